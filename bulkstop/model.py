@@ -1,0 +1,199 @@
+"""The nouns: a Campaign comes in, Attempts are made, a Result goes out."""
+
+import math
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import lru_cache
+from typing import NamedTuple
+
+ID_CHARS = 1024
+"""The longest id that is sent; with a longer one the request line would pass the usual 8 KiB of a server."""
+
+# Anything but control characters and lone surrogates can be percent-encoded into one path segment.
+_SEGMENT = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+# Account, stream and application id also stand in headers, so they are visible ASCII.
+_HEADER = re.compile(r"[\x21-\x7e]+")
+
+
+class CampaignType(StrEnum):
+    """The two kinds of campaign, each with a stop call of its own."""
+
+    VOICE = "voice"
+    SMS = "sms"
+
+
+class Outcome(StrEnum):
+    """What became of one row; the values are public (see the contract in README.md)."""
+
+    STOPPED = "stopped"
+    ALREADY_STOPPED = "already_stopped"
+    UNCONFIRMED = "unconfirmed"
+    NOT_FOUND = "not_found"
+    REJECTED = "rejected"
+    UNAUTHORIZED = "unauthorized"
+    THROTTLED = "throttled"
+    SERVER_ERROR = "server_error"
+    TIMEOUT = "timeout"
+    CONNECTION_ERROR = "connection_error"
+    UNKNOWN = "unknown"
+    INVALID = "invalid"
+    DUPLICATE = "duplicate"
+    PROTECTED = "protected"
+    NOT_SENT = "not_sent"
+
+
+DONE = frozenset({Outcome.STOPPED, Outcome.ALREADY_STOPPED})
+HELD_BACK = frozenset({Outcome.DUPLICATE, Outcome.PROTECTED})
+LEFT = frozenset({Outcome.NOT_SENT, Outcome.UNKNOWN})
+FAILED = frozenset(Outcome) - DONE - HELD_BACK - LEFT
+WORTH_A_RETRY = frozenset(
+    {Outcome.THROTTLED, Outcome.SERVER_ERROR, Outcome.TIMEOUT, Outcome.CONNECTION_ERROR, Outcome.UNKNOWN}
+)
+
+
+class Again(StrEnum):
+    """What another try of the same campaign could change."""
+
+    NO = "no"
+    LATER = "later"  # the failure may pass
+    THROTTLED = "throttled"  # the account is over its limit
+    NOW = "now"  # the token was renewed; this try cost no attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `calls` calls in any `window_s` seconds; both above zero."""
+
+    calls: int
+    window_s: float
+
+    def __post_init__(self) -> None:
+        """Refuse a limit under which nothing could ever be sent."""
+        if self.calls < 1 or not 0 < self.window_s < math.inf:
+            raise ValueError("a limit has at least 1 call and a window longer than 0 s")
+
+    def __str__(self) -> str:
+        """Write it as it is given: 60/60s."""
+        return f"{self.calls}/{self.window_s:g}s"
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a row that does not say it is taken to mean."""
+
+    campaign_type: CampaignType | None = None
+    account_id: str | None = None
+    stream_id: str | None = None
+    iid: str | None = None
+
+
+class Campaign(NamedTuple):
+    """One campaign that can be sent, as long as it has no `fault`; sources give only such.
+
+    `line` counts from 1; `priority` sorts smaller first; `row` holds the columns that are only carried along.
+    A tuple, as is Attempt: a frozen dataclass takes four times as long to make, and a run makes millions.
+    """
+
+    campaign_id: str
+    campaign_type: CampaignType
+    account_id: str
+    stream_id: str
+    iid: str
+    source: str
+    line: int
+    priority: int | None = None
+    name: str | None = None
+    row: Mapping[str, object] | None = None
+
+    @property
+    def fault(self) -> str | None:
+        """Say why it cannot be sent: an id that is no single path segment, or fits no header; else None."""
+        return _segment_fault(self.campaign_id) or _header_faults(self.account_id, self.stream_id, self.iid)
+
+
+class Attempt(NamedTuple):
+    """What one exchange with the service told: an outcome, and whether to try again."""
+
+    outcome: Outcome
+    again: Again = Again.NO
+    http_status: int | None = None
+    latency_ms: float | None = None
+    message: str | None = None
+    updated_at: str | None = None
+    campaign_instance_id: str | None = None
+    campaign_execution_type: str | None = None
+    error: str | None = None
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One row's end: the fields are the columns of the result line, in order; times are as `utc_text` writes them."""
+
+    campaign_id: str
+    campaign_type: CampaignType | None
+    account_id: str | None
+    stream_id: str | None
+    outcome: Outcome
+    http_status: int | None = None
+    attempts: int = 0
+    latency_ms: float | None = None
+    message: str | None = None
+    updated_at: str | None = None
+    campaign_instance_id: str | None = None
+    campaign_execution_type: str | None = None
+    error: str | None = None
+    source: str | None = None
+    line: int | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    run_id: str | None = None
+    row: Mapping[str, object] | None = None
+
+
+Row = Campaign | Result
+"""A row of an input: a campaign, or the `invalid` line that says why it is none."""
+Source = Iterator[Row]
+Send = Callable[[Campaign], Awaitable[Attempt]]
+Report = Callable[[Result], None]
+
+
+def utc_text(unix_s: float) -> str:
+    """Write a time as a result line has it: UTC, ISO 8601, milliseconds, Z."""
+    second = int(unix_s // 1)
+    return f"{_second_text(second)}.{int((unix_s - second) * 1000):03}Z"
+
+
+@lru_cache(maxsize=8)
+def _second_text(unix_s: int) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _segment_fault(campaign_id: str) -> str | None:
+    if not campaign_id:
+        return "no campaign id"
+    if len(campaign_id) > ID_CHARS:
+        return f"campaign id of {len(campaign_id)} characters; at most {ID_CHARS} can be sent"
+    if campaign_id in (".", ".."):
+        return f"campaign id {campaign_id!r} is a path step, not an id"
+    if not _SEGMENT.fullmatch(campaign_id):
+        return "campaign id holds a control character or half a surrogate pair"
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _header_faults(account_id: str, stream_id: str, iid: str) -> str | None:
+    return _header_fault("account_id", account_id) or _header_fault("stream_id", stream_id) or _header_fault("iid", iid)
+
+
+def _header_fault(field: str, value: str) -> str | None:
+    if not value:
+        return f"no {field}"
+    if len(value) > ID_CHARS:
+        return f"{field} of {len(value)} characters; at most {ID_CHARS} can be sent"
+    if value in (".", "..") or not _HEADER.fullmatch(value):
+        return f"{field} is not plain visible ASCII"
+    return None

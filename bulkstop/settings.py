@@ -1,0 +1,277 @@
+"""Every knob with its default, its unit and its check.
+
+`Settings` is frozen and sound: one that exists can be used. The command line, the environment and a profile all fill
+it through the same knobs, so an option, its variable and its key cannot drift apart.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from bulkstop.errors import SettingsError
+from bulkstop.model import CampaignType, Limit
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+ALGORITHMS = ("HS256", "HS512", "RS256", "RS512")
+DEFAULT_QUOTA = (Limit(60, 60.0),)
+"""What the vendor's rate-limit page allows an account per minute, over all its APIs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """How a setting is written: its help, how its text is read, and what it is called in a help page."""
+
+    help: str
+    read: Callable[[str], Any] = str
+    metavar: str = "TEXT"
+    flag: str | None = None
+    repeatable: bool = False
+    secret: bool = False
+    """Only an environment variable, never an option: a command line is seen by everybody on the machine."""
+
+    def option(self, name: str) -> str:
+        """Give the option of the setting called `name`."""
+        return self.flag or "--" + name.replace("_", "-")
+
+
+def seconds(text: str) -> float:
+    """Read a time: `30`, `30s`, `500ms`, `5m` or `2h`, above zero; gives seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|)", text.strip(), re.ASCII)
+    value = float(found[1]) * {"ms": 0.001, "s": 1, "": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
+    if not 0 < value < 1e9:
+        raise ValueError(f"{text!r} is no time above zero, such as 30, 500ms or 5m")
+    return value
+
+
+def limit(text: str) -> Limit | None:
+    """Read a quota: `60/60s` is 60 calls in any 60 seconds, `none` is no limit."""
+    if text.strip().lower() == "none":
+        return None
+    calls, _, window = (part.strip() for part in text.partition("/"))
+    try:
+        return Limit(count(calls), seconds(f"1{window}" if window.isalpha() else window))
+    except ValueError:
+        raise ValueError(f"{text!r} is no quota, such as 60/60s, 500/s or none") from None
+
+
+def count(text: str) -> int:
+    """Read a whole number from 1."""
+    if not re.fullmatch(r"\d{1,9}", text.strip(), re.ASCII) or int(text) < 1:
+        raise ValueError(f"{text!r} is no whole number from 1")
+    return int(text)
+
+
+def campaign_type(text: str) -> CampaignType:
+    """Read a campaign type, in any letter case."""
+    return CampaignType(_one_of(text, tuple(CampaignType)))
+
+
+def algorithm(text: str) -> str:
+    """Read the name of a signing algorithm, in any letter case."""
+    return _one_of(text, ALGORITHMS)
+
+
+def _one_of(text: str, words: tuple[str, ...]) -> str:
+    for word in words:
+        if text.strip().lower() == word.lower():
+            return word
+    raise ValueError(f"{text!r} is none of {', '.join(words)}")
+
+
+def address(text: str) -> str:
+    """Read a host, with or without `https://`; a path before the API's own may follow."""
+    url = text.strip().rstrip("/")
+    url = url if "://" in url else f"https://{url}"
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("https", "http") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        sound = False
+    if not sound or parts.query or parts.fragment or "@" in parts.netloc or not re.fullmatch(r"[\x21-\x7e]+", url):
+        raise ValueError(f"{text!r} is no host, such as platform.kore.ai or https://host:8443")
+    return url
+
+
+def proxy_address(text: str) -> str:
+    """Read a proxy's URL; an error does not repeat it, for it may hold a password."""
+    try:
+        parts = urlsplit(text.strip())
+        sound = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        sound = False
+    if not sound:
+        raise ValueError("what is given (not shown: it may hold a password) is no URL such as http://proxy:3128")
+    return text.strip()
+
+
+def template(text: str) -> str:
+    """Read a path template."""
+    if fault := template_fault(text):
+        raise ValueError(f"{text!r} {fault}")
+    return text
+
+
+def template_fault(text: str) -> str | None:
+    """Say why a path template cannot be used, or None when it can."""
+    if not text.startswith("/") or not re.fullmatch(r"[\x21-\x7e]+", text) or re.search(r"[?#]", text):
+        return "is no path that starts with '/' and has no query"
+    if set(re.findall(r"\{.*?\}|[{}]", text)) - {"{streamId}", "{campaignId}", "{accountId}"}:
+        return "may hold {streamId}, {campaignId} and {accountId} and no other braces"
+    return None if "{campaignId}" in text else "does not hold {campaignId}"
+
+
+def knob(default: Any, about: str, *, shown: bool = True, **how: Any) -> Any:
+    """Declare a setting; one that may hold a password is not `shown` by repr."""
+    given = Knob(about, **how)
+    return field(default=default, metadata={"knob": given}, repr=shown and not given.secret)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Where the API is, who calls it, and how hard; raises SettingsError for what cannot work."""
+
+    host: str = knob("", "The API's address, such as platform.kore.ai.", read=address, metavar="URL")
+    account_id: str | None = knob(None, "Account of rows that name none.", metavar="ID")
+    stream_id: str | None = knob(None, "Stream (application) of rows that name none.", metavar="ID")
+    iid: str | None = knob(None, "Application id header; default: the stream id.", metavar="ID")
+    type: CampaignType | None = knob(None, "Type of rows that name none.", read=campaign_type, metavar="voice|sms")
+    voice_path: str | None = knob(None, "Path of the voice stop call, if yours differs.", read=template, metavar="PATH")
+    sms_path: str | None = knob(None, "Path of the SMS stop call, if yours differs.", read=template, metavar="PATH")
+    ca: str | None = knob(None, "PEM file of the authority that signed the server's certificate.", metavar="FILE")
+    proxy: str | None = knob(None, "HTTP proxy to go through.", read=proxy_address, metavar="URL", shown=False)
+    timeout_s: float = knob(
+        30.0, "Deadline of one call, answer included.", read=seconds, metavar="SECONDS", flag="--timeout"
+    )
+    insecure_http: bool = knob(False, "Allow plain http:// to a host that is not this machine.")
+
+    token: str | None = knob(None, "Ready-made token.", secret=True)
+    token_file: str | None = knob(None, "File with a token, read again for renewal.", metavar="FILE")
+    token_command: str | None = knob(None, "Command that prints a token, run again for renewal.", metavar="CMD")
+    client_id: str | None = knob(None, "Client id of the app whose secret signs the tokens.", metavar="ID")
+    client_secret: str | None = knob(None, "Client secret.", secret=True)
+    client_secret_file: str | None = knob(None, "File with the client secret, or the RSA key.", metavar="FILE")
+    jwt_alg: str = knob("HS256", "How minted tokens are signed.", read=algorithm, metavar="|".join(ALGORITHMS))
+    jwt_sub: str = knob("bulkstop", "User id in minted tokens.", metavar="ID")
+    jti: bool = knob(False, "A fresh single-use token for every attempt.")
+
+    quota: tuple[Limit, ...] = knob(
+        DEFAULT_QUOTA, "Calls an account may make; repeatable; or none.", read=limit, metavar="N/TIME", repeatable=True
+    )
+    concurrency: int = knob(32, "Calls in flight at once.", read=count, metavar="N")
+    attempts: int = knob(5, "Tries per campaign.", read=count, metavar="N")
+    max_retry_after_s: float = knob(
+        120.0, "Longest wait that a server may ask for.", read=seconds, metavar="SECONDS", flag="--max-retry-after"
+    )
+    grace_s: float = knob(
+        20.0, "Time for calls in flight after Ctrl-C.", read=seconds, metavar="SECONDS", flag="--grace"
+    )
+
+    def __post_init__(self) -> None:
+        """Bring the host into one form and check what depends on more than one setting."""
+        for check in (_check_host, _check_proxy, _check_numbers, _check_credentials):
+            check(self)
+
+
+KNOBS: Mapping[str, Knob] = {f.name: f.metadata["knob"] for f in fields(Settings)}
+"""Every setting's knob by its name."""
+
+
+def default_of(name: str) -> Any:
+    """Give a setting's default."""
+    found: Field[Any] = Settings.__dataclass_fields__[name]
+    return found.default
+
+
+def key_of(name: str) -> str:
+    """Give a setting's key in a profile: its option's name with underscores."""
+    return KNOBS[name].option(name)[2:].replace("-", "_")
+
+
+def read_profile(path: str, name: str | None) -> dict[str, Any]:
+    """Read `[profile.NAME]` of a TOML file as settings by name; values are still texts, lists of texts or booleans.
+
+    Without a name it is `[profile.default]`, if the file has that; a file that does not exist is then no profile.
+    Raises SettingsError for a missing profile, an unknown key, or a secret, which has no place in a file of settings.
+    """
+    try:
+        found = tomllib.loads(Path(path).read_text("utf-8"))
+    except FileNotFoundError:
+        if name is None:
+            return {}
+        raise SettingsError(f"--config {path}: no such file; --profile {name} needs it") from None
+    except (OSError, ValueError) as error:
+        said = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise SettingsError(f"--config {path}: cannot be read as TOML ({said})") from None
+    profiles = found.get("profile", {})
+    profile = profiles.get(name or "default") if isinstance(profiles, dict) else None
+    if profile is None and name is None:
+        return {}
+    if not isinstance(profile, dict):
+        raise SettingsError(f"--profile {name}: {path} has no [profile.{name}]")
+    return {_known(key, path): _texts(value) for key, value in profile.items()}
+
+
+def _known(key: str, path: str) -> str:
+    names = {key_of(name): name for name in KNOBS}
+    if key not in names:
+        near = get_close_matches(key, names, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise SettingsError(f"{path}: unknown key {key!r}{hint}")
+    if key in ("token", "client_secret"):
+        raise SettingsError(f"{path}: {key} is a secret, not a setting; use {key}_file or BULKSTOP_{key.upper()}")
+    return names[key]
+
+
+def _texts(value: object) -> Any:
+    if isinstance(value, bool):
+        return value
+    return [str(item) for item in value] if isinstance(value, list) else str(value)
+
+
+def _check_host(settings: Settings) -> None:
+    if not settings.host:
+        raise SettingsError("--host: not given; for example --host platform.kore.ai, or BULKSTOP_HOST, or a profile")
+    try:
+        host = address(settings.host)
+    except ValueError as error:
+        raise SettingsError(f"--host: {error}") from None
+    object.__setattr__(settings, "host", host)
+    parts = urlsplit(host)
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK and not settings.insecure_http:
+        raise SettingsError(f"--host {host}: plain http shows the token to the network; use https, or --insecure-http")
+
+
+def _check_proxy(settings: Settings) -> None:
+    try:
+        if settings.proxy is not None:
+            proxy_address(settings.proxy)
+    except ValueError as error:
+        raise SettingsError(f"--proxy: {error}") from None
+
+
+def _check_numbers(settings: Settings) -> None:
+    for name in ("timeout_s", "max_retry_after_s", "grace_s", "concurrency", "attempts"):
+        if not getattr(settings, name) > 0:
+            raise SettingsError(f"{KNOBS[name].option(name)}: must be above zero")
+    for name in ("voice_path", "sms_path"):
+        path = getattr(settings, name)
+        if path is not None and (fault := template_fault(path)):
+            raise SettingsError(f"{KNOBS[name].option(name)}: {path!r} {fault}")
+
+
+def _check_credentials(settings: Settings) -> None:
+    minted = bool(settings.client_secret or settings.client_secret_file)
+    ways = [bool(settings.token), bool(settings.token_file), bool(settings.token_command), minted]
+    if sum(ways) > 1:
+        raise SettingsError(
+            "more than one of BULKSTOP_TOKEN, --token-file, --token-command and a client secret is given; keep one"
+        )
+    if minted and not settings.client_id:
+        raise SettingsError("a client secret is given without the client id; set BULKSTOP_CLIENT_ID")
+    if settings.jti and not minted:
+        raise SettingsError("--jti: only minted tokens can be fresh for every call; give a client id and its secret")
