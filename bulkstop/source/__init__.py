@@ -1,0 +1,42 @@
+"""Campaigns in: every input form is read lazily, and each row carries its file and line."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO
+
+from bulkstop.errors import InputError
+from bulkstop.model import Defaults, Row
+from bulkstop.source.csvfile import csv_rows
+from bulkstop.source.idlist import id_rows
+from bulkstop.source.jsonlines import json_rows
+from bulkstop.source.opening import STDIN, Form, Input, find, opened
+from bulkstop.source.rows import Origin
+from bulkstop.source.text import Text
+
+__all__ = ["read"]
+
+_READERS: dict[Form, Callable[[Text, Origin], Iterator[Row]]] = {
+    Form.CSV: csv_rows,
+    Form.JSONL: json_rows,
+    Form.TXT: id_rows,
+}
+
+
+def read(
+    inputs: Sequence[str], *, defaults: Defaults, fmt: str | None = None, stdin: BinaryIO | None = None
+) -> Iterator[Row]:
+    """Yield every row of the inputs in their order, each as a campaign or as the `invalid` line that says why not.
+
+    `inputs` are paths, or `-` for standard input; `fmt` (csv, jsonl or txt) is the form of standard input and of
+    files whose ending tells none. Raises InputError at once for an input that is not there or has no known form,
+    and while iterating for one that cannot be read to its end.
+    """
+    found = [find(given, fmt) for given in inputs]
+    if sum(entry.given == STDIN for entry in found) > 1:
+        raise InputError("- (standard input) is given twice; it can be read only once")
+    return _rows(found, defaults, stdin)
+
+
+def _rows(found: Sequence[Input], defaults: Defaults, stdin: BinaryIO | None) -> Iterator[Row]:
+    for entry in found:
+        with opened(entry, stdin) as stream:
+            yield from _READERS[entry.form](Text(stream, entry.label), Origin(entry.label, defaults))

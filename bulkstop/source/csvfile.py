@@ -1,0 +1,91 @@
+"""Rows of a CSV text: columns by name, whatever separates them."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from bulkstop.errors import InputError
+from bulkstop.model import Result, Row
+from bulkstop.source.records import Record, glimpse, records
+from bulkstop.source.rows import FIELDS, ID_NAMES, Layout, Origin, field_of, layout
+from bulkstop.source.text import Text, clipped, is_blank, printable
+
+_DELIMITERS = ",;\t|"
+_COLUMNS_SHOWN = 10
+_LIKE_AN_ID = re.compile(r"c(i)?d-|[0-9a-f-]*[0-9][0-9a-f-]*$", re.IGNORECASE)
+
+
+def csv_rows(text: Text, origin: Origin) -> Iterator[Row]:
+    """Yield a row for every record under the header; a blank line is no record.
+
+    Raises InputError for a header that does not tell where the campaign ids are, and for a quote that is never closed.
+    """
+    first = next((piece for piece in text if not is_blank(piece)), None)
+    if first is None:
+        raise InputError(f"{text.label}: is empty; its first line must name the columns, at least {ID_NAMES[0]}")
+    found = records(text, first, _delimiter(first))
+    header = next(found)
+    columns = _columns(header, text.label)
+    for record in found:
+        yield _row(record, header, columns, origin)
+
+
+def _row(record: Record, header: Record, columns: Layout, origin: Origin) -> Row:
+    cells = record.cells
+    if record.fault:
+        return _invalid(record, record.fault, columns, origin)
+    if len(cells) > columns.width:
+        return _invalid(record, f"{len(cells)} cells, but the header names {columns.width}", columns, origin)
+    if cells == header.cells:
+        return _invalid(record, "the header once more, not a campaign", columns, origin)
+    return origin.row(record.line, columns.values(cells), columns.carried(cells))
+
+
+def _invalid(record: Record, reason: str, columns: Layout, origin: Origin) -> Result:
+    cells = [printable(cell) for cell in record.cells[: columns.width]]
+    return origin.invalid(record.line, reason, columns.values(cells), columns.carried(cells))
+
+
+def _delimiter(header: str) -> str:
+    # By the names that appear, since they are known: a guess from the look of the rows can be wrong.
+    return max(_DELIMITERS, key=lambda delimiter: _names_known(glimpse(header, delimiter)))
+
+
+def _names_known(cells: Sequence[str]) -> tuple[bool, int, int]:
+    fields = {field_of(cell) for cell in cells} - {None}
+    return FIELDS[0] in fields, len(fields), len(cells)
+
+
+def _columns(header: Record, label: str) -> Layout:
+    where = f"{label}: line {header.line}"
+    if header.torn:
+        raise InputError(f"{where}: the header cannot be read: {header.fault}")
+    names = [printable(cell.strip()) if header.fault else cell.strip() for cell in header.cells]
+    if not any(field_of(name) == FIELDS[0] for name in names):
+        raise InputError(f"{where}: {_no_id_column(names)}{_hint(header)}")
+    try:
+        return layout(tuple(_distinct(names)))
+    except ValueError as reason:
+        raise InputError(f"{where}: {reason}") from None
+
+
+def _no_id_column(names: Sequence[str]) -> str:
+    seen = ", ".join(repr(clipped(name)) for name in names[:_COLUMNS_SHOWN])
+    more = f" and {len(names) - _COLUMNS_SHOWN} more" if len(names) > _COLUMNS_SHOWN else ""
+    return f"no column with campaign ids among {seen}{more}; name it {', '.join(ID_NAMES[:-1])} or {ID_NAMES[-1]}"
+
+
+def _hint(header: Record) -> str:
+    if any("\0" in cell for cell in header.cells):
+        return " (it holds NUL bytes: if it is UTF-16, save it as UTF-8)"
+    if any(_LIKE_AN_ID.match(cell.strip()) for cell in header.cells):
+        return " (this line looks like an id: put the names of the columns above it, or call a plain list of ids .txt)"
+    return ""
+
+
+def _distinct(names: Sequence[str]) -> Iterator[str]:
+    # A cell that is carried along must not hide another of the same name.
+    seen: set[str] = set()
+    for number, name in enumerate(names, start=1):
+        own = f"{name} (column {number})".lstrip() if not name or (name in seen and not field_of(name)) else name
+        seen.add(own)
+        yield own

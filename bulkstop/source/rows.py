@@ -1,0 +1,179 @@
+"""From the named values of a row to a campaign, or to the `invalid` line that says why it is none."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from operator import itemgetter
+from typing import NoReturn
+
+import orjson
+
+from bulkstop.model import Campaign, CampaignType, Defaults, Outcome, Result, Row
+from bulkstop.source.text import clipped
+
+Values = tuple[object, ...]
+"""What a row says for each of FIELDS, in that order; None where it says nothing."""
+
+FIELDS = ("campaign_id", "campaign_type", "account_id", "stream_id", "iid", "priority", "name")
+"""The columns and keys that mean something; all others are carried along."""
+ID_NAMES = ("campaign_id", "campaignId", "id", "_id")
+"""What the column or key of the campaign id may be called."""
+
+_FIELD_OF = {name.lower(): "campaign_id" for name in ID_NAMES} | {
+    "campaign_type": "campaign_type",
+    "campaigntype": "campaign_type",
+    "type": "campaign_type",
+    "account_id": "account_id",
+    "accountid": "account_id",
+    "stream_id": "stream_id",
+    "streamid": "stream_id",
+    "iid": "iid",
+    "priority": "priority",
+    "name": "name",
+}
+_TYPES = {str(kind): kind for kind in CampaignType}
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+_KINDS = {
+    bool: "true or false",
+    float: "a number with a fraction or too many digits (put it in quotes)",
+    list: "a list",
+    dict: "an object",
+}
+
+
+def field_of(name: str) -> str | None:
+    """Tell which of FIELDS a column or key of this name is, in any letter case, or None."""
+    return _FIELD_OF.get(name.strip().lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the cells of a row belong: the place of each of FIELDS, and those that are only carried along."""
+
+    width: int
+    pick: Callable[[Sequence[object]], Values]
+    others: tuple[tuple[str, int], ...]
+
+    def values(self, cells: Sequence[object]) -> Values:
+        """Return what the cells, at most `width` of them, say for each of FIELDS."""
+        return self.pick([*cells, *[None] * (self.width + 1 - len(cells))])
+
+    def carried(self, cells: Sequence[object]) -> dict[str, object] | None:
+        """Return the cells that are only carried along, under their names; None when there are none."""
+        count = len(cells)
+        return {name: cells[place] for name, place in self.others if place < count} or None
+
+
+@lru_cache(maxsize=32)
+def layout(names: tuple[str, ...]) -> Layout:
+    """Return where the cells under these names belong; raise ValueError when two of them mean the same."""
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        places.setdefault(field_of(name) or "", []).append(place)
+    chosen = tuple(_only(field, places.get(field, []), names) for field in FIELDS)
+    others = tuple((name, place) for place, name in enumerate(names) if place not in chosen)
+    return Layout(len(names), itemgetter(*chosen), others)
+
+
+def _only(field: str, places: Sequence[int], names: Sequence[str]) -> int:
+    if not places:
+        return len(names)  # the place past the last column, where Layout.values puts None
+    if field == "campaign_id":
+        places = [place for place in places if names[place].strip().lower() == field] or places
+    if len(places) > 1:
+        raise ValueError(f"{' and '.join(repr(names[place]) for place in places)} both give the {field}; keep one")
+    return places[0]
+
+
+def id_alone(value: object) -> Values:
+    """Return the values of a row that is nothing but an id."""
+    return (value, None, None, None, None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The input that rows come from, with what they mean where they say nothing."""
+
+    source: str
+    defaults: Defaults
+
+    def row(self, line: int, values: Values, carried: Mapping[str, object] | None = None) -> Row:
+        """Return the campaign these values make, or the `invalid` line with the reason why they make none."""
+        try:
+            return self._campaign(line, values, carried)
+        except ValueError as reason:
+            return self.invalid(line, str(reason), values, carried)
+
+    def invalid(self, line: int, reason: str, values: Values, carried: Mapping[str, object] | None = None) -> Result:
+        """Return the line of a row that cannot be used, with as much of it as is known."""
+        campaign_id, campaign_type, account_id, stream_id, *_ = values
+        return Result(
+            campaign_id=_shown(campaign_id),
+            campaign_type=_TYPES.get(_shown(campaign_type).lower()) if campaign_type else self.defaults.campaign_type,
+            account_id=_shown(account_id) or self.defaults.account_id,
+            stream_id=_shown(stream_id) or self.defaults.stream_id,
+            outcome=Outcome.INVALID,
+            error=reason,
+            source=self.source,
+            line=line,
+            row=carried,
+        )
+
+    def _campaign(self, line: int, values: Values, carried: Mapping[str, object] | None) -> Campaign:
+        campaign_id, campaign_type, account_id, stream_id, iid, priority, name = values
+        defaults = self.defaults
+        text_id = _text("campaign_id", campaign_id) or _missing("campaign id")
+        kind = _type(campaign_type) or defaults.campaign_type or _missing("campaign_type", "--type")
+        account = _text("account_id", account_id) or defaults.account_id or _missing("account_id", "--account-id")
+        stream = _text("stream_id", stream_id) or defaults.stream_id or _missing("stream_id", "--stream-id")
+        campaign = Campaign(
+            text_id,
+            kind,
+            account,
+            stream,
+            _text("iid", iid) or defaults.iid or stream,
+            self.source,
+            line,
+            _priority(priority),
+            _text("name", name) or None,
+            carried,
+        )
+        if reason := campaign.fault:
+            raise ValueError(reason)
+        return campaign
+
+
+def _missing(what: str, option: str | None = None) -> NoReturn:
+    raise ValueError(f"no {what}" + (f" in the row; give {option} for all rows without one" if option else ""))
+
+
+def _text(field: str, value: object) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    if value is None:
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise ValueError(f"{field} is {_KINDS[type(value)]}, not text")
+
+
+def _type(value: object) -> CampaignType | None:
+    text = _text("campaign_type", value)
+    kind = _TYPES.get(text) or _TYPES.get(text.lower())
+    if text and kind is None:
+        raise ValueError(f"campaign_type is {clipped(text)!r}; it can be voice or sms")
+    return kind
+
+
+def _priority(value: object) -> int | None:
+    text = _text("priority", value)
+    if text and not _WHOLE.fullmatch(text):
+        raise ValueError(f"priority is {clipped(text)!r}; it must be a whole number")
+    return int(text) if text else None
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    return clipped(value.strip() if isinstance(value, str) else orjson.dumps(value).decode())

@@ -1,0 +1,109 @@
+"""The lines of an input, numbered, however long or broken they are."""
+
+import io
+import re
+import zlib
+from collections.abc import Iterator
+from typing import Self
+
+from bulkstop.errors import InputError
+
+LINE_CHARS = 1024 * 1024
+"""The longest row that is used; a longer one is invalid."""
+SHOWN_CHARS = 200
+"""How much of an unusable id is repeated in its result line."""
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_STRAY_RETURN = re.compile(r"\r(?![\r\n]|$)")
+# What the first bytes say of a text that is none of ours, as they look when decoded (see opening).
+_FOREIGN = (
+    ("\udcff\udcfe", "is UTF-16; save it as UTF-8"),
+    ("\udcfe\udcff", "is UTF-16; save it as UTF-8"),
+    ("\0\0\udcfe\udcff", "is UTF-32; save it as UTF-8"),
+    ("\x1f\udc8b", "is compressed with gzip; name it .gz, or unpack it on its way in with `gzip -dc`"),
+    ("PK\x03\x04", "is a workbook or a zip archive; save it as CSV (UTF-8)"),
+)
+
+
+def printable(text: str) -> str:
+    """Return the text with each control character and half surrogate pair replaced, safe to show and to encode."""
+    return _UNPRINTABLE.sub("\ufffd", text)
+
+
+def clipped(text: str) -> str:
+    """Return the first SHOWN_CHARS characters of the text, printable."""
+    return printable(text[:SHOWN_CHARS])
+
+
+def is_blank(piece: str) -> bool:
+    """Tell whether a line holds nothing; of one that is too long only the beginning is known, so it may."""
+    return not piece or (piece.isspace() and len(piece) <= LINE_CHARS)
+
+
+def text_fault(text: str) -> str | None:
+    """Tell why these characters cannot be a row, or None when they can."""
+    if len(text) > LINE_CHARS:
+        return f"the row is longer than {LINE_CHARS:,} characters"
+    if "\0" in text:
+        return "the row holds a NUL byte"
+    if text.isascii():
+        return None
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "the row holds bytes that are not UTF-8"
+    return None
+
+
+class Text:
+    """Iterates over the pieces of a text: each is a line, but a line too long to be used comes in several.
+
+    `line` is the number of the last piece's line, counted from 1; `ended` says whether the piece ended that line.
+    Raises InputError, with the line reached, for what cannot be read on.
+    """
+
+    def __init__(self, stream: io.TextIOWrapper, label: str) -> None:
+        self.label = label
+        self.line = 0
+        self.ended = True
+        self._readline = stream.readline
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        try:
+            piece = self._readline(LINE_CHARS + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(f"{self.label}: line {self.line + 1}: cannot be read on: {error}") from None
+        if not piece:
+            raise StopIteration
+        if self.ended:
+            self.line += 1
+            if self.line == 1:
+                piece = self._beginning(piece)
+        self.ended = piece.endswith("\n")
+        return piece
+
+    def _beginning(self, piece: str) -> str:
+        for mark, what in _FOREIGN:
+            if piece.startswith(mark):
+                raise InputError(f"{self.label}: line 1: {what}")
+        if _STRAY_RETURN.search(piece):
+            raise InputError(f"{self.label}: line 1: lines end with CR alone; save it with LF or CR LF")
+        return piece.removeprefix("\ufeff")
+
+
+def lines(text: Text) -> Iterator[tuple[int, str]]:
+    """Yield each line with its number, one that is too long to be used only with its beginning."""
+    for piece in text:
+        line = text.line
+        if not text.ended:
+            _finish_line(text)
+        yield line, piece
+
+
+def _finish_line(text: Text) -> None:
+    for _ in text:
+        if text.ended:
+            return
