@@ -1,0 +1,104 @@
+"""Who may call: the token is verified as the service documents it."""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Final
+
+import orjson
+
+JTI_LIFETIME_S: Final = 3600
+
+
+class Access:
+    """The gate: a token signed with the client secret, of the client id; one with a `jti` opens it once.
+
+    Without a secret any token does.
+    """
+
+    def __init__(self, *, client_id: str | None, client_secret: str | None, require_jti: bool) -> None:
+        self._client_id = client_id
+        self._require_jti = require_jti
+        self._read = None if client_secret is None else _reader(client_secret)
+        self._used: dict[str, float] = {}  # jti to expiry, oldest use first
+
+    def fault(self, token: str | None, unix_s: float) -> str | None:
+        """Say what is wrong with a token, None for nothing; a `jti` that is fine is used up by asking."""
+        if not token:
+            return "auth token is missing"
+        if self._read is None:
+            return None
+        try:
+            claims = self._read(token)
+        except ValueError as error:
+            return f"auth token is invalid: {error}"
+        return self._claims_fault(claims, unix_s) or self._jti_fault(claims, unix_s)
+
+    def _claims_fault(self, claims: Mapping[str, object], unix_s: float) -> str | None:
+        if not claims.get("sub"):
+            return "auth token has no sub"
+        if not claims.get("appId"):
+            return "auth token has no appId"
+        if self._client_id is not None and claims["appId"] != self._client_id:
+            return "auth token has another appId"
+        if "exp" not in claims:
+            return None
+        exp = _number(claims["exp"])
+        if exp is None:
+            return "auth token has an exp that is no number"
+        return "auth token has expired" if exp <= unix_s else None
+
+    def _jti_fault(self, claims: Mapping[str, object], unix_s: float) -> str | None:
+        if "jti" not in claims:
+            return "auth token has no jti, which this app enforces" if self._require_jti else None
+        jti, exp = claims["jti"], _number(claims.get("exp"))
+        if not isinstance(jti, str) or not jti:
+            return "auth token has a jti that is no string"
+        if exp is None or exp > unix_s + JTI_LIFETIME_S:
+            return "auth token with a jti must expire within 1 hour"
+        if jti in self._used:
+            return "auth token was used before, possibly a replay"
+        self._forget(unix_s)
+        self._used[jti] = exp
+        return None
+
+    def _forget(self, unix_s: float) -> None:
+        # An expired token is refused anyway; dropping from the front keeps this O(1) a call.
+        while self._used and self._used[oldest := next(iter(self._used))] <= unix_s:
+            del self._used[oldest]
+
+
+def _number(value: object) -> float | None:
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _reader(secret: str) -> Callable[[str], Mapping[str, object]]:
+    """Give what reads the claims of a token, raising ValueError for one that is not signed with the secret."""
+    # Imported late: a service without a secret verifies nothing.
+    from jwt import PyJWS, PyJWTError
+    from jwt.algorithms import HMACAlgorithm
+
+    class Secret(HMACAlgorithm):
+        """The secret as the account has it: a short one is no business of the service's log."""
+
+        def prepare_key(self, key: str | bytes) -> bytes:
+            return key.encode() if isinstance(key, str) else key
+
+        def check_key_length(self, key: bytes) -> str | None:
+            return None
+
+    verifier = PyJWS(algorithms=[])
+    verifier.register_algorithm("HS256", Secret(HMACAlgorithm.SHA256))
+    verifier.register_algorithm("HS512", Secret(HMACAlgorithm.SHA512))
+
+    # A run sends the same token with thousands of calls.
+    @lru_cache(maxsize=64)
+    def read(token: str) -> Mapping[str, object]:
+        try:
+            claims = orjson.loads(verifier.decode(token, secret, algorithms=["HS256", "HS512"]))
+        except PyJWTError as error:
+            raise ValueError(error) from None
+        if not isinstance(claims, dict):
+            raise ValueError("claims are no object")  # noqa: TRY004 - one kind of error for a bad token
+        return claims
+
+    return read

@@ -1,0 +1,74 @@
+"""How much the service takes, how long it takes, and when it fails."""
+
+import math
+from collections import deque
+from hashlib import blake2b
+
+
+def share(seed: int, *what: object) -> float:
+    """Give the number in [0, 1) that chance holds for this seed and thing: the same in every process, in any order."""
+    return int.from_bytes(_digest(seed, what), "big") / 2**64
+
+
+def latency_s(median_ms: float, sigma: float, seed: int, *what: object) -> float:
+    """Give how long an answer takes: the median, or with a sigma a log-normal draw around it."""
+    if not sigma or not median_ms:
+        return median_ms / 1000
+    # Box-Muller; 1 - share is in (0, 1], where the logarithm is finite.
+    radius = math.sqrt(-2 * math.log(1 - share(seed, "radius", *what)))
+    normal = radius * math.cos(2 * math.pi * share(seed, "angle", *what))
+    return median_ms / 1000 * math.exp(sigma * normal)
+
+
+class RollingQuota:
+    """An exact sliding-window log per account: no window, wherever it starts, holds more admitted calls than allowed.
+
+    Each window is half open: a call counts against `window_s` seconds from its own instant on, the last one excluded.
+    A refused call does not count.
+    """
+
+    def __init__(self, windows: tuple[tuple[int, float], ...]) -> None:
+        self._windows = windows
+        self._accounts: dict[str, tuple[deque[float], ...]] = {}
+
+    def admit(self, account_id: str, at_s: float) -> bool:
+        """Tell whether the account may make a call now, and if so count it."""
+        logs = self._accounts.get(account_id)
+        if logs is None:
+            logs = tuple(deque(maxlen=calls) for calls, _ in self._windows)
+            self._accounts[account_id] = logs
+        for log, (calls, window_s) in zip(logs, self._windows, strict=True):
+            # The deque drops its oldest on append, so its head is the call that must have left the window.
+            if len(log) == calls and at_s - log[0] < window_s:
+                return False
+        for log in logs:
+            log.append(at_s)
+        return True
+
+
+class Failures:
+    """Which calls fail on demand: a share of all, and the first call of a share of the campaigns."""
+
+    def __init__(self, *, rate: float, first_rate: float, seed: int) -> None:
+        self._rate = rate
+        self._first_rate = first_rate
+        self._seed = seed
+        self._failed_first: set[str] = set()
+
+    def strike(self, operation: str, campaign_id: str | None, attempt: int) -> bool:
+        """Tell whether this call fails; a campaign's first call is told by asking here first."""
+        if campaign_id is not None and self._strikes_first(campaign_id):
+            return True
+        return self._rate > 0 and share(self._seed, "failure", operation, campaign_id, attempt) < self._rate
+
+    def _strikes_first(self, campaign_id: str) -> bool:
+        if not self._first_rate or campaign_id in self._failed_first:
+            return False
+        if share(self._seed, "first", campaign_id) >= self._first_rate:
+            return False
+        self._failed_first.add(campaign_id)
+        return True
+
+
+def _digest(seed: int, what: tuple[object, ...]) -> bytes:
+    return blake2b(repr((seed, *map(str, what))).encode(), digest_size=8).digest()

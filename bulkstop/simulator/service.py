@@ -1,0 +1,201 @@
+"""What the service answers: every decision, taken at once on arrival, no I/O."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+from uuid import NAMESPACE_OID, uuid5
+
+import orjson
+
+from bulkstop.model import CampaignType
+from bulkstop.simulator import answers
+from bulkstop.simulator.access import Access
+from bulkstop.simulator.answers import Answer
+from bulkstop.simulator.calls import Call, Operation, read_call
+from bulkstop.simulator.campaigns import STOPPED, Campaigns, stamp
+from bulkstop.simulator.faults import Failures, RollingQuota, latency_s
+from bulkstop.simulator.listing import list_page, read_listing
+from bulkstop.simulator.options import SimulatorOptions
+
+UNAUTHORIZED_CODE: Final = 4002
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request as it came; `body` is None if it never came whole."""
+
+    method: str
+    path: str
+    token: str | None
+    account_id: str | None
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One line of the log; `status` is None if the caller left before its request was complete.
+
+    `attempt` counts the calls of this operation for this campaign, this one included.
+    """
+
+    arrived_unix_s: float
+    arrived_monotonic_s: float
+    method: str
+    path: str
+    operation: Operation | None
+    account_id: str | None
+    campaign_id: str | None
+    status: int | None
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    request: Request
+    call: Call
+    account_id: str
+    attempt: int
+    unix_s: float
+    monotonic_s: float
+
+
+class Service:
+    """The service without its network; `now` is the quota's clock, `wall` that of tokens and `updatedAt`."""
+
+    def __init__(self, options: SimulatorOptions, *, now: Callable[[], float], wall: Callable[[], float]) -> None:
+        self._options = options
+        self._now = now
+        self._wall = wall
+        self._attempts: Counter[tuple[Operation | None, str | None]] = Counter()
+        self._quota = RollingQuota(options.quota)
+        self._failures = Failures(rate=options.failure_rate, first_rate=options.fail_first_rate, seed=options.seed)
+        self._access = Access(
+            client_id=options.client_id, client_secret=options.client_secret, require_jti=options.require_jti
+        )
+        self.campaigns = Campaigns(count=options.campaigns, seed=options.seed, any_id=options.unknown == "active")
+
+    def answer(self, request: Request, unreadable: Answer | None = None) -> tuple[Answer | None, Exchange]:
+        """Decide what a request gets and say so in a line; a body that could not be read gets `unreadable`."""
+        arrival = self._arrive(request)
+        answer = unreadable if request.body is None else self._refuse(arrival) or self._carry_out(arrival)
+        return answer, _exchange(arrival, answer)
+
+    def latency_s(self, exchange: Exchange) -> float:
+        """Give how long the answer takes."""
+        options = self._options
+        what = (exchange.operation, exchange.campaign_id, exchange.attempt)
+        return latency_s(options.latency_ms, options.latency_sigma, options.seed, *what)
+
+    def _arrive(self, request: Request) -> _Arrival:
+        call = read_call(request.path)
+        key = (call.operation, call.campaign_id)
+        self._attempts[key] += 1
+        account_id = call.query.get("accountId") or request.account_id or ""
+        return _Arrival(request, call, account_id, self._attempts[key], self._wall(), self._now())
+
+    def _refuse(self, arrival: _Arrival) -> Answer | None:
+        # The order of a gateway: a stranger costs no quota, and a throttled call does not reach what could fail.
+        call, request = arrival.call, arrival.request
+        if call.operation is None:
+            return answers.errors(404, "no such path")
+        if request.method != "POST":
+            return answers.errors(405, f"method {request.method} is not allowed")
+        if fault := self._access.fault(request.token, arrival.unix_s):
+            return answers.errors(401, fault, UNAUTHORIZED_CODE)
+        if not self._quota.admit(arrival.account_id, arrival.monotonic_s):
+            return answers.throttled(self._options.throttle_status, self._options.retry_after_s)
+        if self._failures.strike(call.operation, call.campaign_id, arrival.attempt):
+            return answers.out_of_order(self._options.failure_status)
+        return None
+
+    def _carry_out(self, arrival: _Arrival) -> Answer:
+        try:
+            return self._do(arrival, _read_body(arrival))
+        except ValueError as error:
+            return answers.errors(412, str(error))
+
+    def _do(self, arrival: _Arrival, body: dict[str, object]) -> Answer:
+        match arrival.call:
+            case Call(Operation.STOP, CampaignType() as campaign_type, str(campaign_id)):
+                return self._stop(arrival, campaign_type, campaign_id)
+            case Call(Operation.STATUS, _, str(campaign_id)):
+                return self._status(arrival, campaign_id)
+            case Call(Operation.SCHEDULE):
+                return self._disable_schedule(arrival)
+            case Call(Operation.LIST):
+                data = list_page(read_listing(body), self.campaigns.by_id.values())
+                return answers.success({"status": "success", "message": "Campaigns fetched", "data": data})
+        raise ValueError("campaign id is not UTF-8")
+
+    def _stop(self, arrival: _Arrival, campaign_type: CampaignType, campaign_id: str) -> Answer:
+        _expect(arrival, campaignType=campaign_type, trigger="stop")
+        at = stamp(arrival.unix_s)
+        campaign = self.campaigns.find_to_stop(campaign_id, campaign_type, at)
+        if campaign is None:
+            return answers.failure(404, "Campaign not found")
+        if not campaign.at_rest:
+            campaign.status = STOPPED
+            campaign.updated_at = at
+        elif self._options.second_stop == "conflict":
+            return answers.failure(409, answers.NOT_ACTIVE)
+        fields: dict[str, object] = {"status": STOPPED, "message": "Campaign Stopped", "updatedAt": campaign.updated_at}
+        if campaign_type is CampaignType.VOICE:
+            return answers.success({**fields, "campaignInstanceId": f"cid-{uuid5(NAMESPACE_OID, campaign_id)}"})
+        return answers.success({**fields, "campaignExecutionType": "NORMAL"})
+
+    def _status(self, arrival: _Arrival, campaign_id: str) -> Answer:
+        _expect(arrival, view="status")
+        campaign = self.campaigns.find(campaign_id, stamp(arrival.unix_s))
+        if campaign is None:
+            return answers.failure(404, "Campaign not found")
+        data = {"id": campaign_id, "status": campaign.status, "name": campaign.name}
+        return answers.success({"status": "success", "data": data})
+
+    def _disable_schedule(self, arrival: _Arrival) -> Answer:
+        _expect(arrival, enableSchedule="false")
+        name = arrival.call.query.get("campaignName")
+        if not name:
+            raise ValueError("query lacks campaignName")
+        at = stamp(arrival.unix_s)
+        campaign = self.campaigns.find_named(name, at)
+        if campaign is None:
+            return answers.failure(404, "Campaign not found")
+        campaign.scheduled = campaign.recurring = False
+        campaign.updated_at = at
+        return answers.success(
+            {"status": "success", "message": "Campaign schedule disabled", "id": campaign.campaign_id}
+        )
+
+
+def _read_body(arrival: _Arrival) -> dict[str, object]:
+    header, query = arrival.request.account_id, arrival.call.query.get("accountId")
+    if header and query and header != query:
+        raise ValueError("header accountid and query accountId differ")
+    try:
+        body = orjson.loads(arrival.request.body or b"")
+    except orjson.JSONDecodeError:
+        body = None
+    if not isinstance(body, dict):
+        raise ValueError("body is not a JSON object")  # noqa: TRY004 - one kind of error for a bad request
+    return body
+
+
+def _expect(arrival: _Arrival, **wanted: str) -> None:
+    for name, value in wanted.items():
+        if arrival.call.query.get(name) != value:
+            raise ValueError(f"query needs {name}={value}")
+
+
+def _exchange(arrival: _Arrival, answer: Answer | None) -> Exchange:
+    return Exchange(
+        arrived_unix_s=arrival.unix_s,
+        arrived_monotonic_s=arrival.monotonic_s,
+        method=arrival.request.method,
+        path=arrival.request.path,
+        operation=arrival.call.operation,
+        account_id=arrival.account_id or None,
+        campaign_id=arrival.call.campaign_id,
+        status=None if answer is None else answer.status,
+        attempt=arrival.attempt,
+    )
