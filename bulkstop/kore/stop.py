@@ -1,0 +1,229 @@
+"""The stop call: what to send for a campaign, and what an answer means.
+
+Pure functions. The paths, the header names and the answers are those of the vendor's two pages on stopping a
+campaign ("voice v2" and "SMS v2"); what they leave open is read defensively and never as a success.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import quote
+
+import orjson
+
+from bulkstop.model import Again, Attempt, Campaign, CampaignType, Outcome
+
+VOICE_PATH = "/api/v2/public/{streamId}/campaign/trigger/{campaignId}"
+SMS_PATH = "/campaign/api/v2/public/{streamId}/campaign//trigger/{campaignId}"
+BODY = b"{}"
+TEXT_CHARS = 300
+"""How much of a server's text is kept in a result line."""
+
+
+class Answer(NamedTuple):
+    """What came back over the wire: status, the headers that matter, the body up to the cap."""
+
+    status: int
+    body: bytes
+    latency_ms: float
+    retry_after: str | None = None
+    date: str | None = None
+    location: str | None = None
+
+
+class NoAnswer(NamedTuple):
+    """Nothing usable came back: a timeout or a broken connection, and why."""
+
+    outcome: Outcome
+    error: str
+    latency_ms: float
+    status: int | None = None
+    again: Again = Again.LATER
+
+
+def target(campaign: Campaign, *, voice_path: str = VOICE_PATH, sms_path: str = SMS_PATH) -> str:
+    """Give path and query of the stop call; every id is exactly one percent-encoded path segment or query value."""
+    kind = campaign.campaign_type
+    template = voice_path if kind is CampaignType.VOICE else sms_path
+    parts = _around_id(template, kind.value, campaign.account_id, campaign.stream_id)
+    return quote(campaign.campaign_id, safe="").join(parts)
+
+
+@lru_cache(maxsize=1024)
+def _around_id(template: str, kind: str, account_id: str, stream_id: str) -> tuple[str, ...]:
+    """Fill in all but the campaign id; a list has few accounts and streams, so this is done a few times a run."""
+    account, stream = quote(account_id, safe=""), quote(stream_id, safe="")
+    whole = f"{template}?accountId={account}&campaignType={kind}&trigger=stop"
+    return tuple(part.format(streamId=stream, accountId=account) for part in whole.split("{campaignId}"))
+
+
+def headers(campaign: Campaign, token: str) -> dict[str, str]:
+    """Give the documented headers of a call; `auth` carries the token alone, without `Bearer`."""
+    return {
+        "auth": token,
+        "accountid": campaign.account_id,
+        "iid": campaign.iid,
+        "Content-Type": "application/json",
+    }
+
+
+def meaning(answer: Answer | NoAnswer, *, wall: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Attempt:
+    """Say what an answer proves; only a 2xx that says "Stopped" is a success."""
+    if isinstance(answer, NoAnswer):
+        return Attempt(
+            answer.outcome,
+            answer.again,
+            http_status=answer.status,
+            latency_ms=answer.latency_ms,
+            error=answer.error,
+        )
+    said = _fields(answer.body)
+    get = said.get
+    if 200 <= answer.status < 300 and isinstance(status := get("status"), str) and status.lower() == "stopped":
+        return Attempt(
+            Outcome.STOPPED,
+            Again.NO,
+            answer.status,
+            answer.latency_ms,
+            _text(get("message")),
+            _text(get("updatedAt")),
+            _text(get("campaignInstanceId")),
+            _text(get("campaignExecutionType")),
+        )
+    words = _words(said, answer.body)
+    outcome, again, error = _failure(answer, said, words)
+    return Attempt(
+        outcome,
+        again,
+        answer.status,
+        answer.latency_ms,
+        _text(words),
+        _text(said.get("updatedAt")),
+        _text(said.get("campaignInstanceId")),
+        _text(said.get("campaignExecutionType")),
+        error,
+        _retry_after_s(answer, said, wall) if again in (Again.LATER, Again.THROTTLED) else None,
+    )
+
+
+# The three documented texts differ in their first words; "rate limit" with "exceeded" or "reached" is common to all.
+_LIMIT_TEXT = re.compile(
+    r"exceeded the (?:per-\w+|hourly|daily) rate limit|rate limit\b.{0,60}\b(?:reached|exceeded)", re.IGNORECASE
+)
+_LIMIT_CODES = frozenset({"RATE_LIMIT_EXCEEDED", "QUEUE_FULL"})
+# "not active" counts only when it is said of the campaign itself: a scope, an account or a schedule that is not active
+# stops nothing. So nothing but an id, a quoted name or one of these small words may stand between the two.
+_SMALL_WORD = (
+    r"(?:a|an|as|at|be|because|can|cannot|can.t|could|currently|has|id|in|instance|is|it|it.s|name|named|not|since"
+    r"|state|status|stopped|that|the|was|which|with)\b"
+)
+_ID_OR_NAME = r"[\w-]{0,40}\d[\w-]{0,40}|'[^']{1,80}'|\"[^\"]{1,80}\""
+_CAMPAIGN = rf"\bcampaign(?:[\s:,()]{{1,4}}(?:{_SMALL_WORD}|{_ID_OR_NAME})){{0,12}}?[\s:,()]{{1,4}}"
+_NOT_RUNNING = re.compile(
+    r"(?<!\bnot )\balready (?:been |in )?stopped\b"
+    rf"|{_CAMPAIGN}(?:not|isn.t|no longer) (?:currently )?(?:in )?(?:an? )?(?:active|running)\b"
+    rf"|{_CAMPAIGN}(?:is|was) inactive\b"
+    r"|\bno (?:active|running) campaign\b(?=\W*$|[.;:,]|\s(?:exists?|for|found|instance|is|to|was|with)\b)",
+    re.IGNORECASE,
+)
+# "Not found or already stopped" leaves open which of the two it is; "the token of this campaign" is another thing.
+_IN_DOUBT = re.compile(
+    r"\bnot found\b|(?:\bnot|n.t) exist\b|\bno such\b|\binvalid (?:campaign )?id\b"
+    r"|\b(?:if|unless|until|whether)\b.{0,40}\balready\b|\bof (?:a |the |this |that |your )?campaign\b",
+    re.IGNORECASE,
+)
+
+
+def _failure(answer: Answer, said: Mapping[str, object], words: str) -> tuple[Outcome, Again, str]:
+    status = answer.status
+    if status == 429 or _LIMIT_TEXT.search(words) or _codes(said) & _LIMIT_CODES:
+        return Outcome.THROTTLED, Again.THROTTLED, f"rate limit (HTTP {status})"
+    if status >= 500:
+        return Outcome.SERVER_ERROR, Again.LATER, f"HTTP {status}"
+    if status in (401, 403):
+        return Outcome.UNAUTHORIZED, Again.NO, f"HTTP {status}: wrong token, stream id or scope"
+    if status == 404:
+        return Outcome.NOT_FOUND, Again.NO, "HTTP 404: no such campaign, or the path template is wrong here"
+    if status in (200, 400, 409, 412, 422) and _NOT_RUNNING.search(words) and not _IN_DOUBT.search(words):
+        return Outcome.ALREADY_STOPPED, Again.NO, f"HTTP {status}: the service says it was not running"
+    if 200 <= status < 300:
+        return Outcome.UNCONFIRMED, Again.NO, f'HTTP {status} without status "Stopped"'
+    if 300 <= status < 400:
+        where = f" to {place}" if (place := _text(answer.location)) else ""
+        return Outcome.REJECTED, Again.NO, f"HTTP {status}: a redirect{where} is not followed"
+    return Outcome.REJECTED, Again.LATER if status == 408 else Again.NO, f"HTTP {status}"
+
+
+def _fields(body: bytes) -> Mapping[str, object]:
+    try:
+        said = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _parts(said: Mapping[str, object]) -> list[Mapping[str, object]]:
+    """List the objects that may speak of a failure: the answer, and what stands under its `error` or `errors`."""
+    parts = [said]
+    for inner in (said.get("error"), said.get("errors")):
+        for part in inner if isinstance(inner, list) else [inner]:
+            if isinstance(part, dict):
+                parts.append(part)
+            elif isinstance(part, str):
+                parts.append({"message": part})
+    return parts
+
+
+def _codes(said: Mapping[str, object]) -> frozenset[object]:
+    return frozenset(code for part in _parts(said) if isinstance(code := part.get("code"), str))
+
+
+def _words(said: Mapping[str, object], body: bytes) -> str:
+    """Find the words meant for a person in any of the shapes seen: message, errors[].msg, plain text."""
+    if not said:
+        return body[: 4 * TEXT_CHARS].decode(errors="replace")
+    found = [text for part in _parts(said) for key in ("message", "msg") if isinstance(text := part.get(key), str)]
+    return "; ".join(dict.fromkeys(text.strip() for text in found if text.strip()))[: 4 * TEXT_CHARS]
+
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+
+
+def _text(value: object) -> str | None:
+    """Keep a server's text as one short line without control characters: it goes to files and terminals."""
+    if isinstance(value, str) and len(value) <= TEXT_CHARS and value.isprintable():
+        return value.strip() or None
+    if isinstance(value, int | float):
+        value = str(value)
+    if not isinstance(value, str):
+        return None
+    return _UNPRINTABLE.sub(" ", value[:TEXT_CHARS]).strip() or None
+
+
+def _retry_after_s(answer: Answer, said: Mapping[str, object], wall: Callable[[], datetime]) -> float | None:
+    """Read `retryAfterMs` or `Retry-After` (seconds or a date, RFC 9110 10.2.3); None when neither is sound."""
+    for part in _parts(said):
+        ms = part.get("retryAfterMs")
+        if isinstance(ms, int | float) and not isinstance(ms, bool) and 0 <= ms < 1e12:
+            return ms / 1000
+    if answer.retry_after is None:
+        return None
+    if re.fullmatch(r"\d{1,9}", value := answer.retry_after.strip(), re.ASCII):
+        return float(value)
+    until = _http_date(value)
+    if until is None:
+        return None
+    # The server's own clock, where it tells it: ours may be off by more than the wait.
+    since = (_http_date(answer.date) if answer.date else None) or wall()
+    return max(0.0, (until - since).total_seconds())
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        when = parsedate_to_datetime(text)
+    except (ValueError, IndexError, OverflowError):
+        return None
+    return when if when.tzinfo else when.replace(tzinfo=UTC)

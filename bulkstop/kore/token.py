@@ -1,0 +1,396 @@
+"""Tokens are got, kept while they are good, and renewed once for everybody who waits."""
+
+import asyncio
+import base64
+import contextlib
+import logging
+import math
+import os
+import re
+import signal
+import stat
+import subprocess
+import time
+import uuid
+import warnings
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import IO, Any, Literal, cast, get_args
+
+import orjson
+
+from bulkstop.errors import CredentialsError
+
+Mint = Callable[[], Awaitable[str]]
+"""One way of getting a token; raises CredentialsError."""
+
+Algorithm = Literal["HS256", "HS512", "RS256", "RS512"]
+ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
+
+TOKEN_BYTES = 64 * 1024
+"""More than this from a file or a command is no token."""
+JTI_LIFETIME_S = 300
+"""How long a single-use token lives; the vendor allows an hour, one attempt needs far less."""
+MARGIN_S = 60.0
+"""A token is renewed this long before its end, or in the last tenth of a short life."""
+RETRY_S = 5.0
+"""A renewal that did not help is tried again after this long."""
+REFUSED_S = 60.0
+"""How long a token got after a 401 is trusted: refused in that time, the row is wrong and not the token."""
+
+_KILLED_S = 1.0
+_STDERR_BYTES = 4096
+_REASON_CHARS = 200
+_LAST_SECOND = 253402300800.0  # of the year 9999: what lies beyond is no time that can be printed
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
+# The pieces tokens, keys and their encodings are made of; 20 is the length of the shortest JWT header.
+_SECRET_LIKE = re.compile(r"[A-Za-z0-9+/_=.~%-]{20,}")
+_MASK = "[masked]"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token and when it ends, in unix seconds; None when it does not say."""
+
+    value: str = field(repr=False)
+    expires_at: float | None = None
+
+
+def claims(token: str) -> dict[str, Any] | None:
+    """Return the payload of a JWT, unverified; None for a token that is no JWT."""
+    # By hand: nothing is verified here, and PyJWT would cost a run with a ready-made token its import.
+    parts = token.split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        payload = orjson.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except ValueError:
+        return None
+    return payload if isinstance(payload, dict) else None
+
+
+def ready_made(token: str, name: str = "BULKSTOP_TOKEN") -> Mint:
+    """Give the same token for ever; `name` is what an error calls it."""
+    value = _word(token, name)
+
+    async def mint() -> str:
+        return value
+
+    return mint
+
+
+def from_file(path: str | Path) -> Mint:
+    """Read the token from a file, again at each renewal."""
+    name = f"token file {str(path)!r}"
+
+    async def mint() -> str:
+        return _text(_read(Path(path), name), name)
+
+    return mint
+
+
+def from_command(command: str, timeout_s: float = 30.0) -> Mint:
+    """Run the operator's command line in the shell, again at each renewal; what it prints is the token."""
+
+    async def mint() -> str:
+        output = await _run(command, timeout_s)
+        if output.exit_code:
+            raise CredentialsError(f"token command failed with exit code {output.exit_code}{output.reason()}")
+        return _text(bytes(output.stdout), "token command")
+
+    return mint
+
+
+def minted(
+    client_id: str,
+    secret: str,
+    algorithm: Algorithm = "HS256",
+    subject: str = "bulkstop",
+    *,
+    jti: bool = False,
+    now: Callable[[], float] = time.time,
+) -> Mint:
+    """Sign tokens with the client secret; with `jti` each is another one, for a single use.
+
+    Without `jti` the documented payload holds no time, so every token is the same and renewing changes nothing.
+    """
+    if algorithm not in ALGORITHMS:
+        raise CredentialsError(f"no token can be signed with {algorithm!r}: use one of {', '.join(ALGORITHMS)}")
+    key = cache(lambda: _key(secret, algorithm))
+
+    async def mint() -> str:
+        payload: dict[str, Any] = {"sub": subject, "appId": client_id}
+        if jti:
+            iat = int(now())
+            payload |= {"jti": str(uuid.uuid4()), "iat": iat, "exp": iat + JTI_LIFETIME_S}
+        return _signed(payload, key, algorithm)
+
+    return mint
+
+
+class Tokens:
+    """The token for the next attempt, renewed in time by one renewal for all who ask.
+
+    `renewable`: asking the source again may give another token. `single_use`: every attempt needs one of its own.
+    """
+
+    def __init__(
+        self, source: Mint, *, renewable: bool, single_use: bool = False, now: Callable[[], float] = time.time
+    ) -> None:
+        self._source = source
+        self._renewable = renewable
+        self._single_use = single_use
+        self._now = now
+        self._lock = asyncio.Lock()
+        self._token: Token | None = None
+        self._good_until = -math.inf  # when the current token is to be renewed
+        self._fault: str | None = None  # why the last renewal did not help
+        self._fault_at = -math.inf
+        self._refused_at = -math.inf  # when a 401 made the current token
+
+    async def get(self) -> Token:
+        """Return the token for the next attempt; CredentialsError when there is none that has not expired."""
+        if self._single_use:
+            return await self._mint()
+        token = self._token
+        # While somebody renews, a token in its margin still serves: a slow command holds up nobody else.
+        if token and (self._now() < self._good_until or (self._lock.locked() and not self._expired(token))):
+            return token
+        async with self._lock:
+            return await self._current()
+
+    async def renew(self, refused: Token) -> bool:
+        """After a 401: tell whether the next get() gives another token than the refused one."""
+        if self._single_use:
+            return True
+        async with self._lock:
+            if self._differs(refused):
+                return True
+            if self._renewable and not self._within(self._refused_at, REFUSED_S):
+                await self._renew()
+            if not self._differs(refused):
+                return False
+            self._refused_at = self._now()
+            return True
+
+    async def _current(self) -> Token:
+        if self._token is None or (self._renewable and self._now() >= self._good_until):
+            await self._renew()
+        token = self._token
+        if token is None or self._expired(token):
+            raise CredentialsError(self._fault or _expired_text(token))
+        return token
+
+    async def _renew(self) -> None:
+        """Ask the source for another token; what it gives instead of one is kept as the fault."""
+        if self._fault and self._within(self._fault_at, RETRY_S):
+            return
+        try:
+            token = await self._mint()
+        except CredentialsError as error:
+            self._fault = str(error)
+            if self._token and not self._expired(self._token):  # otherwise it is raised
+                _log.warning("the token in use is kept: %s", error)
+        else:
+            self._take(token)
+        # Read after the source has answered: a command that took long has not earned another run at once.
+        self._fault_at = self._now()
+
+    def _take(self, token: Token) -> None:
+        if self._expired(token):
+            self._fault = _expired_text(token)
+        elif self._token and self._token.value == token.value:
+            self._fault = f"{_expired_text(token)}; its source gives no newer one"
+        else:
+            self._token, self._fault, self._refused_at = token, None, -math.inf
+            self._good_until = self._renewal_due(token)
+
+    async def _mint(self) -> Token:
+        value = await self._source()
+        return Token(value, _expiry(value))
+
+    def _renewal_due(self, token: Token) -> float:
+        if token.expires_at is None:
+            return math.inf
+        left_s = token.expires_at - self._now()
+        return token.expires_at - min(MARGIN_S, left_s / 10)
+
+    def _expired(self, token: Token) -> bool:
+        return token.expires_at is not None and self._now() >= token.expires_at
+
+    def _differs(self, refused: Token) -> bool:
+        return self._token is not None and self._token.value != refused.value
+
+    def _within(self, start: float, seconds: float) -> bool:
+        # Not below zero: after the machine's clock was set back, waiting for it would take for ever.
+        return 0 <= self._now() - start < seconds
+
+
+def _expiry(token: str) -> float | None:
+    exp = (claims(token) or {}).get("exp")
+    if isinstance(exp, bool) or not isinstance(exp, int | float):
+        return None
+    return float(exp) if 0 < exp < _LAST_SECOND else None
+
+
+def _expired_text(token: Token | None) -> str:
+    if token is None or token.expires_at is None:
+        return "the token has no known end"
+    end = datetime.fromtimestamp(token.expires_at, UTC)
+    return f"the token expired at {end:%Y-%m-%dT%H:%M:%SZ} by this machine's clock: get a new one"
+
+
+def _word(value: str, name: str) -> str:
+    """Return a token that fits into a header, without the white space around it."""
+    word = value.removeprefix("\ufeff").strip()
+    if not word:
+        raise CredentialsError(f"{name} is empty: a token is expected")
+    if not _VISIBLE.fullmatch(word):
+        raise CredentialsError(f"{name} is not one word of visible ASCII: give the bare token, without 'Bearer'")
+    return word
+
+
+def _text(data: bytes, name: str) -> str:
+    if len(data) > TOKEN_BYTES:
+        raise CredentialsError(f"{name} gives more than {TOKEN_BYTES} bytes: only the token is expected")
+    # What is not UTF-8 becomes a character that no token may hold; a decoding error would carry the bytes along.
+    return _word(data.decode("utf-8", "replace"), name)
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        # A pipe can be read once only, and opening it again would wait for ever.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise CredentialsError(f"{name} is not a regular file; for anything else use --token-command")
+        with path.open("rb") as file:
+            return file.read(TOKEN_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise CredentialsError(f"{name} cannot be read: {reason}") from None
+
+
+def _key(secret: str, algorithm: Algorithm) -> Any:
+    # Parsed once: checking an RSA key takes longer than signing with it.
+    import jwt  # here, because a run with a ready-made token should not pay for the import
+
+    return jwt.get_algorithm_by_name(algorithm).prepare_key(secret)
+
+
+def _signed(payload: dict[str, Any], key: Callable[[], Any], algorithm: Algorithm) -> str:
+    import jwt
+
+    token = None
+    # The vendor hands out the secrets, so a short one is nothing its user could change: PyJWT need not warn of it.
+    with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore", category=UserWarning):
+        token = jwt.encode(payload, key(), algorithm=algorithm)
+    # Raised out here, so that it is not chained to an exception that may carry the key.
+    if token is None:
+        need = (
+            "an RSA private key in PEM form"
+            if algorithm.startswith("RS")
+            else "plain text, neither empty nor a key file"
+        )
+        raise CredentialsError(f"no token can be signed: for {algorithm} the client secret must be {need}")
+    return token
+
+
+class _Command:
+    """A command of the operator's: what it says, up to a cap, and how it ends."""
+
+    # Not asyncio's own subprocess: that one makes tasks, keeps all an endless command prints, and
+    # when it is cancelled while it starts one, ends the shell alone and then waits for the shell's children.
+
+    def __init__(self, command: str) -> None:
+        self.exit_code: int | None = None
+        self.stdout = bytearray()
+        self._stderr = bytearray()
+        self._said = asyncio.Event()  # all of standard output, or too much
+        self._complained = asyncio.Event()
+        self._process = subprocess.Popen(  # noqa: S602 - it is the operator's own command line
+            command,
+            shell=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # a process group of its own, to be killed with all it started
+        )
+        self._out = cast(IO[bytes], self._process.stdout)
+        self._err = cast(IO[bytes], self._process.stderr)
+
+    @property
+    def too_long(self) -> bool:
+        return len(self.stdout) > TOKEN_BYTES
+
+    async def end(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._out, self._read_out)
+        loop.add_reader(self._err, self._read_err)
+        await self._said.wait()
+        if self.too_long:
+            return
+        exit_code = await loop.run_in_executor(None, self._process.wait)
+        # A good end does not wait for standard error: an agent left in the background may hold it open.
+        if exit_code:
+            await self._complained.wait()
+        self.exit_code = exit_code
+
+    def close(self) -> None:
+        """End what has not ended by itself, with all it started; nothing is awaited, so nothing can cut it short."""
+        for pipe in (self._out, self._err):
+            asyncio.get_running_loop().remove_reader(pipe)
+            pipe.close()
+        if self.exit_code is None:
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_KILLED_S)
+
+    def reason(self) -> str:
+        """Return the last line of standard error, with a colon before it, fit to be shown."""
+        lines = self._stderr.decode("utf-8", "replace").rstrip().splitlines()
+        # A line whose beginning was dropped may begin in the middle of a token, too short to look like one.
+        if not lines or (len(lines) == 1 and len(self._stderr) == _STDERR_BYTES):
+            return ""
+        line = "".join(char if char.isprintable() else " " for char in lines[-1])
+        for word in self.stdout.decode("utf-8", "replace").split():
+            line = line.replace(word, _MASK) if len(word) > 4 else line
+        return f": {_SECRET_LIKE.sub(_MASK, line).strip()[:_REASON_CHARS]}"
+
+    def _read_out(self) -> None:
+        data = _read_pipe(self._out)
+        self.stdout += data[: TOKEN_BYTES + 1 - len(self.stdout)]
+        if not data or self.too_long:
+            self._said.set()
+
+    def _read_err(self) -> None:
+        data = _read_pipe(self._err)
+        self._stderr = (self._stderr + data)[-_STDERR_BYTES:]
+        if not data:
+            self._complained.set()
+
+
+def _read_pipe(pipe: IO[bytes]) -> bytes:
+    data = os.read(pipe.fileno(), TOKEN_BYTES)  # the loop has said that there is something, or the end
+    if not data:
+        asyncio.get_running_loop().remove_reader(pipe)
+    return data
+
+
+async def _run(command: str, timeout_s: float) -> _Command:
+    try:
+        running = _Command(command)
+    except (OSError, ValueError) as error:
+        raise CredentialsError(f"token command cannot be run: {error}") from None
+    try:
+        async with asyncio.timeout(timeout_s):
+            await running.end()
+    except TimeoutError:
+        raise CredentialsError(f"token command did not end within {timeout_s:g} s and was killed") from None
+    finally:
+        running.close()
+    return running

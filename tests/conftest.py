@@ -1,0 +1,30 @@
+"""Fixtures that more than one directory of tests uses."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from aiohttp import ClientResponse
+from aioresponses import aioresponses
+
+from tests.servers import NGINX, Nginx, nginx
+
+
+@pytest.fixture
+def nginx_server(tmp_path: Path) -> Iterator[Nginx]:
+    """Run the real nginx, which answers both stop calls as documented."""
+    if NGINX is None:
+        pytest.skip("nginx is not installed here; nothing else can stand for a server that nobody here wrote")
+    with nginx(tmp_path / "nginx") as server:
+        yield server
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses]:
+    """Answer in place of aiohttp's session, without a socket."""
+    # aiohttp 3.14 asks for an argument that aioresponses 0.7.9 does not give:
+    # https://github.com/pnuckowski/aioresponses/issues/289
+    monkeypatch.setattr(ClientResponse.__init__, "__kwdefaults__", {"stream_writer": Mock(output_size=0)})
+    with aioresponses() as answers:
+        yield answers
