@@ -1,0 +1,1 @@
+"""Results out: lines, counts and what a person sees of them."""

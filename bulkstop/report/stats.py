@@ -1,0 +1,73 @@
+"""Results folded into counts: what the progress, the summary and the exit code are made of."""
+
+import heapq
+from collections import Counter
+
+from bulkstop.model import DONE, FAILED, HELD_BACK, LEFT, Outcome, Result
+
+SLOWEST = 3
+
+
+class Stats:
+    """Counts results by outcome and keeps the few slowest; adding one costs about a microsecond."""
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[Outcome] = Counter()
+        self.attempts = 0
+        self._slowest: list[tuple[float, str]] = []
+
+    def add(self, result: Result) -> None:
+        """Count one result."""
+        self.outcomes[result.outcome] += 1
+        self.attempts += result.attempts
+        if result.latency_ms is not None:
+            self._keep(result.latency_ms, result.campaign_id)
+
+    @property
+    def lines(self) -> int:
+        """All results."""
+        return self.outcomes.total()
+
+    @property
+    def done(self) -> int:
+        """Campaigns that are proven not to run."""
+        return self._count(DONE)
+
+    @property
+    def failed(self) -> int:
+        """Rows that are not proven to be stopped though it was tried, or could not be tried."""
+        return self._count(FAILED)
+
+    @property
+    def held_back(self) -> int:
+        """Rows not sent on purpose."""
+        return self._count(HELD_BACK)
+
+    @property
+    def left(self) -> int:
+        """Campaigns that a later run has to stop: not sent, or cut off in flight."""
+        return self._count(LEFT)
+
+    @property
+    def sent(self) -> int:
+        """Campaigns that were sent and have ended."""
+        return self.lines - self.held_back - self.left - self.outcomes[Outcome.INVALID]
+
+    @property
+    def sent_failed(self) -> int:
+        """Campaigns that were sent and failed."""
+        return self.failed - self.outcomes[Outcome.INVALID]
+
+    @property
+    def slowest(self) -> list[tuple[float, str]]:
+        """The longest latencies in milliseconds, each with its campaign id; longest first."""
+        return sorted(self._slowest, reverse=True)
+
+    def _count(self, outcomes: frozenset[Outcome]) -> int:
+        return sum(self.outcomes[outcome] for outcome in outcomes)
+
+    def _keep(self, latency_ms: float, campaign_id: str) -> None:
+        if len(self._slowest) < SLOWEST:
+            heapq.heappush(self._slowest, (latency_ms, campaign_id))
+        elif latency_ms > self._slowest[0][0]:
+            heapq.heapreplace(self._slowest, (latency_ms, campaign_id))
