@@ -1,0 +1,6 @@
+"""Run `python -m bulkstop`."""
+
+from bulkstop.cli import main
+
+if __name__ == "__main__":
+    main()

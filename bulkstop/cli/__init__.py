@@ -1,0 +1,99 @@
+"""Words to a call, a call to an exit code; nothing outside this package prints or exits."""
+
+import os
+import signal
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from bulkstop import __version__
+from bulkstop.cli.terminal import say
+from bulkstop.errors import BulkstopError
+
+COMMANDS = {
+    "stop": "Stop every campaign of a list; one result line each.",
+    "simulate": "Imitate the API on this machine, with faults on demand.",
+    "token": "Show the claims and the time left of the credentials in use.",
+}
+
+
+class Commands(click.Group):
+    """Commands that are imported when they are run: `--help` must not pay for what the others need."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands in the order of the help page."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(f"bulkstop.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)  # noqa: S101 - a slip in the module
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="bulkstop", message="%(prog)s %(version)s")
+def commands() -> None:
+    """Stop Kore.ai voice and SMS campaigns in bulk.
+
+    `bulkstop COMMAND --help` shows the options, an example and the exit codes of a command.
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line and exit; whatever goes wrong is one line on standard error."""
+    _fill_closed_streams()
+    try:
+        code = commands(standalone_mode=False, prog_name="bulkstop")
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        code = 2
+    except click.ClickException as error:
+        code = _refused(error.format_message())
+    except (click.Abort, KeyboardInterrupt):
+        say("\nbulkstop: ended before anything was sent")
+        code = 128 + signal.SIGINT
+    except BulkstopError as error:
+        code = _refused(str(error))
+    except BrokenPipeError:
+        # The reader of standard output is gone; Python would complain once more while it shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 1
+    except Exception as error:  # noqa: BLE001 - the border: a traceback is not for a user
+        code = 3
+        say(f"bulkstop: internal error, please report it: {_origin(error)}")
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fill_closed_streams() -> None:
+    """Put /dev/null where a standard stream is closed; else the next file opened would take its number."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _refused(text: str) -> int:
+    say(f"bulkstop: {text}")
+    return 2
+
+
+def _origin(error: BaseException) -> str:
+    """Name an unforeseen error and the line it came from, without its text, which could hold a secret."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f" at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""  # noqa: PTH119 - a name, not a file
+    return f"{type(error).__name__}{where}"

@@ -1,0 +1,114 @@
+"""`bulkstop simulate`: the API, imitated, until it is told to end."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bulkstop.cli.knobs import Reads
+from bulkstop.cli.terminal import say
+from bulkstop.errors import SettingsError
+from bulkstop.settings import limit
+from bulkstop.simulator import SimulatorOptions, serve
+
+EXAMPLE = """\b
+Example:
+  bulkstop simulate --port 8080 --quota 60/60s --latency 120 --fail 5% --log requests.jsonl
+
+\b
+It writes its address to standard output as soon as it answers, and ends with Ctrl-C.
+With BULKSTOP_CLIENT_SECRET set it accepts only tokens that are signed with it.
+
+\b
+Exit codes:
+  0  ended by Ctrl-C or SIGTERM
+  2  usage is wrong, or the port cannot be had
+"""
+
+
+def share(text: str) -> float:
+    """Read a share: `5%` or `0.05`."""
+    number, percent, rest = text.strip().partition("%")
+    try:
+        value = float(number) / (100 if percent else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1 or rest:
+        raise ValueError(f"{text!r} is no share such as 5% or 0.05")
+    return value
+
+
+SHARE: Any = {"type": Reads(share, "SHARE"), "default": 0.0, "metavar": "SHARE", "show_default": "0%"}
+
+
+@click.command("simulate", epilog=EXAMPLE)
+@click.option("--bind", "host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address to listen on.")
+@click.option("--port", type=int, default=0, show_default="a free one", metavar="PORT", help="Port to listen on.")
+@click.option(
+    "--client-id", envvar="BULKSTOP_CLIENT_ID", metavar="ID", help="The appId that tokens must carry; needs a secret."
+)
+@click.option("--require-jti", is_flag=True, help="Accept only single-use tokens.")
+@click.option(
+    "--quota",
+    multiple=True,
+    type=Reads(limit, "N/TIME"),
+    metavar="N/TIME",
+    help="Calls an account may make, such as 60/60s; repeatable.",
+)
+@click.option("--throttle-status", type=int, default=429, show_default=True, help="HTTP status over the quota.")
+@click.option("--retry-after", "retry_after_s", type=float, metavar="SECONDS", help="Retry-After over the quota.")
+@click.option("--latency", "latency_ms", type=float, default=0.0, show_default=True, metavar="MS", help="Latency.")
+@click.option(
+    "--sigma", "latency_sigma", type=float, default=0.0, show_default=True, help="Spread of a log-normal latency."
+)
+@click.option("--fail", "failure_rate", **SHARE, help="Share of calls that fail.")
+@click.option("--fail-first", "fail_first_rate", **SHARE, help="Share of campaigns whose first call fails.")
+@click.option("--fail-status", "failure_status", type=int, default=503, show_default=True, help="HTTP status of those.")
+@click.option(
+    "--second-stop",
+    type=click.Choice(["conflict", "success"]),
+    default="conflict",
+    show_default=True,
+    help="Answer for a campaign that does not run.",
+)
+@click.option(
+    "--unknown",
+    type=click.Choice(["active", "not_found"]),
+    default="active",
+    show_default=True,
+    help="What an id is that is not among --campaigns.",
+)
+@click.option("--campaigns", type=int, default=0, show_default=True, metavar="N", help="Campaigns made from the seed.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all that is left to chance.")
+@click.option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Write one JSON line per request.")
+def command(*, quota: tuple[Any, ...], client_id: str | None, **options: Any) -> int:
+    """Imitate the API on this machine, with faults on demand."""
+    secret = os.environ.get("BULKSTOP_CLIENT_SECRET") or None
+    chosen = SimulatorOptions(
+        client_id=client_id if secret else None,
+        client_secret=secret,
+        quota=tuple((each.calls, each.window_s) for each in quota if each is not None),
+        **options,
+    )
+    try:
+        asyncio.run(_serve(chosen))
+    except OSError as error:
+        where = f"--log {chosen.log}" if error.filename else f"--port {chosen.port}"
+        raise SettingsError(f"{where}: {error.strerror}") from None
+    return 0
+
+
+async def _serve(options: SimulatorOptions) -> None:
+    stop = asyncio.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    await serve(options, ready=_ready, stop=stop)
+    say("simulator: ended")
+
+
+def _ready(url: str) -> None:
+    click.echo(url)
+    say(f"simulator: listening on {url}; Ctrl-C ends it")

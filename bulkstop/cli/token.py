@@ -1,0 +1,42 @@
+"""`bulkstop token`: what the credentials in use say of themselves."""
+
+import asyncio
+import json
+import time
+
+import click
+
+from bulkstop.cli.knobs import settings_of, with_settings
+from bulkstop.cli.terminal import say
+from bulkstop.kore.token import claims
+from bulkstop.report.summary import duration
+from bulkstop.runs.access import tokens_of
+
+EXAMPLE = """\b
+Example:
+  bulkstop token --profile prod
+
+\b
+Exit codes:
+  0  a token could be had
+  2  it could not, or the settings are wrong
+"""
+
+
+@click.command("token", epilog=EXAMPLE)
+@click.option("--print", "print_token", is_flag=True, help="Write the token itself to standard output.")
+@with_settings
+@click.pass_context
+def command(ctx: click.Context, /, *, print_token: bool, **_: object) -> int:
+    """Show the claims and the time left of the credentials in use."""
+    token = asyncio.run(tokens_of(settings_of(ctx)).get())
+    if print_token:
+        click.echo(token.value)
+        return 0
+    found = claims(token.value)
+    say("no claims: the token is no JWT" if found is None else json.dumps(found, indent=2))
+    if token.expires_at is None:
+        say("expires: not said")
+    else:
+        say(f"expires: in {duration(max(0.0, token.expires_at - time.time()))}")
+    return 0

@@ -1,0 +1,54 @@
+"""The same job from Python: one call, sync or async."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from bulkstop.model import Campaign, Report, Result
+from bulkstop.report.ledger import Ledger
+from bulkstop.runs.stop import Summary, carry_out, make_plan, run
+from bulkstop.settings import Settings
+
+
+def stop(
+    campaigns: Sequence[str] | Iterable[Campaign],
+    settings: Settings,
+    *,
+    output: str | None = None,
+    overwrite: bool = False,
+    on_result: Callable[[Result], None] | None = None,
+) -> Summary:
+    """Stop campaigns, given as paths of lists or as Campaign values, and return the counts.
+
+    Each result goes to the file `output` and to `on_result`. Asks nothing: calling it is the confirmation.
+    Raises a BulkstopError when the run cannot start; a campaign that fails is a Result, never an exception.
+    """
+    with make_plan(campaigns, settings) as plan, _reporting(output, on_result, overwrite=overwrite) as report:
+        return run(plan, settings, report)
+
+
+async def stop_async(
+    campaigns: Sequence[str] | Iterable[Campaign],
+    settings: Settings,
+    *,
+    output: str | None = None,
+    overwrite: bool = False,
+    on_result: Callable[[Result], None] | None = None,
+) -> Summary:
+    """Do what `stop` does inside a running event loop; when cancelled, every row still has its line."""
+    with make_plan(campaigns, settings) as plan, _reporting(output, on_result, overwrite=overwrite) as report:
+        return await carry_out(plan, settings, report)
+
+
+@contextmanager
+def _reporting(output: str | None, on_result: Report | None, *, overwrite: bool) -> Iterator[Report]:
+    if output is None:
+        yield on_result or (lambda result: None)
+        return
+    with Ledger(output, overwrite=overwrite) as ledger:
+
+        def report(result: Result) -> None:
+            ledger.write(result)
+            if on_result is not None:
+                on_result(result)
+
+        yield report

@@ -1,0 +1,494 @@
+"""`bulkstop stop` as a user runs it: a process with options, variables, files, pipes, signals and a terminal."""
+
+import csv
+import json
+import os
+import pty
+import signal
+import socket
+import stat
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from bulkstop.report.ledger import COLUMNS
+from tests.cli.conftest import MakeList
+from tests.processes import (
+    COMMAND,
+    TOKEN,
+    WAIT_S,
+    Ended,
+    Simulated,
+    bulkstop,
+    checked,
+    ended,
+    environment,
+    results,
+    simulator,
+    started,
+)
+
+LINE = "campaigns.csv.results.jsonl"
+
+
+def stop(sim: Simulated, *args: str, cwd: Path, **variables: str | None) -> Ended:
+    """Stop `campaigns.csv` at the simulator."""
+    return bulkstop("stop", "campaigns.csv", "--host", sim.url, *args, cwd=cwd, **variables)
+
+
+def arrived(sim: Simulated, ids: list[str]) -> list[str]:
+    """Give which of these campaigns the simulator was asked to stop, each as often as it was asked."""
+    return [campaign_id for campaign_id in sim.ids() if campaign_id in ids]
+
+
+class TestARun:
+    """A run from the plan to the summary."""
+
+    def test_everything_stopped(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """All stopped is exit 0; the plan comes first, the summary last, and standard output stays empty."""
+        run = stop(sim, "--yes", cwd=tmp_path)
+        assert (run.code, run.out) == (0, "")
+        assert run.err.startswith("Plan\n")
+        assert "to stop   3 (3 voice)" in run.err
+        assert "rows = lines  3 = 3" in run.err
+        assert run.err.endswith(f"Results: {LINE}\n")
+        assert sorted(arrived(sim, three)) == sorted(three)
+
+    def test_result_file(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """The result file is named after the first input, has the contract's keys in order, and is the user's alone."""
+        stop(sim, "--yes", cwd=tmp_path)
+        lines = results(tmp_path / LINE)
+        assert [tuple(line) for line in lines] == [COLUMNS] * 3
+        assert {line["campaign_id"] for line in lines} == set(three)
+        assert {line["outcome"] for line in lines} == {"stopped"}
+        assert stat.S_IMODE((tmp_path / LINE).stat().st_mode) == 0o600
+        assert TOKEN not in (tmp_path / LINE).read_text()
+
+    def test_some_failed(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """A row that cannot be used is exit 1 and has its line; the others are stopped."""
+        with (tmp_path / "campaigns.csv").open("a") as file:
+            file.write("..,voice,a,st\n")
+        run = stop(sim, "--yes", cwd=tmp_path)
+        assert run.code == 1
+        assert [line["outcome"] for line in results(tmp_path / LINE)] == ["invalid", "stopped", "stopped", "stopped"]
+
+    def test_strict(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """`--strict` sends nothing if one row cannot be used, and says which."""
+        with (tmp_path / "campaigns.csv").open("a") as file:
+            file.write("..,voice,a,st\n")
+        run = stop(sim, "--yes", "--strict", cwd=tmp_path)
+        assert run.code == 2
+        assert "--strict: 1 rows cannot be used; first campaigns.csv line 5:" in run.err
+        assert arrived(sim, three) == []
+
+    def test_duplicates_alone(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """A duplicate is a line, not sent, and no failure."""
+        rows = (tmp_path / "campaigns.csv").read_text()
+        (tmp_path / "campaigns.csv").write_text(rows + rows.splitlines()[1] + "\n")
+        assert stop(sim, "--yes", cwd=tmp_path).code == 0
+        assert len(results(tmp_path / LINE)) == 4
+        assert sorted(arrived(sim, three)) == sorted(three)
+
+    def test_results_as_input(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """A result file is an input: its campaigns can be stopped once more."""
+        stop(sim, "--yes", cwd=tmp_path)
+        run = bulkstop("stop", LINE, "--host", sim.url, "--expect", "3", cwd=tmp_path)
+        assert run.code == 0
+        assert {line["outcome"] for line in results(tmp_path / f"{LINE}.results.jsonl")} == {"already_stopped"}
+        assert sorted(arrived(sim, three)) == sorted([*three, *three])
+
+    def test_standard_input(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """`-` reads standard input in the form that `--format` names."""
+        args = ("--format", "txt", "--type", "voice", "--account-id", "a", "--stream-id", "st", "--expect", "3")
+        ids = "".join(f"{campaign_id}\n" for campaign_id in three)
+        run = bulkstop("stop", "-", "--host", sim.url, *args, cwd=tmp_path, stdin=ids)
+        assert run.code == 0
+        assert [line["source"] for line in results(tmp_path / "stdin.results.jsonl")] == ["-"] * 3
+
+    def test_quiet(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """`--quiet` says nothing when all went well, and the summary when something failed."""
+        assert stop(sim, "--yes", "--quiet", cwd=tmp_path) == Ended(0, "", "")
+        with (tmp_path / "campaigns.csv").open("a") as file:
+            file.write("..,voice,a,st\n")
+        run = stop(sim, "--yes", "--quiet", "--overwrite", cwd=tmp_path)
+        assert run.code == 1
+        assert run.err.startswith("Summary\n")
+
+    def test_nobody_answers(self, three: list[str], tmp_path: Path) -> None:
+        """Where nobody listens each campaign has its line, and no token is shown."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            host = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        run = bulkstop("stop", "campaigns.csv", "--host", host, "--yes", "--attempts", "1", cwd=tmp_path)
+        assert run.code == 1
+        lines = results(tmp_path / LINE)
+        assert [line["outcome"] for line in lines] == ["connection_error"] * 3
+        assert all("nothing was sent" in line["error"] for line in lines)
+        assert TOKEN not in (tmp_path / LINE).read_text()
+
+
+class TestRefusals:
+    """Exit 2, one line on standard error, and nothing sent."""
+
+    @pytest.mark.parametrize(
+        ("args", "told"),
+        [
+            (["--no-such-option"], "--no-such-option"),
+            (["--expect", "5..3"], "'--expect'"),
+            (["--host", "http://api.example"], "--host http://api.example: plain http"),
+            (["--config", "no.toml"], "--config no.toml: no such file"),
+            (["--profile", "prod"], "--config bulkstop.toml: no such file"),
+            (["--ca", "no.pem"], "--ca no.pem"),
+            (["-o", "no/such/folder.jsonl"], "no/such/folder.jsonl: cannot be opened"),
+            (["--token-command", "false"], "more than one of BULKSTOP_TOKEN"),
+        ],
+    )
+    def test_options(self, args: list[str], told: str, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """A wrong option is named."""
+        self.refused(stop(sim, "--yes", "--quiet", *args, cwd=tmp_path), told)
+        assert arrived(sim, three) == []
+
+    def refused(self, run: Ended, told: str) -> None:
+        """Make sure that a run was refused in one line that says this."""
+        assert (run.code, run.out) == (2, "")
+        assert run.err.startswith("bulkstop: ")
+        assert run.err.count("\n") == 1
+        assert told in run.err
+
+    def test_no_input(self, tmp_path: Path) -> None:
+        """A command without a list is refused."""
+        self.refused(bulkstop("stop", cwd=tmp_path), "INPUT")
+
+    def test_missing_file(self, sim: Simulated, tmp_path: Path) -> None:
+        """A list that is not there is named."""
+        self.refused(stop(sim, "--yes", cwd=tmp_path), "campaigns.csv: cannot be read: No such file or directory")
+
+    def test_no_host(self, three: list[str], tmp_path: Path) -> None:
+        """Without a host there is no default to send to."""
+        self.refused(bulkstop("stop", "campaigns.csv", "--yes", cwd=tmp_path), "--host: not given")
+
+    def test_no_credentials(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """Without credentials nothing is sent, and all ways to give them are named."""
+        run = stop(sim, "--yes", "--quiet", cwd=tmp_path, BULKSTOP_TOKEN=None)
+        self.refused(run, "no credentials: set BULKSTOP_TOKEN, give --token-file or --token-command, or set")
+        assert arrived(sim, three) == []
+
+    def test_token_file_that_is_not_there(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """Credentials that cannot be had are found out before anything is sent."""
+        run = stop(sim, "--yes", "--quiet", "--token-file", "no-token", cwd=tmp_path, BULKSTOP_TOKEN=None)
+        self.refused(run, "no-token")
+        assert arrived(sim, three) == []
+
+    def test_empty_list(self, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
+        """A list without a campaign is never a success."""
+        make_list(0)
+        self.refused(stop(sim, "--yes", "--quiet", cwd=tmp_path), "the list holds no campaign to stop")
+
+    def test_profile(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """A slip in a profile, or a secret in it, is refused."""
+        (tmp_path / "bulkstop.toml").write_text('[profile.default]\natempts = 3\n[profile.prod]\ntoken = "x"\n')
+        self.refused(stop(sim, "--yes", "--quiet", cwd=tmp_path), "unknown key 'atempts'; did you mean attempts?")
+        self.refused(stop(sim, "--yes", "--quiet", "--profile", "prod", cwd=tmp_path), "token is a secret")
+
+    def test_nobody_to_confirm(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """Without a terminal, --yes or --expect nothing is sent."""
+        self.refused(stop(sim, "--quiet", cwd=tmp_path), "give --expect N or --expect A..B (or --yes)")
+        assert arrived(sim, three) == []
+        assert not (tmp_path / LINE).exists()
+
+    @pytest.mark.parametrize("given", ["2", "4..9"])
+    def test_unexpected_number(self, given: str, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """`--expect` sends nothing if another number would be sent."""
+        run = stop(sim, "--quiet", "--expect", given, cwd=tmp_path)
+        self.refused(run, "--expect: 3 campaigns would be sent, not")
+        assert arrived(sim, three) == []
+
+    def test_existing_results(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """A result file that exists is not touched."""
+        (tmp_path / LINE).write_text("precious\n")
+        self.refused(stop(sim, "--yes", "--quiet", cwd=tmp_path), f"{LINE}: exists already; give --overwrite")
+        assert (tmp_path / LINE).read_text() == "precious\n"
+        assert arrived(sim, three) == []
+
+
+class TestBeforeSending:
+    """What a careful user does first."""
+
+    def test_dry_run(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """`--dry-run` shows the plan, sends nothing, writes nothing, and needs no credentials."""
+        run = stop(sim, "--dry-run", cwd=tmp_path, BULKSTOP_TOKEN=None)
+        assert run.code == 0
+        assert "to stop   3 (3 voice)" in run.err
+        assert run.err.endswith("Dry run: nothing was sent.\n")
+        assert arrived(sim, three) == []
+        assert [path.name for path in tmp_path.iterdir()] == ["campaigns.csv"]
+
+    @pytest.mark.parametrize("given", ["3", "1..3"])
+    def test_expected_number(self, given: str, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """`--expect` with the right number needs no person."""
+        assert stop(sim, "--quiet", "--expect", given, cwd=tmp_path).code == 0
+        assert sorted(arrived(sim, three)) == sorted(three)
+
+    def test_long_list(self, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
+        """The plan says how long a list takes at least under the quota: 1,000 campaigns 16 min."""
+        make_list(1000)
+        assert "at least 16 min" in stop(sim, "--dry-run", cwd=tmp_path).err
+
+
+class TestSettings:
+    """The option wins over the variable, the variable over the profile, the profile over the default."""
+
+    def test_order(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """Each level is seen in the plan once the level above it is gone."""
+        config = tmp_path / "my.toml"
+        config.write_text(f'[profile.default]\nhost = "{sim.url}"\nquota = "30/60s"\n')
+        base, variable = ["--dry-run", "--config", "my.toml"], {"BULKSTOP_QUOTA": "20/60s"}
+
+        def quota(*args: str, **variables: str) -> str:
+            run = bulkstop("stop", "campaigns.csv", *base, *args, cwd=tmp_path, **variables)
+            return next(line.split()[1] for line in run.err.splitlines() if line.startswith("  quota"))
+
+        assert quota("--quota", "10/60s", **variable) == "10/60s"
+        assert quota(**variable) == "20/60s"
+        assert quota() == "30/60s"
+        config.write_text(f'[profile.default]\nhost = "{sim.url}"\n')
+        assert quota() == "60/60s"
+
+    def test_variables_alone(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """A run can be set up with variables and no option, its token file included."""
+        (tmp_path / "token").write_text(TOKEN)
+        run = bulkstop(
+            "stop",
+            "campaigns.csv",
+            "--yes",
+            cwd=tmp_path,
+            BULKSTOP_TOKEN=None,
+            BULKSTOP_TOKEN_FILE="token",
+            BULKSTOP_HOST=sim.url,
+        )
+        assert run.code == 0
+        assert sorted(arrived(sim, three)) == sorted(three)
+
+
+class TestCredentials:
+    """Tokens that are minted are accepted; ones that are not are told, never shown."""
+
+    def test_minted(self, three: list[str], tmp_path: Path) -> None:
+        """With the client id and its secret a run mints tokens that the service accepts, single-use ones too."""
+        secret = {"BULKSTOP_CLIENT_ID": "cs-1", "BULKSTOP_CLIENT_SECRET": "a-secret-of-32-characters-or-more"}
+        with simulator(tmp_path, "--require-jti", **secret) as strict:
+            run = stop(strict, "--yes", "--jti", cwd=tmp_path, BULKSTOP_TOKEN=None, **secret)
+            assert run.code == 0, run.err
+            assert secret["BULKSTOP_CLIENT_SECRET"] not in run.err
+
+    def test_refused(self, three: list[str], tmp_path: Path) -> None:
+        """A token that the service refuses ends in `unauthorized` lines."""
+        with simulator(tmp_path, BULKSTOP_CLIENT_SECRET="a-secret-of-32-characters-or-more") as strict:
+            run = stop(strict, "--yes", cwd=tmp_path)
+        assert run.code == 1
+        assert [line["outcome"] for line in results(tmp_path / LINE)] == ["unauthorized"] * 3
+        assert TOKEN not in (tmp_path / LINE).read_text()
+
+
+class TestOutput:
+    """Where results go, and what happens when they cannot."""
+
+    def test_overwrite(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """`--overwrite` replaces a result file."""
+        (tmp_path / LINE).write_text("old\n" * 100)
+        assert stop(sim, "--yes", "--overwrite", cwd=tmp_path).code == 0
+        assert {line["campaign_id"] for line in results(tmp_path / LINE)} == set(three)
+
+    def test_standard_output(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """`-o -` writes results, and nothing else, to standard output."""
+        run = stop(sim, "--yes", "-o", "-", cwd=tmp_path)
+        assert run.code == 0
+        assert {json.loads(line)["campaign_id"] for line in run.out.splitlines()} == set(three)
+        assert [path.name for path in tmp_path.iterdir()] == ["campaigns.csv"]
+
+    def test_csv(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """A name in `.csv` writes CSV with the same columns."""
+        assert stop(sim, "--yes", "-o", "out.csv", cwd=tmp_path).code == 0
+        with (tmp_path / "out.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert tuple(rows[0]) == COLUMNS
+        assert {row["campaign_id"] for row in rows} == set(three)
+
+    def test_reader_that_goes(self, make_list: MakeList, tmp_path: Path) -> None:
+        """`| head -1` ends the run without a traceback; what could not be written is told on standard error."""
+        make_list(400)
+        with simulator(tmp_path, "--latency", "50") as slow:
+            options = ("--yes", "-o", "-", "--quota", "none", "--concurrency", "2")
+            process = started("stop", "campaigns.csv", "--host", slow.url, *options, cwd=tmp_path)
+            assert process.stdout is not None
+            first = json.loads(process.stdout.readline())
+            process.stdout.close()
+            process.stdout = None
+            run = ended(process)
+        assert run.code == 3
+        assert "standard output: cannot write results (Broken pipe); sending stops" in run.err
+        told = [json.loads(line)["campaign_id"] for line in run.err.splitlines() if line.startswith("{")]
+        assert told
+        assert len({*told, first["campaign_id"]}) == len(told) + 1
+        assert {*told, first["campaign_id"]} <= set(slow.ids())
+
+    def test_full_disk(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """Results that cannot be written end the run with exit 3, and every stop that was made is told."""
+        run = stop(sim, "--yes", "-o", "/dev/full", cwd=tmp_path)
+        assert run.code == 3
+        told = [json.loads(line)["campaign_id"] for line in run.err.splitlines() if line.startswith("{")]
+        assert sorted(told) == sorted(arrived(sim, three))
+        assert "cannot write results" in run.err
+
+    @pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&-", "<&- >&- 2>&-"])
+    def test_closed_streams(self, closed: str, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """A run does its work with standard streams closed, and its file holds nothing but results."""
+        code, _ = self.shell(f"stop campaigns.csv --yes --host {sim.url} {closed}", tmp_path)
+        assert code == 0
+        assert {line["campaign_id"] for line in results(tmp_path / LINE)} == set(three)
+
+    def test_results_to_closed_output(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """`-o -` with standard output closed is refused, before results could be lost."""
+        code, err = self.shell(f"stop campaigns.csv --yes --host {sim.url} -o - >&-", tmp_path)
+        assert (code, err) == (2, "bulkstop: -o -: standard output is closed; nothing was sent\n")
+        assert arrived(sim, three) == []
+
+    def shell(self, line: str, cwd: Path) -> tuple[int, str]:
+        """Run the command in a shell, with what the shell does to its streams."""
+        command = subprocess.list2cmdline(COMMAND)
+        done = subprocess.run(
+            ["sh", "-c", f"{command} {line}"],
+            cwd=cwd,
+            env=environment(),
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=WAIT_S,
+        )
+        return done.returncode, checked(Ended(done.returncode, "", done.stderr)).err
+
+
+class TestSignals:
+    """The first signal drains, the second cuts off; every row has its line."""
+
+    @pytest.mark.parametrize(
+        ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=lambda each: each
+    )
+    def test_drain(self, signum: signal.Signals, code: int, make_list: MakeList, tmp_path: Path) -> None:
+        """After a signal nothing more leaves; what is in flight is waited for, and the rest is `not_sent`."""
+        make_list(400)
+        with simulator(tmp_path, "--latency", "50") as slow:
+            options = ("--yes", "-o", "-", "--quota", "none", "--concurrency", "2")
+            process = started("stop", "campaigns.csv", "--host", slow.url, *options, cwd=tmp_path)
+            assert process.stdout is not None
+            first = process.stdout.readline()
+            process.send_signal(signum)
+            run = ended(process)
+            assert run.code == code
+            assert f"by {signum.name}, before all were sent" in run.err
+            lines = [json.loads(line) for line in [first, *run.out.splitlines()]]
+            sent = [line["campaign_id"] for line in lines if line["outcome"] == "stopped"]
+            assert {line["outcome"] for line in lines} == {"stopped", "not_sent"}
+            assert len({line["campaign_id"] for line in lines}) == len(lines) == 400
+            assert sorted(sent) == sorted(slow.ids())
+
+    def test_abort(self, three: list[str], tmp_path: Path) -> None:
+        """A second Ctrl-C cuts off what is in flight: those campaigns are `unknown`, those behind them `not_sent`."""
+        with self.held_run(tmp_path, "--concurrency", "2", hold=2) as process:
+            process.send_signal(signal.SIGINT)
+            assert process.stderr is not None
+            said = next(line for line in process.stderr if line.startswith("ending"))
+            assert "2 calls in flight" in said
+            process.send_signal(signal.SIGINT)
+            run = ended(process)
+        assert run.code == 130
+        lines = results(tmp_path / LINE)
+        assert sorted(line["outcome"] for line in lines) == ["not_sent", "unknown", "unknown"]
+        assert {line["campaign_id"] for line in lines} == set(three)
+
+    def test_grace(self, three: list[str], tmp_path: Path) -> None:
+        """What has no answer when `--grace` is over is cut off as well."""
+        with self.held_run(tmp_path, "--grace", "50ms", hold=3) as process:
+            process.send_signal(signal.SIGTERM)
+            run = ended(process)
+        assert run.code == 143
+        assert [line["outcome"] for line in results(tmp_path / LINE)] == ["unknown"] * 3
+
+    @staticmethod
+    def held_run(cwd: Path, *options: str, hold: int) -> "HeldRun":
+        """Start a run at a server that takes `hold` calls and answers none."""
+        return HeldRun(cwd, options, hold)
+
+
+class HeldRun:
+    """A run with calls in flight that are never answered."""
+
+    def __init__(self, cwd: Path, options: tuple[str, ...], hold: int) -> None:
+        self._cwd, self._options, self._hold = cwd, options, hold
+        self._open = ExitStack()
+
+    def __enter__(self) -> "subprocess.Popen[str]":
+        """Start it and wait until the calls have arrived."""
+        with ExitStack() as stack:
+            server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            server.settimeout(WAIT_S)
+            host = f"http://127.0.0.1:{server.getsockname()[1]}"
+            process = started("stop", "campaigns.csv", "--yes", "--host", host, *self._options, cwd=self._cwd)
+            stack.callback(process.kill)
+            for _ in range(self._hold):
+                connection = stack.enter_context(server.accept()[0])
+                assert connection.recv(65536).startswith(b"POST ")
+            self._open = stack.pop_all()
+        return process
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the calls."""
+        self._open.close()
+
+
+class TestTerminal:
+    """On a terminal a person confirms by typing the number."""
+
+    @pytest.mark.parametrize(("typed", "code"), [("3\n", 0), ("yes\n", 2), ("\x04", 2), ("\x03", 130)])
+    def test_confirm(self, typed: str, code: int, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """Only the number itself starts a run: not `yes`, not Ctrl-D, not Ctrl-C."""
+        found, said = self.on_a_terminal(["stop", "campaigns.csv", "--host", sim.url], typed, tmp_path)
+        assert found == code
+        assert "to stop   3" in said
+        assert TOKEN not in said
+        assert "Traceback" not in said
+        assert sorted(arrived(sim, three)) == (sorted(three) if code == 0 else [])
+        assert (tmp_path / LINE).exists() is (code == 0)
+
+    def on_a_terminal(self, args: list[str], typed: str, cwd: Path) -> tuple[int, str]:
+        """Run the command on a terminal of its own and type once it asks; give its exit code and what it showed."""
+        terminal, other_end = pty.openpty()
+        with open_process(args, os.ttyname(other_end), cwd) as process:
+            said = b""
+            try:
+                while b"type that number" not in said:
+                    said += os.read(terminal, 65536)
+                os.write(terminal, typed.encode())
+                os.close(other_end)
+                while data := self.read(terminal):
+                    said += data
+            finally:
+                os.close(terminal)
+        return process.returncode, said.decode()
+
+    @staticmethod
+    def read(terminal: int) -> bytes:
+        """Read what is shown; nothing once the command has ended, which Linux reports as an error."""
+        try:
+            return os.read(terminal, 65536)
+        except OSError:
+            return b""
+
+
+def open_process(args: list[str], terminal: str, cwd: Path) -> "subprocess.Popen[bytes]":
+    """Start the command on a terminal: whoever leads a session and opens one gets it, Ctrl-C included."""
+    script = 'exec "$@" <"$0" >"$0" 2>&1'
+    return subprocess.Popen(
+        ["sh", "-c", script, terminal, *COMMAND, *args], cwd=cwd, env=environment(TERM="xterm"), start_new_session=True
+    )
