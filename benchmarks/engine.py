@@ -1,0 +1,133 @@
+"""The whole `stop` job beside a bare aiohttp loop that only posts: same server, same run, rounds in turn.
+
+    python benchmarks/engine.py            # ratio of rates at 50 connections, and the cost of 5 % failures
+    python benchmarks/engine.py --smoke    # a short run that only shows that it works
+
+The job reads a CSV, plans it, posts, reads each answer's meaning and writes a result line per campaign; the loop
+posts to the same URLs and throws the answers away. Both run on uvloop in a process of their own. Judge the ratio:
+the rates hold for this machine and this minute only.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import peers
+
+CONNECTIONS = 50
+LATENCY_S = 0.1
+ACCOUNT, STREAM = "64f0a1b2c3d4e5f60718293a", "st-5c8e21d4-6a1f-4b7e-9d2c-3f8a5e7b1c0d"
+
+
+def write_list(path: Path, campaigns: int) -> None:
+    """Write a CSV of voice campaigns."""
+    lines = [f"cd-{n:07x}-5f0a-4b1e-9c3d-2a7e8f6b1c0d,voice,{ACCOUNT},{STREAM}" for n in range(campaigns)]
+    path.write_text("campaign_id,campaign_type,account_id,stream_id\n" + "\n".join(lines) + "\n")
+
+
+def whole_job(host: str, path: Path) -> float:
+    """Run `stop` in this process and return its seconds, the reading of the list included."""
+    from bulkstop import Settings, stop
+
+    settings = Settings(host=host, token="x.y.z", quota=(), concurrency=CONNECTIONS)
+    began = time.perf_counter()
+    summary = stop([str(path)], settings, output=str(path) + ".results.jsonl", overwrite=True)
+    elapsed_s = time.perf_counter() - began
+    if not summary.is_done:
+        raise SystemExit(f"not all stopped: {summary.stats.outcomes}")
+    return elapsed_s
+
+
+def bare_loop(host: str, path: Path) -> float:
+    """Post to the same URLs from as many workers with aiohttp alone and return the seconds."""
+    import aiohttp
+    import uvloop
+
+    ids = [line.split(",")[0] for line in path.read_text().splitlines()[1:]]
+    path_and_query = "/api/v2/public/{}/campaign/trigger/{}?accountId={}&campaignType=voice&trigger=stop"
+    url = host + path_and_query.format(STREAM, "{}", ACCOUNT)
+    headers = {"auth": "x.y.z", "accountid": ACCOUNT, "iid": STREAM}
+
+    async def main() -> float:
+        todo = iter(ids)
+
+        async def worker() -> None:
+            for campaign_id in todo:
+                async with session.post(url.format(campaign_id), json={}, headers=headers) as response:
+                    await response.read()
+
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS)) as session:
+            began = time.perf_counter()
+            await asyncio.gather(*(worker() for _ in range(CONNECTIONS)))
+            return time.perf_counter() - began
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main())
+
+
+JOBS: dict[str, Callable[[str, Path], float]] = {"job": whole_job, "loop": bare_loop}
+
+
+def measured(job: str, host: str, path: Path) -> float:
+    """Run one job in a fresh process and return its seconds."""
+    command = [sys.executable, __file__, "--job", job, host, str(path)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    seconds: float = json.loads(done.stdout)
+    return seconds
+
+
+def against_bare_loop(campaigns: int, rounds: int, folder: Path) -> None:
+    """Print the rate of the whole job as a share of the bare loop's."""
+    path = folder / "campaigns.csv"
+    write_list(path, campaigns)
+    ratios = []
+    with peers.nginx() as host:
+        for _ in range(rounds):
+            loop_s, job_s = measured("loop", host, path), measured("job", host, path)
+            ratios.append(loop_s / job_s)
+            print(f"loop {campaigns / loop_s:,.0f}/s  job {campaigns / job_s:,.0f}/s  {ratios[-1]:.2f}")
+    print(f"whole job / bare aiohttp loop, {CONNECTIONS} connections: {statistics.median(ratios):.2f} (target 0.85)")
+
+
+def cost_of_failures(campaigns: int, rounds: int, folder: Path) -> None:
+    """Print the throughput with 5 % of first calls answered 503 as a share of that without."""
+    path = folder / "slow.csv"
+    write_list(path, campaigns)
+    ratios = []
+    for _ in range(rounds):
+        with peers.slow_server(LATENCY_S) as host:
+            clean_s = measured("job", host, path)
+        with peers.slow_server(LATENCY_S, fail_first=0.05) as host:
+            failing_s = measured("job", host, path)
+        ratios.append(clean_s / failing_s)
+        print(f"clean {campaigns / clean_s:,.0f}/s  5 % fail once {campaigns / failing_s:,.0f}/s  {ratios[-1]:.2f}")
+    print(f"5 % answered 503 once / none, {LATENCY_S:g} s latency: {statistics.median(ratios):.2f} (target 0.85)")
+
+
+def main() -> None:
+    """Run one job for the parent process, or the whole comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="a short run")
+    parser.add_argument("--campaigns", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--job", nargs=3, metavar=("NAME", "HOST", "LIST"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.job:
+        name, host, path = args.job
+        print(json.dumps(JOBS[name](host, Path(path))))
+        return
+    campaigns, rounds = (300, 1) if args.smoke else (args.campaigns, args.rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        against_bare_loop(campaigns, rounds, Path(folder))
+        cost_of_failures(campaigns if args.smoke else min(campaigns, 10_000), min(rounds, 3), Path(folder))
+
+
+if __name__ == "__main__":
+    main()

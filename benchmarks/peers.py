@@ -1,0 +1,128 @@
+"""The servers and peers that the benchmarks measure against; nothing of bulkstop's engine is used here."""
+
+import asyncio
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+VOICE_ANSWER = json.dumps(
+    {
+        "status": "Stopped",
+        "message": "Campaign Stopped",
+        "updatedAt": "2025-12-05T12:01:35.312Z",
+        "campaignInstanceId": "cid-835ee4a-0000-4000-8000-000000000000",
+    }
+)
+
+NGINX = """\
+worker_processes 1;
+daemon off;
+pid nginx.pid;
+error_log error.log;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    keepalive_requests 100000000;
+    client_body_temp_path body; proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{ default_type application/json; return 200 '{answer}'; }}
+    }}
+}}
+"""
+
+
+def free_port() -> int:
+    """Give a port that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def await_port(port: int, timeout_s: float = 10.0) -> None:
+    """Wait until somebody listens on a port."""
+    end = time.monotonic() + timeout_s
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+@contextmanager
+def nginx() -> Iterator[str]:
+    """Run nginx with one worker that gives the documented answer to everything; yields its URL."""
+    binary = shutil.which("nginx") or "/usr/sbin/nginx"
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder, "nginx.conf")
+        config.write_text(NGINX.format(port=port, answer=VOICE_ANSWER))
+        server = subprocess.Popen([binary, "-p", folder, "-c", str(config)], stderr=subprocess.DEVNULL)
+        try:
+            await_port(port)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            server.wait()
+
+
+@contextmanager
+def slow_server(latency_s: float, fail_first: float = 0.0) -> Iterator[str]:
+    """Run a bare asyncio server that answers after `latency_s`, in a process of its own; yields its URL.
+
+    `fail_first` of the ids, spread evenly, get 503 the first time they are asked for.
+    """
+    port = free_port()
+    command = [sys.executable, __file__, str(port), str(latency_s), str(fail_first)]
+    server = subprocess.Popen(command)
+    try:
+        await_port(port)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+class _Slow(asyncio.Protocol):
+    """Answers each request of a connection after the same time."""
+
+    seen: set[bytes] = set()  # noqa: RUF012 - one for all connections
+
+    def __init__(self, latency_s: float, fail_first: float) -> None:
+        self.latency_s, self.every = latency_s, round(1 / fail_first) if fail_first else 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        target = data.split(b" ", 2)[1]
+        status, body = b"200 OK", VOICE_ANSWER.encode()
+        if self.every and target not in self.seen:
+            self.seen.add(target)
+            if len(self.seen) % self.every == 0:
+                status, body = b"503 Service Unavailable", b"busy"
+        answer = b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body)
+        asyncio.get_running_loop().call_later(self.latency_s, self.transport.write, answer)
+
+
+async def _serve(port: int, latency_s: float, fail_first: float) -> None:
+    server = await asyncio.get_running_loop().create_server(lambda: _Slow(latency_s, fail_first), "127.0.0.1", port)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])))
