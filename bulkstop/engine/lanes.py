@@ -1,0 +1,165 @@
+"""Which try may leave next: every account has a lane, and no lane waits for another.
+
+Nothing here sleeps or does I/O: `draw` answers with a turn, with the time at which to ask again, or with None when
+all is done. So hours of quota are decided, and tested, in microseconds.
+"""
+
+import heapq
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import count
+
+from bulkstop.engine.quota import Quota
+from bulkstop.model import Attempt, Campaign
+
+WAITING_RETRIES = 8192
+"""The most campaigns that wait for another try, over all lanes; a full lane draws no new ones, so memory is bounded."""
+
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """One campaign on its way through the engine."""
+
+    campaign: Campaign
+    lane: "Lane"
+    attempts: int = 0
+    renewed: bool = False
+    started_at: float | None = None
+    last: Attempt | None = None
+
+
+class Lane:
+    """The campaigns of one account, in order: those not tried yet, and those that wait for another try."""
+
+    def __init__(self, account_id: str, campaigns: Iterable[Campaign], quota: Quota) -> None:
+        self.account_id = account_id
+        self.quota = quota
+        self.in_flight = 0
+        self.ticket = 0
+        self.queued_at = math.inf
+        self._fresh = iter(campaigns)
+        self._head = next(self._fresh, None)
+        self._waiting: list[tuple[float, int, Turn]] = []
+        self._ties = count()
+        self._paused_until = -math.inf
+
+    def ready_at(self, room: int) -> float:
+        """Give the time from which a turn can be drawn; inf when there is none, or only an answer brings one.
+
+        `room` is the most campaigns that may wait for another try before new ones are held back.
+        """
+        if self._head is not None and len(self._waiting) < room:
+            due = -math.inf
+        elif self._waiting:
+            due = self._waiting[0][0]
+        else:
+            return math.inf
+        return max(due, self._paused_until, self.quota.ready_at())
+
+    def draw(self, now: float) -> Turn:
+        """Take the next turn and its place in the quota; a try that is due goes before a new campaign."""
+        if self._waiting and (self._waiting[0][0] <= now or self._head is None):
+            turn = heapq.heappop(self._waiting)[2]
+        else:
+            assert self._head is not None, "drawn before ready_at"  # noqa: S101 - a slip of the caller
+            turn = Turn(self._head, self)
+            self._head = next(self._fresh, None)
+        self.quota.take(now)
+        self.in_flight += 1
+        return turn
+
+    def answered(self, now: float) -> None:
+        """Note that a drawn turn has its answer."""
+        self.in_flight -= 1
+        self.quota.give_back(now)
+
+    def again(self, turn: Turn, due: float) -> None:
+        """Let a turn wait for its next try."""
+        heapq.heappush(self._waiting, (due, next(self._ties), turn))
+
+    def pause(self, until: float) -> None:
+        """Let nothing of this account leave before `until`."""
+        self._paused_until = max(self._paused_until, until)
+
+    @property
+    def is_done(self) -> bool:
+        """Tell whether no campaign is left, in flight or waiting."""
+        return self._head is None and not self._waiting and not self.in_flight
+
+    def leftover(self) -> Iterator[Turn]:
+        """Take out what was never drawn, or waits, in that order of urgency."""
+        while self._waiting:
+            yield heapq.heappop(self._waiting)[2]
+        while self._head is not None:
+            yield Turn(self._head, self)
+            self._head = next(self._fresh, None)
+
+
+class Lanes:
+    """All lanes; whoever is ready first is drawn first, and `share` bounds what one of them may have in flight."""
+
+    def __init__(self, lanes: Iterable[Lane], concurrency: int) -> None:
+        self._lanes = [lane for lane in lanes if not lane.is_done]
+        self._concurrency = concurrency
+        self._due: list[tuple[float, int, Lane]] = []
+        self._tickets = count(1)
+        self._open = len(self._lanes)
+        self._share = self._fair_share()
+        self._room = max(1, WAITING_RETRIES // max(1, self._open))
+        for lane in self._lanes:
+            self._queue(lane, -math.inf)
+
+    def draw(self, now: float) -> Turn | float | None:
+        """Give a turn that may leave now, else the time to ask again (inf: after an answer), else None: all done."""
+        while self._due:
+            at, ticket, lane = self._due[0]
+            if ticket == lane.ticket and at > now:
+                return at
+            heapq.heappop(self._due)
+            if ticket != lane.ticket:
+                continue  # the lane was queued again since, with better knowledge
+            if self._ready_at(lane) <= now:
+                turn = lane.draw(now)
+                self._queue(lane, now)
+                return turn
+            self._queue(lane, now)
+        return math.inf if self._open else None
+
+    def answered(self, turn: Turn, now: float) -> None:
+        """Note the answer to a turn; its lane may have something ready because of it."""
+        turn.lane.answered(now)
+        self._settled(turn.lane, now)
+
+    def again(self, turn: Turn, now: float, due: float) -> None:
+        """Note the answer to a turn that waits for its next try until `due`."""
+        turn.lane.answered(now)
+        turn.lane.again(turn, due)
+        self._settled(turn.lane, now)
+
+    def leftover(self) -> Iterator[Turn]:
+        """Take out every turn that was never drawn or waits for another try."""
+        for lane in self._lanes:
+            yield from lane.leftover()
+
+    def _settled(self, lane: Lane, now: float) -> None:
+        if lane.is_done:
+            self._open -= 1
+            self._share = self._fair_share()
+        elif not lane.queued_at <= now:  # else it is in the queue, and ready
+            self._queue(lane, now)
+
+    def _ready_at(self, lane: Lane) -> float:
+        # A fair share of the workers: an account whose server hangs cannot take them all.
+        return math.inf if lane.in_flight >= self._share else lane.ready_at(self._room)
+
+    def _fair_share(self) -> int:
+        return math.ceil(self._concurrency / max(1, self._open))
+
+    def _queue(self, lane: Lane, now: float) -> None:
+        at = self._ready_at(lane)
+        lane.ticket = next(self._tickets)
+        # Not before now: among lanes that are ready the one that waited longest is drawn first.
+        lane.queued_at = max(at, now)
+        if at < math.inf:
+            heapq.heappush(self._due, (lane.queued_at, lane.ticket, lane))

@@ -1,0 +1,231 @@
+"""Bounded workers draw, send and report; the only module that makes tasks."""
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+
+from bulkstop.engine.lanes import Lanes, Turn
+from bulkstop.engine.retry import Retry
+from bulkstop.errors import BulkstopError
+from bulkstop.model import Again, Attempt, Campaign, Outcome, Report, Result, Send, utc_text
+
+CUT_OFF = "in flight when the run was cut off; the stop may have arrived"
+NOT_TRIED = "the run ended before its turn"
+NOT_TRIED_AGAIN = "the run ended before the next try"
+
+
+class Pool:
+    """Sends every campaign of `lanes` and reports each one exactly once, whatever ends the run.
+
+    At most `concurrency` exchanges are open at a time. A campaign that waits, for quota or for another try, holds
+    neither a worker nor a connection. `now` is a monotonic clock in seconds.
+    """
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        send: Send,
+        report: Report,
+        *,
+        retry: Retry,
+        concurrency: int,
+        run_id: str | None = None,
+        now: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.in_flight = 0
+        self.calls = 0
+        self.unwritten: list[Result] = []
+        self.fault: Exception | None = None
+        self._lanes = lanes
+        self._send = send
+        self._report = report
+        self._retry = retry
+        self._concurrency = concurrency
+        self._run_id = run_id
+        self._now = now
+        self._wall = wall
+        self._draining = False
+        self._workers: list[asyncio.Task[None]] = []
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = math.inf
+
+    async def run(self) -> None:
+        """Work until all is sent or the pool was told to stop; then report what is left.
+
+        Raises the BulkstopError, or whatever `report` raised, that ended the run early, after everything is reported.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._workers = [group.create_task(self._work()) for _ in range(self._concurrency)]
+        finally:
+            self._report_leftover()
+        if self.fault is not None:
+            raise self.fault
+
+    def drain(self) -> None:
+        """Let nothing more leave; what is in flight is waited for."""
+        self._draining = True
+        self._wake_all()
+
+    def abort(self) -> None:
+        """Cut off what is in flight; each of those campaigns is reported as unknown."""
+        self.drain()
+        for worker in self._workers:
+            worker.cancel()
+
+    async def _work(self) -> None:
+        try:
+            while (turn := await self._next_turn()) is not None:
+                await self._try(turn)
+        except BulkstopError as fault:
+            self._end_early(fault)
+
+    async def _next_turn(self) -> Turn | None:
+        while not self._draining:
+            found = self._lanes.draw(self._now())
+            if isinstance(found, Turn):
+                if self._idle:
+                    self._wake_one()  # more may be ready, and only one sleeper was woken by the alarm
+                return found
+            if found is None:
+                self._wake_all()
+                return None
+            await self._sleep_until(found)
+        return None
+
+    async def _sleep_until(self, when: float) -> None:
+        """Sleep until the clock reaches `when` or something changes; of many sleepers one wakes, and wakes the next."""
+        loop = asyncio.get_running_loop()
+        if when < self._alarm_at:
+            self._disarm()
+            self._alarm_at = when
+            self._alarm = loop.call_later(max(0.0, when - self._now()), self._ring)
+        sleeper = loop.create_future()
+        self._idle.append(sleeper)
+        await sleeper
+
+    def _ring(self) -> None:
+        self._alarm_at = math.inf
+        self._wake_one()
+
+    def _disarm(self) -> None:
+        self._alarm_at = math.inf
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    def _wake_one(self) -> None:
+        while self._idle:
+            sleeper = self._idle.popleft()
+            if not sleeper.done():
+                sleeper.set_result(None)
+                return
+
+    def _wake_all(self) -> None:
+        self._disarm()
+        while self._idle:
+            self._wake_one()
+
+    async def _try(self, turn: Turn) -> None:
+        """Make one try of a campaign and settle it, or let it wait for the next."""
+        turn.started_at = turn.started_at or self._wall()
+        self.in_flight += 1
+        try:
+            attempt = await self._send(turn.campaign)
+        except BaseException as error:
+            self._break_off(turn, error)
+            if not _is_stray(error):
+                raise
+        else:
+            self._note(turn, attempt)
+        finally:
+            self.in_flight -= 1
+
+    def _note(self, turn: Turn, attempt: Attempt) -> None:
+        now = self._now()
+        self.calls += 1
+        if attempt.again is Again.NOW and not turn.renewed:
+            turn.renewed = True  # and nothing else: the refused token is not the campaign's last answer
+            self._lanes.again(turn, now, now)
+            return
+        turn.last = attempt
+        turn.attempts += 1
+        delay_s = self._retry.delay_s(turn.attempts, attempt)
+        if attempt.again is Again.THROTTLED:  # the account waits, whether or not this campaign has a try left
+            turn.lane.pause(now + (self._retry.wait_s(turn.attempts, attempt) if delay_s is None else delay_s))
+        if delay_s is None:
+            self._lanes.answered(turn, now)
+            self._settle(turn, attempt)
+        else:
+            self._lanes.again(turn, now, now + delay_s)
+
+    def _break_off(self, turn: Turn, error: BaseException) -> None:
+        """Settle a campaign whose try raised: with a BulkstopError nothing was sent, with anything else who knows."""
+        self._lanes.answered(turn, self._now())
+        if isinstance(error, BulkstopError):
+            self._settle(turn, _left(turn))
+            return
+        self.calls += 1
+        turn.attempts += 1
+        self._settle(turn, Attempt(Outcome.UNKNOWN, error=CUT_OFF))
+
+    def _settle(self, turn: Turn, attempt: Attempt) -> None:
+        self._write(_result(turn, attempt, self._run_id, self._wall()))
+
+    def _write(self, result: Result) -> None:
+        try:
+            self._report(result)
+        except Exception as fault:  # noqa: BLE001 - also after a slip in a caller's report the other rows get their line
+            if result.outcome is not Outcome.NOT_SENT:  # those could be the whole list
+                self.unwritten.append(result)
+            self._end_early(fault)
+
+    def _end_early(self, fault: Exception) -> None:
+        self.fault = self.fault or fault
+        self.drain()
+
+    def _report_leftover(self) -> None:
+        self._disarm()
+        for turn in self._lanes.leftover():
+            self._settle(turn, _left(turn))
+
+
+def _is_stray(error: BaseException) -> bool:
+    """Tell a cancellation that came out of a call from one that this worker was asked for."""
+    worker = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and worker is not None and not worker.cancelling()
+
+
+def _left(turn: Turn) -> Attempt:
+    if turn.last is None:
+        return Attempt(Outcome.NOT_SENT, error=NOT_TRIED)
+    return turn.last._replace(error="; ".join(filter(None, (turn.last.error, NOT_TRIED_AGAIN))))
+
+
+def _result(turn: Turn, attempt: Attempt, run_id: str | None, finished_at: float) -> Result:
+    campaign: Campaign = turn.campaign
+    was_sent = attempt.outcome is not Outcome.NOT_SENT
+    return Result(
+        campaign.campaign_id,
+        campaign.campaign_type,
+        campaign.account_id,
+        campaign.stream_id,
+        attempt.outcome,
+        attempt.http_status,
+        turn.attempts,
+        attempt.latency_ms,
+        attempt.message,
+        attempt.updated_at,
+        attempt.campaign_instance_id,
+        attempt.campaign_execution_type,
+        attempt.error,
+        campaign.source,
+        campaign.line,
+        utc_text(turn.started_at or finished_at) if was_sent else None,
+        utc_text(finished_at) if was_sent else None,
+        run_id,
+        campaign.row,
+    )

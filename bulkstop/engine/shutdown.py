@@ -1,0 +1,50 @@
+"""The first signal drains, the second aborts."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from bulkstop.engine.pool import Pool
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""A closed terminal (SIGHUP) drains as well: what is in flight then still gets its line."""
+
+
+class Shutdown:
+    """Counts the requests to end a run; `signum` is the first one's number, for the exit code."""
+
+    def __init__(self, pool: Pool, *, grace_s: float, say: Callable[[str], None] = lambda text: None) -> None:
+        self.signum: int | None = None
+        self._pool = pool
+        self._grace_s = grace_s
+        self._say = say
+
+    def request(self, signum: int) -> None:
+        """Drain on the first call, abort on the second or when the grace is over."""
+        if self.signum is not None:
+            self._pool.abort()
+            return
+        self.signum = signum
+        self._pool.drain()
+        asyncio.get_running_loop().call_later(self._grace_s, self._pool.abort)  # first: to say so may fail
+        self._say(
+            f"ending: waiting up to {self._grace_s:g} s for {self._pool.in_flight} calls in flight; again cuts them off"
+        )
+
+
+@contextmanager
+def listening(shutdown: Shutdown, signals: Sequence[int]) -> Iterator[None]:
+    """Pass the given signals to `shutdown` while the block runs; give none to stay out of another program's way.
+
+    A hang-up that the process was started to ignore (nohup) stays ignored.
+    """
+    loop = asyncio.get_running_loop()
+    heard = [s for s in signals if s != signal.SIGHUP or signal.getsignal(s) is not signal.SIG_IGN]
+    try:
+        for signum in heard:
+            loop.add_signal_handler(signum, shutdown.request, signum)
+        yield
+    finally:
+        for signum in heard:
+            loop.remove_signal_handler(signum)

@@ -1,0 +1,155 @@
+"""What the tests of the engine are built of: campaigns, a scripted service, a pool in virtual time."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from bulkstop.engine.lanes import Lane, Lanes
+from bulkstop.engine.pool import Pool
+from bulkstop.engine.quota import NoQuota, RollingWindow
+from bulkstop.engine.retry import Retry
+from bulkstop.model import Again, Attempt, Campaign, CampaignType, Limit, Outcome, Report, Result, Send
+
+MIDNIGHT = 1_764_892_800.0
+"""The start of 2025-12-05 in unix seconds, when every virtual run begins."""
+STOPPED = Attempt(Outcome.STOPPED, http_status=200)
+BUSY = Attempt(Outcome.SERVER_ERROR, Again.LATER, http_status=503, error="HTTP 503")
+RENEWED = Attempt(Outcome.UNAUTHORIZED, Again.NOW, http_status=401, error="HTTP 401")
+
+
+def throttled(retry_after_s: float | None = None) -> Attempt:
+    """Make the answer of a service that is asked too often."""
+    return Attempt(Outcome.THROTTLED, Again.THROTTLED, 429, error="rate limit", retry_after_s=retry_after_s)
+
+
+def campaign(number: int, account_id: str = "a1") -> Campaign:
+    """Make a campaign whose line is its number."""
+    return Campaign(f"cd-{account_id}-{number}", CampaignType.VOICE, account_id, "st-1", "st-1", "list.csv", number)
+
+
+def campaigns(count: int, account_id: str = "a1") -> list[Campaign]:
+    """Make the campaigns 1 to `count` of an account."""
+    return [campaign(number, account_id) for number in range(1, count + 1)]
+
+
+def accounts(names: Iterable[str], count: int) -> list[Campaign]:
+    """Make `count` campaigns for each account."""
+    return [one for name in names for one in campaigns(count, name)]
+
+
+class Reply(NamedTuple):
+    """What a service does with a call: it takes its time, then answers or raises."""
+
+    latency_s: float
+    answer: Attempt | BaseException
+
+
+@dataclass(slots=True)
+class Call:
+    """One call as the service saw it."""
+
+    campaign: Campaign
+    began_s: float
+    ended_s: float | None = None
+
+
+class Service:
+    """A Send that does what `script` says for the n-th call (from 1) of a campaign, and logs every call."""
+
+    def __init__(self, script: Callable[[Campaign, int], Reply]) -> None:
+        self.log: list[Call] = []
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self._script = script
+        self._tries: Counter[str] = Counter()
+
+    async def send(self, campaign: Campaign) -> Attempt:
+        """Serve one call."""
+        call = Call(campaign, now_s())
+        self.log.append(call)
+        self._tries[campaign.campaign_id] += 1
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            latency_s, answer = self._script(campaign, self._tries[campaign.campaign_id])
+            await asyncio.sleep(latency_s)
+        finally:
+            self.in_flight -= 1
+        call.ended_s = now_s()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def began_s(self, account_id: str) -> list[float]:
+        """Give the times at which the calls of an account came in."""
+        return [call.began_s for call in self.log if call.campaign.account_id == account_id]
+
+
+def always(answer: Attempt, latency_s: float = 0.0) -> Service:
+    """Make a service that knows one answer."""
+    return Service(lambda campaign, call: Reply(latency_s, answer))
+
+
+class Job:
+    """A pool in virtual time with what it reported; run it with `run(job.pool.run())`."""
+
+    def __init__(
+        self,
+        rows: Iterable[Campaign] | Mapping[str, Iterable[Campaign]],
+        send: Send,
+        *,
+        limits: Sequence[Limit] = (),
+        concurrency: int = 32,
+        retry: Retry | None = None,
+        report: Report | None = None,
+    ) -> None:
+        self.results: list[Result] = []
+        self.rows = rows if isinstance(rows, Mapping) else _by_account(rows)
+        self.lanes = Lanes(
+            (Lane(name, own, RollingWindow(limits) if limits else NoQuota()) for name, own in self.rows.items()),
+            concurrency,
+        )
+        self.pool = Pool(
+            self.lanes,
+            send,
+            report or self.results.append,
+            retry=retry or Retry(),
+            concurrency=concurrency,
+            run_id="run-1",
+            now=now_s,
+            wall=clock_time,
+        )
+
+    def outcomes(self) -> Counter[Outcome]:
+        """Count the reported outcomes."""
+        return Counter(result.outcome for result in self.results)
+
+    def assert_each_reported_once(self) -> None:
+        """Check rule 2: one row in, one line out."""
+        expected = sorted(one.campaign_id for own in self.rows.values() for one in own)
+        assert sorted(result.campaign_id for result in self.results) == expected
+
+    def finished_s(self, account_id: str) -> float:
+        """Give the time at which the last result of an account was settled."""
+        texts = [result.finished_at for result in self.results if result.account_id == account_id]
+        return max(datetime.fromisoformat(text).timestamp() for text in texts if text is not None) - MIDNIGHT
+
+
+def now_s() -> float:
+    """Tell the virtual time."""
+    return asyncio.get_running_loop().time()
+
+
+def clock_time() -> float:
+    """Tell the virtual time of day in unix seconds."""
+    return MIDNIGHT + now_s()
+
+
+def _by_account(rows: Iterable[Campaign]) -> dict[str, list[Campaign]]:
+    found: dict[str, list[Campaign]] = {}
+    for row in rows:
+        found.setdefault(row.account_id, []).append(row)
+    return found

@@ -1,0 +1,243 @@
+"""Which turn is next: decided by arithmetic alone, so these tests need no loop at all."""
+
+import heapq
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import count
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkstop.engine.lanes import WAITING_RETRIES, Lane, Lanes, Turn
+from bulkstop.engine.quota import NoQuota, RollingWindow
+from bulkstop.model import Campaign, Limit
+from tests.engine.parts import campaign, campaigns
+
+eighths = st.integers(0, 40).map(lambda n: n / 8)
+
+
+def lane(account_id: str, size: int, limits: Sequence[Limit] = ()) -> Lane:
+    """Make a lane of an account."""
+    return Lane(account_id, campaigns(size, account_id), RollingWindow(limits) if limits else NoQuota())
+
+
+def drawn(lanes: Lanes, now: float = 0.0) -> Turn:
+    """Draw a turn that must be there."""
+    turn = lanes.draw(now)
+    assert isinstance(turn, Turn)
+    return turn
+
+
+def all_drawn(lanes: Lanes, now: float = 0.0) -> list[Turn]:
+    """Draw until nothing may leave any more."""
+    turns = []
+    while isinstance(turn := lanes.draw(now), Turn):
+        turns.append(turn)
+    return turns
+
+
+def names(turns: Sequence[Turn]) -> list[str]:
+    """Give the accounts of turns."""
+    return [turn.lane.account_id for turn in turns]
+
+
+def test_an_empty_list_is_done_at_once() -> None:
+    """Without campaigns there is no turn and nothing to wait for."""
+    assert Lanes([], 4).draw(0.0) is None
+    assert Lanes([lane("a", 0), lane("b", 0)], 4).draw(0.0) is None
+
+
+def test_accounts_take_turns() -> None:
+    """Among accounts that are ready the one that waited longest is drawn, each in the order of its own list."""
+    turns = all_drawn(Lanes([lane("a", 3), lane("b", 3), lane("c", 1)], 99))
+    assert names(turns) == ["a", "b", "c", "a", "b", "a", "b"]
+    assert [turn.campaign.line for turn in turns if turn.lane.account_id == "a"] == [1, 2, 3]
+
+
+def test_an_account_gets_no_more_than_its_share_of_the_workers() -> None:
+    """While other accounts have work left, one whose calls hang holds its share and no more."""
+    lanes = Lanes([lane("a", 50), lane("b", 50), lane("c", 50)], 10)
+    assert Counter(names(all_drawn(lanes))) == {"a": 4, "b": 4, "c": 4}
+    assert lanes.draw(0.0) == math.inf
+
+
+def test_the_share_grows_when_an_account_is_done() -> None:
+    """The last account with work left may use every worker."""
+    lanes = Lanes([lane("a", 50), lane("b", 1)], 8)
+    first = all_drawn(lanes)
+    assert Counter(names(first)) == {"a": 4, "b": 1}
+    for turn in first:
+        lanes.answered(turn, 0.0)
+    assert Counter(names(all_drawn(lanes))) == {"a": 8}
+
+
+def test_even_more_accounts_than_workers_all_get_a_turn() -> None:
+    """A share is at least one call."""
+    lanes = Lanes([lane(f"a{number}", 2) for number in range(20)], 4)
+    assert Counter(names(all_drawn(lanes))) == {f"a{number}": 1 for number in range(20)}
+
+
+def test_a_due_retry_goes_before_a_new_campaign() -> None:
+    """A campaign that was tried is finished before another one is begun; until it is due, others go."""
+    lanes = Lanes([lane("a", 3)], 1)
+    first = drawn(lanes)
+    lanes.again(first, 0.0, 5.0)
+    second = drawn(lanes, 4.9)
+    assert second.campaign.line == 2
+    lanes.answered(second, 5.0)
+    assert drawn(lanes, 5.0) is first
+
+
+def test_a_retry_is_not_starved_by_another_account() -> None:
+    """What became due is older than what another account has ready at any time, so a long list cannot push it back."""
+    lanes = Lanes([lane("a", 1), lane("b", 100)], 2)
+    first = drawn(lanes)
+    lanes.again(first, 0.0, 5.0)
+    for _ in range(10):
+        lanes.answered(drawn(lanes, 4.0), 4.0)
+    turns = [drawn(lanes, 6.0)]
+    lanes.answered(turns[0], 6.0)
+    turns.append(drawn(lanes, 6.0))
+    assert first in turns
+
+
+def test_retries_come_in_the_order_in_which_they_are_due() -> None:
+    """Of several that wait the earliest leaves first, and the answer says when."""
+    lanes = Lanes([lane("a", 3)], 3)
+    turns = all_drawn(lanes)
+    for turn, due in zip(turns, (9.0, 3.0, 6.0), strict=True):
+        lanes.again(turn, 0.0, due)
+    assert lanes.draw(0.0) == 3.0
+    assert drawn(lanes, 3.0) is turns[1]
+    assert lanes.draw(3.0) == 6.0
+    assert [turn.campaign.line for turn in all_drawn(lanes, 9.0)] == [3, 1]
+
+
+def test_a_pause_holds_the_whole_account_and_no_other() -> None:
+    """A throttled account sends neither new campaigns nor due retries until its pause is over."""
+    lanes = Lanes([lane("a", 3), lane("b", 3)], 99)
+    first, other = drawn(lanes), drawn(lanes)
+    first.lane.pause(10.0)
+    lanes.again(first, 0.0, 2.0)
+    assert names(all_drawn(lanes, 9.5)) == ["b", "b"]
+    assert lanes.draw(9.5) == 10.0
+    assert names(all_drawn(lanes, 10.0)) == ["a", "a", "a"]
+    assert other.lane.in_flight == 3
+
+
+def test_a_pause_is_never_shortened() -> None:
+    """Of two stated waits the longer one holds, in whichever order they came."""
+    lanes = Lanes([lane("a", 3)], 2)
+    for turn, until in zip(all_drawn(lanes), (30.0, 10.0), strict=True):
+        turn.lane.pause(until)
+        lanes.answered(turn, 0.0)
+    assert lanes.draw(0.0) == 30.0
+
+
+def test_quota_holds_an_account_and_no_other() -> None:
+    """An account at its limit tells when it goes on; the rest does not wait for it."""
+    lanes = Lanes([lane("a", 5, [Limit(2, 60)]), lane("b", 5)], 99)
+    turns = all_drawn(lanes)
+    assert Counter(names(turns)) == {"a": 2, "b": 5}
+    for turn in turns:
+        lanes.answered(turn, 1.0)
+    assert lanes.draw(1.0) == 61.0
+    assert names(all_drawn(lanes, 61.0)) == ["a", "a"]
+
+
+def test_retries_use_the_quota_too() -> None:
+    """A limit counts tries, not campaigns."""
+    lanes = Lanes([lane("a", 1, [Limit(1, 60)])], 1)
+    lanes.again(drawn(lanes), 1.0, 2.0)
+    assert lanes.draw(2.0) == 61.0
+
+
+def test_waiting_retries_are_bounded_and_hold_up_only_their_own_account() -> None:
+    """An account with its full number of waiting retries draws nothing new until one is due; another one goes on."""
+    taken = count(1)
+
+    def endless() -> Iterator[Campaign]:
+        for number in taken:
+            yield campaign(number)
+
+    lanes = Lanes([Lane("a", endless(), NoQuota()), lane("b", 1)], 2)
+    quiet = drawn(lanes)
+    assert quiet.lane.account_id == "a"
+    other = drawn(lanes)
+    lanes.again(quiet, 0.0, 100.0)
+    while isinstance(turn := lanes.draw(0.0), Turn):
+        lanes.again(turn, 0.0, 100.0)
+    assert turn == 100.0
+    assert next(taken) - 2 == WAITING_RETRIES // 2  # two accounts share the room; one more was read ahead
+    lanes.answered(other, 0.0)
+    assert drawn(lanes, 100.0) is quiet
+
+
+def test_leftover_is_everything_that_has_no_result() -> None:
+    """What waits comes out with its tries, what was never drawn without."""
+    lanes = Lanes([lane("a", 4), lane("b", 2)], 2)
+    tried, settled = drawn(lanes), drawn(lanes)
+    lanes.again(tried, 0.0, 5.0)
+    lanes.answered(settled, 0.0)
+    left = list(lanes.leftover())
+    assert left[0] is tried
+    assert [(turn.lane.account_id, turn.campaign.line) for turn in left] == [
+        ("a", 1),
+        ("a", 2),
+        ("a", 3),
+        ("a", 4),
+        ("b", 2),
+    ]
+    assert list(lanes.leftover()) == []
+
+
+# For each call in turn: seconds to its answer, seconds to the next try or None, and whether the account is to pause.
+answers = st.lists(st.tuples(eighths, st.none() | eighths, st.booleans()), min_size=1, max_size=12)
+
+
+@given(
+    st.lists(st.integers(0, 9), min_size=1, max_size=5),
+    answers,
+    st.integers(1, 6),
+    st.none() | st.builds(Limit, st.integers(1, 4), eighths.filter(bool)),
+)
+def test_no_campaign_is_lost_and_no_wait_is_for_nothing(
+    sizes: list[int], script: list[tuple[float, float | None, bool]], workers: int, limit: Limit | None
+) -> None:
+    """Whatever the answers: each campaign is settled once, shares hold, every wait ends later, no idle lane is left."""
+    own = [lane(f"a{number}", size, [limit] if limit else []) for number, size in enumerate(sizes)]
+    lanes, now, ties, calls = Lanes(own, workers), 0.0, count(), count()
+    flying: list[tuple[float, int, Turn, float | None, bool]] = []
+    settled: list[str] = []
+    while True:
+        found = lanes.draw(now) if len(flying) < workers else math.inf
+        if isinstance(found, Turn):
+            number = next(calls)
+            latency_s, again_s, pauses = script[number % len(script)]
+            is_last = found.attempts == 3
+            found.attempts += 1
+            share = math.ceil(workers / sum(not one.is_done for one in own))
+            assert found.lane.in_flight <= max(1, share)
+            heapq.heappush(flying, (now + latency_s, next(ties), found, None if is_last else again_s, pauses))
+            continue
+        if found is None:
+            break
+        assert found > now
+        if len(flying) < workers:
+            assert all(one.in_flight or one.is_done or one.ready_at(WAITING_RETRIES) > now for one in own)
+        assert flying or found < math.inf
+        if not flying or found < flying[0][0]:
+            now = found
+            continue
+        now, _, turn, again_s, pauses = heapq.heappop(flying)
+        if pauses:
+            turn.lane.pause(now + 2.0)
+        if again_s is None:
+            settled.append(turn.campaign.campaign_id)
+            lanes.answered(turn, now)
+        else:
+            lanes.again(turn, now, now + again_s)
+    assert not flying
+    assert list(lanes.leftover()) == []
+    assert sorted(settled) == sorted(f"cd-a{n}-{line}" for n, size in enumerate(sizes) for line in range(1, size + 1))

@@ -1,0 +1,753 @@
+"""The pool in virtual time: each campaign once, nobody held up, whatever ends the run."""
+
+import asyncio
+import gc
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bulkstop.engine.lanes import WAITING_RETRIES, Turn
+from bulkstop.engine.pool import CUT_OFF, NOT_TRIED, NOT_TRIED_AGAIN
+from bulkstop.engine.retry import Retry
+from bulkstop.errors import BulkstopError, CredentialsError, InputError, OutputError
+from bulkstop.model import Again, Attempt, Campaign, Limit, Outcome, Result, utc_text
+from tests.engine.parts import (
+    BUSY,
+    MIDNIGHT,
+    RENEWED,
+    STOPPED,
+    Call,
+    Job,
+    Reply,
+    Service,
+    accounts,
+    always,
+    campaign,
+    campaigns,
+    throttled,
+)
+from tests.virtual_time import VirtualLoop, run
+
+MINUTE = [Limit(60, 60)]
+GONE = Attempt(Outcome.NOT_FOUND, http_status=404, error="HTTP 404")
+
+
+def first_calls(answer: Attempt, latency_s: float, *, every: int = 1) -> Callable[[Campaign, int], Reply]:
+    """Make a script: the first call of every n-th campaign gets `answer`, all others stop it."""
+    return lambda one, call: Reply(latency_s, answer if call == 1 and one.line % every == 0 else STOPPED)
+
+
+# --- each campaign once ---------------------------------------------------------------------------------------------
+
+
+def test_a_result_says_what_the_run_knows() -> None:
+    """Ids, place in the list, times and what the service said all arrive in the one result."""
+    answer = Attempt(Outcome.STOPPED, Again.NO, 200, 12.5, "Campaign Stopped", "2025-12-05", "cid-1", "NORMAL")
+    job = Job([campaign(7)], always(answer, 0.25).send)
+    run(job.pool.run())
+    assert job.results == [
+        Result(
+            "cd-a1-7",
+            campaign(7).campaign_type,
+            "a1",
+            "st-1",
+            Outcome.STOPPED,
+            200,
+            1,
+            12.5,
+            "Campaign Stopped",
+            "2025-12-05",
+            "cid-1",
+            "NORMAL",
+            None,
+            "list.csv",
+            7,
+            "2025-12-05T00:00:00.000Z",
+            "2025-12-05T00:00:00.250Z",
+            "run-1",
+        )
+    ]
+
+
+def test_an_empty_list_ends_at_once() -> None:
+    """Nothing to do is done in no time."""
+    job = Job([], always(STOPPED).send)
+    assert run(job.pool.run()) == (None, 0.0)
+    assert job.results == []
+
+
+@pytest.mark.parametrize("concurrency", [1, 7, 64])
+def test_no_more_calls_are_open_than_allowed_and_no_fewer(concurrency: int) -> None:
+    """Every worker is used, none twice, and the work takes as long as it must."""
+    service = always(STOPPED, 0.5)
+    job = Job(campaigns(640), service.send, concurrency=concurrency)
+    _, took_s = run(job.pool.run())
+    assert service.most_in_flight == concurrency
+    assert took_s == -(-640 // concurrency) * 0.5
+    assert job.pool.calls == 640
+    job.assert_each_reported_once()
+
+
+def test_idle_workers_cost_nothing() -> None:
+    """Of 500 workers that wait for one account's quota, a due place wakes as many as it needs, not all."""
+    job = Job(campaigns(100), always(STOPPED, 0.1).send, limits=[Limit(2, 5)], concurrency=500)
+    draws, draw = 0, job.lanes.draw
+
+    def counted(now: float) -> Turn | float | None:
+        nonlocal draws
+        draws += 1
+        return draw(now)
+
+    job.lanes.draw = counted  # type: ignore[method-assign]
+    run(job.pool.run())
+    assert draws <= 2 * 500 + 4 * 100  # each worker once at the start and once at the end
+
+
+def test_the_pool_tells_how_many_calls_are_in_flight() -> None:
+    """What the first signal announces is what the service sees, at every moment."""
+
+    def script(one: Campaign, call: int) -> Reply:
+        assert job.pool.in_flight == service.in_flight
+        return Reply(one.line % 4 / 4, BUSY if call < 3 and one.line % 2 else STOPPED)
+
+    service = Service(script)
+    job = Job(campaigns(50), service.send, concurrency=6)
+    run(job.pool.run())
+    assert job.pool.in_flight == 0
+    assert job.outcomes() == {Outcome.STOPPED: 50}
+
+
+replies = st.builds(
+    Reply,
+    st.integers(0, 40).map(lambda n: n / 8),
+    st.sampled_from([STOPPED, STOPPED, GONE, BUSY, BUSY, RENEWED, throttled(), throttled(2.0)]),
+)
+quotas = st.sampled_from([[], [Limit(2, 3)], [Limit(1, 1), Limit(3, 10)]])
+
+
+@given(
+    st.lists(st.integers(0, 8), min_size=1, max_size=4),
+    st.lists(replies, min_size=1, max_size=9),
+    quotas,
+    st.integers(1, 6),
+    st.integers(1, 4),
+)
+def test_every_campaign_is_reported_once(
+    sizes: list[int], script: list[Reply], limits: list[Limit], concurrency: int, attempts: int
+) -> None:
+    """Whatever the answers: one line a campaign, tries within bounds, calls within bounds, and the run ends."""
+    service = Service(lambda one, call: script[(one.line * 5 + call) % len(script)])
+    rows = [one for number, size in enumerate(sizes) for one in campaigns(size, f"a{number}")]
+    job = Job(rows, service.send, limits=limits, concurrency=concurrency, retry=Retry(attempts))
+    run(job.pool.run())
+    job.assert_each_reported_once()
+    assert service.most_in_flight <= concurrency
+    assert job.pool.calls == len(service.log)
+    for result in job.results:
+        answers = [script[((result.line or 0) * 5 + call) % len(script)].answer for call in range(1, 20)]
+        assert settled(answers, attempts) == (result.outcome, result.attempts)
+
+
+def settled(answers: list[Attempt | BaseException], attempts: int) -> tuple[Outcome, int]:
+    """Say, from the rules alone, how a campaign ends that is answered like this and never cut off."""
+    tries, renewed = 0, False
+    for answer in answers:
+        assert isinstance(answer, Attempt)
+        if answer.again is Again.NOW and not renewed:
+            renewed = True
+            continue
+        tries += 1
+        if answer.again in (Again.NO, Again.NOW) or tries == attempts:
+            return answer.outcome, tries
+    raise AssertionError("never settled")
+
+
+# --- quota ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_thousand_campaigns_of_one_account_take_sixteen_windows() -> None:
+    """At 60 per minute the last 40 of 1,000 leave after exactly 16 minutes."""
+    service = always(STOPPED)
+    _, took_s = run(Job(campaigns(1_000), service.send, limits=MINUTE).pool.run())
+    assert took_s == 16 * 60
+    assert Counter(service.began_s("a1")) == {minute * 60.0: 60 for minute in range(16)} | {960.0: 40}
+
+
+def test_fifty_accounts_take_as_long_as_one() -> None:
+    """Each account has its own quota, and all of them are used at the same time."""
+    names = [f"a{number}" for number in range(50)]
+    job = Job(accounts(names, 200), always(STOPPED).send, limits=MINUTE)
+    _, took_s = run(job.pool.run())
+    assert took_s == 3 * 60
+    job.assert_each_reported_once()
+
+
+def test_fifty_accounts_with_latency_take_nearly_as_long_as_one() -> None:
+    """32 workers carry 50 accounts at 100 ms: what waits for quota keeps none of them."""
+    names = [f"a{number}" for number in range(50)]
+    _, one_s = run(Job(campaigns(300), always(STOPPED, 0.1).send, limits=MINUTE).pool.run())
+    _, all_s = run(Job(accounts(names, 300), always(STOPPED, 0.1).send, limits=MINUTE).pool.run())
+    assert 240 <= one_s <= all_s <= 1.05 * one_s
+
+
+def test_no_account_is_ever_over_its_limit() -> None:
+    """Tries count, not campaigns; with failures and latency no rolling minute sees more than 60 calls."""
+    service = Service(first_calls(BUSY, 0.7, every=3))
+    run(Job(accounts(["a", "b"], 200), service.send, limits=MINUTE).pool.run())
+    for name in "ab":
+        seen = service.began_s(name)
+        assert len(seen) == 200 + 66
+        assert all(later - earlier >= 60 for earlier, later in zip(seen, seen[60:], strict=False))
+
+
+# --- nobody held up -------------------------------------------------------------------------------------------------
+
+
+def test_an_account_that_hangs_does_not_delay_the_others() -> None:
+    """With one of four accounts hanging for 30 s a call, the others are done as fast as a quarter of the workers is."""
+    service = Service(lambda one, call: Reply(30.0 if one.account_id == "slow" else 0.125, STOPPED))
+    job = Job(accounts(["slow", "b", "c", "d"], 160), service.send, concurrency=32)
+    run(job.pool.run())
+    for name in "bcd":
+        assert job.finished_s(name) == 160 / 8 * 0.125
+    job.assert_each_reported_once()
+
+
+def test_an_account_that_waits_for_quota_keeps_no_worker() -> None:
+    """While one account waits out its minute, the other uses the workers without a pause."""
+    service = Service(lambda one, call: Reply(0.5, STOPPED))
+    job = Job(
+        {"a": campaigns(61, "a"), "b": campaigns(60, "b")},
+        service.send,
+        limits=MINUTE,
+        concurrency=2,
+    )
+    _, took_s = run(job.pool.run())
+    assert job.finished_s("b") == 30.0
+    assert took_s == 61.0
+
+
+@pytest.mark.parametrize("attempts", [1, 5])
+def test_a_throttled_account_pauses_as_a_whole(attempts: int) -> None:
+    """After a 429 with Retry-After 10 no call of that account leaves for 10 s, also when the campaign has no try left.
+
+    The other account does not notice.
+    """
+    service = Service(
+        lambda one, call: Reply(0.5, throttled(10.0) if (one.account_id, one.line, call) == ("a", 1, 1) else STOPPED)
+    )
+    job = Job(accounts(["a", "b"], 20), service.send, concurrency=4, retry=Retry(attempts))
+    run(job.pool.run())
+    assert [at for at in service.began_s("a") if 0.5 <= at < 10.5] == []
+    assert len(service.began_s("a")) == 20 + (attempts > 1)
+    assert job.finished_s("b") <= 5.0
+    assert job.outcomes()[Outcome.THROTTLED] == (attempts == 1)
+
+
+def test_a_list_is_not_burnt_on_a_throttled_account() -> None:
+    """With a single try each, an account over its limit loses the few calls in flight, not the whole list."""
+    service = Service(lambda one, call: Reply(0.5, throttled(60.0) if now_is_before(60.0) else STOPPED))
+    job = Job(campaigns(100), service.send, concurrency=4, retry=Retry(1))
+    run(job.pool.run())
+    assert job.outcomes() == {Outcome.THROTTLED: 4, Outcome.STOPPED: 96}
+
+
+def now_is_before(second: float) -> bool:
+    """Tell whether it is earlier than this virtual time."""
+    return asyncio.get_running_loop().time() < second
+
+
+@pytest.mark.parametrize("concurrency", [8, 50])
+def test_failures_cost_their_calls_and_hardly_more(concurrency: int) -> None:
+    """5 % of first tries failing, with back-off, cost at most 15 % of the throughput at 100 ms latency."""
+    random.seed(11)
+    _, plain_s = run(Job(campaigns(4_000), always(STOPPED, 0.1).send, concurrency=concurrency).pool.run())
+    job = Job(campaigns(4_000), Service(first_calls(BUSY, 0.1, every=20)).send, concurrency=concurrency)
+    _, failing_s = run(job.pool.run())
+    assert plain_s <= failing_s <= 1.15 * plain_s
+    assert job.outcomes() == {Outcome.STOPPED: 4_000}
+
+
+def test_a_waiting_retry_holds_no_worker() -> None:
+    """A single worker goes on with the other campaigns while one of them is in a back-off of 100 s."""
+    later = Attempt(Outcome.SERVER_ERROR, Again.LATER, 503, retry_after_s=100.0)
+    service = Service(first_calls(later, 0.5, every=11))  # of 20 campaigns, the eleventh
+    job = Job(campaigns(20), service.send, concurrency=1)
+    _, took_s = run(job.pool.run())
+    assert [call.campaign.line for call in service.log] == [*range(1, 21), 11]
+    assert [call.began_s for call in service.log][:20] == [number / 2 for number in range(20)]
+    assert took_s == 5.5 + 100.0 + 0.5
+    assert {result.line: result.attempts for result in job.results}[11] == 2
+
+
+def test_waiting_retries_are_bounded() -> None:
+    """Of a million campaigns that only fail, a bounded number has been drawn when the first ones still wait."""
+    later = Attempt(Outcome.SERVER_ERROR, Again.LATER, 503, retry_after_s=100.0)
+    service = always(later, 0.125)
+    handed_out = 0
+
+    def million() -> Iterator[Campaign]:
+        nonlocal handed_out
+        for number in range(1, 1_000_001):
+            if job is not None and job.results:
+                return  # drained: reporting the rest of the million would only make the test long
+            handed_out += 1
+            yield campaign(number)
+
+    job: Job | None = None
+    job = Job({"a1": million()}, service.send, concurrency=100)
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_later(99.0, job.pool.drain)
+        await job.pool.run()
+
+    _, took_s = run(main())
+    assert took_s == 99.0
+    assert WAITING_RETRIES <= len(service.log) <= WAITING_RETRIES + 100
+    assert handed_out <= len(service.log) + 2
+    assert job.outcomes()[Outcome.SERVER_ERROR] == len(service.log)
+
+
+# --- tries ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_renewed_token_costs_no_attempt() -> None:
+    """The try after a renewal leaves at once and is counted as the first."""
+    service = Service(first_calls(RENEWED, 0.5))
+    job = Job(campaigns(1), service.send, retry=Retry(1))
+    _, took_s = run(job.pool.run())
+    assert took_s == 1.0
+    assert [(r.outcome, r.attempts) for r in job.results] == [(Outcome.STOPPED, 1)]
+    assert job.pool.calls == 2
+
+
+def test_a_token_is_renewed_once_a_campaign() -> None:
+    """A service that refuses every token is asked twice, then the campaign is unauthorized."""
+    service = always(RENEWED)
+    job = Job(campaigns(3), service.send)
+    run(job.pool.run())
+    assert len(service.log) == 6
+    assert {(r.outcome, r.attempts) for r in job.results} == {(Outcome.UNAUTHORIZED, 1)}
+
+
+def test_a_campaign_that_keeps_failing_ends_with_its_last_answer() -> None:
+    """After five tries the outcome is what the fifth said, and the tries are counted."""
+    service = always(BUSY, 0.1)
+    job = Job(campaigns(2), service.send)
+    run(job.pool.run())
+    assert len(service.log) == 10
+    assert [(r.outcome, r.http_status, r.attempts) for r in job.results] == [(Outcome.SERVER_ERROR, 503, 5)] * 2
+
+
+# --- drain and abort ------------------------------------------------------------------------------------------------
+
+
+def stopping(
+    job: Job, acts: list[tuple[float, Callable[[], object]]]
+) -> tuple[float, list[BaseException], list[Callable[[], object]]]:
+    """Run a job with acts at given times; give the time of its end, what it raised, and the acts that came before."""
+    done: list[Callable[[], object]] = []
+    raised: list[BaseException] = []
+
+    def doing(act: Callable[[], object]) -> None:
+        done.append(act)
+        act()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        timers = [loop.call_later(at, doing, act) for at, act in acts]
+        try:
+            await job.pool.run()
+        except BulkstopError as error:
+            raised.append(error)
+        finally:
+            for timer in timers:
+                timer.cancel()
+
+    return run(main())[1], raised, done
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.integers(0, 8), min_size=1, max_size=3),
+    st.lists(replies, min_size=1, max_size=9),
+    quotas,
+    st.integers(1, 6),
+    st.integers(0, 100).map(lambda n: n / 8),
+    st.none() | st.integers(0, 40).map(lambda n: n / 8),
+)
+def test_drain_and_abort_leave_one_true_line_a_campaign(
+    sizes: list[int],
+    script: list[Reply],
+    limits: list[Limit],
+    concurrency: int,
+    drain_s: float,
+    grace_s: float | None,
+) -> None:
+    """Whenever it happens: nothing leaves after the drain, the end waits for calls alone, every line is true."""
+    service = Service(lambda one, call: script[(one.line * 5 + call) % len(script)])
+    rows = [one for number, size in enumerate(sizes) for one in campaigns(size, f"a{number}")]
+    job = Job(rows, service.send, limits=limits, concurrency=concurrency, retry=Retry(3))
+    acts: list[tuple[float, Callable[[], object]]] = [(drain_s, job.pool.drain)]
+    if grace_s is not None:
+        acts.append((drain_s + grace_s, job.pool.abort))
+    took_s, _, done = stopping(job, acts)
+
+    job.assert_each_reported_once()
+    assert job.pool.in_flight == 0
+    assert all(call.began_s <= drain_s for call in service.log)
+    last_answer_s = max((call.ended_s for call in service.log if call.ended_s is not None), default=0.0)
+    if job.pool.abort in done:
+        assert took_s == drain_s + (grace_s or 0.0)
+    elif job.pool.drain in done:
+        assert took_s == max(drain_s, last_answer_s)
+    assert job.pool.calls == len(service.log)
+    for result in job.results:
+        check_line(result, [call for call in service.log if call.campaign.campaign_id == result.campaign_id], script)
+
+
+def check_line(result: Result, calls: list[Call], script: list[Reply]) -> None:
+    """Check a result against what the service saw of its campaign."""
+    replies_seen = [script[((result.line or 0) * 5 + call) % len(script)].answer for call in range(1, len(calls) + 1)]
+    answers = [reply for reply in replies_seen if isinstance(reply, Attempt)]
+    first_renewal = next((n for n, answer in enumerate(answers) if answer.again is Again.NOW), None)
+    cut_off = bool(calls) and calls[-1].ended_s is None
+    if first_renewal is not None and not (cut_off and first_renewal == len(calls) - 1):
+        del answers[first_renewal]  # it cost no attempt, and no line may end with it
+    if not answers:
+        assert (result.outcome, result.error) == (Outcome.NOT_SENT, NOT_TRIED)
+        assert (result.attempts, result.started_at, result.finished_at) == (0, None, None)
+        return
+    assert result.attempts == len(answers)
+    assert result.started_at == utc_text(MIDNIGHT + calls[0].began_s)
+    assert result.finished_at is not None
+    if cut_off:
+        assert (result.outcome, result.error) == (Outcome.UNKNOWN, CUT_OFF)
+        return
+    last = answers[-1]
+    assert (result.outcome, result.http_status) == (last.outcome, last.http_status)
+    waited = last.again in (Again.LATER, Again.THROTTLED) and len(answers) < 3
+    assert result.error == (f"{last.error}; {NOT_TRIED_AGAIN}" if waited else last.error)
+
+
+def test_drain_ends_every_sleep_at_once() -> None:
+    """Waits for quota and for other tries end with the drain, at that very moment."""
+    service = Service(lambda one, call: Reply(0.5, throttled(100.0) if one.account_id == "b" else STOPPED))
+    job = Job(accounts(["a", "b"], 100), service.send, limits=MINUTE, concurrency=8)
+    took_s, _, _ = stopping(job, [(45.0, job.pool.drain)])
+    assert took_s == 45.0
+    assert job.outcomes() == {Outcome.STOPPED: 60, Outcome.THROTTLED: 4, Outcome.NOT_SENT: 40 + 96}
+
+
+def test_drain_waits_for_what_is_in_flight() -> None:
+    """A call that was made gets its answer into its line."""
+    job = Job(campaigns(10), always(STOPPED, 30.0).send, concurrency=4)
+    took_s, _, _ = stopping(job, [(1.0, job.pool.drain)])
+    assert took_s == 30.0
+    assert job.outcomes() == {Outcome.STOPPED: 4, Outcome.NOT_SENT: 6}
+
+
+def test_abort_makes_what_is_in_flight_unknown() -> None:
+    """A stop may have arrived, so a call that was cut off is neither failed nor stopped, and it counts as a try."""
+    job = Job(campaigns(10), always(STOPPED, 30.0).send, concurrency=4)
+    took_s, _, _ = stopping(job, [(1.0, job.pool.abort)])
+    assert took_s == 1.0
+    assert job.outcomes() == {Outcome.UNKNOWN: 4, Outcome.NOT_SENT: 6}
+    assert {r.attempts for r in job.results if r.outcome is Outcome.UNKNOWN} == {1}
+    assert job.pool.calls == 4
+
+
+def test_a_drain_between_a_renewal_and_its_try_leaves_the_campaign_unsent() -> None:
+    """A 401 whose fresh token was never tried is no answer: a resumed run must send that campaign."""
+
+    def script(one: Campaign, call: int) -> Reply:
+        if one.line == 1:
+            job.pool.drain()
+        return Reply(0.5, RENEWED)
+
+    job = Job(campaigns(2), Service(script).send, concurrency=1)
+    run(job.pool.run())
+    assert [(r.outcome, r.attempts, r.started_at) for r in job.results] == [(Outcome.NOT_SENT, 0, None)] * 2
+
+
+def test_the_last_answer_is_kept_also_when_it_had_no_error_text() -> None:
+    """A line of a waiting retry says why there was no other try, and nothing that is not there."""
+    job = Job(campaigns(1), always(Attempt(Outcome.TIMEOUT, Again.LATER, retry_after_s=50.0)).send)
+    stopping(job, [(1.0, job.pool.drain)])
+    assert [(r.outcome, r.attempts, r.error) for r in job.results] == [(Outcome.TIMEOUT, 1, NOT_TRIED_AGAIN)]
+
+
+def test_ended_before_it_began() -> None:
+    """A pool that was drained or aborted beforehand sends nothing and reports every row."""
+    for end in ("drain", "abort"):
+        job = Job(campaigns(5), always(STOPPED).send)
+        getattr(job.pool, end)()
+        run(job.pool.run())
+        assert job.outcomes() == {Outcome.NOT_SENT: 5}
+
+
+def test_a_send_that_cleans_up_slowly_is_waited_for() -> None:
+    """An abort lets a call close its connection; a second one during that loses no line."""
+
+    async def send(one: Campaign) -> Attempt:
+        try:
+            await asyncio.sleep(100.0)
+        finally:
+            await asyncio.sleep(2.0)
+        return STOPPED
+
+    job = Job(campaigns(5), send, concurrency=2)
+    assert stopping(job, [(1.0, job.pool.abort)])[0] == 3.0
+    job.assert_each_reported_once()
+    job = Job(campaigns(5), send, concurrency=2)
+    assert stopping(job, [(1.0, job.pool.abort), (2.0, job.pool.abort)])[0] == 2.0
+    assert job.outcomes() == {Outcome.UNKNOWN: 2, Outcome.NOT_SENT: 3}
+
+
+@pytest.mark.parametrize("end", ["drain", "abort"])
+def test_a_report_may_end_the_run(end: str) -> None:
+    """Whoever sees a result may stop the run on the spot; each row still has its one line."""
+
+    def report(result: Result) -> None:
+        job.results.append(result)
+        getattr(job.pool, end)()
+
+    job = Job(campaigns(20), always(STOPPED, 0.5).send, concurrency=4, report=report)
+    run(job.pool.run())
+    job.assert_each_reported_once()
+    assert job.outcomes()[Outcome.NOT_SENT] == 16
+
+
+# --- faults ---------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 40), st.booleans(), st.lists(replies, min_size=1, max_size=9))
+def test_a_result_that_cannot_be_written_ends_the_sending(written: int, heals: bool, script: list[Reply]) -> None:
+    """On a full disk nothing more leaves; what was sent and is not written is kept, and the fault is raised last."""
+    tried: list[Result] = []
+    failed_s: list[float] = []
+    full = OutputError("out.jsonl: no space left on device")
+
+    def report(result: Result) -> None:
+        tried.append(result)
+        if len(job.results) >= written and not (heals and failed_s):
+            failed_s.append(asyncio.get_running_loop().time())
+            raise full
+        job.results.append(result)
+
+    service = Service(lambda one, call: script[(one.line * 5 + call) % len(script)])
+    job = Job(accounts(["a", "b"], 20), service.send, concurrency=6, report=report, retry=Retry(3))
+    took_s, raised, _ = stopping(job, [])
+    unwritten = [result for result in tried if result not in job.results]
+    assert len({result.campaign_id for result in tried}) == len(tried) == 40
+    if not failed_s:
+        assert (raised, job.pool.unwritten) == ([], [])
+        return
+    assert raised == [full]
+    assert job.pool.unwritten == [result for result in unwritten if result.outcome is not Outcome.NOT_SENT]
+    assert all(call.began_s <= failed_s[0] for call in service.log)
+    assert took_s == max(call.ended_s or 0.0 for call in service.log)
+
+
+def test_credentials_that_end_end_the_run() -> None:
+    """Without a token nothing is sent: calls in flight are answered, the rest is reported, the fault is raised."""
+    gone = CredentialsError("the token expired")
+    service = Service(lambda one, call: Reply(0.25, gone) if one.line == 5 else Reply(0.5, STOPPED))
+    job = Job(campaigns(20), service.send, concurrency=4)
+    took_s, raised, _ = stopping(job, [])
+    assert raised == [gone]
+    assert took_s == 1.0
+    job.assert_each_reported_once()
+    assert job.outcomes() == {Outcome.STOPPED: 7, Outcome.NOT_SENT: 13}
+    assert {(r.attempts, r.started_at) for r in job.results if r.outcome is Outcome.NOT_SENT} == {(0, None)}
+
+
+def test_credentials_that_end_between_two_tries_keep_the_last_answer() -> None:
+    """A campaign that failed before and now cannot be tried again says what it knows."""
+    service = Service(lambda one, call: Reply(0.5, BUSY if call == 1 else CredentialsError("gone")))
+    job = Job(campaigns(1), service.send)
+    _, raised, _ = stopping(job, [])
+    assert len(raised) == 1
+    assert [(r.outcome, r.attempts, r.error) for r in job.results] == [
+        (Outcome.SERVER_ERROR, 1, f"HTTP 503; {NOT_TRIED_AGAIN}")
+    ]
+
+
+def test_the_first_fault_is_the_one_that_is_told() -> None:
+    """Faults that follow from the first do not hide it."""
+    service = Service(lambda one, call: Reply(one.line / 8, CredentialsError(f"line {one.line}")))
+    job = Job(campaigns(4), service.send, concurrency=4)
+    _, raised, _ = stopping(job, [])
+    assert [str(error) for error in raised] == ["line 1"]
+    assert job.outcomes() == {Outcome.NOT_SENT: 4}
+
+
+def test_a_send_that_breaks_its_promise_costs_no_line() -> None:
+    """An exception nobody foresaw ends the run; what was in flight is unknown, and every row is reported."""
+    service = Service(lambda one, call: Reply(0.25, KeyError("slip")) if one.line == 5 else Reply(0.5, STOPPED))
+    job = Job(campaigns(20), service.send, concurrency=4)
+    with pytest.raises(ExceptionGroup) as caught:
+        run(job.pool.run())
+    assert caught.group_contains(KeyError, match="slip")
+    job.assert_each_reported_once()
+    assert job.outcomes() == {Outcome.STOPPED: 4, Outcome.UNKNOWN: 4, Outcome.NOT_SENT: 12}
+
+
+def test_a_report_that_breaks_its_promise_costs_no_other_line() -> None:
+    """A callback with a slip ends the sending, is offered every other row, and its own exception is raised."""
+    offered: list[Result] = []
+
+    def report(result: Result) -> None:
+        offered.append(result)
+        raise ValueError(result.campaign_id)
+
+    job = Job(accounts(["a", "b"], 10), always(STOPPED, 0.5).send, concurrency=4, report=report)
+    with pytest.raises(ValueError, match="cd-a-1"):
+        run(job.pool.run())
+    assert Counter(result.outcome for result in offered) == {Outcome.STOPPED: 4, Outcome.NOT_SENT: 16}
+    assert len({result.campaign_id for result in offered}) == 20
+
+
+def test_a_list_that_breaks_off_ends_the_run_with_its_own_fault() -> None:
+    """When the source cannot be read on, all that was read is reported and the fault is raised as it is."""
+    fault = InputError("list.csv: line 8 cannot be read")
+
+    def broken() -> Iterator[Campaign]:
+        yield from campaigns(7)
+        raise fault
+
+    job = Job({"a1": broken(), "b": campaigns(50, "b")}, always(STOPPED, 0.5).send, concurrency=4)
+    _, raised, _ = stopping(job, [])
+    assert raised == [fault]
+    expected = [one.campaign_id for one in campaigns(7) + campaigns(50, "b")]
+    assert sorted(r.campaign_id for r in job.results) == sorted(expected)
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_a_call_that_is_cancelled_from_within_costs_its_line_alone(concurrency: int) -> None:
+    """A library's stray cancellation makes that campaign unknown; no worker dies of it, and the rest is stopped."""
+    service = Service(
+        lambda one, call: Reply(0.5, asyncio.CancelledError("stray") if one.line <= 3 else STOPPED),
+    )
+    job = Job(campaigns(10), service.send, concurrency=concurrency)
+    run(job.pool.run())
+    assert job.outcomes() == {Outcome.UNKNOWN: 3, Outcome.STOPPED: 7}
+
+
+# --- cancellation ---------------------------------------------------------------------------------------------------
+
+
+def a_mixed_job() -> tuple[Job, Service]:
+    """Make a job in which calls, renewals, waits for quota, for another try and pauses all happen."""
+    random.seed(3)
+    script = {1: RENEWED, 2: BUSY, 3: throttled(3.0), 5: GONE}
+
+    def reply(one: Campaign, call: int) -> Reply:
+        return Reply(one.line % 3 / 4, script.get(one.line, STOPPED) if call == 1 else STOPPED)
+
+    service = Service(reply)
+    return Job(accounts(["a", "b"], 7), service.send, limits=[Limit(4, 5)], concurrency=3), service
+
+
+Act = Callable[[Job, "asyncio.Task[None]"], object]
+ACTS: dict[str, list[Act]] = {
+    "cancel": [lambda job, task: task.cancel()],
+    "cancel-twice": [lambda job, task: task.cancel(), lambda job, task: task.cancel()],
+    "drain": [lambda job, task: job.pool.drain()],
+    "abort": [lambda job, task: job.pool.abort()],
+    "drain-abort": [lambda job, task: job.pool.drain(), lambda job, task: job.pool.abort()],
+    "abort-cancel": [lambda job, task: job.pool.abort(), lambda job, task: task.cancel()],
+    "drain-cancel": [lambda job, task: job.pool.drain(), lambda job, task: task.cancel()],
+}
+
+
+@pytest.mark.parametrize("acts", ACTS.values(), ids=ACTS)
+def test_the_end_at_any_round_of_the_loop_costs_no_line(acts: list[Act]) -> None:
+    """Cancelled, drained or aborted before any step of the run: one line a row, no task and no exception left."""
+    loops = []
+    for step in range(1, 500):
+        (job, service), loop = a_mixed_job(), VirtualLoop()
+
+        async def main(job: Job = job, loop: VirtualLoop = loop, step: int = step) -> bool:
+            task = asyncio.create_task(job.pool.run())
+            await asyncio.sleep(0)  # a task that was never begun has nothing to report
+            for later, act in enumerate(acts):
+                loop.at_step(loop.step + step + later, lambda act=act: act(job, task))  # type: ignore[misc]
+            first_at = loop.step + step
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.result()
+            return loop.step >= first_at
+
+        reached, _ = run(main(), loop=loop)
+        loops.append(loop)
+        job.assert_each_reported_once()
+        cut_off = sum(call.ended_s is None for call in service.log)
+        assert job.outcomes()[Outcome.UNKNOWN] >= cut_off
+        if not reached:
+            break
+    else:
+        raise AssertionError("the run never ended by itself")
+    assert step > 20
+    gc.collect()
+    assert not any(loop.faults for loop in loops)
+
+
+@pytest.mark.parametrize("place", ["send", "answer", "report"])
+def test_cancelled_from_within_any_call(place: str) -> None:
+    """A cancellation that falls between two steps of the same round loses no line either."""
+    for number in range(1, 20):
+        job = cancelled_in(place, number)
+        job.assert_each_reported_once()
+
+
+def cancelled_in(place: str, number: int) -> Job:
+    """Run a job that is cancelled from within the n-th call of a place."""
+    met = Counter[str]()
+    tasks: list[asyncio.Task[None]] = []
+
+    def meet(where: str) -> None:
+        met[where] += 1
+        if where == place and met[where] == number:
+            tasks[0].cancel()
+
+    def report(result: Result) -> None:
+        job.results.append(result)
+        meet("report")
+
+    mixed, service = a_mixed_job()
+
+    async def send(one: Campaign) -> Attempt:
+        meet("send")
+        attempt = await service.send(one)
+        meet("answer")
+        return attempt
+
+    async def main() -> None:
+        tasks.append(asyncio.create_task(job.pool.run()))
+        await asyncio.wait(tasks)
+
+    job = Job(mixed.rows, send, limits=[Limit(4, 5)], concurrency=3, report=report)
+    run(main())
+    return job
+
+
+def test_a_cancellation_is_not_tried_again() -> None:
+    """Retries do not swallow the end: a cancelled run makes no further call and ends as cancelled, at once."""
+    service = always(BUSY, 10.0)
+
+    async def main() -> bool:
+        task = asyncio.create_task(job.pool.run())
+        asyncio.get_running_loop().call_later(5.0, task.cancel)
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    job = Job(campaigns(3), service.send, concurrency=2)
+    assert run(main()) == (True, 5.0)
+    assert len(service.log) == 2
+    assert job.outcomes() == {Outcome.UNKNOWN: 2, Outcome.NOT_SENT: 1}

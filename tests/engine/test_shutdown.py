@@ -1,0 +1,215 @@
+"""Signals, sent for real to this process while a pool runs on a real loop."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import pytest
+import uvloop
+
+from bulkstop.engine.shutdown import SIGNALS, Shutdown, listening
+from bulkstop.model import Attempt, Campaign, Outcome
+from tests.engine.parts import STOPPED, Job, campaigns
+
+Handler = signal.Handlers | Callable[[int, FrameType | None], object]
+LOOPS = pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uv"])
+
+
+class Held:
+    """A service that answers nothing until `release` is set; `all_in` is set with the second call."""
+
+    def __init__(self) -> None:
+        self.release = asyncio.Event()
+        self.all_in = asyncio.Event()
+        self.calls = 0
+
+    async def send(self, campaign: Campaign) -> Attempt:
+        """Hold a call."""
+        self.calls += 1
+        if self.calls == 2:
+            self.all_in.set()
+        await self.release.wait()
+        return STOPPED
+
+
+class Scene:
+    """A pool with two of five campaigns in flight, and what its shutdown said."""
+
+    def __init__(self, grace_s: float = 600.0, say: Callable[[str], None] | None = None) -> None:
+        self.service = Held()
+        self.job = Job(campaigns(5), self.service.send, concurrency=2)
+        self.said: list[str] = []
+        self.heard = asyncio.Event()
+        self.shutdown = Shutdown(self.job.pool, grace_s=grace_s, say=say or self._say)
+
+    async def run(self, *steps: Callable[[], None]) -> None:
+        """Run the pool; with two calls in flight do the steps, each after the last one was heard."""
+        with listening(self.shutdown, SIGNALS):
+            running = asyncio.ensure_future(self.job.pool.run())
+            await self.service.all_in.wait()
+            for step in steps:
+                self.heard.clear()
+                step()
+                if step is not steps[-1]:
+                    await self.heard.wait()
+            await running
+
+    def _say(self, text: str) -> None:
+        self.said.append(text)
+        self.heard.set()
+
+
+def kill(signum: int) -> Callable[[], None]:
+    """Make a step that sends a signal to this process."""
+    return lambda: os.kill(os.getpid(), signum)
+
+
+@pytest.fixture(autouse=True)
+def as_at_a_terminal() -> Iterator[None]:
+    """Let the signals do what they do in a fresh process, however these tests were started (nohup, a script's `&`)."""
+    with (
+        disposition(signal.SIGINT, signal.default_int_handler),
+        disposition(signal.SIGTERM, signal.SIG_DFL),
+        disposition(signal.SIGHUP, signal.SIG_DFL),
+    ):
+        yield
+
+
+@contextmanager
+def disposition(signum: int, handler: Handler) -> Iterator[None]:
+    """Set what the process does with a signal while the block runs."""
+    before = signal.signal(signum, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signum, before)
+
+
+@LOOPS
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_the_first_signal_drains(signum: int, loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """What is in flight gets its answer, nothing more leaves, and the number is kept for the exit code."""
+
+    async def main() -> Scene:
+        scene = Scene()
+        await scene.run(kill(signum), scene.service.release.set)
+        return scene
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        scene = runner.run(main())
+    assert scene.job.outcomes() == {Outcome.STOPPED: 2, Outcome.NOT_SENT: 3}
+    assert scene.shutdown.signum == signum
+    assert "2 calls in flight" in scene.said[0]
+
+
+@LOOPS
+def test_the_second_signal_aborts(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """Nobody waits for an answer any more: what was in flight is unknown; the first number stays."""
+
+    async def main() -> Scene:
+        scene = Scene()
+        await scene.run(kill(signal.SIGTERM), kill(signal.SIGINT))
+        return scene
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        scene = runner.run(main())
+    assert scene.job.outcomes() == {Outcome.UNKNOWN: 2, Outcome.NOT_SENT: 3}
+    assert scene.shutdown.signum == signal.SIGTERM
+    scene.job.assert_each_reported_once()
+
+
+async def test_a_third_signal_changes_nothing() -> None:
+    """Impatience costs no result line."""
+    scene = Scene()
+
+    def all_at_once() -> None:
+        for signum in SIGNALS:
+            scene.shutdown.request(signum)
+
+    await scene.run(all_at_once)
+    assert scene.job.outcomes() == {Outcome.UNKNOWN: 2, Outcome.NOT_SENT: 3}
+    scene.job.assert_each_reported_once()
+
+
+@LOOPS
+def test_the_end_of_the_grace_aborts(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """A call that never ends does not keep a run that was told to end."""
+
+    async def main() -> Scene:
+        scene = Scene(grace_s=0.02)
+        await scene.run(kill(signal.SIGTERM))
+        return scene
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        scene = runner.run(main())
+    assert scene.job.outcomes() == {Outcome.UNKNOWN: 2, Outcome.NOT_SENT: 3}
+
+
+async def test_the_grace_holds_also_when_nobody_can_be_told() -> None:
+    """After a closed terminal a message may fail; the run still ends."""
+    failed = asyncio.Event()
+
+    def say(text: str) -> None:
+        failed.set()
+        raise OSError("the terminal is gone")
+
+    scene = Scene(grace_s=0.02, say=say)
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    await scene.run(kill(signal.SIGHUP))
+    assert failed.is_set()
+    assert scene.job.outcomes() == {Outcome.UNKNOWN: 2, Outcome.NOT_SENT: 3}
+
+
+async def test_a_signal_before_the_first_call_sends_nothing() -> None:
+    """A run told to end before it began reports every row as not sent."""
+    scene = Scene()
+    scene.shutdown.request(signal.SIGTERM)
+    await scene.job.pool.run()
+    assert scene.service.calls == 0
+    assert scene.job.outcomes() == {Outcome.NOT_SENT: 5}
+
+
+async def test_without_a_signal_nothing_ends() -> None:
+    """Listening alone changes nothing."""
+    scene = Scene()
+    await scene.run(scene.service.release.set)
+    assert scene.job.outcomes() == {Outcome.STOPPED: 5}
+    assert scene.shutdown.signum is None
+
+
+@LOOPS
+def test_handlers_are_removed(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """After the block, also one that failed, signals do what they did before."""
+
+    async def main() -> list[object]:
+        shutdown = Shutdown(Job([], Held().send).pool, grace_s=1.0)
+        with pytest.raises(KeyError), listening(shutdown, SIGNALS):
+            raise KeyError
+        return [signal.getsignal(signum) for signum in SIGNALS]
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        after = runner.run(main())
+    assert after == [signal.default_int_handler, signal.SIG_DFL, signal.SIG_DFL]
+
+
+async def test_no_signals_means_hands_off() -> None:
+    """As a library the engine leaves another program's signals alone."""
+    before = [signal.getsignal(signum) for signum in SIGNALS]
+    with listening(Shutdown(Job([], Held().send).pool, grace_s=1.0), ()):
+        assert [signal.getsignal(signum) for signum in SIGNALS] == before
+
+
+async def test_nohup_is_respected() -> None:
+    """A hang-up that the process was started to ignore neither drains the run nor is enabled after it."""
+    with disposition(signal.SIGHUP, signal.SIG_IGN):
+        scene = Scene()
+        with listening(scene.shutdown, SIGNALS):
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            os.kill(os.getpid(), signal.SIGHUP)
+            scene.service.release.set()
+            await scene.job.pool.run()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    assert scene.job.outcomes() == {Outcome.STOPPED: 5}
