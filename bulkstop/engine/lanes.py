@@ -6,13 +6,15 @@ all is done. So hours of quota are decided, and tested, in microseconds.
 
 import heapq
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 
 from bulkstop.engine.quota import Quota
 from bulkstop.model import Attempt, Campaign
 
+Claim = Callable[[], Awaitable[float]]
+"""Asks a store that others use as well: 0.0 lets one call leave now, else the seconds after which to ask again."""
 WAITING_RETRIES = 8192
 """The most campaigns that wait for another try, over all lanes; a full lane draws no new ones, so memory is bounded."""
 
@@ -24,7 +26,9 @@ class Turn:
     campaign: Campaign
     lane: "Lane"
     attempts: int = 0
+    throttles: int = 0
     renewed: bool = False
+    sent_at: float = -math.inf
     started_at: float | None = None
     last: Attempt | None = None
 
@@ -32,9 +36,21 @@ class Turn:
 class Lane:
     """The campaigns of one account, in order: those not tried yet, and those that wait for another try."""
 
-    def __init__(self, account_id: str, campaigns: Iterable[Campaign], quota: Quota) -> None:
+    def __init__(
+        self,
+        account_id: str,
+        campaigns: Iterable[Campaign],
+        quota: Quota,
+        claim: Claim | None = None,
+        *,
+        left: int = 0,
+        paces_itself: bool = False,
+    ) -> None:
         self.account_id = account_id
         self.quota = quota
+        self.claim = claim
+        self.left = left
+        self.paces_itself = paces_itself
         self.in_flight = 0
         self.ticket = 0
         self.queued_at = math.inf
@@ -42,7 +58,8 @@ class Lane:
         self._head = next(self._fresh, None)
         self._waiting: list[tuple[float, int, Turn]] = []
         self._ties = count()
-        self._paused_until = -math.inf
+        self._paused_at = self._paused_until = -math.inf
+        self._events = 0  # throttlings since the last call that was let through
 
     def ready_at(self, room: int) -> float:
         """Give the time from which a turn can be drawn; inf when there is none, or only an answer brings one.
@@ -67,16 +84,37 @@ class Lane:
             self._head = next(self._fresh, None)
         self.quota.take(now)
         self.in_flight += 1
+        turn.sent_at = now
         return turn
 
-    def answered(self, now: float) -> None:
+    def put_back(self, turn: Turn, now: float, until: float) -> None:
+        """Take a drawn turn back that did not leave; nothing of this account leaves before `until`."""
+        self.in_flight -= 1
+        self.quota.untake()
+        self.again(turn, now)
+        self._paused_until = max(self._paused_until, until)
+
+    def answered(self, turn: Turn, now: float, *, throttled: bool = False) -> None:
         """Note that a drawn turn has its answer."""
         self.in_flight -= 1
-        self.quota.give_back(now)
+        self.quota.answered(now, turn.sent_at, throttled=throttled)
+        if not throttled and turn.sent_at > self._paused_at:
+            self._events = 0
 
     def again(self, turn: Turn, due: float) -> None:
         """Let a turn wait for its next try."""
         heapq.heappush(self._waiting, (due, next(self._ties), turn))
+
+    def throttled(self, turn: Turn, now: float) -> int:
+        """Note that a turn was throttled; give which such event in a row this is, 0 if it belongs to the last one.
+
+        Calls that left before the last pause began were refused for the same reason, not for a new one.
+        """
+        if turn.sent_at <= self._paused_at:
+            return 0
+        self._paused_at = now
+        self._events += 1
+        return self._events
 
     def pause(self, until: float) -> None:
         """Let nothing of this account leave before `until`."""
@@ -126,16 +164,26 @@ class Lanes:
             self._queue(lane, now)
         return math.inf if self._open else None
 
-    def answered(self, turn: Turn, now: float) -> None:
-        """Note the answer to a turn; its lane may have something ready because of it."""
-        turn.lane.answered(now)
+    def answered(self, turn: Turn, now: float, *, throttled: bool = False) -> None:
+        """Note the last answer to a turn; its lane may have something ready because of it."""
+        turn.lane.answered(turn, now, throttled=throttled)
+        turn.lane.left -= 1
         self._settled(turn.lane, now)
 
-    def again(self, turn: Turn, now: float, due: float) -> None:
+    def again(self, turn: Turn, now: float, due: float, *, throttled: bool = False) -> None:
         """Note the answer to a turn that waits for its next try until `due`."""
-        turn.lane.answered(now)
+        turn.lane.answered(turn, now, throttled=throttled)
         turn.lane.again(turn, due)
         self._settled(turn.lane, now)
+
+    def put_back(self, turn: Turn, now: float, until: float) -> None:
+        """Take back a turn that did not leave: nothing of its account does before `until`."""
+        turn.lane.put_back(turn, now, until)
+        self._settled(turn.lane, now)
+
+    def left(self) -> dict[str, int]:
+        """Give the campaigns of each account that have not ended yet."""
+        return {lane.account_id: lane.left for lane in self._lanes}
 
     def leftover(self) -> Iterator[Turn]:
         """Take out every turn that was never drawn or waits for another try."""

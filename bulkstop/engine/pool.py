@@ -6,11 +6,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from bulkstop.engine.lanes import Lanes, Turn
+from bulkstop.engine.lanes import Claim, Lanes, Turn
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import BulkstopError
 from bulkstop.model import Again, Attempt, Campaign, Outcome, Report, Result, Send, utc_text
 
+THROTTLES = 20
+"""Times in a row that a campaign is refused for its number before it ends as throttled; pauses double, so with nothing
+stated by the service that is 4 minutes on average, and with a wait stated that many times the wait."""
 CUT_OFF = "in flight when the run was cut off; the stop may have arrived"
 NOT_TRIED = "the run ended before its turn"
 NOT_TRIED_AGAIN = "the run ended before the next try"
@@ -90,12 +93,25 @@ class Pool:
             if isinstance(found, Turn):
                 if self._idle:
                     self._wake_one()  # more may be ready, and only one sleeper was woken by the alarm
-                return found
-            if found is None:
+                if found.lane.claim is None or await self._claimed(found, found.lane.claim):
+                    return found
+            elif found is None:
                 self._wake_all()
                 return None
-            await self._sleep_until(found)
+            else:
+                await self._sleep_until(found)
         return None
+
+    async def _claimed(self, turn: Turn, claim: Claim) -> bool:
+        """Ask the shared store for a call; without one the turn goes back to its lane."""
+        wait_s = math.inf
+        try:
+            wait_s = await claim()
+        finally:
+            now = self._now()
+            if wait_s > 0 or self._draining:
+                self._lanes.put_back(turn, now, now + wait_s)
+        return wait_s <= 0 and not self._draining
 
     async def _sleep_until(self, when: float) -> None:
         """Sleep until the clock reaches `when` or something changes; of many sleepers one wakes, and wakes the next."""
@@ -152,15 +168,27 @@ class Pool:
             self._lanes.again(turn, now, now)
             return
         turn.last = attempt
+        if attempt.again is Again.THROTTLED:
+            self._note_throttled(turn, attempt, now)
+            return
         turn.attempts += 1
         delay_s = self._retry.delay_s(turn.attempts, attempt)
-        if attempt.again is Again.THROTTLED:  # the account waits, whether or not this campaign has a try left
-            turn.lane.pause(now + (self._retry.wait_s(turn.attempts, attempt) if delay_s is None else delay_s))
         if delay_s is None:
             self._lanes.answered(turn, now)
             self._settle(turn, attempt)
         else:
             self._lanes.again(turn, now, now + delay_s)
+
+    def _note_throttled(self, turn: Turn, attempt: Attempt, now: float) -> None:
+        """Pause the account once for all calls that were refused together; a refused call costs no attempt."""
+        turn.throttles += 1
+        event = turn.lane.throttled(turn, now)
+        turn.lane.pause(now + self._retry.pause_s(event, attempt, paced=turn.lane.paces_itself))
+        if turn.throttles < THROTTLES:
+            self._lanes.again(turn, now, now, throttled=True)
+        else:
+            self._lanes.answered(turn, now, throttled=True)
+            self._settle(turn, attempt)
 
     def _break_off(self, turn: Turn, error: BaseException) -> None:
         """Settle a campaign whose try raised: with a BulkstopError nothing was sent, with anything else who knows."""
@@ -215,7 +243,7 @@ def _result(turn: Turn, attempt: Attempt, run_id: str | None, finished_at: float
         campaign.stream_id,
         attempt.outcome,
         attempt.http_status,
-        turn.attempts,
+        (turn.attempts or 1) if was_sent else 0,  # throttled calls are no attempts, but nothing else is there to count
         attempt.latency_ms,
         attempt.message,
         attempt.updated_at,

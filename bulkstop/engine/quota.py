@@ -1,4 +1,4 @@
-"""How many calls an account may make: exact rolling windows."""
+"""How many calls an account may make: exact rolling windows, and other limits with the same face."""
 
 import math
 from array import array
@@ -8,20 +8,30 @@ from typing import Protocol
 
 from bulkstop.model import Limit
 
+DECREASE = 0.7
+INCREASE = 0.1
+"""AIMD (https://en.wikipedia.org/wiki/Additive_increase/multiplicative_decrease): a throttled window leaves 0.7 of
+the limit; each window of it that ends untroubled gives 0.1 back. Somebody else then uses the account as well, and
+these are about the shares at which the two find each other within some windows."""
+
 
 class Quota(Protocol):
-    """Says when the next call may leave; a store shared between processes has this same face."""
+    """Says when the next call of an account may leave, on a monotonic clock in seconds."""
 
     def ready_at(self) -> float:
-        """Give the clock time from which `take` is allowed; inf while only an answer can free a place."""
+        """Give the time from which a call may leave; inf while only an answer can free a place."""
         ...
 
     def take(self, now: float) -> None:
         """Use one place, for a call that leaves now."""
         ...
 
-    def give_back(self, now: float) -> None:
-        """Say that the call of the longest-used place was answered."""
+    def untake(self) -> None:
+        """Give the place taken last back: the call did not leave."""
+        ...
+
+    def answered(self, now: float, sent_at: float, *, throttled: bool) -> None:
+        """Note that a call has its answer, or has failed, and whether it was refused for its number."""
         ...
 
 
@@ -35,7 +45,10 @@ class NoQuota:
     def take(self, now: float) -> None:
         """Do nothing."""
 
-    def give_back(self, now: float) -> None:
+    def untake(self) -> None:
+        """Do nothing."""
+
+    def answered(self, now: float, sent_at: float, *, throttled: bool) -> None:
         """Do nothing."""
 
 
@@ -45,12 +58,22 @@ class RollingWindow:
     A sliding-window log, not a token bucket: a bucket of burst 60 that refills at 1/s lets about 120 calls into one
     rolling minute. A place is taken when a call leaves and ages from when it was answered: the server counted the
     call some time between the two, and only so is the window exact whatever the network does.
+
+    When the server throttles all the same, somebody else uses the account: the limits shrink and recover (AIMD).
     """
 
     def __init__(self, limits: Sequence[Limit]) -> None:
         self._limits = tuple(limits)
         self._in_flight = 0
         self._answered: deque[float] = deque(maxlen=max(limit.calls for limit in self._limits))
+        self._share = 1.0
+        self._shrunk_at = -math.inf
+        self._grown_at = -math.inf
+
+    @property
+    def share(self) -> float:
+        """Tell which part of its limits is in use, 1 unless the server has throttled."""
+        return self._share
 
     def ready_at(self) -> float:
         """Give the time at which every window has a free place; inf while only an answer can free one."""
@@ -60,18 +83,85 @@ class RollingWindow:
         """Use one place."""
         self._in_flight += 1
 
-    def give_back(self, now: float) -> None:
-        """Let one place age from now on."""
+    def untake(self) -> None:
+        """Free one place that was not used."""
+        self._in_flight -= 1
+
+    def answered(self, now: float, sent_at: float, *, throttled: bool) -> None:
+        """Let one place age from now on; a throttled one counts as well, for all that is known of the server."""
         self._in_flight -= 1
         self._answered.append(now)
+        if throttled:
+            self._shrink(now, sent_at)
+        elif self._share < 1.0:
+            self._grow(now)
+
+    def _shrink(self, now: float, sent_at: float) -> None:
+        if sent_at > self._shrunk_at:  # else it left before the last decrease, and is the same event
+            self._share *= DECREASE
+            self._shrunk_at = self._grown_at = now
+
+    def _grow(self, now: float) -> None:
+        if now - self._grown_at >= self._limits[0].window_s:
+            self._share = min(1.0, self._share + INCREASE)
+            self._grown_at = now
 
     def _free_at(self, limit: Limit) -> float:
-        if self._in_flight >= limit.calls:
+        room = max(1, int(limit.calls * self._share)) - self._in_flight
+        if room <= 0:
             return math.inf
-        room = limit.calls - self._in_flight
         if len(self._answered) < room:
             return -math.inf
         return self._answered[-room] + limit.window_s
+
+
+class Even:
+    """Spreads the calls over the windows: one leaves an even share of the tightest window after the other."""
+
+    def __init__(self, limits: Sequence[Limit]) -> None:
+        self._interval_s = max(limit.window_s / limit.calls for limit in limits)
+        self._next = self._before = -math.inf
+
+    def ready_at(self) -> float:
+        """Give the time of the next call; a call that is late moves those after it (a limit forgets lateness)."""
+        return self._next
+
+    def take(self, now: float) -> None:
+        """Move the next call one interval on."""
+        self._before, self._next = self._next, max(self._next, now) + self._interval_s
+
+    def untake(self) -> None:
+        """Move the next call back."""
+        self._next = self._before
+
+    def answered(self, now: float, sent_at: float, *, throttled: bool) -> None:
+        """Do nothing."""
+
+
+class AllOf:
+    """Several limits at once: a call leaves when every one of them lets it."""
+
+    def __init__(self, quotas: Sequence[Quota]) -> None:
+        self._quotas = tuple(quotas)
+
+    def ready_at(self) -> float:
+        """Give the latest of the times."""
+        return max(quota.ready_at() for quota in self._quotas)
+
+    def take(self, now: float) -> None:
+        """Use a place of each."""
+        for quota in self._quotas:
+            quota.take(now)
+
+    def untake(self) -> None:
+        """Free the place of each."""
+        for quota in self._quotas:
+            quota.untake()
+
+    def answered(self, now: float, sent_at: float, *, throttled: bool) -> None:
+        """Tell each."""
+        for quota in self._quotas:
+            quota.answered(now, sent_at, throttled=throttled)
 
 
 def least_s(calls: int, limits: Sequence[Limit]) -> float:
@@ -89,3 +179,12 @@ def least_s(calls: int, limits: Sequence[Limit]) -> float:
         before = ((len(leaves) - limit.calls // block, limit.window_s) for limit in limits)
         leaves.append(max((leaves[n] + window_s for n, window_s in before if n >= 0), default=0.0))
     return leaves[-1]
+
+
+def fit_in(seconds: float, calls: int, limits: Sequence[Limit]) -> int:
+    """Give how many of `calls` calls can leave within `seconds` of the first."""
+    low, high = 0, calls
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if least_s(middle, limits) <= seconds else (low, middle - 1)
+    return low

@@ -32,17 +32,27 @@ class Retry:
 
     def delay_s(self, tries: int, attempt: Attempt) -> float | None:
         """Give the seconds to wait after try number `tries`, or None when there is no further try."""
-        if attempt.again not in (Again.LATER, Again.THROTTLED):
+        if attempt.again is not Again.LATER:
             return None  # the usual case needs no tenacity, whose import costs a short run about 30 ms
         policy, state = self._ask(tries, attempt)
         if policy.stop(state) or not policy.retry(state):
             return None
-        return self.wait_s(tries, attempt)
+        return max(float(policy.wait(state)), self._stated_s(attempt))
 
-    def wait_s(self, tries: int, attempt: Attempt) -> float:
-        """Give the seconds after which the service may be asked again, whether or not this campaign has a try left."""
-        policy, state = self._ask(tries, attempt)
-        return max(float(policy.wait(state)), min(attempt.retry_after_s or 0.0, self._max_retry_after_s))
+    def pause_s(self, event: int, attempt: Attempt, *, paced: bool) -> float:
+        """Give the seconds for which an account rests after being throttled for the `event`-th time in a row.
+
+        It is the time that the service states, else a back-off; none for calls of the same event (0), nor for an
+        account that is `paced` by what it is told.
+        """
+        stated_s = self._stated_s(attempt)
+        if stated_s or paced or not event:
+            return stated_s
+        policy, state = self._ask(event, attempt)
+        return float(policy.wait(state))
+
+    def _stated_s(self, attempt: Attempt) -> float:
+        return min(attempt.retry_after_s or 0.0, self._max_retry_after_s)
 
     def _ask(self, tries: int, attempt: Attempt) -> tuple[tenacity.BaseRetrying, tenacity.RetryCallState]:
         import tenacity
@@ -58,7 +68,7 @@ class Retry:
 
         self._policy = tenacity.Retrying(
             # A whitelist of results; a predicate over exceptions would swallow cancellation.
-            retry=tenacity.retry_if_result(lambda attempt: attempt.again in (Again.LATER, Again.THROTTLED)),
+            retry=tenacity.retry_if_result(lambda attempt: attempt.again is Again.LATER),
             stop=tenacity.stop_after_attempt(self._attempts),
             wait=tenacity.wait_random_exponential(multiplier=BACKOFF_BASE_S, max=BACKOFF_CAP_S),
         )

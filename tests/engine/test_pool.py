@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkstop.engine.lanes import WAITING_RETRIES, Turn
-from bulkstop.engine.pool import CUT_OFF, NOT_TRIED, NOT_TRIED_AGAIN
-from bulkstop.engine.retry import Retry
+from bulkstop.engine.pool import CUT_OFF, NOT_TRIED, NOT_TRIED_AGAIN, THROTTLES
+from bulkstop.engine.retry import BACKOFF_BASE_S, Retry
 from bulkstop.errors import BulkstopError, CredentialsError, InputError, OutputError
 from bulkstop.model import Again, Attempt, Campaign, Limit, Outcome, Result, utc_text
 from tests.engine.parts import (
@@ -148,17 +148,22 @@ def test_every_campaign_is_reported_once(
     assert service.most_in_flight <= concurrency
     assert job.pool.calls == len(service.log)
     for result in job.results:
-        answers = [script[((result.line or 0) * 5 + call) % len(script)].answer for call in range(1, 20)]
+        answers = [script[((result.line or 0) * 5 + call) % len(script)].answer for call in range(1, 200)]
         assert settled(answers, attempts) == (result.outcome, result.attempts)
 
 
 def settled(answers: list[Attempt | BaseException], attempts: int) -> tuple[Outcome, int]:
     """Say, from the rules alone, how a campaign ends that is answered like this and never cut off."""
-    tries, renewed = 0, False
+    tries, throttles, renewed = 0, 0, False
     for answer in answers:
         assert isinstance(answer, Attempt)
         if answer.again is Again.NOW and not renewed:
             renewed = True
+            continue
+        if answer.again is Again.THROTTLED:
+            throttles += 1
+            if throttles == THROTTLES:
+                return answer.outcome, tries or 1
             continue
         tries += 1
         if answer.again in (Again.NO, Again.NOW) or tries == attempts:
@@ -233,7 +238,7 @@ def test_an_account_that_waits_for_quota_keeps_no_worker() -> None:
 
 @pytest.mark.parametrize("attempts", [1, 5])
 def test_a_throttled_account_pauses_as_a_whole(attempts: int) -> None:
-    """After a 429 with Retry-After 10 no call of that account leaves for 10 s, also when the campaign has no try left.
+    """After a 429 with Retry-After 10 no call of that account leaves for 10 s, and the refused call cost no attempt.
 
     The other account does not notice.
     """
@@ -243,17 +248,37 @@ def test_a_throttled_account_pauses_as_a_whole(attempts: int) -> None:
     job = Job(accounts(["a", "b"], 20), service.send, concurrency=4, retry=Retry(attempts))
     run(job.pool.run())
     assert [at for at in service.began_s("a") if 0.5 <= at < 10.5] == []
-    assert len(service.began_s("a")) == 20 + (attempts > 1)
+    assert len(service.began_s("a")) == 20 + 1
     assert job.finished_s("b") <= 5.0
-    assert job.outcomes()[Outcome.THROTTLED] == (attempts == 1)
+    assert job.outcomes() == {Outcome.STOPPED: 40}
+    assert {result.attempts for result in job.results} == {1}
 
 
 def test_a_list_is_not_burnt_on_a_throttled_account() -> None:
-    """With a single try each, an account over its limit loses the few calls in flight, not the whole list."""
+    """With a single try each, an account that is over its limit for a minute loses no campaign at all."""
     service = Service(lambda one, call: Reply(0.5, throttled(60.0) if now_is_before(60.0) else STOPPED))
     job = Job(campaigns(100), service.send, concurrency=4, retry=Retry(1))
     run(job.pool.run())
-    assert job.outcomes() == {Outcome.THROTTLED: 4, Outcome.STOPPED: 96}
+    assert job.outcomes() == {Outcome.STOPPED: 100}
+
+
+def test_calls_refused_together_are_one_event() -> None:
+    """One throttling of eight calls in flight makes the account rest once, not once a call."""
+    service = Service(lambda one, call: Reply(0.5, throttled(None) if now_is_before(0.5) else STOPPED))
+    job = Job(campaigns(40), service.send, concurrency=8)
+    _, took_s = run(job.pool.run())
+    assert job.outcomes() == {Outcome.STOPPED: 40}
+    assert took_s <= 0.5 + BACKOFF_BASE_S + 5 * 0.5
+
+
+def test_a_service_that_only_throttles_ends_the_campaign_in_time() -> None:
+    """A campaign that is refused every time ends as throttled after a bounded number of calls."""
+    service = always(throttled(7.0))
+    job = Job(campaigns(1), service.send)
+    _, took_s = run(job.pool.run())
+    assert job.outcomes() == {Outcome.THROTTLED: 1}
+    assert len(service.log) == THROTTLES
+    assert took_s == (THROTTLES - 1) * 7.0
 
 
 def now_is_before(second: float) -> bool:
@@ -418,11 +443,12 @@ def check_line(result: Result, calls: list[Call], script: list[Reply]) -> None:
     cut_off = bool(calls) and calls[-1].ended_s is None
     if first_renewal is not None and not (cut_off and first_renewal == len(calls) - 1):
         del answers[first_renewal]  # it cost no attempt, and no line may end with it
+    counted = sum(answer.again is not Again.THROTTLED for answer in answers)
     if not answers:
         assert (result.outcome, result.error) == (Outcome.NOT_SENT, NOT_TRIED)
         assert (result.attempts, result.started_at, result.finished_at) == (0, None, None)
         return
-    assert result.attempts == len(answers)
+    assert result.attempts == max(1, counted)
     assert result.started_at == utc_text(MIDNIGHT + calls[0].began_s)
     assert result.finished_at is not None
     if cut_off:
@@ -430,7 +456,9 @@ def check_line(result: Result, calls: list[Call], script: list[Reply]) -> None:
         return
     last = answers[-1]
     assert (result.outcome, result.http_status) == (last.outcome, last.http_status)
-    waited = last.again in (Again.LATER, Again.THROTTLED) and len(answers) < 3
+    waited = (last.again is Again.LATER and counted < 3) or (
+        last.again is Again.THROTTLED and len(answers) - counted < THROTTLES
+    )
     assert result.error == (f"{last.error}; {NOT_TRIED_AGAIN}" if waited else last.error)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkstop.engine.quota import NoQuota, RollingWindow, least_s
+from bulkstop.engine.quota import DECREASE, AllOf, Even, NoQuota, RollingWindow, fit_in, least_s
 from bulkstop.model import Limit
 
 # Eighths of a second are exact in binary, so "exactly at the end of the window" can be hit and is.
@@ -30,7 +30,7 @@ def arrivals(given_limits: Sequence[Limit], wishes: Sequence[tuple[float, float,
             step = max(due, window.ready_at())
             if answers and answers[0] <= step:
                 now = max(now, heapq.heappop(answers))
-                window.give_back(now)
+                window.answered(now, now, throttled=False)
             else:
                 now = step
         window.take(now)
@@ -91,7 +91,7 @@ def test_a_call_without_an_answer_keeps_its_place() -> None:
     window.take(0.0)
     window.take(0.0)
     assert window.ready_at() == math.inf
-    window.give_back(500.0)
+    window.answered(500.0, 0.0, throttled=False)
     assert window.ready_at() == 510.0
 
 
@@ -101,7 +101,7 @@ def test_the_tightest_window_decides() -> None:
     for now in (0.0, 1.0):
         assert window.ready_at() <= now
         window.take(now)
-        window.give_back(now)
+        window.answered(now, now, throttled=False)
     assert window.ready_at() == 100.0
 
 
@@ -116,5 +116,69 @@ def test_without_a_quota_nothing_waits() -> None:
     quota = NoQuota()
     for _ in range(1_000):
         quota.take(5.0)
-    quota.give_back(6.0)
+    quota.answered(6.0, 5.0, throttled=False)
     assert quota.ready_at() == -math.inf
+
+
+def test_a_throttled_window_shrinks_once_an_event_and_recovers() -> None:
+    """Calls refused together shrink the limit once, a new refusal again; untroubled windows bring it back."""
+    window = RollingWindow([Limit(10, 60)])
+    for _ in range(10):
+        window.take(0.0)
+    for _ in range(10):
+        window.answered(1.0, 0.0, throttled=True)
+    assert window.share == DECREASE
+    window.take(61.0)
+    window.answered(61.0, 61.0, throttled=True)
+    assert window.share == pytest.approx(DECREASE**2)
+    for minute in range(2, 10):
+        window.take(minute * 61.0)
+        window.answered(minute * 61.0, minute * 61.0, throttled=False)
+    assert window.share == 1.0
+
+
+def test_a_shrunk_window_lets_fewer_through() -> None:
+    """Seven of ten leave in the window after a refusal, and never none."""
+    window = RollingWindow([Limit(10, 60)])
+    window.take(0.0)
+    window.answered(0.0, 0.0, throttled=True)
+    left = 0
+    while window.ready_at() <= 61.0:
+        window.take(61.0)
+        left += 1
+    assert left == 7
+    for _ in range(left):
+        window.answered(61.0, 61.0, throttled=False)
+    for second in range(100, 200):
+        window.take(second)
+        window.answered(second, second, throttled=True)
+    assert window.ready_at() < math.inf
+
+
+def test_even_spreads_and_forgets_lateness() -> None:
+    """Calls leave an interval apart; after a pause there is no burst to catch up."""
+    even = Even([Limit(60, 60), Limit(30, 60)])
+    even.take(0.0)
+    assert even.ready_at() == 2.0
+    even.take(100.0)
+    assert even.ready_at() == 102.0
+    even.untake()
+    assert even.ready_at() == 2.0
+
+
+def test_all_of_waits_for_each() -> None:
+    """Of several limits the latest decides, and a call that did not leave frees its place in each."""
+    both = AllOf([RollingWindow([Limit(1, 60)]), Even([Limit(1, 5)])])
+    both.take(0.0)
+    assert both.ready_at() == math.inf
+    both.untake()
+    assert both.ready_at() == -math.inf
+    both.take(0.0)
+    both.answered(1.0, 0.0, throttled=False)
+    assert both.ready_at() == 61.0
+
+
+@pytest.mark.parametrize(("seconds", "calls"), [(0.0, 60), (59.9, 60), (60.0, 120), (3_600.0, 1_000)])
+def test_fit_in_is_what_least_s_allows(seconds: float, calls: int) -> None:
+    """As many calls fit as leave in that time, and not more than there are."""
+    assert fit_in(seconds, 1_000, [Limit(60, 60)]) == calls

@@ -11,7 +11,6 @@ from bulkstop.engine.retry import BACKOFF_BASE_S, BACKOFF_CAP_S, Retry
 from bulkstop.model import Again, Attempt, Outcome
 from tests.engine.parts import BUSY, throttled
 
-RETRIED = (Again.LATER, Again.THROTTLED)
 outcomes = st.sampled_from(Outcome)
 stated = st.none() | st.floats(0, 1e9)
 
@@ -23,16 +22,16 @@ def ceiling_s(tries: int) -> float:
 
 @given(outcomes, st.integers(1, 50), stated)
 def test_only_what_says_so_is_tried_again(outcome: Outcome, tries: int, retry_after_s: float | None) -> None:
-    """`again` decides, not the outcome: NO never leads to another try, and NOW is not a matter of waiting."""
+    """`again` decides, not the outcome; NOW and THROTTLED cost no try, so nothing is decided about them here."""
     for again in Again:
         delay_s = Retry(100).delay_s(tries, Attempt(outcome, again, retry_after_s=retry_after_s))
-        assert (delay_s is not None) == (again in RETRIED)
+        assert (delay_s is not None) == (again is Again.LATER)
 
 
-@given(st.integers(1, 200), st.sampled_from(RETRIED))
-def test_back_off_is_full_jitter(tries: int, again: Again) -> None:
+@given(st.integers(1, 200))
+def test_back_off_is_full_jitter(tries: int) -> None:
     """The n-th wait lies in 0 .. min(cap, base * 2^(n-1)), however large n is."""
-    delay_s = Retry(1_000).delay_s(tries, BUSY._replace(again=again))
+    delay_s = Retry(1_000).delay_s(tries, BUSY)
     assert delay_s is not None
     assert 0 <= delay_s <= ceiling_s(tries)
 
@@ -50,25 +49,34 @@ def test_the_jitter_fills_its_whole_range(tries: int) -> None:
 @given(st.integers(1, 9), st.floats(0, 1e9), st.floats(0, 1e6))
 def test_a_stated_wait_is_the_least_and_is_capped(tries: int, retry_after_s: float, cap_s: float) -> None:
     """Retry-After is never undercut, but one beyond the cap waits the cap: no server can park a run for hours."""
-    delay_s = Retry(10, max_retry_after_s=cap_s).delay_s(tries, throttled(retry_after_s))
+    delay_s = Retry(10, max_retry_after_s=cap_s).delay_s(tries, BUSY._replace(retry_after_s=retry_after_s))
     assert delay_s is not None
     least_s = min(retry_after_s, cap_s)
     assert least_s <= delay_s <= max(least_s, ceiling_s(tries))
 
 
-@given(st.integers(1, 12), st.sampled_from(RETRIED), stated)
-def test_tries_are_bounded(attempts: int, again: Again, retry_after_s: float | None) -> None:
+@given(st.integers(1, 12), stated)
+def test_tries_are_bounded(attempts: int, retry_after_s: float | None) -> None:
     """With N attempts there are N-1 waits and not one more."""
-    retry, attempt = Retry(attempts), BUSY._replace(again=again, retry_after_s=retry_after_s)
+    retry, attempt = Retry(attempts), BUSY._replace(retry_after_s=retry_after_s)
     waits = [retry.delay_s(tries, attempt) for tries in range(1, attempts + 3)]
     assert [wait is not None for wait in waits] == [True] * (attempts - 1) + [False] * 3
 
 
-@given(st.integers(1, 12), stated)
-def test_a_throttled_account_pauses_also_after_the_last_try(attempts: int, retry_after_s: float | None) -> None:
-    """Whether or not this campaign is tried again, its account waits as long as it was told to."""
-    wait_s = Retry(attempts).wait_s(attempts, throttled(retry_after_s))
-    assert min(retry_after_s or 0.0, 120.0) <= wait_s <= max(min(retry_after_s or 0.0, 120.0), ceiling_s(attempts))
+@given(st.integers(1, 100), stated)
+def test_a_throttled_account_rests_as_told(event: int, retry_after_s: float | None) -> None:
+    """A stated wait is kept to, capped; without one the rest backs off from event to event."""
+    rest_s = Retry().pause_s(event, throttled(retry_after_s), paced=False)
+    if retry_after_s:
+        assert rest_s == min(retry_after_s, 120.0)
+    else:
+        assert 0 <= rest_s <= ceiling_s(event)
+
+
+def test_calls_refused_together_add_no_rest() -> None:
+    """Without a stated wait only the first refusal of an event makes the account rest, and none makes a paced one."""
+    assert Retry().pause_s(0, throttled(None), paced=False) == 0.0
+    assert Retry().pause_s(5, throttled(None), paced=True) == 0.0
 
 
 def test_a_run_without_failures_does_not_load_tenacity(monkeypatch: pytest.MonkeyPatch) -> None:
