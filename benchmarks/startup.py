@@ -45,8 +45,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     args = parser.parse_args()
     times: dict[str, list[float]] = {}
-    env = {**os.environ, "BULKSTOP_TOKEN": "x.y.z"}
     with tempfile.TemporaryDirectory() as folder, peers.nginx() as host:
+        env = {**os.environ, "BULKSTOP_TOKEN": "x.y.z", "XDG_STATE_HOME": folder}
         for _ in range(2 if args.smoke else args.rounds):
             for name, command in commands(host, Path(folder)).items():
                 times.setdefault(name, []).append(wall_s(command, env))

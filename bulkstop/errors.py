@@ -4,7 +4,8 @@
     ├── SettingsError             an option, a variable or a profile key is wrong
     ├── InputError                a list cannot be read to its end
     ├── CredentialsError          no token can be had
-    └── OutputError               a result line cannot be written
+    ├── OutputError               a result line cannot be written
+    └── QuotaError                calls cannot be counted
 
 A campaign that could not be stopped is none of these: it is a Result.
 """
@@ -28,3 +29,7 @@ class CredentialsError(BulkstopError):
 
 class OutputError(BulkstopError):
     """A result line cannot be written; the message names the file."""
+
+
+class QuotaError(BulkstopError):
+    """The quota store cannot be used; the message names it."""

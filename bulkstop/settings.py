@@ -8,10 +8,11 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
-from difflib import get_close_matches
+from datetime import datetime, time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bulkstop.errors import SettingsError
 from bulkstop.model import CampaignType, Limit
@@ -74,6 +75,34 @@ def campaign_type(text: str) -> CampaignType:
 def algorithm(text: str) -> str:
     """Read the name of a signing algorithm, in any letter case."""
     return _one_of(text, ALGORITHMS)
+
+
+def pace(text: str) -> str:
+    """Read how the quota is used."""
+    return _one_of(text, ("burst", "even"))
+
+
+def order(text: str) -> str:
+    """Read in which order campaigns are sent."""
+    return _one_of(text, ("input", "priority"))
+
+
+def clock_time(text: str) -> str:
+    """Read a time of the day, `18:00` or `18:00:30`."""
+    try:
+        time.fromisoformat(text.strip())
+    except ValueError:
+        raise ValueError(f"{text!r} is no time of the day, such as 18:00") from None
+    return text.strip()
+
+
+def zone(text: str) -> str:
+    """Read the name of a time zone."""
+    try:
+        ZoneInfo(text.strip())
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        raise ValueError(f"{text!r} is no time zone, such as Europe/Berlin") from None
+    return text.strip()
 
 
 def _one_of(text: str, words: tuple[str, ...]) -> str:
@@ -162,6 +191,19 @@ class Settings:
     quota: tuple[Limit, ...] = knob(
         DEFAULT_QUOTA, "Calls an account may make; repeatable; or none.", read=limit, metavar="N/TIME", repeatable=True
     )
+    quota_store: str | None = knob(
+        None,
+        "Where the calls made are remembered: FILE, redis://..., or memory; default: a file of the user's state.",
+        metavar="STORE",
+        shown=False,
+    )
+    adaptive: bool = knob(False, "Find and hold a limit that nobody knows; with --quota none.")
+    pace: str = knob("burst", "As soon as the quota allows, or evenly.", read=pace, metavar="burst|even")
+    order: str = knob("input", "Order of the campaigns of an account.", read=order, metavar="input|priority")
+    finish_by: str | None = knob(
+        None, "Let nothing leave after this time of today.", read=clock_time, metavar="HH:MM", flag="--finish-by"
+    )
+    tz: str | None = knob(None, "Zone of that time; default: this machine's.", read=zone, metavar="ZONE")
     concurrency: int = knob(32, "Calls in flight at once.", read=count, metavar="N")
     attempts: int = knob(5, "Tries per campaign.", read=count, metavar="N")
     max_retry_after_s: float = knob(
@@ -170,6 +212,14 @@ class Settings:
     grace_s: float = knob(
         20.0, "Time for calls in flight after Ctrl-C.", read=seconds, metavar="SECONDS", flag="--grace"
     )
+
+    def seconds_left(self, now: datetime) -> float | None:
+        """Give the seconds from `now` (with a zone) to `finish_by`, below zero when it has passed; None without one."""
+        if self.finish_by is None:
+            return None
+        there = ZoneInfo(self.tz) if self.tz else None  # without one the machine's, whatever its offset is at that time
+        end = datetime.combine(now.astimezone(there).date(), time.fromisoformat(self.finish_by), there)
+        return end.timestamp() - now.timestamp()
 
     def __post_init__(self) -> None:
         """Bring the host into one form and check what depends on more than one setting."""
@@ -219,6 +269,8 @@ def read_profile(path: str, name: str | None) -> dict[str, Any]:
 def _known(key: str, path: str) -> str:
     names = {key_of(name): name for name in KNOBS}
     if key not in names:
+        from difflib import get_close_matches  # only a mistake needs it
+
         near = get_close_matches(key, names, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise SettingsError(f"{path}: unknown key {key!r}{hint}")

@@ -11,6 +11,14 @@ from aioresponses import aioresponses
 from tests.servers import NGINX, Nginx, nginx
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the user's own record of calls out of the tests, and theirs out of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture
 def nginx_server(tmp_path: Path) -> Iterator[Nginx]:
     """Run the real nginx, which answers both stop calls as documented."""

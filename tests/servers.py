@@ -264,13 +264,16 @@ http {{
     keepalive_requests 10;  # so that connections end in the middle of a run, as they do in life
     default_type application/json;
     log_format calls '$request|$status|$http_auth|$http_accountid|$http_iid|$content_type|$content_length';
+    log_format times '$msec $http_accountid';
     server {{
         listen 127.0.0.1:{port};
         location / {{ return 404; }}
         location = /ready {{ return 204; }}
-        location ~ ^/api/v2/public/[^/]+/campaign/trigger/[^/]+$ {{ access_log calls.log calls; return 200 '{voice}'; }}
+        location ~ ^/api/v2/public/[^/]+/campaign/trigger/[^/]+$ {{
+            access_log calls.log calls; access_log times.log times; return 200 '{voice}';
+        }}
         location ~ ^/campaign/api/v2/public/[^/]+/campaign//trigger/[^/]+$ {{
-            access_log calls.log calls; return 200 '{sms}';
+            access_log calls.log calls; access_log times.log times; return 200 '{sms}';
         }}
     }}
 }}
@@ -282,7 +285,7 @@ class Nginx:
 
     def __init__(self, directory: Path, port: int, process: subprocess.Popen[bytes]) -> None:
         self.url = f"http://127.0.0.1:{port}"
-        self._log = directory / "calls.log"
+        self._log, self._times = directory / "calls.log", directory / "times.log"
         self._process = process
 
     def stop(self) -> list[str]:
@@ -291,6 +294,11 @@ class Nginx:
         self._process.send_signal(signal.SIGQUIT)
         self._process.wait(10)
         return self._log.read_text().splitlines()
+
+    def times(self) -> list[tuple[float, str]]:
+        """Give, so far, when each call was answered, in unix seconds, and its account."""
+        lines = self._times.read_text().splitlines() if self._times.exists() else []
+        return [(float(at), account_id) for at, account_id in map(str.split, lines)]
 
 
 @contextmanager

@@ -30,6 +30,8 @@ ONLY_IMPORTED_IN = {
     "aiohttp": ("kore/client.py", "simulator/"),
     "yarl": ("kore/client.py",),
     "tenacity": ("engine/retry.py",),
+    "pyrate_limiter": ("engine/store_sqlite.py", "engine/store_redis.py"),
+    "redis": ("engine/store_redis.py",),
     "jwt": ("kore/token.py", "simulator/"),
     "rich": ("report/progress.py",),
     "click": ("cli/",),

@@ -45,7 +45,8 @@ def test_there_are_lists() -> None:
 def test_main_sample_is_mixed(tmp_path: Path) -> None:
     """The sample that the demo stops has both types of campaign and more than one account."""
     run = bulkstop("stop", str(SAMPLES / "campaigns.csv"), "--dry-run", "--host", "api.example", cwd=tmp_path)
-    assert re.search(r"accounts  \w+ \(\d+\), \w+ \(\d+\)\n  to stop   24 \(\d+ voice, \d+ sms\)", run.err)
+    assert re.search(r"  to stop   24 \(\d+ voice, \d+ sms\)\n", run.err)
+    assert len(re.findall(r"^  account   \w+: \d+ to stop; 60 calls left right now; ", run.err, re.MULTILINE)) == 2
 
 
 def test_profiles(tmp_path: Path) -> None:
@@ -228,7 +229,7 @@ class TestEndOfDay:
             assert done.returncode == code, done.stderr
             assert done.stdout == ""
         assert "exists already" in done.stderr
-        (written,) = (config / "results").iterdir()
+        (written,) = (config / "results").glob("*.jsonl")
         assert [line["outcome"] for line in results(written)] == ["stopped"] * 24
         assert len(sim.requests()) == 24
 

@@ -1,8 +1,11 @@
 """Words to a call, a call to an exit code; nothing outside this package prints or exits."""
 
+import gc
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import NoReturn
 
@@ -19,6 +22,20 @@ COMMANDS = {
 }
 
 
+@contextmanager
+def _for_good() -> Iterator[None]:
+    """Keep the garbage collector off what is imported meanwhile, now and at the exit: it lives as long as the process.
+
+    Of the 215 ms of `import aiohttp` alone this saves 40.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
 class Commands(click.Group):
     """Commands that are imported when they are run: `--help` must not pay for what the others need."""
 
@@ -30,7 +47,8 @@ class Commands(click.Group):
         """Import the module of a command."""
         if cmd_name not in COMMANDS:
             return None
-        command = import_module(f"bulkstop.cli.{cmd_name}").command
+        with _for_good():
+            command = import_module(f"bulkstop.cli.{cmd_name}").command
         assert isinstance(command, click.Command)  # noqa: S101 - a slip in the module
         return command
 

@@ -16,7 +16,8 @@ from bulkstop.model import CampaignType, Outcome
 from bulkstop.report.ledger import Ledger, to_json
 from bulkstop.report.progress import Bar, Lines, Progress
 from bulkstop.report.summary import duration, printable, summary, table
-from bulkstop.runs.stop import Summary, least_duration_s, make_plan, run
+from bulkstop.runs.limits import Forecast, forecast
+from bulkstop.runs.stop import Summary, check_time, make_plan, run
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 
@@ -30,7 +31,8 @@ Exit codes:
   0    every campaign is stopped, or was held back on purpose
   1    finished, but something failed
   2    usage, settings or input are wrong; nothing was sent
-  3    the run could not go on: credentials, result file
+  3    the run could not go on: credentials, result file, quota store
+  4    ended at --finish-by before all were sent
   130  ended by Ctrl-C; 143 by SIGTERM, 129 by a closed terminal
 """
 
@@ -97,7 +99,7 @@ def command(
         raise SettingsError("-o -: standard output is closed; nothing was sent")
     with make_plan(inputs, settings, fmt=fmt) as plan:
         if not quiet:
-            say("\n".join(plan_lines(plan, settings, target)))
+            say("\n".join(plan_lines(plan, settings, target, forecast(plan, settings, check_time(settings)))))
         check(plan, expect, strict=strict)
         if dry_run:
             say("Dry run: nothing was sent.")
@@ -119,22 +121,47 @@ def default_output(inputs: tuple[str, ...]) -> str:
     return "stdin.results.jsonl" if inputs[0] == "-" else f"{inputs[0]}.results.jsonl"
 
 
-def plan_lines(plan: Plan, settings: Settings, output: str) -> list[str]:
+def plan_lines(plan: Plan, settings: Settings, output: str, forecasts: list[Forecast]) -> list[str]:
     """Write what a run will do, for a person to check before it is done."""
-    least_s = least_duration_s(plan, settings.quota)
-    last = (datetime.now().astimezone() + timedelta(seconds=least_s)).strftime("%H:%M:%S")
-    return table(
-        "Plan",
-        [
-            ("host", settings.host),
-            ("accounts", _accounts(plan.accounts)),
-            ("to stop", f"{plan.to_send:,}" + (f" ({_counted(plan.types)})" if plan.types else "")),
-            ("not sent", _counted(plan.held) or "0"),
-            ("quota", f"{' '.join(map(str, settings.quota)) or 'none'} per account"),
-            ("takes", f"at least {duration(least_s)}: the last stop leaves at {last} or later"),
-            ("results", output),
-        ],
-    )
+    last_s = max((each.last_s for each in forecasts), default=0.0)
+    rows = [
+        ("host", settings.host),
+        ("to stop", f"{plan.to_send:,}" + (f" ({_counted(plan.types)})" if plan.types else "")),
+        ("not sent", _counted(plan.held) or "0"),
+        ("quota", f"{' '.join(map(str, settings.quota)) or 'none'} per account{_manner(settings)}"),
+        *(("account", _account(each)) for each in forecasts[:ACCOUNTS_SHOWN]),
+    ]
+    if len(forecasts) > ACCOUNTS_SHOWN:
+        rows.append(("", f"and {len(forecasts) - ACCOUNTS_SHOWN:,} accounts more"))
+    rows.append(("takes", f"at least {duration(last_s)}: the last stop leaves at {_clock(last_s)} or later"))
+    rows += _deadline(plan, settings, forecasts)
+    return table("Plan", [*rows, ("results", output)])
+
+
+def _account(each: Forecast) -> str:
+    room = "" if each.room is None else f"; {each.room} calls left right now"
+    times = f"first stop {_clock(each.first_s)}, last {_clock(each.last_s)} or later"
+    return f"{printable(each.account_id)}: {each.campaigns:,} to stop{room}; {times}"
+
+
+def _manner(settings: Settings) -> str:
+    words = ("evenly" if settings.pace == "even" else "", "adaptive" if settings.adaptive else "")
+    return "".join(f", {word}" for word in words if word)
+
+
+def _deadline(plan: Plan, settings: Settings, forecasts: list[Forecast]) -> list[tuple[str, str]]:
+    if settings.finish_by is None:
+        return []
+    late = plan.to_send - sum(each.fit for each in forecasts)
+    zone = f" {settings.tz}" if settings.tz else ""
+    said = f"CANNOT BE MET: {late:,} of {plan.to_send:,} will not have been sent by then" if late else "can be met"
+    return [("finish by", f"{settings.finish_by}{zone}: {said}")]
+
+
+def _clock(seconds: float) -> str:
+    now = datetime.now().astimezone()
+    then = now + timedelta(seconds=seconds)
+    return then.strftime("%H:%M:%S" if then.date() == now.date() else "%Y-%m-%d %H:%M:%S")
 
 
 def check(plan: Plan, expect: tuple[int, int] | None, *, strict: bool) -> None:
@@ -183,6 +210,8 @@ def end_of(ended: Summary) -> str:
     """Say what ended a run."""
     if ended.fault is not None:
         return str(ended.fault)
+    if ended.out_of_time and ended.stats.left:
+        return "at the time to finish by, before all were sent"
     return "all sent" if ended.signum is None else f"by {signal.Signals(ended.signum).name}, before all were sent"
 
 
@@ -192,14 +221,10 @@ def exit_code(ended: Summary) -> int:
         return 3
     if ended.signum is not None:
         return 128 + ended.signum
+    if ended.out_of_time and ended.stats.left:
+        return 4
     return 0 if ended.is_done else 1
 
 
 def _counted(counts: Mapping[CampaignType, int] | Mapping[Outcome, int]) -> str:
     return ", ".join(f"{number:,} {name.value}" for name, number in counts.items())
-
-
-def _accounts(accounts: Mapping[str, int]) -> str:
-    shown = [f"{printable(name)} ({number:,})" for name, number in list(accounts.items())[:ACCOUNTS_SHOWN]]
-    more = len(accounts) - len(shown)
-    return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")

@@ -141,6 +141,8 @@ def _failure(answer: Answer, said: Mapping[str, object], words: str) -> tuple[Ou
     status = answer.status
     if status == 429 or _LIMIT_TEXT.search(words) or _codes(said) & _LIMIT_CODES:
         return Outcome.THROTTLED, Again.THROTTLED, f"rate limit (HTTP {status})"
+    if status == 503 and _says_when(answer, said):
+        return Outcome.SERVER_ERROR, Again.THROTTLED, "HTTP 503 with a time to wait"
     if status >= 500:
         return Outcome.SERVER_ERROR, Again.LATER, f"HTTP {status}"
     if status in (401, 403):
@@ -201,6 +203,10 @@ def _text(value: object) -> str | None:
     if not isinstance(value, str):
         return None
     return _UNPRINTABLE.sub(" ", value[:TEXT_CHARS]).strip() or None
+
+
+def _says_when(answer: Answer, said: Mapping[str, object]) -> bool:
+    return answer.retry_after is not None or any("retryAfterMs" in part for part in _parts(said))
 
 
 def _retry_after_s(answer: Answer, said: Mapping[str, object], wall: Callable[[], datetime]) -> float | None:

@@ -19,8 +19,8 @@ class Progress(Protocol):
 
     every_s: float
 
-    def show(self, stats: Stats) -> None:
-        """Show the counts as they are now."""
+    def show(self, stats: Stats, least_left_s: float) -> None:
+        """Show the counts as they are now; by the quota the rest takes at least `least_left_s`."""
         ...
 
     def close(self) -> None:
@@ -28,16 +28,28 @@ class Progress(Protocol):
         ...
 
 
-class Silent:
-    """Shows nothing."""
+class Pace:
+    """How fast a run goes, and how long the rest will take."""
 
-    every_s = LINE_EVERY_S
+    def __init__(self, total: int, now: Callable[[], float] = time.monotonic) -> None:
+        self.total = total
+        self._now = now
+        self._began = now()
 
-    def show(self, stats: Stats) -> None:
-        """Do nothing."""
+    def rate(self, ended: int) -> float:
+        """Give the campaigns ended a second."""
+        elapsed_s = self._now() - self._began
+        return ended / elapsed_s if elapsed_s > 0 else 0.0
 
-    def close(self) -> None:
-        """Do nothing."""
+    def left(self, ended: int, least_left_s: float) -> str:
+        """Say how long the rest takes: by the quota where that decides, else at the rate so far."""
+        if ended >= self.total:
+            return ""
+        if least_left_s > 0:
+            at = time.strftime("%H:%M:%S", time.localtime(time.time() + least_left_s))
+            return f"at least {duration(least_left_s)} left, the last stop leaves at {at} or later"
+        rate = self.rate(ended)
+        return f"about {duration((self.total - ended) / rate)} left" if rate else ""
 
 
 class Lines:
@@ -45,19 +57,14 @@ class Lines:
 
     def __init__(self, total: int, say: Callable[[str], None], now: Callable[[], float] = time.monotonic) -> None:
         self.every_s = FIRST_LINE_S
-        self._total = total
         self._say = say
-        self._now = now
-        self._began = now()
+        self._pace = Pace(total, now)
 
-    def show(self, stats: Stats) -> None:
+    def show(self, stats: Stats, least_left_s: float) -> None:
         """Write done, failed, rate and time left."""
-        ended = stats.sent
-        elapsed_s = self._now() - self._began
-        rate = ended / elapsed_s if elapsed_s > 0 else 0.0
-        left = f", about {duration((self._total - ended) / rate)} left" if rate and ended < self._total else ""
-        counts = f"{stats.done:,} done, {stats.sent_failed:,} failed"
-        self._say(f"{ended:,} of {self._total:,}: {counts}, {rate:,.1f}/s{left}")
+        ended, pace = stats.sent, self._pace
+        counts = f"{stats.done:,} done, {stats.sent_failed:,} failed, {pace.rate(ended):,.1f}/s"
+        self._say(f"{ended:,} of {pace.total:,}: " + ", ".join(filter(None, (counts, pace.left(ended, least_left_s)))))
         self.every_s = LINE_EVERY_S
 
     def close(self) -> None:
@@ -78,24 +85,24 @@ class Bar:
             progress.MofNCompleteColumn(),
             progress.TextColumn("{task.fields[done]:,} done  {task.fields[failed]:,} failed"),
             progress.TextColumn("{task.fields[rate]:,.1f}/s"),
-            progress.TimeRemainingColumn(compact=True),
+            progress.TextColumn("{task.fields[left]}"),
             console=Console(file=stream),
             auto_refresh=False,  # drawn when the run says so: no thread, and no lock on the way of a result
             transient=True,
         )
-        self._task = self._bar.add_task("", total=total, done=0, failed=0, rate=0.0)
-        self._began = time.monotonic()
+        self._task = self._bar.add_task("", total=total, done=0, failed=0, rate=0.0, left="")
+        self._pace = Pace(total)
         self._bar.start()
 
-    def show(self, stats: Stats) -> None:
+    def show(self, stats: Stats, least_left_s: float) -> None:
         """Draw the counts as they are now."""
-        elapsed_s = time.monotonic() - self._began
         self._bar.update(
             self._task,
             completed=stats.sent,
             done=stats.done,
             failed=stats.sent_failed,
-            rate=stats.sent / elapsed_s if elapsed_s else 0.0,
+            rate=self._pace.rate(stats.sent),
+            left=self._pace.left(stats.sent, least_left_s),
             refresh=True,
         )
 

@@ -7,20 +7,24 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from bulkstop import source
-from bulkstop.engine.lanes import Lane, Lanes
+from bulkstop.engine.lanes import Lanes
 from bulkstop.engine.pool import Pool
-from bulkstop.engine.quota import NoQuota, Quota, RollingWindow, least_s
+from bulkstop.engine.quota import least_s
 from bulkstop.engine.retry import Retry
 from bulkstop.engine.shutdown import Shutdown, listening
-from bulkstop.errors import BulkstopError, InputError
+from bulkstop.errors import BulkstopError, InputError, SettingsError
 from bulkstop.kore import stop as call
+from bulkstop.kore.client import Client
 from bulkstop.kore.send import stopper
-from bulkstop.model import Campaign, Defaults, Limit, Outcome, Report, Result, Row
-from bulkstop.report.progress import Progress, Silent
+from bulkstop.kore.token import Tokens
+from bulkstop.model import Campaign, Defaults, Outcome, Report, Result, Row
+from bulkstop.report.progress import Progress
 from bulkstop.report.stats import Stats
 from bulkstop.runs.access import client_of, tokens_of
+from bulkstop.runs.limits import lanes_of, store_of
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 
@@ -40,6 +44,7 @@ class Summary:
     elapsed_s: float
     run_id: str
     signum: int | None = None
+    out_of_time: bool = False
     fault: BulkstopError | None = None
     unwritten: tuple[Result, ...] = ()
 
@@ -54,12 +59,7 @@ def make_plan(inputs: Sequence[str] | Iterable[Campaign], settings: Settings, *,
 
     Raises InputError for an input that cannot be read to its end.
     """
-    return Plan(_rows(inputs, settings, fmt))
-
-
-def least_duration_s(plan: Plan, quota: Sequence[Limit]) -> float:
-    """Give the shortest time from the first stop to the last that the quota allows."""
-    return max((least_s(calls, quota) for calls in plan.accounts.values()), default=0.0)
+    return Plan(_rows(inputs, settings, fmt), by_priority=settings.order == "priority")
 
 
 def run(
@@ -90,40 +90,82 @@ async def carry_out(
 
     Raises a BulkstopError for what keeps the run from starting; what ends it later stands in the summary.
     """
-    run_id, stats, progress = str(uuid.uuid4()), Stats(), progress or Silent()
-    tokens = tokens_of(settings)
+    check_time(settings)
+    run_id, stats, tokens = str(uuid.uuid4()), Stats(), tokens_of(settings)
     await tokens.get()  # before anything is sent: a run without credentials changes nothing
 
     def reported(result: Result) -> None:
         report(result)
         stats.add(result)
 
-    for held in plan.held_results():
-        reported(replace(held, run_id=run_id))
     began = time.monotonic()
-    async with client_of(settings) as client:
-        pool = Pool(
-            Lanes(_lanes(plan, settings.quota), settings.concurrency),
-            stopper(
-                client.post,
-                tokens,
-                voice_path=settings.voice_path or call.VOICE_PATH,
-                sms_path=settings.sms_path or call.SMS_PATH,
-            ),
-            reported,
-            retry=Retry(settings.attempts, max_retry_after_s=settings.max_retry_after_s),
-            concurrency=settings.concurrency,
-            run_id=run_id,
-        )
+    async with store_of(settings) as store, client_of(settings) as client:
+        for held in plan.held_results():
+            reported(replace(held, run_id=run_id))
+        lanes = Lanes(lanes_of(plan, settings, store), settings.concurrency)
+        pool = _pool(lanes, client, tokens, reported, settings, run_id)
         shutdown = Shutdown(pool, grace_s=settings.grace_s, say=say)
-        fault: BulkstopError | None = None
-        with listening(shutdown, signals), _shown(progress, stats):
-            try:
-                await pool.run()
-            except BulkstopError as error:
-                fault = error
-    elapsed_s = time.monotonic() - began
-    return Summary(stats, plan.rows, pool.calls, elapsed_s, run_id, shutdown.signum, fault, tuple(pool.unwritten))
+        with (
+            listening(shutdown, signals),
+            _until(settings, pool) as out_of_time,
+            _shown(progress, stats, lanes, settings),
+        ):
+            fault = await _run(pool)
+    return Summary(
+        stats,
+        plan.rows,
+        pool.calls,
+        time.monotonic() - began,
+        run_id,
+        signum=shutdown.signum,
+        out_of_time=out_of_time(),
+        fault=fault,
+        unwritten=tuple(pool.unwritten),
+    )
+
+
+def check_time(settings: Settings) -> float | None:
+    """Give the seconds left to finish by; raises SettingsError when there are none."""
+    seconds_left = settings.seconds_left(datetime.now(UTC))
+    if seconds_left is not None and seconds_left <= 0:
+        raise SettingsError(f"--finish-by {settings.finish_by}: has passed today; nothing was sent")
+    return seconds_left
+
+
+def _pool(lanes: Lanes, client: Client, tokens: Tokens, report: Report, settings: Settings, run_id: str) -> Pool:
+    send = stopper(
+        client.post,
+        tokens,
+        voice_path=settings.voice_path or call.VOICE_PATH,
+        sms_path=settings.sms_path or call.SMS_PATH,
+    )
+    retry = Retry(settings.attempts, max_retry_after_s=settings.max_retry_after_s)
+    return Pool(lanes, send, report, retry=retry, concurrency=settings.concurrency, run_id=run_id)
+
+
+async def _run(pool: Pool) -> BulkstopError | None:
+    try:
+        await pool.run()
+    except BulkstopError as fault:
+        return fault
+    return None
+
+
+@contextmanager
+def _until(settings: Settings, pool: Pool) -> Iterator[Callable[[], bool]]:
+    """Drain the pool when the time to finish by has come; the block is given a way to ask whether it has."""
+    seconds_left = settings.seconds_left(datetime.now(UTC))
+    if seconds_left is None:
+        yield lambda: False
+        return
+    passed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    timers = [loop.call_later(seconds_left, act) for act in (passed.set, pool.drain)]
+    try:
+        yield passed.is_set
+    finally:
+        for timer in timers:
+            timer.cancel()
 
 
 @contextmanager
@@ -146,6 +188,7 @@ def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _rows(inputs: Sequence[str] | Iterable[Campaign], settings: Settings, fmt: str | None) -> Iterator[Row]:
+    inputs = [inputs] if isinstance(inputs, str) else inputs
     given = list(inputs) if isinstance(inputs, list | tuple) else None
     if given is None:
         yield from _campaigns(inputs)
@@ -179,22 +222,20 @@ def _unusable(campaign: Campaign, fault: str) -> Result:
     )
 
 
-def _lanes(plan: Plan, quota: Sequence[Limit]) -> Iterator[Lane]:
-    for account_id in plan.accounts:
-        window: Quota = RollingWindow(quota) if quota else NoQuota()
-        yield Lane(account_id, plan.campaigns(account_id), window)
-
-
 @contextmanager
-def _shown(progress: Progress, stats: Stats) -> Iterator[None]:
+def _shown(progress: Progress | None, stats: Stats, lanes: Lanes, settings: Settings) -> Iterator[None]:
     """Show the state of the run now and then; a timer, because a run may wait for minutes without a result."""
+    if progress is None:
+        yield
+        return
     loop = asyncio.get_running_loop()
 
     watched = True
 
     def tick() -> None:
         if watched:
-            progress.show(stats)
+            most = max(lanes.left().values(), default=0)  # the limits are the same for all, so this one ends last
+            progress.show(stats, least_s(most, settings.quota))
             loop.call_later(progress.every_s, tick)
 
     loop.call_later(progress.every_s, tick)

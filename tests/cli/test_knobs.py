@@ -34,6 +34,12 @@ FIRM: dict[str, tuple[str, Any]] = {
     "jwt_sub": ("me", "me"),
     "jti": ("true", True),
     "quota": ("5/2s", (Limit(5, 2.0),)),
+    "quota_store": ("memory", "memory"),
+    "adaptive": ("true", True),
+    "pace": ("even", "even"),
+    "order": ("priority", "priority"),
+    "finish_by": ("18:00", "18:00"),
+    "tz": ("Europe/Berlin", "Europe/Berlin"),
     "concurrency": ("7", 7),
     "attempts": ("2", 2),
     "max_retry_after_s": ("2m", 120.0),
@@ -118,7 +124,9 @@ def test_option_wins(name: str) -> None:
     text, value = FIRM[name]
     flag, key = KNOBS[name].option(name), key_of(name)
     args = [flag] if value is True else [flag, text]
-    other = {True: "false", "SMS": "voice", "rs512": "HS512"}.get(value if value is True else text, text + "0")
+    others = {True: "false", "SMS": "voice", "rs512": "HS512", "even": "burst", "priority": "input"}
+    others |= {"18:00": "17:00", "Europe/Berlin": "UTC"}
+    other = others.get(value if value is True else text, text + "0")
     if name in ("timeout_s", "quota", "max_retry_after_s", "grace_s"):
         other = text.replace(text[0], "9", 1)
     profile = f"{key} = {other if value is True else repr(other)}"

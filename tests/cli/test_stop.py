@@ -233,7 +233,7 @@ class TestBeforeSending:
     def test_long_list(self, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
         """The plan says how long a list takes at least under the quota: 1,000 campaigns 16 min."""
         make_list(1000)
-        assert "at least 16 min" in stop(sim, "--dry-run", cwd=tmp_path).err
+        assert "at least 16 min" in stop(sim, "--dry-run", "--quota-store", "memory", cwd=tmp_path).err
 
 
 class TestSettings:

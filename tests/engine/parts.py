@@ -120,6 +120,7 @@ class Job:
             concurrency=concurrency,
             run_id="run-1",
             now=now_s,
+            tick_s=0.0,
             wall=clock_time,
         )
 

@@ -1,0 +1,112 @@
+"""From settings to what an account may do, and when a plan will be done."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from bulkstop.engine.lanes import Lane
+from bulkstop.engine.quota import AllOf, Even, NoQuota, Quota, RollingWindow, fit_in, least_s
+from bulkstop.engine.store import QuotaStore, default_path, open_store
+from bulkstop.model import Limit
+from bulkstop.settings import Settings
+from bulkstop.source.plan import Plan
+
+MEMORY = "memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What an account has before it: `room` calls may leave at once; times are seconds from now, at the earliest."""
+
+    account_id: str
+    campaigns: int
+    room: int | None
+    first_s: float
+    last_s: float
+    fit: int
+
+
+def lanes_of(plan: Plan, settings: Settings, store: QuotaStore | None) -> Iterator[Lane]:
+    """Give every account of a plan its lane, with limits of its own and the store that all share."""
+    for account_id, campaigns in plan.accounts.items():
+        claim = None if store is None else partial(store.claim, account_id)
+        quota, paced = quota_of(settings), settings.adaptive
+        yield Lane(account_id, plan.campaigns(account_id), quota, claim, left=campaigns, paces_itself=paced)
+
+
+def quota_of(settings: Settings) -> Quota:
+    """Make the limits of one account."""
+    quotas: list[Quota] = []
+    if settings.quota:
+        quotas.append(RollingWindow(settings.quota))
+        if settings.pace == "even":
+            quotas.append(Even(settings.quota))
+    if settings.adaptive:
+        from bulkstop.engine.adaptive import Adaptive  # seldom wanted: a short run need not wait for it
+
+        quotas.append(Adaptive())
+    if len(quotas) > 1:
+        return AllOf(quotas)
+    return quotas[0] if quotas else NoQuota()
+
+
+@asynccontextmanager
+async def store_of(settings: Settings) -> AsyncIterator[QuotaStore | None]:
+    """Open the store that remembers the calls made, if there is a quota to remember; raises SettingsError."""
+    if not settings.quota or settings.quota_store == MEMORY:
+        yield None
+        return
+    where = settings.quota_store or str(default_path())
+    store = open_store(where, host=settings.host, limits=settings.quota)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def forecast(plan: Plan, settings: Settings, seconds_left: float | None) -> list[Forecast]:
+    """Say for each account what the quota leaves right now, and when its first and last stop can leave.
+
+    Raises SettingsError when the quota store cannot be used.
+    """
+    rooms = asyncio.run(_rooms(plan, settings))
+    return [
+        _forecast(account_id, campaigns, rooms.get(account_id), settings, seconds_left)
+        for account_id, campaigns in plan.accounts.items()
+    ]
+
+
+async def _rooms(plan: Plan, settings: Settings) -> dict[str, int]:
+    async with store_of(settings) as store:
+        return {} if store is None else {account_id: await store.room(account_id) for account_id in plan.accounts}
+
+
+def _forecast(
+    account_id: str, campaigns: int, room: int | None, settings: Settings, seconds_left: float | None
+) -> Forecast:
+    quota = settings.quota
+    # Calls that others made in the current window: the first campaigns find their places taken.
+    used = 0 if room is None else max(0, min(limit.calls for limit in quota) - room)
+    first_s = min((limit.window_s for limit in quota), default=0.0) if room == 0 else 0.0
+    last_s = _last_s(campaigns, used, settings)
+    fit = campaigns if seconds_left is None else max(0, _fit(seconds_left, campaigns, used, settings))
+    return Forecast(account_id, campaigns, room, first_s, max(first_s, last_s), fit)
+
+
+def _last_s(campaigns: int, used: int, settings: Settings) -> float:
+    if settings.pace == "even":
+        return max(_interval_s(settings.quota) * (campaigns - 1), least_s(campaigns + used, settings.quota))
+    return least_s(campaigns + used, settings.quota)
+
+
+def _fit(seconds: float, campaigns: int, used: int, settings: Settings) -> int:
+    fit = fit_in(seconds, campaigns + used, settings.quota) - used
+    if settings.pace == "even" and settings.quota:
+        return min(fit, int(seconds / _interval_s(settings.quota)) + 1)
+    return fit
+
+
+def _interval_s(quota: Sequence[Limit]) -> float:
+    return max((limit.window_s / limit.calls for limit in quota), default=0.0)
