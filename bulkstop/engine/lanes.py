@@ -94,10 +94,10 @@ class Lane:
         self.again(turn, now)
         self._paused_until = max(self._paused_until, until)
 
-    def answered(self, turn: Turn, now: float, *, throttled: bool = False) -> None:
+    def answered(self, turn: Turn, now: float, *, throttled: bool = False, failed: bool = False) -> None:
         """Note that a drawn turn has its answer."""
         self.in_flight -= 1
-        self.quota.answered(now, turn.sent_at, throttled=throttled)
+        self.quota.answered(now, turn.sent_at, throttled=throttled, failed=failed)
         if not throttled and turn.sent_at > self._paused_at:
             self._events = 0
 
@@ -164,15 +164,15 @@ class Lanes:
             self._queue(lane, now)
         return math.inf if self._open else None
 
-    def answered(self, turn: Turn, now: float, *, throttled: bool = False) -> None:
+    def answered(self, turn: Turn, now: float, *, throttled: bool = False, failed: bool = False) -> None:
         """Note the last answer to a turn; its lane may have something ready because of it."""
-        turn.lane.answered(turn, now, throttled=throttled)
+        turn.lane.answered(turn, now, throttled=throttled, failed=failed)
         turn.lane.left -= 1
         self._settled(turn.lane, now)
 
-    def again(self, turn: Turn, now: float, due: float, *, throttled: bool = False) -> None:
+    def again(self, turn: Turn, now: float, due: float, *, throttled: bool = False, failed: bool = False) -> None:
         """Note the answer to a turn that waits for its next try until `due`."""
-        turn.lane.answered(turn, now, throttled=throttled)
+        turn.lane.answered(turn, now, throttled=throttled, failed=failed)
         turn.lane.again(turn, due)
         self._settled(turn.lane, now)
 

@@ -180,11 +180,12 @@ class Pool:
             return
         turn.attempts += 1
         delay_s = self._retry.delay_s(turn.attempts, attempt)
+        failed = attempt.again is Again.LATER
         if delay_s is None:
-            self._lanes.answered(turn, now)
+            self._lanes.answered(turn, now, failed=failed)
             self._settle(turn, attempt)
         else:
-            self._lanes.again(turn, now, now + delay_s)
+            self._lanes.again(turn, now, now + delay_s, failed=failed)
 
     def _note_throttled(self, turn: Turn, attempt: Attempt, now: float) -> None:
         """Pause the account once for all calls that were refused together; a refused call costs no attempt."""
@@ -199,7 +200,7 @@ class Pool:
 
     def _break_off(self, turn: Turn, error: BaseException) -> None:
         """Settle a campaign whose try raised: with a BulkstopError nothing was sent, with anything else who knows."""
-        self._lanes.answered(turn, self._now())
+        self._lanes.answered(turn, self._now(), failed=True)
         if isinstance(error, BulkstopError):
             self._settle(turn, _left(turn))
             return

@@ -30,8 +30,8 @@ class Quota(Protocol):
         """Give the place taken last back: the call did not leave."""
         ...
 
-    def answered(self, now: float, sent_at: float, *, throttled: bool) -> None:
-        """Note that a call has its answer, or has failed, and whether it was refused for its number."""
+    def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
+        """Note a call's answer: refused for its number, `failed` for another reason (or none came), or good."""
         ...
 
 
@@ -48,7 +48,7 @@ class NoQuota:
     def untake(self) -> None:
         """Do nothing."""
 
-    def answered(self, now: float, sent_at: float, *, throttled: bool) -> None:
+    def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
         """Do nothing."""
 
 
@@ -87,13 +87,13 @@ class RollingWindow:
         """Free one place that was not used."""
         self._in_flight -= 1
 
-    def answered(self, now: float, sent_at: float, *, throttled: bool) -> None:
+    def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
         """Let one place age from now on; a throttled one counts as well, for all that is known of the server."""
         self._in_flight -= 1
         self._answered.append(now)
         if throttled:
             self._shrink(now, sent_at)
-        elif self._share < 1.0:
+        elif self._share < 1.0 and not failed:  # an error proves nothing about the limit
             self._grow(now)
 
     def _shrink(self, now: float, sent_at: float) -> None:
@@ -134,7 +134,7 @@ class Even:
         """Move the next call back."""
         self._next = self._before
 
-    def answered(self, now: float, sent_at: float, *, throttled: bool) -> None:
+    def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
         """Do nothing."""
 
 
@@ -158,10 +158,10 @@ class AllOf:
         for quota in self._quotas:
             quota.untake()
 
-    def answered(self, now: float, sent_at: float, *, throttled: bool) -> None:
+    def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
         """Tell each."""
         for quota in self._quotas:
-            quota.answered(now, sent_at, throttled=throttled)
+            quota.answered(now, sent_at, throttled=throttled, failed=failed)
 
 
 def least_s(calls: int, limits: Sequence[Limit]) -> float:

@@ -443,7 +443,9 @@ def check_line(result: Result, calls: list[Call], script: list[Reply]) -> None:
     cut_off = bool(calls) and calls[-1].ended_s is None
     if first_renewal is not None and not (cut_off and first_renewal == len(calls) - 1):
         del answers[first_renewal]  # it cost no attempt, and no line may end with it
-    counted = sum(answer.again is not Again.THROTTLED for answer in answers)
+    # A call that was cut off counts, whatever its answer would have been.
+    known = answers[:-1] if cut_off else answers
+    counted = sum(answer.again is not Again.THROTTLED for answer in known) + cut_off
     if not answers:
         assert (result.outcome, result.error) == (Outcome.NOT_SENT, NOT_TRIED)
         assert (result.attempts, result.started_at, result.finished_at) == (0, None, None)
