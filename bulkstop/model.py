@@ -154,6 +154,21 @@ class Result:
     row: Mapping[str, object] | None = None
 
 
+def held(campaign: Campaign, outcome: Outcome, why: str) -> Result:
+    """Make the result of a campaign that is not sent."""
+    return Result(
+        campaign.campaign_id,
+        campaign.campaign_type,
+        campaign.account_id,
+        campaign.stream_id,
+        outcome,
+        error=why,
+        source=campaign.source,
+        line=campaign.line,
+        row=campaign.row,
+    )
+
+
 Row = Campaign | Result
 """A row of an input: a campaign, or the `invalid` line that says why it is none."""
 Source = Iterator[Row]

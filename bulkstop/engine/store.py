@@ -5,36 +5,24 @@ lock around reading the time and counting, a time that never goes back, the remo
 person can act on.
 """
 
-import hashlib
-import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
-from urllib.parse import urlsplit
+from typing import Protocol, TypeVar
 
+from bulkstop.engine.windows import ELSEWHERE, AwayError, merged, server_of
 from bulkstop.errors import QuotaError, SettingsError
 from bulkstop.model import Limit
 
 T = TypeVar("T")
 
-GUARD = 0.01
-"""The share by which a window is longer here than at the service, up to GUARD_MOST_S.
-
-Two calls that leave one window apart arrive less than that apart when the first was slower on its way. What one
-process sends is held exactly by RollingWindow, which counts from the answers; between processes, this is what their
-ways may differ by. It costs as much of the permitted rate.
-"""
-GUARD_MOST_S = 0.5
 ASK_AGAIN_S = 0.25
 """How soon to ask a store again that did not answer."""
 PATIENCE_S = 30.0
 """How long a store may go without answering before the run ends."""
 REDIS = ("redis", "rediss", "unix")
 """The schemes of a Redis server's URL."""
-ELSEWHERE = "give another path, or --quota-store memory"
-"""What to do about a file that cannot be used."""
 
 
 class QuotaStore(Protocol):
@@ -92,59 +80,6 @@ def _path(where: str) -> Path:
         return Path(where).expanduser().absolute()
     except RuntimeError as error:
         raise SettingsError(f"--quota-store {where}: {error}; {ELSEWHERE}") from None
-
-
-class Window(NamedTuple):
-    """At most `calls` in any `ms` milliseconds, the guard included."""
-
-    calls: int
-    ms: int
-
-
-def merged(limits: Sequence[Limit]) -> list[Window]:
-    """Turn limits into windows that permit no more, in the form that pyrate-limiter takes.
-
-    Each is longer than the one before and has more calls, but not more calls a second. What another limit implies is
-    left out. A window that has more calls a second than a shorter one is made longer: that rate was forbidden anyway.
-    """
-    found: list[Window] = []
-    for window in _binding(limits):
-        if not found:
-            found.append(window)
-        # As many of the windows before it as cover it may hold no more than it does: then it never binds.
-        elif window.calls < found[-1].calls * -(-window.ms // found[-1].ms):
-            even_ms = -(-window.calls * found[-1].ms // found[-1].calls)
-            found.append(Window(window.calls, max(window.ms, even_ms)))
-    return found
-
-
-def _binding(limits: Sequence[Limit]) -> list[Window]:
-    """Give the windows, shortest first, without each that has as many calls as a longer one, or more."""
-    found: list[Window] = []
-    for window in sorted(map(_guarded, limits), key=lambda window: (-window.ms, window.calls)):
-        if not found or window.calls < found[-1].calls:
-            found.append(window)
-    return found[::-1]
-
-
-def _guarded(limit: Limit) -> Window:
-    guard_s = min(GUARD * limit.window_s, GUARD_MOST_S)
-    return Window(limit.calls, math.ceil((limit.window_s + guard_s) * 1000))
-
-
-def server_of(host: str) -> str:
-    """Name a server by host and port: however its address is written, its accounts have the same windows."""
-    parts = urlsplit(host if "://" in host else f"https://{host}")
-    return f"{parts.hostname}:{parts.port or (80 if parts.scheme == 'http' else 443)}"
-
-
-def key_of(server: str, account_id: str) -> str:
-    """Name what is kept of an account, without telling which one it is."""
-    return hashlib.blake2b(f"{server}|{account_id}".encode(), digest_size=16).hexdigest()
-
-
-class AwayError(Exception):
-    """The store does not answer now and may do so later; the message is one line that says why."""
 
 
 class _Patient:

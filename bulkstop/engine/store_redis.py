@@ -17,7 +17,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from bulkstop.engine.store import AwayError, Window, key_of
+from bulkstop.engine.windows import AwayError, Window, key_of
 from bulkstop.errors import QuotaError, SettingsError
 
 ANSWER_S = 2.0

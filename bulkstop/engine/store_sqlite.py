@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeVar, cast
 
 from pyrate_limiter import Decision, Rate, RateItem, SQLiteBucket, SQLiteQueries
 
-from bulkstop.engine.store import ELSEWHERE, AwayError, Window, key_of
+from bulkstop.engine.windows import ELSEWHERE, AwayError, Window, key_of
 from bulkstop.errors import QuotaError, SettingsError
 
 T = TypeVar("T")

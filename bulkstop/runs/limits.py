@@ -9,6 +9,7 @@ from functools import partial
 from bulkstop.engine.lanes import Lane
 from bulkstop.engine.quota import AllOf, Even, NoQuota, Quota, RollingWindow, fit_in, least_s
 from bulkstop.engine.store import QuotaStore, default_path, open_store
+from bulkstop.engine.windows import guarded
 from bulkstop.model import Limit
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
@@ -40,7 +41,7 @@ def quota_of(settings: Settings) -> Quota:
     """Make the limits of one account."""
     quotas: list[Quota] = []
     if settings.quota:
-        quotas.append(RollingWindow(settings.quota))
+        quotas.append(RollingWindow([guarded(limit) for limit in settings.quota]))
         if settings.pace == "even":
             quotas.append(Even(settings.quota))
     if settings.adaptive:

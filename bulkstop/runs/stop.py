@@ -20,7 +20,7 @@ from bulkstop.kore import stop as call
 from bulkstop.kore.client import Client
 from bulkstop.kore.send import stopper
 from bulkstop.kore.token import Tokens
-from bulkstop.model import Campaign, Defaults, Outcome, Report, Result, Row
+from bulkstop.model import Campaign, Defaults, Outcome, Report, Result, Row, held
 from bulkstop.report.progress import Progress
 from bulkstop.report.stats import Stats
 from bulkstop.runs.access import client_of, tokens_of
@@ -100,8 +100,8 @@ async def carry_out(
 
     began = time.monotonic()
     async with store_of(settings) as store, client_of(settings) as client:
-        for held in plan.held_results():
-            reported(replace(held, run_id=run_id))
+        for result in plan.held_results():
+            reported(replace(result, run_id=run_id))
         lanes = Lanes(lanes_of(plan, settings, store), settings.concurrency)
         pool = _pool(lanes, client, tokens, reported, settings, run_id)
         shutdown = Shutdown(pool, grace_s=settings.grace_s, say=say)
@@ -205,21 +205,7 @@ def _campaigns(items: Iterable[object]) -> Iterator[Row]:
     for item in items:
         if not isinstance(item, Campaign):
             raise InputError(f"{item!r} is no Campaign; give paths, or campaigns")
-        yield item if item.fault is None else _unusable(item, item.fault)
-
-
-def _unusable(campaign: Campaign, fault: str) -> Result:
-    return Result(
-        campaign.campaign_id,
-        campaign.campaign_type,
-        campaign.account_id,
-        campaign.stream_id,
-        Outcome.INVALID,
-        error=fault,
-        source=campaign.source,
-        line=campaign.line,
-        row=campaign.row,
-    )
+        yield item if item.fault is None else held(item, Outcome.INVALID, item.fault)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Self
 import orjson
 
 from bulkstop.errors import InputError
-from bulkstop.model import Campaign, CampaignType, Outcome, Result, Row
+from bulkstop.model import Campaign, CampaignType, Outcome, Result, Row, held
 from bulkstop.source.spool import Spool
 
 _TYPES = {kind.value: kind for kind in CampaignType}
@@ -83,7 +83,9 @@ class Plan:
             if isinstance(row, Result):
                 self._hold(row)
             elif first := self._seen_before(seen, row):
-                self._hold(_duplicate(row, first))
+                self._hold(
+                    held(row, Outcome.DUPLICATE, f"the same campaign stands at {first.source} line {first.line}")
+                )
             else:
                 self._admit(row)
                 if by_priority:
@@ -115,20 +117,6 @@ class Plan:
 
 def _identity(campaign: Campaign) -> tuple[str, str, str, str]:
     return campaign.campaign_id, campaign.campaign_type.value, campaign.account_id, campaign.stream_id
-
-
-def _duplicate(campaign: Campaign, first: Campaign) -> Result:
-    return Result(
-        campaign.campaign_id,
-        campaign.campaign_type,
-        campaign.account_id,
-        campaign.stream_id,
-        Outcome.DUPLICATE,
-        error=f"the same campaign stands at {first.source} line {first.line}",
-        source=campaign.source,
-        line=campaign.line,
-        row=campaign.row,
-    )
 
 
 def _pack(campaign: Campaign) -> bytes:

@@ -11,19 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyrate_limiter import Rate, validate_rate_list
 
-from bulkstop.engine.store import (
-    GUARD,
-    GUARD_MOST_S,
-    PATIENCE_S,
-    AwayError,
-    Window,
-    _Patient,
-    default_path,
-    key_of,
-    merged,
-    open_store,
-    server_of,
-)
+from bulkstop.engine.store import PATIENCE_S, _Patient, default_path, open_store
+from bulkstop.engine.windows import GUARD, GUARD_MOST_S, AwayError, Window, key_of, merged, server_of
 from bulkstop.errors import QuotaError, SettingsError
 from bulkstop.model import Limit
 from tests.processes import ROOT, environment

@@ -15,8 +15,9 @@ import pytest
 import redis
 
 from bulkstop.engine import store_redis
-from bulkstop.engine.store import PATIENCE_S, QuotaStore, key_of, open_store, server_of
+from bulkstop.engine.store import PATIENCE_S, QuotaStore, open_store
 from bulkstop.engine.store_redis import ANSWER_S
+from bulkstop.engine.windows import key_of, server_of
 from bulkstop.errors import QuotaError, SettingsError
 from bulkstop.model import Limit
 from tests.engine.claims import ACCOUNT, HOST, assert_never_over, claimer, read_grants

@@ -17,8 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkstop.engine.store import PATIENCE_S, QuotaStore, merged, open_store
+from bulkstop.engine.store import PATIENCE_S, QuotaStore, open_store
 from bulkstop.engine.store_sqlite import LOCK_WAIT_S, UNUSED_MS, Clock, SqliteStore, machine_clock
+from bulkstop.engine.windows import merged
 from bulkstop.errors import QuotaError, SettingsError
 from bulkstop.model import Limit
 from tests.engine.claims import ACCOUNT, HOST, Grant, assert_never_over, claimer, read_grants
