@@ -502,9 +502,12 @@ def limited_nginx(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_the_limit_of_a_real_nginx_is_found_and_held(limited_nginx: ModuleType) -> None:
-    """500 r/s, no burst, one connection: 0.80 of it is used and at most 0.10 wasted, with a busy machine in mind."""
+    """No burst, one connection: 0.80 of the limit is used after 1 s and at most 0.10 wasted, also on a busy machine.
+
+    A call in 20 ms: with one in 2 ms, as in the benchmark, a busy machine cannot keep up, whatever paces the calls.
+    """
     adaptive, seconds = Adaptive(), 4.5
-    with limited_nginx.limited(500) as server:
+    with limited_nginx.limited(50) as server:
         connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=10)
         began, answered = time.time(), 0
         end = time.monotonic() + seconds
@@ -522,6 +525,6 @@ def test_the_limit_of_a_real_nginx_is_found_and_held(limited_nginx: ModuleType) 
         calls = server.stop()
     assert len(calls) == answered
     assert {call.status for call in calls} <= {200, 429}
-    settled = sum(call.status == 200 and began + 2 <= call.unix_s < began + 4 for call in calls) / 2
-    assert 0.80 * 500 <= settled <= 1.01 * 500
+    settled = sum(call.status == 200 and began + 1 <= call.unix_s < began + 4 for call in calls) / 3
+    assert 0.80 * 50 <= settled <= 1.01 * 50
     assert sum(call.status == 429 for call in calls) <= 0.10 * len(calls)

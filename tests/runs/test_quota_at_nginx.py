@@ -11,7 +11,7 @@ from bulkstop.model import Limit
 from tests.processes import ended, results, started
 from tests.servers import Nginx
 
-WINDOWS = (Limit(10, 0.8), Limit(30, 4.0))
+WINDOWS = (Limit(10, 1.5), Limit(30, 6.0))
 OPTIONS = [word for limit in WINDOWS for word in ("--quota", str(limit))]
 
 
@@ -35,11 +35,15 @@ def of_account(server: Nginx) -> dict[str, list[float]]:
 
 
 def assert_never_over(times: Sequence[float]) -> None:
-    """No rolling window ever held more than its limit; a millisecond is what the log leaves out."""
+    """No rolling window ever held more than its limit.
+
+    The server's clock is read once a turn, and on a machine that runs other tests at the same time a process may be
+    held up between being let and sending: 10 ms are left to both, besides the guard.
+    """
     times = sorted(times)
     for limit in WINDOWS:
         for earlier, later in zip(times, times[limit.calls :], strict=False):
-            assert later - earlier > limit.window_s - 0.0015, (limit, later - earlier)
+            assert later - earlier > limit.window_s - 0.01, (limit, later - earlier)
 
 
 def used(times: Sequence[float]) -> float:
