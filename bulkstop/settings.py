@@ -310,6 +310,8 @@ def _check_numbers(settings: Settings) -> None:
     for name in ("timeout_s", "max_retry_after_s", "grace_s", "concurrency", "attempts"):
         if not getattr(settings, name) > 0:
             raise SettingsError(f"{KNOBS[name].option(name)}: must be above zero")
+    if not (isinstance(settings.quota, tuple) and all(isinstance(each, Limit) for each in settings.quota)):
+        raise SettingsError("--quota: is a tuple of Limit values here, such as (Limit(60, 60),); empty for none")
     for name in ("voice_path", "sms_path"):
         path = getattr(settings, name)
         if path is not None and (fault := template_fault(path)):

@@ -1,21 +1,25 @@
 """`bulkstop stop`: plan, confirm, send, sum up."""
 
+import asyncio
+import os
 import re
 import signal
 import sys
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import click
 
 from bulkstop.cli.knobs import Reads, settings_of, with_settings
 from bulkstop.cli.terminal import is_shown, is_watched, say
 from bulkstop.engine.shutdown import SIGNALS
-from bulkstop.errors import InputError, SettingsError
+from bulkstop.errors import InputError, OutputError, SettingsError
 from bulkstop.model import CampaignType, Outcome
 from bulkstop.report.ledger import Ledger, to_json
 from bulkstop.report.progress import Bar, Lines, Progress
 from bulkstop.report.summary import duration, printable, summary, table
+from bulkstop.runs.access import tokens_of
 from bulkstop.runs.limits import Forecast, forecast
 from bulkstop.runs.stop import Summary, check_time, make_plan, run
 from bulkstop.settings import Settings
@@ -95,6 +99,9 @@ def command(
     """
     settings = settings_of(ctx)
     target = output or default_output(inputs)
+    for path in inputs:
+        if path != "-" and is_same_file(path, target):
+            raise SettingsError(f"-o {target}: is an input; the results would take the place of the list")
     if target == "-" and sys.stdout is None:
         raise SettingsError("-o -: standard output is closed; nothing was sent")
     with make_plan(inputs, settings, fmt=fmt) as plan:
@@ -105,10 +112,14 @@ def command(
             say("Dry run: nothing was sent.")
             return 0
         if not yes and expect is None:
+            check_start(settings, target, overwrite=overwrite)
             confirm(plan)
         with Ledger(target, overwrite=overwrite) as ledger:
             progress = None if quiet else progress_for(plan.to_send)
-            ended = run(plan, settings, ledger.write, progress=progress, signals=SIGNALS, say=say)
+            try:
+                ended = run(plan, settings, ledger.write, progress=progress, signals=SIGNALS, say=say)
+            except asyncio.CancelledError:  # told to end before the first call
+                raise click.Abort from None
     code = exit_code(ended)
     tell_unwritten(ended, target)
     if code or not quiet:
@@ -140,8 +151,10 @@ def plan_lines(plan: Plan, settings: Settings, output: str, forecasts: list[Fore
 
 def _account(each: Forecast) -> str:
     room = "" if each.room is None else f"; {each.room} calls left right now"
-    times = f"first stop {_clock(each.first_s)}, last {_clock(each.last_s)} or later"
-    return f"{printable(each.account_id)}: {each.campaigns:,} to stop{room}; {times}"
+    first = "first stop when a place is free" if each.room == 0 else f"first stop {_clock(0)}"
+    return (
+        f"{printable(each.account_id)}: {each.campaigns:,} to stop{room}; {first}, last {_clock(each.last_s)} or later"
+    )
 
 
 def _manner(settings: Settings) -> str:
@@ -154,7 +167,11 @@ def _deadline(plan: Plan, settings: Settings, forecasts: list[Forecast]) -> list
         return []
     late = plan.to_send - sum(each.fit for each in forecasts)
     zone = f" {settings.tz}" if settings.tz else ""
-    said = f"CANNOT BE MET: {late:,} of {plan.to_send:,} will not have been sent by then" if late else "can be met"
+    said = (
+        f"CANNOT BE MET: at least {late:,} of {plan.to_send:,} will not have been sent by then"
+        if late
+        else "can be met"
+    )
     return [("finish by", f"{settings.finish_by}{zone}: {said}")]
 
 
@@ -171,10 +188,29 @@ def check(plan: Plan, expect: tuple[int, int] | None, *, strict: bool) -> None:
         where = f"first {first.source} line {first.line}: {first.error}"
         raise InputError(f"--strict: {plan.held_invalid:,} rows cannot be used; {where}")
     if not plan.to_send:
-        raise InputError("the list holds no campaign to stop; nothing was sent")
+        unusable = next((r for r in plan.held_results() if r.outcome == "invalid"), None)
+        why = f" (first {unusable.source} line {unusable.line}: {unusable.error})" if unusable else ""
+        raise InputError(f"the list holds no campaign to stop{why}; nothing was sent")
     if expect is not None and not expect[0] <= plan.to_send <= expect[1]:
         span = str(expect[0]) if expect[0] == expect[1] else f"{expect[0]} to {expect[1]}"
         raise SettingsError(f"--expect: {plan.to_send:,} campaigns would be sent, not {span}; nothing was sent")
+
+
+def check_start(settings: Settings, target: str, *, overwrite: bool) -> None:
+    """Find out what would keep the run from starting, before a person is asked: raises SettingsError or OutputError."""
+    tokens_of(settings)
+    if settings.ca is not None and not os.access(settings.ca, os.R_OK):
+        raise SettingsError(f"--ca {settings.ca}: cannot be read")
+    if target != "-" and not overwrite and Path(target).is_file():
+        raise OutputError(f"{target}: exists already; give --overwrite, or -o with another file")
+
+
+def is_same_file(one: str, other: str) -> bool:
+    """Tell whether two names are of one file that exists."""
+    try:
+        return os.path.samefile(one, other)  # noqa: PTH121 - either may be no file at all
+    except OSError:
+        return False
 
 
 def confirm(plan: Plan) -> None:

@@ -121,6 +121,11 @@ class Lane:
         self._paused_until = max(self._paused_until, until)
 
     @property
+    def rests_until(self) -> float:
+        """Give the time before which nothing of this account leaves."""
+        return self._paused_until
+
+    @property
     def is_done(self) -> bool:
         """Tell whether no campaign is left, in flight or waiting."""
         return self._head is None and not self._waiting and not self.in_flight
@@ -180,6 +185,10 @@ class Lanes:
         """Take back a turn that did not leave: nothing of its account does before `until`."""
         turn.lane.put_back(turn, now, until)
         self._settled(turn.lane, now)
+
+    def rest_s(self, now: float) -> float:
+        """Give the seconds for which nothing can leave because every account that is not done was told to rest."""
+        return max(0.0, min((lane.rests_until - now for lane in self._lanes if not lane.is_done), default=0.0))
 
     def left(self) -> dict[str, int]:
         """Give the campaigns of each account that have not ended yet."""

@@ -12,32 +12,47 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Shutdown:
-    """Counts the requests to end a run; `signum` is the first one's number, for the exit code."""
+    """Counts the requests to end a run; `signum` is the first one's number, for the exit code.
 
-    def __init__(self, pool: Pool, *, grace_s: float, say: Callable[[str], None] = lambda text: None) -> None:
+    Made inside the task that runs; without a pool yet, nothing has been sent, and a request cancels that task.
+    """
+
+    def __init__(
+        self, pool: Pool | None = None, *, grace_s: float, say: Callable[[str], None] = lambda text: None
+    ) -> None:
         self.signum: int | None = None
+        self._task = asyncio.current_task()
         self._pool = pool
         self._grace_s = grace_s
         self._say = say
 
+    def attach(self, pool: Pool) -> None:
+        """Say which pool to end."""
+        self._pool = pool
+
     def request(self, signum: int) -> None:
         """Drain on the first call, abort on the second or when the grace is over."""
-        if self.signum is not None:
-            self._pool.abort()
-            return
-        self.signum = signum
-        self._pool.drain()
-        asyncio.get_running_loop().call_later(self._grace_s, self._pool.abort)  # first: to say so may fail
-        self._say(
-            f"ending: waiting up to {self._grace_s:g} s for {self._pool.in_flight} calls in flight; again cuts them off"
-        )
+        pool, is_first = self._pool, self.signum is None
+        self.signum = self.signum or signum
+        if pool is None:
+            if self._task is not None:
+                self._task.cancel()
+        elif not is_first:
+            pool.abort()
+        else:
+            pool.drain()
+            asyncio.get_running_loop().call_later(self._grace_s, pool.abort)  # first: to say so may fail
+            self._say(
+                f"ending: waiting up to {self._grace_s:g} s for {pool.in_flight} calls in flight; again cuts them off"
+            )
 
 
 @contextmanager
 def listening(shutdown: Shutdown, signals: Sequence[int]) -> Iterator[None]:
     """Pass the given signals to `shutdown` while the block runs; give none to stay out of another program's way.
 
-    A hang-up that the process was started to ignore (nohup) stays ignored.
+    A hang-up that the process was started to ignore (nohup) stays ignored. After a request the signals are ignored:
+    another one must not kill the process while it says how the run ended.
     """
     loop = asyncio.get_running_loop()
     heard = [s for s in signals if s != signal.SIGHUP or signal.getsignal(s) is not signal.SIG_IGN]
@@ -48,3 +63,5 @@ def listening(shutdown: Shutdown, signals: Sequence[int]) -> Iterator[None]:
     finally:
         for signum in heard:
             loop.remove_signal_handler(signum)
+            if shutdown.signum is not None:
+                signal.signal(signum, signal.SIG_IGN)

@@ -46,7 +46,8 @@ class Ledger:
     """Appends result lines to a file, each in one write to the kernel, so that a killed run has lost none.
 
     A new file is private to the user. Raises OutputError when the file exists (unless `overwrite`), cannot be
-    opened, or can no longer be written; after a failed write it takes no more lines.
+    opened, or can no longer be written; after a failed write it takes no more lines. The file begins with its first
+    line: until then what is overwritten stays as it was, and without one a new file is removed again.
     """
 
     def __init__(self, path: str, *, overwrite: bool = False, stdout_fd: int = 1) -> None:
@@ -54,9 +55,10 @@ class Ledger:
         self._name = "standard output" if path == "-" else path
         self._line: Callable[[Result], bytes] = to_csv if path.lower().endswith(".csv") else to_json
         self._fault: OutputError | None = None
+        self._path = None if path == "-" or _is_device(path) else path
+        self._is_new = self._path is not None and not os.path.lexists(path)
+        self._is_begun = False
         self._fd = os.dup(stdout_fd) if path == "-" else _open(path, overwrite=overwrite)
-        if self._line is to_csv:
-            self._put(csv_header())
 
     def __enter__(self) -> Self:
         return self
@@ -66,11 +68,22 @@ class Ledger:
     ) -> None:
         """Close the file."""
         os.close(self._fd)
+        if self._path is not None and self._is_new and not self._is_begun:
+            Path(self._path).unlink(missing_ok=True)
 
     def write(self, result: Result) -> None:
         """Append one line and count it; raises OutputError when it is not written whole."""
+        if not self._is_begun:
+            self._begin()
         self._put(self._line(result))
         self.lines += 1
+
+    def _begin(self) -> None:
+        self._is_begun = True
+        if self._path is not None:
+            os.ftruncate(self._fd, 0)
+        if self._line is to_csv:
+            self._put(csv_header())
 
     def _put(self, data: bytes) -> None:
         if self._fault is not None:
@@ -87,7 +100,7 @@ class Ledger:
 def _open(path: str, *, overwrite: bool) -> int:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     try:
-        fd = os.open(path, flags | (os.O_TRUNC if overwrite else os.O_EXCL), 0o600)
+        fd = os.open(path, flags | (0 if overwrite else os.O_EXCL), 0o600)
     except FileExistsError:
         if _is_device(path):
             return os.open(path, flags)
@@ -98,7 +111,11 @@ def _open(path: str, *, overwrite: bool) -> int:
 
 
 def _is_device(path: str) -> bool:
-    return stat.S_ISCHR(Path(path).stat().st_mode)
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode)
 
 
 def _csv_cell(value: object) -> str:

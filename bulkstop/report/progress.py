@@ -92,10 +92,10 @@ class Bar:
         )
         self._task = self._bar.add_task("", total=total, done=0, failed=0, rate=0.0, left="")
         self._pace = Pace(total)
-        self._bar.start()
 
     def show(self, stats: Stats, least_left_s: float) -> None:
         """Draw the counts as they are now."""
+        self._bar.start()  # not before the run does: whatever keeps it from starting is said on a clean terminal
         self._bar.update(
             self._task,
             completed=stats.sent,

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from bulkstop.errors import InputError
 from bulkstop.model import Campaign, Report, Result
 from bulkstop.report.ledger import Ledger
 from bulkstop.runs.stop import Summary, carry_out, make_plan, run
 from bulkstop.settings import Settings
+from bulkstop.source.plan import Plan
 
 
 def stop(
@@ -23,6 +25,7 @@ def stop(
     Raises a BulkstopError when the run cannot start; a campaign that fails is a Result, never an exception.
     """
     with make_plan(campaigns, settings) as plan, _reporting(output, on_result, overwrite=overwrite) as report:
+        _refuse_empty(plan)
         return run(plan, settings, report)
 
 
@@ -36,7 +39,13 @@ async def stop_async(
 ) -> Summary:
     """Do what `stop` does inside a running event loop; when cancelled, every row still has its line."""
     with make_plan(campaigns, settings) as plan, _reporting(output, on_result, overwrite=overwrite) as report:
+        _refuse_empty(plan)
         return await carry_out(plan, settings, report)
+
+
+def _refuse_empty(plan: Plan) -> None:
+    if not plan.rows:
+        raise InputError("the list is empty; nothing was sent")
 
 
 @contextmanager

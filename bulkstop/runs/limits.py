@@ -19,12 +19,14 @@ MEMORY = "memory"
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What an account has before it: `room` calls may leave at once; times are seconds from now, at the earliest."""
+    """What an account has before it: `room` calls may leave at once, the last stop in `last_s` seconds at the earliest.
+
+    `fit` campaigns can be sent in the time there is, at most.
+    """
 
     account_id: str
     campaigns: int
     room: int | None
-    first_s: float
     last_s: float
     fit: int
 
@@ -87,23 +89,18 @@ async def _rooms(plan: Plan, settings: Settings) -> dict[str, int]:
 def _forecast(
     account_id: str, campaigns: int, room: int | None, settings: Settings, seconds_left: float | None
 ) -> Forecast:
-    quota = settings.quota
-    # Calls that others made in the current window: the first campaigns find their places taken.
-    used = 0 if room is None else max(0, min(limit.calls for limit in quota) - room)
-    first_s = min((limit.window_s for limit in quota), default=0.0) if room == 0 else 0.0
-    last_s = _last_s(campaigns, used, settings)
-    fit = campaigns if seconds_left is None else max(0, _fit(seconds_left, campaigns, used, settings))
-    return Forecast(account_id, campaigns, room, first_s, max(first_s, last_s), fit)
+    # What others made in the current window may be old enough in a moment: only the list itself is sure to take time.
+    fit = campaigns if seconds_left is None else _fit(seconds_left, campaigns, settings)
+    return Forecast(account_id, campaigns, room, _last_s(campaigns, settings), fit)
 
 
-def _last_s(campaigns: int, used: int, settings: Settings) -> float:
-    if settings.pace == "even":
-        return max(_interval_s(settings.quota) * (campaigns - 1), least_s(campaigns + used, settings.quota))
-    return least_s(campaigns + used, settings.quota)
+def _last_s(campaigns: int, settings: Settings) -> float:
+    least = least_s(campaigns, settings.quota)
+    return max(least, _interval_s(settings.quota) * (campaigns - 1)) if settings.pace == "even" else least
 
 
-def _fit(seconds: float, campaigns: int, used: int, settings: Settings) -> int:
-    fit = fit_in(seconds, campaigns + used, settings.quota) - used
+def _fit(seconds: float, campaigns: int, settings: Settings) -> int:
+    fit = fit_in(seconds, campaigns, settings.quota)
     if settings.pace == "even" and settings.quota:
         return min(fit, int(seconds / _interval_s(settings.quota)) + 1)
     return fit

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from os import PathLike, fspath
+from typing import NamedTuple
 
 from bulkstop import source
 from bulkstop.engine.lanes import Lanes
@@ -15,6 +17,7 @@ from bulkstop.engine.pool import Pool
 from bulkstop.engine.quota import least_s
 from bulkstop.engine.retry import Retry
 from bulkstop.engine.shutdown import Shutdown, listening
+from bulkstop.engine.store import QuotaStore
 from bulkstop.errors import BulkstopError, InputError, SettingsError
 from bulkstop.kore import stop as call
 from bulkstop.kore.client import Client
@@ -91,33 +94,45 @@ async def carry_out(
     Raises a BulkstopError for what keeps the run from starting; what ends it later stands in the summary.
     """
     check_time(settings)
-    run_id, stats, tokens = str(uuid.uuid4()), Stats(), tokens_of(settings)
-    await tokens.get()  # before anything is sent: a run without credentials changes nothing
+    tokens, shutdown = tokens_of(settings), Shutdown(grace_s=settings.grace_s, say=say)
+    with listening(shutdown, signals):
+        await tokens.get()  # before anything is sent: a run without credentials changes nothing
+        async with store_of(settings) as store, client_of(settings) as client:
+            return await _carried_out(plan, settings, report, progress, _Parts(tokens, shutdown, store, client))
+
+
+class _Parts(NamedTuple):
+    """What a run is plugged together from, once all of it is there."""
+
+    tokens: Tokens
+    shutdown: Shutdown
+    store: QuotaStore | None
+    client: Client
+
+
+async def _carried_out(
+    plan: Plan, settings: Settings, report: Report, progress: Progress | None, parts: _Parts
+) -> Summary:
+    run_id, stats, began = str(uuid.uuid4()), Stats(), time.monotonic()
 
     def reported(result: Result) -> None:
         report(result)
         stats.add(result)
 
-    began = time.monotonic()
-    async with store_of(settings) as store, client_of(settings) as client:
-        for result in plan.held_results():
-            reported(replace(result, run_id=run_id))
-        lanes = Lanes(lanes_of(plan, settings, store), settings.concurrency)
-        pool = _pool(lanes, client, tokens, reported, settings, run_id)
-        shutdown = Shutdown(pool, grace_s=settings.grace_s, say=say)
-        with (
-            listening(shutdown, signals),
-            _until(settings, pool) as out_of_time,
-            _shown(progress, stats, lanes, settings),
-        ):
-            fault = await _run(pool)
+    for result in plan.held_results():
+        reported(replace(result, run_id=run_id))
+    lanes = Lanes(lanes_of(plan, settings, parts.store), settings.concurrency)
+    pool = _pool(lanes, parts.client, parts.tokens, reported, settings, run_id)
+    parts.shutdown.attach(pool)
+    with _until(settings, pool) as out_of_time, _shown(progress, stats, lanes, settings):
+        fault = await _run(pool)
     return Summary(
         stats,
         plan.rows,
         pool.calls,
         time.monotonic() - began,
         run_id,
-        signum=shutdown.signum,
+        signum=parts.shutdown.signum,
         out_of_time=out_of_time(),
         fault=fault,
         unwritten=tuple(pool.unwritten),
@@ -188,14 +203,11 @@ def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _rows(inputs: Sequence[str] | Iterable[Campaign], settings: Settings, fmt: str | None) -> Iterator[Row]:
-    inputs = [inputs] if isinstance(inputs, str) else inputs
-    given = list(inputs) if isinstance(inputs, list | tuple) else None
-    if given is None:
-        yield from _campaigns(inputs)
-        return
-    paths = [item for item in given if isinstance(item, str)]
-    if len(paths) != len(given):
-        yield from _campaigns(given)
+    given = [inputs] if isinstance(inputs, str | PathLike) else inputs
+    items = list(given) if isinstance(given, list | tuple) else []
+    paths = [fspath(item) for item in items if isinstance(item, str | PathLike)]
+    if not paths or len(paths) != len(items):
+        yield from _campaigns(items or given)
         return
     defaults = Defaults(settings.type, settings.account_id, settings.stream_id, settings.iid)
     yield from source.read(paths, defaults=defaults, fmt=fmt)
@@ -221,7 +233,7 @@ def _shown(progress: Progress | None, stats: Stats, lanes: Lanes, settings: Sett
     def tick() -> None:
         if watched:
             most = max(lanes.left().values(), default=0)  # the limits are the same for all, so this one ends last
-            progress.show(stats, least_s(most, settings.quota))
+            progress.show(stats, max(least_s(most, settings.quota), lanes.rest_s(time.monotonic())))
             loop.call_later(progress.every_s, tick)
 
     loop.call_later(progress.every_s, tick)

@@ -492,3 +492,48 @@ def open_process(args: list[str], terminal: str, cwd: Path) -> "subprocess.Popen
     return subprocess.Popen(
         ["sh", "-c", script, terminal, *COMMAND, *args], cwd=cwd, env=environment(TERM="xterm"), start_new_session=True
     )
+
+
+class TestFirstTry:
+    """What a newcomer runs into, and what it leaves behind: nothing."""
+
+    def test_output_is_an_input(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """The results never take the place of the list, under no name of it and not even with --overwrite."""
+        before = (tmp_path / "campaigns.csv").read_bytes()
+        (tmp_path / "link.csv").symlink_to("campaigns.csv")
+        for target in ("campaigns.csv", "link.csv"):
+            run = stop(sim, "--yes", "--overwrite", "-o", target, cwd=tmp_path)
+            assert (run.code, "is an input" in run.err) == (2, True)
+        assert (tmp_path / "campaigns.csv").read_bytes() == before
+        assert arrived(sim, three) == []
+
+    def test_a_start_that_fails_leaves_no_file(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """Without credentials no empty result file is in the way of the next run, and an old one keeps its lines."""
+        run = stop(sim, "--yes", cwd=tmp_path, BULKSTOP_TOKEN=None)
+        assert (run.code, "no credentials" in run.err) == (2, True)
+        assert not (tmp_path / "campaigns.csv.results.jsonl").exists()
+        (tmp_path / "old.jsonl").write_text("kept\n")
+        assert stop(sim, "--yes", "--overwrite", "-o", "old.jsonl", cwd=tmp_path, BULKSTOP_TOKEN=None).code == 2
+        assert (tmp_path / "old.jsonl").read_text() == "kept\n"
+
+    def test_no_usable_row_says_why(self, sim: Simulated, tmp_path: Path) -> None:
+        """A list whose rows all lack an account names the option to give."""
+        (tmp_path / "campaigns.csv").write_text("campaign_id\ncd-1\n")
+        run = stop(sim, "--yes", cwd=tmp_path)
+        assert run.code == 2
+        assert "first campaigns.csv line 2: no campaign_type in the row; give --type" in run.err
+
+    def test_two_signals_at_once(self, tmp_path: Path, make_list: MakeList) -> None:
+        """A second signal that comes while the run ends does not kill it: it says how it ended, with its exit code."""
+        make_list(20)
+        with simulator(tmp_path) as sim:
+            process = started(
+                "stop", "campaigns.csv", "--host", sim.url, "--yes", "--quota", "1/30s", "-o", "-", cwd=tmp_path
+            )
+            assert process.stdout is not None
+            process.stdout.readline()
+            for _ in range(3):
+                process.send_signal(signal.SIGTERM)
+            run = ended(process)
+        assert run.code == 143
+        assert "rows = lines" in run.err
