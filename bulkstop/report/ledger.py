@@ -51,7 +51,6 @@ class Ledger:
     """
 
     def __init__(self, path: str, *, overwrite: bool = False, stdout_fd: int = 1) -> None:
-        self.lines = 0
         self._name = "standard output" if path == "-" else path
         self._line: Callable[[Result], bytes] = to_csv if path.lower().endswith(".csv") else to_json
         self._fault: OutputError | None = None
@@ -72,11 +71,10 @@ class Ledger:
             Path(self._path).unlink(missing_ok=True)
 
     def write(self, result: Result) -> None:
-        """Append one line and count it; raises OutputError when it is not written whole."""
+        """Append one line; raises OutputError when it is not written whole."""
         if not self._is_begun:
             self._begin()
         self._put(self._line(result))
-        self.lines += 1
 
     def _begin(self) -> None:
         self._is_begun = True
@@ -129,5 +127,5 @@ def _csv_cell(value: object) -> str:
 
 def _record(cells: list[str]) -> bytes:
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)
-    return line.getvalue().encode(errors="replace")
+    csv.writer(line, lineterminator="\r\n").writerow(cells)  # with "\n" alone it would leave a lone return unquoted
+    return (line.getvalue()[:-2] + "\n").encode(errors="replace")
