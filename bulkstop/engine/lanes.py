@@ -135,7 +135,8 @@ class Lane:
         while self._waiting:
             yield heapq.heappop(self._waiting)[2]
         while self._head is not None:
-            yield Turn(self._head, self)
+            turn, self._head = Turn(self._head, self), None  # first: the list may break off at its next campaign
+            yield turn
             self._head = next(self._fresh, None)
 
 

@@ -17,17 +17,22 @@ stated by the service that is 4 minutes on average, and with a wait stated that 
 TICK_S = 0.001
 """Event loops count in whole milliseconds; the last one is spent asking, so that a call leaves when it may and not up
 to a millisecond later: at 500 calls/s that would be half an interval."""
+BROKEN = "the call failed inside this program; the stop may have arrived"
 CUT_OFF = "in flight when the run was cut off; the stop may have arrived"
 NOT_TRIED = "the run ended before its turn"
 NOT_TRIED_AGAIN = "the run ended before the next try"
+CANCELLED = "the quota store or the report was cancelled from within; nothing more is sent"
 
 
 class Pool:
     """Sends every campaign of `lanes` and reports each one exactly once, whatever ends the run.
 
     At most `concurrency` exchanges are open at a time. A campaign that waits, for quota or for another try, holds
-    neither a worker nor a connection. `now` is a monotonic clock in seconds; the last `tick_s` of a wait is spent
-    asking it (0 for a clock that stands still while it is asked).
+    neither a worker nor a connection. One that is cut off between two tries keeps what its last try told, but its
+    result has no `finished_at`: it is not final, and a resumed run takes it up again.
+
+    `now` is a monotonic clock in seconds; the last `tick_s` of a wait is spent asking it (0 for a clock that stands
+    still while it is asked).
     """
 
     def __init__(
@@ -65,11 +70,13 @@ class Pool:
     async def run(self) -> None:
         """Work until all is sent or the pool was told to stop; then report what is left.
 
-        Raises the BulkstopError, or whatever `report` raised, that ended the run early, after everything is reported.
+        Raises what ended the run early, itself and in no group, after everything is reported: a BulkstopError, or
+        whatever `send`, `report` or a list raised.
         """
         try:
             async with asyncio.TaskGroup() as group:
                 self._workers = [group.create_task(self._work()) for _ in range(self._concurrency)]
+                await self._all_ended()
         finally:
             self._report_leftover()
         if self.fault is not None:
@@ -86,11 +93,22 @@ class Pool:
         for worker in self._workers:
             worker.cancel()
 
+    async def _all_ended(self) -> None:
+        try:
+            await asyncio.wait(self._workers)
+        except asyncio.CancelledError:
+            self.drain()  # a send that outlives its cancellation must not be followed by another
+            raise
+
     async def _work(self) -> None:
         try:
             while (turn := await self._next_turn()) is not None:
                 await self._try(turn)
-        except BulkstopError as fault:
+        except asyncio.CancelledError as stray:
+            if not self._draining:  # so nobody asked for it, and the others would wait for this worker for ever
+                self._end_early(stray)
+            raise
+        except Exception as fault:  # noqa: BLE001 - whatever it is, every row gets its line first
             self._end_early(fault)
 
     async def _next_turn(self) -> Turn | None:
@@ -163,11 +181,15 @@ class Pool:
             if not _is_stray(error):
                 raise
         else:
-            self._note(turn, attempt)
+            try:
+                self._note(turn, attempt)
+            except Exception as fault:  # noqa: BLE001 - an import that fails for want of a file descriptor, for one
+                self._leave_over(turn, fault)
         finally:
             self.in_flight -= 1
 
     def _note(self, turn: Turn, attempt: Attempt) -> None:
+        """Settle what was answered, or plan the next try; the lane is told last, so what fails before loses no line."""
         now = self._now()
         self.calls += 1
         if attempt.again is Again.NOW and not turn.renewed:
@@ -198,35 +220,53 @@ class Pool:
             self._lanes.answered(turn, now, throttled=True)
             self._settle(turn, attempt)
 
+    def _leave_over(self, turn: Turn, fault: Exception) -> None:
+        """End the run at an answer of which nobody can say what comes next; the campaign keeps it, and is not final."""
+        now = self._now()
+        self._lanes.again(turn, now, now, failed=True)
+        self._end_early(fault)
+
     def _break_off(self, turn: Turn, error: BaseException) -> None:
         """Settle a campaign whose try raised: with a BulkstopError nothing was sent, with anything else who knows."""
         self._lanes.answered(turn, self._now(), failed=True)
         if isinstance(error, BulkstopError):
-            self._settle(turn, _left(turn))
+            self._settle_left(turn)
             return
         self.calls += 1
         turn.attempts += 1
-        self._settle(turn, Attempt(Outcome.UNKNOWN, error=CUT_OFF))
+        self._settle(turn, Attempt(Outcome.UNKNOWN, error=BROKEN if isinstance(error, Exception) else CUT_OFF))
 
     def _settle(self, turn: Turn, attempt: Attempt) -> None:
         self._write(_result(turn, attempt, self._run_id, self._wall()))
 
+    def _settle_left(self, turn: Turn) -> None:
+        self._write(_result(turn, _left(turn), self._run_id, None))
+
     def _write(self, result: Result) -> None:
         try:
             self._report(result)
-        except Exception as fault:  # noqa: BLE001 - also after a slip in a caller's report the other rows get their line
+        except BaseException as fault:
             if result.outcome is not Outcome.NOT_SENT:  # those could be the whole list
                 self.unwritten.append(result)
-            self._end_early(fault)
+            if not isinstance(fault, Exception | asyncio.CancelledError):
+                raise
+            self._end_early(fault)  # and go on: also after a slip in a caller's report the other rows get their line
 
-    def _end_early(self, fault: Exception) -> None:
-        self.fault = self.fault or fault
+    def _end_early(self, fault: BaseException) -> None:
+        """Drain, and keep the first fault; a cancellation that nobody asked for is one, but none to be raised."""
+        self.fault = self.fault or (fault if isinstance(fault, Exception) else BulkstopError(CANCELLED))
         self.drain()
 
     def _report_leftover(self) -> None:
-        self._disarm()
-        for turn in self._lanes.leftover():
-            self._settle(turn, _left(turn))
+        """Report all that is left, also of the accounts after one whose list breaks off only now."""
+        while True:
+            try:
+                for turn in self._lanes.leftover():
+                    self._settle_left(turn)
+            except Exception as fault:  # noqa: BLE001 - whatever it is, the others come first
+                self._end_early(fault)
+            else:
+                return
 
 
 def _is_stray(error: BaseException) -> bool:
@@ -241,7 +281,7 @@ def _left(turn: Turn) -> Attempt:
     return turn.last._replace(error="; ".join(filter(None, (turn.last.error, NOT_TRIED_AGAIN))))
 
 
-def _result(turn: Turn, attempt: Attempt, run_id: str | None, finished_at: float) -> Result:
+def _result(turn: Turn, attempt: Attempt, run_id: str | None, finished_at: float | None) -> Result:
     campaign: Campaign = turn.campaign
     was_sent = attempt.outcome is not Outcome.NOT_SENT
     return Result(
@@ -260,8 +300,8 @@ def _result(turn: Turn, attempt: Attempt, run_id: str | None, finished_at: float
         attempt.error,
         campaign.source,
         campaign.line,
-        utc_text(turn.started_at or finished_at) if was_sent else None,
-        utc_text(finished_at) if was_sent else None,
+        utc_text(turn.started_at) if was_sent and turn.started_at is not None else None,
+        utc_text(finished_at) if was_sent and finished_at is not None else None,
         run_id,
         campaign.row,
     )
