@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import socket
 import ssl
 import time
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Self
 from urllib.parse import SplitResult, urlsplit
 
 import aiohttp
+from aiohttp.abc import ResolveResult
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 from yarl import URL
@@ -21,6 +23,10 @@ from bulkstop.model import Again, Outcome
 
 BODY_CAP = 64 * 1024
 """Bytes of an answer that are read; the documented ones have about 200."""
+LOOKUP_S = 5
+"""How long a name that was looked up keeps its addresses: a service that moves is soon found."""
+LOOKUP_WAIT_S = 1.0
+"""How long a name that was looked up before may take to be looked up again."""
 
 
 class Client:
@@ -53,7 +59,9 @@ class Client:
 
     async def __aenter__(self) -> Self:
         """Open the connection pool; raises SettingsError when the `--ca` file is unusable."""
-        connector = _Connector(limit=self._connections, ssl=_tls(self._ca), ttl_dns_cache=60)
+        connector = _Connector(
+            limit=self._connections, ssl=_tls(self._ca), resolver=_Resolver(), ttl_dns_cache=LOOKUP_S
+        )
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -140,6 +148,28 @@ class _Connector(aiohttp.TCPConnector):
             connection.close()
             raise _SpokeUnasked
         return connection
+
+
+class _Resolver(aiohttp.ThreadedResolver):
+    """Keeps the addresses of a name while it cannot be looked up: it is seldom the service that is gone then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: dict[tuple[str, int], list[ResolveResult]] = {}
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        known = self._known.get((host, port))
+        try:
+            async with asyncio.timeout(LOOKUP_WAIT_S if known else None):
+                found = await super().resolve(host, port, family)
+        except OSError:  # a TimeoutError too
+            if known is None:
+                raise
+            return known
+        self._known[host, port] = found
+        return found
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
