@@ -180,7 +180,9 @@ class Settings:
 
     token: str | None = knob(None, "Ready-made token.", secret=True)
     token_file: str | None = knob(None, "File with a token, read again for renewal.", metavar="FILE")
-    token_command: str | None = knob(None, "Command that prints a token, run again for renewal.", metavar="CMD")
+    token_command: str | None = knob(
+        None, "Command that prints a token, run again for renewal.", metavar="CMD", shown=False
+    )
     client_id: str | None = knob(None, "Client id of the app whose secret signs the tokens.", metavar="ID")
     client_secret: str | None = knob(None, "Client secret.", secret=True)
     client_secret_file: str | None = knob(None, "File with the client secret, or the RSA key.", metavar="FILE")
@@ -229,6 +231,11 @@ class Settings:
 
 KNOBS: Mapping[str, Knob] = {f.name: f.metadata["knob"] for f in fields(Settings)}
 """Every setting's knob by its name."""
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a setting may hold a secret, so that its value is shown nowhere."""
+    return KNOBS[name].secret or not Settings.__dataclass_fields__[name].repr
 
 
 def default_of(name: str) -> Any:

@@ -19,7 +19,7 @@ import pytest
 
 from bulkstop.cli.stop import command as stop_command
 from bulkstop.model import Outcome
-from bulkstop.report.ledger import COLUMNS
+from bulkstop.report.lines import COLUMNS
 from bulkstop.settings import KNOBS, default_of, key_of
 from tests.processes import ROOT, WAIT_S, Simulated, environment, results, simulator, with_command
 

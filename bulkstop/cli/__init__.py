@@ -17,6 +17,7 @@ from bulkstop.errors import BulkstopError
 
 COMMANDS = {
     "stop": "Stop every campaign of a list; one result line each.",
+    "report": "Sum result files up, and check that they are as they were written.",
     "simulate": "Imitate the API on this machine, with faults on demand.",
     "token": "Show the claims and the time left of the credentials in use.",
 }

@@ -1,11 +1,12 @@
 """`bulkstop stop`: plan, confirm, send, sum up."""
 
 import asyncio
+import itertools
 import os
 import re
-import signal
 import sys
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,15 +15,17 @@ import click
 from bulkstop.cli.knobs import Reads, settings_of, with_settings
 from bulkstop.cli.terminal import is_shown, is_watched, say
 from bulkstop.engine.shutdown import SIGNALS
-from bulkstop.errors import InputError, OutputError, SettingsError
+from bulkstop.errors import InputError, SettingsError
 from bulkstop.model import CampaignType, Outcome
-from bulkstop.report.ledger import Ledger, to_json
+from bulkstop.report.ledger import Mode, exists_already
+from bulkstop.report.lines import to_json
 from bulkstop.report.progress import Bar, Lines, Progress
 from bulkstop.report.summary import duration, printable, summary, table
 from bulkstop.runs.access import tokens_of
 from bulkstop.runs.limits import Forecast, forecast
-from bulkstop.runs.stop import Summary, check_time, make_plan, run
-from bulkstop.settings import Settings
+from bulkstop.runs.record import HIDDEN, Record, mode_of
+from bulkstop.runs.stop import Summary, check_time, run
+from bulkstop.settings import KNOBS, Settings, is_hidden
 from bulkstop.source.plan import Plan
 
 ACCOUNTS_SHOWN = 5
@@ -36,7 +39,7 @@ Exit codes:
   1    finished, but something failed
   2    usage, settings or input are wrong; nothing was sent
   3    the run could not go on: credentials, result file, quota store
-  4    ended at --finish-by before all were sent
+  4    ended at --finish-by before all were sent; --resume goes on
   130  ended by Ctrl-C; 143 by SIGTERM, 129 by a closed terminal
 """
 
@@ -58,6 +61,8 @@ def expected(text: str) -> tuple[int, int]:
     metavar="FILE",
     help="Result file; .csv writes CSV, - is standard output.  [default: <first input>.results.jsonl]",
 )
+@click.option("--resume", is_flag=True, help="Go on with the result file: send what has not ended in it.")
+@click.option("--retry-failed", is_flag=True, help="Go on with it, and try what failed and is worth a retry again.")
 @click.option("--overwrite", is_flag=True, help="Replace a result file that exists.")
 @click.option(
     "--format",
@@ -72,7 +77,7 @@ def expected(text: str) -> tuple[int, int]:
     "--expect",
     type=Reads(expected, "N|A..B"),
     metavar="N|A..B",
-    help="Do not ask; send nothing unless this many are to be sent.",
+    help="Do not ask; send nothing unless the list has this many to stop.",
 )
 @click.option("--quiet", is_flag=True, help="Say only what went wrong.")
 @with_settings
@@ -85,6 +90,8 @@ def command(
     fmt: str | None,
     expect: tuple[int, int] | None,
     *,
+    resume: bool,
+    retry_failed: bool,
     overwrite: bool,
     strict: bool,
     dry_run: bool,
@@ -104,27 +111,47 @@ def command(
             raise SettingsError(f"-o {target}: is an input; the results would take the place of the list")
     if target == "-" and sys.stdout is None:
         raise SettingsError("-o -: standard output is closed; nothing was sent")
-    with make_plan(inputs, settings, fmt=fmt) as plan:
+    mode = mode_of(overwrite=overwrite, resume=resume or retry_failed)
+    with (
+        Record(target, mode=mode, retry_failed=retry_failed) as record,
+        record.plan(inputs, settings, fmt=fmt) as plan,
+    ):
         if not quiet:
             say("\n".join(plan_lines(plan, settings, target, forecast(plan, settings, check_time(settings)))))
         check(plan, expect, strict=strict)
         if dry_run:
             say("Dry run: nothing was sent.")
             return 0
-        if not yes and expect is None:
-            check_start(settings, target, overwrite=overwrite)
+        if plan.to_send and not yes and expect is None:
+            check_start(settings, target, mode)
             confirm(plan)
-        with Ledger(target, overwrite=overwrite) as ledger:
-            progress = None if quiet else progress_for(plan.to_send)
-            try:
-                ended = run(plan, settings, ledger.write, progress=progress, signals=SIGNALS, say=say)
-            except asyncio.CancelledError:  # told to end before the first call
-                raise click.Abort from None
-    code = exit_code(ended)
-    tell_unwritten(ended, target)
-    if code or not quiet:
-        say("\n".join(summary_lines(ended, target)))
-    return code
+        ended = carried_out(plan, settings, record, quiet=quiet)
+        tell_unwritten(ended, target)
+        if ended.exit_code or not quiet:
+            say("\n".join(summary_lines(ended, record)))
+    return ended.exit_code
+
+
+def carried_out(plan: Plan, settings: Settings, record: Record, *, quiet: bool) -> Summary:
+    """Run a plan with signals and progress, and close its record."""
+    run_id = str(uuid.uuid4())
+    record.open(plan, settings, command_line(sys.argv), run_id)
+    progress = None if quiet else progress_for(plan.to_send)
+    try:
+        ended = run(plan, settings, record.write, run_id=run_id, progress=progress, signals=SIGNALS, say=say)
+    except asyncio.CancelledError:  # told to end before the first call
+        raise click.Abort from None
+    return record.end(ended)
+
+
+def command_line(words: Sequence[str]) -> list[str]:
+    """Give the words of the command line for the record, without the values of options that may hold a secret."""
+    secret = {knob.option(name) for name, knob in KNOBS.items() if is_hidden(name)}
+    told = ["bulkstop"]
+    for before, word in itertools.pairwise(words):
+        flag, has_value, _ = word.partition("=")
+        told.append(HIDDEN if before in secret else f"{flag}={HIDDEN}" if has_value and flag in secret else word)
+    return told
 
 
 def default_output(inputs: tuple[str, ...]) -> str:
@@ -139,12 +166,14 @@ def plan_lines(plan: Plan, settings: Settings, output: str, forecasts: list[Fore
         ("host", settings.host),
         ("to stop", f"{plan.to_send:,}" + (f" ({_counted(plan.types)})" if plan.types else "")),
         ("not sent", _counted(plan.held) or "0"),
+        *((("ended before", _counted(plan.settled)),) if plan.settled else ()),
         ("quota", f"{' '.join(map(str, settings.quota)) or 'none'} per account{_manner(settings)}"),
         *(("account", _account(each)) for each in forecasts[:ACCOUNTS_SHOWN]),
     ]
     if len(forecasts) > ACCOUNTS_SHOWN:
         rows.append(("", f"and {len(forecasts) - ACCOUNTS_SHOWN:,} accounts more"))
-    rows.append(("takes", f"at least {duration(last_s)}: the last stop leaves at {_clock(last_s)} or later"))
+    if forecasts:
+        rows.append(("takes", f"at least {duration(last_s)}: the last stop leaves at {_clock(last_s)} or later"))
     rows += _deadline(plan, settings, forecasts)
     return table("Plan", [*rows, ("results", output)])
 
@@ -183,26 +212,24 @@ def _clock(seconds: float) -> str:
 
 def check(plan: Plan, expect: tuple[int, int] | None, *, strict: bool) -> None:
     """Refuse a plan that is not what the caller expects; raises InputError or SettingsError."""
-    if strict and plan.held_invalid:
-        first = next(r for r in plan.held_results() if r.outcome == "invalid")
-        where = f"first {first.source} line {first.line}: {first.error}"
-        raise InputError(f"--strict: {plan.held_invalid:,} rows cannot be used; {where}")
-    if not plan.to_send:
-        unusable = next((r for r in plan.held_results() if r.outcome == "invalid"), None)
-        why = f" (first {unusable.source} line {unusable.line}: {unusable.error})" if unusable else ""
+    unusable = next((r for r in plan.held_results() if r.outcome is Outcome.INVALID), None)
+    why = f" (first {unusable.source} line {unusable.line}: {unusable.error})" if unusable else ""
+    if strict and (invalid := plan.held_invalid + plan.settled[Outcome.INVALID]):
+        raise InputError(f"--strict: {invalid:,} rows cannot be used{why}; nothing was sent")
+    if not plan.to_send and not plan.settled:
         raise InputError(f"the list holds no campaign to stop{why}; nothing was sent")
-    if expect is not None and not expect[0] <= plan.to_send <= expect[1]:
+    if expect is not None and not expect[0] <= plan.listed <= expect[1]:
         span = str(expect[0]) if expect[0] == expect[1] else f"{expect[0]} to {expect[1]}"
-        raise SettingsError(f"--expect: {plan.to_send:,} campaigns would be sent, not {span}; nothing was sent")
+        raise SettingsError(f"--expect: the list has {plan.listed:,} campaigns to stop, not {span}; nothing was sent")
 
 
-def check_start(settings: Settings, target: str, *, overwrite: bool) -> None:
+def check_start(settings: Settings, target: str, mode: Mode) -> None:
     """Find out what would keep the run from starting, before a person is asked: raises SettingsError or OutputError."""
     tokens_of(settings)
     if settings.ca is not None and not os.access(settings.ca, os.R_OK):
         raise SettingsError(f"--ca {settings.ca}: cannot be read")
-    if target != "-" and not overwrite and Path(target).is_file():
-        raise OutputError(f"{target}: exists already; give --overwrite, or -o with another file")
+    if target != "-" and mode is Mode.NEW and Path(target).is_file():
+        raise exists_already(target)
 
 
 def is_same_file(one: str, other: str) -> bool:
@@ -227,11 +254,22 @@ def progress_for(total: int) -> Progress:
     return Bar(total) if is_shown() else Lines(total, say)
 
 
-def summary_lines(ended: Summary, output: str) -> list[str]:
+def summary_lines(ended: Summary, record: Record) -> list[str]:
     """Write how a run went."""
-    return summary(
-        ended.stats, rows=ended.rows, calls=ended.calls, elapsed_s=ended.elapsed_s, ended=end_of(ended), output=output
+    lines = summary(
+        ended.stats,
+        rows=ended.rows,
+        settled=ended.settled,
+        calls=ended.calls,
+        elapsed_s=ended.elapsed_s,
+        ended=ended.reason,
     )
+    lines.append(f"Results: {record.path}")
+    if record.mark:
+        lines.append(f"SHA-256: {record.mark.sha256}")
+    if ended.exit_code not in (0, 1) and record.mark:
+        lines.append("To go on: the same command with --resume")
+    return lines
 
 
 def tell_unwritten(ended: Summary, output: str) -> None:
@@ -240,26 +278,6 @@ def tell_unwritten(ended: Summary, output: str) -> None:
         say(f"bulkstop: {len(ended.unwritten)} results could not be written to {output}; they are:")
         for result in ended.unwritten:
             say(to_json(result).decode().rstrip())
-
-
-def end_of(ended: Summary) -> str:
-    """Say what ended a run."""
-    if ended.fault is not None:
-        return str(ended.fault)
-    if ended.out_of_time and ended.stats.left:
-        return "at the time to finish by, before all were sent"
-    return "all sent" if ended.signum is None else f"by {signal.Signals(ended.signum).name}, before all were sent"
-
-
-def exit_code(ended: Summary) -> int:
-    """Turn a run's end into the contract's exit code."""
-    if ended.fault is not None:
-        return 3
-    if ended.signum is not None:
-        return 128 + ended.signum
-    if ended.out_of_time and ended.stats.left:
-        return 4
-    return 0 if ended.is_done else 1
 
 
 def _counted(counts: Mapping[CampaignType, int] | Mapping[Outcome, int]) -> str:

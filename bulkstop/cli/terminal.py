@@ -13,6 +13,11 @@ def say(text: str) -> None:
         click.echo(text, err=True)
 
 
+def tell(text: str) -> None:
+    """Write to standard output; raises BrokenPipeError when its reader is gone."""
+    click.echo(text)
+
+
 def is_watched() -> bool:
     """Tell whether a person can answer a question."""
     return _is_terminal(sys.stdin) and _is_terminal(sys.stderr)

@@ -1,5 +1,7 @@
 """What a person reads: the plan before a run, the counts after it; plain text, a list of lines."""
 
+from collections.abc import Mapping
+
 from bulkstop.model import Outcome
 from bulkstop.report.stats import Stats
 
@@ -20,10 +22,14 @@ def table(title: str, rows: list[tuple[str, str]]) -> list[str]:
     return [title, *(f"  {name:<{width}}  {value}".rstrip() for name, value in rows)]
 
 
-def summary(stats: Stats, *, rows: int, calls: int, elapsed_s: float, ended: str, output: str) -> list[str]:
-    """Tell how a run went: outcomes, time, tries, the slowest, and whether every row has its line."""
-    lines = stats.lines
-    told = [(outcome.value, f"{stats.outcomes[outcome]:,}") for outcome in Outcome if stats.outcomes[outcome]]
+def summary(
+    stats: Stats, *, rows: int, settled: Mapping[Outcome, int], calls: int, elapsed_s: float, ended: str
+) -> list[str]:
+    """Tell how a run went: outcomes, time, tries, the slowest, and whether every row has its line.
+
+    `settled` counts the rows that had ended in an earlier run of the same result file.
+    """
+    told = counts(stats.outcomes)
     rate = calls / elapsed_s if elapsed_s > 0 else 0.0
     told += [
         ("ended", ended),
@@ -32,8 +38,18 @@ def summary(stats: Stats, *, rows: int, calls: int, elapsed_s: float, ended: str
     ]
     if slowest := stats.slowest:
         told.append(("slowest", ", ".join(f"{ms:,.0f} ms {printable(name)}" for ms, name in slowest)))
-    told.append(("rows = lines", f"{rows:,} = {lines:,}" if rows == lines else f"{rows:,} rows but {lines:,} lines"))
-    return [*table("Summary", told), f"Results: {output}"]
+    before = sum(settled.values())
+    if before:
+        told.append(("ended before", ", ".join(f"{number} {name}" for name, number in counts(settled))))
+    lines = f"{before:,} + {stats.lines:,}" if before else f"{stats.lines:,}"
+    is_sum = rows == before + stats.lines
+    told.append(("rows = lines", f"{rows:,} = {lines}" if is_sum else f"{rows:,} rows but {lines} lines"))
+    return table("Summary", told)
+
+
+def counts(outcomes: Mapping[Outcome, int]) -> list[tuple[str, str]]:
+    """Name every outcome that occurred, with its number."""
+    return [(outcome.value, f"{outcomes[outcome]:,}") for outcome in Outcome if outcomes.get(outcome)]
 
 
 def printable(text: str) -> str:

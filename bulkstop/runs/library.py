@@ -1,63 +1,99 @@
 """The same job from Python: one call, sync or async."""
 
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from bulkstop.errors import InputError
 from bulkstop.model import Campaign, Report, Result
-from bulkstop.report.ledger import Ledger
+from bulkstop.runs.record import Record, mode_of
 from bulkstop.runs.stop import Summary, carry_out, make_plan, run
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 
+Campaigns = Sequence[str] | Iterable[Campaign]
+OnResult = Callable[[Result], None]
+
 
 def stop(
-    campaigns: Sequence[str] | Iterable[Campaign],
+    campaigns: Campaigns,
     settings: Settings,
     *,
     output: str | None = None,
     overwrite: bool = False,
-    on_result: Callable[[Result], None] | None = None,
+    resume: bool = False,
+    retry_failed: bool = False,
+    on_result: OnResult | None = None,
 ) -> Summary:
     """Stop campaigns, given as paths of lists or as Campaign values, and return the counts.
 
-    Each result goes to the file `output` and to `on_result`. Asks nothing: calling it is the confirmation.
-    Raises a BulkstopError when the run cannot start; a campaign that fails is a Result, never an exception.
+    Each result goes to the file `output` and to `on_result`; `resume` goes on with that file, `retry_failed` also with
+    what failed and is worth a retry. Asks nothing: calling it is the confirmation. Raises a BulkstopError when the run
+    cannot start; a campaign that fails is a Result, never an exception.
     """
-    with make_plan(campaigns, settings) as plan, _reporting(output, on_result, overwrite=overwrite) as report:
-        _refuse_empty(plan)
-        return run(plan, settings, report)
+    kept = _Kept(output, overwrite, resume, retry_failed)
+    with _job(campaigns, settings, kept, on_result) as job:
+        return job.end(run(job.plan, settings, job.report, run_id=job.run_id))
 
 
 async def stop_async(
-    campaigns: Sequence[str] | Iterable[Campaign],
+    campaigns: Campaigns,
     settings: Settings,
     *,
     output: str | None = None,
     overwrite: bool = False,
-    on_result: Callable[[Result], None] | None = None,
+    resume: bool = False,
+    retry_failed: bool = False,
+    on_result: OnResult | None = None,
 ) -> Summary:
-    """Do what `stop` does inside a running event loop; when cancelled, every row still has its line."""
-    with make_plan(campaigns, settings) as plan, _reporting(output, on_result, overwrite=overwrite) as report:
+    """Do what `stop` does inside a running event loop; when cancelled in mid-run, every row still has its line."""
+    kept = _Kept(output, overwrite, resume, retry_failed)
+    with _job(campaigns, settings, kept, on_result) as job:
+        return job.end(await carry_out(job.plan, settings, job.report, run_id=job.run_id))
+
+
+class _Kept(NamedTuple):
+    """Where the results go, and what may become of a file that is there."""
+
+    output: str | None
+    overwrite: bool
+    resume: bool
+    retry_failed: bool
+
+
+class _Job(NamedTuple):
+    """All that a run takes, and what to do with its summary."""
+
+    plan: Plan
+    report: Report
+    run_id: str
+    end: Callable[[Summary], Summary] = lambda summary: summary
+
+
+@contextmanager
+def _job(campaigns: Campaigns, settings: Settings, kept: _Kept, on_result: OnResult | None) -> Iterator[_Job]:
+    run_id, tell = str(uuid.uuid4()), on_result or (lambda result: None)
+    if kept.output is None:
+        with make_plan(campaigns, settings) as plan:
+            _refuse_empty(plan)
+            yield _Job(plan, tell, run_id)
+        return
+    mode = mode_of(overwrite=kept.overwrite, resume=kept.resume or kept.retry_failed)
+    with (
+        Record(kept.output, mode=mode, retry_failed=kept.retry_failed) as record,
+        record.plan(campaigns, settings) as plan,
+    ):
         _refuse_empty(plan)
-        return await carry_out(plan, settings, report)
+        record.open(plan, settings, ["bulkstop.stop()"], run_id)
+
+        def report(result: Result) -> None:
+            record.write(result)
+            tell(result)
+
+        yield _Job(plan, report, run_id, record.end)
 
 
 def _refuse_empty(plan: Plan) -> None:
     if not plan.rows:
         raise InputError("the list is empty; nothing was sent")
-
-
-@contextmanager
-def _reporting(output: str | None, on_result: Report | None, *, overwrite: bool) -> Iterator[Report]:
-    if output is None:
-        yield on_result or (lambda result: None)
-        return
-    with Ledger(output, overwrite=overwrite) as ledger:
-
-        def report(result: Result) -> None:
-            ledger.write(result)
-            if on_result is not None:
-                on_result(result)
-
-        yield report

@@ -2,11 +2,12 @@
 
 import asyncio
 import gc
+import signal
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from os import PathLike, fspath
 from typing import NamedTuple
@@ -23,12 +24,14 @@ from bulkstop.kore import stop as call
 from bulkstop.kore.client import Client
 from bulkstop.kore.send import stopper
 from bulkstop.kore.token import Tokens
-from bulkstop.model import Campaign, Defaults, Outcome, Report, Result, Row, held
+from bulkstop.model import DONE, HELD_BACK, Campaign, Defaults, Outcome, Report, Result, Row, held
 from bulkstop.report.progress import Progress
 from bulkstop.report.stats import Stats
 from bulkstop.runs.access import client_of, tokens_of
 from bulkstop.runs.limits import lanes_of, store_of
+from bulkstop.runs.sockets import fitting
 from bulkstop.settings import Settings
+from bulkstop.source.digest import Digest
 from bulkstop.source.plan import Plan
 
 COLLECT_EVERY = 50_000
@@ -50,19 +53,59 @@ class Summary:
     out_of_time: bool = False
     fault: BulkstopError | None = None
     unwritten: tuple[Result, ...] = ()
+    settled: Mapping[Outcome, int] = field(default_factory=dict)
+    """Rows that ended in an earlier run of the same result file."""
+
+    @property
+    def rows_with_lines(self) -> int:
+        """Rows that have a line, of this run or of an earlier one; as many as there are rows, or something is lost."""
+        return self.stats.lines + sum(self.settled.values())
 
     @property
     def is_done(self) -> bool:
         """Tell whether every row is stopped, or was held back on purpose."""
-        return self.fault is None and self.stats.done + self.stats.held_back == self.rows == self.stats.lines
+        before = sum(self.settled.get(outcome, 0) for outcome in DONE | HELD_BACK)
+        done = self.stats.done + self.stats.held_back + before
+        return self.fault is None and done == self.rows == self.rows_with_lines
+
+    @property
+    def reason(self) -> str:
+        """What ended the run, in words."""
+        if self.fault is not None:
+            return str(self.fault)
+        if self.out_of_time and self.stats.left:
+            return "at the time to finish by, before all were sent"
+        if not self.stats.lines:
+            return "nothing was left to send"
+        return "all sent" if self.signum is None else f"by {signal.Signals(self.signum).name}, before all were sent"
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code that the contract gives to such an end."""
+        if self.fault is not None:
+            return 3
+        if self.signum is not None:
+            return 128 + self.signum
+        if self.out_of_time and self.stats.left:
+            return 4
+        return 0 if self.is_done else 1
 
 
-def make_plan(inputs: Sequence[str] | Iterable[Campaign], settings: Settings, *, fmt: str | None = None) -> Plan:
+def make_plan(
+    inputs: Sequence[str] | Iterable[Campaign],
+    settings: Settings,
+    *,
+    fmt: str | None = None,
+    settled: Callable[[Row], Outcome | None] | None = None,
+    recorded: Mapping[str, Digest] | None = None,
+) -> Plan:
     """Read every row of the inputs (paths, `-`, or campaigns made by hand) and plan the run; nothing is sent.
 
-    Raises InputError for an input that cannot be read to its end.
+    `settled` and `recorded` are what an earlier run knows, as `Plan` takes them. Raises InputError for an input that
+    cannot be read to its end, or is not what it was.
     """
-    return Plan(_rows(inputs, settings, fmt), by_priority=settings.order == "priority")
+    by_priority = settings.order == "priority"
+    return Plan(_rows(inputs, settings, fmt), by_priority=by_priority, settled=settled, recorded=recorded)
 
 
 def run(
@@ -70,6 +113,7 @@ def run(
     settings: Settings,
     report: Report,
     *,
+    run_id: str | None = None,
     progress: Progress | None = None,
     signals: Sequence[int] = (),
     say: Callable[[str], None] = lambda text: None,
@@ -77,7 +121,7 @@ def run(
     """Carry a plan out on an event loop of its own, the fast one where it pays."""
     many = plan.to_send >= UVLOOP_FROM
     with _few_collections(), asyncio.Runner(loop_factory=_fast_loop() if many else None) as runner:
-        return runner.run(carry_out(plan, settings, report, progress=progress, signals=signals, say=say))
+        return runner.run(carry_out(plan, settings, report, run_id=run_id, progress=progress, signals=signals, say=say))
 
 
 async def carry_out(
@@ -85,6 +129,7 @@ async def carry_out(
     settings: Settings,
     report: Report,
     *,
+    run_id: str | None = None,
     progress: Progress | None = None,
     signals: Sequence[int] = (),
     say: Callable[[str], None] = lambda text: None,
@@ -94,11 +139,14 @@ async def carry_out(
     Raises a BulkstopError for what keeps the run from starting; what ends it later stands in the summary.
     """
     check_time(settings)
+    settings = replace(settings, concurrency=fitting(settings.concurrency))
     tokens, shutdown = tokens_of(settings), Shutdown(grace_s=settings.grace_s, say=say)
     with listening(shutdown, signals):
-        await tokens.get()  # before anything is sent: a run without credentials changes nothing
+        if plan.to_send:
+            await tokens.get()  # before anything is sent: a run without credentials changes nothing
         async with store_of(settings) as store, client_of(settings) as client:
-            return await _carried_out(plan, settings, report, progress, _Parts(tokens, shutdown, store, client))
+            parts = _Parts(tokens, shutdown, store, client)
+            return await _carried_out(plan, settings, report, progress, parts, run_id or str(uuid.uuid4()))
 
 
 class _Parts(NamedTuple):
@@ -111,9 +159,9 @@ class _Parts(NamedTuple):
 
 
 async def _carried_out(
-    plan: Plan, settings: Settings, report: Report, progress: Progress | None, parts: _Parts
+    plan: Plan, settings: Settings, report: Report, progress: Progress | None, parts: _Parts, run_id: str
 ) -> Summary:
-    run_id, stats, began = str(uuid.uuid4()), Stats(), time.monotonic()
+    stats, began = Stats(), time.monotonic()
 
     def reported(result: Result) -> None:
         report(result)
@@ -136,6 +184,7 @@ async def _carried_out(
         out_of_time=out_of_time(),
         fault=fault,
         unwritten=tuple(pool.unwritten),
+        settled=dict(plan.settled),
     )
 
 

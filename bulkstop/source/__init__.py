@@ -33,6 +33,9 @@ def read(
     found = [find(given, fmt) for given in inputs]
     if sum(entry.given == STDIN for entry in found) > 1:
         raise InputError("- (standard input) is given twice; it can be read only once")
+    for place, entry in enumerate(found):
+        if any(entry.label == other.label for other in found[:place]):
+            raise InputError(f"{entry.label} is given twice; name it once")
     return _rows(found, defaults, stdin)
 
 

@@ -2,7 +2,7 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -10,9 +10,14 @@ import orjson
 
 from bulkstop.errors import InputError
 from bulkstop.model import Campaign, CampaignType, Outcome, Result, Row, held
-from bulkstop.source.spool import Spool
+from bulkstop.source.digest import Digest, Digests
+from bulkstop.source.seen import Seen
+from bulkstop.source.spool import BLOCK, Spool
 
 _TYPES = {kind.value: kind for kind in CampaignType}
+NEVER_SENT = frozenset({Outcome.INVALID, Outcome.DUPLICATE, Outcome.PROTECTED})
+SMALLEST_BLOCK, ALL_BLOCKS = 2048, 16 * 1024 * 1024
+"""Bytes that an account reads ahead of the list at least, and that all of them together do."""
 LAST = 2**62
 """The place of a campaign without a priority: after all that have one."""
 
@@ -21,19 +26,33 @@ class Plan:
     """What a run will do, fixed before it begins.
 
     The rows are put aside on disk, so what was shown and confirmed is what is sent, also when the input changes or was
-    standard input; in memory a row costs about 100 bytes. Raises the InputError of an input that cannot be read.
+    standard input; in memory a row costs about 40 bytes. `settled` gives the outcome of a row that has ended in an
+    earlier run, `recorded` what the inputs were then. Raises the InputError of an input that cannot be read, or that
+    is not what it was.
     """
 
-    def __init__(self, rows: Iterable[Row], *, by_priority: bool = False) -> None:
+    def __init__(
+        self,
+        rows: Iterable[Row],
+        *,
+        by_priority: bool = False,
+        settled: Callable[[Row], Outcome | None] | None = None,
+        recorded: Mapping[str, Digest] | None = None,
+    ) -> None:
         self.rows = 0
         self.types: Counter[CampaignType] = Counter()
         self.held: Counter[Outcome] = Counter()
+        self.settled: Counter[Outcome] = Counter()
+        self.digests: dict[str, Digest] = {}
+        self._settled = settled
+        self._digests = Digests(recorded)
         self._campaigns = Spool()
         self._held = Spool()
         self._held_offsets = array("Q")
         self._lanes: dict[str, array[int]] = {}
         try:
-            self._read(rows, by_priority=by_priority)
+            self._sort(self._read(rows, by_priority=by_priority))
+            self.digests = self._digests.taken()
         except BaseException:
             self.close()
             raise
@@ -58,13 +77,19 @@ class Plan:
         return sum(len(offsets) for offsets in self._lanes.values())
 
     @property
+    def listed(self) -> int:
+        """Campaigns of the list, each counted once: those that will be sent, and those that ended in an earlier run."""
+        return self.to_send + sum(self.settled[outcome] for outcome in Outcome if outcome not in NEVER_SENT)
+
+    @property
     def accounts(self) -> dict[str, int]:
         """Campaigns to be sent per account, in the order in which the accounts appear."""
         return {account_id: len(offsets) for account_id, offsets in self._lanes.items()}
 
     def campaigns(self, account_id: str) -> Iterator[Campaign]:
         """Give the campaigns of one account in the order of sending."""
-        return map(_unpack, self._campaigns.lines(self._lanes[account_id]))
+        block_bytes = max(SMALLEST_BLOCK, min(BLOCK, ALL_BLOCKS // len(self._lanes)))  # every account keeps one
+        return map(_unpack, self._campaigns.lines(self._lanes[account_id], block_bytes))
 
     def held_results(self) -> Iterator[Result]:
         """Give the result of every row that is not sent: invalid ones and duplicates."""
@@ -75,42 +100,58 @@ class Plan:
         self._campaigns.close()
         self._held.close()
 
-    def _read(self, rows: Iterable[Row], *, by_priority: bool) -> None:
-        seen: dict[int, int] = {}
+    def _read(self, rows: Iterable[Row], *, by_priority: bool) -> dict[str, "array[int]"]:
+        """Take every row; give the priority of each campaign of an account, where they matter."""
+        seen = Seen()
         priorities: dict[str, array[int]] = {}
         for row in rows:
             self.rows += 1
+            outcome = None if self._settled is None else self._settled(row)
             if isinstance(row, Result):
-                self._hold(row)
-            elif first := self._seen_before(seen, row):
-                self._hold(
-                    held(row, Outcome.DUPLICATE, f"the same campaign stands at {first.source} line {first.line}")
-                )
-            else:
-                self._admit(row)
-                if by_priority:
-                    place = LAST if row.priority is None else max(-LAST, min(row.priority, LAST))
-                    priorities.setdefault(row.account_id, array("q")).append(place)
+                self._digests.add(row.source or "", row.line or 0, _named(row))
+                self._hold(row, outcome)
+                continue
+            line = _pack(row)
+            self._digests.add(row.source, row.line, line)
+            if first := self._seen_before(seen, row):
+                why = f"the same campaign stands at {first.source} line {first.line}"
+                self._hold(held(row, Outcome.DUPLICATE, why), outcome)
+                continue
+            if outcome is Outcome.DUPLICATE:  # of a row that is gone from before it: somebody has to be sent
+                outcome = None
+            self._admit(row, line, outcome)
+            if by_priority and outcome is None:
+                place = LAST if row.priority is None else max(-LAST, min(row.priority, LAST))
+                priorities.setdefault(row.account_id, array("q")).append(place)
+        return priorities
+
+    def _sort(self, priorities: dict[str, "array[int]"]) -> None:
         for account_id, places in priorities.items():
             offsets = self._lanes[account_id]
             order = sorted(range(len(places)), key=places.__getitem__)
             self._lanes[account_id] = array("Q", (offsets[i] for i in order))
 
-    def _seen_before(self, seen: dict[int, int], campaign: Campaign) -> Campaign | None:
+    def _seen_before(self, seen: Seen, campaign: Campaign) -> Campaign | None:
         """Find the earlier row of the same campaign; the hash only says where to look, so no two are ever confused."""
         key = _identity(campaign)
-        offset = seen.setdefault(hash(key), self._campaigns.size)
-        if offset == self._campaigns.size:
+        offset = seen.first(hash(key), self._campaigns.size)
+        if offset is None:
             return None
         first = _unpack(self._campaigns.line(offset))
         return first if _identity(first) == key else None
 
-    def _admit(self, campaign: Campaign) -> None:
-        offset = self._campaigns.append(_pack(campaign))
+    def _admit(self, campaign: Campaign, line: bytes, outcome: Outcome | None) -> None:
+        offset = self._campaigns.append(line)  # also of one that has ended: a later row may name it again
+        if outcome is not None:
+            self.settled[outcome] += 1
+            return
         self._lanes.setdefault(campaign.account_id, array("Q")).append(offset)
         self.types[campaign.campaign_type] += 1
 
-    def _hold(self, result: Result) -> None:
+    def _hold(self, result: Result, outcome: Outcome | None) -> None:
+        if outcome is not None:
+            self.settled[outcome] += 1
+            return
         self.held[result.outcome] += 1
         self._held_offsets.append(self._held.append(_pack_held(result)))
 
@@ -121,6 +162,12 @@ def _identity(campaign: Campaign) -> tuple[str, str, str, str]:
 
 def _pack(campaign: Campaign) -> bytes:
     return _line(tuple(campaign), campaign)
+
+
+def _named(result: Result) -> bytes:
+    """Pack what the row of an input says, without our reason why it cannot be used: that may be worded anew."""
+    names = result.line, result.campaign_id, result.campaign_type, result.account_id, result.stream_id, result.row
+    return _line(names, result)
 
 
 def _unpack(line: bytes) -> Campaign:
@@ -154,6 +201,10 @@ def _unpack_held(line: bytes) -> Result:
 
 def _line(values: tuple[object, ...], of: Row) -> bytes:
     try:
-        return orjson.dumps(values, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS, default=str)
+        return orjson.dumps(values, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS, default=_plain)
     except TypeError as error:
         raise InputError(f"{of.source} line {of.line}: its other columns are no JSON ({error})") from None
+
+
+def _plain(value: object) -> object:
+    return dict(value) if isinstance(value, Mapping) else str(value)

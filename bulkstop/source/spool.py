@@ -25,15 +25,15 @@ class Spool:
         """Read the line at an offset."""
         return next(self.lines((offset,)))
 
-    def lines(self, offsets: Iterable[int]) -> Iterator[bytes]:
-        """Read the lines at the given offsets, in that order, without their newlines."""
+    def lines(self, offsets: Iterable[int], block_bytes: int = BLOCK) -> Iterator[bytes]:
+        """Read the lines at the given offsets, in that order, without their newlines, a block at a time."""
         self._file.flush()
         start, block = 0, b""
         for offset in offsets:
             at = offset - start
             end = block.find(b"\n", at) if 0 <= at < len(block) else -1
             if end < 0:
-                start, at, block = offset, 0, self._block(offset)
+                start, at, block = offset, 0, self._block(offset, block_bytes)
                 end = block.index(b"\n")
             yield block[at:end]
 
@@ -41,8 +41,8 @@ class Spool:
         """Free the file."""
         self._file.close()
 
-    def _block(self, offset: int) -> bytes:
-        block = os.pread(self._file.fileno(), BLOCK, offset)
+    def _block(self, offset: int, size: int) -> bytes:
+        block = os.pread(self._file.fileno(), size, offset)
         while b"\n" not in block:
-            block += os.pread(self._file.fileno(), BLOCK, offset + len(block))
+            block += os.pread(self._file.fileno(), size, offset + len(block))
         return block

@@ -1,6 +1,7 @@
 """`bulkstop stop` as a user runs it: a process with options, variables, files, pipes, signals and a terminal."""
 
 import csv
+import hashlib
 import json
 import os
 import pty
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkstop.report.ledger import COLUMNS
+from bulkstop.report.lines import COLUMNS
 from tests.cli.conftest import MakeList
 from tests.processes import (
     COMMAND,
@@ -53,7 +54,8 @@ class TestARun:
         assert run.err.startswith("Plan\n")
         assert "to stop   3 (3 voice)" in run.err
         assert "rows = lines  3 = 3" in run.err
-        assert run.err.endswith(f"Results: {LINE}\n")
+        digest = hashlib.sha256((tmp_path / LINE).read_bytes()).hexdigest()
+        assert run.err.endswith(f"Results: {LINE}\nSHA-256: {digest}\n")
         assert sorted(arrived(sim, three)) == sorted(three)
 
     def test_result_file(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
@@ -80,7 +82,7 @@ class TestARun:
             file.write("..,voice,a,st\n")
         run = stop(sim, "--yes", "--strict", cwd=tmp_path)
         assert run.code == 2
-        assert "--strict: 1 rows cannot be used; first campaigns.csv line 5:" in run.err
+        assert "--strict: 1 rows cannot be used (first campaigns.csv line 5:" in run.err
         assert arrived(sim, three) == []
 
     def test_duplicates_alone(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
@@ -199,15 +201,15 @@ class TestRefusals:
 
     @pytest.mark.parametrize("given", ["2", "4..9"])
     def test_unexpected_number(self, given: str, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """`--expect` sends nothing if another number would be sent."""
+        """`--expect` sends nothing if the list has another number to stop."""
         run = stop(sim, "--quiet", "--expect", given, cwd=tmp_path)
-        self.refused(run, "--expect: 3 campaigns would be sent, not")
+        self.refused(run, "--expect: the list has 3 campaigns to stop, not")
         assert arrived(sim, three) == []
 
     def test_existing_results(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
         """A result file that exists is not touched."""
         (tmp_path / LINE).write_text("precious\n")
-        self.refused(stop(sim, "--yes", "--quiet", cwd=tmp_path), f"{LINE}: exists already; give --overwrite")
+        self.refused(stop(sim, "--yes", "--quiet", cwd=tmp_path), f"{LINE}: exists already; give --resume")
         assert (tmp_path / LINE).read_text() == "precious\n"
         assert arrived(sim, three) == []
 

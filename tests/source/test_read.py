@@ -382,3 +382,11 @@ def test_sample_with_problems() -> None:
     bad = [row for row in rows if isinstance(row, Result)]
     assert [row.campaign_id for row in bad] == [".."]
     assert len({row.campaign_id for row in rows}) == len(rows) - 1
+
+
+def test_an_input_named_twice_is_refused(tmp_path: Path) -> None:
+    """A row is known by its input and line, so an input stands once in a run."""
+    path = tmp_path / "list.txt"
+    path.write_text("cd-1\n")
+    with pytest.raises(InputError, match=r"list\.txt is given twice; name it once$"):
+        read([str(path), str(path)], defaults=Defaults())

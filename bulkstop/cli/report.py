@@ -1,0 +1,47 @@
+"""`bulkstop report`: a result file summed up and checked."""
+
+import click
+
+from bulkstop.cli.terminal import tell
+from bulkstop.report.manifest import Section
+from bulkstop.report.summary import counts, printable, table
+from bulkstop.runs.report import Review, review
+
+EXAMPLE = """\b
+Example:
+  bulkstop report campaigns.csv.results.jsonl --check
+
+\b
+Exit codes:
+  0    told; with --check: every line is as it was written, and every row has one
+  1    --check: it is not proven, and the line "check" says why
+  2    usage is wrong, or a file cannot be read
+"""
+
+
+@click.command("report", epilog=EXAMPLE)
+@click.argument("paths", nargs=-1, required=True, metavar="RESULTS [RESULTS ...]")
+@click.option("--check", is_flag=True, help="Fail unless the manifest proves each file whole and unaltered.")
+def command(*, paths: tuple[str, ...], check: bool) -> int:
+    """Sum result files up: the latest outcome of each row, what is left, and the runs that wrote them."""
+    reviews = [review(path, check=check) for path in paths]
+    for each in reviews:
+        tell("\n".join(told(each)))
+    return 1 if check and any(each.flaws for each in reviews) else 0
+
+
+def told(of: Review) -> list[str]:
+    """Write what a result file says."""
+    rows = [*counts(of.outcomes), ("rows", f"{of.rows:,} in {of.lines:,} lines")]
+    if of.open_rows:
+        rows.append(("not ended", f"{of.open_rows:,}; the command of the last run with --resume goes on with them"))
+    rows += [(f"run {number}", _run(run)) for number, run in enumerate(of.runs, start=1)]
+    rows += [("check", f"FAILED: {flaw}") for flaw in of.flaws] or [("check", "every line is as it was written")]
+    return table(printable(of.path), rows)
+
+
+def _run(run: Section) -> str:
+    end = (
+        f"{run['reason']} (exit code {run['exit_code']})" if "exit_code" in run else run.get("reason") or "no end noted"
+    )
+    return printable(f"{run['began_at']}, {run['user']} on {run['machine']}: {end}")

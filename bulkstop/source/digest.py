@@ -1,0 +1,95 @@
+"""What an input was when it was read, so that a later run can tell whether it is still the same."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Self
+
+from bulkstop.errors import InputError
+
+EVERY = 1000
+"""Rows between two marks; a changed input is named to as many rows."""
+MARK_CHARS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """An input as it was read: its rows, the SHA-256 over them, and its beginning after every EVERY rows."""
+
+    rows: int
+    sha256: str
+    marks: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """Make one of its fields, as `dataclasses.asdict` gives them; raises ValueError for anything else."""
+        try:
+            found = cls(int(given["rows"]), str(given["sha256"]), tuple(map(str, given["marks"])))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError("no digest of an input") from error
+        if found.rows < 1 or len(found.marks) != found.rows // EVERY:
+            raise ValueError("no digest of an input")
+        return found
+
+
+@dataclass(slots=True)
+class _Running:
+    rows: int = 0
+    since: int = 0
+    hash: Any = field(default_factory=sha256)
+    marks: list[str] = field(default_factory=list)
+
+
+class Digests:
+    """Hashes the rows of each input as they are read, and holds them against what was recorded in an earlier run.
+
+    Rows may have been added behind the recorded ones; anything else that changed raises an InputError that says where.
+    """
+
+    def __init__(self, recorded: Mapping[str, Digest] | None = None) -> None:
+        self._recorded = recorded or {}
+        self._running: dict[str, _Running] = {}
+
+    def add(self, source: str, line: int, row: bytes) -> None:
+        """Take the next row of an input."""
+        running = self._running.get(source)
+        if running is None:
+            running = self._running[source] = _Running(since=line)
+        running.hash.update(row)
+        running.rows += 1
+        if not running.rows % EVERY:
+            running.marks.append(running.hash.hexdigest()[:MARK_CHARS])
+            self._check(source, line, running)
+            running.since = line + 1
+        elif self._recorded:
+            self._check(source, line, running)
+
+    def taken(self) -> dict[str, Digest]:
+        """Give the digest of every input; raises InputError when one has fewer rows than were recorded."""
+        for source, was in self._recorded.items():
+            rows = self._running[source].rows if source in self._running else 0
+            if rows < was.rows:
+                raise InputError(f"{source}: had {was.rows:,} rows when the run began, has {rows:,} now; {_SAME}")
+        if [source for source in self._running if source in self._recorded] != list(self._recorded):
+            order = ", ".join(self._recorded)
+            raise InputError(f"the inputs come in another order than when the run began: {order}; {_SAME}")
+        return {
+            source: Digest(running.rows, running.hash.hexdigest(), tuple(running.marks))
+            for source, running in self._running.items()
+        }
+
+    def _check(self, source: str, line: int, running: _Running) -> None:
+        was = self._recorded.get(source)
+        if was is None or running.rows > was.rows:
+            return
+        if running.rows == was.rows:
+            is_same = running.hash.hexdigest() == was.sha256
+        elif not running.rows % EVERY:
+            is_same = running.marks[-1] == was.marks[running.rows // EVERY - 1]
+        else:
+            return
+        if not is_same:
+            raise InputError(f"{source}: a row of lines {running.since} to {line} is not what it was; {_SAME}")
+
+
+_SAME = "give the inputs as they were when the run began (rows may be added at the end), or -o with another file"

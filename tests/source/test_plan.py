@@ -1,0 +1,273 @@
+"""One pass before anything is sent: each campaign once, in order, counted; what an earlier run has ended stays back."""
+
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bulkstop.errors import InputError
+from bulkstop.model import Campaign, CampaignType, Defaults, Outcome, Result, Row
+from bulkstop.source import read
+from bulkstop.source.digest import Digest
+from bulkstop.source.plan import Plan
+
+VOICE, SMS = CampaignType.VOICE, CampaignType.SMS
+DEFAULTS = Defaults(VOICE, "acc", "st-1", None)
+
+
+def campaign(line: int, campaign_id: str | None = None, account_id: str = "acc", **more: object) -> Campaign:
+    """Make the campaign of a row."""
+    made = Campaign(campaign_id or f"cd-{line}", VOICE, account_id, "st-1", "st-1", "a.csv", line)
+    return made._replace(**more)  # type: ignore[arg-type]
+
+
+def invalid(line: int) -> Result:
+    """Make the result of a row that cannot be used."""
+    return Result("", None, None, None, Outcome.INVALID, error="no campaign id", source="a.csv", line=line)
+
+
+def by_line(outcomes: Mapping[int, Outcome]) -> Callable[[Row], Outcome | None]:
+    """Know rows by their line, as a result file does."""
+    return lambda row: outcomes.get(row.line or 0)
+
+
+def sent(plan: Plan) -> list[int]:
+    """Give the lines that will be sent, account after account."""
+    return [each.line for account_id in plan.accounts for each in plan.campaigns(account_id)]
+
+
+def holding(plan: Plan) -> list[tuple[int | None, Outcome]]:
+    """Give the lines that are held back, and why."""
+    return [(result.line, result.outcome) for result in plan.held_results()]
+
+
+class TestFirstRun:
+    """A list without a past."""
+
+    def test_counts(self) -> None:
+        """Every row is counted, each campaign is to be sent once, and the rest are results with a reason."""
+        rows: Sequence[Row] = [campaign(2), invalid(3), campaign(4, "cd-2"), campaign(5, campaign_type=SMS)]
+        with Plan(rows) as plan:
+            assert (plan.rows, plan.to_send, plan.listed, plan.held_invalid) == (4, 2, 2, 1)
+            assert plan.types == {VOICE: 1, SMS: 1}
+            assert plan.held == {Outcome.INVALID: 1, Outcome.DUPLICATE: 1}
+            assert plan.settled == {}
+            assert sent(plan) == [2, 5]
+            assert holding(plan) == [(3, Outcome.INVALID), (4, Outcome.DUPLICATE)]
+            assert [result.error for result in plan.held_results()][1] == "the same campaign stands at a.csv line 2"
+
+    def test_what_makes_a_duplicate(self) -> None:
+        """Id, type, account and stream together name a campaign; no three of them are enough."""
+        others = [{"campaign_id": "x"}, {"campaign_type": SMS}, {"account_id": "x"}, {"stream_id": "x"}]
+        rows = [campaign(2, "cd"), *(campaign(line, "cd")._replace(**more) for line, more in enumerate(others, 3))]  # type: ignore[arg-type]
+        with Plan([*rows, campaign(9, "cd", iid="x", source="b.csv")]) as plan:
+            assert plan.to_send == 5
+            assert holding(plan) == [(9, Outcome.DUPLICATE)]
+
+    def test_campaigns_come_back_whole(self) -> None:
+        """What is put aside comes back as it was, each field of it."""
+        rows = [
+            campaign(2, "é/ \N{GRINNING FACE}", name="n", priority=-3, row={"a": [1, {"b": None}], "c": "\u2028"}),
+            campaign(3, row=None, priority=2**80 // 2**20),
+        ]
+        with Plan(rows) as plan:
+            assert list(plan.campaigns("acc")) == rows
+
+    def test_rows_that_are_no_json(self) -> None:
+        """Columns that no result line could carry are refused with their line, before anything is sent."""
+        with pytest.raises(InputError, match=r"^a\.csv line 7: its other columns are no JSON"):
+            Plan([campaign(7, row={"a": "\ud800"})])
+
+
+class TestSettled:
+    """Rows that have ended in an earlier run."""
+
+    def test_held_back(self) -> None:
+        """They are counted by how they ended, and neither sent nor written once more."""
+        rows: Sequence[Row] = [campaign(2), campaign(3), invalid(4), campaign(5, "cd-2"), campaign(6)]
+        ends = {2: Outcome.STOPPED, 4: Outcome.INVALID, 5: Outcome.DUPLICATE, 6: Outcome.REJECTED}
+        with Plan(rows, settled=by_line(ends)) as plan:
+            assert plan.settled == Counter(ends.values())
+            assert (sent(plan), holding(plan)) == ([3], [])
+            assert (plan.rows, plan.to_send, plan.types) == (5, 1, {VOICE: 1})
+            assert plan.held_invalid == 0
+
+    def test_all_ended(self) -> None:
+        """A list of which every row has ended leaves nothing to send, and no account to send it to."""
+        with Plan([campaign(2), campaign(3)], settled=lambda row: Outcome.STOPPED) as plan:
+            assert (plan.to_send, plan.accounts, plan.settled) == (0, {}, {Outcome.STOPPED: 2})
+
+    def test_listed_counts_the_whole_list(self) -> None:
+        """The number of the list is the same in every run: what is to be sent and what was, not what never is."""
+        rows: Sequence[Row] = [campaign(2), campaign(3), invalid(4), campaign(5, "cd-2"), campaign(6)]
+        ends: dict[int, Outcome] = {}
+        listed = []
+        for line, outcome in (
+            (0, None),
+            (4, Outcome.INVALID),
+            (5, Outcome.DUPLICATE),
+            (2, Outcome.STOPPED),
+            (6, Outcome.TIMEOUT),
+        ):
+            if outcome is not None:
+                ends[line] = outcome
+            with Plan(rows, settled=by_line(ends)) as plan:
+                listed.append(plan.listed)
+        assert listed == [3] * 5
+
+    def test_a_later_row_of_the_same_campaign(self) -> None:
+        """An added row that names a campaign which has been sent is a duplicate of it: it is not sent again."""
+        with Plan([campaign(2), campaign(3, "cd-2")], settled=by_line({2: Outcome.STOPPED})) as plan:
+            assert (plan.to_send, holding(plan)) == (0, [(3, Outcome.DUPLICATE)])
+
+    def test_priority(self) -> None:
+        """The order by priority is the same for those that are left, whichever have ended, each account by itself."""
+        rows = [campaign(line, priority=p) for line, p in ((2, 5), (3, None), (4, 1), (5, 3), (6, 1))]
+        others = [campaign(line, account_id="b", priority=p) for line, p in ((7, 2), (8, 1))]
+        with Plan([*rows, *others], by_priority=True) as plan:
+            assert sent(plan) == [4, 6, 5, 2, 3, 8, 7]
+        for ended in range(2, 9):
+            with Plan([*rows, *others], by_priority=True, settled=by_line({ended: Outcome.STOPPED})) as plan:
+                assert sent(plan) == [line for line in [4, 6, 5, 2, 3, 8, 7] if line != ended]
+
+    @settings(deadline=None)
+    @given(
+        st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from("ab"), st.none() | st.integers(-2, 2)), max_size=12),
+        st.dictionaries(st.integers(2, 14), st.sampled_from([Outcome.STOPPED, Outcome.TIMEOUT, Outcome.NOT_FOUND])),
+        st.booleans(),
+    )
+    def test_every_row_once(
+        self, listed: list[tuple[str, str, int | None]], ends: dict[int, Outcome], by_priority: bool
+    ) -> None:
+        """Whatever has ended, each row is sent, held back or counted as ended, just one of them, and none is lost."""
+        rows = [campaign(line, name, account, priority=place) for line, (name, account, place) in enumerate(listed, 2)]
+        with Plan(rows, by_priority=by_priority, settled=by_line(ends)) as plan:
+            ended = {row.line for row in rows} & ends.keys()
+            told = [*sent(plan), *(line for line, _ in holding(plan) if line)]
+            assert sorted([*told, *ended]) == [row.line for row in rows]
+            assert plan.rows == plan.to_send + sum(plan.held.values()) + sum(plan.settled.values())
+            assert sum(plan.types.values()) == plan.to_send == sum(plan.accounts.values())
+            done = {(row.campaign_id, row.account_id) for row in rows if row.line in {*sent(plan), *ended}}
+            assert done == {(row.campaign_id, row.account_id) for row in rows}, "each campaign, in one run or another"
+
+
+class TestRecorded:
+    """What the inputs were."""
+
+    @staticmethod
+    def digests(rows: Sequence[Row]) -> dict[str, Digest]:
+        """Plan a list and give what is recorded of it."""
+        with Plan(rows) as plan:
+            return plan.digests
+
+    def test_a_list_that_grew(self) -> None:
+        """The same rows and more behind them are the list that was recorded."""
+        rows: Sequence[Row] = [campaign(2), invalid(3), campaign(4)]
+        recorded = self.digests(rows)
+        with Plan([*rows, campaign(5)], recorded=recorded) as plan:
+            assert plan.digests["a.csv"].rows == 4
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"campaign_id": "cd-x"},
+            {"campaign_type": SMS},
+            {"account_id": "b"},
+            {"stream_id": "st-2"},
+            {"iid": "st-2"},
+            {"priority": 1},
+            {"name": "x"},
+            {"row": {"note": "x"}},
+            {"line": 5},
+        ],
+        ids=lambda change: next(iter(change)),
+    )
+    def test_any_column(self, change: dict[str, object]) -> None:
+        """A change in any column of any row is found, also of one that was never sent, and of one carried along."""
+        rows = [campaign(2), campaign(3), campaign(4, "cd-2")]
+        recorded = self.digests(rows)
+        for place in range(3):
+            now = [*rows]
+            now[place] = now[place]._replace(**change)  # type: ignore[arg-type]
+            with pytest.raises(InputError, match=r"^a\.csv: a row of lines \d to \d is not what it was"):
+                Plan(now, recorded=recorded)
+
+    def test_an_unusable_row(self) -> None:
+        """A change in a row that cannot be used is found; that the reason is worded anew is none."""
+        row = Result("..", None, None, None, Outcome.INVALID, error="why", source="a.csv", line=2, row={"n": "1"})
+        recorded = self.digests([row])
+        Plan([replace(row, error="worded anew")], recorded=recorded).close()
+        for now in (
+            replace(row, campaign_id="."),
+            replace(row, row={"n": "2"}),
+            campaign(2, ".."),
+        ):
+            with pytest.raises(InputError, match=r"^a\.csv: a row of lines 2 to 2 is not what it was"):
+                Plan([now], recorded=recorded)
+
+    @pytest.mark.parametrize(
+        ("was", "now", "passes"),
+        [
+            ("id\na\nb\n", "id\r\na\r\nb\r\n", True),
+            ("id\na\nb", "id\na\nb\n", True),
+            ("id\na\nb\n", "id\na\nb\nc\n", True),
+            ("id,note\na,x\nb,y\n", "id,note\na,x\nb,z\n", False),
+            ("id,note\na,x\nb,y\n", "id,other\na,x\nb,y\n", False),
+            ("id\na\nb\n", "id\nb\na\n", False),
+            ("id\na\nb\n", "id\n\na\nb\n", False),
+            ("id\na\nb\n", "id\nb\n", False),
+            ("id\na\n..\n", "id\na\n.\n", False),
+            ("id\na\na\n", "id\na\nb\n", False),
+        ],
+    )
+    def test_files(self, was: str, now: str, passes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A file whose rows are the same is the same, however its lines end; every other change of it is found."""
+        monkeypatch.chdir(tmp_path)
+        path = Path("a.csv")
+        path.write_bytes(was.encode())
+        recorded = self.digests(list(read(["a.csv"], defaults=DEFAULTS)))
+        path.write_bytes(now.encode())
+        rows = list(read(["a.csv"], defaults=DEFAULTS))
+        if passes:
+            Plan(rows, recorded=recorded).close()
+        else:
+            with pytest.raises(InputError, match=r"^a\.csv: (a row of lines|had 2 rows)"):
+                Plan(rows, recorded=recorded)
+
+    def test_a_refused_list_leaves_nothing_open(self) -> None:
+        """When a list is refused its temporary files are freed at once."""
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        with pytest.raises(InputError):
+            Plan([campaign(2)], recorded={"a.csv": Digest(1, "another")})
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_duplicate_of_nothing_is_sent() -> None:
+    """A row that an earlier run held back for another one is sent when that one no longer stands before it."""
+    with Plan([campaign(1, "cd-1"), campaign(2, "cd-1")], settled=by_line({1: Outcome.DUPLICATE})) as plan:
+        assert sent(plan) == [1]
+        assert holding(plan) == [(2, Outcome.DUPLICATE)]
+
+
+def test_a_mapping_is_carried_along() -> None:
+    """Whatever kind of mapping a row carries, its names and values come out."""
+    carried = campaign(1, row=MappingProxyType({"note": "x"}))
+    with Plan([carried]) as plan:
+        assert [each.row for each in plan.campaigns("acc")] == [{"note": "x"}]
+
+
+def test_many_accounts_read_little_ahead() -> None:
+    """A thousand accounts hold no more of the list in memory than their lines and a small block each."""
+    rows = [campaign(line, f"cd-{line}", f"acc-{line % 1_000}") for line in range(1, 20_001)]
+    with Plan(rows) as plan:
+        tracemalloc.start()
+        drawn = [plan.campaigns(account_id) for account_id in plan.accounts]
+        assert all(next(campaigns) for campaigns in drawn)
+        assert tracemalloc.get_traced_memory()[0] < 24 * 2**20
+        tracemalloc.stop()
