@@ -1,0 +1,501 @@
+"""`bulkstop stop --resume` as a user runs it: exactly what has not ended is sent, and nothing else is touched."""
+
+import asyncio
+import gzip
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulkstop import Settings
+from bulkstop.cli import main
+from bulkstop.cli.stop import command_line
+from bulkstop.model import CampaignType, Outcome, Result
+from bulkstop.report.lines import csv_header, to_csv, to_json
+from bulkstop.runs.library import stop as stop_here
+from bulkstop.runs.library import stop_async
+from bulkstop.runs.record import HIDDEN
+from tests.cli.conftest import MakeList
+from tests.processes import TOKEN, WAIT_S, Ended, Simulated, bulkstop, checked, ended, results, simulator, started
+from tests.servers import Connection, listening
+
+LIST = "campaigns.csv"
+LINE = f"{LIST}.results.jsonl"
+AT = "2025-12-05T12:01:35.312Z"
+
+
+class Here:
+    """The command in this process and in a folder of its own: what a test of many runs can afford."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, said: pytest.CaptureFixture[str]) -> None:
+        self._patch, self._said = patch, said
+        for name in [name for name in os.environ if name.startswith("BULKSTOP_")]:
+            patch.delenv(name)
+        patch.setenv("BULKSTOP_TOKEN", TOKEN)
+        patch.setenv("BULKSTOP_QUOTA", "none")
+        patch.chdir(folder)
+
+    def __call__(self, *args: str, stdin: str = "") -> Ended:
+        """Run it to its exit."""
+        self._patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        self._patch.setattr(sys, "argv", ["bulkstop", *args])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        assert isinstance(caught.value.code, int)
+        return checked(Ended(caught.value.code, *self._said.readouterr()))
+
+    def stop(self, sim: Simulated, *args: str, inputs: Sequence[str] = (LIST,)) -> Ended:
+        """Stop a list at the simulator, going on with its results."""
+        return self("stop", *inputs, "--host", sim.url, "--resume", *args)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    """Run the command in this process, in the folder with the list."""
+    return Here(tmp_path, monkeypatch, capsys)
+
+
+def arrived(sim: Simulated, ids: Sequence[str]) -> list[str]:
+    """Give which of these campaigns the simulator was asked to stop, each as often as it was asked."""
+    return [campaign_id for campaign_id in sim.ids() if campaign_id in ids]
+
+
+def lived_through(folder: Path, ids: Sequence[str], outcomes: Sequence[Outcome], output: str = LINE) -> None:
+    """Leave the result file of an earlier run of `campaigns.csv`, with these outcomes of its first rows."""
+    is_csv = output.endswith(".csv")
+    lines = [csv_header()] if is_csv else []
+    for number, (campaign_id, outcome) in enumerate(zip(ids, outcomes, strict=False), start=2):
+        at = None if outcome in (Outcome.NOT_SENT, Outcome.INVALID) else AT
+        names = campaign_id, CampaignType.VOICE, "644e9b61138c7160307450fa", "st-1"
+        result = Result(*names, outcome, source=LIST, line=number, started_at=at, finished_at=at)
+        lines.append((to_csv if is_csv else to_json)(result))
+    (folder / output).write_bytes(b"".join(lines))
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Give all files of a folder with what they hold and when they were changed."""
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
+def manifest(folder: Path, output: str = LINE) -> list[dict[str, Any]]:
+    """Read the sections of a manifest."""
+    found: list[dict[str, Any]] = json.loads((folder / f"{output}.run.json").read_bytes())["runs"]
+    return found
+
+
+def states(path: Path) -> dict[str, str]:
+    """Give the latest outcome of each campaign of a result file."""
+    return {line["campaign_id"]: line["outcome"] for line in results(path)}
+
+
+@contextmanager
+def held(cwd: Path, *args: str, calls: int = 1) -> Iterator["subprocess.Popen[str]"]:
+    """Hold a run that has calls in flight which are never answered."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(WAIT_S)
+        host = f"http://127.0.0.1:{server.getsockname()[1]}"
+        process = started("stop", LIST, "--yes", "--host", host, *args, cwd=cwd)
+        taken = []
+        try:
+            for _ in range(calls):
+                taken.append(server.accept()[0])
+                assert taken[-1].recv(65536).startswith(b"POST ")
+            yield process
+        finally:
+            for connection in taken:
+                connection.close()
+            process.kill()
+            process.communicate()
+
+
+class TestGoingOn:
+    """What is sent, and what that comes to."""
+
+    def test_from_nothing_to_all_done(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """Without a result file a run begins one; once all is done it does nothing more, says so and is exit 0."""
+        first = here.stop(sim, "--yes")
+        assert (first.code, states(tmp_path / LINE)) == (0, dict.fromkeys(three, "stopped"))
+        before = (tmp_path / LINE).read_bytes()
+        again = here.stop(sim, "--yes")
+        assert again.code == 0
+        assert "to stop       0\n" in again.err
+        assert "ended before  3 stopped" in again.err
+        assert "ended         nothing was left to send" in again.err
+        assert "rows = lines  3 = 3 + 0" in again.err
+        assert sorted(arrived(sim, three)) == sorted(three)
+        assert (tmp_path / LINE).read_bytes() == before
+
+    def test_what_is_left(self, here: Here, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
+        """Exactly what has not ended is sent, and the rows of both runs add up."""
+        ids = [line.split(",")[0] for line in make_list(6).read_text().splitlines()[1:]]
+        ends = [Outcome.STOPPED, Outcome.NOT_SENT, Outcome.UNKNOWN, Outcome.ALREADY_STOPPED]
+        lived_through(tmp_path, ids, ends)
+        run = here.stop(sim, "--expect", "6")
+        assert run.code == 0
+        assert "to stop       4 (4 voice)" in run.err
+        assert "rows = lines  6 = 2 + 4" in run.err
+        assert sorted(arrived(sim, ids)) == sorted([ids[1], *ids[2:3], *ids[4:]])
+        assert len(results(tmp_path / LINE)) == 8
+        assert set(states(tmp_path / LINE).values()) == {"stopped", "already_stopped"}
+
+    def test_cut_off_between_two_tries(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """A campaign that was cut off before its next try is taken up again, though its last try had an outcome."""
+        lived_through(tmp_path, three, [Outcome.SERVER_ERROR, Outcome.THROTTLED, Outcome.SERVER_ERROR])
+        text = (tmp_path / LINE).read_text().splitlines(keepends=True)
+        cut_off = text[0].replace(f'"finished_at":"{AT}"', '"finished_at":null')
+        assert cut_off != text[0]
+        (tmp_path / LINE).write_text("".join([cut_off, *text[1:]]))
+        run = here.stop(sim, "--yes")
+        assert (run.code, arrived(sim, three)) == (1, three[:1])
+
+    @pytest.mark.parametrize("retry", [False, True])
+    def test_failed_rows(self, retry: bool, here: Here, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
+        """What failed keeps the exit code at 1; with `--retry-failed` what is worth it is tried again, only that."""
+        ids = [line.split(",")[0] for line in make_list(8).read_text().splitlines()[1:]]
+        worth = [Outcome.TIMEOUT, Outcome.SERVER_ERROR, Outcome.THROTTLED, Outcome.CONNECTION_ERROR]
+        ends = [*worth, Outcome.REJECTED, Outcome.NOT_FOUND, Outcome.UNAUTHORIZED, Outcome.UNCONFIRMED]
+        lived_through(tmp_path, ids, ends)
+        run = here.stop(sim, "--expect", "8", *(["--retry-failed"] if retry else []))
+        assert run.code == 1
+        assert sorted(arrived(sim, ids)) == (sorted(ids[:4]) if retry else [])
+        assert f"rows = lines  8 = {'4 + 4' if retry else '8 + 0'}" in run.err
+
+    def test_retry_failed_alone(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """`--retry-failed` goes on with the file by itself, and once all is done that is exit 0."""
+        lived_through(tmp_path, three, [Outcome.STOPPED, Outcome.TIMEOUT, Outcome.NOT_SENT])
+        run = here("stop", LIST, "--host", sim.url, "--yes", "--retry-failed")
+        assert (run.code, sorted(arrived(sim, three))) == (0, sorted(three[1:]))
+
+    def test_appended_rows(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """Rows added to the list are sent, one of a campaign that is done is a duplicate; a changed row is refused."""
+        here.stop(sim, "--yes", "--quiet")
+        path, new = tmp_path / LIST, f"cd-{uuid.uuid4()}"
+        text = path.read_text()
+        added = text.splitlines()[1].replace(three[0], new)
+        path.write_text(f"{text}{added}\n{text.splitlines()[1]}\n")
+        run = here.stop(sim, "--expect", "4")
+        assert (run.code, arrived(sim, [*three, new])[3:]) == (0, [new])
+        assert [line["outcome"] for line in results(tmp_path / LINE)[3:]] == ["duplicate", "stopped"]
+        path.write_text(path.read_text().replace(new, "cd-other"))
+        changed = here.stop(sim, "--yes")
+        assert changed.code == 2
+        assert changed.err.startswith(f"bulkstop: {LIST} line 5: was voice '{new}' of account ")
+        assert arrived(sim, ["cd-other"]) == []
+
+    def test_priority(self, here: Here, sim: Simulated, tmp_path: Path) -> None:
+        """What is left is sent in the order of priority, whatever has ended."""
+        ids = [f"cd-{uuid.uuid4()}" for _ in range(5)]
+        rows = [f"{each},voice,acc,st-1,{place}\n" for each, place in zip(ids, (4, 1, 5, 2, 3), strict=True)]
+        (tmp_path / LIST).write_text("id,type,account_id,stream_id,priority\n" + "".join(rows))
+        done = Result(ids[3], CampaignType.VOICE, "acc", "st-1", Outcome.STOPPED, source=LIST, line=5)
+        (tmp_path / LINE).write_bytes(to_json(done))
+        run = here.stop(sim, "--yes", "--order", "priority", "--concurrency", "1")
+        assert run.code == 0
+        assert arrived(sim, ids) == [ids[1], ids[4], ids[0], ids[2]]
+
+    def test_after_a_signal(self, three: list[str], here: Here, sim: Simulated, tmp_path: Path) -> None:
+        """What a signal cut off is told how to go on with, and the next run sends it again."""
+        with held(tmp_path, "--grace", "50ms", calls=3) as process:
+            process.send_signal(signal.SIGTERM)
+            cut = ended(process)
+        assert cut.code == 143
+        assert cut.err.endswith("To go on: the same command with --resume\n")
+        assert manifest(tmp_path)[0]["exit_code"] == 143
+        Path(tmp_path / f"{LINE}.run.json").unlink()  # it names the host that never answers
+        run = here.stop(sim, "--yes")
+        assert (run.code, sorted(arrived(sim, three))) == (0, sorted(three))
+
+
+class TestForms:
+    """Any input and either kind of result file."""
+
+    def test_standard_input(self, here: Here, sim: Simulated, tmp_path: Path) -> None:
+        """A list from standard input is gone on with when it is piped in again, and refused when it is another."""
+        ids = [f"cd-{uuid.uuid4()}" for _ in range(3)]
+        args = ("stop", "-", "--format", "txt", "--type", "voice", "--account-id", "a", "--stream-id", "s", "--yes")
+        options = (*args, "--host", sim.url, "--resume", "--quiet")
+        assert here(*options, stdin="\n".join(ids[:2])).code == 0
+        assert here(*options, stdin="\n".join(ids)).code == 0
+        assert sorted(arrived(sim, ids)) == sorted(ids)
+        other = here(*options, stdin="\n".join(reversed(ids)))
+        assert (other.code, other.err.startswith(f"bulkstop: - line 1: was voice '{ids[0]}' of")) == (2, True)
+        assert [path.name for path in sorted(tmp_path.iterdir())] == [
+            "stdin.results.jsonl",
+            "stdin.results.jsonl.run.json",
+        ]
+
+    def test_packed_input_and_csv_results(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """A `.gz` list and a CSV result file are gone on with, a torn last record cut; the header stands once."""
+        text = (tmp_path / LIST).read_bytes()
+        with gzip.open(tmp_path / f"{LIST}.gz", "wb") as file:
+            file.write(text)
+        lived_through(tmp_path, three, [Outcome.STOPPED, Outcome.NOT_SENT], "out.csv")
+        path = tmp_path / "out.csv"
+        path.write_bytes(path.read_bytes().replace(LIST.encode(), f"{LIST}.gz".encode()) + b'cd-torn,"vo')
+        run = here.stop(sim, "--yes", "-o", "out.csv", inputs=[f"{LIST}.gz"])
+        assert (run.code, sorted(arrived(sim, three))) == (0, sorted(three[1:]))
+        lines = path.read_text().splitlines()
+        assert [line.split(",")[4] for line in lines] == ["outcome", "stopped", "not_sent", "stopped", "stopped"]
+        assert here("report", "--check", "out.csv").code == 0
+
+    def test_several_inputs(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """Another list may come besides, but what depends on their order is refused when that is another."""
+        ids = [f"cd-{uuid.uuid4()}" for _ in range(2)]
+        (tmp_path / "more.txt").write_text("\n".join(ids))
+        options = ("--yes", "--quiet", "--type", "voice", "--account-id", "a", "--stream-id", "s", "-o", "r.jsonl")
+        assert here.stop(sim, *options).code == 0
+        assert here.stop(sim, *options, inputs=(LIST, "more.txt")).code == 0
+        assert sorted(arrived(sim, [*three, *ids])) == sorted([*three, *ids])
+        swapped = here.stop(sim, *options, inputs=("more.txt", LIST))
+        assert (swapped.code, "the inputs come in another order" in swapped.err) == (2, True)
+        fewer = here.stop(sim, *options, inputs=(LIST,))
+        assert (fewer.code, "more.txt: had 2 rows when the run began, has 0 now" in fewer.err) == (2, True)
+
+
+class TestRefused:
+    """What is refused with exit 2, before anything is sent or changed."""
+
+    def refused(self, here: Here, sim: Simulated, *args: str, said: str) -> None:
+        """Go on with the results of `campaigns.csv` in a way that must be refused."""
+        before = contents(Path())
+        run = here.stop(sim, "--yes", *args)
+        assert run.code == 2, run.err
+        assert said in run.err.splitlines()[-1]
+        assert contents(Path()) == before
+
+    def test_wrong_options(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """Throwing the file away and going on with it, one that keeps nothing, and a number that is not the list's."""
+        lived_through(tmp_path, three, [Outcome.STOPPED, Outcome.NOT_SENT])
+        self.refused(here, sim, "--overwrite", said="--overwrite throws away what --resume and --retry-failed go on")
+        self.refused(here, sim, "-o", "-", said="--resume: - keeps nothing to go on with; give -o FILE")
+        self.refused(here, sim, "-o", "/dev/null", said="--resume: /dev/null keeps nothing to go on with")
+        self.refused(here, sim, "--expect", "2", said="--expect: the list has 3 campaigns to stop, not 2; nothing")
+        assert arrived(sim, three) == []
+
+    def test_another_host(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """The results of one host are not gone on with at another."""
+        here.stop(sim, "--yes", "--quiet")
+        said = f"--host http://127.0.0.1:9: {LINE} is of a run at {sim.url}; give that, or another -o"
+        self.refused(here, sim, "--host", "http://127.0.0.1:9", said=said)
+
+    def test_a_line_that_was_changed(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """A line that is not as it was written, or is none, is told with where it stands."""
+        here.stop(sim, "--yes", "--quiet")
+        path = tmp_path / LINE
+        text = path.read_text()
+        path.write_text(text.replace("stopped", "already_stopped", 1))
+        self.refused(here, sim, said=f"{LINE}: lines 1 to 3 are not as they were written; restore it, or remove")
+        Path(tmp_path / f"{LINE}.run.json").unlink()
+        path.write_text(text.replace("{", "", 1))
+        self.refused(here, sim, said=f"{LINE} line 1: is no result line")
+
+    def test_a_damaged_manifest(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """A manifest that cannot be read is not passed over."""
+        lived_through(tmp_path, three, [Outcome.NOT_SENT])
+        (tmp_path / f"{LINE}.run.json").write_text("{}")
+        self.refused(here, sim, said=f"{LINE}.run.json: cannot be read (it is no manifest, or was damaged); restore")
+
+    @pytest.mark.parametrize("name", [".", "/proc"])
+    def test_no_place_for_results(
+        self, name: str, here: Here, sim: Simulated, three: list[str], tmp_path: Path
+    ) -> None:
+        """A place where results or their manifest cannot be written is refused before a campaign is stopped."""
+        target = LINE
+        if name == ".":
+            (tmp_path / f"{LINE}.run.json").mkdir()
+        else:
+            target = "/proc/r.jsonl"
+        run = here("stop", LIST, "--host", sim.url, "--yes", "-o", target)
+        assert run.code == 2
+        assert "cannot be written (Is a directory)" in run.err or "cannot be opened for results" in run.err
+        assert arrived(sim, three) == []
+        assert not (tmp_path / LINE).exists()
+
+
+class TestDryRun:
+    """`--dry-run` with a result file."""
+
+    def test_changes_nothing(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """It shows what would be sent and changes nothing on disk, not even a torn line."""
+        lived_through(tmp_path, three, [Outcome.STOPPED, Outcome.NOT_SENT])
+        with (tmp_path / LINE).open("a") as file:
+            file.write('{"campaign_id":"torn')
+        before = contents(tmp_path)
+        run = here.stop(sim, "--dry-run")
+        assert run.code == 0
+        assert "to stop       2 (2 voice)" in run.err
+        assert "ended before  1 stopped" in run.err
+        assert contents(tmp_path) == before
+        assert arrived(sim, three) == []
+
+
+class TestOverlap:
+    """Two runs on one result file."""
+
+    def test_while_another_writes(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """The second is exit 2 and told which process holds the file; the first is not disturbed."""
+        with (tmp_path / LIST).open("a") as file:
+            file.write("..,voice,a,s\n")  # its line is written before the first call
+        with held(tmp_path, "--grace", "50ms") as first:
+            said = rf"^bulkstop: {LINE}: another run is writing it \(process {first.pid} of \S+ on \S+, since 2\S+Z\);"
+            for way in ("--resume", "--overwrite", "--retry-failed"):
+                run = here("stop", LIST, "--host", sim.url, "--yes", way)
+                assert run.code == 2
+                assert re.search(said, run.err, re.MULTILINE)
+            first.send_signal(signal.SIGTERM)
+            assert ended(first).code == 143
+        assert arrived(sim, three) == []
+        assert len(results(tmp_path / LINE)) == 4
+
+    def test_without_an_answer(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """Without one of the options the file is simply there already, whoever holds it."""
+        with held(tmp_path):
+            run = here("stop", LIST, "--host", sim.url, "--yes")
+        assert (run.code, f"{LINE}: exists already; give --resume" in run.err) == (2, True)
+
+    def test_after_kill_9(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """A killed run holds nothing: the next one goes on, and sends what had no line."""
+        with held(tmp_path) as process:
+            process.kill()
+            process.wait(WAIT_S)
+            run = here.stop(sim, "--yes")
+        assert (run.code, sorted(arrived(sim, three))) == (0, sorted(three))
+
+
+class TestSecrets:
+    """The manifest never holds one."""
+
+    def test_of_a_real_run(self, three: list[str], tmp_path: Path) -> None:
+        """Neither the token, nor the command that prints it, nor the proxy's password, nor the store's is in it."""
+        proxy = "http://user:SECRET-proxy@127.0.0.1:9"
+        command = f"echo {TOKEN} # SECRET-command"
+        args = ("--host", "http://127.0.0.1:9", "--yes", "--attempts", "1", "--token-command", command)
+        run = bulkstop("stop", LIST, *args, "--resume", cwd=tmp_path, BULKSTOP_TOKEN=None, BULKSTOP_PROXY=proxy)
+        assert run.code == 1, run.err
+        for path in tmp_path.iterdir():
+            assert "SECRET" not in path.read_text()
+            assert TOKEN not in path.read_text()
+        assert "SECRET" not in run.err
+        (section,) = manifest(tmp_path)
+        assert section["command"][-3:] == ["--token-command", HIDDEN, "--resume"]
+        assert (section["settings"]["proxy"], section["settings"]["token_command"]) == (HIDDEN, HIDDEN)
+
+    @pytest.mark.parametrize(
+        ("words", "told"),
+        [
+            (["--token-command", "SECRET", "a.csv"], ["--token-command", HIDDEN, "a.csv"]),
+            (["--token-command=SECRET=x", "a.csv"], [f"--token-command={HIDDEN}", "a.csv"]),
+            (["--proxy", "http://u:SECRET@h"], ["--proxy", HIDDEN]),
+            (["--proxy=http://u:SECRET@h"], [f"--proxy={HIDDEN}"]),
+            (["--quota-store", "redis://:SECRET@h"], ["--quota-store", HIDDEN]),
+            (["--proxy", "--quota-store", "SECRET"], ["--proxy", HIDDEN, HIDDEN]),
+            (["--token-file", "t", "--", "--x"], ["--token-file", "t", "--", "--x"]),
+            ([], []),
+        ],
+    )
+    def test_command_line(self, words: list[str], told: list[str]) -> None:
+        """The command line is kept word for word but for the values of options that may hold a secret."""
+        assert command_line(["/usr/bin/bulkstop", "stop", *words]) == ["bulkstop", "stop", *told]
+
+
+class TestFromPython:
+    """The same from a program."""
+
+    def test_stop(
+        self, here: Here, sim: Simulated, three: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`stop(resume=True)` goes on with a file, tells only its own results, and counts all rows."""
+        monkeypatch.chdir(tmp_path)
+        lived_through(tmp_path, three, [Outcome.STOPPED, Outcome.TIMEOUT])
+        told: list[str] = []
+        settings = Settings(host=sim.url, token=TOKEN, quota_store="memory")
+        ended = stop_here(
+            [LIST], settings, output=LINE, resume=True, on_result=lambda result: told.append(result.campaign_id)
+        )
+        assert (ended.exit_code, ended.rows, ended.rows_with_lines, told) == (1, 3, 3, three[2:])
+        ended = stop_here([LIST], settings, output=LINE, retry_failed=True)
+        assert (ended.exit_code, arrived(sim, three)) == (0, [three[2], three[1]])
+        assert stop_here([LIST], settings, output=LINE, resume=True).exit_code == 0
+        assert [section["command"] for section in manifest(tmp_path)] == [["bulkstop.stop()"]] * 3
+        assert TOKEN not in (tmp_path / f"{LINE}.run.json").read_text()
+
+    async def test_stop_async(
+        self, sim: Simulated, three: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`stop_async` does the same."""
+        monkeypatch.chdir(tmp_path)
+        lived_through(tmp_path, three, [Outcome.STOPPED])
+        settings = Settings(host=sim.url, token=TOKEN, quota_store="memory")
+        ended = await stop_async([LIST], settings, output=LINE, resume=True)
+        assert (ended.exit_code, ended.settled) == (0, {Outcome.STOPPED: 1})
+        assert sorted(arrived(sim, three)) == sorted(three[1:])
+
+    async def test_cancelled(
+        self, sim: Simulated, three: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A cancelled `stop_async` leaves a line for every row and says that it was broken off; the next goes on."""
+        monkeypatch.chdir(tmp_path)
+        two_in_flight = asyncio.Barrier(3)
+
+        async def never_answer(connection: Connection) -> None:
+            await connection.request()
+            await two_in_flight.wait()
+            await connection.gone()
+
+        async with listening(never_answer) as silent:
+            settings = Settings(host=silent.url, token=TOKEN, quota_store="memory", concurrency=2)
+            task = asyncio.create_task(stop_async([LIST], settings, output=LINE))
+            await two_in_flight.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert sorted(states(tmp_path / LINE).values()) == ["not_sent", "unknown", "unknown"]
+        (section,) = manifest(tmp_path)
+        assert (section["reason"], section["ledger"]["lines"]) == ("broken off: CancelledError", 3)
+        (tmp_path / f"{LINE}.run.json").unlink()  # it names the host that never answers
+        settings = Settings(host=sim.url, token=TOKEN, quota_store="memory")
+        assert (await stop_async([LIST], settings, output=LINE, resume=True)).exit_code == 0
+        assert sorted(arrived(sim, three)) == sorted(three)
+
+
+def test_a_killed_run_loses_nothing(make_list: MakeList, tmp_path: Path) -> None:
+    """After `kill -9` in mid-run every campaign reaches the server, only those in flight twice; all is proven."""
+    ids = [line.split(",")[0] for line in make_list(60).read_text().splitlines()[1:]]
+    with simulator(tmp_path) as sim:
+        options = (
+            "stop",
+            LIST,
+            "--host",
+            sim.url,
+            "--yes",
+            "--quota-store",
+            "memory",
+            "--concurrency",
+            "4",
+            "--resume",
+        )
+        process = started(*options, "--quota", "30/1h", cwd=tmp_path)
+        while process.poll() is None and len(sim.ids()) < 30:
+            os.sched_yield()
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        run = bulkstop(*options, "--quota", "none", cwd=tmp_path)
+        assert run.code == 0
+        assert set(sim.ids()) == set(ids)
+        assert len(sim.ids()) <= len(ids) + 4
+    lines = results(tmp_path / LINE)
+    assert [line["line"] for line in sorted(lines, key=lambda line: int(line["line"]))] == list(range(2, 62))
+    assert {line["outcome"] for line in lines} <= {"stopped", "already_stopped"}
+    assert bulkstop("report", "--check", LINE, cwd=tmp_path).code == 0
