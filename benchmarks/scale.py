@@ -1,0 +1,199 @@
+"""A long list: how much memory a run of 1,000,000 campaigns takes, and whether it slows down on its way.
+
+    python benchmarks/scale.py                 # 1,000,000 rows against nginx, then the finished run resumed: minutes
+    python benchmarks/scale.py --rows 100000   # fewer rows: the memory says less, the rates are the same
+    python benchmarks/scale.py --smoke         # a short run that only shows that it works
+
+The real command runs as a process; nginx gives the documented answer to every call. The peak is what the kernel says
+of the process. Rates come from the times in the result lines: that of each tenth of the run, and that of the fastest
+tenth of it, which is its rate without what other work on the machine took away for some seconds. Beside them stand the
+processor time for a row and the memory at the end of the tenth.
+Targets: at most 250 MB, and the last tenth at least 0.90 as fast as the first, by the fastest part of each; a missed
+one is exit 1. There is no peer: the run is measured against itself.
+"""
+
+import argparse
+import bisect
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+import peers
+
+MOST_MB = 250
+LEAST_RATIO = 0.90
+PARTS = 10
+SHORTEST_S = 0.001
+LOOK_EVERY_S = 0.05
+ROOT = Path(__file__).resolve().parent.parent
+ACCOUNT, STREAM = "64f0a1b2c3d4e5f60718293a", "st-5c8e21d4-6a1f-4b7e-9d2c-3f8a5e7b1c0d"
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Look(NamedTuple):
+    """What the kernel said of a process at one moment."""
+
+    unix_s: float
+    cpu_s: float
+    resident_mb: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a command ended: its seconds, its peak, and the looks taken on the way."""
+
+    elapsed_s: float
+    peak_mb: float
+    looks: Sequence[Look]
+
+    def at(self, unix_s: float) -> Look:
+        """Give the last look before a moment."""
+        return self.looks[max(0, bisect.bisect(self.looks, unix_s, key=lambda look: look.unix_s) - 1)]
+
+
+class Tenth(NamedTuple):
+    """A tenth of a run: its rows, and the times at which it and each of its ten parts ended, its beginning first."""
+
+    rows: int
+    times: Sequence[float]
+
+    @property
+    def rate(self) -> float:
+        """Rows a second."""
+        return self.rows / max(self.times[-1] - self.times[0], SHORTEST_S)
+
+    @property
+    def best_rate(self) -> float:
+        """Rows a second of the fastest part."""
+        return self.rows / PARTS / max(min(end - begin for begin, end in pairwise(self.times)), SHORTEST_S)
+
+
+def write_list(path: Path, rows: int) -> None:
+    """Write a CSV of voice campaigns."""
+    with path.open("w") as file:
+        file.write("campaign_id,campaign_type,account_id,stream_id\n")
+        file.writelines(f"cd-{n:07x}-5f0a-4b1e-9c3d-2a7e8f6b1c0d,voice,{ACCOUNT},{STREAM}\n" for n in range(rows))
+
+
+def stop(host: str, folder: Path, concurrency: int, *more: str) -> Ran:
+    """Stop the list with the real command and watch the process; it must succeed."""
+    command = [sys.executable, "-m", "bulkstop", "stop", "list.csv", "-o", "results.jsonl", "--host", host, *more]
+    command += ["--quota", "none", "--concurrency", str(concurrency), "--yes", "--quiet"]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BULKSTOP_")}
+    env = {**kept, "PYTHONPATH": str(ROOT), "BULKSTOP_TOKEN": "x.y.z", "XDG_STATE_HOME": str(folder)}
+    began = time.monotonic()
+    # Nothing big may happen in this process before: its own peak is the least that the kernel says of a child.
+    process = subprocess.Popen(command, cwd=folder, env=env, stdin=subprocess.DEVNULL)
+    looks = []
+    try:
+        while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+            looks.append(look(process.pid))
+            time.sleep(LOOK_EVERY_S)
+    except BaseException:
+        process.kill()
+        raise
+    _, status, usage = ended
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)}: exit {process.returncode}")
+    return Ran(time.monotonic() - began, usage.ru_maxrss / 1024, looks)
+
+
+def look(pid: int) -> Look:
+    """Ask the kernel how a process is; one that has just ended, but was not waited for, has no memory."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    cpu_s = (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+    resident_mb = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE / 2**20
+    return Look(time.time(), cpu_s, resident_mb)
+
+
+def tenths(results: Path, rows: int) -> list[Tenth]:
+    """Cut a run into ten parts with as many rows each, by the times in its result lines."""
+    step = rows // PARTS**2
+    with results.open("rb") as file:
+        began = orjson.loads(file.readline())["started_at"]
+        file.seek(0)
+        ends = [orjson.loads(line)["finished_at"] for line in islice(file, step - 1, None, step)]
+    times = [unix_s(text) for text in (began, *ends)]
+    if len(ends) != PARTS**2:
+        raise SystemExit(f"{len(ends) * step:,} result lines instead of {rows:,}")
+    return [Tenth(step * PARTS, times[at : at + PARTS + 1]) for at in range(0, PARTS**2, PARTS)]
+
+
+def unix_s(text: str) -> float:
+    """Read a time of a result line."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+def tell(ran: Ran, parts: Sequence[Tenth]) -> float:
+    """Print how each tenth went and give the rate of the last as a share of the first's."""
+    print("tenth    rows/s   fastest part   CPU us/row   resident MB")
+    for number, part in enumerate(parts, start=1):
+        mb = ran.at(part.times[-1]).resident_mb
+        print(f"{number:5} {part.rate:9,.0f} {part.best_rate:14,.0f} {cpu_us(ran, part):12.0f} {mb:13.0f}")
+    first, last = parts[0], parts[-1]
+    ratio = last.best_rate / first.best_rate
+    print(
+        f"last tenth / first tenth: fastest part {ratio:.2f} (target at least {LEAST_RATIO:.2f}), "
+        f"whole {last.rate / first.rate:.2f}, CPU for a row {cpu_us(ran, last) / max(cpu_us(ran, first), 1):.2f}"
+    )
+    return ratio
+
+
+def cpu_us(ran: Ran, part: Tenth) -> float:
+    """Give the processor time of a row."""
+    return (ran.at(part.times[-1]).cpu_s - ran.at(part.times[0]).cpu_s) / part.rows * 1e6
+
+
+def measure(host: str, folder: Path, rows: int, concurrency: int, *, resume: bool) -> bool:
+    """Run the list, then resume the finished run; print both and tell whether every target is met."""
+    write_list(folder / "list.csv", rows)
+    ran = stop(host, folder, concurrency)
+    parts = tenths(folder / "results.jsonl", rows)
+    planned = [each.resident_mb for each in ran.looks if each.unix_s < parts[0].times[0]]
+    print(
+        f"{rows:,} rows in {ran.elapsed_s:.1f} s: peak {ran.peak_mb:.0f} MB (target at most {MOST_MB}), "
+        f"{max(planned, default=0):.0f} MB while planning"
+    )
+    ratio, peaks = tell(ran, parts), [ran.peak_mb]
+    if resume:
+        size = (folder / "results.jsonl").stat().st_size
+        again = stop(host, folder, concurrency, "--resume")
+        peaks.append(again.peak_mb)
+        if (folder / "results.jsonl").stat().st_size != size:
+            raise SystemExit("there was nothing left to do, but the resumed run wrote results")
+        print(
+            f"the finished run resumed: {again.elapsed_s:.1f} s, peak {again.peak_mb:.0f} MB (target at most {MOST_MB})"
+        )
+    return max(peaks) <= MOST_MB and ratio >= LEAST_RATIO
+
+
+def main() -> None:
+    """Measure a long list; a short one is not judged."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="a short run")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="a multiple of 100")
+    parser.add_argument("--concurrency", type=int, default=50)
+    parser.add_argument("--no-resume", action="store_true", help="leave the resuming out")
+    args = parser.parse_args()
+    rows = 2000 if args.smoke else args.rows
+    if rows < 1 or rows % PARTS**2:
+        parser.error(f"--rows: give a multiple of {PARTS**2}")
+    with tempfile.TemporaryDirectory() as folder, peers.nginx() as host:
+        is_met = measure(host, Path(folder), rows, args.concurrency, resume=not args.no_resume)
+    if not is_met and not args.smoke:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
