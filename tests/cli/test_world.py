@@ -1,0 +1,536 @@
+"""The world breaks while the real command runs: disks, readers, tokens, names, servers, clocks, open files.
+
+Whatever breaks, the service's own count of calls agrees with what the command says about them. What a fault needs of
+the machine (root, a mount namespace, nginx, libfaketime) is tried first; without it the test is skipped and says why.
+"""
+
+import asyncio
+import json
+import os
+import random
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from bulkstop.kore.client import Client
+from bulkstop.kore.stop import Answer, NoAnswer
+from bulkstop.model import Again, Limit, Outcome
+from tests.processes import (
+    COMMAND,
+    WAIT_S,
+    Ended,
+    bulkstop,
+    campaigns,
+    ended,
+    environment,
+    results,
+    simulator,
+    started,
+)
+from tests.servers import NGINX, VOICE_ANSWER, Connection, http, listening, nginx
+
+LINE = "campaigns.csv.results.jsonl"
+FEW = 4
+"""Calls in flight at once, where it matters how many."""
+UNPACED = ("--yes", "--quota", "none", "--concurrency", str(FEW))
+STEADFAST = ("--attempts", "30")
+"""More tries than a server that is away for a moment can use up."""
+NAMESPACE = ("unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)))
+"""Mounts made in here are seen by nobody else, and gone with the last process in it."""
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+
+
+def listed(folder: Path, count: int) -> list[str]:
+    """Write `campaigns.csv` and give its ids."""
+    ids = [f"cd-{uuid.uuid4()}" for _ in range(count)]
+    campaigns(folder / "campaigns.csv", ids)
+    return ids
+
+
+async def stopped(host: str, *args: str, cwd: Path, prefix: Sequence[str] = (), **variables: str | None) -> Ended:
+    """Stop `campaigns.csv`, in a process of its own that `prefix` prepares the world for."""
+    with begun(*prefix, *COMMAND, "stop", "campaigns.csv", "--host", host, *args, cwd=cwd, **variables) as process:
+        return await asyncio.to_thread(ended, process)
+
+
+@contextmanager
+def begun(*command: str, cwd: Path, **variables: str | None) -> Iterator["subprocess.Popen[str]"]:
+    """Run any command with the environment of a run."""
+    with subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=environment(**variables),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def told(run: Ended) -> list[str]:
+    """Give the ids of the results that were listed on standard error."""
+    return [json.loads(line)["campaign_id"] for line in run.err.splitlines() if line.startswith("{")]
+
+
+def sent_of(lines: Sequence[dict[str, Any]]) -> list[str]:
+    """Give the ids of the lines whose campaign was sent."""
+    return [line["campaign_id"] for line in lines if line["outcome"] != "not_sent"]
+
+
+def whole_lines(path: Path) -> list[dict[str, Any]]:
+    """Read a result file; a last line that does not end is none."""
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+
+
+def script(text: str) -> tuple[str, ...]:
+    """Make a shell script that runs a command as its `"$@"`."""
+    return ("sh", "-c", text, "sh")
+
+
+def needs(*command: str, cwd: Path) -> None:
+    """Skip the test where this command fails, and say what it said."""
+    try:
+        tried = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=WAIT_S)
+    except FileNotFoundError as error:
+        pytest.skip(f"not to be had here: {error}")
+    if tried.returncode:
+        pytest.skip(f"not permitted here: {command[0]}: {tried.stderr.strip() or tried.returncode}")
+
+
+Event = Callable[[], Awaitable[None] | None]
+
+
+@dataclass
+class Service:
+    """A service that stops whatever it is asked to; at the n-th call, before it is answered, `events[n]` happens."""
+
+    events: dict[int, Event] = field(default_factory=dict)
+    closes: bool = False
+    ids: list[str] = field(default_factory=list)
+    at: list[float] = field(default_factory=list)
+
+    async def __call__(self, connection: Connection) -> None:
+        """Answer a connection's calls, or with `closes` one of them."""
+        while (request := await connection.request()) is not None:
+            self.at.append(time.monotonic())
+            self.ids.append(id_of(request))
+            if (event := self.events.get(len(self.ids))) and (waiting := event()):
+                await waiting
+            await connection.write(http(VOICE_ANSWER, *(["Connection: close"] if self.closes else [])))
+            if self.closes:
+                return
+
+
+def id_of(request: bytes) -> str:
+    """Read a campaign's id off the request that stops it."""
+    found = re.search(rb"/trigger/([^?]+)\?", request)
+    assert found is not None, request
+    return found[1].decode()
+
+
+class TestResultsThatCannotBeWritten:
+    """Sending stops at once, and what was sent stands in the file or on standard error, each call in one of them."""
+
+    def check(self, run: Ended, lines: list[dict[str, Any]], service: Service, said: str) -> None:
+        """Hold what the command says against what the service has seen."""
+        assert run.code == 3, run.err
+        assert f"cannot write results ({said}); sending stops" in run.err
+        assert sorted(sent_of(lines) + told(run)) == sorted(service.ids)
+        assert len(set(service.ids)) == len(service.ids)
+        assert 1 <= len(told(run)) <= FEW  # what was in flight: nothing has left since
+
+    async def test_full_disk(self, tmp_path: Path) -> None:
+        """A file system that is full in mid-run."""
+        listed(tmp_path, 400)
+        (tmp_path / "disk").mkdir()
+        mount = "mount -t tmpfs -o size=64k tmpfs disk"
+        needs(*NAMESPACE, "sh", "-c", mount, cwd=tmp_path)
+        keep = script(f'{mount} && "$@"; code=$?; cp -R disk kept; exit $code')
+        service = Service()
+        async with listening(service) as server:
+            run = await stopped(
+                server.url, *UNPACED, "-o", "disk/results.jsonl", cwd=tmp_path, prefix=(*NAMESPACE, *keep)
+            )
+        lines = whole_lines(tmp_path / "kept" / "results.jsonl")
+        assert len(lines) > 20
+        self.check(run, lines, service, "No space left on device")
+
+    async def test_file_size_limit(self, tmp_path: Path) -> None:
+        """A process that may write no larger file (`ulimit -f`)."""
+        listed(tmp_path, 400)
+        service = Service()
+        async with listening(service) as server:
+            limited = script('ulimit -f 128; exec "$@"')  # blocks of 512 bytes
+            run = await stopped(server.url, *UNPACED, cwd=tmp_path, prefix=limited)
+        lines = whole_lines(tmp_path / LINE)
+        assert len(lines) > 20
+        self.check(run, lines, service, "File too large")
+
+    async def test_full_device(self, tmp_path: Path) -> None:
+        """A device on which there never was room."""
+        listed(tmp_path, 400)
+        service = Service()
+        async with listening(service) as server:
+            run = await stopped(server.url, *UNPACED, "-o", "/dev/full", cwd=tmp_path)
+        self.check(run, [], service, "No space left on device")
+
+    async def test_read_only_disk(self, tmp_path: Path) -> None:
+        """A file system that the kernel makes read-only in mid-run, as it does after an error of the disk.
+
+        (One with a file open for writing cannot be remounted read-only by hand.)
+        """
+        listed(tmp_path, 400)
+        (tmp_path / "disk").mkdir()
+        mount = (
+            "truncate -s 8M image && mkfs.ext4 -q -F image && mount -o loop,errors=remount-ro image disk"
+            " && findmnt -n -o SOURCE disk >device && test -w /sys/fs/ext4/$(basename $(cat device))/trigger_fs_error"
+        )
+        needs(*NAMESPACE, "sh", "-c", mount, cwd=tmp_path)
+        keep = script(f'{mount} && "$@"; code=$?; cp -R disk kept; exit $code')
+
+        def fail() -> None:
+            device = (tmp_path / "device").read_text().strip()
+            assert re.fullmatch(r"/dev/loop\d+", device)
+            Path(f"/sys/fs/ext4/{Path(device).name}/trigger_fs_error").write_text("a test")
+
+        service = Service({50: fail})
+        async with listening(service) as server:
+            run = await stopped(
+                server.url, *UNPACED, "-o", "disk/results.jsonl", cwd=tmp_path, prefix=(*NAMESPACE, *keep)
+            )
+        lines = whole_lines(tmp_path / "kept" / "results.jsonl")
+        assert 50 - FEW <= len(lines) < 50
+        self.check(run, lines, service, "Read-only file system")
+
+    async def test_reader_that_goes(self, tmp_path: Path) -> None:
+        """`-o -` with a reader that goes after ten lines."""
+        listed(tmp_path, 400)
+        gone = asyncio.Event()
+
+        async def wait() -> None:
+            await gone.wait()
+
+        # Ten calls are answered, those after them when the reader is gone: so it has read all that was written.
+        service = Service(dict.fromkeys(range(11, 11 + FEW), wait))
+        async with listening(service) as server:
+            process = started("stop", "campaigns.csv", "--host", server.url, *UNPACED, "-o", "-", cwd=tmp_path)
+            assert process.stdout is not None
+            read = [await asyncio.to_thread(process.stdout.readline) for _ in range(10)]
+            process.stdout.close()
+            process.stdout = None
+            gone.set()
+            run = await asyncio.to_thread(ended, process)
+        self.check(run, [json.loads(line) for line in read], service, "Broken pipe")
+
+
+MINT = """
+import pathlib, sys, time
+import jwt
+
+minted = pathlib.Path("minted")
+if minted.exists():
+    sys.exit("the vault is sealed")
+minted.touch()
+print(jwt.encode({"sub": "u", "appId": "cs-1", "exp": time.time() + 2}, "a-secret-of-32-characters-or-more", "HS256"))
+"""
+
+
+def test_token_command(tmp_path: Path) -> None:
+    """A token command that fails when the token is to be renewed ends the run; the rest is `not_sent`."""
+    ids = listed(tmp_path, 400)
+    (tmp_path / "mint.py").write_text(MINT)
+    secret = {"BULKSTOP_CLIENT_SECRET": "a-secret-of-32-characters-or-more"}
+    with simulator(tmp_path, "--latency", "50", **secret) as strict:
+        command = ("--token-command", f"{sys.executable} mint.py", "--host", strict.url)
+        run = bulkstop("stop", "campaigns.csv", *UNPACED, *command, cwd=tmp_path, BULKSTOP_TOKEN=None)
+        arrived = strict.ids()
+    assert run.code == 3
+    assert "token command failed with exit code 1: the vault is sealed" in run.err
+    lines = results(tmp_path / LINE)
+    assert sorted(line["campaign_id"] for line in lines) == sorted(ids)
+    assert sorted(sent_of(lines)) == sorted(arrived)
+    assert {line["outcome"] for line in lines} >= {"stopped", "not_sent"}
+    # A call that left in the token's last moment may have come too late.
+    assert sum(line["outcome"] == "unauthorized" for line in lines) <= FEW
+
+
+class Names(asyncio.DatagramProtocol):
+    """A name server: every name is at `address`, or with None it fails."""
+
+    def __init__(self) -> None:
+        self.address: str | None = "127.0.0.1"
+        self.failed = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note how to answer."""
+        self._transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
+        """Answer the one question of a message (https://www.rfc-editor.org/rfc/rfc1035#section-4)."""
+        question = data[12 : data.index(b"\0", 12) + 5]
+        is_a, answer = question[-4:-2] == b"\0\1", b""
+        if self.address is None:
+            self.failed.set()
+        elif is_a:
+            answer = struct.pack("!HHHIH4s", 0xC00C, 1, 1, 0, 4, socket.inet_aton(self.address))
+        code = 0x8182 if self.address is None else 0x8180
+        head = data[:2] + struct.pack("!5H", code, 1, bool(answer), 0, 0)
+        self._transport.sendto(head + question + answer, addr)
+
+
+@asynccontextmanager
+async def name_server(address: str) -> AsyncIterator[Names]:
+    """Hold a name server open on an address of this machine."""
+    try:
+        transport, names = await asyncio.get_running_loop().create_datagram_endpoint(Names, (address, 53))
+    except OSError as error:
+        pytest.skip(f"no name server can be had on {address}: {error}")
+    try:
+        yield names
+    finally:
+        transport.close()
+
+
+class TestNames:
+    """The host's name cannot be looked up for a while."""
+
+    async def test_gone_and_back(self, tmp_path: Path) -> None:
+        """Every connection is a new one; while the name server fails the run goes on, and all end stopped."""
+        listed(tmp_path, 500)  # so many that the run takes the fast event loop, which looks names up in its own way
+        address = f"127.{random.randrange(1, 255)}.{random.randrange(256)}.53"  # not that of another test run
+        (tmp_path / "resolv.conf").write_text(f"nameserver {address}\noptions timeout:1 attempts:1\n")
+        (tmp_path / "nsswitch.conf").write_text("hosts: files dns\n")
+        mount = " && ".join(f"mount --bind {name} /etc/{name}" for name in ("resolv.conf", "nsswitch.conf"))
+        needs(*NAMESPACE, "sh", "-c", mount, cwd=tmp_path)
+        async with name_server(address) as names:
+
+            async def go() -> None:
+                names.address = None
+
+            async def slowly() -> None:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(names.failed.wait(), 0.1)
+
+            async def come_back() -> None:
+                names.address = "127.0.0.1"
+
+            service = Service({20: go, **dict.fromkeys(range(21, 480), slowly), 480: come_back}, closes=True)
+            async with listening(service) as server:
+                host = f"http://api.campaigns.test:{server.port}"
+                prefix = (*NAMESPACE, *script(f'{mount} && exec "$@"'))
+                run = await stopped(host, *UNPACED, "--insecure-http", cwd=tmp_path, prefix=prefix)
+        assert run.code == 0, run.err
+        assert names.failed.is_set()
+        assert len(service.ids) == 500
+        assert {line["attempts"] for line in results(tmp_path / LINE)} == {1}
+
+
+class LookUps:
+    """What stands for `socket.getaddrinfo`: each look-up of a name does what comes next on a list."""
+
+    def __init__(self, *answers: str | Exception | threading.Event) -> None:
+        self._answers = iter(answers)
+        self._real = socket.getaddrinfo
+
+    def __call__(self, host: str | bytes | None, *args: Any, **kwargs: Any) -> Any:
+        """Give an address, raise an error, or hang; numbers are looked up as ever."""
+        if host != "api.campaigns.test":
+            return self._real(host, *args, **kwargs)
+        answer = next(self._answers)
+        if isinstance(answer, threading.Event):
+            answer.wait(WAIT_S)
+            raise GONE
+        if isinstance(answer, Exception):
+            raise answer
+        return self._real(answer, *args, **kwargs)
+
+
+GONE = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+
+class TestLookUps:
+    """Names as the client sees them, each call over a new connection."""
+
+    async def calls(self, patch: pytest.MonkeyPatch, look_ups: LookUps, number: int) -> list[Answer | NoAnswer]:
+        """Make calls, each with a look-up of its own."""
+        patch.setattr("bulkstop.kore.client.LOOKUP_S", 0)
+        patch.setattr(socket, "getaddrinfo", look_ups)
+        async with (
+            listening(Service(closes=True)) as server,
+            Client(f"http://api.campaigns.test:{server.port}") as client,
+        ):
+            return [await client.post("/trigger/cd-1?a=b", {"auth": "t"}) for _ in range(number)]
+
+    async def test_not_there_at_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without an address a try fails, and says that nothing was sent; the next one looks the name up anew."""
+        first, second, good = await self.calls(monkeypatch, LookUps(GONE, GONE, "127.0.0.1"), 3)
+        for each in (first, second):
+            assert isinstance(each, NoAnswer)
+            assert (each.outcome, each.again) == (Outcome.CONNECTION_ERROR, Again.LATER)
+            assert each.error == "the name api.campaigns.test could not be looked up; nothing was sent"
+        assert isinstance(good, Answer)
+
+    async def test_gone_later(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A name keeps its address while it cannot be looked up, and has another one as soon as that is known."""
+        look_ups = LookUps("127.0.0.1", GONE, GONE, "127.0.0.2")
+        *good, moved = await self.calls(monkeypatch, look_ups, 4)
+        assert all(isinstance(each, Answer) for each in good)
+        assert isinstance(moved, NoAnswer)
+        assert "(ECONNREFUSED); nothing was sent" in moved.error
+
+    async def test_no_word_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A name server that says nothing holds up a call for no longer than LOOKUP_WAIT_S."""
+        monkeypatch.setattr("bulkstop.kore.client.LOOKUP_WAIT_S", 0.05)
+        silence = threading.Event()
+        try:
+            found = await self.calls(monkeypatch, LookUps("127.0.0.1", silence, "127.0.0.1"), 3)
+        finally:
+            silence.set()
+        assert all(isinstance(each, Answer) for each in found)
+
+
+class TestServers:
+    """A server that ends or breaks in mid-run."""
+
+    async def test_restart(self, tmp_path: Path) -> None:
+        """A real nginx is stopped, nobody listens for a while, and it is started again on its port: all end stopped."""
+        if NGINX is None:
+            pytest.skip("nginx is not installed here")
+        ids = listed(tmp_path, 600)
+        with nginx(tmp_path / "nginx") as server:
+            paced = ("--yes", "--quota", "300/s", "--pace", "even", "--quota-store", "memory")
+            run = asyncio.create_task(stopped(server.url, *paced, *STEADFAST, cwd=tmp_path))
+            await asyncio.to_thread(wait_until, lambda: len(server.times()) >= 20)
+            first = len(await asyncio.to_thread(server.stop))
+            before = refused()
+            await asyncio.to_thread(wait_until, lambda: refused() >= before + 30)
+            with nginx_again(NGINX, tmp_path / "nginx") as again:
+                assert (await run).code == 0
+                again.send_signal(signal.SIGQUIT)
+                again.wait(WAIT_S)
+        calls = (tmp_path / "nginx" / "calls.log").read_text().splitlines()
+        assert 20 <= first < len(calls)
+        assert {re.findall(r"/trigger/([^?]+)", call)[0] for call in calls} == set(ids)
+        lines = results(tmp_path / LINE)
+        assert len(lines) == 600
+        assert sum(line["attempts"] > 1 for line in lines) >= 10
+
+    async def test_resets_in_mid_body(self, tmp_path: Path) -> None:
+        """Connections that are reset within an answer, on random calls: all end stopped, and every call was counted."""
+        ids = listed(tmp_path, 100)
+        chance, asked, answer = random.Random(4), list[str](), http()
+
+        async def handle(connection: Connection) -> None:
+            while (request := await connection.request()) is not None:
+                asked.append(id_of(request))
+                if chance.random() < 0.2:
+                    await connection.write(answer[: chance.randrange(len(answer))])
+                    connection.reset()
+                    return
+                await connection.write(answer)
+
+        async with listening(handle) as server:
+            run = await stopped(server.url, *UNPACED, *STEADFAST, cwd=tmp_path)
+        assert run.code == 0, run.err
+        lines = results(tmp_path / LINE)
+        assert sorted(line["campaign_id"] for line in lines) == sorted(ids)
+        assert len(asked) > 100
+        assert {line["campaign_id"]: line["attempts"] for line in lines} == {each: asked.count(each) for each in ids}
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    """Wait until a file, or a counter of the kernel, shows that something has happened."""
+    until = time.monotonic() + WAIT_S
+    while not happened():
+        assert time.monotonic() < until
+        time.sleep(0.005)  # neither can be waited for in another way
+
+
+def refused() -> int:
+    """Give how many connections were refused on this machine so far."""
+    try:
+        names, values = [line for line in Path("/proc/net/snmp").read_text().splitlines() if line.startswith("Tcp:")]
+    except OSError:
+        pytest.skip("this system does not count the connections that were refused")
+    return int(values.split()[names.split().index("AttemptFails")])
+
+
+@contextmanager
+def nginx_again(command: str, folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run an nginx that was stopped once more, with the same files, on the same port."""
+    process = subprocess.Popen(
+        [command, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")],
+        start_new_session=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # the master and its worker
+
+
+async def test_clock_jumps(tmp_path: Path) -> None:
+    """The wall clock goes back an hour in mid-run, then forward two: no window is over its limit, none is late."""
+    if FAKETIME is None:
+        pytest.skip("libfaketime (the package faketime) is not installed here")
+    window = Limit(20, 1.0)
+    listed(tmp_path, 100)
+    offset = tmp_path / "offset"
+    offset.write_text("+0")
+    service = Service({30: lambda: jump(offset, "-3600"), 70: lambda: jump(offset, "+3600")})
+    async with listening(service) as server:
+        run = await stopped(
+            server.url,
+            *("--yes", "--quota", str(window), "--quota-store", "quota.sqlite"),
+            cwd=tmp_path,
+            LD_PRELOAD=str(FAKETIME),
+            FAKETIME_TIMESTAMP_FILE=str(offset),
+            FAKETIME_NO_CACHE="1",
+            FAKETIME_DONT_FAKE_MONOTONIC="1",  # nobody can set that one
+            FAKETIME_FORCE_MONOTONIC_FIX="0",  # else it makes Python's threads wait for seconds, clock or no clock
+        )
+    assert run.code == 0, run.err
+    times = sorted(service.at)
+    assert len(times) == 100
+    assert all(later - earlier > window.window_s - 0.01 for earlier, later in zip(times, times[20:], strict=False))
+    assert times[-1] - times[0] < 1.25 * 4 * window.window_s
+    clock = [datetime.fromisoformat(line["finished_at"]) for line in results(tmp_path / LINE)]
+    assert max(clock) - min(clock) > timedelta(hours=2)
+
+
+def jump(offset: Path, by: str) -> None:
+    """Set the clock of the run to another time."""
+    offset.write_text(by)
+
+
+@pytest.mark.parametrize("concurrency", ["32", "200"])
+async def test_few_open_files(concurrency: str, tmp_path: Path) -> None:
+    """With 64 files at most (`ulimit -n`) no try is lost, whatever concurrency is asked for; 32 is the default."""
+    listed(tmp_path, 400)
+    limited = script('ulimit -n 64; exec "$@"')
+    quota = ("--quota", "1000/60s", "--quota-store", "quota.sqlite")
+    options = ("--yes", *quota, "--token-command", "echo t", "--concurrency", concurrency)
+    with simulator(tmp_path, "--latency", "50") as slow:
+        run = await stopped(slow.url, *options, cwd=tmp_path, prefix=limited, BULKSTOP_TOKEN=None)
+        assert run.code == 0, run.err
+        assert {line["attempts"] for line in results(tmp_path / LINE)} == {1}
+        assert len(slow.ids()) == 400
