@@ -20,7 +20,8 @@ demo: .venv/.package
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" sh samples/demo.sh
 
 test: lint
-	$(RUN) pytest
+	$(RUN) pytest -m "not alone" -n 3 --dist loadfile  # most of them wait more than they work
+	$(RUN) pytest -m alone
 
 lint: .venv/.tools
 	$(RUN) ruff check .

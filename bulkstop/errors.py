@@ -5,7 +5,8 @@
     ├── InputError                a list cannot be read to its end
     ├── CredentialsError          no token can be had
     ├── OutputError               a result line cannot be written
-    └── QuotaError                calls cannot be counted
+    ├── QuotaError                calls cannot be counted
+    └── GuardError                a guard ended the run
 
 A campaign that could not be stopped is none of these: it is a Result.
 """
@@ -33,3 +34,7 @@ class OutputError(BulkstopError):
 
 class QuotaError(BulkstopError):
     """The quota store cannot be used; the message names it."""
+
+
+class GuardError(BulkstopError):
+    """A guard ended the run; the message names the option, what was counted and the first failure."""

@@ -18,6 +18,10 @@ _SEGMENT = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _HEADER = re.compile(r"[\x21-\x7e]+")
 
 
+SAMPLE = 100
+"""A share is taken of at least so many campaigns: else one failure among the first few would be 20 % of the run."""
+
+
 class CampaignType(StrEnum):
     """The two kinds of campaign, each with a stop call of its own."""
 
@@ -54,6 +58,12 @@ WORTH_A_RETRY = frozenset(
 )
 
 
+SCHEDULE_DISABLED = "disabled"
+SCHEDULE_NONE = "none"
+SCHEDULE_FAILED = "failed: "
+"""What a result line says of the recurring schedule of a stopped campaign; a failure goes on with its reason."""
+
+
 class Again(StrEnum):
     """What another try of the same campaign could change."""
 
@@ -78,6 +88,40 @@ class Limit:
     def __str__(self) -> str:
         """Write it as it is given: 60/60s."""
         return f"{self.calls}/{self.window_s:g}s"
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """The most failures of a run: a number, or a share of the campaigns that have ended (at least `sample`)."""
+
+    count: int | None = None
+    share: float | None = None
+    sample: int = SAMPLE
+
+    def __post_init__(self) -> None:
+        """Refuse a cap that is none, or under which nothing could ever be sent."""
+        if (self.count is None) == (self.share is None):
+            raise ValueError("a cap is either a number of failures or a share")
+        if self.share is not None and not 0 < self.share <= 1:
+            raise ValueError("a share is above 0% and at most 100%")
+        if self.allows(0) < 1:
+            least = "1" if self.share is None else f"{100 / self.sample:g}% (of {self.sample} campaigns at first)"
+            raise ValueError(f"under it nothing could be sent, as any campaign may fail; give at least {least}")
+
+    def allows(self, settled: int) -> int:
+        """Give the most failures that may be among `settled` campaigns and those that are still under way."""
+        if self.share is None:
+            return self.count or 0
+        return part_of(self.share, max(settled, self.sample))
+
+    def __str__(self) -> str:
+        """Write it as it is given: 10 or 2.5%."""
+        return str(self.count) if self.share is None else f"{self.share * 100:g}%"
+
+
+def part_of(share: float, of: int) -> int:
+    """Give the whole campaigns in a share; 0.29 * 100 is 28.999999999999996, and 29% of 100 are 29."""
+    return int(share * of + 1e-6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +175,10 @@ class Attempt(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One row's end: the fields are the columns of the result line, in order; times are as `utc_text` writes them."""
+    """One row's end: the fields are the columns of the result line, in order; times are as `utc_text` writes them.
+
+    `schedule` is None where nobody asked for schedules to be disabled, or the campaign was not stopped.
+    """
 
     campaign_id: str
     campaign_type: CampaignType | None
@@ -152,6 +199,12 @@ class Result:
     finished_at: str | None = None
     run_id: str | None = None
     row: Mapping[str, object] | None = None
+    schedule: str | None = None
+
+    @property
+    def schedule_failed(self) -> bool:
+        """Tell whether the campaign's schedule was to be disabled, and may start it again."""
+        return self.schedule is not None and self.schedule.startswith(SCHEDULE_FAILED)
 
 
 def held(campaign: Campaign, outcome: Outcome, why: str) -> Result:

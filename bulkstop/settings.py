@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bulkstop.errors import SettingsError
-from bulkstop.model import CampaignType, Limit
+from bulkstop.model import CampaignType, Cap, Limit
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 ALGORITHMS = ("HS256", "HS512", "RS256", "RS512")
@@ -49,6 +49,11 @@ def seconds(text: str) -> float:
     return value
 
 
+def pause(text: str) -> float:
+    """Read a time that may be none at all: `0`, else as `seconds` does."""
+    return 0.0 if text.strip() == "0" else seconds(text)
+
+
 def limit(text: str) -> Limit | None:
     """Read a quota: `60/60s` is 60 calls in any 60 seconds, `none` is no limit."""
     if text.strip().lower() == "none":
@@ -65,6 +70,17 @@ def count(text: str) -> int:
     if not re.fullmatch(r"\d{1,9}", text.strip(), re.ASCII) or int(text) < 1:
         raise ValueError(f"{text!r} is no whole number from 1")
     return int(text)
+
+
+def cap(text: str) -> Cap:
+    """Read a failure cap: `10` campaigns, or `5%` of those that have ended."""
+    found = re.fullmatch(r"(\d{1,9})(?:\.(\d{1,6}))?(%?)", text.strip(), re.ASCII)
+    if found is None or (found[2] and not found[3]):
+        raise ValueError(f"{text!r} is no number of campaigns and no percentage, such as 10 or 5%")
+    try:
+        return Cap(share=float(text.strip().rstrip("%")) / 100) if found[3] else Cap(int(found[1]))
+    except ValueError as error:
+        raise ValueError(f"{text!r}: {error}") from None
 
 
 def campaign_type(text: str) -> CampaignType:
@@ -202,6 +218,24 @@ class Settings:
     adaptive: bool = knob(False, "Find and hold a limit that nobody knows; with --quota none.")
     pace: str = knob("burst", "As soon as the quota allows, or evenly.", read=pace, metavar="burst|even")
     order: str = knob("input", "Order of the campaigns of an account.", read=order, metavar="input|priority")
+    protect: tuple[str, ...] = knob(
+        (), "Never stop what this file lists: ids, patterns, name:PATTERN; repeatable.", metavar="FILE", repeatable=True
+    )
+    max_campaigns: int | None = knob(
+        None, "Send nothing if the list has more campaigns to stop, whatever is typed.", read=count, metavar="N"
+    )
+    max_failures: Cap | None = knob(
+        None, "End the run when so many campaigns have failed; never more do.", read=cap, metavar="N|N%"
+    )
+    waves: str | None = knob(None, "Begin with few, and go on only if all went well: 1,10%,100%.", metavar="N|N%,...")
+    soak_s: float = knob(0.0, "Wait between two waves.", read=pause, metavar="SECONDS", flag="--soak")
+    max_outage_s: float = knob(
+        300.0, "End the run when the service is down for so long.", read=seconds, metavar="SECONDS", flag="--max-outage"
+    )
+    only_running: bool = knob(False, "Read the list first; send nothing to what it has as completed or stopped.")
+    disable_schedule: bool = knob(
+        False, "Also disable the recurring schedule of each stopped campaign, by its name in the list."
+    )
     finish_by: str | None = knob(
         None, "Let nothing leave after this time of today.", read=clock_time, metavar="HH:MM", flag="--finish-by"
     )
@@ -314,9 +348,11 @@ def _check_proxy(settings: Settings) -> None:
 
 
 def _check_numbers(settings: Settings) -> None:
-    for name in ("timeout_s", "max_retry_after_s", "grace_s", "concurrency", "attempts"):
+    for name in ("timeout_s", "max_retry_after_s", "grace_s", "concurrency", "attempts", "max_outage_s"):
         if not getattr(settings, name) > 0:
             raise SettingsError(f"{KNOBS[name].option(name)}: must be above zero")
+    if settings.soak_s and not settings.waves:
+        raise SettingsError("--soak: is the wait between waves; give --waves with it")
     if not (isinstance(settings.quota, tuple) and all(isinstance(each, Limit) for each in settings.quota)):
         raise SettingsError("--quota: is a tuple of Limit values here, such as (Limit(60, 60),); empty for none")
     for name in ("voice_path", "sms_path"):

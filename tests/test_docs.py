@@ -127,7 +127,7 @@ def test_what_the_blocks_did(session: Session) -> None:
     assert len(results(session.folder / "campaigns.csv.results.jsonl")) == 24
     assert len(results(session.folder / "one.csv.results.jsonl")) == 1
     assert len(results(session.folder / "python.results.jsonl")) == 24
-    assert len(set(session.sim.ids())) == 6 + 24
+    assert len({*session.sim.ids()} - {None}) == 6 + 24
     assert session.said[-2] == ["already_stopped: 24"]
 
 
@@ -151,7 +151,7 @@ def table(first: str) -> list[list[str]]:
 
 def shown(default: object) -> str:
     """Write a default as the table does."""
-    if default in (None, ""):
+    if default in (None, "", ()):
         return ""
     if isinstance(default, bool):
         return "yes" if default else "no"

@@ -456,6 +456,26 @@ async def test_dates_bound_the_list(call: Caller) -> None:
     assert part["data"]["results"] == rows[3:9]  # type: ignore[index]
 
 
+async def test_campaigns_change_after_each_list_call(call: Caller) -> None:
+    """As many campaigns as asked for move on after an answered list call, the same ones for the same seed."""
+    histories = []
+    for _ in range(2):
+        async with Simulator(SimulatorOptions(campaigns=100, seed=5, churn=8)) as sim:
+            history = [sim.states]
+            for body in ({"type": "voice"}, {"type": "fax"}, {"type": "sms"}):
+                await call(sim, LIST_PATH, body)
+                history.append(sim.states)
+        histories.append(history)
+    assert histories[0] == histories[1]
+    changed = [
+        sum(before[name] != after[name] for name in before)
+        for before, after in zip(histories[0], histories[0][1:], strict=False)
+    ]
+    assert changed[1] == 0  # that call was refused
+    assert 0 < changed[0] <= 8  # one that is stopped stays so
+    assert 0 < changed[2] <= 8
+
+
 async def test_list_shows_what_was_stopped(call: Caller) -> None:
     """A stop is seen by the next list call."""
     async with Simulator(SimulatorOptions()) as sim:
@@ -892,6 +912,7 @@ async def test_log_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         ("latency_ms", -1),
         ("latency_sigma", -1),
         ("campaigns", -1),
+        ("churn", -1),
         ("port", 70_000),
         ("retry_after_s", -1),
         ("quota", ((0, 60.0),)),

@@ -17,6 +17,8 @@ from bulkstop.errors import BulkstopError
 
 COMMANDS = {
     "stop": "Stop every campaign of a list; one result line each.",
+    "discover": "Write the campaigns that are running now, as a list for `stop`.",
+    "verify": "Read back what was to be stopped; list what still runs.",
     "report": "Sum result files up, and check that they are as they were written.",
     "simulate": "Imitate the API on this machine, with faults on demand.",
     "token": "Show the claims and the time left of the credentials in use.",
@@ -103,7 +105,7 @@ def _fill_closed_streams() -> None:
 
 
 def _refused(text: str) -> int:
-    say(f"bulkstop: {text}")
+    say(f"bulkstop: {' '.join(text.splitlines())}")
     return 2
 
 

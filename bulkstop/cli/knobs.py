@@ -1,17 +1,41 @@
 """Settings as options: flag, else environment, else profile, else default."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from bulkstop.cli.log import logs
 from bulkstop.errors import SettingsError
 from bulkstop.model import Limit
+from bulkstop.runs.masking import secrets_of
 from bulkstop.settings import KNOBS, Settings, default_of, read_profile
 
 CREDENTIALS = frozenset({"token", "token_file", "token_command", "client_secret", "client_secret_file"})
+OF_STOP = frozenset(
+    [
+        "voice_path",
+        "sms_path",
+        "order",
+        "protect",
+        "max_campaigns",
+        "max_failures",
+        "waves",
+        "soak_s",
+        "max_outage_s",
+        "only_running",
+        "disable_schedule",
+        "finish_by",
+        "tz",
+        "grace_s",
+        "concurrency",
+    ]
+)
+"""Settings that mean something to `stop` alone."""
+OF_CALLS = frozenset(["quota", "quota_store", "adaptive", "pace", "attempts", "max_retry_after_s"])
+"""Settings that mean nothing to a command that calls nobody."""
 
 
 class Reads(click.ParamType[Any]):
@@ -38,10 +62,10 @@ def _origin(param: click.Parameter | None, ctx: click.Context | None) -> str:
     return f" (from {param.envvar})"
 
 
-def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command an option for every setting that may stand on a command line."""
+def with_settings(command: Callable[..., Any], *, but: Set[str] = frozenset()) -> Callable[..., Any]:
+    """Give a command an option for every setting that may stand on a command line, `but` for those named."""
     for name in reversed(list(KNOBS)):
-        if not KNOBS[name].secret:
+        if not KNOBS[name].secret and name not in but:
             command = _option(name)(command)
     command = click.option(
         "--config",
@@ -57,24 +81,37 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def settings_of(ctx: click.Context) -> Settings:
-    """Put the settings of a command together; raises SettingsError, which names the option."""
+    """Put the settings of a command together; raises SettingsError, which names the option.
+
+    Until the command has ended, warnings are logged without what is secret in its settings.
+    """
     given: dict[str, Any] = {
         name: os.environ.get(f"BULKSTOP_{name.upper()}") or None if knob.secret else ctx.params[name]
         for name, knob in KNOBS.items()
-        if knob.secret or ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+        if knob.secret or (name in ctx.params and ctx.get_parameter_source(name) is not ParameterSource.DEFAULT)
     }
     given = {name: value for name, value in given.items() if value is not None}
+    # What is protected stays so whatever is typed: files given nearer are added and replace none.
+    if ctx.get_parameter_source("protect") is ParameterSource.COMMANDLINE:
+        given["protect"] = (*os.environ.get("BULKSTOP_PROTECT", "").split(), *given["protect"])
     config = ctx.params["config"]
     if ctx.get_parameter_source("config") is not ParameterSource.DEFAULT and not os.access(config, os.R_OK):
         raise SettingsError(f"--config {config}: no such file, or it cannot be read")
     # One way to a token given nearer replaces whatever way the profile has.
     replaced = CREDENTIALS if CREDENTIALS & given.keys() else frozenset()
     for name, value in read_profile(config, ctx.params["profile"]).items():
-        if name not in given and name not in replaced:
+        if name == "protect":
+            given[name] = (*_from_profile(config, name, value), *given.get(name, ()))
+        elif name not in given and name not in replaced:
             given[name] = _from_profile(config, name, value)
     if "quota" in given:
         given["quota"] = _limits(given["quota"])
-    return Settings(**given)
+    if OF_CALLS.isdisjoint(ctx.params):
+        given.setdefault("host", "localhost")  # nobody is called, so nobody need be named
+    settings = Settings(**given)
+    if "log_level" not in ctx.params:  # else the command says itself what is logged
+        ctx.with_resource(logs("warning", as_json=False, secrets=secrets_of(settings)))
+    return settings
 
 
 def _option(name: str) -> Callable[[Any], Any]:

@@ -82,6 +82,9 @@ SHARE: Any = {"type": Reads(share, "SHARE"), "default": 0.0, "metavar": "SHARE",
     help="What an id is that is not among --campaigns.",
 )
 @click.option("--campaigns", type=int, default=0, show_default=True, metavar="N", help="Campaigns made from the seed.")
+@click.option(
+    "--churn", type=int, default=0, show_default=True, metavar="N", help="Change N of them after a list call."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all that is left to chance.")
 @click.option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Write one JSON line per request.")
 def command(*, quota: tuple[Any, ...], client_id: str | None, **options: Any) -> int:

@@ -2,27 +2,36 @@
 
 import asyncio
 import itertools
+import json
 import os
 import re
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import click
 
 from bulkstop.cli.knobs import Reads, settings_of, with_settings
-from bulkstop.cli.terminal import is_shown, is_watched, say
+from bulkstop.cli.log import logs, with_log
+from bulkstop.cli.terminal import is_shown, is_watched, said_through, say, tell
+from bulkstop.cli.verify import hint, read_back, verdict_lines, write_list
 from bulkstop.engine.shutdown import SIGNALS
 from bulkstop.errors import InputError, SettingsError
 from bulkstop.model import CampaignType, Outcome
-from bulkstop.report.ledger import Mode, exists_already
+from bulkstop.report.ledger import Mode, exists_already, is_device
 from bulkstop.report.lines import to_json
 from bulkstop.report.progress import Bar, Lines, Progress
 from bulkstop.report.summary import duration, printable, summary, table
+from bulkstop.runs import events, history
 from bulkstop.runs.access import tokens_of
+from bulkstop.runs.doubts import warnings
+from bulkstop.runs.guards import check_size, waves_of
 from bulkstop.runs.limits import Forecast, forecast
+from bulkstop.runs.masking import secrets_of
+from bulkstop.runs.planned import plan_json
 from bulkstop.runs.record import HIDDEN, Record, mode_of
 from bulkstop.runs.stop import Summary, check_time, run
 from bulkstop.settings import KNOBS, Settings, is_hidden
@@ -38,7 +47,7 @@ Exit codes:
   0    every campaign is stopped, or was held back on purpose
   1    finished, but something failed
   2    usage, settings or input are wrong; nothing was sent
-  3    the run could not go on: credentials, result file, quota store
+  3    a guard ended the run (failures, waves, outage), or it could not go on (credentials, result file, quota store)
   4    ended at --finish-by before all were sent; --resume goes on
   130  ended by Ctrl-C; 143 by SIGTERM, 129 by a closed terminal
 """
@@ -79,7 +88,12 @@ def expected(text: str) -> tuple[int, int]:
     metavar="N|A..B",
     help="Do not ask; send nothing unless the list has this many to stop.",
 )
+@click.option("--json", "as_json", is_flag=True, help="With --dry-run: the plan as JSON, on standard output.")
+@click.option(
+    "--verify", "reads_back", is_flag=True, help="Read back afterwards what still runs, as `bulkstop verify` does."
+)
 @click.option("--quiet", is_flag=True, help="Say only what went wrong.")
+@with_log
 @with_settings
 @click.pass_context
 def command(
@@ -96,7 +110,12 @@ def command(
     strict: bool,
     dry_run: bool,
     yes: bool,
+    as_json: bool,
+    reads_back: bool,
     quiet: bool,
+    log_level: str,
+    log_json: bool,
+    profile: str | None,
     **_: object,
 ) -> int:
     """Stop every campaign listed in INPUT; one result line each.
@@ -105,10 +124,16 @@ def command(
     A stop cannot be undone.
     """
     settings = settings_of(ctx)
+    ctx.with_resource(logs(log_level, as_json=log_json, secrets=secrets_of(settings)))
+    if as_json and not dry_run:
+        raise SettingsError("--json: is a form of the plan; give --dry-run with it")
+    quiet = quiet or log_json or as_json
     target = output or default_output(inputs)
     for path in inputs:
         if path != "-" and is_same_file(path, target):
             raise SettingsError(f"-o {target}: is an input; the results would take the place of the list")
+    if reads_back and (target == "-" or is_device(target)):
+        raise SettingsError("--verify: reads the result file afterwards; give -o FILE")
     if target == "-" and sys.stdout is None:
         raise SettingsError("-o -: standard output is closed; nothing was sent")
     mode = mode_of(overwrite=overwrite, resume=resume or retry_failed)
@@ -116,32 +141,69 @@ def command(
         Record(target, mode=mode, retry_failed=retry_failed) as record,
         record.plan(inputs, settings, fmt=fmt) as plan,
     ):
+        forecasts = forecast(plan, settings, check_time(settings)) if as_json or not quiet else []
+        doubts = warnings(plan, settings, history.last_size(profile, settings.host))
         if not quiet:
-            say("\n".join(plan_lines(plan, settings, target, forecast(plan, settings, check_time(settings)))))
-        check(plan, expect, strict=strict)
+            lines = plan_lines(plan, settings, target, forecasts, asks=not yes and expect is None)
+            say("\n".join(lines))
+        if not as_json:
+            tell_doubts(doubts, log_json=log_json)
+        check(plan, settings, expect, strict=strict)
+        if as_json:
+            tell(json.dumps(plan_json(plan, settings, target, forecasts, doubts)))
+            return 0
         if dry_run:
             say("Dry run: nothing was sent.")
             return 0
         if plan.to_send and not yes and expect is None:
             check_start(settings, target, mode)
             confirm(plan)
-        ended = carried_out(plan, settings, record, quiet=quiet)
+        progress = events.LoggedProgress(plan.to_send) if log_json else None if quiet else progress_for(plan.to_send)
+        ended = carried_out(plan, settings, record, progress)
+        if ended.calls and ended.exit_code in (0, 1):
+            history.remember(profile, settings.host, plan.listed)
         tell_unwritten(ended, target)
-        if ended.exit_code or not quiet:
+        if not log_json and (ended.exit_code or not quiet):
             say("\n".join(summary_lines(ended, record)))
-    return ended.exit_code
+    return verified(target, settings, ended, quiet=quiet) if reads_back and ended.signum is None else ended.exit_code
 
 
-def carried_out(plan: Plan, settings: Settings, record: Record, *, quiet: bool) -> Summary:
+def verified(target: str, settings: Settings, ended: Summary, *, quiet: bool) -> int:
+    """Read back what still runs, say so, and give the exit code of the whole: that of the run, or 1 for what runs."""
+    found = read_back((target,), settings, singly=False, quiet=quiet)
+    for note in (*found.notes, *([found.fault] if found.fault else [])):
+        say(f"bulkstop: {printable(note)}")
+    if found.exit_code or not quiet:
+        say("\n".join(verdict_lines(found)))
+    if written := write_list(found, f"{target}.running.csv", overwrite=True):
+        say(hint(found, written))
+    if found.signum is not None:
+        return found.exit_code
+    return ended.exit_code or min(found.exit_code, 1)
+
+
+def tell_doubts(doubts: list[str], *, log_json: bool) -> None:
+    """Say what should be looked at twice, also to a machine."""
+    for line in doubts:
+        if log_json:
+            events.doubt(line)
+        else:
+            say(f"warning: {line}")
+
+
+def carried_out(plan: Plan, settings: Settings, record: Record, progress: Progress | None) -> Summary:
     """Run a plan with signals and progress, and close its record."""
     run_id = str(uuid.uuid4())
     record.open(plan, settings, command_line(sys.argv), run_id)
-    progress = None if quiet else progress_for(plan.to_send)
+    events.began(plan, settings, run_id)
     try:
-        ended = run(plan, settings, record.write, run_id=run_id, progress=progress, signals=SIGNALS, say=say)
+        with said_through(progress.say) if isinstance(progress, Bar) else nullcontext():
+            summary = run(plan, settings, record.write, run_id=run_id, progress=progress, signals=SIGNALS, say=say)
     except asyncio.CancelledError:  # told to end before the first call
         raise click.Abort from None
-    return record.end(ended)
+    ended = record.end(summary)
+    events.ended(run_id, ended.reason, ended.exit_code, ended.stats, ended.calls, ended.elapsed_s)
+    return ended
 
 
 def command_line(words: Sequence[str]) -> list[str]:
@@ -159,7 +221,9 @@ def default_output(inputs: tuple[str, ...]) -> str:
     return "stdin.results.jsonl" if inputs[0] == "-" else f"{inputs[0]}.results.jsonl"
 
 
-def plan_lines(plan: Plan, settings: Settings, output: str, forecasts: list[Forecast]) -> list[str]:
+def plan_lines(
+    plan: Plan, settings: Settings, output: str, forecasts: list[Forecast], *, asks: bool = False
+) -> list[str]:
     """Write what a run will do, for a person to check before it is done."""
     last_s = max((each.last_s for each in forecasts), default=0.0)
     rows = [
@@ -175,7 +239,11 @@ def plan_lines(plan: Plan, settings: Settings, output: str, forecasts: list[Fore
     if forecasts:
         rows.append(("takes", f"at least {duration(last_s)}: the last stop leaves at {_clock(last_s)} or later"))
     rows += _deadline(plan, settings, forecasts)
-    return table("Plan", [*rows, ("results", output)])
+    rows += _guards(plan, settings)
+    rows.append(("results", output))
+    if asks and plan.to_send:
+        rows.append(("confirm", f"type {plan.to_send} here; without a terminal --expect {plan.listed}"))
+    return table("Plan", rows)
 
 
 def _account(each: Forecast) -> str:
@@ -204,20 +272,42 @@ def _deadline(plan: Plan, settings: Settings, forecasts: list[Forecast]) -> list
     return [("finish by", f"{settings.finish_by}{zone}: {said}")]
 
 
+def _guards(plan: Plan, settings: Settings) -> list[tuple[str, str]]:
+    """Tell what will hold the run back; the breaker always does, and goes without saying."""
+    told = []
+    if settings.max_campaigns is not None:
+        told.append(f"at most {settings.max_campaigns:,} campaigns")
+    if settings.max_failures is not None:
+        told.append(f"ends at {settings.max_failures} failures")
+    if settings.waves is not None:
+        sizes = ", ".join(f"{size:,}" for size in waves_of(settings, plan.to_send))
+        told.append(f"waves up to {sizes}, {duration(settings.soak_s)} apart")
+    if settings.protect:
+        told.append(f"{plan.protection.rules:,} protected")
+    rows = [("guards", "; ".join(told))] if told else []
+    if settings.only_running:
+        rows.append(("list first", "what it has as completed or stopped gets its line without a call"))
+    if settings.disable_schedule:
+        rows.append(("schedules", "the recurring schedule of each stopped campaign is DISABLED as well"))
+    return rows
+
+
 def _clock(seconds: float) -> str:
     now = datetime.now().astimezone()
     then = now + timedelta(seconds=seconds)
     return then.strftime("%H:%M:%S" if then.date() == now.date() else "%Y-%m-%d %H:%M:%S")
 
 
-def check(plan: Plan, expect: tuple[int, int] | None, *, strict: bool) -> None:
+def check(plan: Plan, settings: Settings, expect: tuple[int, int] | None, *, strict: bool) -> None:
     """Refuse a plan that is not what the caller expects; raises InputError or SettingsError."""
     unusable = next((r for r in plan.held_results() if r.outcome is Outcome.INVALID), None)
     why = f" (first {unusable.source} line {unusable.line}: {unusable.error})" if unusable else ""
     if strict and (invalid := plan.held_invalid + plan.settled[Outcome.INVALID]):
         raise InputError(f"--strict: {invalid:,} rows cannot be used{why}; nothing was sent")
-    if not plan.to_send and not plan.settled:
+    if not plan.to_send and not plan.settled and not plan.held[Outcome.PROTECTED]:
         raise InputError(f"the list holds no campaign to stop{why}; nothing was sent")
+    check_size(settings, plan.listed)
+    waves_of(settings, plan.to_send)
     if expect is not None and not expect[0] <= plan.listed <= expect[1]:
         span = str(expect[0]) if expect[0] == expect[1] else f"{expect[0]} to {expect[1]}"
         raise SettingsError(f"--expect: the list has {plan.listed:,} campaigns to stop, not {span}; nothing was sent")

@@ -1,16 +1,42 @@
 """What is said to a person, and asked."""
 
+import json
 import sys
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 import click
 
 
+def _echo(text: str) -> None:
+    click.echo(text, err=True)
+
+
+_writers: list[Callable[[str], None]] = [_echo]
+
+
 def say(text: str) -> None:
-    """Write a line to standard error; a terminal that is gone must not end a run."""
+    """Write a line, or several, to standard error; a terminal that is gone must not end a run.
+
+    Whatever does not print is escaped, as in JSON: an id or a file name may hold what steers a terminal.
+    """
     with suppress(OSError, ValueError):
-        click.echo(text, err=True)
+        _writers[-1](text if text.isprintable() else "".join(map(_shown, text)))
+
+
+def _shown(char: str) -> str:
+    return char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1]
+
+
+@contextmanager
+def said_through(write: Callable[[str], None]) -> Iterator[None]:
+    """Let `write` write what is said meanwhile: a bar that stands below it on the terminal."""
+    _writers.append(write)
+    try:
+        yield
+    finally:
+        _writers.pop()
 
 
 def tell(text: str) -> None:

@@ -3,10 +3,11 @@
 import asyncio
 import json
 import time
+from functools import partial
 
 import click
 
-from bulkstop.cli.knobs import settings_of, with_settings
+from bulkstop.cli.knobs import OF_CALLS, OF_STOP, settings_of, with_settings
 from bulkstop.cli.terminal import say
 from bulkstop.kore.token import claims
 from bulkstop.report.summary import duration
@@ -25,7 +26,7 @@ Exit codes:
 
 @click.command("token", epilog=EXAMPLE)
 @click.option("--print", "print_token", is_flag=True, help="Write the token itself to standard output.")
-@with_settings
+@partial(with_settings, but=OF_STOP | OF_CALLS)
 @click.pass_context
 def command(ctx: click.Context, /, *, print_token: bool, **_: object) -> int:
     """Show the claims and the time left of the credentials in use."""

@@ -6,10 +6,12 @@ all is done. So hours of quota are decided, and tested, in microseconds.
 
 import heapq
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 
+from bulkstop.engine.guard import Admission
 from bulkstop.engine.quota import Quota
 from bulkstop.model import Attempt, Campaign
 
@@ -28,6 +30,7 @@ class Turn:
     attempts: int = 0
     throttles: int = 0
     renewed: bool = False
+    admitted: bool = False
     sent_at: float = -math.inf
     started_at: float | None = None
     last: Attempt | None = None
@@ -53,6 +56,7 @@ class Lane:
         self.paces_itself = paces_itself
         self.in_flight = 0
         self.ticket = 0
+        self.parked = False  # it begins nothing new; tries of what was begun go on
         self.queued_at = math.inf
         self._fresh = iter(campaigns)
         self._head = next(self._fresh, None)
@@ -66,7 +70,7 @@ class Lane:
 
         `room` is the most campaigns that may wait for another try before new ones are held back.
         """
-        if self._head is not None and len(self._waiting) < room:
+        if self._head is not None and not self.parked and len(self._waiting) < room:
             due = -math.inf
         elif self._waiting:
             due = self._waiting[0][0]
@@ -87,10 +91,14 @@ class Lane:
         turn.sent_at = now
         return turn
 
-    def put_back(self, turn: Turn, now: float, until: float) -> None:
-        """Take a drawn turn back that did not leave; nothing of this account leaves before `until`."""
+    def untake(self) -> None:
+        """Note that the turn drawn last does not leave."""
         self.in_flight -= 1
         self.quota.untake()
+
+    def put_back(self, turn: Turn, now: float, until: float) -> None:
+        """Take a drawn turn back that did not leave; nothing of this account leaves before `until`."""
+        self.untake()
         self.again(turn, now)
         self._paused_until = max(self._paused_until, until)
 
@@ -126,6 +134,11 @@ class Lane:
         return self._paused_until
 
     @property
+    def has_new(self) -> bool:
+        """Tell whether there are campaigns that were never drawn."""
+        return self._head is not None
+
+    @property
     def is_done(self) -> bool:
         """Tell whether no campaign is left, in flight or waiting."""
         return self._head is None and not self._waiting and not self.in_flight
@@ -141,9 +154,15 @@ class Lane:
 
 
 class Lanes:
-    """All lanes; whoever is ready first is drawn first, and `share` bounds what one of them may have in flight."""
+    """All lanes; whoever is ready first is drawn first, and `share` bounds what one of them may have in flight.
 
-    def __init__(self, lanes: Iterable[Lane], concurrency: int) -> None:
+    While `admission` is closed, a lane that comes up with a new campaign is parked: only its due tries are drawn.
+    Once it is open, the lanes go on in the order in which they were parked, one with each draw.
+    """
+
+    def __init__(self, lanes: Iterable[Lane], concurrency: int, admission: Admission | None = None) -> None:
+        self.admission = admission
+        self._parked: deque[Lane] = deque()
         self._lanes = [lane for lane in lanes if not lane.is_done]
         self._concurrency = concurrency
         self._due: list[tuple[float, int, Lane]] = []
@@ -154,8 +173,23 @@ class Lanes:
         for lane in self._lanes:
             self._queue(lane, -math.inf)
 
+    @property
+    def is_done(self) -> bool:
+        """Tell whether no campaign is left, in flight or waiting."""
+        return not self._open
+
     def draw(self, now: float) -> Turn | float | None:
         """Give a turn that may leave now, else the time to ask again (inf: after an answer), else None: all done."""
+        if self.admission is None:
+            return self._drawn(now)
+        while (opens_at := self.admission.ready_at()) <= now and self._parked:
+            self._unpark(now)
+            if isinstance(found := self._drawn(now), Turn):
+                return found
+        found = self._drawn(now)
+        return min(found, opens_at) if self._parked and isinstance(found, float) else found
+
+    def _drawn(self, now: float) -> Turn | float | None:
         while self._due:
             at, ticket, lane = self._due[0]
             if ticket == lane.ticket and at > now:
@@ -163,8 +197,13 @@ class Lanes:
             heapq.heappop(self._due)
             if ticket != lane.ticket:
                 continue  # the lane was queued again since, with better knowledge
+            if self.admission is not None and self.admission.ready_at() > now:
+                self._park(lane)
             if self._ready_at(lane) <= now:
                 turn = lane.draw(now)
+                if self.admission is not None and not turn.admitted:
+                    turn.admitted = True
+                    self.admission.admit()
                 self._queue(lane, now)
                 return turn
             self._queue(lane, now)
@@ -185,6 +224,14 @@ class Lanes:
     def put_back(self, turn: Turn, now: float, until: float) -> None:
         """Take back a turn that did not leave: nothing of its account does before `until`."""
         turn.lane.put_back(turn, now, until)
+        self._settled(turn.lane, now)
+
+    def drop(self, turn: Turn, now: float) -> None:
+        """Take out a turn just drawn that will never leave."""
+        turn.lane.untake()
+        turn.lane.left -= 1
+        if self.admission is not None:
+            self.admission.released()
         self._settled(turn.lane, now)
 
     def rest_s(self, now: float) -> float:
@@ -208,8 +255,19 @@ class Lanes:
             self._queue(lane, now)
 
     def _ready_at(self, lane: Lane) -> float:
-        # A fair share of the workers: an account whose server hangs cannot take them all.
-        return math.inf if lane.in_flight >= self._share else lane.ready_at(self._room)
+        if lane.in_flight >= self._share:  # a fair share: an account whose server hangs cannot take all the workers
+            return math.inf
+        return lane.ready_at(self._room)
+
+    def _park(self, lane: Lane) -> None:
+        if lane.has_new and not lane.parked:
+            lane.parked = True
+            self._parked.append(lane)
+
+    def _unpark(self, now: float) -> None:
+        lane = self._parked.popleft()
+        lane.parked = False
+        self._queue(lane, now)
 
     def _fair_share(self) -> int:
         return math.ceil(self._concurrency / max(1, self._open))

@@ -1,22 +1,28 @@
 """Bounded workers draw, send and report; the only module that makes tasks."""
 
 import asyncio
+import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 
+from bulkstop.engine.breaker import Breaker
+from bulkstop.engine.groups import Groups
 from bulkstop.engine.lanes import Claim, Lanes, Turn
 from bulkstop.engine.retry import Retry
-from bulkstop.errors import BulkstopError
-from bulkstop.model import Again, Attempt, Campaign, Outcome, Report, Result, Send, utc_text
+from bulkstop.errors import BulkstopError, GuardError
+from bulkstop.model import DONE, Again, Attempt, Campaign, Outcome, Report, Result, Send, utc_text
 
+_LOG = logging.getLogger("bulkstop.engine")
 THROTTLES = 20
 """Times in a row that a campaign is refused for its number before it ends as throttled; pauses double, so with nothing
 stated by the service that is 4 minutes on average, and with a wait stated that many times the wait."""
 TICK_S = 0.001
 """Event loops count in whole milliseconds; the last one is spent asking, so that a call leaves when it may and not up
 to a millisecond later: at 500 calls/s that would be half an interval."""
+SHOWN_GROUPS = 3
+"""How many closed groups are told of in the one line that ends a run."""
 BROKEN = "the call failed inside this program; the stop may have arrived"
 CUT_OFF = "in flight when the run was cut off; the stop may have arrived"
 NOT_TRIED = "the run ended before its turn"
@@ -43,6 +49,8 @@ class Pool:
         *,
         retry: Retry,
         concurrency: int,
+        breaker: Breaker | None = None,
+        groups: Groups | None = None,
         run_id: str | None = None,
         now: Callable[[], float] = time.monotonic,
         tick_s: float = TICK_S,
@@ -57,6 +65,9 @@ class Pool:
         self._report = report
         self._retry = retry
         self._concurrency = concurrency
+        self._admission = lanes.admission
+        self._breaker = breaker
+        self._groups = groups
         self._run_id = run_id
         self._now = now
         self._tick_s = tick_s
@@ -77,6 +88,7 @@ class Pool:
             async with asyncio.TaskGroup() as group:
                 self._workers = [group.create_task(self._work()) for _ in range(self._concurrency)]
                 await self._all_ended()
+            self._heed_groups()
         finally:
             self._report_leftover()
         if self.fault is not None:
@@ -113,10 +125,16 @@ class Pool:
 
     async def _next_turn(self) -> Turn | None:
         while not self._draining:
-            found = self._lanes.draw(self._now())
+            now = self._now()
+            found = self._draw(now)
             if isinstance(found, Turn):
                 if self._idle:
                     self._wake_one()  # more may be ready, and only one sleeper was woken by the alarm
+                if self._groups is not None and self._is_skipped(found, self._groups, now):
+                    await asyncio.sleep(0)  # a long group must not keep the others from their answers
+                    continue
+                if self._breaker is not None:
+                    self._breaker.left(now)
                 if found.lane.claim is None or await self._claimed(found, found.lane.claim):
                     return found
             elif found is None:
@@ -126,6 +144,22 @@ class Pool:
                 await self._sleep_until(found)
         return None
 
+    def _draw(self, now: float) -> Turn | float | None:
+        if self._breaker is None or not self._breaker.is_open or self._lanes.is_done:
+            return self._lanes.draw(now)
+        probe_at = self._breaker.ready_at()
+        return self._lanes.draw(now) if probe_at <= now else probe_at
+
+    def _is_skipped(self, turn: Turn, groups: Groups, now: float) -> bool:
+        """Tell whether a turn that never left belongs to a closed group; then it is settled as not sent."""
+        why = groups.closed(turn.campaign) if turn.last is None else None
+        if why is None:
+            return False
+        groups.skipped(turn.campaign)
+        self._lanes.drop(turn, now)
+        self._write(_result(turn, Attempt(Outcome.NOT_SENT, error=why), self._run_id, None))
+        return True
+
     async def _claimed(self, turn: Turn, claim: Claim) -> bool:
         """Ask the shared store for a call; without one the turn goes back to its lane."""
         wait_s = math.inf
@@ -134,6 +168,7 @@ class Pool:
         finally:
             now = self._now()
             if wait_s > 0 or self._draining:
+                self._unleft(turn)
                 self._lanes.put_back(turn, now, now + wait_s)
         return wait_s <= 0 and not self._draining
 
@@ -192,6 +227,13 @@ class Pool:
         """Settle what was answered, or plan the next try; the lane is told last, so what fails before loses no line."""
         now = self._now()
         self.calls += 1
+        if self._breaker is not None:
+            self._breaker.answered(now, turn.sent_at, attempt.outcome, attempt.error)
+        self._plan_next(turn, attempt, now)
+        if attempt.outcome not in DONE:  # only a failure ends a run
+            self._heed()
+
+    def _plan_next(self, turn: Turn, attempt: Attempt, now: float) -> None:
         if attempt.again is Again.NOW and not turn.renewed:
             turn.renewed = True  # and nothing else: the refused token is not the campaign's last answer
             self._lanes.again(turn, now, now)
@@ -205,7 +247,7 @@ class Pool:
         failed = attempt.again is Again.LATER
         if delay_s is None:
             self._lanes.answered(turn, now, failed=failed)
-            self._settle(turn, attempt)
+            self._settle(turn, attempt, now)
         else:
             self._lanes.again(turn, now, now + delay_s, failed=failed)
 
@@ -213,12 +255,17 @@ class Pool:
         """Pause the account once for all calls that were refused together; a refused call costs no attempt."""
         turn.throttles += 1
         event = turn.lane.throttled(turn, now)
-        turn.lane.pause(now + self._retry.pause_s(event, attempt, paced=turn.lane.paces_itself))
+        pause_s = self._retry.pause_s(event, attempt, paced=turn.lane.paces_itself)
+        turn.lane.pause(now + pause_s)
+        if event and pause_s:
+            said = {"account_id": turn.lane.account_id, "rest_s": round(pause_s, 3), "error": attempt.error}
+            level = logging.INFO if turn.lane.paces_itself else logging.WARNING  # so it finds its limit
+            _LOG.log(level, "account_throttled", extra={"fields": said})
         if turn.throttles < THROTTLES:
             self._lanes.again(turn, now, now, throttled=True)
         else:
             self._lanes.answered(turn, now, throttled=True)
-            self._settle(turn, attempt)
+            self._settle(turn, attempt, now)
 
     def _leave_over(self, turn: Turn, fault: Exception) -> None:
         """End the run at an answer of which nobody can say what comes next; the campaign keeps it, and is not final."""
@@ -228,16 +275,42 @@ class Pool:
 
     def _break_off(self, turn: Turn, error: BaseException) -> None:
         """Settle a campaign whose try raised: with a BulkstopError nothing was sent, with anything else who knows."""
-        self._lanes.answered(turn, self._now(), failed=True)
+        now = self._now()
+        self._unleft(turn)
+        self._lanes.answered(turn, now, failed=True)
         if isinstance(error, BulkstopError):
             self._settle_left(turn)
             return
         self.calls += 1
         turn.attempts += 1
-        self._settle(turn, Attempt(Outcome.UNKNOWN, error=BROKEN if isinstance(error, Exception) else CUT_OFF))
+        self._settle(turn, Attempt(Outcome.UNKNOWN, error=BROKEN if isinstance(error, Exception) else CUT_OFF), now)
 
-    def _settle(self, turn: Turn, attempt: Attempt) -> None:
+    def _unleft(self, turn: Turn) -> None:
+        if self._breaker is not None:
+            self._breaker.unleft(turn.sent_at)
+
+    def _settle(self, turn: Turn, attempt: Attempt, now: float) -> None:
         self._write(_result(turn, attempt, self._run_id, self._wall()))
+        if self._admission is not None:
+            self._admission.settled(attempt.outcome, now, turn.campaign.campaign_id, attempt.error)
+        if self._groups is not None:
+            self._groups.settled(turn.campaign, attempt.outcome, attempt.error)
+
+    def _heed(self) -> None:
+        """End the run when a guard says so, unless nothing is left that could be held back."""
+        if self._draining or self._lanes.is_done:
+            return
+        for guard in (self._admission, self._breaker):
+            if guard is not None and guard.fault is not None:
+                self._end_early(guard.fault)
+
+    def _heed_groups(self) -> None:
+        """Let a run that came to its end, but for what belongs to closed groups, end with a fault that says so."""
+        if self._groups is None or not self._groups.has_skipped or self._draining:
+            return
+        told = self._groups.faults()
+        more = [f"and {len(told) - SHOWN_GROUPS:,} more groups"] if len(told) > SHOWN_GROUPS else []
+        self.fault = GuardError("; ".join(told[:SHOWN_GROUPS] + more))
 
     def _settle_left(self, turn: Turn) -> None:
         self._write(_result(turn, _left(turn), self._run_id, None))
@@ -305,3 +378,25 @@ def _result(turn: Turn, attempt: Attempt, run_id: str | None, finished_at: float
         run_id,
         campaign.row,
     )
+
+
+async def side_by_side(jobs: Iterable[Callable[[], Awaitable[None]]], concurrency: int) -> None:
+    """Carry jobs out, at most `concurrency` at a time; what one of them raises ends the others and is raised."""
+    left = iter(jobs)
+
+    async def work() -> None:
+        for job in left:
+            await job()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(concurrency):
+                group.create_task(work())
+    except BaseExceptionGroup as several:
+        raise _first(several) from None
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

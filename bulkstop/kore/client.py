@@ -18,6 +18,7 @@ from yarl import URL
 
 from bulkstop.errors import SettingsError
 from bulkstop.kore.deadlines import Deadlines
+from bulkstop.kore.masks import masked, passwords
 from bulkstop.kore.stop import BODY, Answer, NoAnswer
 from bulkstop.model import Again, Outcome
 
@@ -32,7 +33,7 @@ LOOKUP_WAIT_S = 1.0
 class Client:
     """Sends a POST and returns within `timeout_s`, whatever the other side does; it never raises for a failed call.
 
-    Redirects are not followed, cookies are not kept, and a body is read up to BODY_CAP bytes.
+    Redirects are not followed, cookies are not kept, and a body is read up to BODY_CAP bytes, or as many as asked for.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Client:
         self._connections = connections
         self._ca = ca
         self._proxy = proxy
+        self._passwords = tuple(passwords(proxy)) if proxy else ()
         self._user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
 
@@ -77,8 +79,10 @@ class Client:
         if self._session is not None:
             await self._session.close()
 
-    async def post(self, target: str, headers: Mapping[str, str]) -> Answer | NoAnswer:
-        """POST `{}` to a path with query, sent to the byte as given, and read the answer."""
+    async def post(
+        self, target: str, headers: Mapping[str, str], body: bytes = BODY, cap: int = BODY_CAP
+    ) -> Answer | NoAnswer:
+        """POST a body to a path with query, sent to the byte as given, and read up to `cap` bytes of the answer."""
         assert self._session is not None, "the client is used inside its `async with`"  # noqa: S101 - a caller's slip
         began = time.perf_counter()
         response: aiohttp.ClientResponse | None = None
@@ -86,13 +90,15 @@ class Client:
         try:
             response = await self._session.post(
                 self._url(target),
-                data=BODY,
+                data=body,
                 headers=headers,
                 allow_redirects=False,
                 proxy=self._proxy,
             )
-            body = await _read(response)
-            answer, response = _answer(response, body, _ms_since(began)), None
+            said = await _read(response, cap)
+            answer, response = _answer(response, said, _ms_since(began)), None
+            if self._passwords:  # a proxy may repeat its own
+                answer = masked(answer, self._passwords)
         except asyncio.CancelledError:
             if not self._deadlines.cut_off(task):
                 raise
@@ -101,8 +107,8 @@ class Client:
             return NoAnswer(Outcome.TIMEOUT, "no connection in time; nothing was sent", _ms_since(began))
         except (aiohttp.ClientError, OSError, ValueError) as error:
             status = None if response is None else response.status
-            said, again = _failure_text(error, status)
-            return NoAnswer(Outcome.CONNECTION_ERROR, said, _ms_since(began), status, again)
+            why, again = _failure_text(error, status)
+            return NoAnswer(Outcome.CONNECTION_ERROR, why, _ms_since(began), status, again)
         else:
             return answer
         finally:
@@ -172,14 +178,21 @@ class _Resolver(aiohttp.ThreadedResolver):
         return found
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
+async def _read(response: aiohttp.ClientResponse, cap: int) -> bytes:
     content = response.content
     body = await content.readany()
-    while len(body) < BODY_CAP and not content.at_eof():
-        body += await content.readany()
+    if not content.at_eof():
+        body = await _read_on(content, body, cap)
     if not content.at_eof():
         response.close()  # the rest is not worth a connection that somebody else feeds without end
-    return body[:BODY_CAP]
+    return body[:cap]
+
+
+async def _read_on(content: aiohttp.StreamReader, begun: bytes, cap: int) -> bytes:
+    body = bytearray(begun)  # bytes would be copied with each piece that is added
+    while len(body) < cap and not content.at_eof():
+        body += await content.readany()
+    return bytes(body)
 
 
 def _ms_since(began: float) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from urllib.parse import quote
 
 import orjson
@@ -21,6 +21,25 @@ SMS_PATH = "/campaign/api/v2/public/{streamId}/campaign//trigger/{campaignId}"
 BODY = b"{}"
 TEXT_CHARS = 300
 """How much of a server's text is kept in a result line."""
+
+
+class Where(Protocol):
+    """The account, stream and application that a call is made for; a Campaign says all three."""
+
+    @property
+    def account_id(self) -> str:
+        """The account that the call counts for."""
+        ...
+
+    @property
+    def stream_id(self) -> str:
+        """The stream in the path."""
+        ...
+
+    @property
+    def iid(self) -> str:
+        """The application in the headers."""
+        ...
 
 
 class Answer(NamedTuple):
@@ -60,12 +79,12 @@ def _around_id(template: str, kind: str, account_id: str, stream_id: str) -> tup
     return tuple(part.format(streamId=stream, accountId=account) for part in whole.split("{campaignId}"))
 
 
-def headers(campaign: Campaign, token: str) -> dict[str, str]:
+def headers(where: Where, token: str) -> dict[str, str]:
     """Give the documented headers of a call; `auth` carries the token alone, without `Bearer`."""
     return {
         "auth": token,
-        "accountid": campaign.account_id,
-        "iid": campaign.iid,
+        "accountid": where.account_id,
+        "iid": where.iid,
         "Content-Type": "application/json",
     }
 
@@ -80,7 +99,7 @@ def meaning(answer: Answer | NoAnswer, *, wall: Callable[[], datetime] = lambda:
             latency_ms=answer.latency_ms,
             error=answer.error,
         )
-    said = _fields(answer.body)
+    said = json_object(answer.body)
     get = said.get
     if 200 <= answer.status < 300 and isinstance(status := get("status"), str) and status.lower() == "stopped":
         return Attempt(
@@ -88,10 +107,10 @@ def meaning(answer: Answer | NoAnswer, *, wall: Callable[[], datetime] = lambda:
             Again.NO,
             answer.status,
             answer.latency_ms,
-            _text(get("message")),
-            _text(get("updatedAt")),
-            _text(get("campaignInstanceId")),
-            _text(get("campaignExecutionType")),
+            one_line(get("message")),
+            one_line(get("updatedAt")),
+            one_line(get("campaignInstanceId")),
+            one_line(get("campaignExecutionType")),
         )
     words = _words(said, answer.body)
     outcome, again, error = _failure(answer, said, words)
@@ -100,10 +119,10 @@ def meaning(answer: Answer | NoAnswer, *, wall: Callable[[], datetime] = lambda:
         again,
         answer.status,
         answer.latency_ms,
-        _text(words),
-        _text(said.get("updatedAt")),
-        _text(said.get("campaignInstanceId")),
-        _text(said.get("campaignExecutionType")),
+        one_line(words),
+        one_line(said.get("updatedAt")),
+        one_line(said.get("campaignInstanceId")),
+        one_line(said.get("campaignExecutionType")),
         error,
         _retry_after_s(answer, said, wall) if again in (Again.LATER, Again.THROTTLED) else None,
     )
@@ -154,12 +173,13 @@ def _failure(answer: Answer, said: Mapping[str, object], words: str) -> tuple[Ou
     if 200 <= status < 300:
         return Outcome.UNCONFIRMED, Again.NO, f'HTTP {status} without status "Stopped"'
     if 300 <= status < 400:
-        where = f" to {place}" if (place := _text(answer.location)) else ""
+        where = f" to {place}" if (place := one_line(answer.location)) else ""
         return Outcome.REJECTED, Again.NO, f"HTTP {status}: a redirect{where} is not followed"
     return Outcome.REJECTED, Again.LATER if status == 408 else Again.NO, f"HTTP {status}"
 
 
-def _fields(body: bytes) -> Mapping[str, object]:
+def json_object(body: bytes) -> Mapping[str, object]:
+    """Read a body that is one JSON object; anything else is an empty one."""
     try:
         said = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -191,10 +211,11 @@ def _words(said: Mapping[str, object], body: bytes) -> str:
     return "; ".join(dict.fromkeys(text.strip() for text in found if text.strip()))[: 4 * TEXT_CHARS]
 
 
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+# Control characters, line ends of other sorts, halves of pairs, and what turns the direction of writing.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 
-def _text(value: object) -> str | None:
+def one_line(value: object) -> str | None:
     """Keep a server's text as one short line without control characters: it goes to files and terminals."""
     if isinstance(value, str) and len(value) <= TEXT_CHARS and value.isprintable():
         return value.strip() or None

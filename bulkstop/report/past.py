@@ -8,6 +8,7 @@ from typing import BinaryIO, NamedTuple
 from bulkstop.errors import InputError, OutputError
 from bulkstop.model import LEFT, WORTH_A_RETRY, Outcome, Result, Row
 from bulkstop.report.lines import as_cell, is_csv, read_lines
+from bulkstop.report.summary import printable
 
 BLOCK_LINES = 1024
 
@@ -26,8 +27,8 @@ _MASK = (1 << 64) - 1
 
 
 def is_final(result: Result) -> bool:
-    """Tell whether a result is the row's end: not left over, and not cut off between two tries."""
-    if result.outcome in LEFT:
+    """Tell whether a result is the row's end: nothing of it is left to do, and it was not cut off."""
+    if result.outcome in LEFT or result.schedule_failed:
         return False
     return result.finished_at is not None or result.started_at is None
 
@@ -85,9 +86,8 @@ class Past:
             return None
         if entry >> _CODE_BITS != self._hash(row):
             was = self._find(source, line)
-            raise InputError(
-                f"{source} line {line}: was {was} in the run that wrote {self.path}, is {_named(row)}; {_SAME}"
-            )
+            where = f"{printable(source)} line {line}"
+            raise InputError(f"{where}: was {was} in the run that wrote {self.path}, is {_named(row)}; {_SAME}")
         return _standing(entry)
 
     def _add(self, result: Result, number: int) -> None:
@@ -101,8 +101,8 @@ class Past:
             self.rows += 1
         elif entry >> _CODE_BITS != found:
             raise OutputError(
-                f"{self.path} line {number}: {_named(result)} stands at {source} line {line}, and so does another row "
-                "further up; only rows with a line of their own can be told apart"
+                f"{self.path} line {number}: {_named(result)} stands at {printable(source)} line {line}, "
+                "and so does another row further up; only rows with a line of their own can be told apart"
             )
         else:
             was = _standing(entry)

@@ -106,6 +106,10 @@ class Bar:
             refresh=True,
         )
 
+    def say(self, text: str) -> None:
+        """Write a line above the bar, as it is: not wrapped, not coloured."""
+        self._bar.console.out(text, highlight=False)
+
     def close(self) -> None:
         """Take the bar off the terminal."""
         self._bar.stop()

@@ -13,6 +13,7 @@ class Stats:
 
     def __init__(self) -> None:
         self.outcomes: Counter[Outcome] = Counter()
+        self.schedules: Counter[str] = Counter()
         self.attempts = 0
         self._slowest: list[tuple[float, str]] = []
 
@@ -20,6 +21,8 @@ class Stats:
         """Count one result."""
         self.outcomes[result.outcome] += 1
         self.attempts += result.attempts
+        if result.schedule is not None:
+            self.schedules[result.schedule.partition(":")[0]] += 1
         if result.latency_ms is not None:
             self._keep(result.latency_ms, result.campaign_id)
 
@@ -57,6 +60,11 @@ class Stats:
     def sent_failed(self) -> int:
         """Campaigns that were sent and failed."""
         return self.failed - self.outcomes[Outcome.INVALID]
+
+    @property
+    def schedules_failed(self) -> int:
+        """Stopped campaigns whose recurring schedule was to be disabled, and may start them again."""
+        return self.schedules["failed"]
 
     @property
     def slowest(self) -> list[tuple[float, str]]:

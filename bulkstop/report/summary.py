@@ -38,6 +38,8 @@ def summary(
     ]
     if slowest := stats.slowest:
         told.append(("slowest", ", ".join(f"{ms:,.0f} ms {printable(name)}" for ms, name in slowest)))
+    if stats.schedules:
+        told.append(("schedules", ", ".join(f"{number:,} {name}" for name, number in sorted(stats.schedules.items()))))
     before = sum(settled.values())
     if before:
         told.append(("ended before", ", ".join(f"{number} {name}" for name, number in counts(settled))))

@@ -7,6 +7,8 @@ from bulkstop import __version__
 from bulkstop.errors import CredentialsError, SettingsError
 from bulkstop.kore import token
 from bulkstop.kore.client import Client
+from bulkstop.runs.events import token_renewed
+from bulkstop.runs.masking import SECRETS
 from bulkstop.settings import Settings
 
 SECRET_BYTES = 64 * 1024
@@ -30,15 +32,31 @@ def tokens_of(settings: Settings) -> token.Tokens:
     if settings.token:
         return token.Tokens(token.ready_made(settings.token), renewable=False)
     if settings.token_file:
-        return token.Tokens(token.from_file(settings.token_file), renewable=True)
+        return token.Tokens(_learnt(token.from_file(settings.token_file)), renewable=True)
     if settings.token_command:
-        return token.Tokens(token.from_command(settings.token_command), renewable=True)
+        return token.Tokens(_learnt(token.from_command(settings.token_command)), renewable=True)
     if settings.client_id and (settings.client_secret or settings.client_secret_file):
         return token.Tokens(_minted(settings, settings.client_id), single_use=settings.jti, renewable=True)
     raise SettingsError(
         "no credentials: set BULKSTOP_TOKEN, give --token-file or --token-command, "
         "or set BULKSTOP_CLIENT_ID with BULKSTOP_CLIENT_SECRET or --client-secret-file"
     )
+
+
+def _learnt(source: token.Mint) -> token.Mint:
+    """Let no log show a token, and log when it is another one than before."""
+    last = ""
+
+    async def mint() -> str:
+        nonlocal last
+        value = await source()
+        SECRETS.add(value)
+        if last not in ("", value):
+            token_renewed()
+        last = value
+        return value
+
+    return mint
 
 
 def _minted(settings: Settings, client_id: str) -> token.Mint:
@@ -54,6 +72,7 @@ def _secret(path: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         said = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise CredentialsError(f"--client-secret-file {path}: cannot be read ({said})") from None
+    SECRETS.add(secret)
     if not 0 < len(secret) <= SECRET_BYTES:
         raise CredentialsError(f"--client-secret-file {path}: is empty or no secret")
     return secret

@@ -1,13 +1,15 @@
 """From settings to what an account may do, and when a plan will be done."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from bulkstop.engine.lanes import Lane
+from bulkstop.engine.caller import Caller
+from bulkstop.engine.lanes import Claim, Lane
 from bulkstop.engine.quota import AllOf, Even, NoQuota, Quota, RollingWindow, fit_in, least_s
+from bulkstop.engine.retry import Retry
 from bulkstop.engine.store import QuotaStore, default_path, open_store
 from bulkstop.engine.windows import guarded
 from bulkstop.model import Limit
@@ -31,12 +33,57 @@ class Forecast:
     fit: int
 
 
-def lanes_of(plan: Plan, settings: Settings, store: QuotaStore | None) -> Iterator[Lane]:
-    """Give every account of a plan its lane, with limits of its own and the store that all share."""
+class Accounts:
+    """What each account may do, counted in one place whoever calls: its limits, and its claim on the shared store.
+
+    `drained`, once set, ends the waits of every caller; `rests` is told of each wait.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: QuotaStore | None,
+        *,
+        drained: asyncio.Event | None = None,
+        rests: Callable[[float], object] = lambda seconds: None,
+    ) -> None:
+        self.paced = settings.adaptive
+        self._settings = settings
+        self._store = store
+        self._drained = drained
+        self._rests = rests
+        self._quotas: dict[str, Quota] = {}
+        self._callers: dict[str, Caller] = {}
+
+    def quota(self, account_id: str) -> Quota:
+        """Give the limits of an account, always the same object."""
+        if account_id not in self._quotas:
+            self._quotas[account_id] = quota_of(self._settings)
+        return self._quotas[account_id]
+
+    def claim(self, account_id: str) -> Claim | None:
+        """Give the account's claim on the store, None without a store."""
+        return None if self._store is None else partial(self._store.claim, account_id)
+
+    def caller(self, account_id: str) -> Caller:
+        """Give what makes single calls for an account, always the same object."""
+        if account_id not in self._callers:
+            self._callers[account_id] = Caller(
+                self.quota(account_id),
+                self.claim(account_id),
+                retry=Retry(self._settings.attempts, max_retry_after_s=self._settings.max_retry_after_s),
+                paces_itself=self.paced,
+                drained=self._drained,
+                rests=self._rests,
+            )
+        return self._callers[account_id]
+
+
+def lanes_of(plan: Plan, accounts: Accounts) -> Iterator[Lane]:
+    """Give every account of a plan its lane, within what the account may do."""
     for account_id, campaigns in plan.accounts.items():
-        claim = None if store is None else partial(store.claim, account_id)
-        quota, paced = quota_of(settings), settings.adaptive
-        yield Lane(account_id, plan.campaigns(account_id), quota, claim, left=campaigns, paces_itself=paced)
+        quota, claim = accounts.quota(account_id), accounts.claim(account_id)
+        yield Lane(account_id, plan.campaigns(account_id), quota, claim, left=campaigns, paces_itself=accounts.paced)
 
 
 def quota_of(settings: Settings) -> Quota:

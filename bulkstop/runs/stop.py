@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import signal
 import time
 import uuid
@@ -9,33 +10,43 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from os import PathLike, fspath
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bulkstop import source
-from bulkstop.engine.lanes import Lanes
+from bulkstop.engine.lanes import Lane, Lanes
 from bulkstop.engine.pool import Pool
 from bulkstop.engine.quota import least_s
 from bulkstop.engine.retry import Retry
 from bulkstop.engine.shutdown import Shutdown, listening
-from bulkstop.engine.store import QuotaStore
 from bulkstop.errors import BulkstopError, InputError, SettingsError
 from bulkstop.kore import stop as call
 from bulkstop.kore.client import Client
 from bulkstop.kore.send import stopper
 from bulkstop.kore.token import Tokens
-from bulkstop.model import DONE, HELD_BACK, Campaign, Defaults, Outcome, Report, Result, Row, held
+from bulkstop.model import DONE, HELD_BACK, Campaign, Defaults, Outcome, Report, Result, Row, Send, held
 from bulkstop.report.progress import Progress
 from bulkstop.report.stats import Stats
 from bulkstop.runs.access import client_of, tokens_of
-from bulkstop.runs.limits import lanes_of, store_of
+from bulkstop.runs.events import logged
+from bulkstop.runs.guards import check_size, guards_of, waves_of
+from bulkstop.runs.limits import Accounts, lanes_of, store_of
+from bulkstop.runs.log import event
 from bulkstop.runs.sockets import fitting
 from bulkstop.settings import Settings
 from bulkstop.source.digest import Digest
 from bulkstop.source.plan import Plan
+from bulkstop.source.protect import protection
+
+if TYPE_CHECKING:
+    from bulkstop.runs.precheck import Known, Running
+    from bulkstop.runs.schedules import Schedules
 
 COLLECT_EVERY = 50_000
 """New objects between two collections; Python's own default is 700."""
+LONG_REST_S = 5.0
+"""A wait before the first stop that somebody should be told of."""
 UVLOOP_FROM = 500
 """Campaigns from which uvloop's import (about 20 ms) is worth it."""
 
@@ -88,7 +99,7 @@ class Summary:
             return 128 + self.signum
         if self.out_of_time and self.stats.left:
             return 4
-        return 0 if self.is_done else 1
+        return 0 if self.is_done and not self.stats.schedules_failed else 1
 
 
 def make_plan(
@@ -104,8 +115,13 @@ def make_plan(
     `settled` and `recorded` are what an earlier run knows, as `Plan` takes them. Raises InputError for an input that
     cannot be read to its end, or is not what it was.
     """
-    by_priority = settings.order == "priority"
-    return Plan(_rows(inputs, settings, fmt), by_priority=by_priority, settled=settled, recorded=recorded)
+    return Plan(
+        _rows(inputs, settings, fmt),
+        by_priority=settings.order == "priority",
+        settled=settled,
+        recorded=recorded,
+        protection=protection(settings.protect),
+    )
 
 
 def run(
@@ -139,29 +155,48 @@ async def carry_out(
     Raises a BulkstopError for what keeps the run from starting; what ends it later stands in the summary.
     """
     check_time(settings)
+    check_size(settings, plan.listed)
+    waves_of(settings, plan.to_send)
     settings = replace(settings, concurrency=fitting(settings.concurrency))
-    tokens, shutdown = tokens_of(settings), Shutdown(grace_s=settings.grace_s, say=say)
+    tokens, shutdown, began = tokens_of(settings), Shutdown(grace_s=settings.grace_s, say=say), time.monotonic()
     with listening(shutdown, signals):
         if plan.to_send:
             await tokens.get()  # before anything is sent: a run without credentials changes nothing
         async with store_of(settings) as store, client_of(settings) as client:
-            parts = _Parts(tokens, shutdown, store, client)
+            parts = _Parts(tokens, shutdown, client, Accounts(settings, store, rests=_tell_rest), began)
+            if settings.only_running or settings.disable_schedule:
+                parts = parts._replace(known=await _known(plan, settings, parts))
             return await _carried_out(plan, settings, report, progress, parts, run_id or str(uuid.uuid4()))
 
 
 class _Parts(NamedTuple):
-    """What a run is plugged together from, once all of it is there."""
+    """What a run is plugged together from, once all of it is there; `known` is what lists were read for it."""
 
     tokens: Tokens
     shutdown: Shutdown
-    store: QuotaStore | None
     client: Client
+    accounts: Accounts
+    began: float
+    known: "Known | None" = None
+
+
+async def _known(plan: Plan, settings: Settings, parts: _Parts) -> "Known | None":
+    from bulkstop.kore.ask import asker  # seldom wanted, and a start-up need not wait for it
+    from bulkstop.runs.precheck import known_of
+
+    return await known_of(plan, settings, asker(parts.client.post, parts.tokens), parts.accounts)
+
+
+def _tell_rest(seconds: float) -> None:
+    """Log that nothing is stopped for a while, as the lists come first."""
+    level = logging.WARNING if seconds >= LONG_REST_S else logging.INFO
+    event("resting", level, rest_s=round(seconds, 1), why="the lists are read first, within the quota")
 
 
 async def _carried_out(
     plan: Plan, settings: Settings, report: Report, progress: Progress | None, parts: _Parts, run_id: str
 ) -> Summary:
-    stats, began = Stats(), time.monotonic()
+    stats = Stats()
 
     def reported(result: Result) -> None:
         report(result)
@@ -169,16 +204,15 @@ async def _carried_out(
 
     for result in plan.held_results():
         reported(replace(result, run_id=run_id))
-    lanes = Lanes(lanes_of(plan, settings, parts.store), settings.concurrency)
-    pool = _pool(lanes, parts.client, parts.tokens, reported, settings, run_id)
+    pool, lanes = _pool(plan, parts, reported, settings, run_id)
     parts.shutdown.attach(pool)
     with _until(settings, pool) as out_of_time, _shown(progress, stats, lanes, settings):
         fault = await _run(pool)
     return Summary(
         stats,
         plan.rows,
-        pool.calls,
-        time.monotonic() - began,
+        pool.calls + (parts.known.calls if parts.known else 0),
+        time.monotonic() - parts.began,
         run_id,
         signum=parts.shutdown.signum,
         out_of_time=out_of_time(),
@@ -196,15 +230,63 @@ def check_time(settings: Settings) -> float | None:
     return seconds_left
 
 
-def _pool(lanes: Lanes, client: Client, tokens: Tokens, report: Report, settings: Settings, run_id: str) -> Pool:
-    send = stopper(
-        client.post,
-        tokens,
-        voice_path=settings.voice_path or call.VOICE_PATH,
-        sms_path=settings.sms_path or call.SMS_PATH,
-    )
+class _Work(NamedTuple):
+    """What a pool has to do, how, and which kind of pool it takes."""
+
+    lanes: Iterable[Lane]
+    to_send: int
+    send: Send
+    make: Callable[..., Pool] = Pool
+
+
+def _pool(plan: Plan, parts: _Parts, report: Report, settings: Settings, run_id: str) -> tuple[Pool, Lanes]:
     retry = Retry(settings.attempts, max_retry_after_s=settings.max_retry_after_s)
-    return Pool(lanes, send, report, retry=retry, concurrency=settings.concurrency, run_id=run_id)
+    work = _Work(lanes_of(plan, parts.accounts), plan.to_send, _send(parts, settings))
+    if parts.known is not None:
+        work = _work_left(plan, parts, work, parts.known, retry, report, run_id)
+    guards = guards_of(settings, work.to_send)
+    lanes = Lanes(work.lanes, settings.concurrency, guards.admission)
+    pool = work.make(
+        lanes,
+        work.send,
+        report,
+        retry=retry,
+        concurrency=settings.concurrency,
+        breaker=guards.breaker,
+        groups=guards.groups,
+        run_id=run_id,
+    )
+    return pool, lanes
+
+
+def _work_left(
+    plan: Plan, parts: _Parts, work: _Work, known: "Known", retry: Retry, report: Report, run_id: str
+) -> _Work:
+    """Give what the lists leave to do; what they have at rest is reported here."""
+    from bulkstop.kore.ask import asker
+    from bulkstop.runs.precheck import Running
+    from bulkstop.runs.schedules import DisablingPool, Schedules
+
+    running = Running(plan, known, lambda campaign: report(known.result(campaign, run_id)))
+    if known.schedules is None:
+        return _Work(_lanes_of(running, parts.accounts), running.to_send, work.send)
+    schedules = Schedules(known, parts.accounts, asker(parts.client.post, parts.tokens), retry=retry)
+    lanes = _lanes_of(running, parts.accounts, schedules)
+    make = partial(DisablingPool, schedules=schedules, at_rest=running.recurring)
+    return _Work(lanes, running.to_send, schedules.after(work.send), make)
+
+
+def _send(parts: _Parts, settings: Settings) -> Send:
+    voice_path, sms_path = settings.voice_path or call.VOICE_PATH, settings.sms_path or call.SMS_PATH
+    return logged(stopper(parts.client.post, parts.tokens, voice_path=voice_path, sms_path=sms_path))
+
+
+def _lanes_of(running: "Running", accounts: Accounts, schedules: "Schedules | None" = None) -> Iterator[Lane]:
+    """Give every account its lane for what the lists have not at rest."""
+    for account_id, left in running.accounts.items():
+        quota = schedules.places(account_id) if schedules else accounts.quota(account_id)
+        claim, campaigns = accounts.claim(account_id), running.campaigns(account_id)
+        yield Lane(account_id, campaigns, quota, claim, left=left, paces_itself=accounts.paced)
 
 
 async def _run(pool: Pool) -> BulkstopError | None:

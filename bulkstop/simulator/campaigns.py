@@ -22,6 +22,16 @@ _WEIGHTS: Final = {
 }
 _WITH_SCHEDULE: Final = frozenset({"Scheduled", "Rescheduled"})
 _AT_REST: Final = frozenset({STOPPED, "Completed", "Ready"})
+_NEXT: Final = {
+    "Active": ("Completed", "Paused"),
+    "Preparing": ("Active",),
+    "Ready": ("Active",),
+    "Paused": ("Active",),
+    "Scheduled": ("Active",),
+    "Rescheduled": ("Active",),
+    "Completed": ("Active",),
+    STOPPED: (STOPPED,),
+}
 _EPOCH: Final = datetime(2025, 12, 1, tzinfo=UTC)
 
 
@@ -52,6 +62,8 @@ class Campaigns:
 
     def __init__(self, *, count: int, seed: int, any_id: bool) -> None:
         self._any_id = any_id
+        self._seed = seed
+        self._turns = 0
         self.by_id = {campaign.campaign_id: campaign for campaign in _population(count, seed)}
         self._by_name = {campaign.name: campaign for campaign in self.by_id.values()}
 
@@ -79,6 +91,14 @@ class Campaigns:
             if campaign is not None:
                 campaign.name = name
         return campaign
+
+    def churn(self, number: int, at: str) -> None:
+        """Let so many of them move on to the next status; which, depends on the seed and on how often it was asked."""
+        self._turns += 1
+        chance = random.Random(f"churn {self._seed} {self._turns}")  # noqa: S311 - reproducible on purpose
+        for campaign in chance.sample(list(self.by_id.values()), min(number, len(self.by_id))):
+            campaign.status = chance.choice(_NEXT[campaign.status])
+            campaign.updated_at = at
 
 
 def _population(count: int, seed: int) -> Iterator[SimulatedCampaign]:

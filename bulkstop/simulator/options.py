@@ -15,6 +15,7 @@ class SimulatorOptions:
     `latency_ms` is fixed, or with `latency_sigma` the median of a log-normal distribution. `failure_rate` is a share of
     calls, `fail_first_rate` a share of campaigns of which only the first call fails. `second_stop` is the answer for a
     campaign that does not run, `unknown` what becomes of an id that is not among the `campaigns` generated from `seed`.
+    Of those, `churn` change their status after each answered list call.
     """
 
     host: str = "127.0.0.1"
@@ -33,6 +34,7 @@ class SimulatorOptions:
     second_stop: Literal["conflict", "success"] = "conflict"
     unknown: Literal["active", "not_found"] = "active"
     campaigns: int = 0
+    churn: int = 0
     seed: int = 0
     log: Path | None = None
 
@@ -48,7 +50,7 @@ class SimulatorOptions:
             _check(name, getattr(self, name), 200, 599)
         for name in ("failure_rate", "fail_first_rate"):
             _check(name, getattr(self, name), 0, 1)
-        for name in ("latency_ms", "latency_sigma", "campaigns"):
+        for name in ("latency_ms", "latency_sigma", "campaigns", "churn"):
             _check(name, getattr(self, name), 0, 1e9)
         _check("port", self.port, 0, 65535)
         if self.retry_after_s is not None:

@@ -125,6 +125,8 @@ class Service:
                 return self._disable_schedule(arrival)
             case Call(Operation.LIST):
                 data = list_page(read_listing(body), self.campaigns.by_id.values())
+                if self._options.churn:
+                    self.campaigns.churn(self._options.churn, stamp(arrival.unix_s))
                 return answers.success({"status": "success", "message": "Campaigns fetched", "data": data})
         raise ValueError("campaign id is not UTF-8")
 

@@ -11,6 +11,8 @@ import orjson
 from bulkstop.errors import InputError
 from bulkstop.model import Campaign, CampaignType, Outcome, Result, Row, held
 from bulkstop.source.digest import Digest, Digests
+from bulkstop.source.looks import Looks
+from bulkstop.source.protect import Protection
 from bulkstop.source.seen import Seen
 from bulkstop.source.spool import BLOCK, Spool
 
@@ -27,8 +29,8 @@ class Plan:
 
     The rows are put aside on disk, so what was shown and confirmed is what is sent, also when the input changes or was
     standard input; in memory a row costs about 40 bytes. `settled` gives the outcome of a row that has ended in an
-    earlier run, `recorded` what the inputs were then. Raises the InputError of an input that cannot be read, or that
-    is not what it was.
+    earlier run, `recorded` what the inputs were then; what `protection` names is held back, however often it is listed.
+    Raises the InputError of an input that cannot be read, or that is not what it was.
     """
 
     def __init__(
@@ -38,8 +40,11 @@ class Plan:
         by_priority: bool = False,
         settled: Callable[[Row], Outcome | None] | None = None,
         recorded: Mapping[str, Digest] | None = None,
+        protection: Protection | None = None,
     ) -> None:
         self.rows = 0
+        self.looks = Looks()
+        self.protection = protection or Protection()
         self.types: Counter[CampaignType] = Counter()
         self.held: Counter[Outcome] = Counter()
         self.settled: Counter[Outcome] = Counter()
@@ -92,7 +97,7 @@ class Plan:
         return map(_unpack, self._campaigns.lines(self._lanes[account_id], block_bytes))
 
     def held_results(self) -> Iterator[Result]:
-        """Give the result of every row that is not sent: invalid ones and duplicates."""
+        """Give the result of every row that is not sent: invalid, protected and duplicate ones."""
         return map(_unpack_held, self._held.lines(self._held_offsets))
 
     def close(self) -> None:
@@ -113,6 +118,9 @@ class Plan:
                 continue
             line = _pack(row)
             self._digests.add(row.source, row.line, line)
+            if rule := self.protection.of(row):
+                self._hold(held(row, Outcome.PROTECTED, rule), outcome)
+                continue
             if first := self._seen_before(seen, row):
                 why = f"the same campaign stands at {first.source} line {first.line}"
                 self._hold(held(row, Outcome.DUPLICATE, why), outcome)
@@ -147,6 +155,7 @@ class Plan:
             return
         self._lanes.setdefault(campaign.account_id, array("Q")).append(offset)
         self.types[campaign.campaign_type] += 1
+        self.looks.add(campaign)
 
     def _hold(self, result: Result, outcome: Outcome | None) -> None:
         if outcome is not None:

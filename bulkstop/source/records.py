@@ -69,7 +69,10 @@ def _torn(feed: "_Feed", error: Exception, delimiter: str) -> Iterator[Record]:
 def _reason(error: Exception) -> str:
     if isinstance(error, _TooLongError):
         return str(error)
-    return _STRAY_RETURN if "new-line" in str(error) else f"the quotes do not fit: {error}"
+    if "new-line" in str(error):
+        return _STRAY_RETURN
+    said = str(error).replace("\t", "\\t")  # it names the delimiter
+    return f"the quotes do not fit: {said}"
 
 
 class _TooLongError(Exception):

@@ -501,6 +501,7 @@ def limited_nginx(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return limited_nginx
 
 
+@pytest.mark.alone
 def test_the_limit_of_a_real_nginx_is_found_and_held(limited_nginx: ModuleType) -> None:
     """No burst, one connection: 0.80 of the limit is used after 1 s and at most 0.10 wasted, also on a busy machine.
 

@@ -1,5 +1,6 @@
 """What a result file says about each row: its latest line, whether that is its end, whether it is still that row."""
 
+import gc
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterable
@@ -61,6 +62,23 @@ class TestEnd:
         assert is_final(ended(campaign(2), outcome)) is (outcome not in LEFT)
         assert not is_final(ended(campaign(2), outcome, finished=False)), "cut off between two tries"
         assert is_final(held(campaign(2), outcome, "why")) is (outcome not in LEFT), "held back, never sent"
+
+    def test_without_a_call(self) -> None:
+        """A campaign that was at rest, so that nothing was sent to it, has ended."""
+        at_rest = replace(held(campaign(2), Outcome.ALREADY_STOPPED, ""), message="listed as Stopped")
+        assert is_final(at_rest)
+
+    @pytest.mark.parametrize(
+        ("schedule", "final"),
+        [(None, True), ("none", True), ("disabled", True), ("failed: the run ended before", False)],
+    )
+    def test_schedule(self, schedule: str | None, final: bool, path: Path) -> None:
+        """A campaign whose schedule was to be disabled and may start it again is taken up once more."""
+        for result in (ended(campaign(2)), held(campaign(2), Outcome.ALREADY_STOPPED, "")):
+            line = replace(result, schedule=schedule)
+            assert is_final(line) is final
+            past = Past(written(path, [line]))
+            assert (past.final, past.settled(campaign(2))) == ((1, result.outcome) if final else (0, None))
 
     @pytest.mark.parametrize("outcome", Outcome)
     def test_settled(self, outcome: Outcome, path: Path) -> None:
@@ -236,6 +254,7 @@ class TestFile:
         tracemalloc.start()
         try:
             past = Past(path)
+            gc.collect()  # the interpreter keeps freed dicts for later use until then
             kept, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()

@@ -1,6 +1,7 @@
 """From settings to limits and forecasts."""
 
 import math
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from bulkstop.engine.quota import AllOf, NoQuota, RollingWindow
 from bulkstop.errors import SettingsError
 from bulkstop.model import Campaign, CampaignType, Limit
-from bulkstop.runs.limits import forecast, quota_of
+from bulkstop.runs.limits import Accounts, forecast, lanes_of, quota_of
 from bulkstop.runs.stop import check_time, make_plan
 from bulkstop.settings import Settings
 
@@ -34,6 +35,39 @@ def test_quotas_are_put_together_as_asked() -> None:
     even.take(0.0)
     assert even.ready_at() == 1.0
     assert quota_of(settings(quota=(), adaptive=True)).ready_at() < math.inf
+
+
+async def test_an_account_is_counted_in_one_place() -> None:
+    """The lane of an account and its single calls use the same limits and the same store; others have their own."""
+    claimed = list[str]()
+
+    class Store:
+        async def claim(self, account_id: str) -> float:
+            claimed.append(account_id)
+            return 0.0
+
+        async def room(self, account_id: str) -> int:
+            return 0
+
+        async def close(self) -> None: ...
+
+    accounts = Accounts(settings(quota=(Limit(1, 60.0),)), Store())
+    with make_plan([*campaigns(3, "a"), *campaigns(3, "b")], settings()) as plan:
+        a, b = lanes_of(plan, accounts)
+        caller = accounts.caller("a")
+        assert accounts.caller("a") is caller
+
+        async def page() -> str:
+            return "page"
+
+        assert await caller.call(page) == "page"
+        assert a.quota.ready_at() > time.monotonic() + 50
+        assert b.quota.ready_at() == -math.inf
+        assert (a.claim, claimed) != (None, [])
+        assert b.claim is not None
+        await b.claim()
+    assert claimed == ["a", "b"]
+    assert Accounts(settings(), None).claim("a") is None
 
 
 def test_forecast_is_arithmetic() -> None:

@@ -6,10 +6,14 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from bulkstop.engine.quota import least_s
 from bulkstop.model import Limit
 from tests.processes import ended, results, started
 from tests.servers import Nginx
+
+pytestmark = pytest.mark.alone
 
 WINDOWS = (Limit(10, 1.5), Limit(30, 6.0))
 OPTIONS = [word for limit in WINDOWS for word in ("--quota", str(limit))]

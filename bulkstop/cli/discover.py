@@ -1,0 +1,214 @@
+"""`bulkstop discover`: the campaigns that run now, as a list for `stop`."""
+
+import sys
+import time
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import click
+
+from bulkstop.cli.knobs import OF_STOP, Reads, settings_of, with_settings
+from bulkstop.cli.terminal import say
+from bulkstop.errors import OutputError, SettingsError
+from bulkstop.kore.campaigns import STATUSES
+from bulkstop.model import CampaignType
+from bulkstop.report.summary import duration, printable
+from bulkstop.runs.discover import Discovery, check_target, discover, to_csv, to_jsonl, write_file
+from bulkstop.runs.listing import Wanted
+from bulkstop.settings import Settings, campaign_type
+
+FORMS = {"csv": to_csv, "jsonl": to_jsonl}
+ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+SHORT_REST_S = 2.0
+"""A wait that nobody needs to be told of."""
+EXAMPLE = """\b
+Example:
+  bulkstop discover --status Active,Scheduled --profile prod -o running.csv
+
+\b
+Nobody has a list at hand in an incident:
+  bulkstop discover --profile prod | bulkstop stop - --format csv --profile prod --expect 20..30
+The list is written when all of it has been read. Its ids are as the service has them, so a CSV
+list from a service that you do not trust has no place in a spreadsheet; use .jsonl then.
+
+\b
+Exit codes:
+  0    the list is written, also when no campaign was found
+  2    usage or settings are wrong; nothing was written
+  3    the list could not be read to its end, or not written
+  130  ended by Ctrl-C; nothing was written
+"""
+
+
+def types(text: str) -> tuple[CampaignType, ...]:
+    """Read campaign types: `voice`, `sms` or `voice,sms`."""
+    return tuple(dict.fromkeys(campaign_type(part) for part in _parts(text)))
+
+
+def statuses(text: str) -> tuple[str, ...]:
+    """Read statuses, in any letter case; one that is not documented is taken as it stands."""
+    known = {status.lower(): status for status in STATUSES}
+    return tuple(dict.fromkeys(known.get(part.lower(), part) for part in _parts(text)))
+
+
+def priorities(text: str) -> tuple[int, ...]:
+    """Read priorities from 1 to 5: `1` or `1,2`."""
+    parts = _parts(text)
+    if not set(parts) <= set("12345"):
+        raise ValueError(f"{text!r} is no list of priorities from 1 to 5, such as 1,2")
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+def _parts(text: str) -> list[str]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isprintable() and part for part in parts):
+        raise ValueError(f"{text!r} is no list of words with commas between them")
+    return parts
+
+
+@click.command("discover", epilog=EXAMPLE)
+@click.option(
+    "-o",
+    "--output",
+    default="-",
+    metavar="FILE",
+    show_default="standard output",
+    help="List to write, .csv or .jsonl; - is standard output.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a list that exists.")
+@click.option("--format", "fmt", type=click.Choice(list(FORMS)), help="Form, where no ending tells it.  [default: csv]")
+@click.option(
+    "--status",
+    "wanted",
+    type=Reads(statuses, "STATUS,..."),
+    default="Active",
+    show_default=True,
+    metavar="STATUS,...",
+    help=f"Campaigns in one of these states: {', '.join(STATUSES)}.",
+)
+@click.option(
+    "--type",
+    "kinds",
+    type=Reads(types, "voice,sms"),
+    envvar="BULKSTOP_TYPE",
+    metavar="voice,sms",
+    show_default="that of the profile, else both",
+    help="Campaigns of these types.",
+)
+@click.option("--priority", type=Reads(priorities, "1..5,..."), metavar="1..5,...", help="... of these priorities.")
+@click.option("--name", metavar="GLOB", help="... with such a name, in this letter case: 'Promo*'.")
+@click.option("--quiet", is_flag=True, help="Say only what went wrong, or may have.")
+@partial(with_settings, but=OF_STOP | {"type"})
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    output: str,
+    fmt: str | None,
+    wanted: tuple[str, ...],
+    kinds: tuple[CampaignType, ...] | None,
+    priority: tuple[int, ...] | None,
+    name: str | None,
+    *,
+    overwrite: bool,
+    quiet: bool,
+    **_: object,
+) -> int:
+    """Write the campaigns that are running now, as a list for `stop`.
+
+    It asks the service for all that one account has in one stream. A campaign that starts or ends meanwhile may or may
+    not be in the list; all others that fit are, each once.
+    """
+    settings = settings_of(ctx)
+    form = form_of(output, fmt)
+    check_output(output, overwrite=overwrite)
+    for status in wanted:
+        if status not in STATUSES:
+            say(f"bulkstop: note: --status {status}: is none of {', '.join(STATUSES)}; asked for all the same")
+    began = time.monotonic()
+    found = discover(
+        settings,
+        Wanted(wanted, priority or ()),
+        types=kinds or types_of(settings),
+        name=name,
+        rests=(lambda seconds: None) if quiet else tell_rest,
+    )
+    if found.fault is not None:
+        say(f"bulkstop: the list could not be read to its end; {printable(found.fault)}; nothing was written")
+        return 3
+    tell_notes(found)
+    if not write(output, FORMS[form](found.rows), overwrite=overwrite):
+        return 3
+    if not quiet or not found.rows:
+        say(summary_of(found, time.monotonic() - began, output))
+    return 0
+
+
+def types_of(settings: Settings) -> tuple[CampaignType, ...]:
+    """Give the type that a profile names, else both."""
+    return tuple(CampaignType) if settings.type is None else (settings.type,)
+
+
+def form_of(output: str, fmt: str | None) -> str:
+    """Tell the form of a list by its name; raises SettingsError for a name that `stop` could not read either."""
+    told = ENDINGS.get(Path(output.lower()).suffix)
+    if output != "-" and not output.startswith("/dev/") and told is None and fmt is None:
+        raise SettingsError(f"-o {output}: nothing tells its form: name it {', '.join(ENDINGS)}, or give --format")
+    if told is not None and fmt not in (None, told):
+        raise SettingsError(f"--format {fmt}: -o {output} is named as {told}; change one of the two")
+    return told or fmt or "csv"
+
+
+def check_output(output: str, *, overwrite: bool) -> None:
+    """Refuse, before any call is made, what cannot be written to: raises SettingsError or OutputError."""
+    if output != "-":
+        check_target(output, overwrite=overwrite)
+    elif sys.stdout is None:
+        raise SettingsError("-o -: standard output is closed; nothing was asked for")
+
+
+def write(output: str, data: bytes, *, overwrite: bool) -> bool:
+    """Write the finished list; False, and a line that says why, when it cannot be written."""
+    try:
+        if output == "-":
+            _write_out(data)
+        else:
+            write_file(output, data, overwrite=overwrite)
+    except OutputError as error:
+        say(f"bulkstop: {error}")
+        return False
+    return True
+
+
+def _write_out(data: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"standard output: cannot be written ({error.strerror})") from None
+
+
+def tell_rest(seconds: float) -> None:
+    """Say that nothing happens for a while."""
+    if seconds > SHORT_REST_S:
+        say(f"waiting {duration(seconds)}: the account's quota is used up, or the service asks to wait")
+
+
+def tell_notes(found: Discovery) -> None:
+    """Say what a person must know of the list."""
+    for note in found.notes:
+        say(f"bulkstop: note: {printable(note)}")
+
+
+def summary_of(found: Discovery, elapsed_s: float, output: str) -> str:
+    """Write what was found, in one line."""
+    types = Counter(group.campaign_type for group, _ in found.rows)
+    counted = ", ".join(f"{types[kind]:,} {kind}" for kind in CampaignType)
+    recurring = sum(item.recurs is True for _, item in found.rows)
+    again = f"; {recurring:,} recurring: a stop does not end their schedule" if recurring else ""
+    where = "standard output" if output == "-" else output
+    many = f"{len(found.rows):,} campaigns ({counted})" if found.rows else "no campaign fits; an empty list"
+    return f"{many}{again}; {found.calls:,} calls in {duration(elapsed_s)}; written to {where}"

@@ -1,0 +1,78 @@
+"""`--log-level` and `--log-json`: what is logged goes to standard error, a line a record."""
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import click
+
+from bulkstop.cli.terminal import say
+from bulkstop.runs.log import LOG, JsonFormatter, TextFormatter
+from bulkstop.runs.masking import SECRETS
+
+LEVELS = ("debug", "info", "warning", "error")
+
+
+def with_log(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options `--log-level` and `--log-json`, as the parameters `log_level` and `log_json`."""
+    command = click.option(
+        "--log-json",
+        is_flag=True,
+        envvar="BULKSTOP_LOG_JSON",
+        help="Log a JSON object a line, and leave out what is said to a person.",
+    )(command)
+    return click.option(
+        "--log-level",
+        type=click.Choice(LEVELS, case_sensitive=False),
+        default="warning",
+        show_default=True,
+        envvar="BULKSTOP_LOG_LEVEL",
+        help="What is logged on standard error.",
+    )(command)
+
+
+@contextmanager
+def logs(level: str, *, as_json: bool, secrets: Iterable[str] = ()) -> Iterator[None]:
+    """Write what is logged meanwhile to standard error, without these secrets; of libraries only what is amiss.
+
+    What Python itself would say of an error that reaches nobody is logged too.
+    """
+    for secret in secrets:
+        SECRETS.add(secret)
+    number = logging.getLevelNamesMapping()[level.upper()]
+    handler = _Said()
+    handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
+    root, before = logging.getLogger(), (logging.getLogger().level, LOG.level)
+    root.addHandler(handler)
+    root.setLevel(max(number, logging.WARNING))
+    LOG.setLevel(number)
+    hooks = sys.unraisablehook, threading.excepthook
+    sys.unraisablehook = threading.excepthook = _untold
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        sys.unraisablehook, threading.excepthook = hooks
+        root.removeHandler(handler)
+        root.setLevel(before[0])
+        LOG.setLevel(before[1])
+
+
+def _untold(found: "threading.ExceptHookArgs | sys.UnraisableHookArgs") -> None:
+    if found.exc_value is not None and not isinstance(found.exc_value, SystemExit):
+        error = found.exc_type, found.exc_value, found.exc_traceback
+        LOG.error("an error reached nobody", exc_info=error)
+
+
+class _Said(logging.Handler):
+    """Says each record as everything else is said, so that a bar on the terminal and a log do not tear each other."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno < logging.WARNING and record.name.partition(".")[0] != LOG.name:
+            return  # a library that sets a level of its own
+        with suppress(Exception):  # the standard library would print a traceback, arguments included
+            say(self.format(record))

@@ -1,0 +1,233 @@
+"""`bulkstop verify`: what still runs of what was to be stopped."""
+
+import asyncio
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+
+import click
+
+from bulkstop.cli.discover import ENDINGS, FORMS, tell_rest
+from bulkstop.cli.knobs import OF_STOP, settings_of, with_settings
+from bulkstop.cli.terminal import say, tell
+from bulkstop.engine.shutdown import SIGNALS
+from bulkstop.errors import OutputError, SettingsError
+from bulkstop.model import Outcome
+from bulkstop.report.summary import duration, printable, table
+from bulkstop.runs.discover import check_target, write_file
+from bulkstop.runs.states import RUNS, Finding, State, Verification
+from bulkstop.runs.verify import targets_in, to_json, verify
+from bulkstop.settings import Settings
+
+WORDS = {
+    State.RUNNING: "still running",
+    State.SCHEDULED: "scheduled",
+    State.RUNS_AGAIN: "will run again",
+    State.NOT_RUNNING: "not running",
+    State.NOT_FOUND: "not found",
+    State.UNKNOWN: "not told",
+}
+"""What each state is called for a person."""
+HEADER = ["state", "status", "campaign", "type", "account", "result", "name"]
+"""What stands in the columns; the result is what the stop had told."""
+CELL_CHARS = 40
+"""The widest column that is filled up with blanks."""
+WHY_CHARS = 100
+"""How much is said at each campaign of why nothing was told of it."""
+EXAMPLE = """\b
+Example:
+  bulkstop verify campaigns.csv.results.jsonl --profile prod
+
+\b
+What still runs, will run again, or could not be told is written as a list for `stop`:
+  bulkstop stop campaigns.csv.results.jsonl.running.csv --profile prod
+
+\b
+Exit codes:
+  0    nothing still runs, or is scheduled; protected campaigns do not count
+  1    something does, could not be told or found, or has no line in the results
+  2    usage, settings or results are wrong; nothing was asked for
+  3    nothing could be told at all (credentials, network), or the verdict could not be written
+  130  ended by Ctrl-C; 143 by SIGTERM, 129 by a closed terminal; no list was written
+"""
+
+
+@click.command("verify", epilog=EXAMPLE)
+@click.argument("paths", nargs=-1, required=True, metavar="RESULTS [RESULTS ...]")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="List of what is to be stopped again, .csv or .jsonl; - is standard output.  "
+    "[default: <first results>.running.csv]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a list that exists.")
+@click.option(
+    "--singly",
+    is_flag=True,
+    help="Ask for each campaign by itself: fewer calls for a few of many campaigns, but tells nothing of schedules.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Tell a machine: one JSON object on standard output.")
+@click.option("--quiet", is_flag=True, help="Say only what went wrong, or may have, beside the verdict.")
+@partial(with_settings, but=OF_STOP)
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    paths: tuple[str, ...],
+    output: str | None,
+    *,
+    overwrite: bool,
+    singly: bool,
+    as_json: bool,
+    quiet: bool,
+    **_: object,
+) -> int:
+    """Read back whether the campaigns of result files still run, are scheduled, or will run again.
+
+    Nothing is stopped. All campaigns are looked at, also those that were never sent; how they are is that of the moment
+    in which the service was asked.
+    """
+    settings = settings_of(ctx)
+    target = output or f"{paths[0]}.running.csv"
+    check_output(target, paths, overwrite=overwrite, as_json=as_json)
+    quiet = quiet or as_json
+    found = read_back(paths, settings, singly=singly, quiet=quiet)
+    for note in found.notes:
+        say(f"bulkstop: note: {printable(note)}")
+    if found.fault:
+        say(f"bulkstop: {printable(found.fault)}")
+    written = write_list(found, target, overwrite=overwrite)
+    try:
+        if as_json:
+            tell(json.dumps(to_json(found) | {"host": settings.host, "results": paths, "list": written}))
+        else:
+            (say if target == "-" else tell)("\n".join(verdict_lines(found)))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        say(f"bulkstop: standard output: the verdict cannot be written ({error.strerror})")
+        return 3
+    if not quiet and written:
+        say(hint(found, written))
+    return found.exit_code
+
+
+def check_output(target: str, paths: Iterable[str], *, overwrite: bool, as_json: bool) -> None:
+    """Refuse, before any call is made, a list that cannot be written: raises SettingsError or OutputError."""
+    if target == "-":
+        if as_json:
+            raise SettingsError("-o -: standard output is for --json; give -o FILE")
+        if sys.stdout is None:
+            raise SettingsError("-o -: standard output is closed; nothing was asked for")
+        return
+    if _form(target) is None:
+        raise SettingsError(f"-o {target}: nothing tells its form: name it {', '.join(ENDINGS)}")
+    check_target(target, overwrite=overwrite)
+    if any(_is_same(path, target) for path in paths):
+        raise SettingsError(f"-o {target}: is a result file; the list would take its place")
+
+
+def read_back(paths: tuple[str, ...], settings: Settings, *, singly: bool, quiet: bool) -> Verification:
+    """Read the results and ask the service."""
+    targets = targets_in(paths, settings)
+    try:
+        return verify(
+            targets,
+            settings,
+            singly=singly,
+            signals=SIGNALS,
+            say=(lambda text: None) if quiet else (lambda text: say(printable(text))),
+            rests=(lambda seconds: None) if quiet else tell_rest,
+        )
+    except asyncio.CancelledError:  # told to end when all was over
+        raise click.Abort from None
+
+
+def write_list(found: Verification, target: str, *, overwrite: bool) -> str | None:
+    """Write what is worth another stop and give the name of the list; None when there is none.
+
+    With `overwrite` an older list is never left in its place: with nothing to stop it becomes an empty one.
+    """
+    is_stale = overwrite and target != "-" and Path(target).is_file()
+    if found.exit_code not in (0, 1) or not (found.to_stop or is_stale):
+        return None
+    if not found.to_stop:
+        say(f"{printable(target)}: is an empty list now, as nothing is to be stopped again")
+    data = FORMS[_form(target) or "csv"]([(each.group, each.item) for each in found.to_stop])
+    try:
+        if target == "-":
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        else:
+            write_file(target, data, overwrite=overwrite)
+    except BrokenPipeError:
+        raise
+    except (OutputError, OSError) as error:
+        say(f"bulkstop: {error if isinstance(error, OutputError) else f'-o {target}: cannot be written'}")
+        return None
+    return target if found.to_stop and target != "-" else None
+
+
+def hint(found: Verification, written: str) -> str:
+    """Say how to go on."""
+    again = sum(each.state is State.RUNS_AGAIN for each in found.to_stop)
+    schedules = f"; a schedule starts {again:,} of them again, --disable-schedule ends that" if again else ""
+    return f"To stop them: bulkstop stop {shlex.quote(printable(written))} --expect {len(found.to_stop)}{schedules}"
+
+
+def verdict_lines(found: Verification) -> list[str]:
+    """Write how the campaigns are, and each that may call somebody or of which nothing can be said."""
+    shown = [each for each in found.findings if each.outcome is not Outcome.PROTECTED]
+    if found.signum is not None:  # what was not reached would be a long list of nothing
+        shown = [each for each in shown if each.state in RUNS]
+    rows = [(word, f"{found.states[state]:,}") for state, word in WORDS.items() if found.states.get(state)]
+    rows.append(("campaigns", f"{found.campaigns:,}"))
+    rows += _beside(found)
+    rows.append(("asked", f"{found.calls:,} call{'s' * (found.calls != 1)} in {duration(found.elapsed_s)}"))
+    if found.signum is not None:
+        rows.append(("ended", "before all was told"))
+    lines = table("Verification", rows)
+    return [*lines, "", *_columns([HEADER, *map(_cells, shown)])] if shown else lines
+
+
+def _beside(found: Verification) -> list[tuple[str, str]]:
+    rows = []
+    if protected := sum(found.protected.values()):
+        run = sum(found.protected.get(state, 0) for state in RUNS)
+        rows.append(("protected", f"{protected:,}, as they are; {run:,} were seen running"))
+    if found.invalid:
+        rows.append(("invalid rows", f"{found.invalid:,}, which name no campaign"))
+    if found.unlisted:
+        rows.append(("without line", f"{found.unlisted:,} rows: their run was killed, or goes on; --resume it first"))
+    return rows
+
+
+def _cells(of: Finding) -> list[str]:
+    last = of.item.name or ""
+    if of.state is State.UNKNOWN:
+        last = f"({(of.error or '')[:WHY_CHARS]})"
+    ids = (of.item.campaign_id, of.group.campaign_type, of.group.account_id)
+    return [printable(cell) for cell in (WORDS[of.state], of.item.status or "-", *ids, of.outcome, last)]
+
+
+def _columns(rows: list[list[str]]) -> list[str]:
+    """Set cells in columns; a cell that is far wider than others shifts only its own line."""
+    widths = [min(CELL_CHARS, max(map(len, column))) for column in zip(*rows, strict=True)]
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _form(target: str) -> str | None:
+    told: Mapping[str, str] = ENDINGS
+    return "csv" if target == "-" or target.startswith("/dev/") else told.get(Path(target.lower()).suffix)
+
+
+def _is_same(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)  # noqa: PTH121 - either may be no file at all
+    except OSError:
+        return False

@@ -1,0 +1,142 @@
+"""Single calls of an account, one after the other, within what it may do.
+
+What the pool is for a list of campaigns, this is for the few calls around it: the same Quota and Claim, the same
+Retry, the same rest after being throttled. Nothing here makes tasks; `side_by_side` of the pool lets accounts go at
+the same time.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bulkstop.engine.lanes import Claim
+from bulkstop.engine.pool import NOT_TRIED, NOT_TRIED_AGAIN, THROTTLES
+from bulkstop.engine.quota import Quota
+from bulkstop.engine.retry import Retry
+from bulkstop.model import Again, Attempt, Outcome
+
+T = TypeVar("T")
+
+LOOK_AGAIN_S = 0.25
+"""How soon to look again for a place in the quota that only another call's answer can free."""
+LEAST_S = 0.001
+"""The shortest sleep; event loops count in milliseconds."""
+
+
+@dataclass(slots=True)
+class _Course:
+    """What the tries of one call have come to."""
+
+    attempts: int = 0
+    throttles: int = 0
+    renewed: bool = False
+
+
+class Caller:
+    """Makes the calls of one account, each until it has its answer or Retry gives it up.
+
+    Use it from one task at a time. `drained`, once set, lets nothing more leave and ends every wait; a call in flight
+    is waited for. `rests` is told the seconds of each wait before it begins; `now` is a monotonic clock in seconds.
+    """
+
+    def __init__(
+        self,
+        quota: Quota,
+        claim: Claim | None = None,
+        *,
+        retry: Retry,
+        paces_itself: bool = False,
+        drained: asyncio.Event | None = None,
+        rests: Callable[[float], object] = lambda seconds: None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.calls = 0
+        self._quota = quota
+        self._claim = claim
+        self._retry = retry
+        self._paces_itself = paces_itself
+        self._drained = drained or asyncio.Event()
+        self._rests = rests
+        self._now = now
+        self._rests_until = -math.inf
+        self._events = 0  # throttlings since the last call that was let through
+
+    async def call(self, make: Callable[[], Awaitable[T | Attempt]]) -> T | Attempt:
+        """Try `make` until it gives a value, and give that; else the Attempt that failed last, or `not_sent`.
+
+        Raises only what `make` or the quota store raises: a BulkstopError.
+        """
+        course, last = _Course(), Attempt(Outcome.NOT_SENT, error=NOT_TRIED)
+        while await self._has_place():
+            found = await self._tried(make)
+            if not isinstance(found, Attempt):
+                return found
+            delay_s = self._delay_s(course, found)
+            if delay_s is None:
+                return found
+            self._rest(delay_s)
+            last = found._replace(error="; ".join(filter(None, (found.error, NOT_TRIED_AGAIN))))
+        return last
+
+    def _delay_s(self, course: _Course, attempt: Attempt) -> float | None:
+        """Give the seconds until the next try, None when there is none; as the pool does it."""
+        if attempt.again is Again.NOW and not course.renewed:
+            course.renewed = True
+            return 0.0
+        if attempt.again is Again.THROTTLED:
+            course.throttles += 1
+            self._events += 1
+            self._rest(self._retry.pause_s(self._events, attempt, paced=self._paces_itself))
+            return 0.0 if course.throttles < THROTTLES else None
+        course.attempts += 1
+        return self._retry.delay_s(course.attempts, attempt)
+
+    def _rest(self, seconds: float) -> None:
+        self._rests_until = max(self._rests_until, self._now() + seconds)
+
+    async def _has_place(self) -> bool:
+        """Wait for a place in the quota and take it; False when the run ends first."""
+        while not self._drained.is_set():
+            now = self._now()
+            wait_s = max(self._rests_until, self._quota.ready_at()) - now
+            if wait_s <= 0:
+                wait_s = await self._take(now)
+                if wait_s <= 0:
+                    return True
+            await self._sleep(LOOK_AGAIN_S if wait_s == math.inf else wait_s)
+        return False
+
+    async def _take(self, now: float) -> float:
+        """Take a place, here and in the shared store; 0.0 when both had one, else the seconds after which to ask."""
+        wait_s = math.inf
+        self._quota.take(now)
+        try:
+            wait_s = 0.0 if self._claim is None else await self._claim()
+        finally:
+            if wait_s > 0 or self._drained.is_set():
+                self._quota.untake()
+        return math.inf if self._drained.is_set() else wait_s
+
+    async def _sleep(self, seconds: float) -> None:
+        self._rests(seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(seconds, LEAST_S)):
+                await self._drained.wait()
+
+    async def _tried(self, make: Callable[[], Awaitable[T | Attempt]]) -> T | Attempt:
+        sent_at = self._now()
+        again: Again | None = Again.LATER  # also of a call that is cut off
+        try:
+            found = await make()
+            again = found.again if isinstance(found, Attempt) else None
+        finally:
+            self.calls += 1
+            throttled = again is Again.THROTTLED
+            self._quota.answered(self._now(), sent_at, throttled=throttled, failed=again is Again.LATER)
+            if not throttled:
+                self._events = 0
+        return found

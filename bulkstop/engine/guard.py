@@ -1,0 +1,153 @@
+"""When a run must not go on, counted in campaigns: a cap on failures, and waves of which each must pass."""
+
+import logging
+import math
+import re
+from collections.abc import Sequence
+
+from bulkstop.errors import GuardError
+from bulkstop.model import FAILED, Cap, Outcome, part_of
+
+_LOG = logging.getLogger("bulkstop.engine")
+FAILURES = FAILED - {Outcome.INVALID}
+"""The outcomes that count against a cap or a wave; a row that cannot be used was never sent."""
+SHOWN_CHARS = 200
+"""How much of an id or of a service's text is repeated in a message."""
+ADVICE = "nothing more was sent: see the result lines, put it right, then go on with --resume"
+
+_WAVE = re.compile(r"(?:(\d{1,12})|(\d{1,3}(?:\.\d{1,6})?)%)", re.ASCII)
+
+
+class Admission:
+    """Decides when one more campaign may be begun; every try of one that was begun may go on.
+
+    A campaign is admitted only while the failed ones and those under way are fewer than the cap allows. So the cap
+    holds if all that is under way fails, whatever the concurrency; and close to it fewer are under way.
+
+    A wave is admitted after the one before has ended and passed, `soak_s` later. It passes when none of it failed; with
+    a cap, when the cap is not reached and not all of it failed. The last wave has none to hold back, so only a cap
+    ends it.
+    """
+
+    def __init__(self, cap: Cap | None = None, *, waves: Sequence[int] = (), soak_s: float = 0.0) -> None:
+        """Take the waves as `wave_sizes` gives them."""
+        self.fault: GuardError | None = None
+        self._cap = cap
+        self._allowed = math.inf if cap is None else cap.allows(0)
+        self._waves = (*waves[:-1], math.inf)  # however many there are in the end, the last wave has the rest
+        self._wave_ends = self._waves[0]
+        self._soak_s = soak_s
+        self._opens_at = -math.inf
+        self._admitted = self._settled = self._failed = 0
+        self._settled_before = self._failed_before = 0  # as the wave began
+        self._first = self._first_of_wave = ""
+        self.wave = 1
+
+    def ready_at(self) -> float:
+        """Give the time from which a campaign may be admitted, -inf: at once; inf while only an end can tell."""
+        at_worst = self._failed + self._admitted - self._settled
+        is_full = at_worst >= self._allowed or self._admitted >= self._wave_ends
+        return math.inf if is_full or self.fault is not None else self._opens_at
+
+    def admit(self) -> None:
+        """Count a campaign that is begun: drawn for the first time."""
+        self._admitted += 1
+
+    def released(self) -> None:
+        """Take back a campaign that was admitted and will never be sent."""
+        self._admitted -= 1
+
+    def settled(self, outcome: Outcome, now: float, campaign_id: str, error: str | None = None) -> None:
+        """Count an admitted campaign that has ended; `fault` is set when the run must end for it."""
+        self._settled += 1
+        fails = outcome in FAILURES
+        if fails:
+            self._failed += 1
+            self._first_of_wave = self._first_of_wave or _told(outcome, campaign_id, error)
+            self._first = self._first or self._first_of_wave
+        if self._cap is not None:
+            self._allowed = self._cap.allows(self._settled)
+        if (fails or self._settled >= self._wave_ends) and self.fault is None:
+            self._judge(now)
+
+    def _judge(self, now: float) -> None:
+        if self._failed >= self._allowed:
+            self.fault = self._cap_reached()
+        elif self.wave < len(self._waves):
+            has_ended = self._settled == self._admitted >= self._wave_ends
+            if self._wave_fails(has_ended=has_ended):
+                self.fault = self._wave_failed()
+            elif has_ended:
+                self._begin_wave(now)
+
+    def _wave_fails(self, *, has_ended: bool) -> bool:
+        failed = self._failed - self._failed_before
+        if self._cap is None:
+            return failed > 0
+        return has_ended and failed == self._settled - self._settled_before
+
+    def _begin_wave(self, now: float) -> None:
+        said = {"wave": self.wave, "waves": len(self._waves), "ended": self._settled, "failed": self._failed}
+        _LOG.info("wave_passed", extra={"fields": said | {"soak_s": self._soak_s}})
+        self.wave += 1
+        self._wave_ends = self._waves[self.wave - 1]
+        self._opens_at = now + self._soak_s
+        self._settled_before, self._failed_before = self._settled, self._failed
+        self._first_of_wave = ""
+
+    def _cap_reached(self) -> GuardError:
+        where = f" in wave {self.wave} of {len(self._waves)}" if len(self._waves) > 1 else ""
+        option = str(self._cap)
+        if self._cap is not None and self._cap.share is not None and self._settled < self._cap.sample:
+            option += f" (of at least {self._cap.sample})"
+        told = f"{self._failed:,} of {self._settled:,} campaigns failed{where}, {self._first}"
+        return GuardError(f"--max-failures {option}: {told}; {ADVICE}")
+
+    def _wave_failed(self) -> GuardError:
+        failed, settled = self._failed - self._failed_before, self._settled - self._settled_before
+        which = f"wave {self.wave} of {len(self._waves)} did not pass"
+        told = f"{failed:,} of its first {settled:,} campaigns failed, {self._first_of_wave}"
+        return GuardError(f"--waves: {which}: {told}; {ADVICE}")
+
+
+def wave_sizes(text: str, total: int) -> list[int]:
+    """Read `1,10%,100%` as the number of campaigns that each wave ends at, of `total`; percentages are rounded down.
+
+    In a short list waves would fall together: each has at least one campaign more than the one before, and those
+    beyond the list are left out. Raises ValueError for what cannot be read, does not rise or leaves a rest.
+    """
+    sizes: list[int] = []
+    before = {False: 0.0, True: 0.0}  # the last number, the last percentage
+    for given in text.split(","):
+        number, is_share = _wave(given.strip())
+        if number <= before[is_share]:
+            raise ValueError(f"{given.strip()!r} is not more than the wave before; write waves as 1,10%,100%")
+        before[is_share] = number
+        size = part_of(number / 100, total) if is_share else int(number)
+        least = sizes[-1] + 1 if sizes else 1
+        if least <= total:
+            sizes.append(min(max(size, least), total))
+    if sizes and sizes[-1] < total:
+        raise ValueError(f"the last wave ends at {sizes[-1]:,} of {total:,} campaigns; end with 100%")
+    return sizes
+
+
+def shown(text: str) -> str:
+    """Give the beginning of a text that others wrote, safe in one line on a terminal."""
+    clipped = text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…"
+    return clipped if clipped.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in clipped)
+
+
+def _told(outcome: Outcome, campaign_id: str, error: str | None) -> str:
+    return f"the first {shown(campaign_id)}: {outcome}" + (f" ({shown(error)})" if error else "")
+
+
+def _wave(given: str) -> tuple[float, bool]:
+    """Read one wave: a number, and whether it is a percentage."""
+    match = _WAVE.fullmatch(given)
+    if match is None:
+        raise ValueError(f"{given!r} is neither a number of campaigns nor a percentage; write waves as 1,10%,100%")
+    number = float(match[1] or match[2])
+    if not number or (match[2] and number > 100):
+        raise ValueError(f"{given!r}: a wave has at least one campaign and at most 100%")
+    return number, match[2] is not None

@@ -1,0 +1,156 @@
+"""Read back what result files name: which campaigns still run, or will run again."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from bulkstop.engine.shutdown import Shutdown, listening
+from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
+from bulkstop.kore.ask import asker
+from bulkstop.kore.token import Tokens
+from bulkstop.model import Campaign, Outcome, Result
+from bulkstop.report.lines import read_lines
+from bulkstop.report.manifest import Manifest, flaw_in, manifest_path
+from bulkstop.report.past import Past
+from bulkstop.report.summary import printable
+from bulkstop.runs.access import client_of, tokens_of
+from bulkstop.runs.limits import Accounts, store_of
+from bulkstop.runs.states import Finding, State, Targets, Verification
+from bulkstop.runs.survey import Say, Survey
+from bulkstop.settings import Settings
+
+
+def targets_in(paths: Sequence[str], settings: Settings) -> Targets:
+    """Read what result files name; the latest line of a row counts, and each campaign once over all files.
+
+    Raises OutputError for a file that cannot be read or is none, SettingsError for one of another host, InputError
+    when no campaign is named.
+    """
+    targets = Targets()
+    for path in dict.fromkeys(paths):
+        _check_manifest(path, settings.host, targets)
+        for result in _results(path):
+            campaign = _campaign(result, settings)
+            if campaign is None:
+                targets.invalid += 1
+            else:
+                targets.add(campaign, result.outcome)
+    if not targets.campaigns:
+        raise InputError(f"{', '.join(paths)}: no row names a campaign; nothing was asked for")
+    return targets
+
+
+def verify(
+    targets: Targets,
+    settings: Settings,
+    *,
+    singly: bool = False,
+    signals: Sequence[int] = (),
+    say: Say = lambda text: None,
+    rests: Callable[[float], object] = lambda seconds: None,
+) -> Verification:
+    """Ask the service for the state of all targets, within the quota; raises SettingsError when it cannot begin.
+
+    `singly` asks for each campaign by itself instead of reading lists. One of the `signals` ends it at once.
+    """
+    return asyncio.run(_verify(targets, settings, singly, signals, say, rests))
+
+
+def to_json(of: Verification) -> dict[str, Any]:
+    """Give a verification as JSON values, every key always there."""
+    return {
+        "campaigns": of.campaigns,
+        "states": {state.value: of.states.get(state, 0) for state in State},
+        "protected": {state.value: of.protected.get(state, 0) for state in State},
+        "invalid_rows": of.invalid,
+        "rows_without_line": of.unlisted,
+        "findings": [_finding(found) for found in of.findings],
+        "calls": of.calls,
+        "elapsed_s": round(of.elapsed_s, 3),
+        "notes": list(of.notes),
+        "fault": of.fault,
+        "exit_code": of.exit_code,
+    }
+
+
+def _finding(found: Finding) -> dict[str, Any]:
+    group, item = found.group, found.item
+    return {
+        "campaign_id": item.campaign_id,
+        "campaign_type": group.campaign_type.value,
+        "account_id": group.account_id,
+        "stream_id": group.stream_id,
+        "iid": group.iid,
+        "name": item.name,
+        "state": found.state.value,
+        "status": item.status,
+        "recurring": item.recurs,
+        "outcome": found.outcome.value,
+        "error": found.error,
+    }
+
+
+async def _verify(
+    targets: Targets,
+    settings: Settings,
+    singly: bool,
+    signals: Sequence[int],
+    say: Say,
+    rests: Callable[[float], object],
+) -> Verification:
+    survey = Survey(targets, singly=singly, quota=settings.quota, concurrency=settings.concurrency, say=say)
+    tokens, shutdown, fault = tokens_of(settings), Shutdown(grace_s=settings.grace_s), None
+    with listening(shutdown, signals):
+        try:
+            fault = await _opened(survey, settings, tokens, rests)
+        except asyncio.CancelledError:
+            if shutdown.signum is None:
+                raise
+    return survey.verification(fault=fault, signum=shutdown.signum)
+
+
+async def _opened(survey: "Survey", settings: Settings, tokens: Tokens, rests: Callable[[float], object]) -> str | None:
+    """Make a survey with a client of its own; give what ended it early."""
+    try:
+        await tokens.get()  # without credentials there is nothing to begin with
+    except BulkstopError as fault:
+        return str(fault)
+    async with store_of(settings) as store, client_of(settings) as client:
+        accounts = Accounts(settings, store, rests=rests)
+        return await survey.run(asker(client.post, tokens), accounts.caller)
+
+
+def _check_manifest(path: str, host: str, targets: Targets) -> None:
+    """Refuse a file of another host, and note what the manifest knows that the file does not say."""
+    manifest = Manifest.read(manifest_path(path))
+    if manifest is None:
+        return
+    was = manifest.last["settings"].get("host", host)
+    if was != host:
+        raise SettingsError(f"--host {host}: {path} is of a run at {printable(str(was))}; give that, or other results")
+    if flaw := flaw_in(path, manifest):
+        targets.notes.append(f"{path}: {flaw}; it may not name what was to be stopped")
+    with suppress(OutputError):  # rows without lines of their own cannot be counted
+        targets.unlisted += max(0, manifest.last["plan"]["rows"] - Past(path).rows)
+
+
+def _results(path: str) -> Iterator[Result]:
+    try:
+        with Path(path).open("rb") as file:
+            for line in read_lines(file, path):
+                if line.result is not None:
+                    yield line.result
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _campaign(result: Result, settings: Settings) -> Campaign | None:
+    """Give the campaign that a result names, None when it names none that could have been sent."""
+    kind, stream_id = result.campaign_type or settings.type, result.stream_id or settings.stream_id or ""
+    if kind is None or result.outcome is Outcome.INVALID:
+        return None
+    account_id, iid = result.account_id or settings.account_id or "", settings.iid or stream_id
+    campaign = Campaign(result.campaign_id, kind, account_id, stream_id, iid, "", 0)
+    return campaign if campaign.fault is None else None

@@ -1,0 +1,44 @@
+"""What a list looks like: ids of an unusual shape are counted and the first ones kept, never refused."""
+
+from bulkstop.model import Campaign
+
+CAMPAIGN_ID = "cd-"
+"""How every campaign id in the vendor's documents begins."""
+INSTANCE_ID = "cid-"
+"""How the id begins that the answer to a stop names; the call does not take it."""
+FIRST = 3
+
+
+class Sample:
+    """How many there are, and the first few of them."""
+
+    __slots__ = ("count", "first")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[str] = []
+
+    def add(self, text: str) -> None:
+        """Count one more."""
+        self.count += 1
+        if self.count <= FIRST:
+            self.first.append(text)
+
+
+class Looks:
+    """What is unusual about the campaigns of a list."""
+
+    __slots__ = ("instance_ids", "nameless", "odd_ids")
+
+    def __init__(self) -> None:
+        self.instance_ids = Sample()
+        self.odd_ids = Sample()
+        self.nameless = 0
+
+    def add(self, campaign: Campaign) -> None:
+        """Take the next campaign."""
+        if campaign.name is None:
+            self.nameless += 1
+        campaign_id = campaign.campaign_id
+        if not campaign_id.startswith(CAMPAIGN_ID):
+            (self.instance_ids if campaign_id.startswith(INSTANCE_ID) else self.odd_ids).add(campaign_id)

@@ -1,0 +1,180 @@
+"""Campaigns that are never to be stopped, whatever a list says: ids, patterns and names, read from files."""
+
+import fnmatch
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from bulkstop.errors import InputError
+from bulkstop.model import ID_CHARS, Campaign
+from bulkstop.source.opening import STDIN, Form, find, opened
+from bulkstop.source.text import Text, clipped, is_blank, lines, printable, text_fault
+
+NAME = "name:"
+"""A rule that begins so is held against the campaign's name, any other one against its id."""
+
+_WILD = re.compile(r"[*?\[]")
+_BRACKETS = re.compile(r"\[!?+\]?+[^\]]*+\]")  # as fnmatch reads them
+_NOTHING = fnmatch.translate("[z-a]")
+_COMMENT = re.compile(r"\s#")
+# A list of another form, two ids on a line, or a kind of rule that does not exist: none of them would match anything.
+_STRAY = re.compile(r"""[\s,;:"'](?!\])""")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+class Rule(NamedTuple):
+    """A line of a file of rules, and the pattern on it."""
+
+    source: str
+    line: int
+    pattern: str
+    of_name: bool = False
+
+    def __str__(self) -> str:
+        """Say where it stands and what it is."""
+        return f"protected by {self.source} line {self.line} ({NAME * self.of_name}{clipped(self.pattern)})"
+
+
+class Protection:
+    """The rules of all files: says of a campaign by which of them it is protected.
+
+    Ids and names are looked up, patterns by the part before their first wildcard, so 100,000 cost no more than one;
+    the patterns that begin alike are one regular expression.
+    """
+
+    def __init__(self, rules: Iterable[Rule] = ()) -> None:
+        found = list(rules)
+        self.rules = len(found)
+        self._ids = _Rules(rule for rule in found if not rule.of_name)
+        self._names = _Rules(rule for rule in found if rule.of_name)
+
+    @property
+    def has_names(self) -> bool:
+        """Tell whether a rule is held against names, which a list need not have."""
+        return bool(self._names)
+
+    def of(self, campaign: Campaign) -> str | None:
+        """Say by which rule a campaign is protected, in words for its result line; None when by none."""
+        rule = self._ids.match(campaign.campaign_id)
+        if rule is None and campaign.name is not None:
+            rule = self._names.match(campaign.name)
+        return None if rule is None else str(rule)
+
+
+class _Rules:
+    """Rules for one text: those without wildcards by what they say, patterns by how they begin."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._exact: dict[str, Rule] = {}
+        wild: dict[str, list[Rule]] = {}
+        for rule in rules:
+            if first := _WILD.search(rule.pattern):
+                wild.setdefault(rule.pattern[: first.start()], []).append(rule)
+            else:
+                self._exact.setdefault(rule.pattern, rule)
+        self._wild = {head: _Patterns(found) for head, found in wild.items()}
+        self._lengths = sorted({len(head) for head in wild})
+
+    def __bool__(self) -> bool:
+        return bool(self._exact or self._wild)
+
+    def match(self, text: str) -> Rule | None:
+        """Give a rule that matches: an exact one, else the pattern with the shortest beginning."""
+        if rule := self._exact.get(text):
+            return rule
+        for length in self._lengths:
+            patterns = self._wild.get(text[:length])
+            if patterns is not None and (rule := patterns.match(text)):
+                return rule
+        return None
+
+
+class _Patterns:
+    """Patterns that begin alike, as one regular expression."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._rules = rules
+        self._regex = re.compile("|".join(f"({fnmatch.translate(rule.pattern)})" for rule in rules))
+
+    def match(self, text: str) -> Rule | None:
+        found = self._regex.match(text)
+        return None if found is None else self._rules[(found.lastindex or 1) - 1]
+
+
+def protection(paths: Sequence[str]) -> Protection:
+    """Read files of rules, one rule a line; blank lines, and what follows a `#`, are no rules.
+
+    A rule is a campaign id, or a shell pattern for whole ids, upper and lower case being different; behind `name:`, the
+    same for the campaign's name. Raises InputError for a file that cannot be read or holds no rule, and for a line that
+    cannot match anything: what it was to protect would be stopped.
+    """
+    return Protection(rule for path in paths for rule in _read(path))
+
+
+def _read(path: str) -> list[Rule]:
+    if path == STDIN:
+        raise InputError("--protect -: standard input is for the list; name a file")
+    try:
+        entry = find(path, Form.TXT)
+        with opened(entry, None) as stream:
+            rules = list(_rules(Text(stream, entry.label)))
+    except InputError as error:
+        raise InputError(f"--protect {error}") from None
+    if not rules:
+        raise InputError(f"--protect {entry.label}: holds no rule; leave the option out if nothing is to be protected")
+    return rules
+
+
+def _rules(text: Text) -> Iterator[Rule]:
+    for line, content in lines(text):
+        if is_blank(content) or content.lstrip().startswith("#"):
+            continue
+        try:
+            yield _rule(text.label, line, content)
+        except ValueError as fault:
+            raise InputError(f"{text.label}: line {line}: {fault}") from None
+
+
+def _rule(source: str, line: int, content: str) -> Rule:
+    if fault := text_fault(content):
+        raise ValueError(fault)
+    pattern = content.strip()
+    if of_name := pattern[: len(NAME)].lower() == NAME:
+        pattern = pattern[len(NAME) :].strip()
+        _check_name(pattern)
+    else:
+        pattern = _COMMENT.split(pattern, maxsplit=1)[0].rstrip()
+        _check_id(pattern)
+    _check_pattern(pattern)
+    return Rule(source, line, pattern, of_name)
+
+
+def _check_name(pattern: str) -> None:
+    if not pattern:
+        raise ValueError(f"no name behind {NAME}")
+    if _COMMENT.search(pattern):
+        raise ValueError("a # in a name: put a comment on a line of its own; for a name that holds it write [#]")
+    if _CONTROL.search(pattern):
+        raise ValueError(f"{printable(pattern)!r} holds a control character")
+
+
+def _check_id(pattern: str) -> None:
+    hidden = next((char for char in pattern if not char.isprintable() and not char.isspace()), None)
+    if hidden is not None:
+        raise ValueError(f"{clipped(pattern)!r} holds a character that cannot be seen (U+{ord(hidden):04X})")
+    if stray := _STRAY.search(pattern):
+        raise ValueError(
+            f"{clipped(pattern)!r} holds {stray[0]!r}: give one id or pattern a line, or {NAME}PATTERN; "
+            "in an id that really holds it write it between [ and ]"
+        )
+    if pattern in (".", ".."):
+        raise ValueError(f"{pattern!r} is a path step, not an id")
+
+
+def _check_pattern(pattern: str) -> None:
+    if len(pattern) > ID_CHARS:
+        raise ValueError(f"the rule has {len(pattern):,} characters; at most {ID_CHARS:,} can be")
+    if "[" in _BRACKETS.sub("", pattern):
+        raise ValueError(f"{clipped(pattern)!r} has a [ without its ]; for a [ itself write [[]")
+    if empty := next((part for part in _BRACKETS.findall(pattern) if fnmatch.translate(part) == _NOTHING), None):
+        raise ValueError(f"{clipped(pattern)!r} can match nothing: {clipped(empty)!r} names no character")

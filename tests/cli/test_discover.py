@@ -1,0 +1,412 @@
+"""`bulkstop discover` as a process, against the simulator as a process: what it writes, says and exits with."""
+
+import asyncio
+import signal
+import stat
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from bulkstop.simulator.campaigns import Campaigns
+from tests.processes import (
+    TOKEN,
+    WAIT_S,
+    Ended,
+    Simulated,
+    bulkstop,
+    checked,
+    ended,
+    environment,
+    results,
+    simulator,
+    started,
+    with_command,
+)
+from tests.servers import http, listening, replying
+
+COUNT, SEED, CHURN = 1200, 7, 9
+WHERE = ("--account-id", "a1", "--stream-id", "st-1")
+OPEN = (*WHERE, "--quota", "none")
+HEADER = "campaign_id,campaign_type,account_id,stream_id,iid,name,status,priority,recurring,updated_at"
+
+
+@pytest.fixture(scope="module")
+def still(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulated]:
+    """Hold a simulator open whose campaigns stay as they are."""
+    with simulator(tmp_path_factory.mktemp("still"), "--campaigns", str(COUNT), "--seed", str(SEED)) as found:
+        yield found
+
+
+def discover(sim: Simulated | str, *args: str, cwd: Path, **variables: str | None) -> Ended:
+    """Run the command on a service."""
+    host = sim if isinstance(sim, str) else sim.url
+    return bulkstop("discover", "--host", host, *(args or OPEN), cwd=cwd, **variables)
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    """Read a list that was written as CSV."""
+    header, *lines = text.splitlines()
+    assert header == HEADER
+    return [dict(zip(HEADER.split(","), line.split(","), strict=True)) for line in lines]
+
+
+def population(**wanted: str) -> set[str]:
+    """Give the ids of the simulator's campaigns that are so."""
+    found = Campaigns(count=COUNT, seed=SEED, any_id=False).by_id.values()
+    return {c.campaign_id for c in found if all(str(getattr(c, name)) == value for name, value in wanted.items())}
+
+
+def always_active(calls: int) -> tuple[set[str], set[str]]:
+    """Let the simulator's campaigns change as often as calls were made; give those active all the time, and ever."""
+    campaigns = Campaigns(count=COUNT, seed=SEED, any_id=False)
+    always = ever = population(status="Active")
+    for _ in range(calls):
+        campaigns.churn(CHURN, "2025-12-05T00:00:00.000Z")
+        now = {c.campaign_id for c in campaigns.by_id.values() if c.status == "Active"}
+        always, ever = always & now, ever | now
+    return always, ever
+
+
+# --- what is found --------------------------------------------------------------------------------------------------
+
+
+def test_all_that_runs(still: Simulated, tmp_path: Path) -> None:
+    """Every active campaign of both types is written once, with all that `stop` needs, into a private file."""
+    run = discover(still, *OPEN, "-o", "running.csv", cwd=tmp_path)
+    assert (run.code, run.out) == (0, "")
+    path = tmp_path / "running.csv"
+    rows = rows_of(path.read_text())
+    assert len(rows) > 400
+    assert Counter(row["campaign_id"] for row in rows) == Counter(population(status="Active"))
+    for kind in ("voice", "sms"):
+        ids = {row["campaign_id"] for row in rows if row["campaign_type"] == kind}
+        assert ids == population(status="Active", campaign_type=kind)
+    assert {(row["account_id"], row["stream_id"], row["iid"], row["status"]) for row in rows} == {
+        ("a1", "st-1", "st-1", "Active")
+    }
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["running.csv"]
+    counted = Counter(row["campaign_type"] for row in rows)
+    said = f"{len(rows)} campaigns ({counted['voice']} voice, {counted['sms']} sms); "
+    assert run.err.startswith(said)
+    assert run.err.endswith("; written to running.csv\n")
+
+
+def test_while_they_change(tmp_path: Path) -> None:
+    """Of a list of many pages that changes after every call, all that ran all the time are found, and none twice."""
+    options = ("--campaigns", str(COUNT), "--seed", str(SEED), "--churn", str(CHURN))
+    with simulator(tmp_path, *options) as sim:
+        run = discover(sim, cwd=tmp_path)
+        calls = len(sim.requests())
+    assert run.code == 0
+    ids = [row["campaign_id"] for row in rows_of(run.out)]
+    always, ever = always_active(calls)
+    assert len(ids) == len(set(ids))
+    assert always <= set(ids) <= ever
+    assert len(always) < len(ids)  # else nothing changed
+    assert 11 < calls < 60
+
+
+def test_what_is_asked_for(still: Simulated, tmp_path: Path) -> None:
+    """Status, type, priority and name narrow the list; what recurs is marked."""
+    run = discover(
+        still,
+        *(*OPEN, "--status", "scheduled, Rescheduled", "--type", "SMS", "--priority", "1,3", "--name", "Campaign 1*"),
+        *("--iid", "app-9", "-o", "some.jsonl"),
+        cwd=tmp_path,
+    )
+    assert run.code == 0
+    rows: list[dict[str, Any]] = results(tmp_path / "some.jsonl")
+    by_id = Campaigns(count=COUNT, seed=SEED, any_id=False).by_id
+    assert {row["campaign_id"] for row in rows} == {
+        campaign.campaign_id
+        for campaign in by_id.values()
+        if campaign.status in ("Scheduled", "Rescheduled")
+        and campaign.campaign_type == "sms"
+        and campaign.priority in (1, 3)
+        and campaign.name.startswith("Campaign 1")
+    }
+    assert [row["recurring"] for row in rows] == [by_id[row["campaign_id"]].recurring for row in rows]
+    recurring = sum(row["recurring"] for row in rows)
+    assert recurring
+    assert f"; {recurring} recurring: a stop does not end their schedule; " in run.err
+    assert {(row["campaign_type"], row["iid"]) for row in rows} == {("sms", "app-9")}
+
+
+def test_types_from_elsewhere(still: Simulated, tmp_path: Path) -> None:
+    """Without --type it is the one of the environment, else of the profile, else both; a flag goes first."""
+    (tmp_path / "bulkstop.toml").write_text(f'[profile.p]\ntype = "sms"\nhost = "{still.url}"\n')
+
+    def types(*args: str, **variables: str) -> set[str]:
+        args = ("discover", "--profile", "p", *OPEN, "--quiet", *args)
+        return {row["campaign_type"] for row in rows_of(bulkstop(*args, cwd=tmp_path, **variables).out)}
+
+    assert types() == {"sms"}
+    assert types(BULKSTOP_TYPE="voice") == {"voice"}
+    assert types("--type", "voice,sms", BULKSTOP_TYPE="voice") == {"voice", "sms"}
+
+
+def test_nothing_found(still: Simulated, tmp_path: Path) -> None:
+    """An empty list is written as such, and said also to those who want quiet; `stop` refuses it."""
+    run = discover(still, *OPEN, "--name", "no such", "--quiet", cwd=tmp_path)
+    assert (run.code, run.out) == (0, f"{HEADER}\n")
+    assert run.err.startswith("no campaign fits; an empty list; ")
+    stop = bulkstop("stop", "-", "--format", "csv", "--host", still.url, "--yes", cwd=tmp_path, stdin=run.out)
+    assert stop.code == 2
+
+
+def test_a_status_nobody_documented(still: Simulated, tmp_path: Path) -> None:
+    """An unknown status may be one that a service has: it is asked for, and its like is named."""
+    run = discover(still, *OPEN, "--status", "Active,Throttled", cwd=tmp_path)
+    assert run.code == 0
+    assert "bulkstop: note: --status Throttled: is none of Active, Completed, " in run.err
+    assert len(rows_of(run.out)) == len(population(status="Active"))
+
+
+# --- in an incident -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize(("expect", "code"), [("20..500", 0), ("1..5", 2)])
+def test_straight_into_stop(expect: str, code: int, tmp_path: Path) -> None:
+    """Piped into `stop`, all that runs is stopped if it is as many as expected; both keep one quota together."""
+    with simulator(tmp_path, "--campaigns", "100", "--seed", "3", "--quota", "25/1s") as sim:
+        where = f"--host {sim.url} --account-id a1 --stream-id st-1 --quota 25/1s"
+        done = subprocess.run(
+            ["sh", "-c", f"bulkstop discover {where} -o - | bulkstop stop - --format csv {where} --expect {expect}"],
+            cwd=tmp_path,
+            env=environment(PATH=with_command(tmp_path / "bin")),
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            check=False,
+        )
+        run = checked(Ended(done.returncode, done.stdout, done.stderr))
+        assert (run.code, run.out) == (code, "")
+        requests = sim.requests()
+        assert Counter(request["status"] for request in requests)[429] == 0
+        stopped = [request["campaign_id"] for request in requests if request["operation"] == "stop"]
+        if code:
+            assert stopped == []
+            return
+        again = discover(sim, cwd=tmp_path)
+    assert 20 < len(stopped) == len(set(stopped))
+    assert again.out == f"{HEADER}\n"
+    lines = results(tmp_path / "stdin.results.jsonl")
+    assert {line["outcome"] for line in lines} == {"stopped"}
+    assert {line["row"]["status"] for line in lines} == {"Active"}
+
+
+def test_a_list_that_fails_stops_nothing(tmp_path: Path) -> None:
+    """When the list cannot be read to its end, nothing is on standard output, and `stop` has nothing to do."""
+    with simulator(tmp_path, "--campaigns", "300", "--fail", "100%") as sim:
+        run = discover(sim, *OPEN, "--attempts", "2", cwd=tmp_path)
+        assert (run.code, run.out) == (3, "")
+        assert run.err.startswith(
+            "bulkstop: the list could not be read to its end; voice campaigns of account a1: HTTP 503 (<html>"
+        )
+        assert run.err.endswith("</html>); nothing was written\n")
+        stop = bulkstop("stop", "-", "--format", "csv", "--host", sim.url, "--yes", cwd=tmp_path, stdin=run.out)
+        assert stop.code == 2
+        assert {request["operation"] for request in sim.requests()} == {"list"}
+
+
+# --- when the service is in trouble ---------------------------------------------------------------------------------
+
+
+def test_throttled_in_mid_list(tmp_path: Path) -> None:
+    """A service that refuses some of the calls is waited for; the list is complete all the same."""
+    options = ("--campaigns", str(COUNT), "--seed", str(SEED), "--quota", "4/300ms", "--retry-after", "0.3")
+    with simulator(tmp_path, *options) as sim:
+        run = discover(sim, *WHERE, "--quota", "none", "--max-retry-after", "300ms", cwd=tmp_path)
+        statuses = Counter(request["status"] for request in sim.requests())
+    assert (run.code, {row["campaign_id"] for row in rows_of(run.out)}) == (0, population(status="Active"))
+    assert statuses[429] >= 1
+    assert statuses[200] > 10
+
+
+def test_within_the_quota(tmp_path: Path) -> None:
+    """Within its own quota it is never refused."""
+    options = ("--campaigns", str(COUNT), "--seed", str(SEED), "--quota", "5/400ms")
+    with simulator(tmp_path, *options) as sim:
+        run = discover(sim, *WHERE, "--quota", "5/400ms", cwd=tmp_path)
+        statuses = Counter(request["status"] for request in sim.requests())
+    assert run.code == 0
+    assert len(rows_of(run.out)) == len(population(status="Active"))
+    assert set(statuses) == {200}
+
+
+def test_a_long_wait(still: Simulated, tmp_path: Path) -> None:
+    """A long wait for the quota is told, and Ctrl-C ends it at once."""
+    process = started(
+        "discover", "--host", still.url, *WHERE, "--quota", "3/1h", "--type", "voice", "-o", "list.csv", cwd=tmp_path
+    )
+    assert process.stderr is not None
+    said = process.stderr.readline()
+    assert said == "waiting 60 min: the account's quota is used up, or the service asks to wait\n"
+    process.send_signal(signal.SIGINT)
+    assert ended(process).code == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failures_that_pass(tmp_path: Path) -> None:
+    """A service that fails now and then is asked again; the list is complete."""
+    options = ("--campaigns", str(COUNT), "--seed", str(SEED), "--fail", "25%")
+    with simulator(tmp_path, *options) as sim:
+        run = discover(sim, cwd=tmp_path)
+        statuses = Counter(request["status"] for request in sim.requests())
+    assert (run.code, {row["campaign_id"] for row in rows_of(run.out)}) == (0, population(status="Active"))
+    assert statuses[503] >= 1
+
+
+def test_a_token_that_has_expired(tmp_path: Path) -> None:
+    """A refused token is renewed once, in the middle of the work, and the call is made again."""
+    secret = "a client secret of more than thirty-two characters"
+    good = jwt.encode({"sub": "u", "appId": "app"}, secret, "HS256")
+    (tmp_path / "good").write_text(good)
+    (tmp_path / "token").write_text(TOKEN)
+    command = "cat token; cp good token"
+    options = ("--campaigns", str(COUNT), "--seed", str(SEED))
+    with simulator(tmp_path, *options, BULKSTOP_CLIENT_SECRET=secret) as sim:
+        run = discover(sim, *OPEN, "--token-command", f"sh -c '{command}'", cwd=tmp_path, BULKSTOP_TOKEN=None)
+        statuses = [request["status"] for request in sim.requests()]
+    assert (run.code, {row["campaign_id"] for row in rows_of(run.out)}) == (0, population(status="Active"))
+    assert statuses[0] == 401
+    assert set(statuses[1:]) == {200}
+    assert good not in run.out + run.err
+
+
+def test_a_token_that_is_refused(tmp_path: Path) -> None:
+    """A token that is wrong is said to be so; nothing is written."""
+    with simulator(tmp_path, BULKSTOP_CLIENT_SECRET="a client secret of more than thirty-two characters") as sim:
+        run = discover(sim, *OPEN, "-o", "running.csv", cwd=tmp_path)
+    assert run.code == 3
+    assert "voice campaigns of account a1: HTTP 401: wrong token, stream id or scope" in run.err
+    assert not (tmp_path / "running.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (http(b"<html>busy</html>"), "HTTP 200, but the answer is no page of campaigns (<html>busy</html>)"),
+        (http(b"{}", status="404 Not Found"), "HTTP 404: no such stream, or the path of the list is another here"),
+        (http(b"", "Location: http://127.0.0.1:9/", status="302 Found"), "HTTP 302: a redirect to"),
+        (
+            http(b'{"status":"success","data":{"results":[{"_id":"cd-1","status":"Active"}],"hasMore":true}}'),
+            "pages gave 1 campaigns, and more do not lead to the end of the list",
+        ),
+        (b"HTTP/1.1 200 OK\r\n\r\n", "HTTP 200, but the answer is no page of campaigns"),
+        (b"\x00\xff\r\n\r\n", "the answer is not HTTP"),
+    ],
+)
+async def test_no_list_at_all(answer: bytes, said: str, tmp_path: Path) -> None:
+    """Whatever a service gives instead of a list is told in a line, and nothing is written."""
+    async with listening(replying(answer, "keep" if b"Content-Length" in answer else "close")) as server:
+        run = await asyncio.to_thread(discover, server.url, *OPEN, "--attempts", "1", cwd=tmp_path)
+    assert (run.code, run.out) == (3, "")
+    assert said in run.err
+    assert run.err.count("\n") == 1
+
+
+async def test_more_for_ever(tmp_path: Path) -> None:
+    """A service that always promises more is asked a few times; what it gave is written, and the doubt told."""
+    rows = b'{"_id":"cd-1","status":"Active"},{"_id":"c\\nd","name":"\\u001b[2J","status":"Active"}'
+    body = b'{"status":"success","data":{"results":[%s],"hasMore":false,"totalResults":9}}' % rows
+    async with listening(replying(http(body))) as server:
+        run = await asyncio.to_thread(discover, server.url, *OPEN, "--type", "voice", cwd=tmp_path)
+        assert len(server.requests) < 10
+    assert (run.code, run.out.splitlines()[1:]) == (0, ["cd-1,voice,a1,st-1,st-1,,Active,,,"])
+    assert "bulkstop: note: voice campaigns of account a1: the service counts 9 but gives 2\n" in run.err
+    assert "left out, because they cannot be used: 1; first: campaign 'c d': campaign id holds" in run.err
+
+
+# --- what is refused, and how it ends -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--stream-id", "st-1"], "--account-id: not given"),
+        (["--account-id", "a1"], "--stream-id: not given"),
+        (["--account-id", "a\u00e9", "--stream-id", "s"], "account_id is not plain visible ASCII"),
+        ([*WHERE, "--type", "voice,fax"], "'fax' is none of voice, sms"),
+        ([*WHERE, "--status", "Active,"], "is no list of words"),
+        ([*WHERE, "--priority", "0"], "is no list of priorities from 1 to 5"),
+        ([*WHERE, "-o", "list.txt"], "-o list.txt: nothing tells its form: name it .csv, .jsonl, .ndjson"),
+        ([*WHERE, "-o", "list.csv", "--format", "jsonl"], "--format jsonl: -o list.csv is named as csv"),
+        ([*WHERE, "-o", "there.csv"], "there.csv: exists already; give --overwrite"),
+        ([*WHERE, "-o", "gone/list.csv"], "gone/list.csv: its directory is not there"),
+        ([*WHERE, "--ca", "gone.pem"], "--ca gone.pem: not a readable file"),
+        ([*WHERE, "--finish-by", "18:00"], "No such option"),
+    ],
+)
+def test_refused(args: list[str], said: str, still: Simulated, tmp_path: Path) -> None:
+    """What cannot be done is one line and exit 2, and no call is made."""
+    (tmp_path / "there.csv").write_text("mine")
+    before = len(still.requests())
+    run = discover(still, *args, cwd=tmp_path)
+    assert (run.code, run.out) == (2, "")
+    assert said in run.err
+    assert run.err.count("\n") == 1
+    assert len(still.requests()) == before
+    assert (tmp_path / "there.csv").read_text() == "mine"
+
+
+def test_no_credentials(still: Simulated, tmp_path: Path) -> None:
+    """Without credentials there is nothing to begin with."""
+    run = discover(still, *OPEN, cwd=tmp_path, BULKSTOP_TOKEN=None)
+    assert run.code == 2
+    assert run.err.startswith("bulkstop: no credentials: ")
+
+
+def test_replaced_when_asked_for(still: Simulated, tmp_path: Path) -> None:
+    """A list that exists is replaced with --overwrite, and only by a whole one."""
+    path = tmp_path / "running.csv"
+    path.write_text("old")
+    dead = discover("http://127.0.0.1:9", *OPEN, "-o", "running.csv", "--overwrite", "--attempts", "1", cwd=tmp_path)
+    assert (dead.code, path.read_text()) == (3, "old")
+    run = discover(still, *OPEN, "-o", "running.csv", "--overwrite", "--quiet", cwd=tmp_path)
+    assert (run.code, run.err) == (0, "")
+    assert len(rows_of(path.read_text())) > 400
+
+
+def test_a_disk_that_is_full(still: Simulated, tmp_path: Path) -> None:
+    """A list that cannot be written is no success."""
+    run = discover(still, *OPEN, "-o", "/dev/full", cwd=tmp_path)
+    assert run.code == 3
+    assert run.err == "bulkstop: /dev/full: cannot be written (No space left on device)\n"
+
+
+def test_ended_while_it_reads(tmp_path: Path) -> None:
+    """Ctrl-C ends it at once, and leaves nothing."""
+    with simulator(tmp_path, "--campaigns", "500", "--latency", "60000") as sim:
+        process = started("discover", "--host", sim.url, *OPEN, "-o", "running.csv", cwd=tmp_path)
+        give_up = time.monotonic() + WAIT_S
+        while not sim.requests() and time.monotonic() < give_up:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        run = ended(process)
+    assert run.code == 130
+    assert not (tmp_path / "running.csv").exists()
+
+
+def test_the_reader_is_gone(still: Simulated, tmp_path: Path) -> None:
+    """A reader that ends early gets no traceback."""
+    command = f"bulkstop discover --host {still.url} {' '.join(OPEN)} --quiet | head -c 0"
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd=tmp_path,
+        env=environment(PATH=with_command(tmp_path / "bin")),
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    assert checked(Ended(done.returncode, done.stdout, done.stderr)).err == ""
+    assert done.stdout == ""

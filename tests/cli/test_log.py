@@ -1,0 +1,241 @@
+"""`--log-level` and `--log-json`, as a user sees what they do: on standard error, beside everything else."""
+
+import json
+import logging
+import os
+import pty
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulkstop.cli import log
+from bulkstop.cli.log import logs
+from bulkstop.runs.log import LOG
+from tests.processes import ROOT, TOKEN, WAIT_S, Ended, Simulated, bulkstop, checked, environment
+
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|ERROR) +(\S.*)")
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Keep the lines that would go to standard error."""
+    lines: list[str] = []
+    monkeypatch.setattr(log, "say", lines.append)
+    return lines
+
+
+def log_everything() -> None:
+    """Log at each level, as the program and as a library."""
+    for logger in (logging.getLogger("bulkstop.kore.token"), logging.getLogger("aiohttp.client")):
+        for level in log.LEVELS:
+            getattr(logger, level)("%s of %s", level, logger.name)
+
+
+@pytest.mark.parametrize(
+    ("level", "ours", "theirs"),
+    [
+        ("debug", ["debug", "info", "warning", "error"], ["warning", "error"]),
+        ("info", ["info", "warning", "error"], ["warning", "error"]),
+        ("warning", ["warning", "error"], ["warning", "error"]),
+        ("error", ["error"], ["error"]),
+    ],
+)
+def test_what_a_level_lets_through(said: list[str], level: str, ours: list[str], theirs: list[str]) -> None:
+    """From a level on everything of the program is logged, and of libraries only what is amiss."""
+    with logs(level, as_json=True):
+        log_everything()
+    found = [json.loads(line) for line in said]
+    assert [each["level"] for each in found if each["logger"] == "bulkstop.kore.token"] == ours
+    assert [each["level"] for each in found if each["logger"] == "aiohttp.client"] == theirs
+
+
+def test_a_library_cannot_turn_itself_up(said: list[str]) -> None:
+    """A library that gives its logger a level of its own is still heard only from warnings on."""
+    logger = logging.getLogger("pyrate_limiter")
+    logger.setLevel(logging.DEBUG)
+    try:
+        with logs("debug", as_json=False):
+            logger.info("hello")
+            logger.warning("hello\nthere")
+    finally:
+        logger.setLevel(logging.NOTSET)
+    assert [match[2] for line in said if (match := LINE.fullmatch(line))] == [r"pyrate_limiter: hello\nthere"]
+    assert len(said) == 1
+
+
+def test_afterwards_all_is_as_before(said: list[str]) -> None:
+    """Outside of its block nothing is logged, and no level is changed."""
+    root = logging.getLogger()
+    before = (root.level, [*root.handlers], LOG.level)
+    with logs("debug", as_json=False):
+        LOG.debug("inside")
+    LOG.debug("outside")
+    assert (root.level, root.handlers, LOG.level) == before
+    assert len(said) == 1
+
+
+def test_python_warnings_are_records(said: list[str]) -> None:
+    """A warning of the interpreter is a line of the log like any other."""
+    import warnings
+
+    with logs("warning", as_json=True), warnings.catch_warnings():
+        logging.captureWarnings(True)  # again: pytest has its own way of showing them
+        warnings.simplefilter("always")
+        warnings.showwarning("odd\x1b[2J", UserWarning, "some.py", 7, line="code")
+    (line,) = said
+    assert line.isprintable()
+    assert json.loads(line)["logger"] == "py.warnings"
+
+
+# What libraries and asyncio itself log when something breaks, in a process of its own.
+BREAKS = """
+import asyncio, logging, sys
+from bulkstop.cli.log import logs
+
+async def leak():
+    raise RuntimeError("with " + sys.argv[2])
+
+async def run():
+    odd = {"message": "odd\\n\\x1b[2J", "exception": ValueError(sys.argv[2])}
+    asyncio.get_running_loop().call_exception_handler(odd)
+    task = asyncio.ensure_future(leak())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    del task
+    import gc; gc.collect()
+    try:
+        await leak()
+    except RuntimeError:
+        logging.getLogger("aiohttp.server").exception("request %s failed", {"auth": sys.argv[2]})
+    logging.getLogger("redis").error("%d", "not a number " + sys.argv[2])
+
+with logs("warning", as_json=sys.argv[1] == "json", secrets=[sys.argv[2]]):
+    asyncio.run(run())
+"""
+
+
+def broken(form: str, secret: str) -> list[str]:
+    """Run what breaks and give the lines on standard error."""
+    done = subprocess.run(
+        [sys.executable, "-c", BREAKS, form, secret],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=True,
+    )
+    assert done.stdout == ""
+    return done.stderr.splitlines()
+
+
+@pytest.mark.parametrize("secret", ["an-opaque-secret", "two\nlines of a secret", TOKEN])
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_what_breaks_is_one_line_without_a_secret(form: str, secret: str) -> None:
+    """An exception that nobody caught, a traceback, a wrong record of a library: one line each, the secret masked."""
+    lines = broken(form, secret)
+    assert len(lines) == 4
+    assert all(line.isprintable() for line in lines)
+    assert all(part not in line for line in lines for part in secret.splitlines())
+    assert all("[masked]" in line for line in lines[:3])  # the last one has lost its argument
+    if form == "json":
+        assert [json.loads(line)["logger"] for line in lines] == ["asyncio", "asyncio", "aiohttp.server", "redis"]
+        assert "RuntimeError at <string>:" in json.loads(lines[1])["error"]
+    else:
+        assert all(LINE.fullmatch(line) for line in lines)
+
+
+def stop(sim: Simulated, *args: str, cwd: Path, **variables: str | None) -> Ended:
+    """Stop `campaigns.csv` at the simulator."""
+    return bulkstop("stop", "campaigns.csv", "--host", sim.url, *args, cwd=cwd, **variables)
+
+
+def events(run: Ended) -> list[dict[str, Any]]:
+    """Read what was logged; with JSON nothing else is said."""
+    return [json.loads(line) for line in run.err.splitlines()]
+
+
+def test_by_default_nothing_is_logged(sim: Simulated, three: list[str], tmp_path: Path) -> None:
+    """A run in which nothing is amiss logs nothing."""
+    run = stop(sim, "--yes", cwd=tmp_path)
+    assert run.code == 0
+    assert [line for line in run.err.splitlines() if LINE.fullmatch(line)] == []
+
+
+def test_debug_logs_every_try(sim: Simulated, three: list[str], tmp_path: Path) -> None:
+    """At debug every try is logged, with its outcome, once each."""
+    run = stop(sim, "--yes", "--log-level", "debug", "--log-json", cwd=tmp_path)
+    found = events(run)
+    assert run.code == 0
+    tries = [each for each in found if each["event"] == "attempt"]
+    assert sorted(each["campaign_id"] for each in tries) == sorted(three)
+    assert {(each["level"], each["outcome"], each["http_status"], each["again"]) for each in tries} == {
+        ("debug", "stopped", 200, "no")
+    }
+    at = datetime.fromisoformat(tries[0]["time"])
+    assert tries[0]["time"].endswith("Z")
+    assert abs((datetime.now(UTC) - at).total_seconds()) < 3600
+
+
+def test_json_has_the_run_from_beginning_to_end(sim: Simulated, three: list[str], tmp_path: Path) -> None:
+    """With `--log-json` standard error is one JSON object a line and nothing else, from the beginning to the end."""
+    run = stop(sim, "--expect", "3", "--log-json", "--log-level", "info", cwd=tmp_path)
+    found = events(run)
+    names = [each["event"] for each in found if each["event"] != "progress"]
+    assert names == ["began", "ended"]
+    assert found[0]["to_send"] == 3
+    assert (found[-1]["exit_code"], found[-1]["outcomes"]) == (0, {"stopped": 3})
+
+
+def test_variables_say_it_too(sim: Simulated, three: list[str], tmp_path: Path) -> None:
+    """In a container the level comes from the environment."""
+    run = stop(sim, "--yes", cwd=tmp_path, BULKSTOP_LOG_LEVEL="INFO", BULKSTOP_LOG_JSON="1")
+    assert [each["event"] for each in events(run) if each["event"] != "progress"] == ["began", "ended"]
+
+
+def test_a_level_that_does_not_exist_is_refused(sim: Simulated, three: list[str], tmp_path: Path) -> None:
+    """A slip in the level is refused before anything is sent, with the levels that there are."""
+    run = stop(sim, "--yes", "--log-level", "verbose", cwd=tmp_path)
+    assert run.code == 2
+    assert "'--log-level'" in run.err
+    assert "'debug', 'info', 'warning', 'error'" in run.err
+
+
+def test_on_a_terminal_the_bar_and_the_log_do_not_tear_each_other(
+    sim: Simulated, three: list[str], tmp_path: Path
+) -> None:
+    """Every line of the log stands on a line of its own, however long it is, with a bar drawn below it."""
+    command = [sys.executable, "-m", "bulkstop", "stop", "campaigns.csv", "--host", sim.url, "--yes"]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*command, "--log-level", "debug", "--concurrency", "1", "--quota", "2/1s", "--quota-store", "memory"],
+        cwd=tmp_path,
+        env=environment(TERM="xterm", COLUMNS="60"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    written = b""
+    while more := _read(ours):
+        written += more
+    os.close(ours)
+    assert process.wait(WAIT_S) == 0
+    run = checked(Ended(0, "", written.decode()))
+    assert "\x1b[" in run.err  # a bar was drawn
+    shown = [re.sub(r"^.*\r|\x1b\[[0-9;?]*[A-Za-z]", "", line.rstrip("\r")) for line in run.err.split("\n")]
+    tries = [match[2] for line in shown if (match := LINE.fullmatch(line)) and match[2].startswith("attempt ")]
+    assert len(tries) == 3
+    assert all(re.search(r"outcome=stopped .*message=", line) for line in tries)
+
+
+def _read(fd: int) -> bytes:
+    try:
+        return os.read(fd, 65536)
+    except OSError:  # the other end is closed
+        return b""

@@ -1,0 +1,529 @@
+"""A secret is planted wherever one can be given, and then looked for in every byte that the command has written.
+
+The server repeats what it was sent: as it is, percent-encoded, in base64, with JSON's escapes; in bodies, headers,
+redirects and in what is no HTTP. The one place where a token may stand is the standard output of `token --print`.
+"""
+
+import asyncio
+import base64
+import json
+import re
+import stat
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.processes import COMMAND, ROOT, WAIT_S, Ended, environment, started
+from tests.servers import Connection, Listener, http, listening
+
+OPAQUE = 'Zk3+planted/Qw7=Tx9~Vb2&"Rn5\\Lm8'
+"""A token of all sorts of characters, so that each form of it is another text."""
+JWT = jwt.encode({"sub": "u1", "appId": "cs-1", "planted": "Hq4Zk3Qw7Tx9"}, "k" * 64, "HS256")
+SECRET = 'planted+Client/Secret of "more" than 32 characters'
+PASSWORD = "planted:Pass/word@77"
+PIECE_CHARS = 12
+"""So much of an opaque secret is a leak, wherever it was cut."""
+
+
+def disguises(secret: str) -> set[str]:
+    """Give a secret in all the forms that are looked for."""
+    percent = quote(secret, safe="")
+    escaped = json.dumps(secret)[1:-1]
+    plain = {secret, percent, quote(secret), re.sub("%..", lambda found: found[0].lower(), percent)}
+    return plain | {escaped, escaped.replace("/", "\\/"), repr(secret)[1:-1], *encoded(secret)}
+
+
+def encoded(secret: str) -> set[str]:
+    """Give what of a secret's base64 is the same whatever stands before and behind it."""
+    found = set()
+    for before, skipped in ((b"", 0), (b"\0", 2), (b"\0\0", 3)):
+        data = before + secret.encode()
+        for text in (base64.b64encode(data), base64.urlsafe_b64encode(data)):
+            found.add(text.decode()[skipped : 8 * len(data) // 6])
+    return found
+
+
+def pieces(secret: str) -> set[str]:
+    """Give all parts of a secret that are long enough to be a leak."""
+    return {secret[at : at + PIECE_CHARS] for at in range(len(secret) - PIECE_CHARS + 1)}
+
+
+def test_the_forms_are_found() -> None:
+    """What is looked for is found in a text of each kind, so that finding nothing means something."""
+    for text in (
+        OPAQUE,
+        f"https://h/?auth={quote(OPAQUE, safe='')}",
+        json.dumps({"auth": OPAQUE}),
+        repr({"auth": OPAQUE}),
+        *(base64.b64encode(f"{'x' * shift}{OPAQUE}yz".encode()).decode() for shift in range(3)),
+    ):
+        assert leaked([OPAQUE], text.encode()), text
+    assert leaked([OPAQUE], OPAQUE[5:18].encode())
+    assert not leaked([OPAQUE], b"[masked]")
+
+
+def leaked(secrets: Iterable[str], data: bytes) -> list[str]:
+    """Give the forms and the pieces of these secrets that stand in some bytes."""
+    sought = {form for secret in secrets for form in disguises(secret)}
+    sought |= {piece for secret in secrets if not is_jwt(secret) for piece in pieces(secret)}
+    sought |= {secret.rpartition(".")[2] for secret in secrets if is_jwt(secret)}  # what signs is what is secret
+    return sorted(form for form in sought if form.encode() in data)
+
+
+def is_jwt(secret: str) -> bool:
+    """Tell a JWT, whose first part is the same in all of them."""
+    return secret.startswith("eyJ")
+
+
+def echo(secrets: Iterable[str]) -> str:
+    """Write what was sent in every form, as the words of a server."""
+    forms = sorted({form for secret in secrets for form in disguises(secret)})
+    return " | ".join(["you sent", *forms])
+
+
+def escaped(text: str) -> bytes:
+    """Write a JSON text with an escape for each character."""
+    return "".join(f"\\u{ord(char):04x}" for char in text).encode()
+
+
+@dataclass
+class Hostile:
+    """A server that repeats all secrets it is sent; what it does with them, the campaign's id says."""
+
+    elsewhere: str = "http://127.0.0.1:1"
+    sent: set[str] = field(default_factory=set)
+    throttled: bool = False
+
+    async def __call__(self, connection: Connection) -> None:
+        """Answer the calls of a connection."""
+        while (request := await connection.request()) is not None:
+            head = request.partition(b"\r\n\r\n")[0].decode()
+            now = [line.partition(": ")[2] for line in head.split("\r\n") if re.match("(?i)(proxy-)?auth", line)]
+            now += [base64.b64decode(word[6:]).decode() for word in now if word.startswith("Basic ")]
+            now += [word.partition(":")[2] for word in now if word.startswith("user:")]
+            self.sent.update(now)
+            await connection.write(self.answer(head.split(" ", 2)[1], now))
+
+    def answer(self, target: str, now: list[str]) -> bytes:
+        """Answer one call."""
+        said, token = echo(now), now[0]
+        if "getAllCampaignDetails" in target:
+            return http(page(said, token))
+        kind = re.search(r"cd-(\w+)", target)
+        assert kind is not None, target
+        if kind[1] == "throttled" and not self.throttled:
+            self.throttled = True
+            limit = {"errors": [{"msg": f"rate limit exceeded {said}", "retryAfterMs": 1}]}
+            return http(json.dumps(limit).encode(), f"Retry-After: {token}", status="429 Too Many")
+        return self.answers(said, token).get(kind[1], http(stopped(said, token)))
+
+    def answers(self, said: str, token: str) -> dict[str, bytes]:
+        """Give an answer for each kind of campaign."""
+        there = f"{self.elsewhere}/?auth={token}&{quote(token, safe='')}"
+        return {
+            "escaped": http(b'{"status":"Stopped","message":"' + escaped(said) + b'"}'),
+            "slashed": http(json.dumps({"status": "Stopped", "message": token}).replace("/", "\\/").encode()),
+            "cut": http(stopped("x" * 290 + token, "y" * 290 + token)),
+            "unsure": http(said.encode()),
+            "rejected": http(
+                json.dumps({"errors": [{"msg": said, "code": token}], "message": token}).encode(),
+                f"Set-Cookie: auth={token}",
+                status=f"400 {token}",
+            ),
+            "refused": http(said.encode(), f"WWW-Authenticate: {token}", status="401 Unauthorized"),
+            "absent": http(f"<html>{said}</html>".encode(), status="404 Not Found"),
+            "broken": http(f"<html>{said}</html>".encode(), status="500 Internal"),
+            "moved": http(said.encode(), f"Location: {there}", status="307 Temporary Redirect"),
+            "odd": f"HTTP/1.1 {token} {token}\r\n\r\n".encode(),
+            "odder": f"HTTP/1.1 200 OK\r\n{token}\x01{token}\r\n\r\n".encode(),
+            "long": http(b"z" * (65536 - 10) + said.encode()),
+        }
+
+
+def stopped(message: str, word: str) -> bytes:
+    """Write the answer to a stop, with words of one's own."""
+    said = {"status": "Stopped", "message": message, "updatedAt": word, "campaignInstanceId": word}
+    return json.dumps(said | {"campaignExecutionType": message}).encode()
+
+
+def page(said: str, token: str) -> bytes:
+    """Write a page of the list call, with a row that can be used and some that cannot."""
+    rows = [
+        {"_id": "cd-1", "id": "cd-1", "name": said, "status": "Active", "updatedAt": token, "priority": token},
+        {"_id": "cd-2", "id": "cd-2", "name": token, "status": token},
+        {"name": said, "status": "Active"},
+        {"_id": f"{token}\n", "id": f"{token}\n", "name": token},
+        token,
+    ]
+    data = {"results": rows, "hasMore": False, "totalResults": len(rows), "message": said}
+    return json.dumps({"status": "success", "message": said, "data": data}).encode()
+
+
+KINDS = (*Hostile().answers("", ""), "throttled", "good")
+
+
+@dataclass
+class Stage:
+    """A folder to run in, what was planted, and all that was said so far."""
+
+    folder: Path
+    given: dict[str, str | None]
+    secrets: list[str]
+    said: bytes = b""
+
+    @property
+    def work(self) -> Path:
+        """The folder that commands run in."""
+        return self.folder / "work"
+
+    async def run(self, *args: str, **more: str | None) -> Ended:
+        """Run the command to its end and keep what it said."""
+        (self.folder / "tmp").mkdir(exist_ok=True)
+        own = {"XDG_STATE_HOME": str(self.folder / "state"), "TMPDIR": str(self.folder / "tmp")}
+        own["BULKSTOP_QUOTA"] = "5000/60s"
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND,
+            *args,
+            cwd=self.work,
+            env=environment(**({"BULKSTOP_TOKEN": None} | self.given | own | more)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(process.communicate(), WAIT_S)
+        self.said += out + err
+        return Ended(process.returncode or 0, out.decode(), err.decode())
+
+    def written(self) -> dict[Path, bytes]:
+        """Give every file that was written, but those that were planted."""
+        files = [path for path in self.folder.rglob("*") if path.is_file() and "planted" not in path.parts]
+        return {path.relative_to(self.folder): path.read_bytes() for path in files}
+
+    def check(self, sent: Iterable[str] = ()) -> None:
+        """Make sure that no secret stands anywhere, and that nobody else may read what was written."""
+        secrets = [*self.secrets, *sent]
+        assert leaked(secrets, self.said) == []
+        assert {path: found for path, data in self.written().items() if (found := leaked(secrets, data))} == {}
+        assert b"Traceback" not in self.said
+        modes = {path: stat.S_IMODE((self.folder / path).stat().st_mode) for path in self.written()}
+        own = {path: oct(mode) for path, mode in modes.items() if path.name != "campaigns.csv" and mode & 0o077}
+        assert own == {}
+
+
+def key() -> str:
+    """Make an RSA key."""
+    made = rsa.generate_private_key(65537, 2048)
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return made.private_bytes(*form).decode()
+
+
+def plant(way: str, folder: Path) -> tuple[dict[str, str | None], list[str]]:
+    """Give credentials in one of the ways there are; the variables, and what is secret of it."""
+    planted = folder / "planted"
+    planted.mkdir()
+    file = str(planted / "secret")
+    app: dict[str, str | None] = {"BULKSTOP_CLIENT_ID": "cs-1"}
+
+    def kept(secret: str) -> str:
+        Path(file).write_text(f"{secret}\n")
+        return secret
+
+    if way == "token":
+        return {"BULKSTOP_TOKEN": OPAQUE}, [OPAQUE]
+    if way == "jwt":
+        return {"BULKSTOP_TOKEN": JWT}, [JWT]
+    if way == "token file":
+        return {"BULKSTOP_TOKEN_FILE": file}, [kept(OPAQUE)]
+    if way == "token command":
+        return {"BULKSTOP_TOKEN_COMMAND": f"cat {file}"}, [kept(OPAQUE)]
+    if way == "client secret":
+        return app | {"BULKSTOP_CLIENT_SECRET": SECRET}, [SECRET]
+    if way == "single use":
+        return app | {"BULKSTOP_CLIENT_SECRET_FILE": file, "BULKSTOP_JTI": "1"}, [kept(SECRET)]
+    assert way == "key"
+    secret = kept(key())
+    lines = [line for line in secret.splitlines() if len(line) > 20]
+    return app | {"BULKSTOP_CLIENT_SECRET_FILE": file, "BULKSTOP_JWT_ALG": "RS256"}, lines
+
+
+WAYS = ("token", "jwt", "token file", "token command", "client secret", "single use", "key")
+STOP = ("stop", "campaigns.csv", "--yes", "--overwrite", "--attempts", "2", "--log-level", "debug")
+LIST = ("--account-id", "a", "--stream-id", "st-1", "--status", "Active,Stopped")
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    """Make a folder with a list of campaigns of every kind."""
+    (tmp_path / "work").mkdir()
+    rows = "".join(f"cd-{kind}-{number},voice,a,st-1\n" for number in range(2) for kind in KINDS)
+    (tmp_path / "work" / "campaigns.csv").write_text(f"campaign_id,campaign_type,account_id,stream_id\n{rows}")
+    return Stage(tmp_path, {}, [])
+
+
+@asynccontextmanager
+async def hostile() -> AsyncIterator[tuple[Hostile, Listener, Listener]]:
+    """Run the hostile server, and the one that its redirects lead to."""
+    server = Hostile()
+    async with listening(server) as here, listening(server) as there:
+        server.elsewhere = there.url
+        yield server, here, there
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_what_a_server_repeats(way: str, stage: Stage) -> None:
+    """Whatever a server does with the token it was sent, no run shows or writes a secret, at debug neither."""
+    stage.given, stage.secrets = plant(way, stage.folder)
+    async with hostile() as (server, here, there):
+        stop = stage.run(*STOP, "--host", here.url)
+        machine = stage.run(*STOP, "--host", here.url, "--log-json", "-o", "other.csv")
+        ends = await asyncio.gather(stop, machine)
+        assert [end.code for end in ends] == [1, 1], ends
+        assert there.connections == 0
+    assert ends[0].err.count(" DEBUG ") >= len(KINDS) * 2
+    for name in ("campaigns.csv.results.jsonl", "other.csv"):
+        text = (stage.work / name).read_text()
+        assert len(text.splitlines()) >= len(KINDS) * 2
+        assert "[masked]" in text
+    stage.check(server.sent)
+
+
+@pytest.mark.parametrize("way", ["token", "single use"])
+async def test_what_other_commands_show(way: str, stage: Stage) -> None:
+    """No other command shows or writes a secret either."""
+    stage.given, stage.secrets = plant(way, stage.folder)
+    async with hostile() as (server, here, _):
+        host = ("--host", here.url)
+        jobs = [
+            stage.run(*STOP, *host, "-o", "-"),
+            stage.run("stop", "campaigns.csv", *host, "--dry-run", "--json"),
+            stage.run("discover", *host, *LIST),
+            stage.run("discover", *host, *LIST, "-o", "found.jsonl"),
+            stage.run("token", *host),
+        ]
+        ends = await asyncio.gather(*jobs)
+        assert [end.code for end in ends] == [1, 0, 0, 0, 0], ends
+    (stage.work / "out.jsonl").write_text(ends[0].out)
+    (stage.work / "out.jsonl").chmod(0o600)
+    assert (await stage.run("report", "out.jsonl")).code == 0
+    assert "[masked]" in (stage.work / "found.jsonl").read_text()
+    stage.check(server.sent)
+
+
+CRASHES = """
+import gc, logging, os, threading, warnings
+import asyncio
+from bulkstop.kore import client, token
+
+async def fail(said):
+    raise RuntimeError(said)
+
+class Odd:
+    def __init__(self, said):
+        self.said = said
+    def __del__(self):
+        raise RuntimeError(self.said)
+
+async def post(self, target, headers, *_):
+    said = f"{headers} {os.environ['PLANTED']}"
+    asyncio.get_running_loop().call_exception_handler({"message": said, "exception": RuntimeError(said)})
+    asyncio.ensure_future(fail(said))
+    await asyncio.sleep(0)
+    Odd(said)
+    gc.collect()
+    thread = threading.Thread(target=asyncio.run, args=(fail(said),), name=said)
+    thread.start()
+    thread.join()
+    warnings.warn(said, UserWarning)
+    logging.getLogger("aiohttp.client").error("%s", said)
+    logging.getLogger("bulkstop.kore").debug("%s", said)
+    raise RuntimeError(said)
+
+async def mint(self):
+    said = os.environ["PLANTED"]
+    Odd(said)
+    raise RuntimeError(said)
+
+if os.environ["WHERE"] == "mint":
+    token.Tokens._mint = mint
+else:
+    client.Client.post = post
+"""
+"""A plug-in that lets calls, or the making of tokens, break in every way there is, with secrets in all that is said."""
+
+
+@pytest.mark.parametrize(("way", "where"), [("token", "post"), ("token command", "post"), ("client secret", "mint")])
+async def test_crash(way: str, where: str, stage: Stage) -> None:
+    """An error in the program itself, in a thread, a warning or a library's log shows no secret and no traceback."""
+    stage.given, stage.secrets = plant(way, stage.folder)
+    (stage.folder / "planted" / "sitecustomize.py").write_text(CRASHES)
+    path = f"{stage.folder / 'planted'}:{ROOT}"
+    stage.given |= {"PYTHONPATH": path, "PLANTED": stage.secrets[0], "WHERE": where, "PYTHONWARNINGS": "always"}
+    host = ("--host", "127.0.0.1:1")
+    jobs = [
+        stage.run(*STOP, *host, PYTHONDEVMODE="1"),
+        stage.run(*STOP, *host, "--log-json", "-o", "other.csv"),
+        stage.run("discover", *host, *LIST),
+        *([stage.run("token", *host)] if where == "mint" else []),
+    ]
+    ends = await asyncio.gather(*jobs)
+    assert {end.code for end in ends} == {3}, ends
+    for end in ends:
+        assert "RuntimeError" in end.err
+    stage.check()
+
+
+async def test_a_proxy_that_repeats_its_password(stage: Stage) -> None:
+    """A proxy's password is in no result, also when the proxy itself answers and repeats what it was sent."""
+    async with hostile() as (server, here, _):
+        there = f"http://user:{quote(PASSWORD, safe='')}@127.0.0.1:{here.port}"
+        stage.given = {"BULKSTOP_TOKEN": OPAQUE, "BULKSTOP_PROXY": there}
+        stage.secrets = [OPAQUE, PASSWORD, f"user:{PASSWORD}"]
+        jobs = [
+            stage.run(*STOP, "--host", "http://127.0.0.1:1"),
+            stage.run(*STOP, "--host", "http://127.0.0.1:1", "-o", "other.csv", "--log-json"),
+            stage.run(*STOP, "--host", "https://127.0.0.1:1", "-o", "third.csv", "--max-outage", "100ms"),
+            stage.run("discover", "--host", "http://127.0.0.1:1", *LIST, "-o", "found.csv"),
+        ]
+        ends = await asyncio.gather(*jobs)
+    assert [end.code for end in ends] == [1, 1, 3, 0], ends
+    assert PASSWORD in server.sent
+    stage.check()
+
+
+async def test_a_store_that_repeats_its_password(stage: Stage) -> None:
+    """A Redis password is shown nowhere, whatever the store says of it, and whether it is there at all."""
+    said = list[bytes]()
+
+    async def refuse(connection: Connection) -> None:
+        while data := await connection.reader.read(65536):
+            said.append(data)
+            words = data.replace(b"\r\n", b" ").decode()
+            await connection.write(f"-WRONGPASS {words}\r\n".encode() * data.count(b"*"))
+
+    stage.secrets = [PASSWORD]
+    async with listening(refuse) as here:
+        for port in (here.port, 1):
+            store = f"redis://user:{quote(PASSWORD, safe='')}@127.0.0.1:{port}"
+            stage.given = {"BULKSTOP_TOKEN": OPAQUE, "BULKSTOP_QUOTA_STORE": store}
+            jobs = [
+                stage.run(*STOP, "--host", "127.0.0.1:1"),
+                stage.run(*STOP, "--host", "127.0.0.1:1", "--log-json", "-o", "other.csv"),
+                stage.run("discover", "--host", "127.0.0.1:1", *LIST),
+            ]
+            for end in await asyncio.gather(*jobs):
+                assert end.code in (2, 3), end
+                assert "quota-store" in end.err
+    assert any(PASSWORD.encode() in data for data in said)
+    stage.check()
+
+
+async def test_who_looks_at_processes(stage: Stage) -> None:
+    """A token stands on no command line, neither in the environment of the command that gives it."""
+    stage.given, stage.secrets = plant("token command", stage.folder)
+    look = "cat /proc/self/environ /proc/self/cmdline /proc/$PPID/cmdline >seen; cat "
+    stage.given["BULKSTOP_TOKEN_COMMAND"] = f"umask 077; {look} {stage.folder}/planted/secret"
+    async with hostile() as (_, here, _):
+        assert (await stage.run(*STOP, "--host", here.url)).code == 1
+    seen = (stage.work / "seen").read_bytes()
+    assert b"bulkstop\0stop\0campaigns.csv" in seen
+    assert b"XDG_STATE_HOME" in seen
+    stage.check()
+
+
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [
+        ("cat {file}; cat {file} >&2; exit 1", OPAQUE),
+        ("echo Bearer $(cat {file})", OPAQUE),
+        ("cat {file}; echo; cat {file}", OPAQUE),
+        ("(cat {file}; printf '\\303') ", OPAQUE),
+        ("printf '%s\\033[2J' $(cat {file}) >&2; exit 1", OPAQUE),
+        ("printf 'sed: bad %s' $(base64 -w0 {file}) >&2; exit 1", OPAQUE),
+        (None, f"Bearer {OPAQUE}"),
+        (None, f"{OPAQUE}\n{OPAQUE}"),
+        (None, f"{OPAQUE}\u00e9"),
+    ],
+)
+async def test_credentials_that_are_none(command: str | None, file: str, stage: Stage) -> None:
+    """What is said of a token that cannot be used does not hold it."""
+    (stage.folder / "planted").mkdir()
+    planted = stage.folder / "planted" / "secret"
+    planted.write_text(file)
+    stage.secrets = [OPAQUE]
+    words = ("--token-command", command.format(file=planted)) if command else ("--token-file", str(planted))
+    jobs = [stage.run(*more, "--host", "127.0.0.1:1", *words) for more in (("token",), STOP)]
+    for end in await asyncio.gather(*jobs):
+        assert end.code == 2, end
+        assert "token " in end.err
+    stage.check()
+
+
+@pytest.mark.parametrize("alg", ["RS256", "HS256"])
+async def test_a_secret_of_another_kind(alg: str, stage: Stage) -> None:
+    """A secret that does not fit its algorithm is not shown in saying so."""
+    stage.given, stage.secrets = plant("key" if alg == "HS256" else "client secret", stage.folder)
+    stage.given["BULKSTOP_JWT_ALG"] = alg
+    end = await stage.run("stop", "campaigns.csv", "--yes", "--host", "127.0.0.1:1", "--log-level", "debug")
+    assert (end.code, "no token can be signed" in end.err) == (2, True), end
+    stage.check()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--token", OPAQUE),
+        (f"--token={OPAQUE}",),
+        ("--client-secret", OPAQUE),
+        ("--proxy", f"user:{OPAQUE}@h"),
+        ("--proxy", f"ftp://user:{OPAQUE}@h"),
+        ("--quota-store", f"rediss:/user:{OPAQUE}@h"),
+        ("--quota-store", f"http://user:{OPAQUE}@h"),
+        ("--config", "planted.toml"),
+    ],
+)
+async def test_what_was_typed_in_the_wrong_place(words: tuple[str, ...], stage: Stage) -> None:
+    """A secret given where it has no place is refused and not repeated."""
+    stage.secrets = [OPAQUE]
+    stage.given = {"BULKSTOP_TOKEN": "another-token-of-some-length"}
+    (stage.folder / "planted").mkdir()
+    config = stage.folder / "planted" / "planted.toml"
+    config.write_text(f"[profile.default]\ntoken = {json.dumps(OPAQUE)}\n")
+    given = [str(config) if word == config.name else word for word in words]
+    end = await stage.run("stop", "campaigns.csv", "--yes", "--host", "127.0.0.1:1", *given)
+    assert end.code == 2, end
+    stage.check()
+
+
+async def test_simulator(stage: Stage) -> None:
+    """The simulator logs no token and no secret, whatever it is sent."""
+    stage.given, stage.secrets = plant("client secret", stage.folder)
+    log = stage.work / "requests.jsonl"
+    log.touch(mode=0o600)
+    wrong = jwt.encode({"sub": "u", "appId": "cs-1"}, "w" * 40, "HS256")
+    garbage = [
+        f"POST / HTTP/1.1\r\nHost: h\r\nauth: {wrong}\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}",
+        f"{OPAQUE} {OPAQUE}\r\n\r\n",
+        f"POST / HTTP/1.1\r\nauth: {OPAQUE}\x01\r\n\r\n",
+        f"POST / HTTP/1.1\r\nContent-Length: {OPAQUE}\r\n\r\n",
+    ]
+    process = started("simulate", "--log", str(log), cwd=stage.work, **stage.given)
+    assert process.stdout is not None
+    url = (await asyncio.to_thread(process.stdout.readline)).strip()
+    for text in garbage:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(text.encode())
+        assert b" 4" in await reader.readline()
+        writer.close()
+    assert (await stage.run("stop", "campaigns.csv", "--yes", "--host", url)).code == 0
+    process.terminate()
+    out, err = await asyncio.to_thread(process.communicate)
+    stage.said += (out + err).encode()
+    assert "a request cannot be read" in err
+    stage.check([wrong, OPAQUE])

@@ -1,0 +1,585 @@
+"""`bulkstop verify` as a process, against the simulator as a process: what it finds, says, writes and exits with."""
+
+import asyncio
+import json
+import re
+import signal
+import stat
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulkstop.model import CampaignType, Outcome, Result
+from bulkstop.report import lines
+from bulkstop.report.manifest import manifest_path
+from bulkstop.simulator.campaigns import Campaigns, SimulatedCampaign
+from tests.processes import (
+    COMMAND,
+    WAIT_S,
+    Ended,
+    Simulated,
+    bulkstop,
+    checked,
+    ended,
+    environment,
+    results,
+    simulator,
+    started,
+    with_command,
+)
+from tests.servers import Connection, Handler, http, listening, replying
+
+COUNT, SEED, CHURN = 1000, 5, 12
+RESULTS = "list.csv.results.jsonl"
+AGAIN = f"{RESULTS}.running.csv"
+FREE = ("--quota", "none")
+WORDS = {"still running": "running", "scheduled    ": "scheduled", "not running  ": "not_running"}
+HEADER = "campaign_id,campaign_type,account_id,stream_id,iid,name,status,priority,recurring,updated_at"
+
+
+@pytest.fixture(scope="module")
+def still(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulated]:
+    """Hold a simulator open whose campaigns stay as they are."""
+    with simulator(tmp_path_factory.mktemp("still"), "--campaigns", str(COUNT), "--seed", str(SEED)) as found:
+        yield found
+
+
+@cache
+def population() -> dict[str, SimulatedCampaign]:
+    """Give the simulator's campaigns as they are at first."""
+    return Campaigns(count=COUNT, seed=SEED, any_id=False).by_id
+
+
+def state(campaign: SimulatedCampaign) -> str:
+    """Say how a campaign of the simulator is to be judged."""
+    if campaign.status in ("Scheduled", "Rescheduled"):
+        return "scheduled"
+    if campaign.status not in ("Stopped", "Completed", "Ready"):
+        return "running"
+    if campaign.status == "Ready" and campaign.scheduled and not campaign.recurring:
+        return "scheduled"
+    return "runs_again" if campaign.recurring else "not_running"
+
+
+def result(campaign_id: str, outcome: Outcome = Outcome.STOPPED, line: int = 2, **more: Any) -> Result:
+    """Make the result of a voice campaign."""
+    known: dict[str, Any] = {"campaign_type": CampaignType.VOICE, "account_id": "a1", "stream_id": "st-1"}
+    return Result(campaign_id, outcome=outcome, source="list.csv", line=line, **(known | more))
+
+
+def write(folder: Path, *found: Result, name: str = RESULTS) -> None:
+    """Write a result file."""
+    is_csv = name.endswith(".csv")
+    head = lines.csv_header() if is_csv else b""
+    (folder / name).write_bytes(head + b"".join(map(lines.to_csv if is_csv else lines.to_json, found)))
+
+
+def write_all(folder: Path, *states: str, account: str = "a1", name: str = RESULTS) -> list[str]:
+    """Write the results of all campaigns of the simulator that are so; give their ids."""
+    found = [each for each in population().values() if not states or state(each) in states]
+    kinds = {each.campaign_id: each.campaign_type for each in found}
+    rows = [
+        result(key, line=n, campaign_type=kind, account_id=account) for n, (key, kind) in enumerate(kinds.items(), 2)
+    ]
+    write(folder, *rows, name=name)
+    return list(kinds)
+
+
+def verify(sim: Simulated | str, *args: str, cwd: Path, **variables: str | None) -> Ended:
+    """Run the command on a service."""
+    host = sim if isinstance(sim, str) else sim.url
+    return bulkstop("verify", *(args or (RESULTS,)), "--host", host, *FREE, cwd=cwd, **variables)
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    """Read a list that was written as CSV."""
+    header, *found = text.splitlines()
+    assert header == HEADER
+    return [dict(zip(HEADER.split(","), line.split(","), strict=True)) for line in found]
+
+
+# --- what is found --------------------------------------------------------------------------------------------------
+
+
+def test_nothing_runs(still: Simulated, tmp_path: Path) -> None:
+    """When all campaigns are at rest that is said, and nothing is written."""
+    ids = write_all(tmp_path, "not_running")
+    run = verify(still, cwd=tmp_path)
+    assert (run.code, run.err) == (0, "")
+    assert len(ids) > 200
+    assert re.fullmatch(
+        rf"Verification\n  not running  {len(ids)}\n  campaigns    {len(ids)}\n  asked        2\d calls in \d\.\d s\n",
+        run.out,
+    )
+    assert [path.name for path in tmp_path.iterdir()] == [RESULTS]
+
+
+def test_what_still_runs(still: Simulated, tmp_path: Path) -> None:
+    """All that runs, is scheduled or runs again is listed, and written privately as a list that `stop` takes."""
+    ids = write_all(tmp_path)
+    run = verify(still, cwd=tmp_path)
+    assert run.code == 1
+    states = Counter(map(state, population().values()))
+    counted = [f"  {word}  {states[name]}" for word, name in WORDS.items()]
+    assert run.out.splitlines()[1:5] == [*counted, f"  campaigns      {COUNT:,}"]
+    shown = run.out.partition("\nstate ")[2].splitlines()[1:]
+    assert Counter(line[:13] for line in shown) == {
+        "still running": states["running"],
+        "scheduled    ": states["scheduled"],
+    }
+    open_ids = [name for name in ids if state(population()[name]) != "not_running"]
+    rows = rows_of((tmp_path / AGAIN).read_text())
+    assert Counter(row["campaign_id"] for row in rows) == Counter(open_ids)
+    assert all(population()[row["campaign_id"]].campaign_type == row["campaign_type"] for row in rows)
+    assert all(population()[row["campaign_id"]].name == row["name"] for row in rows)
+    assert stat.S_IMODE((tmp_path / AGAIN).stat().st_mode) == 0o600
+    assert run.err == f"To stop them: bulkstop stop {AGAIN} --expect {len(rows)}\n"
+    plan = bulkstop("stop", AGAIN, "--host", still.url, "--dry-run", "--json", *FREE, cwd=tmp_path)
+    assert json.loads(plan.out)["to_send"] == len(rows)
+
+
+def test_while_they_change(tmp_path: Path) -> None:
+    """Of lists of many pages that change after every call, each campaign is told once, in a state that it was in."""
+    write_all(tmp_path)
+    options = ("--campaigns", str(COUNT), "--seed", str(SEED), "--churn", str(CHURN))
+    with simulator(tmp_path, *options) as sim:
+        run = verify(sim, RESULTS, "--json", cwd=tmp_path)
+        requests = sim.requests()
+    told = json.loads(run.out)
+    assert (run.code, told["campaigns"], told["calls"]) == (1, COUNT, len(requests))
+    assert {request["operation"] for request in requests} == {"list"}
+    assert 20 < len(requests) < 40
+    was = {name: {state(campaign)} for name, campaign in population().items()}
+    campaigns = Campaigns(count=COUNT, seed=SEED, any_id=False)
+    for _ in requests:
+        campaigns.churn(CHURN, "2025-12-05T00:00:00.000Z")
+        for name, campaign in campaigns.by_id.items():
+            was[name].add(state(campaign))
+    found = {each["campaign_id"]: each["state"] for each in told["findings"]}
+    assert len(found) == len(told["findings"]) == COUNT - told["states"]["not_running"]
+    assert {name for name in was if found.get(name, "not_running") not in was[name]} == set()
+    assert sum(len(states) > 1 for states in was.values()) > 100  # else nothing changed
+    assert {row["campaign_id"] for row in rows_of((tmp_path / AGAIN).read_text())} == set(found)
+
+
+def test_after_a_stop(tmp_path: Path) -> None:
+    """What was stopped is at rest; what a schedule starts again is told, as a stop does not end that."""
+    with simulator(tmp_path, "--campaigns", "120", "--seed", "3") as sim:
+        where = ("--host", sim.url, "--account-id", "a1", "--stream-id", "st-1", *FREE)
+        bulkstop("discover", *where, "--status", "Active,Scheduled", "-o", "list.csv", cwd=tmp_path)
+        stopped = bulkstop("stop", "list.csv", *where, "--yes", "--quiet", cwd=tmp_path)
+        run = verify(sim, cwd=tmp_path)
+    assert stopped.code == 0
+    rows = rows_of((tmp_path / "list.csv").read_text())
+    again = [row["campaign_id"] for row in rows if row["recurring"] == "true"]
+    assert 0 < len(again) < len(rows)
+    assert run.code == 1
+    assert f"  will run again  {len(again)}\n  not running     {len(rows) - len(again)}\n" in run.out
+    assert {row["campaign_id"] for row in rows_of((tmp_path / AGAIN).read_text())} == set(again)
+    assert run.err.endswith(f"; a schedule starts {len(again)} of them again, --disable-schedule ends that\n")
+
+
+def test_what_was_never_stopped(still: Simulated, tmp_path: Path) -> None:
+    """Rows that were not sent or failed are looked at; protected ones may run; rows without a campaign are counted."""
+    runs, other = [name for name, each in population().items() if each.status == "Active" and "5" in each.name][:2]
+    kinds = {name: population()[name].campaign_type for name in (runs, other)}
+    write(
+        tmp_path,
+        result(runs, Outcome.NOT_SENT, campaign_type=kinds[runs]),
+        result(other, Outcome.PROTECTED, 3, campaign_type=kinds[other]),
+        result("", Outcome.INVALID, 4),
+    )
+    run = verify(still, cwd=tmp_path)
+    assert run.code == 1
+    assert "  still running  1\n  campaigns      1\n  protected      1, as they are; " in run.out
+    assert "\n  invalid rows   1, which name no campaign\n" in run.out
+    assert re.search(rf"^still running  Active  {runs} .*  not_sent  Campaign \d+$", run.out, re.MULTILINE)
+    assert other not in run.out
+    assert [row["campaign_id"] for row in rows_of((tmp_path / AGAIN).read_text())] == [runs]
+
+
+def test_several_accounts_and_files(still: Simulated, tmp_path: Path) -> None:
+    """Results of several files and accounts are looked at, each account with its own calls; CSV is read as well."""
+    ids = write_all(tmp_path, "not_running", name="one.csv")
+    write_all(tmp_path, "not_running", account="a2", name="two.jsonl")
+    before = len(still.requests())
+    run = verify(still, "one.csv", "two.jsonl", "--iid", "app-9", cwd=tmp_path)
+    assert (run.code, f"  campaigns    {2 * len(ids)}\n" in run.out) == (0, True)
+    accounts = Counter(request["account_id"] for request in still.requests()[before:])
+    assert accounts["a1"] == accounts["a2"] > 10
+
+
+def test_rows_without_a_line(still: Simulated, tmp_path: Path) -> None:
+    """When a run was killed, campaigns of its list may be missing from the results: that is no proof."""
+    write_all(tmp_path, "not_running")
+    rows = len(results(tmp_path / RESULTS))
+    section = {"began_at": "", "user": "", "machine": "", "settings": {"host": still.url}, "inputs": {}}
+    manifest = {"runs": [{**section, "plan": {"rows": rows + 7}}]}
+    Path(manifest_path(str(tmp_path / RESULTS))).write_text(json.dumps(manifest))
+    run = verify(still, cwd=tmp_path)
+    assert run.code == 1
+    assert "  without line  7 rows: their run was killed, or goes on; --resume it first\n" in run.out
+    assert not (tmp_path / AGAIN).exists()
+
+
+# --- one by one -----------------------------------------------------------------------------------------------------
+
+
+def test_what_the_list_does_not_have(tmp_path: Path) -> None:
+    """Campaigns that the list lacks are asked for one by one, as many as that takes is said before."""
+    write(tmp_path, *(result(f"cd-{n}", line=n) for n in range(2, 9)))
+    with simulator(tmp_path, "--campaigns", "60") as sim:
+        run = verify(sim, cwd=tmp_path)
+        operations = [request["operation"] for request in sim.requests()]
+    assert run.code == 1
+    assert operations == ["list", *["status"] * 7]
+    said = "voice campaigns of account a1: not all of them are in the list; asking one by one: 7 calls\n"
+    assert run.err.startswith(said)
+    assert "  still running  7\n" in run.out
+
+
+def test_gone(tmp_path: Path) -> None:
+    """A campaign that the service does not know is no success, but nothing to stop either."""
+    write(tmp_path, result("cd-gone"))
+    with simulator(tmp_path, "--campaigns", "60", "--unknown", "not_found") as sim:
+        run = verify(sim, cwd=tmp_path)
+    assert run.code == 1
+    assert re.search(r"^not found  -       cd-gone   voice  a1       stopped$", run.out, re.MULTILINE)
+    assert not (tmp_path / AGAIN).exists()
+
+
+def routed(answers: dict[str, bytes], default: bytes) -> Handler:
+    """Answer each request by what its path holds."""
+
+    async def handle(connection: Connection) -> None:
+        while (request := await connection.request()) is not None:
+            path = request.split(b" ")[1].decode()
+            await connection.write(next((answer for part, answer in answers.items() if part in path), default))
+
+    return handle
+
+
+def status(name: str, said: str) -> bytes:
+    """Write the answer to a status call."""
+    data = {"id": name, "status": said, "name": "a \x1b[2Jname\u202e"}
+    return http(json.dumps({"status": "success", "data": data}).encode())
+
+
+async def test_without_a_list_call(tmp_path: Path) -> None:
+    """A service without the list call is asked for each campaign; that schedules are unknown is noted."""
+    write(tmp_path, result("cd-1"), result("cd-2", line=3), result("cd-3", line=4))
+    answers = {"cd-1/status": status("cd-1", "Stopped"), "cd-2/status": status("cd-2", "Dialling")}
+    async with listening(routed(answers, http(b"", status="404 Not Found"))) as server:
+        run = await asyncio.to_thread(verify, server.url, cwd=tmp_path)
+    assert run.code == 1
+    assert [request.split(b" ")[1].split(b"?")[0].rsplit(b"/", 2)[1] for request in server.requests] == [
+        *(b"campaign", b"cd-1", b"cd-2", b"cd-3")
+    ]
+    assert "; asking one by one: 3 calls\n" in run.err
+    assert "note: of 1 campaigns that do not run nothing tells whether a schedule starts them again\n" in run.err
+    assert re.search(r"^still running  Dialling  cd-2 ", run.out, re.MULTILINE)
+    assert re.search(r"^not (found|told)  +-  +cd-3 ", run.out, re.MULTILINE)
+
+
+def test_singly(still: Simulated, tmp_path: Path) -> None:
+    """With --singly no list is read."""
+    ids = write_all(tmp_path, "scheduled")[:3]
+    kinds = {name: population()[name].campaign_type for name in ids}
+    write(tmp_path, *(result(name, line=n, campaign_type=kind) for n, (name, kind) in enumerate(kinds.items(), 2)))
+    before = len(still.requests())
+    assert verify(still, RESULTS, "--singly", cwd=tmp_path).code == 1
+    assert [request["operation"] for request in still.requests()[before:]] == ["status"] * 3
+
+
+# --- within the quota -----------------------------------------------------------------------------------------------
+
+
+def test_within_the_quota(tmp_path: Path) -> None:
+    """Lists and single calls together keep to the quota of the account; the server's own log says so."""
+    write_all(tmp_path)
+    with (tmp_path / RESULTS).open("ab") as file:
+        file.writelines(lines.to_json(result(f"cd-{n}", line=n)) for n in range(5000, 5008))
+    options = ("--campaigns", str(COUNT), "--seed", str(SEED), "--quota", "12/500ms")
+    with simulator(tmp_path, *options) as sim:
+        run = bulkstop("verify", RESULTS, "--host", sim.url, "--quota", "12/500ms", "--quiet", cwd=tmp_path)
+        requests = sim.requests()
+    assert (run.code, run.err) == (1, "")
+    assert Counter(request["operation"] for request in requests)["status"] == 8
+    assert {request["status"] for request in requests} == {200}
+    times = sorted(request["arrived_monotonic_s"] for request in requests)
+    assert len(times) > 30
+    assert min(later - first for first, later in zip(times, times[12:], strict=False)) >= 0.5
+
+
+def test_throttled(tmp_path: Path) -> None:
+    """A service that refuses some calls all the same is waited for, and all is told in the end."""
+    write_all(tmp_path)
+    options = ("--campaigns", str(COUNT), "--seed", str(SEED), "--quota", "9/300ms", "--retry-after", "0.3")
+    with simulator(tmp_path, *options) as sim:
+        run = verify(sim, RESULTS, "--max-retry-after", "300ms", "--json", cwd=tmp_path)
+        statuses = Counter(request["status"] for request in sim.requests())
+    told = json.loads(run.out)
+    assert (told["states"]["unknown"], sum(told["states"].values()), run.err) == (0, COUNT, "")
+    assert told["calls"] == statuses.total()
+    assert statuses[429] >= 1
+
+
+def test_one_quota_with_stop(tmp_path: Path) -> None:
+    """The calls that `stop` made count: a long wait is told, and a signal ends it at once."""
+    with simulator(tmp_path) as sim:
+        (tmp_path / "list.csv").write_text(
+            "id,type,account_id,stream_id\n" + "".join(f"cd-{n},sms,a1,st\n" for n in "123")
+        )
+        quota = ("--host", sim.url, "--quota", "3/1h", "--account-id", "a1", "--stream-id", "st-1", "--type", "sms")
+        assert bulkstop("stop", "list.csv", *quota, "--yes", "--quiet", cwd=tmp_path).code == 0
+        process = started("verify", RESULTS, *quota, cwd=tmp_path)
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        run = ended(process)
+        operations = {request["operation"] for request in sim.requests()}
+    assert re.fullmatch(r"waiting \d+ min: the account's quota is used up, or the service asks to wait\n", said)
+    assert (run.code, operations) == (130, {"stop"})
+    assert "  ended      before all was told\n" in run.out
+    assert not (tmp_path / AGAIN).exists()
+
+
+# --- what goes wrong ------------------------------------------------------------------------------------------------
+
+
+def test_ended_by_a_signal(tmp_path: Path) -> None:
+    """A signal ends it at once, in the middle of a call; nothing is written."""
+    write(tmp_path, *(result(f"cd-{n}", line=n) for n in range(2, 50)))
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    with simulator(tmp_path, "--latency", "60000") as sim:
+        processes = [started("verify", RESULTS, "--host", sim.url, *FREE, cwd=tmp_path) for _ in signals]
+        give_up = time.monotonic() + WAIT_S
+        while len(sim.requests()) < len(signals) and time.monotonic() < give_up:
+            time.sleep(0.02)
+        for process, signum in zip(processes, signals, strict=True):
+            process.send_signal(signum)
+        runs = [ended(process) for process in processes]
+    assert [run.code for run in runs] == [130, 143, 129]
+    assert not any("cd-" in run.out for run in runs)
+    assert not (tmp_path / AGAIN).exists()
+
+
+def test_no_network(tmp_path: Path) -> None:
+    """When nothing can be told at all, that is an exit code of its own, and no list."""
+    write(tmp_path, result("cd-1"), result("cd-2", line=3))
+    run = verify("http://127.0.0.1:9", RESULTS, "--attempts", "1", cwd=tmp_path)
+    assert run.code == 3
+    assert "  not told   2\n  campaigns  2\n" in run.out
+    assert run.err.startswith("bulkstop: note: voice campaigns of account a1: ")
+    assert run.err.count("\n") == 1
+    assert not (tmp_path / AGAIN).exists()
+
+
+async def test_a_service_that_hangs(tmp_path: Path) -> None:
+    """A call is left after its --timeout; when none is answered, the others are not waited for."""
+    write(tmp_path, *(result(f"cd-{n}", line=n) for n in range(2, 99)))
+    async with listening(replying(b"HTTP/1.1 200 OK\r\n", "hang")) as server:
+        args = (RESULTS, "--attempts", "1", "--timeout", "200ms")
+        run = await asyncio.to_thread(verify, server.url, *args, cwd=tmp_path)
+        assert len(server.requests) == 6
+    assert run.code == 3
+    assert "voice campaigns of account a1: given up after 5 of 97 calls: no answer" in run.err
+
+
+def test_a_token_that_is_refused(tmp_path: Path) -> None:
+    """A token that is wrong is said to be so, and campaigns are not asked for one by one with it."""
+    write(tmp_path, *(result(f"cd-{n}", line=n) for n in range(2, 50)))
+    with simulator(tmp_path, BULKSTOP_CLIENT_SECRET="a client secret of more than thirty-two characters") as sim:
+        run = verify(sim, cwd=tmp_path)
+        assert len(sim.requests()) == 1
+    assert run.code == 3
+    assert "HTTP 401: wrong token, stream id or scope" in run.err
+
+
+def test_no_token(still: Simulated, tmp_path: Path) -> None:
+    """Without credentials nothing is asked for; a command that gives none is a reason of its own."""
+    write(tmp_path, result("cd-1"))
+    run = verify(still, cwd=tmp_path, BULKSTOP_TOKEN=None)
+    assert (run.code, run.out) == (2, "")
+    assert run.err.startswith("bulkstop: no credentials: ")
+    run = verify(still, RESULTS, "--token-command", "false", cwd=tmp_path, BULKSTOP_TOKEN=None)
+    assert run.code == 3
+    assert run.err.startswith("bulkstop: token command failed with exit code 1\n")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        http(b"<html>\x1b[2Jbusy</html>"),
+        http(b'{"status":"success","data":{"results":[{"_id":"other"}],"hasMore":true,"totalResults":-1}}'),
+        http(b"", "Location: http://127.0.0.1:9/", status="302 Found"),
+        b"\x00\xff\r\n\r\n",
+    ],
+)
+async def test_hostile_answers(answer: bytes, tmp_path: Path) -> None:
+    """Whatever a service gives instead of states is no state: nothing is told, and nothing of it reaches a terminal."""
+    write(tmp_path, result("cd-1"), result("cd-2", line=3))
+    async with listening(replying(answer, "keep" if b"Content-Length" in answer else "close")) as server:
+        run = await asyncio.to_thread(verify, server.url, RESULTS, "--attempts", "1", cwd=tmp_path)
+        assert len(server.requests) < 12
+    assert run.code == 3
+    assert all(char.isprintable() or char == "\n" for char in run.out + run.err)
+    assert "  not told   2\n" in run.out
+
+
+async def test_hostile_texts(tmp_path: Path) -> None:
+    """Ids, names and states that hold escapes, line breaks or formulas forge neither a line nor a list."""
+    names = ["=cd-1", "cd-\u202e2", "cd-\u20283"]
+    write(tmp_path, *(result(name, line=n) for n, name in enumerate(names, 2)))
+    rows = [
+        {"_id": name, "name": "=1+1\x1b[2J\nnot running", "status": "Act\rive\x1b[0m", "updatedAt": "\x9b"}
+        for name in names
+    ]
+    body = json.dumps({"status": "success", "data": {"results": rows, "hasMore": False}}).encode()
+    async with listening(replying(http(body))) as server:
+        run = await asyncio.to_thread(verify, server.url, cwd=tmp_path)
+    assert run.code == 1
+    assert all(char.isprintable() or char == "\n" for char in run.out + run.err)
+    assert sum(line.startswith("still running  Act ive [0m  ") for line in run.out.splitlines()) == 3
+    assert "not running" not in re.sub(r".\[2J.not running$", "", run.out, flags=re.MULTILINE)
+    listed = (tmp_path / AGAIN).read_bytes().split(b"\n")
+    assert [line.split(b",")[0].decode() for line in listed[1:-1]] == names
+    assert all(b",'=1+1" in line for line in listed[1:-1])
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ([], "Missing argument"),
+        (["list.csv"], "list.csv line 1: is no result line ("),
+        (["empty.jsonl"], "empty.jsonl: no row names a campaign; nothing was asked for"),
+        (["other.jsonl"], ": other.jsonl is of a run at https://other.test; give that, or other results"),
+        ([RESULTS, "-o", "there.csv"], "there.csv: exists already; give --overwrite"),
+        ([RESULTS, "-o", "gone/x.csv"], "gone/x.csv: its directory is not there"),
+        ([RESULTS, "-o", "list.txt"], "-o list.txt: nothing tells its form: name it .csv, .jsonl, .ndjson"),
+        ([RESULTS, "-o", RESULTS, "--overwrite"], f"-o {RESULTS}: is a result file; the list would take its place"),
+        ([RESULTS, "-o", "-", "--json"], "-o -: standard output is for --json"),
+        ([RESULTS, "--ca", "gone.pem"], "--ca gone.pem: not a readable file"),
+        ([RESULTS, "--waves", "1"], "No such option"),
+    ],
+)
+def test_refused(args: Sequence[str], said: str, still: Simulated, tmp_path: Path) -> None:
+    """What cannot be done is one line and exit 2, and no call is made."""
+    write(tmp_path, result("cd-1"))
+    write(tmp_path, result("cd-1"), name="other.jsonl")
+    section = {"began_at": "", "user": "", "machine": "", "inputs": {}, "plan": {"rows": 1}}
+    manifest = {"runs": [{**section, "settings": {"host": "https://other.test"}}]}
+    Path(manifest_path(str(tmp_path / "other.jsonl"))).write_text(json.dumps(manifest))
+    (tmp_path / "empty.jsonl").touch()
+    (tmp_path / "list.csv").write_text("campaign_id,type\ncd-1,voice\n")
+    (tmp_path / "there.csv").write_text("mine")
+    before = len(still.requests())
+    run = bulkstop("verify", *args, "--host", still.url, *FREE, cwd=tmp_path)
+    assert (run.code, run.out) == (2, "")
+    assert said in run.err
+    assert run.err.count("\n") == 1
+    assert len(still.requests()) == before
+    assert (tmp_path / "there.csv").read_text() == "mine"
+
+
+# --- what is written ------------------------------------------------------------------------------------------------
+
+
+def test_straight_into_stop(tmp_path: Path) -> None:
+    """With -o - the list goes to standard output, the verdict to standard error: a pipe stops what still runs."""
+    write(tmp_path, *(result(f"cd-{n}", line=n) for n in range(2, 5)))
+    with simulator(tmp_path) as sim:
+        where = f"--host {sim.url} --quota none"
+        done = subprocess.run(
+            ["sh", "-c", f"bulkstop verify {RESULTS} {where} -o - | bulkstop stop - --format csv {where} --expect 3"],
+            cwd=tmp_path,
+            env=environment(PATH=with_command(tmp_path / "bin")),
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            check=False,
+        )
+        run = checked(Ended(done.returncode, done.stdout, done.stderr))
+        again = verify(sim, cwd=tmp_path)
+    assert (run.code, run.out) == (0, "")
+    assert "still running  Active  cd-2" in run.err
+    assert (again.code, [line["outcome"] for line in results(tmp_path / "stdin.results.jsonl")]) == (0, ["stopped"] * 3)
+
+
+def test_an_older_list(still: Simulated, tmp_path: Path) -> None:
+    """An older list is never taken for the present one: it is in the way, or replaced, if need be by an empty one."""
+    write_all(tmp_path, "running")
+    assert verify(still, cwd=tmp_path).code == 1
+    older = (tmp_path / AGAIN).read_text()
+    assert len(rows_of(older)) > 100
+    assert verify(still, cwd=tmp_path).code == 2
+    assert verify(still, RESULTS, "--overwrite", cwd=tmp_path).code == 1
+    write_all(tmp_path, "not_running")
+    run = verify(still, RESULTS, "--overwrite", cwd=tmp_path)
+    assert (run.code, (tmp_path / AGAIN).read_text()) == (0, f"{HEADER}\n")
+    assert run.err == f"{AGAIN}: is an empty list now, as nothing is to be stopped again\n"
+
+
+def test_lines_of_json(still: Simulated, tmp_path: Path) -> None:
+    """The list can be JSON lines."""
+    ids = write_all(tmp_path, "scheduled")
+    assert verify(still, RESULTS, "-o", "again.jsonl", "--quiet", cwd=tmp_path).code == 1
+    assert {line["campaign_id"] for line in results(tmp_path / "again.jsonl")} == set(ids)
+
+
+def test_for_machines(still: Simulated, tmp_path: Path) -> None:
+    """With --json there is one object on standard output and nothing else."""
+    ids = write_all(tmp_path, "scheduled")
+    run = verify(still, RESULTS, "--json", cwd=tmp_path)
+    told = json.loads(run.out)
+    assert (run.err, run.out.count("\n")) == ("", 1)
+    assert (told["exit_code"], told["states"]["scheduled"], len(told["findings"])) == (1, len(ids), len(ids))
+    assert (told["host"], told["results"], told["list"]) == (still.url, [RESULTS], AGAIN)
+
+
+def test_a_disk_that_is_full(still: Simulated, tmp_path: Path) -> None:
+    """A list that cannot be written is told, and the verdict stands; a verdict that cannot be written is no success."""
+    write_all(tmp_path, "scheduled")
+    run = verify(still, RESULTS, "-o", "/dev/full", cwd=tmp_path)
+    assert (run.code, run.err) == (1, "bulkstop: /dev/full: cannot be written (No space left on device)\n")
+    assert run.out.count("\nscheduled  ") > 50
+    write_all(tmp_path, "not_running")
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            [*COMMAND, "verify", RESULTS, "--host", still.url, *FREE],
+            cwd=tmp_path,
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=WAIT_S,
+            check=False,
+        )
+    said = checked(Ended(done.returncode, "", done.stderr))
+    assert (said.code, said.err) == (
+        3,
+        "bulkstop: standard output: the verdict cannot be written (No space left on device)\n",
+    )
+
+
+def test_a_reader_that_leaves(still: Simulated, tmp_path: Path) -> None:
+    """A reader that ends early gets no traceback, and the list is there all the same."""
+    write_all(tmp_path)
+    done = subprocess.run(
+        ["sh", "-c", f"bulkstop verify {RESULTS} --host {still.url} {' '.join(FREE)} --quiet | head -n 1"],
+        cwd=tmp_path,
+        env=environment(PATH=with_command(tmp_path / "bin")),
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    run = checked(Ended(done.returncode, done.stdout, done.stderr))
+    assert (run.out, run.err) == ("Verification\n", "")
+    assert len(rows_of((tmp_path / AGAIN).read_text())) > 500

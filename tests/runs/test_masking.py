@@ -1,0 +1,161 @@
+"""What must not be shown is masked wherever it occurs."""
+
+import base64
+import json
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import jwt
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from bulkstop.kore.masks import MASK
+from bulkstop.runs.access import tokens_of
+from bulkstop.runs.masking import SECRETS, Secrets, secrets_of
+from bulkstop.settings import Settings
+
+SECRET = 's3cr3t/wïth "quotes" & more'
+TOKEN = jwt.encode({"sub": "u1", "appId": "cs-1"}, "x" * 32, "HS256")
+KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEF\nAASCBKcwggSjAgEAAoIBAQC7\n-----END PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        SECRET,
+        quote(SECRET),
+        quote(SECRET, safe=""),
+        repr(SECRET)[1:-1],
+        json.dumps(SECRET)[1:-1],
+        base64.b64encode(SECRET.encode()).decode(),
+        f"{SECRET}{SECRET}",
+    ],
+)
+def test_a_secret_is_masked_however_it_is_written(shown: str) -> None:
+    """A secret is masked as it is and as addresses, JSON, a repr and basic authentication write it."""
+    masked = Secrets(SECRET).masked(f"before {shown} after")
+    assert masked.replace(MASK, "") == "before  after"
+
+
+def test_a_key_is_masked_line_by_line() -> None:
+    """Of a key in several lines, none is shown by itself."""
+    secrets = Secrets(KEY)
+    for line in KEY.splitlines():
+        assert secrets.masked(f"at {line}!") == f"at {MASK}!"
+    assert secrets.masked(f"<{KEY}>") == f"<{MASK}>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TOKEN,
+        f"auth: {TOKEN}",
+        f"Bearer {TOKEN}, and more",
+        f'{{"auth":"{TOKEN}"}}',
+        f"https://h/?t={TOKEN}&x=1",
+        f"%22{TOKEN}%22",
+        f"x{TOKEN}",
+        TOKEN.rpartition(".")[0] + ".",
+        TOKEN[: TOKEN.rindex(".") - 10],
+        f"{TOKEN} {TOKEN}",
+    ],
+)
+def test_whatever_looks_like_a_jwt_is_masked(text: str) -> None:
+    """A token that nobody has told of is masked by its looks, also one whose end was cut off."""
+    masked = Secrets().masked(text)
+    assert MASK in masked
+    assert all(part not in masked for part in TOKEN.split("."))
+    assert TOKEN.split(".")[1][:12] not in masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cd-21a05e3-056f-57fb-ba03-afed8e63b43b",
+        "https://platform.example.com/api/v2/public/st-05205be1-c0e6-5037-9587-0334e1f1f3fd",
+        "eyJust a word. And another",
+        "key.eyelash.example.com",
+        "2026-01-02T03:04:05.678Z",
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    """Ids, addresses and times are what a log is for."""
+    assert Secrets("another-secret").masked(text) == text
+
+
+@pytest.mark.parametrize("secret", [None, "", "abc"])
+def test_what_is_too_short_is_no_secret(secret: str | None) -> None:
+    """Nothing, or a few letters, would tear every line apart."""
+    assert Secrets(secret).masked("abc abcdef") == "abc abcdef"
+
+
+def test_single_use_tokens_do_not_pile_up() -> None:
+    """A token that is masked by its looks need not be kept."""
+    secrets = Secrets()
+    secrets.add(TOKEN)
+    assert not secrets._known
+
+
+def test_secrets_add_up() -> None:
+    """A secret learnt later is masked as well, and of two that begin alike the longer one wholly."""
+    secrets = Secrets("opaque-token")
+    secrets.add("opaque-token-2")
+    secrets.add("opaque-token")
+    assert secrets.masked("opaque-token-2 opaque-token opaque") == f"{MASK} {MASK} opaque"
+
+
+def test_what_settings_hold() -> None:
+    """Credentials and the passwords in addresses are secret, however they are escaped there."""
+    settings = Settings(
+        host="platform.example.com",
+        client_id="cs-1",
+        client_secret="the-client-secret",
+        proxy="http://user:pa%2Fss-w0rd@proxy:3128",
+        quota_store="redis://:redis-pass@127.0.0.1/0",
+    )
+    secrets = Secrets(*secrets_of(settings))
+    basic = base64.b64encode(b"user:pa/ss-w0rd").decode()
+    said = f"the-client-secret pa%2Fss-w0rd pa/ss-w0rd redis-pass {basic} cs-1 user proxy"
+    assert secrets.masked(said) == f"{MASK} {MASK} {MASK} {MASK} {MASK} cs-1 user proxy"
+    assert secrets_of(Settings(host="h", token=TOKEN)) == [TOKEN]
+    assert secrets_of(Settings(host="h", token_command="vault read -field=token app")) == [
+        "vault read -field=token app"
+    ]
+    assert secrets_of(Settings(host="h", quota_store="calls.sqlite")) == []
+
+
+async def test_what_a_run_gets_on_its_way_is_learnt(tmp_path: Path) -> None:
+    """A token from a file or a command, and a secret from a file, are masked from the moment they are known."""
+    (tmp_path / "token").write_text("an-opaque-token-from-a-file\n")
+    (tmp_path / "secret").write_text("a-client-secret-from-a-file-x\n")
+    for source, secret in [
+        ({"token_file": str(tmp_path / "token")}, "an-opaque-token-from-a-file"),
+        ({"token_command": "echo an-opaque-token-of-a-command"}, "an-opaque-token-of-a-command"),
+        ({"client_id": "cs-1", "client_secret_file": str(tmp_path / "secret")}, "a-client-secret-from-a-file-x"),
+    ]:
+        assert SECRETS.masked(secret) == secret
+        token = await tokens_of(Settings(host="h", **source)).get()  # type: ignore[arg-type]
+        assert SECRETS.masked(f"{secret} {token.value}") == f"{MASK} {MASK}"
+
+
+@pytest.mark.parametrize("text", ["eyJ" * 300_000, "eyJ." * 200_000, "a" * 1_000_000 + ".eyJ", "eyJ " * 200_000])
+def test_a_long_text_is_masked_in_no_time(text: str) -> None:
+    """A hostile text cannot make the masking slow."""
+    began = time.process_time()
+    Secrets("a-secret" * 5).masked(text)
+    assert time.process_time() - began < 2.0
+
+
+WORDS = st.text(st.sampled_from("xyz01\"'\\%/\n é\x1b."), min_size=4, max_size=12)
+
+
+@given(secrets=st.lists(WORDS, min_size=1, max_size=3), around=st.lists(st.text(max_size=8), min_size=2, max_size=4))
+@example(secrets=["xxxx"], around=["xxx", "x"])
+def test_no_secret_comes_out(secrets: list[str], around: list[str]) -> None:
+    """Wherever secrets stand in a text, none of them stands in what comes out."""
+    assume(all(len(secret.strip()) >= 4 for secret in secrets))
+    text = "".join(piece + secret for piece in around for secret in secrets)
+    masked = Secrets(*secrets).masked(text)
+    assert [secret for secret in secrets if secret in masked] == []

@@ -1,0 +1,263 @@
+"""Files that say what is never to be stopped."""
+
+import fnmatch
+import gzip
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from bulkstop.errors import InputError
+from bulkstop.model import Campaign, CampaignType
+from bulkstop.source.protect import Protection, _rule, protection
+
+Write = Callable[..., str]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write a file of rules and give its path."""
+
+    def written(content: str | bytes, name: str = "keep.txt") -> str:
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+
+    return written
+
+
+def campaign(campaign_id: str, name: str | None = None) -> Campaign:
+    """Make a campaign of this id and name."""
+    return Campaign(campaign_id, CampaignType.VOICE, "a" * 24, "st-1", "st-1", "list.csv", 2, name=name)
+
+
+def test_an_id_is_protected_by_its_line(write: Write) -> None:
+    """A protected campaign is told which line of which file says so; another one is not protected."""
+    path = write("# never\n\ncd-1\n  cd-2  \n")
+    found = protection([path])
+    assert found.of(campaign("cd-1")) == f"protected by {path} line 3 (cd-1)"
+    assert found.of(campaign("cd-2")) == f"protected by {path} line 4 (cd-2)"
+    assert found.of(campaign("cd-3")) is None
+    assert found.of(campaign("cd-11")) is None
+    assert found.rules == 2
+
+
+@pytest.mark.parametrize(
+    ("pattern", "held", "free"),
+    [
+        ("cd-123*", ["cd-123", "cd-1234"], ["cd-12", "xcd-123", "CD-123"]),
+        ("cd-1?", ["cd-12", "cd-1x"], ["cd-1", "cd-123"]),
+        ("cd-[12]", ["cd-1", "cd-2"], ["cd-3", "cd-12"]),
+        ("cd-[!1]", ["cd-2"], ["cd-1"]),
+        ("*", ["cd-1", "anything at all"], []),
+        ("cd.1", ["cd.1"], ["cd-1"]),
+        ("cd-1[,]2", ["cd-1,2"], ["cd-12"]),
+        ("cd-[[]1", ["cd-[1"], ["cd-1"]),
+        ("cd-1 # the hotline", ["cd-1"], ["cd-1 # the hotline"]),
+        ("cd-1[#]2", ["cd-1#2"], ["cd-1"]),
+    ],
+)
+def test_a_pattern_holds_whole_ids(write: Write, pattern: str, held: list[str], free: list[str]) -> None:
+    """Wildcards are those of a shell, for the whole id, in the letter case that is written."""
+    found = protection([write(pattern)])
+    assert [each for each in held if found.of(campaign(each)) is None] == []
+    assert [each for each in free if found.of(campaign(each)) is not None] == []
+
+
+@pytest.mark.parametrize("rule", ["name:Hotline*", "name: Hotline *", "NAME:Hotline open, day and night"])
+def test_a_name_is_held_against_names_alone(write: Write, rule: str) -> None:
+    """A rule for names looks at the name of a campaign and never at its id; one without a name cannot match."""
+    found = protection([write(rule)])
+    assert found.has_names
+    assert found.of(campaign("cd-1", "Hotline open, day and night")) is not None
+    assert found.of(campaign("cd-1", "hotline open, day and night")) is None
+    assert found.of(campaign("cd-1")) is None
+    assert found.of(campaign("Hotline open, day and night")) is None
+
+
+def test_a_name_rule_is_told_as_it_is_written(write: Write) -> None:
+    """The reason shows that the rule is for names."""
+    path = write("cd-9\nname:Hot*\n")
+    assert protection([path]).of(campaign("cd-1", "Hotline")) == f"protected by {path} line 2 (name:Hot*)"
+
+
+def test_of_many_patterns_the_one_that_matches_is_named(write: Write) -> None:
+    """Though patterns are put together, the line named is one that matches, of those that begin alike the first."""
+    path = write("".join(f"cd-{n}-*\n" for n in range(200)) + "cd-7*a\ncd-7*\n*-end\n")
+    found = protection([path])
+    assert found.of(campaign("cd-17-x")) == f"protected by {path} line 18 (cd-17-*)"
+    assert found.of(campaign("cd-7a")) == f"protected by {path} line 201 (cd-7*a)"
+    assert found.of(campaign("cd-7x")) == f"protected by {path} line 202 (cd-7*)"
+    assert found.of(campaign("x-end")) == f"protected by {path} line 203 (*-end)"
+    assert found.of(campaign("cd-200-x")) is None
+
+
+def test_files_add_up(write: Write) -> None:
+    """Each file of rules counts; without any nothing is protected."""
+    found = protection([write("cd-1", "one.txt"), write("cd-2", "two.txt"), write("cd-1\ncd-3", "three.txt")])
+    assert [found.of(campaign(f"cd-{n}")) is not None for n in range(1, 5)] == [True, True, True, False]
+    assert "one.txt line 1" in str(found.of(campaign("cd-1")))
+    assert protection([]).of(campaign("cd-1", "x")) is None
+    assert not protection([]).has_names
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xef\xbb\xbfcd-1\r\ncd-2\r\n", b"cd-1\ncd-2", b"\n\n  \n\xc2\xa0cd-1\t\n#\n# cd-9\ncd-2\n\n"],
+)
+def test_however_it_was_saved(write: Write, content: bytes) -> None:
+    """A byte order mark, CR LF, white space around a rule and a missing last line end change nothing."""
+    found = protection([write(content)])
+    assert [found.of(campaign(f"cd-{n}")) is not None for n in (1, 2, 9)] == [True, True, False]
+
+
+def test_gzip_and_pipes(write: Write, tmp_path: Path) -> None:
+    """A packed file is unpacked, and what a shell writes for <(...) can be read."""
+    assert protection([write(gzip.compress(b"cd-1\n"), "keep.txt.gz")]).of(campaign("cd-1"))
+    out, into = os.pipe()
+    try:
+        os.write(into, b"cd-2\n")
+        os.close(into)
+        assert protection([f"/dev/fd/{out}"]).of(campaign("cd-2"))
+    finally:
+        os.close(out)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "holds no rule"),
+        (b"\n# only this\n   \n", "holds no rule"),
+        (b"cd-1\ncd-\x002\n", "line 2: the row holds a NUL byte"),
+        (b"cd-1\ncd-\x1b[2m*\n", r"line 2: .* cannot be seen \(U\+001B\)"),
+        ("cd-1\u200b\n".encode(), r"line 1: .* cannot be seen \(U\+200B\)"),
+        (b"cd-\xff\n", "line 1: the row holds bytes that are not UTF-8"),
+        ("cd-1\n".encode("utf-16"), "is UTF-16"),
+        (b"PK\x03\x04\n", "is a workbook"),
+        (b"cd-1\rcd-2\r", "CR alone"),
+        (b"campaign_id,type\ncd-1,voice\n", r"line 1: .* holds ','.* between \[ and \]"),
+        (b'{"campaign_id": "cd-1"}\n', "line 1: .* holds '\"'"),
+        (b'"cd-1"\n', "line 1: .* holds '\"'"),
+        (b"cd-1 cd-2\n", "line 1: .* holds ' '"),
+        (b"cd-1\tkeep\n", r"line 1: .* holds '\\t'"),
+        (b"account:64f0*\n", "line 1: .* holds ':'"),
+        (b"name:\n", "line 1: no name"),
+        (b"name:Hot\x07line\n", "line 1: .* control character"),
+        (b"name:Hotline # keep\n", "line 1: a # in a name"),
+        (b"cd-[12\n", r"line 1: .* has a \[ without its \]"),
+        (b"cd-[z-a]\n", "line 1: .* can match nothing"),
+        (b"..\n", "line 1: .* path step"),
+        (b"x" * 1025, "line 1: the rule has 1,025 characters"),
+        (b"x" * 2_000_000, "line 1: the row is longer"),
+    ],
+)
+def test_a_rule_that_protects_nothing_is_refused(write: Write, content: bytes, said: str) -> None:
+    """A line that could not protect anything is an error with its place, not a campaign stopped by mistake."""
+    with pytest.raises(InputError, match=said) as raised:
+        protection([write(content)])
+    assert str(raised.value).startswith("--protect ")
+    assert "keep.txt" in str(raised.value)
+    assert str(raised.value).isprintable()
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, write: Write) -> None:
+    """A file that is missing, a folder, standard input or a torn archive is an error that names it."""
+    packed = gzip.compress("".join(f"cd-{n}\n" for n in range(1000)).encode())
+    for path, said in [
+        (str(tmp_path / "none.txt"), "No such file"),
+        (str(tmp_path), "is a directory"),
+        ("/proc/self/mem", "cannot be read on: .*Input/output error"),
+        ("-", "standard input is for the list"),
+        (write(packed[:-20], "keep.txt.gz"), "line .*: cannot be read on"),
+    ]:
+        with pytest.raises(InputError, match=said):
+            protection([path])
+
+
+@pytest.mark.parametrize("rule", ["cd-{}", "cd-{}-*"])
+def test_100_000_rules_are_looked_up(write: Write, rule: str) -> None:
+    """As many rules as a year brings are read, and asked for, in far less time than one call takes each."""
+    number = 100_000 if "*" not in rule else 10_000
+    found = protection([write("".join(rule.format(n) + "\n" for n in range(number)))])
+    asked = [campaign(rule.format(n).replace("*", "x")) for n in range(number // 2, number * 3 // 2)]
+    began = time.process_time()
+    held = sum(found.of(each) is not None for each in asked)
+    assert held == number // 2
+    assert time.process_time() - began < 2.0  # a search through the rules would take minutes
+
+
+def test_a_pattern_full_of_stars_ends(write: Write) -> None:
+    """No pattern makes an id take exponential time."""
+    found = protection([write("*a" * 200 + "b")])
+    began = time.process_time()
+    assert found.of(campaign("a" * 1024)) is None
+    assert time.process_time() - began < 5.0
+
+
+CHARS = st.sampled_from("cd-1aA?*[]!^-.|()\\#,é\n ")
+TEXTS = st.text(CHARS, max_size=12)
+
+
+def rule_or_none(content: str) -> Protection | None:
+    """Give the protection that one line makes; None when the line is refused."""
+    try:
+        return Protection([_rule("keep.txt", 1, content)])
+    except ValueError:
+        return None
+
+
+@given(pattern=TEXTS, campaign_id=TEXTS)
+@example(pattern="[]-a]", campaign_id="b")
+@example(pattern="[!]]", campaign_id="]")
+@example(pattern="[^a]", campaign_id="^")
+@example(pattern="a", campaign_id="a\n")
+def test_an_id_is_held_exactly_when_the_shell_says_so(pattern: str, campaign_id: str) -> None:
+    """Whatever the rule and the id: what is not refused matches as fnmatch.fnmatchcase does."""
+    found = rule_or_none(pattern)
+    assume(found is not None)
+    assert found is not None
+    written = re.split(r"\s#", pattern.strip())[0].rstrip()
+    assert (found.of(campaign(campaign_id)) is not None) is fnmatch.fnmatchcase(campaign_id, written)
+
+
+@given(patterns=st.lists(TEXTS, min_size=1, max_size=8), campaign_id=TEXTS)
+def test_together_rules_hold_what_each_of_them_holds(patterns: list[str], campaign_id: str) -> None:
+    """Rules in one regular expression hold what they hold one by one, and the one that is named does match."""
+    rules = []
+    for line, pattern in enumerate(patterns):
+        try:
+            rules.append(_rule("keep.txt", line, pattern))
+        except ValueError:
+            continue
+    said = Protection(rules).of(campaign(campaign_id))
+    singly = [str(rule) for rule in rules if Protection([rule]).of(campaign(campaign_id))]
+    assert (said is not None) is bool(singly)
+    assert said is None or said in singly
+
+
+@given(pattern=TEXTS, name=TEXTS)
+def test_a_name_is_held_exactly_when_the_shell_says_so(pattern: str, name: str) -> None:
+    """Names are matched as ids are."""
+    found = rule_or_none(f"name:{pattern}")
+    assume(found is not None)
+    assert found is not None
+    assert (found.of(campaign("cd-1", name)) is not None) is fnmatch.fnmatchcase(name, pattern.strip())
+
+
+@given(content=st.binary(max_size=60))
+def test_any_file_is_rules_or_one_line_of_refusal(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    """Whatever the bytes of a file, it is read or refused with an InputError that is safe to show."""
+    path = tmp_path_factory.getbasetemp() / "any.txt"
+    path.write_bytes(content)
+    said = ""
+    try:
+        found = protection([str(path)]).rules
+    except InputError as error:
+        found, said = 0, str(error)
+    assert bool(found) is not bool(said)
+    assert said.isprintable()
