@@ -38,7 +38,7 @@ bench-smoke: .venv/.tools
 	done
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo.results.jsonl
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo.results.jsonl*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(MADE):
