@@ -1,22 +1,31 @@
 """Rows of JSON lines: an object a line, or a bare id."""
 
+import re
 from collections.abc import Iterator
 
 import orjson
 
+from bulkstop.errors import InputError
 from bulkstop.model import Row
 from bulkstop.source.rows import Origin, id_alone, layout
 from bulkstop.source.text import Text, is_blank, lines, text_fault
 
 # orjson reads 1024 levels but writes 254: what is carried must fit into a result line again.
 _LEVELS_SURELY_WRITABLE = 200
+_OPENS = re.compile(r"[\[{\s]+")
+_ITEMS = "`jq -c '.[]'` makes a line of each of its items"
 
 
 def json_rows(text: Text, origin: Origin) -> Iterator[Row]:
-    """Yield a row for every line that is not blank."""
-    for line, content in lines(text):
-        if not is_blank(content):
-            yield _row(line, content, origin)
+    """Yield a row for every line that is not blank.
+
+    Raises InputError for one value that goes over several lines: of a list of ids, only the last one would be a row.
+    """
+    rows = ((line, content) for line, content in lines(text) if not is_blank(content))
+    for count, (line, content) in enumerate(rows):
+        if not count and _OPENS.fullmatch(content):
+            raise InputError(f"{text.label}: line {line}: begins one JSON value over several lines; {_ITEMS}")
+        yield _row(line, content, origin)
 
 
 def _row(line: int, content: str, origin: Origin) -> Row:
@@ -30,6 +39,8 @@ def _row(line: int, content: str, origin: Origin) -> Row:
         return origin.invalid(line, "nested too deeply to be carried into a result line", id_alone(content.strip()))
     if isinstance(value, dict):
         return _object_row(line, value, origin)
+    if isinstance(value, list):
+        return origin.invalid(line, f"is a list, not an object and not an id; {_ITEMS}", id_alone(value))
     return origin.row(line, id_alone(value))
 
 

@@ -22,6 +22,9 @@ _FOREIGN = (
     ("\0\0\udcfe\udcff", "is UTF-32; save it as UTF-8"),
     ("\x1f\udc8b", "is compressed with gzip; name it .gz, or unpack it on its way in with `gzip -dc`"),
     ("PK\x03\x04", "is a workbook or a zip archive; save it as CSV (UTF-8)"),
+    ("\udcd0\udccf\x11", "is a workbook of an old kind; save it as CSV (UTF-8)"),
+    ("%PDF-", "is a PDF; save the list as CSV (UTF-8)"),
+    ("<", "is a web page or XML, and no list; was a page to sign in saved in its place?"),
 )
 
 
@@ -87,7 +90,7 @@ class Text:
 
     def _beginning(self, piece: str) -> str:
         for mark, what in _FOREIGN:
-            if piece.startswith(mark):
+            if piece.lstrip("\ufeff \r\n").startswith(mark):
                 raise InputError(f"{self.label}: line 1: {what}")
         if _STRAY_RETURN.search(piece):
             raise InputError(f"{self.label}: line 1: lines end with CR alone; save it with LF or CR LF")

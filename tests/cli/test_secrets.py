@@ -309,9 +309,14 @@ async def test_what_other_commands_show(way: str, stage: Stage) -> None:
         ]
         ends = await asyncio.gather(*jobs)
         assert [end.code for end in ends] == [1, 0, 0, 0, 0], ends
-    (stage.work / "out.jsonl").write_text(ends[0].out)
-    (stage.work / "out.jsonl").chmod(0o600)
-    assert (await stage.run("report", "out.jsonl")).code == 0
+        (stage.work / "out.jsonl").write_text(ends[0].out)
+        (stage.work / "out.jsonl").chmod(0o600)
+        read_back = (
+            stage.run("verify", "out.jsonl", *host),
+            stage.run("verify", "out.jsonl", *host, "--json", "-o", "a.csv"),
+        )
+        later = await asyncio.gather(stage.run("report", "out.jsonl"), *read_back)
+        assert [end.code for end in later] == [0, 3, 3], later  # it tells nothing of the campaigns of the list
     assert "[masked]" in (stage.work / "found.jsonl").read_text()
     stage.check(server.sent)
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bulkstop.errors import InputError
 from bulkstop.model import Campaign, CampaignType, Defaults, Outcome, Result, Row
 from bulkstop.source import read
 
@@ -39,6 +40,15 @@ def test_bare_ids(rows_of: Read) -> None:
     rows = rows_of("list.jsonl", b'"cd-1"\n42\n{"id": 43, "account_id": 44}\n')
     assert [row.campaign_id for row in rows if isinstance(row, Campaign)] == ["cd-1", "42", "43"]
     assert rows[2].account_id == "44"
+
+
+@pytest.mark.parametrize(
+    "data", [b'[\n  "cd-1",\n  "cd-2"\n]\n', b'\n { \r\n  "id": "cd-1"\n}\n', b'[{\n"id": "cd-1"}]\n']
+)
+def test_one_value_over_several_lines(rows_of: Read, data: bytes) -> None:
+    """A list or an object over several lines is refused: of a list of ids the last line would be one by itself."""
+    with pytest.raises(InputError, match=r"line [12]: begins one JSON value over several lines; `jq -c '\.\[\]'`"):
+        rows_of("list.jsonl", data)
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,9 @@ def test_damaged_gzip(rows_of: Read) -> None:
         (b"\0\0\xfe\xff" + CSV.decode().encode("utf-32-be"), "UTF-32"),
         (gzip.compress(CSV, mtime=0), "gzip"),
         (b"PK\x03\x04....", "workbook"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "workbook of an old kind"),
+        (b"%PDF-1.7\n", "PDF"),
+        (b"\xef\xbb\xbf<!DOCTYPE html>\n", "web page"),
     ],
 )
 def test_foreign_contents(rows_of: Read, name: str, content: bytes, why: str) -> None:

@@ -1,0 +1,479 @@
+"""Operators at their worst: wrong lists, wrong places, wrong words, and nobody there; judged by what was called.
+
+Each test says what is told, whether it is told before the first call or after how many, and with which exit code.
+"""
+
+import asyncio
+import os
+import pty
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jwt
+import pytest
+
+from tests.processes import COMMAND, WAIT_S, Ended, bulkstop, environment, results
+from tests.servers import Connection, authority, http, listening
+
+HEAD = "campaign_id,campaign_type,account_id,stream_id\n"
+ABSENT = http(b"<html>404</html>", status="404 Not Found")
+REFUSED = http(b'{"errors":[{"msg":"unauthorized","code":4002}]}', status="401 Unauthorized")
+FINISHED = http(b'{"errors":[{"msg":"Campaign is not active"}]}', status="409 Conflict")
+SIGN_IN = http(b"<html><form action=/login>Sign in</form></html>", "Content-Type: text/html")
+CONCURRENCY = 8
+UNPACED = ("--yes", "--quota", "none", "--concurrency", str(CONCURRENCY))
+
+
+@dataclass
+class Service:
+    """Answers each call by its path, and counts them."""
+
+    answer: Callable[[str], bytes] = lambda path: http()
+    calls: list[str] = field(default_factory=list)
+
+    async def __call__(self, connection: Connection) -> None:
+        """Answer the calls of a connection."""
+        while (request := await connection.request()) is not None:
+            self.calls.append(request.split(b" ", 2)[1].decode())
+            await connection.write(self.answer(self.calls[-1]))
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where an operator works: a folder, and a service at `host`."""
+
+    folder: Path
+    host: str
+    service: Service
+
+    async def stop(self, *args: str, name: str = "list.csv", **variables: str | None) -> Ended:
+        """Stop a list."""
+        own = {"XDG_STATE_HOME": str(self.folder / "state")} | variables
+        words = ("stop", name, "--host", self.host, *args)
+        return await asyncio.to_thread(bulkstop, *words, cwd=self.folder, **own)
+
+    def write(self, data: str | bytes, name: str = "list.csv") -> None:
+        """Put a list there."""
+        (self.folder / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+
+    def place(self, name: str) -> "Desk":
+        """Give another folder to work in."""
+        (self.folder / name).mkdir()
+        return Desk(self.folder / name, self.host, self.service)
+
+    def outcomes(self, name: str = "list.csv") -> Counter[str]:
+        """Count what became of the rows."""
+        return Counter(line["outcome"] for line in results(self.folder / f"{name}.results.jsonl"))
+
+    def check_refused(self, run: Ended, said: str, name: str = "list.csv") -> None:
+        """Make sure that a run was refused before the first call, in one line that says this, and left nothing."""
+        assert run.code == 2, run.err
+        assert said in run.err.splitlines()[-1]
+        assert self.service.calls == []
+        assert not (self.folder / f"{name}.results.jsonl").exists()
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    """Open a desk at a service that stops whatever it is asked to."""
+    service = Service()
+    async with listening(service) as server:
+        yield Desk(tmp_path, server.url, service)
+
+
+def rows(count: int, prefix: str = "cd-", account: str = "a") -> str:
+    """Write rows of a list."""
+    return "".join(f"{prefix}{number:04},voice,{account},st-1\n" for number in range(count))
+
+
+class TestLists:
+    """What is no list of campaigns is refused before the first call, with what to do about it."""
+
+    async def test_no_list(self, desk: Desk) -> None:
+        """It is empty, of another kind, or broken: exit 2, and why."""
+        cases: list[tuple[str | bytes, str]] = [
+            ("", "list.csv: is empty; its first line must name the columns, at least campaign_id"),
+            (HEAD, "the list holds no campaign to stop; nothing was sent"),
+            (
+                "phone,name\n+49123,A\n",
+                "line 1: no column with campaign ids among 'phone', 'name'; name it campaign_id",
+            ),
+            ("cd-1\ncd-2\n", "this line looks like an id: put the names of the columns above it, or call"),
+            (f"{HEAD}cd-1,voice,a,st-1\n".encode("utf-16"), "line 1: is UTF-16; save it as UTF-8"),
+            (f"{HEAD}cd-1,voice,a,st-1\n".encode("utf-16-le"), "if it is UTF-16, save it as UTF-8"),
+            (f"{HEAD}cd-1,voice,a,st-1,ü\n".encode("latin-1"), "line 2: the row holds bytes that are not UTF-8"),
+            (b"PK\x03\x04\x14\x00\x06\x00\x08", "is a workbook or a zip archive; save it as CSV (UTF-8)"),
+            (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0", "is a workbook of an old kind; save it as CSV (UTF-8)"),
+            (
+                b"\xef\xbb\xbf<!DOCTYPE html>\n<html>\n",
+                "is a web page or XML, and no list; was a page to sign in saved",
+            ),
+            (
+                HEAD + 'cd-1,voice,"a,st-1\ncd-2,voice,a,st-1\n',
+                "line 2: a quote that opens in this row is never closed",
+            ),
+            (HEAD + "cd-1,email,a,st-1\n", "line 2: campaign_type is 'email'; it can be voice or sms"),
+        ]
+
+        async def check(number: int, data: str | bytes, said: str) -> None:
+            place = desk.place(str(number))
+            place.write(data)
+            place.check_refused(await place.stop("--yes"), said)
+
+        await asyncio.gather(*(check(number, *case) for number, case in enumerate(cases)))
+
+    @pytest.mark.parametrize(
+        ("data", "said"),
+        [
+            (
+                '[\n  "cd-1",\n  "cd-2"\n]\n',
+                "line 1: begins one JSON value over several lines; `jq -c '.[]'` makes a line",
+            ),
+            ('[{"id": "cd-1"}, {"id": "cd-2"}]\n', "line 1: is a list, not an object and not an id; `jq -c '.[]'`"),
+            ("# none today\n", "line 1: not JSON"),
+        ],
+    )
+    async def test_one_json_document(self, data: str, said: str, desk: Desk) -> None:
+        """A JSON document that is not a value a line is refused; of an indented list not even the last id is sent."""
+        desk.write(data, "list.jsonl")
+        of = ("--yes", "--type", "voice", "--account-id", "a", "--stream-id", "st-1")
+        desk.check_refused(await desk.stop(*of, name="list.jsonl"), said, "list.jsonl")
+
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [
+            ("gone.csv", "gone.csv: cannot be read: No such file or directory"),
+            ("list.xlsx", "list.xlsx: nothing tells its form: name it .csv, .jsonl, .ndjson, .txt"),
+            ("folder.csv", "folder.csv: is a directory; name the files in it"),
+        ],
+    )
+    async def test_no_such_list(self, name: str, said: str, desk: Desk) -> None:
+        """A name that leads to no list is refused."""
+        desk.write(b"PK\x03\x04", "list.xlsx")
+        (desk.folder / "folder.csv").mkdir()
+        desk.check_refused(await desk.stop("--yes", name=name), said, name)
+
+    async def test_spreadsheets(self, desk: Desk) -> None:
+        """What a spreadsheet writes in any country is read: semicolons, tabs, a byte order mark, quotes, CR LF."""
+        text = HEAD + rows(3)
+        quoted = "\n".join(",".join(f'"{cell}"' for cell in line.split(",")) for line in text.splitlines())
+        forms = [text.replace(",", ";"), text.replace(",", "\t"), f"\ufeff{text}", quoted]
+
+        async def check(number: int, form: str) -> None:
+            place = desk.place(str(number))
+            place.write(form.replace("\n", "\r\n"))
+            run = await place.stop("--expect", "3")
+            assert run.code == 0, run.err
+            assert place.outcomes() == {"stopped": 3}
+
+        await asyncio.gather(*(check(number, form) for number, form in enumerate(forms)))
+        assert len(desk.service.calls) == 3 * len(forms)
+
+    async def test_one_bad_row(self, desk: Desk) -> None:
+        """One row that cannot be used is exit 1 and a line; the others are stopped; `--strict` sends nothing."""
+        desk.write(HEAD + rows(2) + ",voice,a,st-1\n")
+        desk.check_refused(
+            await desk.stop("--yes", "--strict"), "--strict: 1 rows cannot be used (first list.csv line 4"
+        )
+        assert (await desk.stop("--yes")).code == 1
+        assert desk.outcomes() == {"stopped": 2, "invalid": 1}
+
+
+class TestWrongCampaigns:
+    """Lists of campaigns, but not of those that are meant."""
+
+    @pytest.mark.parametrize(
+        ("answer", "said"),
+        [
+            (ABSENT, "the path template may be wrong for your deployment (--voice-path), or the list is of another"),
+            (
+                REFUSED,
+                'were refused (HTTP 401: wrong token, stream id or scope): wrong stream id or missing scope "Camp',
+            ),
+        ],
+        ids=["another environment", "wrong stream"],
+    )
+    async def test_all_wrong_alike(self, answer: bytes, said: str, desk: Desk) -> None:
+        """Five campaigns, and what was in flight with them, are enough to know; exit 3 and one line."""
+        desk.service.answer = lambda path: answer
+        desk.write(HEAD + rows(200))
+        run = await desk.stop(*UNPACED)
+        assert run.code == 3
+        assert said in run.err
+        assert 5 <= len(desk.service.calls) <= 5 + CONCURRENCY
+        assert desk.outcomes()["not_sent"] == 200 - len(desk.service.calls)
+
+    async def test_a_canary(self, desk: Desk) -> None:
+        """With `--waves 1,100%` a list of another environment costs one call."""
+        desk.service.answer = lambda path: ABSENT
+        desk.write(HEAD + rows(200))
+        run = await desk.stop(*UNPACED, "--waves", "1,100%")
+        assert (run.code, len(desk.service.calls)) == (3, 1)
+
+    async def test_instance_ids(self, desk: Desk) -> None:
+        """Ids of instances are warned of before anything is sent, and cost a few calls."""
+        desk.service.answer = lambda path: ABSENT
+        desk.write(HEAD + rows(100, "cid-"))
+        run = await desk.stop("--dry-run")
+        assert (run.code, desk.service.calls) == (0, [])
+        assert "warning: 100 ids look like instance ids (cid-...): cid-0000, cid-0001, cid-0002 and 97 more;" in run.err
+        assert (await desk.stop(*UNPACED)).code == 3
+        assert len(desk.service.calls) <= 5 + CONCURRENCY
+
+    async def test_wrong_column(self, desk: Desk) -> None:
+        """Where the column `id` is of something else the plan asks whether it is the right one."""
+        desk.write("id,campaign,type,account_id,stream_id\n17,cd-1,voice,a,st-1\n18,cd-2,voice,a,st-1\n")
+        run = await desk.stop("--dry-run")
+        assert (
+            "warning: 2 of 2 ids do not begin with cd-, as campaign ids do: 17, 18; is it the right column?" in run.err
+        )
+        assert (run.code, desk.service.calls) == (0, [])
+
+    async def test_two_accounts(self, desk: Desk) -> None:
+        """A list of two accounts is warned of, and so is one of another account than the profile's."""
+        desk.write(HEAD + rows(3) + rows(2, account="b"))
+        assert "warning: the list has campaigns of 2 accounts: a (3), b (2)" in (await desk.stop("--dry-run")).err
+        run = await desk.stop("--dry-run", "--account-id", "a")
+        assert "warning: 2 campaigns are of another account than --account-id a: b (2)" in run.err
+        assert desk.service.calls == []
+
+    async def test_ten_times_as_long(self, desk: Desk) -> None:
+        """A list much longer than the last one is warned of; `--expect` and `--max-campaigns` keep it back."""
+        desk.write(HEAD + rows(5))
+        assert (await desk.stop("--expect", "1..9")).code == 0
+        del desk.service.calls[:]
+        (desk.folder / "list.csv.results.jsonl").unlink()
+        desk.write(HEAD + rows(50))
+        warned = "warning: the list has 50 campaigns to stop, the last one of this profile had 5 ("
+        for guard, said in (
+            ("--expect=1..9", "not 1 to 9; nothing was sent"),
+            ("--max-campaigns=9", "--max-campaigns 9:"),
+        ):
+            run = await desk.stop("--yes", guard)
+            assert warned in run.err
+            desk.check_refused(run, said)
+
+    async def test_finished_campaigns(self, desk: Desk) -> None:
+        """Campaigns that have ended already are no failures; the others are stopped."""
+        desk.service.answer = lambda path: FINISHED if "/cd-000" in path else http()
+        desk.write(HEAD + rows(20))
+        assert (await desk.stop("--yes")).code == 0
+        assert desk.outcomes() == {"already_stopped": 10, "stopped": 10}
+
+    async def test_the_same_list_twice(self, desk: Desk) -> None:
+        """The second run of a list is refused, for its results are there; nothing is stopped twice."""
+        desk.write(HEAD + rows(3))
+        assert (await desk.stop("--yes")).code == 0
+        run = await desk.stop("--yes")
+        assert (run.code, len(desk.service.calls)) == (2, 3)
+        assert "exists already; give --resume to go on with it, --overwrite, or -o with another file" in run.err
+        assert (await desk.stop("--yes", "--resume")).code == 0
+        assert len(desk.service.calls) == 3
+
+
+class TestWrongPlaces:
+    """The host is not the API: nothing is proven, nothing is done, and it is said what is there."""
+
+    async def test_nobody_listens(self, desk: Desk) -> None:
+        """A port at which nobody listens: a warning after ten tries, exit 3 after `--max-outage`, nothing sent."""
+        desk.write(HEAD + rows(50))
+        elsewhere = Desk(desk.folder, "http://127.0.0.1:1", desk.service)
+        began = time.monotonic()
+        run = await elsewhere.stop(*UNPACED, "--max-outage", "1s")
+        assert time.monotonic() - began < 30
+        assert run.code == 3
+        assert "WARNING breaker_opened" in run.err
+        assert "--max-outage 1s: the service has failed every probe" in run.err
+        assert "no connection to 127.0.0.1:1 (ECONNREFUSED); nothing was sent" in run.err
+        assert set(desk.outcomes()) == {"connection_error", "not_sent"}
+
+    @pytest.mark.parametrize(
+        ("answer", "outcome"),
+        [(SIGN_IN, "unconfirmed"), (http(b"", "Location: https://login.example/", status="302 Found"), "rejected")],
+    )
+    async def test_a_page_to_sign_in(self, answer: bytes, outcome: str, desk: Desk) -> None:
+        """A page with 200, or a redirect to one, stops nothing and is not followed; a cap ends it early."""
+        desk.service.answer = lambda path: answer
+        desk.write(HEAD + rows(60))
+        run = await desk.stop(*UNPACED, "--max-failures", "3")
+        assert (run.code, len(desk.service.calls)) == (3, 3)
+        assert desk.outcomes() == {outcome: 3, "not_sent": 57}
+
+    async def test_tls_to_a_plain_port(self, desk: Desk) -> None:
+        """A plain server behind https:// is told as such."""
+
+        async def plain(connection: Connection) -> None:
+            await connection.reader.read(1)
+            await connection.write(http(status="400 Bad Request"))
+
+        desk.write(HEAD + rows(2))
+        async with listening(plain) as server:
+            there = Desk(desk.folder, f"https://127.0.0.1:{server.port}", desk.service)
+            run = await there.stop("--yes", "--attempts", "1")
+        assert run.code == 1
+        assert {line["error"] for line in results(desk.folder / "list.csv.results.jsonl")} == {
+            "TLS could not be agreed with the server"
+        }
+
+    async def test_plain_to_a_tls_port(self, desk: Desk, tmp_path: Path) -> None:
+        """A TLS server behind http:// is sent one request that it cannot read; nothing is taken for an answer."""
+        _, context = authority(tmp_path)
+        desk.write(HEAD + rows(2))
+        async with listening(desk.service, tls=context) as server:
+            there = Desk(desk.folder, f"http://127.0.0.1:{server.port}", desk.service)
+            assert (await there.stop("--yes", "--attempts", "1")).code == 1
+        assert desk.outcomes() == {"connection_error": 2}
+        assert desk.service.calls == []
+
+    async def test_an_authority_nobody_knows(self, desk: Desk, tmp_path: Path) -> None:
+        """A certificate that is not trusted is refused with the option to give; with it all is stopped."""
+        ca, context = authority(tmp_path)
+        desk.write(HEAD + rows(2))
+        async with listening(desk.service, tls=context) as server:
+            there = Desk(desk.folder, f"https://127.0.0.1:{server.port}", desk.service)
+            assert (await there.stop("--yes")).code == 1
+            (error,) = {line["error"] for line in results(desk.folder / "list.csv.results.jsonl")}
+            assert "the server's certificate is not trusted (give --ca FILE" in error
+            assert desk.service.calls == []
+            assert (await there.stop("--yes", "--overwrite", "--ca", str(ca))).code == 0
+
+    @pytest.mark.parametrize(
+        ("host", "said"),
+        [
+            ("http://platform.example", "plain http shows the token to the network; use https, or --insecure-http"),
+            ("platform.example/?x=1", "is no host, such as platform.kore.ai or https://host:8443"),
+        ],
+    )
+    async def test_no_host(self, host: str, said: str, desk: Desk) -> None:
+        """What is no address of an API is refused."""
+        desk.write(HEAD + rows(2))
+        desk.check_refused(await Desk(desk.folder, host, desk.service).stop("--yes"), said)
+
+
+class TestCredentials:
+    """Without a token that is good nothing is sent."""
+
+    async def test_expired(self, desk: Desk) -> None:
+        """A token that says itself that it has expired is not sent at all."""
+        desk.write(HEAD + rows(2))
+        token = jwt.encode({"sub": "u", "exp": 1_700_000_000}, "k" * 40)
+        run = await desk.stop("--yes", BULKSTOP_TOKEN=token)
+        desk.check_refused(run, "the token expired at 2023-11-14T22:13:20Z by this machine's clock: get a new one")
+
+    async def test_bearer(self, desk: Desk) -> None:
+        """A token with `Bearer` before it is refused."""
+        desk.write(HEAD + rows(2))
+        run = await desk.stop("--yes", BULKSTOP_TOKEN="Bearer abcdefghijklmnop")
+        desk.check_refused(run, "give the bare token, without 'Bearer'")
+
+
+class TestNobodyThere:
+    """From cron, or in a pipe, nobody can answer."""
+
+    async def test_without_a_word(self, desk: Desk) -> None:
+        """Without `--yes` or `--expect` nothing is sent, and it is said what to give."""
+        desk.write(HEAD + rows(3))
+        desk.check_refused(await desk.stop(), "nobody is here to confirm; give --expect N or --expect A..B (or --yes)")
+
+    @pytest.mark.parametrize("expected", ["2", "4", "4..9", "0"])
+    async def test_another_number(self, expected: str, desk: Desk) -> None:
+        """A list that is not as long as expected is not sent."""
+        desk.write(HEAD + rows(3))
+        desk.check_refused(await desk.stop("--expect", expected), "--expect: the list has 3 campaigns to stop, not")
+
+    async def test_yes_from_standard_input(self, desk: Desk) -> None:
+        """`yes | bulkstop stop ...` and the number in a pipe confirm nothing."""
+        desk.write(HEAD + rows(3))
+        for stdin in ("yes\n" * 99, "3\n"):
+            words = ("stop", "list.csv", "--host", desk.host)
+            desk.check_refused(
+                await asyncio.to_thread(bulkstop, *words, cwd=desk.folder, stdin=stdin), "nobody is here"
+            )
+
+
+@contextmanager
+def terminal(folder: Path, host: str, *more: str) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    """Run the command on a terminal of its own until it asks; give the process and this end of the terminal."""
+    ours, theirs = pty.openpty()
+    words = [*COMMAND, "stop", "list.csv", "--host", host, *more]
+    process = subprocess.Popen(
+        ["sh", "-c", 'exec "$@" <"$0" >"$0" 2>&1', os.ttyname(theirs), *words],
+        cwd=folder,
+        env=environment(TERM="xterm", XDG_STATE_HOME=str(folder / "state")),
+        start_new_session=True,
+    )
+    said = b""
+    try:
+        while b"type that number" not in said:
+            said += os.read(ours, 65536)
+        os.close(theirs)
+        yield process, ours
+    finally:
+        process.kill()
+        process.wait(WAIT_S)
+
+
+def ends(process: "subprocess.Popen[bytes]", ours: int, typed: bytes) -> tuple[int, str]:
+    """Type something and wait for the end; give the exit code and what was shown."""
+    os.write(ours, typed)
+    shown = b""
+    while True:
+        try:
+            data = os.read(ours, 65536)
+        except OSError:
+            data = b""
+        if not data:
+            os.close(ours)
+            return process.wait(WAIT_S), shown.decode(errors="replace")
+        shown += data
+
+
+class TestTerminal:
+    """A person at a terminal must type the number that is shown."""
+
+    async def test_anything_else(self, desk: Desk) -> None:
+        """Any other word, nothing, or Ctrl-D is exit 2, and nothing is sent."""
+        words = (b"yes\n", b"\n", b"2\n", b"30\n", b"3.0\n", b"\x04", b"\xff3\n")
+
+        def check(number: int, typed: bytes) -> None:
+            place = desk.place(str(number))
+            place.write(HEAD + rows(3))
+            with terminal(place.folder, desk.host) as (process, ours):
+                code, shown = ends(process, ours, typed)
+            assert code == 2, typed
+            assert "not confirmed: 3 was not typed; nothing was sent" in shown
+
+        await asyncio.gather(*(asyncio.to_thread(check, *word) for word in enumerate(words)))
+        assert desk.service.calls == []
+
+    async def test_the_number(self, desk: Desk) -> None:
+        """The number itself, without what else is in the list, starts the run."""
+        desk.write(HEAD + rows(3) + rows(1) + ",voice,a,st-1\n")
+        with terminal(desk.folder, desk.host) as (process, ours):
+            code, shown = await asyncio.to_thread(ends, process, ours, b"3\n")
+        assert (code, len(desk.service.calls)) == (1, 3), shown
+
+    async def test_closed(self, desk: Desk) -> None:
+        """A terminal that is closed instead of an answer ends it; nothing is sent."""
+        desk.write(HEAD + rows(3))
+        with terminal(desk.folder, desk.host) as (process, ours):
+            os.close(ours)
+            assert await asyncio.to_thread(process.wait, WAIT_S) == -signal.SIGHUP
+        assert desk.service.calls == []
+        assert not (desk.folder / "list.csv.results.jsonl").exists()
+
+    async def test_the_list_changes_while_it_is_looked_at(self, desk: Desk) -> None:
+        """What is sent is what the plan has shown, whatever becomes of the file before the answer."""
+        desk.write(HEAD + rows(3))
+        with terminal(desk.folder, desk.host) as (process, ours):
+            desk.write(HEAD + rows(9, "cd-other-"))
+            code, shown = await asyncio.to_thread(ends, process, ours, b"3\n")
+        assert code == 0, shown
+        assert len(desk.service.calls) == 3
+        assert not any("other" in path for path in desk.service.calls)
