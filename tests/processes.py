@@ -35,8 +35,8 @@ class Simulated:
     log: Path
 
     def requests(self) -> list[dict[str, Any]]:
-        """Give what has arrived so far."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        """Give what has arrived so far, but for a line that is just being written."""
+        return [json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
     def ids(self) -> list[str]:
         """Give the campaign id of each request."""

@@ -285,11 +285,19 @@ def _guards(plan: Plan, settings: Settings) -> list[tuple[str, str]]:
     if settings.protect:
         told.append(f"{plan.protection.rules:,} protected")
     rows = [("guards", "; ".join(told))] if told else []
-    if settings.only_running:
-        rows.append(("list first", "what it has as completed or stopped gets its line without a call"))
+    if settings.only_running or settings.disable_schedule:
+        rows.append(("list first", _lists(plan, settings)))
     if settings.disable_schedule:
         rows.append(("schedules", "the recurring schedule of each stopped campaign is DISABLED as well"))
     return rows
+
+
+def _lists(plan: Plan, settings: Settings) -> str:
+    from bulkstop.runs.precheck import groups_of  # most runs have no need of it
+
+    calls = len(groups_of(plan, settings))
+    spares = "; what it has as completed or stopped gets its line without a call" if settings.only_running else ""
+    return f"at least {calls:,} call{'s' if calls != 1 else ''} of the quota{spares}"
 
 
 def _clock(seconds: float) -> str:

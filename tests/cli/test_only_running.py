@@ -123,11 +123,15 @@ def test_pages_are_few(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_asks_nothing(tmp_path: Path) -> None:
-    """`--dry-run` makes no call, not even for the list."""
+    """`--dry-run` makes no call, not even for the list, and the plan says how many the lists will cost at least."""
     write_list(tmp_path, population().values())
     with populated(tmp_path) as sim:
-        run = stop(sim.url, *BOTH, "--dry-run", cwd=tmp_path)
-        assert (run.code, sim.requests()) == (0, [])
+        only = stop(sim.url, "--only-running", "--dry-run", cwd=tmp_path)
+        both = stop(sim.url, *BOTH, "--dry-run", cwd=tmp_path)
+        assert (only.code, both.code, sim.requests()) == (0, 0, [])
+    kinds = len({each.campaign_type for each in population().values()})
+    assert f"list first  at least {kinds} calls of the quota; what it has as completed or stopped gets" in only.err
+    assert "list first  at least 2 calls of the quota; what it has" in both.err
 
 
 def test_going_on(tmp_path: Path) -> None:
