@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from datetime import datetime, time
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +22,16 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 ALGORITHMS = ("HS256", "HS512", "RS256", "RS512")
 DEFAULT_QUOTA = (Limit(60, 60.0),)
 """What the vendor's rate-limit page allows an account per minute, over all its APIs."""
+UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+LONGEST_S = 3600.0 * 100_000
+"""Eleven years: whoever means more than that has mistyped."""
+
+
+class TransportName(StrEnum):
+    """What carries the calls."""
+
+    AIOHTTP = "aiohttp"
+    WIRE = "wire"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +53,14 @@ class Knob:
 
 def seconds(text: str) -> float:
     """Read a time: `30`, `30s`, `500ms`, `5m` or `2h`, above zero; gives seconds."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|)", text.strip(), re.ASCII)
-    value = float(found[1]) * {"ms": 0.001, "s": 1, "": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
-    if not 0 < value < 1e9:
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([^\W\d_]*)", text.strip())
+    if found and found[2] not in UNITS_S:
+        raise ValueError(f"{text!r}: a time is given in {', '.join(filter(None, UNITS_S))}, such as 30s, 500ms or 5m")
+    value = float(found[1]) * UNITS_S[found[2]] if found else 0.0
+    if not value > 0:
         raise ValueError(f"{text!r} is no time above zero, such as 30, 500ms or 5m")
+    if value > LONGEST_S:
+        raise ValueError(f"{text!r} is too long; a time is at most {LONGEST_S / 3600:.0f}h")
     return value
 
 
@@ -91,6 +106,11 @@ def campaign_type(text: str) -> CampaignType:
 def algorithm(text: str) -> str:
     """Read the name of a signing algorithm, in any letter case."""
     return _one_of(text, ALGORITHMS)
+
+
+def transport_name(text: str) -> TransportName:
+    """Read the name of a transport, in any letter case."""
+    return TransportName(_one_of(text, tuple(TransportName)))
 
 
 def pace(text: str) -> str:
@@ -189,6 +209,12 @@ class Settings:
     sms_path: str | None = knob(None, "Path of the SMS stop call, if yours differs.", read=template, metavar="PATH")
     ca: str | None = knob(None, "PEM file of the authority that signed the server's certificate.", metavar="FILE")
     proxy: str | None = knob(None, "HTTP proxy to go through.", read=proxy_address, metavar="URL", shown=False)
+    transport: TransportName | None = knob(
+        None,
+        "What carries the calls; wire is the quicker one; default: aiohttp, for load wire.",
+        read=transport_name,
+        metavar="|".join(TransportName),
+    )
     timeout_s: float = knob(
         30.0, "Deadline of one call, answer included.", read=seconds, metavar="SECONDS", flag="--timeout"
     )
@@ -259,7 +285,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Bring the host into one form and check what depends on more than one setting."""
-        for check in (_check_host, _check_proxy, _check_numbers, _check_credentials):
+        for check in (_check_host, _check_proxy, _check_transport, _check_numbers, _check_credentials):
             check(self)
 
 
@@ -337,6 +363,16 @@ def _check_host(settings: Settings) -> None:
     parts = urlsplit(host)
     if parts.scheme == "http" and parts.hostname not in LOOPBACK and not settings.insecure_http:
         raise SettingsError(f"--host {host}: plain http shows the token to the network; use https, or --insecure-http")
+
+
+def _check_transport(settings: Settings) -> None:
+    if settings.transport not in (None, *TransportName):
+        raise SettingsError(f"--transport: {settings.transport!r} is none of {', '.join(TransportName)}")
+    is_secure = (settings.proxy or "").lower().startswith("https:")
+    if settings.transport == TransportName.WIRE and is_secure:
+        raise SettingsError(
+            "--proxy: the wire goes through http:// proxies only; give --transport aiohttp with this one"
+        )
 
 
 def _check_proxy(settings: Settings) -> None:

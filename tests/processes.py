@@ -119,6 +119,20 @@ def with_command(folder: Path) -> str:
     return f"{folder}:{Path(sys.executable).parent}:{os.environ['PATH']}"
 
 
+def shell(script: str, *, cwd: Path) -> Ended:
+    """Run a script in a shell that finds the command `bulkstop`."""
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=cwd,
+        env=environment(PATH=with_command(cwd / "bin")),
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    return checked(Ended(done.returncode, done.stdout, done.stderr))
+
+
 def results(path: Path) -> list[dict[str, Any]]:
     """Read a JSON result file."""
     return [json.loads(line) for line in path.read_text().splitlines()]

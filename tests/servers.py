@@ -125,35 +125,68 @@ class Listener:
 @asynccontextmanager
 async def listening(handle: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[Listener]:
     """Serve every connection with `handle` on a free port; at the end, cut what is still open."""
-    running: set[asyncio.Task[None]] = set()
+    running: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+    is_over = False
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        running.add(task)
+    # No coroutine function: asyncio would make the task, and nobody could end one that has not made its first step.
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if is_over:
+            writer.transport.abort()
+            return
         listener.connections += 1
+        task = asyncio.ensure_future(serve(Connection(reader, writer, listener.requests)))
+        running[task] = writer
+        task.add_done_callback(running.pop)
+
+    async def serve(connection: Connection) -> None:
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                await handle(Connection(reader, writer, listener.requests))
+                await handle(connection)
         finally:
-            running.discard(task)
-            writer.transport.abort() if tls else writer.close()
+            connection.writer.transport.abort() if tls else connection.writer.close()
             with contextlib.suppress(asyncio.CancelledError):
                 async with listener.change:
                     listener.ended += 1
                     listener.change.notify_all()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls, limit=2**20)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls, limit=2**20)
     listener = Listener(server.sockets[0].getsockname()[1], "https" if tls else "http")
     try:
         yield listener
     finally:
+        await _accepted()
         server.close()
-        for task in running.copy():
+        is_over, cut = True, running.copy()
+        for task in cut:
             task.cancel()
-        if running:
-            await asyncio.wait(running)
+        if cut:
+            await asyncio.wait(cut)
+        for writer in cut.values():
+            writer.close()
         await server.wait_closed()
+
+
+async def _accepted() -> None:
+    """Wait until what asyncio has accepted is handed over, or has failed to become a connection.
+
+    It does that in tasks of its own, and one that begins after the server was closed fails an assertion of Python 3.11
+    (`Server._attach`) and leaves its socket open.
+    """
+    while accepting := [task for task in asyncio.all_tasks() if "_accept_connection2" in repr(task.get_coro())]:
+        await asyncio.wait(accepting)
+
+
+@contextmanager
+def full_queue() -> Iterator[tuple[str, int]]:
+    """Have an address where a caller waits: nobody is accepted there."""
+    with socket.socket() as busy, contextlib.ExitStack() as queue:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen(0)
+        for _ in range(3):  # more than it takes to fill the queue
+            waiting = queue.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(busy.getsockname())
+        yield busy.getsockname()
 
 
 def replying(data: bytes, end: End = "keep") -> Handler:

@@ -12,17 +12,21 @@ from typing import NoReturn
 import click
 
 from bulkstop import __version__
-from bulkstop.cli.terminal import say
+from bulkstop.cli.terminal import drop_output, say
 from bulkstop.errors import BulkstopError
 
 COMMANDS = {
     "stop": "Stop every campaign of a list; one result line each.",
     "discover": "Write the campaigns that are running now, as a list for `stop`.",
     "verify": "Read back what was to be stopped; list what still runs.",
+    "load": "Load-test the API: requests on a schedule, honest latencies.",
     "report": "Sum result files up, and check that they are as they were written.",
     "simulate": "Imitate the API on this machine, with faults on demand.",
     "token": "Show the claims and the time left of the credentials in use.",
 }
+
+PACKAGES = {"jwt": "pyjwt[crypto]", "hdrh": "hdrhistogram"}
+"""Packages whose modules have other names."""
 
 
 @contextmanager
@@ -72,6 +76,8 @@ def commands() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit; whatever goes wrong is one line on standard error."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see bulkstop/__main__.py
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     _fill_closed_streams()
     try:
         code = commands(standalone_mode=False, prog_name="bulkstop")
@@ -85,13 +91,15 @@ def main() -> NoReturn:
         code = 128 + signal.SIGINT
     except BulkstopError as error:
         code = _refused(str(error))
-    except BrokenPipeError:
-        # The reader of standard output is gone; Python would complain once more while it shuts down.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except BrokenPipeError:  # the reader of standard output is gone
+        drop_output()
         code = 1
+    except ModuleNotFoundError as error:
+        code = 3
+        say(f"bulkstop: {_missing(error) or _internal(error)}")
     except Exception as error:  # noqa: BLE001 - the border: a traceback is not for a user
         code = 3
-        say(f"bulkstop: internal error, please report it: {_origin(error)}")
+        say(f"bulkstop: {_internal(error)}")
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -107,6 +115,17 @@ def _fill_closed_streams() -> None:
 def _refused(text: str) -> int:
     say(f"bulkstop: {' '.join(text.splitlines())}")
     return 2
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    """Say which package is to be installed; empty for a module of our own."""
+    module = (error.name or "bulkstop").partition(".")[0]
+    package = PACKAGES.get(module, module)
+    return "" if module == "bulkstop" else f"the package {package} is not installed: pip install '{package}'"
+
+
+def _internal(error: BaseException) -> str:
+    return f"internal error, please report it: {_origin(error)}"
 
 
 def _origin(error: BaseException) -> str:

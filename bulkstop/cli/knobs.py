@@ -80,7 +80,7 @@ def with_settings(command: Callable[..., Any], *, but: Set[str] = frozenset()) -
     )(command)
 
 
-def settings_of(ctx: click.Context) -> Settings:
+def settings_of(ctx: click.Context, *, calls: bool = True) -> Settings:
     """Put the settings of a command together; raises SettingsError, which names the option.
 
     Until the command has ended, warnings are logged without what is secret in its settings.
@@ -106,7 +106,7 @@ def settings_of(ctx: click.Context) -> Settings:
             given[name] = _from_profile(config, name, value)
     if "quota" in given:
         given["quota"] = _limits(given["quota"])
-    if OF_CALLS.isdisjoint(ctx.params):
+    if not calls:
         given.setdefault("host", "localhost")  # nobody is called, so nobody need be named
     settings = Settings(**given)
     if "log_level" not in ctx.params:  # else the command says itself what is logged

@@ -4,46 +4,62 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-
-from bulkstop.engine.pool import Pool
+from typing import Protocol
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """A closed terminal (SIGHUP) drains as well: what is in flight then still gets its line."""
 
 
+class Endable(Protocol):
+    """Work that can be ended early: a pool, a generator, several processes."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls have no answer yet."""
+        ...
+
+    def drain(self) -> None:
+        """Let nothing more leave."""
+        ...
+
+    def abort(self) -> None:
+        """Cut off what is in flight."""
+        ...
+
+
 class Shutdown:
     """Counts the requests to end a run; `signum` is the first one's number, for the exit code.
 
-    Made inside the task that runs; without a pool yet, nothing has been sent, and a request cancels that task.
+    Made inside the task that runs; without work yet, nothing has been sent, and a request cancels that task.
     """
 
     def __init__(
-        self, pool: Pool | None = None, *, grace_s: float, say: Callable[[str], None] = lambda text: None
+        self, work: Endable | None = None, *, grace_s: float, say: Callable[[str], None] = lambda text: None
     ) -> None:
         self.signum: int | None = None
         self._task = asyncio.current_task()
-        self._pool = pool
+        self._work = work
         self._grace_s = grace_s
         self._say = say
 
-    def attach(self, pool: Pool) -> None:
-        """Say which pool to end."""
-        self._pool = pool
+    def attach(self, work: Endable) -> None:
+        """Say what to end."""
+        self._work = work
 
     def request(self, signum: int) -> None:
         """Drain on the first call, abort on the second or when the grace is over."""
-        pool, is_first = self._pool, self.signum is None
+        work, is_first = self._work, self.signum is None
         self.signum = self.signum or signum
-        if pool is None:
+        if work is None:
             if self._task is not None:
                 self._task.cancel()
         elif not is_first:
-            pool.abort()
+            work.abort()
         else:
-            pool.drain()
-            asyncio.get_running_loop().call_later(self._grace_s, pool.abort)  # first: to say so may fail
+            work.drain()
+            asyncio.get_running_loop().call_later(self._grace_s, work.abort)  # first: to say so may fail
             self._say(
-                f"ending: waiting up to {self._grace_s:g} s for {pool.in_flight} calls in flight; again cuts them off"
+                f"ending: waiting up to {self._grace_s:g} s for {work.in_flight} calls in flight; again cuts them off"
             )
 
 

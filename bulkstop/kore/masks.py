@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit
@@ -58,8 +59,11 @@ def without_jwts(text: str) -> str:
 
 def masked(answer: Answer, secrets: tuple[str, ...]) -> Answer:
     """Mask in an answer what must not be repeated: these secrets, and whatever looks like a JWT."""
+    body = answer.body
+    if answer.location is None and len(body) < _shortest(secrets) and b"\\" not in body and _JWT_SENT not in body:
+        return answer  # too short to hold a token, as the answer to a stop is
     known = _forms_sent(secrets)
-    body = _without(answer.body, known)
+    body = _without(body, known)
     if b"\\" in body:
         body = _without_hidden(body, known)
     if body is not answer.body:
@@ -68,6 +72,12 @@ def masked(answer: Answer, secrets: tuple[str, ...]) -> Answer:
         place = _without(answer.location.encode(errors="replace"), known)
         answer = answer._replace(location=place.decode(errors="replace"))
     return answer
+
+
+@lru_cache(maxsize=_KEPT)
+def _shortest(secrets: tuple[str, ...]) -> int:
+    """Give the length of the shortest form of these secrets; a body that is shorter holds none of them."""
+    return min(map(len, _forms_sent(secrets)), default=sys.maxsize)
 
 
 @lru_cache(maxsize=_KEPT)

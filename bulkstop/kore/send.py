@@ -1,6 +1,8 @@
 """One try to stop one campaign: a token, an exchange, a meaning."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Protocol, Self
 
 from bulkstop.kore import stop
 from bulkstop.kore.masks import masked
@@ -10,6 +12,27 @@ from bulkstop.model import Again, Attempt, Campaign, Outcome, Send
 Post = Callable[[str, Mapping[str, str]], Awaitable[stop.Answer | stop.NoAnswer]]
 """A transport: path with query and headers in, what came back out."""
 
+
+class Transport(Protocol):
+    """What carries calls: `Client` over aiohttp, and the wire; it connects only inside its `async with`."""
+
+    async def __aenter__(self) -> Self:
+        """Get ready; raises SettingsError when a setting of it is unusable."""
+        ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """End all connections."""
+        ...
+
+    async def post(
+        self, target: str, headers: Mapping[str, str], body: bytes = ..., cap: int = ...
+    ) -> stop.Answer | stop.NoAnswer:
+        """Make one exchange and read up to `cap` bytes of its answer; without a body it is that of a stop call."""
+        ...
+
+
 _TOKEN_CHARS = 8  # masking a word such as "test" would tear an answer apart
 
 
@@ -17,7 +40,7 @@ def stopper(post: Post, tokens: Tokens, *, voice_path: str = stop.VOICE_PATH, sm
     """Make the Send that stops a campaign over `post`; a 401 renews the token and asks for another try at once."""
 
     async def send(campaign: Campaign) -> Attempt:
-        token = await tokens.get()
+        token = tokens.at_hand or await tokens.get()  # a coroutine less for nearly every call
         path = stop.target(campaign, voice_path=voice_path, sms_path=sms_path)
         answer = await post(path, stop.headers(campaign, token.value))
         attempt = stop.meaning(without(token.value, answer))

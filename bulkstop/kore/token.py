@@ -153,6 +153,12 @@ class Tokens:
         self._fault_at = -math.inf
         self._refused_at = -math.inf  # when a 401 made the current token
 
+    @property
+    def at_hand(self) -> Token | None:
+        """The token that `get` would give at once; None where it would have to do something for it."""
+        token = self._token
+        return None if token is None or self._single_use or self._now() >= self._good_until else token
+
     async def get(self) -> Token:
         """Return the token for the next attempt; CredentialsError when there is none that has not expired."""
         if self._single_use:

@@ -1,22 +1,28 @@
-"""From settings to a client and its tokens: what every command that calls the API plugs in first."""
+"""From settings to a client, its tokens and what stops a campaign: what every command that calls the API plugs in."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from bulkstop import __version__
 from bulkstop.errors import CredentialsError, SettingsError
-from bulkstop.kore import token
-from bulkstop.kore.client import Client
-from bulkstop.runs.events import token_renewed
+from bulkstop.kore import stop, token
+from bulkstop.kore.send import Post, Transport, stopper
+from bulkstop.model import Send
+from bulkstop.runs.events import logged, token_renewed
 from bulkstop.runs.masking import SECRETS
-from bulkstop.settings import Settings
+from bulkstop.settings import Settings, TransportName
+
+if TYPE_CHECKING:
+    from bulkstop.kore.client import Client
+    from bulkstop.kore.wire import Wire
 
 SECRET_BYTES = 64 * 1024
 
 
-def client_of(settings: Settings) -> Client:
-    """Make the HTTP client; it connects only inside its `async with`."""
-    return Client(
+def client_of(settings: Settings) -> Transport:
+    """Make the transport that the settings name, aiohttp's if none; it connects only inside its `async with`."""
+    return _transport(settings.transport or TransportName.AIOHTTP)(
         settings.host,
         timeout_s=settings.timeout_s,
         connect_timeout_s=min(10.0, settings.timeout_s),
@@ -25,6 +31,28 @@ def client_of(settings: Settings) -> Client:
         proxy=settings.proxy,
         user_agent=f"bulkstop/{__version__}",
     )
+
+
+def load_client_of(settings: Settings) -> Transport:
+    """Make the transport of a load test: the wire, unless the settings name another."""
+    return client_of(replace(settings, transport=settings.transport or TransportName.WIRE))
+
+
+def send_of(settings: Settings, post: Post, tokens: token.Tokens) -> Send:
+    """Make the Send that stops campaigns at the paths of the settings; each try is logged."""
+    voice_path, sms_path = settings.voice_path or stop.VOICE_PATH, settings.sms_path or stop.SMS_PATH
+    return logged(stopper(post, tokens, voice_path=voice_path, sms_path=sms_path))
+
+
+def _transport(name: TransportName) -> "type[Client] | type[Wire]":
+    # Each is imported where it is wanted: aiohttp alone takes longer than the rest of a start-up.
+    if name == TransportName.WIRE:
+        from bulkstop.kore.wire import Wire
+
+        return Wire
+    from bulkstop.kore.client import Client
+
+    return Client
 
 
 def tokens_of(settings: Settings) -> token.Tokens:

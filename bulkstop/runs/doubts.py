@@ -63,9 +63,7 @@ def _unusable(plan: Plan) -> Iterator[str]:
     invalid = plan.held[Outcome.INVALID]
     if 2 * invalid <= plan.rows:
         return
-    first = next((result for result in plan.held_results() if result.outcome is Outcome.INVALID), None)
-    where = "" if first is None else f"; the first is {first.source} line {first.line}: {first.error}"
-    yield printable(f"{invalid:,} of {plan.rows:,} rows cannot be used{where}")
+    yield printable(f"{invalid:,} of {plan.rows:,} rows cannot be used; the first is {plan.first_invalid}")
 
 
 def _accounts(accounts: Mapping[str, int], usual: str | None) -> Iterator[str]:

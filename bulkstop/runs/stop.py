@@ -1,7 +1,6 @@
 """Stop every campaign of a list: plan it, send it, write one line each."""
 
 import asyncio
-import gc
 import logging
 import signal
 import time
@@ -21,18 +20,17 @@ from bulkstop.engine.quota import least_s
 from bulkstop.engine.retry import Retry
 from bulkstop.engine.shutdown import Shutdown, listening
 from bulkstop.errors import BulkstopError, InputError, SettingsError
-from bulkstop.kore import stop as call
-from bulkstop.kore.client import Client
-from bulkstop.kore.send import stopper
+from bulkstop.kore.send import Transport
 from bulkstop.kore.token import Tokens
 from bulkstop.model import DONE, HELD_BACK, Campaign, Defaults, Outcome, Report, Result, Row, Send, held
 from bulkstop.report.progress import Progress
 from bulkstop.report.stats import Stats
-from bulkstop.runs.access import client_of, tokens_of
-from bulkstop.runs.events import logged
+from bulkstop.runs import loop
+from bulkstop.runs.access import client_of, send_of, tokens_of
 from bulkstop.runs.guards import check_size, guards_of, waves_of
 from bulkstop.runs.limits import Accounts, lanes_of, store_of
 from bulkstop.runs.log import event
+from bulkstop.runs.loop import now_and_then
 from bulkstop.runs.sockets import fitting
 from bulkstop.settings import Settings
 from bulkstop.source.digest import Digest
@@ -43,8 +41,6 @@ if TYPE_CHECKING:
     from bulkstop.runs.precheck import Known, Running
     from bulkstop.runs.schedules import Schedules
 
-COLLECT_EVERY = 50_000
-"""New objects between two collections; Python's own default is 700."""
 LONG_REST_S = 5.0
 """A wait before the first stop that somebody should be told of."""
 UVLOOP_FROM = 500
@@ -136,8 +132,8 @@ def run(
 ) -> Summary:
     """Carry a plan out on an event loop of its own, the fast one where it pays."""
     many = plan.to_send >= UVLOOP_FROM
-    with _few_collections(), asyncio.Runner(loop_factory=_fast_loop() if many else None) as runner:
-        return runner.run(carry_out(plan, settings, report, run_id=run_id, progress=progress, signals=signals, say=say))
+    job = carry_out(plan, settings, report, run_id=run_id, progress=progress, signals=signals, say=say)
+    return loop.run(job, fast=many)
 
 
 async def carry_out(
@@ -163,7 +159,7 @@ async def carry_out(
         if plan.to_send:
             await tokens.get()  # before anything is sent: a run without credentials changes nothing
         async with store_of(settings) as store, client_of(settings) as client:
-            parts = _Parts(tokens, shutdown, client, Accounts(settings, store, rests=_tell_rest), began)
+            parts = _Parts(tokens, shutdown, client, Accounts(settings, store, rests=tell_rest), began)
             if settings.only_running or settings.disable_schedule:
                 parts = parts._replace(known=await _known(plan, settings, parts))
             return await _carried_out(plan, settings, report, progress, parts, run_id or str(uuid.uuid4()))
@@ -174,7 +170,7 @@ class _Parts(NamedTuple):
 
     tokens: Tokens
     shutdown: Shutdown
-    client: Client
+    client: Transport
     accounts: Accounts
     began: float
     known: "Known | None" = None
@@ -187,7 +183,7 @@ async def _known(plan: Plan, settings: Settings, parts: _Parts) -> "Known | None
     return await known_of(plan, settings, asker(parts.client.post, parts.tokens), parts.accounts)
 
 
-def _tell_rest(seconds: float) -> None:
+def tell_rest(seconds: float) -> None:
     """Log that nothing is stopped for a while, as the lists come first."""
     level = logging.WARNING if seconds >= LONG_REST_S else logging.INFO
     event("resting", level, rest_s=round(seconds, 1), why="the lists are read first, within the quota")
@@ -241,7 +237,7 @@ class _Work(NamedTuple):
 
 def _pool(plan: Plan, parts: _Parts, report: Report, settings: Settings, run_id: str) -> tuple[Pool, Lanes]:
     retry = Retry(settings.attempts, max_retry_after_s=settings.max_retry_after_s)
-    work = _Work(lanes_of(plan, parts.accounts), plan.to_send, _send(parts, settings))
+    work = _Work(lanes_of(plan, parts.accounts), plan.to_send, send_of(settings, parts.client.post, parts.tokens))
     if parts.known is not None:
         work = _work_left(plan, parts, work, parts.known, retry, report, run_id)
     guards = guards_of(settings, work.to_send)
@@ -269,19 +265,14 @@ def _work_left(
 
     running = Running(plan, known, lambda campaign: report(known.result(campaign, run_id)))
     if known.schedules is None:
-        return _Work(_lanes_of(running, parts.accounts), running.to_send, work.send)
+        return _Work(lanes_left(running, parts.accounts), running.to_send, work.send)
     schedules = Schedules(known, parts.accounts, asker(parts.client.post, parts.tokens), retry=retry)
-    lanes = _lanes_of(running, parts.accounts, schedules)
+    lanes = lanes_left(running, parts.accounts, schedules)
     make = partial(DisablingPool, schedules=schedules, at_rest=running.recurring)
     return _Work(lanes, running.to_send, schedules.after(work.send), make)
 
 
-def _send(parts: _Parts, settings: Settings) -> Send:
-    voice_path, sms_path = settings.voice_path or call.VOICE_PATH, settings.sms_path or call.SMS_PATH
-    return logged(stopper(parts.client.post, parts.tokens, voice_path=voice_path, sms_path=sms_path))
-
-
-def _lanes_of(running: "Running", accounts: Accounts, schedules: "Schedules | None" = None) -> Iterator[Lane]:
+def lanes_left(running: "Running", accounts: Accounts, schedules: "Schedules | None" = None) -> Iterator[Lane]:
     """Give every account its lane for what the lists have not at rest."""
     for account_id, left in running.accounts.items():
         quota = schedules.places(account_id) if schedules else accounts.quota(account_id)
@@ -314,25 +305,6 @@ def _until(settings: Settings, pool: Pool) -> Iterator[Callable[[], bool]]:
             timer.cancel()
 
 
-@contextmanager
-def _few_collections() -> Iterator[None]:
-    """Let the garbage collector look rarely: a run leaves hardly any cycles, and looking cost 8 % of a long one."""
-    usual = gc.get_threshold()
-    gc.set_threshold(COLLECT_EVERY, *usual[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*usual)
-
-
-def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None  # not on every platform, and never needed
-    return uvloop.new_event_loop
-
-
 def _rows(inputs: Sequence[str] | Iterable[Campaign], settings: Settings, fmt: str | None) -> Iterator[Row]:
     given = [inputs] if isinstance(inputs, str | PathLike) else inputs
     items = list(given) if isinstance(given, list | tuple) else []
@@ -357,19 +329,14 @@ def _shown(progress: Progress | None, stats: Stats, lanes: Lanes, settings: Sett
     if progress is None:
         yield
         return
-    loop = asyncio.get_running_loop()
 
-    watched = True
+    def show() -> float:
+        most = max(lanes.left().values(), default=0)  # the limits are the same for all, so this one ends last
+        progress.show(stats, max(least_s(most, settings.quota), lanes.rest_s(time.monotonic())))
+        return progress.every_s
 
-    def tick() -> None:
-        if watched:
-            most = max(lanes.left().values(), default=0)  # the limits are the same for all, so this one ends last
-            progress.show(stats, max(least_s(most, settings.quota), lanes.rest_s(time.monotonic())))
-            loop.call_later(progress.every_s, tick)
-
-    loop.call_later(progress.every_s, tick)
     try:
-        yield
+        with now_and_then(show, progress.every_s):
+            yield
     finally:
-        watched = False
         progress.close()

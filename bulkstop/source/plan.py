@@ -1,5 +1,6 @@
 """One pass over the rows before anything is sent: each campaign once, in order, counted."""
 
+import heapq
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -57,6 +58,7 @@ class Plan:
         self._lanes: dict[str, array[int]] = {}
         try:
             self._sort(self._read(rows, by_priority=by_priority))
+            self._campaigns.flush()
             self.digests = self._digests.taken()
         except BaseException:
             self.close()
@@ -77,6 +79,12 @@ class Plan:
         return self.held[Outcome.INVALID]
 
     @property
+    def first_invalid(self) -> str:
+        """Where the first row stands that cannot be used, and why; empty without one."""
+        first = next((each for each in self.held_results() if each.outcome is Outcome.INVALID), None)
+        return "" if first is None else f"{first.source} line {first.line}: {first.error}"
+
+    @property
     def to_send(self) -> int:
         """Campaigns that will be sent."""
         return sum(len(offsets) for offsets in self._lanes.values())
@@ -95,6 +103,12 @@ class Plan:
         """Give the campaigns of one account in the order of sending."""
         block_bytes = max(SMALLEST_BLOCK, min(BLOCK, ALL_BLOCKS // len(self._lanes)))  # every account keeps one
         return map(_unpack, self._campaigns.lines(self._lanes[account_id], block_bytes))
+
+    def at(self, places: Iterable[int]) -> Iterator[Campaign]:
+        """Give the campaigns at these places, counted from 0, of all that will be sent; not for one by priority."""
+        lanes = list(self._lanes.values())
+        offsets = lanes[0] if len(lanes) == 1 else array("Q", heapq.merge(*lanes))
+        return map(_unpack, self._campaigns.lines(map(offsets.__getitem__, places)))
 
     def held_results(self) -> Iterator[Result]:
         """Give the result of every row that is not sent: invalid, protected and duplicate ones."""

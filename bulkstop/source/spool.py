@@ -27,7 +27,7 @@ class Spool:
 
     def lines(self, offsets: Iterable[int], block_bytes: int = BLOCK) -> Iterator[bytes]:
         """Read the lines at the given offsets, in that order, without their newlines, a block at a time."""
-        self._file.flush()
+        self.flush()
         start, block = 0, b""
         for offset in offsets:
             at = offset - start
@@ -36,6 +36,10 @@ class Spool:
                 start, at, block = offset, 0, self._block(offset, block_bytes)
                 end = block.index(b"\n")
             yield block[at:end]
+
+    def flush(self) -> None:
+        """Have nothing left in memory, where a process that is forked off would have it as well."""
+        self._file.flush()
 
     def close(self) -> None:
         """Free the file."""

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from bulkstop.cli.knobs import settings_of, with_settings
 from bulkstop.errors import SettingsError
 from bulkstop.model import CampaignType, Cap, Limit
-from bulkstop.settings import KNOBS, Settings, default_of, key_of
+from bulkstop.settings import KNOBS, Settings, TransportName, default_of, key_of
 
 FIRM: dict[str, tuple[str, Any]] = {
     "host": ("https://api.example", "https://api.example"),
@@ -22,6 +22,7 @@ FIRM: dict[str, tuple[str, Any]] = {
     "sms_path": ("/s/{campaignId}", "/s/{campaignId}"),
     "ca": ("ca.pem", "ca.pem"),
     "proxy": ("http://proxy:3128", "http://proxy:3128"),
+    "transport": ("WIRE", TransportName.WIRE),
     "timeout_s": ("500ms", 0.5),
     "insecure_http": ("true", True),
     "token": ("t1", "t1"),
@@ -133,7 +134,7 @@ def test_option_wins(name: str) -> None:
     text, value = FIRM[name]
     flag, key = KNOBS[name].option(name), key_of(name)
     args = [flag] if value is True else [flag, text]
-    others = {True: "false", "SMS": "voice", "rs512": "HS512", "even": "burst", "priority": "input"}
+    others = {True: "false", "SMS": "voice", "WIRE": "aiohttp", "rs512": "HS512", "even": "burst", "priority": "input"}
     others |= {"18:00": "17:00", "Europe/Berlin": "UTC"}
     other = others.get(value if value is True else text, text + "0")
     if name in ("timeout_s", "quota", "max_retry_after_s", "grace_s"):
@@ -220,6 +221,7 @@ def test_several_quotas() -> None:
         (["--voice-path", "/x"], "--voice-path"),
         (["--sms-path", "no/slash/{campaignId}"], "--sms-path"),
         (["--proxy", "proxy:3128"], "--proxy"),
+        (["--transport", "pigeon"], "--transport"),
     ],
 )
 def test_wrong_option(args: list[str], told: str) -> None:

@@ -29,9 +29,9 @@ from tests.processes import (
     ended,
     environment,
     results,
+    shell,
     simulator,
     started,
-    with_command,
 )
 from tests.servers import Connection, Handler, http, listening, replying
 
@@ -496,16 +496,8 @@ def test_straight_into_stop(tmp_path: Path) -> None:
     write(tmp_path, *(result(f"cd-{n}", line=n) for n in range(2, 5)))
     with simulator(tmp_path) as sim:
         where = f"--host {sim.url} --quota none"
-        done = subprocess.run(
-            ["sh", "-c", f"bulkstop verify {RESULTS} {where} -o - | bulkstop stop - --format csv {where} --expect 3"],
-            cwd=tmp_path,
-            env=environment(PATH=with_command(tmp_path / "bin")),
-            capture_output=True,
-            text=True,
-            timeout=WAIT_S,
-            check=False,
-        )
-        run = checked(Ended(done.returncode, done.stdout, done.stderr))
+        script = f"bulkstop verify {RESULTS} {where} -o - | bulkstop stop - --format csv {where} --expect 3"
+        run = shell(script, cwd=tmp_path)
         again = verify(sim, cwd=tmp_path)
     assert (run.code, run.out) == (0, "")
     assert "still running  Active  cd-2" in run.err
@@ -571,15 +563,7 @@ def test_a_disk_that_is_full(still: Simulated, tmp_path: Path) -> None:
 def test_a_reader_that_leaves(still: Simulated, tmp_path: Path) -> None:
     """A reader that ends early gets no traceback, and the list is there all the same."""
     write_all(tmp_path)
-    done = subprocess.run(
-        ["sh", "-c", f"bulkstop verify {RESULTS} --host {still.url} {' '.join(FREE)} --quiet | head -n 1"],
-        cwd=tmp_path,
-        env=environment(PATH=with_command(tmp_path / "bin")),
-        capture_output=True,
-        text=True,
-        timeout=WAIT_S,
-        check=False,
-    )
-    run = checked(Ended(done.returncode, done.stdout, done.stderr))
+    script = f"bulkstop verify {RESULTS} --host {still.url} {' '.join(FREE)} --quiet | head -n 1"
+    run = shell(script, cwd=tmp_path)
     assert (run.out, run.err) == ("Verification\n", "")
     assert len(rows_of((tmp_path / AGAIN).read_text())) > 500

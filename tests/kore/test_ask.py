@@ -1,5 +1,7 @@
 """One try of a call around the stop call: what goes over the wire, and what a 401 sets off."""
 
+from collections.abc import Callable
+
 import orjson
 import pytest
 from aioresponses import aioresponses
@@ -8,7 +10,9 @@ from bulkstop.errors import CredentialsError
 from bulkstop.kore.ask import asker
 from bulkstop.kore.campaigns import PAGE_CAP, Group, Page, Place, Status, list_call, status_call
 from bulkstop.kore.client import BODY_CAP, Client
+from bulkstop.kore.send import Transport
 from bulkstop.kore.token import Tokens
+from bulkstop.kore.wire import Wire
 from bulkstop.model import Again, Attempt, CampaignType, Outcome
 from tests.servers import http, listening, replying
 
@@ -17,6 +21,10 @@ LIST = list_call(GROUP, Place(0, 50, 1), ["Active"])
 STATUS = status_call(GROUP, "cd-1")
 GOOD = b'{"status":"success","data":{"results":[{"_id":"cd-1"}],"hasMore":false}}'
 TOKEN = "a-token-of-more-than-twenty-characters-"
+
+
+Make = Callable[[str], Transport]
+each_transport = pytest.mark.parametrize("make", [Client, Wire], ids=["aiohttp", "wire"])
 
 
 class Source:
@@ -31,9 +39,10 @@ class Source:
         return f"{TOKEN}{self.made}"
 
 
-async def test_what_is_sent() -> None:
+@each_transport
+async def test_what_is_sent(make: Make) -> None:
     """Path, headers and body of a call reach the server to the byte, and its answer is read."""
-    async with listening(replying(http(GOOD))) as server, Client(server.url) as client:
+    async with listening(replying(http(GOOD))) as server, make(server.url) as client:
         found = await asker(client.post, Tokens(Source().mint, renewable=False))(LIST)
     assert isinstance(found, Page)
     assert [item.campaign_id for item in found.items] == ["cd-1"]
@@ -46,25 +55,27 @@ async def test_what_is_sent() -> None:
     assert body == LIST.body
 
 
-async def test_long_pages_are_read_whole() -> None:
+@each_transport
+async def test_long_pages_are_read_whole(make: Make) -> None:
     """A page may be longer than any answer to a stop call; an answer without end is cut at the page's own cap."""
     rows = b",".join(b'{"_id":"cd-%d","name":"%s"}' % (n, b"n" * 1000) for n in range(1000))
     page = b'{"status":"success","data":{"results":[%s]}}' % rows
     assert BODY_CAP < len(page) < PAGE_CAP
-    async with listening(replying(http(page))) as server, Client(server.url) as client:
+    async with listening(replying(http(page))) as server, make(server.url) as client:
         found = await asker(client.post, Tokens(Source().mint, renewable=False))(LIST)
     assert isinstance(found, Page)
     assert found.rows == 1000
-    async with listening(replying(http(b"[" * (PAGE_CAP + 10)))) as server, Client(server.url) as client:
+    async with listening(replying(http(b"[" * (PAGE_CAP + 10)))) as server, make(server.url) as client:
         endless = await asker(client.post, Tokens(Source().mint, renewable=False))(LIST)
     assert isinstance(endless, Attempt)
     assert (endless.error, endless.again) == ("HTTP 200, but the answer is longer than 4 MiB", Again.NO)
 
 
-async def test_a_status_is_read_to_its_own_cap() -> None:
+@each_transport
+async def test_a_status_is_read_to_its_own_cap(make: Make) -> None:
     """The other calls read no more than a stop call does."""
     said = b'{"status":"success","data":{"id":"cd-1","status":"Active"},"x":"%s"}' % (b"x" * BODY_CAP)
-    async with listening(replying(http(said))) as server, Client(server.url) as client:
+    async with listening(replying(http(said))) as server, make(server.url) as client:
         found = await asker(client.post, Tokens(Source().mint, renewable=False))(STATUS)
     assert isinstance(found, Attempt)
 
@@ -113,21 +124,23 @@ async def test_a_repeated_token_is_masked(api: aioresponses) -> None:
     assert found.message == "bad token [masked]"
 
 
-async def test_without_a_token_nothing_is_sent() -> None:
+@each_transport
+async def test_without_a_token_nothing_is_sent(make: Make) -> None:
     """A source that fails ends the run; no call is made without a token."""
 
     async def fail() -> str:
         raise CredentialsError("no token")
 
-    async with listening(replying(http(GOOD))) as server, Client(server.url) as client:
+    async with listening(replying(http(GOOD))) as server, make(server.url) as client:
         with pytest.raises(CredentialsError):
             await asker(client.post, Tokens(fail, renewable=False))(LIST)
     assert server.requests == []
 
 
-async def test_a_call_that_is_lost() -> None:
+@each_transport
+async def test_a_call_that_is_lost(make: Make) -> None:
     """A connection that breaks is a failure worth another try, and nobody speaks of a stop."""
-    async with listening(replying(b"", "reset")) as server, Client(server.url) as client:
+    async with listening(replying(b"", "reset")) as server, make(server.url) as client:
         found = await asker(client.post, Tokens(Source().mint, renewable=False))(LIST)
     assert isinstance(found, Attempt)
     assert (found.outcome, found.again) == (Outcome.CONNECTION_ERROR, Again.LATER)

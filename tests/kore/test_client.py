@@ -13,7 +13,6 @@ from yarl import URL
 from bulkstop.kore.client import BODY_CAP, Client
 from bulkstop.kore.stop import Answer, NoAnswer
 from bulkstop.model import Again, Outcome
-from tests.servers import http, listening, replying
 from tests.virtual_time import run
 
 ANYWHERE = re.compile(".")
@@ -140,12 +139,6 @@ class TestSession:
         assert isinstance(found, Answer)
         assert found.body == b"x" * BODY_CAP
 
-    async def test_user_agent(self) -> None:
-        """The server can tell who is calling."""
-        async with listening(replying(http())) as server, Client(server.url, user_agent="bulkstop/1") as client:
-            await client.post("/path", {})
-        assert b"\r\nUser-Agent: bulkstop/1\r\n" in server.requests[0]
-
     def test_leaves_nothing_behind(self, api: aioresponses) -> None:
         """A client that is left has neither a task nor a timer any more."""
         api.post(ANYWHERE, body=b"{}")
@@ -155,15 +148,3 @@ class TestSession:
                 await client.post("/path", {})
 
         run(main())
-
-    async def test_used_outside_its_block(self) -> None:
-        """A client that was not entered says so instead of failing as a call."""
-        with pytest.raises(AssertionError, match="async with"):
-            await Client("https://platform.example").post("/", {})
-
-    async def test_environment_is_left_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A proxy that stands only in the environment is not gone through."""
-        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-        async with listening(replying(http())) as server, Client(server.url) as client:
-            assert isinstance(await client.post("/path", {}), Answer)

@@ -7,10 +7,12 @@ import pytest
 
 from bulkstop import Campaign, CampaignType, Outcome, Result, Settings, stop
 from bulkstop.kore.stop import target
+from bulkstop.settings import TransportName
 from tests.servers import Nginx
 
 ACCOUNTS = ("5f8d0d55b54764421b7156d9", "5f8d0d55b54764421b7156da")
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1In0.c2lnbmF0dXJl"
+each_transport = pytest.mark.parametrize("transport", TransportName)
 ODD_IDS = ["with a space", "Grüße", "what?&campaignType=sms", "100%", "a;b,c:d@e", "#1", "..."]
 
 
@@ -25,12 +27,15 @@ def campaigns(count: int) -> list[Campaign]:
     ]
 
 
+@each_transport
 @pytest.mark.parametrize("count", [300, 600], ids=["asyncio", "uvloop"])  # the job changes its loop at 500
-def test_each_campaign_is_stopped_by_one_exact_call(nginx_server: Nginx, tmp_path: Path, count: int) -> None:
+def test_each_campaign_is_stopped_by_one_exact_call(
+    nginx_server: Nginx, tmp_path: Path, count: int, transport: TransportName
+) -> None:
     """Every campaign is stopped, and the log of nginx shows each documented request once and nothing else."""
     todo = campaigns(count)
     results: list[Result] = []
-    settings = Settings(host=nginx_server.url, token=TOKEN, quota=(), concurrency=16)
+    settings = Settings(host=nginx_server.url, token=TOKEN, quota=(), concurrency=16, transport=transport)
     summary = stop(todo, settings, output=str(tmp_path / "results.jsonl"), on_result=results.append)
     assert summary.is_done
     assert summary.stats.outcomes == {Outcome.STOPPED: count}
@@ -44,10 +49,13 @@ def test_each_campaign_is_stopped_by_one_exact_call(nginx_server: Nginx, tmp_pat
     )
 
 
-def test_path_that_does_not_exist(nginx_server: Nginx) -> None:
+@each_transport
+def test_path_that_does_not_exist(nginx_server: Nginx, transport: TransportName) -> None:
     """A path template that is wrong for a deployment is not_found, with nginx's own page as the words."""
     results: list[Result] = []
-    settings = Settings(host=nginx_server.url, token=TOKEN, quota=(), voice_path="/elsewhere/{campaignId}")
+    settings = Settings(
+        host=nginx_server.url, token=TOKEN, quota=(), transport=transport, voice_path="/elsewhere/{campaignId}"
+    )
     summary = stop(campaigns(30)[1::2], settings, on_result=results.append)  # SMS alone
     assert summary.stats.outcomes == {Outcome.STOPPED: 15}
     results.clear()

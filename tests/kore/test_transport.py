@@ -5,7 +5,6 @@ a line in TRANSPORTS. Each test runs on both event loops, because a run of the c
 """
 
 import asyncio
-import contextlib
 import gzip
 import itertools
 import re
@@ -26,6 +25,7 @@ from hypothesis import strategies as st
 from bulkstop.errors import SettingsError
 from bulkstop.kore.client import BODY_CAP, Client
 from bulkstop.kore.stop import Answer, NoAnswer, headers, meaning, target
+from bulkstop.kore.wire import Wire
 from bulkstop.model import Again, Campaign, CampaignType, Outcome
 from tests.servers import (
     SMS_ANSWER,
@@ -34,6 +34,7 @@ from tests.servers import (
     End,
     Handler,
     authority,
+    full_queue,
     http,
     listening,
     proxying,
@@ -44,12 +45,14 @@ from tests.servers import (
 class Transport(Protocol):
     """What a transport is to those who use it."""
 
-    async def post(self, target: str, headers: Mapping[str, str]) -> Answer | NoAnswer:
+    async def post(
+        self, target: str, headers: Mapping[str, str], body: bytes = ..., cap: int = ...
+    ) -> Answer | NoAnswer:
         """Make one exchange."""
 
 
 Make = Callable[..., AbstractAsyncContextManager[Transport]]
-TRANSPORTS: list[Any] = [pytest.param(Client, id="aiohttp")]
+TRANSPORTS: list[Any] = [pytest.param(Client, id="aiohttp"), pytest.param(Wire, id="wire")]
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
@@ -145,6 +148,12 @@ class TestRequest:
             answer(await in_time(transport.post(wanted, HEADERS)))
         assert server.requests[0].split(b"\r\n")[0].decode() == f"POST {wanted} HTTP/1.1"
 
+    async def test_user_agent(self, make: Make) -> None:
+        """The server can tell who is calling."""
+        async with listening(replying(http())) as server:
+            answer(await ask(make, server.url, user_agent="bulkstop/1"))
+        assert b"\r\nUser-Agent: bulkstop/1\r\n" in server.requests[0]
+
     async def test_host_with_a_path(self, make: Make) -> None:
         """A path behind the host comes before that of the API."""
         async with listening(replying(http())) as server:
@@ -193,12 +202,12 @@ class TestAnswer:
             (http(VOICE_ANSWER, "Content-Type: text/html; charset=utf-16"), "keep"),
             (http(VOICE_ANSWER, "Content-Type: application/json", "X-Powered-By: x"), "keep"),
             (http(VOICE_ANSWER, "Connection: close"), "close"),
-            (http(gzip.compress(VOICE_ANSWER), "Content-Encoding: gzip"), "keep"),
+            (http(gzip.compress(VOICE_ANSWER, mtime=0), "Content-Encoding: gzip"), "keep"),
             (http(_deflated(VOICE_ANSWER, 15), "Content-Encoding: deflate"), "keep"),
             (http(_deflated(VOICE_ANSWER, -15), "Content-Encoding: deflate"), "keep"),
             (CHUNKED + b"\r\n" + _chunked(VOICE_ANSWER), "keep"),
             (CHUNKED + b"\r\n" + _chunked(VOICE_ANSWER)[:-2] + b"X-Trailer: 1\r\n\r\n", "keep"),
-            (CHUNKED + b"Content-Encoding: gzip\r\n\r\n" + _chunked(gzip.compress(VOICE_ANSWER)), "keep"),
+            (CHUNKED + b"Content-Encoding: gzip\r\n\r\n" + _chunked(gzip.compress(VOICE_ANSWER, mtime=0)), "keep"),
             (b"HTTP/1.1 200 OK\r\n\r\n" + VOICE_ANSWER, "close"),
             (b"HTTP/1.0 200 OK\r\n\r\n" + VOICE_ANSWER, "close"),
             (b"HTTP/1.1 100 Continue\r\n\r\n" + http(), "keep"),
@@ -263,6 +272,14 @@ class TestAnswer:
         async with listening(replying(http(body))) as server:
             found = answer(await ask(make, server.url))
         assert found.body == body[:BODY_CAP]
+
+    async def test_cap_of_the_caller(self, make: Make) -> None:
+        """A call that wants more of a body gets it, one that wants less gets less."""
+        body = b"x" * (BODY_CAP + 1)
+        async with listening(replying(http(body))) as server, make(server.url, timeout_s=AMPLE_S) as transport:
+            for cap in (10, BODY_CAP, 10**6):
+                found = answer(await in_time(transport.post(TARGET, HEADERS, b"{}", cap)))
+                assert found.body == body[:cap]
 
     @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n\r\n", http(b"", length=2**60), CHUNKED + b"\r\n"])
     async def test_endless_body(self, make: Make, head: bytes) -> None:
@@ -427,7 +444,7 @@ class TestNoAnswer:
 
     @pytest.mark.parametrize("packing", ["gzip", "deflate"])
     @pytest.mark.parametrize(
-        "body", [VOICE_ANSWER, gzip.compress(VOICE_ANSWER)[:-30], b"\x1f\x8b", b"\x00" * 50], ids=_short
+        "body", [VOICE_ANSWER, gzip.compress(VOICE_ANSWER, mtime=0)[:-30], b"\x1f\x8b", b"\x00" * 50], ids=_short
     )
     async def test_broken_packing(self, make: Make, packing: str, body: bytes) -> None:
         """A body that cannot be unpacked proves nothing."""
@@ -464,14 +481,8 @@ class TestNoAnswer:
     @pytest.mark.skipif(sys.platform != "linux", reason="only Linux is known to keep a caller waiting at a full queue")
     async def test_no_connection(self, make: Make) -> None:
         """A server that accepts nobody has a time of its own: nothing was sent, and that is said."""
-        with socket.socket() as busy, contextlib.ExitStack() as queue:
-            busy.bind(("127.0.0.1", 0))
-            busy.listen(0)
-            for _ in range(3):  # more than it takes to fill the queue
-                waiting = queue.enter_context(socket.socket())
-                waiting.setblocking(False)
-                waiting.connect_ex(busy.getsockname())
-            found = await ask(make, f"http://127.0.0.1:{busy.getsockname()[1]}", connect_timeout_s=TIMEOUT_S)
+        with full_queue() as (host, port):
+            found = await ask(make, f"http://{host}:{port}", connect_timeout_s=TIMEOUT_S)
         assert failure(found, Outcome.TIMEOUT).error == "no connection in time; nothing was sent"
 
     async def test_unknown_name(self, make: Make) -> None:
@@ -486,7 +497,11 @@ class TestNoAnswer:
     @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         whole=st.sampled_from(
-            [http(), http(gzip.compress(SMS_ANSWER), "Content-Encoding: gzip"), CHUNKED + b"\r\n2\r\n{}\r\n0\r\n\r\n"]
+            [
+                http(),
+                http(gzip.compress(SMS_ANSWER, mtime=0), "Content-Encoding: gzip"),
+                CHUNKED + b"\r\n2\r\n{}\r\n0\r\n\r\n",
+            ]
         ),
         cut=st.tuples(st.integers(0, 250), st.integers(0, 250)),
         filler=st.binary(max_size=40),
@@ -634,6 +649,12 @@ class TestCancelling:
                 async with asyncio.timeout(0.05):
                     await transport.post(TARGET, HEADERS)
 
+    async def test_used_outside_its_block(self, make: Make) -> None:
+        """A transport that was not entered says so instead of failing as a call."""
+        unopened: Any = make("http://127.0.0.1:1")
+        with pytest.raises(AssertionError, match="async with"):
+            await unopened.post(TARGET, HEADERS)
+
     async def test_leaving_ends_what_is_open(self, make: Make) -> None:
         """Leaving the transport closes its kept connections."""
         async with listening(replying(http())) as server:
@@ -726,6 +747,24 @@ class TestProxy:
         assert b"auth:" not in head.lower()
         assert TOKEN.encode() not in head
         assert b"trigger" not in head
+
+    @pytest.mark.parametrize("form", ["pa%3A55word", "pa:55word", "us er:pa:55word"])
+    async def test_password_is_masked(self, make: Make, form: str) -> None:
+        """A proxy that repeats its own password, in whatever form, cannot bring it into an answer."""
+        said = http(b"no: " + form.encode(), f"Location: http://{form}/", status="407 Proxy Authentication Required")
+        async with listening(replying(said)) as proxy:
+            found = answer(
+                await ask(make, "http://127.0.0.1:1", proxy=proxy.url.replace("//", "//us%20er:pa%3A55word@"))
+            )
+        assert (found.status, b"[masked]" in found.body) == (407, True)
+        assert "55word" not in str(found)
+
+    async def test_environment_is_left_alone(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A proxy that stands only in the environment is not gone through."""
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+        async with listening(replying(http())) as server:
+            answer(await ask(make, server.url))
 
     async def test_tunnel_refused(self, make: Make) -> None:
         """A proxy that wants a login before it opens a tunnel is named as the one who refused."""

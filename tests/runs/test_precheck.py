@@ -15,7 +15,7 @@ from bulkstop.kore.stop import Answer
 from bulkstop.model import Attempt, Campaign, CampaignType, Limit, Outcome
 from bulkstop.runs.limits import Accounts
 from bulkstop.runs.precheck import AT_REST, UNLISTED, UNTOLD, ByName, Known, Running, groups_of, known_of
-from bulkstop.runs.stop import _lanes_of, _tell_rest
+from bulkstop.runs.stop import lanes_left, tell_rest
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 from tests.virtual_time import run
@@ -392,7 +392,7 @@ def test_lists_count_against_the_quota() -> None:
 def test_long_waits_are_told(seconds: float, level: int, caplog: pytest.LogCaptureFixture) -> None:
     """Whoever waits for the first stop is told why; a short wait is nothing to be told of."""
     with caplog.at_level(logging.INFO, "bulkstop"):
-        _tell_rest(seconds)
+        tell_rest(seconds)
     assert [(record.msg, record.levelno) for record in caplog.records] == [("resting", level)]
 
 
@@ -425,7 +425,7 @@ def test_lanes_know_what_is_left() -> None:
     """A lane counts what it has to send, not what the plan has: the time left is told by that."""
     running, _, _, plan = sorted_out("ASSAS")
     with plan:
-        (lane,) = _lanes_of(running, Accounts(settings_for("only_running"), None))
+        (lane,) = lanes_left(running, Accounts(settings_for("only_running"), None))
         assert (lane.account_id, lane.left, lane.draw(0.0).campaign.campaign_id) == ("a1", 2, "cd-1")
 
 

@@ -1,0 +1,67 @@
+"""The way to a host: straight, or through a proxy."""
+
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from bulkstop.errors import SettingsError
+
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A host's name or address, and its port."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, url: SplitResult) -> Self:
+        """Read it from a URL."""
+        return cls(url.hostname or "", url.port or _PORTS[url.scheme])
+
+    def __str__(self) -> str:
+        """Write it as a URL has it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where requests go, and what they must say on the way.
+
+    A connection is made to `hop`. Where that is a proxy, it either `has_tunnel` to `host`, or is given each request. A
+    request's target comes behind `start`; `login` is the field that a proxy wants to see.
+    """
+
+    host: Place
+    hop: Place
+    is_secure: bool
+    has_tunnel: bool
+    start: str
+    host_field: str
+    login: Mapping[str, str]
+
+
+def route(host: str, proxy: str | None) -> Route:
+    """Find the way to a host given as a URL; raises SettingsError at a proxy that is reached by TLS."""
+    url, via = urlsplit(host.rstrip("/")), urlsplit(proxy) if proxy else None
+    place, is_secure = Place.of(url), url.scheme == "https"
+    host_field = str(place).removesuffix(f":{_PORTS[url.scheme]}")
+    if via is None:
+        return Route(place, place, is_secure, False, url.path, host_field, {})
+    if via.scheme != "http":
+        raise SettingsError(
+            "--proxy: the wire goes through http:// proxies only; give --transport aiohttp with this one"
+        )
+    start = url.path if is_secure else f"http://{url.netloc}{url.path}"
+    return Route(place, Place.of(via), is_secure, is_secure, start, host_field, _login(via))
+
+
+def _login(via: SplitResult) -> Mapping[str, str]:
+    if via.username is None:
+        return {}
+    words = f"{unquote(via.username)}:{unquote(via.password or '')}"
+    return {"Proxy-Authorization": f"Basic {b64encode(words.encode()).decode()}"}
