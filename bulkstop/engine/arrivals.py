@@ -1,0 +1,178 @@
+"""When the requests of a load test are due: arithmetic on a rate, no clock and no sleep."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import NamedTuple, Protocol
+
+SLACK = 1e-6
+"""What a sum of products may be above a whole number: 1.1 s at 100/s are 110.00000000000001 requests."""
+SPIKE_SHARE = 0.2
+"""The part of the time that a spike takes unless its length is given."""
+
+
+class Stretch(NamedTuple):
+    """A stretch of time in which the rate goes evenly from one value to another, in requests a second."""
+
+    from_rate: float
+    to_rate: float
+    length_s: float
+
+    @property
+    def requests(self) -> float:
+        """How many are due in it, not rounded; inf for a stretch without end."""
+        return (self.from_rate + self.to_rate) / 2 * self.length_s
+
+    def at(self, requests: float) -> float:
+        """Give the seconds after which so many are due; the rate is not zero all the time."""
+        if not requests:
+            return 0.0
+        # The root of from_rate*t + slope/2*t^2 = requests, in the form that is exact when the slope is none or small.
+        slope = (self.to_rate - self.from_rate) / self.length_s
+        return 2 * requests / (self.from_rate + math.sqrt(max(0.0, self.from_rate**2 + 2 * slope * requests)))
+
+
+class Schedule:
+    """The times at which requests are due, in seconds from the beginning.
+
+    The n-th is due when the rate, summed up over the time, comes to n. A time depends on its number alone and never on
+    when an earlier request left: a schedule remembers lateness, where a limit forgets it. It ends with its stretches,
+    or after `count` requests if that is sooner. Raises ValueError for a schedule without end, or without requests.
+    """
+
+    def __init__(self, stretches: Sequence[Stretch], count: int | None = None) -> None:
+        self._stretches = tuple(each for each in stretches if each.length_s > 0)
+        if any(min(each.from_rate, each.to_rate) < 0 for each in self._stretches):
+            raise ValueError("a rate is not below zero")
+        self._starts_s = [0.0, *accumulate(each.length_s for each in self._stretches)]
+        self._before = [0.0, *accumulate(each.requests for each in self._stretches)]
+        total = self._before[-1]
+        if not total > SLACK:
+            raise ValueError("at this rate nothing is sent in this time")
+        if math.isinf(total) and count is None:
+            raise ValueError("it would never end: give a time or a number of requests")
+        self._count = math.ceil(total - SLACK) if count is None else math.ceil(min(count, total - SLACK))
+
+    def __len__(self) -> int:
+        """Count the requests."""
+        return self._count
+
+    def __iter__(self) -> Iterator[float]:
+        """Give all times, in order."""
+        return self.every()
+
+    def every(self, first: int = 0, step: int = 1) -> Iterator[float]:
+        """Give, in order, the time of every `step`-th request, from number `first` on."""
+        return map(self.at, range(first, self._count, step))
+
+    def at(self, number: int) -> float:
+        """Give the time of a request, counted from 0."""
+        place = bisect_right(self._before, number) - 1
+        return self._starts_s[place] + self._stretches[place].at(number - self._before[place])
+
+    @property
+    def peak(self) -> float:
+        """The highest rate in it."""
+        return max(max(each.from_rate, each.to_rate) for each in self._stretches)
+
+    @property
+    def course(self) -> list[tuple[float, float]]:
+        """The rate over the time, as the corners of a line: seconds since the beginning, and the rate there."""
+        found = []
+        for start_s, each in zip(self._starts_s, self._stretches, strict=False):
+            length_s = min(each.length_s, self.length_s - start_s)
+            if length_s > 0:
+                share = length_s / each.length_s
+                last = each.from_rate + (each.to_rate - each.from_rate) * share
+                found += [(start_s, each.from_rate), (start_s + length_s, last)]
+        return found
+
+    @property
+    def length_s(self) -> float:
+        """The seconds until it ends: those of its stretches, or until the last request is due if that is sooner."""
+        return self._starts_s[-1] if self._count >= self._before[-1] else self.at(self._count)
+
+
+def constant(rate: float, length_s: float | None = None, count: int | None = None) -> Schedule:
+    """Make a schedule of one rate."""
+    return Schedule([Stretch(rate, rate, math.inf if length_s is None else length_s)], count)
+
+
+def ramp(from_rate: float, to_rate: float, length_s: float | None = None, count: int | None = None) -> Schedule:
+    """Make a schedule whose rate goes evenly from one value to another; without a time the `count` says how long."""
+    if length_s is None and count is not None and from_rate + to_rate > 0:
+        length_s = 2 * count / (from_rate + to_rate)
+    if length_s is None:
+        raise ValueError("a ramp has an end: give a time or a number of requests")
+    return Schedule([Stretch(from_rate, to_rate, length_s)], count)
+
+
+def steps(rates: Sequence[float], step_s: float, count: int | None = None) -> Schedule:
+    """Make a schedule that holds each rate for `step_s`, one after the other."""
+    return Schedule([Stretch(rate, rate, step_s) for rate in rates], count)
+
+
+def spike(
+    rate: float, peak: float, length_s: float, spike_s: float | None = None, count: int | None = None
+) -> Schedule:
+    """Make a schedule of one rate that is `peak` in the middle, for `spike_s` or a fifth of the time."""
+    spike_s = SPIKE_SHARE * length_s if spike_s is None else spike_s
+    if spike_s > length_s:
+        raise ValueError("the spike is longer than the whole")
+    around_s = (length_s - spike_s) / 2
+    return Schedule([Stretch(rate, rate, around_s), Stretch(peak, peak, spike_s), Stretch(rate, rate, around_s)], count)
+
+
+class Arrivals(Protocol):
+    """Says when the next request is due, on the clock of `begin`."""
+
+    due_at: float
+    """When it is due; in the past for as soon as there is a place, inf when none is left."""
+
+    def begin(self, now: float) -> None:
+        """Let the time run from then on; none is due earlier."""
+        ...
+
+    def take(self, now: float) -> float:
+        """Take the next request off; gives when it was due."""
+        ...
+
+
+class OnSchedule:
+    """An open model: requests are due at times of their own, whatever became of those before."""
+
+    def __init__(self, times_s: Iterable[float]) -> None:
+        self.due_at = math.inf
+        self._times_s = iter(times_s)
+        self._began = 0.0
+
+    def begin(self, now: float) -> None:
+        """Let the first be due at its time from now on."""
+        self._began = now
+        self.due_at = now + next(self._times_s, math.inf)
+
+    def take(self, now: float) -> float:
+        """Give when the next was due, however long ago, and go on to the one after it."""
+        due_at, self.due_at = self.due_at, self._began + next(self._times_s, math.inf)
+        return due_at
+
+
+class AtOnce:
+    """A closed model: a request is due as soon as one before it is answered; `count` in all, or without end."""
+
+    def __init__(self, count: float = math.inf) -> None:
+        self.due_at = math.inf
+        self._left = count
+
+    def begin(self, now: float) -> None:
+        """Let the first be due."""
+        if self._left > 0:
+            self.due_at = now
+
+    def take(self, now: float) -> float:
+        """Give the present: that is when it is due."""
+        self._left -= 1
+        if self._left <= 0:
+            self.due_at = math.inf
+        return now

@@ -1,0 +1,79 @@
+"""The highest rate that holds, found by trying: arithmetic on what became of the rates before, no clock and no call."""
+
+import math
+from enum import StrEnum
+
+WITHIN = 0.05
+"""How far the lowest rate that gave way may lie above the highest that held."""
+FALL = 1 + WITHIN * 0.95
+"""The first step down from a rate that held at first and not for longer; rounding leaves it within the bound."""
+TRIES = 3
+"""How often a rate is tried at which this machine was late: once may be by chance."""
+DIGITS = 4
+
+
+class Trial(StrEnum):
+    """What became of a rate; `late` says that this machine could not send it, and nothing about the service."""
+
+    HELD = "held"
+    GAVE_WAY = "gave way"
+    LATE = "late"
+
+
+class Knee:
+    """Doubles the rate until one does not hold, halves the gap (in the logarithm) until it is small, and confirms.
+
+    `rate` is what to try next, twice as long if `is_long`; None when all is known. Between `low`, the highest that has
+    held, and `high`, the lowest that has not, lies the limit; `low` is None when nothing held down to `bottom`, and
+    `high` when all did up to `top`. `is_confirmed` once `low` has held for the longer time: a rate that does not is one
+    that gave way, and from then on all are tried for the longer time. `by_machine` tells that `high` was `late`.
+    """
+
+    def __init__(self, start: float, *, bottom: float, top: float) -> None:
+        if not 0 < start <= top:
+            raise ValueError("the search begins above zero, and not above its end")
+        self.rate: float | None = start
+        self.low: float | None = None
+        self.high: float | None = None
+        self.is_long = self.is_confirmed = self.by_machine = False
+        self._bottom, self._top = min(bottom, start), top
+        self._fall = 2.0
+        self._late = 0
+        self._all_long = False
+
+    def told(self, trial: Trial) -> None:
+        """Take what became of `rate`, and choose the next."""
+        if self.rate is None:
+            raise ValueError("the search has ended")
+        if trial is Trial.LATE and self._late < TRIES - 1:
+            self._late += 1
+            return
+        self._late = 0
+        if trial is Trial.HELD:
+            self.low, self.is_confirmed = self.rate, self.is_long
+        else:
+            self._lower(self.rate, by_machine=trial is Trial.LATE)
+        self.rate = self._next()
+        self.is_long = self._all_long or self.rate == self.low
+
+    def _lower(self, rate: float, *, by_machine: bool) -> None:
+        """Have the limit be below a rate; if that held before, nothing is sure of those below it either."""
+        self.high, self.by_machine = rate, by_machine
+        if self._all_long and self.low is None:
+            self._fall = min(2.0, self._fall**2)
+        elif self.low is not None and self.low >= rate:
+            self.low, self.is_confirmed, self._all_long, self._fall = None, False, True, FALL
+
+    def _next(self) -> float | None:
+        if self.low is None:
+            assert self.high is not None, "something was tried"  # noqa: S101 - a slip
+            return None if self.high <= self._bottom else max(self._bottom, _rounded(self.high / self._fall))
+        if self.high is None and self.low < self._top:
+            return min(2 * self.low, self._top)
+        if self.high is not None and self.high > (1 + WITHIN) * self.low:
+            return _rounded(math.sqrt(self.low * self.high))
+        return None if self.is_confirmed else self.low
+
+
+def _rounded(rate: float) -> float:
+    return float(f"{rate:.{DIGITS}g}")
