@@ -1,0 +1,48 @@
+"""A line for each request of a load test.
+
+It is no result line: a campaign may be asked for many times, and here it matters when.
+"""
+
+import json
+
+import orjson
+
+from bulkstop.model import Attempt, Campaign, Outcome
+
+KEYS = (
+    "campaign_id",
+    "campaign_type",
+    "account_id",
+    "stream_id",
+    "outcome",
+    "http_status",
+    "intended_s",
+    "started_s",
+    "latency_ms",
+    "service_ms",
+    "error",
+)
+"""The keys of a line, in order; the times are to the microsecond, and the latency is from the intended one."""
+
+
+def request_line(campaign: Campaign, attempt: Attempt, *, intended_s: float, started_s: float, ended_s: float) -> bytes:
+    """Write a request as one JSON object and a newline; one that was cut off has no latency."""
+    is_cut = attempt.outcome is Outcome.UNKNOWN
+    cells = {
+        "campaign_id": campaign.campaign_id,
+        "campaign_type": campaign.campaign_type,
+        "account_id": campaign.account_id,
+        "stream_id": campaign.stream_id,
+        "outcome": attempt.outcome,
+        "http_status": attempt.http_status,
+        # int() of something half a step larger: a third of what round() takes, of which there would be four a request.
+        "intended_s": int(intended_s * 1e6 + 0.5) / 1e6,
+        "started_s": int(started_s * 1e6 + 0.5) / 1e6,
+        "latency_ms": None if is_cut else int((ended_s - intended_s) * 1e6 + 0.5) / 1e3,
+        "service_ms": None if is_cut else int((ended_s - started_s) * 1e6 + 0.5) / 1e3,
+        "error": attempt.error,
+    }
+    try:
+        return orjson.dumps(cells, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # half a surrogate pair in what a server said
+        return json.dumps(cells, separators=(",", ":")).encode() + b"\n"
