@@ -6,13 +6,14 @@ PIP = $(RUN) pip --disable-pip-version-check --quiet install
 # The environment belongs to one interpreter; with another PYTHON it is made anew.
 MADE = .venv/.made-with-$(subst /,-,$(PYTHON))
 
-.PHONY: help demo test lint format bench-smoke clean
+.PHONY: help demo test lint format bench bench-smoke clean
 
 help:
 	@echo "make demo         stop the sample campaigns at a simulator on this machine"
 	@echo "make test         lint, types and tests"
 	@echo "make lint         ruff and mypy only"
 	@echo "make format       let ruff put the code in form"
+	@echo "make bench        \`load\` beside other load generators; adds to benchmarks/RESULTS.md"
 	@echo "make bench-smoke  a short run of each benchmark"
 	@echo "make clean        remove what the others have made"
 
@@ -20,8 +21,8 @@ demo: .venv/.package
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" sh samples/demo.sh
 
 test: lint
-	$(RUN) pytest -m "not alone" -n 3 --dist loadfile  # most of them wait more than they work
-	$(RUN) pytest -m alone
+	$(RUN) pytest -m "not alone" -n 4 --dist loadfile  # most of them wait more than they work
+	$(RUN) pytest -m alone -n 2
 
 lint: .venv/.tools
 	$(RUN) ruff check .
@@ -31,6 +32,9 @@ lint: .venv/.tools
 format: .venv/.tools
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
+
+bench: .venv/.tools
+	@LOCUST="$(LOCUST)" .venv/bin/python benchmarks/bench.py --append benchmarks/RESULTS.md
 
 bench-smoke: .venv/.tools
 	@for script in $$(grep -l -e --smoke benchmarks/*.py); do \

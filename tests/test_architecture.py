@@ -29,13 +29,19 @@ MAY_IMPORT = {
 ONLY_IMPORTED_IN = {
     "aiohttp": ("kore/client.py", "simulator/"),
     "yarl": ("kore/client.py",),
+    "httptools": ("kore/wire_answer.py",),
+    "aiohappyeyeballs": ("kore/wire_dial.py",),
     "tenacity": ("engine/retry.py",),
     "pyrate_limiter": ("engine/store_sqlite.py", "engine/store_redis.py"),
     "redis": ("engine/store_redis.py",),
     "jwt": ("kore/token.py", "simulator/"),
     "rich": ("report/progress.py",),
+    "plotly": ("report/charts.py",),
     "click": ("cli/",),
-    "uvloop": ("runs/stop.py",),
+    "hdrh": ("report/histogram.py",),
+    "tomlkit": ("runs/profile.py",),
+    "multiprocessing": ("runs/forked.py",),
+    "uvloop": ("runs/loop.py",),
 }
 MAKES_TASKS = {"create_task", "TaskGroup", "ensure_future", "gather"}
 PRINTS_OR_EXITS = {"print", "click.echo", "click.secho", "sys.exit", "os._exit", "exit", "quit", "SystemExit"}

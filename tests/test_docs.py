@@ -20,6 +20,7 @@ import pytest
 from bulkstop.cli.stop import command as stop_command
 from bulkstop.model import Outcome
 from bulkstop.report.lines import COLUMNS
+from bulkstop.runs.requested import PREFIX
 from bulkstop.settings import KNOBS, default_of, key_of
 from tests.processes import ROOT, WAIT_S, Simulated, environment, results, simulator, with_command
 
@@ -127,13 +128,26 @@ def test_what_the_blocks_did(session: Session) -> None:
     assert len(results(session.folder / "campaigns.csv.results.jsonl")) == 24
     assert len(results(session.folder / "one.csv.results.jsonl")) == 1
     assert len(results(session.folder / "python.results.jsonl")) == 24
-    assert len({*session.sim.ids()} - {None}) == 6 + 24
+    ids = {each for each in session.sim.ids() if each is not None}
+    assert sum(not each.startswith(PREFIX) for each in ids) == 6 + 24
+    assert sum(each.startswith(PREFIX) for each in ids) == 600
     assert session.said[-2] == ["already_stopped: 24"]
 
 
 def test_secret_is_private(session: Session) -> None:
     """The file that the reader pastes the secret into can be read by nobody else."""
     assert (session.folder / "client-secret").stat().st_mode & 0o077 == 0
+
+
+def test_load_test_by_itself() -> None:
+    """A reader who has come no further than to the simulator can do the load test: it takes no profile and no file."""
+    (block,) = [block for block in RUN if "bulkstop load" in block.script]
+    assert ADDRESS in block.script
+    assert not re.search(r"--profile|--config|_file|-file", block.script)
+    (set_, unset) = (re.search(rf"^{word} (.*)$", block.script, re.MULTILINE) for word in ("export", "unset"))
+    assert set_ is not None
+    assert unset is not None
+    assert re.findall(r"(BULKSTOP_\w+)=", set_[1]) == unset[1].split()
 
 
 def test_not_run_is_there() -> None:

@@ -1,6 +1,6 @@
 """Whatever comes in from outside is told in one line, or is a value: no input ends in a traceback.
 
-`BULKSTOP_FUZZ=10000 pytest tests/test_fuzz.py` tries so many cases of each; without it there are a few hundred.
+`BULKSTOP_FUZZ=10000 pytest tests/test_fuzz.py` tries so many cases of each; without it there are 120.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ from bulkstop.source import read
 from bulkstop.source.plan import Plan
 from tests.servers import Connection, listening
 
-CASES = int(os.environ.get("BULKSTOP_FUZZ", "250"))
+CASES = int(os.environ.get("BULKSTOP_FUZZ", "120"))
 pytestmark = pytest.mark.timeout(120 + CASES)
 fuzz = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -595,6 +595,7 @@ PLAUSIBLE = [
         "debug",
     ),
     *("1..5", "2..2", "23:59", "UTC", "HS256", "Active", "cs-1", "/v/{campaignId}", "true", "3"),
+    *("wire", "aiohttp", "9/s", "1..9/s", "1,9/s", "9/s:1s", "p99<9ms"),
 ]
 
 
@@ -705,7 +706,11 @@ def command_lines(draw: st.DrawFn) -> list[str]:
     if name in ("stop", "report", "verify") and draw(MOSTLY):
         usual = ["list.csv", "list.csv", "list.jsonl"] if name == "stop" else ["results.jsonl", "results.jsonl"]
         words += draw(st.lists(st.sampled_from([*usual, "ids.txt", "-", "empty.csv", "gone"]), min_size=1, max_size=2))
-    if name in ("stop", "discover", "verify", "token") and draw(MOSTLY):
+    if name == "load" and draw(MOSTLY):
+        words += draw(st.sampled_from([[], ["list.csv"], ["-", "--format", "txt"]]))
+        words += draw(st.sampled_from([["--rate", "9/s"], ["--closed"], ["--ramp", "1..9/s"], ["--find-limit"]]))
+        words += draw(st.sampled_from([["--count", "3"], ["--duration", "1s"]]))
+    if name in ("stop", "discover", "verify", "load", "token") and draw(MOSTLY):
         words += ["--host", "127.0.0.1:1", "--account-id", "a", "--stream-id", "st-1"]
     if name == "stop" and draw(MOSTLY):
         words += draw(st.sampled_from([["--yes"], ["--expect", "1..5", "--type", "sms"], ["--dry-run", "--json"]]))
@@ -755,6 +760,8 @@ def quiet_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         main_command(name)
     monkeypatch.setattr("bulkstop.cli.stop.run", not_sent)
     monkeypatch.setattr("bulkstop.kore.client.Client.__aenter__", Nobody)
+    monkeypatch.setattr("bulkstop.kore.wire.Wire.__aenter__", Nobody)
+    monkeypatch.setattr("bulkstop.runs.processes.run", Nobody)  # it would fork
     monkeypatch.setattr("bulkstop.kore.token._Command", Nobody)
     monkeypatch.setattr("bulkstop.cli.simulate.serve", Nobody)
     return tmp_path

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from bulkstop.cli.files import check_written
 from bulkstop.cli.knobs import OF_STOP, Reads, settings_of, with_settings
 from bulkstop.cli.terminal import say
 from bulkstop.errors import OutputError, SettingsError
@@ -122,6 +123,7 @@ def command(
     """
     settings = settings_of(ctx)
     form = form_of(output, fmt)
+    check_written([("-o", output)], settings, ctx.params["config"])
     check_output(output, overwrite=overwrite)
     for status in wanted:
         if status not in STATUSES:

@@ -2,7 +2,7 @@
 
 import click
 
-from bulkstop.cli.terminal import tell
+from bulkstop.cli.terminal import tell_last
 from bulkstop.report.manifest import Section
 from bulkstop.report.summary import counts, printable, table
 from bulkstop.runs.report import Review, review
@@ -16,6 +16,7 @@ Exit codes:
   0    told; with --check: every line is as it was written, and every row has one
   1    --check: it is not proven, and the line "check" says why
   2    usage is wrong, or a file cannot be read
+  3    standard output cannot be written
 """
 
 
@@ -25,9 +26,8 @@ Exit codes:
 def command(*, paths: tuple[str, ...], check: bool) -> int:
     """Sum result files up: the latest outcome of each row, what is left, and the runs that wrote them."""
     reviews = [review(path, check=check) for path in paths]
-    for each in reviews:
-        tell("\n".join(told(each)))
-    return 1 if check and any(each.flaws for each in reviews) else 0
+    code = 1 if check and any(each.flaws for each in reviews) else 0
+    return tell_last("\n".join(line for each in reviews for line in told(each)), code, is_for_a_person=True)
 
 
 def told(of: Review) -> list[str]:

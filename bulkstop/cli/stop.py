@@ -14,9 +14,10 @@ from pathlib import Path
 
 import click
 
+from bulkstop.cli.files import check_written, is_same
 from bulkstop.cli.knobs import Reads, settings_of, with_settings
 from bulkstop.cli.log import logs, with_log
-from bulkstop.cli.terminal import is_shown, is_watched, said_through, say, tell
+from bulkstop.cli.terminal import is_shown, is_watched, said_through, say, tell_last
 from bulkstop.cli.verify import hint, read_back, verdict_lines, write_list
 from bulkstop.engine.shutdown import SIGNALS
 from bulkstop.errors import InputError, SettingsError
@@ -130,8 +131,9 @@ def command(
     quiet = quiet or log_json or as_json
     target = output or default_output(inputs)
     for path in inputs:
-        if path != "-" and is_same_file(path, target):
+        if path != "-" and is_same(path, target):
             raise SettingsError(f"-o {target}: is an input; the results would take the place of the list")
+    check_written([("-o", target)], settings, ctx.params["config"])
     if reads_back and (target == "-" or is_device(target)):
         raise SettingsError("--verify: reads the result file afterwards; give -o FILE")
     if target == "-" and sys.stdout is None:
@@ -150,8 +152,7 @@ def command(
             tell_doubts(doubts, log_json=log_json)
         check(plan, settings, expect, strict=strict)
         if as_json:
-            tell(json.dumps(plan_json(plan, settings, target, forecasts, doubts)))
-            return 0
+            return tell_last(json.dumps(plan_json(plan, settings, target, forecasts, doubts)), 0)
         if dry_run:
             say("Dry run: nothing was sent.")
             return 0
@@ -308,8 +309,7 @@ def _clock(seconds: float) -> str:
 
 def check(plan: Plan, settings: Settings, expect: tuple[int, int] | None, *, strict: bool) -> None:
     """Refuse a plan that is not what the caller expects; raises InputError or SettingsError."""
-    unusable = next((r for r in plan.held_results() if r.outcome is Outcome.INVALID), None)
-    why = f" (first {unusable.source} line {unusable.line}: {unusable.error})" if unusable else ""
+    why = f" (first {plan.first_invalid})" if plan.held_invalid else ""
     if strict and (invalid := plan.held_invalid + plan.settled[Outcome.INVALID]):
         raise InputError(f"--strict: {invalid:,} rows cannot be used{why}; nothing was sent")
     if not plan.to_send and not plan.settled and not plan.held[Outcome.PROTECTED]:
@@ -328,14 +328,6 @@ def check_start(settings: Settings, target: str, mode: Mode) -> None:
         raise SettingsError(f"--ca {settings.ca}: cannot be read")
     if target != "-" and mode is Mode.NEW and Path(target).is_file():
         raise exists_already(target)
-
-
-def is_same_file(one: str, other: str) -> bool:
-    """Tell whether two names are of one file that exists."""
-    try:
-        return os.path.samefile(one, other)  # noqa: PTH121 - either may be no file at all
-    except OSError:
-        return False
 
 
 def confirm(plan: Plan) -> None:

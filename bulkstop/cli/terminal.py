@@ -1,6 +1,7 @@
 """What is said to a person, and asked."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -42,6 +43,29 @@ def said_through(write: Callable[[str], None]) -> Iterator[None]:
 def tell(text: str) -> None:
     """Write to standard output; raises BrokenPipeError when its reader is gone."""
     click.echo(text)
+
+
+def tell_last(text: str, code: int, *, is_for_a_person: bool = False) -> int:
+    """Write what is left to tell after the work is done; gives the exit code, which is 3 if that cannot be written.
+
+    Raises BrokenPipeError when a person has seen enough of it; a machine needs all.
+    """
+    try:
+        tell(text)
+    except OSError as error:
+        if is_for_a_person and isinstance(error, BrokenPipeError):
+            raise
+        say(f"bulkstop: standard output cannot be written ({error.strerror})")
+        drop_output()
+        return 3
+    return code
+
+
+def drop_output() -> None:
+    """Let standard output go nowhere from now on: Python would complain once more while it shuts down."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
 
 
 def is_watched() -> bool:

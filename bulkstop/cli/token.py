@@ -8,7 +8,7 @@ from functools import partial
 import click
 
 from bulkstop.cli.knobs import OF_CALLS, OF_STOP, settings_of, with_settings
-from bulkstop.cli.terminal import say
+from bulkstop.cli.terminal import say, tell_last
 from bulkstop.kore.token import claims
 from bulkstop.report.summary import duration
 from bulkstop.runs.access import tokens_of
@@ -21,6 +21,7 @@ Example:
 Exit codes:
   0  a token could be had
   2  it could not, or the settings are wrong
+  3  with --print: standard output cannot be written
 """
 
 
@@ -30,10 +31,9 @@ Exit codes:
 @click.pass_context
 def command(ctx: click.Context, /, *, print_token: bool, **_: object) -> int:
     """Show the claims and the time left of the credentials in use."""
-    token = asyncio.run(tokens_of(settings_of(ctx)).get())
+    token = asyncio.run(tokens_of(settings_of(ctx, calls=False)).get())
     if print_token:
-        click.echo(token.value)
-        return 0
+        return tell_last(token.value, 0)
     found = claims(token.value)
     say("no claims: the token is no JWT" if found is None else json.dumps(found, indent=2))
     if token.expires_at is None:

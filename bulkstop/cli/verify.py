@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import shlex
 import sys
 from collections.abc import Iterable, Mapping
@@ -12,8 +11,9 @@ from pathlib import Path
 import click
 
 from bulkstop.cli.discover import ENDINGS, FORMS, tell_rest
+from bulkstop.cli.files import check_written, is_same
 from bulkstop.cli.knobs import OF_STOP, settings_of, with_settings
-from bulkstop.cli.terminal import say, tell
+from bulkstop.cli.terminal import drop_output, say, tell
 from bulkstop.engine.shutdown import SIGNALS
 from bulkstop.errors import OutputError, SettingsError
 from bulkstop.model import Outcome
@@ -94,6 +94,7 @@ def command(
     """
     settings = settings_of(ctx)
     target = output or f"{paths[0]}.running.csv"
+    check_written([("-o", target)], settings, ctx.params["config"])
     check_output(target, paths, overwrite=overwrite, as_json=as_json)
     quiet = quiet or as_json
     found = read_back(paths, settings, singly=singly, quiet=quiet)
@@ -108,7 +109,11 @@ def command(
         else:
             (say if target == "-" else tell)("\n".join(verdict_lines(found)))
     except BrokenPipeError:
-        raise
+        if not as_json:  # a person has seen enough
+            raise
+        drop_output()
+        say("bulkstop: standard output: the verdict cannot be written (Broken pipe)")
+        return 3
     except OSError as error:
         say(f"bulkstop: standard output: the verdict cannot be written ({error.strerror})")
         return 3
@@ -128,7 +133,7 @@ def check_output(target: str, paths: Iterable[str], *, overwrite: bool, as_json:
     if _form(target) is None:
         raise SettingsError(f"-o {target}: nothing tells its form: name it {', '.join(ENDINGS)}")
     check_target(target, overwrite=overwrite)
-    if any(_is_same(path, target) for path in paths):
+    if any(is_same(path, target) for path in paths):
         raise SettingsError(f"-o {target}: is a result file; the list would take its place")
 
 
@@ -224,10 +229,3 @@ def _columns(rows: list[list[str]]) -> list[str]:
 def _form(target: str) -> str | None:
     told: Mapping[str, str] = ENDINGS
     return "csv" if target == "-" or target.startswith("/dev/") else told.get(Path(target.lower()).suffix)
-
-
-def _is_same(one: str, other: str) -> bool:
-    try:
-        return os.path.samefile(one, other)  # noqa: PTH121 - either may be no file at all
-    except OSError:
-        return False

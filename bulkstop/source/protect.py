@@ -130,12 +130,13 @@ def _rules(text: Text) -> Iterator[Rule]:
         if is_blank(content) or content.lstrip().startswith("#"):
             continue
         try:
-            yield _rule(text.label, line, content)
+            yield rule_of(text.label, line, content)
         except ValueError as fault:
             raise InputError(f"{text.label}: line {line}: {fault}") from None
 
 
-def _rule(source: str, line: int, content: str) -> Rule:
+def rule_of(source: str, line: int, content: str) -> Rule:
+    """Read a rule; raises ValueError for a text that is none."""
     if fault := text_fault(content):
         raise ValueError(fault)
     pattern = content.strip()

@@ -1,12 +1,13 @@
 """The command itself: help, version, completion, and slips."""
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from bulkstop import __version__
 from bulkstop.cli import COMMANDS
-from tests.processes import bulkstop
+from tests.processes import ROOT, bulkstop
 
 
 def test_version(tmp_path: Path) -> None:
@@ -60,3 +61,42 @@ def test_completes(tmp_path: Path) -> None:
     assert run.out.split() == ["plain,stop", "plain,simulate"]
     run = bulkstop(cwd=tmp_path, _BULKSTOP_COMPLETE="bash_complete", COMP_WORDS="bulkstop stop --dry", COMP_CWORD="2")
     assert run.out.split() == ["plain,--dry-run"]
+
+
+def instead_of(module: str, text: str, folder: Path) -> str:
+    """Put another module in the place of one; give the path on which it is found."""
+    folder.mkdir()
+    (folder / f"{module}.py").write_text(text)
+    return f"{folder}:{ROOT}"
+
+
+def test_ctrl_c_at_once(tmp_path: Path) -> None:
+    """Ctrl-C while the first modules are imported ends the command, without a traceback."""
+    text = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+    run = bulkstop("--version", cwd=tmp_path, PYTHONPATH=instead_of("click", text, tmp_path / "with"))
+    assert (run.code, run.out, run.err) == (-signal.SIGINT, "", "")
+
+
+def test_ctrl_c_a_little_later(tmp_path: Path) -> None:
+    """Ctrl-C while a command is imported is one line and exit 130."""
+    text = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+    run = bulkstop("load", "--help", cwd=tmp_path, PYTHONPATH=instead_of("orjson", text, tmp_path / "with"))
+    assert (run.code, run.out, run.err.strip()) == (130, "", "bulkstop: ended before anything was sent")
+
+
+@pytest.mark.parametrize(
+    ("module", "package"), [("orjson", "orjson"), ("hdrh", "hdrhistogram"), ("jwt", "pyjwt[crypto]")]
+)
+def test_not_installed(module: str, package: str, tmp_path: Path) -> None:
+    """What is not installed is named in one line, with what to do."""
+    without = instead_of("sitecustomize", f"import sys\nsys.modules[{module!r}] = None\n", tmp_path / "without")
+    where = ("--host", "http://127.0.0.1:1", "--account-id", "a1", "--stream-id", "st-1", "--client-id", "c")
+    run = bulkstop(
+        *("load", *where, "--closed", "--count", "1", "--quiet"),
+        cwd=tmp_path,
+        PYTHONPATH=without,
+        BULKSTOP_TOKEN=None,
+        BULKSTOP_CLIENT_SECRET="a-secret-of-32-characters-or-more",
+    )
+    assert (run.code, run.out) == (3, "")
+    assert run.err == f"bulkstop: the package {package} is not installed: pip install '{package}'\n"

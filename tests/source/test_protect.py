@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bulkstop.errors import InputError
 from bulkstop.model import Campaign, CampaignType
-from bulkstop.source.protect import Protection, _rule, protection
+from bulkstop.source.protect import Protection, protection, rule_of
 
 Write = Callable[..., str]
 
@@ -206,7 +206,7 @@ TEXTS = st.text(CHARS, max_size=12)
 def rule_or_none(content: str) -> Protection | None:
     """Give the protection that one line makes; None when the line is refused."""
     try:
-        return Protection([_rule("keep.txt", 1, content)])
+        return Protection([rule_of("keep.txt", 1, content)])
     except ValueError:
         return None
 
@@ -231,7 +231,7 @@ def test_together_rules_hold_what_each_of_them_holds(patterns: list[str], campai
     rules = []
     for line, pattern in enumerate(patterns):
         try:
-            rules.append(_rule("keep.txt", line, pattern))
+            rules.append(rule_of("keep.txt", line, pattern))
         except ValueError:
             continue
     said = Protection(rules).of(campaign(campaign_id))

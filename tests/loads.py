@@ -1,0 +1,74 @@
+"""What the tests of load tests have in common."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from hdrh.histogram import HdrHistogram
+from hdrh.log import HistogramLogReader
+
+from bulkstop.cli.load import command
+from bulkstop.errors import BulkstopError
+from bulkstop.model import Outcome
+from bulkstop.report.histogram import HIGHEST_US, PERCENTILES, Histogram, percentile_name
+from bulkstop.report.intervals import Interval
+from tests.processes import TOKEN
+
+WHERE = ("--account-id", "a1", "--stream-id", "st-1")
+"""What made-up campaigns need."""
+NOWHERE = ("--host", "http://127.0.0.1:1", "--proxy", "http://127.0.0.1:1")
+"""Whatever host is named after it, no request gets further than a dead proxy."""
+PATIENT = ("--max-late", "60s")
+"""What a busy machine does to the schedule is not what these tests are about."""
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, folder: Path, *args: str) -> str:
+    """Give the line with which the command refuses, here in this process: there are many of them."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("BULKSTOP_TOKEN", TOKEN)
+    there = sorted(folder.iterdir())
+    with pytest.raises((click.UsageError, BulkstopError)) as caught:
+        command.main([*NOWHERE, *WHERE, *args], standalone_mode=False)
+    assert sorted(folder.iterdir()) == there
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def reference(values_ms: list[float], percentile: float) -> float:
+    """Give a percentile of the values themselves, by the nearest rank."""
+    return sorted(values_ms)[max(1, math.ceil(percentile / 100 * len(values_ms) - 1e-9)) - 1]
+
+
+def assert_same_times(told: Mapping[str, Any], rows: list[dict[str, Any]], names: Iterable[str]) -> None:
+    """Hold the percentiles of a report against those of its lines."""
+    for name in names:
+        values = [row[name] for row in rows]
+        assert told[name]["max"] == max(values)
+        for percentile in PERCENTILES:
+            exact = reference(values, percentile)
+            assert told[name][percentile_name(percentile)] == pytest.approx(exact, rel=1e-3, abs=0.002)
+
+
+def counts_of(path: Path) -> Counter[str | None]:
+    """Sum up what a histogram log holds, by tag; no two of its lines are of the same second."""
+    reader, found = HistogramLogReader(str(path), HdrHistogram(1, HIGHEST_US, 3)), Counter[str | None]()
+    while (interval := reader.get_next_interval_histogram()) is not None:
+        found[interval.get_tag()] += interval.get_total_count()
+    reader.close()
+    starts = [line.split(",")[0] for line in path.read_text().splitlines() if line[0].isdigit()]
+    assert len(starts) == len(set(starts)) > 0
+    assert starts == sorted(starts, key=float)
+    return found
+
+
+def interval(start_s: float, *latencies_s: float, length_s: float = 1.0) -> Interval:
+    """Make an interval of requests that were stopped."""
+    found = Interval(start_s, length_s, Counter({Outcome.STOPPED: len(latencies_s)}), Histogram(), Histogram())
+    for latency_s in latencies_s:
+        found.latency.record(latency_s)
+        found.service.record(latency_s / 2)
+    return found
