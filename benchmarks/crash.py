@@ -17,7 +17,6 @@ import csv
 import http.client
 import itertools
 import json
-import os
 import random
 import re
 import shutil
@@ -34,13 +33,14 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
+from watched import environment
+
 ROWS, CONCURRENCY = 2000, 8
 LATENCY = ("--latency", "4", "--sigma", "0.5")
 FAILING = ("--fail", "5%")
 LOOK_EVERY_S = 0.0005
 MOST_LATER_S = 0.005
 WAIT_S = 120
-ROOT = Path(__file__).resolve().parent.parent
 STREAM = "st-5c8e21d4-6a1f-4b7e-9d2c-3f8a5e7b1c0d"
 MARK = "/a-process-has-ended"
 SENT = frozenset({"stopped", "already_stopped"})
@@ -141,12 +141,6 @@ def simulator(folder: Path, *options: str) -> Iterator[Server]:
     finally:
         process.terminate()
         process.communicate()
-
-
-def environment(folder: Path) -> dict[str, str]:
-    """Give an environment with nothing of the user's own settings."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("BULKSTOP_")}
-    return {**kept, "PYTHONPATH": str(ROOT), "BULKSTOP_TOKEN": "x.y.z", "XDG_STATE_HOME": str(folder)}
 
 
 def sent_twice(calls: Iterable[Call]) -> dict[int, set[str]]:

@@ -9,7 +9,6 @@ the rates hold for this machine and this minute only.
 """
 
 import argparse
-import asyncio
 import json
 import statistics
 import subprocess
@@ -20,10 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import peers
+from bare_loop import ACCOUNT, STREAM, posted
 
 CONNECTIONS = 50
 LATENCY_S = 0.1
-ACCOUNT, STREAM = "64f0a1b2c3d4e5f60718293a", "st-5c8e21d4-6a1f-4b7e-9d2c-3f8a5e7b1c0d"
 
 
 def write_list(path: Path, campaigns: int) -> None:
@@ -47,29 +46,11 @@ def whole_job(host: str, path: Path) -> float:
 
 def bare_loop(host: str, path: Path) -> float:
     """Post to the same URLs from as many workers with aiohttp alone and return the seconds."""
-    import aiohttp
-    import uvloop
-
     ids = [line.split(",")[0] for line in path.read_text().splitlines()[1:]]
-    path_and_query = "/api/v2/public/{}/campaign/trigger/{}?accountId={}&campaignType=voice&trigger=stop"
-    url = host + path_and_query.format(STREAM, "{}", ACCOUNT)
-    headers = {"auth": "x.y.z", "accountid": ACCOUNT, "iid": STREAM}
-
-    async def main() -> float:
-        todo = iter(ids)
-
-        async def worker() -> None:
-            for campaign_id in todo:
-                async with session.post(url.format(campaign_id), json={}, headers=headers) as response:
-                    await response.read()
-
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS)) as session:
-            began = time.perf_counter()
-            await asyncio.gather(*(worker() for _ in range(CONNECTIONS)))
-            return time.perf_counter() - began
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main())
+    answered, elapsed_s = posted(host, ids, CONNECTIONS)
+    if answered != len(ids):
+        raise SystemExit(f"{answered} of {len(ids)} answered 200")
+    return elapsed_s
 
 
 JOBS: dict[str, Callable[[str, Path], float]] = {"job": whole_job, "loop": bare_loop}

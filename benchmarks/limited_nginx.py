@@ -9,11 +9,8 @@
 gives the documented answer. nginx counts in whole milliseconds, and a call it refuses does not count.
 """
 
-import os
-import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,8 +19,8 @@ from typing import NamedTuple
 
 import peers
 
-BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-"""The nginx of this machine, if it has one."""
+BINARY = peers.BINARY
+FLAG = "lowered"
 
 CONFIG = """\
 master_process off;  # a worker of root's nginx is another user, who cannot see the flag
@@ -94,38 +91,21 @@ class Limited:
 
     @property
     def _flag(self) -> Path:
-        return self.folder / "lowered"
+        return self.folder / FLAG
 
 
 @contextmanager
 def limited(rate_per_s: int, *, lowered_per_s: int = 1, burst: int = 0) -> Iterator[Limited]:
     """Run nginx with a limit on every path; with `burst`, that many calls may come early and are not delayed."""
-    assert BINARY is not None, "nginx is not installed"
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        port = write_config(folder, rate_per_s, lowered_per_s, burst)
-        command = [BINARY, "-p", name, "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        try:
-            peers.await_port(port)
-            yield Limited(f"http://127.0.0.1:{port}", folder, process)
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def write_config(folder: Path, rate_per_s: int, lowered_per_s: int, burst: int) -> int:
-    """Write the configuration and give the port of the limited server."""
     port = peers.free_port()
-    (folder / "nginx.conf").write_text(
-        CONFIG.format(
-            rate_per_s=rate_per_s,
-            lowered_per_s=lowered_per_s,
-            burst=f" burst={burst} nodelay" if burst else "",
-            port=port,
-            answers_port=peers.free_port(),
-            flag=folder / "lowered",
-            answer=peers.VOICE_ANSWER,
-        )
+    config = CONFIG.format(
+        rate_per_s=rate_per_s,
+        lowered_per_s=lowered_per_s,
+        burst=f" burst={burst} nodelay" if burst else "",
+        port=port,
+        answers_port=peers.free_port(),
+        flag=FLAG,
+        answer=peers.VOICE_ANSWER,
     )
-    return port
+    with peers.running_nginx(config, port) as (process, folder):
+        yield Limited(f"http://127.0.0.1:{port}", folder, process)

@@ -1,8 +1,11 @@
 """The servers and peers that the benchmarks measure against; nothing of bulkstop's engine is used here."""
 
 import asyncio
+import http.client
 import json
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +14,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
+
+BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+"""The nginx of this machine, if it has one."""
 
 VOICE_ANSWER = json.dumps(
     {
@@ -22,7 +29,7 @@ VOICE_ANSWER = json.dumps(
 )
 
 NGINX = """\
-worker_processes 1;
+worker_processes {workers};
 daemon off;
 pid nginx.pid;
 error_log error.log;
@@ -35,6 +42,7 @@ http {{
     server {{
         listen 127.0.0.1:{port};
         location / {{ default_type application/json; return 200 '{answer}'; }}
+        location = /status {{ stub_status; }}
     }}
 }}
 """
@@ -62,21 +70,71 @@ def await_port(port: int, timeout_s: float = 10.0) -> None:
             return
 
 
+SETTLED_S = 0.02
+
+
+class Nginx:
+    """A running nginx that gives the documented answer to everything, counts what it is asked, and can freeze."""
+
+    def __init__(self, url: str, process: "subprocess.Popen[bytes]") -> None:
+        self.url = url
+        self._process = process
+        self._looks = 0
+
+    def requests(self) -> int:
+        """Give how many requests it has had from others, when no more come."""
+        seen, now = -1, self._status()
+        while now != seen:  # it may still read what a process that has ended wrote last
+            time.sleep(SETTLED_S)
+            seen, now = now, self._status()
+        return now
+
+    def _status(self) -> int:
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=10)
+        connection.request("GET", "/status")
+        lines = connection.getresponse().read().decode().splitlines()
+        connection.close()
+        self._looks += 1
+        return int(lines[2].split()[2]) - self._looks
+
+    def freeze(self, seconds: float) -> None:
+        """Let all its processes stand still; what arrives meanwhile waits."""
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        time.sleep(seconds)
+        os.killpg(self._process.pid, signal.SIGCONT)
+
+
+@contextmanager
+def counting_nginx(workers: int = 1) -> Iterator[Nginx]:
+    """Run nginx with so many workers, without a log and without a limit on the requests of a connection."""
+    port = free_port()
+    with running_nginx(NGINX.format(port=port, answer=VOICE_ANSWER, workers=workers), port) as (process, _):
+        yield Nginx(f"http://127.0.0.1:{port}", process)
+
+
 @contextmanager
 def nginx() -> Iterator[str]:
     """Run nginx with one worker that gives the documented answer to everything; yields its URL."""
-    binary = shutil.which("nginx") or "/usr/sbin/nginx"
-    port = free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder, "nginx.conf")
-        config.write_text(NGINX.format(port=port, answer=VOICE_ANSWER))
-        server = subprocess.Popen([binary, "-p", folder, "-c", str(config)], stderr=subprocess.DEVNULL)
+    with counting_nginx() as server:
+        yield server.url
+
+
+@contextmanager
+def running_nginx(config: str, port: int) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
+    """Run nginx in a process group of its own until the block ends; yields its first process and its folder."""
+    if BINARY is None:
+        raise SystemExit("nginx is not installed: benchmarks/README.md says how")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "nginx.conf").write_text(config)
+        command = [BINARY, "-p", name, "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
+        process = subprocess.Popen(command, cwd=name, stderr=subprocess.DEVNULL, start_new_session=True)
         try:
             await_port(port)
-            yield f"http://127.0.0.1:{port}"
+            yield process, folder
         finally:
-            server.terminate()
-            server.wait()
+            process.terminate()
+            process.wait()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from limited_nginx import Call, Limited, limited
@@ -78,7 +79,9 @@ async def run_peer(name: str, host: str, calls: int, seconds: float, per_s: floa
                 if time.monotonic() >= end:
                     return
 
-        await asyncio.gather(*(worker() for _ in range(workers)))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):  # nobody waits for one that has stopped for longer than that
+                await asyncio.gather(*(worker() for _ in range(workers)))
 
 
 Turn = Callable[[int | None], Awaitable[bool]]

@@ -14,13 +14,9 @@ one is exit 1. There is no peer: the run is measured against itself.
 
 import argparse
 import bisect
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice, pairwise
 from pathlib import Path
@@ -28,37 +24,14 @@ from typing import NamedTuple
 
 import orjson
 import peers
+import watched
+from watched import Look, Ran
 
 MOST_MB = 250
 LEAST_RATIO = 0.90
 PARTS = 10
 SHORTEST_S = 0.001
-LOOK_EVERY_S = 0.05
-ROOT = Path(__file__).resolve().parent.parent
 ACCOUNT, STREAM = "64f0a1b2c3d4e5f60718293a", "st-5c8e21d4-6a1f-4b7e-9d2c-3f8a5e7b1c0d"
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-class Look(NamedTuple):
-    """What the kernel said of a process at one moment."""
-
-    unix_s: float
-    cpu_s: float
-    resident_mb: float
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """How a command ended: its seconds, its peak, and the looks taken on the way."""
-
-    elapsed_s: float
-    peak_mb: float
-    looks: Sequence[Look]
-
-    def at(self, unix_s: float) -> Look:
-        """Give the last look before a moment."""
-        return self.looks[max(0, bisect.bisect(self.looks, unix_s, key=lambda look: look.unix_s) - 1)]
 
 
 class Tenth(NamedTuple):
@@ -89,32 +62,12 @@ def stop(host: str, folder: Path, concurrency: int, *more: str) -> Ran:
     """Stop the list with the real command and watch the process; it must succeed."""
     command = [sys.executable, "-m", "bulkstop", "stop", "list.csv", "-o", "results.jsonl", "--host", host, *more]
     command += ["--quota", "none", "--concurrency", str(concurrency), "--yes", "--quiet"]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("BULKSTOP_")}
-    env = {**kept, "PYTHONPATH": str(ROOT), "BULKSTOP_TOKEN": "x.y.z", "XDG_STATE_HOME": str(folder)}
-    began = time.monotonic()
-    # Nothing big may happen in this process before: its own peak is the least that the kernel says of a child.
-    process = subprocess.Popen(command, cwd=folder, env=env, stdin=subprocess.DEVNULL)
-    looks = []
-    try:
-        while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
-            looks.append(look(process.pid))
-            time.sleep(LOOK_EVERY_S)
-    except BaseException:
-        process.kill()
-        raise
-    _, status, usage = ended
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)}: exit {process.returncode}")
-    return Ran(time.monotonic() - began, usage.ru_maxrss / 1024, looks)
+    return watched.run(command, cwd=folder, env=watched.environment(folder))
 
 
-def look(pid: int) -> Look:
-    """Ask the kernel how a process is; one that has just ended, but was not waited for, has no memory."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    cpu_s = (int(fields[11]) + int(fields[12])) / TICKS_PER_S
-    resident_mb = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE / 2**20
-    return Look(time.time(), cpu_s, resident_mb)
+def at(looks: Sequence[Look], unix_s: float) -> Look:
+    """Give the last look before a moment."""
+    return looks[max(0, bisect.bisect(looks, unix_s, key=lambda look: look.unix_s) - 1)]
 
 
 def tenths(results: Path, rows: int) -> list[Tenth]:
@@ -139,7 +92,7 @@ def tell(ran: Ran, parts: Sequence[Tenth]) -> float:
     """Print how each tenth went and give the rate of the last as a share of the first's."""
     print("tenth    rows/s   fastest part   CPU us/row   resident MB")
     for number, part in enumerate(parts, start=1):
-        mb = ran.at(part.times[-1]).resident_mb
+        mb = at(ran.looks, part.times[-1]).resident_mb
         print(f"{number:5} {part.rate:9,.0f} {part.best_rate:14,.0f} {cpu_us(ran, part):12.0f} {mb:13.0f}")
     first, last = parts[0], parts[-1]
     ratio = last.best_rate / first.best_rate
@@ -152,7 +105,7 @@ def tell(ran: Ran, parts: Sequence[Tenth]) -> float:
 
 def cpu_us(ran: Ran, part: Tenth) -> float:
     """Give the processor time of a row."""
-    return (ran.at(part.times[-1]).cpu_s - ran.at(part.times[0]).cpu_s) / part.rows * 1e6
+    return (at(ran.looks, part.times[-1]).cpu_s - at(ran.looks, part.times[0]).cpu_s) / part.rows * 1e6
 
 
 def measure(host: str, folder: Path, rows: int, concurrency: int, *, resume: bool) -> bool:

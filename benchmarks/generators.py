@@ -1,0 +1,228 @@
+"""The load generators that stand side by side: the command of each, and the rate that it says it reached."""
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import peers
+from bare_loop import ACCOUNT, HEADERS, STREAM, TARGET
+from watched import Ran
+
+from bulkstop import __version__
+
+LOCUST = os.path.abspath(shutil.which(os.environ.get("LOCUST") or "locust") or "locust")  # noqa: PTH100 - nothing is followed
+IDS = 10_000
+CURL_A_SECOND = 2000
+"""curl has no time limit for all: it is given so many URLs for each second."""
+HERE = Path(__file__).resolve().parent
+
+WRK_SCRIPT = """\
+wrk.method = "POST"
+wrk.body = "{}"
+wrk.headers["Content-Type"] = "application/json"
+done = function(summary, latency, requests)
+    io.write(string.format('\\n{"requests": %d, "rate": %f}\\n',
+        summary.requests, summary.requests / summary.duration * 1e6))
+end
+"""
+
+LOCUST_FILE = """\
+from itertools import cycle
+from pathlib import Path
+from locust import FastHttpUser, task
+
+IDS = cycle(Path("ids.txt").read_text().splitlines())
+
+class User(FastHttpUser):
+    @task
+    def stop(self):
+        self.client.post("{target}".format(next(IDS)), json={{}}, headers={headers}, name="stop")
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a generator is to do: for so many seconds, over so many connections; its files are in `folder`."""
+
+    host: str
+    folder: Path
+    connections: int
+    seconds: float
+
+    @property
+    def url(self) -> str:
+        """One URL, for those that cannot take another for each request."""
+        return self.host + TARGET.format("cd-0000000-5f0a-4b1e-9c3d-2a7e8f6b1c0d")
+
+    @property
+    def whole_s(self) -> int:
+        """The seconds, for those that count in whole ones."""
+        return max(1, round(self.seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Generator:
+    """A load generator: what it needs, how it is called, and the requests a second that it says it made."""
+
+    name: str
+    command: Callable[[Job], list[str]]
+    rate: Callable[[Ran, int], float]
+    """Finds it in what the command wrote; the second argument is the server's count."""
+    needs: str | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Tell whether it is bulkstop, which says how many requests it made."""
+        return self.name.startswith("bulkstop")
+
+    @property
+    def is_there(self) -> bool:
+        """Tell whether it is installed."""
+        return self.needs is None or shutil.which(self.needs) is not None
+
+
+def write_files(folder: Path) -> None:
+    """Write what the generators read: ids, a script, a locustfile, and what a run of bulkstop is for."""
+    ids = [f"cd-{n:07x}-5f0a-4b1e-9c3d-2a7e8f6b1c0d" for n in range(IDS)]
+    (folder / "ids.txt").write_text("\n".join(ids) + "\n")
+    rows = [f"{each},voice,{ACCOUNT},{STREAM}" for each in ids]
+    (folder / "ids.csv").write_text("campaign_id,campaign_type,account_id,stream_id\n" + "\n".join(rows) + "\n")
+    (folder / "post.lua").write_text(WRK_SCRIPT + "".join(f'wrk.headers["{k}"] = "{v}"\n' for k, v in HEADERS.items()))
+    (folder / "locustfile.py").write_text(LOCUST_FILE.format(target=TARGET, headers=HEADERS))
+
+
+def load(host: str, *options: str) -> list[str]:
+    """Give the command that runs bulkstop over the ids with all that it can do: outcomes, histogram, a line each."""
+    lines = ("--results", "lines.jsonl", "--overwrite", "--json", "--quiet")
+    return [sys.executable, "-m", "bulkstop", "load", "ids.csv", "--host", host, *lines, *options]
+
+
+def bulkstop(*options: str) -> Callable[[Job], list[str]]:
+    """Give what makes the command of bulkstop with these options."""
+
+    def command(job: Job) -> list[str]:
+        closed = ("--closed", "--concurrency", str(job.connections), "--duration", f"{job.seconds}s")
+        return load(job.host, *closed, *options)
+
+    return command
+
+
+def _headers(flag: str) -> list[str]:
+    fields = {"Content-Type": "application/json", **HEADERS}
+    return [word for name, value in fields.items() for word in (flag, f"{name}: {value}")]
+
+
+def _wrk(job: Job) -> list[str]:
+    threads = min(job.connections, max(1, (os.cpu_count() or 1) // 2))
+    return ["wrk", f"-t{threads}", f"-c{job.connections}", f"-d{job.whole_s}s", "-s", "post.lua", job.url]
+
+
+def _hey(job: Job) -> list[str]:
+    return [
+        "hey",
+        "-z",
+        f"{job.seconds}s",
+        "-c",
+        str(job.connections),
+        "-m",
+        "POST",
+        "-d",
+        "{}",
+        *_headers("-H"),
+        job.url,
+    ]
+
+
+def _curl(job: Job) -> list[str]:
+    url = job.host + TARGET.format(f"cd-[1-{round(CURL_A_SECOND * job.seconds)}]")
+    parallel = ["--parallel", "--parallel-max", str(job.connections)]
+    return [
+        "curl",
+        "--silent",
+        "--fail",
+        *parallel,
+        "--output",
+        "/dev/null",
+        "--data",
+        "{}",
+        *_headers("--header"),
+        url,
+    ]
+
+
+def _bare_loop(job: Job) -> list[str]:
+    script = str(HERE / "bare_loop.py")
+    return [sys.executable, script, job.host, "ids.txt", str(job.connections), str(job.seconds)]
+
+
+def _locust(job: Job) -> list[str]:
+    users = ["--users", str(job.connections), "--spawn-rate", str(job.connections)]
+    quiet = ["--headless", "--only-summary", "--json", "--loglevel", "ERROR", "--exit-code-on-error", "1"]
+    return [LOCUST, "-f", "locustfile.py", "--host", job.host, *users, "--run-time", f"{job.whole_s}s", *quiet]
+
+
+def _said(ran: Ran, counted: int) -> float:
+    """Read the JSON object in the last line."""
+    return float(json.loads(ran.out.splitlines()[-1])["rate"])
+
+
+def _hey_said(ran: Ran, counted: int) -> float:
+    found = re.search(r"Requests/sec:\s+([\d.]+)", ran.out)
+    return float(found[1]) if found else 0.0
+
+
+def _curl_said(ran: Ran, counted: int) -> float:
+    """Say it for curl, which does not: it starts in no time."""
+    return counted / ran.elapsed_s
+
+
+def _locust_said(ran: Ran, counted: int) -> float:
+    """Divide what it counted by the time between its first request and its last."""
+    stats = json.loads(ran.out)[0]
+    return float(stats["num_requests"] / (stats["last_request_timestamp"] - stats["start_time"]))
+
+
+BARE, WRK, HEY = "bare aiohttp loop", "wrk", "hey"
+WIRE, AIOHTTP = "bulkstop, wire", "bulkstop, aiohttp"
+GENERATORS = (
+    Generator(WIRE, bulkstop("--transport", "wire"), _said),
+    Generator("bulkstop, wire, 2 processes", bulkstop("--transport", "wire", "--processes", "2"), _said),
+    Generator(AIOHTTP, bulkstop("--transport", "aiohttp"), _said),
+    Generator(BARE, _bare_loop, _said),
+    Generator(WRK, _wrk, _said, needs="wrk"),
+    Generator(HEY, _hey, _hey_said, needs="hey"),
+    Generator("curl --parallel", _curl, _curl_said, needs="curl"),
+    Generator("Locust FastHttpUser", _locust, _locust_said, needs=LOCUST),
+)
+"""The three of bulkstop come first."""
+
+
+def versions() -> dict[str, str]:
+    """Name the versions of all that takes part and is there."""
+    asked = {
+        "nginx": _said_by(r"nginx/(\S+)", peers.BINARY, "-v"),
+        "wrk": _said_by(r"wrk (\S+)", "wrk", "-v"),
+        "hey": _said_by(r"(\S+)", "dpkg-query", "-W", "-f", "${Version}", "hey"),  # it does not say it itself
+        "curl": _said_by(r"curl (\S+)", "curl", "--version"),
+        "Locust": _said_by(r"locust (\S+)", LOCUST, "--version"),
+    }
+    libraries = {name: version(name) for name in ("aiohttp", "httptools", "uvloop")}
+    ours = {"bulkstop": __version__, "Python": platform.python_version()}
+    return ours | libraries | {name: said for name, said in asked.items() if said}
+
+
+def _said_by(pattern: str, *command: str | None) -> str | None:
+    """Run a command, if it is there, and find something in what it wrote."""
+    if command[0] is None or shutil.which(command[0]) is None:
+        return None
+    done = subprocess.run([word or "" for word in command], capture_output=True, text=True, check=False)
+    found = re.search(pattern, done.stdout + done.stderr)
+    return found[1] if found else None
