@@ -316,7 +316,9 @@ async def test_what_other_commands_show(way: str, stage: Stage) -> None:
             stage.run("verify", "out.jsonl", *host, "--attempts", "1", "--json", "-o", "a.csv"),
         )
         later = await asyncio.gather(stage.run("report", "out.jsonl"), *read_back)
-        assert [end.code for end in later] == [0, 3, 3], later  # it tells nothing of the campaigns of the list
+        assert later[0].code == 0, later
+        # Of most campaigns it tells nothing; whether it is asked for the others hangs on the order of the lines.
+        assert {end.code for end in later[1:]} <= {1, 3}, later
     assert "[masked]" in (stage.work / "found.jsonl").read_text()
     stage.check(server.sent)
 
