@@ -7,8 +7,12 @@ from unittest.mock import Mock
 import pytest
 from aiohttp import ClientResponse
 from aioresponses import aioresponses
+from hypothesis import settings
 
 from tests.servers import NGINX, Nginx, nginx
+
+settings.register_profile("patient", deadline=None)  # a machine with other work stands still for longer than any
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -59,7 +59,7 @@ from tests.servers import Connection, listening
 
 CASES = int(os.environ.get("BULKSTOP_FUZZ", "120"))
 pytestmark = pytest.mark.timeout(120 + CASES)
-fuzz = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
+fuzz = settings(max_examples=CASES, suppress_health_check=list(HealthCheck))
 
 UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, line ends of other sorts, halves of pairs, and what turns the direction of writing."""

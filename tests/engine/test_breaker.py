@@ -300,7 +300,7 @@ class Broken(RuleBasedStateMachine):
 
 
 TestBroken = Broken.TestCase
-TestBroken.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
+TestBroken.settings = settings(max_examples=80, stateful_step_count=50)
 
 
 @settings(max_examples=50)

@@ -155,7 +155,7 @@ def test_server_that_freezes_for_an_open_model() -> None:
     assert scene.generator.full_s == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     gaps=st.lists(st.floats(0, 0.5), min_size=1, max_size=40),
     latencies=st.lists(st.floats(0.001, 2), min_size=40, max_size=40),

@@ -141,7 +141,7 @@ some = st.sampled_from(
 outcomes = st.sampled_from([*JUDGED * 6, Outcome.STOPPED, Outcome.TIMEOUT, Outcome.REJECTED, Outcome.THROTTLED])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(some, outcomes), max_size=100), st.integers(1, 5))
 def test_every_group_is_judged_by_its_own_first_ends_alone(ends: list[tuple[Campaign, Outcome]], first: int) -> None:
     """However the ends of groups are mixed, each is closed by its own first ones that tell, once they do."""

@@ -115,7 +115,7 @@ def test_a_share_is_used_up_to_its_last_failure_too(percent: int, failed: int, c
 
 
 @pytest.mark.parametrize("concurrency", CONCURRENCIES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(caps, st.integers(1, 400), st.randoms(use_true_random=False))
 def test_failures_never_exceed_the_cap(concurrency: int, cap: Cap, total: int, script: random.Random) -> None:
     """Whatever fails and whenever its answer comes, at no time are there more failures than the cap allows by then."""
@@ -240,7 +240,7 @@ def test_without_cap_and_waves_all_is_admitted() -> None:
 
 
 @pytest.mark.parametrize("concurrency", CONCURRENCIES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.integers(1, 60), min_size=1, max_size=5, unique=True).map(sorted),
     st.sampled_from([0.0, 0.25, 60.0]),
@@ -432,7 +432,7 @@ class Guarded(RuleBasedStateMachine):
 
 
 TestGuarded = Guarded.TestCase
-TestGuarded.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
+TestGuarded.settings = settings(max_examples=80, stateful_step_count=50)
 
 
 # --- waves as they are written --------------------------------------------------------------------------------------

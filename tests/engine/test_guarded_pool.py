@@ -419,7 +419,7 @@ answers = st.sampled_from(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(st.integers(0, 25), min_size=1, max_size=4),
     st.lists(st.tuples(st.integers(0, 8).map(lambda n: n / 8), answers), min_size=1, max_size=25),

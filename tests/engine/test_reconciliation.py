@@ -341,7 +341,7 @@ some_settings = st.builds(
 some_cuts = st.builds(Cut, st.sampled_from(How), st.integers(0, 40), st.integers(0, 3))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(st.integers(0, 8), min_size=1, max_size=3),
     st.lists(replies, min_size=1, max_size=9),

@@ -313,7 +313,7 @@ class TestClock:
             machine.passed_ms += round(wait_s * 1000)
             assert await store.claim("a") == 0.0
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(
         st.booleans(),
         st.lists(

@@ -366,7 +366,7 @@ PAGES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(st.binary(), (VALUES | PAGES).map(lambda value: json.dumps(value).encode())), st.integers(200, 599))
 def test_any_answer(body: bytes, status: int) -> None:
     """Whatever a service answers is a value or a failure with a reason in one line; nothing raises."""

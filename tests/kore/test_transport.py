@@ -494,7 +494,7 @@ class TestNoAnswer:
             assert "no-such-host.invalid" in found.error
             assert "nothing was sent" in found.error
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         whole=st.sampled_from(
             [

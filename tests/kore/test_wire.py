@@ -246,7 +246,7 @@ async def calls(script: Script) -> list[tuple[Answer | NoAnswer, float]]:
     return found
 
 
-@settings(max_examples=int(os.environ.get("BULKSTOP_FUZZ", "400")), deadline=None)
+@settings(max_examples=int(os.environ.get("BULKSTOP_FUZZ", "400")))
 @given(script=st.tuples(*(moves(number) for number in range(CALLS))).map(list))
 @example(script=[[http(VOICE_ANSWER) + http()[:5]], [http()[5:]], []])
 @example(script=[[http(), "wait", http(b"this is for request 0.")], ["wait", "wait"], []])

@@ -319,7 +319,7 @@ FRAGMENTS = st.one_of(
 )
 
 
-@settings(max_examples=int(os.environ.get("BULKSTOP_FUZZ", "300")), deadline=None)
+@settings(max_examples=int(os.environ.get("BULKSTOP_FUZZ", "300")))
 @given(
     raw=st.lists(FRAGMENTS, min_size=1, max_size=4).map(b"".join),
     cuts=st.lists(st.integers(0, 400), max_size=4),

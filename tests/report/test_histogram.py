@@ -25,7 +25,7 @@ def counted(values_us: list[int]) -> Histogram:
     return histogram
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(values_us=many)
 def test_counted_as_the_library_counts(values_us: list[int]) -> None:
     """What is counted past the library comes out of it just as if the library had counted it."""
@@ -35,7 +35,7 @@ def test_counted_as_the_library_counts(values_us: list[int]) -> None:
     assert counted(values_us).encode() == reference.encode().decode()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(values_us=many, percentile=st.one_of(st.sampled_from(PERCENTILES), st.floats(0.01, 100)))
 def test_percentiles(values_us: list[int], percentile: float) -> None:
     """A percentile is the value of the nearest rank, rounded up, to a thousandth or a microsecond; all are counted."""
@@ -48,7 +48,7 @@ def test_percentiles(values_us: list[int], percentile: float) -> None:
     assert histogram.mean_s == pytest.approx(sum(values_us) / len(values_us) / 1e6, rel=1e-3, abs=1.1e-6)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(values_us=many | st.just([]))
 def test_sent_to_another_process(values_us: list[int]) -> None:
     """A pickled histogram is the same, counts on, and is no larger than what it has counted needs."""
@@ -66,7 +66,7 @@ def test_rank_is_rounded_up() -> None:
     assert counted([10] * 158 + [5000] * 2).at(99) == [0.005]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(one=many, other=many)
 def test_merged(one: list[int], other: list[int]) -> None:
     """Two histograms added up are the one of all values, and the second stays as it was."""
@@ -77,7 +77,7 @@ def test_merged(one: list[int], other: list[int]) -> None:
     assert second.encode() == counted(other).encode()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(values_us=many)
 def test_read_back(values_us: list[int]) -> None:
     """What is encoded is decoded, in another process too, with the longest as exact as it is given."""

@@ -43,7 +43,7 @@ def test_seconds() -> None:
     assert told.longest == [0.9, 1.0, 3.5]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(answers=st.lists(st.floats(0, 30), max_size=60).map(sorted))
 def test_none_is_lost(answers: list[float]) -> None:
     """Every request is in exactly one interval, that of its answer."""
@@ -77,7 +77,7 @@ class TestTogether:
         assert told.longest == [0.75, 0.7, 0.1]
         assert told.rows[0][4] == {Outcome.STOPPED: 3}
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(st.lists(st.tuples(st.floats(0, 5), st.integers(0, 2)), max_size=40))
     def test_nothing_is_lost(self, answers: list[tuple[float, int]]) -> None:
         """However the requests are divided, the seconds are those of one who counts all."""

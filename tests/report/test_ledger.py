@@ -321,7 +321,7 @@ class TestLock:
 class TestWriting:
     """A line is in the file whole, or not at all and told."""
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(st.lists(st.text(), max_size=5), st.sampled_from(["r.jsonl", "r.csv"]), st.booleans())
     def test_mark(self, tmp_path_factory: pytest.TempPathFactory, notes: list[str], name: str, again: bool) -> None:
         """After every line the mark is the file's size, number of lines and SHA-256, also of one that goes on."""

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bulkstop.errors import OutputError
@@ -121,7 +121,6 @@ class TestJson:
         assert b'"huge":1000000000000000000000000000000}' in line
         assert from_json(line).row == {"huge": 1e30}
 
-    @settings(deadline=None)
     @given(any_result)
     def test_round_trip(self, result: Result) -> None:
         """A result comes back from its line as it was, every field of it."""
@@ -151,7 +150,6 @@ class TestCsv:
         found = cells(Result("\r=1", None, None, None, Outcome.INVALID, message="a\r\n\0b"))
         assert (found["campaign_id"], found["message"]) == ("\\r=1", "a\\r\\n\\0b")
 
-    @settings(deadline=None)
     @given(any_result)
     def test_round_trip(self, result: Result) -> None:
         """A result comes back as its cells are: line breaks written out, no halves of pairs, and empty is absent."""
@@ -180,7 +178,6 @@ class TestCsv:
 class TestGarbage:
     """What no run has written is refused, never guessed at, and never an error of another kind."""
 
-    @settings(deadline=None)
     @given(st.binary())
     @example(b"[" * 100_000)
     @example(b'{"a":' * 100_000)
@@ -192,7 +189,6 @@ class TestGarbage:
         with pytest.raises((ValueError, csv.Error)):
             from_csv(data)
 
-    @settings(deadline=None)
     @given(st.sampled_from(COLUMNS), json_values)
     @example("outcome", [])
     @example("campaign_type", {})
@@ -238,7 +234,6 @@ class TestGarbage:
             from_csv(line)
 
     @pytest.mark.parametrize("name", ["r.jsonl", "r.csv"])
-    @settings(deadline=None)
     @given(
         st.binary()
         | st.lists(st.sampled_from([to_json(PLAIN), to_csv(PLAIN), csv_header(), b"\0", b"\n", b"{"])).map(b"".join)

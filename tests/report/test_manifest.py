@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bulkstop.errors import OutputError
@@ -253,7 +253,6 @@ class TestReading:
         with pytest.raises(OutputError, match="it is no manifest, or was damaged"):
             Manifest.read(str(path))
 
-    @settings(deadline=None)
     @given(st.binary())
     def test_any_bytes(self, tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
         """Arbitrary bytes are an OutputError and nothing else."""
@@ -328,7 +327,6 @@ class TestProof:
         with pytest.raises(OutputError, match=r"gone\.jsonl: cannot be read \(No such file or directory\)$"):
             flaw_in(str(tmp_path / "gone.jsonl"), manifest_of(1))
 
-    @settings(deadline=None)
     @given(st.integers(0, len(b"".join(LINES)) - 1), st.binary(max_size=3), st.integers(0, 3))
     @example(0, b"", 0)
     def test_any_change(self, tmp_path_factory: pytest.TempPathFactory, at: int, put: bytes, taken: int) -> None:

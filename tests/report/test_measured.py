@@ -53,7 +53,7 @@ def shown(found: Measured) -> dict[str, Any]:
     return values
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(one=requests, other=requests)
 def test_merged(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
     """What two generators have measured is, added up, what one would have measured of all."""

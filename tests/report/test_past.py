@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkstop.errors import InputError, OutputError
@@ -117,7 +117,6 @@ class TestEnd:
         assert (past.rows, past.lines, past.final) == (2, 5, 1)
         assert +past.latest == Counter({Outcome.STOPPED: 1, Outcome.UNKNOWN: 1})
 
-    @settings(deadline=None)
     @given(
         st.lists(
             st.tuples(st.sampled_from(["a.csv", "-"]), st.integers(0, 5000), st.sampled_from(Outcome), st.booleans())

@@ -50,7 +50,7 @@ def test_short_end() -> None:
     assert spans(timeline.points()) == spans(points)  # to ask changes nothing
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(places=st.lists(st.integers(0, 60), min_size=1, max_size=60, unique=True).map(sorted), most=st.integers(1, 8))
 def test_bounded_and_exact(places: list[int], most: int) -> None:
     """There are never more points than allowed, and none of what they hold is lost or counted twice."""

@@ -86,7 +86,7 @@ def test_nothing_found(tmp_path: Path) -> None:
     assert read_back(to_csv([]), ".csv", tmp_path) == []
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS)
 def test_stop_reads_what_was_found(rows: Rows, tmp_path: Path) -> None:
     """Whatever ids and names hold, both forms give `stop` the same campaigns, each with the id that the service has."""
@@ -98,7 +98,7 @@ def test_stop_reads_what_was_found(rows: Rows, tmp_path: Path) -> None:
         assert data.count(b"\n") == len(rows) + (ending == ".csv")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(rows=ROWS)
 def test_no_formula_but_an_id(rows: Rows) -> None:
     """No cell is one that a spreadsheet would run, but for ids, which nobody may touch."""
@@ -124,7 +124,7 @@ class Once:
         return call.read(Answer(200, self._body, 1.0))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=st.one_of(VALUES, PAGES), wanted=st.sampled_from([Wanted(), Wanted(("Active",)), Wanted((), (1, 2))]))
 def test_any_answer_makes_a_sound_list(value: object, wanted: Wanted, tmp_path: Path) -> None:
     """Whatever a service answers ends in a failure with its reason, or in a list that `stop` can read."""

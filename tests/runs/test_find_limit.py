@@ -5,7 +5,7 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from bulkstop.engine.knee import Trial
 from bulkstop.errors import CredentialsError
 from bulkstop.kore.stop import Answer, NoAnswer
 from bulkstop.model import Campaign, Outcome
-from bulkstop.report.thresholds import threshold
-from bulkstop.runs import loop
+from bulkstop.report.thresholds import Threshold, threshold
+from bulkstop.runs import find_limit, loop
 from bulkstop.runs.find_limit import Found, Probe, Search, as_limit, carry_out
 from bulkstop.settings import Settings
 from tests.engine.parts import campaigns
@@ -44,9 +44,10 @@ def endless() -> Iterator[Campaign]:
     return itertools.cycle(campaigns(5))
 
 
-def search(**how: Any) -> Search:
+def search(*, require: Sequence[Threshold] = (), **how: Any) -> Search:
     """Make a short search, patient with this machine."""
-    return Search(**{"start": 1000.0, "top": 1e5, "step_s": STEP_S, "max_late_s": 60.0, **how})
+    patient = (*require, threshold("p99<60s"))
+    return Search(**{"start": 1000.0, "top": 1e5, "step_s": STEP_S, "max_late_s": 60.0, "require": patient, **how})
 
 
 class Service:
@@ -92,6 +93,10 @@ def test_as_limit_is_short(rate: float, text: str) -> None:
 
 class TestSearch:
     """What is tried, told by the number of the run alone: no clock decides."""
+
+    @pytest.fixture(autouse=True)
+    def _patience(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(find_limit, "LEAST_PATIENCE_S", 60.0)
 
     async def test_found(self) -> None:
         """Doubles, halves, confirms; one connection pool for all; every request is counted."""

@@ -236,7 +236,7 @@ def test_the_latest_state_counts() -> None:
     assert "cd-1" in ids(one)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     seed=st.integers(0, 2**32),
     count=st.integers(0, 400),

@@ -396,7 +396,7 @@ def test_a_broken_schedule_call_holds_no_stops_up_for_ever() -> None:
     assert Counter(scene.kinds()) == {"S": 40, "d": 200}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_run(data: st.DataObject) -> None:
     """Whatever recurs, fails and is throttled, under any limits: every row has one line, and no limit is passed."""

@@ -472,7 +472,7 @@ class Erratic:
         return found._replace(again=Again.NO) if isinstance(found, Attempt) else found
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(answers=st.lists(ANSWERS, min_size=1, max_size=5))
 def test_any_answers(answers: list[Answer]) -> None:
     """Whatever a service answers, each campaign is in one state, and all that is not at rest is a finding."""

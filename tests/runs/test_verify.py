@@ -155,7 +155,7 @@ IDS = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), min_siz
 """Ids as a result file gives them back: a CSV cell has no line breaks, which only invalid rows could hold."""
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.tuples(IDS, st.sampled_from(Outcome), st.sampled_from(["a1", "", "a 1"]))), csv=st.booleans())
 def test_every_row_is_a_campaign_or_counted(rows: list[tuple[str, Outcome, str]], csv: bool, tmp_path: Path) -> None:
     """Each line is one of a campaign that is looked at, or an invalid one; no campaign is invented."""
@@ -187,7 +187,7 @@ PIECES = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pieces=st.lists(PIECES, max_size=6), beside=st.none() | st.binary(max_size=40), csv=st.booleans())
 def test_any_file(pieces: list[bytes], beside: bytes | None, csv: bool, tmp_path: Path) -> None:
     """Whatever stands in a file and beside it, it names campaigns, or is refused in one line."""

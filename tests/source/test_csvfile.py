@@ -303,7 +303,7 @@ DIALECTS = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(DIALECTS, st.lists(st.tuples(st.text(), st.text())))
 @example((",", csv.QUOTE_ALL, "\n"), [("0", "\r")])
 def test_every_record_is_a_row(dialect: tuple[str, int, str], records: list[tuple[str, str]]) -> None:
@@ -322,7 +322,7 @@ def test_every_record_is_a_row(dialect: tuple[str, int, str], records: list[tupl
             assert (row.row or {})["tag"] in (tag, tag.removesuffix("\r"))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(st.text()))
 def test_every_record_of_a_single_column_is_a_row(ids: list[str]) -> None:
     """A single quoted column loses none either, be the id empty or blank."""

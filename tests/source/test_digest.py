@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkstop.errors import InputError
@@ -171,7 +171,6 @@ class TestRecorded:
 any_rows = st.lists(st.sampled_from([b"a\n", b"b\n", b"\n", b"ab\n"]), min_size=1, max_size=8)
 
 
-@settings(deadline=None)
 @given(any_rows, any_rows)
 def test_any_change(was: list[bytes], now: list[bytes]) -> None:
     """Inputs pass exactly when the old rows are the first of the new ones."""

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkstop.model import Campaign, CampaignType, Defaults, Result, Row
@@ -32,7 +32,6 @@ def test_bad_lines(rows_of: Read) -> None:
     assert [row.campaign_id for row in rows] == ["c\ufffd", "c\ufffdd", "x" * 200, "", "..", "cd-2"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(st.characters(exclude_characters="\r\n", codec="utf-8"), min_size=1)))
 def test_every_line_is_a_row(ids: list[str]) -> None:
     """As many rows come out as lines with something in them went in."""

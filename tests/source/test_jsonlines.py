@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkstop.errors import InputError
@@ -138,7 +138,6 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(JSON))
 def test_every_line_is_a_row(values: list[object]) -> None:
     """As many rows come out as values were written, each of which can be written out again."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkstop.errors import InputError
@@ -136,7 +136,6 @@ class TestSettled:
             with Plan([*rows, *others], by_priority=True, settled=by_line({ended: Outcome.STOPPED})) as plan:
                 assert sent(plan) == [line for line in [4, 6, 5, 2, 3, 8, 7] if line != ended]
 
-    @settings(deadline=None)
     @given(
         st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from("ab"), st.none() | st.integers(-2, 2)), max_size=12),
         st.dictionaries(st.integers(2, 14), st.sampled_from([Outcome.STOPPED, Outcome.TIMEOUT, Outcome.NOT_FOUND])),

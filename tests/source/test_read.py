@@ -318,7 +318,7 @@ def test_memory_is_bounded(defaults: Defaults, fmt: str, head: bytes) -> None:
         tracemalloc.stop()
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.sampled_from(["csv", "jsonl", "txt"]), st.sampled_from([b"", b"id,name\n", b'id;x\n"']), st.binary())
 def test_any_bytes(fmt: str, head: bytes, content: bytes) -> None:
     """Whatever the bytes, there are rows or one InputError, and every row can be written out again."""
@@ -344,7 +344,7 @@ CSV_LIKE = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(["csv", "jsonl", "txt"]), CSV_LIKE)
 def test_broken_text(fmt: str, parts: list[bytes]) -> None:
     """Text that is nearly right gives rows in the order of their lines, or one InputError."""
