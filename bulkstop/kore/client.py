@@ -24,6 +24,8 @@ from bulkstop.model import Again, Outcome
 
 BODY_CAP = 64 * 1024
 """Bytes of an answer that are read; the documented ones have about 200."""
+FIELD_CAP = 32 * 1024
+"""Bytes that a line of an answer's head may have; aiohttp's own 8,190 are fewer than some gateways send."""
 LOOKUP_S = 5
 """How long a name that was looked up keeps its addresses: a service that moves is soon found."""
 LOOKUP_WAIT_S = 1.0
@@ -69,6 +71,8 @@ class Client:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=self._timeout,
             headers={"User-Agent": self._user_agent},
+            max_line_size=FIELD_CAP,
+            max_field_size=FIELD_CAP,
         )
         return self
 

@@ -16,6 +16,8 @@ _WANTED = frozenset(
 )
 _GZIP = zlib.MAX_WBITS | 16
 _CODINGS = {b"gzip": _GZIP, b"x-gzip": _GZIP, b"deflate": zlib.MAX_WBITS}
+_UNASKED = frozenset((b"br", b"zstd"))
+"""Codings that were not offered, and are not read."""
 
 
 class UnreadableError(Exception):
@@ -47,7 +49,7 @@ class Reader:
         self.status: int | None = None
         self.is_last = False
         self._plain = _PlainReader()
-        self._parser = HttpResponseParser(self)
+        self._parser = _parser(self)
         self._is_fresh = self._is_whole = False
         self._cap = self._spare = 0
         self._fields: dict[bytes, bytes] = {}
@@ -91,22 +93,31 @@ class Reader:
         return Answer(status, body, latency_ms, *said)
 
     def _read_on(self, data: bytes) -> bool:
-        self._spare -= len(data)
+        """Read no more at a time than may come without a body: what is too much must not hang on how it comes."""
+        while data and not self._is_enough():
+            if self._spare <= 0:
+                raise UnreadableError(f"the answer has more than {HEAD_CAP} bytes around its body")
+            piece, data = data[: self._spare], data[self._spare :]
+            self._spare -= len(piece)
+            self._parse(piece)
+        if self._is_whole:
+            self.is_last = self.is_last or bool(data)
+            self._check_unpacked()
+        return self._is_enough()
+
+    def _parse(self, piece: bytes) -> None:
         try:
-            self._parser.feed_data(data)
+            self._parser.feed_data(piece)
         except (HttpParserError, HttpParserUpgrade) as error:
             self.is_last = True
             if not self._is_whole:
                 raise UnreadableError(_why(error)) from None
-        if self._is_whole:
-            self._check_unpacked()
-            return True
-        if self.status is not None and len(self._body) >= self._cap:
+
+    def _is_enough(self) -> bool:
+        if self.status is not None and not self._is_whole and len(self._body) >= self._cap:
             self.is_last = True  # the rest is not worth a connection that somebody else feeds without end
             return True
-        if self._spare < 0:
-            raise UnreadableError(f"the answer has more than {HEAD_CAP} bytes around its body")
-        return False
+        return self._is_whole
 
     def _check_unpacked(self) -> None:
         if self._unpacked is not None and not self._unpacked.is_whole and len(self._body) < self._cap:
@@ -128,11 +139,16 @@ class Reader:
         """Note the status, unless the answer is an interim one."""
         status = self._parser.get_status_code()
         if status >= 200:
-            self.status = status
-            if bits := _CODINGS.get(self._fields.get(b"content-encoding", b"").strip().lower()):
+            self.status, self._spare = status, HEAD_CAP
+            coding = self._fields.get(b"content-encoding", b"").strip().lower()
+            if coding in _UNASKED:
+                raise zlib.error
+            if bits := _CODINGS.get(coding):
                 self._unpacked = _Unpacked(bits)
-        elif status < 100 or status == 101:
-            raise HttpParserError  # nobody asked for another protocol
+        elif status == 101:  # no interim answer: what follows is another protocol
+            self.status, self._is_whole, self.is_last = status, True, True
+        elif status < 100:
+            raise HttpParserError
 
     def on_body(self, data: bytes) -> None:
         """Keep a piece of the body, unpacked, as far as it is wanted."""
@@ -172,7 +188,7 @@ class _PlainReader:
         self._said: dict[bytes, tuple[int, int]] = {}
         self._body = b""
         self._is_whole = False
-        self._parser = HttpResponseParser(self)
+        self._parser = _parser(self)
 
     def read(self, data: bytes) -> bool:
         """Tell whether `data` is such an answer, and nothing behind it."""
@@ -195,7 +211,7 @@ class _PlainReader:
 
     def _read_first(self, data: bytes, end: int) -> bool:
         words = data[:end].lower()
-        if words[:10] != b"http/1.1 2" or b"-encoding:" in words or b"retry-after:" in words:
+        if words[:10] != b"http/1.1 2" or b"-encoding:" in words or b"retry-after:" in words or end > HEAD_CAP:
             return False
         self._body, self._is_whole = b"", False
         try:
@@ -204,7 +220,7 @@ class _PlainReader:
             self._is_whole = False
         # The sum leaves no room for a byte that would belong to another answer.
         if not self._is_whole or end + len(self._body) != len(data):
-            self._parser = HttpResponseParser(self)  # the old one is in the middle of something
+            self._parser = _parser(self)  # the old one is in the middle of something
             return False
         self.body = self._body
         if not self.is_last:
@@ -239,6 +255,15 @@ class _Unpacked:
         # Some servers leave out the zlib header (RFC 1950) that "deflate" has: its first byte ends with an 8.
         is_bare = self._bits == zlib.MAX_WBITS and data[0] & 0x0F != 8
         return zlib.decompressobj(-zlib.MAX_WBITS if is_bare else self._bits)
+
+
+def _parser(protocol: object) -> HttpResponseParser:
+    """Make a parser that lets pass what aiohttp's client does: bare line feeds, folded fields, odd characters."""
+    parser = HttpResponseParser(protocol)
+    parser.set_dangerous_leniencies(
+        lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+    )
+    return parser
 
 
 def _text(value: bytes | None) -> str | None:

@@ -298,6 +298,41 @@ class TestAnswer:
                 await server.all_ended()
                 assert server.connections == calls
 
+    @pytest.mark.parametrize(
+        ("raw", "status", "body"),
+        [
+            (b"HTTP/1.1 200 OK\nContent-Length: 2\n\n{}", 200, b"{}"),
+            (b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\n{}", 200, b"{}"),
+            (http(b"{}", "Location: /a\x1bb", status="302 Found"), 302, b"{}"),
+            (http(b"{}", f"X: {'y' * 30_000}"), 200, b"{}"),
+            (b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n", 101, b""),
+        ],
+        ids=["line-feeds", "folded", "control-character", "long-field", "another-protocol"],
+    )
+    async def test_not_quite_right(self, make: Make, raw: bytes, status: int, body: bytes) -> None:
+        """What some servers write though they ought not to is read as what it means."""
+        async with listening(replying(raw)) as server:
+            found = answer(await ask(make, server.url))
+        assert (found.status, found.body) == (status, body)
+
+    async def test_a_coding_that_was_not_offered(self, make: Make) -> None:
+        """A body that is packed in a way nobody asked for is no proof of anything."""
+        async with listening(replying(http(VOICE_ANSWER, "Content-Encoding: br"))) as server:
+            found = await ask(make, server.url)
+        assert isinstance(found, NoAnswer)
+        assert found.outcome is Outcome.CONNECTION_ERROR
+
+    async def test_long_heads(self, make: Make) -> None:
+        """A field that is too long is too long each time."""
+        async with (
+            listening(replying(http(VOICE_ANSWER, f"X: {'y' * 33_000}"))) as server,
+            make(server.url, timeout_s=AMPLE_S) as transport,
+        ):
+            for _ in range(3):
+                found = await in_time(transport.post(TARGET, HEADERS))
+                assert isinstance(found, NoAnswer)
+                assert found.outcome is Outcome.CONNECTION_ERROR
+
     async def test_gzip_bomb(self, make: Make) -> None:
         """A small body that unpacks to 100 MB is unpacked up to the cap, in little memory."""
         async with (
