@@ -46,7 +46,8 @@ Requests leave when they are due, whether or not earlier ones are answered, as l
   service   from when it left to its answer
   lateness  how late it left because this program was late; if that is more than --max-late for more
             than 1% of the requests, the run says nothing about the service, and the exit code is 3
-All requests count, failed ones too. What is held up may leave until --grace after the schedule's end.
+All requests count, failed ones too; one that is cut off counts with the time up to then.
+What is held up may leave until --grace after the schedule's end.
 
 {limit.ABOUT}
 
@@ -67,7 +68,8 @@ All requests count, failed ones too. What is held up may leave until --grace aft
 \b
 Exit codes:
   0    done, and all that is required held
-  1    something required did not hold, or no request was answered
+  1    something required did not hold, or no request was answered; also where requests never left
+       because all places were taken, for they could only have made it worse
   2    usage, settings or input are wrong; nothing was sent
   3    the schedule was not kept, so the run says nothing; or the run could not go on (credentials, files)
   130  ended by Ctrl-C; 143 by SIGTERM, 129 by a closed terminal

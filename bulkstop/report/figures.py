@@ -16,6 +16,10 @@ def rows(measured: Measured, *, is_open: bool) -> list[tuple[str, str]]:
     if errors := measured.errors:
         told.append(("errors", f"{errors:,} of {measured.requests:,} ({_percent(errors / measured.requests)})"))
     told += reason_rows(measured.reasons)
+    if cut := measured.outcomes[Outcome.UNKNOWN]:
+        told.append(
+            ("cut off", f"{cut:,} of the requests: they count with the time up to then, so the times are the least")
+        )
     told.append(("rate", f"{measured.rate:,.1f}/s: {measured.requests:,} requests in {duration(measured.elapsed_s)}"))
     told.append(("in flight", f"at most {measured.most_in_flight:,}"))
     told.append(("", "".join(f"{name:>{COLUMN}}" for name in (*NAMES, "max", "mean")) + "  ms"))
@@ -86,7 +90,7 @@ def unstopped(measured: Measured) -> str:
 
 def _times(times: Histogram) -> str:
     values = [*times.at(*PERCENTILES), times.max_s, times.mean_s]
-    return "".join(f"{_ms(value):>{COLUMN}}" for value in values)
+    return "".join(f"{_ms(value) if len(times) else '-':>{COLUMN}}" for value in values)
 
 
 def _ms(seconds: float) -> str:

@@ -34,9 +34,8 @@ class Intervals:
         if ended_s >= self._now.start_s + self._every_s:
             self.close(ended_s)
         self._now.outcomes[outcome] += 1
-        if outcome is not Outcome.UNKNOWN:
-            self._now.latency.record(latency_s)
-            self._now.service.record(service_s)
+        self._now.latency.record(latency_s)
+        self._now.service.record(service_s)
 
     def close(self, at_s: float) -> None:
         """Tell of what was counted last, up to `at_s`, and begin the interval in which that is."""

@@ -45,7 +45,7 @@ class Measured:
         answered: bool,
         error: str | None = None,
     ) -> None:
-        """Count one request; one that was cut off has an outcome and a lateness, but no latency."""
+        """Count one request; one that was cut off counts with the time up to then: it would have taken longer."""
         self.outcomes[outcome] += 1
         if answered:
             self.answered += 1
@@ -56,9 +56,8 @@ class Measured:
             self.late += 1
         if held_s > 0:
             self._add_held(late_s, held_s)
-        if outcome is not Outcome.UNKNOWN:
-            self.latency.record(latency_s)
-            self.service.record(service_s)
+        self.latency.record(latency_s)
+        self.service.record(service_s)
 
     def merge(self, other: "Measured") -> None:
         """Add what another has measured at the same time."""

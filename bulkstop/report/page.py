@@ -139,7 +139,8 @@ def _tiles(told: Told, measured: Measured) -> str:
     ]
     values = (*times.at(50, 99, 99.9), times.max_s)
     which = ("p50", "p99", "p99.9", "max")
-    shown += [(f"{name} {each}", f"{_ms(value)} ms") for each, value in zip(which, values, strict=True)]
+    told_ms = (f"{_ms(value)} ms" if len(times) else "-" for value in values)
+    shown += [(f"{name} {each}", value) for each, value in zip(which, told_ms, strict=True)]
     items = "".join(f"<div><dt>{_safe(what)}</dt><dd>{_safe(value)}</dd></div>" for what, value in shown)
     return f'<dl class="tiles">{items}</dl>\n'
 
@@ -219,8 +220,12 @@ def _seconds(told: Told, rows: Sequence[Second]) -> str:
     sets = (("latency", "latency_ms"), ("service", "service_ms"))[0 if told.is_open else 1 :]
     lines = [f"{name} {which}" for name, _ in sets for which in ("p50", "p90", "p99", "max")]
     occurred = [outcome for outcome in Outcome if any(row.point.outcomes.get(outcome) for row in rows)]
-    cells = []
+    cells, upto_s = [], 0.0
     for row in rows:
+        if (silent_s := row.point.start_s - upto_s) >= row.point.length_s / 2:
+            none = [*["0"] * len(occurred), *["-"] * len(lines)]
+            cells.append([f"{upto_s:,.6g}", utc_text(told.began + upto_s), f"{silent_s:.3f}", *none])
+        upto_s = row.point.end_s
         told_ms = [f"{ms:,.3f}" for _, key in sets for ms in getattr(row, key) or ()] or ["-"] * len(lines)
         counted = [f"{row.point.outcomes.get(outcome, 0):,}" for outcome in occurred]
         start = f"{row.point.start_s:,.6g}"

@@ -7,7 +7,7 @@ import json
 
 import orjson
 
-from bulkstop.model import Attempt, Campaign, Outcome
+from bulkstop.model import Attempt, Campaign
 
 KEYS = (
     "campaign_id",
@@ -26,8 +26,7 @@ KEYS = (
 
 
 def request_line(campaign: Campaign, attempt: Attempt, *, intended_s: float, started_s: float, ended_s: float) -> bytes:
-    """Write a request as one JSON object and a newline; one that was cut off has no latency."""
-    is_cut = attempt.outcome is Outcome.UNKNOWN
+    """Write a request as one JSON object and a newline; the latency of one that was cut off is that up to then."""
     cells = {
         "campaign_id": campaign.campaign_id,
         "campaign_type": campaign.campaign_type,
@@ -38,8 +37,8 @@ def request_line(campaign: Campaign, attempt: Attempt, *, intended_s: float, sta
         # int() of something half a step larger: a third of what round() takes, of which there would be four a request.
         "intended_s": int(intended_s * 1e6 + 0.5) / 1e6,
         "started_s": int(started_s * 1e6 + 0.5) / 1e6,
-        "latency_ms": None if is_cut else int((ended_s - intended_s) * 1e6 + 0.5) / 1e3,
-        "service_ms": None if is_cut else int((ended_s - started_s) * 1e6 + 0.5) / 1e3,
+        "latency_ms": int((ended_s - intended_s) * 1e6 + 0.5) / 1e3,
+        "service_ms": int((ended_s - started_s) * 1e6 + 0.5) / 1e3,
         "error": attempt.error,
     }
     try:

@@ -1,5 +1,6 @@
 """What a load test must come to: `p99<250ms`, `errors<1%`, `rate>480/s`, read and judged."""
 
+import math
 import operator
 import re
 from collections.abc import Callable
@@ -28,28 +29,37 @@ _NEVER = {Outcome.INVALID, Outcome.DUPLICATE, Outcome.PROTECTED, Outcome.NOT_SEN
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome if outcome not in _NEVER}
 
 
+Figure = Callable[[Measured], tuple[float, float] | None]
+"""What was measured: the least and the most that it may be; None if nothing was."""
+
+
 class Verdict(NamedTuple):
-    """What became of a threshold: its text, what was measured, None if nothing was, and in which unit."""
+    """What became of a threshold: its text, what was measured, None if nothing was, and in which unit.
+
+    `is_least` tells that it may be more: requests that were cut off would have taken longer.
+    """
 
     text: str
     held: bool
     value: float | None
     unit: str
+    is_least: bool = False
 
     def __str__(self) -> str:
         """Name it, and say what was measured."""
         found = "nothing was measured" if self.value is None else f"{_number(self.value)}{self.unit}"
+        found += " or more, as requests were cut off" if self.is_least else ""
         return f"{self.text}: {'held' if self.held else 'FAILED'} ({found})"
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A line that what was measured must not cross."""
+    """A line that what was measured must not cross, nor may have crossed."""
 
     text: str
     name: str
     """What it is about: p99, errors, rate ..."""
-    figure: Callable[[Measured], float | None]
+    figure: Figure
     compare: Callable[[float, float], bool]
     number: float
     unit: str
@@ -67,11 +77,12 @@ class Threshold:
 
     def judge(self, measured: Measured) -> Verdict:
         """Hold it against what was measured; if nothing was, it did not hold."""
-        value = self.figure(measured)
-        if value is None:
+        span = self.figure(measured)
+        if span is None:
             return Verdict(self.text, held=False, value=None, unit=self.unit)
-        found = float(f"{value / self.scale:.9g}")  # 35 of 100 are 35 %, and not a little less
-        return Verdict(self.text, self.compare(found, self.number), found, self.unit)
+        least, most = (float(f"{value / self.scale:.9g}") for value in span)  # 35 of 100 are 35 %, no less
+        held = self.compare(least, self.number) and self.compare(most, self.number)
+        return Verdict(self.text, held, least, self.unit, is_least=most > least)
 
 
 def threshold(text: str) -> Threshold:
@@ -90,9 +101,9 @@ def threshold(text: str) -> Threshold:
     return Threshold(text.strip(), name, figure, _COMPARE[sign], float(number), unit, scale)
 
 
-def _figure(name: str) -> tuple[Callable[[Measured], float | None] | None, dict[str, float]]:
+def _figure(name: str) -> tuple[Figure | None, dict[str, float]]:
     if name == "rate":
-        return lambda measured: measured.rate if measured.requests else None, _RATE_UNITS
+        return lambda measured: (measured.rate, measured.rate) if measured.requests else None, _RATE_UNITS
     if name == "errors":
         return lambda measured: _share(measured, measured.errors), _SHARE_UNITS
     if outcome := _OUTCOMES.get(name):
@@ -104,11 +115,11 @@ def _number(value: float) -> str:
     return f"{value:.6g}" if value < 1000 else f"{value:,.1f}".removesuffix(".0")
 
 
-def _share(measured: Measured, part: int) -> float | None:
-    return part / measured.requests if measured.requests else None
+def _share(measured: Measured, part: int) -> tuple[float, float] | None:
+    return (part / measured.requests, part / measured.requests) if measured.requests else None
 
 
-def _time(name: str) -> Callable[[Measured], float | None] | None:
+def _time(name: str) -> Figure | None:
     found = _TIME.fullmatch(name)
     if found is None:
         return None
@@ -116,14 +127,21 @@ def _time(name: str) -> Callable[[Measured], float | None] | None:
     if percent is not None and not 0 < float(percent) <= 100:
         return None
 
-    def figure(measured: Measured) -> float | None:
+    def figure(measured: Measured) -> tuple[float, float] | None:
         times = measured.service if which == "service" else measured.latency
-        return _value(times, percent, other) if len(times) else None
+        if not measured.requests:
+            return None
+        cut_share = measured.outcomes[Outcome.UNKNOWN] / measured.requests
+        if percent is not None:
+            return _percentile(times, float(percent), cut_share)
+        value = times.max_s if other == "max" else times.mean_s
+        return value, math.inf if cut_share else value
 
     return figure
 
 
-def _value(times: Histogram, percent: str | None, other: str | None) -> float:
-    if percent is not None:
-        return times.at(float(percent))[0]
-    return times.max_s if other == "max" else times.mean_s
+def _percentile(times: Histogram, percent: float, cut_share: float) -> tuple[float, float]:
+    """Give a percentile, and what it is at most if the requests that were cut off were the slowest of all."""
+    highest = percent + 100 * cut_share
+    least, most = times.at(percent, min(highest, 100.0))
+    return least, most if highest <= 100 else math.inf

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -84,7 +85,10 @@ class Load:
         return max(measured.elapsed_s, 0.0 if self.schedule is None else self.schedule.length_s)
 
     def verdicts(self, measured: Measured) -> tuple[Verdict, ...]:
-        """Say what became of all that is required."""
+        """Say what became of all that is required; where nothing was due at a time, latency is service time."""
+        if self.schedule is None:
+            measured = copy(measured)
+            measured.latency = measured.service
         return tuple(threshold.judge(measured) for threshold in self.require)
 
     def part(self, number: int, of: int) -> "Load":

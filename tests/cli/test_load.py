@@ -298,6 +298,8 @@ def test_full_disk(sim: Simulated, tmp_path: Path) -> None:
         (("--rate", "5/s", "--count", "1", "--results", "there"), "--results there: exists already; give --overwrite"),
         (("--rate", "5/s", "--count", "1", "--hdr", "none/h", "--results", "r"), "--hdr none/h: cannot be opened"),
         (("--rate", "5/s", "--count", "1", "--id-prefix", "a\tb"), "--id-prefix, "),
+        (("there", "--rate", "5/s", "--id-prefix", "x"), "--id-prefix: is for campaigns that are made up"),
+        (("--rate", "5/s", "--count", "1", "--format", "csv"), "--format: is the form of INPUT; give INPUT"),
         (("--rate", "5/s", "--count", "1", "--json", "--hdr", "-"), "--json: standard output is taken by --hdr -"),
         (
             ("--rate", "5/s", "--count", "1", "--results", "r", "--hdr", "./r"),

@@ -48,6 +48,22 @@ def test_closed_model() -> None:
     assert not {"latency_ms", "lateness_ms", "kept_schedule"} & figures(some(), is_open=False).keys()
 
 
+def test_cut_off() -> None:
+    """Requests that were cut off count with the time up to then, and that is said."""
+    found = some()
+    found.add(Outcome.UNKNOWN, latency_s=9.0, service_s=9.0, late_s=0.0, held_s=0.0, answered=False)
+    told = dict(rows(found, is_open=True))
+    assert told["cut off"] == "1 of the requests: they count with the time up to then, so the times are the least"
+    assert told["latency"].split()[6] == "9,000.0"
+    assert "cut off" not in dict(rows(some(), is_open=True))
+
+
+def test_nothing_measured() -> None:
+    """Without a request there are no times, and not times of no length."""
+    told = dict(rows(Measured(), is_open=True))
+    assert told["latency"].split()[:8] == ["-"] * 8
+
+
 def test_held_up() -> None:
     """What waited for a place is told, with the reason."""
     found = some(held_s=0.5)

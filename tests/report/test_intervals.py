@@ -38,9 +38,9 @@ def test_seconds() -> None:
     assert told.rows == [
         (0.0, 1.0, 2, 2, stopped),
         (1.0, 1.0, 1, 1, Counter({Outcome.STOPPED: 1})),
-        (3.0, 0.75, 2, 2, cut),
+        (3.0, 0.75, 3, 3, cut),
     ]
-    assert told.longest == [0.9, 1.0, 3.5]
+    assert told.longest == [0.9, 1.0, 9.0]
 
 
 @settings(max_examples=30)

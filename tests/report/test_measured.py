@@ -65,14 +65,14 @@ def test_merged(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
 
 
 def test_counts() -> None:
-    """Errors are all that does not prove a campaign not to run; what was cut off has no latency."""
+    """Errors are all that does not prove a campaign not to run; what was cut off counts with its time up to then."""
     found = measured(
         [request(outcome=outcome) for outcome in (Outcome.STOPPED, Outcome.ALREADY_STOPPED, Outcome.THROTTLED)]
         + [request(outcome=Outcome.UNKNOWN)] * 2
     )
     found.elapsed_s = 2.0
     assert (found.requests, found.errors, found.rate) == (5, 3, 2.5)
-    assert (len(found.latency), len(found.service), len(found.lateness)) == (3, 3, 5)
+    assert (len(found.latency), len(found.service), len(found.lateness)) == (5, 5, 5)
 
 
 @pytest.mark.parametrize(("late", "is_punctual"), [(0, True), (1, True), (2, False)])

@@ -171,14 +171,14 @@ class TestText:
     """What a page says, whoever reads it."""
 
     def test_figures(self) -> None:
-        """Figures, verdicts, outcomes and every second stand in the text, for who sees no chart."""
+        """Figures, verdicts, outcomes and every second stand in the text, for who sees no chart; silence has a row."""
         found = case(verdicts=(threshold("errors<1%").judge(case()[1]), threshold("p99<9s").judge(case()[1])))
         words = said(text(found))
         for each in ("480", "errors<1%: FAILED (3.95833%)", "p99<9s: held", "stopped", "throttled", "run id", "4e3f"):
             assert each in words
         assert "2026-09-21T14:13:20.000Z to 2026-09-21T14:13:31.977Z" in words
         assert f"{found[1].latency.max_s * 1e3:,.1f}" in words
-        assert len(re.findall(r"<tr><td>\d+</td><td>2026-09-21T", text(found))) == len(found[2])
+        assert len(re.findall(r"<tr><td>\d+</td><td>2026-09-21T", text(found))) == len(found[2]) + 1
         assert 'role="alert"' not in text(found)
 
     def test_alarms(self) -> None:
@@ -223,8 +223,8 @@ class TestText:
             shapes = charts[name]["layout"]["shapes"]
             assert [(shape["label"]["text"], shape["y0"]) for shape in shapes] == [("p99 required", 1000.0)]
 
-    def test_no_latency(self) -> None:
-        """Requests that were all cut off are counted; their times are unknown."""
+    def test_nothing_answered(self) -> None:
+        """Requests that were all cut off are counted, with their times up to then."""
         measured, timeline = Measured(), Timeline()
         intervals = Intervals(timeline.add)
         measured.add(Outcome.UNKNOWN, latency_s=9.0, service_s=9.0, late_s=0, held_s=0, answered=False)
@@ -234,7 +234,9 @@ class TestText:
         written = text((case()[0], measured, timeline.points()))
         assert "1 unknown" in said(written)
         assert "NaN" not in written
-        assert json.loads(written.split('id="charts">')[1].split("</script>")[0])["over-time"]["data"][0]["y"] == [None]
+        assert json.loads(written.split('id="charts">')[1].split("</script>")[0])["over-time"]["data"][0]["y"] == [
+            9000.0
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -337,7 +339,7 @@ class TestInBrowser:
         """Where scripts are off, the figures are there, and what is missing is told."""
         async with opened(chromium, unable_to_draw(tmp_path), scripts=False) as tab:
             assert "The charts need JavaScript" in str(await tab.value("document.body.innerText"))
-            assert await number_of(tab, "details table tbody tr") == len(case()[2])
+            assert await number_of(tab, "details table tbody tr") == len(case()[2]) + 1
             assert await number_of(tab, "svg") == 0
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])

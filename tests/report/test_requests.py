@@ -30,9 +30,9 @@ def test_line() -> None:
 
 
 def test_cut_off() -> None:
-    """What was cut off has no latency."""
+    """What was cut off has the times up to then, and its outcome says so."""
     cells = json.loads(request_line(CAMPAIGN, Attempt(Outcome.UNKNOWN, error="cut"), **TIMES))
-    assert (cells["latency_ms"], cells["service_ms"], cells["http_status"]) == (None, None, None)
+    assert (cells["outcome"], cells["latency_ms"], cells["http_status"]) == ("unknown", 123.457, None)
 
 
 def test_odd_words() -> None:

@@ -109,11 +109,34 @@ def test_nothing_measured(text: str) -> None:
 
 
 def test_nothing_answered() -> None:
-    """Requests that were all cut off have no latency, so none holds."""
+    """Requests that were all cut off may have taken any time, so none holds."""
     found = Measured()
     found.add(Outcome.UNKNOWN, latency_s=0, service_s=0, late_s=0, held_s=0, answered=False)
     assert not threshold("p99<1m").judge(found).held
     assert threshold("unknown>=100%").judge(found).held
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("p80<10ms", "held (1ms)"),
+        ("p95<10ms", "FAILED (1ms or more, as requests were cut off)"),
+        ("p95>0.5ms", "held (1ms or more, as requests were cut off)"),
+        ("p5<10ms", "held (0.1ms or more, as requests were cut off)"),
+        ("p5<0.5ms", "FAILED (0.1ms or more, as requests were cut off)"),
+        ("max<1m", "or more, as requests were cut off)"),
+        ("service.mean<1m", "or more, as requests were cut off)"),
+    ],
+)
+def test_cut_off(text: str, said: str) -> None:
+    """Requests that were cut off would have taken longer: a line holds if it does with them as the slowest of all."""
+    found = Measured()
+    for outcome, number, latency_s in ((Outcome.STOPPED, 900, 0.001), (Outcome.UNKNOWN, 100, 0.0001)):
+        for _ in range(number):
+            found.add(outcome, latency_s=latency_s, service_s=latency_s, late_s=0, held_s=0, answered=False)
+    verdict = threshold(text).judge(found)
+    assert said in str(verdict)
+    assert verdict.held or text.startswith(("p95<", "p5<0.5", "max", "service.mean"))
 
 
 @given(bound_ms=st.integers(1, 2000), percent=st.integers(1, 100))

@@ -310,6 +310,17 @@ def test_exit_codes(how: dict[str, Any], verdicts: tuple[Verdict, ...], ended: d
     assert Summary(job, measured(**how), verdicts, "run-1", 0.0, 32, **ended).exit_code == code
 
 
+def test_closed_model_is_judged_by_what_it_shows() -> None:
+    """Where nothing was due at a time, a latency that is required is the service time, which alone is shown."""
+    found = Measured()
+    found.add(Outcome.STOPPED, latency_s=2.0, service_s=1.0, late_s=0.0, held_s=0.0, answered=True)
+    (verdict,) = load(None, count=1, require=(threshold("p99<1.5s"),)).verdicts(found)
+    assert (verdict.held, verdict.value) == (True, 1.0)
+    (verdict,) = load(constant(1, count=1), require=(threshold("p99<1.5s"),)).verdicts(found)
+    assert not verdict.held
+    assert found.latency.max_s == 2.0
+
+
 def test_closed_model_cannot_be_late() -> None:
     """Where nothing is due there is no lateness."""
     assert Summary(Load(count=100), measured(late=True), (), "run-1", 0.0, 32).exit_code == 0
