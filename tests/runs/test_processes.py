@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -125,11 +126,14 @@ def test_lateness_of_all(nginx_server: Nginx, tmp_path: Path) -> None:
 async def test_progress_is_of_all(tmp_path: Path) -> None:
     """Who watches is told of the requests of all processes together."""
     async with listening(replying(http())) as server:
-        args = (*WHERE, "--rate", "50/s", "--duration", "1700ms", "--processes", "2")
-        run = await asyncio.to_thread(load, server.url, *args, cwd=tmp_path)
-    told = [line for line in run.err.splitlines() if "/s, 0 errors, p99 " in line]
-    assert len(told) == 1
-    assert 45 <= int(told[0].split(": ")[1].split()[0]) <= 85
+        args = (*WHERE, "--rate", "50/s", "--duration", "1700ms", "--max-late", "9s", "--processes", "2")
+        for _ in range(3):  # a machine that stands still at that very moment is asked again
+            run = await asyncio.to_thread(load, server.url, *args, cwd=tmp_path)
+            told = re.findall(r": (\d+) requests, .*/s, 0 errors", run.err)
+            assert len(told) <= 1
+            if told and int(told[0]) >= 45:  # one of them alone sends no more than 43
+                break
+        assert 45 <= int(told[0]) <= 85
 
 
 async def test_full_is_not_added_up(tmp_path: Path) -> None:
