@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from bulkstop.errors import OutputError
 from bulkstop.report.ledger import Mark, hashes
+from bulkstop.report.wholefile import check_folder, replace_file
 
 Section = dict[str, Any]
 """What a manifest says about one run; plain JSON."""
@@ -75,17 +75,10 @@ class Manifest:
         self._save()
 
     def _save(self) -> None:
-        new = None
+        text = json.dumps({"runs": self.sections}, indent=2, default=str)
         try:
-            with _temporary(self.path) as file:
-                new = Path(file.name)
-                file.write(json.dumps({"runs": self.sections}, indent=2, default=str).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())  # else a power failure could leave an empty one in the place of the old one
-            new.replace(self.path)
+            replace_file(Path(self.path), text.encode() + b"\n")
         except OSError as error:
-            if new is not None:
-                new.unlink(missing_ok=True)
             raise _unwritable(self.path, error) from None
 
 
@@ -94,8 +87,7 @@ def check_writable(path: str) -> None:
     try:
         if Path(path).is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        with _temporary(path) as file:
-            Path(file.name).unlink()
+        check_folder(Path(path))
     except OSError as error:
         raise _unwritable(path, error) from None
 
@@ -128,11 +120,6 @@ def flaw_in(ledger: str, manifest: Manifest) -> str | None:
     if manifest.last.get("closed") and size > marks[-1].size:
         return f"something was added after line {marks[-1].lines:,}, the last one that was written"
     return None
-
-
-def _temporary(path: str) -> "tempfile._TemporaryFileWrapper[bytes]":
-    folder, name = os.path.split(path)
-    return tempfile.NamedTemporaryFile(dir=folder or ".", prefix=f".{name}.", delete=False)
 
 
 def _unwritable(path: str, error: OSError) -> OutputError:

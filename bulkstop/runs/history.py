@@ -1,8 +1,6 @@
 """How many campaigns the last run of a profile had to stop: a list that is much larger is worth a word."""
 
-import os
 import re
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +11,7 @@ import orjson
 from bulkstop.engine.store import default_path
 from bulkstop.errors import SettingsError
 from bulkstop.model import utc_text
+from bulkstop.report.wholefile import replace_file
 
 FILE = "history.json"
 KEPT = 100
@@ -93,11 +92,4 @@ def _write(runs: list[_Run]) -> None:
     text = orjson.dumps(
         {"runs": [run._asdict() for run in runs]}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     )
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{FILE}.", delete=False) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.replace(file.name, path)  # noqa: PTH105 - the name of an open file
-        except BaseException:
-            os.unlink(file.name)  # noqa: PTH108 - the name of an open file
-            raise
+    replace_file(path, text)

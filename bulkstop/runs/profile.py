@@ -3,13 +3,13 @@
 import os
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkstemp
 from typing import Any, NamedTuple
 
 from bulkstop.errors import OutputError
 from bulkstop.model import Limit
+from bulkstop.report.wholefile import replace_file
 
 PRIVATE = 0o600
 EVEN = "even"
@@ -45,7 +45,7 @@ def write_quota(path: str, name: str, limit: Limit) -> Before:
     with _faults(path):
         file = Path(path).resolve()
         text, before = changed_text(_text(file), name, limit)
-        _replace(file, text)
+        replace_file(file, text.encode(), as_it_was=True)
     return before
 
 
@@ -96,23 +96,6 @@ def _set(profile: Any, key: str, value: str) -> None:
         after.insert(0, body.pop())
     profile[key] = value
     body.extend(after)
-
-
-def _replace(file: Path, text: str) -> None:
-    fd, name = mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with open(fd, "wb") as new:  # noqa: PTH123 - a descriptor
-            with suppress(FileNotFoundError):
-                was = file.stat()
-                os.fchown(fd, was.st_uid, was.st_gid)
-                os.fchmod(fd, was.st_mode & 0o7777)
-            new.write(text.encode())
-            new.flush()
-            os.fsync(fd)
-        os.replace(name, file)  # noqa: PTH105 - the name of a file that is gone then
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 @contextmanager
