@@ -43,7 +43,7 @@ UNITS = ((600.0, 1.0, "s"), (3 * 3600.0, 60.0, "min"), (math.inf, 3600.0, "h"))
 
 
 class Second(NamedTuple):
-    """A point and its figures in milliseconds: p50, p90, p99 and max; None where nothing was answered."""
+    """A point and its figures in milliseconds: p50, p90, p99 and max; None where nothing was measured."""
 
     point: Point
     latency_ms: tuple[float, ...] | None
@@ -69,19 +69,25 @@ def check_library() -> None:
 
 
 def seconds(points: Sequence[Point]) -> list[Second]:
-    """Work the figures of each point out."""
-    return [Second(point, _figures(point.latency), _figures(point.service)) for point in points]
+    """Work the figures of each point out; a time without answers is a row too: no line may lead across it."""
+    found, upto_s = list[Second](), 0.0
+    for point in points:
+        if (silent_s := point.start_s - upto_s) > point.length_s / 2:
+            found.append(Second(point._replace(start_s=upto_s, length_s=silent_s, outcomes={}), None, None))
+        found.append(Second(point, _figures(point.latency), _figures(point.service)))
+        upto_s = point.end_s
+    return found
 
 
 def over_time(rows: Sequence[Second], lines: Sequence[Line] = (), *, is_open: bool) -> Chart:
     """Draw the latencies of each second, and the `lines` they must not cross; service times wait behind a legend."""
     unit_s, _ = unit_of(rows)
-    x = [_round((row.point.start_s + row.point.length_s / 2) / unit_s) for row in _with_gaps(rows)]
+    x = [_round((row.point.start_s + row.point.length_s / 2) / unit_s) for row in rows]
     sets = _sets(is_open)
     data = []
     for number, (key, name, dash) in enumerate(sets):
         for place, (line, colour) in enumerate(LINES):
-            values = [getattr(row, key) for row in _with_gaps(rows)]
+            values = [getattr(row, key) for row in rows]
             data.append(
                 {
                     "type": "scatter",
@@ -133,6 +139,7 @@ def percentiles(latency: Histogram, service: Histogram, lines: Sequence[Line] = 
 def bands(rows: Sequence[Second], intended: Sequence[Corner]) -> Chart:
     """Draw the requests a second by what became of them, one upon the other, and the rate they were due at."""
     unit_s, _ = unit_of(rows)
+    rows = [row for row in rows if row.point.outcomes]
     widths = {
         "x": [_round(row.point.start_s / unit_s) for row in rows],
         "width": [_round(row.point.length_s / unit_s) for row in rows],
@@ -184,17 +191,6 @@ def _figures(times: Times) -> tuple[float, ...] | None:
     if not len(histogram):
         return None
     return tuple(_round(value * 1e3) for value in (*histogram.at(*SHOWN), histogram.max_s))
-
-
-def _with_gaps(rows: Sequence[Second]) -> Iterator[Second]:
-    """Give an empty row wherever nothing was answered for a while: a line must not lead across it."""
-    last = None
-    for row in rows:
-        if last is not None and row.point.start_s - last.point.end_s > last.point.length_s / 2:
-            between_s = row.point.start_s - last.point.end_s
-            yield Second(row.point._replace(start_s=last.point.end_s, length_s=between_s), None, None)
-        yield row
-        last = row
 
 
 def _curve(histogram: Histogram) -> Iterator[tuple[float, str, float]]:

@@ -90,12 +90,13 @@ def unstopped(measured: Measured) -> str:
 
 def _times(times: Histogram) -> str:
     values = [*times.at(*PERCENTILES), times.max_s, times.mean_s]
-    return "".join(f"{_ms(value) if len(times) else '-':>{COLUMN}}" for value in values)
+    return "".join(f"{ms(value) if len(times) else '-':>{COLUMN}}" for value in values)
 
 
-def _ms(seconds: float) -> str:
-    ms = seconds * 1e3
-    return f"{ms:,.3f}" if ms < 10 else f"{ms:,.1f}"
+def ms(seconds: float) -> str:
+    """Write a time in milliseconds, in as many digits as were measured."""
+    value = seconds * 1e3
+    return f"{value:,.3f}" if value < 10 else f"{value:,.1f}"
 
 
 def _numbers(times: Histogram) -> dict[str, float] | None:
@@ -110,7 +111,7 @@ def _held(measured: Measured) -> list[tuple[str, str]]:
         return []
     why = "the generator was at work" if measured.was_busy else "the answers took long"
     said = (
-        f"{measured.held:,} requests waited for a place, up to {_ms(measured.longest_held_s)} ms; all were taken for "
+        f"{measured.held:,} requests waited for a place, up to {ms(measured.longest_held_s)} ms; all were taken for "
         f"{duration(measured.full_s)}, as {why}; the waiting is counted in the latency"
     )
     return [("held up", said)]

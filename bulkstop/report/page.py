@@ -14,7 +14,7 @@ from importlib.resources import files
 
 from bulkstop.model import Outcome, utc_text
 from bulkstop.report.charts import Chart, Corner, Line, Second, bands, over_time, percentiles, seconds
-from bulkstop.report.figures import NAMES
+from bulkstop.report.figures import NAMES, ms
 from bulkstop.report.histogram import PERCENTILES, Histogram
 from bulkstop.report.measured import Measured
 from bulkstop.report.reasons import Reason
@@ -139,7 +139,7 @@ def _tiles(told: Told, measured: Measured) -> str:
     ]
     values = (*times.at(50, 99, 99.9), times.max_s)
     which = ("p50", "p99", "p99.9", "max")
-    told_ms = (f"{_ms(value)} ms" if len(times) else "-" for value in values)
+    told_ms = (f"{ms(value)} ms" if len(times) else "-" for value in values)
     shown += [(f"{name} {each}", value) for each, value in zip(which, told_ms, strict=True)]
     items = "".join(f"<div><dt>{_safe(what)}</dt><dd>{_safe(value)}</dd></div>" for what, value in shown)
     return f'<dl class="tiles">{items}</dl>\n'
@@ -147,7 +147,8 @@ def _tiles(told: Told, measured: Measured) -> str:
 
 def _drawings(told: Told, measured: Measured, rows: Sequence[Second]) -> Iterator[str]:
     yield "<noscript><p>The charts need JavaScript; every figure stands in the tables below.</p></noscript>\n"
-    width = f"{rows[0].point.length_s:g} s" if len(rows) > 1 and rows[0].point.length_s != 1 else "second"
+    length_s = next((row.point.length_s for row in rows if row.point.outcomes), 1.0)
+    width = f"{length_s:g} s" if len(rows) > 1 and length_s != 1 else "second"
     named = "Latency" if told.is_open else "Service time"
     yield _drawing("over-time", f"{named} over time", _over_time_said(told, rows, width), is_log=True, is_time=True)
     yield _drawing("curve", f"{named} by percentile", _curve_said(told, measured), is_log=True)
@@ -176,7 +177,7 @@ def _over_time_said(told: Told, rows: Sequence[Second], width: str) -> str:
     least = min(figures[2] for figures, _ in found)
     also = " The legend shows and hides lines, and the service times." if told.is_open else ""
     return (
-        f"Of the requests answered in each {width}, p99 was between {_ms(least / 1e3)} and {_ms(worst / 1e3)} ms; "
+        f"Of the requests answered in each {width}, p99 was between {ms(least / 1e3)} and {ms(worst / 1e3)} ms; "
         f"the highest from {at_s:,.6g} s on.{also}"
     )
 
@@ -186,7 +187,7 @@ def _curve_said(told: Told, measured: Measured) -> str:
     if not len(times):
         return "No request was answered."
     p50, p99 = times.at(50, 99)
-    return f"Half of the requests took up to {_ms(p50)} ms, 99% up to {_ms(p99)} ms, all up to {_ms(times.max_s)} ms."
+    return f"Half of the requests took up to {ms(p50)} ms, 99% up to {ms(p99)} ms, all up to {ms(times.max_s)} ms."
 
 
 def _bands_said(measured: Measured, told: Told) -> str:
@@ -220,12 +221,8 @@ def _seconds(told: Told, rows: Sequence[Second]) -> str:
     sets = (("latency", "latency_ms"), ("service", "service_ms"))[0 if told.is_open else 1 :]
     lines = [f"{name} {which}" for name, _ in sets for which in ("p50", "p90", "p99", "max")]
     occurred = [outcome for outcome in Outcome if any(row.point.outcomes.get(outcome) for row in rows)]
-    cells, upto_s = [], 0.0
+    cells = []
     for row in rows:
-        if (silent_s := row.point.start_s - upto_s) >= row.point.length_s / 2:
-            none = [*["0"] * len(occurred), *["-"] * len(lines)]
-            cells.append([f"{upto_s:,.6g}", utc_text(told.began + upto_s), f"{silent_s:.3f}", *none])
-        upto_s = row.point.end_s
         told_ms = [f"{ms:,.3f}" for _, key in sets for ms in getattr(row, key) or ()] or ["-"] * len(lines)
         counted = [f"{row.point.outcomes.get(outcome, 0):,}" for outcome in occurred]
         start = f"{row.point.start_s:,.6g}"
@@ -246,16 +243,11 @@ def _table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 def _figures(times: Histogram) -> list[str]:
     if not len(times):
         return ["-"] * (len(NAMES) + 2)
-    return [_ms(value) for value in (*times.at(*PERCENTILES), times.max_s, times.mean_s)]
+    return [ms(value) for value in (*times.at(*PERCENTILES), times.max_s, times.mean_s)]
 
 
 def _outcomes(outcomes: Mapping[Outcome, int]) -> list[tuple[Outcome, int]]:
     return [(outcome, outcomes[outcome]) for outcome in Outcome if outcomes.get(outcome)]
-
-
-def _ms(seconds: float) -> str:
-    ms = seconds * 1e3
-    return f"{ms:,.3f}" if ms < 10 else f"{ms:,.1f}"
 
 
 def _data(charts: Mapping[str, Chart]) -> str:

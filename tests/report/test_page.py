@@ -235,7 +235,8 @@ class TestText:
         assert "1 unknown" in said(written)
         assert "NaN" not in written
         assert json.loads(written.split('id="charts">')[1].split("</script>")[0])["over-time"]["data"][0]["y"] == [
-            9000.0
+            None,  # nothing was measured in the time before
+            9000.0,
         ]
 
 
