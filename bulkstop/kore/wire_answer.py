@@ -100,10 +100,13 @@ class Reader:
             piece, data = data[: self._spare], data[self._spare :]
             self._spare -= len(piece)
             self._parse(piece)
+        if not self._is_enough():
+            return False
         if self._is_whole:
-            self.is_last = self.is_last or bool(data)
             self._check_unpacked()
-        return self._is_enough()
+        # What is left of the answer, or came behind it, is not worth a connection that somebody feeds without end.
+        self.is_last = self.is_last or bool(data) or not self._is_whole
+        return True
 
     def _parse(self, piece: bytes) -> None:
         try:
@@ -114,10 +117,7 @@ class Reader:
                 raise UnreadableError(_why(error)) from None
 
     def _is_enough(self) -> bool:
-        if self.status is not None and not self._is_whole and len(self._body) >= self._cap:
-            self.is_last = True  # the rest is not worth a connection that somebody else feeds without end
-            return True
-        return self._is_whole
+        return self._is_whole or (self.status is not None and len(self._body) >= self._cap)
 
     def _check_unpacked(self) -> None:
         if self._unpacked is not None and not self._unpacked.is_whole and len(self._body) < self._cap:
