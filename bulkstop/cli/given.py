@@ -154,14 +154,18 @@ def check_usage(ctx: click.Context, shape: Shape, given: Given, settings: Settin
         raise SettingsError(
             "--concurrency: is for --closed; how many may be in flight on a schedule is --max-in-flight"
         )
+    check_files(given)
+    check_written(given.written, settings, ctx.params["config"])
+
+
+def check_input(ctx: click.Context, given: Given) -> None:
+    """Refuse what was typed about campaigns that are not the ones to be sent: raises SettingsError."""
     for name, is_without_use, why in (
         ("id_prefix", given.source is not None, "--id-prefix: is for campaigns that are made up, and INPUT has others"),
         ("fmt", given.source is None, "--format: is the form of INPUT; give INPUT"),
     ):
         if is_without_use and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise SettingsError(why)
-    check_files(given)
-    check_written(given.written, settings, ctx.params["config"])
 
 
 def check_files(given: Given) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 import click
 
 from bulkstop.cli import limit
-from bulkstop.cli.given import Given, check_usage, given_of, options
+from bulkstop.cli.given import Given, check_input, check_usage, given_of, options
 from bulkstop.cli.knobs import settings_of
 from bulkstop.cli.log import logs
 from bulkstop.cli.page import Facts, opened_page, saved, timeline_for
@@ -87,6 +87,7 @@ def command(ctx: click.Context, /, *, log_level: str, log_json: bool, **_: objec
     settings = settings_of(ctx)
     ctx.with_resource(logs(log_level, as_json=log_json, secrets=secrets_of(settings)))
     given = given_of(ctx.params)
+    check_input(ctx, given)
     search = limit.asked(ctx)
     try:
         if search is not None:
