@@ -39,8 +39,8 @@ class Simulated:
         return [json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
     def ids(self) -> list[str]:
-        """Give the campaign id of each request."""
-        return [request["campaign_id"] for request in self.requests()]
+        """Give the campaign id of each request that names one; those of lists, of whatever test, do not."""
+        return [request["campaign_id"] for request in self.requests() if request["campaign_id"] is not None]
 
 
 def environment(**more: str | None) -> dict[str, str]:
@@ -131,6 +131,21 @@ def shell(script: str, *, cwd: Path) -> Ended:
         check=False,
     )
     return checked(Ended(done.returncode, done.stdout, done.stderr))
+
+
+def bulkstop_to(fd: int, *args: str, cwd: Path) -> Ended:
+    """Run the command with its standard output going there."""
+    done = subprocess.run(
+        [*COMMAND, *args],
+        cwd=cwd,
+        env=environment(),
+        stdout=fd,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    return checked(Ended(done.returncode, "", done.stderr))
 
 
 def results(path: Path) -> list[dict[str, Any]]:

@@ -128,7 +128,7 @@ def test_what_the_blocks_did(session: Session) -> None:
     assert len(results(session.folder / "campaigns.csv.results.jsonl")) == 24
     assert len(results(session.folder / "one.csv.results.jsonl")) == 1
     assert len(results(session.folder / "python.results.jsonl")) == 24
-    ids = {each for each in session.sim.ids() if each is not None}
+    ids = set(session.sim.ids())
     assert sum(not each.startswith(PREFIX) for each in ids) == 6 + 24
     assert sum(each.startswith(PREFIX) for each in ids) == 600
     assert session.said[-2] == ["already_stopped: 24"]

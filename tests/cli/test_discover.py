@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import stat
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -20,14 +19,11 @@ from tests.processes import (
     Ended,
     Simulated,
     bulkstop,
-    checked,
     ended,
-    environment,
     results,
     shell,
     simulator,
     started,
-    with_command,
 )
 from tests.servers import http, listening, replying
 
@@ -179,16 +175,8 @@ def test_straight_into_stop(expect: str, code: int, tmp_path: Path) -> None:
     """Piped into `stop`, all that runs is stopped if it is as many as expected; both keep one quota together."""
     with simulator(tmp_path, "--campaigns", "100", "--seed", "3", "--quota", "25/1s") as sim:
         where = f"--host {sim.url} --account-id a1 --stream-id st-1 --quota 25/1s"
-        done = subprocess.run(
-            ["sh", "-c", f"bulkstop discover {where} -o - | bulkstop stop - --format csv {where} --expect {expect}"],
-            cwd=tmp_path,
-            env=environment(PATH=with_command(tmp_path / "bin")),
-            capture_output=True,
-            text=True,
-            timeout=WAIT_S,
-            check=False,
-        )
-        run = checked(Ended(done.returncode, done.stdout, done.stderr))
+        script = f"bulkstop discover {where} -o - | bulkstop stop - --format csv {where} --expect {expect}"
+        run = shell(script, cwd=tmp_path)
         assert (run.code, run.out) == (code, "")
         requests = sim.requests()
         assert Counter(request["status"] for request in requests)[429] == 0

@@ -20,7 +20,6 @@ from tests.processes import (
     Ended,
     Simulated,
     bulkstop,
-    checked,
     ended,
     environment,
     results,
@@ -245,35 +244,6 @@ def test_reader_that_goes(sim: Simulated, tmp_path: Path) -> None:
     assert code == "3"
     assert "--results -: cannot be written (Broken pipe); sending stops" in run.err
     assert "  ended " in run.err
-
-
-def test_full_disk(sim: Simulated, tmp_path: Path) -> None:
-    """Figures that cannot be written are told, and the exit code is no success."""
-    command_line = [
-        *COMMAND,
-        "load",
-        "--host",
-        sim.url,
-        *PATIENT,
-        *WHERE,
-        "--closed",
-        "--count",
-        "5",
-        "--json",
-        "--quiet",
-    ]
-    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
-        done = subprocess.run(
-            command_line,
-            cwd=tmp_path,
-            env=environment(),
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=WAIT_S,
-        )
-    run = checked(Ended(done.returncode, "", done.stderr))
-    assert (run.code, run.err) == (3, "bulkstop: standard output cannot be written (No space left on device)\n")
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """What a machine is to read and cannot be written is no success: exit 3 and one line."""
 
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 
 from tests.cli.conftest import MakeList
 from tests.loads import PATIENT, WHERE
-from tests.processes import COMMAND, WAIT_S, Ended, Simulated, bulkstop, checked, environment
+from tests.processes import Simulated, bulkstop, bulkstop_to
 
 TELLING = {
     "load": ("load", *PATIENT, *WHERE, "--closed", "--count", "3", "--json", "--quiet"),
@@ -50,17 +49,7 @@ def test_output_gone(name: str, where: object, sim: Simulated, make_list: MakeLi
     if name in ("report", "verify"):
         assert bulkstop("stop", "campaigns.csv", "--host", sim.url, "--quota", "none", "--yes", cwd=tmp_path).code == 0
     with where() as fd:  # type: ignore[operator]
-        done = subprocess.run(
-            [*COMMAND, *TELLING[name], *host],
-            cwd=tmp_path,
-            env=environment(),
-            stdout=fd,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=WAIT_S,
-            check=False,
-        )
-    run = checked(Ended(done.returncode, "", done.stderr))
+        run = bulkstop_to(fd, *TELLING[name], *host, cwd=tmp_path)
     why = "Broken pipe" if where is nobody else "No space left on device"
     what = "standard output: the verdict" if name == "verify" else "standard output"
     assert (run.code, run.err) == (3, f"bulkstop: {what} cannot be written ({why})\n")

@@ -5,7 +5,6 @@ import json
 import re
 import signal
 import stat
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,14 +19,12 @@ from bulkstop.report import lines
 from bulkstop.report.manifest import manifest_path
 from bulkstop.simulator.campaigns import Campaigns, SimulatedCampaign
 from tests.processes import (
-    COMMAND,
     WAIT_S,
     Ended,
     Simulated,
     bulkstop,
-    checked,
+    bulkstop_to,
     ended,
-    environment,
     results,
     shell,
     simulator,
@@ -543,17 +540,7 @@ def test_a_disk_that_is_full(still: Simulated, tmp_path: Path) -> None:
     assert run.out.count("\nscheduled  ") > 50
     write_all(tmp_path, "not_running")
     with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
-        done = subprocess.run(
-            [*COMMAND, "verify", RESULTS, "--host", still.url, *FREE],
-            cwd=tmp_path,
-            env=environment(),
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=WAIT_S,
-            check=False,
-        )
-    said = checked(Ended(done.returncode, "", done.stderr))
+        said = bulkstop_to(full.fileno(), "verify", RESULTS, "--host", still.url, *FREE, cwd=tmp_path)
     assert (said.code, said.err) == (
         3,
         "bulkstop: standard output: the verdict cannot be written (No space left on device)\n",
