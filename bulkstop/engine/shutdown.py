@@ -41,6 +41,7 @@ class Shutdown:
         self._work = work
         self._grace_s = grace_s
         self._say = say
+        self._grace: asyncio.TimerHandle | None = None
 
     def attach(self, work: Endable) -> None:
         """Say what to end."""
@@ -57,10 +58,15 @@ class Shutdown:
             work.abort()
         else:
             work.drain()
-            asyncio.get_running_loop().call_later(self._grace_s, work.abort)  # first: to say so may fail
+            self._grace = asyncio.get_running_loop().call_later(self._grace_s, work.abort)  # first: to say so may fail
             self._say(
                 f"ending: waiting up to {self._grace_s:g} s for {work.in_flight} calls in flight; again cuts them off"
             )
+
+    def close(self) -> None:
+        """End the grace: the work is over."""
+        if self._grace is not None:
+            self._grace.cancel()
 
 
 @contextmanager
@@ -77,6 +83,7 @@ def listening(shutdown: Shutdown, signals: Sequence[int]) -> Iterator[None]:
             loop.add_signal_handler(signum, shutdown.request, signum)
         yield
     finally:
+        shutdown.close()
         for signum in heard:
             loop.remove_signal_handler(signum)
             if shutdown.signum is not None:

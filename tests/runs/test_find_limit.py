@@ -4,27 +4,30 @@ import asyncio
 import itertools
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bulkstop.engine.generator import Generator
 from bulkstop.engine.knee import Trial
 from bulkstop.errors import CredentialsError
 from bulkstop.kore.stop import Answer, NoAnswer
 from bulkstop.model import Campaign, Outcome
 from bulkstop.report.thresholds import Threshold, threshold
-from bulkstop.runs import find_limit, loop
+from bulkstop.runs import find_limit, loop, sending
 from bulkstop.runs.find_limit import Found, Probe, Search, as_limit, carry_out
 from bulkstop.settings import Settings
-from tests.engine.parts import campaigns
+from tests.engine.parts import campaigns, now_s
 from tests.processes import ROOT, simulator
 from tests.servers import NGINX, VOICE_ANSWER, Connection, http, listening
+from tests.virtual_time import run
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1In0.c2lnbmF0dXJl"
 SETTINGS = Settings(host="http://127.0.0.1:1", token=TOKEN)
@@ -45,9 +48,15 @@ def endless() -> Iterator[Campaign]:
 
 
 def search(*, require: Sequence[Threshold] = (), **how: Any) -> Search:
-    """Make a short search, patient with this machine."""
-    patient = (*require, threshold("p99<60s"))
-    return Search(**{"start": 1000.0, "top": 1e5, "step_s": STEP_S, "max_late_s": 60.0, "require": patient, **how})
+    """Make a short search."""
+    return Search(**{"start": 1000.0, "top": 1e5, "step_s": STEP_S, "require": tuple(require), **how})
+
+
+@pytest.fixture
+def virtual(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the search count in the time of a virtual loop."""
+    monkeypatch.setattr(sending, "Generator", partial(Generator, now=now_s, tick_s=0.0))
+    monkeypatch.setattr(find_limit, "time", SimpleNamespace(monotonic=now_s))
 
 
 class Service:
@@ -68,12 +77,13 @@ class Service:
     async def post(self, path: str, headers: Mapping[str, str]) -> Answer | NoAnswer:
         """Answer."""
         await asyncio.sleep(0)
-        self.seen.append(time.monotonic())
+        self.seen.append(now_s())
         return self._reply(len(self.done))
 
-    async def searched(self, **how: Any) -> Found:
+    def searched(self, **how: Any) -> Found:
         """Search at this service."""
-        return await carry_out(search(**how), endless(), SETTINGS, connect=self.connect, tell=self.done.append)
+        job = carry_out(search(**how), endless(), SETTINGS, connect=self.connect, tell=self.done.append)
+        return run(job)[0]
 
 
 @given(rate=st.floats(0.001, 1e6))
@@ -91,17 +101,14 @@ def test_as_limit_is_short(rate: float, text: str) -> None:
     assert str(as_limit(rate)) == text
 
 
+@pytest.mark.usefixtures("virtual")
 class TestSearch:
-    """What is tried, told by the number of the run alone: no clock decides."""
+    """What is tried, told by the number of the run alone, in virtual time."""
 
-    @pytest.fixture(autouse=True)
-    def _patience(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(find_limit, "LEAST_PATIENCE_S", 60.0)
-
-    async def test_found(self) -> None:
+    def test_found(self) -> None:
         """Doubles, halves, confirms; one connection pool for all; every request is counted."""
         service = Service(lambda number: throttled() if number in (2, 3, 5) else OK)
-        found = await service.searched()
+        found = service.searched()
         rates = [probe.rate for probe in found.probes]
         assert rates == [1000, 2000, 4000, 2828, 2378, 2593, 2483, 2483]
         assert [probe.length_s for probe in found.probes] == [*[STEP_S] * 7, 2 * STEP_S]
@@ -119,48 +126,41 @@ class TestSearch:
         assert service.opened == 1
         assert found.outcomes == {Outcome.STOPPED: found.requests - 3, Outcome.THROTTLED: 3}
 
-    async def test_ends_at_the_first_throttled(self) -> None:
+    def test_ends_at_the_first_throttled(self) -> None:
         """One request is throttled, and nothing more leaves at that rate; unless more of them are allowed."""
         service = Service(lambda number: throttled() if number == 1 else OK)
-        found = await service.searched(top=2000)
+        found = service.searched(top=2000)
         over = found.probes[1]
-        assert over.measured.requests <= 3  # one, and what was in flight
-        assert over.why.startswith(f"{over.measured.requests} of {over.measured.requests} throttled in ")
-        patient = await Service(lambda number: throttled() if number == 1 else OK).searched(
+        assert over.measured.requests == 1
+        assert over.why.startswith("1 of 1 throttled in ")
+        patient = Service(lambda number: throttled() if number == 1 else OK).searched(
             top=2000, require=(threshold("throttled<=100%"),)
         )
         assert patient.rate == 2000
         assert patient.probes[1].measured.outcomes == {Outcome.THROTTLED: 100}
 
-    async def test_nothing_holds(self) -> None:
+    def test_nothing_holds(self) -> None:
         """A service that takes nothing: it goes down as far as a run still says something, and ends with exit 1."""
-        found = await Service(lambda number: Answer(503, b"{}", 1.0)).searched(start=600.0)
+        found = Service(lambda number: Answer(503, b"{}", 1.0)).searched(start=600.0)
         assert [probe.rate for probe in found.probes] == [600, 300, 200]  # 10 requests in 50 ms
         assert (found.rate, found.exit_code, found.reason) == (None, 1, "no rate held, down to 200/s")
 
-    async def test_top(self) -> None:
+    def test_top(self) -> None:
         """A service that takes all there is to try: the top, told as that."""
-        found = await Service(lambda number: OK).searched(top=3000)
+        found = Service(lambda number: OK).searched(top=3000)
         assert [probe.rate for probe in found.probes] == [1000, 2000, 3000, 3000]
         assert (found.rate, found.knee.high, found.exit_code) == (3000, None, 0)
 
-    async def test_this_machine_is_the_limit(self) -> None:
-        """A machine that is late at every rate but the first knows nothing of the service: exit 3."""
-        service = Service(lambda number: OK)
-        found = await service.searched(max_late_s=1e-9)
-        assert {probe.trial for probe in found.probes} == {Trial.LATE}
-        assert found.exit_code == 3
-
-    async def test_required_rate(self) -> None:
+    def test_required_rate(self) -> None:
         """A rate that is required is asked of the limit that was found."""
         for text, code in (("rate>500/s", 0), ("rate>5000/s", 1)):
-            found = await Service(lambda number: OK).searched(top=1000, require=(threshold(text),))
+            found = Service(lambda number: OK).searched(top=1000, require=(threshold(text),))
             assert (found.exit_code, [each.held for each in found.verdicts]) == (code, [code == 0])
 
-    async def test_count(self) -> None:
+    def test_count(self) -> None:
         """The number of requests is never passed; without the limit being known by then it is exit 3."""
         service = Service(lambda number: OK)
-        found = await service.searched(count=349)
+        found = service.searched(count=349)
         assert len(service.seen) == found.requests == 50 + 100
         assert (found.rate, found.knee.low, found.exit_code) == (None, 2000, 3)
         assert found.reason == "--count 349: is used up before the limit is known"
@@ -173,43 +173,44 @@ class TestSearch:
             (throttled(60), 3, "the service asked to wait 60 s, so it counts over a longer time than any rate is held"),
         ],
     )
-    async def test_in_vain(self, answer: Answer | NoAnswer, code: int, why: str) -> None:
+    def test_in_vain(self, answer: Answer | NoAnswer, code: int, why: str) -> None:
         """Where other rates would tell no more, the first run is the last."""
-        found = await Service(lambda number: answer).searched()
+        found = Service(lambda number: answer).searched()
         assert (len(found.probes), found.exit_code, found.rate) == (1, code, None)
         assert found.reason.startswith(why)
 
-    async def test_collapse(self) -> None:
+    def test_collapse(self) -> None:
         """A service that answers nothing any more at one rate gave way there; the search goes on below."""
         service = Service(lambda number: NoAnswer(Outcome.TIMEOUT, "late", 1.0) if number == 2 else OK)
-        found = await service.searched()
+        found = service.searched()
         assert [probe.rate for probe in found.probes][:4] == [1000, 2000, 4000, 2828]
         assert found.probes[2].why == "timeout<1%: FAILED (100%)"
         assert (found.exit_code, found.knee.low) == (0, found.rate)
 
-    async def test_refused(self) -> None:
+    def test_refused(self) -> None:
         """A limit that most requests reached without a stop is told as what it is."""
-        found = await Service(lambda number: Answer(404, b"{}", 1.0)).searched(top=1000)
+        found = Service(lambda number: Answer(404, b"{}", 1.0)).searched(top=1000)
         assert (found.rate, found.refused, found.exit_code) == (1000, "not_found", 0)
-        assert (await Service(lambda number: OK).searched(top=1000)).refused == ""
+        assert Service(lambda number: OK).searched(top=1000).refused == ""
 
 
+@pytest.mark.usefixtures("virtual")
 class TestRest:
     """A service that gave way is left alone for a while."""
 
     @pytest.mark.parametrize(("asked_s", "least_s"), [(None, 0.2), (0.35, 0.35)])
-    async def test_rests(self, asked_s: float | None, least_s: float) -> None:
+    def test_rests(self, asked_s: float | None, least_s: float) -> None:
         """For a step, or for as long as it asked for."""
         service = Service(lambda number: throttled(asked_s) if number == 0 else OK)
-        found = await service.searched(start=100.0, step_s=0.2, count=20)
+        found = service.searched(start=100.0, step_s=0.2, count=20)
         first = found.probes[0].measured.requests
-        assert service.seen[first] - service.seen[first - 1] > 0.99 * least_s
+        assert service.seen[first] - service.seen[first - 1] == pytest.approx(least_s)
 
-    async def test_keeps_its_distance(self) -> None:
+    def test_keeps_its_distance(self) -> None:
         """Between two runs that hold the requests keep their distance: at the seam no service sees more than a rate."""
         service = Service(lambda number: OK)
-        await service.searched(start=50.0, top=50.0, step_s=0.2)
-        assert service.seen[10] - service.seen[9] > 0.019
+        service.searched(start=50.0, top=50.0, step_s=0.2)
+        assert service.seen[10] - service.seen[9] == pytest.approx(1 / 50)
 
     def test_signal(self) -> None:
         """Ctrl-C ends the rest, too: with what is known by then, and the usual exit code."""
@@ -220,11 +221,10 @@ class TestRest:
             if probe.trial is Trial.GAVE_WAY:
                 os.kill(os.getpid(), signal.SIGINT)
 
+        job = carry_out(search(), endless(), SETTINGS, connect=service.connect, signals=[signal.SIGINT], tell=tell)
         was = signal.getsignal(signal.SIGINT)
         try:
-            found = loop.run(
-                carry_out(search(), endless(), SETTINGS, connect=service.connect, signals=[signal.SIGINT], tell=tell)
-            )
+            found, _ = run(job)
         finally:
             signal.signal(signal.SIGINT, was)
         assert (found.exit_code, found.rate, found.knee.low) == (130, None, 1000)
@@ -232,7 +232,8 @@ class TestRest:
         assert len(found.probes) == 2
 
 
-async def test_a_dead_token() -> None:
+@pytest.mark.usefixtures("virtual")
+def test_a_dead_token() -> None:
     """Credentials that end in mid-search end it: exit 3, with the reason."""
 
     def reply(number: int) -> Answer:
@@ -240,8 +241,15 @@ async def test_a_dead_token() -> None:
             raise CredentialsError("no token")
         return OK
 
-    found = await Service(reply).searched()
+    found = Service(reply).searched()
     assert (found.exit_code, found.knee.low, found.rate, found.reason) == (3, 1000, None, "no token")
+
+
+async def test_this_machine_is_the_limit() -> None:
+    """A machine that is late at every rate knows nothing of the service: exit 3. In real time, where all are."""
+    found = await carry_out(search(max_late_s=1e-9), endless(), SETTINGS, connect=Service(lambda number: OK).connect)
+    assert {probe.trial for probe in found.probes} == {Trial.LATE}
+    assert found.exit_code == 3
 
 
 REAL: dict[str, Any] = {"start": 10.0, "step_s": 0.5}
