@@ -6,6 +6,11 @@ PIP = $(RUN) pip --disable-pip-version-check --quiet install
 # The environment belongs to one interpreter; with another PYTHON it is made anew.
 MADE = .venv/.made-with-$(subst /,-,$(PYTHON))
 
+# A busy machine can stand still for longer than a test in real time has patience. What failed is run once more, with
+# nothing beside it: what is broken fails again. 1 is pytest's "tests failed"; with any other code nothing is known.
+AGAIN = { test $$? -eq 1 && echo "once more, alone, what failed above; look at each that passes now:" && \
+	$(RUN) pytest -v -n 0 --last-failed --last-failed-no-failures none; }
+
 .PHONY: help demo test lint format bench bench-smoke clean
 
 help:
@@ -21,8 +26,8 @@ demo: .venv/.package
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" sh samples/demo.sh
 
 test: lint
-	$(RUN) pytest -m "not alone" -n 4 --dist loadfile  # most of them wait more than they work
-	$(RUN) pytest -m alone -n 2
+	$(RUN) pytest -m "not alone" -n 4 --dist loadfile || $(AGAIN)  # most of them wait more than they work
+	$(RUN) pytest -m alone -n 2 || $(AGAIN)
 
 lint: .venv/.tools
 	$(RUN) ruff check .
