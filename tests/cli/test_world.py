@@ -510,7 +510,7 @@ async def test_clock_jumps(tmp_path: Path) -> None:
     times = sorted(service.at)
     assert len(times) == 100
     assert all(later - earlier > window.window_s - 0.01 for earlier, later in zip(times, times[20:], strict=False))
-    assert times[-1] - times[0] < 1.25 * 4 * window.window_s
+    assert times[-1] - times[0] < 4 * window.window_s + 10  # a jump that counts would cost an hour
     clock = [datetime.fromisoformat(line["finished_at"]) for line in results(tmp_path / LINE)]
     assert max(clock) - min(clock) > timedelta(hours=2)
 
