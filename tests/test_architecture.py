@@ -44,6 +44,7 @@ ONLY_IMPORTED_IN = {
     "uvloop": ("runs/loop.py",),
 }
 MAKES_TASKS = {"create_task", "TaskGroup", "ensure_future", "gather"}
+MAKES_LOOPS = {"asyncio.run", "asyncio.Runner", "asyncio.new_event_loop"}
 PRINTS_OR_EXITS = {"print", "click.echo", "click.secho", "sys.exit", "os._exit", "exit", "quit", "SystemExit"}
 
 
@@ -131,6 +132,11 @@ def wrong_tasks(module: Module) -> list[str]:
     return sorted({name for name in uses(module) if name.rpartition(".")[2] in MAKES_TASKS})
 
 
+def wrong_loops(module: Module) -> list[str]:
+    """Find event loops that are made elsewhere than in the one place that knows how they end."""
+    return [] if module.path == "runs/loop.py" else sorted(set(uses(module)) & MAKES_LOOPS)
+
+
 def wrong_prints(module: Module) -> list[str]:
     """Find what prints or exits outside the command line."""
     return [] if module.part == "cli" else sorted(set(uses(module)) & PRINTS_OR_EXITS)
@@ -149,6 +155,7 @@ RULES: list[Rule] = [
     wrong_libraries,
     wrong_ends_of_http,
     wrong_tasks,
+    wrong_loops,
     wrong_prints,
     wrong_docstring,
 ]
@@ -185,6 +192,8 @@ def test_rule(rule: Rule) -> None:
         (wrong_tasks, "kore/token.py", "asyncio.get_running_loop().create_task(f())"),
         (wrong_tasks, "report/progress.py", "from asyncio import gather as g"),
         (wrong_tasks, "simulator/server.py", "async def f():\n    async with asyncio.TaskGroup() as g: ..."),
+        (wrong_loops, "cli/token.py", "import asyncio\nasyncio.run(f())"),
+        (wrong_loops, "runs/verify.py", "from asyncio import Runner"),
         (wrong_prints, "runs/stop.py", "print('x')"),
         (wrong_prints, "runs/stop.py", "raise SystemExit(1)"),
         (wrong_prints, "engine/pool.py", "import sys\nsys.exit(1)"),
@@ -209,6 +218,8 @@ def test_planted_violation(rule: Rule, path: str, line: str) -> None:
         (wrong_libraries, "simulator/access.py", "import jwt"),
         (wrong_ends_of_http, "simulator/server.py", "from aiohttp import http_exceptions, web"),
         (wrong_tasks, "engine/pool.py", "group.create_task(f())"),
+        (wrong_loops, "runs/loop.py", "import asyncio\nasyncio.Runner()"),
+        (wrong_loops, "runs/verify.py", "loop.run(f())"),
         (wrong_prints, "cli/terminal.py", "click.echo('x')"),
         (wrong_docstring, "model.py", '"""Nouns.\n\nAnd more of them. Really."""'),
     ],

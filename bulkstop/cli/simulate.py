@@ -11,6 +11,7 @@ import click
 from bulkstop.cli.knobs import Reads
 from bulkstop.cli.terminal import say
 from bulkstop.errors import SettingsError
+from bulkstop.runs import loop
 from bulkstop.settings import limit
 from bulkstop.simulator import SimulatorOptions, serve
 
@@ -97,7 +98,7 @@ def command(*, quota: tuple[Any, ...], client_id: str | None, **options: Any) ->
         **options,
     )
     try:
-        asyncio.run(_serve(chosen))
+        loop.run(_serve(chosen), fast=False)
     except OSError as error:
         where = f"--log {chosen.log}" if error.filename else f"--port {chosen.port}"
         raise SettingsError(f"{where}: {error.strerror}") from None

@@ -1,6 +1,5 @@
 """`bulkstop token`: what the credentials in use say of themselves."""
 
-import asyncio
 import json
 import time
 from functools import partial
@@ -11,6 +10,7 @@ from bulkstop.cli.knobs import OF_CALLS, OF_STOP, settings_of, with_settings
 from bulkstop.cli.terminal import say, tell_last
 from bulkstop.kore.token import claims
 from bulkstop.report.summary import duration
+from bulkstop.runs import loop
 from bulkstop.runs.access import tokens_of
 
 EXAMPLE = """\b
@@ -31,7 +31,7 @@ Exit codes:
 @click.pass_context
 def command(ctx: click.Context, /, *, print_token: bool, **_: object) -> int:
     """Show the claims and the time left of the credentials in use."""
-    token = asyncio.run(tokens_of(settings_of(ctx, calls=False)).get())
+    token = loop.run(tokens_of(settings_of(ctx, calls=False)).get(), fast=False)
     if print_token:
         return tell_last(token.value, 0)
     found = claims(token.value)

@@ -1,6 +1,5 @@
 """Write down the campaigns that run now, as an input for `stop`."""
 
-import asyncio
 import csv
 import io
 import os
@@ -18,6 +17,7 @@ from bulkstop.kore.ask import asker
 from bulkstop.kore.campaigns import Group, Listed
 from bulkstop.kore.token import Tokens
 from bulkstop.model import Campaign, CampaignType
+from bulkstop.runs import loop
 from bulkstop.runs.access import client_of, tokens_of
 from bulkstop.runs.limits import Accounts, store_of
 from bulkstop.runs.listing import Heard, Listing, Wanted, listed
@@ -67,7 +67,7 @@ def discover(
 
     Raises a BulkstopError, SettingsError for one, when no call could be made at all.
     """
-    return asyncio.run(_discover(settings, wanted, _groups(settings, types), name, heard, rests))
+    return loop.run(_discover(settings, wanted, _groups(settings, types), name, heard, rests), fast=False)
 
 
 def to_csv(rows: Iterable[tuple[Group, Listed]]) -> bytes:

@@ -13,6 +13,7 @@ from bulkstop.engine.retry import Retry
 from bulkstop.engine.store import QuotaStore, default_path, open_store
 from bulkstop.engine.windows import guarded
 from bulkstop.model import Limit
+from bulkstop.runs import loop
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 
@@ -121,7 +122,7 @@ def forecast(plan: Plan, settings: Settings, seconds_left: float | None) -> list
 
     Raises SettingsError when the quota store cannot be used.
     """
-    rooms = asyncio.run(_rooms(plan, settings))
+    rooms = loop.run(_rooms(plan, settings), fast=False)
     return [
         _forecast(account_id, campaigns, rooms.get(account_id), settings, seconds_left)
         for account_id, campaigns in plan.accounts.items()

@@ -14,8 +14,11 @@ COLLECT_EVERY = 50_000
 
 def run(job: Coroutine[Any, Any, T], *, fast: bool = True) -> T:
     """Do a job on an event loop of its own."""
-    with few_collections(), asyncio.Runner(loop_factory=fast_loop() if fast else None) as runner:
-        return runner.run(job)
+    try:
+        with few_collections(), asyncio.Runner(loop_factory=fast_loop() if fast else None) as runner:
+            return runner.run(job)
+    finally:
+        job.close()  # after a Ctrl-C before it began Python would warn of a job that nobody awaited
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from bulkstop.report.lines import read_lines
 from bulkstop.report.manifest import Manifest, flaw_in, manifest_path
 from bulkstop.report.past import Past
 from bulkstop.report.summary import printable
+from bulkstop.runs import loop
 from bulkstop.runs.access import client_of, tokens_of
 from bulkstop.runs.limits import Accounts, store_of
 from bulkstop.runs.states import Finding, State, Targets, Verification
@@ -55,7 +56,7 @@ def verify(
 
     `singly` asks for each campaign by itself instead of reading lists. One of the `signals` ends it at once.
     """
-    return asyncio.run(_verify(targets, settings, singly, signals, say, rests))
+    return loop.run(_verify(targets, settings, singly, signals, say, rests), fast=False)
 
 
 def to_json(of: Verification) -> dict[str, Any]:

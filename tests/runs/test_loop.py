@@ -37,6 +37,22 @@ def test_a_fault_is_passed_on() -> None:
     assert gc.get_threshold() == usual
 
 
+def test_ended_before_it_begins(monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder) -> None:
+    """A Ctrl-C that comes before the job began is all that is heard of it."""
+
+    def interrupted() -> asyncio.AbstractEventLoop:
+        raise KeyboardInterrupt
+
+    async def job() -> None:
+        pass
+
+    monkeypatch.setattr(loop, "fast_loop", lambda: interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(job())
+    gc.collect()
+    assert not recwarn.list
+
+
 def test_now_and_then() -> None:
     """It is done first after so long, then as often as it says, and no more when the block is left."""
     done: list[float] = []
