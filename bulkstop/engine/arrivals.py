@@ -91,7 +91,7 @@ class Schedule:
     @property
     def length_s(self) -> float:
         """The seconds until it ends: those of its stretches, or until the last request is due if that is sooner."""
-        return self._starts_s[-1] if self._count >= self._before[-1] else self.at(self._count)
+        return self._starts_s[-1] if self._count >= self._before[-1] - SLACK else self.at(self._count)
 
 
 def constant(rate: float, length_s: float | None = None, count: int | None = None) -> Schedule:

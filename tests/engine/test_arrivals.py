@@ -4,7 +4,7 @@ import itertools
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bulkstop.engine.arrivals import AtOnce, OnSchedule, Schedule, Stretch, constant, ramp, spike, steps
@@ -47,6 +47,7 @@ def test_whole_numbers() -> None:
 
 
 @given(parts=stretches)
+@example([Stretch(0.0, 100.0, 1.1), Stretch(0.0, 0.0, 1.0)])  # 55.00000000000001 requests, then none
 def test_any_shape(parts: list[Stretch]) -> None:
     """Times begin at 0 or later, never go back, end with the stretches, and each is when the rate has come to n."""
     schedule = Schedule(parts)
