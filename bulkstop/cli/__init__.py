@@ -86,8 +86,10 @@ def main() -> NoReturn:
         code = 2
     except click.ClickException as error:
         code = _refused(error.format_message())
-    except (click.Abort, KeyboardInterrupt):
-        say("\nbulkstop: ended before anything was sent")
+    except (click.Abort, KeyboardInterrupt) as error:
+        if not isinstance(error.__cause__, KeyboardInterrupt):  # else click has ended the line of the ^C
+            say("")
+        say("bulkstop: ended before anything was sent")
         code = 128 + signal.SIGINT
     except BulkstopError as error:
         code = _refused(str(error))
