@@ -1,5 +1,6 @@
 """Words to a call, a call to an exit code; nothing outside this package prints or exits."""
 
+import errno
 import gc
 import os
 import signal
@@ -27,6 +28,7 @@ COMMANDS = {
 
 PACKAGES = {"jwt": "pyjwt[crypto]", "hdrh": "hdrhistogram"}
 """Packages whose modules have other names."""
+NO_FILES = "no more files can be opened: raise the limit on open files (ulimit -n) to 64 or more"
 
 
 @contextmanager
@@ -101,7 +103,7 @@ def main() -> NoReturn:
         say(f"bulkstop: {_missing(error) or _internal(error)}")
     except Exception as error:  # noqa: BLE001 - the border: a traceback is not for a user
         code = 3
-        say(f"bulkstop: {_internal(error)}")
+        say(f"bulkstop: {NO_FILES if _is_out_of_files(error) else _internal(error)}")
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -124,6 +126,11 @@ def _missing(error: ModuleNotFoundError) -> str:
     module = (error.name or "bulkstop").partition(".")[0]
     package = PACKAGES.get(module, module)
     return "" if module == "bulkstop" else f"the package {package} is not installed: pip install '{package}'"
+
+
+def _is_out_of_files(error: BaseException | None) -> bool:
+    """Tell whether a file could not be opened for want of a number, be it one of the run or one to import."""
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
 
 
 def _internal(error: BaseException) -> str:

@@ -532,3 +532,17 @@ async def test_few_open_files(concurrency: str, tmp_path: Path) -> None:
         assert run.code == 0, run.err
         assert {line["attempts"] for line in results(tmp_path / LINE)} == {1}
         assert len(slow.ids()) == 400
+
+
+@pytest.mark.parametrize("files", range(8, 16))
+async def test_hardly_any_open_files(files: int, tmp_path: Path) -> None:
+    """With too few files for anything one line says what is wrong, wherever it is that the next one is wanted."""
+    listed(tmp_path, 3)
+    async with listening(Service()) as server:
+        limited = script(f'ulimit -n {files}; exec "$@"')
+        run = await stopped(server.url, "--yes", "--quota-store", "quota.sqlite", cwd=tmp_path, prefix=limited)
+    assert run.code in {0, 2, 3}
+    assert "internal error" not in run.err
+    if run.code and "To go on" not in run.err:
+        said = r"bulkstop: (.*\(unable to open database file\).*|.*Too many open files.*|no more files can be opened.*)"
+        assert re.fullmatch(said, run.err.splitlines()[-1])
