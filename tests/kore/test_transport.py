@@ -641,14 +641,14 @@ class TestConnections:
             replying(http(bytes(2 * BODY_CAP)), "hang"),
             replying(http()),
         ]
-        turn = iter(replies)
+        reply = replies[0]
 
         async def serve(connection: Connection) -> None:
-            await next(turn)(connection)
+            await reply(connection)
 
-        async with listening(serve) as server, make(server.url, timeout_s=TIMEOUT_S, connections=1) as transport:
-            for _ in replies:
-                found = await in_time(transport.post(TARGET, HEADERS), TIMEOUT_S)
+        async with listening(serve) as server, make(server.url, timeout_s=2 * TIMEOUT_S, connections=1) as transport:
+            for reply in replies:  # noqa: B007 - served from here on
+                found = await in_time(transport.post(TARGET, HEADERS), 2 * TIMEOUT_S)
         assert answer(found).body == VOICE_ANSWER
         task = asyncio.current_task()
         assert task is not None
