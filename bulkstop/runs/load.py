@@ -186,13 +186,25 @@ async def carry_out(
             send = send_of(settings, transport.post, tokens)
             with told(progress, recorder.measured, time.monotonic()):
                 fault = await sent_all(load, campaigns, send, recorder, shutdown.attach, settings)
-    fault = recorder.close() or fault
-    if fault is None and shutdown.signum is None:
-        recorder.measured.elapsed_s = load.lasted_s(recorder.measured)
-    verdicts = load.verdicts(recorder.measured)
-    return Summary(
-        load, recorder.measured, verdicts, run_id, recorder.began, settings.concurrency, shutdown.signum, fault
-    )
+    return summed_up(load, recorder, run_id, shutdown.signum, fault, in_flight=settings.concurrency)
+
+
+def summed_up(
+    load: Load,
+    recorder: Recorder,
+    run_id: str,
+    signum: int | None,
+    fault: BulkstopError | None,
+    *,
+    in_flight: int,
+    processes: int = 1,
+) -> Summary:
+    """Write what is left, whatever ended the run, and put together how it went; what went wrong first is its fault."""
+    closing = recorder.close()
+    fault, measured = fault or closing, recorder.measured
+    if fault is None and signum is None:
+        measured.elapsed_s = load.lasted_s(measured)
+    return Summary(load, measured, load.verdicts(measured), run_id, recorder.began, in_flight, signum, fault, processes)
 
 
 async def sent_all(

@@ -21,7 +21,7 @@ from bulkstop.runs import loop
 from bulkstop.runs.access import load_client_of
 from bulkstop.runs.child import Link, serve
 from bulkstop.runs.forked import Child, forked
-from bulkstop.runs.load import Connect, Load, Share, Summary
+from bulkstop.runs.load import Connect, Load, Share, Summary, summed_up
 from bulkstop.runs.log import event
 from bulkstop.runs.messages import ABORT, BEGIN, DRAIN, Ended, Lines, Ready, Second
 from bulkstop.runs.recorder import Outputs, Recorder, Say, told
@@ -183,18 +183,6 @@ async def _carry_out(
                 await crew.work(begin_at)
         finally:
             await crew.disconnect()
-    fault, measured = crew.fault or recorder.close(), recorder.measured
+    measured = recorder.measured
     measured.full_s, measured.full_busy_s = measured.full_s / len(crew), measured.full_busy_s / len(crew)
-    if fault is None and shutdown.signum is None:
-        measured.elapsed_s = load.lasted_s(measured)
-    return Summary(
-        load,
-        measured,
-        load.verdicts(measured),
-        run_id,
-        recorder.began,
-        places,
-        shutdown.signum,
-        fault,
-        len(crew),
-    )
+    return summed_up(load, recorder, run_id, shutdown.signum, crew.fault, in_flight=places, processes=len(crew))

@@ -242,6 +242,18 @@ async def test_killed_child(tmp_path: Path) -> None:
     assert 0 < len(results(tmp_path / "r.jsonl")) <= len(server.requests)
 
 
+async def test_killed_child_and_a_full_disk(tmp_path: Path) -> None:
+    """Where two things go wrong, the end is still told as it is, figures and all: exit 3."""
+
+    def kill(process: Process) -> None:
+        os.kill(children_of(process)[0], signal.SIGKILL)
+
+    _, run, _ = await run_until(20, kill, tmp_path, "--processes", "2", "--results", "/dev/full")
+    found = json.loads(run.out)
+    assert (run.code, found["exit_code"]) == (3, 3)
+    assert "was killed (SIGKILL)" in found["ended"] or "--results /dev/full: cannot be written" in found["ended"]
+
+
 async def test_killed_parent(tmp_path: Path) -> None:
     """Without the parent nobody goes on: no request leaves that nobody would count."""
     _, run, pids = await run_until(60, subprocess.Popen.kill, tmp_path, "--processes", "2")
