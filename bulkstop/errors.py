@@ -8,8 +8,11 @@
     ├── QuotaError                calls cannot be counted
     └── GuardError                a guard ended the run
 
-A campaign that could not be stopped is none of these: it is a Result.
+A campaign that could not be stopped is none of these: it is a Result. What nobody foresaw is told by `unforeseen`.
 """
+
+import errno
+import os
 
 
 class BulkstopError(Exception):
@@ -38,3 +41,20 @@ class QuotaError(BulkstopError):
 
 class GuardError(BulkstopError):
     """A guard ended the run; the message names the option, what was counted and the first failure."""
+
+
+def unforeseen(error: BaseException) -> str:
+    """Say in one line that something went wrong which nobody foresaw, and where; never with its text.
+
+    That could hold a secret. What is short of files to open is named as that, wherever it is that the next one is
+    wanted, be it by an import.
+    """
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return "no more files can be opened: raise the limit on open files (ulimit -n) to 64 or more"
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f" at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""  # noqa: PTH119 - a name, not a file
+    return f"internal error, please report it: {type(error).__name__}{where}"

@@ -1,6 +1,5 @@
 """Words to a call, a call to an exit code; nothing outside this package prints or exits."""
 
-import errno
 import gc
 import os
 import signal
@@ -14,7 +13,7 @@ import click
 
 from bulkstop import __version__
 from bulkstop.cli.terminal import drop_output, say
-from bulkstop.errors import BulkstopError
+from bulkstop.errors import BulkstopError, unforeseen
 
 COMMANDS = {
     "stop": "Stop every campaign of a list; one result line each.",
@@ -28,7 +27,6 @@ COMMANDS = {
 
 PACKAGES = {"jwt": "pyjwt[crypto]", "hdrh": "hdrhistogram"}
 """Packages whose modules have other names."""
-NO_FILES = "no more files can be opened: raise the limit on open files (ulimit -n) to 64 or more"
 
 
 @contextmanager
@@ -100,10 +98,10 @@ def main() -> NoReturn:
         code = 1
     except ModuleNotFoundError as error:
         code = 3
-        say(f"bulkstop: {_missing(error) or _internal(error)}")
+        say(f"bulkstop: {_missing(error) or unforeseen(error)}")
     except Exception as error:  # noqa: BLE001 - the border: a traceback is not for a user
         code = 3
-        say(f"bulkstop: {NO_FILES if _is_out_of_files(error) else _internal(error)}")
+        say(f"bulkstop: {unforeseen(error)}")
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -126,23 +124,3 @@ def _missing(error: ModuleNotFoundError) -> str:
     module = (error.name or "bulkstop").partition(".")[0]
     package = PACKAGES.get(module, module)
     return "" if module == "bulkstop" else f"the package {package} is not installed: pip install '{package}'"
-
-
-def _is_out_of_files(error: BaseException | None) -> bool:
-    """Tell whether a file could not be opened for want of a number, be it one of the run or one to import."""
-    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
-
-
-def _internal(error: BaseException) -> str:
-    return f"internal error, please report it: {_origin(error)}"
-
-
-def _origin(error: BaseException) -> str:
-    """Name an unforeseen error and the line it came from, without its text, which could hold a secret."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = f" at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""  # noqa: PTH119 - a name, not a file
-    return f"{type(error).__name__}{where}"

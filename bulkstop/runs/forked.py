@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from bulkstop.engine.shutdown import SIGNALS
-from bulkstop.errors import BulkstopError, SettingsError
+from bulkstop.errors import BulkstopError, SettingsError, unforeseen
 from bulkstop.runs.child import Link
 from bulkstop.runs.messages import Ended, unpacked
 
@@ -124,14 +124,5 @@ def _process(
     except asyncio.CancelledError:
         fault = None
     except Exception as error:  # noqa: BLE001 - the border: a traceback is not for a user
-        fault = BulkstopError(f"a process failed: internal error, please report it: {_origin(error)}")
+        fault = BulkstopError(f"a process failed: {unforeseen(error)}")
     link.tell(Ended(fault))
-
-
-def _origin(error: BaseException) -> str:
-    """Name an error and the line it came from, without its text, which could hold a secret."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = "" if trace is None else f" at {trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"
-    return f"{type(error).__name__}{where}"
