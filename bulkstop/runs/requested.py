@@ -21,6 +21,9 @@ PREFIX = "bulkstop-load-"
 KEPT = 10_000
 """A list of so many campaigns is kept in memory (6 MB); a longer one is read from the disk again in each turn."""
 
+LOOKED_AT = 100
+"""Where so many made-up campaigns are protected, one after the other, all are taken to be."""
+
 
 @contextmanager
 def listed(path: str, settings: Settings, *, fmt: str | None = None) -> Iterator[Plan]:
@@ -64,7 +67,7 @@ def check_number(settings: Settings, planned: int | None) -> None:
 
 def numbered(settings: Settings, stem: str, first: int = 0, step: int = 1) -> Iterator[Campaign]:
     """Make campaigns up whose ids begin with `stem`; of these give every `step`-th from number `first` on."""
-    made = (_made_up(settings, f"{stem}-{number:08}", number) for number in count(first + 1, step))
+    made = (_made_up(settings, stem, number) for number in count(first + 1, step))
     protected = protection(settings.protect)
     return filter(lambda each: protected.of(each) is None, made) if protected.rules else made
 
@@ -77,18 +80,20 @@ def stem_of(settings: Settings, prefix: str = PREFIX) -> str:
     for option, given in (("--account-id", settings.account_id), ("--stream-id", settings.stream_id)):
         if not given:
             raise SettingsError(f"{option}: not given; made-up campaigns need one, or give INPUT; nothing was sent")
-    first = _made_up(settings, f"{prefix}{uuid.uuid4().hex[:8]}", 1)
-    if first.fault is not None:
-        raise SettingsError(f"--id-prefix, --account-id, --stream-id or --iid: {first.fault}; nothing was sent")
-    if rule := protection(settings.protect).of(first):
-        raise SettingsError(f"--protect: made-up campaigns are {rule}; give another --id-prefix; nothing was sent")
-    return first.campaign_id
+    stem = f"{prefix}{uuid.uuid4().hex[:8]}"
+    if (fault := _made_up(settings, stem, 1).fault) is not None:
+        raise SettingsError(f"--id-prefix, --account-id, --stream-id or --iid: {fault}; nothing was sent")
+    protected = protection(settings.protect)
+    rules = [protected.of(_made_up(settings, stem, number)) for number in range(1, LOOKED_AT + 1)]
+    if all(rules):
+        raise SettingsError(f"--protect: made-up campaigns are {rules[0]}; give another --id-prefix; nothing was sent")
+    return stem
 
 
-def _made_up(settings: Settings, campaign_id: str, number: int) -> Campaign:
+def _made_up(settings: Settings, stem: str, number: int) -> Campaign:
     stream_id = settings.stream_id or ""
     return Campaign(
-        campaign_id,
+        f"{stem}-{number:08}",
         settings.type or CampaignType.VOICE,
         settings.account_id or "",
         stream_id,

@@ -1,6 +1,7 @@
 """Which campaigns the requests of a load test are for."""
 
 import itertools
+import uuid
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,25 @@ def test_cycled_together(
     assert [next(shares[number % processes]) for number in range(20)] == list(
         itertools.islice(numbered(settings, stem), 20)
     )
+
+
+@pytest.mark.parametrize(
+    ("rule", "numbers"),
+    [("kept-*2", [1, 3, 4]), ("kept-2*-0000000[1-3]", [4, 5, 6]), ("*", None), ("kept-*-0*", None)],
+)
+def test_protected(rule: str, numbers: list[int] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made-up campaigns that a rule protects are passed over; where it protects all of them, that is refused."""
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=0x22222222 << 96))  # no part of it decides
+    (tmp_path / "protect.txt").write_text(f"{rule}\n")
+    settings = Settings(host=HOST, account_id="a", stream_id="s", protect=(str(tmp_path / "protect.txt"),))
+    if numbers is None:
+        with pytest.raises(
+            SettingsError, match=r"^--protect: made-up campaigns are protected by .*; give another --id"
+        ):
+            stem_of(settings, "kept-")
+    else:
+        made = numbered(settings, stem_of(settings, "kept-"))
+        assert [each.line for each in itertools.islice(made, 3)] == numbers
 
 
 def test_list_of_nothing(tmp_path: Path) -> None:
