@@ -10,11 +10,11 @@ from bulkstop.engine import arrivals
 from bulkstop.engine.arrivals import Schedule
 from bulkstop.errors import SettingsError
 from bulkstop.report.summary import duration
+from bulkstop.report.thresholds import PER_S
 from bulkstop.settings import seconds
 
 MOST_PER_S = 1e6
-_PER_S = {"s": 1.0, "m": 1 / 60, "min": 1 / 60, "h": 1 / 3600}
-_RATE = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*(?:/\s*(s|min|m|h))?", re.ASCII)
+_RATE = re.compile(rf"(\d{{1,9}}(?:\.\d{{1,6}})?)\s*(?:/\s*({'|'.join(PER_S)}))?", re.ASCII)
 
 
 def rate(text: str) -> float:
@@ -46,7 +46,7 @@ def _rates(parts: list[str]) -> list[float]:
     """Read rates; one without a unit has that of the last."""
     found = [_RATE.fullmatch(part.strip()) for part in parts]
     last = found[-1]
-    numbers = [float(each[1]) * _PER_S[each[2] or (last and last[2]) or "s"] for each in found if each]
+    numbers = [float(each[1]) * PER_S[each[2] or (last and last[2]) or "s"] for each in found if each]
     if len(numbers) < len(parts) or max(numbers) > MOST_PER_S:
         raise ValueError(f"{', '.join(parts)!r}: a rate is written 500/s or 30/min, up to {MOST_PER_S:,.0f}/s")
     return numbers

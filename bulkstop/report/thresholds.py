@@ -11,6 +11,8 @@ from bulkstop.model import Outcome
 from bulkstop.report.histogram import Histogram
 from bulkstop.report.measured import Measured
 
+PER_S = {"s": 1.0, "m": 1 / 60, "min": 1 / 60, "h": 1 / 3600}
+"""What one in such a time is in a second."""
 FORMS = "such as p99<250ms, service.p99<200ms, max<2s, errors<1%, throttled<0.5% or rate>480/s"
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
@@ -22,7 +24,7 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 _PARTS = re.compile(r"([a-z_]+(?:\.[a-z]+)?(?:\d+(?:\.\d+)?)?)\s*([<>]=?)\s*(\d+(?:\.\d+)?)\s*(\S*)", re.ASCII)
 _TIME = re.compile(r"(?:(latency|service)\.)?(?:p(\d{1,3}(?:\.\d{1,6})?)|(max|mean))", re.ASCII)
 _TIME_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
-_RATE_UNITS = {"/s": 1.0, "/m": 1 / 60, "/min": 1 / 60, "/h": 1 / 3600}
+_RATE_UNITS = {f"/{unit}": a_second for unit, a_second in PER_S.items()}
 _SHARE_UNITS = {"%": 0.01}
 _NEVER = {Outcome.INVALID, Outcome.DUPLICATE, Outcome.PROTECTED, Outcome.NOT_SENT}
 """Outcomes of rows, which no request can have: a line about them would hold whatever happens."""
