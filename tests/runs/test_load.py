@@ -54,6 +54,19 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+class Heard:
+    """Listens to how it goes."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.once = asyncio.Event()
+
+    def __call__(self, text: str) -> None:
+        """Hear it."""
+        self.said.append(text)
+        self.once.set()
+
+
 class TestAgainstNginx:
     """An HTTP server that nobody here wrote counts as well."""
 
@@ -203,38 +216,28 @@ class TestEnds:
 
     async def test_progress(self) -> None:
         """Who watches is told after a second how it goes."""
-        said: list[str] = []
-        heard = asyncio.Event()
-
-        def progress(text: str) -> None:
-            said.append(text)
-            heard.set()
+        progress = Heard()
 
         async def handle(connection: Connection) -> None:
             while await connection.request() is not None:
                 if len(server.requests) == 3:
-                    await heard.wait()
+                    await progress.once.wait()
                 await connection.write(http(VOICE_ANSWER))
 
         async with listening(handle) as server:
             job = load(count=3, max_in_flight=1)
             await carry_out(job, endless(), Settings(host=server.url, token=TOKEN), progress=progress)
-        assert len(said) == 1
-        assert "s: 2 requests, " in said[0]
-        assert "/s, 0 errors, p99 " in said[0]
+        (said,) = progress.said
+        assert "s: 2 requests, " in said
+        assert "/s, 0 errors, p99 " in said
 
     async def test_progress_counts_from_the_first_request(self, tmp_path: Path) -> None:
         """What came before, such as a slow token command, is not in the rate; without an answer there is no p99."""
-        said: list[str] = []
-        heard = asyncio.Event()
-
-        def progress(text: str) -> None:
-            said.append(text)
-            heard.set()
+        progress = Heard()
 
         async def handle(connection: Connection) -> None:
             while await connection.request() is not None:
-                await heard.wait()
+                await progress.once.wait()
                 await connection.write(http(VOICE_ANSWER))
 
         began = time.monotonic()
@@ -242,7 +245,7 @@ class TestEnds:
             settings = Settings(host=server.url, token_command=f"sleep 0.6; echo {TOKEN}")
             await carry_out(load(count=1, max_in_flight=1), endless(), settings, progress=progress)
         assert time.monotonic() - began >= 1.6
-        assert said == ["1.0 s: 0 requests, 0.0/s, 0 errors"]
+        assert progress.said == ["1.0 s: 0 requests, 0.0/s, 0 errors"]
 
 
 class TestTransport:
