@@ -25,13 +25,13 @@ from typing import NamedTuple
 import orjson
 import peers
 import watched
+from bare_loop import ACCOUNT, STREAM
 from watched import Look, Ran
 
 MOST_MB = 250
 LEAST_RATIO = 0.90
 PARTS = 10
 SHORTEST_S = 0.001
-ACCOUNT, STREAM = "64f0a1b2c3d4e5f60718293a", "st-5c8e21d4-6a1f-4b7e-9d2c-3f8a5e7b1c0d"
 
 
 class Tenth(NamedTuple):
