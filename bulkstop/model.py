@@ -54,7 +54,14 @@ HELD_BACK = frozenset({Outcome.DUPLICATE, Outcome.PROTECTED})
 LEFT = frozenset({Outcome.NOT_SENT, Outcome.UNKNOWN})
 FAILED = frozenset(Outcome) - DONE - HELD_BACK - LEFT
 WORTH_A_RETRY = frozenset(
-    {Outcome.THROTTLED, Outcome.SERVER_ERROR, Outcome.TIMEOUT, Outcome.CONNECTION_ERROR, Outcome.UNKNOWN}
+    {
+        Outcome.UNCONFIRMED,
+        Outcome.THROTTLED,
+        Outcome.SERVER_ERROR,
+        Outcome.TIMEOUT,
+        Outcome.CONNECTION_ERROR,
+        Outcome.UNKNOWN,
+    }
 )
 
 
@@ -71,6 +78,7 @@ class Again(StrEnum):
     LATER = "later"  # the failure may pass
     THROTTLED = "throttled"  # the account is over its limit
     NOW = "now"  # the token was renewed; this try cost no attempt
+    READ_BACK = "read_back"  # the service claims that it does not run; the list says whether that is so
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +167,10 @@ class Campaign(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """What one exchange with the service told: an outcome, and whether to try again."""
+    """What one exchange with the service told: an outcome, and whether to try again.
+
+    `is_foreign` marks a 2xx that is no answer of this API: a page to sign in, or nothing at all.
+    """
 
     outcome: Outcome
     again: Again = Again.NO
@@ -171,6 +182,7 @@ class Attempt(NamedTuple):
     campaign_execution_type: str | None = None
     error: str | None = None
     retry_after_s: float | None = None
+    is_foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
