@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import orjson
 
-from bulkstop.kore.stop import BODY, Answer, NoAnswer, Where, json_object, meaning, one_line
+from bulkstop.kore.stop import BODY, Answer, NoAnswer, Where, failure, json_object, one_line
 from bulkstop.model import Again, Attempt, Campaign, CampaignType, Outcome
 
 T = TypeVar("T")
@@ -206,8 +206,8 @@ def _said(answer: Answer | NoAnswer) -> Mapping[str, object]:
 
 
 def _failure(answer: Answer | NoAnswer, what: str, absent: str) -> Attempt:
-    """Say how a call failed: as a stop call would have, but for what only a stop can mean."""
-    told = meaning(answer)
+    """Say how a call failed."""
+    told = failure(answer)
     if isinstance(answer, NoAnswer):
         return told._replace(error=answer.error.removesuffix(_ARRIVED))
     if told.outcome is Outcome.NOT_FOUND:
@@ -218,8 +218,6 @@ def _failure(answer: Answer | NoAnswer, what: str, absent: str) -> Attempt:
             what, again = f"is longer than {PAGE_CAP // 2**20} MiB", Again.NO
         error = f"HTTP {answer.status}, but the answer {what}"
         return told._replace(outcome=Outcome.UNCONFIRMED, again=again, error=error)
-    if told.outcome is Outcome.ALREADY_STOPPED:
-        return told._replace(outcome=Outcome.REJECTED, error=f"HTTP {answer.status}")
     return told
 
 

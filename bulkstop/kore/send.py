@@ -43,7 +43,7 @@ def stopper(post: Post, tokens: Tokens, *, voice_path: str = stop.VOICE_PATH, sm
         token = tokens.at_hand or await tokens.get()  # a coroutine less for nearly every call
         path = stop.target(campaign, voice_path=voice_path, sms_path=sms_path)
         answer = await post(path, stop.headers(campaign, token.value))
-        attempt = stop.meaning(without(token.value, answer))
+        attempt = stop.meaning(without(token.value, answer), campaign_id=campaign.campaign_id)
         if refuses_token(attempt) and await tokens.renew(token):
             return attempt._replace(again=Again.NOW)
         return attempt
@@ -54,7 +54,7 @@ def stopper(post: Post, tokens: Tokens, *, voice_path: str = stop.VOICE_PATH, sm
 def refuses_token(attempt: Attempt) -> bool:
     """Tell whether another token could help."""
     # 401 alone: a 403 says that the token was understood and is not enough.
-    return attempt.http_status == 401 and attempt.outcome is not Outcome.THROTTLED
+    return attempt.http_status == 401 and attempt.outcome is Outcome.UNAUTHORIZED
 
 
 def without(token: str, answer: stop.Answer | stop.NoAnswer) -> stop.Answer | stop.NoAnswer:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import orjson
 
+from bulkstop.kore.claims import read_claim
 from bulkstop.model import Again, Attempt, Campaign, CampaignType, Outcome
 
 VOICE_PATH = "/api/v2/public/{streamId}/campaign/trigger/{campaignId}"
@@ -96,19 +97,22 @@ def headers(where: Where, token: str) -> dict[str, str]:
     }
 
 
-def meaning(answer: Answer | NoAnswer, *, wall: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Attempt:
-    """Say what an answer proves; only a 2xx that says "Stopped" is a success."""
+def meaning(
+    answer: Answer | NoAnswer,
+    *,
+    campaign_id: str | None = None,
+    wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Attempt:
+    """Return what an answer proves of the campaign that was to be stopped; only a 2xx that says "Stopped" is a success.
+
+    What names another campaign than `campaign_id` proves nothing, nor does what names one when that is not given.
+    """
     if isinstance(answer, NoAnswer):
-        return Attempt(
-            answer.outcome,
-            answer.again,
-            http_status=answer.status,
-            latency_ms=answer.latency_ms,
-            error=answer.error,
-        )
+        return failure(answer)
     said = json_object(answer.body)
     get = said.get
-    if 200 <= answer.status < 300 and isinstance(status := get("status"), str) and status.lower() == "stopped":
+    is_good = 200 <= answer.status < 300
+    if is_good and isinstance(status := get("status"), str) and status.lower() == "stopped":
         return Attempt(
             Outcome.STOPPED,
             Again.NO,
@@ -119,6 +123,26 @@ def meaning(answer: Answer | NoAnswer, *, wall: Callable[[], datetime] = lambda:
             one_line(get("campaignInstanceId")),
             one_line(get("campaignExecutionType")),
         )
+    attempt = failure(answer, wall=wall)
+    if attempt.again is Again.THROTTLED or 300 <= answer.status < 400:
+        return attempt
+    if is_good and not _is_of_this_api(said):
+        error = f"HTTP {answer.status}, but no answer of this API ({_glimpse(answer.body)})"
+        return attempt._replace(error=error, is_foreign=True)
+    return _with_claim(attempt, answer, campaign_id)
+
+
+def failure(answer: Answer | NoAnswer, *, wall: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Attempt:
+    """Return how a call failed, whatever it was to do; its words count only where they speak of a limit."""
+    if isinstance(answer, NoAnswer):
+        return Attempt(
+            answer.outcome,
+            answer.again,
+            http_status=answer.status,
+            latency_ms=answer.latency_ms,
+            error=answer.error,
+        )
+    said = json_object(answer.body)
     words = _words(said, answer.body)
     outcome, again, error = _failure(answer, said, words)
     return Attempt(
@@ -135,32 +159,49 @@ def meaning(answer: Answer | NoAnswer, *, wall: Callable[[], datetime] = lambda:
     )
 
 
+def _with_claim(attempt: Attempt, answer: Answer, campaign_id: str | None) -> Attempt:
+    """Let count what an answer claims: a proof under any status, else where the status speaks of nothing else."""
+    claim = read_claim(answer.status, answer.body, campaign_id)
+    if claim is None:
+        return attempt
+    if claim.is_proof:
+        error = f"HTTP {answer.status}: the service says that the campaign was at rest before"
+        return attempt._replace(outcome=Outcome.ALREADY_STOPPED, again=Again.NO, error=error, retry_after_s=None)
+    is_weak = claim.is_bare or (claim.is_doubted and attempt.again is Again.LATER)
+    if attempt.outcome is Outcome.UNAUTHORIZED or (is_weak and attempt.outcome in _SAY_MORE):
+        return attempt
+    error = f'HTTP {answer.status}: the service claims "{claim.words}", which proves nothing by itself'
+    return attempt._replace(outcome=Outcome.UNCONFIRMED, again=Again.READ_BACK, error=error, retry_after_s=None)
+
+
+_FIELDS = frozenset(
+    {
+        *("status", "message", "msg", "error", "errors", "code", "errorcode", "errormessage", "data", "updatedat"),
+        *("campaigninstanceid", "campaignexecutiontype", "retryafterms"),
+    }
+)
+_GLIMPSE_CHARS = 40
+_SAY_MORE = (Outcome.NOT_FOUND, Outcome.SERVER_ERROR)
+"""Outcomes that count for more than a weak claim."""
+
+
+def _is_of_this_api(said: Mapping[str, object]) -> bool:
+    """Tell whether an answer has any of the fields that answers of this API have; a page to sign in has none."""
+    return any(key.replace("_", "").lower() in _FIELDS for key in said)
+
+
+def _glimpse(body: bytes) -> str:
+    begins = one_line(body[: 4 * _GLIMPSE_CHARS].decode(errors="replace"))
+    if begins is None:
+        return "empty"
+    return f'begins with "{begins[:_GLIMPSE_CHARS].strip()}…"' if len(begins) > _GLIMPSE_CHARS else f'"{begins}"'
+
+
 # The three documented texts differ in their first words; "rate limit" with "exceeded" or "reached" is common to all.
 _LIMIT_TEXT = re.compile(
     r"exceeded the (?:per-\w+|hourly|daily) rate limit|rate limit\b.{0,60}\b(?:reached|exceeded)", re.IGNORECASE
 )
 _LIMIT_CODES = frozenset({"RATE_LIMIT_EXCEEDED", "QUEUE_FULL"})
-# "not active" counts only when it is said of the campaign itself: a scope, an account or a schedule that is not active
-# stops nothing. So nothing but an id, a quoted name or one of these small words may stand between the two.
-_SMALL_WORD = (
-    r"(?:a|an|as|at|be|because|can|cannot|can.t|could|currently|has|id|in|instance|is|it|it.s|name|named|not|since"
-    r"|state|status|stopped|that|the|was|which|with)\b"
-)
-_ID_OR_NAME = r"[\w-]{0,40}\d[\w-]{0,40}|'[^']{1,80}'|\"[^\"]{1,80}\""
-_CAMPAIGN = rf"\bcampaign(?:[\s:,()]{{1,4}}(?:{_SMALL_WORD}|{_ID_OR_NAME})){{0,12}}?[\s:,()]{{1,4}}"
-_NOT_RUNNING = re.compile(
-    r"(?<!\bnot )\balready (?:been |in )?stopped\b"
-    rf"|{_CAMPAIGN}(?:not|isn.t|no longer) (?:currently )?(?:in )?(?:an? )?(?:active|running)\b"
-    rf"|{_CAMPAIGN}(?:is|was) inactive\b"
-    r"|\bno (?:active|running) campaign\b(?=\W*$|[.;:,]|\s(?:exists?|for|found|instance|is|to|was|with)\b)",
-    re.IGNORECASE,
-)
-# "Not found or already stopped" leaves open which of the two it is; "the token of this campaign" is another thing.
-_IN_DOUBT = re.compile(
-    r"\bnot found\b|(?:\bnot|n.t) exist\b|\bno such\b|\binvalid (?:campaign )?id\b"
-    r"|\b(?:if|unless|until|whether)\b.{0,40}\balready\b|\bof (?:a |the |this |that |your )?campaign\b",
-    re.IGNORECASE,
-)
 
 
 def _failure(answer: Answer, said: Mapping[str, object], words: str) -> tuple[Outcome, Again, str]:
@@ -175,8 +216,6 @@ def _failure(answer: Answer, said: Mapping[str, object], words: str) -> tuple[Ou
         return Outcome.UNAUTHORIZED, Again.NO, f"HTTP {status}: wrong token, stream id or scope"
     if status == 404:
         return Outcome.NOT_FOUND, Again.NO, "HTTP 404: no such campaign, or the path template is wrong here"
-    if status in (200, 400, 409, 412, 422) and _NOT_RUNNING.search(words) and not _IN_DOUBT.search(words):
-        return Outcome.ALREADY_STOPPED, Again.NO, f"HTTP {status}: the service says it was not running"
     if 200 <= status < 300:
         return Outcome.UNCONFIRMED, Again.NO, f'HTTP {status} without status "Stopped"'
     if 300 <= status < 400:

@@ -152,6 +152,15 @@ class TestUnauthorized:
 class TestTokens:
     """Every attempt carries the token that is right at that moment."""
 
+    async def test_at_rest_is_no_refusal(self) -> None:
+        """A 401 that says of this campaign that it is at rest is no reason for another token; of another one it is."""
+        for campaign_id, outcome, made in (("cd-1", Outcome.ALREADY_STOPPED, 1), ("cd-2", Outcome.UNAUTHORIZED, 2)):
+            service = Service(lambda token: Answer(401, b'{"message":"Campaign cd-1 already stopped"}', 1.0))
+            found = await stopper(service.post, Tokens(service.mint, renewable=True))(
+                VOICE._replace(campaign_id=campaign_id)
+            )
+            assert (found.outcome, service.made) == (outcome, made)
+
     async def test_single_use(self) -> None:
         """Where a token may be used once, every attempt has its own, after a failure and after a 401 too."""
         answers = iter([STOPPED, UNAUTHORIZED, Answer(503, b"", 1.0), STOPPED])
