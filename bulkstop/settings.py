@@ -185,7 +185,7 @@ def template_fault(text: str) -> str | None:
     """Say why a path template cannot be used, or None when it can."""
     if not text.startswith("/") or not re.fullmatch(r"[\x21-\x7e]+", text) or re.search(r"[?#]", text):
         return "is no path that starts with '/' and has no query"
-    if set(re.findall(r"\{.*?\}|[{}]", text)) - {"{streamId}", "{campaignId}", "{accountId}"}:
+    if set(re.findall(r"\{[^{}]*\}|[{}]", text)) - {"{streamId}", "{campaignId}", "{accountId}"}:
         return "may hold {streamId}, {campaignId} and {accountId} and no other braces"
     return None if "{campaignId}" in text else "does not hold {campaignId}"
 

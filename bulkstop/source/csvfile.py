@@ -11,7 +11,7 @@ from bulkstop.source.text import Text, clipped, is_blank, printable
 
 _DELIMITERS = ",;\t|"
 _COLUMNS_SHOWN = 10
-_LIKE_AN_ID = re.compile(r"c(i)?d-|[0-9a-f-]*[0-9][0-9a-f-]*$", re.IGNORECASE)
+_LIKE_AN_ID = re.compile(r"c(i)?d-|(?=[a-f-]*[0-9])[0-9a-f-]+$", re.IGNORECASE)
 
 
 def csv_rows(text: Text, origin: Origin) -> Iterator[Row]:

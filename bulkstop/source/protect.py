@@ -14,7 +14,6 @@ NAME = "name:"
 """A rule that begins so is held against the campaign's name, any other one against its id."""
 
 _WILD = re.compile(r"[*?\[]")
-_BRACKETS = re.compile(r"\[!?+\]?+[^\]]*+\]")  # as fnmatch reads them
 _NOTHING = fnmatch.translate("[z-a]")
 _COMMENT = re.compile(r"\s#")
 # A list of another form, two ids on a line, or a kind of rule that does not exist: none of them would match anything.
@@ -175,7 +174,18 @@ def _check_id(pattern: str) -> None:
 def _check_pattern(pattern: str) -> None:
     if len(pattern) > ID_CHARS:
         raise ValueError(f"the rule has {len(pattern):,} characters; at most {ID_CHARS:,} can be")
-    if "[" in _BRACKETS.sub("", pattern):
-        raise ValueError(f"{clipped(pattern)!r} has a [ without its ]; for a [ itself write [[]")
-    if empty := next((part for part in _BRACKETS.findall(pattern) if fnmatch.translate(part) == _NOTHING), None):
+    if empty := next((part for part in _brackets(pattern) if fnmatch.translate(part) == _NOTHING), None):
         raise ValueError(f"{clipped(pattern)!r} can match nothing: {clipped(empty)!r} names no character")
+
+
+def _brackets(pattern: str) -> list[str]:
+    """List what stands in brackets, as fnmatch reads them; raises ValueError for one that is not closed."""
+    found, begin = [], pattern.find("[")
+    while begin >= 0:
+        first = begin + 1 + pattern.startswith("!", begin + 1)
+        end = pattern.find("]", first + 1)  # one that comes first stands for itself
+        if end < 0:
+            raise ValueError(f"{clipped(pattern)!r} has a [ without its ]; for a [ itself write [[]")
+        found.append(pattern[begin : end + 1])
+        begin = pattern.find("[", end)
+    return found
