@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -142,6 +143,18 @@ def read_claim(status: int, body: bytes, campaign_id: str | None) -> Claim | Non
     Without an id, an answer that names one proves nothing. Under a 2xx only "already" tells the campaign's state from
     the success of the call.
     """
+    if campaign_id is None or len(body) > READ_CHARS or b"\\" in body or campaign_id.encode() in body:
+        return _read(status, body, campaign_id)
+    return _read_again(status, body)
+
+
+@lru_cache(maxsize=64)
+def _read_again(status: int, body: bytes) -> Claim | None:
+    """Return what an answer claims that does not name the campaign: for all that get the same it is read once."""
+    return _read(status, body, _THIS)
+
+
+def _read(status: int, body: bytes, campaign_id: str | None) -> Claim | None:
     reading = _Reading(campaign_id, needs_already=200 <= status < 300)
     phrase = _letters(HTTPStatus(status).phrase) if status in _STATUSES else ""
     for text in _statements(body, reading):

@@ -365,6 +365,14 @@ def test_without_an_id() -> None:
     assert kind(answered({"message": "Campaign already stopped", "campaignId": ID}, campaign_id=None)) == "claim"
 
 
+def test_one_answer_for_many() -> None:
+    """The same answer means the same to all that it does not name, and another thing to the one that it names."""
+    body = {"message": "Campaign cd-2 already stopped"}
+    assert [kind(answered(body, campaign_id=f"cd-{n}")) for n in (1, 2, 3, 2, 1)] == [
+        *("nothing", "proof", "nothing", "proof", "nothing"),
+    ]
+
+
 def test_an_id_that_is_a_word() -> None:
     """An id that reads like a word of the text proves nothing more."""
     assert kind(answered({"message": "Campaign summer already stopped"}, campaign_id="summer")) == "proof"
