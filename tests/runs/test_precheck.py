@@ -16,7 +16,7 @@ from bulkstop.model import Attempt, Campaign, CampaignType, Limit, Outcome
 from bulkstop.runs.limits import Accounts
 from bulkstop.runs.precheck import AT_REST, UNLISTED, UNTOLD, ByName, Known, Running, groups_of, known_of
 from bulkstop.runs.stop import lanes_left, tell_rest
-from bulkstop.settings import Settings
+from bulkstop.settings import NO_LIMIT, Settings
 from bulkstop.source.plan import Plan
 from tests.virtual_time import run
 
@@ -72,7 +72,7 @@ class Service:
 def settings_for(*options: str, **more: Any) -> Settings:
     """Make settings with these options on."""
     more |= dict.fromkeys(options, True)
-    return Settings(host="api.example", token="t", quota=(), **more)
+    return Settings(host="api.example", token="t", quota=NO_LIMIT, **more)
 
 
 def planned(campaigns: Iterable[Campaign]) -> Plan:
