@@ -173,6 +173,24 @@ def test_letter_case() -> None:
     assert [found.status_at_rest(campaign(name)) for name in ("cd-1", "cd-2")] == ["Completed", "Stopped"]
 
 
+@pytest.mark.parametrize("options", [("only_running",), ("only_running", "disable_schedule")])
+@pytest.mark.parametrize("other", ["Active", "Paused", "Ready", "Scheduled", "Archived", None])
+def test_a_campaign_that_is_listed_twice(options: tuple[str, ...], other: str | None) -> None:
+    """A campaign is at rest only if all of its rows say so; a schedule of one of them is one of the campaign."""
+    for statuses in (("Stopped", other), (other, "Stopped")):
+        service = one_list(
+            *(row("cd-1", status) for status in statuses),
+            *(row("cd-2", status, recurs=status == "Stopped", name="Promo") for status in statuses),
+            *(row("cd-3", status) for status in ("Completed", "Stopped")),
+        )
+        service.heeds_filters = False
+        found = known([campaign("cd-1")], service, *options)
+        at_rest = [found.status_at_rest(campaign(name)) is not None for name in ("cd-1", "cd-2", "cd-3")]
+        assert at_rest == [False, False, True]
+        if "disable_schedule" in options:
+            assert found.schedule(campaign("cd-2")) == ByName("Promo")
+
+
 def test_a_campaign_is_that_of_its_list() -> None:
     """The same id in another account, stream or type, or for another application, is another campaign."""
     found = known([campaign("cd-1")], one_list(row("cd-1", "Stopped")))
