@@ -23,7 +23,7 @@ from bulkstop.report.stats import Stats
 from bulkstop.runs.record import HIDDEN, Record, mode_of
 from bulkstop.runs.report import review
 from bulkstop.runs.stop import Summary
-from bulkstop.settings import Settings
+from bulkstop.settings import NO_LIMIT, Settings
 from bulkstop.source.plan import Plan
 from tests.processes import WAIT_S
 
@@ -189,7 +189,12 @@ class TestManifest:
 
     def test_every_setting_is_in_it(self, path: Path) -> None:
         """Each setting stands there, whatever its kind; a path given as one is a text."""
-        given: dict[str, Any] = {"ca": Path("ca.pem"), "type": CampaignType.SMS, "quota": (), "finish_by": "23:59"}
+        given: dict[str, Any] = {
+            "ca": Path("ca.pem"),
+            "type": CampaignType.SMS,
+            "quota": NO_LIMIT,
+            "finish_by": "23:59",
+        }
         run(path, mode=Mode.NEW, timeout_s=1.5, **given)
         shown = manifest(path)[0]["settings"]
         assert shown["ca"] == "ca.pem"
