@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from bulkstop.cli.discover import ENDINGS, FORMS, tell_rest
-from bulkstop.cli.files import check_written, is_same
+from bulkstop.cli.files import check_written
 from bulkstop.cli.knobs import OF_STOP, settings_of, with_settings
 from bulkstop.cli.terminal import drop_output, say, tell
 from bulkstop.engine.shutdown import SIGNALS
@@ -19,6 +19,7 @@ from bulkstop.errors import OutputError, SettingsError
 from bulkstop.model import Outcome
 from bulkstop.report.summary import duration, printable, table
 from bulkstop.runs.discover import check_target, write_file
+from bulkstop.runs.files import is_same
 from bulkstop.runs.states import RUNS, Finding, State, Verification
 from bulkstop.runs.verify import targets_in, to_json, verify
 from bulkstop.settings import Settings

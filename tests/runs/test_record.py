@@ -6,7 +6,7 @@ import os
 import signal
 import stat
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
-from bulkstop.model import Campaign, CampaignType, Outcome, Result, held
+from bulkstop.model import WORTH_A_RETRY, Campaign, CampaignType, Outcome, Result, held
 from bulkstop.report import ledger as ledger_module
 from bulkstop.report.ledger import Mode
 from bulkstop.report.manifest import Manifest
@@ -75,12 +75,12 @@ def run(
     outcome_of: Outcomes = lambda campaign: Outcome.STOPPED,
     *,
     mode: Mode = Mode.RESUME,
-    retry_failed: bool = False,
+    retry: Set[Outcome] = frozenset(),
     **more: Any,
 ) -> Summary:
     """Run a list to its end with the outcomes given."""
     settings = with_token(**more)
-    with Record(str(path), mode=mode, retry_failed=retry_failed) as record, record.plan(inputs, settings) as plan:
+    with Record(str(path), mode=mode, retry=retry) as record, record.plan(inputs, settings) as plan:
         return carried_out(record, plan, outcome_of, settings)
 
 
@@ -324,7 +324,7 @@ class TestResume:
         ended = run(path)
         assert (ended.exit_code, ended.stats.lines) == (1, 1)
         assert ended.rows == ended.rows_with_lines == 5
-        retried = run(path, retry_failed=True)
+        retried = run(path, retry=WORTH_A_RETRY)
         assert (retried.exit_code, retried.stats.lines) == (1, 1)
         assert lines(path)[5:] == [(4, "stopped"), (3, "stopped")]
 
