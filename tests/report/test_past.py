@@ -103,6 +103,7 @@ class TestEnd:
     def test_what_is_worth_a_retry(self) -> None:
         """Only failures that may pass are tried again: not a rejection, not a wrong id, not a refused token."""
         assert {outcome.value for outcome in WORTH_A_RETRY - LEFT} == {
+            "unconfirmed",
             "throttled",
             "server_error",
             "timeout",

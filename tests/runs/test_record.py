@@ -328,6 +328,44 @@ class TestResume:
         assert (retried.exit_code, retried.stats.lines) == (1, 1)
         assert lines(path)[5:] == [(4, "stopped"), (3, "stopped")]
 
+    @pytest.mark.parametrize("name", ["r.jsonl", "r.csv"])
+    def test_finished(self, name: str, path: Path) -> None:
+        """A finished run with nothing left is refused, says when it ended and what to do, and nothing changes."""
+        path = Path(name)
+        run(path, outcome_of=lambda campaign: Outcome.REJECTED if campaign.line == 2 else Outcome.STOPPED)
+        before, at = contents(Path()), manifest(path)[-1]["ended_at"]
+        for retry in (frozenset[Outcome](), WORTH_A_RETRY, frozenset({Outcome.NOT_FOUND})):
+            with pytest.raises(SettingsError) as caught:
+                run(path, retry=retry)
+            said = str(caught.value)
+            assert said.startswith(f"{name}: its run finished at {at} (4 stopped, 1 rejected); nothing is left to send")
+            assert said.endswith("--retry-failed (nothing is worth it) or --retry rejected (1 rejected)")
+        assert contents(Path()) == before
+        assert run(path, retry={Outcome.REJECTED}).exit_code == 0
+        assert lines(path)[5:] == [(2, "stopped")]
+
+    def test_finished_but_for_the_manifest(self, path: Path) -> None:
+        """A crash after the last line, before the manifest says that it is the end, is gone on with, once."""
+        killed(path, 5, 0)
+        assert run(path).exit_code == 0
+        with pytest.raises(SettingsError, match="its run finished at"):
+            run(path)
+
+    @pytest.mark.parametrize("name", ["r.jsonl", "r.csv"])
+    def test_a_last_try_that_was_not_the_end(self, name: str, path: Path) -> None:
+        """Rows that a closed group refused have no `finished_at`: they have not ended, whatever the run's end was."""
+        path, settings = Path(name), with_token()
+        with Record(name) as record, record.plan(["list.csv"], settings) as plan:
+            record.open(plan, settings, ["bulkstop"], "run")
+            stats = Stats()
+            for each in plan.campaigns("acc"):
+                cut = replace(result_of(each, Outcome.NOT_FOUND), finished_at=None if each.line < 4 else AT)
+                record.write(cut)
+                stats.add(cut)
+            record.end(Summary(stats, plan.rows, 1, 0.5, "run"))
+        assert run(path).exit_code == 1
+        assert lines(path)[5:] == [(2, "stopped"), (3, "stopped")]
+
     def test_appended_rows(self, path: Path) -> None:
         """Rows added to the list are run as well, and the manifest then knows the longer list."""
         run(path)
