@@ -52,7 +52,7 @@ Example:
 Exit codes:
   0    every campaign is stopped, or was held back on purpose
   1    finished, but something failed
-  2    usage, settings or input are wrong; nothing was sent
+  2    usage, settings or input are wrong, or --resume finds a finished run with nothing left; nothing was sent
   3    a guard ended the run (failures, waves, outage), or it could not go on (credentials, result file, quota store)
   4    ended at --finish-by before all were sent; --resume goes on
   130  ended by Ctrl-C; 143 by SIGTERM, 129 by a closed terminal

@@ -190,9 +190,7 @@ class TestGoingOn:
         run = here("stop", LIST, "--host", sim.url, "--yes", "--retry", "timeout", "--retry", "unauthorized")
         assert (run.code, sorted(arrived(sim, ids))) == (0, sorted(ids))
 
-    def test_a_failed_run_names_the_way_on(
-        self, here: Here, sim: Simulated, three: list[str], tmp_path: Path
-    ) -> None:
+    def test_a_failed_run_names_the_way_on(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
         """A finished run that failed for good is refused like any other, with the option that sends that again."""
         lived_through(tmp_path, three, [Outcome.STOPPED, Outcome.NOT_FOUND])
         first = here.stop(sim, "--yes")
@@ -307,8 +305,12 @@ class TestRefused:
         self.refused(here, sim, "--overwrite", said="--overwrite throws away what --resume and --retry-failed go on")
         self.refused(here, sim, "-o", "-", said="--resume: - keeps nothing to go on with; give -o FILE")
         self.refused(here, sim, "-o", "/dev/null", said="--resume: /dev/null keeps nothing to go on with")
-        self.refused(here, sim, "--retry", "not_fuond", said="--retry: 'not_fuond' is no outcome; did you mean not_found?")
-        self.refused(here, sim, "--retry", "stopped", said="--retry: what is stopped is done and is not sent again; give")
+        self.refused(
+            here, sim, "--retry", "not_fuond", said="--retry: 'not_fuond' is no outcome; did you mean not_found?"
+        )
+        self.refused(
+            here, sim, "--retry", "stopped", said="--retry: what is stopped is done and is not sent again; give"
+        )
         self.refused(here, sim, "--retry", "protected", said="what is protected was held back on purpose and is not")
         self.refused(here, sim, "--expect", "2", said="--expect: the list has 3 campaigns to stop, not 2; nothing")
         assert arrived(sim, three) == []
@@ -456,7 +458,9 @@ class TestFromPython:
         assert (ended.exit_code, ended.rows, ended.rows_with_lines, told) == (1, 3, 3, three[2:])
         ended = stop_here([LIST], settings, output=LINE, retry_failed=True)
         assert (ended.exit_code, arrived(sim, three)) == (0, [three[2], three[1]])
-        with pytest.raises(SettingsError, match=rf"^{re.escape(LINE)}: its run finished at .*; nothing is left to send"):
+        with pytest.raises(
+            SettingsError, match=rf"^{re.escape(LINE)}: its run finished at .*; nothing is left to send"
+        ):
             stop_here([LIST], settings, output=LINE, resume=True)
         assert [section["command"] for section in manifest(tmp_path)] == [["bulkstop.stop()"]] * 2
         assert TOKEN not in (tmp_path / f"{LINE}.run.json").read_text()

@@ -18,6 +18,7 @@ from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsErro
 from bulkstop.model import WORTH_A_RETRY, Campaign, CampaignType, Outcome, Result, held
 from bulkstop.report import ledger as ledger_module
 from bulkstop.report.ledger import Mode
+from bulkstop.report.lines import read_lines
 from bulkstop.report.manifest import Manifest
 from bulkstop.report.stats import Stats
 from bulkstop.runs.record import HIDDEN, Record, mode_of
@@ -133,7 +134,9 @@ def manifest(path: Path) -> list[dict[str, Any]]:
 
 def lines(path: Path) -> list[tuple[int, str]]:
     """Give row and outcome of every line of a result file."""
-    return [(line["line"], line["outcome"]) for line in map(json.loads, path.read_text().splitlines())]
+    with path.open("rb") as file:
+        results = [line.result for line in read_lines(file, path.name)]
+    return [(each.line or 0, each.outcome.value) for each in results if each]
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -259,15 +262,15 @@ class TestResume:
     """Going on with a result file."""
 
     def test_only_what_is_left(self, path: Path) -> None:
-        """Exactly the rows that have not ended are planned; when all have, no line is written, only that it was so."""
+        """Exactly the rows that have not ended are planned; when a crash left none, only that is noted."""
         run(path, outcome_of=until(3))
-        run(path)
+        killed(path, 3, 0)
         assert lines(path)[5:] == [(4, "stopped"), (5, "stopped"), (6, "stopped")]
-        before = path.read_bytes()
         ended = run(path)
         assert (ended.exit_code, ended.reason, ended.settled) == (0, "nothing was left to send", {Outcome.STOPPED: 5})
-        assert path.read_bytes() == before
-        assert [section["reason"] for section in manifest(path)] == ["all sent"] * 2 + ["nothing was left to send"]
+        assert len(lines(path)) == 8
+        reasons = [section.get("reason") for section in manifest(path)]
+        assert reasons == ["all sent", None, "nothing was left to send"]
         assert review(str(path)).flaws == ()
 
     def test_a_file_that_is_gone(self, path: Path) -> None:
