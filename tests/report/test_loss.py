@@ -29,6 +29,12 @@ def whole(path: Path) -> bytes:
     return b"".join(map(to_json, RESULTS))
 
 
+def write_all(ledger: Ledger) -> None:
+    """Write the line of every result."""
+    for each in RESULTS:
+        ledger.write(each)
+
+
 def remove(path: Path) -> None:
     """Take the file away."""
     path.unlink()
@@ -67,8 +73,7 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_loss(deed: Callable[[Path], None], path: Path) -> None:
     """The look after it raises, no line is taken any more, and all that was sent is saved and can be told."""
     with Ledger(str(path)) as ledger:
-        for each in RESULTS:
-            ledger.write(each)
+        write_all(ledger)
         ledger.look()
         assert ledger.rescue() is None
         deed(path)
@@ -86,8 +91,7 @@ def test_loss(deed: Callable[[Path], None], path: Path) -> None:
 def test_cut_in_part(path: Path) -> None:
     """Of a file that was cut only what it does not hold any more is told."""
     with Ledger(str(path)) as ledger:
-        for each in RESULTS:
-            ledger.write(each)
+        write_all(ledger)
         os.truncate(path, path.stat().st_size - 5)
         with pytest.raises(OutputError, match=r"was cut to [\d,]+ of [\d,]+ bytes while"):
             ledger.look()
@@ -100,8 +104,7 @@ def test_more_than_is_remembered(path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Where not all lines of an emptied file are known any more, the last are saved and the number of all is told."""
     monkeypatch.setattr(ledger_module, "RECENT_LINES", 2)
     with Ledger(str(path)) as ledger:
-        for each in RESULTS:
-            ledger.write(each)
+        write_all(ledger)
         empty(path)
         with pytest.raises(OutputError):
             ledger.look()
@@ -117,10 +120,8 @@ def test_often_enough(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Ledger(str(path)) as ledger:
         ledger.write(RESULTS[0])
         path.unlink()
-        ledger.write(RESULTS[1])
-        ledger.write(RESULTS[2])
         with pytest.raises(OutputError, match="was removed while it was written"):
-            ledger.write(RESULTS[3])
+            write_all(ledger)
 
 
 def test_put_back(path: Path) -> None:
