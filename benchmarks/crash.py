@@ -91,11 +91,16 @@ def account(number: int) -> str:
 
 
 class Call(NamedTuple):
-    """A call in the server's log: its campaign, its process (from 0), and whether it was answered 200 or 409."""
+    """A stop call in the server's log: its campaign, its process (from 0), and how it was answered."""
 
     campaign_id: str
     process: int
-    is_answered: bool
+    status: int
+
+    @property
+    def is_answered(self) -> bool:
+        """Tell whether the campaign was stopped by it, or had been before."""
+        return self.status in (200, 409)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +124,8 @@ class Server:
             request = json.loads(line)
             if request["path"] == MARK:
                 process += 1
-            else:
-                calls.append(Call(request["campaign_id"], process, request["status"] in (200, 409)))
+            elif request["campaign_id"] is not None:  # else it asks for the list
+                calls.append(Call(request["campaign_id"], process, request["status"]))
         return calls
 
 
@@ -144,13 +149,16 @@ def simulator(folder: Path, *options: str) -> Iterator[Server]:
 
 
 def sent_twice(calls: Iterable[Call]) -> dict[int, set[str]]:
-    """Give, by the process that had been answered, the campaigns that were sent again after that."""
+    """Give, by the process that had stopped them, the campaigns that were sent again after that.
+
+    One that had been stopped before has no line until the list was read, so a crash lets it be sent once more.
+    """
     answered: dict[str, int] = {}
     twice: dict[int, set[str]] = defaultdict(set)
     for call in calls:
         if call.campaign_id in answered:
             twice[answered[call.campaign_id]].add(call.campaign_id)
-        if call.is_answered:
+        if call.status == 200:
             answered[call.campaign_id] = call.process
     return twice
 

@@ -58,11 +58,11 @@ def write_list(path: Path, rows: int) -> None:
         file.writelines(f"cd-{n:07x}-5f0a-4b1e-9c3d-2a7e8f6b1c0d,voice,{ACCOUNT},{STREAM}\n" for n in range(rows))
 
 
-def stop(host: str, folder: Path, concurrency: int, *more: str) -> Ran:
-    """Stop the list with the real command and watch the process; it must succeed."""
+def stop(host: str, folder: Path, concurrency: int, *more: str, code: int = 0) -> Ran:
+    """Stop the list with the real command and watch the process; it must end with that exit code."""
     command = [sys.executable, "-m", "bulkstop", "stop", "list.csv", "-o", "results.jsonl", "--host", host, *more]
     command += ["--quota", "none", "--concurrency", str(concurrency), "--yes", "--quiet"]
-    return watched.run(command, cwd=folder, env=watched.environment(folder))
+    return watched.run(command, cwd=folder, env=watched.environment(folder), codes=(code,))
 
 
 def at(looks: Sequence[Look], unix_s: float) -> Look:
@@ -121,7 +121,7 @@ def measure(host: str, folder: Path, rows: int, concurrency: int, *, resume: boo
     ratio, peaks = tell(ran, parts), [ran.peak_mb]
     if resume:
         size = (folder / "results.jsonl").stat().st_size
-        again = stop(host, folder, concurrency, "--resume")
+        again = stop(host, folder, concurrency, "--resume", code=2)  # refused, but only once all has been read
         peaks.append(again.peak_mb)
         if (folder / "results.jsonl").stat().st_size != size:
             raise SystemExit("there was nothing left to do, but the resumed run wrote results")

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from bulkstop.model import Campaign, CampaignType, Limit, Outcome, Result
     from bulkstop.runs.library import stop, stop_async
     from bulkstop.runs.stop import Summary
-    from bulkstop.settings import Settings
+    from bulkstop.settings import NO_LIMIT, Settings
 
 __version__ = "0.1.0"
 __all__ = [
+    "NO_LIMIT",
     "BulkstopError",
     "Campaign",
     "CampaignType",
@@ -38,7 +39,7 @@ _HOMES = {
     "model": ("Campaign", "CampaignType", "Limit", "Outcome", "Result"),
     "runs.library": ("stop", "stop_async"),
     "runs.stop": ("Summary",),
-    "settings": ("Settings",),
+    "settings": ("NO_LIMIT", "Settings"),
 }
 
 

@@ -5,12 +5,10 @@ it through the same knobs, so an option, its variable and its key cannot drift a
 """
 
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from datetime import datetime, time
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -22,6 +20,20 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 ALGORITHMS = ("HS256", "HS512", "RS256", "RS512")
 DEFAULT_QUOTA = (Limit(60, 60.0),)
 """What the vendor's rate-limit page allows an account per minute, over all its APIs."""
+
+
+class NoLimit(tuple[Limit, ...]):
+    """A quota of no limits that was meant: an empty tuple may be one that somebody forgot to fill."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Write it as it is given."""
+        return "NO_LIMIT"
+
+
+NO_LIMIT = NoLimit()
+"""What `quota` is for an account that may make any number of calls; the text for it is `none`."""
 UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 LONGEST_S = 3600.0 * 100_000
 """Eleven years: whoever means more than that has mistyped."""
@@ -285,7 +297,15 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Bring the host into one form and check what depends on more than one setting."""
-        for check in (_check_host, _check_proxy, _check_transport, _check_numbers, _check_credentials):
+        for check in (
+            _check_empty,
+            _check_host,
+            _check_proxy,
+            _check_transport,
+            _check_numbers,
+            _check_quota,
+            _check_credentials,
+        ):
             check(self)
 
 
@@ -309,47 +329,27 @@ def key_of(name: str) -> str:
     return KNOBS[name].option(name)[2:].replace("-", "_")
 
 
-def read_profile(path: str, name: str | None) -> dict[str, Any]:
-    """Read `[profile.NAME]` of a TOML file as settings by name; values are still texts, lists of texts or booleans.
-
-    Without a name it is `[profile.default]`, if the file has that; a file that does not exist is then no profile.
-    Raises SettingsError for a missing profile, an unknown key, or a secret, which has no place in a file of settings.
-    """
-    try:
-        found = tomllib.loads(Path(path).read_text("utf-8"))
-    except FileNotFoundError:
-        if name is None:
-            return {}
-        raise SettingsError(f"--config {path}: no such file; --profile {name} needs it") from None
-    except (OSError, ValueError) as error:
-        said = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
-        raise SettingsError(f"--config {path}: cannot be read as TOML ({said})") from None
-    profiles = found.get("profile", {})
-    profile = profiles.get(name or "default") if isinstance(profiles, dict) else None
-    if profile is None and name is None:
-        return {}
-    if not isinstance(profile, dict):
-        raise SettingsError(f"--profile {name}: {path} has no [profile.{name}]")
-    return {_known(key, path): _texts(value) for key, value in profile.items()}
+def is_empty(value: object) -> bool:
+    """Tell whether a value holds nothing: a blank text, or a list or table of nothing else."""
+    if isinstance(value, Mapping):
+        return all(map(is_empty, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(is_empty, value))
+    return isinstance(value, str) and not value.strip()
 
 
-def _known(key: str, path: str) -> str:
-    names = {key_of(name): name for name in KNOBS}
-    if key not in names:
-        from difflib import get_close_matches  # only a mistake needs it
-
-        near = get_close_matches(key, names, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise SettingsError(f"{path}: unknown key {key!r}{hint}")
-    if key in ("token", "client_secret"):
-        raise SettingsError(f"{path}: {key} is a secret, not a setting; use {key}_file or BULKSTOP_{key.upper()}")
-    return names[key]
+def instead_of_nothing(name: str) -> str:
+    """Say what to write in the place of an empty value."""
+    return 'write "none" for no limit' if name == "quota" else "give it a value, or take it out"
 
 
-def _texts(value: object) -> Any:
-    if isinstance(value, bool):
-        return value
-    return [str(item) for item in value] if isinstance(value, list) else str(value)
+def _check_empty(settings: Settings) -> None:
+    for name, knob in KNOBS.items():
+        value = getattr(settings, name)
+        for each in value if isinstance(value, list | tuple) else (value,):
+            if name != "quota" and each != default_of(name) and is_empty(each):
+                called = name if knob.secret else knob.option(name)
+                raise SettingsError(f"{called}: is empty; {instead_of_nothing(name)}")
 
 
 def _check_host(settings: Settings) -> None:
@@ -389,12 +389,18 @@ def _check_numbers(settings: Settings) -> None:
             raise SettingsError(f"{KNOBS[name].option(name)}: must be above zero")
     if settings.soak_s and not settings.waves:
         raise SettingsError("--soak: is the wait between waves; give --waves with it")
-    if not (isinstance(settings.quota, tuple) and all(isinstance(each, Limit) for each in settings.quota)):
-        raise SettingsError("--quota: is a tuple of Limit values here, such as (Limit(60, 60),); empty for none")
     for name in ("voice_path", "sms_path"):
         path = getattr(settings, name)
         if path is not None and (fault := template_fault(path)):
             raise SettingsError(f"{KNOBS[name].option(name)}: {path!r} {fault}")
+
+
+def _check_quota(settings: Settings) -> None:
+    quota, such_as = settings.quota, "such as (Limit(60, 60),), or NO_LIMIT"
+    if not (isinstance(quota, tuple) and all(isinstance(each, Limit) for each in quota)):
+        raise SettingsError(f"--quota: is a tuple of Limit values here, {such_as}")
+    if not quota and not isinstance(quota, NoLimit):
+        raise SettingsError(f"--quota: is empty; give Limit values, {such_as} for no limit")
 
 
 def _check_credentials(settings: Settings) -> None:

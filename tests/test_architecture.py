@@ -17,10 +17,11 @@ MAY_IMPORT = {
     "model": set[str](),
     "errors": set[str](),
     "settings": NOUNS,
+    "profiles": NOUNS | {"settings"},
     **dict.fromkeys(FLOW, NOUNS),
     "simulator": NOUNS,
     "runs": NOUNS | FLOW | {"settings", "simulator", "bulkstop"},
-    "cli": NOUNS | FLOW | {"settings", "simulator", "bulkstop", "runs"},
+    "cli": NOUNS | FLOW | {"settings", "profiles", "simulator", "bulkstop", "runs"},
     "bulkstop": NOUNS | {"settings", "runs"},
     "__main__": {"cli"},
 }

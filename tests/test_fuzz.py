@@ -52,7 +52,7 @@ from bulkstop.report.stats import Stats
 from bulkstop.runs.record import Record
 from bulkstop.runs.report import review
 from bulkstop.runs.stop import Summary
-from bulkstop.settings import KNOBS, Settings, default_of, key_of
+from bulkstop.settings import KNOBS, NO_LIMIT, Settings, default_of, key_of
 from bulkstop.source import read
 from bulkstop.source.plan import Plan
 from tests.servers import Connection, listening
@@ -394,7 +394,7 @@ async def exchange(data: bytes) -> Answer | NoAnswer:
 # --- result files ---------------------------------------------------------------------------------------------------
 
 ROWS = [Campaign(f"cd-{n}", CampaignType.VOICE, "ab"[n % 2], "st-1", "st-1", "list.csv", n + 2) for n in range(6)]
-AT = Settings(host="http://127.0.0.1:1", token="t" * 20, quota=())
+AT = Settings(host="http://127.0.0.1:1", token="t" * 20, quota=NO_LIMIT)
 ENDS = st.sampled_from([outcome for outcome in Outcome if outcome is not Outcome.INVALID])
 
 

@@ -1,5 +1,6 @@
 """The samples work as they stand: lists, profile, demo, and the end of the day with cron, systemd and Kubernetes."""
 
+import itertools
 import os
 import re
 import shlex
@@ -173,7 +174,9 @@ def cron_job() -> dict[str, Any]:
 def kubernetes_line() -> str:
     """Give the command of the CronJob, as a shell would take it."""
     (container,) = cron_job()["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
-    return shlex.join(part.replace("$(POD_NAME)", "bulkstop-29000000-abcde") for part in container["command"])
+    shell, option, script = container["command"]
+    assert (shell, option) == ("/bin/sh", "-c")
+    return str(script).replace("$$(", "$(")
 
 
 # The folders of each sample, and what they are called in the test.
@@ -234,6 +237,13 @@ class TestEndOfDay:
         assert len(sim.requests()) == 24
 
     @pytest.mark.parametrize("name", CASES)
+    def test_a_file_a_day(self, name: str) -> None:
+        """The result file has the day in its name, and nothing goes on with the one of yesterday."""
+        line = CASES[name][0]()
+        assert "$(date +%F).jsonl" in line
+        assert not re.search(r"--(resume|retry|overwrite)", line)
+
+    @pytest.mark.parametrize("name", CASES)
     def test_options(self, name: str) -> None:
         """It is told how many campaigns to expect, and takes the token from a file."""
         words = re.split(r"[ =]", CASES[name][0]())
@@ -270,7 +280,8 @@ class TestEndOfDay:
         (container,) = pod["containers"]
         mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
         assert set(mounted) == {volume["name"] for volume in pod["volumes"]}
-        options = dict(part.split("=", 1) for part in container["command"] if "=" in part)
+        words = shlex.split(kubernetes_line().replace("$(date +%F)", "2025-12-05"))
+        options = dict(itertools.pairwise(words))
         assert options["--token-file"].startswith(mounted["token"])
         assert options["--output"].startswith(mounted["results"])
         assert pod["terminationGracePeriodSeconds"] > KNOBS["grace_s"].read(options["--grace"])

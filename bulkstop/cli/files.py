@@ -1,33 +1,17 @@
-"""Files that are to be written, held against those that are read."""
+"""Files to be written, held against those that are read, by the names of their options."""
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-from bulkstop.errors import SettingsError
+from bulkstop.runs import files
 from bulkstop.settings import KNOBS, Settings
 
 
-def is_same(one: str, other: str) -> bool:
-    """Tell whether two names are of one file, by a hard link too; a device is none, it may be written twice."""
-    try:
-        return os.path.samefile(one, other) and os.path.isfile(one)  # noqa: PTH113, PTH121
-    except OSError:  # at least one of them is not there yet
-        return os.path.realpath(one) == os.path.realpath(other)
+def option_of(name: str) -> str:
+    """Give the option of a setting."""
+    return KNOBS[name].option(name)
 
 
 def check_written(written: Iterable[tuple[str, str | None]], settings: Settings, config: str) -> None:
     """Refuse to write over a file that the settings name, or stand in: raises SettingsError before any is opened."""
-    for option, path in written:
-        for read_by, name in _read(settings, config):
-            if path not in (None, "-") and is_same(path, name):
-                raise SettingsError(f"{option} {path}: is the file that {read_by} names; give another file")
-
-
-def _read(settings: Settings, config: str) -> Iterator[tuple[str, str]]:
-    """Name every file that a run reads beside its list, each with the option that names it."""
-    yield "--config", config
-    for name in ("token_file", "client_secret_file", "ca", "quota_store"):
-        if (path := getattr(settings, name)) is not None:
-            yield KNOBS[name].option(name), path
-    for path in settings.protect:
-        yield "--protect", path
+    read = [("the file that --config names", config), *files.files_of(settings, option_of)]
+    files.check_written([(f"{option} {path}:", path) for option, path in written if path is not None], read)

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from bulkstop.cli import limit, shapes
-from bulkstop.cli.files import check_written, is_same
+from bulkstop.cli.files import check_written
 from bulkstop.cli.knobs import Reads, with_settings
 from bulkstop.cli.log import with_log
 from bulkstop.cli.page import OPTION as HTML
@@ -19,6 +19,7 @@ from bulkstop.errors import SettingsError
 from bulkstop.report.measured import MAX_LATE_S
 from bulkstop.report.summary import printable
 from bulkstop.report.thresholds import Threshold, threshold
+from bulkstop.runs.files import is_same
 from bulkstop.runs.load import LEAST_IN_FLIGHT, MOST_IN_FLIGHT
 from bulkstop.runs.requested import PREFIX
 from bulkstop.settings import Settings, count, seconds

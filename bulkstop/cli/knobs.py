@@ -1,7 +1,7 @@
 """Settings as options: flag, else environment, else profile, else default."""
 
 import os
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Set
 from typing import Any
 
 import click
@@ -10,8 +10,9 @@ from click.core import ParameterSource
 from bulkstop.cli.log import logs
 from bulkstop.errors import SettingsError
 from bulkstop.model import Limit
+from bulkstop.profiles import read_profile
 from bulkstop.runs.masking import secrets_of
-from bulkstop.settings import KNOBS, Settings, default_of, read_profile
+from bulkstop.settings import KNOBS, NO_LIMIT, Settings, default_of, instead_of_nothing, is_empty
 
 CREDENTIALS = frozenset({"token", "token_file", "token_command", "client_secret", "client_secret_file"})
 OF_STOP = frozenset(
@@ -37,6 +38,9 @@ OF_STOP = frozenset(
 OF_CALLS = frozenset(["quota", "quota_store", "adaptive", "pace", "attempts", "max_retry_after_s"])
 """Settings that mean nothing to a command that calls nobody."""
 
+SECRETS = tuple(name for name, knob in KNOBS.items() if knob.secret)
+"""Settings that have a variable and no option."""
+
 
 class Reads(click.ParamType[Any]):
     """An option whose text is read by a function that raises ValueError with the reason."""
@@ -49,6 +53,9 @@ class Reads(click.ParamType[Any]):
         """Read the text; a default is a value already."""
         if not isinstance(value, str):
             return value
+        if is_empty(value):
+            advice = instead_of_nothing((param.name if param else None) or "")
+            self.fail(f"is empty; {advice}{_origin(param, ctx)}", param, ctx)
         try:
             return self._read(value)
         except ValueError as error:
@@ -57,9 +64,12 @@ class Reads(click.ParamType[Any]):
 
 def _origin(param: click.Parameter | None, ctx: click.Context | None) -> str:
     """Name the variable if a text comes from one: nobody looks for it there."""
-    if param is None or ctx is None or ctx.get_parameter_source(param.name or "") is not ParameterSource.ENVIRONMENT:
-        return ""
-    return f" (from {param.envvar})"
+    is_from_variable = param is not None and ctx is not None and _is_from_variable(ctx, param.name or "")
+    return f" (from {param.envvar})" if param is not None and is_from_variable else ""
+
+
+def _is_from_variable(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is ParameterSource.ENVIRONMENT
 
 
 def with_settings(command: Callable[..., Any], *, but: Set[str] = frozenset()) -> Callable[..., Any]:
@@ -71,12 +81,17 @@ def with_settings(command: Callable[..., Any], *, but: Set[str] = frozenset()) -
         "--config",
         default="bulkstop.toml",
         show_default=True,
+        type=Reads(str, "FILE"),
         metavar="FILE",
         envvar="BULKSTOP_CONFIG",
         help="File of profiles.",
     )(command)
     return click.option(
-        "--profile", metavar="NAME", envvar="BULKSTOP_PROFILE", help="Take [profile.NAME] of that file."
+        "--profile",
+        type=Reads(str, "NAME"),
+        metavar="NAME",
+        envvar="BULKSTOP_PROFILE",
+        help="Take [profile.NAME] of that file.",
     )(command)
 
 
@@ -85,8 +100,9 @@ def settings_of(ctx: click.Context, *, calls: bool = True) -> Settings:
 
     Until the command has ended, warnings are logged without what is secret in its settings.
     """
+    refuse_empty_variables(ctx)
     given: dict[str, Any] = {
-        name: os.environ.get(f"BULKSTOP_{name.upper()}") or None if knob.secret else ctx.params[name]
+        name: os.environ.get(f"BULKSTOP_{name.upper()}") if knob.secret else ctx.params[name]
         for name, knob in KNOBS.items()
         if knob.secret or (name in ctx.params and ctx.get_parameter_source(name) is not ParameterSource.DEFAULT)
     }
@@ -99,13 +115,17 @@ def settings_of(ctx: click.Context, *, calls: bool = True) -> Settings:
         raise SettingsError(f"--config {config}: no such file, or it cannot be read")
     # One way to a token given nearer replaces whatever way the profile has.
     replaced = CREDENTIALS if CREDENTIALS & given.keys() else frozenset()
-    for name, value in read_profile(config, ctx.params["profile"]).items():
+    profile = read_profile(config, ctx.params["profile"])
+    quota_from = "BULKSTOP_QUOTA" if _is_from_variable(ctx, "quota") else "--quota"
+    for name in profile.settings:
         if name == "protect":
-            given[name] = (*_from_profile(config, name, value), *given.get(name, ()))
+            given[name] = (*profile.value(name), *given.get(name, ()))
         elif name not in given and name not in replaced:
-            given[name] = _from_profile(config, name, value)
+            given[name] = profile.value(name)
+            if name == "quota":
+                quota_from = f"{profile.where(name)}: quota"
     if "quota" in given:
-        given["quota"] = _limits(given["quota"])
+        given["quota"] = _limits(given["quota"], quota_from)
     if not calls:
         given.setdefault("host", "localhost")  # nobody is called, so nobody need be named
     settings = Settings(**given)
@@ -128,22 +148,23 @@ def _option(name: str) -> Callable[[Any], Any]:
     return click.option(flag, name, **words)
 
 
-def _from_profile(config: str, name: str, value: Any) -> Any:
-    knob = KNOBS[name]
-    if isinstance(value, bool) is not isinstance(default_of(name), bool):
-        raise SettingsError(f"{config}: {knob.option(name)[2:]}: {value!r} does not fit; see --help")
-    if isinstance(value, bool):
-        return value
-    try:
-        if knob.repeatable:
-            return tuple(knob.read(item) for item in (value if isinstance(value, list) else value.split()))
-        return knob.read(str(value))
-    except ValueError as error:
-        raise SettingsError(f"{config}: {knob.option(name)[2:]}: {error}") from None
+def refuse_empty_variables(ctx: click.Context, secrets: Iterable[str] = SECRETS) -> None:
+    """Raise SettingsError for a variable of the command that is set to nothing: that may be a slip, and is no value."""
+    options = {name: param.envvar for param in ctx.command.params if (name := param.name) and param.envvar}
+    for name, variable in (options | {name: f"BULKSTOP_{name.upper()}" for name in secrets}).items():
+        if isinstance(variable, str) and variable in os.environ and is_empty(os.environ[variable]):
+            raise SettingsError(f"{variable}: is empty; {_instead(name)}, or unset it")
 
 
-def _limits(given: Any) -> tuple[Limit, ...]:
-    limits = tuple(given)
-    if None in limits and len(limits) > 1:
-        raise SettingsError("--quota: none stands alone")
-    return tuple(limit for limit in limits if limit is not None)
+def _instead(name: str) -> str:
+    return instead_of_nothing(name) if name == "quota" else "give it a value"
+
+
+def _limits(given: tuple[Limit | None, ...], source: str) -> tuple[Limit, ...]:
+    """Give the limits that one source names; raises SettingsError when it also names none."""
+    limits = tuple(limit for limit in given if limit is not None)
+    if len(limits) == len(given):
+        return limits
+    if len(given) > 1:
+        raise SettingsError(f"{source}: none stands alone")
+    return NO_LIMIT

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from bulkstop.cli.knobs import Reads
+from bulkstop.cli.knobs import Reads, refuse_empty_variables
 from bulkstop.cli.terminal import say
 from bulkstop.errors import SettingsError
 from bulkstop.runs import loop
@@ -88,9 +88,11 @@ SHARE: Any = {"type": Reads(share, "SHARE"), "default": 0.0, "metavar": "SHARE",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all that is left to chance.")
 @click.option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Write one JSON line per request.")
-def command(*, quota: tuple[Any, ...], client_id: str | None, **options: Any) -> int:
+@click.pass_context
+def command(ctx: click.Context, /, *, quota: tuple[Any, ...], client_id: str | None, **options: Any) -> int:
     """Imitate the API on this machine, with faults on demand."""
-    secret = os.environ.get("BULKSTOP_CLIENT_SECRET") or None
+    refuse_empty_variables(ctx, ["client_secret"])
+    secret = os.environ.get("BULKSTOP_CLIENT_SECRET")
     chosen = SimulatorOptions(
         client_id=client_id if secret else None,
         client_secret=secret,

@@ -5,35 +5,40 @@ import itertools
 import json
 import os
 import re
+import shlex
 import sys
 import uuid
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import click
 
-from bulkstop.cli.files import check_written, is_same
+from bulkstop.cli.files import check_written, option_of
 from bulkstop.cli.knobs import Reads, settings_of, with_settings
 from bulkstop.cli.log import logs, with_log
 from bulkstop.cli.terminal import is_shown, is_watched, said_through, say, tell_last
 from bulkstop.cli.verify import hint, read_back, verdict_lines, write_list
 from bulkstop.engine.shutdown import SIGNALS
 from bulkstop.errors import InputError, SettingsError
-from bulkstop.model import CampaignType, Outcome
+from bulkstop.model import WORTH_A_RETRY, CampaignType, Outcome
 from bulkstop.report.ledger import Mode, exists_already, is_device
 from bulkstop.report.lines import to_json
+from bulkstop.report.manifest import manifest_path
 from bulkstop.report.progress import Bar, Lines, Progress
 from bulkstop.report.summary import duration, printable, summary, table
 from bulkstop.runs import events, history
 from bulkstop.runs.access import tokens_of
 from bulkstop.runs.doubts import warnings
+from bulkstop.runs.files import check_results
 from bulkstop.runs.guards import check_size, waves_of
 from bulkstop.runs.limits import Forecast, forecast
 from bulkstop.runs.masking import secrets_of
 from bulkstop.runs.planned import plan_json
 from bulkstop.runs.record import HIDDEN, Record, mode_of
+from bulkstop.runs.retries import NEEDS_A_CHOICE, counted, listed, outcomes_to_retry, retry_option
 from bulkstop.runs.stop import Summary, check_time, run
 from bulkstop.settings import KNOBS, Settings, is_hidden
 from bulkstop.source.plan import Plan
@@ -47,7 +52,7 @@ Example:
 Exit codes:
   0    every campaign is stopped, or was held back on purpose
   1    finished, but something failed
-  2    usage, settings or input are wrong; nothing was sent
+  2    usage, settings or input are wrong, or --resume finds a finished run with nothing left; nothing was sent
   3    a guard ended the run (failures, waves, outage), or it could not go on (credentials, result file, quota store)
   4    ended at --finish-by before all were sent; --resume goes on
   130  ended by Ctrl-C; 143 by SIGTERM, 129 by a closed terminal
@@ -72,7 +77,17 @@ def expected(text: str) -> tuple[int, int]:
     help="Result file; .csv writes CSV, - is standard output.  [default: <first input>.results.jsonl]",
 )
 @click.option("--resume", is_flag=True, help="Go on with the result file: send what has not ended in it.")
-@click.option("--retry-failed", is_flag=True, help="Go on with it, and try what failed and is worth a retry again.")
+@click.option(
+    "--retry-failed",
+    is_flag=True,
+    help=f"Go on with it, and send again what failed and is worth a retry: {listed(WORTH_A_RETRY)}.",
+)
+@click.option(
+    "--retry",
+    metavar="OUTCOME,...",
+    multiple=True,
+    help="Go on with it, and send again what ended so, such as not_found,rejected; repeatable.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a result file that exists.")
 @click.option(
     "--format",
@@ -107,6 +122,7 @@ def command(
     *,
     resume: bool,
     retry_failed: bool,
+    retry: tuple[str, ...],
     overwrite: bool,
     strict: bool,
     dry_run: bool,
@@ -130,23 +146,23 @@ def command(
         raise SettingsError("--json: is a form of the plan; give --dry-run with it")
     quiet = quiet or log_json or as_json
     target = output or default_output(inputs)
-    for path in inputs:
-        if path != "-" and is_same(path, target):
-            raise SettingsError(f"-o {target}: is an input; the results would take the place of the list")
+    running = [running_list(target)] if reads_back else []
+    check_results("-o", target, inputs, settings, option_of, more=running)
     check_written([("-o", target)], settings, ctx.params["config"])
     if reads_back and (target == "-" or is_device(target)):
         raise SettingsError("--verify: reads the result file afterwards; give -o FILE")
     if target == "-" and sys.stdout is None:
         raise SettingsError("-o -: standard output is closed; nothing was sent")
-    mode = mode_of(overwrite=overwrite, resume=resume or retry_failed)
+    again = outcomes_to_retry(retry, retry_failed=retry_failed)
+    mode = mode_of(overwrite=overwrite, resume=resume or bool(again))
     with (
-        Record(target, mode=mode, retry_failed=retry_failed) as record,
+        Record(target, mode=mode, retry=again) as record,
         record.plan(inputs, settings, fmt=fmt) as plan,
     ):
         forecasts = forecast(plan, settings, check_time(settings)) if as_json or not quiet else []
         doubts = warnings(plan, settings, history.last_size(profile, settings.host))
         if not quiet:
-            lines = plan_lines(plan, settings, target, forecasts, asks=not yes and expect is None)
+            lines = plan_lines(plan, settings, target, forecasts, asks=not yes and expect is None, retry=again)
             say("\n".join(lines))
         if not as_json:
             tell_doubts(doubts, log_json=log_json)
@@ -163,10 +179,12 @@ def command(
         ended = carried_out(plan, settings, record, progress)
         if ended.calls and ended.exit_code in (0, 1):
             history.remember(profile, settings.host, plan.listed)
+        tell_lost(record)
         tell_unwritten(ended, target)
         if not log_json and (ended.exit_code or not quiet):
             say("\n".join(summary_lines(ended, record)))
-    return verified(target, settings, ended, quiet=quiet) if reads_back and ended.signum is None else ended.exit_code
+    is_there = ended.signum is None and record.rescue is None
+    return verified(target, settings, ended, quiet=quiet) if reads_back and is_there else ended.exit_code
 
 
 def verified(target: str, settings: Settings, ended: Summary, *, quiet: bool) -> int:
@@ -176,11 +194,16 @@ def verified(target: str, settings: Settings, ended: Summary, *, quiet: bool) ->
         say(f"bulkstop: {printable(note)}")
     if found.exit_code or not quiet:
         say("\n".join(verdict_lines(found)))
-    if written := write_list(found, f"{target}.running.csv", overwrite=True):
+    if written := write_list(found, running_list(target), overwrite=True):
         say(hint(found, written))
     if found.signum is not None:
         return found.exit_code
     return ended.exit_code or min(found.exit_code, 1)
+
+
+def running_list(target: str) -> str:
+    """Name the list of what still runs after all."""
+    return f"{target}.running.csv"
 
 
 def tell_doubts(doubts: list[str], *, log_json: bool) -> None:
@@ -199,7 +222,16 @@ def carried_out(plan: Plan, settings: Settings, record: Record, progress: Progre
     events.began(plan, settings, run_id)
     try:
         with said_through(progress.say) if isinstance(progress, Bar) else nullcontext():
-            summary = run(plan, settings, record.write, run_id=run_id, progress=progress, signals=SIGNALS, say=say)
+            summary = run(
+                plan,
+                settings,
+                record.write,
+                run_id=run_id,
+                progress=progress,
+                signals=SIGNALS,
+                say=say,
+                watch=record.watch,
+            )
     except asyncio.CancelledError:  # told to end before the first call
         raise click.Abort from None
     ended = record.end(summary)
@@ -223,7 +255,13 @@ def default_output(inputs: tuple[str, ...]) -> str:
 
 
 def plan_lines(
-    plan: Plan, settings: Settings, output: str, forecasts: list[Forecast], *, asks: bool = False
+    plan: Plan,
+    settings: Settings,
+    output: str,
+    forecasts: list[Forecast],
+    *,
+    asks: bool = False,
+    retry: Set[Outcome] = frozenset(),
 ) -> list[str]:
     """Write what a run will do, for a person to check before it is done."""
     last_s = max((each.last_s for each in forecasts), default=0.0)
@@ -232,6 +270,7 @@ def plan_lines(
         ("to stop", f"{plan.to_send:,}" + (f" ({_counted(plan.types)})" if plan.types else "")),
         ("not sent", _counted(plan.held) or "0"),
         *((("ended before", _counted(plan.settled)),) if plan.settled else ()),
+        *((("sent again", f"what ended as {listed(retry)}"),) if retry else ()),
         ("quota", f"{' '.join(map(str, settings.quota)) or 'none'} per account{_manner(settings)}"),
         *(("account", _account(each)) for each in forecasts[:ACCOUNTS_SHOWN]),
     ]
@@ -353,13 +392,50 @@ def summary_lines(ended: Summary, record: Record) -> list[str]:
         calls=ended.calls,
         elapsed_s=ended.elapsed_s,
         ended=ended.reason,
+        lost=ended.lost,
     )
-    lines.append(f"Results: {record.path}")
+    lines.append(f"Results: {where_results_are(record)}")
     if record.mark:
         lines.append(f"SHA-256: {record.mark.sha256}")
+    return lines + ways_on(ended, record)
+
+
+def where_results_are(record: Record) -> str:
+    """Name the file that has the result lines."""
+    rescue = record.rescue
+    if rescue is None or not rescue.gone:
+        return record.path
+    return f"{rescue.place or 'lost'}{'' if rescue.is_whole else f'; what is left: {record.path}'}"
+
+
+def ways_on(ended: Summary, record: Record) -> list[str]:
+    """Say with which command the run goes on, and with which one what failed for good is sent again."""
+    lines = []
+    failed = Counter(ended.settled) + record.failed
+    if record.mark and (chosen := [each for each in NEEDS_A_CHOICE if failed[each]]):
+        lines.append(f"To send what failed again ({counted(failed, chosen)}): {retry_option(chosen)}")
     if ended.exit_code not in (0, 1) and record.mark:
-        lines.append("To go on: the same command with --resume")
+        lines.append(f"To go on: {back_in_place(record)}the same command with --resume")
+    elif ended.lost:
+        proof = shlex.quote(manifest_path(record.path))
+        lines.append(f"To go on: rm {proof}, then the same command with --resume: it sends again what has no line")
     return lines
+
+
+def back_in_place(record: Record) -> str:
+    """Say how the result file comes back to its place, where that is needed first."""
+    if record.rescue is None or record.rescue.place is None:
+        return ""
+    return f"{shlex.join(['mv', record.rescue.place, record.path])}, then "
+
+
+def tell_lost(record: Record) -> None:
+    """List what was sent and has no line in the file any more, the last of it where that is much and saved."""
+    lost = record.rescue.results if record.rescue else ()
+    if lost:
+        say(f"bulkstop: {len(lost):,} results, the last ones, are not in {record.path} any more; they are:")
+    for result in lost:
+        say(to_json(result).decode().rstrip())
 
 
 def tell_unwritten(ended: Summary, output: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from bulkstop.cli.discover import ENDINGS, FORMS, tell_rest
-from bulkstop.cli.files import check_written, is_same
+from bulkstop.cli.files import check_written
 from bulkstop.cli.knobs import OF_STOP, settings_of, with_settings
 from bulkstop.cli.terminal import drop_output, say, tell
 from bulkstop.engine.shutdown import SIGNALS
@@ -19,7 +19,8 @@ from bulkstop.errors import OutputError, SettingsError
 from bulkstop.model import Outcome
 from bulkstop.report.summary import duration, printable, table
 from bulkstop.runs.discover import check_target, write_file
-from bulkstop.runs.states import RUNS, Finding, State, Verification
+from bulkstop.runs.files import is_same
+from bulkstop.runs.states import RUNS, Finding, State, Unread, Verification
 from bulkstop.runs.verify import targets_in, to_json, verify
 from bulkstop.settings import Settings
 
@@ -49,7 +50,7 @@ What still runs, will run again, or could not be told is written as a list for `
 \b
 Exit codes:
   0    nothing still runs, or is scheduled; protected campaigns do not count
-  1    something does, could not be told or found, or has no line in the results
+  1    something does, could not be told, found or looked at, or has no line in the results
   2    usage, settings or results are wrong; nothing was asked for
   3    nothing could be told at all (credentials, network), or the verdict could not be written
   130  ended by Ctrl-C; 143 by SIGTERM, 129 by a closed terminal; no list was written
@@ -207,9 +208,16 @@ def _beside(found: Verification) -> list[tuple[str, str]]:
         rows.append(("protected", f"{protected:,}, as they are; {run:,} were seen running"))
     if found.invalid:
         rows.append(("invalid rows", f"{found.invalid:,}, which name no campaign"))
+        rows += [("", f"{row.source} line {row.line}: {row.reason}") for row in map(_shown, found.unread)]
+        if found.invalid > len(found.unread):
+            rows.append(("", f"and {found.invalid - len(found.unread):,} more"))
     if found.unlisted:
         rows.append(("without line", f"{found.unlisted:,} rows: their run was killed, or goes on; --resume it first"))
     return rows
+
+
+def _shown(row: Unread) -> Unread:
+    return row._replace(source=printable(row.source), reason=printable(row.reason))
 
 
 def _cells(of: Finding) -> list[str]:

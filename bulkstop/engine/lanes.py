@@ -10,7 +10,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
+from bulkstop.engine.groups import Group, Groups
 from bulkstop.engine.guard import Admission
 from bulkstop.engine.quota import Quota
 from bulkstop.model import Attempt, Campaign
@@ -18,7 +20,10 @@ from bulkstop.model import Attempt, Campaign
 Claim = Callable[[], Awaitable[float]]
 """Asks a store that others use as well: 0.0 lets one call leave now, else the seconds after which to ask again."""
 WAITING_RETRIES = 8192
-"""The most campaigns that wait for another try, over all lanes; a full lane draws no new ones, so memory is bounded."""
+"""The most campaigns that wait for a try, for room in their group or for a list, over all lanes; a full lane draws no
+new ones, so memory is bounded."""
+OPEN: Group[Any] = Group(limit=math.inf)
+"""The group of every campaign where nobody watches groups."""
 
 
 @dataclass(slots=True, eq=False)
@@ -27,12 +32,15 @@ class Turn:
 
     campaign: Campaign
     lane: "Lane"
+    group: Group[Any] = OPEN
+    order: int = 0
     attempts: int = 0
     throttles: int = 0
     renewed: bool = False
     admitted: bool = False
     sent_at: float = -math.inf
     started_at: float | None = None
+    answered_at: float | None = None
     last: Attempt | None = None
 
 
@@ -58,8 +66,13 @@ class Lane:
         self.ticket = 0
         self.parked = False  # it begins nothing new; tries of what was begun go on
         self.queued_at = math.inf
+        self.held = 0
+        """Campaigns that were answered, and have no line before a list or their group's next answers decide."""
+        self._groups: Groups[Turn] | None = None
         self._fresh = iter(campaigns)
-        self._head = next(self._fresh, None)
+        self._head = self._next_fresh()
+        self._tries: dict[Group[Turn], deque[Turn]] = {}
+        self._aside: dict[Group[Turn], deque[Turn]] = {}
         self._waiting: list[tuple[float, int, Turn]] = []
         self._ties = count()
         self._paused_at = self._paused_until = -math.inf
@@ -70,7 +83,7 @@ class Lane:
 
         `room` is the most campaigns that may wait for another try before new ones are held back.
         """
-        if self._head is not None and not self.parked and len(self._waiting) < room:
+        if _has_room(self._tries) or self._has_open_aside() or self._has_open_head(room):
             due = -math.inf
         elif self._waiting:
             due = self._waiting[0][0]
@@ -78,33 +91,43 @@ class Lane:
             return math.inf
         return max(due, self._paused_until, self.quota.ready_at())
 
-    def draw(self, now: float) -> Turn:
-        """Take the next turn and its place in the quota; a try that is due goes before a new campaign."""
-        if self._waiting and (self._waiting[0][0] <= now or self._head is None):
-            turn = heapq.heappop(self._waiting)[2]
-        else:
-            assert self._head is not None, "drawn before ready_at"  # noqa: S101 - a slip of the caller
-            turn = Turn(self._head, self)
-            self._head = next(self._fresh, None)
-        self.quota.take(now)
-        self.in_flight += 1
-        turn.sent_at = now
+    def watch(self, groups: Groups[Turn]) -> None:
+        """Let `groups` say how many calls of a group may be in flight."""
+        self._groups = groups
+        if self._head is not None:
+            self._head.group = groups.of(self._head.campaign)
+
+    def draw(self, now: float, room: int) -> Turn | None:
+        """Take the next turn and its place in the quota; a try that is due goes before a new campaign.
+
+        None when the tries that are due have to wait for room in their groups.
+        """
+        turn = self._take(now, room)
+        if turn is not None:
+            self.quota.take(now)
+            self.in_flight += 1
+            turn.group.in_flight += 1
+            turn.order = turn.group.drawn
+            turn.group.drawn += 1
+            turn.sent_at = now
         return turn
 
-    def untake(self) -> None:
-        """Note that the turn drawn last does not leave."""
+    def untake(self, turn: Turn) -> None:
+        """Note that a drawn turn does not leave."""
         self.in_flight -= 1
+        turn.group.in_flight -= 1
         self.quota.untake()
 
     def put_back(self, turn: Turn, now: float, until: float) -> None:
         """Take a drawn turn back that did not leave; nothing of this account leaves before `until`."""
-        self.untake()
+        self.untake(turn)
         self.again(turn, now)
         self._paused_until = max(self._paused_until, until)
 
     def answered(self, turn: Turn, now: float, *, throttled: bool = False, failed: bool = False) -> None:
         """Note that a drawn turn has its answer."""
         self.in_flight -= 1
+        turn.group.in_flight -= 1
         self.quota.answered(now, turn.sent_at, throttled=throttled, failed=failed)
         if not throttled and turn.sent_at > self._paused_at:
             self._events = 0
@@ -136,21 +159,88 @@ class Lane:
     @property
     def has_new(self) -> bool:
         """Tell whether there are campaigns that were never drawn."""
-        return self._head is not None
+        return self._head is not None or bool(self._aside)
 
     @property
     def is_done(self) -> bool:
-        """Tell whether no campaign is left, in flight or waiting."""
-        return self._head is None and not self._waiting and not self.in_flight
+        """Tell whether no campaign is left, in flight, waiting or held."""
+        return not self.held and self.is_sent
+
+    @property
+    def is_sent(self) -> bool:
+        """Tell whether nothing is left to send, unless a list says that what is held still runs."""
+        return self._head is None and not (self._waiting or self._tries or self._aside or self.in_flight)
 
     def leftover(self) -> Iterator[Turn]:
         """Take out what was never drawn, or waits, in that order of urgency."""
+        while self._tries:
+            yield _pop(self._tries, next(iter(self._tries)))
         while self._waiting:
             yield heapq.heappop(self._waiting)[2]
+        while self._aside:
+            yield _pop(self._aside, next(iter(self._aside)))
         while self._head is not None:
-            turn, self._head = Turn(self._head, self), None  # first: the list may break off at its next campaign
+            turn, self._head = self._head, None  # first: the list may break off at its next campaign
             yield turn
-            self._head = next(self._fresh, None)
+            self._head = self._next_fresh()
+
+    def _next_fresh(self) -> Turn | None:
+        campaign = next(self._fresh, None)
+        if campaign is None:
+            return None
+        return Turn(campaign, self, OPEN if self._groups is None else self._groups.of(campaign))
+
+    def _take(self, now: float, room: int) -> Turn | None:
+        if (turn := _take_with_room(self._tries)) is not None:
+            return turn
+        while self._waiting and self._waiting[0][0] <= now:
+            turn = heapq.heappop(self._waiting)[2]
+            if turn.group.has_room:
+                return turn
+            self._tries.setdefault(turn.group, deque()).append(turn)
+        if not self.parked and (turn := _take_with_room(self._aside)) is not None:
+            return turn
+        if self._has_open_head(room):
+            head, self._head = self._head, self._next_fresh()
+            return head
+        return None
+
+    def _has_open_aside(self) -> bool:
+        return not self.parked and _has_room(self._aside)
+
+    def _has_open_head(self, room: int) -> bool:
+        """Tell whether the next new campaign may leave; those before it whose groups have no room are set aside."""
+        if self.parked:
+            return False
+        while self._head is not None and self._waits() < room:
+            if self._head.group.has_room:
+                return True
+            head, self._head = self._head, self._next_fresh()
+            self._aside.setdefault(head.group, deque()).append(head)
+        return False
+
+    def _waits(self) -> int:
+        return len(self._waiting) + self.held + _count(self._tries) + _count(self._aside)
+
+
+def _has_room(aside: dict[Group[Turn], deque[Turn]]) -> bool:
+    return any(group.has_room for group in aside)
+
+
+def _take_with_room(aside: dict[Group[Turn], deque[Turn]]) -> Turn | None:
+    group = next((group for group in aside if group.has_room), None)
+    return None if group is None else _pop(aside, group)
+
+
+def _pop(aside: dict[Group[Turn], deque[Turn]], group: Group[Turn]) -> Turn:
+    turn = aside[group].popleft()
+    if not aside[group]:
+        del aside[group]
+    return turn
+
+
+def _count(aside: dict[Group[Turn], deque[Turn]]) -> int:
+    return sum(map(len, aside.values()))
 
 
 class Lanes:
@@ -160,8 +250,15 @@ class Lanes:
     Once it is open, the lanes go on in the order in which they were parked, one with each draw.
     """
 
-    def __init__(self, lanes: Iterable[Lane], concurrency: int, admission: Admission | None = None) -> None:
+    def __init__(
+        self,
+        lanes: Iterable[Lane],
+        concurrency: int,
+        admission: Admission | None = None,
+        groups: Groups[Turn] | None = None,
+    ) -> None:
         self.admission = admission
+        self.groups = groups
         self._parked: deque[Lane] = deque()
         self._lanes = [lane for lane in lanes if not lane.is_done]
         self._concurrency = concurrency
@@ -171,6 +268,8 @@ class Lanes:
         self._share = self._fair_share()
         self._room = max(1, WAITING_RETRIES // max(1, self._open))
         for lane in self._lanes:
+            if groups is not None:
+                lane.watch(groups)
             self._queue(lane, -math.inf)
 
     @property
@@ -199,8 +298,7 @@ class Lanes:
                 continue  # the lane was queued again since, with better knowledge
             if self.admission is not None and self.admission.ready_at() > now:
                 self._park(lane)
-            if self._ready_at(lane) <= now:
-                turn = lane.draw(now)
+            if self._ready_at(lane) <= now and (turn := lane.draw(now, self._room)) is not None:
                 if self.admission is not None and not turn.admitted:
                     turn.admitted = True
                     self.admission.admit()
@@ -215,6 +313,38 @@ class Lanes:
         turn.lane.left -= 1
         self._settled(turn.lane, now)
 
+    def hold(self, turn: Turn, now: float) -> None:
+        """Note an answer to a turn that does not end it: a list, or the next answers of its group, decide."""
+        turn.lane.answered(turn, now)
+        turn.lane.held += 1
+        self._settled(turn.lane, now)
+
+    def release(self, turn: Turn, now: float) -> None:
+        """Note that a turn that was held has ended."""
+        turn.lane.held -= 1
+        turn.lane.left -= 1
+        self._settled(turn.lane, now)
+
+    def try_held(self, turn: Turn, now: float, due: float) -> None:
+        """Let a turn that was held be tried again."""
+        turn.lane.held -= 1
+        turn.lane.again(turn, due)
+        self._settled(turn.lane, now)
+
+    def look_again(self, lane: Lane, now: float) -> None:
+        """Look once more when a lane is ready, as something else has used or freed its quota, or its group has room."""
+        if not lane.is_done:
+            self._queue(lane, now)
+
+    @property
+    def held(self) -> list[Lane]:
+        """The lanes with campaigns that were answered, and have no line yet."""
+        return [lane for lane in self._lanes if lane.held]
+
+    def is_stuck(self, lane: Lane) -> bool:
+        """Tell whether a lane goes on only when what it holds is decided."""
+        return lane.held > 0 and not lane.in_flight and self._ready_at(lane) == math.inf
+
     def again(self, turn: Turn, now: float, due: float, *, throttled: bool = False, failed: bool = False) -> None:
         """Note the answer to a turn that waits for its next try until `due`."""
         turn.lane.answered(turn, now, throttled=throttled, failed=failed)
@@ -228,7 +358,7 @@ class Lanes:
 
     def drop(self, turn: Turn, now: float) -> None:
         """Take out a turn just drawn that will never leave."""
-        turn.lane.untake()
+        turn.lane.untake(turn)
         turn.lane.left -= 1
         if self.admission is not None:
             self.admission.released()

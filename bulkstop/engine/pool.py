@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 
 from bulkstop.engine.breaker import Breaker
-from bulkstop.engine.groups import Groups
-from bulkstop.engine.lanes import Claim, Lanes, Turn
+from bulkstop.engine.groups import Group
+from bulkstop.engine.lanes import Claim, Lane, Lanes, Turn
+from bulkstop.engine.readback import IsEnough, Reading, ReadList, judge_claim, leave_claim
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import BulkstopError, GuardError
 from bulkstop.model import DONE, Again, Attempt, Campaign, Outcome, Report, Result, Send, utc_text
@@ -21,6 +22,8 @@ stated by the service that is 4 minutes on average, and with a wait stated that 
 TICK_S = 0.001
 """Event loops count in whole milliseconds; the last one is spent asking, so that a call leaves when it may and not up
 to a millisecond later: at 500 calls/s that would be half an interval."""
+REVIEWS = 8
+"""Lists that are read at the same time beside the stops."""
 SHOWN_GROUPS = 3
 """How many closed groups are told of in the one line that ends a run."""
 BROKEN = "the call failed inside this program; the stop may have arrived"
@@ -35,7 +38,11 @@ class Pool:
 
     At most `concurrency` exchanges are open at a time. A campaign that waits, for quota or for another try, holds
     neither a worker nor a connection. One that is cut off between two tries keeps what its last try told, but its
-    result has no `finished_at`: it is not final, and a resumed run takes it up again.
+    result has no `finished_at`: it is not final, and a resumed run takes it up again. The same holds for what was
+    refused by a group that was then closed.
+
+    What only a list can decide has no line before that was read by `read_list`: a campaign of which the service claims
+    that it does not run, and the first refused campaigns of a group. Without `read_list` nothing is read.
 
     `now` is a monotonic clock in seconds; the last `tick_s` of a wait is spent asking it (0 for a clock that stands
     still while it is asked).
@@ -50,7 +57,7 @@ class Pool:
         retry: Retry,
         concurrency: int,
         breaker: Breaker | None = None,
-        groups: Groups | None = None,
+        read_list: ReadList | None = None,
         run_id: str | None = None,
         now: Callable[[], float] = time.monotonic,
         tick_s: float = TICK_S,
@@ -67,13 +74,19 @@ class Pool:
         self._concurrency = concurrency
         self._admission = lanes.admission
         self._breaker = breaker
-        self._groups = groups
+        self._groups = lanes.groups
+        self._read_list = read_list
         self._run_id = run_id
         self._now = now
         self._tick_s = tick_s
         self._wall = wall
         self._draining = False
         self._workers: list[asyncio.Task[None]] = []
+        self._tasks: asyncio.TaskGroup | None = None
+        self._claims: dict[Lane, dict[Group[Turn], list[Turn]]] = {}
+        self._to_review: deque[tuple[Lane, Group[Turn]]] = deque()
+        self._reviews: dict[Lane, asyncio.Task[None]] = {}
+        self._following: set[Lane] = set()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._alarm: asyncio.Handle | None = None
         self._alarm_at = math.inf
@@ -85,8 +98,8 @@ class Pool:
         whatever `send`, `report` or a list raised.
         """
         try:
-            async with asyncio.TaskGroup() as group:
-                self._workers = [group.create_task(self._work()) for _ in range(self._concurrency)]
+            async with asyncio.TaskGroup() as self._tasks:
+                self._workers = [self._tasks.create_task(self._work()) for _ in range(self._concurrency)]
                 await self._all_ended()
             self._heed_groups()
         finally:
@@ -97,13 +110,16 @@ class Pool:
     def drain(self) -> None:
         """Let nothing more leave; what is in flight is waited for."""
         self._draining = True
+        for lane, review in self._reviews.items():
+            if lane not in self._following:
+                review.cancel()  # it only asks, so nothing is lost with it
         self._wake_all()
 
     def abort(self) -> None:
         """Cut off what is in flight; each of those campaigns is reported as unknown."""
         self.drain()
-        for worker in self._workers:
-            worker.cancel()
+        for task in (*self._workers, *self._reviews.values()):
+            task.cancel()
 
     async def _all_ended(self) -> None:
         try:
@@ -130,7 +146,7 @@ class Pool:
             if isinstance(found, Turn):
                 if self._idle:
                     self._wake_one()  # more may be ready, and only one sleeper was woken by the alarm
-                if self._groups is not None and self._is_skipped(found, self._groups, now):
+                if self._is_skipped(found, now):
                     await asyncio.sleep(0)  # a long group must not keep the others from their answers
                     continue
                 if self._breaker is not None:
@@ -140,7 +156,7 @@ class Pool:
             elif found is None:
                 self._wake_all()
                 return None
-            else:
+            elif found < math.inf or not self._decides_held(now):
                 await self._sleep_until(found)
         return None
 
@@ -150,14 +166,14 @@ class Pool:
         probe_at = self._breaker.ready_at()
         return self._lanes.draw(now) if probe_at <= now else probe_at
 
-    def _is_skipped(self, turn: Turn, groups: Groups, now: float) -> bool:
+    def _is_skipped(self, turn: Turn, now: float) -> bool:
         """Tell whether a turn that never left belongs to a closed group; then it is settled as not sent."""
-        why = groups.closed(turn.campaign) if turn.last is None else None
-        if why is None:
+        if turn.group.closed is None or turn.last is not None:
             return False
-        groups.skipped(turn.campaign)
+        turn.group.skipped += 1
         self._lanes.drop(turn, now)
-        self._write(_result(turn, Attempt(Outcome.NOT_SENT, error=why), self._run_id, None))
+        self._write(_result(turn, Attempt(Outcome.NOT_SENT, error=turn.group.closed), self._run_id, None))
+        self._look_at(turn.lane, now)
         return True
 
     async def _claimed(self, turn: Turn, claim: Claim) -> bool:
@@ -234,7 +250,7 @@ class Pool:
             self._heed()
 
     def _plan_next(self, turn: Turn, attempt: Attempt, now: float) -> None:
-        if attempt.again is Again.NOW and not turn.renewed:
+        if attempt.again is Again.NOW and not turn.renewed and self._may_renew(turn):
             turn.renewed = True  # and nothing else: the refused token is not the campaign's last answer
             self._lanes.again(turn, now, now)
             return
@@ -243,13 +259,18 @@ class Pool:
             self._note_throttled(turn, attempt, now)
             return
         turn.attempts += 1
+        if attempt.again is Again.READ_BACK and self._read_list is not None:
+            self._hold_claim(turn, now)
+            return
         delay_s = self._retry.delay_s(turn.attempts, attempt)
         failed = attempt.again is Again.LATER
         if delay_s is None:
-            self._lanes.answered(turn, now, failed=failed)
-            self._settle(turn, attempt, now)
+            self._settle(turn, attempt, now, failed=failed)
         else:
             self._lanes.again(turn, now, now + delay_s, failed=failed)
+
+    def _may_renew(self, turn: Turn) -> bool:
+        return self._groups is None or self._groups.may_renew(turn.campaign)
 
     def _note_throttled(self, turn: Turn, attempt: Attempt, now: float) -> None:
         """Pause the account once for all calls that were refused together; a refused call costs no attempt."""
@@ -264,8 +285,7 @@ class Pool:
         if turn.throttles < THROTTLES:
             self._lanes.again(turn, now, now, throttled=True)
         else:
-            self._lanes.answered(turn, now, throttled=True)
-            self._settle(turn, attempt, now)
+            self._settle(turn, attempt, now, throttled=True)
 
     def _leave_over(self, turn: Turn, fault: Exception) -> None:
         """End the run at an answer of which nobody can say what comes next; the campaign keeps it, and is not final."""
@@ -277,24 +297,158 @@ class Pool:
         """Settle a campaign whose try raised: with a BulkstopError nothing was sent, with anything else who knows."""
         now = self._now()
         self._unleft(turn)
-        self._lanes.answered(turn, now, failed=True)
         if isinstance(error, BulkstopError):
+            self._lanes.answered(turn, now, failed=True)
             self._settle_left(turn)
             return
         self.calls += 1
         turn.attempts += 1
-        self._settle(turn, Attempt(Outcome.UNKNOWN, error=BROKEN if isinstance(error, Exception) else CUT_OFF), now)
+        why = BROKEN if isinstance(error, Exception) else CUT_OFF
+        self._settle(turn, Attempt(Outcome.UNKNOWN, error=why), now, failed=True)
 
     def _unleft(self, turn: Turn) -> None:
         if self._breaker is not None:
             self._breaker.unleft(turn.sent_at)
 
-    def _settle(self, turn: Turn, attempt: Attempt, now: float) -> None:
-        self._write(_result(turn, attempt, self._run_id, self._wall()))
+    def _settle(
+        self, turn: Turn, attempt: Attempt, now: float, *, throttled: bool = False, failed: bool = False
+    ) -> None:
+        """End a campaign that is in flight: write its line, unless its group's next answers or its list decide."""
+        turn.last, turn.answered_at = attempt, self._wall()
+        ended = [(turn, True)] if self._groups is None else self._groups.note(turn, attempt)
+        if any(line is turn for line, _ in ended):
+            self._lanes.answered(turn, now, throttled=throttled, failed=failed)
+        else:
+            self._lanes.hold(turn, now)
+        self._count_end(turn, attempt, now)
+        self._write_ended(ended, now, but=turn)
+        self._look_at(turn.lane, now)
+
+    def _count_end(self, turn: Turn, attempt: Attempt, now: float) -> None:
         if self._admission is not None:
             self._admission.settled(attempt.outcome, now, turn.campaign.campaign_id, attempt.error)
+
+    def _write_ended(self, ended: Iterable[tuple[Turn, bool]], now: float, *, but: Turn | None = None) -> None:
+        """Write lines that need not wait any more; a row that has not ended has no `finished_at`."""
+        for line, has_ended in ended:
+            if line is not but:
+                self._lanes.release(line, now)
+            assert line.last is not None  # noqa: S101 - it was answered
+            self._write(_result(line, line.last, self._run_id, line.answered_at if has_ended else None))
+
+    def _hold_claim(self, turn: Turn, now: float) -> None:
+        """Let a campaign of which the service claims that it does not run wait for the list."""
+        turn.answered_at = self._wall()
+        self._lanes.hold(turn, now)
+        self._claims.setdefault(turn.lane, {}).setdefault(turn.group, []).append(turn)
         if self._groups is not None:
-            self._groups.settled(turn.campaign, attempt.outcome, attempt.error)
+            self._write_ended(self._groups.claimed(turn), now)
+        self._look_at(turn.lane, now)
+
+    def _decides_held(self, now: float) -> bool:
+        """Decide what waits for its group or its list if nothing else can come; tell whether all is done now."""
+        if not self.in_flight:
+            for lane in self._lanes.held:
+                self._look_at(lane, now)
+        return self._lanes.is_done
+
+    def _look_at(self, lane: Lane, now: float) -> None:
+        """Have the lists of a lane read when it can do nothing else, and those that a group waits for."""
+        if lane not in self._reviews and self._lanes.is_stuck(lane):
+            claims = self._claims.get(lane, {})
+            self._to_review += [(lane, group) for group in claims if (lane, group) not in self._to_review]
+            if self._groups is not None and lane.is_sent:
+                self._write_ended(self._groups.end_account(lane.account_id), now)
+        if self._groups is not None and self._groups.to_review:
+            self._to_review += [(lane, group) for group in self._groups.to_review]
+            self._groups.to_review.clear()
+        self._begin_reviews()
+
+    def _begin_reviews(self) -> None:
+        """Begin to read lists, REVIEWS of them at a time and one of an account."""
+        waiting = len(self._to_review)
+        while self._to_review and waiting and len(self._reviews) < REVIEWS and not self._draining:
+            waiting -= 1
+            lane, group = self._to_review.popleft()
+            if lane in self._reviews or self._tasks is None:
+                self._to_review.append((lane, group))
+            else:
+                self._reviews[lane] = self._tasks.create_task(self._review(lane, group))
+
+    async def _review(self, lane: Lane, group: Group[Turn]) -> None:
+        """Read the list of a group, and let it decide what waits for it."""
+        try:
+            if group.is_reviewed:
+                await self._review_group(group)
+            else:
+                await self._read_back(self._claims[lane].pop(group), lane, group)
+        except asyncio.CancelledError as stray:
+            if not self._draining:
+                self._end_early(stray)
+            raise
+        except Exception as fault:  # noqa: BLE001 - whatever it is, every row gets its line first
+            self._end_early(fault)
+        finally:
+            self._end_review(lane)
+
+    def _end_review(self, lane: Lane) -> None:
+        del self._reviews[lane]
+        now = self._now()
+        self._lanes.look_again(lane, now)  # the list has used the same quota
+        self._look_at(lane, now)
+        self._heed()
+        self._wake_one()
+
+    async def _review_group(self, group: Group[Turn]) -> None:
+        assert self._groups is not None  # noqa: S101 - they have asked for it
+        ids = {line.campaign.campaign_id for line in group.held}
+        reading = await self._read(group.held[0].campaign, lambda states: not ids.isdisjoint(states))
+        is_read = reading.fault is None or not ids.isdisjoint(reading.states)
+        listed = frozenset(reading.states) if is_read else None
+        self._write_ended(self._groups.reviewed(group, listed, reading.fault or ""), self._now())
+
+    async def _read_back(self, turns: list[Turn], lane: Lane, group: Group[Turn]) -> None:
+        ids = {turn.campaign.campaign_id for turn in turns}
+        turns.reverse()  # each is taken from the end once it is settled
+        try:
+            reading = await self._read(turns[0].campaign, lambda states: ids <= states.keys())
+            while turns:
+                await self._settle_claim(turns[-1], reading)
+                turns.pop()
+        finally:
+            if turns:
+                self._claims[lane].setdefault(group, []).extend(turns)
+
+    async def _read(self, of: Campaign, is_enough: IsEnough) -> Reading:
+        assert self._read_list is not None  # noqa: S101 - nothing waits for a list without it
+        reading = await self._read_list(of, is_enough)
+        self.calls += reading.calls
+        return reading
+
+    async def _settle_claim(self, turn: Turn, reading: Reading) -> None:
+        """Settle a campaign by what its list says; one that runs is tried again."""
+        assert turn.last is not None  # noqa: S101 - it was answered
+        attempt, now = judge_claim(turn.last, turn.campaign.campaign_id, reading), self._now()
+        delay_s = self._retry.delay_s(turn.attempts, attempt)
+        if delay_s is not None:
+            turn.last = attempt
+            self._lanes.try_held(turn, now, now + delay_s)
+            return
+        if attempt.outcome in DONE:
+            await self._follow_up(turn)
+        turn.last = attempt._replace(again=Again.NO)
+        self._count_end(turn, attempt, self._now())
+        self._write_ended([(turn, True)], self._now())
+
+    async def _follow_up(self, turn: Turn) -> None:
+        self._following.add(turn.lane)
+        try:
+            await self._follow(turn.campaign)
+        finally:
+            self._following.discard(turn.lane)
+
+    async def _follow(self, campaign: Campaign) -> None:
+        """Do what follows when a list shows that a campaign is at rest; here nothing."""
 
     def _heed(self) -> None:
         """End the run when a guard says so, unless nothing is left that could be held back."""
@@ -306,11 +460,22 @@ class Pool:
 
     def _heed_groups(self) -> None:
         """Let a run that came to its end, but for what belongs to closed groups, end with a fault that says so."""
-        if self._groups is None or not self._groups.has_skipped or self._draining:
+        if self._groups is None or not self._groups.has_closed or self._draining:
             return
         told = self._groups.faults()
         more = [f"and {len(told) - SHOWN_GROUPS:,} more groups"] if len(told) > SHOWN_GROUPS else []
         self.fault = GuardError("; ".join(told[:SHOWN_GROUPS] + more))
+
+    def _report_held(self) -> None:
+        """Report what still waits for a list, or for its group: it was sent, and has not ended."""
+        if self._groups is not None:
+            self._write_ended(self._groups.flush(), self._now())
+        for groups in self._claims.values():
+            for turn in (turn for turns in groups.values() for turn in turns):
+                assert turn.last is not None  # noqa: S101 - it was answered
+                turn.last = leave_claim(turn.last)
+                self._write_ended([(turn, False)], self._now())
+        self._claims.clear()
 
     def _settle_left(self, turn: Turn) -> None:
         self._write(_result(turn, _left(turn), self._run_id, None))
@@ -332,6 +497,7 @@ class Pool:
 
     def _report_leftover(self) -> None:
         """Report all that is left, also of the accounts after one whose list breaks off only now."""
+        self._report_held()
         while True:
             try:
                 for turn in self._lanes.leftover():

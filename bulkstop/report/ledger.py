@@ -6,6 +6,7 @@ import fcntl
 import os
 import stat
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from hashlib import sha256
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from bulkstop.errors import OutputError
 from bulkstop.model import Result
 from bulkstop.report.lines import csv_header, is_csv, to_csv, to_json
+from bulkstop.report.loss import Loss, Rescue, loss_of, rescue
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
 SYNC_EVERY_S = 1.0
 """How often new lines are made durable: a power failure can cost those of this time and of one fsync."""
 BLOCK = 1024 * 1024
+LOOK_EVERY_LINES = 4096
+"""Lines after which a look at the file is due, however soon: these are still known when they turn out to be lost."""
+RECENT_LINES = 4 * LOOK_EVERY_LINES
+HEAD_BYTES = 256
+"""So much of its beginning tells a file from one that was emptied and has grown again."""
 Holder = Callable[[int | None], str]
 
 
@@ -52,8 +59,8 @@ class Ledger:
     the id of its process where the kernel tells it.
 
     Raises OutputError when the file exists (unless `mode` allows it), cannot be opened, is in use by another run, or
-    can no longer be written; after a failed write it takes no more lines. A pipe or a device, and standard output
-    (`-`), is just written to.
+    can no longer be written; after a failed write it takes no more lines. Nor does it after a `look` has found that the
+    file is not there any more as it was written. A pipe or a device, and standard output (`-`), is just written to.
     """
 
     def __init__(
@@ -69,10 +76,15 @@ class Ledger:
         self.name = "standard output" if path == "-" else path
         self.is_file = path != "-" and not is_device(path)
         self.fault: OutputError | None = None
+        self.lost: str | None = None
         self._line: Callable[[Result], bytes] = to_csv if is_csv(path) else to_json
         self._begin_with, self._vouch = begin, vouch
         self.is_begun = self.is_torn = False
         self._size, self._lines, self._hash = 0, 0, sha256()
+        self._head = b""
+        self._recent: deque[bytes] = deque(maxlen=RECENT_LINES)
+        self._unseen = 0
+        self._loss: Loss | None = None
         self._lock = threading.Lock()
         self._keeper: _Keeper | None = None
         self._is_new = self.is_file and not os.path.lexists(path)
@@ -103,6 +115,26 @@ class Ledger:
         self._size, self._lines, self._hash = size, lines, sha256()
         if size:
             ((_, self._hash),) = hashes(self._fd, [size])
+            self._head = os.pread(self._fd, min(size, HEAD_BYTES), 0)
+
+    def look(self) -> None:
+        """Raise OutputError when the file is not there any more as it was written: moved, removed, replaced or cut."""
+        if self.is_file and self._loss is None and not self.is_closed:
+            with self._lock:
+                self._loss = loss_of(self._fd, self.name, self._size, self._head)
+                self._unseen = 0
+            if self._loss:
+                self.lost = f"{self.name}: was {self._loss.what} while it was written; sending stops"
+                self.fault = self.fault or OutputError(self.lost)
+        if self._loss and self.fault:
+            raise self.fault
+
+    def rescue(self) -> Rescue | None:
+        """Save what a `look` has found to be lost, while the file is still open; None when nothing is."""
+        if self._loss is None or self.is_closed:
+            return None
+        now = loss_of(self._fd, self.name, self._size, self._head)  # it may have been put back meanwhile
+        return rescue(now, self._fd, self.name, self._size, self._lines, self._recent) if now else Rescue()
 
     def begin(self) -> None:
         """Begin the file, if that is not done yet; raises OutputError when it cannot be written."""
@@ -140,6 +172,7 @@ class Ledger:
     def _begin_file(self) -> None:
         """Cut what does not stay, first of all; where that fails, what stands there must not be written on."""
         try:
+            self.look()
             self._begin_with()
             os.ftruncate(self._fd, self._size)
         except OutputError as fault:
@@ -153,6 +186,8 @@ class Ledger:
     def _put(self, data: bytes, lines: int) -> None:
         if self.fault is not None:
             raise self.fault
+        if self._unseen >= LOOK_EVERY_LINES:
+            self.look()
         with self._lock:
             try:
                 done = os.write(self._fd, data)
@@ -168,12 +203,16 @@ class Ledger:
                 self._hash.update(data)
                 self._size += len(data)
                 self._lines += lines
+                self._head = self._head or data[:HEAD_BYTES]
+                self._recent.append(data)
+                self._unseen += 1
 
     def _cut(self) -> None:
         """Take away the beginning of a line that did not go in whole."""
         if self.is_file:
             try:
-                os.ftruncate(self._fd, self._size)
+                if os.fstat(self._fd).st_size > self._size:  # a file that was cut meanwhile would be filled with zeros
+                    os.ftruncate(self._fd, self._size)
             except OSError:
                 self.is_torn = True
 

@@ -2,11 +2,12 @@
 
 from array import array
 from collections import Counter
+from collections.abc import Set
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from bulkstop.errors import InputError, OutputError
-from bulkstop.model import LEFT, WORTH_A_RETRY, Outcome, Result, Row
+from bulkstop.model import LEFT, Outcome, Result, Row
 from bulkstop.report.lines import as_cell, is_csv, read_lines
 from bulkstop.report.summary import printable
 
@@ -41,7 +42,7 @@ class Past:
     it names and the state of it. Raises OutputError, with the line's number, for a line that no run has written.
     """
 
-    def __init__(self, path: str, *, retry_failed: bool = False) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
         self.size = 0
         self.lines = 0
@@ -49,7 +50,6 @@ class Past:
         self.final = 0
         self.met = 0
         self.latest: Counter[Outcome] = Counter()
-        self._retry_failed = retry_failed
         self._is_csv = is_csv(path)
         self._blocks: dict[tuple[str, int], array[int]] = {}
         with _opened(path) as file:
@@ -59,16 +59,17 @@ class Past:
                     self.lines += 1
                     self._add(line.result, line.number)
 
-    def settled(self, row: Row) -> Outcome | None:
+    def settled(self, row: Row, retry: Set[Outcome] = frozenset()) -> Outcome | None:
         """Give the outcome of a row that has ended; None for one that is still to be sent, or told.
 
+        What ended in one of the outcomes in `retry` is to be sent once more.
         Raises InputError when the line of the input names something else than it did.
         """
         standing = self._standing(row)
         if standing is None:
             return None
         self.met += 1
-        if not standing.is_final or (self._retry_failed and standing.outcome in WORTH_A_RETRY):
+        if not standing.is_final or standing.outcome in retry:
             return None
         return standing.outcome
 

@@ -23,11 +23,12 @@ def table(title: str, rows: list[tuple[str, str]]) -> list[str]:
 
 
 def summary(
-    stats: Stats, *, rows: int, settled: Mapping[Outcome, int], calls: int, elapsed_s: float, ended: str
+    stats: Stats, *, rows: int, settled: Mapping[Outcome, int], calls: int, elapsed_s: float, ended: str, lost: int = 0
 ) -> list[str]:
     """Tell how a run went: outcomes, time, tries, the slowest, and whether every row has its line.
 
-    `settled` counts the rows that had ended in an earlier run of the same result file.
+    `settled` counts the rows that had ended in an earlier run of the same result file, `lost` the lines that were
+    written and are not in it any more.
     """
     told = counts(stats.outcomes)
     rate = calls / elapsed_s if elapsed_s > 0 else 0.0
@@ -44,8 +45,9 @@ def summary(
     if before:
         told.append(("ended before", ", ".join(f"{number} {name}" for name, number in counts(settled))))
     lines = f"{before:,} + {stats.lines:,}" if before else f"{stats.lines:,}"
-    is_sum = rows == before + stats.lines
-    told.append(("rows = lines", f"{rows:,} = {lines}" if is_sum else f"{rows:,} rows but {lines} lines"))
+    is_sum = rows == before + stats.lines and not lost
+    gone = f", {lost:,} of them gone" if lost else ""
+    told.append(("rows = lines", f"{rows:,} = {lines}" if is_sum else f"{rows:,} rows but {lines} lines{gone}"))
     return table("Summary", told)
 
 

@@ -21,6 +21,7 @@ from bulkstop.runs import loop
 from bulkstop.runs.access import client_of, tokens_of
 from bulkstop.runs.limits import Accounts, store_of
 from bulkstop.runs.listing import Heard, Listing, Wanted, listed
+from bulkstop.runs.states import worse
 from bulkstop.settings import Settings
 from bulkstop.source.text import printable
 
@@ -173,14 +174,17 @@ def _missing(option: str) -> str:
 
 def _discovery(found: Sequence[Listing], name: str | None) -> Discovery:
     rows: dict[str, tuple[Group, Listed]] = {}
-    twice = 0
+    twice = changed = 0
     for listing in found:
         for item in listing.items:
             if name is None or fnmatchcase(item.name or "", name):
                 twice += item.campaign_id in rows
-                rows.setdefault(item.campaign_id, (listing.group, item))
+                known = rows.setdefault(item.campaign_id, (listing.group, item))
+                if worse(known[1], item) is not known[1]:
+                    rows[item.campaign_id] = (listing.group, item)
+                    changed += 1
     calls, fault = sum(listing.calls for listing in found), next(filter(None, map(_fault, found)), None)
-    return Discovery(tuple(rows.values()), tuple(_notes(found, rows, twice)), calls, fault)
+    return Discovery(tuple(rows.values()), tuple(_notes(found, rows, twice, changed)), calls, fault)
 
 
 def _fault(listing: Listing) -> str | None:
@@ -190,15 +194,18 @@ def _fault(listing: Listing) -> str | None:
     return f"{_told(listing.group)}: {listing.failure.error}{said}"
 
 
-def _notes(found: Sequence[Listing], rows: Iterable[str], twice: int) -> Iterable[str]:
+def _notes(found: Sequence[Listing], rows: Iterable[str], twice: int, changed: int) -> Iterable[str]:
     for listing in found:
         if listing.doubt:
             yield f"{_told(listing.group)}: {listing.doubt}"
+        if listing.doubled:
+            yield f"{_told(listing.group)}: listed more than once: {listing.doubled:,}; one row that runs counts"
         if listing.unusable:
             many, first = len(listing.unusable), listing.unusable[0]
             yield f"{_told(listing.group)}: left out, because they cannot be used: {many:,}; first: {first}"
     if twice:
-        yield f"campaigns listed as of both types: {twice:,}; each is written once, as of the type listed first"
+        but = f", but for {changed:,} of which only the other one runs" if changed else ""
+        yield f"campaigns listed as of both types: {twice:,}; each is written once, as of the type listed first{but}"
     if risky := sum(campaign_id.startswith(FORMULA) for campaign_id in rows):
         yield f"ids that look like formulas to a spreadsheet: {risky:,}; they are written as they are"
 

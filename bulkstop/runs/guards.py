@@ -5,6 +5,7 @@ from typing import NamedTuple
 from bulkstop.engine.breaker import Breaker
 from bulkstop.engine.groups import Groups
 from bulkstop.engine.guard import Admission, wave_sizes
+from bulkstop.engine.lanes import Turn
 from bulkstop.errors import SettingsError
 from bulkstop.settings import Settings
 
@@ -14,7 +15,7 @@ class Guards(NamedTuple):
 
     admission: Admission | None
     breaker: Breaker
-    groups: Groups
+    groups: Groups[Turn]
 
 
 def guards_of(settings: Settings, to_send: int) -> Guards:
@@ -23,7 +24,7 @@ def guards_of(settings: Settings, to_send: int) -> Guards:
     admission = None
     if settings.max_failures is not None or len(waves) > 1:
         admission = Admission(settings.max_failures, waves=waves, soak_s=settings.soak_s)
-    return Guards(admission, Breaker(bound_s=settings.max_outage_s), Groups())
+    return Guards(admission, Breaker(bound_s=settings.max_outage_s), Groups(can_list=True))
 
 
 def waves_of(settings: Settings, to_send: int) -> list[int]:

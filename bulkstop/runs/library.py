@@ -6,8 +6,10 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from bulkstop.errors import InputError
-from bulkstop.model import Campaign, Report, Result
+from bulkstop.model import Campaign, Outcome, Report, Result
+from bulkstop.runs.files import check_results, paths_in
 from bulkstop.runs.record import Record, mode_of
+from bulkstop.runs.retries import outcomes_to_retry
 from bulkstop.runs.stop import Summary, carry_out, make_plan, run
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
@@ -24,17 +26,19 @@ def stop(
     overwrite: bool = False,
     resume: bool = False,
     retry_failed: bool = False,
+    retry: Iterable[str] = (),
     on_result: OnResult | None = None,
 ) -> Summary:
     """Stop campaigns, given as paths of lists or as Campaign values, and return the counts.
 
     Each result goes to the file `output` and to `on_result`; `resume` goes on with that file, `retry_failed` also with
-    what failed and is worth a retry. Asks nothing: calling it is the confirmation. Raises a BulkstopError when the run
-    cannot start; a campaign that fails is a Result, never an exception.
+    what failed and is worth a retry, `retry` with what ended in one of these outcomes. Asks nothing: calling it is the
+    confirmation. Raises a BulkstopError when the run cannot start, also when the one to go on with is finished and
+    nothing is left of it; a campaign that fails is a Result, never an exception.
     """
-    kept = _Kept(output, overwrite, resume, retry_failed)
+    kept = _Kept(output, overwrite, resume, outcomes_to_retry(retry, retry_failed=retry_failed))
     with _job(campaigns, settings, kept, on_result) as job:
-        return job.end(run(job.plan, settings, job.report, run_id=job.run_id))
+        return job.end(run(job.plan, settings, job.report, run_id=job.run_id, watch=job.watch))
 
 
 async def stop_async(
@@ -45,12 +49,13 @@ async def stop_async(
     overwrite: bool = False,
     resume: bool = False,
     retry_failed: bool = False,
+    retry: Iterable[str] = (),
     on_result: OnResult | None = None,
 ) -> Summary:
     """Do what `stop` does inside a running event loop; when cancelled in mid-run, every row still has its line."""
-    kept = _Kept(output, overwrite, resume, retry_failed)
+    kept = _Kept(output, overwrite, resume, outcomes_to_retry(retry, retry_failed=retry_failed))
     with _job(campaigns, settings, kept, on_result) as job:
-        return job.end(await carry_out(job.plan, settings, job.report, run_id=job.run_id))
+        return job.end(await carry_out(job.plan, settings, job.report, run_id=job.run_id, watch=job.watch))
 
 
 class _Kept(NamedTuple):
@@ -59,7 +64,7 @@ class _Kept(NamedTuple):
     output: str | None
     overwrite: bool
     resume: bool
-    retry_failed: bool
+    retry: frozenset[Outcome]
 
 
 class _Job(NamedTuple):
@@ -68,6 +73,7 @@ class _Job(NamedTuple):
     plan: Plan
     report: Report
     run_id: str
+    watch: Callable[[], None] = lambda: None
     end: Callable[[Summary], Summary] = lambda summary: summary
 
 
@@ -79,9 +85,10 @@ def _job(campaigns: Campaigns, settings: Settings, kept: _Kept, on_result: OnRes
             _refuse_empty(plan)
             yield _Job(plan, tell, run_id)
         return
-    mode = mode_of(overwrite=kept.overwrite, resume=kept.resume or kept.retry_failed)
+    check_results("output", kept.output, paths_in(campaigns), settings, "settings.{}".format)
+    mode = mode_of(overwrite=kept.overwrite, resume=kept.resume or bool(kept.retry))
     with (
-        Record(kept.output, mode=mode, retry_failed=kept.retry_failed) as record,
+        Record(kept.output, mode=mode, retry=kept.retry) as record,
         record.plan(campaigns, settings) as plan,
     ):
         _refuse_empty(plan)
@@ -91,7 +98,7 @@ def _job(campaigns: Campaigns, settings: Settings, kept: _Kept, on_result: OnRes
             record.write(result)
             tell(result)
 
-        yield _Job(plan, report, run_id, record.end)
+        yield _Job(plan, report, run_id, record.watch, record.end)
 
 
 def _refuse_empty(plan: Plan) -> None:

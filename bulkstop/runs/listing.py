@@ -4,9 +4,13 @@ A list that is read in pages shifts: a campaign that leaves it moves all behind 
 the edge of the next page would be skipped. So each page begins at the last campaign of the one before. If none of its
 campaigns is known, too much has left, and the reading goes back until it is tied to what was read. Hence every campaign
 that belongs to the list from the beginning of the reading to its end is found, whatever the others do.
+
+A campaign that pages have in common, or a later reading gives again, is as it was last. One that stands twice in the
+list itself, on a page or behind what its page has in common with the one before, has two rows at one moment: of these
+the one that may call somebody counts, to the end of the reading.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,6 +19,7 @@ from bulkstop.engine.pool import side_by_side
 from bulkstop.kore.ask import Ask
 from bulkstop.kore.campaigns import PAGE, Group, Listed, Page, Place, list_call, place
 from bulkstop.model import Attempt, Outcome
+from bulkstop.runs.states import State, combined, state_of
 
 READINGS = 3
 """How often a list is read until it gives as many campaigns as the service counts."""
@@ -27,6 +32,8 @@ MOST_CHARS = 32 * 1024 * 1024
 
 Heard = Callable[[Group, int, int | None], object]
 """Told after each page: the group, the campaigns seen so far, and how many the service counts."""
+Enough = Callable[[Sequence[Listed]], bool]
+"""Told of the campaigns of each page as they are known by then, wanted or not; whether no more need be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,7 @@ class Listing:
     """What a group's list gave: each wanted campaign once, and a line for each that cannot be used.
 
     With a `failure` the list was not read to its end; with a `doubt` it was, but may lack what came or went meanwhile.
+    `doubled` counts the campaigns that stand more than once in the list.
     """
 
     group: Group
@@ -60,6 +68,7 @@ class Listing:
     calls: int = 0
     doubt: str | None = None
     failure: Attempt | None = None
+    doubled: int = 0
 
 
 async def listed(
@@ -70,6 +79,7 @@ async def listed(
     *,
     concurrency: int = 8,
     heard: Heard = lambda group, seen, total: None,
+    enough: Enough = lambda items: False,
 ) -> list[Listing]:
     """Read the lists of all groups, in their order: those of an account one after the other, accounts side by side.
 
@@ -82,7 +92,7 @@ async def listed(
 
     async def read(own: list[Group], caller: Caller) -> None:
         for group in own:
-            found[group] = await _Reading(group, ask, caller, wanted, heard).listing()
+            found[group] = await _Reading(group, ask, caller, wanted, heard, enough).listing()
 
     jobs = [partial(read, own, caller_of(account_id)) for account_id, own in by_account.items()]
     await side_by_side(jobs, min(concurrency, len(jobs)))
@@ -92,15 +102,17 @@ async def listed(
 class _Reading:
     """Reads one list, again if need be."""
 
-    def __init__(self, group: Group, ask: Ask, caller: Caller, wanted: Wanted, heard: Heard) -> None:
+    def __init__(self, group: Group, ask: Ask, caller: Caller, wanted: Wanted, heard: Heard, enough: Enough) -> None:
+        self.is_enough = False
         self._group = group
         self._ask = ask
         self._caller = caller
         self._wanted = wanted
         self._heard = heard
-        self._items: dict[str, Listed] = {}
+        self._enough = enough
+        self._items: dict[str, Listed] = {}  # also those that are not wanted, which a service may give all the same
+        self._doubled: set[str] = set()
         self._unusable: dict[str, None] = {}
-        self._all: set[str] = set()  # also those that are not wanted, which a service may give all the same
         self._chars = 0
         self._most = PAGE
         self._calls = 0
@@ -108,16 +120,16 @@ class _Reading:
     async def listing(self) -> Listing:
         """Read until as many campaigns were seen as the service counts, or another reading brings no more."""
         for number in range(READINGS):
-            before = len(self._all)
+            before = self._seen
             last = await _Pass(self).run()
             if isinstance(last, Attempt):
                 return self._listing(failure=last)
             if last.total is None and last.more:
                 return self._listing(doubt="the service says that there are more, and gives none")
-            missing = (last.total or 0) - len(self._all)
+            missing = (last.total or 0) - self._seen
             if missing <= 0:
                 return self._listing()
-            if number and len(self._all) == before:
+            if number and self._seen == before:
                 said = f"the service counts {last.total:,} but gives {before:,}"
                 return self._listing(failure=_unread(said)) if last.more else self._listing(doubt=said)
         return self._listing(doubt=f"the list did not come to rest in {READINGS} readings; read it again")
@@ -131,19 +143,21 @@ class _Reading:
             self._most = page.rows  # the service gives no longer pages
         return at, page
 
-    def add(self, page: Page) -> None:
-        """Keep what a page brings; of a campaign that is met again, the latest."""
+    def add(self, page: Page, doubled: Set[str]) -> None:
+        """Keep what a page brings; of a campaign that is met again the latest, unless it is `doubled`."""
+        self._doubled |= doubled
         for item in page.items:
             self._keep(item)
         for fault in page.faults:
+            self._chars += len(fault) * (fault not in self._unusable)
             self._unusable[fault] = None
-            self._count(fault, len(fault))
-        self._heard(self._group, len(self._all), page.total)
+        self.is_enough = self._enough([self._items[key] for key in dict.fromkeys(_ids(page))])
+        self._heard(self._group, self._seen, page.total)
 
     @property
     def pages_kept(self) -> int:
         """How many pages what is kept would fill."""
-        return len(self._all) // self._most
+        return self._seen // self._most
 
     @property
     def is_full(self) -> bool:
@@ -154,20 +168,25 @@ class _Reading:
     def _filters(self) -> tuple[tuple[str, ...], tuple[int, ...]]:
         return self._wanted.statuses, self._wanted.priorities
 
-    def _keep(self, item: Listed) -> None:
-        self._count(item.campaign_id, sum(len(text) for text in item if isinstance(text, str)))
-        if self._wanted.fits(item):
-            self._items[item.campaign_id] = item
-        else:
-            self._items.pop(item.campaign_id, None)
+    @property
+    def _seen(self) -> int:
+        return len(self._items) + len(self._unusable)
 
-    def _count(self, key: str, chars: int) -> None:
-        if key not in self._all:
-            self._all.add(key)
-            self._chars += chars
+    def _keep(self, item: Listed) -> None:
+        known = self._items.get(item.campaign_id)
+        if known is None:
+            self._chars += sum(len(text) for text in item if isinstance(text, str))
+        elif item.campaign_id in self._doubled:
+            item = combined(known, item)
+        if not self._wanted.fits(item) and state_of(item) is State.NOT_RUNNING:
+            item = item._replace(name=None, updated_at=None)  # nobody will read them, and they are most of a long list
+        self._items[item.campaign_id] = item
 
     def _listing(self, doubt: str | None = None, failure: Attempt | None = None) -> Listing:
-        return Listing(self._group, tuple(self._items.values()), tuple(self._unusable), self._calls, doubt, failure)
+        items = tuple(filter(self._wanted.fits, self._items.values()))
+        return Listing(
+            self._group, items, tuple(self._unusable), self._calls, doubt, failure, doubled=len(self._doubled)
+        )
 
 
 class _Pass:
@@ -176,6 +195,7 @@ class _Pass:
     def __init__(self, reading: _Reading) -> None:
         self._reading = reading
         self._met: set[str] = set()
+        self._last: str | None = None
         self._calls = 0
         self._idle = 0
         self._far = 0
@@ -188,7 +208,9 @@ class _Pass:
             if isinstance(page, Attempt):
                 return page
             is_tied = at.skip == 0 or any(key in self._met for key in _keys(page))
-            is_new = is_tied and self._take(page)
+            is_new = is_tied and self._take(page, is_ahead=start >= self._far)
+            if is_tied and self._reading.is_enough:
+                return page._replace(more=False, total=None)
             if is_tied and (not page.more or _ends(page, at, is_new=is_new)):
                 return page
             if self._is_stuck(start, is_new=is_new):
@@ -199,11 +221,12 @@ class _Pass:
                 back = 2 * back or at.limit
                 start = max(0, at.skip - back)
 
-    def _take(self, page: Page) -> bool:
+    def _take(self, page: Page, *, is_ahead: bool) -> bool:
         """Keep a page that is tied to what was read; tell whether it brings anything."""
-        before = len(self._met)
+        before, doubled = len(self._met), _doubled(page, self._met if is_ahead else frozenset(), self._last)
+        self._last = page.items[-1].campaign_id if is_ahead and page.items else self._last
         self._met.update(_keys(page))
-        self._reading.add(page)
+        self._reading.add(page, doubled)
         return len(self._met) > before
 
     def _is_stuck(self, start: int, *, is_new: bool) -> bool:
@@ -232,4 +255,23 @@ def _unread(why: str) -> Attempt:
 
 
 def _keys(page: Page) -> tuple[str, ...]:
-    return (*(item.campaign_id for item in page.items), *page.faults)
+    return (*_ids(page), *page.faults)
+
+
+def _ids(page: Page) -> Iterable[str]:
+    return (item.campaign_id for item in page.items)
+
+
+def _doubled(page: Page, met: Set[str], last: str | None) -> set[str]:
+    """Name the campaigns that the list has twice: on this page, or met before and here again behind the common ones.
+
+    What a page has in common with those before it ends with the `last` of these, or where that has left, with one that
+    is new.
+    """
+    doubled, here, is_behind = set[str](), set[str](), False
+    for key in _ids(page):
+        if key in here or (is_behind and key in met):
+            doubled.add(key)
+        is_behind = is_behind or key not in met or key == last
+        here.add(key)
+    return doubled

@@ -5,19 +5,24 @@ import os
 import platform
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from bulkstop import __version__
 from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
-from bulkstop.model import Campaign, Result, utc_text
+from bulkstop.model import FAILED, WORTH_A_RETRY, Campaign, Outcome, Result, utc_text
 from bulkstop.report.ledger import Ledger, Mark, Mode, is_device
+from bulkstop.report.loss import Rescue
 from bulkstop.report.manifest import Manifest, Section, check_writable, flaw_in, manifest_path, unreadable
-from bulkstop.report.past import Past
+from bulkstop.report.past import Past, is_final
+from bulkstop.report.summary import printable
+from bulkstop.runs.retries import NEEDS_A_CHOICE, counted, listed, retry_option
 from bulkstop.runs.stop import Summary, make_plan
 from bulkstop.settings import KNOBS, Settings, is_hidden
 from bulkstop.source.digest import Digest
@@ -32,7 +37,9 @@ HIDDEN = "(hidden)"
 def mode_of(*, overwrite: bool, resume: bool) -> Mode:
     """Say what may become of a result file that exists; raises SettingsError for two answers."""
     if overwrite and resume:
-        raise SettingsError("--overwrite throws away what --resume and --retry-failed go on with; give one of them")
+        raise SettingsError(
+            "--overwrite throws away what --resume and --retry-failed go on with, and --retry; give one"
+        )
     return Mode.RESUME if resume else Mode.OVERWRITE if overwrite else Mode.NEW
 
 
@@ -40,19 +47,23 @@ class Record:
     """What a run leaves behind: the result file, and beside it the manifest that says who wrote it, when, with what.
 
     Made with `Mode.RESUME` it locks and reads a file that exists at once: `past` is then what that says. Else the file
-    is opened by `open`. Raises OutputError when the file cannot be used, is in use, or is not as it was written.
+    is opened by `open`. What ended in one of the outcomes in `retry` is sent once more. Raises OutputError when the
+    file cannot be used, is in use, or is not as it was written.
     """
 
-    def __init__(self, path: str, *, mode: Mode = Mode.NEW, retry_failed: bool = False) -> None:
+    def __init__(self, path: str, *, mode: Mode = Mode.NEW, retry: Set[Outcome] = frozenset()) -> None:
         self.path = path
         self.past: Past | None = None
+        self.rescue: Rescue | None = None
+        self.failed: Counter[Outcome] = Counter()
+        self._retry = retry
         self._mode = mode
         self._ledger: Ledger | None = None
         self._manifest: Manifest | None = None
         self._section: Section = {}
         self._fault: BulkstopError | None = None
         if mode is Mode.RESUME:
-            self._resume(retry_failed=retry_failed)
+            self._resume()
 
     def __enter__(self) -> Self:
         return self
@@ -67,7 +78,8 @@ class Record:
     def plan(self, inputs: Sequence[str] | Iterable[Campaign], settings: Settings, *, fmt: str | None = None) -> Plan:
         """Plan a run of these inputs, holding back the rows that have ended by what the file says.
 
-        Raises InputError for an input that cannot be read or is not what it was, SettingsError for another host.
+        Raises InputError for an input that cannot be read or is not what it was, SettingsError for another host, and
+        for a run that is finished and has nothing left: who sends a list anew every day would not be told otherwise.
         """
         if self.past is None:
             return make_plan(inputs, settings, fmt=fmt)
@@ -75,15 +87,34 @@ class Record:
         if host != settings.host:
             raise SettingsError(f"--host {settings.host}: {self.path} is of a run at {host}; give that, or another -o")
         try:
-            plan = make_plan(inputs, settings, fmt=fmt, settled=self.past.settled, recorded=self._recorded())
+            plan = make_plan(
+                inputs,
+                settings,
+                fmt=fmt,
+                settled=partial(self.past.settled, retry=self._retry),
+                recorded=self._recorded(),
+            )
         except InputError as error:
             raise InputError(f"{error}{self._other_defaults(settings)}") from None
         try:
             self.past.check_all_met()
+            self._check_left(plan)
         except BaseException:
             plan.close()
             raise
         return plan
+
+    def _check_left(self, plan: Plan) -> None:
+        """Refuse to go on with a run that came to its end by itself, when no row is left or new."""
+        last = self._manifest.last if self._manifest else {}
+        if "ended_at" not in last or last.get("exit_code") not in (0, 1) or sum(plan.settled.values()) < plan.rows:
+            return
+        again = f", nor is anything {listed(self._retry)}" if self._retry else ""
+        raise SettingsError(
+            f"{self.path}: its run finished at {printable(str(last['ended_at']))} "
+            f"({counted(plan.settled, Outcome)}); nothing is left to send{again}. To stop the list once more give -o "
+            f"with the date in its name, or --overwrite; what failed is sent again by {_ways_to_retry(plan.settled)}"
+        )
 
     def _other_defaults(self, settings: Settings) -> str:
         """Say which of the settings that fill rows up are others than in the last run: then no row is what it was."""
@@ -106,10 +137,18 @@ class Record:
         """Append the line of a result; raises OutputError when it is not written whole."""
         assert self._ledger is not None, "written before open"  # noqa: S101 - a slip of the caller
         self._ledger.write(result)
+        if result.outcome in FAILED and is_final(result):
+            self.failed[result.outcome] += 1
+
+    def watch(self) -> None:
+        """Raise OutputError when the file is not there any more as it was written: what follows would be lost."""
+        if self._ledger is not None:
+            self._ledger.look()
 
     def end(self, summary: Summary) -> Summary:
         """Close the file, note how the run ended, and give the summary with what went wrong in doing so."""
         self._begin_after_all()
+        summary = self._rescued(summary)
         self._close()
         ended = self._with_fault(summary)
         self._note(ended.reason, **_how(ended))
@@ -117,10 +156,23 @@ class Record:
 
     @property
     def mark(self) -> Mark | None:
-        """What the file holds, and its SHA-256; None for what is no file."""
-        return self._ledger.mark if self._ledger is not None and self._ledger.is_file else None
+        """What the file holds, or the one that it was saved in, and its SHA-256; None for no file or a lost one."""
+        is_kept = self._ledger is not None and self._ledger.is_file and (self.rescue is None or self.rescue.is_whole)
+        return self._ledger.mark if self._ledger is not None and is_kept else None
 
-    def _resume(self, *, retry_failed: bool) -> None:
+    def _rescued(self, summary: Summary) -> Summary:
+        """Look at the file for the last time, save what is lost to it, and say so in the summary."""
+        try:
+            self.watch()
+        except OutputError as error:
+            self._fault = self._fault or error
+        self.rescue = self._ledger.rescue() if self._ledger is not None else None
+        if self.rescue is None or self._ledger is None:
+            return summary
+        faults = [*([str(summary.fault)] if summary.fault else []), str(self._ledger.lost), self.rescue.words]
+        return replace(summary, fault=OutputError("; ".join(dict.fromkeys(faults))), lost=self.rescue.gone)
+
+    def _resume(self) -> None:
         if self.path == "-" or is_device(self.path):
             raise OutputError(f"--resume: {self.path} keeps nothing to go on with; give -o FILE")
         if not os.path.lexists(self.path):
@@ -130,7 +182,7 @@ class Record:
         self._ledger = self._opened(self._mode)
         try:
             self._manifest = _proven(self.path)
-            self.past = Past(self.path, retry_failed=retry_failed)
+            self.past = Past(self.path)
             self._ledger.go_on_at(self.past.size, self.past.lines)
         except BaseException:
             self._ledger.close()
@@ -198,6 +250,13 @@ class Record:
 
     def _with_fault(self, summary: Summary) -> Summary:
         return summary if summary.fault or not self._fault else replace(summary, fault=self._fault)
+
+
+def _ways_to_retry(ended: Mapping[Outcome, int]) -> str:
+    """Name the options that send what failed again, each with what it would send."""
+    ways = f"--retry-failed ({counted(ended, WORTH_A_RETRY) or 'nothing is worth it'})"
+    chosen = [each for each in NEEDS_A_CHOICE if ended.get(each)]
+    return f"{ways} or {retry_option(chosen)} ({counted(ended, chosen)})" if chosen else ways
 
 
 def _proven(path: str) -> Manifest | None:

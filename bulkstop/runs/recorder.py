@@ -9,6 +9,7 @@ from functools import partial
 
 from bulkstop.engine.generator import Sample
 from bulkstop.errors import BulkstopError
+from bulkstop.model import Again, Outcome
 from bulkstop.report.histogram import log_head, log_line
 from bulkstop.report.intervals import Interval, Intervals
 from bulkstop.report.measured import Measured
@@ -51,6 +52,9 @@ class Recorder:
     def note(self, sample: Sample) -> None:
         """Take a request; first of all it counts, then it is written."""
         campaign, attempt, intended_s, started_s, ended_s, held_s = sample
+        if attempt.again is Again.READ_BACK:
+            # A load test measures the service and proves nothing of a campaign: an answer that it does not run is one.
+            attempt = attempt._replace(outcome=Outcome.ALREADY_STOPPED)
         latency_s, service_s = ended_s - intended_s, ended_s - started_s
         self.measured.add(
             attempt.outcome,

@@ -133,6 +133,13 @@ class Schedules:
         said = self._said.pop(_key(result), None)
         return result if said is None else replace(result, schedule=said)
 
+    async def follow(self, campaign: Campaign) -> None:
+        """Disable the schedule of a campaign that a list has at rest, as the service had claimed."""
+        schedule = self._known.schedule(campaign)
+        said = await self._disabled(campaign, schedule.name) if isinstance(schedule, ByName) else schedule
+        if said is not None:
+            self._said[_key(campaign)] = said
+
     def drain(self) -> None:
         """Let no call leave any more; one in flight is waited for."""
         self._drained.set()
@@ -213,6 +220,9 @@ class DisablingPool(Pool):
                     await side_by_side(jobs, self._concurrency)
         finally:
             self._cut = None
+
+    async def _follow(self, campaign: Campaign) -> None:
+        await self._schedules.follow(campaign)
 
     async def _disable(self, campaign: Campaign) -> None:
         self._write(await self._schedules.at_rest(campaign, self._run_id or ""))

@@ -25,8 +25,12 @@ class State(StrEnum):
     UNKNOWN = "unknown"
 
 
+BY_WEIGHT = (State.RUNNING, State.SCHEDULED, State.UNKNOWN, State.NOT_RUNNING)
+"""What a status alone can say, that which calls most first; one that is not told may be any."""
 RUNS = frozenset({State.RUNNING, State.SCHEDULED, State.RUNS_AGAIN})
 """What runs now or by itself later."""
+UNREAD_SHOWN = 10
+"""How many rows that cannot be looked at are named; the others are counted."""
 OPEN = RUNS | {State.UNKNOWN}
 """What is worth another stop."""
 
@@ -41,17 +45,34 @@ class Finding(NamedTuple):
     error: str | None = None
 
 
+class Unread(NamedTuple):
+    """A row of which no campaign can be looked at: where it stands, the id that it gives, and why."""
+
+    source: str
+    line: int
+    campaign_id: str
+    reason: str
+
+
 @dataclass(slots=True)
 class Targets:
     """The campaigns to look at, each once with the outcome that counts, and what stands in the way of a full proof.
 
-    `invalid` rows name no campaign, `unlisted` ones have no line, as their run was killed or is not over.
+    `invalid` rows name no campaign that can be looked at, `unread` are the first of them; `unlisted` rows have no line,
+    as their run was killed or is not over.
     """
 
     groups: dict[Group, dict[str, Outcome]] = field(default_factory=dict)
     invalid: int = 0
     unlisted: int = 0
     notes: list[str] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)
+
+    def leave_out(self, row: Unread) -> None:
+        """Count a row of which no campaign can be looked at."""
+        self.invalid += 1
+        if len(self.unread) < UNREAD_SHOWN:
+            self.unread.append(row)
 
     def add(self, campaign: Campaign, outcome: Outcome) -> None:
         """Add a campaign, or what a later line says of it."""
@@ -83,6 +104,7 @@ class Verification:
     elapsed_s: float
     fault: str | None = None
     signum: int | None = None
+    unread: tuple[Unread, ...] = ()
 
     @property
     def campaigns(self) -> int:
@@ -106,7 +128,8 @@ class Verification:
             return 128 + self.signum
         if self.campaigns and not self.told:
             return 3
-        return 0 if self.states.get(State.NOT_RUNNING, 0) == self.campaigns and not self.unlisted else 1
+        is_told = self.states.get(State.NOT_RUNNING, 0) == self.campaigns
+        return 0 if is_told and not self.unlisted and not self.invalid else 1
 
 
 def state_of(item: Listed) -> State:
@@ -121,11 +144,35 @@ def state_of(item: Listed) -> State:
     return State.RUNS_AGAIN if item.recurs else State.NOT_RUNNING
 
 
+def worse(one: Listed, other: Listed) -> Listed:
+    """Of two rows that name the same campaign give the one whose status may call somebody; else the first."""
+    return min(one, other, key=_weight)
+
+
+def combined(one: Listed, other: Listed) -> Listed:
+    """Make one campaign of two rows that name the same: the worse status, and a schedule if either has one."""
+    item, again = worse(one, other), min(one, other, key=lambda each: (not each.recurs, each.recurs is not None))
+    return item._replace(
+        name=(again.name if again.recurs else None) or item.name,
+        is_scheduled=True if one.is_scheduled or other.is_scheduled else again.is_scheduled,
+        is_recurring=again.is_recurring,
+    )
+
+
+def _weight(item: Listed) -> tuple[int, bool]:
+    """Give the place of a status: a campaign that is only saved is one that somebody may start."""
+    state = state_of(item._replace(is_recurring=None))
+    return BY_WEIGHT.index(state), (item.status or "").lower() != "ready"
+
+
 def _latest(before: Outcome | None, now: Outcome) -> Outcome:
-    """Of two lines of a campaign give what counts: what was sent once is no longer protected, whatever comes later."""
+    """Of two lines of a campaign give what counts: what was sent once is no longer protected, whatever comes later.
+
+    A duplicate and a row that could not be used say nothing of what became of it.
+    """
     if before is None:
         return now
-    never_sent = before in (Outcome.NOT_SENT, Outcome.DUPLICATE, Outcome.PROTECTED)
-    if now is Outcome.DUPLICATE or (now is Outcome.PROTECTED and not never_sent):
+    never_sent = before in (Outcome.NOT_SENT, Outcome.DUPLICATE, Outcome.INVALID, Outcome.PROTECTED)
+    if now in (Outcome.DUPLICATE, Outcome.INVALID) or (now is Outcome.PROTECTED and not never_sent):
         return before
     return now

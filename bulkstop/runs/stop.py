@@ -17,6 +17,7 @@ from bulkstop import source
 from bulkstop.engine.lanes import Lane, Lanes
 from bulkstop.engine.pool import Pool
 from bulkstop.engine.quota import least_s
+from bulkstop.engine.readback import IsEnough, Reading, ReadList
 from bulkstop.engine.retry import Retry
 from bulkstop.engine.shutdown import Shutdown, listening
 from bulkstop.errors import BulkstopError, InputError, SettingsError
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 LONG_REST_S = 5.0
 """A wait before the first stop that somebody should be told of."""
+WATCH_EVERY_S = 1.0
+"""How soon a run notices that its results have no place any more."""
 UVLOOP_FROM = 500
 """Campaigns from which uvloop's import (about 20 ms) is worth it."""
 
@@ -62,11 +65,13 @@ class Summary:
     unwritten: tuple[Result, ...] = ()
     settled: Mapping[Outcome, int] = field(default_factory=dict)
     """Rows that ended in an earlier run of the same result file."""
+    lost: int = 0
+    """Lines that the result file does not hold any more."""
 
     @property
     def rows_with_lines(self) -> int:
         """Rows that have a line, of this run or of an earlier one; as many as there are rows, or something is lost."""
-        return self.stats.lines + sum(self.settled.values())
+        return max(0, self.stats.lines + sum(self.settled.values()) - self.lost)
 
     @property
     def is_done(self) -> bool:
@@ -129,10 +134,11 @@ def run(
     progress: Progress | None = None,
     signals: Sequence[int] = (),
     say: Callable[[str], None] = lambda text: None,
+    watch: Callable[[], None] = lambda: None,
 ) -> Summary:
     """Carry a plan out on an event loop of its own, the fast one where it pays."""
     many = plan.to_send >= UVLOOP_FROM
-    job = carry_out(plan, settings, report, run_id=run_id, progress=progress, signals=signals, say=say)
+    job = carry_out(plan, settings, report, run_id=run_id, progress=progress, signals=signals, say=say, watch=watch)
     return loop.run(job, fast=many)
 
 
@@ -145,9 +151,11 @@ async def carry_out(
     progress: Progress | None = None,
     signals: Sequence[int] = (),
     say: Callable[[str], None] = lambda text: None,
+    watch: Callable[[], None] = lambda: None,
 ) -> Summary:
     """Send every campaign of a plan and report each row once, whatever ends the run.
 
+    `watch` is called every second and raises a BulkstopError when nothing more may be sent.
     Raises a BulkstopError for what keeps the run from starting; what ends it later stands in the summary.
     """
     check_time(settings)
@@ -159,7 +167,7 @@ async def carry_out(
         if plan.to_send:
             await tokens.get()  # before anything is sent: a run without credentials changes nothing
         async with store_of(settings) as store, client_of(settings) as client:
-            parts = _Parts(tokens, shutdown, client, Accounts(settings, store, rests=tell_rest), began)
+            parts = _Parts(tokens, shutdown, client, Accounts(settings, store, rests=tell_rest), began, watch)
             if settings.only_running or settings.disable_schedule:
                 parts = parts._replace(known=await _known(plan, settings, parts))
             return await _carried_out(plan, settings, report, progress, parts, run_id or str(uuid.uuid4()))
@@ -173,6 +181,7 @@ class _Parts(NamedTuple):
     client: Transport
     accounts: Accounts
     began: float
+    watch: Callable[[], None]
     known: "Known | None" = None
 
 
@@ -202,8 +211,12 @@ async def _carried_out(
         reported(replace(result, run_id=run_id))
     pool, lanes = _pool(plan, parts, reported, settings, run_id)
     parts.shutdown.attach(pool)
-    with _until(settings, pool) as out_of_time, _shown(progress, stats, lanes, settings):
-        fault = await _run(pool)
+    with (
+        _until(settings, pool) as out_of_time,
+        _watched(parts.watch, pool) as fault_seen,
+        _shown(progress, stats, lanes, settings),
+    ):
+        fault = await _run(pool) or fault_seen()
     return Summary(
         stats,
         plan.rows,
@@ -241,7 +254,7 @@ def _pool(plan: Plan, parts: _Parts, report: Report, settings: Settings, run_id:
     if parts.known is not None:
         work = _work_left(plan, parts, work, parts.known, retry, report, run_id)
     guards = guards_of(settings, work.to_send)
-    lanes = Lanes(work.lanes, settings.concurrency, guards.admission)
+    lanes = Lanes(work.lanes, settings.concurrency, guards.admission, guards.groups)
     pool = work.make(
         lanes,
         work.send,
@@ -249,10 +262,22 @@ def _pool(plan: Plan, parts: _Parts, report: Report, settings: Settings, run_id:
         retry=retry,
         concurrency=settings.concurrency,
         breaker=guards.breaker,
-        groups=guards.groups,
+        read_list=read_list_of(parts.client, parts.tokens, parts.accounts),
         run_id=run_id,
     )
     return pool, lanes
+
+
+def read_list_of(client: Transport, tokens: Tokens, accounts: Accounts) -> ReadList:
+    """Make what reads a list in the middle of a run; most runs have no need of it, and do not import it."""
+
+    async def read_list(of: Campaign, is_enough: IsEnough) -> Reading:
+        from bulkstop.kore.ask import asker
+        from bulkstop.runs.readback import list_reader
+
+        return await list_reader(asker(client.post, tokens), accounts.caller)(of, is_enough)
+
+    return read_list
 
 
 def _work_left(
@@ -303,6 +328,23 @@ def _until(settings: Settings, pool: Pool) -> Iterator[Callable[[], bool]]:
     finally:
         for timer in timers:
             timer.cancel()
+
+
+@contextmanager
+def _watched(watch: Callable[[], None], pool: Pool) -> Iterator[Callable[[], BulkstopError | None]]:
+    """Drain the pool when `watch` says so, also while it waits; the block is given a way to ask for what was said."""
+    faults: list[BulkstopError] = []
+
+    def look() -> float:
+        try:
+            watch()
+        except BulkstopError as fault:
+            faults.append(fault)
+            pool.drain()
+        return WATCH_EVERY_S
+
+    with now_and_then(look, look()):
+        yield lambda: faults[0] if faults else None
 
 
 def _rows(inputs: Sequence[str] | Iterable[Campaign], settings: Settings, fmt: str | None) -> Iterator[Row]:

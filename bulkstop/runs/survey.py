@@ -13,7 +13,7 @@ from bulkstop.engine.pool import NOT_TRIED, side_by_side
 from bulkstop.engine.quota import least_s
 from bulkstop.errors import BulkstopError
 from bulkstop.kore.ask import Ask
-from bulkstop.kore.campaigns import Call, Group, Listed, Page, Status, status_call
+from bulkstop.kore.campaigns import Call, Group, Listed, Status, status_call
 from bulkstop.model import Attempt, Limit, Outcome
 from bulkstop.report.summary import duration, printable
 from bulkstop.runs.listing import Listing, Wanted, listed
@@ -76,18 +76,36 @@ class _Book:
         self._states: dict[str, State] = {}
         self._items: dict[str, Listed] = {}
         self._silent: set[str] = set()
+        self._recurring: set[str] = set()
 
     @property
     def silent(self) -> int:
         """How many are at rest, but nothing was told of a schedule."""
         return len(self._silent)
 
-    def note(self, item: Listed, state: State) -> None:
-        """Note what is told of a campaign, if it is one of them; the latest counts."""
-        key = item.campaign_id
-        outcome = self.targets.get(key)
-        if outcome is None or state is State.UNKNOWN:
+    def note_page(self, items: Iterable[Listed]) -> bool:
+        """Note what a page of the list tells; say whether all is told that was asked for."""
+        for item in items:
+            self.note(item)
+        return not self.to_tell
+
+    def note(self, item: Listed) -> None:
+        """Note what is told of a campaign, if it is one of them; the latest counts, but a schedule once told stands."""
+        if item.campaign_id not in self.targets:
             return
+        if item.recurs is None and item.campaign_id in self._recurring:
+            item = item._replace(is_recurring=True)
+        (self._recurring.add if item.recurs else self._recurring.discard)(item.campaign_id)
+        state = state_of(item)
+        if state is State.UNKNOWN:
+            self._forget(item.campaign_id)
+        else:
+            self.put(item, state)
+
+    def put(self, item: Listed, state: State) -> None:
+        """Note the state of a campaign that is one of them."""
+        key = item.campaign_id
+        outcome = self.targets[key]
         if key not in self._states and outcome is not Outcome.PROTECTED:
             self.to_tell -= 1
         self._states[key] = state
@@ -98,6 +116,13 @@ class _Book:
             self._items[key] = item
         elif item.recurs is None:
             self._silent.add(key)
+
+    def _forget(self, key: str) -> None:
+        """Take back what was told of a campaign, as the list does not tell it any more."""
+        if self._states.pop(key, None) is not None and self.targets[key] is not Outcome.PROTECTED:
+            self.to_tell += 1
+        self._items.pop(key, None)
+        self._silent.discard(key)
 
     def left(self) -> list[str]:
         """Name those that were to be stopped and of which nothing is told yet."""
@@ -158,8 +183,8 @@ class Survey:
         for book in self._books.values():
             if book.to_tell:  # nobody needs to know how protected ones are
                 by_account.setdefault(book.group.account_id, []).append(book)
-        noting = self._noting(ask)
-        jobs = [partial(self._account, own, noting, caller_of) for own in by_account.values()]
+        counting = self._counting(ask)
+        jobs = [partial(self._account, own, counting, caller_of) for own in by_account.values()]
         self._task = asyncio.current_task()
         try:
             await side_by_side(jobs, min(self._concurrency, len(jobs)))
@@ -197,30 +222,25 @@ class Survey:
             time.monotonic() - self._began,
             fault,
             signum,
+            tuple(self._targets.unread),
         )
 
     def _silence(self) -> Iterator[str]:
         if silent := sum(book.silent for book in self._books.values()):
             yield f"of {silent:,} campaigns that do not run nothing tells whether a schedule starts them again"
 
-    def _noting(self, ask: Ask) -> Ask:
-        """Make an Ask that notes the states on each page, and lets a list end where all targets were seen."""
+    def _counting(self, ask: Ask) -> Ask:
+        """Make an Ask that counts its calls."""
 
-        async def noting(call: Call[T], /) -> T | Attempt:
+        async def counting(call: Call[T], /) -> T | Attempt:
             self._calls += 1
             self.in_flight += 1
             try:
-                found = await ask(call)
+                return await ask(call)
             finally:
                 self.in_flight -= 1
-            if not isinstance(found, Page) or not isinstance(call.where, Group):
-                return found
-            book = self._books[call.where]
-            for item in found.items:
-                book.note(item, state_of(item))
-            return found if book.to_tell else found._replace(more=False, total=None)
 
-        return noting
+        return counting
 
     async def _account(self, books: Iterable[_Book], ask: Ask, caller_of: Callable[[str], Caller]) -> None:
         for book in books:
@@ -238,9 +258,14 @@ class Survey:
 
     async def _read_list(self, book: _Book, ask: Ask, caller_of: Callable[[str], Caller]) -> Listing:
         heard = partial(self._tell_length, book, set[Group]())
-        (listing,) = await listed([book.group], ask, caller_of, _Unkept(), concurrency=1, heard=heard)
+        (listing,) = await listed(
+            [book.group], ask, caller_of, _Unkept(), concurrency=1, heard=heard, enough=book.note_page
+        )
         if listing.doubt:
             self._notes.append(f"{_told(book.group)}: {listing.doubt}")
+        if listing.doubled:
+            said = f"the list has {listing.doubled:,} campaigns more than once; the state that may call somebody counts"
+            self._notes.append(f"{_told(book.group)}: {said}")
         return listing
 
     def _tell_length(self, book: _Book, told: set[Group], group: Group, seen: int, total: int | None) -> None:
@@ -287,7 +312,7 @@ class _Singles:
     def _take(self, item: Listed, found: Status | Attempt) -> None:
         if isinstance(found, Status):
             item = item._replace(name=found.name, status=found.status)
-            self._book.note(item, state_of(item))
+            self._book.note(item)
             self._is_path_known, self._failed = True, 0
         elif found.outcome is Outcome.NOT_FOUND:
             self._in_doubt.append(item)
@@ -297,7 +322,7 @@ class _Singles:
         if isinstance(found, Attempt):
             self._book.errors[item.campaign_id] = _said(found)
         while self._in_doubt and self._is_path_known:
-            self._book.note(self._in_doubt.pop(), State.NOT_FOUND)
+            self._book.put(self._in_doubt.pop(), State.NOT_FOUND)
 
     def _is_useless(self, failure: Attempt) -> bool:
         return failure.outcome in _ENDS_SINGLES or self._failed >= (IN_A_ROW if self._book.knows_any else FIRST)

@@ -1,6 +1,7 @@
 """Read back what result files name: which campaigns still run, or will run again."""
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +11,7 @@ from bulkstop.engine.shutdown import Shutdown, listening
 from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
 from bulkstop.kore.ask import asker
 from bulkstop.kore.token import Tokens
-from bulkstop.model import Campaign, Outcome, Result
+from bulkstop.model import Campaign, CampaignType, Outcome, Result
 from bulkstop.report.lines import read_lines
 from bulkstop.report.manifest import Manifest, flaw_in, manifest_path
 from bulkstop.report.past import Past
@@ -18,27 +19,34 @@ from bulkstop.report.summary import printable
 from bulkstop.runs import loop
 from bulkstop.runs.access import client_of, tokens_of
 from bulkstop.runs.limits import Accounts, store_of
-from bulkstop.runs.states import Finding, State, Targets, Verification
+from bulkstop.runs.states import Finding, State, Targets, Unread, Verification
 from bulkstop.runs.survey import Say, Survey
 from bulkstop.settings import Settings
+
+USABLE_ID = re.compile(r"[\w.~-]{1,199}", re.ASCII)
+"""What an unusable row may be looked for by: in the place of an id it may hold a piece of a broken line, or the first
+200 characters of a longer one."""
+SPEAKS_OF_ID = re.compile(r"(no )?campaign[ _]id\b")
+"""How the reason begins why a row could not be used, if that was its id."""
 
 
 def targets_in(paths: Sequence[str], settings: Settings) -> Targets:
     """Read what result files name; the latest line of a row counts, and each campaign once over all files.
 
-    Raises OutputError for a file that cannot be read or is none, SettingsError for one of another host, InputError
-    when no campaign is named.
+    A row that could not be used is looked at all the same, as long as it names a campaign. Raises OutputError for a
+    file that cannot be read or is none, SettingsError for one of another host, InputError when there is no row at all.
     """
     targets = Targets()
     for path in dict.fromkeys(paths):
         _check_manifest(path, settings.host, targets)
-        for result in _results(path):
+        for number, result in _results(path):
             campaign = _campaign(result, settings)
-            if campaign is None:
-                targets.invalid += 1
+            if fault := _fault(result, campaign, settings):
+                source, line = (result.source, result.line) if result.source and result.line else (path, number)
+                targets.leave_out(Unread(source, line, result.campaign_id, fault))
             else:
                 targets.add(campaign, result.outcome)
-    if not targets.campaigns:
+    if not (targets.campaigns or targets.invalid or targets.unlisted):
         raise InputError(f"{', '.join(paths)}: no row names a campaign; nothing was asked for")
     return targets
 
@@ -66,6 +74,7 @@ def to_json(of: Verification) -> dict[str, Any]:
         "states": {state.value: of.states.get(state, 0) for state in State},
         "protected": {state.value: of.protected.get(state, 0) for state in State},
         "invalid_rows": of.invalid,
+        "not_looked_at": [row._asdict() for row in of.unread],
         "rows_without_line": of.unlisted,
         "findings": [_finding(found) for found in of.findings],
         "calls": of.calls,
@@ -137,21 +146,28 @@ def _check_manifest(path: str, host: str, targets: Targets) -> None:
         targets.unlisted += max(0, manifest.last["plan"]["rows"] - Past(path).rows)
 
 
-def _results(path: str) -> Iterator[Result]:
+def _results(path: str) -> Iterator[tuple[int, Result]]:
     try:
         with Path(path).open("rb") as file:
             for line in read_lines(file, path):
                 if line.result is not None:
-                    yield line.result
+                    yield line.number, line.result
     except OSError as error:
         raise OutputError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _campaign(result: Result, settings: Settings) -> Campaign | None:
-    """Give the campaign that a result names, None when it names none that could have been sent."""
+def _campaign(result: Result, settings: Settings) -> Campaign:
+    """Give the campaign that a result names; one without a type, which has a fault of its own, as one of voice."""
     kind, stream_id = result.campaign_type or settings.type, result.stream_id or settings.stream_id or ""
-    if kind is None or result.outcome is Outcome.INVALID:
-        return None
     account_id, iid = result.account_id or settings.account_id or "", settings.iid or stream_id
-    campaign = Campaign(result.campaign_id, kind, account_id, stream_id, iid, "", 0)
-    return campaign if campaign.fault is None else None
+    return Campaign(result.campaign_id, kind or CampaignType.VOICE, account_id, stream_id, iid, "", 0)
+
+
+def _fault(result: Result, campaign: Campaign, settings: Settings) -> str | None:
+    """Say why the campaign of a result cannot be looked at; None when it can."""
+    is_invalid = result.outcome is Outcome.INVALID
+    if is_invalid and (SPEAKS_OF_ID.match(result.error or "") or not USABLE_ID.fullmatch(result.campaign_id)):
+        return result.error or "no usable campaign id"
+    if result.campaign_type is None and settings.type is None:
+        return (result.error if is_invalid else None) or "no campaign_type; give --type"
+    return campaign.fault and ((result.error if is_invalid else None) or campaign.fault)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import MakeList
-from tests.processes import ROOT, WAIT_S, bulkstop, results, started
+from tests.processes import ROOT, WAIT_S, apart, bulkstop, results, started
 from tests.servers import Connection, http, listening
 
 CONCURRENCY = 8
@@ -45,7 +45,7 @@ def test_killed_ten_times_in_a_row(crash: ModuleType, tmp_path: Path) -> None:
 
 async def test_killed_before_the_first_line(make_list: MakeList, tmp_path: Path) -> None:
     """Of a run that was killed before it knew any result, only what was in flight is sent twice."""
-    make_list(40)
+    apart(make_list(40))
     has_arrived, may_answer = asyncio.Semaphore(0), asyncio.Event()
 
     async def hold(connection: Connection) -> None:

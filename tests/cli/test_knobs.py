@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from bulkstop.cli.knobs import settings_of, with_settings
 from bulkstop.errors import SettingsError
 from bulkstop.model import CampaignType, Cap, Limit
-from bulkstop.settings import KNOBS, Settings, TransportName, default_of, key_of
+from bulkstop.settings import KNOBS, NO_LIMIT, Settings, TransportName, default_of, key_of
 
 FIRM: dict[str, tuple[str, Any]] = {
     "host": ("https://api.example", "https://api.example"),
@@ -184,17 +184,61 @@ def test_nearer_credentials_replace() -> None:
     assert (found.token, found.client_secret_file) == ("x", None)
 
 
-def test_empty_variable_is_none() -> None:
-    """A secret's variable that is set to nothing is not given, so the profile's way to a token stays."""
-    found = settings(["--host", "api.example"], {"BULKSTOP_TOKEN": ""}, 'token_file = "t"')
-    assert (found.token, found.token_file) == (None, "t")
+@pytest.mark.parametrize("blank", ["", " \t"])
+@pytest.mark.parametrize("name", [*KNOBS, "profile", "config"])
+def test_empty_variable(name: str, blank: str) -> None:
+    """A variable that is set to nothing is refused, also where an option is given: it may be a slip."""
+    variable = f"BULKSTOP_{key_of(name).upper() if name in KNOBS else name.upper()}"
+    with pytest.raises((SettingsError, click.UsageError), match=f"{variable}") as caught:
+        settings(["--host", "api.example"], {variable: blank})
+    assert "is empty; " in str(caught.value)
+    if name in ("protect", "token"):
+        with pytest.raises(SettingsError, match=f"^{variable}: is empty; give it a value, or unset it$"):
+            settings(["--host", "api.example", "--protect", "keep.txt", "--token-file", "t"], {variable: blank})
+
+
+@pytest.mark.parametrize("name", [*OPEN, "profile", "config"])
+def test_empty_option(name: str) -> None:
+    """An option that is given nothing is refused."""
+    flag = KNOBS[name].option(name) if name in KNOBS else f"--{name}"
+    if name in KNOBS and isinstance(default_of(name), bool):
+        return
+    with pytest.raises(click.UsageError, match="is empty; ") as caught:
+        settings(["--host", "api.example", flag, " "])
+    assert f"'{flag}'" in caught.value.format_message()
+
+
+@pytest.mark.parametrize("value", ["''", "' '", "[]", "['']", "[[]]", "{}"])
+@pytest.mark.parametrize("name", OPEN)
+def test_empty_key(name: str, value: str) -> None:
+    """A key of a profile that holds nothing is refused with its line, also where an option says something else."""
+    key, (text, is_good) = key_of(name), FIRM[name]
+    instead = 'write "none" for no limit' if name == "quota" else "give it a value, or take it out"
+    with pytest.raises(SettingsError) as caught:
+        settings(beside(name), profile=f"\n{key} = {value}\n")
+    assert str(caught.value) == f"bulkstop.toml line 3: {key} is empty; {instead}"
+    given = [KNOBS[name].option(name)] if is_good is True else [KNOBS[name].option(name), text]
+    with pytest.raises(SettingsError, match=f"line 3: {key} is empty"):
+        settings([*given, *beside(name)], profile=f"\n{key} = {value}\n")
 
 
 def test_no_quota() -> None:
-    """`none` is no limit, and stands alone."""
-    assert settings(["--host", "api.example", "--quota", "none"]).quota == ()
-    with pytest.raises(SettingsError, match="--quota: none stands alone"):
-        settings(["--host", "api.example", "--quota", "none", "--quota", "60/60s"])
+    """Only `none` is no limit, wherever it stands, and it stands alone."""
+    host = ["--host", "api.example"]
+    for found in (
+        settings([*host, "--quota", "none"]),
+        settings(host, {"BULKSTOP_QUOTA": "None"}),
+        settings(host, profile='quota = "none"'),
+        settings(host, profile='quota = ["none"]'),
+        settings([*host, "--quota", "none"], profile='quota = "60/60s"'),
+    ):
+        assert found.quota is NO_LIMIT
+    with pytest.raises(SettingsError, match=r"^--quota: none stands alone$"):
+        settings([*host, "--quota", "none", "--quota", "60/60s"])
+    with pytest.raises(SettingsError, match=r"^BULKSTOP_QUOTA: none stands alone$"):
+        settings(host, {"BULKSTOP_QUOTA": "60/60s none"})
+    with pytest.raises(SettingsError, match=r"^bulkstop[.]toml line 2: quota: none stands alone$"):
+        settings(host, profile='quota = ["60/60s", "none"]')
 
 
 def test_several_quotas() -> None:
@@ -241,12 +285,20 @@ def test_wrong_variable() -> None:
 @pytest.mark.parametrize(
     ("profile", "told"),
     [
-        ("atempts = 3", "unknown key 'atempts'; did you mean attempts"),
+        ("atempts = 3", "bulkstop.toml line 2: unknown key 'atempts'; did you mean attempts"),
         ('token = "x"', "token is a secret.*token_file or BULKSTOP_TOKEN"),
         ('client_secret = "x"', "client_secret is a secret.*client_secret_file or BULKSTOP_CLIENT_SECRET"),
-        ("attempts = 0", "bulkstop.toml: attempts"),
-        ('jti = "yes"', "bulkstop.toml: jti"),
-        ("concurrency = true", "bulkstop.toml: concurrency"),
+        ("attempts = 0", "bulkstop.toml line 2: attempts: '0' is no whole number"),
+        ("attempts = 2.5", "bulkstop.toml line 2: attempts: '2.5' is no whole number"),
+        ('jti = "yes"', "bulkstop.toml line 2: jti: is true or false, without quotes"),
+        ("concurrency = true", "bulkstop.toml line 2: concurrency: is true or false and must be a text"),
+        ("quota = 60", "bulkstop.toml line 2: quota: is a number and must be a text; put it in quotes"),
+        ("quota = [60]", "bulkstop.toml line 2: quota: holds a number; put each of the list in quotes"),
+        ("quota = ['1/s', '']", "bulkstop.toml line 2: quota holds an empty value; take that out of the list"),
+        ("quota = {calls = 60}", "bulkstop.toml line 2: quota: is a table and must be a text; give one text"),
+        ("account_id = 12", "bulkstop.toml line 2: account_id: is a number and must be a text; put it in quotes"),
+        ("timeout = ['30s']", "bulkstop.toml line 2: timeout: is a list and must be a text; give one text"),
+        ("finish_by = 2026-01-02", "bulkstop.toml line 2: finish_by: is a date or time and must be a text"),
         ("host = ", "--config bulkstop.toml: cannot be read as TOML"),
     ],
 )
@@ -254,6 +306,13 @@ def test_wrong_profile(profile: str, told: str) -> None:
     """A profile with a slip or a secret in it is refused with file and key."""
     with pytest.raises(SettingsError, match=told):
         settings(["--host", "api.example"], profile=profile)
+
+
+def test_values_that_need_no_quotes() -> None:
+    """Numbers and times are taken as TOML writes them."""
+    profile = "attempts = 3\ntimeout = 2.5\nmax_failures = 10\nfinish_by = 18:00:30"
+    found = settings(["--host", "api.example"], profile=profile)
+    assert (found.attempts, found.timeout_s, found.max_failures, found.finish_by) == (3, 2.5, Cap(10), "18:00:30")
 
 
 def test_profile_by_name() -> None:

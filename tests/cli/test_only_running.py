@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from bulkstop import Settings
+from bulkstop import NO_LIMIT, Settings
 from bulkstop.model import Campaign, CampaignType, Limit, Outcome
 from bulkstop.runs.library import stop_async
 from bulkstop.runs.precheck import AT_REST
@@ -141,8 +141,8 @@ def test_going_on(tmp_path: Path) -> None:
         assert stop(sim.url, "--only-running", "--quota", "none", cwd=tmp_path).code == 0
         before = len(sim.requests())
         run = stop(sim.url, "--only-running", "--resume", cwd=tmp_path)
-        assert (run.code, len(sim.requests())) == (0, before)
-    assert "nothing was left to send" in run.err
+        assert (run.code, len(sim.requests())) == (2, before)
+    assert "nothing is left to send" in run.err
     assert len(results(tmp_path / LINE)) == COUNT
 
 
@@ -173,7 +173,8 @@ def test_waves_are_of_what_is_sent(tmp_path: Path) -> None:
                 await connection.write(http(page))
             else:
                 stops.append(request)
-                await connection.write(http(b"{}", status="400 Bad Request"))
+                works = len(stops) < 10
+                await connection.write(http() if works else http(b"{}", status="422 Unprocessable Content"))
 
     async def main() -> Ended:
         async with listening(handle) as server:
@@ -331,7 +332,7 @@ async def test_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     async with Simulator(SimulatorOptions(campaigns=COUNT, seed=SEED)) as sim:
         write_list(tmp_path, sim.campaigns.values())
         settings = Settings(
-            host=sim.url, token=TOKEN, quota=(), quota_store="memory", only_running=True, disable_schedule=True
+            host=sim.url, token=TOKEN, quota=NO_LIMIT, quota_store="memory", only_running=True, disable_schedule=True
         )
         summary = await stop_async([LIST], settings, output=LINE)
         assert (summary.exit_code, summary.calls, summary.rows_with_lines) == (0, len(sim.requests), COUNT)
@@ -385,7 +386,8 @@ def test_going_on_after_a_break(signum: int, calls: int, tmp_path: Path) -> None
         run = stop(sim.url, *BOTH, "--quota", "none", "--resume", cwd=tmp_path)
         assert run.code == 0, run.err
         assert set(stopped(sim)) == set(everyone) - at_rest
-        assert len(stopped(sim)) <= len(set(stopped(sim))) + 4
+        claimed = sum(each.status not in (*AT_REST, "Active") for each in everyone.values())
+        assert len(stopped(sim)) <= len(set(stopped(sim))) + 4 + claimed
         assert set(disabled(sim)) == {each.name for each in everyone.values() if each.recurring}
     lines = lines_of(tmp_path)
     assert {line["outcome"] for line in lines.values()} <= {"stopped", "already_stopped"}

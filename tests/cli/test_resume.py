@@ -21,13 +21,26 @@ import pytest
 from bulkstop import Settings
 from bulkstop.cli import main
 from bulkstop.cli.stop import command_line
+from bulkstop.errors import SettingsError
 from bulkstop.model import CampaignType, Outcome, Result
 from bulkstop.report.lines import csv_header, to_csv, to_json
 from bulkstop.runs.library import stop as stop_here
 from bulkstop.runs.library import stop_async
 from bulkstop.runs.record import HIDDEN
 from tests.cli.conftest import MakeList
-from tests.processes import TOKEN, WAIT_S, Ended, Simulated, bulkstop, checked, ended, results, simulator, started
+from tests.processes import (
+    TOKEN,
+    WAIT_S,
+    Ended,
+    Simulated,
+    apart,
+    bulkstop,
+    checked,
+    ended,
+    results,
+    simulator,
+    started,
+)
 from tests.servers import Connection, listening
 
 LIST = "campaigns.csv"
@@ -123,16 +136,18 @@ class TestGoingOn:
     """What is sent, and what that comes to."""
 
     def test_from_nothing_to_all_done(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """Without a result file a run begins one; once all is done it does nothing more, says so and is exit 0."""
+        """Without a result file a run begins one; once all is done it says when, and what to do, and is exit 2."""
         first = here.stop(sim, "--yes")
         assert (first.code, states(tmp_path / LINE)) == (0, dict.fromkeys(three, "stopped"))
         before = (tmp_path / LINE).read_bytes()
         again = here.stop(sim, "--yes")
-        assert again.code == 0
-        assert "to stop       0\n" in again.err
-        assert "ended before  3 stopped" in again.err
-        assert "ended         nothing was left to send" in again.err
-        assert "rows = lines  3 = 3 + 0" in again.err
+        assert again.code == 2
+        at = manifest(tmp_path)[0]["ended_at"]
+        assert again.err == (
+            f"bulkstop: {LINE}: its run finished at {at} (3 stopped); nothing is left to send. To stop the list once "
+            "more give -o with the date in its name, or --overwrite; what failed is sent again by --retry-failed "
+            "(nothing is worth it)\n"
+        )
         assert sorted(arrived(sim, three)) == sorted(three)
         assert (tmp_path / LINE).read_bytes() == before
 
@@ -163,8 +178,8 @@ class TestGoingOn:
     def test_failed_rows(self, retry: bool, here: Here, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
         """What failed keeps the exit code at 1; with `--retry-failed` what is worth it is tried again, only that."""
         ids = [line.split(",")[0] for line in make_list(8).read_text().splitlines()[1:]]
-        worth = [Outcome.TIMEOUT, Outcome.SERVER_ERROR, Outcome.THROTTLED, Outcome.CONNECTION_ERROR]
-        ends = [*worth, Outcome.REJECTED, Outcome.NOT_FOUND, Outcome.UNAUTHORIZED, Outcome.UNCONFIRMED]
+        worth = [Outcome.TIMEOUT, Outcome.SERVER_ERROR, Outcome.THROTTLED, Outcome.UNCONFIRMED]
+        ends = [*worth, Outcome.REJECTED, Outcome.NOT_FOUND, Outcome.UNAUTHORIZED, Outcome.REJECTED]
         lived_through(tmp_path, ids, ends)
         run = here.stop(sim, "--expect", "8", *(["--retry-failed"] if retry else []))
         assert run.code == 1
@@ -176,6 +191,28 @@ class TestGoingOn:
         lived_through(tmp_path, three, [Outcome.STOPPED, Outcome.TIMEOUT, Outcome.NOT_SENT])
         run = here("stop", LIST, "--host", sim.url, "--yes", "--retry-failed")
         assert (run.code, sorted(arrived(sim, three))) == (0, sorted(three[1:]))
+
+    def test_retry_of_outcomes(self, here: Here, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
+        """`--retry` sends again what ended in the outcomes it names, and only that; the plan says which they are."""
+        ids = [line.split(",")[0] for line in make_list(4).read_text().splitlines()[1:]]
+        lived_through(tmp_path, ids, [Outcome.NOT_FOUND, Outcome.REJECTED, Outcome.TIMEOUT, Outcome.UNAUTHORIZED])
+        run = here("stop", LIST, "--host", sim.url, "--yes", "--retry", "not_found, Rejected")
+        assert (run.code, sorted(arrived(sim, ids))) == (1, sorted(ids[:2]))
+        assert "sent again    what ended as not_found, rejected\n" in run.err
+        run = here("stop", LIST, "--host", sim.url, "--yes", "--retry", "timeout", "--retry", "unauthorized")
+        assert (run.code, sorted(arrived(sim, ids))) == (0, sorted(ids))
+
+    def test_a_failed_run_names_the_way_on(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+        """A finished run that failed for good is refused like any other, with the option that sends that again."""
+        lived_through(tmp_path, three, [Outcome.STOPPED, Outcome.NOT_FOUND])
+        first = here.stop(sim, "--yes")
+        assert first.code == 1
+        assert "To send what failed again (1 not_found): --retry not_found\n" in first.err
+        for args in ([], ["--retry-failed"], ["--retry", "rejected"], ["--dry-run"]):
+            again = here.stop(sim, "--yes", *args)
+            assert (again.code, len(again.err.splitlines())) == (2, 1)
+            assert "(2 stopped, 1 not_found); nothing is left to send" in again.err
+            assert again.err.endswith(" or --retry not_found (1 not_found)\n")
 
     def test_appended_rows(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
         """Rows added to the list are sent, one of a campaign that is done is a duplicate; a changed row is refused."""
@@ -280,6 +317,13 @@ class TestRefused:
         self.refused(here, sim, "--overwrite", said="--overwrite throws away what --resume and --retry-failed go on")
         self.refused(here, sim, "-o", "-", said="--resume: - keeps nothing to go on with; give -o FILE")
         self.refused(here, sim, "-o", "/dev/null", said="--resume: /dev/null keeps nothing to go on with")
+        self.refused(
+            here, sim, "--retry", "not_fuond", said="--retry: 'not_fuond' is no outcome; did you mean not_found?"
+        )
+        self.refused(
+            here, sim, "--retry", "stopped", said="--retry: what is stopped is done and is not sent again; give"
+        )
+        self.refused(here, sim, "--retry", "protected", said="what is protected was held back on purpose and is not")
         self.refused(here, sim, "--expect", "2", said="--expect: the list has 3 campaigns to stop, not 2; nothing")
         assert arrived(sim, three) == []
 
@@ -426,8 +470,11 @@ class TestFromPython:
         assert (ended.exit_code, ended.rows, ended.rows_with_lines, told) == (1, 3, 3, three[2:])
         ended = stop_here([LIST], settings, output=LINE, retry_failed=True)
         assert (ended.exit_code, arrived(sim, three)) == (0, [three[2], three[1]])
-        assert stop_here([LIST], settings, output=LINE, resume=True).exit_code == 0
-        assert [section["command"] for section in manifest(tmp_path)] == [["bulkstop.stop()"]] * 3
+        with pytest.raises(
+            SettingsError, match=rf"^{re.escape(LINE)}: its run finished at .*; nothing is left to send"
+        ):
+            stop_here([LIST], settings, output=LINE, resume=True)
+        assert [section["command"] for section in manifest(tmp_path)] == [["bulkstop.stop()"]] * 2
         assert TOKEN not in (tmp_path / f"{LINE}.run.json").read_text()
 
     async def test_stop_async(
@@ -446,6 +493,7 @@ class TestFromPython:
     ) -> None:
         """A cancelled `stop_async` leaves a line for every row and says that it was broken off; the next goes on."""
         monkeypatch.chdir(tmp_path)
+        apart(tmp_path / LIST)
         two_in_flight = asyncio.Barrier(3)
 
         async def never_answer(connection: Connection) -> None:

@@ -22,6 +22,7 @@ from tests.processes import (
     WAIT_S,
     Ended,
     Simulated,
+    apart,
     bulkstop,
     checked,
     ended,
@@ -285,11 +286,12 @@ class TestCredentials:
             assert secret["BULKSTOP_CLIENT_SECRET"] not in run.err
 
     def test_refused(self, three: list[str], tmp_path: Path) -> None:
-        """A token that the service refuses ends in `unauthorized` lines."""
+        """A token that the service refuses ends in `unauthorized` lines that have not ended, and exit 3."""
         with simulator(tmp_path, BULKSTOP_CLIENT_SECRET="a-secret-of-32-characters-or-more") as strict:
             run = stop(strict, "--yes", cwd=tmp_path)
-        assert run.code == 1
-        assert [line["outcome"] for line in results(tmp_path / LINE)] == ["unauthorized"] * 3
+        assert run.code == 3
+        lines = results(tmp_path / LINE)
+        assert [(line["outcome"], line["finished_at"]) for line in lines] == [("unauthorized", None)] * 3
         assert TOKEN not in (tmp_path / LINE).read_text()
 
 
@@ -438,6 +440,7 @@ class HeldRun:
             server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             server.settimeout(WAIT_S)
             host = f"http://127.0.0.1:{server.getsockname()[1]}"
+            apart(self._cwd / "campaigns.csv")
             process = started("stop", "campaigns.csv", "--yes", "--host", host, *self._options, cwd=self._cwd)
             stack.callback(process.kill)
             for _ in range(self._hold):

@@ -190,15 +190,44 @@ def test_what_was_never_stopped(still: Simulated, tmp_path: Path) -> None:
         tmp_path,
         result(runs, Outcome.NOT_SENT, campaign_type=kinds[runs]),
         result(other, Outcome.PROTECTED, 3, campaign_type=kinds[other]),
-        result("", Outcome.INVALID, 4),
+        result("", Outcome.INVALID, 4, error="no campaign id"),
     )
     run = verify(still, cwd=tmp_path)
     assert run.code == 1
     assert "  still running  1\n  campaigns      1\n  protected      1, as they are; " in run.out
-    assert "\n  invalid rows   1, which name no campaign\n" in run.out
+    assert "\n  invalid rows   1, which name no campaign\n                 list.csv line 4: no campaign id\n" in run.out
     assert re.search(rf"^still running  Active  {runs} .*  not_sent  Campaign \d+$", run.out, re.MULTILINE)
     assert other not in run.out
     assert [row["campaign_id"] for row in rows_of((tmp_path / AGAIN).read_text())] == [runs]
+
+
+def test_what_could_not_be_used(tmp_path: Path) -> None:
+    """A campaign whose row could not be used may run all the same: it is looked at, and what cannot be is named."""
+    with simulator(tmp_path, "--campaigns", "60", "--seed", "3") as sim:
+        where = ("--host", sim.url, "--account-id", "a1", "--stream-id", "st-1", *FREE)
+        bulkstop("discover", *where, "--status", "Active", "--type", "voice", "-o", "list.jsonl", cwd=tmp_path)
+        rows = [json.loads(line) for line in (tmp_path / "list.jsonl").read_text().splitlines()]
+        running, odd = [row["campaign_id"] for row in rows if not row["recurring"]][:2]
+        lines_of = [{"campaign_id": running}, {"campaign_id": odd, "priority": "high"}, {"name": "Promo"}]
+        (tmp_path / "list.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines_of))
+        results_file = "list.jsonl.results.jsonl"
+        stopped = bulkstop("stop", "list.jsonl", *where, "--type", "voice", "--yes", "--verify", cwd=tmp_path)
+        run = verify(sim, results_file, "--overwrite", cwd=tmp_path)
+        told = json.loads(verify(sim, results_file, "--json", "-o", "again.csv", cwd=tmp_path).out)
+    named = "  invalid rows   1, which name no campaign\n                 list.jsonl line 3: no campaign id\n"
+    for said in (stopped.err, run.out):
+        assert named in said
+        assert re.search(rf"^still running  Active  {odd} .*  invalid ", said, re.MULTILINE)
+    assert (stopped.code, run.code, told["exit_code"], told["invalid_rows"]) == (1, 1, 1, 1)
+    assert told["not_looked_at"] == [{"source": "list.jsonl", "line": 3, "campaign_id": "", "reason": "no campaign id"}]
+    assert [row["campaign_id"] for row in rows_of((tmp_path / "again.csv").read_text())] == [odd]
+
+
+def test_nothing_that_can_be_looked_at(tmp_path: Path) -> None:
+    """When no row names a campaign, nobody is asked, and that is no proof."""
+    write(tmp_path, result("", Outcome.INVALID, error="no campaign id"), result("..", line=3))
+    run = verify("http://127.0.0.1:1", cwd=tmp_path)
+    assert (run.code, "list.csv line 3: campaign id '..' is a path step" in run.out) == (1, True)
 
 
 def test_several_accounts_and_files(still: Simulated, tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from bulkstop.engine.groups import Groups
 from bulkstop.engine.lanes import Lane, Lanes
 from bulkstop.engine.pool import Pool
 from bulkstop.engine.quota import NoQuota, RollingWindow
+from bulkstop.engine.readback import IsEnough, ListedState, Reading
 from bulkstop.engine.retry import Retry
 from bulkstop.model import Again, Attempt, Campaign, CampaignType, Limit, Outcome, Report, Result, Send
 
@@ -17,6 +19,10 @@ MIDNIGHT = 1_764_892_800.0
 """The start of 2025-12-05 in unix seconds, when every virtual run begins."""
 STOPPED = Attempt(Outcome.STOPPED, http_status=200)
 BUSY = Attempt(Outcome.SERVER_ERROR, Again.LATER, http_status=503, error="HTTP 503")
+CLAIM = Attempt(Outcome.UNCONFIRMED, Again.READ_BACK, http_status=200, error="not active")
+"""The service claims that it does not run the campaign."""
+AT_REST = ListedState("Stopped", is_at_rest=True)
+RUNS = ListedState("Active", is_at_rest=False)
 RENEWED = Attempt(Outcome.UNAUTHORIZED, Again.NOW, http_status=401, error="HTTP 401")
 
 
@@ -93,6 +99,42 @@ def always(answer: Attempt, latency_s: float = 0.0) -> Service:
     return Service(lambda campaign, call: Reply(latency_s, answer))
 
 
+class Lists:
+    """A ReadList that takes `latency_s` and gives what `script` says for the n-th reading (from 1) of a group."""
+
+    def __init__(
+        self,
+        script: Callable[[Campaign, int], Mapping[str, ListedState] | Reading | BaseException],
+        latency_s: float = 1.0,
+    ) -> None:
+        self.log: list[tuple[Campaign, float]] = []
+        self.in_progress: Counter[str] = Counter()
+        self.most_in_progress = 0
+        self.finished = 0
+        self._script = script
+        self._latency_s = latency_s
+        self._readings: Counter[tuple[str, str, CampaignType]] = Counter()
+
+    async def read(self, of: Campaign, is_enough: IsEnough) -> Reading:
+        """Read a list; of one account never two at the same time."""
+        self.log.append((of, now_s()))
+        group = (of.account_id, of.stream_id, of.campaign_type)
+        self._readings[group] += 1
+        number = self._readings[group]
+        assert not self.in_progress[of.account_id], "two lists of one account at the same time"
+        self.in_progress[of.account_id] += 1
+        self.most_in_progress = max(self.most_in_progress, self.in_progress.total())
+        try:
+            await asyncio.sleep(self._latency_s)
+        finally:
+            self.in_progress[of.account_id] -= 1
+        self.finished += 1
+        found = self._script(of, number)
+        if isinstance(found, BaseException):
+            raise found
+        return found if isinstance(found, Reading) else Reading(found, calls=1)
+
+
 class Job:
     """A pool in virtual time with what it reported; run it with `run(job.pool.run())`."""
 
@@ -105,12 +147,14 @@ class Job:
         concurrency: int = 32,
         retry: Retry | None = None,
         report: Report | None = None,
+        lists: Lists | None = None,
     ) -> None:
         self.results: list[Result] = []
         self.rows = rows if isinstance(rows, Mapping) else _by_account(rows)
         self.lanes = Lanes(
             (Lane(name, own, RollingWindow(limits) if limits else NoQuota()) for name, own in self.rows.items()),
             concurrency,
+            groups=None if lists is None else Groups(can_list=True),
         )
         self.pool = Pool(
             self.lanes,
@@ -118,6 +162,7 @@ class Job:
             report or self.results.append,
             retry=retry or Retry(),
             concurrency=concurrency,
+            read_list=None if lists is None else lists.read,
             run_id="run-1",
             now=now_s,
             tick_s=0.0,

@@ -11,17 +11,23 @@ from typing import Any
 
 import pytest
 
+from bulkstop.engine.groups import Groups
 from bulkstop.engine.lanes import Claim, Lane, Lanes
 from bulkstop.engine.pool import CANCELLED, CUT_OFF, NOT_TRIED, NOT_TRIED_AGAIN, Pool
 from bulkstop.engine.quota import RollingWindow
+from bulkstop.engine.readback import NOT_READ_BACK
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import BulkstopError, CredentialsError, OutputError, QuotaError
 from bulkstop.model import Again, Attempt, Campaign, Limit, Outcome, Result, Send
 from tests.engine.parts import (
+    AT_REST,
     BUSY,
+    CLAIM,
     RENEWED,
+    RUNS,
     STOPPED,
     Job,
+    Lists,
     Reply,
     Service,
     accounts,
@@ -34,6 +40,7 @@ from tests.engine.parts import (
 from tests.virtual_time import VirtualLoop, run
 
 GONE = Attempt(Outcome.NOT_FOUND, http_status=404, error="HTTP 404")
+STALE = Attempt(Outcome.NOT_FOUND, http_status=404, error="HTTP 404: the list decides")
 LIMITS = [Limit(3, 5)]
 ROWS = accounts(["a", "b"], 4)
 
@@ -113,6 +120,7 @@ class World:
     send: Send
     claim: Claim | None = None
     report: Callable[["Scene", Result], None] = lambda scene, result: None
+    lists: Lists | None = None  # with them refused groups and claims wait for what they say
     cleaning_s: float = 0.0  # how long a call takes to end after it was cut off
 
 
@@ -137,9 +145,18 @@ class Scene:
                 for name, window in self.windows.items()
             ),
             concurrency=3,
+            groups=None if world.lists is None else Groups(can_list=True),
         )
         self.pool = Pool(
-            lanes, self._send, self._write, retry=Retry(), concurrency=3, now=now_s, tick_s=0.0, wall=clock_time
+            lanes,
+            self._send,
+            self._write,
+            retry=Retry(),
+            concurrency=3,
+            read_list=None if world.lists is None else world.lists.read,
+            now=now_s,
+            tick_s=0.0,
+            wall=clock_time,
         )
 
     async def run(self, begun: Callable[[], None] = lambda: None) -> None:
@@ -182,9 +199,10 @@ class Scene:
         for one in ROWS:
             line = next(result for result in self.offered if result.campaign_id == one.campaign_id)
             calls = [call for call in self.calls if call.campaign is one]
-            assert said(line) == expected(calls), (line, calls)
+            assert said(line) in (expected(calls), *expected_of_lists(calls)), (line, calls)
         assert self.pool.in_flight == 0
-        assert self.pool.calls == sum(not isinstance(call.fault, BulkstopError) for call in self.calls)
+        readings = 0 if self._world.lists is None else self._world.lists.finished
+        assert self.pool.calls == readings + sum(not isinstance(call.fault, BulkstopError) for call in self.calls)
         for window in self.windows.values():
             assert window.counts["taken"] == window.counts["answered"] + window.counts["given back"]
             assert window.ready_at() < float("inf"), "a place is never freed"
@@ -226,6 +244,22 @@ def expected(calls: Sequence[Sent]) -> Said:
     if last.again is Again.NO:
         return last.outcome, last.error, tries, True, True
     return last.outcome, f"{last.error}; {NOT_TRIED_AGAIN}", max(1, tries), True, False
+
+
+def expected_of_lists(calls: Sequence[Sent]) -> list[Said]:
+    """Say what the line of a campaign may say besides, when its last answer is one of which a list decides."""
+    last = calls[-1].answer if calls else None
+    tries = sum(call.answer is not None for call in calls)
+    if last is CLAIM:
+        told = f"{last.error}; the list has it as "
+        return [
+            (Outcome.ALREADY_STOPPED, f"{told}Stopped", tries, True, True),
+            (Outcome.UNCONFIRMED, f"{last.error}; {NOT_READ_BACK}", tries, True, False),
+            (Outcome.UNCONFIRMED, f"{told}Active; {NOT_TRIED_AGAIN}", tries, True, False),
+        ]
+    if last is STALE:
+        return [(last.outcome, last.error, tries, True, False)]
+    return []
 
 
 # --- worlds ---------------------------------------------------------------------------------------------------------
@@ -341,6 +375,19 @@ def a_full_disk() -> World:
     return World(a_mixed_service().send, report=report)
 
 
+def lists_that_decide() -> World:
+    """Let one account's claims be read back, of which every other one runs, and the other's rows all be stale."""
+    service = Service(
+        lambda one, call: Reply(
+            one.line % 3 / 4, STALE if one.account_id == "b" else CLAIM if call == 1 or one.line == 4 else STOPPED
+        )
+    )
+    lists = Lists(
+        lambda of, number: {f"cd-a-{line}": RUNS if line % 2 else AT_REST for line in range(5)}, latency_s=0.75
+    )
+    return World(service.send, lists=lists)
+
+
 WORLDS: list[Callable[[], World]] = [
     retries,
     a_shared_store,
@@ -350,6 +397,7 @@ WORLDS: list[Callable[[], World]] = [
     slow_cleaning,
     deaf_calls,
     a_full_disk,
+    lists_that_decide,
 ]
 
 

@@ -13,15 +13,21 @@ from hypothesis import strategies as st
 from bulkstop.engine.breaker import Breaker
 from bulkstop.engine.groups import FIRST, Groups
 from bulkstop.engine.guard import FAILURES, Admission
-from bulkstop.engine.lanes import Claim, Lane, Lanes
-from bulkstop.engine.pool import NOT_TRIED, Pool
+from bulkstop.engine.lanes import Claim, Lane, Lanes, Turn
+from bulkstop.engine.pool import NOT_TRIED, REVIEWS, Pool
 from bulkstop.engine.quota import NoQuota, RollingWindow
+from bulkstop.engine.readback import NOT_READ_BACK, Reading
 from bulkstop.engine.retry import Retry
-from bulkstop.errors import GuardError
+from bulkstop.errors import BulkstopError, GuardError, QuotaError
 from bulkstop.model import Again, Attempt, Campaign, Cap, Limit, Outcome, Result
 from tests.engine.parts import (
+    AT_REST,
     BUSY,
+    CLAIM,
+    RENEWED,
+    RUNS,
     STOPPED,
+    Lists,
     Reply,
     Service,
     accounts,
@@ -37,6 +43,9 @@ CONCURRENCIES = (1, 8, 64)
 BROKEN = Attempt(Outcome.SERVER_ERROR, Again.NO, 500, error="HTTP 500")
 REFUSED = Attempt(Outcome.UNAUTHORIZED, http_status=401, error="HTTP 401")
 GONE = Attempt(Outcome.NOT_FOUND, http_status=404, error="HTTP 404")
+BAD = Attempt(Outcome.REJECTED, http_status=400, error="HTTP 400")
+MOVED = Attempt(Outcome.REJECTED, http_status=302, error="HTTP 302")
+FOREIGN = Attempt(Outcome.UNCONFIRMED, http_status=200, error="a page", is_foreign=True)
 NO_ROUTE = Attempt(Outcome.CONNECTION_ERROR, Again.LATER, error="no route")
 
 
@@ -50,11 +59,12 @@ class Guarded:
         *,
         admission: Admission | None = None,
         breaker: Breaker | None = None,
-        groups: Groups | None = None,
+        groups: Groups[Turn] | None = None,
         concurrency: int = 8,
         attempts: int = 5,
         limits: Sequence[Limit] = (),
         claim: Claim | None = None,
+        lists: Lists | None = None,
         seen: Callable[[Result], None] = lambda result: None,
     ) -> None:
         self.results: list[Result] = []
@@ -71,6 +81,7 @@ class Guarded:
             ),
             concurrency,
             admission,
+            groups,
         )
         self.lanes = lanes
         self.pool = Pool(
@@ -80,7 +91,7 @@ class Guarded:
             retry=Retry(attempts),
             concurrency=concurrency,
             breaker=breaker,
-            groups=groups,
+            read_list=None if lists is None else lists.read,
             now=now_s,
             tick_s=0.0,
             wall=clock_time,
@@ -101,9 +112,13 @@ class Guarded:
         except GuardError as error:
             fault = error
         self.took_s = loop.time()
+        self.check()
+        return fault
+
+    def check(self) -> None:
+        """Check that each campaign has one line, and that no count is left over."""
         assert sorted(result.campaign_id for result in self.results) == sorted(row.campaign_id for row in self.rows)
         assert self.service.in_flight == self.pool.in_flight == 0
-        return fault
 
     def outcomes(self) -> Counter[Outcome]:
         """Count the reported outcomes."""
@@ -329,15 +344,14 @@ def test_a_wrong_account_ends_alone(answer: Attempt, concurrency: int) -> None:
     job = Guarded(accounts("abc", 300), service, groups=Groups(), concurrency=concurrency)
     fault = job.to_its_end()
     wrong = [call for call in service.log if call.campaign.account_id == "b"]
-    share = math.ceil(concurrency / 3)
-    assert FIRST <= len(wrong) <= FIRST + 2 * share
-    assert job.outcomes()[Outcome.STOPPED] == 600
-    skipped = 300 - len(wrong)
-    assert job.outcomes()[Outcome.NOT_SENT] == skipped
+    assert len(wrong) == FIRST
+    assert job.outcomes() == {Outcome.STOPPED: 600, answer.outcome: FIRST, Outcome.NOT_SENT: 300 - FIRST}
+    assert {result.finished_at for result in job.results if result.outcome is answer.outcome} == {None}
     (why,) = {result.error for result in job.results if result.outcome is Outcome.NOT_SENT}
     assert why is not None
-    assert why.startswith("the first 5 of account b, stream st-1, voice were ")
-    assert str(fault) == f"{why}; {skipped} more of them were not sent: put it right, then go on with --resume"
+    assert why.startswith("the first calls of account b, stream st-1, voice failed (5 ")
+    way_on = "put it right, then go on with --resume, which sends the refused ones again"
+    assert str(fault) == f"{why}; {300 - FIRST} more of them were not sent: {way_on}"
 
 
 def test_a_closed_group_uses_no_quota() -> None:
@@ -358,16 +372,18 @@ def test_a_closed_group_takes_no_place_in_a_wave() -> None:
     admission = Admission(Cap(20), waves=[12, 24, 100], soak_s=5.0)
     job = Guarded([*wrong, *campaigns(50)], service, admission=admission, groups=Groups(), concurrency=2)
     assert "stream st-2" in str(job.to_its_end())
-    assert job.outcomes() == {Outcome.NOT_FOUND: 6, Outcome.NOT_SENT: 44, Outcome.STOPPED: 50}
+    assert job.outcomes() == {Outcome.NOT_FOUND: 5, Outcome.NOT_SENT: 45, Outcome.STOPPED: 50}
     began = [call.began_s for call in service.log]
     for wave in (12, 24):
         assert began[wave] >= began[wave - 1] + 0.25 + 5.0
 
 
-def test_a_group_that_ends_with_its_first_five_is_no_fault_of_the_run() -> None:
-    """When nothing was held back, five failed campaigns are five failed campaigns."""
-    job = Guarded(campaigns(5), always(GONE, 0.1), groups=Groups())
-    assert job.to_its_end() is None
+@pytest.mark.parametrize("size", [1, 4, 5])
+def test_a_group_of_which_all_was_refused_is_a_fault_of_the_run(size: int) -> None:
+    """Also when nothing was left to hold back: none of it has ended, and a resume is needed."""
+    job = Guarded(campaigns(size), always(REFUSED, 0.1), groups=Groups())
+    assert "not sent" not in str(job.to_its_end() or "not sent")
+    assert {(result.outcome, result.finished_at) for result in job.results} == {(Outcome.UNAUTHORIZED, None)}
 
 
 def test_a_campaign_of_a_closed_group_that_was_tried_keeps_its_tries() -> None:
@@ -394,7 +410,7 @@ def test_many_closed_groups_are_still_one_short_line() -> None:
     """A hundred accounts without the scope are told of by the first three and a number."""
     job = Guarded(accounts([f"a{number}" for number in range(100)], 10), always(REFUSED, 0.1), groups=Groups())
     said = str(job.to_its_end())
-    assert said.count("were refused") == 3
+    assert said.count("failed (5 refused; ") == 3
     assert said.endswith("; and 97 more groups")
 
 
@@ -412,10 +428,378 @@ def test_a_signal_stays_the_reason_beside_a_closed_group() -> None:
     assert any("account b" in (result.error or "") for result in job.results)
 
 
+# --- a slow start ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("concurrency", CONCURRENCIES)
+@pytest.mark.parametrize("answer", [STOPPED, CLAIM])
+def test_calls_in_flight_double_with_each_answer_time(answer: Attempt, concurrency: int) -> None:
+    """Of a group 1, 2, 4 … calls are in flight, up to the concurrency: the 63rd leaves in the sixth answer time."""
+    lists = Lists(lambda of, number: {one.campaign_id: AT_REST for one in campaigns(200)})
+    job = Guarded(campaigns(200), always(answer, 1.0), groups=Groups(), concurrency=concurrency, lists=lists)
+    assert job.to_its_end() is None
+    together = Counter(call.began_s for call in job.service.log)
+    for number in range(7):
+        assert together[float(number)] == min(2**number, concurrency)
+
+
+def test_a_group_begins_slowly_beside_one_that_works() -> None:
+    """What one stream of an account is known for says nothing of another: each begins with one call."""
+    other = [one._replace(stream_id="st-2", campaign_id=f"o-{one.line}") for one in campaigns(100)]
+    job = Guarded([*campaigns(100), *other], always(STOPPED, 1.0), groups=Groups(), concurrency=64)
+    assert job.to_its_end() is None
+    assert [sum(call.began_s == number for call in job.service.log) for number in range(4)] == [2, 4, 8, 16]
+
+
+@pytest.mark.parametrize("concurrency", CONCURRENCIES)
+def test_a_try_in_a_group_without_a_success_is_its_call_in_flight(concurrency: int) -> None:
+    """While nothing is known of a group, neither new campaigns nor due tries leave beside its one call."""
+    service = Service(lambda one, call: Reply(5.0, BUSY if call < 3 else STOPPED if one.line > 6 else GONE))
+    job = Guarded(campaigns(4), service, groups=Groups(), concurrency=concurrency)
+    assert job.to_its_end() is not None
+    assert job.service.most_in_flight == 1
+    assert len(job.service.log) == 12
+
+
+@pytest.mark.parametrize("concurrency", CONCURRENCIES)
+def test_a_refused_group_holds_up_no_other_of_its_account(concurrency: int) -> None:
+    """The right stream behind five hundred campaigns of a wrong one needs as long as it would alone, but for five."""
+    wrong = [one._replace(stream_id="st-2", campaign_id=f"w-{one.line}") for one in campaigns(500)]
+    service = Service(lambda one, call: Reply(1.0, REFUSED if one.stream_id == "st-2" else STOPPED))
+    alone = Guarded(campaigns(300), always(STOPPED, 1.0), groups=Groups(), concurrency=concurrency)
+    assert alone.to_its_end() is None
+    job = Guarded([*wrong, *campaigns(300)], service, groups=Groups(), concurrency=concurrency)
+    assert job.to_its_end() is not None
+    assert job.outcomes() == {Outcome.UNAUTHORIZED: 5, Outcome.NOT_SENT: 495, Outcome.STOPPED: 300}
+    assert job.took_s <= alone.took_s + FIRST
+
+
+@pytest.mark.parametrize("concurrency", CONCURRENCIES)
+@pytest.mark.parametrize("answer", [REFUSED, RENEWED, GONE, FOREIGN, MOVED, BAD])
+@pytest.mark.parametrize("size", [4, 5, 6, 500])
+def test_at_most_five_calls_are_lost_to_a_wrong_group(answer: Attempt, size: int, concurrency: int) -> None:
+    """Whatever the concurrency, and with a token that is renewed as well, five calls tell."""
+    job = Guarded(campaigns(size), always(answer, 0.5), groups=Groups(), concurrency=concurrency)
+    assert job.to_its_end() is not None
+    assert len(job.service.log) == min(FIRST, size + (answer is RENEWED))
+    assert not any(result.finished_at for result in job.results)
+
+
+def test_a_list_of_refused_accounts_ends_with_every_row_open() -> None:
+    """Hundreds of accounts, each with a wrong stream: five calls for each, and each row is left for a resume."""
+    job = Guarded(accounts([f"a{number}" for number in range(200)], 9), always(REFUSED, 1.0), groups=Groups())
+    assert "and 197 more groups" in str(job.to_its_end())
+    assert Counter(call.campaign.account_id for call in job.service.log).most_common()[0][1] == FIRST
+
+
+@pytest.mark.parametrize(("cap", "said"), [(5, "--max-failures 5"), (6, "stream st-1")])
+def test_a_closed_group_at_the_cap(cap: int, said: str) -> None:
+    """Refused campaigns are failures: with a cap of five it ends the run, above it the closed group does."""
+    job = Guarded(campaigns(50), always(REFUSED, 1.0), groups=Groups(), admission=Admission(Cap(cap)))
+    assert said in str(job.to_its_end())
+    assert job.outcomes() == {Outcome.UNAUTHORIZED: 5, Outcome.NOT_SENT: 45}
+    assert not any(result.finished_at for result in job.results)
+
+
+# --- lists that decide ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("concurrency", CONCURRENCIES)
+@pytest.mark.parametrize("size", [1, 4, 5, 60])
+def test_stale_rows_at_the_top_are_not_found_when_none_is_listed(size: int, concurrency: int) -> None:
+    """The list is read once; the stale rows are final, and the others are stopped."""
+    service = Service(lambda one, call: Reply(0.5, GONE if one.line <= size else STOPPED))
+    lists = Lists(lambda of, number: {})
+    job = Guarded(campaigns(size + 20), service, groups=Groups(can_list=True), concurrency=concurrency, lists=lists)
+    assert job.to_its_end() is None
+    assert job.outcomes() == {Outcome.NOT_FOUND: size, Outcome.STOPPED: 20}
+    assert len(lists.log) == (size >= FIRST)
+    assert all(result.finished_at for result in job.results)
+    assert job.pool.calls == size + 20 + len(lists.log)
+
+
+@pytest.mark.parametrize("size", [3, 5, 60])
+def test_a_list_of_nothing_but_stale_rows_is_done(size: int) -> None:
+    """When none is listed all are not found, and that is no fault."""
+    lists = Lists(lambda of, number: {"other": RUNS})
+    job = Guarded(campaigns(size), always(GONE, 0.5), groups=Groups(can_list=True), lists=lists)
+    assert job.to_its_end() is None
+    assert job.outcomes() == {Outcome.NOT_FOUND: size}
+    assert len(lists.log) == 1
+
+
+@pytest.mark.parametrize("concurrency", CONCURRENCIES)
+@pytest.mark.parametrize(
+    ("reading", "said"),
+    [
+        (Reading({"cd-a1-2": AT_REST}, 1), "the service lists such a campaign"),
+        (Reading({"cd-a1-2": RUNS}, 1, "HTTP 500"), "the service lists such a campaign"),
+        (Reading({}, 1, "HTTP 403"), "it cannot be read (HTTP 403)"),
+        (Reading({"other": RUNS}, 3, "it did not come to rest"), "it cannot be read (it did not come to rest)"),
+    ],
+)
+def test_a_listed_campaign_or_no_list_closes_the_group(reading: Reading, said: str, concurrency: int) -> None:
+    """After the list no call leaves any more; the refused rows are open."""
+    lists = Lists(lambda of, number: reading)
+    groups: Groups[Turn] = Groups(can_list=True)
+    job = Guarded(campaigns(60), always(GONE, 0.5), groups=groups, concurrency=concurrency, lists=lists)
+    assert said in str(job.to_its_end())
+    assert job.outcomes() == {Outcome.NOT_FOUND: FIRST, Outcome.NOT_SENT: 55}
+    assert not any(result.finished_at for result in job.results)
+    assert (len(lists.log), len(job.service.log)) == (1, FIRST)
+
+
+# --- claims ---------------------------------------------------------------------------------------------------------
+
+
+def listing(rows: Iterable[Campaign], running: Callable[[Campaign, int], bool], latency_s: float = 1.0) -> Lists:
+    """Make lists that have all rows, those running of which `running` says so at the n-th reading."""
+    rows = list(rows)
+    return Lists(
+        lambda of, number: {
+            one.campaign_id: RUNS if running(one, number) else AT_REST
+            for one in rows
+            if one.account_id == of.account_id
+        },
+        latency_s,
+    )
+
+
+@pytest.mark.parametrize("concurrency", CONCURRENCIES)
+@pytest.mark.parametrize("groups", [True, False])
+def test_claims_that_the_list_has_at_rest_were_stopped_before(concurrency: int, groups: bool) -> None:
+    """One reading settles all of an account, after everything else of it was sent."""
+    rows = campaigns(30)
+    service = Service(lambda one, call: Reply(0.5, CLAIM if one.line % 2 else STOPPED))
+    lists = listing(rows, lambda one, number: False)
+    job = Guarded(rows, service, groups=Groups() if groups else None, concurrency=concurrency, lists=lists)
+    assert job.to_its_end() is None
+    assert job.outcomes() == {Outcome.ALREADY_STOPPED: 15, Outcome.STOPPED: 15}
+    ((_, at),) = lists.log
+    assert at == max(call.ended_s or 0.0 for call in job.service.log)
+    assert {result.error for result in job.results if result.outcome is Outcome.ALREADY_STOPPED} == {
+        "not active; the list has it as Stopped"
+    }
+
+
+@pytest.mark.parametrize("concurrency", CONCURRENCIES)
+def test_claims_of_campaigns_that_run_are_tried_until_they_are_stopped(concurrency: int) -> None:
+    """The list has it as running, so the claim was wrong; the next try stops it."""
+    rows = campaigns(20)
+    service = Service(lambda one, call: Reply(0.5, CLAIM if call == 1 else STOPPED))
+    lists = listing(rows, lambda one, number: one.line % 4 == 0)
+    job = Guarded(rows, service, groups=Groups(), concurrency=concurrency, lists=lists)
+    assert job.to_its_end() is None
+    assert job.outcomes() == {Outcome.ALREADY_STOPPED: 15, Outcome.STOPPED: 5}
+    assert {result.attempts for result in job.results if result.outcome is Outcome.STOPPED} == {2}
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 4])
+def test_a_campaign_that_runs_whatever_is_claimed_is_unconfirmed(attempts: int) -> None:
+    """After its last try nobody says that it is stopped."""
+    rows = campaigns(3)
+    lists = listing(rows, lambda one, number: True)
+    job = Guarded(rows, always(CLAIM, 0.5), groups=Groups(), attempts=attempts, lists=lists)
+    assert job.to_its_end() is None
+    assert {(result.outcome, result.attempts) for result in job.results} == {(Outcome.UNCONFIRMED, attempts)}
+    assert all((result.error or "").endswith("the list has it as Active") for result in job.results)
+    assert all(result.finished_at for result in job.results)
+    assert len(job.service.log) == 3 * attempts
+
+
+@pytest.mark.parametrize(
+    ("reading", "remedy"),
+    [(Reading({}, 1), "bulkstop verify --singly"), (Reading({}, 1, "HTTP 403"), "(HTTP 403): look at it with")],
+)
+def test_a_claim_that_the_list_does_not_prove_is_unconfirmed(reading: Reading, remedy: str) -> None:
+    """Not listed, or no list: the line says what to do."""
+    job = Guarded(campaigns(3), always(CLAIM, 0.5), groups=Groups(), lists=Lists(lambda of, number: reading))
+    assert job.to_its_end() is None
+    assert job.outcomes() == {Outcome.UNCONFIRMED: 3}
+    assert all(remedy in (result.error or "") and result.finished_at for result in job.results)
+
+
+@pytest.mark.parametrize("concurrency", CONCURRENCIES)
+def test_a_wave_waits_for_the_list(concurrency: int) -> None:
+    """A claim is under way until its list is read; the next wave begins one soak after that, and not earlier."""
+    rows = campaigns(30)
+    lists = listing(rows, lambda one, number: False, latency_s=3.0)
+    admission = Admission(waves=[1, 10, 30], soak_s=60.0)
+    job = Guarded(rows, always(CLAIM, 1.0), admission=admission, groups=Groups(), concurrency=concurrency, lists=lists)
+    assert job.to_its_end() is None
+    assert job.outcomes() == {Outcome.ALREADY_STOPPED: 30}
+    began = [call.began_s for call in job.service.log]
+    for wave in (1, 10):
+        assert began[wave] == job.times[wave - 1] + 60.0
+    assert len(lists.log) == 3
+
+
+@pytest.mark.parametrize("concurrency", CONCURRENCIES)
+@pytest.mark.parametrize("cap", [1, 3, 10])
+@pytest.mark.parametrize("names", ["a", "abc"])
+def test_a_cap_waits_for_the_list(names: str, cap: int, concurrency: int) -> None:
+    """Claims hold the places of a cap until they are decided; then the run goes on, and none is lost."""
+    rows = accounts(names, 12)
+    lists = listing(rows, lambda one, number: False)
+    job = Guarded(
+        rows, always(CLAIM, 1.0), admission=Admission(Cap(cap)), groups=Groups(), concurrency=concurrency, lists=lists
+    )
+    assert job.to_its_end() is None
+    assert job.outcomes() == {Outcome.ALREADY_STOPPED: len(rows)}
+    assert job.service.most_in_flight <= cap
+
+
+def test_claims_that_the_list_does_not_prove_reach_a_cap() -> None:
+    """Unconfirmed is a failure: exactly as many as the cap allows are."""
+    lists = Lists(lambda of, number: {})
+    job = Guarded(campaigns(50), always(CLAIM, 1.0), admission=Admission(Cap(7)), groups=Groups(), lists=lists)
+    assert str(job.to_its_end()).startswith("--max-failures 7: 7 of 7 campaigns failed")
+    assert job.outcomes() == {Outcome.UNCONFIRMED: 7, Outcome.NOT_SENT: 43}
+
+
+def test_lists_of_many_accounts_are_read_a_few_at_a_time() -> None:
+    """REVIEWS of them, whatever the number of accounts, and each once."""
+    rows = accounts([f"a{number}" for number in range(50)], 3)
+    lists = listing(rows, lambda one, number: False, latency_s=5.0)
+    job = Guarded(rows, always(CLAIM, 1.0), groups=Groups(), concurrency=64, lists=lists)
+    assert job.to_its_end() is None
+    assert job.outcomes() == {Outcome.ALREADY_STOPPED: 150}
+    assert lists.most_in_progress == REVIEWS
+    assert Counter(of.account_id for of, _ in lists.log) == {f"a{number}": 1 for number in range(50)}
+
+
+def test_a_list_holds_up_no_other_account() -> None:
+    """While a slow list is read, the stops of other accounts go on."""
+    rows = [*campaigns(1, "a"), *campaigns(300, "b")]
+    service = Service(lambda one, call: Reply(1.0, CLAIM if one.account_id == "a" else STOPPED))
+    lists = listing(rows, lambda one, number: False, latency_s=500.0)
+    job = Guarded(rows, service, groups=Groups(), concurrency=8, lists=lists)
+    assert job.to_its_end() is None
+    assert max(call.ended_s or 0.0 for call in service.log) < 100.0
+    assert job.took_s == 501.0
+
+
+def test_a_renewed_claim_of_several_streams_reads_each_list() -> None:
+    """Each stream and type of an account has a list of its own."""
+    other = [one._replace(stream_id="st-2", campaign_id=f"o-{one.line}") for one in campaigns(5)]
+    rows = [*campaigns(5), *other]
+    lists = Lists(lambda of, number: {one.campaign_id: AT_REST for one in rows if one.stream_id == of.stream_id})
+    job = Guarded(rows, always(CLAIM, 1.0), groups=Groups(), lists=lists)
+    assert job.to_its_end() is None
+    assert job.outcomes() == {Outcome.ALREADY_STOPPED: 10}
+    assert len(lists.log) == 2
+
+
+@pytest.mark.parametrize(("end", "finished", "took_s"), [("drain", [1, 2, 3], 12.0), ("abort", [], 4.0)])
+def test_what_follows_a_list_is_waited_for_by_a_drain_and_cut_off_by_an_abort(
+    end: str, finished: list[int], took_s: float
+) -> None:
+    """A call that disables a schedule is one in flight: a drain loses neither it nor what the list has told."""
+    followed = list[int]()
+
+    class Following(Pool):
+        async def _follow(self, campaign: Campaign) -> None:
+            if not followed or end == "abort":
+                await asyncio.sleep(10.0)
+            followed.append(campaign.line)
+
+    rows = campaigns(3)
+    job = Guarded(rows, always(CLAIM, 1.0), concurrency=3, lists=listing(rows, lambda one, number: False))
+    job.pool.__class__ = Following
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_later(4.0, getattr(job.pool, end))
+        await job.pool.run()
+
+    _, ended_s = run(main())
+    job.check()
+    assert (followed, ended_s) == (finished, took_s)
+    at_rest = {result.line for result in job.results if result.outcome is Outcome.ALREADY_STOPPED}
+    assert at_rest == set(finished)
+    assert all(NOT_READ_BACK in (result.error or "") for result in job.results if result.line not in at_rest)
+    assert not any("Stopped" in (result.error or "") for result in job.results if result.line not in at_rest)
+
+
+def a_mixed_list() -> tuple[list[Campaign], Service, Lists]:
+    """Make accounts with claims, stale rows and a wrong path, of which the lists decide."""
+    rows = [*campaigns(6, "a"), *campaigns(7, "b"), *campaigns(7, "c")]
+    kinds = {"a": CLAIM, "b": GONE, "c": GONE}
+    service = Service(
+        lambda one, call: Reply(0.5, STOPPED if one.account_id == "a" and call > 1 else kinds[one.account_id])
+    )
+    lists = Lists(
+        lambda of, number: (
+            {} if of.account_id == "b" else {f"cd-{of.account_id}-{n}": RUNS if n % 2 else AT_REST for n in range(9)}
+        )
+    )
+    return rows, service, lists
+
+
+@pytest.mark.parametrize("end", ["drain", "abort", "cancel"])
+def test_a_run_that_ends_while_lists_are_read_leaves_nothing_behind(end: str) -> None:
+    """At every moment: each row has one line, what waited for a list has no end, and no task is left."""
+    seen = Counter[str]()
+    for step in range(1, 120):
+        rows, service, lists = a_mixed_list()
+        job = Guarded(rows, service, groups=Groups(can_list=True), concurrency=3, lists=lists)
+        loop = VirtualLoop()
+
+        async def main(job: Guarded = job, loop: VirtualLoop = loop, step: int = step) -> None:
+            task = asyncio.create_task(job.pool.run())
+            await asyncio.sleep(0)
+            acts: dict[str, Callable[[], object]] = {
+                "drain": job.pool.drain,
+                "abort": job.pool.abort,
+                "cancel": task.cancel,
+            }
+            loop.at_step(loop.step + step, acts[end])
+            await asyncio.wait([task])
+            assert task.cancelled() or task.exception() is job.pool.fault
+
+        run(main(), loop=loop)
+        job.check()
+        assert not lists.in_progress.total()
+        for result in job.results:
+            if NOT_READ_BACK in (result.error or ""):
+                seen["unread"] += 1
+                assert (result.outcome, result.finished_at) == (Outcome.UNCONFIRMED, None)
+            if result.account_id == "c":
+                assert result.finished_at is None or result.outcome is Outcome.UNKNOWN
+        seen["ended"] += any(NOT_TRIED in (result.error or "") for result in job.results)
+    assert seen["unread"] > 5
+    assert seen["ended"] > 5
+
+
+@pytest.mark.parametrize("answer", [CLAIM, GONE])
+@pytest.mark.parametrize(
+    "fault", [QuotaError("the store is gone"), ValueError("a slip"), asyncio.CancelledError()], ids=repr
+)
+def test_a_list_that_raises_ends_the_run_with_every_line(answer: Attempt, fault: BaseException) -> None:
+    """Whatever comes out of it is raised once all rows have their lines; a stray cancellation is told as such."""
+    rows = [*campaigns(8, "a"), *campaigns(200, "b")]
+    service = Service(lambda one, call: Reply(1.0, answer if one.account_id == "a" else STOPPED))
+    lists = Lists(lambda of, number: fault)
+    job = Guarded(rows, service, groups=Groups(can_list=True), concurrency=4, lists=lists)
+    with pytest.raises(BulkstopError if isinstance(fault, asyncio.CancelledError) else type(fault)):
+        run(job.pool.run())
+    job.check()
+    held = {(result.outcome, result.finished_at) for result in job.results if result.account_id == "a"}
+    assert held <= {(answer.outcome, None), (Outcome.NOT_SENT, None)}
+    assert (answer.outcome, None) in held
+
+
 # --- all at once ----------------------------------------------------------------------------------------------------
 
 answers = st.sampled_from(
-    [STOPPED, STOPPED, STOPPED, BROKEN, BUSY, NO_ROUTE, REFUSED, GONE, throttled(2.0), throttled()]
+    [
+        *[STOPPED, BROKEN, BUSY, NO_ROUTE, REFUSED, RENEWED, FOREIGN, throttled(2.0), throttled()],
+        *[GONE, CLAIM, STOPPED] * 2,
+    ]
+)
+readings = st.sampled_from(
+    [Reading({}, 1), Reading({}, 2, "HTTP 500")]
+    + [Reading({f"cd-a{a}-{n}": state for a in range(4) for n in range(26)}, 1) for state in (RUNS, AT_REST)]
+    + [Reading({f"cd-a{a}-{n}": RUNS if n % 2 else AT_REST for a in range(4) for n in range(9)}, 1)]
 )
 
 
@@ -428,6 +812,7 @@ answers = st.sampled_from(
     st.lists(st.integers(1, 80), max_size=3, unique=True).map(sorted),
     st.none() | st.builds(Limit, st.integers(1, 9), st.just(10.0)),
     st.booleans(),
+    st.none() | st.lists(readings, min_size=1, max_size=4),
 )
 def test_whatever_happens_each_campaign_has_its_line_and_the_cap_holds(
     sizes: list[int],
@@ -437,6 +822,7 @@ def test_whatever_happens_each_campaign_has_its_line_and_the_cap_holds(
     waves: list[int],
     limit: Limit | None,
     shared: bool,
+    read: list[Reading] | None,
 ) -> None:
     """With all guards at once a run never hangs, loses no line and never has more failures than it may."""
     asked = Counter[str]()
@@ -459,7 +845,8 @@ def test_whatever_happens_each_campaign_has_its_line_and_the_cap_holds(
         service,
         admission=Admission(cap, waves=waves, soak_s=7.0),
         breaker=Breaker(4, bound_s=60.0),
-        groups=Groups(3),
+        groups=Groups(3, can_list=read is not None),
+        lists=None if read is None else Lists(lambda of, number: read[number % len(read)]),
         concurrency=concurrency,
         attempts=3,
         limits=[limit] if limit else [],

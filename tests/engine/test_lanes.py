@@ -3,15 +3,17 @@
 import heapq
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bulkstop.engine.groups import Groups
+from bulkstop.engine.guard import Admission
 from bulkstop.engine.lanes import WAITING_RETRIES, Lane, Lanes, Turn
 from bulkstop.engine.quota import NoQuota, RollingWindow
-from bulkstop.model import Campaign, Limit
+from bulkstop.model import Campaign, Limit, Outcome
 from tests.engine.parts import campaign, campaigns
 
 eighths = st.integers(0, 40).map(lambda n: n / 8)
@@ -191,6 +193,162 @@ def test_leftover_is_everything_that_has_no_result() -> None:
     ]
     assert list(lanes.leftover()) == []
 
+
+# --- setting aside --------------------------------------------------------------------------------------------------
+
+
+def mixed(*streams: str) -> list[Campaign]:
+    """Make campaigns 1, 2, 3 … of one account, in these streams."""
+    return [campaign(number, "a")._replace(stream_id=stream) for number, stream in enumerate(streams, 1)]
+
+
+def watched(
+    rows: Iterable[Campaign], concurrency: int = 99, admission: Admission | None = None
+) -> tuple[Lanes, Groups[Turn]]:
+    """Make the one lane of an account whose groups begin slowly."""
+    groups = Groups[Turn]()
+    return Lanes([Lane("a", rows, NoQuota())], concurrency, admission, groups), groups
+
+
+def lines(turns: Iterable[Turn]) -> list[int]:
+    """Give the lines of turns."""
+    return [turn.campaign.line for turn in turns]
+
+
+def test_rows_of_a_group_without_room_let_others_of_the_account_go_by() -> None:
+    """One of each group leaves; the rest waits in its lane for an answer, in order."""
+    lanes, groups = watched(mixed("s", "s", "s", "t", "s", "t", "u"))
+    first = all_drawn(lanes)
+    assert lines(first) == [1, 4, 7]
+    assert lanes.draw(0.0) == math.inf
+    groups.of(first[0].campaign).limit = 2
+    lanes.answered(first[0], 1.0)
+    assert lines(all_drawn(lanes, 1.0)) == [2, 3]
+    groups.of(first[0].campaign).limit = 9
+    lanes.answered(first[1], 1.0)
+    assert lines(all_drawn(lanes, 1.0)) == [5, 6]
+    assert groups.of(first[0].campaign).in_flight == 3
+
+
+def test_what_was_set_aside_goes_before_what_comes_later() -> None:
+    """A group with room again goes on where it was, before new campaigns of the list."""
+    lanes, _ = watched(mixed("s", "s", "t", *"uuu"), 3)
+    turns = [drawn(lanes), drawn(lanes)]
+    assert lines(turns) == [1, 3]
+    lanes.answered(turns[0], 1.0)
+    assert lines(all_drawn(lanes, 1.0)) == [2, 4]
+
+
+def test_a_due_try_goes_before_what_was_set_aside() -> None:
+    """What was begun is finished before another campaign of its group is begun, whoever came first to wait."""
+    lanes, _ = watched(mixed(*"sss"))
+    first = drawn(lanes)
+    assert lanes.draw(0.0) == math.inf
+    lanes.again(first, 0.0, 5.0)
+    second = drawn(lanes, 1.0)
+    assert second.campaign.line == 2
+    lanes.answered(second, 6.0)
+    assert drawn(lanes, 6.0) is first
+
+
+def test_tries_that_wait_for_room_go_before_new_campaigns_in_the_order_in_which_they_were_due() -> None:
+    """What was begun is finished first, the oldest before the others."""
+    lanes, groups = watched(mixed(*"sssss"))
+    group = groups.of(campaign(1, "a")._replace(stream_id="s"))
+    group.limit = 4
+    first, second, third, fourth = all_drawn(lanes)
+    group.limit = 1
+    for turn, due in ((first, 3.0), (second, 1.0), (third, 2.0)):
+        lanes.again(turn, 0.0, due)
+    assert lanes.draw(5.0) == math.inf  # the fourth is its call in flight
+    lanes.again(fourth, 6.0, 6.0)
+    order = []
+    for _ in range(5):
+        turn = drawn(lanes, 7.0)
+        assert lanes.draw(7.0) in (math.inf, None)
+        order.append(turn.campaign.line)
+        lanes.answered(turn, 7.0)
+    assert order == [2, 3, 1, 4, 5]
+    assert lanes.is_done
+
+
+def test_what_is_set_aside_or_held_is_bounded() -> None:
+    """A lane reads no further ahead than its room, so memory is bounded with any list."""
+    taken = count(1)
+    lanes, groups = watched(campaign(number, "a") for number in taken)
+    first = drawn(lanes)
+    assert lanes.draw(0.0) == math.inf
+    assert next(taken) == WAITING_RETRIES + 3  # with the one in flight and the one that was read ahead
+    lanes.hold(first, 0.0)
+    assert lines([drawn(lanes)]) == [2]
+    groups.of(first.campaign).limit = 10
+    assert lines(all_drawn(lanes)) == []  # nobody has looked again
+    lanes.look_again(first.lane, 0.0)
+    assert lines(all_drawn(lanes)) == list(range(3, 12))
+
+
+def test_while_admission_is_closed_only_tries_that_were_set_aside_go_on() -> None:
+    """A parked lane begins nothing new, also of what it has set aside; the try that waits for room leaves."""
+    admission = Admission(waves=[2, 100])
+    lanes, groups = watched(mixed("s", "s", "s", "t"), admission=admission)
+    first, other = all_drawn(lanes)
+    assert lines([first, other]) == [1, 4]
+    lanes.again(first, 0.0, 1.0)
+    assert drawn(lanes, 1.0) is first
+    groups.of(first.campaign).limit = 9
+    lanes.again(first, 2.0, 2.0)
+    assert lines(all_drawn(lanes, 2.0)) == [1]
+    for turn in (first, other):
+        lanes.answered(turn, 3.0)
+        admission.settled(Outcome.STOPPED, 3.0, turn.campaign.campaign_id)
+    assert lines(all_drawn(lanes, 3.0)) == [2, 3]
+
+
+def test_a_lane_is_stuck_when_only_what_it_holds_could_move_it() -> None:
+    """With a call in flight, a try to come or a campaign that may leave it is not; with what waits for room it is."""
+    lanes, groups = watched(mixed("s", "s", "t"))
+    first, other = all_drawn(lanes)
+    assert not lanes.is_stuck(first.lane)
+    groups.of(first.campaign).limit = 0
+    lanes.hold(first, 0.0)
+    assert not lanes.is_stuck(first.lane)
+    lanes.again(other, 0.0, 5.0)
+    assert not lanes.is_stuck(first.lane)
+    lanes.answered(drawn(lanes, 5.0), 5.0)
+    assert lanes.is_stuck(first.lane)
+    assert not first.lane.is_sent
+    groups.of(first.campaign).limit = 1
+    assert not lanes.is_stuck(first.lane)
+
+
+def test_what_is_held_counts_until_it_is_released_or_tried_again() -> None:
+    """A lane with held campaigns is not done; a held one that is tried again leaves when it is due."""
+    lanes, _ = watched(mixed("s", "t"))
+    turns = all_drawn(lanes)
+    for turn in turns:
+        lanes.hold(turn, 0.0)
+    assert (lanes.is_done, turns[0].lane.is_done, turns[0].lane.is_sent) == (False, False, True)
+    assert lanes.held == [turns[0].lane]
+    lanes.release(turns[0], 1.0)
+    lanes.try_held(turns[1], 1.0, 4.0)
+    assert (lanes.held, lanes.draw(1.0)) == ([], 4.0)
+    assert drawn(lanes, 4.0) is turns[1]
+    lanes.answered(turns[1], 5.0)
+    assert lanes.is_done
+
+
+def test_leftover_has_what_was_set_aside() -> None:
+    """Tries first, then what waits for room, then what was never looked at, each once."""
+    lanes, _ = watched(mixed("s", "s", "t", "s", "u"))
+    first, second, third = all_drawn(lanes)
+    lanes.again(second, 0.0, 9.0)
+    for turn in (first, third):
+        lanes.answered(turn, 0.0)
+    assert lines(lanes.leftover()) == [3, 2, 4]
+    assert list(lanes.leftover()) == []
+
+
+# --- whatever the answers -------------------------------------------------------------------------------------------
 
 # For each call in turn: seconds to its answer, seconds to the next try or None, and whether the account is to pause.
 answers = st.lists(st.tuples(eighths, st.none() | eighths, st.booleans()), min_size=1, max_size=12)

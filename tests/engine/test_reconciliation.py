@@ -15,10 +15,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkstop.engine.pool import THROTTLES
+from bulkstop.engine.readback import ListedState
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import BulkstopError, CredentialsError, OutputError
 from bulkstop.model import DONE, LEFT, Again, Attempt, Campaign, Limit, Outcome, Report, Result, Send
-from tests.engine.parts import BUSY, RENEWED, STOPPED, Job, Reply, accounts, campaigns, throttled
+from tests.engine.parts import (
+    AT_REST,
+    BUSY,
+    CLAIM,
+    RENEWED,
+    RUNS,
+    STOPPED,
+    Job,
+    Lists,
+    Reply,
+    accounts,
+    campaigns,
+    throttled,
+)
 from tests.virtual_time import VirtualLoop, run
 
 GONE = Attempt(Outcome.NOT_FOUND, http_status=404, error="HTTP 404")
@@ -144,7 +158,9 @@ class Setting:
     attempts: int
 
 
-def carried_out(rows: list[Campaign], cut: Cut | None, service: Remembering, setting: Setting) -> Session:
+def carried_out(
+    rows: list[Campaign], cut: Cut | None, service: Remembering, setting: Setting, lists: Lists | None = None
+) -> Session:
     """Run a pool over the rows until it ends, or is ended."""
     session, loop, seen = Session(rows, cut), VirtualLoop(), len(service.log)
     job = Job(
@@ -154,6 +170,7 @@ def carried_out(rows: list[Campaign], cut: Cut | None, service: Remembering, set
         concurrency=setting.concurrency,
         retry=Retry(setting.attempts),
         report=reporting(session),
+        lists=lists,
     )
 
     async def main() -> None:
@@ -354,6 +371,54 @@ def test_any_interleaving_of_ends_and_resumes_keeps_rows_equal_to_lines(
     """Each row gets exactly one final line, a true one; a resume sends what has none, and nothing that has one."""
     rows = [one for number, size in enumerate(sizes) for one in campaigns(size, f"a{number}")]
     cut_and_resumed(rows, script, setting, cuts)
+
+
+answers_and_claims = st.builds(
+    Reply,
+    st.integers(0, 16).map(lambda n: n / 8),
+    st.sampled_from([STOPPED, STOPPED, GONE, GONE, BUSY, RENEWED, CLAIM, CLAIM, CLAIM]),
+)
+
+
+@settings(max_examples=150)
+@given(
+    st.lists(st.integers(0, 9), min_size=1, max_size=3),
+    st.lists(answers_and_claims, min_size=1, max_size=9),
+    some_settings,
+    st.lists(some_cuts, max_size=5),
+    st.sampled_from([AT_REST, RUNS, None]),
+)
+def test_what_waits_for_a_list_is_finished_by_a_resume(
+    sizes: list[int], script: list[Reply], setting: Setting, cuts: list[Cut], state: ListedState | None
+) -> None:
+    """With refused groups and claims, cut off in any way: one line a row, final ones stay, and what is left is open.
+
+    A campaign that the list has at rest and the service claims not to run was stopped before; a stale row is final only
+    when its list lacks it, or its group has worked.
+    """
+    rows = [one for number, size in enumerate(sizes) for one in campaigns(size, f"a{number}")]
+    lists = Lists(lambda of, number: {} if state is None else {one.campaign_id: state for one in rows}, 0.5)
+    service, ledger = Remembering(script), list[Result]()
+    for cut in [*cuts, None]:
+        session = carried_out(unfinished(rows, ledger), cut, service, setting, lists)
+        offered, given = Counter(map(key, session.offered)), Counter(map(key, session.rows))
+        assert offered == given if not session.is_dead else offered <= given
+        ledger += session.written
+        for line in session.offered:
+            last = [call.answer for call in calls_of(line.campaign_id, session.calls)][-1:]
+            assert (
+                line.outcome is not Outcome.ALREADY_STOPPED
+                or (state is AT_REST and last == [CLAIM])
+                or last == [BEFORE]
+            )
+            assert line.outcome is not Outcome.STOPPED or last == [STOPPED]
+            assert not is_final(line) or last not in ([], [None])
+    for row in unfinished(rows, ledger):
+        line = [line for line in ledger if key(line) == key(row)][-1]
+        assert line.outcome in {Outcome.NOT_FOUND, Outcome.UNAUTHORIZED, Outcome.NOT_SENT}, (
+            "open without a closed group"
+        )
+    assert max(Counter(key(line) for line in ledger if is_final(line)).values(), default=1) == 1, "a state was changed"
 
 
 @pytest.mark.parametrize("how", How)

@@ -93,15 +93,17 @@ class TestEnd:
         assert past.final == (0 if outcome in LEFT else 2)
 
     @pytest.mark.parametrize("outcome", Outcome)
-    def test_retry_failed(self, outcome: Outcome, path: Path) -> None:
-        """With `retry_failed` what is worth a retry is to be sent again as well, and nothing else that has ended."""
-        past = Past(written(path, [ended(campaign(2), outcome)]), retry_failed=True)
+    def test_retry(self, outcome: Outcome, path: Path) -> None:
+        """What ended in one of the outcomes given is to be sent again as well, and nothing else that has ended."""
+        past = Past(written(path, [ended(campaign(2), outcome)]))
         is_tried = outcome in LEFT | WORTH_A_RETRY
-        assert past.settled(campaign(2)) == (None if is_tried else outcome)
+        assert past.settled(campaign(2), WORTH_A_RETRY) == (None if is_tried else outcome)
+        assert past.settled(campaign(2), {outcome}) is None
 
     def test_what_is_worth_a_retry(self) -> None:
         """Only failures that may pass are tried again: not a rejection, not a wrong id, not a refused token."""
         assert {outcome.value for outcome in WORTH_A_RETRY - LEFT} == {
+            "unconfirmed",
             "throttled",
             "server_error",
             "timeout",

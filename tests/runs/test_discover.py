@@ -20,7 +20,7 @@ from bulkstop.kore.stop import Answer
 from bulkstop.model import Attempt, Campaign, CampaignType, Defaults
 from bulkstop.runs import discover as module
 from bulkstop.runs.discover import COLUMNS, FORMULA, check_target, to_csv, to_jsonl, write_file
-from bulkstop.runs.listing import Wanted, listed
+from bulkstop.runs.listing import Listing, Wanted, listed
 from tests.kore.test_campaigns import PAGES, VALUES
 from tests.runs.test_listing import read as read_lists
 
@@ -155,6 +155,22 @@ def test_a_campaign_of_two_types(tmp_path: Path) -> None:
         "campaigns listed as of both types: 1; each is written once, as of the type listed first",
         "ids that look like formulas to a spreadsheet: 1; they are written as they are",
     )
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_campaign_that_runs_as_one_of_two_types(turned: bool) -> None:
+    """Of a campaign that is listed as of both types, or twice in a list, the one that runs is written."""
+    rest, runs = (
+        Listed("cd-1", VOICE.campaign_type, status="Stopped"),
+        Listed("cd-1", SMS.campaign_type, status="Active"),
+    )
+    lists = [Listing(VOICE, (rest,)), Listing(SMS, (runs,), doubled=1)]
+    found = module._discovery(lists[::-1] if turned else lists, None)
+    assert found.rows == ((SMS, runs),)
+    assert "sms campaigns of account a1: listed more than once: 1; one row that runs counts" in found.notes
+    but = "" if turned else ", but for 1 of which only the other one runs"
+    both = "campaigns listed as of both types: 1; each is written once, as of the type listed first"
+    assert f"{both}{but}" in found.notes
 
 
 # --- the file -------------------------------------------------------------------------------------------------------

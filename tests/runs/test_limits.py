@@ -11,7 +11,7 @@ from bulkstop.errors import SettingsError
 from bulkstop.model import Campaign, CampaignType, Limit
 from bulkstop.runs.limits import Accounts, forecast, lanes_of, quota_of
 from bulkstop.runs.stop import check_time, make_plan
-from bulkstop.settings import Settings
+from bulkstop.settings import NO_LIMIT, Settings
 
 HOST = "https://platform.example.com"
 
@@ -28,13 +28,13 @@ def campaigns(count: int, account_id: str = "a") -> list[Campaign]:
 
 def test_quotas_are_put_together_as_asked() -> None:
     """No quota is none, windows are a log, and whatever else is asked for holds at the same time."""
-    assert isinstance(quota_of(settings(quota=())), NoQuota)
+    assert isinstance(quota_of(settings(quota=NO_LIMIT)), NoQuota)
     assert isinstance(quota_of(settings()), RollingWindow)
     assert isinstance(quota_of(settings(pace="even")), AllOf)
     even = quota_of(settings(pace="even"))
     even.take(0.0)
     assert even.ready_at() == 1.0
-    assert quota_of(settings(quota=(), adaptive=True)).ready_at() < math.inf
+    assert quota_of(settings(quota=NO_LIMIT, adaptive=True)).ready_at() < math.inf
 
 
 async def test_an_account_is_counted_in_one_place() -> None:

@@ -236,6 +236,28 @@ def test_the_latest_state_counts() -> None:
     assert "cd-1" in ids(one)
 
 
+@pytest.mark.parametrize(("first", "second"), [(10, 20), (10, 80), (49, 50), (48, 49), (3, 140)])
+@pytest.mark.parametrize("wanted", [Wanted(), ACTIVE, Wanted(("Completed", "Stopped"))])
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_worse_of_two_rows(first: int, second: int, wanted: Wanted, turned: bool) -> None:
+    """A campaign that the list has twice is there as the one that runs, whichever comes first."""
+    states = ["Active", "Stopped"] if turned else ["Stopped", "Active"]
+
+    class Twice(Service):
+        """Gives a campaign twice among others."""
+
+        def _answer(self, asked: dict[str, Any]) -> dict[str, object]:
+            rows = [{"_id": f"cd-{number}", "status": "Completed"} for number in range(150)]
+            rows[first], rows[second] = ({"_id": "cd-x", "status": state} for state in states)
+            end = asked["skip"] + asked["limit"]
+            return {"status": "success", "data": {"results": rows[asked["skip"] : end], "hasMore": end < 150}}
+
+    one = found(Twice(0), wanted=wanted)
+    statuses = {item.campaign_id: item.status for item in one.items}
+    assert statuses.get("cd-x") == (None if "Stopped" in wanted.statuses else "Active")
+    assert one.doubled == 1
+
+
 @settings(max_examples=100)
 @given(
     seed=st.integers(0, 2**32),

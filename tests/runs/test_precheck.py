@@ -16,7 +16,7 @@ from bulkstop.model import Attempt, Campaign, CampaignType, Limit, Outcome
 from bulkstop.runs.limits import Accounts
 from bulkstop.runs.precheck import AT_REST, UNLISTED, UNTOLD, ByName, Known, Running, groups_of, known_of
 from bulkstop.runs.stop import lanes_left, tell_rest
-from bulkstop.settings import Settings
+from bulkstop.settings import NO_LIMIT, Settings
 from bulkstop.source.plan import Plan
 from tests.virtual_time import run
 
@@ -72,7 +72,7 @@ class Service:
 def settings_for(*options: str, **more: Any) -> Settings:
     """Make settings with these options on."""
     more |= dict.fromkeys(options, True)
-    return Settings(host="api.example", token="t", quota=(), **more)
+    return Settings(host="api.example", token="t", quota=NO_LIMIT, **more)
 
 
 def planned(campaigns: Iterable[Campaign]) -> Plan:
@@ -171,6 +171,24 @@ def test_letter_case() -> None:
     service.heeds_filters = False
     found = known([campaign("cd-1")], service)
     assert [found.status_at_rest(campaign(name)) for name in ("cd-1", "cd-2")] == ["Completed", "Stopped"]
+
+
+@pytest.mark.parametrize("options", [("only_running",), ("only_running", "disable_schedule")])
+@pytest.mark.parametrize("other", ["Active", "Paused", "Ready", "Scheduled", "Archived", None])
+def test_a_campaign_that_is_listed_twice(options: tuple[str, ...], other: str | None) -> None:
+    """A campaign is at rest only if all of its rows say so; a schedule of one of them is one of the campaign."""
+    for statuses in (("Stopped", other), (other, "Stopped")):
+        service = one_list(
+            *(row("cd-1", status) for status in statuses),
+            *(row("cd-2", status, recurs=status == "Stopped", name="Promo") for status in statuses),
+            *(row("cd-3", status) for status in ("Completed", "Stopped")),
+        )
+        service.heeds_filters = False
+        found = known([campaign("cd-1")], service, *options)
+        at_rest = [found.status_at_rest(campaign(name)) is not None for name in ("cd-1", "cd-2", "cd-3")]
+        assert at_rest == [False, False, True]
+        if "disable_schedule" in options:
+            assert found.schedule(campaign("cd-2")) == ByName("Promo")
 
 
 def test_a_campaign_is_that_of_its_list() -> None:
@@ -426,7 +444,9 @@ def test_lanes_know_what_is_left() -> None:
     running, _, _, plan = sorted_out("ASSAS")
     with plan:
         (lane,) = lanes_left(running, Accounts(settings_for("only_running"), None))
-        assert (lane.account_id, lane.left, lane.draw(0.0).campaign.campaign_id) == ("a1", 2, "cd-1")
+        first = lane.draw(0.0, room=1)
+        assert first is not None
+        assert (lane.account_id, lane.left, first.campaign.campaign_id) == ("a1", 2, "cd-1")
 
 
 def test_nothing_runs() -> None:

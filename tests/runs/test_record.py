@@ -6,7 +6,7 @@ import os
 import signal
 import stat
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -15,15 +15,16 @@ from typing import Any
 import pytest
 
 from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
-from bulkstop.model import Campaign, CampaignType, Outcome, Result, held
+from bulkstop.model import WORTH_A_RETRY, Campaign, CampaignType, Outcome, Result, held
 from bulkstop.report import ledger as ledger_module
 from bulkstop.report.ledger import Mode
+from bulkstop.report.lines import read_lines
 from bulkstop.report.manifest import Manifest
 from bulkstop.report.stats import Stats
 from bulkstop.runs.record import HIDDEN, Record, mode_of
 from bulkstop.runs.report import review
 from bulkstop.runs.stop import Summary
-from bulkstop.settings import Settings
+from bulkstop.settings import NO_LIMIT, Settings
 from bulkstop.source.plan import Plan
 from tests.processes import WAIT_S
 
@@ -75,12 +76,12 @@ def run(
     outcome_of: Outcomes = lambda campaign: Outcome.STOPPED,
     *,
     mode: Mode = Mode.RESUME,
-    retry_failed: bool = False,
+    retry: Set[Outcome] = frozenset(),
     **more: Any,
 ) -> Summary:
     """Run a list to its end with the outcomes given."""
     settings = with_token(**more)
-    with Record(str(path), mode=mode, retry_failed=retry_failed) as record, record.plan(inputs, settings) as plan:
+    with Record(str(path), mode=mode, retry=retry) as record, record.plan(inputs, settings) as plan:
         return carried_out(record, plan, outcome_of, settings)
 
 
@@ -133,7 +134,9 @@ def manifest(path: Path) -> list[dict[str, Any]]:
 
 def lines(path: Path) -> list[tuple[int, str]]:
     """Give row and outcome of every line of a result file."""
-    return [(line["line"], line["outcome"]) for line in map(json.loads, path.read_text().splitlines())]
+    with path.open("rb") as file:
+        results = [line.result for line in read_lines(file, path.name)]
+    return [(each.line or 0, each.outcome.value) for each in results if each]
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -189,7 +192,12 @@ class TestManifest:
 
     def test_every_setting_is_in_it(self, path: Path) -> None:
         """Each setting stands there, whatever its kind; a path given as one is a text."""
-        given: dict[str, Any] = {"ca": Path("ca.pem"), "type": CampaignType.SMS, "quota": (), "finish_by": "23:59"}
+        given: dict[str, Any] = {
+            "ca": Path("ca.pem"),
+            "type": CampaignType.SMS,
+            "quota": NO_LIMIT,
+            "finish_by": "23:59",
+        }
         run(path, mode=Mode.NEW, timeout_s=1.5, **given)
         shown = manifest(path)[0]["settings"]
         assert shown["ca"] == "ca.pem"
@@ -259,15 +267,15 @@ class TestResume:
     """Going on with a result file."""
 
     def test_only_what_is_left(self, path: Path) -> None:
-        """Exactly the rows that have not ended are planned; when all have, no line is written, only that it was so."""
+        """Exactly the rows that have not ended are planned; when a crash left none, only that is noted."""
         run(path, outcome_of=until(3))
-        run(path)
+        killed(path, 3, 0)
         assert lines(path)[5:] == [(4, "stopped"), (5, "stopped"), (6, "stopped")]
-        before = path.read_bytes()
         ended = run(path)
         assert (ended.exit_code, ended.reason, ended.settled) == (0, "nothing was left to send", {Outcome.STOPPED: 5})
-        assert path.read_bytes() == before
-        assert [section["reason"] for section in manifest(path)] == ["all sent"] * 2 + ["nothing was left to send"]
+        assert len(lines(path)) == 8
+        reasons = [section.get("reason") for section in manifest(path)]
+        assert reasons == ["all sent", None, "nothing was left to send"]
         assert review(str(path)).flaws == ()
 
     def test_a_file_that_is_gone(self, path: Path) -> None:
@@ -324,9 +332,47 @@ class TestResume:
         ended = run(path)
         assert (ended.exit_code, ended.stats.lines) == (1, 1)
         assert ended.rows == ended.rows_with_lines == 5
-        retried = run(path, retry_failed=True)
+        retried = run(path, retry=WORTH_A_RETRY)
         assert (retried.exit_code, retried.stats.lines) == (1, 1)
         assert lines(path)[5:] == [(4, "stopped"), (3, "stopped")]
+
+    @pytest.mark.parametrize("name", ["r.jsonl", "r.csv"])
+    def test_finished(self, name: str, path: Path) -> None:
+        """A finished run with nothing left is refused, says when it ended and what to do, and nothing changes."""
+        path = Path(name)
+        run(path, outcome_of=lambda campaign: Outcome.REJECTED if campaign.line == 2 else Outcome.STOPPED)
+        before, at = contents(Path()), manifest(path)[-1]["ended_at"]
+        for retry in (frozenset[Outcome](), WORTH_A_RETRY, frozenset({Outcome.NOT_FOUND})):
+            with pytest.raises(SettingsError) as caught:
+                run(path, retry=retry)
+            said = str(caught.value)
+            assert said.startswith(f"{name}: its run finished at {at} (4 stopped, 1 rejected); nothing is left to send")
+            assert said.endswith("--retry-failed (nothing is worth it) or --retry rejected (1 rejected)")
+        assert contents(Path()) == before
+        assert run(path, retry={Outcome.REJECTED}).exit_code == 0
+        assert lines(path)[5:] == [(2, "stopped")]
+
+    def test_finished_but_for_the_manifest(self, path: Path) -> None:
+        """A crash after the last line, before the manifest says that it is the end, is gone on with, once."""
+        killed(path, 5, 0)
+        assert run(path).exit_code == 0
+        with pytest.raises(SettingsError, match="its run finished at"):
+            run(path)
+
+    @pytest.mark.parametrize("name", ["r.jsonl", "r.csv"])
+    def test_a_last_try_that_was_not_the_end(self, name: str, path: Path) -> None:
+        """Rows that a closed group refused have no `finished_at`: they have not ended, whatever the run's end was."""
+        path, settings = Path(name), with_token()
+        with Record(name) as record, record.plan(["list.csv"], settings) as plan:
+            record.open(plan, settings, ["bulkstop"], "run")
+            stats = Stats()
+            for each in plan.campaigns("acc"):
+                cut = replace(result_of(each, Outcome.NOT_FOUND), finished_at=None if each.line < 4 else AT)
+                record.write(cut)
+                stats.add(cut)
+            record.end(Summary(stats, plan.rows, 1, 0.5, "run"))
+        assert run(path).exit_code == 1
+        assert lines(path)[5:] == [(2, "stopped"), (3, "stopped")]
 
     def test_appended_rows(self, path: Path) -> None:
         """Rows added to the list are run as well, and the manifest then knows the longer list."""

@@ -205,6 +205,82 @@ def test_the_latest_counts() -> None:
     assert service.asked == ["list"] * 2
 
 
+# --- more than once -------------------------------------------------------------------------------------------------
+
+
+class Twice(Service):
+    """A service whose list has rows as they are given, the same campaign several times among them."""
+
+    def __init__(self, *rows: tuple[str, Row | str | None], singles: Mapping[str, str] = {}) -> None:
+        super().__init__(dict(singles))
+        self.rows = [
+            {"_id": name, **(row if isinstance(row, dict) else {"status": row, "schedule": AT_ONCE})}
+            for name, row in rows
+        ]
+
+    def _page(self, asked: dict[str, Any]) -> Answer | NoAnswer:
+        part = self.rows[asked["skip"] : asked["skip"] + asked["limit"]]
+        more = asked["skip"] + asked["limit"] < len(self.rows)
+        data = {"results": part, "hasMore": more, "totalResults": len(self.rows)}
+        return Answer(200, json.dumps({"status": "success", "data": data}).encode(), 1.0)
+
+
+AT_ONCE = {"isSchedulingEnabled": False, "isRecurrenceEnabled": False}
+RECURS: Row = {"status": "Stopped", "schedule": {"isSchedulingEnabled": True, "isRecurrenceEnabled": True}}
+PAIRS = [
+    ("Stopped", "Active", State.RUNNING),
+    ("Stopped", "Throttled", State.RUNNING),
+    ("Scheduled", "Active", State.RUNNING),
+    ("Completed", "Scheduled", State.SCHEDULED),
+    (RECURS, "Active", State.RUNNING),
+    (RECURS, "Rescheduled", State.SCHEDULED),
+    (RECURS, "Stopped", State.RUNS_AGAIN),
+    (RECURS, "Ready", State.SCHEDULED),
+    (RECURS, None, State.RUNS_AGAIN),
+    ("Stopped", None, State.UNKNOWN),
+]
+"""Two rows of a campaign, and the state of both together."""
+
+
+def others(first: int, last: int) -> list[tuple[str, str]]:
+    """Make rows of campaigns that nobody asks for."""
+    return [(f"other-{number}", "Completed") for number in range(first, last)]
+
+
+@pytest.mark.parametrize(("one", "other", "state"), PAIRS)
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("before", "between", "behind"), [(0, 0, 0), (3, 20, 9), (49, 0, 5), (10, 90, 60), (49, 48, 9)]
+)
+def test_the_worse_of_two(
+    one: Row | str, other: Row | str | None, state: State, turned: bool, before: int, between: int, behind: int
+) -> None:
+    """A campaign that the list has twice, on a page or on two, is as its row that may call somebody says."""
+    pair = [other, one] if turned else [one, other]
+    rows = [*others(0, before), ("cd-1", pair[0]), *others(100, 100 + between), ("cd-1", pair[1])]
+    rows += [*others(300, 300 + behind), ("cd-last", "Stopped")]
+    singles = {"cd-1": "Stopped"} if one is RECURS else {}
+    seen = look(Twice(*rows, singles=singles), targets("cd-1", "cd-last"))
+    found = {each.item.campaign_id: each.state for each in seen.findings}
+    if state is State.UNKNOWN:  # the list does not tell, and the status call knows no such campaign
+        state = State.NOT_FOUND
+    assert (found, seen.exit_code) == ({"cd-1": state}, 1)
+    assert "the list has 1 campaigns more than once; the state that may call somebody counts" in str(seen.notes)
+
+
+def test_two_that_are_alike() -> None:
+    """A campaign that the list has twice in one state is in that state."""
+    assert look(Twice(("cd-1", "Stopped"), ("cd-1", "Completed")), targets("cd-1")).exit_code == 0
+
+
+def test_ids_that_are_almost_alike() -> None:
+    """An id in another letter case, or with blanks around it, is no proof for the campaign that was to be stopped."""
+    for name in ("CD-1", " cd-1", "cd-1 "):
+        seen = look(Twice((name, "Stopped")), targets("cd-1"))
+        assert (seen.states, seen.exit_code) == ({State.UNKNOWN: 1}, 3) or seen.states == {State.NOT_FOUND: 1}
+        assert seen.exit_code != 0
+
+
 # --- protected ones -------------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,8 @@
 """What result files name, each campaign once; what is refused before anybody is asked; the verdict for machines."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from bulkstop.model import Campaign, CampaignType, Outcome, Result
 from bulkstop.report import lines
 from bulkstop.report.ledger import Mark
 from bulkstop.report.manifest import manifest_path
-from bulkstop.runs.states import Finding, State, Targets, Verification
+from bulkstop.runs.states import UNREAD_SHOWN, Finding, State, Targets, Unread, Verification
 from bulkstop.runs.verify import targets_in, to_json
 from bulkstop.settings import Settings
 
@@ -127,6 +129,62 @@ def test_an_id_that_cannot_be_sent(name: str, tmp_path: Path) -> None:
     assert (targets.invalid, targets.campaigns) == (1, 1)
 
 
+@pytest.mark.parametrize("name", ["r.jsonl", "r.csv"])
+def test_rows_that_could_not_be_used(name: str, tmp_path: Path) -> None:
+    """A row that was invalid for another reason than its id names a campaign, which may run."""
+    path = written(
+        tmp_path / name,
+        result("cd-1"),
+        result("cd-2", Outcome.INVALID, 3, error="priority is '1.5'; it must be a whole number"),
+        result("cd-3", Outcome.INVALID, 4, error="no account_id in the row; give --account-id", account_id=None),
+    )
+    filled = Settings(host=HOST, token="t", account_id="a1")
+    targets = targets_in([path], filled)
+    assert targets.groups == {GROUP: {"cd-1": Outcome.STOPPED, "cd-2": Outcome.INVALID, "cd-3": Outcome.INVALID}}
+    assert (targets.invalid, targets.unread) == (0, [])
+    assert targets_in([path], HERE).unread == [
+        Unread("in.csv", 4, "cd-3", "no account_id in the row; give --account-id")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (result("", Outcome.INVALID, error="no campaign id"), "no campaign id"),
+        (result("..", error="HTTP 404"), "campaign id '..' is a path step, not an id"),
+        (result("12.5", Outcome.INVALID, error="campaign_id is a number with a fraction"), "campaign_id is a number"),
+        (result('{"id":"cd-1', Outcome.INVALID, error="not JSON: Expecting (column 9)"), "not JSON: Expecting"),
+        (result("x" * 200, Outcome.INVALID, error="priority is 'a'"), "priority is 'a'"),
+        (result("cd-1", account_id=None), "no account_id"),
+        (result("cd-1", stream_id="st 1"), "stream_id is not plain visible ASCII"),
+        (result("cd-1", campaign_type=None), "no campaign_type; give --type"),
+        (result("cd-1", Outcome.INVALID, campaign_type=None, error="campaign_type is 'fax'"), "campaign_type is 'fax'"),
+    ],
+)
+def test_what_cannot_be_looked_at(bad: Result, said: str, tmp_path: Path) -> None:
+    """A row that names no campaign for which a call can be made is named, by the file and line that it came from."""
+    targets = targets_in([written(tmp_path / "r.jsonl", bad)], HERE)
+    (unread,) = targets.unread
+    assert (targets.campaigns, targets.invalid, unread[:3]) == (0, 1, ("in.csv", 2, bad.campaign_id))
+    assert unread.reason.startswith(said)
+
+
+def test_many_that_cannot_be_looked_at(tmp_path: Path) -> None:
+    """The first few are named, the others counted; one that came from no file is named by its line in the results."""
+    path = written(tmp_path / "r.jsonl", *(result("", Outcome.INVALID, 0, error="no id") for _ in range(99)))
+    targets = targets_in([path], HERE)
+    assert (targets.invalid, [row.line for row in targets.unread]) == (99, [*range(1, UNREAD_SHOWN + 1)])
+    assert {row.source for row in targets.unread} == {path}
+
+
+def test_no_line_at_all(tmp_path: Path) -> None:
+    """A file without a line is none of results, unless a run was killed before its first: then all are without."""
+    path = written(tmp_path / "r.jsonl")
+    with pytest.raises(InputError, match="no row names a campaign"):
+        targets_in([path], HERE)
+    assert targets_in([with_manifest(path, rows=7)], HERE).unlisted == 7
+
+
 @pytest.mark.parametrize(
     ("told", "counts"),
     [
@@ -140,6 +198,10 @@ def test_an_id_that_cannot_be_sent(name: str, tmp_path: Path) -> None:
         ("duplicate stopped", Outcome.STOPPED),
         ("stopped duplicate", Outcome.STOPPED),
         ("unknown not_sent", Outcome.NOT_SENT),
+        ("stopped invalid", Outcome.STOPPED),
+        ("invalid stopped", Outcome.STOPPED),
+        ("invalid protected", Outcome.PROTECTED),
+        ("protected invalid", Outcome.PROTECTED),
     ],
 )
 def test_protected_or_not(told: str, counts: Outcome, tmp_path: Path) -> None:
@@ -161,21 +223,19 @@ def test_every_row_is_a_campaign_or_counted(rows: list[tuple[str, Outcome, str]]
     """Each line is one of a campaign that is looked at, or an invalid one; no campaign is invented."""
     results = [result(name, outcome, account_id=account) for name, outcome, account in rows]
     path = written(tmp_path / ("r.csv" if csv else "r.jsonl"), *results)
-    usable = {
+    usable = [
         name
         for name, outcome, account in rows
         if Campaign(name, CampaignType.VOICE, account, "st-1", "st-1", "", 0).fault is None
-        and outcome is not Outcome.INVALID
-    }
-    if not usable:
+        and (outcome is not Outcome.INVALID or re.fullmatch(r"[A-Za-z0-9_.~-]+", name))
+    ]
+    if not rows:
         with pytest.raises(InputError):
             targets_in([path], HERE)
         return
     targets = targets_in([path], HERE)
-    assert set(targets.groups[GROUP]) == usable
-    assert targets.invalid == sum(
-        name not in usable or account != "a1" or outcome is Outcome.INVALID for name, outcome, account in rows
-    )
+    assert set(targets.groups.get(GROUP, ())) == set(usable)
+    assert targets.invalid == len(rows) - len(usable)
 
 
 GOOD = lines.to_json(result("cd-1"))
@@ -276,7 +336,7 @@ def test_nothing_to_read(tmp_path: Path) -> None:
 
 def verdict(states: dict[State, int], **more: Any) -> Verification:
     """Make a verification of which only what matters is given."""
-    return Verification(states, {}, (), 0, more.pop("unlisted", 0), (), 7, 1.23456, **more)
+    return Verification(states, {}, (), more.pop("invalid", 0), more.pop("unlisted", 0), (), 7, 1.23456, **more)
 
 
 @pytest.mark.parametrize(
@@ -290,6 +350,8 @@ def verdict(states: dict[State, int], **more: Any) -> Verification:
         (verdict({State.NOT_RUNNING: 9, State.NOT_FOUND: 1}), 1),
         (verdict({State.NOT_RUNNING: 9, State.UNKNOWN: 1}), 1),
         (verdict({State.NOT_RUNNING: 9}, unlisted=1), 1),
+        (verdict({State.NOT_RUNNING: 9}, invalid=1), 1),
+        (verdict({}, invalid=1), 1),
         (verdict({State.UNKNOWN: 9}), 3),
         (verdict({State.UNKNOWN: 9}, fault="no token"), 3),
         (verdict({State.NOT_RUNNING: 9}, signum=2), 130),
@@ -309,6 +371,7 @@ def test_json() -> None:
     found = Verification(
         {State.RUNNING: 1}, {State.RUNNING: 1}, (runs, kept), 2, 3, ("a note",), 4, 0.12345, fault="no token"
     )
+    found = replace(found, unread=(Unread("in.csv", 3, "", "no campaign id"),))
     told = to_json(found)
     assert json.loads(json.dumps(told)) == told
     assert told["findings"][0] == {
@@ -336,6 +399,7 @@ def test_json() -> None:
     assert told == {
         "campaigns": 1,
         "invalid_rows": 2,
+        "not_looked_at": [{"source": "in.csv", "line": 3, "campaign_id": "", "reason": "no campaign id"}],
         "rows_without_line": 3,
         "calls": 4,
         "elapsed_s": 0.123,
