@@ -5,14 +5,16 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from importlib import import_module
 from typing import NoReturn
 
 import click
 
 from bulkstop import __version__
-from bulkstop.cli.terminal import drop_output, say
+from bulkstop.cli.terminal import drop_output, drop_unread, say, say_at_once
+from bulkstop.engine.ending import SIGNALS, Process, own_process
 from bulkstop.errors import BulkstopError, unforeseen
 
 COMMANDS = {
@@ -59,6 +61,13 @@ class Commands(click.Group):
         assert isinstance(command, click.Command)  # noqa: S101 - a slip in the module
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command; of a ^C click would say something at once, and wait for ever where nobody reads it."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.Abort from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
@@ -79,6 +88,15 @@ def main() -> NoReturn:
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see bulkstop/__main__.py
         signal.signal(signal.SIGINT, signal.default_int_handler)
     _fill_closed_streams()
+    with own_process(os._exit, say_at_once, partial(drop_unread, 2)) as process:
+        code = _run(process)
+        if process.signum is not None:
+            _leave(code)
+    sys.exit(code)
+
+
+def _run(process: Process) -> int:
+    """Run the command line and give its exit code."""
     try:
         code = commands(standalone_mode=False, prog_name="bulkstop")
     except click.exceptions.NoArgsIsHelpError as error:
@@ -86,11 +104,12 @@ def main() -> NoReturn:
         code = 2
     except click.ClickException as error:
         code = _refused(error.format_message())
-    except (click.Abort, KeyboardInterrupt) as error:
-        if not isinstance(error.__cause__, KeyboardInterrupt):  # else click has ended the line of the ^C
-            say("")
-        say("bulkstop: ended before anything was sent")
-        code = 128 + signal.SIGINT
+    except (click.Abort, KeyboardInterrupt):
+        process.signum = process.signum or signal.SIGINT
+        code = 128 + process.signum
+        _leave_at_the_next(code)
+        drop_unread(1, 2)  # else the rest of what could not be said would hold up the end
+        say(f"\nbulkstop: ended {'after the work was done' if process.has_worked else 'before anything was sent'}")
     except BulkstopError as error:
         code = _refused(str(error))
     except BrokenPipeError:  # the reader of standard output is gone
@@ -102,7 +121,22 @@ def main() -> NoReturn:
     except Exception as error:  # noqa: BLE001 - the border: a traceback is not for a user
         code = 3
         say(f"bulkstop: {unforeseen(error)}")
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit without what Python does then: it waits for threads, and another signal would take the exit code away."""
+    with suppress(OSError, ValueError):
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
+    os._exit(code)
+
+
+def _leave_at_the_next(code: int) -> None:
+    """Have another signal end the process there and then, whatever it still waits for."""
+    for signum in SIGNALS:
+        if signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, lambda *_: os._exit(code))
 
 
 def _fill_closed_streams() -> None:

@@ -1,5 +1,6 @@
 """`bulkstop discover`: the campaigns that run now, as a list for `stop`."""
 
+import signal
 import sys
 import time
 from collections import Counter
@@ -11,6 +12,7 @@ import click
 from bulkstop.cli.files import check_written
 from bulkstop.cli.knobs import OF_STOP, Reads, settings_of, with_settings
 from bulkstop.cli.terminal import say
+from bulkstop.engine.shutdown import SIGNALS
 from bulkstop.errors import OutputError, SettingsError
 from bulkstop.kore.campaigns import STATUSES
 from bulkstop.model import CampaignType
@@ -38,7 +40,7 @@ Exit codes:
   0    the list is written, also when no campaign was found
   2    usage or settings are wrong; nothing was written
   3    the list could not be read to its end, or not written
-  130  ended by Ctrl-C; nothing was written
+  130  ended by Ctrl-C; 143 by SIGTERM, 129 by a closed terminal; nothing was written
 """
 
 
@@ -134,8 +136,12 @@ def command(
         Wanted(wanted, priority or ()),
         types=kinds or types_of(settings),
         name=name,
+        signals=SIGNALS,
         rests=(lambda seconds: None) if quiet else tell_rest,
     )
+    if found.signum is not None:
+        say(f"bulkstop: ended by {signal.Signals(found.signum).name}; nothing was written")
+        return 128 + found.signum
     if found.fault is not None:
         say(f"bulkstop: the list could not be read to its end; {printable(found.fault)}; nothing was written")
         return 3

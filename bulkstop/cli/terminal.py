@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +25,28 @@ def say(text: str) -> None:
     """
     with suppress(OSError, ValueError):
         _writers[-1](text if text.isprintable() else "".join(map(_shown, text)))
+
+
+def say_at_once(text: str) -> None:
+    """Write a line to standard error if it takes one right now; nothing is waited for, nor written later."""
+    with suppress(OSError):
+        if _takes_more(2):
+            # A bar may have hidden the cursor, and nobody will show it again.
+            begin = "\r\x1b[2K\x1b[?25h" if os.isatty(2) else ""
+            os.write(2, f"{begin}{text}\n".encode())
+
+
+def drop_unread(*fds: int) -> None:
+    """Let each of these go nowhere from now on that takes nothing right now; a write that waits goes there too."""
+    for fd in fds:
+        if not _takes_more(fd):
+            _drop(fd)
+
+
+def _takes_more(fd: int) -> bool:
+    ready = select.poll()
+    ready.register(fd, select.POLLOUT)
+    return bool(ready.poll(0))
 
 
 def _shown(char: str) -> str:
@@ -63,8 +86,12 @@ def tell_last(text: str, code: int, *, is_for_a_person: bool = False) -> int:
 
 def drop_output() -> None:
     """Let standard output go nowhere from now on: Python would complain once more while it shuts down."""
+    _drop(1)
+
+
+def _drop(fd: int) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
+    os.dup2(null, fd)
     os.close(null)
 
 

@@ -1,13 +1,18 @@
 """The first signal drains, the second aborts."""
 
 import asyncio
+import os
 import signal
+import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Protocol
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""A closed terminal (SIGHUP) drains as well: what is in flight then still gets its line."""
+from bulkstop.engine.ending import SIGNALS as SIGNALS
+from bulkstop.engine.ending import Ending, owned
+
+Handler = Callable[[int, FrameType | None], object] | int | None
 
 
 class Endable(Protocol):
@@ -30,18 +35,31 @@ class Endable(Protocol):
 class Shutdown:
     """Counts the requests to end a run; `signum` is the first one's number, for the exit code.
 
-    Made inside the task that runs; without work yet, nothing has been sent, and a request cancels that task.
+    Made inside the task that runs; without work yet, nothing has been sent, and a request cancels that task. Where a
+    process is ended by force (see `Ending`), `lost` says what becomes of what was not finished, and `kill` ends what
+    would outlive it; `lines` counts what was written so far, as a run that still writes is not stuck.
     """
 
     def __init__(
-        self, work: Endable | None = None, *, grace_s: float, say: Callable[[str], None] = lambda text: None
+        self,
+        work: Endable | None = None,
+        *,
+        grace_s: float,
+        say: Callable[[str], None] = lambda text: None,
+        lost: str = "what was in flight is unknown",
+        kill: Callable[[], None] = lambda: None,
     ) -> None:
         self.signum: int | None = None
+        self.grace_s = grace_s
+        self.lines = 0
+        self.lost = lost
+        self.kill = kill
         self._task = asyncio.current_task()
         self._work = work
-        self._grace_s = grace_s
         self._say = say
         self._grace: asyncio.TimerHandle | None = None
+        self._requests = 0
+        self._is_over = False
 
     def attach(self, work: Endable) -> None:
         """Say what to end."""
@@ -49,8 +67,11 @@ class Shutdown:
 
     def request(self, signum: int) -> None:
         """Drain on the first call, abort on the second or when the grace is over."""
+        if self._is_over:
+            return
         work, is_first = self._work, self.signum is None
         self.signum = self.signum or signum
+        self._requests += 1
         if work is None:
             if self._task is not None:
                 self._task.cancel()
@@ -58,15 +79,22 @@ class Shutdown:
             work.abort()
         else:
             work.drain()
-            self._grace = asyncio.get_running_loop().call_later(self._grace_s, work.abort)  # first: to say so may fail
+            self._grace = asyncio.get_running_loop().call_later(self.grace_s, work.abort)  # first: to say so may fail
             self._say(
-                f"ending: waiting up to {self._grace_s:g} s for {work.in_flight} calls in flight; again cuts them off"
+                f"ending: waiting up to {self.grace_s:g} s for {work.in_flight} calls in flight; again cuts them off"
             )
 
     def close(self) -> None:
         """End the grace: the work is over."""
+        self._is_over = True
         if self._grace is not None:
             self._grace.cancel()
+
+    def why_stuck(self) -> str:
+        """Say what keeps a run from its end that was told twice to end."""
+        if self._is_over:
+            return "it was over, but could not say so to its end (does anybody read that?)"
+        return "what was cut off did not end" if self._requests > 1 else "the event loop did not answer"
 
 
 @contextmanager
@@ -74,17 +102,88 @@ def listening(shutdown: Shutdown, signals: Sequence[int]) -> Iterator[None]:
     """Pass the given signals to `shutdown` while the block runs; give none to stay out of another program's way.
 
     A hang-up that the process was started to ignore (nohup) stays ignored. After a request the signals are ignored:
-    another one must not kill the process while it says how the run ended.
+    another one must not kill the process while it says how the run ended. In a process of our own (`own_process`) the
+    second still ends it in time, also after the block.
     """
-    loop = asyncio.get_running_loop()
     heard = [s for s in signals if s != signal.SIGHUP or signal.getsignal(s) is not signal.SIG_IGN]
+    listener = _Listener(shutdown, heard) if heard else None
     try:
-        for signum in heard:
-            loop.add_signal_handler(signum, shutdown.request, signum)
         yield
+        if (process := owned()) is not None:
+            process.has_worked = True
     finally:
         shutdown.close()
-        for signum in heard:
-            loop.remove_signal_handler(signum)
-            if shutdown.signum is not None:
-                signal.signal(signum, signal.SIG_IGN)
+        if listener is not None:
+            listener.close()
+
+
+class _Listener:
+    """Hears signals at once, also while the event loop is stuck, and passes them on to it.
+
+    A loop's own handlers (`add_signal_handler`) run only when it turns. Those of Python run between two steps of
+    whatever the main thread does, and where the kernel breaks off a call for them. They are called once for any number
+    of signals that came in between; the kernel's part of them writes one byte for each into the `inbox`, so that is
+    what is counted. Its being readable also wakes a loop that sleeps in C (uvloop's).
+    """
+
+    def __init__(self, shutdown: Shutdown, signals: Sequence[int]) -> None:
+        self._shutdown = shutdown
+        self._loop = asyncio.get_running_loop()
+        self._signals = frozenset(signals)
+        self._heard = False
+        self._inbox, self._mail = socket.socketpair()
+        self._inbox.setblocking(False)
+        self._mail.setblocking(False)
+        self._loop.add_reader(self._inbox, self._collect)
+        self._wakeup_before = self._wake()
+        process = owned()
+        self._ending = None if process is None else Ending(process, shutdown, self._inbox, signals)
+        self._before = {signum: signal.signal(signum, self._handle) for signum in signals}
+
+    def close(self) -> None:
+        """Hear nothing more; in a process of our own that is to end, only the loop does not hear any more."""
+        self._loop.remove_reader(self._inbox)
+        if self._ending is not None and self._heard:
+            return
+        for signum, before in self._before.items():
+            signal.signal(signum, signal.SIG_IGN if self._heard else _restorable(before))
+        signal.set_wakeup_fd(self._wakeup_before)
+        if self._ending is not None:
+            self._ending.close()
+        self._inbox.close()
+        self._mail.close()
+
+    def _wake(self) -> int:
+        """Have the kernel write here, and give where it wrote before."""
+        return signal.set_wakeup_fd(self._mail.fileno(), warn_on_full_buffer=False)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        was = self._wake()
+        if was != self._mail.fileno():  # somebody has taken that away, and the byte went there
+            self._wakeup_before = was
+            self._hear(signum)
+        self._collect()
+
+    def _collect(self) -> None:
+        with suppress(BlockingIOError):
+            for signum in self._inbox.recv(4096):
+                if signum in self._signals:
+                    self._hear(signum)
+                elif self._wakeup_before >= 0:  # of a handler that is not ours
+                    with suppress(OSError):
+                        os.write(self._wakeup_before, bytes([signum]))
+
+    def _hear(self, signum: int) -> None:
+        self._heard = True
+        with suppress(RuntimeError):  # the loop is over
+            self._loop.call_soon_threadsafe(self._shutdown.request, signum)
+        if self._ending is not None:
+            self._ending.hear(signum)
+
+
+def _restorable(before: Handler) -> Handler:
+    """Give what a signal did before; of the handler that asyncio had for the time of its run, what it stands for."""
+    if before is None:  # set by something that is not Python
+        return signal.SIG_DFL
+    is_of_asyncio = getattr(getattr(before, "func", None), "__module__", "") == "asyncio.runners"
+    return signal.default_int_handler if is_of_asyncio else before

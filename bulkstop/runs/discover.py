@@ -1,5 +1,6 @@
 """Write down the campaigns that run now, as an input for `stop`."""
 
+import asyncio
 import csv
 import io
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import orjson
 
+from bulkstop.engine.shutdown import Shutdown, listening
 from bulkstop.errors import BulkstopError, OutputError, SettingsError
 from bulkstop.kore.ask import asker
 from bulkstop.kore.campaigns import Group, Listed
@@ -46,13 +48,14 @@ FORMULA = ("=", "+", "-", "@", "\t", "'")
 class Discovery:
     """What was found, each campaign once, and what a person must know of it: `notes`, a line each.
 
-    With a `fault` the list was not read to its end, and is not to be used.
+    With a `fault`, or when a signal (`signum`) ended it, the list was not read to its end, and is not to be used.
     """
 
     rows: tuple[tuple[Group, Listed], ...]
     notes: tuple[str, ...]
     calls: int
     fault: str | None = None
+    signum: int | None = None
 
 
 def discover(
@@ -61,14 +64,17 @@ def discover(
     *,
     types: Sequence[CampaignType] = tuple(CampaignType),
     name: str | None = None,
+    signals: Sequence[int] = (),
     heard: Heard = lambda group, seen, total: None,
     rests: Callable[[float], object] = lambda seconds: None,
 ) -> Discovery:
     """Read the lists of the settings' account and stream; `name` is a pattern (`Promo*`) that names must match.
 
+    One of the `signals` ends it at once.
     Raises a BulkstopError, SettingsError for one, when no call could be made at all.
     """
-    return loop.run(_discover(settings, wanted, _groups(settings, types), name, heard, rests), fast=False)
+    groups = _groups(settings, types)
+    return loop.run(_discover(settings, wanted, groups, name, signals, heard, rests), fast=False)
 
 
 def to_csv(rows: Iterable[tuple[Group, Listed]]) -> bytes:
@@ -132,18 +138,36 @@ async def _discover(
     wanted: Wanted,
     groups: Sequence[Group],
     name: str | None,
+    signals: Sequence[int],
     heard: Heard,
     rests: Callable[[float], object],
 ) -> Discovery:
-    tokens = tokens_of(settings)
-    await tokens.get()  # without credentials there is nothing to begin with
+    tokens, shutdown = tokens_of(settings), Shutdown(grace_s=0.0, lost="nothing was written")
+    with listening(shutdown, signals):
+        try:
+            await tokens.get()  # without credentials there is nothing to begin with
+            return await _found(settings, tokens, wanted, groups, name, heard, rests)
+        except asyncio.CancelledError:
+            if shutdown.signum is None:
+                raise
+            return Discovery((), (), 0, signum=shutdown.signum)
+
+
+async def _found(
+    settings: Settings,
+    tokens: Tokens,
+    wanted: Wanted,
+    groups: Sequence[Group],
+    name: str | None,
+    heard: Heard,
+    rests: Callable[[float], object],
+) -> Discovery:
     try:
-        found = await _lists(settings, tokens, wanted, groups, heard, rests)
+        return _discovery(await _lists(settings, tokens, wanted, groups, heard, rests), name)
     except SettingsError:
         raise
     except BulkstopError as fault:
         return Discovery((), (), 0, fault=str(fault))
-    return _discovery(found, name)
 
 
 async def _lists(

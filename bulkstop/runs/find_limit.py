@@ -22,7 +22,7 @@ from bulkstop.report.reasons import Reasons
 from bulkstop.report.summary import duration
 from bulkstop.report.thresholds import Threshold, Verdict
 from bulkstop.runs.access import load_client_of, send_of, tokens_of
-from bulkstop.runs.load import Connect, room_for
+from bulkstop.runs.load import LOST, Connect, room_for
 from bulkstop.runs.log import event
 from bulkstop.runs.recorder import NOWHERE, Recorder, Say
 from bulkstop.runs.sending import sent
@@ -192,7 +192,7 @@ async def carry_out(
     Raises a BulkstopError for what keeps the search from starting; what ends it later stands in what is found.
     """
     settings = replace(settings, concurrency=fitting(search.room))
-    tokens, shutdown = tokens_of(settings), Shutdown(grace_s=settings.grace_s, say=say)
+    tokens, shutdown = tokens_of(settings), Shutdown(grace_s=settings.grace_s, say=say, lost=LOST)
     found = Found(search, search.knee(), str(uuid.uuid4()))
     with listening(shutdown, signals):
         await tokens.get()

@@ -56,6 +56,10 @@ class Child:
             with suppress(OSError):
                 await self._writer.wait_closed()
 
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
     def end(self) -> None:
         """See to it that it is gone."""
         self._sock.close()

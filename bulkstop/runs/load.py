@@ -26,6 +26,8 @@ from bulkstop.settings import Settings
 
 LEAST_IN_FLIGHT, MOST_IN_FLIGHT = 32, 1000
 """Unless it is said, as many requests may be in flight as leave in a second, but no fewer and no more than these."""
+LOST = "what was measured is lost"
+"""Said where a load test is ended by force."""
 
 Share = Callable[[int, int], Iterator[Campaign]]
 """Gives the campaigns that a process sends: of all, from number `first` on every `step`-th."""
@@ -177,7 +179,7 @@ async def carry_out(
     Raises a BulkstopError for what keeps the run from starting; what ends it later stands in the summary.
     """
     settings = replace(settings, concurrency=fitting(load.max_in_flight))
-    tokens, shutdown = tokens_of(settings), Shutdown(grace_s=settings.grace_s, say=say)
+    tokens, shutdown = tokens_of(settings), Shutdown(grace_s=settings.grace_s, say=say, lost=LOST)
     recorder, run_id = Recorder(Measured(max_late_s=load.max_late_s), outputs), str(uuid.uuid4())
     with listening(shutdown, signals):
         await tokens.get()  # before anything is sent: a run without credentials measures nothing

@@ -21,7 +21,7 @@ from bulkstop.runs import loop
 from bulkstop.runs.access import load_client_of
 from bulkstop.runs.child import Link, serve
 from bulkstop.runs.forked import Child, forked
-from bulkstop.runs.load import Connect, Load, Share, Summary, summed_up
+from bulkstop.runs.load import LOST, Connect, Load, Share, Summary, summed_up
 from bulkstop.runs.log import event
 from bulkstop.runs.messages import ABORT, BEGIN, DRAIN, Ended, Lines, Ready, Second
 from bulkstop.runs.recorder import Outputs, Recorder, Say, told
@@ -89,6 +89,11 @@ class _Crew:
         """Cut off what is in flight."""
         for child in self._children:
             child.order(ABORT)
+
+    def kill(self) -> None:
+        """End them at once: one that is stuck would outlive this process."""
+        for child in self._children:
+            child.kill()
 
     async def ready(self) -> int:
         """Wait until all can begin, and give how many requests may be in flight; raises what keeps one from it."""
@@ -172,7 +177,7 @@ async def _carry_out(
     load: Load, crew: _Crew, settings: Settings, *, signals: Sequence[int], say: Say, progress: Say | None
 ) -> Summary:
     recorder, run_id = crew.recorder, str(uuid.uuid4())
-    shutdown = Shutdown(grace_s=settings.grace_s, say=say)
+    shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST, kill=crew.kill)
     with listening(shutdown, signals):
         try:
             places = await crew.ready()

@@ -4,9 +4,9 @@ import resource
 from contextlib import suppress
 from pathlib import Path
 
-RESERVE = 20
+RESERVE = 26
 """Files that a run opens besides its connections: the pipes of a token command 7, the quota store 3, to look a name up
-3, to import a module 3, what stands beside the result file 2; and two to spare."""
+3, to import a module 3, what stands beside the result file 2, to hear signals 6; and two to spare."""
 OPEN_AT_FIRST = 16
 """How many files are taken to be open where the system does not list them."""
 

@@ -46,6 +46,8 @@ LONG_REST_S = 5.0
 """A wait before the first stop that somebody should be told of."""
 WATCH_EVERY_S = 1.0
 """How soon a run notices that its results have no place any more."""
+LOST = "lines that were written stay, what was in flight is unknown; --resume goes on"
+"""Said where a run is ended by force."""
 UVLOOP_FROM = 500
 """Campaigns from which uvloop's import (about 20 ms) is worth it."""
 
@@ -162,7 +164,8 @@ async def carry_out(
     check_size(settings, plan.listed)
     waves_of(settings, plan.to_send)
     settings = replace(settings, concurrency=fitting(settings.concurrency))
-    tokens, shutdown, began = tokens_of(settings), Shutdown(grace_s=settings.grace_s, say=say), time.monotonic()
+    tokens, began = tokens_of(settings), time.monotonic()
+    shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST)
     with listening(shutdown, signals):
         if plan.to_send:
             await tokens.get()  # before anything is sent: a run without credentials changes nothing
@@ -206,6 +209,7 @@ async def _carried_out(
     def reported(result: Result) -> None:
         report(result)
         stats.add(result)
+        parts.shutdown.lines += 1
 
     for result in plan.held_results():
         reported(replace(result, run_id=run_id))

@@ -111,7 +111,8 @@ async def _verify(
     rests: Callable[[float], object],
 ) -> Verification:
     survey = Survey(targets, singly=singly, quota=settings.quota, concurrency=settings.concurrency, say=say)
-    tokens, shutdown, fault = tokens_of(settings), Shutdown(grace_s=settings.grace_s), None
+    tokens, fault = tokens_of(settings), None
+    shutdown = Shutdown(grace_s=0.0, lost="no list was written")
     with listening(shutdown, signals):
         try:
             fault = await _opened(survey, settings, tokens, rests)

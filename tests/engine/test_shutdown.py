@@ -195,6 +195,43 @@ def test_handlers_are_removed(loop_factory: Callable[[], asyncio.AbstractEventLo
     assert after == [signal.default_int_handler, signal.SIG_DFL, signal.SIG_DFL]
 
 
+async def test_a_handler_of_the_callers_own_comes_back() -> None:
+    """Another program's handler is what it was, after the block."""
+
+    def mine(signum: int, frame: FrameType | None) -> None:
+        """Do nothing."""
+
+    with disposition(signal.SIGTERM, mine):
+        with listening(Shutdown(Job([], Held().send).pool, grace_s=1.0), SIGNALS):
+            assert signal.getsignal(signal.SIGTERM) is not mine
+        assert signal.getsignal(signal.SIGTERM) is mine
+
+
+@LOOPS
+def test_other_signals_reach_whom_they_are_for(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """What a program hears by its event loop, it hears during a run as well."""
+
+    async def main() -> None:
+        heard, loop = asyncio.Event(), asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR1, heard.set)
+        with listening(Shutdown(Job([], Held().send).pool, grace_s=1.0), SIGNALS):
+            os.kill(os.getpid(), signal.SIGUSR1)
+            await heard.wait()
+        loop.remove_signal_handler(signal.SIGUSR1)
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(main())
+
+
+async def test_a_late_signal_ends_nothing_else() -> None:
+    """A signal that the loop comes to only after the block does not cancel what is done next."""
+    shutdown = Shutdown(grace_s=1.0)
+    with listening(shutdown, SIGNALS):
+        os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.sleep(0)
+    assert shutdown.signum is None
+
+
 async def test_no_signals_means_hands_off() -> None:
     """As a library the engine leaves another program's signals alone."""
     before = [signal.getsignal(signum) for signum in SIGNALS]

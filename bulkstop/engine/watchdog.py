@@ -1,0 +1,119 @@
+"""A run that stands still inside C, where no Python handler runs, is ended from outside.
+
+A call into C that neither returns nor looks for signals keeps the interpreter's lock, and with it every Python thread
+and handler of the process. What is left then is the part of a handler that the kernel runs: it writes the signal's
+number to a socket. A process of its own (watchdog_process.py) reads there, and counts. It could kill the run, but not
+give it an exit code; so the C library is asked beforehand to exit with that code once something can be read from an
+eventfd (`aio_read`, told of by a thread of the library's own), which takes no Python.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bulkstop.engine.watchdog_process import GOES_ON
+
+_SCRIPT = str(Path(__file__).with_name("watchdog_process.py"))
+_DETACHED = ("/bin/sh", "-c", '"$@" &', "sh")
+"""Starts a process that is nobody's child: it need not be waited for, and is not taken for one that works."""
+_SIGEV_THREAD = 2
+_orders_kept: list[Any] = []
+"""What the C library reads and writes for as long as the process lives."""
+
+
+class Watchdog:
+    """A process that ends this one `within_s` after a second signal, unless it has ended by then.
+
+    Raises OSError when it cannot be started.
+    """
+
+    def __init__(self, inbox: socket.socket, signals: Sequence[int], *, within_s: float, text: str) -> None:
+        orders = exit_orders(tuple(128 + signum for signum in signals))
+        self._run, theirs = socket.socketpair()
+        self._run.setblocking(False)
+        fds = (theirs.fileno(), inbox.fileno())
+        pairs = ",".join(f"{code}={fd}" for code, fd in orders.items())
+        words = (os.getpid(), *fds, within_s, pairs, text)
+        with theirs:
+            try:
+                subprocess.run(  # noqa: S603 - this very interpreter, and a script of this package
+                    [*_DETACHED, sys.executable, "-I", "-S", _SCRIPT, *map(str, words)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=[*fds, *orders.values()],
+                    start_new_session=True,  # or a Ctrl-C would be for it as well
+                    env={name: value for name, value in os.environ.items() if name == "LD_LIBRARY_PATH"},
+                    check=False,
+                )
+            except BaseException:
+                self._run.close()
+                raise
+
+    def hear(self, signum: int) -> None:
+        """Tell it of a signal that was taken out of the inbox."""
+        with suppress(OSError):  # where it is gone, all works but a run inside C
+            self._run.send(bytes([signum]))
+
+    def wait(self) -> None:
+        """Tell it that the run still writes, and is to have a little longer."""
+        self.hear(GOES_ON)
+
+    def close(self) -> None:
+        """Have no more use for it: it ends."""
+        self._run.close()
+
+
+@cache
+def exit_orders(codes: tuple[int, ...]) -> Mapping[int, int]:
+    """Give an eventfd for each exit code: a number written to it ends this process, whatever it is doing.
+
+    None where the layout of the C library's structures is not known. They last as long as the process.
+    """
+    is_known = sys.platform == "linux" and sys.byteorder == "little" and sys.maxsize > 2**32
+    orders: dict[int, int] = {}
+    for code in codes if is_known else ():
+        with suppress(OSError, AttributeError, ImportError):
+            orders[code] = _exit_order(code)
+    return orders
+
+
+def _exit_order(code: int) -> int:
+    """Have the C library exit with a code once a number is written to an eventfd, and give that."""
+    import ctypes  # here, because it is wanted only where signals are heard
+
+    class Event(ctypes.Structure):
+        _fields_ = (
+            ("value", ctypes.c_void_p),
+            ("signo", ctypes.c_int),
+            ("notify", ctypes.c_int),
+            ("function", ctypes.c_void_p),
+            ("rest", ctypes.c_char * 40),
+        )
+
+    class Read(ctypes.Structure):
+        _fields_ = (
+            ("fd", ctypes.c_int),
+            ("opcode", ctypes.c_int),
+            ("priority", ctypes.c_int),
+            ("buffer", ctypes.c_void_p),
+            ("size", ctypes.c_size_t),
+            ("event", Event),
+            ("rest", ctypes.c_char * 256),  # more than any library keeps here
+        )
+
+    library = ctypes.CDLL(None, use_errno=True)
+    leave = ctypes.cast(library._exit, ctypes.c_void_p).value  # noqa: SLF001 - so it is called in C
+    order, number = os.eventfd(0), ctypes.create_string_buffer(8)
+    event = Event(value=code, notify=_SIGEV_THREAD, function=leave)
+    read = Read(fd=order, buffer=ctypes.addressof(number), size=8, event=event)
+    if library.aio_read(ctypes.byref(read)):
+        os.close(order)
+        raise OSError(ctypes.get_errno(), "no more threads")
+    _orders_kept.extend((number, read))
+    return order

@@ -1,0 +1,271 @@
+"""The second signal ends a command in time, whatever holds it up: real processes, real signals, real full pipes."""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from bulkstop.model import CampaignType, Outcome, Result
+from bulkstop.report.lines import to_json
+from tests.cli.conftest import MakeList
+from tests.processes import COMMAND, ROOT, WAIT_S, Ended, Simulated, bulkstop, checked, environment, results, simulator
+
+GRACE_S = 0.2
+PATIENCE_S = 10.0
+"""What a busy machine may add to the grace and the second after it."""
+OPTIONS = ("--yes", "--quota", "none", "--grace", "200ms")
+LINE = "campaigns.csv.results.jsonl"
+WHERE = ("--account-id", "644e9b61138c7160307450fa", "--stream-id", "st-1")
+
+STUCK = {
+    "python": "while True: pass",
+    "regex": "__import__('re').match('(a+)+$', 'a' * 64 + 'b')",
+    # Holds the interpreter's lock for ever, and never looks for signals.
+    "c": "__import__('collections').deque(__import__('itertools').repeat(0), maxlen=0)",
+}
+AT_AN_ANSWER = """
+import os, bulkstop.kore.send as here
+def stuck(*args):
+    open("stuck-" + str(os.getpid()), "w").close()
+    {how}
+here.without = stuck
+try:
+    import bulkstop.kore.ask as there
+    there.without = stuck
+except ImportError: pass
+"""
+
+
+def stuck_at_an_answer(how: str, folder: Path) -> str:
+    """Have the command stick in its first answer; give the path on which what does so is found."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(AT_AN_ANSWER.format(how=STUCK[how]))
+    return f"{folder}:{ROOT}"
+
+
+@contextmanager
+def command(
+    *args: str, cwd: Path, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE, **variables: str
+) -> Iterator["subprocess.Popen[str]"]:
+    """Start the command, and see to it that it is gone in the end."""
+    process = subprocess.Popen(
+        [*COMMAND, *args],
+        cwd=cwd,
+        env=environment(**variables),
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def told_twice(
+    process: "subprocess.Popen[str]", *more: signal.Signals, first: signal.Signals = signal.SIGTERM
+) -> Ended:
+    """Send a signal twice and then others, and wait for the end, which comes in time.
+
+    Of two different ones that come at once, a busy machine may hear the second first.
+    """
+    process.send_signal(first)
+    for signum in (first, *more):
+        await_heard(process)
+        process.send_signal(signum)
+    began = time.monotonic()
+    out, err = process.communicate(timeout=WAIT_S)
+    assert time.monotonic() - began < GRACE_S + 1 + PATIENCE_S
+    return checked(Ended(process.returncode, out or "", err or ""))
+
+
+def await_heard(process: "subprocess.Popen[str]") -> None:
+    """Wait until no signal is pending: the kernel makes one of two that are."""
+    status = Path(f"/proc/{process.pid}/status")
+    wait_for(lambda: not any(int(line.split()[1], 16) for line in status.read_text().splitlines() if "Pnd:" in line))
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    give_up = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+@contextmanager
+def pipe() -> Iterator[tuple[int, int]]:
+    """Have a pipe that nobody reads."""
+    ends = os.pipe()
+    try:
+        yield ends
+    finally:
+        for fd in ends:
+            with suppress(OSError):
+                os.close(fd)
+
+
+def is_full(fd: int) -> bool:
+    """Tell whether a pipe takes no more."""
+    return not select.select([], [fd], [], 0)[1]
+
+
+def waits_to_write(process: "subprocess.Popen[str]") -> bool:
+    """Tell whether a process waits for somebody to read a pipe."""
+    return "pipe_w" in Path(f"/proc/{process.pid}/wchan").read_text()
+
+
+def fill(fd: int) -> None:
+    """Write to a pipe until it takes no more."""
+    os.set_blocking(fd, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(fd, b"x" * 4096)
+    os.set_blocking(fd, True)
+
+
+@contextmanager
+def silent_service() -> Iterator[tuple[str, Callable[[int], None]]]:
+    """Have a service that takes calls and answers none; gives its URL, and what waits until so many have arrived."""
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        server.settimeout(WAIT_S)
+
+        def arrived(calls: int) -> None:
+            for _ in range(calls):
+                connection = stack.enter_context(server.accept()[0])
+                assert connection.recv(65536)
+
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", arrived
+
+
+class TestStuckLoop:
+    """The event loop does not turn any more."""
+
+    @pytest.mark.parametrize("how", STUCK)
+    def test_stop(self, how: str, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
+        """The first signal gives the exit code, one line says what is not known, and `--resume` goes on."""
+        make_list(40)
+        args = ("stop", "campaigns.csv", "--host", sim.url, *OPTIONS, "--concurrency", "4")
+        path = stuck_at_an_answer(how, tmp_path / "with")
+        with command(*args, "--quiet", cwd=tmp_path, PYTHONPATH=path) as process:
+            wait_for(lambda: list(tmp_path.glob("stuck-*")))
+            run = told_twice(process, signal.SIGINT, signal.SIGHUP)
+        assert (run.code, run.out) == (143, "")
+        assert run.err.splitlines()[-1] == (
+            "bulkstop: ended by force after the second signal: the event loop did not answer; "
+            "lines that were written stay, what was in flight is unknown; --resume goes on"
+        )
+        again = bulkstop(*args, "--resume", cwd=tmp_path)
+        assert again.code == 0, again.err
+        assert len({line["campaign_id"] for line in results(tmp_path / LINE)}) == 40
+
+    @pytest.mark.parametrize(
+        ("how", "name"), [("python", "verify"), ("c", "discover"), ("c", "load"), ("python", "load by processes")]
+    )
+    def test_others(self, how: str, name: str, sim: Simulated, tmp_path: Path) -> None:
+        """So it is with every command that works over a network, and no process is left."""
+        result = Result("cd-1", CampaignType.VOICE, WHERE[1], WHERE[3], Outcome.STOPPED)
+        (tmp_path / "r.jsonl").write_bytes(to_json(result))
+        closed = ("load", *WHERE, "--closed", "--duration", "10m", "--quiet", "--grace", "200ms")
+        words = {
+            "verify": ("verify", "r.jsonl", "--quota", "none", "--quiet"),
+            "discover": ("discover", *WHERE, "--quota", "none", "-o", "list.csv", "--quiet"),
+            "load": closed,
+            "load by processes": (*closed, "--processes", "2"),
+        }[name]
+        path = stuck_at_an_answer(how, tmp_path / "with")
+        with command(*words, "--host", sim.url, cwd=tmp_path, PYTHONPATH=path) as process:
+            wait_for(lambda: len(list(tmp_path.glob("stuck-*"))) == (2 if name == "load by processes" else 1))
+            run = told_twice(process)
+        assert (run.code, run.out) == (143, "")
+        assert run.err.splitlines()[-1].startswith("bulkstop: ended by force after the second signal: ")
+        pids = [int(each.name.rpartition("-")[2]) for each in tmp_path.glob("stuck-*")]
+        wait_for(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in pids))
+
+
+class TestUnreadOutput:
+    """What is written goes to a pipe that nobody reads."""
+
+    @pytest.mark.parametrize("rows", [400, 4000])  # 64 KiB fill a pipe; 4,000 lines are more than a megabyte
+    def test_results(self, rows: int, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
+        """A run whose lines nobody takes ends; whoever reads then finds whole lines, but for the last."""
+        make_list(rows)
+        with pipe() as (reads, writes):
+            args = ("stop", "campaigns.csv", "--host", sim.url, *OPTIONS, "-o", "-")
+            with command(*args, cwd=tmp_path, stdout=writes) as process:
+                wait_for(lambda: is_full(writes))
+                run = told_twice(process)
+            os.close(writes)
+            with os.fdopen(reads, closefd=False) as lines:
+                *whole, _ = lines.read().split("\n")
+        assert run.code == 143
+        assert run.err.splitlines()[-1].startswith("bulkstop: ended by force after the second signal: ")
+        assert {json.loads(line)["outcome"] for line in whole} == {"stopped"}
+
+    def test_messages(self, make_list: MakeList, tmp_path: Path) -> None:
+        """Where only nobody hears what is said, the run comes to its end: every row has its line."""
+        make_list(30)
+        with pipe() as (_, writes), silent_service() as (url, arrived):
+            fill(writes)
+            args = ("stop", "campaigns.csv", "--host", url, *OPTIONS, "--quiet", "--concurrency", "2")
+            with command(*args, cwd=tmp_path, stderr=writes) as process:
+                arrived(2)
+                run = told_twice(process)
+        assert run.code == 143
+        outcomes = sorted(line["outcome"] for line in results(tmp_path / LINE))
+        assert outcomes == ["not_sent"] * 28 + ["unknown"] * 2
+
+    def test_the_plan(self, make_list: MakeList, tmp_path: Path) -> None:
+        """Before anything has begun the second Ctrl-C ends it as well, also if it cannot even say the plan."""
+        make_list(3)
+        with pipe() as (_, writes):
+            fill(writes)
+            args = ("stop", "campaigns.csv", "--host", "http://127.0.0.1:1", *OPTIONS)
+            with command(*args, cwd=tmp_path, stderr=writes) as process:
+                wait_for(lambda: waits_to_write(process))
+                run = told_twice(process, first=signal.SIGINT)
+        assert run.code == 130
+        assert not (tmp_path / LINE).exists()
+
+    @pytest.mark.parametrize("is_drained", [True, False])
+    def test_the_summary(self, is_drained: bool, make_list: MakeList, tmp_path: Path) -> None:
+        """The run is over, and nobody reads that: the second signal ends it, or the first if there was none before."""
+        make_list(3)
+        with pipe() as (reads, writes), simulator(tmp_path, "--latency", "500") as slow:
+            args = ("stop", "campaigns.csv", "--host", slow.url, *OPTIONS[:-1], "5s")
+            with command(*args, cwd=tmp_path, stderr=writes) as process:
+                wait_for(lambda: len(slow.requests()) == 3)
+                if is_drained:
+                    process.send_signal(signal.SIGTERM)
+                    wait_for(lambda: b"ending: waiting" in os.read(reads, 65536))
+                fill(writes)
+                wait_for(lambda: waits_to_write(process))
+                process.send_signal(signal.SIGINT)
+                code = process.wait(WAIT_S)
+        assert code == (143 if is_drained else 130)
+        assert [line["outcome"] for line in results(tmp_path / LINE)] == ["stopped"] * 3
+
+
+def test_a_service_that_never_answers(make_list: MakeList, tmp_path: Path) -> None:
+    """With nothing stuck the second signal ends the run at once, well within a long grace, by its own way."""
+    make_list(5)
+    with silent_service() as (url, arrived):
+        args = ("stop", "campaigns.csv", "--host", url, *OPTIONS[:-1], "5m", "--concurrency", "2")
+        with command(*args, cwd=tmp_path) as process:
+            arrived(2)
+            run = told_twice(process)
+    assert run.code == 143
+    assert "by SIGTERM, before all were sent" in run.err
+    assert "by force" not in run.err
+    assert len(results(tmp_path / LINE)) == 5

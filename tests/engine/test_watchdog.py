@@ -1,0 +1,46 @@
+"""The process beside a run, seen from outside: real processes."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+from bulkstop.engine.watchdog_process import GOES_ON, LATER_S, end, watch
+
+
+def test_signals_told_and_unread_count_together() -> None:
+    """A signal counts from when the kernel has noted it: the first one was told of, the second is still unread."""
+    (run, theirs), (mail, inbox) = socket.socketpair(), socket.socketpair()
+    with run, theirs, mail, inbox:
+        run.send(bytes([signal.SIGTERM]))
+        mail.send(bytes([signal.SIGCHLD, signal.SIGINT]))
+        assert watch(theirs, inbox, 0.01) == signal.SIGTERM
+
+
+def test_one_signal_is_waited_out() -> None:
+    """With one signal, and others that end nothing, it waits for as long as the run takes."""
+    (run, theirs), (mail, inbox) = socket.socketpair(), socket.socketpair()
+    with theirs, mail, inbox:
+        with run:
+            run.send(bytes([signal.SIGTERM]))
+            mail.send(bytes([signal.SIGALRM, signal.SIGCHLD]))
+        assert watch(theirs, inbox, 0.0) is None
+
+
+def test_a_run_that_writes_has_longer() -> None:
+    """What tells that it goes on is not ended at its time."""
+    (run, theirs), (mail, inbox) = socket.socketpair(), socket.socketpair()
+    with theirs, mail, inbox, run:
+        run.send(bytes([signal.SIGTERM, signal.SIGINT, GOES_ON]))
+        began = time.monotonic()
+        assert watch(theirs, inbox, 0.0) == signal.SIGTERM
+        assert time.monotonic() - began >= LATER_S
+
+
+def test_what_cannot_be_ordered_to_exit_is_killed() -> None:
+    """Where the C library takes no orders, the process ends all the same."""
+    run, theirs = socket.socketpair()
+    with run, theirs, subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"]) as process:
+        end(process.pid, theirs, {}, 143, "")
+        assert process.wait(60) == -signal.SIGKILL
