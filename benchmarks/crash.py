@@ -332,6 +332,14 @@ class Job:
                 yield f"{line} is not true of {row}"
 
     def _flaws_of_words(self, ended: Ended) -> Iterator[str]:
+        if ended.code != 2 or "its run finished at" not in ended.said:  # else the kill came after the run's end
+            yield from self._flaws_of_summary(ended)
+        report = self._command("report", "--check", self.results.name)
+        said, _ = report.communicate(timeout=WAIT_S)
+        if report.returncode:
+            yield f"report --check: exit code {report.returncode}: {said}"
+
+    def _flaws_of_summary(self, ended: Ended) -> Iterator[str]:
         code = int(any("invalid" in row.ends_as for row in self.listed.values()))
         if ended.code != code:
             yield f"exit code {ended.code} instead of {code}: {ended.said}"
@@ -339,10 +347,6 @@ class Job:
         told = f"{rows:,} = {before:,} + {rows - before:,}" if before else f"{rows:,} = {rows:,}"
         if not re.search(rf"^ *rows = lines +{re.escape(told)}$", ended.said, re.MULTILINE):
             yield f"the summary does not say {told}: {ended.said}"
-        report = self._command("report", "--check", self.results.name)
-        said, _ = report.communicate(timeout=WAIT_S)
-        if report.returncode:
-            yield f"report --check: exit code {report.returncode}: {said}"
 
     @property
     def _host(self) -> tuple[str, str]:

@@ -90,6 +90,16 @@ def test_killed_after_the_last_line(crash: ModuleType, tmp_path: Path) -> None:
         assert {call.process for call in server.calls()} == {0}
 
 
+def test_killed_after_the_end(crash: ModuleType, tmp_path: Path) -> None:
+    """A run that was killed when its manifest had its end is not gone on with, and no flaw is seen in that."""
+    with crash.simulator(tmp_path) as server:
+        job = crash.Job(tmp_path, server, rows=40, concurrency=CONCURRENCY)
+        assert job.finish().code == 0
+        server.mark()
+        again = job.finish()
+        assert (again.code, job.flaws(again)) == (2, [])
+
+
 def drop(lines: list[Any]) -> None:
     """Lose a line."""
     lines.pop()

@@ -83,3 +83,28 @@ def test_is_same(tmp_path: Path) -> None:
     assert is_same(str(one), f"{tmp_path}/./one")
     assert not is_same(str(one), str(tmp_path / "third"))
     assert not is_same(os.devnull, os.devnull)
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "said"),
+    [
+        ("r.jsonl.run.json", (), "-o r.jsonl: its manifest r.jsonl.run.json is an input; give another file"),
+        (
+            "r.jsonl.running.csv",
+            ("--verify",),
+            "-o r.jsonl: r.jsonl.running.csv beside it is an input; give another file",
+        ),
+    ],
+)
+def test_beside_the_results(
+    name: str, args: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `stop` writes beside its results does not take the place of the list either."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BULKSTOP_TOKEN", "t")
+    Path(name).write_text("c1\n")
+    words = [*NOWHERE, name, "--format", "txt", "--type", "sms", *WHERE, "--yes", "-o", "r.jsonl", "--overwrite", *args]
+    with pytest.raises(SettingsError) as caught:
+        stop.main(words, standalone_mode=False)
+    assert str(caught.value) == said
+    assert Path(name).read_text() == "c1\n"

@@ -1,5 +1,6 @@
 """A result file that goes away while it is written: that is noticed, and its lines are saved."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 from bulkstop.errors import OutputError
 from bulkstop.model import CampaignType, Outcome, Result
 from bulkstop.report import ledger as ledger_module
-from bulkstop.report.ledger import Ledger
+from bulkstop.report import loss as loss_module
+from bulkstop.report.ledger import Ledger, Mode
 from bulkstop.report.lines import csv_header, to_csv, to_json
 
 
@@ -136,6 +138,58 @@ def test_put_back(path: Path) -> None:
         found = ledger.rescue()
     assert found is not None
     assert (found.gone, found.words) == (0, "no line is lost")
+
+
+def test_lines_of_an_earlier_run(path: Path) -> None:
+    """Of a file that was removed the lines of earlier runs are saved too, while the open one has them."""
+    with Ledger(str(path)) as ledger:
+        write_all(ledger)
+    with Ledger(str(path), mode=Mode.RESUME) as ledger:
+        ledger.go_on_at(path.stat().st_size, len(RESULTS))
+        path.unlink()
+        with pytest.raises(OutputError):
+            ledger.look()
+        found = ledger.rescue()
+    assert found is not None
+    assert found.place is not None
+    assert (found.gone, found.is_whole, Path(found.place).read_bytes()) == (4, True, whole(path))
+    assert Path(found.place).stat().st_mode & 0o777 == 0o600
+
+
+def test_no_room_to_save(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no file can be made all that is known is told, however much, and nothing is left of the attempt."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(loss_module, "LISTED", 1)
+    monkeypatch.setattr(loss_module, "_fill", refuse)
+    with Ledger(str(path)) as ledger:
+        write_all(ledger)
+        path.unlink()
+        with pytest.raises(OutputError):
+            ledger.look()
+        found = ledger.rescue()
+    assert found is not None
+    assert (found.results, found.place, found.is_whole) == (SENT, None, False)
+    assert found.words == "4 of its lines are gone; no file could be made to save them in"
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_failed_write_fills_nothing_with_zeros(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that fails in a file that was emptied meanwhile does not grow it to where the line was to begin."""
+
+    def refuse(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with Ledger(str(path)) as ledger:
+        write_all(ledger)
+        empty(path)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", refuse)
+            with pytest.raises(OutputError, match="cannot write results"):
+                ledger.write(RESULTS[0])
+        assert path.read_bytes() == b""
 
 
 @pytest.mark.parametrize("name", ["-", os.devnull])

@@ -1,6 +1,8 @@
 """From Python, too, no run writes over what it reads: refused in one line before anything is opened."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,10 @@ from bulkstop import Settings, stop
 from bulkstop.errors import SettingsError
 from bulkstop.model import Campaign, CampaignType
 from bulkstop.report.manifest import manifest_path
+from bulkstop.runs.files import files_of
 from bulkstop.runs.library import stop_async
+from bulkstop.settings import KNOBS
+from tests.processes import WAIT_S, environment
 
 TEXT = "campaign_id,type,account_id,stream_id\ncd-1,voice,a,st\n"
 LINKS: dict[str, Callable[[Path, Path], None]] = {
@@ -90,6 +95,37 @@ def test_a_manifest_in_the_place_of_an_input() -> None:
     name = manifest_path("r.jsonl")
     Path("l.csv").rename(name)
     refused(f"output r.jsonl: its manifest {name} is an input; give another file", "r.jsonl", [name])
+
+
+def test_every_file_of_the_settings_is_known() -> None:
+    """Each setting that is a file by its option is tried above."""
+    assert {name for name, knob in KNOBS.items() if knob.metavar == "FILE"} == {*NAMED} - {"quota_store"}
+
+
+def test_the_usual_quota_store(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """The store of calls that nobody names is a file too; what is remembered elsewhere is none."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder))
+    assert [path for _, path in files_of(settings(quota_store=None), str)] == [str(folder / "bulkstop/quota.sqlite")]
+    for store in ("memory", "redis://127.0.0.1/0"):
+        assert list(files_of(settings(quota_store=store), str)) == []
+
+
+def test_standard_input_is_a_file() -> None:
+    """A list that the shell has opened as standard input is not written over either; the command knows it as `-`."""
+    script = "import sys; from bulkstop.cli import main; main()"
+    words = ["stop", "-", "--format", "csv", "--host", "http://127.0.0.1:9", "--yes", "--overwrite", "-o", "l.csv"]
+    with Path("l.csv").open() as file:
+        run = subprocess.run(
+            [sys.executable, "-c", script, *words],
+            stdin=file,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            check=False,
+        )
+    assert (run.returncode, run.stderr) == (2, "bulkstop: -o l.csv: is an input; give another file\n")
+    assert Path("l.csv").read_text() == TEXT
 
 
 def test_campaigns_made_by_hand() -> None:

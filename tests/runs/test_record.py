@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
+from bulkstop.errors import BulkstopError, GuardError, InputError, OutputError, SettingsError
 from bulkstop.model import WORTH_A_RETRY, Campaign, CampaignType, Outcome, Result, held
 from bulkstop.report import ledger as ledger_module
 from bulkstop.report.ledger import Mode
@@ -351,6 +351,25 @@ class TestResume:
         assert contents(Path()) == before
         assert run(path, retry={Outcome.REJECTED}).exit_code == 0
         assert lines(path)[5:] == [(2, "stopped")]
+
+    @pytest.mark.parametrize("how", [{"signum": signal.SIGTERM}, {"fault": GuardError("--max-failures 5: ...")}])
+    def test_not_finished(self, how: dict[str, Any], path: Path) -> None:
+        """A run that a signal or a guard ended is gone on with, also where its last row had ended; then it is done."""
+        settings = with_token()
+        with Record(str(path)) as record, record.plan(["list.csv"], settings) as plan:
+            record.open(plan, settings, [], "run")
+            stats = Stats()
+            for each in map(result_of, plan.campaigns("acc")):
+                record.write(each)
+                stats.add(each)
+            assert record.end(Summary(stats, plan.rows, 1, 0.5, "run", **how)).exit_code in (3, 143)
+        before = path.read_bytes()
+        ended = run(path)
+        assert (ended.exit_code, ended.reason, ended.settled) == (0, "nothing was left to send", {Outcome.STOPPED: 5})
+        assert path.read_bytes() == before
+        assert review(str(path)).flaws == ()
+        with pytest.raises(SettingsError, match="its run finished at"):
+            run(path)
 
     def test_finished_but_for_the_manifest(self, path: Path) -> None:
         """A crash after the last line, before the manifest says that it is the end, is gone on with, once."""
