@@ -16,7 +16,19 @@ import pytest
 from bulkstop.model import CampaignType, Outcome, Result
 from bulkstop.report.lines import to_json
 from tests.cli.conftest import MakeList
-from tests.processes import COMMAND, ROOT, WAIT_S, Ended, Simulated, bulkstop, checked, environment, results, simulator
+from tests.processes import (
+    COMMAND,
+    ROOT,
+    WAIT_S,
+    Ended,
+    Simulated,
+    apart,
+    bulkstop,
+    checked,
+    environment,
+    results,
+    simulator,
+)
 
 GRACE_S = 0.2
 PATIENCE_S = 10.0
@@ -215,7 +227,7 @@ class TestUnreadOutput:
 
     def test_messages(self, make_list: MakeList, tmp_path: Path) -> None:
         """Where only nobody hears what is said, the run comes to its end: every row has its line."""
-        make_list(30)
+        apart(make_list(30))
         with pipe() as (_, writes), silent_service() as (url, arrived):
             fill(writes)
             args = ("stop", "campaigns.csv", "--host", url, *OPTIONS, "--quiet", "--concurrency", "2")
@@ -241,7 +253,7 @@ class TestUnreadOutput:
     @pytest.mark.parametrize("is_drained", [True, False])
     def test_the_summary(self, is_drained: bool, make_list: MakeList, tmp_path: Path) -> None:
         """The run is over, and nobody reads that: the second signal ends it, or the first if there was none before."""
-        make_list(3)
+        apart(make_list(3))
         with pipe() as (reads, writes), simulator(tmp_path, "--latency", "500") as slow:
             args = ("stop", "campaigns.csv", "--host", slow.url, *OPTIONS[:-1], "5s")
             with command(*args, cwd=tmp_path, stderr=writes) as process:
@@ -259,7 +271,7 @@ class TestUnreadOutput:
 
 def test_a_service_that_never_answers(make_list: MakeList, tmp_path: Path) -> None:
     """With nothing stuck the second signal ends the run at once, well within a long grace, by its own way."""
-    make_list(5)
+    apart(make_list(5))
     with silent_service() as (url, arrived):
         args = ("stop", "campaigns.csv", "--host", url, *OPTIONS[:-1], "5m", "--concurrency", "2")
         with command(*args, cwd=tmp_path) as process:
