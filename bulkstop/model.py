@@ -1,7 +1,6 @@
 """The nouns: a Campaign comes in, Attempts are made, a Result goes out."""
 
 import math
-import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,14 +8,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
-ID_CHARS = 1024
-"""The longest id that is sent; with a longer one the request line would pass the usual 8 KiB of a server."""
-
-# Anything but control characters and lone surrogates can be percent-encoded into one path segment.
-_SEGMENT = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
-# Account, stream and application id also stand in headers, so they are visible ASCII.
-_HEADER = re.compile(r"[\x21-\x7e]+")
-
+from bulkstop.ids import POSSIBLE, id_fault
 
 SAMPLE = 100
 """A share is taken of at least so many campaigns: else one failure among the first few would be 20 % of the run."""
@@ -27,6 +19,14 @@ class CampaignType(StrEnum):
 
     VOICE = "voice"
     SMS = "sms"
+
+
+class Order(StrEnum):
+    """In which order the campaigns of an account are sent."""
+
+    INPUT = "input"
+    PRIORITY = "priority"  # the highest first
+    PRIORITY_ASCENDING = "priority-ascending"
 
 
 class Outcome(StrEnum):
@@ -145,7 +145,8 @@ class Defaults:
 class Campaign(NamedTuple):
     """One campaign that can be sent, as long as it has no `fault`; sources give only such.
 
-    `line` counts from 1; `priority` sorts smaller first; `row` holds the columns that are only carried along.
+    `line` counts from 1; a higher `priority` is more urgent, and none is the vendor's default (5); `row` holds the
+    columns that are only carried along.
     A tuple, as is Attempt: a frozen dataclass takes four times as long to make, and a run makes millions.
     """
 
@@ -162,8 +163,15 @@ class Campaign(NamedTuple):
 
     @property
     def fault(self) -> str | None:
-        """Say why it cannot be sent: an id that is no single path segment, or fits no header; else None."""
-        return _segment_fault(self.campaign_id) or _header_faults(self.account_id, self.stream_id, self.iid)
+        """Say why it cannot be sent: one of its ids is not possible; else None."""
+        return self.fault_with()
+
+    def fault_with(self, *, any_id: bool = False) -> str | None:
+        """Say why it cannot be sent, also where `any_id` allows characters that ids do not have; else None."""
+        campaign_id = self.campaign_id
+        if POSSIBLE.fullmatch(campaign_id) is None and (fault := id_fault(campaign_id, any_id=any_id)):
+            return f"campaign id {fault}" if campaign_id else "no campaign id"
+        return _other_fault(self.account_id, self.stream_id, self.iid, any_id)
 
 
 class Attempt(NamedTuple):
@@ -252,28 +260,9 @@ def _second_text(unix_s: int) -> str:
     return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def _segment_fault(campaign_id: str) -> str | None:
-    if not campaign_id:
-        return "no campaign id"
-    if len(campaign_id) > ID_CHARS:
-        return f"campaign id of {len(campaign_id)} characters; at most {ID_CHARS} can be sent"
-    if campaign_id in (".", ".."):
-        return f"campaign id {campaign_id!r} is a path step, not an id"
-    if not _SEGMENT.fullmatch(campaign_id):
-        return "campaign id holds a control character or half a surrogate pair"
-    return None
-
-
-@lru_cache(maxsize=1024)
-def _header_faults(account_id: str, stream_id: str, iid: str) -> str | None:
-    return _header_fault("account_id", account_id) or _header_fault("stream_id", stream_id) or _header_fault("iid", iid)
-
-
-def _header_fault(field: str, value: str) -> str | None:
-    if not value:
-        return f"no {field}"
-    if len(value) > ID_CHARS:
-        return f"{field} of {len(value)} characters; at most {ID_CHARS} can be sent"
-    if value in (".", "..") or not _HEADER.fullmatch(value):
-        return f"{field} is not plain visible ASCII"
+@lru_cache(maxsize=1024)  # a list has few of them; by place, as a name costs time
+def _other_fault(account_id: str, stream_id: str, iid: str, any_id: bool) -> str | None:
+    for field, value in (("account_id", account_id), ("stream_id", stream_id), ("iid", iid)):
+        if fault := id_fault(value, any_id=any_id, in_header=True):
+            return f"{field} {fault}" if value else f"no {field}"
     return None

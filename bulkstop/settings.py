@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bulkstop.errors import SettingsError
-from bulkstop.model import CampaignType, Cap, Limit
+from bulkstop.ids import id_fault
+from bulkstop.model import CampaignType, Cap, Limit, Order
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 ALGORITHMS = ("HS256", "HS512", "RS256", "RS512")
@@ -130,9 +131,9 @@ def pace(text: str) -> str:
     return _one_of(text, ("burst", "even"))
 
 
-def order(text: str) -> str:
+def order(text: str) -> Order:
     """Read in which order campaigns are sent."""
-    return _one_of(text, ("input", "priority"))
+    return Order(_one_of(text, tuple(Order)))
 
 
 def clock_time(text: str) -> str:
@@ -216,6 +217,7 @@ class Settings:
     account_id: str | None = knob(None, "Account of rows that name none.", metavar="ID")
     stream_id: str | None = knob(None, "Stream (application) of rows that name none.", metavar="ID")
     iid: str | None = knob(None, "Application id header; default: the stream id.", metavar="ID")
+    any_id: bool = knob(False, "Allow ids with other characters than letters, digits, - _ . ~ (never / \\ or %).")
     type: CampaignType | None = knob(None, "Type of rows that name none.", read=campaign_type, metavar="voice|sms")
     voice_path: str | None = knob(None, "Path of the voice stop call, if yours differs.", read=template, metavar="PATH")
     sms_path: str | None = knob(None, "Path of the SMS stop call, if yours differs.", read=template, metavar="PATH")
@@ -255,7 +257,12 @@ class Settings:
     )
     adaptive: bool = knob(False, "Find and hold a limit that nobody knows; with --quota none.")
     pace: str = knob("burst", "As soon as the quota allows, or evenly.", read=pace, metavar="burst|even")
-    order: str = knob("input", "Order of the campaigns of an account.", read=order, metavar="input|priority")
+    order: Order = knob(
+        Order.INPUT,
+        "Order of the campaigns of an account; priority sends the highest (5) first.",
+        read=order,
+        metavar="|".join(Order),
+    )
     protect: tuple[str, ...] = knob(
         (), "Never stop what this file lists: ids, patterns, name:PATTERN; repeatable.", metavar="FILE", repeatable=True
     )
@@ -297,15 +304,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Bring the host into one form and check what depends on more than one setting."""
-        for check in (
-            _check_empty,
-            _check_host,
-            _check_proxy,
-            _check_transport,
-            _check_numbers,
-            _check_quota,
-            _check_credentials,
-        ):
+        for check in _CHECKS:
             check(self)
 
 
@@ -365,6 +364,20 @@ def _check_host(settings: Settings) -> None:
         raise SettingsError(f"--host {host}: plain http shows the token to the network; use https, or --insecure-http")
 
 
+def _check_ids(settings: Settings) -> None:
+    for name in ("account_id", "stream_id", "iid"):
+        value = getattr(settings, name)
+        if value is not None and (fault := id_fault(value, any_id=settings.any_id, in_header=True)):
+            raise SettingsError(f"{KNOBS[name].option(name)}: {fault}")
+
+
+def _check_order(settings: Settings) -> None:
+    try:
+        object.__setattr__(settings, "order", order(settings.order))
+    except ValueError as error:
+        raise SettingsError(f"--order: {error}") from None
+
+
 def _check_transport(settings: Settings) -> None:
     if settings.transport not in (None, *TransportName):
         raise SettingsError(f"--transport: {settings.transport!r} is none of {', '.join(TransportName)}")
@@ -414,3 +427,16 @@ def _check_credentials(settings: Settings) -> None:
         raise SettingsError("a client secret is given without the client id; set BULKSTOP_CLIENT_ID")
     if settings.jti and not minted:
         raise SettingsError("--jti: only minted tokens can be fresh for every call; give a client id and its secret")
+
+
+_CHECKS = (
+    _check_empty,
+    _check_host,
+    _check_ids,
+    _check_order,
+    _check_proxy,
+    _check_transport,
+    _check_numbers,
+    _check_quota,
+    _check_credentials,
+)

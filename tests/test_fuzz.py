@@ -40,6 +40,7 @@ from bulkstop.model import (
     Campaign,
     CampaignType,
     Defaults,
+    Order,
     Outcome,
     Result,
     held,
@@ -161,12 +162,12 @@ DEFAULTS = st.sampled_from([Defaults(), Defaults(CampaignType.VOICE, "a", "st-1"
 
 @pytest.mark.parametrize("form", LISTS)
 @fuzz
-@given(data=st.data(), defaults=DEFAULTS, by_priority=st.booleans())
-def test_rows(form: str, data: st.DataObject, defaults: Defaults, by_priority: bool) -> None:
+@given(data=st.data(), defaults=DEFAULTS, order=st.sampled_from(Order))
+def test_rows(form: str, data: st.DataObject, defaults: Defaults, order: Order) -> None:
     """A list is refused in one line, or each row is a campaign that can be sent, or a line that says why not."""
     stdin = io.BytesIO(data.draw(LISTS[form]))
     try:
-        plan = Plan(read(["-"], defaults=defaults, fmt=form, stdin=stdin), by_priority=by_priority)
+        plan = Plan(read(["-"], defaults=defaults, fmt=form, stdin=stdin), order=order)
     except InputError as error:
         check_error(error)
         return

@@ -117,7 +117,9 @@ def place(start: int, most: int = PAGE) -> Place:
     return Place(start // limit * limit, limit, start // limit + 1)
 
 
-def list_call(group: Group, at: Place, statuses: Sequence[str] = (), priorities: Sequence[int] = ()) -> Call[Page]:
+def list_call(
+    group: Group, at: Place, statuses: Sequence[str] = (), priorities: Sequence[int] = (), *, any_id: bool = False
+) -> Call[Page]:
     """Ask for a page of a group, newest first; without statuses or priorities for those of any."""
     filters = {"status": list(statuses), "priority": list(priorities)}
     body: dict[str, object] = {
@@ -129,7 +131,7 @@ def list_call(group: Group, at: Place, statuses: Sequence[str] = (), priorities:
         "filters": {name: wanted for name, wanted in filters.items() if wanted},
     }
     target = f"{_base(group)}/getAllCampaignDetails?accountId={quote(group.account_id, safe='')}"
-    return Call(group, target, orjson.dumps(body), lambda answer: read_page(answer, group, at), PAGE_CAP)
+    return Call(group, target, orjson.dumps(body), lambda answer: read_page(answer, group, at, any_id=any_id), PAGE_CAP)
 
 
 def status_call(where: Where, campaign_id: str) -> Call[Status]:
@@ -156,13 +158,13 @@ def name_fault(name: str | None) -> str | None:
     return None
 
 
-def read_page(answer: Answer | NoAnswer, group: Group, at: Place) -> Page | Attempt:
-    """Read a page of the list call."""
+def read_page(answer: Answer | NoAnswer, group: Group, at: Place, *, any_id: bool = False) -> Page | Attempt:
+    """Read a page of the list call; an id that is not possible (or not even with `any_id`) makes a row unusable."""
     data = _said(answer).get("data")
     rows = data.get("results") if isinstance(data, dict) else None
     if not isinstance(data, dict) or not isinstance(rows, list):
         return _failure(answer, "is no page of campaigns", "no such stream, or the path of the list is another here")
-    read = [_listed(row, group) for row in rows]
+    read = [_listed(row, group, any_id=any_id) for row in rows]
     return Page(
         tuple(item for item in read if isinstance(item, Listed)),
         tuple(fault for fault in read if isinstance(fault, str)),
@@ -239,13 +241,13 @@ def _more(data: Mapping[str, object], rows: int, at: Place) -> bool:
     return read <= (pages - 1) * at.limit or (rows >= at.limit and read < pages * at.limit)
 
 
-def _listed(row: object, group: Group) -> Listed | str:
+def _listed(row: object, group: Group, *, any_id: bool) -> Listed | str:
     """Read a row, or say why it cannot be used."""
     if not isinstance(row, dict):
         return f"a row that is no object: {one_line(orjson.dumps(row).decode())}"
     keys = ("_id", "id") if group.campaign_type is CampaignType.VOICE else ("id", "_id")
     campaign_id = next((found for key in keys if (found := _id(row.get(key))) is not None), None)
-    if fault := _id_fault(campaign_id, group):
+    if fault := _id_fault(campaign_id, group, any_id=any_id):
         return f"campaign {one_line(campaign_id) or one_line(row.get('name')) or '?'!r}: {fault}"
     assert campaign_id is not None  # noqa: S101 - else there was a fault
     schedule = row.get("schedule")
@@ -268,13 +270,13 @@ def _id(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _id_fault(campaign_id: str | None, group: Group) -> str | None:
+def _id_fault(campaign_id: str | None, group: Group, *, any_id: bool) -> str | None:
     if campaign_id is None:
         return "no campaign id"
     if campaign_id != campaign_id.strip():
         return "campaign id with blanks around it"
     account_id, stream_id, iid, kind = group
-    return Campaign(campaign_id, kind, account_id, stream_id, iid, "", 0).fault
+    return Campaign(campaign_id, kind, account_id, stream_id, iid, "", 0).fault_with(any_id=any_id)
 
 
 def _name(value: object) -> str | None:

@@ -180,14 +180,16 @@ async def _lists(
 ) -> list[Listing]:
     async with store_of(settings) as store, client_of(settings) as client:
         accounts = Accounts(settings, store, rests=rests)
-        return await listed(groups, asker(client.post, tokens), accounts.caller, wanted, heard=heard)
+        return await listed(
+            groups, asker(client.post, tokens), accounts.caller, wanted, heard=heard, any_id=settings.any_id
+        )
 
 
 def _groups(settings: Settings, types: Sequence[CampaignType]) -> list[Group]:
     account_id = settings.account_id or _missing("--account-id")
     stream_id = settings.stream_id or _missing("--stream-id")
     iid = settings.iid or stream_id
-    if fault := Campaign("cd-1", types[0], account_id, stream_id, iid, "", 0).fault:
+    if fault := Campaign("cd-1", types[0], account_id, stream_id, iid, "", 0).fault_with(any_id=settings.any_id):
         raise SettingsError(f"{fault}; nothing was asked for")
     return [Group(account_id, stream_id, iid, kind) for kind in types]
 

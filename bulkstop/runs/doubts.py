@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from urllib.parse import urlsplit
 
-from bulkstop.model import Outcome
+from bulkstop.model import Order, Outcome
 from bulkstop.report.summary import printable
 from bulkstop.runs.history import LastRun, is_much_larger
 from bulkstop.settings import LOOPBACK, Settings
@@ -22,6 +22,7 @@ def warnings(plan: Plan, settings: Settings, last: LastRun | None) -> list[str]:
         _much_larger(plan, last),
         _instance_ids(plan.looks.instance_ids),
         _odd_ids(plan),
+        _odd_priorities(plan.looks.odd_priorities, settings.order),
         _unusable(plan),
         _accounts(plan.accounts, settings.account_id),
         _nameless(plan),
@@ -54,9 +55,18 @@ def _odd_ids(plan: Plan) -> Iterator[str]:
     if found.count:
         do = "does" if found.count == 1 else "do"
         yield (
-            f"{found.count:,} of {plan.to_send:,} ids {do} not begin with {CAMPAIGN_ID}, as campaign ids do: "
-            f"{_first(found)}; is it the right column?"
+            f"{found.count:,} of {plan.to_send:,} ids {do} not look like campaign ids "
+            f"({CAMPAIGN_ID} and groups of hex digits): {_first(found)}; is it the right column?"
         )
+
+
+def _odd_priorities(found: Sample, order: Order) -> Iterator[str]:
+    if found.count:
+        are = (
+            "1 priority is no whole number" if found.count == 1 else f"{found.count:,} priorities are no whole numbers"
+        )
+        what = "that matters with --order priority only" if order is Order.INPUT else "sent after all others"
+        yield printable(f"{are}; {what}; the first is {found.first[0]}")
 
 
 def _unusable(plan: Plan) -> Iterator[str]:

@@ -80,10 +80,12 @@ async def listed(
     concurrency: int = 8,
     heard: Heard = lambda group, seen, total: None,
     enough: Enough = lambda items: False,
+    any_id: bool = False,
 ) -> list[Listing]:
     """Read the lists of all groups, in their order: those of an account one after the other, accounts side by side.
 
-    A list that cannot be read has its failure in its Listing. Raises a BulkstopError when no call can be made any more.
+    `any_id` also takes campaigns whose ids have characters that ids do not have. A list that cannot be read has its
+    failure in its Listing. Raises a BulkstopError when no call can be made any more.
     """
     order, found = list(dict.fromkeys(groups)), dict[Group, Listing]()
     by_account: dict[str, list[Group]] = {}
@@ -92,7 +94,7 @@ async def listed(
 
     async def read(own: list[Group], caller: Caller) -> None:
         for group in own:
-            found[group] = await _Reading(group, ask, caller, wanted, heard, enough).listing()
+            found[group] = await _Reading(group, ask, caller, wanted, heard, enough, any_id=any_id).listing()
 
     jobs = [partial(read, own, caller_of(account_id)) for account_id, own in by_account.items()]
     await side_by_side(jobs, min(concurrency, len(jobs)))
@@ -102,7 +104,17 @@ async def listed(
 class _Reading:
     """Reads one list, again if need be."""
 
-    def __init__(self, group: Group, ask: Ask, caller: Caller, wanted: Wanted, heard: Heard, enough: Enough) -> None:
+    def __init__(
+        self,
+        group: Group,
+        ask: Ask,
+        caller: Caller,
+        wanted: Wanted,
+        heard: Heard,
+        enough: Enough,
+        *,
+        any_id: bool,
+    ) -> None:
         self.is_enough = False
         self._group = group
         self._ask = ask
@@ -110,6 +122,7 @@ class _Reading:
         self._wanted = wanted
         self._heard = heard
         self._enough = enough
+        self._any_id = any_id
         self._items: dict[str, Listed] = {}  # also those that are not wanted, which a service may give all the same
         self._doubled: set[str] = set()
         self._unusable: dict[str, None] = {}
@@ -138,7 +151,8 @@ class _Reading:
         """Get the page that holds row number `start`."""
         at = place(start, self._most)
         self._calls += 1
-        page = await self._caller.call(partial(self._ask, list_call(self._group, at, *self._filters)))
+        call = list_call(self._group, at, *self._filters, any_id=self._any_id)
+        page = await self._caller.call(partial(self._ask, call))
         if isinstance(page, Page) and at.skip == 0 and page.more and 1 < page.rows < at.limit:
             self._most = page.rows  # the service gives no longer pages
         return at, page

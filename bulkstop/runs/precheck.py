@@ -184,7 +184,8 @@ class _Lists:
                 self._refuse_shared_names(group, names)
 
     async def _listing(self, group: Group) -> Listing:
-        (listing,) = await listed([group], self._ask, self._accounts.caller, self._wanted)
+        # Ids of the list are only held against those of the plan.
+        (listing,) = await listed([group], self._ask, self._accounts.caller, self._wanted, any_id=True)
         if listing.failure is not None:
             said = f" ({printable(listing.failure.message)})" if listing.failure.message else ""
             why = f"{printable(listing.failure.error or listing.failure.outcome)}{said}"

@@ -28,7 +28,7 @@ from bulkstop.settings import KNOBS, Settings, is_hidden
 from bulkstop.source.digest import Digest
 from bulkstop.source.plan import Plan
 
-FILL_ROWS = ("type", "account_id", "stream_id", "iid")
+FILL_ROWS = ("type", "account_id", "stream_id", "iid", "any_id")
 """Settings that say what a row means that does not say it."""
 HIDDEN = "(hidden)"
 """Stands where a setting may hold a secret."""

@@ -81,7 +81,7 @@ def stem_of(settings: Settings, prefix: str = PREFIX) -> str:
         if not given:
             raise SettingsError(f"{option}: not given; made-up campaigns need one, or give INPUT; nothing was sent")
     stem = f"{prefix}{uuid.uuid4().hex[:8]}"
-    if (fault := _made_up(settings, stem, 1).fault) is not None:
+    if (fault := _made_up(settings, stem, 1).fault_with(any_id=settings.any_id)) is not None:
         raise SettingsError(f"--id-prefix, --account-id, --stream-id or --iid: {fault}; nothing was sent")
     protected = protection(settings.protect)
     rules = [protected.of(_made_up(settings, stem, number)) for number in range(1, LOOKED_AT + 1)]

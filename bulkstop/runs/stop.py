@@ -37,6 +37,8 @@ from bulkstop.settings import Settings
 from bulkstop.source.digest import Digest
 from bulkstop.source.plan import Plan
 from bulkstop.source.protect import protection
+from bulkstop.source.rows import readable
+from bulkstop.source.text import clipped
 
 if TYPE_CHECKING:
     from bulkstop.runs.precheck import Known, Running
@@ -120,7 +122,7 @@ def make_plan(
     """
     return Plan(
         _rows(inputs, settings, fmt),
-        by_priority=settings.order == "priority",
+        order=settings.order,
         settled=settled,
         recorded=recorded,
         protection=protection(settings.protect),
@@ -356,17 +358,23 @@ def _rows(inputs: Sequence[str] | Iterable[Campaign], settings: Settings, fmt: s
     items = list(given) if isinstance(given, list | tuple) else []
     paths = [fspath(item) for item in items if isinstance(item, str | PathLike)]
     if not paths or len(paths) != len(items):
-        yield from _campaigns(items or given)
+        yield from _campaigns(items or given, any_id=settings.any_id)
         return
     defaults = Defaults(settings.type, settings.account_id, settings.stream_id, settings.iid)
-    yield from source.read(paths, defaults=defaults, fmt=fmt)
+    yield from source.read(paths, defaults=defaults, fmt=fmt, any_id=settings.any_id)
 
 
-def _campaigns(items: Iterable[object]) -> Iterator[Row]:
+def _campaigns(items: Iterable[object], *, any_id: bool) -> Iterator[Row]:
     for item in items:
         if not isinstance(item, Campaign):
             raise InputError(f"{item!r} is no Campaign; give paths, or campaigns")
-        yield item if item.fault is None else held(item, Outcome.INVALID, item.fault)
+        fault = item.fault_with(any_id=any_id)
+        yield readable(item) if fault is None else held(_printable(item), Outcome.INVALID, fault)
+
+
+def _printable(campaign: Campaign) -> Campaign:
+    campaign_id, account_id, stream_id = map(clipped, (campaign.campaign_id, campaign.account_id, campaign.stream_id))
+    return campaign._replace(campaign_id=campaign_id, account_id=account_id, stream_id=stream_id)
 
 
 @contextmanager

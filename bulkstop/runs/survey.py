@@ -258,8 +258,9 @@ class Survey:
 
     async def _read_list(self, book: _Book, ask: Ask, caller_of: Callable[[str], Caller]) -> Listing:
         heard = partial(self._tell_length, book, set[Group]())
+        # Ids of the list are only held against those that are looked for.
         (listing,) = await listed(
-            [book.group], ask, caller_of, _Unkept(), concurrency=1, heard=heard, enough=book.note_page
+            [book.group], ask, caller_of, _Unkept(), concurrency=1, heard=heard, enough=book.note_page, any_id=True
         )
         if listing.doubt:
             self._notes.append(f"{_told(book.group)}: {listing.doubt}")

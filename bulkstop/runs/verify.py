@@ -171,4 +171,5 @@ def _fault(result: Result, campaign: Campaign, settings: Settings) -> str | None
         return result.error or "no usable campaign id"
     if result.campaign_type is None and settings.type is None:
         return (result.error if is_invalid else None) or "no campaign_type; give --type"
-    return campaign.fault and ((result.error if is_invalid else None) or campaign.fault)
+    fault = campaign.fault_with(any_id=settings.any_id)
+    return fault and ((result.error if is_invalid else None) or fault)

@@ -1,6 +1,7 @@
 """Campaigns in: every input form is read lazily, and each row carries its file and line."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import BinaryIO
 
 from bulkstop.errors import InputError
@@ -22,13 +23,18 @@ _READERS: dict[Form, Callable[[Text, Origin], Iterator[Row]]] = {
 
 
 def read(
-    inputs: Sequence[str], *, defaults: Defaults, fmt: str | None = None, stdin: BinaryIO | None = None
+    inputs: Sequence[str],
+    *,
+    defaults: Defaults,
+    fmt: str | None = None,
+    stdin: BinaryIO | None = None,
+    any_id: bool = False,
 ) -> Iterator[Row]:
     """Yield every row of the inputs in their order, each as a campaign or as the `invalid` line that says why not.
 
     `inputs` are paths, or `-` for standard input; `fmt` (csv, jsonl or txt) is the form of standard input and of
-    files whose ending tells none. Raises InputError at once for an input that is not there or has no known form,
-    and while iterating for one that cannot be read to its end.
+    files whose ending tells none; `any_id` allows ids with characters that ids do not have. Raises InputError at once
+    for an input that is not there or has no known form, and while iterating for one that cannot be read to its end.
     """
     found = [find(given, fmt) for given in inputs]
     if sum(entry.given == STDIN for entry in found) > 1:
@@ -36,10 +42,10 @@ def read(
     for place, entry in enumerate(found):
         if any(entry.label == other.label for other in found[:place]):
             raise InputError(f"{entry.label} is given twice; name it once")
-    return _rows(found, defaults, stdin)
+    return _rows(found, partial(Origin, defaults=defaults, any_id=any_id), stdin)
 
 
-def _rows(found: Sequence[Input], defaults: Defaults, stdin: BinaryIO | None) -> Iterator[Row]:
+def _rows(found: Sequence[Input], origin: Callable[[str], Origin], stdin: BinaryIO | None) -> Iterator[Row]:
     for entry in found:
         with opened(entry, stdin) as stream:
-            yield from _READERS[entry.form](Text(stream, entry.label), Origin(entry.label, defaults))
+            yield from _READERS[entry.form](Text(stream, entry.label), origin(entry.label))

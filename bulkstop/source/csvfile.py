@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 
 from bulkstop.errors import InputError
 from bulkstop.model import Result, Row
-from bulkstop.source.records import Record, glimpse, records
+from bulkstop.source.records import Record, Records, glimpse
 from bulkstop.source.rows import FIELDS, ID_NAMES, Layout, Origin, field_of, layout
+from bulkstop.source.swallowed import RowShape
 from bulkstop.source.text import Text, clipped, is_blank, printable
 
 _DELIMITERS = ",;\t|"
@@ -22,10 +23,13 @@ def csv_rows(text: Text, origin: Origin) -> Iterator[Row]:
     first = next((piece for piece in text if not is_blank(piece)), None)
     if first is None:
         raise InputError(f"{text.label}: is empty; its first line must name the columns, at least {ID_NAMES[0]}")
-    found = records(text, first, _delimiter(first))
-    header = next(found)
+    delimiter = _delimiter(first)
+    records = Records(text, first, delimiter)
+    header = records.header()
     columns = _columns(header, text.label)
-    for record in found:
+    shape = RowShape(delimiter, columns.width, columns.id_at)
+    _check_header(header, shape, text.label)
+    for record in records.rows(shape):
         yield _row(record, header, columns, origin)
 
 
@@ -41,7 +45,7 @@ def _row(record: Record, header: Record, columns: Layout, origin: Origin) -> Row
 
 
 def _invalid(record: Record, reason: str, columns: Layout, origin: Origin) -> Result:
-    cells = [printable(cell) for cell in record.cells[: columns.width]]
+    cells = [printable(cell.rstrip("\r\n")) for cell in record.cells[: columns.width]]
     return origin.invalid(record.line, reason, columns.values(cells), columns.carried(cells))
 
 
@@ -66,6 +70,14 @@ def _columns(header: Record, label: str) -> Layout:
         return layout(tuple(_distinct(names)))
     except ValueError as reason:
         raise InputError(f"{where}: {reason}") from None
+
+
+def _check_header(header: Record, shape: RowShape, label: str) -> None:
+    if shape.header_swallows(header.cells):
+        raise InputError(
+            f"{label}: line {header.line}: the header goes over lines that look like rows; "
+            "close or double a stray quote"
+        )
 
 
 def _no_id_column(names: Sequence[str]) -> str:

@@ -1,12 +1,16 @@
 """What a list looks like: ids of an unusual shape are counted and the first ones kept, never refused."""
 
+from bulkstop.ids import LIKELY
 from bulkstop.model import Campaign
+from bulkstop.source.rows import unreadable_priority
 
 CAMPAIGN_ID = "cd-"
-"""How every campaign id in the vendor's documents begins."""
+"""How every campaign id in the vendor's documents begins; groups of hex digits follow."""
 INSTANCE_ID = "cid-"
 """How the id begins that the answer to a stop names; the call does not take it."""
 FIRST = 3
+
+_is_likely = LIKELY.fullmatch
 
 
 class Sample:
@@ -28,11 +32,12 @@ class Sample:
 class Looks:
     """What is unusual about the campaigns of a list."""
 
-    __slots__ = ("instance_ids", "nameless", "odd_ids")
+    __slots__ = ("instance_ids", "nameless", "odd_ids", "odd_priorities")
 
     def __init__(self) -> None:
         self.instance_ids = Sample()
         self.odd_ids = Sample()
+        self.odd_priorities = Sample()
         self.nameless = 0
 
     def add(self, campaign: Campaign) -> None:
@@ -40,5 +45,7 @@ class Looks:
         if campaign.name is None:
             self.nameless += 1
         campaign_id = campaign.campaign_id
-        if not campaign_id.startswith(CAMPAIGN_ID):
+        if campaign.priority is None and (text := unreadable_priority(campaign)) is not None:
+            self.odd_priorities.add(f"{campaign.source} line {campaign.line}: {text!r}")
+        if not _is_likely(campaign_id):
             (self.instance_ids if campaign_id.startswith(INSTANCE_ID) else self.odd_ids).add(campaign_id)

@@ -10,10 +10,11 @@ from typing import Self
 import orjson
 
 from bulkstop.errors import InputError
-from bulkstop.model import Campaign, CampaignType, Outcome, Result, Row, held
+from bulkstop.model import Campaign, CampaignType, Order, Outcome, Result, Row, held
 from bulkstop.source.digest import Digest, Digests
 from bulkstop.source.looks import Looks
 from bulkstop.source.protect import Protection
+from bulkstop.source.rows import unreadable_priority
 from bulkstop.source.seen import Seen
 from bulkstop.source.spool import BLOCK, Spool
 
@@ -21,8 +22,10 @@ _TYPES = {kind.value: kind for kind in CampaignType}
 NEVER_SENT = frozenset({Outcome.INVALID, Outcome.DUPLICATE, Outcome.PROTECTED})
 SMALLEST_BLOCK, ALL_BLOCKS = 2048, 16 * 1024 * 1024
 """Bytes that an account reads ahead of the list at least, and that all of them together do."""
+DEFAULT_PRIORITY = 5
+"""What the vendor takes a campaign without a priority to have."""
 LAST = 2**62
-"""The place of a campaign without a priority: after all that have one."""
+"""The place of a campaign whose priority cannot be read: after all others, in either order."""
 
 
 class Plan:
@@ -38,7 +41,7 @@ class Plan:
         self,
         rows: Iterable[Row],
         *,
-        by_priority: bool = False,
+        order: Order = Order.INPUT,
         settled: Callable[[Row], Outcome | None] | None = None,
         recorded: Mapping[str, Digest] | None = None,
         protection: Protection | None = None,
@@ -57,7 +60,7 @@ class Plan:
         self._held_offsets = array("Q")
         self._lanes: dict[str, array[int]] = {}
         try:
-            self._sort(self._read(rows, by_priority=by_priority))
+            self._sort(self._read(rows, order))
             self._campaigns.flush()
             self.digests = self._digests.taken()
         except BaseException:
@@ -119,9 +122,9 @@ class Plan:
         self._campaigns.close()
         self._held.close()
 
-    def _read(self, rows: Iterable[Row], *, by_priority: bool) -> dict[str, "array[int]"]:
-        """Take every row; give the priority of each campaign of an account, where they matter."""
-        seen = Seen()
+    def _read(self, rows: Iterable[Row], order: Order) -> dict[str, "array[int]"]:
+        """Take every row; give the place of each campaign of an account by its priority, where that matters."""
+        seen, is_sorted = Seen(), order != Order.INPUT
         priorities: dict[str, array[int]] = {}
         for row in rows:
             self.rows += 1
@@ -142,9 +145,8 @@ class Plan:
             if outcome is Outcome.DUPLICATE:  # of a row that is gone from before it: somebody has to be sent
                 outcome = None
             self._admit(row, line, outcome)
-            if by_priority and outcome is None:
-                place = LAST if row.priority is None else max(-LAST, min(row.priority, LAST))
-                priorities.setdefault(row.account_id, array("q")).append(place)
+            if is_sorted and outcome is None:
+                priorities.setdefault(row.account_id, array("q")).append(_place(row, order))
         return priorities
 
     def _sort(self, priorities: dict[str, "array[int]"]) -> None:
@@ -177,6 +179,17 @@ class Plan:
             return
         self.held[result.outcome] += 1
         self._held_offsets.append(self._held.append(_pack_held(result)))
+
+
+def _place(campaign: Campaign, order: Order) -> int:
+    """Return where a campaign stands by its priority, the smallest place being the first."""
+    priority = campaign.priority
+    if priority is None:
+        if unreadable_priority(campaign) is not None:
+            return LAST
+        priority = DEFAULT_PRIORITY
+    priority = max(1 - LAST, min(priority, LAST - 1))
+    return priority if order is Order.PRIORITY_ASCENDING else -priority
 
 
 def _identity(campaign: Campaign) -> tuple[str, str, str, str]:

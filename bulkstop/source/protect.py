@@ -6,12 +6,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from bulkstop.errors import InputError
-from bulkstop.model import ID_CHARS, Campaign
+from bulkstop.ids import POSSIBLE, plain_id
+from bulkstop.model import Campaign
 from bulkstop.source.opening import STDIN, Form, find, opened
 from bulkstop.source.text import Text, clipped, is_blank, lines, printable, text_fault
 
 NAME = "name:"
 """A rule that begins so is held against the campaign's name, any other one against its id."""
+
+RULE_CHARS = 1024
+"""The longest rule."""
 
 _WILD = re.compile(r"[*?\[]")
 _NOTHING = fnmatch.translate("[z-a]")
@@ -45,6 +49,7 @@ class Protection:
         found = list(rules)
         self.rules = len(found)
         self._ids = _Rules(rule for rule in found if not rule.of_name)
+        self._has_ids = bool(self._ids)
         self._names = _Rules(rule for rule in found if rule.of_name)
 
     @property
@@ -55,6 +60,8 @@ class Protection:
     def of(self, campaign: Campaign) -> str | None:
         """Say by which rule a campaign is protected, in words for its result line; None when by none."""
         rule = self._ids.match(campaign.campaign_id)
+        if rule is None and self._has_ids and not POSSIBLE.fullmatch(campaign.campaign_id):
+            rule = self._ids.match(plain_id(campaign.campaign_id))  # a service may take it for that
         if rule is None and campaign.name is not None:
             rule = self._names.match(campaign.name)
         return None if rule is None else str(rule)
@@ -172,8 +179,8 @@ def _check_id(pattern: str) -> None:
 
 
 def _check_pattern(pattern: str) -> None:
-    if len(pattern) > ID_CHARS:
-        raise ValueError(f"the rule has {len(pattern):,} characters; at most {ID_CHARS:,} can be")
+    if len(pattern) > RULE_CHARS:
+        raise ValueError(f"the rule has {len(pattern):,} characters; at most {RULE_CHARS:,} can be")
     if empty := next((part for part in _brackets(pattern) if fnmatch.translate(part) == _NOTHING), None):
         raise ValueError(f"{clipped(pattern)!r} can match nothing: {clipped(empty)!r} names no character")
 

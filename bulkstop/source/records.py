@@ -8,10 +8,12 @@ from typing import Self
 
 from bulkstop.errors import InputError
 from bulkstop.source.quotes import Quotes
+from bulkstop.source.swallowed import RowShape
 from bulkstop.source.text import LINE_CHARS, Text, is_blank, text_fault
 
 _GLIMPSE_CHARS = 65_536
 _STRAY_RETURN = "a carriage return stands in the row outside quotes"
+_SWALLOWED = "its quotes go over lines that look like rows"
 
 
 @dataclass(slots=True)
@@ -27,24 +29,41 @@ class Record:
     torn: bool = False
 
 
-def records(text: Text, first: str, delimiter: str) -> Iterator[Record]:
-    """Yield the records of `first`, the line just taken from the text, and of all that follow; blank lines are none.
+class Records:
+    """Cuts `first`, the line just taken from the text, and all that follow into records; blank lines are none.
 
     Where quotes stand so that records cannot be told apart, each line concerned is a torn record. Raises InputError
     for a quote that is never closed: what follows it might be rows that nobody would miss.
     """
-    feed = _Feed(text, first)
-    reader = csv.reader(feed, delimiter=delimiter, strict=True)
-    while True:
+
+    def __init__(self, text: Text, first: str, delimiter: str) -> None:
+        self._feed = _Feed(text, first)
+        self._delimiter = delimiter
+        self._reader = csv.reader(self._feed, delimiter=delimiter, strict=True)
+
+    def header(self) -> Record:
+        """Return the first record; it is torn when it cannot be read."""
+        feed = self._feed
         try:
-            cells = feed.next_record(reader)
-        except StopIteration:
-            return
+            return Record(feed.start, feed.next_record(self._reader), feed.fault)
         except (csv.Error, _TooLongError) as error:
-            yield from _torn(feed, error, delimiter)
-            continue
-        if len(cells) > 1 or not is_blank(feed.piece):
-            yield Record(feed.start, cells, feed.fault)
+            return next(_torn(feed, error, self._delimiter, None))
+
+    def rows(self, shape: RowShape) -> Iterator[Record]:
+        """Yield the records after the header; one whose quotes have swallowed lines that look like rows is torn."""
+        feed, reader = self._feed, self._reader
+        while True:
+            try:
+                cells = feed.next_record(reader)
+            except StopIteration:
+                return
+            except (csv.Error, _TooLongError) as error:
+                yield from _torn(feed, error, self._delimiter, shape)
+                continue
+            if feed.inner and shape.swallows(cells):
+                yield from _swallowed(feed, self._delimiter)
+            elif len(cells) > 1 or not is_blank(feed.piece):
+                yield Record(feed.start, cells, feed.fault)
 
 
 def glimpse(line: str, delimiter: str) -> list[str]:
@@ -55,15 +74,29 @@ def glimpse(line: str, delimiter: str) -> list[str]:
         return []
 
 
-def _torn(feed: "_Feed", error: Exception, delimiter: str) -> Iterator[Record]:
+def _torn(feed: "_Feed", error: Exception, delimiter: str, shape: RowShape | None) -> Iterator[Record]:
     cells = glimpse(feed.head, delimiter)
-    in_order = feed.skip_record(delimiter)
+    is_one_row = feed.skip_record(delimiter, shape)
     last = feed.text.line
     span = f" (lines {feed.start} to {last})" if last > feed.start else ""
     yield Record(feed.start, cells, f"{_reason(error)}{span}", torn=True)
-    if not in_order:
+    if not is_one_row or not isinstance(error, _TooLongError):
         for line in range(feed.start + 1, last + 1):
-            yield Record(line, [], f"it may belong to the row of line {feed.start}: {_reason(error)}", torn=True)
+            yield Record(line, [], _may_belong(feed.start, _reason(error)), torn=True)
+
+
+def _swallowed(feed: "_Feed", delimiter: str) -> Iterator[Record]:
+    span = f" (lines {feed.start} to {feed.text.line})"
+    fault = f"{_SWALLOWED}{span}; close or double a stray quote"
+    yield Record(feed.start, glimpse(feed.head, delimiter), fault, torn=True)
+    fault = _may_belong(feed.start, _SWALLOWED)
+    for line, piece in enumerate(feed.inner, start=feed.start + 1):
+        if not is_blank(piece):
+            yield Record(line, glimpse(piece.replace('"', ""), delimiter), fault, torn=True)
+
+
+def _may_belong(line: int, reason: str) -> str:
+    return f"it may belong to the row of line {line}: {reason}"
 
 
 def _reason(error: Exception) -> str:
@@ -80,12 +113,16 @@ class _TooLongError(Exception):
 
 
 class _Feed:
-    """Hands the lines of a text to csv.reader and knows which record they belong to."""
+    """Hands the lines of a text to csv.reader and knows which record they belong to.
+
+    `head` is the first line of the record, and `inner` are those that begin inside its quotes.
+    """
 
     def __init__(self, text: Text, first: str) -> None:
         self.text = text
         self.head = self.piece = first
         self.start = text.line
+        self.inner: list[str] = []
         self.fault: str | None = None
         self._pieces = chain([first], text)
         self._size = 0
@@ -102,6 +139,8 @@ class _Feed:
             raise StopIteration
         if not self._size:
             self.start, self.head = self.text.line, piece
+        else:
+            self.inner.append(piece)
         self.piece = piece
         self._size += len(piece)
         if self._size > LINE_CHARS:
@@ -114,6 +153,8 @@ class _Feed:
     def next_record(self, reader: Iterator[list[str]]) -> list[str]:
         """Let the reader make one record; the limit of the csv module, which is everybody's, is raised no longer."""
         self._size, self.fault = 0, None
+        if self.inner:
+            self.inner = []
         try:
             return next(reader)
         finally:
@@ -121,19 +162,28 @@ class _Feed:
                 csv.field_size_limit(self._field_limit)
                 self._field_limit = None
 
-    def skip_record(self, delimiter: str) -> bool:
-        """Take the rest of the record from the text; tell whether its quotes were in order."""
+    def skip_record(self, delimiter: str, shape: RowShape | None) -> bool:
+        """Take the rest of the record from the text; tell whether it is one row.
+
+        It is not when its quotes are out of order, or lines that begin inside them look like rows.
+        """
         quotes = Quotes(delimiter, inside=self.text.line > self.start)
-        quotes.see(self.piece)
-        while quotes.open or not self.text.ended:
-            piece = next(self._pieces, None)
-            if piece is not None:
-                quotes.see(piece)
-            elif quotes.open:
-                raise self._unclosed()
-            else:
+        holds_rows = shape is not None and any(map(shape.is_row, self.inner[:-1]))
+        piece, begins_inside = self.piece, quotes.open
+        while True:
+            quotes.see(piece)
+            if begins_inside and shape is not None and not holds_rows:
+                holds_rows = shape.is_row(piece if quotes.open else piece.partition('"')[0])
+            if self.text.ended and not quotes.open:
                 break
-        return quotes.in_order
+            begins_inside = quotes.open and self.text.ended
+            following = next(self._pieces, None)
+            if following is None:
+                break
+            piece = following
+        if quotes.open:
+            raise self._unclosed()
+        return quotes.in_order and not holds_rows
 
     def _unclosed(self) -> InputError:
         return InputError(

@@ -33,7 +33,8 @@ _FIELD_OF = {name.lower(): "campaign_id" for name in ID_NAMES} | {
     "name": "name",
 }
 _TYPES = {str(kind): kind for kind in CampaignType}
-_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+_WHOLE = re.compile(r"([+-]?[0-9]{1,18})(?:\.0*|,0{1,2})?")  # spreadsheets write 1 as 1.0, or as 1,0
+_PRIORITY = "priority"
 _KINDS = {
     bool: "true or false",
     float: "a number with a fraction or too many digits (put it in quotes)",
@@ -49,9 +50,13 @@ def field_of(name: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the cells of a row belong: the place of each of FIELDS, and those that are only carried along."""
+    """Where the cells of a row belong: the place of each of FIELDS, and those that are only carried along.
+
+    `id_at` is the place of the campaign id, `width` if there is none.
+    """
 
     width: int
+    id_at: int
     pick: Callable[[Sequence[object]], Values]
     others: tuple[tuple[str, int], ...]
 
@@ -73,7 +78,7 @@ def layout(names: tuple[str, ...]) -> Layout:
         places.setdefault(field_of(name) or "", []).append(place)
     chosen = tuple(_only(field, places.get(field, []), names) for field in FIELDS)
     others = tuple((name, place) for place, name in enumerate(names) if place not in chosen)
-    return Layout(len(names), itemgetter(*chosen), others)
+    return Layout(len(names), chosen[0], itemgetter(*chosen), others)
 
 
 def _only(field: str, places: Sequence[int], names: Sequence[str]) -> int:
@@ -97,6 +102,7 @@ class Origin:
 
     source: str
     defaults: Defaults
+    any_id: bool = False
 
     def row(self, line: int, values: Values, carried: Mapping[str, object] | None = None) -> Row:
         """Return the campaign these values make, or the `invalid` line with the reason why they make none."""
@@ -127,6 +133,10 @@ class Origin:
         kind = _type(campaign_type) or defaults.campaign_type or _missing("campaign_type", "--type")
         account = _text("account_id", account_id) or defaults.account_id or _missing("account_id", "--account-id")
         stream = _text("stream_id", stream_id) or defaults.stream_id or _missing("stream_id", "--stream-id")
+        try:
+            urgency = read_priority(priority)
+        except ValueError:
+            urgency, carried = None, _carrying(priority, carried)
         campaign = Campaign(
             text_id,
             kind,
@@ -135,11 +145,11 @@ class Origin:
             _text("iid", iid) or defaults.iid or stream,
             self.source,
             line,
-            _priority(priority),
-            _text("name", name) or None,
+            urgency,
+            _name(name),
             carried,
         )
-        if reason := campaign.fault:
+        if reason := campaign.fault_with(any_id=self.any_id):
             raise ValueError(reason)
         return campaign
 
@@ -166,11 +176,47 @@ def _type(value: object) -> CampaignType | None:
     return kind
 
 
-def _priority(value: object) -> int | None:
-    text = _text("priority", value)
-    if text and not _WHOLE.fullmatch(text):
-        raise ValueError(f"priority is {clipped(text)!r}; it must be a whole number")
-    return int(text) if text else None
+def read_priority(value: object) -> int | None:
+    """Return a whole number in any usual form, None for nothing; raises ValueError for anything else."""
+    if value is None:
+        return None
+    text = str(value).strip()
+    found = _WHOLE.fullmatch(text)
+    if found:
+        return int(found[1])
+    if text:
+        raise ValueError("a priority is a whole number")
+    return None
+
+
+def unreadable_priority(campaign: Campaign) -> str | None:
+    """Return what stands in the place of a campaign's priority and is none; it is carried along."""
+    if campaign.priority is not None or not campaign.row or _PRIORITY not in campaign.row:
+        return None
+    value = campaign.row[_PRIORITY]
+    try:
+        read_priority(value)
+    except ValueError:
+        return clipped(str(value).strip())
+    return None
+
+
+def readable(campaign: Campaign) -> Campaign:
+    """Return a campaign made by hand; what stands in the place of its priority and is no number is carried along."""
+    if campaign.priority is None or isinstance(campaign.priority, int):
+        return campaign
+    return campaign._replace(priority=None, row=_carrying(campaign.priority, campaign.row))
+
+
+def _carrying(priority: object, carried: Mapping[str, object] | None) -> Mapping[str, object]:
+    """Return what is carried along with a priority that cannot be read, for that must not be lost."""
+    return {**(carried or {}), _PRIORITY: priority}
+
+
+def _name(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return (value.strip() or None) if value else None
+    return orjson.dumps(value).decode()  # a name of another kind is its JSON text
 
 
 def _shown(value: object) -> str:

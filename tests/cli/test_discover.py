@@ -312,7 +312,7 @@ async def test_more_for_ever(tmp_path: Path) -> None:
         assert len(server.requests) < 10
     assert (run.code, run.out.splitlines()[1:]) == (0, ["cd-1,voice,a1,st-1,st-1,,Active,,,"])
     assert "bulkstop: note: voice campaigns of account a1: the service counts 9 but gives 2\n" in run.err
-    assert "left out, because they cannot be used: 1; first: campaign 'c d': campaign id holds" in run.err
+    assert "left out, because they cannot be used: 1; first: campaign 'c d': campaign id 'c\\nd' holds" in run.err
 
 
 # --- what is refused, and how it ends -------------------------------------------------------------------------------
@@ -323,7 +323,10 @@ async def test_more_for_ever(tmp_path: Path) -> None:
     [
         (["--stream-id", "st-1"], "--account-id: not given"),
         (["--account-id", "a1"], "--stream-id: not given"),
-        (["--account-id", "a\u00e9", "--stream-id", "s"], "account_id is not plain visible ASCII"),
+        (
+            ["--account-id", "a\u00e9", "--stream-id", "s"],
+            "--account-id: 'aé' holds U+00E9 LATIN SMALL",
+        ),
         ([*WHERE, "--type", "voice,fax"], "'fax' is none of voice, sms"),
         ([*WHERE, "--status", "Active,"], "is no list of words"),
         ([*WHERE, "--priority", "0"], "is no list of priorities from 1 to 5"),

@@ -17,6 +17,7 @@ FIRM: dict[str, tuple[str, Any]] = {
     "account_id": ("a1", "a1"),
     "stream_id": ("st-1", "st-1"),
     "iid": ("st-2", "st-2"),
+    "any_id": ("true", True),
     "type": ("SMS", CampaignType.SMS),
     "voice_path": ("/v/{campaignId}", "/v/{campaignId}"),
     "sms_path": ("/s/{campaignId}", "/s/{campaignId}"),

@@ -61,7 +61,7 @@ def test_secrets_and_hostile_names(sim: Simulated, tmp_path: Path) -> None:
     """An id is text, whatever it looks like; a secret in it is masked."""
     secret = "a-secret-of-mine"
     prefix = f"<img src=x>{secret}"
-    run = load(sim, *SHORT, "--html", "p.html", "--id-prefix", prefix, cwd=tmp_path, BULKSTOP_TOKEN=secret)
+    run = load(sim, *SHORT, "--html", "p.html", "--id-prefix", prefix, "--any-id", cwd=tmp_path, BULKSTOP_TOKEN=secret)
     assert run.code == 0
     text = (tmp_path / "p.html").read_text()
     assert "&lt;img src=x&gt;" in text

@@ -236,9 +236,7 @@ class TestWrongCampaigns:
         """Where the column `id` is of something else the plan asks whether it is the right one."""
         desk.write("id,campaign,type,account_id,stream_id\n17,cd-1,voice,a,st-1\n18,cd-2,voice,a,st-1\n")
         run = await desk.stop("--dry-run")
-        assert (
-            "warning: 2 of 2 ids do not begin with cd-, as campaign ids do: 17, 18; is it the right column?" in run.err
-        )
+        assert "warning: 2 of 2 ids do not look like campaign ids (cd- and groups of hex digits): 17, 18;" in run.err
         assert (run.code, desk.service.calls) == (0, [])
 
     async def test_two_accounts(self, desk: Desk) -> None:

@@ -231,7 +231,7 @@ class TestGoingOn:
         assert arrived(sim, ["cd-other"]) == []
 
     def test_priority(self, here: Here, sim: Simulated, tmp_path: Path) -> None:
-        """What is left is sent in the order of priority, whatever has ended."""
+        """What is left is sent in the order of priority, the highest first, whatever has ended."""
         ids = [f"cd-{uuid.uuid4()}" for _ in range(5)]
         rows = [f"{each},voice,acc,st-1,{place}\n" for each, place in zip(ids, (4, 1, 5, 2, 3), strict=True)]
         (tmp_path / LIST).write_text("id,type,account_id,stream_id,priority\n" + "".join(rows))
@@ -239,7 +239,7 @@ class TestGoingOn:
         (tmp_path / LINE).write_bytes(to_json(done))
         run = here.stop(sim, "--yes", "--order", "priority", "--concurrency", "1")
         assert run.code == 0
-        assert arrived(sim, ids) == [ids[1], ids[4], ids[0], ids[2]]
+        assert arrived(sim, ids) == [ids[2], ids[0], ids[4], ids[1]]
 
     def test_after_a_signal(self, three: list[str], here: Here, sim: Simulated, tmp_path: Path) -> None:
         """What a signal cut off is told how to go on with, and the next run sends it again."""

@@ -461,7 +461,7 @@ async def test_hostile_answers(answer: bytes, tmp_path: Path) -> None:
 
 async def test_hostile_texts(tmp_path: Path) -> None:
     """Ids, names and states that hold escapes, line breaks or formulas forge neither a line nor a list."""
-    names = ["=cd-1", "cd-\u202e2", "cd-\u20283"]
+    names = ["=cd-1", "cd-\u202e2", "cd-\u20663"]
     write(tmp_path, *(result(name, line=n) for n, name in enumerate(names, 2)))
     rows = [
         {"_id": name, "name": "=1+1\x1b[2J\nnot running", "status": "Act\rive\x1b[0m", "updatedAt": "\x9b"}
@@ -469,7 +469,7 @@ async def test_hostile_texts(tmp_path: Path) -> None:
     ]
     body = json.dumps({"status": "success", "data": {"results": rows, "hasMore": False}}).encode()
     async with listening(replying(http(body))) as server:
-        run = await asyncio.to_thread(verify, server.url, cwd=tmp_path)
+        run = await asyncio.to_thread(verify, server.url, RESULTS, "--any-id", cwd=tmp_path)
     assert run.code == 1
     assert all(char.isprintable() or char == "\n" for char in run.out + run.err)
     assert sum(line.startswith("still running  Act ive [0m  ") for line in run.out.splitlines()) == 3

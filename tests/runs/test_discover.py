@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from bulkstop import source
 from bulkstop.errors import OutputError
+from bulkstop.ids import id_fault
 from bulkstop.kore.campaigns import Call, Group, Listed, T
 from bulkstop.kore.stop import Answer
 from bulkstop.model import Attempt, Campaign, CampaignType, Defaults
@@ -30,14 +31,14 @@ PROMO = Listed("cd-1", CampaignType.VOICE, "Promo", "Active", 2, True, True, "20
 Rows = list[tuple[Group, Listed]]
 
 IDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1).filter(
-    lambda text: text == text.strip() and text not in (".", "..")
+    lambda text: text == text.strip() and id_fault(text, any_id=True) is None
 )
 TEXTS = st.none() | st.text(st.characters(codec="utf-8")) | st.sampled_from(["=1+1", "a\nb", 'a"b,c', "\x1b[2J"])
 ROWS = st.lists(
     st.builds(
         lambda kind, *item: (VOICE._replace(campaign_type=kind), Listed(item[0], kind, *item[1:])),
         st.sampled_from(CampaignType),
-        IDS | st.builds(str.__add__, st.sampled_from(FORMULA), IDS).filter(lambda text: text == text.strip()),
+        IDS | st.builds(str.__add__, st.sampled_from("=+-@'"), IDS),
         TEXTS,
         TEXTS,
         st.none() | st.integers(0, 9),
@@ -53,7 +54,7 @@ def read_back(data: bytes, ending: str, folder: Path) -> list[Campaign]:
     """Read a list as `stop` does; every row of it must be a campaign."""
     path = folder / f"list{ending}"
     path.write_bytes(data)
-    rows = list(source.read([str(path)], defaults=Defaults()))
+    rows = list(source.read([str(path)], defaults=Defaults(), any_id=True))
     assert all(isinstance(row, Campaign) for row in rows), rows
     return [row for row in rows if isinstance(row, Campaign)]
 
@@ -135,9 +136,20 @@ def test_any_answer_makes_a_sound_list(value: object, wanted: Wanted, tmp_path: 
             assert [c.campaign_id for c in read_back(data, ending, tmp_path)] == [i.campaign_id for i in one.items]
 
 
+def test_ids_that_are_not_possible() -> None:
+    """An id that is not possible is left out and named, unless it is one that any_id allows."""
+    rows = [{"_id": text, "status": "Active"} for text in ("cd-1", "cd 2", "cd-0/../cd-1")]
+    service = Once(json.dumps({"status": "success", "data": {"results": rows}}).encode())
+    (strict,), (lenient,) = (read_lists(service, VOICE, any_id=any_id) for any_id in (False, True))
+    assert [item.campaign_id for item in strict.items] == ["cd-1"]
+    assert [line.partition(" holds ")[2][:6] for line in strict.unusable] == ["U+0020", "U+002F"]
+    assert [item.campaign_id for item in lenient.items] == ["cd-1", "cd 2"]
+    assert [line.partition(" holds ")[2][:6] for line in lenient.unusable] == ["U+002F"]
+
+
 def test_a_campaign_of_two_types(tmp_path: Path) -> None:
     """A service that does not heed the type gives each campaign twice; it is written once, and that is told."""
-    body = b'{"status":"success","data":{"results":[{"_id":"=cd-1","status":"Active"},{"status":"Active"}]}}'
+    body = b'{"status":"success","data":{"results":[{"_id":"-cd-1","status":"Active"},{"status":"Active"}]}}'
 
     async def both() -> module.Discovery:
         from bulkstop.engine.caller import Caller
@@ -148,7 +160,7 @@ def test_a_campaign_of_two_types(tmp_path: Path) -> None:
         return module._discovery(lists, None)
 
     found = asyncio.run(both())
-    assert [(group, item.campaign_id) for group, item in found.rows] == [(VOICE, "=cd-1")]
+    assert [(group, item.campaign_id) for group, item in found.rows] == [(VOICE, "-cd-1")]
     assert found.notes == (
         "voice campaigns of account a1: left out, because they cannot be used: 1; first: campaign '?': no campaign id",
         "sms campaigns of account a1: left out, because they cannot be used: 1; first: campaign '?': no campaign id",

@@ -56,11 +56,25 @@ def test_instance_ids() -> None:
 def test_ids_of_no_known_shape() -> None:
     """Ids that begin neither way are told with the question that helps most."""
     assert warned([campaign("st-1"), *plain(9)]) == [
-        "1 of 10 ids does not begin with cd-, as campaign ids do: st-1; is it the right column?"
+        "1 of 10 ids does not look like campaign ids (cd- and groups of hex digits): st-1; is it the right column?"
     ]
-    assert warned([campaign(f"{n}") for n in range(4)]) == [
-        "4 of 4 ids do not begin with cd-, as campaign ids do: 0, 1, 2 and 1 more; is it the right column?"
-    ]
+    (line,) = warned([campaign(f"{n}") for n in range(4)])
+    assert line == (
+        "4 of 4 ids do not look like campaign ids (cd- and groups of hex digits): 0, 1, 2 and 1 more; "
+        "is it the right column?"
+    )
+    assert warned([campaign("cd-12ab-34F"), campaign("cd-hotline")])[0].startswith("1 of 2 ids does not look like")
+
+
+def test_priorities_that_cannot_be_read() -> None:
+    """They are counted, with the first of them and where it stands, and it is said what becomes of them."""
+    rows: list[Row] = [campaign("cd-1")._replace(row={"priority": text}) for text in ("high\x07", [1])]
+    rows += [campaign(f"cd-{n}")._replace(row={"priority": text}) for n, text in enumerate(("3", None, ""), 2)]
+    first = "the first is list.csv line 2: 'high\N{REPLACEMENT CHARACTER}'"
+    assert warned(rows[:1]) == [f"1 priority is no whole number; that matters with --order priority only; {first}"]
+    rows[1] = rows[1]._replace(campaign_id="cd-9")  # type: ignore[union-attr]
+    for order in ("priority", "priority-ascending"):
+        assert warned(rows, order=order) == [f"2 priorities are no whole numbers; sent after all others; {first}"]
 
 
 def test_several_accounts() -> None:

@@ -111,8 +111,10 @@ def test_made_up() -> None:
     assert all(each.startswith(PREFIX) for each in ids)
     assert {campaign.fault for campaign in one} == {None}
     assert {campaign[1:5] for campaign in one} == {(CampaignType.SMS, "a", "s", "app")}
-    named = share_of(None, Settings(host=HOST, account_id="a", stream_id="s"), "x/")
-    assert next(named(0, 1)).campaign_id.startswith("x/")
+    named = share_of(None, Settings(host=HOST, account_id="a", stream_id="s"), "x~")
+    assert next(named(0, 1)).campaign_id.startswith("x~")
+    odd = share_of(None, Settings(host=HOST, account_id="a", stream_id="s", any_id=True), "x:")
+    assert next(odd(0, 1)).campaign_id.startswith("x:")
 
 
 @pytest.mark.parametrize(
@@ -120,8 +122,8 @@ def test_made_up() -> None:
     [
         ({"stream_id": "s"}, "p", "--account-id: not given; made-up campaigns need one, or give INPUT"),
         ({"account_id": "a"}, "p", "--stream-id: not given"),
-        ({"account_id": "a b", "stream_id": "s"}, "p", "account_id is not plain visible ASCII"),
-        ({"account_id": "a", "stream_id": "s"}, "\n", "--id-prefix, .*control character"),
+        ({"account_id": "a b", "stream_id": "s"}, "p", r"^--account-id: 'a b' holds U\+0020 SPACE"),
+        ({"account_id": "a", "stream_id": "s"}, "\n", r"--id-prefix, .*U\+000A CONTROL CHARACTER"),
     ],
 )
 def test_made_up_of_nothing(given: dict[str, str], prefix: str, why: str) -> None:

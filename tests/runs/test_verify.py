@@ -79,9 +79,11 @@ def test_each_campaign_once(name: str, tmp_path: Path) -> None:
     )
     with Path(path).open("ab") as file:
         file.write(b'{"campaign_id":"cd-3","campa')
-    targets = targets_in([path], HERE)
+    targets = targets_in([path], replace(HERE, any_id=True))
     assert targets.groups == {GROUP: {"cd-1": Outcome.STOPPED, "=cd-2\u00e9": Outcome.SERVER_ERROR}}
     assert (targets.invalid, targets.unlisted, targets.notes, targets.campaigns) == (2, 0, [], 2)
+    strict = targets_in([path], HERE)
+    assert (strict.groups, strict.invalid) == ({GROUP: {"cd-1": Outcome.STOPPED}}, 3)
 
 
 def test_several_files(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +14,7 @@ from bulkstop.model import Campaign, CampaignType, Defaults, Outcome, Result, Ro
 from bulkstop.source import read
 
 Read = Callable[[str, bytes], list[Row]]
+DEFAULTS = Defaults(CampaignType.SMS, "a", "s")
 
 
 @pytest.fixture
@@ -86,9 +88,10 @@ def test_delimiters(rows_of_csv: ReadCsv, delimiter: str) -> None:
 
 def test_single_column_is_not_split(rows_of_csv: ReadCsv) -> None:
     """Under one column a cell is a cell, whichever other delimiters it holds."""
-    rows = rows_of_csv(b"campaign_id\ncd-1;x|y\n")
-    assert [row.campaign_id for row in rows] == ["cd-1;x|y"]
-    assert faults(rows) == [(2, None)]
+    (row,) = rows_of_csv(b"campaign_id\ncd-1;x|y\n")
+    assert row.campaign_id == "cd-1;x|y"
+    assert isinstance(row, Result)
+    assert "U+003B SEMICOLON" in (row.error or "")
 
 
 def test_quoted_newlines(rows_of_csv: ReadCsv) -> None:
@@ -171,7 +174,8 @@ def test_bytes_that_are_not_utf8(rows_of_csv: ReadCsv) -> None:
         ("cd-4", {"Café": "\ufffd\ufffd\ufffd"}),
     ]
     reason = "the row holds bytes that are not UTF-8"
-    assert faults(rows) == [(2, None), (3, reason), (4, None), (5, reason)]
+    assert [isinstance(row, Campaign) for row in rows] == [True, False, False, False]
+    assert [row.error for row in rows[1::2] if isinstance(row, Result)] == [reason] * 2
 
 
 def test_header_that_is_not_utf8(rows_of_csv: ReadCsv) -> None:
@@ -276,6 +280,111 @@ def test_quotes_that_do_not_fit(rows_of_csv: ReadCsv) -> None:
     assert all("may belong to the row of line 4" in reason for reason in reasons[2:])
 
 
+SWALLOWED = "its quotes go over lines that look like rows"
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("delimiter", [b",", b";", b"\t"])
+@pytest.mark.parametrize(
+    ("lines", "torn"),
+    [
+        ([b"id,name", b'cd-1,"24/7 help', b"cd-2,plain", b'cd-3,open 24"', b"cd-4,x"], [2, 3, 4]),
+        ([b"name,id", b'"Big sale,cd-1', b"plain,cd-2", b'screen 15",cd-3', b"x,cd-4"], [2, 3, 4]),
+        ([b"id,name", b'cd-1,"24/7 help', b'cd-3,open 24"', b"cd-4,x"], [2, 3]),
+        ([b"name,id", b'"Big sale,cd-1', b'screen 15",cd-2', b"x,cd-4"], [2, 3]),
+        ([b"id,name", b'"cd-1,x', b'cd-2",y', b"cd-4,x"], [2, 3]),
+        ([b"id,name", b'cd-1,"', b'cd-2,"', b"cd-4,x"], [2, 3]),
+        ([b"id", b'"cd-1', b'cd-2"', b"cd-4"], [2, 3]),
+        ([b"id", b'"a', b"b", b'c"', b"cd-4"], [2, 3, 4]),
+        ([b"id,name,type", b'cd-1,"24/7,sms', b"", b"cd-2,plain", b'cd-3,24"', b"cd-4,x,sms"], [2, 4, 5]),
+        ([b"id,name,tag", b'cd-1,"a,1', b'cd-2,b","c', b'cd-3,d",1', b"cd-4,x,1"], [2, 3, 4]),
+        ([b"name,id,tag", b'x,cd-1,"t', b'y",cd-2,u', b"z,cd-4,v"], [2, 3]),
+        ([b"id,name", b'cd-1,"""24/7', b'cd-2,24"""', b"cd-4,x"], [2, 3]),
+        ([b"id,name,type", b'A1,"24/7,sms', b'B1,24",sms', b"C1,x,sms"], [2, 3]),
+        ([b"name,id", b'"24/7,A1', b'24",B1', b"x,C1"], [2, 3]),
+        ([b"id,name,type", b'A1,"24/7,sms', b"B1,short", b'C1,24",sms', b"D1,x,sms"], [2, 3, 4]),
+        ([b"id,name,type", b'cd-1,"x', b'cd-2,y",z\rw', b"cd-4,x,sms"], [2, 3]),
+        ([b"id,name,type", b'cd-1,"x\0', b'cd-2,y",sms', b"cd-4,x,sms"], [2, 3]),
+    ],
+)
+def test_swallowed_rows(
+    rows_of_csv: ReadCsv, lines: list[bytes], torn: list[int], delimiter: bytes, end: bytes
+) -> None:
+    """Two stray quotes make one cell of the lines between them: where these look like rows, each is invalid."""
+    rows = rows_of_csv(end.join(line.replace(b",", delimiter) for line in lines) + end)
+    assert [row.line for row in rows if isinstance(row, Result)] == torn
+    assert [row.line for row in rows if isinstance(row, Campaign)] == [len(lines)]
+    for row in rows[1:-1]:
+        assert isinstance(row, Result)
+        assert (row.error or "").startswith(f"it may belong to the row of line {torn[0]}: ")
+
+
+def test_reasons_of_swallowed_rows(rows_of_csv: ReadCsv) -> None:
+    """The first of them says which lines they are and what to do, and the id of each is told."""
+    rows = rows_of_csv(b'id,name\ncd-1,"24/7 help\ncd-2,plain\ncd-3,open 24"\ncd-4,x\n')
+    assert faults(rows) == [
+        (2, f"{SWALLOWED} (lines 2 to 4); close or double a stray quote"),
+        (3, f"it may belong to the row of line 2: {SWALLOWED}"),
+        (4, f"it may belong to the row of line 2: {SWALLOWED}"),
+        (5, None),
+    ]
+    assert [row.campaign_id for row in rows] == ["cd-1", "cd-2", "cd-3", "cd-4"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("header", "cells"),
+    [
+        ("id,name", ["cd-1", "24/7 help\nopen\n\nall day"]),
+        ("name,id", ["Big sale\nautumn", "cd-1"]),
+        ("name,id", ["Big sale, autumn\nand winter, too, as ever", "cd-1"]),
+        ("id,address,type", ["cd-1", "12 Main St\nSpringfield, IL 62701\nUSA", "sms"]),
+        ("id,address,type", ["cd-1", "12 Main St, Springfield\nIL 62701, USA", "sms"]),
+        ("address,id", ["12 Main St, 62701\nSpringfield", "cd-1"]),
+        ("id,note,type", ["cd-1", "date,calls\n2025-01-01,5\n2025-01-02,6", "sms"]),
+        ("id,note,type", ["cd-1", "see cd-7\nand cd-8", "sms"]),
+        ("id,note", ["cd-1", "one\n,\ntwo"]),
+        ("id,note", ["cd-1\n", "x"]),
+        ("id", ["cd-1\n"]),
+        ("note,id,parent", ["one\ntwo", "cd-1", "cd-2"]),
+        ("id,note", ["A1", "call\n555\nback"]),
+    ],
+)
+def test_lines_of_a_cell(rows_of_csv: ReadCsv, header: str, cells: list[str], end: str) -> None:
+    """A cell whose lines do not look like rows stays what it is, and so does its row."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator=end)
+    writer.writerows([header.split(","), [cell.replace("\n", end) for cell in cells]])
+    (row,) = rows_of_csv(text.getvalue().encode())
+    assert isinstance(row, Campaign), row
+    assert row.campaign_id in ("cd-1", "A1")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'id,"name\ncd-1,x\ncd-2,y"',
+        b'id,"name\ncd-1,x"',
+        b'name,"id\n",cd-1',
+        b'id,"name,type\nA1,x",sms',
+        b'"name\nx",id,cd-1',
+    ],
+)
+def test_header_that_swallows_rows(rows_of_csv: ReadCsv, header: bytes) -> None:
+    """A header whose quotes go over rows is an error: they would be missed by nobody."""
+    with pytest.raises(InputError, match=r"list\.csv: line 1: the header goes over lines that look like rows"):
+        rows_of_csv(header + b"\ncd-9,z\n")
+
+
+def test_a_huge_cell_of_rows(rows_of_csv: ReadCsv) -> None:
+    """Of a cell too long to be read, too, each line is invalid if one looks like a row, and memory holds none."""
+    count = 200_000
+    for inside in (b"cd-1,x\n", b"1,x\n"):
+        rows = rows_of_csv(b'id,tag\ncd-0,"open\n' + inside * count + b'cd-2,y"\ncd-3,z\n')
+        assert len(rows) == count + 3
+        assert [row.line for row in rows if isinstance(row, Campaign)] == [count + 4]
+
+
 def test_stray_carriage_return(rows_of_csv: ReadCsv) -> None:
     """A carriage return outside quotes does not end a row: the rest of it would be taken for another campaign."""
     rows = rows_of_csv(b'id,tag\ncd-1,x\rcd-2,y\ncd-3,"x\ry"\ncd-4,x\ry"z"\r\ncd-5,"a\nb"\n')
@@ -303,8 +412,13 @@ DIALECTS = st.sampled_from(
 )
 
 
+# Lines that look like rows are no part of a cell.
+IDS = st.text(st.characters(exclude_characters="\r\n"))
+TAGS = st.text(st.characters(exclude_characters=",;\t|cC"))
+
+
 @settings(max_examples=200)
-@given(DIALECTS, st.lists(st.tuples(st.text(), st.text())))
+@given(DIALECTS, st.lists(st.tuples(IDS, TAGS)))
 @example((",", csv.QUOTE_ALL, "\n"), [("0", "\r")])
 def test_every_record_is_a_row(dialect: tuple[str, int, str], records: list[tuple[str, str]]) -> None:
     """As many rows come out as records were written, in their order, whatever is in them."""
@@ -313,7 +427,8 @@ def test_every_record_is_a_row(dialect: tuple[str, int, str], records: list[tupl
     writer = csv.writer(text, delimiter=delimiter, quoting=quoting, lineterminator=end)  # type: ignore[arg-type]
     writer.writerows([("campaign_id", "tag"), *records])
     stdin = io.BytesIO(text.getvalue().encode(errors="surrogatepass"))
-    rows = list(read(["-"], defaults=Defaults(CampaignType.SMS, "a", "s"), fmt="csv", stdin=stdin))
+    defaults = Defaults(CampaignType.SMS, "a", "s")
+    rows = list(read(["-"], defaults=defaults, fmt="csv", stdin=stdin, any_id=True))
     assert len(rows) == len(records)
     for row, (campaign_id, tag) in zip(rows, records, strict=True):
         if isinstance(row, Campaign):
@@ -323,7 +438,7 @@ def test_every_record_is_a_row(dialect: tuple[str, int, str], records: list[tupl
 
 
 @settings(max_examples=200)
-@given(st.lists(st.text()))
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n"))))
 def test_every_record_of_a_single_column_is_a_row(ids: list[str]) -> None:
     """A single quoted column loses none either, be the id empty or blank."""
     text = io.StringIO(newline="")
@@ -331,3 +446,43 @@ def test_every_record_of_a_single_column_is_a_row(ids: list[str]) -> None:
     stdin = io.BytesIO(text.getvalue().encode())
     rows = list(read(["-"], defaults=Defaults(CampaignType.SMS, "a", "s"), fmt="csv", stdin=stdin))
     assert len(rows) == len(ids)
+
+
+@st.composite
+def tables_with_stray_quotes(draw: st.DrawFn) -> str:
+    """Write a table as any program would, and put quotes into it, most of them where a cell begins or ends."""
+    delimiter, end = draw(st.sampled_from(",;\t|")), draw(st.sampled_from(["\n", "\r\n"]))
+    width = draw(st.integers(1, 4))
+    id_at = draw(st.integers(0, width - 1))
+    cells = st.text(st.sampled_from("ab1 \",;'|"), max_size=6)
+    rows = [[draw(cells) for _ in range(width)] for _ in range(draw(st.integers(1, 7)))]
+    for number, row in enumerate(rows):
+        row[id_at] = f"cd-{number:07x}"
+    header = ["campaign_id" if place == id_at else f"c{place}" for place in range(width)]
+    out = io.StringIO(newline="")
+    quoting = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
+    csv.writer(out, delimiter=delimiter, lineterminator=end, quoting=quoting).writerows([header, *rows])  # type: ignore[arg-type]
+    text = out.getvalue()
+    for _ in range(draw(st.integers(1, 4))):
+        edges = [0, *(m.end() for m in re.finditer(f"[{delimiter}\n]", text))]
+        edges += [m.start() for m in re.finditer(f"[{delimiter}\r\n]", text)]
+        at = draw(st.sampled_from(edges) | st.integers(0, len(text)))
+        text = f'{text[:at]}"{text[at:]}'
+    return text
+
+
+@settings(max_examples=500)
+@given(tables_with_stray_quotes())
+@example('c0,"campaign_id\n",1",cd-0000000\n,cd-0000001\n')
+@example('campaign_id\ncd-0000000\n"cd-0000001\ncd-0000002"\n')
+def test_no_id_vanishes(text: str) -> None:
+    """Wherever stray quotes stand, the line of each id is a row or an invalid line, or the list is refused."""
+    stdin = io.BytesIO(text.encode())
+    try:
+        rows = {row.line: row for row in read(["-"], defaults=DEFAULTS, fmt="csv", stdin=stdin)}
+    except InputError:
+        return
+    for number, line in enumerate(text.split("\n")[1:], start=2):
+        if "cd-" in line:
+            row = rows[number]
+            assert isinstance(row, Result) or row.campaign_id in line

@@ -16,7 +16,7 @@ def test_ids(rows_of: Read) -> None:
     """Every line is an id, but a blank one and one that starts with # are none."""
     rows = rows_of("list.txt", b"# what\n\ncd-1\n  cd-2\t\n  # more\ncd-3 # x\n#\xff\n")
     assert [(row.line, row.campaign_id) for row in rows] == [(3, "cd-1"), (4, "cd-2"), (6, "cd-3 # x")]
-    assert all(isinstance(row, Campaign) and row.row is None for row in rows)
+    assert [isinstance(row, Campaign) and row.row is None for row in rows] == [True, True, False]
 
 
 def test_bad_lines(rows_of: Read) -> None:

@@ -72,13 +72,22 @@ def test_ids_that_are_none(rows_of: Read, value: bytes, why: str) -> None:
         assert why in reason(rows_of("list.jsonl", value)[0])
 
 
-@pytest.mark.parametrize("key", ["campaign_type", "account_id", "stream_id", "iid", "priority", "name"])
+@pytest.mark.parametrize("key", ["campaign_type", "account_id", "stream_id", "iid"])
 @pytest.mark.parametrize("value", [True, 1.5, ["x"], {"x": 1}])
 def test_other_fields_are_text(rows_of: Read, key: str, value: object) -> None:
     """A known key whose value is no text is invalid, and the reason names the key."""
     (row,) = rows_of("list.jsonl", orjson.dumps({"id": "cd-1", key: value}))
     assert reason(row).startswith(f"{key} is ")
     assert row.campaign_id == "cd-1"
+
+
+@pytest.mark.parametrize("value", [True, 1.5, ["x"], {"x": 1}])
+def test_what_is_not_needed_makes_no_row_unusable(rows_of: Read, value: object) -> None:
+    """A priority or a name that is no text costs nobody a campaign, and neither is lost."""
+    (row,) = rows_of("list.jsonl", orjson.dumps({"id": "cd-1", "Priority": value, "name": value, "tag": 1}))
+    assert isinstance(row, Campaign)
+    assert (row.priority, row.name) == (None, orjson.dumps(value).decode())
+    assert row.row == {"tag": 1, "priority": value}
 
 
 def test_null_is_absent(rows_of: Read) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkstop.errors import InputError
-from bulkstop.model import Campaign, CampaignType, Defaults, Outcome, Result, Row
+from bulkstop.model import Campaign, CampaignType, Defaults, Order, Outcome, Result, Row
 from bulkstop.source import read
 from bulkstop.source.digest import Digest
 from bulkstop.source.plan import Plan
@@ -25,6 +25,13 @@ def campaign(line: int, campaign_id: str | None = None, account_id: str = "acc",
     """Make the campaign of a row."""
     made = Campaign(campaign_id or f"cd-{line}", VOICE, account_id, "st-1", "st-1", "a.csv", line)
     return made._replace(**more)  # type: ignore[arg-type]
+
+
+def prioritised(line: int, priority: int | str | None) -> Campaign:
+    """Make a campaign with a priority, which is carried along if it cannot be read."""
+    if isinstance(priority, str):
+        return campaign(line, row={"priority": priority})
+    return campaign(line, priority=priority)
 
 
 def invalid(line: int) -> Result:
@@ -127,26 +134,48 @@ class TestSettled:
             assert (plan.to_send, holding(plan)) == (0, [(3, Outcome.DUPLICATE)])
 
     def test_priority(self) -> None:
-        """The order by priority is the same for those that are left, whichever have ended, each account by itself."""
-        rows = [campaign(line, priority=p) for line, p in ((2, 5), (3, None), (4, 1), (5, 3), (6, 1))]
-        others = [campaign(line, account_id="b", priority=p) for line, p in ((7, 2), (8, 1))]
-        with Plan([*rows, *others], by_priority=True) as plan:
-            assert sent(plan) == [4, 6, 5, 2, 3, 8, 7]
-        for ended in range(2, 9):
-            with Plan([*rows, *others], by_priority=True, settled=by_line({ended: Outcome.STOPPED})) as plan:
-                assert sent(plan) == [line for line in [4, 6, 5, 2, 3, 8, 7] if line != ended]
+        """The order by priority is the same for those that are left, whichever have ended, each account by itself.
+
+        None is the vendor's default, 5; one that cannot be read is the last in either order; ties stay as they are.
+        """
+        places: list[tuple[int, int | str | None]] = [(2, 1), (3, "high"), (4, None), (5, 3), (6, 1), (7, 5), (8, 6)]
+        rows = [prioritised(line, priority) for line, priority in places]
+        others = [campaign(line, account_id="b", priority=p) for line, p in ((9, 2), (10, 1))]
+        orders = {
+            Order.PRIORITY: [8, 4, 7, 5, 2, 6, 3, 9, 10],
+            Order.PRIORITY_ASCENDING: [2, 6, 5, 4, 7, 8, 3, 10, 9],
+            Order.INPUT: [2, 3, 4, 5, 6, 7, 8, 9, 10],
+        }
+        for order, lines in orders.items():
+            with Plan([*rows, *others], order=order) as plan:
+                assert sent(plan) == lines
+                assert (plan.looks.odd_priorities.count, plan.looks.odd_priorities.first) == (
+                    1,
+                    ["a.csv line 3: 'high'"],
+                )
+            for ended in range(2, 11):
+                with Plan([*rows, *others], order=order, settled=by_line({ended: Outcome.STOPPED})) as plan:
+                    assert sent(plan) == [line for line in lines if line != ended]
+
+    def test_huge_priorities(self) -> None:
+        """No number is so large that it goes behind one that cannot be read."""
+        rows = [prioritised(2, "high"), prioritised(3, -(2**63)), prioritised(4, 2**63)]
+        with Plan(rows, order=Order.PRIORITY) as plan:
+            assert sent(plan) == [4, 3, 2]
+        with Plan(rows, order=Order.PRIORITY_ASCENDING) as plan:
+            assert sent(plan) == [3, 4, 2]
 
     @given(
         st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from("ab"), st.none() | st.integers(-2, 2)), max_size=12),
         st.dictionaries(st.integers(2, 14), st.sampled_from([Outcome.STOPPED, Outcome.TIMEOUT, Outcome.NOT_FOUND])),
-        st.booleans(),
+        st.sampled_from(Order),
     )
     def test_every_row_once(
-        self, listed: list[tuple[str, str, int | None]], ends: dict[int, Outcome], by_priority: bool
+        self, listed: list[tuple[str, str, int | None]], ends: dict[int, Outcome], order: Order
     ) -> None:
         """Whatever has ended, each row is sent, held back or counted as ended, just one of them, and none is lost."""
         rows = [campaign(line, name, account, priority=place) for line, (name, account, place) in enumerate(listed, 2)]
-        with Plan(rows, by_priority=by_priority, settled=by_line(ends)) as plan:
+        with Plan(rows, order=order, settled=by_line(ends)) as plan:
             ended = {row.line for row in rows} & ends.keys()
             told = [*sent(plan), *(line for line, _ in holding(plan) if line)]
             assert sorted([*told, *ended]) == [row.line for row in rows]

@@ -1,0 +1,84 @@
+"""Which ids can be sent: those that stay one path segment and one header value, whatever stands on the way."""
+
+import re
+import unicodedata
+
+ID_CHARS = 256
+"""The longest id that can be sent."""
+LIKELY = re.compile(r"cd-(?!-)[0-9a-fA-F-]+(?<!-)")
+"""How the campaign ids in the vendor's documents look."""
+POSSIBLE = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.~-]{1,256}")
+"""What needs no encoding and is no path step: no gateway can read anything else into it."""
+
+_CHARS = re.compile(r"[A-Za-z0-9_.~-]")
+_NAMELESS = {
+    "Cc": "CONTROL CHARACTER",
+    "Cs": "HALF OF A SURROGATE PAIR",
+    "Co": "PRIVATE USE CHARACTER",
+    "Cn": "UNASSIGNED CHARACTER",
+}
+# Line separators end a line as control characters do, though Unicode has them as blanks.
+_NEVER_OF_CATEGORY = frozenset({"Cc", "Cs", "Zl", "Zp"})
+# Beside the separators what conversions to older character sets make of them, though NFKC leaves it as it is.
+_SEPARATORS = frozenset("/\\%\N{FRACTION SLASH}\N{DIVISION SLASH}\N{SET MINUS}\N{BIG SOLIDUS}\N{BIG REVERSE SOLIDUS}")
+_DOTS = re.compile(r"\.*")
+_PATH_ENDS = re.compile(r"[;?#]")
+_SHOWN_CHARS = 60
+
+
+def id_fault(value: str, *, any_id: bool = False, in_header: bool = False) -> str | None:
+    """Return what keeps an id from being sent, as the end of a sentence that begins with what it is; else None.
+
+    With `any_id` it may also hold other characters, as long as no gateway that decodes and normalises them makes
+    another path of it; one that stands `in_header` as well still has to be visible ASCII.
+    """
+    if POSSIBLE.fullmatch(value):
+        return None
+    if not value:
+        return "is empty"
+    if len(value) > ID_CHARS:
+        return f"has {len(value):,} characters; at most {ID_CHARS} can be sent"
+    if value in (".", ".."):
+        return f"{value!r} is a path step, not an id"
+    fault = _fault_of_any(value, in_header=in_header)
+    if any_id:
+        return fault
+    other = next(char for char in value if not _CHARS.match(char))
+    remedy = "" if fault else "; --any-id allows it"
+    return f"{_shown(value)} holds {name_of(other)}; an id has only letters, digits, '-', '_', '.' and '~'{remedy}"
+
+
+def plain_id(value: str) -> str:
+    """Return the id that a lenient service may take this one for: normalised, and cut down to what it would see."""
+    seen = "".join(char for char in unicodedata.normalize("NFKC", value) if not _is_invisible(char))
+    return _PATH_ENDS.split(seen, maxsplit=1)[0] or seen
+
+
+def name_of(char: str) -> str:
+    """Return the code point and the name of a character: U+00A0 NO-BREAK SPACE."""
+    fallback = _NAMELESS.get(unicodedata.category(char), "UNNAMED CHARACTER")
+    return f"U+{ord(char):04X} {unicodedata.name(char, fallback)}"
+
+
+def _fault_of_any(value: str, *, in_header: bool) -> str | None:
+    for char in value:
+        if _is_never_sent(char):
+            return f"{_shown(value)} holds {name_of(char)}, which is never sent"
+        if in_header and not "!" <= char <= "~":
+            return f"{_shown(value)} holds {name_of(char)}, which cannot stand in a header"
+    if _DOTS.fullmatch(plain_id(value)):
+        return f"{_shown(value)} becomes a path step where it is normalised"
+    return None
+
+
+def _is_invisible(char: str) -> bool:
+    return unicodedata.category(char) in ("Cf", "Zs")
+
+
+def _is_never_sent(char: str) -> bool:
+    normalised = unicodedata.normalize("NFKC", char)
+    return unicodedata.category(char) in _NEVER_OF_CATEGORY or not _SEPARATORS.isdisjoint(normalised)
+
+
+def _shown(value: str) -> str:
+    return repr(value[:_SHOWN_CHARS]) + "..." * (len(value) > _SHOWN_CHARS)

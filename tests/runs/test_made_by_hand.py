@@ -1,0 +1,79 @@
+"""Campaigns made by hand: held to the same rules as rows of a file."""
+
+import pytest
+
+from bulkstop.errors import SettingsError
+from bulkstop.model import Campaign, CampaignType, Order
+from bulkstop.runs.stop import make_plan
+from bulkstop.settings import Settings
+
+CAMPAIGN = Campaign("cd-1", CampaignType.SMS, "a", "st-1", "st-1", "script", 1)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "why"),
+    [
+        ("campaign_id", "cd-0/../cd-1", "campaign id 'cd-0/../cd-1' holds U+002F SOLIDUS"),
+        ("campaign_id", "\ud800", "U+D800 HALF OF A SURROGATE PAIR"),
+        ("campaign_id", "..", "campaign id '..' is a path step"),
+        ("account_id", "a\ud800", "U+D800 HALF OF A SURROGATE PAIR"),
+        ("stream_id", "st/1", "stream_id 'st/1' holds U+002F SOLIDUS"),
+        ("iid", "%2e", "iid '%2e' holds U+0025 PERCENT SIGN"),
+    ],
+)
+def test_ids(field: str, value: str, why: str) -> None:
+    """One with an id that is not possible is an invalid line that can be written, with --any-id as well."""
+    for any_id in (False, True):
+        rows = [CAMPAIGN._replace(**{field: value}), CAMPAIGN]  # type: ignore[arg-type]
+        with make_plan(rows, Settings(host="h", any_id=any_id)) as plan:
+            (held,) = plan.held_results()
+            assert why in (held.error or "")
+            assert plan.to_send == 1
+
+
+def test_any_id() -> None:
+    """The setting allows what ids do not have and no gateway makes another path of."""
+    odd = CAMPAIGN._replace(campaign_id="cd 1é", account_id="a:b")
+    for any_id in (False, True):
+        with make_plan([odd], Settings(host="h", any_id=any_id)) as plan:
+            assert plan.to_send == any_id
+
+
+@pytest.mark.parametrize("priority", ["high", 1.5, ["x"]])
+def test_priority(priority: object) -> None:
+    """A priority that is no number makes no campaign unusable: it is carried along, and the campaign goes last."""
+    rows = [CAMPAIGN._replace(priority=priority, row={"tag": 1}), CAMPAIGN._replace(campaign_id="cd-2", line=2)]  # type: ignore[arg-type]
+    with make_plan(rows, Settings(host="h", order=Order.PRIORITY)) as plan:
+        second, first = plan.campaigns("a")
+        assert (second.line, first.line, first.priority, first.row) == (2, 1, None, {"tag": 1, "priority": priority})
+
+
+@pytest.mark.parametrize("name", ["account_id", "stream_id", "iid"])
+@pytest.mark.parametrize(
+    ("value", "any_id", "why"),
+    [
+        ("a b", False, r"'a b' holds U\+0020 SPACE"),
+        ("a\u00a0", False, r"'a\\xa0' holds U\+00A0 NO-BREAK SPACE"),
+        ("a:b", False, r"'a:b' holds U\+003A COLON; .*; --any-id allows it"),
+        ("a/b", True, r"'a/b' holds U\+002F SOLIDUS, which is never sent"),
+        ("é", True, r"'é' holds U\+00E9 .*, which cannot stand in a header"),
+        ("..", True, "'..' is a path step"),
+        ("", False, "is empty"),
+    ],
+)
+def test_settings(name: str, value: str, any_id: bool, why: str) -> None:
+    """A setting that is an id is checked like those of rows, and the error names the option and the character."""
+    with pytest.raises(SettingsError, match=rf"^--{name.replace('_', '-')}: {why}"):
+        Settings(host="h", any_id=any_id, **{name: value})  # type: ignore[arg-type]
+
+
+def test_settings_with_any_id() -> None:
+    """With any_id a setting may have other visible characters."""
+    assert Settings(host="h", account_id="a:b", any_id=True).account_id == "a:b"
+
+
+def test_order() -> None:
+    """An order is read from a text as well, and one that does not exist is refused."""
+    assert Settings(host="h", order="priority-ascending").order is Order.PRIORITY_ASCENDING  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match=r"^--order: 'random' is none of input, priority, priority-ascending$"):
+        Settings(host="h", order="random")  # type: ignore[arg-type]
