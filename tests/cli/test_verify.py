@@ -208,7 +208,7 @@ def test_what_could_not_be_used(tmp_path: Path) -> None:
         bulkstop("discover", *where, "--status", "Active", "--type", "voice", "-o", "list.jsonl", cwd=tmp_path)
         rows = [json.loads(line) for line in (tmp_path / "list.jsonl").read_text().splitlines()]
         running, odd = [row["campaign_id"] for row in rows if not row["recurring"]][:2]
-        lines_of = [{"campaign_id": running}, {"campaign_id": odd, "priority": "high"}, {"name": "Promo"}]
+        lines_of = [{"campaign_id": running}, {"campaign_id": odd, "iid": "st 1"}, {"name": "Promo"}]
         (tmp_path / "list.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines_of))
         results_file = "list.jsonl.results.jsonl"
         stopped = bulkstop("stop", "list.jsonl", *where, "--type", "voice", "--yes", "--verify", cwd=tmp_path)

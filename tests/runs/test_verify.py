@@ -158,7 +158,7 @@ def test_rows_that_could_not_be_used(name: str, tmp_path: Path) -> None:
         (result('{"id":"cd-1', Outcome.INVALID, error="not JSON: Expecting (column 9)"), "not JSON: Expecting"),
         (result("x" * 200, Outcome.INVALID, error="priority is 'a'"), "priority is 'a'"),
         (result("cd-1", account_id=None), "no account_id"),
-        (result("cd-1", stream_id="st 1"), "stream_id is not plain visible ASCII"),
+        (result("cd-1", stream_id="st 1"), "stream_id 'st 1' holds U+0020 SPACE"),
         (result("cd-1", campaign_type=None), "no campaign_type; give --type"),
         (result("cd-1", Outcome.INVALID, campaign_type=None, error="campaign_type is 'fax'"), "campaign_type is 'fax'"),
     ],
@@ -259,14 +259,14 @@ def test_any_file(pieces: list[bytes], beside: bytes | None, csv: bool, tmp_path
     manifest.unlink(missing_ok=True)
     if beside is not None:
         manifest.write_bytes(beside)
-    groups, said = {GROUP: {"none": Outcome.STOPPED}}, ""
+    found, said = None, ""
     try:
-        groups = targets_in([str(path)], HERE).groups
+        found = targets_in([str(path)], HERE)
     except BulkstopError as refused:
         said = str(refused)
     assert said.isprintable()
-    assert groups
-    assert all(groups.values())
+    assert found is None or found.groups or found.invalid
+    assert found is None or all(found.groups.values())
 
 
 # --- what stands beside ---------------------------------------------------------------------------------------------
