@@ -20,7 +20,7 @@ from pathlib import Path
 
 from limited_nginx import Call, Limited, limited
 
-from bulkstop.engine.quota import least_s
+from bulkstop.engine.limits.quota import least_s
 from bulkstop.model import Limit
 
 ACCOUNT, STREAM = "64f0a1b2c3d4e5f60718293a", "st-5c8e21d4"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bulkstop.errors import BulkstopError, CredentialsError, InputError, OutputError, SettingsError
     from bulkstop.model import Campaign, CampaignType, Limit, Outcome, Result
-    from bulkstop.runs.library import stop, stop_async
-    from bulkstop.runs.stop import Summary
+    from bulkstop.runs.stop.api import stop, stop_async
+    from bulkstop.runs.stop.run import Summary
     from bulkstop.settings import NO_LIMIT, Settings
 
 __version__ = "0.1.0"
@@ -37,8 +37,8 @@ __all__ = [
 _HOMES = {
     "errors": ("BulkstopError", "CredentialsError", "InputError", "OutputError", "SettingsError"),
     "model": ("Campaign", "CampaignType", "Limit", "Outcome", "Result"),
-    "runs.library": ("stop", "stop_async"),
-    "runs.stop": ("Summary",),
+    "runs.stop.api": ("stop", "stop_async"),
+    "runs.stop.run": ("Summary",),
     "settings": ("NO_LIMIT", "Settings"),
 }
 

@@ -11,11 +11,11 @@ import pytest
 from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogReader
 
-from bulkstop.cli.load import command
+from bulkstop.cli.load.command import command
 from bulkstop.errors import BulkstopError
 from bulkstop.model import Outcome
-from bulkstop.report.histogram import HIGHEST_US, PERCENTILES, Histogram, percentile_name
-from bulkstop.report.intervals import Interval
+from bulkstop.report.load.histogram import HIGHEST_US, PERCENTILES, Histogram, percentile_name
+from bulkstop.report.load.intervals import Interval
 from tests.processes import TOKEN
 
 WHERE = ("--account-id", "a1", "--stream-id", "st-1")

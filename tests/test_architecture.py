@@ -29,21 +29,21 @@ MAY_IMPORT = {
 """Which parts a part may import beside itself; `bulkstop` is the facade, bulkstop/__init__.py."""
 
 ONLY_IMPORTED_IN = {
-    "aiohttp": ("kore/client.py", "simulator/"),
-    "yarl": ("kore/client.py",),
-    "httptools": ("kore/wire_answer.py",),
-    "aiohappyeyeballs": ("kore/wire_dial.py",),
+    "aiohttp": ("kore/aiohttp_transport.py", "simulator/"),
+    "yarl": ("kore/aiohttp_transport.py",),
+    "httptools": ("kore/wire/response.py",),
+    "aiohappyeyeballs": ("kore/wire/dialer.py",),
     "tenacity": ("engine/retry.py",),
-    "pyrate_limiter": ("engine/store_sqlite.py", "engine/store_redis.py"),
-    "redis": ("engine/store_redis.py",),
+    "pyrate_limiter": ("engine/limits/store_sqlite.py", "engine/limits/store_redis.py"),
+    "redis": ("engine/limits/store_redis.py",),
     "jwt": ("kore/token.py", "simulator/"),
-    "rich": ("report/progress.py",),
-    "plotly": ("report/charts.py",),
+    "rich": ("report/stop/progress.py",),
+    "plotly": ("report/load/charts.py",),
     "click": ("cli/",),
-    "hdrh": ("report/histogram.py",),
-    "tomlkit": ("runs/profile.py",),
-    "multiprocessing": ("runs/forked.py",),
-    "uvloop": ("runs/loop.py",),
+    "hdrh": ("report/load/histogram.py",),
+    "tomlkit": ("runs/load/profile.py",),
+    "multiprocessing": ("runs/load/forked.py",),
+    "uvloop": ("runs/host.py",),
 }
 MAKES_TASKS = {"create_task", "TaskGroup", "ensure_future", "gather"}
 MAKES_LOOPS = {"asyncio.run", "asyncio.Runner", "asyncio.new_event_loop"}
@@ -136,7 +136,7 @@ def wrong_tasks(module: Module) -> list[str]:
 
 def wrong_loops(module: Module) -> list[str]:
     """Find event loops that are made elsewhere than in the one place that knows how they end."""
-    return [] if module.path == "runs/loop.py" else sorted(set(uses(module)) & MAKES_LOOPS)
+    return [] if module.path == "runs/host.py" else sorted(set(uses(module)) & MAKES_LOOPS)
 
 
 def wrong_prints(module: Module) -> list[str]:
@@ -174,30 +174,30 @@ def test_rule(rule: Rule) -> None:
     [
         (wrong_parts, "source/plan.py", "from bulkstop.engine.pool import Pool"),
         (wrong_parts, "engine/pool.py", "from bulkstop import report"),
-        (wrong_parts, "report/stats.py", "import bulkstop.kore.stop"),
-        (wrong_parts, "kore/client.py", "from bulkstop.settings import Settings"),
+        (wrong_parts, "report/stop/stats.py", "import bulkstop.kore.interpret"),
+        (wrong_parts, "kore/aiohttp_transport.py", "from bulkstop.settings import Settings"),
         (wrong_parts, "engine/pool.py", "def f():\n    from bulkstop import stop"),
         (wrong_parts, "engine/pool.py", "if TYPE_CHECKING:\n    from bulkstop.simulator import Simulator"),
-        (wrong_parts, "runs/stop.py", "from bulkstop.cli.stop import command"),
-        (wrong_parts, "simulator/server.py", "from bulkstop.kore.stop import VOICE_PATH"),
+        (wrong_parts, "runs/stop/run.py", "from bulkstop.cli.stop import command"),
+        (wrong_parts, "simulator/server.py", "from bulkstop.kore.interpret import VOICE_PATH"),
         (wrong_parts, "model.py", "from bulkstop.errors import InputError"),
         (wrong_parts, "settings.py", "from bulkstop.kore.token import ALGORITHMS"),
-        (wrong_libraries, "kore/stop.py", "import aiohttp"),
-        (wrong_libraries, "kore/send.py", "from yarl import URL"),
+        (wrong_libraries, "kore/interpret.py", "import aiohttp"),
+        (wrong_libraries, "kore/session.py", "from yarl import URL"),
         (wrong_libraries, "engine/pool.py", "import tenacity"),
-        (wrong_libraries, "kore/client.py", "def f():\n    import jwt"),
-        (wrong_libraries, "report/summary.py", "from rich.table import Table"),
-        (wrong_libraries, "runs/stop.py", "from click import echo"),
+        (wrong_libraries, "kore/aiohttp_transport.py", "def f():\n    import jwt"),
+        (wrong_libraries, "report/stop/summary.py", "from rich.table import Table"),
+        (wrong_libraries, "runs/stop/run.py", "from click import echo"),
         (wrong_ends_of_http, "simulator/server.py", "from aiohttp import ClientSession"),
-        (wrong_ends_of_http, "kore/client.py", "from aiohttp import web"),
-        (wrong_tasks, "runs/stop.py", "asyncio.create_task(f())"),
+        (wrong_ends_of_http, "kore/aiohttp_transport.py", "from aiohttp import web"),
+        (wrong_tasks, "runs/stop/run.py", "asyncio.create_task(f())"),
         (wrong_tasks, "kore/token.py", "asyncio.get_running_loop().create_task(f())"),
-        (wrong_tasks, "report/progress.py", "from asyncio import gather as g"),
+        (wrong_tasks, "report/stop/progress.py", "from asyncio import gather as g"),
         (wrong_tasks, "simulator/server.py", "async def f():\n    async with asyncio.TaskGroup() as g: ..."),
         (wrong_loops, "cli/token.py", "import asyncio\nasyncio.run(f())"),
-        (wrong_loops, "runs/verify.py", "from asyncio import Runner"),
-        (wrong_prints, "runs/stop.py", "print('x')"),
-        (wrong_prints, "runs/stop.py", "raise SystemExit(1)"),
+        (wrong_loops, "runs/lists/verify.py", "from asyncio import Runner"),
+        (wrong_prints, "runs/stop/run.py", "print('x')"),
+        (wrong_prints, "runs/stop/run.py", "raise SystemExit(1)"),
         (wrong_prints, "engine/pool.py", "import sys\nsys.exit(1)"),
         (wrong_prints, "engine/pool.py", "from sys import exit as leave"),
         (wrong_docstring, "model.py", ""),
@@ -214,14 +214,14 @@ def test_planted_violation(rule: Rule, path: str, line: str) -> None:
 @pytest.mark.parametrize(
     ("rule", "path", "line"),
     [
-        (wrong_parts, "runs/stop.py", "from bulkstop import __version__, source\nfrom bulkstop.kore import stop"),
+        (wrong_parts, "runs/stop/run.py", "from bulkstop import __version__, source\nfrom bulkstop.kore import stop"),
         (wrong_parts, "cli/stop.py", "from bulkstop.simulator import serve"),
         (wrong_parts, "engine/pool.py", "from bulkstop.engine.lanes import Lanes"),
-        (wrong_libraries, "simulator/access.py", "import jwt"),
+        (wrong_libraries, "simulator/auth.py", "import jwt"),
         (wrong_ends_of_http, "simulator/server.py", "from aiohttp import http_exceptions, web"),
         (wrong_tasks, "engine/pool.py", "group.create_task(f())"),
-        (wrong_loops, "runs/loop.py", "import asyncio\nasyncio.Runner()"),
-        (wrong_loops, "runs/verify.py", "loop.run(f())"),
+        (wrong_loops, "runs/host.py", "import asyncio\nasyncio.Runner()"),
+        (wrong_loops, "runs/lists/verify.py", "loop.run(f())"),
         (wrong_prints, "cli/terminal.py", "click.echo('x')"),
         (wrong_docstring, "model.py", '"""Nouns.\n\nAnd more of them. Really."""'),
     ],
@@ -231,21 +231,47 @@ def test_no_false_alarm(rule: Rule, path: str, line: str) -> None:
     assert rule(Module(path, line)) == []
 
 
+MOST_MODULES = 13
+
+
+def folders() -> dict[str, list[str]]:
+    """Return the modules of every folder of the package."""
+    found: dict[str, list[str]] = {}
+    for module in package():
+        folder, _, name = module.path.rpartition("/")
+        found.setdefault(folder, []).append(name)
+    return found
+
+
+def test_no_folder_is_crowded() -> None:
+    """No folder has more than 13 modules beside its `__init__.py`."""
+    crowded = {folder: len(names) - 1 for folder, names in folders().items() if len(names) - 1 > MOST_MODULES}
+    assert crowded == {}
+
+
+def test_a_folder_is_one_sentence() -> None:
+    """What a folder is for can be said in one sentence without "and"."""
+    inits = {module.path: ast.get_docstring(module.tree) or "" for module in package() if "/__init__" in module.path}
+    assert {path: text for path, text in inits.items() if re.search(r"\band\b", text.partition("\n")[0])} == {}
+
+
 def test_every_part_is_known() -> None:
     """A part that is added gets its rule here."""
     assert {module.part for module in package()} == set(MAY_IMPORT)
 
 
 def pictured() -> set[str]:
-    """Give the path of every module in the picture: two columns of names, those of a folder indented below it."""
+    """Return the path of every module in the picture: what a folder holds is indented below it."""
     tree = PICTURE.split("```")[1]
-    found, folder = set[str](), ""
+    found, folders = set[str](), list[str]()
     for line in tree.splitlines()[2:]:
         if match := re.match(r"( +)([\w.]+)(/?)(?=\s|$)", line):
             indent, name, slash = match.groups()
-            folder = (f"{name}/" if slash else "") if len(indent) == 2 else folder
-            if name.endswith(".py"):
-                found.add(folder + name)
+            folders = folders[: len(indent) // 2 - 1]
+            if slash:
+                folders.append(name)
+            else:
+                found.add("/".join([*folders, name]))
     return found
 
 

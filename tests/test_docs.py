@@ -19,8 +19,8 @@ import pytest
 
 from bulkstop.cli.stop import command as stop_command
 from bulkstop.model import Outcome
-from bulkstop.report.lines import COLUMNS
-from bulkstop.runs.requested import PREFIX
+from bulkstop.report.stop.formats import COLUMNS
+from bulkstop.runs.load.targets import PREFIX
 from bulkstop.settings import KNOBS, default_of, key_of
 from tests.processes import ROOT, WAIT_S, Simulated, environment, results, simulator, with_command
 

@@ -28,13 +28,13 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from bulkstop.cli import COMMANDS, main
-from bulkstop.cli.knobs import settings_of, with_settings
+from bulkstop.cli.options import settings_of, with_settings
 from bulkstop.cli.report import told
 from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
-from bulkstop.kore import campaigns as calls
-from bulkstop.kore.client import Client
-from bulkstop.kore.masks import masked
-from bulkstop.kore.stop import TEXT_CHARS, Answer, NoAnswer, meaning, target
+from bulkstop.kore import calls
+from bulkstop.kore.aiohttp_transport import Client
+from bulkstop.kore.interpret import TEXT_CHARS, Answer, NoAnswer, meaning, target
+from bulkstop.kore.redaction import masked
 from bulkstop.model import (
     Attempt,
     Campaign,
@@ -45,14 +45,14 @@ from bulkstop.model import (
     Result,
     held,
 )
-from bulkstop.report.ledger import Mode
-from bulkstop.report.lines import COLUMNS, from_csv, from_json, to_csv, to_json
-from bulkstop.report.manifest import manifest_path
-from bulkstop.report.past import Past
-from bulkstop.report.stats import Stats
-from bulkstop.runs.record import Record
-from bulkstop.runs.report import review
-from bulkstop.runs.stop import Summary
+from bulkstop.report.stop.formats import COLUMNS, from_csv, from_json, to_csv, to_json
+from bulkstop.report.stop.ledger import Mode
+from bulkstop.report.stop.manifest import manifest_path
+from bulkstop.report.stop.resume import Past
+from bulkstop.report.stop.stats import Stats
+from bulkstop.runs.review import review
+from bulkstop.runs.stop.journal import Record
+from bulkstop.runs.stop.run import Summary
 from bulkstop.settings import KNOBS, NO_LIMIT, Settings, default_of, key_of
 from bulkstop.source import read
 from bulkstop.source.plan import Plan
@@ -760,9 +760,9 @@ def quiet_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in COMMANDS:
         main_command(name)
     monkeypatch.setattr("bulkstop.cli.stop.run", not_sent)
-    monkeypatch.setattr("bulkstop.kore.client.Client.__aenter__", Nobody)
-    monkeypatch.setattr("bulkstop.kore.wire.Wire.__aenter__", Nobody)
-    monkeypatch.setattr("bulkstop.runs.processes.run", Nobody)  # it would fork
+    monkeypatch.setattr("bulkstop.kore.aiohttp_transport.Client.__aenter__", Nobody)
+    monkeypatch.setattr("bulkstop.kore.wire.transport.Wire.__aenter__", Nobody)
+    monkeypatch.setattr("bulkstop.runs.load.processes.run", Nobody)  # it would fork
     monkeypatch.setattr("bulkstop.kore.token._Command", Nobody)
     monkeypatch.setattr("bulkstop.cli.simulate.serve", Nobody)
     return tmp_path

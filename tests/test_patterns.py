@@ -18,8 +18,8 @@ from typing import Any
 import orjson
 import pytest
 
-from bulkstop.kore.masks import masked
-from bulkstop.kore.stop import Answer, meaning, one_line
+from bulkstop.kore.interpret import Answer, meaning, one_line
+from bulkstop.kore.redaction import masked
 from bulkstop.model import Campaign, CampaignType
 from bulkstop.runs.masking import Secrets
 from bulkstop.source.protect import Protection, Rule
@@ -289,7 +289,7 @@ def test_every_pattern_is_found() -> None:
     """Patterns are found in tables, classes and functions; only the known modules make theirs of values."""
     assert {found for found in PACKAGE if isinstance(found, str)} == MADE_OF_VALUES
     named = {found.where.partition(":")[0] for found in PATTERNS}
-    assert {"kore/claims.py", "kore/stop.py", "kore/token.py", "simulator/calls.py", "settings.py"} <= named
+    assert {"kore/claims.py", "kore/interpret.py", "kore/token.py", "simulator/calls.py", "settings.py"} <= named
     assert all(found.methods for found in PATTERNS)
 
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from bulkstop.cli.knobs import CREDENTIALS
+from bulkstop.cli.options import CREDENTIALS
 from bulkstop.settings import KNOBS, key_of
 from tests.processes import ROOT, TOKEN, WAIT_S, Simulated, bulkstop, environment, results, simulator, with_command
 

@@ -27,6 +27,9 @@ COMMANDS = {
     "token": "Show the claims and the time left of the credentials in use.",
 }
 
+MODULES = {"load": "load.command"}
+"""Where a command is that is not a module of its own name."""
+
 PACKAGES = {"jwt": "pyjwt[crypto]", "hdrh": "hdrhistogram"}
 """Packages whose modules have other names."""
 
@@ -57,7 +60,7 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         with _for_good():
-            command = import_module(f"bulkstop.cli.{cmd_name}").command
+            command = import_module(f"bulkstop.cli.{MODULES.get(cmd_name, cmd_name)}").command
         assert isinstance(command, click.Command)  # noqa: S101 - a slip in the module
         return command
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import click
 
 from bulkstop.cli.files import check_written
-from bulkstop.cli.knobs import OF_STOP, Reads, settings_of, with_settings
+from bulkstop.cli.options import OF_STOP, Reads, settings_of, with_settings
 from bulkstop.cli.terminal import say
 from bulkstop.engine.shutdown import SIGNALS
 from bulkstop.errors import OutputError, SettingsError
-from bulkstop.kore.campaigns import STATUSES
+from bulkstop.kore.calls import STATUSES
 from bulkstop.model import CampaignType
-from bulkstop.report.summary import duration, printable
-from bulkstop.runs.discover import Discovery, check_target, discover, to_csv, to_jsonl, write_file
-from bulkstop.runs.listing import Wanted
+from bulkstop.report.stop.summary import duration, printable
+from bulkstop.runs.lists.discover import Discovery, check_target, discover, to_csv, to_jsonl, write_file
+from bulkstop.runs.lists.listing import Wanted
 from bulkstop.settings import Settings, campaign_type
 
 FORMS = {"csv": to_csv, "jsonl": to_jsonl}

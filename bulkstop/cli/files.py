@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from bulkstop.runs import files
+from bulkstop.runs.stop import input_files
 from bulkstop.settings import KNOBS, Settings
 
 
@@ -13,5 +13,5 @@ def option_of(name: str) -> str:
 
 def check_written(written: Iterable[tuple[str, str | None]], settings: Settings, config: str) -> None:
     """Refuse to write over a file that the settings name, or stand in: raises SettingsError before any is opened."""
-    read = [("the file that --config names", config), *files.files_of(settings, option_of)]
-    files.check_written([(f"{option} {path}:", path) for option, path in written if path is not None], read)
+    read = [("the file that --config names", config), *input_files.files_of(settings, option_of)]
+    input_files.check_written([(f"{option} {path}:", path) for option, path in written if path is not None], read)

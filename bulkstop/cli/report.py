@@ -3,9 +3,9 @@
 import click
 
 from bulkstop.cli.terminal import tell_last
-from bulkstop.report.manifest import Section
-from bulkstop.report.summary import counts, printable, table
-from bulkstop.runs.report import Review, review
+from bulkstop.report.stop.manifest import Section
+from bulkstop.report.stop.summary import counts, printable, table
+from bulkstop.runs.review import Review, review
 
 EXAMPLE = """\b
 Example:

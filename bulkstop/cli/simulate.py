@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from bulkstop.cli.knobs import Reads, refuse_empty_variables
+from bulkstop.cli.options import Reads, refuse_empty_variables
 from bulkstop.cli.terminal import say
 from bulkstop.errors import SettingsError
-from bulkstop.runs import loop
+from bulkstop.runs import host
 from bulkstop.settings import limit
 from bulkstop.simulator import SimulatorOptions, serve
 
@@ -100,7 +100,7 @@ def command(ctx: click.Context, /, *, quota: tuple[Any, ...], client_id: str | N
         **options,
     )
     try:
-        loop.run(_serve(chosen), fast=False)
+        host.run(_serve(chosen), fast=False)
     except OSError as error:
         where = f"--log {chosen.log}" if error.filename else f"--port {chosen.port}"
         raise SettingsError(f"{where}: {error.strerror}") from None

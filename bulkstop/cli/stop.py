@@ -17,29 +17,30 @@ from pathlib import Path
 import click
 
 from bulkstop.cli.files import check_written, option_of
-from bulkstop.cli.knobs import Reads, settings_of, with_settings
 from bulkstop.cli.log import logs, with_log
+from bulkstop.cli.options import Reads, settings_of, with_settings
 from bulkstop.cli.terminal import is_shown, is_watched, said_through, say, tell_last
 from bulkstop.cli.verify import hint, read_back, verdict_lines, write_list
 from bulkstop.engine.shutdown import SIGNALS
 from bulkstop.errors import InputError, SettingsError
 from bulkstop.model import WORTH_A_RETRY, CampaignType, Outcome
-from bulkstop.report.ledger import Mode, exists_already, is_device
-from bulkstop.report.lines import to_json
-from bulkstop.report.manifest import manifest_path
-from bulkstop.report.progress import Bar, Lines, Progress
-from bulkstop.report.summary import duration, printable, summary, table
-from bulkstop.runs import events, history
-from bulkstop.runs.access import tokens_of
-from bulkstop.runs.doubts import warnings
-from bulkstop.runs.files import check_results
+from bulkstop.report.stop.formats import to_json
+from bulkstop.report.stop.ledger import Mode, exists_already, is_device
+from bulkstop.report.stop.manifest import manifest_path
+from bulkstop.report.stop.progress import Bar, Lines, Progress
+from bulkstop.report.stop.summary import duration, printable, summary, table
+from bulkstop.runs import events
 from bulkstop.runs.guards import check_size, waves_of
-from bulkstop.runs.limits import Forecast, forecast
 from bulkstop.runs.masking import secrets_of
-from bulkstop.runs.planned import plan_json
-from bulkstop.runs.record import HIDDEN, Record, mode_of
-from bulkstop.runs.retries import NEEDS_A_CHOICE, counted, listed, outcomes_to_retry, retry_option
-from bulkstop.runs.stop import Summary, check_time, run
+from bulkstop.runs.stop import history
+from bulkstop.runs.stop.forecast import Forecast, forecast
+from bulkstop.runs.stop.input_files import check_results
+from bulkstop.runs.stop.journal import HIDDEN, Record, mode_of
+from bulkstop.runs.stop.plan import plan_json
+from bulkstop.runs.stop.retries import NEEDS_A_CHOICE, counted, listed, outcomes_to_retry, retry_option
+from bulkstop.runs.stop.run import Summary, check_time, run
+from bulkstop.runs.stop.warnings import warnings
+from bulkstop.runs.wiring import tokens_of
 from bulkstop.settings import KNOBS, Settings, is_hidden
 from bulkstop.source.plan import Plan
 
@@ -333,7 +334,7 @@ def _guards(plan: Plan, settings: Settings) -> list[tuple[str, str]]:
 
 
 def _lists(plan: Plan, settings: Settings) -> str:
-    from bulkstop.runs.precheck import groups_of  # most runs have no need of it
+    from bulkstop.runs.stop.precheck import groups_of  # most runs have no need of it
 
     calls = len(groups_of(plan, settings))
     spares = "; what it has as completed or stopped gets its line without a call" if settings.only_running else ""

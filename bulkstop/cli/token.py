@@ -6,12 +6,12 @@ from functools import partial
 
 import click
 
-from bulkstop.cli.knobs import OF_CALLS, OF_STOP, settings_of, with_settings
+from bulkstop.cli.options import OF_CALLS, OF_STOP, settings_of, with_settings
 from bulkstop.cli.terminal import say, tell_last
 from bulkstop.kore.token import claims
-from bulkstop.report.summary import duration
-from bulkstop.runs import loop
-from bulkstop.runs.access import tokens_of
+from bulkstop.report.stop.summary import duration
+from bulkstop.runs import host
+from bulkstop.runs.wiring import tokens_of
 
 EXAMPLE = """\b
 Example:
@@ -31,7 +31,7 @@ Exit codes:
 @click.pass_context
 def command(ctx: click.Context, /, *, print_token: bool, **_: object) -> int:
     """Show the claims and the time left of the credentials in use."""
-    token = loop.run(tokens_of(settings_of(ctx, calls=False)).get(), fast=False)
+    token = host.run(tokens_of(settings_of(ctx, calls=False)).get(), fast=False)
     if print_token:
         return tell_last(token.value, 0)
     found = claims(token.value)

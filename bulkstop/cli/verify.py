@@ -12,16 +12,16 @@ import click
 
 from bulkstop.cli.discover import ENDINGS, FORMS, tell_rest
 from bulkstop.cli.files import check_written
-from bulkstop.cli.knobs import OF_STOP, settings_of, with_settings
+from bulkstop.cli.options import OF_STOP, settings_of, with_settings
 from bulkstop.cli.terminal import drop_output, say, tell
 from bulkstop.engine.shutdown import SIGNALS
 from bulkstop.errors import OutputError, SettingsError
 from bulkstop.model import Outcome
-from bulkstop.report.summary import duration, printable, table
-from bulkstop.runs.discover import check_target, write_file
-from bulkstop.runs.files import is_same
-from bulkstop.runs.states import RUNS, Finding, State, Unread, Verification
-from bulkstop.runs.verify import targets_in, to_json, verify
+from bulkstop.report.stop.summary import duration, printable, table
+from bulkstop.runs.lists.discover import check_target, write_file
+from bulkstop.runs.lists.states import RUNS, Finding, State, Unread, Verification
+from bulkstop.runs.lists.verify import targets_in, to_json, verify
+from bulkstop.runs.stop.input_files import is_same
 from bulkstop.settings import Settings
 
 WORDS = {

@@ -1,1 +1,1 @@
-"""The work: bounded workers draw campaigns, send them and report each one once."""
+"""The work: bounded workers draw campaigns, send them, report each one once."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from bulkstop.engine.lanes import Claim
+from bulkstop.engine.limits.quota import Quota
 from bulkstop.engine.pool import NOT_TRIED, NOT_TRIED_AGAIN, THROTTLES
-from bulkstop.engine.quota import Quota
 from bulkstop.engine.retry import Retry
 from bulkstop.model import Again, Attempt, Outcome
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from bulkstop.engine.groups import Group, Groups
-from bulkstop.engine.guard import Admission
-from bulkstop.engine.quota import Quota
+from bulkstop.engine.guards.admission import Admission
+from bulkstop.engine.guards.scopes import Group, Groups
+from bulkstop.engine.limits.quota import Quota
 from bulkstop.model import Attempt, Campaign
 
 Claim = Callable[[], Awaitable[float]]

@@ -7,8 +7,8 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 
-from bulkstop.engine.breaker import Breaker
-from bulkstop.engine.groups import Group
+from bulkstop.engine.guards.breaker import Breaker
+from bulkstop.engine.guards.scopes import Group
 from bulkstop.engine.lanes import Claim, Lane, Lanes, Turn
 from bulkstop.engine.readback import IsEnough, Reading, ReadList, judge_claim, leave_claim
 from bulkstop.engine.retry import Retry

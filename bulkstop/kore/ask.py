@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Mapping
 from typing import Protocol, TypeVar
 
-from bulkstop.kore import stop
-from bulkstop.kore.campaigns import Call
-from bulkstop.kore.send import refuses_token, without
+from bulkstop.kore import interpret
+from bulkstop.kore.calls import Call
+from bulkstop.kore.session import refuses_token, without
 from bulkstop.kore.token import Tokens
 from bulkstop.model import Again, Attempt
 
@@ -17,7 +17,7 @@ class PostBody(Protocol):
 
     def __call__(
         self, target: str, headers: Mapping[str, str], body: bytes, cap: int, /
-    ) -> Awaitable[stop.Answer | stop.NoAnswer]:
+    ) -> Awaitable[interpret.Answer | interpret.NoAnswer]:
         """Make one exchange and read up to `cap` bytes of its answer."""
         ...
 
@@ -35,7 +35,7 @@ def asker(post: PostBody, tokens: Tokens) -> Ask:
 
     async def ask(call: Call[T], /) -> T | Attempt:
         token = await tokens.get()
-        answer = await post(call.target, stop.headers(call.where, token.value), call.body, call.cap)
+        answer = await post(call.target, interpret.headers(call.where, token.value), call.body, call.cap)
         found = call.read(without(token.value, answer))
         if isinstance(found, Attempt) and refuses_token(found) and await tokens.renew(token):
             return found._replace(again=Again.NOW)

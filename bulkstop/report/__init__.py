@@ -1,1 +1,1 @@
-"""Results out: lines, counts and what a person sees of them."""
+"""Results out: lines, counts, what a person sees of them."""

@@ -1,1 +1,1 @@
-"""Recipes: each plugs source, engine, kore and report together into one command."""
+"""Recipes: each plugs source, engine, kore, report together into one command."""

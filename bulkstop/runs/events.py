@@ -3,7 +3,7 @@
 import logging
 
 from bulkstop.model import Attempt, Campaign, Outcome, Send
-from bulkstop.report.stats import Stats
+from bulkstop.report.stop.stats import Stats
 from bulkstop.runs.log import LOG, event
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan

@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from bulkstop.engine.breaker import Breaker
-from bulkstop.engine.groups import Groups
-from bulkstop.engine.guard import Admission, wave_sizes
+from bulkstop.engine.guards.admission import Admission, wave_sizes
+from bulkstop.engine.guards.breaker import Breaker
+from bulkstop.engine.guards.scopes import Groups
 from bulkstop.engine.lanes import Turn
 from bulkstop.errors import SettingsError
 from bulkstop.settings import Settings

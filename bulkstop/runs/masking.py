@@ -2,7 +2,7 @@
 
 import re
 
-from bulkstop.kore.masks import MASK, forms, passwords, without_jwts
+from bulkstop.kore.redaction import MASK, forms, passwords, without_jwts
 from bulkstop.settings import Settings
 
 _LINE_CHARS = 20  # of a key in several lines, each line this long is a secret of its own

@@ -10,8 +10,8 @@ import orjson
 
 from bulkstop.model import CampaignType
 from bulkstop.simulator import answers
-from bulkstop.simulator.access import Access
 from bulkstop.simulator.answers import Answer
+from bulkstop.simulator.auth import Access
 from bulkstop.simulator.calls import Call, Operation, read_call
 from bulkstop.simulator.campaigns import STOPPED, Campaigns, stamp
 from bulkstop.simulator.faults import Failures, RollingQuota, latency_s

@@ -1,4 +1,4 @@
-"""Campaigns in: every input form is read lazily, and each row carries its file and line."""
+"""Campaigns in: every input form is read lazily; each row carries its file with its line."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -7,11 +7,10 @@ from typing import BinaryIO
 from bulkstop.errors import InputError
 from bulkstop.model import Defaults, Row
 from bulkstop.source.csvfile import csv_rows
-from bulkstop.source.idlist import id_rows
-from bulkstop.source.jsonlines import json_rows
-from bulkstop.source.opening import STDIN, Form, Input, find, opened
+from bulkstop.source.inputs import STDIN, Form, Input, find, opened
+from bulkstop.source.jsonlines import id_rows, json_rows
+from bulkstop.source.line_reader import Text
 from bulkstop.source.rows import Origin
-from bulkstop.source.text import Text
 
 __all__ = ["read"]
 

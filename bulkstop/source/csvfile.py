@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 
 from bulkstop.errors import InputError
 from bulkstop.model import Result, Row
+from bulkstop.source.line_reader import Text, clipped, is_blank, printable
+from bulkstop.source.quotes import RowShape
 from bulkstop.source.records import Record, Records, glimpse
 from bulkstop.source.rows import FIELDS, ID_NAMES, Layout, Origin, field_of, layout
-from bulkstop.source.swallowed import RowShape
-from bulkstop.source.text import Text, clipped, is_blank, printable
 
 _DELIMITERS = ",;\t|"
 _COLUMNS_SHOWN = 10

@@ -7,8 +7,8 @@ import orjson
 
 from bulkstop.errors import InputError
 from bulkstop.model import Row
+from bulkstop.source.line_reader import Text, is_blank, lines, text_fault
 from bulkstop.source.rows import Origin, id_alone, layout
-from bulkstop.source.text import Text, is_blank, lines, text_fault
 
 # orjson reads 1024 levels but writes 254: what is carried must fit into a result line again.
 _LEVELS_SURELY_WRITABLE = 200
@@ -61,3 +61,14 @@ def _writable(content: str, value: object) -> bool:
     except orjson.JSONEncodeError:
         return False
     return True
+
+
+def id_rows(text: Text, origin: Origin) -> Iterator[Row]:
+    """Yield a row for every line that holds an id."""
+    for line, content in lines(text):
+        if is_blank(content) or content.lstrip().startswith("#"):
+            continue
+        if fault := text_fault(content):
+            yield origin.invalid(line, fault, id_alone(content))
+        else:
+            yield origin.row(line, id_alone(content))

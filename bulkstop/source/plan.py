@@ -12,10 +12,10 @@ import orjson
 from bulkstop.errors import InputError
 from bulkstop.model import Campaign, CampaignType, Order, Outcome, Result, Row, held
 from bulkstop.source.digest import Digest, Digests
-from bulkstop.source.looks import Looks
+from bulkstop.source.first_seen import Seen
+from bulkstop.source.id_check import Looks
 from bulkstop.source.protect import Protection
 from bulkstop.source.rows import unreadable_priority
-from bulkstop.source.seen import Seen
 from bulkstop.source.spool import BLOCK, Spool
 
 _TYPES = {kind.value: kind for kind in CampaignType}

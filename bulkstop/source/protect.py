@@ -8,8 +8,8 @@ from typing import NamedTuple
 from bulkstop.errors import InputError
 from bulkstop.ids import POSSIBLE, plain_id
 from bulkstop.model import Campaign
-from bulkstop.source.opening import STDIN, Form, find, opened
-from bulkstop.source.text import Text, clipped, is_blank, lines, printable, text_fault
+from bulkstop.source.inputs import STDIN, Form, find, opened
+from bulkstop.source.line_reader import Text, clipped, is_blank, lines, printable, text_fault
 
 NAME = "name:"
 """A rule that begins so is held against the campaign's name, any other one against its id."""

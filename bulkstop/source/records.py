@@ -7,9 +7,8 @@ from itertools import chain
 from typing import Self
 
 from bulkstop.errors import InputError
-from bulkstop.source.quotes import Quotes
-from bulkstop.source.swallowed import RowShape
-from bulkstop.source.text import LINE_CHARS, Text, is_blank, text_fault
+from bulkstop.source.line_reader import LINE_CHARS, Text, is_blank, text_fault
+from bulkstop.source.quotes import Quotes, RowShape
 
 _GLIMPSE_CHARS = 65_536
 _STRAY_RETURN = "a carriage return stands in the row outside quotes"

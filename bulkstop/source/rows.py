@@ -10,7 +10,7 @@ from typing import NoReturn
 import orjson
 
 from bulkstop.model import Campaign, CampaignType, Defaults, Outcome, Result, Row
-from bulkstop.source.text import clipped
+from bulkstop.source.line_reader import clipped
 
 Values = tuple[object, ...]
 """What a row says for each of FIELDS, in that order; None where it says nothing."""

@@ -7,11 +7,11 @@ import click
 import pytest
 
 from bulkstop.cli.discover import command as discover
-from bulkstop.cli.load import command as load
+from bulkstop.cli.load.command import command as load
 from bulkstop.cli.stop import command as stop
 from bulkstop.cli.verify import command as verify
 from bulkstop.errors import SettingsError
-from bulkstop.runs.files import is_same
+from bulkstop.runs.stop.input_files import is_same
 from tests.loads import NOWHERE, WHERE
 
 SECRET = ("--client-id", "c", "--client-secret-file")

@@ -10,10 +10,10 @@ import pytest
 
 from bulkstop.cli import main
 from bulkstop.model import Outcome
-from bulkstop.report.ledger import Mode
-from bulkstop.runs.record import Record
+from bulkstop.report.stop.ledger import Mode
+from bulkstop.runs.stop.journal import Record
 from tests.processes import COMMAND, WAIT_S, Ended, bulkstop, checked, environment
-from tests.runs.test_record import killed, manifest, result_of, run, until, with_token, write_list
+from tests.runs.stop.test_journal import killed, manifest, result_of, run, until, with_token, write_list
 
 Report = Callable[..., Ended]
 

@@ -23,10 +23,10 @@ from bulkstop.cli import main
 from bulkstop.cli.stop import command_line
 from bulkstop.errors import SettingsError
 from bulkstop.model import CampaignType, Outcome, Result
-from bulkstop.report.lines import csv_header, to_csv, to_json
-from bulkstop.runs.library import stop as stop_here
-from bulkstop.runs.library import stop_async
-from bulkstop.runs.record import HIDDEN
+from bulkstop.report.stop.formats import csv_header, to_csv, to_json
+from bulkstop.runs.stop.api import stop as stop_here
+from bulkstop.runs.stop.api import stop_async
+from bulkstop.runs.stop.journal import HIDDEN
 from tests.cli.conftest import MakeList
 from tests.processes import (
     TOKEN,

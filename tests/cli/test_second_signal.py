@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bulkstop.model import CampaignType, Outcome, Result
-from bulkstop.report.lines import to_json
+from bulkstop.report.stop.formats import to_json
 from tests.cli.conftest import MakeList
 from tests.processes import (
     COMMAND,
@@ -44,7 +44,7 @@ STUCK = {
     "c": "__import__('collections').deque(__import__('itertools').repeat(0), maxlen=0)",
 }
 AT_AN_ANSWER = """
-import os, bulkstop.kore.send as here
+import os, bulkstop.kore.session as here
 def stuck(*args):
     open("stuck-" + str(os.getpid()), "w").close()
     {how}

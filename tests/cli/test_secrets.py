@@ -326,7 +326,7 @@ async def test_what_other_commands_show(way: str, stage: Stage) -> None:
 CRASHES = """
 import gc, logging, os, threading, warnings
 import asyncio
-from bulkstop.kore import client, token
+from bulkstop.kore import aiohttp_transport, token
 
 async def fail(said):
     raise RuntimeError(said)
@@ -360,7 +360,7 @@ async def mint(self):
 if os.environ["WHERE"] == "mint":
     token.Tokens._mint = mint
 else:
-    client.Client.post = post
+    aiohttp_transport.Client.post = post
 """
 """A plug-in that lets calls, or the making of tokens, break in every way there is, with secrets in all that is said."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkstop.report.lines import COLUMNS
+from bulkstop.report.stop.formats import COLUMNS
 from tests.cli.conftest import MakeList
 from tests.processes import (
     COMMAND,

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from bulkstop.model import CampaignType, Outcome, Result
-from bulkstop.report import lines
-from bulkstop.report.manifest import manifest_path
+from bulkstop.report.stop import formats
+from bulkstop.report.stop.manifest import manifest_path
 from bulkstop.simulator.campaigns import Campaigns, SimulatedCampaign
 from tests.processes import (
     WAIT_S,
@@ -73,8 +73,8 @@ def result(campaign_id: str, outcome: Outcome = Outcome.STOPPED, line: int = 2, 
 def write(folder: Path, *found: Result, name: str = RESULTS) -> None:
     """Write a result file."""
     is_csv = name.endswith(".csv")
-    head = lines.csv_header() if is_csv else b""
-    (folder / name).write_bytes(head + b"".join(map(lines.to_csv if is_csv else lines.to_json, found)))
+    head = formats.csv_header() if is_csv else b""
+    (folder / name).write_bytes(head + b"".join(map(formats.to_csv if is_csv else formats.to_json, found)))
 
 
 def write_all(folder: Path, *states: str, account: str = "a1", name: str = RESULTS) -> list[str]:
@@ -330,7 +330,7 @@ def test_within_the_quota(tmp_path: Path) -> None:
     """Lists and single calls together keep to the quota of the account; the server's own log says so."""
     write_all(tmp_path)
     with (tmp_path / RESULTS).open("ab") as file:
-        file.writelines(lines.to_json(result(f"cd-{n}", line=n)) for n in range(5000, 5008))
+        file.writelines(formats.to_json(result(f"cd-{n}", line=n)) for n in range(5000, 5008))
     options = ("--campaigns", str(COUNT), "--seed", str(SEED), "--quota", "12/500ms")
     with simulator(tmp_path, *options) as sim:
         run = bulkstop("verify", RESULTS, "--host", sim.url, "--quota", "12/500ms", "--quiet", cwd=tmp_path)

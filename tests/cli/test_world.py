@@ -26,8 +26,8 @@ from typing import IO, Any, cast
 
 import pytest
 
-from bulkstop.kore.client import Client
-from bulkstop.kore.stop import Answer, NoAnswer
+from bulkstop.kore.aiohttp_transport import Client
+from bulkstop.kore.interpret import Answer, NoAnswer
 from bulkstop.model import Again, Limit, Outcome
 from tests.processes import (
     COMMAND,
@@ -371,7 +371,7 @@ class TestLookUps:
 
     async def calls(self, patch: pytest.MonkeyPatch, look_ups: LookUps, number: int) -> list[Answer | NoAnswer]:
         """Make calls, each with a look-up of its own."""
-        patch.setattr("bulkstop.kore.client.LOOKUP_S", 0)
+        patch.setattr("bulkstop.kore.aiohttp_transport.LOOKUP_S", 0)
         patch.setattr(socket, "getaddrinfo", look_ups)
         async with (
             listening(Service(closes=True)) as server,
@@ -398,7 +398,7 @@ class TestLookUps:
 
     async def test_no_word_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A name server that says nothing holds up a call for no longer than LOOKUP_WAIT_S."""
-        monkeypatch.setattr("bulkstop.kore.client.LOOKUP_WAIT_S", 0.05)
+        monkeypatch.setattr("bulkstop.kore.aiohttp_transport.LOOKUP_WAIT_S", 0.05)
         silence = threading.Event()
         try:
             found = await self.calls(monkeypatch, LookUps("127.0.0.1", silence, "127.0.0.1"), 3)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from bulkstop.engine.groups import Groups
+from bulkstop.engine.guards.scopes import Groups
 from bulkstop.engine.lanes import Lane, Lanes
+from bulkstop.engine.limits.quota import NoQuota, RollingWindow
 from bulkstop.engine.pool import Pool
-from bulkstop.engine.quota import NoQuota, RollingWindow
 from bulkstop.engine.readback import IsEnough, ListedState, Reading
 from bulkstop.engine.retry import Retry
 from bulkstop.model import Again, Attempt, Campaign, CampaignType, Limit, Outcome, Report, Result, Send

@@ -7,8 +7,8 @@ from collections.abc import Callable, Coroutine
 import pytest
 
 from bulkstop.engine.caller import Caller
+from bulkstop.engine.limits.quota import NoQuota, RollingWindow
 from bulkstop.engine.pool import NOT_TRIED, NOT_TRIED_AGAIN, THROTTLES, side_by_side
-from bulkstop.engine.quota import NoQuota, RollingWindow
 from bulkstop.engine.retry import BACKOFF_BASE_S, Retry
 from bulkstop.errors import CredentialsError, QuotaError
 from bulkstop.model import Again, Attempt, Limit, Outcome

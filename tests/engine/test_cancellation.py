@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from bulkstop.engine.groups import Groups
+from bulkstop.engine.guards.scopes import Groups
 from bulkstop.engine.lanes import Claim, Lane, Lanes
+from bulkstop.engine.limits.quota import RollingWindow
 from bulkstop.engine.pool import CANCELLED, CUT_OFF, NOT_TRIED, NOT_TRIED_AGAIN, Pool
-from bulkstop.engine.quota import RollingWindow
 from bulkstop.engine.readback import NOT_READ_BACK
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import BulkstopError, CredentialsError, OutputError, QuotaError

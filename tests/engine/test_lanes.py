@@ -9,10 +9,10 @@ from itertools import count
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkstop.engine.groups import Groups
-from bulkstop.engine.guard import Admission
+from bulkstop.engine.guards.admission import Admission
+from bulkstop.engine.guards.scopes import Groups
 from bulkstop.engine.lanes import WAITING_RETRIES, Lane, Lanes, Turn
-from bulkstop.engine.quota import NoQuota, RollingWindow
+from bulkstop.engine.limits.quota import NoQuota, RollingWindow
 from bulkstop.model import Campaign, Limit, Outcome
 from tests.engine.parts import campaign, campaigns
 

@@ -7,12 +7,12 @@ import pytest
 from aioresponses import aioresponses
 
 from bulkstop.errors import CredentialsError
+from bulkstop.kore.aiohttp_transport import BODY_CAP, Client
 from bulkstop.kore.ask import asker
-from bulkstop.kore.campaigns import PAGE_CAP, Group, Page, Place, Status, list_call, status_call
-from bulkstop.kore.client import BODY_CAP, Client
-from bulkstop.kore.send import Transport
+from bulkstop.kore.calls import PAGE_CAP, Group, Page, Place, Status, list_call, status_call
+from bulkstop.kore.session import Transport
 from bulkstop.kore.token import Tokens
-from bulkstop.kore.wire import Wire
+from bulkstop.kore.wire.transport import Wire
 from bulkstop.model import Again, Attempt, CampaignType, Outcome
 from tests.servers import http, listening, replying
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bulkstop import Campaign, CampaignType, Outcome, Result, Settings, stop
-from bulkstop.kore.stop import target
+from bulkstop.kore.interpret import target
 from bulkstop.settings import NO_LIMIT, TransportName
 from tests.servers import Nginx
 

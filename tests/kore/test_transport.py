@@ -23,9 +23,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bulkstop.errors import SettingsError
-from bulkstop.kore.client import BODY_CAP, Client
-from bulkstop.kore.stop import Answer, NoAnswer, headers, meaning, target
-from bulkstop.kore.wire import Wire
+from bulkstop.kore.aiohttp_transport import BODY_CAP, Client
+from bulkstop.kore.interpret import Answer, NoAnswer, headers, meaning, target
+from bulkstop.kore.wire.transport import Wire
 from bulkstop.model import Again, Campaign, CampaignType, Outcome
 from tests.servers import (
     SMS_ANSWER,

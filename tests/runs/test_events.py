@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from bulkstop.model import Again, Attempt, Campaign, CampaignType, Outcome, Result
-from bulkstop.report.progress import Progress
-from bulkstop.report.stats import Stats
+from bulkstop.report.stop.progress import Progress
+from bulkstop.report.stop.stats import Stats
 from bulkstop.runs import events
 from bulkstop.runs.log import LOG
 from bulkstop.settings import Settings

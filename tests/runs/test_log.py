@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from bulkstop.kore.masks import MASK
+from bulkstop.kore.redaction import MASK
 from bulkstop.runs.log import MOST_CHARS, JsonFormatter, TextFormatter
 from bulkstop.runs.masking import Secrets
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from bulkstop.kore.masks import MASK
-from bulkstop.runs.access import tokens_of
+from bulkstop.kore.redaction import MASK
 from bulkstop.runs.masking import SECRETS, Secrets, secrets_of
+from bulkstop.runs.wiring import tokens_of
 from bulkstop.settings import Settings
 
 SECRET = 's3cr3t/wïth "quotes" & more'

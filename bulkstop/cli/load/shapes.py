@@ -1,0 +1,139 @@
+"""The words for the shape of a load: rates, and how they go on."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
+
+from bulkstop.engine.load import arrivals
+from bulkstop.engine.load.arrivals import Schedule
+from bulkstop.errors import SettingsError
+from bulkstop.report.load.thresholds import PER_S
+from bulkstop.report.stop.summary import duration
+from bulkstop.settings import seconds
+
+MOST_PER_S = 1e6
+_RATE = re.compile(rf"(\d{{1,9}}(?:\.\d{{1,6}})?)\s*(?:/\s*({'|'.join(PER_S)}))?", re.ASCII)
+
+
+def rate(text: str) -> float:
+    """Read a rate above zero: `500/s`, `500`, `30/min`; gives requests a second."""
+    return _above_zero(_rates([text]), text)[0]
+
+
+def ramp(text: str) -> tuple[float, float]:
+    """Read a ramp: `10..1000/s`."""
+    first, dots, last = text.partition("..")
+    if not dots:
+        raise ValueError(f"{text!r} is no ramp, such as 10..1000/s")
+    found = _above_zero(_rates([first, last]), text)
+    return found[0], found[1]
+
+
+def steps(text: str) -> tuple[float, ...]:
+    """Read steps: `100,200,400/s`."""
+    return tuple(_above_zero(_rates(text.split(",")), text))
+
+
+def spike(text: str) -> tuple[float, float | None]:
+    """Read a spike: `2000/s`, or `2000/s:5s` with its length; gives the rate, and the seconds if they are given."""
+    peak, colon, length = text.partition(":")
+    return rate(peak), seconds(length) if colon else None
+
+
+def _rates(parts: list[str]) -> list[float]:
+    """Read rates; one without a unit has that of the last."""
+    found = [_RATE.fullmatch(part.strip()) for part in parts]
+    last = found[-1]
+    numbers = [float(each[1]) * PER_S[each[2] or (last and last[2]) or "s"] for each in found if each]
+    if len(numbers) < len(parts) or max(numbers) > MOST_PER_S:
+        raise ValueError(f"{', '.join(parts)!r}: a rate is written 500/s or 30/min, up to {MOST_PER_S:,.0f}/s")
+    return numbers
+
+
+def _above_zero(rates: list[float], text: str) -> list[float]:
+    if not max(rates):
+        raise ValueError(f"{text!r}: sends nothing")
+    return rates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What was asked for; raises SettingsError for what does not go together."""
+
+    rate: float | None = None
+    ramp: tuple[float, float] | None = None
+    steps: tuple[float, ...] | None = None
+    step_s: float | None = None
+    spike: tuple[float, float | None] | None = None
+    closed: bool = False
+    length_s: float | None = None
+    count: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together."""
+        given = sum((self.rate is not None, self.ramp is not None, self.steps is not None, self.closed))
+        if given != 1:
+            raise SettingsError("give one of --rate 500/s, --ramp 10..1000/s, --steps 100,200/s and --closed")
+        if (self.steps is None) != (self.step_s is None):
+            raise SettingsError("--steps 100,200,400/s and --step 20s go together")
+        if self.steps is not None and self.length_s is not None:
+            raise SettingsError("--duration: steps end with the last of them; leave it out")
+        if self.spike is not None and (self.rate is None or self.length_s is None):
+            raise SettingsError("--spike: is a jump in the middle of --rate and --duration; give both")
+
+    @property
+    def has_end(self) -> bool:
+        """Tell whether it ends without the end of a list."""
+        return self.length_s is not None or self.count is not None or self.steps is not None
+
+    def schedule(self, listed: int | None) -> Schedule | None:
+        """Make its schedule, None for a closed model; without an end of its own it ends after the `listed` requests."""
+        count = self.count_for(listed)
+        try:
+            return None if self.closed else self._maker()(count=count)
+        except ValueError as error:
+            raise SettingsError(f"--rate, --ramp, --steps, --spike: {error}; nothing was sent") from None
+
+    def count_for(self, listed: int | None) -> int | None:
+        """Give the most requests there may be; None for as many as the time brings."""
+        if not self.has_end and listed is None:
+            raise SettingsError("--duration 30s or --count N: neither is given; nothing was sent")
+        return self.count if self.has_end else listed
+
+    def words(self) -> str:
+        """Say what is sent, without how many."""
+        if self.closed:
+            said = "closed: each request after the answer to the one before it"
+        elif self.rate is not None:
+            said = f"{self.rate:,g}/s"
+        elif self.ramp is not None:
+            said = f"{self.ramp[0]:,g}/s rising to {self.ramp[1]:,g}/s" if self._rises else self._falling()
+        else:
+            said = f"{', '.join(f'{each:,g}' for each in self.steps or ())}/s, {duration(self.step_s or 0)} each"
+        if self.spike is not None:
+            said += f", in the middle {self.spike[0]:,g}/s"
+        return said if self.length_s is None else f"{said}, for {duration(self.length_s)}"
+
+    @property
+    def _rises(self) -> bool:
+        return self.ramp is not None and self.ramp[0] <= self.ramp[1]
+
+    def _falling(self) -> str:
+        assert self.ramp is not None  # noqa: S101 - asked of a ramp only
+        return f"{self.ramp[0]:,g}/s falling to {self.ramp[1]:,g}/s"
+
+    def _maker(self) -> Callable[..., Schedule]:
+        if self.steps is not None:
+            return partial(arrivals.steps, self.steps, self.step_s or 0.0)
+        if self.ramp is not None:
+            return partial(arrivals.ramp, *self.ramp, self.length_s)
+        if self.spike is not None:
+            return partial(arrivals.spike, self.rate or 0.0, self.spike[0], self.length_s or 0.0, self.spike[1])
+        return partial(arrivals.constant, self.rate or 0.0, self.length_s)
+
+
+def shape_of(params: Mapping[str, Any]) -> Shape:
+    """Take the shape out of the options of a command; raises SettingsError for what does not go together."""
+    return Shape(**{each.name: params[each.name] for each in fields(Shape)})

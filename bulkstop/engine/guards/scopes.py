@@ -1,0 +1,295 @@
+"""Which part of a list is refused as a whole: an account's stream and type is begun slowly, closed if all is refused.
+
+A wrong path, scope, stream or token is refused for every campaign alike. So a group begins with one call at a time, and
+each success lets one more be in flight, which doubles them in each answer time (slow start, RFC 5681 3.1). And its
+refused rows wait for their line until it is known whether they ended, or only met a group that could not work.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterator
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Generic, Protocol, TypeVar
+
+from bulkstop.engine.guards.admission import shown
+from bulkstop.model import DONE, LEFT, Attempt, Campaign, CampaignType, Outcome
+
+FIRST = 5
+"""So many refusals in a row close a group."""
+
+_SAYS_NOTHING = LEFT | {Outcome.THROTTLED, Outcome.SERVER_ERROR, Outcome.TIMEOUT, Outcome.CONNECTION_ERROR}
+"""What a busy or broken service answers tells nothing of a group."""
+
+
+class Refusal(StrEnum):
+    """How a call was refused, in the way that may be true of its whole group."""
+
+    NOT_FOUND = "not found"
+    BAD_REQUEST = "refused as a bad request"
+    NOT_ALLOWED = "refused as not allowed"
+    UNAUTHORIZED = "refused"
+    REDIRECTED = "redirected"
+    FOREIGN = "answered with something that is no answer of this API"
+
+
+LASTING = frozenset({Refusal.UNAUTHORIZED, Refusal.REDIRECTED, Refusal.FOREIGN})
+"""What may also befall a group that has worked: the others are then about single campaigns, as old lists have them."""
+_BY_STATUS = {400: Refusal.BAD_REQUEST, 404: Refusal.NOT_FOUND, 405: Refusal.NOT_ALLOWED}
+
+
+class Line(Protocol):
+    """A row whose line may have to wait: a campaign with the last answer to it."""
+
+    @property
+    def campaign(self) -> Campaign:
+        """The campaign of the row."""
+        ...
+
+    @property
+    def last(self) -> Attempt | None:
+        """The last answer."""
+        ...
+
+    @property
+    def order(self) -> int:
+        """Which call of its group it was, counted from 0 by the time of leaving."""
+        ...
+
+
+L = TypeVar("L", bound=Line)
+
+
+class Group(Generic[L]):
+    """What is known of one group; `limit` is the most calls of it that may be in flight, `in_flight` how many are."""
+
+    __slots__ = (
+        "closed",
+        "drawn",
+        "has_worked",
+        "held",
+        "in_flight",
+        "is_reviewed",
+        "key",
+        "limit",
+        "listed",
+        "refusals",
+        "refused_before",
+        "skipped",
+    )
+
+    def __init__(self, key: tuple[str, str, CampaignType] | None = None, limit: float = 1) -> None:
+        self.key = key
+        self.limit = limit
+        self.in_flight = 0
+        self.has_worked = False
+        self.is_reviewed = False
+        self.drawn = 0
+        self.refusals = 0
+        self.refused_before = 0  # the first call that left after the last refusal came in
+        self.held: list[L] = []
+        self.listed: Collection[str] | None = None
+        self.closed: str | None = None
+        self.skipped = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Tell whether one more call may leave; of a closed group anything may be drawn, since it does not leave."""
+        return self.in_flight < self.limit
+
+    def release(self, *, ended: bool) -> list[tuple[L, bool]]:
+        """Return the lines that wait, each with whether its row has ended."""
+        lines, self.held = self.held, []
+        self.refusals = 0
+        return [(line, ended) for line in lines]
+
+
+class Groups(Generic[L]):
+    """Decides how many calls of a group may be in flight, when a group is closed, and which refused rows have ended.
+
+    `first` refusals in a row (400, 401, 403, 404, 405, a redirect, a 2xx of something else) close a group without a
+    success. If all of them are 404, the list decides, if one `can_list`: they may be stale rows at the top of an old
+    list. After a success only what LASTING names closes a group.
+    """
+
+    def __init__(self, first: int = FIRST, *, can_list: bool = False) -> None:
+        self.to_review: list[Group[L]] = []
+        """Groups whose list is to be read now; who reads it takes them out, and tells by `reviewed`."""
+        self._first = first
+        self._can_list = can_list
+        self._groups: dict[tuple[str, str, CampaignType], Group[L]] = {}
+        self._by_account: dict[str, list[Group[L]]] = {}
+
+    def of(self, campaign: Campaign) -> Group[L]:
+        """Return the group of a campaign."""
+        key = (campaign.account_id, campaign.stream_id, campaign.campaign_type)
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = Group(key)
+            self._by_account.setdefault(campaign.account_id, []).append(group)
+        return group
+
+    def may_renew(self, campaign: Campaign) -> bool:
+        """Tell whether a refused call may be made once more with a new token; if so, count the refusal.
+
+        In a group without a success that is done once: a second new token would be refused as well.
+        """
+        group = self.of(campaign)
+        if group.has_worked:
+            return True
+        if group.refusals:
+            return False
+        group.refusals += 1
+        return True
+
+    def note(self, line: L, attempt: Attempt) -> list[tuple[L, bool]]:
+        """Note how a campaign that was sent has ended.
+
+        Returns the lines that can be written now, each with whether its row has ended.
+        """
+        group, refusal = self.of(line.campaign), refusal_of(attempt)
+        if group.closed is not None:
+            return [(line, refusal is None)]
+        if attempt.outcome in _SAYS_NOTHING:
+            return [(line, True)]
+        if refusal is None or (group.has_worked and refusal not in LASTING):
+            return [*self._worked(group, line, attempt, is_new=refusal is None), (line, True)]
+        if group.listed is not None and refusal is Refusal.NOT_FOUND and not group.has_worked:
+            if line.campaign.campaign_id not in group.listed:
+                return [(line, True)]
+            group.held.append(line)
+            return self._close(group, _IS_LISTED.format(option=_path_option(group)))
+        group.held.append(line)
+        group.refusals += 1
+        group.refused_before = group.drawn
+        return self._judge(group) if group.refusals >= self._first else []
+
+    def claimed(self, line: L) -> list[tuple[L, bool]]:
+        """Note that the service answered of a campaign that it does not run: path, token and scope are right."""
+        group = self.of(line.campaign)
+        return [] if group.closed is not None else self._worked(group, line, None, is_new=True)
+
+    def end_account(self, account_id: str) -> list[tuple[L, bool]]:
+        """Judge the groups of an account of which nothing is left to send, and return the lines that can be written."""
+        return [ended for group in self._waiting(account_id) for ended in self._judge_rest(group)]
+
+    def reviewed(self, group: Group[L], listed: Collection[str] | None, why: str = "") -> list[tuple[L, bool]]:
+        """Take what the list of a group has: its ids, or None with the reason why it could not be read."""
+        group.is_reviewed = False
+        group.limit = 1
+        if listed is None:
+            return self._close(group, _NO_LIST.format(option=_path_option(group), why=shown(why)))
+        if any(line.campaign.campaign_id in listed for line in group.held):
+            return self._close(group, _IS_LISTED.format(option=_path_option(group)))
+        group.listed = listed
+        return group.release(ended=True)
+
+    def flush(self) -> list[tuple[L, bool]]:
+        """Return the lines that still wait when a run ends early; what never worked has not ended."""
+        return [ended for group in self._groups.values() for ended in group.release(ended=group.has_worked)]
+
+    @property
+    def has_closed(self) -> bool:
+        """Tell whether a group was closed."""
+        return any(group.closed is not None for group in self._groups.values())
+
+    def faults(self) -> list[str]:
+        """Return one line for each closed group: what is wrong, how many were not sent for it, and what to do."""
+        return [
+            f"{group.closed}; "
+            + (f"{group.skipped:,} more of them were not sent: " if group.skipped else "")
+            + "put it right, then go on with --resume, which sends the refused ones again"
+            for group in self._groups.values()
+            if group.closed is not None
+        ]
+
+    def _worked(self, group: Group[L], line: L, attempt: Attempt | None, *, is_new: bool) -> list[tuple[L, bool]]:
+        """Take an answer that shows that the group works; one to an older call says nothing of a later refusal."""
+        if is_new:
+            group.has_worked = True
+            if attempt is None or attempt.outcome in DONE:
+                group.limit += 1
+        return group.release(ended=True) if line.order >= group.refused_before else []
+
+    def _waiting(self, account_id: str) -> Iterator[Group[L]]:
+        for group in self._by_account.get(account_id, ()):
+            if group.held and not group.is_reviewed:
+                yield group
+
+    def _judge_rest(self, group: Group[L]) -> list[tuple[L, bool]]:
+        return group.release(ended=True) if group.has_worked else self._judge(group)
+
+    def _judge(self, group: Group[L]) -> list[tuple[L, bool]]:
+        found = {refusal_of(line.last) for line in group.held if line.last is not None}
+        if found == {Refusal.NOT_FOUND} and self._can_list and not group.has_worked and group.listed is None:
+            group.is_reviewed = True
+            group.limit = 0
+            self.to_review.append(group)
+            return []
+        return self._close(group)
+
+    def _close(self, group: Group[L], note: str = "") -> list[tuple[L, bool]]:
+        group.closed = _reason(group, note)
+        group.limit = math.inf
+        return group.release(ended=False)
+
+
+def refusal_of(attempt: Attempt) -> Refusal | None:
+    """Tell how an answer refuses a call in a way that may be true of its whole group; None when it does not."""
+    if attempt.is_foreign:
+        return Refusal.FOREIGN
+    if attempt.outcome is Outcome.UNAUTHORIZED:
+        return Refusal.UNAUTHORIZED
+    if attempt.outcome is Outcome.NOT_FOUND:
+        return Refusal.NOT_FOUND
+    if attempt.outcome is not Outcome.REJECTED or attempt.http_status is None:
+        return None
+    if HTTPStatus.MULTIPLE_CHOICES <= attempt.http_status < HTTPStatus.BAD_REQUEST:
+        return Refusal.REDIRECTED
+    return _BY_STATUS.get(attempt.http_status)
+
+
+def _reason(group: Group[L], note: str) -> str:
+    """Say what is wrong with a group: how its calls were refused, in the service's own words, and what to look at."""
+    attempts = [line.last for line in group.held if line.last is not None]
+    counts = Counter(refusal for attempt in attempts if (refusal := refusal_of(attempt)) is not None)
+    how = ", ".join(f"{count} {refusal}" for refusal, count in counts.most_common())
+    which = "the last calls" if group.has_worked else "the first calls"
+    return f"{which} of {_named(group)} failed ({how}{_words_of(attempts[-1])}): {note or _remedy(group, counts)}"
+
+
+def _named(group: Group[L]) -> str:
+    account_id, stream_id, kind = group.key or ("", "", CampaignType.VOICE)
+    return f"account {shown(account_id)}, stream {shown(stream_id)}, {kind}"
+
+
+def _words_of(attempt: Attempt) -> str:
+    words = [shown(text) for text in (attempt.error, attempt.message) if text]
+    return f"; the last one: {', '.join(dict.fromkeys(words))}" if words else ""
+
+
+def _remedy(group: Group[L], counts: Counter[Refusal]) -> str:
+    refusal = counts.most_common(1)[0][0]
+    if group.has_worked and refusal is Refusal.UNAUTHORIZED:
+        return "calls before them worked, so the token may have been revoked or be out of date"
+    return _REMEDIES[refusal].format(option=_path_option(group))
+
+
+def _path_option(group: Group[L]) -> str:
+    return "--voice-path" if group.key is None or group.key[2] is CampaignType.VOICE else "--sms-path"
+
+
+_REMEDIES = {
+    Refusal.NOT_FOUND: "the path template may be wrong for your deployment ({option}), "
+    "or the list is of another environment",
+    Refusal.BAD_REQUEST: "the path template may be wrong for your deployment ({option}), or the stream id or type",
+    Refusal.NOT_ALLOWED: "the path template may be wrong for your deployment ({option})",
+    Refusal.UNAUTHORIZED: 'wrong token, wrong stream id, or missing scope "Campaign Management"',
+    Refusal.REDIRECTED: "--host may be wrong, or a page to sign in stands before the service",
+    Refusal.FOREIGN: "--host may be wrong, or a proxy or a page to sign in stands before the service",
+}
+_IS_LISTED = "the service lists such a campaign, so the path template is wrong for your deployment ({option})"
+_NO_LIST = (
+    "the path template may be wrong for your deployment ({option}), or the list is of another environment; "
+    "the service's own list could not tell, as it cannot be read ({why})"
+)

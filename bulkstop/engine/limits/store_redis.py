@@ -1,0 +1,204 @@
+"""The windows in a Redis server, shared by machines.
+
+Imported when such a store is opened, not before: the package redis is an extra, and takes as long as aiohttp.
+"""
+
+import re
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+import redis.asyncio
+from pyrate_limiter import Decision, Rate, RateItem, RedisBucket
+from pyrate_limiter.buckets.redis_bucket import LuaScript
+from redis import exceptions
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from bulkstop.engine.limits.windows import AwayError, Window, key_of
+from bulkstop.errors import QuotaError, SettingsError
+
+ANSWER_S = 2.0
+"""How long the server may take to accept a connection, and how long to answer."""
+CONNECTIONS = 16
+FORM = "redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss://... or unix:///PATH"
+INSTEAD = "give another server or a path, or --quota-store memory"
+MAY_PASS = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.ReadOnlyError,
+    exceptions.ClusterDownError,
+    exceptions.TryAgainError,
+    OSError,
+)
+WILL_NOT = (exceptions.AuthenticationError, exceptions.AuthorizationError)
+"""What redis-py counts among the connection errors, but no waiting helps against."""
+
+# `calls` is the log of an account, `notes` says how far its time is ahead of the server's clock and for how long its
+# calls are kept: for the longest window that anybody has asked for. The time is read where the calls are counted, so
+# no delay comes between, and it is never behind a call that was counted, so a clock that is set back does no harm.
+READ_TIME = """
+local calls, notes = KEYS[1], KEYS[1] .. ':notes'
+local time = redis.call('TIME')
+local noted = redis.call('HMGET', notes, 'ahead', 'keep')
+local ahead, keep = tonumber(noted[1]) or 0, tonumber(noted[2]) or 0
+local now = time[1] * 1000 + math.floor(time[2] / 1000) + ahead
+local newest = tonumber(redis.call('ZRANGE', calls, -1, -1, 'WITHSCORES')[2]) or now
+if newest > now then
+    ahead, now = ahead + newest - now, newest
+end
+"""
+
+ORIGIN_MS = 2**52
+"""What pyrate-limiter is told the time is: whatever is about as large is a time, and is moved to the server's."""
+
+# pyrate-limiter's own script, in the middle, gets its times and its answer moved.
+CLAIM = f"""
+local ORIGIN = {ORIGIN_MS}
+{READ_TIME}
+local function text(number) return string.format('%.0f', number) end
+local shift = now - ORIGIN
+for i, value in ipairs(ARGV) do
+    local at = tonumber(value)
+    if at and at > ORIGIN / 2 then
+        keep = math.max(keep, ORIGIN - at)
+        ARGV[i] = text(at + shift)
+    end
+end
+redis.call('ZREMRANGEBYSCORE', calls, '-inf', '(' .. text(now - keep))
+local function put()
+{LuaScript.PUT_ITEM}
+end
+local reply = put()
+if reply[2] >= 0 then
+    reply[2] = reply[2] - shift
+end
+redis.call('HSET', notes, 'ahead', text(ahead), 'keep', text(keep))
+redis.call('PEXPIRE', calls, text(keep + 1000))
+redis.call('PEXPIRE', notes, text(keep + 1000))
+return reply
+"""
+
+ROOM = f"""
+{READ_TIME}
+local room = math.huge
+for i = 1, #ARGV, 2 do
+    room = math.min(room, ARGV[i] - redis.call('ZCOUNT', calls, now - ARGV[i + 1], '+inf'))
+end
+return math.max(room, 0)
+"""
+
+
+class RedisStore:
+    """Windows in the server at `url`; a connection that breaks is made anew, and a password is never shown.
+
+    A server that forgets its data, as one does that has no disk or too little memory, forgets the windows too.
+    """
+
+    def __init__(self, url: str, server: str, windows: Sequence[Window]) -> None:
+        parts = _sound(url)
+        self._shown = _shown(parts)
+        self._secrets = _secrets(parts)
+        self._server = server
+        self._windows = windows
+        self._buckets: dict[str, RedisBucket] = {}
+        try:
+            with self._faults(SettingsError):
+                self._script_hash = _tried_out(url)
+            self._client = _client(url)
+        except (TypeError, ValueError):  # not quoted: what is wrong may be a part of the password
+            raise SettingsError(f"--quota-store {self._shown}: a setting in the URL is wrong; {INSTEAD}") from None
+
+    async def claim(self, account_id: str) -> float:
+        """Count a call, or give the seconds to wait; raises AwayError while the server does not answer."""
+        bucket = self._bucket(account_id)
+        with self._faults(QuotaError):
+            try:
+                decision = await _put(bucket)
+            except exceptions.NoScriptError:  # the server was started anew
+                await self._client.script_load(CLAIM)
+                decision = await _put(bucket)
+        return 0.0 if decision.allowed else max(decision.retry_after_ms or 0, 1) / 1000
+
+    async def room(self, account_id: str) -> int:
+        """Tell how many calls could leave right now; raises AwayError while the server does not answer."""
+        numbers = [number for window in self._windows for number in window]
+        with self._faults(QuotaError):
+            return int(await self._client.eval(ROOM, 1, self._bucket(account_id).bucket_key, *numbers))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    def _bucket(self, account_id: str) -> RedisBucket:
+        if account_id not in self._buckets:
+            rates = [Rate(*window) for window in self._windows]
+            key = f"bulkstop:{{{key_of(self._server, account_id)}}}"
+            self._buckets[account_id] = RedisBucket(rates, self._client, key, self._script_hash)
+        return self._buckets[account_id]
+
+    @contextmanager
+    def _faults(self, fatal: type[SettingsError | QuotaError]) -> Iterator[None]:
+        try:
+            yield
+        except (exceptions.RedisError, OSError) as error:
+            raise self._meaning(error, fatal) from None
+
+    def _meaning(self, error: Exception, fatal: type[SettingsError | QuotaError]) -> Exception:
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        for secret in self._secrets:  # some servers repeat a command that they do not know
+            said = said.replace(secret, "***")
+        if not isinstance(error, MAY_PASS) or isinstance(error, WILL_NOT):
+            return fatal(f"--quota-store {self._shown}: cannot be used ({said}); {INSTEAD}")
+        away = AwayError if fatal is QuotaError else fatal
+        return away(f"--quota-store {self._shown}: cannot be reached ({said}); start it, or {INSTEAD}")
+
+
+def _put(bucket: RedisBucket) -> Awaitable[Decision]:
+    return cast("Awaitable[Decision]", bucket.put_decision(RateItem("", ORIGIN_MS)))
+
+
+def _tried_out(url: str) -> str:
+    """Reach the server once, before anything is sent, and give the name that the script has there."""
+    with redis.Redis.from_url(url, **_options(), retry=Retry(NoBackoff(), 0)) as client:
+        return str(client.script_load(CLAIM))
+
+
+def _client(url: str) -> Any:
+    # One more try: it is with the next command that a connection turns out to be broken.
+    again = AsyncRetry(NoBackoff(), 1, (exceptions.ConnectionError,))
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
+        url, **_options(), retry=again, max_connections=CONNECTIONS, timeout=ANSWER_S
+    )
+    return redis.asyncio.Redis.from_pool(pool)
+
+
+def _options() -> dict[str, Any]:
+    return {"socket_connect_timeout": ANSWER_S, "socket_timeout": ANSWER_S, "protocol": 2}
+
+
+def _sound(url: str) -> SplitResult:
+    """Take a URL apart; one that is not of the form may have its password anywhere, so nothing of it is shown."""
+    try:
+        parts = urlsplit(url)
+        at = parts.netloc.rpartition("@")[2]
+        if parts.scheme == "unix":
+            sound = bool(parts.path) and not at
+        else:
+            sound = bool(parts.hostname) and parts.port != 0 and re.fullmatch(r"(/\d*)?", parts.path) is not None
+    except ValueError:
+        sound = False
+    if not sound or "://" not in url or parts.fragment:
+        raise SettingsError(f"--quota-store: what is given for Redis (not shown: it may hold a password) is not {FORM}")
+    return parts
+
+
+def _shown(parts: SplitResult) -> str:
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _secrets(parts: SplitResult) -> list[str]:
+    query = [value for name, value in parse_qsl(parts.query) if "password" in name]
+    return [secret for secret in (parts.password, unquote(parts.password or ""), *query) if secret]

@@ -1,0 +1,1 @@
+"""When the requests of a load test leave, at which rate."""

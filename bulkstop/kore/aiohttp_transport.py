@@ -1,0 +1,243 @@
+"""One attempt is one HTTP exchange: a POST goes out, an Answer or a NoAnswer comes back."""
+
+import asyncio
+import errno
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+from urllib.parse import SplitResult, urlsplit
+
+import aiohttp
+from aiohttp.abc import ResolveResult
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
+from yarl import URL
+
+from bulkstop.errors import SettingsError
+from bulkstop.kore.deadlines import Deadlines
+from bulkstop.kore.interpret import BODY, Answer, NoAnswer
+from bulkstop.kore.redaction import masked, passwords
+from bulkstop.model import Again, Outcome
+
+BODY_CAP = 64 * 1024
+"""Bytes of an answer that are read; the documented ones have about 200."""
+FIELD_CAP = 32 * 1024
+"""Bytes that a line of an answer's head may have; aiohttp's own 8,190 are fewer than some gateways send."""
+LOOKUP_S = 5
+"""How long a name that was looked up keeps its addresses: a service that moves is soon found."""
+LOOKUP_WAIT_S = 1.0
+"""How long a name that was looked up before may take to be looked up again."""
+
+
+class Client:
+    """Sends a POST and returns within `timeout_s`, whatever the other side does; it never raises for a failed call.
+
+    Redirects are not followed, cookies are not kept, and a body is read up to BODY_CAP bytes, or as many as asked for.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        timeout_s: float = 30.0,
+        connect_timeout_s: float = 10.0,
+        connections: int = 32,
+        ca: str | None = None,
+        proxy: str | None = None,
+        user_agent: str = "bulkstop",
+    ) -> None:
+        self._base = urlsplit(host.rstrip("/"))
+        self._timeout_s = timeout_s
+        self._deadlines = Deadlines(timeout_s)
+        # The total is ours to watch (see Deadlines); aiohttp watches the connecting.
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s)
+        self._connections = connections
+        self._ca = ca
+        self._proxy = proxy
+        self._passwords = tuple(passwords(proxy)) if proxy else ()
+        self._user_agent = user_agent
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the connection pool; raises SettingsError when the `--ca` file is unusable."""
+        connector = _Connector(
+            limit=self._connections, ssl=_tls(self._ca), resolver=_Resolver(), ttl_dns_cache=LOOKUP_S
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._timeout,
+            headers={"User-Agent": self._user_agent},
+            max_line_size=FIELD_CAP,
+            max_field_size=FIELD_CAP,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._deadlines.close()
+        if self._session is not None:
+            await self._session.close()
+
+    async def post(
+        self, target: str, headers: Mapping[str, str], body: bytes = BODY, cap: int = BODY_CAP
+    ) -> Answer | NoAnswer:
+        """POST a body to a path with query, sent to the byte as given, and read up to `cap` bytes of the answer."""
+        assert self._session is not None, "the client is used inside its `async with`"  # noqa: S101 - a caller's slip
+        began = time.perf_counter()
+        response: aiohttp.ClientResponse | None = None
+        task = self._deadlines.begin()
+        try:
+            response = await self._session.post(
+                self._url(target),
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                proxy=self._proxy,
+            )
+            said = await _read(response, cap)
+            answer, response = _answer(response, said, _ms_since(began)), None
+            if self._passwords:  # a proxy may repeat its own
+                answer = masked(answer, self._passwords)
+        except asyncio.CancelledError:
+            if not self._deadlines.cut_off(task):
+                raise
+            return self._timed_out(response, began)
+        except TimeoutError:
+            return NoAnswer(Outcome.TIMEOUT, "no connection in time; nothing was sent", _ms_since(began))
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            status = None if response is None else response.status
+            why, again = _failure_text(error, status)
+            return NoAnswer(Outcome.CONNECTION_ERROR, why, _ms_since(began), status, again)
+        else:
+            return answer
+        finally:
+            self._deadlines.end(task)
+            if response is not None:
+                response.release()
+
+    def _url(self, target: str) -> URL:
+        path, _, query = target.partition("?")
+        parts = SplitResult(self._base.scheme, self._base.netloc, self._base.path + path, query, "")
+        # encoded=True: yarl would otherwise fold the SMS path's `//` and decode an id's `%2F`; the parts spare it the
+        # parsing of a text that is new each time.
+        return URL(parts, encoded=True)
+
+    def _timed_out(self, response: aiohttp.ClientResponse | None, began: float) -> NoAnswer:
+        what = "no answer" if response is None else "the answer was not complete"
+        error = f"{what} within {self._timeout_s:g} s; the stop may have arrived"
+        return NoAnswer(Outcome.TIMEOUT, error, _ms_since(began), None if response is None else response.status)
+
+
+def _answer(response: aiohttp.ClientResponse, body: bytes, latency_ms: float) -> Answer:
+    found = response.headers
+    if response.status < 300:
+        return Answer(response.status, body, latency_ms, found.get("Retry-After"))
+    return Answer(response.status, body, latency_ms, found.get("Retry-After"), found.get("Date"), found.get("Location"))
+
+
+class _SpokeUnasked(aiohttp.ClientConnectionError):
+    """Something came over a connection on which nothing had been asked."""
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Refuses a connection on which something came unasked: it would pass for the next call's answer."""
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the parent's signature
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        if connection.protocol is not None and connection.protocol.should_close:
+            connection.close()
+            raise _SpokeUnasked
+        return connection
+
+
+class _Resolver(aiohttp.ThreadedResolver):
+    """Keeps the addresses of a name while it cannot be looked up: it is seldom the service that is gone then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: dict[tuple[str, int], list[ResolveResult]] = {}
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        known = self._known.get((host, port))
+        try:
+            async with asyncio.timeout(LOOKUP_WAIT_S if known else None):
+                found = await super().resolve(host, port, family)
+        except OSError:  # a TimeoutError too
+            if known is None:
+                raise
+            return known
+        self._known[host, port] = found
+        return found
+
+
+async def _read(response: aiohttp.ClientResponse, cap: int) -> bytes:
+    content = response.content
+    body = await content.readany()
+    if not content.at_eof():
+        body = await _read_on(content, body, cap)
+    if not content.at_eof():
+        response.close()  # the rest is not worth a connection that somebody else feeds without end
+    return body[:cap]
+
+
+async def _read_on(content: aiohttp.StreamReader, begun: bytes, cap: int) -> bytes:
+    body = bytearray(begun)  # bytes would be copied with each piece that is added
+    while len(body) < cap and not content.at_eof():
+        body += await content.readany()
+    return bytes(body)
+
+
+def _ms_since(began: float) -> float:
+    return round((time.perf_counter() - began) * 1000, 3)
+
+
+def _failure_text(error: Exception, status: int | None) -> tuple[str, Again]:
+    """Say in one line what broke, and whether another try could help."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return "the server's certificate is not trusted (give --ca FILE for an authority of your own)", Again.NO
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "TLS could not be agreed with the server", Again.LATER
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"the name {error.host} could not be looked up; nothing was sent", Again.LATER
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return "no file descriptor left (lower --concurrency or raise ulimit -n); nothing was sent", Again.LATER
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"no connection to {error.host}:{error.port} ({_reason(error)}); nothing was sent", Again.LATER
+    if isinstance(error, _SpokeUnasked):
+        return "the server spoke before it was asked; nothing was sent", Again.LATER
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy answered HTTP {error.status}", Again.LATER
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "the answer is not HTTP; the stop may have arrived", Again.LATER
+    if status is not None:
+        return f"the answer broke off after HTTP {status}; the stop may have arrived", Again.LATER
+    return f"the connection broke ({_reason(error)}); the stop may have arrived", Again.LATER
+
+
+def _reason(error: Exception) -> str:
+    number = error.errno if isinstance(error, OSError) else None
+    # uvloop tells of a reset by way of a write that could not be made, without its number.
+    if number is None and isinstance(error.__cause__, ConnectionResetError):
+        number = errno.ECONNRESET
+    return errno.errorcode.get(number, str(number)) if number else type(error).__name__
+
+
+def _tls(ca: str | None) -> ssl.SSLContext | bool:
+    if ca is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"--ca {ca}: not a readable file of PEM certificates ({_reason(error)})") from None

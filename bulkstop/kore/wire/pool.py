@@ -1,0 +1,163 @@
+"""Connections are opened up to a limit, kept while they are fit, and watched."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from bulkstop.kore.wire.connection import Line
+
+KEEP_S = 15.0
+"""How long a connection may rest and be used again: who stands between may forget an older one without a word."""
+SOON_S = 0.001
+"""What is due so soon is due now: a loop counts in milliseconds, and one more round for less would be lost on it."""
+
+Dial = Callable[[Callable[[], Line]], Awaitable[Line]]
+"""Connects the line that is made."""
+
+
+class Pool:
+    """The connections to one host, each of which has `timeout_s` for an exchange.
+
+    One timer serves them all. It is set to when the first of them may be due, and no call need be noted for it: those
+    that begin later are due later.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_dial",
+        "_dialling",
+        "_is_closed",
+        "_limit",
+        "_one_ended",
+        "_open",
+        "_queue",
+        "_resting",
+        "_timeout_s",
+        "_timer",
+    )
+
+    def __init__(self, dial: Dial, limit: int, *, timeout_s: float, clock: Callable[[], float]) -> None:
+        self._dial, self._limit = dial, limit
+        self._timeout_s, self._clock = timeout_s, clock
+        self._open: set[Line] = set()
+        self._resting: list[Line] = []
+        self._dialling = 0
+        self._queue: deque[asyncio.Future[Line | None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
+        self._one_ended = asyncio.Event()
+
+    def rested(self, now: float) -> Line | None:
+        """Take the connection that has rested the shortest, if one is fit."""
+        while self._resting:
+            line = self._resting.pop()
+            if now - line.rested_at < KEEP_S and line.is_fit():
+                return line
+            line.abort()
+        return None
+
+    async def line(self, began: float) -> Line:
+        """Open a connection for an exchange that `began` then, or wait for one; raises what dialling raises."""
+        line = await self._place()
+        if line is None:
+            line = await self._dialled()
+        self._watch(began)
+        return line
+
+    async def close(self) -> None:
+        """End all connections, and return when they have ended."""
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for line in self._open.copy():
+            line.close()
+        while self._open:
+            self._one_ended.clear()
+            await self._one_ended.wait()
+
+    def opened(self, line: Line) -> None:
+        """Count a connection."""
+        self._open.add(line)
+
+    def rests(self, line: Line) -> None:
+        """Give a connection to who waits longest, or keep it."""
+        if not (self._queue and self._give(line)):
+            self._resting.append(line)
+
+    def ended(self, line: Line) -> None:
+        """Forget a connection, and let another take its place."""
+        self._open.discard(line)
+        self._one_ended.set()
+        self._let_dial()
+
+    async def _place(self) -> Line | None:
+        """Wait for a turn: to use a connection that came to rest, or (None) to open one."""
+        if not self._queue and self._has_room():
+            self._dialling += 1
+            return None
+        turn: asyncio.Future[Line | None] = asyncio.get_running_loop().create_future()
+        self._queue.append(turn)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._give_back(turn.result())
+            raise
+
+    async def _dialled(self) -> Line:
+        line = Line(self, self._clock)
+        try:
+            line = await self._dial(lambda: line)
+        except BaseException:
+            line.abort()
+            self.ended(line)  # uvloop does not say so of one that is cut off between its start and its use
+            raise
+        finally:
+            self._dialling -= 1
+            self._let_dial()
+        if self._is_closed:
+            line.close()
+        return line
+
+    def _has_room(self) -> bool:
+        return len(self._open) + self._dialling < self._limit
+
+    def _let_dial(self) -> None:
+        while self._queue and self._has_room() and self._give(None):
+            self._dialling += 1
+
+    def _give(self, line: Line | None) -> bool:
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(line)
+                return True
+        return False
+
+    def _give_back(self, line: Line | None) -> None:
+        if line is not None:
+            self.rests(line)
+        else:
+            self._dialling -= 1
+            self._let_dial()
+
+    def _watch(self, began: float) -> None:
+        """See to it that an exchange that `began` then is ended in time."""
+        loop = asyncio.get_running_loop()
+        due_in_s = max(0.0, began + self._timeout_s - self._clock())
+        if self._timer is None or self._timer.when() > loop.time() + due_in_s:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = loop.call_later(due_in_s, self._sweep)
+
+    def _sweep(self) -> None:
+        self._timer = None
+        now = first = self._clock()
+        for line in self._open.copy():
+            since = line.waits_since
+            if since is not None and since + self._timeout_s - now < SOON_S:
+                line.time_out(self._timeout_s)
+            elif since is not None:
+                first = min(first, since)
+        if self._open and not self._is_closed:
+            self._watch(first)

@@ -1,0 +1,71 @@
+"""A request is the bytes that are written, and nothing in it can pass for more than it is."""
+
+import re
+from collections.abc import Mapping
+
+from bulkstop.kore.wire.route import Route
+
+_KEPT = 256
+_VISIBLE = bytes(byte if 0x21 <= byte <= 0x7E else 0x3F for byte in range(256))
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OURS = frozenset({"host", "connection", "content-length", "transfer-encoding"})
+
+
+class UnsendableError(ValueError):
+    """A request cannot be written; the message names the part of it, not what it holds."""
+
+
+class Requests:
+    """Writes POST requests along a route.
+
+    Their fields are those of the other transport, in its order; those that recur are put together once.
+    """
+
+    __slots__ = (
+        "_first",
+        "_last",
+        "_latest",
+        "_rests",
+        "_start",
+    )
+
+    def __init__(self, way: Route, user_agent: str) -> None:
+        self._start = f"POST {way.start}".encode("ascii")
+        self._first = {"Host": way.host_field, "User-Agent": user_agent}
+        self._last = {} if way.has_tunnel else way.login
+        self._rests: dict[tuple[object, ...], bytes] = {}
+        self._latest: tuple[Mapping[str, str], int, bytes] = ({}, -1, b"")
+
+    def write(self, target: str, headers: Mapping[str, str], body: bytes) -> bytes:
+        """Give the bytes of a request; raises UnsendableError."""
+        line = target.encode("ascii", "replace")
+        if line.translate(_VISIBLE) != line or not target.isascii():
+            raise UnsendableError("the path holds a character that cannot be sent; nothing was sent")
+        latest, length, rest = self._latest
+        if length != len(body) or latest != headers:
+            rest = self._rest(headers, len(body))
+        return b"".join((self._start, line, rest, body))
+
+    def _rest(self, headers: Mapping[str, str], length: int) -> bytes:
+        key = (length, *headers.items())
+        rest = self._rests.get(key) or self._new(headers, length)
+        if len(self._rests) >= _KEPT:  # as when every call has a token of its own
+            self._rests.clear()
+        self._rests[key] = rest
+        self._latest = (dict(headers), length, rest)
+        return rest
+
+    def _new(self, headers: Mapping[str, str], length: int) -> bytes:
+        if any(name.lower() in _OURS for name in headers):
+            raise UnsendableError("a header tells where a request ends or goes; nothing was sent")
+        after = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate", "Content-Length": str(length)}
+        fields = self._first | dict(headers) | after | dict(self._last)
+        return f" HTTP/1.1\r\n{written(fields)}\r\n".encode("ascii")
+
+
+def written(fields: Mapping[str, str]) -> str:
+    """Write header fields, a line each; raises UnsendableError at what would not stay in its line."""
+    for name, value in fields.items():
+        if not _NAME.fullmatch(name) or not (value.isascii() and value.isprintable()):
+            raise UnsendableError(f"the header {name!a} holds a character that cannot be sent; nothing was sent")
+    return "".join(f"{name}: {value}\r\n" for name, value in fields.items())

@@ -1,0 +1,252 @@
+"""What the charts of a load test show: traces and axes as plotly.js takes them.
+
+They are made of numbers and of words of our own alone: nothing that anybody else has written gets into them.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from bulkstop.errors import SettingsError
+from bulkstop.model import Outcome
+from bulkstop.report.load.histogram import Histogram
+from bulkstop.report.load.timeline import Point, Times
+
+Chart = dict[str, Any]
+"""A chart: `data` and `layout`."""
+Corner = tuple[float, float]
+"""Where a line bends: seconds since the beginning, and a rate."""
+Line = tuple[str, float]
+"""A time that must not be crossed: what it is about, such as p99, and the seconds."""
+
+SHOWN = (50.0, 90.0, 99.0)
+LINES = (("p50", "#2a9d8f"), ("p90", "#4a86e8"), ("p99", "#e6862a"), ("max", "#d64550"))
+"""What a chart over time shows of each second."""
+COLOURS = {
+    Outcome.STOPPED: "#3f9b5b",
+    Outcome.ALREADY_STOPPED: "#8fcf9f",
+    Outcome.UNCONFIRMED: "#c9b037",
+    Outcome.NOT_FOUND: "#8d7bc7",
+    Outcome.REJECTED: "#b05fb0",
+    Outcome.UNAUTHORIZED: "#5b6abf",
+    Outcome.THROTTLED: "#f0a830",
+    Outcome.SERVER_ERROR: "#d64550",
+    Outcome.TIMEOUT: "#9c2f3f",
+    Outcome.CONNECTION_ERROR: "#7a5548",
+    Outcome.UNKNOWN: "#9aa0a6",
+}
+A_DECADE = 20
+"""How many points of a percentile curve are drawn for each further nine."""
+NINES = ((1.0, "0 %"), (2.0, "50 %"), *((10.0**nines, f"{100 - 100 / 10**nines:.6g} %") for nines in range(1, 8)))
+UNITS = ((600.0, 1.0, "s"), (3 * 3600.0, 60.0, "min"), (math.inf, 3600.0, "h"))
+"""Up to so many seconds, so many make a unit, of this name."""
+
+
+class Second(NamedTuple):
+    """A point and its figures in milliseconds: p50, p90, p99 and max; None where nothing was measured."""
+
+    point: Point
+    latency_ms: tuple[float, ...] | None
+    service_ms: tuple[float, ...] | None
+
+
+def library() -> str:
+    """Give the JavaScript that draws; raises SettingsError, which names the extra, where it is not installed."""
+    check_library()
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
+
+
+def check_library() -> None:
+    """Raise SettingsError unless the library is installed; it is not imported for that."""
+    from importlib.util import find_spec
+
+    if find_spec("plotly") is None:
+        raise SettingsError(
+            "--html: needs the package plotly: pip install 'bulkstop[report]', or leave it out; nothing was sent"
+        )
+
+
+def seconds(points: Sequence[Point]) -> list[Second]:
+    """Work the figures of each point out; a time without answers is a row too: no line may lead across it."""
+    found, upto_s = list[Second](), 0.0
+    for point in points:
+        if (silent_s := point.start_s - upto_s) > point.length_s / 2:
+            found.append(Second(point._replace(start_s=upto_s, length_s=silent_s, outcomes={}), None, None))
+        found.append(Second(point, _figures(point.latency), _figures(point.service)))
+        upto_s = point.end_s
+    return found
+
+
+def over_time(rows: Sequence[Second], lines: Sequence[Line] = (), *, is_open: bool) -> Chart:
+    """Draw the latencies of each second, and the `lines` they must not cross; service times wait behind a legend."""
+    unit_s, _ = unit_of(rows)
+    x = [_round((row.point.start_s + row.point.length_s / 2) / unit_s) for row in rows]
+    sets = _sets(is_open)
+    data = []
+    for number, (key, name, dash) in enumerate(sets):
+        for place, (line, colour) in enumerate(LINES):
+            values = [getattr(row, key) for row in rows]
+            data.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines+markers" if len(rows) <= 60 else "lines",
+                    "name": line,
+                    "x": x,
+                    "y": [None if value is None else value[place] for value in values],
+                    "line": {"color": colour, "width": 1.5 if line == "max" else 2, "dash": dash},
+                    "marker": {"size": 4},
+                    "legend": f"legend{number + 1}" if number else "legend",
+                    "visible": "legendonly" if number else True,
+                    "hovertemplate": f"{name} {line} %{{y:,.3~f}} ms<extra></extra>",
+                }
+            )
+    return {"data": data, "layout": {"xaxis": _time_axis(rows), **_times(lines), **_legends(sets)}}
+
+
+def percentiles(latency: Histogram, service: Histogram, lines: Sequence[Line] = (), *, is_open: bool) -> Chart:
+    """Draw which time so many percent did not exceed; each further nine takes as much room as the one before."""
+    most = max(len(latency), len(service), 10)
+    sets = _sets(is_open)
+    data = []
+    for (key, name, dash), colour in zip(sets, ("#4a86e8", "#e6862a"), strict=False):
+        curve = list(_curve(latency if key == "latency_ms" else service))
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": name,
+                "x": [x for x, _, _ in curve],
+                "y": [y for _, _, y in curve],
+                "text": [percent for _, percent, _ in curve],
+                "line": {"color": colour, "width": 2, "dash": dash},
+                "hovertemplate": f"{name}: %{{text}} within %{{y:,.3~f}} ms<extra></extra>",
+            }
+        )
+    ticks = [nine for nine in NINES if nine[0] <= most * 1.01]
+    axis = {
+        "type": "log",
+        "title": {"text": "percent of the requests (each further nine as wide as the last)"},
+        "tickvals": [x for x, _ in ticks],
+        "ticktext": [text for _, text in ticks],
+        "range": [0, math.log10(most * 1.05)],
+        "minor": {"showgrid": False},
+    }
+    return {"data": data, "layout": {"xaxis": axis, **_times(lines), "hovermode": "closest"}}
+
+
+def bands(rows: Sequence[Second], intended: Sequence[Corner]) -> Chart:
+    """Draw the requests a second by what became of them, one upon the other, and the rate they were due at."""
+    unit_s, _ = unit_of(rows)
+    rows = [row for row in rows if row.point.outcomes]
+    widths = {
+        "x": [_round(row.point.start_s / unit_s) for row in rows],
+        "width": [_round(row.point.length_s / unit_s) for row in rows],
+        "offset": 0,
+    }
+    data: list[dict[str, Any]] = [
+        {
+            "type": "bar",
+            "name": outcome.value,
+            **widths,
+            "y": [_round(row.point.outcomes.get(outcome, 0) / row.point.length_s) for row in rows],
+            "marker": {"color": COLOURS[outcome], "line": {"width": 0}},
+            "hovertemplate": f"{outcome.value} %{{y:,.4~g}}/s<extra></extra>",
+        }
+        for outcome in COLOURS
+        if any(row.point.outcomes.get(outcome) for row in rows)
+    ]
+    if intended:
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": "intended rate",
+                "x": [_round(at_s / unit_s) for at_s, _ in intended],
+                "y": [_round(rate) for _, rate in intended],
+                "line": {"width": 2, "dash": "dash"},
+                "meta": "ink",
+                "hovertemplate": "intended %{y:,.4~g}/s<extra></extra>",
+            }
+        )
+    axis = {"title": {"text": "requests a second"}, "rangemode": "tozero"}
+    return {"data": data, "layout": {"xaxis": _time_axis(rows), "yaxis": axis, "barmode": "stack", "bargap": 0}}
+
+
+def unit_of(rows: Sequence[Second]) -> tuple[float, str]:
+    """Choose the unit of the time axis: how many seconds it has, and its name."""
+    end_s = rows[-1].point.end_s if rows else 0.0
+    return next((unit_s, name) for most_s, unit_s, name in UNITS if end_s <= most_s)
+
+
+def _sets(is_open: bool) -> tuple[tuple[str, str, str], ...]:
+    """Name the sets of lines there are; where nothing was due at a time of its own, both would be the same."""
+    service = ("service_ms", "service", "dot")
+    return (("latency_ms", "latency", "solid"), service) if is_open else (service,)
+
+
+def _figures(times: Times) -> tuple[float, ...] | None:
+    histogram = times.histogram()
+    if not len(histogram):
+        return None
+    return tuple(_round(value * 1e3) for value in (*histogram.at(*SHOWN), histogram.max_s))
+
+
+def _curve(histogram: Histogram) -> Iterator[tuple[float, str, float]]:
+    """Give 1/(1-share), the percentage and the milliseconds, up to the last request but one, and the longest."""
+    number = len(histogram)
+    if not number:
+        return
+    steps = math.floor(math.log10(number) * A_DECADE)
+    xs = [10 ** (step / A_DECADE) for step in range(steps + 1)]
+    shares = [100 * (1 - 1 / x) for x in xs]
+    for x, share, value in zip(xs, shares, histogram.at(*shares), strict=True):
+        yield _round(x, 6), f"{share:.6g} %", _round(value * 1e3)
+    yield float(number), "100 %", _round(histogram.max_s * 1e3)
+
+
+def _time_axis(rows: Sequence[Second]) -> Chart:
+    unit_s, unit = unit_of(rows)
+    end = _round(rows[-1].point.end_s / unit_s) if rows else 1.0
+    return {
+        "title": {"text": "since the beginning"},
+        "ticksuffix": f" {unit}",
+        "range": [0, end],
+        "hoverformat": ".6~g",
+    }
+
+
+def _times(lines: Sequence[Line]) -> Chart:
+    """Lay out an axis of milliseconds, with a dashed line for each time that must not be crossed."""
+    axis = {"title": {"text": "milliseconds"}, "type": "log", "hoverformat": ",.3~f", "dtick": "D2", "tickformat": "~r"}
+    shapes = [
+        {
+            "type": "line",
+            "xref": "paper",
+            "x0": 0,
+            "x1": 1,
+            "y0": _round(bound_s * 1e3),
+            "y1": _round(bound_s * 1e3),
+            "line": {"width": 1, "dash": "dash"},
+            "label": {"text": f"{name} required", "textposition": "start", "yanchor": "top"},
+        }
+        for name, bound_s in lines
+    ]
+    return {"yaxis": axis, "shapes": shapes}
+
+
+def _legends(sets: Sequence[tuple[str, str, str]]) -> Chart:
+    names = [name if not number else f"{name} (click)" for number, (_, name, _) in enumerate(sets)]
+    return {
+        f"legend{number + 1}" if number else "legend": {
+            "title": {"text": name},
+            "y": 1 - 0.5 * number,
+            "yanchor": "top",
+        }
+        for number, name in enumerate(names)
+    }
+
+
+def _round(value: float, digits: int = 4) -> float:
+    return round(value, digits)

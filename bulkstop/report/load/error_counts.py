@@ -1,0 +1,63 @@
+"""Why requests of a load test failed: the texts of their errors, counted in bounded memory."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from bulkstop.model import Outcome
+from bulkstop.report.stop.summary import printable
+
+DISTINCT = 20
+"""So many different texts are told apart; a server that words each of its answers anew shall not fill the memory."""
+CHARS = 200
+SHOWN = 3
+OTHER = "other"
+
+
+class Reason(NamedTuple):
+    """An error, and how many requests ended with it."""
+
+    outcome: Outcome
+    error: str
+    requests: int
+
+    def __str__(self) -> str:
+        """Write it for a person."""
+        return f"{self.requests:,} {self.outcome.value}: {printable(self.error)}"
+
+
+@dataclass(slots=True)
+class Reasons:
+    """Counts errors by outcome and text, the first so many of them; all further ones are `other`."""
+
+    _counts: Counter[tuple[Outcome, str]] = field(default_factory=Counter)
+
+    def add(self, outcome: Outcome, error: str, requests: int = 1) -> None:
+        """Count requests that ended so."""
+        key = outcome, error[:CHARS]
+        if key not in self._counts and len(self._counts) >= DISTINCT:
+            key = outcome, OTHER
+        self._counts[key] += requests
+
+    def merge(self, other: "Reasons") -> None:
+        """Add what another has counted."""
+        for reason in other.most():
+            self.add(*reason)
+
+    def most(self) -> list[Reason]:
+        """Give all of them, the most frequent first."""
+        return [Reason(*key, requests) for key, requests in self._counts.most_common()]
+
+
+def reason_rows(reasons: Reasons) -> list[tuple[str, str]]:
+    """Write the most frequent ones in two columns."""
+    most = reasons.most()
+    told = [("reason", str(each)) for each in most[:SHOWN]]
+    if rest := most[SHOWN:]:
+        told.append(("reason", f"{sum(each.requests for each in rest):,} for {len(rest):,} others"))
+    return told
+
+
+def reasons_json(reasons: Reasons) -> list[dict[str, object]]:
+    """Give them as JSON objects."""
+    return [{"outcome": each.outcome.value, "error": each.error, "requests": each.requests} for each in reasons.most()]

@@ -1,0 +1,1 @@
+"""What a run that stops campaigns leaves behind."""

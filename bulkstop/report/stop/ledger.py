@@ -1,0 +1,332 @@
+"""The result file: locked, appended to line by line, made durable, and cut where a crash tore it."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from enum import StrEnum
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from bulkstop.errors import OutputError
+from bulkstop.model import Result
+from bulkstop.report.stop.formats import csv_header, is_csv, to_csv, to_json
+from bulkstop.report.stop.loss import Loss, Rescue, loss_of, rescue
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+SYNC_EVERY_S = 1.0
+"""How often new lines are made durable: a power failure can cost those of this time and of one fsync."""
+BLOCK = 1024 * 1024
+LOOK_EVERY_LINES = 4096
+"""Lines after which a look at the file is due, however soon: these are still known when they turn out to be lost."""
+RECENT_LINES = 4 * LOOK_EVERY_LINES
+HEAD_BYTES = 256
+"""So much of its beginning tells a file from one that was emptied and has grown again."""
+Holder = Callable[[int | None], str]
+
+
+class Mode(StrEnum):
+    """What may become of a result file that exists."""
+
+    NEW = "new"
+    OVERWRITE = "overwrite"
+    RESUME = "resume"
+
+
+class Mark(NamedTuple):
+    """What can be vouched for: the SHA-256 of the first `size` bytes of a file, which hold `lines` lines."""
+
+    size: int
+    lines: int
+    sha256: str
+
+
+class Ledger:
+    """Appends result lines to a file, each in one write to the kernel, so that a killed run has lost none.
+
+    Every second a thread of its own makes what is new durable and gives its Mark to `vouch`. The kernel locks the file
+    for this process, so that no other run writes it and a crash frees it. A new file is private to the user. The file
+    begins with its first line, when `begin` is called: until then what is overwritten stays as it was, a torn last line
+    is not cut, and a new file that got no line is removed again. `holder` says which run it is that has the lock, given
+    the id of its process where the kernel tells it.
+
+    Raises OutputError when the file exists (unless `mode` allows it), cannot be opened, is in use by another run, or
+    can no longer be written; after a failed write it takes no more lines. Nor does it after a `look` has found that the
+    file is not there any more as it was written. A pipe or a device, and standard output (`-`), is just written to.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        mode: Mode = Mode.NEW,
+        stdout_fd: int = 1,
+        holder: Holder = lambda pid: "",
+        begin: Callable[[], None] = lambda: None,
+        vouch: Callable[[Mark], None] = lambda mark: None,
+    ) -> None:
+        self.name = "standard output" if path == "-" else path
+        self.is_file = path != "-" and not is_device(path)
+        self.fault: OutputError | None = None
+        self.lost: str | None = None
+        self._line: Callable[[Result], bytes] = to_csv if is_csv(path) else to_json
+        self._begin_with, self._vouch = begin, vouch
+        self.is_begun = self.is_torn = False
+        self._size, self._lines, self._hash = 0, 0, sha256()
+        self._head = b""
+        self._recent: deque[bytes] = deque(maxlen=RECENT_LINES)
+        self._unseen = 0
+        self._loss: Loss | None = None
+        self._lock = threading.Lock()
+        self._keeper: _Keeper | None = None
+        self._is_new = self.is_file and not os.path.lexists(path)
+        self._fd = os.dup(stdout_fd) if path == "-" else self._opened(mode, holder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file, durable as far as it is written."""
+        self.close()
+
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether it takes no more lines."""
+        return self._fd < 0
+
+    @property
+    def mark(self) -> Mark:
+        """What stands in the file by now."""
+        with self._lock:
+            return Mark(self._size, self._lines, self._hash.hexdigest())
+
+    def go_on_at(self, size: int, lines: int) -> None:
+        """Keep the first `size` bytes, which hold `lines` lines, and append after them."""
+        self._size, self._lines, self._hash = size, lines, sha256()
+        if size:
+            ((_, self._hash),) = hashes(self._fd, [size])
+            self._head = os.pread(self._fd, min(size, HEAD_BYTES), 0)
+
+    def look(self) -> None:
+        """Raise OutputError when the file is not there any more as it was written: moved, removed, replaced or cut."""
+        if self.is_file and self._loss is None and not self.is_closed:
+            with self._lock:
+                self._loss = loss_of(self._fd, self.name, self._size, self._head)
+                self._unseen = 0
+            if self._loss:
+                self.lost = f"{self.name}: was {self._loss.what} while it was written; sending stops"
+                self.fault = self.fault or OutputError(self.lost)
+        if self._loss and self.fault:
+            raise self.fault
+
+    def rescue(self) -> Rescue | None:
+        """Save what a `look` has found to be lost, while the file is still open; None when nothing is."""
+        if self._loss is None or self.is_closed:
+            return None
+        now = loss_of(self._fd, self.name, self._size, self._head)  # it may have been put back meanwhile
+        return rescue(now, self._fd, self.name, self._size, self._lines, self._recent) if now else Rescue()
+
+    def begin(self) -> None:
+        """Begin the file, if that is not done yet; raises OutputError when it cannot be written."""
+        if self.is_begun:
+            return
+        if self.fault is not None:
+            raise self.fault
+        if self.is_file:
+            self._begin_file()
+        self.is_begun = True
+        if self._line is to_csv and not self._size:
+            self._put(csv_header(), 0)
+
+    def write(self, result: Result) -> None:
+        """Append one line; raises OutputError when it is not written whole."""
+        if not self.is_begun:
+            self.begin()
+        self._put(self._line(result), 1)
+
+    def close(self) -> None:
+        """Make durable and vouch for what is written, then free the file; what goes wrong then stands in `fault`."""
+        if self.is_closed:
+            return
+        if self._keeper is not None:
+            self._keeper.stop()
+            self._keep()
+        if self._is_new and not os.fstat(self._fd).st_size and not self.is_begun and _is_at(self._fd, self.name):
+            Path(self.name).unlink(missing_ok=True)
+        os.close(self._fd)
+        self._fd = -1
+
+    def _opened(self, mode: Mode, holder: Holder) -> int:
+        return _locked(self.name, mode, holder) if self.is_file else _open(self.name, os.O_WRONLY)
+
+    def _begin_file(self) -> None:
+        """Cut what does not stay, first of all; where that fails, what stands there must not be written on."""
+        try:
+            self.look()
+            self._begin_with()
+            os.ftruncate(self._fd, self._size)
+        except OutputError as fault:
+            self.fault = fault
+            raise
+        except OSError as error:
+            self.fault = OutputError(f"{self.name}: cannot be cut to be written ({error.strerror}); sending stops")
+            raise self.fault from None
+        self._keeper = _Keeper(self._keep)
+
+    def _put(self, data: bytes, lines: int) -> None:
+        if self.fault is not None:
+            raise self.fault
+        if self._unseen >= LOOK_EVERY_LINES:
+            self.look()
+        with self._lock:
+            try:
+                done = os.write(self._fd, data)
+                while done < len(data):
+                    done += os.write(self._fd, data[done:])
+            except BaseException as error:
+                self._cut()
+                if not isinstance(error, OSError):
+                    raise  # a second Ctrl-C strikes right after a write: the line is told as unwritten, so it goes
+                self.fault = OutputError(f"{self.name}: cannot write results ({error.strerror}); sending stops")
+                raise self.fault from None
+            if self._keeper is not None:
+                self._hash.update(data)
+                self._size += len(data)
+                self._lines += lines
+                self._head = self._head or data[:HEAD_BYTES]
+                self._recent.append(data)
+                self._unseen += 1
+
+    def _cut(self) -> None:
+        """Take away the beginning of a line that did not go in whole."""
+        if self.is_file:
+            try:
+                if os.fstat(self._fd).st_size > self._size:  # a file that was cut meanwhile would be filled with zeros
+                    os.ftruncate(self._fd, self._size)
+            except OSError:
+                self.is_torn = True
+
+    def _keep(self) -> None:
+        mark, keeper = self.mark, self._keeper
+        if keeper is None or keeper.is_broken or mark.size == keeper.kept:
+            return
+        try:
+            os.fsync(self._fd)
+            if keeper.kept < 0:
+                _sync_folder(self.name)
+            self._vouch(mark)
+            keeper.kept = mark.size
+        except OSError as error:
+            keeper.is_broken = True  # the kernel has dropped what it could not write: a later fsync proves nothing
+            self.fault = self.fault or OutputError(f"{self.name}: cannot be made durable ({error.strerror})")
+
+
+class _Keeper:
+    """Calls `keep` every second on a thread, for fsync may take long; `kept` is what it has made durable so far."""
+
+    def __init__(self, keep: Callable[[], None]) -> None:
+        self.kept = -1
+        self.is_broken = False
+        self._keep = keep
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="bulkstop-sync", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(SYNC_EVERY_S):
+            self._keep()
+
+
+def is_device(path: str) -> bool:
+    """Tell whether a path is something that is written to but keeps nothing: a device, a pipe, a socket."""
+    try:
+        return not stat.S_ISREG(Path(path).stat().st_mode)
+    except OSError:
+        return False
+
+
+def hashes(fd: int, sizes: Iterable[int]) -> Iterator[tuple[int, "_Hash"]]:
+    """Yield each of the growing `sizes` with the SHA-256 over as many first bytes; ends early where the file does."""
+    found, at = sha256(), 0
+    for size in sizes:
+        while at < size:
+            block = os.pread(fd, min(BLOCK, size - at), at)
+            if not block:
+                return
+            found.update(block)
+            at += len(block)
+        yield size, found.copy()
+
+
+def exists_already(path: str) -> OutputError:
+    """Make the error of a result file that is there though nothing says what may become of it."""
+    return OutputError(f"{path}: exists already; give --resume to go on with it, --overwrite, or -o with another file")
+
+
+def _locked(path: str, mode: Mode, holder: Holder) -> int:
+    """Open a file and lock it; another run may remove its new file between the two, then it is opened once more."""
+    while True:
+        fd = _open(path, os.O_RDWR | os.O_CREAT | (os.O_EXCL if mode is Mode.NEW else 0))
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(fd, path):
+                return fd
+        except OSError as error:
+            pid = _locker(os.fstat(fd))
+            os.close(fd)
+            if error.errno == errno.EWOULDBLOCK:
+                said = holder(pid)
+                raise OutputError(f"{path}: another run is writing it{said}; wait for its end, or end it") from None
+            raise OutputError(f"{path}: cannot be locked ({error.strerror}); give -o on another file system") from None
+        os.close(fd)
+
+
+def _locker(of: os.stat_result) -> int | None:
+    """Ask the kernel which process has locked a file; None where it does not tell, or is not this kernel."""
+    file = f"{os.major(of.st_dev):02x}:{os.minor(of.st_dev):02x}:{of.st_ino}"
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            match line.split():
+                case [_, "FLOCK", _, _, pid, locked, *_] if locked == file and int(pid) > 0:
+                    return int(pid)
+    return None
+
+
+def _is_at(fd: int, path: str) -> bool:
+    """Tell whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(fd), Path(path).stat())
+    except FileNotFoundError:
+        return False
+
+
+def _open(path: str, flags: int) -> int:
+    try:
+        return os.open(path, flags | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise exists_already(path) from None
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be opened for results ({error.strerror}); give -o FILE") from None
+
+
+def _sync_folder(path: str) -> None:
+    """Make the name of a new file durable too."""
+    fd = os.open(Path(path).absolute().parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

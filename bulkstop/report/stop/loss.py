@@ -1,0 +1,166 @@
+"""What became of a result file that is not there any more as it was written, and what can be saved of it."""
+
+import csv
+import errno
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+from bulkstop.model import HELD_BACK, Outcome, Result
+from bulkstop.report.stop.formats import from_csv, from_json, is_csv
+
+BLOCK = 1024 * 1024
+LISTED = 1000
+"""The most results that are told one by one where a file holds all of them."""
+NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)
+NOT_SENT = HELD_BACK | {Outcome.INVALID, Outcome.NOT_SENT}
+
+
+class Loss(NamedTuple):
+    """What happened to a file: it `is_away` from its name, and the open one `is_whole` with all that was written."""
+
+    what: str
+    is_away: bool
+    is_whole: bool
+
+
+class Rescue(NamedTuple):
+    """What the file of the name does not hold any more, and where that is now.
+
+    `gone` lines are lost to it; `place` has all lines if `is_whole`, else the last of those that are gone. `results`
+    are the last ones that were sent: all that are known, but at most LISTED where they stand in `place`.
+    """
+
+    gone: int = 0
+    results: tuple[Result, ...] = ()
+    place: str | None = None
+    is_whole: bool = True
+
+    @property
+    def words(self) -> str:
+        """Say in words what is gone and where it is."""
+        if not self.gone:
+            return "no line is lost"
+        if self.is_whole:
+            return f"all its lines are in {self.place}"
+        rest = f"the last of them are in {self.place}" if self.place else "no file could be made to save them in"
+        return f"{self.gone:,} of its lines are gone; {rest}"
+
+
+def loss_of(fd: int, path: str, size: int, head: bytes) -> Loss | None:
+    """Say what happened to an open file of that name that should begin with `head` and have at least `size` bytes.
+
+    None is for one that is as it should be, and for one that cannot be looked at: nobody knows of a loss then.
+    """
+    try:
+        harm = _harm(fd, size, head)
+        away = _away(fd, path)
+    except OSError:
+        return None
+    what = away or harm
+    return None if what is None else Loss(what, is_away=away is not None, is_whole=harm is None)
+
+
+def rescue(loss: Loss, fd: int, path: str, size: int, lines: int, recent: Sequence[bytes]) -> Rescue:
+    """Save what can be saved of `lines` lines in `size` bytes, `recent` the last of them; the file is still open."""
+    if not lines:
+        return Rescue()
+    kept, lost = (0, recent) if loss.is_away else _compared(fd, path, recent)
+    is_whole = loss.is_whole or sum(map(len, recent)) == size
+    place = _name_of(fd) if loss.is_whole else None
+    if place is None:
+        saved = partial(_blocks, fd, size) if loss.is_whole else lambda: recent if is_whole else lost
+        place = _save(saved, path)
+    results = [result for line in lost if (result := _result(line, path))]
+    sent = [result for result in results if result.outcome not in NOT_SENT]
+    gone = max(lines - kept, len(results))
+    return Rescue(gone, tuple(sent[-LISTED:] if place else sent), place, is_whole=is_whole and place is not None)
+
+
+def _harm(fd: int, size: int, head: bytes) -> str | None:
+    """Say how an open file differs from what was written to it; other lines at its end do not count."""
+    found = os.fstat(fd).st_size
+    if found < size:
+        return f"cut to {found:,} of {size:,} bytes"
+    return None if os.pread(fd, len(head), 0) == head else "written over"
+
+
+def _away(fd: int, path: str) -> str | None:
+    """Say what became of the name of an open file; None while it has it."""
+    try:
+        found = Path(path).stat()
+    except OSError as error:
+        if error.errno not in NOT_THERE:
+            raise
+        now_at = _name_of(fd)
+        return f"moved to {now_at}" if now_at else "removed"
+    return None if os.path.samestat(found, os.fstat(fd)) else "replaced by another file"
+
+
+def _name_of(fd: int) -> str | None:
+    """Ask the kernel how an open file is called now; None where it does not tell, or the file has no name."""
+    with suppress(OSError):
+        name = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115 - a text that may be no path
+        if os.path.samestat(os.fstat(fd), Path(name).stat()):
+            return name
+    return None
+
+
+def _compared(fd: int, path: str, recent: Sequence[bytes]) -> tuple[int, list[bytes]]:
+    """Count the result lines that the file holds, and give those of `recent` that it does not hold."""
+    kept, wanted, found = 0, frozenset(recent), set[bytes]()
+    with os.fdopen(os.dup(fd), "rb") as file, suppress(OSError):
+        file.seek(0)
+        for line in file:
+            kept += _result(line, path) is not None
+            if line in wanted:
+                found.add(line)
+    return kept, [line for line in recent if line not in found]
+
+
+def _result(line: bytes, path: str) -> Result | None:
+    """Read a line; None for the header, or for what is left of one."""
+    try:
+        return from_csv(line) if is_csv(path) else from_json(line)
+    except (ValueError, csv.Error):
+        return None
+
+
+def _blocks(fd: int, size: int) -> Iterator[bytes]:
+    for at in range(0, size, BLOCK):
+        yield os.pread(fd, min(BLOCK, size - at), at)
+
+
+def _save(blocks: Callable[[], Iterable[bytes]], path: str) -> str | None:
+    """Write a new file, durable and private to the user, beside `path` or where there is room; give its name."""
+    for folder in (Path(path).parent, Path(tempfile.gettempdir())):
+        with suppress(OSError):
+            fd, name = _new(folder, Path(path))
+            try:
+                _fill(fd, blocks())
+            except OSError:
+                Path(name).unlink()
+                raise
+            return name
+    return None
+
+
+def _new(folder: Path, path: Path) -> tuple[int, str]:
+    """Make a file `NAME.recovered-N.jsonl` that was not there; the ending stays, since it tells the form."""
+    for number in count(1):
+        name = str(folder / f"{path.stem}.recovered-{number}{path.suffix}")
+        with suppress(FileExistsError):
+            return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), name
+    raise AssertionError
+
+
+def _fill(fd: int, blocks: Iterable[bytes]) -> None:
+    with os.fdopen(fd, "wb") as file:
+        file.writelines(blocks)
+        file.flush()
+        os.fsync(fd)

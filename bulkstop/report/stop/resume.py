@@ -1,0 +1,148 @@
+"""What a result file already says: which rows have ended, and how."""
+
+from array import array
+from collections import Counter
+from collections.abc import Set
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from bulkstop.errors import InputError, OutputError
+from bulkstop.model import LEFT, Outcome, Result, Row
+from bulkstop.report.stop.formats import as_cell, is_csv, read_lines
+from bulkstop.report.stop.summary import printable
+
+BLOCK_LINES = 1024
+
+
+class Standing(NamedTuple):
+    """What the latest line of a row says, and whether that is its end."""
+
+    outcome: Outcome
+    is_final: bool
+
+
+_STATES = [Standing(outcome, is_final) for outcome in Outcome for is_final in (False, True)]
+_CODES = {state: code for code, state in enumerate(_STATES, start=1)}
+_CODE_BITS = 5
+_MASK = (1 << 64) - 1
+
+
+def is_final(result: Result) -> bool:
+    """Tell whether a result is the row's end: nothing of it is left to do, and it was not cut off."""
+    if result.outcome in LEFT or result.schedule_failed:
+        return False
+    return result.finished_at is not None or result.started_at is None
+
+
+class Past:
+    """What the lines of a result file say about each row of the inputs; the latest line of a row counts.
+
+    `rows` have a line, `final` of them have ended, `latest` counts how they stand. Rows are known by input, line and
+    what they name. In memory a row costs 8 bytes: the rows of an input stand in arrays by line, each as a hash of what
+    it names and the state of it. Raises OutputError, with the line's number, for a line that no run has written.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.size = 0
+        self.lines = 0
+        self.rows = 0
+        self.final = 0
+        self.met = 0
+        self.latest: Counter[Outcome] = Counter()
+        self._is_csv = is_csv(path)
+        self._blocks: dict[tuple[str, int], array[int]] = {}
+        with _opened(path) as file:
+            for line in read_lines(file, path):
+                self.size += len(line.raw)
+                if line.result is not None:
+                    self.lines += 1
+                    self._add(line.result, line.number)
+
+    def settled(self, row: Row, retry: Set[Outcome] = frozenset()) -> Outcome | None:
+        """Give the outcome of a row that has ended; None for one that is still to be sent, or told.
+
+        What ended in one of the outcomes in `retry` is to be sent once more.
+        Raises InputError when the line of the input names something else than it did.
+        """
+        standing = self._standing(row)
+        if standing is None:
+            return None
+        self.met += 1
+        if not standing.is_final or standing.outcome in retry:
+            return None
+        return standing.outcome
+
+    def check_all_met(self) -> None:
+        """Raise InputError when the inputs have lost rows that have a line here."""
+        if self.met < self.rows:
+            gone = self.rows - self.met
+            raise InputError(f"{self.path} has lines of {gone:,} rows that the inputs no longer have; {_SAME}")
+
+    def _standing(self, row: Row) -> Standing | None:
+        source, line = row.source or "", row.line or 0
+        block = self._blocks.get((source, line // BLOCK_LINES))
+        entry = block[line % BLOCK_LINES] if block else 0
+        if not entry:
+            return None
+        if entry >> _CODE_BITS != self._hash(row):
+            was = self._find(source, line)
+            where = f"{printable(source)} line {line}"
+            raise InputError(f"{where}: was {was} in the run that wrote {self.path}, is {_named(row)}; {_SAME}")
+        return _standing(entry)
+
+    def _add(self, result: Result, number: int) -> None:
+        source, line = result.source or "", result.line or 0
+        block = self._blocks.get((source, line // BLOCK_LINES))
+        if block is None:
+            block = self._blocks[source, line // BLOCK_LINES] = array("Q", bytes(8 * BLOCK_LINES))
+        place, found = line % BLOCK_LINES, self._hash(result)
+        entry = block[place]
+        if not entry:
+            self.rows += 1
+        elif entry >> _CODE_BITS != found:
+            raise OutputError(
+                f"{self.path} line {number}: {_named(result)} stands at {printable(source)} line {line}, "
+                "and so does another row further up; only rows with a line of their own can be told apart"
+            )
+        else:
+            was = _standing(entry)
+            self.latest[was.outcome] -= 1
+            self.final -= was.is_final
+        ended = is_final(result)
+        self.latest[result.outcome] += 1
+        self.final += ended
+        block[place] = found << _CODE_BITS | _CODES[Standing(result.outcome, ended)]
+
+    def _hash(self, row: Row) -> int:
+        names = (row.campaign_id, row.account_id, row.stream_id)
+        kept = [as_cell(name or "") for name in names] if self._is_csv else names
+        return (hash((row.campaign_type, *kept)) & _MASK) >> _CODE_BITS
+
+    def _find(self, source: str, line: int) -> str:
+        """Read once more what the row of an input line was; only a refusal needs it."""
+        with _opened(self.path) as file:
+            for found in read_lines(file, self.path):
+                if found.result and (found.result.source or "", found.result.line or 0) == (source, line):
+                    return _named(found.result)
+        return "another row"
+
+
+def _standing(entry: int) -> Standing:
+    return _STATES[(entry & ((1 << _CODE_BITS) - 1)) - 1]
+
+
+def _opened(path: str) -> BinaryIO:
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _named(row: Row) -> str:
+    """Say what a row names."""
+    kind = "" if row.campaign_type is None else f"{row.campaign_type} "
+    return f"{kind}{row.campaign_id!r} of account {row.account_id!r}, stream {row.stream_id!r}"
+
+
+_SAME = "give the inputs as they were (rows may be added at the end), or -o with another file"

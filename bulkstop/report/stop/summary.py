@@ -1,0 +1,61 @@
+"""What a person reads: the plan before a run, the counts after it; plain text, a list of lines."""
+
+from collections.abc import Mapping
+
+from bulkstop.model import Outcome
+from bulkstop.report.stop.stats import Stats
+
+
+def duration(seconds: float) -> str:
+    """Write a time as a person says it: `0.4 s`, `42 s`, `16 min`, `2 h 46 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def table(title: str, rows: list[tuple[str, str]]) -> list[str]:
+    """Set names and values in two columns under a title."""
+    width = max((len(name) for name, _ in rows), default=0)
+    return [title, *(f"  {name:<{width}}  {value}".rstrip() for name, value in rows)]
+
+
+def summary(
+    stats: Stats, *, rows: int, settled: Mapping[Outcome, int], calls: int, elapsed_s: float, ended: str, lost: int = 0
+) -> list[str]:
+    """Tell how a run went: outcomes, time, tries, the slowest, and whether every row has its line.
+
+    `settled` counts the rows that had ended in an earlier run of the same result file, `lost` the lines that were
+    written and are not in it any more.
+    """
+    told = counts(stats.outcomes)
+    rate = calls / elapsed_s if elapsed_s > 0 else 0.0
+    told += [
+        ("ended", ended),
+        ("elapsed", f"{duration(elapsed_s)}, {calls:,} calls, {rate:,.1f} calls/s"),
+        ("attempts", f"{stats.attempts:,} for {stats.sent:,} campaigns"),
+    ]
+    if slowest := stats.slowest:
+        told.append(("slowest", ", ".join(f"{ms:,.0f} ms {printable(name)}" for ms, name in slowest)))
+    if stats.schedules:
+        told.append(("schedules", ", ".join(f"{number:,} {name}" for name, number in sorted(stats.schedules.items()))))
+    before = sum(settled.values())
+    if before:
+        told.append(("ended before", ", ".join(f"{number} {name}" for name, number in counts(settled))))
+    lines = f"{before:,} + {stats.lines:,}" if before else f"{stats.lines:,}"
+    is_sum = rows == before + stats.lines and not lost
+    gone = f", {lost:,} of them gone" if lost else ""
+    told.append(("rows = lines", f"{rows:,} = {lines}" if is_sum else f"{rows:,} rows but {lines} lines{gone}"))
+    return table("Summary", told)
+
+
+def counts(outcomes: Mapping[Outcome, int]) -> list[tuple[str, str]]:
+    """Name every outcome that occurred, with its number."""
+    return [(outcome.value, f"{outcomes[outcome]:,}") for outcome in Outcome if outcomes.get(outcome)]
+
+
+def printable(text: str) -> str:
+    """Make a text safe for a terminal: an id may hold anything, escapes too."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -1,0 +1,1 @@
+"""Recipes that read the service's lists: `discover`, `verify`."""

@@ -1,0 +1,291 @@
+"""The campaigns of a service, page by page, while they change.
+
+A list that is read in pages shifts: a campaign that leaves it moves all behind it one place forward, and what stood at
+the edge of the next page would be skipped. So each page begins at the last campaign of the one before. If none of its
+campaigns is known, too much has left, and the reading goes back until it is tied to what was read. Hence every campaign
+that belongs to the list from the beginning of the reading to its end is found, whatever the others do.
+
+A campaign that pages have in common, or a later reading gives again, is as it was last. One that stands twice in the
+list itself, on a page or behind what its page has in common with the one before, has two rows at one moment: of these
+the one that may call somebody counts, to the end of the reading.
+"""
+
+from collections.abc import Callable, Iterable, Sequence, Set
+from dataclasses import dataclass
+from functools import partial
+
+from bulkstop.engine.caller import Caller
+from bulkstop.engine.pool import side_by_side
+from bulkstop.kore.ask import Ask
+from bulkstop.kore.calls import PAGE, Group, Listed, Page, Place, list_call, place
+from bulkstop.model import Attempt, Outcome
+from bulkstop.runs.lists.states import State, combined, state_of
+
+READINGS = 3
+"""How often a list is read until it gives as many campaigns as the service counts."""
+IDLE_PAGES = 2
+"""Pages in a row that may bring nothing new at the far end, before the service is taken to repeat itself."""
+SPARE_CALLS = 64
+"""Calls of one reading beyond two for each page's worth of campaigns."""
+MOST_CHARS = 32 * 1024 * 1024
+"""The longest texts of a list that are kept, in sum: about 300,000 campaigns; a service could feed one without end."""
+
+Heard = Callable[[Group, int, int | None], object]
+"""Told after each page: the group, the campaigns seen so far, and how many the service counts."""
+Enough = Callable[[Sequence[Listed]], bool]
+"""Told of the campaigns of each page as they are known by then, wanted or not; whether no more need be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which campaigns of a group are asked for: those in one of the statuses, with one of the priorities; empty is any.
+
+    The letter case of a status does not matter to us; the service is asked with the one given.
+    """
+
+    statuses: tuple[str, ...] = ()
+    priorities: tuple[int, ...] = ()
+
+    def fits(self, item: Listed) -> bool:
+        """Tell whether a campaign is wanted: a service may not heed what it is asked for."""
+        known = {status.lower() for status in self.statuses}
+        return (not known or (item.status or "").lower() in known) and (
+            not self.priorities or item.priority in self.priorities
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a group's list gave: each wanted campaign once, and a line for each that cannot be used.
+
+    With a `failure` the list was not read to its end; with a `doubt` it was, but may lack what came or went meanwhile.
+    `doubled` counts the campaigns that stand more than once in the list.
+    """
+
+    group: Group
+    items: tuple[Listed, ...]
+    unusable: tuple[str, ...] = ()
+    calls: int = 0
+    doubt: str | None = None
+    failure: Attempt | None = None
+    doubled: int = 0
+
+
+async def listed(
+    groups: Iterable[Group],
+    ask: Ask,
+    caller_of: Callable[[str], Caller],
+    wanted: Wanted = Wanted(),
+    *,
+    concurrency: int = 8,
+    heard: Heard = lambda group, seen, total: None,
+    enough: Enough = lambda items: False,
+    any_id: bool = False,
+) -> list[Listing]:
+    """Read the lists of all groups, in their order: those of an account one after the other, accounts side by side.
+
+    `any_id` also takes campaigns whose ids have characters that ids do not have. A list that cannot be read has its
+    failure in its Listing. Raises a BulkstopError when no call can be made any more.
+    """
+    order, found = list(dict.fromkeys(groups)), dict[Group, Listing]()
+    by_account: dict[str, list[Group]] = {}
+    for group in order:
+        by_account.setdefault(group.account_id, []).append(group)
+
+    async def read(own: list[Group], caller: Caller) -> None:
+        for group in own:
+            found[group] = await _Reading(group, ask, caller, wanted, heard, enough, any_id=any_id).listing()
+
+    jobs = [partial(read, own, caller_of(account_id)) for account_id, own in by_account.items()]
+    await side_by_side(jobs, min(concurrency, len(jobs)))
+    return [found[group] for group in order]
+
+
+class _Reading:
+    """Reads one list, again if need be."""
+
+    def __init__(
+        self,
+        group: Group,
+        ask: Ask,
+        caller: Caller,
+        wanted: Wanted,
+        heard: Heard,
+        enough: Enough,
+        *,
+        any_id: bool,
+    ) -> None:
+        self.is_enough = False
+        self._group = group
+        self._ask = ask
+        self._caller = caller
+        self._wanted = wanted
+        self._heard = heard
+        self._enough = enough
+        self._any_id = any_id
+        self._items: dict[str, Listed] = {}  # also those that are not wanted, which a service may give all the same
+        self._doubled: set[str] = set()
+        self._unusable: dict[str, None] = {}
+        self._chars = 0
+        self._most = PAGE
+        self._calls = 0
+
+    async def listing(self) -> Listing:
+        """Read until as many campaigns were seen as the service counts, or another reading brings no more."""
+        for number in range(READINGS):
+            before = self._seen
+            last = await _Pass(self).run()
+            if isinstance(last, Attempt):
+                return self._listing(failure=last)
+            if last.total is None and last.more:
+                return self._listing(doubt="the service says that there are more, and gives none")
+            missing = (last.total or 0) - self._seen
+            if missing <= 0:
+                return self._listing()
+            if number and self._seen == before:
+                said = f"the service counts {last.total:,} but gives {before:,}"
+                return self._listing(failure=_unread(said)) if last.more else self._listing(doubt=said)
+        return self._listing(doubt=f"the list did not come to rest in {READINGS} readings; read it again")
+
+    async def page(self, start: int) -> tuple[Place, Page | Attempt]:
+        """Get the page that holds row number `start`."""
+        at = place(start, self._most)
+        self._calls += 1
+        call = list_call(self._group, at, *self._filters, any_id=self._any_id)
+        page = await self._caller.call(partial(self._ask, call))
+        if isinstance(page, Page) and at.skip == 0 and page.more and 1 < page.rows < at.limit:
+            self._most = page.rows  # the service gives no longer pages
+        return at, page
+
+    def add(self, page: Page, doubled: Set[str]) -> None:
+        """Keep what a page brings; of a campaign that is met again the latest, unless it is `doubled`."""
+        self._doubled |= doubled
+        for item in page.items:
+            self._keep(item)
+        for fault in page.faults:
+            self._chars += len(fault) * (fault not in self._unusable)
+            self._unusable[fault] = None
+        self.is_enough = self._enough([self._items[key] for key in dict.fromkeys(_ids(page))])
+        self._heard(self._group, self._seen, page.total)
+
+    @property
+    def pages_kept(self) -> int:
+        """How many pages what is kept would fill."""
+        return self._seen // self._most
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether no more can be kept."""
+        return self._chars > MOST_CHARS
+
+    @property
+    def _filters(self) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        return self._wanted.statuses, self._wanted.priorities
+
+    @property
+    def _seen(self) -> int:
+        return len(self._items) + len(self._unusable)
+
+    def _keep(self, item: Listed) -> None:
+        known = self._items.get(item.campaign_id)
+        if known is None:
+            self._chars += sum(len(text) for text in item if isinstance(text, str))
+        elif item.campaign_id in self._doubled:
+            item = combined(known, item)
+        if not self._wanted.fits(item) and state_of(item) is State.NOT_RUNNING:
+            item = item._replace(name=None, updated_at=None)  # nobody will read them, and they are most of a long list
+        self._items[item.campaign_id] = item
+
+    def _listing(self, doubt: str | None = None, failure: Attempt | None = None) -> Listing:
+        items = tuple(filter(self._wanted.fits, self._items.values()))
+        return Listing(
+            self._group, items, tuple(self._unusable), self._calls, doubt, failure, doubled=len(self._doubled)
+        )
+
+
+class _Pass:
+    """One way through a list, from its first page to its last."""
+
+    def __init__(self, reading: _Reading) -> None:
+        self._reading = reading
+        self._met: set[str] = set()
+        self._last: str | None = None
+        self._calls = 0
+        self._idle = 0
+        self._far = 0
+
+    async def run(self) -> Page | Attempt:
+        """Give the last page, or the attempt that failed."""
+        start = back = 0
+        while True:
+            at, page = await self._reading.page(start)
+            if isinstance(page, Attempt):
+                return page
+            is_tied = at.skip == 0 or any(key in self._met for key in _keys(page))
+            is_new = is_tied and self._take(page, is_ahead=start >= self._far)
+            if is_tied and self._reading.is_enough:
+                return page._replace(more=False, total=None)
+            if is_tied and (not page.more or _ends(page, at, is_new=is_new)):
+                return page
+            if self._is_stuck(start, is_new=is_new):
+                return self._stuck(page)
+            if is_tied:
+                start, back = at.skip + max(1, page.rows - 1), 0
+            else:
+                back = 2 * back or at.limit
+                start = max(0, at.skip - back)
+
+    def _take(self, page: Page, *, is_ahead: bool) -> bool:
+        """Keep a page that is tied to what was read; tell whether it brings anything."""
+        before, doubled = len(self._met), _doubled(page, self._met if is_ahead else frozenset(), self._last)
+        self._last = page.items[-1].campaign_id if is_ahead and page.items else self._last
+        self._met.update(_keys(page))
+        self._reading.add(page, doubled)
+        return len(self._met) > before
+
+    def _is_stuck(self, start: int, *, is_new: bool) -> bool:
+        self._calls += 1
+        if is_new:
+            self._idle = 0
+        elif start >= self._far:  # what lies before was read already, so it brings nothing new
+            self._idle += 1
+        self._far = max(self._far, start)
+        too_many = self._calls > SPARE_CALLS + 2 * self._reading.pages_kept
+        return self._idle > IDLE_PAGES or too_many or self._reading.is_full
+
+    def _stuck(self, page: Page) -> Attempt:
+        of = "" if page.total is None else f" of {page.total:,}"
+        gave = f"{self._calls} pages gave {len(self._met):,} campaigns{of}"
+        return _unread(f"{gave}, and more do not lead to the end of the list")
+
+
+def _ends(page: Page, at: Place, *, is_new: bool) -> bool:
+    """Tell whether there is nothing behind what was read, whatever the service promises."""
+    return at.skip > 0 and not is_new and page.rows < at.limit
+
+
+def _unread(why: str) -> Attempt:
+    return Attempt(Outcome.UNCONFIRMED, error=why)
+
+
+def _keys(page: Page) -> tuple[str, ...]:
+    return (*_ids(page), *page.faults)
+
+
+def _ids(page: Page) -> Iterable[str]:
+    return (item.campaign_id for item in page.items)
+
+
+def _doubled(page: Page, met: Set[str], last: str | None) -> set[str]:
+    """Name the campaigns that the list has twice: on this page, or met before and here again behind the common ones.
+
+    What a page has in common with those before it ends with the `last` of these, or where that has left, with one that
+    is new.
+    """
+    doubled, here, is_behind = set[str](), set[str](), False
+    for key in _ids(page):
+        if key in here or (is_behind and key in met):
+            doubled.add(key)
+        is_behind = is_behind or key not in met or key == last
+        here.add(key)
+    return doubled

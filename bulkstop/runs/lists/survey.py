@@ -1,0 +1,353 @@
+"""Ask the service for the state of campaigns: by list, and one by one where that does not tell."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from bulkstop.engine.caller import Caller
+from bulkstop.engine.guards.scopes import FIRST
+from bulkstop.engine.limits.quota import least_s
+from bulkstop.engine.pool import NOT_TRIED, side_by_side
+from bulkstop.errors import BulkstopError
+from bulkstop.kore.ask import Ask
+from bulkstop.kore.calls import Call, Group, Listed, Status, status_call
+from bulkstop.model import Attempt, Limit, Outcome
+from bulkstop.report.stop.summary import duration, printable
+from bulkstop.runs.lists.listing import Listing, Wanted, listed
+from bulkstop.runs.lists.states import Finding, State, Targets, Verification, state_of
+
+T = TypeVar("T")
+
+IN_A_ROW = 20
+"""Single calls of a group that fail one after the other, before the rest are not made; FIRST of none was found yet."""
+NEW_A_PAGE = 41
+"""Campaigns that a page of a long list brings on average: pages overlap, and begin where a page can."""
+LONG_LIST = 20
+"""Pages from which the length of a list is worth a word."""
+
+_ENDS_SINGLES = frozenset({Outcome.UNAUTHORIZED, Outcome.THROTTLED, Outcome.NOT_SENT})
+_ENDS_GROUP = _ENDS_SINGLES | {Outcome.CONNECTION_ERROR}
+_NOT_ASKED = "not asked for: the run ended before"
+
+Say = Callable[[str], object]
+
+
+async def states(
+    targets: Targets,
+    ask: Ask,
+    caller_of: Callable[[str], Caller],
+    *,
+    singly: bool = False,
+    quota: Sequence[Limit] = (),
+    concurrency: int = 8,
+    say: Say = lambda text: None,
+) -> Verification:
+    """Do what `verify` does inside a run that has a client, tokens and accounts, none of which makes calls meanwhile.
+
+    Never raises a BulkstopError: what ended it early stands in the verification. `quota` is for saying how long it
+    will take.
+    """
+    survey = Survey(targets, singly=singly, quota=quota, concurrency=concurrency, say=say)
+    return survey.verification(fault=await survey.run(ask, caller_of))
+
+
+class _Unkept(Wanted):
+    """Lets a reading keep none of its campaigns: the survey notes those that it looks for."""
+
+    def fits(self, item: Listed) -> bool:
+        """Want none."""
+        return False
+
+
+class _Book:
+    """What the service has told of the campaigns of one group; of those at rest only that."""
+
+    def __init__(self, group: Group, targets: Mapping[str, Outcome]) -> None:
+        self.group = group
+        self.targets = targets
+        self.to_stop = sum(outcome is not Outcome.PROTECTED for outcome in targets.values())
+        self.to_tell = self.to_stop
+        self.errors: dict[str, str] = {}
+        self.why = _NOT_ASKED
+        self.knows_any = False  # whether any campaign of the group is there
+        self._states: dict[str, State] = {}
+        self._items: dict[str, Listed] = {}
+        self._silent: set[str] = set()
+        self._recurring: set[str] = set()
+
+    @property
+    def silent(self) -> int:
+        """How many are at rest, but nothing was told of a schedule."""
+        return len(self._silent)
+
+    def note_page(self, items: Iterable[Listed]) -> bool:
+        """Note what a page of the list tells; say whether all is told that was asked for."""
+        for item in items:
+            self.note(item)
+        return not self.to_tell
+
+    def note(self, item: Listed) -> None:
+        """Note what is told of a campaign, if it is one of them; the latest counts, but a schedule once told stands."""
+        if item.campaign_id not in self.targets:
+            return
+        if item.recurs is None and item.campaign_id in self._recurring:
+            item = item._replace(is_recurring=True)
+        (self._recurring.add if item.recurs else self._recurring.discard)(item.campaign_id)
+        state = state_of(item)
+        if state is State.UNKNOWN:
+            self._forget(item.campaign_id)
+        else:
+            self.put(item, state)
+
+    def put(self, item: Listed, state: State) -> None:
+        """Note the state of a campaign that is one of them."""
+        key = item.campaign_id
+        outcome = self.targets[key]
+        if key not in self._states and outcome is not Outcome.PROTECTED:
+            self.to_tell -= 1
+        self._states[key] = state
+        self.knows_any = self.knows_any or state is not State.NOT_FOUND
+        self._items.pop(key, None)
+        self._silent.discard(key)
+        if state is not State.NOT_RUNNING:
+            self._items[key] = item
+        elif item.recurs is None:
+            self._silent.add(key)
+
+    def _forget(self, key: str) -> None:
+        """Take back what was told of a campaign, as the list does not tell it any more."""
+        if self._states.pop(key, None) is not None and self.targets[key] is not Outcome.PROTECTED:
+            self.to_tell += 1
+        self._items.pop(key, None)
+        self._silent.discard(key)
+
+    def left(self) -> list[str]:
+        """Name those that were to be stopped and of which nothing is told yet."""
+        return [key for key, outcome in self.targets.items() if self._is_left(key, outcome)]
+
+    def counted(self, *, protected: bool) -> Counter[State]:
+        """Count the states of the protected ones, or of the others."""
+        return Counter(
+            self._states.get(key, State.UNKNOWN)
+            for key, outcome in self.targets.items()
+            if (outcome is Outcome.PROTECTED) is protected
+        )
+
+    def findings(self) -> Iterator[Finding]:
+        """Give all that are not known to be at rest, but for protected ones of which nothing is told."""
+        for key, outcome in self.targets.items():
+            if (item := self._items.get(key)) is not None:
+                yield Finding(self.group, item, self._states[key], outcome)
+            elif self._is_left(key, outcome):
+                nothing = Listed(key, self.group.campaign_type)
+                yield Finding(self.group, nothing, State.UNKNOWN, outcome, self.errors.get(key, self.why))
+
+    def _is_left(self, key: str, outcome: Outcome) -> bool:
+        return key not in self._states and outcome is not Outcome.PROTECTED
+
+
+class Survey:
+    """Reads the lists of all groups, each only until all targets were seen, then asks singly for what is left.
+
+    A run that ends by signals can be given it in the place of its pool: it drains.
+    """
+
+    def __init__(
+        self,
+        targets: Targets,
+        *,
+        singly: bool = False,
+        quota: Sequence[Limit] = (),
+        concurrency: int = 8,
+        say: Say = lambda text: None,
+    ) -> None:
+        self.in_flight = 0
+        self._targets = targets
+        self._books = {group: _Book(group, wanted) for group, wanted in targets.groups.items()}
+        self._singly = singly
+        self._quota = quota
+        self._concurrency = concurrency
+        self._say = say
+        self._notes: list[str] = []
+        self._calls = 0
+        self._began = time.monotonic()
+        self._task: asyncio.Task[Any] | None = None
+        self._is_cut = False
+
+    async def run(self, ask: Ask, caller_of: Callable[[str], Caller]) -> str | None:
+        """Ask for all that can be told; give what ended it early."""
+        by_account: dict[str, list[_Book]] = {}
+        for book in self._books.values():
+            if book.to_tell:  # nobody needs to know how protected ones are
+                by_account.setdefault(book.group.account_id, []).append(book)
+        counting = self._counting(ask)
+        jobs = [partial(self._account, own, counting, caller_of) for own in by_account.values()]
+        self._task = asyncio.current_task()
+        try:
+            await side_by_side(jobs, min(self._concurrency, len(jobs)))
+        except BulkstopError as fault:
+            return str(fault)
+        except asyncio.CancelledError:
+            if not self._is_cut or self._task is None:
+                raise
+            self._task.uncancel()
+        finally:
+            self._task = None
+        return None
+
+    def drain(self) -> None:
+        """End the reading at once, calls in flight included: they only ask, so nothing is lost with them."""
+        if self._task is not None and not self._is_cut:
+            self._is_cut = True
+            self._task.cancel()
+
+    def abort(self) -> None:
+        """Do what `drain` does, as there is no harder way."""
+        self.drain()
+
+    def verification(self, *, fault: str | None = None, signum: int | None = None) -> Verification:
+        """Sum up what was told so far."""
+        books = self._books.values()
+        return Verification(
+            _summed(book.counted(protected=False) for book in books),
+            _summed(book.counted(protected=True) for book in books),
+            tuple(found for book in books for found in book.findings()),
+            self._targets.invalid,
+            self._targets.unlisted,
+            (*self._targets.notes, *self._notes, *self._silence()),
+            self._calls,
+            time.monotonic() - self._began,
+            fault,
+            signum,
+            tuple(self._targets.unread),
+        )
+
+    def _silence(self) -> Iterator[str]:
+        if silent := sum(book.silent for book in self._books.values()):
+            yield f"of {silent:,} campaigns that do not run nothing tells whether a schedule starts them again"
+
+    def _counting(self, ask: Ask) -> Ask:
+        """Make an Ask that counts its calls."""
+
+        async def counting(call: Call[T], /) -> T | Attempt:
+            self._calls += 1
+            self.in_flight += 1
+            try:
+                return await ask(call)
+            finally:
+                self.in_flight -= 1
+
+        return counting
+
+    async def _account(self, books: Iterable[_Book], ask: Ask, caller_of: Callable[[str], Caller]) -> None:
+        for book in books:
+            listing = None if self._singly else await self._read_list(book, ask, caller_of)
+            failure = None if listing is None else listing.failure
+            if failure is not None and failure.outcome in _ENDS_GROUP:
+                book.why = _said(failure)
+                self._notes.append(f"{_told(book.group)}: {book.why}")
+            elif left := book.left():
+                is_listed = listing is not None and failure is None
+                self._say(f"{_told(book.group)}: {_why_singly(listing)}asking one by one: {self._takes(len(left))}")
+                singles = _Singles(book, ask, caller_of(book.group.account_id), is_listed=is_listed)
+                if given_up := await singles.ask(left):
+                    self._notes.append(f"{_told(book.group)}: {given_up}")
+
+    async def _read_list(self, book: _Book, ask: Ask, caller_of: Callable[[str], Caller]) -> Listing:
+        heard = partial(self._tell_length, book, set[Group]())
+        # Ids of the list are only held against those that are looked for.
+        (listing,) = await listed(
+            [book.group], ask, caller_of, _Unkept(), concurrency=1, heard=heard, enough=book.note_page, any_id=True
+        )
+        if listing.doubt:
+            self._notes.append(f"{_told(book.group)}: {listing.doubt}")
+        if listing.doubled:
+            said = f"the list has {listing.doubled:,} campaigns more than once; the state that may call somebody counts"
+            self._notes.append(f"{_told(book.group)}: {said}")
+        return listing
+
+    def _tell_length(self, book: _Book, told: set[Group], group: Group, seen: int, total: int | None) -> None:
+        """Say once how long a list is, and what else could be done about it."""
+        pages = (total or 0) // NEW_A_PAGE + 1
+        if pages < LONG_LIST or group in told or not book.to_tell:
+            return
+        told.add(group)
+        other = ""
+        if 2 * book.to_stop < pages:
+            other = f"; --singly takes {book.to_stop:,}, but tells nothing of schedules"
+        self._say(f"{_told(group)}: a list of {total:,}: about {self._takes(pages)}{other}")
+
+    def _takes(self, calls: int) -> str:
+        least = least_s(calls, self._quota)
+        return f"{calls:,} call{'s' * (calls > 1)}" + (f", at least {duration(least)}" if least else "")
+
+
+class _Singles:
+    """Asks for campaigns of one group one by one, until that is of no use.
+
+    As long as the list was not read (`is_listed`) and no call has succeeded, a 404 may be that of the path.
+    """
+
+    def __init__(self, book: _Book, ask: Ask, caller: Caller, *, is_listed: bool) -> None:
+        self._book = book
+        self._ask = ask
+        self._caller = caller
+        self._is_path_known = is_listed
+        self._failed = 0
+        self._in_doubt: list[Listed] = []
+
+    async def ask(self, left: Sequence[str]) -> str | None:
+        """Ask for these; give why some were not asked for."""
+        for number, campaign_id in enumerate(left, start=1):
+            call = status_call(self._book.group, campaign_id)
+            found = await self._caller.call(partial(self._ask, call))
+            self._take(Listed(campaign_id, self._book.group.campaign_type), found)
+            if isinstance(found, Attempt) and self._is_useless(found) and number < len(left):
+                self._book.why = f"not asked for, as those before it failed: {_said(found)}"
+                return f"given up after {number:,} of {len(left):,} calls: {_said(found)}"
+        return None
+
+    def _take(self, item: Listed, found: Status | Attempt) -> None:
+        if isinstance(found, Status):
+            item = item._replace(name=found.name, status=found.status)
+            self._book.note(item)
+            self._is_path_known, self._failed = True, 0
+        elif found.outcome is Outcome.NOT_FOUND:
+            self._in_doubt.append(item)
+            self._failed = 0 if self._book.knows_any else self._failed + 1
+        else:
+            self._failed += 1
+        if isinstance(found, Attempt):
+            self._book.errors[item.campaign_id] = _said(found)
+        while self._in_doubt and self._is_path_known:
+            self._book.put(self._in_doubt.pop(), State.NOT_FOUND)
+
+    def _is_useless(self, failure: Attempt) -> bool:
+        return failure.outcome in _ENDS_SINGLES or self._failed >= (IN_A_ROW if self._book.knows_any else FIRST)
+
+
+def _why_singly(listing: Listing | None) -> str:
+    if listing is None:
+        return ""
+    if listing.failure is None:
+        return "not all of them are in the list; "
+    return f"the list cannot be read ({_said(listing.failure)}); "
+
+
+def _summed(counts: Iterable[Counter[State]]) -> Mapping[State, int]:
+    total = sum(counts, Counter[State]())
+    return {state: total[state] for state in State if total[state]}
+
+
+def _said(failure: Attempt) -> str:
+    """Say why something could not be told; the reason of a call that never left is another one here."""
+    if failure.error == NOT_TRIED:
+        return _NOT_ASKED
+    return f"{failure.error} ({failure.message})" if failure.message else failure.error or failure.outcome.value
+
+
+def _told(group: Group) -> str:
+    return f"{group.campaign_type} campaigns of account {printable(group.account_id)}"

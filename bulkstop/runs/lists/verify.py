@@ -1,0 +1,175 @@
+"""Read back what result files name: which campaigns still run, or will run again."""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from bulkstop.engine.shutdown import Shutdown, listening
+from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
+from bulkstop.kore.ask import asker
+from bulkstop.kore.token import Tokens
+from bulkstop.model import Campaign, CampaignType, Outcome, Result
+from bulkstop.report.stop.formats import read_lines
+from bulkstop.report.stop.manifest import Manifest, flaw_in, manifest_path
+from bulkstop.report.stop.resume import Past
+from bulkstop.report.stop.summary import printable
+from bulkstop.runs import host
+from bulkstop.runs.lists.states import Finding, State, Targets, Unread, Verification
+from bulkstop.runs.lists.survey import Say, Survey
+from bulkstop.runs.stop.forecast import Accounts, store_of
+from bulkstop.runs.wiring import client_of, tokens_of
+from bulkstop.settings import Settings
+
+USABLE_ID = re.compile(r"[\w.~-]{1,199}", re.ASCII)
+"""What an unusable row may be looked for by: in the place of an id it may hold a piece of a broken line, or the first
+200 characters of a longer one."""
+SPEAKS_OF_ID = re.compile(r"(no )?campaign[ _]id\b")
+"""How the reason begins why a row could not be used, if that was its id."""
+
+
+def targets_in(paths: Sequence[str], settings: Settings) -> Targets:
+    """Read what result files name; the latest line of a row counts, and each campaign once over all files.
+
+    A row that could not be used is looked at all the same, as long as it names a campaign. Raises OutputError for a
+    file that cannot be read or is none, SettingsError for one of another host, InputError when there is no row at all.
+    """
+    targets = Targets()
+    for path in dict.fromkeys(paths):
+        _check_manifest(path, settings.host, targets)
+        for number, result in _results(path):
+            campaign = _campaign(result, settings)
+            if fault := _fault(result, campaign, settings):
+                source, line = (result.source, result.line) if result.source and result.line else (path, number)
+                targets.leave_out(Unread(source, line, result.campaign_id, fault))
+            else:
+                targets.add(campaign, result.outcome)
+    if not (targets.campaigns or targets.invalid or targets.unlisted):
+        raise InputError(f"{', '.join(paths)}: no row names a campaign; nothing was asked for")
+    return targets
+
+
+def verify(
+    targets: Targets,
+    settings: Settings,
+    *,
+    singly: bool = False,
+    signals: Sequence[int] = (),
+    say: Say = lambda text: None,
+    rests: Callable[[float], object] = lambda seconds: None,
+) -> Verification:
+    """Ask the service for the state of all targets, within the quota; raises SettingsError when it cannot begin.
+
+    `singly` asks for each campaign by itself instead of reading lists. One of the `signals` ends it at once.
+    """
+    return host.run(_verify(targets, settings, singly, signals, say, rests), fast=False)
+
+
+def to_json(of: Verification) -> dict[str, Any]:
+    """Give a verification as JSON values, every key always there."""
+    return {
+        "campaigns": of.campaigns,
+        "states": {state.value: of.states.get(state, 0) for state in State},
+        "protected": {state.value: of.protected.get(state, 0) for state in State},
+        "invalid_rows": of.invalid,
+        "not_looked_at": [row._asdict() for row in of.unread],
+        "rows_without_line": of.unlisted,
+        "findings": [_finding(found) for found in of.findings],
+        "calls": of.calls,
+        "elapsed_s": round(of.elapsed_s, 3),
+        "notes": list(of.notes),
+        "fault": of.fault,
+        "exit_code": of.exit_code,
+    }
+
+
+def _finding(found: Finding) -> dict[str, Any]:
+    group, item = found.group, found.item
+    return {
+        "campaign_id": item.campaign_id,
+        "campaign_type": group.campaign_type.value,
+        "account_id": group.account_id,
+        "stream_id": group.stream_id,
+        "iid": group.iid,
+        "name": item.name,
+        "state": found.state.value,
+        "status": item.status,
+        "recurring": item.recurs,
+        "outcome": found.outcome.value,
+        "error": found.error,
+    }
+
+
+async def _verify(
+    targets: Targets,
+    settings: Settings,
+    singly: bool,
+    signals: Sequence[int],
+    say: Say,
+    rests: Callable[[float], object],
+) -> Verification:
+    survey = Survey(targets, singly=singly, quota=settings.quota, concurrency=settings.concurrency, say=say)
+    tokens, fault = tokens_of(settings), None
+    shutdown = Shutdown(grace_s=0.0, lost="no list was written")
+    with listening(shutdown, signals):
+        try:
+            fault = await _opened(survey, settings, tokens, rests)
+        except asyncio.CancelledError:
+            if shutdown.signum is None:
+                raise
+    return survey.verification(fault=fault, signum=shutdown.signum)
+
+
+async def _opened(survey: "Survey", settings: Settings, tokens: Tokens, rests: Callable[[float], object]) -> str | None:
+    """Make a survey with a client of its own; give what ended it early."""
+    try:
+        await tokens.get()  # without credentials there is nothing to begin with
+    except BulkstopError as fault:
+        return str(fault)
+    async with store_of(settings) as store, client_of(settings) as client:
+        accounts = Accounts(settings, store, rests=rests)
+        return await survey.run(asker(client.post, tokens), accounts.caller)
+
+
+def _check_manifest(path: str, host: str, targets: Targets) -> None:
+    """Refuse a file of another host, and note what the manifest knows that the file does not say."""
+    manifest = Manifest.read(manifest_path(path))
+    if manifest is None:
+        return
+    was = manifest.last["settings"].get("host", host)
+    if was != host:
+        raise SettingsError(f"--host {host}: {path} is of a run at {printable(str(was))}; give that, or other results")
+    if flaw := flaw_in(path, manifest):
+        targets.notes.append(f"{path}: {flaw}; it may not name what was to be stopped")
+    with suppress(OutputError):  # rows without lines of their own cannot be counted
+        targets.unlisted += max(0, manifest.last["plan"]["rows"] - Past(path).rows)
+
+
+def _results(path: str) -> Iterator[tuple[int, Result]]:
+    try:
+        with Path(path).open("rb") as file:
+            for line in read_lines(file, path):
+                if line.result is not None:
+                    yield line.number, line.result
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _campaign(result: Result, settings: Settings) -> Campaign:
+    """Give the campaign that a result names; one without a type, which has a fault of its own, as one of voice."""
+    kind, stream_id = result.campaign_type or settings.type, result.stream_id or settings.stream_id or ""
+    account_id, iid = result.account_id or settings.account_id or "", settings.iid or stream_id
+    return Campaign(result.campaign_id, kind or CampaignType.VOICE, account_id, stream_id, iid, "", 0)
+
+
+def _fault(result: Result, campaign: Campaign, settings: Settings) -> str | None:
+    """Say why the campaign of a result cannot be looked at; None when it can."""
+    is_invalid = result.outcome is Outcome.INVALID
+    if is_invalid and (SPEAKS_OF_ID.match(result.error or "") or not USABLE_ID.fullmatch(result.campaign_id)):
+        return result.error or "no usable campaign id"
+    if result.campaign_type is None and settings.type is None:
+        return (result.error if is_invalid else None) or "no campaign_type; give --type"
+    fault = campaign.fault_with(any_id=settings.any_id)
+    return fault and ((result.error if is_invalid else None) or fault)

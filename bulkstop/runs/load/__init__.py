@@ -1,0 +1,1 @@
+"""The recipe of `load`: requests on a schedule, measured, judged."""

@@ -1,0 +1,132 @@
+"""A process of a load test: forked off, told what to do, heard, and gone in the end."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from bulkstop.engine.shutdown import SIGNALS
+from bulkstop.errors import BulkstopError, SettingsError, unforeseen
+from bulkstop.runs.load.messages import Ended, unpacked
+from bulkstop.runs.load.part import Link
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
+ENDED_S = 5.0
+"""How long a process may take to end that has nothing left to do."""
+
+Work = Callable[[Link, int], BulkstopError | None]
+"""What a process does, given its link to the parent and its number, from 0; gives what ended it early."""
+
+
+class Child:
+    """A process, and the parent's end of the socket to it."""
+
+    def __init__(self, number: int, process: "BaseProcess", sock: socket.socket) -> None:
+        self.number = number
+        self.in_flight = 0
+        self.upto_s = 0.0
+        self.has_ended = False
+        self._process = process
+        self._sock = sock
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def connect(self) -> None:
+        """Get ready to hear it."""
+        self._reader, self._writer = await asyncio.open_unix_connection(sock=self._sock, limit=2**20)
+
+    async def told(self) -> object:
+        """Give the next that it tells; None when it is gone."""
+        assert self._reader is not None, "it is connected first"  # noqa: S101 - a slip
+        return await unpacked(self._reader)
+
+    def order(self, *words: bytes) -> None:
+        """Tell it what to do, if it is still there."""
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(b" ".join(words) + b"\n")
+
+    async def disconnect(self) -> None:
+        """Have no more to do with it: it ends, if it has not."""
+        if self._writer is not None:
+            self._writer.close()
+            with suppress(OSError):
+                await self._writer.wait_closed()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
+    def end(self) -> None:
+        """See to it that it is gone."""
+        self._sock.close()
+        self._process.join(ENDED_S)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+    def death(self) -> str:
+        """Say how it ended, that should not have; it has closed its end of the socket."""
+        self._process.join(ENDED_S)
+        code = self._process.exitcode
+        if code is None or code >= 0:
+            return f"ended unexpectedly (exit code {code})"
+        return f"was killed ({signal.Signals(-code).name})"
+
+
+@contextmanager
+def forked(work: Work, processes: int) -> Iterator[list[Child]]:
+    """Have so many processes work meanwhile; however the block is left, none is left behind."""
+    import multiprocessing  # here, because one process does without
+
+    context, children, ours = multiprocessing.get_context("fork"), list[Child](), list[socket.socket]()
+    try:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # a child is to ignore them from the beginning
+        try:
+            for number in range(processes):
+                mine, theirs = socket.socketpair()
+                ours.append(mine)
+                how = (work, number, theirs, tuple(ours), before)
+                process = context.Process(target=_process, args=how, daemon=True)
+                with theirs:
+                    process.start()
+                children.append(Child(number, process, mine))
+        except OSError as error:
+            why = f"only {len(children)} of them can be started ({error.strerror})"
+            raise SettingsError(f"--processes {processes}: {why}; nothing was sent") from None
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        yield children
+    finally:
+        for sock in ours:
+            sock.close()
+        for child in children:
+            child.end()
+
+
+def _process(
+    work: Work,
+    number: int,
+    sock: socket.socket,
+    parents: Sequence[socket.socket],
+    mask: set[signal.Signals],
+) -> None:
+    """Be a process of a run: work, and tell how it ended."""
+    for signum in SIGNALS:  # Ctrl-C goes to all; the parent says what is to be done about it
+        signal.signal(signum, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    for each in parents:  # else it would not be seen here, nor by the others, when the parent is gone
+        each.close()
+    link = Link(sock)
+    try:
+        fault = work(link, number)
+    except BulkstopError as error:
+        fault = error
+    except asyncio.CancelledError:
+        fault = None
+    except Exception as error:  # noqa: BLE001 - the border: a traceback is not for a user
+        fault = BulkstopError(f"a process failed: {unforeseen(error)}")
+    link.tell(Ended(fault))

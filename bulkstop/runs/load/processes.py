@@ -1,0 +1,193 @@
+"""A load test by several processes: one schedule, divided between them, and one report of all.
+
+The parent forks them off before it has an event loop or a thread, so that each has the list and the settings, secrets
+among them, without these going anywhere. Each has an event loop, a transport and tokens of its own. Of the requests the
+process k of N sends k, k+N, k+2N ...; all begin at one moment of the monotonic clock, which the processes of a machine
+share. What they measure and write comes back over a socket each, whose other direction carries the orders.
+"""
+
+import math
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from bulkstop.engine.pool import side_by_side
+from bulkstop.engine.shutdown import Shutdown, listening
+from bulkstop.errors import BulkstopError
+from bulkstop.report.load.intervals import Together
+from bulkstop.report.load.metrics import Measured
+from bulkstop.runs import host
+from bulkstop.runs.load.forked import Child, forked
+from bulkstop.runs.load.messages import ABORT, BEGIN, DRAIN, Ended, Lines, Ready, Second
+from bulkstop.runs.load.part import Link, serve
+from bulkstop.runs.load.recorder import Outputs, Recorder, Say, told
+from bulkstop.runs.load.run import LOST, Connect, Load, Share, Summary, summed_up
+from bulkstop.runs.log import event
+from bulkstop.runs.wiring import load_client_of
+from bulkstop.settings import Settings
+
+AHEAD_S = 0.1
+"""The beginning is agreed on so long before: to make a thousand workers takes some of it."""
+TOLD_AFTER_S = 0.15
+"""So long after it ended a second has been told by all."""
+
+
+def run(
+    load: Load,
+    campaigns: Share,
+    settings: Settings,
+    outputs: Outputs,
+    *,
+    processes: int,
+    connect: Connect = load_client_of,
+    signals: Sequence[int] = (),
+    say: Say = lambda text: None,
+    progress: Say | None = None,
+) -> Summary:
+    """Carry a load test out by several processes, as `load.carry_out` does by one; where there is no thread yet.
+
+    `load.max_in_flight`, and the number of requests of a closed model, are divided between them. A process that dies
+    ends the run: what the others have measured stands in the summary, and the fault says what is missing.
+    """
+
+    def work(link: Link, number: int) -> BulkstopError | None:
+        part, share = load.part(number, processes), campaigns(number, processes)
+        job = serve(link, part, share, settings, connect, has_lines=outputs.results is not None)
+        return host.run(job)
+
+    with forked(work, processes) as children:
+        crew = _Crew(children, Recorder(Measured(max_late_s=load.max_late_s), outputs), outputs)
+        return host.run(_carry_out(load, crew, settings, signals=signals, say=say, progress=progress))
+
+
+class _Crew:
+    """All the processes of a run: begins, drains and aborts them as one, and puts together what they tell."""
+
+    def __init__(self, children: Sequence[Child], recorder: Recorder, outputs: Outputs) -> None:
+        self.recorder = recorder
+        self.fault: BulkstopError | None = None
+        self._children = children
+        self._outputs = outputs
+        self._unix_s = math.nan
+        self._together = Together(recorder.tell, len(children))
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests were in flight when each of them told it last."""
+        return sum(child.in_flight for child in self._children)
+
+    def __len__(self) -> int:
+        return len(self._children)
+
+    def drain(self) -> None:
+        """Let nothing more leave."""
+        for child in self._children:
+            child.order(DRAIN)
+
+    def abort(self) -> None:
+        """Cut off what is in flight."""
+        for child in self._children:
+            child.order(ABORT)
+
+    def kill(self) -> None:
+        """End them at once: one that is stuck would outlive this process."""
+        for child in self._children:
+            child.kill()
+
+    async def ready(self) -> int:
+        """Wait until all can begin, and give how many requests may be in flight; raises what keeps one from it."""
+        places: list[int] = []
+
+        async def wait_for(child: Child) -> None:
+            await child.connect()
+            match await child.told():
+                case Ready(found):
+                    places.append(found)
+                case Ended(BulkstopError() as fault):
+                    raise fault
+                case _:
+                    raise BulkstopError(f"{self._named(child)} {child.death()}; nothing was sent")
+
+        await self._each(wait_for)
+        return sum(places)
+
+    async def work(self, begin_at: float) -> None:
+        """Let them begin, and hear them until all have ended."""
+        self._unix_s = time.time() + begin_at - time.monotonic()
+        for child in self._children:
+            child.order(BEGIN, repr(begin_at).encode())
+        await self._each(self._hear)
+
+    async def disconnect(self) -> None:
+        """Have no more to do with any of them."""
+        await self._each(Child.disconnect)
+
+    async def _each(self, do: Callable[[Child], Awaitable[None]]) -> None:
+        await side_by_side([partial(do, child) for child in self._children], len(self))
+
+    async def _hear(self, child: Child) -> None:
+        while not child.has_ended:
+            told = await child.told()
+            if told is None:
+                self._fail(self._died(child))
+                told = Ended(None)
+            try:
+                self._take(child, told)
+            except BulkstopError as fault:
+                self._fail(fault)
+
+    def _take(self, child: Child, told: object) -> None:
+        match told:
+            case Lines(data) if self._outputs.results is not None:
+                self._outputs.results.write(data)
+            case Second() as second:
+                self._take_second(child, second)
+            case Ended(fault):
+                child.has_ended, child.in_flight = True, 0
+                if fault is not None:
+                    self._fail(fault)
+                self._together.passed(child.number, math.inf)
+
+    def _take_second(self, child: Child, second: Second) -> None:
+        child.in_flight, child.upto_s = second.in_flight, second.upto_s
+        self.recorder.measured.merge(second.measured)
+        if second.measured.requests:
+            if math.isnan(self.recorder.began):
+                self.recorder.begin(self._unix_s)
+            self._together.add(second.interval)
+        self._together.passed(child.number, second.upto_s)
+
+    def _fail(self, fault: BulkstopError) -> None:
+        if self.fault is None:
+            self.fault = fault
+            self.drain()
+
+    def _named(self, child: Child) -> str:
+        return f"process {child.number + 1} of {len(self)}"
+
+    def _died(self, child: Child) -> BulkstopError:
+        return BulkstopError(
+            f"{self._named(child)} {child.death()}: ITS REQUESTS SINCE {child.upto_s:.1f} s ARE MISSING in the figures"
+            "; the others were ended"
+        )
+
+
+async def _carry_out(
+    load: Load, crew: _Crew, settings: Settings, *, signals: Sequence[int], say: Say, progress: Say | None
+) -> Summary:
+    recorder, run_id = crew.recorder, str(uuid.uuid4())
+    shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST, kill=crew.kill)
+    with listening(shutdown, signals):
+        try:
+            places = await crew.ready()
+            event("load_began", run_id=run_id, host=settings.host, requests=load.planned, in_flight=places)
+            shutdown.attach(crew)
+            begin_at = time.monotonic() + AHEAD_S
+            with told(progress, recorder.measured, begin_at + TOLD_AFTER_S):
+                await crew.work(begin_at)
+        finally:
+            await crew.disconnect()
+    measured = recorder.measured
+    measured.full_s, measured.full_busy_s = measured.full_s / len(crew), measured.full_busy_s / len(crew)
+    return summed_up(load, recorder, run_id, shutdown.signum, crew.fault, in_flight=places, processes=len(crew))

@@ -1,0 +1,123 @@
+"""What is known of a load test: each request measured and written down, and how it goes said now and then."""
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+
+from bulkstop.engine.load.generator import Sample
+from bulkstop.errors import BulkstopError
+from bulkstop.model import Again, Outcome
+from bulkstop.report.load.histogram import log_head, log_line
+from bulkstop.report.load.intervals import Interval, Intervals
+from bulkstop.report.load.metrics import Measured
+from bulkstop.report.load.requests import request_line
+from bulkstop.report.load.timeline import Timeline
+from bulkstop.report.output import Sink
+from bulkstop.report.stop.summary import duration
+from bulkstop.runs.host import now_and_then
+
+FIRST_SAID_S, SAID_EVERY_S = 1.0, 10.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where what is measured goes at once: a line for each request, a histogram log, and the points of a page."""
+
+    results: Sink | None = None
+    hdr: Sink | None = None
+    timeline: Timeline | None = None
+
+
+NOWHERE = Outputs()
+
+
+class Recorder:
+    """Measures each request, and writes it down where that is wanted."""
+
+    def __init__(self, measured: Measured, outputs: Outputs) -> None:
+        self.measured = measured
+        self.began = math.nan
+        self._results, self._hdr, self._timeline = outputs.results, outputs.hdr, outputs.timeline
+        self._intervals = list[Intervals]()
+        if self._timeline is not None:  # apart from the log: to join what is a second long takes milliseconds each time
+            self._intervals.append(Intervals(self._timeline.add, self._timeline.width_s))
+        if self._hdr is not None:
+            self._intervals.append(Intervals(self._log))
+
+    def note(self, sample: Sample) -> None:
+        """Take a request; first of all it counts, then it is written."""
+        campaign, attempt, intended_s, started_s, ended_s, held_s = sample
+        if attempt.again is Again.READ_BACK:
+            # A load test measures the service and proves nothing of a campaign: an answer that it does not run is one.
+            attempt = attempt._replace(outcome=Outcome.ALREADY_STOPPED)
+        latency_s, service_s = ended_s - intended_s, ended_s - started_s
+        self.measured.add(
+            attempt.outcome,
+            latency_s=latency_s,
+            service_s=service_s,
+            late_s=sample.late_s,
+            held_s=held_s,
+            answered=attempt.http_status is not None,
+            error=attempt.error,
+        )
+        self.measured.elapsed_s = ended_s
+        if self.began != self.began:  # nan: it is the first
+            self.begin(time.time() - ended_s)
+        if self._results is not None:
+            self._results.write(
+                request_line(campaign, attempt, intended_s=intended_s, started_s=started_s, ended_s=ended_s)
+            )
+        for intervals in self._intervals:
+            intervals.add(ended_s, attempt.outcome, latency_s, service_s)
+
+    def close(self) -> BulkstopError | None:
+        """Write what is left; give what went wrong with that."""
+        fault = None
+        last: list[Callable[[], object]] = [partial(each.close, self.measured.elapsed_s) for each in self._intervals]
+        for finish in (*last, *(output.close for output in (self._results, self._hdr) if output)):
+            try:
+                finish()
+            except BulkstopError as error:
+                fault = fault or error
+        return fault
+
+    def begin(self, unix_s: float) -> None:
+        """Know when the run began; nothing is told of before."""
+        self.began = unix_s
+        if self._hdr is not None:
+            self._hdr.write("".join(log_head(self.began)).encode())
+
+    def tell(self, interval: Interval) -> None:
+        """Take the requests of a second that is over, where others have counted them."""
+        if self._timeline is not None:
+            self._timeline.add(interval)
+        if self._hdr is not None:
+            self._log(interval)
+
+    def _log(self, interval: Interval) -> None:
+        assert self._hdr is not None, "there are no intervals without a log"  # noqa: S101 - a slip
+        for histogram, tag in ((interval.latency, ""), (interval.service, "service")):
+            self._hdr.write(log_line(interval.start_s, interval.length_s, histogram, tag).encode())
+
+
+def told(progress: Say | None, measured: Measured, began: float) -> AbstractContextManager[None]:
+    """Say meanwhile, now and then, how it goes; it began then by the clock."""
+    if progress is None:
+        return nullcontext()
+
+    def say_it() -> float:
+        progress(_line(measured, time.monotonic() - began))
+        return SAID_EVERY_S
+
+    return now_and_then(say_it, began + FIRST_SAID_S - time.monotonic())
+
+
+def _line(measured: Measured, elapsed_s: float) -> str:
+    said = f"{measured.requests:,} requests, {measured.requests / elapsed_s:,.1f}/s, {measured.errors:,} errors"
+    p99 = f", p99 {measured.latency.at(99)[0] * 1e3:,.1f} ms" if len(measured.latency) else ""
+    return f"{duration(elapsed_s)}: {said}{p99}"

@@ -1,0 +1,339 @@
+"""Find what a service takes: short runs at one rate after another, until the highest that holds is known."""
+
+import asyncio
+import math
+import signal
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from bulkstop.engine.load.arrivals import OnSchedule, Schedule, constant
+from bulkstop.engine.load.generator import Generator, Sample
+from bulkstop.engine.load.rate_search import Knee, Trial
+from bulkstop.engine.shutdown import Shutdown, listening
+from bulkstop.errors import BulkstopError
+from bulkstop.model import DONE, Campaign, Limit, Outcome, Send
+from bulkstop.report.load.error_counts import Reasons
+from bulkstop.report.load.metrics import MAX_LATE_S, Measured
+from bulkstop.report.load.thresholds import Threshold, Verdict
+from bulkstop.report.stop.summary import duration
+from bulkstop.runs.load.recorder import NOWHERE, Recorder, Say
+from bulkstop.runs.load.run import LOST, Connect, room_for
+from bulkstop.runs.load.sending import sent
+from bulkstop.runs.load.trial import judge, lines_for, most_throttled
+from bulkstop.runs.log import event
+from bulkstop.runs.sockets import fitting
+from bulkstop.runs.wiring import load_client_of, send_of, tokens_of
+from bulkstop.settings import Settings
+
+START, TOP, STEP_S = 10.0, 100_000.0, 10.0
+LEAST_REQUESTS = 10
+"""A rate at which fewer leave in a step is not tried: they would say nothing."""
+LEAST_PATIENCE_S = 1.0
+LONG = 2
+"""How many steps a rate has to hold before it is reported."""
+WINDOWS_S = (1.0, 10.0, 60.0, 600.0, 3600.0)
+LEAST_CALLS = 20
+"""With so many calls to a window, what is lost by rounding down to a whole call is at most 5 %."""
+REFUSED_SHARE = 0.5
+UNANSWERED = "no request was answered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """Where a limit is looked for, and what a rate has to come to."""
+
+    start: float = START
+    top: float = TOP
+    step_s: float = STEP_S
+    require: tuple[Threshold, ...] = ()
+    count: int | None = None
+    """The most requests of the whole search."""
+    max_in_flight: int | None = None
+    max_late_s: float = MAX_LATE_S
+
+    @property
+    def lines(self) -> tuple[Threshold, ...]:
+        """What every rate has to come to."""
+        return lines_for(self.require)
+
+    @property
+    def patience_s(self) -> float:
+        """How long after its time a request may still leave."""
+        return max(self.step_s, LEAST_PATIENCE_S)
+
+    @property
+    def room(self) -> int:
+        """How many requests may be in flight at the highest rate."""
+        return self.max_in_flight or room_for(constant(self.top, self.step_s))
+
+    def knee(self) -> Knee:
+        """Begin."""
+        return Knee(self.start, bottom=LEAST_REQUESTS / self.step_s, top=self.top)
+
+
+class Probe(NamedTuple):
+    """One short run: the rate, for how long, what was measured, what became of it and why."""
+
+    rate: float
+    length_s: float
+    measured: Measured
+    trial: Trial
+    why: str
+
+
+@dataclass(slots=True)
+class Found:
+    """What a search has come to; `signum`, `fault` and `stuck` say what ended it before the limit was known."""
+
+    search: Search
+    knee: Knee
+    run_id: str
+    probes: list[Probe] = field(default_factory=list)
+    longest_wait_s: float = 0.0
+    """The longest that the service asked to wait."""
+    stuck: str = ""
+    signum: int | None = None
+    fault: BulkstopError | None = None
+
+    @property
+    def requests(self) -> int:
+        """All that were sent."""
+        return sum(probe.measured.requests for probe in self.probes)
+
+    @property
+    def outcomes(self) -> Counter[Outcome]:
+        """What became of them."""
+        return sum((probe.measured.outcomes for probe in self.probes), Counter[Outcome]())
+
+    @property
+    def reasons(self) -> Reasons:
+        """Why those failed that did."""
+        found = Reasons()
+        for probe in self.probes:
+            found.merge(probe.measured.reasons)
+        return found
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether all is known that can be."""
+        return self.knee.rate is None and not (self.stuck or self.fault or self.signum)
+
+    @property
+    def rate(self) -> float | None:
+        """The highest rate that held, also for the longer time; None unless all is known."""
+        return self.knee.low if self.is_over else None
+
+    @property
+    def confirmed(self) -> Probe | None:
+        """The longer run at that rate."""
+        return next((probe for probe in reversed(self.probes) if probe.rate == self.rate), None)
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """What became of what is required of the rate that was found."""
+        measured = self.confirmed.measured if self.confirmed else Measured()
+        return tuple(each.judge(measured) for each in self.search.require if each.name == "rate")
+
+    @property
+    def refused(self) -> str:
+        """Name how most requests at that rate ended, if no campaign was stopped by them."""
+        outcomes = self.confirmed.measured.outcomes if self.confirmed else Counter[Outcome]()
+        much = [each for each, count in outcomes.items() if count > REFUSED_SHARE * outcomes.total()]
+        return next((outcome.value for outcome in much if outcome not in DONE), "")
+
+    @property
+    def reason(self) -> str:
+        """What ended it, in words."""
+        if self.fault is not None:
+            return str(self.fault)
+        if self.signum is not None:
+            return f"by {signal.Signals(self.signum).name}, before the limit was known"
+        if self.is_over and self.rate is None:
+            return f"no rate held, down to {self.knee.high:,g}/s"
+        return self.stuck or "all known"
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code: 0 found, 1 nothing held or not what is required, 3 the limit is not the service's."""
+        if self.signum is not None and self.fault is None:
+            return 128 + self.signum
+        if self.stuck == UNANSWERED:
+            return 1
+        if not self.is_over or self.knee.by_machine:
+            return 3
+        return 0 if self.rate is not None and all(verdict.held for verdict in self.verdicts) else 1
+
+
+def as_limit(rate: float) -> Limit:
+    """Write a rate as a quota, rounded down."""
+    for window_s in WINDOWS_S:
+        if (calls := math.floor(rate * window_s + 1e-6)) >= LEAST_CALLS:
+            return Limit(calls, window_s)
+    return Limit(max(1, calls), WINDOWS_S[-1])
+
+
+async def carry_out(
+    search: Search,
+    campaigns: Iterator[Campaign],
+    settings: Settings,
+    *,
+    connect: Connect = load_client_of,
+    signals: Sequence[int] = (),
+    say: Say = lambda text: None,
+    tell: Callable[[Probe], object] = lambda probe: None,
+) -> Found:
+    """Try one rate after another until the limit is known, or something ends that; `tell` is told of each.
+
+    Raises a BulkstopError for what keeps the search from starting; what ends it later stands in what is found.
+    """
+    settings = replace(settings, concurrency=fitting(search.room))
+    tokens, shutdown = tokens_of(settings), Shutdown(grace_s=settings.grace_s, say=say, lost=LOST)
+    found = Found(search, search.knee(), str(uuid.uuid4()))
+    with listening(shutdown, signals):
+        await tokens.get()
+        event("search_began", run_id=found.run_id, host=settings.host, rate=search.start)
+        async with connect(settings) as transport:
+            send = send_of(settings, transport.post, tokens)
+            with suppress(_Ended):
+                await _Prober(found, campaigns, send, shutdown, settings, tell).search()
+    found.signum = shutdown.signum
+    return found
+
+
+class _Ended(Exception):  # noqa: N818 - no error
+    """The search cannot go on; why stands in what was found."""
+
+
+class _Prober:
+    """Sends at the rates that the knee asks for."""
+
+    def __init__(
+        self,
+        found: Found,
+        campaigns: Iterator[Campaign],
+        send: Send,
+        shutdown: Shutdown,
+        settings: Settings,
+        tell: Callable[[Probe], object],
+    ) -> None:
+        self._found, self._search = found, found.search
+        self._campaigns, self._send, self._shutdown, self._tell = campaigns, send, shutdown, tell
+        self._room, self._most_wait_s = settings.concurrency, settings.max_retry_after_s
+
+    async def search(self) -> None:
+        """Try what is to be tried; raises _Ended when that cannot go on."""
+        knee = self._found.knee
+        while (rate := knee.rate) is not None:
+            watch, probe = await self._probe(rate, self._search.step_s * (LONG if knee.is_long else 1))
+            self._found.probes.append(probe)
+            self._found.longest_wait_s = max(self._found.longest_wait_s, watch.longest_wait_s)
+            if self._shutdown.signum is not None or self._found.fault is not None:
+                raise _Ended
+            self._tell(probe)
+            knee.told(probe.trial)
+            self._check(probe)
+            if knee.rate is not None:
+                gave_way = probe.trial is Trial.GAVE_WAY or probe.measured.outcomes[Outcome.THROTTLED] > 0
+                await self._rest(self._rest_s(watch) if gave_way else 1 / rate)
+
+    async def _probe(self, rate: float, length_s: float) -> tuple["_Watch", Probe]:
+        schedule = constant(rate, length_s)
+        if self._search.count is not None and self._found.requests + len(schedule) > self._search.count:
+            self._found.stuck = f"--count {self._search.count:,}: is used up before the limit is known"
+            raise _Ended
+        watch = _Watch(Measured(max_late_s=self._search.max_late_s), most_throttled(self._search.lines, len(schedule)))
+        await self._sent(schedule, watch)
+        if not watch.cut_short:
+            watch.measured.elapsed_s = max(watch.measured.elapsed_s, schedule.length_s)
+        judged = judge(watch.measured, len(schedule), self._search.lines, cut_short=watch.cut_short)
+        return watch, Probe(rate, length_s, watch.measured, *judged)
+
+    async def _sent(self, schedule: Schedule, watch: "_Watch") -> None:
+        """Send what is on a schedule; what is held up then has a while more, and each request its own deadline."""
+
+        def attach(generator: Generator) -> None:
+            watch.end = generator.drain
+            self._shutdown.attach(generator)
+
+        self._found.fault = await sent(
+            OnSchedule(schedule),
+            self._campaigns,
+            self._send,
+            watch,
+            attach,
+            max_in_flight=min(self._room, self._search.max_in_flight or room_for(schedule)),
+            length_s=schedule.length_s + self._search.patience_s,
+        )
+
+    def _check(self, probe: Probe) -> None:
+        """End a search that would only go on in vain."""
+        measured = probe.measured
+        if not measured.requests:
+            return
+        if not any(each.measured.answered for each in self._found.probes):
+            self._found.stuck = UNANSWERED
+        elif measured.outcomes[Outcome.UNAUTHORIZED] == measured.requests:
+            self._found.stuck = "every request was refused as unauthorized"
+        elif self._found.longest_wait_s > LONG * self._search.step_s:
+            self._found.stuck = (
+                f"the service asked to wait {duration(self._found.longest_wait_s)}, so it counts over a longer time "
+                f"than any rate is held here; give --step {math.ceil(self._found.longest_wait_s)}s"
+            )
+        else:
+            return
+        raise _Ended
+
+    def _rest_s(self, watch: "_Watch") -> float:
+        """Give how long to leave the service alone: a step, or as long as it asked for; it may still be throttling."""
+        return max(self._search.step_s, min(watch.wait_until - time.monotonic(), self._most_wait_s))
+
+    async def _rest(self, seconds: float) -> None:
+        """Send nothing for so long; where nothing gave way, so that the next request keeps its distance as well."""
+        rest = _Rest()
+        self._shutdown.attach(rest)
+        await rest.take(seconds)
+        if self._shutdown.signum is not None:
+            raise _Ended
+
+
+class _Watch(Recorder):
+    """Measures the requests of a probe, and ends it when too many are throttled."""
+
+    def __init__(self, measured: Measured, most_throttled: float) -> None:
+        super().__init__(measured, NOWHERE)
+        self.cut_short = False
+        self.wait_until, self.longest_wait_s = -math.inf, 0.0
+        self.end: Callable[[], None] = lambda: None
+        self._most_throttled = most_throttled
+
+    def note(self, sample: Sample) -> None:
+        """Take a request."""
+        super().note(sample)
+        retry_after_s = sample.attempt.retry_after_s
+        if retry_after_s is not None:
+            self.longest_wait_s = max(self.longest_wait_s, retry_after_s)
+            self.wait_until = max(self.wait_until, time.monotonic() + retry_after_s)
+        if not self.cut_short and self.measured.outcomes[Outcome.THROTTLED] > self._most_throttled:
+            self.cut_short = True
+            self.end()
+
+
+class _Rest:
+    """A wait that can be ended as a pool is."""
+
+    in_flight = 0
+
+    def __init__(self) -> None:
+        self._over = asyncio.Event()
+        self.drain = self.abort = self._over.set
+
+    async def take(self, seconds: float) -> None:
+        """Wait so long, or until it is ended."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._over.wait()

@@ -1,0 +1,68 @@
+"""Requests sent when they are due, until all have their answers or their time is over."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from bulkstop.engine.load.arrivals import Arrivals
+from bulkstop.engine.load.generator import Busy, Generator, Sample
+from bulkstop.errors import BulkstopError
+from bulkstop.model import Campaign, Send
+from bulkstop.report.load.metrics import Measured
+
+
+class Measuring(Protocol):
+    """Measures requests."""
+
+    measured: Measured
+
+    def note(self, sample: Sample) -> None:
+        """Take a request."""
+        ...
+
+
+async def sent(
+    arrivals: Arrivals,
+    campaigns: Iterator[Campaign],
+    send: Send,
+    recorder: Measuring,
+    attach: Callable[[Generator], None],
+    *,
+    max_in_flight: int,
+    length_s: float | None,
+    begin_at: float | None = None,
+) -> BulkstopError | None:
+    """Let a request leave for each arrival in the next `length_s` seconds; give what ended that early.
+
+    `attach` is told what to end if it is to end before.
+    """
+    busy = Busy()
+    generator = Generator(arrivals, campaigns, send, recorder.note, max_in_flight=max_in_flight, busy=busy)
+    attach(generator)
+    try:
+        with _until(length_s, generator, begin_at):
+            await generator.run(begin_at)
+    except BulkstopError as fault:
+        return fault
+    finally:
+        busy.close()
+        measured = recorder.measured
+        measured.most_in_flight = generator.most_in_flight
+        measured.full_s, measured.full_busy_s = generator.full_s, generator.full_busy_s
+    return None
+
+
+@contextmanager
+def _until(length_s: float | None, generator: Generator, begin_at: float | None) -> Iterator[None]:
+    """Let nothing more leave when the time is over."""
+    if length_s is None:
+        yield
+        return
+    ahead_s = 0.0 if begin_at is None else begin_at - time.monotonic()
+    timer = asyncio.get_running_loop().call_later(ahead_s + length_s, generator.drain)
+    try:
+        yield
+    finally:
+        timer.cancel()

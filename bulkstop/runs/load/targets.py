@@ -1,0 +1,103 @@
+"""Which campaigns the requests of a load test are for: those of a list, again and again, or made-up ones."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import count, cycle, islice
+
+from bulkstop.errors import InputError, SettingsError
+from bulkstop.model import Campaign, CampaignType
+from bulkstop.runs.guards import check_size
+from bulkstop.runs.load.run import Share
+from bulkstop.runs.stop.run import make_plan
+from bulkstop.settings import Settings
+from bulkstop.source.plan import Plan
+from bulkstop.source.protect import protection
+
+PREFIX = "bulkstop-load-"
+"""What the ids of made-up campaigns begin with: nobody takes them for real ones."""
+
+KEPT = 10_000
+"""A list of so many campaigns is kept in memory (6 MB); a longer one is read from the disk again in each turn."""
+
+LOOKED_AT = 100
+"""Where so many made-up campaigns are protected, one after the other, all are taken to be."""
+
+
+@contextmanager
+def listed(path: str, settings: Settings, *, fmt: str | None = None) -> Iterator[Plan]:
+    """Read a list to take campaigns from; raises InputError when it holds none, and SettingsError when too many."""
+    with make_plan([path], settings, fmt=fmt) as plan:
+        if not plan.to_send:
+            why = f" ({unused})" if (unused := unused_in_words(plan)) else ""
+            raise InputError(f"{path}: holds no campaign that can be sent{why}; nothing was sent")
+        check_size(settings, plan.listed)
+        yield plan
+
+
+def unused_in_words(plan: Plan) -> str:
+    """Count what of a list cannot be sent, by the reason, with the first row that cannot be used; empty for nothing."""
+    counted = ", ".join(f"{number:,} {outcome.value}" for outcome, number in plan.held.items())
+    return f"{counted}; first {plan.first_invalid}" if plan.held_invalid else counted
+
+
+def cycled(plan: Plan, first: int = 0, step: int = 1) -> Iterator[Campaign]:
+    """Give the campaigns of a list in its order, again and again; of these every `step`-th from number `first` on."""
+    total = plan.to_send
+    if total <= KEPT:
+        return islice(cycle(list(plan.at(range(total)))), first, None, step)
+    return plan.at(number % total for number in count(first, step))
+
+
+def share_of(plan: Plan | None, settings: Settings, prefix: str = PREFIX) -> Share:
+    """Say which campaigns the requests are for: those of a list, or made-up ones with ids that no other run has.
+
+    Raises SettingsError if there is neither a list nor what made-up ones take.
+    """
+    return partial(numbered, settings, stem_of(settings, prefix)) if plan is None else partial(cycled, plan)
+
+
+def check_number(settings: Settings, planned: int | None) -> None:
+    """Raise SettingsError when more campaigns would be made up than may be stopped; None is as many as time allows."""
+    if settings.max_campaigns is not None and (planned is None or planned > settings.max_campaigns):
+        told = "as many campaigns as there is time for" if planned is None else f"{planned:,} campaigns"
+        raise SettingsError(f"--max-campaigns {settings.max_campaigns}: {told} would be made up; nothing was sent")
+
+
+def numbered(settings: Settings, stem: str, first: int = 0, step: int = 1) -> Iterator[Campaign]:
+    """Make campaigns up whose ids begin with `stem`; of these give every `step`-th from number `first` on."""
+    made = (_made_up(settings, stem, number) for number in count(first + 1, step))
+    protected = protection(settings.protect)
+    return filter(lambda each: protected.of(each) is None, made) if protected.rules else made
+
+
+def stem_of(settings: Settings, prefix: str = PREFIX) -> str:
+    """Give what the ids of campaigns that are made up begin with, in this run only; raises SettingsError.
+
+    That is when the settings have no account and stream for them, or nothing can be sent with them.
+    """
+    for option, given in (("--account-id", settings.account_id), ("--stream-id", settings.stream_id)):
+        if not given:
+            raise SettingsError(f"{option}: not given; made-up campaigns need one, or give INPUT; nothing was sent")
+    stem = f"{prefix}{uuid.uuid4().hex[:8]}"
+    if (fault := _made_up(settings, stem, 1).fault_with(any_id=settings.any_id)) is not None:
+        raise SettingsError(f"--id-prefix, --account-id, --stream-id or --iid: {fault}; nothing was sent")
+    protected = protection(settings.protect)
+    rules = [protected.of(_made_up(settings, stem, number)) for number in range(1, LOOKED_AT + 1)]
+    if all(rules):
+        raise SettingsError(f"--protect: made-up campaigns are {rules[0]}; give another --id-prefix; nothing was sent")
+    return stem
+
+
+def _made_up(settings: Settings, stem: str, number: int) -> Campaign:
+    stream_id = settings.stream_id or ""
+    return Campaign(
+        f"{stem}-{number:08}",
+        settings.type or CampaignType.VOICE,
+        settings.account_id or "",
+        stream_id,
+        settings.iid or stream_id,
+        "made up",
+        number,
+    )

@@ -1,0 +1,62 @@
+"""Sum a result file up, and check it against its manifest."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bulkstop.errors import OutputError
+from bulkstop.model import Outcome
+from bulkstop.report.stop.manifest import Manifest, Section, flaw_in, manifest_path
+from bulkstop.report.stop.resume import Past
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What a result file says: the latest outcome of each row, how many lines, and the runs that wrote it.
+
+    `open_rows` is how many rows of the list have not ended; `flaws` are the reasons why it is not proven that the file
+    is whole and as it was written.
+    """
+
+    path: str
+    outcomes: Mapping[Outcome, int]
+    rows: int
+    lines: int
+    open_rows: int
+    runs: tuple[Section, ...]
+    flaws: tuple[str, ...]
+
+
+def review(path: str, *, check: bool = False) -> Review:
+    """Read a result file and its manifest; raises OutputError when one of them cannot be read.
+
+    To `check` means that a line which no run has written is a flaw, if there is a manifest to say that it was one.
+    """
+    manifest = Manifest.read(manifest_path(path))
+    runs = tuple(manifest.sections) if manifest else ()
+    try:
+        past = Past(path)
+    except OutputError as flaw:
+        if not check or manifest is None:
+            raise
+        return Review(path, {}, 0, 0, 0, runs, (str(flaw),))
+    listed = runs[-1]["plan"]["rows"] if runs else past.rows
+    open_rows = past.rows - past.final + max(0, listed - past.rows)
+    flaws = tuple(_flaws(path, past, manifest))
+    return Review(path, past.latest, past.rows, past.lines, open_rows, runs, flaws)
+
+
+def _flaws(path: str, past: Past, manifest: Manifest | None) -> list[str]:
+    if manifest is None:
+        return [f"there is no {manifest_path(path)} to check it against"]
+    flaws = []
+    marks = manifest.marks
+    proven = marks[-1].lines if marks else 0
+    if flaw := flaw_in(path, manifest):
+        flaws.append(flaw)
+    elif past.lines > proven:
+        count = past.lines - proven
+        flaws.append(f"the last {count:,} lines are not vouched for: the run that wrote them was killed, or still runs")
+    listed = manifest.last["plan"]["rows"]
+    if past.rows != listed:
+        flaws.append(f"{listed:,} rows were planned, {past.rows:,} have a line")
+    return flaws

@@ -1,0 +1,1 @@
+"""The recipe of `stop`: a list becomes a plan, the plan becomes result lines."""

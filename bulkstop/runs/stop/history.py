@@ -1,0 +1,95 @@
+"""How many campaigns the last run of a profile had to stop: a list that is much larger is worth a word."""
+
+import re
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+
+from bulkstop.engine.limits.store import default_path
+from bulkstop.errors import SettingsError
+from bulkstop.model import utc_text
+from bulkstop.report.wholefile import replace_file
+
+FILE = "history.json"
+KEPT = 100
+"""Runs that are remembered, each of another profile or host; the oldest are forgotten."""
+MOST_BYTES = 1024 * 1024
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
+
+
+class LastRun(NamedTuple):
+    """How many campaigns a run had to stop, and when it was, as a result line writes times."""
+
+    listed: int
+    at: str
+
+
+class _Run(NamedTuple):
+    profile: str | None
+    host: str
+    listed: int
+    at: str
+
+
+def last_size(profile: str | None, host: str) -> LastRun | None:
+    """Say what the last run of this profile at this host had to stop; None when nobody knows."""
+    of = (profile, host)
+    return next((LastRun(run.listed, run.at) for run in _read() if run[:2] == of), None)
+
+
+def remember(profile: str | None, host: str, listed: int) -> None:
+    """Keep what a run had to stop for the next one; a place that cannot be written costs the run nothing."""
+    run = _Run(profile, host, listed, utc_text(time.time()))
+    others = [each for each in _read() if each[:2] != run[:2]]
+    with suppress(OSError, TypeError):  # TypeError: a name that no JSON can hold
+        _write([run, *others[: KEPT - 1]])
+
+
+def is_much_larger(listed: int, last: LastRun | None) -> bool:
+    """Tell whether a list is more than twice as long as that of the last run, and at least 10 longer."""
+    return last is not None and listed > 2 * last.listed and listed >= last.listed + 10
+
+
+def _path() -> Path | None:
+    try:
+        return default_path().with_name(FILE)
+    except SettingsError:  # no home directory
+        return None
+
+
+def _read() -> list[_Run]:
+    """Read the runs, the newest first; what this program has not written is no run."""
+    path = _path()
+    if path is None:
+        return []
+    try:
+        with path.open("rb") as file:
+            found = orjson.loads(file.read(MOST_BYTES))
+    except (OSError, orjson.JSONDecodeError):
+        return []
+    runs = found.get("runs") if isinstance(found, dict) else None
+    return [run for each in runs if (run := _run(each))] if isinstance(runs, list) else []
+
+
+def _run(found: object) -> _Run | None:
+    match found:
+        case {"profile": str() | None as profile, "host": str(host), "listed": int(listed), "at": str(at)}:
+            is_sound = not isinstance(listed, bool) and listed >= 0 and _TIME.fullmatch(at)
+            return _Run(profile, host, listed, at) if is_sound else None
+    return None
+
+
+def _write(runs: list[_Run]) -> None:
+    """Replace the file as a whole, private to the user."""
+    path = _path()
+    if path is None:
+        return
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    text = orjson.dumps(
+        {"runs": [run._asdict() for run in runs]}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    )
+    replace_file(path, text)

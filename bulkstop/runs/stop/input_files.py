@@ -1,0 +1,80 @@
+"""Files to be written, held against those that are read: nothing takes the place of what a run needs."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from os import PathLike, fspath
+from pathlib import Path
+
+from bulkstop.engine.limits.store import REDIS, default_path
+from bulkstop.errors import SettingsError
+from bulkstop.report.stop.manifest import manifest_path
+from bulkstop.runs.stop.forecast import MEMORY
+from bulkstop.settings import KNOBS, Settings
+
+STANDARD_INPUT = "/dev/stdin"
+"""A list may come from a file that the shell has opened."""
+
+
+def is_same(one: str, other: str) -> bool:
+    """Tell whether two names are of one file, by a hard link too; a device is none, it may be written twice."""
+    try:
+        return os.path.samefile(one, other) and os.path.isfile(one)  # noqa: PTH113, PTH121
+    except OSError:  # at least one of them is not there yet
+        return os.path.realpath(one) == os.path.realpath(other)
+
+
+def check_written(written: Iterable[tuple[str, str]], read: Iterable[tuple[str, str]]) -> None:
+    """Refuse to write over a file that is read: raises SettingsError before any is opened.
+
+    Each is given with its words: who is said to write it (`-o r.csv:`), and what it is read as (`an input`).
+    """
+    sources = list(read)
+    for writer, path in written:
+        for what, name in sources:
+            if path != "-" and is_same(path, STANDARD_INPUT if name == "-" else name):
+                raise SettingsError(f"{writer} is {what}; give another file")
+
+
+def check_results(
+    option: str,
+    path: str,
+    inputs: Iterable[str],
+    settings: Settings,
+    name_of: Callable[[str], str],
+    *,
+    more: Iterable[str] = (),
+) -> None:
+    """Refuse results, their manifest and `more` beside them in the place of an input, or of what settings name."""
+    read = [*(("an input", name) for name in inputs), *files_of(settings, name_of)]
+    beside = [(f"{option} {path}: its manifest {each}", each) for each in (manifest_path(path),)]
+    beside += [(f"{option} {path}: {each} beside it", each) for each in more]
+    check_written([(f"{option} {path}:", path), *(beside if path != "-" else [])], read)
+
+
+def files_of(settings: Settings, name_of: Callable[[str], str]) -> Iterator[tuple[str, str]]:
+    """Name every file that settings name, with words for it; `name_of` says what a setting is called here."""
+    for name, knob in KNOBS.items():
+        value = getattr(settings, name)
+        if knob.metavar == "FILE" and value is not None:
+            for path in [value] if isinstance(value, str | PathLike) else value:
+                yield f"the file that {name_of(name)} names", fspath(path)
+    if store := _store_of(settings):
+        yield f"the file that {name_of('quota_store')} names", store
+
+
+def paths_in(inputs: object) -> list[str]:
+    """Give the paths among the inputs of a run; campaigns made by hand come from no file."""
+    given = [inputs] if isinstance(inputs, str | PathLike) else inputs
+    items = given if isinstance(given, list | tuple) else []
+    return [fspath(item) for item in items if isinstance(item, str | PathLike)]
+
+
+def _store_of(settings: Settings) -> str | None:
+    """Give the file that remembers the calls, also where it is the usual one; None when there is none."""
+    where = settings.quota_store
+    if where == MEMORY or (where is not None and where.partition(":")[0].lower() in REDIS):
+        return None
+    try:
+        return str(Path(where).expanduser()) if where else str(default_path())
+    except (RuntimeError, SettingsError):  # nobody's home: there is none, and the store itself says so
+        return None

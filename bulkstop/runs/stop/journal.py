@@ -1,0 +1,321 @@
+"""The result file of a run and its manifest, kept together."""
+
+import getpass
+import os
+import platform
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
+from contextlib import suppress
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from bulkstop import __version__
+from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
+from bulkstop.model import FAILED, WORTH_A_RETRY, Campaign, Outcome, Result, utc_text
+from bulkstop.report.stop.ledger import Ledger, Mark, Mode, is_device
+from bulkstop.report.stop.loss import Rescue
+from bulkstop.report.stop.manifest import Manifest, Section, check_writable, flaw_in, manifest_path, unreadable
+from bulkstop.report.stop.resume import Past, is_final
+from bulkstop.report.stop.summary import printable
+from bulkstop.runs.stop.retries import NEEDS_A_CHOICE, counted, listed, retry_option
+from bulkstop.runs.stop.run import Summary, make_plan
+from bulkstop.settings import KNOBS, Settings, is_hidden
+from bulkstop.source.digest import Digest
+from bulkstop.source.plan import Plan
+
+FILL_ROWS = ("type", "account_id", "stream_id", "iid", "any_id")
+"""Settings that say what a row means that does not say it."""
+HIDDEN = "(hidden)"
+"""Stands where a setting may hold a secret."""
+
+
+def mode_of(*, overwrite: bool, resume: bool) -> Mode:
+    """Say what may become of a result file that exists; raises SettingsError for two answers."""
+    if overwrite and resume:
+        raise SettingsError(
+            "--overwrite throws away what --resume and --retry-failed go on with, and --retry; give one"
+        )
+    return Mode.RESUME if resume else Mode.OVERWRITE if overwrite else Mode.NEW
+
+
+class Record:
+    """What a run leaves behind: the result file, and beside it the manifest that says who wrote it, when, with what.
+
+    Made with `Mode.RESUME` it locks and reads a file that exists at once: `past` is then what that says. Else the file
+    is opened by `open`. What ended in one of the outcomes in `retry` is sent once more. Raises OutputError when the
+    file cannot be used, is in use, or is not as it was written.
+    """
+
+    def __init__(self, path: str, *, mode: Mode = Mode.NEW, retry: Set[Outcome] = frozenset()) -> None:
+        self.path = path
+        self.past: Past | None = None
+        self.rescue: Rescue | None = None
+        self.failed: Counter[Outcome] = Counter()
+        self._retry = retry
+        self._mode = mode
+        self._ledger: Ledger | None = None
+        self._manifest: Manifest | None = None
+        self._section: Section = {}
+        self._fault: BulkstopError | None = None
+        if mode is Mode.RESUME:
+            self._resume()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file; the manifest says that a run was broken off unless it was brought to an end by `end`."""
+        self._close()
+        self._note(None if kind is None else f"broken off: {kind.__name__}")
+
+    def plan(self, inputs: Sequence[str] | Iterable[Campaign], settings: Settings, *, fmt: str | None = None) -> Plan:
+        """Plan a run of these inputs, holding back the rows that have ended by what the file says.
+
+        Raises InputError for an input that cannot be read or is not what it was, SettingsError for another host, and
+        for a run that is finished and has nothing left: who sends a list anew every day would not be told otherwise.
+        """
+        if self.past is None:
+            return make_plan(inputs, settings, fmt=fmt)
+        host = self._manifest.last["settings"].get("host", settings.host) if self._manifest else settings.host
+        if host != settings.host:
+            raise SettingsError(f"--host {settings.host}: {self.path} is of a run at {host}; give that, or another -o")
+        try:
+            plan = make_plan(
+                inputs,
+                settings,
+                fmt=fmt,
+                settled=partial(self.past.settled, retry=self._retry),
+                recorded=self._recorded(),
+            )
+        except InputError as error:
+            raise InputError(f"{error}{self._other_defaults(settings)}") from None
+        try:
+            self.past.check_all_met()
+            self._check_left(plan)
+        except BaseException:
+            plan.close()
+            raise
+        return plan
+
+    def _check_left(self, plan: Plan) -> None:
+        """Refuse to go on with a run that came to its end by itself, when no row is left or new."""
+        last = self._manifest.last if self._manifest else {}
+        if "ended_at" not in last or last.get("exit_code") not in (0, 1) or sum(plan.settled.values()) < plan.rows:
+            return
+        again = f", nor is anything {listed(self._retry)}" if self._retry else ""
+        raise SettingsError(
+            f"{self.path}: its run finished at {printable(str(last['ended_at']))} "
+            f"({counted(plan.settled, Outcome)}); nothing is left to send{again}. To stop the list once more give -o "
+            f"with the date in its name, or --overwrite; what failed is sent again by {_ways_to_retry(plan.settled)}"
+        )
+
+    def _other_defaults(self, settings: Settings) -> str:
+        """Say which of the settings that fill rows up are others than in the last run: then no row is what it was."""
+        was = self._manifest.last["settings"] if self._manifest else {}
+        names = [name for name in FILL_ROWS if name in was and was[name] != getattr(settings, name)]
+        return "".join(f"; {KNOBS[name].option(name)} was {was[name]} then" for name in names)
+
+    def open(self, plan: Plan, settings: Settings, command: Sequence[str], run_id: str) -> None:
+        """Open and lock the file, if that is not done yet; nothing is written before the first result.
+
+        Raises OutputError also when a file has come to be that was not there to be resumed.
+        """
+        self._section = _section(plan, settings, command, run_id)
+        if self._ledger is None:
+            self._ledger = self._opened(Mode.NEW if self._mode is Mode.RESUME else self._mode)
+        if self._ledger.is_file:
+            check_writable(manifest_path(self.path))
+
+    def write(self, result: Result) -> None:
+        """Append the line of a result; raises OutputError when it is not written whole."""
+        assert self._ledger is not None, "written before open"  # noqa: S101 - a slip of the caller
+        self._ledger.write(result)
+        if result.outcome in FAILED and is_final(result):
+            self.failed[result.outcome] += 1
+
+    def watch(self) -> None:
+        """Raise OutputError when the file is not there any more as it was written: what follows would be lost."""
+        if self._ledger is not None:
+            self._ledger.look()
+
+    def end(self, summary: Summary) -> Summary:
+        """Close the file, note how the run ended, and give the summary with what went wrong in doing so."""
+        self._begin_after_all()
+        summary = self._rescued(summary)
+        self._close()
+        ended = self._with_fault(summary)
+        self._note(ended.reason, **_how(ended))
+        return self._with_fault(ended)
+
+    @property
+    def mark(self) -> Mark | None:
+        """What the file holds, or the one that it was saved in, and its SHA-256; None for no file or a lost one."""
+        is_kept = self._ledger is not None and self._ledger.is_file and (self.rescue is None or self.rescue.is_whole)
+        return self._ledger.mark if self._ledger is not None and is_kept else None
+
+    def _rescued(self, summary: Summary) -> Summary:
+        """Look at the file for the last time, save what is lost to it, and say so in the summary."""
+        try:
+            self.watch()
+        except OutputError as error:
+            self._fault = self._fault or error
+        self.rescue = self._ledger.rescue() if self._ledger is not None else None
+        if self.rescue is None or self._ledger is None:
+            return summary
+        faults = [*([str(summary.fault)] if summary.fault else []), str(self._ledger.lost), self.rescue.words]
+        return replace(summary, fault=OutputError("; ".join(dict.fromkeys(faults))), lost=self.rescue.gone)
+
+    def _resume(self) -> None:
+        if self.path == "-" or is_device(self.path):
+            raise OutputError(f"--resume: {self.path} keeps nothing to go on with; give -o FILE")
+        if not os.path.lexists(self.path):
+            if Path(beside := manifest_path(self.path)).exists():
+                raise OutputError(f"{self.path}: is gone, but {beside} is there; restore the one or remove the other")
+            return
+        self._ledger = self._opened(self._mode)
+        try:
+            self._manifest = _proven(self.path)
+            self.past = Past(self.path)
+            self._ledger.go_on_at(self.past.size, self.past.lines)
+        except BaseException:
+            self._ledger.close()
+            raise
+
+    def _recorded(self) -> dict[str, Digest]:
+        if self._manifest is None:
+            return {}
+        try:
+            return {name: Digest.of(given) for name, given in self._manifest.last["inputs"].items()}
+        except ValueError:
+            raise unreadable(self._manifest.path) from None
+
+    def _opened(self, mode: Mode) -> Ledger:
+        return Ledger(self.path, mode=mode, holder=self._holder, begin=self._begin, vouch=self._vouch)
+
+    def _holder(self, pid: int | None) -> str:
+        """Say who has the lock: as the manifest has it, unless that is still of the run before."""
+        with suppress(OutputError):
+            last = found.last if (found := Manifest.read(manifest_path(self.path))) else {}
+            is_its = pid in (None, last.get("pid")) and "ended_at" not in last
+            if last and is_its:
+                who = f"{last['user']} on {last['machine']}, since {last['began_at']}"
+                return f" (process {last.get('pid')} of {who})"
+        return "" if pid is None else f" (process {pid})"
+
+    def _begin(self) -> None:
+        earlier = self._manifest.sections if self._manifest and self.past else []
+        self._manifest = Manifest(manifest_path(self.path), [*earlier])
+        self._manifest.begin(self._section | self._taken_over())
+
+    def _begin_after_all(self) -> None:
+        """Give a resumed run that had nothing to write its section too: it vouches for the lines of a killed one."""
+        if self._ledger is not None and self.past is not None:
+            try:
+                self._ledger.begin()
+            except OutputError as fault:
+                self._fault = fault
+
+    def _taken_over(self) -> Section:
+        """Say how many lines this run vouches for that a killed one wrote after its last mark."""
+        proven = self._manifest.marks[-1].lines if self._manifest and self._manifest.marks else 0
+        lines = self.past.lines - proven if self.past else 0
+        return {"unproven_lines_taken_over": lines} if lines else {}
+
+    def _vouch(self, mark: Mark) -> None:
+        if self._manifest is not None:
+            self._manifest.vouch(mark)
+
+    def _close(self) -> None:
+        if self._ledger is not None:
+            self._ledger.close()
+            self._fault = self._fault or self._ledger.fault
+
+    def _note(self, reason: str | None, **how: Any) -> None:
+        """Note the end of the run, once, and whether nothing can be in the file that is not vouched for."""
+        ledger, manifest = self._ledger, self._manifest
+        if ledger is None or manifest is None or not ledger.is_begun or "ended_at" in manifest.last:
+            return
+        closed = manifest.last.get("ledger") == ledger.mark._asdict() and not ledger.is_torn
+        try:
+            manifest.end(ended_at=utc_text(time.time()), reason=reason, closed=closed, **how)
+        except OutputError as fault:
+            self._fault = self._fault or fault
+
+    def _with_fault(self, summary: Summary) -> Summary:
+        return summary if summary.fault or not self._fault else replace(summary, fault=self._fault)
+
+
+def _ways_to_retry(ended: Mapping[Outcome, int]) -> str:
+    """Name the options that send what failed again, each with what it would send."""
+    ways = f"--retry-failed ({counted(ended, WORTH_A_RETRY) or 'nothing is worth it'})"
+    chosen = [each for each in NEEDS_A_CHOICE if ended.get(each)]
+    return f"{ways} or {retry_option(chosen)} ({counted(ended, chosen)})" if chosen else ways
+
+
+def _proven(path: str) -> Manifest | None:
+    """Read the manifest of a result file that is as it was written."""
+    manifest = Manifest.read(manifest_path(path))
+    if manifest and (flaw := flaw_in(path, manifest)):
+        raise OutputError(f"{path}: {flaw}; restore it, or remove {manifest.path} to go on without that proof")
+    return manifest
+
+
+def _section(plan: Plan, settings: Settings, command: Sequence[str], run_id: str) -> Section:
+    return {
+        "run_id": run_id,
+        "version": __version__,
+        "command": list(command),
+        "user": _user(),
+        "machine": socket.gethostname(),
+        "pid": os.getpid(),
+        "folder": _folder(),
+        "python": platform.python_version(),
+        "began_at": utc_text(time.time()),
+        "settings": _shown(settings),
+        "inputs": {source: asdict(digest) for source, digest in plan.digests.items()},
+        "plan": {
+            "rows": plan.rows,
+            "to_send": plan.to_send,
+            "not_sent": {outcome.value: count for outcome, count in plan.held.items()},
+            "ended_before": {outcome.value: count for outcome, count in plan.settled.items()},
+        },
+    }
+
+
+def _how(summary: Summary) -> Section:
+    return {
+        "exit_code": summary.exit_code,
+        "outcomes": {outcome.value: count for outcome, count in summary.stats.outcomes.items()},
+        "calls": summary.calls,
+        "elapsed_s": round(summary.elapsed_s, 3),
+    }
+
+
+def _shown(settings: Settings) -> dict[str, Any]:
+    """Give the settings that were in use; of one that may hold a secret only that it was given."""
+    shown: dict[str, Any] = {}
+    for name in KNOBS:
+        value = getattr(settings, name)
+        if isinstance(value, tuple):
+            value = [str(item) for item in value]
+        shown[name] = HIDDEN if is_hidden(name) and value is not None else value
+    return shown
+
+
+def _folder() -> str | None:
+    with suppress(OSError):
+        return os.getcwd()  # noqa: PTH109 - a name to be read
+    return None  # removed while somebody stands in it
+
+
+def _user() -> str:
+    with suppress(OSError, KeyError):
+        return getpass.getuser()
+    return str(os.getuid())

@@ -1,0 +1,249 @@
+"""What the service's lists tell of the campaigns of a plan, before the first of them is sent."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import NamedTuple
+
+from bulkstop.engine.pool import side_by_side
+from bulkstop.errors import BulkstopError
+from bulkstop.kore.ask import Ask
+from bulkstop.kore.calls import Group, Listed, name_fault
+from bulkstop.model import SCHEDULE_FAILED, SCHEDULE_NONE, Campaign, CampaignType, Outcome, Result, held
+from bulkstop.report.stop.summary import printable
+from bulkstop.runs.events import doubt
+from bulkstop.runs.lists.listing import Listing, Wanted, listed
+from bulkstop.runs.log import event
+from bulkstop.runs.stop.forecast import Accounts
+from bulkstop.settings import Settings
+from bulkstop.source.plan import Plan
+
+AT_REST = ("Completed", "Stopped")
+"""The statuses of which it is sure that nothing runs; whatever has another one is sent."""
+SIDE_BY_SIDE = 8
+"""Accounts whose lists are read at the same time."""
+UNLISTED = f"{SCHEDULE_FAILED}the list does not have the campaign, so nobody knows whether it recurs"
+UNTOLD = f"{SCHEDULE_FAILED}the list does not tell whether the campaign recurs"
+
+_STATUSES = {status.lower(): status for status in AT_REST}
+_Key = tuple[CampaignType, str, str, str]
+
+
+class ByName(NamedTuple):
+    """A recurring schedule that can be disabled, by this name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the lists have told: which campaigns are at rest, and which would start again. None is what nobody asked.
+
+    It holds ids of the lists, and nothing of the plan, however long that is.
+    """
+
+    calls: int
+    statuses: Mapping[_Key, Mapping[str, str]] | None = None
+    schedules: Mapping[_Key, Mapping[str, ByName | str]] | None = None
+
+    def status_at_rest(self, campaign: Campaign) -> str | None:
+        """Give the listed status of a campaign that does not run; None for one that may."""
+        return None if self.statuses is None else self.statuses.get(_key(campaign), {}).get(campaign.campaign_id)
+
+    def schedule(self, campaign: Campaign) -> ByName | str | None:
+        """Give the name by which a schedule is to be disabled, else what the result line says of it."""
+        if self.schedules is None:
+            return None
+        return self.schedules.get(_key(campaign), {}).get(campaign.campaign_id, UNLISTED)
+
+    def needs_no_call(self, campaign: Campaign) -> bool:
+        """Tell whether all is known already: at rest, and nothing starts it again that could be disabled."""
+        return self.status_at_rest(campaign) is not None and not isinstance(self.schedule(campaign), ByName)
+
+    def result(self, campaign: Campaign, run_id: str) -> Result:
+        """Make the result of a campaign at rest, to which no stop was sent."""
+        said, schedule = f"listed as {self.status_at_rest(campaign)}; no stop call was made", self.schedule(campaign)
+        told = None if isinstance(schedule, ByName) else schedule
+        at_rest = held(campaign, Outcome.ALREADY_STOPPED, "")
+        return replace(at_rest, error=None, message=said, run_id=run_id, schedule=told)
+
+
+class Running:
+    """The campaigns of a plan that may run, and so are sent; `tell` is given each of which nothing need be asked.
+
+    The others, at rest with a schedule to disable, are left for later: `recurring`.
+    """
+
+    def __init__(self, plan: Plan, known: Known, tell: Callable[[Campaign], object]) -> None:
+        self._plan = plan
+        self._known = known
+        self._later = 0
+        counts = plan.accounts if known.statuses is None else {name: self._sort(name, tell) for name in plan.accounts}
+        self.accounts = {account_id: count for account_id, count in counts.items() if count}
+        """How many are sent per account."""
+
+    @property
+    def to_send(self) -> int:
+        """How many are sent."""
+        return sum(self.accounts.values())
+
+    def campaigns(self, account_id: str) -> Iterator[Campaign]:
+        """Give the campaigns of one account that are sent, in the order of sending."""
+        return (each for each in self._plan.campaigns(account_id) if self._known.status_at_rest(each) is None)
+
+    def recurring(self) -> Iterator[Campaign]:
+        """Give the campaigns at rest that a schedule starts again, unless it is disabled."""
+        for account_id in self._plan.accounts if self._later else ():
+            for each in self._plan.campaigns(account_id):
+                if self._known.status_at_rest(each) is not None and not self._known.needs_no_call(each):
+                    yield each
+
+    def _sort(self, account_id: str, tell: Callable[[Campaign], object]) -> int:
+        """Tell of those that need no call; count those that are sent."""
+        running = 0
+        for each in self._plan.campaigns(account_id):
+            if self._known.status_at_rest(each) is None:
+                running += 1
+            elif self._known.needs_no_call(each):
+                tell(each)
+            else:
+                self._later += 1
+        return running
+
+
+def groups_of(plan: Plan, settings: Settings) -> list[Group]:
+    """Give the lists that are read before a plan is carried out: none, unless an option needs them.
+
+    A schedule is disabled by name, so the name must be known to be that of one campaign of either type.
+    """
+    if not (settings.only_running or settings.disable_schedule):
+        return []
+    keys = {_key(campaign): None for account_id in plan.accounts for campaign in plan.campaigns(account_id)}
+    groups = [Group(account_id, stream_id, iid, kind) for kind, account_id, stream_id, iid in keys]
+    if settings.disable_schedule:
+        groups = [group._replace(campaign_type=kind) for group in groups for kind in CampaignType]
+    return list(dict.fromkeys(groups))
+
+
+async def known_of(plan: Plan, settings: Settings, ask: Ask, accounts: Accounts) -> Known | None:
+    """Read the lists that a plan needs; None when it needs none.
+
+    Raises a BulkstopError when one of them cannot be read to its end, or the time to finish by comes first.
+    """
+    groups = groups_of(plan, settings)
+    if not groups:
+        return None
+    seconds_left = settings.seconds_left(datetime.now(UTC))
+    try:
+        async with asyncio.timeout(seconds_left):
+            known = await _Lists(settings, ask, accounts).read(groups)
+    except TimeoutError:
+        said = f"--finish-by {settings.finish_by}: came before the list was read; nothing was sent"
+        raise BulkstopError(said) from None
+    at_rest = None if known.statuses is None else sum(map(len, known.statuses.values()))
+    event("listed", lists=len(groups), calls=known.calls, at_rest=at_rest)
+    return known
+
+
+class _Lists:
+    """Reads lists, each to its end, and keeps of them what an option needs."""
+
+    def __init__(self, settings: Settings, ask: Ask, accounts: Accounts) -> None:
+        self._options = " ".join(
+            flag
+            for flag, is_given in (
+                ("--only-running", settings.only_running),
+                ("--disable-schedule", settings.disable_schedule),
+            )
+            if is_given
+        )
+        self._ask = ask
+        self._accounts = accounts
+        self._statuses: dict[_Key, dict[str, str]] | None = {} if settings.only_running else None
+        self._schedules: dict[_Key, dict[str, ByName | str]] | None = {} if settings.disable_schedule else None
+        self._wanted = Wanted() if settings.disable_schedule else Wanted(AT_REST)
+
+    async def read(self, groups: Iterable[Group]) -> Known:
+        """Read them: those of an account one after the other, accounts side by side."""
+        streams: dict[str, dict[str, list[Group]]] = {}
+        for group in groups:
+            streams.setdefault(group.account_id, {}).setdefault(group.stream_id, []).append(group)
+        jobs = [partial(self._account, own.values()) for own in streams.values()]
+        await side_by_side(jobs, min(SIDE_BY_SIDE, len(jobs)))
+        calls = sum(self._accounts.caller(account_id).calls for account_id in streams)
+        return Known(calls, self._statuses, self._schedules)
+
+    async def _account(self, streams: Iterable[list[Group]]) -> None:
+        for groups in streams:
+            names = _Names()
+            for group in groups:
+                self._take(await self._listing(group), names)
+            for group in groups if self._schedules is not None else ():
+                self._refuse_shared_names(group, names)
+
+    async def _listing(self, group: Group) -> Listing:
+        # Ids of the list are only held against those of the plan.
+        (listing,) = await listed([group], self._ask, self._accounts.caller, self._wanted, any_id=True)
+        if listing.failure is not None:
+            said = f" ({printable(listing.failure.message)})" if listing.failure.message else ""
+            why = f"{printable(listing.failure.error or listing.failure.outcome)}{said}"
+            raise BulkstopError(
+                f"{self._options}: the list of {_told(group)} cannot be read to its end: {why}; "
+                f"nothing was sent: try again, or go without {self._options}"
+            )
+        if listing.doubt:
+            doubt(f"the list of {_told(group)}: {listing.doubt}")
+        return listing
+
+    def _take(self, listing: Listing, names: "_Names") -> None:
+        """Keep what is needed of a list, and let the rest go before the next one comes."""
+        key = listing.group.campaign_type, *listing.group[:3]
+        if self._statuses is not None:
+            found = ((item.campaign_id, _STATUSES.get((item.status or "").lower())) for item in listing.items)
+            self._statuses[key] = {campaign_id: status for campaign_id, status in found if status is not None}
+        if self._schedules is not None:
+            names.add(listing.items)
+            self._schedules[key] = {item.campaign_id: _schedule_of(item) for item in listing.items}
+
+    def _refuse_shared_names(self, group: Group, names: "_Names") -> None:
+        assert self._schedules is not None  # noqa: S101 - a slip of the caller
+        schedules = self._schedules[group.campaign_type, *group[:3]]
+        for campaign_id, schedule in schedules.items():
+            if isinstance(schedule, ByName) and (number := names.campaigns(schedule.name)) > 1:
+                schedules[campaign_id] = f"{SCHEDULE_FAILED}{number:,} campaigns have that name"
+
+
+class _Names:
+    """Which names of a stream more than one campaign has."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
+        self._shared: dict[str, set[str]] = {}
+
+    def add(self, items: Iterable[Listed]) -> None:
+        """Take the names of a list in; a campaign may stand in several lists."""
+        for item in items:
+            if item.name and self._first.setdefault(item.name, item.campaign_id) != item.campaign_id:
+                self._shared.setdefault(item.name, {self._first[item.name]}).add(item.campaign_id)
+
+    def campaigns(self, name: str) -> int:
+        """Give how many campaigns have a name that one has."""
+        return len(self._shared.get(name, "1"))
+
+
+def _schedule_of(item: Listed) -> ByName | str:
+    if not item.recurs:
+        return UNTOLD if item.recurs is None else SCHEDULE_NONE
+    fault = name_fault(item.name)
+    return ByName(item.name) if item.name and fault is None else f"{SCHEDULE_FAILED}{fault}"
+
+
+def _key(campaign: Campaign) -> _Key:
+    return campaign[1:5]
+
+
+def _told(group: Group) -> str:
+    account_id, stream_id = printable(group.account_id), printable(group.stream_id)
+    return f"{group.campaign_type} campaigns of account {account_id}, stream {stream_id}"

@@ -1,0 +1,61 @@
+"""Reads lists for a run that is under way: how campaigns stand of which an answer proved nothing."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from bulkstop.engine.caller import Caller
+from bulkstop.engine.readback import IsEnough, ListedState, Reading, ReadList
+from bulkstop.kore.ask import Ask
+from bulkstop.kore.calls import Call, Group, Listed, Page
+from bulkstop.model import Attempt, Campaign
+from bulkstop.runs.lists.listing import Wanted, listed
+from bulkstop.runs.lists.states import State, state_of
+
+T = TypeVar("T")
+
+PROVES_REST = frozenset({State.NOT_RUNNING, State.RUNS_AGAIN})
+"""States of campaigns that call nobody now; what a schedule starts later was not stopped by this run either."""
+
+
+def list_reader(ask: Ask, caller_of: Callable[[str], Caller]) -> ReadList:
+    """Make what reads the list of a campaign's group within the quota of its account."""
+
+    async def read(of: Campaign, is_enough: IsEnough) -> Reading:
+        group = Group(of.account_id, of.stream_id, of.iid, of.campaign_type)
+        states: dict[str, ListedState] = {}
+        # Ids of the list are only held against those that were sent.
+        (listing,) = await listed([group], _noting(ask, states, is_enough), caller_of, _DiscardAll(), any_id=True)
+        if is_enough(states):
+            return Reading(states, listing.calls)
+        failure = listing.failure
+        fault = listing.doubt if failure is None else failure.error or failure.outcome.value
+        return Reading(states, listing.calls, fault)
+
+    return read
+
+
+class _DiscardAll(Wanted):
+    """Lets a reading keep none of its campaigns: what matters of them is noted page by page."""
+
+    def fits(self, item: Listed) -> bool:
+        """Want none."""
+        return False
+
+
+def _noting(ask: Ask, states: dict[str, ListedState], is_enough: IsEnough) -> Ask:
+    """Make an Ask that notes the states on each page, and lets a list end where that is enough."""
+
+    async def noting(call: Call[T], /) -> T | Attempt:
+        found = await ask(call)
+        if not isinstance(found, Page):
+            return found
+        on_page: dict[str, ListedState] = {}
+        for item in found.items:
+            found_state = state_of(item)
+            state = ListedState(item.status, found_state in PROVES_REST, found_state is not State.SCHEDULED)
+            if item.campaign_id not in on_page or not state.is_at_rest:  # of two on a page the worse one counts
+                on_page[item.campaign_id] = state
+        states.update(on_page)
+        return found._replace(more=False, total=None) if is_enough(states) else found
+
+    return noting

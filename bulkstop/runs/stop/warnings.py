@@ -1,0 +1,120 @@
+"""What a person should look at twice before a run, one line each; nothing here stops it."""
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from urllib.parse import urlsplit
+
+from bulkstop.model import Order, Outcome
+from bulkstop.report.stop.summary import printable
+from bulkstop.runs.stop.history import LastRun, is_much_larger
+from bulkstop.settings import LOOPBACK, Settings
+from bulkstop.source.id_check import CAMPAIGN_ID, INSTANCE_ID, Sample
+from bulkstop.source.plan import Plan
+
+NAMED = 3
+"""Accounts that are named; the others are counted."""
+ID_CHARS_SHOWN = 60
+
+
+def warnings(plan: Plan, settings: Settings, last: LastRun | None) -> list[str]:
+    """Say what is unusual about a plan, the worst first; `last` is the last run of the same profile, if it is known."""
+    found = (
+        _much_larger(plan, last),
+        _instance_ids(plan.looks.instance_ids),
+        _odd_ids(plan),
+        _odd_priorities(plan.looks.odd_priorities, settings.order),
+        _unusable(plan),
+        _accounts(plan.accounts, settings.account_id),
+        _nameless(plan),
+        _all_protected(plan),
+        _open_to_the_network(settings),
+    )
+    return [line for each in found for line in each]
+
+
+def _much_larger(plan: Plan, last: LastRun | None) -> Iterator[str]:
+    if last is not None and is_much_larger(plan.listed, last):
+        when = last.at[:16].replace("T", " ")
+        yield (
+            f"the list has {plan.listed:,} campaigns to stop, the last one of this profile had {last.listed:,} "
+            f"({when} UTC); is it the right one?"
+        )
+
+
+def _instance_ids(found: Sample) -> Iterator[str]:
+    if found.count:
+        are = "1 id looks like an instance id" if found.count == 1 else f"{found.count:,} ids look like instance ids"
+        yield (
+            f"{are} ({INSTANCE_ID}...): {_first(found)}; "
+            f"a stop takes campaign ids ({CAMPAIGN_ID}...), so the service may not know them"
+        )
+
+
+def _odd_ids(plan: Plan) -> Iterator[str]:
+    found = plan.looks.odd_ids
+    if found.count:
+        do = "does" if found.count == 1 else "do"
+        yield (
+            f"{found.count:,} of {plan.to_send:,} ids {do} not look like campaign ids "
+            f"({CAMPAIGN_ID} and groups of hex digits): {_first(found)}; is it the right column?"
+        )
+
+
+def _odd_priorities(found: Sample, order: Order) -> Iterator[str]:
+    if found.count:
+        are = (
+            "1 priority is no whole number" if found.count == 1 else f"{found.count:,} priorities are no whole numbers"
+        )
+        what = "that matters with --order priority only" if order is Order.INPUT else "sent after all others"
+        yield printable(f"{are}; {what}; the first is {found.first[0]}")
+
+
+def _unusable(plan: Plan) -> Iterator[str]:
+    invalid = plan.held[Outcome.INVALID]
+    if 2 * invalid <= plan.rows:
+        return
+    yield printable(f"{invalid:,} of {plan.rows:,} rows cannot be used; the first is {plan.first_invalid}")
+
+
+def _accounts(accounts: Mapping[str, int], usual: str | None) -> Iterator[str]:
+    if usual is None and len(accounts) > 1:
+        yield f"the list has campaigns of {len(accounts):,} accounts: {_counted(accounts)}"
+    elif others := {account: number for account, number in accounts.items() if account != usual and usual}:
+        number = sum(others.values())
+        are = "1 campaign is" if number == 1 else f"{number:,} campaigns are"
+        yield f"{are} of another account than --account-id {usual}: {_counted(others)}"
+
+
+def _nameless(plan: Plan) -> Iterator[str]:
+    if plan.protection.has_names and plan.looks.nameless:
+        have = "has" if plan.looks.nameless == 1 else "have"
+        yield (
+            f"{plan.looks.nameless:,} of {plan.to_send:,} campaigns {have} no name in the list, "
+            "so no name: rule of --protect can hold them back"
+        )
+
+
+def _all_protected(plan: Plan) -> Iterator[str]:
+    if not plan.to_send and plan.held[Outcome.PROTECTED]:
+        yield "all that could be sent is protected, so nothing will be"
+
+
+def _open_to_the_network(settings: Settings) -> Iterator[str]:
+    parts = urlsplit(settings.host)
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        yield f"{settings.host} is plain http: everybody on the way can read the token, and use it"
+
+
+def _first(found: Sample) -> str:
+    more = f" and {found.count - len(found.first):,} more" if found.count > len(found.first) else ""
+    return ", ".join(map(_shown, found.first)) + more
+
+
+def _shown(campaign_id: str) -> str:
+    cut = campaign_id[:ID_CHARS_SHOWN] + "..." if len(campaign_id) > ID_CHARS_SHOWN else campaign_id
+    return printable(cut)
+
+
+def _counted(accounts: Mapping[str, int]) -> str:
+    named = ", ".join(f"{_shown(account)} ({number:,})" for account, number in islice(accounts.items(), NAMED))
+    return named + (f" and {len(accounts) - NAMED:,} more" if len(accounts) > NAMED else "")

@@ -1,0 +1,114 @@
+"""From the name of an input to its form, then to its text."""
+
+import gzip
+import io
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO
+
+from bulkstop.errors import InputError
+from bulkstop.source.line_reader import printable
+
+STDIN = "-"
+"""The name that stands for standard input."""
+
+
+class Form(StrEnum):
+    """What the rows of an input look like; the values are those of `--format`."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+    TXT = "txt"
+
+
+_ENDINGS = {".csv": Form.CSV, ".jsonl": Form.JSONL, ".ndjson": Form.JSONL, ".txt": Form.TXT}
+_PACKED = ".gz"
+_CHOICE = "|".join(Form)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """An input that is known to be there: its name as given, its name as shown, and how to read it."""
+
+    given: str
+    label: str
+    form: Form
+    packed: bool = False
+
+
+def find(given: str, fmt: str | None) -> Input:
+    """Return the input of this name, or raise InputError when it is not there or nothing tells its form."""
+    label = printable(given)
+    if given == STDIN:
+        return Input(given, label, _told(fmt, "- (standard input)"))
+    name = given.lower()
+    packed = name.endswith(_PACKED)
+    form = _ENDINGS.get(Path(name.removesuffix(_PACKED)).suffix) or _told(fmt, label)
+    _refuse_absent(given, label)
+    return Input(given, label, form, packed)
+
+
+def _told(fmt: str | None, label: str) -> Form:
+    if fmt is None:
+        raise InputError(
+            f"{label}: nothing tells its form: name it {', '.join(_ENDINGS)} (each also {_PACKED}), "
+            f"or give --format {_CHOICE}"
+        )
+    try:
+        return Form(fmt)
+    except ValueError:
+        raise InputError(f"--format {printable(fmt)}: there is no such form; give {_CHOICE}") from None
+
+
+def _refuse_absent(given: str, label: str) -> None:
+    # Every name is looked at before the first row is read: a slip in the last one should not cost the whole pass.
+    try:
+        mode = Path(given).stat().st_mode
+    except (OSError, ValueError) as error:
+        raise InputError(f"{label}: cannot be read: {_why(error)}") from None
+    if stat.S_ISDIR(mode):
+        raise InputError(f"{label}: is a directory; name the files in it")
+
+
+def _why(error: OSError | ValueError) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+@contextmanager
+def opened(entry: Input, stdin: BinaryIO | None) -> Iterator[io.TextIOWrapper]:
+    """Hold the text of an input open; standard input (`stdin`, or the process's own) is left open for its owner."""
+    with ExitStack() as stack:
+        if entry.given == STDIN:
+            stream = _as_text(stdin or _standard_input())
+            stack.callback(stream.detach)
+        else:
+            stream = stack.enter_context(_as_text(_bytes_of(entry, stack)))
+        yield stream
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise InputError("- (standard input): is closed; pipe a list into it or name a file")
+    return sys.stdin.buffer
+
+
+def _bytes_of(entry: Input, stack: ExitStack) -> BinaryIO | gzip.GzipFile:
+    try:
+        raw = stack.enter_context(Path(entry.given).open("rb"))  # noqa: SIM115 - the stack closes it
+        if not entry.packed:
+            return raw
+        if not raw.peek(1):
+            raise InputError(f"{entry.label}: is empty, so it was cut off: even an empty list has a gzip header")
+    except OSError as error:
+        raise InputError(f"{entry.label}: cannot be read: {_why(error)}") from None
+    return gzip.GzipFile(fileobj=raw)
+
+
+def _as_text(binary: BinaryIO | gzip.GzipFile) -> io.TextIOWrapper:
+    # Undecodable bytes become half surrogate pairs, so that one bad row is found and the others survive.
+    return io.TextIOWrapper(binary, encoding="utf-8", errors="surrogateescape", newline="\n")

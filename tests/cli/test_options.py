@@ -1,0 +1,339 @@
+"""Settings come from the option, else the variable, else the profile, else the default."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from bulkstop.cli.options import settings_of, with_settings
+from bulkstop.errors import SettingsError
+from bulkstop.model import CampaignType, Cap, Limit
+from bulkstop.settings import KNOBS, NO_LIMIT, Settings, TransportName, default_of, key_of
+
+FIRM: dict[str, tuple[str, Any]] = {
+    "host": ("https://api.example", "https://api.example"),
+    "account_id": ("a1", "a1"),
+    "stream_id": ("st-1", "st-1"),
+    "iid": ("st-2", "st-2"),
+    "any_id": ("true", True),
+    "type": ("SMS", CampaignType.SMS),
+    "voice_path": ("/v/{campaignId}", "/v/{campaignId}"),
+    "sms_path": ("/s/{campaignId}", "/s/{campaignId}"),
+    "ca": ("ca.pem", "ca.pem"),
+    "proxy": ("http://proxy:3128", "http://proxy:3128"),
+    "transport": ("WIRE", TransportName.WIRE),
+    "timeout_s": ("500ms", 0.5),
+    "insecure_http": ("true", True),
+    "token": ("t1", "t1"),
+    "token_file": ("token", "token"),
+    "token_command": ("print-token", "print-token"),
+    "client_id": ("cs-1", "cs-1"),
+    "client_secret": ("s1", "s1"),
+    "client_secret_file": ("secret", "secret"),
+    "jwt_alg": ("rs512", "RS512"),
+    "jwt_sub": ("me", "me"),
+    "jti": ("true", True),
+    "quota": ("5/2s", (Limit(5, 2.0),)),
+    "quota_store": ("memory", "memory"),
+    "adaptive": ("true", True),
+    "pace": ("even", "even"),
+    "order": ("priority", "priority"),
+    "protect": ("keep.txt", ("keep.txt",)),
+    "max_campaigns": ("500", 500),
+    "max_failures": ("2.5%", Cap(share=0.025)),
+    "waves": ("1,10%,100%", "1,10%,100%"),
+    "soak_s": ("1m", 60.0),
+    "max_outage_s": ("10m", 600.0),
+    "only_running": ("true", True),
+    "disable_schedule": ("true", True),
+    "finish_by": ("18:00", "18:00"),
+    "tz": ("Europe/Berlin", "Europe/Berlin"),
+    "concurrency": ("7", 7),
+    "attempts": ("2", 2),
+    "max_retry_after_s": ("2m", 120.0),
+    "grace_s": ("1m", 60.0),
+}
+"""A text for every setting, and the value it means."""
+
+# What a setting needs beside it to make sense.
+BESIDE = {
+    "soak_s": {"waves": "1,100%"},
+    "client_secret": {"client_id": "cs-1"},
+    "client_secret_file": {"client_id": "cs-1"},
+    "jti": {"client_id": "cs-1", "client_secret_file": "secret"},
+}
+OPEN = [name for name, knob in KNOBS.items() if not knob.secret]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep away from the developer's own profile."""
+    monkeypatch.chdir(tmp_path)
+
+
+def settings(args: list[str], variables: dict[str, str] | None = None, profile: str = "") -> Settings:
+    """Put settings together as a command does."""
+    found: list[Settings] = []
+
+    @click.command()
+    @with_settings
+    @click.pass_context
+    def probe(ctx: click.Context, /, **_: object) -> None:
+        found.append(settings_of(ctx))
+
+    Path("bulkstop.toml").write_text(f"[profile.default]\n{profile}")
+    clean = dict.fromkeys([f"BULKSTOP_{name.upper()}" for name in (*KNOBS, *map(key_of, KNOBS))])
+    outcome = CliRunner().invoke(
+        probe, args, env={**clean, **(variables or {})}, standalone_mode=False, catch_exceptions=False
+    )
+    if outcome.exception is not None:
+        raise outcome.exception
+    return found[0]
+
+
+def beside(name: str) -> list[str]:
+    """Give the options that a setting needs beside it."""
+    needs = {"host": "api.example", **BESIDE.get(name, {})}
+    return [part for other, text in needs.items() if other != name for part in (KNOBS[other].option(other), text)]
+
+
+def test_every_setting_is_covered() -> None:
+    """A setting that is added gets a text here."""
+    assert list(FIRM) == list(KNOBS)
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_option(name: str) -> None:
+    """Every setting that is no secret has an option."""
+    text, value = FIRM[name]
+    flag = KNOBS[name].option(name)
+    args = [flag] if value is True else [flag, text]
+    assert getattr(settings([*args, *beside(name)]), name) == value
+
+
+@pytest.mark.parametrize("name", list(KNOBS))
+def test_variable(name: str) -> None:
+    """Every setting has a variable, named like its option."""
+    text, value = FIRM[name]
+    variable = f"BULKSTOP_{KNOBS[name].option(name)[2:].replace('-', '_').upper()}"
+    assert getattr(settings(beside(name), {variable: text}), name) == value
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_profile_key(name: str) -> None:
+    """Every setting that is no secret has a key in a profile, named like its option."""
+    text, value = FIRM[name]
+    profile = f"{key_of(name)} = {'true' if value is True else repr(text)}"
+    assert getattr(settings(beside(name), profile=profile), name) == value
+
+
+@pytest.mark.parametrize("name", [name for name in OPEN if name != "protect"])
+def test_option_wins(name: str) -> None:
+    """The option wins over the variable and the profile, whatever these say."""
+    text, value = FIRM[name]
+    flag, key = KNOBS[name].option(name), key_of(name)
+    args = [flag] if value is True else [flag, text]
+    others = {True: "false", "SMS": "voice", "WIRE": "aiohttp", "rs512": "HS512", "even": "burst", "priority": "input"}
+    others |= {"18:00": "17:00", "Europe/Berlin": "UTC"}
+    other = others.get(value if value is True else text, text + "0")
+    if name in ("timeout_s", "quota", "max_retry_after_s", "grace_s"):
+        other = text.replace(text[0], "9", 1)
+    profile = f"{key} = {other if value is True else repr(other)}"
+    assert getattr(settings([*args, *beside(name)], {f"BULKSTOP_{key.upper()}": other}, profile), name) == value
+
+
+def test_all_four() -> None:
+    """Flag, then variable, then profile, then default."""
+    host = ["--host", "api.example"]
+    profile, variable = "attempts = 3", {"BULKSTOP_ATTEMPTS": "4"}
+    assert settings([*host, "--attempts", "9"], variable, profile).attempts == 9
+    assert settings(host, variable, profile).attempts == 4
+    assert settings(host, profile=profile).attempts == 3
+    assert settings(host).attempts == default_of("attempts") == 5
+
+
+def test_defaults() -> None:
+    """Without a word about them, the settings of a command are those of the library."""
+    assert settings(["--host", "api.example"]) == Settings(host="api.example")
+
+
+def test_protection_adds_up() -> None:
+    """What a profile or a variable protects stays so when an option names more."""
+    profile, variable = 'protect = ["a.txt", "b b.txt"]', {"BULKSTOP_PROTECT": "c.txt d.txt"}
+    host = ["--host", "api.example"]
+    found = settings([*host, "--protect", "e.txt", "--protect", "f.txt"], variable, profile).protect
+    assert found == ("a.txt", "b b.txt", "c.txt", "d.txt", "e.txt", "f.txt")
+    assert settings(host, variable).protect == ("c.txt", "d.txt")
+    assert settings(host, profile=profile).protect == ("a.txt", "b b.txt")
+
+
+def test_secrets_have_no_option() -> None:
+    """A token or a secret cannot be put on a command line, where everybody on the machine sees it."""
+    for flag in ("--token", "--client-secret"):
+        with pytest.raises(click.UsageError, match="No such option"):
+            settings(["--host", "api.example", f"{flag}=x"])
+
+
+def test_nearer_credentials_replace() -> None:
+    """One way to a token that is given nearer replaces whatever way the profile has."""
+    profile = 'client_id = "cs-1"\nclient_secret_file = "secret"'
+    found = settings(["--host", "api.example", "--token-file", "t"], profile=profile)
+    assert (found.token_file, found.client_secret_file) == ("t", None)
+    found = settings(["--host", "api.example"], {"BULKSTOP_TOKEN": "x"}, profile)
+    assert (found.token, found.client_secret_file) == ("x", None)
+
+
+@pytest.mark.parametrize("blank", ["", " \t"])
+@pytest.mark.parametrize("name", [*KNOBS, "profile", "config"])
+def test_empty_variable(name: str, blank: str) -> None:
+    """A variable that is set to nothing is refused, also where an option is given: it may be a slip."""
+    variable = f"BULKSTOP_{key_of(name).upper() if name in KNOBS else name.upper()}"
+    with pytest.raises((SettingsError, click.UsageError), match=f"{variable}") as caught:
+        settings(["--host", "api.example"], {variable: blank})
+    assert "is empty; " in str(caught.value)
+    if name in ("protect", "token"):
+        with pytest.raises(SettingsError, match=f"^{variable}: is empty; give it a value, or unset it$"):
+            settings(["--host", "api.example", "--protect", "keep.txt", "--token-file", "t"], {variable: blank})
+
+
+@pytest.mark.parametrize("name", [*OPEN, "profile", "config"])
+def test_empty_option(name: str) -> None:
+    """An option that is given nothing is refused."""
+    flag = KNOBS[name].option(name) if name in KNOBS else f"--{name}"
+    if name in KNOBS and isinstance(default_of(name), bool):
+        return
+    with pytest.raises(click.UsageError, match="is empty; ") as caught:
+        settings(["--host", "api.example", flag, " "])
+    assert f"'{flag}'" in caught.value.format_message()
+
+
+@pytest.mark.parametrize("value", ["''", "' '", "[]", "['']", "[[]]", "{}"])
+@pytest.mark.parametrize("name", OPEN)
+def test_empty_key(name: str, value: str) -> None:
+    """A key of a profile that holds nothing is refused with its line, also where an option says something else."""
+    key, (text, is_good) = key_of(name), FIRM[name]
+    instead = 'write "none" for no limit' if name == "quota" else "give it a value, or take it out"
+    with pytest.raises(SettingsError) as caught:
+        settings(beside(name), profile=f"\n{key} = {value}\n")
+    assert str(caught.value) == f"bulkstop.toml line 3: {key} is empty; {instead}"
+    given = [KNOBS[name].option(name)] if is_good is True else [KNOBS[name].option(name), text]
+    with pytest.raises(SettingsError, match=f"line 3: {key} is empty"):
+        settings([*given, *beside(name)], profile=f"\n{key} = {value}\n")
+
+
+def test_no_quota() -> None:
+    """Only `none` is no limit, wherever it stands, and it stands alone."""
+    host = ["--host", "api.example"]
+    for found in (
+        settings([*host, "--quota", "none"]),
+        settings(host, {"BULKSTOP_QUOTA": "None"}),
+        settings(host, profile='quota = "none"'),
+        settings(host, profile='quota = ["none"]'),
+        settings([*host, "--quota", "none"], profile='quota = "60/60s"'),
+    ):
+        assert found.quota is NO_LIMIT
+    with pytest.raises(SettingsError, match=r"^--quota: none stands alone$"):
+        settings([*host, "--quota", "none", "--quota", "60/60s"])
+    with pytest.raises(SettingsError, match=r"^BULKSTOP_QUOTA: none stands alone$"):
+        settings(host, {"BULKSTOP_QUOTA": "60/60s none"})
+    with pytest.raises(SettingsError, match=r"^bulkstop[.]toml line 2: quota: none stands alone$"):
+        settings(host, profile='quota = ["60/60s", "none"]')
+
+
+def test_several_quotas() -> None:
+    """A quota can be given several times: as options, as words of a variable, as a list of a profile."""
+    both = (Limit(60, 60.0), Limit(1800, 3600.0))
+    host = ["--host", "api.example"]
+    assert settings([*host, "--quota", "60/60s", "--quota", "1800/1h"]).quota == both
+    assert settings(host, {"BULKSTOP_QUOTA": "60/60s 1800/1h"}).quota == both
+    assert settings(host, profile='quota = ["60/60s", "1800/1h"]').quota == both
+    assert settings(host, profile='quota = "60/60s 1800/1h"').quota == both
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["--timeout", "0"], "--timeout"),
+        (["--timeout", "soon"], "--timeout"),
+        (["--quota", "60"], "--quota"),
+        (["--quota", "0/60s"], "--quota"),
+        (["--concurrency", "0"], "--concurrency"),
+        (["--attempts", "-1"], "--attempts"),
+        (["--type", "fax"], "--type"),
+        (["--jwt-alg", "none"], "--jwt-alg"),
+        (["--voice-path", "/x"], "--voice-path"),
+        (["--sms-path", "no/slash/{campaignId}"], "--sms-path"),
+        (["--proxy", "proxy:3128"], "--proxy"),
+        (["--transport", "pigeon"], "--transport"),
+    ],
+)
+def test_wrong_option(args: list[str], told: str) -> None:
+    """A value that makes no sense is refused with the name of its option."""
+    with pytest.raises(click.UsageError) as caught:
+        settings(["--host", "api.example", *args])
+    assert f"'{told}'" in caught.value.format_message()
+
+
+def test_wrong_variable() -> None:
+    """A value that makes no sense is refused in a variable as well."""
+    with pytest.raises(click.UsageError) as caught:
+        settings(["--host", "api.example"], {"BULKSTOP_ATTEMPTS": "many"})
+    assert "BULKSTOP_ATTEMPTS" in caught.value.format_message()
+
+
+@pytest.mark.parametrize(
+    ("profile", "told"),
+    [
+        ("atempts = 3", "bulkstop.toml line 2: unknown key 'atempts'; did you mean attempts"),
+        ('token = "x"', "token is a secret.*token_file or BULKSTOP_TOKEN"),
+        ('client_secret = "x"', "client_secret is a secret.*client_secret_file or BULKSTOP_CLIENT_SECRET"),
+        ("attempts = 0", "bulkstop.toml line 2: attempts: '0' is no whole number"),
+        ("attempts = 2.5", "bulkstop.toml line 2: attempts: '2.5' is no whole number"),
+        ('jti = "yes"', "bulkstop.toml line 2: jti: is true or false, without quotes"),
+        ("concurrency = true", "bulkstop.toml line 2: concurrency: is true or false and must be a text"),
+        ("quota = 60", "bulkstop.toml line 2: quota: is a number and must be a text; put it in quotes"),
+        ("quota = [60]", "bulkstop.toml line 2: quota: holds a number; put each of the list in quotes"),
+        ("quota = ['1/s', '']", "bulkstop.toml line 2: quota holds an empty value; take that out of the list"),
+        ("quota = {calls = 60}", "bulkstop.toml line 2: quota: is a table and must be a text; give one text"),
+        ("account_id = 12", "bulkstop.toml line 2: account_id: is a number and must be a text; put it in quotes"),
+        ("timeout = ['30s']", "bulkstop.toml line 2: timeout: is a list and must be a text; give one text"),
+        ("finish_by = 2026-01-02", "bulkstop.toml line 2: finish_by: is a date or time and must be a text"),
+        ("host = ", "--config bulkstop.toml: cannot be read as TOML"),
+    ],
+)
+def test_wrong_profile(profile: str, told: str) -> None:
+    """A profile with a slip or a secret in it is refused with file and key."""
+    with pytest.raises(SettingsError, match=told):
+        settings(["--host", "api.example"], profile=profile)
+
+
+def test_values_that_need_no_quotes() -> None:
+    """Numbers and times are taken as TOML writes them."""
+    profile = "attempts = 3\ntimeout = 2.5\nmax_failures = 10\nfinish_by = 18:00:30"
+    found = settings(["--host", "api.example"], profile=profile)
+    assert (found.attempts, found.timeout_s, found.max_failures, found.finish_by) == (3, 2.5, Cap(10), "18:00:30")
+
+
+def test_profile_by_name() -> None:
+    """`--profile` takes that profile and nothing of the default one; one that is not there is refused."""
+    profile = 'attempts = 3\n[profile.prod]\nhost = "prod.example"\n'
+    found = settings(["--profile", "prod"], profile=profile)
+    assert (found.host, found.attempts) == ("https://prod.example", 5)
+    with pytest.raises(SettingsError, match=r"--profile test: bulkstop.toml has no \[profile.test\]"):
+        settings(["--profile", "test"], profile=profile)
+
+
+def test_config_that_is_not_there() -> None:
+    """A file of profiles that is named but not there is refused, not passed over."""
+    with pytest.raises(SettingsError, match=r"--config elsewhere\.toml: no such file"):
+        settings(["--host", "api.example", "--config", "elsewhere.toml"])
+
+
+def test_proxy_password_is_not_shown() -> None:
+    """A proxy's URL that is refused is not repeated: it may hold a password."""
+    for args, profile in ((["--proxy", "user:pa55word@proxy"], ""), ([], 'proxy = "user:pa55word@proxy"')):
+        with pytest.raises((click.UsageError, SettingsError)) as caught:
+            settings(["--host", "api.example", *args], profile=profile)
+        assert "pa55word" not in str(caught.value)

@@ -1,0 +1,72 @@
+"""A process that claims calls as fast as it can, and what is to be true of all that such processes were given.
+
+python -m tests.engine.claims WHERE ENDS_AT LIMIT ...    # ENDS_AT is on the monotonic clock; a LIMIT is 20/2s
+"""
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from bulkstop.engine.limits.store import open_store
+from bulkstop.model import Limit
+from tests.processes import ROOT, environment
+
+HOST = "https://platform.kore.ai"
+ACCOUNT = "644e9b61138c7160307450fa"
+
+
+class Grant(NamedTuple):
+    """A call that was permitted at some moment between the two, in seconds of the clock that all processes share."""
+
+    earliest: float
+    latest: float
+
+
+async def claim_until(where: str, ends_at: float, limits: Sequence[Limit]) -> None:
+    """Claim, and say of each grant when it was; wait only as told."""
+    store = open_store(where, host=HOST, limits=limits)
+    while (asked := time.monotonic()) < ends_at:
+        wait_s = await store.claim(ACCOUNT)
+        if wait_s:
+            await asyncio.sleep(min(wait_s, max(0.0, ends_at - time.monotonic())))
+        else:
+            sys.stdout.write(f"{asked} {time.monotonic()}\n")
+            sys.stdout.flush()
+    await store.close()
+
+
+def claimer(where: str, ends_at: float, limits: Sequence[Limit]) -> "subprocess.Popen[str]":
+    """Start such a process."""
+    command = [sys.executable, "-m", "tests.engine.limits.claims", where, str(ends_at), *map(str, limits)]
+    return subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True)
+
+
+def read_grants(process: "subprocess.Popen[str]", count: int | None = None) -> list[Grant]:
+    """Read the next `count` grants of a process; without a count, all until it ends."""
+    assert process.stdout is not None
+    if count is None:
+        lines = process.communicate()[0].splitlines(keepends=True)
+    else:
+        lines = [process.stdout.readline() for _ in range(count)]
+    return [Grant(*map(float, line.split())) for line in lines if line.endswith("\n")]
+
+
+def assert_never_over(grants: Sequence[Grant], limits: Sequence[Limit]) -> None:
+    """No window of the limits' lengths, wherever it starts, holds more grants than the limit."""
+    in_order = sorted(grants, key=lambda grant: grant.latest)
+    for limit in limits:
+        for first, beyond in zip(in_order, in_order[limit.calls :], strict=False):
+            assert beyond.latest - first.earliest >= limit.window_s, limit
+
+
+if __name__ == "__main__":
+    asyncio.run(
+        claim_until(
+            sys.argv[1],
+            float(sys.argv[2]),
+            [Limit(int(calls), float(window[:-1])) for calls, window in (given.split("/") for given in sys.argv[3:])],
+        )
+    )

@@ -1,0 +1,284 @@
+"""The windows in a Redis server: a real one, started here without any disk."""
+
+import asyncio
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import redis
+
+from bulkstop.engine.limits import store_redis
+from bulkstop.engine.limits.store import PATIENCE_S, QuotaStore, open_store
+from bulkstop.engine.limits.store_redis import ANSWER_S
+from bulkstop.engine.limits.windows import key_of, server_of
+from bulkstop.errors import QuotaError, SettingsError
+from bulkstop.model import Limit
+from tests.engine.limits.claims import ACCOUNT, HOST, assert_never_over, claimer, read_grants
+from tests.servers import Connection, listening
+
+SERVER = shutil.which("redis-server", path="/usr/bin:/usr/local/bin:/usr/sbin")
+PASSWORD = "tiger-Hush-77"
+KEY = f"bulkstop:{{{key_of(server_of(HOST), ACCOUNT)}}}"
+MINUTE = Limit(60, 60.0)
+
+
+class Server:
+    """A Redis server on a free port that can be stopped and started anew there, with nothing in it."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._folder = folder
+        self._options = options
+        self.start()
+
+    def start(self) -> None:
+        """Start it and wait until it listens."""
+        assert SERVER is not None
+        where = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._folder)]
+        socket_file = ["--unixsocket", str(self._folder / "redis.sock")]
+        command = [SERVER, *where, *socket_file, "--save", "", "--appendonly", "no", *self._options]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        ready = (line for line in self.process.stdout if "eady to accept connections" in line)
+        assert len(list(islice(ready, 2))) == 2, "redis-server does not listen, on the port and on the file"
+
+    def stop(self) -> None:
+        """Kill it."""
+        self.process.kill()
+        self.process.communicate()
+
+    def client(self) -> "redis.Redis":
+        """Give a client, to look into it."""
+        return redis.Redis(port=self.port, decode_responses=True, protocol=2)
+
+
+@contextmanager
+def running(folder: Path, *options: str) -> Iterator[Server]:
+    """Hold a server."""
+    if SERVER is None:
+        pytest.skip("redis-server is not installed here; nothing else can stand for it")
+    server = Server(folder, *options)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """Run a server that asks for no password."""
+    with running(tmp_path) as server:
+        yield server
+
+
+@asynccontextmanager
+async def opened(url: str, *limits: Limit) -> AsyncIterator[QuotaStore]:
+    """Hold a store open."""
+    store = open_store(url, host=HOST, limits=limits or [MINUTE])
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def claims(store: QuotaStore, count: int) -> list[float]:
+    """Claim a few times in a row."""
+    return [await store.claim(ACCOUNT) for _ in range(count)]
+
+
+async def claim_each(store: QuotaStore, count: int) -> None:
+    """Claim until so many are permitted, waiting as told."""
+    while count:
+        wait_s = await store.claim(ACCOUNT)
+        count -= not wait_s
+        await asyncio.sleep(wait_s)
+
+
+class TestWindow:
+    """What is permitted, and when."""
+
+    async def test_calls_are_counted_over_openings(self, server: Server) -> None:
+        """A store that is opened again goes on with the same window, and tells the time until it has a place."""
+        async with opened(server.url, Limit(3, 20.0)) as store:
+            assert await store.room(ACCOUNT) == 3
+            assert await claims(store, 2) == [0.0, 0.0]
+        async with opened(f"unix://{server.client().config_get('unixsocket')['unixsocket']}", Limit(3, 20.0)) as store:
+            assert await store.room(ACCOUNT) == 1
+            assert await store.claim(ACCOUNT) == 0.0
+            assert 19 < await store.claim(ACCOUNT) <= 20.201
+            assert await store.room(ACCOUNT) == 0
+            assert await store.room("another") == 3
+
+    def test_two_processes_share_one_window(self, server: Server) -> None:
+        """Two that claim as fast as they can never break a window together, and use all that it permits."""
+        limits = [Limit(20, 0.5), Limit(60, 2.5)]
+        ends_at = time.monotonic() + 2.6
+        both = [claimer(server.url, ends_at, limits) for _ in range(2)]
+        shares = [read_grants(process) for process in both]
+        assert [process.returncode for process in both] == [0, 0]
+        grants = [grant for share in shares for grant in share]
+        assert_never_over(grants, limits)
+        assert min(grant.latest for grant in grants) < ends_at - 1.1  # so three times 20 were permitted
+        assert len(grants) >= 0.98 * 60
+        assert all(shares), "one of them got nothing at all"
+
+    async def test_many_at_once(self, server: Server) -> None:
+        """More claims at once than there are connections are all answered, and no more are permitted than may be."""
+        async with opened(server.url, Limit(30, 60.0)) as store:
+            waits = await asyncio.gather(*[store.claim(ACCOUNT) for _ in range(100)])
+        assert sum(wait_s == 0.0 for wait_s in waits) == 30
+
+    async def test_another_quota_forgets_nothing(self, server: Server) -> None:
+        """A run with a short window leaves a long one what it needs."""
+        async with opened(server.url, Limit(9, 3600.0)) as long, opened(server.url, Limit(1, 0.001)) as short:
+            assert await long.claim(ACCOUNT) == 0.0
+            await claim_each(short, 7)
+            assert await long.room(ACCOUNT) == 1
+
+    async def test_it_stays_small(self, server: Server) -> None:
+        """Calls that count no more are removed, and all of it is when nobody asks any more."""
+        async with opened(server.url, Limit(2, 0.002)) as store:
+            await claim_each(store, 40)
+        with server.client() as client:
+            assert client.zcard(KEY) <= 2
+            assert sorted(client.keys()) == [KEY, f"{KEY}:notes"]
+            assert all(0 < client.pttl(key) < 2000 for key in (KEY, f"{KEY}:notes"))
+
+    async def test_a_clock_that_is_set_back(self, server: Server) -> None:
+        """A server's clock that goes back an hour permits nothing early, and delays nothing by more than a window."""
+        async with opened(server.url, Limit(3, 1.0)) as store:
+            await claim_each(store, 3)
+            with server.client() as client:  # the clock cannot be set here: the calls are set forward instead
+                for call in client.zrange(KEY, 0, -1):
+                    client.zincrby(KEY, 3_600_000, call)
+            assert await store.room(ACCOUNT) == 0
+            wait_s = await store.claim(ACCOUNT)
+            assert 0.5 < wait_s <= 1.011
+            await asyncio.sleep(wait_s)
+            assert await store.claim(ACCOUNT) == 0.0
+            await claim_each(store, 2)  # as far apart as the first three were
+            assert await store.claim(ACCOUNT) > 0
+
+
+class TestAway:
+    """A server that stops, hangs, or forgets."""
+
+    async def test_started_anew(self, server: Server) -> None:
+        """A server that was started anew knows neither script nor connection, and the next claim goes through."""
+        async with opened(server.url) as store:
+            assert await claims(store, 2) == [0.0, 0.0]
+            server.stop()
+            server.start()
+            assert await store.claim(ACCOUNT) == 0.0
+            assert await store.room(ACCOUNT) == 59
+
+    async def test_gone(self, server: Server) -> None:
+        """While it is gone nothing is permitted, after 30 s the run ends, and when it is back all goes on."""
+        now = [0.0]
+        store = open_store(server.url, host=HOST, limits=[MINUTE], now=lambda: now[0])
+        assert await store.claim(ACCOUNT) == 0.0
+        server.stop()
+        assert 0.25 <= await store.claim(ACCOUNT) <= 1
+        assert await store.room(ACCOUNT) == 0
+        now[0] = PATIENCE_S
+        with pytest.raises(QuotaError, match=r"^--quota-store redis://127.0.0.1:\d+/0: cannot be reached") as ended:
+            await store.claim(ACCOUNT)
+        assert "\n" not in str(ended.value)
+        server.start()
+        assert await store.claim(ACCOUNT) == 0.0
+        await store.close()
+
+    async def test_hanging(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A server that does not answer at all counts as gone."""
+        monkeypatch.setattr(store_redis, "ANSWER_S", 0.3)
+        async with opened(server.url) as store:
+            assert await store.claim(ACCOUNT) == 0.0
+            server.process.send_signal(signal.SIGSTOP)
+            began = time.monotonic()
+            assert 0.25 <= await store.claim(ACCOUNT) <= 1
+            assert time.monotonic() - began < ANSWER_S
+            server.process.send_signal(signal.SIGCONT)
+            await claim_each(store, 1)
+
+    async def test_refusing(self, server: Server) -> None:
+        """An error that no waiting cures ends the run at once; nothing is permitted uncounted."""
+        async with opened(server.url) as store:
+            assert await store.claim(ACCOUNT) == 0.0
+            with server.client() as client:
+                client.delete(KEY)
+                client.set(KEY, "not a log of calls")
+            with pytest.raises(QuotaError, match=r"^--quota-store redis://127.0.0.1:\d+/0: cannot be used \(WRONGTYPE"):
+                await store.claim(ACCOUNT)
+
+
+class TestOpening:
+    """What is found out before anything is sent, and what is never told."""
+
+    def test_nobody_there(self) -> None:
+        """A server that cannot be reached is told at once, with its address and without the password."""
+        with socket.socket() as taken:  # bound and not listening
+            taken.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{taken.getsockname()[1]}"
+            with pytest.raises(SettingsError, match=rf"^--quota-store redis://{address}/1: .*refused") as refused:
+                open_store(f"redis://user:{PASSWORD}@{address}/1", host=HOST, limits=[MINUTE])
+        assert PASSWORD not in str(refused.value)
+
+    async def test_passwords(self, tmp_path: Path) -> None:
+        """The right password opens the store, a wrong one or none is told at once, and no repr shows one."""
+        with running(tmp_path, "--requirepass", PASSWORD) as server:
+            address = server.url.removeprefix("redis://")
+            async with (
+                opened(f"redis://:{PASSWORD}@{address}") as store,
+                opened(f"redis://{address}?password={PASSWORD}"),
+            ):
+                assert await store.claim(ACCOUNT) == 0.0
+                inner = store._store  # type: ignore[attr-defined]
+                assert PASSWORD not in repr(store) + repr(inner) + repr(inner._client)
+            for given in (f"redis://:{PASSWORD}2@{address}", server.url):
+                with pytest.raises(
+                    SettingsError, match=rf"^--quota-store redis://{address}: cannot be used"
+                ) as refused:
+                    open_store(given, host=HOST, limits=[MINUTE])
+                assert PASSWORD not in str(refused.value)
+
+    async def test_a_server_that_repeats_what_it_is_told(self) -> None:
+        """A server that quotes the password in its error does not bring it into the message."""
+
+        async def quote(connection: Connection) -> None:
+            line = await connection.reader.readuntil(b"\n")
+            while PASSWORD.encode() not in line:
+                line = await connection.reader.readuntil(b"\n")
+            connection.writer.write(f"-ERR unknown command 'AUTH', beginning with: '{PASSWORD}'\r\n".encode())
+            await connection.writer.drain()
+
+        async with listening(quote) as there:
+            url = f"redis://u:{PASSWORD}@127.0.0.1:{there.port}"
+            with pytest.raises(SettingsError, match="AUTH") as refused:
+                await asyncio.to_thread(open_store, url, host=HOST, limits=[MINUTE])
+        assert PASSWORD not in str(refused.value)
+
+    def test_a_wrong_setting(self, server: Server) -> None:
+        """What the URL sets wrongly is told, but not quoted."""
+        for query in (f"?nonsense={PASSWORD}", f"?max_connections={PASSWORD}"):
+            with pytest.raises(SettingsError, match=r"^--quota-store redis://127") as refused:
+                open_store(server.url + query, host=HOST, limits=[MINUTE])
+            assert PASSWORD not in str(refused.value)
+
+    async def test_an_account_is_not_named(self, server: Server) -> None:
+        """Who looks into the server finds no account and no host."""
+        async with opened(server.url) as store:
+            await store.claim("topsecretaccount")
+        with server.client() as client:
+            told = " ".join([*client.keys(), *client.zrange(client.keys("*}")[0], 0, -1)])
+        assert "secret" not in told
+        assert "kore" not in told

@@ -1,0 +1,470 @@
+"""The windows in a file, with real files, real locks and real processes."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bulkstop.engine.limits.store import PATIENCE_S, QuotaStore, open_store
+from bulkstop.engine.limits.store_sqlite import LOCK_WAIT_S, UNUSED_MS, Clock, SqliteStore, machine_clock
+from bulkstop.engine.limits.windows import merged
+from bulkstop.errors import QuotaError, SettingsError
+from bulkstop.model import Limit
+from tests.engine.limits.claims import ACCOUNT, HOST, Grant, assert_never_over, claimer, read_grants
+
+MINUTE = Limit(60, 60.0)
+T0_MS = 1_764_892_800_000
+
+
+@asynccontextmanager
+async def opened(path: Path, *limits: Limit, host: str = HOST) -> AsyncIterator[QuotaStore]:
+    """Hold a store open."""
+    store = open_store(str(path), host=host, limits=limits or [MINUTE])
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def claims(store: QuotaStore, count: int, account_id: str = ACCOUNT) -> list[float]:
+    """Claim a few times in a row."""
+    return [await store.claim(account_id) for _ in range(count)]
+
+
+@dataclass
+class Machine:
+    """A machine with a clock that can be set, one that cannot, and a switch."""
+
+    has_steady: bool = True
+    passed_ms: int = 0
+    wall_off_ms: int = 0
+    started_ms: list[int] = field(default_factory=lambda: [-5_000])
+
+    def clock(self) -> Clock:
+        """Give what a process reads here, as `machine_clock` does."""
+        if not self.has_steady:
+            return Clock("wall", self._wall, self._wall)
+        return Clock(f"boot{len(self.started_ms)}", lambda: self.passed_ms - self.started_ms[-1], self._wall)
+
+    def start_again(self) -> None:
+        """Switch it off and on."""
+        self.started_ms.append(self.passed_ms)
+
+    def _wall(self) -> int:
+        return T0_MS + self.passed_ms + self.wall_off_ms
+
+
+@asynccontextmanager
+async def on(machine: Machine, path: Path, *limits: Limit) -> AsyncIterator[SqliteStore]:
+    """Hold a store open in a process of a machine."""
+    store = SqliteStore(path, "h:443", merged(limits), machine.clock())
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Have another process hold the file's lock until its input is closed."""
+    code = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None); c.execute('BEGIN EXCLUSIVE');"
+        "print('locked', flush=True); sys.stdin.read(); c.execute('ROLLBACK'); c.close(); print('free', flush=True)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "locked\n"
+    try:
+        yield process
+    finally:
+        unlock(process)
+
+
+def unlock(process: "subprocess.Popen[str]") -> None:
+    """Let it go."""
+    process.communicate()
+
+
+class TestWindow:
+    """What is permitted, to whom, and when."""
+
+    async def test_calls_are_counted_over_openings(self, tmp_path: Path) -> None:
+        """A store that is opened again goes on with the same window, and tells the time until it has a place."""
+        path = tmp_path / "quota.sqlite"
+        async with opened(path, Limit(3, 20.0)) as store:
+            assert await claims(store, 2) == [0.0, 0.0]
+        async with opened(path, Limit(3, 20.0)) as store:
+            assert await store.room(ACCOUNT) == 1
+            assert await store.claim(ACCOUNT) == 0.0
+            assert 19 < await store.claim(ACCOUNT) <= 20.201
+            assert await store.room(ACCOUNT) == 0
+
+    async def test_the_wait_is_enough(self, tmp_path: Path) -> None:
+        """Who waits as told is permitted then, and not before."""
+        machine = Machine()
+        async with on(machine, tmp_path / "q", Limit(2, 1.0), Limit(3, 10.0)) as store:
+            assert await claims(store, 2, "a") == [0.0, 0.0]
+            for expected in (0.0, 0.0):
+                wait_s = await store.claim("a")
+                machine.passed_ms += round(wait_s * 1000) - 1
+                assert await store.claim("a") == pytest.approx(0.001)
+                machine.passed_ms += 1
+                assert await store.claim("a") == expected
+            assert machine.passed_ms == 10_101
+
+    async def test_room_counts_nothing(self, tmp_path: Path) -> None:
+        """Asking for room takes none, for an account never seen as for any other."""
+        async with opened(tmp_path / "q", Limit(3, 60.0), Limit(4, 600.0)) as store:
+            assert [await store.room(ACCOUNT) for _ in range(5)] == [3] * 5
+            await store.claim(ACCOUNT)
+            assert [await store.room(ACCOUNT) for _ in range(5)] == [2] * 5
+            assert await store.room("another") == 3
+
+    async def test_accounts_and_hosts_are_apart(self, tmp_path: Path) -> None:
+        """An exhausted account leaves the others, and the same one at another host, all they have."""
+        path = tmp_path / "q"
+        async with opened(path, Limit(1, 60.0)) as store, opened(path, Limit(1, 60.0), host="https://eu") as eu:
+            assert await store.claim("a") == 0.0
+            assert await store.claim("a") > 0
+            assert await store.claim("b") == 0.0
+            assert await eu.claim("a") == 0.0
+
+    async def test_another_quota_forgets_nothing(self, tmp_path: Path) -> None:
+        """A run with a short window leaves a long one what it needs."""
+        machine, path = Machine(), tmp_path / "q"
+        short, long = Limit(5, 10.0), Limit(6, 3600.0)
+        async with on(machine, path, short, long) as both, on(machine, path, short) as one:
+            assert await both.claim("a") == 0.0
+            for _ in range(5):
+                machine.passed_ms += 11_000
+                assert await one.claim("a") == 0.0
+            assert await both.claim("a") > 3500
+
+    async def test_a_name_is_only_a_name(self, tmp_path: Path) -> None:
+        """An account may be called anything; the file does not hold it."""
+        path = tmp_path / "q"
+        async with opened(path, Limit(1, 60.0)) as store:
+            for account in ("'; DROP TABLE accounts; --", '"', "%", "ä" * 500, "topsecretaccount"):
+                assert await store.claim(account) == 0.0
+                assert await store.claim(account) > 0
+        assert b"topsecretaccount" not in path.read_bytes()
+        assert b"DROP TABLE accounts" not in path.read_bytes()
+
+
+class TestProcesses:
+    """Several processes at once."""
+
+    def test_two_share_one_window(self, tmp_path: Path) -> None:
+        """Two that claim as fast as they can never break a window together, and use all that it permits."""
+        limits = [Limit(20, 2.0), Limit(60, 10.0)]
+        ends_at = time.monotonic() + 6.0
+        both = [claimer(str(tmp_path / "q"), ends_at, limits) for _ in range(2)]
+        shares = [read_grants(process) for process in both]
+        assert [process.wait() for process in both] == [0, 0]
+        grants = [grant for share in shares for grant in share]
+        assert_never_over(grants, limits)
+        assert min(grant.latest for grant in grants) < ends_at - 4.2  # so three times 20 were permitted
+        assert len(grants) >= 0.98 * 60
+        assert all(shares), "one of them got nothing at all"
+
+    def test_a_killed_one_is_followed_by_its_window(self, tmp_path: Path) -> None:
+        """After SIGKILL in the middle of its claims, the next process has what that one left, and no more."""
+        limits = [Limit(1000, 3.5)]
+        first = claimer(str(tmp_path / "q"), time.monotonic() + 60, limits)
+        before = read_grants(first, 10)
+        first.kill()
+        before += read_grants(first)
+        assert first.wait() == -signal.SIGKILL
+        assert len(before) < 1000
+        second = claimer(str(tmp_path / "q"), before[0].earliest + 3.4, limits)
+        after = read_grants(second)
+        assert second.wait() == 0
+        assert 999 <= len(before) + len(after) <= 1000  # what was counted last may have been killed unsaid
+
+    async def test_the_time_is_read_under_the_lock(self, tmp_path: Path) -> None:
+        """A call that had to wait for the lock is counted when it leaves, not when it asked."""
+        path = tmp_path / "q"
+        async with opened(path) as store:
+            await store.claim(ACCOUNT)
+            with locked(path) as holder:
+                claim = asyncio.ensure_future(store.claim(ACCOUNT))
+                await asyncio.sleep(LOCK_WAIT_S / 2)
+                before = machine_clock().steady_ms()
+                unlock(holder)
+                assert await claim == 0.0
+            with closing(sqlite3.connect(path)) as file:
+                table, ahead_ms = file.execute("SELECT calls, ahead_ms FROM accounts").fetchone()
+                newest = file.execute(f"SELECT MAX(item_timestamp) FROM {table}").fetchone()[0]
+            assert newest - ahead_ms >= before
+
+
+class TestLocked:
+    """Another process holds the lock and does not let go."""
+
+    async def test_nothing_is_permitted_and_nothing_stands_still(self, tmp_path: Path) -> None:
+        """While the lock is held a claim gives a short wait, the event loop runs on, and after 30 s the run ends."""
+        path, now = tmp_path / "q", [0.0]
+        store = open_store(str(path), host=HOST, limits=[MINUTE], now=lambda: now[0])
+        assert await store.claim(ACCOUNT) == 0.0
+        with locked(path):
+            claim = asyncio.ensure_future(store.claim(ACCOUNT))
+            turns = 0
+            while not claim.done():
+                await asyncio.sleep(0.01)
+                turns += 1
+            assert 0.25 <= await claim <= 1
+            assert turns >= 5
+            now[0] = PATIENCE_S - 0.01
+            assert 0.25 <= await store.claim(ACCOUNT) <= 1
+            now[0] = PATIENCE_S
+            with pytest.raises(QuotaError, match=r"^--quota-store .*/q: locked by another process") as ended:
+                await store.claim(ACCOUNT)
+        assert "\n" not in str(ended.value)
+        assert await store.claim(ACCOUNT) == 0.0
+        assert await store.room(ACCOUNT) == 58
+        await store.close()
+
+    async def test_from_the_start(self, tmp_path: Path) -> None:
+        """A file that is locked when it is opened is waited for like any other."""
+        path = tmp_path / "q"
+        with locked(path) as holder:
+            async with opened(path) as store:
+                assert await store.room(ACCOUNT) == 0
+                assert await store.claim(ACCOUNT) > 0
+                unlock(holder)
+                assert await store.claim(ACCOUNT) == 0.0
+
+    async def test_a_claim_that_is_given_up(self, tmp_path: Path) -> None:
+        """A claim that is cancelled while it waits for the lock harms no later one."""
+        path = tmp_path / "q"
+        async with opened(path) as store:
+            await store.claim(ACCOUNT)
+            with locked(path):
+                claim = asyncio.ensure_future(store.claim(ACCOUNT))
+                await asyncio.sleep(0)
+                claim.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await claim
+            assert await claims(store, 3) == [0.0] * 3
+
+
+class TestClock:
+    """Clocks that are set, and machines that start again."""
+
+    @pytest.mark.parametrize("has_steady", [True, False])
+    async def test_set_back(self, tmp_path: Path, has_steady: bool) -> None:
+        """A wall clock that is set back by an hour permits nothing early, and delays nothing by more than a window."""
+        machine = Machine(has_steady)
+        async with on(machine, tmp_path / "q", Limit(3, 10.0)) as store:
+            assert await claims(store, 3, "a") == [0.0] * 3
+            machine.wall_off_ms = -3_600_000
+            assert await store.room("a") == 0
+            wait_s = await store.claim("a")
+            assert 0 < wait_s <= 10.101
+            machine.passed_ms += round(wait_s * 1000)
+            assert await claims(store, 3, "a") == [0.0] * 3
+            assert await store.claim("a") > 10
+
+    async def test_room_after_a_set_back(self, tmp_path: Path) -> None:
+        """A wall clock that is set back brings no call into the window again that had left it."""
+        machine = Machine(has_steady=False)
+        async with on(machine, tmp_path / "q", Limit(3, 10.0)) as store:
+            for _ in range(2):
+                assert await store.claim("a") == 0.0
+                machine.passed_ms += 11_000
+            machine.wall_off_ms = -3_600_000
+            assert await store.room("a") == 2
+
+    async def test_set_forward(self, tmp_path: Path) -> None:
+        """Where there is a steady clock, a wall clock that is set forward permits nothing early."""
+        machine = Machine()
+        async with on(machine, tmp_path / "q", Limit(3, 10.0)) as store:
+            assert await claims(store, 3, "a") == [0.0] * 3
+            machine.wall_off_ms = 3_600_000
+            assert await store.claim("a") == pytest.approx(10.101)
+
+    @pytest.mark.parametrize("wall_off_ms", [0, -3_600_000])
+    async def test_start_again(self, tmp_path: Path, wall_off_ms: int) -> None:
+        """A machine that starts again goes on with the window, also when its wall clock is then behind."""
+        machine, path = Machine(), tmp_path / "q"
+        async with on(machine, path, Limit(3, 60.0)) as store:
+            assert await claims(store, 3, "a") == [0.0] * 3
+        machine.passed_ms += 20_000
+        machine.start_again()
+        machine.passed_ms += 20_000
+        machine.wall_off_ms = wall_off_ms
+        async with on(machine, path, Limit(3, 60.0)) as store:
+            wait_s = await store.claim("a")
+            assert wait_s == pytest.approx(60.501 if wall_off_ms else 20.501)
+            machine.passed_ms += round(wait_s * 1000)
+            assert await store.claim("a") == 0.0
+
+    @settings(max_examples=25)
+    @given(
+        st.booleans(),
+        st.lists(
+            st.tuples(st.integers(0, 4000), st.sampled_from(["", "", "", "set back", "start again"])),
+            min_size=5,
+            max_size=30,
+        ),
+    )
+    def test_whatever_happens(self, has_steady: bool, steps: list[tuple[int, str]]) -> None:
+        """However often clocks are set back and machines started again, no window is ever broken."""
+        limits = [Limit(2, 1.0), Limit(4, 5.0)]
+        with tempfile.TemporaryDirectory() as folder:
+            grants = asyncio.run(self._granted(Machine(has_steady), Path(folder) / "q", limits, steps))
+        assert_never_over([Grant(at, at) for at in grants], limits)
+
+    async def _granted(
+        self, machine: Machine, path: Path, limits: Sequence[Limit], steps: Sequence[tuple[int, str]]
+    ) -> list[float]:
+        granted = list[float]()
+        store = SqliteStore(path, "h:443", merged(limits), machine.clock())
+        for gap_ms, what in steps:
+            machine.passed_ms += gap_ms
+            if what == "set back":
+                machine.wall_off_ms -= 100_000
+            elif what == "start again":
+                machine.start_again()
+                await store.close()
+                store = SqliteStore(path, "h:443", merged(limits), machine.clock())
+            await store.claim("b")
+            granted += [machine.passed_ms / 1000 for wait_s in await claims(store, 3, "a") if not wait_s]
+        await store.close()
+        return granted
+
+    def test_processes_read_the_same(self) -> None:
+        """Two processes of a machine see one clock, under one name."""
+        code = "from bulkstop.engine.limits.store_sqlite import machine_clock as m; print(m().name, m().steady_ms())"
+        before = machine_clock().steady_ms()
+        name, there = subprocess.run(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True
+        ).stdout.split()
+        assert name == machine_clock().name
+        assert before <= int(there) <= machine_clock().steady_ms()
+
+
+class TestFile:
+    """The file, and what is not one."""
+
+    async def test_only_for_its_user(self, tmp_path: Path) -> None:
+        """The file, and the directories made for it, are nobody else's."""
+        path = tmp_path / "state" / "quota.sqlite"
+        async with opened(path) as store:
+            await store.claim(ACCOUNT)
+            assert {made.stat().st_mode & 0o777 for made in path.parent.iterdir()} == {0o600}
+            assert path.parent.stat().st_mode & 0o777 == 0o700
+
+    async def test_a_home_directory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A path may start with ~, which no shell has expanded in a file of settings."""
+        monkeypatch.setenv("HOME", str(tmp_path))
+        async with opened(Path("~/q")) as store:
+            await store.claim(ACCOUNT)
+        assert (tmp_path / "q").exists()
+
+    async def test_it_stays_small(self, tmp_path: Path) -> None:
+        """Calls that count no more are removed."""
+        machine, path = Machine(), tmp_path / "q"
+        async with on(machine, path, Limit(10, 1.0)) as store:
+            for _ in range(100):
+                machine.passed_ms += 1_011
+                assert await claims(store, 10, "a") == [0.0] * 10
+        with closing(sqlite3.connect(path)) as file:
+            table = file.execute("SELECT calls FROM accounts").fetchone()[0]
+            assert file.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] == 10
+        assert path.stat().st_size < 20_000
+
+    async def test_many_accounts(self, tmp_path: Path) -> None:
+        """Accounts that are long unused are removed when another is new; one still in use, by anybody, is kept."""
+        machine, path = Machine(), tmp_path / "q"
+        async with on(machine, path, Limit(2, 60.0)) as store:
+            for number in range(200):
+                assert await store.claim(f"a{number}") == 0.0
+            machine.passed_ms += UNUSED_MS
+            assert await store.claim("a0") == 0.0
+            machine.passed_ms += 61_000
+        async with on(machine, path, Limit(2, 60.0)) as other:
+            assert await other.claim("new") == 0.0
+        async with on(machine, path, Limit(2, 60.0)) as store:
+            assert await store.claim("a7") == 0.0
+        with closing(sqlite3.connect(path)) as file:
+            assert file.execute("SELECT COUNT(*) FROM accounts").fetchone()[0] == 3
+            assert file.execute("SELECT COUNT(*) FROM sqlite_master WHERE type = 'table'").fetchone()[0] == 4
+        assert path.stat().st_size < 200 * 3000
+
+    async def test_removed_by_another_run(self, tmp_path: Path) -> None:
+        """A run whose account another one has removed meanwhile makes it again."""
+        machine, path = Machine(), tmp_path / "q"
+        async with on(machine, path, Limit(2, 60.0)) as store:
+            assert await store.claim("a") == 0.0
+            machine.passed_ms += 2 * UNUSED_MS
+            async with on(machine, path, Limit(2, 60.0)) as other:
+                assert await other.claim("b") == 0.0
+            assert await store.room("a") == 2
+            assert await claims(store, 2, "a") == [0.0, 0.0]
+            assert await store.claim("a") > 0
+
+    @pytest.mark.parametrize(
+        "damage",
+        [b"campaign_id,name\n" * 500, b"SQLite format 3\0" + b"\xff" * 5000, b"\0" * 4096],
+        ids=["text", "bad header", "zeros"],
+    )
+    def test_no_database(self, tmp_path: Path, damage: bytes) -> None:
+        """A file that is no database is refused at once, in one line with the remedies, and left as it is."""
+        path = tmp_path / "q"
+        path.write_bytes(damage)
+        with pytest.raises(SettingsError, match=r"^--quota-store .*/q: .*remove it.*--quota-store memory$") as refused:
+            open_store(str(path), host=HOST, limits=[MINUTE])
+        assert "\n" not in str(refused.value)
+        assert path.read_bytes() == damage
+
+    async def test_damaged_in_the_middle(self, tmp_path: Path) -> None:
+        """A database whose tables are damaged ends the run; nothing is permitted uncounted."""
+        path = tmp_path / "q"
+        async with opened(path) as store:
+            await claims(store, 50)
+        pages = bytearray(path.read_bytes())
+        pages[1024:] = b"\xff" * (len(pages) - 1024)
+        path.write_bytes(pages)
+        async with opened(path) as store:
+            with pytest.raises(QuotaError, match=r"^--quota-store .*/q: cannot be used .*remove it"):
+                await store.claim(ACCOUNT)
+
+    def test_a_database_of_something_else(self, tmp_path: Path) -> None:
+        """Another program's database is refused, and left as it is."""
+        path = tmp_path / "q"
+        with closing(sqlite3.connect(path)) as file:
+            file.execute("CREATE TABLE theirs (x)")
+        before = path.read_bytes()
+        with pytest.raises(SettingsError, match=r"^--quota-store .*/q: .*something else"):
+            open_store(str(path), host=HOST, limits=[MINUTE])
+        assert path.read_bytes() == before
+
+    @pytest.mark.parametrize("where", ["file/q", "file/deeper/q", "folder", "nul\0byte"])
+    def test_no_place_for_a_file(self, tmp_path: Path, where: str) -> None:
+        """Where no file can be made, the message says so and names the option and the way out."""
+        (tmp_path / "file").touch()
+        (tmp_path / "folder").mkdir()
+        with pytest.raises(SettingsError, match=r"^--quota-store .*--quota-store memory$"):
+            open_store(str(tmp_path / where), host=HOST, limits=[MINUTE])
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere; test_no_place_for_a_file covers it")
+    def test_no_permission(self, tmp_path: Path) -> None:
+        """A directory that may not be written is refused."""
+        (tmp_path / "closed").mkdir(mode=0o500)
+        with pytest.raises(SettingsError, match=r"^--quota-store .*Permission denied"):
+            open_store(str(tmp_path / "closed" / "q"), host=HOST, limits=[MINUTE])

@@ -1,0 +1,177 @@
+"""When requests are due: pure arithmetic, so every promise is held against any rate and any length."""
+
+import itertools
+import math
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from bulkstop.engine.load.arrivals import AtOnce, OnSchedule, Schedule, Stretch, constant, ramp, spike, steps
+
+rates = st.floats(0.1, 2000)
+lengths = st.floats(0.1, 20)
+stretches = st.lists(
+    st.builds(Stretch, st.one_of(st.just(0.0), rates), st.one_of(st.just(0.0), rates), st.floats(0.1, 5)),
+    min_size=1,
+    max_size=4,
+).filter(lambda found: sum(stretch.requests for stretch in found) > 0.01)
+
+
+def due_before(schedule: list[Stretch], t: float) -> float:
+    """Sum the rate up over the time, stretch by stretch: what a schedule is defined by."""
+    total = 0.0
+    for stretch in schedule:
+        part = min(stretch.length_s, max(0.0, t))
+        slope = (stretch.to_rate - stretch.from_rate) / stretch.length_s
+        total += stretch.from_rate * part + slope * part**2 / 2
+        t -= stretch.length_s
+    return total
+
+
+@given(rate=rates, length_s=lengths)
+def test_constant(rate: float, length_s: float) -> None:
+    """At a constant rate the n-th request is due after n/rate, up to the end of the time."""
+    schedule = constant(rate, length_s)
+    assert list(schedule) == pytest.approx([n / rate for n in range(len(schedule))])
+    assert len(schedule) == pytest.approx(rate * length_s, abs=1.001)
+    assert len(schedule) / rate >= length_s * 0.999999
+
+
+def test_whole_numbers() -> None:
+    """500/s for 30 s are 15,000 requests, and 100/s for 1.1 s are 110, though 1.1 is no binary fraction."""
+    assert len(constant(500, 30)) == 15_000
+    assert len(constant(100, 1.1)) == 110
+    assert len(ramp(10, 1000, 20)) == 10_100
+    assert len(steps([100, 200, 400], 20)) == 14_000
+
+
+@given(parts=stretches)
+@example([Stretch(0.0, 100.0, 1.1), Stretch(0.0, 0.0, 1.0)])  # 55.00000000000001 requests, then none
+def test_any_shape(parts: list[Stretch]) -> None:
+    """Times begin at 0 or later, never go back, end with the stretches, and each is when the rate has come to n."""
+    schedule = Schedule(parts)
+    times = list(schedule)
+    end_s = sum(part.length_s for part in parts)
+    assert times == [schedule.at(n) for n in range(len(schedule))]
+    assert all(earlier <= later for earlier, later in itertools.pairwise(times))
+    assert times[0] >= 0
+    assert times[-1] <= end_s * 1.000001
+    assert schedule.length_s == pytest.approx(end_s)
+    for n in range(0, len(times), max(1, len(times) // 50)):
+        assert due_before(parts, times[n]) == pytest.approx(n, rel=1e-6, abs=1e-4)
+    assert len(times) == math.ceil(sum(part.requests for part in parts) - 1e-6)
+
+
+@given(parts=stretches, share=st.floats(0, 1))
+def test_count_ends_it(parts: list[Stretch], share: float) -> None:
+    """A number of requests ends a schedule earlier, and changes none of its times."""
+    whole = Schedule(parts)
+    count = max(1, int(share * len(whole)))
+    cut = Schedule(parts, count)
+    assert list(cut) == list(whole)[:count]
+    assert cut.length_s <= whole.length_s
+
+
+def test_count_alone() -> None:
+    """A number of requests is enough to end a constant rate, or to say how long a ramp takes."""
+    assert constant(10, count=25).length_s == pytest.approx(2.5)
+    rising = ramp(0, 100, count=500)
+    assert len(rising) == 500
+    assert rising.length_s == pytest.approx(10)
+
+
+def test_ramp_rises() -> None:
+    """A ramp begins at its first rate, ends at its last, and is in the middle at half of the time."""
+    times = list(ramp(10, 1000, 20))
+    assert times[1] - times[0] == pytest.approx(1 / 10, rel=0.2)
+    assert times[-1] - times[-2] == pytest.approx(1 / 1000, rel=0.01)
+    assert sum(9.5 <= t < 10.5 for t in times) == pytest.approx(505, abs=2)
+
+
+def test_ramp_falls() -> None:
+    """A ramp may go down, to nothing too."""
+    times = list(ramp(1000, 0, 2))
+    assert len(times) == 1000
+    assert sum(t < 1 for t in times) == 750
+
+
+def test_steps_hold() -> None:
+    """Each step holds its rate for its time; a step of 0 is a pause."""
+    times = list(steps([100, 0, 400], 2))
+    assert [sum(start <= t < start + 2 for t in times) for start in (0, 2, 4)] == [200, 0, 800]
+
+
+@given(spike_s=st.one_of(st.none(), st.floats(0.5, 5)))
+def test_spike_stands_in_the_middle(spike_s: float | None) -> None:
+    """A spike lasts as long as it is said, or a fifth, with as much time before it as after it."""
+    schedule = spike(100, 1000, 10, spike_s)
+    around_s = (10 - (spike_s or 2)) / 2
+    counts = [sum(low <= t < high for t in schedule) for low, high in ((0, around_s), (10 - around_s, 10))]
+    assert counts == pytest.approx([100 * around_s] * 2, abs=2)
+    assert len(schedule) == pytest.approx(200 * around_s + 1000 * (spike_s or 2), abs=1)
+    assert schedule.peak == 1000
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda: constant(10), "never end"),
+        (lambda: constant(0, 10), "nothing is sent"),
+        (lambda: constant(1, 0.0), "nothing is sent"),
+        (lambda: ramp(10, 20), "an end"),
+        (lambda: ramp(0, 0, 10), "nothing is sent"),
+        (lambda: spike(1, 10, 5, 6), "longer than the whole"),
+        (lambda: Schedule([Stretch(-1, 10, 5)]), "below zero"),
+    ],
+)
+def test_no_schedule(make: object, why: str) -> None:
+    """What sends nothing, or never ends, is refused."""
+    assert callable(make)
+    with pytest.raises(ValueError, match=why):
+        make()
+
+
+@given(rate=rates, late_s=st.lists(st.floats(0, 5), min_size=1, max_size=50))
+def test_lateness_is_remembered(rate: float, late_s: list[float]) -> None:
+    """However late requests leave, each later one keeps its own time: start + n/rate."""
+    arrivals = OnSchedule(constant(rate, count=len(late_s)))
+    arrivals.begin(100.0)
+    taken = [arrivals.take(arrivals.due_at + late) for late in late_s]
+    assert taken == pytest.approx([100 + n / rate for n in range(len(late_s))])
+    assert arrivals.due_at == math.inf
+
+
+def test_nothing_is_due_before_the_beginning() -> None:
+    """A schedule that has not begun lets nothing leave."""
+    assert OnSchedule(constant(1, 1)).due_at == math.inf
+
+
+def test_closed_model() -> None:
+    """Without a schedule a request is due whenever it is asked for, until the number is reached."""
+    arrivals = AtOnce(2)
+    arrivals.begin(5.0)
+    assert (arrivals.due_at, arrivals.take(7.0)) == (5.0, 7.0)
+    assert (arrivals.due_at, arrivals.take(9.5)) == (5.0, 9.5)
+    assert arrivals.due_at == math.inf
+    endless = AtOnce()
+    endless.begin(-1.0)
+    assert [endless.take(now) for now in range(1000)] == list(range(1000))
+    assert endless.due_at == -1.0
+
+
+def test_closed_model_before_the_beginning() -> None:
+    """What begins later is not due before; nothing is due where nothing is left."""
+    arrivals, none = AtOnce(1), AtOnce(0)
+    assert arrivals.due_at == math.inf
+    none.begin(5.0)
+    assert none.due_at == math.inf
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 7])
+def test_divided(processes: int) -> None:
+    """The requests of a schedule, divided between several, are all of them, each once and at its time."""
+    schedule = ramp(10, 100, 2)
+    parts = [list(schedule.every(first, processes)) for first in range(processes)]
+    assert sorted(each for part in parts for each in part) == list(schedule)
+    assert {len(part) for part in parts} <= {len(schedule) // processes, len(schedule) // processes + 1}

@@ -1,0 +1,417 @@
+"""The generator in virtual time: what leaves when, whatever the service does, and whose fault lateness is."""
+
+import asyncio
+import heapq
+import itertools
+import math
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+import pytest
+import uvloop
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bulkstop.engine.load.arrivals import AtOnce, OnSchedule, constant
+from bulkstop.engine.load.generator import Busy, Generator, Sample
+from bulkstop.errors import BulkstopError, CredentialsError
+from bulkstop.model import Attempt, Campaign, Outcome, Send
+from tests.engine.parts import STOPPED, always, campaign, now_s
+from tests.virtual_time import VirtualLoop, run
+
+
+class Scene:
+    """A generator in virtual time, and what it noted."""
+
+    def __init__(
+        self,
+        times_s: Iterable[float] | AtOnce,
+        send: Send,
+        *,
+        places: int = 1000,
+        note: Callable[[Sample], None] | None = None,
+        busy: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self.samples: list[Sample] = []
+        self.generator = Generator(
+            times_s if isinstance(times_s, AtOnce) else OnSchedule(times_s),
+            map(campaign, itertools.count(1)),
+            send,
+            note or self.samples.append,
+            max_in_flight=places,
+            now=now_s,
+            tick_s=0.0,
+            busy=busy,
+        )
+
+    def run(self, beside: Callable[[], Awaitable[None]] | None = None) -> "Scene":
+        """Run it to its end, and something beside it."""
+
+        async def both() -> None:
+            task = asyncio.ensure_future(beside()) if beside else None
+            try:
+                await self.generator.run()
+            finally:
+                if task is not None:
+                    await task
+
+        run(both())
+        return self
+
+    def latencies(self) -> list[float]:
+        """Give how long each was waited for."""
+        return [sample.ended_s - sample.intended_s for sample in self.samples]
+
+    def services(self) -> list[float]:
+        """Give how long each took once it had left."""
+        return [sample.ended_s - sample.started_s for sample in self.samples]
+
+
+def p99(times: Sequence[float]) -> float:
+    """Give the 99th percentile."""
+    return sorted(times)[math.ceil(0.99 * len(times)) - 1]
+
+
+def freezing(from_s: float, to_s: float, latency_s: float = 0.01) -> Send:
+    """Make a server that answers in some time, but nothing while it is frozen."""
+
+    async def send(_: Campaign) -> Attempt:
+        await asyncio.sleep(latency_s)
+        if from_s <= (now := now_s()) < to_s:
+            await asyncio.sleep(to_s - now)
+        return STOPPED
+
+    return send
+
+
+def stalling(at: int, seconds: float, latency_s: float = 0.001) -> Send:
+    """Make a send whose n-th call keeps the whole program from running for some time."""
+    calls = itertools.count(1)
+
+    async def send(_: Campaign) -> Attempt:
+        if next(calls) == at:
+            loop = asyncio.get_running_loop()
+            assert isinstance(loop, VirtualLoop)
+            loop._passed_s += seconds
+        await asyncio.sleep(latency_s)
+        return STOPPED
+
+    return send
+
+
+def test_arrivals_do_not_wait_for_answers() -> None:
+    """An open model: requests leave to the microsecond when they are due, though no answer has come yet."""
+    service = always(STOPPED, latency_s=60.0)
+    schedule = constant(100, 5)
+    scene = Scene(schedule, service.send).run()
+    assert service.began_s("a1") == pytest.approx(list(schedule), abs=1e-6)
+    assert service.most_in_flight == scene.generator.most_in_flight == 500
+    assert scene.services() == pytest.approx([60.0] * 500)
+
+
+@pytest.mark.parametrize("arrivals", [OnSchedule(constant(10, 2)), AtOnce(20)], ids=["open", "closed"])
+def test_begins_when_it_is_told(arrivals: OnSchedule | AtOnce) -> None:
+    """With a moment to begin at nothing leaves before, and all times are since then."""
+    service, samples = always(STOPPED, latency_s=0.5), list[Sample]()
+    generator = Generator(
+        arrivals,
+        map(campaign, itertools.count(1)),
+        service.send,
+        samples.append,
+        max_in_flight=10,
+        now=now_s,
+        tick_s=0.0,
+        busy=lambda: 0.0,
+    )
+    run(generator.run(begin_at=3.0))
+    assert len(samples) == 20
+    assert service.began_s("a1")[0] == pytest.approx(3.0)
+    assert min(sample.intended_s for sample in samples) == pytest.approx(0.0)
+    assert samples[0].ended_s == pytest.approx(0.5)
+
+
+def test_each_arrival_has_one_request() -> None:
+    """Campaigns are drawn in order, one for each arrival, and each is sent once."""
+    service = always(STOPPED, latency_s=0.3)
+    scene = Scene(constant(50, 4), service.send, places=7).run()
+    sent = [call.campaign.line for call in service.log]
+    assert sent == list(range(1, 201))
+    assert sorted(sample.campaign.line for sample in scene.samples) == sent
+
+
+def test_server_that_freezes_once() -> None:
+    """A server frozen for 2 of 20 s shows in the 99th percentile from the intended time, and not in the service's."""
+    scene = Scene(constant(500, 20), freezing(8, 10), places=32).run()
+    assert len(scene.samples) == 10_000
+    assert p99(scene.latencies()) > 1.5
+    assert p99(scene.services()) < 0.02
+    assert max(scene.services()) > 1.9
+
+
+def test_server_that_freezes_for_an_open_model() -> None:
+    """With room for all that is due meanwhile nothing is held up, and both see the frozen server."""
+    scene = Scene(constant(500, 20), freezing(8, 10), places=2000).run()
+    assert p99(scene.services()) == pytest.approx(p99(scene.latencies())) == pytest.approx(1.8, abs=0.05)
+    assert {sample.held_s for sample in scene.samples} == {0.0}
+    assert scene.generator.full_s == 0
+
+
+@settings(max_examples=60)
+@given(
+    gaps=st.lists(st.floats(0, 0.5), min_size=1, max_size=40),
+    latencies=st.lists(st.floats(0.001, 2), min_size=40, max_size=40),
+    places=st.integers(1, 6),
+)
+def test_queue(gaps: list[float], latencies: list[float], places: int) -> None:
+    """Requests leave as from a queue with so many servers: when due, else as soon as the first place is free."""
+    due = list(itertools.accumulate(gaps, initial=0.0))[: len(gaps)]
+    free, expected = [0.0] * places, []
+    for at, latency_s in zip(due, latencies, strict=False):
+        started = max(at, heapq.heappop(free))
+        expected.append(started)
+        heapq.heappush(free, started + latency_s)
+
+    async def send(one: Campaign) -> Attempt:
+        await asyncio.sleep(latencies[one.line - 1])
+        return STOPPED
+
+    scene = Scene(due, send, places=places).run()
+    by_line = sorted(scene.samples, key=lambda sample: sample.campaign.line)
+    assert [sample.started_s for sample in by_line] == pytest.approx(expected, abs=1e-6)
+    assert [sample.intended_s for sample in by_line] == pytest.approx(due)
+    assert [sample.late_s for sample in by_line] == pytest.approx([0.0] * len(due), abs=1e-6)
+    held = [start - at for start, at in zip(expected, due, strict=True)]
+    assert [sample.held_s for sample in by_line] == pytest.approx(held, abs=1e-6)
+    assert scene.generator.most_in_flight <= places
+
+
+def test_held_up_for_the_whole_run() -> None:
+    """A service too slow for the rate gets all requests all the same, ever later, and none is lost."""
+    scene = Scene(constant(100, 2), always(STOPPED, latency_s=0.1).send, places=5).run()
+    assert len(scene.samples) == 200
+    assert scene.latencies()[-1] == pytest.approx(200 / 50 - 199 / 100, abs=0.11)
+    assert max(sample.late_s for sample in scene.samples) < 1e-6
+    # From the fifth request to the last.
+    assert scene.generator.full_s == pytest.approx(3.9 - 0.04, abs=0.05)
+
+
+class TestWhoseFault:
+    """Lateness is the generator's own unless all places were taken."""
+
+    def test_program_that_stands_still(self) -> None:
+        """What was due while the program did not run is late through its fault, as late as it is."""
+        scene = Scene(constant(100, 2), stalling(51, 0.4)).run()
+        late = {sample.campaign.line: sample.late_s for sample in scene.samples}
+        assert sorted(line for line, late_s in late.items() if late_s > 1e-6) == list(range(52, 91))
+        assert late[52] == pytest.approx(0.39)
+        assert late[90] == pytest.approx(0.01)
+        assert not any(sample.held_s for sample in scene.samples)
+
+    def test_stall_with_few_places(self) -> None:
+        """Places that are taken because so much was due at once after a stall do not excuse it."""
+        scene = Scene(constant(100, 2), stalling(51, 0.4, latency_s=0.001), places=2).run()
+        by_line = sorted(scene.samples, key=lambda sample: sample.campaign.line)
+        for sample in by_line[52:90]:  # all that was due in the stall, but for the one that found a place
+            assert sample.late_s == pytest.approx(0.9 - sample.intended_s, abs=1e-6)
+            assert sample.held_s == pytest.approx(sample.started_s - 0.9, abs=1e-6)
+
+    def test_busy_while_full(self) -> None:
+        """How much the generator worked while no place was free is counted, from one clock to the other."""
+        worked = itertools.count()
+        scene = Scene([0.0, 0.0, 5.0, 5.0], always(STOPPED, 1.0).send, places=1, busy=lambda: float(next(worked))).run()
+        assert scene.generator.full_s == pytest.approx(3.0)  # up to the answer at 2 s, then from 5 s to the last turn
+        assert scene.generator.full_busy_s == 2.0
+
+    def test_busy_clock(self) -> None:
+        """The clock of work stands nearly still while this thread sleeps, and runs while it works."""
+        busy = Busy()
+        began = busy()
+        while busy() == began:
+            pass
+        busy.close()
+        assert busy() > 0
+
+
+class TestEnd:
+    """However a run ends, what was in flight is noted."""
+
+    def test_drain(self) -> None:
+        """Told to drain, it lets nothing more leave and waits for what is in flight."""
+        service = always(STOPPED, latency_s=1.0)
+        scene = Scene(constant(10, 60), service.send)
+
+        async def end() -> None:
+            await asyncio.sleep(3.05)
+            scene.generator.drain()
+            assert scene.generator.in_flight == 10
+
+        scene.run(end)
+        assert len(service.log) == len(scene.samples) == 31
+        assert {sample.attempt.outcome for sample in scene.samples} == {Outcome.STOPPED}
+
+    def test_drain_in_the_last_moment(self) -> None:
+        """Nothing leaves after it was drained, not even what was on its way to leave."""
+        scene: Scene
+
+        async def send(_: Campaign) -> Attempt:
+            scene.generator.drain()
+            return STOPPED
+
+        scene = Scene([0.0] * 5, send, places=5)
+        assert len(scene.run().samples) == 1
+
+    def test_drain_while_full(self) -> None:
+        """What was held up by then is not sent any more."""
+        scene = Scene(constant(10, 60), always(STOPPED, latency_s=1.0).send, places=2)
+
+        async def end() -> None:
+            await asyncio.sleep(2.55)
+            scene.generator.drain()
+
+        scene.run(end)
+        assert len(scene.samples) == 6
+
+    def test_abort(self) -> None:
+        """Aborted, it cuts off what is in flight: each of those requests is unknown."""
+        scene = Scene(constant(10, 60), always(STOPPED, latency_s=5.0).send)
+
+        async def end() -> None:
+            await asyncio.sleep(6.05)
+            scene.generator.abort()
+
+        scene.run(end)
+        outcomes = [sample.attempt.outcome for sample in scene.samples]
+        assert outcomes == [Outcome.STOPPED] * 11 + [Outcome.UNKNOWN] * 50
+        assert {sample.attempt.error for sample in scene.samples[11:]} == {
+            "in flight when the run was cut off; the stop may have arrived"
+        }
+
+    def test_before_it_has_begun(self) -> None:
+        """Drained before it runs, it sends nothing and ends."""
+        service = always(STOPPED)
+        scene = Scene(constant(10, 60), service.send)
+        scene.generator.drain()
+        assert scene.run().samples == []
+        assert service.log == []
+
+    def test_lost_credentials(self) -> None:
+        """What keeps a request from being sent ends the run; those in flight are noted first, and it is raised."""
+        calls = itertools.count(1)
+
+        async def send(_: Campaign) -> Attempt:
+            if next(calls) == 5:
+                raise CredentialsError("no token")
+            await asyncio.sleep(1.0)
+            return STOPPED
+
+        scene = Scene(constant(10, 60), send)
+        with pytest.raises(CredentialsError, match="no token"):
+            scene.run()
+        assert len(scene.samples) == 4
+
+    def test_full_disk(self) -> None:
+        """What `note` raises ends the run as well, once."""
+        noted: list[Sample] = []
+
+        def note(sample: Sample) -> None:
+            noted.append(sample)
+            if len(noted) >= 3:
+                raise BulkstopError("disk full")
+
+        scene = Scene(constant(10, 60), always(STOPPED, latency_s=0.25).send, note=note)
+        with pytest.raises(BulkstopError, match="disk full"):
+            scene.run()
+        assert len(noted) == 5  # two were in flight
+
+    def test_slip_in_send(self) -> None:
+        """A send that breaks leaves its request unknown, and ends the run with what it raised."""
+
+        async def send(one: Campaign) -> Attempt:
+            await asyncio.sleep(0.5)
+            if one.line == 2:
+                raise ZeroDivisionError
+            return STOPPED
+
+        scene = Scene(constant(10, 60), send)
+        with pytest.raises(ZeroDivisionError):
+            scene.run()
+        assert [sample.attempt.outcome for sample in scene.samples][:2] == [Outcome.STOPPED, Outcome.UNKNOWN]
+
+    def test_stray_cancellation(self) -> None:
+        """A cancellation that nobody asked for ends the run instead of leaving a place empty for ever."""
+
+        async def send(one: Campaign) -> Attempt:
+            if one.line == 2:
+                raise asyncio.CancelledError
+            await asyncio.sleep(0.5)
+            return STOPPED
+
+        scene = Scene(constant(10, 60), send, places=2)
+        with pytest.raises(BulkstopError, match="cancelled from within"):
+            scene.run()
+
+    def test_cancelled_from_outside(self) -> None:
+        """Cancelled as a whole, it notes what was in flight and leaves nothing behind."""
+        scene = Scene(constant(10, 60), always(STOPPED, latency_s=9.0).send)
+
+        async def main() -> None:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1.05):
+                    await scene.generator.run()
+
+        run(main())
+        assert [sample.attempt.outcome for sample in scene.samples] == [Outcome.UNKNOWN] * 11
+
+
+class TestClosed:
+    """A closed model: so many at a time, each after an answer."""
+
+    def test_count(self) -> None:
+        """It sends as many as it should, never more at a time, and leaves no place empty."""
+        service = always(STOPPED, latency_s=0.5)
+        scene = Scene(AtOnce(100), service.send, places=8).run()
+        assert len(scene.samples) == 100
+        assert service.most_in_flight == 8
+        assert max(sample.ended_s for sample in scene.samples) == pytest.approx(math.ceil(100 / 8) * 0.5)
+
+    def test_latency_is_service_time(self) -> None:
+        """Nothing is due before it can leave, so there is no lateness to be told."""
+        scene = Scene(AtOnce(50), freezing(0.1, 2), places=4).run()
+        assert scene.latencies() == pytest.approx(scene.services())
+        assert {sample.held_s for sample in scene.samples} == {0.0}
+
+    def test_time(self) -> None:
+        """Without a number it goes on until it is drained."""
+        scene = Scene(AtOnce(), always(STOPPED, latency_s=0.5).send, places=3)
+
+        async def end() -> None:
+            await asyncio.sleep(2.2)
+            scene.generator.drain()
+
+        scene.run(end)
+        assert len(scene.samples) == 15
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_on_a_real_loop(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """On a real clock nothing leaves before it is due, all leave, and those that are due together do together."""
+    samples: list[Sample] = []
+    service = always(STOPPED, latency_s=0.001)
+    times = [0.0, 0.0, 0.0, *(0.01 + n / 2000 for n in range(100))]
+
+    async def main() -> None:
+        busy = Busy()
+        await Generator(
+            OnSchedule(times),
+            map(campaign, itertools.count(1)),
+            service.send,
+            samples.append,
+            max_in_flight=20,
+            busy=busy,
+        ).run()
+        busy.close()
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(main())
+    assert len(samples) == len(times)
+    assert sorted(sample.intended_s for sample in samples) == pytest.approx(times)
+    assert all(sample.started_s >= sample.intended_s for sample in samples)

@@ -1,0 +1,111 @@
+"""What no answer may repeat is masked, in whatever form it comes."""
+
+import base64
+import json
+import re
+from urllib.parse import quote
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkstop.kore.interpret import Answer, meaning
+from bulkstop.kore.redaction import MASK, forms, masked, passwords
+
+SECRET = 'Zk3+planted/Qw7=Tx9~Vb2&"Rn5\\Lm8'
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1In0.c2VjcmV0LXNlY3JldC1zZWNyZXQ"
+visible = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=8, max_size=60)
+
+
+def said(body: bytes, *secrets: str) -> str:
+    """Give the words of an answer as a result line would have them."""
+    return meaning(masked(Answer(400, body, 1.0), secrets)).message or ""
+
+
+@pytest.mark.parametrize("shift", range(3))
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_base64_wherever_it_begins(encode: type, shift: int) -> None:
+    """A secret among other bytes is masked in their base64, wherever in it the secret begins."""
+    text = encode(b"x" * shift + SECRET.encode() + b"yz")
+    shown = said(text, SECRET)
+    assert MASK in shown
+    assert len(shown) < len(MASK) + 12
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        SECRET.encode(),
+        json.dumps({"message": SECRET}).encode(),
+        json.dumps({"message": SECRET}).replace("/", "\\/").encode(),
+        json.dumps({"message": json.dumps(SECRET)}).encode(),
+        json.dumps({"message": repr({"auth": SECRET})}).encode(),
+        json.dumps({"errors": [{"msg": f"<{quote(SECRET, safe='')}>"}]}).encode(),
+        b'{"message":"' + "".join(f"\\u{ord(char):04X}" for char in SECRET).encode() + b'"}',
+        b'not JSON: "' + "".join(f"\\u{ord(char):04x}" for char in SECRET).encode() + b'"',
+        json.dumps([SECRET]).encode(),
+        re.sub("%..", lambda code: code[0].lower(), f"https://h/?auth={quote(SECRET, safe='')}").encode(),
+    ],
+)
+def test_any_shape(body: bytes) -> None:
+    """No part of a secret is left, in whatever shape of answer it stands."""
+    shown = said(body, SECRET)
+    assert MASK in shown
+    assert not any(part in shown.lower() for part in ("zk3", "planted", "qw7", "tx9", "lm8"))
+
+
+@given(visible, st.text(max_size=20), st.booleans())
+def test_any_secret(secret: str, around: str, ascii_only: bool) -> None:
+    """Whatever the secret is, a message with it is shown without it."""
+    message = f"{around}{secret}{around}"
+    body = json.dumps({"message": message}, ensure_ascii=ascii_only).encode(errors="replace")
+    if secret not in MASK and secret not in around:
+        assert secret not in said(body, secret)
+
+
+@given(st.binary(max_size=200), visible)
+def test_any_body(body: bytes, secret: str) -> None:
+    """Masking takes any body, and leaves one alone that has neither a secret nor an escape."""
+    found = masked(Answer(200, body, 1.0), (secret,)).body
+    if b"\\" not in body and b"eyJ" not in body and not any(form.encode() in body for form in forms(secret)):
+        assert found is body
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(), st.lists))
+def test_meaning_is_kept(value: object) -> None:
+    """What an answer says is the same after its escapes have been looked into."""
+    body = orjson.dumps({"escaped": "\\", "data": value})
+    if b"eyJ" not in body:
+        assert orjson.loads(masked(Answer(200, body, 1.0), ("a secret",)).body) == orjson.loads(body)
+
+
+def test_the_tokens_of_others() -> None:
+    """What looks like a JWT is masked, also when nobody has told of it; so is a redirect's."""
+    assert JWT not in said(f"not yours: {JWT}!".encode())
+    answer = Answer(307, b"", 1.0, location=f"https://h/?a={JWT}&b={quote(SECRET)}")
+    assert masked(answer, (SECRET,)).location == f"https://h/?a={MASK}&b={MASK}"
+
+
+def test_nothing_too_short_is_masked() -> None:
+    """A word of three letters is no secret."""
+    assert forms("abc") == ()
+
+
+def test_an_answer_nested_deeply() -> None:
+    """An answer that is nested deeply is looked through as far as anybody reads, and costs no stack."""
+    body = b'{"message":"\\\\x","data":' + b"[" * 900 + b"]" * 900 + b"}"
+    assert said(body) == "\\x"
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("http://proxy:3128", []),
+        ("http://user:p%40ss@proxy:3128", ["p%40ss", "p@ss", "user:p@ss"]),
+        ("http://[", ["http://["]),
+    ],
+)
+def test_passwords(url: str, found: list[str]) -> None:
+    """An address gives its password as it stands there and as it is sent; one that cannot be read is secret as such."""
+    assert passwords(url) == found

@@ -1,0 +1,282 @@
+"""One try to stop one campaign: which token goes out, and what a 401 sets off."""
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+
+import jwt
+import pytest
+from aioresponses import CallbackResult, aioresponses
+
+from bulkstop.errors import CredentialsError
+from bulkstop.kore.aiohttp_transport import Client
+from bulkstop.kore.interpret import SMS_PATH, VOICE_PATH, Answer, NoAnswer
+from bulkstop.kore.session import stopper
+from bulkstop.kore.token import Tokens, minted, ready_made
+from bulkstop.model import Again, Attempt, Campaign, CampaignType, Outcome
+from tests.servers import SMS_ANSWER, VOICE_ANSWER, http, listening, replying
+
+VOICE = Campaign("cd-1", CampaignType.VOICE, "a" * 24, "st-1", "app-1", "list.csv", 2)
+SMS = VOICE._replace(campaign_type=CampaignType.SMS)
+SECRET = "a client secret of more than thirty-two characters"
+STOPPED = Answer(200, VOICE_ANSWER, 1.0)
+UNAUTHORIZED = Answer(401, b'{"errors":[{"msg":"Unauthorized","code":4002}]}', 1.0)
+
+
+class Service:
+    """A transport and a source of tokens in one: it answers what it is told to, and keeps what was asked."""
+
+    def __init__(self, answer: Callable[[str], Answer | NoAnswer] = lambda token: STOPPED) -> None:
+        self.answer = answer
+        self.calls: list[tuple[str, str]] = []
+        self.made = 0
+
+    async def post(self, target: str, headers: Mapping[str, str]) -> Answer | NoAnswer:
+        """Be the transport."""
+        self.calls.append((target, headers["auth"]))
+        await asyncio.sleep(0)
+        return self.answer(headers["auth"])
+
+    async def mint(self) -> str:
+        """Be the source of tokens: each is another one."""
+        self.made += 1
+        made = self.made
+        await asyncio.sleep(0)
+        return f"token-{made}"
+
+    @property
+    def tokens_sent(self) -> list[str]:
+        """Give the token of each call."""
+        return [token for _, token in self.calls]
+
+
+def good_from(number: int) -> Callable[[str], Answer]:
+    """Answer 401 to every token older than this one."""
+    return lambda token: STOPPED if int(token.removeprefix("token-")) >= number else UNAUTHORIZED
+
+
+class TestTarget:
+    """Each type has its own path, which the user may replace."""
+
+    async def test_documented_paths(self) -> None:
+        """Without templates the documented paths are sent."""
+        service = Service()
+        send = stopper(service.post, Tokens(service.mint, renewable=True))
+        await send(VOICE)
+        await send(SMS)
+        assert [target.partition("?")[0] for target, _ in service.calls] == [
+            path.format(streamId="st-1", campaignId="cd-1") for path in (VOICE_PATH, SMS_PATH)
+        ]
+
+    async def test_own_paths(self) -> None:
+        """A template of the user's is used for its type."""
+        service = Service()
+        send = stopper(
+            service.post, Tokens(service.mint, renewable=True), voice_path="/v/{campaignId}", sms_path="/s/{campaignId}"
+        )
+        await send(VOICE)
+        await send(SMS)
+        assert [target.partition("?")[0] for target, _ in service.calls] == ["/v/cd-1", "/s/cd-1"]
+
+
+class TestUnauthorized:
+    """A 401 renews the token once and asks again at once; nothing else does."""
+
+    async def test_renewed_and_asked_again(self) -> None:
+        """A refused token is renewed, the attempt says NOW, and the next one carries the new token."""
+        service = Service(good_from(2))
+        send = stopper(service.post, Tokens(service.mint, renewable=True))
+        first, second = await send(VOICE), await send(VOICE)
+        assert (first.outcome, first.again, first.http_status) == (Outcome.UNAUTHORIZED, Again.NOW, 401)
+        assert (second.outcome, second.again) == (Outcome.STOPPED, Again.NO)
+        assert (service.tokens_sent, service.made) == (["token-1", "token-2"], 2)
+
+    async def test_refused_again(self) -> None:
+        """When the fresh token is refused too, the row is wrong and not the token: no more renewals, a final answer."""
+        service = Service(good_from(99))
+        send = stopper(service.post, Tokens(service.mint, renewable=True))
+        attempts = [await send(VOICE) for _ in range(4)]
+        assert [attempt.again for attempt in attempts] == [Again.NOW, Again.NO, Again.NO, Again.NO]
+        assert {attempt.outcome for attempt in attempts} == {Outcome.UNAUTHORIZED}
+        assert service.made == 2
+
+    async def test_many_at_once(self) -> None:
+        """Fifty calls refused at the same time make one renewal, and each asks again with the same new token."""
+        service = Service(good_from(2))
+        send = stopper(service.post, Tokens(service.mint, renewable=True))
+        attempts = await asyncio.gather(*(send(VOICE) for _ in range(50)))
+        assert {attempt.again for attempt in attempts} == {Again.NOW}
+        attempts = await asyncio.gather(*(send(VOICE) for _ in range(50)))
+        assert {attempt.outcome for attempt in attempts} == {Outcome.STOPPED}
+        assert (set(service.tokens_sent[:50]), set(service.tokens_sent[50:])) == ({"token-1"}, {"token-2"})
+        assert service.made == 2
+
+    async def test_late_refusal_of_an_old_token(self) -> None:
+        """A refusal of a token that was replaced in the meantime asks again without another renewal."""
+        service = Service(good_from(2))
+        tokens = Tokens(service.mint, renewable=True)
+        old = await tokens.get()
+        send = stopper(service.post, tokens)
+        await send(VOICE)
+        assert await tokens.renew(old)
+        assert service.made == 2
+
+    async def test_ready_made(self) -> None:
+        """A token that cannot be renewed ends the campaign at its first 401."""
+        service = Service(lambda token: UNAUTHORIZED)
+        send = stopper(service.post, Tokens(ready_made("a-token"), renewable=False))
+        attempt = await send(VOICE)
+        assert (attempt.outcome, attempt.again) == (Outcome.UNAUTHORIZED, Again.NO)
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            Answer(403, b"", 1.0),
+            Answer(400, b"401 Unauthorized", 1.0),
+            Answer(200, b'{"status":"error","message":"Unauthorized"}', 1.0),
+            Answer(401, b'{"errors":[{"msg":"You\'ve exceeded the per-minute rate limit."}]}', 1.0),
+            Answer(500, b"", 1.0),
+            NoAnswer(Outcome.TIMEOUT, "why", 1.0),
+        ],
+        ids=["403", "400", "200", "401-over-the-limit", "500", "timeout"],
+    )
+    async def test_what_renews_nothing(self, answer: Answer | NoAnswer) -> None:
+        """Other failures keep the token; over the limit, whatever the status, asking again at once would be wrong."""
+        service = Service(lambda token: answer)
+        send = stopper(service.post, Tokens(service.mint, renewable=True))
+        attempts = [await send(VOICE), await send(VOICE)]
+        assert Again.NOW not in {attempt.again for attempt in attempts}
+        assert service.tokens_sent == ["token-1", "token-1"]
+
+
+class TestTokens:
+    """Every attempt carries the token that is right at that moment."""
+
+    async def test_at_rest_is_no_refusal(self) -> None:
+        """A 401 that says of this campaign that it is at rest is no reason for another token; of another one it is."""
+        for campaign_id, outcome, made in (("cd-1", Outcome.ALREADY_STOPPED, 1), ("cd-2", Outcome.UNAUTHORIZED, 2)):
+            service = Service(lambda token: Answer(401, b'{"message":"Campaign cd-1 already stopped"}', 1.0))
+            found = await stopper(service.post, Tokens(service.mint, renewable=True))(
+                VOICE._replace(campaign_id=campaign_id)
+            )
+            assert (found.outcome, service.made) == (outcome, made)
+
+    async def test_single_use(self) -> None:
+        """Where a token may be used once, every attempt has its own, after a failure and after a 401 too."""
+        answers = iter([STOPPED, UNAUTHORIZED, Answer(503, b"", 1.0), STOPPED])
+        service = Service(lambda token: next(answers))
+        send = stopper(service.post, Tokens(service.mint, renewable=True, single_use=True))
+        attempts = [await send(VOICE) for _ in range(4)]
+        assert [attempt.again for attempt in attempts] == [Again.NO, Again.NOW, Again.LATER, Again.NO]
+        assert service.tokens_sent == ["token-1", "token-2", "token-3", "token-4"]
+
+    async def test_jti(self) -> None:
+        """Minted single-use tokens are signed with the secret, and concurrent attempts have a `jti` each."""
+        service = Service()
+        tokens = Tokens(minted("cs-1", SECRET, jti=True), renewable=True, single_use=True)
+        await asyncio.gather(*(stopper(service.post, tokens)(VOICE) for _ in range(20)))
+        claims = [jwt.decode(token, SECRET, algorithms=["HS256"]) for token in service.tokens_sent]
+        assert len({claim["jti"] for claim in claims}) == 20
+        assert {claim["appId"] for claim in claims} == {"cs-1"}
+
+    async def test_no_token(self) -> None:
+        """Without a token nothing is sent, and the run learns why."""
+
+        async def fail() -> str:
+            raise CredentialsError("no token")
+
+        service = Service()
+        with pytest.raises(CredentialsError, match="no token"):
+            await stopper(service.post, Tokens(fail, renewable=True))(VOICE)
+        assert service.calls == []
+
+
+class TestSecrecy:
+    """A token that a server repeats is masked: its words stand in result lines."""
+
+    TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1In0.c2lnbmF0dXJl"
+
+    async def attempt(self, answer: Answer) -> Attempt:
+        """Make an attempt with the token."""
+        service = Service(lambda token: answer)
+        return await stopper(service.post, Tokens(ready_made(self.TOKEN), renewable=False))(VOICE)
+
+    @pytest.mark.parametrize("status", [200, 400, 401, 500])
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b'{"errors":[{"msg":"jwt malformed: %b","code":4002}]}',
+            b'{"message":"%b %b"}',
+            b"<pre>auth: %b</pre>",
+            b"x" * 280 + b"%b",  # what is kept of it ends within the token
+            b'{"status":"Stopped","message":"by %b","updatedAt":"%b"}',
+        ],
+        ids=["json", "twice", "html", "cut-off", "stopped"],
+    )
+    async def test_body(self, status: int, body: bytes) -> None:
+        """No part of the token is in the attempt, whatever the answer is."""
+        attempt = await self.attempt(Answer(status, body.replace(b"%b", self.TOKEN.encode()), 1.0))
+        assert "eyJhbGciOi" not in repr(attempt)
+        assert "mask" in repr(attempt)
+
+    async def test_location(self) -> None:
+        """Nor when it comes back in the place of a redirect."""
+        attempt = await self.attempt(Answer(302, b"", 1.0, location=f"https://login.example/?jwt={self.TOKEN}"))
+        assert attempt.error == "HTTP 302: a redirect to https://login.example/?jwt=[masked] is not followed"
+
+    @pytest.mark.parametrize("token", ["t", "Stopped", "status"])
+    async def test_word_for_a_token(self, token: str) -> None:
+        """A word used as a token, as with a simulator, tears no answer apart."""
+        service = Service()
+        attempt = await stopper(service.post, Tokens(ready_made(token), renewable=False))(VOICE)
+        assert (attempt.outcome, attempt.message) == (Outcome.STOPPED, "Campaign Stopped")
+
+
+class TestWithClient:
+    """Together with the real client."""
+
+    @pytest.mark.parametrize(("campaign", "body"), [(VOICE, VOICE_ANSWER), (SMS, SMS_ANSWER)], ids=["voice", "sms"])
+    async def test_without_sockets(self, api: aioresponses, campaign: Campaign, body: bytes) -> None:
+        """The session is asked for one POST with the documented headers and body, and its answer is the outcome."""
+        api.post(re.compile(r"^https://platform\.example/"), body=body)
+        async with Client("https://platform.example") as client:
+            attempt = await stopper(client.post, Tokens(ready_made("t.o.k"), renewable=False))(campaign)
+        assert attempt.outcome is Outcome.STOPPED
+        (((method, _), (call,)),) = api.requests.items()
+        assert method == "POST"
+        assert call.kwargs["data"] == b"{}"
+        assert call.kwargs["allow_redirects"] is False
+        assert call.kwargs["headers"] == {
+            "auth": "t.o.k",
+            "accountid": "a" * 24,
+            "iid": "app-1",
+            "Content-Type": "application/json",
+            "User-Agent": "bulkstop",
+        }
+
+    async def test_renewal_without_sockets(self, api: aioresponses) -> None:
+        """A 401 is followed by a second POST that carries the next token."""
+        sent: list[str] = []
+
+        def reply(url: object, headers: Mapping[str, str], **options: object) -> CallbackResult:
+            sent.append(headers["auth"])
+            return CallbackResult(status=401 if len(sent) == 1 else 200, body=VOICE_ANSWER)
+
+        api.post(re.compile("."), callback=reply, repeat=True)
+        async with Client("https://platform.example") as client:
+            send = stopper(client.post, Tokens(Service().mint, renewable=True))
+            attempts = [await send(VOICE), await send(VOICE)]
+        assert [attempt.again for attempt in attempts] == [Again.NOW, Again.NO]
+        assert sent == ["token-1", "token-2"]
+
+    async def test_over_a_socket(self) -> None:
+        """Over a real connection the attempt has the outcome, the status and the time it took."""
+        async with listening(replying(http(SMS_ANSWER))) as server, Client(server.url) as client:
+            attempt = await stopper(client.post, Tokens(ready_made("t.o.k"), renewable=False))(SMS)
+        assert (attempt.outcome, attempt.http_status, attempt.campaign_execution_type) == (
+            Outcome.STOPPED,
+            200,
+            "NORMAL",
+        )
+        assert attempt.latency_ms is not None
+        assert attempt.latency_ms > 0

@@ -1,0 +1,370 @@
+"""How a connection comes about or does not: look-ups, addresses, tunnels, trust."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulkstop.errors import SettingsError
+from bulkstop.kore.interpret import Answer, NoAnswer
+from bulkstop.kore.wire.dialer import trusting
+from bulkstop.kore.wire.transport import Wire
+from bulkstop.model import Again, Outcome
+from tests.servers import Connection, authority, full_queue, http, listening, replying
+
+pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
+
+GONE = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+NAME = "api.campaigns.test"
+Addresses = list[tuple[str, int]]
+
+
+class LookUps:
+    """A name service that gives one answer after the other: addresses, an error, or nothing until an event."""
+
+    def __init__(self, *answers: Addresses | Exception | asyncio.Event) -> None:
+        self._answers = iter(answers)
+        self.asked = 0
+
+    async def __call__(self, host: str, port: int, **kwargs: Any) -> list[Any]:
+        """Look a name up."""
+        assert host == NAME
+        self.asked += 1
+        answer = next(self._answers)
+        await asyncio.sleep(0.01)  # long enough for all who ask at the same time to have asked
+        if isinstance(answer, asyncio.Event):
+            await answer.wait()
+            raise GONE
+        if isinstance(answer, Exception):
+            raise answer
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in answer]
+
+
+@pytest.fixture
+def look_up(monkeypatch: pytest.MonkeyPatch) -> Callable[..., LookUps]:
+    """Put a name service in the place of the real one."""
+
+    def put(*answers: Addresses | Exception | asyncio.Event) -> LookUps:
+        service = LookUps(*answers)
+        monkeypatch.setattr("bulkstop.kore.wire.dialer._getaddrinfo", service)
+        return service
+
+    return put
+
+
+def free_address() -> tuple[str, int]:
+    """Give an address where nobody listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        address: tuple[str, int] = sock.getsockname()
+    return address
+
+
+def failure(found: Answer | NoAnswer) -> NoAnswer:
+    """Insist on a connection error that is worth another try."""
+    assert isinstance(found, NoAnswer), found
+    assert (found.outcome, found.again) == (Outcome.CONNECTION_ERROR, Again.LATER)
+    return found
+
+
+class TestLookUps:
+    """Names are looked up anew from time to time; what is known is kept while that fails."""
+
+    async def calls(self, patch: pytest.MonkeyPatch, number: int, port: int) -> list[Answer | NoAnswer]:
+        """Make calls, each over a connection and with a look-up of its own."""
+        patch.setattr("bulkstop.kore.wire.dialer.LOOKUP_S", 0)
+        patch.setattr("bulkstop.kore.wire.pool.KEEP_S", 0)
+        async with Wire(f"http://{NAME}:{port}") as wire:
+            return [await wire.post("/", {}) for _ in range(number)]
+
+    async def test_not_there_at_first(self, monkeypatch: pytest.MonkeyPatch, look_up: Callable[..., LookUps]) -> None:
+        """Without an address a call fails, and says that nothing was sent; the next one looks the name up anew."""
+        async with listening(replying(http())) as server:
+            look_up(GONE, UnicodeError(), [("127.0.0.1", server.port)])
+            *bad, good = await self.calls(monkeypatch, 3, server.port)
+        for each in bad:
+            assert failure(each).error == f"the name {NAME} could not be looked up; nothing was sent"
+        assert isinstance(good, Answer)
+
+    async def test_gone_later(self, monkeypatch: pytest.MonkeyPatch, look_up: Callable[..., LookUps]) -> None:
+        """A name keeps its address while it cannot be looked up, and has another one as soon as that is known."""
+        async with listening(replying(http())) as server:
+            look_up([("127.0.0.1", server.port)], GONE, GONE, [free_address()])
+            *good, moved = await self.calls(monkeypatch, 4, server.port)
+        assert all(isinstance(each, Answer) for each in good)
+        assert "(ECONNREFUSED); nothing was sent" in failure(moved).error
+
+    async def test_no_word_of_it(self, monkeypatch: pytest.MonkeyPatch, look_up: Callable[..., LookUps]) -> None:
+        """A name server that says nothing holds up a call for no longer than LOOKUP_WAIT_S."""
+        monkeypatch.setattr("bulkstop.kore.wire.dialer.LOOKUP_WAIT_S", 0.05)
+        async with listening(replying(http())) as server:
+            address = [("127.0.0.1", server.port)]
+            look_up(address, asyncio.Event(), address)
+            found = await self.calls(monkeypatch, 3, server.port)
+        assert all(isinstance(each, Answer) for each in found)
+
+    async def test_kept_for_a_while(self, look_up: Callable[..., LookUps], monkeypatch: pytest.MonkeyPatch) -> None:
+        """What was just looked up is not looked up again."""
+        monkeypatch.setattr("bulkstop.kore.wire.pool.KEEP_S", 0)
+        async with listening(replying(http())) as server, Wire(f"http://{NAME}:{server.port}") as wire:
+            service = look_up([("127.0.0.1", server.port)])
+            assert all([isinstance(await wire.post("/", {}), Answer) for _ in range(3)])
+            assert (service.asked, server.connections) == (1, 3)
+
+    @pytest.mark.parametrize("answer", [GONE, None], ids=["gone", "found"])
+    async def test_at_the_same_time(self, look_up: Callable[..., LookUps], answer: Exception | None) -> None:
+        """Calls that begin together share one look-up, and its failure."""
+        async with listening(replying(http())) as server, Wire(f"http://{NAME}:{server.port}") as wire:
+            service = look_up(answer or [("127.0.0.1", server.port)])
+            found = await asyncio.gather(*(wire.post("/", {}) for _ in range(20)))
+        assert {type(each) for each in found} == {NoAnswer if answer else Answer}
+        assert service.asked == 1
+
+    async def test_real_one(self) -> None:
+        """The system's own service is asked: `localhost` is this machine."""
+        async with listening(replying(http())) as server, Wire(f"http://localhost:{server.port}") as wire:
+            assert isinstance(await wire.post("/", {}), Answer)
+
+    async def test_name_that_is_none(self) -> None:
+        """A name that cannot even be asked for is one that cannot be looked up."""
+        async with Wire(f"http://{'x' * 64}.example") as wire:
+            assert "could not be looked up" in failure(await wire.post("/", {})).error
+
+
+class TestAddresses:
+    """Of several addresses one that answers is enough."""
+
+    async def test_first_refuses(self, look_up: Callable[..., LookUps]) -> None:
+        """An address where nobody listens is passed over."""
+        async with listening(replying(http())) as server, Wire(f"http://{NAME}:{server.port}") as wire:
+            look_up([free_address(), ("127.0.0.1", server.port)])
+            assert isinstance(await wire.post("/", {}), Answer)
+
+    async def test_first_is_silent(self, look_up: Callable[..., LookUps]) -> None:
+        """One that does not answer at all costs a moment, not the call."""
+        with full_queue() as silent:
+            async with listening(replying(http())) as server, Wire(f"http://{NAME}:{server.port}") as wire:
+                look_up([silent, ("127.0.0.1", server.port)])
+                assert isinstance(await wire.post("/", {}), Answer)
+
+    async def test_none_answers(self, look_up: Callable[..., LookUps]) -> None:
+        """If all refuse, the place is named."""
+        look_up([free_address(), free_address()])
+        async with Wire(f"http://{NAME}:81") as wire:
+            found = failure(await wire.post("/", {}))
+        assert found.error == f"no connection to {NAME}:81 (ECONNREFUSED); nothing was sent"
+
+    async def test_no_file_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """No file descriptor left is told as that, with the way out."""
+
+        async def none_left(*args: Any, **kwargs: Any) -> socket.socket:
+            raise OSError(24, "Too many open files")
+
+        monkeypatch.setattr("bulkstop.kore.wire.dialer.start_connection", none_left)
+        async with Wire("http://127.0.0.1:1") as wire:
+            found = failure(await wire.post("/", {}))
+        assert found.error == "no file descriptor left (lower --concurrency or raise ulimit -n); nothing was sent"
+
+
+class TestTunnel:
+    """What a proxy answers to CONNECT decides, and nothing else does."""
+
+    @pytest.mark.parametrize(
+        ("said", "error"),
+        [
+            (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "the proxy answered HTTP 407"),
+            (b"HTTP/1.0 502\r\n\r\n", "the proxy answered HTTP 502"),
+            (b"HTTP/1.1 100 Continue\r\n\r\n", "the proxy answered HTTP 100"),
+            (b"HTTP/1.1 200 OK\r\n", "the proxy's answer is not HTTP; nothing was sent"),
+            (b"HTTP/1.1 20", "the proxy's answer is not HTTP; nothing was sent"),
+            (b"SSH-2.0-x\r\n\r\n", "the proxy's answer is not HTTP; nothing was sent"),
+            (b"", "the proxy's answer is not HTTP; nothing was sent"),
+            (b"x" * 20_000, "the proxy's answer is not HTTP; nothing was sent"),
+            (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20_000, "the proxy's answer is not HTTP; nothing was sent"),
+            (b"HTTP/1.1 200 OK\r\n\r\nHello", "the proxy spoke into its tunnel; nothing was sent"),
+        ],
+        ids=lambda value: repr(value[:24]) if isinstance(value, bytes) else "",
+    )
+    async def test_answer(self, said: bytes, error: str) -> None:
+        """Anything but a clean 2xx is no tunnel; the connection to the proxy is closed."""
+
+        async def serve(connection: Connection) -> None:
+            await connection.head()
+            await connection.write(said)
+            connection.writer.write_eof()
+            await connection.gone()
+
+        async with listening(serve) as proxy, Wire("https://127.0.0.1:1", proxy=proxy.url) as wire:
+            found = failure(await wire.post("/", {}))
+            await proxy.all_ended()
+        assert found.error == error
+
+    @pytest.mark.parametrize("size", [1, 20])
+    async def test_answer_in_pieces(self, size: int, tmp_path: Path) -> None:
+        """The answer may come in pieces; the server behind the tunnel is verified as ever."""
+        ca, context = authority(tmp_path)
+
+        async def serve(connection: Connection) -> None:
+            await connection.head()
+            said = b"HTTP/1.1 200 OK\r\nVia: x\r\n\r\n"
+            for at in range(0, len(said), size):
+                await connection.write(said[at : at + size])
+                await asyncio.sleep(0)
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            try:
+                await asyncio.gather(pump(connection.reader, writer), pump(reader, connection.writer))
+            finally:
+                writer.close()
+
+        async with listening(replying(http()), context) as server, listening(serve) as proxy:
+            for trusted, kind in ((str(ca), Answer), (None, NoAnswer)):
+                async with Wire(f"https://127.0.0.1:{server.port}", proxy=proxy.url, ca=trusted) as wire:
+                    assert isinstance(await wire.post("/", {}), kind)
+
+    async def test_silence(self) -> None:
+        """A proxy that does not answer has as long as a server that cannot be reached."""
+        async with (
+            listening(Connection.gone) as proxy,
+            Wire("https://127.0.0.1:1", proxy=proxy.url, connect_timeout_s=0.05) as wire,
+        ):
+            found = await wire.post("/", {})
+            await proxy.all_ended()
+        assert isinstance(found, NoAnswer)
+        assert (found.outcome, found.error) == (Outcome.TIMEOUT, "no connection in time; nothing was sent")
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Pass on what comes until nothing does."""
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+    writer.close()
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """Give the PEM file of an authority, and its directory with a server's chain in it."""
+    directory = tmp_path_factory.mktemp("tls")
+    return str(authority(directory)[0]), directory / "server.pem"
+
+
+def context_for(chain: Path) -> ssl.SSLContext:
+    """Make a server's context, to be changed by the test."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain)
+    return context
+
+
+class TestTls:
+    """TLS that cannot be agreed on, or ends early, is told as what it is."""
+
+    async def test_names_the_server(self, tls: tuple[str, Path]) -> None:
+        """The server is told the name that is wanted (SNI), and that HTTP/1.1 will be spoken (ALPN)."""
+        asked: list[str | None] = []
+        context = context_for(tls[1])
+        context.sni_callback = lambda _, name, __: asked.append(name)
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        async with listening(replying(http()), context) as server:
+            async with Wire(f"https://localhost:{server.port}", ca=tls[0]) as wire:
+                assert isinstance(await wire.post("/", {}), NoAnswer)  # the certificate is for 127.0.0.1
+            async with Wire(f"https://127.0.0.1:{server.port}", ca=tls[0]) as wire:
+                assert isinstance(await wire.post("/", {}), Answer)
+        assert "localhost" in asked
+
+    async def test_reset_in_the_handshake(self, tls: tuple[str, Path]) -> None:
+        """A server that hangs up in mid-handshake was not reached."""
+
+        async def slam(connection: Connection) -> None:
+            await connection.reader.read(1)
+            connection.reset()
+
+        async with listening(slam) as server, Wire(f"https://127.0.0.1:{server.port}", ca=tls[0]) as wire:
+            found = failure(await wire.post("/", {}))
+        assert found.error.startswith(f"no connection to 127.0.0.1:{server.port} (")
+        assert found.error.endswith("; nothing was sent")
+
+    async def test_certificate_of_ours_wanted(self, tls: tuple[str, Path]) -> None:
+        """A server that wants a certificate of ours says so late: by then the request may be with it."""
+        context = context_for(tls[1])
+        context.verify_mode = ssl.CERT_REQUIRED
+        async with (
+            listening(replying(http()), context) as server,
+            Wire(f"https://127.0.0.1:{server.port}", ca=tls[0]) as wire,
+        ):
+            found = failure(await wire.post("/", {}))
+        assert found.error.startswith("the connection broke (")
+        assert found.error.endswith("; the stop may have arrived")
+
+    @pytest.mark.parametrize("raw", [http(b"", length=9), http(b"part", length=9), b"HTTP/1.1 2"])
+    async def test_truncated(self, tls: tuple[str, Path], raw: bytes) -> None:
+        """An answer that ends early under TLS is none."""
+        async with (
+            listening(replying(raw, "reset"), context_for(tls[1])) as server,
+            Wire(f"https://127.0.0.1:{server.port}", ca=tls[0]) as wire,
+        ):
+            found = failure(await wire.post("/", {}))
+        assert found.error.endswith("; the stop may have arrived")
+
+    async def test_kept_and_left(self, tls: tuple[str, Path]) -> None:
+        """Calls use one connection, which ends with a goodbye when the wire is left."""
+        said_goodbye: list[bool] = []
+
+        async def serve(connection: Connection) -> None:
+            while await connection.request() is not None:
+                await connection.write(http())
+            said_goodbye.append(connection.reader.at_eof())
+
+        async with listening(serve, context_for(tls[1])) as server:
+            async with Wire(f"https://127.0.0.1:{server.port}", ca=tls[0]) as wire:
+                for _ in range(3):
+                    assert isinstance(await wire.post("/", {}), Answer)
+            await server.all_ended()
+        assert (server.connections, said_goodbye) == (1, [True])
+
+    async def test_no_goodbye(self, tls: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+        """A server that does not say goodbye does not hold up the leaving for long."""
+        monkeypatch.setattr("bulkstop.kore.wire.dialer.GOODBYE_S", 0.05)
+        async with (
+            frozen(context_for(tls[1])) as port,
+            asyncio.timeout(5),
+            Wire(f"https://127.0.0.1:{port}", ca=tls[0]) as wire,
+        ):
+            assert isinstance(await wire.post("/", {}), Answer)
+
+    @pytest.mark.parametrize("ca", ["/nowhere/ca.pem", "/dev/null"])
+    async def test_unusable_file(self, ca: str) -> None:
+        """A file that cannot be used is a settings error, for http:// too."""
+        with pytest.raises(SettingsError, match=r"^--ca /.*: not a readable file of PEM certificates \(\w+\)$"):
+            trusting(ca)
+        with pytest.raises(SettingsError):
+            async with Wire("http://127.0.0.1:1", ca=ca):
+                pass
+
+
+@asynccontextmanager
+async def frozen(context: ssl.SSLContext) -> AsyncIterator[int]:
+    """Run a server in a thread that answers one request by TLS, and then does nothing at all any more."""
+    done = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with context.wrap_socket(connection, server_side=True, suppress_ragged_eofs=False) as secure:
+            secure.recv(65536)
+            secure.sendall(http())
+            done.wait(10)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=[listener])
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            done.set()
+            await asyncio.to_thread(thread.join)

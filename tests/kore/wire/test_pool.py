@@ -1,0 +1,395 @@
+"""Connections are shared, bounded, kept and watched; in virtual time, without sockets."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from bulkstop.kore.interpret import Answer, NoAnswer
+from bulkstop.kore.wire.connection import Line
+from bulkstop.kore.wire.dialer import UnreachedError
+from bulkstop.kore.wire.pool import KEEP_S
+from bulkstop.kore.wire.transport import Wire
+from bulkstop.model import Outcome
+from tests.kore.wire.imitated import Transport, answering, imitated, soon
+from tests.servers import VOICE_ANSWER, http
+from tests.virtual_time import run
+
+TIMEOUT_S = 10.0
+
+
+def wire(connections: int = 2, timeout_s: float = TIMEOUT_S) -> Wire:
+    """Make a wire whose clock is that of its loop."""
+    clock = asyncio.get_running_loop().time
+    return Wire("http://api.example", connections=connections, timeout_s=timeout_s, clock=clock)
+
+
+def silent(transport: Transport, number: int) -> None:
+    """Say nothing."""
+
+
+def later(after_s: float) -> Callable[[Transport, int], None]:
+    """Answer after a time."""
+
+    def serve(transport: Transport, number: int) -> None:
+        asyncio.get_running_loop().call_later(after_s, transport.give, http())
+
+    return serve
+
+
+async def timed(call: Awaitable[Answer | NoAnswer]) -> tuple[Answer | NoAnswer, float]:
+    """Make a call and note when it ended."""
+    found = await call
+    return found, asyncio.get_running_loop().time()
+
+
+async def after(delay_s: float, call: Callable[[], Coroutine[Any, Any, Answer | NoAnswer]]) -> Answer | NoAnswer:
+    """Make a call later."""
+    await asyncio.sleep(delay_s)
+    return await call()
+
+
+class TestDeadlines:
+    """Each call ends when its own time is up, and says how far it came."""
+
+    @pytest.mark.parametrize(
+        ("given", "status", "error"),
+        [
+            (b"", None, "no answer within 10 s; the stop may have arrived"),
+            (b"HTTP/1.1 200 OK\r\n", None, "no answer within 10 s; the stop may have arrived"),
+            (http(b"", length=9), 200, "the answer was not complete within 10 s; the stop may have arrived"),
+        ],
+    )
+    def test_how_far_it_came(self, given: bytes, status: int | None, error: str) -> None:
+        """Nothing, a part of the head, or the head has come; the connection is dropped."""
+
+        async def main() -> Answer | NoAnswer:
+            with imitated(answering(given)) as made:
+                async with wire() as transport:
+                    found = await transport.post("/", {})
+                    assert [each.was_aborted for each in made] == [True]
+            return found
+
+        assert run(main()) == (NoAnswer(Outcome.TIMEOUT, error, TIMEOUT_S * 1000, status), TIMEOUT_S)
+
+    def test_each_call_has_its_own_time(self) -> None:
+        """Calls that began at different times end each when its own time is up, not before and not after."""
+
+        async def main() -> list[float]:
+            with imitated(silent):
+                async with wire(connections=9) as transport:
+
+                    async def call(begins_s: float) -> float:
+                        await asyncio.sleep(begins_s)
+                        _, ended_s = await timed(transport.post("/", {}))
+                        return ended_s
+
+                    return await asyncio.gather(*map(call, (0, 0.5, 3, 3, 9.9, 10, 10.1, 40)))
+
+        assert run(main())[0] == pytest.approx([10, 10.5, 13, 13, 19.9, 20, 20.1, 50])
+
+    @pytest.mark.parametrize("takes_s", [0.0, 5.0, 9.99])
+    def test_in_time(self, takes_s: float) -> None:
+        """A call that ends in time is left alone, and so is the next one on its connection."""
+
+        async def main() -> list[Answer | NoAnswer]:
+            with imitated(later(takes_s)) as made:
+                async with wire() as transport:
+                    found = [await transport.post("/", {}) for _ in range(5)]
+                    assert len(made) == 1
+            return found
+
+        found, took_s = run(main())
+        assert found == [Answer(200, VOICE_ANSWER, takes_s * 1000)] * 5
+        assert took_s == pytest.approx(5 * takes_s)
+
+    def test_the_wait_counts(self) -> None:
+        """The time of a call includes its wait for a connection, whether it then gets one or not."""
+
+        async def main() -> list[tuple[str | None, float]]:
+            with imitated(later(6)):
+                async with wire(connections=1) as transport:
+                    calls = [timed(transport.post("/", {})) for _ in range(3)]
+                    ends = await asyncio.gather(*calls)
+            await asyncio.sleep(99)  # what the server still wants to say is said to nobody
+            return [(getattr(found, "error", None), at) for found, at in ends]
+
+        assert run(main())[0] == [
+            (None, 6),
+            ("no answer within 10 s; the stop may have arrived", 10),
+            ("no connection within 10 s; nothing was sent", 10),
+        ]
+
+    def test_drip(self) -> None:
+        """A byte now and then does not prolong a call."""
+
+        def drip(transport: Transport, number: int) -> None:
+            for at, byte in enumerate(http()):
+                asyncio.get_running_loop().call_later(at, transport.give, bytes([byte]))
+
+        async def main() -> float:
+            with imitated(drip):
+                async with wire() as transport:
+                    _, ended_s = await timed(transport.post("/", {}))
+            await asyncio.sleep(1000)
+            return ended_s
+
+        assert run(main())[0] == TIMEOUT_S
+
+    def test_nothing_is_left_behind(self) -> None:
+        """A wire that is left has no timer any more, used or not (`run` sees to that)."""
+
+        async def main(calls: int) -> None:
+            with imitated(answering(http())):
+                async with wire() as transport:
+                    for _ in range(calls):
+                        await transport.post("/", {})
+
+        assert [run(main(calls))[1] for calls in (0, 1, 2)] == [0, 0, 0]
+
+    @pytest.mark.parametrize("given", [b"", http()])
+    def test_cancelled(self, given: bytes) -> None:
+        """A call that is cancelled is so at once, with its answer just there or not, and nothing hangs on it."""
+
+        async def main() -> None:
+            with imitated(silent) as made:
+                async with wire(connections=1) as transport:
+                    call = asyncio.ensure_future(transport.post("/", {}))
+                    await asyncio.sleep(1)
+                    made[0].give(given) if given else None
+                    call.cancel()
+                    with pytest.raises(asyncio.CancelledError):
+                        await call
+                    assert made[0].was_aborted is not bool(given)
+                    assert isinstance(await transport.post("/", {}), NoAnswer)
+
+        assert run(main())[1] == 1 + TIMEOUT_S
+
+
+class TestLimit:
+    """There are never more connections than allowed, and who waited longest comes first."""
+
+    def test_in_turn(self) -> None:
+        """Calls get the connections in the order in which they began."""
+
+        async def main() -> list[float]:
+            with imitated(later(1)) as made:
+                async with wire(connections=2) as transport:
+                    ends = await asyncio.gather(*(timed(transport.post("/", {})) for _ in range(7)))
+                assert len(made) == 2
+            return [at for _, at in ends]
+
+        assert run(main())[0] == [1, 1, 2, 2, 3, 3, 4]
+
+    @pytest.mark.parametrize("end", ["abort", "half_close"])
+    def test_ended_connections_make_room(self, end: str) -> None:
+        """A connection that ends makes room for another, however it ends."""
+        most = 0
+
+        def serve(transport: Transport, number: int) -> None:
+            nonlocal most
+            most = max(most, sum(not each.is_closing() for each in made))
+            soon(getattr(transport, end))
+
+        with imitated(serve) as made:
+
+            async def main() -> list[Answer | NoAnswer]:
+                async with wire(connections=2) as transport:
+                    return await asyncio.gather(*(transport.post("/", {}) for _ in range(9)))
+
+            found, _ = run(main())
+        assert all(isinstance(each, NoAnswer) for each in found)
+        assert (len(made), most) == (9, 2)
+
+    def test_failed_dialling_makes_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """So does one that could not be made."""
+        dialled = 0
+
+        async def dial(make: Callable[[], Line]) -> Line:
+            nonlocal dialled
+            dialled += 1
+            await asyncio.sleep(1)
+            raise UnreachedError("no way; nothing was sent")
+
+        async def main() -> list[Answer | NoAnswer]:
+            async with wire(connections=2) as transport:
+                assert transport._pool is not None
+                monkeypatch.setattr(transport._pool, "_dial", dial)
+                return await asyncio.gather(*(transport.post("/", {}) for _ in range(6)))
+
+        found, took_s = run(main())
+        assert found == [
+            NoAnswer(Outcome.CONNECTION_ERROR, "no way; nothing was sent", ms * 1000) for ms in (1, 1, 2, 2, 3, 3)
+        ]
+        assert (dialled, took_s) == (6, 3)
+
+    def test_cut_off_at_the_last_moment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """So does one that was made and never used, whose end nobody tells: uvloop's, cut off in between."""
+
+        async def main() -> None:
+            with imitated(answering(http())) as made:
+                async with wire(connections=1) as transport:
+                    pool = transport._pool
+                    assert pool is not None
+                    dial = pool._dial
+
+                    async def cut_off(make: Callable[[], Line]) -> Line:
+                        line = await dial(make)
+                        monkeypatch.setattr(made[0], "lose", lambda error: None)
+                        await asyncio.sleep(99)
+                        return line
+
+                    monkeypatch.setattr(pool, "_dial", cut_off)
+                    call = asyncio.ensure_future(transport.post("/", {}))
+                    await asyncio.sleep(1)
+                    call.cancel()
+                    with pytest.raises(asyncio.CancelledError):
+                        await call
+                    monkeypatch.setattr(pool, "_dial", dial)
+                    assert isinstance(await transport.post("/", {}), Answer)
+
+        assert run(main())[1] == 1
+
+    @pytest.mark.parametrize("step", range(1, 40))
+    def test_cancelled_while_waiting(self, step: int) -> None:
+        """Wherever a call that waits is cancelled, its turn is not lost: the others all end as they would have."""
+
+        async def main() -> list[object]:
+            with imitated(later(1)) as made:
+                async with wire(connections=1) as transport:
+                    calls = [asyncio.ensure_future(transport.post("/", {})) for _ in range(5)]
+                    asyncio.get_running_loop().at_step(step, calls[1].cancel)  # type: ignore[attr-defined]
+                    found = await asyncio.gather(*calls, return_exceptions=True)
+                    assert sum(not each.is_closing() for each in made) <= 1
+            return [type(each) for each in found]
+
+        first, cut, *others = run(main())[0]
+        assert (first, others) == (Answer, [Answer] * 3)
+        assert cut in (Answer, asyncio.CancelledError)
+
+    def test_timed_out_while_waiting(self) -> None:
+        """Calls whose time runs out in the queue do not take a turn from those behind them."""
+
+        async def main() -> list[bool]:
+            with imitated(later(4)):
+                async with wire(connections=1) as transport:
+                    early = [transport.post("/", {}) for _ in range(4)]
+                    late = [after(delay_s, lambda: transport.post("/", {})) for delay_s in (9, 12)]
+                    found = await asyncio.gather(*early, *late)
+            return [isinstance(each, Answer) for each in found]
+
+        assert run(main())[0] == [True, True, False, False, True, True]
+
+
+class TestKeeping:
+    """A connection is kept for the next call while nothing speaks against it."""
+
+    @pytest.mark.parametrize(("rest_s", "connections"), [(0.0, 1), (KEEP_S - 0.1, 1), (KEEP_S, 2)])
+    def test_rest(self, rest_s: float, connections: int) -> None:
+        """One that rested too long is not used again."""
+
+        async def main() -> int:
+            with imitated(answering(http())) as made:
+                async with wire() as transport:
+                    for _ in range(2):
+                        assert isinstance(await transport.post("/", {}), Answer)
+                        await asyncio.sleep(rest_s)
+                assert all(each.is_closing() for each in made)
+            return len(made)
+
+        assert run(main())[0] == connections
+
+    @pytest.mark.parametrize(
+        "act",
+        [
+            lambda made: made.give(http(b"unasked")),
+            lambda made: made.give(b"\r\n"),
+            lambda made: made.half_close(),
+            lambda made: made.lose(ConnectionResetError()),
+        ],
+        ids=["answer", "empty-line", "fin", "reset"],
+    )
+    def test_what_happens_while_it_rests(self, act: Callable[[Transport], object]) -> None:
+        """One over which anything came is not used again."""
+
+        async def main() -> None:
+            with imitated(answering(http())) as made:
+                async with wire() as transport:
+                    for calls in (1, 2, 3):
+                        assert await transport.post("/", {}) == Answer(200, VOICE_ANSWER, 0.0)
+                        act(made[-1])
+                        assert len(made) == calls
+
+        run(main())
+
+    def test_the_latest_first(self) -> None:
+        """Few calls use few connections: the others may grow old."""
+
+        async def main() -> list[int]:
+            with imitated(later(1)) as made:
+                async with wire(connections=3) as transport:
+                    await asyncio.gather(*(transport.post("/", {}) for _ in range(3)))
+                    for _ in range(5):
+                        await transport.post("/", {})
+            return [len(each.written) for each in made]
+
+        assert sorted(run(main())[0]) == [1, 1, 6]
+
+    @pytest.mark.parametrize(
+        ("spoken", "why"),
+        [(b"220 hello\r\n", "the server spoke before it was asked"), (b"", "the connection broke before the request")],
+    )
+    def test_before_the_request(self, monkeypatch: pytest.MonkeyPatch, spoken: bytes, why: str) -> None:
+        """A new connection that speaks or ends before anything was asked is not written to."""
+
+        async def main() -> Answer | NoAnswer:
+            with imitated(silent) as made:
+                async with wire() as transport:
+                    pool = transport._pool
+                    assert pool is not None
+                    dial = pool._dial
+
+                    async def unlucky(make: Callable[[], Line]) -> Line:
+                        line = await dial(make)
+                        made[0].give(spoken) if spoken else made[0].lose(None)
+                        await asyncio.sleep(0)
+                        return line
+
+                    monkeypatch.setattr(pool, "_dial", unlucky)
+                    found = await transport.post("/", {})
+                assert made[0].written == []
+            return found
+
+        assert run(main())[0] == NoAnswer(Outcome.CONNECTION_ERROR, f"{why}; nothing was sent", 0.0)
+
+
+class TestLeaving:
+    """Leaving a wire ends all its connections."""
+
+    @pytest.mark.parametrize(("unsent", "was_aborted"), [(0, False), (1, True)])
+    def test_resting(self, unsent: int, was_aborted: bool) -> None:
+        """One that rests ends in good order; one that cannot even get rid of its request does not hold up the rest."""
+
+        async def main() -> list[Transport]:
+            with imitated(answering(http())) as made:
+                async with wire() as transport:
+                    await transport.post("/", {})
+                    made[0].unsent = unsent
+            return made
+
+        (made,) = run(main())[0]
+        assert (made.is_closing(), made.was_aborted) == (True, was_aborted)
+
+    def test_in_flight(self) -> None:
+        """A call that somebody else still has under way is told so."""
+
+        async def main() -> Answer | NoAnswer:
+            with imitated(silent):
+                async with wire() as transport:
+                    call = asyncio.ensure_future(transport.post("/", {}))
+                    await asyncio.sleep(1)
+                return await call
+
+        error = "the connection broke (closed); the stop may have arrived"
+        assert run(main()) == (NoAnswer(Outcome.CONNECTION_ERROR, error, 1000.0), 1.0)

@@ -1,0 +1,366 @@
+"""The page of a load test: in text, and as a real browser shows it, without a network and without scripts."""
+
+import html
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulkstop.engine.load.arrivals import constant, ramp, spike
+from bulkstop.model import Outcome
+from bulkstop.report.load.charts import COLOURS, bands, library, over_time, percentiles, seconds
+from bulkstop.report.load.error_counts import Reason
+from bulkstop.report.load.intervals import Intervals
+from bulkstop.report.load.metrics import Measured
+from bulkstop.report.load.page import Told, page
+from bulkstop.report.load.thresholds import threshold
+from bulkstop.report.load.timeline import Point, Timeline
+from tests.browser import CHROMIUM, Tab, browser, opened
+
+NASTY = "</script></title><script>alert(1);planted=1</script><img src=http://planted.test/x onerror=alert(2)>'\"&\u202e"
+LENGTH_S, RATE = 12, 40
+FREEZE_S = (4.0, 6.0)
+DRAWN = """new Promise(done => {
+    const root = document.documentElement, look = () => root.dataset.drawn && done(root.dataset.drawn);
+    new MutationObserver(look).observe(root, {attributes: true});
+    look();
+})"""
+
+Case = tuple[Told, Measured, list[Point]]
+
+
+def case(*, is_open: bool = True, **told: Any) -> Case:
+    """Make a run of 12 s at 40/s up, with a server that stood still from 4 to 6 s and refused some calls later."""
+    measured, timeline = Measured(), Timeline()
+    intervals = Intervals(timeline.add)
+    for number in range(LENGTH_S * RATE):
+        due_s = number / RATE
+        left_s = max(due_s, FREEZE_S[1]) if FREEZE_S[0] <= due_s < FREEZE_S[1] else due_s
+        ended_s = left_s + 0.002 + number / 1e6
+        outcome = Outcome.THROTTLED if number > 400 and number % 4 == 0 else Outcome.STOPPED
+        latency_s, service_s = ended_s - due_s, ended_s - left_s
+        if not is_open:
+            latency_s = service_s
+        measured.add(outcome, latency_s=latency_s, service_s=service_s, late_s=0.0001, held_s=0, answered=True)
+        measured.elapsed_s = max(measured.elapsed_s, ended_s)
+        intervals.add(measured.elapsed_s, outcome, latency_s, service_s)
+    intervals.close(measured.elapsed_s)
+    required = (threshold("p99<1s"), threshold("errors<50%"))
+    about = Told(
+        host="http://127.0.0.1:8080",
+        load="40/s, for 12 s: 480 requests",
+        began=1_790_000_000.0,
+        ended="all sent",
+        facts=(("run id", "4e3f"), ("campaigns", "made up")),
+        verdicts=tuple(each.judge(measured) for each in required),
+        is_open=is_open,
+        kept="schedule: kept",
+        intended=tuple(constant(RATE, LENGTH_S).course) if is_open else (),
+        lines=(("p99", 1.0),),
+        version="1.2.3",
+    )
+    return replace(about, **told), measured, timeline.points()
+
+
+STUB = "var Plotly = {newPlot: place => Promise.resolve(Object.assign(place, {on() {}}))}"
+
+
+def text(found: Case) -> str:
+    """Write a page that draws nothing, for what it says."""
+    return page(*found, STUB)
+
+
+def said(written: str) -> str:
+    """Give what a page says: no tags, and nothing escaped."""
+    body = re.sub(r"<(script|style)[^>]*>.*?</\1>", "", written, flags=re.DOTALL)
+    return html.unescape(re.sub(r"<[^>]*>", " ", body))
+
+
+class TestCharts:
+    """What the charts show is what was measured, and is what the library takes."""
+
+    @pytest.mark.parametrize("is_open", [True, False], ids=["open", "closed"])
+    def test_the_library_takes_them(self, *, is_open: bool) -> None:
+        """Each name and value of every chart is one that the library knows."""
+        from plotly import graph_objects  # here, because it takes a second
+
+        about, measured, points = case(is_open=is_open)
+        rows = seconds(points)
+        for chart in (
+            over_time(rows, about.lines, is_open=is_open),
+            percentiles(measured.latency, measured.service, about.lines, is_open=is_open),
+            bands(rows, about.intended),
+        ):
+            graph_objects.Figure(chart)  # raises for what is not
+
+    def test_over_time(self) -> None:
+        """Each second has its figures; where nothing was answered there is a gap, and what waited is in the next."""
+        _, measured, points = case()
+        chart = over_time(seconds(points), is_open=True)
+        lines = {(trace.get("legend"), trace["name"]): trace for trace in chart["data"]}
+        assert len(lines) == 8
+        longest = lines["legend", "max"]
+        assert longest["x"] == [
+            0.5,
+            1.5,
+            2.5,
+            3.5,
+            5.0,
+            *(number + 0.5 for number in range(6, 11)),
+            pytest.approx(11.49, abs=0.01),
+        ]
+        assert longest["y"][4] is None
+        assert longest["y"][5] == pytest.approx(measured.latency.max_s * 1e3)
+        assert lines["legend2", "max"]["y"][5] < 10
+        assert lines["legend2", "max"]["visible"] == "legendonly"
+
+    def test_percentiles(self) -> None:
+        """The curve goes through the percentiles that are told, and ends with the longest."""
+        _, measured, _ = case()
+        chart = percentiles(measured.latency, measured.service, is_open=True)
+        for trace, times in zip(chart["data"], (measured.latency, measured.service), strict=True):
+            at = dict(zip(trace["text"], trace["y"], strict=True))
+            assert at["90 %"] == pytest.approx(times.at(90)[0] * 1e3)
+            assert at["99 %"] == pytest.approx(times.at(99)[0] * 1e3)
+            assert (trace["text"][-1], trace["y"][-1]) == ("100 %", pytest.approx(times.max_s * 1e3))
+            assert trace["y"] == sorted(trace["y"])
+        assert chart["layout"]["xaxis"]["ticktext"] == ["0 %", "50 %", "90 %", "99 %"]
+        assert chart["layout"]["xaxis"]["tickvals"] == [1, 2, 10, 100]
+
+    def test_bands(self) -> None:
+        """The areas come to the numbers of requests; of each second, and of each outcome."""
+        _, measured, points = case()
+        chart = bands(seconds(points), constant(RATE, LENGTH_S).course)
+        areas = {
+            trace["name"]: sum(rate * width for rate, width in zip(trace["y"], trace["width"], strict=True))
+            for trace in chart["data"]
+            if trace["type"] == "bar"
+        }
+        assert areas == pytest.approx({each.value: n for each, n in measured.outcomes.items()}, abs=0.01)
+        assert chart["data"][-1]["x"] == [0.0, LENGTH_S]
+        assert chart["data"][-1]["y"] == [RATE, RATE]
+
+    def test_every_outcome_has_a_colour(self) -> None:
+        """What a request can come to is drawn; the other outcomes are of rows that are not sent."""
+        never = {Outcome.INVALID, Outcome.DUPLICATE, Outcome.PROTECTED, Outcome.NOT_SENT}
+        assert set(COLOURS) == set(Outcome) - never
+        assert len(set(COLOURS.values())) == len(COLOURS)
+
+    @pytest.mark.parametrize(
+        ("schedule", "corners"),
+        [
+            (constant(40, count=20), [(0, 40), (0.5, 40)]),
+            (ramp(10, 50, 4.0), [(0, 10), (4, 50)]),
+            (ramp(10, 50, 4.0, count=40), [(0, 10), (2, 30)]),
+            (spike(10, 50, 10.0, 2.0), [(0, 10), (4, 10), (4, 50), (6, 50), (6, 10), (10, 10)]),
+        ],
+    )
+    def test_intended_rate(self, schedule: Any, corners: list[tuple[float, float]]) -> None:
+        """The line of the intended rate bends where the schedule does, and ends with it."""
+        assert [each for corner in schedule.course for each in corner] == pytest.approx(
+            [each for corner in corners for each in corner]
+        )
+
+
+class TestText:
+    """What a page says, whoever reads it."""
+
+    def test_figures(self) -> None:
+        """Figures, verdicts, outcomes and every second stand in the text, for who sees no chart; silence has a row."""
+        found = case(verdicts=(threshold("errors<1%").judge(case()[1]), threshold("p99<9s").judge(case()[1])))
+        words = said(text(found))
+        for each in ("480", "errors<1%: FAILED (3.95833%)", "p99<9s: held", "stopped", "throttled", "run id", "4e3f"):
+            assert each in words
+        assert "2026-09-21T14:13:20.000Z to 2026-09-21T14:13:31.977Z" in words
+        assert f"{found[1].latency.max_s * 1e3:,.1f}" in words
+        assert len(re.findall(r"<tr><td>\d+</td><td>2026-09-21T", text(found))) == len(found[2]) + 1
+        assert 'role="alert"' not in text(found)
+
+    def test_alarms(self) -> None:
+        """What makes the figures worthless is told first, and loud."""
+        written = text(case(alarms=("THE SCHEDULE WAS NOT KEPT: by this machine", "ENDED EARLY: by SIGINT")))
+        top = written[written.index('role="alert"') : written.index('class="tiles"')]
+        assert said(top).count("THE SCHEDULE WAS NOT KEPT: by this machine") == 1
+        assert said(top).count("ENDED EARLY: by SIGINT") == 1
+
+    def test_hostile_words(self) -> None:
+        """Whatever is told is text: it opens no element, ends none, and does not turn the direction of the writing."""
+        told = replace(
+            case()[0],
+            host=NASTY,
+            load=NASTY,
+            ended=NASTY,
+            kept=NASTY,
+            version=NASTY,
+            facts=((NASTY, NASTY),),
+            reasons=(Reason(Outcome.TIMEOUT, NASTY, 3),),
+            alarms=(NASTY,),
+            verdicts=(case()[0].verdicts[0]._replace(text=NASTY),),
+        )
+        written = text((told, *case()[1:]))
+        assert [len(re.findall(f"<{tag}[ >]", written)) for tag in ("script", "img", "title")] == [3, 0, 1]
+        assert "\u202e" not in written
+        shown = NASTY.replace("\u202e", "\N{REPLACEMENT CHARACTER}")
+        assert said(written).count(shown) == 10 + 1  # the title too
+
+    def test_nothing_measured(self) -> None:
+        """A run in which nothing was answered has its page."""
+        told = replace(case()[0], intended=(), verdicts=(), lines=())
+        words = said(text((told, Measured(), [])))
+        assert "No request was answered." in words
+        assert "nothing was sent" in words
+
+    def test_lines_that_must_not_be_crossed(self) -> None:
+        """A required time is drawn; not one so far above all that was measured that it would press that together."""
+        found = case(lines=(("p99", 1.0), ("max", 3600.0)))
+        charts = json.loads(text(found).split('id="charts">')[1].split("</script>")[0])
+        for name in ("over-time", "curve"):
+            shapes = charts[name]["layout"]["shapes"]
+            assert [(shape["label"]["text"], shape["y0"]) for shape in shapes] == [("p99 required", 1000.0)]
+
+    def test_nothing_answered(self) -> None:
+        """Requests that were all cut off are counted, with their times up to then."""
+        measured, timeline = Measured(), Timeline()
+        intervals = Intervals(timeline.add)
+        measured.add(Outcome.UNKNOWN, latency_s=9.0, service_s=9.0, late_s=0, held_s=0, answered=False)
+        measured.elapsed_s = 9.0
+        intervals.add(9.0, Outcome.UNKNOWN, 9.0, 9.0)
+        intervals.close(9.0)
+        written = text((case()[0], measured, timeline.points()))
+        assert "1 unknown" in said(written)
+        assert "NaN" not in written
+        assert json.loads(written.split('id="charts">')[1].split("</script>")[0])["over-time"]["data"][0]["y"] == [
+            None,  # nothing was measured in the time before
+            9000.0,
+        ]
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run a browser for all tests here."""
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed here; nothing else can stand for a reader's browser")
+    with browser(tmp_path_factory.mktemp("reader") / "browser") as found:
+        yield found
+
+
+def written(folder: Path, found: Case) -> Path:
+    """Write a page that draws."""
+    path = folder / "page.html"
+    path.write_text(page(*found, library()))
+    return path
+
+
+def unable_to_draw(folder: Path) -> Path:
+    """Write a page that draws nothing; a browser takes a second or two to draw."""
+    path = folder / "page.html"
+    path.write_text(text(case(alarms=("loud",))))
+    return path
+
+
+async def number_of(tab: Tab, selector: str) -> int:
+    """Count elements of the page."""
+    return int(await tab.value(f"document.querySelectorAll({json.dumps(selector)}).length"))
+
+
+class TestInBrowser:
+    """A real browser, with no network, draws the charts of one file and runs nothing else."""
+
+    async def test_drawn(self, chromium: str, tmp_path: Path) -> None:
+        """Every line and band is there, the file was all that was asked for, and no planted script ran."""
+        told = replace(case()[0], host=NASTY, facts=((NASTY, NASTY),), alarms=(NASTY,), load=NASTY, ended=NASTY)
+        async with opened(chromium, written(tmp_path, (told, *case()[1:]))) as tab:
+            assert await tab.value(DRAWN) == "3"
+            assert await number_of(tab, "#over-time .scatterlayer .trace") == 4
+            assert await number_of(tab, "#over-time .legend2 .traces") == 4
+            assert await number_of(tab, "#curve .scatterlayer .trace") == 2
+            assert await number_of(tab, "#bands .bars") == 2
+            assert await number_of(tab, "#bands .bars .point path") == 2 * 10
+            assert await number_of(tab, "#bands .scatterlayer .trace") == 1
+            assert await number_of(tab, ".shapelayer path") == 2
+            assert not await tab.value("/share|edit|cloud/i.test(document.querySelector('.modebar').innerHTML)")
+            assert await tab.value("typeof planted") == "undefined"
+            assert "<script>alert(1)" in str(await tab.value("document.querySelector('h1').textContent"))
+            assert [url for url in tab.requests if not url.startswith("data:")] == [(tmp_path / "page.html").as_uri()]
+            assert (tab.complaints, tab.dialogs) == ([], [])
+
+    async def test_used(self, chromium: str, tmp_path: Path) -> None:
+        """The scale can be switched, the service times shown, both charts over time zoom together; none needs eyes."""
+        async with opened(chromium, written(tmp_path, case())) as tab:
+            await tab.value(DRAWN)
+            await tab.value("document.querySelector('button[data-of=over-time]').click()")
+            assert await tab.value("document.getElementById('over-time').layout.yaxis.type") == "linear"
+            assert await tab.value("document.querySelector('button[data-of=over-time]').ariaPressed") == "false"
+            await tab.value(
+                "new Promise(done => { document.getElementById('bands').on('plotly_relayout', () => done());"
+                "Plotly.relayout('over-time', {'xaxis.range[0]': 2, 'xaxis.range[1]': 5}); })"
+            )
+            assert await tab.value("document.getElementById('bands').layout.xaxis.range") == [2, 5]
+            await tab.value("Plotly.restyle('over-time', {visible: true}).then(() => 1)")
+            assert await number_of(tab, "#over-time .scatterlayer .trace") == 8
+            tree = (await tab.call("Accessibility.getFullAXTree"))["nodes"]
+            named = [node["name"]["value"] for node in tree if node.get("role", {}).get("value") in ("image", "img")]
+            assert [name.split(".")[0] for name in named if name.startswith("Chart")] == [
+                "Chart: Latency over time",
+                "Chart: Latency by percentile",
+                "Chart: Requests a second, by outcome",
+            ]
+            assert tab.complaints == []
+
+    async def test_policy(self, chromium: str, tmp_path: Path) -> None:
+        """Should something get into the page after all, its policy lets it neither run nor call anybody."""
+        found = text(case())
+        assert found.count("<main>") == 1
+        path = tmp_path / "page.html"
+        path.write_text(
+            found.replace("<main>", "<main><script>alert(1);planted=1</script><b onclick='planted=1'>b</b>")
+        )
+        async with opened(chromium, path) as tab:
+            assert await tab.value(DRAWN) == "3"
+            await tab.value("document.querySelector('main > b').click()")
+            assert await tab.value("typeof planted") == "undefined"
+            assert await tab.value("fetch('https://planted.test/').then(() => 'left', () => 'kept')") == "kept"
+            assert await tab.value("fetch('data:,x').then(() => 'left', () => 'kept')") == "kept"
+            assert (
+                await tab.value(
+                    "new Promise(done => { const i = new Image(); i.onload = i.onerror = event => done(event.type);"
+                    "i.src = 'http://127.0.0.1:1/x.png'; })"
+                )
+                == "error"
+            )
+            assert (len(tab.complaints) >= 4, tab.dialogs) == (True, [])
+            assert all("Content Security Policy" in each for each in tab.complaints), tab.complaints
+
+    async def test_without_scripts(self, chromium: str, tmp_path: Path) -> None:
+        """Where scripts are off, the figures are there, and what is missing is told."""
+        async with opened(chromium, unable_to_draw(tmp_path), scripts=False) as tab:
+            assert "The charts need JavaScript" in str(await tab.value("document.body.innerText"))
+            assert await number_of(tab, "details table tbody tr") == len(case()[2]) + 1
+            assert await number_of(tab, "svg") == 0
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    async def test_contrast(self, chromium: str, tmp_path: Path, scheme: str) -> None:
+        """Text stands out from its ground, by day and by night."""
+        async with opened(chromium, unable_to_draw(tmp_path)) as tab:
+            await tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+            for name in ("body", ".under", ".held", ".tiles dt", ".alarm"):
+                colours = await tab.value(
+                    f"[getComputedStyle(document.querySelector('{name}')).color,"
+                    "getComputedStyle(document.querySelector('.tiles div')).backgroundColor]"
+                )
+                assert contrast(*colours) >= 4.5, (name, colours)
+
+
+def contrast(one: str, other: str) -> float:
+    """Give the contrast of two colours, as the Web Content Accessibility Guidelines count it."""
+    lights = []
+    for colour in (one, other):
+        parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+        linear = [part / 12.92 if part <= 0.03928 else math.pow((part + 0.055) / 1.055, 2.4) for part in parts]
+        lights.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
+    return (max(lights) + 0.05) / (min(lights) + 0.05)

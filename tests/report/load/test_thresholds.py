@@ -1,0 +1,148 @@
+"""Thresholds: how they are written, and what they are held against."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkstop.model import Outcome
+from bulkstop.report.load.metrics import Measured
+from bulkstop.report.load.thresholds import threshold
+
+
+@pytest.fixture(scope="module")
+def measured() -> Measured:
+    """Measure 1,000 requests in 2 s: 1 to 1,000 ms latency, half of it service time; 990 stopped, 10 throttled."""
+    found = Measured()
+    for ms in range(1, 1001):
+        outcome = Outcome.THROTTLED if ms > 990 else Outcome.STOPPED
+        found.add(outcome, latency_s=ms / 1e3, service_s=ms / 2e3, late_s=0.0, held_s=0.0, answered=True)
+    found.elapsed_s = 2.0
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "held", "said"),
+    [
+        ("p99<250ms", False, "p99<250ms: FAILED (990.207ms)"),
+        ("p50<0.6s", True, "p50<0.6s: held (0.500223s)"),
+        ("service.p99<500ms", True, "service.p99<500ms: held (495.103ms)"),
+        ("service.p99 < 490 ms", False, "service.p99 < 490 ms: FAILED (495.103ms)"),
+        ("latency.p99.9<2s", True, "latency.p99.9<2s: held (0.999423s)"),
+        ("P100<=1s", True, "P100<=1s: held (1s)"),
+        ("p100<1s", False, "p100<1s: FAILED (1s)"),
+        ("max<1000001us", True, "max<1000001us: held (1,000,000us)"),
+        ("mean>500ms", True, "mean>500ms: held (500.505ms)"),
+        ("service.max<1m", True, "service.max<1m: held (0.00833333m)"),
+        ("errors<1%", False, "errors<1%: FAILED (1%)"),
+        ("errors<=1%", True, "errors<=1%: held (1%)"),
+        ("throttled<0.5%", False, "throttled<0.5%: FAILED (1%)"),
+        ("server_error<0.1%", True, "server_error<0.1%: held (0%)"),
+        ("rate>480/s", True, "rate>480/s: held (500/s)"),
+        ("rate>=30000/min", True, "rate>=30000/min: held (30,000/min)"),
+        ("rate>500/s", False, "rate>500/s: FAILED (500/s)"),
+    ],
+)
+def test_judged(text: str, held: bool, said: str, measured: Measured) -> None:
+    """A threshold holds or does not, and says by how much, in the unit that it was given in."""
+    verdict = threshold(text).judge(measured)
+    assert verdict.held is held
+    assert str(verdict) == said
+
+
+@given(part=st.integers(0, 1000), whole=st.integers(1, 1000))
+def test_on_the_edge(part: int, whole: int) -> None:
+    """What was measured is not below itself, and not above: 35 of 100 are 35 %."""
+    part = min(part, whole)
+    found = Measured()
+    found.outcomes[Outcome.THROTTLED], found.outcomes[Outcome.STOPPED] = part, whole - part
+    percent = f"{part / whole * 100:.6f}"
+    if float(percent) * whole == part * 100:
+        for sign, held in (("<", False), (">", False), ("<=", True), (">=", True)):
+            assert threshold(f"throttled{sign}{percent}%").judge(found).held is held
+
+
+@given(ms=st.integers(1, 2000))
+def test_time_on_the_edge(ms: int) -> None:
+    """A time that was measured to the microsecond is not below itself in any unit."""
+    found = Measured()
+    found.add(Outcome.STOPPED, latency_s=ms / 1e3, service_s=0, late_s=0, held_s=0, answered=True)
+    for text in (f"max<{ms}ms", f"max>{ms}ms", f"max<{ms / 1e3:.3f}s", f"max>{ms * 1000}us"):
+        assert not threshold(text).judge(found).held, text
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("p99", "such as p99<250ms"),
+        ("p99<250", "p99 is given in us, ms, s, m"),
+        ("p99<5%", "p99 is given in us, ms, s, m"),
+        ("p0<5ms", "such as"),
+        ("p101<5ms", "such as"),
+        ("p99=5ms", "such as"),
+        ("p99<<5ms", "such as"),
+        ("p99<-5ms", "such as"),
+        ("server.p99<5ms", "such as"),
+        ("rate>480", "rate is given in /s"),
+        ("errors<1", "errors is given in %"),
+        ("errors<1%%", "errors is given in %"),
+        ("happiness>1%", "such as"),
+        ("invalid<1%", "such as"),
+        ("duplicate<1%", "such as"),
+        ("protected<1%", "such as"),
+        ("not_sent<1%", "such as"),
+        ("service.errors<1%", "such as"),
+        ("", "such as"),
+    ],
+)
+def test_refused(text: str, why: str) -> None:
+    """What is no threshold is refused with the forms there are."""
+    with pytest.raises(ValueError, match=why):
+        threshold(text)
+
+
+@pytest.mark.parametrize("text", ["p99<1s", "service.max>0s", "errors<1%", "rate>0/s", "stopped>=0%"])
+def test_nothing_measured(text: str) -> None:
+    """Without a request nothing holds: an empty run is never a success."""
+    verdict = threshold(text).judge(Measured())
+    assert not verdict.held
+    assert str(verdict) == f"{text}: FAILED (nothing was measured)"
+
+
+def test_nothing_answered() -> None:
+    """Requests that were all cut off may have taken any time, so none holds."""
+    found = Measured()
+    found.add(Outcome.UNKNOWN, latency_s=0, service_s=0, late_s=0, held_s=0, answered=False)
+    assert not threshold("p99<1m").judge(found).held
+    assert threshold("unknown>=100%").judge(found).held
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("p80<10ms", "held (1ms)"),
+        ("p95<10ms", "FAILED (1ms or more, as requests were cut off)"),
+        ("p95>0.5ms", "held (1ms or more, as requests were cut off)"),
+        ("p5<10ms", "held (0.1ms or more, as requests were cut off)"),
+        ("p5<0.5ms", "FAILED (0.1ms or more, as requests were cut off)"),
+        ("max<1m", "or more, as requests were cut off)"),
+        ("service.mean<1m", "or more, as requests were cut off)"),
+    ],
+)
+def test_cut_off(text: str, said: str) -> None:
+    """Requests that were cut off would have taken longer: a line holds if it does with them as the slowest of all."""
+    found = Measured()
+    for outcome, number, latency_s in ((Outcome.STOPPED, 900, 0.001), (Outcome.UNKNOWN, 100, 0.0001)):
+        for _ in range(number):
+            found.add(outcome, latency_s=latency_s, service_s=latency_s, late_s=0, held_s=0, answered=False)
+    verdict = threshold(text).judge(found)
+    assert said in str(verdict)
+    assert verdict.held or text.startswith(("p95<", "p5<0.5", "max", "service.mean"))
+
+
+@given(bound_ms=st.integers(1, 2000), percent=st.integers(1, 100))
+def test_against_the_figure(bound_ms: int, percent: int, measured: Measured) -> None:
+    """`p<` and `p>=` of the same bound are never both true, and agree with the percentile itself."""
+    figure_s = measured.latency.at(percent)[0]
+    below = threshold(f"p{percent}<{bound_ms}ms").judge(measured).held
+    assert below is (figure_s < bound_ms / 1e3)
+    assert threshold(f"p{percent}>={bound_ms}ms").judge(measured).held is not below

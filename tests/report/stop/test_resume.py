@@ -1,0 +1,263 @@
+"""What a result file says about each row: its latest line, whether that is its end, whether it is still that row."""
+
+import gc
+import tracemalloc
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkstop.errors import InputError, OutputError
+from bulkstop.model import LEFT, WORTH_A_RETRY, Campaign, CampaignType, Outcome, Result, Row, held
+from bulkstop.report.stop.formats import csv_header, to_csv, to_json
+from bulkstop.report.stop.resume import BLOCK_LINES, Past, is_final
+
+VOICE, SMS = CampaignType.VOICE, CampaignType.SMS
+AT = "2025-12-05T12:01:35.312Z"
+NAMES = ("r.jsonl", "r.csv")
+
+
+def campaign(line: int, campaign_id: str | None = None, source: str = "a.csv") -> Campaign:
+    """Make the campaign of a row."""
+    return Campaign(campaign_id or f"cd-{line}", VOICE, "acc", "st-1", "st-1", source, line)
+
+
+def ended(row: Row, outcome: Outcome = Outcome.STOPPED, *, finished: bool = True) -> Result:
+    """Make the result of a row that was sent."""
+    names = row.campaign_id, row.campaign_type, row.account_id, row.stream_id
+    at = AT if finished else None
+    return Result(*names, outcome, source=row.source, line=row.line, started_at=AT, finished_at=at)
+
+
+def not_sent(row: Row) -> Result:
+    """Make the result of a row whose turn never came."""
+    names = row.campaign_id, row.campaign_type, row.account_id, row.stream_id
+    return Result(*names, Outcome.NOT_SENT, source=row.source, line=row.line)
+
+
+def written(path: Path, results: Iterable[Result]) -> str:
+    """Write a result file, CSV if it is called so."""
+    is_csv = path.suffix == ".csv"
+    lines = [to_csv(result) if is_csv else to_json(result) for result in results]
+    path.write_bytes(b"".join([csv_header()] * is_csv + lines))
+    return str(path)
+
+
+@pytest.fixture(params=NAMES)
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Name a result file, once of each kind."""
+    return tmp_path / str(request.param)
+
+
+class TestEnd:
+    """Which rows have ended."""
+
+    @pytest.mark.parametrize("outcome", Outcome)
+    def test_final(self, outcome: Outcome) -> None:
+        """A row that was sent has ended when its last try has, unless nobody knows what became of it."""
+        assert is_final(ended(campaign(2), outcome)) is (outcome not in LEFT)
+        assert not is_final(ended(campaign(2), outcome, finished=False)), "cut off between two tries"
+        assert is_final(held(campaign(2), outcome, "why")) is (outcome not in LEFT), "held back, never sent"
+
+    def test_without_a_call(self) -> None:
+        """A campaign that was at rest, so that nothing was sent to it, has ended."""
+        at_rest = replace(held(campaign(2), Outcome.ALREADY_STOPPED, ""), message="listed as Stopped")
+        assert is_final(at_rest)
+
+    @pytest.mark.parametrize(
+        ("schedule", "final"),
+        [(None, True), ("none", True), ("disabled", True), ("failed: the run ended before", False)],
+    )
+    def test_schedule(self, schedule: str | None, final: bool, path: Path) -> None:
+        """A campaign whose schedule was to be disabled and may start it again is taken up once more."""
+        for result in (ended(campaign(2)), held(campaign(2), Outcome.ALREADY_STOPPED, "")):
+            line = replace(result, schedule=schedule)
+            assert is_final(line) is final
+            past = Past(written(path, [line]))
+            assert (past.final, past.settled(campaign(2))) == ((1, result.outcome) if final else (0, None))
+
+    @pytest.mark.parametrize("outcome", Outcome)
+    def test_settled(self, outcome: Outcome, path: Path) -> None:
+        """A row that has ended is known with its outcome, whichever that is; one that has not is to be sent."""
+        rows = [campaign(2), campaign(3), campaign(4)]
+        lines = [ended(rows[0], outcome), ended(rows[1], outcome, finished=False), held(rows[2], outcome, "why")]
+        past = Past(written(path, lines))
+        known = None if outcome in LEFT else outcome
+        assert [past.settled(row) for row in rows] == [known, None, known]
+        assert past.settled(campaign(5)) is None
+        assert (past.rows, past.latest) == (3, {outcome: 3})
+        assert past.final == (0 if outcome in LEFT else 2)
+
+    @pytest.mark.parametrize("outcome", Outcome)
+    def test_retry(self, outcome: Outcome, path: Path) -> None:
+        """What ended in one of the outcomes given is to be sent again as well, and nothing else that has ended."""
+        past = Past(written(path, [ended(campaign(2), outcome)]))
+        is_tried = outcome in LEFT | WORTH_A_RETRY
+        assert past.settled(campaign(2), WORTH_A_RETRY) == (None if is_tried else outcome)
+        assert past.settled(campaign(2), {outcome}) is None
+
+    def test_what_is_worth_a_retry(self) -> None:
+        """Only failures that may pass are tried again: not a rejection, not a wrong id, not a refused token."""
+        assert {outcome.value for outcome in WORTH_A_RETRY - LEFT} == {
+            "unconfirmed",
+            "throttled",
+            "server_error",
+            "timeout",
+            "connection_error",
+        }
+
+    def test_the_latest_line_counts(self, path: Path) -> None:
+        """Of several lines of a row the last one is its state, also where the row had ended further up."""
+        row, other = campaign(2), campaign(3)
+        lines = [not_sent(row), ended(row, Outcome.TIMEOUT), ended(other), ended(row), ended(other, Outcome.UNKNOWN)]
+        past = Past(written(path, lines))
+        assert (past.settled(row), past.settled(other)) == (Outcome.STOPPED, None)
+        assert (past.rows, past.lines, past.final) == (2, 5, 1)
+        assert +past.latest == Counter({Outcome.STOPPED: 1, Outcome.UNKNOWN: 1})
+
+    @given(
+        st.lists(
+            st.tuples(st.sampled_from(["a.csv", "-"]), st.integers(0, 5000), st.sampled_from(Outcome), st.booleans())
+        ),
+        st.sampled_from(NAMES),
+    )
+    def test_any_lines(
+        self, tmp_path_factory: pytest.TempPathFactory, lines: list[tuple[str, int, Outcome, bool]], name: str
+    ) -> None:
+        """For any lines the counts are those of a dict of each row's latest line."""
+        results = [
+            ended(campaign(line, source=source), outcome, finished=finished)
+            for source, line, outcome, finished in lines
+        ]
+        path = tmp_path_factory.mktemp("past") / name
+        past = Past(written(path, results))
+        latest = {(result.source, result.line): result for result in results}
+        assert (past.rows, past.lines, past.size) == (len(latest), len(results), path.stat().st_size)
+        assert past.final == sum(map(is_final, latest.values()))
+        assert +past.latest == Counter(result.outcome for result in latest.values())
+        for result in latest.values():
+            assert past.settled(result) == (result.outcome if is_final(result) else None)
+        past.check_all_met()
+
+
+class TestSameRow:
+    """A row is known by input, line and what it names; anything else is refused, never guessed."""
+
+    @pytest.mark.parametrize(
+        ("now", "said"),
+        [
+            ({"campaign_id": "cd-9"}, "is voice 'cd-9' of account 'acc', stream 'st-1'"),
+            ({"campaign_type": SMS}, "is sms 'cd-2' of account 'acc', stream 'st-1'"),
+            ({"account_id": "acc2"}, "is voice 'cd-2' of account 'acc2', stream 'st-1'"),
+            ({"stream_id": "st-2"}, "is voice 'cd-2' of account 'acc', stream 'st-2'"),
+        ],
+    )
+    @pytest.mark.parametrize("is_done", [True, False])
+    def test_a_changed_row(self, now: dict[str, str], said: str, is_done: bool, path: Path) -> None:
+        """A line of the input that names something else is refused with what it was and what it is, ended or not."""
+        row = campaign(2)
+        past = Past(written(path, [ended(campaign(1)), ended(row) if is_done else not_sent(row)]))
+        with pytest.raises(InputError) as caught:
+            past.settled(row._replace(**now))  # type: ignore[arg-type]
+        was = "was voice 'cd-2' of account 'acc', stream 'st-1'"
+        assert str(caught.value).startswith(f"a.csv line 2: {was} in the run that wrote {path}, {said}; give ")
+
+    def test_a_row_that_became_usable(self, path: Path) -> None:
+        """A row that could not be used for want of a type is another one when it has one."""
+        row = Result("cd-2", None, None, None, Outcome.INVALID, source="a.csv", line=2)
+        past = Past(written(path, [row]))
+        assert past.settled(row) is Outcome.INVALID
+        with pytest.raises(InputError, match=r"a\.csv line 2: was 'cd-2' of account None, stream None in"):
+            past.settled(campaign(2))
+
+    def test_a_removed_row(self, path: Path) -> None:
+        """Rows that have a line and are no longer in the inputs are counted and refused; added ones are welcome."""
+        past = Past(written(path, [ended(campaign(line)) for line in range(2, 5)]))
+        for line in (2, 4, 5, 6):
+            past.settled(campaign(line))
+        with pytest.raises(InputError, match="has lines of 1 rows that the inputs no longer have; give the inputs as"):
+            past.check_all_met()
+
+    def test_several_inputs(self, path: Path) -> None:
+        """The same line of two inputs is two rows."""
+        rows = [campaign(2, source="a.csv"), campaign(2, "cd-b", source="b.csv"), campaign(2, "cd-c", source="-")]
+        past = Past(written(path, [ended(rows[0]), not_sent(rows[1]), ended(rows[2], Outcome.NOT_FOUND)]))
+        assert [past.settled(row) for row in rows] == [Outcome.STOPPED, None, Outcome.NOT_FOUND]
+
+    def test_sparse_lines(self, path: Path) -> None:
+        """Rows far apart, at the edges of blocks and beyond any file, are all told apart."""
+        lines = [0, 1, BLOCK_LINES - 1, BLOCK_LINES, BLOCK_LINES + 1, 10**6, 2**31, 2**53]
+        past = Past(written(path, [ended(campaign(line)) for line in lines]))
+        assert [past.settled(campaign(line)) for line in lines] == [Outcome.STOPPED] * len(lines)
+        assert [past.settled(campaign(line)) for line in (2, BLOCK_LINES - 2, 10**6 + 1)] == [None] * 3
+        past.check_all_met()
+
+    def test_two_rows_in_one_place(self, path: Path) -> None:
+        """A result file with two rows at one line of an input is refused with its line: they cannot be told apart."""
+        written(path, [ended(campaign(2)), ended(campaign(2, "cd-other"))])
+        number = 3 if path.suffix == ".csv" else 2
+        with pytest.raises(
+            OutputError, match=rf" line {number}: voice 'cd-other' of .* stands at a\.csv line 2, and so"
+        ):
+            Past(str(path))
+
+    @pytest.mark.parametrize("campaign_id", ["", "=1", "'=1", "'", "a\r\nb", "a\0b", "\ud800", 'é,;"', " cd "])
+    def test_odd_ids(self, campaign_id: str, path: Path) -> None:
+        """An id is the same after any trip through the file, whatever it holds and the file changes about it."""
+        row = Result(campaign_id, None, "", "'+", Outcome.INVALID, source="a.csv", line=2)
+        past = Past(written(path, [row]))
+        assert past.settled(row) is Outcome.INVALID
+        with pytest.raises(InputError, match="line 2: was "):
+            past.settled(replace(row, campaign_id=campaign_id + "x"))
+
+
+class TestFile:
+    """The file itself."""
+
+    def test_a_torn_line(self, path: Path) -> None:
+        """A line torn off in mid-write says nothing; what stands before it is measured, to be gone on with."""
+        written(path, [ended(campaign(2)), ended(campaign(3))])
+        whole = path.read_bytes()
+        path.write_bytes(whole + whole[-20:-1])
+        past = Past(str(path))
+        assert (past.size, past.lines, past.rows) == (len(whole), 2, 2)
+
+    def test_a_broken_line(self, path: Path) -> None:
+        """A line that no run has written ends the reading with its number."""
+        written(path, [ended(campaign(2))])
+        path.write_bytes(path.read_bytes() + b"garbage\n" * 2)
+        number = 3 if path.suffix == ".csv" else 2
+        with pytest.raises(OutputError, match=rf"r\.\w+ line {number}: is no result line"):
+            Past(str(path))
+
+    def test_an_empty_file(self, path: Path) -> None:
+        """A file without a line, header or not, says nothing about any row."""
+        for results in ([], [ended(campaign(2))]):
+            written(path, results)
+            assert Past(str(path)).rows == len(results)
+        path.write_bytes(b"")
+        past = Past(str(path))
+        assert (past.size, past.lines, past.settled(campaign(2))) == (0, 0, None)
+
+    @pytest.mark.parametrize(("name", "why"), [("absent", "No such file or directory"), ("", "Is a directory")])
+    def test_no_file(self, name: str, why: str, tmp_path: Path) -> None:
+        """A file that cannot be read is one line that says why."""
+        with pytest.raises(OutputError, match=rf": cannot be read \({why}\)$"):
+            Past(str(tmp_path / name))
+
+    def test_memory(self, tmp_path: Path) -> None:
+        """In memory a row costs about 8 bytes, so a million rows fit anywhere."""
+        path = written(tmp_path / "r.jsonl", (ended(campaign(line)) for line in range(1, 20_001)))
+        tracemalloc.start()
+        try:
+            past = Past(path)
+            gc.collect()  # the interpreter keeps freed dicts for later use until then
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert past.rows == 20_000
+        assert kept < 20_000 * 10

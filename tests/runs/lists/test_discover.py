@@ -1,0 +1,269 @@
+"""The list that is written: what stands in it, that `stop` reads it back, and that it is there whole or not at all."""
+
+import asyncio
+import csv
+import errno
+import json
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bulkstop import source
+from bulkstop.errors import OutputError
+from bulkstop.ids import id_fault
+from bulkstop.kore.calls import Call, Group, Listed, T
+from bulkstop.kore.interpret import Answer
+from bulkstop.model import Attempt, Campaign, CampaignType, Defaults
+from bulkstop.runs.lists import discover as module
+from bulkstop.runs.lists.discover import COLUMNS, FORMULA, check_target, to_csv, to_jsonl, write_file
+from bulkstop.runs.lists.listing import Listing, Wanted, listed
+from tests.kore.test_calls import PAGES, VALUES
+from tests.runs.lists.test_listing import read as read_lists
+
+VOICE = Group("a1", "st-1", "app-1", CampaignType.VOICE)
+SMS = VOICE._replace(campaign_type=CampaignType.SMS)
+PROMO = Listed("cd-1", CampaignType.VOICE, "Promo", "Active", 2, True, True, "2025-12-05T12:01:35.312Z")
+Rows = list[tuple[Group, Listed]]
+
+IDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1).filter(
+    lambda text: text == text.strip() and id_fault(text, any_id=True) is None
+)
+TEXTS = st.none() | st.text(st.characters(codec="utf-8")) | st.sampled_from(["=1+1", "a\nb", 'a"b,c', "\x1b[2J"])
+ROWS = st.lists(
+    st.builds(
+        lambda kind, *item: (VOICE._replace(campaign_type=kind), Listed(item[0], kind, *item[1:])),
+        st.sampled_from(CampaignType),
+        IDS | st.builds(str.__add__, st.sampled_from("=+-@'"), IDS),
+        TEXTS,
+        TEXTS,
+        st.none() | st.integers(0, 9),
+        st.none() | st.booleans(),
+        st.none() | st.booleans(),
+        TEXTS,
+    ),
+    unique_by=lambda row: row[1].campaign_id,
+)
+
+
+def read_back(data: bytes, ending: str, folder: Path) -> list[Campaign]:
+    """Read a list as `stop` does; every row of it must be a campaign."""
+    path = folder / f"list{ending}"
+    path.write_bytes(data)
+    rows = list(source.read([str(path)], defaults=Defaults(), any_id=True))
+    assert all(isinstance(row, Campaign) for row in rows), rows
+    return [row for row in rows if isinstance(row, Campaign)]
+
+
+def test_csv() -> None:
+    """The list has the columns that are promised, in order."""
+    rows = [(VOICE, PROMO), (SMS, Listed("cd-2", CampaignType.SMS))]
+    assert to_csv(rows).decode() == (
+        "campaign_id,campaign_type,account_id,stream_id,iid,name,status,priority,recurring,updated_at\n"
+        "cd-1,voice,a1,st-1,app-1,Promo,Active,2,true,2025-12-05T12:01:35.312Z\n"
+        "cd-2,sms,a1,st-1,app-1,,,,,\n"
+    )
+
+
+def test_jsonl() -> None:
+    """The same as JSON lines; what is not known is null."""
+    lines = to_jsonl([(VOICE, PROMO), (SMS, Listed("cd-2", CampaignType.SMS))]).splitlines()
+    assert json.loads(lines[0]) == dict(
+        zip(
+            COLUMNS, ["cd-1", "voice", "a1", "st-1", "app-1", "Promo", "Active", 2, True, PROMO.updated_at], strict=True
+        )
+    )
+    assert list(json.loads(lines[1]).values())[5:] == [None] * 5
+
+
+def test_nothing_found(tmp_path: Path) -> None:
+    """An empty list is one that `stop` can read, and finds empty."""
+    assert to_csv([]).decode() == ",".join(COLUMNS) + "\n"
+    assert to_jsonl([]) == b""
+    assert read_back(to_csv([]), ".csv", tmp_path) == []
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=ROWS)
+def test_stop_reads_what_was_found(rows: Rows, tmp_path: Path) -> None:
+    """Whatever ids and names hold, both forms give `stop` the same campaigns, each with the id that the service has."""
+    wanted = [(item.campaign_id, *group) for group, item in rows]
+    for data, ending in ((to_csv(rows), ".csv"), (to_jsonl(rows), ".jsonl")):
+        back = read_back(data, ending, tmp_path)
+        assert [(c.campaign_id, c.account_id, c.stream_id, c.iid, c.campaign_type) for c in back] == wanted
+        assert [c.priority for c in back] == [item.priority for _, item in rows]
+        assert data.count(b"\n") == len(rows) + (ending == ".csv")
+
+
+@settings(max_examples=100)
+@given(rows=ROWS)
+def test_no_formula_but_an_id(rows: Rows) -> None:
+    """No cell is one that a spreadsheet would run, but for ids, which nobody may touch."""
+    for cells in list(csv.reader(to_csv(rows).decode().splitlines()))[1:]:
+        assert not any(cell.startswith(FORMULA[:-1]) for cell in cells[5:])
+
+
+def test_no_terminal_escapes() -> None:
+    """Control characters of a service's texts stand in no list."""
+    bad = PROMO._replace(name="\x1b[2Jgone\x9b", status="Act\rive", updated_at="\x07")
+    for data in (to_csv([(VOICE, bad)]), to_jsonl([(VOICE, bad)])):
+        assert all(char.isprintable() or char == "\n" for char in data.decode())
+
+
+class Once:
+    """A service that gives the same body for every page, and a sound one for nothing."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def ask(self, call: Call[T], /) -> T | Attempt:
+        """Answer."""
+        return call.read(Answer(200, self._body, 1.0))
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(value=st.one_of(VALUES, PAGES), wanted=st.sampled_from([Wanted(), Wanted(("Active",)), Wanted((), (1, 2))]))
+def test_any_answer_makes_a_sound_list(value: object, wanted: Wanted, tmp_path: Path) -> None:
+    """Whatever a service answers ends in a failure with its reason, or in a list that `stop` can read."""
+    for one in read_lists(Once(json.dumps(value).encode()), VOICE, SMS, wanted=wanted):
+        assert one.failure is None or one.failure.error
+        rows = [(one.group, item) for item in one.items]
+        for data, ending in ((to_csv(rows), ".csv"), (to_jsonl(rows), ".jsonl")):
+            assert [c.campaign_id for c in read_back(data, ending, tmp_path)] == [i.campaign_id for i in one.items]
+
+
+def test_ids_that_are_not_possible() -> None:
+    """An id that is not possible is left out and named, unless it is one that any_id allows."""
+    rows = [{"_id": text, "status": "Active"} for text in ("cd-1", "cd 2", "cd-0/../cd-1")]
+    service = Once(json.dumps({"status": "success", "data": {"results": rows}}).encode())
+    (strict,), (lenient,) = (read_lists(service, VOICE, any_id=any_id) for any_id in (False, True))
+    assert [item.campaign_id for item in strict.items] == ["cd-1"]
+    assert [line.partition(" holds ")[2][:6] for line in strict.unusable] == ["U+0020", "U+002F"]
+    assert [item.campaign_id for item in lenient.items] == ["cd-1", "cd 2"]
+    assert [line.partition(" holds ")[2][:6] for line in lenient.unusable] == ["U+002F"]
+
+
+def test_a_campaign_of_two_types(tmp_path: Path) -> None:
+    """A service that does not heed the type gives each campaign twice; it is written once, and that is told."""
+    body = b'{"status":"success","data":{"results":[{"_id":"-cd-1","status":"Active"},{"status":"Active"}]}}'
+
+    async def both() -> module.Discovery:
+        from bulkstop.engine.caller import Caller
+        from bulkstop.engine.limits.quota import NoQuota
+        from bulkstop.engine.retry import Retry
+
+        lists = await listed([VOICE, SMS], Once(body).ask, lambda account_id: Caller(NoQuota(), retry=Retry(1)))
+        return module._discovery(lists, None)
+
+    found = asyncio.run(both())
+    assert [(group, item.campaign_id) for group, item in found.rows] == [(VOICE, "-cd-1")]
+    assert found.notes == (
+        "voice campaigns of account a1: left out, because they cannot be used: 1; first: campaign '?': no campaign id",
+        "sms campaigns of account a1: left out, because they cannot be used: 1; first: campaign '?': no campaign id",
+        "campaigns listed as of both types: 1; each is written once, as of the type listed first",
+        "ids that look like formulas to a spreadsheet: 1; they are written as they are",
+    )
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_campaign_that_runs_as_one_of_two_types(turned: bool) -> None:
+    """Of a campaign that is listed as of both types, or twice in a list, the one that runs is written."""
+    rest, runs = (
+        Listed("cd-1", VOICE.campaign_type, status="Stopped"),
+        Listed("cd-1", SMS.campaign_type, status="Active"),
+    )
+    lists = [Listing(VOICE, (rest,)), Listing(SMS, (runs,), doubled=1)]
+    found = module._discovery(lists[::-1] if turned else lists, None)
+    assert found.rows == ((SMS, runs),)
+    assert "sms campaigns of account a1: listed more than once: 1; one row that runs counts" in found.notes
+    but = "" if turned else ", but for 1 of which only the other one runs"
+    both = "campaigns listed as of both types: 1; each is written once, as of the type listed first"
+    assert f"{both}{but}" in found.notes
+
+
+# --- the file -------------------------------------------------------------------------------------------------------
+
+
+def left_in(folder: Path) -> list[str]:
+    """Name all that is in a folder, hidden files too."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
+    """The file is whole, private to the user, and alone."""
+    write_file(str(tmp_path / "list.csv"), b"rows\n", overwrite=False)
+    assert (tmp_path / "list.csv").read_bytes() == b"rows\n"
+    assert stat.S_IMODE((tmp_path / "list.csv").stat().st_mode) == 0o600
+    assert left_in(tmp_path) == ["list.csv"]
+
+
+def without_links(source: object, target: object) -> None:
+    """Be a file system without hard links."""
+    raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+
+@pytest.mark.parametrize("link", [os.link, without_links])
+def test_nothing_is_replaced(link: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that appeared meanwhile keeps its content, and no draft is left; on any file system."""
+    monkeypatch.setattr(os, "link", link)
+    path = tmp_path / "list.csv"
+    write_file(str(path), b"mine", overwrite=False)
+    with pytest.raises(OutputError, match=r"list.csv: exists already; give --overwrite"):
+        write_file(str(path), b"other", overwrite=False)
+    assert (path.read_bytes(), left_in(tmp_path)) == (b"mine", ["list.csv"])
+
+
+def test_replaced_when_asked_for(tmp_path: Path) -> None:
+    """With `overwrite` the file is another one, private again; a link leads to the new one."""
+    path, link = tmp_path / "list.csv", tmp_path / "link.csv"
+    path.write_text("old")
+    path.chmod(0o644)
+    link.symlink_to(path)
+    write_file(str(link), b"new", overwrite=True)
+    assert link.is_symlink()
+    assert path.read_bytes() == b"new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("failing", ["fsync", "open"])
+def test_a_disk_that_fails(failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be written whole leaves nothing behind, and what was there stays."""
+
+    def fail(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "list.csv"
+    path.write_text("old")
+    monkeypatch.setattr(os, failing, fail)
+    with pytest.raises(OutputError, match=r"list.csv: cannot be written \(No space left on device\)"):
+        write_file(str(path), b"new", overwrite=True)
+    monkeypatch.undo()
+    assert (path.read_text(), left_in(tmp_path)) == ("old", ["list.csv"])
+
+
+def test_devices(tmp_path: Path) -> None:
+    """A device takes the list as it is; a full one is said to be full."""
+    check_target("/dev/full", overwrite=False)
+    write_file("/dev/null", b"x", overwrite=False)
+    with pytest.raises(OutputError, match=r"/dev/full: cannot be written \(No space left on device\)"):
+        write_file("/dev/full", b"x", overwrite=False)
+
+
+def test_what_is_found_out_first(tmp_path: Path) -> None:
+    """A target that cannot be had is refused before any call is made."""
+    (tmp_path / "list.csv").touch()
+    (tmp_path / "nowhere.csv").symlink_to(tmp_path / "gone" / "x")
+    check_target(str(tmp_path / "new.csv"), overwrite=False)
+    check_target(str(tmp_path / "list.csv"), overwrite=True)
+    for name, why in [
+        ("list.csv", "exists already"),
+        ("nowhere.csv", "exists already"),
+        ("", "is a directory"),
+        ("gone/list.csv", "its directory is not there"),
+    ]:
+        with pytest.raises(OutputError, match=why):
+            check_target(str(tmp_path / name), overwrite=False)

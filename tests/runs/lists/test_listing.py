@@ -1,0 +1,439 @@
+"""Lists that are read in pages while they change: what is found, what is told, and that it ends."""
+
+import asyncio
+import json
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bulkstop.engine.caller import Caller
+from bulkstop.engine.limits.quota import NoQuota
+from bulkstop.engine.retry import Retry
+from bulkstop.errors import CredentialsError
+from bulkstop.kore.calls import PAGE, Call, Group, Listed, T
+from bulkstop.kore.interpret import Answer
+from bulkstop.model import Attempt, CampaignType, Outcome
+from bulkstop.runs.lists import listing as module
+from bulkstop.runs.lists.listing import Listing, Wanted, listed
+
+VOICE = Group("a1", "st-1", "st-1", CampaignType.VOICE)
+ACTIVE = Wanted(("Active",))
+
+
+class Service:
+    """A list call of which each trait can be chosen, and campaigns that change between the calls.
+
+    `heeds` is what moves it: skip, page, the further of both, their sum, or nothing. It gives at most `most` rows.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        *,
+        heeds: str = "skip",
+        most: int = 10**6,
+        says: Sequence[str] = ("hasMore", "totalPages", "totalResults"),
+        filters: bool = True,
+        change: Callable[["Service"], None] = lambda service: None,
+    ) -> None:
+        self.states = {f"cd-{number}": "Active" for number in range(count, 0, -1)}  # newest first
+        self.calls = 0
+        self.always: set[str] = set(self.states)
+        """Those that were active all the time."""
+        self.ever: set[str] = set(self.states)
+        self.more: dict[str, object] = {}
+        self._heeds, self._most, self._says, self._filters, self._change = heeds, most, says, filters, change
+
+    def put(self, campaign_id: str, state: str) -> None:
+        """Change a state."""
+        self.states[campaign_id] = state
+        (self.ever.add if state == "Active" else self.always.discard)(campaign_id)
+
+    async def ask(self, call: Call[T], /) -> T | Attempt:
+        """Answer a list call; what changes, changes right before."""
+        if self.calls:
+            self._change(self)
+        self.calls += 1
+        return call.read(Answer(200, json.dumps(self._answer(json.loads(call.body))).encode(), 1.0))
+
+    def _answer(self, asked: dict[str, Any]) -> dict[str, object]:
+        wanted = asked["filters"].get("status") if self._filters else None
+        fit = [{"_id": name, "status": state} for name, state in self.states.items() if not wanted or state in wanted]
+        limit = min(asked["limit"], self._most)
+        begin = self._begin(asked, limit)
+        data = {
+            "results": fit[begin : begin + limit],
+            "hasMore": begin + limit < len(fit),
+            "totalPages": -(-len(fit) // limit),
+            "totalResults": len(fit),
+        }
+        kept = {name: value for name, value in data.items() if name in ("results", *self._says)}
+        return {"status": "success", "data": kept | self.more}
+
+    def _begin(self, asked: dict[str, Any], limit: int) -> int:
+        skip, by_page = int(asked["skip"]), (int(asked["page"]) - 1) * limit
+        heeded = {"skip": skip, "page": by_page, "further": max(skip, by_page), "sum": skip + by_page, "nothing": 0}
+        return heeded[self._heeds]
+
+
+def read(service: Any, *groups: Group, wanted: Wanted = ACTIVE, **more: Any) -> list[Listing]:
+    """Read the lists of a service."""
+    caller_of = more.pop("caller_of", lambda account_id: Caller(NoQuota(), retry=Retry(1)))
+    return asyncio.run(listed(groups or (VOICE,), service.ask, caller_of, wanted, **more))
+
+
+def found(service: Any, **more: Any) -> Listing:
+    """Read one list to its end."""
+    (one,) = read(service, **more)
+    assert one.failure is None, one.failure
+    ids = [item.campaign_id for item in one.items]
+    assert len(ids) == len(set(ids)), "a campaign twice"
+    return one
+
+
+def ids(one: Listing) -> set[str]:
+    """Give the ids of a listing."""
+    return {item.campaign_id for item in one.items}
+
+
+# --- lists at rest --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [0, 1, 49, 50, 51, 99, 100, 1234])
+@pytest.mark.parametrize("heeds", ["skip", "page", "further"])
+@pytest.mark.parametrize("says", [(), ("hasMore",), ("totalPages",), ("totalResults",), ("hasMore", "totalResults")])
+def test_every_campaign_once(count: int, heeds: str, says: Sequence[str]) -> None:
+    """However a service counts its pages, and whatever it says of them, each campaign is found once."""
+    service = Service(count, heeds=heeds, says=says)
+    one = found(service)
+    assert ids(one) == set(service.states)
+    assert one.doubt is None
+    assert one.calls == service.calls <= 1.3 * count / PAGE + 4
+
+
+def test_pages_that_cannot_be_aimed_at() -> None:
+    """A service that adds skip and page up cannot be read to the end, and that is said."""
+    assert " pages gave " in failure(Service(200, heeds="sum", says=("totalResults",)))
+
+
+@pytest.mark.parametrize("most", [10, 20, 25, 49])
+@pytest.mark.parametrize("heeds", ["skip", "page"])
+def test_shorter_pages_than_asked_for(most: int, heeds: str) -> None:
+    """A service that gives fewer rows than asked for is read all the same."""
+    service = Service(1000, most=most, heeds=heeds)
+    one = found(service)
+    assert (len(one.items), one.doubt) == (1000, None)
+
+
+def test_longer_pages_than_asked_for() -> None:
+    """A service that gives all at once needs one call."""
+    service = Service(0)
+    service.more = {"results": [{"_id": f"cd-{number}", "status": "Active"} for number in range(500)]}
+    one = found(service)
+    assert (len(one.items), one.calls) == (500, 1)
+
+
+def test_filters_are_ours_too() -> None:
+    """What a service gives beside what was asked for is left out."""
+    service = Service(300, filters=False)
+    for number in range(1, 301, 3):
+        service.put(f"cd-{number}", "Completed")
+    one = found(service)
+    assert (ids(one), one.doubt) == (service.always, None)
+
+
+def test_wanted() -> None:
+    """A campaign fits by status, in any letter case, and by priority; one that tells none fits no filter."""
+    entry = Listed("cd-1", CampaignType.VOICE, status="ACTIVE", priority=2)
+    assert Wanted().fits(entry._replace(status=None, priority=None))
+    assert Wanted(("Active", "Paused"), (1, 2)).fits(entry)
+    assert not Wanted(("Paused",)).fits(entry)
+    assert not Wanted((), (1,)).fits(entry)
+    assert not Wanted(("Active",)).fits(entry._replace(status=None))
+    assert not Wanted((), (2,)).fits(entry._replace(priority=None))
+
+
+def test_unusable_rows_are_told() -> None:
+    """Rows that cannot be used are named once, count as seen, and the others are found."""
+    service = Service(120)
+    service.states["cd\n1"] = service.states[".."] = "Active"
+    one = found(service)
+    assert len(one.items) == 120
+    assert len(one.unusable) == 2
+    assert one.doubt is None
+
+
+# --- lists that change ----------------------------------------------------------------------------------------------
+
+
+def test_campaigns_that_leave_hide_no_others() -> None:
+    """Those that end while their list is read move all others forward; still none of the others is missed."""
+
+    def change(service: Service) -> None:
+        for name in [name for name, state in service.states.items() if state == "Active"][:30]:
+            service.put(name, "Completed")
+
+    service = Service(1000, change=change)
+    assert ids(found(service)) >= service.always
+    assert len(service.always) < 500
+
+
+def test_half_of_a_list_leaves_at_once() -> None:
+    """When more leaves than a page holds, the reading goes back until it knows where it is."""
+
+    def change(service: Service) -> None:
+        if service.calls == 15:
+            for name in list(service.states)[:600]:
+                service.put(name, "Stopped")
+
+    service = Service(1000, change=change)
+    one = found(service)
+    assert ids(one) >= service.always
+    assert len(service.always) == 400
+    assert one.calls < 34
+
+
+def test_campaigns_that_come_are_found_in_the_end() -> None:
+    """A list that has grown meanwhile is read again, and once it rests it is complete."""
+
+    def change(service: Service) -> None:
+        if service.calls <= 10:
+            service.states = {f"new-{service.calls}-{n}": "Active" for n in range(10)} | service.states
+
+    service = Service(500, change=change)
+    one = found(service)
+    assert (ids(one), one.doubt) == (set(service.states), None)
+
+
+def test_a_list_that_never_rests() -> None:
+    """A list that grows with each call is read a bounded number of times, and the reader is told."""
+
+    def change(service: Service) -> None:
+        service.states = {f"new-{service.calls}": "Active"} | service.states
+
+    service = Service(200, change=change)
+    one = found(service)
+    assert ids(one) >= service.always
+    assert one.doubt == "the list did not come to rest in 3 readings; read it again"
+    assert one.calls < 30
+
+
+def test_the_latest_state_counts() -> None:
+    """A campaign that is met again, and no longer fits, is left out; one that fits by now is in."""
+
+    def change(service: Service) -> None:
+        service.put("cd-51", "Completed")
+        service.put("cd-1", "Active")
+
+    service = Service(100, filters=False, change=change)
+    service.put("cd-1", "Ready")
+    one = found(service)
+    assert "cd-51" not in ids(one)  # it tied the first page to the second
+    assert "cd-1" in ids(one)
+
+
+@pytest.mark.parametrize(("first", "second"), [(10, 20), (10, 80), (49, 50), (48, 49), (3, 140)])
+@pytest.mark.parametrize("wanted", [Wanted(), ACTIVE, Wanted(("Completed", "Stopped"))])
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_worse_of_two_rows(first: int, second: int, wanted: Wanted, turned: bool) -> None:
+    """A campaign that the list has twice is there as the one that runs, whichever comes first."""
+    states = ["Active", "Stopped"] if turned else ["Stopped", "Active"]
+
+    class Twice(Service):
+        """Gives a campaign twice among others."""
+
+        def _answer(self, asked: dict[str, Any]) -> dict[str, object]:
+            rows = [{"_id": f"cd-{number}", "status": "Completed"} for number in range(150)]
+            rows[first], rows[second] = ({"_id": "cd-x", "status": state} for state in states)
+            end = asked["skip"] + asked["limit"]
+            return {"status": "success", "data": {"results": rows[asked["skip"] : end], "hasMore": end < 150}}
+
+    one = found(Twice(0), wanted=wanted)
+    statuses = {item.campaign_id: item.status for item in one.items}
+    assert statuses.get("cd-x") == (None if "Stopped" in wanted.statuses else "Active")
+    assert one.doubled == 1
+
+
+@settings(max_examples=100)
+@given(
+    seed=st.integers(0, 2**32),
+    count=st.integers(0, 400),
+    leave=st.sampled_from([0, 1, 5, 40, 200]),
+    join=st.sampled_from([0, 1, 5, 60]),
+    heeds=st.sampled_from(["skip", "page", "further", "sum"]),
+    says=st.sets(st.sampled_from(["hasMore", "totalPages", "totalResults"])),
+)
+def test_any_change(seed: int, count: int, leave: int, join: int, heeds: str, says: set[str]) -> None:
+    """Whoever comes and goes: all that fit all the time are found, each once, and nothing that never did."""
+    chance = random.Random(seed)
+
+    def change(service: Service) -> None:
+        if service.calls > 30:
+            return
+        active = [name for name, state in service.states.items() if state == "Active"]
+        for name in chance.sample(active, min(chance.randint(0, leave), len(active))):
+            service.put(name, "Completed")
+        rest = [name for name, state in service.states.items() if state != "Active"]
+        for name in chance.sample(rest, min(chance.randint(0, join), len(rest))):
+            service.put(name, "Active")
+        if join and chance.random() < 0.2:
+            service.ever.add(f"new-{service.calls}")
+            service.states = {f"new-{service.calls}": "Active"} | service.states
+
+    service = Service(count, heeds=heeds, says=sorted(says), change=change)
+    for number in chance.sample(range(1, count + 1), count // 3):
+        service.put(f"cd-{number}", "Ready")
+    service.ever = {name for name, state in service.states.items() if state == "Active"}
+    (one,) = read(service)
+    if heeds == "sum" and one.failure is not None:
+        return
+    assert service.always <= ids(one) <= service.ever
+    assert one.failure is None
+    assert one.calls == service.calls < 250
+
+
+# --- services that cannot be believed -------------------------------------------------------------------------------
+
+
+def failure(service: Any) -> str:
+    """Read a list that cannot be read, and give the reason."""
+    (one,) = read(service)
+    assert one.failure is not None
+    assert one.failure.outcome is Outcome.UNCONFIRMED
+    return one.failure.error or ""
+
+
+def test_more_for_ever_but_empty() -> None:
+    """A service that always promises more and gives nothing is asked a few times, and what it gave is kept."""
+    service = Service(120, says=())
+    service.more = {"hasMore": True}
+    one = found(service)
+    assert len(one.items) == 120
+    assert one.doubt == "the service says that there are more, and gives none"
+    assert one.calls < 15
+
+
+def test_more_for_ever_but_counted() -> None:
+    """When all that is counted was seen, a promise of more is nothing."""
+    service = Service(120)
+    service.more = {"hasMore": True}
+    one = found(service)
+    assert (len(one.items), one.doubt) == (120, None)
+
+
+@pytest.mark.parametrize("says", [(), ("totalResults",)])
+def test_the_same_page_for_ever(says: Sequence[str]) -> None:
+    """A service that always gives its first page cannot be read to the end, and that is said."""
+    service = Service(120, heeds="nothing", says=says)
+    service.more = {"hasMore": True}
+    assert " pages gave 50 campaigns" in failure(service)
+    assert service.calls < 15
+
+
+def test_a_count_that_is_wrong() -> None:
+    """A count that is never reached is told; what there is, is kept."""
+    service = Service(120)
+    service.more = {"totalResults": 125}
+    one = found(service)
+    assert len(one.items) == 120
+    assert one.doubt == "the service counts 125 but gives 120"
+
+
+def test_a_count_that_cannot_be() -> None:
+    """A service that counts without end and gives little is not believed, and not asked without end."""
+    service = Service(120)
+    service.more = {"totalResults": 10**9 - 1, "hasMore": True}
+    assert failure(service) == "the service counts 999,999,999 but gives 120"
+    assert service.calls < 15
+
+
+class Endless:
+    """A service that makes campaigns up, 50 a page; each page begins `step` further on than the one before."""
+
+    def __init__(self, step: int) -> None:
+        self.calls = 0
+        self._step = step
+
+    async def ask(self, call: Call[T], /) -> T | Attempt:
+        """Make a page up."""
+        begin = self.calls * self._step
+        self.calls += 1
+        rows = [{"_id": f"{number:0256}", "status": "Active"} for number in range(begin, begin + 50)]
+        said = {"status": "success", "data": {"results": rows, "hasMore": True}}
+        return call.read(Answer(200, json.dumps(said).encode(), 1.0))
+
+
+@pytest.mark.parametrize("step", [1, 49, 1000])
+def test_a_list_without_end(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that goes on for ever, in small steps or large, tied to each other or not, ends before memory does."""
+    monkeypatch.setattr(module, "MOST_CHARS", 256_000)
+    service = Endless(step)
+    assert "do not lead to the end of the list" in failure(service)
+    assert 256_000 / (50 * 256) <= service.calls < 80
+
+
+# --- several lists --------------------------------------------------------------------------------------------------
+
+
+class Failing:
+    """A service whose lists of one account cannot be read."""
+
+    def __init__(self) -> None:
+        self.open = self.most_open = 0
+        self.groups: list[Group] = []
+
+    async def ask(self, call: Call[T], /) -> T | Attempt:
+        """Answer by account."""
+        assert isinstance(call.where, Group)
+        self.groups.append(call.where)
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        await asyncio.sleep(0)
+        self.open -= 1
+        body = b'{"status":"success","data":{"results":[{"_id":"cd-1","status":"Active"}]}}'
+        return call.read(Answer(403 if call.where.account_id == "a2" else 200, body, 1.0))
+
+
+GROUPS = [
+    Group(account, "st-1", "st-1", kind) for kind in (CampaignType.VOICE, CampaignType.SMS) for account in ("a1", "a2")
+]
+
+
+def test_several_lists() -> None:
+    """Each group has its listing, in order; one that fails leaves the others, and those of an account are in turn."""
+    service, callers = Failing(), list[str]()
+
+    def caller_of(account_id: str) -> Caller:
+        callers.append(account_id)
+        return Caller(NoQuota(), retry=Retry(1))
+
+    told = list[tuple[Group, int, int | None]]()
+    lists = read(service, *GROUPS, *GROUPS, caller_of=caller_of, heard=lambda *what: told.append(what))
+    assert [one.group for one in lists] == GROUPS
+    assert [one.failure and one.failure.outcome for one in lists] == [None, Outcome.UNAUTHORIZED] * 2
+    assert [len(one.items) for one in lists] == [1, 0, 1, 0]
+    assert (callers, service.most_open) == (["a1", "a2"], 2)
+    assert told == [(GROUPS[0], 1, None), (GROUPS[2], 1, None)]
+
+
+def test_one_after_the_other() -> None:
+    """Fewer accounts at once than there are is possible, and no accounts at all."""
+    service = Failing()
+    read(service, *GROUPS, concurrency=1)
+    assert (service.most_open, len(service.groups)) == (1, 4)
+    assert asyncio.run(listed([], service.ask, lambda account_id: pytest.fail("no account"))) == []
+
+
+def test_what_ends_the_run() -> None:
+    """Without a token no list can be read, and that is raised as it is."""
+
+    class Tokenless:
+        async def ask(self, call: Call[T], /) -> T | Attempt:
+            raise CredentialsError("no token")
+
+    with pytest.raises(CredentialsError):
+        read(Tokenless(), *GROUPS)

@@ -1,0 +1,46 @@
+"""Messages between the processes of a load test."""
+
+import asyncio
+from collections import Counter
+
+from bulkstop.errors import OutputError
+from bulkstop.model import Outcome
+from bulkstop.report.load.metrics import Measured
+from bulkstop.runs.load.messages import Ended, Lines, Ready, Second, packed, unpacked
+
+
+def measured() -> Measured:
+    """Measure three requests."""
+    found = Measured()
+    for latency_s in (0.1, 0.2, 0.3):
+        found.add(Outcome.STOPPED, latency_s=latency_s, service_s=0.05, late_s=0.0, held_s=0.0, answered=True)
+    return found
+
+
+async def test_messages_arrive() -> None:
+    """Each comes out as it went in, in order and however it was cut up; then there is none."""
+    reader = asyncio.StreamReader()
+    sent = (Ready(7), Lines(b"one\ntwo\n"), Second(3.0, 3.25, 2, measured()), Ended(OutputError("full")), Ended(None))
+    for at in (data := b"".join(map(packed, sent))):
+        reader.feed_data(bytes([at]))
+    assert len(data) > 100
+    reader.feed_eof()
+    got = [await unpacked(reader) for _ in sent]
+    assert got[:2] == list(sent[:2])
+    second, fault = got[2], got[3]
+    assert isinstance(second, Second)
+    assert second.interval[:3] == (3.0, 0.25, Counter({Outcome.STOPPED: 3}))
+    assert (second.interval.latency.max_s, second.interval.service.max_s) == (0.3, 0.05)
+    assert isinstance(fault, Ended)
+    assert isinstance(fault.fault, OutputError)
+    assert str(fault.fault) == "full"
+    assert got[4] == Ended(None)
+    assert await unpacked(reader) is None
+
+
+async def test_a_message_that_is_cut_off() -> None:
+    """Of a process that dies in the midst of it there is no more."""
+    reader = asyncio.StreamReader()
+    reader.feed_data(packed(Ready(7))[:-1])
+    reader.feed_eof()
+    assert await unpacked(reader) is None

@@ -1,0 +1,87 @@
+"""Whether a rate held, judged from what was measured."""
+
+import pytest
+
+from bulkstop.engine.load.rate_search import Trial
+from bulkstop.model import Outcome
+from bulkstop.report.load.metrics import Measured
+from bulkstop.report.load.thresholds import threshold
+from bulkstop.runs.load.trial import USUAL, judge, lines_for, most_throttled
+
+
+def measured(
+    count: int = 100, *, latency_s: float = 0.1, late: int = 0, full_s: float = 0.0, **outcomes: int
+) -> Measured:
+    """Measure requests, all stopped but for those named."""
+    found = Measured()
+    names = [Outcome(name) for name, number in outcomes.items() for _ in range(number)]
+    for number, outcome in enumerate([*names, *[Outcome.STOPPED] * (count - len(names))]):
+        late_s = 0.05 if number < late else 0.0
+        found.add(outcome, latency_s=latency_s, service_s=latency_s, late_s=late_s, held_s=0.0, answered=True)
+    found.elapsed_s, found.full_s = 1.0, full_s
+    return found
+
+
+@pytest.mark.parametrize(
+    ("found", "trial", "why"),
+    [
+        (measured(), Trial.HELD, ""),
+        (measured(not_found=100), Trial.HELD, ""),
+        (measured(throttled=1), Trial.GAVE_WAY, "throttled<=0%: FAILED (1%)"),
+        (measured(latency_s=1.5), Trial.GAVE_WAY, "p99<1s: FAILED (1.5s)"),
+        (measured(server_error=1), Trial.GAVE_WAY, "server_error<1%: FAILED (1%)"),
+        (measured(1000, server_error=9, timeout=9), Trial.HELD, ""),
+        (measured(timeout=2), Trial.GAVE_WAY, "timeout<1%: FAILED (2%)"),
+        (measured(connection_error=2), Trial.GAVE_WAY, "connection_error<1%: FAILED (2%)"),
+        (measured(unauthorized=2), Trial.GAVE_WAY, "unauthorized<1%: FAILED (2%)"),
+        (measured(90), Trial.LATE, "this machine was too slow to send 10 of the requests"),
+        (measured(90, full_s=0.5), Trial.GAVE_WAY, "10 requests got no place, as all were taken"),
+        (measured(late=1), Trial.HELD, ""),
+        (measured(late=2), Trial.LATE, "this machine was late with 2% of the requests"),
+        (measured(late=2, throttled=50), Trial.LATE, "this machine was late with 2% of the requests"),
+    ],
+)
+def test_usual(found: Measured, trial: Trial, why: str) -> None:
+    """The usual lines, each with its reason; what a late machine sent says nothing, whatever came of it."""
+    assert judge(found, 100 if found.requests <= 100 else 1000, lines_for([]), cut_short=False) == (trial, why)
+
+
+def test_cut_short() -> None:
+    """A run that was ended for its throttled requests gave way; what it never sent is not held against it."""
+    assert judge(measured(40, throttled=1), 100, lines_for([]), cut_short=True) == (
+        Trial.GAVE_WAY,
+        "1 of 40 throttled in 1.0 s",
+    )
+
+
+def test_places_that_were_not_free_because_of_this_machine() -> None:
+    """Requests that got no place while this program was at work all the time are its own fault."""
+    found = measured(90, full_s=0.5)
+    found.full_busy_s = 0.49
+    assert judge(found, 100, lines_for([]), cut_short=False).trial is Trial.LATE
+
+
+@pytest.mark.parametrize(
+    ("given", "gone"),
+    [
+        ([], set()),
+        (["p99.9<2s"], {"p99"}),
+        (["service.max<2s"], {"p99"}),
+        (["throttled<5%"], {"throttled"}),
+        (["errors<5%"], {"server_error", "timeout", "connection_error", "unauthorized"}),
+        (["timeout<5%", "rate>5/s"], {"timeout"}),
+    ],
+)
+def test_lines(given: list[str], gone: set[str]) -> None:
+    """A line of one's own stands in for the usual one about the same; one for the rate is for no single run."""
+    lines = [each.text for each in lines_for([threshold(text) for text in given])]
+    assert lines == [
+        *(text for text in given if "rate" not in text),
+        *(each.text for each in USUAL if each.name not in gone),
+    ]
+
+
+@pytest.mark.parametrize(("given", "most"), [([], 0), (["throttled<5%"], 10), (["throttled<5%", "throttled<1%"], 2)])
+def test_most_throttled(given: list[str], most: float) -> None:
+    """More throttled requests than this, and no later one can make up for it."""
+    assert most_throttled(lines_for([threshold(text) for text in given]), 200) == pytest.approx(most)

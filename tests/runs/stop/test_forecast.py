@@ -1,0 +1,131 @@
+"""From settings to limits and forecasts."""
+
+import math
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from bulkstop.engine.limits.quota import AllOf, NoQuota, RollingWindow
+from bulkstop.errors import SettingsError
+from bulkstop.model import Campaign, CampaignType, Limit
+from bulkstop.runs.stop.forecast import Accounts, forecast, lanes_of, quota_of
+from bulkstop.runs.stop.run import check_time, make_plan
+from bulkstop.settings import NO_LIMIT, Settings
+
+HOST = "https://platform.example.com"
+
+
+def settings(**more: object) -> Settings:
+    """Make settings for a host that is never called."""
+    return Settings(host=HOST, token="t", **{"quota_store": "memory", **more})  # type: ignore[arg-type]
+
+
+def campaigns(count: int, account_id: str = "a") -> list[Campaign]:
+    """Make campaigns of one account."""
+    return [Campaign(f"cd-{n}", CampaignType.VOICE, account_id, "s", "s", "list.csv", n) for n in range(1, count + 1)]
+
+
+def test_quotas_are_put_together_as_asked() -> None:
+    """No quota is none, windows are a log, and whatever else is asked for holds at the same time."""
+    assert isinstance(quota_of(settings(quota=NO_LIMIT)), NoQuota)
+    assert isinstance(quota_of(settings()), RollingWindow)
+    assert isinstance(quota_of(settings(pace="even")), AllOf)
+    even = quota_of(settings(pace="even"))
+    even.take(0.0)
+    assert even.ready_at() == 1.0
+    assert quota_of(settings(quota=NO_LIMIT, adaptive=True)).ready_at() < math.inf
+
+
+async def test_an_account_is_counted_in_one_place() -> None:
+    """The lane of an account and its single calls use the same limits and the same store; others have their own."""
+    claimed = list[str]()
+
+    class Store:
+        async def claim(self, account_id: str) -> float:
+            claimed.append(account_id)
+            return 0.0
+
+        async def room(self, account_id: str) -> int:
+            return 0
+
+        async def close(self) -> None: ...
+
+    accounts = Accounts(settings(quota=(Limit(1, 60.0),)), Store())
+    with make_plan([*campaigns(3, "a"), *campaigns(3, "b")], settings()) as plan:
+        a, b = lanes_of(plan, accounts)
+        caller = accounts.caller("a")
+        assert accounts.caller("a") is caller
+
+        async def page() -> str:
+            return "page"
+
+        assert await caller.call(page) == "page"
+        assert a.quota.ready_at() > time.monotonic() + 50
+        assert b.quota.ready_at() == -math.inf
+        assert (a.claim, claimed) != (None, [])
+        assert b.claim is not None
+        await b.claim()
+    assert claimed == ["a", "b"]
+    assert Accounts(settings(), None).claim("a") is None
+
+
+def test_forecast_is_arithmetic() -> None:
+    """The last stop of 130 campaigns leaves two windows after the first; evenly spread, after 129 intervals."""
+    with make_plan(campaigns(130), settings()) as plan:
+        (burst,) = forecast(plan, settings(), None)
+        (even,) = forecast(plan, settings(pace="even"), None)
+    assert (burst.campaigns, burst.last_s, burst.fit) == (130, 120.0, 130)
+    assert even.last_s == 129.0
+
+
+@pytest.mark.parametrize(("seconds", "fit"), [(0.5, 60), (60.0, 120), (119.0, 120), (120.0, 130), (9e9, 130)])
+def test_forecast_says_how_many_fit(seconds: float, fit: int) -> None:
+    """With a time to finish by the plan knows how many campaigns will have left by then."""
+    with make_plan(campaigns(130), settings()) as plan:
+        assert forecast(plan, settings(), seconds)[0].fit == fit
+
+
+def test_forecast_counts_what_the_store_remembers(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Calls made a moment ago by another run leave so much less room; when they are old enough is not promised."""
+    import asyncio
+
+    from bulkstop.runs.stop.forecast import store_of
+
+    stored = settings(quota_store=str(tmp_path_factory.mktemp("quota") / "q.sqlite"), quota=(Limit(10, 60.0),))
+
+    async def call(times: int) -> None:
+        async with store_of(stored) as store:
+            assert store is not None
+            for _ in range(times):
+                assert await store.claim("a") == 0.0
+
+    asyncio.run(call(4))
+    with make_plan(campaigns(7), stored) as plan:
+        (seen,) = forecast(plan, stored, None)
+        assert (seen.room, seen.last_s) == (6, 0.0)
+        asyncio.run(call(6))
+        (full,) = forecast(plan, stored, None)
+        assert (full.room, full.last_s, full.fit) == (0, 0.0, 7)
+
+
+@pytest.mark.parametrize(
+    ("now", "tz", "finish_by", "seconds"),
+    [
+        ("2026-06-01T15:00:00", "Europe/Berlin", "18:00", 3_600.0),  # 17:00 there
+        ("2026-06-01T15:00:00", "UTC", "18:00", 3 * 3_600.0),
+        ("2026-06-01T22:30:00", "Europe/Berlin", "18:00", 17.5 * 3_600.0),  # half past midnight there, the next day
+        ("2026-10-24T23:30:00", "Europe/Berlin", "18:00", 17.5 * 3_600.0),  # the clocks go back in between
+        ("2026-06-01T16:00:01", "Europe/Berlin", "18:00", -1.0),
+    ],
+)
+def test_the_time_to_finish_by_is_that_of_the_zone(now: str, tz: str, finish_by: str, seconds: float) -> None:
+    """It is a time of the day in the zone given, whatever day it is there and however long that day is."""
+    given = settings(finish_by=finish_by, tz=tz)
+    assert given.seconds_left(datetime.fromisoformat(now).replace(tzinfo=UTC)) == seconds
+
+
+def test_a_time_that_has_passed_is_refused() -> None:
+    """Nothing is sent on the day after by mistake."""
+    with pytest.raises(SettingsError, match=r"--finish-by 00:00:00: has passed today"):
+        check_time(settings(finish_by="00:00:00"))

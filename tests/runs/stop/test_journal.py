@@ -1,0 +1,699 @@
+"""The result file and its manifest, through runs, crashes, resumes and tampering; no call is made here."""
+
+import errno
+import json
+import os
+import signal
+import stat
+import warnings
+from collections.abc import Callable, Iterable, Sequence, Set
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulkstop.errors import BulkstopError, GuardError, InputError, OutputError, SettingsError
+from bulkstop.model import WORTH_A_RETRY, Campaign, CampaignType, Outcome, Result, held
+from bulkstop.report.stop import ledger as ledger_module
+from bulkstop.report.stop.formats import read_lines
+from bulkstop.report.stop.ledger import Mode
+from bulkstop.report.stop.manifest import Manifest
+from bulkstop.report.stop.stats import Stats
+from bulkstop.runs.review import review
+from bulkstop.runs.stop.journal import HIDDEN, Record, mode_of
+from bulkstop.runs.stop.run import Summary
+from bulkstop.settings import NO_LIMIT, Settings
+from bulkstop.source.plan import Plan
+from tests.processes import WAIT_S
+
+HOST = "https://platform.example.com"
+AT = "2025-12-05T12:01:35.312Z"
+Outcomes = Callable[[Campaign], Outcome]
+
+
+def with_token(**more: Any) -> Settings:
+    """Make settings for a host that is never called."""
+    return Settings(**{"host": HOST, "token": "a-token", "quota_store": "memory", **more})
+
+
+def campaigns(count: int) -> list[Campaign]:
+    """Make campaigns of one account."""
+    return [Campaign(f"cd-{n}", CampaignType.VOICE, "acc", "st", "st", "list.csv", n + 1) for n in range(1, count + 1)]
+
+
+def write_list(count: int) -> None:
+    """Write `list.csv` with as many campaigns."""
+    rows = [f"cd-{n},voice,acc,st\n" for n in range(1, count + 1)]
+    Path("list.csv").write_text("campaign_id,type,account_id,stream_id\n" + "".join(rows))
+
+
+def result_of(campaign: Campaign, outcome: Outcome = Outcome.STOPPED) -> Result:
+    """Make the result of a campaign, as the pool does."""
+    result = replace(held(campaign, outcome, ""), error=None)
+    return result if outcome is Outcome.NOT_SENT else replace(result, started_at=AT, finished_at=AT, attempts=1)
+
+
+def carried_out(record: Record, plan: Plan, outcome_of: Outcomes, settings: Settings) -> Summary:
+    """Write a line for every row of a plan, without a call, and end the record."""
+    record.open(plan, settings, ["bulkstop", "stop", "list.csv"], "run")
+    stats, results = Stats(), [*plan.held_results()]
+    results += [result_of(each, outcome_of(each)) for account in plan.accounts for each in plan.campaigns(account)]
+    fault: BulkstopError | None = None
+    for result in results:
+        try:
+            record.write(result)
+        except OutputError as error:
+            fault = fault or error
+        stats.add(result)
+    return record.end(Summary(stats, plan.rows, 1, 0.5, "run", fault=fault, settled=dict(plan.settled)))
+
+
+def run(
+    path: Path,
+    inputs: Sequence[str] | Iterable[Campaign] = ("list.csv",),
+    outcome_of: Outcomes = lambda campaign: Outcome.STOPPED,
+    *,
+    mode: Mode = Mode.RESUME,
+    retry: Set[Outcome] = frozenset(),
+    **more: Any,
+) -> Summary:
+    """Run a list to its end with the outcomes given."""
+    settings = with_token(**more)
+    with Record(str(path), mode=mode, retry=retry) as record, record.plan(inputs, settings) as plan:
+        return carried_out(record, plan, outcome_of, settings)
+
+
+def until(line: int) -> Outcomes:
+    """Stop the campaigns up to a line; the rest is not sent."""
+    return lambda campaign: Outcome.STOPPED if campaign.line <= line else Outcome.NOT_SENT
+
+
+def killed(path: Path, vouched: int, more: int) -> None:
+    """Let another process write so many lines that are vouched for and so many that are not, tear one and be killed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12: a thread of another test may still end
+        pid = os.fork()
+    if not pid:
+        try:
+            write_and_die(path, vouched, more)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+
+
+def write_and_die(path: Path, vouched: int, more: int) -> None:
+    """Do that in this process."""
+    ledger_module.SYNC_EVERY_S = 0.005
+    record = Record(str(path), mode=Mode.RESUME)
+    plan = record.plan(["list.csv"], with_token())
+    record.open(plan, with_token(), ["bulkstop"], "killed")
+    campaigns_left, ledger = plan.campaigns("acc"), record._ledger
+    assert ledger is not None
+    if vouched:
+        for _ in range(vouched):
+            record.write(result_of(next(campaigns_left)))
+        while manifest(path)[-1].get("ledger", {}).get("lines") != ledger.mark.lines:
+            pass
+    ledger_module.SYNC_EVERY_S = WAIT_S
+    if ledger._keeper is not None:
+        ledger._keeper.stop()
+    for _ in range(more):
+        record.write(result_of(next(campaigns_left)))
+    os.write(ledger._fd, b'{"campaign_id":"torn')
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def manifest(path: Path) -> list[dict[str, Any]]:
+    """Read the sections of a manifest."""
+    found: list[dict[str, Any]] = json.loads(Path(f"{path}.run.json").read_bytes())["runs"]
+    return found
+
+
+def lines(path: Path) -> list[tuple[int, str]]:
+    """Give row and outcome of every line of a result file."""
+    with path.open("rb") as file:
+        results = [line.result for line in read_lines(file, path.name)]
+    return [(each.line or 0, each.outcome.value) for each in results if each]
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Give all files of a folder with what they hold and when they were changed."""
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Name a result file in the working directory, beside a list of five campaigns."""
+    monkeypatch.chdir(tmp_path)
+    write_list(5)
+    return Path("r.jsonl")
+
+
+class TestManifest:
+    """What is said about a run."""
+
+    def test_section(self, path: Path) -> None:
+        """A section says who ran what, where, when, with which settings and inputs, and how it ended."""
+        ended = run(path, mode=Mode.NEW)
+        (section,) = manifest(path)
+        assert (ended.exit_code, ended.fault) == (0, None)
+        assert section["command"] == ["bulkstop", "stop", "list.csv"]
+        assert section["pid"] == os.getpid()
+        assert section["folder"] == str(Path.cwd())
+        assert {"version", "user", "machine", "python", "began_at", "ended_at"} <= section.keys()
+        assert section["settings"]["host"] == HOST
+        assert section["settings"]["quota"] == ["60/60s"]
+        assert section["inputs"]["list.csv"]["rows"] == 5
+        assert section["plan"] == {"rows": 5, "to_send": 5, "not_sent": {}, "ended_before": {}}
+        assert (section["exit_code"], section["reason"], section["outcomes"]) == (0, "all sent", {"stopped": 5})
+        assert section["ledger"]["sha256"] == sha256(path.read_bytes()).hexdigest()
+        assert stat.S_IMODE(Path(f"{path}.run.json").stat().st_mode) == 0o600
+
+    def test_no_secret(self, path: Path) -> None:
+        """Nothing that may hold a secret is in it: only that it was given."""
+        secrets: dict[str, Any] = {
+            "token": "SECRET-token",
+            "proxy": "http://user:SECRET-proxy@127.0.0.1:3128",
+            "quota_store": "redis://:SECRET-redis@127.0.0.1/0",
+        }
+        run(path, mode=Mode.NEW, **secrets)
+        command: dict[str, Any] = {"token": None, "token_command": "echo SECRET-command"}
+        run(path, mode=Mode.OVERWRITE, outcome_of=until(3), **command)
+        secret: dict[str, Any] = {"token": None, "client_id": "cs-1", "client_secret": "SECRET-client"}
+        run(path, **secret)
+        assert "SECRET" not in Path(f"{path}.run.json").read_text()
+        first, second = manifest(path)
+        assert first["settings"]["token_command"] == HIDDEN
+        assert second["settings"]["client_secret"] == HIDDEN
+        assert second["settings"]["proxy"] is None
+
+    def test_every_setting_is_in_it(self, path: Path) -> None:
+        """Each setting stands there, whatever its kind; a path given as one is a text."""
+        given: dict[str, Any] = {
+            "ca": Path("ca.pem"),
+            "type": CampaignType.SMS,
+            "quota": NO_LIMIT,
+            "finish_by": "23:59",
+        }
+        run(path, mode=Mode.NEW, timeout_s=1.5, **given)
+        shown = manifest(path)[0]["settings"]
+        assert shown["ca"] == "ca.pem"
+        assert (shown["type"], shown["quota"], shown["finish_by"], shown["timeout_s"]) == ("sms", [], "23:59", 1.5)
+        assert shown.keys() == set(Settings.__dataclass_fields__)
+
+    def test_a_section_each_run(self, path: Path) -> None:
+        """Each resume adds a section with its own plan and mark; the counts of all runs sum up to the rows."""
+        run(path, outcome_of=until(3))
+        run(path, outcome_of=until(4))
+        run(path)
+        sections = manifest(path)
+        assert [section["plan"]["to_send"] for section in sections] == [5, 3, 2]
+        assert [section["plan"]["ended_before"] for section in sections] == [{}, {"stopped": 2}, {"stopped": 3}]
+        assert [section["ledger"]["lines"] for section in sections] == [5, 8, 10]
+        data = path.read_bytes()
+        for mark in (section["ledger"] for section in sections):
+            assert sha256(data[: mark["size"]]).hexdigest() == mark["sha256"]
+
+    def test_overwriting_begins_anew(self, path: Path) -> None:
+        """A result file that is replaced has one section, and its proof is of the new lines."""
+        run(path)
+        run(path, outcome_of=until(2), mode=Mode.OVERWRITE)
+        assert len(manifest(path)) == 1
+        assert review(str(path)).flaws == ()
+
+    def test_broken_off(self, path: Path) -> None:
+        """A run that ends by an exception is noted as broken off, with what it has written, and can be gone on with."""
+        with pytest.raises(ZeroDivisionError):
+            self.break_off(path)
+        (section,) = manifest(path)
+        assert section["reason"] == "broken off: ZeroDivisionError"
+        assert section["ledger"]["lines"] == 1
+        assert "exit_code" not in section
+        assert run(path).exit_code == 0
+        assert lines(path) == [(n, "stopped") for n in range(2, 7)]
+
+    @staticmethod
+    def break_off(path: Path) -> None:
+        """Raise after one line."""
+        with Record(str(path)) as record, record.plan(["list.csv"], with_token()) as plan:
+            record.open(plan, with_token(), [], "run")
+            record.write(result_of(next(plan.campaigns("acc"))))
+            raise ZeroDivisionError
+
+    def test_odd_names(self, path: Path) -> None:
+        """Inputs and campaigns with names that are no plain text have their manifest, and can be resumed."""
+        given = [each._replace(source="é\n\N{GRINNING FACE}.csv") for each in campaigns(3)]
+        run(path, given, until(2))
+        assert run(path, given).exit_code == 0
+        assert [section["plan"]["to_send"] for section in manifest(path)] == [3, 2]
+
+    def test_devices_have_none(self, path: Path) -> None:
+        """What is no file has no manifest and no mark."""
+        settings = with_token()
+        before = contents(Path())
+        for name in ("/dev/null", "-"):
+            with Record(name, mode=Mode.OVERWRITE) as record, record.plan([], settings) as plan:
+                record.open(plan, settings, [], "run")
+                assert record.mark is None
+        assert run(Path("/dev/null"), mode=Mode.NEW).exit_code == 0
+        assert contents(Path()) == before
+        assert not Path("/dev/null.run.json").exists()
+
+
+class TestResume:
+    """Going on with a result file."""
+
+    def test_only_what_is_left(self, path: Path) -> None:
+        """Exactly the rows that have not ended are planned; when a crash left none, only that is noted."""
+        run(path, outcome_of=until(3))
+        killed(path, 3, 0)
+        assert lines(path)[5:] == [(4, "stopped"), (5, "stopped"), (6, "stopped")]
+        ended = run(path)
+        assert (ended.exit_code, ended.reason, ended.settled) == (0, "nothing was left to send", {Outcome.STOPPED: 5})
+        assert len(lines(path)) == 8
+        reasons = [section.get("reason") for section in manifest(path)]
+        assert reasons == ["all sent", None, "nothing was left to send"]
+        assert review(str(path)).flaws == ()
+
+    def test_a_file_that_is_gone(self, path: Path) -> None:
+        """Where the manifest stands without its results, nothing begins anew in their place."""
+        run(path)
+        path.unlink()
+        with pytest.raises(OutputError, match=r"^r\.jsonl: is gone, but r\.jsonl\.run\.json is there; restore the one"):
+            Record(str(path), mode=Mode.RESUME)
+
+    def test_other_defaults_are_named(self, path: Path) -> None:
+        """Where every row means something else only because of a setting, that setting is named."""
+        run(path, outcome_of=until(3))
+        settings = replace(with_token(), iid="another")
+        with (
+            Record(str(path), mode=Mode.RESUME) as record,
+            pytest.raises(InputError, match=r"; --iid was None then$"),
+        ):
+            record.plan(["list.csv"], settings)
+
+    def test_nothing_is_changed_before_the_first_line(self, path: Path) -> None:
+        """Reading, planning and opening change nothing on disk: no torn line, no manifest, and no file's time."""
+        run(path, outcome_of=until(3))
+        killed(path, 1, 1)
+        before = contents(Path())
+        settings = with_token()
+        with Record(str(path), mode=Mode.RESUME) as record, record.plan(["list.csv"], settings) as plan:
+            assert (plan.to_send, plan.settled) == (1, {Outcome.STOPPED: 4})
+            record.open(plan, settings, [], "run")
+        assert contents(Path()) == before
+
+    def test_none_there(self, path: Path) -> None:
+        """Without a file a resumed run is a new one, and without a line it leaves none."""
+        settings = with_token()
+        with Record(str(path), mode=Mode.RESUME) as record, record.plan(["list.csv"], settings) as plan:
+            assert record.past is None
+            record.open(plan, settings, [], "run")
+        assert {each.name for each in Path().iterdir()} == {"list.csv"}
+        assert run(path).exit_code == 0
+
+    def test_a_file_that_came_to_be_meanwhile(self, path: Path) -> None:
+        """A file that another run has written since nothing was there is kept: its lines would be lost."""
+        settings = with_token()
+        with Record(str(path), mode=Mode.RESUME) as late, late.plan(["list.csv"], settings) as plan:
+            run(path)
+            before = contents(Path())
+            with pytest.raises(OutputError, match="exists already; give --resume"):
+                late.open(plan, settings, [], "late")
+        assert contents(Path()) == before
+
+    def test_failed_rows_stay(self, path: Path) -> None:
+        """What failed for good in an earlier run is not tried again, and keeps the exit code at 1."""
+        outcomes = {2: Outcome.REJECTED, 3: Outcome.TIMEOUT, 4: Outcome.NOT_SENT}
+        run(path, outcome_of=lambda campaign: outcomes.get(campaign.line, Outcome.STOPPED))
+        ended = run(path)
+        assert (ended.exit_code, ended.stats.lines) == (1, 1)
+        assert ended.rows == ended.rows_with_lines == 5
+        retried = run(path, retry=WORTH_A_RETRY)
+        assert (retried.exit_code, retried.stats.lines) == (1, 1)
+        assert lines(path)[5:] == [(4, "stopped"), (3, "stopped")]
+
+    @pytest.mark.parametrize("name", ["r.jsonl", "r.csv"])
+    def test_finished(self, name: str, path: Path) -> None:
+        """A finished run with nothing left is refused, says when it ended and what to do, and nothing changes."""
+        path = Path(name)
+        run(path, outcome_of=lambda campaign: Outcome.REJECTED if campaign.line == 2 else Outcome.STOPPED)
+        before, at = contents(Path()), manifest(path)[-1]["ended_at"]
+        for retry in (frozenset[Outcome](), WORTH_A_RETRY, frozenset({Outcome.NOT_FOUND})):
+            with pytest.raises(SettingsError) as caught:
+                run(path, retry=retry)
+            said = str(caught.value)
+            assert said.startswith(f"{name}: its run finished at {at} (4 stopped, 1 rejected); nothing is left to send")
+            assert said.endswith("--retry-failed (nothing is worth it) or --retry rejected (1 rejected)")
+        assert contents(Path()) == before
+        assert run(path, retry={Outcome.REJECTED}).exit_code == 0
+        assert lines(path)[5:] == [(2, "stopped")]
+
+    @pytest.mark.parametrize("how", [{"signum": signal.SIGTERM}, {"fault": GuardError("--max-failures 5: ...")}])
+    def test_not_finished(self, how: dict[str, Any], path: Path) -> None:
+        """A run that a signal or a guard ended is gone on with, also where its last row had ended; then it is done."""
+        settings = with_token()
+        with Record(str(path)) as record, record.plan(["list.csv"], settings) as plan:
+            record.open(plan, settings, [], "run")
+            stats = Stats()
+            for each in map(result_of, plan.campaigns("acc")):
+                record.write(each)
+                stats.add(each)
+            assert record.end(Summary(stats, plan.rows, 1, 0.5, "run", **how)).exit_code in (3, 143)
+        before = path.read_bytes()
+        ended = run(path)
+        assert (ended.exit_code, ended.reason, ended.settled) == (0, "nothing was left to send", {Outcome.STOPPED: 5})
+        assert path.read_bytes() == before
+        assert review(str(path)).flaws == ()
+        with pytest.raises(SettingsError, match="its run finished at"):
+            run(path)
+
+    def test_finished_but_for_the_manifest(self, path: Path) -> None:
+        """A crash after the last line, before the manifest says that it is the end, is gone on with, once."""
+        killed(path, 5, 0)
+        assert run(path).exit_code == 0
+        with pytest.raises(SettingsError, match="its run finished at"):
+            run(path)
+
+    @pytest.mark.parametrize("name", ["r.jsonl", "r.csv"])
+    def test_a_last_try_that_was_not_the_end(self, name: str, path: Path) -> None:
+        """Rows that a closed group refused have no `finished_at`: they have not ended, whatever the run's end was."""
+        path, settings = Path(name), with_token()
+        with Record(name) as record, record.plan(["list.csv"], settings) as plan:
+            record.open(plan, settings, ["bulkstop"], "run")
+            stats = Stats()
+            for each in plan.campaigns("acc"):
+                cut = replace(result_of(each, Outcome.NOT_FOUND), finished_at=None if each.line < 4 else AT)
+                record.write(cut)
+                stats.add(cut)
+            record.end(Summary(stats, plan.rows, 1, 0.5, "run"))
+        assert run(path).exit_code == 1
+        assert lines(path)[5:] == [(2, "stopped"), (3, "stopped")]
+
+    def test_appended_rows(self, path: Path) -> None:
+        """Rows added to the list are run as well, and the manifest then knows the longer list."""
+        run(path)
+        write_list(7)
+        assert run(path).exit_code == 0
+        assert lines(path)[5:] == [(7, "stopped"), (8, "stopped")]
+        assert [section["inputs"]["list.csv"]["rows"] for section in manifest(path)] == [5, 7]
+        write_list(5)
+        with pytest.raises(InputError, match=r"list\.csv: had 7 rows when the run began, has 5 now"):
+            run(path)
+
+    @pytest.mark.parametrize(
+        ("was", "now", "said"),
+        [
+            (
+                "cd-2,",
+                "cd-x,",
+                "list.csv line 3: was voice 'cd-2' of account 'acc', stream 'st' in the run that wrote r.jsonl",
+            ),
+            ("cd-5,", "cd-x,", "list.csv: a row of lines 2 to 6 is not what it was"),
+            ("cd-5,voice,acc,st\n", "", "list.csv: had 5 rows when the run began, has 4 now"),
+        ],
+    )
+    def test_a_changed_list(self, was: str, now: str, said: str, path: Path) -> None:
+        """A change of the list is refused, also in a row that a crash left without a line, and nothing changes."""
+        killed(path, 2, 1)
+        text = Path("list.csv").read_text()
+        Path("list.csv").write_text(text.replace(was, now))
+        before = contents(Path())
+        with pytest.raises(InputError) as caught:
+            run(path)
+        assert str(caught.value).startswith(said)
+        assert contents(Path()) == before
+
+    def test_without_a_manifest(self, path: Path) -> None:
+        """Where the manifest was removed the lines themselves say what is left, and which rows were changed."""
+        run(path, outcome_of=until(3))
+        Path(f"{path}.run.json").unlink()
+        text = Path("list.csv").read_text()
+        Path("list.csv").write_text(text.replace("cd-5", "cd-x"))
+        with pytest.raises(InputError, match=r"^list\.csv line 6: was voice 'cd-5'"):
+            run(path)
+        write_list(4)
+        with pytest.raises(InputError, match=r"^r\.jsonl has lines of 1 rows that the inputs no longer have; give the"):
+            run(path)
+        Path("list.csv").write_text(text)
+        assert run(path).exit_code == 0
+        (section,) = manifest(path)
+        assert section["unproven_lines_taken_over"] == 5
+        assert review(str(path)).flaws == ()
+
+    def test_another_host(self, path: Path) -> None:
+        """A result file of another host is refused; the same host written another way is the same."""
+        run(path, outcome_of=until(3))
+        with pytest.raises(SettingsError) as caught:
+            run(path, host="https://other.example.com")
+        said = f"--host https://other.example.com: r.jsonl is of a run at {HOST}; give that, or another -o"
+        assert str(caught.value) == said
+        assert run(path, host="platform.example.com/").exit_code == 0
+
+    @pytest.mark.parametrize("name", ["-", "/dev/null", "pipe"])
+    def test_what_keeps_nothing(self, name: str, path: Path) -> None:
+        """There is nothing to go on with in what is no file."""
+        os.mkfifo("pipe")
+        with pytest.raises(OutputError, match=rf"^--resume: {name} keeps nothing to go on with; give -o FILE$"):
+            Record(name, mode=Mode.RESUME)
+
+    def test_one_answer(self) -> None:
+        """A file cannot be gone on with and thrown away."""
+        with pytest.raises(SettingsError, match="--overwrite throws away what --resume"):
+            mode_of(overwrite=True, resume=True)
+        assert [mode_of(overwrite=o, resume=r) for o, r in ((False, False), (True, False), (False, True))] == list(Mode)
+
+    def test_csv(self, path: Path) -> None:
+        """A CSV result file is gone on with like any other, its header in place."""
+        path = Path("r.csv")
+        run(path, outcome_of=until(3))
+        killed(path, 1, 1)
+        assert run(path).exit_code == 0
+        text = path.read_text().splitlines()
+        assert [line.startswith("campaign_id,") for line in text] == [True] + [False] * (len(text) - 1)
+        assert review(str(path)).flaws == ()
+        assert review(str(path)).outcomes[Outcome.STOPPED] == 5
+
+    def test_several_inputs(self, path: Path) -> None:
+        """A list besides may be added, but none left out and none put before another."""
+        Path("two.txt").write_text("cd-8\ncd-9\n")
+        more: dict[str, Any] = {"type": CampaignType.VOICE, "account_id": "acc", "stream_id": "st"}
+        run(path, ["list.csv"], until(3), **more)
+        run(path, ["list.csv", "two.txt"], until(3), **more)
+        for inputs, said in (
+            (["list.csv"], r"^two\.txt: had 2 rows when the run began, has 0 now"),
+            (["two.txt", "list.csv"], "^the inputs come in another order than when the run began: list.csv, two.txt"),
+            (["list.csv", "./two.txt"], r"^two\.txt: had 2 rows when the run began, has 0 now"),
+        ):
+            with pytest.raises(InputError, match=said):
+                run(path, inputs, **more)
+        assert run(path, ["list.csv", "two.txt"], **more).exit_code == 0
+
+
+class TestCrash:
+    """After `kill -9`."""
+
+    @pytest.mark.parametrize(("vouched", "more"), [(0, 0), (0, 3), (2, 0), (2, 2), (0, 5), (4, 1)])
+    def test_taken_over(self, vouched: int, more: int, path: Path) -> None:
+        """What a killed run wrote after its last mark is told, taken over by the resume, and proven from then on."""
+        killed(path, vouched, more)
+        if vouched + more:
+            flaws = review(str(path)).flaws
+            are_missing = f"5 rows were planned, {vouched + more} have a line" in flaws
+            assert are_missing is (vouched + more < 5)
+            assert any(flaw.startswith(f"the last {more} lines are not vouched for") for flaw in flaws) is bool(more)
+            assert "ended_at" not in manifest(path)[0]
+        assert run(path).exit_code == 0
+        assert lines(path) == [(n, "stopped") for n in range(2, 7)]
+        assert manifest(path)[-1].get("unproven_lines_taken_over", 0) == more
+        assert review(str(path)).flaws == ()
+
+    def test_again_and_again(self, path: Path) -> None:
+        """Any number of crashes and resumes later every row has its line, and all of them are proven."""
+        write_list(8)
+        for _ in range(3):
+            killed(path, 1, 1)
+        assert run(path).exit_code == 0
+        assert lines(path) == [(n, "stopped") for n in range(2, 10)]
+        assert len(manifest(path)) == 4
+        assert review(str(path)).flaws == ()
+
+
+class TestTampering:
+    """A line that is not as it was written is found, by the check and before a resume."""
+
+    @pytest.mark.parametrize("change", ["altered", "swapped", "inserted", "deleted", "cut", "appended"])
+    def test_a_change(self, change: str, path: Path) -> None:
+        """Whatever was done to the lines, the check tells and no run goes on with them, nor changes anything."""
+        run(path, outcome_of=until(4))
+        found = path.read_bytes().splitlines(keepends=True)
+        forged = found[4].replace(b"not_sent", b"stopped")
+        match change:
+            case "altered":
+                found[4] = forged
+            case "swapped":
+                found[0], found[1] = found[1], found[0]
+            case "inserted":
+                found.insert(2, forged)
+            case "deleted":
+                del found[1]
+            case "cut":
+                del found[4]
+            case _:
+                found.append(forged)
+        path.write_bytes(b"".join(found))
+        before = contents(Path())
+        (flaw, *_) = review(str(path)).flaws
+        assert "not as they were written" in flaw or "shorter than" in flaw or "something was added" in flaw
+        with pytest.raises(OutputError) as caught:
+            run(path)
+        said = f"r.jsonl: {flaw}; restore it, or remove r.jsonl.run.json to go on without that proof"
+        assert str(caught.value) == said
+        assert contents(Path()) == before
+
+    @pytest.mark.parametrize("text", ["", "{}", '{"runs":[]}', '{"runs":[{"ledger":null}]}'])
+    def test_a_damaged_manifest(self, text: str, path: Path) -> None:
+        """A manifest that cannot be read is one line that says what to do, to a resume and to the check."""
+        run(path)
+        Path(f"{path}.run.json").write_text(text)
+        for read in (review, lambda name: Record(name, mode=Mode.RESUME)):
+            with pytest.raises(OutputError, match=r"^r\.jsonl\.run\.json: cannot be read \(it is no manifest"):
+                read(str(path))
+
+    @pytest.mark.parametrize("given", [{"rows": 5}, "x", {"rows": 5000, "sha256": "a", "marks": []}])
+    def test_a_damaged_digest(self, given: object, path: Path) -> None:
+        """A manifest that does not say any more what the list was is refused as well."""
+        run(path, outcome_of=until(3))
+        sections = manifest(path)
+        sections[0]["inputs"]["list.csv"] = given
+        Path(f"{path}.run.json").write_text(json.dumps({"runs": sections}))
+        with pytest.raises(OutputError, match=r"^r\.jsonl\.run\.json: cannot be read"):
+            run(path)
+
+
+class TestFaults:
+    """The disk fails."""
+
+    @pytest.mark.parametrize("mode", [Mode.NEW, Mode.RESUME])
+    def test_no_place_for_a_manifest(self, mode: Mode, path: Path) -> None:
+        """Where no manifest can be written a run is refused when it opens its file, before a call could be made."""
+        if mode is Mode.RESUME:
+            path.touch()
+        settings = with_token()
+        record = Record(str(path), mode=mode)
+        Path(f"{path}.run.json").mkdir()
+        with (
+            record,
+            record.plan(["list.csv"], settings) as plan,
+            pytest.raises(OutputError, match=r"r\.jsonl\.run\.json: cannot be written \(Is a directory\)"),
+        ):
+            record.open(plan, settings, [], "run")
+        assert path.exists() is (mode is Mode.RESUME)
+
+    def test_a_disk_that_keeps_nothing(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """When the last lines cannot be made durable the run ends with exit code 3, and the manifest says the same."""
+        fsync = os.fsync
+
+        def fail(fd: int) -> None:
+            if path.exists() and os.fstat(fd).st_ino == path.stat().st_ino:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            fsync(fd)
+
+        monkeypatch.setattr(os, "fsync", fail)
+        ended = run(path, mode=Mode.NEW)
+        assert (ended.exit_code, str(ended.fault)) == (3, "r.jsonl: cannot be made durable (Input/output error)")
+        (section,) = manifest(path)
+        assert (section["exit_code"], section["reason"]) == (3, str(ended.fault))
+        assert "ledger" not in section
+        monkeypatch.setattr(os, "fsync", fsync)
+        assert run(path).exit_code == 0
+
+    def test_a_manifest_that_cannot_be_ended(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """When the end of a run cannot be noted that is exit code 3; the lines are there, and a resume goes on."""
+        end = Manifest.end
+
+        def fail(self: Manifest, **how: Any) -> None:
+            raise OutputError("r.jsonl.run.json: cannot be written (No space left on device)")
+
+        monkeypatch.setattr(Manifest, "end", fail)
+        ended = run(path)
+        assert (ended.exit_code, "No space left on device" in str(ended.fault)) == (3, True)
+        monkeypatch.setattr(Manifest, "end", end)
+        assert run(path).exit_code == 0
+        assert lines(path) == [(n, "stopped") for n in range(2, 7)]
+
+    def test_a_line_that_could_not_be_taken_back(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """When a full disk left half a line that cannot even be cut, the next run still takes it for what it is."""
+        write, truncate = os.write, os.ftruncate
+        calls = list[int]()
+
+        def half(fd: int, data: bytes) -> int:
+            calls.append(fd)
+            if len(calls) == 3:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return write(fd, data[: 50 if len(calls) == 2 else None])
+
+        def refuse(fd: int, size: int) -> None:
+            if calls:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            truncate(fd, size)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", half)
+            patch.setattr(os, "ftruncate", refuse)
+            assert run(path).exit_code == 3
+        assert len(path.read_bytes().splitlines()[1]) == 50
+        assert run(path).exit_code == 0
+        assert lines(path) == [(n, "stopped") for n in range(2, 7)]
+
+
+class TestOverlap:
+    """A second run on the same file."""
+
+    def test_while_the_first_writes(self, path: Path) -> None:
+        """It is told who holds the file, as the manifest has it: process, user, machine and since when."""
+        settings = with_token()
+        with Record(str(path)) as record, record.plan(["list.csv"], settings) as plan:
+            record.open(plan, settings, [], "run")
+            record.write(result_of(next(plan.campaigns("acc"))))
+            (section,) = manifest(path)
+            who = f"process {os.getpid()} of {section['user']} on {section['machine']}, since {section['began_at']}"
+            self.refused(path, f" ({who})")
+
+    def test_before_the_first_line(self, path: Path) -> None:
+        """Before the first line it is told the process alone, never the run before, though the manifest is of that."""
+        settings = with_token()
+        killed(path, 1, 0)
+        with Record(str(path), mode=Mode.RESUME) as record, record.plan(["list.csv"], settings):
+            self.refused(path, f" (process {os.getpid()})")
+        run(path, outcome_of=until(3))
+        with Record(str(path), mode=Mode.RESUME):
+            self.refused(path, f" (process {os.getpid()})")
+
+    def test_where_the_kernel_does_not_tell(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where the kernel tells no process the manifest is believed unless it says that its run has ended."""
+        monkeypatch.setattr(ledger_module, "_locker", lambda of: None)
+        run(path, outcome_of=until(3))
+        with Record(str(path), mode=Mode.RESUME):
+            self.refused(path, "")
+        killed(path, 1, 0)
+        pid, machine = manifest(path)[-1]["pid"], manifest(path)[-1]["machine"]
+        with Record(str(path), mode=Mode.RESUME):
+            self.refused(path, rf" (process {pid} of", f" on {machine}, since ")
+
+    @staticmethod
+    def refused(path: Path, *said: str) -> None:
+        """Try a second run in each way, and hold what it is told against what is expected."""
+        before = contents(Path())
+        for mode in (Mode.RESUME, Mode.OVERWRITE):
+            with pytest.raises(OutputError) as caught:
+                run(path, mode=mode)
+            text = str(caught.value)
+            assert text.startswith(f"r.jsonl: another run is writing it{said[0]}")
+            assert text.endswith("; wait for its end, or end it")
+            assert said[-1] in text
+            assert said[0] or "(" not in text
+        assert contents(Path()) == before

@@ -1,0 +1,150 @@
+"""A plan for machines."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bulkstop.model import Campaign, CampaignType, Cap, Limit, Outcome, Result, Row
+from bulkstop.runs.stop.forecast import Forecast, forecast
+from bulkstop.runs.stop.plan import plan_json
+from bulkstop.runs.stop.run import make_plan
+from bulkstop.settings import Settings
+from bulkstop.source.plan import Plan
+from bulkstop.source.protect import Protection, Rule
+
+NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC).timestamp()
+
+
+def campaign(number: int, account_id: str = "a", kind: CampaignType = CampaignType.VOICE) -> Campaign:
+    """Make a campaign."""
+    return Campaign(f"cd-{number}", kind, account_id, "st-1", "st-1", "list.csv", number)
+
+
+def settings(**more: object) -> Settings:
+    """Make settings that remember no calls."""
+    return Settings(**{"host": "platform.example.com", "quota_store": "memory", **more})  # type: ignore[arg-type]
+
+
+def planned(rows: list[Row], given: Settings, seconds_left: float | None = None, **more: Any) -> dict[str, Any]:
+    """Give the plan of these rows at noon, as a machine reads it."""
+    with Plan(rows, protection=Protection([Rule("keep.txt", 1, "cd-9*")])) as plan:
+        found = plan_json(plan, given, "out.jsonl", forecast(plan, given, seconds_left), now=NOON, **more)
+    read: dict[str, Any] = json.loads(json.dumps(found))
+    return read
+
+
+def test_a_plan_as_a_machine_reads_it() -> None:
+    """Every number of the plan has a key of its own, and times are UTC."""
+    rows: list[Row] = [
+        *(campaign(n) for n in range(1, 8)),
+        campaign(1),
+        campaign(90),
+        campaign(10, "b", CampaignType.SMS),
+        Result("", None, None, None, Outcome.INVALID, error="no campaign id", source="list.csv", line=11),
+    ]
+    found = planned(rows, settings(quota=(Limit(3, 60.0),)), warnings=["look twice"])
+    assert found == {
+        "host": "https://platform.example.com",
+        "rows": 11,
+        "to_send": 8,
+        "types": {"voice": 7, "sms": 1},
+        "duplicates": 1,
+        "invalid": 1,
+        "protected": 1,
+        "ended_before": {},
+        "quota": ["3/60s"],
+        "pace": "burst",
+        "adaptive": False,
+        "order": "input",
+        "accounts": [
+            {
+                "account_id": "a",
+                "campaigns": 7,
+                "calls_left_now": None,
+                "first_stop": "2026-01-02T12:00:00.000Z",
+                "last_stop": "2026-01-02T12:02:00.000Z",
+            },
+            {
+                "account_id": "b",
+                "campaigns": 1,
+                "calls_left_now": None,
+                "first_stop": "2026-01-02T12:00:00.000Z",
+                "last_stop": "2026-01-02T12:00:00.000Z",
+            },
+        ],
+        "first_stop": "2026-01-02T12:00:00.000Z",
+        "last_stop": "2026-01-02T12:02:00.000Z",
+        "finish_by": None,
+        "confirmation": {"type": 8, "expect": 8},
+        "guards": {
+            "protect": [],
+            "max_campaigns": None,
+            "max_failures": None,
+            "waves": None,
+            "soak_s": None,
+            "max_outage_s": 300.0,
+        },
+        "only_running": False,
+        "disable_schedule": False,
+        "warnings": ["look twice"],
+        "output": "out.jsonl",
+    }
+
+
+def test_guards_are_named() -> None:
+    """What holds the run back stands in the plan, the waves as the campaigns that each of them ends at."""
+    guards = {"max_campaigns": 50, "max_failures": Cap(share=0.1), "waves": "1,50%,100%", "soak_s": 60.0}
+    found = planned([campaign(n) for n in range(1, 8)], settings(protect=("keep.txt",), **guards))
+    assert found["guards"] == {
+        "protect": ["keep.txt"],
+        "max_campaigns": 50,
+        "max_failures": "10%",
+        "waves": [1, 3, 7],
+        "soak_s": 60.0,
+        "max_outage_s": 300.0,
+    }
+
+
+def test_finish_by_has_a_verdict() -> None:
+    """The time to finish by is given in UTC, with whether it can be met and how many will be left over."""
+    rows: list[Row] = [campaign(n) for n in range(1, 8)]
+    given = settings(quota=(Limit(3, 60.0),), finish_by="13:01", tz="Europe/Berlin")
+    assert planned(rows, given, 60.0)["finish_by"] == {
+        "time": "13:01",
+        "tz": "Europe/Berlin",
+        "at": "2026-01-02T12:01:00.000Z",
+        "can_be_met": False,
+        "not_sent_by_then": 1,
+    }
+    assert planned(rows[:3], given, 60.0)["finish_by"]["can_be_met"] is True
+
+
+def test_an_account_without_calls_left_has_no_first_stop() -> None:
+    """When a place becomes free is not known, so no time is given for it."""
+    with Plan([campaign(1)]) as plan:
+        found = plan_json(plan, settings(), "-", [Forecast("a", 1, 0, 0.0, 1)], now=NOON)
+    assert found["first_stop"] is None
+    assert found["accounts"][0]["first_stop"] is None
+    assert found["last_stop"] == "2026-01-02T12:00:00.000Z"
+
+
+def test_what_ended_before_is_counted_for_expect_alone() -> None:
+    """In a resumed run, `--expect` counts the whole list, and what is typed only what will be sent."""
+    ended = {1: Outcome.STOPPED, 2: Outcome.NOT_FOUND, 3: Outcome.PROTECTED}
+    rows: list[Row] = [campaign(n) for n in range(1, 6)]
+    with Plan(rows, settled=lambda row: ended.get(row.line or 0)) as plan:
+        found = plan_json(plan, settings(), "-", [], now=NOON)
+    assert found["ended_before"] == {"stopped": 1, "not_found": 1, "protected": 1}
+    assert found["confirmation"] == {"type": 2, "expect": 4}
+
+
+def test_nothing_to_send_needs_no_confirmation(tmp_path: Path) -> None:
+    """Where all is protected there is nothing to confirm and no time to expect."""
+    (tmp_path / "list.txt").write_text("cd-1\ncd-2\n")
+    (tmp_path / "keep.txt").write_text("*\n")
+    given = settings(type=CampaignType.VOICE, account_id="a", stream_id="st-1", protect=(str(tmp_path / "keep.txt"),))
+    with make_plan([str(tmp_path / "list.txt")], given) as plan:
+        found = plan_json(plan, given, "-", forecast(plan, given, None))
+    assert (found["to_send"], found["protected"]) == (0, 2)
+    assert (found["confirmation"], found["first_stop"], found["last_stop"], found["accounts"]) == (None, None, None, [])
