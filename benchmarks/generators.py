@@ -16,7 +16,7 @@ import peers
 from bare_loop import ACCOUNT, HEADERS, STREAM, TARGET
 from watched import Ran
 
-from bulkstop import __version__
+from bulkstop.version import __version__
 
 LOCUST = os.path.abspath(shutil.which(os.environ.get("LOCUST") or "locust") or "locust")  # noqa: PTH100 - nothing is followed
 IDS = 10_000

@@ -8,6 +8,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from bulkstop.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from bulkstop.errors import BulkstopError, CredentialsError, InputError, OutputError, SettingsError
     from bulkstop.model import Campaign, CampaignType, Limit, Outcome, Result
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     from bulkstop.runs.stop.run import Summary
     from bulkstop.settings import NO_LIMIT, Settings
 
-__version__ = "0.1.0"
 __all__ = [
     "NO_LIMIT",
     "BulkstopError",

@@ -1,17 +1,21 @@
 """The nouns: a Campaign comes in, Attempts are made, a Result goes out."""
 
 import math
+import signal
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from bulkstop.ids import POSSIBLE, id_fault
 
 SAMPLE = 100
 """A share is taken of at least so many campaigns: else one failure among the first few would be 20 % of the run."""
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""A closed terminal (SIGHUP) drains as well: what is in flight then still gets its line."""
 
 
 class CampaignType(StrEnum):
@@ -266,3 +270,61 @@ def _other_fault(account_id: str, stream_id: str, iid: str, any_id: bool) -> str
         if fault := id_fault(value, any_id=any_id, in_header=True):
             return f"{field} {fault}" if value else f"no {field}"
     return None
+
+
+class Group(NamedTuple):
+    """The campaigns of one type in one stream: what a list call can ask for."""
+
+    account_id: str
+    stream_id: str
+    iid: str
+    campaign_type: CampaignType
+
+
+class Listed(NamedTuple):
+    """A campaign as a list tells of it; None is what it does not tell, and a status may be one that nobody documented.
+
+    `name` is as the service has it, whatever it holds.
+    """
+
+    campaign_id: str
+    campaign_type: CampaignType
+    name: str | None = None
+    status: str | None = None
+    priority: int | None = None
+    is_scheduled: bool | None = None
+    is_recurring: bool | None = None
+    updated_at: str | None = None
+
+    @property
+    def recurs(self) -> bool | None:
+        """Whether its schedule starts it again and again."""
+        return self.is_recurring if self.is_scheduled is not False else False
+
+
+class State(StrEnum):
+    """What a campaign does, as far as the service tells; a status that nobody documented counts as running."""
+
+    RUNNING = "running"
+    SCHEDULED = "scheduled"
+    RUNS_AGAIN = "runs_again"  # at rest, but a recurring schedule starts it again
+    NOT_RUNNING = "not_running"
+    NOT_FOUND = "not_found"
+    UNKNOWN = "unknown"
+
+
+class Endable(Protocol):
+    """Work that can be ended early: a pool, a generator, several processes."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls have no answer yet."""
+        ...
+
+    def drain(self) -> None:
+        """Let nothing more leave."""
+        ...
+
+    def abort(self) -> None:
+        """Cut off what is in flight."""
+        ...

@@ -7,9 +7,8 @@ import re
 import pytest
 
 from bulkstop.errors import BulkstopError, unforeseen
-from bulkstop.runs.load.forked import forked
-from bulkstop.runs.load.messages import Ended
-from bulkstop.runs.load.part import Link
+from bulkstop.workers.fork import forked
+from bulkstop.workers.link import Ended, Link
 
 SECRET = "a secret"
 TOLD = re.compile(r"internal error, please report it: ZeroDivisionError at test_errors\.py:\d+")

@@ -27,13 +27,16 @@ import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
+from bulkstop import model
 from bulkstop.cli import COMMANDS, main
 from bulkstop.cli.options import settings_of, with_settings
 from bulkstop.cli.report import told
 from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
-from bulkstop.kore import calls
+from bulkstop.kore import calls, interpret
 from bulkstop.kore.aiohttp_transport import Client
-from bulkstop.kore.interpret import TEXT_CHARS, Answer, NoAnswer, meaning, target
+from bulkstop.kore.calls import target
+from bulkstop.kore.exchange import Answer, NoAnswer
+from bulkstop.kore.interpret import meaning
 from bulkstop.kore.redaction import masked
 from bulkstop.model import (
     Attempt,
@@ -56,6 +59,7 @@ from bulkstop.runs.stop.run import Summary
 from bulkstop.settings import KNOBS, NO_LIMIT, Settings, default_of, key_of
 from bulkstop.source import read
 from bulkstop.source.plan import Plan
+from bulkstop.text import TEXT_CHARS
 from tests.servers import Connection, listening
 
 CASES = int(os.environ.get("BULKSTOP_FUZZ", "120"))
@@ -286,7 +290,7 @@ HEADERS = (
 )
 STATUSES = st.sampled_from([200, 200, 200, 202, 204, 302, 400, 401, 404, 408, 409, 412, 429, 500, 503])
 ANSWERS = st.builds(Answer, STATUSES | st.integers(100, 999), BODIES, st.floats(0, 1e5), HEADERS, HEADERS, HEADERS)
-GROUP = calls.Group("a", "st-1", "st-1", CampaignType.VOICE)
+GROUP = model.Group("a", "st-1", "st-1", CampaignType.VOICE)
 
 
 def proves_a_stop(answer: Answer) -> bool:
@@ -320,15 +324,15 @@ def test_answers(answer: Answer, secret: tuple[str, ...]) -> None:
         assert (attempt.outcome is Outcome.STOPPED) is proves_a_stop(answer)
     at = calls.place(0)
     read_all = (
-        calls.read_page(clean, GROUP, at),
-        calls.read_status(clean, "cd-1"),
-        calls.read_disabled(clean),
+        interpret.read_page(clean, GROUP, at),
+        interpret.read_status(clean, "cd-1"),
+        interpret.read_disabled(clean),
     )
     for found in read_all:
         if isinstance(found, Attempt):
             assert found.outcome is not Outcome.STOPPED
             check_attempt(found)
-        elif isinstance(found, calls.Page):
+        elif isinstance(found, interpret.Page):
             event(f"a page with campaigns: {bool(found.items)}")
             assert len(found.items) + len(found.faults) == found.rows
             assert all(is_one_line(fault) for fault in found.faults)

@@ -18,17 +18,19 @@ from typing import Any
 import orjson
 import pytest
 
-from bulkstop.kore.interpret import Answer, meaning, one_line
+from bulkstop.kore.exchange import Answer
+from bulkstop.kore.interpret import meaning
 from bulkstop.kore.redaction import masked
 from bulkstop.model import Campaign, CampaignType
-from bulkstop.runs.masking import Secrets
+from bulkstop.redact import Secrets
 from bulkstop.source.protect import Protection, Rule
+from bulkstop.text import one_line
 
 TOP = Path(__file__).resolve().parent.parent / "bulkstop"
 PARSER = importlib.import_module("re._parser")
 METHODS = {"match", "fullmatch", "search", "sub", "split", "findall", "finditer"}
 FLAGS_AT = {"compile": 1, "split": 3, "sub": 4}
-MADE_OF_VALUES = {"runs/masking.py", "source/protect.py"}
+MADE_OF_VALUES = {"redact.py", "source/protect.py"}
 """Modules whose patterns are made of what a user gives; their functions are tried in place of those."""
 
 SHORT, LONG = 16 * 1024, 64 * 1024
@@ -289,7 +291,13 @@ def test_every_pattern_is_found() -> None:
     """Patterns are found in tables, classes and functions; only the known modules make theirs of values."""
     assert {found for found in PACKAGE if isinstance(found, str)} == MADE_OF_VALUES
     named = {found.where.partition(":")[0] for found in PATTERNS}
-    assert {"kore/claims.py", "kore/interpret.py", "kore/token.py", "simulator/calls.py", "settings.py"} <= named
+    assert {
+        "kore/claims.py",
+        "kore/interpret.py",
+        "kore/token.py",
+        "simulator/calls.py",
+        "settings/parse.py",
+    } <= named
     assert all(found.methods for found in PATTERNS)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bulkstop.errors import SettingsError
-from bulkstop.profiles import line_of, read_profile
+from bulkstop.settings.profiles import line_of, read_profile
 
 KEY = ("profile", "default", "quota")
 

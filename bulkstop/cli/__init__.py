@@ -12,10 +12,11 @@ from typing import NoReturn
 
 import click
 
-from bulkstop import __version__
 from bulkstop.cli.terminal import drop_output, drop_unread, say, say_at_once
-from bulkstop.engine.ending import SIGNALS, Process, own_process
+from bulkstop.engine.ending import Process, own_process
 from bulkstop.errors import BulkstopError, unforeseen
+from bulkstop.model import SIGNALS
+from bulkstop.version import __version__
 
 COMMANDS = {
     "stop": "Stop every campaign of a list; one result line each.",

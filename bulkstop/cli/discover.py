@@ -12,14 +12,16 @@ import click
 from bulkstop.cli.files import check_written
 from bulkstop.cli.options import OF_STOP, Reads, settings_of, with_settings
 from bulkstop.cli.terminal import say
-from bulkstop.engine.shutdown import SIGNALS
 from bulkstop.errors import OutputError, SettingsError
+from bulkstop.files import check_target, write_file
 from bulkstop.kore.calls import STATUSES
-from bulkstop.model import CampaignType
-from bulkstop.report.stop.summary import duration, printable
-from bulkstop.runs.lists.discover import Discovery, check_target, discover, to_csv, to_jsonl, write_file
+from bulkstop.model import SIGNALS, CampaignType
+from bulkstop.report.lists.discovery import Discovery, to_csv, to_jsonl
+from bulkstop.runs.lists.discover import discover
 from bulkstop.runs.lists.listing import Wanted
-from bulkstop.settings import Settings, campaign_type
+from bulkstop.settings import Settings
+from bulkstop.settings.parse import campaign_type
+from bulkstop.text import duration, printable
 
 FORMS = {"csv": to_csv, "jsonl": to_jsonl}
 ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from bulkstop.cli.terminal import say
-from bulkstop.runs.log import LOG, JsonFormatter, TextFormatter
-from bulkstop.runs.masking import SECRETS
+from bulkstop.redact import SECRETS
+from bulkstop.report.log import LOG, JsonFormatter, TextFormatter
 
 LEVELS = ("debug", "info", "warning", "error")
 

@@ -10,9 +10,9 @@ from click.core import ParameterSource
 from bulkstop.cli.log import logs
 from bulkstop.errors import SettingsError
 from bulkstop.model import Limit
-from bulkstop.profiles import read_profile
-from bulkstop.runs.masking import secrets_of
+from bulkstop.runs.wiring import secrets_of
 from bulkstop.settings import KNOBS, NO_LIMIT, Settings, default_of, instead_of_nothing, is_empty
+from bulkstop.settings.profiles import read_profile
 
 CREDENTIALS = frozenset({"token", "token_file", "token_command", "client_secret", "client_secret_file"})
 OF_STOP = frozenset(

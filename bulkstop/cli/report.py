@@ -4,8 +4,9 @@ import click
 
 from bulkstop.cli.terminal import tell_last
 from bulkstop.report.stop.manifest import Section
-from bulkstop.report.stop.summary import counts, printable, table
+from bulkstop.report.stop.summary import counts
 from bulkstop.runs.review import Review, review
+from bulkstop.text import printable, table
 
 EXAMPLE = """\b
 Example:

@@ -12,7 +12,7 @@ from bulkstop.cli.options import Reads, refuse_empty_variables
 from bulkstop.cli.terminal import say
 from bulkstop.errors import SettingsError
 from bulkstop.runs import host
-from bulkstop.settings import limit
+from bulkstop.settings.parse import limit
 from bulkstop.simulator import SimulatorOptions, serve
 
 EXAMPLE = """\b

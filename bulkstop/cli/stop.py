@@ -21,17 +21,15 @@ from bulkstop.cli.log import logs, with_log
 from bulkstop.cli.options import Reads, settings_of, with_settings
 from bulkstop.cli.terminal import is_shown, is_watched, said_through, say, tell_last
 from bulkstop.cli.verify import hint, read_back, verdict_lines, write_list
-from bulkstop.engine.shutdown import SIGNALS
 from bulkstop.errors import InputError, SettingsError
-from bulkstop.model import WORTH_A_RETRY, CampaignType, Outcome
+from bulkstop.files import is_device
+from bulkstop.model import SIGNALS, WORTH_A_RETRY, CampaignType, Outcome
 from bulkstop.report.stop.formats import to_json
-from bulkstop.report.stop.ledger import Mode, exists_already, is_device
+from bulkstop.report.stop.ledger import Mode, exists_already
 from bulkstop.report.stop.manifest import manifest_path
 from bulkstop.report.stop.progress import Bar, Lines, Progress
-from bulkstop.report.stop.summary import duration, printable, summary, table
+from bulkstop.report.stop.summary import summary
 from bulkstop.runs import events
-from bulkstop.runs.guards import check_size, waves_of
-from bulkstop.runs.masking import secrets_of
 from bulkstop.runs.stop import history
 from bulkstop.runs.stop.forecast import Forecast, forecast
 from bulkstop.runs.stop.input_files import check_results
@@ -40,9 +38,10 @@ from bulkstop.runs.stop.plan import plan_json
 from bulkstop.runs.stop.retries import NEEDS_A_CHOICE, counted, listed, outcomes_to_retry, retry_option
 from bulkstop.runs.stop.run import Summary, check_time, run
 from bulkstop.runs.stop.warnings import warnings
-from bulkstop.runs.wiring import tokens_of
+from bulkstop.runs.wiring import check_size, secrets_of, tokens_of, waves_of
 from bulkstop.settings import KNOBS, Settings, is_hidden
 from bulkstop.source.plan import Plan
+from bulkstop.text import duration, printable, table
 
 ACCOUNTS_SHOWN = 5
 EXAMPLE = """\b

@@ -9,9 +9,9 @@ import click
 from bulkstop.cli.options import OF_CALLS, OF_STOP, settings_of, with_settings
 from bulkstop.cli.terminal import say, tell_last
 from bulkstop.kore.token import claims
-from bulkstop.report.stop.summary import duration
 from bulkstop.runs import host
 from bulkstop.runs.wiring import tokens_of
+from bulkstop.text import duration
 
 EXAMPLE = """\b
 Example:

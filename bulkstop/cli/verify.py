@@ -14,15 +14,14 @@ from bulkstop.cli.discover import ENDINGS, FORMS, tell_rest
 from bulkstop.cli.files import check_written
 from bulkstop.cli.options import OF_STOP, settings_of, with_settings
 from bulkstop.cli.terminal import drop_output, say, tell
-from bulkstop.engine.shutdown import SIGNALS
 from bulkstop.errors import OutputError, SettingsError
-from bulkstop.model import Outcome
-from bulkstop.report.stop.summary import duration, printable, table
-from bulkstop.runs.lists.discover import check_target, write_file
-from bulkstop.runs.lists.states import RUNS, Finding, State, Unread, Verification
-from bulkstop.runs.lists.verify import targets_in, to_json, verify
+from bulkstop.files import check_target, write_file
+from bulkstop.model import SIGNALS, Outcome, State
+from bulkstop.report.lists.verification import RUNS, Finding, Unread, Verification, to_json
+from bulkstop.runs.lists.verify import targets_in, verify
 from bulkstop.runs.stop.input_files import is_same
 from bulkstop.settings import Settings
+from bulkstop.text import duration, printable, table
 
 WORDS = {
     State.RUNNING: "still running",

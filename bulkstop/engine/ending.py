@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from bulkstop.engine.watchdog import Watchdog
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""A closed terminal (SIGHUP) drains as well: what is in flight then still gets its line."""
 WITHIN_S = 1.0
 """A process told twice to end is gone so long after the grace."""
 _TIMER_S, _WATCHDOG_S = WITHIN_S - 0.25, WITHIN_S - 0.05

@@ -7,29 +7,11 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Protocol
 
-from bulkstop.engine.ending import SIGNALS as SIGNALS
 from bulkstop.engine.ending import Ending, owned
+from bulkstop.model import Endable
 
 Handler = Callable[[int, FrameType | None], object] | int | None
-
-
-class Endable(Protocol):
-    """Work that can be ended early: a pool, a generator, several processes."""
-
-    @property
-    def in_flight(self) -> int:
-        """How many calls have no answer yet."""
-        ...
-
-    def drain(self) -> None:
-        """Let nothing more leave."""
-        ...
-
-    def abort(self) -> None:
-        """Cut off what is in flight."""
-        ...
 
 
 class Shutdown:

@@ -18,9 +18,10 @@ from yarl import URL
 
 from bulkstop.errors import SettingsError
 from bulkstop.kore.deadlines import Deadlines
-from bulkstop.kore.interpret import BODY, Answer, NoAnswer
-from bulkstop.kore.redaction import masked, passwords
+from bulkstop.kore.exchange import BODY, Answer, NoAnswer
+from bulkstop.kore.redaction import masked
 from bulkstop.model import Again, Outcome
+from bulkstop.redact import passwords
 
 BODY_CAP = 64 * 1024
 """Bytes of an answer that are read; the documented ones have about 200."""

@@ -1,4 +1,4 @@
-"""The stop call: what to send for a campaign, and what an answer means.
+"""What a response proves, of a stop as of every other call.
 
 Pure functions. The paths, the header names and the answers are those of the vendor's two pages on stopping a
 campaign ("voice v2" and "SMS v2"); what they leave open is read defensively and never as a success.
@@ -8,93 +8,20 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
-from typing import NamedTuple, Protocol
-from urllib.parse import quote
+from typing import NamedTuple
 
 import orjson
 
 from bulkstop.kore.claims import read_claim
-from bulkstop.model import Again, Attempt, Campaign, CampaignType, Outcome
+from bulkstop.kore.exchange import Answer, NoAnswer, Place
+from bulkstop.model import Again, Attempt, Campaign, CampaignType, Group, Listed, Outcome
+from bulkstop.text import TEXT_CHARS, one_line
 
-VOICE_PATH = "/api/v2/public/{streamId}/campaign/trigger/{campaignId}"
-SMS_PATH = "/campaign/api/v2/public/{streamId}/campaign//trigger/{campaignId}"
-BODY = b"{}"
-TEXT_CHARS = 300
-"""How much of a server's text is kept in a result line."""
-
-
-class Where(Protocol):
-    """The account, stream and application that a call is made for; a Campaign says all three."""
-
-    @property
-    def account_id(self) -> str:
-        """The account that the call counts for."""
-        ...
-
-    @property
-    def stream_id(self) -> str:
-        """The stream in the path."""
-        ...
-
-    @property
-    def iid(self) -> str:
-        """The application in the headers."""
-        ...
-
-
-class Answer(NamedTuple):
-    """What came back over the wire: status, the headers that matter, the body up to the cap."""
-
-    status: int
-    body: bytes
-    latency_ms: float
-    retry_after: str | None = None
-    date: str | None = None
-    location: str | None = None
-
-
-class NoAnswer(NamedTuple):
-    """Nothing usable came back: a timeout or a broken connection, and why."""
-
-    outcome: Outcome
-    error: str
-    latency_ms: float
-    status: int | None = None
-    again: Again = Again.LATER
-
-
-_STAYS = re.compile(r"[A-Za-z0-9_.~-]+")
-"""What `quote` leaves as it is: nearly every id, found out in a quarter of the time."""
-
-
-def target(campaign: Campaign, *, voice_path: str = VOICE_PATH, sms_path: str = SMS_PATH) -> str:
-    """Give path and query of the stop call; every id is exactly one percent-encoded path segment or query value."""
-    kind = campaign.campaign_type
-    template = voice_path if kind is CampaignType.VOICE else sms_path
-    parts = _around_id(template, kind, campaign.account_id, campaign.stream_id)
-    campaign_id = campaign.campaign_id
-    if not _STAYS.fullmatch(campaign_id):
-        campaign_id = quote(campaign_id, safe="")
-    return campaign_id.join(parts)
-
-
-@lru_cache(maxsize=1024)
-def _around_id(template: str, kind: str, account_id: str, stream_id: str) -> tuple[str, ...]:
-    """Fill in all but the campaign id; a list has few accounts and streams, so this is done a few times a run."""
-    account, stream = quote(account_id, safe=""), quote(stream_id, safe="")
-    whole = f"{template}?accountId={account}&campaignType={kind}&trigger=stop"
-    return tuple(part.format(streamId=stream, accountId=account) for part in whole.split("{campaignId}"))
-
-
-def headers(where: Where, token: str) -> dict[str, str]:
-    """Give the documented headers of a call; `auth` carries the token alone, without `Bearer`."""
-    return {
-        "auth": token,
-        "accountid": where.account_id,
-        "iid": where.iid,
-        "Content-Type": "application/json",
-    }
+PAGE_CAP = 4 * 1024 * 1024
+"""Bytes of a page that are read."""
+NAME_CHARS = 1024
+"""The longest name that is kept; with a longer one the request line would pass the usual 8 KiB of a server."""
+_ARRIVED = "; the stop may have arrived"  # what the client says of a call whose answer is missing; none here stops
 
 
 def meaning(
@@ -257,23 +184,6 @@ def _words(said: Mapping[str, object], body: bytes) -> str:
     return "; ".join(dict.fromkeys(text.strip() for text in found if text.strip()))[: 4 * TEXT_CHARS]
 
 
-# Control characters, line ends of other sorts, halves of pairs, and what turns the direction of writing.
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
-
-
-def one_line(value: object) -> str | None:
-    """Keep a server's text as one short line without control characters: it goes to files and terminals."""
-    if value is None:  # as most are
-        return None
-    if isinstance(value, str) and len(value) <= TEXT_CHARS and value.isprintable():
-        return value.strip() or None
-    if isinstance(value, int | float):
-        value = str(value)
-    if not isinstance(value, str):
-        return None
-    return _UNPRINTABLE.sub(" ", value[:TEXT_CHARS]).strip() or None
-
-
 def _says_when(answer: Answer, said: Mapping[str, object]) -> bool:
     return answer.retry_after is not None or any("retryAfterMs" in part for part in _parts(said))
 
@@ -302,3 +212,167 @@ def _http_date(text: str) -> datetime | None:
     except (ValueError, IndexError, OverflowError):
         return None
     return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+class Page(NamedTuple):
+    """One page: the usable items, a line for each unusable one, the rows of both, whether more follow, and of how many.
+
+    `total` is what the service counts, None if it does not say.
+    """
+
+    items: tuple[Listed, ...]
+    faults: tuple[str, ...]
+    rows: int
+    more: bool
+    total: int | None = None
+
+
+class Status(NamedTuple):
+    """What the status call says of one campaign."""
+
+    campaign_id: str
+    status: str
+    name: str | None = None
+
+
+class Disabled(NamedTuple):
+    """A schedule was disabled; `campaign_id` is the campaign that the service found by the name, if it says so."""
+
+    campaign_id: str | None = None
+    message: str | None = None
+
+
+def read_page(answer: Answer | NoAnswer, group: Group, at: Place, *, any_id: bool = False) -> Page | Attempt:
+    """Read a page of the list call; an id that is not possible (or not even with `any_id`) makes a row unusable."""
+    data = _read_success(answer).get("data")
+    rows = data.get("results") if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(rows, list):
+        return _call_failure(
+            answer, "is no page of campaigns", "no such stream, or the path of the list is another here"
+        )
+    read = [_listed(row, group, any_id=any_id) for row in rows]
+    return Page(
+        tuple(item for item in read if isinstance(item, Listed)),
+        tuple(fault for fault in read if isinstance(fault, str)),
+        len(rows),
+        _more(data, len(rows), at),
+        _read_count(data.get("totalResults")),
+    )
+
+
+def read_status(answer: Answer | NoAnswer, campaign_id: str) -> Status | Attempt:
+    """Read the answer about one campaign; one about another is a failure."""
+    data = _read_success(answer).get("data")
+    status = one_line(data.get("status")) if isinstance(data, dict) else None
+    if not isinstance(data, dict) or status is None:
+        return _call_failure(
+            answer, "tells no status", "no such campaign, or the path of the status call is another here"
+        )
+    if _read_id(data.get("id")) not in (None, campaign_id):
+        return _call_failure(answer, "tells of another campaign", "")
+    return Status(campaign_id, status, _read_name(data.get("name")))
+
+
+def read_disabled(answer: Answer | NoAnswer) -> Disabled | Attempt:
+    """Read the answer to disabling a schedule; only an explicit success is one."""
+    said = _read_success(answer)
+    if not said.get("status"):
+        return _call_failure(answer, "tells no success", "no campaign of this name, or the path is another here")
+    return Disabled(one_line(said.get("id")), one_line(said.get("message")))
+
+
+def _read_success(answer: Answer | NoAnswer) -> Mapping[str, object]:
+    """Give the fields of a 2xx that tells of no failure; nothing for any other answer."""
+    if isinstance(answer, NoAnswer) or not 200 <= answer.status < 300:
+        return {}
+    said = json_object(answer.body)
+    status = said.get("status")
+    is_good = status is None or (isinstance(status, str) and status.lower() == "success")
+    return said if is_good else {}
+
+
+def _call_failure(answer: Answer | NoAnswer, what: str, absent: str) -> Attempt:
+    """Say how a call failed."""
+    told = failure(answer)
+    if isinstance(answer, NoAnswer):
+        return told._replace(error=answer.error.removesuffix(_ARRIVED))
+    if told.outcome is Outcome.NOT_FOUND:
+        return told._replace(error=f"HTTP 404: {absent}")
+    if 200 <= answer.status < 300 and told.again is not Again.THROTTLED:
+        again = Again.LATER  # to read once more harms nobody
+        if len(answer.body) >= PAGE_CAP:
+            what, again = f"is longer than {PAGE_CAP // 2**20} MiB", Again.NO
+        error = f"HTTP {answer.status}, but the answer {what}"
+        return told._replace(outcome=Outcome.UNCONFIRMED, again=again, error=error)
+    return told
+
+
+def _more(data: Mapping[str, object], rows: int, at: Place) -> bool:
+    """Tell whether a page is not the last; when its fields contradict each other, the one that says more is believed.
+
+    An incomplete page that says it is the last one is believed too.
+    """
+    has_more, total = data.get("hasMore"), _read_count(data.get("totalResults"))
+    if has_more is True:
+        return True
+    if has_more is False and (total is None or rows < at.limit):
+        return False
+    if total is not None:
+        return at.skip + rows < total
+    pages, read = _read_count(data.get("totalPages")), at.skip + rows
+    if pages is None:
+        return rows >= at.limit
+    return read <= (pages - 1) * at.limit or (rows >= at.limit and read < pages * at.limit)
+
+
+def _listed(row: object, group: Group, *, any_id: bool) -> Listed | str:
+    """Read a row, or say why it cannot be used."""
+    if not isinstance(row, dict):
+        return f"a row that is no object: {one_line(orjson.dumps(row).decode())}"
+    keys = ("_id", "id") if group.campaign_type is CampaignType.VOICE else ("id", "_id")
+    campaign_id = next((found for key in keys if (found := _read_id(row.get(key))) is not None), None)
+    if fault := _id_fault(campaign_id, group, any_id=any_id):
+        return f"campaign {one_line(campaign_id) or one_line(row.get('name')) or '?'!r}: {fault}"
+    assert campaign_id is not None  # noqa: S101 - else there was a fault
+    schedule = row.get("schedule")
+    schedule = schedule if isinstance(schedule, dict) else {}
+    return Listed(
+        campaign_id,
+        group.campaign_type,
+        _read_name(row.get("name")),
+        one_line(row.get("status")),
+        _read_count(row.get("priority")),
+        _read_flag(schedule.get("isSchedulingEnabled")),
+        _read_flag(schedule.get("isRecurrenceEnabled")),
+        one_line(row.get("updatedAt")),
+    )
+
+
+def _read_id(value: object) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) and value else None
+
+
+def _id_fault(campaign_id: str | None, group: Group, *, any_id: bool) -> str | None:
+    if campaign_id is None:
+        return "no campaign id"
+    if campaign_id != campaign_id.strip():
+        return "campaign id with blanks around it"
+    account_id, stream_id, iid, kind = group
+    return Campaign(campaign_id, kind, account_id, stream_id, iid, "", 0).fault_with(any_id=any_id)
+
+
+def _read_name(value: object) -> str | None:
+    return value if isinstance(value, str) and 0 < len(value) <= NAME_CHARS else None
+
+
+def _read_count(value: object) -> int | None:
+    """Read a number from 0, also one that is written as a text."""
+    if isinstance(value, str) and re.fullmatch(r"\d{1,9}", value, re.ASCII):
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**9 else None
+
+
+def _read_flag(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None

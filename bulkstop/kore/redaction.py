@@ -1,60 +1,20 @@
 """What no answer may repeat: a secret, in whatever form a server, a proxy or a library writes it."""
 
-import base64
-import json
 import re
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
-from urllib.parse import quote, unquote, urlsplit
 
 import orjson
 
-from bulkstop.kore.interpret import TEXT_CHARS, Answer
+from bulkstop.kore.exchange import Answer
+from bulkstop.redact import CACHED_SECRETS, JWT_START, MASK, forms, without_jwts
+from bulkstop.text import TEXT_CHARS
 
-MASK = "[masked]"
-SECRET_CHARS = 4
-"""Shorter than this a secret is none, and masking it would tear every line apart."""
-
-_BASE64_CHARS = 8  # of a shorter secret what is left between other bytes would be found everywhere
-_JWT = "eyJ"  # how the base64 of a JSON object begins
-_JWT_SENT = _JWT.encode()
-_RUN = re.compile(r"[A-Za-z0-9_.-]{20,}")  # no JWT is shorter
+_JWT_SENT = JWT_START.encode()
 _ESCAPE = re.compile(rb"\\(?:u00([2-7][0-9a-fA-F])|(.))", re.DOTALL)
 _WORDS = 16 * TEXT_CHARS  # more of a text that is no JSON is read by nobody
 _LEVELS = 16  # nor what lies deeper in one that is
-_KEPT = 64
-
-
-@lru_cache(maxsize=_KEPT)
-def forms(secret: str) -> tuple[str, ...]:
-    """Give a secret as it may stand in a text, the longest form first; none for one that is too short to be masked."""
-    word = secret.strip()
-    if len(word) < SECRET_CHARS:
-        return ()
-    percent = quote(word, safe="")
-    escaped = json.dumps(word)[1:-1]
-    quoted = {repr(word)[1:-1], escaped, escaped.replace("/", "\\/")}
-    quoted |= {form.replace("\\", "\\\\") for form in quoted}  # a repr of a repr
-    found = {secret, word, percent, quote(word), *quoted}
-    found.add(re.sub("%..", lambda code: code[0].lower(), percent))
-    found |= _in_base64(word.encode(errors="replace"))
-    return tuple(sorted(found, key=len, reverse=True))
-
-
-def passwords(url: str) -> list[str]:
-    """Give what is secret in an address, as it stands there and as it is sent."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return [url]
-    word = parts.password
-    return [word, unquote(word), f"{unquote(parts.username or '')}:{unquote(word)}"] if word else []
-
-
-def without_jwts(text: str) -> str:
-    """Mask whatever looks like a JWT, whoever may own it."""
-    return _RUN.sub(_jwt_masked, text) if _JWT in text else text
 
 
 def masked(answer: Answer, secrets: tuple[str, ...]) -> Answer:
@@ -74,13 +34,13 @@ def masked(answer: Answer, secrets: tuple[str, ...]) -> Answer:
     return answer
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=CACHED_SECRETS)
 def _shortest(secrets: tuple[str, ...]) -> int:
     """Give the length of the shortest form of these secrets; a body that is shorter holds none of them."""
     return min(map(len, _forms_sent(secrets)), default=sys.maxsize)
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=CACHED_SECRETS)
 def _forms_sent(secrets: tuple[str, ...]) -> tuple[bytes, ...]:
     return tuple(form.encode(errors="replace") for secret in secrets for form in forms(secret))
 
@@ -121,22 +81,3 @@ def _said(value: object, known: Sequence[bytes], levels: int) -> object:
 def _unescaped(found: re.Match[bytes]) -> bytes:
     char = bytes([int(found[1], 16)]) if found[1] else found[2]
     return char if found[1] or char == b"/" else found[0]
-
-
-def _in_base64(data: bytes) -> set[str]:
-    """Give what becomes of some bytes in base64, alone and wherever they stand among others."""
-    found = {base64.b64encode(data).decode()}
-    if len(data) < _BASE64_CHARS:
-        return found
-    for before, touched in ((b"", 0), (b"\0", 2), (b"\0\0", 3)):
-        whole = before + data
-        for text in (base64.b64encode(whole), base64.urlsafe_b64encode(whole)):
-            found.add(text.decode()[touched : 8 * len(whole) // 6])
-    return found
-
-
-def _jwt_masked(found: re.Match[str]) -> str:
-    """Mask from the beginning of a token on; a run of such characters is looked through once, however long it is."""
-    text = found[0]
-    at = text.find(_JWT)
-    return text[:at] + MASK if at >= 0 and "." in text[at:] else text

@@ -3,8 +3,8 @@
 import logging
 
 from bulkstop.model import Attempt, Campaign, Outcome, Send
+from bulkstop.report.log import LOG, event
 from bulkstop.report.stop.stats import Stats
-from bulkstop.runs.log import LOG, event
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 

@@ -1,23 +1,41 @@
-"""From settings to a client, its tokens and what stops a campaign: what every command that calls the API plugs in."""
+"""From settings to the parts of a run: transport, tokens, limits, guards."""
 
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-from bulkstop import __version__
+from bulkstop.engine.caller import Caller
+from bulkstop.engine.guards.admission import Admission, wave_sizes
+from bulkstop.engine.guards.breaker import Breaker
+from bulkstop.engine.guards.scopes import Groups
+from bulkstop.engine.lanes import Claim, Lane, Turn
+from bulkstop.engine.limits.quota import AllOf, Even, NoQuota, Quota, RollingWindow
+from bulkstop.engine.limits.store import QuotaStore, default_path, open_store
+from bulkstop.engine.limits.windows import guarded
+from bulkstop.engine.retry import Retry
 from bulkstop.errors import CredentialsError, SettingsError
-from bulkstop.kore import interpret, token
-from bulkstop.kore.session import Post, Transport, stopper
+from bulkstop.kore import calls, token
+from bulkstop.kore.exchange import Post, Transport
+from bulkstop.kore.session import stopper
 from bulkstop.model import Send
+from bulkstop.redact import SECRETS, passwords
 from bulkstop.runs.events import logged, token_renewed
-from bulkstop.runs.masking import SECRETS
-from bulkstop.settings import Settings, TransportName
+from bulkstop.settings import Settings
+from bulkstop.settings.parse import TransportName
+from bulkstop.source.plan import Plan
+from bulkstop.version import __version__
 
 if TYPE_CHECKING:
     from bulkstop.kore.aiohttp_transport import Client
     from bulkstop.kore.wire.transport import Wire
 
 SECRET_BYTES = 64 * 1024
+
+MEMORY = "memory"
 
 
 def client_of(settings: Settings) -> Transport:
@@ -40,7 +58,7 @@ def load_client_of(settings: Settings) -> Transport:
 
 def send_of(settings: Settings, post: Post, tokens: token.Tokens) -> Send:
     """Make the Send that stops campaigns at the paths of the settings; each try is logged."""
-    voice_path, sms_path = settings.voice_path or interpret.VOICE_PATH, settings.sms_path or interpret.SMS_PATH
+    voice_path, sms_path = settings.voice_path or calls.VOICE_PATH, settings.sms_path or calls.SMS_PATH
     return logged(stopper(post, tokens, voice_path=voice_path, sms_path=sms_path))
 
 
@@ -104,3 +122,128 @@ def _secret(path: str) -> str:
     if not 0 < len(secret) <= SECRET_BYTES:
         raise CredentialsError(f"--client-secret-file {path}: is empty or no secret")
     return secret
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """Give what is secret in settings: credentials, and the passwords in addresses."""
+    given = (settings.token, settings.client_secret, settings.token_command)
+    addresses = (settings.proxy, settings.quota_store)
+    return [*filter(None, given), *(word for url in addresses if url for word in passwords(url))]
+
+
+class Guards(NamedTuple):
+    """What a pool asks before a campaign is begun, or a call leaves."""
+
+    admission: Admission | None
+    breaker: Breaker
+    groups: Groups[Turn]
+
+
+def guards_of(settings: Settings, to_send: int) -> Guards:
+    """Make the guards of one run; raises SettingsError for waves that do not fit."""
+    waves = waves_of(settings, to_send)
+    admission = None
+    if settings.max_failures is not None or len(waves) > 1:
+        admission = Admission(settings.max_failures, waves=waves, soak_s=settings.soak_s)
+    return Guards(admission, Breaker(bound_s=settings.max_outage_s), Groups(can_list=True))
+
+
+def waves_of(settings: Settings, to_send: int) -> list[int]:
+    """Give the campaigns that each wave ends at, all in one without `--waves`; raises SettingsError."""
+    if settings.waves is None:
+        return [to_send]
+    try:
+        return wave_sizes(settings.waves, to_send)
+    except ValueError as error:
+        raise SettingsError(f"--waves: {error}") from None
+
+
+def check_size(settings: Settings, listed: int) -> None:
+    """Raise SettingsError when a list has more campaigns to stop than the settings allow."""
+    if settings.max_campaigns is not None and listed > settings.max_campaigns:
+        raise SettingsError(
+            f"--max-campaigns {settings.max_campaigns}: the list has {listed:,} campaigns to stop; nothing was sent"
+        )
+
+
+class Accounts:
+    """What each account may do, counted in one place whoever calls: its limits, and its claim on the shared store.
+
+    `drained`, once set, ends the waits of every caller; `rests` is told of each wait.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: QuotaStore | None,
+        *,
+        drained: asyncio.Event | None = None,
+        rests: Callable[[float], object] = lambda seconds: None,
+    ) -> None:
+        self.paced = settings.adaptive
+        self._settings = settings
+        self._store = store
+        self._drained = drained
+        self._rests = rests
+        self._quotas: dict[str, Quota] = {}
+        self._callers: dict[str, Caller] = {}
+
+    def quota(self, account_id: str) -> Quota:
+        """Give the limits of an account, always the same object."""
+        if account_id not in self._quotas:
+            self._quotas[account_id] = quota_of(self._settings)
+        return self._quotas[account_id]
+
+    def claim(self, account_id: str) -> Claim | None:
+        """Give the account's claim on the store, None without a store."""
+        return None if self._store is None else partial(self._store.claim, account_id)
+
+    def caller(self, account_id: str) -> Caller:
+        """Give what makes single calls for an account, always the same object."""
+        if account_id not in self._callers:
+            self._callers[account_id] = Caller(
+                self.quota(account_id),
+                self.claim(account_id),
+                retry=Retry(self._settings.attempts, max_retry_after_s=self._settings.max_retry_after_s),
+                paces_itself=self.paced,
+                drained=self._drained,
+                rests=self._rests,
+            )
+        return self._callers[account_id]
+
+
+def lanes_of(plan: Plan, accounts: Accounts) -> Iterator[Lane]:
+    """Give every account of a plan its lane, within what the account may do."""
+    for account_id, campaigns in plan.accounts.items():
+        quota, claim = accounts.quota(account_id), accounts.claim(account_id)
+        yield Lane(account_id, plan.campaigns(account_id), quota, claim, left=campaigns, paces_itself=accounts.paced)
+
+
+def quota_of(settings: Settings) -> Quota:
+    """Make the limits of one account."""
+    quotas: list[Quota] = []
+    if settings.quota:
+        quotas.append(RollingWindow([guarded(limit) for limit in settings.quota]))
+        if settings.pace == "even":
+            quotas.append(Even(settings.quota))
+    if settings.adaptive:
+        from bulkstop.engine.limits.adaptive import Adaptive  # seldom wanted: a short run need not wait for it
+
+        quotas.append(Adaptive())
+    if len(quotas) > 1:
+        return AllOf(quotas)
+    return quotas[0] if quotas else NoQuota()
+
+
+@asynccontextmanager
+async def store_of(settings: Settings) -> AsyncIterator[QuotaStore | None]:
+    """Open the store that remembers the calls made, if there is a quota to remember; raises SettingsError."""
+    if not settings.quota or settings.quota_store == MEMORY:
+        yield None
+        return
+    where = settings.quota_store or str(default_path())
+    store = open_store(where, host=settings.host, limits=settings.quota)
+    try:
+        yield store
+    finally:
+        await store.close()

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 
 from bulkstop.errors import InputError
 from bulkstop.model import Result, Row
-from bulkstop.source.line_reader import Text, clipped, is_blank, printable
+from bulkstop.source.line_reader import Text, is_blank
 from bulkstop.source.quotes import RowShape
 from bulkstop.source.records import Record, Records, glimpse
 from bulkstop.source.rows import FIELDS, ID_NAMES, Layout, Origin, field_of, layout
+from bulkstop.text import clip_controls, replace_controls
 
 _DELIMITERS = ",;\t|"
 _COLUMNS_SHOWN = 10
@@ -45,7 +46,7 @@ def _row(record: Record, header: Record, columns: Layout, origin: Origin) -> Row
 
 
 def _invalid(record: Record, reason: str, columns: Layout, origin: Origin) -> Result:
-    cells = [printable(cell.rstrip("\r\n")) for cell in record.cells[: columns.width]]
+    cells = [replace_controls(cell.rstrip("\r\n")) for cell in record.cells[: columns.width]]
     return origin.invalid(record.line, reason, columns.values(cells), columns.carried(cells))
 
 
@@ -63,7 +64,7 @@ def _columns(header: Record, label: str) -> Layout:
     where = f"{label}: line {header.line}"
     if header.torn:
         raise InputError(f"{where}: the header cannot be read: {header.fault}")
-    names = [printable(cell.strip()) if header.fault else cell.strip() for cell in header.cells]
+    names = [replace_controls(cell.strip()) if header.fault else cell.strip() for cell in header.cells]
     if not any(field_of(name) == FIELDS[0] for name in names):
         raise InputError(f"{where}: {_no_id_column(names)}{_hint(header)}")
     try:
@@ -81,7 +82,7 @@ def _check_header(header: Record, shape: RowShape, label: str) -> None:
 
 
 def _no_id_column(names: Sequence[str]) -> str:
-    seen = ", ".join(repr(clipped(name)) for name in names[:_COLUMNS_SHOWN])
+    seen = ", ".join(repr(clip_controls(name)) for name in names[:_COLUMNS_SHOWN])
     more = f" and {len(names) - _COLUMNS_SHOWN} more" if len(names) > _COLUMNS_SHOWN else ""
     return f"no column with campaign ids among {seen}{more}; name it {', '.join(ID_NAMES[:-1])} or {ID_NAMES[-1]}"
 

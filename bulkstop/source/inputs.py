@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bulkstop.errors import InputError
-from bulkstop.source.line_reader import printable
+from bulkstop.text import replace_controls
 
 STDIN = "-"
 """The name that stands for standard input."""
@@ -43,7 +43,7 @@ class Input:
 
 def find(given: str, fmt: str | None) -> Input:
     """Return the input of this name, or raise InputError when it is not there or nothing tells its form."""
-    label = printable(given)
+    label = replace_controls(given)
     if given == STDIN:
         return Input(given, label, _told(fmt, "- (standard input)"))
     name = given.lower()
@@ -62,7 +62,7 @@ def _told(fmt: str | None, label: str) -> Form:
     try:
         return Form(fmt)
     except ValueError:
-        raise InputError(f"--format {printable(fmt)}: there is no such form; give {_CHOICE}") from None
+        raise InputError(f"--format {replace_controls(fmt)}: there is no such form; give {_CHOICE}") from None
 
 
 def _refuse_absent(given: str, label: str) -> None:

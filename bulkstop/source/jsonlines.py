@@ -1,4 +1,4 @@
-"""Rows of JSON lines: an object a line, or a bare id."""
+"""Rows of a list that has one on each line: a JSON object, or a bare id."""
 
 import re
 from collections.abc import Iterator

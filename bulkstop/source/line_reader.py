@@ -10,10 +10,7 @@ from bulkstop.errors import InputError
 
 LINE_CHARS = 1024 * 1024
 """The longest row that is used; a longer one is invalid."""
-SHOWN_CHARS = 200
-"""How much of an unusable id is repeated in its result line."""
 
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _STRAY_RETURN = re.compile(r"\r(?![\r\n]|$)")
 # What the first bytes say of a text that is none of ours, as they look when decoded (see opening).
 _FOREIGN = (
@@ -26,16 +23,6 @@ _FOREIGN = (
     ("%PDF-", "is a PDF; save the list as CSV (UTF-8)"),
     ("<", "is a web page or XML, and no list; was a page to sign in saved in its place?"),
 )
-
-
-def printable(text: str) -> str:
-    """Return the text with each control character and half surrogate pair replaced, safe to show and to encode."""
-    return _UNPRINTABLE.sub("\ufffd", text)
-
-
-def clipped(text: str) -> str:
-    """Return the first SHOWN_CHARS characters of the text, printable."""
-    return printable(text[:SHOWN_CHARS])
 
 
 def is_blank(piece: str) -> bool:

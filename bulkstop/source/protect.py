@@ -9,7 +9,8 @@ from bulkstop.errors import InputError
 from bulkstop.ids import POSSIBLE, plain_id
 from bulkstop.model import Campaign
 from bulkstop.source.inputs import STDIN, Form, find, opened
-from bulkstop.source.line_reader import Text, clipped, is_blank, lines, printable, text_fault
+from bulkstop.source.line_reader import Text, is_blank, lines, text_fault
+from bulkstop.text import clip_controls, replace_controls
 
 NAME = "name:"
 """A rule that begins so is held against the campaign's name, any other one against its id."""
@@ -35,7 +36,7 @@ class Rule(NamedTuple):
 
     def __str__(self) -> str:
         """Say where it stands and what it is."""
-        return f"protected by {self.source} line {self.line} ({NAME * self.of_name}{clipped(self.pattern)})"
+        return f"protected by {self.source} line {self.line} ({NAME * self.of_name}{clip_controls(self.pattern)})"
 
 
 class Protection:
@@ -162,16 +163,16 @@ def _check_name(pattern: str) -> None:
     if _COMMENT.search(pattern):
         raise ValueError("a # in a name: put a comment on a line of its own; for a name that holds it write [#]")
     if _CONTROL.search(pattern):
-        raise ValueError(f"{printable(pattern)!r} holds a control character")
+        raise ValueError(f"{replace_controls(pattern)!r} holds a control character")
 
 
 def _check_id(pattern: str) -> None:
     hidden = next((char for char in pattern if not char.isprintable() and not char.isspace()), None)
     if hidden is not None:
-        raise ValueError(f"{clipped(pattern)!r} holds a character that cannot be seen (U+{ord(hidden):04X})")
+        raise ValueError(f"{clip_controls(pattern)!r} holds a character that cannot be seen (U+{ord(hidden):04X})")
     if stray := _STRAY.search(pattern):
         raise ValueError(
-            f"{clipped(pattern)!r} holds {stray[0]!r}: give one id or pattern a line, or {NAME}PATTERN; "
+            f"{clip_controls(pattern)!r} holds {stray[0]!r}: give one id or pattern a line, or {NAME}PATTERN; "
             "in an id that really holds it write it between [ and ]"
         )
     if pattern in (".", ".."):
@@ -182,7 +183,7 @@ def _check_pattern(pattern: str) -> None:
     if len(pattern) > RULE_CHARS:
         raise ValueError(f"the rule has {len(pattern):,} characters; at most {RULE_CHARS:,} can be")
     if empty := next((part for part in _brackets(pattern) if fnmatch.translate(part) == _NOTHING), None):
-        raise ValueError(f"{clipped(pattern)!r} can match nothing: {clipped(empty)!r} names no character")
+        raise ValueError(f"{clip_controls(pattern)!r} can match nothing: {clip_controls(empty)!r} names no character")
 
 
 def _brackets(pattern: str) -> list[str]:
@@ -192,7 +193,7 @@ def _brackets(pattern: str) -> list[str]:
         first = begin + 1 + pattern.startswith("!", begin + 1)
         end = pattern.find("]", first + 1)  # one that comes first stands for itself
         if end < 0:
-            raise ValueError(f"{clipped(pattern)!r} has a [ without its ]; for a [ itself write [[]")
+            raise ValueError(f"{clip_controls(pattern)!r} has a [ without its ]; for a [ itself write [[]")
         found.append(pattern[begin : end + 1])
         begin = pattern.find("[", end)
     return found

@@ -10,7 +10,7 @@ from typing import NoReturn
 import orjson
 
 from bulkstop.model import Campaign, CampaignType, Defaults, Outcome, Result, Row
-from bulkstop.source.line_reader import clipped
+from bulkstop.text import clip_controls
 
 Values = tuple[object, ...]
 """What a row says for each of FIELDS, in that order; None where it says nothing."""
@@ -172,7 +172,7 @@ def _type(value: object) -> CampaignType | None:
     text = _text("campaign_type", value)
     kind = _TYPES.get(text) or _TYPES.get(text.lower())
     if text and kind is None:
-        raise ValueError(f"campaign_type is {clipped(text)!r}; it can be voice or sms")
+        raise ValueError(f"campaign_type is {clip_controls(text)!r}; it can be voice or sms")
     return kind
 
 
@@ -197,7 +197,7 @@ def unreadable_priority(campaign: Campaign) -> str | None:
     try:
         read_priority(value)
     except ValueError:
-        return clipped(str(value).strip())
+        return clip_controls(str(value).strip())
     return None
 
 
@@ -222,4 +222,4 @@ def _name(value: object) -> str | None:
 def _shown(value: object) -> str:
     if value is None:
         return ""
-    return clipped(value.strip() if isinstance(value, str) else orjson.dumps(value).decode())
+    return clip_controls(value.strip() if isinstance(value, str) else orjson.dumps(value).decode())

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bulkstop import __version__
 from bulkstop.cli import COMMANDS
+from bulkstop.version import __version__
 from tests.processes import ROOT, bulkstop
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from bulkstop.cli import log
 from bulkstop.cli.log import logs
-from bulkstop.runs.log import LOG
+from bulkstop.report.log import LOG
 from tests.processes import ROOT, TOKEN, WAIT_S, Ended, Simulated, bulkstop, checked, environment
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|ERROR) +(\S.*)")

@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from bulkstop.cli.options import settings_of, with_settings
 from bulkstop.errors import SettingsError
 from bulkstop.model import CampaignType, Cap, Limit
-from bulkstop.settings import KNOBS, NO_LIMIT, Settings, TransportName, default_of, key_of
+from bulkstop.settings import KNOBS, NO_LIMIT, Settings, default_of, key_of
+from bulkstop.settings.parse import TransportName
 
 FIRM: dict[str, tuple[str, Any]] = {
     "host": ("https://api.example", "https://api.example"),

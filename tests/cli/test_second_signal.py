@@ -49,10 +49,6 @@ def stuck(*args):
     open("stuck-" + str(os.getpid()), "w").close()
     {how}
 here.without = stuck
-try:
-    import bulkstop.kore.ask as there
-    there.without = stuck
-except ImportError: pass
 """
 
 

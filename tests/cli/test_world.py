@@ -27,7 +27,7 @@ from typing import IO, Any, cast
 import pytest
 
 from bulkstop.kore.aiohttp_transport import Client
-from bulkstop.kore.interpret import Answer, NoAnswer
+from bulkstop.kore.exchange import Answer, NoAnswer
 from bulkstop.model import Again, Limit, Outcome
 from tests.processes import (
     COMMAND,

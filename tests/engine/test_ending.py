@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from bulkstop.engine import ending
-from bulkstop.engine.ending import LINES_A_CHECK, SIGNALS, WITHIN_S, Ending, Process
+from bulkstop.engine.ending import LINES_A_CHECK, WITHIN_S, Ending, Process
+from bulkstop.model import SIGNALS
 
 
 class Stuck:

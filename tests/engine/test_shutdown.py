@@ -10,8 +10,8 @@ from types import FrameType
 import pytest
 import uvloop
 
-from bulkstop.engine.shutdown import SIGNALS, Shutdown, listening
-from bulkstop.model import Attempt, Campaign, Outcome
+from bulkstop.engine.shutdown import Shutdown, listening
+from bulkstop.model import SIGNALS, Attempt, Campaign, Outcome
 from tests.engine.parts import STOPPED, Job, campaigns
 
 Handler = signal.Handlers | Callable[[int, FrameType | None], object]

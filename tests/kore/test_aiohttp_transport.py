@@ -11,7 +11,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from bulkstop.kore.aiohttp_transport import BODY_CAP, Client
-from bulkstop.kore.interpret import Answer, NoAnswer
+from bulkstop.kore.exchange import Answer, NoAnswer
 from bulkstop.model import Again, Outcome
 from tests.virtual_time import run
 

@@ -9,27 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkstop.kore.calls import (
-    NAME_CHARS,
-    PAGE,
-    PAGE_CAP,
-    Disabled,
-    Group,
-    Listed,
-    Page,
-    Place,
-    Status,
-    disable_schedule_call,
-    list_call,
-    name_fault,
-    place,
-    read_disabled,
-    read_page,
-    read_status,
-    status_call,
-)
-from bulkstop.kore.interpret import Answer, NoAnswer
-from bulkstop.model import Again, Attempt, Campaign, CampaignType, Outcome
+from bulkstop.kore.calls import PAGE, disable_schedule_call, list_call, name_fault, place, status_call
+from bulkstop.kore.exchange import Answer, NoAnswer, Place
+from bulkstop.kore.interpret import NAME_CHARS, PAGE_CAP, Disabled, Page, Status, read_disabled, read_page, read_status
+from bulkstop.model import Again, Attempt, Campaign, CampaignType, Group, Listed, Outcome
 from bulkstop.simulator.calls import Operation, read_call
 
 VOICE = Group("a" * 24, "st-1", "app-1", CampaignType.VOICE)

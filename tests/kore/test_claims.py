@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkstop.kore.interpret import Answer, meaning
+from bulkstop.kore.exchange import Answer
+from bulkstop.kore.interpret import meaning
 from bulkstop.model import Again, Attempt, Outcome
 
 ID = "cd-835ee4a-6c1d-5b2e-8f90-1a2b3c4d5e6f"

@@ -10,8 +10,11 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from bulkstop.kore.interpret import TEXT_CHARS, Answer, NoAnswer, headers, meaning, target
+from bulkstop.kore.calls import headers, target
+from bulkstop.kore.exchange import Answer, NoAnswer
+from bulkstop.kore.interpret import meaning
 from bulkstop.model import Again, Attempt, Campaign, CampaignType, Outcome
+from bulkstop.text import TEXT_CHARS
 
 ACCOUNT = "5f8d0d55b54764421b7156d9"
 STREAM = "st-7a1e9c52-0b64-5c1f-9a3e-2d8f6b40c913"

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from bulkstop import Campaign, CampaignType, Outcome, Result, Settings, stop
-from bulkstop.kore.interpret import target
-from bulkstop.settings import NO_LIMIT, TransportName
+from bulkstop.kore.calls import target
+from bulkstop.settings import NO_LIMIT
+from bulkstop.settings.parse import TransportName
 from tests.servers import Nginx
 
 ACCOUNTS = ("5f8d0d55b54764421b7156d9", "5f8d0d55b54764421b7156da")

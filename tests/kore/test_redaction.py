@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkstop.kore.interpret import Answer, meaning
-from bulkstop.kore.redaction import MASK, forms, masked, passwords
+from bulkstop.kore.exchange import Answer
+from bulkstop.kore.interpret import meaning
+from bulkstop.kore.redaction import masked
+from bulkstop.redact import MASK, forms, passwords
 
 SECRET = 'Zk3+planted/Qw7=Tx9~Vb2&"Rn5\\Lm8'
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1In0.c2VjcmV0LXNlY3JldC1zZWNyZXQ"

@@ -10,7 +10,8 @@ from aioresponses import CallbackResult, aioresponses
 
 from bulkstop.errors import CredentialsError
 from bulkstop.kore.aiohttp_transport import Client
-from bulkstop.kore.interpret import SMS_PATH, VOICE_PATH, Answer, NoAnswer
+from bulkstop.kore.calls import SMS_PATH, VOICE_PATH
+from bulkstop.kore.exchange import Answer, NoAnswer
 from bulkstop.kore.session import stopper
 from bulkstop.kore.token import Tokens, minted, ready_made
 from bulkstop.model import Again, Attempt, Campaign, CampaignType, Outcome

@@ -24,7 +24,9 @@ from hypothesis import strategies as st
 
 from bulkstop.errors import SettingsError
 from bulkstop.kore.aiohttp_transport import BODY_CAP, Client
-from bulkstop.kore.interpret import Answer, NoAnswer, headers, meaning, target
+from bulkstop.kore.calls import headers, target
+from bulkstop.kore.exchange import Answer, NoAnswer
+from bulkstop.kore.interpret import meaning
 from bulkstop.kore.wire.transport import Wire
 from bulkstop.model import Again, Campaign, CampaignType, Outcome
 from tests.servers import (

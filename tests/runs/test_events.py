@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from bulkstop.model import Again, Attempt, Campaign, CampaignType, Outcome, Result
+from bulkstop.report.log import LOG
 from bulkstop.report.stop.progress import Progress
 from bulkstop.report.stop.stats import Stats
 from bulkstop.runs import events
-from bulkstop.runs.log import LOG
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 

@@ -17,20 +17,19 @@ from bulkstop.cli.load.summary import campaigns_in_words, plan_rows, summary_jso
 from bulkstop.cli.log import logs
 from bulkstop.cli.options import settings_of
 from bulkstop.cli.terminal import is_watched, say, tell_last
-from bulkstop.engine.shutdown import SIGNALS
 from bulkstop.errors import SettingsError
+from bulkstop.files import Output, WholeFile
+from bulkstop.model import SIGNALS
 from bulkstop.report.load.requests import KEYS
-from bulkstop.report.output import Output
-from bulkstop.report.stop.summary import table
-from bulkstop.report.wholefile import WholeFile
 from bulkstop.runs import host
 from bulkstop.runs.load.hosts import host_name, is_named, is_vendor
 from bulkstop.runs.load.recorder import Outputs
 from bulkstop.runs.load.run import Load, Share, Summary, carry_out, room_for
 from bulkstop.runs.load.targets import check_number, listed, share_of
-from bulkstop.runs.masking import secrets_of
+from bulkstop.runs.wiring import secrets_of
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
+from bulkstop.text import table
 
 EXAMPLE = f"""\b
 Example:

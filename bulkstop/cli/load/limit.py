@@ -14,18 +14,17 @@ from bulkstop.cli.load import shapes
 from bulkstop.cli.load.summary import verdicts_json
 from bulkstop.cli.options import Reads
 from bulkstop.cli.terminal import say, tell_last
-from bulkstop.engine.shutdown import SIGNALS
 from bulkstop.errors import OutputError, SettingsError
-from bulkstop.model import Campaign
+from bulkstop.model import SIGNALS, Campaign
 from bulkstop.report.load.error_counts import reason_rows, reasons_json
 from bulkstop.report.load.summary import fate, figures, unstopped
-from bulkstop.report.stop.summary import counts, duration, table
+from bulkstop.report.stop.summary import counts
 from bulkstop.runs import host
 from bulkstop.runs.load.profile import EVEN, check_profile, write_quota
-from bulkstop.runs.load.search import START, STEP_S, TOP, UNANSWERED, Found, Probe, Search, as_limit, carry_out
-from bulkstop.runs.load.trial import USUAL
+from bulkstop.runs.load.search import START, STEP_S, TOP, UNANSWERED, USUAL, Found, Probe, Search, as_limit, carry_out
 from bulkstop.settings import KNOBS, Settings
 from bulkstop.source.plan import Plan
+from bulkstop.text import duration, table
 
 ABOUT = f"""\b
 --find-limit looks for the highest rate that holds: from --rate (or {START:g}/s) on it doubles until one does

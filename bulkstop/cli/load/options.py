@@ -18,11 +18,12 @@ from bulkstop.cli.options import Reads, with_settings
 from bulkstop.errors import SettingsError
 from bulkstop.report.load.metrics import MAX_LATE_S
 from bulkstop.report.load.thresholds import Threshold, threshold
-from bulkstop.report.stop.summary import printable
 from bulkstop.runs.load.run import LEAST_IN_FLIGHT, MOST_IN_FLIGHT
 from bulkstop.runs.load.targets import PREFIX
 from bulkstop.runs.stop.input_files import is_same
-from bulkstop.settings import Settings, count, seconds
+from bulkstop.settings import Settings
+from bulkstop.settings.parse import count, seconds
+from bulkstop.text import printable
 
 LEFT_OUT = frozenset(
     {

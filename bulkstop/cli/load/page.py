@@ -5,17 +5,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bulkstop import __version__
 from bulkstop.cli.terminal import say
 from bulkstop.errors import BulkstopError
+from bulkstop.files import WholeFile
 from bulkstop.model import utc_text
+from bulkstop.redact import SECRETS
 from bulkstop.report.load.charts import check_library, library
 from bulkstop.report.load.metrics import MAX_LATE_SHARE
 from bulkstop.report.load.timeline import Timeline, width_for
-from bulkstop.report.wholefile import WholeFile
 from bulkstop.runs.load.run import Load, Summary
-from bulkstop.runs.masking import SECRETS
 from bulkstop.settings import Settings
+from bulkstop.version import __version__
 
 if TYPE_CHECKING:
     from bulkstop.report.load.page import Told

@@ -10,8 +10,8 @@ from bulkstop.engine.load import arrivals
 from bulkstop.engine.load.arrivals import Schedule
 from bulkstop.errors import SettingsError
 from bulkstop.report.load.thresholds import PER_S
-from bulkstop.report.stop.summary import duration
-from bulkstop.settings import seconds
+from bulkstop.settings.parse import seconds
+from bulkstop.text import duration
 
 MOST_PER_S = 1e6
 _RATE = re.compile(rf"(\d{{1,9}}(?:\.\d{{1,6}})?)\s*(?:/\s*({'|'.join(PER_S)}))?", re.ASCII)

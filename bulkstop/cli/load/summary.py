@@ -7,11 +7,11 @@ from bulkstop.cli.terminal import say
 from bulkstop.model import CampaignType, utc_text
 from bulkstop.report.load.summary import figures, rows, unpunctual, unstopped
 from bulkstop.report.load.thresholds import Verdict
-from bulkstop.report.stop.summary import printable, table
 from bulkstop.runs.load.run import Load, Summary
 from bulkstop.runs.load.targets import unused_in_words
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
+from bulkstop.text import printable, table
 
 
 def plan_rows(load: Load, shape: Shape, requests: str, settings: Settings, processes: int = 1) -> list[tuple[str, str]]:

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 
 from bulkstop.errors import GuardError
 from bulkstop.model import FAILED, Cap, Outcome, part_of
+from bulkstop.text import shorten
 
 _LOG = logging.getLogger("bulkstop.engine")
 FAILURES = FAILED - {Outcome.INVALID}
 """The outcomes that count against a cap or a wave; a row that cannot be used was never sent."""
-SHOWN_CHARS = 200
-"""How much of an id or of a service's text is repeated in a message."""
 ADVICE = "nothing more was sent: see the result lines, put it right, then go on with --resume"
 
 _WAVE = re.compile(r"(?:(\d{1,12})|(\d{1,3}(?:\.\d{1,6})?)%)", re.ASCII)
@@ -132,14 +131,8 @@ def wave_sizes(text: str, total: int) -> list[int]:
     return sizes
 
 
-def shown(text: str) -> str:
-    """Give the beginning of a text that others wrote, safe in one line on a terminal."""
-    clipped = text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…"
-    return clipped if clipped.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in clipped)
-
-
 def _told(outcome: Outcome, campaign_id: str, error: str | None) -> str:
-    return f"the first {shown(campaign_id)}: {outcome}" + (f" ({shown(error)})" if error else "")
+    return f"the first {shorten(campaign_id)}: {outcome}" + (f" ({shorten(error)})" if error else "")
 
 
 def _wave(given: str) -> tuple[float, bool]:

@@ -6,9 +6,9 @@ https://martinfowler.com/bliki/CircuitBreaker.html; time is a parameter, and one
 import logging
 import math
 
-from bulkstop.engine.guards.admission import shown
 from bulkstop.errors import GuardError
 from bulkstop.model import Outcome
+from bulkstop.text import shorten
 
 _LOG = logging.getLogger("bulkstop.engine")
 DOWN = frozenset({Outcome.CONNECTION_ERROR, Outcome.TIMEOUT, Outcome.SERVER_ERROR})
@@ -100,7 +100,7 @@ class Breaker:
 
     def _given_up(self, now: float, outcome: Outcome, error: str | None) -> GuardError:
         down_s = now - self._opened_at
-        last = f"{outcome} ({shown(error)})" if error else str(outcome)
+        last = f"{outcome} ({shorten(error)})" if error else str(outcome)
         return GuardError(
             f"--max-outage {self._bound_s:g}s: the service has failed every probe for {down_s:,.0f} s, the last with "
             f"{last}; nothing more was sent: go on with --resume when it works again"

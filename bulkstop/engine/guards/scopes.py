@@ -12,8 +12,8 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Generic, Protocol, TypeVar
 
-from bulkstop.engine.guards.admission import shown
 from bulkstop.model import DONE, LEFT, Attempt, Campaign, CampaignType, Outcome
+from bulkstop.text import shorten
 
 FIRST = 5
 """So many refusals in a row close a group."""
@@ -178,7 +178,7 @@ class Groups(Generic[L]):
         group.is_reviewed = False
         group.limit = 1
         if listed is None:
-            return self._close(group, _NO_LIST.format(option=_path_option(group), why=shown(why)))
+            return self._close(group, _NO_LIST.format(option=_path_option(group), why=shorten(why)))
         if any(line.campaign.campaign_id in listed for line in group.held):
             return self._close(group, _IS_LISTED.format(option=_path_option(group)))
         group.listed = listed
@@ -260,11 +260,11 @@ def _reason(group: Group[L], note: str) -> str:
 
 def _named(group: Group[L]) -> str:
     account_id, stream_id, kind = group.key or ("", "", CampaignType.VOICE)
-    return f"account {shown(account_id)}, stream {shown(stream_id)}, {kind}"
+    return f"account {shorten(account_id)}, stream {shorten(stream_id)}, {kind}"
 
 
 def _words_of(attempt: Attempt) -> str:
-    words = [shown(text) for text in (attempt.error, attempt.message) if text]
+    words = [shorten(text) for text in (attempt.error, attempt.message) if text]
     return f"; the last one: {', '.join(dict.fromkeys(words))}" if words else ""
 
 

@@ -5,7 +5,7 @@ import errno
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from bulkstop.kore.interpret import Answer, NoAnswer
+from bulkstop.kore.exchange import Answer, NoAnswer
 from bulkstop.kore.wire.response import Reader, UnreadableError
 from bulkstop.model import Outcome
 

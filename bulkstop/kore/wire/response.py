@@ -4,7 +4,7 @@ import zlib
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from bulkstop.kore.interpret import Answer
+from bulkstop.kore.exchange import Answer
 
 HEAD_CAP = 32 * 1024
 """Bytes that may come in a row without one of a body: a head, the interim answers before it, trailers."""

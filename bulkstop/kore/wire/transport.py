@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
-from bulkstop.kore.interpret import BODY, Answer, NoAnswer
-from bulkstop.kore.redaction import masked, passwords
+from bulkstop.kore.exchange import BODY, Answer, NoAnswer
+from bulkstop.kore.redaction import masked
 from bulkstop.kore.wire.connection import Line
 from bulkstop.kore.wire.dialer import Dialer, UnreachedError
 from bulkstop.kore.wire.pool import Pool
 from bulkstop.kore.wire.request import Requests, UnsendableError
 from bulkstop.kore.wire.route import route
 from bulkstop.model import Again, Outcome
+from bulkstop.redact import passwords
 
 BODY_CAP = 64 * 1024
 """Bytes of an answer that are read; the documented ones have about 200."""

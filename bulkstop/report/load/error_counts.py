@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bulkstop.model import Outcome
-from bulkstop.report.stop.summary import printable
+from bulkstop.text import printable
 
 DISTINCT = 20
 """So many different texts are told apart; a server that words each of its answers anew shall not fill the memory."""

@@ -20,7 +20,7 @@ from bulkstop.report.load.metrics import Measured
 from bulkstop.report.load.summary import NAMES, ms
 from bulkstop.report.load.thresholds import Verdict
 from bulkstop.report.load.timeline import Point
-from bulkstop.report.stop.summary import printable
+from bulkstop.text import printable
 
 Pairs = Sequence[tuple[str, str]]
 FAR = 10

@@ -4,7 +4,8 @@ from bulkstop.model import Outcome
 from bulkstop.report.load.error_counts import reason_rows, reasons_json
 from bulkstop.report.load.histogram import PERCENTILES, Histogram, percentile_name
 from bulkstop.report.load.metrics import MAX_LATE_SHARE, Measured
-from bulkstop.report.stop.summary import counts, duration, printable
+from bulkstop.report.stop.summary import counts
+from bulkstop.text import duration, printable
 
 COLUMN = 10
 NAMES = tuple(map(percentile_name, PERCENTILES))

@@ -4,7 +4,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from bulkstop.errors import OutputError
+from bulkstop.files import is_device
 from bulkstop.model import Result
 from bulkstop.report.stop.formats import csv_header, is_csv, to_csv, to_json
 from bulkstop.report.stop.loss import Loss, Rescue, loss_of, rescue
@@ -249,14 +249,6 @@ class _Keeper:
     def _run(self) -> None:
         while not self._stopped.wait(SYNC_EVERY_S):
             self._keep()
-
-
-def is_device(path: str) -> bool:
-    """Tell whether a path is something that is written to but keeps nothing: a device, a pipe, a socket."""
-    try:
-        return not stat.S_ISREG(Path(path).stat().st_mode)
-    except OSError:
-        return False
 
 
 def hashes(fd: int, sizes: Iterable[int]) -> Iterator[tuple[int, "_Hash"]]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bulkstop.errors import OutputError
+from bulkstop.files import check_folder, replace_file
 from bulkstop.report.stop.ledger import Mark, hashes
-from bulkstop.report.wholefile import check_folder, replace_file
 
 Section = dict[str, Any]
 """What a manifest says about one run; plain JSON."""

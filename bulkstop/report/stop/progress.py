@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol, TextIO
 
 from bulkstop.report.stop.stats import Stats
-from bulkstop.report.stop.summary import duration
+from bulkstop.text import duration
 
 BAR_EVERY_S = 0.2
 LINE_EVERY_S = 10.0

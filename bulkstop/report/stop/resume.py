@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple
 from bulkstop.errors import InputError, OutputError
 from bulkstop.model import LEFT, Outcome, Result, Row
 from bulkstop.report.stop.formats import as_cell, is_csv, read_lines
-from bulkstop.report.stop.summary import printable
+from bulkstop.text import printable
 
 BLOCK_LINES = 1024
 

@@ -4,22 +4,7 @@ from collections.abc import Mapping
 
 from bulkstop.model import Outcome
 from bulkstop.report.stop.stats import Stats
-
-
-def duration(seconds: float) -> str:
-    """Write a time as a person says it: `0.4 s`, `42 s`, `16 min`, `2 h 46 min`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def table(title: str, rows: list[tuple[str, str]]) -> list[str]:
-    """Set names and values in two columns under a title."""
-    width = max((len(name) for name, _ in rows), default=0)
-    return [title, *(f"  {name:<{width}}  {value}".rstrip() for name, value in rows)]
+from bulkstop.text import duration, printable, table
 
 
 def summary(
@@ -54,8 +39,3 @@ def summary(
 def counts(outcomes: Mapping[Outcome, int]) -> list[tuple[str, str]]:
     """Name every outcome that occurred, with its number."""
     return [(outcome.value, f"{outcomes[outcome]:,}") for outcome in Outcome if outcomes.get(outcome)]
-
-
-def printable(text: str) -> str:
-    """Make a text safe for a terminal: an id may hold anything, escapes too."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

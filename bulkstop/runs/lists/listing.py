@@ -16,10 +16,12 @@ from functools import partial
 
 from bulkstop.engine.caller import Caller
 from bulkstop.engine.pool import side_by_side
-from bulkstop.kore.ask import Ask
-from bulkstop.kore.calls import PAGE, Group, Listed, Page, Place, list_call, place
-from bulkstop.model import Attempt, Outcome
-from bulkstop.runs.lists.states import State, combined, state_of
+from bulkstop.kore.calls import PAGE, list_call, place
+from bulkstop.kore.exchange import Place
+from bulkstop.kore.interpret import Page
+from bulkstop.kore.session import Ask
+from bulkstop.model import Attempt, Group, Listed, Outcome, State
+from bulkstop.runs.lists.states import combined, state_of
 
 READINGS = 3
 """How often a list is read until it gives as many campaigns as the service counts."""

@@ -1,12 +1,9 @@
 """How campaigns are: what the service tells of each, and what that proves of all of them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import NamedTuple
 
-from bulkstop.kore.calls import Group, Listed
-from bulkstop.model import Campaign, Outcome
+from bulkstop.model import Campaign, Group, Listed, Outcome, State
+from bulkstop.report.lists.verification import UNREAD_SHOWN, Unread
 
 AT_REST = frozenset({"stopped", "completed", "ready"})
 """Statuses of campaigns that call nobody until a person or a schedule starts them; "Ready" is one that was saved."""
@@ -14,44 +11,8 @@ TO_COME = frozenset({"scheduled", "rescheduled"})
 """Statuses of campaigns that start by themselves."""
 
 
-class State(StrEnum):
-    """What a campaign does, as far as the service tells; a status that nobody documented counts as running."""
-
-    RUNNING = "running"
-    SCHEDULED = "scheduled"
-    RUNS_AGAIN = "runs_again"  # at rest, but a recurring schedule starts it again
-    NOT_RUNNING = "not_running"
-    NOT_FOUND = "not_found"
-    UNKNOWN = "unknown"
-
-
 BY_WEIGHT = (State.RUNNING, State.SCHEDULED, State.UNKNOWN, State.NOT_RUNNING)
 """What a status alone can say, that which calls most first; one that is not told may be any."""
-RUNS = frozenset({State.RUNNING, State.SCHEDULED, State.RUNS_AGAIN})
-"""What runs now or by itself later."""
-UNREAD_SHOWN = 10
-"""How many rows that cannot be looked at are named; the others are counted."""
-OPEN = RUNS | {State.UNKNOWN}
-"""What is worth another stop."""
-
-
-class Finding(NamedTuple):
-    """A campaign that is not known to be at rest: what the service says of it, and what its result line said."""
-
-    group: Group
-    item: Listed
-    state: State
-    outcome: Outcome
-    error: str | None = None
-
-
-class Unread(NamedTuple):
-    """A row of which no campaign can be looked at: where it stands, the id that it gives, and why."""
-
-    source: str
-    line: int
-    campaign_id: str
-    reason: str
 
 
 @dataclass(slots=True)
@@ -84,52 +45,6 @@ class Targets:
     def campaigns(self) -> int:
         """How many campaigns there are, the protected ones among them."""
         return sum(map(len, self.groups.values()))
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What was read back: every campaign in one state, those that are not at rest as findings.
-
-    `states` counts the campaigns that were to be stopped, `protected` those that were not. With a `fault` or a `signum`
-    the reading ended early, and what was not reached is unknown.
-    """
-
-    states: Mapping[State, int]
-    protected: Mapping[State, int]
-    findings: tuple[Finding, ...]
-    invalid: int
-    unlisted: int
-    notes: tuple[str, ...]
-    calls: int
-    elapsed_s: float
-    fault: str | None = None
-    signum: int | None = None
-    unread: tuple[Unread, ...] = ()
-
-    @property
-    def campaigns(self) -> int:
-        """How many campaigns were to be stopped."""
-        return sum(self.states.values())
-
-    @property
-    def told(self) -> int:
-        """Of how many of them the service told."""
-        return self.campaigns - self.states.get(State.UNKNOWN, 0)
-
-    @property
-    def to_stop(self) -> tuple[Finding, ...]:
-        """What is worth another stop."""
-        return tuple(found for found in self.findings if found.state in OPEN and found.outcome is not Outcome.PROTECTED)
-
-    @property
-    def exit_code(self) -> int:
-        """0: nothing runs, which is proven; 3: nothing was told at all; 128 and more: ended by a signal; else 1."""
-        if self.signum is not None:
-            return 128 + self.signum
-        if self.campaigns and not self.told:
-            return 3
-        is_told = self.states.get(State.NOT_RUNNING, 0) == self.campaigns
-        return 0 if is_told and not self.unlisted and not self.invalid else 1
 
 
 def state_of(item: Listed) -> State:

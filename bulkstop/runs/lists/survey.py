@@ -12,12 +12,14 @@ from bulkstop.engine.guards.scopes import FIRST
 from bulkstop.engine.limits.quota import least_s
 from bulkstop.engine.pool import NOT_TRIED, side_by_side
 from bulkstop.errors import BulkstopError
-from bulkstop.kore.ask import Ask
-from bulkstop.kore.calls import Call, Group, Listed, Status, status_call
-from bulkstop.model import Attempt, Limit, Outcome
-from bulkstop.report.stop.summary import duration, printable
+from bulkstop.kore.calls import Call, status_call
+from bulkstop.kore.interpret import Status
+from bulkstop.kore.session import Ask
+from bulkstop.model import Attempt, Group, Limit, Listed, Outcome, State
+from bulkstop.report.lists.verification import Finding, Verification
 from bulkstop.runs.lists.listing import Listing, Wanted, listed
-from bulkstop.runs.lists.states import Finding, State, Targets, Verification, state_of
+from bulkstop.runs.lists.states import Targets, state_of
+from bulkstop.text import duration, printable
 
 T = TypeVar("T")
 

@@ -5,23 +5,22 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from bulkstop.engine.shutdown import Shutdown, listening
 from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
-from bulkstop.kore.ask import asker
+from bulkstop.kore.session import asker
 from bulkstop.kore.token import Tokens
 from bulkstop.model import Campaign, CampaignType, Outcome, Result
+from bulkstop.report.lists.verification import Unread, Verification
 from bulkstop.report.stop.formats import read_lines
 from bulkstop.report.stop.manifest import Manifest, flaw_in, manifest_path
 from bulkstop.report.stop.resume import Past
-from bulkstop.report.stop.summary import printable
 from bulkstop.runs import host
-from bulkstop.runs.lists.states import Finding, State, Targets, Unread, Verification
+from bulkstop.runs.lists.states import Targets
 from bulkstop.runs.lists.survey import Say, Survey
-from bulkstop.runs.stop.forecast import Accounts, store_of
-from bulkstop.runs.wiring import client_of, tokens_of
+from bulkstop.runs.wiring import Accounts, client_of, store_of, tokens_of
 from bulkstop.settings import Settings
+from bulkstop.text import printable
 
 USABLE_ID = re.compile(r"[\w.~-]{1,199}", re.ASCII)
 """What an unusable row may be looked for by: in the place of an id it may hold a piece of a broken line, or the first
@@ -65,41 +64,6 @@ def verify(
     `singly` asks for each campaign by itself instead of reading lists. One of the `signals` ends it at once.
     """
     return host.run(_verify(targets, settings, singly, signals, say, rests), fast=False)
-
-
-def to_json(of: Verification) -> dict[str, Any]:
-    """Give a verification as JSON values, every key always there."""
-    return {
-        "campaigns": of.campaigns,
-        "states": {state.value: of.states.get(state, 0) for state in State},
-        "protected": {state.value: of.protected.get(state, 0) for state in State},
-        "invalid_rows": of.invalid,
-        "not_looked_at": [row._asdict() for row in of.unread],
-        "rows_without_line": of.unlisted,
-        "findings": [_finding(found) for found in of.findings],
-        "calls": of.calls,
-        "elapsed_s": round(of.elapsed_s, 3),
-        "notes": list(of.notes),
-        "fault": of.fault,
-        "exit_code": of.exit_code,
-    }
-
-
-def _finding(found: Finding) -> dict[str, Any]:
-    group, item = found.group, found.item
-    return {
-        "campaign_id": item.campaign_id,
-        "campaign_type": group.campaign_type.value,
-        "account_id": group.account_id,
-        "stream_id": group.stream_id,
-        "iid": group.iid,
-        "name": item.name,
-        "state": found.state.value,
-        "status": item.status,
-        "recurring": item.recurs,
-        "outcome": found.outcome.value,
-        "error": found.error,
-    }
 
 
 async def _verify(

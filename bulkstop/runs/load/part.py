@@ -1,104 +1,39 @@
 """What a process of a load test does: its part of the requests, measured and told to the parent."""
 
-import asyncio
-import select
-import socket
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import NamedTuple
 
 from bulkstop.engine.load.generator import Sample
-from bulkstop.engine.shutdown import Endable
 from bulkstop.errors import BulkstopError
+from bulkstop.files import BUFFER
 from bulkstop.model import Campaign
-from bulkstop.report.load.intervals import EVERY_S
+from bulkstop.report.load.intervals import EVERY_S, Interval
 from bulkstop.report.load.metrics import Measured
-from bulkstop.report.output import BUFFER
-from bulkstop.runs.host import now_and_then
-from bulkstop.runs.load.messages import ABORT, BEGIN, DRAIN, Lines, Ready, Second, packed
+from bulkstop.runs.host import fitting, now_and_then
 from bulkstop.runs.load.recorder import Outputs, Recorder
 from bulkstop.runs.load.run import Connect, Load, sent_all
-from bulkstop.runs.sockets import fitting
 from bulkstop.runs.wiring import send_of, tokens_of
 from bulkstop.settings import Settings
+from bulkstop.workers.link import Lines, Link, Ready
 
 
-class Link:
-    """A child's end of the socket: tells the parent, and does what it orders.
+class Second(NamedTuple):
+    """What was measured from `start_s` up to `upto_s`, and how many requests are in flight then."""
 
-    The parent reads whenever there is something, so that telling waits only as writing to a file would. Without a
-    parent all is cut off.
-    """
-
-    def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(False)  # an event loop that is to listen does so anyway
-        self._sock = sock
-        self._room = select.poll()
-        self._room.register(sock, select.POLLOUT)
-        self._heard = b""
-        self._task: asyncio.Task[object] | None = None
-        self._begin_at: asyncio.Future[float] | None = None
-        self._work: Endable | None = None
+    start_s: float
+    upto_s: float
+    in_flight: int
+    measured: Measured
 
     @property
-    def in_flight(self) -> int:
-        """How many requests are in flight."""
-        return 0 if self._work is None else self._work.in_flight
-
-    def tell(self, what: object) -> None:
-        """Tell the parent; without one there is nobody to be told."""
-        left = memoryview(packed(what))
-        with suppress(ConnectionError):
-            while left:
-                try:
-                    left = left[self._sock.send(left) :]
-                except BlockingIOError:
-                    self._room.poll()
-
-    def attach(self, work: Endable) -> None:
-        """Say what is to be ended by an order."""
-        self._work = work
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Do meanwhile what the parent orders; before anything is attached, to end is to cancel this task."""
-        loop = asyncio.get_running_loop()
-        self._task, self._begin_at = asyncio.current_task(), loop.create_future()
-        loop.add_reader(self._sock, self._hear)
-        try:
-            yield
-        finally:
-            loop.remove_reader(self._sock)
-
-    async def begin_at(self) -> float:
-        """Wait for the moment at which all begin."""
-        assert self._begin_at is not None, "it listens"  # noqa: S101 - a slip
-        return await self._begin_at
-
-    def _hear(self) -> None:
-        try:
-            data = self._sock.recv(4096)
-        except OSError:
-            data = b""
-        *orders, self._heard = (self._heard + data).split(b"\n")
-        if not data:
-            asyncio.get_running_loop().remove_reader(self._sock)
-            orders.append(ABORT)
-        for order in orders:
-            self._obey(order)
-
-    def _obey(self, order: bytes) -> None:
-        if order.startswith(BEGIN):
-            assert self._begin_at is not None  # noqa: S101 - a slip
-            self._begin_at.set_result(float(order[len(BEGIN) :]))
-        elif self._work is None:
-            if self._task is not None:
-                self._task.cancel()
-        elif order == DRAIN:
-            self._work.drain()
-        else:
-            self._work.abort()
+    def interval(self) -> Interval:
+        """Its requests."""
+        length_s = min(EVERY_S, max(self.upto_s - self.start_s, 0.001))
+        measured = self.measured
+        return Interval(self.start_s, length_s, measured.outcomes, measured.latency, measured.service)
 
 
 class _Part(Recorder):

@@ -17,15 +17,15 @@ from bulkstop.engine.shutdown import Shutdown, listening
 from bulkstop.errors import BulkstopError
 from bulkstop.report.load.intervals import Together
 from bulkstop.report.load.metrics import Measured
+from bulkstop.report.log import event
 from bulkstop.runs import host
-from bulkstop.runs.load.forked import Child, forked
-from bulkstop.runs.load.messages import ABORT, BEGIN, DRAIN, Ended, Lines, Ready, Second
-from bulkstop.runs.load.part import Link, serve
+from bulkstop.runs.load.part import Second, serve
 from bulkstop.runs.load.recorder import Outputs, Recorder, Say, told
 from bulkstop.runs.load.run import LOST, Connect, Load, Share, Summary, summed_up
-from bulkstop.runs.log import event
 from bulkstop.runs.wiring import load_client_of
 from bulkstop.settings import Settings
+from bulkstop.workers.fork import Child, forked
+from bulkstop.workers.link import ABORT, BEGIN, DRAIN, Ended, Lines, Link, Ready
 
 AHEAD_S = 0.1
 """The beginning is agreed on so long before: to make a thousand workers takes some of it."""

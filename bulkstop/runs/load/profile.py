@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bulkstop.errors import OutputError
+from bulkstop.files import replace_file
 from bulkstop.model import Limit
-from bulkstop.report.wholefile import replace_file
 
 PRIVATE = 0o600
 EVEN = "even"

@@ -9,15 +9,15 @@ from functools import partial
 
 from bulkstop.engine.load.generator import Sample
 from bulkstop.errors import BulkstopError
+from bulkstop.files import Sink
 from bulkstop.model import Again, Outcome
 from bulkstop.report.load.histogram import log_head, log_line
 from bulkstop.report.load.intervals import Interval, Intervals
 from bulkstop.report.load.metrics import Measured
 from bulkstop.report.load.requests import request_line
 from bulkstop.report.load.timeline import Timeline
-from bulkstop.report.output import Sink
-from bulkstop.report.stop.summary import duration
 from bulkstop.runs.host import now_and_then
+from bulkstop.text import duration
 
 FIRST_SAID_S, SAID_EVERY_S = 1.0, 10.0
 

@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from bulkstop.engine.load.arrivals import Arrivals, AtOnce, OnSchedule, Schedule
-from bulkstop.engine.shutdown import Endable, Shutdown, listening
+from bulkstop.engine.shutdown import Shutdown, listening
 from bulkstop.errors import BulkstopError
-from bulkstop.kore.session import Post
-from bulkstop.model import Campaign, Send
+from bulkstop.kore.exchange import Post
+from bulkstop.model import Campaign, Endable, Send
 from bulkstop.report.load.metrics import MAX_LATE_S, Measured
 from bulkstop.report.load.thresholds import Threshold, Verdict
+from bulkstop.report.log import event
+from bulkstop.runs.host import fitting
 from bulkstop.runs.load.recorder import NOWHERE, Outputs, Recorder, Say, told
 from bulkstop.runs.load.sending import sent
-from bulkstop.runs.log import event
-from bulkstop.runs.sockets import fitting
 from bulkstop.runs.wiring import load_client_of, send_of, tokens_of
 from bulkstop.settings import Settings
 

@@ -10,8 +10,8 @@ import orjson
 
 from bulkstop.engine.limits.store import default_path
 from bulkstop.errors import SettingsError
+from bulkstop.files import replace_file
 from bulkstop.model import utc_text
-from bulkstop.report.wholefile import replace_file
 
 FILE = "history.json"
 KEPT = 100

@@ -8,7 +8,7 @@ from pathlib import Path
 from bulkstop.engine.limits.store import REDIS, default_path
 from bulkstop.errors import SettingsError
 from bulkstop.report.stop.manifest import manifest_path
-from bulkstop.runs.stop.forecast import MEMORY
+from bulkstop.runs.wiring import MEMORY
 from bulkstop.settings import KNOBS, Settings
 
 STANDARD_INPUT = "/dev/stdin"

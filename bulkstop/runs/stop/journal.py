@@ -14,19 +14,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bulkstop import __version__
 from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
+from bulkstop.files import is_device
 from bulkstop.model import FAILED, WORTH_A_RETRY, Campaign, Outcome, Result, utc_text
-from bulkstop.report.stop.ledger import Ledger, Mark, Mode, is_device
+from bulkstop.report.stop.ledger import Ledger, Mark, Mode
 from bulkstop.report.stop.loss import Rescue
 from bulkstop.report.stop.manifest import Manifest, Section, check_writable, flaw_in, manifest_path, unreadable
 from bulkstop.report.stop.resume import Past, is_final
-from bulkstop.report.stop.summary import printable
 from bulkstop.runs.stop.retries import NEEDS_A_CHOICE, counted, listed, retry_option
 from bulkstop.runs.stop.run import Summary, make_plan
 from bulkstop.settings import KNOBS, Settings, is_hidden
 from bulkstop.source.digest import Digest
 from bulkstop.source.plan import Plan
+from bulkstop.text import printable
+from bulkstop.version import __version__
 
 FILL_ROWS = ("type", "account_id", "stream_id", "iid", "any_id")
 """Settings that say what a row means that does not say it."""

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bulkstop.model import Outcome, utc_text
-from bulkstop.runs.guards import waves_of
 from bulkstop.runs.stop.forecast import Forecast
+from bulkstop.runs.wiring import waves_of
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 

@@ -9,16 +9,16 @@ from typing import NamedTuple
 
 from bulkstop.engine.pool import side_by_side
 from bulkstop.errors import BulkstopError
-from bulkstop.kore.ask import Ask
-from bulkstop.kore.calls import Group, Listed, name_fault
-from bulkstop.model import SCHEDULE_FAILED, SCHEDULE_NONE, Campaign, CampaignType, Outcome, Result, held
-from bulkstop.report.stop.summary import printable
+from bulkstop.kore.calls import name_fault
+from bulkstop.kore.session import Ask
+from bulkstop.model import SCHEDULE_FAILED, SCHEDULE_NONE, Campaign, CampaignType, Group, Listed, Outcome, Result, held
+from bulkstop.report.log import event
 from bulkstop.runs.events import doubt
 from bulkstop.runs.lists.listing import Listing, Wanted, listed
-from bulkstop.runs.log import event
-from bulkstop.runs.stop.forecast import Accounts
+from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
+from bulkstop.text import printable
 
 AT_REST = ("Completed", "Stopped")
 """The statuses of which it is sure that nothing runs; whatever has another one is sent."""

@@ -5,11 +5,12 @@ from typing import TypeVar
 
 from bulkstop.engine.caller import Caller
 from bulkstop.engine.readback import IsEnough, ListedState, Reading, ReadList
-from bulkstop.kore.ask import Ask
-from bulkstop.kore.calls import Call, Group, Listed, Page
-from bulkstop.model import Attempt, Campaign
+from bulkstop.kore.calls import Call
+from bulkstop.kore.interpret import Page
+from bulkstop.kore.session import Ask
+from bulkstop.model import Attempt, Campaign, Group, Listed, State
 from bulkstop.runs.lists.listing import Wanted, listed
-from bulkstop.runs.lists.states import State, state_of
+from bulkstop.runs.lists.states import state_of
 
 T = TypeVar("T")
 

@@ -19,9 +19,9 @@ from bulkstop.engine.limits.quota import Quota
 from bulkstop.engine.pool import NOT_TRIED, Pool, side_by_side
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import BulkstopError
-from bulkstop.kore.ask import Ask
-from bulkstop.kore.calls import Disabled, disable_schedule_call
-from bulkstop.kore.interpret import one_line
+from bulkstop.kore.calls import disable_schedule_call
+from bulkstop.kore.interpret import Disabled
+from bulkstop.kore.session import Ask
 from bulkstop.model import (
     DONE,
     SCHEDULE_DISABLED,
@@ -34,9 +34,10 @@ from bulkstop.model import (
     Row,
     Send,
 )
-from bulkstop.runs.log import event
-from bulkstop.runs.stop.forecast import Accounts
+from bulkstop.report.log import event
 from bulkstop.runs.stop.precheck import ByName, Known
+from bulkstop.runs.wiring import Accounts
+from bulkstop.text import one_line
 
 RUN_ENDED = "the run ended before"
 BROKEN = "the call failed inside this program; it may have been disabled"

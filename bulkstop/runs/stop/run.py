@@ -21,24 +21,31 @@ from bulkstop.engine.readback import IsEnough, Reading, ReadList
 from bulkstop.engine.retry import Retry
 from bulkstop.engine.shutdown import Shutdown, listening
 from bulkstop.errors import BulkstopError, InputError, SettingsError
-from bulkstop.kore.session import Transport
+from bulkstop.kore.exchange import Transport
 from bulkstop.kore.token import Tokens
 from bulkstop.model import DONE, HELD_BACK, Campaign, Defaults, Outcome, Report, Result, Row, Send, held
+from bulkstop.report.log import event
 from bulkstop.report.stop.progress import Progress
 from bulkstop.report.stop.stats import Stats
 from bulkstop.runs import host
-from bulkstop.runs.guards import check_size, guards_of, waves_of
-from bulkstop.runs.host import now_and_then
-from bulkstop.runs.log import event
-from bulkstop.runs.sockets import fitting
-from bulkstop.runs.stop.forecast import Accounts, lanes_of, store_of
-from bulkstop.runs.wiring import client_of, send_of, tokens_of
+from bulkstop.runs.host import fitting, now_and_then
+from bulkstop.runs.wiring import (
+    Accounts,
+    check_size,
+    client_of,
+    guards_of,
+    lanes_of,
+    send_of,
+    store_of,
+    tokens_of,
+    waves_of,
+)
 from bulkstop.settings import Settings
 from bulkstop.source.digest import Digest
-from bulkstop.source.line_reader import clipped
 from bulkstop.source.plan import Plan
 from bulkstop.source.protect import protection
 from bulkstop.source.rows import readable
+from bulkstop.text import clip_controls
 
 if TYPE_CHECKING:
     from bulkstop.runs.stop.precheck import Known, Running
@@ -191,7 +198,7 @@ class _Parts(NamedTuple):
 
 
 async def _known(plan: Plan, settings: Settings, parts: _Parts) -> "Known | None":
-    from bulkstop.kore.ask import asker  # seldom wanted, and a start-up need not wait for it
+    from bulkstop.kore.session import asker  # seldom wanted, and a start-up need not wait for it
     from bulkstop.runs.stop.precheck import known_of
 
     return await known_of(plan, settings, asker(parts.client.post, parts.tokens), parts.accounts)
@@ -278,7 +285,7 @@ def read_list_of(client: Transport, tokens: Tokens, accounts: Accounts) -> ReadL
     """Make what reads a list in the middle of a run; most runs have no need of it, and do not import it."""
 
     async def read_list(of: Campaign, is_enough: IsEnough) -> Reading:
-        from bulkstop.kore.ask import asker
+        from bulkstop.kore.session import asker
         from bulkstop.runs.stop.readback import list_reader
 
         return await list_reader(asker(client.post, tokens), accounts.caller)(of, is_enough)
@@ -290,7 +297,7 @@ def _work_left(
     plan: Plan, parts: _Parts, work: _Work, known: "Known", retry: Retry, report: Report, run_id: str
 ) -> _Work:
     """Give what the lists leave to do; what they have at rest is reported here."""
-    from bulkstop.kore.ask import asker
+    from bulkstop.kore.session import asker
     from bulkstop.runs.stop.precheck import Running
     from bulkstop.runs.stop.recurrence import DisablingPool, Schedules
 
@@ -373,7 +380,9 @@ def _campaigns(items: Iterable[object], *, any_id: bool) -> Iterator[Row]:
 
 
 def _printable(campaign: Campaign) -> Campaign:
-    campaign_id, account_id, stream_id = map(clipped, (campaign.campaign_id, campaign.account_id, campaign.stream_id))
+    campaign_id, account_id, stream_id = map(
+        clip_controls, (campaign.campaign_id, campaign.account_id, campaign.stream_id)
+    )
     return campaign._replace(campaign_id=campaign_id, account_id=account_id, stream_id=stream_id)
 
 

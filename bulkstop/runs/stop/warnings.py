@@ -5,11 +5,11 @@ from itertools import islice
 from urllib.parse import urlsplit
 
 from bulkstop.model import Order, Outcome
-from bulkstop.report.stop.summary import printable
 from bulkstop.runs.stop.history import LastRun, is_much_larger
 from bulkstop.settings import LOOPBACK, Settings
 from bulkstop.source.id_check import CAMPAIGN_ID, INSTANCE_ID, Sample
 from bulkstop.source.plan import Plan
+from bulkstop.text import printable
 
 NAMED = 3
 """Accounts that are named; the others are counted."""

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from bulkstop.engine.guards.admission import FAILURES, Admission, shown, wave_sizes
+from bulkstop.engine.guards.admission import FAILURES, Admission, wave_sizes
 from bulkstop.errors import BulkstopError, GuardError
 from bulkstop.model import Cap, Outcome
+from bulkstop.text import shorten
 
 CONCURRENCIES = (1, 8, 64)
 GOOD = Outcome.STOPPED
@@ -504,9 +505,9 @@ def test_waves_always_rise_and_cover_the_list(numbers: list[int], percents: list
 @given(st.text(max_size=400))
 def test_foreign_text_is_safe_in_a_message(text: str) -> None:
     """No control character, terminal escape, line break or half surrogate gets through, and no flood of text."""
-    assert shown(text).isprintable()
-    assert len(shown(text)) <= 201
-    shown(text).encode()
+    assert shorten(text).isprintable()
+    assert len(shorten(text)) <= 201
+    shorten(text).encode()
 
 
 def test_a_hostile_id_is_safe_in_the_fault() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bulkstop.errors import SettingsError
-from bulkstop.kore.interpret import Answer, NoAnswer
+from bulkstop.kore.exchange import Answer, NoAnswer
 from bulkstop.kore.wire.dialer import trusting
 from bulkstop.kore.wire.transport import Wire
 from bulkstop.model import Again, Outcome

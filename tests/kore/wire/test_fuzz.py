@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bulkstop.kore.interpret import Answer, NoAnswer
+from bulkstop.kore.exchange import Answer, NoAnswer
 from bulkstop.kore.wire.connection import Line
 from bulkstop.kore.wire.response import HEAD_CAP
 from bulkstop.kore.wire.transport import Wire

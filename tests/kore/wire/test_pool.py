@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bulkstop.kore.interpret import Answer, NoAnswer
+from bulkstop.kore.exchange import Answer, NoAnswer
 from bulkstop.kore.wire.connection import Line
 from bulkstop.kore.wire.dialer import UnreachedError
 from bulkstop.kore.wire.pool import KEEP_S

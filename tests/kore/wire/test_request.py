@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import pytest
 
 from bulkstop.kore.aiohttp_transport import Client
-from bulkstop.kore.interpret import NoAnswer, headers, target
+from bulkstop.kore.calls import headers, target
+from bulkstop.kore.exchange import NoAnswer
 from bulkstop.kore.wire.request import Requests, UnsendableError
 from bulkstop.kore.wire.route import route
 from bulkstop.kore.wire.transport import Wire

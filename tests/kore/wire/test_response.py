@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkstop.kore.interpret import Answer
+from bulkstop.kore.exchange import Answer
 from bulkstop.kore.wire.response import HEAD_CAP, HEADS_KEPT, Reader, UnreadableError
 from tests.servers import VOICE_ANSWER, http
 

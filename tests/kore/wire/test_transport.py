@@ -13,7 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bulkstop.kore import aiohttp_transport
-from bulkstop.kore.interpret import Answer, NoAnswer, headers
+from bulkstop.kore.calls import headers
+from bulkstop.kore.exchange import Answer, NoAnswer
 from bulkstop.kore.wire import transport
 from bulkstop.kore.wire.response import HEAD_CAP
 from bulkstop.kore.wire.transport import Wire

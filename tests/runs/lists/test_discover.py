@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 
 from bulkstop import source
 from bulkstop.errors import OutputError
+from bulkstop.files import check_target, write_file
 from bulkstop.ids import id_fault
-from bulkstop.kore.calls import Call, Group, Listed, T
-from bulkstop.kore.interpret import Answer
-from bulkstop.model import Attempt, Campaign, CampaignType, Defaults
+from bulkstop.kore.calls import Call, T
+from bulkstop.kore.exchange import Answer
+from bulkstop.model import Attempt, Campaign, CampaignType, Defaults, Group, Listed
+from bulkstop.report.lists import discovery
+from bulkstop.report.lists.discovery import COLUMNS, FORMULA, to_csv, to_jsonl
 from bulkstop.runs.lists import discover as module
-from bulkstop.runs.lists.discover import COLUMNS, FORMULA, check_target, to_csv, to_jsonl, write_file
 from bulkstop.runs.lists.listing import Listing, Wanted, listed
 from tests.kore.test_calls import PAGES, VALUES
 from tests.runs.lists.test_listing import read as read_lists
@@ -151,7 +153,7 @@ def test_a_campaign_of_two_types(tmp_path: Path) -> None:
     """A service that does not heed the type gives each campaign twice; it is written once, and that is told."""
     body = b'{"status":"success","data":{"results":[{"_id":"-cd-1","status":"Active"},{"status":"Active"}]}}'
 
-    async def both() -> module.Discovery:
+    async def both() -> discovery.Discovery:
         from bulkstop.engine.caller import Caller
         from bulkstop.engine.limits.quota import NoQuota
         from bulkstop.engine.retry import Retry

@@ -14,9 +14,9 @@ from bulkstop.engine.caller import Caller
 from bulkstop.engine.limits.quota import NoQuota
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import CredentialsError
-from bulkstop.kore.calls import PAGE, Call, Group, Listed, T
-from bulkstop.kore.interpret import Answer
-from bulkstop.model import Attempt, CampaignType, Outcome
+from bulkstop.kore.calls import PAGE, Call, T
+from bulkstop.kore.exchange import Answer
+from bulkstop.model import Attempt, CampaignType, Group, Listed, Outcome
 from bulkstop.runs.lists import listing as module
 from bulkstop.runs.lists.listing import Listing, Wanted, listed
 

@@ -15,10 +15,11 @@ from bulkstop.engine.guards.scopes import FIRST
 from bulkstop.engine.limits.quota import NoQuota
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import BulkstopError, CredentialsError, QuotaError
-from bulkstop.kore.calls import STATUSES, Call, Group, Listed, T
-from bulkstop.kore.interpret import Answer, NoAnswer
-from bulkstop.model import Again, Attempt, Campaign, CampaignType, Limit, Outcome
-from bulkstop.runs.lists.states import State, Targets, Verification, state_of
+from bulkstop.kore.calls import STATUSES, Call, T
+from bulkstop.kore.exchange import Answer, NoAnswer
+from bulkstop.model import Again, Attempt, Campaign, CampaignType, Group, Limit, Listed, Outcome, State
+from bulkstop.report.lists.verification import Verification
+from bulkstop.runs.lists.states import Targets, state_of
 from bulkstop.runs.lists.survey import IN_A_ROW, NEW_A_PAGE, Survey, states
 from tests.kore.test_calls import PAGES, VALUES
 

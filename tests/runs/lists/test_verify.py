@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
-from bulkstop.kore.calls import Group, Listed
-from bulkstop.model import Campaign, CampaignType, Outcome, Result
+from bulkstop.model import Campaign, CampaignType, Group, Listed, Outcome, Result, State
+from bulkstop.report.lists.verification import UNREAD_SHOWN, Finding, Unread, Verification, to_json
 from bulkstop.report.stop import formats
 from bulkstop.report.stop.ledger import Mark
 from bulkstop.report.stop.manifest import manifest_path
-from bulkstop.runs.lists.states import UNREAD_SHOWN, Finding, State, Targets, Unread, Verification
-from bulkstop.runs.lists.verify import targets_in, to_json
+from bulkstop.runs.lists.states import Targets
+from bulkstop.runs.lists.verify import targets_in
 from bulkstop.settings import Settings
 
 HOST = "https://kore.test"

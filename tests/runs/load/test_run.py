@@ -17,13 +17,14 @@ import pytest
 
 from bulkstop.engine.load.arrivals import Schedule, constant
 from bulkstop.errors import CredentialsError, OutputError, SettingsError
-from bulkstop.kore.interpret import Answer, NoAnswer, target
+from bulkstop.files import Output
+from bulkstop.kore.calls import target
+from bulkstop.kore.exchange import Answer, NoAnswer
 from bulkstop.model import Campaign, Outcome
 from bulkstop.report.load.metrics import Measured
 from bulkstop.report.load.summary import figures
 from bulkstop.report.load.summary import rows as shown
 from bulkstop.report.load.thresholds import Verdict, threshold
-from bulkstop.report.output import Output
 from bulkstop.runs import host
 from bulkstop.runs.load.recorder import Outputs
 from bulkstop.runs.load.run import Load, Summary, carry_out, room_for

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from bulkstop.engine.load.generator import Generator
 from bulkstop.engine.load.rate_search import Trial
 from bulkstop.errors import CredentialsError
-from bulkstop.kore.interpret import Answer, NoAnswer
+from bulkstop.kore.exchange import Answer, NoAnswer
 from bulkstop.model import Campaign, Outcome
 from bulkstop.report.load.thresholds import Threshold, threshold
 from bulkstop.runs import host

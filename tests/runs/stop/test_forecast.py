@@ -9,8 +9,9 @@ import pytest
 from bulkstop.engine.limits.quota import AllOf, NoQuota, RollingWindow
 from bulkstop.errors import SettingsError
 from bulkstop.model import Campaign, CampaignType, Limit
-from bulkstop.runs.stop.forecast import Accounts, forecast, lanes_of, quota_of
+from bulkstop.runs.stop.forecast import forecast
 from bulkstop.runs.stop.run import check_time, make_plan
+from bulkstop.runs.wiring import Accounts, lanes_of, quota_of
 from bulkstop.settings import NO_LIMIT, Settings
 
 HOST = "https://platform.example.com"
@@ -90,7 +91,7 @@ def test_forecast_counts_what_the_store_remembers(tmp_path_factory: pytest.TempP
     """Calls made a moment ago by another run leave so much less room; when they are old enough is not promised."""
     import asyncio
 
-    from bulkstop.runs.stop.forecast import store_of
+    from bulkstop.runs.wiring import store_of
 
     stored = settings(quota_store=str(tmp_path_factory.mktemp("quota") / "q.sqlite"), quota=(Limit(10, 60.0),))
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from bulkstop.errors import BulkstopError, QuotaError
-from bulkstop.kore.calls import PAGE, STATUSES, Call, Group, T
-from bulkstop.kore.interpret import Answer
-from bulkstop.model import Attempt, Campaign, CampaignType, Limit, Outcome
-from bulkstop.runs.stop.forecast import Accounts
+from bulkstop.kore.calls import PAGE, STATUSES, Call, T
+from bulkstop.kore.exchange import Answer
+from bulkstop.model import Attempt, Campaign, CampaignType, Group, Limit, Outcome
 from bulkstop.runs.stop.precheck import AT_REST, UNLISTED, UNTOLD, ByName, Known, Running, groups_of, known_of
 from bulkstop.runs.stop.run import lanes_left, tell_rest
+from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import NO_LIMIT, Settings
 from bulkstop.source.plan import Plan
 from tests.virtual_time import run

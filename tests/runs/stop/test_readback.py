@@ -13,7 +13,7 @@ from bulkstop.engine.readback import ListedState, Reading
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import CredentialsError
 from bulkstop.kore.calls import PAGE, Call, T
-from bulkstop.kore.interpret import Answer
+from bulkstop.kore.exchange import Answer
 from bulkstop.model import Attempt, Campaign, CampaignType, Outcome
 from bulkstop.runs.stop.readback import list_reader
 

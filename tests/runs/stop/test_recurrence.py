@@ -18,14 +18,15 @@ from bulkstop.engine.limits.quota import AllOf, Even, NoQuota, Quota, RollingWin
 from bulkstop.engine.pool import NOT_TRIED_AGAIN
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import CredentialsError, GuardError, OutputError, QuotaError
-from bulkstop.kore.calls import Call, Disabled, T
+from bulkstop.kore.calls import Call, T
+from bulkstop.kore.interpret import Disabled
 from bulkstop.model import Again, Attempt, Campaign, CampaignType, Cap, Limit, Outcome, Result
 from bulkstop.report.stop.resume import is_final
 from bulkstop.report.stop.stats import Stats
-from bulkstop.runs.stop.forecast import Accounts
 from bulkstop.runs.stop.precheck import ByName, Known
 from bulkstop.runs.stop.recurrence import BROKEN, CUT_OFF, NAMELESS, RUN_ENDED, DisablingPool, Places, Schedules
 from bulkstop.runs.stop.run import Summary
+from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import Settings
 from tests.engine.parts import BUSY, RENEWED, STOPPED, accounts, campaigns, clock_time, now_s, throttled
 from tests.virtual_time import VirtualLoop, run

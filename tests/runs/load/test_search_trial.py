@@ -6,7 +6,7 @@ from bulkstop.engine.load.rate_search import Trial
 from bulkstop.model import Outcome
 from bulkstop.report.load.metrics import Measured
 from bulkstop.report.load.thresholds import threshold
-from bulkstop.runs.load.trial import USUAL, judge, lines_for, most_throttled
+from bulkstop.runs.load.search import USUAL, judge, lines_for, most_throttled
 
 
 def measured(

@@ -8,12 +8,13 @@ from aioresponses import aioresponses
 
 from bulkstop.errors import CredentialsError
 from bulkstop.kore.aiohttp_transport import BODY_CAP, Client
-from bulkstop.kore.ask import asker
-from bulkstop.kore.calls import PAGE_CAP, Group, Page, Place, Status, list_call, status_call
-from bulkstop.kore.session import Transport
+from bulkstop.kore.calls import list_call, status_call
+from bulkstop.kore.exchange import Place, Transport
+from bulkstop.kore.interpret import PAGE_CAP, Page, Status
+from bulkstop.kore.session import asker
 from bulkstop.kore.token import Tokens
 from bulkstop.kore.wire.transport import Wire
-from bulkstop.model import Again, Attempt, CampaignType, Outcome
+from bulkstop.model import Again, Attempt, CampaignType, Group, Outcome
 from tests.servers import http, listening, replying
 
 GROUP = Group("a1", "st-1", "app-1", CampaignType.VOICE)

@@ -1,4 +1,4 @@
-"""A process of a load test: forked off, told what to do, heard, and gone in the end."""
+"""A process is forked off, told what to do, heard, gone in the end."""
 
 import asyncio
 import signal
@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from bulkstop.engine.shutdown import SIGNALS
 from bulkstop.errors import BulkstopError, SettingsError, unforeseen
-from bulkstop.runs.load.messages import Ended, unpacked
-from bulkstop.runs.load.part import Link
+from bulkstop.model import SIGNALS
+from bulkstop.workers.link import Ended, Link, unpacked
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
+
 
 ENDED_S = 5.0
 """How long a process may take to end that has nothing left to do."""

@@ -8,18 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bulkstop.errors import SettingsError
-from bulkstop.settings import (
-    KNOBS,
-    cap,
-    clock_time,
-    count,
-    default_of,
-    instead_of_nothing,
-    is_empty,
-    key_of,
-    pause,
-    seconds,
-)
+from bulkstop.settings import KNOBS, default_of, instead_of_nothing, is_empty, key_of
+from bulkstop.settings.parse import cap, clock_time, count, pause, seconds
 
 ALSO_TAKES: Mapping[Callable[[str], Any], tuple[type, ...]] = {
     count: (int, float),

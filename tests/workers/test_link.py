@@ -6,7 +6,8 @@ from collections import Counter
 from bulkstop.errors import OutputError
 from bulkstop.model import Outcome
 from bulkstop.report.load.metrics import Measured
-from bulkstop.runs.load.messages import Ended, Lines, Ready, Second, packed, unpacked
+from bulkstop.runs.load.part import Second
+from bulkstop.workers.link import Ended, Lines, Ready, packed, unpacked
 
 
 def measured() -> Measured:

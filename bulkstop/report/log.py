@@ -1,8 +1,4 @@
-"""A log record is one line, safe on a terminal, without a secret.
-
-Anything under the logger "bulkstop" may log an event: its message is the event's name, and `extra={"fields": ...}`
-what belongs to it. Other records, those of libraries too, are written as they are.
-"""
+"""A log record is one line, safe on a terminal, without a secret."""
 
 import json
 import logging
@@ -13,7 +9,8 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from bulkstop.model import utc_text
-from bulkstop.runs.masking import SECRETS, Secrets
+from bulkstop.redact import SECRETS, Secrets
+from bulkstop.text import escape
 
 LOG = logging.getLogger("bulkstop")
 MOST_CHARS = 2000
@@ -39,13 +36,13 @@ class TextFormatter(logging.Formatter):
         """Give the one line of a record; no record makes it raise."""
         name, fields = _told(record)
         said = f"{record.name}: {_text(fields.pop('message'))}" if name is None else name
-        parts = [utc_text(record.created), f"{record.levelname:<7}", _visible(_clipped(self._secrets.masked(said)))]
+        parts = [utc_text(record.created), f"{record.levelname:<7}", escape(_clipped(self._secrets.masked(said)))]
         parts += [f"{key}={self._value(value)}" for key, value in fields.items() if value is not None]
-        return self._secrets.masked(_visible(" ".join(parts)))
+        return self._secrets.masked(escape(" ".join(parts)))
 
     def _value(self, value: object) -> str:
         text = _clipped(self._secrets.masked(_counts(value) if isinstance(value, Mapping) else _text(value)))
-        return text if _BARE.fullmatch(text) else _visible(json.dumps(text, ensure_ascii=False))
+        return text if _BARE.fullmatch(text) else escape(json.dumps(text, ensure_ascii=False))
 
 
 class JsonFormatter(logging.Formatter):
@@ -116,10 +113,3 @@ def _counts(values: Mapping[object, object]) -> str:
 
 def _clipped(text: str) -> str:
     return text if len(text) <= MOST_CHARS else text[:MOST_CHARS] + "..."
-
-
-def _visible(text: str) -> str:
-    """Escape what does not print, line ends and terminal escapes among it."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

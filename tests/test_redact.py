@@ -11,9 +11,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from bulkstop.kore.redaction import MASK
-from bulkstop.runs.masking import SECRETS, Secrets, secrets_of
-from bulkstop.runs.wiring import tokens_of
+from bulkstop.redact import MASK, SECRETS, Secrets
+from bulkstop.runs.wiring import secrets_of, tokens_of
 from bulkstop.settings import Settings
 
 SECRET = 's3cr3t/wïth "quotes" & more'

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bulkstop.errors import OutputError
-from bulkstop.report.output import Output
+from bulkstop.files import Output
 
 
 def test_written(tmp_path: Path) -> None:

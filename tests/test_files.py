@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bulkstop.errors import OutputError
-from bulkstop.report.wholefile import WholeFile
+from bulkstop.files import WholeFile
 
 
 def names(folder: Path) -> list[str]:

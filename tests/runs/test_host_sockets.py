@@ -7,7 +7,7 @@ from tests.processes import ROOT
 
 ASK = """
 import resource, sys
-from bulkstop.runs.sockets import RESERVE, fitting
+from bulkstop.runs.host import RESERVE, fitting
 from pathlib import Path
 
 found = [fitting(int(each)) for each in sys.argv[1:]]

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from bulkstop.kore.redaction import MASK
-from bulkstop.runs.log import MOST_CHARS, JsonFormatter, TextFormatter
-from bulkstop.runs.masking import Secrets
+from bulkstop.redact import MASK, Secrets
+from bulkstop.report.log import MOST_CHARS, JsonFormatter, TextFormatter
 
 SECRET = "opaque-s3cr3t"
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1In0.c2VjcmV0LXNlY3JldC1zZWNyZXQ"

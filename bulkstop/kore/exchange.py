@@ -1,0 +1,72 @@
+"""What a transport takes, what it gives back."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self
+
+from bulkstop.model import Again, Outcome
+
+BODY = b"{}"
+
+
+class Answer(NamedTuple):
+    """What came back over the wire: status, the headers that matter, the body up to the cap."""
+
+    status: int
+    body: bytes
+    latency_ms: float
+    retry_after: str | None = None
+    date: str | None = None
+    location: str | None = None
+
+
+class NoAnswer(NamedTuple):
+    """Nothing usable came back: a timeout or a broken connection, and why."""
+
+    outcome: Outcome
+    error: str
+    latency_ms: float
+    status: int | None = None
+    again: Again = Again.LATER
+
+
+class Place(NamedTuple):
+    """Where a page begins and how long it is, in the words of the list call."""
+
+    skip: int
+    limit: int
+    page: int
+
+
+Post = Callable[[str, Mapping[str, str]], Awaitable[Answer | NoAnswer]]
+"""A transport: path with query and headers in, what came back out."""
+
+
+class Transport(Protocol):
+    """What carries calls: `Client` over aiohttp, and the wire; it connects only inside its `async with`."""
+
+    async def __aenter__(self) -> Self:
+        """Get ready; raises SettingsError when a setting of it is unusable."""
+        ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """End all connections."""
+        ...
+
+    async def post(
+        self, target: str, headers: Mapping[str, str], body: bytes = ..., cap: int = ...
+    ) -> Answer | NoAnswer:
+        """Make one exchange and read up to `cap` bytes of its answer; without a body it is that of a stop call."""
+        ...
+
+
+class PostBody(Protocol):
+    """A transport for calls that say something: path with query, headers, body and cap in, what came back out."""
+
+    def __call__(
+        self, target: str, headers: Mapping[str, str], body: bytes, cap: int, /
+    ) -> Awaitable[Answer | NoAnswer]:
+        """Make one exchange and read up to `cap` bytes of its answer."""
+        ...

@@ -1,0 +1,105 @@
+"""What must not be shown is masked wherever it occurs."""
+
+import base64
+import json
+import re
+from functools import lru_cache
+from urllib.parse import quote, unquote, urlsplit
+
+MASK = "[masked]"
+SECRET_CHARS = 4
+"""Shorter than this a secret is none, and masking it would tear every line apart."""
+
+_BASE64_CHARS = 8  # of a shorter secret what is left between other bytes would be found everywhere
+JWT_START = "eyJ"  # how the base64 of a JSON object begins
+_RUN = re.compile(r"[A-Za-z0-9_.-]{20,}")  # no JWT is shorter
+CACHED_SECRETS = 64
+
+_LINE_CHARS = 20  # of a key in several lines, each line this long is a secret of its own
+
+
+@lru_cache(maxsize=CACHED_SECRETS)
+def forms(secret: str) -> tuple[str, ...]:
+    """Give a secret as it may stand in a text, the longest form first; none for one that is too short to be masked."""
+    word = secret.strip()
+    if len(word) < SECRET_CHARS:
+        return ()
+    percent = quote(word, safe="")
+    escaped = json.dumps(word)[1:-1]
+    quoted = {repr(word)[1:-1], escaped, escaped.replace("/", "\\/")}
+    quoted |= {form.replace("\\", "\\\\") for form in quoted}  # a repr of a repr
+    found = {secret, word, percent, quote(word), *quoted}
+    found.add(re.sub("%..", lambda code: code[0].lower(), percent))
+    found |= _in_base64(word.encode(errors="replace"))
+    return tuple(sorted(found, key=len, reverse=True))
+
+
+def passwords(url: str) -> list[str]:
+    """Give what is secret in an address, as it stands there and as it is sent."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return [url]
+    word = parts.password
+    return [word, unquote(word), f"{unquote(parts.username or '')}:{unquote(word)}"] if word else []
+
+
+def without_jwts(text: str) -> str:
+    """Mask whatever looks like a JWT, whoever may own it."""
+    return _RUN.sub(_jwt_masked, text) if JWT_START in text else text
+
+
+def _in_base64(data: bytes) -> set[str]:
+    """Give what becomes of some bytes in base64, alone and wherever they stand among others."""
+    found = {base64.b64encode(data).decode()}
+    if len(data) < _BASE64_CHARS:
+        return found
+    for before, touched in ((b"", 0), (b"\0", 2), (b"\0\0", 3)):
+        whole = before + data
+        for text in (base64.b64encode(whole), base64.urlsafe_b64encode(whole)):
+            found.add(text.decode()[touched : 8 * len(whole) // 6])
+    return found
+
+
+def _jwt_masked(found: re.Match[str]) -> str:
+    """Mask from the beginning of a token on; a run of such characters is looked through once, however long it is."""
+    text = found[0]
+    at = text.find(JWT_START)
+    return text[:at] + MASK if at >= 0 and "." in text[at:] else text
+
+
+class Secrets:
+    """Masks in any text what was told to be secret, however it is escaped there, and whatever looks like a JWT."""
+
+    def __init__(self, *secrets: str | None) -> None:
+        self._known: set[str] = set()
+        self._either: re.Pattern[str] | None = None
+        for secret in secrets:
+            self.add(secret)
+
+    def add(self, secret: str | None) -> None:
+        """Mask this from now on."""
+        # A JWT is masked by its looks, and single-use ones come by the thousand.
+        if not secret or without_jwts(secret) == MASK:
+            return
+        found = _forms(secret) - self._known
+        if not found:
+            return
+        self._known |= found
+        longest_first = sorted(self._known, key=len, reverse=True)
+        self._either = re.compile("|".join(map(re.escape, longest_first)))
+
+    def masked(self, text: str) -> str:
+        """Give a text without what is secret in it."""
+        known = text if self._either is None else self._either.sub(MASK, text)
+        return without_jwts(known)
+
+
+SECRETS = Secrets()
+"""What this process has learnt that no log may show."""
+
+
+def _forms(secret: str) -> set[str]:
+    """Give a secret in all its forms; a key also line by line."""
+    lines = (line.strip() for line in secret.splitlines())
+    return set(forms(secret)) | {line for line in lines if len(line) >= _LINE_CHARS}

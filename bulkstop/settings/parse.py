@@ -1,0 +1,160 @@
+"""A text is read as the value of a setting; a ValueError says why it cannot be."""
+
+import re
+from datetime import time
+from enum import StrEnum
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from bulkstop.model import CampaignType, Cap, Limit, Order
+
+ALGORITHMS = ("HS256", "HS512", "RS256", "RS512")
+UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+LONGEST_S = 3600.0 * 100_000
+"""Eleven years: whoever means more than that has mistyped."""
+
+
+class TransportName(StrEnum):
+    """What carries the calls."""
+
+    AIOHTTP = "aiohttp"
+    WIRE = "wire"
+
+
+def seconds(text: str) -> float:
+    """Read a time: `30`, `30s`, `500ms`, `5m` or `2h`, above zero; gives seconds."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([^\W\d_]*)", text.strip())
+    if found and found[2] not in UNITS_S:
+        raise ValueError(f"{text!r}: a time is given in {', '.join(filter(None, UNITS_S))}, such as 30s, 500ms or 5m")
+    value = float(found[1]) * UNITS_S[found[2]] if found else 0.0
+    if not value > 0:
+        raise ValueError(f"{text!r} is no time above zero, such as 30, 500ms or 5m")
+    if value > LONGEST_S:
+        raise ValueError(f"{text!r} is too long; a time is at most {LONGEST_S / 3600:.0f}h")
+    return value
+
+
+def pause(text: str) -> float:
+    """Read a time that may be none at all: `0`, else as `seconds` does."""
+    return 0.0 if text.strip() == "0" else seconds(text)
+
+
+def limit(text: str) -> Limit | None:
+    """Read a quota: `60/60s` is 60 calls in any 60 seconds, `none` is no limit."""
+    if text.strip().lower() == "none":
+        return None
+    calls, _, window = (part.strip() for part in text.partition("/"))
+    try:
+        return Limit(count(calls), seconds(f"1{window}" if window.isalpha() else window))
+    except ValueError:
+        raise ValueError(f"{text!r} is no quota, such as 60/60s, 500/s or none") from None
+
+
+def count(text: str) -> int:
+    """Read a whole number from 1."""
+    if not re.fullmatch(r"\d{1,9}", text.strip(), re.ASCII) or int(text) < 1:
+        raise ValueError(f"{text!r} is no whole number from 1")
+    return int(text)
+
+
+def cap(text: str) -> Cap:
+    """Read a failure cap: `10` campaigns, or `5%` of those that have ended."""
+    found = re.fullmatch(r"(\d{1,9})(?:\.(\d{1,6}))?(%?)", text.strip(), re.ASCII)
+    if found is None or (found[2] and not found[3]):
+        raise ValueError(f"{text!r} is no number of campaigns and no percentage, such as 10 or 5%")
+    try:
+        return Cap(share=float(text.strip().rstrip("%")) / 100) if found[3] else Cap(int(found[1]))
+    except ValueError as error:
+        raise ValueError(f"{text!r}: {error}") from None
+
+
+def campaign_type(text: str) -> CampaignType:
+    """Read a campaign type, in any letter case."""
+    return CampaignType(_one_of(text, tuple(CampaignType)))
+
+
+def algorithm(text: str) -> str:
+    """Read the name of a signing algorithm, in any letter case."""
+    return _one_of(text, ALGORITHMS)
+
+
+def transport_name(text: str) -> TransportName:
+    """Read the name of a transport, in any letter case."""
+    return TransportName(_one_of(text, tuple(TransportName)))
+
+
+def pace(text: str) -> str:
+    """Read how the quota is used."""
+    return _one_of(text, ("burst", "even"))
+
+
+def order(text: str) -> Order:
+    """Read in which order campaigns are sent."""
+    return Order(_one_of(text, tuple(Order)))
+
+
+def clock_time(text: str) -> str:
+    """Read a time of the day, `18:00` or `18:00:30`."""
+    try:
+        time.fromisoformat(text.strip())
+    except ValueError:
+        raise ValueError(f"{text!r} is no time of the day, such as 18:00") from None
+    return text.strip()
+
+
+def zone(text: str) -> str:
+    """Read the name of a time zone."""
+    try:
+        ZoneInfo(text.strip())
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        raise ValueError(f"{text!r} is no time zone, such as Europe/Berlin") from None
+    return text.strip()
+
+
+def _one_of(text: str, words: tuple[str, ...]) -> str:
+    for word in words:
+        if text.strip().lower() == word.lower():
+            return word
+    raise ValueError(f"{text!r} is none of {', '.join(words)}")
+
+
+def address(text: str) -> str:
+    """Read a host, with or without `https://`; a path before the API's own may follow."""
+    url = text.strip().rstrip("/")
+    url = url if "://" in url else f"https://{url}"
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("https", "http") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        sound = False
+    if not sound or parts.query or parts.fragment or "@" in parts.netloc or not re.fullmatch(r"[\x21-\x7e]+", url):
+        raise ValueError(f"{text!r} is no host, such as platform.kore.ai or https://host:8443")
+    return url
+
+
+def proxy_address(text: str) -> str:
+    """Read a proxy's URL; an error does not repeat it, for it may hold a password."""
+    try:
+        parts = urlsplit(text.strip())
+        sound = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        sound = False
+    if not sound:
+        raise ValueError("what is given (not shown: it may hold a password) is no URL such as http://proxy:3128")
+    return text.strip()
+
+
+def template(text: str) -> str:
+    """Read a path template."""
+    if fault := template_fault(text):
+        raise ValueError(f"{text!r} {fault}")
+    return text
+
+
+def template_fault(text: str) -> str | None:
+    """Say why a path template cannot be used, or None when it can."""
+    if not text.startswith("/") or not re.fullmatch(r"[\x21-\x7e]+", text) or re.search(r"[?#]", text):
+        return "is no path that starts with '/' and has no query"
+    if set(re.findall(r"\{[^{}]*\}|[{}]", text)) - {"{streamId}", "{campaignId}", "{accountId}"}:
+        return "may hold {streamId}, {campaignId} and {accountId} and no other braces"
+    return None if "{campaignId}" in text else "does not hold {campaignId}"
