@@ -21,7 +21,7 @@ HEADERS = {"auth": TOKEN, "accountid": ACCOUNT, "iid": STREAM}
 
 
 def posted(host: str, ids: Iterable[str], connections: int) -> tuple[int, float]:
-    """Post for each id; give how many were answered 200, and the seconds."""
+    """Post for each id; return how many were answered 200, and the seconds."""
     import aiohttp
     import uvloop
 
@@ -47,7 +47,7 @@ def posted(host: str, ids: Iterable[str], connections: int) -> tuple[int, float]
 
 
 def for_a_while(ids: Iterable[str], seconds: float) -> Iterator[str]:
-    """Give the ids again and again, until the time is over."""
+    """Yield the ids again and again, until the time is over."""
     end = time.monotonic() + seconds
     for campaign_id in cycle(ids):
         if time.monotonic() > end:

@@ -75,7 +75,7 @@ def measured(generator: Generator, job: Job, server: Nginx) -> Run:
 
 
 def told_by_bulkstop(out: str, folder: Path) -> tuple[int, int]:
-    """Give how many requests a run of bulkstop has told of: in its summary, and in lines."""
+    """Return how many requests a run of bulkstop has told of: in its summary, and in lines."""
     with (folder / "lines.jsonl").open("rb") as file:
         return json.loads(out)["requests"], sum(1 for _ in file)
 
@@ -92,7 +92,7 @@ def rounds(generators: Sequence[Generator], job: Job, server: Nginx, number: int
 
 
 def ratio(runs: dict[str, list[Run]], name: str, to: str) -> float | None:
-    """Give the median of the ratios of two rates in a round; None if one of them is not there."""
+    """Return the median of the ratios of two rates in a round; None if one of them is not there."""
     pairs = zip(runs.get(name, ()), runs.get(to, ()), strict=False)
     found = [one.rate / other.rate for one, other in pairs if other.rate]
     return statistics.median(found) if found else None
@@ -137,7 +137,7 @@ def miscounted(runs: dict[str, list[Run]]) -> list[str]:
 
 
 def throughput(server: Nginx, folder: Path, size: Size) -> tuple[str, list[str]]:
-    """Measure all that are there; give the text and what does not hold."""
+    """Measure all that are there; return the text and what does not hold."""
     there = [generator for generator in GENERATORS if generator.is_there]
     runs = rounds(there, Job(server.url, folder, size.connections, size.seconds), server, size.rounds)
     flaws = miscounted(runs)
@@ -159,7 +159,7 @@ def send_errors_ms(path: Path) -> list[float]:
 
 
 def schedule_row(server: Nginx, folder: Path, size: Size, transport: str, rate: int) -> tuple[list[str], float]:
-    """Send at a rate in each round; give the medians of what was seen, and that of the p99."""
+    """Send at a rate in each round; return the medians of what was seen, and that of the p99."""
     command = load(server.url, "--rate", f"{rate}/s", "--duration", f"{size.schedule_s}s", "--transport", transport)
     seen = []
     for _ in range(size.rounds):
@@ -186,7 +186,7 @@ def schedule(server: Nginx, folder: Path, size: Size) -> tuple[str, list[str]]:
 
 
 def freeze(server: Nginx, folder: Path, size: Size) -> tuple[str, list[str]]:
-    """Let the server stand still in the middle of a run; give what was told of it, and what ought to have been."""
+    """Let the server stand still in the middle of a run; return what was told of it, and what ought to have been."""
     found = {each: frozen(server, folder, size.freeze_s, each) for each in TRANSPORTS}
     names = ("p50", "p99", "max")
     head = ("", *(f"intended {name} ms" for name in names), *(f"service {name} ms" for name in names))
@@ -198,7 +198,7 @@ KINDS = ("latency_ms", "service_ms")
 
 
 def frozen(server: Nginx, folder: Path, seconds: float, transport: str) -> dict[str, dict[str, float]]:
-    """Send at a low rate to a server that freezes for a tenth of the time; give what the summary says."""
+    """Send at a low rate to a server that freezes for a tenth of the time; return what the summary says."""
     in_flight = round(FROZEN_SHARE * FROZEN_RATE * seconds)
     options = ("--max-in-flight", str(in_flight), "--transport", transport)
     command = load(server.url, "--rate", f"{FROZEN_RATE}/s", "--duration", f"{seconds}s", *options)

@@ -58,7 +58,7 @@ class Row(NamedTuple):
 
 
 def write_list(path: Path, rows: int) -> dict[int, Row]:
-    """Write a list of five accounts and both types, with duplicates and unusable rows; give its rows by line."""
+    """Write a list of five accounts and both types, with duplicates and unusable rows; return its rows by line."""
     listed = {}
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -83,7 +83,7 @@ def made(number: int) -> tuple[list[str], frozenset[str]]:
 
 
 def account(number: int) -> str:
-    """Give the account of a row."""
+    """Return the account of a row."""
     return f"64f0a1b2c3d4e5f60718293{number % 5}"
 
 
@@ -455,7 +455,7 @@ def tried(folder: Path, kind: Kind, rng: random.Random, rows: int, startup_s: fl
 
 
 def untouched(rows: int) -> tuple[float, float]:
-    """Run a job that nobody kills; give the seconds to its first line and to its end."""
+    """Run a job that nobody kills; return the seconds to its first line and to its end."""
     with tempfile.TemporaryDirectory() as name, simulator(Path(name), *LATENCY) as server:
         job, began = Job(Path(name), server, rows=rows), time.monotonic()
         watch, process = Watch(job.results), job.start()

@@ -100,13 +100,13 @@ def write_files(folder: Path) -> None:
 
 
 def load(host: str, *options: str) -> list[str]:
-    """Give the command that runs bulkstop over the ids with all that it can do: outcomes, histogram, a line each."""
+    """Return the command that runs bulkstop over the ids with all that it can do: outcomes, histogram, a line each."""
     lines = ("--results", "lines.jsonl", "--overwrite", "--json", "--quiet")
     return [sys.executable, "-m", "bulkstop", "load", "ids.csv", "--host", host, *lines, *options]
 
 
 def bulkstop(*options: str) -> Callable[[Job], list[str]]:
-    """Give what makes the command of bulkstop with these options."""
+    """Return what makes the command of bulkstop with these options."""
 
     def command(job: Job) -> list[str]:
         closed = ("--closed", "--concurrency", str(job.connections), "--duration", f"{job.seconds}s")

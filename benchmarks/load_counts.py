@@ -47,7 +47,7 @@ def counted_in_log(path: Path) -> int:
 
 
 def memory(looks: list[Look]) -> list[float]:
-    """Give the resident memory in each tenth of a run."""
+    """Return the resident memory in each tenth of a run."""
     step = max(1, len(looks) // PARTS)
     return [statistics.median(look.resident_mb for look in looks[at : at + step]) for at in range(0, len(looks), step)]
 

@@ -49,7 +49,7 @@ http {{
 
 
 def free_port() -> int:
-    """Give a port that nobody listens on."""
+    """Return a port that nobody listens on."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
@@ -82,7 +82,7 @@ class Nginx:
         self._looks = 0
 
     def requests(self) -> int:
-        """Give how many requests it has had from others, when no more come."""
+        """Return how many requests it has had from others, when no more come."""
         seen, now = -1, self._status()
         while now != seen:  # it may still read what a process that has ended wrote last
             time.sleep(SETTLED_S)

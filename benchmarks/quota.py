@@ -20,7 +20,7 @@ from pathlib import Path
 
 from limited_nginx import Call, Limited, limited
 
-from bulkstop.engine.limits.quota import least_s
+from bulkstop.engine.limits.quota import min_duration_s
 from bulkstop.model import Limit
 
 ACCOUNT, STREAM = "64f0a1b2c3d4e5f60718293a", "st-5c8e21d4"
@@ -32,7 +32,7 @@ FLAT_STOP_S = 15.0
 
 
 def bulkstop(host: str, folder: Path, campaigns: int, *flags: str, name: str = "one") -> list[str]:
-    """Give the command that stops so many made-up campaigns."""
+    """Return the command that stops so many made-up campaigns."""
     path = folder / f"{name}.txt"
     path.write_text("".join(f"cd-{name}-{number}\n" for number in range(campaigns)))
     ids = ["--type", "voice", "--account-id", ACCOUNT, "--stream-id", STREAM]
@@ -41,7 +41,7 @@ def bulkstop(host: str, folder: Path, campaigns: int, *flags: str, name: str = "
 
 
 def peer(name: str, host: str, calls: int, seconds: float, per_s: float, burst: int) -> list[str]:
-    """Give the command that runs one of the peers of this file."""
+    """Return the command that runs one of the peers of this file."""
     return [sys.executable, __file__, "--peer", name, host, str(calls), str(seconds), str(per_s), str(burst)]
 
 
@@ -136,7 +136,7 @@ PEERS = {"fixed delay": fixed_delay, "token bucket": token_bucket, "flat 15 s st
 
 
 def fullest(calls: Sequence[Call], limits: Sequence[Limit]) -> float:
-    """Give the fullest rolling window as a share of its limit."""
+    """Return the fullest rolling window as a share of its limit."""
     times = sorted(call.unix_s for call in calls)
     share = 0.0
     for limit in limits:
@@ -149,13 +149,13 @@ def fullest(calls: Sequence[Call], limits: Sequence[Limit]) -> float:
 
 
 def used(calls: Sequence[Call], limits: Sequence[Limit]) -> float:
-    """Give the shortest time in which so many calls are permitted as a share of the time they took."""
+    """Return the shortest time in which so many calls are permitted as a share of the time they took."""
     times = [call.unix_s for call in calls]
-    return least_s(len(calls), limits) / (max(times) - min(times))
+    return min_duration_s(len(calls), limits) / (max(times) - min(times))
 
 
 def goodput(calls: Sequence[Call], per_s: float, after_s: float = SETTLED_S) -> float:
-    """Give the calls accepted from `after_s` on as a share of those permitted."""
+    """Return the calls accepted from `after_s` on as a share of those permitted."""
     began = min(call.unix_s for call in calls) + after_s
     late = [call for call in calls if call.unix_s >= began]
     good = sum(call.status == 200 for call in late)
@@ -163,7 +163,7 @@ def goodput(calls: Sequence[Call], per_s: float, after_s: float = SETTLED_S) -> 
 
 
 def wasted(calls: Sequence[Call]) -> float:
-    """Give the share of all calls that were refused."""
+    """Return the share of all calls that were refused."""
     return sum(call.status == 429 for call in calls) / len(calls)
 
 

@@ -66,7 +66,7 @@ def stop(host: str, folder: Path, concurrency: int, *more: str, code: int = 0) -
 
 
 def at(looks: Sequence[Look], unix_s: float) -> Look:
-    """Give the last look before a moment."""
+    """Return the last look before a moment."""
     return looks[max(0, bisect.bisect(looks, unix_s, key=lambda look: look.unix_s) - 1)]
 
 
@@ -104,7 +104,7 @@ def tell(ran: Ran, parts: Sequence[Tenth]) -> float:
 
 
 def cpu_us(ran: Ran, part: Tenth) -> float:
-    """Give the processor time of a row."""
+    """Return the processor time of a row."""
     return (at(ran.looks, part.times[-1]).cpu_s - at(ran.looks, part.times[0]).cpu_s) / part.rows * 1e6
 
 

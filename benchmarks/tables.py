@@ -21,7 +21,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """Give the least of some values, which are in order, that so many percent of them do not exceed."""
+    """Return the least of some values, which are in order, that so many percent of them do not exceed."""
     return ordered[max(0, math.ceil(percent / 100 * len(ordered) - SLACK) - 1)]
 
 

@@ -81,7 +81,7 @@ def look(pid: int) -> Look:
 
 
 def tree(pid: int) -> Iterator[int]:
-    """Give a process and all that it has started."""
+    """Yield a process and all that it has started."""
     yield pid
     for path in Path(f"/proc/{pid}/task").glob("*/children"):  # without any if it has ended
         with suppress(OSError):
@@ -90,7 +90,7 @@ def tree(pid: int) -> Iterator[int]:
 
 
 def memory_mb(pid: int) -> tuple[float, float]:
-    """Give the resident memory of a process, now and at its highest."""
+    """Return the resident memory of a process, now and at its highest."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:  # it has ended
@@ -100,6 +100,6 @@ def memory_mb(pid: int) -> tuple[float, float]:
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
-    """Give an environment with nothing of the user's own settings, in which the command is this tree's."""
+    """Return an environment with nothing of the user's own settings, in which the command is this tree's."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BULKSTOP_")}
     return {**kept, "PYTHONPATH": str(ROOT), "BULKSTOP_TOKEN": TOKEN, "XDG_STATE_HOME": str(folder), **more}

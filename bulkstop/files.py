@@ -51,7 +51,7 @@ class Output:
         self._is_new = path != "-" and not os.path.lexists(path)
         self._now = now
         self._flushed = now()
-        self._file = BufferedWriter(FileIO(self._opened(path, stdout_fd, overwrite=overwrite), "w"), BUFFER)
+        self._file = BufferedWriter(FileIO(self._open_file(path, stdout_fd, overwrite=overwrite), "w"), BUFFER)
         self._is_broken = False
 
     def write(self, data: bytes) -> None:
@@ -75,7 +75,7 @@ class Output:
         if self._is_new:
             Path(self._path).unlink(missing_ok=True)
 
-    def _opened(self, path: str, stdout_fd: int, *, overwrite: bool) -> int:
+    def _open_file(self, path: str, stdout_fd: int, *, overwrite: bool) -> int:
         try:
             if path == "-":
                 return os.dup(stdout_fd)
@@ -84,7 +84,7 @@ class Output:
             new = os.O_TRUNC if overwrite else os.O_EXCL
             return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | new, 0o600)
         except FileExistsError:
-            raise taken(self.name) from None
+            raise refuse_existing(self.name) from None
         except OSError as error:
             raise OutputError(f"{self.name}: cannot be opened ({error.strerror}); give another file") from None
 
@@ -93,12 +93,12 @@ class Output:
         return OutputError(f"{self.name}: cannot be written ({error.strerror}); sending stops")
 
 
-def taken(name: str) -> OutputError:
+def refuse_existing(name: str) -> OutputError:
     """Say that a file is there which nobody said is to be replaced."""
     return OutputError(f"{name}: exists already; give --overwrite, or another file")
 
 
-def replace_file(path: Path, data: bytes, *, as_it_was: bool = False) -> None:
+def write_atomically(path: Path, data: bytes, *, as_it_was: bool = False) -> None:
     """Have a file hold these bytes, whatever happens either all of them or what was there; raises OSError.
 
     It is private to the user, or `as_it_was` has the owner and the mode of what was there.
@@ -132,7 +132,7 @@ def _take_after(fd: int, path: Path) -> None:
         os.fchmod(fd, was.st_mode & 0o7777)
 
 
-class WholeFile:
+class AtomicFile:
     """Takes `path`, which is written at once by `save`: a new file, private to the user.
 
     Raises OutputError, which names `option`, when it exists (unless it is to be overwritten) or could not be written:
@@ -164,7 +164,7 @@ class WholeFile:
                     file.write(data)
             else:
                 self._refuse_existing()
-                replace_file(self._path, data)
+                write_atomically(self._path, data)
         except OSError as error:
             raise self._fault("written", error) from None
 
@@ -176,7 +176,7 @@ class WholeFile:
 
     def _refuse_existing(self) -> None:
         if not self._overwrite and os.path.lexists(self._path):
-            raise taken(self.name)
+            raise refuse_existing(self.name)
 
     def _fault(self, what: str, error: OSError, advice: str = "") -> OutputError:
         return OutputError(f"{self.name}: cannot be {what} ({error.strerror}){advice}")
@@ -242,7 +242,7 @@ def _write_draft(draft: Path, data: bytes) -> None:
 
 
 def _place_new(draft: Path, target: Path) -> None:
-    """Give a finished draft its name, unless something has that name; raises FileExistsError."""
+    """Name a finished draft, unless something has that name; raises FileExistsError."""
     try:
         os.link(draft, target)  # the one way to a name that never replaces anything
     except FileExistsError:

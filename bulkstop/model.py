@@ -75,7 +75,7 @@ SCHEDULE_FAILED = "failed: "
 """What a result line says of the recurring schedule of a stopped campaign; a failure goes on with its reason."""
 
 
-class Again(StrEnum):
+class RetryHint(StrEnum):
     """What another try of the same campaign could change."""
 
     NO = "no"
@@ -103,7 +103,7 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class Cap:
+class FailureCap:
     """The most failures of a run: a number, or a share of the campaigns that have ended (at least `sample`)."""
 
     count: int | None = None
@@ -121,18 +121,18 @@ class Cap:
             raise ValueError(f"under it nothing could be sent, as any campaign may fail; give at least {least}")
 
     def allows(self, settled: int) -> int:
-        """Give the most failures that may be among `settled` campaigns and those that are still under way."""
+        """Return the most failures that may be among `settled` campaigns and those that are still under way."""
         if self.share is None:
             return self.count or 0
-        return part_of(self.share, max(settled, self.sample))
+        return share_of_whole(self.share, max(settled, self.sample))
 
     def __str__(self) -> str:
         """Write it as it is given: 10 or 2.5%."""
         return str(self.count) if self.share is None else f"{self.share * 100:g}%"
 
 
-def part_of(share: float, of: int) -> int:
-    """Give the whole campaigns in a share; 0.29 * 100 is 28.999999999999996, and 29% of 100 are 29."""
+def share_of_whole(share: float, of: int) -> int:
+    """Return the whole campaigns in a share; 0.29 * 100 is 28.999999999999996, and 29% of 100 are 29."""
     return int(share * of + 1e-6)
 
 
@@ -185,7 +185,7 @@ class Attempt(NamedTuple):
     """
 
     outcome: Outcome
-    again: Again = Again.NO
+    again: RetryHint = RetryHint.NO
     http_status: int | None = None
     latency_ms: float | None = None
     message: str | None = None
@@ -231,7 +231,7 @@ class Result:
         return self.schedule is not None and self.schedule.startswith(SCHEDULE_FAILED)
 
 
-def held(campaign: Campaign, outcome: Outcome, why: str) -> Result:
+def unsent_result(campaign: Campaign, outcome: Outcome, why: str) -> Result:
     """Make the result of a campaign that is not sent."""
     return Result(
         campaign.campaign_id,
@@ -272,7 +272,7 @@ def _other_fault(account_id: str, stream_id: str, iid: str, any_id: bool) -> str
     return None
 
 
-class Group(NamedTuple):
+class Scope(NamedTuple):
     """The campaigns of one type in one stream: what a list call can ask for."""
 
     account_id: str
@@ -281,7 +281,7 @@ class Group(NamedTuple):
     campaign_type: CampaignType
 
 
-class Listed(NamedTuple):
+class ListedCampaign(NamedTuple):
     """A campaign as a list tells of it; None is what it does not tell, and a status may be one that nobody documented.
 
     `name` is as the service has it, whatever it holds.

@@ -19,8 +19,8 @@ _LINE_CHARS = 20  # of a key in several lines, each line this long is a secret o
 
 
 @lru_cache(maxsize=CACHED_SECRETS)
-def forms(secret: str) -> tuple[str, ...]:
-    """Give a secret as it may stand in a text, the longest form first; none for one that is too short to be masked."""
+def encodings(secret: str) -> tuple[str, ...]:
+    """Return a secret as it may stand in a text, longest form first; none for one that is too short to be masked."""
     word = secret.strip()
     if len(word) < SECRET_CHARS:
         return ()
@@ -34,8 +34,8 @@ def forms(secret: str) -> tuple[str, ...]:
     return tuple(sorted(found, key=len, reverse=True))
 
 
-def passwords(url: str) -> list[str]:
-    """Give what is secret in an address, as it stands there and as it is sent."""
+def find_passwords(url: str) -> list[str]:
+    """Return what is secret in an address, as it stands there and as it is sent."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -44,13 +44,13 @@ def passwords(url: str) -> list[str]:
     return [word, unquote(word), f"{unquote(parts.username or '')}:{unquote(word)}"] if word else []
 
 
-def without_jwts(text: str) -> str:
+def mask_jwts(text: str) -> str:
     """Mask whatever looks like a JWT, whoever may own it."""
-    return _RUN.sub(_jwt_masked, text) if JWT_START in text else text
+    return _RUN.sub(_mask_jwt, text) if JWT_START in text else text
 
 
 def _in_base64(data: bytes) -> set[str]:
-    """Give what becomes of some bytes in base64, alone and wherever they stand among others."""
+    """Return what becomes of some bytes in base64, alone and wherever they stand among others."""
     found = {base64.b64encode(data).decode()}
     if len(data) < _BASE64_CHARS:
         return found
@@ -61,14 +61,14 @@ def _in_base64(data: bytes) -> set[str]:
     return found
 
 
-def _jwt_masked(found: re.Match[str]) -> str:
+def _mask_jwt(found: re.Match[str]) -> str:
     """Mask from the beginning of a token on; a run of such characters is looked through once, however long it is."""
     text = found[0]
     at = text.find(JWT_START)
     return text[:at] + MASK if at >= 0 and "." in text[at:] else text
 
 
-class Secrets:
+class Redactor:
     """Masks in any text what was told to be secret, however it is escaped there, and whatever looks like a JWT."""
 
     def __init__(self, *secrets: str | None) -> None:
@@ -80,26 +80,26 @@ class Secrets:
     def add(self, secret: str | None) -> None:
         """Mask this from now on."""
         # A JWT is masked by its looks, and single-use ones come by the thousand.
-        if not secret or without_jwts(secret) == MASK:
+        if not secret or mask_jwts(secret) == MASK:
             return
-        found = _forms(secret) - self._known
+        found = _line_encodings(secret) - self._known
         if not found:
             return
         self._known |= found
         longest_first = sorted(self._known, key=len, reverse=True)
         self._either = re.compile("|".join(map(re.escape, longest_first)))
 
-    def masked(self, text: str) -> str:
-        """Give a text without what is secret in it."""
+    def redact(self, text: str) -> str:
+        """Return a text without what is secret in it."""
         known = text if self._either is None else self._either.sub(MASK, text)
-        return without_jwts(known)
+        return mask_jwts(known)
 
 
-SECRETS = Secrets()
+REDACTOR = Redactor()
 """What this process has learnt that no log may show."""
 
 
-def _forms(secret: str) -> set[str]:
-    """Give a secret in all its forms; a key also line by line."""
+def _line_encodings(secret: str) -> set[str]:
+    """Return a secret in all its forms; a key also line by line."""
     lines = (line.strip() for line in secret.splitlines())
-    return set(forms(secret)) | {line for line in lines if len(line) >= _LINE_CHARS}
+    return set(encodings(secret)) | {line for line in lines if len(line) >= _LINE_CHARS}

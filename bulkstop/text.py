@@ -13,7 +13,7 @@ TEXT_CHARS = 300
 _NOT_IN_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Write a time as a person says it: `0.4 s`, `42 s`, `16 min`, `2 h 46 min`."""
     if seconds < 10:
         return f"{seconds:.1f} s"
@@ -23,7 +23,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def table(title: str, rows: list[tuple[str, str]]) -> list[str]:
+def format_table(title: str, rows: list[tuple[str, str]]) -> list[str]:
     """Set names and values in two columns under a title."""
     width = max((len(name) for name, _ in rows), default=0)
     return [title, *(f"  {name:<{width}}  {value}".rstrip() for name, value in rows)]
@@ -45,7 +45,7 @@ def clip_controls(text: str) -> str:
 
 
 def shorten(text: str) -> str:
-    """Give the beginning of a text that others wrote, safe in one line on a terminal."""
+    """Return the beginning of a text that others wrote, safe in one line on a terminal."""
     clipped = text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…"
     return clipped if clipped.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in clipped)
 

@@ -35,7 +35,7 @@ LISTENS = re.compile(r"DevTools listening on (ws://\S+)")
 
 @contextmanager
 def browser(folder: Path) -> Iterator[str]:
-    """Run chromium; give the address at which it can be driven."""
+    """Run chromium; return the address at which it can be driven."""
     assert CHROMIUM is not None
     folder.mkdir()
     process = subprocess.Popen(
@@ -100,7 +100,7 @@ class Tab:
             await self._note(message.get("method"), message.get("params"))
 
     async def value(self, script: str) -> Any:
-        """Give what an expression in the page comes to; a promise is waited for."""
+        """Return what an expression in the page comes to; a promise is waited for."""
         found = await self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")

@@ -27,7 +27,7 @@ PATIENT = ("--max-late", "60s")
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, folder: Path, *args: str) -> str:
-    """Give the line with which the command refuses, here in this process: there are many of them."""
+    """Return the line with which the command refuses, here in this process: there are many of them."""
     monkeypatch.chdir(folder)
     monkeypatch.setenv("BULKSTOP_TOKEN", TOKEN)
     there = sorted(folder.iterdir())
@@ -39,7 +39,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, folder: Path, *args: str) -> str:
 
 
 def reference(values_ms: list[float], percentile: float) -> float:
-    """Give a percentile of the values themselves, by the nearest rank."""
+    """Return a percentile of the values themselves, by the nearest rank."""
     return sorted(values_ms)[max(1, math.ceil(percentile / 100 * len(values_ms) - 1e-9)) - 1]
 
 

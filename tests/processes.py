@@ -35,16 +35,16 @@ class Simulated:
     log: Path
 
     def requests(self) -> list[dict[str, Any]]:
-        """Give what has arrived so far, but for a line that is just being written."""
+        """Return what has arrived so far, but for a line that is just being written."""
         return [json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
     def ids(self) -> list[str]:
-        """Give the campaign id of each request that names one; those of lists, of whatever test, do not."""
+        """Return the campaign id of each request that names one; those of lists, of whatever test, do not."""
         return [request["campaign_id"] for request in self.requests() if request["campaign_id"] is not None]
 
 
 def environment(**more: str | None) -> dict[str, str]:
-    """Give an environment without what the developer has set for real use; a value of None takes a variable out."""
+    """Return an environment without what the developer has set for real use; a value of None takes a variable out."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("BULKSTOP_", "_BULKSTOP"))}
     kept |= {"PYTHONPATH": str(ROOT), "BULKSTOP_TOKEN": TOKEN, "COLUMNS": "200"}
     return {name: value for name, value in {**kept, **more}.items() if value is not None}
@@ -111,7 +111,7 @@ def simulator(folder: Path, *options: str, **variables: str | None) -> Iterator[
 
 
 def with_command(folder: Path) -> str:
-    """Put a command `bulkstop` into a folder of its own; give a PATH on which it is found first."""
+    """Put a command `bulkstop` into a folder of its own; return a PATH on which it is found first."""
     folder.mkdir()
     script = folder / "bulkstop"
     script.write_text(f'#!/bin/sh\nexec {shlex.join(COMMAND)} "$@"\n')
@@ -154,7 +154,7 @@ def results(path: Path) -> list[dict[str, Any]]:
 
 
 def apart(path: Path) -> None:
-    """Give each campaign of a list a stream of its own, so that as many may be in flight from the beginning."""
+    """Return each campaign of a list a stream of its own, so that as many may be in flight from the beginning."""
     head, *rows = path.read_text().splitlines()
     path.write_text(
         "\n".join([head, *(row.replace(",st-1", f",st-{number}") for number, row in enumerate(rows))]) + "\n"

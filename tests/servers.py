@@ -240,7 +240,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def authority(directory: Path) -> tuple[Path, ssl.SSLContext]:
-    """Make an authority nobody trusts yet; give its PEM file, and a context for a server on 127.0.0.1 signed by it."""
+    """Make an authority nobody trusts yet; return its PEM file, and a context for a server that it has signed."""
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name.from_rfc4514_string("CN=An authority for tests")
     ca = _certificate(ca_name, ca_name, ca_key, ca_key, x509.BasicConstraints(ca=True, path_length=None))
@@ -322,7 +322,7 @@ class Nginx:
         self._process = process
 
     def stop(self) -> list[str]:
-        """Let it finish and end; give the lines of its log (see `log_format calls`)."""
+        """Let it finish and end; return the lines of its log (see `log_format calls`)."""
         # Only an ended nginx has surely written the lines of the last calls.
         self._process.send_signal(signal.SIGQUIT)
         self._process.wait(10)

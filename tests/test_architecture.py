@@ -79,7 +79,7 @@ def package() -> list[Module]:
 
 
 def imports(module: Module) -> Iterator[str]:
-    """Give the full dotted name of all that is imported, wherever in the module."""
+    """Yield the full dotted name of all that is imported, wherever in the module."""
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -89,7 +89,7 @@ def imports(module: Module) -> Iterator[str]:
 
 
 def uses(module: Module) -> Iterator[str]:
-    """Give every name and every dotted name that is used, each dotted one also by its last part."""
+    """Yield every name and every dotted name that is used, each dotted one also by its last part."""
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Name):
             yield node.id
@@ -101,7 +101,7 @@ def uses(module: Module) -> Iterator[str]:
 
 
 def parts_imported(module: Module) -> set[str]:
-    """Give the parts of the package that a module imports, its own left out."""
+    """Return the parts of the package that a module imports, its own left out."""
     parts = {part.path.split("/")[0].removesuffix(".py") for part in package()}
     found = set()
     for name in imports(module):
@@ -289,7 +289,7 @@ def test_picture_is_complete() -> None:
 
 
 def definitions(path: str) -> set[str]:
-    """Give the classes, functions, methods and names that a module defines."""
+    """Return the classes, functions, methods and names that a module defines."""
     found = set[str]()
     for node in ast.parse((ROOT / "bulkstop" / path).read_text()).body:
         match node:

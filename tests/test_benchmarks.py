@@ -37,7 +37,7 @@ def test_smoke(script: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Give the table of the load generators as a module."""
+    """Return the table of the load generators as a module."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     import bench
 

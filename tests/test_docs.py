@@ -21,7 +21,7 @@ from bulkstop.cli.stop import command as stop_command
 from bulkstop.model import Outcome
 from bulkstop.report.stop.formats import COLUMNS
 from bulkstop.runs.load.targets import PREFIX
-from bulkstop.settings import KNOBS, default_of, key_of
+from bulkstop.settings import OPTION_SPECS, default_of, key_of
 from tests.processes import ROOT, WAIT_S, Simulated, environment, results, simulator, with_command
 
 README = (ROOT / "README.md").read_text()
@@ -48,7 +48,7 @@ class Block:
 
     @property
     def script(self) -> str:
-        """Give what a shell is to do."""
+        """Return what a shell is to do."""
         if self.language == "python":
             return f"python - <<'END'\n{self.text}END\n"
         if self.language == "console":
@@ -57,7 +57,7 @@ class Block:
 
     @property
     def expected(self) -> list[str]:
-        """Give the lines that must come out."""
+        """Return the lines that must come out."""
         return [line for line in self.text.splitlines() if not line.startswith("$ ")]
 
 
@@ -86,7 +86,7 @@ class Session:
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
-    """Type every block into one shell; give the lines that each of them brought."""
+    """Type every block into one shell; return the lines that each of them brought."""
     folder = tmp_path_factory.mktemp("reader")
     here = folder / "checkout"
     shutil.copytree(ROOT / "samples", here / "samples")
@@ -158,7 +158,7 @@ def test_not_run_is_there() -> None:
 
 
 def table(first: str) -> list[list[str]]:
-    """Give the cells of the table whose header begins with this."""
+    """Return the cells of the table whose header begins with this."""
     lines = README[README.index(f"| {first}") :].split("\n\n")[0].splitlines()[2:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
 
@@ -177,7 +177,7 @@ def shown(default: object) -> str:
 def test_settings_table() -> None:
     """The table of settings is what the code has: the words, the names and the defaults."""
     wanted = []
-    for name, knob in KNOBS.items():
+    for name, knob in OPTION_SPECS.items():
         key = key_of(name)
         option, in_profile = ("", "") if knob.secret else (f"`{knob.option(name)}`", f"`{key}`")
         wanted.append([knob.help, option, f"`BULKSTOP_{key.upper()}`", in_profile, shown(default_of(name))])

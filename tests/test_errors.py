@@ -7,15 +7,15 @@ import re
 import pytest
 
 from bulkstop.errors import BulkstopError, unforeseen
-from bulkstop.workers.fork import forked
-from bulkstop.workers.link import Ended, Link
+from bulkstop.workers.fork import fork_workers
+from bulkstop.workers.link import Ended, ParentLink
 
 SECRET = "a secret"
 TOLD = re.compile(r"internal error, please report it: ZeroDivisionError at test_errors\.py:\d+")
 
 
 def caught(error: BaseException) -> BaseException:
-    """Give an error that was raised."""
+    """Return an error that was raised."""
 
     def fail() -> None:
         raise error
@@ -50,17 +50,17 @@ def test_no_files(number: int) -> None:
 def test_in_a_process() -> None:
     """A process that fails tells its parent so, in the same words."""
 
-    def work(link: Link, number: int) -> BulkstopError | None:
+    def work(link: ParentLink, number: int) -> BulkstopError | None:
         raise ZeroDivisionError(SECRET)
 
     async def heard() -> object:
         await child.connect()
         try:
-            return await child.told()
+            return await child.read_message()
         finally:
             await child.disconnect()
 
-    with forked(work, 1) as (child,):
+    with fork_workers(work, 1) as (child,):
         told = asyncio.run(heard())
     assert isinstance(told, Ended)
     found = re.fullmatch("a process failed: (.*)", str(told.fault))

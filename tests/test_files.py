@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bulkstop.errors import OutputError
-from bulkstop.files import WholeFile
+from bulkstop.files import AtomicFile
 
 
 def names(folder: Path) -> list[str]:
@@ -17,7 +17,7 @@ def names(folder: Path) -> list[str]:
 
 def test_saved(tmp_path: Path) -> None:
     """It has what was saved, only the user may read it, and nothing else is left behind."""
-    WholeFile(str(tmp_path / "page.html"), "--html").save(b"all of it")
+    AtomicFile(str(tmp_path / "page.html"), "--html").save(b"all of it")
     assert (tmp_path / "page.html").read_bytes() == b"all of it"
     assert stat.S_IMODE((tmp_path / "page.html").stat().st_mode) == 0o600
     assert names(tmp_path) == ["page.html"]
@@ -25,7 +25,7 @@ def test_saved(tmp_path: Path) -> None:
 
 def test_never_saved(tmp_path: Path) -> None:
     """Until it is saved there is no file of that name; what was never saved leaves nothing."""
-    file = WholeFile(str(tmp_path / "page.html"), "--html")
+    file = AtomicFile(str(tmp_path / "page.html"), "--html")
     assert not (tmp_path / "page.html").exists()
     file.close()
     file.close()
@@ -36,10 +36,10 @@ def test_never_saved(tmp_path: Path) -> None:
 def test_exists(tmp_path: Path, *, is_late: bool) -> None:
     """A file that is there is not touched, also when it came after the beginning."""
     path = tmp_path / "page.html"
-    file = WholeFile(str(path), "--html") if is_late else None
+    file = AtomicFile(str(path), "--html") if is_late else None
     path.write_text("mine")
     with pytest.raises(OutputError, match=r"^--html \S+page\.html: exists already; give --overwrite, or another file$"):
-        (file or WholeFile(str(path), "--html")).save(b"new")
+        (file or AtomicFile(str(path), "--html")).save(b"new")
     assert path.read_text() == "mine"
     assert names(tmp_path) == ["page.html"]
 
@@ -48,7 +48,7 @@ def test_overwritten(tmp_path: Path) -> None:
     """With leave it is replaced, when the new one is complete; a link stays one."""
     (tmp_path / "real.html").write_text("old")
     (tmp_path / "page.html").symlink_to("real.html")
-    file = WholeFile(str(tmp_path / "page.html"), "--html", overwrite=True)
+    file = AtomicFile(str(tmp_path / "page.html"), "--html", overwrite=True)
     assert (tmp_path / "real.html").read_text() == "old"
     file.save(b"new")
     assert (tmp_path / "real.html").read_text() == "new"
@@ -60,12 +60,12 @@ def test_overwritten(tmp_path: Path) -> None:
 def test_cannot_be(path: str, tmp_path: Path) -> None:
     """What could not be written is told when it is made."""
     with pytest.raises(OutputError, match=r"^--html \S+: cannot be opened \(\w.*\); give another file$"):
-        WholeFile(str(tmp_path / path), "--html")
+        AtomicFile(str(tmp_path / path), "--html")
 
 
 def test_full_disk() -> None:
     """A disk that is full is told; a device is written to, never replaced."""
-    file = WholeFile("/dev/full", "--html")
+    file = AtomicFile("/dev/full", "--html")
     with pytest.raises(OutputError, match=r"^--html /dev/full: cannot be written \(No space left on device\)$"):
         file.save(b"new")
     assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
@@ -74,7 +74,7 @@ def test_full_disk() -> None:
 def test_pipe() -> None:
     """A pipe is written to."""
     reader, writer = os.pipe()
-    WholeFile(f"/dev/fd/{writer}", "--html").save(b"through")
+    AtomicFile(f"/dev/fd/{writer}", "--html").save(b"through")
     os.close(writer)
     with os.fdopen(reader, "rb") as file:
         assert file.read() == b"through"

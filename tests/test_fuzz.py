@@ -29,34 +29,25 @@ from hypothesis import strategies as st
 
 from bulkstop import model
 from bulkstop.cli import COMMANDS, main
-from bulkstop.cli.options import settings_of, with_settings
-from bulkstop.cli.report import told
+from bulkstop.cli.options import read_settings, with_settings
+from bulkstop.cli.report import format_review
 from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
 from bulkstop.kore import calls, interpret
-from bulkstop.kore.aiohttp_transport import Client
+from bulkstop.kore.aiohttp_transport import AiohttpTransport
 from bulkstop.kore.calls import target
-from bulkstop.kore.exchange import Answer, NoAnswer
-from bulkstop.kore.interpret import meaning
-from bulkstop.kore.redaction import masked
-from bulkstop.model import (
-    Attempt,
-    Campaign,
-    CampaignType,
-    Defaults,
-    Order,
-    Outcome,
-    Result,
-    held,
-)
+from bulkstop.kore.exchange import Response, TransportFailure
+from bulkstop.kore.interpret import interpret as meaning
+from bulkstop.kore.redaction import redact_response
+from bulkstop.model import Attempt, Campaign, CampaignType, Defaults, Order, Outcome, Result, unsent_result
 from bulkstop.report.stop.formats import COLUMNS, from_csv, from_json, to_csv, to_json
 from bulkstop.report.stop.ledger import Mode
 from bulkstop.report.stop.manifest import manifest_path
-from bulkstop.report.stop.resume import Past
+from bulkstop.report.stop.resume import ResumeIndex
 from bulkstop.report.stop.stats import Stats
-from bulkstop.runs.review import review
-from bulkstop.runs.stop.journal import Record
+from bulkstop.runs.review import review_results
+from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.runs.stop.run import Summary
-from bulkstop.settings import KNOBS, NO_LIMIT, Settings, default_of, key_of
+from bulkstop.settings import NO_LIMIT, OPTION_SPECS, Settings, default_of, key_of
 from bulkstop.source import read
 from bulkstop.source.plan import Plan
 from bulkstop.text import TEXT_CHARS
@@ -178,7 +169,7 @@ def test_rows(form: str, data: st.DataObject, defaults: Defaults, order: Order) 
     with plan:
         event(f"sends {bool(plan.to_send)}, holds {bool(plan.held)}")
         campaigns = [each for account in plan.accounts for each in plan.campaigns(account)]
-        results = [*plan.held_results(), *(held(each, Outcome.NOT_SENT, "later") for each in campaigns)]
+        results = [*plan.held_results(), *(unsent_result(each, Outcome.NOT_SENT, "later") for each in campaigns)]
         assert len(results) == plan.rows
         assert len(campaigns) == plan.to_send == len({each[:4] for each in campaigns})
         assert all(result.line and result.source == "-" for result in results)
@@ -220,7 +211,7 @@ def test_ids(campaign_id: str, account_id: str, stream_id: str, kind: CampaignTy
         assert is_one_line(campaign.fault)
         return
     usual = target(campaign._replace(campaign_id="cd-1", account_id="a", stream_id="st-1"))
-    sent = Client("http://127.0.0.1:1")._url(target(campaign)).raw_path_qs
+    sent = AiohttpTransport("http://127.0.0.1:1")._url(target(campaign)).raw_path_qs
     path, _, query = sent.partition("?")
     segments, places = path.split("/"), usual.partition("?")[0].split("/")
     assert len(segments) == len(places)
@@ -289,11 +280,11 @@ HEADERS = (
     )
 )
 STATUSES = st.sampled_from([200, 200, 200, 202, 204, 302, 400, 401, 404, 408, 409, 412, 429, 500, 503])
-ANSWERS = st.builds(Answer, STATUSES | st.integers(100, 999), BODIES, st.floats(0, 1e5), HEADERS, HEADERS, HEADERS)
-GROUP = model.Group("a", "st-1", "st-1", CampaignType.VOICE)
+ANSWERS = st.builds(Response, STATUSES | st.integers(100, 999), BODIES, st.floats(0, 1e5), HEADERS, HEADERS, HEADERS)
+GROUP = model.Scope("a", "st-1", "st-1", CampaignType.VOICE)
 
 
-def proves_a_stop(answer: Answer) -> bool:
+def proves_a_stop(answer: Response) -> bool:
     """Tell by other means than the code under test whether an answer is 2xx and says "Stopped"."""
     try:
         said = json.loads(answer.body.decode())
@@ -313,16 +304,16 @@ def check_attempt(attempt: Attempt) -> None:
 
 @fuzz
 @given(answer=ANSWERS, secret=st.sampled_from([(), ("a secret",), ("Stopped",)]))
-def test_answers(answer: Answer, secret: tuple[str, ...]) -> None:
+def test_answers(answer: Response, secret: tuple[str, ...]) -> None:
     """Any answer to any call means something, and a campaign is stopped only when the answer proves it."""
-    clean = masked(answer, secret)
+    clean = redact_response(answer, secret)
     attempt = meaning(clean)
     event(attempt.outcome)
     assert attempt.outcome is not Outcome.STOPPED or proves_a_stop(answer)
     check_attempt(attempt)
     if not secret and not proves_nothing(answer):
         assert (attempt.outcome is Outcome.STOPPED) is proves_a_stop(answer)
-    at = calls.place(0)
+    at = calls.find_page(0)
     read_all = (
         interpret.read_page(clean, GROUP, at),
         interpret.read_status(clean, "cd-1"),
@@ -339,7 +330,7 @@ def test_answers(answer: Answer, secret: tuple[str, ...]) -> None:
             assert all(Campaign(item.campaign_id, *GROUP[3:], *GROUP[:3], "", 0).fault is None for item in found.items)
 
 
-def proves_nothing(answer: Answer) -> bool:
+def proves_nothing(answer: Response) -> bool:
     """Tell of a body that JSON readers do not agree about: NaN, half surrogate pairs, one name twice."""
     return any(part in answer.body for part in (b"NaN", b"Infinity", b"\\u")) or answer.body.count(b'"status"') > 1
 
@@ -379,20 +370,20 @@ WIRE = st.one_of(
 def test_wire(runner: asyncio.Runner, data: bytes) -> None:
     """Whatever bytes come over a connection, there is an answer or the reason why there is none, in time."""
     found = runner.run(exchange(data))
-    if isinstance(found, NoAnswer):
+    if isinstance(found, TransportFailure):
         assert found.outcome in (Outcome.CONNECTION_ERROR, Outcome.TIMEOUT)
         assert is_one_line(found.error)
     check_attempt(meaning(found))
 
 
-async def exchange(data: bytes) -> Answer | NoAnswer:
+async def exchange(data: bytes) -> Response | TransportFailure:
     """Make a call to a server that says this and closes."""
 
     async def handle(connection: Connection) -> None:
         await connection.request()
         await connection.write(data)
 
-    async with listening(handle) as server, Client(server.url, timeout_s=5.0) as client:
+    async with listening(handle) as server, AiohttpTransport(server.url, timeout_s=5.0) as client:
         return await client.post("/trigger/cd-1?a=b", {"auth": "t"})
 
 
@@ -416,7 +407,7 @@ class Left:
 def left(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Left:
     """Begin a run and end it after four of six campaigns."""
     path = tmp_path_factory.mktemp("left") / request.param
-    with Record(str(path)) as record, record.plan(ROWS, AT) as plan:
+    with RunJournal(str(path)) as record, record.plan(ROWS, AT) as plan:
         record.open(plan, AT, ["bulkstop", "stop"], "run-1")
         for row, outcome in zip(
             ROWS, [Outcome.STOPPED, Outcome.TIMEOUT, Outcome.NOT_SENT, Outcome.UNKNOWN], strict=False
@@ -428,7 +419,7 @@ def left(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def result_of(row: Campaign, outcome: Outcome) -> Result:
     """Make the line of a row that ends so."""
     when = None if outcome is Outcome.NOT_SENT else "2026-01-02T03:04:05.678Z"
-    return replace(held(row, outcome, "said"), started_at=when, finished_at=when, attempts=1)
+    return replace(unsent_result(row, outcome, "said"), started_at=when, finished_at=when, attempts=1)
 
 
 @st.composite
@@ -455,7 +446,7 @@ def changed(draw: st.DrawFn, whole: Any) -> Any:
 
 
 def folders(base: Path) -> Callable[[], contextlib.AbstractContextManager[Path]]:
-    """Give a way to a new folder for each case, gone after it."""
+    """Return a way to a new folder for each case, gone after it."""
 
     @contextlib.contextmanager
     def folder() -> Iterator[Path]:
@@ -472,11 +463,11 @@ def check_files(path: Path) -> None:
     """Sum a result file up, check it and go on with it: each is refused in one line, or every row has its line then."""
     for check in (False, True):
         with contextlib.suppress(OutputError):
-            found = review(str(path), check=check)
+            found = review_results(str(path), check=check)
             assert sum(found.outcomes.values()) == found.rows <= found.lines or check
-            assert all(is_one_line(line) for line in told(found))
+            assert all(is_one_line(line) for line in format_review(found))
     try:
-        past = Past(str(path))
+        past = ResumeIndex(str(path))
         assert past.final <= past.rows <= past.lines
         go_on(path)
         event("gone on with")
@@ -487,7 +478,7 @@ def check_files(path: Path) -> None:
 
 def go_on(path: Path) -> None:
     """Resume a run to its end."""
-    with Record(str(path), mode=Mode.RESUME) as record, record.plan(ROWS, AT) as plan:
+    with RunJournal(str(path), mode=Mode.RESUME) as record, record.plan(ROWS, AT) as plan:
         record.open(plan, AT, ["bulkstop", "stop"], "run-2")
         for result in plan.held_results():
             record.write(result)
@@ -497,9 +488,9 @@ def go_on(path: Path) -> None:
         stats = Stats()
         summary = Summary(stats, plan.rows, 0, 0.0, "run-2", settled=dict(plan.settled))
         assert record.end(summary).fault is None
-    past = Past(str(path))
+    past = ResumeIndex(str(path))
     assert past.rows == past.final == len(ROWS)
-    assert review(str(path), check=True).flaws == ()
+    assert review_results(str(path), check=True).flaws == ()
 
 
 @pytest.fixture
@@ -605,16 +596,16 @@ PLAUSIBLE = [
 
 
 def good(name: str) -> list[str]:
-    """Give the texts that a setting takes."""
+    """Return the texts that a setting takes."""
     found = []
     for text in PLAUSIBLE:
         with contextlib.suppress(ValueError):
-            KNOBS[name].read(text)
+            OPTION_SPECS[name].read(text)
             found.append(text)
-    return ["true", "false"] if KNOBS[name].read is str and isinstance(default_of(name), bool) else found
+    return ["true", "false"] if OPTION_SPECS[name].read is str and isinstance(default_of(name), bool) else found
 
 
-GOOD = {key_of(name): good(name) for name in KNOBS}
+GOOD = {key_of(name): good(name) for name in OPTION_SPECS}
 ODD_TOML = [
     *("true", "false", "1", "-1", "0.5", "1e400", "nan", "inf", "1979-05-27", "07:32:00", "[]", "{}", "['x']", "[[1]]"),
     *("0x1F", "['1/s', 'none']", "['60/60s', '1800/3600s']", "''", "'\\u0000'", '"\\u202e"', "=", "#"),
@@ -635,8 +626,8 @@ LINES = st.one_of(
 @with_settings
 @click.pass_context
 def probe(ctx: click.Context, /, **_: object) -> Settings:
-    """Give the settings as any command gets them."""
-    return settings_of(ctx)
+    """Return the settings as any command gets them."""
+    return read_settings(ctx)
 
 
 @fuzz
@@ -685,12 +676,12 @@ UNSAFE = {"--token-command", "--quota-store"}
 
 
 def options_of(name: str) -> list[click.Option]:
-    """Give all options of a command."""
+    """Return all options of a command."""
     return [parameter for parameter in main_command(name).params if isinstance(parameter, click.Option)]
 
 
 def main_command(name: str) -> click.Command:
-    """Give a command by its name."""
+    """Return a command by its name."""
     from bulkstop.cli import commands
 
     found = commands.get_command(click.Context(commands), name)
@@ -731,7 +722,9 @@ def command_lines(draw: st.DrawFn) -> list[str]:
 
 
 VARIABLES = st.dictionaries(
-    st.sampled_from([f"BULKSTOP_{key_of(name).upper()}" for name in KNOBS if KNOBS[name].option(name) not in UNSAFE]),
+    st.sampled_from(
+        [f"BULKSTOP_{key_of(name).upper()}" for name in OPTION_SPECS if OPTION_SPECS[name].option(name) not in UNSAFE]
+    ),
     VALUES.map(lambda text: text.replace("\0", "")),
     max_size=2,
 )
@@ -740,7 +733,9 @@ VARIABLES = st.dictionaries(
 def not_sent(plan: Plan, settings: Settings, report: Callable[[Result], None], *, run_id: str, **_: object) -> Summary:
     """Stand for a run: nothing is sent, and every row has its line."""
     stats = Stats()
-    later = (held(row, Outcome.NOT_SENT, "later") for account in plan.accounts for row in plan.campaigns(account))
+    later = (
+        unsent_result(row, Outcome.NOT_SENT, "later") for account in plan.accounts for row in plan.campaigns(account)
+    )
     for result in (*plan.held_results(), *later):
         report(result)
         stats.add(result)
@@ -764,8 +759,8 @@ def quiet_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in COMMANDS:
         main_command(name)
     monkeypatch.setattr("bulkstop.cli.stop.run", not_sent)
-    monkeypatch.setattr("bulkstop.kore.aiohttp_transport.Client.__aenter__", Nobody)
-    monkeypatch.setattr("bulkstop.kore.wire.transport.Wire.__aenter__", Nobody)
+    monkeypatch.setattr("bulkstop.kore.aiohttp_transport.AiohttpTransport.__aenter__", Nobody)
+    monkeypatch.setattr("bulkstop.kore.wire.transport.WireTransport.__aenter__", Nobody)
     monkeypatch.setattr("bulkstop.runs.load.processes.run", Nobody)  # it would fork
     monkeypatch.setattr("bulkstop.kore.token._Command", Nobody)
     monkeypatch.setattr("bulkstop.cli.simulate.serve", Nobody)
@@ -790,7 +785,7 @@ def test_command_lines(quiet_world: Path, words: list[str], variables: dict[str,
 
 
 def ended(words: list[str], variables: dict[str, str], stdin: bytes) -> tuple[object, str]:
-    """Run a command line in this process; give its exit code and what it said."""
+    """Run a command line in this process; return its exit code and what it said."""
     out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8")
     streams: dict[str, Any] = {"stdin": io.TextIOWrapper(io.BytesIO(stdin), "utf-8"), "stdout": out, "stderr": err}
     here = patch.multiple(sys, **streams, argv=["bulkstop", *words])

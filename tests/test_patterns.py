@@ -18,11 +18,11 @@ from typing import Any
 import orjson
 import pytest
 
-from bulkstop.kore.exchange import Answer
-from bulkstop.kore.interpret import meaning
-from bulkstop.kore.redaction import masked
+from bulkstop.kore.exchange import Response
+from bulkstop.kore.interpret import interpret
+from bulkstop.kore.redaction import redact_response
 from bulkstop.model import Campaign, CampaignType
-from bulkstop.redact import Secrets
+from bulkstop.redact import Redactor
 from bulkstop.source.protect import Protection, Rule
 from bulkstop.text import one_line
 
@@ -109,13 +109,13 @@ def patterns_of(path: Path) -> Iterator[Found | str]:
 
 
 def value_of(node: ast.expr, module: str) -> Any:
-    """Give the value of an expression as its module sees it."""
+    """Return the value of an expression as its module sees it."""
     code = compile(ast.Expression(node), module, "eval")
     return eval(code, dict(vars(importlib.import_module(module))))
 
 
 def methods_of(function: str, name: str | None, calls: Iterable[ast.Call]) -> tuple[str, ...]:
-    """Give the methods called on a pattern; on one without a name of its own all that the module calls."""
+    """Return the methods called on a pattern; on one without a name of its own all that the module calls."""
     if function != "compile":
         return (function,)
     called = {(ast.unparse(call.func.value), call.func.attr) for call in calls if isinstance(call.func, ast.Attribute)}
@@ -209,7 +209,7 @@ def is_in(items: Any, char: str) -> bool:
 
 
 def char_in(items: Any) -> str:
-    """Give any character of a class that has none of the usual ones."""
+    """Return any character of a class that has none of the usual ones."""
     return next((char for char in map(chr, range(0x2100)) if is_in(items, char)), "")
 
 
@@ -234,7 +234,7 @@ def within(cpu_s: float) -> Iterator[None]:
 
 
 def cpu_s(act: Callable[[], object]) -> float:
-    """Give the processor time of a call."""
+    """Return the processor time of a call."""
     begin = time.thread_time()
     act()
     return time.thread_time() - begin
@@ -261,7 +261,7 @@ def is_slow(act: Callable[[str], object], text: str) -> bool:
 
 
 def slow_texts(found: Found) -> list[str]:
-    """Give the texts, one at most, of which a pattern takes longer than they are long."""
+    """Return the texts, one at most, of which a pattern takes longer than they are long."""
     texts = dict.fromkeys([*adversarial(found.pattern), *(f"\0{piece}" for piece in CORPUS)])
     for text in texts:
         if text.endswith("\0"):
@@ -325,7 +325,7 @@ RULES = [
     for of_name in (False, True)
 ]
 KEEP = Protection(RULES)
-SECRETS = Secrets()
+SECRETS = Redactor()
 for secret in ("aaaa1", "a" * 40 + "b", "cd-5464b37-74ac!"):
     SECRETS.add(secret)
 
@@ -335,9 +335,9 @@ def campaign(text: str) -> Campaign:
     return Campaign(text, CampaignType.VOICE, "a" * 24, "st-1", "st-1", "list.csv", 2, name=text)
 
 
-def said(text: str) -> Answer:
+def said(text: str) -> Response:
     """Make an answer that says a text in each of the ways that are read."""
-    return Answer(409, orjson.dumps({"message": text, "errors": [{"msg": text, "code": text}]}), 1.0)
+    return Response(409, orjson.dumps({"message": text, "errors": [{"msg": text, "code": text}]}), 1.0)
 
 
 @pytest.mark.parametrize(
@@ -345,11 +345,11 @@ def said(text: str) -> Answer:
     [
         lambda text: KEEP.of(campaign(text)),
         lambda text: [fnmatchcase(text, rule.pattern) for rule in RULES],
-        lambda text: SECRETS.masked(text),
-        lambda text: meaning(said(text), campaign_id=AN_ID),
-        lambda text: meaning(Answer(409, text.encode(), 1.0), campaign_id=AN_ID),
-        lambda text: meaning(Answer(409, orjson.dumps({piece: piece for piece in text.split()}), 1.0)),
-        lambda text: masked(said(text), ("aaaaaaaaaaaaaaab", "a\\b'c")),
+        lambda text: SECRETS.redact(text),
+        lambda text: interpret(said(text), campaign_id=AN_ID),
+        lambda text: interpret(Response(409, text.encode(), 1.0), campaign_id=AN_ID),
+        lambda text: interpret(Response(409, orjson.dumps({piece: piece for piece in text.split()}), 1.0)),
+        lambda text: redact_response(said(text), ("aaaaaaaaaaaaaaab", "a\\b'c")),
         lambda text: one_line(text),
     ],
     ids=["protect", "fnmatch", "secrets", "meaning", "text", "object", "masks", "line"],

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from bulkstop.redact import MASK, SECRETS, Secrets
-from bulkstop.runs.wiring import secrets_of, tokens_of
+from bulkstop.redact import MASK, REDACTOR, Redactor
+from bulkstop.runs.wiring import list_secrets, make_tokens
 from bulkstop.settings import Settings
 
 SECRET = 's3cr3t/wïth "quotes" & more'
@@ -34,16 +34,16 @@ KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEF\nAASCBKcwggSjAg
 )
 def test_a_secret_is_masked_however_it_is_written(shown: str) -> None:
     """A secret is masked as it is and as addresses, JSON, a repr and basic authentication write it."""
-    masked = Secrets(SECRET).masked(f"before {shown} after")
+    masked = Redactor(SECRET).redact(f"before {shown} after")
     assert masked.replace(MASK, "") == "before  after"
 
 
 def test_a_key_is_masked_line_by_line() -> None:
     """Of a key in several lines, none is shown by itself."""
-    secrets = Secrets(KEY)
+    secrets = Redactor(KEY)
     for line in KEY.splitlines():
-        assert secrets.masked(f"at {line}!") == f"at {MASK}!"
-    assert secrets.masked(f"<{KEY}>") == f"<{MASK}>"
+        assert secrets.redact(f"at {line}!") == f"at {MASK}!"
+    assert secrets.redact(f"<{KEY}>") == f"<{MASK}>"
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_key_is_masked_line_by_line() -> None:
 )
 def test_whatever_looks_like_a_jwt_is_masked(text: str) -> None:
     """A token that nobody has told of is masked by its looks, also one whose end was cut off."""
-    masked = Secrets().masked(text)
+    masked = Redactor().redact(text)
     assert MASK in masked
     assert all(part not in masked for part in TOKEN.split("."))
     assert TOKEN.split(".")[1][:12] not in masked
@@ -81,28 +81,28 @@ def test_whatever_looks_like_a_jwt_is_masked(text: str) -> None:
 )
 def test_what_is_no_secret_stays(text: str) -> None:
     """Ids, addresses and times are what a log is for."""
-    assert Secrets("another-secret").masked(text) == text
+    assert Redactor("another-secret").redact(text) == text
 
 
 @pytest.mark.parametrize("secret", [None, "", "abc"])
 def test_what_is_too_short_is_no_secret(secret: str | None) -> None:
     """Nothing, or a few letters, would tear every line apart."""
-    assert Secrets(secret).masked("abc abcdef") == "abc abcdef"
+    assert Redactor(secret).redact("abc abcdef") == "abc abcdef"
 
 
 def test_single_use_tokens_do_not_pile_up() -> None:
     """A token that is masked by its looks need not be kept."""
-    secrets = Secrets()
+    secrets = Redactor()
     secrets.add(TOKEN)
     assert not secrets._known
 
 
 def test_secrets_add_up() -> None:
     """A secret learnt later is masked as well, and of two that begin alike the longer one wholly."""
-    secrets = Secrets("opaque-token")
+    secrets = Redactor("opaque-token")
     secrets.add("opaque-token-2")
     secrets.add("opaque-token")
-    assert secrets.masked("opaque-token-2 opaque-token opaque") == f"{MASK} {MASK} opaque"
+    assert secrets.redact("opaque-token-2 opaque-token opaque") == f"{MASK} {MASK} opaque"
 
 
 def test_what_settings_hold() -> None:
@@ -114,15 +114,15 @@ def test_what_settings_hold() -> None:
         proxy="http://user:pa%2Fss-w0rd@proxy:3128",
         quota_store="redis://:redis-pass@127.0.0.1/0",
     )
-    secrets = Secrets(*secrets_of(settings))
+    secrets = Redactor(*list_secrets(settings))
     basic = base64.b64encode(b"user:pa/ss-w0rd").decode()
     said = f"the-client-secret pa%2Fss-w0rd pa/ss-w0rd redis-pass {basic} cs-1 user proxy"
-    assert secrets.masked(said) == f"{MASK} {MASK} {MASK} {MASK} {MASK} cs-1 user proxy"
-    assert secrets_of(Settings(host="h", token=TOKEN)) == [TOKEN]
-    assert secrets_of(Settings(host="h", token_command="vault read -field=token app")) == [
+    assert secrets.redact(said) == f"{MASK} {MASK} {MASK} {MASK} {MASK} cs-1 user proxy"
+    assert list_secrets(Settings(host="h", token=TOKEN)) == [TOKEN]
+    assert list_secrets(Settings(host="h", token_command="vault read -field=token app")) == [
         "vault read -field=token app"
     ]
-    assert secrets_of(Settings(host="h", quota_store="calls.sqlite")) == []
+    assert list_secrets(Settings(host="h", quota_store="calls.sqlite")) == []
 
 
 async def test_what_a_run_gets_on_its_way_is_learnt(tmp_path: Path) -> None:
@@ -134,16 +134,16 @@ async def test_what_a_run_gets_on_its_way_is_learnt(tmp_path: Path) -> None:
         ({"token_command": "echo an-opaque-token-of-a-command"}, "an-opaque-token-of-a-command"),
         ({"client_id": "cs-1", "client_secret_file": str(tmp_path / "secret")}, "a-client-secret-from-a-file-x"),
     ]:
-        assert SECRETS.masked(secret) == secret
-        token = await tokens_of(Settings(host="h", **source)).get()  # type: ignore[arg-type]
-        assert SECRETS.masked(f"{secret} {token.value}") == f"{MASK} {MASK}"
+        assert REDACTOR.redact(secret) == secret
+        token = await make_tokens(Settings(host="h", **source)).get()  # type: ignore[arg-type]
+        assert REDACTOR.redact(f"{secret} {token.value}") == f"{MASK} {MASK}"
 
 
 @pytest.mark.parametrize("text", ["eyJ" * 300_000, "eyJ." * 200_000, "a" * 1_000_000 + ".eyJ", "eyJ " * 200_000])
 def test_a_long_text_is_masked_in_no_time(text: str) -> None:
     """A hostile text cannot make the masking slow."""
     began = time.process_time()
-    Secrets("a-secret" * 5).masked(text)
+    Redactor("a-secret" * 5).redact(text)
     assert time.process_time() - began < 2.0
 
 
@@ -156,5 +156,5 @@ def test_no_secret_comes_out(secrets: list[str], around: list[str]) -> None:
     """Wherever secrets stand in a text, none of them stands in what comes out."""
     assume(all(len(secret.strip()) >= 4 for secret in secrets))
     text = "".join(piece + secret for piece in around for secret in secrets)
-    masked = Secrets(*secrets).masked(text)
+    masked = Redactor(*secrets).redact(text)
     assert [secret for secret in secrets if secret in masked] == []

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from bulkstop.cli.options import CREDENTIALS
-from bulkstop.settings import KNOBS, key_of
+from bulkstop.settings import OPTION_SPECS, key_of
 from tests.processes import ROOT, TOKEN, WAIT_S, Simulated, bulkstop, environment, results, simulator, with_command
 
 SAMPLES = ROOT / "samples"
@@ -55,7 +55,7 @@ def test_profiles(tmp_path: Path) -> None:
     profiles = tomllib.loads((SAMPLES / "bulkstop.toml").read_text())["profile"]
     assert set(profiles) == {"prod", "sandbox"}
     for name, profile in profiles.items():
-        assert set(profile) <= {key_of(knob) for knob in KNOBS}
+        assert set(profile) <= {key_of(knob) for knob in OPTION_SPECS}
         options = ("--config", str(SAMPLES / "bulkstop.toml"), "--profile", name, "--dry-run")
         run = bulkstop("stop", str(SAMPLES / "campaigns.csv"), *options, cwd=tmp_path, BULKSTOP_TOKEN=None)
         assert run.code == 0, run.err
@@ -138,7 +138,7 @@ class TestDemo:
 
 
 def cron_line() -> str:
-    """Give the command of the crontab as the shell gets it."""
+    """Return the command of the crontab as the shell gets it."""
     (line,) = (line for line in (END_OF_DAY / "crontab").read_text().splitlines() if re.match(r"[\d*]", line))
     *times, command = line.split(None, 5)
     assert len(times) == 5
@@ -156,7 +156,7 @@ def unit(name: str) -> dict[str, list[str]]:
 
 
 def systemd_line() -> str:
-    """Give the command of the service as the shell gets it, its specifiers filled in as systemd does."""
+    """Return the command of the service as the shell gets it, its specifiers filled in as systemd does."""
     (line,) = unit("bulkstop.service")["ExecStart"]
     shell, option, script = shlex.split(line)
     assert (shell, option) == ("/bin/sh", "-c")
@@ -172,7 +172,7 @@ def cron_job() -> dict[str, Any]:
 
 
 def kubernetes_line() -> str:
-    """Give the command of the CronJob, as a shell would take it."""
+    """Return the command of the CronJob, as a shell would take it."""
     (container,) = cron_job()["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     shell, option, script = container["command"]
     assert (shell, option) == ("/bin/sh", "-c")
@@ -248,7 +248,7 @@ class TestEndOfDay:
         """It is told how many campaigns to expect, and takes the token from a file."""
         words = re.split(r"[ =]", CASES[name][0]())
         assert re.fullmatch(r"\d+\.\.\d+", words[words.index("--expect") + 1])
-        assert [knob for knob in CREDENTIALS if KNOBS[knob].option(knob) in words] == ["token_file"]
+        assert [knob for knob in CREDENTIALS if OPTION_SPECS[knob].option(knob) in words] == ["token_file"]
         assert "--yes" not in words
 
     def test_timer(self) -> None:
@@ -284,12 +284,12 @@ class TestEndOfDay:
         options = dict(itertools.pairwise(words))
         assert options["--token-file"].startswith(mounted["token"])
         assert options["--output"].startswith(mounted["results"])
-        assert pod["terminationGracePeriodSeconds"] > KNOBS["grace_s"].read(options["--grace"])
+        assert pod["terminationGracePeriodSeconds"] > OPTION_SPECS["grace_s"].read(options["--grace"])
 
     def test_grace(self) -> None:
         """The service, too, has longer than `--grace` before it is killed."""
         service = unit("bulkstop.service")
         found = re.search(r"--grace (\S+)", systemd_line())
         assert found is not None
-        read = KNOBS["grace_s"].read
+        read = OPTION_SPECS["grace_s"].read
         assert read(service["TimeoutStopSec"][0]) > read(found[1])

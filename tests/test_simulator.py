@@ -86,7 +86,7 @@ class Caller:
     async def __call__(
         self, simulator: Simulator, path: str, body: object = None, *, method: str = "POST", **headers: str
     ) -> tuple[int, dict[str, object]]:
-        """Send one request with the path as it is; give the status and the JSON, or the text under `text`."""
+        """Send one request with the path as it is; return the status and the JSON, or the text under `text`."""
         url = URL(simulator.url + path, encoded=True)
         sent = {"auth": "token", "Content-Type": "application/json"} | headers
         data = body if isinstance(body, bytes) else orjson.dumps(body or {})
@@ -100,20 +100,20 @@ class Caller:
             return response.status, answer
 
     async def stop(self, simulator: Simulator, campaign_id: str, kind: str = "voice") -> int:
-        """Stop a campaign; give the status."""
+        """Stop a campaign; return the status."""
         status, _ = await self(simulator, stop_path(kind, campaign_id))
         return status
 
 
 @pytest.fixture
 async def call() -> AsyncIterator[Caller]:
-    """Give a client that is closed after the test."""
+    """Yield a client that is closed after the test."""
     async with ClientSession(timeout=ClientTimeout(total=20)) as session:
         yield Caller(session)
 
 
 async def send_raw(simulator: Simulator, raw: bytes) -> bytes:
-    """Send bytes on a connection of their own; give all that comes back."""
+    """Send bytes on a connection of their own; return all that comes back."""
     host, port = simulator.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(raw)
@@ -133,12 +133,12 @@ def raw_post(path: str) -> bytes:
 
 
 def service(**options: object) -> Service:
-    """Give a service without a network."""
+    """Return a service without a network."""
     return Service(SimulatorOptions(**options), now=time.monotonic, wall=time.time)  # type: ignore[arg-type]
 
 
 def ask(target: Service, path: str) -> int | None:
-    """Ask a service without a network; give the status."""
+    """Ask a service without a network; return the status."""
     _, exchange = target.answer(Request("POST", path, "token", ACCOUNT, b"{}"))
     return exchange.status
 
@@ -519,7 +519,7 @@ def token(*, alg: str = "HS256", secret: str = SECRET, drop: str = "", **claims:
 
 
 def locked(**options: object) -> SimulatorOptions:
-    """Give a service that verifies tokens."""
+    """Return a service that verifies tokens."""
     return SimulatorOptions(client_id="cs-1", client_secret=SECRET, **options)  # type: ignore[arg-type]
 
 

@@ -32,7 +32,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._at_step[step] = act
 
     def timers(self) -> list[asyncio.TimerHandle]:
-        """Give the timers that are still set."""
+        """Return the timers that are still set."""
         return [timer for timer in self._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
 
     def _idle(self, wait_s: float | None) -> None:

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import click
 
-from bulkstop.cli.terminal import drop_output, drop_unread, say, say_at_once
+from bulkstop.cli.terminal import drop_output, drop_unread, print_err, say_at_once
 from bulkstop.engine.ending import Process, own_process
 from bulkstop.errors import BulkstopError, unforeseen
 from bulkstop.model import SIGNALS
@@ -107,24 +107,26 @@ def _run(process: Process) -> int:
         error.show()
         code = 2
     except click.ClickException as error:
-        code = _refused(error.format_message())
+        code = _refuse(error.format_message())
     except (click.Abort, KeyboardInterrupt):
         process.signum = process.signum or signal.SIGINT
         code = 128 + process.signum
         _leave_at_the_next(code)
         drop_unread(1, 2)  # else the rest of what could not be said would hold up the end
-        say(f"\nbulkstop: ended {'after the work was done' if process.has_worked else 'before anything was sent'}")
+        print_err(
+            f"\nbulkstop: ended {'after the work was done' if process.has_worked else 'before anything was sent'}"
+        )
     except BulkstopError as error:
-        code = _refused(str(error))
+        code = _refuse(str(error))
     except BrokenPipeError:  # the reader of standard output is gone
         drop_output()
         code = 1
     except ModuleNotFoundError as error:
         code = 3
-        say(f"bulkstop: {_missing(error) or unforeseen(error)}")
+        print_err(f"bulkstop: {_name_missing_package(error) or unforeseen(error)}")
     except Exception as error:  # noqa: BLE001 - the border: a traceback is not for a user
         code = 3
-        say(f"bulkstop: {unforeseen(error)}")
+        print_err(f"bulkstop: {unforeseen(error)}")
     return code if isinstance(code, int) else 0
 
 
@@ -152,12 +154,12 @@ def _fill_closed_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
-def _refused(text: str) -> int:
-    say(f"bulkstop: {' '.join(text.splitlines())}")
+def _refuse(text: str) -> int:
+    print_err(f"bulkstop: {' '.join(text.splitlines())}")
     return 2
 
 
-def _missing(error: ModuleNotFoundError) -> str:
+def _name_missing_package(error: ModuleNotFoundError) -> str:
     """Say which package is to be installed; empty for a module of our own."""
     module = (error.name or "bulkstop").partition(".")[0]
     package = PACKAGES.get(module, module)

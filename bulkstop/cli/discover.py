@@ -10,20 +10,20 @@ from pathlib import Path
 import click
 
 from bulkstop.cli.files import check_written
-from bulkstop.cli.options import OF_STOP, Reads, settings_of, with_settings
-from bulkstop.cli.terminal import say
+from bulkstop.cli.options import OF_STOP, ParsedText, read_settings, with_settings
+from bulkstop.cli.terminal import print_err
 from bulkstop.errors import OutputError, SettingsError
 from bulkstop.files import check_target, write_file
 from bulkstop.kore.calls import STATUSES
 from bulkstop.model import SIGNALS, CampaignType
 from bulkstop.report.lists.discovery import Discovery, to_csv, to_jsonl
 from bulkstop.runs.lists.discover import discover
-from bulkstop.runs.lists.listing import Wanted
+from bulkstop.runs.lists.listing import ListFilter
 from bulkstop.settings import Settings
-from bulkstop.settings.parse import campaign_type
-from bulkstop.text import duration, printable
+from bulkstop.settings.parse import parse_campaign_type
+from bulkstop.text import format_duration, printable
 
-FORMS = {"csv": to_csv, "jsonl": to_jsonl}
+WRITERS = {"csv": to_csv, "jsonl": to_jsonl}
 ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 SHORT_REST_S = 2.0
 """A wait that nobody needs to be told of."""
@@ -46,26 +46,26 @@ Exit codes:
 """
 
 
-def types(text: str) -> tuple[CampaignType, ...]:
+def parse_types(text: str) -> tuple[CampaignType, ...]:
     """Read campaign types: `voice`, `sms` or `voice,sms`."""
-    return tuple(dict.fromkeys(campaign_type(part) for part in _parts(text)))
+    return tuple(dict.fromkeys(parse_campaign_type(part) for part in _split(text)))
 
 
-def statuses(text: str) -> tuple[str, ...]:
+def parse_statuses(text: str) -> tuple[str, ...]:
     """Read statuses, in any letter case; one that is not documented is taken as it stands."""
     known = {status.lower(): status for status in STATUSES}
-    return tuple(dict.fromkeys(known.get(part.lower(), part) for part in _parts(text)))
+    return tuple(dict.fromkeys(known.get(part.lower(), part) for part in _split(text)))
 
 
-def priorities(text: str) -> tuple[int, ...]:
+def parse_priorities(text: str) -> tuple[int, ...]:
     """Read priorities from 1 to 5: `1` or `1,2`."""
-    parts = _parts(text)
+    parts = _split(text)
     if not set(parts) <= set("12345"):
         raise ValueError(f"{text!r} is no list of priorities from 1 to 5, such as 1,2")
     return tuple(dict.fromkeys(map(int, parts)))
 
 
-def _parts(text: str) -> list[str]:
+def _split(text: str) -> list[str]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isprintable() and part for part in parts):
         raise ValueError(f"{text!r} is no list of words with commas between them")
@@ -82,11 +82,13 @@ def _parts(text: str) -> list[str]:
     help="List to write, .csv or .jsonl; - is standard output.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a list that exists.")
-@click.option("--format", "fmt", type=click.Choice(list(FORMS)), help="Form, where no ending tells it.  [default: csv]")
+@click.option(
+    "--format", "fmt", type=click.Choice(list(WRITERS)), help="Form, where no ending tells it.  [default: csv]"
+)
 @click.option(
     "--status",
     "wanted",
-    type=Reads(statuses, "STATUS,..."),
+    type=ParsedText(parse_statuses, "STATUS,..."),
     default="Active",
     show_default=True,
     metavar="STATUS,...",
@@ -95,13 +97,15 @@ def _parts(text: str) -> list[str]:
 @click.option(
     "--type",
     "kinds",
-    type=Reads(types, "voice,sms"),
+    type=ParsedText(parse_types, "voice,sms"),
     envvar="BULKSTOP_TYPE",
     metavar="voice,sms",
     show_default="that of the profile, else both",
     help="Campaigns of these types.",
 )
-@click.option("--priority", type=Reads(priorities, "1..5,..."), metavar="1..5,...", help="... of these priorities.")
+@click.option(
+    "--priority", type=ParsedText(parse_priorities, "1..5,..."), metavar="1..5,...", help="... of these priorities."
+)
 @click.option("--name", metavar="GLOB", help="... with such a name, in this letter case: 'Promo*'.")
 @click.option("--quiet", is_flag=True, help="Say only what went wrong, or may have.")
 @partial(with_settings, but=OF_STOP | {"type"})
@@ -125,42 +129,42 @@ def command(
     It asks the service for all that one account has in one stream. A campaign that starts or ends meanwhile may or may
     not be in the list; all others that fit are, each once.
     """
-    settings = settings_of(ctx)
-    form = form_of(output, fmt)
+    settings = read_settings(ctx)
+    form = choose_format(output, fmt)
     check_written([("-o", output)], settings, ctx.params["config"])
     check_output(output, overwrite=overwrite)
     for status in wanted:
         if status not in STATUSES:
-            say(f"bulkstop: note: --status {status}: is none of {', '.join(STATUSES)}; asked for all the same")
+            print_err(f"bulkstop: note: --status {status}: is none of {', '.join(STATUSES)}; asked for all the same")
     began = time.monotonic()
     found = discover(
         settings,
-        Wanted(wanted, priority or ()),
-        types=kinds or types_of(settings),
+        ListFilter(wanted, priority or ()),
+        types=kinds or choose_types(settings),
         name=name,
         signals=SIGNALS,
-        rests=(lambda seconds: None) if quiet else tell_rest,
+        rests=(lambda seconds: None) if quiet else print_rest,
     )
     if found.signum is not None:
-        say(f"bulkstop: ended by {signal.Signals(found.signum).name}; nothing was written")
+        print_err(f"bulkstop: ended by {signal.Signals(found.signum).name}; nothing was written")
         return 128 + found.signum
     if found.fault is not None:
-        say(f"bulkstop: the list could not be read to its end; {printable(found.fault)}; nothing was written")
+        print_err(f"bulkstop: the list could not be read to its end; {printable(found.fault)}; nothing was written")
         return 3
-    tell_notes(found)
-    if not write(output, FORMS[form](found.rows), overwrite=overwrite):
+    print_notes(found)
+    if not write_list(output, WRITERS[form](found.rows), overwrite=overwrite):
         return 3
     if not quiet or not found.rows:
-        say(summary_of(found, time.monotonic() - began, output))
+        print_err(format_summary(found, time.monotonic() - began, output))
     return 0
 
 
-def types_of(settings: Settings) -> tuple[CampaignType, ...]:
-    """Give the type that a profile names, else both."""
+def choose_types(settings: Settings) -> tuple[CampaignType, ...]:
+    """Return the type that a profile names, else both."""
     return tuple(CampaignType) if settings.type is None else (settings.type,)
 
 
-def form_of(output: str, fmt: str | None) -> str:
+def choose_format(output: str, fmt: str | None) -> str:
     """Tell the form of a list by its name; raises SettingsError for a name that `stop` could not read either."""
     told = ENDINGS.get(Path(output.lower()).suffix)
     if output != "-" and not output.startswith("/dev/") and told is None and fmt is None:
@@ -178,7 +182,7 @@ def check_output(output: str, *, overwrite: bool) -> None:
         raise SettingsError("-o -: standard output is closed; nothing was asked for")
 
 
-def write(output: str, data: bytes, *, overwrite: bool) -> bool:
+def write_list(output: str, data: bytes, *, overwrite: bool) -> bool:
     """Write the finished list; False, and a line that says why, when it cannot be written."""
     try:
         if output == "-":
@@ -186,7 +190,7 @@ def write(output: str, data: bytes, *, overwrite: bool) -> bool:
         else:
             write_file(output, data, overwrite=overwrite)
     except OutputError as error:
-        say(f"bulkstop: {error}")
+        print_err(f"bulkstop: {error}")
         return False
     return True
 
@@ -201,19 +205,19 @@ def _write_out(data: bytes) -> None:
         raise OutputError(f"standard output: cannot be written ({error.strerror})") from None
 
 
-def tell_rest(seconds: float) -> None:
+def print_rest(seconds: float) -> None:
     """Say that nothing happens for a while."""
     if seconds > SHORT_REST_S:
-        say(f"waiting {duration(seconds)}: the account's quota is used up, or the service asks to wait")
+        print_err(f"waiting {format_duration(seconds)}: the account's quota is used up, or the service asks to wait")
 
 
-def tell_notes(found: Discovery) -> None:
+def print_notes(found: Discovery) -> None:
     """Say what a person must know of the list."""
     for note in found.notes:
-        say(f"bulkstop: note: {printable(note)}")
+        print_err(f"bulkstop: note: {printable(note)}")
 
 
-def summary_of(found: Discovery, elapsed_s: float, output: str) -> str:
+def format_summary(found: Discovery, elapsed_s: float, output: str) -> str:
     """Write what was found, in one line."""
     types = Counter(group.campaign_type for group, _ in found.rows)
     counted = ", ".join(f"{types[kind]:,} {kind}" for kind in CampaignType)
@@ -221,4 +225,4 @@ def summary_of(found: Discovery, elapsed_s: float, output: str) -> str:
     again = f"; {recurring:,} recurring: a stop does not end their schedule" if recurring else ""
     where = "standard output" if output == "-" else output
     many = f"{len(found.rows):,} campaigns ({counted})" if found.rows else "no campaign fits; an empty list"
-    return f"{many}{again}; {found.calls:,} calls in {duration(elapsed_s)}; written to {where}"
+    return f"{many}{again}; {found.calls:,} calls in {format_duration(elapsed_s)}; written to {where}"

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 
 from bulkstop.runs.stop import input_files
-from bulkstop.settings import KNOBS, Settings
+from bulkstop.settings import OPTION_SPECS, Settings
 
 
 def option_of(name: str) -> str:
-    """Give the option of a setting."""
-    return KNOBS[name].option(name)
+    """Return the option of a setting."""
+    return OPTION_SPECS[name].option(name)
 
 
 def check_written(written: Iterable[tuple[str, str | None]], settings: Settings, config: str) -> None:

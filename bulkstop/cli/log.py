@@ -9,15 +9,15 @@ from typing import Any
 
 import click
 
-from bulkstop.cli.terminal import say
-from bulkstop.redact import SECRETS
+from bulkstop.cli.terminal import print_err
+from bulkstop.redact import REDACTOR
 from bulkstop.report.log import LOG, JsonFormatter, TextFormatter
 
 LEVELS = ("debug", "info", "warning", "error")
 
 
 def with_log(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options `--log-level` and `--log-json`, as the parameters `log_level` and `log_json`."""
+    """Add to a command the options `--log-level` and `--log-json`, as the parameters `log_level` and `log_json`."""
     command = click.option(
         "--log-json",
         is_flag=True,
@@ -35,22 +35,22 @@ def with_log(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def logs(level: str, *, as_json: bool, secrets: Iterable[str] = ()) -> Iterator[None]:
+def log_to_stderr(level: str, *, as_json: bool, secrets: Iterable[str] = ()) -> Iterator[None]:
     """Write what is logged meanwhile to standard error, without these secrets; of libraries only what is amiss.
 
     What Python itself would say of an error that reaches nobody is logged too.
     """
     for secret in secrets:
-        SECRETS.add(secret)
+        REDACTOR.add(secret)
     number = logging.getLevelNamesMapping()[level.upper()]
-    handler = _Said()
+    handler = _StderrHandler()
     handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
     root, before = logging.getLogger(), (logging.getLogger().level, LOG.level)
     root.addHandler(handler)
     root.setLevel(max(number, logging.WARNING))
     LOG.setLevel(number)
     hooks = sys.unraisablehook, threading.excepthook
-    sys.unraisablehook = threading.excepthook = _untold
+    sys.unraisablehook = threading.excepthook = _log_unraised
     logging.captureWarnings(True)
     try:
         yield
@@ -62,17 +62,17 @@ def logs(level: str, *, as_json: bool, secrets: Iterable[str] = ()) -> Iterator[
         LOG.setLevel(before[1])
 
 
-def _untold(found: "threading.ExceptHookArgs | sys.UnraisableHookArgs") -> None:
+def _log_unraised(found: "threading.ExceptHookArgs | sys.UnraisableHookArgs") -> None:
     if found.exc_value is not None and not isinstance(found.exc_value, SystemExit):
         error = found.exc_type, found.exc_value, found.exc_traceback
         LOG.error("an error reached nobody", exc_info=error)
 
 
-class _Said(logging.Handler):
+class _StderrHandler(logging.Handler):
     """Says each record as everything else is said, so that a bar on the terminal and a log do not tear each other."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno < logging.WARNING and record.name.partition(".")[0] != LOG.name:
             return  # a library that sets a level of its own
         with suppress(Exception):  # the standard library would print a traceback, arguments included
-            say(self.format(record))
+            print_err(self.format(record))

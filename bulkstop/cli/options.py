@@ -7,11 +7,11 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from bulkstop.cli.log import logs
+from bulkstop.cli.log import log_to_stderr
 from bulkstop.errors import SettingsError
 from bulkstop.model import Limit
-from bulkstop.runs.wiring import secrets_of
-from bulkstop.settings import KNOBS, NO_LIMIT, Settings, default_of, instead_of_nothing, is_empty
+from bulkstop.runs.wiring import list_secrets
+from bulkstop.settings import NO_LIMIT, OPTION_SPECS, Settings, default_of, instead_of_nothing, is_empty
 from bulkstop.settings.profiles import read_profile
 
 CREDENTIALS = frozenset({"token", "token_file", "token_command", "client_secret", "client_secret_file"})
@@ -38,11 +38,11 @@ OF_STOP = frozenset(
 OF_CALLS = frozenset(["quota", "quota_store", "adaptive", "pace", "attempts", "max_retry_after_s"])
 """Settings that mean nothing to a command that calls nobody."""
 
-SECRETS = tuple(name for name, knob in KNOBS.items() if knob.secret)
+SECRETS = tuple(name for name, knob in OPTION_SPECS.items() if knob.secret)
 """Settings that have a variable and no option."""
 
 
-class Reads(click.ParamType[Any]):
+class ParsedText(click.ParamType[Any]):
     """An option whose text is read by a function that raises ValueError with the reason."""
 
     def __init__(self, read: Callable[[str], Any], metavar: str) -> None:
@@ -73,29 +73,29 @@ def _is_from_variable(ctx: click.Context, name: str) -> bool:
 
 
 def with_settings(command: Callable[..., Any], *, but: Set[str] = frozenset()) -> Callable[..., Any]:
-    """Give a command an option for every setting that may stand on a command line, `but` for those named."""
-    for name in reversed(list(KNOBS)):
-        if not KNOBS[name].secret and name not in but:
+    """Add to a command an option for every setting that may stand on a command line, `but` for those named."""
+    for name in reversed(list(OPTION_SPECS)):
+        if not OPTION_SPECS[name].secret and name not in but:
             command = _option(name)(command)
     command = click.option(
         "--config",
         default="bulkstop.toml",
         show_default=True,
-        type=Reads(str, "FILE"),
+        type=ParsedText(str, "FILE"),
         metavar="FILE",
         envvar="BULKSTOP_CONFIG",
         help="File of profiles.",
     )(command)
     return click.option(
         "--profile",
-        type=Reads(str, "NAME"),
+        type=ParsedText(str, "NAME"),
         metavar="NAME",
         envvar="BULKSTOP_PROFILE",
         help="Take [profile.NAME] of that file.",
     )(command)
 
 
-def settings_of(ctx: click.Context, *, calls: bool = True) -> Settings:
+def read_settings(ctx: click.Context, *, calls: bool = True) -> Settings:
     """Put the settings of a command together; raises SettingsError, which names the option.
 
     Until the command has ended, warnings are logged without what is secret in its settings.
@@ -103,7 +103,7 @@ def settings_of(ctx: click.Context, *, calls: bool = True) -> Settings:
     refuse_empty_variables(ctx)
     given: dict[str, Any] = {
         name: os.environ.get(f"BULKSTOP_{name.upper()}") if knob.secret else ctx.params[name]
-        for name, knob in KNOBS.items()
+        for name, knob in OPTION_SPECS.items()
         if knob.secret or (name in ctx.params and ctx.get_parameter_source(name) is not ParameterSource.DEFAULT)
     }
     given = {name: value for name, value in given.items() if value is not None}
@@ -130,17 +130,17 @@ def settings_of(ctx: click.Context, *, calls: bool = True) -> Settings:
         given.setdefault("host", "localhost")  # nobody is called, so nobody need be named
     settings = Settings(**given)
     if "log_level" not in ctx.params:  # else the command says itself what is logged
-        ctx.with_resource(logs("warning", as_json=False, secrets=secrets_of(settings)))
+        ctx.with_resource(log_to_stderr("warning", as_json=False, secrets=list_secrets(settings)))
     return settings
 
 
 def _option(name: str) -> Callable[[Any], Any]:
-    knob, default = KNOBS[name], default_of(name)
+    knob, default = OPTION_SPECS[name], default_of(name)
     flag = knob.option(name)
     words: dict[str, Any] = {"help": knob.help, "envvar": f"BULKSTOP_{flag[2:].replace('-', '_').upper()}"}
     if isinstance(default, bool):
         return click.option(f"{flag}/--no-{flag[2:]}", name, default=default, **words)
-    words |= {"type": Reads(knob.read, knob.metavar), "metavar": knob.metavar, "multiple": knob.repeatable}
+    words |= {"type": ParsedText(knob.read, knob.metavar), "metavar": knob.metavar, "multiple": knob.repeatable}
     if knob.repeatable:
         words |= {"default": [str(item) for item in default], "show_default": True}
     elif default not in (None, ""):
@@ -161,7 +161,7 @@ def _instead(name: str) -> str:
 
 
 def _limits(given: tuple[Limit | None, ...], source: str) -> tuple[Limit, ...]:
-    """Give the limits that one source names; raises SettingsError when it also names none."""
+    """Return the limits that one source names; raises SettingsError when it also names none."""
     limits = tuple(limit for limit in given if limit is not None)
     if len(limits) == len(given):
         return limits

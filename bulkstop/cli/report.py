@@ -2,11 +2,11 @@
 
 import click
 
-from bulkstop.cli.terminal import tell_last
+from bulkstop.cli.terminal import print_last
 from bulkstop.report.stop.manifest import Section
-from bulkstop.report.stop.summary import counts
-from bulkstop.runs.review import Review, review
-from bulkstop.text import printable, table
+from bulkstop.report.stop.summary import format_counts
+from bulkstop.runs.review import Review, review_results
+from bulkstop.text import format_table, printable
 
 EXAMPLE = """\b
 Example:
@@ -26,22 +26,22 @@ Exit codes:
 @click.option("--check", is_flag=True, help="Fail unless the manifest proves each file whole and unaltered.")
 def command(*, paths: tuple[str, ...], check: bool) -> int:
     """Sum result files up: the latest outcome of each row, what is left, and the runs that wrote them."""
-    reviews = [review(path, check=check) for path in paths]
+    reviews = [review_results(path, check=check) for path in paths]
     code = 1 if check and any(each.flaws for each in reviews) else 0
-    return tell_last("\n".join(line for each in reviews for line in told(each)), code, is_for_a_person=True)
+    return print_last("\n".join(line for each in reviews for line in format_review(each)), code, is_for_a_person=True)
 
 
-def told(of: Review) -> list[str]:
+def format_review(of: Review) -> list[str]:
     """Write what a result file says."""
-    rows = [*counts(of.outcomes), ("rows", f"{of.rows:,} in {of.lines:,} lines")]
+    rows = [*format_counts(of.outcomes), ("rows", f"{of.rows:,} in {of.lines:,} lines")]
     if of.open_rows:
         rows.append(("not ended", f"{of.open_rows:,}; the command of the last run with --resume goes on with them"))
-    rows += [(f"run {number}", _run(run)) for number, run in enumerate(of.runs, start=1)]
+    rows += [(f"run {number}", _format_run(run)) for number, run in enumerate(of.runs, start=1)]
     rows += [("check", f"FAILED: {flaw}") for flaw in of.flaws] or [("check", "every line is as it was written")]
-    return table(printable(of.path), rows)
+    return format_table(printable(of.path), rows)
 
 
-def _run(run: Section) -> str:
+def _format_run(run: Section) -> str:
     end = (
         f"{run['reason']} (exit code {run['exit_code']})" if "exit_code" in run else run.get("reason") or "no end noted"
     )

@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from bulkstop.cli.options import Reads, refuse_empty_variables
-from bulkstop.cli.terminal import say
+from bulkstop.cli.options import ParsedText, refuse_empty_variables
+from bulkstop.cli.terminal import print_err
 from bulkstop.errors import SettingsError
 from bulkstop.runs import host
-from bulkstop.settings.parse import limit
+from bulkstop.settings.parse import parse_limit
 from bulkstop.simulator import SimulatorOptions, serve
 
 EXAMPLE = """\b
@@ -30,7 +30,7 @@ Exit codes:
 """
 
 
-def share(text: str) -> float:
+def parse_share(text: str) -> float:
     """Read a share: `5%` or `0.05`."""
     number, percent, rest = text.strip().partition("%")
     try:
@@ -42,7 +42,7 @@ def share(text: str) -> float:
     return value
 
 
-SHARE: Any = {"type": Reads(share, "SHARE"), "default": 0.0, "metavar": "SHARE", "show_default": "0%"}
+SHARE: Any = {"type": ParsedText(parse_share, "SHARE"), "default": 0.0, "metavar": "SHARE", "show_default": "0%"}
 
 
 @click.command("simulate", epilog=EXAMPLE)
@@ -55,7 +55,7 @@ SHARE: Any = {"type": Reads(share, "SHARE"), "default": 0.0, "metavar": "SHARE",
 @click.option(
     "--quota",
     multiple=True,
-    type=Reads(limit, "N/TIME"),
+    type=ParsedText(parse_limit, "N/TIME"),
     metavar="N/TIME",
     help="Calls an account may make, such as 60/60s; repeatable.",
 )
@@ -112,9 +112,9 @@ async def _serve(options: SimulatorOptions) -> None:
     for signum in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
     await serve(options, ready=_ready, stop=stop)
-    say("simulator: ended")
+    print_err("simulator: ended")
 
 
 def _ready(url: str) -> None:
     click.echo(url)
-    say(f"simulator: listening on {url}; Ctrl-C ends it")
+    print_err(f"simulator: listening on {url}; Ctrl-C ends it")

@@ -18,13 +18,13 @@ def _echo(text: str) -> None:
 _writers: list[Callable[[str], None]] = [_echo]
 
 
-def say(text: str) -> None:
+def print_err(text: str) -> None:
     """Write a line, or several, to standard error; a terminal that is gone must not end a run.
 
     Whatever does not print is escaped, as in JSON: an id or a file name may hold what steers a terminal.
     """
     with suppress(OSError, ValueError):
-        _writers[-1](text if text.isprintable() else "".join(map(_shown, text)))
+        _writers[-1](text if text.isprintable() else "".join(map(_escape, text)))
 
 
 def say_at_once(text: str) -> None:
@@ -49,12 +49,12 @@ def _takes_more(fd: int) -> bool:
     return bool(ready.poll(0))
 
 
-def _shown(char: str) -> str:
+def _escape(char: str) -> str:
     return char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1]
 
 
 @contextmanager
-def said_through(write: Callable[[str], None]) -> Iterator[None]:
+def redirect_err(write: Callable[[str], None]) -> Iterator[None]:
     """Let `write` write what is said meanwhile: a bar that stands below it on the terminal."""
     _writers.append(write)
     try:
@@ -63,22 +63,22 @@ def said_through(write: Callable[[str], None]) -> Iterator[None]:
         _writers.pop()
 
 
-def tell(text: str) -> None:
+def print_out(text: str) -> None:
     """Write to standard output; raises BrokenPipeError when its reader is gone."""
     click.echo(text)
 
 
-def tell_last(text: str, code: int, *, is_for_a_person: bool = False) -> int:
-    """Write what is left to tell after the work is done; gives the exit code, which is 3 if that cannot be written.
+def print_last(text: str, code: int, *, is_for_a_person: bool = False) -> int:
+    """Write what is left to tell after the work is done; returns the exit code, which is 3 if that cannot be written.
 
     Raises BrokenPipeError when a person has seen enough of it; a machine needs all.
     """
     try:
-        tell(text)
+        print_out(text)
     except OSError as error:
         if is_for_a_person and isinstance(error, BrokenPipeError):
             raise
-        say(f"bulkstop: standard output cannot be written ({error.strerror})")
+        print_err(f"bulkstop: standard output cannot be written ({error.strerror})")
         drop_output()
         return 3
     return code

@@ -6,12 +6,12 @@ from functools import partial
 
 import click
 
-from bulkstop.cli.options import OF_CALLS, OF_STOP, settings_of, with_settings
-from bulkstop.cli.terminal import say, tell_last
-from bulkstop.kore.token import claims
+from bulkstop.cli.options import OF_CALLS, OF_STOP, read_settings, with_settings
+from bulkstop.cli.terminal import print_err, print_last
+from bulkstop.kore.token import read_claims
 from bulkstop.runs import host
-from bulkstop.runs.wiring import tokens_of
-from bulkstop.text import duration
+from bulkstop.runs.wiring import make_tokens
+from bulkstop.text import format_duration
 
 EXAMPLE = """\b
 Example:
@@ -31,13 +31,13 @@ Exit codes:
 @click.pass_context
 def command(ctx: click.Context, /, *, print_token: bool, **_: object) -> int:
     """Show the claims and the time left of the credentials in use."""
-    token = host.run(tokens_of(settings_of(ctx, calls=False)).get(), fast=False)
+    token = host.run(make_tokens(read_settings(ctx, calls=False)).get(), fast=False)
     if print_token:
-        return tell_last(token.value, 0)
-    found = claims(token.value)
-    say("no claims: the token is no JWT" if found is None else json.dumps(found, indent=2))
+        return print_last(token.value, 0)
+    found = read_claims(token.value)
+    print_err("no claims: the token is no JWT" if found is None else json.dumps(found, indent=2))
     if token.expires_at is None:
-        say("expires: not said")
+        print_err("expires: not said")
     else:
-        say(f"expires: in {duration(max(0.0, token.expires_at - time.time()))}")
+        print_err(f"expires: in {format_duration(max(0.0, token.expires_at - time.time()))}")
     return 0

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import click
 
-from bulkstop.cli.discover import ENDINGS, FORMS, tell_rest
+from bulkstop.cli.discover import ENDINGS, WRITERS, print_rest
 from bulkstop.cli.files import check_written
-from bulkstop.cli.options import OF_STOP, settings_of, with_settings
-from bulkstop.cli.terminal import drop_output, say, tell
+from bulkstop.cli.options import OF_STOP, read_settings, with_settings
+from bulkstop.cli.terminal import drop_output, print_err, print_out
 from bulkstop.errors import OutputError, SettingsError
 from bulkstop.files import check_target, write_file
 from bulkstop.model import SIGNALS, Outcome, State
 from bulkstop.report.lists.verification import RUNS, Finding, Unread, Verification, to_json
-from bulkstop.runs.lists.verify import targets_in, verify
+from bulkstop.runs.lists.verify import read_targets, verify
 from bulkstop.runs.stop.input_files import is_same
 from bulkstop.settings import Settings
-from bulkstop.text import duration, printable, table
+from bulkstop.text import format_duration, format_table, printable
 
 WORDS = {
     State.RUNNING: "still running",
@@ -92,33 +92,33 @@ def command(
     Nothing is stopped. All campaigns are looked at, also those that were never sent; how they are is that of the moment
     in which the service was asked.
     """
-    settings = settings_of(ctx)
+    settings = read_settings(ctx)
     target = output or f"{paths[0]}.running.csv"
     check_written([("-o", target)], settings, ctx.params["config"])
     check_output(target, paths, overwrite=overwrite, as_json=as_json)
     quiet = quiet or as_json
     found = read_back(paths, settings, singly=singly, quiet=quiet)
     for note in found.notes:
-        say(f"bulkstop: note: {printable(note)}")
+        print_err(f"bulkstop: note: {printable(note)}")
     if found.fault:
-        say(f"bulkstop: {printable(found.fault)}")
+        print_err(f"bulkstop: {printable(found.fault)}")
     written = write_list(found, target, overwrite=overwrite)
     try:
         if as_json:
-            tell(json.dumps(to_json(found) | {"host": settings.host, "results": paths, "list": written}))
+            print_out(json.dumps(to_json(found) | {"host": settings.host, "results": paths, "list": written}))
         else:
-            (say if target == "-" else tell)("\n".join(verdict_lines(found)))
+            (print_err if target == "-" else print_out)("\n".join(format_verdict(found)))
     except BrokenPipeError:
         if not as_json:  # a person has seen enough
             raise
         drop_output()
-        say("bulkstop: standard output: the verdict cannot be written (Broken pipe)")
+        print_err("bulkstop: standard output: the verdict cannot be written (Broken pipe)")
         return 3
     except OSError as error:
-        say(f"bulkstop: standard output: the verdict cannot be written ({error.strerror})")
+        print_err(f"bulkstop: standard output: the verdict cannot be written ({error.strerror})")
         return 3
     if not quiet and written:
-        say(hint(found, written))
+        print_err(format_hint(found, written))
     return found.exit_code
 
 
@@ -130,7 +130,7 @@ def check_output(target: str, paths: Iterable[str], *, overwrite: bool, as_json:
         if sys.stdout is None:
             raise SettingsError("-o -: standard output is closed; nothing was asked for")
         return
-    if _form(target) is None:
+    if _format_of(target) is None:
         raise SettingsError(f"-o {target}: nothing tells its form: name it {', '.join(ENDINGS)}")
     check_target(target, overwrite=overwrite)
     if any(is_same(path, target) for path in paths):
@@ -139,15 +139,15 @@ def check_output(target: str, paths: Iterable[str], *, overwrite: bool, as_json:
 
 def read_back(paths: tuple[str, ...], settings: Settings, *, singly: bool, quiet: bool) -> Verification:
     """Read the results and ask the service."""
-    targets = targets_in(paths, settings)
+    targets = read_targets(paths, settings)
     try:
         return verify(
             targets,
             settings,
             singly=singly,
             signals=SIGNALS,
-            say=(lambda text: None) if quiet else (lambda text: say(printable(text))),
-            rests=(lambda seconds: None) if quiet else tell_rest,
+            say=(lambda text: None) if quiet else (lambda text: print_err(printable(text))),
+            rests=(lambda seconds: None) if quiet else print_rest,
         )
     except asyncio.CancelledError:  # told to end when all was over
         raise click.Abort from None
@@ -162,8 +162,8 @@ def write_list(found: Verification, target: str, *, overwrite: bool) -> str | No
     if found.exit_code not in (0, 1) or not (found.to_stop or is_stale):
         return None
     if not found.to_stop:
-        say(f"{printable(target)}: is an empty list now, as nothing is to be stopped again")
-    data = FORMS[_form(target) or "csv"]([(each.group, each.item) for each in found.to_stop])
+        print_err(f"{printable(target)}: is an empty list now, as nothing is to be stopped again")
+    data = WRITERS[_format_of(target) or "csv"]([(each.scope, each.item) for each in found.to_stop])
     try:
         if target == "-":
             sys.stdout.buffer.write(data)
@@ -173,34 +173,34 @@ def write_list(found: Verification, target: str, *, overwrite: bool) -> str | No
     except BrokenPipeError:
         raise
     except (OutputError, OSError) as error:
-        say(f"bulkstop: {error if isinstance(error, OutputError) else f'-o {target}: cannot be written'}")
+        print_err(f"bulkstop: {error if isinstance(error, OutputError) else f'-o {target}: cannot be written'}")
         return None
     return target if found.to_stop and target != "-" else None
 
 
-def hint(found: Verification, written: str) -> str:
+def format_hint(found: Verification, written: str) -> str:
     """Say how to go on."""
     again = sum(each.state is State.RUNS_AGAIN for each in found.to_stop)
     schedules = f"; a schedule starts {again:,} of them again, --disable-schedule ends that" if again else ""
     return f"To stop them: bulkstop stop {shlex.quote(printable(written))} --expect {len(found.to_stop)}{schedules}"
 
 
-def verdict_lines(found: Verification) -> list[str]:
+def format_verdict(found: Verification) -> list[str]:
     """Write how the campaigns are, and each that may call somebody or of which nothing can be said."""
     shown = [each for each in found.findings if each.outcome is not Outcome.PROTECTED]
     if found.signum is not None:  # what was not reached would be a long list of nothing
         shown = [each for each in shown if each.state in RUNS]
     rows = [(word, f"{found.states[state]:,}") for state, word in WORDS.items() if found.states.get(state)]
     rows.append(("campaigns", f"{found.campaigns:,}"))
-    rows += _beside(found)
-    rows.append(("asked", f"{found.calls:,} call{'s' * (found.calls != 1)} in {duration(found.elapsed_s)}"))
+    rows += _format_others(found)
+    rows.append(("asked", f"{found.calls:,} call{'s' * (found.calls != 1)} in {format_duration(found.elapsed_s)}"))
     if found.signum is not None:
         rows.append(("ended", "before all was told"))
-    lines = table("Verification", rows)
-    return [*lines, "", *_columns([HEADER, *map(_cells, shown)])] if shown else lines
+    lines = format_table("Verification", rows)
+    return [*lines, "", *_align([HEADER, *map(_cells, shown)])] if shown else lines
 
 
-def _beside(found: Verification) -> list[tuple[str, str]]:
+def _format_others(found: Verification) -> list[tuple[str, str]]:
     rows = []
     if protected := sum(found.protected.values()):
         run = sum(found.protected.get(state, 0) for state in RUNS)
@@ -223,16 +223,16 @@ def _cells(of: Finding) -> list[str]:
     last = of.item.name or ""
     if of.state is State.UNKNOWN:
         last = f"({(of.error or '')[:WHY_CHARS]})"
-    ids = (of.item.campaign_id, of.group.campaign_type, of.group.account_id)
+    ids = (of.item.campaign_id, of.scope.campaign_type, of.scope.account_id)
     return [printable(cell) for cell in (WORDS[of.state], of.item.status or "-", *ids, of.outcome, last)]
 
 
-def _columns(rows: list[list[str]]) -> list[str]:
+def _align(rows: list[list[str]]) -> list[str]:
     """Set cells in columns; a cell that is far wider than others shifts only its own line."""
     widths = [min(CELL_CHARS, max(map(len, column))) for column in zip(*rows, strict=True)]
     return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _form(target: str) -> str | None:
+def _format_of(target: str) -> str | None:
     told: Mapping[str, str] = ENDINGS
     return "csv" if target == "-" or target.startswith("/dev/") else told.get(Path(target.lower()).suffix)

@@ -1,7 +1,7 @@
 """Single calls of an account, one after the other, within what it may do.
 
 What the pool is for a list of campaigns, this is for the few calls around it: the same Quota and Claim, the same
-Retry, the same rest after being throttled. Nothing here makes tasks; `side_by_side` of the pool lets accounts go at
+Retry, the same rest after being throttled. Nothing here makes tasks; `run_concurrently` of the pool lets accounts go at
 the same time.
 """
 
@@ -17,7 +17,7 @@ from bulkstop.engine.lanes import Claim
 from bulkstop.engine.limits.quota import Quota
 from bulkstop.engine.pool import NOT_TRIED, NOT_TRIED_AGAIN, THROTTLES
 from bulkstop.engine.retry import Retry
-from bulkstop.model import Again, Attempt, Outcome
+from bulkstop.model import Attempt, Outcome, RetryHint
 
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ class Caller:
         """
         course, last = _Course(), Attempt(Outcome.NOT_SENT, error=NOT_TRIED)
         while await self._has_place():
-            found = await self._tried(make)
+            found = await self._try(make)
             if not isinstance(found, Attempt):
                 return found
             delay_s = self._delay_s(course, found)
@@ -83,11 +83,11 @@ class Caller:
         return last
 
     def _delay_s(self, course: _Course, attempt: Attempt) -> float | None:
-        """Give the seconds until the next try, None when there is none; as the pool does it."""
-        if attempt.again is Again.NOW and not course.renewed:
+        """Return the seconds until the next try, None when there is none; as the pool does it."""
+        if attempt.again is RetryHint.NOW and not course.renewed:
             course.renewed = True
             return 0.0
-        if attempt.again is Again.THROTTLED:
+        if attempt.again is RetryHint.THROTTLED:
             course.throttles += 1
             self._events += 1
             self._rest(self._retry.pause_s(self._events, attempt, paced=self._paces_itself))
@@ -118,7 +118,7 @@ class Caller:
             wait_s = 0.0 if self._claim is None else await self._claim()
         finally:
             if wait_s > 0 or self._drained.is_set():
-                self._quota.untake()
+                self._quota.give_back()
         return math.inf if self._drained.is_set() else wait_s
 
     async def _sleep(self, seconds: float) -> None:
@@ -127,16 +127,16 @@ class Caller:
             async with asyncio.timeout(max(seconds, LEAST_S)):
                 await self._drained.wait()
 
-    async def _tried(self, make: Callable[[], Awaitable[T | Attempt]]) -> T | Attempt:
+    async def _try(self, make: Callable[[], Awaitable[T | Attempt]]) -> T | Attempt:
         sent_at = self._now()
-        again: Again | None = Again.LATER  # also of a call that is cut off
+        again: RetryHint | None = RetryHint.LATER  # also of a call that is cut off
         try:
             found = await make()
             again = found.again if isinstance(found, Attempt) else None
         finally:
             self.calls += 1
-            throttled = again is Again.THROTTLED
-            self._quota.answered(self._now(), sent_at, throttled=throttled, failed=again is Again.LATER)
+            throttled = again is RetryHint.THROTTLED
+            self._quota.answered(self._now(), sent_at, throttled=throttled, failed=again is RetryHint.LATER)
             if not throttled:
                 self._events = 0
         return found

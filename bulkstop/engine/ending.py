@@ -66,7 +66,7 @@ def own_process(
 
 
 def owned() -> Process | None:
-    """Give the process, if it may be ended."""
+    """Return the process, if it may be ended."""
     return _owned[-1] if _owned else None
 
 

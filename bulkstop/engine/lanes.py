@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any
 
 from bulkstop.engine.guards.admission import Admission
-from bulkstop.engine.guards.scopes import Group, Groups
+from bulkstop.engine.guards.scopes import Group, ScopeBreaker
 from bulkstop.engine.limits.quota import Quota
 from bulkstop.model import Attempt, Campaign
 
@@ -68,7 +68,7 @@ class Lane:
         self.queued_at = math.inf
         self.held = 0
         """Campaigns that were answered, and have no line before a list or their group's next answers decide."""
-        self._groups: Groups[Turn] | None = None
+        self._groups: ScopeBreaker[Turn] | None = None
         self._fresh = iter(campaigns)
         self._head = self._next_fresh()
         self._tries: dict[Group[Turn], deque[Turn]] = {}
@@ -79,7 +79,7 @@ class Lane:
         self._events = 0  # throttlings since the last call that was let through
 
     def ready_at(self, room: int) -> float:
-        """Give the time from which a turn can be drawn; inf when there is none, or only an answer brings one.
+        """Return the time from which a turn can be drawn; inf when there is none, or only an answer brings one.
 
         `room` is the most campaigns that may wait for another try before new ones are held back.
         """
@@ -91,11 +91,11 @@ class Lane:
             return math.inf
         return max(due, self._paused_until, self.quota.ready_at())
 
-    def watch(self, groups: Groups[Turn]) -> None:
+    def watch(self, scope_breaker: ScopeBreaker[Turn]) -> None:
         """Let `groups` say how many calls of a group may be in flight."""
-        self._groups = groups
+        self._groups = scope_breaker
         if self._head is not None:
-            self._head.group = groups.of(self._head.campaign)
+            self._head.group = scope_breaker.of(self._head.campaign)
 
     def draw(self, now: float, room: int) -> Turn | None:
         """Take the next turn and its place in the quota; a try that is due goes before a new campaign.
@@ -112,15 +112,15 @@ class Lane:
             turn.sent_at = now
         return turn
 
-    def untake(self, turn: Turn) -> None:
+    def give_back(self, turn: Turn) -> None:
         """Note that a drawn turn does not leave."""
         self.in_flight -= 1
         turn.group.in_flight -= 1
-        self.quota.untake()
+        self.quota.give_back()
 
     def put_back(self, turn: Turn, now: float, until: float) -> None:
         """Take a drawn turn back that did not leave; nothing of this account leaves before `until`."""
-        self.untake(turn)
+        self.give_back(turn)
         self.again(turn, now)
         self._paused_until = max(self._paused_until, until)
 
@@ -137,7 +137,7 @@ class Lane:
         heapq.heappush(self._waiting, (due, next(self._ties), turn))
 
     def throttled(self, turn: Turn, now: float) -> int:
-        """Note that a turn was throttled; give which such event in a row this is, 0 if it belongs to the last one.
+        """Note that a turn was throttled; return which such event in a row this is, 0 if it belongs to the last one.
 
         Calls that left before the last pause began were refused for the same reason, not for a new one.
         """
@@ -153,7 +153,7 @@ class Lane:
 
     @property
     def rests_until(self) -> float:
-        """Give the time before which nothing of this account leaves."""
+        """Return the time before which nothing of this account leaves."""
         return self._paused_until
 
     @property
@@ -255,10 +255,10 @@ class Lanes:
         lanes: Iterable[Lane],
         concurrency: int,
         admission: Admission | None = None,
-        groups: Groups[Turn] | None = None,
+        scope_breaker: ScopeBreaker[Turn] | None = None,
     ) -> None:
         self.admission = admission
-        self.groups = groups
+        self.groups = scope_breaker
         self._parked: deque[Lane] = deque()
         self._lanes = [lane for lane in lanes if not lane.is_done]
         self._concurrency = concurrency
@@ -268,8 +268,8 @@ class Lanes:
         self._share = self._fair_share()
         self._room = max(1, WAITING_RETRIES // max(1, self._open))
         for lane in self._lanes:
-            if groups is not None:
-                lane.watch(groups)
+            if scope_breaker is not None:
+                lane.watch(scope_breaker)
             self._queue(lane, -math.inf)
 
     @property
@@ -278,17 +278,17 @@ class Lanes:
         return not self._open
 
     def draw(self, now: float) -> Turn | float | None:
-        """Give a turn that may leave now, else the time to ask again (inf: after an answer), else None: all done."""
+        """Return a turn that may leave now, else the time to ask again (inf: after an answer), else None: all done."""
         if self.admission is None:
-            return self._drawn(now)
+            return self._draw(now)
         while (opens_at := self.admission.ready_at()) <= now and self._parked:
             self._unpark(now)
-            if isinstance(found := self._drawn(now), Turn):
+            if isinstance(found := self._draw(now), Turn):
                 return found
-        found = self._drawn(now)
+        found = self._draw(now)
         return min(found, opens_at) if self._parked and isinstance(found, float) else found
 
-    def _drawn(self, now: float) -> Turn | float | None:
+    def _draw(self, now: float) -> Turn | float | None:
         while self._due:
             at, ticket, lane = self._due[0]
             if ticket == lane.ticket and at > now:
@@ -358,18 +358,18 @@ class Lanes:
 
     def drop(self, turn: Turn, now: float) -> None:
         """Take out a turn just drawn that will never leave."""
-        turn.lane.untake(turn)
+        turn.lane.give_back(turn)
         turn.lane.left -= 1
         if self.admission is not None:
             self.admission.released()
         self._settled(turn.lane, now)
 
     def rest_s(self, now: float) -> float:
-        """Give the seconds for which nothing can leave because every account that is not done was told to rest."""
+        """Return the seconds for which nothing can leave because every account that is not done was told to rest."""
         return max(0.0, min((lane.rests_until - now for lane in self._lanes if not lane.is_done), default=0.0))
 
     def left(self) -> dict[str, int]:
-        """Give the campaigns of each account that have not ended yet."""
+        """Return the campaigns of each account that have not ended yet."""
         return {lane.account_id: lane.left for lane in self._lanes}
 
     def leftover(self) -> Iterator[Turn]:

@@ -13,7 +13,7 @@ from bulkstop.engine.lanes import Claim, Lane, Lanes, Turn
 from bulkstop.engine.readback import IsEnough, Reading, ReadList, judge_claim, leave_claim
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import BulkstopError, GuardError
-from bulkstop.model import DONE, Again, Attempt, Campaign, Outcome, Report, Result, Send, utc_text
+from bulkstop.model import DONE, Attempt, Campaign, Outcome, Report, Result, RetryHint, Send, utc_text
 
 _LOG = logging.getLogger("bulkstop.engine")
 THROTTLES = 20
@@ -74,7 +74,7 @@ class Pool:
         self._concurrency = concurrency
         self._admission = lanes.admission
         self._breaker = breaker
-        self._groups = lanes.groups
+        self._scope_breaker = lanes.groups
         self._read_list = read_list
         self._run_id = run_id
         self._now = now
@@ -101,7 +101,7 @@ class Pool:
             async with asyncio.TaskGroup() as self._tasks:
                 self._workers = [self._tasks.create_task(self._work()) for _ in range(self._concurrency)]
                 await self._all_ended()
-            self._heed_groups()
+            self._check_scopes()
         finally:
             self._report_leftover()
         if self.fault is not None:
@@ -247,30 +247,30 @@ class Pool:
             self._breaker.answered(now, turn.sent_at, attempt.outcome, attempt.error)
         self._plan_next(turn, attempt, now)
         if attempt.outcome not in DONE:  # only a failure ends a run
-            self._heed()
+            self._check_guards()
 
     def _plan_next(self, turn: Turn, attempt: Attempt, now: float) -> None:
-        if attempt.again is Again.NOW and not turn.renewed and self._may_renew(turn):
+        if attempt.again is RetryHint.NOW and not turn.renewed and self._may_renew(turn):
             turn.renewed = True  # and nothing else: the refused token is not the campaign's last answer
             self._lanes.again(turn, now, now)
             return
         turn.last = attempt
-        if attempt.again is Again.THROTTLED:
+        if attempt.again is RetryHint.THROTTLED:
             self._note_throttled(turn, attempt, now)
             return
         turn.attempts += 1
-        if attempt.again is Again.READ_BACK and self._read_list is not None:
+        if attempt.again is RetryHint.READ_BACK and self._read_list is not None:
             self._hold_claim(turn, now)
             return
         delay_s = self._retry.delay_s(turn.attempts, attempt)
-        failed = attempt.again is Again.LATER
+        failed = attempt.again is RetryHint.LATER
         if delay_s is None:
             self._settle(turn, attempt, now, failed=failed)
         else:
             self._lanes.again(turn, now, now + delay_s, failed=failed)
 
     def _may_renew(self, turn: Turn) -> bool:
-        return self._groups is None or self._groups.may_renew(turn.campaign)
+        return self._scope_breaker is None or self._scope_breaker.may_renew(turn.campaign)
 
     def _note_throttled(self, turn: Turn, attempt: Attempt, now: float) -> None:
         """Pause the account once for all calls that were refused together; a refused call costs no attempt."""
@@ -315,7 +315,7 @@ class Pool:
     ) -> None:
         """End a campaign that is in flight: write its line, unless its group's next answers or its list decide."""
         turn.last, turn.answered_at = attempt, self._wall()
-        ended = [(turn, True)] if self._groups is None else self._groups.note(turn, attempt)
+        ended = [(turn, True)] if self._scope_breaker is None else self._scope_breaker.note(turn, attempt)
         if any(line is turn for line, _ in ended):
             self._lanes.answered(turn, now, throttled=throttled, failed=failed)
         else:
@@ -341,8 +341,8 @@ class Pool:
         turn.answered_at = self._wall()
         self._lanes.hold(turn, now)
         self._claims.setdefault(turn.lane, {}).setdefault(turn.group, []).append(turn)
-        if self._groups is not None:
-            self._write_ended(self._groups.claimed(turn), now)
+        if self._scope_breaker is not None:
+            self._write_ended(self._scope_breaker.claimed(turn), now)
         self._look_at(turn.lane, now)
 
     def _decides_held(self, now: float) -> bool:
@@ -357,11 +357,11 @@ class Pool:
         if lane not in self._reviews and self._lanes.is_stuck(lane):
             claims = self._claims.get(lane, {})
             self._to_review += [(lane, group) for group in claims if (lane, group) not in self._to_review]
-            if self._groups is not None and lane.is_sent:
-                self._write_ended(self._groups.end_account(lane.account_id), now)
-        if self._groups is not None and self._groups.to_review:
-            self._to_review += [(lane, group) for group in self._groups.to_review]
-            self._groups.to_review.clear()
+            if self._scope_breaker is not None and lane.is_sent:
+                self._write_ended(self._scope_breaker.end_account(lane.account_id), now)
+        if self._scope_breaker is not None and self._scope_breaker.to_review:
+            self._to_review += [(lane, group) for group in self._scope_breaker.to_review]
+            self._scope_breaker.to_review.clear()
         self._begin_reviews()
 
     def _begin_reviews(self) -> None:
@@ -396,16 +396,16 @@ class Pool:
         now = self._now()
         self._lanes.look_again(lane, now)  # the list has used the same quota
         self._look_at(lane, now)
-        self._heed()
+        self._check_guards()
         self._wake_one()
 
     async def _review_group(self, group: Group[Turn]) -> None:
-        assert self._groups is not None  # noqa: S101 - they have asked for it
+        assert self._scope_breaker is not None  # noqa: S101 - they have asked for it
         ids = {line.campaign.campaign_id for line in group.held}
         reading = await self._read(group.held[0].campaign, lambda states: not ids.isdisjoint(states))
         is_read = reading.fault is None or not ids.isdisjoint(reading.states)
         listed = frozenset(reading.states) if is_read else None
-        self._write_ended(self._groups.reviewed(group, listed, reading.fault or ""), self._now())
+        self._write_ended(self._scope_breaker.reviewed(group, listed, reading.fault or ""), self._now())
 
     async def _read_back(self, turns: list[Turn], lane: Lane, group: Group[Turn]) -> None:
         ids = {turn.campaign.campaign_id for turn in turns}
@@ -436,7 +436,7 @@ class Pool:
             return
         if attempt.outcome in DONE:
             await self._follow_up(turn)
-        turn.last = attempt._replace(again=Again.NO)
+        turn.last = attempt._replace(again=RetryHint.NO)
         self._count_end(turn, attempt, self._now())
         self._write_ended([(turn, True)], self._now())
 
@@ -450,7 +450,7 @@ class Pool:
     async def _follow(self, campaign: Campaign) -> None:
         """Do what follows when a list shows that a campaign is at rest; here nothing."""
 
-    def _heed(self) -> None:
+    def _check_guards(self) -> None:
         """End the run when a guard says so, unless nothing is left that could be held back."""
         if self._draining or self._lanes.is_done:
             return
@@ -458,18 +458,18 @@ class Pool:
             if guard is not None and guard.fault is not None:
                 self._end_early(guard.fault)
 
-    def _heed_groups(self) -> None:
+    def _check_scopes(self) -> None:
         """Let a run that came to its end, but for what belongs to closed groups, end with a fault that says so."""
-        if self._groups is None or not self._groups.has_closed or self._draining:
+        if self._scope_breaker is None or not self._scope_breaker.has_closed or self._draining:
             return
-        told = self._groups.faults()
+        told = self._scope_breaker.faults()
         more = [f"and {len(told) - SHOWN_GROUPS:,} more groups"] if len(told) > SHOWN_GROUPS else []
         self.fault = GuardError("; ".join(told[:SHOWN_GROUPS] + more))
 
     def _report_held(self) -> None:
         """Report what still waits for a list, or for its group: it was sent, and has not ended."""
-        if self._groups is not None:
-            self._write_ended(self._groups.flush(), self._now())
+        if self._scope_breaker is not None:
+            self._write_ended(self._scope_breaker.flush(), self._now())
         for groups in self._claims.values():
             for turn in (turn for turns in groups.values() for turn in turns):
                 assert turn.last is not None  # noqa: S101 - it was answered
@@ -546,7 +546,7 @@ def _result(turn: Turn, attempt: Attempt, run_id: str | None, finished_at: float
     )
 
 
-async def side_by_side(jobs: Iterable[Callable[[], Awaitable[None]]], concurrency: int) -> None:
+async def run_concurrently(jobs: Iterable[Callable[[], Awaitable[None]]], concurrency: int) -> None:
     """Carry jobs out, at most `concurrency` at a time; what one of them raises ends the others and is raised."""
     left = iter(jobs)
 

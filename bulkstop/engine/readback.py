@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
-from bulkstop.model import Again, Attempt, Campaign, Outcome
+from bulkstop.model import Attempt, Campaign, Outcome, RetryHint
 
 NOT_READ_BACK = "the run ended before the list was read"
 
@@ -40,22 +40,22 @@ def judge_claim(attempt: Attempt, campaign_id: str, reading: Reading) -> Attempt
     """
     state = reading.states.get(campaign_id)
     if state is None:
-        return _unconfirmed(attempt, _why_unknown(reading), Again.NO)
+        return _unconfirmed(attempt, _why_unknown(reading), RetryHint.NO)
     status = state.status or "without a status"
     if state.is_at_rest:
         said = f"{attempt.error}; the list has it as {status}"
-        return attempt._replace(outcome=Outcome.ALREADY_STOPPED, again=Again.NO, error=said)
+        return attempt._replace(outcome=Outcome.ALREADY_STOPPED, again=RetryHint.NO, error=said)
     if state.may_run:
-        return _unconfirmed(attempt, f"the list has it as {status}", Again.LATER)
-    return _unconfirmed(attempt, f"the list has it as {status}, so it will start by itself", Again.NO)
+        return _unconfirmed(attempt, f"the list has it as {status}", RetryHint.LATER)
+    return _unconfirmed(attempt, f"the list has it as {status}, so it will start by itself", RetryHint.NO)
 
 
 def leave_claim(attempt: Attempt) -> Attempt:
     """Return what is known of a claim when the run ends before it was read back."""
-    return _unconfirmed(attempt, NOT_READ_BACK, Again.NO)
+    return _unconfirmed(attempt, NOT_READ_BACK, RetryHint.NO)
 
 
-def _unconfirmed(attempt: Attempt, why: str, again: Again) -> Attempt:
+def _unconfirmed(attempt: Attempt, why: str, again: RetryHint) -> Attempt:
     return attempt._replace(outcome=Outcome.UNCONFIRMED, again=again, error=f"{attempt.error}; {why}")
 
 

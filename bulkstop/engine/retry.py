@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bulkstop.model import Again, Attempt
+from bulkstop.model import Attempt, RetryHint
 
 if TYPE_CHECKING:
     import tenacity
@@ -31,8 +31,8 @@ class Retry:
         self._policy: tenacity.BaseRetrying | None = None
 
     def delay_s(self, tries: int, attempt: Attempt) -> float | None:
-        """Give the seconds to wait after try number `tries`, or None when there is no further try."""
-        if attempt.again is not Again.LATER:
+        """Return the seconds to wait after try number `tries`, or None when there is no further try."""
+        if attempt.again is not RetryHint.LATER:
             return None  # the usual case needs no tenacity, whose import costs a short run about 30 ms
         policy, state = self._ask(tries, attempt)
         if policy.stop(state) or not policy.retry(state):
@@ -40,7 +40,7 @@ class Retry:
         return max(float(policy.wait(state)), self._stated_s(attempt))
 
     def pause_s(self, event: int, attempt: Attempt, *, paced: bool) -> float:
-        """Give the seconds for which an account rests after being throttled for the `event`-th time in a row.
+        """Return the seconds for which an account rests after being throttled for the `event`-th time in a row.
 
         It is the time that the service states, else a back-off; none for calls of the same event (0), nor for an
         account that is `paced` by what it is told.
@@ -68,7 +68,7 @@ class Retry:
 
         self._policy = tenacity.Retrying(
             # A whitelist of results; a predicate over exceptions would swallow cancellation.
-            retry=tenacity.retry_if_result(lambda attempt: attempt.again is Again.LATER),
+            retry=tenacity.retry_if_result(lambda attempt: attempt.again is RetryHint.LATER),
             stop=tenacity.stop_after_attempt(self._attempts),
             wait=tenacity.wait_random_exponential(multiplier=BACKOFF_BASE_S, max=BACKOFF_CAP_S),
         )

@@ -80,8 +80,8 @@ class Shutdown:
 
 
 @contextmanager
-def listening(shutdown: Shutdown, signals: Sequence[int]) -> Iterator[None]:
-    """Pass the given signals to `shutdown` while the block runs; give none to stay out of another program's way.
+def handle_signals(shutdown: Shutdown, signals: Sequence[int]) -> Iterator[None]:
+    """Pass the given signals to `shutdown` while the block runs; return none to stay out of another program's way.
 
     A hang-up that the process was started to ignore (nohup) stays ignored. After a request the signals are ignored:
     another one must not kill the process while it says how the run ended. In a process of our own (`own_process`) the
@@ -164,7 +164,7 @@ class _Listener:
 
 
 def _restorable(before: Handler) -> Handler:
-    """Give what a signal did before; of the handler that asyncio had for the time of its run, what it stands for."""
+    """Return what a signal did before; of the handler that asyncio had for the time of its run, what it stands for."""
     if before is None:  # set by something that is not Python
         return signal.SIG_DFL
     is_of_asyncio = getattr(getattr(before, "func", None), "__module__", "") == "asyncio.runners"

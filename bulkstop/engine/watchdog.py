@@ -68,7 +68,7 @@ class Watchdog:
 
 @cache
 def exit_orders(codes: tuple[int, ...]) -> Mapping[int, int]:
-    """Give an eventfd for each exit code: a number written to it ends this process, whatever it is doing.
+    """Return an eventfd for each exit code: a number written to it ends this process, whatever it is doing.
 
     None where the layout of the C library's structures is not known. They last as long as the process.
     """

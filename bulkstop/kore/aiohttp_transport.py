@@ -1,4 +1,4 @@
-"""One attempt is one HTTP exchange: a POST goes out, an Answer or a NoAnswer comes back."""
+"""One attempt is one HTTP exchange: a POST goes out, a Response or a TransportFailure comes back."""
 
 import asyncio
 import errno
@@ -18,10 +18,10 @@ from yarl import URL
 
 from bulkstop.errors import SettingsError
 from bulkstop.kore.deadlines import Deadlines
-from bulkstop.kore.exchange import BODY, Answer, NoAnswer
-from bulkstop.kore.redaction import masked
-from bulkstop.model import Again, Outcome
-from bulkstop.redact import passwords
+from bulkstop.kore.exchange import BODY, Response, TransportFailure
+from bulkstop.kore.redaction import redact_response
+from bulkstop.model import Outcome, RetryHint
+from bulkstop.redact import find_passwords
 
 BODY_CAP = 64 * 1024
 """Bytes of an answer that are read; the documented ones have about 200."""
@@ -33,7 +33,7 @@ LOOKUP_WAIT_S = 1.0
 """How long a name that was looked up before may take to be looked up again."""
 
 
-class Client:
+class AiohttpTransport:
     """Sends a POST and returns within `timeout_s`, whatever the other side does; it never raises for a failed call.
 
     Redirects are not followed, cookies are not kept, and a body is read up to BODY_CAP bytes, or as many as asked for.
@@ -58,7 +58,7 @@ class Client:
         self._connections = connections
         self._ca = ca
         self._proxy = proxy
-        self._passwords = tuple(passwords(proxy)) if proxy else ()
+        self._passwords = tuple(find_passwords(proxy)) if proxy else ()
         self._user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
 
@@ -86,7 +86,7 @@ class Client:
 
     async def post(
         self, target: str, headers: Mapping[str, str], body: bytes = BODY, cap: int = BODY_CAP
-    ) -> Answer | NoAnswer:
+    ) -> Response | TransportFailure:
         """POST a body to a path with query, sent to the byte as given, and read up to `cap` bytes of the answer."""
         assert self._session is not None, "the client is used inside its `async with`"  # noqa: S101 - a caller's slip
         began = time.perf_counter()
@@ -103,17 +103,17 @@ class Client:
             said = await _read(response, cap)
             answer, response = _answer(response, said, _ms_since(began)), None
             if self._passwords:  # a proxy may repeat its own
-                answer = masked(answer, self._passwords)
+                answer = redact_response(answer, self._passwords)
         except asyncio.CancelledError:
             if not self._deadlines.cut_off(task):
                 raise
             return self._timed_out(response, began)
         except TimeoutError:
-            return NoAnswer(Outcome.TIMEOUT, "no connection in time; nothing was sent", _ms_since(began))
+            return TransportFailure(Outcome.TIMEOUT, "no connection in time; nothing was sent", _ms_since(began))
         except (aiohttp.ClientError, OSError, ValueError) as error:
             status = None if response is None else response.status
             why, again = _failure_text(error, status)
-            return NoAnswer(Outcome.CONNECTION_ERROR, why, _ms_since(began), status, again)
+            return TransportFailure(Outcome.CONNECTION_ERROR, why, _ms_since(began), status, again)
         else:
             return answer
         finally:
@@ -128,17 +128,19 @@ class Client:
         # parsing of a text that is new each time.
         return URL(parts, encoded=True)
 
-    def _timed_out(self, response: aiohttp.ClientResponse | None, began: float) -> NoAnswer:
+    def _timed_out(self, response: aiohttp.ClientResponse | None, began: float) -> TransportFailure:
         what = "no answer" if response is None else "the answer was not complete"
         error = f"{what} within {self._timeout_s:g} s; the stop may have arrived"
-        return NoAnswer(Outcome.TIMEOUT, error, _ms_since(began), None if response is None else response.status)
+        return TransportFailure(Outcome.TIMEOUT, error, _ms_since(began), None if response is None else response.status)
 
 
-def _answer(response: aiohttp.ClientResponse, body: bytes, latency_ms: float) -> Answer:
+def _answer(response: aiohttp.ClientResponse, body: bytes, latency_ms: float) -> Response:
     found = response.headers
     if response.status < 300:
-        return Answer(response.status, body, latency_ms, found.get("Retry-After"))
-    return Answer(response.status, body, latency_ms, found.get("Retry-After"), found.get("Date"), found.get("Location"))
+        return Response(response.status, body, latency_ms, found.get("Retry-After"))
+    return Response(
+        response.status, body, latency_ms, found.get("Retry-After"), found.get("Date"), found.get("Location")
+    )
 
 
 class _SpokeUnasked(aiohttp.ClientConnectionError):
@@ -204,27 +206,27 @@ def _ms_since(began: float) -> float:
     return round((time.perf_counter() - began) * 1000, 3)
 
 
-def _failure_text(error: Exception, status: int | None) -> tuple[str, Again]:
+def _failure_text(error: Exception, status: int | None) -> tuple[str, RetryHint]:
     """Say in one line what broke, and whether another try could help."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return "the server's certificate is not trusted (give --ca FILE for an authority of your own)", Again.NO
+        return "the server's certificate is not trusted (give --ca FILE for an authority of your own)", RetryHint.NO
     if isinstance(error, aiohttp.ClientSSLError):
-        return "TLS could not be agreed with the server", Again.LATER
+        return "TLS could not be agreed with the server", RetryHint.LATER
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return f"the name {error.host} could not be looked up; nothing was sent", Again.LATER
+        return f"the name {error.host} could not be looked up; nothing was sent", RetryHint.LATER
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return "no file descriptor left (lower --concurrency or raise ulimit -n); nothing was sent", Again.LATER
+        return "no file descriptor left (lower --concurrency or raise ulimit -n); nothing was sent", RetryHint.LATER
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection to {error.host}:{error.port} ({_reason(error)}); nothing was sent", Again.LATER
+        return f"no connection to {error.host}:{error.port} ({_reason(error)}); nothing was sent", RetryHint.LATER
     if isinstance(error, _SpokeUnasked):
-        return "the server spoke before it was asked; nothing was sent", Again.LATER
+        return "the server spoke before it was asked; nothing was sent", RetryHint.LATER
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return f"the proxy answered HTTP {error.status}", Again.LATER
+        return f"the proxy answered HTTP {error.status}", RetryHint.LATER
     if isinstance(error, aiohttp.ClientResponseError):
-        return "the answer is not HTTP; the stop may have arrived", Again.LATER
+        return "the answer is not HTTP; the stop may have arrived", RetryHint.LATER
     if status is not None:
-        return f"the answer broke off after HTTP {status}; the stop may have arrived", Again.LATER
-    return f"the connection broke ({_reason(error)}); the stop may have arrived", Again.LATER
+        return f"the answer broke off after HTTP {status}; the stop may have arrived", RetryHint.LATER
+    return f"the connection broke ({_reason(error)}); the stop may have arrived", RetryHint.LATER
 
 
 def _reason(error: Exception) -> str:

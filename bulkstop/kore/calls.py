@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 import orjson
 
-from bulkstop.kore.exchange import BODY, Answer, NoAnswer, Place
+from bulkstop.kore.exchange import BODY, PageRange, Response, TransportFailure
 from bulkstop.kore.interpret import NAME_CHARS, PAGE_CAP, Disabled, Page, Status, read_disabled, read_page, read_status
-from bulkstop.model import Attempt, Campaign, CampaignType, Group
+from bulkstop.model import Attempt, Campaign, CampaignType, Scope
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ VOICE_PATH = "/api/v2/public/{streamId}/campaign/trigger/{campaignId}"
 SMS_PATH = "/campaign/api/v2/public/{streamId}/campaign//trigger/{campaignId}"
 
 
-class Where(Protocol):
+class HasScope(Protocol):
     """The account, stream and application that a call is made for; a Campaign says all three."""
 
     @property
@@ -55,7 +55,7 @@ _STAYS = re.compile(r"[A-Za-z0-9_.~-]+")
 
 
 def target(campaign: Campaign, *, voice_path: str = VOICE_PATH, sms_path: str = SMS_PATH) -> str:
-    """Give path and query of the stop call; every id is exactly one percent-encoded path segment or query value."""
+    """Return path and query of the stop call; every id is exactly one percent-encoded path segment or query value."""
     kind = campaign.campaign_type
     template = voice_path if kind is CampaignType.VOICE else sms_path
     parts = _around_id(template, kind, campaign.account_id, campaign.stream_id)
@@ -73,8 +73,8 @@ def _around_id(template: str, kind: str, account_id: str, stream_id: str) -> tup
     return tuple(part.format(streamId=stream, accountId=account) for part in whole.split("{campaignId}"))
 
 
-def headers(where: Where, token: str) -> dict[str, str]:
-    """Give the documented headers of a call; `auth` carries the token alone, without `Bearer`."""
+def headers(where: HasScope, token: str) -> dict[str, str]:
+    """Return the documented headers of a call; `auth` carries the token alone, without `Bearer`."""
     return {
         "auth": token,
         "accountid": where.account_id,
@@ -86,25 +86,25 @@ def headers(where: Where, token: str) -> dict[str, str]:
 class Call(NamedTuple, Generic[T]):
     """One call: whom it is for, what to send, and how to read the answer (a value, or the Attempt that failed)."""
 
-    where: Where
+    where: HasScope
     target: str
     body: bytes
-    read: Callable[[Answer | NoAnswer], T | Attempt]
+    read: Callable[[Response | TransportFailure], T | Attempt]
     cap: int = ANSWER_CAP
 
 
-def place(start: int, most: int = PAGE) -> Place:
-    """Give the page of at most `most` rows that holds row number `start` (from 0) and reaches furthest.
+def find_page(start: int, most: int = PAGE) -> PageRange:
+    """Return the page of at most `most` rows that holds row number `start` (from 0) and reaches furthest.
 
     Whether a service heeds `skip` or `page` is not documented, so here both say the same: the limit is such that a page
     of that length begins at `start`, or a little before it.
     """
     limit = max(range(most, most // 2, -1), key=lambda limit: (start // limit + 1) * limit)
-    return Place(start // limit * limit, limit, start // limit + 1)
+    return PageRange(start // limit * limit, limit, start // limit + 1)
 
 
 def list_call(
-    group: Group, at: Place, statuses: Sequence[str] = (), priorities: Sequence[int] = (), *, any_id: bool = False
+    scope: Scope, at: PageRange, statuses: Sequence[str] = (), priorities: Sequence[int] = (), *, any_id: bool = False
 ) -> Call[Page]:
     """Ask for a page of a group, newest first; without statuses or priorities for those of any."""
     filters = {"status": list(statuses), "priority": list(priorities)}
@@ -112,22 +112,22 @@ def list_call(
         "limit": at.limit,
         "skip": at.skip,
         "page": at.page,
-        "type": group.campaign_type.value,
+        "type": scope.campaign_type.value,
         "sortBy": {"createdAt": "desc"},
         "filters": {name: wanted for name, wanted in filters.items() if wanted},
     }
-    target = f"{_base(group)}/getAllCampaignDetails?accountId={quote(group.account_id, safe='')}"
-    return Call(group, target, orjson.dumps(body), lambda answer: read_page(answer, group, at, any_id=any_id), PAGE_CAP)
+    target = f"{_base(scope)}/getAllCampaignDetails?accountId={quote(scope.account_id, safe='')}"
+    return Call(scope, target, orjson.dumps(body), lambda answer: read_page(answer, scope, at, any_id=any_id), PAGE_CAP)
 
 
-def status_call(where: Where, campaign_id: str) -> Call[Status]:
+def status_call(where: HasScope, campaign_id: str) -> Call[Status]:
     """Ask for the status of one campaign."""
     account = quote(where.account_id, safe="")
     target = f"{_base(where)}/{quote(campaign_id, safe='')}/status?accountId={account}&view=status"
     return Call(where, target, BODY, lambda answer: read_status(answer, campaign_id))
 
 
-def disable_schedule_call(where: Where, name: str) -> Call[Disabled]:
+def disable_schedule_call(where: HasScope, name: str) -> Call[Disabled]:
     """Ask to disable the schedule of the campaign called `name`, which has no `name_fault`."""
     target = f"{_base(where)}/schedule?enableSchedule=false&campaignName={quote(name, safe='')}"
     return Call(where, target, BODY, read_disabled)
@@ -144,5 +144,5 @@ def name_fault(name: str | None) -> str | None:
     return None
 
 
-def _base(where: Where) -> str:
+def _base(where: HasScope) -> str:
     return _V2.format(quote(where.stream_id, safe=""))

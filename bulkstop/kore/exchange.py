@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
-from bulkstop.model import Again, Outcome
+from bulkstop.model import Outcome, RetryHint
 
 BODY = b"{}"
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """What came back over the wire: status, the headers that matter, the body up to the cap."""
 
     status: int
@@ -20,17 +20,17 @@ class Answer(NamedTuple):
     location: str | None = None
 
 
-class NoAnswer(NamedTuple):
+class TransportFailure(NamedTuple):
     """Nothing usable came back: a timeout or a broken connection, and why."""
 
     outcome: Outcome
     error: str
     latency_ms: float
     status: int | None = None
-    again: Again = Again.LATER
+    again: RetryHint = RetryHint.LATER
 
 
-class Place(NamedTuple):
+class PageRange(NamedTuple):
     """Where a page begins and how long it is, in the words of the list call."""
 
     skip: int
@@ -38,12 +38,12 @@ class Place(NamedTuple):
     page: int
 
 
-Post = Callable[[str, Mapping[str, str]], Awaitable[Answer | NoAnswer]]
+Post = Callable[[str, Mapping[str, str]], Awaitable[Response | TransportFailure]]
 """A transport: path with query and headers in, what came back out."""
 
 
 class Transport(Protocol):
-    """What carries calls: `Client` over aiohttp, and the wire; it connects only inside its `async with`."""
+    """What carries calls: `AiohttpTransport` over aiohttp, and the wire; it connects only inside its `async with`."""
 
     async def __aenter__(self) -> Self:
         """Get ready; raises SettingsError when a setting of it is unusable."""
@@ -57,7 +57,7 @@ class Transport(Protocol):
 
     async def post(
         self, target: str, headers: Mapping[str, str], body: bytes = ..., cap: int = ...
-    ) -> Answer | NoAnswer:
+    ) -> Response | TransportFailure:
         """Make one exchange and read up to `cap` bytes of its answer; without a body it is that of a stop call."""
         ...
 
@@ -67,6 +67,6 @@ class PostBody(Protocol):
 
     def __call__(
         self, target: str, headers: Mapping[str, str], body: bytes, cap: int, /
-    ) -> Awaitable[Answer | NoAnswer]:
+    ) -> Awaitable[Response | TransportFailure]:
         """Make one exchange and read up to `cap` bytes of its answer."""
         ...

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import orjson
 
 from bulkstop.kore.claims import read_claim
-from bulkstop.kore.exchange import Answer, NoAnswer, Place
-from bulkstop.model import Again, Attempt, Campaign, CampaignType, Group, Listed, Outcome
+from bulkstop.kore.exchange import PageRange, Response, TransportFailure
+from bulkstop.model import Attempt, Campaign, CampaignType, ListedCampaign, Outcome, RetryHint, Scope
 from bulkstop.text import TEXT_CHARS, one_line
 
 PAGE_CAP = 4 * 1024 * 1024
@@ -24,8 +24,8 @@ NAME_CHARS = 1024
 _ARRIVED = "; the stop may have arrived"  # what the client says of a call whose answer is missing; none here stops
 
 
-def meaning(
-    answer: Answer | NoAnswer,
+def interpret(
+    response: Response | TransportFailure,
     *,
     campaign_id: str | None = None,
     wall: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -34,71 +34,73 @@ def meaning(
 
     What names another campaign than `campaign_id` proves nothing, nor does what names one when that is not given.
     """
-    if isinstance(answer, NoAnswer):
-        return failure(answer)
-    said = json_object(answer.body)
+    if isinstance(response, TransportFailure):
+        return failure(response)
+    said = json_object(response.body)
     get = said.get
-    is_good = 200 <= answer.status < 300
+    is_good = 200 <= response.status < 300
     if is_good and isinstance(status := get("status"), str) and status.lower() == "stopped":
         return Attempt(
             Outcome.STOPPED,
-            Again.NO,
-            answer.status,
-            answer.latency_ms,
+            RetryHint.NO,
+            response.status,
+            response.latency_ms,
             one_line(get("message")),
             one_line(get("updatedAt")),
             one_line(get("campaignInstanceId")),
             one_line(get("campaignExecutionType")),
         )
-    attempt = failure(answer, wall=wall)
-    if attempt.again is Again.THROTTLED or 300 <= answer.status < 400:
+    attempt = failure(response, wall=wall)
+    if attempt.again is RetryHint.THROTTLED or 300 <= response.status < 400:
         return attempt
     if is_good and not _is_of_this_api(said):
-        error = f"HTTP {answer.status}, but no answer of this API ({_glimpse(answer.body)})"
+        error = f"HTTP {response.status}, but no answer of this API ({_glimpse(response.body)})"
         return attempt._replace(error=error, is_foreign=True)
-    return _with_claim(attempt, answer, campaign_id)
+    return _with_claim(attempt, response, campaign_id)
 
 
-def failure(answer: Answer | NoAnswer, *, wall: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Attempt:
+def failure(
+    response: Response | TransportFailure, *, wall: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> Attempt:
     """Return how a call failed, whatever it was to do; its words count only where they speak of a limit."""
-    if isinstance(answer, NoAnswer):
+    if isinstance(response, TransportFailure):
         return Attempt(
-            answer.outcome,
-            answer.again,
-            http_status=answer.status,
-            latency_ms=answer.latency_ms,
-            error=answer.error,
+            response.outcome,
+            response.again,
+            http_status=response.status,
+            latency_ms=response.latency_ms,
+            error=response.error,
         )
-    said = json_object(answer.body)
-    words = _words(said, answer.body)
-    outcome, again, error = _failure(answer, said, words)
+    said = json_object(response.body)
+    words = _words(said, response.body)
+    outcome, again, error = _interpret_failure(response, said, words)
     return Attempt(
         outcome,
         again,
-        answer.status,
-        answer.latency_ms,
+        response.status,
+        response.latency_ms,
         one_line(words),
         one_line(said.get("updatedAt")),
         one_line(said.get("campaignInstanceId")),
         one_line(said.get("campaignExecutionType")),
         error,
-        _retry_after_s(answer, said, wall) if again in (Again.LATER, Again.THROTTLED) else None,
+        _retry_after_s(response, said, wall) if again in (RetryHint.LATER, RetryHint.THROTTLED) else None,
     )
 
 
-def _with_claim(attempt: Attempt, answer: Answer, campaign_id: str | None) -> Attempt:
+def _with_claim(attempt: Attempt, response: Response, campaign_id: str | None) -> Attempt:
     """Let count what an answer claims: a proof under any status, else where the status speaks of nothing else."""
-    claim = read_claim(answer.status, answer.body, campaign_id)
+    claim = read_claim(response.status, response.body, campaign_id)
     if claim is None:
         return attempt
     if claim.is_proof:
-        error = f"HTTP {answer.status}: the service says that the campaign was at rest before"
-        return attempt._replace(outcome=Outcome.ALREADY_STOPPED, again=Again.NO, error=error, retry_after_s=None)
-    is_weak = claim.is_bare or (claim.is_doubted and attempt.again is Again.LATER)
+        error = f"HTTP {response.status}: the service says that the campaign was at rest before"
+        return attempt._replace(outcome=Outcome.ALREADY_STOPPED, again=RetryHint.NO, error=error, retry_after_s=None)
+    is_weak = claim.is_bare or (claim.is_doubted and attempt.again is RetryHint.LATER)
     if attempt.outcome is Outcome.UNAUTHORIZED or (is_weak and attempt.outcome in _SAY_MORE):
         return attempt
-    error = f'HTTP {answer.status}: the service claims "{claim.words}", which proves nothing by itself'
-    return attempt._replace(outcome=Outcome.UNCONFIRMED, again=Again.READ_BACK, error=error, retry_after_s=None)
+    error = f'HTTP {response.status}: the service claims "{claim.words}", which proves nothing by itself'
+    return attempt._replace(outcome=Outcome.UNCONFIRMED, again=RetryHint.READ_BACK, error=error, retry_after_s=None)
 
 
 _FIELDS = frozenset(
@@ -131,24 +133,24 @@ _LIMIT_TEXT = re.compile(
 _LIMIT_CODES = frozenset({"RATE_LIMIT_EXCEEDED", "QUEUE_FULL"})
 
 
-def _failure(answer: Answer, said: Mapping[str, object], words: str) -> tuple[Outcome, Again, str]:
-    status = answer.status
+def _interpret_failure(response: Response, said: Mapping[str, object], words: str) -> tuple[Outcome, RetryHint, str]:
+    status = response.status
     if status == 429 or _LIMIT_TEXT.search(words) or _codes(said) & _LIMIT_CODES:
-        return Outcome.THROTTLED, Again.THROTTLED, f"rate limit (HTTP {status})"
-    if status == 503 and _says_when(answer, said):
-        return Outcome.SERVER_ERROR, Again.THROTTLED, "HTTP 503 with a time to wait"
+        return Outcome.THROTTLED, RetryHint.THROTTLED, f"rate limit (HTTP {status})"
+    if status == 503 and _says_when(response, said):
+        return Outcome.SERVER_ERROR, RetryHint.THROTTLED, "HTTP 503 with a time to wait"
     if status >= 500:
-        return Outcome.SERVER_ERROR, Again.LATER, f"HTTP {status}"
+        return Outcome.SERVER_ERROR, RetryHint.LATER, f"HTTP {status}"
     if status in (401, 403):
-        return Outcome.UNAUTHORIZED, Again.NO, f"HTTP {status}: wrong token, stream id or scope"
+        return Outcome.UNAUTHORIZED, RetryHint.NO, f"HTTP {status}: wrong token, stream id or scope"
     if status == 404:
-        return Outcome.NOT_FOUND, Again.NO, "HTTP 404: no such campaign, or the path template is wrong here"
+        return Outcome.NOT_FOUND, RetryHint.NO, "HTTP 404: no such campaign, or the path template is wrong here"
     if 200 <= status < 300:
-        return Outcome.UNCONFIRMED, Again.NO, f'HTTP {status} without status "Stopped"'
+        return Outcome.UNCONFIRMED, RetryHint.NO, f'HTTP {status} without status "Stopped"'
     if 300 <= status < 400:
-        where = f" to {place}" if (place := one_line(answer.location)) else ""
-        return Outcome.REJECTED, Again.NO, f"HTTP {status}: a redirect{where} is not followed"
-    return Outcome.REJECTED, Again.LATER if status == 408 else Again.NO, f"HTTP {status}"
+        where = f" to {place}" if (place := one_line(response.location)) else ""
+        return Outcome.REJECTED, RetryHint.NO, f"HTTP {status}: a redirect{where} is not followed"
+    return Outcome.REJECTED, RetryHint.LATER if status == 408 else RetryHint.NO, f"HTTP {status}"
 
 
 def json_object(body: bytes) -> Mapping[str, object]:
@@ -184,25 +186,25 @@ def _words(said: Mapping[str, object], body: bytes) -> str:
     return "; ".join(dict.fromkeys(text.strip() for text in found if text.strip()))[: 4 * TEXT_CHARS]
 
 
-def _says_when(answer: Answer, said: Mapping[str, object]) -> bool:
-    return answer.retry_after is not None or any("retryAfterMs" in part for part in _parts(said))
+def _says_when(response: Response, said: Mapping[str, object]) -> bool:
+    return response.retry_after is not None or any("retryAfterMs" in part for part in _parts(said))
 
 
-def _retry_after_s(answer: Answer, said: Mapping[str, object], wall: Callable[[], datetime]) -> float | None:
+def _retry_after_s(response: Response, said: Mapping[str, object], wall: Callable[[], datetime]) -> float | None:
     """Read `retryAfterMs` or `Retry-After` (seconds or a date, RFC 9110 10.2.3); None when neither is sound."""
     for part in _parts(said):
         ms = part.get("retryAfterMs")
         if isinstance(ms, int | float) and not isinstance(ms, bool) and 0 <= ms < 1e12:
             return ms / 1000
-    if answer.retry_after is None:
+    if response.retry_after is None:
         return None
-    if re.fullmatch(r"\d{1,9}", value := answer.retry_after.strip(), re.ASCII):
+    if re.fullmatch(r"\d{1,9}", value := response.retry_after.strip(), re.ASCII):
         return float(value)
     until = _http_date(value)
     if until is None:
         return None
     # The server's own clock, where it tells it: ours may be off by more than the wait.
-    since = (_http_date(answer.date) if answer.date else None) or wall()
+    since = (_http_date(response.date) if response.date else None) or wall()
     return max(0.0, (until - since).total_seconds())
 
 
@@ -220,7 +222,7 @@ class Page(NamedTuple):
     `total` is what the service counts, None if it does not say.
     """
 
-    items: tuple[Listed, ...]
+    items: tuple[ListedCampaign, ...]
     faults: tuple[str, ...]
     rows: int
     more: bool
@@ -242,17 +244,19 @@ class Disabled(NamedTuple):
     message: str | None = None
 
 
-def read_page(answer: Answer | NoAnswer, group: Group, at: Place, *, any_id: bool = False) -> Page | Attempt:
+def read_page(
+    response: Response | TransportFailure, scope: Scope, at: PageRange, *, any_id: bool = False
+) -> Page | Attempt:
     """Read a page of the list call; an id that is not possible (or not even with `any_id`) makes a row unusable."""
-    data = _read_success(answer).get("data")
+    data = _read_success(response).get("data")
     rows = data.get("results") if isinstance(data, dict) else None
     if not isinstance(data, dict) or not isinstance(rows, list):
         return _call_failure(
-            answer, "is no page of campaigns", "no such stream, or the path of the list is another here"
+            response, "is no page of campaigns", "no such stream, or the path of the list is another here"
         )
-    read = [_listed(row, group, any_id=any_id) for row in rows]
+    read = [_read_item(row, scope, any_id=any_id) for row in rows]
     return Page(
-        tuple(item for item in read if isinstance(item, Listed)),
+        tuple(item for item in read if isinstance(item, ListedCampaign)),
         tuple(fault for fault in read if isinstance(fault, str)),
         len(rows),
         _more(data, len(rows), at),
@@ -260,54 +264,54 @@ def read_page(answer: Answer | NoAnswer, group: Group, at: Place, *, any_id: boo
     )
 
 
-def read_status(answer: Answer | NoAnswer, campaign_id: str) -> Status | Attempt:
+def read_status(response: Response | TransportFailure, campaign_id: str) -> Status | Attempt:
     """Read the answer about one campaign; one about another is a failure."""
-    data = _read_success(answer).get("data")
+    data = _read_success(response).get("data")
     status = one_line(data.get("status")) if isinstance(data, dict) else None
     if not isinstance(data, dict) or status is None:
         return _call_failure(
-            answer, "tells no status", "no such campaign, or the path of the status call is another here"
+            response, "tells no status", "no such campaign, or the path of the status call is another here"
         )
     if _read_id(data.get("id")) not in (None, campaign_id):
-        return _call_failure(answer, "tells of another campaign", "")
+        return _call_failure(response, "tells of another campaign", "")
     return Status(campaign_id, status, _read_name(data.get("name")))
 
 
-def read_disabled(answer: Answer | NoAnswer) -> Disabled | Attempt:
+def read_disabled(response: Response | TransportFailure) -> Disabled | Attempt:
     """Read the answer to disabling a schedule; only an explicit success is one."""
-    said = _read_success(answer)
+    said = _read_success(response)
     if not said.get("status"):
-        return _call_failure(answer, "tells no success", "no campaign of this name, or the path is another here")
+        return _call_failure(response, "tells no success", "no campaign of this name, or the path is another here")
     return Disabled(one_line(said.get("id")), one_line(said.get("message")))
 
 
-def _read_success(answer: Answer | NoAnswer) -> Mapping[str, object]:
-    """Give the fields of a 2xx that tells of no failure; nothing for any other answer."""
-    if isinstance(answer, NoAnswer) or not 200 <= answer.status < 300:
+def _read_success(response: Response | TransportFailure) -> Mapping[str, object]:
+    """Return the fields of a 2xx that tells of no failure; nothing for any other answer."""
+    if isinstance(response, TransportFailure) or not 200 <= response.status < 300:
         return {}
-    said = json_object(answer.body)
+    said = json_object(response.body)
     status = said.get("status")
     is_good = status is None or (isinstance(status, str) and status.lower() == "success")
     return said if is_good else {}
 
 
-def _call_failure(answer: Answer | NoAnswer, what: str, absent: str) -> Attempt:
+def _call_failure(response: Response | TransportFailure, what: str, absent: str) -> Attempt:
     """Say how a call failed."""
-    told = failure(answer)
-    if isinstance(answer, NoAnswer):
-        return told._replace(error=answer.error.removesuffix(_ARRIVED))
+    told = failure(response)
+    if isinstance(response, TransportFailure):
+        return told._replace(error=response.error.removesuffix(_ARRIVED))
     if told.outcome is Outcome.NOT_FOUND:
         return told._replace(error=f"HTTP 404: {absent}")
-    if 200 <= answer.status < 300 and told.again is not Again.THROTTLED:
-        again = Again.LATER  # to read once more harms nobody
-        if len(answer.body) >= PAGE_CAP:
-            what, again = f"is longer than {PAGE_CAP // 2**20} MiB", Again.NO
-        error = f"HTTP {answer.status}, but the answer {what}"
+    if 200 <= response.status < 300 and told.again is not RetryHint.THROTTLED:
+        again = RetryHint.LATER  # to read once more harms nobody
+        if len(response.body) >= PAGE_CAP:
+            what, again = f"is longer than {PAGE_CAP // 2**20} MiB", RetryHint.NO
+        error = f"HTTP {response.status}, but the answer {what}"
         return told._replace(outcome=Outcome.UNCONFIRMED, again=again, error=error)
     return told
 
 
-def _more(data: Mapping[str, object], rows: int, at: Place) -> bool:
+def _more(data: Mapping[str, object], rows: int, at: PageRange) -> bool:
     """Tell whether a page is not the last; when its fields contradict each other, the one that says more is believed.
 
     An incomplete page that says it is the last one is believed too.
@@ -325,20 +329,20 @@ def _more(data: Mapping[str, object], rows: int, at: Place) -> bool:
     return read <= (pages - 1) * at.limit or (rows >= at.limit and read < pages * at.limit)
 
 
-def _listed(row: object, group: Group, *, any_id: bool) -> Listed | str:
+def _read_item(row: object, scope: Scope, *, any_id: bool) -> ListedCampaign | str:
     """Read a row, or say why it cannot be used."""
     if not isinstance(row, dict):
         return f"a row that is no object: {one_line(orjson.dumps(row).decode())}"
-    keys = ("_id", "id") if group.campaign_type is CampaignType.VOICE else ("id", "_id")
+    keys = ("_id", "id") if scope.campaign_type is CampaignType.VOICE else ("id", "_id")
     campaign_id = next((found for key in keys if (found := _read_id(row.get(key))) is not None), None)
-    if fault := _id_fault(campaign_id, group, any_id=any_id):
+    if fault := _id_fault(campaign_id, scope, any_id=any_id):
         return f"campaign {one_line(campaign_id) or one_line(row.get('name')) or '?'!r}: {fault}"
     assert campaign_id is not None  # noqa: S101 - else there was a fault
     schedule = row.get("schedule")
     schedule = schedule if isinstance(schedule, dict) else {}
-    return Listed(
+    return ListedCampaign(
         campaign_id,
-        group.campaign_type,
+        scope.campaign_type,
         _read_name(row.get("name")),
         one_line(row.get("status")),
         _read_count(row.get("priority")),
@@ -354,12 +358,12 @@ def _read_id(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _id_fault(campaign_id: str | None, group: Group, *, any_id: bool) -> str | None:
+def _id_fault(campaign_id: str | None, scope: Scope, *, any_id: bool) -> str | None:
     if campaign_id is None:
         return "no campaign id"
     if campaign_id != campaign_id.strip():
         return "campaign id with blanks around it"
-    account_id, stream_id, iid, kind = group
+    account_id, stream_id, iid, kind = scope
     return Campaign(campaign_id, kind, account_id, stream_id, iid, "", 0).fault_with(any_id=any_id)
 
 

@@ -7,8 +7,8 @@ from functools import lru_cache
 
 import orjson
 
-from bulkstop.kore.exchange import Answer
-from bulkstop.redact import CACHED_SECRETS, JWT_START, MASK, forms, without_jwts
+from bulkstop.kore.exchange import Response
+from bulkstop.redact import CACHED_SECRETS, JWT_START, MASK, encodings, mask_jwts
 from bulkstop.text import TEXT_CHARS
 
 _JWT_SENT = JWT_START.encode()
@@ -17,67 +17,67 @@ _WORDS = 16 * TEXT_CHARS  # more of a text that is no JSON is read by nobody
 _LEVELS = 16  # nor what lies deeper in one that is
 
 
-def masked(answer: Answer, secrets: tuple[str, ...]) -> Answer:
+def redact_response(response: Response, secrets: tuple[str, ...]) -> Response:
     """Mask in an answer what must not be repeated: these secrets, and whatever looks like a JWT."""
-    body = answer.body
-    if answer.location is None and len(body) < _shortest(secrets) and b"\\" not in body and _JWT_SENT not in body:
-        return answer  # too short to hold a token, as the answer to a stop is
-    known = _forms_sent(secrets)
-    body = _without(body, known)
+    body = response.body
+    if response.location is None and len(body) < _shortest(secrets) and b"\\" not in body and _JWT_SENT not in body:
+        return response  # too short to hold a token, as the answer to a stop is
+    known = _encodings_sent(secrets)
+    body = _mask(body, known)
     if b"\\" in body:
-        body = _without_hidden(body, known)
-    if body is not answer.body:
-        answer = answer._replace(body=body)
-    if answer.location is not None:
-        place = _without(answer.location.encode(errors="replace"), known)
-        answer = answer._replace(location=place.decode(errors="replace"))
-    return answer
+        body = _mask_escaped(body, known)
+    if body is not response.body:
+        response = response._replace(body=body)
+    if response.location is not None:
+        place = _mask(response.location.encode(errors="replace"), known)
+        response = response._replace(location=place.decode(errors="replace"))
+    return response
 
 
 @lru_cache(maxsize=CACHED_SECRETS)
 def _shortest(secrets: tuple[str, ...]) -> int:
-    """Give the length of the shortest form of these secrets; a body that is shorter holds none of them."""
-    return min(map(len, _forms_sent(secrets)), default=sys.maxsize)
+    """Return the length of the shortest form of these secrets; a body that is shorter holds none of them."""
+    return min(map(len, _encodings_sent(secrets)), default=sys.maxsize)
 
 
 @lru_cache(maxsize=CACHED_SECRETS)
-def _forms_sent(secrets: tuple[str, ...]) -> tuple[bytes, ...]:
-    return tuple(form.encode(errors="replace") for secret in secrets for form in forms(secret))
+def _encodings_sent(secrets: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple(form.encode(errors="replace") for secret in secrets for form in encodings(secret))
 
 
-def _without(text: bytes, known: Sequence[bytes]) -> bytes:
+def _mask(text: bytes, known: Sequence[bytes]) -> bytes:
     for form in known:
         if form in text:
             text = text.replace(form, MASK.encode())
     if _JWT_SENT in text:
         shown = text.decode(errors="surrogateescape")
-        clean = without_jwts(shown)
+        clean = mask_jwts(shown)
         return text if clean == shown else clean.encode(errors="surrogateescape")
     return text
 
 
-def _without_hidden(body: bytes, known: Sequence[bytes]) -> bytes:
+def _mask_escaped(body: bytes, known: Sequence[bytes]) -> bytes:
     """Mask also what is hidden behind escapes, which a reader of JSON takes away."""
     try:
         said = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return _without(_ESCAPE.sub(_unescaped, body[:_WORDS]), known) + body[_WORDS:]
-    return orjson.dumps(_said(said, known, _LEVELS))
+        return _mask(_ESCAPE.sub(_unescape, body[:_WORDS]), known) + body[_WORDS:]
+    return orjson.dumps(_mask_json(said, known, _LEVELS))
 
 
-def _said(value: object, known: Sequence[bytes], levels: int) -> object:
+def _mask_json(value: object, known: Sequence[bytes], levels: int) -> object:
     """Mask the texts of a JSON value, down to where anybody reads them."""
     if isinstance(value, str):
-        return _without(value.encode(), known).decode()
+        return _mask(value.encode(), known).decode()
     if not isinstance(value, list | dict):
         return value
     if not levels:
         return None
     if isinstance(value, list):
-        return [_said(each, known, levels - 1) for each in value]
-    return {str(_said(key, known, 1)): _said(each, known, levels - 1) for key, each in value.items()}
+        return [_mask_json(each, known, levels - 1) for each in value]
+    return {str(_mask_json(key, known, 1)): _mask_json(each, known, levels - 1) for key, each in value.items()}
 
 
-def _unescaped(found: re.Match[bytes]) -> bytes:
+def _unescape(found: re.Match[bytes]) -> bytes:
     char = bytes([int(found[1], 16)]) if found[1] else found[2]
     return char if found[1] or char == b"/" else found[0]

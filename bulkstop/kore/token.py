@@ -24,7 +24,7 @@ import orjson
 
 from bulkstop.errors import CredentialsError
 
-Mint = Callable[[], Awaitable[str]]
+TokenSource = Callable[[], Awaitable[str]]
 """One way of getting a token; raises CredentialsError."""
 
 Algorithm = Literal["HS256", "HS512", "RS256", "RS512"]
@@ -61,7 +61,7 @@ class Token:
     expires_at: float | None = None
 
 
-def claims(token: str) -> dict[str, Any] | None:
+def read_claims(token: str) -> dict[str, Any] | None:
     """Return the payload of a JWT, unverified; None for a token that is no JWT."""
     # By hand: nothing is verified here, and PyJWT would cost a run with a ready-made token its import.
     parts = token.split(".")
@@ -74,8 +74,8 @@ def claims(token: str) -> dict[str, Any] | None:
     return payload if isinstance(payload, dict) else None
 
 
-def ready_made(token: str, name: str = "BULKSTOP_TOKEN") -> Mint:
-    """Give the same token for ever; `name` is what an error calls it."""
+def static_source(token: str, name: str = "BULKSTOP_TOKEN") -> TokenSource:
+    """Return the same token for ever; `name` is what an error calls it."""
     value = _word(token, name)
 
     async def mint() -> str:
@@ -84,7 +84,7 @@ def ready_made(token: str, name: str = "BULKSTOP_TOKEN") -> Mint:
     return mint
 
 
-def from_file(path: str | Path) -> Mint:
+def file_source(path: str | Path) -> TokenSource:
     """Read the token from a file, again at each renewal."""
     name = f"token file {str(path)!r}"
 
@@ -94,7 +94,7 @@ def from_file(path: str | Path) -> Mint:
     return mint
 
 
-def from_command(command: str, timeout_s: float = 30.0) -> Mint:
+def command_source(command: str, timeout_s: float = 30.0) -> TokenSource:
     """Run the operator's command line in the shell, again at each renewal; what it prints is the token."""
 
     async def mint() -> str:
@@ -106,7 +106,7 @@ def from_command(command: str, timeout_s: float = 30.0) -> Mint:
     return mint
 
 
-def minted(
+def signing_source(
     client_id: str,
     secret: str,
     algorithm: Algorithm = "HS256",
@@ -114,7 +114,7 @@ def minted(
     *,
     jti: bool = False,
     now: Callable[[], float] = time.time,
-) -> Mint:
+) -> TokenSource:
     """Sign tokens with the client secret; with `jti` each is another one, for a single use.
 
     Without `jti` the documented payload holds no time, so every token is the same and renewing changes nothing.
@@ -140,7 +140,7 @@ class Tokens:
     """
 
     def __init__(
-        self, source: Mint, *, renewable: bool, single_use: bool = False, now: Callable[[], float] = time.time
+        self, source: TokenSource, *, renewable: bool, single_use: bool = False, now: Callable[[], float] = time.time
     ) -> None:
         self._source = source
         self._renewable = renewable
@@ -154,7 +154,7 @@ class Tokens:
         self._refused_at = -math.inf  # when a 401 made the current token
 
     @property
-    def at_hand(self) -> Token | None:
+    def cached(self) -> Token | None:
         """The token that `get` would give at once; None where it would have to do something for it."""
         token = self._token
         return None if token is None or self._single_use or self._now() >= self._good_until else token
@@ -238,7 +238,7 @@ class Tokens:
 
 
 def _expiry(token: str) -> float | None:
-    exp = (claims(token) or {}).get("exp")
+    exp = (read_claims(token) or {}).get("exp")
     if isinstance(exp, bool) or not isinstance(exp, int | float):
         return None
     return float(exp) if 0 < exp < _LAST_SECOND else None

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from bulkstop.model import utc_text
-from bulkstop.redact import SECRETS, Secrets
+from bulkstop.redact import REDACTOR, Redactor
 from bulkstop.text import escape
 
 LOG = logging.getLogger("bulkstop")
@@ -20,7 +20,7 @@ _MOST = 2**63
 _BARE = re.compile(r"[A-Za-z0-9_./:,@+-]+")
 
 
-def event(name: str, level: int = logging.INFO, /, **fields: object) -> None:
+def log_event(name: str, level: int = logging.INFO, /, **fields: object) -> None:
     """Log an event with what belongs to it."""
     LOG.log(level, name, extra={"fields": fields})
 
@@ -28,33 +28,33 @@ def event(name: str, level: int = logging.INFO, /, **fields: object) -> None:
 class TextFormatter(logging.Formatter):
     """Writes `TIME LEVEL event key=value ...`, or `TIME LEVEL logger: message`."""
 
-    def __init__(self, secrets: Secrets = SECRETS) -> None:
+    def __init__(self, redactor: Redactor = REDACTOR) -> None:
         super().__init__()
-        self._secrets = secrets
+        self._secrets = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give the one line of a record; no record makes it raise."""
-        name, fields = _told(record)
+        """Return the one line of a record; no record makes it raise."""
+        name, fields = _event_fields(record)
         said = f"{record.name}: {_text(fields.pop('message'))}" if name is None else name
-        parts = [utc_text(record.created), f"{record.levelname:<7}", escape(_clipped(self._secrets.masked(said)))]
+        parts = [utc_text(record.created), f"{record.levelname:<7}", escape(_clip(self._secrets.redact(said)))]
         parts += [f"{key}={self._value(value)}" for key, value in fields.items() if value is not None]
-        return self._secrets.masked(escape(" ".join(parts)))
+        return self._secrets.redact(escape(" ".join(parts)))
 
     def _value(self, value: object) -> str:
-        text = _clipped(self._secrets.masked(_counts(value) if isinstance(value, Mapping) else _text(value)))
+        text = _clip(self._secrets.redact(_counts(value) if isinstance(value, Mapping) else _text(value)))
         return text if _BARE.fullmatch(text) else escape(json.dumps(text, ensure_ascii=False))
 
 
 class JsonFormatter(logging.Formatter):
     """Writes one JSON object in ASCII: `time`, `level` and `event`, then what belongs to the event."""
 
-    def __init__(self, secrets: Secrets = SECRETS) -> None:
+    def __init__(self, redactor: Redactor = REDACTOR) -> None:
         super().__init__()
-        self._secrets = secrets
+        self._secrets = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give the one line of a record; no record makes it raise."""
-        name, fields = _told(record)
+        """Return the one line of a record; no record makes it raise."""
+        name, fields = _event_fields(record)
         head = {"time": utc_text(record.created), "level": record.levelname.lower(), "event": name or "message"}
         origin = {"logger": record.name} if name is None else {}
         values = {key: self._value(value) for key, value in (head | origin | fields).items()}
@@ -66,18 +66,18 @@ class JsonFormatter(logging.Formatter):
         if isinstance(value, float):
             return value if math.isfinite(value) else None
         if isinstance(value, Mapping):
-            return {_clipped(self._secrets.masked(_text(key))): self._value(each) for key, each in value.items()}
+            return {_clip(self._secrets.redact(_text(key))): self._value(each) for key, each in value.items()}
         if isinstance(value, list | tuple):
             return [self._value(each) for each in value]
-        return _clipped(self._secrets.masked(_text(value)))
+        return _clip(self._secrets.redact(_text(value)))
 
 
-def _told(record: logging.LogRecord) -> tuple[str | None, dict[str, object]]:
-    """Give the event of a record, None for a message in words, and its fields."""
+def _event_fields(record: logging.LogRecord) -> tuple[str | None, dict[str, object]]:
+    """Return the event of a record, None for a message in words, and its fields."""
     given = getattr(record, "fields", None)
     fields: dict[str, object] = dict(given) if isinstance(given, Mapping) else {"message": _message(record)}
     if record.exc_info and record.exc_info[1] is not None:
-        fields["error"] = _fault(record.exc_info[1])
+        fields["error"] = _format_error(record.exc_info[1])
     return (_text(record.msg) if isinstance(given, Mapping) else None), fields
 
 
@@ -88,7 +88,7 @@ def _message(record: logging.LogRecord) -> str:
         return f"{_text(record.msg)} (its arguments cannot be shown: {type(error).__name__})"
 
 
-def _fault(error: BaseException) -> str:
+def _format_error(error: BaseException) -> str:
     """Name an exception, its text and the line it came from."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -111,5 +111,5 @@ def _counts(values: Mapping[object, object]) -> str:
     return ",".join(f"{_text(name)}:{_text(value)}" for name, value in values.items())
 
 
-def _clipped(text: str) -> str:
+def _clip(text: str) -> str:
     return text if len(text) <= MOST_CHARS else text[:MOST_CHARS] + "..."

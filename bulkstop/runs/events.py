@@ -3,7 +3,7 @@
 import logging
 
 from bulkstop.model import Attempt, Campaign, Outcome, Send
-from bulkstop.report.log import LOG, event
+from bulkstop.report.log import LOG, log_event
 from bulkstop.report.stop.stats import Stats
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
@@ -11,7 +11,7 @@ from bulkstop.source.plan import Plan
 PROGRESS_S = 10.0
 
 
-def logged(send: Send) -> Send:
+def log_tries(send: Send) -> Send:
     """Log every try of a Send at debug; unless that is asked for, give the Send itself, which costs nothing."""
     if not LOG.isEnabledFor(logging.DEBUG):
         return send
@@ -20,17 +20,17 @@ def logged(send: Send) -> Send:
         try:
             attempt = await send(campaign)
         except BaseException as error:
-            event("attempt", logging.DEBUG, **_of(campaign), error=type(error).__name__)
+            log_event("attempt", logging.DEBUG, **_campaign_fields(campaign), error=type(error).__name__)
             raise
-        event("attempt", logging.DEBUG, **_of(campaign), **_said(attempt))
+        log_event("attempt", logging.DEBUG, **_campaign_fields(campaign), **_attempt_fields(attempt))
         return attempt
 
     return send_and_log
 
 
-def began(plan: Plan, settings: Settings, run_id: str) -> None:
+def log_start(plan: Plan, settings: Settings, run_id: str) -> None:
     """Log that a run begins."""
-    event(
+    log_event(
         "began",
         run_id=run_id,
         host=settings.host,
@@ -41,10 +41,10 @@ def began(plan: Plan, settings: Settings, run_id: str) -> None:
     )
 
 
-def ended(run_id: str, reason: str, exit_code: int, stats: Stats, calls: int, elapsed_s: float) -> None:
+def log_end(run_id: str, reason: str, exit_code: int, stats: Stats, calls: int, elapsed_s: float) -> None:
     """Log how a run ended."""
     outcomes = {outcome.value: stats.outcomes[outcome] for outcome in Outcome if stats.outcomes[outcome]}
-    event(
+    log_event(
         "ended",
         run_id=run_id,
         reason=reason,
@@ -55,14 +55,14 @@ def ended(run_id: str, reason: str, exit_code: int, stats: Stats, calls: int, el
     )
 
 
-def doubt(line: str) -> None:
+def log_warning(line: str) -> None:
     """Log what should be looked at twice before a run."""
-    event("doubt", logging.WARNING, message=line)
+    log_event("doubt", logging.WARNING, message=line)
 
 
-def token_renewed() -> None:
+def log_token_renewed() -> None:
     """Log that a new token is in use."""
-    event("token_renewed")
+    log_event("token_renewed")
 
 
 class LoggedProgress:
@@ -75,7 +75,7 @@ class LoggedProgress:
 
     def show(self, stats: Stats, least_left_s: float) -> None:
         """Log the counts as they are now."""
-        event(
+        log_event(
             "progress",
             to_send=self._total,
             sent=stats.sent,
@@ -88,7 +88,7 @@ class LoggedProgress:
         """Do nothing."""
 
 
-def _of(campaign: Campaign) -> dict[str, object]:
+def _campaign_fields(campaign: Campaign) -> dict[str, object]:
     return {
         "campaign_id": campaign.campaign_id,
         "account_id": campaign.account_id,
@@ -96,7 +96,7 @@ def _of(campaign: Campaign) -> dict[str, object]:
     }
 
 
-def _said(attempt: Attempt) -> dict[str, object]:
+def _attempt_fields(attempt: Attempt) -> dict[str, object]:
     return {
         "outcome": attempt.outcome.value,
         "http_status": attempt.http_status,

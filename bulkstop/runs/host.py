@@ -35,7 +35,7 @@ def few_collections() -> Iterator[None]:
 
 
 def fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Give what makes the fast loop; None where there is none."""
+    """Return what makes the fast loop; None where there is none."""
     try:
         import uvloop
     except ImportError:
@@ -44,7 +44,7 @@ def fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 @contextmanager
-def now_and_then(do: Callable[[], float], first_s: float) -> Iterator[None]:
+def every(do: Callable[[], float], first_s: float) -> Iterator[None]:
     """Do something meanwhile: first in so many seconds, then again in as many as it gives each time."""
     loop = asyncio.get_running_loop()
     timer = loop.call_later(first_s, lambda: tick())
@@ -68,22 +68,22 @@ OPEN_AT_FIRST = 16
 """How many files are taken to be open where the system does not list them."""
 
 
-def fitting(concurrency: int) -> int:
-    """Give how many of `concurrency` connections can be open at once, at least 1; a low soft limit is raised."""
-    used = _open_files() + RESERVE
-    limit = _raised_to(used + concurrency)
+def fit_open_files(concurrency: int) -> int:
+    """Return how many of `concurrency` connections can be open at once, at least 1; a low soft limit is raised."""
+    used = _count_open_files() + RESERVE
+    limit = _raise_limit(used + concurrency)
     return concurrency if limit is None else max(1, min(concurrency, limit - used))
 
 
-def _open_files() -> int:
+def _count_open_files() -> int:
     try:
         return len(list(Path("/dev/fd").iterdir())) - 1  # one of them is the listing's own
     except OSError:
         return OPEN_AT_FIRST
 
 
-def _raised_to(wanted: int) -> int | None:
-    """Have the soft limit be `wanted`, as far as the hard one lets it; give what it is then, None for no limit."""
+def _raise_limit(wanted: int) -> int | None:
+    """Have the soft limit be `wanted`, as far as the hard one lets it; return what it is then, None for no limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         higher = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bulkstop.errors import OutputError
 from bulkstop.model import Outcome
 from bulkstop.report.stop.manifest import Manifest, Section, flaw_in, manifest_path
-from bulkstop.report.stop.resume import Past
+from bulkstop.report.stop.resume import ResumeIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Review:
     flaws: tuple[str, ...]
 
 
-def review(path: str, *, check: bool = False) -> Review:
+def review_results(path: str, *, check: bool = False) -> Review:
     """Read a result file and its manifest; raises OutputError when one of them cannot be read.
 
     To `check` means that a line which no run has written is a flaw, if there is a manifest to say that it was one.
@@ -34,7 +34,7 @@ def review(path: str, *, check: bool = False) -> Review:
     manifest = Manifest.read(manifest_path(path))
     runs = tuple(manifest.sections) if manifest else ()
     try:
-        past = Past(path)
+        past = ResumeIndex(path)
     except OutputError as flaw:
         if not check or manifest is None:
             raise
@@ -45,7 +45,7 @@ def review(path: str, *, check: bool = False) -> Review:
     return Review(path, past.latest, past.rows, past.lines, open_rows, runs, flaws)
 
 
-def _flaws(path: str, past: Past, manifest: Manifest | None) -> list[str]:
+def _flaws(path: str, index: ResumeIndex, manifest: Manifest | None) -> list[str]:
     if manifest is None:
         return [f"there is no {manifest_path(path)} to check it against"]
     flaws = []
@@ -53,10 +53,10 @@ def _flaws(path: str, past: Past, manifest: Manifest | None) -> list[str]:
     proven = marks[-1].lines if marks else 0
     if flaw := flaw_in(path, manifest):
         flaws.append(flaw)
-    elif past.lines > proven:
-        count = past.lines - proven
+    elif index.lines > proven:
+        count = index.lines - proven
         flaws.append(f"the last {count:,} lines are not vouched for: the run that wrote them was killed, or still runs")
     listed = manifest.last["plan"]["rows"]
-    if past.rows != listed:
-        flaws.append(f"{listed:,} rows were planned, {past.rows:,} have a line")
+    if index.rows != listed:
+        flaws.append(f"{listed:,} rows were planned, {index.rows:,} have a line")
     return flaws

@@ -9,38 +9,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from bulkstop.engine.caller import Caller
-from bulkstop.engine.guards.admission import Admission, wave_sizes
+from bulkstop.engine.guards.admission import Admission, parse_waves
 from bulkstop.engine.guards.breaker import Breaker
-from bulkstop.engine.guards.scopes import Groups
+from bulkstop.engine.guards.scopes import ScopeBreaker
 from bulkstop.engine.lanes import Claim, Lane, Turn
-from bulkstop.engine.limits.quota import AllOf, Even, NoQuota, Quota, RollingWindow
+from bulkstop.engine.limits.quota import AllOf, EvenPacer, NoQuota, Quota, RollingWindow
 from bulkstop.engine.limits.store import QuotaStore, default_path, open_store
-from bulkstop.engine.limits.windows import guarded
+from bulkstop.engine.limits.windows import add_safety_margin
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import CredentialsError, SettingsError
-from bulkstop.kore import calls, token
+from bulkstop.kore import token
+from bulkstop.kore.calls import SMS_PATH, VOICE_PATH
 from bulkstop.kore.exchange import Post, Transport
-from bulkstop.kore.session import stopper
+from bulkstop.kore.session import make_stop
 from bulkstop.model import Send
-from bulkstop.redact import SECRETS, passwords
-from bulkstop.runs.events import logged, token_renewed
+from bulkstop.redact import REDACTOR, find_passwords
+from bulkstop.runs.events import log_token_renewed, log_tries
 from bulkstop.settings import Settings
 from bulkstop.settings.parse import TransportName
 from bulkstop.source.plan import Plan
 from bulkstop.version import __version__
 
 if TYPE_CHECKING:
-    from bulkstop.kore.aiohttp_transport import Client
-    from bulkstop.kore.wire.transport import Wire
+    from bulkstop.kore.aiohttp_transport import AiohttpTransport
+    from bulkstop.kore.wire.transport import WireTransport
 
 SECRET_BYTES = 64 * 1024
 
 MEMORY = "memory"
 
 
-def client_of(settings: Settings) -> Transport:
+def make_transport(settings: Settings) -> Transport:
     """Make the transport that the settings name, aiohttp's if none; it connects only inside its `async with`."""
-    return _transport(settings.transport or TransportName.AIOHTTP)(
+    return _transport_class(settings.transport or TransportName.AIOHTTP)(
         settings.host,
         timeout_s=settings.timeout_s,
         connect_timeout_s=min(10.0, settings.timeout_s),
@@ -51,84 +52,84 @@ def client_of(settings: Settings) -> Transport:
     )
 
 
-def load_client_of(settings: Settings) -> Transport:
+def make_load_transport(settings: Settings) -> Transport:
     """Make the transport of a load test: the wire, unless the settings name another."""
-    return client_of(replace(settings, transport=settings.transport or TransportName.WIRE))
+    return make_transport(replace(settings, transport=settings.transport or TransportName.WIRE))
 
 
-def send_of(settings: Settings, post: Post, tokens: token.Tokens) -> Send:
+def make_send(settings: Settings, post: Post, tokens: token.Tokens) -> Send:
     """Make the Send that stops campaigns at the paths of the settings; each try is logged."""
-    voice_path, sms_path = settings.voice_path or calls.VOICE_PATH, settings.sms_path or calls.SMS_PATH
-    return logged(stopper(post, tokens, voice_path=voice_path, sms_path=sms_path))
+    voice_path, sms_path = settings.voice_path or VOICE_PATH, settings.sms_path or SMS_PATH
+    return log_tries(make_stop(post, tokens, voice_path=voice_path, sms_path=sms_path))
 
 
-def _transport(name: TransportName) -> "type[Client] | type[Wire]":
+def _transport_class(name: TransportName) -> "type[AiohttpTransport] | type[WireTransport]":
     # Each is imported where it is wanted: aiohttp alone takes longer than the rest of a start-up.
     if name == TransportName.WIRE:
-        from bulkstop.kore.wire.transport import Wire
+        from bulkstop.kore.wire.transport import WireTransport
 
-        return Wire
-    from bulkstop.kore.aiohttp_transport import Client
+        return WireTransport
+    from bulkstop.kore.aiohttp_transport import AiohttpTransport
 
-    return Client
+    return AiohttpTransport
 
 
-def tokens_of(settings: Settings) -> token.Tokens:
+def make_tokens(settings: Settings) -> token.Tokens:
     """Make the token source that the settings name; raises SettingsError when they name none."""
     if settings.token:
-        return token.Tokens(token.ready_made(settings.token), renewable=False)
+        return token.Tokens(token.static_source(settings.token), renewable=False)
     if settings.token_file:
-        return token.Tokens(_learnt(token.from_file(settings.token_file)), renewable=True)
+        return token.Tokens(_watch_tokens(token.file_source(settings.token_file)), renewable=True)
     if settings.token_command:
-        return token.Tokens(_learnt(token.from_command(settings.token_command)), renewable=True)
+        return token.Tokens(_watch_tokens(token.command_source(settings.token_command)), renewable=True)
     if settings.client_id and (settings.client_secret or settings.client_secret_file):
-        return token.Tokens(_minted(settings, settings.client_id), single_use=settings.jti, renewable=True)
+        return token.Tokens(_make_signing_source(settings, settings.client_id), single_use=settings.jti, renewable=True)
     raise SettingsError(
         "no credentials: set BULKSTOP_TOKEN, give --token-file or --token-command, "
         "or set BULKSTOP_CLIENT_ID with BULKSTOP_CLIENT_SECRET or --client-secret-file"
     )
 
 
-def _learnt(source: token.Mint) -> token.Mint:
+def _watch_tokens(source: token.TokenSource) -> token.TokenSource:
     """Let no log show a token, and log when it is another one than before."""
     last = ""
 
     async def mint() -> str:
         nonlocal last
         value = await source()
-        SECRETS.add(value)
+        REDACTOR.add(value)
         if last not in ("", value):
-            token_renewed()
+            log_token_renewed()
         last = value
         return value
 
     return mint
 
 
-def _minted(settings: Settings, client_id: str) -> token.Mint:
-    secret = settings.client_secret or _secret(settings.client_secret_file or "")
+def _make_signing_source(settings: Settings, client_id: str) -> token.TokenSource:
+    secret = settings.client_secret or _read_secret(settings.client_secret_file or "")
     algorithm = cast("token.Algorithm", settings.jwt_alg)
-    return token.minted(client_id, secret, algorithm, settings.jwt_sub, jti=settings.jti)
+    return token.signing_source(client_id, secret, algorithm, settings.jwt_sub, jti=settings.jti)
 
 
-def _secret(path: str) -> str:
+def _read_secret(path: str) -> str:
     try:
         with Path(path).open("rb") as file:
             secret = file.read(SECRET_BYTES + 1).decode().strip()
     except (OSError, UnicodeDecodeError) as error:
         said = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise CredentialsError(f"--client-secret-file {path}: cannot be read ({said})") from None
-    SECRETS.add(secret)
+    REDACTOR.add(secret)
     if not 0 < len(secret) <= SECRET_BYTES:
         raise CredentialsError(f"--client-secret-file {path}: is empty or no secret")
     return secret
 
 
-def secrets_of(settings: Settings) -> list[str]:
-    """Give what is secret in settings: credentials, and the passwords in addresses."""
+def list_secrets(settings: Settings) -> list[str]:
+    """Return what is secret in settings: credentials, and the passwords in addresses."""
     given = (settings.token, settings.client_secret, settings.token_command)
     addresses = (settings.proxy, settings.quota_store)
-    return [*filter(None, given), *(word for url in addresses if url for word in passwords(url))]
+    return [*filter(None, given), *(word for url in addresses if url for word in find_passwords(url))]
 
 
 class Guards(NamedTuple):
@@ -136,24 +137,24 @@ class Guards(NamedTuple):
 
     admission: Admission | None
     breaker: Breaker
-    groups: Groups[Turn]
+    groups: ScopeBreaker[Turn]
 
 
-def guards_of(settings: Settings, to_send: int) -> Guards:
+def make_guards(settings: Settings, to_send: int) -> Guards:
     """Make the guards of one run; raises SettingsError for waves that do not fit."""
-    waves = waves_of(settings, to_send)
+    waves = plan_waves(settings, to_send)
     admission = None
     if settings.max_failures is not None or len(waves) > 1:
         admission = Admission(settings.max_failures, waves=waves, soak_s=settings.soak_s)
-    return Guards(admission, Breaker(bound_s=settings.max_outage_s), Groups(can_list=True))
+    return Guards(admission, Breaker(bound_s=settings.max_outage_s), ScopeBreaker(can_list=True))
 
 
-def waves_of(settings: Settings, to_send: int) -> list[int]:
-    """Give the campaigns that each wave ends at, all in one without `--waves`; raises SettingsError."""
+def plan_waves(settings: Settings, to_send: int) -> list[int]:
+    """Return the campaigns that each wave ends at, all in one without `--waves`; raises SettingsError."""
     if settings.waves is None:
         return [to_send]
     try:
-        return wave_sizes(settings.waves, to_send)
+        return parse_waves(settings.waves, to_send)
     except ValueError as error:
         raise SettingsError(f"--waves: {error}") from None
 
@@ -189,17 +190,17 @@ class Accounts:
         self._callers: dict[str, Caller] = {}
 
     def quota(self, account_id: str) -> Quota:
-        """Give the limits of an account, always the same object."""
+        """Return the limits of an account, always the same object."""
         if account_id not in self._quotas:
-            self._quotas[account_id] = quota_of(self._settings)
+            self._quotas[account_id] = make_quota(self._settings)
         return self._quotas[account_id]
 
     def claim(self, account_id: str) -> Claim | None:
-        """Give the account's claim on the store, None without a store."""
+        """Return the account's claim on the store, None without a store."""
         return None if self._store is None else partial(self._store.claim, account_id)
 
     def caller(self, account_id: str) -> Caller:
-        """Give what makes single calls for an account, always the same object."""
+        """Return what makes single calls for an account, always the same object."""
         if account_id not in self._callers:
             self._callers[account_id] = Caller(
                 self.quota(account_id),
@@ -212,20 +213,20 @@ class Accounts:
         return self._callers[account_id]
 
 
-def lanes_of(plan: Plan, accounts: Accounts) -> Iterator[Lane]:
-    """Give every account of a plan its lane, within what the account may do."""
+def make_lanes(plan: Plan, accounts: Accounts) -> Iterator[Lane]:
+    """Yield the lane of every account of a plan, within what the account may do."""
     for account_id, campaigns in plan.accounts.items():
         quota, claim = accounts.quota(account_id), accounts.claim(account_id)
         yield Lane(account_id, plan.campaigns(account_id), quota, claim, left=campaigns, paces_itself=accounts.paced)
 
 
-def quota_of(settings: Settings) -> Quota:
+def make_quota(settings: Settings) -> Quota:
     """Make the limits of one account."""
     quotas: list[Quota] = []
     if settings.quota:
-        quotas.append(RollingWindow([guarded(limit) for limit in settings.quota]))
+        quotas.append(RollingWindow([add_safety_margin(limit) for limit in settings.quota]))
         if settings.pace == "even":
-            quotas.append(Even(settings.quota))
+            quotas.append(EvenPacer(settings.quota))
     if settings.adaptive:
         from bulkstop.engine.limits.adaptive import Adaptive  # seldom wanted: a short run need not wait for it
 
@@ -236,7 +237,7 @@ def quota_of(settings: Settings) -> Quota:
 
 
 @asynccontextmanager
-async def store_of(settings: Settings) -> AsyncIterator[QuotaStore | None]:
+async def open_quota_store(settings: Settings) -> AsyncIterator[QuotaStore | None]:
     """Open the store that remembers the calls made, if there is a quota to remember; raises SettingsError."""
     if not settings.quota or settings.quota_store == MEMORY:
         yield None

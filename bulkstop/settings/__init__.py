@@ -1,7 +1,7 @@
 """Every setting with its default, its unit, its check.
 
 `Settings` is frozen and sound: one that exists can be used. The command line, the environment and a profile all fill
-it through the same knobs, so an option, its variable and its key cannot drift apart.
+it through the same definitions, so an option, its variable and its key cannot drift apart.
 """
 
 from collections.abc import Mapping
@@ -13,28 +13,28 @@ from zoneinfo import ZoneInfo
 
 from bulkstop.errors import SettingsError
 from bulkstop.ids import id_fault
-from bulkstop.model import CampaignType, Cap, Limit, Order
+from bulkstop.model import CampaignType, FailureCap, Limit, Order
 from bulkstop.settings.parse import (
     ALGORITHMS,
     TransportName,
-    address,
-    algorithm,
-    campaign_type,
-    cap,
-    clock_time,
-    count,
-    limit,
-    order,
-    pace,
-    pause,
-    proxy_address,
-    seconds,
-    template,
+    parse_address,
+    parse_algorithm,
+    parse_campaign_type,
+    parse_clock_time,
+    parse_count,
+    parse_failure_cap,
+    parse_limit,
+    parse_order,
+    parse_pace,
+    parse_pause,
+    parse_proxy_address,
+    parse_seconds,
+    parse_template,
+    parse_transport,
+    parse_zone,
     template_fault,
-    transport_name,
-    zone,
 )
-from bulkstop.settings.spec import Knob, knob
+from bulkstop.settings.spec import OptionSpec, setting
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 DEFAULT_QUOTA = (Limit(60, 60.0),)
@@ -59,89 +59,109 @@ NO_LIMIT = NoLimit()
 class Settings:
     """Where the API is, who calls it, and how hard; raises SettingsError for what cannot work."""
 
-    host: str = knob("", "The API's address, such as platform.kore.ai.", read=address, metavar="URL")
-    account_id: str | None = knob(None, "Account of rows that name none.", metavar="ID")
-    stream_id: str | None = knob(None, "Stream (application) of rows that name none.", metavar="ID")
-    iid: str | None = knob(None, "Application id header; default: the stream id.", metavar="ID")
-    any_id: bool = knob(False, "Allow ids with other characters than letters, digits, - _ . ~ (never / \\ or %).")
-    type: CampaignType | None = knob(None, "Type of rows that name none.", read=campaign_type, metavar="voice|sms")
-    voice_path: str | None = knob(None, "Path of the voice stop call, if yours differs.", read=template, metavar="PATH")
-    sms_path: str | None = knob(None, "Path of the SMS stop call, if yours differs.", read=template, metavar="PATH")
-    ca: str | None = knob(None, "PEM file of the authority that signed the server's certificate.", metavar="FILE")
-    proxy: str | None = knob(None, "HTTP proxy to go through.", read=proxy_address, metavar="URL", shown=False)
-    transport: TransportName | None = knob(
+    host: str = setting("", "The API's address, such as platform.kore.ai.", read=parse_address, metavar="URL")
+    account_id: str | None = setting(None, "Account of rows that name none.", metavar="ID")
+    stream_id: str | None = setting(None, "Stream (application) of rows that name none.", metavar="ID")
+    iid: str | None = setting(None, "Application id header; default: the stream id.", metavar="ID")
+    any_id: bool = setting(False, "Allow ids with other characters than letters, digits, - _ . ~ (never / \\ or %).")
+    type: CampaignType | None = setting(
+        None, "Type of rows that name none.", read=parse_campaign_type, metavar="voice|sms"
+    )
+    voice_path: str | None = setting(
+        None, "Path of the voice stop call, if yours differs.", read=parse_template, metavar="PATH"
+    )
+    sms_path: str | None = setting(
+        None, "Path of the SMS stop call, if yours differs.", read=parse_template, metavar="PATH"
+    )
+    ca: str | None = setting(None, "PEM file of the authority that signed the server's certificate.", metavar="FILE")
+    proxy: str | None = setting(None, "HTTP proxy to go through.", read=parse_proxy_address, metavar="URL", shown=False)
+    transport: TransportName | None = setting(
         None,
         "What carries the calls; wire is the quicker one; default: aiohttp, for load wire.",
-        read=transport_name,
+        read=parse_transport,
         metavar="|".join(TransportName),
     )
-    timeout_s: float = knob(
-        30.0, "Deadline of one call, answer included.", read=seconds, metavar="SECONDS", flag="--timeout"
+    timeout_s: float = setting(
+        30.0, "Deadline of one call, answer included.", read=parse_seconds, metavar="SECONDS", flag="--timeout"
     )
-    insecure_http: bool = knob(False, "Allow plain http:// to a host that is not this machine.")
+    insecure_http: bool = setting(False, "Allow plain http:// to a host that is not this machine.")
 
-    token: str | None = knob(None, "Ready-made token.", secret=True)
-    token_file: str | None = knob(None, "File with a token, read again for renewal.", metavar="FILE")
-    token_command: str | None = knob(
+    token: str | None = setting(None, "Ready-made token.", secret=True)
+    token_file: str | None = setting(None, "File with a token, read again for renewal.", metavar="FILE")
+    token_command: str | None = setting(
         None, "Command that prints a token, run again for renewal.", metavar="CMD", shown=False
     )
-    client_id: str | None = knob(None, "Client id of the app whose secret signs the tokens.", metavar="ID")
-    client_secret: str | None = knob(None, "Client secret.", secret=True)
-    client_secret_file: str | None = knob(None, "File with the client secret, or the RSA key.", metavar="FILE")
-    jwt_alg: str = knob("HS256", "How minted tokens are signed.", read=algorithm, metavar="|".join(ALGORITHMS))
-    jwt_sub: str = knob("bulkstop", "User id in minted tokens.", metavar="ID")
-    jti: bool = knob(False, "A fresh single-use token for every attempt.")
+    client_id: str | None = setting(None, "Client id of the app whose secret signs the tokens.", metavar="ID")
+    client_secret: str | None = setting(None, "Client secret.", secret=True)
+    client_secret_file: str | None = setting(None, "File with the client secret, or the RSA key.", metavar="FILE")
+    jwt_alg: str = setting("HS256", "How minted tokens are signed.", read=parse_algorithm, metavar="|".join(ALGORITHMS))
+    jwt_sub: str = setting("bulkstop", "User id in minted tokens.", metavar="ID")
+    jti: bool = setting(False, "A fresh single-use token for every attempt.")
 
-    quota: tuple[Limit, ...] = knob(
-        DEFAULT_QUOTA, "Calls an account may make; repeatable; or none.", read=limit, metavar="N/TIME", repeatable=True
+    quota: tuple[Limit, ...] = setting(
+        DEFAULT_QUOTA,
+        "Calls an account may make; repeatable; or none.",
+        read=parse_limit,
+        metavar="N/TIME",
+        repeatable=True,
     )
-    quota_store: str | None = knob(
+    quota_store: str | None = setting(
         None,
         "Where the calls made are remembered: FILE, redis://..., or memory; default: a file of the user's state.",
         metavar="STORE",
         shown=False,
     )
-    adaptive: bool = knob(False, "Find and hold a limit that nobody knows; with --quota none.")
-    pace: str = knob("burst", "As soon as the quota allows, or evenly.", read=pace, metavar="burst|even")
-    order: Order = knob(
+    adaptive: bool = setting(False, "Find and hold a limit that nobody knows; with --quota none.")
+    pace: str = setting("burst", "As soon as the quota allows, or evenly.", read=parse_pace, metavar="burst|even")
+    order: Order = setting(
         Order.INPUT,
         "Order of the campaigns of an account; priority sends the highest (5) first.",
-        read=order,
+        read=parse_order,
         metavar="|".join(Order),
     )
-    protect: tuple[str, ...] = knob(
+    protect: tuple[str, ...] = setting(
         (), "Never stop what this file lists: ids, patterns, name:PATTERN; repeatable.", metavar="FILE", repeatable=True
     )
-    max_campaigns: int | None = knob(
-        None, "Send nothing if the list has more campaigns to stop, whatever is typed.", read=count, metavar="N"
+    max_campaigns: int | None = setting(
+        None, "Send nothing if the list has more campaigns to stop, whatever is typed.", read=parse_count, metavar="N"
     )
-    max_failures: Cap | None = knob(
-        None, "End the run when so many campaigns have failed; never more do.", read=cap, metavar="N|N%"
+    max_failures: FailureCap | None = setting(
+        None, "End the run when so many campaigns have failed; never more do.", read=parse_failure_cap, metavar="N|N%"
     )
-    waves: str | None = knob(None, "Begin with few, and go on only if all went well: 1,10%,100%.", metavar="N|N%,...")
-    soak_s: float = knob(0.0, "Wait between two waves.", read=pause, metavar="SECONDS", flag="--soak")
-    max_outage_s: float = knob(
-        300.0, "End the run when the service is down for so long.", read=seconds, metavar="SECONDS", flag="--max-outage"
+    waves: str | None = setting(
+        None, "Begin with few, and go on only if all went well: 1,10%,100%.", metavar="N|N%,..."
     )
-    only_running: bool = knob(False, "Read the list first; send nothing to what it has as completed or stopped.")
-    disable_schedule: bool = knob(
+    soak_s: float = setting(0.0, "Wait between two waves.", read=parse_pause, metavar="SECONDS", flag="--soak")
+    max_outage_s: float = setting(
+        300.0,
+        "End the run when the service is down for so long.",
+        read=parse_seconds,
+        metavar="SECONDS",
+        flag="--max-outage",
+    )
+    only_running: bool = setting(False, "Read the list first; send nothing to what it has as completed or stopped.")
+    disable_schedule: bool = setting(
         False, "Also disable the recurring schedule of each stopped campaign, by its name in the list."
     )
-    finish_by: str | None = knob(
-        None, "Let nothing leave after this time of today.", read=clock_time, metavar="HH:MM", flag="--finish-by"
+    finish_by: str | None = setting(
+        None, "Let nothing leave after this time of today.", read=parse_clock_time, metavar="HH:MM", flag="--finish-by"
     )
-    tz: str | None = knob(None, "Zone of that time; default: this machine's.", read=zone, metavar="ZONE")
-    concurrency: int = knob(32, "Calls in flight at once.", read=count, metavar="N")
-    attempts: int = knob(5, "Tries per campaign.", read=count, metavar="N")
-    max_retry_after_s: float = knob(
-        120.0, "Longest wait that a server may ask for.", read=seconds, metavar="SECONDS", flag="--max-retry-after"
+    tz: str | None = setting(None, "Zone of that time; default: this machine's.", read=parse_zone, metavar="ZONE")
+    concurrency: int = setting(32, "Calls in flight at once.", read=parse_count, metavar="N")
+    attempts: int = setting(5, "Tries per campaign.", read=parse_count, metavar="N")
+    max_retry_after_s: float = setting(
+        120.0,
+        "Longest wait that a server may ask for.",
+        read=parse_seconds,
+        metavar="SECONDS",
+        flag="--max-retry-after",
     )
-    grace_s: float = knob(
-        20.0, "Time for calls in flight after Ctrl-C.", read=seconds, metavar="SECONDS", flag="--grace"
+    grace_s: float = setting(
+        20.0, "Time for calls in flight after Ctrl-C.", read=parse_seconds, metavar="SECONDS", flag="--grace"
     )
 
     def seconds_left(self, now: datetime) -> float | None:
-        """Give the seconds from `now` (with a zone) to `finish_by`, below zero when it has passed; None without one."""
+        """Return the seconds from `now` (with a zone) to `finish_by`, below zero once it has passed; else None."""
         if self.finish_by is None:
             return None
         there = ZoneInfo(self.tz) if self.tz else None  # without one the machine's, whatever its offset is at that time
@@ -154,24 +174,24 @@ class Settings:
             check(self)
 
 
-KNOBS: Mapping[str, Knob] = {f.name: f.metadata["knob"] for f in fields(Settings)}
-"""Every setting's knob by its name."""
+OPTION_SPECS: Mapping[str, OptionSpec] = {f.name: f.metadata["knob"] for f in fields(Settings)}
+"""Every setting's definition by its name."""
 
 
 def is_hidden(name: str) -> bool:
     """Tell whether a setting may hold a secret, so that its value is shown nowhere."""
-    return KNOBS[name].secret or not Settings.__dataclass_fields__[name].repr
+    return OPTION_SPECS[name].secret or not Settings.__dataclass_fields__[name].repr
 
 
 def default_of(name: str) -> Any:
-    """Give a setting's default."""
+    """Return a setting's default."""
     found: Field[Any] = Settings.__dataclass_fields__[name]
     return found.default
 
 
 def key_of(name: str) -> str:
-    """Give a setting's key in a profile: its option's name with underscores."""
-    return KNOBS[name].option(name)[2:].replace("-", "_")
+    """Return a setting's key in a profile: its option's name with underscores."""
+    return OPTION_SPECS[name].option(name)[2:].replace("-", "_")
 
 
 def is_empty(value: object) -> bool:
@@ -189,7 +209,7 @@ def instead_of_nothing(name: str) -> str:
 
 
 def _check_empty(settings: Settings) -> None:
-    for name, field in KNOBS.items():
+    for name, field in OPTION_SPECS.items():
         value = getattr(settings, name)
         for each in value if isinstance(value, list | tuple) else (value,):
             if name != "quota" and each != default_of(name) and is_empty(each):
@@ -201,7 +221,7 @@ def _check_host(settings: Settings) -> None:
     if not settings.host:
         raise SettingsError("--host: not given; for example --host platform.kore.ai, or BULKSTOP_HOST, or a profile")
     try:
-        host = address(settings.host)
+        host = parse_address(settings.host)
     except ValueError as error:
         raise SettingsError(f"--host: {error}") from None
     object.__setattr__(settings, "host", host)
@@ -214,12 +234,12 @@ def _check_ids(settings: Settings) -> None:
     for name in ("account_id", "stream_id", "iid"):
         value = getattr(settings, name)
         if value is not None and (fault := id_fault(value, any_id=settings.any_id, in_header=True)):
-            raise SettingsError(f"{KNOBS[name].option(name)}: {fault}")
+            raise SettingsError(f"{OPTION_SPECS[name].option(name)}: {fault}")
 
 
 def _check_order(settings: Settings) -> None:
     try:
-        object.__setattr__(settings, "order", order(settings.order))
+        object.__setattr__(settings, "order", parse_order(settings.order))
     except ValueError as error:
         raise SettingsError(f"--order: {error}") from None
 
@@ -237,7 +257,7 @@ def _check_transport(settings: Settings) -> None:
 def _check_proxy(settings: Settings) -> None:
     try:
         if settings.proxy is not None:
-            proxy_address(settings.proxy)
+            parse_proxy_address(settings.proxy)
     except ValueError as error:
         raise SettingsError(f"--proxy: {error}") from None
 
@@ -245,13 +265,13 @@ def _check_proxy(settings: Settings) -> None:
 def _check_numbers(settings: Settings) -> None:
     for name in ("timeout_s", "max_retry_after_s", "grace_s", "concurrency", "attempts", "max_outage_s"):
         if not getattr(settings, name) > 0:
-            raise SettingsError(f"{KNOBS[name].option(name)}: must be above zero")
+            raise SettingsError(f"{OPTION_SPECS[name].option(name)}: must be above zero")
     if settings.soak_s and not settings.waves:
         raise SettingsError("--soak: is the wait between waves; give --waves with it")
     for name in ("voice_path", "sms_path"):
         path = getattr(settings, name)
         if path is not None and (fault := template_fault(path)):
-            raise SettingsError(f"{KNOBS[name].option(name)}: {path!r} {fault}")
+            raise SettingsError(f"{OPTION_SPECS[name].option(name)}: {path!r} {fault}")
 
 
 def _check_quota(settings: Settings) -> None:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from bulkstop.model import CampaignType, Cap, Limit, Order
+from bulkstop.model import CampaignType, FailureCap, Limit, Order
 
 ALGORITHMS = ("HS256", "HS512", "RS256", "RS512")
 UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
@@ -21,8 +21,8 @@ class TransportName(StrEnum):
     WIRE = "wire"
 
 
-def seconds(text: str) -> float:
-    """Read a time: `30`, `30s`, `500ms`, `5m` or `2h`, above zero; gives seconds."""
+def parse_seconds(text: str) -> float:
+    """Read a time: `30`, `30s`, `500ms`, `5m` or `2h`, above zero; returns seconds."""
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([^\W\d_]*)", text.strip())
     if found and found[2] not in UNITS_S:
         raise ValueError(f"{text!r}: a time is given in {', '.join(filter(None, UNITS_S))}, such as 30s, 500ms or 5m")
@@ -34,66 +34,66 @@ def seconds(text: str) -> float:
     return value
 
 
-def pause(text: str) -> float:
-    """Read a time that may be none at all: `0`, else as `seconds` does."""
-    return 0.0 if text.strip() == "0" else seconds(text)
+def parse_pause(text: str) -> float:
+    """Read a time that may be none at all: `0`, else as `parse_seconds` does."""
+    return 0.0 if text.strip() == "0" else parse_seconds(text)
 
 
-def limit(text: str) -> Limit | None:
+def parse_limit(text: str) -> Limit | None:
     """Read a quota: `60/60s` is 60 calls in any 60 seconds, `none` is no limit."""
     if text.strip().lower() == "none":
         return None
     calls, _, window = (part.strip() for part in text.partition("/"))
     try:
-        return Limit(count(calls), seconds(f"1{window}" if window.isalpha() else window))
+        return Limit(parse_count(calls), parse_seconds(f"1{window}" if window.isalpha() else window))
     except ValueError:
         raise ValueError(f"{text!r} is no quota, such as 60/60s, 500/s or none") from None
 
 
-def count(text: str) -> int:
+def parse_count(text: str) -> int:
     """Read a whole number from 1."""
     if not re.fullmatch(r"\d{1,9}", text.strip(), re.ASCII) or int(text) < 1:
         raise ValueError(f"{text!r} is no whole number from 1")
     return int(text)
 
 
-def cap(text: str) -> Cap:
+def parse_failure_cap(text: str) -> FailureCap:
     """Read a failure cap: `10` campaigns, or `5%` of those that have ended."""
     found = re.fullmatch(r"(\d{1,9})(?:\.(\d{1,6}))?(%?)", text.strip(), re.ASCII)
     if found is None or (found[2] and not found[3]):
         raise ValueError(f"{text!r} is no number of campaigns and no percentage, such as 10 or 5%")
     try:
-        return Cap(share=float(text.strip().rstrip("%")) / 100) if found[3] else Cap(int(found[1]))
+        return FailureCap(share=float(text.strip().rstrip("%")) / 100) if found[3] else FailureCap(int(found[1]))
     except ValueError as error:
         raise ValueError(f"{text!r}: {error}") from None
 
 
-def campaign_type(text: str) -> CampaignType:
+def parse_campaign_type(text: str) -> CampaignType:
     """Read a campaign type, in any letter case."""
-    return CampaignType(_one_of(text, tuple(CampaignType)))
+    return CampaignType(_parse_word(text, tuple(CampaignType)))
 
 
-def algorithm(text: str) -> str:
+def parse_algorithm(text: str) -> str:
     """Read the name of a signing algorithm, in any letter case."""
-    return _one_of(text, ALGORITHMS)
+    return _parse_word(text, ALGORITHMS)
 
 
-def transport_name(text: str) -> TransportName:
+def parse_transport(text: str) -> TransportName:
     """Read the name of a transport, in any letter case."""
-    return TransportName(_one_of(text, tuple(TransportName)))
+    return TransportName(_parse_word(text, tuple(TransportName)))
 
 
-def pace(text: str) -> str:
+def parse_pace(text: str) -> str:
     """Read how the quota is used."""
-    return _one_of(text, ("burst", "even"))
+    return _parse_word(text, ("burst", "even"))
 
 
-def order(text: str) -> Order:
+def parse_order(text: str) -> Order:
     """Read in which order campaigns are sent."""
-    return Order(_one_of(text, tuple(Order)))
+    return Order(_parse_word(text, tuple(Order)))
 
 
-def clock_time(text: str) -> str:
+def parse_clock_time(text: str) -> str:
     """Read a time of the day, `18:00` or `18:00:30`."""
     try:
         time.fromisoformat(text.strip())
@@ -102,7 +102,7 @@ def clock_time(text: str) -> str:
     return text.strip()
 
 
-def zone(text: str) -> str:
+def parse_zone(text: str) -> str:
     """Read the name of a time zone."""
     try:
         ZoneInfo(text.strip())
@@ -111,14 +111,14 @@ def zone(text: str) -> str:
     return text.strip()
 
 
-def _one_of(text: str, words: tuple[str, ...]) -> str:
+def _parse_word(text: str, words: tuple[str, ...]) -> str:
     for word in words:
         if text.strip().lower() == word.lower():
             return word
     raise ValueError(f"{text!r} is none of {', '.join(words)}")
 
 
-def address(text: str) -> str:
+def parse_address(text: str) -> str:
     """Read a host, with or without `https://`; a path before the API's own may follow."""
     url = text.strip().rstrip("/")
     url = url if "://" in url else f"https://{url}"
@@ -132,7 +132,7 @@ def address(text: str) -> str:
     return url
 
 
-def proxy_address(text: str) -> str:
+def parse_proxy_address(text: str) -> str:
     """Read a proxy's URL; an error does not repeat it, for it may hold a password."""
     try:
         parts = urlsplit(text.strip())
@@ -144,7 +144,7 @@ def proxy_address(text: str) -> str:
     return text.strip()
 
 
-def template(text: str) -> str:
+def parse_template(text: str) -> str:
     """Read a path template."""
     if fault := template_fault(text):
         raise ValueError(f"{text!r} {fault}")

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from bulkstop.errors import SettingsError
-from bulkstop.settings import KNOBS, default_of, instead_of_nothing, is_empty, key_of
-from bulkstop.settings.parse import cap, clock_time, count, pause, seconds
+from bulkstop.settings import OPTION_SPECS, default_of, instead_of_nothing, is_empty, key_of
+from bulkstop.settings.parse import parse_clock_time, parse_count, parse_failure_cap, parse_pause, parse_seconds
 
 ALSO_TAKES: Mapping[Callable[[str], Any], tuple[type, ...]] = {
-    count: (int, float),
-    cap: (int, float),
-    seconds: (int, float),
-    pause: (int, float),
-    clock_time: (time,),
+    parse_count: (int, float),
+    parse_failure_cap: (int, float),
+    parse_seconds: (int, float),
+    parse_pause: (int, float),
+    parse_clock_time: (time,),
 }
 """The TOML values beside texts that a setting takes, by how its text is read."""
 KINDS: Mapping[type, str] = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a table"}
@@ -35,12 +35,12 @@ class Profile:
     @property
     def settings(self) -> Iterator[str]:
         """Name the settings that the profile has."""
-        names = {key_of(name): name for name in KNOBS}
+        names = {key_of(name): name for name in OPTION_SPECS}
         return (names[key] for key in self.values or {})
 
     def value(self, name: str) -> Any:
         """Read a setting that the profile has; raises SettingsError, with the line, for what makes no sense."""
-        knob, key, value = KNOBS[name], key_of(name), (self.values or {})[key_of(name)]
+        knob, key, value = OPTION_SPECS[name], key_of(name), (self.values or {})[key_of(name)]
         if fault := _misfit(name, value):
             raise SettingsError(f"{self.where(key)}: {key}: {fault}")
         if isinstance(value, bool):
@@ -89,7 +89,7 @@ def read_profile(path: str, name: str | None) -> Profile:
 
 
 def line_of(text: str, *keys: str) -> int | None:
-    """Give the number of the line that first sets what TOML has under `keys`; None when it cannot be found.
+    """Return the number of the line that first sets what TOML has under `keys`; None when it cannot be found.
 
     The parser of the language gives no line numbers, so this asks it which of the lines that hold the letters of the
     last key begins the statement that sets it.
@@ -123,7 +123,7 @@ def _has(lines: list[str], keys: tuple[str, ...]) -> bool | None:
 
 
 def _unknown(key: str) -> str | None:
-    names = {key_of(name) for name in KNOBS}
+    names = {key_of(name) for name in OPTION_SPECS}
     if key not in names:
         from difflib import get_close_matches  # only a mistake needs it
 
@@ -136,7 +136,7 @@ def _unknown(key: str) -> str | None:
 
 def _empty(key: str, value: object) -> str | None:
     if is_empty(value):
-        name = next(name for name in KNOBS if key_of(name) == key)
+        name = next(name for name in OPTION_SPECS if key_of(name) == key)
         return f"{key} is empty; {instead_of_nothing(name)}"
     if isinstance(value, list) and any(map(is_empty, value)):
         return f"{key} holds an empty value; take that out of the list"
@@ -145,7 +145,7 @@ def _empty(key: str, value: object) -> str | None:
 
 def _misfit(name: str, value: object) -> str | None:
     """Say why a value is not of the kind that a setting takes; the value is not repeated, as it may hold a secret."""
-    knob = KNOBS[name]
+    knob = OPTION_SPECS[name]
     if isinstance(default_of(name), bool):
         return None if isinstance(value, bool) else "is true or false, without quotes; see --help"
     if isinstance(value, list) and knob.repeatable:

@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Knob:
+class OptionSpec:
     """How a setting is written: its help, how its text is read, and what it is called in a help page."""
 
     help: str
@@ -18,11 +18,11 @@ class Knob:
     """Only an environment variable, never an option: a command line is seen by everybody on the machine."""
 
     def option(self, name: str) -> str:
-        """Give the option of the setting called `name`."""
+        """Return the option of the setting called `name`."""
         return self.flag or "--" + name.replace("_", "-")
 
 
-def knob(default: Any, about: str, *, shown: bool = True, **how: Any) -> Any:
+def setting(default: Any, about: str, *, shown: bool = True, **how: Any) -> Any:
     """Declare a setting; one that may hold a password is not `shown` by repr."""
-    given = Knob(about, **how)
+    given = OptionSpec(about, **how)
     return field(default=default, metadata={"knob": given}, repr=shown and not given.secret)

@@ -72,7 +72,7 @@ def _number(value: object) -> float | None:
 
 
 def _reader(secret: str) -> Callable[[str], Mapping[str, object]]:
-    """Give what reads the claims of a token, raising ValueError for one that is not signed with the secret."""
+    """Return what reads the claims of a token, raising ValueError for one that is not signed with the secret."""
     # Imported late: a service without a secret verifies nothing.
     from jwt import PyJWS, PyJWTError
     from jwt.algorithms import HMACAlgorithm

@@ -57,7 +57,7 @@ def read_call(raw_path: str) -> Call:
 
 @lru_cache(maxsize=1024)
 def read_query(query: str) -> Mapping[str, str]:
-    """Give the parameters of a query; of a repeated one the last counts."""
+    """Return the parameters of a query; of a repeated one the last counts."""
     return MappingProxyType(dict(parse_qsl(query, keep_blank_values=True)))
 
 

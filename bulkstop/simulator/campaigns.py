@@ -68,7 +68,7 @@ class Campaigns:
         self._by_name = {campaign.name: campaign for campaign in self.by_id.values()}
 
     def find(self, campaign_id: str, at: str) -> SimulatedCampaign | None:
-        """Give a campaign; one that is asked for first is created now, active, if any id may exist."""
+        """Return a campaign; one that is asked for first is created now, active, if any id may exist."""
         campaign = self.by_id.get(campaign_id)
         if campaign is None and self._any_id:
             campaign = SimulatedCampaign(campaign_id, None, campaign_id, "Active", at, at)
@@ -76,7 +76,7 @@ class Campaigns:
         return campaign
 
     def find_to_stop(self, campaign_id: str, campaign_type: CampaignType, at: str) -> SimulatedCampaign | None:
-        """Give a campaign of this type; one that was created on demand is of the type it is first stopped as."""
+        """Return a campaign of this type; one that was created on demand is of the type it is first stopped as."""
         campaign = self.find(campaign_id, at)
         if campaign is None or (campaign.generated and campaign.campaign_type is not campaign_type):
             return None
@@ -84,7 +84,7 @@ class Campaigns:
         return campaign
 
     def find_named(self, name: str, at: str) -> SimulatedCampaign | None:
-        """Give a campaign by its name; where any id may exist, an unknown name belongs to a new one."""
+        """Return a campaign by its name; where any id may exist, an unknown name belongs to a new one."""
         campaign = self._by_name.get(name) or self.by_id.get(name)
         if campaign is None and self._any_id:
             campaign = self.find(f"cd-{uuid5(NAMESPACE_OID, name)}", at)

@@ -6,12 +6,12 @@ from hashlib import blake2b
 
 
 def share(seed: int, *what: object) -> float:
-    """Give the number in [0, 1) that chance holds for this seed and thing: the same in every process, in any order."""
+    """Return the number in [0, 1) that chance has for this seed and thing: the same in every process, in any order."""
     return int.from_bytes(_digest(seed, what), "big") / 2**64
 
 
 def latency_s(median_ms: float, sigma: float, seed: int, *what: object) -> float:
-    """Give how long an answer takes: the median, or with a sigma a log-normal draw around it."""
+    """Return how long an answer takes: the median, or with a sigma a log-normal draw around it."""
     if not sigma or not median_ms:
         return median_ms / 1000
     # Box-Muller; 1 - share is in (0, 1], where the logarithm is finite.

@@ -62,7 +62,7 @@ def read_listing(body: Mapping[str, object]) -> Listing:
 
 
 def list_page(listing: Listing, campaigns: Iterable[SimulatedCampaign]) -> dict[str, object]:
-    """Give the `data` of the answer: one page and where it stands in the whole."""
+    """Return the `data` of the answer: one page and where it stands in the whole."""
     found = [campaign for campaign in campaigns if listing.wants(campaign)]
     for name, descending in reversed(tuple(listing.sort_by.items())):
         found.sort(key=_SORT_KEYS[name], reverse=descending)

@@ -78,11 +78,11 @@ class Service:
     def answer(self, request: Request, unreadable: Answer | None = None) -> tuple[Answer | None, Exchange]:
         """Decide what a request gets and say so in a line; a body that could not be read gets `unreadable`."""
         arrival = self._arrive(request)
-        answer = unreadable if request.body is None else self._refuse(arrival) or self._carry_out(arrival)
+        answer = unreadable if request.body is None else self._refuse(arrival) or self._execute(arrival)
         return answer, _exchange(arrival, answer)
 
     def latency_s(self, exchange: Exchange) -> float:
-        """Give how long the answer takes."""
+        """Return how long the answer takes."""
         options = self._options
         what = (exchange.operation, exchange.campaign_id, exchange.attempt)
         return latency_s(options.latency_ms, options.latency_sigma, options.seed, *what)
@@ -109,7 +109,7 @@ class Service:
             return answers.out_of_order(self._options.failure_status)
         return None
 
-    def _carry_out(self, arrival: _Arrival) -> Answer:
+    def _execute(self, arrival: _Arrival) -> Answer:
         try:
             return self._do(arrival, _read_body(arrival))
         except ValueError as error:

@@ -6,18 +6,18 @@ from typing import BinaryIO
 
 from bulkstop.errors import InputError
 from bulkstop.model import Defaults, Row
-from bulkstop.source.csvfile import csv_rows
-from bulkstop.source.inputs import STDIN, Form, Input, find, opened
-from bulkstop.source.jsonlines import id_rows, json_rows
-from bulkstop.source.line_reader import Text
-from bulkstop.source.rows import Origin
+from bulkstop.source.csvfile import read_csv_rows
+from bulkstop.source.inputs import STDIN, Format, Input, open_input, resolve_input
+from bulkstop.source.jsonlines import read_id_rows, read_json_rows
+from bulkstop.source.line_reader import LineReader
+from bulkstop.source.rows import RowParser
 
 __all__ = ["read"]
 
-_READERS: dict[Form, Callable[[Text, Origin], Iterator[Row]]] = {
-    Form.CSV: csv_rows,
-    Form.JSONL: json_rows,
-    Form.TXT: id_rows,
+_READERS: dict[Format, Callable[[LineReader, RowParser], Iterator[Row]]] = {
+    Format.CSV: read_csv_rows,
+    Format.JSONL: read_json_rows,
+    Format.TXT: read_id_rows,
 }
 
 
@@ -35,16 +35,16 @@ def read(
     files whose ending tells none; `any_id` allows ids with characters that ids do not have. Raises InputError at once
     for an input that is not there or has no known form, and while iterating for one that cannot be read to its end.
     """
-    found = [find(given, fmt) for given in inputs]
+    found = [resolve_input(given, fmt) for given in inputs]
     if sum(entry.given == STDIN for entry in found) > 1:
         raise InputError("- (standard input) is given twice; it can be read only once")
     for place, entry in enumerate(found):
         if any(entry.label == other.label for other in found[:place]):
             raise InputError(f"{entry.label} is given twice; name it once")
-    return _rows(found, partial(Origin, defaults=defaults, any_id=any_id), stdin)
+    return _rows(found, partial(RowParser, defaults=defaults, any_id=any_id), stdin)
 
 
-def _rows(found: Sequence[Input], origin: Callable[[str], Origin], stdin: BinaryIO | None) -> Iterator[Row]:
+def _rows(found: Sequence[Input], parser: Callable[[str], RowParser], stdin: BinaryIO | None) -> Iterator[Row]:
     for entry in found:
-        with opened(entry, stdin) as stream:
-            yield from _READERS[entry.form](Text(stream, entry.label), origin(entry.label))
+        with open_input(entry, stdin) as stream:
+            yield from _READERS[entry.form](LineReader(stream, entry.label), parser(entry.label))

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 
 from bulkstop.errors import InputError
 from bulkstop.model import Result, Row
-from bulkstop.source.line_reader import Text, is_blank
+from bulkstop.source.line_reader import LineReader, is_blank
 from bulkstop.source.quotes import RowShape
 from bulkstop.source.records import Record, Records, glimpse
-from bulkstop.source.rows import FIELDS, ID_NAMES, Layout, Origin, field_of, layout
+from bulkstop.source.rows import FIELDS, ID_NAMES, Layout, RowParser, field_of, find_layout
 from bulkstop.text import clip_controls, replace_controls
 
 _DELIMITERS = ",;\t|"
@@ -16,38 +16,38 @@ _COLUMNS_SHOWN = 10
 _LIKE_AN_ID = re.compile(r"c(i)?d-|(?=[a-f-]*[0-9])[0-9a-f-]+$", re.IGNORECASE)
 
 
-def csv_rows(text: Text, origin: Origin) -> Iterator[Row]:
+def read_csv_rows(reader: LineReader, parser: RowParser) -> Iterator[Row]:
     """Yield a row for every record under the header; a blank line is no record.
 
     Raises InputError for a header that does not tell where the campaign ids are, and for a quote that is never closed.
     """
-    first = next((piece for piece in text if not is_blank(piece)), None)
+    first = next((piece for piece in reader if not is_blank(piece)), None)
     if first is None:
-        raise InputError(f"{text.label}: is empty; its first line must name the columns, at least {ID_NAMES[0]}")
+        raise InputError(f"{reader.label}: is empty; its first line must name the columns, at least {ID_NAMES[0]}")
     delimiter = _delimiter(first)
-    records = Records(text, first, delimiter)
+    records = Records(reader, first, delimiter)
     header = records.header()
-    columns = _columns(header, text.label)
+    columns = _columns(header, reader.label)
     shape = RowShape(delimiter, columns.width, columns.id_at)
-    _check_header(header, shape, text.label)
+    _check_header(header, shape, reader.label)
     for record in records.rows(shape):
-        yield _row(record, header, columns, origin)
+        yield _row(record, header, columns, parser)
 
 
-def _row(record: Record, header: Record, columns: Layout, origin: Origin) -> Row:
+def _row(record: Record, header: Record, columns: Layout, parser: RowParser) -> Row:
     cells = record.cells
     if record.fault:
-        return _invalid(record, record.fault, columns, origin)
+        return _invalid(record, record.fault, columns, parser)
     if len(cells) > columns.width:
-        return _invalid(record, f"{len(cells)} cells, but the header names {columns.width}", columns, origin)
+        return _invalid(record, f"{len(cells)} cells, but the header names {columns.width}", columns, parser)
     if cells == header.cells:
-        return _invalid(record, "the header once more, not a campaign", columns, origin)
-    return origin.row(record.line, columns.values(cells), columns.carried(cells))
+        return _invalid(record, "the header once more, not a campaign", columns, parser)
+    return parser.row(record.line, columns.values(cells), columns.carried(cells))
 
 
-def _invalid(record: Record, reason: str, columns: Layout, origin: Origin) -> Result:
+def _invalid(record: Record, reason: str, columns: Layout, parser: RowParser) -> Result:
     cells = [replace_controls(cell.rstrip("\r\n")) for cell in record.cells[: columns.width]]
-    return origin.invalid(record.line, reason, columns.values(cells), columns.carried(cells))
+    return parser.invalid(record.line, reason, columns.values(cells), columns.carried(cells))
 
 
 def _delimiter(header: str) -> str:
@@ -68,7 +68,7 @@ def _columns(header: Record, label: str) -> Layout:
     if not any(field_of(name) == FIELDS[0] for name in names):
         raise InputError(f"{where}: {_no_id_column(names)}{_hint(header)}")
     try:
-        return layout(tuple(_distinct(names)))
+        return find_layout(tuple(_distinct(names)))
     except ValueError as reason:
         raise InputError(f"{where}: {reason}") from None
 

@@ -65,7 +65,7 @@ class Digests:
             self._check(source, line, running)
 
     def taken(self) -> dict[str, Digest]:
-        """Give the digest of every input; raises InputError when one has fewer rows than were recorded."""
+        """Return the digest of every input; raises InputError when one has fewer rows than were recorded."""
         for source, was in self._recorded.items():
             rows = self._running[source].rows if source in self._running else 0
             if rows < was.rows:

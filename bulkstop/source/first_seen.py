@@ -5,7 +5,7 @@ from array import array
 _FIRST_SIZE = 1024
 
 
-class Seen:
+class FirstSeen:
     """Maps a hash to the offset that came with it first, at 24 to 33 bytes each.
 
     Laid out as a dict is, a sparse table of places over dense entries, but the numbers stand in arrays and are no
@@ -19,7 +19,7 @@ class Seen:
         self._mask = _FIRST_SIZE - 1
 
     def first(self, key_hash: int, offset: int) -> int | None:
-        """Give the offset that came with this hash first, or remember this one and give None."""
+        """Return the offset that came with this hash first, or remember this one and return None."""
         places, mask = self._places, self._mask
         at = key_hash & mask
         while place := places[at]:

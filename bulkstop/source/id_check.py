@@ -29,7 +29,7 @@ class Sample:
             self.first.append(text)
 
 
-class Looks:
+class UnusualIds:
     """What is unusual about the campaigns of a list."""
 
     __slots__ = ("instance_ids", "nameless", "odd_ids", "odd_priorities")

@@ -18,7 +18,7 @@ STDIN = "-"
 """The name that stands for standard input."""
 
 
-class Form(StrEnum):
+class Format(StrEnum):
     """What the rows of an input look like; the values are those of `--format`."""
 
     CSV = "csv"
@@ -26,9 +26,9 @@ class Form(StrEnum):
     TXT = "txt"
 
 
-_ENDINGS = {".csv": Form.CSV, ".jsonl": Form.JSONL, ".ndjson": Form.JSONL, ".txt": Form.TXT}
+_ENDINGS = {".csv": Format.CSV, ".jsonl": Format.JSONL, ".ndjson": Format.JSONL, ".txt": Format.TXT}
 _PACKED = ".gz"
-_CHOICE = "|".join(Form)
+_CHOICE = "|".join(Format)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,30 +37,30 @@ class Input:
 
     given: str
     label: str
-    form: Form
+    form: Format
     packed: bool = False
 
 
-def find(given: str, fmt: str | None) -> Input:
+def resolve_input(given: str, fmt: str | None) -> Input:
     """Return the input of this name, or raise InputError when it is not there or nothing tells its form."""
     label = replace_controls(given)
     if given == STDIN:
-        return Input(given, label, _told(fmt, "- (standard input)"))
+        return Input(given, label, _parse_format(fmt, "- (standard input)"))
     name = given.lower()
     packed = name.endswith(_PACKED)
-    form = _ENDINGS.get(Path(name.removesuffix(_PACKED)).suffix) or _told(fmt, label)
+    form = _ENDINGS.get(Path(name.removesuffix(_PACKED)).suffix) or _parse_format(fmt, label)
     _refuse_absent(given, label)
     return Input(given, label, form, packed)
 
 
-def _told(fmt: str | None, label: str) -> Form:
+def _parse_format(fmt: str | None, label: str) -> Format:
     if fmt is None:
         raise InputError(
             f"{label}: nothing tells its form: name it {', '.join(_ENDINGS)} (each also {_PACKED}), "
             f"or give --format {_CHOICE}"
         )
     try:
-        return Form(fmt)
+        return Format(fmt)
     except ValueError:
         raise InputError(f"--format {replace_controls(fmt)}: there is no such form; give {_CHOICE}") from None
 
@@ -80,7 +80,7 @@ def _why(error: OSError | ValueError) -> str:
 
 
 @contextmanager
-def opened(entry: Input, stdin: BinaryIO | None) -> Iterator[io.TextIOWrapper]:
+def open_input(entry: Input, stdin: BinaryIO | None) -> Iterator[io.TextIOWrapper]:
     """Hold the text of an input open; standard input (`stdin`, or the process's own) is left open for its owner."""
     with ExitStack() as stack:
         if entry.given == STDIN:

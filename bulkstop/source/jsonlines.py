@@ -7,8 +7,8 @@ import orjson
 
 from bulkstop.errors import InputError
 from bulkstop.model import Row
-from bulkstop.source.line_reader import Text, is_blank, lines, text_fault
-from bulkstop.source.rows import Origin, id_alone, layout
+from bulkstop.source.line_reader import LineReader, is_blank, read_lines, text_fault
+from bulkstop.source.rows import RowParser, find_layout, id_alone
 
 # orjson reads 1024 levels but writes 254: what is carried must fit into a result line again.
 _LEVELS_SURELY_WRITABLE = 200
@@ -16,41 +16,41 @@ _OPENS = re.compile(r"[\[{\s]+")
 _ITEMS = "`jq -c '.[]'` makes a line of each of its items"
 
 
-def json_rows(text: Text, origin: Origin) -> Iterator[Row]:
+def read_json_rows(reader: LineReader, parser: RowParser) -> Iterator[Row]:
     """Yield a row for every line that is not blank.
 
     Raises InputError for one value that goes over several lines: of a list of ids, only the last one would be a row.
     """
-    rows = ((line, content) for line, content in lines(text) if not is_blank(content))
+    rows = ((line, content) for line, content in read_lines(reader) if not is_blank(content))
     for count, (line, content) in enumerate(rows):
         if not count and _OPENS.fullmatch(content):
-            raise InputError(f"{text.label}: line {line}: begins one JSON value over several lines; {_ITEMS}")
-        yield _row(line, content, origin)
+            raise InputError(f"{reader.label}: line {line}: begins one JSON value over several lines; {_ITEMS}")
+        yield _row(line, content, parser)
 
 
-def _row(line: int, content: str, origin: Origin) -> Row:
+def _row(line: int, content: str, parser: RowParser) -> Row:
     if fault := text_fault(content):
-        return origin.invalid(line, fault, id_alone(content))
+        return parser.invalid(line, fault, id_alone(content))
     try:
         value: object = orjson.loads(content)
     except orjson.JSONDecodeError as error:
-        return origin.invalid(line, f"not JSON: {error.msg} (column {error.colno})", id_alone(content.strip()))
+        return parser.invalid(line, f"not JSON: {error.msg} (column {error.colno})", id_alone(content.strip()))
     if not _writable(content, value):
-        return origin.invalid(line, "nested too deeply to be carried into a result line", id_alone(content.strip()))
+        return parser.invalid(line, "nested too deeply to be carried into a result line", id_alone(content.strip()))
     if isinstance(value, dict):
-        return _object_row(line, value, origin)
+        return _object_row(line, value, parser)
     if isinstance(value, list):
-        return origin.invalid(line, f"is a list, not an object and not an id; {_ITEMS}", id_alone(value))
-    return origin.row(line, id_alone(value))
+        return parser.invalid(line, f"is a list, not an object and not an id; {_ITEMS}", id_alone(value))
+    return parser.row(line, id_alone(value))
 
 
-def _object_row(line: int, keyed: dict[str, object], origin: Origin) -> Row:
+def _object_row(line: int, keyed: dict[str, object], parser: RowParser) -> Row:
     try:
-        columns = layout(tuple(keyed))
+        columns = find_layout(tuple(keyed))
     except ValueError as reason:
-        return origin.invalid(line, str(reason), id_alone(keyed.get("campaign_id")), keyed)
+        return parser.invalid(line, str(reason), id_alone(keyed.get("campaign_id")), keyed)
     cells = list(keyed.values())
-    return origin.row(line, columns.values(cells), columns.carried(cells))
+    return parser.row(line, columns.values(cells), columns.carried(cells))
 
 
 def _writable(content: str, value: object) -> bool:
@@ -63,12 +63,12 @@ def _writable(content: str, value: object) -> bool:
     return True
 
 
-def id_rows(text: Text, origin: Origin) -> Iterator[Row]:
+def read_id_rows(reader: LineReader, parser: RowParser) -> Iterator[Row]:
     """Yield a row for every line that holds an id."""
-    for line, content in lines(text):
+    for line, content in read_lines(reader):
         if is_blank(content) or content.lstrip().startswith("#"):
             continue
         if fault := text_fault(content):
-            yield origin.invalid(line, fault, id_alone(content))
+            yield parser.invalid(line, fault, id_alone(content))
         else:
-            yield origin.row(line, id_alone(content))
+            yield parser.row(line, id_alone(content))

@@ -45,7 +45,7 @@ def text_fault(text: str) -> str | None:
     return None
 
 
-class Text:
+class LineReader:
     """Iterates over the pieces of a text: each is a line, but a line too long to be used comes in several.
 
     `line` is the number of the last piece's line, counted from 1; `ended` says whether the piece ended that line.
@@ -84,16 +84,16 @@ class Text:
         return piece.removeprefix("\ufeff")
 
 
-def lines(text: Text) -> Iterator[tuple[int, str]]:
+def read_lines(reader: LineReader) -> Iterator[tuple[int, str]]:
     """Yield each line with its number, one that is too long to be used only with its beginning."""
-    for piece in text:
-        line = text.line
-        if not text.ended:
-            _finish_line(text)
+    for piece in reader:
+        line = reader.line
+        if not reader.ended:
+            _finish_line(reader)
         yield line, piece
 
 
-def _finish_line(text: Text) -> None:
-    for _ in text:
-        if text.ended:
+def _finish_line(reader: LineReader) -> None:
+    for _ in reader:
+        if reader.ended:
             return

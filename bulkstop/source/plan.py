@@ -10,10 +10,10 @@ from typing import Self
 import orjson
 
 from bulkstop.errors import InputError
-from bulkstop.model import Campaign, CampaignType, Order, Outcome, Result, Row, held
+from bulkstop.model import Campaign, CampaignType, Order, Outcome, Result, Row, unsent_result
 from bulkstop.source.digest import Digest, Digests
-from bulkstop.source.first_seen import Seen
-from bulkstop.source.id_check import Looks
+from bulkstop.source.first_seen import FirstSeen
+from bulkstop.source.id_check import UnusualIds
 from bulkstop.source.protect import Protection
 from bulkstop.source.rows import unreadable_priority
 from bulkstop.source.spool import BLOCK, Spool
@@ -47,7 +47,7 @@ class Plan:
         protection: Protection | None = None,
     ) -> None:
         self.rows = 0
-        self.looks = Looks()
+        self.looks = UnusualIds()
         self.protection = protection or Protection()
         self.types: Counter[CampaignType] = Counter()
         self.held: Counter[Outcome] = Counter()
@@ -103,18 +103,18 @@ class Plan:
         return {account_id: len(offsets) for account_id, offsets in self._lanes.items()}
 
     def campaigns(self, account_id: str) -> Iterator[Campaign]:
-        """Give the campaigns of one account in the order of sending."""
+        """Return the campaigns of one account in the order of sending."""
         block_bytes = max(SMALLEST_BLOCK, min(BLOCK, ALL_BLOCKS // len(self._lanes)))  # every account keeps one
         return map(_unpack, self._campaigns.lines(self._lanes[account_id], block_bytes))
 
     def at(self, places: Iterable[int]) -> Iterator[Campaign]:
-        """Give the campaigns at these places, counted from 0, of all that will be sent; not for one by priority."""
+        """Return the campaigns at these places, counted from 0, of all that will be sent; not for one by priority."""
         lanes = list(self._lanes.values())
         offsets = lanes[0] if len(lanes) == 1 else array("Q", heapq.merge(*lanes))
         return map(_unpack, self._campaigns.lines(map(offsets.__getitem__, places)))
 
     def held_results(self) -> Iterator[Result]:
-        """Give the result of every row that is not sent: invalid, protected and duplicate ones."""
+        """Return the result of every row that is not sent: invalid, protected and duplicate ones."""
         return map(_unpack_held, self._held.lines(self._held_offsets))
 
     def close(self) -> None:
@@ -123,24 +123,24 @@ class Plan:
         self._held.close()
 
     def _read(self, rows: Iterable[Row], order: Order) -> dict[str, "array[int]"]:
-        """Take every row; give the place of each campaign of an account by its priority, where that matters."""
-        seen, is_sorted = Seen(), order != Order.INPUT
+        """Take every row; return the place of each campaign of an account by its priority, where that matters."""
+        seen, is_sorted = FirstSeen(), order != Order.INPUT
         priorities: dict[str, array[int]] = {}
         for row in rows:
             self.rows += 1
             outcome = None if self._settled is None else self._settled(row)
             if isinstance(row, Result):
-                self._digests.add(row.source or "", row.line or 0, _named(row))
+                self._digests.add(row.source or "", row.line or 0, _pack_names(row))
                 self._hold(row, outcome)
                 continue
             line = _pack(row)
             self._digests.add(row.source, row.line, line)
             if rule := self.protection.of(row):
-                self._hold(held(row, Outcome.PROTECTED, rule), outcome)
+                self._hold(unsent_result(row, Outcome.PROTECTED, rule), outcome)
                 continue
             if first := self._seen_before(seen, row):
                 why = f"the same campaign stands at {first.source} line {first.line}"
-                self._hold(held(row, Outcome.DUPLICATE, why), outcome)
+                self._hold(unsent_result(row, Outcome.DUPLICATE, why), outcome)
                 continue
             if outcome is Outcome.DUPLICATE:  # of a row that is gone from before it: somebody has to be sent
                 outcome = None
@@ -155,7 +155,7 @@ class Plan:
             order = sorted(range(len(places)), key=places.__getitem__)
             self._lanes[account_id] = array("Q", (offsets[i] for i in order))
 
-    def _seen_before(self, seen: Seen, campaign: Campaign) -> Campaign | None:
+    def _seen_before(self, seen: FirstSeen, campaign: Campaign) -> Campaign | None:
         """Find the earlier row of the same campaign; the hash only says where to look, so no two are ever confused."""
         key = _identity(campaign)
         offset = seen.first(hash(key), self._campaigns.size)
@@ -200,7 +200,7 @@ def _pack(campaign: Campaign) -> bytes:
     return _line(tuple(campaign), campaign)
 
 
-def _named(result: Result) -> bytes:
+def _pack_names(result: Result) -> bytes:
     """Pack what the row of an input says, without our reason why it cannot be used: that may be worded anew."""
     names = result.line, result.campaign_id, result.campaign_type, result.account_id, result.stream_id, result.row
     return _line(names, result)

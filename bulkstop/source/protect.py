@@ -8,8 +8,8 @@ from typing import NamedTuple
 from bulkstop.errors import InputError
 from bulkstop.ids import POSSIBLE, plain_id
 from bulkstop.model import Campaign
-from bulkstop.source.inputs import STDIN, Form, find, opened
-from bulkstop.source.line_reader import Text, is_blank, lines, text_fault
+from bulkstop.source.inputs import STDIN, Format, open_input, resolve_input
+from bulkstop.source.line_reader import LineReader, is_blank, read_lines, text_fault
 from bulkstop.text import clip_controls, replace_controls
 
 NAME = "name:"
@@ -86,7 +86,7 @@ class _Rules:
         return bool(self._exact or self._wild)
 
     def match(self, text: str) -> Rule | None:
-        """Give a rule that matches: an exact one, else the pattern with the shortest beginning."""
+        """Return a rule that matches: an exact one, else the pattern with the shortest beginning."""
         if rule := self._exact.get(text):
             return rule
         for length in self._lengths:
@@ -108,7 +108,7 @@ class _Patterns:
         return None if found is None else self._rules[(found.lastindex or 1) - 1]
 
 
-def protection(paths: Sequence[str]) -> Protection:
+def read_protection(paths: Sequence[str]) -> Protection:
     """Read files of rules, one rule a line; blank lines, and what follows a `#`, are no rules.
 
     A rule is a campaign id, or a shell pattern for whole ids, upper and lower case being different; behind `name:`, the
@@ -122,9 +122,9 @@ def _read(path: str) -> list[Rule]:
     if path == STDIN:
         raise InputError("--protect -: standard input is for the list; name a file")
     try:
-        entry = find(path, Form.TXT)
-        with opened(entry, None) as stream:
-            rules = list(_rules(Text(stream, entry.label)))
+        entry = resolve_input(path, Format.TXT)
+        with open_input(entry, None) as stream:
+            rules = list(_rules(LineReader(stream, entry.label)))
     except InputError as error:
         raise InputError(f"--protect {error}") from None
     if not rules:
@@ -132,17 +132,17 @@ def _read(path: str) -> list[Rule]:
     return rules
 
 
-def _rules(text: Text) -> Iterator[Rule]:
-    for line, content in lines(text):
+def _rules(reader: LineReader) -> Iterator[Rule]:
+    for line, content in read_lines(reader):
         if is_blank(content) or content.lstrip().startswith("#"):
             continue
         try:
-            yield rule_of(text.label, line, content)
+            yield parse_rule(reader.label, line, content)
         except ValueError as fault:
-            raise InputError(f"{text.label}: line {line}: {fault}") from None
+            raise InputError(f"{reader.label}: line {line}: {fault}") from None
 
 
-def rule_of(source: str, line: int, content: str) -> Rule:
+def parse_rule(source: str, line: int, content: str) -> Rule:
     """Read a rule; raises ValueError for a text that is none."""
     if fault := text_fault(content):
         raise ValueError(fault)

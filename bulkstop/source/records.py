@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Self
 
 from bulkstop.errors import InputError
-from bulkstop.source.line_reader import LINE_CHARS, Text, is_blank, text_fault
+from bulkstop.source.line_reader import LINE_CHARS, LineReader, is_blank, text_fault
 from bulkstop.source.quotes import Quotes, RowShape
 
 _GLIMPSE_CHARS = 65_536
@@ -35,8 +35,8 @@ class Records:
     for a quote that is never closed: what follows it might be rows that nobody would miss.
     """
 
-    def __init__(self, text: Text, first: str, delimiter: str) -> None:
-        self._feed = _Feed(text, first)
+    def __init__(self, reader: LineReader, first: str, delimiter: str) -> None:
+        self._feed = _Feed(reader, first)
         self._delimiter = delimiter
         self._reader = csv.reader(self._feed, delimiter=delimiter, strict=True)
 
@@ -117,13 +117,13 @@ class _Feed:
     `head` is the first line of the record, and `inner` are those that begin inside its quotes.
     """
 
-    def __init__(self, text: Text, first: str) -> None:
-        self.text = text
+    def __init__(self, reader: LineReader, first: str) -> None:
+        self.text = reader
         self.head = self.piece = first
-        self.start = text.line
+        self.start = reader.line
         self.inner: list[str] = []
         self.fault: str | None = None
-        self._pieces = chain([first], text)
+        self._pieces = chain([first], reader)
         self._size = 0
         self._field_limit: int | None = None
 

@@ -71,7 +71,7 @@ class Layout:
 
 
 @lru_cache(maxsize=32)
-def layout(names: tuple[str, ...]) -> Layout:
+def find_layout(names: tuple[str, ...]) -> Layout:
     """Return where the cells under these names belong; raise ValueError when two of them mean the same."""
     places: dict[str, list[int]] = {}
     for place, name in enumerate(names):
@@ -97,7 +97,7 @@ def id_alone(value: object) -> Values:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class RowParser:
     """The input that rows come from, with what they mean where they say nothing."""
 
     source: str
@@ -115,10 +115,12 @@ class Origin:
         """Return the line of a row that cannot be used, with as much of it as is known."""
         campaign_id, campaign_type, account_id, stream_id, *_ = values
         return Result(
-            campaign_id=_shown(campaign_id),
-            campaign_type=_TYPES.get(_shown(campaign_type).lower()) if campaign_type else self.defaults.campaign_type,
-            account_id=_shown(account_id) or self.defaults.account_id,
-            stream_id=_shown(stream_id) or self.defaults.stream_id,
+            campaign_id=_show_value(campaign_id),
+            campaign_type=_TYPES.get(_show_value(campaign_type).lower())
+            if campaign_type
+            else self.defaults.campaign_type,
+            account_id=_show_value(account_id) or self.defaults.account_id,
+            stream_id=_show_value(stream_id) or self.defaults.stream_id,
             outcome=Outcome.INVALID,
             error=reason,
             source=self.source,
@@ -219,7 +221,7 @@ def _name(value: object) -> str | None:
     return orjson.dumps(value).decode()  # a name of another kind is its JSON text
 
 
-def _shown(value: object) -> str:
+def _show_value(value: object) -> str:
     if value is None:
         return ""
     return clip_controls(value.strip() if isinstance(value, str) else orjson.dumps(value).decode())

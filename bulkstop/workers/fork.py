@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bulkstop.errors import BulkstopError, SettingsError, unforeseen
 from bulkstop.model import SIGNALS
-from bulkstop.workers.link import Ended, Link, unpacked
+from bulkstop.workers.link import Ended, ParentLink, read_message
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 ENDED_S = 5.0
 """How long a process may take to end that has nothing left to do."""
 
-Work = Callable[[Link, int], BulkstopError | None]
+Work = Callable[[ParentLink, int], BulkstopError | None]
 """What a process does, given its link to the parent and its number, from 0; gives what ended it early."""
 
 
-class Child:
+class WorkerProcess:
     """A process, and the parent's end of the socket to it."""
 
     def __init__(self, number: int, process: "BaseProcess", sock: socket.socket) -> None:
@@ -39,10 +39,10 @@ class Child:
         """Get ready to hear it."""
         self._reader, self._writer = await asyncio.open_unix_connection(sock=self._sock, limit=2**20)
 
-    async def told(self) -> object:
-        """Give the next that it tells; None when it is gone."""
+    async def read_message(self) -> object:
+        """Return the next that it tells; None when it is gone."""
         assert self._reader is not None, "it is connected first"  # noqa: S101 - a slip
-        return await unpacked(self._reader)
+        return await read_message(self._reader)
 
     def order(self, *words: bytes) -> None:
         """Tell it what to do, if it is still there."""
@@ -78,11 +78,11 @@ class Child:
 
 
 @contextmanager
-def forked(work: Work, processes: int) -> Iterator[list[Child]]:
+def fork_workers(work: Work, processes: int) -> Iterator[list[WorkerProcess]]:
     """Have so many processes work meanwhile; however the block is left, none is left behind."""
     import multiprocessing  # here, because one process does without
 
-    context, children, ours = multiprocessing.get_context("fork"), list[Child](), list[socket.socket]()
+    context, children, ours = multiprocessing.get_context("fork"), list[WorkerProcess](), list[socket.socket]()
     try:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # a child is to ignore them from the beginning
         try:
@@ -90,10 +90,10 @@ def forked(work: Work, processes: int) -> Iterator[list[Child]]:
                 mine, theirs = socket.socketpair()
                 ours.append(mine)
                 how = (work, number, theirs, tuple(ours), before)
-                process = context.Process(target=_process, args=how, daemon=True)
+                process = context.Process(target=_run_process, args=how, daemon=True)
                 with theirs:
                     process.start()
-                children.append(Child(number, process, mine))
+                children.append(WorkerProcess(number, process, mine))
         except OSError as error:
             why = f"only {len(children)} of them can be started ({error.strerror})"
             raise SettingsError(f"--processes {processes}: {why}; nothing was sent") from None
@@ -107,7 +107,7 @@ def forked(work: Work, processes: int) -> Iterator[list[Child]]:
             child.end()
 
 
-def _process(
+def _run_process(
     work: Work,
     number: int,
     sock: socket.socket,
@@ -120,7 +120,7 @@ def _process(
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     for each in parents:  # else it would not be seen here, nor by the others, when the parent is gone
         each.close()
-    link = Link(sock)
+    link = ParentLink(sock)
     try:
         fault = work(link, number)
     except BulkstopError as error:

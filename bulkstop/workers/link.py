@@ -35,13 +35,13 @@ class Ended(NamedTuple):
     fault: BulkstopError | None
 
 
-def packed(message: object) -> bytes:
+def pack(message: object) -> bytes:
     """Write a message down."""
     data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
     return _LENGTH.pack(len(data)) + data
 
 
-async def unpacked(reader: asyncio.StreamReader) -> object:
+async def read_message(reader: asyncio.StreamReader) -> object:
     """Read the next message; None when there is nobody to send another."""
     try:
         (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
@@ -50,7 +50,7 @@ async def unpacked(reader: asyncio.StreamReader) -> object:
         return None
 
 
-class Link:
+class ParentLink:
     """A child's end of the socket: tells the parent, and does what it orders.
 
     The parent reads whenever there is something, so that telling waits only as writing to a file would. Without a
@@ -74,7 +74,7 @@ class Link:
 
     def tell(self, what: object) -> None:
         """Tell the parent; without one there is nobody to be told."""
-        left = memoryview(packed(what))
+        left = memoryview(pack(what))
         with suppress(ConnectionError):
             while left:
                 try:

@@ -64,7 +64,7 @@ def test_completes(tmp_path: Path) -> None:
 
 
 def instead_of(module: str, text: str, folder: Path) -> str:
-    """Put another module in the place of one; give the path on which it is found."""
+    """Put another module in the place of one; return the path on which it is found."""
     folder.mkdir()
     (folder / f"{module}.py").write_text(text)
     return f"{folder}:{ROOT}"

@@ -23,7 +23,7 @@ LINE = "campaigns.csv.results.jsonl"
 
 @pytest.fixture
 def crash(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Give the benchmark, whose job and whose checks are used here."""
+    """Return the benchmark, whose job and whose checks are used here."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     import crash
 

@@ -54,13 +54,13 @@ def rows_of(text: str) -> list[dict[str, str]]:
 
 
 def population(**wanted: str) -> set[str]:
-    """Give the ids of the simulator's campaigns that are so."""
+    """Return the ids of the simulator's campaigns that are so."""
     found = Campaigns(count=COUNT, seed=SEED, any_id=False).by_id.values()
     return {c.campaign_id for c in found if all(str(getattr(c, name)) == value for name, value in wanted.items())}
 
 
 def always_active(calls: int) -> tuple[set[str], set[str]]:
-    """Let the simulator's campaigns change as often as calls were made; give those active all the time, and ever."""
+    """Let the simulator's campaigns change as often as calls were made; return those active all the time, and ever."""
     campaigns = Campaigns(count=COUNT, seed=SEED, any_id=False)
     always = ever = population(status="Active")
     for _ in range(calls):

@@ -94,7 +94,7 @@ def outcomes(folder: Path) -> Counter[str]:
 
 
 def reason(run: Ended) -> str:
-    """Give the one line that says how a run ended."""
+    """Return the one line that says how a run ended."""
     (said,) = re.findall(r"^  ended +(\S.*)$", run.err, re.MULTILINE)
     return str(said)
 
@@ -208,7 +208,7 @@ class Running:
         self._said = ""
 
     def __enter__(self) -> Self:
-        """Give the run."""
+        """Return the run."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -224,7 +224,7 @@ class Running:
             self._said += line
 
     async def end(self) -> Ended:
-        """Wait for its end; gives all that it said."""
+        """Wait for its end; returns all that it said."""
         self._said += await asyncio.wait_for(asyncio.to_thread(self._stderr.read), WAIT_S)
         return checked(Ended(self._process.wait(WAIT_S), "", self._said))
 

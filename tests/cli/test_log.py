@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bulkstop.cli import log
-from bulkstop.cli.log import logs
+from bulkstop.cli.log import log_to_stderr
 from bulkstop.report.log import LOG
 from tests.processes import ROOT, TOKEN, WAIT_S, Ended, Simulated, bulkstop, checked, environment
 
@@ -25,7 +25,7 @@ LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|E
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Keep the lines that would go to standard error."""
     lines: list[str] = []
-    monkeypatch.setattr(log, "say", lines.append)
+    monkeypatch.setattr(log, "print_err", lines.append)
     return lines
 
 
@@ -47,7 +47,7 @@ def log_everything() -> None:
 )
 def test_what_a_level_lets_through(said: list[str], level: str, ours: list[str], theirs: list[str]) -> None:
     """From a level on everything of the program is logged, and of libraries only what is amiss."""
-    with logs(level, as_json=True):
+    with log_to_stderr(level, as_json=True):
         log_everything()
     found = [json.loads(line) for line in said]
     assert [each["level"] for each in found if each["logger"] == "bulkstop.kore.token"] == ours
@@ -59,7 +59,7 @@ def test_a_library_cannot_turn_itself_up(said: list[str]) -> None:
     logger = logging.getLogger("pyrate_limiter")
     logger.setLevel(logging.DEBUG)
     try:
-        with logs("debug", as_json=False):
+        with log_to_stderr("debug", as_json=False):
             logger.info("hello")
             logger.warning("hello\nthere")
     finally:
@@ -72,7 +72,7 @@ def test_afterwards_all_is_as_before(said: list[str]) -> None:
     """Outside of its block nothing is logged, and no level is changed."""
     root = logging.getLogger()
     before = (root.level, [*root.handlers], LOG.level)
-    with logs("debug", as_json=False):
+    with log_to_stderr("debug", as_json=False):
         LOG.debug("inside")
     LOG.debug("outside")
     assert (root.level, root.handlers, LOG.level) == before
@@ -83,7 +83,7 @@ def test_python_warnings_are_records(said: list[str]) -> None:
     """A warning of the interpreter is a line of the log like any other."""
     import warnings
 
-    with logs("warning", as_json=True), warnings.catch_warnings():
+    with log_to_stderr("warning", as_json=True), warnings.catch_warnings():
         logging.captureWarnings(True)  # again: pytest has its own way of showing them
         warnings.simplefilter("always")
         warnings.showwarning("odd\x1b[2J", UserWarning, "some.py", 7, line="code")
@@ -95,7 +95,7 @@ def test_python_warnings_are_records(said: list[str]) -> None:
 # What libraries and asyncio itself log when something breaks, in a process of its own.
 BREAKS = """
 import asyncio, logging, sys
-from bulkstop.cli.log import logs
+from bulkstop.cli.log import log_to_stderr
 
 async def leak():
     raise RuntimeError("with " + sys.argv[2])
@@ -114,7 +114,7 @@ async def run():
         logging.getLogger("aiohttp.server").exception("request %s failed", {"auth": sys.argv[2]})
     logging.getLogger("redis").error("%d", "not a number " + sys.argv[2])
 
-with logs("warning", as_json=sys.argv[1] == "json", secrets=[sys.argv[2]]):
+with log_to_stderr("warning", as_json=sys.argv[1] == "json", secrets=[sys.argv[2]]):
     asyncio.run(run())
 """
 

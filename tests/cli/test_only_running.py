@@ -34,7 +34,7 @@ LISTS, STOPS = "getAllCampaignDetails", "/trigger/"
 
 
 def population() -> Mapping[str, SimulatedCampaign]:
-    """Give the campaigns that every simulator here has at first."""
+    """Return the campaigns that every simulator here has at first."""
     return Campaigns(count=COUNT, seed=SEED, any_id=False).by_id
 
 
@@ -58,28 +58,28 @@ def populated(folder: Path, *options: str) -> Iterator[Simulated]:
 
 
 def lines_of(folder: Path, name: str = LINE) -> dict[str, dict[str, Any]]:
-    """Give the latest line of each campaign."""
+    """Return the latest line of each campaign."""
     return {line["campaign_id"]: line for line in results(folder / name)}
 
 
 def names_in(folder: Path) -> list[str]:
-    """Give the names of the files in a folder."""
+    """Return the names of the files in a folder."""
     return [path.name for path in folder.iterdir()]
 
 
 def stopped(sim: Simulated) -> list[str]:
-    """Give the id of every stop call."""
+    """Return the id of every stop call."""
     return [request["campaign_id"] for request in sim.requests() if request["operation"] == "stop"]
 
 
 def disabled(sim: Simulated) -> list[str]:
-    """Give the name of every call for a schedule."""
+    """Return the name of every call for a schedule."""
     paths = [request["path"] for request in sim.requests() if request["operation"] == "schedule"]
     return [parse_qs(urlsplit(path).query)["campaignName"][0] for path in paths]
 
 
 def calls_told(run: Ended) -> int:
-    """Give the calls that the summary tells."""
+    """Return the calls that the summary tells."""
     (told,) = re.findall(r"^  elapsed .*?, ([\d,]+) calls", run.err, re.MULTILINE)
     return int(told.replace(",", ""))
 

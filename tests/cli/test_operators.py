@@ -69,7 +69,7 @@ class Desk:
         (self.folder / name).write_bytes(data if isinstance(data, bytes) else data.encode())
 
     def place(self, name: str) -> "Desk":
-        """Give another folder to work in."""
+        """Return another folder to work in."""
         (self.folder / name).mkdir()
         return Desk(self.folder / name, self.host, self.service)
 
@@ -413,7 +413,7 @@ class TestNobodyThere:
 
 @contextmanager
 def terminal(folder: Path, host: str, *more: str) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
-    """Run the command on a terminal of its own until it asks; give the process and this end of the terminal."""
+    """Run the command on a terminal of its own until it asks; return the process and this end of the terminal."""
     ours, theirs = pty.openpty()
     words = [*COMMAND, "stop", "list.csv", "--host", host, *more]
     process = subprocess.Popen(
@@ -434,7 +434,7 @@ def terminal(folder: Path, host: str, *more: str) -> Iterator[tuple["subprocess.
 
 
 def ends(process: "subprocess.Popen[bytes]", ours: int, typed: bytes) -> tuple[int, str]:
-    """Type something and wait for the end; give the exit code and what was shown."""
+    """Type something and wait for the end; return the exit code and what was shown."""
     os.write(ours, typed)
     shown = b""
     while True:

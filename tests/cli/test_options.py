@@ -7,10 +7,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from bulkstop.cli.options import settings_of, with_settings
+from bulkstop.cli.options import read_settings, with_settings
 from bulkstop.errors import SettingsError
-from bulkstop.model import CampaignType, Cap, Limit
-from bulkstop.settings import KNOBS, NO_LIMIT, Settings, default_of, key_of
+from bulkstop.model import CampaignType, FailureCap, Limit
+from bulkstop.settings import NO_LIMIT, OPTION_SPECS, Settings, default_of, key_of
 from bulkstop.settings.parse import TransportName
 
 FIRM: dict[str, tuple[str, Any]] = {
@@ -43,7 +43,7 @@ FIRM: dict[str, tuple[str, Any]] = {
     "order": ("priority", "priority"),
     "protect": ("keep.txt", ("keep.txt",)),
     "max_campaigns": ("500", 500),
-    "max_failures": ("2.5%", Cap(share=0.025)),
+    "max_failures": ("2.5%", FailureCap(share=0.025)),
     "waves": ("1,10%,100%", "1,10%,100%"),
     "soak_s": ("1m", 60.0),
     "max_outage_s": ("10m", 600.0),
@@ -65,7 +65,7 @@ BESIDE = {
     "client_secret_file": {"client_id": "cs-1"},
     "jti": {"client_id": "cs-1", "client_secret_file": "secret"},
 }
-OPEN = [name for name, knob in KNOBS.items() if not knob.secret]
+OPEN = [name for name, knob in OPTION_SPECS.items() if not knob.secret]
 
 
 @pytest.fixture(autouse=True)
@@ -82,10 +82,10 @@ def settings(args: list[str], variables: dict[str, str] | None = None, profile: 
     @with_settings
     @click.pass_context
     def probe(ctx: click.Context, /, **_: object) -> None:
-        found.append(settings_of(ctx))
+        found.append(read_settings(ctx))
 
     Path("bulkstop.toml").write_text(f"[profile.default]\n{profile}")
-    clean = dict.fromkeys([f"BULKSTOP_{name.upper()}" for name in (*KNOBS, *map(key_of, KNOBS))])
+    clean = dict.fromkeys([f"BULKSTOP_{name.upper()}" for name in (*OPTION_SPECS, *map(key_of, OPTION_SPECS))])
     outcome = CliRunner().invoke(
         probe, args, env={**clean, **(variables or {})}, standalone_mode=False, catch_exceptions=False
     )
@@ -95,30 +95,32 @@ def settings(args: list[str], variables: dict[str, str] | None = None, profile: 
 
 
 def beside(name: str) -> list[str]:
-    """Give the options that a setting needs beside it."""
+    """Return the options that a setting needs beside it."""
     needs = {"host": "api.example", **BESIDE.get(name, {})}
-    return [part for other, text in needs.items() if other != name for part in (KNOBS[other].option(other), text)]
+    return [
+        part for other, text in needs.items() if other != name for part in (OPTION_SPECS[other].option(other), text)
+    ]
 
 
 def test_every_setting_is_covered() -> None:
     """A setting that is added gets a text here."""
-    assert list(FIRM) == list(KNOBS)
+    assert list(FIRM) == list(OPTION_SPECS)
 
 
 @pytest.mark.parametrize("name", OPEN)
 def test_option(name: str) -> None:
     """Every setting that is no secret has an option."""
     text, value = FIRM[name]
-    flag = KNOBS[name].option(name)
+    flag = OPTION_SPECS[name].option(name)
     args = [flag] if value is True else [flag, text]
     assert getattr(settings([*args, *beside(name)]), name) == value
 
 
-@pytest.mark.parametrize("name", list(KNOBS))
+@pytest.mark.parametrize("name", list(OPTION_SPECS))
 def test_variable(name: str) -> None:
     """Every setting has a variable, named like its option."""
     text, value = FIRM[name]
-    variable = f"BULKSTOP_{KNOBS[name].option(name)[2:].replace('-', '_').upper()}"
+    variable = f"BULKSTOP_{OPTION_SPECS[name].option(name)[2:].replace('-', '_').upper()}"
     assert getattr(settings(beside(name), {variable: text}), name) == value
 
 
@@ -134,7 +136,7 @@ def test_profile_key(name: str) -> None:
 def test_option_wins(name: str) -> None:
     """The option wins over the variable and the profile, whatever these say."""
     text, value = FIRM[name]
-    flag, key = KNOBS[name].option(name), key_of(name)
+    flag, key = OPTION_SPECS[name].option(name), key_of(name)
     args = [flag] if value is True else [flag, text]
     others = {True: "false", "SMS": "voice", "WIRE": "aiohttp", "rs512": "HS512", "even": "burst", "priority": "input"}
     others |= {"18:00": "17:00", "Europe/Berlin": "UTC"}
@@ -187,10 +189,10 @@ def test_nearer_credentials_replace() -> None:
 
 
 @pytest.mark.parametrize("blank", ["", " \t"])
-@pytest.mark.parametrize("name", [*KNOBS, "profile", "config"])
+@pytest.mark.parametrize("name", [*OPTION_SPECS, "profile", "config"])
 def test_empty_variable(name: str, blank: str) -> None:
     """A variable that is set to nothing is refused, also where an option is given: it may be a slip."""
-    variable = f"BULKSTOP_{key_of(name).upper() if name in KNOBS else name.upper()}"
+    variable = f"BULKSTOP_{key_of(name).upper() if name in OPTION_SPECS else name.upper()}"
     with pytest.raises((SettingsError, click.UsageError), match=f"{variable}") as caught:
         settings(["--host", "api.example"], {variable: blank})
     assert "is empty; " in str(caught.value)
@@ -202,8 +204,8 @@ def test_empty_variable(name: str, blank: str) -> None:
 @pytest.mark.parametrize("name", [*OPEN, "profile", "config"])
 def test_empty_option(name: str) -> None:
     """An option that is given nothing is refused."""
-    flag = KNOBS[name].option(name) if name in KNOBS else f"--{name}"
-    if name in KNOBS and isinstance(default_of(name), bool):
+    flag = OPTION_SPECS[name].option(name) if name in OPTION_SPECS else f"--{name}"
+    if name in OPTION_SPECS and isinstance(default_of(name), bool):
         return
     with pytest.raises(click.UsageError, match="is empty; ") as caught:
         settings(["--host", "api.example", flag, " "])
@@ -219,7 +221,7 @@ def test_empty_key(name: str, value: str) -> None:
     with pytest.raises(SettingsError) as caught:
         settings(beside(name), profile=f"\n{key} = {value}\n")
     assert str(caught.value) == f"bulkstop.toml line 3: {key} is empty; {instead}"
-    given = [KNOBS[name].option(name)] if is_good is True else [KNOBS[name].option(name), text]
+    given = [OPTION_SPECS[name].option(name)] if is_good is True else [OPTION_SPECS[name].option(name), text]
     with pytest.raises(SettingsError, match=f"line 3: {key} is empty"):
         settings([*given, *beside(name)], profile=f"\n{key} = {value}\n")
 
@@ -314,7 +316,12 @@ def test_values_that_need_no_quotes() -> None:
     """Numbers and times are taken as TOML writes them."""
     profile = "attempts = 3\ntimeout = 2.5\nmax_failures = 10\nfinish_by = 18:00:30"
     found = settings(["--host", "api.example"], profile=profile)
-    assert (found.attempts, found.timeout_s, found.max_failures, found.finish_by) == (3, 2.5, Cap(10), "18:00:30")
+    assert (found.attempts, found.timeout_s, found.max_failures, found.finish_by) == (
+        3,
+        2.5,
+        FailureCap(10),
+        "18:00:30",
+    )
 
 
 def test_profile_by_name() -> None:

@@ -11,7 +11,7 @@ import pytest
 from bulkstop.cli import main
 from bulkstop.model import Outcome
 from bulkstop.report.stop.ledger import Mode
-from bulkstop.runs.stop.journal import Record
+from bulkstop.runs.stop.journal import RunJournal
 from tests.processes import COMMAND, WAIT_S, Ended, bulkstop, checked, environment
 from tests.runs.stop.test_journal import killed, manifest, result_of, run, until, with_token, write_list
 
@@ -41,7 +41,7 @@ def report(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
 
 
 def value(ended: Ended, name: str) -> str:
-    """Give what stands behind a name in what was told."""
+    """Return what stands behind a name in what was told."""
     (found,) = (line[2 + len(name) :].strip() for line in ended.out.splitlines() if line.startswith(f"  {name} "))
     return found
 
@@ -157,7 +157,7 @@ class TestCheck:
 
     def test_while_it_runs(self, report: Report, path: Path) -> None:
         """A file that is being written can be told, and is left alone."""
-        with Record(str(path), mode=Mode.NEW) as record, record.plan(["list.csv"], with_token()) as plan:
+        with RunJournal(str(path), mode=Mode.NEW) as record, record.plan(["list.csv"], with_token()) as plan:
             record.open(plan, with_token(), [], "run")
             record.write(result_of(next(plan.campaigns("acc"))))
             before = path.read_bytes()
@@ -174,7 +174,7 @@ class TestCheck:
     @staticmethod
     def break_off(path: Path) -> None:
         """Raise after one line."""
-        with Record(str(path)) as record, record.plan(["list.csv"], with_token()) as plan:
+        with RunJournal(str(path)) as record, record.plan(["list.csv"], with_token()) as plan:
             record.open(plan, with_token(), [], "run")
             record.write(result_of(next(plan.campaigns("acc"))))
             raise ZeroDivisionError

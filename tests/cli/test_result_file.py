@@ -27,7 +27,7 @@ def remove(path: Path) -> None:
 
 
 def move(path: Path) -> None:
-    """Give the file another name, as logrotate does."""
+    """Return the file another name, as logrotate does."""
     path.rename(path.with_name("old.jsonl"))
 
 

@@ -80,7 +80,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 
 def arrived(sim: Simulated, ids: Sequence[str]) -> list[str]:
-    """Give which of these campaigns the simulator was asked to stop, each as often as it was asked."""
+    """Return which of these campaigns the simulator was asked to stop, each as often as it was asked."""
     return [campaign_id for campaign_id in sim.ids() if campaign_id in ids]
 
 
@@ -97,7 +97,7 @@ def lived_through(folder: Path, ids: Sequence[str], outcomes: Sequence[Outcome],
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Give all files of a folder with what they hold and when they were changed."""
+    """Return all files of a folder with what they hold and when they were changed."""
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
 
 
@@ -108,7 +108,7 @@ def manifest(folder: Path, output: str = LINE) -> list[dict[str, Any]]:
 
 
 def states(path: Path) -> dict[str, str]:
-    """Give the latest outcome of each campaign of a result file."""
+    """Return the latest outcome of each campaign of a result file."""
     return {line["campaign_id"]: line["outcome"] for line in results(path)}
 
 

@@ -53,7 +53,7 @@ here.without = stuck
 
 
 def stuck_at_an_answer(how: str, folder: Path) -> str:
-    """Have the command stick in its first answer; give the path on which what does so is found."""
+    """Have the command stick in its first answer; return the path on which what does so is found."""
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(AT_AN_ANSWER.format(how=STUCK[how]))
     return f"{folder}:{ROOT}"
@@ -144,7 +144,7 @@ def fill(fd: int) -> None:
 
 @contextmanager
 def silent_service() -> Iterator[tuple[str, Callable[[int], None]]]:
-    """Have a service that takes calls and answers none; gives its URL, and what waits until so many have arrived."""
+    """Have a service that takes calls and answers none; returns its URL, and what waits until so many have arrived."""
     with ExitStack() as stack:
         server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         server.settimeout(WAIT_S)

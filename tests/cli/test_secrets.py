@@ -33,7 +33,7 @@ PIECE_CHARS = 12
 
 
 def disguises(secret: str) -> set[str]:
-    """Give a secret in all the forms that are looked for."""
+    """Return a secret in all the forms that are looked for."""
     percent = quote(secret, safe="")
     escaped = json.dumps(secret)[1:-1]
     plain = {secret, percent, quote(secret), re.sub("%..", lambda found: found[0].lower(), percent)}
@@ -41,7 +41,7 @@ def disguises(secret: str) -> set[str]:
 
 
 def encoded(secret: str) -> set[str]:
-    """Give what of a secret's base64 is the same whatever stands before and behind it."""
+    """Return what of a secret's base64 is the same whatever stands before and behind it."""
     found = set()
     for before, skipped in ((b"", 0), (b"\0", 2), (b"\0\0", 3)):
         data = before + secret.encode()
@@ -51,7 +51,7 @@ def encoded(secret: str) -> set[str]:
 
 
 def pieces(secret: str) -> set[str]:
-    """Give all parts of a secret that are long enough to be a leak."""
+    """Return all parts of a secret that are long enough to be a leak."""
     return {secret[at : at + PIECE_CHARS] for at in range(len(secret) - PIECE_CHARS + 1)}
 
 
@@ -70,7 +70,7 @@ def test_the_forms_are_found() -> None:
 
 
 def leaked(secrets: Iterable[str], data: bytes) -> list[str]:
-    """Give the forms and the pieces of these secrets that stand in some bytes."""
+    """Return the forms and the pieces of these secrets that stand in some bytes."""
     sought = {form for secret in secrets for form in disguises(secret)}
     sought |= {piece for secret in secrets if not is_jwt(secret) for piece in pieces(secret)}
     sought |= {secret.rpartition(".")[2] for secret in secrets if is_jwt(secret)}  # what signs is what is secret
@@ -125,7 +125,7 @@ class Hostile:
         return self.answers(said, token).get(kind[1], http(stopped(said, token)))
 
     def answers(self, said: str, token: str) -> dict[str, bytes]:
-        """Give an answer for each kind of campaign."""
+        """Return an answer for each kind of campaign."""
         there = f"{self.elsewhere}/?auth={token}&{quote(token, safe='')}"
         return {
             "escaped": http(b'{"status":"Stopped","message":"' + escaped(said) + b'"}'),
@@ -202,7 +202,7 @@ class Stage:
         return Ended(process.returncode or 0, out.decode(), err.decode())
 
     def written(self) -> dict[Path, bytes]:
-        """Give every file that was written, but those that were planted."""
+        """Return every file that was written, but those that were planted."""
         files = [path for path in self.folder.rglob("*") if path.is_file() and "planted" not in path.parts]
         return {path.relative_to(self.folder): path.read_bytes() for path in files}
 
@@ -225,7 +225,7 @@ def key() -> str:
 
 
 def plant(way: str, folder: Path) -> tuple[dict[str, str | None], list[str]]:
-    """Give credentials in one of the ways there are; the variables, and what is secret of it."""
+    """Return credentials in one of the ways there are; the variables, and what is secret of it."""
     planted = folder / "planted"
     planted.mkdir()
     file = str(planted / "secret")
@@ -360,7 +360,7 @@ async def mint(self):
 if os.environ["WHERE"] == "mint":
     token.Tokens._mint = mint
 else:
-    aiohttp_transport.Client.post = post
+    aiohttp_transport.AiohttpTransport.post = post
 """
 """A plug-in that lets calls, or the making of tokens, break in every way there is, with secrets in all that is said."""
 

@@ -41,7 +41,7 @@ def stop(sim: Simulated, *args: str, cwd: Path, **variables: str | None) -> Ende
 
 
 def arrived(sim: Simulated, ids: list[str]) -> list[str]:
-    """Give which of these campaigns the simulator was asked to stop, each as often as it was asked."""
+    """Return which of these campaigns the simulator was asked to stop, each as often as it was asked."""
     return [campaign_id for campaign_id in sim.ids() if campaign_id in ids]
 
 
@@ -469,7 +469,7 @@ class TestTerminal:
         assert (tmp_path / LINE).exists() is (code == 0)
 
     def on_a_terminal(self, args: list[str], typed: str, cwd: Path) -> tuple[int, str]:
-        """Run the command on a terminal of its own and type once it asks; give its exit code and what it showed."""
+        """Run the command on a terminal of its own and type once it asks; return its exit code and what it showed."""
         terminal, other_end = pty.openpty()
         with open_process(args, os.ttyname(other_end), cwd) as process:
             said = b""

@@ -24,7 +24,7 @@ def calls(sim: Simulated) -> Counter[tuple[str, str]]:
 
 
 def stopped_and_verified(folder: Path, transport: str) -> tuple[list[tuple[object, ...]], Counter[tuple[str, str]]]:
-    """Stop all campaigns and their schedules, read back, list them; give the lines without times, and the calls."""
+    """Stop all campaigns and their schedules, read back, list them; return the lines without times, and the calls."""
     folder.mkdir()
     rows = [f"{each.campaign_id},{each.campaign_type},a1,st-1\n" for each in POPULATION.by_id.values()]
     (folder / "all.csv").write_text("campaign_id,campaign_type,account_id,stream_id\n" + "".join(rows))

@@ -49,7 +49,7 @@ def still(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulated]:
 
 @cache
 def population() -> dict[str, SimulatedCampaign]:
-    """Give the simulator's campaigns as they are at first."""
+    """Return the simulator's campaigns as they are at first."""
     return Campaigns(count=COUNT, seed=SEED, any_id=False).by_id
 
 
@@ -78,7 +78,7 @@ def write(folder: Path, *found: Result, name: str = RESULTS) -> None:
 
 
 def write_all(folder: Path, *states: str, account: str = "a1", name: str = RESULTS) -> list[str]:
-    """Write the results of all campaigns of the simulator that are so; give their ids."""
+    """Write the results of all campaigns of the simulator that are so; return their ids."""
     found = [each for each in population().values() if not states or state(each) in states]
     kinds = {each.campaign_id: each.campaign_type for each in found}
     rows = [

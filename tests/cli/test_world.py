@@ -26,9 +26,9 @@ from typing import IO, Any, cast
 
 import pytest
 
-from bulkstop.kore.aiohttp_transport import Client
-from bulkstop.kore.exchange import Answer, NoAnswer
-from bulkstop.model import Again, Limit, Outcome
+from bulkstop.kore.aiohttp_transport import AiohttpTransport
+from bulkstop.kore.exchange import Response, TransportFailure
+from bulkstop.model import Limit, Outcome, RetryHint
 from tests.processes import (
     COMMAND,
     WAIT_S,
@@ -86,12 +86,12 @@ def begun(*command: str, cwd: Path, **variables: str | None) -> Iterator["subpro
 
 
 def told(run: Ended) -> list[str]:
-    """Give the ids of the results that were listed on standard error."""
+    """Return the ids of the results that were listed on standard error."""
     return [json.loads(line)["campaign_id"] for line in run.err.splitlines() if line.startswith("{")]
 
 
 def sent_of(lines: Sequence[dict[str, Any]]) -> list[str]:
-    """Give the ids of the lines whose campaign was sent."""
+    """Return the ids of the lines whose campaign was sent."""
     return [line["campaign_id"] for line in lines if line["outcome"] != "not_sent"]
 
 
@@ -351,7 +351,7 @@ class LookUps:
         self._real = socket.getaddrinfo
 
     def __call__(self, host: str | bytes | None, *args: Any, **kwargs: Any) -> Any:
-        """Give an address, raise an error, or hang; numbers are looked up as ever."""
+        """Return an address, raise an error, or hang; numbers are looked up as ever."""
         if host != "api.campaigns.test":
             return self._real(host, *args, **kwargs)
         answer = next(self._answers)
@@ -369,13 +369,15 @@ GONE = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 class TestLookUps:
     """Names as the client sees them, each call over a new connection."""
 
-    async def calls(self, patch: pytest.MonkeyPatch, look_ups: LookUps, number: int) -> list[Answer | NoAnswer]:
+    async def calls(
+        self, patch: pytest.MonkeyPatch, look_ups: LookUps, number: int
+    ) -> list[Response | TransportFailure]:
         """Make calls, each with a look-up of its own."""
         patch.setattr("bulkstop.kore.aiohttp_transport.LOOKUP_S", 0)
         patch.setattr(socket, "getaddrinfo", look_ups)
         async with (
             listening(Service(closes=True)) as server,
-            Client(f"http://api.campaigns.test:{server.port}") as client,
+            AiohttpTransport(f"http://api.campaigns.test:{server.port}") as client,
         ):
             return [await client.post("/trigger/cd-1?a=b", {"auth": "t"}) for _ in range(number)]
 
@@ -383,17 +385,17 @@ class TestLookUps:
         """Without an address a try fails, and says that nothing was sent; the next one looks the name up anew."""
         first, second, good = await self.calls(monkeypatch, LookUps(GONE, GONE, "127.0.0.1"), 3)
         for each in (first, second):
-            assert isinstance(each, NoAnswer)
-            assert (each.outcome, each.again) == (Outcome.CONNECTION_ERROR, Again.LATER)
+            assert isinstance(each, TransportFailure)
+            assert (each.outcome, each.again) == (Outcome.CONNECTION_ERROR, RetryHint.LATER)
             assert each.error == "the name api.campaigns.test could not be looked up; nothing was sent"
-        assert isinstance(good, Answer)
+        assert isinstance(good, Response)
 
     async def test_gone_later(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A name keeps its address while it cannot be looked up, and has another one as soon as that is known."""
         look_ups = LookUps("127.0.0.1", GONE, GONE, "127.0.0.2")
         *good, moved = await self.calls(monkeypatch, look_ups, 4)
-        assert all(isinstance(each, Answer) for each in good)
-        assert isinstance(moved, NoAnswer)
+        assert all(isinstance(each, Response) for each in good)
+        assert isinstance(moved, TransportFailure)
         assert "(ECONNREFUSED); nothing was sent" in moved.error
 
     async def test_no_word_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -404,7 +406,7 @@ class TestLookUps:
             found = await self.calls(monkeypatch, LookUps("127.0.0.1", silence, "127.0.0.1"), 3)
         finally:
             silence.set()
-        assert all(isinstance(each, Answer) for each in found)
+        assert all(isinstance(each, Response) for each in found)
 
 
 class TestServers:

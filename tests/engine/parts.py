@@ -7,28 +7,28 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from bulkstop.engine.guards.scopes import Groups
+from bulkstop.engine.guards.scopes import ScopeBreaker
 from bulkstop.engine.lanes import Lane, Lanes
 from bulkstop.engine.limits.quota import NoQuota, RollingWindow
 from bulkstop.engine.pool import Pool
 from bulkstop.engine.readback import IsEnough, ListedState, Reading
 from bulkstop.engine.retry import Retry
-from bulkstop.model import Again, Attempt, Campaign, CampaignType, Limit, Outcome, Report, Result, Send
+from bulkstop.model import Attempt, Campaign, CampaignType, Limit, Outcome, Report, Result, RetryHint, Send
 
 MIDNIGHT = 1_764_892_800.0
 """The start of 2025-12-05 in unix seconds, when every virtual run begins."""
 STOPPED = Attempt(Outcome.STOPPED, http_status=200)
-BUSY = Attempt(Outcome.SERVER_ERROR, Again.LATER, http_status=503, error="HTTP 503")
-CLAIM = Attempt(Outcome.UNCONFIRMED, Again.READ_BACK, http_status=200, error="not active")
+BUSY = Attempt(Outcome.SERVER_ERROR, RetryHint.LATER, http_status=503, error="HTTP 503")
+CLAIM = Attempt(Outcome.UNCONFIRMED, RetryHint.READ_BACK, http_status=200, error="not active")
 """The service claims that it does not run the campaign."""
 AT_REST = ListedState("Stopped", is_at_rest=True)
 RUNS = ListedState("Active", is_at_rest=False)
-RENEWED = Attempt(Outcome.UNAUTHORIZED, Again.NOW, http_status=401, error="HTTP 401")
+RENEWED = Attempt(Outcome.UNAUTHORIZED, RetryHint.NOW, http_status=401, error="HTTP 401")
 
 
 def throttled(retry_after_s: float | None = None) -> Attempt:
     """Make the answer of a service that is asked too often."""
-    return Attempt(Outcome.THROTTLED, Again.THROTTLED, 429, error="rate limit", retry_after_s=retry_after_s)
+    return Attempt(Outcome.THROTTLED, RetryHint.THROTTLED, 429, error="rate limit", retry_after_s=retry_after_s)
 
 
 def campaign(number: int, account_id: str = "a1") -> Campaign:
@@ -90,7 +90,7 @@ class Service:
         return answer
 
     def began_s(self, account_id: str) -> list[float]:
-        """Give the times at which the calls of an account came in."""
+        """Return the times at which the calls of an account came in."""
         return [call.began_s for call in self.log if call.campaign.account_id == account_id]
 
 
@@ -154,7 +154,7 @@ class Job:
         self.lanes = Lanes(
             (Lane(name, own, RollingWindow(limits) if limits else NoQuota()) for name, own in self.rows.items()),
             concurrency,
-            groups=None if lists is None else Groups(can_list=True),
+            scope_breaker=None if lists is None else ScopeBreaker(can_list=True),
         )
         self.pool = Pool(
             self.lanes,
@@ -179,7 +179,7 @@ class Job:
         assert sorted(result.campaign_id for result in self.results) == expected
 
     def finished_s(self, account_id: str) -> float:
-        """Give the time at which the last result of an account was settled."""
+        """Return the time at which the last result of an account was settled."""
         texts = [result.finished_at for result in self.results if result.account_id == account_id]
         return max(datetime.fromisoformat(text).timestamp() for text in texts if text is not None) - MIDNIGHT
 

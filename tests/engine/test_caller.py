@@ -8,10 +8,10 @@ import pytest
 
 from bulkstop.engine.caller import Caller
 from bulkstop.engine.limits.quota import NoQuota, RollingWindow
-from bulkstop.engine.pool import NOT_TRIED, NOT_TRIED_AGAIN, THROTTLES, side_by_side
+from bulkstop.engine.pool import NOT_TRIED, NOT_TRIED_AGAIN, THROTTLES, run_concurrently
 from bulkstop.engine.retry import BACKOFF_BASE_S, Retry
 from bulkstop.errors import CredentialsError, QuotaError
-from bulkstop.model import Again, Attempt, Limit, Outcome
+from bulkstop.model import Attempt, Limit, Outcome, RetryHint
 from tests.engine.parts import BUSY, RENEWED, now_s, throttled
 from tests.virtual_time import run
 
@@ -106,7 +106,7 @@ def test_the_quota_is_kept() -> None:
 def test_the_quota_is_shared() -> None:
     """Two callers with one quota count together."""
     quota, api = window(4, 10), Api("page")
-    run(side_by_side([times(4, caller(quota), api), times(4, caller(quota), api)], 2))
+    run(run_concurrently([times(4, caller(quota), api), times(4, caller(quota), api)], 2))
     assert api.asked_s == [0.0] * 4 + [10.0] * 4
 
 
@@ -269,12 +269,12 @@ class TestSideBySide:
             open_now -= 1
             done += 1
 
-        assert run(side_by_side([job] * 10, 3)) == (None, 4.0)
+        assert run(run_concurrently([job] * 10, 3)) == (None, 4.0)
         assert (most, done) == (3, 10)
 
     def test_none(self) -> None:
         """Nothing to do is done in no time."""
-        assert run(side_by_side([], 0)) == (None, 0.0)
+        assert run(run_concurrently([], 0)) == (None, 0.0)
 
     def test_what_one_raises(self) -> None:
         """What one job raises comes out as itself, in no group, and the others are ended."""
@@ -292,7 +292,7 @@ class TestSideBySide:
             raise CredentialsError("no token")
 
         with pytest.raises(CredentialsError, match="no token"):
-            run(side_by_side([long, failing, long], 2))
+            run(run_concurrently([long, failing, long], 2))
         assert ended == ["long"]
 
     def test_cancelled(self) -> None:
@@ -300,7 +300,7 @@ class TestSideBySide:
 
         async def job() -> None:
             async with asyncio.timeout(1.0):
-                await side_by_side([lambda: asyncio.sleep(100)], 1)
+                await run_concurrently([lambda: asyncio.sleep(100)], 1)
 
         with pytest.raises(TimeoutError):
             run(job())
@@ -311,4 +311,4 @@ def test_again_now_is_no_failure() -> None:
     api, rests = Api(RENEWED, "page"), list[float]()
     assert run(caller(rests=rests.append).call(api.ask)) == ("page", 0.0)
     assert rests == []
-    assert RENEWED.again is Again.NOW
+    assert RENEWED.again is RetryHint.NOW

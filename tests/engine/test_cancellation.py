@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from bulkstop.engine.guards.scopes import Groups
+from bulkstop.engine.guards.scopes import ScopeBreaker
 from bulkstop.engine.lanes import Claim, Lane, Lanes
 from bulkstop.engine.limits.quota import RollingWindow
 from bulkstop.engine.pool import CANCELLED, CUT_OFF, NOT_TRIED, NOT_TRIED_AGAIN, Pool
 from bulkstop.engine.readback import NOT_READ_BACK
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import BulkstopError, CredentialsError, OutputError, QuotaError
-from bulkstop.model import Again, Attempt, Campaign, Limit, Outcome, Result, Send
+from bulkstop.model import Attempt, Campaign, Limit, Outcome, Result, RetryHint, Send
 from tests.engine.parts import (
     AT_REST,
     BUSY,
@@ -102,10 +102,10 @@ class Counted(RollingWindow):
         self.counts["taken"] += 1
         super().take(now)
 
-    def untake(self) -> None:
+    def give_back(self) -> None:
         """Count a place that was given back."""
         self.counts["given back"] += 1
-        super().untake()
+        super().give_back()
 
     def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
         """Count a place whose call was answered."""
@@ -145,7 +145,7 @@ class Scene:
                 for name, window in self.windows.items()
             ),
             concurrency=3,
-            groups=None if world.lists is None else Groups(can_list=True),
+            scope_breaker=None if world.lists is None else ScopeBreaker(can_list=True),
         )
         self.pool = Pool(
             lanes,
@@ -228,20 +228,20 @@ Said = tuple[Outcome, str | None, int, bool, bool]
 
 
 def said(line: Result) -> Said:
-    """Give what a line says of the calls: outcome, error, tries, and whether it has a beginning and an end."""
+    """Return what a line says of the calls: outcome, error, tries, and whether it has a beginning and an end."""
     return line.outcome, line.error, line.attempts, line.started_at is not None, line.finished_at is not None
 
 
 def expected(calls: Sequence[Sent]) -> Said:
     """Say, from its calls alone, what the line of a campaign has to say; only first calls fail here."""
-    answers = [call.answer for call in calls if call.answer is not None and call.answer.again is not Again.NOW]
-    tries = sum(answer.again is not Again.THROTTLED for answer in answers)
+    answers = [call.answer for call in calls if call.answer is not None and call.answer.again is not RetryHint.NOW]
+    tries = sum(answer.again is not RetryHint.THROTTLED for answer in answers)
     if calls and calls[-1].fault is not None and not isinstance(calls[-1].fault, BulkstopError):
         return Outcome.UNKNOWN, CUT_OFF, tries + 1, True, True
     if not answers:
         return Outcome.NOT_SENT, NOT_TRIED, 0, False, False
     last = answers[-1]
-    if last.again is Again.NO:
+    if last.again is RetryHint.NO:
         return last.outcome, last.error, tries, True, True
     return last.outcome, f"{last.error}; {NOT_TRIED_AGAIN}", max(1, tries), True, False
 

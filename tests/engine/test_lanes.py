@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkstop.engine.guards.admission import Admission
-from bulkstop.engine.guards.scopes import Groups
+from bulkstop.engine.guards.scopes import ScopeBreaker
 from bulkstop.engine.lanes import WAITING_RETRIES, Lane, Lanes, Turn
 from bulkstop.engine.limits.quota import NoQuota, RollingWindow
 from bulkstop.model import Campaign, Limit, Outcome
@@ -40,7 +40,7 @@ def all_drawn(lanes: Lanes, now: float = 0.0) -> list[Turn]:
 
 
 def names(turns: Sequence[Turn]) -> list[str]:
-    """Give the accounts of turns."""
+    """Return the accounts of turns."""
     return [turn.lane.account_id for turn in turns]
 
 
@@ -204,14 +204,14 @@ def mixed(*streams: str) -> list[Campaign]:
 
 def watched(
     rows: Iterable[Campaign], concurrency: int = 99, admission: Admission | None = None
-) -> tuple[Lanes, Groups[Turn]]:
+) -> tuple[Lanes, ScopeBreaker[Turn]]:
     """Make the one lane of an account whose groups begin slowly."""
-    groups = Groups[Turn]()
+    groups = ScopeBreaker[Turn]()
     return Lanes([Lane("a", rows, NoQuota())], concurrency, admission, groups), groups
 
 
 def lines(turns: Iterable[Turn]) -> list[int]:
-    """Give the lines of turns."""
+    """Return the lines of turns."""
     return [turn.campaign.line for turn in turns]
 
 

@@ -14,7 +14,7 @@ from bulkstop.engine.lanes import WAITING_RETRIES, Turn
 from bulkstop.engine.pool import BROKEN, CUT_OFF, NOT_TRIED, NOT_TRIED_AGAIN, THROTTLES
 from bulkstop.engine.retry import BACKOFF_BASE_S, Retry
 from bulkstop.errors import BulkstopError, CredentialsError, InputError, OutputError
-from bulkstop.model import Again, Attempt, Campaign, Limit, Outcome, Result, utc_text
+from bulkstop.model import Attempt, Campaign, Limit, Outcome, Result, RetryHint, utc_text
 from tests.engine.parts import (
     BUSY,
     MIDNIGHT,
@@ -46,7 +46,7 @@ def first_calls(answer: Attempt, latency_s: float, *, every: int = 1) -> Callabl
 
 def test_a_result_says_what_the_run_knows() -> None:
     """Ids, place in the list, times and what the service said all arrive in the one result."""
-    answer = Attempt(Outcome.STOPPED, Again.NO, 200, 12.5, "Campaign Stopped", "2025-12-05", "cid-1", "NORMAL")
+    answer = Attempt(Outcome.STOPPED, RetryHint.NO, 200, 12.5, "Campaign Stopped", "2025-12-05", "cid-1", "NORMAL")
     job = Job([campaign(7)], always(answer, 0.25).send)
     run(job.pool.run())
     assert job.results == [
@@ -157,16 +157,16 @@ def settled(answers: list[Attempt | BaseException], attempts: int) -> tuple[Outc
     tries, throttles, renewed = 0, 0, False
     for answer in answers:
         assert isinstance(answer, Attempt)
-        if answer.again is Again.NOW and not renewed:
+        if answer.again is RetryHint.NOW and not renewed:
             renewed = True
             continue
-        if answer.again is Again.THROTTLED:
+        if answer.again is RetryHint.THROTTLED:
             throttles += 1
             if throttles == THROTTLES:
                 return answer.outcome, tries or 1
             continue
         tries += 1
-        if answer.again in (Again.NO, Again.NOW) or tries == attempts:
+        if answer.again in (RetryHint.NO, RetryHint.NOW) or tries == attempts:
             return answer.outcome, tries
     raise AssertionError("never settled")
 
@@ -299,7 +299,7 @@ def test_failures_cost_their_calls_and_hardly_more(concurrency: int) -> None:
 
 def test_a_waiting_retry_holds_no_worker() -> None:
     """A single worker goes on with the other campaigns while one of them is in a back-off of 100 s."""
-    later = Attempt(Outcome.SERVER_ERROR, Again.LATER, 503, retry_after_s=100.0)
+    later = Attempt(Outcome.SERVER_ERROR, RetryHint.LATER, 503, retry_after_s=100.0)
     service = Service(first_calls(later, 0.5, every=11))  # of 20 campaigns, the eleventh
     job = Job(campaigns(20), service.send, concurrency=1)
     _, took_s = run(job.pool.run())
@@ -311,7 +311,7 @@ def test_a_waiting_retry_holds_no_worker() -> None:
 
 def test_waiting_retries_are_bounded() -> None:
     """Of a million campaigns that only fail, a bounded number has been drawn when the first ones still wait."""
-    later = Attempt(Outcome.SERVER_ERROR, Again.LATER, 503, retry_after_s=100.0)
+    later = Attempt(Outcome.SERVER_ERROR, RetryHint.LATER, 503, retry_after_s=100.0)
     service = always(later, 0.125)
     handed_out = 0
 
@@ -374,7 +374,7 @@ def test_a_campaign_that_keeps_failing_ends_with_its_last_answer() -> None:
 def stopping(
     job: Job, acts: list[tuple[float, Callable[[], object]]]
 ) -> tuple[float, list[BaseException], list[Callable[[], object]]]:
-    """Run a job with acts at given times; give the time of its end, what it raised, and the acts that came before."""
+    """Run a job with acts at given times; return the time of its end, what it raised, and the acts that came before."""
     done: list[Callable[[], object]] = []
     raised: list[BaseException] = []
 
@@ -439,13 +439,13 @@ def check_line(result: Result, calls: list[Call], script: list[Reply]) -> None:
     """Check a result against what the service saw of its campaign."""
     replies_seen = [script[((result.line or 0) * 5 + call) % len(script)].answer for call in range(1, len(calls) + 1)]
     answers = [reply for reply in replies_seen if isinstance(reply, Attempt)]
-    first_renewal = next((n for n, answer in enumerate(answers) if answer.again is Again.NOW), None)
+    first_renewal = next((n for n, answer in enumerate(answers) if answer.again is RetryHint.NOW), None)
     cut_off = bool(calls) and calls[-1].ended_s is None
     if first_renewal is not None and not (cut_off and first_renewal == len(calls) - 1):
         del answers[first_renewal]  # it cost no attempt, and no line may end with it
     # A call that was cut off counts, whatever its answer would have been.
     known = answers[:-1] if cut_off else answers
-    counted = sum(answer.again is not Again.THROTTLED for answer in known) + cut_off
+    counted = sum(answer.again is not RetryHint.THROTTLED for answer in known) + cut_off
     if not answers:
         assert (result.outcome, result.error) == (Outcome.NOT_SENT, NOT_TRIED)
         assert (result.attempts, result.started_at, result.finished_at) == (0, None, None)
@@ -458,8 +458,8 @@ def check_line(result: Result, calls: list[Call], script: list[Reply]) -> None:
         return
     last = answers[-1]
     assert (result.outcome, result.http_status) == (last.outcome, last.http_status)
-    waited = (last.again is Again.LATER and counted < 3) or (
-        last.again is Again.THROTTLED and len(answers) - counted < THROTTLES
+    waited = (last.again is RetryHint.LATER and counted < 3) or (
+        last.again is RetryHint.THROTTLED and len(answers) - counted < THROTTLES
     )
     assert result.error == (f"{last.error}; {NOT_TRIED_AGAIN}" if waited else last.error)
     assert (result.finished_at is None) == waited
@@ -507,7 +507,7 @@ def test_a_drain_between_a_renewal_and_its_try_leaves_the_campaign_unsent() -> N
 
 def test_the_last_answer_is_kept_also_when_it_had_no_error_text() -> None:
     """A line of a waiting retry says why there was no other try, and nothing that is not there."""
-    job = Job(campaigns(1), always(Attempt(Outcome.TIMEOUT, Again.LATER, retry_after_s=50.0)).send)
+    job = Job(campaigns(1), always(Attempt(Outcome.TIMEOUT, RetryHint.LATER, retry_after_s=50.0)).send)
     stopping(job, [(1.0, job.pool.drain)])
     assert [(r.outcome, r.attempts, r.error) for r in job.results] == [(Outcome.TIMEOUT, 1, NOT_TRIED_AGAIN)]
 

@@ -18,7 +18,7 @@ from bulkstop.engine.pool import THROTTLES
 from bulkstop.engine.readback import ListedState
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import BulkstopError, CredentialsError, OutputError
-from bulkstop.model import DONE, LEFT, Again, Attempt, Campaign, Limit, Outcome, Report, Result, Send
+from bulkstop.model import DONE, LEFT, Attempt, Campaign, Limit, Outcome, Report, Result, RetryHint, Send
 from tests.engine.parts import (
     AT_REST,
     BUSY,
@@ -36,7 +36,7 @@ from tests.engine.parts import (
 from tests.virtual_time import VirtualLoop, run
 
 GONE = Attempt(Outcome.NOT_FOUND, http_status=404, error="HTTP 404")
-LATE = Attempt(Outcome.TIMEOUT, Again.LATER, error="no answer within 30 s; the stop may have arrived")
+LATE = Attempt(Outcome.TIMEOUT, RetryHint.LATER, error="no answer within 30 s; the stop may have arrived")
 BEFORE = Attempt(Outcome.ALREADY_STOPPED, http_status=409)
 
 
@@ -125,7 +125,7 @@ def is_final(line: Result) -> bool:
 
 
 def unfinished(rows: Iterable[Campaign], ledger: Sequence[Result]) -> list[Campaign]:
-    """Give the rows that a resume takes up: those whose latest line is not final, or that have none."""
+    """Return the rows that a resume takes up: those whose latest line is not final, or that have none."""
     latest = {key(line): line for line in ledger}
     return [row for row in rows if (line := latest.get(key(row))) is None or not is_final(line)]
 
@@ -145,7 +145,7 @@ class Session:
 
     @property
     def sent(self) -> set[str]:
-        """Give the campaigns for which a call was made."""
+        """Return the campaigns for which a call was made."""
         return {call.campaign.campaign_id for call in self.calls}
 
 
@@ -193,7 +193,7 @@ def carried_out(
 
 
 def acts(how: How, session: Session, job: Job, task: "asyncio.Task[None]") -> dict[int, Callable[[], None]]:
-    """Give what is done from outside to end a run, each act so many rounds after the first."""
+    """Return what is done from outside to end a run, each act so many rounds after the first."""
 
     def ending(*acts: Callable[[], object]) -> Callable[[], None]:
         def end() -> None:
@@ -285,16 +285,16 @@ def is_over(calls: Sequence[Call], attempts: int) -> bool:
     last = answers[-1] if answers else None
     if last is None:
         return False
-    if last.again is Again.NOW:
+    if last.again is RetryHint.NOW:
         return sum(answer is RENEWED for answer in answers) > 1
-    if last.again is Again.THROTTLED:
-        return sum(answer is not None and answer.again is Again.THROTTLED for answer in answers) >= THROTTLES
-    return last.again is Again.NO or tries(answers) >= attempts
+    if last.again is RetryHint.THROTTLED:
+        return sum(answer is not None and answer.again is RetryHint.THROTTLED for answer in answers) >= THROTTLES
+    return last.again is RetryHint.NO or tries(answers) >= attempts
 
 
 def tries(answers: Iterable[Attempt | None]) -> int:
     """Count what costs an attempt: not what was throttled, and not the first refused token."""
-    counted = [answer for answer in answers if answer is not None and answer.again is not Again.THROTTLED]
+    counted = [answer for answer in answers if answer is not None and answer.again is not RetryHint.THROTTLED]
     return len(counted) - (RENEWED in counted)
 
 
@@ -313,7 +313,7 @@ def check_sent_again(sessions: Sequence[Session], setting: Setting) -> None:
 
 
 def calls_of(campaign_id: str, calls: Iterable[Call]) -> list[Call]:
-    """Give the calls of a campaign."""
+    """Return the calls of a campaign."""
     return [call for call in calls if call.campaign.campaign_id == campaign_id]
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkstop.engine.retry import BACKOFF_BASE_S, BACKOFF_CAP_S, Retry
-from bulkstop.model import Again, Attempt, Outcome
+from bulkstop.model import Attempt, Outcome, RetryHint
 from tests.engine.parts import BUSY, throttled
 
 outcomes = st.sampled_from(Outcome)
@@ -16,16 +16,16 @@ stated = st.none() | st.floats(0, 1e9)
 
 
 def ceiling_s(tries: int) -> float:
-    """Give the documented upper end of the n-th wait."""
+    """Return the documented upper end of the n-th wait."""
     return float(min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** (tries - 1)))
 
 
 @given(outcomes, st.integers(1, 50), stated)
 def test_only_what_says_so_is_tried_again(outcome: Outcome, tries: int, retry_after_s: float | None) -> None:
     """`again` decides, not the outcome; NOW and THROTTLED cost no try, so nothing is decided about them here."""
-    for again in Again:
+    for again in RetryHint:
         delay_s = Retry(100).delay_s(tries, Attempt(outcome, again, retry_after_s=retry_after_s))
-        assert (delay_s is not None) == (again is Again.LATER)
+        assert (delay_s is not None) == (again is RetryHint.LATER)
 
 
 @given(st.integers(1, 200))

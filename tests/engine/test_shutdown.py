@@ -10,7 +10,7 @@ from types import FrameType
 import pytest
 import uvloop
 
-from bulkstop.engine.shutdown import Shutdown, listening
+from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.model import SIGNALS, Attempt, Campaign, Outcome
 from tests.engine.parts import STOPPED, Job, campaigns
 
@@ -47,7 +47,7 @@ class Scene:
 
     async def run(self, *steps: Callable[[], None]) -> None:
         """Run the pool; with two calls in flight do the steps, each after the last one was heard."""
-        with listening(self.shutdown, SIGNALS):
+        with handle_signals(self.shutdown, SIGNALS):
             running = asyncio.ensure_future(self.job.pool.run())
             await self.service.all_in.wait()
             for step in steps:
@@ -186,7 +186,7 @@ def test_handlers_are_removed(loop_factory: Callable[[], asyncio.AbstractEventLo
 
     async def main() -> list[object]:
         shutdown = Shutdown(Job([], Held().send).pool, grace_s=1.0)
-        with pytest.raises(KeyError), listening(shutdown, SIGNALS):
+        with pytest.raises(KeyError), handle_signals(shutdown, SIGNALS):
             raise KeyError
         return [signal.getsignal(signum) for signum in SIGNALS]
 
@@ -202,7 +202,7 @@ async def test_a_handler_of_the_callers_own_comes_back() -> None:
         """Do nothing."""
 
     with disposition(signal.SIGTERM, mine):
-        with listening(Shutdown(Job([], Held().send).pool, grace_s=1.0), SIGNALS):
+        with handle_signals(Shutdown(Job([], Held().send).pool, grace_s=1.0), SIGNALS):
             assert signal.getsignal(signal.SIGTERM) is not mine
         assert signal.getsignal(signal.SIGTERM) is mine
 
@@ -214,7 +214,7 @@ def test_other_signals_reach_whom_they_are_for(loop_factory: Callable[[], asynci
     async def main() -> None:
         heard, loop = asyncio.Event(), asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR1, heard.set)
-        with listening(Shutdown(Job([], Held().send).pool, grace_s=1.0), SIGNALS):
+        with handle_signals(Shutdown(Job([], Held().send).pool, grace_s=1.0), SIGNALS):
             os.kill(os.getpid(), signal.SIGUSR1)
             await heard.wait()
         loop.remove_signal_handler(signal.SIGUSR1)
@@ -226,7 +226,7 @@ def test_other_signals_reach_whom_they_are_for(loop_factory: Callable[[], asynci
 async def test_a_late_signal_ends_nothing_else() -> None:
     """A signal that the loop comes to only after the block does not cancel what is done next."""
     shutdown = Shutdown(grace_s=1.0)
-    with listening(shutdown, SIGNALS):
+    with handle_signals(shutdown, SIGNALS):
         os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.sleep(0)
     assert shutdown.signum is None
@@ -235,7 +235,7 @@ async def test_a_late_signal_ends_nothing_else() -> None:
 async def test_no_signals_means_hands_off() -> None:
     """As a library the engine leaves another program's signals alone."""
     before = [signal.getsignal(signum) for signum in SIGNALS]
-    with listening(Shutdown(Job([], Held().send).pool, grace_s=1.0), ()):
+    with handle_signals(Shutdown(Job([], Held().send).pool, grace_s=1.0), ()):
         assert [signal.getsignal(signum) for signum in SIGNALS] == before
 
 
@@ -243,7 +243,7 @@ async def test_nohup_is_respected() -> None:
     """A hang-up that the process was started to ignore neither drains the run nor is enabled after it."""
     with disposition(signal.SIGHUP, signal.SIG_IGN):
         scene = Scene()
-        with listening(scene.shutdown, SIGNALS):
+        with handle_signals(scene.shutdown, SIGNALS):
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
             os.kill(os.getpid(), signal.SIGHUP)
             scene.service.release.set()

@@ -10,9 +10,9 @@ from aioresponses import aioresponses
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from bulkstop.kore.aiohttp_transport import BODY_CAP, Client
-from bulkstop.kore.exchange import Answer, NoAnswer
-from bulkstop.model import Again, Outcome
+from bulkstop.kore.aiohttp_transport import BODY_CAP, AiohttpTransport
+from bulkstop.kore.exchange import Response, TransportFailure
+from bulkstop.model import Outcome, RetryHint
 from tests.virtual_time import run
 
 ANYWHERE = re.compile(".")
@@ -22,12 +22,12 @@ KEY = ConnectionKey("platform.example", 443, True, True, None, None, None)
 ASKED = RequestInfo(URL("https://platform.example/"), "POST", CIMultiDictProxy(CIMultiDict()))
 
 
-async def told(api: aioresponses, error: Exception) -> NoAnswer:
-    """Give what is made of an exception of aiohttp's."""
+async def told(api: aioresponses, error: Exception) -> TransportFailure:
+    """Return what is made of an exception of aiohttp's."""
     api.post(ANYWHERE, exception=error)
-    async with Client("https://platform.example", timeout_s=1) as client:
+    async with AiohttpTransport("https://platform.example", timeout_s=1) as client:
         found = await client.post("/path?query", {"auth": "t"})
-    assert isinstance(found, NoAnswer)
+    assert isinstance(found, TransportFailure)
     return found
 
 
@@ -103,18 +103,18 @@ class TestErrors:
     async def test_text(self, api: aioresponses, error: Exception, outcome: Outcome, text: str) -> None:
         """The line names what broke and where, and the call is worth another try."""
         found = await told(api, error)
-        assert (found.outcome, found.error, found.again) == (outcome, text, Again.LATER)
+        assert (found.outcome, found.error, found.again) == (outcome, text, RetryHint.LATER)
 
     async def test_untrusted_certificate(self, api: aioresponses) -> None:
         """Only a certificate that is not trusted is not tried again: another try would find the same."""
         found = await told(api, aiohttp.ClientConnectorCertificateError(KEY, ValueError("untrusted")))
-        assert (found.outcome, found.again) == (Outcome.CONNECTION_ERROR, Again.NO)
+        assert (found.outcome, found.again) == (Outcome.CONNECTION_ERROR, RetryHint.NO)
         assert "--ca FILE" in found.error
 
     async def test_slip_of_the_program(self, api: aioresponses) -> None:
         """What is nobody's failure but the program's is not taken for one of the network's."""
         api.post(ANYWHERE, exception=ZeroDivisionError())
-        async with Client("https://platform.example") as client:
+        async with AiohttpTransport("https://platform.example") as client:
             with pytest.raises(ZeroDivisionError):
                 await client.post("/", {})
 
@@ -126,17 +126,17 @@ class TestSession:
     async def test_answer(self, api: aioresponses, status: int) -> None:
         """Status and body come back as they are; an error status is no exception."""
         api.post(ANYWHERE, status=status, body=b'{"a":1}', content_type="text/html")
-        async with Client("https://platform.example") as client:
+        async with AiohttpTransport("https://platform.example") as client:
             found = await client.post("/path", {})
-        assert isinstance(found, Answer)
+        assert isinstance(found, Response)
         assert (found.status, found.body) == (status, b'{"a":1}')
 
     async def test_body_cap(self, api: aioresponses) -> None:
         """A body is cut at the cap."""
         api.post(ANYWHERE, body=b"x" * (BODY_CAP + 1))
-        async with Client("https://platform.example") as client:
+        async with AiohttpTransport("https://platform.example") as client:
             found = await client.post("/path", {})
-        assert isinstance(found, Answer)
+        assert isinstance(found, Response)
         assert found.body == b"x" * BODY_CAP
 
     def test_leaves_nothing_behind(self, api: aioresponses) -> None:
@@ -144,7 +144,7 @@ class TestSession:
         api.post(ANYWHERE, body=b"{}")
 
         async def main() -> None:
-            async with Client("https://platform.example") as client:
+            async with AiohttpTransport("https://platform.example") as client:
                 await client.post("/path", {})
 
         run(main())

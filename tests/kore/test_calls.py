@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkstop.kore.calls import PAGE, disable_schedule_call, list_call, name_fault, place, status_call
-from bulkstop.kore.exchange import Answer, NoAnswer, Place
+from bulkstop.kore.calls import PAGE, disable_schedule_call, find_page, list_call, name_fault, status_call
+from bulkstop.kore.exchange import PageRange, Response, TransportFailure
 from bulkstop.kore.interpret import NAME_CHARS, PAGE_CAP, Disabled, Page, Status, read_disabled, read_page, read_status
-from bulkstop.model import Again, Attempt, Campaign, CampaignType, Group, Listed, Outcome
+from bulkstop.model import Attempt, Campaign, CampaignType, ListedCampaign, Outcome, RetryHint, Scope
 from bulkstop.simulator.calls import Operation, read_call
 
-VOICE = Group("a" * 24, "st-1", "app-1", CampaignType.VOICE)
+VOICE = Scope("a" * 24, "st-1", "app-1", CampaignType.VOICE)
 SMS = VOICE._replace(campaign_type=CampaignType.SMS)
-FIRST = Place(0, PAGE, 1)
+FIRST = PageRange(0, PAGE, 1)
 ROW = {
     "_id": "cd-835ee4a-1",
     "name": "Promo",
@@ -26,22 +26,22 @@ ROW = {
     "schedule": {"isSchedulingEnabled": True, "isRecurrenceEnabled": True},
     "updatedAt": "2025-12-05T12:01:35.312Z",
 }
-ENTRY = Listed("cd-835ee4a-1", CampaignType.VOICE, "Promo", "Active", 2, True, True, "2025-12-05T12:01:35.312Z")
+ENTRY = ListedCampaign("cd-835ee4a-1", CampaignType.VOICE, "Promo", "Active", 2, True, True, "2025-12-05T12:01:35.312Z")
 
 
-def answer(body: object, status: int = 200, **more: Any) -> Answer:
+def answer(body: object, status: int = 200, **more: Any) -> Response:
     """Make an answer with a JSON body, or with the bytes given."""
-    return Answer(status, body if isinstance(body, bytes) else json.dumps(body).encode(), 1.0, **more)
+    return Response(status, body if isinstance(body, bytes) else json.dumps(body).encode(), 1.0, **more)
 
 
-def listing(*rows: object, **data: object) -> Answer:
+def listing(*rows: object, **data: object) -> Response:
     """Make the documented answer of a list call."""
     return answer({"status": "success", "message": "ok", "data": {"results": list(rows), **data}})
 
 
-def page_of(said: Answer | NoAnswer, group: Group = VOICE, at: Place = FIRST) -> Page:
+def page_of(said: Response | TransportFailure, scope: Scope = VOICE, at: PageRange = FIRST) -> Page:
     """Read an answer that is a page."""
-    found = read_page(said, group, at)
+    found = read_page(said, scope, at)
     assert isinstance(found, Page), found
     return found
 
@@ -57,7 +57,7 @@ class TestTargets:
 
     def test_list(self) -> None:
         """The list call has the account in its query, and all that is asked for in its body."""
-        call = list_call(SMS, Place(98, 49, 3), ["Active", "Scheduled"], [1, 2])
+        call = list_call(SMS, PageRange(98, 49, 3), ["Active", "Scheduled"], [1, 2])
         assert call.target == f"/campaign/api/v2/public/st-1/campaign/getAllCampaignDetails?accountId={'a' * 24}"
         assert (call.where, call.cap) == (SMS, PAGE_CAP)
         assert orjson.loads(call.body) == {
@@ -114,12 +114,12 @@ class TestPlace:
 
     def test_the_first(self) -> None:
         """The first page is as in the vendor's sample."""
-        assert place(0) == Place(0, 50, 1)
+        assert find_page(0) == PageRange(0, 50, 1)
 
     @given(st.integers(0, 10**6), st.integers(20, 100))
     def test_any(self, start: int, most: int) -> None:
         """`skip` and `page` mean the same place; it holds the row asked for, and others after it."""
-        at = place(start, most)
+        at = find_page(start, most)
         assert at.skip == (at.page - 1) * at.limit
         assert at.skip <= start < at.skip + at.limit
         assert at.limit <= most
@@ -129,7 +129,7 @@ class TestPlace:
         """Ten thousand rows take hardly more pages than without the rows that tie each page to the one before."""
         start = pages = 0
         while start < 10_000:
-            at = place(start)
+            at = find_page(start)
             start, pages = at.skip + at.limit - 1, pages + 1
         assert pages <= 10_000 // PAGE * 1.25
 
@@ -141,7 +141,7 @@ class TestPage:
         """The documented row becomes a campaign, of either type."""
         assert page_of(listing(ROW, hasMore=False, totalPages=1, totalResults=1)) == Page((ENTRY,), (), 1, False, 1)
         row = {"id": "cd-2", "name": "S", "status": "Paused", "totalMessagesSent": 3, "campaignExecutionType": "NORMAL"}
-        assert page_of(listing(row), SMS).items == (Listed("cd-2", CampaignType.SMS, "S", "Paused"),)
+        assert page_of(listing(row), SMS).items == (ListedCampaign("cd-2", CampaignType.SMS, "S", "Paused"),)
 
     def test_either_key(self) -> None:
         """The id may stand under either name; where both are there, the documented one counts."""
@@ -182,7 +182,7 @@ class TestPage:
     def test_odd_values(self) -> None:
         """Values of the wrong kind are as good as none, and an id that is a number is its text."""
         odd = {"_id": 17, "name": 3, "status": {}, "priority": "high", "schedule": "none", "updatedAt": []}
-        assert page_of(listing(odd)).items == (Listed("17", CampaignType.VOICE),)
+        assert page_of(listing(odd)).items == (ListedCampaign("17", CampaignType.VOICE),)
         huge = ROW | {"name": "n" * 5000, "status": "s" * 5000, "priority": 1e30}
         assert page_of(listing(huge)).items == (ENTRY._replace(name=None, status="s" * 300, priority=None),)
 
@@ -240,38 +240,43 @@ class TestFailures:
     def test_no_page(self, body: object) -> None:
         """A 2xx that holds no list is none, whatever it says; it is asked for again."""
         found = failed(read_page(answer(body), VOICE, FIRST))
-        assert (found.outcome, found.again) == (Outcome.UNCONFIRMED, Again.LATER)
+        assert (found.outcome, found.again) == (Outcome.UNCONFIRMED, RetryHint.LATER)
         assert found.error == "HTTP 200, but the answer is no page of campaigns"
 
     def test_too_long(self) -> None:
         """A page that was cut off at the cap is told as such, and not asked for again."""
         found = failed(read_page(answer(b"x" * PAGE_CAP), VOICE, FIRST))
-        assert (found.error, found.again) == ("HTTP 200, but the answer is longer than 4 MiB", Again.NO)
+        assert (found.error, found.again) == ("HTTP 200, but the answer is longer than 4 MiB", RetryHint.NO)
 
     @pytest.mark.parametrize(
         ("said", "outcome", "again", "error"),
         [
-            (answer(b"", 429, retry_after="7"), Outcome.THROTTLED, Again.THROTTLED, "rate limit (HTTP 429)"),
+            (answer(b"", 429, retry_after="7"), Outcome.THROTTLED, RetryHint.THROTTLED, "rate limit (HTTP 429)"),
             (
                 answer({"status": "error", "message": "You've exceeded the per-minute rate limit."}),
                 Outcome.THROTTLED,
-                Again.THROTTLED,
+                RetryHint.THROTTLED,
                 "rate limit (HTTP 200)",
             ),
-            (answer(b"", 503), Outcome.SERVER_ERROR, Again.LATER, "HTTP 503"),
-            (answer(b"", 401), Outcome.UNAUTHORIZED, Again.NO, "HTTP 401: wrong token, stream id or scope"),
-            (answer(b"", 404), Outcome.NOT_FOUND, Again.NO, "HTTP 404: no such stream, or the path of the list is"),
-            (answer({"message": "campaign is not active"}, 409), Outcome.REJECTED, Again.NO, "HTTP 409"),
-            (answer(b"", 302, location="https://x/"), Outcome.REJECTED, Again.NO, "HTTP 302: a redirect to https://x/"),
+            (answer(b"", 503), Outcome.SERVER_ERROR, RetryHint.LATER, "HTTP 503"),
+            (answer(b"", 401), Outcome.UNAUTHORIZED, RetryHint.NO, "HTTP 401: wrong token, stream id or scope"),
+            (answer(b"", 404), Outcome.NOT_FOUND, RetryHint.NO, "HTTP 404: no such stream, or the path of the list is"),
+            (answer({"message": "campaign is not active"}, 409), Outcome.REJECTED, RetryHint.NO, "HTTP 409"),
             (
-                NoAnswer(Outcome.TIMEOUT, "no answer within 30 s; the stop may have arrived", 30_000.0),
+                answer(b"", 302, location="https://x/"),
+                Outcome.REJECTED,
+                RetryHint.NO,
+                "HTTP 302: a redirect to https://x/",
+            ),
+            (
+                TransportFailure(Outcome.TIMEOUT, "no answer within 30 s; the stop may have arrived", 30_000.0),
                 Outcome.TIMEOUT,
-                Again.LATER,
+                RetryHint.LATER,
                 "no answer within 30 s",
             ),
         ],
     )
-    def test_failed(self, said: Answer | NoAnswer, outcome: Outcome, again: Again, error: str) -> None:
+    def test_failed(self, said: Response | TransportFailure, outcome: Outcome, again: RetryHint, error: str) -> None:
         """Other failures are those of a stop call, without the words that only a stop can mean."""
         found = failed(read_page(said, VOICE, FIRST))
         assert (found.outcome, found.again) == (outcome, again)
@@ -354,7 +359,7 @@ PAGES = st.fixed_dictionaries(
 @given(st.one_of(st.binary(), (VALUES | PAGES).map(lambda value: json.dumps(value).encode())), st.integers(200, 599))
 def test_any_answer(body: bytes, status: int) -> None:
     """Whatever a service answers is a value or a failure with a reason in one line; nothing raises."""
-    said = Answer(status, body, 1.0)
+    said = Response(status, body, 1.0)
     for found in (read_page(said, VOICE, FIRST), read_status(said, "cd-1"), read_disabled(said)):
         if isinstance(found, Attempt):
             assert found.error

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkstop.kore.exchange import Answer
-from bulkstop.kore.interpret import meaning
-from bulkstop.model import Again, Attempt, Outcome
+from bulkstop.kore.exchange import Response
+from bulkstop.kore.interpret import interpret
+from bulkstop.model import Attempt, Outcome, RetryHint
 
 ID = "cd-835ee4a-6c1d-5b2e-8f90-1a2b3c4d5e6f"
 
@@ -216,18 +216,18 @@ WORDS = [
 
 
 def answered(body: object, status: int = 409, campaign_id: str | None = ID) -> Attempt:
-    """Give what an answer means; a body that is no bytes is written as JSON."""
+    """Return what an answer means; a body that is no bytes is written as JSON."""
     data = body if isinstance(body, bytes) else orjson.dumps(body)
-    return meaning(Answer(status, data, 1.0), campaign_id=campaign_id)
+    return interpret(Response(status, data, 1.0), campaign_id=campaign_id)
 
 
 def kind(attempt: Attempt) -> str:
-    """Give what an answer counts as: a proof, a claim or nothing; and make sure that no other field contradicts."""
+    """Return what an answer counts as: a proof, a claim or nothing; and make sure that no other field contradicts."""
     if attempt.outcome is Outcome.ALREADY_STOPPED:
-        assert attempt.again is Again.NO
+        assert attempt.again is RetryHint.NO
         return "proof"
-    assert (attempt.again is Again.READ_BACK) == ("proves nothing by itself" in (attempt.error or ""))
-    if attempt.again is Again.READ_BACK:
+    assert (attempt.again is RetryHint.READ_BACK) == ("proves nothing by itself" in (attempt.error or ""))
+    if attempt.again is RetryHint.READ_BACK:
         assert attempt.outcome is Outcome.UNCONFIRMED
         return "claim"
     return "nothing"
@@ -285,20 +285,20 @@ def test_the_claim_is_named(text: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("status", "text", "outcome", "again"),
     [
-        (401, "Campaign is not active", Outcome.UNAUTHORIZED, Again.NO),
-        (403, "Campaign is not active", Outcome.UNAUTHORIZED, Again.NO),
-        (302, "Campaign already stopped", Outcome.REJECTED, Again.NO),
-        (429, "Campaign already stopped", Outcome.THROTTLED, Again.THROTTLED),
-        (409, "Campaign already stopped. Rate limit exceeded.", Outcome.THROTTLED, Again.THROTTLED),
-        (500, "Campaign is not active", Outcome.UNCONFIRMED, Again.READ_BACK),
-        (503, "Campaign is not active, try again later", Outcome.SERVER_ERROR, Again.LATER),
-        (500, "Campaign already stopped on this node", Outcome.SERVER_ERROR, Again.LATER),
-        (500, "Campaign Stopped", Outcome.SERVER_ERROR, Again.LATER),
-        (404, "Campaign Stopped", Outcome.NOT_FOUND, Again.NO),
-        (404, "Campaign already stopped on this node", Outcome.UNCONFIRMED, Again.READ_BACK),
+        (401, "Campaign is not active", Outcome.UNAUTHORIZED, RetryHint.NO),
+        (403, "Campaign is not active", Outcome.UNAUTHORIZED, RetryHint.NO),
+        (302, "Campaign already stopped", Outcome.REJECTED, RetryHint.NO),
+        (429, "Campaign already stopped", Outcome.THROTTLED, RetryHint.THROTTLED),
+        (409, "Campaign already stopped. Rate limit exceeded.", Outcome.THROTTLED, RetryHint.THROTTLED),
+        (500, "Campaign is not active", Outcome.UNCONFIRMED, RetryHint.READ_BACK),
+        (503, "Campaign is not active, try again later", Outcome.SERVER_ERROR, RetryHint.LATER),
+        (500, "Campaign already stopped on this node", Outcome.SERVER_ERROR, RetryHint.LATER),
+        (500, "Campaign Stopped", Outcome.SERVER_ERROR, RetryHint.LATER),
+        (404, "Campaign Stopped", Outcome.NOT_FOUND, RetryHint.NO),
+        (404, "Campaign already stopped on this node", Outcome.UNCONFIRMED, RetryHint.READ_BACK),
     ],
 )
-def test_statuses_that_say_otherwise(status: int, text: str, outcome: Outcome, again: Again) -> None:
+def test_statuses_that_say_otherwise(status: int, text: str, outcome: Outcome, again: RetryHint) -> None:
     """A claim is no way past a refused token; a limit and a redirect count for more than any words."""
     found = answered({"message": text}, status)
     assert (found.outcome, found.again) == (outcome, again)

@@ -11,9 +11,9 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from bulkstop.kore.calls import headers, target
-from bulkstop.kore.exchange import Answer, NoAnswer
-from bulkstop.kore.interpret import meaning
-from bulkstop.model import Again, Attempt, Campaign, CampaignType, Outcome
+from bulkstop.kore.exchange import Response, TransportFailure
+from bulkstop.kore.interpret import interpret
+from bulkstop.model import Attempt, Campaign, CampaignType, Outcome, RetryHint
 from bulkstop.text import TEXT_CHARS
 
 ACCOUNT = "5f8d0d55b54764421b7156d9"
@@ -66,9 +66,9 @@ def campaign(
 
 
 def answered(status: int, body: bytes | object = b"", **fields: str | None) -> Attempt:
-    """Give what an answer means; a body that is no bytes is written as JSON."""
+    """Return what an answer means; a body that is no bytes is written as JSON."""
     data = body if isinstance(body, bytes) else orjson.dumps(body)
-    return meaning(Answer(status, data, 12.5, **fields), wall=lambda: NOW)
+    return interpret(Response(status, data, 12.5, **fields), wall=lambda: NOW)
 
 
 class TestRequest:
@@ -181,7 +181,7 @@ class TestStopped:
         }
         assert answered(200, body) == Attempt(
             Outcome.STOPPED,
-            Again.NO,
+            RetryHint.NO,
             200,
             12.5,
             "Campaign Stopped",
@@ -193,7 +193,7 @@ class TestStopped:
         """The documented SMS answer is a success with all its fields."""
         found = answered(200, {"status": "Stopped", "updatedAt": "2025-12-05", "campaignExecutionType": "NORMAL"})
         assert found == Attempt(
-            Outcome.STOPPED, Again.NO, 200, 12.5, None, "2025-12-05", None, campaign_execution_type="NORMAL"
+            Outcome.STOPPED, RetryHint.NO, 200, 12.5, None, "2025-12-05", None, campaign_execution_type="NORMAL"
         )
 
     @pytest.mark.parametrize("status", [200, 201, 202, 299])
@@ -227,7 +227,7 @@ class TestStopped:
     def test_other_2xx(self, body: object) -> None:
         """Any other answer of this API is unconfirmed and not tried again."""
         found = answered(200, body)
-        assert (found.outcome, found.again, found.is_foreign) == (Outcome.UNCONFIRMED, Again.NO, False)
+        assert (found.outcome, found.again, found.is_foreign) == (Outcome.UNCONFIRMED, RetryHint.NO, False)
         assert found.error == 'HTTP 200 without status "Stopped"'
 
     @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ class TestStopped:
     def test_the_word_in_another_place(self, body: object) -> None:
         """The word in another place than documented is a claim to be read back, not a success."""
         found = answered(200, body)
-        assert (found.outcome, found.again, found.is_foreign) == (Outcome.UNCONFIRMED, Again.READ_BACK, False)
+        assert (found.outcome, found.again, found.is_foreign) == (Outcome.UNCONFIRMED, RetryHint.READ_BACK, False)
         assert found.error == 'HTTP 200: the service claims "stopped", which proves nothing by itself'
 
     @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ class TestStopped:
     def test_foreign_2xx(self, body: object, glimpse: str) -> None:
         """A 2xx that is no answer of this API is marked as such, and its error shows how it begins, on one line."""
         found = answered(200, body)
-        assert (found.outcome, found.again, found.is_foreign) == (Outcome.UNCONFIRMED, Again.NO, True)
+        assert (found.outcome, found.again, found.is_foreign) == (Outcome.UNCONFIRMED, RetryHint.NO, True)
         assert found.error == f"HTTP 200, but no answer of this API ({glimpse})"
 
     @pytest.mark.parametrize("status", [302, 400, 404, 500])
@@ -337,7 +337,7 @@ class TestThrottled:
         ]
         for body in shapes:
             found = answered(status, body)
-            assert (found.outcome, found.again) == (Outcome.THROTTLED, Again.THROTTLED), body
+            assert (found.outcome, found.again) == (Outcome.THROTTLED, RetryHint.THROTTLED), body
             assert found.error == f"rate limit (HTTP {status})"
 
     @pytest.mark.parametrize("body", [b"", {}, {"status": "Stopped"}, b"<html>", b"\xff"])
@@ -436,22 +436,22 @@ class TestFailures:
     @pytest.mark.parametrize(
         ("status", "outcome", "again", "error"),
         [
-            (400, Outcome.REJECTED, Again.NO, "HTTP 400"),
-            (401, Outcome.UNAUTHORIZED, Again.NO, "HTTP 401: wrong token, stream id or scope"),
-            (403, Outcome.UNAUTHORIZED, Again.NO, "HTTP 403: wrong token, stream id or scope"),
-            (404, Outcome.NOT_FOUND, Again.NO, "HTTP 404: no such campaign, or the path template is wrong here"),
-            (405, Outcome.REJECTED, Again.NO, "HTTP 405"),
-            (408, Outcome.REJECTED, Again.LATER, "HTTP 408"),
-            (409, Outcome.REJECTED, Again.NO, "HTTP 409"),
-            (412, Outcome.REJECTED, Again.NO, "HTTP 412"),
-            (500, Outcome.SERVER_ERROR, Again.LATER, "HTTP 500"),
-            (502, Outcome.SERVER_ERROR, Again.LATER, "HTTP 502"),
-            (599, Outcome.SERVER_ERROR, Again.LATER, "HTTP 599"),
-            (304, Outcome.REJECTED, Again.NO, "HTTP 304: a redirect is not followed"),
-            (101, Outcome.REJECTED, Again.NO, "HTTP 101"),
+            (400, Outcome.REJECTED, RetryHint.NO, "HTTP 400"),
+            (401, Outcome.UNAUTHORIZED, RetryHint.NO, "HTTP 401: wrong token, stream id or scope"),
+            (403, Outcome.UNAUTHORIZED, RetryHint.NO, "HTTP 403: wrong token, stream id or scope"),
+            (404, Outcome.NOT_FOUND, RetryHint.NO, "HTTP 404: no such campaign, or the path template is wrong here"),
+            (405, Outcome.REJECTED, RetryHint.NO, "HTTP 405"),
+            (408, Outcome.REJECTED, RetryHint.LATER, "HTTP 408"),
+            (409, Outcome.REJECTED, RetryHint.NO, "HTTP 409"),
+            (412, Outcome.REJECTED, RetryHint.NO, "HTTP 412"),
+            (500, Outcome.SERVER_ERROR, RetryHint.LATER, "HTTP 500"),
+            (502, Outcome.SERVER_ERROR, RetryHint.LATER, "HTTP 502"),
+            (599, Outcome.SERVER_ERROR, RetryHint.LATER, "HTTP 599"),
+            (304, Outcome.REJECTED, RetryHint.NO, "HTTP 304: a redirect is not followed"),
+            (101, Outcome.REJECTED, RetryHint.NO, "HTTP 101"),
         ],
     )
-    def test_statuses(self, status: int, outcome: Outcome, again: Again, error: str) -> None:
+    def test_statuses(self, status: int, outcome: Outcome, again: RetryHint, error: str) -> None:
         """The HTTP status decides the outcome and whether it is tried again."""
         found = answered(status)
         assert (found.outcome, found.again, found.error, found.http_status) == (outcome, again, error, status)
@@ -507,7 +507,7 @@ class TestFailures:
 
     def test_no_answer(self) -> None:
         """A call without an answer keeps its reason, its status if there was one, and whether to try again."""
-        broken = NoAnswer(Outcome.TIMEOUT, "why", 3.5, 200, Again.LATER)
-        assert meaning(broken) == Attempt(Outcome.TIMEOUT, Again.LATER, 200, 3.5, error="why")
-        untrusted = NoAnswer(Outcome.CONNECTION_ERROR, "why", 3.5, None, Again.NO)
-        assert meaning(untrusted) == Attempt(Outcome.CONNECTION_ERROR, Again.NO, None, 3.5, error="why")
+        broken = TransportFailure(Outcome.TIMEOUT, "why", 3.5, 200, RetryHint.LATER)
+        assert interpret(broken) == Attempt(Outcome.TIMEOUT, RetryHint.LATER, 200, 3.5, error="why")
+        untrusted = TransportFailure(Outcome.CONNECTION_ERROR, "why", 3.5, None, RetryHint.NO)
+        assert interpret(untrusted) == Attempt(Outcome.CONNECTION_ERROR, RetryHint.NO, None, 3.5, error="why")

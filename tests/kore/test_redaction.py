@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkstop.kore.exchange import Answer
-from bulkstop.kore.interpret import meaning
-from bulkstop.kore.redaction import masked
-from bulkstop.redact import MASK, forms, passwords
+from bulkstop.kore.exchange import Response
+from bulkstop.kore.interpret import interpret
+from bulkstop.kore.redaction import redact_response
+from bulkstop.redact import MASK, encodings, find_passwords
 
 SECRET = 'Zk3+planted/Qw7=Tx9~Vb2&"Rn5\\Lm8'
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1In0.c2VjcmV0LXNlY3JldC1zZWNyZXQ"
@@ -21,8 +21,8 @@ visible = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_siz
 
 
 def said(body: bytes, *secrets: str) -> str:
-    """Give the words of an answer as a result line would have them."""
-    return meaning(masked(Answer(400, body, 1.0), secrets)).message or ""
+    """Return the words of an answer as a result line would have them."""
+    return interpret(redact_response(Response(400, body, 1.0), secrets)).message or ""
 
 
 @pytest.mark.parametrize("shift", range(3))
@@ -69,8 +69,8 @@ def test_any_secret(secret: str, around: str, ascii_only: bool) -> None:
 @given(st.binary(max_size=200), visible)
 def test_any_body(body: bytes, secret: str) -> None:
     """Masking takes any body, and leaves one alone that has neither a secret nor an escape."""
-    found = masked(Answer(200, body, 1.0), (secret,)).body
-    if b"\\" not in body and b"eyJ" not in body and not any(form.encode() in body for form in forms(secret)):
+    found = redact_response(Response(200, body, 1.0), (secret,)).body
+    if b"\\" not in body and b"eyJ" not in body and not any(form.encode() in body for form in encodings(secret)):
         assert found is body
 
 
@@ -79,19 +79,19 @@ def test_meaning_is_kept(value: object) -> None:
     """What an answer says is the same after its escapes have been looked into."""
     body = orjson.dumps({"escaped": "\\", "data": value})
     if b"eyJ" not in body:
-        assert orjson.loads(masked(Answer(200, body, 1.0), ("a secret",)).body) == orjson.loads(body)
+        assert orjson.loads(redact_response(Response(200, body, 1.0), ("a secret",)).body) == orjson.loads(body)
 
 
 def test_the_tokens_of_others() -> None:
     """What looks like a JWT is masked, also when nobody has told of it; so is a redirect's."""
     assert JWT not in said(f"not yours: {JWT}!".encode())
-    answer = Answer(307, b"", 1.0, location=f"https://h/?a={JWT}&b={quote(SECRET)}")
-    assert masked(answer, (SECRET,)).location == f"https://h/?a={MASK}&b={MASK}"
+    answer = Response(307, b"", 1.0, location=f"https://h/?a={JWT}&b={quote(SECRET)}")
+    assert redact_response(answer, (SECRET,)).location == f"https://h/?a={MASK}&b={MASK}"
 
 
 def test_nothing_too_short_is_masked() -> None:
     """A word of three letters is no secret."""
-    assert forms("abc") == ()
+    assert encodings("abc") == ()
 
 
 def test_an_answer_nested_deeply() -> None:
@@ -110,4 +110,4 @@ def test_an_answer_nested_deeply() -> None:
 )
 def test_passwords(url: str, found: list[str]) -> None:
     """An address gives its password as it stands there and as it is sent; one that cannot be read is secret as such."""
-    assert passwords(url) == found
+    assert find_passwords(url) == found

@@ -9,30 +9,30 @@ import pytest
 from aioresponses import CallbackResult, aioresponses
 
 from bulkstop.errors import CredentialsError
-from bulkstop.kore.aiohttp_transport import Client
+from bulkstop.kore.aiohttp_transport import AiohttpTransport
 from bulkstop.kore.calls import SMS_PATH, VOICE_PATH
-from bulkstop.kore.exchange import Answer, NoAnswer
-from bulkstop.kore.session import stopper
-from bulkstop.kore.token import Tokens, minted, ready_made
-from bulkstop.model import Again, Attempt, Campaign, CampaignType, Outcome
+from bulkstop.kore.exchange import Response, TransportFailure
+from bulkstop.kore.session import make_stop
+from bulkstop.kore.token import Tokens, signing_source, static_source
+from bulkstop.model import Attempt, Campaign, CampaignType, Outcome, RetryHint
 from tests.servers import SMS_ANSWER, VOICE_ANSWER, http, listening, replying
 
 VOICE = Campaign("cd-1", CampaignType.VOICE, "a" * 24, "st-1", "app-1", "list.csv", 2)
 SMS = VOICE._replace(campaign_type=CampaignType.SMS)
 SECRET = "a client secret of more than thirty-two characters"
-STOPPED = Answer(200, VOICE_ANSWER, 1.0)
-UNAUTHORIZED = Answer(401, b'{"errors":[{"msg":"Unauthorized","code":4002}]}', 1.0)
+STOPPED = Response(200, VOICE_ANSWER, 1.0)
+UNAUTHORIZED = Response(401, b'{"errors":[{"msg":"Unauthorized","code":4002}]}', 1.0)
 
 
 class Service:
     """A transport and a source of tokens in one: it answers what it is told to, and keeps what was asked."""
 
-    def __init__(self, answer: Callable[[str], Answer | NoAnswer] = lambda token: STOPPED) -> None:
-        self.answer = answer
+    def __init__(self, response: Callable[[str], Response | TransportFailure] = lambda token: STOPPED) -> None:
+        self.answer = response
         self.calls: list[tuple[str, str]] = []
         self.made = 0
 
-    async def post(self, target: str, headers: Mapping[str, str]) -> Answer | NoAnswer:
+    async def post(self, target: str, headers: Mapping[str, str]) -> Response | TransportFailure:
         """Be the transport."""
         self.calls.append((target, headers["auth"]))
         await asyncio.sleep(0)
@@ -47,11 +47,11 @@ class Service:
 
     @property
     def tokens_sent(self) -> list[str]:
-        """Give the token of each call."""
+        """Return the token of each call."""
         return [token for _, token in self.calls]
 
 
-def good_from(number: int) -> Callable[[str], Answer]:
+def good_from(number: int) -> Callable[[str], Response]:
     """Answer 401 to every token older than this one."""
     return lambda token: STOPPED if int(token.removeprefix("token-")) >= number else UNAUTHORIZED
 
@@ -62,7 +62,7 @@ class TestTarget:
     async def test_documented_paths(self) -> None:
         """Without templates the documented paths are sent."""
         service = Service()
-        send = stopper(service.post, Tokens(service.mint, renewable=True))
+        send = make_stop(service.post, Tokens(service.mint, renewable=True))
         await send(VOICE)
         await send(SMS)
         assert [target.partition("?")[0] for target, _ in service.calls] == [
@@ -72,7 +72,7 @@ class TestTarget:
     async def test_own_paths(self) -> None:
         """A template of the user's is used for its type."""
         service = Service()
-        send = stopper(
+        send = make_stop(
             service.post, Tokens(service.mint, renewable=True), voice_path="/v/{campaignId}", sms_path="/s/{campaignId}"
         )
         await send(VOICE)
@@ -86,27 +86,27 @@ class TestUnauthorized:
     async def test_renewed_and_asked_again(self) -> None:
         """A refused token is renewed, the attempt says NOW, and the next one carries the new token."""
         service = Service(good_from(2))
-        send = stopper(service.post, Tokens(service.mint, renewable=True))
+        send = make_stop(service.post, Tokens(service.mint, renewable=True))
         first, second = await send(VOICE), await send(VOICE)
-        assert (first.outcome, first.again, first.http_status) == (Outcome.UNAUTHORIZED, Again.NOW, 401)
-        assert (second.outcome, second.again) == (Outcome.STOPPED, Again.NO)
+        assert (first.outcome, first.again, first.http_status) == (Outcome.UNAUTHORIZED, RetryHint.NOW, 401)
+        assert (second.outcome, second.again) == (Outcome.STOPPED, RetryHint.NO)
         assert (service.tokens_sent, service.made) == (["token-1", "token-2"], 2)
 
     async def test_refused_again(self) -> None:
         """When the fresh token is refused too, the row is wrong and not the token: no more renewals, a final answer."""
         service = Service(good_from(99))
-        send = stopper(service.post, Tokens(service.mint, renewable=True))
+        send = make_stop(service.post, Tokens(service.mint, renewable=True))
         attempts = [await send(VOICE) for _ in range(4)]
-        assert [attempt.again for attempt in attempts] == [Again.NOW, Again.NO, Again.NO, Again.NO]
+        assert [attempt.again for attempt in attempts] == [RetryHint.NOW, RetryHint.NO, RetryHint.NO, RetryHint.NO]
         assert {attempt.outcome for attempt in attempts} == {Outcome.UNAUTHORIZED}
         assert service.made == 2
 
     async def test_many_at_once(self) -> None:
         """Fifty calls refused at the same time make one renewal, and each asks again with the same new token."""
         service = Service(good_from(2))
-        send = stopper(service.post, Tokens(service.mint, renewable=True))
+        send = make_stop(service.post, Tokens(service.mint, renewable=True))
         attempts = await asyncio.gather(*(send(VOICE) for _ in range(50)))
-        assert {attempt.again for attempt in attempts} == {Again.NOW}
+        assert {attempt.again for attempt in attempts} == {RetryHint.NOW}
         attempts = await asyncio.gather(*(send(VOICE) for _ in range(50)))
         assert {attempt.outcome for attempt in attempts} == {Outcome.STOPPED}
         assert (set(service.tokens_sent[:50]), set(service.tokens_sent[50:])) == ({"token-1"}, {"token-2"})
@@ -117,7 +117,7 @@ class TestUnauthorized:
         service = Service(good_from(2))
         tokens = Tokens(service.mint, renewable=True)
         old = await tokens.get()
-        send = stopper(service.post, tokens)
+        send = make_stop(service.post, tokens)
         await send(VOICE)
         assert await tokens.renew(old)
         assert service.made == 2
@@ -125,28 +125,28 @@ class TestUnauthorized:
     async def test_ready_made(self) -> None:
         """A token that cannot be renewed ends the campaign at its first 401."""
         service = Service(lambda token: UNAUTHORIZED)
-        send = stopper(service.post, Tokens(ready_made("a-token"), renewable=False))
+        send = make_stop(service.post, Tokens(static_source("a-token"), renewable=False))
         attempt = await send(VOICE)
-        assert (attempt.outcome, attempt.again) == (Outcome.UNAUTHORIZED, Again.NO)
+        assert (attempt.outcome, attempt.again) == (Outcome.UNAUTHORIZED, RetryHint.NO)
 
     @pytest.mark.parametrize(
         "answer",
         [
-            Answer(403, b"", 1.0),
-            Answer(400, b"401 Unauthorized", 1.0),
-            Answer(200, b'{"status":"error","message":"Unauthorized"}', 1.0),
-            Answer(401, b'{"errors":[{"msg":"You\'ve exceeded the per-minute rate limit."}]}', 1.0),
-            Answer(500, b"", 1.0),
-            NoAnswer(Outcome.TIMEOUT, "why", 1.0),
+            Response(403, b"", 1.0),
+            Response(400, b"401 Unauthorized", 1.0),
+            Response(200, b'{"status":"error","message":"Unauthorized"}', 1.0),
+            Response(401, b'{"errors":[{"msg":"You\'ve exceeded the per-minute rate limit."}]}', 1.0),
+            Response(500, b"", 1.0),
+            TransportFailure(Outcome.TIMEOUT, "why", 1.0),
         ],
         ids=["403", "400", "200", "401-over-the-limit", "500", "timeout"],
     )
-    async def test_what_renews_nothing(self, answer: Answer | NoAnswer) -> None:
+    async def test_what_renews_nothing(self, answer: Response | TransportFailure) -> None:
         """Other failures keep the token; over the limit, whatever the status, asking again at once would be wrong."""
         service = Service(lambda token: answer)
-        send = stopper(service.post, Tokens(service.mint, renewable=True))
+        send = make_stop(service.post, Tokens(service.mint, renewable=True))
         attempts = [await send(VOICE), await send(VOICE)]
-        assert Again.NOW not in {attempt.again for attempt in attempts}
+        assert RetryHint.NOW not in {attempt.again for attempt in attempts}
         assert service.tokens_sent == ["token-1", "token-1"]
 
 
@@ -156,26 +156,26 @@ class TestTokens:
     async def test_at_rest_is_no_refusal(self) -> None:
         """A 401 that says of this campaign that it is at rest is no reason for another token; of another one it is."""
         for campaign_id, outcome, made in (("cd-1", Outcome.ALREADY_STOPPED, 1), ("cd-2", Outcome.UNAUTHORIZED, 2)):
-            service = Service(lambda token: Answer(401, b'{"message":"Campaign cd-1 already stopped"}', 1.0))
-            found = await stopper(service.post, Tokens(service.mint, renewable=True))(
+            service = Service(lambda token: Response(401, b'{"message":"Campaign cd-1 already stopped"}', 1.0))
+            found = await make_stop(service.post, Tokens(service.mint, renewable=True))(
                 VOICE._replace(campaign_id=campaign_id)
             )
             assert (found.outcome, service.made) == (outcome, made)
 
     async def test_single_use(self) -> None:
         """Where a token may be used once, every attempt has its own, after a failure and after a 401 too."""
-        answers = iter([STOPPED, UNAUTHORIZED, Answer(503, b"", 1.0), STOPPED])
+        answers = iter([STOPPED, UNAUTHORIZED, Response(503, b"", 1.0), STOPPED])
         service = Service(lambda token: next(answers))
-        send = stopper(service.post, Tokens(service.mint, renewable=True, single_use=True))
+        send = make_stop(service.post, Tokens(service.mint, renewable=True, single_use=True))
         attempts = [await send(VOICE) for _ in range(4)]
-        assert [attempt.again for attempt in attempts] == [Again.NO, Again.NOW, Again.LATER, Again.NO]
+        assert [attempt.again for attempt in attempts] == [RetryHint.NO, RetryHint.NOW, RetryHint.LATER, RetryHint.NO]
         assert service.tokens_sent == ["token-1", "token-2", "token-3", "token-4"]
 
     async def test_jti(self) -> None:
         """Minted single-use tokens are signed with the secret, and concurrent attempts have a `jti` each."""
         service = Service()
-        tokens = Tokens(minted("cs-1", SECRET, jti=True), renewable=True, single_use=True)
-        await asyncio.gather(*(stopper(service.post, tokens)(VOICE) for _ in range(20)))
+        tokens = Tokens(signing_source("cs-1", SECRET, jti=True), renewable=True, single_use=True)
+        await asyncio.gather(*(make_stop(service.post, tokens)(VOICE) for _ in range(20)))
         claims = [jwt.decode(token, SECRET, algorithms=["HS256"]) for token in service.tokens_sent]
         assert len({claim["jti"] for claim in claims}) == 20
         assert {claim["appId"] for claim in claims} == {"cs-1"}
@@ -188,7 +188,7 @@ class TestTokens:
 
         service = Service()
         with pytest.raises(CredentialsError, match="no token"):
-            await stopper(service.post, Tokens(fail, renewable=True))(VOICE)
+            await make_stop(service.post, Tokens(fail, renewable=True))(VOICE)
         assert service.calls == []
 
 
@@ -197,10 +197,10 @@ class TestSecrecy:
 
     TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1In0.c2lnbmF0dXJl"
 
-    async def attempt(self, answer: Answer) -> Attempt:
+    async def attempt(self, response: Response) -> Attempt:
         """Make an attempt with the token."""
-        service = Service(lambda token: answer)
-        return await stopper(service.post, Tokens(ready_made(self.TOKEN), renewable=False))(VOICE)
+        service = Service(lambda token: response)
+        return await make_stop(service.post, Tokens(static_source(self.TOKEN), renewable=False))(VOICE)
 
     @pytest.mark.parametrize("status", [200, 400, 401, 500])
     @pytest.mark.parametrize(
@@ -216,20 +216,20 @@ class TestSecrecy:
     )
     async def test_body(self, status: int, body: bytes) -> None:
         """No part of the token is in the attempt, whatever the answer is."""
-        attempt = await self.attempt(Answer(status, body.replace(b"%b", self.TOKEN.encode()), 1.0))
+        attempt = await self.attempt(Response(status, body.replace(b"%b", self.TOKEN.encode()), 1.0))
         assert "eyJhbGciOi" not in repr(attempt)
         assert "mask" in repr(attempt)
 
     async def test_location(self) -> None:
         """Nor when it comes back in the place of a redirect."""
-        attempt = await self.attempt(Answer(302, b"", 1.0, location=f"https://login.example/?jwt={self.TOKEN}"))
+        attempt = await self.attempt(Response(302, b"", 1.0, location=f"https://login.example/?jwt={self.TOKEN}"))
         assert attempt.error == "HTTP 302: a redirect to https://login.example/?jwt=[masked] is not followed"
 
     @pytest.mark.parametrize("token", ["t", "Stopped", "status"])
     async def test_word_for_a_token(self, token: str) -> None:
         """A word used as a token, as with a simulator, tears no answer apart."""
         service = Service()
-        attempt = await stopper(service.post, Tokens(ready_made(token), renewable=False))(VOICE)
+        attempt = await make_stop(service.post, Tokens(static_source(token), renewable=False))(VOICE)
         assert (attempt.outcome, attempt.message) == (Outcome.STOPPED, "Campaign Stopped")
 
 
@@ -240,8 +240,8 @@ class TestWithClient:
     async def test_without_sockets(self, api: aioresponses, campaign: Campaign, body: bytes) -> None:
         """The session is asked for one POST with the documented headers and body, and its answer is the outcome."""
         api.post(re.compile(r"^https://platform\.example/"), body=body)
-        async with Client("https://platform.example") as client:
-            attempt = await stopper(client.post, Tokens(ready_made("t.o.k"), renewable=False))(campaign)
+        async with AiohttpTransport("https://platform.example") as client:
+            attempt = await make_stop(client.post, Tokens(static_source("t.o.k"), renewable=False))(campaign)
         assert attempt.outcome is Outcome.STOPPED
         (((method, _), (call,)),) = api.requests.items()
         assert method == "POST"
@@ -264,16 +264,16 @@ class TestWithClient:
             return CallbackResult(status=401 if len(sent) == 1 else 200, body=VOICE_ANSWER)
 
         api.post(re.compile("."), callback=reply, repeat=True)
-        async with Client("https://platform.example") as client:
-            send = stopper(client.post, Tokens(Service().mint, renewable=True))
+        async with AiohttpTransport("https://platform.example") as client:
+            send = make_stop(client.post, Tokens(Service().mint, renewable=True))
             attempts = [await send(VOICE), await send(VOICE)]
-        assert [attempt.again for attempt in attempts] == [Again.NOW, Again.NO]
+        assert [attempt.again for attempt in attempts] == [RetryHint.NOW, RetryHint.NO]
         assert sent == ["token-1", "token-2"]
 
     async def test_over_a_socket(self) -> None:
         """Over a real connection the attempt has the outcome, the status and the time it took."""
-        async with listening(replying(http(SMS_ANSWER))) as server, Client(server.url) as client:
-            attempt = await stopper(client.post, Tokens(ready_made("t.o.k"), renewable=False))(SMS)
+        async with listening(replying(http(SMS_ANSWER))) as server, AiohttpTransport(server.url) as client:
+            attempt = await make_stop(client.post, Tokens(static_source("t.o.k"), renewable=False))(SMS)
         assert (attempt.outcome, attempt.http_status, attempt.campaign_execution_type) == (
             Outcome.STOPPED,
             200,

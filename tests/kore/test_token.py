@@ -28,14 +28,14 @@ from bulkstop.kore.token import (
     ALGORITHMS,
     TOKEN_BYTES,
     Algorithm,
-    Mint,
     Token,
     Tokens,
-    claims,
-    from_command,
-    from_file,
-    minted,
-    ready_made,
+    TokenSource,
+    command_source,
+    file_source,
+    read_claims,
+    signing_source,
+    static_source,
 )
 
 SHORT_SECRET = "q7Zr-short"  # below what PyJWT likes for any algorithm
@@ -68,7 +68,7 @@ class FakeSource:
         self.go.set()
 
     async def __call__(self) -> str:
-        """Give the next answer, the last one for ever."""
+        """Return the next answer, the last one for ever."""
         self.calls += 1
         self.asked.set()
         await self.go.wait()
@@ -108,7 +108,7 @@ def told(error: BaseException) -> str:
     return "\n".join(texts)
 
 
-async def failure(mint: Mint) -> CredentialsError:
+async def failure(mint: TokenSource) -> CredentialsError:
     """Return the one-line error a source ends with."""
     with pytest.raises(CredentialsError) as caught:
         await mint()
@@ -130,7 +130,7 @@ def rsa_key() -> rsa.RSAPrivateKey:
 
 @pytest.fixture
 def clock() -> Clock:
-    """Give each test a time of its own."""
+    """Provide each test with a time of its own."""
     return Clock()
 
 
@@ -141,18 +141,18 @@ class TestClaims:
         """The payload of a JWT is returned as it stands, whatever its length is modulo four."""
         for sub in ("", "a", "ab", "abc", "\u00fc\U0001f600"):
             token = jwt.encode({"sub": sub, "exp": 5, "jti": "j"}, LONG_SECRET)
-            assert claims(token) == {"sub": sub, "exp": 5, "jti": "j"}
+            assert read_claims(token) == {"sub": sub, "exp": 5, "jti": "j"}
 
     @pytest.mark.parametrize("token", ["", "opaque", "a.b.c", "..", "a.b", "a.b.c.d.e", f"h.{segment([1])}.s"])
     def test_of_anything_else(self, token: str) -> None:
         """A token that is no JWT has no claims."""
-        assert claims(token) is None
+        assert read_claims(token) is None
 
     @given(st.text())
     def test_never_raises(self, token: str) -> None:
         """No text, however made, makes reading the claims fail."""
         for text in (token, f"a.{token}.c"):
-            assert claims(text) is None or isinstance(claims(text), dict)
+            assert read_claims(text) is None or isinstance(read_claims(text), dict)
 
 
 class TestReadyMade:
@@ -160,7 +160,7 @@ class TestReadyMade:
 
     async def test_is_used_as_it_is(self) -> None:
         """A ready-made token loses the white space around it, and nothing else."""
-        assert await ready_made(" \ufeff abc.def \n".removeprefix(" "))() == "abc.def"
+        assert await static_source(" \ufeff abc.def \n".removeprefix(" "))() == "abc.def"
 
     @pytest.mark.parametrize(
         "token", ["", " \n", "Bearer hidden-word", "hidden-w\u00f6rd", "hidden\nword", "hidden\0word"]
@@ -168,15 +168,15 @@ class TestReadyMade:
     def test_must_fit_a_header(self, token: str) -> None:
         """A token that fits into no header is refused by the name of its variable, without being shown."""
         with pytest.raises(CredentialsError, match=r"^BULKSTOP_TOKEN is ") as caught:
-            ready_made(token)
+            static_source(token)
         assert "hidden" not in told(caught.value)
 
     def test_imports_no_jwt_library(self) -> None:
         """A run with a ready-made token, its expiry read, does not pay for importing PyJWT."""
         code = (
             "import asyncio, sys\n"
-            "from bulkstop.kore.token import Tokens, ready_made\n"
-            f"token = asyncio.run(Tokens(ready_made({a_jwt(4e9)!r}), renewable=False).get())\n"
+            "from bulkstop.kore.token import Tokens, static_source\n"
+            f"token = asyncio.run(Tokens(static_source({a_jwt(4e9)!r}), renewable=False).get())\n"
             "assert token.expires_at == 4e9\n"
             "print([name for name in ('jwt', 'cryptography') if name in sys.modules])"
         )
@@ -190,7 +190,7 @@ class TestFromFile:
     async def test_is_read_again(self, tmp_path: Path) -> None:
         """Each time the file is read anew, and white space or a byte order mark around the token is dropped."""
         path = tmp_path / "token"
-        mint = from_file(path)
+        mint = file_source(path)
         path.write_bytes(b"\xef\xbb\xbf first\r\n")
         assert await mint() == "first"
         path.write_text("second\n")
@@ -210,7 +210,7 @@ class TestFromFile:
         """A file that holds anything but one token is named, and its content is not shown."""
         path = tmp_path / "token"
         path.write_bytes(content)
-        error = await failure(from_file(path))
+        error = await failure(file_source(path))
         assert reason in str(error)
         assert repr(str(path)) in str(error)
         assert "hidden" not in told(error)
@@ -226,7 +226,7 @@ class TestFromFile:
             "n\nl": "No",
         }
         for name, reason in wrong.items():
-            error = await failure(from_file(tmp_path / name))
+            error = await failure(file_source(tmp_path / name))
             assert reason in str(error)
             assert repr(str(tmp_path / name)) in str(error)
 
@@ -236,7 +236,7 @@ class TestFromFile:
         path = tmp_path / "token"
         path.write_text("hidden")
         path.chmod(0)
-        assert "Permission denied" in str(await failure(from_file(path)))
+        assert "Permission denied" in str(await failure(file_source(path)))
 
 
 class TestFromCommand:
@@ -246,43 +246,43 @@ class TestFromCommand:
         """The command line is the shell's, sees the environment, and is run anew for each token."""
         monkeypatch.setenv("BULKSTOP_CLIENT_SECRET", "from-env")
         log = tmp_path / "log"
-        mint = from_command(f"echo run >> {log}; echo \"$BULKSTOP_CLIENT_SECRET-$(wc -l < {log} | tr -d ' ')\"")
+        mint = command_source(f"echo run >> {log}; echo \"$BULKSTOP_CLIENT_SECRET-$(wc -l < {log} | tr -d ' ')\"")
         assert [await mint(), await mint()] == ["from-env-1", "from-env-2"]
 
     def test_has_no_standard_input(self) -> None:
         """A command that reads its input finds it empty: it cannot take the list that is read from there."""
         code = (
             "import asyncio, sys\n"
-            "from bulkstop.kore.token import from_command\n"
-            "print(asyncio.run(from_command('cat; echo token')()), sys.stdin.read())"
+            "from bulkstop.kore.token import command_source\n"
+            "print(asyncio.run(command_source('cat; echo token')()), sys.stdin.read())"
         )
         done = subprocess.run([sys.executable, "-c", code], input="list", capture_output=True, text=True, check=False)
         assert (done.stdout, done.stderr) == ("token list\n", "")
 
     async def test_that_fails(self) -> None:
         """A failing command is told by its exit code and its last words, never by what it printed."""
-        error = await failure(from_command("echo hidden-output; echo first >&2; echo 'not logged in' >&2; exit 3"))
+        error = await failure(command_source("echo hidden-output; echo first >&2; echo 'not logged in' >&2; exit 3"))
         assert str(error) == "token command failed with exit code 3: not logged in"
         assert "hidden" not in told(error)
 
     async def test_that_fails_before_its_last_word(self) -> None:
         """The reason of a failure is waited for, also when a part of the command gives it after the end of the rest."""
-        error = await failure(from_command("(sleep 0.1; echo late >&2) >&- & exit 3"))
+        error = await failure(command_source("(sleep 0.1; echo late >&2) >&- & exit 3"))
         assert str(error) == "token command failed with exit code 3: late"
 
     async def test_that_fails_without_a_word(self) -> None:
         """A command that fails in silence is told by its exit code alone."""
-        assert str(await failure(from_command("exit 7"))) == "token command failed with exit code 7"
+        assert str(await failure(command_source("exit 7"))) == "token command failed with exit code 7"
 
     async def test_that_is_none(self) -> None:
         """An unknown command is told by the shell's own words."""
-        error = await failure(from_command("no-such-command-here"))
+        error = await failure(command_source("no-such-command-here"))
         assert "exit code 127" in str(error)
         assert "not found" in str(error)
 
     async def test_that_the_shell_cannot_be_given(self) -> None:
         """A command line that no process can have is one line, too."""
-        assert "cannot be run" in str(await failure(from_command("echo a\0b")))
+        assert "cannot be run" in str(await failure(command_source("echo a\0b")))
 
     @pytest.mark.parametrize("words", ["{}", "got {} refused", "\x1b[31mtoken={}\x1b[0m", "{}, {}"])
     @pytest.mark.parametrize("secret", [a_jwt(), LONG_SECRET, "Zm9vYmFyYmF6cXV4Zm9vYg==", "0123456789abcdef" * 2])
@@ -290,21 +290,21 @@ class TestFromCommand:
         """What looks like a token or a key in the last words is masked, and no control character gets through."""
         said = tmp_path / "said"
         said.write_text(words.format(secret, secret))
-        error = await failure(from_command(f"cat {said} >&2; exit 1"))
+        error = await failure(command_source(f"cat {said} >&2; exit 1"))
         assert "[masked]" in str(error)
         assert secret not in told(error)
         assert str(error).isprintable()
 
     async def test_that_traces_itself(self) -> None:
         """A short token in the last words is masked as well, when it stood in the output."""
-        error = await failure(from_command("echo tok-1; echo '+ echo tok-1' >&2; exit 1"))
+        error = await failure(command_source("echo tok-1; echo '+ echo tok-1' >&2; exit 1"))
         assert str(error).endswith("exit code 1: + echo [masked]")
 
     async def test_that_says_too_much(self) -> None:
         """Endless last words are neither kept nor shown, as they may begin in the middle of a token."""
-        error = await failure(from_command("head -c 300000 /dev/zero | tr '\\0' a >&2; exit 1"))
+        error = await failure(command_source("head -c 300000 /dev/zero | tr '\\0' a >&2; exit 1"))
         assert str(error) == "token command failed with exit code 1"
-        error = await failure(from_command("(yes ' word' | head -n 9999; printf 'w %.0s' $(seq 999)) >&2; exit 1"))
+        error = await failure(command_source("(yes ' word' | head -n 9999; printf 'w %.0s' $(seq 999)) >&2; exit 1"))
         assert len(str(error)) < 300
 
     @pytest.mark.parametrize(
@@ -319,20 +319,20 @@ class TestFromCommand:
     )
     async def test_that_prints_no_token(self, command: str, reason: str) -> None:
         """A command that prints anything but one token is told why, also when it would never stop printing."""
-        error = await failure(from_command(command))
+        error = await failure(command_source(command))
         assert reason in str(error)
         assert "hidden" not in told(error)
 
     async def test_of_the_greatest_size(self) -> None:
         """A token of exactly the greatest size still passes."""
-        assert await from_command(f"head -c {TOKEN_BYTES} /dev/zero | tr '\\0' a")() == "a" * TOKEN_BYTES
+        assert await command_source(f"head -c {TOKEN_BYTES} /dev/zero | tr '\\0' a")() == "a" * TOKEN_BYTES
 
     async def test_that_leaves_an_agent_behind(self, tmp_path: Path) -> None:
         """A command's good end is not held up by what it left running, and that is not killed."""
         fifo = tmp_path / "fifo"
         os.mkfifo(fifo)
         # The agent holds the command's standard error open and answers once asked.
-        mint = from_command(f"(read line < {fifo}; echo alive > {fifo}) > /dev/null & echo token")
+        mint = command_source(f"(read line < {fifo}; echo alive > {fifo}) > /dev/null & echo token")
         assert await mint() == "token"
 
         def ask() -> str:
@@ -348,11 +348,11 @@ class TestFromCommand:
         """When the time is up or the caller is cancelled, the command and what it started are gone."""
 
         async def timeout(alive: "Alive") -> None:
-            error = await failure(from_command(alive.command, timeout_s=0.3))
+            error = await failure(command_source(alive.command, timeout_s=0.3))
             assert str(error) == "token command did not end within 0.3 s and was killed"
 
         async def cancelled(alive: "Alive") -> None:
-            task = asyncio.create_task(cast(Coroutine[Any, Any, str], from_command(alive.command)()))
+            task = asyncio.create_task(cast(Coroutine[Any, Any, str], command_source(alive.command)()))
             await alive.started()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -373,9 +373,9 @@ class TestFromCommand:
         """A command's token, failure and flood mean the same on asyncio's own loop and on uvloop."""
 
         async def all_three() -> None:
-            assert await from_command("echo token")() == "token"
-            assert str(await failure(from_command("echo sorry >&2; exit 4"))).endswith("exit code 4: sorry")
-            assert "more than" in str(await failure(from_command("yes")))
+            assert await command_source("echo token")() == "token"
+            assert str(await failure(command_source("echo sorry >&2; exit 4"))).endswith("exit code 4: sorry")
+            assert "more than" in str(await failure(command_source("yes")))
 
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(all_three())
@@ -416,27 +416,27 @@ class TestMinted:
     @pytest.mark.parametrize("algorithm", HMAC)
     async def test_with_a_secret(self, algorithm: Algorithm) -> None:
         """Header and payload are exactly the documented ones, and PyJWT accepts the signature."""
-        token = await minted("cs-1", LONG_SECRET, algorithm)()
+        token = await signing_source("cs-1", LONG_SECRET, algorithm)()
         assert decoded(token) == ({"alg": algorithm, "typ": "JWT"}, {"sub": "bulkstop", "appId": "cs-1"})
         assert jwt.decode(token, LONG_SECRET, [algorithm])["appId"] == "cs-1"
 
     @pytest.mark.parametrize("algorithm", RSA)
     async def test_with_an_rsa_key(self, algorithm: Algorithm, rsa_key: rsa.RSAPrivateKey) -> None:
         """With a private key in PEM form the same claims are signed with RSA."""
-        token = await minted("cs-1", pem(rsa_key), algorithm, subject="ops")()
+        token = await signing_source("cs-1", pem(rsa_key), algorithm, subject="ops")()
         assert decoded(token) == ({"alg": algorithm, "typ": "JWT"}, {"sub": "ops", "appId": "cs-1"})
         assert jwt.decode(token, rsa_key.public_key(), [algorithm])["sub"] == "ops"
 
     @pytest.mark.parametrize(("algorithm", "digest"), [("HS256", hashlib.sha256), ("HS512", hashlib.sha512)])
     async def test_with_a_short_secret(self, algorithm: Algorithm, digest: Callable[[], Any]) -> None:
         """A secret shorter than PyJWT likes is used as it is, without a warning."""
-        text, _, signature = (await minted("cs-1", SHORT_SECRET, algorithm)()).rpartition(".")
+        text, _, signature = (await signing_source("cs-1", SHORT_SECRET, algorithm)()).rpartition(".")
         expected = hmac.new(SHORT_SECRET.encode(), text.encode(), digest).digest()
         assert base64.urlsafe_b64decode(signature + "=" * (-len(signature) % 4)) == expected
 
     async def test_without_jti_is_always_the_same(self) -> None:
         """The documented payload holds no time, so the token does not change."""
-        mint = minted("cs-1", LONG_SECRET)
+        mint = signing_source("cs-1", LONG_SECRET)
         assert await mint() == await mint()
 
     @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -444,7 +444,7 @@ class TestMinted:
         """With jti each token has an id of its own and ends 300 s after it was made, as whole seconds."""
         clock.time += 0.9
         secret = LONG_SECRET if algorithm in HMAC else pem(rsa_key)
-        mint = minted("cs-1", secret, algorithm, jti=True, now=clock)
+        mint = signing_source("cs-1", secret, algorithm, jti=True, now=clock)
         payloads = [decoded(await mint())[1] for _ in range(3)]
         assert len({uuid.UUID(payload.pop("jti"), version=4) for payload in payloads}) == 3
         assert payloads == [{"sub": "bulkstop", "appId": "cs-1", "iat": 1_700_000_000, "exp": 1_700_000_300}] * 3
@@ -461,14 +461,14 @@ class TestMinted:
         ]
         wrong = [("RS256", secret) for secret in rsa_wrong] + [("HS256", s) for s in ("", private, "hidden\udc80")]
         for algorithm, secret in wrong:
-            error = await failure(minted("cs-1", secret, cast(Algorithm, algorithm)))
+            error = await failure(signing_source("cs-1", secret, cast(Algorithm, algorithm)))
             assert f"for {algorithm} the client secret must be " in str(error)
             assert not any(line in told(error) for line in secret.splitlines() if "-----" not in line)
 
     def test_with_another_algorithm(self) -> None:
         """An algorithm that is not offered is refused, above all the one that signs nothing."""
         with pytest.raises(CredentialsError, match="'none': use one of HS256, HS512, RS256, RS512"):
-            minted("cs-1", "", cast(Algorithm, "none"))
+            signing_source("cs-1", "", cast(Algorithm, "none"))
 
 
 class TestGet:
@@ -486,7 +486,7 @@ class TestGet:
     @pytest.mark.parametrize("exp", [0, -5, True, "1700000300", None, 1e300, [1], {}])
     async def test_odd_expiry(self, clock: Clock, exp: object) -> None:
         """An expiry that is no time counts as none: the service is to judge such a token."""
-        token = await Tokens(ready_made(a_jwt(exp)), renewable=False, now=clock).get()
+        token = await Tokens(static_source(a_jwt(exp)), renewable=False, now=clock).get()
         assert token.expires_at is None
 
     @pytest.mark.parametrize(("lifetime_s", "margin_s"), [(3600, 60), (600, 60), (300, 30), (10, 1), (1, 0.1)])
@@ -562,7 +562,9 @@ class TestGet:
 
     async def test_single_use(self, clock: Clock) -> None:
         """With single use every call, concurrent ones too, gets a token of its own with its expiry."""
-        tokens = Tokens(minted("cs-1", LONG_SECRET, jti=True, now=clock), renewable=True, single_use=True, now=clock)
+        tokens = Tokens(
+            signing_source("cs-1", LONG_SECRET, jti=True, now=clock), renewable=True, single_use=True, now=clock
+        )
         got = await asyncio.gather(*(tokens.get() for _ in range(20)))
         assert len({token.value for token in got}) == 20
         assert {token.expires_at for token in got} == {START + 300}
@@ -611,7 +613,7 @@ class TestGet:
         """A source that gives the same token again is asked every 5 s, until the token ends and that is the error."""
         path = tmp_path / "token"
         path.write_text(a_jwt(START + 600))
-        tokens = Tokens(from_file(path), renewable=True, now=clock)
+        tokens = Tokens(file_source(path), renewable=True, now=clock)
         for second in (0, 545, 599):
             clock.time = START + second
             assert (await tokens.get()).expires_at == START + 600
@@ -627,7 +629,7 @@ class TestGet:
     @pytest.mark.parametrize("renewable", [True, False])
     async def test_a_token_that_has_expired_already(self, clock: Clock, renewable: bool) -> None:
         """A token that comes with its end behind it is not sent: the error says when it ended, by whose clock."""
-        tokens = Tokens(ready_made(a_jwt(START)), renewable=renewable, now=clock)
+        tokens = Tokens(static_source(a_jwt(START)), renewable=renewable, now=clock)
         with pytest.raises(CredentialsError, match=r"expired at 2023-11-14T22:13:20Z by this machine's clock"):
             await tokens.get()
 
@@ -641,7 +643,7 @@ class TestGet:
 
     async def test_a_ready_made_token_serves_to_its_end(self, clock: Clock) -> None:
         """What cannot be renewed is used to its last second, and then its end is the error."""
-        tokens = Tokens(ready_made(a_jwt(START + 600)), renewable=False, now=clock)
+        tokens = Tokens(static_source(a_jwt(START + 600)), renewable=False, now=clock)
         for second in (0, 599.9):
             clock.time = START + second
             assert (await tokens.get()).expires_at == START + 600
@@ -764,11 +766,11 @@ class TestSecrecy:
     async def test_in_representations(self, clock: Clock) -> None:
         """Neither a token nor what gives it shows it as text."""
         value = a_jwt(START + 600)
-        source = minted("cs-1", SHORT_SECRET)
-        tokens = Tokens(ready_made(value), renewable=False, now=clock)
+        source = signing_source("cs-1", SHORT_SECRET)
+        tokens = Tokens(static_source(value), renewable=False, now=clock)
         token = await tokens.get()
         assert str(token) == repr(token) == f"Token(expires_at={START + 600})"
-        shown = f"{tokens!r} {tokens} {source!r} {ready_made(value)!r} {token} {vars(tokens)}"
+        shown = f"{tokens!r} {tokens} {source!r} {static_source(value)!r} {token} {vars(tokens)}"
         assert value not in shown
         assert SHORT_SECRET not in shown
 

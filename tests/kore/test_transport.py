@@ -23,12 +23,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bulkstop.errors import SettingsError
-from bulkstop.kore.aiohttp_transport import BODY_CAP, Client
+from bulkstop.kore.aiohttp_transport import BODY_CAP, AiohttpTransport
 from bulkstop.kore.calls import headers, target
-from bulkstop.kore.exchange import Answer, NoAnswer
-from bulkstop.kore.interpret import meaning
-from bulkstop.kore.wire.transport import Wire
-from bulkstop.model import Again, Campaign, CampaignType, Outcome
+from bulkstop.kore.exchange import Response, TransportFailure
+from bulkstop.kore.interpret import interpret
+from bulkstop.kore.wire.transport import WireTransport
+from bulkstop.model import Campaign, CampaignType, Outcome, RetryHint
 from tests.servers import (
     SMS_ANSWER,
     VOICE_ANSWER,
@@ -49,12 +49,12 @@ class Transport(Protocol):
 
     async def post(
         self, target: str, headers: Mapping[str, str], body: bytes = ..., cap: int = ...
-    ) -> Answer | NoAnswer:
+    ) -> Response | TransportFailure:
         """Make one exchange."""
 
 
 Make = Callable[..., AbstractAsyncContextManager[Transport]]
-TRANSPORTS: list[Any] = [pytest.param(Client, id="aiohttp"), pytest.param(Wire, id="wire")]
+TRANSPORTS: list[Any] = [pytest.param(AiohttpTransport, id="aiohttp"), pytest.param(WireTransport, id="wire")]
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
@@ -79,32 +79,36 @@ MAY_BE_THERE = {"host", "user-agent", "accept", "accept-encoding", "content-leng
 
 @pytest.fixture(params=TRANSPORTS)
 def make(request: pytest.FixtureRequest) -> Make:
-    """Give each transport in turn."""
+    """Return each transport in turn."""
     made: Make = request.param
     return made
 
 
-async def in_time(call: Awaitable[Answer | NoAnswer], timeout_s: float = AMPLE_S) -> Answer | NoAnswer:
+async def in_time(
+    call: Awaitable[Response | TransportFailure], timeout_s: float = AMPLE_S
+) -> Response | TransportFailure:
     """Make a call, which neither raises nor takes longer than it may."""
     async with asyncio.timeout(timeout_s + MARGIN_S):
         return await call
 
 
-async def ask(make: Make, url: str, timeout_s: float = AMPLE_S, **options: Any) -> Answer | NoAnswer:
+async def ask(make: Make, url: str, timeout_s: float = AMPLE_S, **options: Any) -> Response | TransportFailure:
     """Make one call with a transport of its own."""
     async with make(url, timeout_s=timeout_s, **options) as transport:
         return await in_time(transport.post(TARGET, HEADERS), timeout_s)
 
 
-def answer(found: Answer | NoAnswer) -> Answer:
+def answer(found: Response | TransportFailure) -> Response:
     """Insist that an answer came."""
-    assert isinstance(found, Answer), found
+    assert isinstance(found, Response), found
     return found
 
 
-def failure(found: Answer | NoAnswer, outcome: Outcome, again: Again = Again.LATER) -> NoAnswer:
+def failure(
+    found: Response | TransportFailure, outcome: Outcome, again: RetryHint = RetryHint.LATER
+) -> TransportFailure:
     """Insist that none came, and that its reason is one line that does not show the token."""
-    assert isinstance(found, NoAnswer), found
+    assert isinstance(found, TransportFailure), found
     assert (found.outcome, found.again) == (outcome, again), found
     assert found.error
     assert found.error.isprintable()
@@ -238,7 +242,7 @@ class TestAnswer:
             found = answer(await ask(make, server.url))
         assert (found.status, found.body) == (200, VOICE_ANSWER)
         assert 0 < found.latency_ms < AMPLE_S * 1000
-        assert meaning(found).outcome is Outcome.STOPPED
+        assert interpret(found).outcome is Outcome.STOPPED
 
     @pytest.mark.parametrize(
         ("raw", "status"),
@@ -321,7 +325,7 @@ class TestAnswer:
         """A body that is packed in a way nobody asked for is no proof of anything."""
         async with listening(replying(http(VOICE_ANSWER, "Content-Encoding: br"))) as server:
             found = await ask(make, server.url)
-        assert isinstance(found, NoAnswer)
+        assert isinstance(found, TransportFailure)
         assert found.outcome is Outcome.CONNECTION_ERROR
 
     async def test_long_heads(self, make: Make) -> None:
@@ -332,7 +336,7 @@ class TestAnswer:
         ):
             for _ in range(3):
                 found = await in_time(transport.post(TARGET, HEADERS))
-                assert isinstance(found, NoAnswer)
+                assert isinstance(found, TransportFailure)
                 assert found.outcome is Outcome.CONNECTION_ERROR
 
     async def test_gzip_bomb(self, make: Make) -> None:
@@ -453,7 +457,7 @@ class TestNoAnswer:
 
         async with listening(encourage) as server:
             found = await ask(make, server.url, timeout_s=TIMEOUT_S)
-        assert isinstance(found, NoAnswer)
+        assert isinstance(found, TransportFailure)
         assert found.outcome in (Outcome.TIMEOUT, Outcome.CONNECTION_ERROR)
 
     @pytest.mark.parametrize("piece", [b"x" * 65536, b"X-Field: value\r\n" * 4096], ids=["line", "lines"])
@@ -477,7 +481,7 @@ class TestNoAnswer:
         """A huge head that ends is read or refused; both in time."""
         async with listening(replying(http(VOICE_ANSWER, *fields))) as server:
             found = await ask(make, server.url)
-        assert isinstance(found, Answer) or failure(found, Outcome.CONNECTION_ERROR)
+        assert isinstance(found, Response) or failure(found, Outcome.CONNECTION_ERROR)
 
     @pytest.mark.parametrize("packing", ["gzip", "deflate"])
     @pytest.mark.parametrize(
@@ -487,7 +491,7 @@ class TestNoAnswer:
         """A body that cannot be unpacked proves nothing."""
         async with listening(replying(http(body, f"Content-Encoding: {packing}"))) as server:
             found = await ask(make, server.url)
-        assert meaning(found).outcome in (Outcome.CONNECTION_ERROR, Outcome.UNCONFIRMED)
+        assert interpret(found).outcome in (Outcome.CONNECTION_ERROR, Outcome.UNCONFIRMED)
 
     async def test_reset_before_the_request(self, make: Make) -> None:
         """A connection that is reset as soon as it is there is a connection error."""
@@ -525,7 +529,7 @@ class TestNoAnswer:
     async def test_unknown_name(self, make: Make) -> None:
         """A host name that does not exist ends the call; a name service that is slow to say so does not prolong it."""
         found = await ask(make, "http://no-such-host.invalid")
-        assert isinstance(found, NoAnswer)
+        assert isinstance(found, TransportFailure)
         assert found.outcome in (Outcome.CONNECTION_ERROR, Outcome.TIMEOUT)
         if found.outcome is Outcome.CONNECTION_ERROR:
             assert "no-such-host.invalid" in found.error
@@ -548,7 +552,7 @@ class TestNoAnswer:
         """Whatever bytes come before the end of the connection, the call returns in time and does not raise."""
         async with listening(replying(whole[: cut[0]] + filler + whole[cut[1] :], end)) as server:
             found = await ask(make, server.url, timeout_s=5)
-        assert isinstance(found, Answer) or failure(found, Outcome.CONNECTION_ERROR)
+        assert isinstance(found, Response) or failure(found, Outcome.CONNECTION_ERROR)
 
 
 class TestConnections:
@@ -568,7 +572,7 @@ class TestConnections:
             make(server.url, timeout_s=AMPLE_S, connections=4) as transport,
         ):
             found = await asyncio.gather(*(in_time(transport.post(TARGET, HEADERS)) for _ in range(40)))
-        assert all(isinstance(one, Answer) for one in found)
+        assert all(isinstance(one, Response) for one in found)
         assert (server.connections, len(server.requests)) == (4, 40)
 
     async def test_waiting_for_a_connection_counts(self, make: Make) -> None:
@@ -632,7 +636,7 @@ class TestConnections:
             await ask(make, server.url)  # an exchange later, the transport has what was written before
             for path in ("/second", "/third"):
                 found = await in_time(transport.post(path, HEADERS))
-                assert isinstance(found, NoAnswer) or found.body == path.encode()
+                assert isinstance(found, TransportFailure) or found.body == path.encode()
 
     async def test_next_call_after_each_end(self, make: Make) -> None:
         """After a timeout, rubbish, a reset and a huge body the same transport goes on, from the same task."""
@@ -701,7 +705,7 @@ class TestCancelling:
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any]:
-    """Give the PEM file of an authority nobody trusts, and a server's context signed by it."""
+    """Return the PEM file of an authority nobody trusts, and a server's context signed by it."""
     ca_file, context = authority(tmp_path_factory.mktemp("tls"))
     return str(ca_file), context
 
@@ -712,7 +716,7 @@ class TestTls:
     async def test_untrusted(self, make: Make, tls: tuple[str, Any]) -> None:
         """An untrusted certificate ends the call before anything is sent, names --ca, and is not tried again."""
         async with listening(replying(http()), tls[1]) as server:
-            found = failure(await ask(make, server.url), Outcome.CONNECTION_ERROR, Again.NO)
+            found = failure(await ask(make, server.url), Outcome.CONNECTION_ERROR, RetryHint.NO)
         assert "--ca" in found.error
         assert server.requests == []
 
@@ -726,7 +730,7 @@ class TestTls:
         """A certificate for another name is not accepted, trusted authority or not."""
         async with listening(replying(http()), tls[1]) as server:
             found = await ask(make, f"https://localhost:{server.port}", ca=tls[0])
-        failure(found, Outcome.CONNECTION_ERROR, Again.NO)
+        failure(found, Outcome.CONNECTION_ERROR, RetryHint.NO)
         assert server.requests == []
 
     async def test_plain_server(self, make: Make) -> None:

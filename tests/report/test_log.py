@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from bulkstop.redact import MASK, Secrets
+from bulkstop.redact import MASK, Redactor
 from bulkstop.report.log import MOST_CHARS, JsonFormatter, TextFormatter
 
 SECRET = "opaque-s3cr3t"
@@ -38,12 +38,12 @@ def record(
 
 def text(*args: Any, **more: Any) -> str:
     """Write a record as text."""
-    return TextFormatter(Secrets(SECRET)).format(record(*args, **more))
+    return TextFormatter(Redactor(SECRET)).format(record(*args, **more))
 
 
 def parsed(*args: Any, **more: Any) -> dict[str, Any]:
     """Write a record as JSON and read it back."""
-    line = JsonFormatter(Secrets(SECRET)).format(record(*args, **more))
+    line = JsonFormatter(Redactor(SECRET)).format(record(*args, **more))
     assert line.isprintable()
     assert line.isascii()
     found: dict[str, Any] = json.loads(line)
@@ -203,7 +203,7 @@ def test_no_secret_comes_out(secret: str, before: str, after: str) -> None:
     assume(len(secret.strip()) >= 4)
     said = f"{before}{secret}{after}"
     made = record(said, said, fields={"value": said, "list": [said]}, error=raised(said))
-    line = TextFormatter(Secrets(secret)).format(made)
+    line = TextFormatter(Redactor(secret)).format(made)
     assert secret not in line
     assert json.dumps(secret)[1:-1] not in line
 
@@ -212,5 +212,5 @@ def test_no_secret_comes_out(secret: str, before: str, after: str) -> None:
             return [found for pair in value.items() for each in pair for found in texts(each)]
         return [found for each in value for found in texts(each)] if isinstance(value, list) else [str(value)]
 
-    found = json.loads(JsonFormatter(Secrets(secret)).format(made))
+    found = json.loads(JsonFormatter(Redactor(secret)).format(made))
     assert [each for each in texts(found) if secret in each] == []

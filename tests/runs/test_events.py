@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bulkstop.model import Again, Attempt, Campaign, CampaignType, Outcome, Result
+from bulkstop.model import Attempt, Campaign, CampaignType, Outcome, Result, RetryHint
 from bulkstop.report.log import LOG
 from bulkstop.report.stop.progress import Progress
 from bulkstop.report.stop.stats import Stats
@@ -31,7 +31,7 @@ class Kept(logging.Handler):
 
     @property
     def told(self) -> list[tuple[str, str, dict[str, Any]]]:
-        """Give level, event and fields of each."""
+        """Return level, event and fields of each."""
         return [(each.levelname, str(each.msg), vars(each)["fields"]) for each in self.records]
 
 
@@ -59,13 +59,13 @@ def stats_of(*outcomes: Outcome) -> Stats:
 async def test_a_try_is_logged(kept: Kept) -> None:
     """At debug every try is logged with what it was for and what came of it, and comes back as it was."""
     attempt = Attempt(
-        Outcome.SERVER_ERROR, Again.LATER, 503, 12.5, "busy", "2026-01-02", "cid-1", "NORMAL", "HTTP 503", 2.0
+        Outcome.SERVER_ERROR, RetryHint.LATER, 503, 12.5, "busy", "2026-01-02", "cid-1", "NORMAL", "HTTP 503", 2.0
     )
 
     async def send(campaign: Campaign) -> Attempt:
         return attempt
 
-    assert await events.logged(send)(CAMPAIGN) is attempt
+    assert await events.log_tries(send)(CAMPAIGN) is attempt
     assert kept.told == [
         (
             "DEBUG",
@@ -94,7 +94,7 @@ async def test_a_try_that_breaks_off_is_logged(kept: Kept, error: BaseException)
         raise error
 
     with pytest.raises(type(error)) as caught:
-        await events.logged(send)(CAMPAIGN)
+        await events.log_tries(send)(CAMPAIGN)
     assert caught.value is error
     ((_, _, fields),) = kept.told
     assert fields["error"] == type(error).__name__
@@ -109,7 +109,7 @@ def test_above_debug_a_try_costs_nothing(kept: Kept, level: int) -> None:
     async def send(campaign: Campaign) -> Attempt:
         return Attempt(Outcome.STOPPED)
 
-    assert events.logged(send) is send
+    assert events.log_tries(send) is send
 
 
 def test_the_course_of_a_run(kept: Kept) -> None:
@@ -117,10 +117,10 @@ def test_the_course_of_a_run(kept: Kept) -> None:
     settings = Settings(host="platform.example.com")
     stats = stats_of(Outcome.STOPPED, Outcome.STOPPED, Outcome.NOT_FOUND, Outcome.DUPLICATE)
     with Plan([CAMPAIGN]) as plan:
-        events.began(plan, settings, "run-1")
-    events.doubt("look twice")
-    events.token_renewed()
-    events.ended("run-1", "all sent", 1, stats, 5, 2.00049)
+        events.log_start(plan, settings, "run-1")
+    events.log_warning("look twice")
+    events.log_token_renewed()
+    events.log_end("run-1", "all sent", 1, stats, 5, 2.00049)
     assert kept.told == [
         (
             "INFO",

@@ -62,7 +62,7 @@ def test_now_and_then() -> None:
         return 2.0 * len(done)
 
     async def main() -> None:
-        with host.now_and_then(do, 0.5):
+        with host.every(do, 0.5):
             await asyncio.sleep(10.0)
         await asyncio.sleep(100.0)
 

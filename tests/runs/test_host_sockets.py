@@ -7,16 +7,16 @@ from tests.processes import ROOT
 
 ASK = """
 import resource, sys
-from bulkstop.runs.host import RESERVE, fitting
+from bulkstop.runs.host import RESERVE, fit_open_files
 from pathlib import Path
 
-found = [fitting(int(each)) for each in sys.argv[1:]]
+found = [fit_open_files(int(each)) for each in sys.argv[1:]]
 print(*found, RESERVE, len(list(Path("/dev/fd").iterdir())) - 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """
 
 
 def asked(limits: str, *concurrency: int) -> tuple[list[int], int, int, int]:
-    """Set limits in a shell, ask what fits; give that, the reserve, the files open and the soft limit after it."""
+    """Set limits in a shell, ask what fits; return that, the reserve, the files open and the soft limit after it."""
     command = ["sh", "-c", f'{limits}; exec "$@"', "sh", sys.executable, "-c", ASK, *map(str, concurrency)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     *found, reserve, opened, soft = map(int, done.stdout.split())

@@ -13,7 +13,7 @@ Read = Callable[[str, bytes], list[Row]]
 
 @pytest.fixture
 def defaults() -> Defaults:
-    """Give a bare id what it needs beside it."""
+    """Add to a bare id what it needs beside it."""
     return Defaults(CampaignType.VOICE, "a" * 24, "st-default")
 
 

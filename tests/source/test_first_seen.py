@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkstop.source.first_seen import Seen
+from bulkstop.source.first_seen import FirstSeen
 
 HASHES = st.one_of(
     st.integers(-(2**63), 2**63 - 1),
@@ -21,7 +21,7 @@ ROWS = 3_000
 @given(st.lists(st.tuples(HASHES, st.integers(0, 2**64 - 1))))
 def test_it_answers_as_a_dict_would(rows: list[tuple[int, int]]) -> None:
     """The first offset of a hash is given for every later one; a hash that is new gives None."""
-    seen, known = Seen(), dict[int, int]()
+    seen, known = FirstSeen(), dict[int, int]()
     for key_hash, offset in rows:
         assert seen.first(key_hash, offset) == known.get(key_hash)
         known.setdefault(key_hash, offset)
@@ -31,7 +31,7 @@ def test_it_answers_as_a_dict_would(rows: list[tuple[int, int]]) -> None:
 def test_nothing_is_forgotten_when_it_grows(step: int) -> None:
     """All that was remembered before the table grew is found after it, also when every hash wants the same place."""
     count = ROWS if abs(step) % 1024 else 700
-    seen = Seen()
+    seen = FirstSeen()
     for number in range(count):
         assert seen.first(number * step, number * 7) is None
     assert [seen.first(number * step, 0) for number in range(count)] == [number * 7 for number in range(count)]
@@ -39,7 +39,7 @@ def test_nothing_is_forgotten_when_it_grows(step: int) -> None:
 
 def test_offset_zero_is_an_offset() -> None:
     """The row at the very beginning is found as well."""
-    seen = Seen()
+    seen = FirstSeen()
     assert seen.first(5, 0) is None
     assert seen.first(5, 9) == 0
 
@@ -47,7 +47,7 @@ def test_offset_zero_is_an_offset() -> None:
 def test_it_costs_less_than_a_third_of_a_dict() -> None:
     """Its peak, growing included, is below 36 bytes an entry; a dict of two numbers takes more than 100."""
     chance, count = random.Random(1), 40_000
-    seen = Seen()
+    seen = FirstSeen()
     tracemalloc.start()
     try:
         for offset in range(count):

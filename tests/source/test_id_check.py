@@ -3,7 +3,7 @@
 import pytest
 
 from bulkstop.model import Campaign, CampaignType
-from bulkstop.source.id_check import FIRST, Looks
+from bulkstop.source.id_check import FIRST, UnusualIds
 from bulkstop.source.plan import Plan
 from bulkstop.source.protect import Protection, Rule
 
@@ -13,9 +13,9 @@ def campaign(campaign_id: str, name: str | None = "n") -> Campaign:
     return Campaign(campaign_id, CampaignType.VOICE, "a", "st", "st", "list.csv", 2, name=name)
 
 
-def looks_of(*ids: str) -> Looks:
+def looks_of(*ids: str) -> UnusualIds:
     """Look at campaigns of these ids."""
-    looks = Looks()
+    looks = UnusualIds()
     for campaign_id in ids:
         looks.add(campaign(campaign_id))
     return looks

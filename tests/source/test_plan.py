@@ -45,12 +45,12 @@ def by_line(outcomes: Mapping[int, Outcome]) -> Callable[[Row], Outcome | None]:
 
 
 def sent(plan: Plan) -> list[int]:
-    """Give the lines that will be sent, account after account."""
+    """Return the lines that will be sent, account after account."""
     return [each.line for account_id in plan.accounts for each in plan.campaigns(account_id)]
 
 
 def holding(plan: Plan) -> list[tuple[int | None, Outcome]]:
-    """Give the lines that are held back, and why."""
+    """Return the lines that are held back, and why."""
     return [(result.line, result.outcome) for result in plan.held_results()]
 
 

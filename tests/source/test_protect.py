@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from bulkstop.errors import InputError
 from bulkstop.ids import POSSIBLE, plain_id
 from bulkstop.model import Campaign, CampaignType
-from bulkstop.source.protect import Protection, protection, rule_of
+from bulkstop.source.protect import Protection, parse_rule, read_protection
 
 Write = Callable[..., str]
 
@@ -40,7 +40,7 @@ def campaign(campaign_id: str, name: str | None = None) -> Campaign:
 def test_an_id_is_protected_by_its_line(write: Write) -> None:
     """A protected campaign is told which line of which file says so; another one is not protected."""
     path = write("# never\n\ncd-1\n  cd-2  \n")
-    found = protection([path])
+    found = read_protection([path])
     assert found.of(campaign("cd-1")) == f"protected by {path} line 3 (cd-1)"
     assert found.of(campaign("cd-2")) == f"protected by {path} line 4 (cd-2)"
     assert found.of(campaign("cd-3")) is None
@@ -65,7 +65,7 @@ def test_an_id_is_protected_by_its_line(write: Write) -> None:
 )
 def test_a_pattern_holds_whole_ids(write: Write, pattern: str, held: list[str], free: list[str]) -> None:
     """Wildcards are those of a shell, for the whole id, in the letter case that is written."""
-    found = protection([write(pattern)])
+    found = read_protection([write(pattern)])
     assert [each for each in held if found.of(campaign(each)) is None] == []
     assert [each for each in free if found.of(campaign(each)) is not None] == []
 
@@ -77,13 +77,13 @@ def test_a_pattern_holds_whole_ids(write: Write, pattern: str, held: list[str], 
 def test_nothing_gets_round_a_rule(write: Write, rule: str, campaign_id: str) -> None:
     """An id that a service may take for a protected one is protected; only --any-id lets such ids come so far."""
     assert campaign(campaign_id).fault
-    assert protection([write(rule)]).of(campaign(campaign_id)) is not None
+    assert read_protection([write(rule)]).of(campaign(campaign_id)) is not None
 
 
 @pytest.mark.parametrize("rule", ["name:Hotline*", "name: Hotline *", "NAME:Hotline open, day and night"])
 def test_a_name_is_held_against_names_alone(write: Write, rule: str) -> None:
     """A rule for names looks at the name of a campaign and never at its id; one without a name cannot match."""
-    found = protection([write(rule)])
+    found = read_protection([write(rule)])
     assert found.has_names
     assert found.of(campaign("cd-1", "Hotline open, day and night")) is not None
     assert found.of(campaign("cd-1", "hotline open, day and night")) is None
@@ -94,13 +94,13 @@ def test_a_name_is_held_against_names_alone(write: Write, rule: str) -> None:
 def test_a_name_rule_is_told_as_it_is_written(write: Write) -> None:
     """The reason shows that the rule is for names."""
     path = write("cd-9\nname:Hot*\n")
-    assert protection([path]).of(campaign("cd-1", "Hotline")) == f"protected by {path} line 2 (name:Hot*)"
+    assert read_protection([path]).of(campaign("cd-1", "Hotline")) == f"protected by {path} line 2 (name:Hot*)"
 
 
 def test_of_many_patterns_the_one_that_matches_is_named(write: Write) -> None:
     """Though patterns are put together, the line named is one that matches, of those that begin alike the first."""
     path = write("".join(f"cd-{n}-*\n" for n in range(200)) + "cd-7*a\ncd-7*\n*-end\n")
-    found = protection([path])
+    found = read_protection([path])
     assert found.of(campaign("cd-17-x")) == f"protected by {path} line 18 (cd-17-*)"
     assert found.of(campaign("cd-7a")) == f"protected by {path} line 201 (cd-7*a)"
     assert found.of(campaign("cd-7x")) == f"protected by {path} line 202 (cd-7*)"
@@ -110,11 +110,11 @@ def test_of_many_patterns_the_one_that_matches_is_named(write: Write) -> None:
 
 def test_files_add_up(write: Write) -> None:
     """Each file of rules counts; without any nothing is protected."""
-    found = protection([write("cd-1", "one.txt"), write("cd-2", "two.txt"), write("cd-1\ncd-3", "three.txt")])
+    found = read_protection([write("cd-1", "one.txt"), write("cd-2", "two.txt"), write("cd-1\ncd-3", "three.txt")])
     assert [found.of(campaign(f"cd-{n}")) is not None for n in range(1, 5)] == [True, True, True, False]
     assert "one.txt line 1" in str(found.of(campaign("cd-1")))
-    assert protection([]).of(campaign("cd-1", "x")) is None
-    assert not protection([]).has_names
+    assert read_protection([]).of(campaign("cd-1", "x")) is None
+    assert not read_protection([]).has_names
 
 
 @pytest.mark.parametrize(
@@ -123,18 +123,18 @@ def test_files_add_up(write: Write) -> None:
 )
 def test_however_it_was_saved(write: Write, content: bytes) -> None:
     """A byte order mark, CR LF, white space around a rule and a missing last line end change nothing."""
-    found = protection([write(content)])
+    found = read_protection([write(content)])
     assert [found.of(campaign(f"cd-{n}")) is not None for n in (1, 2, 9)] == [True, True, False]
 
 
 def test_gzip_and_pipes(write: Write, tmp_path: Path) -> None:
     """A packed file is unpacked, and what a shell writes for <(...) can be read."""
-    assert protection([write(gzip.compress(b"cd-1\n"), "keep.txt.gz")]).of(campaign("cd-1"))
+    assert read_protection([write(gzip.compress(b"cd-1\n"), "keep.txt.gz")]).of(campaign("cd-1"))
     out, into = os.pipe()
     try:
         os.write(into, b"cd-2\n")
         os.close(into)
-        assert protection([f"/dev/fd/{out}"]).of(campaign("cd-2"))
+        assert read_protection([f"/dev/fd/{out}"]).of(campaign("cd-2"))
     finally:
         os.close(out)
 
@@ -170,7 +170,7 @@ def test_gzip_and_pipes(write: Write, tmp_path: Path) -> None:
 def test_a_rule_that_protects_nothing_is_refused(write: Write, content: bytes, said: str) -> None:
     """A line that could not protect anything is an error with its place, not a campaign stopped by mistake."""
     with pytest.raises(InputError, match=said) as raised:
-        protection([write(content)])
+        read_protection([write(content)])
     assert str(raised.value).startswith("--protect ")
     assert "keep.txt" in str(raised.value)
     assert str(raised.value).isprintable()
@@ -187,14 +187,14 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, write: Write) -> 
         (write(packed[:-20], "keep.txt.gz"), "line .*: cannot be read on"),
     ]:
         with pytest.raises(InputError, match=said):
-            protection([path])
+            read_protection([path])
 
 
 @pytest.mark.parametrize("rule", ["cd-{}", "cd-{}-*"])
 def test_100_000_rules_are_looked_up(write: Write, rule: str) -> None:
     """As many rules as a year brings are read, and asked for, in far less time than one call takes each."""
     number = 100_000 if "*" not in rule else 10_000
-    found = protection([write("".join(rule.format(n) + "\n" for n in range(number)))])
+    found = read_protection([write("".join(rule.format(n) + "\n" for n in range(number)))])
     asked = [campaign(rule.format(n).replace("*", "x")) for n in range(number // 2, number * 3 // 2)]
     began = time.process_time()
     held = sum(found.of(each) is not None for each in asked)
@@ -204,7 +204,7 @@ def test_100_000_rules_are_looked_up(write: Write, rule: str) -> None:
 
 def test_a_pattern_full_of_stars_ends(write: Write) -> None:
     """No pattern makes an id take exponential time."""
-    found = protection([write("*a" * 200 + "b")])
+    found = read_protection([write("*a" * 200 + "b")])
     began = time.process_time()
     assert found.of(campaign("a" * 1024)) is None
     assert time.process_time() - began < 5.0
@@ -215,9 +215,9 @@ TEXTS = st.text(CHARS, max_size=12)
 
 
 def rule_or_none(content: str) -> Protection | None:
-    """Give the protection that one line makes; None when the line is refused."""
+    """Return the protection that one line makes; None when the line is refused."""
     try:
-        return Protection([rule_of("keep.txt", 1, content)])
+        return Protection([parse_rule("keep.txt", 1, content)])
     except ValueError:
         return None
 
@@ -244,7 +244,7 @@ def test_together_rules_hold_what_each_of_them_holds(patterns: list[str], campai
     rules = []
     for line, pattern in enumerate(patterns):
         try:
-            rules.append(rule_of("keep.txt", line, pattern))
+            rules.append(parse_rule("keep.txt", line, pattern))
         except ValueError:
             continue
     said = Protection(rules).of(campaign(campaign_id))
@@ -269,7 +269,7 @@ def test_any_file_is_rules_or_one_line_of_refusal(tmp_path_factory: pytest.TempP
     path.write_bytes(content)
     said = ""
     try:
-        found = protection([str(path)]).rules
+        found = read_protection([str(path)]).rules
     except InputError as error:
         found, said = 0, str(error)
     assert bool(found) is not bool(said)

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkstop.model import Campaign, CampaignType, Defaults, Outcome, Result
-from bulkstop.source.rows import Origin, id_alone, unreadable_priority
+from bulkstop.source.rows import RowParser, id_alone, unreadable_priority
 
-ORIGIN = Origin("list.csv", Defaults(CampaignType.VOICE, "acc", "st-1"))
+ORIGIN = RowParser("list.csv", Defaults(CampaignType.VOICE, "acc", "st-1"))
 
 
 def test_defaults() -> None:
@@ -22,7 +22,7 @@ def test_defaults() -> None:
 )
 def test_iid(own: str | None, default: str | None, iid: str) -> None:
     """The iid is the row's own, else the default, else the row's stream."""
-    origin = Origin("x", Defaults(CampaignType.SMS, "acc", "st-1", default))
+    origin = RowParser("x", Defaults(CampaignType.SMS, "acc", "st-1", default))
     row = origin.row(1, ("cd-1", None, None, "st-2", own, None, None))
     assert isinstance(row, Campaign)
     assert (row.iid, row.stream_id) == (iid, "st-2")
@@ -38,14 +38,14 @@ def test_iid(own: str | None, default: str | None, iid: str) -> None:
 )
 def test_what_is_missing_names_the_option(defaults: Defaults, option: str) -> None:
     """A row that lacks what no default gives is invalid, and the reason names the option."""
-    row = Origin("x", defaults).row(1, id_alone("cd-1"))
+    row = RowParser("x", defaults).row(1, id_alone("cd-1"))
     assert isinstance(row, Result)
     assert f"give {option} " in (row.error or "")
 
 
 def test_missing_id_comes_first() -> None:
     """Of a row without anything the missing id is the reason."""
-    row = Origin("x", Defaults()).row(1, id_alone(" "))
+    row = RowParser("x", Defaults()).row(1, id_alone(" "))
     assert isinstance(row, Result)
     assert row.error == "no campaign id"
 
@@ -137,7 +137,7 @@ def test_ids_that_cannot_be_sent() -> None:
 
 def test_any_id() -> None:
     """Where other characters are allowed in ids, a row with them is a campaign, but for what is never sent."""
-    origin = Origin("list.csv", Defaults(CampaignType.VOICE, "acc", "st-1"), any_id=True)
+    origin = RowParser("list.csv", Defaults(CampaignType.VOICE, "acc", "st-1"), any_id=True)
     assert isinstance(origin.row(1, id_alone("cd 1é")), Campaign)
     assert isinstance(ORIGIN.row(1, id_alone("cd 1é")), Result)
     for value in ("../cd-1", "..;x", "\uff0e\uff0e", "a%2fb", "a\\b"):

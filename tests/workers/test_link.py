@@ -5,14 +5,14 @@ from collections import Counter
 
 from bulkstop.errors import OutputError
 from bulkstop.model import Outcome
-from bulkstop.report.load.metrics import Measured
-from bulkstop.runs.load.part import Second
-from bulkstop.workers.link import Ended, Lines, Ready, packed, unpacked
+from bulkstop.report.load.metrics import Metrics
+from bulkstop.runs.load.part import IntervalReport
+from bulkstop.workers.link import Ended, Lines, Ready, pack, read_message
 
 
-def measured() -> Measured:
+def measured() -> Metrics:
     """Measure three requests."""
-    found = Measured()
+    found = Metrics()
     for latency_s in (0.1, 0.2, 0.3):
         found.add(Outcome.STOPPED, latency_s=latency_s, service_s=0.05, late_s=0.0, held_s=0.0, answered=True)
     return found
@@ -21,27 +21,33 @@ def measured() -> Measured:
 async def test_messages_arrive() -> None:
     """Each comes out as it went in, in order and however it was cut up; then there is none."""
     reader = asyncio.StreamReader()
-    sent = (Ready(7), Lines(b"one\ntwo\n"), Second(3.0, 3.25, 2, measured()), Ended(OutputError("full")), Ended(None))
-    for at in (data := b"".join(map(packed, sent))):
+    sent = (
+        Ready(7),
+        Lines(b"one\ntwo\n"),
+        IntervalReport(3.0, 3.25, 2, measured()),
+        Ended(OutputError("full")),
+        Ended(None),
+    )
+    for at in (data := b"".join(map(pack, sent))):
         reader.feed_data(bytes([at]))
     assert len(data) > 100
     reader.feed_eof()
-    got = [await unpacked(reader) for _ in sent]
+    got = [await read_message(reader) for _ in sent]
     assert got[:2] == list(sent[:2])
     second, fault = got[2], got[3]
-    assert isinstance(second, Second)
+    assert isinstance(second, IntervalReport)
     assert second.interval[:3] == (3.0, 0.25, Counter({Outcome.STOPPED: 3}))
     assert (second.interval.latency.max_s, second.interval.service.max_s) == (0.3, 0.05)
     assert isinstance(fault, Ended)
     assert isinstance(fault.fault, OutputError)
     assert str(fault.fault) == "full"
     assert got[4] == Ended(None)
-    assert await unpacked(reader) is None
+    assert await read_message(reader) is None
 
 
 async def test_a_message_that_is_cut_off() -> None:
     """Of a process that dies in the midst of it there is no more."""
     reader = asyncio.StreamReader()
-    reader.feed_data(packed(Ready(7))[:-1])
+    reader.feed_data(pack(Ready(7))[:-1])
     reader.feed_eof()
-    assert await unpacked(reader) is None
+    assert await read_message(reader) is None

@@ -10,26 +10,26 @@ from functools import partial
 import click
 
 from bulkstop.cli.load import limit
-from bulkstop.cli.load.options import Given, check_input, check_usage, given_of, options
-from bulkstop.cli.load.page import Facts, opened_page, saved, timeline_for
-from bulkstop.cli.load.shapes import Shape, shape_of
-from bulkstop.cli.load.summary import campaigns_in_words, plan_rows, summary_json, tell_summary, untrusted
-from bulkstop.cli.log import logs
-from bulkstop.cli.options import settings_of
-from bulkstop.cli.terminal import is_watched, say, tell_last
+from bulkstop.cli.load.options import LoadOptions, check_input, check_usage, options, read_load_options
+from bulkstop.cli.load.page import Facts, make_timeline, open_page, save_page
+from bulkstop.cli.load.shapes import Shape, read_shape
+from bulkstop.cli.load.summary import describe_campaigns, format_plan, list_warnings, print_summary, summary_to_json
+from bulkstop.cli.log import log_to_stderr
+from bulkstop.cli.options import read_settings
+from bulkstop.cli.terminal import is_watched, print_err, print_last
 from bulkstop.errors import SettingsError
-from bulkstop.files import Output, WholeFile
+from bulkstop.files import AtomicFile, Output
 from bulkstop.model import SIGNALS
 from bulkstop.report.load.requests import KEYS
 from bulkstop.runs import host
-from bulkstop.runs.load.hosts import host_name, is_named, is_vendor
+from bulkstop.runs.load.hosts import is_named, is_vendor, read_host_name
 from bulkstop.runs.load.recorder import Outputs
-from bulkstop.runs.load.run import Load, Share, Summary, carry_out, room_for
-from bulkstop.runs.load.targets import check_number, listed, share_of
-from bulkstop.runs.wiring import secrets_of
+from bulkstop.runs.load.run import Load, Share, Summary, choose_max_in_flight, execute
+from bulkstop.runs.load.targets import check_number, choose_targets, read_targets
+from bulkstop.runs.wiring import list_secrets
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
-from bulkstop.text import table
+from bulkstop.text import format_table
 
 EXAMPLE = f"""\b
 Example:
@@ -83,84 +83,84 @@ def command(ctx: click.Context, /, *, log_level: str, log_json: bool, **_: objec
 
     Requests are real stops; without INPUT, of campaigns that are made up and that no service has.
     """
-    settings = settings_of(ctx)
-    ctx.with_resource(logs(log_level, as_json=log_json, secrets=secrets_of(settings)))
-    given = given_of(ctx.params)
+    settings = read_settings(ctx)
+    ctx.with_resource(log_to_stderr(log_level, as_json=log_json, secrets=list_secrets(settings)))
+    given = read_load_options(ctx.params)
     check_input(ctx, given)
-    search = limit.asked(ctx)
+    search = limit.read_search_options(ctx)
     try:
         if search is not None:
             return find_limit(search, given, settings)
-        shape = shape_of(ctx.params)
+        shape = read_shape(ctx.params)
         check_usage(ctx, shape, given, settings)
         return load_test(shape, given, settings)
     except asyncio.CancelledError:  # told to end before the first request
         raise click.Abort from None
 
 
-def load_test(shape: Shape, given: Given, settings: Settings) -> int:
-    """Show what will be sent, send it, and say how that went; gives the exit code."""
-    with planned(given, settings) as plan:
-        load = load_of(shape, plan, settings, given)
-        check_processes(load, given.processes)
+def load_test(shape: Shape, options: LoadOptions, settings: Settings) -> int:
+    """Show what will be sent, send it, and say how that went; returns the exit code."""
+    with read_list(options, settings) as plan:
+        load = make_load(shape, plan, settings, options)
+        check_processes(load, options.processes)
         if plan is None:
             check_number(settings, load.planned)
-        share = share_of(plan, settings, given.id_prefix)
-        requests = campaigns_in_words(plan, settings, given.named, load.planned)
-        facts = plan_rows(load, shape, requests, settings, given.processes)
-        if not given.quiet:
-            say("\n".join(table("Load test: every request is a real stop", facts)))
-        confirm_host(settings, given.allowed)
-        summary = measured(load, share, settings, given, facts)
-    if given.as_json:
-        return tell_last(json.dumps(summary_json(summary, settings)), summary.exit_code)
+        share = choose_targets(plan, settings, options.id_prefix)
+        requests = describe_campaigns(plan, settings, options.named, load.planned)
+        facts = format_plan(load, shape, requests, settings, options.processes)
+        if not options.quiet:
+            print_err("\n".join(format_table("Load test: every request is a real stop", facts)))
+        confirm_host(settings, options.allowed)
+        summary = measure(load, share, settings, options, facts)
+    if options.as_json:
+        return print_last(json.dumps(summary_to_json(summary, settings)), summary.exit_code)
     return summary.exit_code
 
 
-def measured(load: Load, share: Share, settings: Settings, given: Given, facts: Facts) -> Summary:
+def measure(load: Load, share: Share, settings: Settings, options: LoadOptions, facts: Facts) -> Summary:
     """Send it, and write and say what was measured."""
-    with opened(given, load) as (outputs, page):
-        summary = carried_out(load, share, settings, outputs, given)
-        tell_summary(summary, quiet=given.quiet)
+    with open_outputs(options, load) as (outputs, page):
+        summary = run_load(load, share, settings, outputs, options)
+        print_summary(summary, quiet=options.quiet)
         if page is None or outputs.timeline is None:
             return summary
-        return saved(page, summary, outputs.timeline, settings, facts, untrusted(summary), quiet=given.quiet)
+        return save_page(page, summary, outputs.timeline, settings, facts, list_warnings(summary), quiet=options.quiet)
 
 
-def find_limit(search: limit.Asked, given: Given, settings: Settings) -> int:
-    """Look for the limit; gives the exit code."""
-    with planned(given, settings) as plan:
+def find_limit(search: limit.SearchOptions, options: LoadOptions, settings: Settings) -> int:
+    """Look for the limit; returns the exit code."""
+    with read_list(options, settings) as plan:
         if plan is None:
             check_number(settings, search.search.count)
-        return limit.find(
+        return limit.search(
             search,
-            share_of(plan, settings, given.id_prefix)(0, 1),
+            choose_targets(plan, settings, options.id_prefix)(0, 1),
             plan,
             settings,
-            confirm=lambda: confirm_host(settings, given.allowed),
-            told=[("host", settings.host), ("campaigns", campaigns_in_words(plan, settings, given.named))],
-            as_json=given.as_json,
-            quiet=given.quiet,
+            confirm=lambda: confirm_host(settings, options.allowed),
+            told=[("host", settings.host), ("campaigns", describe_campaigns(plan, settings, options.named))],
+            as_json=options.as_json,
+            quiet=options.quiet,
         )
 
 
-def planned(given: Given, settings: Settings) -> AbstractContextManager[Plan | None]:
+def read_list(options: LoadOptions, settings: Settings) -> AbstractContextManager[Plan | None]:
     """Read the list if there is one; raises InputError or SettingsError for one that cannot be used."""
-    return nullcontext() if given.source is None else listed(given.source, settings, fmt=given.fmt)
+    return nullcontext() if options.source is None else read_targets(options.source, settings, fmt=options.fmt)
 
 
-def load_of(shape: Shape, plan: Plan | None, settings: Settings, given: Given) -> Load:
+def make_load(shape: Shape, plan: Plan | None, settings: Settings, options: LoadOptions) -> Load:
     """Put together what is to be done; raises SettingsError for a load without an end."""
     to_send = None if plan is None else plan.to_send
     schedule = shape.schedule(to_send)
-    room = settings.concurrency if schedule is None else given.max_in_flight or room_for(schedule)
+    room = settings.concurrency if schedule is None else options.max_in_flight or choose_max_in_flight(schedule)
     return Load(
         schedule=schedule,
         count=shape.count_for(to_send),
         length_s=shape.length_s,
         max_in_flight=room,
-        max_late_s=given.max_late_s,
-        require=given.require,
+        max_late_s=options.max_late_s,
+        require=options.require,
     )
 
 
@@ -173,21 +173,21 @@ def check_processes(load: Load, processes: int) -> None:
         )
 
 
-def carried_out(load: Load, share: Share, settings: Settings, outputs: Outputs, given: Given) -> Summary:
+def run_load(load: Load, share: Share, settings: Settings, outputs: Outputs, options: LoadOptions) -> Summary:
     """Carry it out, in this process or by several."""
-    progress = None if given.quiet else say
-    if given.processes == 1:
-        job = carry_out(load, share(0, 1), settings, outputs, signals=SIGNALS, say=say, progress=progress)
+    progress = None if options.quiet else print_err
+    if options.processes == 1:
+        job = execute(load, share(0, 1), settings, outputs, signals=SIGNALS, say=print_err, progress=progress)
         return host.run(job)
     from bulkstop.runs.load import processes as several  # here, because one process does without
 
-    how = partial(several.run, signals=SIGNALS, say=say, progress=progress)
-    return how(load, share, settings, outputs, processes=given.processes)
+    how = partial(several.run, signals=SIGNALS, say=print_err, progress=progress)
+    return how(load, share, settings, outputs, processes=options.processes)
 
 
 def confirm_host(settings: Settings, allowed: Sequence[str]) -> None:
     """Let nobody load the vendor's own hosts by mistake: raises SettingsError unless the very host is named."""
-    name = host_name(settings.host)
+    name = read_host_name(settings.host)
     if not is_vendor(settings.host) or is_named(settings.host, allowed):
         return
     if not is_watched():
@@ -195,22 +195,22 @@ def confirm_host(settings: Settings, allowed: Sequence[str]) -> None:
             f"--host {name}: is the vendor's own service, which others use as well; a load test there needs "
             f"--allow-host {name}; nothing was sent"
         )
-    say(f"{name} is the vendor's own service, which others use as well. To load it, type its name:")
+    print_err(f"{name} is the vendor's own service, which others use as well. To load it, type its name:")
     if not is_named(settings.host, [sys.stdin.readline().strip()]):
         raise SettingsError(f"not confirmed: {name} was not typed; nothing was sent")
 
 
 @contextmanager
-def opened(given: Given, load: Load) -> Iterator[tuple[Outputs, WholeFile | None]]:
+def open_outputs(options: LoadOptions, load: Load) -> Iterator[tuple[Outputs, AtomicFile | None]]:
     """Open the files to be written; raises a BulkstopError."""
     with ExitStack() as stack:
-        page = stack.enter_context(opened_page(given.html, overwrite=given.overwrite))
-        results = _output(stack, given.results, "--results", overwrite=given.overwrite)
-        hdr = _output(stack, given.hdr, "--hdr", overwrite=given.overwrite)
-        yield Outputs(results, hdr, None if page is None else timeline_for(load)), page
+        page = stack.enter_context(open_page(options.html, overwrite=options.overwrite))
+        results = _open_output(stack, options.results, "--results", overwrite=options.overwrite)
+        hdr = _open_output(stack, options.hdr, "--hdr", overwrite=options.overwrite)
+        yield Outputs(results, hdr, None if page is None else make_timeline(load)), page
 
 
-def _output(stack: ExitStack, path: str | None, option: str, *, overwrite: bool) -> Output | None:
+def _open_output(stack: ExitStack, path: str | None, option: str, *, overwrite: bool) -> Output | None:
     if path is None:
         return None
     output = Output(path, option, overwrite=overwrite)

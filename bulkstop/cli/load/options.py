@@ -14,15 +14,15 @@ from bulkstop.cli.load import limit, shapes
 from bulkstop.cli.load.page import OPTION as HTML
 from bulkstop.cli.load.shapes import Shape
 from bulkstop.cli.log import with_log
-from bulkstop.cli.options import Reads, with_settings
+from bulkstop.cli.options import ParsedText, with_settings
 from bulkstop.errors import SettingsError
 from bulkstop.report.load.metrics import MAX_LATE_S
-from bulkstop.report.load.thresholds import Threshold, threshold
+from bulkstop.report.load.thresholds import Threshold, parse_threshold
 from bulkstop.runs.load.run import LEAST_IN_FLIGHT, MOST_IN_FLIGHT
 from bulkstop.runs.load.targets import PREFIX
 from bulkstop.runs.stop.input_files import is_same
 from bulkstop.settings import Settings
-from bulkstop.settings.parse import count, seconds
+from bulkstop.settings.parse import parse_count, parse_seconds
 from bulkstop.text import printable
 
 LEFT_OUT = frozenset(
@@ -37,37 +37,49 @@ OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option(
         "--format", "fmt", type=click.Choice(["csv", "jsonl", "txt"]), help="Form of INPUT, where no ending tells it."
     ),
-    click.option("--rate", type=Reads(shapes.rate, "RATE"), metavar="RATE", help="Requests a time: 500/s, 30/min."),
     click.option(
-        "--ramp", type=Reads(shapes.ramp, "A..B/s"), metavar="A..B/s", help="A rate that goes evenly from A to B."
+        "--rate", type=ParsedText(shapes.parse_rate, "RATE"), metavar="RATE", help="Requests a time: 500/s, 30/min."
     ),
     click.option(
-        "--steps", type=Reads(shapes.steps, "A,B,.../s"), metavar="A,B,.../s", help="Rates, one after the other."
+        "--ramp",
+        type=ParsedText(shapes.parse_ramp, "A..B/s"),
+        metavar="A..B/s",
+        help="A rate that goes evenly from A to B.",
     ),
-    click.option("--step", "step_s", type=Reads(seconds, "TIME"), metavar="TIME", help="How long each rate is held."),
+    click.option(
+        "--steps",
+        type=ParsedText(shapes.parse_steps, "A,B,.../s"),
+        metavar="A,B,.../s",
+        help="Rates, one after the other.",
+    ),
+    click.option(
+        "--step", "step_s", type=ParsedText(parse_seconds, "TIME"), metavar="TIME", help="How long each rate is held."
+    ),
     click.option(
         "--spike",
-        type=Reads(shapes.spike, "RATE[:TIME]"),
+        type=ParsedText(shapes.parse_spike, "RATE[:TIME]"),
         metavar="RATE[:TIME]",
         help="With --rate and --duration: jump to this rate in the middle, for TIME or a fifth of the whole.",
     ),
     click.option("--closed", is_flag=True, help="No schedule: --concurrency requests at a time, each after an answer."),
-    click.option("--duration", "length_s", type=Reads(seconds, "TIME"), metavar="TIME", help="How long: 30s, 5m."),
+    click.option(
+        "--duration", "length_s", type=ParsedText(parse_seconds, "TIME"), metavar="TIME", help="How long: 30s, 5m."
+    ),
     click.option(
         "--count",
-        type=Reads(count, "N"),
+        type=ParsedText(parse_count, "N"),
         metavar="N",
         help="The most requests.  [default: what --duration brings; without it each campaign of INPUT once]",
     ),
     click.option(
         "--max-in-flight",
-        type=Reads(count, "N"),
+        type=ParsedText(parse_count, "N"),
         metavar="N",
         help=f"Requests in flight at once.  [default: those of a second, {LEAST_IN_FLIGHT} to {MOST_IN_FLIGHT}]",
     ),
     click.option(
         "--processes",
-        type=Reads(count, "N"),
+        type=ParsedText(parse_count, "N"),
         default=1,
         metavar="N",
         help="Send from N processes, which use as many cores.  [default: 1]",
@@ -75,7 +87,7 @@ OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option(
         "--max-late",
         "max_late_s",
-        type=Reads(seconds, "TIME"),
+        type=ParsedText(parse_seconds, "TIME"),
         default=MAX_LATE_S,
         metavar="TIME",
         help=f"How late this program may be with all but 1% of the requests.  [default: {MAX_LATE_S * 1e3:g}ms]",
@@ -83,7 +95,7 @@ OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option(
         "--require",
         multiple=True,
-        type=Reads(threshold, "CONDITION"),
+        type=ParsedText(parse_threshold, "CONDITION"),
         metavar="CONDITION",
         help="What must hold, such as 'p99<250ms'; repeatable.",
     ),
@@ -108,12 +120,12 @@ OPTIONS: tuple[Callable[..., Any], ...] = (
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give the command its options."""
+    """Add its options to the command."""
     return reduce(lambda found, option: option(found), reversed(OPTIONS), command)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class LoadOptions:
     """What was given beside the settings, the shape and the search."""
 
     source: str | None
@@ -142,50 +154,54 @@ class Given:
         return printable(self.source or self.id_prefix)
 
 
-def given_of(params: Mapping[str, Any]) -> Given:
+def read_load_options(params: Mapping[str, Any]) -> LoadOptions:
     """Take out what was given; a log for machines leaves no words for persons between its lines."""
-    found = Given(**{each.name: params[each.name] for each in fields(Given)})
+    found = LoadOptions(**{each.name: params[each.name] for each in fields(LoadOptions)})
     return replace(found, quiet=found.quiet or params["log_json"])
 
 
-def check_usage(ctx: click.Context, shape: Shape, given: Given, settings: Settings) -> None:
+def check_usage(ctx: click.Context, shape: Shape, options: LoadOptions, settings: Settings) -> None:
     """Refuse what does not go together: raises SettingsError."""
-    if shape.closed and given.max_in_flight is not None:
+    if shape.closed and options.max_in_flight is not None:
         raise SettingsError("--max-in-flight: a closed model has --concurrency instead")
     if not shape.closed and ctx.get_parameter_source("concurrency") is ParameterSource.COMMANDLINE:
         raise SettingsError(
             "--concurrency: is for --closed; how many may be in flight on a schedule is --max-in-flight"
         )
-    check_files(given)
-    check_written(given.written, settings, ctx.params["config"])
+    check_files(options)
+    check_written(options.written, settings, ctx.params["config"])
 
 
-def check_input(ctx: click.Context, given: Given) -> None:
+def check_input(ctx: click.Context, options: LoadOptions) -> None:
     """Refuse what was typed about campaigns that are not the ones to be sent: raises SettingsError."""
     for name, is_without_use, why in (
-        ("id_prefix", given.source is not None, "--id-prefix: is for campaigns that are made up, and INPUT has others"),
-        ("fmt", given.source is None, "--format: is the form of INPUT; give INPUT"),
+        (
+            "id_prefix",
+            options.source is not None,
+            "--id-prefix: is for campaigns that are made up, and INPUT has others",
+        ),
+        ("fmt", options.source is None, "--format: is the form of INPUT; give INPUT"),
     ):
         if is_without_use and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise SettingsError(why)
 
 
-def check_files(given: Given) -> None:
+def check_files(options: LoadOptions) -> None:
     """Refuse files that would be written twice, or over INPUT: raises SettingsError."""
-    lines, page = given.written[:2], given.html
+    lines, page = options.written[:2], options.html
     for option, path in lines:
-        if given.as_json and path == "-":
+        if options.as_json and path == "-":
             raise SettingsError(f"--json: standard output is taken by {option} -; give {option} FILE")
-    if given.results is not None and given.results.lower().endswith(".csv"):
-        raise SettingsError(f"--results {given.results}: its lines are JSON, not CSV; name it .jsonl")
-    if given.html == "-":
+    if options.results is not None and options.results.lower().endswith(".csv"):
+        raise SettingsError(f"--results {options.results}: its lines are JSON, not CSV; name it .jsonl")
+    if options.html == "-":
         raise SettingsError(f"{HTML} -: a page is a file; give {HTML} FILE; nothing was sent")
-    if given.results is not None and given.hdr is not None and is_same(given.results, given.hdr):
-        raise SettingsError(f"--hdr {given.hdr}: is also what --results writes; give another file")
+    if options.results is not None and options.hdr is not None and is_same(options.results, options.hdr):
+        raise SettingsError(f"--hdr {options.hdr}: is also what --results writes; give another file")
     if page is not None and any(path is not None and is_same(page, path) for _, path in lines):
-        raise SettingsError(f"{HTML} {given.html}: is also what --results or --hdr writes; give another file")
-    for option, path in given.written:
-        if path not in (None, "-") and given.source is not None and is_same(path, given.source):
+        raise SettingsError(f"{HTML} {options.html}: is also what --results or --hdr writes; give another file")
+    for option, path in options.written:
+        if path not in (None, "-") and options.source is not None and is_same(path, options.source):
             raise SettingsError(f"{option} {path}: is INPUT itself; give another file")
-    if "-" in (given.results, given.hdr, "-" if given.as_json else None) and sys.stdout is None:
+    if "-" in (options.results, options.hdr, "-" if options.as_json else None) and sys.stdout is None:
         raise SettingsError("standard output is closed; nothing was sent")

@@ -5,47 +5,47 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bulkstop.cli.terminal import say
+from bulkstop.cli.terminal import print_err
 from bulkstop.errors import BulkstopError
-from bulkstop.files import WholeFile
+from bulkstop.files import AtomicFile
 from bulkstop.model import utc_text
-from bulkstop.redact import SECRETS
-from bulkstop.report.load.charts import check_library, library
+from bulkstop.redact import REDACTOR
+from bulkstop.report.load.charts import check_library, read_library
 from bulkstop.report.load.metrics import MAX_LATE_SHARE
-from bulkstop.report.load.timeline import Timeline, width_for
+from bulkstop.report.load.timeline import Timeline, choose_width
 from bulkstop.runs.load.run import Load, Summary
 from bulkstop.settings import Settings
 from bulkstop.version import __version__
 
 if TYPE_CHECKING:
-    from bulkstop.report.load.page import Told
+    from bulkstop.report.load.page import PageFacts
 
 OPTION = "--html"
 Facts = Sequence[tuple[str, str]]
 
 
 @contextmanager
-def opened_page(path: str | None, *, overwrite: bool) -> Iterator[WholeFile | None]:
+def open_page(path: str | None, *, overwrite: bool) -> Iterator[AtomicFile | None]:
     """Open the file of a page, if one is wanted; raises a BulkstopError if there could be none after the run."""
     if path is None:
         yield None
         return
     check_library()
-    file = WholeFile(path, OPTION, overwrite=overwrite)
+    file = AtomicFile(path, OPTION, overwrite=overwrite)
     try:
         yield file
     finally:
         file.close()
 
 
-def timeline_for(load: Load) -> Timeline:
+def make_timeline(load: Load) -> Timeline:
     """Make the timeline of a run, as fine as its length allows."""
     length_s = load.length_s if load.schedule is None else load.schedule.length_s
-    return Timeline(width_for(length_s))
+    return Timeline(choose_width(length_s))
 
 
-def saved(
-    file: WholeFile,
+def save_page(
+    file: AtomicFile,
     summary: Summary,
     timeline: Timeline,
     settings: Settings,
@@ -54,30 +54,30 @@ def saved(
     *,
     quiet: bool,
 ) -> Summary:
-    """Write the page of a run and say so; gives the summary, with what kept the page from being written."""
-    from bulkstop.report.load.page import page  # here, because a run without a page does not pay for it
+    """Write the page of a run and say so; returns the summary, with what kept the page from being written."""
+    from bulkstop.report.load.page import render_page  # here, because a run without a page does not pay for it
 
-    told = told_of(summary, settings, facts, alarms)
+    told = collect_facts(summary, settings, facts, alarms)
     try:
-        file.save(page(told, summary.measured, timeline.points(), library()).encode())
+        file.save(render_page(told, summary.metrics, timeline.points(), read_library()).encode())
     except BulkstopError as fault:
-        say(f"bulkstop: {fault}")
+        print_err(f"bulkstop: {fault}")
         return replace(summary, fault=summary.fault or fault)
     if not quiet:
-        say(f"{file.name}: written")
+        print_err(f"{file.name}: written")
     return summary
 
 
-def told_of(summary: Summary, settings: Settings, facts: Facts, alarms: Sequence[str]) -> "Told":
+def collect_facts(summary: Summary, settings: Settings, facts: Facts, alarms: Sequence[str]) -> "PageFacts":
     """Put together what the page says beside the figures, without secrets."""
-    from bulkstop.report.load.page import Told  # here, because a run without a page does not pay for it
+    from bulkstop.report.load.page import PageFacts  # here, because a run without a page does not pay for it
 
-    masked = SECRETS.masked
-    schedule, measured = summary.load.schedule, summary.measured
+    masked = REDACTOR.redact
+    schedule, measured = summary.load.schedule, summary.metrics
     if summary.fault is not None or summary.signum is not None:
         alarms = [*alarms, f"ENDED EARLY: {summary.reason}; the figures are of what was sent until then"]
     known = dict(facts)
-    return Told(
+    return PageFacts(
         host=masked(settings.host),
         load=masked(known.get("load", "")),
         began=summary.began if measured.requests else 0.0,
@@ -95,7 +95,7 @@ def told_of(summary: Summary, settings: Settings, facts: Facts, alarms: Sequence
 
 
 def _of_run(summary: Summary) -> list[tuple[str, str]]:
-    measured = summary.measured
+    measured = summary.metrics
     told = [("run id", summary.run_id)]
     if measured.requests:
         began, ended = utc_text(summary.began), utc_text(summary.began + measured.elapsed_s)
@@ -110,7 +110,7 @@ def _of_run(summary: Summary) -> list[tuple[str, str]]:
 
 
 def _kept(summary: Summary) -> str:
-    measured = summary.measured
+    measured = summary.metrics
     if not summary.is_open or not measured.is_punctual or summary.unsent or not measured.requests:
         return ""
     late = f"{measured.late_share * 100:.3g}% left more than {measured.max_late_s * 1e3:g}ms late"

@@ -10,39 +10,39 @@ from bulkstop.engine.load import arrivals
 from bulkstop.engine.load.arrivals import Schedule
 from bulkstop.errors import SettingsError
 from bulkstop.report.load.thresholds import PER_S
-from bulkstop.settings.parse import seconds
-from bulkstop.text import duration
+from bulkstop.settings.parse import parse_seconds
+from bulkstop.text import format_duration
 
 MOST_PER_S = 1e6
 _RATE = re.compile(rf"(\d{{1,9}}(?:\.\d{{1,6}})?)\s*(?:/\s*({'|'.join(PER_S)}))?", re.ASCII)
 
 
-def rate(text: str) -> float:
-    """Read a rate above zero: `500/s`, `500`, `30/min`; gives requests a second."""
-    return _above_zero(_rates([text]), text)[0]
+def parse_rate(text: str) -> float:
+    """Read a rate above zero: `500/s`, `500`, `30/min`; returns requests a second."""
+    return _check_above_zero(_parse_rates([text]), text)[0]
 
 
-def ramp(text: str) -> tuple[float, float]:
+def parse_ramp(text: str) -> tuple[float, float]:
     """Read a ramp: `10..1000/s`."""
     first, dots, last = text.partition("..")
     if not dots:
         raise ValueError(f"{text!r} is no ramp, such as 10..1000/s")
-    found = _above_zero(_rates([first, last]), text)
+    found = _check_above_zero(_parse_rates([first, last]), text)
     return found[0], found[1]
 
 
-def steps(text: str) -> tuple[float, ...]:
+def parse_steps(text: str) -> tuple[float, ...]:
     """Read steps: `100,200,400/s`."""
-    return tuple(_above_zero(_rates(text.split(",")), text))
+    return tuple(_check_above_zero(_parse_rates(text.split(",")), text))
 
 
-def spike(text: str) -> tuple[float, float | None]:
-    """Read a spike: `2000/s`, or `2000/s:5s` with its length; gives the rate, and the seconds if they are given."""
+def parse_spike(text: str) -> tuple[float, float | None]:
+    """Read a spike: `2000/s`, or `2000/s:5s` with its length; returns the rate, and the seconds if they are given."""
     peak, colon, length = text.partition(":")
-    return rate(peak), seconds(length) if colon else None
+    return parse_rate(peak), parse_seconds(length) if colon else None
 
 
-def _rates(parts: list[str]) -> list[float]:
+def _parse_rates(parts: list[str]) -> list[float]:
     """Read rates; one without a unit has that of the last."""
     found = [_RATE.fullmatch(part.strip()) for part in parts]
     last = found[-1]
@@ -52,7 +52,7 @@ def _rates(parts: list[str]) -> list[float]:
     return numbers
 
 
-def _above_zero(rates: list[float], text: str) -> list[float]:
+def _check_above_zero(rates: list[float], text: str) -> list[float]:
     if not max(rates):
         raise ValueError(f"{text!r}: sends nothing")
     return rates
@@ -97,7 +97,7 @@ class Shape:
             raise SettingsError(f"--rate, --ramp, --steps, --spike: {error}; nothing was sent") from None
 
     def count_for(self, listed: int | None) -> int | None:
-        """Give the most requests there may be; None for as many as the time brings."""
+        """Return the most requests there may be; None for as many as the time brings."""
         if not self.has_end and listed is None:
             raise SettingsError("--duration 30s or --count N: neither is given; nothing was sent")
         return self.count if self.has_end else listed
@@ -111,10 +111,10 @@ class Shape:
         elif self.ramp is not None:
             said = f"{self.ramp[0]:,g}/s rising to {self.ramp[1]:,g}/s" if self._rises else self._falling()
         else:
-            said = f"{', '.join(f'{each:,g}' for each in self.steps or ())}/s, {duration(self.step_s or 0)} each"
+            said = f"{', '.join(f'{each:,g}' for each in self.steps or ())}/s, {format_duration(self.step_s or 0)} each"
         if self.spike is not None:
             said += f", in the middle {self.spike[0]:,g}/s"
-        return said if self.length_s is None else f"{said}, for {duration(self.length_s)}"
+        return said if self.length_s is None else f"{said}, for {format_duration(self.length_s)}"
 
     @property
     def _rises(self) -> bool:
@@ -134,6 +134,6 @@ class Shape:
         return partial(arrivals.constant, self.rate or 0.0, self.length_s)
 
 
-def shape_of(params: Mapping[str, Any]) -> Shape:
+def read_shape(params: Mapping[str, Any]) -> Shape:
     """Take the shape out of the options of a command; raises SettingsError for what does not go together."""
     return Shape(**{each.name: params[each.name] for each in fields(Shape)})

@@ -3,18 +3,20 @@
 from collections.abc import Sequence
 
 from bulkstop.cli.load.shapes import Shape
-from bulkstop.cli.terminal import say
+from bulkstop.cli.terminal import print_err
 from bulkstop.model import CampaignType, utc_text
-from bulkstop.report.load.summary import figures, rows, unpunctual, unstopped
+from bulkstop.report.load.summary import format_metrics, metrics_to_json, warn_nothing_stopped, warn_unpunctual
 from bulkstop.report.load.thresholds import Verdict
 from bulkstop.runs.load.run import Load, Summary
-from bulkstop.runs.load.targets import unused_in_words
+from bulkstop.runs.load.targets import describe_unused
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
-from bulkstop.text import printable, table
+from bulkstop.text import format_table, printable
 
 
-def plan_rows(load: Load, shape: Shape, requests: str, settings: Settings, processes: int = 1) -> list[tuple[str, str]]:
+def format_plan(
+    load: Load, shape: Shape, requests: str, settings: Settings, processes: int = 1
+) -> list[tuple[str, str]]:
     """Write what will be sent in two columns, for a person to see before it is."""
     told = [
         ("host", settings.host),
@@ -29,7 +31,7 @@ def plan_rows(load: Load, shape: Shape, requests: str, settings: Settings, proce
     return told
 
 
-def campaigns_in_words(plan: Plan | None, settings: Settings, named: str, planned: int | None = None) -> str:
+def describe_campaigns(plan: Plan | None, settings: Settings, named: str, planned: int | None = None) -> str:
     """Say which campaigns the requests are for, if so many are planned: those of a list, or made-up ones."""
     if plan is None:
         return f"made up: {settings.type or CampaignType.VOICE} campaigns {named}..."
@@ -37,42 +39,42 @@ def campaigns_in_words(plan: Plan | None, settings: Settings, named: str, planne
     if planned is not None and planned <= plan.to_send:
         how = "each once"
         which = which if planned == plan.to_send else f"the first {planned:,} of the {which}"
-    unused = printable(unused_in_words(plan))
+    unused = printable(describe_unused(plan))
     return f"{which}, in its order, {how}" + (f"; not used: {unused}" if unused else "")
 
 
-def tell_summary(summary: Summary, *, quiet: bool) -> None:
+def print_summary(summary: Summary, *, quiet: bool) -> None:
     """Say how it went; what went wrong also when little is to be said."""
-    measured = summary.measured
+    measured = summary.metrics
     if not quiet:
-        told = rows(measured, is_open=summary.is_open)
+        told = format_metrics(measured, is_open=summary.is_open)
         if has_few_files(summary):
             told.append(("connections", f"{summary.in_flight:,}: the limit on open files has no room for more"))
         told += [("required", str(verdict)) for verdict in summary.verdicts]
-        say("\n".join(table("Summary", [*told, ("ended", summary.reason)])))
+        print_err("\n".join(format_table("Summary", [*told, ("ended", summary.reason)])))
     elif summary.fault is not None:
-        say(f"bulkstop: {summary.fault}")
-    for line in wrong(summary):
-        say(f"bulkstop: {line}")
+        print_err(f"bulkstop: {summary.fault}")
+    for line in list_faults(summary):
+        print_err(f"bulkstop: {line}")
 
 
-def wrong(summary: Summary) -> list[str]:
+def list_faults(summary: Summary) -> list[str]:
     """Name all that went wrong, but for what ended the run early."""
-    return [*(str(verdict) for verdict in summary.verdicts if not verdict.held), *untrusted(summary)]
+    return [*(str(verdict) for verdict in summary.verdicts if not verdict.held), *list_warnings(summary)]
 
 
-def untrusted(summary: Summary) -> list[str]:
+def list_warnings(summary: Summary) -> list[str]:
     """Say why the figures are not those of the service, or not of stops."""
     told = []
-    if summary.is_open and not summary.measured.is_punctual:
-        told.append(unpunctual(summary.measured))
+    if summary.is_open and not summary.metrics.is_punctual:
+        told.append(warn_unpunctual(summary.metrics))
     if summary.unsent:
         room = "the limit on open files (ulimit -n)" if has_few_files(summary) else "--max-in-flight"
         told.append(
             f"THE SCHEDULE WAS NOT KEPT: {summary.unsent:,} requests were due and never left, as {summary.in_flight:,} "
             f"were in flight all the time; the longest latencies are missing; lower the rate, or raise {room}"
         )
-    if said := unstopped(summary.measured):
+    if said := warn_nothing_stopped(summary.metrics):
         told.append(said)
     return told
 
@@ -82,24 +84,24 @@ def has_few_files(summary: Summary) -> bool:
     return summary.in_flight < summary.load.max_in_flight
 
 
-def summary_json(summary: Summary, settings: Settings) -> dict[str, object]:
-    """Give how it went as a JSON object."""
+def summary_to_json(summary: Summary, settings: Settings) -> dict[str, object]:
+    """Return how it went as a JSON object."""
     return {
         "run_id": summary.run_id,
         "host": settings.host,
         "model": "open" if summary.is_open else "closed",
-        "began_at": utc_text(summary.began) if summary.measured.requests else None,
+        "began_at": utc_text(summary.began) if summary.metrics.requests else None,
         "planned": summary.load.planned,
         "max_in_flight": summary.in_flight,
         "processes": summary.processes,
-        **figures(summary.measured, is_open=summary.is_open),
+        **metrics_to_json(summary.metrics, is_open=summary.is_open),
         "unsent": summary.unsent,
-        "required": verdicts_json(summary.verdicts),
+        "required": verdicts_to_json(summary.verdicts),
         "ended": summary.reason,
         "exit_code": summary.exit_code,
     }
 
 
-def verdicts_json(verdicts: Sequence[Verdict]) -> list[dict[str, object]]:
-    """Give what became of what is required as JSON objects."""
+def verdicts_to_json(verdicts: Sequence[Verdict]) -> list[dict[str, object]]:
+    """Return what became of what is required as JSON objects."""
     return [{"require": each.text, "held": each.held, "value": each.value, "unit": each.unit} for each in verdicts]

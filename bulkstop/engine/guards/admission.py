@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from bulkstop.errors import GuardError
-from bulkstop.model import FAILED, Cap, Outcome, part_of
+from bulkstop.model import FAILED, FailureCap, Outcome, share_of_whole
 from bulkstop.text import shorten
 
 _LOG = logging.getLogger("bulkstop.engine")
@@ -28,8 +28,8 @@ class Admission:
     ends it.
     """
 
-    def __init__(self, cap: Cap | None = None, *, waves: Sequence[int] = (), soak_s: float = 0.0) -> None:
-        """Take the waves as `wave_sizes` gives them."""
+    def __init__(self, cap: FailureCap | None = None, *, waves: Sequence[int] = (), soak_s: float = 0.0) -> None:
+        """Take the waves as `parse_waves` gives them."""
         self.fault: GuardError | None = None
         self._cap = cap
         self._allowed = math.inf if cap is None else cap.allows(0)
@@ -43,7 +43,7 @@ class Admission:
         self.wave = 1
 
     def ready_at(self) -> float:
-        """Give the time from which a campaign may be admitted, -inf: at once; inf while only an end can tell."""
+        """Return the time from which a campaign may be admitted, -inf: at once; inf while only an end can tell."""
         at_worst = self._failed + self._admitted - self._settled
         is_full = at_worst >= self._allowed or self._admitted >= self._wave_ends
         return math.inf if is_full or self.fault is not None else self._opens_at
@@ -62,7 +62,7 @@ class Admission:
         fails = outcome in FAILURES
         if fails:
             self._failed += 1
-            self._first_of_wave = self._first_of_wave or _told(outcome, campaign_id, error)
+            self._first_of_wave = self._first_of_wave or _describe(outcome, campaign_id, error)
             self._first = self._first or self._first_of_wave
         if self._cap is not None:
             self._allowed = self._cap.allows(self._settled)
@@ -109,7 +109,7 @@ class Admission:
         return GuardError(f"--waves: {which}: {told}; {ADVICE}")
 
 
-def wave_sizes(text: str, total: int) -> list[int]:
+def parse_waves(text: str, total: int) -> list[int]:
     """Read `1,10%,100%` as the number of campaigns that each wave ends at, of `total`; percentages are rounded down.
 
     In a short list waves would fall together: each has at least one campaign more than the one before, and those
@@ -118,11 +118,11 @@ def wave_sizes(text: str, total: int) -> list[int]:
     sizes: list[int] = []
     before = {False: 0.0, True: 0.0}  # the last number, the last percentage
     for given in text.split(","):
-        number, is_share = _wave(given.strip())
+        number, is_share = _parse_wave(given.strip())
         if number <= before[is_share]:
             raise ValueError(f"{given.strip()!r} is not more than the wave before; write waves as 1,10%,100%")
         before[is_share] = number
-        size = part_of(number / 100, total) if is_share else int(number)
+        size = share_of_whole(number / 100, total) if is_share else int(number)
         least = sizes[-1] + 1 if sizes else 1
         if least <= total:
             sizes.append(min(max(size, least), total))
@@ -131,11 +131,11 @@ def wave_sizes(text: str, total: int) -> list[int]:
     return sizes
 
 
-def _told(outcome: Outcome, campaign_id: str, error: str | None) -> str:
+def _describe(outcome: Outcome, campaign_id: str, error: str | None) -> str:
     return f"the first {shorten(campaign_id)}: {outcome}" + (f" ({shorten(error)})" if error else "")
 
 
-def _wave(given: str) -> tuple[float, bool]:
+def _parse_wave(given: str) -> tuple[float, bool]:
     """Read one wave: a number, and whether it is a percentage."""
     match = _WAVE.fullmatch(given)
     if match is None:

@@ -49,7 +49,7 @@ class Breaker:
         self._works_since = -math.inf
 
     def ready_at(self) -> float:
-        """Give the time from which a call may leave: -inf when closed, else the next probe's; inf while one is out."""
+        """Return when a call may leave: -inf when closed, else the next probe's; inf while one is out."""
         if not self.is_open:
             return -math.inf
         return self._next_at if self._probe is None and self.fault is None else math.inf

@@ -104,7 +104,7 @@ class Group(Generic[L]):
         return [(line, ended) for line in lines]
 
 
-class Groups(Generic[L]):
+class ScopeBreaker(Generic[L]):
     """Decides how many calls of a group may be in flight, when a group is closed, and which refused rows have ended.
 
     `first` refusals in a row (400, 401, 403, 404, 405, a redirect, a 2xx of something else) close a group without a

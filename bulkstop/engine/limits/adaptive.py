@@ -95,7 +95,7 @@ class Adaptive:
         return self._rate
 
     def ready_at(self) -> float:
-        """Give the clock time from which the next call may leave: one interval after the last."""
+        """Return the clock time from which the next call may leave: one interval after the last."""
         return self._last + 1 / self._rate
 
     def take(self, now: float) -> None:
@@ -110,7 +110,7 @@ class Adaptive:
         self._before_last = self._last
         self._last = max(self.ready_at(), now - CARRY / self._rate)
 
-    def untake(self) -> None:
+    def give_back(self) -> None:
         """Let the call taken last be as if it had not been."""
         self._round.taken -= 1
         self._last = self._before_last
@@ -181,12 +181,12 @@ class _Curve:
 
     @classmethod
     def after(cls, rate: float, peak: float) -> "_Curve":
-        """Give the curve that begins at `rate`."""
+        """Return the curve that begins at `rate`."""
         unit_s = min(MOST_UNIT_S, max(UNIT_S, UNIT_CALLS / rate))
         return cls(peak, math.cbrt(max(0.0, 1 - rate / peak) / GROWTH) * unit_s, unit_s)
 
     def at(self, passed_s: float) -> float:
-        """Give the rate after some time."""
+        """Return the rate after some time."""
         return self.peak * (1 + GROWTH * ((passed_s - self.rise_s) / self.unit_s) ** 3)
 
 

@@ -19,15 +19,15 @@ class Quota(Protocol):
     """Says when the next call of an account may leave, on a monotonic clock in seconds."""
 
     def ready_at(self) -> float:
-        """Give the time from which a call may leave; inf while only an answer can free a place."""
+        """Return the time from which a call may leave; inf while only an answer can free a place."""
         ...
 
     def take(self, now: float) -> None:
         """Use one place, for a call that leaves now."""
         ...
 
-    def untake(self) -> None:
-        """Give the place taken last back: the call did not leave."""
+    def give_back(self) -> None:
+        """Put back the place taken last: the call did not leave."""
         ...
 
     def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
@@ -39,13 +39,13 @@ class NoQuota:
     """Every call may leave at once."""
 
     def ready_at(self) -> float:
-        """Give the beginning of time."""
+        """Return the beginning of time."""
         return -math.inf
 
     def take(self, now: float) -> None:
         """Do nothing."""
 
-    def untake(self) -> None:
+    def give_back(self) -> None:
         """Do nothing."""
 
     def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
@@ -76,14 +76,14 @@ class RollingWindow:
         return self._share
 
     def ready_at(self) -> float:
-        """Give the time at which every window has a free place; inf while only an answer can free one."""
+        """Return the time at which every window has a free place; inf while only an answer can free one."""
         return max(self._free_at(limit) for limit in self._limits)
 
     def take(self, now: float) -> None:
         """Use one place."""
         self._in_flight += 1
 
-    def untake(self) -> None:
+    def give_back(self) -> None:
         """Free one place that was not used."""
         self._in_flight -= 1
 
@@ -115,7 +115,7 @@ class RollingWindow:
         return self._answered[-room] + limit.window_s
 
 
-class Even:
+class EvenPacer:
     """Spreads the calls over the windows: one leaves an even share of the tightest window after the other."""
 
     def __init__(self, limits: Sequence[Limit]) -> None:
@@ -123,14 +123,14 @@ class Even:
         self._next = self._before = -math.inf
 
     def ready_at(self) -> float:
-        """Give the time of the next call; a call that is late moves those after it (a limit forgets lateness)."""
+        """Return the time of the next call; a call that is late moves those after it (a limit forgets lateness)."""
         return self._next
 
     def take(self, now: float) -> None:
         """Move the next call one interval on."""
         self._before, self._next = self._next, max(self._next, now) + self._interval_s
 
-    def untake(self) -> None:
+    def give_back(self) -> None:
         """Move the next call back."""
         self._next = self._before
 
@@ -145,7 +145,7 @@ class AllOf:
         self._quotas = tuple(quotas)
 
     def ready_at(self) -> float:
-        """Give the latest of the times."""
+        """Return the latest of the times."""
         return max(quota.ready_at() for quota in self._quotas)
 
     def take(self, now: float) -> None:
@@ -153,10 +153,10 @@ class AllOf:
         for quota in self._quotas:
             quota.take(now)
 
-    def untake(self) -> None:
+    def give_back(self) -> None:
         """Free the place of each."""
         for quota in self._quotas:
-            quota.untake()
+            quota.give_back()
 
     def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
         """Tell each."""
@@ -164,8 +164,8 @@ class AllOf:
             quota.answered(now, sent_at, throttled=throttled, failed=failed)
 
 
-def least_s(calls: int, limits: Sequence[Limit]) -> float:
-    """Give the seconds from the first to the last of `calls` calls when every window is used to its limit.
+def min_duration_s(calls: int, limits: Sequence[Limit]) -> float:
+    """Return the seconds from the first to the last of `calls` calls when every window is used to its limit.
 
     Under one limit of c calls the n-th call leaves floor((n - 1) / c) windows after the first. Under several, each call
     leaves one window after the call c before it, for whichever limit that is latest; blocks that fit every limit leave
@@ -181,10 +181,10 @@ def least_s(calls: int, limits: Sequence[Limit]) -> float:
     return leaves[-1]
 
 
-def fit_in(seconds: float, calls: int, limits: Sequence[Limit]) -> int:
-    """Give how many of `calls` calls can leave within `seconds` of the first."""
+def count_calls_within(seconds: float, calls: int, limits: Sequence[Limit]) -> int:
+    """Return how many of `calls` calls can leave within `seconds` of the first."""
     low, high = 0, calls
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if least_s(middle, limits) <= seconds else (low, middle - 1)
+        low, high = (middle, high) if min_duration_s(middle, limits) <= seconds else (low, middle - 1)
     return low

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from bulkstop.engine.limits.windows import ELSEWHERE, AwayError, merged, server_of
+from bulkstop.engine.limits.windows import ELSEWHERE, StoreUnavailableError, merge_limits, server_of
 from bulkstop.errors import QuotaError, SettingsError
 from bulkstop.model import Limit
 
@@ -49,24 +49,24 @@ def open_store(
     There is at least one limit; `now` is a clock in seconds by which the store's silence is measured.
     Raises SettingsError, naming --quota-store, when the store cannot be used; a server is given 2 s to answer.
     """
-    windows = merged(limits)
+    windows = merge_limits(limits)
     if where.partition(":")[0].lower() in REDIS:
         try:
             from bulkstop.engine.limits.store_redis import RedisStore
         except ImportError:
             needs = "needs the package redis: pip install 'bulkstop[redis]'"
             raise SettingsError(f"--quota-store: a Redis server {needs}") from None
-        return _Patient(RedisStore(where, server_of(host), windows), now)
+        return _PatientStore(RedisStore(where, server_of(host), windows), now)
     if "://" in where:  # what follows may hold a password
         scheme = where.partition("://")[0]
         raise SettingsError(f"--quota-store {scheme}://...: is no path, and no URL such as redis://host:6379")
     from bulkstop.engine.limits.store_sqlite import SqliteStore, machine_clock
 
-    return _Patient(SqliteStore(_path(where), server_of(host), windows, machine_clock()), now)
+    return _PatientStore(SqliteStore(_path(where), server_of(host), windows, machine_clock()), now)
 
 
 def default_path() -> Path:
-    """Give the path of the user's own store, in the directory for state."""
+    """Return the path of the user's own store, in the directory for state."""
     given = os.environ.get("XDG_STATE_HOME", "")
     try:  # one that is not absolute is to be ignored: https://specifications.freedesktop.org/basedir-spec/latest/
         state = Path(given) if given.startswith("/") else Path.home() / ".local" / "state"
@@ -82,7 +82,7 @@ def _path(where: str) -> Path:
         raise SettingsError(f"--quota-store {where}: {error}; {ELSEWHERE}") from None
 
 
-class _Patient:
+class _PatientStore:
     """A store that may be away for a while: nothing leaves meanwhile, and after PATIENCE_S the run ends."""
 
     def __init__(self, store: QuotaStore, now: Callable[[], float]) -> None:
@@ -102,13 +102,13 @@ class _Patient:
     async def _ask(self, answer: Awaitable[T], away: T) -> T:
         try:
             given = await answer
-        except AwayError as error:
+        except StoreUnavailableError as error:
             self._bear(error)
             return away
         self._away_since = None
         return given
 
-    def _bear(self, error: AwayError) -> None:
+    def _bear(self, error: StoreUnavailableError) -> None:
         now = self._now()
         if self._away_since is None:
             self._away_since = now

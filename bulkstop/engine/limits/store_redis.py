@@ -17,7 +17,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from bulkstop.engine.limits.windows import AwayError, Window, key_of
+from bulkstop.engine.limits.windows import StoreUnavailableError, Window, key_of
 from bulkstop.errors import QuotaError, SettingsError
 
 ANSWER_S = 2.0
@@ -98,21 +98,21 @@ class RedisStore:
     """
 
     def __init__(self, url: str, server: str, windows: Sequence[Window]) -> None:
-        parts = _sound(url)
-        self._shown = _shown(parts)
+        parts = _check_url(url)
+        self._shown = _show_url(parts)
         self._secrets = _secrets(parts)
         self._server = server
         self._windows = windows
         self._buckets: dict[str, RedisBucket] = {}
         try:
             with self._faults(SettingsError):
-                self._script_hash = _tried_out(url)
+                self._script_hash = _load_script(url)
             self._client = _client(url)
         except (TypeError, ValueError):  # not quoted: what is wrong may be a part of the password
             raise SettingsError(f"--quota-store {self._shown}: a setting in the URL is wrong; {INSTEAD}") from None
 
     async def claim(self, account_id: str) -> float:
-        """Count a call, or give the seconds to wait; raises AwayError while the server does not answer."""
+        """Count a call or return the seconds to wait; raises StoreUnavailableError while the server does not answer."""
         bucket = self._bucket(account_id)
         with self._faults(QuotaError):
             try:
@@ -123,7 +123,7 @@ class RedisStore:
         return 0.0 if decision.allowed else max(decision.retry_after_ms or 0, 1) / 1000
 
     async def room(self, account_id: str) -> int:
-        """Tell how many calls could leave right now; raises AwayError while the server does not answer."""
+        """Tell how many calls could leave right now; raises StoreUnavailableError while the server does not answer."""
         numbers = [number for window in self._windows for number in window]
         with self._faults(QuotaError):
             return int(await self._client.eval(ROOM, 1, self._bucket(account_id).bucket_key, *numbers))
@@ -144,15 +144,15 @@ class RedisStore:
         try:
             yield
         except (exceptions.RedisError, OSError) as error:
-            raise self._meaning(error, fatal) from None
+            raise self._translate_error(error, fatal) from None
 
-    def _meaning(self, error: Exception, fatal: type[SettingsError | QuotaError]) -> Exception:
+    def _translate_error(self, error: Exception, fatal: type[SettingsError | QuotaError]) -> Exception:
         said = (str(error) or type(error).__name__).splitlines()[0]
         for secret in self._secrets:  # some servers repeat a command that they do not know
             said = said.replace(secret, "***")
         if not isinstance(error, MAY_PASS) or isinstance(error, WILL_NOT):
             return fatal(f"--quota-store {self._shown}: cannot be used ({said}); {INSTEAD}")
-        away = AwayError if fatal is QuotaError else fatal
+        away = StoreUnavailableError if fatal is QuotaError else fatal
         return away(f"--quota-store {self._shown}: cannot be reached ({said}); start it, or {INSTEAD}")
 
 
@@ -160,7 +160,7 @@ def _put(bucket: RedisBucket) -> Awaitable[Decision]:
     return cast("Awaitable[Decision]", bucket.put_decision(RateItem("", ORIGIN_MS)))
 
 
-def _tried_out(url: str) -> str:
+def _load_script(url: str) -> str:
     """Reach the server once, before anything is sent, and give the name that the script has there."""
     with redis.Redis.from_url(url, **_options(), retry=Retry(NoBackoff(), 0)) as client:
         return str(client.script_load(CLAIM))
@@ -179,7 +179,7 @@ def _options() -> dict[str, Any]:
     return {"socket_connect_timeout": ANSWER_S, "socket_timeout": ANSWER_S, "protocol": 2}
 
 
-def _sound(url: str) -> SplitResult:
+def _check_url(url: str) -> SplitResult:
     """Take a URL apart; one that is not of the form may have its password anywhere, so nothing of it is shown."""
     try:
         parts = urlsplit(url)
@@ -195,7 +195,7 @@ def _sound(url: str) -> SplitResult:
     return parts
 
 
-def _shown(parts: SplitResult) -> str:
+def _show_url(parts: SplitResult) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeVar, cast
 
 from pyrate_limiter import Decision, Rate, RateItem, SQLiteBucket, SQLiteQueries
 
-from bulkstop.engine.limits.windows import ELSEWHERE, AwayError, Window, key_of
+from bulkstop.engine.limits.windows import ELSEWHERE, StoreUnavailableError, Window, key_of
 from bulkstop.errors import QuotaError, SettingsError
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ class Clock:
 
 
 def machine_clock() -> Clock:
-    """Give the time since this machine was started, which nobody can set; where it is not to be had, the wall clock."""
+    """Return the time since this machine was started, which nobody can set; where there is none, the wall clock."""
     if sys.platform == "linux":
         with suppress(OSError):
             boot_id = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
@@ -95,15 +95,15 @@ class SqliteStore:
         self._is_swept = False
         self._thread = ThreadPoolExecutor(1, "quota-store")
         with self._faults(SettingsError):
-            self._connection = _opened(path)
+            self._connection = _open(path)
         self._try_to_set_up()
 
     async def claim(self, account_id: str) -> float:
-        """Count a call, or give the seconds to wait; raises AwayError while another process holds the lock."""
+        """Count a call or return the seconds to wait; raises StoreUnavailableError while another has the lock."""
         return await self._in_thread(self._claim, account_id)
 
     async def room(self, account_id: str) -> int:
-        """Tell how many calls could leave right now; raises AwayError while that cannot be read."""
+        """Tell how many calls could leave right now; raises StoreUnavailableError while that cannot be read."""
         return await self._in_thread(self._room, account_id)
 
     async def close(self) -> None:
@@ -120,13 +120,13 @@ class SqliteStore:
         try:
             yield
         except sqlite3.Error as error:
-            raise _meaning(error, self._path, fatal) from None
+            raise _translate_error(error, self._path, fatal) from None
 
     def _try_to_set_up(self) -> None:
         try:
             with self._faults(SettingsError):
                 self._set_up()
-        except AwayError:
+        except StoreUnavailableError:
             pass  # whoever holds the lock may have let go of it by the first claim
         except SettingsError:
             self._connection.close()
@@ -166,7 +166,7 @@ class SqliteStore:
         self._set_up()
         bucket = self._bucket(account_id)
         with self._locked():
-            account = self._known(bucket.table)
+            account = self._find_account(bucket.table)
             now_ms = self._read_ms(account)  # not before the lock is ours: a time that is old by then counts too little
             self._forget(account, now_ms)
             decision = cast(Decision, bucket.put_decision(RateItem("", now_ms)))
@@ -188,8 +188,8 @@ class SqliteStore:
             self._buckets[account_id] = SQLiteBucket(rates, self._connection, table)
         return self._buckets[account_id]
 
-    def _known(self, table: str) -> _Account:
-        """Give an account's row, and have its calls kept for as long as our windows need them."""
+    def _find_account(self, table: str) -> _Account:
+        """Return an account's row, and have its calls kept for as long as our windows need them."""
         account = self._account(table)
         if account is None:
             self._sweep()
@@ -241,16 +241,16 @@ class SqliteStore:
         return int(self._connection.execute(query, values).fetchone()[0])
 
 
-def _meaning(error: sqlite3.Error, path: Path, fatal: type[SettingsError | QuotaError]) -> Exception:
+def _translate_error(error: sqlite3.Error, path: Path, fatal: type[SettingsError | QuotaError]) -> Exception:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
-        return AwayError(f"--quota-store {path}: locked by another process; {ELSEWHERE}")
+        return StoreUnavailableError(f"--quota-store {path}: locked by another process; {ELSEWHERE}")
     is_broken = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
     remedy = f"remove it while nobody uses it, or {ELSEWHERE}" if is_broken else ELSEWHERE
     return fatal(f"--quota-store {path}: cannot be used ({error}); {remedy}")
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _open(path: Path) -> sqlite3.Connection:
     try:
         _make_file(path)
         return sqlite3.connect(path, LOCK_WAIT_S, isolation_level=None, check_same_thread=False)

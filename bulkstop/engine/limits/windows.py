@@ -8,15 +8,15 @@ from urllib.parse import urlsplit
 
 from bulkstop.model import Limit
 
-GUARD = 0.01
-"""The share by which a window is longer here than at the service, up to GUARD_MOST_S.
+SAFETY_MARGIN = 0.01
+"""The share by which a window is longer here than at the service, up to SAFETY_MARGIN_MOST_S.
 
 Two calls that leave one window apart arrive less than that apart when the first was slower on its way. What one
 process sends is held exactly by RollingWindow, which counts from the answers; between processes, this is what their
 ways may differ by. It also covers a server's own clock: nginx reads it once a turn, and with 50 connections a turn took
 3 ms. It costs as much of the permitted rate.
 """
-GUARD_MOST_S = 0.5
+SAFETY_MARGIN_MOST_S = 0.5
 ELSEWHERE = "give another path, or --quota-store memory"
 """What to do about a file that cannot be used."""
 
@@ -28,7 +28,7 @@ class Window(NamedTuple):
     ms: int
 
 
-def merged(limits: Sequence[Limit]) -> list[Window]:
+def merge_limits(limits: Sequence[Limit]) -> list[Window]:
     """Turn limits into windows that permit no more, in the form that pyrate-limiter takes.
 
     Each is longer than the one before and has more calls, but not more calls a second. What another limit implies is
@@ -46,7 +46,7 @@ def merged(limits: Sequence[Limit]) -> list[Window]:
 
 
 def _binding(limits: Sequence[Limit]) -> list[Window]:
-    """Give the windows, shortest first, without each that has as many calls as a longer one, or more."""
+    """Return the windows, shortest first, without each that has as many calls as a longer one, or more."""
     found: list[Window] = []
     for window in sorted(map(_in_ms, limits), key=lambda window: (-window.ms, window.calls)):
         if not found or window.calls < found[-1].calls:
@@ -54,13 +54,13 @@ def _binding(limits: Sequence[Limit]) -> list[Window]:
     return found[::-1]
 
 
-def guarded(limit: Limit) -> Limit:
+def add_safety_margin(limit: Limit) -> Limit:
     """Lengthen a limit's window by the guard."""
-    return Limit(limit.calls, limit.window_s + min(GUARD * limit.window_s, GUARD_MOST_S))
+    return Limit(limit.calls, limit.window_s + min(SAFETY_MARGIN * limit.window_s, SAFETY_MARGIN_MOST_S))
 
 
 def _in_ms(limit: Limit) -> Window:
-    return Window(limit.calls, math.ceil(guarded(limit).window_s * 1000))
+    return Window(limit.calls, math.ceil(add_safety_margin(limit).window_s * 1000))
 
 
 def server_of(host: str) -> str:
@@ -74,5 +74,5 @@ def key_of(server: str, account_id: str) -> str:
     return hashlib.blake2b(f"{server}|{account_id}".encode(), digest_size=16).hexdigest()
 
 
-class AwayError(Exception):
+class StoreUnavailableError(Exception):
     """The store does not answer now and may do so later; the message is one line that says why."""

@@ -12,7 +12,7 @@ SPIKE_SHARE = 0.2
 """The part of the time that a spike takes unless its length is given."""
 
 
-class Stretch(NamedTuple):
+class Stage(NamedTuple):
     """A stretch of time in which the rate goes evenly from one value to another, in requests a second."""
 
     from_rate: float
@@ -25,7 +25,7 @@ class Stretch(NamedTuple):
         return (self.from_rate + self.to_rate) / 2 * self.length_s
 
     def at(self, requests: float) -> float:
-        """Give the seconds after which so many are due; the rate is not zero all the time."""
+        """Return the seconds after which so many are due; the rate is not zero all the time."""
         if not requests:
             return 0.0
         # The root of from_rate*t + slope/2*t^2 = requests, in the form that is exact when the slope is none or small.
@@ -41,7 +41,7 @@ class Schedule:
     or after `count` requests if that is sooner. Raises ValueError for a schedule without end, or without requests.
     """
 
-    def __init__(self, stretches: Sequence[Stretch], count: int | None = None) -> None:
+    def __init__(self, stretches: Sequence[Stage], count: int | None = None) -> None:
         self._stretches = tuple(each for each in stretches if each.length_s > 0)
         if any(min(each.from_rate, each.to_rate) < 0 for each in self._stretches):
             raise ValueError("a rate is not below zero")
@@ -59,7 +59,7 @@ class Schedule:
         return self._count
 
     def __iter__(self) -> Iterator[float]:
-        """Give all times, in order."""
+        """Return all times, in order."""
         return self.every()
 
     def every(self, first: int = 0, step: int = 1) -> Iterator[float]:
@@ -67,7 +67,7 @@ class Schedule:
         return map(self.at, range(first, self._count, step))
 
     def at(self, number: int) -> float:
-        """Give the time of a request, counted from 0."""
+        """Return the time of a request, counted from 0."""
         place = bisect_right(self._before, number) - 1
         return self._starts_s[place] + self._stretches[place].at(number - self._before[place])
 
@@ -96,7 +96,7 @@ class Schedule:
 
 def constant(rate: float, length_s: float | None = None, count: int | None = None) -> Schedule:
     """Make a schedule of one rate."""
-    return Schedule([Stretch(rate, rate, math.inf if length_s is None else length_s)], count)
+    return Schedule([Stage(rate, rate, math.inf if length_s is None else length_s)], count)
 
 
 def ramp(from_rate: float, to_rate: float, length_s: float | None = None, count: int | None = None) -> Schedule:
@@ -105,12 +105,12 @@ def ramp(from_rate: float, to_rate: float, length_s: float | None = None, count:
         length_s = 2 * count / (from_rate + to_rate)
     if length_s is None:
         raise ValueError("a ramp has an end: give a time or a number of requests")
-    return Schedule([Stretch(from_rate, to_rate, length_s)], count)
+    return Schedule([Stage(from_rate, to_rate, length_s)], count)
 
 
 def steps(rates: Sequence[float], step_s: float, count: int | None = None) -> Schedule:
     """Make a schedule that holds each rate for `step_s`, one after the other."""
-    return Schedule([Stretch(rate, rate, step_s) for rate in rates], count)
+    return Schedule([Stage(rate, rate, step_s) for rate in rates], count)
 
 
 def spike(
@@ -121,7 +121,7 @@ def spike(
     if spike_s > length_s:
         raise ValueError("the spike is longer than the whole")
     around_s = (length_s - spike_s) / 2
-    return Schedule([Stretch(rate, rate, around_s), Stretch(peak, peak, spike_s), Stretch(rate, rate, around_s)], count)
+    return Schedule([Stage(rate, rate, around_s), Stage(peak, peak, spike_s), Stage(rate, rate, around_s)], count)
 
 
 class Arrivals(Protocol):
@@ -135,11 +135,11 @@ class Arrivals(Protocol):
         ...
 
     def take(self, now: float) -> float:
-        """Take the next request off; gives when it was due."""
+        """Take the next request off; returns when it was due."""
         ...
 
 
-class OnSchedule:
+class OpenModel:
     """An open model: requests are due at times of their own, whatever became of those before."""
 
     def __init__(self, times_s: Iterable[float]) -> None:
@@ -153,12 +153,12 @@ class OnSchedule:
         self.due_at = now + next(self._times_s, math.inf)
 
     def take(self, now: float) -> float:
-        """Give when the next was due, however long ago, and go on to the one after it."""
+        """Return when the next was due, however long ago, and go on to the one after it."""
         due_at, self.due_at = self.due_at, self._began + next(self._times_s, math.inf)
         return due_at
 
 
-class AtOnce:
+class ClosedModel:
     """A closed model: a request is due as soon as one before it is answered; `count` in all, or without end."""
 
     def __init__(self, count: float = math.inf) -> None:
@@ -171,7 +171,7 @@ class AtOnce:
             self.due_at = now
 
     def take(self, now: float) -> float:
-        """Give the present: that is when it is due."""
+        """Return the present: that is when it is due."""
         self._left -= 1
         if self._left <= 0:
             self.due_at = math.inf

@@ -10,7 +10,7 @@ from itertools import repeat
 from typing import NamedTuple
 
 from bulkstop.engine.load.arrivals import Arrivals
-from bulkstop.engine.pool import BROKEN, CANCELLED, CUT_OFF, side_by_side
+from bulkstop.engine.pool import BROKEN, CANCELLED, CUT_OFF, run_concurrently
 from bulkstop.errors import BulkstopError
 from bulkstop.model import Attempt, Campaign, Outcome, Send
 
@@ -50,7 +50,7 @@ class Busy:
             self._fd = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
 
     def __call__(self) -> float:
-        """Give them since some moment in the past; costs a microsecond."""
+        """Return them since some moment in the past; costs a microsecond."""
         if self._fd < 0:
             return time.thread_time()
         ran_ns, waited_ns, _ = os.pread(self._fd, 64, 0).split()
@@ -114,7 +114,7 @@ class Generator:
         """
         self._begin_at = begin_at
         try:
-            await side_by_side(repeat(self._work, self._places), self._places)
+            await run_concurrently(repeat(self._work, self._places), self._places)
         finally:
             self._disarm()
             self._not_full(self._now())

@@ -12,7 +12,7 @@ TRIES = 3
 DIGITS = 4
 
 
-class Trial(StrEnum):
+class TrialResult(StrEnum):
     """What became of a rate; `late` says that this machine could not send it, and nothing about the service."""
 
     HELD = "held"
@@ -20,7 +20,7 @@ class Trial(StrEnum):
     LATE = "late"
 
 
-class Knee:
+class RateSearch:
     """Doubles the rate until one does not hold, halves the gap (in the logarithm) until it is small, and confirms.
 
     `rate` is what to try next, twice as long if `is_long`; None when all is known. Between `low`, the highest that has
@@ -41,18 +41,18 @@ class Knee:
         self._late = 0
         self._all_long = False
 
-    def told(self, trial: Trial) -> None:
+    def record(self, trial: TrialResult) -> None:
         """Take what became of `rate`, and choose the next."""
         if self.rate is None:
             raise ValueError("the search has ended")
-        if trial is Trial.LATE and self._late < TRIES - 1:
+        if trial is TrialResult.LATE and self._late < TRIES - 1:
             self._late += 1
             return
         self._late = 0
-        if trial is Trial.HELD:
+        if trial is TrialResult.HELD:
             self.low, self.is_confirmed = self.rate, self.is_long
         else:
-            self._lower(self.rate, by_machine=trial is Trial.LATE)
+            self._lower(self.rate, by_machine=trial is TrialResult.LATE)
         self.rate = self._next()
         self.is_long = self._all_long or self.rate == self.low
 
@@ -67,13 +67,13 @@ class Knee:
     def _next(self) -> float | None:
         if self.low is None:
             assert self.high is not None, "something was tried"  # noqa: S101 - a slip
-            return None if self.high <= self._bottom else max(self._bottom, _rounded(self.high / self._fall))
+            return None if self.high <= self._bottom else max(self._bottom, _round(self.high / self._fall))
         if self.high is None and self.low < self._top:
             return min(2 * self.low, self._top)
         if self.high is not None and self.high > (1 + WITHIN) * self.low:
-            return _rounded(math.sqrt(self.low * self.high))
+            return _round(math.sqrt(self.low * self.high))
         return None if self.is_confirmed else self.low
 
 
-def _rounded(rate: float) -> float:
+def _round(rate: float) -> float:
     return float(f"{rate:.{DIGITS}g}")

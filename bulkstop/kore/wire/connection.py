@@ -1,31 +1,31 @@
-"""One connection carries one exchange at a time, each of which ends in an Answer or a NoAnswer."""
+"""One connection carries one exchange at a time, each of which ends in a Response or a TransportFailure."""
 
 import asyncio
 import errno
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from bulkstop.kore.exchange import Answer, NoAnswer
-from bulkstop.kore.wire.response import Reader, UnreadableError
+from bulkstop.kore.exchange import Response, TransportFailure
+from bulkstop.kore.wire.response import Reader, RemoteProtocolError
 from bulkstop.model import Outcome
 
-Told = asyncio.Future[Answer | NoAnswer]
+PendingResponse = asyncio.Future[Response | TransportFailure]
 
 
-class Owner(Protocol):
+class ConnectionOwner(Protocol):
     """Who has a connection, and is told what becomes of it."""
 
-    def opened(self, line: "Line", /) -> None:
+    def opened(self, connection: "Connection", /) -> None:
         """Know that it is there."""
 
-    def rests(self, line: "Line", /) -> None:
+    def rests(self, connection: "Connection", /) -> None:
         """Know that it can carry another exchange."""
 
-    def ended(self, line: "Line", /) -> None:
+    def ended(self, connection: "Connection", /) -> None:
         """Know that it is gone."""
 
 
-class Line(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """A connection that carries exchanges for as long as it is sure where an answer ends."""
 
     __slots__ = (
@@ -37,21 +37,21 @@ class Line(asyncio.Protocol):
         "_reader",
         "_transport",
         "_unfit",
-        "rested_at",
+        "idle_since",
     )
 
-    def __init__(self, owner: Owner, clock: Callable[[], float]) -> None:
-        self.rested_at = 0.0
+    def __init__(self, owner: ConnectionOwner, clock: Callable[[], float]) -> None:
+        self.idle_since = 0.0
         self._owner, self._clock = owner, clock
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._reader = Reader()
-        self._asked: Told | None = None
+        self._asked: PendingResponse | None = None
         self._began = 0.0
         self._unfit = "the connection broke before the request"
 
     @property
-    def waits_since(self) -> float | None:
+    def busy_since(self) -> float | None:
         """When the exchange began that is under way, if one is."""
         return None if self._asked is None else self._began
 
@@ -59,18 +59,20 @@ class Line(asyncio.Protocol):
         """Tell whether a request can be written."""
         return self._transport is not None and not self._transport.is_closing()
 
-    def ask(self, request: bytes, cap: int, began: float) -> Told:
+    def send(self, request: bytes, cap: int, began: float) -> PendingResponse:
         """Write a request; of its answer up to `cap` bytes of body are wanted, and its latency is since `began`."""
         self._asked = asked = self._loop.create_future()
         self._began = began
         if self._transport is None or self._transport.is_closing():
-            self._tell(NoAnswer(Outcome.CONNECTION_ERROR, f"{self._unfit}; nothing was sent", self._passed_ms()))
+            self._tell(
+                TransportFailure(Outcome.CONNECTION_ERROR, f"{self._unfit}; nothing was sent", self._passed_ms())
+            )
         else:
             self._reader.begin(cap)
             self._transport.write(request)
         return asked
 
-    def drop(self, asked: Told) -> None:
+    def drop(self, asked: PendingResponse) -> None:
         """End the connection if it still waits for an answer that nobody wants any more."""
         if self._asked is asked:
             self._asked = None
@@ -109,7 +111,7 @@ class Line(asyncio.Protocol):
         try:
             if self._reader.feed(data):
                 self._succeed()
-        except UnreadableError as error:
+        except RemoteProtocolError as error:
             self._fail(str(error))
 
     def eof_received(self) -> None:
@@ -119,12 +121,12 @@ class Line(asyncio.Protocol):
                 self._succeed()
             else:
                 self._break("closed by the server")
-        except UnreadableError as error:
+        except RemoteProtocolError as error:
             self._fail(str(error))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Be disconnected."""
-        self._break("closed" if exc is None else reason(exc))
+        self._break("closed" if exc is None else name_error(exc))
         self._owner.ended(self)
 
     def _succeed(self) -> None:
@@ -134,7 +136,7 @@ class Line(asyncio.Protocol):
         if reader.is_last:
             self.abort()
         else:
-            self.rested_at = now
+            self.idle_since = now
             self._owner.rests(self)
 
     def _break(self, why: str) -> None:
@@ -144,9 +146,9 @@ class Line(asyncio.Protocol):
     def _fail(self, why: str, outcome: Outcome = Outcome.CONNECTION_ERROR) -> None:
         self.abort()
         why = f"{why}; the stop may have arrived"
-        self._tell(NoAnswer(outcome, why, self._passed_ms(), self._reader.status))
+        self._tell(TransportFailure(outcome, why, self._passed_ms(), self._reader.status))
 
-    def _tell(self, told: Answer | NoAnswer) -> None:
+    def _tell(self, told: Response | TransportFailure) -> None:
         asked, self._asked = self._asked, None
         if asked is not None and not asked.done():  # it is done when it was cancelled
             asked.set_result(told)
@@ -155,7 +157,7 @@ class Line(asyncio.Protocol):
         return round((self._clock() - self._began) * 1000, 3)
 
 
-def reason(error: Exception) -> str:
+def name_error(error: Exception) -> str:
     """Name in a word what broke."""
     number = error.errno if isinstance(error, OSError) else None
     return errno.errorcode.get(number, str(number)) if number else type(error).__name__

@@ -12,10 +12,10 @@ from typing import Any
 from aiohappyeyeballs import start_connection
 
 from bulkstop.errors import SettingsError
-from bulkstop.kore.wire.connection import Line, reason
-from bulkstop.kore.wire.request import written
-from bulkstop.kore.wire.route import Place, Route
-from bulkstop.model import Again, Outcome
+from bulkstop.kore.wire.connection import Connection, name_error
+from bulkstop.kore.wire.request import format_headers
+from bulkstop.kore.wire.route import PageRange, Route
+from bulkstop.model import Outcome, RetryHint
 
 LOOKUP_S = 5
 """How long a name that was looked up keeps its addresses: a service that moves is soon found."""
@@ -31,10 +31,12 @@ TUNNEL_HEAD_CAP = 16 * 1024
 Address = tuple[int, int, int, str, tuple[Any, ...]]
 
 
-class UnreachedError(Exception):
+class ConnectError(Exception):
     """There is no connection, so nothing was sent; the message says why."""
 
-    def __init__(self, why: str, outcome: Outcome = Outcome.CONNECTION_ERROR, again: Again = Again.LATER) -> None:
+    def __init__(
+        self, why: str, outcome: Outcome = Outcome.CONNECTION_ERROR, again: RetryHint = RetryHint.LATER
+    ) -> None:
         super().__init__(why)
         self.outcome, self.again = outcome, again
 
@@ -47,7 +49,7 @@ class Dialer:
         self._timeout_s = timeout_s
         self._user_agent = user_agent
         self._addresses = _Addresses(route.hop)
-        tls = trusting(ca) if route.is_secure or ca else None
+        tls = make_tls_context(ca) if route.is_secure or ca else None
         self._tls = {
             "ssl": tls,
             "server_hostname": route.host.host,
@@ -55,15 +57,15 @@ class Dialer:
             "ssl_shutdown_timeout": GOODBYE_S,
         }
 
-    async def dial(self, make: Callable[[], Line]) -> Line:
-        """Make a connection; raises UnreachedError."""
+    async def dial(self, make: Callable[[], Connection]) -> Connection:
+        """Make a connection; raises ConnectError."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._connected(make)
         except (OSError, RuntimeError) as error:  # uvloop raises a RuntimeError for some sockets
-            raise _unreached(error, self._route.hop) from None
+            raise _explain(error, self._route.hop) from None
 
-    async def _connected(self, make: Callable[[], Line]) -> Line:
+    async def _connected(self, make: Callable[[], Connection]) -> Connection:
         loop = asyncio.get_running_loop()
         addresses = await self._addresses.get()
         sock = await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_S, interleave=1, loop=loop)
@@ -76,7 +78,7 @@ class Dialer:
     async def _tunnel(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
         host = self._route.host
         try:
-            fields = written({"Host": str(host), "User-Agent": self._user_agent, **self._route.login})
+            fields = format_headers({"Host": str(host), "User-Agent": self._user_agent, **self._route.login})
             await loop.sock_sendall(sock, f"CONNECT {host} HTTP/1.1\r\n{fields}\r\n".encode())
             _check_tunnel(await _head(loop, sock))
         except BaseException:
@@ -87,7 +89,7 @@ class Dialer:
 class _Addresses:
     """The addresses of a name, kept while it cannot be looked up: it is seldom the service that is gone then."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: PageRange) -> None:
         self._place = place
         self._known: Sequence[Address] = ()
         self._known_until = -math.inf
@@ -95,13 +97,13 @@ class _Addresses:
         self._turn = asyncio.Lock()
 
     async def get(self) -> Sequence[Address]:
-        """Give them; all who ask at the same time share one look-up, and its failure."""
+        """Return them; all who ask at the same time share one look-up, and its failure."""
         failures = self._failures
         async with self._turn:
             if self._failures == failures and asyncio.get_running_loop().time() >= self._known_until:
                 await self._look_up()
             if not self._known:
-                raise UnreachedError(f"the name {self._place.host} could not be looked up; nothing was sent")
+                raise ConnectError(f"the name {self._place.host} could not be looked up; nothing was sent")
             return self._known
 
     async def _look_up(self) -> None:
@@ -118,12 +120,12 @@ async def _getaddrinfo(host: str, port: int) -> Sequence[Address]:
     return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
-def trusting(ca: str | None) -> ssl.SSLContext:
+def make_tls_context(ca: str | None) -> ssl.SSLContext:
     """Make what verifies servers, against the authorities in the file `ca` if one is given; raises SettingsError."""
     try:
         context = ssl.create_default_context(cafile=ca)
     except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"--ca {ca}: not a readable file of PEM certificates ({reason(error)})") from None
+        raise SettingsError(f"--ca {ca}: not a readable file of PEM certificates ({name_error(error)})") from None
     context.set_alpn_protocols(["http/1.1"])
     return context
 
@@ -138,21 +140,21 @@ async def _head(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
 def _check_tunnel(head: bytes) -> None:
     found = re.match(rb"HTTP/1\.[01] (\d{3})[ \r]", head)
     if found is None or b"\r\n\r\n" not in head:
-        raise UnreachedError("the proxy's answer is not HTTP; nothing was sent")
+        raise ConnectError("the proxy's answer is not HTTP; nothing was sent")
     if not found[1].startswith(b"2"):
-        raise UnreachedError(f"the proxy answered HTTP {int(found[1])}")
+        raise ConnectError(f"the proxy answered HTTP {int(found[1])}")
     if not head.endswith(b"\r\n\r\n"):  # a server has nothing to say before it is greeted
-        raise UnreachedError("the proxy spoke into its tunnel; nothing was sent")
+        raise ConnectError("the proxy spoke into its tunnel; nothing was sent")
 
 
-def _unreached(error: OSError | RuntimeError, hop: Place) -> UnreachedError:
+def _explain(error: OSError | RuntimeError, hop: PageRange) -> ConnectError:
     if isinstance(error, TimeoutError) and error.errno is None:
-        return UnreachedError("no connection in time; nothing was sent", Outcome.TIMEOUT)
+        return ConnectError("no connection in time; nothing was sent", Outcome.TIMEOUT)
     if isinstance(error, ssl.SSLCertVerificationError):
         why = "the server's certificate is not trusted (give --ca FILE for an authority of your own)"
-        return UnreachedError(why, again=Again.NO)
+        return ConnectError(why, again=RetryHint.NO)
     if isinstance(error, ssl.SSLError):
-        return UnreachedError("TLS could not be agreed with the server")
+        return ConnectError("TLS could not be agreed with the server")
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return UnreachedError("no file descriptor left (lower --concurrency or raise ulimit -n); nothing was sent")
-    return UnreachedError(f"no connection to {hop} ({reason(error)}); nothing was sent")
+        return ConnectError("no file descriptor left (lower --concurrency or raise ulimit -n); nothing was sent")
+    return ConnectError(f"no connection to {hop} ({name_error(error)}); nothing was sent")

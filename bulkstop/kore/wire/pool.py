@@ -4,18 +4,18 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from bulkstop.kore.wire.connection import Line
+from bulkstop.kore.wire.connection import Connection
 
-KEEP_S = 15.0
+KEEPALIVE_EXPIRY_S = 15.0
 """How long a connection may rest and be used again: who stands between may forget an older one without a word."""
 SOON_S = 0.001
 """What is due so soon is due now: a loop counts in milliseconds, and one more round for less would be lost on it."""
 
-Dial = Callable[[Callable[[], Line]], Awaitable[Line]]
+Dial = Callable[[Callable[[], Connection]], Awaitable[Connection]]
 """Connects the line that is made."""
 
 
-class Pool:
+class ConnectionPool:
     """The connections to one host, each of which has `timeout_s` for an exchange.
 
     One timer serves them all. It is set to when the first of them may be due, and no call need be noted for it: those
@@ -39,24 +39,24 @@ class Pool:
     def __init__(self, dial: Dial, limit: int, *, timeout_s: float, clock: Callable[[], float]) -> None:
         self._dial, self._limit = dial, limit
         self._timeout_s, self._clock = timeout_s, clock
-        self._open: set[Line] = set()
-        self._resting: list[Line] = []
+        self._open: set[Connection] = set()
+        self._resting: list[Connection] = []
         self._dialling = 0
-        self._queue: deque[asyncio.Future[Line | None]] = deque()
+        self._queue: deque[asyncio.Future[Connection | None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
         self._one_ended = asyncio.Event()
 
-    def rested(self, now: float) -> Line | None:
+    def take_idle(self, now: float) -> Connection | None:
         """Take the connection that has rested the shortest, if one is fit."""
         while self._resting:
             line = self._resting.pop()
-            if now - line.rested_at < KEEP_S and line.is_fit():
+            if now - line.idle_since < KEEPALIVE_EXPIRY_S and line.is_fit():
                 return line
             line.abort()
         return None
 
-    async def line(self, began: float) -> Line:
+    async def acquire(self, began: float) -> Connection:
         """Open a connection for an exchange that `began` then, or wait for one; raises what dialling raises."""
         line = await self._place()
         if line is None:
@@ -75,27 +75,27 @@ class Pool:
             self._one_ended.clear()
             await self._one_ended.wait()
 
-    def opened(self, line: Line) -> None:
+    def opened(self, connection: Connection) -> None:
         """Count a connection."""
-        self._open.add(line)
+        self._open.add(connection)
 
-    def rests(self, line: Line) -> None:
-        """Give a connection to who waits longest, or keep it."""
-        if not (self._queue and self._give(line)):
-            self._resting.append(line)
+    def rests(self, connection: Connection) -> None:
+        """Hand a connection to who waits longest, or keep it."""
+        if not (self._queue and self._give(connection)):
+            self._resting.append(connection)
 
-    def ended(self, line: Line) -> None:
+    def ended(self, connection: Connection) -> None:
         """Forget a connection, and let another take its place."""
-        self._open.discard(line)
+        self._open.discard(connection)
         self._one_ended.set()
         self._let_dial()
 
-    async def _place(self) -> Line | None:
+    async def _place(self) -> Connection | None:
         """Wait for a turn: to use a connection that came to rest, or (None) to open one."""
         if not self._queue and self._has_room():
             self._dialling += 1
             return None
-        turn: asyncio.Future[Line | None] = asyncio.get_running_loop().create_future()
+        turn: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
         try:
             return await turn
@@ -104,8 +104,8 @@ class Pool:
                 self._give_back(turn.result())
             raise
 
-    async def _dialled(self) -> Line:
-        line = Line(self, self._clock)
+    async def _dialled(self) -> Connection:
+        line = Connection(self, self._clock)
         try:
             line = await self._dial(lambda: line)
         except BaseException:
@@ -126,17 +126,17 @@ class Pool:
         while self._queue and self._has_room() and self._give(None):
             self._dialling += 1
 
-    def _give(self, line: Line | None) -> bool:
+    def _give(self, connection: Connection | None) -> bool:
         while self._queue:
             turn = self._queue.popleft()
             if not turn.done():
-                turn.set_result(line)
+                turn.set_result(connection)
                 return True
         return False
 
-    def _give_back(self, line: Line | None) -> None:
-        if line is not None:
-            self.rests(line)
+    def _give_back(self, connection: Connection | None) -> None:
+        if connection is not None:
+            self.rests(connection)
         else:
             self._dialling -= 1
             self._let_dial()
@@ -154,7 +154,7 @@ class Pool:
         self._timer = None
         now = first = self._clock()
         for line in self._open.copy():
-            since = line.waits_since
+            since = line.busy_since
             if since is not None and since + self._timeout_s - now < SOON_S:
                 line.time_out(self._timeout_s)
             elif since is not None:

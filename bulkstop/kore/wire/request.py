@@ -11,7 +11,7 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OURS = frozenset({"host", "connection", "content-length", "transfer-encoding"})
 
 
-class UnsendableError(ValueError):
+class LocalProtocolError(ValueError):
     """A request cannot be written; the message names the part of it, not what it holds."""
 
 
@@ -37,10 +37,10 @@ class Requests:
         self._latest: tuple[Mapping[str, str], int, bytes] = ({}, -1, b"")
 
     def write(self, target: str, headers: Mapping[str, str], body: bytes) -> bytes:
-        """Give the bytes of a request; raises UnsendableError."""
+        """Return the bytes of a request; raises LocalProtocolError."""
         line = target.encode("ascii", "replace")
         if line.translate(_VISIBLE) != line or not target.isascii():
-            raise UnsendableError("the path holds a character that cannot be sent; nothing was sent")
+            raise LocalProtocolError("the path holds a character that cannot be sent; nothing was sent")
         latest, length, rest = self._latest
         if length != len(body) or latest != headers:
             rest = self._rest(headers, len(body))
@@ -57,15 +57,15 @@ class Requests:
 
     def _new(self, headers: Mapping[str, str], length: int) -> bytes:
         if any(name.lower() in _OURS for name in headers):
-            raise UnsendableError("a header tells where a request ends or goes; nothing was sent")
+            raise LocalProtocolError("a header tells where a request ends or goes; nothing was sent")
         after = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate", "Content-Length": str(length)}
         fields = self._first | dict(headers) | after | dict(self._last)
-        return f" HTTP/1.1\r\n{written(fields)}\r\n".encode("ascii")
+        return f" HTTP/1.1\r\n{format_headers(fields)}\r\n".encode("ascii")
 
 
-def written(fields: Mapping[str, str]) -> str:
-    """Write header fields, a line each; raises UnsendableError at what would not stay in its line."""
+def format_headers(fields: Mapping[str, str]) -> str:
+    """Write header fields, a line each; raises LocalProtocolError at what would not stay in its line."""
     for name, value in fields.items():
         if not _NAME.fullmatch(name) or not (value.isascii() and value.isprintable()):
-            raise UnsendableError(f"the header {name!a} holds a character that cannot be sent; nothing was sent")
+            raise LocalProtocolError(f"the header {name!a} holds a character that cannot be sent; nothing was sent")
     return "".join(f"{name}: {value}\r\n" for name, value in fields.items())

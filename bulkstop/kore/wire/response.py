@@ -4,7 +4,7 @@ import zlib
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from bulkstop.kore.exchange import Answer
+from bulkstop.kore.exchange import Response
 
 HEAD_CAP = 32 * 1024
 """Bytes that may come in a row without one of a body: a head, the interim answers before it, trailers."""
@@ -20,7 +20,7 @@ _UNASKED = frozenset((b"br", b"zstd"))
 """Codings that were not offered, and are not read."""
 
 
-class UnreadableError(Exception):
+class RemoteProtocolError(Exception):
     """What comes is no sound answer; the message says why."""
 
 
@@ -62,7 +62,7 @@ class Reader:
         self._cap, self._is_fresh, self._fields = cap, True, {}
 
     def feed(self, data: bytes) -> bool:
-        """Take in a piece and tell whether that was all that is wanted; raises UnreadableError."""
+        """Take in a piece and tell whether that was all that is wanted; raises RemoteProtocolError."""
         if self._is_fresh:
             self._is_fresh = False
             plain = self._plain
@@ -74,7 +74,7 @@ class Reader:
         return self._read_on(data)
 
     def end(self) -> bool:
-        """Take the end of the connection and tell whether it is that of a sound answer; raises UnreadableError."""
+        """Take the end of the connection and tell whether it is that of a sound answer; raises RemoteProtocolError."""
         packing = self._fields.get(b"transfer-encoding", b"").lower()
         if self.status is None or b"content-length" in self._fields or b"chunked" in packing:
             return False
@@ -82,21 +82,21 @@ class Reader:
         self._check_unpacked()
         return True
 
-    def take(self, latency_ms: float) -> Answer:
-        """Give the answer that was read."""
+    def take(self, latency_ms: float) -> Response:
+        """Return the answer that was read."""
         status, body, fields = self.status or 0, bytes(self._body[: self._cap]), self._fields
         if not fields:
-            return Answer(status, body, latency_ms)
+            return Response(status, body, latency_ms)
         if status < 300:
-            return Answer(status, body, latency_ms, _text(fields.get(b"retry-after")))
+            return Response(status, body, latency_ms, _text(fields.get(b"retry-after")))
         said = (_text(fields.get(name)) for name in (b"retry-after", b"date", b"location"))
-        return Answer(status, body, latency_ms, *said)
+        return Response(status, body, latency_ms, *said)
 
     def _read_on(self, data: bytes) -> bool:
         """Read no more at a time than may come without a body: what is too much must not hang on how it comes."""
         while data and not self._is_enough():
             if self._spare <= 0:
-                raise UnreadableError(f"the answer has more than {HEAD_CAP} bytes around its body")
+                raise RemoteProtocolError(f"the answer has more than {HEAD_CAP} bytes around its body")
             piece, data = data[: self._spare], data[self._spare :]
             self._spare -= len(piece)
             self._parse(piece)
@@ -114,14 +114,14 @@ class Reader:
         except (HttpParserError, HttpParserUpgrade) as error:
             self.is_last = True
             if not self._is_whole:
-                raise UnreadableError(_why(error)) from None
+                raise RemoteProtocolError(_why(error)) from None
 
     def _is_enough(self) -> bool:
         return self._is_whole or (self.status is not None and len(self._body) >= self._cap)
 
     def _check_unpacked(self) -> None:
         if self._unpacked is not None and not self._unpacked.is_whole and len(self._body) < self._cap:
-            raise UnreadableError("the answer cannot be unpacked")
+            raise RemoteProtocolError("the answer cannot be unpacked")
 
     def on_message_begin(self) -> None:
         """Stop at what comes behind an answer: nobody asked for it."""

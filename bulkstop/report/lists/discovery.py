@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from bulkstop.model import Group, Listed
+from bulkstop.model import ListedCampaign, Scope
 from bulkstop.text import replace_controls
 
 COLUMNS = (
@@ -34,14 +34,14 @@ class Discovery:
     With a `fault`, or when a signal (`signum`) ended it, the list was not read to its end, and is not to be used.
     """
 
-    rows: tuple[tuple[Group, Listed], ...]
+    rows: tuple[tuple[Scope, ListedCampaign], ...]
     notes: tuple[str, ...]
     calls: int
     fault: str | None = None
     signum: int | None = None
 
 
-def to_csv(rows: Iterable[tuple[Group, Listed]]) -> bytes:
+def to_csv(rows: Iterable[tuple[Scope, ListedCampaign]]) -> bytes:
     """Write the list as CSV, header included, each campaign on a line of its own.
 
     Ids stand there as they are, else `stop` would call for others. Any other cell that a spreadsheet would run as a
@@ -56,19 +56,19 @@ def to_csv(rows: Iterable[tuple[Group, Listed]]) -> bytes:
     return text.getvalue().encode()
 
 
-def to_jsonl(rows: Iterable[tuple[Group, Listed]]) -> bytes:
+def to_jsonl(rows: Iterable[tuple[Scope, ListedCampaign]]) -> bytes:
     """Write the list as JSON lines, all values as they are but for control characters."""
     keyed = (dict(zip(COLUMNS, [*ids, *others], strict=True)) for ids, others in (_cells(*row) for row in rows))
     return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in keyed)
 
 
-def _cells(group: Group, item: Listed) -> tuple[list[object], list[object]]:
-    """Give the cells of a row in the order of COLUMNS: the ids, which nobody may touch, and the others."""
-    ids: list[object] = [item.campaign_id, group.campaign_type, group.account_id, group.stream_id, group.iid]
-    return ids, [_shown(item.name), _shown(item.status), item.priority, item.recurs, _shown(item.updated_at)]
+def _cells(scope: Scope, item: ListedCampaign) -> tuple[list[object], list[object]]:
+    """Return the cells of a row in the order of COLUMNS: the ids, which nobody may touch, and the others."""
+    ids: list[object] = [item.campaign_id, scope.campaign_type, scope.account_id, scope.stream_id, scope.iid]
+    return ids, [_show(item.name), _show(item.status), item.priority, item.recurs, _show(item.updated_at)]
 
 
-def _shown(text: str | None) -> str | None:
+def _show(text: str | None) -> str | None:
     return None if text is None else replace_controls(text)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from bulkstop.model import Group, Listed, Outcome, State
+from bulkstop.model import ListedCampaign, Outcome, Scope, State
 
 RUNS = frozenset({State.RUNNING, State.SCHEDULED, State.RUNS_AGAIN})
 """What runs now or by itself later."""
@@ -17,8 +17,8 @@ OPEN = RUNS | {State.UNKNOWN}
 class Finding(NamedTuple):
     """A campaign that is not known to be at rest: what the service says of it, and what its result line said."""
 
-    group: Group
-    item: Listed
+    scope: Scope
+    item: ListedCampaign
     state: State
     outcome: Outcome
     error: str | None = None
@@ -59,7 +59,7 @@ class Verification:
         return sum(self.states.values())
 
     @property
-    def told(self) -> int:
+    def answered(self) -> int:
         """Of how many of them the service told."""
         return self.campaigns - self.states.get(State.UNKNOWN, 0)
 
@@ -73,14 +73,14 @@ class Verification:
         """0: nothing runs, which is proven; 3: nothing was told at all; 128 and more: ended by a signal; else 1."""
         if self.signum is not None:
             return 128 + self.signum
-        if self.campaigns and not self.told:
+        if self.campaigns and not self.answered:
             return 3
         is_told = self.states.get(State.NOT_RUNNING, 0) == self.campaigns
         return 0 if is_told and not self.unlisted and not self.invalid else 1
 
 
 def to_json(of: Verification) -> dict[str, Any]:
-    """Give a verification as JSON values, every key always there."""
+    """Return a verification as JSON values, every key always there."""
     return {
         "campaigns": of.campaigns,
         "states": {state.value: of.states.get(state, 0) for state in State},
@@ -98,7 +98,7 @@ def to_json(of: Verification) -> dict[str, Any]:
 
 
 def _finding(found: Finding) -> dict[str, Any]:
-    group, item = found.group, found.item
+    group, item = found.scope, found.item
     return {
         "campaign_id": item.campaign_id,
         "campaign_type": group.campaign_type.value,

@@ -50,8 +50,8 @@ class Second(NamedTuple):
     service_ms: tuple[float, ...] | None
 
 
-def library() -> str:
-    """Give the JavaScript that draws; raises SettingsError, which names the extra, where it is not installed."""
+def read_library() -> str:
+    """Return the JavaScript that draws; raises SettingsError, which names the extra, where it is not installed."""
     check_library()
     from plotly.offline import get_plotlyjs
 
@@ -68,7 +68,7 @@ def check_library() -> None:
         )
 
 
-def seconds(points: Sequence[Point]) -> list[Second]:
+def summarize_points(points: Sequence[Point]) -> list[Second]:
     """Work the figures of each point out; a time without answers is a row too: no line may lead across it."""
     found, upto_s = list[Second](), 0.0
     for point in points:
@@ -79,9 +79,9 @@ def seconds(points: Sequence[Point]) -> list[Second]:
     return found
 
 
-def over_time(rows: Sequence[Second], lines: Sequence[Line] = (), *, is_open: bool) -> Chart:
+def draw_latencies(rows: Sequence[Second], lines: Sequence[Line] = (), *, is_open: bool) -> Chart:
     """Draw the latencies of each second, and the `lines` they must not cross; service times wait behind a legend."""
-    unit_s, _ = unit_of(rows)
+    unit_s, _ = choose_unit(rows)
     x = [_round((row.point.start_s + row.point.length_s / 2) / unit_s) for row in rows]
     sets = _sets(is_open)
     data = []
@@ -105,7 +105,7 @@ def over_time(rows: Sequence[Second], lines: Sequence[Line] = (), *, is_open: bo
     return {"data": data, "layout": {"xaxis": _time_axis(rows), **_times(lines), **_legends(sets)}}
 
 
-def percentiles(latency: Histogram, service: Histogram, lines: Sequence[Line] = (), *, is_open: bool) -> Chart:
+def draw_percentiles(latency: Histogram, service: Histogram, lines: Sequence[Line] = (), *, is_open: bool) -> Chart:
     """Draw which time so many percent did not exceed; each further nine takes as much room as the one before."""
     most = max(len(latency), len(service), 10)
     sets = _sets(is_open)
@@ -136,9 +136,9 @@ def percentiles(latency: Histogram, service: Histogram, lines: Sequence[Line] = 
     return {"data": data, "layout": {"xaxis": axis, **_times(lines), "hovermode": "closest"}}
 
 
-def bands(rows: Sequence[Second], intended: Sequence[Corner]) -> Chart:
+def draw_outcomes(rows: Sequence[Second], intended: Sequence[Corner]) -> Chart:
     """Draw the requests a second by what became of them, one upon the other, and the rate they were due at."""
-    unit_s, _ = unit_of(rows)
+    unit_s, _ = choose_unit(rows)
     rows = [row for row in rows if row.point.outcomes]
     widths = {
         "x": [_round(row.point.start_s / unit_s) for row in rows],
@@ -174,7 +174,7 @@ def bands(rows: Sequence[Second], intended: Sequence[Corner]) -> Chart:
     return {"data": data, "layout": {"xaxis": _time_axis(rows), "yaxis": axis, "barmode": "stack", "bargap": 0}}
 
 
-def unit_of(rows: Sequence[Second]) -> tuple[float, str]:
+def choose_unit(rows: Sequence[Second]) -> tuple[float, str]:
     """Choose the unit of the time axis: how many seconds it has, and its name."""
     end_s = rows[-1].point.end_s if rows else 0.0
     return next((unit_s, name) for most_s, unit_s, name in UNITS if end_s <= most_s)
@@ -194,7 +194,7 @@ def _figures(times: Times) -> tuple[float, ...] | None:
 
 
 def _curve(histogram: Histogram) -> Iterator[tuple[float, str, float]]:
-    """Give 1/(1-share), the percentage and the milliseconds, up to the last request but one, and the longest."""
+    """Yield 1/(1-share), the percentage and the milliseconds, up to the last request but one, and the longest."""
     number = len(histogram)
     if not number:
         return
@@ -207,7 +207,7 @@ def _curve(histogram: Histogram) -> Iterator[tuple[float, str, float]]:
 
 
 def _time_axis(rows: Sequence[Second]) -> Chart:
-    unit_s, unit = unit_of(rows)
+    unit_s, unit = choose_unit(rows)
     end = _round(rows[-1].point.end_s / unit_s) if rows else 1.0
     return {
         "title": {"text": "since the beginning"},

@@ -14,7 +14,7 @@ SHOWN = 3
 OTHER = "other"
 
 
-class Reason(NamedTuple):
+class ErrorCount(NamedTuple):
     """An error, and how many requests ended with it."""
 
     outcome: Outcome
@@ -27,7 +27,7 @@ class Reason(NamedTuple):
 
 
 @dataclass(slots=True)
-class Reasons:
+class ErrorCounts:
     """Counts errors by outcome and text, the first so many of them; all further ones are `other`."""
 
     _counts: Counter[tuple[Outcome, str]] = field(default_factory=Counter)
@@ -39,17 +39,17 @@ class Reasons:
             key = outcome, OTHER
         self._counts[key] += requests
 
-    def merge(self, other: "Reasons") -> None:
+    def merge(self, other: "ErrorCounts") -> None:
         """Add what another has counted."""
         for reason in other.most():
             self.add(*reason)
 
-    def most(self) -> list[Reason]:
-        """Give all of them, the most frequent first."""
-        return [Reason(*key, requests) for key, requests in self._counts.most_common()]
+    def most(self) -> list[ErrorCount]:
+        """Return all of them, the most frequent first."""
+        return [ErrorCount(*key, requests) for key, requests in self._counts.most_common()]
 
 
-def reason_rows(reasons: Reasons) -> list[tuple[str, str]]:
+def format_error_counts(reasons: ErrorCounts) -> list[tuple[str, str]]:
     """Write the most frequent ones in two columns."""
     most = reasons.most()
     told = [("reason", str(each)) for each in most[:SHOWN]]
@@ -58,6 +58,6 @@ def reason_rows(reasons: Reasons) -> list[tuple[str, str]]:
     return told
 
 
-def reasons_json(reasons: Reasons) -> list[dict[str, object]]:
-    """Give them as JSON objects."""
+def error_counts_to_json(reasons: ErrorCounts) -> list[dict[str, object]]:
+    """Return them as JSON objects."""
     return [{"outcome": each.outcome.value, "error": each.error, "requests": each.requests} for each in reasons.most()]

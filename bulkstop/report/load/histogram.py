@@ -72,7 +72,9 @@ class Histogram:
     @property
     def mean_s(self) -> float:
         """Their mean in seconds; 0 without any."""
-        mean_us = float(self._told().get_mean_value())  # of the middles of its classes, so of one value it may be more
+        mean_us = float(
+            self._to_hdr().get_mean_value()
+        )  # of the middles of its classes, so of one value it may be more
         return min(mean_us, self.max_us) / 1e6
 
     def at(self, *percentiles: float) -> list[float]:
@@ -82,8 +84,8 @@ class Histogram:
 
     def add(self, other: "Histogram") -> None:
         """Count all that another has counted."""
-        hdr = self._told()
-        hdr.add(other._told())  # noqa: SLF001 - one of its own kind
+        hdr = self._to_hdr()
+        hdr.add(other._to_hdr())  # noqa: SLF001 - one of its own kind
         ctypes.memmove(self._counts.buffer_info()[0], hdr.counts, self._bytes)
         self.max_us = max(self.max_us, other.max_us)
 
@@ -94,7 +96,7 @@ class Histogram:
 
     def encode(self) -> str:
         """Write it as text, in the compressed form (V2) that all HdrHistogram libraries read."""
-        return str(self._told().encode(), "ascii")
+        return str(self._to_hdr().encode(), "ascii")
 
     @classmethod
     def decode(cls, text: str, max_us: int | None = None) -> Self:
@@ -109,8 +111,8 @@ class Histogram:
     def _bytes(self) -> int:
         return len(self._counts) * self._counts.itemsize
 
-    def _told(self) -> "HdrHistogram":
-        """Give the library's histogram, brought up to date."""
+    def _to_hdr(self) -> "HdrHistogram":
+        """Return the library's histogram, brought up to date."""
         if self._hdr is None:
             self._hdr = _new()
         ctypes.memmove(self._hdr.counts, self._counts.buffer_info()[0], self._bytes)
@@ -134,7 +136,7 @@ def _new() -> "HdrHistogram":
 
 @cache
 def _model() -> "HdrHistogram":
-    """Give one without counts, for what is the same in all of them."""
+    """Return one without counts, for what is the same in all of them."""
     return _new()
 
 
@@ -145,7 +147,7 @@ def _unpickled(max_us: int, counts: bytes) -> Histogram:
     return found
 
 
-def log_head(began: float) -> Iterator[str]:
+def format_log_head(began: float) -> Iterator[str]:
     """Write how a histogram log begins, for values in microseconds and a start in unix seconds."""
     yield "#[Histogram log format version 1.3]\n"
     date = time.strftime("%a %b %d %H:%M:%S UTC %Y", time.gmtime(began))
@@ -154,7 +156,7 @@ def log_head(began: float) -> Iterator[str]:
     yield '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"\n'
 
 
-def log_line(start_s: float, length_s: float, histogram: Histogram, tag: str = "") -> str:
+def format_log_line(start_s: float, length_s: float, histogram: Histogram, tag: str = "") -> str:
     """Write an interval that began `start_s` after the start; by hand, for the library's writer knows no tags."""
     tagged = f"Tag={tag}," if tag else ""
     return f"{tagged}{start_s:.3f},{length_s:.3f},{histogram.max_us / 1e3:.3f},{histogram.encode()}\n"

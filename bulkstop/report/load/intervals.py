@@ -48,7 +48,7 @@ class Intervals:
         self._now = now._replace(start_s=at_s // self._every_s * self._every_s)
 
 
-class Together:
+class IntervalMerger:
     """Adds up the intervals of several who count at the same time; tells of each when all have passed it, in order."""
 
     def __init__(self, tell: Callable[[Interval], object], counting: int, every_s: float = EVERY_S) -> None:

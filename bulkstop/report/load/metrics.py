@@ -8,7 +8,7 @@ it left to its answer. `lateness` is how late it left because the generator was 
 from collections import Counter
 
 from bulkstop.model import DONE, Outcome
-from bulkstop.report.load.error_counts import Reasons
+from bulkstop.report.load.error_counts import ErrorCounts
 from bulkstop.report.load.histogram import Histogram
 
 MAX_LATE_S = 0.01
@@ -19,13 +19,13 @@ BUSY_SHARE = 0.8
 """At work for so much of the time in which no place was free, it was the generator that could not keep up."""
 
 
-class Measured:
+class Metrics:
     """Counts every request of a load test; what several generators have measured adds up."""
 
     def __init__(self, *, max_late_s: float = MAX_LATE_S) -> None:
         self.max_late_s = max_late_s
         self.outcomes: Counter[Outcome] = Counter()
-        self.reasons = Reasons()
+        self.reasons = ErrorCounts()
         self.answered = 0
         self.latency, self.service, self.lateness = Histogram(), Histogram(), Histogram()
         self.held = self.late = self.late_or_held = 0
@@ -59,7 +59,7 @@ class Measured:
         self.latency.record(latency_s)
         self.service.record(service_s)
 
-    def merge(self, other: "Measured") -> None:
+    def merge(self, other: "Metrics") -> None:
         """Add what another has measured at the same time."""
         self.outcomes.update(other.outcomes)
         self.reasons.merge(other.reasons)

@@ -25,7 +25,9 @@ KEYS = (
 """The keys of a line, in order; the times are to the microsecond, and the latency is from the intended one."""
 
 
-def request_line(campaign: Campaign, attempt: Attempt, *, intended_s: float, started_s: float, ended_s: float) -> bytes:
+def format_request(
+    campaign: Campaign, attempt: Attempt, *, intended_s: float, started_s: float, ended_s: float
+) -> bytes:
     """Write a request as one JSON object and a newline; the latency of one that was cut off is that up to then."""
     cells = {
         "campaign_id": campaign.campaign_id,

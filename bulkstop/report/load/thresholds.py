@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from bulkstop.model import Outcome
 from bulkstop.report.load.histogram import Histogram
-from bulkstop.report.load.metrics import Measured
+from bulkstop.report.load.metrics import Metrics
 
 PER_S = {"s": 1.0, "m": 1 / 60, "min": 1 / 60, "h": 1 / 3600}
 """What one in such a time is in a second."""
@@ -31,7 +31,7 @@ _NEVER = {Outcome.INVALID, Outcome.DUPLICATE, Outcome.PROTECTED, Outcome.NOT_SEN
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome if outcome not in _NEVER}
 
 
-Figure = Callable[[Measured], tuple[float, float] | None]
+Figure = Callable[[Metrics], tuple[float, float] | None]
 """What was measured: the least and the most that it may be; None if nothing was."""
 
 
@@ -77,9 +77,9 @@ class Threshold:
         """Tell whether it is about a time."""
         return self.unit in _TIME_UNITS
 
-    def judge(self, measured: Measured) -> Verdict:
+    def judge(self, metrics: Metrics) -> Verdict:
         """Hold it against what was measured; if nothing was, it did not hold."""
-        span = self.figure(measured)
+        span = self.figure(metrics)
         if span is None:
             return Verdict(self.text, held=False, value=None, unit=self.unit)
         least, most = (float(f"{value / self.scale:.9g}") for value in span)  # 35 of 100 are 35 %, no less
@@ -87,7 +87,7 @@ class Threshold:
         return Verdict(self.text, held, least, self.unit, is_least=most > least)
 
 
-def threshold(text: str) -> Threshold:
+def parse_threshold(text: str) -> Threshold:
     """Read a threshold; raises ValueError with the forms there are.
 
     Times are latencies, from when a request was due; `service.` in front makes it those from when it left. `errors` and
@@ -117,8 +117,8 @@ def _number(value: float) -> str:
     return f"{value:.6g}" if value < 1000 else f"{value:,.1f}".removesuffix(".0")
 
 
-def _share(measured: Measured, part: int) -> tuple[float, float] | None:
-    return (part / measured.requests, part / measured.requests) if measured.requests else None
+def _share(metrics: Metrics, part: int) -> tuple[float, float] | None:
+    return (part / metrics.requests, part / metrics.requests) if metrics.requests else None
 
 
 def _time(name: str) -> Figure | None:
@@ -129,11 +129,11 @@ def _time(name: str) -> Figure | None:
     if percent is not None and not 0 < float(percent) <= 100:
         return None
 
-    def figure(measured: Measured) -> tuple[float, float] | None:
-        times = measured.service if which == "service" else measured.latency
-        if not measured.requests:
+    def figure(metrics: Metrics) -> tuple[float, float] | None:
+        times = metrics.service if which == "service" else metrics.latency
+        if not metrics.requests:
             return None
-        cut_share = measured.outcomes[Outcome.UNKNOWN] / measured.requests
+        cut_share = metrics.outcomes[Outcome.UNKNOWN] / metrics.requests
         if percent is not None:
             return _percentile(times, float(percent), cut_share)
         value = times.max_s if other == "max" else times.mean_s
@@ -143,7 +143,7 @@ def _time(name: str) -> Figure | None:
 
 
 def _percentile(times: Histogram, percent: float, cut_share: float) -> tuple[float, float]:
-    """Give a percentile, and what it is at most if the requests that were cut off were the slowest of all."""
+    """Return a percentile, and what it is at most if the requests that were cut off were the slowest of all."""
     highest = percent + 100 * cut_share
     least, most = times.at(percent, min(highest, 100.0))
     return least, most if highest <= 100 else math.inf

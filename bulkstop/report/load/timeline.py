@@ -56,7 +56,7 @@ class Point(NamedTuple):
         return sum(self.outcomes.values())
 
     def with_(self, other: "Point") -> "Point":
-        """Give one point for both."""
+        """Return one point for both."""
         start_s = min(self.start_s, other.start_s)
         return Point(
             start_s,
@@ -67,8 +67,8 @@ class Point(NamedTuple):
         )
 
 
-def width_for(length_s: float | None) -> float:
-    """Give how many seconds a point is to stand for; where the length of a run is not known, the fewest."""
+def choose_width(length_s: float | None) -> float:
+    """Return how many seconds a point is to stand for; where the length of a run is not known, the fewest."""
     fitting = (width for width in WIDTHS_S if (length_s or 0.0) <= width * MOST)
     return float(next(fitting, WIDTHS_S[-1]))
 
@@ -96,7 +96,7 @@ class Timeline:
             self._double()
 
     def points(self) -> list[Point]:
-        """Give all points in their order; one at the end that is short belongs to the one before it."""
+        """Return all points in their order; one at the end that is short belongs to the one before it."""
         self._widen(len(self._narrower))
         while len(self._points) > self._most:
             self._double()

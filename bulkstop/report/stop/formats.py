@@ -69,7 +69,7 @@ def from_json(line: bytes) -> Result:
     try:
         cells = orjson.loads(line)
     except orjson.JSONDecodeError:
-        cells = _parsed(line)  # half a surrogate pair, which the other one refuses
+        cells = _parse(line)  # half a surrogate pair, which the other one refuses
     if not isinstance(cells, dict):
         raise ValueError("no object")  # noqa: TRY004 - one kind of error for whatever is no result line
     return _result(cells)
@@ -137,7 +137,7 @@ def _plain(value: object) -> object:
     return dict(value) if isinstance(value, Mapping) else str(value)
 
 
-def _parsed(text: str | bytes) -> Any:
+def _parse(text: str | bytes) -> Any:
     try:
         return json.loads(text)
     except RecursionError:
@@ -149,7 +149,7 @@ _READ_AS: dict[str, Callable[[str], Any]] = {
     "attempts": int,
     "latency_ms": float,
     "line": int,
-    "row": _parsed,
+    "row": _parse,
 }
 
 

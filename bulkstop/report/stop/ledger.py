@@ -88,7 +88,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._keeper: _Keeper | None = None
         self._is_new = self.is_file and not os.path.lexists(path)
-        self._fd = os.dup(stdout_fd) if path == "-" else self._opened(mode, holder)
+        self._fd = os.dup(stdout_fd) if path == "-" else self._open_file(mode, holder)
 
     def __enter__(self) -> Self:
         return self
@@ -166,8 +166,8 @@ class Ledger:
         os.close(self._fd)
         self._fd = -1
 
-    def _opened(self, mode: Mode, holder: Holder) -> int:
-        return _locked(self.name, mode, holder) if self.is_file else _open(self.name, os.O_WRONLY)
+    def _open_file(self, mode: Mode, holder: Holder) -> int:
+        return _open_locked(self.name, mode, holder) if self.is_file else _open(self.name, os.O_WRONLY)
 
     def _begin_file(self) -> None:
         """Cut what does not stay, first of all; where that fails, what stands there must not be written on."""
@@ -269,7 +269,7 @@ def exists_already(path: str) -> OutputError:
     return OutputError(f"{path}: exists already; give --resume to go on with it, --overwrite, or -o with another file")
 
 
-def _locked(path: str, mode: Mode, holder: Holder) -> int:
+def _open_locked(path: str, mode: Mode, holder: Holder) -> int:
     """Open a file and lock it; another run may remove its new file between the two, then it is opened once more."""
     while True:
         fd = _open(path, os.O_RDWR | os.O_CREAT | (os.O_EXCL if mode is Mode.NEW else 0))
@@ -278,7 +278,7 @@ def _locked(path: str, mode: Mode, holder: Holder) -> int:
             if _is_at(fd, path):
                 return fd
         except OSError as error:
-            pid = _locker(os.fstat(fd))
+            pid = _find_locker(os.fstat(fd))
             os.close(fd)
             if error.errno == errno.EWOULDBLOCK:
                 said = holder(pid)
@@ -287,7 +287,7 @@ def _locked(path: str, mode: Mode, holder: Holder) -> int:
         os.close(fd)
 
 
-def _locker(of: os.stat_result) -> int | None:
+def _find_locker(of: os.stat_result) -> int | None:
     """Ask the kernel which process has locked a file; None where it does not tell, or is not this kernel."""
     file = f"{os.major(of.st_dev):02x}:{os.minor(of.st_dev):02x}:{of.st_ino}"
     with contextlib.suppress(OSError):

@@ -137,7 +137,7 @@ def _blocks(fd: int, size: int) -> Iterator[bytes]:
 
 
 def _save(blocks: Callable[[], Iterable[bytes]], path: str) -> str | None:
-    """Write a new file, durable and private to the user, beside `path` or where there is room; give its name."""
+    """Write a new file, durable and private to the user, beside `path` or where there is room; return its name."""
     for folder in (Path(path).parent, Path(tempfile.gettempdir())):
         with suppress(OSError):
             fd, name = _new(folder, Path(path))

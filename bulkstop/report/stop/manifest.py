@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkstop.errors import OutputError
-from bulkstop.files import check_folder, replace_file
+from bulkstop.files import check_folder, write_atomically
 from bulkstop.report.stop.ledger import Mark, hashes
 
 Section = dict[str, Any]
@@ -77,7 +77,7 @@ class Manifest:
     def _save(self) -> None:
         text = json.dumps({"runs": self.sections}, indent=2, default=str)
         try:
-            replace_file(Path(self.path), text.encode() + b"\n")
+            write_atomically(Path(self.path), text.encode() + b"\n")
         except OSError as error:
             raise _unwritable(self.path, error) from None
 

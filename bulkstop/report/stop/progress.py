@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol, TextIO
 
 from bulkstop.report.stop.stats import Stats
-from bulkstop.text import duration
+from bulkstop.text import format_duration
 
 BAR_EVERY_S = 0.2
 LINE_EVERY_S = 10.0
@@ -37,7 +37,7 @@ class Pace:
         self._began = now()
 
     def rate(self, ended: int) -> float:
-        """Give the campaigns ended a second."""
+        """Return the campaigns ended a second."""
         elapsed_s = self._now() - self._began
         return ended / elapsed_s if elapsed_s > 0 else 0.0
 
@@ -47,9 +47,9 @@ class Pace:
             return ""
         if least_left_s > 0:
             at = time.strftime("%H:%M:%S", time.localtime(time.time() + least_left_s))
-            return f"at least {duration(least_left_s)} left, the last stop leaves at {at} or later"
+            return f"at least {format_duration(least_left_s)} left, the last stop leaves at {at} or later"
         rate = self.rate(ended)
-        return f"about {duration((self.total - ended) / rate)} left" if rate else ""
+        return f"about {format_duration((self.total - ended) / rate)} left" if rate else ""
 
 
 class Lines:

@@ -14,14 +14,14 @@ from bulkstop.text import printable
 BLOCK_LINES = 1024
 
 
-class Standing(NamedTuple):
+class RowState(NamedTuple):
     """What the latest line of a row says, and whether that is its end."""
 
     outcome: Outcome
     is_final: bool
 
 
-_STATES = [Standing(outcome, is_final) for outcome in Outcome for is_final in (False, True)]
+_STATES = [RowState(outcome, is_final) for outcome in Outcome for is_final in (False, True)]
 _CODES = {state: code for code, state in enumerate(_STATES, start=1)}
 _CODE_BITS = 5
 _MASK = (1 << 64) - 1
@@ -34,7 +34,7 @@ def is_final(result: Result) -> bool:
     return result.finished_at is not None or result.started_at is None
 
 
-class Past:
+class ResumeIndex:
     """What the lines of a result file say about each row of the inputs; the latest line of a row counts.
 
     `rows` have a line, `final` of them have ended, `latest` counts how they stand. Rows are known by input, line and
@@ -52,7 +52,7 @@ class Past:
         self.latest: Counter[Outcome] = Counter()
         self._is_csv = is_csv(path)
         self._blocks: dict[tuple[str, int], array[int]] = {}
-        with _opened(path) as file:
+        with _open(path) as file:
             for line in read_lines(file, path):
                 self.size += len(line.raw)
                 if line.result is not None:
@@ -60,7 +60,7 @@ class Past:
                     self._add(line.result, line.number)
 
     def settled(self, row: Row, retry: Set[Outcome] = frozenset()) -> Outcome | None:
-        """Give the outcome of a row that has ended; None for one that is still to be sent, or told.
+        """Return the outcome of a row that has ended; None for one that is still to be sent, or told.
 
         What ended in one of the outcomes in `retry` is to be sent once more.
         Raises InputError when the line of the input names something else than it did.
@@ -79,7 +79,7 @@ class Past:
             gone = self.rows - self.met
             raise InputError(f"{self.path} has lines of {gone:,} rows that the inputs no longer have; {_SAME}")
 
-    def _standing(self, row: Row) -> Standing | None:
+    def _standing(self, row: Row) -> RowState | None:
         source, line = row.source or "", row.line or 0
         block = self._blocks.get((source, line // BLOCK_LINES))
         entry = block[line % BLOCK_LINES] if block else 0
@@ -88,8 +88,8 @@ class Past:
         if entry >> _CODE_BITS != self._hash(row):
             was = self._find(source, line)
             where = f"{printable(source)} line {line}"
-            raise InputError(f"{where}: was {was} in the run that wrote {self.path}, is {_named(row)}; {_SAME}")
-        return _standing(entry)
+            raise InputError(f"{where}: was {was} in the run that wrote {self.path}, is {_describe_row(row)}; {_SAME}")
+        return _row_state(entry)
 
     def _add(self, result: Result, number: int) -> None:
         source, line = result.source or "", result.line or 0
@@ -102,17 +102,17 @@ class Past:
             self.rows += 1
         elif entry >> _CODE_BITS != found:
             raise OutputError(
-                f"{self.path} line {number}: {_named(result)} stands at {printable(source)} line {line}, "
+                f"{self.path} line {number}: {_describe_row(result)} stands at {printable(source)} line {line}, "
                 "and so does another row further up; only rows with a line of their own can be told apart"
             )
         else:
-            was = _standing(entry)
+            was = _row_state(entry)
             self.latest[was.outcome] -= 1
             self.final -= was.is_final
         ended = is_final(result)
         self.latest[result.outcome] += 1
         self.final += ended
-        block[place] = found << _CODE_BITS | _CODES[Standing(result.outcome, ended)]
+        block[place] = found << _CODE_BITS | _CODES[RowState(result.outcome, ended)]
 
     def _hash(self, row: Row) -> int:
         names = (row.campaign_id, row.account_id, row.stream_id)
@@ -121,25 +121,25 @@ class Past:
 
     def _find(self, source: str, line: int) -> str:
         """Read once more what the row of an input line was; only a refusal needs it."""
-        with _opened(self.path) as file:
+        with _open(self.path) as file:
             for found in read_lines(file, self.path):
                 if found.result and (found.result.source or "", found.result.line or 0) == (source, line):
-                    return _named(found.result)
+                    return _describe_row(found.result)
         return "another row"
 
 
-def _standing(entry: int) -> Standing:
+def _row_state(entry: int) -> RowState:
     return _STATES[(entry & ((1 << _CODE_BITS) - 1)) - 1]
 
 
-def _opened(path: str) -> BinaryIO:
+def _open(path: str) -> BinaryIO:
     try:
         return Path(path).open("rb")
     except OSError as error:
         raise OutputError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _named(row: Row) -> str:
+def _describe_row(row: Row) -> str:
     """Say what a row names."""
     kind = "" if row.campaign_type is None else f"{row.campaign_type} "
     return f"{kind}{row.campaign_id!r} of account {row.account_id!r}, stream {row.stream_id!r}"

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from bulkstop.model import Outcome
 from bulkstop.report.stop.stats import Stats
-from bulkstop.text import duration, printable, table
+from bulkstop.text import format_duration, format_table, printable
 
 
-def summary(
+def format_summary(
     stats: Stats, *, rows: int, settled: Mapping[Outcome, int], calls: int, elapsed_s: float, ended: str, lost: int = 0
 ) -> list[str]:
     """Tell how a run went: outcomes, time, tries, the slowest, and whether every row has its line.
@@ -15,11 +15,11 @@ def summary(
     `settled` counts the rows that had ended in an earlier run of the same result file, `lost` the lines that were
     written and are not in it any more.
     """
-    told = counts(stats.outcomes)
+    told = format_counts(stats.outcomes)
     rate = calls / elapsed_s if elapsed_s > 0 else 0.0
     told += [
         ("ended", ended),
-        ("elapsed", f"{duration(elapsed_s)}, {calls:,} calls, {rate:,.1f} calls/s"),
+        ("elapsed", f"{format_duration(elapsed_s)}, {calls:,} calls, {rate:,.1f} calls/s"),
         ("attempts", f"{stats.attempts:,} for {stats.sent:,} campaigns"),
     ]
     if slowest := stats.slowest:
@@ -28,14 +28,14 @@ def summary(
         told.append(("schedules", ", ".join(f"{number:,} {name}" for name, number in sorted(stats.schedules.items()))))
     before = sum(settled.values())
     if before:
-        told.append(("ended before", ", ".join(f"{number} {name}" for name, number in counts(settled))))
+        told.append(("ended before", ", ".join(f"{number} {name}" for name, number in format_counts(settled))))
     lines = f"{before:,} + {stats.lines:,}" if before else f"{stats.lines:,}"
     is_sum = rows == before + stats.lines and not lost
     gone = f", {lost:,} of them gone" if lost else ""
     told.append(("rows = lines", f"{rows:,} = {lines}" if is_sum else f"{rows:,} rows but {lines} lines{gone}"))
-    return table("Summary", told)
+    return format_table("Summary", told)
 
 
-def counts(outcomes: Mapping[Outcome, int]) -> list[tuple[str, str]]:
+def format_counts(outcomes: Mapping[Outcome, int]) -> list[tuple[str, str]]:
     """Name every outcome that occurred, with its number."""
     return [(outcome.value, f"{outcomes[outcome]:,}") for outcome in Outcome if outcomes.get(outcome)]

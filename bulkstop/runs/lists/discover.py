@@ -4,28 +4,28 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 
-from bulkstop.engine.shutdown import Shutdown, listening
+from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError, SettingsError
-from bulkstop.kore.session import asker
+from bulkstop.kore.session import make_perform
 from bulkstop.kore.token import Tokens
-from bulkstop.model import Campaign, CampaignType, Group, Listed
+from bulkstop.model import Campaign, CampaignType, ListedCampaign, Scope
 from bulkstop.report.lists.discovery import FORMULA, Discovery
 from bulkstop.runs import host
-from bulkstop.runs.lists.listing import Heard, Listing, Wanted, listed
+from bulkstop.runs.lists.listing import ListFilter, Listing, OnPage, read_listings
 from bulkstop.runs.lists.states import worse
-from bulkstop.runs.wiring import Accounts, client_of, store_of, tokens_of
+from bulkstop.runs.wiring import Accounts, make_tokens, make_transport, open_quota_store
 from bulkstop.settings import Settings
 from bulkstop.text import replace_controls
 
 
 def discover(
     settings: Settings,
-    wanted: Wanted,
+    wanted: ListFilter,
     *,
     types: Sequence[CampaignType] = tuple(CampaignType),
     name: str | None = None,
     signals: Sequence[int] = (),
-    heard: Heard = lambda group, seen, total: None,
+    heard: OnPage = lambda group, seen, total: None,
     rests: Callable[[float], object] = lambda seconds: None,
 ) -> Discovery:
     """Read the lists of the settings' account and stream; `name` is a pattern (`Promo*`) that names must match.
@@ -39,15 +39,15 @@ def discover(
 
 async def _discover(
     settings: Settings,
-    wanted: Wanted,
-    groups: Sequence[Group],
+    wanted: ListFilter,
+    groups: Sequence[Scope],
     name: str | None,
     signals: Sequence[int],
-    heard: Heard,
+    heard: OnPage,
     rests: Callable[[float], object],
 ) -> Discovery:
-    tokens, shutdown = tokens_of(settings), Shutdown(grace_s=0.0, lost="nothing was written")
-    with listening(shutdown, signals):
+    tokens, shutdown = make_tokens(settings), Shutdown(grace_s=0.0, lost="nothing was written")
+    with handle_signals(shutdown, signals):
         try:
             await tokens.get()  # without credentials there is nothing to begin with
             return await _found(settings, tokens, wanted, groups, name, heard, rests)
@@ -60,10 +60,10 @@ async def _discover(
 async def _found(
     settings: Settings,
     tokens: Tokens,
-    wanted: Wanted,
-    groups: Sequence[Group],
+    wanted: ListFilter,
+    groups: Sequence[Scope],
     name: str | None,
-    heard: Heard,
+    heard: OnPage,
     rests: Callable[[float], object],
 ) -> Discovery:
     try:
@@ -77,25 +77,25 @@ async def _found(
 async def _lists(
     settings: Settings,
     tokens: Tokens,
-    wanted: Wanted,
-    groups: Sequence[Group],
-    heard: Heard,
+    wanted: ListFilter,
+    groups: Sequence[Scope],
+    heard: OnPage,
     rests: Callable[[float], object],
 ) -> list[Listing]:
-    async with store_of(settings) as store, client_of(settings) as client:
+    async with open_quota_store(settings) as store, make_transport(settings) as client:
         accounts = Accounts(settings, store, rests=rests)
-        return await listed(
-            groups, asker(client.post, tokens), accounts.caller, wanted, heard=heard, any_id=settings.any_id
+        return await read_listings(
+            groups, make_perform(client.post, tokens), accounts.caller, wanted, heard=heard, any_id=settings.any_id
         )
 
 
-def _groups(settings: Settings, types: Sequence[CampaignType]) -> list[Group]:
+def _groups(settings: Settings, types: Sequence[CampaignType]) -> list[Scope]:
     account_id = settings.account_id or _missing("--account-id")
     stream_id = settings.stream_id or _missing("--stream-id")
     iid = settings.iid or stream_id
     if fault := Campaign("cd-1", types[0], account_id, stream_id, iid, "", 0).fault_with(any_id=settings.any_id):
         raise SettingsError(f"{fault}; nothing was asked for")
-    return [Group(account_id, stream_id, iid, kind) for kind in types]
+    return [Scope(account_id, stream_id, iid, kind) for kind in types]
 
 
 def _missing(option: str) -> str:
@@ -103,15 +103,15 @@ def _missing(option: str) -> str:
 
 
 def _discovery(found: Sequence[Listing], name: str | None) -> Discovery:
-    rows: dict[str, tuple[Group, Listed]] = {}
+    rows: dict[str, tuple[Scope, ListedCampaign]] = {}
     twice = changed = 0
     for listing in found:
         for item in listing.items:
             if name is None or fnmatchcase(item.name or "", name):
                 twice += item.campaign_id in rows
-                known = rows.setdefault(item.campaign_id, (listing.group, item))
+                known = rows.setdefault(item.campaign_id, (listing.scope, item))
                 if worse(known[1], item) is not known[1]:
-                    rows[item.campaign_id] = (listing.group, item)
+                    rows[item.campaign_id] = (listing.scope, item)
                     changed += 1
     calls, fault = sum(listing.calls for listing in found), next(filter(None, map(_fault, found)), None)
     return Discovery(tuple(rows.values()), tuple(_notes(found, rows, twice, changed)), calls, fault)
@@ -121,18 +121,18 @@ def _fault(listing: Listing) -> str | None:
     if listing.failure is None:
         return None
     said = f" ({listing.failure.message})" if listing.failure.message else ""
-    return f"{_told(listing.group)}: {listing.failure.error}{said}"
+    return f"{_describe(listing.scope)}: {listing.failure.error}{said}"
 
 
 def _notes(found: Sequence[Listing], rows: Iterable[str], twice: int, changed: int) -> Iterable[str]:
     for listing in found:
         if listing.doubt:
-            yield f"{_told(listing.group)}: {listing.doubt}"
+            yield f"{_describe(listing.scope)}: {listing.doubt}"
         if listing.doubled:
-            yield f"{_told(listing.group)}: listed more than once: {listing.doubled:,}; one row that runs counts"
+            yield f"{_describe(listing.scope)}: listed more than once: {listing.doubled:,}; one row that runs counts"
         if listing.unusable:
             many, first = len(listing.unusable), listing.unusable[0]
-            yield f"{_told(listing.group)}: left out, because they cannot be used: {many:,}; first: {first}"
+            yield f"{_describe(listing.scope)}: left out, because they cannot be used: {many:,}; first: {first}"
     if twice:
         but = f", but for {changed:,} of which only the other one runs" if changed else ""
         yield f"campaigns listed as of both types: {twice:,}; each is written once, as of the type listed first{but}"
@@ -140,5 +140,5 @@ def _notes(found: Sequence[Listing], rows: Iterable[str], twice: int, changed: i
         yield f"ids that look like formulas to a spreadsheet: {risky:,}; they are written as they are"
 
 
-def _told(group: Group) -> str:
-    return f"{group.campaign_type} campaigns of account {replace_controls(group.account_id)}"
+def _describe(scope: Scope) -> str:
+    return f"{scope.campaign_type} campaigns of account {replace_controls(scope.account_id)}"

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from bulkstop.engine.caller import Caller
-from bulkstop.engine.pool import side_by_side
-from bulkstop.kore.calls import PAGE, list_call, place
-from bulkstop.kore.exchange import Place
+from bulkstop.engine.pool import run_concurrently
+from bulkstop.kore.calls import PAGE, find_page, list_call
+from bulkstop.kore.exchange import PageRange
 from bulkstop.kore.interpret import Page
-from bulkstop.kore.session import Ask
-from bulkstop.model import Attempt, Group, Listed, Outcome, State
+from bulkstop.kore.session import Perform
+from bulkstop.model import Attempt, ListedCampaign, Outcome, Scope, State
 from bulkstop.runs.lists.states import combined, state_of
 
 READINGS = 3
@@ -32,14 +32,14 @@ SPARE_CALLS = 64
 MOST_CHARS = 32 * 1024 * 1024
 """The longest texts of a list that are kept, in sum: about 300,000 campaigns; a service could feed one without end."""
 
-Heard = Callable[[Group, int, int | None], object]
+OnPage = Callable[[Scope, int, int | None], object]
 """Told after each page: the group, the campaigns seen so far, and how many the service counts."""
-Enough = Callable[[Sequence[Listed]], bool]
+Enough = Callable[[Sequence[ListedCampaign]], bool]
 """Told of the campaigns of each page as they are known by then, wanted or not; whether no more need be read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ListFilter:
     """Which campaigns of a group are asked for: those in one of the statuses, with one of the priorities; empty is any.
 
     The letter case of a status does not matter to us; the service is asked with the one given.
@@ -48,7 +48,7 @@ class Wanted:
     statuses: tuple[str, ...] = ()
     priorities: tuple[int, ...] = ()
 
-    def fits(self, item: Listed) -> bool:
+    def fits(self, item: ListedCampaign) -> bool:
         """Tell whether a campaign is wanted: a service may not heed what it is asked for."""
         known = {status.lower() for status in self.statuses}
         return (not known or (item.status or "").lower() in known) and (
@@ -64,8 +64,8 @@ class Listing:
     `doubled` counts the campaigns that stand more than once in the list.
     """
 
-    group: Group
-    items: tuple[Listed, ...]
+    scope: Scope
+    items: tuple[ListedCampaign, ...]
     unusable: tuple[str, ...] = ()
     calls: int = 0
     doubt: str | None = None
@@ -73,14 +73,14 @@ class Listing:
     doubled: int = 0
 
 
-async def listed(
-    groups: Iterable[Group],
-    ask: Ask,
+async def read_listings(
+    groups: Iterable[Scope],
+    perform: Perform,
     caller_of: Callable[[str], Caller],
-    wanted: Wanted = Wanted(),
+    wanted: ListFilter = ListFilter(),
     *,
     concurrency: int = 8,
-    heard: Heard = lambda group, seen, total: None,
+    heard: OnPage = lambda group, seen, total: None,
     enough: Enough = lambda items: False,
     any_id: bool = False,
 ) -> list[Listing]:
@@ -89,17 +89,17 @@ async def listed(
     `any_id` also takes campaigns whose ids have characters that ids do not have. A list that cannot be read has its
     failure in its Listing. Raises a BulkstopError when no call can be made any more.
     """
-    order, found = list(dict.fromkeys(groups)), dict[Group, Listing]()
-    by_account: dict[str, list[Group]] = {}
+    order, found = list(dict.fromkeys(groups)), dict[Scope, Listing]()
+    by_account: dict[str, list[Scope]] = {}
     for group in order:
         by_account.setdefault(group.account_id, []).append(group)
 
-    async def read(own: list[Group], caller: Caller) -> None:
+    async def read(own: list[Scope], caller: Caller) -> None:
         for group in own:
-            found[group] = await _Reading(group, ask, caller, wanted, heard, enough, any_id=any_id).listing()
+            found[group] = await _Reading(group, perform, caller, wanted, heard, enough, any_id=any_id).listing()
 
     jobs = [partial(read, own, caller_of(account_id)) for account_id, own in by_account.items()]
-    await side_by_side(jobs, min(concurrency, len(jobs)))
+    await run_concurrently(jobs, min(concurrency, len(jobs)))
     return [found[group] for group in order]
 
 
@@ -108,24 +108,26 @@ class _Reading:
 
     def __init__(
         self,
-        group: Group,
-        ask: Ask,
+        scope: Scope,
+        perform: Perform,
         caller: Caller,
-        wanted: Wanted,
-        heard: Heard,
+        wanted: ListFilter,
+        heard: OnPage,
         enough: Enough,
         *,
         any_id: bool,
     ) -> None:
         self.is_enough = False
-        self._group = group
-        self._ask = ask
+        self._scope = scope
+        self._perform = perform
         self._caller = caller
         self._wanted = wanted
         self._heard = heard
         self._enough = enough
         self._any_id = any_id
-        self._items: dict[str, Listed] = {}  # also those that are not wanted, which a service may give all the same
+        self._items: dict[
+            str, ListedCampaign
+        ] = {}  # also those that are not wanted, which a service may give all the same
         self._doubled: set[str] = set()
         self._unusable: dict[str, None] = {}
         self._chars = 0
@@ -146,15 +148,15 @@ class _Reading:
                 return self._listing()
             if number and self._seen == before:
                 said = f"the service counts {last.total:,} but gives {before:,}"
-                return self._listing(failure=_unread(said)) if last.more else self._listing(doubt=said)
+                return self._listing(failure=_explain_unread(said)) if last.more else self._listing(doubt=said)
         return self._listing(doubt=f"the list did not come to rest in {READINGS} readings; read it again")
 
-    async def page(self, start: int) -> tuple[Place, Page | Attempt]:
+    async def page(self, start: int) -> tuple[PageRange, Page | Attempt]:
         """Get the page that holds row number `start`."""
-        at = place(start, self._most)
+        at = find_page(start, self._most)
         self._calls += 1
-        call = list_call(self._group, at, *self._filters, any_id=self._any_id)
-        page = await self._caller.call(partial(self._ask, call))
+        call = list_call(self._scope, at, *self._filters, any_id=self._any_id)
+        page = await self._caller.call(partial(self._perform, call))
         if isinstance(page, Page) and at.skip == 0 and page.more and 1 < page.rows < at.limit:
             self._most = page.rows  # the service gives no longer pages
         return at, page
@@ -168,7 +170,7 @@ class _Reading:
             self._chars += len(fault) * (fault not in self._unusable)
             self._unusable[fault] = None
         self.is_enough = self._enough([self._items[key] for key in dict.fromkeys(_ids(page))])
-        self._heard(self._group, self._seen, page.total)
+        self._heard(self._scope, self._seen, page.total)
 
     @property
     def pages_kept(self) -> int:
@@ -188,7 +190,7 @@ class _Reading:
     def _seen(self) -> int:
         return len(self._items) + len(self._unusable)
 
-    def _keep(self, item: Listed) -> None:
+    def _keep(self, item: ListedCampaign) -> None:
         known = self._items.get(item.campaign_id)
         if known is None:
             self._chars += sum(len(text) for text in item if isinstance(text, str))
@@ -201,7 +203,7 @@ class _Reading:
     def _listing(self, doubt: str | None = None, failure: Attempt | None = None) -> Listing:
         items = tuple(filter(self._wanted.fits, self._items.values()))
         return Listing(
-            self._group, items, tuple(self._unusable), self._calls, doubt, failure, doubled=len(self._doubled)
+            self._scope, items, tuple(self._unusable), self._calls, doubt, failure, doubled=len(self._doubled)
         )
 
 
@@ -217,7 +219,7 @@ class _Pass:
         self._far = 0
 
     async def run(self) -> Page | Attempt:
-        """Give the last page, or the attempt that failed."""
+        """Return the last page, or the attempt that failed."""
         start = back = 0
         while True:
             at, page = await self._reading.page(start)
@@ -258,15 +260,15 @@ class _Pass:
     def _stuck(self, page: Page) -> Attempt:
         of = "" if page.total is None else f" of {page.total:,}"
         gave = f"{self._calls} pages gave {len(self._met):,} campaigns{of}"
-        return _unread(f"{gave}, and more do not lead to the end of the list")
+        return _explain_unread(f"{gave}, and more do not lead to the end of the list")
 
 
-def _ends(page: Page, at: Place, *, is_new: bool) -> bool:
+def _ends(page: Page, at: PageRange, *, is_new: bool) -> bool:
     """Tell whether there is nothing behind what was read, whatever the service promises."""
     return at.skip > 0 and not is_new and page.rows < at.limit
 
 
-def _unread(why: str) -> Attempt:
+def _explain_unread(why: str) -> Attempt:
     return Attempt(Outcome.UNCONFIRMED, error=why)
 
 

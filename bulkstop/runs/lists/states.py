@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from bulkstop.model import Campaign, Group, Listed, Outcome, State
+from bulkstop.model import Campaign, ListedCampaign, Outcome, Scope, State
 from bulkstop.report.lists.verification import UNREAD_SHOWN, Unread
 
 AT_REST = frozenset({"stopped", "completed", "ready"})
@@ -23,7 +23,7 @@ class Targets:
     as their run was killed or is not over.
     """
 
-    groups: dict[Group, dict[str, Outcome]] = field(default_factory=dict)
+    groups: dict[Scope, dict[str, Outcome]] = field(default_factory=dict)
     invalid: int = 0
     unlisted: int = 0
     notes: list[str] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Targets:
     def add(self, campaign: Campaign, outcome: Outcome) -> None:
         """Add a campaign, or what a later line says of it."""
         campaign_id, kind, account_id, stream_id, iid = campaign[:5]
-        known = self.groups.setdefault(Group(account_id, stream_id, iid, kind), {})
+        known = self.groups.setdefault(Scope(account_id, stream_id, iid, kind), {})
         known[campaign_id] = _latest(known.get(campaign_id), outcome)
 
     @property
@@ -47,7 +47,7 @@ class Targets:
         return sum(map(len, self.groups.values()))
 
 
-def state_of(item: Listed) -> State:
+def state_of(item: ListedCampaign) -> State:
     """Say what a campaign does by its status and its schedule."""
     status = (item.status or "").lower()
     if not status:
@@ -59,12 +59,12 @@ def state_of(item: Listed) -> State:
     return State.RUNS_AGAIN if item.recurs else State.NOT_RUNNING
 
 
-def worse(one: Listed, other: Listed) -> Listed:
+def worse(one: ListedCampaign, other: ListedCampaign) -> ListedCampaign:
     """Of two rows that name the same campaign give the one whose status may call somebody; else the first."""
     return min(one, other, key=_weight)
 
 
-def combined(one: Listed, other: Listed) -> Listed:
+def combined(one: ListedCampaign, other: ListedCampaign) -> ListedCampaign:
     """Make one campaign of two rows that name the same: the worse status, and a schedule if either has one."""
     item, again = worse(one, other), min(one, other, key=lambda each: (not each.recurs, each.recurs is not None))
     return item._replace(
@@ -74,8 +74,8 @@ def combined(one: Listed, other: Listed) -> Listed:
     )
 
 
-def _weight(item: Listed) -> tuple[int, bool]:
-    """Give the place of a status: a campaign that is only saved is one that somebody may start."""
+def _weight(item: ListedCampaign) -> tuple[int, bool]:
+    """Return the place of a status: a campaign that is only saved is one that somebody may start."""
     state = state_of(item._replace(is_recurring=None))
     return BY_WEIGHT.index(state), (item.status or "").lower() != "ready"
 

@@ -9,17 +9,17 @@ from typing import Any, TypeVar
 
 from bulkstop.engine.caller import Caller
 from bulkstop.engine.guards.scopes import FIRST
-from bulkstop.engine.limits.quota import least_s
-from bulkstop.engine.pool import NOT_TRIED, side_by_side
+from bulkstop.engine.limits.quota import min_duration_s
+from bulkstop.engine.pool import NOT_TRIED, run_concurrently
 from bulkstop.errors import BulkstopError
 from bulkstop.kore.calls import Call, status_call
 from bulkstop.kore.interpret import Status
-from bulkstop.kore.session import Ask
-from bulkstop.model import Attempt, Group, Limit, Listed, Outcome, State
+from bulkstop.kore.session import Perform
+from bulkstop.model import Attempt, Limit, ListedCampaign, Outcome, Scope, State
 from bulkstop.report.lists.verification import Finding, Verification
-from bulkstop.runs.lists.listing import Listing, Wanted, listed
+from bulkstop.runs.lists.listing import ListFilter, Listing, read_listings
 from bulkstop.runs.lists.states import Targets, state_of
-from bulkstop.text import duration, printable
+from bulkstop.text import format_duration, printable
 
 T = TypeVar("T")
 
@@ -37,9 +37,9 @@ _NOT_ASKED = "not asked for: the run ended before"
 Say = Callable[[str], object]
 
 
-async def states(
+async def read_states(
     targets: Targets,
-    ask: Ask,
+    perform: Perform,
     caller_of: Callable[[str], Caller],
     *,
     singly: bool = False,
@@ -53,22 +53,22 @@ async def states(
     will take.
     """
     survey = Survey(targets, singly=singly, quota=quota, concurrency=concurrency, say=say)
-    return survey.verification(fault=await survey.run(ask, caller_of))
+    return survey.verification(fault=await survey.run(perform, caller_of))
 
 
-class _Unkept(Wanted):
+class _DiscardAll(ListFilter):
     """Lets a reading keep none of its campaigns: the survey notes those that it looks for."""
 
-    def fits(self, item: Listed) -> bool:
+    def fits(self, item: ListedCampaign) -> bool:
         """Want none."""
         return False
 
 
-class _Book:
+class _ScopeStatus:
     """What the service has told of the campaigns of one group; of those at rest only that."""
 
-    def __init__(self, group: Group, targets: Mapping[str, Outcome]) -> None:
-        self.group = group
+    def __init__(self, scope: Scope, targets: Mapping[str, Outcome]) -> None:
+        self.scope = scope
         self.targets = targets
         self.to_stop = sum(outcome is not Outcome.PROTECTED for outcome in targets.values())
         self.to_tell = self.to_stop
@@ -76,7 +76,7 @@ class _Book:
         self.why = _NOT_ASKED
         self.knows_any = False  # whether any campaign of the group is there
         self._states: dict[str, State] = {}
-        self._items: dict[str, Listed] = {}
+        self._items: dict[str, ListedCampaign] = {}
         self._silent: set[str] = set()
         self._recurring: set[str] = set()
 
@@ -85,13 +85,13 @@ class _Book:
         """How many are at rest, but nothing was told of a schedule."""
         return len(self._silent)
 
-    def note_page(self, items: Iterable[Listed]) -> bool:
+    def note_page(self, items: Iterable[ListedCampaign]) -> bool:
         """Note what a page of the list tells; say whether all is told that was asked for."""
         for item in items:
             self.note(item)
         return not self.to_tell
 
-    def note(self, item: Listed) -> None:
+    def note(self, item: ListedCampaign) -> None:
         """Note what is told of a campaign, if it is one of them; the latest counts, but a schedule once told stands."""
         if item.campaign_id not in self.targets:
             return
@@ -104,7 +104,7 @@ class _Book:
         else:
             self.put(item, state)
 
-    def put(self, item: Listed, state: State) -> None:
+    def put(self, item: ListedCampaign, state: State) -> None:
         """Note the state of a campaign that is one of them."""
         key = item.campaign_id
         outcome = self.targets[key]
@@ -139,13 +139,13 @@ class _Book:
         )
 
     def findings(self) -> Iterator[Finding]:
-        """Give all that are not known to be at rest, but for protected ones of which nothing is told."""
+        """Yield all that are not known to be at rest, but for protected ones of which nothing is told."""
         for key, outcome in self.targets.items():
             if (item := self._items.get(key)) is not None:
-                yield Finding(self.group, item, self._states[key], outcome)
+                yield Finding(self.scope, item, self._states[key], outcome)
             elif self._is_left(key, outcome):
-                nothing = Listed(key, self.group.campaign_type)
-                yield Finding(self.group, nothing, State.UNKNOWN, outcome, self.errors.get(key, self.why))
+                nothing = ListedCampaign(key, self.scope.campaign_type)
+                yield Finding(self.scope, nothing, State.UNKNOWN, outcome, self.errors.get(key, self.why))
 
     def _is_left(self, key: str, outcome: Outcome) -> bool:
         return key not in self._states and outcome is not Outcome.PROTECTED
@@ -168,7 +168,7 @@ class Survey:
     ) -> None:
         self.in_flight = 0
         self._targets = targets
-        self._books = {group: _Book(group, wanted) for group, wanted in targets.groups.items()}
+        self._books = {group: _ScopeStatus(group, wanted) for group, wanted in targets.groups.items()}
         self._singly = singly
         self._quota = quota
         self._concurrency = concurrency
@@ -179,17 +179,17 @@ class Survey:
         self._task: asyncio.Task[Any] | None = None
         self._is_cut = False
 
-    async def run(self, ask: Ask, caller_of: Callable[[str], Caller]) -> str | None:
-        """Ask for all that can be told; give what ended it early."""
-        by_account: dict[str, list[_Book]] = {}
+    async def run(self, perform: Perform, caller_of: Callable[[str], Caller]) -> str | None:
+        """Ask for all that can be told; return what ended it early."""
+        by_account: dict[str, list[_ScopeStatus]] = {}
         for book in self._books.values():
             if book.to_tell:  # nobody needs to know how protected ones are
-                by_account.setdefault(book.group.account_id, []).append(book)
-        counting = self._counting(ask)
+                by_account.setdefault(book.scope.account_id, []).append(book)
+        counting = self._counting(perform)
         jobs = [partial(self._account, own, counting, caller_of) for own in by_account.values()]
         self._task = asyncio.current_task()
         try:
-            await side_by_side(jobs, min(self._concurrency, len(jobs)))
+            await run_concurrently(jobs, min(self._concurrency, len(jobs)))
         except BulkstopError as fault:
             return str(fault)
         except asyncio.CancelledError:
@@ -214,8 +214,8 @@ class Survey:
         """Sum up what was told so far."""
         books = self._books.values()
         return Verification(
-            _summed(book.counted(protected=False) for book in books),
-            _summed(book.counted(protected=True) for book in books),
+            _sum(book.counted(protected=False) for book in books),
+            _sum(book.counted(protected=True) for book in books),
             tuple(found for book in books for found in book.findings()),
             self._targets.invalid,
             self._targets.unlisted,
@@ -231,88 +231,97 @@ class Survey:
         if silent := sum(book.silent for book in self._books.values()):
             yield f"of {silent:,} campaigns that do not run nothing tells whether a schedule starts them again"
 
-    def _counting(self, ask: Ask) -> Ask:
-        """Make an Ask that counts its calls."""
+    def _counting(self, perform: Perform) -> Perform:
+        """Make what counts its calls."""
 
         async def counting(call: Call[T], /) -> T | Attempt:
             self._calls += 1
             self.in_flight += 1
             try:
-                return await ask(call)
+                return await perform(call)
             finally:
                 self.in_flight -= 1
 
         return counting
 
-    async def _account(self, books: Iterable[_Book], ask: Ask, caller_of: Callable[[str], Caller]) -> None:
+    async def _account(
+        self, books: Iterable[_ScopeStatus], perform: Perform, caller_of: Callable[[str], Caller]
+    ) -> None:
         for book in books:
-            listing = None if self._singly else await self._read_list(book, ask, caller_of)
+            listing = None if self._singly else await self._read_list(book, perform, caller_of)
             failure = None if listing is None else listing.failure
             if failure is not None and failure.outcome in _ENDS_GROUP:
-                book.why = _said(failure)
-                self._notes.append(f"{_told(book.group)}: {book.why}")
+                book.why = _explain(failure)
+                self._notes.append(f"{_describe(book.scope)}: {book.why}")
             elif left := book.left():
                 is_listed = listing is not None and failure is None
-                self._say(f"{_told(book.group)}: {_why_singly(listing)}asking one by one: {self._takes(len(left))}")
-                singles = _Singles(book, ask, caller_of(book.group.account_id), is_listed=is_listed)
+                self._say(f"{_describe(book.scope)}: {_why_singly(listing)}asking one by one: {self._takes(len(left))}")
+                singles = _StatusPoller(book, perform, caller_of(book.scope.account_id), is_listed=is_listed)
                 if given_up := await singles.ask(left):
-                    self._notes.append(f"{_told(book.group)}: {given_up}")
+                    self._notes.append(f"{_describe(book.scope)}: {given_up}")
 
-    async def _read_list(self, book: _Book, ask: Ask, caller_of: Callable[[str], Caller]) -> Listing:
-        heard = partial(self._tell_length, book, set[Group]())
+    async def _read_list(self, status: _ScopeStatus, perform: Perform, caller_of: Callable[[str], Caller]) -> Listing:
+        heard = partial(self._tell_length, status, set[Scope]())
         # Ids of the list are only held against those that are looked for.
-        (listing,) = await listed(
-            [book.group], ask, caller_of, _Unkept(), concurrency=1, heard=heard, enough=book.note_page, any_id=True
+        (listing,) = await read_listings(
+            [status.scope],
+            perform,
+            caller_of,
+            _DiscardAll(),
+            concurrency=1,
+            heard=heard,
+            enough=status.note_page,
+            any_id=True,
         )
         if listing.doubt:
-            self._notes.append(f"{_told(book.group)}: {listing.doubt}")
+            self._notes.append(f"{_describe(status.scope)}: {listing.doubt}")
         if listing.doubled:
             said = f"the list has {listing.doubled:,} campaigns more than once; the state that may call somebody counts"
-            self._notes.append(f"{_told(book.group)}: {said}")
+            self._notes.append(f"{_describe(status.scope)}: {said}")
         return listing
 
-    def _tell_length(self, book: _Book, told: set[Group], group: Group, seen: int, total: int | None) -> None:
+    def _tell_length(self, status: _ScopeStatus, told: set[Scope], scope: Scope, seen: int, total: int | None) -> None:
         """Say once how long a list is, and what else could be done about it."""
         pages = (total or 0) // NEW_A_PAGE + 1
-        if pages < LONG_LIST or group in told or not book.to_tell:
+        if pages < LONG_LIST or scope in told or not status.to_tell:
             return
-        told.add(group)
+        told.add(scope)
         other = ""
-        if 2 * book.to_stop < pages:
-            other = f"; --singly takes {book.to_stop:,}, but tells nothing of schedules"
-        self._say(f"{_told(group)}: a list of {total:,}: about {self._takes(pages)}{other}")
+        if 2 * status.to_stop < pages:
+            other = f"; --singly takes {status.to_stop:,}, but tells nothing of schedules"
+        self._say(f"{_describe(scope)}: a list of {total:,}: about {self._takes(pages)}{other}")
 
     def _takes(self, calls: int) -> str:
-        least = least_s(calls, self._quota)
-        return f"{calls:,} call{'s' * (calls > 1)}" + (f", at least {duration(least)}" if least else "")
+        least = min_duration_s(calls, self._quota)
+        return f"{calls:,} call{'s' * (calls > 1)}" + (f", at least {format_duration(least)}" if least else "")
 
 
-class _Singles:
+class _StatusPoller:
     """Asks for campaigns of one group one by one, until that is of no use.
 
     As long as the list was not read (`is_listed`) and no call has succeeded, a 404 may be that of the path.
     """
 
-    def __init__(self, book: _Book, ask: Ask, caller: Caller, *, is_listed: bool) -> None:
-        self._book = book
-        self._ask = ask
+    def __init__(self, status: _ScopeStatus, perform: Perform, caller: Caller, *, is_listed: bool) -> None:
+        self._book = status
+        self._perform = perform
         self._caller = caller
         self._is_path_known = is_listed
         self._failed = 0
-        self._in_doubt: list[Listed] = []
+        self._in_doubt: list[ListedCampaign] = []
 
     async def ask(self, left: Sequence[str]) -> str | None:
-        """Ask for these; give why some were not asked for."""
+        """Ask for these; return why some were not asked for."""
         for number, campaign_id in enumerate(left, start=1):
-            call = status_call(self._book.group, campaign_id)
-            found = await self._caller.call(partial(self._ask, call))
-            self._take(Listed(campaign_id, self._book.group.campaign_type), found)
+            call = status_call(self._book.scope, campaign_id)
+            found = await self._caller.call(partial(self._perform, call))
+            self._take(ListedCampaign(campaign_id, self._book.scope.campaign_type), found)
             if isinstance(found, Attempt) and self._is_useless(found) and number < len(left):
-                self._book.why = f"not asked for, as those before it failed: {_said(found)}"
-                return f"given up after {number:,} of {len(left):,} calls: {_said(found)}"
+                self._book.why = f"not asked for, as those before it failed: {_explain(found)}"
+                return f"given up after {number:,} of {len(left):,} calls: {_explain(found)}"
         return None
 
-    def _take(self, item: Listed, found: Status | Attempt) -> None:
+    def _take(self, item: ListedCampaign, found: Status | Attempt) -> None:
         if isinstance(found, Status):
             item = item._replace(name=found.name, status=found.status)
             self._book.note(item)
@@ -323,7 +332,7 @@ class _Singles:
         else:
             self._failed += 1
         if isinstance(found, Attempt):
-            self._book.errors[item.campaign_id] = _said(found)
+            self._book.errors[item.campaign_id] = _explain(found)
         while self._in_doubt and self._is_path_known:
             self._book.put(self._in_doubt.pop(), State.NOT_FOUND)
 
@@ -336,20 +345,20 @@ def _why_singly(listing: Listing | None) -> str:
         return ""
     if listing.failure is None:
         return "not all of them are in the list; "
-    return f"the list cannot be read ({_said(listing.failure)}); "
+    return f"the list cannot be read ({_explain(listing.failure)}); "
 
 
-def _summed(counts: Iterable[Counter[State]]) -> Mapping[State, int]:
+def _sum(counts: Iterable[Counter[State]]) -> Mapping[State, int]:
     total = sum(counts, Counter[State]())
     return {state: total[state] for state in State if total[state]}
 
 
-def _said(failure: Attempt) -> str:
+def _explain(failure: Attempt) -> str:
     """Say why something could not be told; the reason of a call that never left is another one here."""
     if failure.error == NOT_TRIED:
         return _NOT_ASKED
     return f"{failure.error} ({failure.message})" if failure.message else failure.error or failure.outcome.value
 
 
-def _told(group: Group) -> str:
-    return f"{group.campaign_type} campaigns of account {printable(group.account_id)}"
+def _describe(scope: Scope) -> str:
+    return f"{scope.campaign_type} campaigns of account {printable(scope.account_id)}"

@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from bulkstop.engine.shutdown import Shutdown, listening
+from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
-from bulkstop.kore.session import asker
+from bulkstop.kore.session import make_perform
 from bulkstop.kore.token import Tokens
 from bulkstop.model import Campaign, CampaignType, Outcome, Result
 from bulkstop.report.lists.verification import Unread, Verification
 from bulkstop.report.stop.formats import read_lines
 from bulkstop.report.stop.manifest import Manifest, flaw_in, manifest_path
-from bulkstop.report.stop.resume import Past
+from bulkstop.report.stop.resume import ResumeIndex
 from bulkstop.runs import host
 from bulkstop.runs.lists.states import Targets
 from bulkstop.runs.lists.survey import Say, Survey
-from bulkstop.runs.wiring import Accounts, client_of, store_of, tokens_of
+from bulkstop.runs.wiring import Accounts, make_tokens, make_transport, open_quota_store
 from bulkstop.settings import Settings
 from bulkstop.text import printable
 
@@ -29,7 +29,7 @@ SPEAKS_OF_ID = re.compile(r"(no )?campaign[ _]id\b")
 """How the reason begins why a row could not be used, if that was its id."""
 
 
-def targets_in(paths: Sequence[str], settings: Settings) -> Targets:
+def read_targets(paths: Sequence[str], settings: Settings) -> Targets:
     """Read what result files name; the latest line of a row counts, and each campaign once over all files.
 
     A row that could not be used is looked at all the same, as long as it names a campaign. Raises OutputError for a
@@ -75,26 +75,28 @@ async def _verify(
     rests: Callable[[float], object],
 ) -> Verification:
     survey = Survey(targets, singly=singly, quota=settings.quota, concurrency=settings.concurrency, say=say)
-    tokens, fault = tokens_of(settings), None
+    tokens, fault = make_tokens(settings), None
     shutdown = Shutdown(grace_s=0.0, lost="no list was written")
-    with listening(shutdown, signals):
+    with handle_signals(shutdown, signals):
         try:
-            fault = await _opened(survey, settings, tokens, rests)
+            fault = await _run_survey(survey, settings, tokens, rests)
         except asyncio.CancelledError:
             if shutdown.signum is None:
                 raise
     return survey.verification(fault=fault, signum=shutdown.signum)
 
 
-async def _opened(survey: "Survey", settings: Settings, tokens: Tokens, rests: Callable[[float], object]) -> str | None:
-    """Make a survey with a client of its own; give what ended it early."""
+async def _run_survey(
+    survey: "Survey", settings: Settings, tokens: Tokens, rests: Callable[[float], object]
+) -> str | None:
+    """Make a survey with a client of its own; return what ended it early."""
     try:
         await tokens.get()  # without credentials there is nothing to begin with
     except BulkstopError as fault:
         return str(fault)
-    async with store_of(settings) as store, client_of(settings) as client:
+    async with open_quota_store(settings) as store, make_transport(settings) as client:
         accounts = Accounts(settings, store, rests=rests)
-        return await survey.run(asker(client.post, tokens), accounts.caller)
+        return await survey.run(make_perform(client.post, tokens), accounts.caller)
 
 
 def _check_manifest(path: str, host: str, targets: Targets) -> None:
@@ -108,7 +110,7 @@ def _check_manifest(path: str, host: str, targets: Targets) -> None:
     if flaw := flaw_in(path, manifest):
         targets.notes.append(f"{path}: {flaw}; it may not name what was to be stopped")
     with suppress(OutputError):  # rows without lines of their own cannot be counted
-        targets.unlisted += max(0, manifest.last["plan"]["rows"] - Past(path).rows)
+        targets.unlisted += max(0, manifest.last["plan"]["rows"] - ResumeIndex(path).rows)
 
 
 def _results(path: str) -> Iterator[tuple[int, Result]]:
@@ -122,7 +124,7 @@ def _results(path: str) -> Iterator[tuple[int, Result]]:
 
 
 def _campaign(result: Result, settings: Settings) -> Campaign:
-    """Give the campaign that a result names; one without a type, which has a fault of its own, as one of voice."""
+    """Return the campaign that a result names; one without a type, which has a fault of its own, as one of voice."""
     kind, stream_id = result.campaign_type or settings.type, result.stream_id or settings.stream_id or ""
     account_id, iid = result.account_id or settings.account_id or "", settings.iid or stream_id
     return Campaign(result.campaign_id, kind or CampaignType.VOICE, account_id, stream_id, iid, "", 0)

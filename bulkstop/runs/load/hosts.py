@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 VENDOR = "kore.ai"
 
 
-def host_name(host: str) -> str:
-    """Give the bare name in a host or a URL: lower case, without port and without the dot of the root; else ''."""
+def read_host_name(host: str) -> str:
+    """Return the bare name in a host or a URL: lower case, without port and without the dot of the root; else ''."""
     with suppress(ValueError):
         return (urlsplit(host if "://" in host else f"//{host.strip()}").hostname or "").rstrip(".")
     return ""
@@ -16,10 +16,10 @@ def host_name(host: str) -> str:
 
 def is_vendor(host: str) -> bool:
     """Tell whether a host or a URL is the vendor's."""
-    name = host_name(host)
+    name = read_host_name(host)
     return name == VENDOR or name.endswith(f".{VENDOR}")
 
 
 def is_named(host: str, allowed: Iterable[str]) -> bool:
     """Tell whether somebody has named this very host."""
-    return host_name(host) in [host_name(each) for each in allowed]
+    return read_host_name(host) in [read_host_name(each) for each in allowed]

@@ -11,37 +11,37 @@ from bulkstop.errors import BulkstopError
 from bulkstop.files import BUFFER
 from bulkstop.model import Campaign
 from bulkstop.report.load.intervals import EVERY_S, Interval
-from bulkstop.report.load.metrics import Measured
-from bulkstop.runs.host import fitting, now_and_then
+from bulkstop.report.load.metrics import Metrics
+from bulkstop.runs.host import every, fit_open_files
 from bulkstop.runs.load.recorder import Outputs, Recorder
-from bulkstop.runs.load.run import Connect, Load, sent_all
-from bulkstop.runs.wiring import send_of, tokens_of
+from bulkstop.runs.load.run import Connect, Load, send_load
+from bulkstop.runs.wiring import make_send, make_tokens
 from bulkstop.settings import Settings
-from bulkstop.workers.link import Lines, Link, Ready
+from bulkstop.workers.link import Lines, ParentLink, Ready
 
 
-class Second(NamedTuple):
+class IntervalReport(NamedTuple):
     """What was measured from `start_s` up to `upto_s`, and how many requests are in flight then."""
 
     start_s: float
     upto_s: float
     in_flight: int
-    measured: Measured
+    metrics: Metrics
 
     @property
     def interval(self) -> Interval:
         """Its requests."""
         length_s = min(EVERY_S, max(self.upto_s - self.start_s, 0.001))
-        measured = self.measured
+        measured = self.metrics
         return Interval(self.start_s, length_s, measured.outcomes, measured.latency, measured.service)
 
 
 class _Part(Recorder):
     """Measures the requests of one process, and tells the parent of each second when it is over."""
 
-    def __init__(self, link: Link, max_late_s: float, *, has_lines: bool) -> None:
-        self._lines = _LinesTold(link) if has_lines else None
-        super().__init__(Measured(max_late_s=max_late_s), Outputs(results=self._lines))
+    def __init__(self, link: ParentLink, max_late_s: float, *, has_lines: bool) -> None:
+        self._lines = _LineSender(link) if has_lines else None
+        super().__init__(Metrics(max_late_s=max_late_s), Outputs(results=self._lines))
         self._link = link
         self._start_s = 0.0
 
@@ -55,15 +55,15 @@ class _Part(Recorder):
         """Tell what was measured up to then, and begin anew."""
         if self._lines is not None:
             self._lines.close()
-        measured, self.measured = self.measured, Measured(max_late_s=self.measured.max_late_s)
-        self._link.tell(Second(self._start_s, upto_s, self._link.in_flight, measured))
+        measured, self.metrics = self.metrics, Metrics(max_late_s=self.metrics.max_late_s)
+        self._link.tell(IntervalReport(self._start_s, upto_s, self._link.in_flight, measured))
         self._start_s = upto_s // EVERY_S * EVERY_S
 
 
-class _LinesTold:
+class _LineSender:
     """Tells the parent of lines, many at a time."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: ParentLink) -> None:
         self._link = link
         self._waiting: list[bytes] = []
         self._bytes = 0
@@ -83,20 +83,26 @@ class _LinesTold:
             self._bytes = 0
 
 
-async def serve(
-    link: Link, load: Load, campaigns: Iterator[Campaign], settings: Settings, connect: Connect, *, has_lines: bool
+async def run_worker(
+    link: ParentLink,
+    load: Load,
+    campaigns: Iterator[Campaign],
+    settings: Settings,
+    connect: Connect,
+    *,
+    has_lines: bool,
 ) -> BulkstopError | None:
-    """Do a part of a load test when the parent says so; give what ended it early."""
-    settings = replace(settings, concurrency=fitting(load.max_in_flight))
-    tokens, part = tokens_of(settings), _Part(link, load.max_late_s, has_lines=has_lines)
+    """Do a part of a load test when the parent says so; return what ended it early."""
+    settings = replace(settings, concurrency=fit_open_files(load.max_in_flight))
+    tokens, part = make_tokens(settings), _Part(link, load.max_late_s, has_lines=has_lines)
     with link.listening():
         await tokens.get()
         async with connect(settings) as transport:
-            send = send_of(settings, transport.post, tokens)
+            send = make_send(settings, transport.post, tokens)
             link.tell(Ready(settings.concurrency))
             begin_at = await link.begin_at()
             with _each_second(part, begin_at):
-                fault = await sent_all(load, campaigns, send, part, link.attach, settings, begin_at)
+                fault = await send_load(load, campaigns, send, part, link.attach, settings, begin_at)
             part.pass_on(time.monotonic() - begin_at)
     return fault
 
@@ -109,4 +115,4 @@ def _each_second(part: _Part, begin_at: float) -> AbstractContextManager[None]:
         part.pass_on(now_s)
         return EVERY_S - now_s % EVERY_S
 
-    return now_and_then(pass_on, begin_at + EVERY_S - time.monotonic())
+    return every(pass_on, begin_at + EVERY_S - time.monotonic())

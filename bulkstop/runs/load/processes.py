@@ -12,20 +12,20 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from bulkstop.engine.pool import side_by_side
-from bulkstop.engine.shutdown import Shutdown, listening
+from bulkstop.engine.pool import run_concurrently
+from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError
-from bulkstop.report.load.intervals import Together
-from bulkstop.report.load.metrics import Measured
-from bulkstop.report.log import event
+from bulkstop.report.load.intervals import IntervalMerger
+from bulkstop.report.load.metrics import Metrics
+from bulkstop.report.log import log_event
 from bulkstop.runs import host
-from bulkstop.runs.load.part import Second, serve
-from bulkstop.runs.load.recorder import Outputs, Recorder, Say, told
-from bulkstop.runs.load.run import LOST, Connect, Load, Share, Summary, summed_up
-from bulkstop.runs.wiring import load_client_of
+from bulkstop.runs.load.part import IntervalReport, run_worker
+from bulkstop.runs.load.recorder import Outputs, Recorder, Say, report_progress
+from bulkstop.runs.load.run import LOST, Connect, Load, Share, Summary, sum_up
+from bulkstop.runs.wiring import make_load_transport
 from bulkstop.settings import Settings
-from bulkstop.workers.fork import Child, forked
-from bulkstop.workers.link import ABORT, BEGIN, DRAIN, Ended, Lines, Link, Ready
+from bulkstop.workers.fork import WorkerProcess, fork_workers
+from bulkstop.workers.link import ABORT, BEGIN, DRAIN, Ended, Lines, ParentLink, Ready
 
 AHEAD_S = 0.1
 """The beginning is agreed on so long before: to make a thousand workers takes some of it."""
@@ -40,7 +40,7 @@ def run(
     outputs: Outputs,
     *,
     processes: int,
-    connect: Connect = load_client_of,
+    connect: Connect = make_load_transport,
     signals: Sequence[int] = (),
     say: Say = lambda text: None,
     progress: Say | None = None,
@@ -51,26 +51,26 @@ def run(
     ends the run: what the others have measured stands in the summary, and the fault says what is missing.
     """
 
-    def work(link: Link, number: int) -> BulkstopError | None:
+    def work(link: ParentLink, number: int) -> BulkstopError | None:
         part, share = load.part(number, processes), campaigns(number, processes)
-        job = serve(link, part, share, settings, connect, has_lines=outputs.results is not None)
+        job = run_worker(link, part, share, settings, connect, has_lines=outputs.results is not None)
         return host.run(job)
 
-    with forked(work, processes) as children:
-        crew = _Crew(children, Recorder(Measured(max_late_s=load.max_late_s), outputs), outputs)
-        return host.run(_carry_out(load, crew, settings, signals=signals, say=say, progress=progress))
+    with fork_workers(work, processes) as children:
+        crew = _Crew(children, Recorder(Metrics(max_late_s=load.max_late_s), outputs), outputs)
+        return host.run(_execute(load, crew, settings, signals=signals, say=say, progress=progress))
 
 
 class _Crew:
     """All the processes of a run: begins, drains and aborts them as one, and puts together what they tell."""
 
-    def __init__(self, children: Sequence[Child], recorder: Recorder, outputs: Outputs) -> None:
+    def __init__(self, children: Sequence[WorkerProcess], recorder: Recorder, outputs: Outputs) -> None:
         self.recorder = recorder
         self.fault: BulkstopError | None = None
         self._children = children
         self._outputs = outputs
         self._unix_s = math.nan
-        self._together = Together(recorder.tell, len(children))
+        self._together = IntervalMerger(recorder.tell, len(children))
 
     @property
     def in_flight(self) -> int:
@@ -99,15 +99,15 @@ class _Crew:
         """Wait until all can begin, and give how many requests may be in flight; raises what keeps one from it."""
         places: list[int] = []
 
-        async def wait_for(child: Child) -> None:
-            await child.connect()
-            match await child.told():
+        async def wait_for(worker: WorkerProcess) -> None:
+            await worker.connect()
+            match await worker.read_message():
                 case Ready(found):
                     places.append(found)
                 case Ended(BulkstopError() as fault):
                     raise fault
                 case _:
-                    raise BulkstopError(f"{self._named(child)} {child.death()}; nothing was sent")
+                    raise BulkstopError(f"{self._named(worker)} {worker.death()}; nothing was sent")
 
         await self._each(wait_for)
         return sum(places)
@@ -121,73 +121,74 @@ class _Crew:
 
     async def disconnect(self) -> None:
         """Have no more to do with any of them."""
-        await self._each(Child.disconnect)
+        await self._each(WorkerProcess.disconnect)
 
-    async def _each(self, do: Callable[[Child], Awaitable[None]]) -> None:
-        await side_by_side([partial(do, child) for child in self._children], len(self))
+    async def _each(self, do: Callable[[WorkerProcess], Awaitable[None]]) -> None:
+        await run_concurrently([partial(do, child) for child in self._children], len(self))
 
-    async def _hear(self, child: Child) -> None:
-        while not child.has_ended:
-            told = await child.told()
+    async def _hear(self, worker: WorkerProcess) -> None:
+        while not worker.has_ended:
+            told = await worker.read_message()
             if told is None:
-                self._fail(self._died(child))
+                self._fail(self._died(worker))
                 told = Ended(None)
             try:
-                self._take(child, told)
+                self._take(worker, told)
             except BulkstopError as fault:
                 self._fail(fault)
 
-    def _take(self, child: Child, told: object) -> None:
+    def _take(self, worker: WorkerProcess, told: object) -> None:
         match told:
             case Lines(data) if self._outputs.results is not None:
                 self._outputs.results.write(data)
-            case Second() as second:
-                self._take_second(child, second)
+            case IntervalReport() as second:
+                self._take_second(worker, second)
             case Ended(fault):
-                child.has_ended, child.in_flight = True, 0
+                worker.has_ended, worker.in_flight = True, 0
                 if fault is not None:
                     self._fail(fault)
-                self._together.passed(child.number, math.inf)
+                self._together.passed(worker.number, math.inf)
 
-    def _take_second(self, child: Child, second: Second) -> None:
-        child.in_flight, child.upto_s = second.in_flight, second.upto_s
-        self.recorder.measured.merge(second.measured)
-        if second.measured.requests:
+    def _take_second(self, worker: WorkerProcess, second: IntervalReport) -> None:
+        worker.in_flight, worker.upto_s = second.in_flight, second.upto_s
+        self.recorder.metrics.merge(second.metrics)
+        if second.metrics.requests:
             if math.isnan(self.recorder.began):
                 self.recorder.begin(self._unix_s)
             self._together.add(second.interval)
-        self._together.passed(child.number, second.upto_s)
+        self._together.passed(worker.number, second.upto_s)
 
     def _fail(self, fault: BulkstopError) -> None:
         if self.fault is None:
             self.fault = fault
             self.drain()
 
-    def _named(self, child: Child) -> str:
-        return f"process {child.number + 1} of {len(self)}"
+    def _named(self, worker: WorkerProcess) -> str:
+        return f"process {worker.number + 1} of {len(self)}"
 
-    def _died(self, child: Child) -> BulkstopError:
+    def _died(self, worker: WorkerProcess) -> BulkstopError:
         return BulkstopError(
-            f"{self._named(child)} {child.death()}: ITS REQUESTS SINCE {child.upto_s:.1f} s ARE MISSING in the figures"
+            f"{self._named(worker)} {worker.death()}: ITS REQUESTS SINCE {worker.upto_s:.1f} s ARE MISSING in the "
+            f"figures"
             "; the others were ended"
         )
 
 
-async def _carry_out(
+async def _execute(
     load: Load, crew: _Crew, settings: Settings, *, signals: Sequence[int], say: Say, progress: Say | None
 ) -> Summary:
     recorder, run_id = crew.recorder, str(uuid.uuid4())
     shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST, kill=crew.kill)
-    with listening(shutdown, signals):
+    with handle_signals(shutdown, signals):
         try:
             places = await crew.ready()
-            event("load_began", run_id=run_id, host=settings.host, requests=load.planned, in_flight=places)
+            log_event("load_began", run_id=run_id, host=settings.host, requests=load.planned, in_flight=places)
             shutdown.attach(crew)
             begin_at = time.monotonic() + AHEAD_S
-            with told(progress, recorder.measured, begin_at + TOLD_AFTER_S):
+            with report_progress(progress, recorder.metrics, begin_at + TOLD_AFTER_S):
                 await crew.work(begin_at)
         finally:
             await crew.disconnect()
-    measured = recorder.measured
+    measured = recorder.metrics
     measured.full_s, measured.full_busy_s = measured.full_s / len(crew), measured.full_busy_s / len(crew)
-    return summed_up(load, recorder, run_id, shutdown.signum, crew.fault, in_flight=places, processes=len(crew))
+    return sum_up(load, recorder, run_id, shutdown.signum, crew.fault, in_flight=places, processes=len(crew))

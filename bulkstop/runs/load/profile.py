@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bulkstop.errors import OutputError
-from bulkstop.files import replace_file
+from bulkstop.files import write_atomically
 from bulkstop.model import Limit
 
 PRIVATE = 0o600
@@ -31,21 +31,21 @@ def check_profile(path: str, name: str) -> None:
     """Raise OutputError if a quota could not be written there now."""
     with _faults(path):
         file = Path(path).resolve()
-        changed_text(_text(file), name, Limit(1, 1.0))
+        change_text(_text(file), name, Limit(1, 1.0))
         for folder_or_file in (file.parent, *([file] if file.exists() else [])):
             if not os.access(folder_or_file, os.W_OK):
                 raise PermissionError(0, f"no right to write {folder_or_file}")
 
 
 def write_quota(path: str, name: str, limit: Limit) -> Before:
-    """Write a quota, used evenly, into `[profile.NAME]` of a file, or of a new private one; gives what stood there.
+    """Write a quota, used evenly, into `[profile.NAME]` of a file, or of a new private one; returns what stood there.
 
     The file is replaced as a whole or not at all; where `path` is a link, what it leads to. Raises OutputError.
     """
     with _faults(path):
         file = Path(path).resolve()
-        text, before = changed_text(_text(file), name, limit)
-        replace_file(file, text.encode(), as_it_was=True)
+        text, before = change_text(_text(file), name, limit)
+        write_atomically(file, text.encode(), as_it_was=True)
     return before
 
 
@@ -56,8 +56,8 @@ def _text(file: Path) -> str:
         return ""
 
 
-def changed_text(text: str, name: str, limit: Limit) -> tuple[str, Before]:
-    """Give the new text, and what stood there; raises ValueError when the library changed anything else."""
+def change_text(text: str, name: str, limit: Limit) -> tuple[str, Before]:
+    """Return the new text, and what stood there; raises ValueError when the library changed anything else."""
     import tomlkit
 
     document = tomlkit.parse(text)
@@ -71,7 +71,7 @@ def changed_text(text: str, name: str, limit: Limit) -> tuple[str, Before]:
         _set(profile, key, value)
     if is_new:
         profile.add(tomlkit.nl())
-    changed = _laid_out(tomlkit.dumps(document), text, is_new=is_new)
+    changed = _restore_layout(tomlkit.dumps(document), text, is_new=is_new)
     wanted: dict[str, Any] = tomllib.loads(text)
     wanted.setdefault("profile", {}).setdefault(name, {}).update(new)
     if tomllib.loads(changed) != wanted:
@@ -79,7 +79,7 @@ def changed_text(text: str, name: str, limit: Limit) -> tuple[str, Before]:
     return changed, before
 
 
-def _laid_out(changed: str, text: str, *, is_new: bool) -> str:
+def _restore_layout(changed: str, text: str, *, is_new: bool) -> str:
     """Have line ends as they were, and no empty lines after a profile that was added at the end."""
     if is_new:
         changed = changed.rstrip("\n") + "\n"

@@ -10,14 +10,14 @@ from functools import partial
 from bulkstop.engine.load.generator import Sample
 from bulkstop.errors import BulkstopError
 from bulkstop.files import Sink
-from bulkstop.model import Again, Outcome
-from bulkstop.report.load.histogram import log_head, log_line
+from bulkstop.model import Outcome, RetryHint
+from bulkstop.report.load.histogram import format_log_head, format_log_line
 from bulkstop.report.load.intervals import Interval, Intervals
-from bulkstop.report.load.metrics import Measured
-from bulkstop.report.load.requests import request_line
+from bulkstop.report.load.metrics import Metrics
+from bulkstop.report.load.requests import format_request
 from bulkstop.report.load.timeline import Timeline
-from bulkstop.runs.host import now_and_then
-from bulkstop.text import duration
+from bulkstop.runs.host import every
+from bulkstop.text import format_duration
 
 FIRST_SAID_S, SAID_EVERY_S = 1.0, 10.0
 
@@ -39,8 +39,8 @@ NOWHERE = Outputs()
 class Recorder:
     """Measures each request, and writes it down where that is wanted."""
 
-    def __init__(self, measured: Measured, outputs: Outputs) -> None:
-        self.measured = measured
+    def __init__(self, metrics: Metrics, outputs: Outputs) -> None:
+        self.metrics = metrics
         self.began = math.nan
         self._results, self._hdr, self._timeline = outputs.results, outputs.hdr, outputs.timeline
         self._intervals = list[Intervals]()
@@ -52,11 +52,11 @@ class Recorder:
     def note(self, sample: Sample) -> None:
         """Take a request; first of all it counts, then it is written."""
         campaign, attempt, intended_s, started_s, ended_s, held_s = sample
-        if attempt.again is Again.READ_BACK:
+        if attempt.again is RetryHint.READ_BACK:
             # A load test measures the service and proves nothing of a campaign: an answer that it does not run is one.
             attempt = attempt._replace(outcome=Outcome.ALREADY_STOPPED)
         latency_s, service_s = ended_s - intended_s, ended_s - started_s
-        self.measured.add(
+        self.metrics.add(
             attempt.outcome,
             latency_s=latency_s,
             service_s=service_s,
@@ -65,20 +65,20 @@ class Recorder:
             answered=attempt.http_status is not None,
             error=attempt.error,
         )
-        self.measured.elapsed_s = ended_s
+        self.metrics.elapsed_s = ended_s
         if self.began != self.began:  # nan: it is the first
             self.begin(time.time() - ended_s)
         if self._results is not None:
             self._results.write(
-                request_line(campaign, attempt, intended_s=intended_s, started_s=started_s, ended_s=ended_s)
+                format_request(campaign, attempt, intended_s=intended_s, started_s=started_s, ended_s=ended_s)
             )
         for intervals in self._intervals:
             intervals.add(ended_s, attempt.outcome, latency_s, service_s)
 
     def close(self) -> BulkstopError | None:
-        """Write what is left; give what went wrong with that."""
+        """Write what is left; return what went wrong with that."""
         fault = None
-        last: list[Callable[[], object]] = [partial(each.close, self.measured.elapsed_s) for each in self._intervals]
+        last: list[Callable[[], object]] = [partial(each.close, self.metrics.elapsed_s) for each in self._intervals]
         for finish in (*last, *(output.close for output in (self._results, self._hdr) if output)):
             try:
                 finish()
@@ -90,7 +90,7 @@ class Recorder:
         """Know when the run began; nothing is told of before."""
         self.began = unix_s
         if self._hdr is not None:
-            self._hdr.write("".join(log_head(self.began)).encode())
+            self._hdr.write("".join(format_log_head(self.began)).encode())
 
     def tell(self, interval: Interval) -> None:
         """Take the requests of a second that is over, where others have counted them."""
@@ -102,22 +102,22 @@ class Recorder:
     def _log(self, interval: Interval) -> None:
         assert self._hdr is not None, "there are no intervals without a log"  # noqa: S101 - a slip
         for histogram, tag in ((interval.latency, ""), (interval.service, "service")):
-            self._hdr.write(log_line(interval.start_s, interval.length_s, histogram, tag).encode())
+            self._hdr.write(format_log_line(interval.start_s, interval.length_s, histogram, tag).encode())
 
 
-def told(progress: Say | None, measured: Measured, began: float) -> AbstractContextManager[None]:
+def report_progress(progress: Say | None, metrics: Metrics, began: float) -> AbstractContextManager[None]:
     """Say meanwhile, now and then, how it goes; it began then by the clock."""
     if progress is None:
         return nullcontext()
 
     def say_it() -> float:
-        progress(_line(measured, time.monotonic() - began))
+        progress(_format_line(metrics, time.monotonic() - began))
         return SAID_EVERY_S
 
-    return now_and_then(say_it, began + FIRST_SAID_S - time.monotonic())
+    return every(say_it, began + FIRST_SAID_S - time.monotonic())
 
 
-def _line(measured: Measured, elapsed_s: float) -> str:
-    said = f"{measured.requests:,} requests, {measured.requests / elapsed_s:,.1f}/s, {measured.errors:,} errors"
-    p99 = f", p99 {measured.latency.at(99)[0] * 1e3:,.1f} ms" if len(measured.latency) else ""
-    return f"{duration(elapsed_s)}: {said}{p99}"
+def _format_line(metrics: Metrics, elapsed_s: float) -> str:
+    said = f"{metrics.requests:,} requests, {metrics.requests / elapsed_s:,.1f}/s, {metrics.errors:,} errors"
+    p99 = f", p99 {metrics.latency.at(99)[0] * 1e3:,.1f} ms" if len(metrics.latency) else ""
+    return f"{format_duration(elapsed_s)}: {said}{p99}"

@@ -10,18 +10,18 @@ from copy import copy
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from bulkstop.engine.load.arrivals import Arrivals, AtOnce, OnSchedule, Schedule
-from bulkstop.engine.shutdown import Shutdown, listening
+from bulkstop.engine.load.arrivals import Arrivals, ClosedModel, OpenModel, Schedule
+from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError
 from bulkstop.kore.exchange import Post
 from bulkstop.model import Campaign, Endable, Send
-from bulkstop.report.load.metrics import MAX_LATE_S, Measured
+from bulkstop.report.load.metrics import MAX_LATE_S, Metrics
 from bulkstop.report.load.thresholds import Threshold, Verdict
-from bulkstop.report.log import event
-from bulkstop.runs.host import fitting
-from bulkstop.runs.load.recorder import NOWHERE, Outputs, Recorder, Say, told
-from bulkstop.runs.load.sending import sent
-from bulkstop.runs.wiring import load_client_of, send_of, tokens_of
+from bulkstop.report.log import log_event
+from bulkstop.runs.host import fit_open_files
+from bulkstop.runs.load.recorder import NOWHERE, Outputs, Recorder, Say, report_progress
+from bulkstop.runs.load.sending import generate_load
+from bulkstop.runs.wiring import make_load_transport, make_send, make_tokens
 from bulkstop.settings import Settings
 
 LEAST_IN_FLIGHT, MOST_IN_FLIGHT = 32, 1000
@@ -72,33 +72,33 @@ class Load:
     def arrivals(self) -> Arrivals:
         """Say when each request is due."""
         if self.schedule is not None:
-            return OnSchedule(self.schedule.every(self.first, self.step))
-        return AtOnce(math.inf if self.count is None else self.count)
+            return OpenModel(self.schedule.every(self.first, self.step))
+        return ClosedModel(math.inf if self.count is None else self.count)
 
     def sent_for_s(self, grace_s: float) -> float | None:
-        """Give for how long requests may leave: on a schedule, what was held up has its time as well."""
+        """Return for how long requests may leave: on a schedule, what was held up has its time as well."""
         return self.length_s if self.schedule is None else self.schedule.length_s + grace_s
 
-    def lasted_s(self, measured: Measured) -> float:
-        """Give how long it took when nothing ended it early: until the last answer, or for as long as the schedule.
+    def lasted_s(self, metrics: Metrics) -> float:
+        """Return how long it took when nothing ended it early: until the last answer, or for as long as the schedule.
 
         The last request of a schedule has its part of the time as well: 20 at 20/s take a second, and not 0.95 s.
         """
-        return max(measured.elapsed_s, 0.0 if self.schedule is None else self.schedule.length_s)
+        return max(metrics.elapsed_s, 0.0 if self.schedule is None else self.schedule.length_s)
 
-    def verdicts(self, measured: Measured) -> tuple[Verdict, ...]:
+    def verdicts(self, metrics: Metrics) -> tuple[Verdict, ...]:
         """Say what became of all that is required; where nothing was due at a time, latency is service time."""
         if self.schedule is None:
-            measured = copy(measured)
-            measured.latency = measured.service
-        return tuple(threshold.judge(measured) for threshold in self.require)
+            metrics = copy(metrics)
+            metrics.latency = metrics.service
+        return tuple(threshold.judge(metrics) for threshold in self.require)
 
     def part(self, number: int, of: int) -> "Load":
-        """Give what the process of this number, from 0, has to do of it, if there are so many."""
+        """Return what the process of this number, from 0, has to do of it, if there are so many."""
         return replace(
             self,
-            count=None if self.count is None else _part(self.count, number, of),
-            max_in_flight=_part(self.max_in_flight, number, of),
+            count=None if self.count is None else _share(self.count, number, of),
+            max_in_flight=_share(self.max_in_flight, number, of),
             first=number,
             step=of,
         )
@@ -109,7 +109,7 @@ class Summary:
     """How a load test went; `signum` and `fault` say what ended it early, if anything did."""
 
     load: Load
-    measured: Measured
+    metrics: Metrics
     verdicts: tuple[Verdict, ...]
     run_id: str
     began: float
@@ -129,7 +129,7 @@ class Summary:
         """Requests that were due and never left, because those before them had no answer in all the time there was."""
         if not self.is_open or self.signum is not None or self.fault is not None:
             return 0
-        return (self.load.planned or 0) - self.measured.requests
+        return (self.load.planned or 0) - self.metrics.requests
 
     @property
     def reason(self) -> str:
@@ -147,29 +147,29 @@ class Summary:
             return 3
         if self.signum is not None:
             return 128 + self.signum
-        if self.is_open and not self.measured.is_punctual:
+        if self.is_open and not self.metrics.is_punctual:
             return 3
-        if not self.measured.answered or not all(verdict.held for verdict in self.verdicts):
+        if not self.metrics.answered or not all(verdict.held for verdict in self.verdicts):
             return 1  # also with requests unsent: they could only have made it worse
         return 3 if self.unsent else 0
 
 
-def _part(whole: int, number: int, of: int) -> int:
+def _share(whole: int, number: int, of: int) -> int:
     return whole // of + (number < whole % of)
 
 
-def room_for(schedule: Schedule) -> int:
-    """Give how many requests may be in flight unless it is said."""
+def choose_max_in_flight(schedule: Schedule) -> int:
+    """Return how many requests may be in flight unless it is said."""
     return max(LEAST_IN_FLIGHT, min(MOST_IN_FLIGHT, round(schedule.peak)))
 
 
-async def carry_out(
+async def execute(
     load: Load,
     campaigns: Iterator[Campaign],
     settings: Settings,
     outputs: Outputs = NOWHERE,
     *,
-    connect: Connect = load_client_of,
+    connect: Connect = make_load_transport,
     signals: Sequence[int] = (),
     say: Say = lambda text: None,
     progress: Say | None = None,
@@ -178,20 +178,22 @@ async def carry_out(
 
     Raises a BulkstopError for what keeps the run from starting; what ends it later stands in the summary.
     """
-    settings = replace(settings, concurrency=fitting(load.max_in_flight))
-    tokens, shutdown = tokens_of(settings), Shutdown(grace_s=settings.grace_s, say=say, lost=LOST)
-    recorder, run_id = Recorder(Measured(max_late_s=load.max_late_s), outputs), str(uuid.uuid4())
-    with listening(shutdown, signals):
+    settings = replace(settings, concurrency=fit_open_files(load.max_in_flight))
+    tokens, shutdown = make_tokens(settings), Shutdown(grace_s=settings.grace_s, say=say, lost=LOST)
+    recorder, run_id = Recorder(Metrics(max_late_s=load.max_late_s), outputs), str(uuid.uuid4())
+    with handle_signals(shutdown, signals):
         await tokens.get()  # before anything is sent: a run without credentials measures nothing
-        event("load_began", run_id=run_id, host=settings.host, requests=load.planned, in_flight=settings.concurrency)
+        log_event(
+            "load_began", run_id=run_id, host=settings.host, requests=load.planned, in_flight=settings.concurrency
+        )
         async with connect(settings) as transport:
-            send = send_of(settings, transport.post, tokens)
-            with told(progress, recorder.measured, time.monotonic()):
-                fault = await sent_all(load, campaigns, send, recorder, shutdown.attach, settings)
-    return summed_up(load, recorder, run_id, shutdown.signum, fault, in_flight=settings.concurrency)
+            send = make_send(settings, transport.post, tokens)
+            with report_progress(progress, recorder.metrics, time.monotonic()):
+                fault = await send_load(load, campaigns, send, recorder, shutdown.attach, settings)
+    return sum_up(load, recorder, run_id, shutdown.signum, fault, in_flight=settings.concurrency)
 
 
-def summed_up(
+def sum_up(
     load: Load,
     recorder: Recorder,
     run_id: str,
@@ -203,13 +205,13 @@ def summed_up(
 ) -> Summary:
     """Write what is left, whatever ended the run, and put together how it went; what went wrong first is its fault."""
     closing = recorder.close()
-    fault, measured = fault or closing, recorder.measured
+    fault, measured = fault or closing, recorder.metrics
     if fault is None and signum is None:
         measured.elapsed_s = load.lasted_s(measured)
     return Summary(load, measured, load.verdicts(measured), run_id, recorder.began, in_flight, signum, fault, processes)
 
 
-async def sent_all(
+async def send_load(
     load: Load,
     campaigns: Iterator[Campaign],
     send: Send,
@@ -218,8 +220,8 @@ async def sent_all(
     settings: Settings,
     begin_at: float | None = None,
 ) -> BulkstopError | None:
-    """Let the requests of a load leave, `settings.concurrency` at a time; give what ended that early."""
-    return await sent(
+    """Let the requests of a load leave, `settings.concurrency` at a time; return what ended that early."""
+    return await generate_load(
         load.arrivals(),
         campaigns,
         send,

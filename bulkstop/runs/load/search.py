@@ -11,23 +11,23 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from bulkstop.engine.load.arrivals import OnSchedule, Schedule, constant
+from bulkstop.engine.load.arrivals import OpenModel, Schedule, constant
 from bulkstop.engine.load.generator import Generator, Sample
-from bulkstop.engine.load.rate_search import Knee, Trial
-from bulkstop.engine.shutdown import Shutdown, listening
+from bulkstop.engine.load.rate_search import RateSearch, TrialResult
+from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError
 from bulkstop.model import DONE, Campaign, Limit, Outcome, Send
-from bulkstop.report.load.error_counts import Reasons
-from bulkstop.report.load.metrics import MAX_LATE_S, Measured
-from bulkstop.report.load.thresholds import Threshold, Verdict, threshold
-from bulkstop.report.log import event
-from bulkstop.runs.host import fitting
+from bulkstop.report.load.error_counts import ErrorCounts
+from bulkstop.report.load.metrics import MAX_LATE_S, Metrics
+from bulkstop.report.load.thresholds import Threshold, Verdict, parse_threshold
+from bulkstop.report.log import log_event
+from bulkstop.runs.host import fit_open_files
 from bulkstop.runs.load.recorder import NOWHERE, Recorder, Say
-from bulkstop.runs.load.run import LOST, Connect, room_for
-from bulkstop.runs.load.sending import sent
-from bulkstop.runs.wiring import load_client_of, send_of, tokens_of
+from bulkstop.runs.load.run import LOST, Connect, choose_max_in_flight
+from bulkstop.runs.load.sending import generate_load
+from bulkstop.runs.wiring import make_load_transport, make_send, make_tokens
 from bulkstop.settings import Settings
-from bulkstop.text import duration
+from bulkstop.text import format_duration
 
 START, TOP, STEP_S = 10.0, 100_000.0, 10.0
 LEAST_REQUESTS = 10
@@ -42,21 +42,21 @@ REFUSED_SHARE = 0.5
 UNANSWERED = "no request was answered"
 
 _USUAL = ("throttled<=0%", "p99<1s", "server_error<1%", "timeout<1%", "connection_error<1%", "unauthorized<1%")
-USUAL = tuple(map(threshold, _USUAL))
+USUAL = tuple(map(parse_threshold, _USUAL))
 """What must hold unless it is said. A campaign that is not found, as a made-up one, says nothing against a rate."""
 OF_ERRORS = frozenset({"server_error", "timeout", "connection_error", "unauthorized"})
 """What a line for all errors stands in for."""
 
 
-class Judged(NamedTuple):
+class Judgement(NamedTuple):
     """What became of a rate, and why it did not hold."""
 
-    trial: Trial
+    trial: TrialResult
     why: str = ""
 
 
-def lines_for(require: Sequence[Threshold]) -> tuple[Threshold, ...]:
-    """Give what every short run has to come to: what is required, and the usual where nothing is said about it."""
+def choose_thresholds(require: Sequence[Threshold]) -> tuple[Threshold, ...]:
+    """Return what every short run has to come to: what is required, and the usual where nothing is said about it."""
     named = {each.name for each in require}
     replaced = named | (OF_ERRORS if "errors" in named else set())
     if any(each.is_time for each in require):
@@ -64,29 +64,31 @@ def lines_for(require: Sequence[Threshold]) -> tuple[Threshold, ...]:
     return (*(each for each in require if each.name != "rate"), *(each for each in USUAL if each.name not in replaced))
 
 
-def most_throttled(lines: Sequence[Threshold], planned: int) -> float:
-    """Give how many of the planned requests may be throttled before the rate cannot hold any more."""
+def count_tolerated_throttles(lines: Sequence[Threshold], planned: int) -> float:
+    """Return how many of the planned requests may be throttled before the rate cannot hold any more."""
     return min((each.bound * planned for each in lines if each.name == "throttled"), default=math.inf)
 
 
-def judge(measured: Measured, planned: int, lines: Sequence[Threshold], *, cut_short: bool) -> Judged:
+def judge(metrics: Metrics, planned: int, lines: Sequence[Threshold], *, cut_short: bool) -> Judgement:
     """Judge a short run; `cut_short` is one that ended since too many were throttled."""
-    if not measured.is_punctual:
-        return Judged(Trial.LATE, f"this machine was late with {measured.late_share * 100:.2g}% of the requests")
-    unsent = 0 if cut_short else planned - measured.requests
-    if unsent and (measured.was_busy or not measured.full_s):
-        return Judged(Trial.LATE, f"this machine was too slow to send {unsent:,} of the requests")
+    if not metrics.is_punctual:
+        return Judgement(
+            TrialResult.LATE, f"this machine was late with {metrics.late_share * 100:.2g}% of the requests"
+        )
+    unsent = 0 if cut_short else planned - metrics.requests
+    if unsent and (metrics.was_busy or not metrics.full_s):
+        return Judgement(TrialResult.LATE, f"this machine was too slow to send {unsent:,} of the requests")
     if cut_short:
-        return Judged(Trial.GAVE_WAY, _throttled(measured))
-    failed = [str(verdict) for each in lines if not (verdict := each.judge(measured)).held]
+        return Judgement(TrialResult.GAVE_WAY, _throttled(metrics))
+    failed = [str(verdict) for each in lines if not (verdict := each.judge(metrics)).held]
     if unsent:
         failed.insert(0, f"{unsent:,} requests got no place, as all were taken")
-    return Judged(Trial.GAVE_WAY, "; ".join(failed)) if failed else Judged(Trial.HELD)
+    return Judgement(TrialResult.GAVE_WAY, "; ".join(failed)) if failed else Judgement(TrialResult.HELD)
 
 
-def _throttled(measured: Measured) -> str:
-    count = measured.outcomes[Outcome.THROTTLED]
-    return f"{count:,} of {measured.requests:,} throttled in {duration(measured.elapsed_s)}"
+def _throttled(metrics: Metrics) -> str:
+    count = metrics.outcomes[Outcome.THROTTLED]
+    return f"{count:,} of {metrics.requests:,} throttled in {format_duration(metrics.elapsed_s)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +107,7 @@ class Search:
     @property
     def lines(self) -> tuple[Threshold, ...]:
         """What every rate has to come to."""
-        return lines_for(self.require)
+        return choose_thresholds(self.require)
 
     @property
     def patience_s(self) -> float:
@@ -115,11 +117,11 @@ class Search:
     @property
     def room(self) -> int:
         """How many requests may be in flight at the highest rate."""
-        return self.max_in_flight or room_for(constant(self.top, self.step_s))
+        return self.max_in_flight or choose_max_in_flight(constant(self.top, self.step_s))
 
-    def knee(self) -> Knee:
+    def knee(self) -> RateSearch:
         """Begin."""
-        return Knee(self.start, bottom=LEAST_REQUESTS / self.step_s, top=self.top)
+        return RateSearch(self.start, bottom=LEAST_REQUESTS / self.step_s, top=self.top)
 
 
 class Probe(NamedTuple):
@@ -127,17 +129,17 @@ class Probe(NamedTuple):
 
     rate: float
     length_s: float
-    measured: Measured
-    trial: Trial
+    metrics: Metrics
+    trial: TrialResult
     why: str
 
 
 @dataclass(slots=True)
-class Found:
+class SearchResult:
     """What a search has come to; `signum`, `fault` and `stuck` say what ended it before the limit was known."""
 
     search: Search
-    knee: Knee
+    knee: RateSearch
     run_id: str
     probes: list[Probe] = field(default_factory=list)
     longest_wait_s: float = 0.0
@@ -149,19 +151,19 @@ class Found:
     @property
     def requests(self) -> int:
         """All that were sent."""
-        return sum(probe.measured.requests for probe in self.probes)
+        return sum(probe.metrics.requests for probe in self.probes)
 
     @property
     def outcomes(self) -> Counter[Outcome]:
         """What became of them."""
-        return sum((probe.measured.outcomes for probe in self.probes), Counter[Outcome]())
+        return sum((probe.metrics.outcomes for probe in self.probes), Counter[Outcome]())
 
     @property
-    def reasons(self) -> Reasons:
+    def reasons(self) -> ErrorCounts:
         """Why those failed that did."""
-        found = Reasons()
+        found = ErrorCounts()
         for probe in self.probes:
-            found.merge(probe.measured.reasons)
+            found.merge(probe.metrics.reasons)
         return found
 
     @property
@@ -182,13 +184,13 @@ class Found:
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
         """What became of what is required of the rate that was found."""
-        measured = self.confirmed.measured if self.confirmed else Measured()
+        measured = self.confirmed.metrics if self.confirmed else Metrics()
         return tuple(each.judge(measured) for each in self.search.require if each.name == "rate")
 
     @property
     def refused(self) -> str:
         """Name how most requests at that rate ended, if no campaign was stopped by them."""
-        outcomes = self.confirmed.measured.outcomes if self.confirmed else Counter[Outcome]()
+        outcomes = self.confirmed.metrics.outcomes if self.confirmed else Counter[Outcome]()
         much = [each for each, count in outcomes.items() if count > REFUSED_SHARE * outcomes.total()]
         return next((outcome.value for outcome in much if outcome not in DONE), "")
 
@@ -215,7 +217,7 @@ class Found:
         return 0 if self.rate is not None and all(verdict.held for verdict in self.verdicts) else 1
 
 
-def as_limit(rate: float) -> Limit:
+def format_limit(rate: float) -> Limit:
     """Write a rate as a quota, rounded down."""
     for window_s in WINDOWS_S:
         if (calls := math.floor(rate * window_s + 1e-6)) >= LEAST_CALLS:
@@ -223,28 +225,28 @@ def as_limit(rate: float) -> Limit:
     return Limit(max(1, calls), WINDOWS_S[-1])
 
 
-async def carry_out(
+async def execute(
     search: Search,
     campaigns: Iterator[Campaign],
     settings: Settings,
     *,
-    connect: Connect = load_client_of,
+    connect: Connect = make_load_transport,
     signals: Sequence[int] = (),
     say: Say = lambda text: None,
     tell: Callable[[Probe], object] = lambda probe: None,
-) -> Found:
+) -> SearchResult:
     """Try one rate after another until the limit is known, or something ends that; `tell` is told of each.
 
     Raises a BulkstopError for what keeps the search from starting; what ends it later stands in what is found.
     """
-    settings = replace(settings, concurrency=fitting(search.room))
-    tokens, shutdown = tokens_of(settings), Shutdown(grace_s=settings.grace_s, say=say, lost=LOST)
-    found = Found(search, search.knee(), str(uuid.uuid4()))
-    with listening(shutdown, signals):
+    settings = replace(settings, concurrency=fit_open_files(search.room))
+    tokens, shutdown = make_tokens(settings), Shutdown(grace_s=settings.grace_s, say=say, lost=LOST)
+    found = SearchResult(search, search.knee(), str(uuid.uuid4()))
+    with handle_signals(shutdown, signals):
         await tokens.get()
-        event("search_began", run_id=found.run_id, host=settings.host, rate=search.start)
+        log_event("search_began", run_id=found.run_id, host=settings.host, rate=search.start)
         async with connect(settings) as transport:
-            send = send_of(settings, transport.post, tokens)
+            send = make_send(settings, transport.post, tokens)
             with suppress(_Ended):
                 await _Prober(found, campaigns, send, shutdown, settings, tell).search()
     found.signum = shutdown.signum
@@ -260,14 +262,14 @@ class _Prober:
 
     def __init__(
         self,
-        found: Found,
+        result: SearchResult,
         campaigns: Iterator[Campaign],
         send: Send,
         shutdown: Shutdown,
         settings: Settings,
         tell: Callable[[Probe], object],
     ) -> None:
-        self._found, self._search = found, found.search
+        self._found, self._search = result, result.search
         self._campaigns, self._send, self._shutdown, self._tell = campaigns, send, shutdown, tell
         self._room, self._most_wait_s = settings.concurrency, settings.max_retry_after_s
 
@@ -281,10 +283,10 @@ class _Prober:
             if self._shutdown.signum is not None or self._found.fault is not None:
                 raise _Ended
             self._tell(probe)
-            knee.told(probe.trial)
+            knee.record(probe.trial)
             self._check(probe)
             if knee.rate is not None:
-                gave_way = probe.trial is Trial.GAVE_WAY or probe.measured.outcomes[Outcome.THROTTLED] > 0
+                gave_way = probe.trial is TrialResult.GAVE_WAY or probe.metrics.outcomes[Outcome.THROTTLED] > 0
                 await self._rest(self._rest_s(watch) if gave_way else 1 / rate)
 
     async def _probe(self, rate: float, length_s: float) -> tuple["_Watch", Probe]:
@@ -292,42 +294,45 @@ class _Prober:
         if self._search.count is not None and self._found.requests + len(schedule) > self._search.count:
             self._found.stuck = f"--count {self._search.count:,}: is used up before the limit is known"
             raise _Ended
-        watch = _Watch(Measured(max_late_s=self._search.max_late_s), most_throttled(self._search.lines, len(schedule)))
-        await self._sent(schedule, watch)
+        watch = _Watch(
+            Metrics(max_late_s=self._search.max_late_s), count_tolerated_throttles(self._search.lines, len(schedule))
+        )
+        await self._send_load(schedule, watch)
         if not watch.cut_short:
-            watch.measured.elapsed_s = max(watch.measured.elapsed_s, schedule.length_s)
-        judged = judge(watch.measured, len(schedule), self._search.lines, cut_short=watch.cut_short)
-        return watch, Probe(rate, length_s, watch.measured, *judged)
+            watch.metrics.elapsed_s = max(watch.metrics.elapsed_s, schedule.length_s)
+        judged = judge(watch.metrics, len(schedule), self._search.lines, cut_short=watch.cut_short)
+        return watch, Probe(rate, length_s, watch.metrics, *judged)
 
-    async def _sent(self, schedule: Schedule, watch: "_Watch") -> None:
+    async def _send_load(self, schedule: Schedule, watch: "_Watch") -> None:
         """Send what is on a schedule; what is held up then has a while more, and each request its own deadline."""
 
         def attach(generator: Generator) -> None:
             watch.end = generator.drain
             self._shutdown.attach(generator)
 
-        self._found.fault = await sent(
-            OnSchedule(schedule),
+        self._found.fault = await generate_load(
+            OpenModel(schedule),
             self._campaigns,
             self._send,
             watch,
             attach,
-            max_in_flight=min(self._room, self._search.max_in_flight or room_for(schedule)),
+            max_in_flight=min(self._room, self._search.max_in_flight or choose_max_in_flight(schedule)),
             length_s=schedule.length_s + self._search.patience_s,
         )
 
     def _check(self, probe: Probe) -> None:
         """End a search that would only go on in vain."""
-        measured = probe.measured
+        measured = probe.metrics
         if not measured.requests:
             return
-        if not any(each.measured.answered for each in self._found.probes):
+        if not any(each.metrics.answered for each in self._found.probes):
             self._found.stuck = UNANSWERED
         elif measured.outcomes[Outcome.UNAUTHORIZED] == measured.requests:
             self._found.stuck = "every request was refused as unauthorized"
         elif self._found.longest_wait_s > LONG * self._search.step_s:
             self._found.stuck = (
-                f"the service asked to wait {duration(self._found.longest_wait_s)}, so it counts over a longer time "
+                f"the service asked to wait {format_duration(self._found.longest_wait_s)}, so it counts over a longer "
+                f"time "
                 f"than any rate is held here; give --step {math.ceil(self._found.longest_wait_s)}s"
             )
         else:
@@ -335,7 +340,7 @@ class _Prober:
         raise _Ended
 
     def _rest_s(self, watch: "_Watch") -> float:
-        """Give how long to leave the service alone: a step, or as long as it asked for; it may still be throttling."""
+        """Return how long to leave the service alone: one step, or as long as it asked; it may still be throttling."""
         return max(self._search.step_s, min(watch.wait_until - time.monotonic(), self._most_wait_s))
 
     async def _rest(self, seconds: float) -> None:
@@ -350,8 +355,8 @@ class _Prober:
 class _Watch(Recorder):
     """Measures the requests of a probe, and ends it when too many are throttled."""
 
-    def __init__(self, measured: Measured, most_throttled: float) -> None:
-        super().__init__(measured, NOWHERE)
+    def __init__(self, metrics: Metrics, most_throttled: float) -> None:
+        super().__init__(metrics, NOWHERE)
         self.cut_short = False
         self.wait_until, self.longest_wait_s = -math.inf, 0.0
         self.end: Callable[[], None] = lambda: None
@@ -364,7 +369,7 @@ class _Watch(Recorder):
         if retry_after_s is not None:
             self.longest_wait_s = max(self.longest_wait_s, retry_after_s)
             self.wait_until = max(self.wait_until, time.monotonic() + retry_after_s)
-        if not self.cut_short and self.measured.outcomes[Outcome.THROTTLED] > self._most_throttled:
+        if not self.cut_short and self.metrics.outcomes[Outcome.THROTTLED] > self._most_throttled:
             self.cut_short = True
             self.end()
 

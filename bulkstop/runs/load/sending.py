@@ -10,20 +10,20 @@ from bulkstop.engine.load.arrivals import Arrivals
 from bulkstop.engine.load.generator import Busy, Generator, Sample
 from bulkstop.errors import BulkstopError
 from bulkstop.model import Campaign, Send
-from bulkstop.report.load.metrics import Measured
+from bulkstop.report.load.metrics import Metrics
 
 
 class Measuring(Protocol):
     """Measures requests."""
 
-    measured: Measured
+    metrics: Metrics
 
     def note(self, sample: Sample) -> None:
         """Take a request."""
         ...
 
 
-async def sent(
+async def generate_load(
     arrivals: Arrivals,
     campaigns: Iterator[Campaign],
     send: Send,
@@ -34,7 +34,7 @@ async def sent(
     length_s: float | None,
     begin_at: float | None = None,
 ) -> BulkstopError | None:
-    """Let a request leave for each arrival in the next `length_s` seconds; give what ended that early.
+    """Let a request leave for each arrival in the next `length_s` seconds; return what ended that early.
 
     `attach` is told what to end if it is to end before.
     """
@@ -48,7 +48,7 @@ async def sent(
         return fault
     finally:
         busy.close()
-        measured = recorder.measured
+        measured = recorder.metrics
         measured.most_in_flight = generator.most_in_flight
         measured.full_s, measured.full_busy_s = generator.full_s, generator.full_busy_s
     return None

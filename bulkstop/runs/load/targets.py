@@ -13,7 +13,7 @@ from bulkstop.runs.stop.run import make_plan
 from bulkstop.runs.wiring import check_size
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
-from bulkstop.source.protect import protection
+from bulkstop.source.protect import read_protection
 
 PREFIX = "bulkstop-load-"
 """What the ids of made-up campaigns begin with: nobody takes them for real ones."""
@@ -26,36 +26,38 @@ LOOKED_AT = 100
 
 
 @contextmanager
-def listed(path: str, settings: Settings, *, fmt: str | None = None) -> Iterator[Plan]:
+def read_targets(path: str, settings: Settings, *, fmt: str | None = None) -> Iterator[Plan]:
     """Read a list to take campaigns from; raises InputError when it holds none, and SettingsError when too many."""
     with make_plan([path], settings, fmt=fmt) as plan:
         if not plan.to_send:
-            why = f" ({unused})" if (unused := unused_in_words(plan)) else ""
+            why = f" ({unused})" if (unused := describe_unused(plan)) else ""
             raise InputError(f"{path}: holds no campaign that can be sent{why}; nothing was sent")
         check_size(settings, plan.listed)
         yield plan
 
 
-def unused_in_words(plan: Plan) -> str:
+def describe_unused(plan: Plan) -> str:
     """Count what of a list cannot be sent, by the reason, with the first row that cannot be used; empty for nothing."""
     counted = ", ".join(f"{number:,} {outcome.value}" for outcome, number in plan.held.items())
     return f"{counted}; first {plan.first_invalid}" if plan.held_invalid else counted
 
 
-def cycled(plan: Plan, first: int = 0, step: int = 1) -> Iterator[Campaign]:
-    """Give the campaigns of a list in its order, again and again; of these every `step`-th from number `first` on."""
+def cycle_targets(plan: Plan, first: int = 0, step: int = 1) -> Iterator[Campaign]:
+    """Return the campaigns of a list in its order, again and again; of these every `step`-th from number `first` on."""
     total = plan.to_send
     if total <= KEPT:
         return islice(cycle(list(plan.at(range(total)))), first, None, step)
     return plan.at(number % total for number in count(first, step))
 
 
-def share_of(plan: Plan | None, settings: Settings, prefix: str = PREFIX) -> Share:
+def choose_targets(plan: Plan | None, settings: Settings, prefix: str = PREFIX) -> Share:
     """Say which campaigns the requests are for: those of a list, or made-up ones with ids that no other run has.
 
     Raises SettingsError if there is neither a list nor what made-up ones take.
     """
-    return partial(numbered, settings, stem_of(settings, prefix)) if plan is None else partial(cycled, plan)
+    return (
+        partial(make_targets, settings, make_stem(settings, prefix)) if plan is None else partial(cycle_targets, plan)
+    )
 
 
 def check_number(settings: Settings, planned: int | None) -> None:
@@ -65,15 +67,15 @@ def check_number(settings: Settings, planned: int | None) -> None:
         raise SettingsError(f"--max-campaigns {settings.max_campaigns}: {told} would be made up; nothing was sent")
 
 
-def numbered(settings: Settings, stem: str, first: int = 0, step: int = 1) -> Iterator[Campaign]:
+def make_targets(settings: Settings, stem: str, first: int = 0, step: int = 1) -> Iterator[Campaign]:
     """Make campaigns up whose ids begin with `stem`; of these give every `step`-th from number `first` on."""
-    made = (_made_up(settings, stem, number) for number in count(first + 1, step))
-    protected = protection(settings.protect)
+    made = (_make_target(settings, stem, number) for number in count(first + 1, step))
+    protected = read_protection(settings.protect)
     return filter(lambda each: protected.of(each) is None, made) if protected.rules else made
 
 
-def stem_of(settings: Settings, prefix: str = PREFIX) -> str:
-    """Give what the ids of campaigns that are made up begin with, in this run only; raises SettingsError.
+def make_stem(settings: Settings, prefix: str = PREFIX) -> str:
+    """Return what the ids of campaigns that are made up begin with, in this run only; raises SettingsError.
 
     That is when the settings have no account and stream for them, or nothing can be sent with them.
     """
@@ -81,16 +83,16 @@ def stem_of(settings: Settings, prefix: str = PREFIX) -> str:
         if not given:
             raise SettingsError(f"{option}: not given; made-up campaigns need one, or give INPUT; nothing was sent")
     stem = f"{prefix}{uuid.uuid4().hex[:8]}"
-    if (fault := _made_up(settings, stem, 1).fault_with(any_id=settings.any_id)) is not None:
+    if (fault := _make_target(settings, stem, 1).fault_with(any_id=settings.any_id)) is not None:
         raise SettingsError(f"--id-prefix, --account-id, --stream-id or --iid: {fault}; nothing was sent")
-    protected = protection(settings.protect)
-    rules = [protected.of(_made_up(settings, stem, number)) for number in range(1, LOOKED_AT + 1)]
+    protected = read_protection(settings.protect)
+    rules = [protected.of(_make_target(settings, stem, number)) for number in range(1, LOOKED_AT + 1)]
     if all(rules):
         raise SettingsError(f"--protect: made-up campaigns are {rules[0]}; give another --id-prefix; nothing was sent")
     return stem
 
 
-def _made_up(settings: Settings, stem: str, number: int) -> Campaign:
+def _make_target(settings: Settings, stem: str, number: int) -> Campaign:
     stream_id = settings.stream_id or ""
     return Campaign(
         f"{stem}-{number:08}",

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from bulkstop.errors import InputError
 from bulkstop.model import Campaign, Outcome, Report, Result
 from bulkstop.runs.stop.input_files import check_results, paths_in
-from bulkstop.runs.stop.journal import Record, mode_of
+from bulkstop.runs.stop.journal import RunJournal, choose_mode
 from bulkstop.runs.stop.retries import outcomes_to_retry
-from bulkstop.runs.stop.run import Summary, carry_out, make_plan, run
+from bulkstop.runs.stop.run import Summary, execute, make_plan, run
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 
@@ -55,7 +55,7 @@ async def stop_async(
     """Do what `stop` does inside a running event loop; when cancelled in mid-run, every row still has its line."""
     kept = _Kept(output, overwrite, resume, outcomes_to_retry(retry, retry_failed=retry_failed))
     with _job(campaigns, settings, kept, on_result) as job:
-        return job.end(await carry_out(job.plan, settings, job.report, run_id=job.run_id, watch=job.watch))
+        return job.end(await execute(job.plan, settings, job.report, run_id=job.run_id, watch=job.watch))
 
 
 class _Kept(NamedTuple):
@@ -86,9 +86,9 @@ def _job(campaigns: Campaigns, settings: Settings, kept: _Kept, on_result: OnRes
             yield _Job(plan, tell, run_id)
         return
     check_results("output", kept.output, paths_in(campaigns), settings, "settings.{}".format)
-    mode = mode_of(overwrite=kept.overwrite, resume=kept.resume or bool(kept.retry))
+    mode = choose_mode(overwrite=kept.overwrite, resume=kept.resume or bool(kept.retry))
     with (
-        Record(kept.output, mode=mode, retry=kept.retry) as record,
+        RunJournal(kept.output, mode=mode, retry=kept.retry) as record,
         record.plan(campaigns, settings) as plan,
     ):
         _refuse_empty(plan)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bulkstop.engine.limits.quota import fit_in, least_s
+from bulkstop.engine.limits.quota import count_calls_within, min_duration_s
 from bulkstop.model import Limit
 from bulkstop.runs import host
-from bulkstop.runs.wiring import store_of
+from bulkstop.runs.wiring import open_quota_store
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 
@@ -25,7 +25,7 @@ class Forecast:
     fit: int
 
 
-def forecast(plan: Plan, settings: Settings, seconds_left: float | None) -> list[Forecast]:
+def forecast_accounts(plan: Plan, settings: Settings, seconds_left: float | None) -> list[Forecast]:
     """Say for each account what the quota leaves right now, and when its first and last stop can leave.
 
     Raises SettingsError when the quota store cannot be used.
@@ -38,7 +38,7 @@ def forecast(plan: Plan, settings: Settings, seconds_left: float | None) -> list
 
 
 async def _rooms(plan: Plan, settings: Settings) -> dict[str, int]:
-    async with store_of(settings) as store:
+    async with open_quota_store(settings) as store:
         return {} if store is None else {account_id: await store.room(account_id) for account_id in plan.accounts}
 
 
@@ -51,12 +51,12 @@ def _forecast(
 
 
 def _last_s(campaigns: int, settings: Settings) -> float:
-    least = least_s(campaigns, settings.quota)
+    least = min_duration_s(campaigns, settings.quota)
     return max(least, _interval_s(settings.quota) * (campaigns - 1)) if settings.pace == "even" else least
 
 
 def _fit(seconds: float, campaigns: int, settings: Settings) -> int:
-    fit = fit_in(seconds, campaigns, settings.quota)
+    fit = count_calls_within(seconds, campaigns, settings.quota)
     if settings.pace == "even" and settings.quota:
         return min(fit, int(seconds / _interval_s(settings.quota)) + 1)
     return fit

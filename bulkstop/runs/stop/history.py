@@ -10,7 +10,7 @@ import orjson
 
 from bulkstop.engine.limits.store import default_path
 from bulkstop.errors import SettingsError
-from bulkstop.files import replace_file
+from bulkstop.files import write_atomically
 from bulkstop.model import utc_text
 
 FILE = "history.json"
@@ -35,13 +35,13 @@ class _Run(NamedTuple):
     at: str
 
 
-def last_size(profile: str | None, host: str) -> LastRun | None:
+def load_last_run(profile: str | None, host: str) -> LastRun | None:
     """Say what the last run of this profile at this host had to stop; None when nobody knows."""
     of = (profile, host)
     return next((LastRun(run.listed, run.at) for run in _read() if run[:2] == of), None)
 
 
-def remember(profile: str | None, host: str, listed: int) -> None:
+def save_run(profile: str | None, host: str, listed: int) -> None:
     """Keep what a run had to stop for the next one; a place that cannot be written costs the run nothing."""
     run = _Run(profile, host, listed, utc_text(time.time()))
     others = [each for each in _read() if each[:2] != run[:2]]
@@ -92,4 +92,4 @@ def _write(runs: list[_Run]) -> None:
     text = orjson.dumps(
         {"runs": [run._asdict() for run in runs]}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     )
-    replace_file(path, text)
+    write_atomically(path, text)

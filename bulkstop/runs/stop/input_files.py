@@ -9,7 +9,7 @@ from bulkstop.engine.limits.store import REDIS, default_path
 from bulkstop.errors import SettingsError
 from bulkstop.report.stop.manifest import manifest_path
 from bulkstop.runs.wiring import MEMORY
-from bulkstop.settings import KNOBS, Settings
+from bulkstop.settings import OPTION_SPECS, Settings
 
 STANDARD_INPUT = "/dev/stdin"
 """A list may come from a file that the shell has opened."""
@@ -53,7 +53,7 @@ def check_results(
 
 def files_of(settings: Settings, name_of: Callable[[str], str]) -> Iterator[tuple[str, str]]:
     """Name every file that settings name, with words for it; `name_of` says what a setting is called here."""
-    for name, knob in KNOBS.items():
+    for name, knob in OPTION_SPECS.items():
         value = getattr(settings, name)
         if knob.metavar == "FILE" and value is not None:
             for path in [value] if isinstance(value, str | PathLike) else value:
@@ -63,14 +63,14 @@ def files_of(settings: Settings, name_of: Callable[[str], str]) -> Iterator[tupl
 
 
 def paths_in(inputs: object) -> list[str]:
-    """Give the paths among the inputs of a run; campaigns made by hand come from no file."""
+    """Return the paths among the inputs of a run; campaigns made by hand come from no file."""
     given = [inputs] if isinstance(inputs, str | PathLike) else inputs
     items = given if isinstance(given, list | tuple) else []
     return [fspath(item) for item in items if isinstance(item, str | PathLike)]
 
 
 def _store_of(settings: Settings) -> str | None:
-    """Give the file that remembers the calls, also where it is the usual one; None when there is none."""
+    """Return the file that remembers the calls, also where it is the usual one; None when there is none."""
     where = settings.quota_store
     if where == MEMORY or (where is not None and where.partition(":")[0].lower() in REDIS):
         return None

@@ -20,10 +20,10 @@ from bulkstop.model import FAILED, WORTH_A_RETRY, Campaign, Outcome, Result, utc
 from bulkstop.report.stop.ledger import Ledger, Mark, Mode
 from bulkstop.report.stop.loss import Rescue
 from bulkstop.report.stop.manifest import Manifest, Section, check_writable, flaw_in, manifest_path, unreadable
-from bulkstop.report.stop.resume import Past, is_final
+from bulkstop.report.stop.resume import ResumeIndex, is_final
 from bulkstop.runs.stop.retries import NEEDS_A_CHOICE, counted, listed, retry_option
 from bulkstop.runs.stop.run import Summary, make_plan
-from bulkstop.settings import KNOBS, Settings, is_hidden
+from bulkstop.settings import OPTION_SPECS, Settings, is_hidden
 from bulkstop.source.digest import Digest
 from bulkstop.source.plan import Plan
 from bulkstop.text import printable
@@ -35,7 +35,7 @@ HIDDEN = "(hidden)"
 """Stands where a setting may hold a secret."""
 
 
-def mode_of(*, overwrite: bool, resume: bool) -> Mode:
+def choose_mode(*, overwrite: bool, resume: bool) -> Mode:
     """Say what may become of a result file that exists; raises SettingsError for two answers."""
     if overwrite and resume:
         raise SettingsError(
@@ -44,7 +44,7 @@ def mode_of(*, overwrite: bool, resume: bool) -> Mode:
     return Mode.RESUME if resume else Mode.OVERWRITE if overwrite else Mode.NEW
 
 
-class Record:
+class RunJournal:
     """What a run leaves behind: the result file, and beside it the manifest that says who wrote it, when, with what.
 
     Made with `Mode.RESUME` it locks and reads a file that exists at once: `past` is then what that says. Else the file
@@ -54,7 +54,7 @@ class Record:
 
     def __init__(self, path: str, *, mode: Mode = Mode.NEW, retry: Set[Outcome] = frozenset()) -> None:
         self.path = path
-        self.past: Past | None = None
+        self.past: ResumeIndex | None = None
         self.rescue: Rescue | None = None
         self.failed: Counter[Outcome] = Counter()
         self._retry = retry
@@ -121,7 +121,7 @@ class Record:
         """Say which of the settings that fill rows up are others than in the last run: then no row is what it was."""
         was = self._manifest.last["settings"] if self._manifest else {}
         names = [name for name in FILL_ROWS if name in was and was[name] != getattr(settings, name)]
-        return "".join(f"; {KNOBS[name].option(name)} was {was[name]} then" for name in names)
+        return "".join(f"; {OPTION_SPECS[name].option(name)} was {was[name]} then" for name in names)
 
     def open(self, plan: Plan, settings: Settings, command: Sequence[str], run_id: str) -> None:
         """Open and lock the file, if that is not done yet; nothing is written before the first result.
@@ -130,7 +130,7 @@ class Record:
         """
         self._section = _section(plan, settings, command, run_id)
         if self._ledger is None:
-            self._ledger = self._opened(Mode.NEW if self._mode is Mode.RESUME else self._mode)
+            self._ledger = self._open_ledger(Mode.NEW if self._mode is Mode.RESUME else self._mode)
         if self._ledger.is_file:
             check_writable(manifest_path(self.path))
 
@@ -152,7 +152,7 @@ class Record:
         summary = self._rescued(summary)
         self._close()
         ended = self._with_fault(summary)
-        self._note(ended.reason, **_how(ended))
+        self._note(ended.reason, **_end_fields(ended))
         return self._with_fault(ended)
 
     @property
@@ -180,10 +180,10 @@ class Record:
             if Path(beside := manifest_path(self.path)).exists():
                 raise OutputError(f"{self.path}: is gone, but {beside} is there; restore the one or remove the other")
             return
-        self._ledger = self._opened(self._mode)
+        self._ledger = self._open_ledger(self._mode)
         try:
-            self._manifest = _proven(self.path)
-            self.past = Past(self.path)
+            self._manifest = _read_proven(self.path)
+            self.past = ResumeIndex(self.path)
             self._ledger.go_on_at(self.past.size, self.past.lines)
         except BaseException:
             self._ledger.close()
@@ -197,7 +197,7 @@ class Record:
         except ValueError:
             raise unreadable(self._manifest.path) from None
 
-    def _opened(self, mode: Mode) -> Ledger:
+    def _open_ledger(self, mode: Mode) -> Ledger:
         return Ledger(self.path, mode=mode, holder=self._holder, begin=self._begin, vouch=self._vouch)
 
     def _holder(self, pid: int | None) -> str:
@@ -216,7 +216,7 @@ class Record:
         self._manifest.begin(self._section | self._taken_over())
 
     def _begin_after_all(self) -> None:
-        """Give a resumed run that had nothing to write its section too: it vouches for the lines of a killed one."""
+        """Write the section of a resumed run without new lines: it vouches for the lines of a killed one."""
         if self._ledger is not None and self.past is not None:
             try:
                 self._ledger.begin()
@@ -260,7 +260,7 @@ def _ways_to_retry(ended: Mapping[Outcome, int]) -> str:
     return f"{ways} or {retry_option(chosen)} ({counted(ended, chosen)})" if chosen else ways
 
 
-def _proven(path: str) -> Manifest | None:
+def _read_proven(path: str) -> Manifest | None:
     """Read the manifest of a result file that is as it was written."""
     manifest = Manifest.read(manifest_path(path))
     if manifest and (flaw := flaw_in(path, manifest)):
@@ -279,7 +279,7 @@ def _section(plan: Plan, settings: Settings, command: Sequence[str], run_id: str
         "folder": _folder(),
         "python": platform.python_version(),
         "began_at": utc_text(time.time()),
-        "settings": _shown(settings),
+        "settings": _show_settings(settings),
         "inputs": {source: asdict(digest) for source, digest in plan.digests.items()},
         "plan": {
             "rows": plan.rows,
@@ -290,7 +290,7 @@ def _section(plan: Plan, settings: Settings, command: Sequence[str], run_id: str
     }
 
 
-def _how(summary: Summary) -> Section:
+def _end_fields(summary: Summary) -> Section:
     return {
         "exit_code": summary.exit_code,
         "outcomes": {outcome.value: count for outcome, count in summary.stats.outcomes.items()},
@@ -299,10 +299,10 @@ def _how(summary: Summary) -> Section:
     }
 
 
-def _shown(settings: Settings) -> dict[str, Any]:
-    """Give the settings that were in use; of one that may hold a secret only that it was given."""
+def _show_settings(settings: Settings) -> dict[str, Any]:
+    """Return the settings that were in use; of one that may hold a secret only that it was given."""
     shown: dict[str, Any] = {}
-    for name in KNOBS:
+    for name in OPTION_SPECS:
         value = getattr(settings, name)
         if isinstance(value, tuple):
             value = [str(item) for item in value]

@@ -6,12 +6,12 @@ from typing import Any
 
 from bulkstop.model import Outcome, utc_text
 from bulkstop.runs.stop.forecast import Forecast
-from bulkstop.runs.wiring import waves_of
+from bulkstop.runs.wiring import plan_waves
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 
 
-def plan_json(
+def plan_to_json(
     plan: Plan,
     settings: Settings,
     output: str,
@@ -20,7 +20,7 @@ def plan_json(
     *,
     now: float | None = None,
 ) -> dict[str, Any]:
-    """Give a plan as JSON values, every key always there; times are UTC and the earliest that the quota allows.
+    """Return a plan as JSON values, every key always there; times are UTC and the earliest that the quota allows.
 
     `now` is the unix time at which the run would begin, by default the present.
     """
@@ -29,11 +29,11 @@ def plan_json(
         "host": settings.host,
         "rows": plan.rows,
         "to_send": plan.to_send,
-        "types": _counted(plan.types),
+        "types": _counts_to_json(plan.types),
         "duplicates": plan.held[Outcome.DUPLICATE],
         "invalid": plan.held[Outcome.INVALID],
         "protected": plan.held[Outcome.PROTECTED],
-        "ended_before": _counted(plan.settled),
+        "ended_before": _counts_to_json(plan.settled),
         "quota": [str(limit) for limit in settings.quota],
         "pace": settings.pace,
         "adaptive": settings.adaptive,
@@ -62,20 +62,20 @@ def _account(each: Forecast, now: float) -> dict[str, Any]:
 
 
 def _guards(plan: Plan, settings: Settings) -> dict[str, Any]:
-    """Give what holds a run back, or ends it, whatever is confirmed."""
+    """Return what holds a run back, or ends it, whatever is confirmed."""
     cap = settings.max_failures
     return {
         "protect": list(settings.protect),
         "max_campaigns": settings.max_campaigns,
         "max_failures": None if cap is None else str(cap),
-        "waves": None if settings.waves is None else waves_of(settings, plan.to_send),
+        "waves": None if settings.waves is None else plan_waves(settings, plan.to_send),
         "soak_s": settings.soak_s if settings.waves else None,
         "max_outage_s": settings.max_outage_s,
     }
 
 
 def _first_stop(forecasts: Sequence[Forecast], now: float) -> str | None:
-    """Give the time of the first stop; None when no account has a call left, and nobody knows when it has."""
+    """Return the time of the first stop; None when no account has a call left, and nobody knows when it has."""
     return utc_text(now) if any(each.room != 0 for each in forecasts) else None
 
 
@@ -93,5 +93,5 @@ def _finish_by(plan: Plan, settings: Settings, forecasts: Sequence[Forecast], no
     }
 
 
-def _counted(counts: Mapping[Any, int]) -> dict[str, int]:
+def _counts_to_json(counts: Mapping[Any, int]) -> dict[str, int]:
     return {str(name): number for name, number in counts.items()}

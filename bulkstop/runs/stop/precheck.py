@@ -7,14 +7,24 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple
 
-from bulkstop.engine.pool import side_by_side
+from bulkstop.engine.pool import run_concurrently
 from bulkstop.errors import BulkstopError
 from bulkstop.kore.calls import name_fault
-from bulkstop.kore.session import Ask
-from bulkstop.model import SCHEDULE_FAILED, SCHEDULE_NONE, Campaign, CampaignType, Group, Listed, Outcome, Result, held
-from bulkstop.report.log import event
-from bulkstop.runs.events import doubt
-from bulkstop.runs.lists.listing import Listing, Wanted, listed
+from bulkstop.kore.session import Perform
+from bulkstop.model import (
+    SCHEDULE_FAILED,
+    SCHEDULE_NONE,
+    Campaign,
+    CampaignType,
+    ListedCampaign,
+    Outcome,
+    Result,
+    Scope,
+    unsent_result,
+)
+from bulkstop.report.log import log_event
+from bulkstop.runs.events import log_warning
+from bulkstop.runs.lists.listing import ListFilter, Listing, read_listings
 from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
@@ -25,7 +35,7 @@ AT_REST = ("Completed", "Stopped")
 SIDE_BY_SIDE = 8
 """Accounts whose lists are read at the same time."""
 UNLISTED = f"{SCHEDULE_FAILED}the list does not have the campaign, so nobody knows whether it recurs"
-UNTOLD = f"{SCHEDULE_FAILED}the list does not tell whether the campaign recurs"
+NOT_STATED = f"{SCHEDULE_FAILED}the list does not tell whether the campaign recurs"
 
 _STATUSES = {status.lower(): status for status in AT_REST}
 _Key = tuple[CampaignType, str, str, str]
@@ -38,7 +48,7 @@ class ByName(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownStates:
     """What the lists have told: which campaigns are at rest, and which would start again. None is what nobody asked.
 
     It holds ids of the lists, and nothing of the plan, however long that is.
@@ -49,11 +59,11 @@ class Known:
     schedules: Mapping[_Key, Mapping[str, ByName | str]] | None = None
 
     def status_at_rest(self, campaign: Campaign) -> str | None:
-        """Give the listed status of a campaign that does not run; None for one that may."""
+        """Return the listed status of a campaign that does not run; None for one that may."""
         return None if self.statuses is None else self.statuses.get(_key(campaign), {}).get(campaign.campaign_id)
 
     def schedule(self, campaign: Campaign) -> ByName | str | None:
-        """Give the name by which a schedule is to be disabled, else what the result line says of it."""
+        """Return the name by which a schedule is to be disabled, else what the result line says of it."""
         if self.schedules is None:
             return None
         return self.schedules.get(_key(campaign), {}).get(campaign.campaign_id, UNLISTED)
@@ -66,21 +76,23 @@ class Known:
         """Make the result of a campaign at rest, to which no stop was sent."""
         said, schedule = f"listed as {self.status_at_rest(campaign)}; no stop call was made", self.schedule(campaign)
         told = None if isinstance(schedule, ByName) else schedule
-        at_rest = held(campaign, Outcome.ALREADY_STOPPED, "")
+        at_rest = unsent_result(campaign, Outcome.ALREADY_STOPPED, "")
         return replace(at_rest, error=None, message=said, run_id=run_id, schedule=told)
 
 
-class Running:
+class RemainingWork:
     """The campaigns of a plan that may run, and so are sent; `tell` is given each of which nothing need be asked.
 
     The others, at rest with a schedule to disable, are left for later: `recurring`.
     """
 
-    def __init__(self, plan: Plan, known: Known, tell: Callable[[Campaign], object]) -> None:
+    def __init__(self, plan: Plan, known_states: KnownStates, tell: Callable[[Campaign], object]) -> None:
         self._plan = plan
-        self._known = known
+        self._known = known_states
         self._later = 0
-        counts = plan.accounts if known.statuses is None else {name: self._sort(name, tell) for name in plan.accounts}
+        counts = (
+            plan.accounts if known_states.statuses is None else {name: self._sort(name, tell) for name in plan.accounts}
+        )
         self.accounts = {account_id: count for account_id, count in counts.items() if count}
         """How many are sent per account."""
 
@@ -90,11 +102,11 @@ class Running:
         return sum(self.accounts.values())
 
     def campaigns(self, account_id: str) -> Iterator[Campaign]:
-        """Give the campaigns of one account that are sent, in the order of sending."""
+        """Return the campaigns of one account that are sent, in the order of sending."""
         return (each for each in self._plan.campaigns(account_id) if self._known.status_at_rest(each) is None)
 
     def recurring(self) -> Iterator[Campaign]:
-        """Give the campaigns at rest that a schedule starts again, unless it is disabled."""
+        """Yield the campaigns at rest that a schedule starts again, unless it is disabled."""
         for account_id in self._plan.accounts if self._later else ():
             for each in self._plan.campaigns(account_id):
                 if self._known.status_at_rest(each) is not None and not self._known.needs_no_call(each):
@@ -113,44 +125,44 @@ class Running:
         return running
 
 
-def groups_of(plan: Plan, settings: Settings) -> list[Group]:
-    """Give the lists that are read before a plan is carried out: none, unless an option needs them.
+def list_scopes(plan: Plan, settings: Settings) -> list[Scope]:
+    """Return the lists that are read before a plan is carried out: none, unless an option needs them.
 
     A schedule is disabled by name, so the name must be known to be that of one campaign of either type.
     """
     if not (settings.only_running or settings.disable_schedule):
         return []
     keys = {_key(campaign): None for account_id in plan.accounts for campaign in plan.campaigns(account_id)}
-    groups = [Group(account_id, stream_id, iid, kind) for kind, account_id, stream_id, iid in keys]
+    groups = [Scope(account_id, stream_id, iid, kind) for kind, account_id, stream_id, iid in keys]
     if settings.disable_schedule:
         groups = [group._replace(campaign_type=kind) for group in groups for kind in CampaignType]
     return list(dict.fromkeys(groups))
 
 
-async def known_of(plan: Plan, settings: Settings, ask: Ask, accounts: Accounts) -> Known | None:
+async def read_known_states(plan: Plan, settings: Settings, perform: Perform, accounts: Accounts) -> KnownStates | None:
     """Read the lists that a plan needs; None when it needs none.
 
     Raises a BulkstopError when one of them cannot be read to its end, or the time to finish by comes first.
     """
-    groups = groups_of(plan, settings)
+    groups = list_scopes(plan, settings)
     if not groups:
         return None
     seconds_left = settings.seconds_left(datetime.now(UTC))
     try:
         async with asyncio.timeout(seconds_left):
-            known = await _Lists(settings, ask, accounts).read(groups)
+            known = await _Lists(settings, perform, accounts).read(groups)
     except TimeoutError:
         said = f"--finish-by {settings.finish_by}: came before the list was read; nothing was sent"
         raise BulkstopError(said) from None
     at_rest = None if known.statuses is None else sum(map(len, known.statuses.values()))
-    event("listed", lists=len(groups), calls=known.calls, at_rest=at_rest)
+    log_event("listed", lists=len(groups), calls=known.calls, at_rest=at_rest)
     return known
 
 
 class _Lists:
     """Reads lists, each to its end, and keeps of them what an option needs."""
 
-    def __init__(self, settings: Settings, ask: Ask, accounts: Accounts) -> None:
+    def __init__(self, settings: Settings, perform: Perform, accounts: Accounts) -> None:
         self._options = " ".join(
             flag
             for flag, is_given in (
@@ -159,23 +171,23 @@ class _Lists:
             )
             if is_given
         )
-        self._ask = ask
+        self._perform = perform
         self._accounts = accounts
         self._statuses: dict[_Key, dict[str, str]] | None = {} if settings.only_running else None
         self._schedules: dict[_Key, dict[str, ByName | str]] | None = {} if settings.disable_schedule else None
-        self._wanted = Wanted() if settings.disable_schedule else Wanted(AT_REST)
+        self._wanted = ListFilter() if settings.disable_schedule else ListFilter(AT_REST)
 
-    async def read(self, groups: Iterable[Group]) -> Known:
+    async def read(self, groups: Iterable[Scope]) -> KnownStates:
         """Read them: those of an account one after the other, accounts side by side."""
-        streams: dict[str, dict[str, list[Group]]] = {}
+        streams: dict[str, dict[str, list[Scope]]] = {}
         for group in groups:
             streams.setdefault(group.account_id, {}).setdefault(group.stream_id, []).append(group)
         jobs = [partial(self._account, own.values()) for own in streams.values()]
-        await side_by_side(jobs, min(SIDE_BY_SIDE, len(jobs)))
+        await run_concurrently(jobs, min(SIDE_BY_SIDE, len(jobs)))
         calls = sum(self._accounts.caller(account_id).calls for account_id in streams)
-        return Known(calls, self._statuses, self._schedules)
+        return KnownStates(calls, self._statuses, self._schedules)
 
-    async def _account(self, streams: Iterable[list[Group]]) -> None:
+    async def _account(self, streams: Iterable[list[Scope]]) -> None:
         for groups in streams:
             names = _Names()
             for group in groups:
@@ -183,23 +195,23 @@ class _Lists:
             for group in groups if self._schedules is not None else ():
                 self._refuse_shared_names(group, names)
 
-    async def _listing(self, group: Group) -> Listing:
+    async def _listing(self, scope: Scope) -> Listing:
         # Ids of the list are only held against those of the plan.
-        (listing,) = await listed([group], self._ask, self._accounts.caller, self._wanted, any_id=True)
+        (listing,) = await read_listings([scope], self._perform, self._accounts.caller, self._wanted, any_id=True)
         if listing.failure is not None:
             said = f" ({printable(listing.failure.message)})" if listing.failure.message else ""
             why = f"{printable(listing.failure.error or listing.failure.outcome)}{said}"
             raise BulkstopError(
-                f"{self._options}: the list of {_told(group)} cannot be read to its end: {why}; "
+                f"{self._options}: the list of {_describe(scope)} cannot be read to its end: {why}; "
                 f"nothing was sent: try again, or go without {self._options}"
             )
         if listing.doubt:
-            doubt(f"the list of {_told(group)}: {listing.doubt}")
+            log_warning(f"the list of {_describe(scope)}: {listing.doubt}")
         return listing
 
     def _take(self, listing: Listing, names: "_Names") -> None:
         """Keep what is needed of a list, and let the rest go before the next one comes."""
-        key = listing.group.campaign_type, *listing.group[:3]
+        key = listing.scope.campaign_type, *listing.scope[:3]
         if self._statuses is not None:
             found = ((item.campaign_id, _STATUSES.get((item.status or "").lower())) for item in listing.items)
             self._statuses[key] = {campaign_id: status for campaign_id, status in found if status is not None}
@@ -207,9 +219,9 @@ class _Lists:
             names.add(listing.items)
             self._schedules[key] = {item.campaign_id: _schedule_of(item) for item in listing.items}
 
-    def _refuse_shared_names(self, group: Group, names: "_Names") -> None:
+    def _refuse_shared_names(self, scope: Scope, names: "_Names") -> None:
         assert self._schedules is not None  # noqa: S101 - a slip of the caller
-        schedules = self._schedules[group.campaign_type, *group[:3]]
+        schedules = self._schedules[scope.campaign_type, *scope[:3]]
         for campaign_id, schedule in schedules.items():
             if isinstance(schedule, ByName) and (number := names.campaigns(schedule.name)) > 1:
                 schedules[campaign_id] = f"{SCHEDULE_FAILED}{number:,} campaigns have that name"
@@ -222,20 +234,20 @@ class _Names:
         self._first: dict[str, str] = {}
         self._shared: dict[str, set[str]] = {}
 
-    def add(self, items: Iterable[Listed]) -> None:
+    def add(self, items: Iterable[ListedCampaign]) -> None:
         """Take the names of a list in; a campaign may stand in several lists."""
         for item in items:
             if item.name and self._first.setdefault(item.name, item.campaign_id) != item.campaign_id:
                 self._shared.setdefault(item.name, {self._first[item.name]}).add(item.campaign_id)
 
     def campaigns(self, name: str) -> int:
-        """Give how many campaigns have a name that one has."""
+        """Return how many campaigns have a name that one has."""
         return len(self._shared.get(name, "1"))
 
 
-def _schedule_of(item: Listed) -> ByName | str:
+def _schedule_of(item: ListedCampaign) -> ByName | str:
     if not item.recurs:
-        return UNTOLD if item.recurs is None else SCHEDULE_NONE
+        return NOT_STATED if item.recurs is None else SCHEDULE_NONE
     fault = name_fault(item.name)
     return ByName(item.name) if item.name and fault is None else f"{SCHEDULE_FAILED}{fault}"
 
@@ -244,6 +256,6 @@ def _key(campaign: Campaign) -> _Key:
     return campaign[1:5]
 
 
-def _told(group: Group) -> str:
-    account_id, stream_id = printable(group.account_id), printable(group.stream_id)
-    return f"{group.campaign_type} campaigns of account {account_id}, stream {stream_id}"
+def _describe(scope: Scope) -> str:
+    account_id, stream_id = printable(scope.account_id), printable(scope.stream_id)
+    return f"{scope.campaign_type} campaigns of account {account_id}, stream {stream_id}"

@@ -7,9 +7,9 @@ from bulkstop.engine.caller import Caller
 from bulkstop.engine.readback import IsEnough, ListedState, Reading, ReadList
 from bulkstop.kore.calls import Call
 from bulkstop.kore.interpret import Page
-from bulkstop.kore.session import Ask
-from bulkstop.model import Attempt, Campaign, Group, Listed, State
-from bulkstop.runs.lists.listing import Wanted, listed
+from bulkstop.kore.session import Perform
+from bulkstop.model import Attempt, Campaign, ListedCampaign, Scope, State
+from bulkstop.runs.lists.listing import ListFilter, read_listings
 from bulkstop.runs.lists.states import state_of
 
 T = TypeVar("T")
@@ -18,14 +18,16 @@ PROVES_REST = frozenset({State.NOT_RUNNING, State.RUNS_AGAIN})
 """States of campaigns that call nobody now; what a schedule starts later was not stopped by this run either."""
 
 
-def list_reader(ask: Ask, caller_of: Callable[[str], Caller]) -> ReadList:
+def list_reader(perform: Perform, caller_of: Callable[[str], Caller]) -> ReadList:
     """Make what reads the list of a campaign's group within the quota of its account."""
 
     async def read(of: Campaign, is_enough: IsEnough) -> Reading:
-        group = Group(of.account_id, of.stream_id, of.iid, of.campaign_type)
+        group = Scope(of.account_id, of.stream_id, of.iid, of.campaign_type)
         states: dict[str, ListedState] = {}
         # Ids of the list are only held against those that were sent.
-        (listing,) = await listed([group], _noting(ask, states, is_enough), caller_of, _DiscardAll(), any_id=True)
+        (listing,) = await read_listings(
+            [group], _noting(perform, states, is_enough), caller_of, _DiscardAll(), any_id=True
+        )
         if is_enough(states):
             return Reading(states, listing.calls)
         failure = listing.failure
@@ -35,19 +37,19 @@ def list_reader(ask: Ask, caller_of: Callable[[str], Caller]) -> ReadList:
     return read
 
 
-class _DiscardAll(Wanted):
+class _DiscardAll(ListFilter):
     """Lets a reading keep none of its campaigns: what matters of them is noted page by page."""
 
-    def fits(self, item: Listed) -> bool:
+    def fits(self, item: ListedCampaign) -> bool:
         """Want none."""
         return False
 
 
-def _noting(ask: Ask, states: dict[str, ListedState], is_enough: IsEnough) -> Ask:
-    """Make an Ask that notes the states on each page, and lets a list end where that is enough."""
+def _noting(perform: Perform, states: dict[str, ListedState], is_enough: IsEnough) -> Perform:
+    """Make what notes the states on each page, and lets a list end where that is enough."""
 
     async def noting(call: Call[T], /) -> T | Attempt:
-        found = await ask(call)
+        found = await perform(call)
         if not isinstance(found, Page):
             return found
         on_page: dict[str, ListedState] = {}

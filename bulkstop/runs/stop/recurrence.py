@@ -16,12 +16,12 @@ from typing import Any
 
 from bulkstop.engine.caller import Caller
 from bulkstop.engine.limits.quota import Quota
-from bulkstop.engine.pool import NOT_TRIED, Pool, side_by_side
+from bulkstop.engine.pool import NOT_TRIED, Pool, run_concurrently
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import BulkstopError
 from bulkstop.kore.calls import disable_schedule_call
 from bulkstop.kore.interpret import Disabled
-from bulkstop.kore.session import Ask
+from bulkstop.kore.session import Perform
 from bulkstop.model import (
     DONE,
     SCHEDULE_DISABLED,
@@ -34,8 +34,8 @@ from bulkstop.model import (
     Row,
     Send,
 )
-from bulkstop.report.log import event
-from bulkstop.runs.stop.precheck import ByName, Known
+from bulkstop.report.log import log_event
+from bulkstop.runs.stop.precheck import ByName, KnownStates
 from bulkstop.runs.wiring import Accounts
 from bulkstop.text import one_line
 
@@ -57,16 +57,16 @@ class Places:
         self._second = self._given_back = 0
 
     def ready_at(self) -> float:
-        """Give the time of the next stop, inf while a second call is to be made: its end makes the lane look again."""
+        """Return the time of the next stop, inf while a second call is due: its end makes the lane look again."""
         return math.inf if self._second else self._quota.ready_at()
 
     def take(self, now: float) -> None:
         """Use one place."""
         self._quota.take(now)
 
-    def untake(self) -> None:
+    def give_back(self) -> None:
         """Free one place that was not used."""
-        self._quota.untake()
+        self._quota.give_back()
 
     def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
         """Let one place age, unless it does so already."""
@@ -77,7 +77,7 @@ class Places:
 
     @contextmanager
     def second_call(self, now: float, sent_at: float) -> Iterator[None]:
-        """Give the place of a stop that was answered `now` back; the block makes the second call.
+        """Put back the place of a stop that was answered `now`; the block makes the second call.
 
         After the block the stop must be reported as answered before anything else happens, as the pool does it.
         """
@@ -90,17 +90,23 @@ class Places:
             self._given_back += 1
 
 
-class Schedules:
+class ScheduleCalls:
     """Makes the second calls of a run, and knows what is to be said of each until its line is written."""
 
     def __init__(
-        self, known: Known, accounts: Accounts, ask: Ask, *, retry: Retry, now: Callable[[], float] = time.monotonic
+        self,
+        known_states: KnownStates,
+        accounts: Accounts,
+        perform: Perform,
+        *,
+        retry: Retry,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.calls = 0
         self.fault: Exception | None = None
-        self._known = known
+        self._known = known_states
         self._accounts = accounts
-        self._ask = ask
+        self._perform = perform
         self._retry = retry
         self._now = now
         self._drained = asyncio.Event()
@@ -108,7 +114,7 @@ class Schedules:
         self._said: dict[tuple[str, CampaignType | None, str | None, str | None], str] = {}
 
     def places(self, account_id: str) -> Places:
-        """Give what the lane of an account goes by, always the same object."""
+        """Return what the lane of an account goes by, always the same object."""
         if account_id not in self._places:
             self._places[account_id] = Places(self._accounts.quota(account_id))
         return self._places[account_id]
@@ -129,8 +135,8 @@ class Schedules:
 
         return send_and_disable
 
-    def told(self, result: Result) -> Result:
-        """Give a result with what is to be said of its schedule, if anything is."""
+    def add_schedule(self, result: Result) -> Result:
+        """Return a result with what is to be said of its schedule, if anything is."""
         said = self._said.pop(_key(result), None)
         return result if said is None else replace(result, schedule=said)
 
@@ -162,7 +168,7 @@ class Schedules:
             now=self._now,
         )
         try:
-            found = await caller.call(partial(self._ask, disable_schedule_call(campaign, name)))
+            found = await caller.call(partial(self._perform, disable_schedule_call(campaign, name)))
         except BulkstopError as error:
             return f"{SCHEDULE_FAILED}{error}"
         except asyncio.CancelledError:  # kept from the worker: it has a line to write, and then finds that all is over
@@ -173,7 +179,7 @@ class Schedules:
             return f"{SCHEDULE_FAILED}{BROKEN}"
         finally:
             self.calls += caller.calls
-        return _meaning(found, campaign, name)
+        return _interpret(found, campaign, name)
 
 
 class DisablingPool(Pool):
@@ -184,7 +190,7 @@ class DisablingPool(Pool):
     """
 
     def __init__(
-        self, *args: Any, schedules: Schedules, at_rest: Callable[[], Iterable[Campaign]], **settings: Any
+        self, *args: Any, schedules: ScheduleCalls, at_rest: Callable[[], Iterable[Campaign]], **settings: Any
     ) -> None:
         super().__init__(*args, **settings)
         self._schedules = schedules
@@ -218,7 +224,7 @@ class DisablingPool(Pool):
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(None) as self._cut:
-                    await side_by_side(jobs, self._concurrency)
+                    await run_concurrently(jobs, self._concurrency)
         finally:
             self._cut = None
 
@@ -229,24 +235,24 @@ class DisablingPool(Pool):
         self._write(await self._schedules.at_rest(campaign, self._run_id or ""))
 
     def _write(self, result: Result) -> None:
-        super()._write(self._schedules.told(result))
+        super()._write(self._schedules.add_schedule(result))
         if self._schedules.fault is not None:
             self._end_early(self._schedules.fault)
 
 
-def _meaning(found: Disabled | Attempt, campaign: Campaign, name: str) -> str:
+def _interpret(found: Disabled | Attempt, campaign: Campaign, name: str) -> str:
     if isinstance(found, Attempt):
-        return f"{SCHEDULE_FAILED}{_reason(found)}"
+        return f"{SCHEDULE_FAILED}{_explain(found)}"
     if found.campaign_id == one_line(campaign.campaign_id):
         return SCHEDULE_DISABLED
     if found.campaign_id is None:
         return f"{SCHEDULE_FAILED}{NAMELESS}"
     said = {"campaign_id": campaign.campaign_id, "disabled": found.campaign_id, "name": name}
-    event("schedule_of_another_disabled", logging.ERROR, **said)
+    log_event("schedule_of_another_disabled", logging.ERROR, **said)
     return f"{SCHEDULE_FAILED}the service disabled the schedule of another campaign of that name: {found.campaign_id}"
 
 
-def _reason(attempt: Attempt) -> str:
+def _explain(attempt: Attempt) -> str:
     if attempt.outcome is Outcome.NOT_SENT and attempt.error == NOT_TRIED:
         return RUN_ENDED
     said = f" ({attempt.message})" if attempt.message else ""

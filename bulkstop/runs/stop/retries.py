@@ -11,7 +11,7 @@ NEEDS_A_CHOICE = FAILED - WORTH_A_RETRY - {Outcome.INVALID}
 
 
 def outcomes_to_retry(names: Iterable[str], *, retry_failed: bool) -> frozenset[Outcome]:
-    """Give the outcomes that are sent again, besides what has not ended; a text may name several, with commas.
+    """Return the outcomes that are sent again, besides what has not ended; a text may name several, with commas.
 
     Raises SettingsError for a name that is no outcome, and for one that is never sent again.
     """

@@ -15,41 +15,41 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bulkstop import source
 from bulkstop.engine.lanes import Lane, Lanes
-from bulkstop.engine.limits.quota import least_s
+from bulkstop.engine.limits.quota import min_duration_s
 from bulkstop.engine.pool import Pool
 from bulkstop.engine.readback import IsEnough, Reading, ReadList
 from bulkstop.engine.retry import Retry
-from bulkstop.engine.shutdown import Shutdown, listening
+from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError, InputError, SettingsError
 from bulkstop.kore.exchange import Transport
 from bulkstop.kore.token import Tokens
-from bulkstop.model import DONE, HELD_BACK, Campaign, Defaults, Outcome, Report, Result, Row, Send, held
-from bulkstop.report.log import event
+from bulkstop.model import DONE, HELD_BACK, Campaign, Defaults, Outcome, Report, Result, Row, Send, unsent_result
+from bulkstop.report.log import log_event
 from bulkstop.report.stop.progress import Progress
 from bulkstop.report.stop.stats import Stats
 from bulkstop.runs import host
-from bulkstop.runs.host import fitting, now_and_then
+from bulkstop.runs.host import every, fit_open_files
 from bulkstop.runs.wiring import (
     Accounts,
     check_size,
-    client_of,
-    guards_of,
-    lanes_of,
-    send_of,
-    store_of,
-    tokens_of,
-    waves_of,
+    make_guards,
+    make_lanes,
+    make_send,
+    make_tokens,
+    make_transport,
+    open_quota_store,
+    plan_waves,
 )
 from bulkstop.settings import Settings
 from bulkstop.source.digest import Digest
 from bulkstop.source.plan import Plan
-from bulkstop.source.protect import protection
+from bulkstop.source.protect import read_protection
 from bulkstop.source.rows import readable
 from bulkstop.text import clip_controls
 
 if TYPE_CHECKING:
-    from bulkstop.runs.stop.precheck import Known, Running
-    from bulkstop.runs.stop.recurrence import Schedules
+    from bulkstop.runs.stop.precheck import KnownStates, RemainingWork
+    from bulkstop.runs.stop.recurrence import ScheduleCalls
 
 LONG_REST_S = 5.0
 """A wait before the first stop that somebody should be told of."""
@@ -132,7 +132,7 @@ def make_plan(
         order=settings.order,
         settled=settled,
         recorded=recorded,
-        protection=protection(settings.protect),
+        protection=read_protection(settings.protect),
     )
 
 
@@ -149,11 +149,11 @@ def run(
 ) -> Summary:
     """Carry a plan out on an event loop of its own, the fast one where it pays."""
     many = plan.to_send >= UVLOOP_FROM
-    job = carry_out(plan, settings, report, run_id=run_id, progress=progress, signals=signals, say=say, watch=watch)
+    job = execute(plan, settings, report, run_id=run_id, progress=progress, signals=signals, say=say, watch=watch)
     return host.run(job, fast=many)
 
 
-async def carry_out(
+async def execute(
     plan: Plan,
     settings: Settings,
     report: Report,
@@ -171,18 +171,18 @@ async def carry_out(
     """
     check_time(settings)
     check_size(settings, plan.listed)
-    waves_of(settings, plan.to_send)
-    settings = replace(settings, concurrency=fitting(settings.concurrency))
-    tokens, began = tokens_of(settings), time.monotonic()
+    plan_waves(settings, plan.to_send)
+    settings = replace(settings, concurrency=fit_open_files(settings.concurrency))
+    tokens, began = make_tokens(settings), time.monotonic()
     shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST)
-    with listening(shutdown, signals):
+    with handle_signals(shutdown, signals):
         if plan.to_send:
             await tokens.get()  # before anything is sent: a run without credentials changes nothing
-        async with store_of(settings) as store, client_of(settings) as client:
-            parts = _Parts(tokens, shutdown, client, Accounts(settings, store, rests=tell_rest), began, watch)
+        async with open_quota_store(settings) as store, make_transport(settings) as client:
+            parts = _Parts(tokens, shutdown, client, Accounts(settings, store, rests=log_rest), began, watch)
             if settings.only_running or settings.disable_schedule:
-                parts = parts._replace(known=await _known(plan, settings, parts))
-            return await _carried_out(plan, settings, report, progress, parts, run_id or str(uuid.uuid4()))
+                parts = parts._replace(known=await _read_lists(plan, settings, parts))
+            return await _execute(plan, settings, report, progress, parts, run_id or str(uuid.uuid4()))
 
 
 class _Parts(NamedTuple):
@@ -194,23 +194,23 @@ class _Parts(NamedTuple):
     accounts: Accounts
     began: float
     watch: Callable[[], None]
-    known: "Known | None" = None
+    known: "KnownStates | None" = None
 
 
-async def _known(plan: Plan, settings: Settings, parts: _Parts) -> "Known | None":
-    from bulkstop.kore.session import asker  # seldom wanted, and a start-up need not wait for it
-    from bulkstop.runs.stop.precheck import known_of
+async def _read_lists(plan: Plan, settings: Settings, parts: _Parts) -> "KnownStates | None":
+    from bulkstop.kore.session import make_perform  # seldom wanted, and a start-up need not wait for it
+    from bulkstop.runs.stop.precheck import read_known_states
 
-    return await known_of(plan, settings, asker(parts.client.post, parts.tokens), parts.accounts)
+    return await read_known_states(plan, settings, make_perform(parts.client.post, parts.tokens), parts.accounts)
 
 
-def tell_rest(seconds: float) -> None:
+def log_rest(seconds: float) -> None:
     """Log that nothing is stopped for a while, as the lists come first."""
     level = logging.WARNING if seconds >= LONG_REST_S else logging.INFO
-    event("resting", level, rest_s=round(seconds, 1), why="the lists are read first, within the quota")
+    log_event("resting", level, rest_s=round(seconds, 1), why="the lists are read first, within the quota")
 
 
-async def _carried_out(
+async def _execute(
     plan: Plan, settings: Settings, report: Report, progress: Progress | None, parts: _Parts, run_id: str
 ) -> Summary:
     stats = Stats()
@@ -227,7 +227,7 @@ async def _carried_out(
     with (
         _until(settings, pool) as out_of_time,
         _watched(parts.watch, pool) as fault_seen,
-        _shown(progress, stats, lanes, settings),
+        _show_progress(progress, stats, lanes, settings),
     ):
         fault = await _run(pool) or fault_seen()
     return Summary(
@@ -245,7 +245,7 @@ async def _carried_out(
 
 
 def check_time(settings: Settings) -> float | None:
-    """Give the seconds left to finish by; raises SettingsError when there are none."""
+    """Return the seconds left to finish by; raises SettingsError when there are none."""
     seconds_left = settings.seconds_left(datetime.now(UTC))
     if seconds_left is not None and seconds_left <= 0:
         raise SettingsError(f"--finish-by {settings.finish_by}: has passed today; nothing was sent")
@@ -263,10 +263,10 @@ class _Work(NamedTuple):
 
 def _pool(plan: Plan, parts: _Parts, report: Report, settings: Settings, run_id: str) -> tuple[Pool, Lanes]:
     retry = Retry(settings.attempts, max_retry_after_s=settings.max_retry_after_s)
-    work = _Work(lanes_of(plan, parts.accounts), plan.to_send, send_of(settings, parts.client.post, parts.tokens))
+    work = _Work(make_lanes(plan, parts.accounts), plan.to_send, make_send(settings, parts.client.post, parts.tokens))
     if parts.known is not None:
         work = _work_left(plan, parts, work, parts.known, retry, report, run_id)
-    guards = guards_of(settings, work.to_send)
+    guards = make_guards(settings, work.to_send)
     lanes = Lanes(work.lanes, settings.concurrency, guards.admission, guards.groups)
     pool = work.make(
         lanes,
@@ -285,33 +285,35 @@ def read_list_of(client: Transport, tokens: Tokens, accounts: Accounts) -> ReadL
     """Make what reads a list in the middle of a run; most runs have no need of it, and do not import it."""
 
     async def read_list(of: Campaign, is_enough: IsEnough) -> Reading:
-        from bulkstop.kore.session import asker
+        from bulkstop.kore.session import make_perform
         from bulkstop.runs.stop.readback import list_reader
 
-        return await list_reader(asker(client.post, tokens), accounts.caller)(of, is_enough)
+        return await list_reader(make_perform(client.post, tokens), accounts.caller)(of, is_enough)
 
     return read_list
 
 
 def _work_left(
-    plan: Plan, parts: _Parts, work: _Work, known: "Known", retry: Retry, report: Report, run_id: str
+    plan: Plan, parts: _Parts, work: _Work, known_states: "KnownStates", retry: Retry, report: Report, run_id: str
 ) -> _Work:
-    """Give what the lists leave to do; what they have at rest is reported here."""
-    from bulkstop.kore.session import asker
-    from bulkstop.runs.stop.precheck import Running
-    from bulkstop.runs.stop.recurrence import DisablingPool, Schedules
+    """Return what the lists leave to do; what they have at rest is reported here."""
+    from bulkstop.kore.session import make_perform
+    from bulkstop.runs.stop.precheck import RemainingWork
+    from bulkstop.runs.stop.recurrence import DisablingPool, ScheduleCalls
 
-    running = Running(plan, known, lambda campaign: report(known.result(campaign, run_id)))
-    if known.schedules is None:
-        return _Work(lanes_left(running, parts.accounts), running.to_send, work.send)
-    schedules = Schedules(known, parts.accounts, asker(parts.client.post, parts.tokens), retry=retry)
-    lanes = lanes_left(running, parts.accounts, schedules)
+    running = RemainingWork(plan, known_states, lambda campaign: report(known_states.result(campaign, run_id)))
+    if known_states.schedules is None:
+        return _Work(make_lanes_left(running, parts.accounts), running.to_send, work.send)
+    schedules = ScheduleCalls(known_states, parts.accounts, make_perform(parts.client.post, parts.tokens), retry=retry)
+    lanes = make_lanes_left(running, parts.accounts, schedules)
     make = partial(DisablingPool, schedules=schedules, at_rest=running.recurring)
     return _Work(lanes, running.to_send, schedules.after(work.send), make)
 
 
-def lanes_left(running: "Running", accounts: Accounts, schedules: "Schedules | None" = None) -> Iterator[Lane]:
-    """Give every account its lane for what the lists have not at rest."""
+def make_lanes_left(
+    running: "RemainingWork", accounts: Accounts, schedules: "ScheduleCalls | None" = None
+) -> Iterator[Lane]:
+    """Yield the lane of every account for what the lists have not at rest."""
     for account_id, left in running.accounts.items():
         quota = schedules.places(account_id) if schedules else accounts.quota(account_id)
         claim, campaigns = accounts.claim(account_id), running.campaigns(account_id)
@@ -356,7 +358,7 @@ def _watched(watch: Callable[[], None], pool: Pool) -> Iterator[Callable[[], Bul
             pool.drain()
         return WATCH_EVERY_S
 
-    with now_and_then(look, look()):
+    with every(look, look()):
         yield lambda: faults[0] if faults else None
 
 
@@ -376,7 +378,7 @@ def _campaigns(items: Iterable[object], *, any_id: bool) -> Iterator[Row]:
         if not isinstance(item, Campaign):
             raise InputError(f"{item!r} is no Campaign; give paths, or campaigns")
         fault = item.fault_with(any_id=any_id)
-        yield readable(item) if fault is None else held(_printable(item), Outcome.INVALID, fault)
+        yield readable(item) if fault is None else unsent_result(_printable(item), Outcome.INVALID, fault)
 
 
 def _printable(campaign: Campaign) -> Campaign:
@@ -387,7 +389,7 @@ def _printable(campaign: Campaign) -> Campaign:
 
 
 @contextmanager
-def _shown(progress: Progress | None, stats: Stats, lanes: Lanes, settings: Settings) -> Iterator[None]:
+def _show_progress(progress: Progress | None, stats: Stats, lanes: Lanes, settings: Settings) -> Iterator[None]:
     """Show the state of the run now and then; a timer, because a run may wait for minutes without a result."""
     if progress is None:
         yield
@@ -395,11 +397,11 @@ def _shown(progress: Progress | None, stats: Stats, lanes: Lanes, settings: Sett
 
     def show() -> float:
         most = max(lanes.left().values(), default=0)  # the limits are the same for all, so this one ends last
-        progress.show(stats, max(least_s(most, settings.quota), lanes.rest_s(time.monotonic())))
+        progress.show(stats, max(min_duration_s(most, settings.quota), lanes.rest_s(time.monotonic())))
         return progress.every_s
 
     try:
-        with now_and_then(show, progress.every_s):
+        with every(show, progress.every_s):
             yield
     finally:
         progress.close()

@@ -16,7 +16,7 @@ NAMED = 3
 ID_CHARS_SHOWN = 60
 
 
-def warnings(plan: Plan, settings: Settings, last: LastRun | None) -> list[str]:
+def find_warnings(plan: Plan, settings: Settings, last: LastRun | None) -> list[str]:
     """Say what is unusual about a plan, the worst first; `last` is the last run of the same profile, if it is known."""
     found = (
         _much_larger(plan, last),
@@ -78,11 +78,11 @@ def _unusable(plan: Plan) -> Iterator[str]:
 
 def _accounts(accounts: Mapping[str, int], usual: str | None) -> Iterator[str]:
     if usual is None and len(accounts) > 1:
-        yield f"the list has campaigns of {len(accounts):,} accounts: {_counted(accounts)}"
+        yield f"the list has campaigns of {len(accounts):,} accounts: {_format_counts(accounts)}"
     elif others := {account: number for account, number in accounts.items() if account != usual and usual}:
         number = sum(others.values())
         are = "1 campaign is" if number == 1 else f"{number:,} campaigns are"
-        yield f"{are} of another account than --account-id {usual}: {_counted(others)}"
+        yield f"{are} of another account than --account-id {usual}: {_format_counts(others)}"
 
 
 def _nameless(plan: Plan) -> Iterator[str]:
@@ -107,14 +107,14 @@ def _open_to_the_network(settings: Settings) -> Iterator[str]:
 
 def _first(found: Sample) -> str:
     more = f" and {found.count - len(found.first):,} more" if found.count > len(found.first) else ""
-    return ", ".join(map(_shown, found.first)) + more
+    return ", ".join(map(_show_id, found.first)) + more
 
 
-def _shown(campaign_id: str) -> str:
+def _show_id(campaign_id: str) -> str:
     cut = campaign_id[:ID_CHARS_SHOWN] + "..." if len(campaign_id) > ID_CHARS_SHOWN else campaign_id
     return printable(cut)
 
 
-def _counted(accounts: Mapping[str, int]) -> str:
-    named = ", ".join(f"{_shown(account)} ({number:,})" for account, number in islice(accounts.items(), NAMED))
+def _format_counts(accounts: Mapping[str, int]) -> str:
+    named = ", ".join(f"{_show_id(account)} ({number:,})" for account, number in islice(accounts.items(), NAMED))
     return named + (f" and {len(accounts) - NAMED:,} more" if len(accounts) > NAMED else "")

@@ -37,7 +37,7 @@ def load(sim: Simulated | str, *args: str, cwd: Path, **variables: str | None) -
 
 
 def asked_for(sim: Simulated, prefix: str) -> list[str]:
-    """Give the ids that begin so, of the requests that the simulator has counted."""
+    """Return the ids that begin so, of the requests that the simulator has counted."""
     return [campaign_id for campaign_id in sim.ids() if campaign_id.startswith(prefix)]
 
 

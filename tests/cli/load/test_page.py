@@ -34,7 +34,7 @@ def counted(path: Path) -> int:
 
 
 def said(path: Path) -> str:
-    """Give what a page says before its charts."""
+    """Return what a page says before its charts."""
     head = path.read_text().split("<body>")[1].split("<script")[0]
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", head)).split())
 

@@ -15,46 +15,46 @@ from bulkstop.errors import SettingsError
 )
 def test_rate(text: str, per_s: float) -> None:
     """A rate has a unit of time, or none for the second."""
-    assert shapes.rate(text) == pytest.approx(per_s)
+    assert shapes.parse_rate(text) == pytest.approx(per_s)
 
 
 @pytest.mark.parametrize("text", ["", "0/s", "-5/s", "5/d", "1e3/s", "5 s", "nan", "inf/s", "9999999/s", "1,000/s"])
 def test_no_rate(text: str) -> None:
     """What is no rate above zero is refused."""
     with pytest.raises(ValueError, match=r"rate|nothing"):
-        shapes.rate(text)
+        shapes.parse_rate(text)
 
 
 def test_ramp() -> None:
     """A ramp's unit may stand once, at its end; it may begin or end with nothing."""
-    assert shapes.ramp("10..1000/s") == (10, 1000)
-    assert shapes.ramp("60/min..10/s") == (1, 10)
-    assert shapes.ramp("600..0/min") == (10, 0)
+    assert shapes.parse_ramp("10..1000/s") == (10, 1000)
+    assert shapes.parse_ramp("60/min..10/s") == (1, 10)
+    assert shapes.parse_ramp("600..0/min") == (10, 0)
 
 
 @pytest.mark.parametrize("text", ["10/s", "10..", "..10/s", "1..2..3/s", "0..0/s", "1-10/s"])
 def test_no_ramp(text: str) -> None:
     """What has no two ends is no ramp."""
     with pytest.raises(ValueError, match=r"rate|ramp|nothing"):
-        shapes.ramp(text)
+        shapes.parse_ramp(text)
 
 
 def test_steps() -> None:
     """Steps are rates with commas between them."""
-    assert shapes.steps("100,200, 400/s") == (100, 200, 400)
-    assert shapes.steps("60,0,60/min") == (1, 0, 1)
+    assert shapes.parse_steps("100,200, 400/s") == (100, 200, 400)
+    assert shapes.parse_steps("60,0,60/min") == (1, 0, 1)
     for text in ("100,,200/s", "0,0/s", "100;200/s"):
         with pytest.raises(ValueError, match=r"rate|nothing"):
-            shapes.steps(text)
+            shapes.parse_steps(text)
 
 
 def test_spike() -> None:
     """A spike is a rate, and how long it lasts if that is said."""
-    assert shapes.spike("2000/s") == (2000, None)
-    assert shapes.spike("60/min:500ms") == (1, 0.5)
+    assert shapes.parse_spike("2000/s") == (2000, None)
+    assert shapes.parse_spike("60/min:500ms") == (1, 0.5)
     for text in ("2000/s:", "2000/s:0s", ":5s"):
         with pytest.raises(ValueError, match=r"rate|time"):
-            shapes.spike(text)
+            shapes.parse_spike(text)
 
 
 @pytest.mark.parametrize(

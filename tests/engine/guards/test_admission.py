@@ -10,24 +10,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from bulkstop.engine.guards.admission import FAILURES, Admission, wave_sizes
+from bulkstop.engine.guards.admission import FAILURES, Admission, parse_waves
 from bulkstop.errors import BulkstopError, GuardError
-from bulkstop.model import Cap, Outcome
+from bulkstop.model import FailureCap, Outcome
 from bulkstop.text import shorten
 
 CONCURRENCIES = (1, 8, 64)
 GOOD = Outcome.STOPPED
 BAD = Outcome.SERVER_ERROR
 
-caps = st.builds(Cap, st.integers(1, 30)) | st.builds(
-    lambda percent, sample: Cap(share=percent / 100, sample=max(sample, math.ceil(100 / percent))),
+caps = st.builds(FailureCap, st.integers(1, 30)) | st.builds(
+    lambda percent, sample: FailureCap(share=percent / 100, sample=max(sample, math.ceil(100 / percent))),
     st.integers(1, 100),
     st.integers(1, 150),
 )
 
 
-def most(cap: Cap, settled: int) -> int:
-    """Give the exact number of failures that a cap allows, worked out in whole numbers."""
+def most(cap: FailureCap, settled: int) -> int:
+    """Return the exact number of failures that a cap allows, worked out in whole numbers."""
     if cap.share is None:
         assert cap.count is not None
         return cap.count
@@ -102,7 +102,7 @@ def fails_after(number: int) -> Callable[[int], Outcome]:
 def test_a_service_that_fails_after_100_calls_gets_exactly_the_cap_wrong(count: int, concurrency: int) -> None:
     """The cap is used up to its last failure and never overshot, whatever the concurrency and the order of answers."""
     for seed in range(5):
-        run = Run(Admission(Cap(count)), 1000, concurrency, fails_after(100), seed).to_its_end()
+        run = Run(Admission(FailureCap(count)), 1000, concurrency, fails_after(100), seed).to_its_end()
         assert (run.failed, run.sent) == (count, 100 + count)
         assert run.admission.fault is not None
 
@@ -111,14 +111,16 @@ def test_a_service_that_fails_after_100_calls_gets_exactly_the_cap_wrong(count: 
 @pytest.mark.parametrize(("percent", "failed"), [(1, 1), (10, 11), (29, 40), (50, 99), (90, 891)])
 def test_a_share_is_used_up_to_its_last_failure_too(percent: int, failed: int, concurrency: int) -> None:
     """With n% the run ends at the first number of failures that is n% of all that have ended, rounded down."""
-    run = Run(Admission(Cap(share=percent / 100)), 5000, concurrency, fails_after(100), seed=percent).to_its_end()
+    run = Run(
+        Admission(FailureCap(share=percent / 100)), 5000, concurrency, fails_after(100), seed=percent
+    ).to_its_end()
     assert run.failed == failed == math.floor(Fraction(percent, 100) * run.settled)
 
 
 @pytest.mark.parametrize("concurrency", CONCURRENCIES)
 @settings(max_examples=60)
 @given(caps, st.integers(1, 400), st.randoms(use_true_random=False))
-def test_failures_never_exceed_the_cap(concurrency: int, cap: Cap, total: int, script: random.Random) -> None:
+def test_failures_never_exceed_the_cap(concurrency: int, cap: FailureCap, total: int, script: random.Random) -> None:
     """Whatever fails and whenever its answer comes, at no time are there more failures than the cap allows by then."""
     likely = script.random()
     outcomes = [BAD if script.random() < likely else GOOD for _ in range(total)]
@@ -135,14 +137,14 @@ def test_failures_never_exceed_the_cap(concurrency: int, cap: Cap, total: int, s
 
 def test_far_from_the_cap_nothing_is_held_back() -> None:
     """A cap well above the concurrency does not lower it."""
-    run = Run(Admission(Cap(100)), 500, 64, lambda number: GOOD)
+    run = Run(Admission(FailureCap(100)), 500, 64, lambda number: GOOD)
     seen = {len(run.under_way) + 1 for _ in run.steps() if run.left}
     assert seen == {64}
 
 
 def test_a_share_is_of_a_least_sample() -> None:
     """The first campaign may fail under 10%: the share is taken of 100 campaigns until more than that have ended."""
-    admission = Admission(Cap(share=0.1))
+    admission = Admission(FailureCap(share=0.1))
     for number in range(9):
         admission.admit()
         admission.settled(BAD, 0.0, str(number))
@@ -153,13 +155,13 @@ def test_a_share_is_of_a_least_sample() -> None:
 @given(st.integers(1, 100), st.integers(0, 10**7))
 def test_a_share_is_counted_in_whole_percents_exactly(percent: int, settled: int) -> None:
     """29% of 100 are 29, although 0.29 * 100 is less in floating point."""
-    cap = Cap(share=percent / 100)
+    cap = FailureCap(share=percent / 100)
     assert cap.allows(settled) == percent * max(settled, 100) // 100
 
 
 def test_what_is_under_way_counts_as_failed_until_it_is_known() -> None:
     """With a cap of 2, two may be under way; a good end lets the next one go, a bad one does not."""
-    admission = Admission(Cap(2))
+    admission = Admission(FailureCap(2))
     admission.admit()
     admission.admit()
     assert admission.ready_at() == math.inf
@@ -173,7 +175,7 @@ def test_what_is_under_way_counts_as_failed_until_it_is_known() -> None:
 
 def test_a_campaign_that_is_never_sent_gives_its_place_back() -> None:
     """What was admitted and is taken out again neither failed nor ended."""
-    admission = Admission(Cap(1))
+    admission = Admission(FailureCap(1))
     admission.admit()
     admission.released()
     assert admission.ready_at() == -math.inf
@@ -183,7 +185,7 @@ def test_a_campaign_that_is_never_sent_gives_its_place_back() -> None:
 @pytest.mark.parametrize("outcome", sorted(Outcome))
 def test_what_counts_as_a_failure(outcome: Outcome) -> None:
     """A failure is what the contract says, but for a row that was never sent; what was cut off is none."""
-    admission = Admission(Cap(1))
+    admission = Admission(FailureCap(1))
     admission.admit()
     admission.settled(outcome, 0.0, "a")
     fails = {"unconfirmed", "not_found", "rejected", "unauthorized", "throttled", "server_error"}
@@ -193,7 +195,7 @@ def test_what_counts_as_a_failure(outcome: Outcome) -> None:
 
 def test_the_fault_of_a_cap_says_all_of_it() -> None:
     """The one line names the option, the counts, the first failure and what to do; later failures change nothing."""
-    run = Run(Admission(Cap(2)), 10, 1, fails_after(3)).to_its_end()
+    run = Run(Admission(FailureCap(2)), 10, 1, fails_after(3)).to_its_end()
     fault = run.admission.fault
     assert isinstance(fault, GuardError)
     assert isinstance(fault, BulkstopError)
@@ -207,9 +209,9 @@ def test_the_fault_of_a_cap_says_all_of_it() -> None:
 
 def test_the_fault_of_a_share_tells_of_the_sample() -> None:
     """That 10% are 10 of 10 is said to be of at least 100, while that is what decided."""
-    few = Run(Admission(Cap(share=0.1)), 50, 1, fails_after(0)).to_its_end()
+    few = Run(Admission(FailureCap(share=0.1)), 50, 1, fails_after(0)).to_its_end()
     assert str(few.admission.fault).startswith("--max-failures 10% (of at least 100): 10 of 10 campaigns failed, ")
-    many = Run(Admission(Cap(share=0.025)), 5000, 1, fails_after(2000)).to_its_end()
+    many = Run(Admission(FailureCap(share=0.025)), 5000, 1, fails_after(2000)).to_its_end()
     assert str(many.admission.fault).startswith("--max-failures 2.5%: 51 of 2,051 campaigns failed, the first cd-2001")
 
 
@@ -228,7 +230,7 @@ def test_the_fault_of_a_share_tells_of_the_sample() -> None:
 def test_a_cap_that_lets_nothing_leave_is_refused(given_: dict[str, float], said: str) -> None:
     """A run that could never begin is a wrong setting, and is said to be one."""
     with pytest.raises(ValueError, match=said):
-        Cap(**given_)  # type: ignore[arg-type]
+        FailureCap(**given_)  # type: ignore[arg-type]
 
 
 def test_without_cap_and_waves_all_is_admitted() -> None:
@@ -308,17 +310,19 @@ def test_the_last_wave_is_not_judged() -> None:
 def test_with_a_cap_a_wave_may_have_failures() -> None:
     """Some failures below the cap let a wave pass, and count on in the next one."""
     bad = {3, 30}
-    run = Run(Admission(Cap(3), waves=[10, 100]), 100, 8, lambda number: BAD if number in bad else GOOD).to_its_end()
+    run = Run(
+        Admission(FailureCap(3), waves=[10, 100]), 100, 8, lambda number: BAD if number in bad else GOOD
+    ).to_its_end()
     assert (run.settled, run.failed, run.admission.fault) == (100, 2, None)
 
 
 @pytest.mark.parametrize("concurrency", CONCURRENCIES)
 def test_with_a_cap_a_wave_that_fails_as_a_whole_does_not_pass(concurrency: int) -> None:
     """A canary of one that fails has failed, although one failure is far below the cap."""
-    run = Run(Admission(Cap(share=0.1), waves=[1, 100]), 100, concurrency, fails_after(0)).to_its_end()
+    run = Run(Admission(FailureCap(share=0.1), waves=[1, 100]), 100, concurrency, fails_after(0)).to_its_end()
     assert run.sent == 1
     assert "wave 1 of 2 did not pass: 1 of its first 1 " in str(run.admission.fault)
-    later = Run(Admission(Cap(50), waves=[5, 8, 100]), 100, concurrency, fails_after(5)).to_its_end()
+    later = Run(Admission(FailureCap(50), waves=[5, 8, 100]), 100, concurrency, fails_after(5)).to_its_end()
     assert later.sent == 8
     assert "wave 2 of 3 did not pass: 3 of its first 3 " in str(later.admission.fault)
 
@@ -326,13 +330,15 @@ def test_with_a_cap_a_wave_that_fails_as_a_whole_does_not_pass(concurrency: int)
 def test_each_wave_is_judged_by_itself() -> None:
     """A failure in a wave that passed neither hides that all of the next one failed, nor is named as its first."""
     bad = {3, 6, 7, 8}
-    run = Run(Admission(Cap(50), waves=[5, 8, 100]), 100, 1, lambda number: BAD if number in bad else GOOD).to_its_end()
+    run = Run(
+        Admission(FailureCap(50), waves=[5, 8, 100]), 100, 1, lambda number: BAD if number in bad else GOOD
+    ).to_its_end()
     assert "wave 2 of 3 did not pass: 3 of its first 3 campaigns failed, the first cd-6: " in str(run.admission.fault)
 
 
 def test_a_cap_that_is_reached_in_a_wave_says_so() -> None:
     """The line names the option that ended the run, and the wave it ended in."""
-    run = Run(Admission(Cap(2), waves=[1, 10, 100]), 100, 1, fails_after(3)).to_its_end()
+    run = Run(Admission(FailureCap(2), waves=[1, 10, 100]), 100, 1, fails_after(3)).to_its_end()
     assert run.failed == 2
     assert str(run.admission.fault).startswith(
         "--max-failures 2: 2 of 5 campaigns failed in wave 2 of 3, the first cd-4"
@@ -367,7 +373,7 @@ class Guarded(RuleBasedStateMachine):
         waves=st.lists(st.integers(1, 40), max_size=4, unique=True).map(sorted),
         soak_s=st.sampled_from([0.0, 2.0]),
     )
-    def begin(self, cap: Cap | None, waves: list[int], soak_s: float) -> None:
+    def begin(self, cap: FailureCap | None, waves: list[int], soak_s: float) -> None:
         """Start a run."""
         self.admission = Admission(cap, waves=waves, soak_s=soak_s)
         self.cap, self.waves, self.soak_s = cap, waves, soak_s
@@ -458,7 +464,7 @@ TestGuarded.settings = settings(max_examples=80, stateful_step_count=50)
 )
 def test_waves_as_numbers_of_campaigns(text: str, total: int, sizes: list[int]) -> None:
     """Numbers and percentages become the campaigns that each wave ends at."""
-    assert wave_sizes(text, total) == sizes
+    assert parse_waves(text, total) == sizes
 
 
 @pytest.mark.parametrize(
@@ -482,7 +488,7 @@ def test_waves_as_numbers_of_campaigns(text: str, total: int, sizes: list[int]) 
 def test_waves_that_make_no_sense(text: str, said: str) -> None:
     """What cannot be read, does not rise or leaves a rest is refused in words."""
     with pytest.raises(ValueError, match=said):
-        wave_sizes(text, 1000)
+        parse_waves(text, 1000)
 
 
 @given(
@@ -492,7 +498,7 @@ def test_waves_that_make_no_sense(text: str, said: str) -> None:
 )
 def test_waves_always_rise_and_cover_the_list(numbers: list[int], percents: list[int], total: int) -> None:
     """Whatever the list's length, each wave has a campaign more than the one before, and the last one has the rest."""
-    sizes = wave_sizes(",".join([*map(str, numbers), *(f"{percent}%" for percent in percents), "100%"]), total)
+    sizes = parse_waves(",".join([*map(str, numbers), *(f"{percent}%" for percent in percents), "100%"]), total)
     assert sizes == sorted(set(sizes))
     assert all(1 <= size <= total for size in sizes)
     assert sizes[-1:] == [total][: min(total, 1)]
@@ -512,7 +518,7 @@ def test_foreign_text_is_safe_in_a_message(text: str) -> None:
 
 def test_a_hostile_id_is_safe_in_the_fault() -> None:
     """An id cannot forge a second line or move a terminal's cursor."""
-    admission = Admission(Cap(1))
+    admission = Admission(FailureCap(1))
     admission.admit()
     admission.settled(BAD, 0.0, "cd-\x1b[2J\r\n1", "HTTP 500\n\u202eevil")
     assert str(admission.fault).isprintable()

@@ -31,7 +31,7 @@ def opened(threshold: int = 3, bound_s: float = 300.0) -> Breaker:
 
 
 def probe(breaker: Breaker, outcome: Outcome, took_s: float = 0.0) -> float:
-    """Send the next probe when it is due; give the time of its answer."""
+    """Send the next probe when it is due; return the time of its answer."""
     sent_at = breaker.ready_at()
     assert sent_at < math.inf
     breaker.left(sent_at)

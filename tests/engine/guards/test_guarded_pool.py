@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from bulkstop.engine.guards.admission import FAILURES, Admission
 from bulkstop.engine.guards.breaker import Breaker
-from bulkstop.engine.guards.scopes import FIRST, Groups
+from bulkstop.engine.guards.scopes import FIRST, ScopeBreaker
 from bulkstop.engine.lanes import Claim, Lane, Lanes, Turn
 from bulkstop.engine.limits.quota import NoQuota, RollingWindow
 from bulkstop.engine.pool import NOT_TRIED, REVIEWS, Pool
 from bulkstop.engine.readback import NOT_READ_BACK, Reading
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import BulkstopError, GuardError, QuotaError
-from bulkstop.model import Again, Attempt, Campaign, Cap, Limit, Outcome, Result
+from bulkstop.model import Attempt, Campaign, FailureCap, Limit, Outcome, Result, RetryHint
 from tests.engine.parts import (
     AT_REST,
     BUSY,
@@ -40,13 +40,13 @@ from tests.engine.parts import (
 from tests.virtual_time import VirtualLoop, run
 
 CONCURRENCIES = (1, 8, 64)
-BROKEN = Attempt(Outcome.SERVER_ERROR, Again.NO, 500, error="HTTP 500")
+BROKEN = Attempt(Outcome.SERVER_ERROR, RetryHint.NO, 500, error="HTTP 500")
 REFUSED = Attempt(Outcome.UNAUTHORIZED, http_status=401, error="HTTP 401")
 GONE = Attempt(Outcome.NOT_FOUND, http_status=404, error="HTTP 404")
 BAD = Attempt(Outcome.REJECTED, http_status=400, error="HTTP 400")
 MOVED = Attempt(Outcome.REJECTED, http_status=302, error="HTTP 302")
 FOREIGN = Attempt(Outcome.UNCONFIRMED, http_status=200, error="a page", is_foreign=True)
-NO_ROUTE = Attempt(Outcome.CONNECTION_ERROR, Again.LATER, error="no route")
+NO_ROUTE = Attempt(Outcome.CONNECTION_ERROR, RetryHint.LATER, error="no route")
 
 
 class Guarded:
@@ -59,7 +59,7 @@ class Guarded:
         *,
         admission: Admission | None = None,
         breaker: Breaker | None = None,
-        groups: Groups[Turn] | None = None,
+        scope_breaker: ScopeBreaker[Turn] | None = None,
         concurrency: int = 8,
         attempts: int = 5,
         limits: Sequence[Limit] = (),
@@ -81,7 +81,7 @@ class Guarded:
             ),
             concurrency,
             admission,
-            groups,
+            scope_breaker,
         )
         self.lanes = lanes
         self.pool = Pool(
@@ -104,7 +104,7 @@ class Guarded:
         self._seen(result)
 
     def to_its_end(self) -> GuardError | None:
-        """Run; check that each campaign has one line and that no count is left over; give the guard's fault."""
+        """Run; check that each campaign has one line and that no count is left over; return the guard's fault."""
         fault = None
         loop = VirtualLoop()
         try:
@@ -143,7 +143,7 @@ def fails_after(calls: int, answer: Attempt = BROKEN, seed: int = 0) -> Service:
 def test_exactly_the_cap_fails(count: int, names: str, concurrency: int) -> None:
     """When all fails after 100 calls, exactly so many campaigns fail as the cap says, and the rest was not sent."""
     rows = accounts(names, 400 // len(names))
-    job = Guarded(rows, fails_after(100), admission=Admission(Cap(count)), concurrency=concurrency)
+    job = Guarded(rows, fails_after(100), admission=Admission(FailureCap(count)), concurrency=concurrency)
     fault = job.to_its_end()
     assert str(fault).startswith(f"--max-failures {count}: {count} of {100 + count} campaigns failed, the first cd-")
     assert job.outcomes() == {
@@ -158,7 +158,7 @@ def test_exactly_the_cap_fails(count: int, names: str, concurrency: int) -> None
 def test_tries_count_once(concurrency: int) -> None:
     """A campaign fails when its tries have run out: its tries are no failures, and go on while nothing new begins."""
     job = Guarded(
-        campaigns(300), fails_after(100, BUSY), admission=Admission(Cap(5)), concurrency=concurrency, attempts=3
+        campaigns(300), fails_after(100, BUSY), admission=Admission(FailureCap(5)), concurrency=concurrency, attempts=3
     )
     assert "5 of " in str(job.to_its_end())
     assert job.outcomes()[Outcome.SERVER_ERROR] == 5
@@ -180,21 +180,23 @@ def test_a_share_is_never_overshot(concurrency: int) -> None:
 
     chance = random.Random(concurrency)
     service = Service(lambda one, call: Reply(chance.random(), BROKEN if chance.random() < 0.15 else STOPPED))
-    job = Guarded(campaigns(1000), service, admission=Admission(Cap(share=0.1)), concurrency=concurrency, seen=seen)
+    job = Guarded(
+        campaigns(1000), service, admission=Admission(FailureCap(share=0.1)), concurrency=concurrency, seen=seen
+    )
     assert "--max-failures 10%" in str(job.to_its_end())
     assert failed == max(settled, 100) // 10
 
 
 def test_the_last_failure_of_a_finished_list_ends_nothing() -> None:
     """When nothing is left to hold back, a cap that is reached is no reason: the run has come to its end."""
-    job = Guarded(campaigns(101), fails_after(100), admission=Admission(Cap(1)), concurrency=1)
+    job = Guarded(campaigns(101), fails_after(100), admission=Admission(FailureCap(1)), concurrency=1)
     assert job.to_its_end() is None
     assert job.outcomes() == {Outcome.STOPPED: 100, Outcome.SERVER_ERROR: 1}
 
 
 def test_accounts_take_turns_at_a_tight_cap() -> None:
     """With one place at a time, no account waits for another to be done."""
-    job = Guarded(accounts("abc", 20), always(STOPPED, 1.0), admission=Admission(Cap(1)), concurrency=8)
+    job = Guarded(accounts("abc", 20), always(STOPPED, 1.0), admission=Admission(FailureCap(1)), concurrency=8)
     assert job.to_its_end() is None
     assert job.service.most_in_flight == 1
     order = [call.campaign.account_id for call in job.service.log]
@@ -205,14 +207,14 @@ def test_accounts_take_turns_at_a_tight_cap() -> None:
 def test_a_throttled_account_does_not_hold_the_places_of_others_for_ever() -> None:
     """Campaigns that wait for another try are under way; when they end, their places are free again."""
     service = Service(lambda one, call: Reply(0.1, throttled(5.0) if call == 1 and one.account_id == "a" else STOPPED))
-    job = Guarded(accounts("ab", 50), service, admission=Admission(Cap(4)), concurrency=8)
+    job = Guarded(accounts("ab", 50), service, admission=Admission(FailureCap(4)), concurrency=8)
     assert job.to_its_end() is None
     assert job.outcomes() == {Outcome.STOPPED: 100}
 
 
 def test_what_fails_while_a_drain_waits_is_not_the_reason() -> None:
     """When a signal has ended the run already, the cap that is reached by what was in flight changes nothing."""
-    job = Guarded(campaigns(50), always(BROKEN, 10.0), admission=Admission(Cap(4)), concurrency=8)
+    job = Guarded(campaigns(50), always(BROKEN, 10.0), admission=Admission(FailureCap(4)), concurrency=8)
 
     async def main() -> None:
         asyncio.get_running_loop().call_later(5.0, job.pool.drain)
@@ -341,7 +343,7 @@ def test_a_probe_that_is_cancelled_from_within_is_made_up_for() -> None:
 def test_a_wrong_account_ends_alone(answer: Attempt, concurrency: int) -> None:
     """The others are stopped to the last one; of the wrong one no call leaves once its first five have ended."""
     service = Service(lambda one, call: Reply(0.25, answer if one.account_id == "b" else STOPPED))
-    job = Guarded(accounts("abc", 300), service, groups=Groups(), concurrency=concurrency)
+    job = Guarded(accounts("abc", 300), service, scope_breaker=ScopeBreaker(), concurrency=concurrency)
     fault = job.to_its_end()
     wrong = [call for call in service.log if call.campaign.account_id == "b"]
     assert len(wrong) == FIRST
@@ -358,7 +360,7 @@ def test_a_closed_group_uses_no_quota() -> None:
     """Of an account with 10 calls a minute, 5 are spent on the wrong stream and 5 are left for the right one."""
     wrong = [one._replace(stream_id="st-2", campaign_id=f"w-{one.line}") for one in campaigns(200)]
     service = Service(lambda one, call: Reply(0.25, REFUSED if one.stream_id == "st-2" else STOPPED))
-    job = Guarded([*wrong, *campaigns(5)], service, groups=Groups(), limits=[Limit(10, 60)], concurrency=1)
+    job = Guarded([*wrong, *campaigns(5)], service, scope_breaker=ScopeBreaker(), limits=[Limit(10, 60)], concurrency=1)
     assert "stream st-2" in str(job.to_its_end())
     assert len(service.log) == 10
     assert job.times[-1] < 60.0
@@ -369,8 +371,8 @@ def test_a_closed_group_takes_no_place_in_a_wave() -> None:
     """What is not sent is neither admitted nor a failure: the wave goes on with the next campaign that is."""
     wrong = [one._replace(stream_id="st-2", campaign_id=f"w-{one.line}") for one in campaigns(50)]
     service = Service(lambda one, call: Reply(0.25, GONE if one.stream_id == "st-2" else STOPPED))
-    admission = Admission(Cap(20), waves=[12, 24, 100], soak_s=5.0)
-    job = Guarded([*wrong, *campaigns(50)], service, admission=admission, groups=Groups(), concurrency=2)
+    admission = Admission(FailureCap(20), waves=[12, 24, 100], soak_s=5.0)
+    job = Guarded([*wrong, *campaigns(50)], service, admission=admission, scope_breaker=ScopeBreaker(), concurrency=2)
     assert "stream st-2" in str(job.to_its_end())
     assert job.outcomes() == {Outcome.NOT_FOUND: 5, Outcome.NOT_SENT: 45, Outcome.STOPPED: 50}
     began = [call.began_s for call in service.log]
@@ -381,7 +383,7 @@ def test_a_closed_group_takes_no_place_in_a_wave() -> None:
 @pytest.mark.parametrize("size", [1, 4, 5])
 def test_a_group_of_which_all_was_refused_is_a_fault_of_the_run(size: int) -> None:
     """Also when nothing was left to hold back: none of it has ended, and a resume is needed."""
-    job = Guarded(campaigns(size), always(REFUSED, 0.1), groups=Groups())
+    job = Guarded(campaigns(size), always(REFUSED, 0.1), scope_breaker=ScopeBreaker())
     assert "not sent" not in str(job.to_its_end() or "not sent")
     assert {(result.outcome, result.finished_at) for result in job.results} == {(Outcome.UNAUTHORIZED, None)}
 
@@ -389,7 +391,7 @@ def test_a_group_of_which_all_was_refused_is_a_fault_of_the_run(size: int) -> No
 def test_a_campaign_of_a_closed_group_that_was_tried_keeps_its_tries() -> None:
     """Only what was never sent is held back: a campaign between two tries is tried to its end."""
     service = Service(lambda one, call: Reply(0.25, BUSY if one.line == 1 and call < 3 else GONE))
-    job = Guarded(campaigns(50), service, groups=Groups(), concurrency=2)
+    job = Guarded(campaigns(50), service, scope_breaker=ScopeBreaker(), concurrency=2)
     assert job.to_its_end() is not None
     (first,) = [result for result in job.results if result.line == 1]
     assert (first.outcome, first.attempts) == (Outcome.NOT_FOUND, 3)
@@ -398,7 +400,7 @@ def test_a_campaign_of_a_closed_group_that_was_tried_keeps_its_tries() -> None:
 def test_a_long_closed_group_keeps_nobody_waiting() -> None:
     """While thousands of lines are written for one account, the answers of another are taken in between."""
     service = Service(lambda one, call: Reply(0.0, REFUSED if one.account_id == "b" else STOPPED))
-    job = Guarded([*campaigns(300, "a"), *campaigns(3000, "b")], service, groups=Groups(), concurrency=4)
+    job = Guarded([*campaigns(300, "a"), *campaigns(3000, "b")], service, scope_breaker=ScopeBreaker(), concurrency=4)
     assert job.to_its_end() is not None
     outcomes = [result.outcome for result in job.results]
     last_stop = len(outcomes) - outcomes[::-1].index(Outcome.STOPPED)
@@ -408,7 +410,9 @@ def test_a_long_closed_group_keeps_nobody_waiting() -> None:
 
 def test_many_closed_groups_are_still_one_short_line() -> None:
     """A hundred accounts without the scope are told of by the first three and a number."""
-    job = Guarded(accounts([f"a{number}" for number in range(100)], 10), always(REFUSED, 0.1), groups=Groups())
+    job = Guarded(
+        accounts([f"a{number}" for number in range(100)], 10), always(REFUSED, 0.1), scope_breaker=ScopeBreaker()
+    )
     said = str(job.to_its_end())
     assert said.count("failed (5 refused; ") == 3
     assert said.endswith("; and 97 more groups")
@@ -417,7 +421,7 @@ def test_many_closed_groups_are_still_one_short_line() -> None:
 def test_a_signal_stays_the_reason_beside_a_closed_group() -> None:
     """A run that was drained ends for that; the lines of the group say the rest."""
     service = Service(lambda one, call: Reply(1.0, REFUSED if one.account_id == "b" else STOPPED))
-    job = Guarded([*campaigns(500, "a"), *campaigns(20, "b")], service, groups=Groups(), concurrency=4)
+    job = Guarded([*campaigns(500, "a"), *campaigns(20, "b")], service, scope_breaker=ScopeBreaker(), concurrency=4)
 
     async def main() -> None:
         asyncio.get_running_loop().call_later(30.0, job.pool.drain)
@@ -436,7 +440,9 @@ def test_a_signal_stays_the_reason_beside_a_closed_group() -> None:
 def test_calls_in_flight_double_with_each_answer_time(answer: Attempt, concurrency: int) -> None:
     """Of a group 1, 2, 4 … calls are in flight, up to the concurrency: the 63rd leaves in the sixth answer time."""
     lists = Lists(lambda of, number: {one.campaign_id: AT_REST for one in campaigns(200)})
-    job = Guarded(campaigns(200), always(answer, 1.0), groups=Groups(), concurrency=concurrency, lists=lists)
+    job = Guarded(
+        campaigns(200), always(answer, 1.0), scope_breaker=ScopeBreaker(), concurrency=concurrency, lists=lists
+    )
     assert job.to_its_end() is None
     together = Counter(call.began_s for call in job.service.log)
     for number in range(7):
@@ -446,7 +452,7 @@ def test_calls_in_flight_double_with_each_answer_time(answer: Attempt, concurren
 def test_a_group_begins_slowly_beside_one_that_works() -> None:
     """What one stream of an account is known for says nothing of another: each begins with one call."""
     other = [one._replace(stream_id="st-2", campaign_id=f"o-{one.line}") for one in campaigns(100)]
-    job = Guarded([*campaigns(100), *other], always(STOPPED, 1.0), groups=Groups(), concurrency=64)
+    job = Guarded([*campaigns(100), *other], always(STOPPED, 1.0), scope_breaker=ScopeBreaker(), concurrency=64)
     assert job.to_its_end() is None
     assert [sum(call.began_s == number for call in job.service.log) for number in range(4)] == [2, 4, 8, 16]
 
@@ -455,7 +461,7 @@ def test_a_group_begins_slowly_beside_one_that_works() -> None:
 def test_a_try_in_a_group_without_a_success_is_its_call_in_flight(concurrency: int) -> None:
     """While nothing is known of a group, neither new campaigns nor due tries leave beside its one call."""
     service = Service(lambda one, call: Reply(5.0, BUSY if call < 3 else STOPPED if one.line > 6 else GONE))
-    job = Guarded(campaigns(4), service, groups=Groups(), concurrency=concurrency)
+    job = Guarded(campaigns(4), service, scope_breaker=ScopeBreaker(), concurrency=concurrency)
     assert job.to_its_end() is not None
     assert job.service.most_in_flight == 1
     assert len(job.service.log) == 12
@@ -466,9 +472,9 @@ def test_a_refused_group_holds_up_no_other_of_its_account(concurrency: int) -> N
     """The right stream behind five hundred campaigns of a wrong one needs as long as it would alone, but for five."""
     wrong = [one._replace(stream_id="st-2", campaign_id=f"w-{one.line}") for one in campaigns(500)]
     service = Service(lambda one, call: Reply(1.0, REFUSED if one.stream_id == "st-2" else STOPPED))
-    alone = Guarded(campaigns(300), always(STOPPED, 1.0), groups=Groups(), concurrency=concurrency)
+    alone = Guarded(campaigns(300), always(STOPPED, 1.0), scope_breaker=ScopeBreaker(), concurrency=concurrency)
     assert alone.to_its_end() is None
-    job = Guarded([*wrong, *campaigns(300)], service, groups=Groups(), concurrency=concurrency)
+    job = Guarded([*wrong, *campaigns(300)], service, scope_breaker=ScopeBreaker(), concurrency=concurrency)
     assert job.to_its_end() is not None
     assert job.outcomes() == {Outcome.UNAUTHORIZED: 5, Outcome.NOT_SENT: 495, Outcome.STOPPED: 300}
     assert job.took_s <= alone.took_s + FIRST
@@ -479,7 +485,7 @@ def test_a_refused_group_holds_up_no_other_of_its_account(concurrency: int) -> N
 @pytest.mark.parametrize("size", [4, 5, 6, 500])
 def test_at_most_five_calls_are_lost_to_a_wrong_group(answer: Attempt, size: int, concurrency: int) -> None:
     """Whatever the concurrency, and with a token that is renewed as well, five calls tell."""
-    job = Guarded(campaigns(size), always(answer, 0.5), groups=Groups(), concurrency=concurrency)
+    job = Guarded(campaigns(size), always(answer, 0.5), scope_breaker=ScopeBreaker(), concurrency=concurrency)
     assert job.to_its_end() is not None
     assert len(job.service.log) == min(FIRST, size + (answer is RENEWED))
     assert not any(result.finished_at for result in job.results)
@@ -487,7 +493,9 @@ def test_at_most_five_calls_are_lost_to_a_wrong_group(answer: Attempt, size: int
 
 def test_a_list_of_refused_accounts_ends_with_every_row_open() -> None:
     """Hundreds of accounts, each with a wrong stream: five calls for each, and each row is left for a resume."""
-    job = Guarded(accounts([f"a{number}" for number in range(200)], 9), always(REFUSED, 1.0), groups=Groups())
+    job = Guarded(
+        accounts([f"a{number}" for number in range(200)], 9), always(REFUSED, 1.0), scope_breaker=ScopeBreaker()
+    )
     assert "and 197 more groups" in str(job.to_its_end())
     assert Counter(call.campaign.account_id for call in job.service.log).most_common()[0][1] == FIRST
 
@@ -495,7 +503,9 @@ def test_a_list_of_refused_accounts_ends_with_every_row_open() -> None:
 @pytest.mark.parametrize(("cap", "said"), [(5, "--max-failures 5"), (6, "stream st-1")])
 def test_a_closed_group_at_the_cap(cap: int, said: str) -> None:
     """Refused campaigns are failures: with a cap of five it ends the run, above it the closed group does."""
-    job = Guarded(campaigns(50), always(REFUSED, 1.0), groups=Groups(), admission=Admission(Cap(cap)))
+    job = Guarded(
+        campaigns(50), always(REFUSED, 1.0), scope_breaker=ScopeBreaker(), admission=Admission(FailureCap(cap))
+    )
     assert said in str(job.to_its_end())
     assert job.outcomes() == {Outcome.UNAUTHORIZED: 5, Outcome.NOT_SENT: 45}
     assert not any(result.finished_at for result in job.results)
@@ -510,7 +520,9 @@ def test_stale_rows_at_the_top_are_not_found_when_none_is_listed(size: int, conc
     """The list is read once; the stale rows are final, and the others are stopped."""
     service = Service(lambda one, call: Reply(0.5, GONE if one.line <= size else STOPPED))
     lists = Lists(lambda of, number: {})
-    job = Guarded(campaigns(size + 20), service, groups=Groups(can_list=True), concurrency=concurrency, lists=lists)
+    job = Guarded(
+        campaigns(size + 20), service, scope_breaker=ScopeBreaker(can_list=True), concurrency=concurrency, lists=lists
+    )
     assert job.to_its_end() is None
     assert job.outcomes() == {Outcome.NOT_FOUND: size, Outcome.STOPPED: 20}
     assert len(lists.log) == (size >= FIRST)
@@ -522,7 +534,7 @@ def test_stale_rows_at_the_top_are_not_found_when_none_is_listed(size: int, conc
 def test_a_list_of_nothing_but_stale_rows_is_done(size: int) -> None:
     """When none is listed all are not found, and that is no fault."""
     lists = Lists(lambda of, number: {"other": RUNS})
-    job = Guarded(campaigns(size), always(GONE, 0.5), groups=Groups(can_list=True), lists=lists)
+    job = Guarded(campaigns(size), always(GONE, 0.5), scope_breaker=ScopeBreaker(can_list=True), lists=lists)
     assert job.to_its_end() is None
     assert job.outcomes() == {Outcome.NOT_FOUND: size}
     assert len(lists.log) == 1
@@ -541,8 +553,8 @@ def test_a_list_of_nothing_but_stale_rows_is_done(size: int) -> None:
 def test_a_listed_campaign_or_no_list_closes_the_group(reading: Reading, said: str, concurrency: int) -> None:
     """After the list no call leaves any more; the refused rows are open."""
     lists = Lists(lambda of, number: reading)
-    groups: Groups[Turn] = Groups(can_list=True)
-    job = Guarded(campaigns(60), always(GONE, 0.5), groups=groups, concurrency=concurrency, lists=lists)
+    groups: ScopeBreaker[Turn] = ScopeBreaker(can_list=True)
+    job = Guarded(campaigns(60), always(GONE, 0.5), scope_breaker=groups, concurrency=concurrency, lists=lists)
     assert said in str(job.to_its_end())
     assert job.outcomes() == {Outcome.NOT_FOUND: FIRST, Outcome.NOT_SENT: 55}
     assert not any(result.finished_at for result in job.results)
@@ -572,7 +584,7 @@ def test_claims_that_the_list_has_at_rest_were_stopped_before(concurrency: int, 
     rows = campaigns(30)
     service = Service(lambda one, call: Reply(0.5, CLAIM if one.line % 2 else STOPPED))
     lists = listing(rows, lambda one, number: False)
-    job = Guarded(rows, service, groups=Groups() if groups else None, concurrency=concurrency, lists=lists)
+    job = Guarded(rows, service, scope_breaker=ScopeBreaker() if groups else None, concurrency=concurrency, lists=lists)
     assert job.to_its_end() is None
     assert job.outcomes() == {Outcome.ALREADY_STOPPED: 15, Outcome.STOPPED: 15}
     ((_, at),) = lists.log
@@ -588,7 +600,7 @@ def test_claims_of_campaigns_that_run_are_tried_until_they_are_stopped(concurren
     rows = campaigns(20)
     service = Service(lambda one, call: Reply(0.5, CLAIM if call == 1 else STOPPED))
     lists = listing(rows, lambda one, number: one.line % 4 == 0)
-    job = Guarded(rows, service, groups=Groups(), concurrency=concurrency, lists=lists)
+    job = Guarded(rows, service, scope_breaker=ScopeBreaker(), concurrency=concurrency, lists=lists)
     assert job.to_its_end() is None
     assert job.outcomes() == {Outcome.ALREADY_STOPPED: 15, Outcome.STOPPED: 5}
     assert {result.attempts for result in job.results if result.outcome is Outcome.STOPPED} == {2}
@@ -599,7 +611,7 @@ def test_a_campaign_that_runs_whatever_is_claimed_is_unconfirmed(attempts: int) 
     """After its last try nobody says that it is stopped."""
     rows = campaigns(3)
     lists = listing(rows, lambda one, number: True)
-    job = Guarded(rows, always(CLAIM, 0.5), groups=Groups(), attempts=attempts, lists=lists)
+    job = Guarded(rows, always(CLAIM, 0.5), scope_breaker=ScopeBreaker(), attempts=attempts, lists=lists)
     assert job.to_its_end() is None
     assert {(result.outcome, result.attempts) for result in job.results} == {(Outcome.UNCONFIRMED, attempts)}
     assert all((result.error or "").endswith("the list has it as Active") for result in job.results)
@@ -613,7 +625,9 @@ def test_a_campaign_that_runs_whatever_is_claimed_is_unconfirmed(attempts: int) 
 )
 def test_a_claim_that_the_list_does_not_prove_is_unconfirmed(reading: Reading, remedy: str) -> None:
     """Not listed, or no list: the line says what to do."""
-    job = Guarded(campaigns(3), always(CLAIM, 0.5), groups=Groups(), lists=Lists(lambda of, number: reading))
+    job = Guarded(
+        campaigns(3), always(CLAIM, 0.5), scope_breaker=ScopeBreaker(), lists=Lists(lambda of, number: reading)
+    )
     assert job.to_its_end() is None
     assert job.outcomes() == {Outcome.UNCONFIRMED: 3}
     assert all(remedy in (result.error or "") and result.finished_at for result in job.results)
@@ -625,7 +639,14 @@ def test_a_wave_waits_for_the_list(concurrency: int) -> None:
     rows = campaigns(30)
     lists = listing(rows, lambda one, number: False, latency_s=3.0)
     admission = Admission(waves=[1, 10, 30], soak_s=60.0)
-    job = Guarded(rows, always(CLAIM, 1.0), admission=admission, groups=Groups(), concurrency=concurrency, lists=lists)
+    job = Guarded(
+        rows,
+        always(CLAIM, 1.0),
+        admission=admission,
+        scope_breaker=ScopeBreaker(),
+        concurrency=concurrency,
+        lists=lists,
+    )
     assert job.to_its_end() is None
     assert job.outcomes() == {Outcome.ALREADY_STOPPED: 30}
     began = [call.began_s for call in job.service.log]
@@ -642,7 +663,12 @@ def test_a_cap_waits_for_the_list(names: str, cap: int, concurrency: int) -> Non
     rows = accounts(names, 12)
     lists = listing(rows, lambda one, number: False)
     job = Guarded(
-        rows, always(CLAIM, 1.0), admission=Admission(Cap(cap)), groups=Groups(), concurrency=concurrency, lists=lists
+        rows,
+        always(CLAIM, 1.0),
+        admission=Admission(FailureCap(cap)),
+        scope_breaker=ScopeBreaker(),
+        concurrency=concurrency,
+        lists=lists,
     )
     assert job.to_its_end() is None
     assert job.outcomes() == {Outcome.ALREADY_STOPPED: len(rows)}
@@ -652,7 +678,9 @@ def test_a_cap_waits_for_the_list(names: str, cap: int, concurrency: int) -> Non
 def test_claims_that_the_list_does_not_prove_reach_a_cap() -> None:
     """Unconfirmed is a failure: exactly as many as the cap allows are."""
     lists = Lists(lambda of, number: {})
-    job = Guarded(campaigns(50), always(CLAIM, 1.0), admission=Admission(Cap(7)), groups=Groups(), lists=lists)
+    job = Guarded(
+        campaigns(50), always(CLAIM, 1.0), admission=Admission(FailureCap(7)), scope_breaker=ScopeBreaker(), lists=lists
+    )
     assert str(job.to_its_end()).startswith("--max-failures 7: 7 of 7 campaigns failed")
     assert job.outcomes() == {Outcome.UNCONFIRMED: 7, Outcome.NOT_SENT: 43}
 
@@ -661,7 +689,7 @@ def test_lists_of_many_accounts_are_read_a_few_at_a_time() -> None:
     """REVIEWS of them, whatever the number of accounts, and each once."""
     rows = accounts([f"a{number}" for number in range(50)], 3)
     lists = listing(rows, lambda one, number: False, latency_s=5.0)
-    job = Guarded(rows, always(CLAIM, 1.0), groups=Groups(), concurrency=64, lists=lists)
+    job = Guarded(rows, always(CLAIM, 1.0), scope_breaker=ScopeBreaker(), concurrency=64, lists=lists)
     assert job.to_its_end() is None
     assert job.outcomes() == {Outcome.ALREADY_STOPPED: 150}
     assert lists.most_in_progress == REVIEWS
@@ -673,7 +701,7 @@ def test_a_list_holds_up_no_other_account() -> None:
     rows = [*campaigns(1, "a"), *campaigns(300, "b")]
     service = Service(lambda one, call: Reply(1.0, CLAIM if one.account_id == "a" else STOPPED))
     lists = listing(rows, lambda one, number: False, latency_s=500.0)
-    job = Guarded(rows, service, groups=Groups(), concurrency=8, lists=lists)
+    job = Guarded(rows, service, scope_breaker=ScopeBreaker(), concurrency=8, lists=lists)
     assert job.to_its_end() is None
     assert max(call.ended_s or 0.0 for call in service.log) < 100.0
     assert job.took_s == 501.0
@@ -684,7 +712,7 @@ def test_a_renewed_claim_of_several_streams_reads_each_list() -> None:
     other = [one._replace(stream_id="st-2", campaign_id=f"o-{one.line}") for one in campaigns(5)]
     rows = [*campaigns(5), *other]
     lists = Lists(lambda of, number: {one.campaign_id: AT_REST for one in rows if one.stream_id == of.stream_id})
-    job = Guarded(rows, always(CLAIM, 1.0), groups=Groups(), lists=lists)
+    job = Guarded(rows, always(CLAIM, 1.0), scope_breaker=ScopeBreaker(), lists=lists)
     assert job.to_its_end() is None
     assert job.outcomes() == {Outcome.ALREADY_STOPPED: 10}
     assert len(lists.log) == 2
@@ -741,7 +769,7 @@ def test_a_run_that_ends_while_lists_are_read_leaves_nothing_behind(end: str) ->
     seen = Counter[str]()
     for step in range(1, 120):
         rows, service, lists = a_mixed_list()
-        job = Guarded(rows, service, groups=Groups(can_list=True), concurrency=3, lists=lists)
+        job = Guarded(rows, service, scope_breaker=ScopeBreaker(can_list=True), concurrency=3, lists=lists)
         loop = VirtualLoop()
 
         async def main(job: Guarded = job, loop: VirtualLoop = loop, step: int = step) -> None:
@@ -779,7 +807,7 @@ def test_a_list_that_raises_ends_the_run_with_every_line(answer: Attempt, fault:
     rows = [*campaigns(8, "a"), *campaigns(200, "b")]
     service = Service(lambda one, call: Reply(1.0, answer if one.account_id == "a" else STOPPED))
     lists = Lists(lambda of, number: fault)
-    job = Guarded(rows, service, groups=Groups(can_list=True), concurrency=4, lists=lists)
+    job = Guarded(rows, service, scope_breaker=ScopeBreaker(can_list=True), concurrency=4, lists=lists)
     with pytest.raises(BulkstopError if isinstance(fault, asyncio.CancelledError) else type(fault)):
         run(job.pool.run())
     job.check()
@@ -808,7 +836,9 @@ readings = st.sampled_from(
     st.lists(st.integers(0, 25), min_size=1, max_size=4),
     st.lists(st.tuples(st.integers(0, 8).map(lambda n: n / 8), answers), min_size=1, max_size=25),
     st.sampled_from(CONCURRENCIES),
-    st.none() | st.integers(1, 12).map(Cap) | st.integers(2, 50).map(lambda n: Cap(share=n / 100, sample=50)),
+    st.none()
+    | st.integers(1, 12).map(FailureCap)
+    | st.integers(2, 50).map(lambda n: FailureCap(share=n / 100, sample=50)),
     st.lists(st.integers(1, 80), max_size=3, unique=True).map(sorted),
     st.none() | st.builds(Limit, st.integers(1, 9), st.just(10.0)),
     st.booleans(),
@@ -818,7 +848,7 @@ def test_whatever_happens_each_campaign_has_its_line_and_the_cap_holds(
     sizes: list[int],
     script: list[tuple[float, Attempt]],
     concurrency: int,
-    cap: Cap | None,
+    cap: FailureCap | None,
     waves: list[int],
     limit: Limit | None,
     shared: bool,
@@ -845,7 +875,7 @@ def test_whatever_happens_each_campaign_has_its_line_and_the_cap_holds(
         service,
         admission=Admission(cap, waves=waves, soak_s=7.0),
         breaker=Breaker(4, bound_s=60.0),
-        groups=Groups(3, can_list=read is not None),
+        scope_breaker=ScopeBreaker(3, can_list=read is not None),
         lists=None if read is None else Lists(lambda of, number: read[number % len(read)]),
         concurrency=concurrency,
         attempts=3,

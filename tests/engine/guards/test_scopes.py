@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkstop.engine.guards.scopes import FIRST, Groups, Refusal, refusal_of
+from bulkstop.engine.guards.scopes import FIRST, Refusal, ScopeBreaker, refusal_of
 from bulkstop.model import DONE, Attempt, Campaign, CampaignType, Outcome
 
 GONE = Attempt(Outcome.NOT_FOUND, http_status=404, error="HTTP 404")
@@ -58,24 +58,24 @@ def campaign(
     return Campaign(f"cd-{number}", kind, account_id, stream_id, "st-1", "list.csv", number)
 
 
-def note(groups: Groups[Row], attempt: Attempt, of: Campaign | None = None) -> Ended:
+def note(scope_breaker: ScopeBreaker[Row], attempt: Attempt, of: Campaign | None = None) -> Ended:
     """Let a campaign end so."""
-    return groups.note(Row(of or campaign(), attempt), attempt)
+    return scope_breaker.note(Row(of or campaign(), attempt), attempt)
 
 
-def note_all(groups: Groups[Row], *attempts: Attempt) -> Ended:
-    """Let campaigns 0, 1, 2 … of one group end so, one after the other; give all lines that came out."""
-    return [line for number, attempt in enumerate(attempts) for line in note(groups, attempt, campaign(number))]
+def note_all(scope_breaker: ScopeBreaker[Row], *attempts: Attempt) -> Ended:
+    """Let campaigns 0, 1, 2 … of one group end so, one after the other; return all lines that came out."""
+    return [line for number, attempt in enumerate(attempts) for line in note(scope_breaker, attempt, campaign(number))]
 
 
 def flags(ended: Ended) -> list[bool]:
-    """Give for each line whether its row has ended."""
+    """Return for each line whether its row has ended."""
     return [has_ended for _, has_ended in ended]
 
 
-def reason(groups: Groups[Row], of: Campaign | None = None) -> str:
-    """Give why a group was closed."""
-    closed = groups.of(of or campaign()).closed
+def reason(scope_breaker: ScopeBreaker[Row], of: Campaign | None = None) -> str:
+    """Return why a group was closed."""
+    closed = scope_breaker.of(of or campaign()).closed
     assert closed is not None
     return closed
 
@@ -108,7 +108,7 @@ def test_what_refuses_a_call_as_its_whole_group_may_be(attempt: Attempt, refusal
 @pytest.mark.parametrize("attempt", REFUSALS)
 def test_five_refusals_in_a_row_close_a_group(attempt: Attempt) -> None:
     """The fifth closes it, the fourth does not; all five lines come out then, and none of their rows has ended."""
-    groups = Groups[Row]()
+    groups = ScopeBreaker[Row]()
     assert note_all(groups, *[attempt] * (FIRST - 1)) == []
     assert (groups.of(campaign()).closed, groups.has_closed, groups.faults()) == (None, False, [])
     ended = note(groups, attempt, campaign(FIRST - 1))
@@ -119,7 +119,7 @@ def test_five_refusals_in_a_row_close_a_group(attempt: Attempt) -> None:
 
 def test_refusals_of_several_kinds_close_a_group_as_well() -> None:
     """They need not be alike; the reason counts each kind."""
-    groups = Groups[Row](can_list=True)
+    groups = ScopeBreaker[Row](can_list=True)
     assert flags(note_all(groups, GONE, BAD, REFUSED, GONE, MOVED)) == [False] * FIRST
     assert "(2 not found, 1 refused as a bad request, 1 refused, 1 redirected; " in reason(groups)
 
@@ -128,7 +128,7 @@ def test_refusals_of_several_kinds_close_a_group_as_well() -> None:
 @pytest.mark.parametrize("before", range(FIRST))
 def test_a_success_ends_what_was_refused_before_it(works: Attempt, before: int) -> None:
     """Then path, token and scope are right, so the refusals were about single campaigns: their rows have ended."""
-    groups = Groups[Row]()
+    groups = ScopeBreaker[Row]()
     assert note_all(groups, *[GONE] * before) == []
     assert flags(note(groups, works, campaign(99))) == [True] * (before + 1)
     assert groups.of(campaign()).has_worked
@@ -138,7 +138,7 @@ def test_a_success_ends_what_was_refused_before_it(works: Attempt, before: int) 
 @pytest.mark.parametrize("refused", REFUSALS)
 def test_a_busy_service_tells_nothing_of_a_group(quiet: Attempt, refused: Attempt) -> None:
     """A timeout between refusals neither clears a group nor counts against it; its own row ends at once."""
-    groups = Groups[Row]()
+    groups = ScopeBreaker[Row]()
     assert flags(note_all(groups, *[quiet] * 100)) == [True] * 100
     assert flags(note_all(groups, refused, quiet, *[refused] * (FIRST - 2), quiet)) == [True, True]
     assert not groups.of(campaign()).has_worked
@@ -150,7 +150,7 @@ def test_a_busy_service_tells_nothing_of_a_group(quiet: Attempt, refused: Attemp
 )
 def test_another_account_stream_or_type_goes_on(other: Campaign) -> None:
     """Only the group that was refused is closed."""
-    groups = Groups[Row]()
+    groups = ScopeBreaker[Row]()
     note_all(groups, *[REFUSED] * FIRST)
     assert groups.of(other).closed is None
     for _ in range(FIRST):
@@ -162,7 +162,7 @@ def test_another_account_stream_or_type_goes_on(other: Campaign) -> None:
 @pytest.mark.parametrize("attempt", [*REFUSALS, *WORKS, *QUIET])
 def test_what_was_under_way_when_a_group_was_closed_ends_by_its_own_answer(attempt: Attempt) -> None:
     """A refused one is taken up again as the others are, any other has ended; the reason stays the first one."""
-    groups = Groups[Row]()
+    groups = ScopeBreaker[Row]()
     note_all(groups, *[REFUSED] * FIRST)
     before = reason(groups)
     assert flags(note(groups, attempt)) == [attempt not in REFUSALS]
@@ -177,7 +177,7 @@ def test_what_was_under_way_when_a_group_was_closed_ends_by_its_own_answer(attem
 @pytest.mark.parametrize("attempt", SINGLE)
 def test_after_a_success_old_campaigns_close_nothing(attempt: Attempt) -> None:
     """However many are not found or not accepted then, each has ended at once."""
-    groups = Groups[Row](can_list=True)
+    groups = ScopeBreaker[Row](can_list=True)
     assert flags(note_all(groups, STOPPED, *[attempt] * 100)) == [True] * 101
     assert (groups.has_closed, groups.to_review) == (False, [])
 
@@ -185,7 +185,7 @@ def test_after_a_success_old_campaigns_close_nothing(attempt: Attempt) -> None:
 @pytest.mark.parametrize("attempt", LASTING)
 def test_after_a_success_five_lasting_refusals_in_a_row_close_a_group(attempt: Attempt) -> None:
     """A token may be revoked, or a page to sign in appear, in the middle of a run."""
-    groups = Groups[Row](can_list=True)
+    groups = ScopeBreaker[Row](can_list=True)
     assert flags(note_all(groups, STOPPED, *[attempt] * FIRST)) == [True] + [False] * FIRST
     assert reason(groups).startswith("the last calls of account a1, stream st-1, voice failed (5 ")
 
@@ -193,7 +193,7 @@ def test_after_a_success_five_lasting_refusals_in_a_row_close_a_group(attempt: A
 @pytest.mark.parametrize("between", [*WORKS, *SINGLE])
 def test_lasting_refusals_that_are_not_in_a_row_close_nothing(between: Attempt) -> None:
     """An answer between them shows that the group works; then what was held has ended."""
-    groups = Groups[Row]()
+    groups = ScopeBreaker[Row]()
     note_all(groups, STOPPED)
     for _ in range(20):
         assert flags(note_all(groups, *[REFUSED] * (FIRST - 1), between)) == [True] * FIRST
@@ -202,7 +202,7 @@ def test_lasting_refusals_that_are_not_in_a_row_close_nothing(between: Attempt) 
 
 def test_a_token_that_was_revoked_is_named_as_such() -> None:
     """When calls worked before, the scope was right: the token is what to look at."""
-    groups = Groups[Row]()
+    groups = ScopeBreaker[Row]()
     note_all(groups, STOPPED, *[REFUSED] * FIRST)
     assert "(5 refused; the last one: HTTP 401): calls before them worked, so the token may" in reason(groups)
 
@@ -212,7 +212,7 @@ def test_a_token_that_was_revoked_is_named_as_such() -> None:
 
 def test_each_success_lets_one_more_be_in_flight() -> None:
     """A group begins with one, and only what was stopped, or was before, adds one."""
-    groups = Groups[Row]()
+    groups = ScopeBreaker[Row]()
     group = groups.of(campaign())
     assert group.limit == 1
     for attempt in (STOPPED, BEFORE, CONFLICT, UNSURE, GONE, REFUSED, *QUIET):
@@ -223,7 +223,7 @@ def test_each_success_lets_one_more_be_in_flight() -> None:
 
 def test_room_is_what_the_limit_leaves() -> None:
     """At its limit a group has none; a closed one has it always, as its campaigns do not leave."""
-    groups = Groups[Row]()
+    groups = ScopeBreaker[Row]()
     group = groups.of(campaign())
     assert group.has_room
     group.in_flight = 1
@@ -237,7 +237,7 @@ def test_room_is_what_the_limit_leaves() -> None:
 
 def test_a_group_without_a_success_is_renewed_once_and_that_counts() -> None:
     """The refused call before the new token is one of the five, and a second new token would not help."""
-    groups = Groups[Row]()
+    groups = ScopeBreaker[Row]()
     assert [groups.may_renew(campaign(number)) for number in range(3)] == [True, False, False]
     assert note_all(groups, *[REFUSED] * (FIRST - 2)) == []
     assert flags(note(groups, REFUSED)) == [False] * (FIRST - 1)
@@ -245,7 +245,7 @@ def test_a_group_without_a_success_is_renewed_once_and_that_counts() -> None:
 
 def test_a_group_that_was_refused_is_not_renewed() -> None:
     """After another refusal the token is hardly what is wrong."""
-    groups = Groups[Row]()
+    groups = ScopeBreaker[Row]()
     note(groups, GONE)
     assert not groups.may_renew(campaign())
     assert groups.may_renew(campaign(account_id="a2"))
@@ -253,7 +253,7 @@ def test_a_group_that_was_refused_is_not_renewed() -> None:
 
 def test_a_group_that_has_worked_may_be_renewed_again_and_again() -> None:
     """Tokens expire in a long run; a renewal is no refusal then."""
-    groups = Groups[Row]()
+    groups = ScopeBreaker[Row]()
     note(groups, STOPPED)
     assert all(groups.may_renew(campaign()) for _ in range(100))
     assert note_all(groups, *[REFUSED] * (FIRST - 1)) == []
@@ -264,7 +264,7 @@ def test_a_group_that_has_worked_may_be_renewed_again_and_again() -> None:
 
 def test_a_claim_shows_that_a_group_works() -> None:
     """The service knows the campaign, so what was refused before has ended, and one more may be in flight."""
-    groups = Groups[Row]()
+    groups = ScopeBreaker[Row]()
     note_all(groups, *[GONE] * (FIRST - 1))
     assert flags(groups.claimed(Row(campaign()))) == [True] * (FIRST - 1)
     group = groups.of(campaign())
@@ -274,9 +274,9 @@ def test_a_claim_shows_that_a_group_works() -> None:
 # --- lists ----------------------------------------------------------------------------------------------------------
 
 
-def reviewing() -> Groups[Row]:
+def reviewing() -> ScopeBreaker[Row]:
     """Make groups of which one waits for its list."""
-    groups = Groups[Row](can_list=True)
+    groups = ScopeBreaker[Row](can_list=True)
     assert note_all(groups, *[GONE] * FIRST) == []
     assert groups.to_review == [groups.of(campaign())]
     groups.to_review.clear()
@@ -336,7 +336,7 @@ def test_after_the_list_other_refusals_in_a_row_still_close(attempt: Attempt) ->
 
 def test_a_list_is_read_only_when_all_five_were_not_found() -> None:
     """What is refused in another way is not about a campaign that may be missing."""
-    groups = Groups[Row](can_list=True)
+    groups = ScopeBreaker[Row](can_list=True)
     note_all(groups, *[GONE] * (FIRST - 1), BAD)
     assert groups.to_review == []
     assert groups.has_closed
@@ -349,7 +349,7 @@ def test_a_list_is_read_only_when_all_five_were_not_found() -> None:
 @pytest.mark.parametrize("attempt", REFUSALS)
 def test_a_short_group_is_judged_at_the_end_of_its_account(attempt: Attempt, count: int) -> None:
     """When all of fewer than five were refused, that is all there is to know: it is closed, another account is not."""
-    groups = Groups[Row]()
+    groups = ScopeBreaker[Row]()
     note_all(groups, *[attempt] * count)
     assert groups.end_account("a2") == []
     assert flags(groups.end_account("a1")) == [False] * count
@@ -359,7 +359,7 @@ def test_a_short_group_is_judged_at_the_end_of_its_account(attempt: Attempt, cou
 
 def test_a_short_group_that_is_not_found_asks_its_list_as_well() -> None:
     """The end of an account is judged as five in a row are."""
-    groups = Groups[Row](can_list=True)
+    groups = ScopeBreaker[Row](can_list=True)
     note(groups, GONE)
     assert groups.end_account("a1") == []
     (group,) = groups.to_review
@@ -368,7 +368,7 @@ def test_a_short_group_that_is_not_found_asks_its_list_as_well() -> None:
 
 def test_what_a_working_group_holds_at_its_end_has_ended() -> None:
     """Fewer than five at the end of a group that has worked close nothing."""
-    groups = Groups[Row]()
+    groups = ScopeBreaker[Row]()
     note_all(groups, STOPPED, *[REFUSED] * (FIRST - 1))
     assert flags(groups.end_account("a1")) == [True] * (FIRST - 1)
     assert not groups.has_closed
@@ -376,7 +376,7 @@ def test_what_a_working_group_holds_at_its_end_has_ended() -> None:
 
 def test_a_run_that_ends_early_gives_out_what_waits() -> None:
     """What was refused by a group that never worked has not ended; of one that has, it has."""
-    groups = Groups[Row]()
+    groups = ScopeBreaker[Row]()
     note_all(groups, GONE, GONE)
     for attempt in (STOPPED, REFUSED, REFUSED, REFUSED):
         note(groups, attempt, campaign(9, "a2"))
@@ -393,7 +393,7 @@ def test_a_run_that_ends_early_gives_out_what_waits() -> None:
 
 def test_a_closed_group_says_what_may_be_wrong_in_the_words_of_the_service() -> None:
     """The line names the group, the answers with the service's words, the usual causes and the way on."""
-    groups = Groups[Row]()
+    groups = ScopeBreaker[Row]()
     note_all(groups, *[REFUSED._replace(message="Missing scope")] * FIRST)
     said = (
         "the first calls of account a1, stream st-1, voice failed (5 refused; the last one: HTTP 401, Missing scope): "
@@ -412,7 +412,7 @@ def test_a_path_that_may_be_wrong_is_named_by_the_option_of_its_type(
     attempt: Attempt, kind: CampaignType, option: str
 ) -> None:
     """The line names the option to change, and not the one of the other type."""
-    of, groups = campaign(kind=kind), Groups[Row]()
+    of, groups = campaign(kind=kind), ScopeBreaker[Row]()
     for _ in range(FIRST):
         note(groups, attempt, of)
     assert f"the path template may be wrong for your deployment ({option})" in reason(groups, of)
@@ -422,7 +422,7 @@ def test_a_path_that_may_be_wrong_is_named_by_the_option_of_its_type(
 @pytest.mark.parametrize("attempt", [MOVED, FOREIGN])
 def test_a_host_that_may_be_wrong_is_named(attempt: Attempt) -> None:
     """A redirect or a page is not of this service."""
-    groups = Groups[Row]()
+    groups = ScopeBreaker[Row]()
     note_all(groups, *[attempt] * FIRST)
     assert "--host may be wrong" in reason(groups)
 
@@ -435,7 +435,7 @@ def test_hostile_text_is_safe_in_the_reason(
     account: str, stream: str, error: str, message: str, attempt: Attempt
 ) -> None:
     """Neither an id nor the service's words can forge a line or move the cursor."""
-    of, groups = campaign(account_id=account, stream_id=stream), Groups[Row]()
+    of, groups = campaign(account_id=account, stream_id=stream), ScopeBreaker[Row]()
     for _ in range(FIRST):
         note(groups, attempt._replace(error=error, message=message), of)
     assert reason(groups, of).isprintable()
@@ -458,7 +458,7 @@ def test_each_line_is_given_once_and_none_of_a_closed_group_is_final_if_refused(
     is_cut: bool,
 ) -> None:
     """However the answers are mixed: no line is lost or doubled, and what is refused ends only where a group works."""
-    groups, given_out = Groups[Row](first, can_list=can_list), list[tuple[Row, bool]]()
+    groups, given_out = ScopeBreaker[Row](first, can_list=can_list), list[tuple[Row, bool]]()
     rows = [Row(campaign(number, *of), attempt) for number, (of, attempt) in enumerate(ends)]
 
     def review() -> None:
@@ -491,7 +491,7 @@ def test_every_group_is_closed_exactly_by_its_own_refusals_in_a_row(
     ends: list[tuple[tuple[str, str, CampaignType], Attempt]], first: int
 ) -> None:
     """However the answers of groups are mixed: so many refusals in a row close it, after a success lasting ones."""
-    groups = Groups[Row](first)
+    groups = ScopeBreaker[Row](first)
     worked, closed = set[object](), set[object]()
     in_a_row = defaultdict[object, int](int)
     for of, attempt in ends:

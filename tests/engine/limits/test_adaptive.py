@@ -83,7 +83,7 @@ class HeldUp:
         self._began_at = self._random.expovariate(1)
 
     def __call__(self, now: float) -> float:
-        """Give the seconds that a call leaving now is held up."""
+        """Return the seconds that a call leaving now is held up."""
         while now > self._began_at + 10 * MS:
             self._began_at += 10 * MS + self._random.expovariate(1)
         return max(0.0, self._began_at + 10 * MS - now) if self._began_at <= now else 0.0
@@ -169,12 +169,12 @@ class World:
 
 
 def goodput(arrivals: list[Arrival], begin: float, end: float) -> float:
-    """Give the accepted calls per second."""
+    """Return the accepted calls per second."""
     return sum(call.accepted for call in arrivals if begin <= call.at < end) / (end - begin)
 
 
 def wasted(arrivals: list[Arrival]) -> float:
-    """Give the throttled share of all calls."""
+    """Return the throttled share of all calls."""
     return sum(not call.accepted for call in arrivals) / len(arrivals)
 
 
@@ -286,7 +286,7 @@ def test_no_two_calls_leave_together() -> None:
 
 
 def answer_calls(adaptive: Adaptive, begin: float, answers: list[bool], *, flight_s: float = 0.001) -> float:
-    """Let calls leave at the rate, all before the first answer comes; give the time after the last answer."""
+    """Let calls leave at the rate, all before the first answer comes; return the time after the last answer."""
     sent, now = [], begin
     for _ in answers:
         now = max(now, adaptive.ready_at())
@@ -299,7 +299,7 @@ def answer_calls(adaptive: Adaptive, begin: float, answers: list[bool], *, fligh
 
 
 def at_rate(rate: float) -> Adaptive:
-    """Give one that has left slow start, at just this rate."""
+    """Return one that has left slow start, at just this rate."""
     adaptive = Adaptive(rate * 2)
     answer_calls(adaptive, 0.0, [True] * 8)
     assert adaptive.rate == rate
@@ -324,12 +324,12 @@ def test_small_lateness_does_not_lower_the_mean_rate() -> None:
 
 
 def test_a_call_that_did_not_leave_costs_nothing() -> None:
-    """After `untake` the next call may leave when that one could."""
+    """After `give_back` the next call may leave when that one could."""
     adaptive = at_rate(10)
     adaptive.take(1.0)
     ready_at = adaptive.ready_at()
     adaptive.take(5.0)
-    adaptive.untake()
+    adaptive.give_back()
     assert adaptive.ready_at() == ready_at
 
 
@@ -394,7 +394,7 @@ def test_at_a_high_rate_many_throttled_answers_are_no_hiccup() -> None:
 
 
 def answer_one_by_one(adaptive: Adaptive, begin: float, seconds: float) -> list[tuple[float, float]]:
-    """Let each untroubled answer come before the next call; give the seconds passed and the rate, after each."""
+    """Let each untroubled answer come before the next call; return the seconds passed and the rate, after each."""
     now, found = begin, list[tuple[float, float]]()
     while now < begin + seconds:
         now = answer_calls(adaptive, now, [False])
@@ -492,7 +492,7 @@ def test_the_model_counts_as_nginx_does(
 
 @pytest.fixture
 def limited_nginx(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Give the benchmarks' nginx with a limit."""
+    """Return the benchmarks' nginx with a limit."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     import limited_nginx
 
@@ -502,7 +502,7 @@ def limited_nginx(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def used_and_wasted(limited_nginx: ModuleType) -> tuple[float, float]:
-    """Hold a limit of 50/s that nobody told for 4.5 s; give what was used of it after 1 s, and the share refused."""
+    """Hold a limit of 50/s that nobody told for 4.5 s; return what was used of it after 1 s, and the share refused."""
     adaptive, seconds = Adaptive(), 4.5
     with limited_nginx.limited(50) as server:
         connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=10)

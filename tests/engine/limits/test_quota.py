@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkstop.engine.limits.quota import DECREASE, AllOf, Even, NoQuota, RollingWindow, fit_in, least_s
+from bulkstop.engine.limits.quota import (
+    DECREASE,
+    AllOf,
+    EvenPacer,
+    NoQuota,
+    RollingWindow,
+    count_calls_within,
+    min_duration_s,
+)
 from bulkstop.model import Limit
 
 # Eighths of a second are exact in binary, so "exactly at the end of the window" can be hit and is.
@@ -62,7 +70,7 @@ def test_calls_answered_at_once_leave_as_early_as_the_limits_allow(given_limits:
 @given(limits, st.integers(1, 60))
 def test_least_s_is_what_a_run_without_latency_takes(given_limits: list[Limit], count: int) -> None:
     """The duration in the plan is exact, with one window as with several."""
-    assert least_s(count, given_limits) == arrivals(given_limits, [(0.0, 0.0, 0)] * count)[-1]
+    assert min_duration_s(count, given_limits) == arrivals(given_limits, [(0.0, 0.0, 0)] * count)[-1]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +90,7 @@ def test_least_s_is_what_a_run_without_latency_takes(given_limits: list[Limit], 
 )
 def test_least_s_of_known_cases(count: int, given_limits: list[Limit], seconds: float) -> None:
     """The least time of a list can be checked by hand."""
-    assert least_s(count, given_limits) == seconds
+    assert min_duration_s(count, given_limits) == seconds
 
 
 def test_a_call_without_an_answer_keeps_its_place() -> None:
@@ -157,21 +165,21 @@ def test_a_shrunk_window_lets_fewer_through() -> None:
 
 def test_even_spreads_and_forgets_lateness() -> None:
     """Calls leave an interval apart; after a pause there is no burst to catch up."""
-    even = Even([Limit(60, 60), Limit(30, 60)])
+    even = EvenPacer([Limit(60, 60), Limit(30, 60)])
     even.take(0.0)
     assert even.ready_at() == 2.0
     even.take(100.0)
     assert even.ready_at() == 102.0
-    even.untake()
+    even.give_back()
     assert even.ready_at() == 2.0
 
 
 def test_all_of_waits_for_each() -> None:
     """Of several limits the latest decides, and a call that did not leave frees its place in each."""
-    both = AllOf([RollingWindow([Limit(1, 60)]), Even([Limit(1, 5)])])
+    both = AllOf([RollingWindow([Limit(1, 60)]), EvenPacer([Limit(1, 5)])])
     both.take(0.0)
     assert both.ready_at() == math.inf
-    both.untake()
+    both.give_back()
     assert both.ready_at() == -math.inf
     both.take(0.0)
     both.answered(1.0, 0.0, throttled=False)
@@ -181,4 +189,4 @@ def test_all_of_waits_for_each() -> None:
 @pytest.mark.parametrize(("seconds", "calls"), [(0.0, 60), (59.9, 60), (60.0, 120), (3_600.0, 1_000)])
 def test_fit_in_is_what_least_s_allows(seconds: float, calls: int) -> None:
     """As many calls fit as leave in that time, and not more than there are."""
-    assert fit_in(seconds, 1_000, [Limit(60, 60)]) == calls
+    assert count_calls_within(seconds, 1_000, [Limit(60, 60)]) == calls

@@ -11,8 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyrate_limiter import Rate, validate_rate_list
 
-from bulkstop.engine.limits.store import PATIENCE_S, _Patient, default_path, open_store
-from bulkstop.engine.limits.windows import GUARD, GUARD_MOST_S, AwayError, Window, key_of, merged, server_of
+from bulkstop.engine.limits.store import PATIENCE_S, _PatientStore, default_path, open_store
+from bulkstop.engine.limits.windows import (
+    SAFETY_MARGIN,
+    SAFETY_MARGIN_MOST_S,
+    StoreUnavailableError,
+    Window,
+    key_of,
+    merge_limits,
+    server_of,
+)
 from bulkstop.errors import QuotaError, SettingsError
 from bulkstop.model import Limit
 from tests.processes import ROOT, environment
@@ -25,7 +33,7 @@ lists_of_limits = st.lists(
 
 
 def greedy(windows: Sequence[Window], gaps_ms: Sequence[int]) -> list[int]:
-    """Make calls as early as the windows permit, each at least its gap after the one before; give their times.
+    """Make calls as early as the windows permit, each at least its gap after the one before; return their times.
 
     A window is counted as pyrate-limiter does: a call exactly one window ago still counts.
     """
@@ -40,7 +48,7 @@ def greedy(windows: Sequence[Window], gaps_ms: Sequence[int]) -> list[int]:
 @given(lists_of_limits, st.lists(st.sampled_from([0, 0, 0, 1, 40, 900, 9000]), min_size=1, max_size=80))
 def test_merged_windows_break_no_limit(limits: list[Limit], gaps_ms: list[int]) -> None:
     """Whatever the limits, pyrate-limiter takes what they are merged to, and calls under that break none of them."""
-    windows = merged(limits)
+    windows = merge_limits(limits)
     assert validate_rate_list([Rate(*window) for window in windows])
     made = greedy(windows, gaps_ms)
     for limit in limits:
@@ -51,9 +59,11 @@ def test_merged_windows_break_no_limit(limits: list[Limit], gaps_ms: list[int]) 
 @given(lists_of_limits)
 def test_merged_windows_permit_what_the_limits_do(limits: list[Limit]) -> None:
     """In the long run merging costs nothing but the guard: the same calls are late by less than a few windows."""
-    exact = greedy([Window(limit.calls, math.ceil(limit.window_s * 1000 * (1 + GUARD))) for limit in limits], [0] * 400)
-    late_ms = greedy(merged(limits), [0] * 400)[-1] - exact[-1]
-    assert late_ms <= 3 * max(window.ms for window in merged(limits))
+    exact = greedy(
+        [Window(limit.calls, math.ceil(limit.window_s * 1000 * (1 + SAFETY_MARGIN))) for limit in limits], [0] * 400
+    )
+    late_ms = greedy(merge_limits(limits), [0] * 400)[-1] - exact[-1]
+    assert late_ms <= 3 * max(window.ms for window in merge_limits(limits))
 
 
 @pytest.mark.parametrize(
@@ -73,14 +83,14 @@ def test_merged_windows_permit_what_the_limits_do(limits: list[Limit]) -> None:
 )
 def test_merged(limits: list[Limit], windows: list[tuple[int, int]]) -> None:
     """Limits come shortest first with the guard on top; only one that never binds is left out."""
-    assert merged(limits) == windows
+    assert merge_limits(limits) == windows
 
 
 @given(st.floats(0.001, 1e6))
 def test_guard(window_s: float) -> None:
     """A window is longer than the service's by a hundredth, but never by more than half a second."""
-    ((_, ms),) = merged([Limit(1, window_s)])
-    assert -1e-6 < ms / 1000 - window_s - min(window_s * GUARD, GUARD_MOST_S) < 0.001 + 1e-6
+    ((_, ms),) = merge_limits([Limit(1, window_s)])
+    assert -1e-6 < ms / 1000 - window_s - min(window_s * SAFETY_MARGIN, SAFETY_MARGIN_MOST_S) < 0.001 + 1e-6
 
 
 def test_importing_is_cheap() -> None:
@@ -150,7 +160,7 @@ class Sick:
     async def claim(self, account_id: str) -> float:
         """Permit."""
         if self.away:
-            raise AwayError("--quota-store x: locked")
+            raise StoreUnavailableError("--quota-store x: locked")
         return 0.0
 
     async def room(self, account_id: str) -> int:
@@ -168,7 +178,7 @@ class TestPatience:
     async def test_in_a_row(self) -> None:
         """Every question within the 30 s is answered by a short wait, the first one after it by an error."""
         now = [1000.0]
-        store = _Patient(Sick(), lambda: now[0])
+        store = _PatientStore(Sick(), lambda: now[0])
         assert 0.25 <= await store.claim("a") <= 1
         assert await store.room("a") == 0
         now[0] += PATIENCE_S - 0.001
@@ -180,7 +190,7 @@ class TestPatience:
     async def test_an_answer_ends_the_row(self) -> None:
         """An answer in between begins a new 30 s."""
         now, sick = [1000.0], Sick()
-        store = _Patient(sick, lambda: now[0])
+        store = _PatientStore(sick, lambda: now[0])
         await store.claim("a")
         now[0] += 20
         sick.away = False

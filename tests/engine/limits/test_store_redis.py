@@ -58,7 +58,7 @@ class Server:
         self.process.communicate()
 
     def client(self) -> "redis.Redis":
-        """Give a client, to look into it."""
+        """Return a client, to look into it."""
         return redis.Redis(port=self.port, decode_responses=True, protocol=2)
 
 

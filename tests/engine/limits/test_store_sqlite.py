@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from bulkstop.engine.limits.store import PATIENCE_S, QuotaStore, open_store
 from bulkstop.engine.limits.store_sqlite import LOCK_WAIT_S, UNUSED_MS, Clock, SqliteStore, machine_clock
-from bulkstop.engine.limits.windows import merged
+from bulkstop.engine.limits.windows import merge_limits
 from bulkstop.errors import QuotaError, SettingsError
 from bulkstop.model import Limit
 from tests.engine.limits.claims import ACCOUNT, HOST, Grant, assert_never_over, claimer, read_grants
@@ -53,7 +53,7 @@ class Machine:
     started_ms: list[int] = field(default_factory=lambda: [-5_000])
 
     def clock(self) -> Clock:
-        """Give what a process reads here, as `machine_clock` does."""
+        """Return what a process reads here, as `machine_clock` does."""
         if not self.has_steady:
             return Clock("wall", self._wall, self._wall)
         return Clock(f"boot{len(self.started_ms)}", lambda: self.passed_ms - self.started_ms[-1], self._wall)
@@ -69,7 +69,7 @@ class Machine:
 @asynccontextmanager
 async def on(machine: Machine, path: Path, *limits: Limit) -> AsyncIterator[SqliteStore]:
     """Hold a store open in a process of a machine."""
-    store = SqliteStore(path, "h:443", merged(limits), machine.clock())
+    store = SqliteStore(path, "h:443", merge_limits(limits), machine.clock())
     try:
         yield store
     finally:
@@ -333,7 +333,7 @@ class TestClock:
         self, machine: Machine, path: Path, limits: Sequence[Limit], steps: Sequence[tuple[int, str]]
     ) -> list[float]:
         granted = list[float]()
-        store = SqliteStore(path, "h:443", merged(limits), machine.clock())
+        store = SqliteStore(path, "h:443", merge_limits(limits), machine.clock())
         for gap_ms, what in steps:
             machine.passed_ms += gap_ms
             if what == "set back":
@@ -341,7 +341,7 @@ class TestClock:
             elif what == "start again":
                 machine.start_again()
                 await store.close()
-                store = SqliteStore(path, "h:443", merged(limits), machine.clock())
+                store = SqliteStore(path, "h:443", merge_limits(limits), machine.clock())
             await store.claim("b")
             granted += [machine.passed_ms / 1000 for wait_s in await claims(store, 3, "a") if not wait_s]
         await store.close()

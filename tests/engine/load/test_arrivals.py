@@ -7,18 +7,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bulkstop.engine.load.arrivals import AtOnce, OnSchedule, Schedule, Stretch, constant, ramp, spike, steps
+from bulkstop.engine.load.arrivals import ClosedModel, OpenModel, Schedule, Stage, constant, ramp, spike, steps
 
 rates = st.floats(0.1, 2000)
 lengths = st.floats(0.1, 20)
 stretches = st.lists(
-    st.builds(Stretch, st.one_of(st.just(0.0), rates), st.one_of(st.just(0.0), rates), st.floats(0.1, 5)),
+    st.builds(Stage, st.one_of(st.just(0.0), rates), st.one_of(st.just(0.0), rates), st.floats(0.1, 5)),
     min_size=1,
     max_size=4,
 ).filter(lambda found: sum(stretch.requests for stretch in found) > 0.01)
 
 
-def due_before(schedule: list[Stretch], t: float) -> float:
+def due_before(schedule: list[Stage], t: float) -> float:
     """Sum the rate up over the time, stretch by stretch: what a schedule is defined by."""
     total = 0.0
     for stretch in schedule:
@@ -47,8 +47,8 @@ def test_whole_numbers() -> None:
 
 
 @given(parts=stretches)
-@example([Stretch(0.0, 100.0, 1.1), Stretch(0.0, 0.0, 1.0)])  # 55.00000000000001 requests, then none
-def test_any_shape(parts: list[Stretch]) -> None:
+@example([Stage(0.0, 100.0, 1.1), Stage(0.0, 0.0, 1.0)])  # 55.00000000000001 requests, then none
+def test_any_shape(parts: list[Stage]) -> None:
     """Times begin at 0 or later, never go back, end with the stretches, and each is when the rate has come to n."""
     schedule = Schedule(parts)
     times = list(schedule)
@@ -64,7 +64,7 @@ def test_any_shape(parts: list[Stretch]) -> None:
 
 
 @given(parts=stretches, share=st.floats(0, 1))
-def test_count_ends_it(parts: list[Stretch], share: float) -> None:
+def test_count_ends_it(parts: list[Stage], share: float) -> None:
     """A number of requests ends a schedule earlier, and changes none of its times."""
     whole = Schedule(parts)
     count = max(1, int(share * len(whole)))
@@ -122,7 +122,7 @@ def test_spike_stands_in_the_middle(spike_s: float | None) -> None:
         (lambda: ramp(10, 20), "an end"),
         (lambda: ramp(0, 0, 10), "nothing is sent"),
         (lambda: spike(1, 10, 5, 6), "longer than the whole"),
-        (lambda: Schedule([Stretch(-1, 10, 5)]), "below zero"),
+        (lambda: Schedule([Stage(-1, 10, 5)]), "below zero"),
     ],
 )
 def test_no_schedule(make: object, why: str) -> None:
@@ -135,7 +135,7 @@ def test_no_schedule(make: object, why: str) -> None:
 @given(rate=rates, late_s=st.lists(st.floats(0, 5), min_size=1, max_size=50))
 def test_lateness_is_remembered(rate: float, late_s: list[float]) -> None:
     """However late requests leave, each later one keeps its own time: start + n/rate."""
-    arrivals = OnSchedule(constant(rate, count=len(late_s)))
+    arrivals = OpenModel(constant(rate, count=len(late_s)))
     arrivals.begin(100.0)
     taken = [arrivals.take(arrivals.due_at + late) for late in late_s]
     assert taken == pytest.approx([100 + n / rate for n in range(len(late_s))])
@@ -144,17 +144,17 @@ def test_lateness_is_remembered(rate: float, late_s: list[float]) -> None:
 
 def test_nothing_is_due_before_the_beginning() -> None:
     """A schedule that has not begun lets nothing leave."""
-    assert OnSchedule(constant(1, 1)).due_at == math.inf
+    assert OpenModel(constant(1, 1)).due_at == math.inf
 
 
 def test_closed_model() -> None:
     """Without a schedule a request is due whenever it is asked for, until the number is reached."""
-    arrivals = AtOnce(2)
+    arrivals = ClosedModel(2)
     arrivals.begin(5.0)
     assert (arrivals.due_at, arrivals.take(7.0)) == (5.0, 7.0)
     assert (arrivals.due_at, arrivals.take(9.5)) == (5.0, 9.5)
     assert arrivals.due_at == math.inf
-    endless = AtOnce()
+    endless = ClosedModel()
     endless.begin(-1.0)
     assert [endless.take(now) for now in range(1000)] == list(range(1000))
     assert endless.due_at == -1.0
@@ -162,7 +162,7 @@ def test_closed_model() -> None:
 
 def test_closed_model_before_the_beginning() -> None:
     """What begins later is not due before; nothing is due where nothing is left."""
-    arrivals, none = AtOnce(1), AtOnce(0)
+    arrivals, none = ClosedModel(1), ClosedModel(0)
     assert arrivals.due_at == math.inf
     none.begin(5.0)
     assert none.due_at == math.inf

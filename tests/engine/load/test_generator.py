@@ -11,7 +11,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkstop.engine.load.arrivals import AtOnce, OnSchedule, constant
+from bulkstop.engine.load.arrivals import ClosedModel, OpenModel, constant
 from bulkstop.engine.load.generator import Busy, Generator, Sample
 from bulkstop.errors import BulkstopError, CredentialsError
 from bulkstop.model import Attempt, Campaign, Outcome, Send
@@ -24,7 +24,7 @@ class Scene:
 
     def __init__(
         self,
-        times_s: Iterable[float] | AtOnce,
+        times_s: Iterable[float] | ClosedModel,
         send: Send,
         *,
         places: int = 1000,
@@ -33,7 +33,7 @@ class Scene:
     ) -> None:
         self.samples: list[Sample] = []
         self.generator = Generator(
-            times_s if isinstance(times_s, AtOnce) else OnSchedule(times_s),
+            times_s if isinstance(times_s, ClosedModel) else OpenModel(times_s),
             map(campaign, itertools.count(1)),
             send,
             note or self.samples.append,
@@ -58,16 +58,16 @@ class Scene:
         return self
 
     def latencies(self) -> list[float]:
-        """Give how long each was waited for."""
+        """Return how long each was waited for."""
         return [sample.ended_s - sample.intended_s for sample in self.samples]
 
     def services(self) -> list[float]:
-        """Give how long each took once it had left."""
+        """Return how long each took once it had left."""
         return [sample.ended_s - sample.started_s for sample in self.samples]
 
 
 def p99(times: Sequence[float]) -> float:
-    """Give the 99th percentile."""
+    """Return the 99th percentile."""
     return sorted(times)[math.ceil(0.99 * len(times)) - 1]
 
 
@@ -108,8 +108,8 @@ def test_arrivals_do_not_wait_for_answers() -> None:
     assert scene.services() == pytest.approx([60.0] * 500)
 
 
-@pytest.mark.parametrize("arrivals", [OnSchedule(constant(10, 2)), AtOnce(20)], ids=["open", "closed"])
-def test_begins_when_it_is_told(arrivals: OnSchedule | AtOnce) -> None:
+@pytest.mark.parametrize("arrivals", [OpenModel(constant(10, 2)), ClosedModel(20)], ids=["open", "closed"])
+def test_begins_when_it_is_told(arrivals: OpenModel | ClosedModel) -> None:
     """With a moment to begin at nothing leaves before, and all times are since then."""
     service, samples = always(STOPPED, latency_s=0.5), list[Sample]()
     generator = Generator(
@@ -368,20 +368,20 @@ class TestClosed:
     def test_count(self) -> None:
         """It sends as many as it should, never more at a time, and leaves no place empty."""
         service = always(STOPPED, latency_s=0.5)
-        scene = Scene(AtOnce(100), service.send, places=8).run()
+        scene = Scene(ClosedModel(100), service.send, places=8).run()
         assert len(scene.samples) == 100
         assert service.most_in_flight == 8
         assert max(sample.ended_s for sample in scene.samples) == pytest.approx(math.ceil(100 / 8) * 0.5)
 
     def test_latency_is_service_time(self) -> None:
         """Nothing is due before it can leave, so there is no lateness to be told."""
-        scene = Scene(AtOnce(50), freezing(0.1, 2), places=4).run()
+        scene = Scene(ClosedModel(50), freezing(0.1, 2), places=4).run()
         assert scene.latencies() == pytest.approx(scene.services())
         assert {sample.held_s for sample in scene.samples} == {0.0}
 
     def test_time(self) -> None:
         """Without a number it goes on until it is drained."""
-        scene = Scene(AtOnce(), always(STOPPED, latency_s=0.5).send, places=3)
+        scene = Scene(ClosedModel(), always(STOPPED, latency_s=0.5).send, places=3)
 
         async def end() -> None:
             await asyncio.sleep(2.2)
@@ -401,7 +401,7 @@ def test_on_a_real_loop(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -
     async def main() -> None:
         busy = Busy()
         await Generator(
-            OnSchedule(times),
+            OpenModel(times),
             map(campaign, itertools.count(1)),
             service.send,
             samples.append,

@@ -7,21 +7,21 @@ from typing import Any
 
 import pytest
 
-from bulkstop.kore.wire.connection import Line
+from bulkstop.kore.wire.connection import Connection
 
 
 class Transport(asyncio.Transport):
     """One side of a connection; the test is the other."""
 
-    def __init__(self, line: Line, serve: "Serve") -> None:
+    def __init__(self, connection: Connection, serve: "Serve") -> None:
         super().__init__()
-        self.line = line
+        self.line = connection
         self.written: list[bytes] = []
         self.unsent = 0
         self.was_aborted = False
         self._serve = serve
         self._is_closing = False
-        line.connection_made(self)
+        connection.connection_made(self)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Take a request, and let the server act on it before anything else happens."""
@@ -77,7 +77,7 @@ def imitated(serve: Serve) -> Iterator[list[Transport]]:
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             pass
 
-        async def dial(self, make: Callable[[], Line]) -> Line:
+        async def dial(self, make: Callable[[], Connection]) -> Connection:
             made.append(Transport(make(), serve))
             return made[-1].line
 

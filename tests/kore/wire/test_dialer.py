@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from bulkstop.errors import SettingsError
-from bulkstop.kore.exchange import Answer, NoAnswer
-from bulkstop.kore.wire.dialer import trusting
-from bulkstop.kore.wire.transport import Wire
-from bulkstop.model import Again, Outcome
+from bulkstop.kore.exchange import Response, TransportFailure
+from bulkstop.kore.wire.dialer import make_tls_context
+from bulkstop.kore.wire.transport import WireTransport
+from bulkstop.model import Outcome, RetryHint
 from tests.servers import Connection, authority, full_queue, http, listening, replying
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
@@ -60,28 +60,28 @@ def look_up(monkeypatch: pytest.MonkeyPatch) -> Callable[..., LookUps]:
 
 
 def free_address() -> tuple[str, int]:
-    """Give an address where nobody listens."""
+    """Return an address where nobody listens."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         address: tuple[str, int] = sock.getsockname()
     return address
 
 
-def failure(found: Answer | NoAnswer) -> NoAnswer:
+def failure(found: Response | TransportFailure) -> TransportFailure:
     """Insist on a connection error that is worth another try."""
-    assert isinstance(found, NoAnswer), found
-    assert (found.outcome, found.again) == (Outcome.CONNECTION_ERROR, Again.LATER)
+    assert isinstance(found, TransportFailure), found
+    assert (found.outcome, found.again) == (Outcome.CONNECTION_ERROR, RetryHint.LATER)
     return found
 
 
 class TestLookUps:
     """Names are looked up anew from time to time; what is known is kept while that fails."""
 
-    async def calls(self, patch: pytest.MonkeyPatch, number: int, port: int) -> list[Answer | NoAnswer]:
+    async def calls(self, patch: pytest.MonkeyPatch, number: int, port: int) -> list[Response | TransportFailure]:
         """Make calls, each over a connection and with a look-up of its own."""
         patch.setattr("bulkstop.kore.wire.dialer.LOOKUP_S", 0)
-        patch.setattr("bulkstop.kore.wire.pool.KEEP_S", 0)
-        async with Wire(f"http://{NAME}:{port}") as wire:
+        patch.setattr("bulkstop.kore.wire.pool.KEEPALIVE_EXPIRY_S", 0)
+        async with WireTransport(f"http://{NAME}:{port}") as wire:
             return [await wire.post("/", {}) for _ in range(number)]
 
     async def test_not_there_at_first(self, monkeypatch: pytest.MonkeyPatch, look_up: Callable[..., LookUps]) -> None:
@@ -91,14 +91,14 @@ class TestLookUps:
             *bad, good = await self.calls(monkeypatch, 3, server.port)
         for each in bad:
             assert failure(each).error == f"the name {NAME} could not be looked up; nothing was sent"
-        assert isinstance(good, Answer)
+        assert isinstance(good, Response)
 
     async def test_gone_later(self, monkeypatch: pytest.MonkeyPatch, look_up: Callable[..., LookUps]) -> None:
         """A name keeps its address while it cannot be looked up, and has another one as soon as that is known."""
         async with listening(replying(http())) as server:
             look_up([("127.0.0.1", server.port)], GONE, GONE, [free_address()])
             *good, moved = await self.calls(monkeypatch, 4, server.port)
-        assert all(isinstance(each, Answer) for each in good)
+        assert all(isinstance(each, Response) for each in good)
         assert "(ECONNREFUSED); nothing was sent" in failure(moved).error
 
     async def test_no_word_of_it(self, monkeypatch: pytest.MonkeyPatch, look_up: Callable[..., LookUps]) -> None:
@@ -108,33 +108,33 @@ class TestLookUps:
             address = [("127.0.0.1", server.port)]
             look_up(address, asyncio.Event(), address)
             found = await self.calls(monkeypatch, 3, server.port)
-        assert all(isinstance(each, Answer) for each in found)
+        assert all(isinstance(each, Response) for each in found)
 
     async def test_kept_for_a_while(self, look_up: Callable[..., LookUps], monkeypatch: pytest.MonkeyPatch) -> None:
         """What was just looked up is not looked up again."""
-        monkeypatch.setattr("bulkstop.kore.wire.pool.KEEP_S", 0)
-        async with listening(replying(http())) as server, Wire(f"http://{NAME}:{server.port}") as wire:
+        monkeypatch.setattr("bulkstop.kore.wire.pool.KEEPALIVE_EXPIRY_S", 0)
+        async with listening(replying(http())) as server, WireTransport(f"http://{NAME}:{server.port}") as wire:
             service = look_up([("127.0.0.1", server.port)])
-            assert all([isinstance(await wire.post("/", {}), Answer) for _ in range(3)])
+            assert all([isinstance(await wire.post("/", {}), Response) for _ in range(3)])
             assert (service.asked, server.connections) == (1, 3)
 
     @pytest.mark.parametrize("answer", [GONE, None], ids=["gone", "found"])
     async def test_at_the_same_time(self, look_up: Callable[..., LookUps], answer: Exception | None) -> None:
         """Calls that begin together share one look-up, and its failure."""
-        async with listening(replying(http())) as server, Wire(f"http://{NAME}:{server.port}") as wire:
+        async with listening(replying(http())) as server, WireTransport(f"http://{NAME}:{server.port}") as wire:
             service = look_up(answer or [("127.0.0.1", server.port)])
             found = await asyncio.gather(*(wire.post("/", {}) for _ in range(20)))
-        assert {type(each) for each in found} == {NoAnswer if answer else Answer}
+        assert {type(each) for each in found} == {TransportFailure if answer else Response}
         assert service.asked == 1
 
     async def test_real_one(self) -> None:
         """The system's own service is asked: `localhost` is this machine."""
-        async with listening(replying(http())) as server, Wire(f"http://localhost:{server.port}") as wire:
-            assert isinstance(await wire.post("/", {}), Answer)
+        async with listening(replying(http())) as server, WireTransport(f"http://localhost:{server.port}") as wire:
+            assert isinstance(await wire.post("/", {}), Response)
 
     async def test_name_that_is_none(self) -> None:
         """A name that cannot even be asked for is one that cannot be looked up."""
-        async with Wire(f"http://{'x' * 64}.example") as wire:
+        async with WireTransport(f"http://{'x' * 64}.example") as wire:
             assert "could not be looked up" in failure(await wire.post("/", {})).error
 
 
@@ -143,21 +143,21 @@ class TestAddresses:
 
     async def test_first_refuses(self, look_up: Callable[..., LookUps]) -> None:
         """An address where nobody listens is passed over."""
-        async with listening(replying(http())) as server, Wire(f"http://{NAME}:{server.port}") as wire:
+        async with listening(replying(http())) as server, WireTransport(f"http://{NAME}:{server.port}") as wire:
             look_up([free_address(), ("127.0.0.1", server.port)])
-            assert isinstance(await wire.post("/", {}), Answer)
+            assert isinstance(await wire.post("/", {}), Response)
 
     async def test_first_is_silent(self, look_up: Callable[..., LookUps]) -> None:
         """One that does not answer at all costs a moment, not the call."""
         with full_queue() as silent:
-            async with listening(replying(http())) as server, Wire(f"http://{NAME}:{server.port}") as wire:
+            async with listening(replying(http())) as server, WireTransport(f"http://{NAME}:{server.port}") as wire:
                 look_up([silent, ("127.0.0.1", server.port)])
-                assert isinstance(await wire.post("/", {}), Answer)
+                assert isinstance(await wire.post("/", {}), Response)
 
     async def test_none_answers(self, look_up: Callable[..., LookUps]) -> None:
         """If all refuse, the place is named."""
         look_up([free_address(), free_address()])
-        async with Wire(f"http://{NAME}:81") as wire:
+        async with WireTransport(f"http://{NAME}:81") as wire:
             found = failure(await wire.post("/", {}))
         assert found.error == f"no connection to {NAME}:81 (ECONNREFUSED); nothing was sent"
 
@@ -168,7 +168,7 @@ class TestAddresses:
             raise OSError(24, "Too many open files")
 
         monkeypatch.setattr("bulkstop.kore.wire.dialer.start_connection", none_left)
-        async with Wire("http://127.0.0.1:1") as wire:
+        async with WireTransport("http://127.0.0.1:1") as wire:
             found = failure(await wire.post("/", {}))
         assert found.error == "no file descriptor left (lower --concurrency or raise ulimit -n); nothing was sent"
 
@@ -201,7 +201,7 @@ class TestTunnel:
             connection.writer.write_eof()
             await connection.gone()
 
-        async with listening(serve) as proxy, Wire("https://127.0.0.1:1", proxy=proxy.url) as wire:
+        async with listening(serve) as proxy, WireTransport("https://127.0.0.1:1", proxy=proxy.url) as wire:
             found = failure(await wire.post("/", {}))
             await proxy.all_ended()
         assert found.error == error
@@ -224,19 +224,19 @@ class TestTunnel:
                 writer.close()
 
         async with listening(replying(http()), context) as server, listening(serve) as proxy:
-            for trusted, kind in ((str(ca), Answer), (None, NoAnswer)):
-                async with Wire(f"https://127.0.0.1:{server.port}", proxy=proxy.url, ca=trusted) as wire:
+            for trusted, kind in ((str(ca), Response), (None, TransportFailure)):
+                async with WireTransport(f"https://127.0.0.1:{server.port}", proxy=proxy.url, ca=trusted) as wire:
                     assert isinstance(await wire.post("/", {}), kind)
 
     async def test_silence(self) -> None:
         """A proxy that does not answer has as long as a server that cannot be reached."""
         async with (
             listening(Connection.gone) as proxy,
-            Wire("https://127.0.0.1:1", proxy=proxy.url, connect_timeout_s=0.05) as wire,
+            WireTransport("https://127.0.0.1:1", proxy=proxy.url, connect_timeout_s=0.05) as wire,
         ):
             found = await wire.post("/", {})
             await proxy.all_ended()
-        assert isinstance(found, NoAnswer)
+        assert isinstance(found, TransportFailure)
         assert (found.outcome, found.error) == (Outcome.TIMEOUT, "no connection in time; nothing was sent")
 
 
@@ -250,7 +250,7 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """Give the PEM file of an authority, and its directory with a server's chain in it."""
+    """Return the PEM file of an authority, and its directory with a server's chain in it."""
     directory = tmp_path_factory.mktemp("tls")
     return str(authority(directory)[0]), directory / "server.pem"
 
@@ -272,10 +272,10 @@ class TestTls:
         context.sni_callback = lambda _, name, __: asked.append(name)
         context.set_alpn_protocols(["h2", "http/1.1"])
         async with listening(replying(http()), context) as server:
-            async with Wire(f"https://localhost:{server.port}", ca=tls[0]) as wire:
-                assert isinstance(await wire.post("/", {}), NoAnswer)  # the certificate is for 127.0.0.1
-            async with Wire(f"https://127.0.0.1:{server.port}", ca=tls[0]) as wire:
-                assert isinstance(await wire.post("/", {}), Answer)
+            async with WireTransport(f"https://localhost:{server.port}", ca=tls[0]) as wire:
+                assert isinstance(await wire.post("/", {}), TransportFailure)  # the certificate is for 127.0.0.1
+            async with WireTransport(f"https://127.0.0.1:{server.port}", ca=tls[0]) as wire:
+                assert isinstance(await wire.post("/", {}), Response)
         assert "localhost" in asked
 
     async def test_reset_in_the_handshake(self, tls: tuple[str, Path]) -> None:
@@ -285,7 +285,7 @@ class TestTls:
             await connection.reader.read(1)
             connection.reset()
 
-        async with listening(slam) as server, Wire(f"https://127.0.0.1:{server.port}", ca=tls[0]) as wire:
+        async with listening(slam) as server, WireTransport(f"https://127.0.0.1:{server.port}", ca=tls[0]) as wire:
             found = failure(await wire.post("/", {}))
         assert found.error.startswith(f"no connection to 127.0.0.1:{server.port} (")
         assert found.error.endswith("; nothing was sent")
@@ -296,7 +296,7 @@ class TestTls:
         context.verify_mode = ssl.CERT_REQUIRED
         async with (
             listening(replying(http()), context) as server,
-            Wire(f"https://127.0.0.1:{server.port}", ca=tls[0]) as wire,
+            WireTransport(f"https://127.0.0.1:{server.port}", ca=tls[0]) as wire,
         ):
             found = failure(await wire.post("/", {}))
         assert found.error.startswith("the connection broke (")
@@ -307,7 +307,7 @@ class TestTls:
         """An answer that ends early under TLS is none."""
         async with (
             listening(replying(raw, "reset"), context_for(tls[1])) as server,
-            Wire(f"https://127.0.0.1:{server.port}", ca=tls[0]) as wire,
+            WireTransport(f"https://127.0.0.1:{server.port}", ca=tls[0]) as wire,
         ):
             found = failure(await wire.post("/", {}))
         assert found.error.endswith("; the stop may have arrived")
@@ -322,9 +322,9 @@ class TestTls:
             said_goodbye.append(connection.reader.at_eof())
 
         async with listening(serve, context_for(tls[1])) as server:
-            async with Wire(f"https://127.0.0.1:{server.port}", ca=tls[0]) as wire:
+            async with WireTransport(f"https://127.0.0.1:{server.port}", ca=tls[0]) as wire:
                 for _ in range(3):
-                    assert isinstance(await wire.post("/", {}), Answer)
+                    assert isinstance(await wire.post("/", {}), Response)
             await server.all_ended()
         assert (server.connections, said_goodbye) == (1, [True])
 
@@ -334,17 +334,17 @@ class TestTls:
         async with (
             frozen(context_for(tls[1])) as port,
             asyncio.timeout(5),
-            Wire(f"https://127.0.0.1:{port}", ca=tls[0]) as wire,
+            WireTransport(f"https://127.0.0.1:{port}", ca=tls[0]) as wire,
         ):
-            assert isinstance(await wire.post("/", {}), Answer)
+            assert isinstance(await wire.post("/", {}), Response)
 
     @pytest.mark.parametrize("ca", ["/nowhere/ca.pem", "/dev/null"])
     async def test_unusable_file(self, ca: str) -> None:
         """A file that cannot be used is a settings error, for http:// too."""
         with pytest.raises(SettingsError, match=r"^--ca /.*: not a readable file of PEM certificates \(\w+\)$"):
-            trusting(ca)
+            make_tls_context(ca)
         with pytest.raises(SettingsError):
-            async with Wire("http://127.0.0.1:1", ca=ca):
+            async with WireTransport("http://127.0.0.1:1", ca=ca):
                 pass
 
 

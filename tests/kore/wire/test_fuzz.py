@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from bulkstop.kore.exchange import Answer, NoAnswer
-from bulkstop.kore.wire.connection import Line
+from bulkstop.kore.exchange import Response, TransportFailure
+from bulkstop.kore.wire.connection import Connection as WireConnection
 from bulkstop.kore.wire.response import HEAD_CAP
-from bulkstop.kore.wire.transport import Wire
+from bulkstop.kore.wire.transport import WireTransport
 from bulkstop.model import Outcome
 from tests.servers import Connection, http, listening
 
@@ -154,7 +154,7 @@ def pieces(raw: bytes, random: Random) -> Iterator[bytes]:
 class Fed(asyncio.Transport):
     """A connection whose other side is the test; a write is lost, and an end is told at once."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: WireConnection) -> None:
         super().__init__()
         self.line, self.is_over = line, False
         line.connection_made(self)
@@ -188,27 +188,27 @@ class Fed(asyncio.Transport):
 class Owner:
     """Counts what it is told."""
 
-    rested = ended_ = 0
+    take_idle = ended_ = 0
 
-    def opened(self, line: Line) -> None:
+    def opened(self, line: WireConnection) -> None:
         """Know that it is there."""
 
-    def rests(self, line: Line) -> None:
+    def rests(self, line: WireConnection) -> None:
         """Know that it can carry another exchange."""
-        self.rested += 1
+        self.take_idle += 1
 
-    def ended(self, line: Line) -> None:
+    def ended(self, line: WireConnection) -> None:
         """Know that it is gone."""
         self.ended_ += 1
 
 
-def exchange(line: Line, fed: Fed, number: int, random: Random) -> Answer | NoAnswer:
+def exchange(line: WireConnection, fed: Fed, number: int, random: Random) -> Response | TransportFailure:
     """Ask once, let come what comes, and judge what became of it."""
     given = reply(number, random)
-    told = line.ask(b"request", CAP, 0.0)
+    told = line.send(b"request", CAP, 0.0)
     for piece in pieces(given.raw, random):
         fed.receive(piece)
-    if given.end == "time" and line.waits_since is not None:
+    if given.end == "time" and line.busy_since is not None:
         line.time_out(10.0)
     fed.end(given.end)
     if not told.done():
@@ -218,14 +218,16 @@ def exchange(line: Line, fed: Fed, number: int, random: Random) -> Answer | NoAn
     return found
 
 
-def judge(found: Answer | NoAnswer, number: int, given: Reply) -> None:
+def judge(found: Response | TransportFailure, number: int, given: Reply) -> None:
     """Hold an outcome against what came."""
     if given.is_cut:
-        assert isinstance(found, NoAnswer) or (len(found.body) == CAP and (found.status, found.body) == given.sound)
+        assert isinstance(found, TransportFailure) or (
+            len(found.body) == CAP and (found.status, found.body) == given.sound
+        )
     elif given.sound is not None:
-        assert isinstance(found, Answer), given
+        assert isinstance(found, Response), given
         assert (found.status, found.body) == given.sound
-    if isinstance(found, Answer):
+    if isinstance(found, Response):
         assert found.status == 101 or 200 <= found.status <= 999
         assert len(found.body) <= CAP
         assert {int(other) for other in FOR_REQUEST.findall(found.body)} <= {number}
@@ -245,7 +247,7 @@ async def test_any_bytes() -> None:
     outcomes: dict[str, int] = {}
     for case in range(CASES):
         random, owner = Random(case), Owner()
-        line = Line(owner, lambda: 1.0)
+        line = WireConnection(owner, lambda: 1.0)
         fed = Fed(line)
         for number in range(REQUESTS):
             try:
@@ -253,10 +255,12 @@ async def test_any_bytes() -> None:
             except BaseException as error:
                 error.add_note(f"in case {case}")
                 raise
-            name = "answer" if isinstance(found, Answer) else f"{found.outcome}: {re.sub(r'[0-9]+', 'N', found.error)}"
+            name = (
+                "answer" if isinstance(found, Response) else f"{found.outcome}: {re.sub(r'[0-9]+', 'N', found.error)}"
+            )
             outcomes[name] = outcomes.get(name, 0) + 1
             assert len(line._reader._body) <= CAP + 2 * HEAD_CAP
-            assert owner.rested <= number + 1
+            assert owner.take_idle <= number + 1
             if fed.is_over:
                 break
         fed.end("reset")
@@ -283,10 +287,10 @@ async def test_any_bytes_over_sockets() -> None:
                 connection.reset() if said.end == "reset" and said.sound is None else connection.close()
                 return
 
-    async def ask(numbers: Iterator[int]) -> list[tuple[int, Answer | NoAnswer]]:
+    async def ask(numbers: Iterator[int]) -> list[tuple[int, Response | TransportFailure]]:
         return [(number, await wire.post(f"/{number}", {}, b"{}", CAP)) for number in numbers]
 
-    async with listening(serve) as server, Wire(server.url, timeout_s=0.5, connections=24) as wire:
+    async with listening(serve) as server, WireTransport(server.url, timeout_s=0.5, connections=24) as wire:
         todo = iter(range(SOCKET_CASES))
         async with asyncio.timeout(300):
             done = await asyncio.gather(*(ask(todo) for _ in range(32)))

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from bulkstop.kore.exchange import Answer, NoAnswer
-from bulkstop.kore.wire.connection import Line
-from bulkstop.kore.wire.dialer import UnreachedError
-from bulkstop.kore.wire.pool import KEEP_S
-from bulkstop.kore.wire.transport import Wire
+from bulkstop.kore.exchange import Response, TransportFailure
+from bulkstop.kore.wire.connection import Connection
+from bulkstop.kore.wire.dialer import ConnectError
+from bulkstop.kore.wire.pool import KEEPALIVE_EXPIRY_S
+from bulkstop.kore.wire.transport import WireTransport
 from bulkstop.model import Outcome
 from tests.kore.wire.imitated import Transport, answering, imitated, soon
 from tests.servers import VOICE_ANSWER, http
@@ -19,10 +19,10 @@ from tests.virtual_time import run
 TIMEOUT_S = 10.0
 
 
-def wire(connections: int = 2, timeout_s: float = TIMEOUT_S) -> Wire:
+def wire(connections: int = 2, timeout_s: float = TIMEOUT_S) -> WireTransport:
     """Make a wire whose clock is that of its loop."""
     clock = asyncio.get_running_loop().time
-    return Wire("http://api.example", connections=connections, timeout_s=timeout_s, clock=clock)
+    return WireTransport("http://api.example", connections=connections, timeout_s=timeout_s, clock=clock)
 
 
 def silent(transport: Transport, number: int) -> None:
@@ -38,13 +38,15 @@ def later(after_s: float) -> Callable[[Transport, int], None]:
     return serve
 
 
-async def timed(call: Awaitable[Answer | NoAnswer]) -> tuple[Answer | NoAnswer, float]:
+async def timed(call: Awaitable[Response | TransportFailure]) -> tuple[Response | TransportFailure, float]:
     """Make a call and note when it ended."""
     found = await call
     return found, asyncio.get_running_loop().time()
 
 
-async def after(delay_s: float, call: Callable[[], Coroutine[Any, Any, Answer | NoAnswer]]) -> Answer | NoAnswer:
+async def after(
+    delay_s: float, call: Callable[[], Coroutine[Any, Any, Response | TransportFailure]]
+) -> Response | TransportFailure:
     """Make a call later."""
     await asyncio.sleep(delay_s)
     return await call()
@@ -64,14 +66,14 @@ class TestDeadlines:
     def test_how_far_it_came(self, given: bytes, status: int | None, error: str) -> None:
         """Nothing, a part of the head, or the head has come; the connection is dropped."""
 
-        async def main() -> Answer | NoAnswer:
+        async def main() -> Response | TransportFailure:
             with imitated(answering(given)) as made:
                 async with wire() as transport:
                     found = await transport.post("/", {})
                     assert [each.was_aborted for each in made] == [True]
             return found
 
-        assert run(main()) == (NoAnswer(Outcome.TIMEOUT, error, TIMEOUT_S * 1000, status), TIMEOUT_S)
+        assert run(main()) == (TransportFailure(Outcome.TIMEOUT, error, TIMEOUT_S * 1000, status), TIMEOUT_S)
 
     def test_each_call_has_its_own_time(self) -> None:
         """Calls that began at different times end each when its own time is up, not before and not after."""
@@ -93,7 +95,7 @@ class TestDeadlines:
     def test_in_time(self, takes_s: float) -> None:
         """A call that ends in time is left alone, and so is the next one on its connection."""
 
-        async def main() -> list[Answer | NoAnswer]:
+        async def main() -> list[Response | TransportFailure]:
             with imitated(later(takes_s)) as made:
                 async with wire() as transport:
                     found = [await transport.post("/", {}) for _ in range(5)]
@@ -101,7 +103,7 @@ class TestDeadlines:
             return found
 
         found, took_s = run(main())
-        assert found == [Answer(200, VOICE_ANSWER, takes_s * 1000)] * 5
+        assert found == [Response(200, VOICE_ANSWER, takes_s * 1000)] * 5
         assert took_s == pytest.approx(5 * takes_s)
 
     def test_the_wait_counts(self) -> None:
@@ -162,7 +164,7 @@ class TestDeadlines:
                     with pytest.raises(asyncio.CancelledError):
                         await call
                     assert made[0].was_aborted is not bool(given)
-                    assert isinstance(await transport.post("/", {}), NoAnswer)
+                    assert isinstance(await transport.post("/", {}), TransportFailure)
 
         assert run(main())[1] == 1 + TIMEOUT_S
 
@@ -194,25 +196,25 @@ class TestLimit:
 
         with imitated(serve) as made:
 
-            async def main() -> list[Answer | NoAnswer]:
+            async def main() -> list[Response | TransportFailure]:
                 async with wire(connections=2) as transport:
                     return await asyncio.gather(*(transport.post("/", {}) for _ in range(9)))
 
             found, _ = run(main())
-        assert all(isinstance(each, NoAnswer) for each in found)
+        assert all(isinstance(each, TransportFailure) for each in found)
         assert (len(made), most) == (9, 2)
 
     def test_failed_dialling_makes_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """So does one that could not be made."""
         dialled = 0
 
-        async def dial(make: Callable[[], Line]) -> Line:
+        async def dial(make: Callable[[], Connection]) -> Connection:
             nonlocal dialled
             dialled += 1
             await asyncio.sleep(1)
-            raise UnreachedError("no way; nothing was sent")
+            raise ConnectError("no way; nothing was sent")
 
-        async def main() -> list[Answer | NoAnswer]:
+        async def main() -> list[Response | TransportFailure]:
             async with wire(connections=2) as transport:
                 assert transport._pool is not None
                 monkeypatch.setattr(transport._pool, "_dial", dial)
@@ -220,7 +222,8 @@ class TestLimit:
 
         found, took_s = run(main())
         assert found == [
-            NoAnswer(Outcome.CONNECTION_ERROR, "no way; nothing was sent", ms * 1000) for ms in (1, 1, 2, 2, 3, 3)
+            TransportFailure(Outcome.CONNECTION_ERROR, "no way; nothing was sent", ms * 1000)
+            for ms in (1, 1, 2, 2, 3, 3)
         ]
         assert (dialled, took_s) == (6, 3)
 
@@ -234,7 +237,7 @@ class TestLimit:
                     assert pool is not None
                     dial = pool._dial
 
-                    async def cut_off(make: Callable[[], Line]) -> Line:
+                    async def cut_off(make: Callable[[], Connection]) -> Connection:
                         line = await dial(make)
                         monkeypatch.setattr(made[0], "lose", lambda error: None)
                         await asyncio.sleep(99)
@@ -247,7 +250,7 @@ class TestLimit:
                     with pytest.raises(asyncio.CancelledError):
                         await call
                     monkeypatch.setattr(pool, "_dial", dial)
-                    assert isinstance(await transport.post("/", {}), Answer)
+                    assert isinstance(await transport.post("/", {}), Response)
 
         assert run(main())[1] == 1
 
@@ -265,8 +268,8 @@ class TestLimit:
             return [type(each) for each in found]
 
         first, cut, *others = run(main())[0]
-        assert (first, others) == (Answer, [Answer] * 3)
-        assert cut in (Answer, asyncio.CancelledError)
+        assert (first, others) == (Response, [Response] * 3)
+        assert cut in (Response, asyncio.CancelledError)
 
     def test_timed_out_while_waiting(self) -> None:
         """Calls whose time runs out in the queue do not take a turn from those behind them."""
@@ -277,7 +280,7 @@ class TestLimit:
                     early = [transport.post("/", {}) for _ in range(4)]
                     late = [after(delay_s, lambda: transport.post("/", {})) for delay_s in (9, 12)]
                     found = await asyncio.gather(*early, *late)
-            return [isinstance(each, Answer) for each in found]
+            return [isinstance(each, Response) for each in found]
 
         assert run(main())[0] == [True, True, False, False, True, True]
 
@@ -285,7 +288,9 @@ class TestLimit:
 class TestKeeping:
     """A connection is kept for the next call while nothing speaks against it."""
 
-    @pytest.mark.parametrize(("rest_s", "connections"), [(0.0, 1), (KEEP_S - 0.1, 1), (KEEP_S, 2)])
+    @pytest.mark.parametrize(
+        ("rest_s", "connections"), [(0.0, 1), (KEEPALIVE_EXPIRY_S - 0.1, 1), (KEEPALIVE_EXPIRY_S, 2)]
+    )
     def test_rest(self, rest_s: float, connections: int) -> None:
         """One that rested too long is not used again."""
 
@@ -293,7 +298,7 @@ class TestKeeping:
             with imitated(answering(http())) as made:
                 async with wire() as transport:
                     for _ in range(2):
-                        assert isinstance(await transport.post("/", {}), Answer)
+                        assert isinstance(await transport.post("/", {}), Response)
                         await asyncio.sleep(rest_s)
                 assert all(each.is_closing() for each in made)
             return len(made)
@@ -317,7 +322,7 @@ class TestKeeping:
             with imitated(answering(http())) as made:
                 async with wire() as transport:
                     for calls in (1, 2, 3):
-                        assert await transport.post("/", {}) == Answer(200, VOICE_ANSWER, 0.0)
+                        assert await transport.post("/", {}) == Response(200, VOICE_ANSWER, 0.0)
                         act(made[-1])
                         assert len(made) == calls
 
@@ -343,14 +348,14 @@ class TestKeeping:
     def test_before_the_request(self, monkeypatch: pytest.MonkeyPatch, spoken: bytes, why: str) -> None:
         """A new connection that speaks or ends before anything was asked is not written to."""
 
-        async def main() -> Answer | NoAnswer:
+        async def main() -> Response | TransportFailure:
             with imitated(silent) as made:
                 async with wire() as transport:
                     pool = transport._pool
                     assert pool is not None
                     dial = pool._dial
 
-                    async def unlucky(make: Callable[[], Line]) -> Line:
+                    async def unlucky(make: Callable[[], Connection]) -> Connection:
                         line = await dial(make)
                         made[0].give(spoken) if spoken else made[0].lose(None)
                         await asyncio.sleep(0)
@@ -361,7 +366,7 @@ class TestKeeping:
                 assert made[0].written == []
             return found
 
-        assert run(main())[0] == NoAnswer(Outcome.CONNECTION_ERROR, f"{why}; nothing was sent", 0.0)
+        assert run(main())[0] == TransportFailure(Outcome.CONNECTION_ERROR, f"{why}; nothing was sent", 0.0)
 
 
 class TestLeaving:
@@ -384,7 +389,7 @@ class TestLeaving:
     def test_in_flight(self) -> None:
         """A call that somebody else still has under way is told so."""
 
-        async def main() -> Answer | NoAnswer:
+        async def main() -> Response | TransportFailure:
             with imitated(silent):
                 async with wire() as transport:
                     call = asyncio.ensure_future(transport.post("/", {}))
@@ -392,4 +397,4 @@ class TestLeaving:
                 return await call
 
         error = "the connection broke (closed); the stop may have arrived"
-        assert run(main()) == (NoAnswer(Outcome.CONNECTION_ERROR, error, 1000.0), 1.0)
+        assert run(main()) == (TransportFailure(Outcome.CONNECTION_ERROR, error, 1000.0), 1.0)

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkstop.kore.exchange import Answer
-from bulkstop.kore.wire.response import HEAD_CAP, HEADS_KEPT, Reader, UnreadableError
+from bulkstop.kore.exchange import Response
+from bulkstop.kore.wire.response import HEAD_CAP, HEADS_KEPT, Reader, RemoteProtocolError
 from tests.servers import VOICE_ANSWER, http
 
 CAP = 64 * 1024
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-WHOLE = Answer(200, VOICE_ANSWER, 1.5)
+WHOLE = Response(200, VOICE_ANSWER, 1.5)
 DATE, PLACE = "Fri, 05 Dec 2025 12:00:00 GMT", "https://elsewhere.example/"
 
 
@@ -29,17 +29,17 @@ def chunks(*bodies: bytes, trailer: bytes = b"") -> bytes:
 FORMS = {
     "plain": (http(), WHOLE, False),
     "empty": (http(b""), WHOLE._replace(body=b""), False),
-    "no-content": (b"HTTP/1.1 204 No Content\r\n\r\n", Answer(204, b"", 1.5), False),
+    "no-content": (b"HTTP/1.1 204 No Content\r\n\r\n", Response(204, b"", 1.5), False),
     "close": (http(VOICE_ANSWER, "Connection: close"), WHOLE, True),
     "http10": (http().replace(b"1.1", b"1.0"), WHOLE, True),
     "vary": (http(VOICE_ANSWER, "Vary: Accept-Encoding"), WHOLE, False),
-    "retry-after": (http(b"", "RETRY-AFTER:  7 "), Answer(200, b"", 1.5, "7 "), False),
+    "retry-after": (http(b"", "RETRY-AFTER:  7 "), Response(200, b"", 1.5, "7 "), False),
     "throttled": (
         http(b"busy", f"date: {DATE}", "Retry-After: 7", "Retry-After: 9", status="429 "),
-        Answer(429, b"busy", 1.5, "7", DATE),
+        Response(429, b"busy", 1.5, "7", DATE),
         False,
     ),
-    "redirect": (http(b"", f"Location: {PLACE}", status="302 x"), Answer(302, b"", 1.5, location=PLACE), False),
+    "redirect": (http(b"", f"Location: {PLACE}", status="302 x"), Response(302, b"", 1.5, location=PLACE), False),
     "chunks": (CHUNKED + chunks(VOICE_ANSWER[:9], VOICE_ANSWER[9:]), WHOLE, False),
     "extension": (CHUNKED + chunks(VOICE_ANSWER).replace(b"\r\n", b";a=b\r\n", 1), WHOLE, False),
     "trailer": (CHUNKED + chunks(VOICE_ANSWER, trailer=b"X-Sum: 1\r\n"), WHOLE, False),
@@ -71,7 +71,7 @@ def fed(reader: Reader, pieces: Iterable[bytes]) -> bool:
     return any(reader.feed(piece) for piece in pieces)
 
 
-def read(*pieces: bytes, reader: Reader | None = None, cap: int = CAP) -> tuple[Answer, bool]:
+def read(*pieces: bytes, reader: Reader | None = None, cap: int = CAP) -> tuple[Response, bool]:
     """Read one answer from pieces, the last of which completes it; tell also whether it is the last of its reader."""
     reader = reader or Reader()
     reader.begin(cap)
@@ -81,7 +81,7 @@ def read(*pieces: bytes, reader: Reader | None = None, cap: int = CAP) -> tuple[
     return reader.take(1.5), reader.is_last
 
 
-def until_closed(*pieces: bytes) -> tuple[Answer, bool]:
+def until_closed(*pieces: bytes) -> tuple[Response, bool]:
     """Read one answer that only the end of its connection completes."""
     reader = Reader()
     reader.begin(CAP)
@@ -94,13 +94,13 @@ class TestPieces:
     """An answer is the same however its bytes arrive."""
 
     @each_form
-    def test_cut_in_two_anywhere(self, raw: bytes, answer: Answer, is_last: bool) -> None:
+    def test_cut_in_two_anywhere(self, raw: bytes, answer: Response, is_last: bool) -> None:
         """Two pieces, cut at every byte."""
         for at in range(len(raw)):
             assert read(*[raw[:at], raw[at:]][at == 0 :]) == (answer, is_last)
 
     @each_form
-    def test_single_bytes(self, raw: bytes, answer: Answer, is_last: bool) -> None:
+    def test_single_bytes(self, raw: bytes, answer: Response, is_last: bool) -> None:
         """A piece a byte."""
         assert read(*(raw[at : at + 1] for at in range(len(raw)))) == (answer, is_last)
 
@@ -156,14 +156,14 @@ class TestSurplus:
 
     @each_form
     @pytest.mark.parametrize("surplus", SURPLUS, ids=lambda surplus: surplus[:8].hex())
-    def test_in_the_same_piece(self, raw: bytes, answer: Answer, is_last: bool, surplus: bytes) -> None:
+    def test_in_the_same_piece(self, raw: bytes, answer: Response, is_last: bool, surplus: bytes) -> None:
         """Another answer, its beginning or rubbish, in the piece that completes this one."""
         for at in (0, 20, len(raw) - 1):
             assert read(*[raw[:at], raw[at:] + surplus][at == 0 :]) == (answer, True)
 
     def test_that_looks_like_the_body(self) -> None:
         """Also when it ends as the body does."""
-        assert read(http(b"H") + b"H") == (Answer(200, b"H", 1.5), True)
+        assert read(http(b"H") + b"H") == (Response(200, b"H", 1.5), True)
         assert read(http() + http()) == (WHOLE, True)
 
 
@@ -177,12 +177,12 @@ class TestLenient:
     def test_read(self, head: bytes, size: int) -> None:
         """Lines that end with a line feed alone, and fields that go on in a second line."""
         raw = b"HTTP/1.1 200 OK" + head + b"{}"
-        assert read(*(raw[at : at + size] for at in range(0, len(raw), size))) == (Answer(200, b"{}", 1.5), False)
+        assert read(*(raw[at : at + size] for at in range(0, len(raw), size))) == (Response(200, b"{}", 1.5), False)
 
     def test_odd_characters(self) -> None:
         """A control character in a field stays in it."""
         raw = http(b"", "Location: /a\x1bb", status="302 Found")
-        assert read(raw) == (Answer(302, b"", 1.5, location="/a\x1bb"), False)
+        assert read(raw) == (Response(302, b"", 1.5, location="/a\x1bb"), False)
 
     @pytest.mark.parametrize("size", [1, 1000])
     @pytest.mark.parametrize("fields", [b"", b"Connection: upgrade\r\nUpgrade: h2c\r\n"])
@@ -190,8 +190,8 @@ class TestLenient:
         """A 101 is an answer, and the last one of its connection: nobody asked for what follows."""
         raw = b"HTTP/1.1 101 Switching Protocols\r\n%b\r\n" % fields
         pieces = [raw[at : at + size] for at in range(0, len(raw), size)]
-        assert read(*pieces) == (Answer(101, b"", 1.5), True)
-        assert read(raw + http()) == (Answer(101, b"", 1.5), True)
+        assert read(*pieces) == (Response(101, b"", 1.5), True)
+        assert read(raw + http()) == (Response(101, b"", 1.5), True)
 
 
 class TestUnreadable:
@@ -220,7 +220,7 @@ class TestUnreadable:
         """Rubbish, whole or in pieces."""
         reader = Reader()
         reader.begin(CAP)
-        with pytest.raises(UnreadableError, match=r"^the answer is not HTTP$"):
+        with pytest.raises(RemoteProtocolError, match=r"^the answer is not HTTP$"):
             fed(reader, (raw[at : at + size] for at in range(0, len(raw), size)))
 
     @pytest.mark.parametrize("packing", ["gzip", "deflate"])
@@ -229,16 +229,16 @@ class TestUnreadable:
     )
     def test_badly_packed(self, packing: str, body: bytes) -> None:
         """A body that cannot be unpacked to its end, be it sized or not."""
-        with pytest.raises(UnreadableError, match=r"^the answer cannot be unpacked$"):
+        with pytest.raises(RemoteProtocolError, match=r"^the answer cannot be unpacked$"):
             read(http(body, f"Content-Encoding: {packing}"))
-        with pytest.raises(UnreadableError, match=r"^the answer cannot be unpacked$"):
+        with pytest.raises(RemoteProtocolError, match=r"^the answer cannot be unpacked$"):
             until_closed(f"HTTP/1.1 200 OK\r\nContent-Encoding: {packing}\r\n\r\n".encode() + body)
 
     def test_status_is_known(self) -> None:
         """What breaks behind a head still has its status; a new answer has none yet."""
         reader = Reader()
         reader.begin(CAP)
-        with pytest.raises(UnreadableError):
+        with pytest.raises(RemoteProtocolError):
             reader.feed(CHUNKED.replace(b"200", b"503") + b"zz\r\n")
         assert reader.status == 503
         reader.begin(CAP)
@@ -272,7 +272,7 @@ class TestEndless:
             raw = http(VOICE_ANSWER, f"X: {'y' * (HEAD_CAP - around + surplus)}", status=status)
             pieces = [raw[at : at + size] for at in range(0, len(raw), size)]
             if surplus:
-                with pytest.raises(UnreadableError, match=f"more than {HEAD_CAP} bytes around its body"):
+                with pytest.raises(RemoteProtocolError, match=f"more than {HEAD_CAP} bytes around its body"):
                     read(*pieces)
             else:
                 assert read(*pieces)[0].body == VOICE_ANSWER
@@ -285,7 +285,7 @@ class TestEndless:
         reader.begin(CAP)
         tracemalloc.start()
         try:
-            with pytest.raises(UnreadableError, match=f"more than {HEAD_CAP} bytes around its body"):
+            with pytest.raises(RemoteProtocolError, match=f"more than {HEAD_CAP} bytes around its body"):
                 fed(reader, [start, *repeat(more * pieces, 64 // pieces)])
             assert tracemalloc.get_traced_memory()[1] < 2**20
         finally:
@@ -301,13 +301,13 @@ class TestEndless:
         assert not reader.feed(CHUNKED)
         for at in range(0, cap, size):
             assert reader.feed(piece) == (at + size >= cap)
-        assert (reader.take(1.5), reader.is_last) == (Answer(200, b"x" * cap, 1.5), True)
+        assert (reader.take(1.5), reader.is_last) == (Response(200, b"x" * cap, 1.5), True)
 
     @pytest.mark.parametrize("surplus", [-1, 0, 1])
     def test_whole_body_beyond_the_cap(self, surplus: int) -> None:
         """A body that is there anyway is cut, and what follows can be read."""
         body = b"x" * (CAP + surplus)
-        assert read(http(body)) == (Answer(200, body[:CAP], 1.5), False)
+        assert read(http(body)) == (Response(200, body[:CAP], 1.5), False)
 
     @pytest.mark.parametrize("bits", [15, 31, -15])
     def test_bomb(self, bits: int) -> None:
@@ -332,18 +332,18 @@ class TestEndless:
             assert tracemalloc.get_traced_memory()[1] < 2**20
         finally:
             tracemalloc.stop()
-        assert found == (Answer(200, b"", 1.5), True)
+        assert found == (Response(200, b"", 1.5), True)
 
 
 def outcome(pieces: list[bytes], cap: int) -> tuple[object, ...]:
-    """Read an answer that may be anything; give all that can be seen of what became of it."""
+    """Read an answer that may be anything; return all that can be seen of what became of it."""
     reader = Reader()
     reader.begin(cap)
     for piece in pieces:
         try:
             if reader.feed(piece):
                 return reader.take(0.0)
-        except UnreadableError as error:
+        except RemoteProtocolError as error:
             return (str(error), reader.status)
     return ("unfinished", reader.status, reader.end())
 
@@ -366,4 +366,4 @@ def test_any_bytes_in_any_pieces(raw: bytes, cuts: list[int], cap: int) -> None:
     edges = [0, *sorted(cuts), len(raw)]
     pieces = [piece for start, end in pairwise(edges) if (piece := raw[start:end])]
     whole, cut = outcome([raw] if raw else [], cap), outcome(pieces, cap)
-    assert whole == cut or (isinstance(whole, Answer) and isinstance(cut, Answer) and whole[:2] == cut[:2])
+    assert whole == cut or (isinstance(whole, Response) and isinstance(cut, Response) and whole[:2] == cut[:2])

@@ -3,7 +3,7 @@
 import pytest
 
 from bulkstop.errors import SettingsError
-from bulkstop.kore.wire.route import Place, Route, route
+from bulkstop.kore.wire.route import PageRange, Route, find_route
 
 LOGIN = {"Proxy-Authorization": "Basic dXMgZXI6cEBzcw=="}
 
@@ -14,24 +14,26 @@ LOGIN = {"Proxy-Authorization": "Basic dXMgZXI6cEBzcw=="}
         (
             "https://api.example",
             None,
-            Route(Place("api.example", 443), Place("api.example", 443), True, False, "", "api.example", {}),
+            Route(PageRange("api.example", 443), PageRange("api.example", 443), True, False, "", "api.example", {}),
         ),
         (
             "http://api.example:443/x/",
             None,
-            Route(Place("api.example", 443), Place("api.example", 443), False, False, "/x", "api.example:443", {}),
+            Route(
+                PageRange("api.example", 443), PageRange("api.example", 443), False, False, "/x", "api.example:443", {}
+            ),
         ),
         (
             "https://[::1]:8443",
             None,
-            Route(Place("::1", 8443), Place("::1", 8443), True, False, "", "[::1]:8443", {}),
+            Route(PageRange("::1", 8443), PageRange("::1", 8443), True, False, "", "[::1]:8443", {}),
         ),
         (
             "http://api.example/x",
             "http://us%20er:p%40ss@proxy",
             Route(
-                Place("api.example", 80),
-                Place("proxy", 80),
+                PageRange("api.example", 80),
+                PageRange("proxy", 80),
                 False,
                 False,
                 "http://api.example/x",
@@ -42,23 +44,23 @@ LOGIN = {"Proxy-Authorization": "Basic dXMgZXI6cEBzcw=="}
         (
             "https://api.example/x",
             "http://proxy:3128",
-            Route(Place("api.example", 443), Place("proxy", 3128), True, True, "/x", "api.example", {}),
+            Route(PageRange("api.example", 443), PageRange("proxy", 3128), True, True, "/x", "api.example", {}),
         ),
     ],
 )
 def test_way(host: str, proxy: str | None, way: Route) -> None:
     """Where the connection goes, what is asked of whom, and what `Host` says; a usual port is not said."""
-    assert route(host, proxy) == way
+    assert find_route(host, proxy) == way
 
 
 def test_https_proxy() -> None:
     """A proxy that is itself reached by TLS is refused, with the way out and without its password."""
     with pytest.raises(SettingsError, match=r"^--proxy: .*--transport aiohttp") as caught:
-        route("https://api.example", "https://user:secret@proxy:443")
+        find_route("https://api.example", "https://user:secret@proxy:443")
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("host", "text"), [("api.example", "api.example:443"), ("::1", "[::1]:443")])
 def test_place(host: str, text: str) -> None:
     """A place is written as in a URL."""
-    assert str(Place(host, 443)) == text
+    assert str(PageRange(host, 443)) == text

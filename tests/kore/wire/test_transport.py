@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from bulkstop.kore import aiohttp_transport
 from bulkstop.kore.calls import headers
-from bulkstop.kore.exchange import Answer, NoAnswer
+from bulkstop.kore.exchange import Response, TransportFailure
 from bulkstop.kore.wire import transport
 from bulkstop.kore.wire.response import HEAD_CAP
-from bulkstop.kore.wire.transport import Wire
-from bulkstop.model import Again, Campaign, CampaignType, Outcome
+from bulkstop.kore.wire.transport import WireTransport
+from bulkstop.model import Campaign, CampaignType, Outcome, RetryHint
 from tests.kore.wire.imitated import Transport, imitated, soon
 from tests.servers import VOICE_ANSWER, Connection, Handler, authority, http, listening, replying
 from tests.virtual_time import run
@@ -79,11 +79,11 @@ class TestEnds:
     )
     async def test_in_the_answer(self, raw: bytes, status: int | None, end: Callable[[Connection], object]) -> None:
         """Before its end it is no answer, and the stop may have arrived."""
-        async with listening(ending(raw, end)) as server, Wire(server.url) as transport:
+        async with listening(ending(raw, end)) as server, WireTransport(server.url) as transport:
             found = await transport.post("/", HEADERS)
             await server.all_ended()
-        assert isinstance(found, NoAnswer)
-        assert (found.outcome, found.again, found.status) == (Outcome.CONNECTION_ERROR, Again.LATER, status)
+        assert isinstance(found, TransportFailure)
+        assert (found.outcome, found.again, found.status) == (Outcome.CONNECTION_ERROR, RetryHint.LATER, status)
         assert found.error.endswith("; the stop may have arrived")
         assert found.error.startswith("the answer broke off after HTTP 200" if status else "the connection broke (")
 
@@ -98,10 +98,10 @@ class TestEnds:
             end(connection)
             await connection.gone()
 
-        async with listening(serve) as server, Wire(server.url) as transport:
-            assert isinstance(await transport.post("/1", HEADERS), Answer)
+        async with listening(serve) as server, WireTransport(server.url) as transport:
+            assert isinstance(await transport.post("/1", HEADERS), Response)
             found = await transport.post("/2", HEADERS)
-        assert isinstance(found, NoAnswer)
+        assert isinstance(found, TransportFailure)
         assert found.error.startswith("the connection broke (")
         assert found.error.endswith("; the stop may have arrived")
         assert len(server.requests) == 2
@@ -113,10 +113,10 @@ class TestEnds:
         async def slam(connection: Connection) -> None:
             ENDS[end](connection)
 
-        async with listening(slam) as server, Wire(server.url) as transport:
+        async with listening(slam) as server, WireTransport(server.url) as transport:
             found = await transport.post("/", HEADERS)
-        assert isinstance(found, NoAnswer)
-        assert (found.outcome, found.again) == (Outcome.CONNECTION_ERROR, Again.LATER)
+        assert isinstance(found, TransportFailure)
+        assert (found.outcome, found.again) == (Outcome.CONNECTION_ERROR, RetryHint.LATER)
 
     async def test_server_that_does_not_read(self) -> None:
         """A large request that is answered before it was read is answered, and does not hold up the leaving."""
@@ -127,9 +127,9 @@ class TestEnds:
             await asyncio.Event().wait()
 
         async with listening(answer_early) as server, asyncio.timeout(10):
-            async with Wire(server.url) as transport:
+            async with WireTransport(server.url) as transport:
                 found = await transport.post("/", HEADERS, b"x" * 16 * 2**20)
-            assert isinstance(found, Answer)
+            assert isinstance(found, Response)
 
     @pytest.mark.parametrize("rounds", range(16))
     @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -138,7 +138,7 @@ class TestEnds:
         ca, context = authority(tmp_path)
         async with (
             listening(replying(b"", "hang"), context if scheme == "https" else None) as server,
-            Wire(server.url, ca=str(ca)) as transport,
+            WireTransport(server.url, ca=str(ca)) as transport,
         ):
             call = asyncio.ensure_future(transport.post("/", HEADERS))
             for _ in range(rounds):
@@ -157,7 +157,7 @@ Script = list[list[Move]]
 
 
 def whole(number: int) -> list[bytes]:
-    """Give sound answers that say for which request they are."""
+    """Return sound answers that say for which request they are."""
     body = b"this is for request %d." % number
     return [
         http(body),
@@ -210,7 +210,7 @@ def serving(script: Script) -> Callable[[Transport, int], None]:
         def act() -> None:
             for move in steps:
                 if transport.is_closing() or (
-                    len(transport.written) > number and transport.line.waits_since is not None
+                    len(transport.written) > number and transport.line.busy_since is not None
                 ):
                     return  # a late word would be for another request, as far as anybody can tell
                 match move:
@@ -237,11 +237,13 @@ def held(transport: Transport) -> int:
     return len(reader._body) + sum(len(name) + len(value) for name, value in reader._fields.items())
 
 
-async def calls(script: Script) -> list[tuple[Answer | NoAnswer, float]]:
+async def calls(script: Script) -> list[tuple[Response | TransportFailure, float]]:
     """Make calls one after the other to a server that follows a script; note how long each took."""
     loop, found = asyncio.get_running_loop(), []
     with imitated(serving(script)):
-        async with Wire("http://api.example", timeout_s=TIMEOUT_S, connections=1, clock=loop.time) as transport:
+        async with WireTransport(
+            "http://api.example", timeout_s=TIMEOUT_S, connections=1, clock=loop.time
+        ) as transport:
             for _ in range(CALLS):
                 began = loop.time()
                 found.append((await transport.post("/", HEADERS, b"{}", CAP), loop.time() - began))
@@ -261,7 +263,7 @@ def test_any_bytes(script: Script) -> None:
     found, _ = run(calls(script))
     for number, (told, took_s) in enumerate(found):
         assert took_s <= TIMEOUT_S
-        if isinstance(told, Answer):
+        if isinstance(told, Response):
             assert told.status == 101 or told.status >= 200
             assert len(told.body) <= CAP
             assert {int(other) for other in re.findall(rb"this is for request (\d)\.", told.body)} <= {number}

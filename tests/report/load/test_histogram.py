@@ -10,7 +10,14 @@ from hdrh.log import HistogramLogReader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkstop.report.load.histogram import HIGHEST_US, PERCENTILES, Histogram, log_head, log_line, percentile_name
+from bulkstop.report.load.histogram import (
+    HIGHEST_US,
+    PERCENTILES,
+    Histogram,
+    format_log_head,
+    format_log_line,
+    percentile_name,
+)
 
 # As many short as long ones: each power of two has as many counters.
 durations_us = st.floats(0, math.log2(HIGHEST_US)).map(lambda power: min(HIGHEST_US, round(2**power)))
@@ -126,9 +133,12 @@ def test_names() -> None:
 def test_log(tmp_path: Path) -> None:
     """The library's reader finds every interval of a log, with its times, its tag and its values."""
     path = tmp_path / "latency.hlog"
-    lines = [*log_head(1_764_892_800.5)]
+    lines = [*format_log_head(1_764_892_800.5)]
     for second, values in enumerate(([100, 200], [300], [70_000, 4])):
-        lines += [log_line(second, 1.0, counted(values)), log_line(second, 1.0, counted(values * 2), "service")]
+        lines += [
+            format_log_line(second, 1.0, counted(values)),
+            format_log_line(second, 1.0, counted(values * 2), "service"),
+        ]
     path.write_text("".join(lines))
     reader = HistogramLogReader(str(path), HdrHistogram(1, HIGHEST_US, 3))
     found = []

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkstop.model import Outcome
-from bulkstop.report.load.intervals import Interval, Intervals, Together
+from bulkstop.report.load.intervals import Interval, IntervalMerger, Intervals
 from tests.loads import interval
 
 
@@ -61,7 +61,7 @@ class TestTogether:
     def test_added_up(self) -> None:
         """A second is told of once, with what all have counted in it, when all have passed it; in order."""
         told = Told()
-        together = Together(told, 2)
+        together = IntervalMerger(told, 2)
         together.add(interval(0.0, 0.5))
         together.add(interval(1.0, 0.6, 0.7))
         together.passed(0, 2.0)
@@ -82,7 +82,7 @@ class TestTogether:
     def test_nothing_is_lost(self, answers: list[tuple[float, int]]) -> None:
         """However the requests are divided, the seconds are those of one who counts all."""
         alone, several = Told(), Told()
-        whole, together = Intervals(alone), Together(several, 3)
+        whole, together = Intervals(alone), IntervalMerger(several, 3)
         parts = [Intervals(lambda interval: together.add(copied(interval))) for _ in range(3)]
         for at_s, number in sorted(answers):
             whole.add(at_s, Outcome.STOPPED, at_s, at_s / 2)
@@ -96,6 +96,6 @@ class TestTogether:
 
 
 def copied(interval: Interval) -> Interval:
-    """Give it as another process has it."""
+    """Return it as another process has it."""
     found: Interval = pickle.loads(pickle.dumps(interval))
     return found

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bulkstop.model import Outcome
 from bulkstop.report.load.histogram import PERCENTILES
-from bulkstop.report.load.metrics import Measured
+from bulkstop.report.load.metrics import Metrics
 
 requests = st.lists(
     st.fixed_dictionaries(
@@ -25,9 +25,9 @@ requests = st.lists(
 )
 
 
-def measured(rows: list[dict[str, Any]]) -> Measured:
+def measured(rows: list[dict[str, Any]]) -> Metrics:
     """Measure requests."""
-    found = Measured()
+    found = Metrics()
     for row in rows:
         found.add(**row)
     return found
@@ -45,8 +45,8 @@ def request(late_s: float = 0.0, held_s: float = 0.0, outcome: Outcome = Outcome
     }
 
 
-def shown(found: Measured) -> dict[str, Any]:
-    """Give all that was measured."""
+def shown(found: Metrics) -> dict[str, Any]:
+    """Return all that was measured."""
     values = dict(vars(found))
     for name in ("latency", "service", "lateness"):
         values[name] = (values[name].encode(), values[name].max_us)
@@ -101,13 +101,13 @@ def test_held_up_by_the_generator() -> None:
 
 def test_nothing() -> None:
     """Without requests there is no rate and nobody is late."""
-    found = Measured()
+    found = Metrics()
     assert (found.requests, found.rate, found.late_share, found.is_punctual) == (0, 0.0, 0.0, True)
 
 
 def test_two_million() -> None:
     """Two million requests are all in the statistics: no cap, no sample, and each percentile is that of all of them."""
-    found, count = Measured(), 2_000_000
+    found, count = Metrics(), 2_000_000
     for number in range(count):
         value_s = number * 1_048_573 % count / 1e6  # every microsecond up to 2 s once, in no order
         outcome = Outcome.STOPPED if number % 1000 else Outcome.TIMEOUT

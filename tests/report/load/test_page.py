@@ -13,12 +13,19 @@ import pytest
 
 from bulkstop.engine.load.arrivals import constant, ramp, spike
 from bulkstop.model import Outcome
-from bulkstop.report.load.charts import COLOURS, bands, library, over_time, percentiles, seconds
-from bulkstop.report.load.error_counts import Reason
+from bulkstop.report.load.charts import (
+    COLOURS,
+    draw_latencies,
+    draw_outcomes,
+    draw_percentiles,
+    read_library,
+    summarize_points,
+)
+from bulkstop.report.load.error_counts import ErrorCount
 from bulkstop.report.load.intervals import Intervals
-from bulkstop.report.load.metrics import Measured
-from bulkstop.report.load.page import Told, page
-from bulkstop.report.load.thresholds import threshold
+from bulkstop.report.load.metrics import Metrics
+from bulkstop.report.load.page import PageFacts, render_page
+from bulkstop.report.load.thresholds import parse_threshold
 from bulkstop.report.load.timeline import Point, Timeline
 from tests.browser import CHROMIUM, Tab, browser, opened
 
@@ -31,12 +38,12 @@ DRAWN = """new Promise(done => {
     look();
 })"""
 
-Case = tuple[Told, Measured, list[Point]]
+Case = tuple[PageFacts, Metrics, list[Point]]
 
 
 def case(*, is_open: bool = True, **told: Any) -> Case:
     """Make a run of 12 s at 40/s up, with a server that stood still from 4 to 6 s and refused some calls later."""
-    measured, timeline = Measured(), Timeline()
+    measured, timeline = Metrics(), Timeline()
     intervals = Intervals(timeline.add)
     for number in range(LENGTH_S * RATE):
         due_s = number / RATE
@@ -50,8 +57,8 @@ def case(*, is_open: bool = True, **told: Any) -> Case:
         measured.elapsed_s = max(measured.elapsed_s, ended_s)
         intervals.add(measured.elapsed_s, outcome, latency_s, service_s)
     intervals.close(measured.elapsed_s)
-    required = (threshold("p99<1s"), threshold("errors<50%"))
-    about = Told(
+    required = (parse_threshold("p99<1s"), parse_threshold("errors<50%"))
+    about = PageFacts(
         host="http://127.0.0.1:8080",
         load="40/s, for 12 s: 480 requests",
         began=1_790_000_000.0,
@@ -72,11 +79,11 @@ STUB = "var Plotly = {newPlot: place => Promise.resolve(Object.assign(place, {on
 
 def text(found: Case) -> str:
     """Write a page that draws nothing, for what it says."""
-    return page(*found, STUB)
+    return render_page(*found, STUB)
 
 
 def said(written: str) -> str:
-    """Give what a page says: no tags, and nothing escaped."""
+    """Return what a page says: no tags, and nothing escaped."""
     body = re.sub(r"<(script|style)[^>]*>.*?</\1>", "", written, flags=re.DOTALL)
     return html.unescape(re.sub(r"<[^>]*>", " ", body))
 
@@ -90,18 +97,18 @@ class TestCharts:
         from plotly import graph_objects  # here, because it takes a second
 
         about, measured, points = case(is_open=is_open)
-        rows = seconds(points)
+        rows = summarize_points(points)
         for chart in (
-            over_time(rows, about.lines, is_open=is_open),
-            percentiles(measured.latency, measured.service, about.lines, is_open=is_open),
-            bands(rows, about.intended),
+            draw_latencies(rows, about.lines, is_open=is_open),
+            draw_percentiles(measured.latency, measured.service, about.lines, is_open=is_open),
+            draw_outcomes(rows, about.intended),
         ):
             graph_objects.Figure(chart)  # raises for what is not
 
     def test_over_time(self) -> None:
         """Each second has its figures; where nothing was answered there is a gap, and what waited is in the next."""
         _, measured, points = case()
-        chart = over_time(seconds(points), is_open=True)
+        chart = draw_latencies(summarize_points(points), is_open=True)
         lines = {(trace.get("legend"), trace["name"]): trace for trace in chart["data"]}
         assert len(lines) == 8
         longest = lines["legend", "max"]
@@ -122,7 +129,7 @@ class TestCharts:
     def test_percentiles(self) -> None:
         """The curve goes through the percentiles that are told, and ends with the longest."""
         _, measured, _ = case()
-        chart = percentiles(measured.latency, measured.service, is_open=True)
+        chart = draw_percentiles(measured.latency, measured.service, is_open=True)
         for trace, times in zip(chart["data"], (measured.latency, measured.service), strict=True):
             at = dict(zip(trace["text"], trace["y"], strict=True))
             assert at["90 %"] == pytest.approx(times.at(90)[0] * 1e3)
@@ -135,7 +142,7 @@ class TestCharts:
     def test_bands(self) -> None:
         """The areas come to the numbers of requests; of each second, and of each outcome."""
         _, measured, points = case()
-        chart = bands(seconds(points), constant(RATE, LENGTH_S).course)
+        chart = draw_outcomes(summarize_points(points), constant(RATE, LENGTH_S).course)
         areas = {
             trace["name"]: sum(rate * width for rate, width in zip(trace["y"], trace["width"], strict=True))
             for trace in chart["data"]
@@ -172,7 +179,9 @@ class TestText:
 
     def test_figures(self) -> None:
         """Figures, verdicts, outcomes and every second stand in the text, for who sees no chart; silence has a row."""
-        found = case(verdicts=(threshold("errors<1%").judge(case()[1]), threshold("p99<9s").judge(case()[1])))
+        found = case(
+            verdicts=(parse_threshold("errors<1%").judge(case()[1]), parse_threshold("p99<9s").judge(case()[1]))
+        )
         words = said(text(found))
         for each in ("480", "errors<1%: FAILED (3.95833%)", "p99<9s: held", "stopped", "throttled", "run id", "4e3f"):
             assert each in words
@@ -198,7 +207,7 @@ class TestText:
             kept=NASTY,
             version=NASTY,
             facts=((NASTY, NASTY),),
-            reasons=(Reason(Outcome.TIMEOUT, NASTY, 3),),
+            reasons=(ErrorCount(Outcome.TIMEOUT, NASTY, 3),),
             alarms=(NASTY,),
             verdicts=(case()[0].verdicts[0]._replace(text=NASTY),),
         )
@@ -211,7 +220,7 @@ class TestText:
     def test_nothing_measured(self) -> None:
         """A run in which nothing was answered has its page."""
         told = replace(case()[0], intended=(), verdicts=(), lines=())
-        words = said(text((told, Measured(), [])))
+        words = said(text((told, Metrics(), [])))
         assert "No request was answered." in words
         assert "nothing was sent" in words
 
@@ -225,7 +234,7 @@ class TestText:
 
     def test_nothing_answered(self) -> None:
         """Requests that were all cut off are counted, with their times up to then."""
-        measured, timeline = Measured(), Timeline()
+        measured, timeline = Metrics(), Timeline()
         intervals = Intervals(timeline.add)
         measured.add(Outcome.UNKNOWN, latency_s=9.0, service_s=9.0, late_s=0, held_s=0, answered=False)
         measured.elapsed_s = 9.0
@@ -252,7 +261,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def written(folder: Path, found: Case) -> Path:
     """Write a page that draws."""
     path = folder / "page.html"
-    path.write_text(page(*found, library()))
+    path.write_text(render_page(*found, read_library()))
     return path
 
 
@@ -357,7 +366,7 @@ class TestInBrowser:
 
 
 def contrast(one: str, other: str) -> float:
-    """Give the contrast of two colours, as the Web Content Accessibility Guidelines count it."""
+    """Return the contrast of two colours, as the Web Content Accessibility Guidelines count it."""
     lights = []
     for colour in (one, other):
         parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]

@@ -3,7 +3,7 @@
 import json
 
 from bulkstop.model import Attempt, Campaign, CampaignType, Outcome
-from bulkstop.report.load.requests import KEYS, request_line
+from bulkstop.report.load.requests import KEYS, format_request
 
 CAMPAIGN = Campaign("cd-1", CampaignType.SMS, "a1", "st-1", "app", "list.csv", 7, row={"x": 1})
 TIMES = {"intended_s": 1.5, "started_s": 1.5000123, "ended_s": 1.6234567}
@@ -11,7 +11,7 @@ TIMES = {"intended_s": 1.5, "started_s": 1.5000123, "ended_s": 1.6234567}
 
 def test_line() -> None:
     """A line has the keys in order, and times to the microsecond."""
-    line = request_line(CAMPAIGN, Attempt(Outcome.SERVER_ERROR, http_status=503, error="HTTP 503"), **TIMES)
+    line = format_request(CAMPAIGN, Attempt(Outcome.SERVER_ERROR, http_status=503, error="HTTP 503"), **TIMES)
     assert line.endswith(b"}\n")
     assert tuple(json.loads(line)) == KEYS
     assert json.loads(line) == {
@@ -31,12 +31,12 @@ def test_line() -> None:
 
 def test_cut_off() -> None:
     """What was cut off has the times up to then, and its outcome says so."""
-    cells = json.loads(request_line(CAMPAIGN, Attempt(Outcome.UNKNOWN, error="cut"), **TIMES))
+    cells = json.loads(format_request(CAMPAIGN, Attempt(Outcome.UNKNOWN, error="cut"), **TIMES))
     assert (cells["outcome"], cells["latency_ms"], cells["http_status"]) == ("unknown", 123.457, None)
 
 
 def test_odd_words() -> None:
     """Line breaks and half a surrogate pair stay inside the line."""
-    line = request_line(CAMPAIGN, Attempt(Outcome.REJECTED, error="a\nb\ud800"), **TIMES)
+    line = format_request(CAMPAIGN, Attempt(Outcome.REJECTED, error="a\nb\ud800"), **TIMES)
     assert line.count(b"\n") == 1
     assert json.loads(line)["error"] == "a\nb\ud800"

@@ -3,13 +3,19 @@
 import pytest
 
 from bulkstop.model import Outcome
-from bulkstop.report.load.metrics import Measured
-from bulkstop.report.load.summary import fate, figures, rows, unpunctual, unstopped
+from bulkstop.report.load.metrics import Metrics
+from bulkstop.report.load.summary import (
+    describe_outcome,
+    format_metrics,
+    metrics_to_json,
+    warn_nothing_stopped,
+    warn_unpunctual,
+)
 
 
-def some(*, held_s: float = 0.0, late_s: float = 0.0) -> Measured:
+def some(*, held_s: float = 0.0, late_s: float = 0.0) -> Metrics:
     """Measure 100 requests in 2 s, 10 of which failed."""
-    found = Measured()
+    found = Metrics()
     for number in range(100):
         outcome = Outcome.TIMEOUT if number < 10 else Outcome.STOPPED
         service_s = 0.004 + number / 1e6
@@ -27,7 +33,7 @@ def some(*, held_s: float = 0.0, late_s: float = 0.0) -> Measured:
 
 def test_open_model() -> None:
     """A person sees outcomes, the rate, and three lines of percentiles that say from when they count."""
-    told = dict(rows(some(), is_open=True))
+    told = dict(format_metrics(some(), is_open=True))
     assert told["stopped"] == "90"
     assert told["errors"] == "10 of 100 (10%)"
     assert told["rate"] == "50.0/s: 100 requests in 2.0 s"
@@ -42,25 +48,25 @@ def test_open_model() -> None:
 
 def test_closed_model() -> None:
     """Where nothing is due at a time of its own there is the service time alone."""
-    told = dict(rows(some(), is_open=False))
+    told = dict(format_metrics(some(), is_open=False))
     assert "service" in told
     assert not {"latency", "lateness", "held up"} & told.keys()
-    assert not {"latency_ms", "lateness_ms", "kept_schedule"} & figures(some(), is_open=False).keys()
+    assert not {"latency_ms", "lateness_ms", "kept_schedule"} & metrics_to_json(some(), is_open=False).keys()
 
 
 def test_cut_off() -> None:
     """Requests that were cut off count with the time up to then, and that is said."""
     found = some()
     found.add(Outcome.UNKNOWN, latency_s=9.0, service_s=9.0, late_s=0.0, held_s=0.0, answered=False)
-    told = dict(rows(found, is_open=True))
+    told = dict(format_metrics(found, is_open=True))
     assert told["cut off"] == "1 of the requests: they count with the time up to then, so the times are the least"
     assert told["latency"].split()[6] == "9,000.0"
-    assert "cut off" not in dict(rows(some(), is_open=True))
+    assert "cut off" not in dict(format_metrics(some(), is_open=True))
 
 
 def test_nothing_measured() -> None:
     """Without a request there are no times, and not times of no length."""
-    told = dict(rows(Measured(), is_open=True))
+    told = dict(format_metrics(Metrics(), is_open=True))
     assert told["latency"].split()[:8] == ["-"] * 8
 
 
@@ -68,24 +74,24 @@ def test_held_up() -> None:
     """What waited for a place is told, with the reason."""
     found = some(held_s=0.5)
     found.full_s, found.full_busy_s = 1.0, 0.2
-    assert dict(rows(found, is_open=True))["held up"] == (
+    assert dict(format_metrics(found, is_open=True))["held up"] == (
         "100 requests waited for a place, up to 500.0 ms; all were taken for 1.0 s, as the answers took long; "
         "the waiting is counted in the latency"
     )
     found.full_busy_s = 0.9
-    assert "as the generator was at work; " in dict(rows(found, is_open=True))["held up"]
+    assert "as the generator was at work; " in dict(format_metrics(found, is_open=True))["held up"]
 
 
 def test_unpunctual() -> None:
     """That the schedule was not kept is said loudly, with how much and what to do."""
-    said = unpunctual(some(late_s=0.02))
+    said = warn_unpunctual(some(late_s=0.02))
     assert said.startswith("THE SCHEDULE WAS NOT KEPT: 100% of the requests left more than 10 ms late because this ")
     assert "say nothing about the service" in said
 
 
 def test_for_machines() -> None:
     """A machine gets the same numbers, in milliseconds."""
-    found = figures(some(late_s=0.02), is_open=True)
+    found = metrics_to_json(some(late_s=0.02), is_open=True)
     assert found["outcomes"] == {"stopped": 90, "timeout": 10}
     assert (found["requests"], found["answered"], found["errors"], found["rate"]) == (100, 90, 10, 50.0)
     assert found["latency_ms"] == {
@@ -99,12 +105,12 @@ def test_for_machines() -> None:
         "mean": found["latency_ms"]["mean"],  # type: ignore[index]
     }
     assert (found["kept_schedule"], found["late_share"], found["max_late_ms"]) == (False, 1.0, 10.0)
-    assert figures(Measured(), is_open=True)["latency_ms"] is None
+    assert metrics_to_json(Metrics(), is_open=True)["latency_ms"] is None
 
 
-def ended(*outcomes: Outcome, answered: bool = True) -> Measured:
+def ended(*outcomes: Outcome, answered: bool = True) -> Metrics:
     """Measure requests that ended so, each with a reason."""
-    found = Measured()
+    found = Metrics()
     for outcome in outcomes:
         error = f"why {outcome}"
         found.add(outcome, latency_s=1, service_s=1, late_s=0, held_s=0, answered=answered, error=error)
@@ -114,8 +120,8 @@ def ended(*outcomes: Outcome, answered: bool = True) -> Measured:
 def test_reasons() -> None:
     """Why requests failed is told to both; how a stop ended well needs no reason."""
     found = ended(Outcome.STOPPED, Outcome.ALREADY_STOPPED, Outcome.THROTTLED)
-    assert dict(rows(found, is_open=True))["reason"] == "1 throttled: why throttled"
-    assert figures(found, is_open=True)["reasons"] == [
+    assert dict(format_metrics(found, is_open=True))["reason"] == "1 throttled: why throttled"
+    assert metrics_to_json(found, is_open=True)["reasons"] == [
         {"outcome": "throttled", "error": "why throttled", "requests": 1}
     ]
 
@@ -150,12 +156,12 @@ def test_reasons() -> None:
 )
 def test_unstopped(outcomes: tuple[Outcome, ...], said: str) -> None:
     """That nothing was stopped at all is said; softly where the campaigns were made up and nobody has them."""
-    assert unstopped(ended(*outcomes)) == said
+    assert warn_nothing_stopped(ended(*outcomes)) == said
 
 
 def test_unanswered() -> None:
     """That nothing was answered is said with the reason, on one line."""
     found = ended(Outcome.TIMEOUT, Outcome.TIMEOUT, answered=False)
-    assert unstopped(found) == "no request was answered: all 2 requests ended as timeout (why timeout)"
+    assert warn_nothing_stopped(found) == "no request was answered: all 2 requests ended as timeout (why timeout)"
     found.reasons.add(Outcome.TIMEOUT, "a\nb", 5)
-    assert fate(found) == "all 2 requests ended as timeout (a\N{REPLACEMENT CHARACTER}b)"
+    assert describe_outcome(found) == "all 2 requests ended as timeout (a\N{REPLACEMENT CHARACTER}b)"

@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkstop.model import Outcome
-from bulkstop.report.load.metrics import Measured
-from bulkstop.report.load.thresholds import threshold
+from bulkstop.report.load.metrics import Metrics
+from bulkstop.report.load.thresholds import parse_threshold
 
 
 @pytest.fixture(scope="module")
-def measured() -> Measured:
+def measured() -> Metrics:
     """Measure 1,000 requests in 2 s: 1 to 1,000 ms latency, half of it service time; 990 stopped, 10 throttled."""
-    found = Measured()
+    found = Metrics()
     for ms in range(1, 1001):
         outcome = Outcome.THROTTLED if ms > 990 else Outcome.STOPPED
         found.add(outcome, latency_s=ms / 1e3, service_s=ms / 2e3, late_s=0.0, held_s=0.0, answered=True)
@@ -42,9 +42,9 @@ def measured() -> Measured:
         ("rate>500/s", False, "rate>500/s: FAILED (500/s)"),
     ],
 )
-def test_judged(text: str, held: bool, said: str, measured: Measured) -> None:
+def test_judged(text: str, held: bool, said: str, measured: Metrics) -> None:
     """A threshold holds or does not, and says by how much, in the unit that it was given in."""
-    verdict = threshold(text).judge(measured)
+    verdict = parse_threshold(text).judge(measured)
     assert verdict.held is held
     assert str(verdict) == said
 
@@ -53,21 +53,21 @@ def test_judged(text: str, held: bool, said: str, measured: Measured) -> None:
 def test_on_the_edge(part: int, whole: int) -> None:
     """What was measured is not below itself, and not above: 35 of 100 are 35 %."""
     part = min(part, whole)
-    found = Measured()
+    found = Metrics()
     found.outcomes[Outcome.THROTTLED], found.outcomes[Outcome.STOPPED] = part, whole - part
     percent = f"{part / whole * 100:.6f}"
     if float(percent) * whole == part * 100:
         for sign, held in (("<", False), (">", False), ("<=", True), (">=", True)):
-            assert threshold(f"throttled{sign}{percent}%").judge(found).held is held
+            assert parse_threshold(f"throttled{sign}{percent}%").judge(found).held is held
 
 
 @given(ms=st.integers(1, 2000))
 def test_time_on_the_edge(ms: int) -> None:
     """A time that was measured to the microsecond is not below itself in any unit."""
-    found = Measured()
+    found = Metrics()
     found.add(Outcome.STOPPED, latency_s=ms / 1e3, service_s=0, late_s=0, held_s=0, answered=True)
     for text in (f"max<{ms}ms", f"max>{ms}ms", f"max<{ms / 1e3:.3f}s", f"max>{ms * 1000}us"):
-        assert not threshold(text).judge(found).held, text
+        assert not parse_threshold(text).judge(found).held, text
 
 
 @pytest.mark.parametrize(
@@ -97,23 +97,23 @@ def test_time_on_the_edge(ms: int) -> None:
 def test_refused(text: str, why: str) -> None:
     """What is no threshold is refused with the forms there are."""
     with pytest.raises(ValueError, match=why):
-        threshold(text)
+        parse_threshold(text)
 
 
 @pytest.mark.parametrize("text", ["p99<1s", "service.max>0s", "errors<1%", "rate>0/s", "stopped>=0%"])
 def test_nothing_measured(text: str) -> None:
     """Without a request nothing holds: an empty run is never a success."""
-    verdict = threshold(text).judge(Measured())
+    verdict = parse_threshold(text).judge(Metrics())
     assert not verdict.held
     assert str(verdict) == f"{text}: FAILED (nothing was measured)"
 
 
 def test_nothing_answered() -> None:
     """Requests that were all cut off may have taken any time, so none holds."""
-    found = Measured()
+    found = Metrics()
     found.add(Outcome.UNKNOWN, latency_s=0, service_s=0, late_s=0, held_s=0, answered=False)
-    assert not threshold("p99<1m").judge(found).held
-    assert threshold("unknown>=100%").judge(found).held
+    assert not parse_threshold("p99<1m").judge(found).held
+    assert parse_threshold("unknown>=100%").judge(found).held
 
 
 @pytest.mark.parametrize(
@@ -130,19 +130,19 @@ def test_nothing_answered() -> None:
 )
 def test_cut_off(text: str, said: str) -> None:
     """Requests that were cut off would have taken longer: a line holds if it does with them as the slowest of all."""
-    found = Measured()
+    found = Metrics()
     for outcome, number, latency_s in ((Outcome.STOPPED, 900, 0.001), (Outcome.UNKNOWN, 100, 0.0001)):
         for _ in range(number):
             found.add(outcome, latency_s=latency_s, service_s=latency_s, late_s=0, held_s=0, answered=False)
-    verdict = threshold(text).judge(found)
+    verdict = parse_threshold(text).judge(found)
     assert said in str(verdict)
     assert verdict.held or text.startswith(("p95<", "p5<0.5", "max", "service.mean"))
 
 
 @given(bound_ms=st.integers(1, 2000), percent=st.integers(1, 100))
-def test_against_the_figure(bound_ms: int, percent: int, measured: Measured) -> None:
+def test_against_the_figure(bound_ms: int, percent: int, measured: Metrics) -> None:
     """`p<` and `p>=` of the same bound are never both true, and agree with the percentile itself."""
     figure_s = measured.latency.at(percent)[0]
-    below = threshold(f"p{percent}<{bound_ms}ms").judge(measured).held
+    below = parse_threshold(f"p{percent}<{bound_ms}ms").judge(measured).held
     assert below is (figure_s < bound_ms / 1e3)
-    assert threshold(f"p{percent}>={bound_ms}ms").judge(measured).held is not below
+    assert parse_threshold(f"p{percent}>={bound_ms}ms").judge(measured).held is not below

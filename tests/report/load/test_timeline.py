@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from bulkstop.model import Outcome
 from bulkstop.report.load.histogram import Histogram
 from bulkstop.report.load.intervals import Intervals
-from bulkstop.report.load.timeline import MOST, Point, Timeline, Times, width_for
+from bulkstop.report.load.timeline import MOST, Point, Timeline, Times, choose_width
 from tests.loads import interval
 
 
 def spans(points: list[Point]) -> list[tuple[float, float, int]]:
-    """Give when points begin and end, and how many requests they have."""
+    """Return when points begin and end, and how many requests they have."""
     return [(point.start_s, point.end_s, point.requests) for point in points]
 
 
@@ -94,4 +94,4 @@ def test_joining_is_spread(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_width(length_s: float | None, width_s: float) -> None:
     """A point stands for as few seconds as a run of that length allows."""
-    assert width_for(length_s) == width_s
+    assert choose_width(length_s) == width_s

@@ -77,7 +77,7 @@ def cells(result: Result) -> dict[str, str]:
 
 
 def values(result: Result) -> dict[str, Any]:
-    """Give the fields of a result by name."""
+    """Return the fields of a result by name."""
     return {name: getattr(result, name) for name in COLUMNS}
 
 

@@ -43,7 +43,7 @@ child.wait()
 
 
 def marked(data: bytes, lines: int) -> Mark:
-    """Give the mark of a file that holds this."""
+    """Return the mark of a file that holds this."""
     return Mark(len(data), lines, sha256(data).hexdigest())
 
 

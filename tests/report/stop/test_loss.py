@@ -25,7 +25,7 @@ SENT = (RESULTS[0], RESULTS[1], RESULTS[3])
 
 
 def whole(path: Path) -> bytes:
-    """Give what a file of that name with all results holds."""
+    """Return what a file of that name with all results holds."""
     if path.suffix == ".csv":
         return csv_header() + b"".join(map(to_csv, RESULTS))
     return b"".join(map(to_json, RESULTS))
@@ -50,7 +50,7 @@ def replace(path: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Give the folder another name."""
+    """Return the folder another name."""
     path.parent.rename(path.parent.with_name("elsewhere"))
 
 

@@ -29,7 +29,7 @@ def section(**more: Any) -> Section:
 
 
 def mark_of(lines: int) -> Mark:
-    """Give the mark of the first so many of LINES."""
+    """Return the mark of the first so many of LINES."""
     data = b"".join(LINES[:lines])
     return Mark(len(data), lines, sha256(data).hexdigest())
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkstop.errors import InputError, OutputError
-from bulkstop.model import LEFT, WORTH_A_RETRY, Campaign, CampaignType, Outcome, Result, Row, held
+from bulkstop.model import LEFT, WORTH_A_RETRY, Campaign, CampaignType, Outcome, Result, Row, unsent_result
 from bulkstop.report.stop.formats import csv_header, to_csv, to_json
-from bulkstop.report.stop.resume import BLOCK_LINES, Past, is_final
+from bulkstop.report.stop.resume import BLOCK_LINES, ResumeIndex, is_final
 
 VOICE, SMS = CampaignType.VOICE, CampaignType.SMS
 AT = "2025-12-05T12:01:35.312Z"
@@ -61,11 +61,11 @@ class TestEnd:
         """A row that was sent has ended when its last try has, unless nobody knows what became of it."""
         assert is_final(ended(campaign(2), outcome)) is (outcome not in LEFT)
         assert not is_final(ended(campaign(2), outcome, finished=False)), "cut off between two tries"
-        assert is_final(held(campaign(2), outcome, "why")) is (outcome not in LEFT), "held back, never sent"
+        assert is_final(unsent_result(campaign(2), outcome, "why")) is (outcome not in LEFT), "held back, never sent"
 
     def test_without_a_call(self) -> None:
         """A campaign that was at rest, so that nothing was sent to it, has ended."""
-        at_rest = replace(held(campaign(2), Outcome.ALREADY_STOPPED, ""), message="listed as Stopped")
+        at_rest = replace(unsent_result(campaign(2), Outcome.ALREADY_STOPPED, ""), message="listed as Stopped")
         assert is_final(at_rest)
 
     @pytest.mark.parametrize(
@@ -74,18 +74,22 @@ class TestEnd:
     )
     def test_schedule(self, schedule: str | None, final: bool, path: Path) -> None:
         """A campaign whose schedule was to be disabled and may start it again is taken up once more."""
-        for result in (ended(campaign(2)), held(campaign(2), Outcome.ALREADY_STOPPED, "")):
+        for result in (ended(campaign(2)), unsent_result(campaign(2), Outcome.ALREADY_STOPPED, "")):
             line = replace(result, schedule=schedule)
             assert is_final(line) is final
-            past = Past(written(path, [line]))
+            past = ResumeIndex(written(path, [line]))
             assert (past.final, past.settled(campaign(2))) == ((1, result.outcome) if final else (0, None))
 
     @pytest.mark.parametrize("outcome", Outcome)
     def test_settled(self, outcome: Outcome, path: Path) -> None:
         """A row that has ended is known with its outcome, whichever that is; one that has not is to be sent."""
         rows = [campaign(2), campaign(3), campaign(4)]
-        lines = [ended(rows[0], outcome), ended(rows[1], outcome, finished=False), held(rows[2], outcome, "why")]
-        past = Past(written(path, lines))
+        lines = [
+            ended(rows[0], outcome),
+            ended(rows[1], outcome, finished=False),
+            unsent_result(rows[2], outcome, "why"),
+        ]
+        past = ResumeIndex(written(path, lines))
         known = None if outcome in LEFT else outcome
         assert [past.settled(row) for row in rows] == [known, None, known]
         assert past.settled(campaign(5)) is None
@@ -95,7 +99,7 @@ class TestEnd:
     @pytest.mark.parametrize("outcome", Outcome)
     def test_retry(self, outcome: Outcome, path: Path) -> None:
         """What ended in one of the outcomes given is to be sent again as well, and nothing else that has ended."""
-        past = Past(written(path, [ended(campaign(2), outcome)]))
+        past = ResumeIndex(written(path, [ended(campaign(2), outcome)]))
         is_tried = outcome in LEFT | WORTH_A_RETRY
         assert past.settled(campaign(2), WORTH_A_RETRY) == (None if is_tried else outcome)
         assert past.settled(campaign(2), {outcome}) is None
@@ -114,7 +118,7 @@ class TestEnd:
         """Of several lines of a row the last one is its state, also where the row had ended further up."""
         row, other = campaign(2), campaign(3)
         lines = [not_sent(row), ended(row, Outcome.TIMEOUT), ended(other), ended(row), ended(other, Outcome.UNKNOWN)]
-        past = Past(written(path, lines))
+        past = ResumeIndex(written(path, lines))
         assert (past.settled(row), past.settled(other)) == (Outcome.STOPPED, None)
         assert (past.rows, past.lines, past.final) == (2, 5, 1)
         assert +past.latest == Counter({Outcome.STOPPED: 1, Outcome.UNKNOWN: 1})
@@ -134,7 +138,7 @@ class TestEnd:
             for source, line, outcome, finished in lines
         ]
         path = tmp_path_factory.mktemp("past") / name
-        past = Past(written(path, results))
+        past = ResumeIndex(written(path, results))
         latest = {(result.source, result.line): result for result in results}
         assert (past.rows, past.lines, past.size) == (len(latest), len(results), path.stat().st_size)
         assert past.final == sum(map(is_final, latest.values()))
@@ -160,7 +164,7 @@ class TestSameRow:
     def test_a_changed_row(self, now: dict[str, str], said: str, is_done: bool, path: Path) -> None:
         """A line of the input that names something else is refused with what it was and what it is, ended or not."""
         row = campaign(2)
-        past = Past(written(path, [ended(campaign(1)), ended(row) if is_done else not_sent(row)]))
+        past = ResumeIndex(written(path, [ended(campaign(1)), ended(row) if is_done else not_sent(row)]))
         with pytest.raises(InputError) as caught:
             past.settled(row._replace(**now))  # type: ignore[arg-type]
         was = "was voice 'cd-2' of account 'acc', stream 'st-1'"
@@ -169,14 +173,14 @@ class TestSameRow:
     def test_a_row_that_became_usable(self, path: Path) -> None:
         """A row that could not be used for want of a type is another one when it has one."""
         row = Result("cd-2", None, None, None, Outcome.INVALID, source="a.csv", line=2)
-        past = Past(written(path, [row]))
+        past = ResumeIndex(written(path, [row]))
         assert past.settled(row) is Outcome.INVALID
         with pytest.raises(InputError, match=r"a\.csv line 2: was 'cd-2' of account None, stream None in"):
             past.settled(campaign(2))
 
     def test_a_removed_row(self, path: Path) -> None:
         """Rows that have a line and are no longer in the inputs are counted and refused; added ones are welcome."""
-        past = Past(written(path, [ended(campaign(line)) for line in range(2, 5)]))
+        past = ResumeIndex(written(path, [ended(campaign(line)) for line in range(2, 5)]))
         for line in (2, 4, 5, 6):
             past.settled(campaign(line))
         with pytest.raises(InputError, match="has lines of 1 rows that the inputs no longer have; give the inputs as"):
@@ -185,13 +189,13 @@ class TestSameRow:
     def test_several_inputs(self, path: Path) -> None:
         """The same line of two inputs is two rows."""
         rows = [campaign(2, source="a.csv"), campaign(2, "cd-b", source="b.csv"), campaign(2, "cd-c", source="-")]
-        past = Past(written(path, [ended(rows[0]), not_sent(rows[1]), ended(rows[2], Outcome.NOT_FOUND)]))
+        past = ResumeIndex(written(path, [ended(rows[0]), not_sent(rows[1]), ended(rows[2], Outcome.NOT_FOUND)]))
         assert [past.settled(row) for row in rows] == [Outcome.STOPPED, None, Outcome.NOT_FOUND]
 
     def test_sparse_lines(self, path: Path) -> None:
         """Rows far apart, at the edges of blocks and beyond any file, are all told apart."""
         lines = [0, 1, BLOCK_LINES - 1, BLOCK_LINES, BLOCK_LINES + 1, 10**6, 2**31, 2**53]
-        past = Past(written(path, [ended(campaign(line)) for line in lines]))
+        past = ResumeIndex(written(path, [ended(campaign(line)) for line in lines]))
         assert [past.settled(campaign(line)) for line in lines] == [Outcome.STOPPED] * len(lines)
         assert [past.settled(campaign(line)) for line in (2, BLOCK_LINES - 2, 10**6 + 1)] == [None] * 3
         past.check_all_met()
@@ -203,13 +207,13 @@ class TestSameRow:
         with pytest.raises(
             OutputError, match=rf" line {number}: voice 'cd-other' of .* stands at a\.csv line 2, and so"
         ):
-            Past(str(path))
+            ResumeIndex(str(path))
 
     @pytest.mark.parametrize("campaign_id", ["", "=1", "'=1", "'", "a\r\nb", "a\0b", "\ud800", 'é,;"', " cd "])
     def test_odd_ids(self, campaign_id: str, path: Path) -> None:
         """An id is the same after any trip through the file, whatever it holds and the file changes about it."""
         row = Result(campaign_id, None, "", "'+", Outcome.INVALID, source="a.csv", line=2)
-        past = Past(written(path, [row]))
+        past = ResumeIndex(written(path, [row]))
         assert past.settled(row) is Outcome.INVALID
         with pytest.raises(InputError, match="line 2: was "):
             past.settled(replace(row, campaign_id=campaign_id + "x"))
@@ -223,7 +227,7 @@ class TestFile:
         written(path, [ended(campaign(2)), ended(campaign(3))])
         whole = path.read_bytes()
         path.write_bytes(whole + whole[-20:-1])
-        past = Past(str(path))
+        past = ResumeIndex(str(path))
         assert (past.size, past.lines, past.rows) == (len(whole), 2, 2)
 
     def test_a_broken_line(self, path: Path) -> None:
@@ -232,29 +236,29 @@ class TestFile:
         path.write_bytes(path.read_bytes() + b"garbage\n" * 2)
         number = 3 if path.suffix == ".csv" else 2
         with pytest.raises(OutputError, match=rf"r\.\w+ line {number}: is no result line"):
-            Past(str(path))
+            ResumeIndex(str(path))
 
     def test_an_empty_file(self, path: Path) -> None:
         """A file without a line, header or not, says nothing about any row."""
         for results in ([], [ended(campaign(2))]):
             written(path, results)
-            assert Past(str(path)).rows == len(results)
+            assert ResumeIndex(str(path)).rows == len(results)
         path.write_bytes(b"")
-        past = Past(str(path))
+        past = ResumeIndex(str(path))
         assert (past.size, past.lines, past.settled(campaign(2))) == (0, 0, None)
 
     @pytest.mark.parametrize(("name", "why"), [("absent", "No such file or directory"), ("", "Is a directory")])
     def test_no_file(self, name: str, why: str, tmp_path: Path) -> None:
         """A file that cannot be read is one line that says why."""
         with pytest.raises(OutputError, match=rf": cannot be read \({why}\)$"):
-            Past(str(tmp_path / name))
+            ResumeIndex(str(tmp_path / name))
 
     def test_memory(self, tmp_path: Path) -> None:
         """In memory a row costs about 8 bytes, so a million rows fit anywhere."""
         path = written(tmp_path / "r.jsonl", (ended(campaign(line)) for line in range(1, 20_001)))
         tracemalloc.start()
         try:
-            past = Past(path)
+            past = ResumeIndex(path)
             gc.collect()  # the interpreter keeps freed dicts for later use until then
             kept, _ = tracemalloc.get_traced_memory()
         finally:

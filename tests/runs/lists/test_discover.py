@@ -18,19 +18,19 @@ from bulkstop.errors import OutputError
 from bulkstop.files import check_target, write_file
 from bulkstop.ids import id_fault
 from bulkstop.kore.calls import Call, T
-from bulkstop.kore.exchange import Answer
-from bulkstop.model import Attempt, Campaign, CampaignType, Defaults, Group, Listed
+from bulkstop.kore.exchange import Response
+from bulkstop.model import Attempt, Campaign, CampaignType, Defaults, ListedCampaign, Scope
 from bulkstop.report.lists import discovery
 from bulkstop.report.lists.discovery import COLUMNS, FORMULA, to_csv, to_jsonl
 from bulkstop.runs.lists import discover as module
-from bulkstop.runs.lists.listing import Listing, Wanted, listed
+from bulkstop.runs.lists.listing import ListFilter, Listing, read_listings
 from tests.kore.test_calls import PAGES, VALUES
 from tests.runs.lists.test_listing import read as read_lists
 
-VOICE = Group("a1", "st-1", "app-1", CampaignType.VOICE)
+VOICE = Scope("a1", "st-1", "app-1", CampaignType.VOICE)
 SMS = VOICE._replace(campaign_type=CampaignType.SMS)
-PROMO = Listed("cd-1", CampaignType.VOICE, "Promo", "Active", 2, True, True, "2025-12-05T12:01:35.312Z")
-Rows = list[tuple[Group, Listed]]
+PROMO = ListedCampaign("cd-1", CampaignType.VOICE, "Promo", "Active", 2, True, True, "2025-12-05T12:01:35.312Z")
+Rows = list[tuple[Scope, ListedCampaign]]
 
 IDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1).filter(
     lambda text: text == text.strip() and id_fault(text, any_id=True) is None
@@ -38,7 +38,7 @@ IDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=
 TEXTS = st.none() | st.text(st.characters(codec="utf-8")) | st.sampled_from(["=1+1", "a\nb", 'a"b,c', "\x1b[2J"])
 ROWS = st.lists(
     st.builds(
-        lambda kind, *item: (VOICE._replace(campaign_type=kind), Listed(item[0], kind, *item[1:])),
+        lambda kind, *item: (VOICE._replace(campaign_type=kind), ListedCampaign(item[0], kind, *item[1:])),
         st.sampled_from(CampaignType),
         IDS | st.builds(str.__add__, st.sampled_from("=+-@'"), IDS),
         TEXTS,
@@ -63,7 +63,7 @@ def read_back(data: bytes, ending: str, folder: Path) -> list[Campaign]:
 
 def test_csv() -> None:
     """The list has the columns that are promised, in order."""
-    rows = [(VOICE, PROMO), (SMS, Listed("cd-2", CampaignType.SMS))]
+    rows = [(VOICE, PROMO), (SMS, ListedCampaign("cd-2", CampaignType.SMS))]
     assert to_csv(rows).decode() == (
         "campaign_id,campaign_type,account_id,stream_id,iid,name,status,priority,recurring,updated_at\n"
         "cd-1,voice,a1,st-1,app-1,Promo,Active,2,true,2025-12-05T12:01:35.312Z\n"
@@ -73,7 +73,7 @@ def test_csv() -> None:
 
 def test_jsonl() -> None:
     """The same as JSON lines; what is not known is null."""
-    lines = to_jsonl([(VOICE, PROMO), (SMS, Listed("cd-2", CampaignType.SMS))]).splitlines()
+    lines = to_jsonl([(VOICE, PROMO), (SMS, ListedCampaign("cd-2", CampaignType.SMS))]).splitlines()
     assert json.loads(lines[0]) == dict(
         zip(
             COLUMNS, ["cd-1", "voice", "a1", "st-1", "app-1", "Promo", "Active", 2, True, PROMO.updated_at], strict=True
@@ -124,16 +124,19 @@ class Once:
 
     async def ask(self, call: Call[T], /) -> T | Attempt:
         """Answer."""
-        return call.read(Answer(200, self._body, 1.0))
+        return call.read(Response(200, self._body, 1.0))
 
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(value=st.one_of(VALUES, PAGES), wanted=st.sampled_from([Wanted(), Wanted(("Active",)), Wanted((), (1, 2))]))
-def test_any_answer_makes_a_sound_list(value: object, wanted: Wanted, tmp_path: Path) -> None:
+@given(
+    value=st.one_of(VALUES, PAGES),
+    wanted=st.sampled_from([ListFilter(), ListFilter(("Active",)), ListFilter((), (1, 2))]),
+)
+def test_any_answer_makes_a_sound_list(value: object, wanted: ListFilter, tmp_path: Path) -> None:
     """Whatever a service answers ends in a failure with its reason, or in a list that `stop` can read."""
     for one in read_lists(Once(json.dumps(value).encode()), VOICE, SMS, wanted=wanted):
         assert one.failure is None or one.failure.error
-        rows = [(one.group, item) for item in one.items]
+        rows = [(one.scope, item) for item in one.items]
         for data, ending in ((to_csv(rows), ".csv"), (to_jsonl(rows), ".jsonl")):
             assert [c.campaign_id for c in read_back(data, ending, tmp_path)] == [i.campaign_id for i in one.items]
 
@@ -158,7 +161,7 @@ def test_a_campaign_of_two_types(tmp_path: Path) -> None:
         from bulkstop.engine.limits.quota import NoQuota
         from bulkstop.engine.retry import Retry
 
-        lists = await listed([VOICE, SMS], Once(body).ask, lambda account_id: Caller(NoQuota(), retry=Retry(1)))
+        lists = await read_listings([VOICE, SMS], Once(body).ask, lambda account_id: Caller(NoQuota(), retry=Retry(1)))
         return module._discovery(lists, None)
 
     found = asyncio.run(both())
@@ -175,8 +178,8 @@ def test_a_campaign_of_two_types(tmp_path: Path) -> None:
 def test_a_campaign_that_runs_as_one_of_two_types(turned: bool) -> None:
     """Of a campaign that is listed as of both types, or twice in a list, the one that runs is written."""
     rest, runs = (
-        Listed("cd-1", VOICE.campaign_type, status="Stopped"),
-        Listed("cd-1", SMS.campaign_type, status="Active"),
+        ListedCampaign("cd-1", VOICE.campaign_type, status="Stopped"),
+        ListedCampaign("cd-1", SMS.campaign_type, status="Active"),
     )
     lists = [Listing(VOICE, (rest,)), Listing(SMS, (runs,), doubled=1)]
     found = module._discovery(lists[::-1] if turned else lists, None)

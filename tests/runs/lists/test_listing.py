@@ -15,13 +15,13 @@ from bulkstop.engine.limits.quota import NoQuota
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import CredentialsError
 from bulkstop.kore.calls import PAGE, Call, T
-from bulkstop.kore.exchange import Answer
-from bulkstop.model import Attempt, CampaignType, Group, Listed, Outcome
+from bulkstop.kore.exchange import Response
+from bulkstop.model import Attempt, CampaignType, ListedCampaign, Outcome, Scope
 from bulkstop.runs.lists import listing as module
-from bulkstop.runs.lists.listing import Listing, Wanted, listed
+from bulkstop.runs.lists.listing import ListFilter, Listing, read_listings
 
-VOICE = Group("a1", "st-1", "st-1", CampaignType.VOICE)
-ACTIVE = Wanted(("Active",))
+VOICE = Scope("a1", "st-1", "st-1", CampaignType.VOICE)
+ACTIVE = ListFilter(("Active",))
 
 
 class Service:
@@ -58,7 +58,7 @@ class Service:
         if self.calls:
             self._change(self)
         self.calls += 1
-        return call.read(Answer(200, json.dumps(self._answer(json.loads(call.body))).encode(), 1.0))
+        return call.read(Response(200, json.dumps(self._answer(json.loads(call.body))).encode(), 1.0))
 
     def _answer(self, asked: dict[str, Any]) -> dict[str, object]:
         wanted = asked["filters"].get("status") if self._filters else None
@@ -80,10 +80,10 @@ class Service:
         return heeded[self._heeds]
 
 
-def read(service: Any, *groups: Group, wanted: Wanted = ACTIVE, **more: Any) -> list[Listing]:
+def read(service: Any, *groups: Scope, wanted: ListFilter = ACTIVE, **more: Any) -> list[Listing]:
     """Read the lists of a service."""
     caller_of = more.pop("caller_of", lambda account_id: Caller(NoQuota(), retry=Retry(1)))
-    return asyncio.run(listed(groups or (VOICE,), service.ask, caller_of, wanted, **more))
+    return asyncio.run(read_listings(groups or (VOICE,), service.ask, caller_of, wanted, **more))
 
 
 def found(service: Any, **more: Any) -> Listing:
@@ -96,7 +96,7 @@ def found(service: Any, **more: Any) -> Listing:
 
 
 def ids(one: Listing) -> set[str]:
-    """Give the ids of a listing."""
+    """Return the ids of a listing."""
     return {item.campaign_id for item in one.items}
 
 
@@ -148,13 +148,13 @@ def test_filters_are_ours_too() -> None:
 
 def test_wanted() -> None:
     """A campaign fits by status, in any letter case, and by priority; one that tells none fits no filter."""
-    entry = Listed("cd-1", CampaignType.VOICE, status="ACTIVE", priority=2)
-    assert Wanted().fits(entry._replace(status=None, priority=None))
-    assert Wanted(("Active", "Paused"), (1, 2)).fits(entry)
-    assert not Wanted(("Paused",)).fits(entry)
-    assert not Wanted((), (1,)).fits(entry)
-    assert not Wanted(("Active",)).fits(entry._replace(status=None))
-    assert not Wanted((), (2,)).fits(entry._replace(priority=None))
+    entry = ListedCampaign("cd-1", CampaignType.VOICE, status="ACTIVE", priority=2)
+    assert ListFilter().fits(entry._replace(status=None, priority=None))
+    assert ListFilter(("Active", "Paused"), (1, 2)).fits(entry)
+    assert not ListFilter(("Paused",)).fits(entry)
+    assert not ListFilter((), (1,)).fits(entry)
+    assert not ListFilter(("Active",)).fits(entry._replace(status=None))
+    assert not ListFilter((), (2,)).fits(entry._replace(priority=None))
 
 
 def test_unusable_rows_are_told() -> None:
@@ -237,9 +237,9 @@ def test_the_latest_state_counts() -> None:
 
 
 @pytest.mark.parametrize(("first", "second"), [(10, 20), (10, 80), (49, 50), (48, 49), (3, 140)])
-@pytest.mark.parametrize("wanted", [Wanted(), ACTIVE, Wanted(("Completed", "Stopped"))])
+@pytest.mark.parametrize("wanted", [ListFilter(), ACTIVE, ListFilter(("Completed", "Stopped"))])
 @pytest.mark.parametrize("turned", [False, True])
-def test_the_worse_of_two_rows(first: int, second: int, wanted: Wanted, turned: bool) -> None:
+def test_the_worse_of_two_rows(first: int, second: int, wanted: ListFilter, turned: bool) -> None:
     """A campaign that the list has twice is there as the one that runs, whichever comes first."""
     states = ["Active", "Stopped"] if turned else ["Stopped", "Active"]
 
@@ -364,7 +364,7 @@ class Endless:
         self.calls += 1
         rows = [{"_id": f"{number:0256}", "status": "Active"} for number in range(begin, begin + 50)]
         said = {"status": "success", "data": {"results": rows, "hasMore": True}}
-        return call.read(Answer(200, json.dumps(said).encode(), 1.0))
+        return call.read(Response(200, json.dumps(said).encode(), 1.0))
 
 
 @pytest.mark.parametrize("step", [1, 49, 1000])
@@ -384,22 +384,22 @@ class Failing:
 
     def __init__(self) -> None:
         self.open = self.most_open = 0
-        self.groups: list[Group] = []
+        self.groups: list[Scope] = []
 
     async def ask(self, call: Call[T], /) -> T | Attempt:
         """Answer by account."""
-        assert isinstance(call.where, Group)
+        assert isinstance(call.where, Scope)
         self.groups.append(call.where)
         self.open += 1
         self.most_open = max(self.most_open, self.open)
         await asyncio.sleep(0)
         self.open -= 1
         body = b'{"status":"success","data":{"results":[{"_id":"cd-1","status":"Active"}]}}'
-        return call.read(Answer(403 if call.where.account_id == "a2" else 200, body, 1.0))
+        return call.read(Response(403 if call.where.account_id == "a2" else 200, body, 1.0))
 
 
 GROUPS = [
-    Group(account, "st-1", "st-1", kind) for kind in (CampaignType.VOICE, CampaignType.SMS) for account in ("a1", "a2")
+    Scope(account, "st-1", "st-1", kind) for kind in (CampaignType.VOICE, CampaignType.SMS) for account in ("a1", "a2")
 ]
 
 
@@ -411,9 +411,9 @@ def test_several_lists() -> None:
         callers.append(account_id)
         return Caller(NoQuota(), retry=Retry(1))
 
-    told = list[tuple[Group, int, int | None]]()
+    told = list[tuple[Scope, int, int | None]]()
     lists = read(service, *GROUPS, *GROUPS, caller_of=caller_of, heard=lambda *what: told.append(what))
-    assert [one.group for one in lists] == GROUPS
+    assert [one.scope for one in lists] == GROUPS
     assert [one.failure and one.failure.outcome for one in lists] == [None, Outcome.UNAUTHORIZED] * 2
     assert [len(one.items) for one in lists] == [1, 0, 1, 0]
     assert (callers, service.most_open) == (["a1", "a2"], 2)
@@ -425,7 +425,7 @@ def test_one_after_the_other() -> None:
     service = Failing()
     read(service, *GROUPS, concurrency=1)
     assert (service.most_open, len(service.groups)) == (1, 4)
-    assert asyncio.run(listed([], service.ask, lambda account_id: pytest.fail("no account"))) == []
+    assert asyncio.run(read_listings([], service.ask, lambda account_id: pytest.fail("no account"))) == []
 
 
 def test_what_ends_the_run() -> None:

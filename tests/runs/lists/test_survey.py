@@ -16,18 +16,18 @@ from bulkstop.engine.limits.quota import NoQuota
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import BulkstopError, CredentialsError, QuotaError
 from bulkstop.kore.calls import STATUSES, Call, T
-from bulkstop.kore.exchange import Answer, NoAnswer
-from bulkstop.model import Again, Attempt, Campaign, CampaignType, Group, Limit, Listed, Outcome, State
+from bulkstop.kore.exchange import Response, TransportFailure
+from bulkstop.model import Attempt, Campaign, CampaignType, Limit, ListedCampaign, Outcome, RetryHint, Scope, State
 from bulkstop.report.lists.verification import Verification
 from bulkstop.runs.lists.states import Targets, state_of
-from bulkstop.runs.lists.survey import IN_A_ROW, NEW_A_PAGE, Survey, states
+from bulkstop.runs.lists.survey import IN_A_ROW, NEW_A_PAGE, Survey, read_states
 from tests.kore.test_calls import PAGES, VALUES
 
 VOICE, SMS = CampaignType.VOICE, CampaignType.SMS
 Row = dict[str, Any]
 """A campaign as the list has it, but for its id."""
-REFUSED = Answer(405, b"no such method", 1.0)
-GONE = Answer(404, b"not here", 1.0)
+REFUSED = Response(405, b"no such method", 1.0)
+GONE = Response(404, b"not here", 1.0)
 
 
 class Service:
@@ -37,8 +37,8 @@ class Service:
         self,
         campaigns: Mapping[str, Row | str] = {},
         *,
-        lists: Answer | NoAnswer | None = None,
-        singles: Answer | NoAnswer | None = None,
+        lists: Response | TransportFailure | None = None,
+        singles: Response | TransportFailure | None = None,
         hidden: set[str] = frozenset(),  # type: ignore[assignment] # empty
     ) -> None:
         self.campaigns = {
@@ -57,22 +57,22 @@ class Service:
         answer = self._page(json.loads(call.body)) if what == "list" else self._status(what)
         return call.read(answer)
 
-    def _page(self, asked: dict[str, Any]) -> Answer | NoAnswer:
+    def _page(self, asked: dict[str, Any]) -> Response | TransportFailure:
         if self.lists is not None:
             return self.lists
         rows = [{"_id": name, **row} for name, row in self.campaigns.items() if name not in self.hidden]
         part = rows[asked["skip"] : asked["skip"] + asked["limit"]]
         more = asked["skip"] + asked["limit"] < len(rows)
         data = {"results": part, "hasMore": more, "totalResults": len(rows)}
-        return Answer(200, json.dumps({"status": "success", "data": data}).encode(), 1.0)
+        return Response(200, json.dumps({"status": "success", "data": data}).encode(), 1.0)
 
-    def _status(self, name: str) -> Answer | NoAnswer:
+    def _status(self, name: str) -> Response | TransportFailure:
         if self.singles is not None:
             return self.singles
         if name not in self.campaigns:
             return GONE
         data = {"id": name, "status": self.campaigns[name].get("status"), "name": f"Name of {name}"}
-        return Answer(200, json.dumps({"status": "success", "data": data}).encode(), 1.0)
+        return Response(200, json.dumps({"status": "success", "data": data}).encode(), 1.0)
 
 
 def campaign(name: str, account: str = "a1", kind: CampaignType = VOICE) -> Campaign:
@@ -94,11 +94,11 @@ def look(service: Any, wanted: Targets, **how: Any) -> Verification:
     """Ask a service for the states of targets."""
     drained = how.pop("drained", None)
     caller = Caller(NoQuota(), retry=Retry(1), drained=drained)
-    return asyncio.run(states(wanted, service.ask, lambda account_id: caller, **how))
+    return asyncio.run(read_states(wanted, service.ask, lambda account_id: caller, **how))
 
 
 def found_as(service: Any, wanted: Targets, **how: Any) -> dict[str, State]:
-    """Give the state of each campaign that is not at rest."""
+    """Return the state of each campaign that is not at rest."""
     return {each.item.campaign_id: each.state for each in look(service, wanted, **how).findings}
 
 
@@ -131,13 +131,13 @@ def found_as(service: Any, wanted: Targets, **how: Any) -> dict[str, State]:
 def test_state(status: str | None, schedule: tuple[bool | None, bool | None] | None, state: State) -> None:
     """A campaign is at rest only by a documented status, and without a schedule that starts it again."""
     is_scheduled, is_recurring = schedule or (None, None)
-    item = Listed("cd-1", VOICE, status=status, is_scheduled=is_scheduled, is_recurring=is_recurring)
+    item = ListedCampaign("cd-1", VOICE, status=status, is_scheduled=is_scheduled, is_recurring=is_recurring)
     assert state_of(item) is state
 
 
 def test_every_documented_status_is_told() -> None:
     """No status of the vendor's pages is unknown."""
-    assert all(state_of(Listed("cd-1", VOICE, status=status)) is not State.UNKNOWN for status in STATUSES)
+    assert all(state_of(ListedCampaign("cd-1", VOICE, status=status)) is not State.UNKNOWN for status in STATUSES)
 
 
 # --- by list --------------------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ def test_groups() -> None:
     service = Service({"cd-1": "Active"})
     seen = look(service, wanted)
     assert service.asked == ["list"] * 4
-    assert {each.group for each in seen.findings} == set(wanted.groups)
+    assert {each.scope for each in seen.findings} == set(wanted.groups)
     assert len(seen.findings) == 4
 
 
@@ -219,11 +219,11 @@ class Twice(Service):
             for name, row in rows
         ]
 
-    def _page(self, asked: dict[str, Any]) -> Answer | NoAnswer:
+    def _page(self, asked: dict[str, Any]) -> Response | TransportFailure:
         part = self.rows[asked["skip"] : asked["skip"] + asked["limit"]]
         more = asked["skip"] + asked["limit"] < len(self.rows)
         data = {"results": part, "hasMore": more, "totalResults": len(self.rows)}
-        return Answer(200, json.dumps({"status": "success", "data": data}).encode(), 1.0)
+        return Response(200, json.dumps({"status": "success", "data": data}).encode(), 1.0)
 
 
 AT_ONCE = {"isSchedulingEnabled": False, "isRecurrenceEnabled": False}
@@ -327,9 +327,16 @@ def test_what_the_list_does_not_have() -> None:
 
 
 @pytest.mark.parametrize(
-    "lists", [GONE, REFUSED, Answer(500, b"", 1.0), Answer(200, b"<html>", 1.0), NoAnswer(Outcome.TIMEOUT, "late", 1.0)]
+    "lists",
+    [
+        GONE,
+        REFUSED,
+        Response(500, b"", 1.0),
+        Response(200, b"<html>", 1.0),
+        TransportFailure(Outcome.TIMEOUT, "late", 1.0),
+    ],
 )
-def test_a_list_that_cannot_be_read(lists: Answer | NoAnswer) -> None:
+def test_a_list_that_cannot_be_read(lists: Response | TransportFailure) -> None:
     """Where the list call fails, each campaign is asked for; that the schedules are unknown is noted."""
     said = list[str]()
     service = Service({"cd-1": "Stopped", "cd-2": "Active"}, lists=lists)
@@ -368,7 +375,7 @@ def test_a_list_that_is_long() -> None:
 
 
 def names(count: int) -> list[str]:
-    """Give as many ids."""
+    """Return as many ids."""
     return [f"cd-{number}" for number in range(count)]
 
 
@@ -425,12 +432,12 @@ def test_status_calls_that_fail_now_and_then() -> None:
 @pytest.mark.parametrize(
     ("lists", "said"),
     [
-        (Answer(401, b"", 1.0), "HTTP 401: wrong token, stream id or scope"),
-        (Answer(403, b"no scope", 1.0), "HTTP 403: wrong token, stream id or scope (no scope)"),
-        (NoAnswer(Outcome.CONNECTION_ERROR, "refused", 1.0), "refused"),
+        (Response(401, b"", 1.0), "HTTP 401: wrong token, stream id or scope"),
+        (Response(403, b"no scope", 1.0), "HTTP 403: wrong token, stream id or scope (no scope)"),
+        (TransportFailure(Outcome.CONNECTION_ERROR, "refused", 1.0), "refused"),
     ],
 )
-def test_what_would_be_of_no_use(lists: Answer | NoAnswer, said: str) -> None:
+def test_what_would_be_of_no_use(lists: Response | TransportFailure, said: str) -> None:
     """Without a network or the right to ask, campaigns are not asked for one by one."""
     service = Service({"cd-1": "Stopped"}, lists=lists)
     seen = look(service, targets("cd-1", "cd-2"))
@@ -442,7 +449,7 @@ def test_what_would_be_of_no_use(lists: Answer | NoAnswer, said: str) -> None:
 @pytest.mark.parametrize("status", [401, 403])
 def test_the_right_to_ask_is_lost(status: int) -> None:
     """A refused status call ends the group: the others would be refused as well."""
-    service = Service(lists=REFUSED, singles=Answer(status, b"", 1.0))
+    service = Service(lists=REFUSED, singles=Response(status, b"", 1.0))
     look(service, targets(*names(10)))
     assert service.asked == ["list", "cd-0"]
 
@@ -455,7 +462,7 @@ def test_a_drained_run() -> None:
         service = Service(dict.fromkeys(names(9), "Stopped"), lists=REFUSED)
         service.before = lambda what: event.set() if what == "cd-3" else None
         caller = Caller(NoQuota(), retry=Retry(1), drained=event)
-        seen = await states(targets(*names(9)), service.ask, lambda account_id: caller)
+        seen = await read_states(targets(*names(9)), service.ask, lambda account_id: caller)
         assert service.asked[-1] == "cd-3"
         return seen
 
@@ -503,7 +510,9 @@ async def test_cancelled_by_others() -> None:
         await asyncio.Event().wait()
         raise AssertionError("woken for nothing")
 
-    task = asyncio.ensure_future(states(targets("cd-1"), ask, lambda account_id: Caller(NoQuota(), retry=Retry(1))))
+    task = asyncio.ensure_future(
+        read_states(targets("cd-1"), ask, lambda account_id: Caller(NoQuota(), retry=Retry(1)))
+    )
     with pytest.raises(asyncio.CancelledError):
         await task
 
@@ -529,7 +538,7 @@ def test_a_run_that_cannot_go_on(fault: BulkstopError) -> None:
 # --- any answer -----------------------------------------------------------------------------------------------------
 
 ANSWERS = st.builds(
-    lambda status, value: Answer(status, json.dumps(value).encode(), 1.0),
+    lambda status, value: Response(status, json.dumps(value).encode(), 1.0),
     st.sampled_from([200, 200, 200, 401, 404, 405, 500]),
     VALUES | PAGES,
 )
@@ -538,7 +547,7 @@ ANSWERS = st.builds(
 class Erratic:
     """A service that gives the answers of a list in turn."""
 
-    def __init__(self, answers: list[Answer]) -> None:
+    def __init__(self, answers: list[Response]) -> None:
         self._answers = answers
         self.calls = 0
 
@@ -546,12 +555,12 @@ class Erratic:
         """Answer with the next one."""
         self.calls += 1
         found = call.read(self._answers[self.calls % len(self._answers)])
-        return found._replace(again=Again.NO) if isinstance(found, Attempt) else found
+        return found._replace(again=RetryHint.NO) if isinstance(found, Attempt) else found
 
 
 @settings(max_examples=200)
 @given(answers=st.lists(ANSWERS, min_size=1, max_size=5))
-def test_any_answers(answers: list[Answer]) -> None:
+def test_any_answers(answers: list[Response]) -> None:
     """Whatever a service answers, each campaign is in one state, and all that is not at rest is a finding."""
     service, wanted = Erratic(answers), targets("c1", "x", *names(31), protected="p1")
     seen = look(service, wanted)
@@ -566,7 +575,7 @@ def test_any_answers(answers: list[Answer]) -> None:
 def test_an_endless_list() -> None:
     """A service that always promises more is left after a few pages, and the campaigns are asked for singly."""
     row = b'{"status":"success","data":{"results":[{"_id":"other","status":"Active"}],"hasMore":true}}'
-    service = Service({"cd-1": "Stopped"}, lists=Answer(200, row, 1.0))
+    service = Service({"cd-1": "Stopped"}, lists=Response(200, row, 1.0))
     assert look(service, targets("cd-1")).exit_code == 0
     assert service.asked[-1] == "cd-1"
     assert len(service.asked) < 12
@@ -574,11 +583,11 @@ def test_an_endless_list() -> None:
 
 def test_types_are_told_apart() -> None:
     """The same id may be a campaign of each type; each keeps its own state."""
-    group = Group("a1", "st-1", "st-1", VOICE)
+    group = Scope("a1", "st-1", "st-1", VOICE)
     wanted = targets("cd-1")
     wanted.add(campaign("cd-1", kind=SMS), Outcome.STOPPED)
     service = Service()
     service.before = lambda what: service.campaigns.update(
         {"cd-1": {"status": ["Active", "Stopped"][len(service.asked)]}}
     )
-    assert [each.group for each in look(service, wanted).findings] == [group]
+    assert [each.scope for each in look(service, wanted).findings] == [group]

@@ -11,18 +11,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
-from bulkstop.model import Campaign, CampaignType, Group, Listed, Outcome, Result, State
+from bulkstop.model import Campaign, CampaignType, ListedCampaign, Outcome, Result, Scope, State
 from bulkstop.report.lists.verification import UNREAD_SHOWN, Finding, Unread, Verification, to_json
 from bulkstop.report.stop import formats
 from bulkstop.report.stop.ledger import Mark
 from bulkstop.report.stop.manifest import manifest_path
 from bulkstop.runs.lists.states import Targets
-from bulkstop.runs.lists.verify import targets_in
+from bulkstop.runs.lists.verify import read_targets
 from bulkstop.settings import Settings
 
 HOST = "https://kore.test"
 HERE = Settings(host=HOST, token="t")
-GROUP = Group("a1", "st-1", "st-1", CampaignType.VOICE)
+GROUP = Scope("a1", "st-1", "st-1", CampaignType.VOICE)
 
 
 def result(campaign_id: str, outcome: Outcome = Outcome.STOPPED, line: int = 2, **more: Any) -> Result:
@@ -57,7 +57,7 @@ def with_manifest(path: str, *, rows: int, host: str = HOST, **mark: Any) -> str
 
 def outcomes(*paths: str) -> dict[str, Outcome]:
     """Read the campaigns of the one group that result files name."""
-    targets = targets_in(paths, HERE)
+    targets = read_targets(paths, HERE)
     assert list(targets.groups) == [GROUP]
     return targets.groups[GROUP]
 
@@ -79,10 +79,10 @@ def test_each_campaign_once(name: str, tmp_path: Path) -> None:
     )
     with Path(path).open("ab") as file:
         file.write(b'{"campaign_id":"cd-3","campa')
-    targets = targets_in([path], replace(HERE, any_id=True))
+    targets = read_targets([path], replace(HERE, any_id=True))
     assert targets.groups == {GROUP: {"cd-1": Outcome.STOPPED, "=cd-2\u00e9": Outcome.SERVER_ERROR}}
     assert (targets.invalid, targets.unlisted, targets.notes, targets.campaigns) == (2, 0, [], 2)
-    strict = targets_in([path], HERE)
+    strict = read_targets([path], HERE)
     assert (strict.groups, strict.invalid) == ({GROUP: {"cd-1": Outcome.STOPPED}}, 3)
 
 
@@ -91,7 +91,7 @@ def test_several_files(tmp_path: Path) -> None:
     one = written(tmp_path / "one.jsonl", result("cd-1"), result("cd-2"), result("", Outcome.INVALID))
     two = written(tmp_path / "two.csv", result("cd-2", Outcome.ALREADY_STOPPED), result("cd-3"))
     assert set(outcomes(one, two)) == {"cd-1", "cd-2", "cd-3"}
-    assert targets_in([one, two, one], HERE).invalid == 1
+    assert read_targets([one, two, one], HERE).invalid == 1
 
 
 def test_groups(tmp_path: Path) -> None:
@@ -103,14 +103,14 @@ def test_groups(tmp_path: Path) -> None:
         result("cd-1", account_id="a2"),
         result("cd-1", stream_id="st-2"),
     )
-    assert set(targets_in([path], HERE).groups) == {
+    assert set(read_targets([path], HERE).groups) == {
         GROUP,
         GROUP._replace(campaign_type=CampaignType.SMS),
         GROUP._replace(account_id="a2"),
         GROUP._replace(stream_id="st-2", iid="st-2"),
     }
     other = Settings(host=HOST, token="t", iid="app-9")
-    assert {group.iid for group in targets_in([path], other).groups} == {"app-9"}
+    assert {group.iid for group in read_targets([path], other).groups} == {"app-9"}
 
 
 def test_what_a_line_does_not_say(tmp_path: Path) -> None:
@@ -118,16 +118,16 @@ def test_what_a_line_does_not_say(tmp_path: Path) -> None:
     path = written(
         tmp_path / "r.jsonl", result("cd-1"), result("cd-2", account_id=None, stream_id=None, campaign_type=None)
     )
-    assert targets_in([path], HERE).invalid == 1
+    assert read_targets([path], HERE).invalid == 1
     filled = Settings(host=HOST, token="t", account_id="a9", stream_id="st-9", type=CampaignType.SMS)
-    assert set(targets_in([path], filled).groups) == {GROUP, Group("a9", "st-9", "st-9", CampaignType.SMS)}
+    assert set(read_targets([path], filled).groups) == {GROUP, Scope("a9", "st-9", "st-9", CampaignType.SMS)}
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a\nb", "x" * 2000])
 def test_an_id_that_cannot_be_sent(name: str, tmp_path: Path) -> None:
     """An id for which no call can be made is no campaign, whatever its line says."""
     path = written(tmp_path / "r.jsonl", result(name, Outcome.STOPPED), result("cd-1"))
-    targets = targets_in([path], HERE)
+    targets = read_targets([path], HERE)
     assert (targets.invalid, targets.campaigns) == (1, 1)
 
 
@@ -141,10 +141,10 @@ def test_rows_that_could_not_be_used(name: str, tmp_path: Path) -> None:
         result("cd-3", Outcome.INVALID, 4, error="no account_id in the row; give --account-id", account_id=None),
     )
     filled = Settings(host=HOST, token="t", account_id="a1")
-    targets = targets_in([path], filled)
+    targets = read_targets([path], filled)
     assert targets.groups == {GROUP: {"cd-1": Outcome.STOPPED, "cd-2": Outcome.INVALID, "cd-3": Outcome.INVALID}}
     assert (targets.invalid, targets.unread) == (0, [])
-    assert targets_in([path], HERE).unread == [
+    assert read_targets([path], HERE).unread == [
         Unread("in.csv", 4, "cd-3", "no account_id in the row; give --account-id")
     ]
 
@@ -165,7 +165,7 @@ def test_rows_that_could_not_be_used(name: str, tmp_path: Path) -> None:
 )
 def test_what_cannot_be_looked_at(bad: Result, said: str, tmp_path: Path) -> None:
     """A row that names no campaign for which a call can be made is named, by the file and line that it came from."""
-    targets = targets_in([written(tmp_path / "r.jsonl", bad)], HERE)
+    targets = read_targets([written(tmp_path / "r.jsonl", bad)], HERE)
     (unread,) = targets.unread
     assert (targets.campaigns, targets.invalid, unread[:3]) == (0, 1, ("in.csv", 2, bad.campaign_id))
     assert unread.reason.startswith(said)
@@ -174,7 +174,7 @@ def test_what_cannot_be_looked_at(bad: Result, said: str, tmp_path: Path) -> Non
 def test_many_that_cannot_be_looked_at(tmp_path: Path) -> None:
     """The first few are named, the others counted; one that came from no file is named by its line in the results."""
     path = written(tmp_path / "r.jsonl", *(result("", Outcome.INVALID, 0, error="no id") for _ in range(99)))
-    targets = targets_in([path], HERE)
+    targets = read_targets([path], HERE)
     assert (targets.invalid, [row.line for row in targets.unread]) == (99, [*range(1, UNREAD_SHOWN + 1)])
     assert {row.source for row in targets.unread} == {path}
 
@@ -183,8 +183,8 @@ def test_no_line_at_all(tmp_path: Path) -> None:
     """A file without a line is none of results, unless a run was killed before its first: then all are without."""
     path = written(tmp_path / "r.jsonl")
     with pytest.raises(InputError, match="no row names a campaign"):
-        targets_in([path], HERE)
-    assert targets_in([with_manifest(path, rows=7)], HERE).unlisted == 7
+        read_targets([path], HERE)
+    assert read_targets([with_manifest(path, rows=7)], HERE).unlisted == 7
 
 
 @pytest.mark.parametrize(
@@ -233,9 +233,9 @@ def test_every_row_is_a_campaign_or_counted(rows: list[tuple[str, Outcome, str]]
     ]
     if not rows:
         with pytest.raises(InputError):
-            targets_in([path], HERE)
+            read_targets([path], HERE)
         return
-    targets = targets_in([path], HERE)
+    targets = read_targets([path], HERE)
     assert set(targets.groups.get(GROUP, ())) == set(usable)
     assert targets.invalid == len(rows) - len(usable)
 
@@ -261,7 +261,7 @@ def test_any_file(pieces: list[bytes], beside: bytes | None, csv: bool, tmp_path
         manifest.write_bytes(beside)
     found, said = None, ""
     try:
-        found = targets_in([str(path)], HERE)
+        found = read_targets([str(path)], HERE)
     except BulkstopError as refused:
         said = str(refused)
     assert said.isprintable()
@@ -275,21 +275,21 @@ def test_any_file(pieces: list[bytes], beside: bytes | None, csv: bool, tmp_path
 def test_rows_that_have_no_line(tmp_path: Path) -> None:
     """Rows of the list that never got a line, as their run was killed, are known from the manifest."""
     path = written(tmp_path / "r.jsonl", result("cd-1", line=2), result("cd-1", line=2), result("cd-2", line=3))
-    assert targets_in([with_manifest(path, rows=2)], HERE).unlisted == 0
-    assert targets_in([with_manifest(path, rows=7)], HERE).unlisted == 5
+    assert read_targets([with_manifest(path, rows=2)], HERE).unlisted == 0
+    assert read_targets([with_manifest(path, rows=7)], HERE).unlisted == 5
 
 
 def test_a_file_that_was_altered(tmp_path: Path) -> None:
     """Lines that are not as they were written are noted: they may name other campaigns than were to be stopped."""
     path = with_manifest(written(tmp_path / "r.jsonl", result("cd-1")), rows=1, **Mark(1, 1, "0" * 64)._asdict())
-    (note,) = targets_in([path], HERE).notes
+    (note,) = read_targets([path], HERE).notes
     assert note == f"{path}: lines 1 to 1 are not as they were written; it may not name what was to be stopped"
 
 
 def test_rows_without_lines_of_their_own(tmp_path: Path) -> None:
     """Campaigns that came from no file stand at no line: they are looked at, and nothing is said to be missing."""
     path = written(tmp_path / "r.jsonl", result("cd-1", line=0), result("cd-2", line=0))
-    targets = targets_in([with_manifest(path, rows=2)], HERE)
+    targets = read_targets([with_manifest(path, rows=2)], HERE)
     assert (targets.campaigns, targets.unlisted, targets.notes) == (2, 0, [])
 
 
@@ -297,7 +297,7 @@ def test_another_host(tmp_path: Path) -> None:
     """Results of another host are refused: there, the same ids would say nothing of those campaigns."""
     path = with_manifest(written(tmp_path / "r.jsonl", result("cd-1")), rows=1, host="https://other.test\x1b[2J")
     with pytest.raises(SettingsError) as refused:
-        targets_in([path], HERE)
+        read_targets([path], HERE)
     assert str(refused.value) == (
         f"--host {HOST}: {path} is of a run at https://other.test\N{REPLACEMENT CHARACTER}[2J; "
         "give that, or other results"
@@ -317,7 +317,7 @@ def test_what_is_no_result_file(name: str, text: str, kind: type[BulkstopError],
     """A list is not taken for results, and results without a campaign not for a proof."""
     (tmp_path / name).write_text(text)
     with pytest.raises(kind) as refused:
-        targets_in([str(tmp_path / name)], HERE)
+        read_targets([str(tmp_path / name)], HERE)
     assert said in str(refused.value)
 
 
@@ -325,12 +325,12 @@ def test_nothing_to_read(tmp_path: Path) -> None:
     """A file that is not there, a folder, and a damaged manifest are refused."""
     for path, said in [("gone", "cannot be read (No such file"), ("", "cannot be read (Is a directory)")]:
         with pytest.raises(OutputError, match=r".*") as refused:
-            targets_in([str(tmp_path / path)], HERE)
+            read_targets([str(tmp_path / path)], HERE)
         assert said in str(refused.value)
     path = written(tmp_path / "r.jsonl", result("cd-1"))
     Path(manifest_path(path)).write_text("{}")
     with pytest.raises(OutputError, match=r"\.run\.json: cannot be read"):
-        targets_in([path], HERE)
+        read_targets([path], HERE)
 
 
 # --- the verdict ----------------------------------------------------------------------------------------------------
@@ -367,7 +367,7 @@ def test_exit_code(found: Verification, code: int) -> None:
 
 def test_json() -> None:
     """Every key is there, with plain values."""
-    item = Listed("cd-1", CampaignType.VOICE, "Promo", "Active", 2, True, False)
+    item = ListedCampaign("cd-1", CampaignType.VOICE, "Promo", "Active", 2, True, False)
     runs = Finding(GROUP, item, State.RUNNING, Outcome.NOT_SENT)
     kept = Finding(GROUP, item._replace(campaign_id="cd-2"), State.RUNNING, Outcome.PROTECTED)
     found = Verification(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bulkstop.runs.load.hosts import host_name, is_named, is_vendor
+from bulkstop.runs.load.hosts import is_named, is_vendor, read_host_name
 
 
 @pytest.mark.parametrize(
@@ -44,4 +44,4 @@ def test_named() -> None:
     assert is_named("https://platform.kore.ai:443/x", ["other.kore.ai", "Platform.Kore.AI."])
     assert is_named("https://platform.kore.ai", ["https://platform.kore.ai:8443"])
     assert not is_named("https://platform.kore.ai", ["kore.ai", "*.kore.ai", "", "other.kore.ai"])
-    assert host_name("http://[::1") == ""
+    assert read_host_name("http://[::1") == ""

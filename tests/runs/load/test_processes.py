@@ -43,7 +43,7 @@ def launched(url: str, *args: str, cwd: Path, **variables: str | None) -> Proces
 
 
 def children_of(process: Process) -> list[int]:
-    """Give the processes that another has started."""
+    """Return the processes that another has started."""
     return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 
@@ -163,7 +163,7 @@ def test_each_gets_a_token(nginx_server: Nginx, tmp_path: Path) -> None:
 async def run_until(
     requests: int, then: Callable[[Process], None], folder: Path, *args: str
 ) -> tuple[Listener, Ended, list[int]]:
-    """Run against a server, do something at so many requests; give the server, the end, the processes there were."""
+    """Run against a server, do something at so many requests; return the server, the end, the processes there were."""
     process: Process | None = None
     pids: list[int] = []
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bulkstop.errors import OutputError
 from bulkstop.model import Limit
-from bulkstop.runs.load.profile import changed_text, check_profile, write_quota
+from bulkstop.runs.load.profile import change_text, check_profile, write_quota
 
 QUOTA = Limit(48, 1.0)
 OURS = 'quota = "48/1s"\npace = "even"\n'
@@ -59,13 +59,13 @@ def test_told_on_one_line(tmp_path: Path) -> None:
 )
 def test_forms(before: str, after: str) -> None:
     """New keys stand with those of their profile, a new profile after the others, and line ends are kept."""
-    assert changed_text(before, "prod", QUOTA)[0] == after
+    assert change_text(before, "prod", QUOTA)[0] == after
 
 
 @given(name=st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=8))
 def test_any_name(name: str) -> None:
     """A profile may have any name."""
-    changed = tomllib.loads(changed_text(FILE, name, QUOTA)[0])
+    changed = tomllib.loads(change_text(FILE, name, QUOTA)[0])
     assert changed["profile"][name]["quota"] == "48/1s"
     assert len(changed["profile"]) == 3 - (name in ("prod", "b"))
 

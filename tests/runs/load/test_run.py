@@ -19,15 +19,15 @@ from bulkstop.engine.load.arrivals import Schedule, constant
 from bulkstop.errors import CredentialsError, OutputError, SettingsError
 from bulkstop.files import Output
 from bulkstop.kore.calls import target
-from bulkstop.kore.exchange import Answer, NoAnswer
+from bulkstop.kore.exchange import Response, TransportFailure
 from bulkstop.model import Campaign, Outcome
-from bulkstop.report.load.metrics import Measured
-from bulkstop.report.load.summary import figures
-from bulkstop.report.load.summary import rows as shown
-from bulkstop.report.load.thresholds import Verdict, threshold
+from bulkstop.report.load.metrics import Metrics
+from bulkstop.report.load.summary import format_metrics as shown
+from bulkstop.report.load.summary import metrics_to_json
+from bulkstop.report.load.thresholds import Verdict, parse_threshold
 from bulkstop.runs import host
 from bulkstop.runs.load.recorder import Outputs
-from bulkstop.runs.load.run import Load, Summary, carry_out, room_for
+from bulkstop.runs.load.run import Load, Summary, choose_max_in_flight, execute
 from bulkstop.settings import Settings
 from tests.engine.parts import campaigns
 from tests.loads import assert_same_times, counts_of, reference
@@ -46,7 +46,7 @@ def load(schedule: Schedule | None = None, **how: Any) -> Load:
 
 
 def endless(count: int = 5) -> Iterator[Campaign]:
-    """Give the same few campaigns for ever."""
+    """Return the same few campaigns for ever."""
     return itertools.cycle(campaigns(count))
 
 
@@ -78,9 +78,9 @@ class TestAgainstNginx:
         outputs = Outputs(Output(str(tmp_path / "r.jsonl"), "--results"), Output(str(tmp_path / "h.hlog"), "--hdr"))
         schedule = constant(400, count=500) if how == "open" else None
         what = load(schedule, count=500, max_in_flight=20)
-        found = host.run(carry_out(what, itertools.cycle(todo), settings, outputs))
+        found = host.run(execute(what, itertools.cycle(todo), settings, outputs))
         assert (found.exit_code, found.reason, found.unsent) == (0, "all sent", 0)
-        assert found.measured.outcomes == {Outcome.STOPPED: 500}
+        assert found.metrics.outcomes == {Outcome.STOPPED: 500}
         assert Counter(nginx_server.stop()) == {
             f"POST {target(each)} HTTP/1.1|200|{TOKEN}|{each.account_id}|{each.iid}|application/json|2": 500 // 7
             + (place < 500 % 7)
@@ -88,7 +88,7 @@ class TestAgainstNginx:
         }
         rows = lines_of(tmp_path / "r.jsonl")
         assert len(rows) == 500
-        assert_same_times(figures(found.measured, is_open=True), rows, ("latency_ms", "service_ms"))
+        assert_same_times(metrics_to_json(found.metrics, is_open=True), rows, ("latency_ms", "service_ms"))
         if how == "open":
             assert sorted(row["intended_s"] for row in rows) == pytest.approx([n / 400 for n in range(500)], abs=2e-6)
         assert all(row["started_s"] >= row["intended_s"] for row in rows)
@@ -106,8 +106,8 @@ class TestAgainstNginx:
         loop.call_later(2.0 + freeze_s, os.killpg, nginx_group, signal.SIGCONT)
         outputs = Outputs(Output(str(tmp_path / "r.jsonl"), "--results"))
         job = load(constant(200, length_s), max_in_flight=8)
-        found = await carry_out(job, endless(), Settings(host=nginx_server.url, token=TOKEN), outputs)
-        measured = found.measured
+        found = await execute(job, endless(), Settings(host=nginx_server.url, token=TOKEN), outputs)
+        measured = found.metrics
         assert (measured.outcomes, found.exit_code) == ({Outcome.STOPPED: 1000}, 0)
         latency_s, service_s = measured.latency.at(99)[0], measured.service.at(99)[0]
         assert 0.8 * freeze_s < latency_s < 2 * freeze_s
@@ -139,10 +139,10 @@ class TestOneTry:
     async def test_failure(self, answer: bytes, outcome: Outcome) -> None:
         """What fails is counted and neither tried again nor waited for."""
         async with listening(replying(answer)) as server:
-            found = await carry_out(load(constant(200, count=20)), endless(), Settings(host=server.url, token=TOKEN))
-        assert found.measured.outcomes == {outcome: 20}
+            found = await execute(load(constant(200, count=20)), endless(), Settings(host=server.url, token=TOKEN))
+        assert found.metrics.outcomes == {outcome: 20}
         assert len(server.requests) == 20
-        assert found.measured.errors == 20
+        assert found.metrics.errors == 20
         assert found.exit_code == 0  # nothing was required
 
     async def test_refused_token(self, tmp_path: Path) -> None:
@@ -160,8 +160,8 @@ class TestOneTry:
 
         async with listening(handle) as server:
             settings = Settings(host=server.url, token_file=str(file))
-            found = await carry_out(load(count=10, max_in_flight=1), endless(), settings)
-        assert found.measured.outcomes == {Outcome.UNAUTHORIZED: 1, Outcome.STOPPED: 9}
+            found = await execute(load(count=10, max_in_flight=1), endless(), settings)
+        assert found.metrics.outcomes == {Outcome.UNAUTHORIZED: 1, Outcome.STOPPED: 9}
         assert len(server.requests) == 10
 
 
@@ -172,36 +172,36 @@ class TestEnds:
         """Requests that never got a place are told, and without them the run says nothing."""
         async with listening(replying(b"", end="hang")) as server:
             settings = Settings(host=server.url, token=TOKEN, grace_s=0.05, timeout_s=0.6)
-            job = load(constant(100, count=20), max_in_flight=3, require=(threshold("rate>0/s"),))
-            found = await carry_out(job, endless(), settings)
-        assert found.measured.outcomes == {Outcome.TIMEOUT: 3}
+            job = load(constant(100, count=20), max_in_flight=3, require=(parse_threshold("rate>0/s"),))
+            found = await execute(job, endless(), settings)
+        assert found.metrics.outcomes == {Outcome.TIMEOUT: 3}
         assert (found.unsent, found.reason) == (17, "with 17 requests not sent")
         assert found.exit_code == 1  # for there was no answer at all
-        assert found.measured.held == 0
+        assert found.metrics.held == 0
 
     async def test_nobody_is_there(self) -> None:
         """A service that is not there is a failure, though nothing was required."""
         async with listening(replying(http(VOICE_ANSWER))) as server:
             pass
-        found = await carry_out(load(constant(100, count=5)), endless(), Settings(host=server.url, token=TOKEN))
-        assert found.measured.outcomes == {Outcome.CONNECTION_ERROR: 5}
-        assert (found.measured.answered, found.exit_code) == (0, 1)
+        found = await execute(load(constant(100, count=5)), endless(), Settings(host=server.url, token=TOKEN))
+        assert found.metrics.outcomes == {Outcome.CONNECTION_ERROR: 5}
+        assert (found.metrics.answered, found.exit_code) == (0, 1)
 
     async def test_closed_model_ends_with_its_time(self) -> None:
         """A closed model without a number ends when its time is over, with the answers to what is in flight."""
         async with listening(replying(http(VOICE_ANSWER))) as server:
             job = load(length_s=0.2, max_in_flight=2)
-            found = await carry_out(job, endless(), Settings(host=server.url, token=TOKEN))
+            found = await execute(job, endless(), Settings(host=server.url, token=TOKEN))
         assert found.exit_code == 0
-        assert 0.19 < found.measured.elapsed_s < 5
-        assert found.measured.requests == len(server.requests) > 2
+        assert 0.19 < found.metrics.elapsed_s < 5
+        assert found.metrics.requests == len(server.requests) > 2
 
     async def test_no_credentials(self) -> None:
         """Without a token nothing is sent, and nothing is measured."""
         async with listening(replying(http(VOICE_ANSWER))) as server:
             for settings in (Settings(host=server.url), Settings(host=server.url, token_file="/nonexistent")):
                 with pytest.raises((SettingsError, CredentialsError)):
-                    await carry_out(load(count=1), endless(), settings)
+                    await execute(load(count=1), endless(), settings)
         assert server.connections == 0
 
     async def test_results_that_cannot_be_written(self, tmp_path: Path) -> None:
@@ -209,10 +209,10 @@ class TestEnds:
         async with listening(replying(http(VOICE_ANSWER))) as server:
             output = Output("/dev/full", "--results", now=itertools.count(0, 2).__next__)
             job = load(constant(100, count=400), max_in_flight=1)
-            found = await carry_out(job, endless(), Settings(host=server.url, token=TOKEN), Outputs(results=output))
+            found = await execute(job, endless(), Settings(host=server.url, token=TOKEN), Outputs(results=output))
         assert isinstance(found.fault, OutputError)
         assert (found.exit_code, found.reason) == (3, str(found.fault))
-        assert found.measured.requests == len(server.requests) == 1
+        assert found.metrics.requests == len(server.requests) == 1
         assert found.unsent == 0
 
     async def test_progress(self) -> None:
@@ -227,7 +227,7 @@ class TestEnds:
 
         async with listening(handle) as server:
             job = load(count=3, max_in_flight=1)
-            await carry_out(job, endless(), Settings(host=server.url, token=TOKEN), progress=progress)
+            await execute(job, endless(), Settings(host=server.url, token=TOKEN), progress=progress)
         (said,) = progress.said
         assert "s: 2 requests, " in said
         assert "/s, 0 errors, p99 " in said
@@ -244,7 +244,7 @@ class TestEnds:
         began = time.monotonic()
         async with listening(handle) as server:
             settings = Settings(host=server.url, token_command=f"sleep 0.6; echo {TOKEN}")
-            await carry_out(load(count=1, max_in_flight=1), endless(), settings, progress=progress)
+            await execute(load(count=1, max_in_flight=1), endless(), settings, progress=progress)
         assert time.monotonic() - began >= 1.6
         assert progress.said == ["1.0 s: 0 requests, 0.0/s, 0 errors"]
 
@@ -258,10 +258,10 @@ class TestTransport:
         opened: list[int] = []
 
         class Mine:
-            async def post(self, path: str, headers: Any) -> Answer | NoAnswer:
+            async def post(self, path: str, headers: Any) -> Response | TransportFailure:
                 await asyncio.sleep(0)
                 seen.append((path, headers["auth"]))
-                return Answer(200, VOICE_ANSWER, 1.0)
+                return Response(200, VOICE_ANSWER, 1.0)
 
         @asynccontextmanager
         async def connect(settings: Settings) -> AsyncIterator[Mine]:
@@ -269,15 +269,15 @@ class TestTransport:
             yield Mine()
 
         settings = Settings(host="http://127.0.0.1:1", token=TOKEN, concurrency=5)
-        found = await carry_out(load(count=50, max_in_flight=9), endless(), settings, connect=connect)
+        found = await execute(load(count=50, max_in_flight=9), endless(), settings, connect=connect)
         assert opened == [9]
-        assert len(seen) == found.measured.requests == 50
+        assert len(seen) == found.metrics.requests == 50
         assert Counter(seen) == {(target(each), TOKEN): 10 for each in campaigns(5)}
 
 
-def measured(*, late: bool = False, answered: bool = True, count: int = 100) -> Measured:
+def measured(*, late: bool = False, answered: bool = True, count: int = 100) -> Metrics:
     """Measure some requests, all too late or none."""
-    found = Measured()
+    found = Metrics()
     for _ in range(count):
         found.add(
             Outcome.STOPPED,
@@ -316,11 +316,11 @@ def test_exit_codes(how: dict[str, Any], verdicts: tuple[Verdict, ...], ended: d
 
 def test_closed_model_is_judged_by_what_it_shows() -> None:
     """Where nothing was due at a time, a latency that is required is the service time, which alone is shown."""
-    found = Measured()
+    found = Metrics()
     found.add(Outcome.STOPPED, latency_s=2.0, service_s=1.0, late_s=0.0, held_s=0.0, answered=True)
-    (verdict,) = load(None, count=1, require=(threshold("p99<1.5s"),)).verdicts(found)
+    (verdict,) = load(None, count=1, require=(parse_threshold("p99<1.5s"),)).verdicts(found)
     assert (verdict.held, verdict.value) == (True, 1.0)
-    (verdict,) = load(constant(1, count=1), require=(threshold("p99<1.5s"),)).verdicts(found)
+    (verdict,) = load(constant(1, count=1), require=(parse_threshold("p99<1.5s"),)).verdicts(found)
     assert not verdict.held
     assert found.latency.max_s == 2.0
 
@@ -333,4 +333,4 @@ def test_closed_model_cannot_be_late() -> None:
 @pytest.mark.parametrize(("rate", "room"), [(1, 32), (500, 500), (50_000, 1000)])
 def test_room(rate: float, room: int) -> None:
     """Unless it is said, as many may be in flight as leave in a second, within bounds."""
-    assert room_for(constant(rate, 10)) == room
+    assert choose_max_in_flight(constant(rate, 10)) == room

@@ -16,15 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkstop.engine.load.generator import Generator
-from bulkstop.engine.load.rate_search import Trial
+from bulkstop.engine.load.rate_search import TrialResult
 from bulkstop.errors import CredentialsError
-from bulkstop.kore.exchange import Answer, NoAnswer
+from bulkstop.kore.exchange import Response, TransportFailure
 from bulkstop.model import Campaign, Outcome
-from bulkstop.report.load.thresholds import Threshold, threshold
+from bulkstop.report.load.thresholds import Threshold, parse_threshold
 from bulkstop.runs import host
 from bulkstop.runs.load import search as search_module
 from bulkstop.runs.load import sending
-from bulkstop.runs.load.search import Found, Probe, Search, as_limit, carry_out
+from bulkstop.runs.load.search import Probe, Search, SearchResult, execute, format_limit
 from bulkstop.settings import Settings
 from tests.engine.parts import campaigns, now_s
 from tests.processes import ROOT, simulator
@@ -33,19 +33,19 @@ from tests.virtual_time import run
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1In0.c2lnbmF0dXJl"
 SETTINGS = Settings(host="http://127.0.0.1:1", token=TOKEN)
-OK = Answer(200, VOICE_ANSWER, 1.0)
+OK = Response(200, VOICE_ANSWER, 1.0)
 STEP_S = 0.05
-Reply = Callable[[int], Answer | NoAnswer]
+Reply = Callable[[int], Response | TransportFailure]
 """What the n-th run is answered, from 0."""
 
 
-def throttled(after_s: float | None = None) -> Answer:
+def throttled(after_s: float | None = None) -> Response:
     """Make the answer to a call that is one too many."""
-    return Answer(429, b"{}" if after_s is None else b'{"retryAfterMs":%d}' % (after_s * 1e3), 1.0)
+    return Response(429, b"{}" if after_s is None else b'{"retryAfterMs":%d}' % (after_s * 1e3), 1.0)
 
 
 def endless() -> Iterator[Campaign]:
-    """Give the same few campaigns for ever."""
+    """Return the same few campaigns for ever."""
     return itertools.cycle(campaigns(5))
 
 
@@ -76,22 +76,22 @@ class Service:
         self.opened += 1
         yield self
 
-    async def post(self, path: str, headers: Mapping[str, str]) -> Answer | NoAnswer:
+    async def post(self, path: str, headers: Mapping[str, str]) -> Response | TransportFailure:
         """Answer."""
         await asyncio.sleep(0)
         self.seen.append(now_s())
         return self._reply(len(self.done))
 
-    def searched(self, **how: Any) -> Found:
+    def searched(self, **how: Any) -> SearchResult:
         """Search at this service."""
-        job = carry_out(search(**how), endless(), SETTINGS, connect=self.connect, tell=self.done.append)
+        job = execute(search(**how), endless(), SETTINGS, connect=self.connect, tell=self.done.append)
         return run(job)[0]
 
 
 @given(rate=st.floats(0.001, 1e6))
 def test_as_limit(rate: float) -> None:
     """A rate is written as a quota that is never more, and at most 5 % less."""
-    limit = as_limit(rate)
+    limit = format_limit(rate)
     assert limit.calls <= max(1, rate * limit.window_s + 1e-6)
     if rate >= 20 / 3600:
         assert limit.calls >= 0.95 * rate * limit.window_s
@@ -100,7 +100,7 @@ def test_as_limit(rate: float) -> None:
 @pytest.mark.parametrize(("rate", "text"), [(48.3, "48/1s"), (20, "20/1s"), (19.9, "199/10s"), (1, "60/60s")])
 def test_as_limit_is_short(rate: float, text: str) -> None:
     """The window is the shortest that loses little."""
-    assert str(as_limit(rate)) == text
+    assert str(format_limit(rate)) == text
 
 
 @pytest.mark.usefixtures("virtual")
@@ -114,7 +114,7 @@ class TestSearch:
         rates = [probe.rate for probe in found.probes]
         assert rates == [1000, 2000, 4000, 2828, 2378, 2593, 2483, 2483]
         assert [probe.length_s for probe in found.probes] == [*[STEP_S] * 7, 2 * STEP_S]
-        assert [probe.trial is Trial.HELD for probe in found.probes] == [
+        assert [probe.trial is TrialResult.HELD for probe in found.probes] == [
             True,
             True,
             *[False] * 2,
@@ -133,17 +133,17 @@ class TestSearch:
         service = Service(lambda number: throttled() if number == 1 else OK)
         found = service.searched(top=2000)
         over = found.probes[1]
-        assert over.measured.requests == 1
+        assert over.metrics.requests == 1
         assert over.why.startswith("1 of 1 throttled in ")
         patient = Service(lambda number: throttled() if number == 1 else OK).searched(
-            top=2000, require=(threshold("throttled<=100%"),)
+            top=2000, require=(parse_threshold("throttled<=100%"),)
         )
         assert patient.rate == 2000
-        assert patient.probes[1].measured.outcomes == {Outcome.THROTTLED: 100}
+        assert patient.probes[1].metrics.outcomes == {Outcome.THROTTLED: 100}
 
     def test_nothing_holds(self) -> None:
         """A service that takes nothing: it goes down as far as a run still says something, and ends with exit 1."""
-        found = Service(lambda number: Answer(503, b"{}", 1.0)).searched(start=600.0)
+        found = Service(lambda number: Response(503, b"{}", 1.0)).searched(start=600.0)
         assert [probe.rate for probe in found.probes] == [600, 300, 200]  # 10 requests in 50 ms
         assert (found.rate, found.exit_code, found.reason) == (None, 1, "no rate held, down to 200/s")
 
@@ -156,7 +156,7 @@ class TestSearch:
     def test_required_rate(self) -> None:
         """A rate that is required is asked of the limit that was found."""
         for text, code in (("rate>500/s", 0), ("rate>5000/s", 1)):
-            found = Service(lambda number: OK).searched(top=1000, require=(threshold(text),))
+            found = Service(lambda number: OK).searched(top=1000, require=(parse_threshold(text),))
             assert (found.exit_code, [each.held for each in found.verdicts]) == (code, [code == 0])
 
     def test_count(self) -> None:
@@ -170,12 +170,12 @@ class TestSearch:
     @pytest.mark.parametrize(
         ("answer", "code", "why"),
         [
-            (NoAnswer(Outcome.CONNECTION_ERROR, "refused", 1.0), 1, "no request was answered"),
-            (Answer(401, b"{}", 1.0), 3, "every request was refused as unauthorized"),
+            (TransportFailure(Outcome.CONNECTION_ERROR, "refused", 1.0), 1, "no request was answered"),
+            (Response(401, b"{}", 1.0), 3, "every request was refused as unauthorized"),
             (throttled(60), 3, "the service asked to wait 60 s, so it counts over a longer time than any rate is held"),
         ],
     )
-    def test_in_vain(self, answer: Answer | NoAnswer, code: int, why: str) -> None:
+    def test_in_vain(self, answer: Response | TransportFailure, code: int, why: str) -> None:
         """Where other rates would tell no more, the first run is the last."""
         found = Service(lambda number: answer).searched()
         assert (len(found.probes), found.exit_code, found.rate) == (1, code, None)
@@ -183,7 +183,7 @@ class TestSearch:
 
     def test_collapse(self) -> None:
         """A service that answers nothing any more at one rate gave way there; the search goes on below."""
-        service = Service(lambda number: NoAnswer(Outcome.TIMEOUT, "late", 1.0) if number == 2 else OK)
+        service = Service(lambda number: TransportFailure(Outcome.TIMEOUT, "late", 1.0) if number == 2 else OK)
         found = service.searched()
         assert [probe.rate for probe in found.probes][:4] == [1000, 2000, 4000, 2828]
         assert found.probes[2].why == "timeout<1%: FAILED (100%)"
@@ -191,7 +191,7 @@ class TestSearch:
 
     def test_refused(self) -> None:
         """A limit that most requests reached without a stop is told as what it is."""
-        found = Service(lambda number: Answer(404, b"{}", 1.0)).searched(top=1000)
+        found = Service(lambda number: Response(404, b"{}", 1.0)).searched(top=1000)
         assert (found.rate, found.refused, found.exit_code) == (1000, "not_found", 0)
         assert Service(lambda number: OK).searched(top=1000).refused == ""
 
@@ -205,7 +205,7 @@ class TestRest:
         """For a step, or for as long as it asked for."""
         service = Service(lambda number: throttled(asked_s) if number == 0 else OK)
         found = service.searched(start=100.0, step_s=0.2, count=20)
-        first = found.probes[0].measured.requests
+        first = found.probes[0].metrics.requests
         assert service.seen[first] - service.seen[first - 1] == pytest.approx(least_s)
 
     def test_keeps_its_distance(self) -> None:
@@ -220,10 +220,10 @@ class TestRest:
 
         def tell(probe: Probe) -> None:
             service.done.append(probe)
-            if probe.trial is Trial.GAVE_WAY:
+            if probe.trial is TrialResult.GAVE_WAY:
                 os.kill(os.getpid(), signal.SIGINT)
 
-        job = carry_out(search(), endless(), SETTINGS, connect=service.connect, signals=[signal.SIGINT], tell=tell)
+        job = execute(search(), endless(), SETTINGS, connect=service.connect, signals=[signal.SIGINT], tell=tell)
         was = signal.getsignal(signal.SIGINT)
         try:
             found, _ = run(job)
@@ -238,7 +238,7 @@ class TestRest:
 def test_a_dead_token() -> None:
     """Credentials that end in mid-search end it: exit 3, with the reason."""
 
-    def reply(number: int) -> Answer:
+    def reply(number: int) -> Response:
         if number:
             raise CredentialsError("no token")
         return OK
@@ -249,8 +249,8 @@ def test_a_dead_token() -> None:
 
 async def test_this_machine_is_the_limit() -> None:
     """A machine that is late at every rate knows nothing of the service: exit 3. In real time, where all are."""
-    found = await carry_out(search(max_late_s=1e-9), endless(), SETTINGS, connect=Service(lambda number: OK).connect)
-    assert {probe.trial for probe in found.probes} == {Trial.LATE}
+    found = await execute(search(max_late_s=1e-9), endless(), SETTINGS, connect=Service(lambda number: OK).connect)
+    assert {probe.trial for probe in found.probes} == {TrialResult.LATE}
     assert found.exit_code == 3
 
 
@@ -269,7 +269,7 @@ class TestRealLimits:
         from limited_nginx import limited
 
         with limited(50, burst=5) as server:
-            found = host.run(carry_out(Search(**REAL), endless(), Settings(host=server.url, token=TOKEN)))
+            found = host.run(execute(Search(**REAL), endless(), Settings(host=server.url, token=TOKEN)))
             calls = server.stop()
         assert found.exit_code == 0
         assert found.rate is not None
@@ -280,7 +280,7 @@ class TestRealLimits:
     def test_simulator(self, tmp_path: Path) -> None:
         """A quota of 40 in any second is found, to 5 % and what a machine with other work does to it."""
         with simulator(tmp_path, "--quota", "40/1s") as sim:
-            found = host.run(carry_out(Search(**REAL), endless(), Settings(host=sim.url, token=TOKEN)))
+            found = host.run(execute(Search(**REAL), endless(), Settings(host=sim.url, token=TOKEN)))
             assert found.requests == len(sim.requests())
         assert found.exit_code == 0
         assert found.rate is not None
@@ -299,8 +299,8 @@ class TestRealLimits:
                 await connection.write(http())
 
         async with listening(handle) as server:
-            job = Search(start=50.0, step_s=0.5, max_late_s=0.05, require=(threshold("p99<100ms"),))
-            found = await carry_out(job, endless(), Settings(host=server.url, token=TOKEN))
+            job = Search(start=50.0, step_s=0.5, max_late_s=0.05, require=(parse_threshold("p99<100ms"),))
+            found = await execute(job, endless(), Settings(host=server.url, token=TOKEN))
         assert found.exit_code == 0
         assert found.rate is not None
         assert 170 <= found.rate <= 225  # in a second 100 ms of waiting come together only at 10 % above

@@ -2,18 +2,18 @@
 
 import pytest
 
-from bulkstop.engine.load.rate_search import Trial
+from bulkstop.engine.load.rate_search import TrialResult
 from bulkstop.model import Outcome
-from bulkstop.report.load.metrics import Measured
-from bulkstop.report.load.thresholds import threshold
-from bulkstop.runs.load.search import USUAL, judge, lines_for, most_throttled
+from bulkstop.report.load.metrics import Metrics
+from bulkstop.report.load.thresholds import parse_threshold
+from bulkstop.runs.load.search import USUAL, choose_thresholds, count_tolerated_throttles, judge
 
 
 def measured(
     count: int = 100, *, latency_s: float = 0.1, late: int = 0, full_s: float = 0.0, **outcomes: int
-) -> Measured:
+) -> Metrics:
     """Measure requests, all stopped but for those named."""
-    found = Measured()
+    found = Metrics()
     names = [Outcome(name) for name, number in outcomes.items() for _ in range(number)]
     for number, outcome in enumerate([*names, *[Outcome.STOPPED] * (count - len(names))]):
         late_s = 0.05 if number < late else 0.0
@@ -25,31 +25,31 @@ def measured(
 @pytest.mark.parametrize(
     ("found", "trial", "why"),
     [
-        (measured(), Trial.HELD, ""),
-        (measured(not_found=100), Trial.HELD, ""),
-        (measured(throttled=1), Trial.GAVE_WAY, "throttled<=0%: FAILED (1%)"),
-        (measured(latency_s=1.5), Trial.GAVE_WAY, "p99<1s: FAILED (1.5s)"),
-        (measured(server_error=1), Trial.GAVE_WAY, "server_error<1%: FAILED (1%)"),
-        (measured(1000, server_error=9, timeout=9), Trial.HELD, ""),
-        (measured(timeout=2), Trial.GAVE_WAY, "timeout<1%: FAILED (2%)"),
-        (measured(connection_error=2), Trial.GAVE_WAY, "connection_error<1%: FAILED (2%)"),
-        (measured(unauthorized=2), Trial.GAVE_WAY, "unauthorized<1%: FAILED (2%)"),
-        (measured(90), Trial.LATE, "this machine was too slow to send 10 of the requests"),
-        (measured(90, full_s=0.5), Trial.GAVE_WAY, "10 requests got no place, as all were taken"),
-        (measured(late=1), Trial.HELD, ""),
-        (measured(late=2), Trial.LATE, "this machine was late with 2% of the requests"),
-        (measured(late=2, throttled=50), Trial.LATE, "this machine was late with 2% of the requests"),
+        (measured(), TrialResult.HELD, ""),
+        (measured(not_found=100), TrialResult.HELD, ""),
+        (measured(throttled=1), TrialResult.GAVE_WAY, "throttled<=0%: FAILED (1%)"),
+        (measured(latency_s=1.5), TrialResult.GAVE_WAY, "p99<1s: FAILED (1.5s)"),
+        (measured(server_error=1), TrialResult.GAVE_WAY, "server_error<1%: FAILED (1%)"),
+        (measured(1000, server_error=9, timeout=9), TrialResult.HELD, ""),
+        (measured(timeout=2), TrialResult.GAVE_WAY, "timeout<1%: FAILED (2%)"),
+        (measured(connection_error=2), TrialResult.GAVE_WAY, "connection_error<1%: FAILED (2%)"),
+        (measured(unauthorized=2), TrialResult.GAVE_WAY, "unauthorized<1%: FAILED (2%)"),
+        (measured(90), TrialResult.LATE, "this machine was too slow to send 10 of the requests"),
+        (measured(90, full_s=0.5), TrialResult.GAVE_WAY, "10 requests got no place, as all were taken"),
+        (measured(late=1), TrialResult.HELD, ""),
+        (measured(late=2), TrialResult.LATE, "this machine was late with 2% of the requests"),
+        (measured(late=2, throttled=50), TrialResult.LATE, "this machine was late with 2% of the requests"),
     ],
 )
-def test_usual(found: Measured, trial: Trial, why: str) -> None:
+def test_usual(found: Metrics, trial: TrialResult, why: str) -> None:
     """The usual lines, each with its reason; what a late machine sent says nothing, whatever came of it."""
-    assert judge(found, 100 if found.requests <= 100 else 1000, lines_for([]), cut_short=False) == (trial, why)
+    assert judge(found, 100 if found.requests <= 100 else 1000, choose_thresholds([]), cut_short=False) == (trial, why)
 
 
 def test_cut_short() -> None:
     """A run that was ended for its throttled requests gave way; what it never sent is not held against it."""
-    assert judge(measured(40, throttled=1), 100, lines_for([]), cut_short=True) == (
-        Trial.GAVE_WAY,
+    assert judge(measured(40, throttled=1), 100, choose_thresholds([]), cut_short=True) == (
+        TrialResult.GAVE_WAY,
         "1 of 40 throttled in 1.0 s",
     )
 
@@ -58,7 +58,7 @@ def test_places_that_were_not_free_because_of_this_machine() -> None:
     """Requests that got no place while this program was at work all the time are its own fault."""
     found = measured(90, full_s=0.5)
     found.full_busy_s = 0.49
-    assert judge(found, 100, lines_for([]), cut_short=False).trial is Trial.LATE
+    assert judge(found, 100, choose_thresholds([]), cut_short=False).trial is TrialResult.LATE
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_places_that_were_not_free_because_of_this_machine() -> None:
 )
 def test_lines(given: list[str], gone: set[str]) -> None:
     """A line of one's own stands in for the usual one about the same; one for the rate is for no single run."""
-    lines = [each.text for each in lines_for([threshold(text) for text in given])]
+    lines = [each.text for each in choose_thresholds([parse_threshold(text) for text in given])]
     assert lines == [
         *(text for text in given if "rate" not in text),
         *(each.text for each in USUAL if each.name not in gone),
@@ -84,4 +84,6 @@ def test_lines(given: list[str], gone: set[str]) -> None:
 @pytest.mark.parametrize(("given", "most"), [([], 0), (["throttled<5%"], 10), (["throttled<5%", "throttled<1%"], 2)])
 def test_most_throttled(given: list[str], most: float) -> None:
     """More throttled requests than this, and no later one can make up for it."""
-    assert most_throttled(lines_for([threshold(text) for text in given]), 200) == pytest.approx(most)
+    assert count_tolerated_throttles(
+        choose_thresholds([parse_threshold(text) for text in given]), 200
+    ) == pytest.approx(most)

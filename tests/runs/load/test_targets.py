@@ -9,7 +9,7 @@ import pytest
 from bulkstop.errors import InputError, SettingsError
 from bulkstop.model import CampaignType
 from bulkstop.runs.load import targets
-from bulkstop.runs.load.targets import PREFIX, cycled, listed, numbered, share_of, stem_of
+from bulkstop.runs.load.targets import PREFIX, choose_targets, cycle_targets, make_stem, make_targets, read_targets
 from bulkstop.settings import Settings
 
 HOST = "http://127.0.0.1:1"
@@ -24,8 +24,8 @@ def test_cycled_in_the_order_of_the_list(tmp_path: Path) -> None:
     )
     protect = tmp_path / "protect.txt"
     protect.write_text("keep\n")
-    with listed(str(path), Settings(host=HOST, protect=(str(protect),))) as plan:
-        drawn = list(itertools.islice(cycled(plan), 10))
+    with read_targets(str(path), Settings(host=HOST, protect=(str(protect),))) as plan:
+        drawn = list(itertools.islice(cycle_targets(plan), 10))
         assert [campaign.campaign_id for campaign in drawn] == ["c1", "c2", "c3", "c4"] * 2 + ["c1", "c2"]
         assert [campaign.account_id for campaign in drawn[:4]] == ["a2", "a1", "a2", "a3"]
         assert plan.held.total() == 3
@@ -43,14 +43,14 @@ def test_cycled_together(
     rows = [f"c{number},voice,a{number % accounts},s\n" for number in range(4)]
     path.write_text("campaign_id,campaign_type,account_id,stream_id\n" + "".join(rows))
     settings = Settings(host=HOST, account_id="a", stream_id="s")
-    with listed(str(path), settings) as plan:
-        parts = [cycled(plan, first, processes) for first in range(processes)]
+    with read_targets(str(path), settings) as plan:
+        parts = [cycle_targets(plan, first, processes) for first in range(processes)]
         drawn = [next(parts[number % processes]).campaign_id for number in range(20)]
     assert drawn == ["c0", "c1", "c2", "c3"] * 5
-    stem = stem_of(settings)
-    shares = [numbered(settings, stem, first, processes) for first in range(processes)]
+    stem = make_stem(settings)
+    shares = [make_targets(settings, stem, first, processes) for first in range(processes)]
     assert [next(shares[number % processes]) for number in range(20)] == list(
-        itertools.islice(numbered(settings, stem), 20)
+        itertools.islice(make_targets(settings, stem), 20)
     )
 
 
@@ -67,9 +67,9 @@ def test_protected(rule: str, numbers: list[int] | None, tmp_path: Path, monkeyp
         with pytest.raises(
             SettingsError, match=r"^--protect: made-up campaigns are protected by .*; give another --id"
         ):
-            stem_of(settings, "kept-")
+            make_stem(settings, "kept-")
     else:
-        made = numbered(settings, stem_of(settings, "kept-"))
+        made = make_targets(settings, make_stem(settings, "kept-"))
         assert [each.line for each in itertools.islice(made, 3)] == numbers
 
 
@@ -79,7 +79,7 @@ def test_list_of_nothing(tmp_path: Path) -> None:
     path.write_text("campaign_id\n\n")
     with (
         pytest.raises(InputError, match=r"list\.csv: holds no campaign that can be sent; nothing was sent"),
-        listed(str(path), Settings(host=HOST)),
+        read_targets(str(path), Settings(host=HOST)),
     ):
         pass
 
@@ -89,7 +89,10 @@ def test_list_that_says_too_little(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_text("c1\nc2\n")
     why = r"list\.txt: holds no campaign that can be sent \(2 invalid; first \S*list\.txt line 1: .*--type.*\); nothing"
-    with pytest.raises(InputError, match=why), listed(str(path), Settings(host=HOST, account_id="a", stream_id="s")):
+    with (
+        pytest.raises(InputError, match=why),
+        read_targets(str(path), Settings(host=HOST, account_id="a", stream_id="s")),
+    ):
         pass
 
 
@@ -98,22 +101,22 @@ def test_list_that_is_too_long(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_text("c1\nc2\nc3\n")
     settings = Settings(host=HOST, type=CampaignType.SMS, account_id="a", stream_id="s", max_campaigns=2)
-    with pytest.raises(SettingsError, match="--max-campaigns 2: the list has 3"), listed(str(path), settings):
+    with pytest.raises(SettingsError, match="--max-campaigns 2: the list has 3"), read_targets(str(path), settings):
         pass
 
 
 def test_made_up() -> None:
     """Made-up campaigns have ids that tell what they are, each another one, in each run others."""
     settings = Settings(host=HOST, account_id="a", stream_id="s", iid="app", type=CampaignType.SMS)
-    one, other = (list(itertools.islice(share_of(None, settings)(0, 1), 1000)) for _ in range(2))
+    one, other = (list(itertools.islice(choose_targets(None, settings)(0, 1), 1000)) for _ in range(2))
     ids = [campaign.campaign_id for campaign in one + other]
     assert len(set(ids)) == 2000
     assert all(each.startswith(PREFIX) for each in ids)
     assert {campaign.fault for campaign in one} == {None}
     assert {campaign[1:5] for campaign in one} == {(CampaignType.SMS, "a", "s", "app")}
-    named = share_of(None, Settings(host=HOST, account_id="a", stream_id="s"), "x~")
+    named = choose_targets(None, Settings(host=HOST, account_id="a", stream_id="s"), "x~")
     assert next(named(0, 1)).campaign_id.startswith("x~")
-    odd = share_of(None, Settings(host=HOST, account_id="a", stream_id="s", any_id=True), "x:")
+    odd = choose_targets(None, Settings(host=HOST, account_id="a", stream_id="s", any_id=True), "x:")
     assert next(odd(0, 1)).campaign_id.startswith("x:")
 
 
@@ -129,4 +132,4 @@ def test_made_up() -> None:
 def test_made_up_of_nothing(given: dict[str, str], prefix: str, why: str) -> None:
     """Without an account and a stream there is nothing to make campaigns up for; what cannot be sent is refused."""
     with pytest.raises(SettingsError, match=why):
-        share_of(None, Settings(host=HOST, **given), prefix)  # type: ignore[arg-type]
+        choose_targets(None, Settings(host=HOST, **given), prefix)  # type: ignore[arg-type]

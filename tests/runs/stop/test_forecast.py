@@ -9,9 +9,9 @@ import pytest
 from bulkstop.engine.limits.quota import AllOf, NoQuota, RollingWindow
 from bulkstop.errors import SettingsError
 from bulkstop.model import Campaign, CampaignType, Limit
-from bulkstop.runs.stop.forecast import forecast
+from bulkstop.runs.stop.forecast import forecast_accounts
 from bulkstop.runs.stop.run import check_time, make_plan
-from bulkstop.runs.wiring import Accounts, lanes_of, quota_of
+from bulkstop.runs.wiring import Accounts, make_lanes, make_quota
 from bulkstop.settings import NO_LIMIT, Settings
 
 HOST = "https://platform.example.com"
@@ -29,13 +29,13 @@ def campaigns(count: int, account_id: str = "a") -> list[Campaign]:
 
 def test_quotas_are_put_together_as_asked() -> None:
     """No quota is none, windows are a log, and whatever else is asked for holds at the same time."""
-    assert isinstance(quota_of(settings(quota=NO_LIMIT)), NoQuota)
-    assert isinstance(quota_of(settings()), RollingWindow)
-    assert isinstance(quota_of(settings(pace="even")), AllOf)
-    even = quota_of(settings(pace="even"))
+    assert isinstance(make_quota(settings(quota=NO_LIMIT)), NoQuota)
+    assert isinstance(make_quota(settings()), RollingWindow)
+    assert isinstance(make_quota(settings(pace="even")), AllOf)
+    even = make_quota(settings(pace="even"))
     even.take(0.0)
     assert even.ready_at() == 1.0
-    assert quota_of(settings(quota=NO_LIMIT, adaptive=True)).ready_at() < math.inf
+    assert make_quota(settings(quota=NO_LIMIT, adaptive=True)).ready_at() < math.inf
 
 
 async def test_an_account_is_counted_in_one_place() -> None:
@@ -54,7 +54,7 @@ async def test_an_account_is_counted_in_one_place() -> None:
 
     accounts = Accounts(settings(quota=(Limit(1, 60.0),)), Store())
     with make_plan([*campaigns(3, "a"), *campaigns(3, "b")], settings()) as plan:
-        a, b = lanes_of(plan, accounts)
+        a, b = make_lanes(plan, accounts)
         caller = accounts.caller("a")
         assert accounts.caller("a") is caller
 
@@ -74,8 +74,8 @@ async def test_an_account_is_counted_in_one_place() -> None:
 def test_forecast_is_arithmetic() -> None:
     """The last stop of 130 campaigns leaves two windows after the first; evenly spread, after 129 intervals."""
     with make_plan(campaigns(130), settings()) as plan:
-        (burst,) = forecast(plan, settings(), None)
-        (even,) = forecast(plan, settings(pace="even"), None)
+        (burst,) = forecast_accounts(plan, settings(), None)
+        (even,) = forecast_accounts(plan, settings(pace="even"), None)
     assert (burst.campaigns, burst.last_s, burst.fit) == (130, 120.0, 130)
     assert even.last_s == 129.0
 
@@ -84,29 +84,29 @@ def test_forecast_is_arithmetic() -> None:
 def test_forecast_says_how_many_fit(seconds: float, fit: int) -> None:
     """With a time to finish by the plan knows how many campaigns will have left by then."""
     with make_plan(campaigns(130), settings()) as plan:
-        assert forecast(plan, settings(), seconds)[0].fit == fit
+        assert forecast_accounts(plan, settings(), seconds)[0].fit == fit
 
 
 def test_forecast_counts_what_the_store_remembers(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Calls made a moment ago by another run leave so much less room; when they are old enough is not promised."""
     import asyncio
 
-    from bulkstop.runs.wiring import store_of
+    from bulkstop.runs.wiring import open_quota_store
 
     stored = settings(quota_store=str(tmp_path_factory.mktemp("quota") / "q.sqlite"), quota=(Limit(10, 60.0),))
 
     async def call(times: int) -> None:
-        async with store_of(stored) as store:
+        async with open_quota_store(stored) as store:
             assert store is not None
             for _ in range(times):
                 assert await store.claim("a") == 0.0
 
     asyncio.run(call(4))
     with make_plan(campaigns(7), stored) as plan:
-        (seen,) = forecast(plan, stored, None)
+        (seen,) = forecast_accounts(plan, stored, None)
         assert (seen.room, seen.last_s) == (6, 0.0)
         asyncio.run(call(6))
-        (full,) = forecast(plan, stored, None)
+        (full,) = forecast_accounts(plan, stored, None)
         assert (full.room, full.last_s, full.fit) == (0, 0.0, 7)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bulkstop.runs.stop.history import KEPT, LastRun, is_much_larger, last_size, remember
+from bulkstop.runs.stop.history import KEPT, LastRun, is_much_larger, load_last_run, save_run
 from tests.processes import ROOT, WAIT_S, environment
 
 HOST = "https://platform.example.com"
@@ -17,25 +17,25 @@ HOST = "https://platform.example.com"
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give each test a history of its own; this is its file."""
+    """Provide each test with a history of its own; this is its file."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return tmp_path / "state" / "bulkstop" / "history.json"
 
 
 def listed(profile: str | None = "prod", host: str = HOST) -> int | None:
-    """Give how many campaigns are remembered."""
-    last = last_size(profile, host)
+    """Return how many campaigns are remembered."""
+    last = load_last_run(profile, host)
     return None if last is None else last.listed
 
 
 def test_the_last_run_is_remembered() -> None:
     """The size of the last run comes back with its time, and only for its own profile and host."""
-    assert last_size("prod", HOST) is None
-    remember("prod", HOST, 20)
-    remember("prod", HOST, 25)
-    remember(None, HOST, 3)
-    remember("prod", "https://other.example.com", 4)
-    last = last_size("prod", HOST)
+    assert load_last_run("prod", HOST) is None
+    save_run("prod", HOST, 20)
+    save_run("prod", HOST, 25)
+    save_run(None, HOST, 3)
+    save_run("prod", "https://other.example.com", 4)
+    last = load_last_run("prod", HOST)
     assert last is not None
     assert last.listed == 25
     assert last.at.endswith("Z")
@@ -46,8 +46,8 @@ def test_the_last_run_is_remembered() -> None:
 
 def test_the_file_is_private(state: Path) -> None:
     """The file and its folder are for their owner alone, and nothing is left beside the file."""
-    remember("prod", HOST, 20)
-    remember("prod", HOST, 21)
+    save_run("prod", HOST, 20)
+    save_run("prod", HOST, 21)
     assert state.stat().st_mode & 0o777 == 0o600
     assert state.parent.stat().st_mode & 0o777 == 0o700
     assert list(state.parent.iterdir()) == [state]
@@ -56,7 +56,7 @@ def test_the_file_is_private(state: Path) -> None:
 def test_it_does_not_grow_for_ever(state: Path) -> None:
     """Only so many runs are kept, and the newest are."""
     for number in range(KEPT + 5):
-        remember(f"p{number}", HOST, number)
+        save_run(f"p{number}", HOST, number)
     assert listed("p4") is None
     assert listed("p5") == 5
     assert listed(f"p{KEPT + 4}") == KEPT + 4
@@ -95,8 +95,8 @@ def test_garbage_is_no_history(state: Path, content: str) -> None:
     """A file that this program has not written says nothing, and is replaced by the next run."""
     state.parent.mkdir(parents=True)
     state.write_text(content)
-    assert last_size("prod", HOST) is None
-    remember("prod", HOST, 5)
+    assert load_last_run("prod", HOST) is None
+    save_run("prod", HOST, 5)
     assert listed() == 5
 
 
@@ -104,7 +104,7 @@ def test_what_it_wrote_is_read(state: Path) -> None:
     """The runs that are refused above are refused for what was changed in them."""
     state.parent.mkdir(parents=True)
     state.write_text(json.dumps({"runs": [RUN]}))
-    assert last_size("prod", HOST) == LastRun(20, "2026-01-02T03:04:05.678Z")
+    assert load_last_run("prod", HOST) == LastRun(20, "2026-01-02T03:04:05.678Z")
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -113,27 +113,27 @@ def test_any_bytes_are_read_without_an_error(state: Path, content: bytes) -> Non
     """Whatever stands in the file, asking for the last run raises nothing."""
     state.parent.mkdir(parents=True, exist_ok=True)
     state.write_bytes(content)
-    assert last_size("prod", HOST) is None
+    assert load_last_run("prod", HOST) is None
 
 
 def test_a_place_that_cannot_be_written_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a name that is no text, a file for a folder, a file system that takes nothing, a run has no history."""
     (tmp_path / "file").write_text("")
-    remember("\udcff", HOST, 5)
-    assert last_size("\udcff", HOST) is None
+    save_run("\udcff", HOST, 5)
+    assert load_last_run("\udcff", HOST) is None
     for place in (tmp_path / "file", "/proc/self"):
         monkeypatch.setenv("XDG_STATE_HOME", str(place))
-        remember("prod", HOST, 5)
-        assert last_size("prod", HOST) is None
+        save_run("prod", HOST, 5)
+        assert load_last_run("prod", HOST) is None
 
 
 def test_a_full_disk_leaves_the_last_run_as_it_was(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be written whole replaces nothing and leaves nothing behind."""
-    remember("prod", HOST, 20)
+    save_run("prod", HOST, 20)
     limited = (
-        "import resource, signal; from bulkstop.runs.stop.history import remember;"
+        "import resource, signal; from bulkstop.runs.stop.history import save_run;"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10));"
-        f"remember('prod', '{HOST}', 99)"
+        f"save_run('prod', '{HOST}', 99)"
     )
     env = environment(XDG_STATE_HOME=str(state.parent.parent))
     subprocess.run([sys.executable, "-c", limited], cwd=ROOT, env=env, check=True, timeout=WAIT_S)
@@ -144,8 +144,8 @@ def test_a_full_disk_leaves_the_last_run_as_it_was(state: Path, monkeypatch: pyt
 def test_without_a_home_there_is_no_history() -> None:
     """A process whose user has no home directory has no history and no error."""
     homeless = (
-        "import pathlib; from bulkstop.runs.stop.history import last_size, remember;"
-        "remember('prod', 'h', 9); print(last_size('prod', 'h'))"
+        "import pathlib; from bulkstop.runs.stop.history import load_last_run, save_run;"
+        "save_run('prod', 'h', 9); print(load_last_run('prod', 'h'))"
     )
     broken = "import pathlib\ndef home(): raise RuntimeError('no home')\npathlib.Path.home = home\n"
     done = subprocess.run(

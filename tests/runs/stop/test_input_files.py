@@ -15,7 +15,7 @@ from bulkstop.model import Campaign, CampaignType
 from bulkstop.report.stop.manifest import manifest_path
 from bulkstop.runs.stop.api import stop_async
 from bulkstop.runs.stop.input_files import files_of
-from bulkstop.settings import KNOBS
+from bulkstop.settings import OPTION_SPECS
 from tests.processes import WAIT_S, environment
 
 TEXT = "campaign_id,type,account_id,stream_id\ncd-1,voice,a,st\n"
@@ -99,7 +99,7 @@ def test_a_manifest_in_the_place_of_an_input() -> None:
 
 def test_every_file_of_the_settings_is_known() -> None:
     """Each setting that is a file by its option is tried above."""
-    assert {name for name, knob in KNOBS.items() if knob.metavar == "FILE"} == {*NAMED} - {"quota_store"}
+    assert {name for name, knob in OPTION_SPECS.items() if knob.metavar == "FILE"} == {*NAMED} - {"quota_store"}
 
 
 def test_the_usual_quota_store(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

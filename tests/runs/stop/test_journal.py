@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from bulkstop.errors import BulkstopError, GuardError, InputError, OutputError, SettingsError
-from bulkstop.model import WORTH_A_RETRY, Campaign, CampaignType, Outcome, Result, held
+from bulkstop.model import WORTH_A_RETRY, Campaign, CampaignType, Outcome, Result, unsent_result
 from bulkstop.report.stop import ledger as ledger_module
 from bulkstop.report.stop.formats import read_lines
 from bulkstop.report.stop.ledger import Mode
 from bulkstop.report.stop.manifest import Manifest
 from bulkstop.report.stop.stats import Stats
-from bulkstop.runs.review import review
-from bulkstop.runs.stop.journal import HIDDEN, Record, mode_of
+from bulkstop.runs.review import review_results
+from bulkstop.runs.stop.journal import HIDDEN, RunJournal, choose_mode
 from bulkstop.runs.stop.run import Summary
 from bulkstop.settings import NO_LIMIT, Settings
 from bulkstop.source.plan import Plan
@@ -51,23 +51,23 @@ def write_list(count: int) -> None:
 
 def result_of(campaign: Campaign, outcome: Outcome = Outcome.STOPPED) -> Result:
     """Make the result of a campaign, as the pool does."""
-    result = replace(held(campaign, outcome, ""), error=None)
+    result = replace(unsent_result(campaign, outcome, ""), error=None)
     return result if outcome is Outcome.NOT_SENT else replace(result, started_at=AT, finished_at=AT, attempts=1)
 
 
-def carried_out(record: Record, plan: Plan, outcome_of: Outcomes, settings: Settings) -> Summary:
+def carried_out(journal: RunJournal, plan: Plan, outcome_of: Outcomes, settings: Settings) -> Summary:
     """Write a line for every row of a plan, without a call, and end the record."""
-    record.open(plan, settings, ["bulkstop", "stop", "list.csv"], "run")
+    journal.open(plan, settings, ["bulkstop", "stop", "list.csv"], "run")
     stats, results = Stats(), [*plan.held_results()]
     results += [result_of(each, outcome_of(each)) for account in plan.accounts for each in plan.campaigns(account)]
     fault: BulkstopError | None = None
     for result in results:
         try:
-            record.write(result)
+            journal.write(result)
         except OutputError as error:
             fault = fault or error
         stats.add(result)
-    return record.end(Summary(stats, plan.rows, 1, 0.5, "run", fault=fault, settled=dict(plan.settled)))
+    return journal.end(Summary(stats, plan.rows, 1, 0.5, "run", fault=fault, settled=dict(plan.settled)))
 
 
 def run(
@@ -81,7 +81,7 @@ def run(
 ) -> Summary:
     """Run a list to its end with the outcomes given."""
     settings = with_token(**more)
-    with Record(str(path), mode=mode, retry=retry) as record, record.plan(inputs, settings) as plan:
+    with RunJournal(str(path), mode=mode, retry=retry) as record, record.plan(inputs, settings) as plan:
         return carried_out(record, plan, outcome_of, settings)
 
 
@@ -107,7 +107,7 @@ def killed(path: Path, vouched: int, more: int) -> None:
 def write_and_die(path: Path, vouched: int, more: int) -> None:
     """Do that in this process."""
     ledger_module.SYNC_EVERY_S = 0.005
-    record = Record(str(path), mode=Mode.RESUME)
+    record = RunJournal(str(path), mode=Mode.RESUME)
     plan = record.plan(["list.csv"], with_token())
     record.open(plan, with_token(), ["bulkstop"], "killed")
     campaigns_left, ledger = plan.campaigns("acc"), record._ledger
@@ -133,14 +133,14 @@ def manifest(path: Path) -> list[dict[str, Any]]:
 
 
 def lines(path: Path) -> list[tuple[int, str]]:
-    """Give row and outcome of every line of a result file."""
+    """Return row and outcome of every line of a result file."""
     with path.open("rb") as file:
         results = [line.result for line in read_lines(file, path.name)]
     return [(each.line or 0, each.outcome.value) for each in results if each]
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Give all files of a folder with what they hold and when they were changed."""
+    """Return all files of a folder with what they hold and when they were changed."""
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
 
 
@@ -222,7 +222,7 @@ class TestManifest:
         run(path)
         run(path, outcome_of=until(2), mode=Mode.OVERWRITE)
         assert len(manifest(path)) == 1
-        assert review(str(path)).flaws == ()
+        assert review_results(str(path)).flaws == ()
 
     def test_broken_off(self, path: Path) -> None:
         """A run that ends by an exception is noted as broken off, with what it has written, and can be gone on with."""
@@ -238,7 +238,7 @@ class TestManifest:
     @staticmethod
     def break_off(path: Path) -> None:
         """Raise after one line."""
-        with Record(str(path)) as record, record.plan(["list.csv"], with_token()) as plan:
+        with RunJournal(str(path)) as record, record.plan(["list.csv"], with_token()) as plan:
             record.open(plan, with_token(), [], "run")
             record.write(result_of(next(plan.campaigns("acc"))))
             raise ZeroDivisionError
@@ -255,7 +255,7 @@ class TestManifest:
         settings = with_token()
         before = contents(Path())
         for name in ("/dev/null", "-"):
-            with Record(name, mode=Mode.OVERWRITE) as record, record.plan([], settings) as plan:
+            with RunJournal(name, mode=Mode.OVERWRITE) as record, record.plan([], settings) as plan:
                 record.open(plan, settings, [], "run")
                 assert record.mark is None
         assert run(Path("/dev/null"), mode=Mode.NEW).exit_code == 0
@@ -276,21 +276,21 @@ class TestResume:
         assert len(lines(path)) == 8
         reasons = [section.get("reason") for section in manifest(path)]
         assert reasons == ["all sent", None, "nothing was left to send"]
-        assert review(str(path)).flaws == ()
+        assert review_results(str(path)).flaws == ()
 
     def test_a_file_that_is_gone(self, path: Path) -> None:
         """Where the manifest stands without its results, nothing begins anew in their place."""
         run(path)
         path.unlink()
         with pytest.raises(OutputError, match=r"^r\.jsonl: is gone, but r\.jsonl\.run\.json is there; restore the one"):
-            Record(str(path), mode=Mode.RESUME)
+            RunJournal(str(path), mode=Mode.RESUME)
 
     def test_other_defaults_are_named(self, path: Path) -> None:
         """Where every row means something else only because of a setting, that setting is named."""
         run(path, outcome_of=until(3))
         settings = replace(with_token(), iid="another")
         with (
-            Record(str(path), mode=Mode.RESUME) as record,
+            RunJournal(str(path), mode=Mode.RESUME) as record,
             pytest.raises(InputError, match=r"; --iid was None then$"),
         ):
             record.plan(["list.csv"], settings)
@@ -301,7 +301,7 @@ class TestResume:
         killed(path, 1, 1)
         before = contents(Path())
         settings = with_token()
-        with Record(str(path), mode=Mode.RESUME) as record, record.plan(["list.csv"], settings) as plan:
+        with RunJournal(str(path), mode=Mode.RESUME) as record, record.plan(["list.csv"], settings) as plan:
             assert (plan.to_send, plan.settled) == (1, {Outcome.STOPPED: 4})
             record.open(plan, settings, [], "run")
         assert contents(Path()) == before
@@ -309,7 +309,7 @@ class TestResume:
     def test_none_there(self, path: Path) -> None:
         """Without a file a resumed run is a new one, and without a line it leaves none."""
         settings = with_token()
-        with Record(str(path), mode=Mode.RESUME) as record, record.plan(["list.csv"], settings) as plan:
+        with RunJournal(str(path), mode=Mode.RESUME) as record, record.plan(["list.csv"], settings) as plan:
             assert record.past is None
             record.open(plan, settings, [], "run")
         assert {each.name for each in Path().iterdir()} == {"list.csv"}
@@ -318,7 +318,7 @@ class TestResume:
     def test_a_file_that_came_to_be_meanwhile(self, path: Path) -> None:
         """A file that another run has written since nothing was there is kept: its lines would be lost."""
         settings = with_token()
-        with Record(str(path), mode=Mode.RESUME) as late, late.plan(["list.csv"], settings) as plan:
+        with RunJournal(str(path), mode=Mode.RESUME) as late, late.plan(["list.csv"], settings) as plan:
             run(path)
             before = contents(Path())
             with pytest.raises(OutputError, match="exists already; give --resume"):
@@ -356,7 +356,7 @@ class TestResume:
     def test_not_finished(self, how: dict[str, Any], path: Path) -> None:
         """A run that a signal or a guard ended is gone on with, also where its last row had ended; then it is done."""
         settings = with_token()
-        with Record(str(path)) as record, record.plan(["list.csv"], settings) as plan:
+        with RunJournal(str(path)) as record, record.plan(["list.csv"], settings) as plan:
             record.open(plan, settings, [], "run")
             stats = Stats()
             for each in map(result_of, plan.campaigns("acc")):
@@ -367,7 +367,7 @@ class TestResume:
         ended = run(path)
         assert (ended.exit_code, ended.reason, ended.settled) == (0, "nothing was left to send", {Outcome.STOPPED: 5})
         assert path.read_bytes() == before
-        assert review(str(path)).flaws == ()
+        assert review_results(str(path)).flaws == ()
         with pytest.raises(SettingsError, match="its run finished at"):
             run(path)
 
@@ -382,7 +382,7 @@ class TestResume:
     def test_a_last_try_that_was_not_the_end(self, name: str, path: Path) -> None:
         """Rows that a closed group refused have no `finished_at`: they have not ended, whatever the run's end was."""
         path, settings = Path(name), with_token()
-        with Record(name) as record, record.plan(["list.csv"], settings) as plan:
+        with RunJournal(name) as record, record.plan(["list.csv"], settings) as plan:
             record.open(plan, settings, ["bulkstop"], "run")
             stats = Stats()
             for each in plan.campaigns("acc"):
@@ -442,7 +442,7 @@ class TestResume:
         assert run(path).exit_code == 0
         (section,) = manifest(path)
         assert section["unproven_lines_taken_over"] == 5
-        assert review(str(path)).flaws == ()
+        assert review_results(str(path)).flaws == ()
 
     def test_another_host(self, path: Path) -> None:
         """A result file of another host is refused; the same host written another way is the same."""
@@ -458,13 +458,15 @@ class TestResume:
         """There is nothing to go on with in what is no file."""
         os.mkfifo("pipe")
         with pytest.raises(OutputError, match=rf"^--resume: {name} keeps nothing to go on with; give -o FILE$"):
-            Record(name, mode=Mode.RESUME)
+            RunJournal(name, mode=Mode.RESUME)
 
     def test_one_answer(self) -> None:
         """A file cannot be gone on with and thrown away."""
         with pytest.raises(SettingsError, match="--overwrite throws away what --resume"):
-            mode_of(overwrite=True, resume=True)
-        assert [mode_of(overwrite=o, resume=r) for o, r in ((False, False), (True, False), (False, True))] == list(Mode)
+            choose_mode(overwrite=True, resume=True)
+        assert [choose_mode(overwrite=o, resume=r) for o, r in ((False, False), (True, False), (False, True))] == list(
+            Mode
+        )
 
     def test_csv(self, path: Path) -> None:
         """A CSV result file is gone on with like any other, its header in place."""
@@ -474,8 +476,8 @@ class TestResume:
         assert run(path).exit_code == 0
         text = path.read_text().splitlines()
         assert [line.startswith("campaign_id,") for line in text] == [True] + [False] * (len(text) - 1)
-        assert review(str(path)).flaws == ()
-        assert review(str(path)).outcomes[Outcome.STOPPED] == 5
+        assert review_results(str(path)).flaws == ()
+        assert review_results(str(path)).outcomes[Outcome.STOPPED] == 5
 
     def test_several_inputs(self, path: Path) -> None:
         """A list besides may be added, but none left out and none put before another."""
@@ -501,7 +503,7 @@ class TestCrash:
         """What a killed run wrote after its last mark is told, taken over by the resume, and proven from then on."""
         killed(path, vouched, more)
         if vouched + more:
-            flaws = review(str(path)).flaws
+            flaws = review_results(str(path)).flaws
             are_missing = f"5 rows were planned, {vouched + more} have a line" in flaws
             assert are_missing is (vouched + more < 5)
             assert any(flaw.startswith(f"the last {more} lines are not vouched for") for flaw in flaws) is bool(more)
@@ -509,7 +511,7 @@ class TestCrash:
         assert run(path).exit_code == 0
         assert lines(path) == [(n, "stopped") for n in range(2, 7)]
         assert manifest(path)[-1].get("unproven_lines_taken_over", 0) == more
-        assert review(str(path)).flaws == ()
+        assert review_results(str(path)).flaws == ()
 
     def test_again_and_again(self, path: Path) -> None:
         """Any number of crashes and resumes later every row has its line, and all of them are proven."""
@@ -519,7 +521,7 @@ class TestCrash:
         assert run(path).exit_code == 0
         assert lines(path) == [(n, "stopped") for n in range(2, 10)]
         assert len(manifest(path)) == 4
-        assert review(str(path)).flaws == ()
+        assert review_results(str(path)).flaws == ()
 
 
 class TestTampering:
@@ -546,7 +548,7 @@ class TestTampering:
                 found.append(forged)
         path.write_bytes(b"".join(found))
         before = contents(Path())
-        (flaw, *_) = review(str(path)).flaws
+        (flaw, *_) = review_results(str(path)).flaws
         assert "not as they were written" in flaw or "shorter than" in flaw or "something was added" in flaw
         with pytest.raises(OutputError) as caught:
             run(path)
@@ -559,7 +561,7 @@ class TestTampering:
         """A manifest that cannot be read is one line that says what to do, to a resume and to the check."""
         run(path)
         Path(f"{path}.run.json").write_text(text)
-        for read in (review, lambda name: Record(name, mode=Mode.RESUME)):
+        for read in (review_results, lambda name: RunJournal(name, mode=Mode.RESUME)):
             with pytest.raises(OutputError, match=r"^r\.jsonl\.run\.json: cannot be read \(it is no manifest"):
                 read(str(path))
 
@@ -583,7 +585,7 @@ class TestFaults:
         if mode is Mode.RESUME:
             path.touch()
         settings = with_token()
-        record = Record(str(path), mode=mode)
+        record = RunJournal(str(path), mode=mode)
         Path(f"{path}.run.json").mkdir()
         with (
             record,
@@ -656,7 +658,7 @@ class TestOverlap:
     def test_while_the_first_writes(self, path: Path) -> None:
         """It is told who holds the file, as the manifest has it: process, user, machine and since when."""
         settings = with_token()
-        with Record(str(path)) as record, record.plan(["list.csv"], settings) as plan:
+        with RunJournal(str(path)) as record, record.plan(["list.csv"], settings) as plan:
             record.open(plan, settings, [], "run")
             record.write(result_of(next(plan.campaigns("acc"))))
             (section,) = manifest(path)
@@ -667,21 +669,21 @@ class TestOverlap:
         """Before the first line it is told the process alone, never the run before, though the manifest is of that."""
         settings = with_token()
         killed(path, 1, 0)
-        with Record(str(path), mode=Mode.RESUME) as record, record.plan(["list.csv"], settings):
+        with RunJournal(str(path), mode=Mode.RESUME) as record, record.plan(["list.csv"], settings):
             self.refused(path, f" (process {os.getpid()})")
         run(path, outcome_of=until(3))
-        with Record(str(path), mode=Mode.RESUME):
+        with RunJournal(str(path), mode=Mode.RESUME):
             self.refused(path, f" (process {os.getpid()})")
 
     def test_where_the_kernel_does_not_tell(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where the kernel tells no process the manifest is believed unless it says that its run has ended."""
-        monkeypatch.setattr(ledger_module, "_locker", lambda of: None)
+        monkeypatch.setattr(ledger_module, "_find_locker", lambda of: None)
         run(path, outcome_of=until(3))
-        with Record(str(path), mode=Mode.RESUME):
+        with RunJournal(str(path), mode=Mode.RESUME):
             self.refused(path, "")
         killed(path, 1, 0)
         pid, machine = manifest(path)[-1]["pid"], manifest(path)[-1]["machine"]
-        with Record(str(path), mode=Mode.RESUME):
+        with RunJournal(str(path), mode=Mode.RESUME):
             self.refused(path, rf" (process {pid} of", f" on {machine}, since ")
 
     @staticmethod

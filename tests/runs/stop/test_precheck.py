@@ -11,10 +11,19 @@ import pytest
 
 from bulkstop.errors import BulkstopError, QuotaError
 from bulkstop.kore.calls import PAGE, STATUSES, Call, T
-from bulkstop.kore.exchange import Answer
-from bulkstop.model import Attempt, Campaign, CampaignType, Group, Limit, Outcome
-from bulkstop.runs.stop.precheck import AT_REST, UNLISTED, UNTOLD, ByName, Known, Running, groups_of, known_of
-from bulkstop.runs.stop.run import lanes_left, tell_rest
+from bulkstop.kore.exchange import Response
+from bulkstop.model import Attempt, Campaign, CampaignType, Limit, Outcome, Scope
+from bulkstop.runs.stop.precheck import (
+    AT_REST,
+    NOT_STATED,
+    UNLISTED,
+    ByName,
+    KnownStates,
+    RemainingWork,
+    list_scopes,
+    read_known_states,
+)
+from bulkstop.runs.stop.run import log_rest, make_lanes_left
 from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import NO_LIMIT, Settings
 from bulkstop.source.plan import Plan
@@ -44,14 +53,14 @@ class Service:
     latency_s: float = 0.0
     heeds_filters: bool = True
     fails_from: int | None = None
-    asked: list[Group] = field(default_factory=list)
+    asked: list[Scope] = field(default_factory=list)
     open: int = 0
     most_open: int = 0
 
     async def ask(self, call: Call[T], /) -> T | Attempt:
         """Answer a list call."""
         group, asked = call.where, json.loads(call.body)
-        assert isinstance(group, Group)
+        assert isinstance(group, Scope)
         self.asked.append(group)
         self.open += 1
         self.most_open = max(self.open, self.most_open)
@@ -66,7 +75,7 @@ class Service:
         fit = [each for each in rows if not wanted or each["status"] in wanted]
         page = fit[asked["skip"] : asked["skip"] + asked["limit"]]
         data = {"results": page, "hasMore": asked["skip"] + len(page) < len(fit), "totalResults": len(fit)}
-        return call.read(Answer(200, json.dumps({"status": "success", "data": data}).encode(), 1.0))
+        return call.read(Response(200, json.dumps({"status": "success", "data": data}).encode(), 1.0))
 
 
 def settings_for(*options: str, **more: Any) -> Settings:
@@ -80,16 +89,16 @@ def planned(campaigns: Iterable[Campaign]) -> Plan:
     return Plan(each._replace(line=line) for line, each in enumerate(campaigns, start=2))
 
 
-async def read(campaigns: Iterable[Campaign], service: Service, settings: Settings) -> Known:
+async def read(campaigns: Iterable[Campaign], service: Service, settings: Settings) -> KnownStates:
     """Read the lists of a plan."""
     with planned(campaigns) as plan:
-        found = await known_of(plan, settings, service.ask, Accounts(settings, None))
-    assert isinstance(found, Known)
+        found = await read_known_states(plan, settings, service.ask, Accounts(settings, None))
+    assert isinstance(found, KnownStates)
     return found
 
 
-def known(campaigns: Iterable[Campaign], service: Service, *options: str) -> Known:
-    """Give what is known of a plan."""
+def known(campaigns: Iterable[Campaign], service: Service, *options: str) -> KnownStates:
+    """Return what is known of a plan."""
     found, _ = run(read(campaigns, service, settings_for(*(options or ("only_running",)))))
     return found
 
@@ -110,8 +119,8 @@ def test_nothing_is_read_unasked() -> None:
         (settings_for("only_running", "disable_schedule"), []),
     ):
         with planned(campaigns) as plan:
-            assert groups_of(plan, settings) == []
-            assert asyncio.run(known_of(plan, settings, service.ask, Accounts(settings, None))) is None
+            assert list_scopes(plan, settings) == []
+            assert asyncio.run(read_known_states(plan, settings, service.ask, Accounts(settings, None))) is None
     assert service.asked == []
 
 
@@ -129,11 +138,11 @@ def test_each_list_once() -> None:
     known(campaigns, service)
     assert sorted(service.asked) == sorted(
         [
-            Group("a1", "st-1", "st-1", VOICE),
-            Group("a1", "st-1", "st-1", SMS),
-            Group("a2", "st-1", "st-1", VOICE),
-            Group("a1", "st-2", "st-2", VOICE),
-            Group("a1", "st-1", "app-2", VOICE),
+            Scope("a1", "st-1", "st-1", VOICE),
+            Scope("a1", "st-1", "st-1", SMS),
+            Scope("a2", "st-1", "st-1", VOICE),
+            Scope("a1", "st-2", "st-2", VOICE),
+            Scope("a1", "st-1", "app-2", VOICE),
         ]
     )
 
@@ -142,9 +151,9 @@ def test_both_types_for_names() -> None:
     """Where schedules are disabled by name, the lists of both types of a stream are read, each once."""
     service = Service({})
     known([campaign("cd-1"), campaign("cd-2", SMS)], service, "only_running", "disable_schedule")
-    assert sorted(service.asked) == [Group("a1", "st-1", "st-1", SMS), Group("a1", "st-1", "st-1", VOICE)]
+    assert sorted(service.asked) == [Scope("a1", "st-1", "st-1", SMS), Scope("a1", "st-1", "st-1", VOICE)]
     with planned([campaign("cd-1")]) as plan:
-        assert len(groups_of(plan, settings_for("disable_schedule"))) == 2
+        assert len(list_scopes(plan, settings_for("disable_schedule"))) == 2
 
 
 # --- what is at rest ------------------------------------------------------------------------------------------------
@@ -238,7 +247,7 @@ def test_accounts_side_by_side() -> None:
 
 
 def schedules(*rows: dict[str, Any], sms: Sequence[dict[str, Any]] = ()) -> dict[str, ByName | str | None]:
-    """Give what is known of the schedules of the voice campaigns of a list."""
+    """Return what is known of the schedules of the voice campaigns of a list."""
     service = Service({("a1", "st-1", VOICE): rows, ("a1", "st-1", SMS): sms})
     found = known([campaign("cd-1")], service, "disable_schedule")
     return {each["_id"]: found.schedule(campaign(each["_id"])) for each in rows}
@@ -253,9 +262,9 @@ def test_what_recurs_is_known_by_name() -> None:
 
 def test_what_nobody_knows_is_a_failure() -> None:
     """Where the list does not tell whether a campaign recurs, or has no such campaign, it is never said not to."""
-    assert schedules(row("cd-1", recurs=None)) == {"cd-1": UNTOLD}
+    assert schedules(row("cd-1", recurs=None)) == {"cd-1": NOT_STATED}
     assert known([campaign("cd-1")], one_list(), "disable_schedule").schedule(campaign("cd-1")) == UNLISTED
-    assert UNTOLD.startswith("failed: ")
+    assert NOT_STATED.startswith("failed: ")
     assert UNLISTED.startswith("failed: ")
 
 
@@ -363,7 +372,7 @@ def test_a_doubtful_list_is_used(caplog: pytest.LogCaptureFixture) -> None:
     async def counts_more(call: Call[T], /) -> T | Attempt:
         rows = [row("cd-1", "Stopped")]
         data = {"results": rows, "hasMore": False, "totalResults": 3}
-        return call.read(Answer(200, json.dumps({"status": "success", "data": data}).encode(), 1.0))
+        return call.read(Response(200, json.dumps({"status": "success", "data": data}).encode(), 1.0))
 
     service.ask = counts_more  # type: ignore[method-assign]
     with caplog.at_level(logging.WARNING, "bulkstop"):
@@ -400,7 +409,7 @@ def test_lists_count_against_the_quota() -> None:
         settings = Settings(host="api.example", token="t", quota=(Limit(2, 3600.0),), only_running=True)
         accounts = Accounts(settings, None)
         with planned([campaign("cd-1"), campaign("cd-2", SMS)]) as plan:
-            await known_of(plan, settings, Service({}).ask, accounts)
+            await read_known_states(plan, settings, Service({}).ask, accounts)
         return accounts.quota("a1").ready_at() - accounts.quota("a2").ready_at()
 
     assert asyncio.run(then_wait()) > 0
@@ -410,24 +419,26 @@ def test_lists_count_against_the_quota() -> None:
 def test_long_waits_are_told(seconds: float, level: int, caplog: pytest.LogCaptureFixture) -> None:
     """Whoever waits for the first stop is told why; a short wait is nothing to be told of."""
     with caplog.at_level(logging.INFO, "bulkstop"):
-        tell_rest(seconds)
+        log_rest(seconds)
     assert [(record.msg, record.levelno) for record in caplog.records] == [("resting", level)]
 
 
 # --- what is sent ---------------------------------------------------------------------------------------------------
 
 
-def sorted_out(statuses: str, *, recurs: str = "", only_running: bool = True) -> tuple[Running, list[str], Known, Plan]:
+def sorted_out(
+    statuses: str, *, recurs: str = "", only_running: bool = True
+) -> tuple[RemainingWork, list[str], KnownStates, Plan]:
     """Sort campaigns 1, 2, 3 ... out whose statuses begin with these letters; those in `recurs` recur."""
     key, numbers = (VOICE, "a1", "st-1", "st-1"), range(1, len(statuses) + 1)
     at_rest = {f"cd-{n}": "Stopped" for n in numbers if statuses[n - 1] == "S"}
-    found = Known(
+    found = KnownStates(
         1,
         {key: at_rest} if only_running else None,
         {key: {f"cd-{n}": ByName("x") if str(n) in recurs else "none" for n in numbers}} if recurs else None,
     )
     plan, told = planned(campaign(f"cd-{n}") for n in numbers), list[str]()
-    return Running(plan, found, lambda each: told.append(each.campaign_id)), told, found, plan
+    return RemainingWork(plan, found, lambda each: told.append(each.campaign_id)), told, found, plan
 
 
 def test_only_running_ones_are_sent() -> None:
@@ -443,7 +454,7 @@ def test_lanes_know_what_is_left() -> None:
     """A lane counts what it has to send, not what the plan has: the time left is told by that."""
     running, _, _, plan = sorted_out("ASSAS")
     with plan:
-        (lane,) = lanes_left(running, Accounts(settings_for("only_running"), None))
+        (lane,) = make_lanes_left(running, Accounts(settings_for("only_running"), None))
         first = lane.draw(0.0, room=1)
         assert first is not None
         assert (lane.account_id, lane.left, first.campaign.campaign_id) == ("a1", 2, "cd-1")

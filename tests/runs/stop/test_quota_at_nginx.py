@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkstop.engine.limits.quota import least_s
+from bulkstop.engine.limits.quota import min_duration_s
 from bulkstop.model import Limit
 from tests.processes import ended, results, started
 from tests.servers import Nginx
@@ -31,7 +31,7 @@ def one_account(name: str, count: int) -> list[tuple[str, str]]:
 
 
 def of_account(server: Nginx) -> dict[str, list[float]]:
-    """Give the times of the calls of each account."""
+    """Return the times of the calls of each account."""
     found: dict[str, list[float]] = defaultdict(list)
     for at, account_id in server.times():
         found[account_id].append(at)
@@ -51,8 +51,8 @@ def assert_never_over(times: Sequence[float]) -> None:
 
 
 def used(times: Sequence[float]) -> float:
-    """Give the shortest permitted time as a share of the time it took."""
-    return least_s(len(times), WINDOWS) / (max(times) - min(times))
+    """Return the shortest permitted time as a share of the time it took."""
+    return min_duration_s(len(times), WINDOWS) / (max(times) - min(times))
 
 
 def test_two_processes_at_once(nginx_server: Nginx, tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_fifty_accounts(nginx_server: Nginx, tmp_path: Path) -> None:
     for times in calls.values():
         assert_never_over(times)
     every = [at for times in calls.values() for at in times]
-    assert max(every) - min(every) < 5 * least_s(20, WINDOWS)
+    assert max(every) - min(every) < 5 * min_duration_s(20, WINDOWS)
 
 
 def test_the_deadline(nginx_server: Nginx, tmp_path: Path) -> None:

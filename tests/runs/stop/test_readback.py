@@ -13,7 +13,7 @@ from bulkstop.engine.readback import ListedState, Reading
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import CredentialsError
 from bulkstop.kore.calls import PAGE, Call, T
-from bulkstop.kore.exchange import Answer
+from bulkstop.kore.exchange import Response
 from bulkstop.model import Attempt, Campaign, CampaignType, Outcome
 from bulkstop.runs.stop.readback import list_reader
 
@@ -36,14 +36,14 @@ class Service:
         self.asked.append(asked)
         self.targets.append(call.target)
         if self._fails_at and len(self.asked) >= self._fails_at:
-            return call.read(Answer(self._status, b"{}", 1.0))
+            return call.read(Response(self._status, b"{}", 1.0))
         begin, limit = int(asked["skip"]), int(asked["limit"])
         data = {
             "results": list(self._rows[begin : begin + limit]),
             "hasMore": begin + limit < len(self._rows),
             "totalResults": len(self._rows) if self._total is None else self._total,
         }
-        return call.read(Answer(200, json.dumps({"status": "success", "data": data}).encode(), 1.0))
+        return call.read(Response(200, json.dumps({"status": "success", "data": data}).encode(), 1.0))
 
 
 def row(number: int, status: str | None = "Stopped", **more: object) -> Row:

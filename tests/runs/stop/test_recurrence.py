@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 
 from bulkstop.engine.guards.admission import Admission
 from bulkstop.engine.lanes import Claim, Lane, Lanes
-from bulkstop.engine.limits.quota import AllOf, Even, NoQuota, Quota, RollingWindow
+from bulkstop.engine.limits.quota import AllOf, EvenPacer, NoQuota, Quota, RollingWindow
 from bulkstop.engine.pool import NOT_TRIED_AGAIN
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import CredentialsError, GuardError, OutputError, QuotaError
 from bulkstop.kore.calls import Call, T
 from bulkstop.kore.interpret import Disabled
-from bulkstop.model import Again, Attempt, Campaign, CampaignType, Cap, Limit, Outcome, Result
+from bulkstop.model import Attempt, Campaign, CampaignType, FailureCap, Limit, Outcome, Result, RetryHint
 from bulkstop.report.stop.resume import is_final
 from bulkstop.report.stop.stats import Stats
-from bulkstop.runs.stop.precheck import ByName, Known
-from bulkstop.runs.stop.recurrence import BROKEN, CUT_OFF, NAMELESS, RUN_ENDED, DisablingPool, Places, Schedules
+from bulkstop.runs.stop.precheck import ByName, KnownStates
+from bulkstop.runs.stop.recurrence import BROKEN, CUT_OFF, NAMELESS, RUN_ENDED, DisablingPool, Places, ScheduleCalls
 from bulkstop.runs.stop.run import Summary
 from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import Settings
@@ -60,10 +60,10 @@ class Window(RollingWindow):
         self.open += 1
         super().take(now)
 
-    def untake(self) -> None:
+    def give_back(self) -> None:
         """Count a place that is given back."""
         self.open -= 1
-        super().untake()
+        super().give_back()
 
     def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
         """Count a place that ages."""
@@ -81,11 +81,11 @@ class Bounded(Accounts):
         self._make, self._claim = quota_of, claim
 
     def quota(self, account_id: str) -> Quota:
-        """Give the limits of an account."""
+        """Return the limits of an account."""
         return self.of.setdefault(account_id, self._make())
 
     def claim(self, account_id: str) -> Claim | None:
-        """Give the claim, the same for all."""
+        """Return the claim, the same for all."""
         return self._claim
 
 
@@ -110,7 +110,7 @@ class Scene:
     log: list[Made] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
     most_without_line: int = 0
-    schedules: Schedules | None = None
+    schedules: ScheduleCalls | None = None
 
     def __post_init__(self) -> None:
         """Count the calls of each campaign."""
@@ -120,7 +120,7 @@ class Scene:
 
     def pool(self) -> DisablingPool:
         """Plug the run together; call it inside the loop."""
-        self.schedules = schedules = Schedules(self._known(), self.accounts, self._ask, retry=self.retry, now=now_s)
+        self.schedules = schedules = ScheduleCalls(self._known(), self.accounts, self._ask, retry=self.retry, now=now_s)
         own: dict[str, list[Campaign]] = {}
         for each in self.rows:
             own.setdefault(each.account_id, []).append(each)
@@ -147,11 +147,11 @@ class Scene:
         await self.pool().run()
 
     def said(self) -> dict[str, str | None]:
-        """Give what the line of each campaign says of its schedule."""
+        """Return what the line of each campaign says of its schedule."""
         return {result.campaign_id: result.schedule for result in self.results}
 
     def kinds(self, account_id: str = "a1") -> str:
-        """Give the calls of an account in order: S for a stop, d for a schedule."""
+        """Return the calls of an account in order: S for a stop, d for a schedule."""
         return "".join(made.kind for made in self.log if made.account_id == account_id)
 
     def check(self) -> None:
@@ -170,10 +170,10 @@ class Scene:
     def _quota(self) -> Quota:
         quotas: list[Quota] = [Window(self.limits)] if self.limits else []
         if self.even and self.limits:
-            quotas.append(Even(self.limits))
+            quotas.append(EvenPacer(self.limits))
         return AllOf(quotas) if len(quotas) > 1 else quotas[0] if quotas else NoQuota()
 
-    def _known(self) -> Known:
+    def _known(self) -> KnownStates:
         schedules: dict[Any, dict[str, ByName | str]] = {}
         statuses: dict[Any, dict[str, str]] = {}
         for each in (*self.rows, *self.resting):
@@ -182,7 +182,7 @@ class Scene:
             schedules.setdefault(each[1:5], {})[each.campaign_id] = schedule
             if is_resting:
                 statuses.setdefault(each[1:5], {})[each.campaign_id] = "Stopped"
-        return Known(1, statuses, schedules)
+        return KnownStates(1, statuses, schedules)
 
     async def _stop(self, campaign: Campaign) -> Attempt:
         found = await self._answer("S", campaign, self.stops)
@@ -287,7 +287,7 @@ def test_what_cannot_be_disabled_is_not_tried() -> None:
     """Where it is known before that nothing can be done, the line says why and no call is made."""
     scene = Scene(campaigns(1), recurring=lambda each: False)
     said = {"cd-a1-1": "failed: 2 campaigns have that name"}
-    scene._known = lambda: Known(1, None, {scene.rows[0][1:5]: dict(said)})  # type: ignore[method-assign]
+    scene._known = lambda: KnownStates(1, None, {scene.rows[0][1:5]: dict(said)})  # type: ignore[method-assign]
     ran(scene)
     assert (scene.kinds(), scene.said()) == ("S", said)
 
@@ -484,7 +484,7 @@ def test_a_drain_ends_the_wait() -> None:
 
 def test_a_drain_between_two_tries() -> None:
     """What the last try told is kept."""
-    busy = Attempt(Outcome.SERVER_ERROR, Again.LATER, 503, error="HTTP 503", retry_after_s=100.0)
+    busy = Attempt(Outcome.SERVER_ERROR, RetryHint.LATER, 503, error="HTTP 503", retry_after_s=100.0)
     scene = Scene(campaigns(1), answers=lambda each, call: busy)
     assert ended_by(scene, DisablingPool.drain, at_s=20.0) == 20.0
     assert scene.said() == {"cd-a1-1": f"failed: HTTP 503; {NOT_TRIED_AGAIN}"}
@@ -554,7 +554,7 @@ def test_a_guard_ends_the_run() -> None:
         campaigns(5),
         resting=campaigns(2, "a2"),
         stops=lambda each, call: REFUSED if each.line > 2 else STOPPED,
-        admission=Admission(Cap(1)),
+        admission=Admission(FailureCap(1)),
     )
     with pytest.raises(GuardError):
         run(scene.run())
@@ -686,7 +686,7 @@ def test_places() -> None:
     places.answered(3.0, 0.0, throttled=False)
     assert (window.open, places.ready_at()) == (0, 11.0)
     places.take(11.0)
-    places.untake()
+    places.give_back()
     assert window.open == 0
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from bulkstop.model import Campaign, CampaignType, Outcome, Result, Row
 from bulkstop.runs.stop.history import LastRun
-from bulkstop.runs.stop.warnings import warnings
+from bulkstop.runs.stop.warnings import find_warnings
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 from bulkstop.source.protect import Protection, Rule
@@ -29,10 +29,10 @@ def invalid(line: int, why: str = "no campaign id") -> Result:
 
 
 def warned(rows: list[Row], last: LastRun | None = None, rules: tuple[Rule, ...] = (), **settings: object) -> list[str]:
-    """Give the warnings about a list."""
+    """Return the warnings about a list."""
     given = Settings(**{"host": "platform.example.com", **settings})  # type: ignore[arg-type]
     with Plan(rows, protection=Protection(rules)) as plan:
-        return warnings(plan, given, last)
+        return find_warnings(plan, given, last)
 
 
 @pytest.mark.parametrize("last", [None, LAST, LastRun(1_000, LAST.at)])
