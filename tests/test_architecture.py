@@ -317,3 +317,16 @@ def test_there_are_references() -> None:
 def test_reference(name: str, path: str) -> None:
     """What ARCHITECTURE.md names stands where it says."""
     assert name in definitions(path)
+
+
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+WHERE = CONTRIBUTING.partition("\n|---|---|\n")[2]
+
+
+def test_where_to_add() -> None:
+    """Every path that CONTRIBUTING names for an addition exists, and every function or class in brackets beside it."""
+    paths = set(re.findall(r"`([\w/]+(?:\.py|/))`", WHERE))
+    assert len(paths) > 20
+    assert {path for path in paths if not (ROOT / "bulkstop" / path).exists()} == set()
+    named = re.findall(r"`(\w+)` in `([\w/]+\.py)`", WHERE)
+    assert [(name, path) for name, path in named if name not in definitions(path)] == []
