@@ -48,7 +48,7 @@ import os, bulkstop.kore.session as here
 def stuck(*args):
     open("stuck-" + str(os.getpid()), "w").close()
     {how}
-here.without = stuck
+here.redact_token = stuck
 """
 
 
