@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -69,9 +70,16 @@ class Module:
     @property
     def tree(self) -> ast.Module:
         """Its syntax."""
-        return ast.parse(self.text)
+        return parse(self.text)
 
 
+@cache
+def parse(text: str) -> ast.Module:
+    """Parse a module once for all rules."""
+    return ast.parse(text)
+
+
+@cache
 def package() -> list[Module]:
     """Read every module of the package."""
     top = ROOT / "bulkstop"

@@ -30,6 +30,8 @@ from tests.processes import (
     simulator,
 )
 
+pytestmark = [pytest.mark.real, pytest.mark.full]
+
 GRACE_S = 0.2
 PATIENCE_S = 10.0
 """What a busy machine may add to the grace and the second after it."""

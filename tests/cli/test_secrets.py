@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.processes import COMMAND, ROOT, WAIT_S, Ended, environment, started
 from tests.servers import Connection, Listener, http, listening
 
+pytestmark = pytest.mark.real
+
 OPAQUE = 'Zk3+planted/Qw7=Tx9~Vb2&"Rn5\\Lm8'
 """A token of all sorts of characters, so that each form of it is another text."""
 JWT = jwt.encode({"sub": "u1", "appId": "cs-1", "planted": "Hq4Zk3Qw7Tx9"}, "k" * 64, "HS256")
@@ -262,7 +264,8 @@ LIST = ("--account-id", "a", "--stream-id", "st-1", "--status", "Active,Stopped"
 def stage(tmp_path: Path) -> Stage:
     """Make a folder with a list of campaigns of every kind."""
     (tmp_path / "work").mkdir()
-    rows = "".join(f"cd-{kind}-{number},voice,a,st-1\n" for number in range(2) for kind in KINDS)
+    # A stream for each: how many in a row are refused in one, which ends it, is for the order of answers to say.
+    rows = "".join(f"cd-{kind}-{number},voice,a,st-{kind}-{number}\n" for number in range(2) for kind in KINDS)
     (tmp_path / "work" / "campaigns.csv").write_text(f"campaign_id,campaign_type,account_id,stream_id\n{rows}")
     return Stage(tmp_path, {}, [])
 

@@ -421,6 +421,7 @@ def test_what_waits_for_a_list_is_finished_by_a_resume(
     assert max(Counter(key(line) for line in ledger if is_final(line)).values(), default=1) == 1, "a state was changed"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("how", How)
 def test_a_list_that_is_cut_off_at_every_moment_is_finished(how: How) -> None:
     """Ended twice in the same way, at any moment, a run that meets everything is finished by the third."""
