@@ -1,8 +1,8 @@
 """Single calls of an account, one after the other, within what it may do.
 
 What the pool is for a list of campaigns, this is for the few calls around it: the same Quota and Claim, the same
-Retry, the same rest after being throttled. Nothing here makes tasks; `run_concurrently` of the pool lets accounts go at
-the same time.
+Retry, the same AccountRest after being throttled. Nothing here makes tasks; `run_concurrently` of the pool lets
+accounts go at the same time.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from typing import TypeVar
 from bulkstop.engine.lanes import Claim
 from bulkstop.engine.limits.quota import Quota
 from bulkstop.engine.pool import NOT_TRIED, NOT_TRIED_AGAIN, THROTTLES
+from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.retry import Retry
 from bulkstop.model import Attempt, Outcome, RetryHint
 
@@ -50,6 +51,7 @@ class Caller:
         *,
         retry: Retry,
         paces_itself: bool = False,
+        rest: AccountRest | None = None,
         drained: asyncio.Event | None = None,
         rests: Callable[[float], object] = lambda seconds: None,
         now: Callable[[], float] = time.monotonic,
@@ -62,47 +64,45 @@ class Caller:
         self._drained = drained or asyncio.Event()
         self._rests = rests
         self._now = now
-        self._rests_until = -math.inf
-        self._events = 0  # throttlings since the last call that was let through
+        self._rest = rest or AccountRest()
 
     async def call(self, make: Callable[[], Awaitable[T | Attempt]]) -> T | Attempt:
         """Try `make` until it gives a value, and give that; else the Attempt that failed last, or `not_sent`.
 
         Raises only what `make` or the quota store raises: a BulkstopError.
         """
-        course, last = _Course(), Attempt(Outcome.NOT_SENT, error=NOT_TRIED)
-        while await self._has_place():
-            found = await self._try(make)
+        course, last, due = _Course(), Attempt(Outcome.NOT_SENT, error=NOT_TRIED), -math.inf
+        while await self._has_place(due):
+            sent_at = self._now()
+            found = await self._try(make, sent_at)
             if not isinstance(found, Attempt):
                 return found
-            delay_s = self._delay_s(course, found)
+            delay_s = self._delay_s(course, found, sent_at)
             if delay_s is None:
                 return found
-            self._rest(delay_s)
+            due = self._now() + delay_s
             last = found._replace(error="; ".join(filter(None, (found.error, NOT_TRIED_AGAIN))))
         return last
 
-    def _delay_s(self, course: _Course, attempt: Attempt) -> float | None:
+    def _delay_s(self, course: _Course, attempt: Attempt, sent_at: float) -> float | None:
         """Return the seconds until the next try, None when there is none; as the pool does it."""
         if attempt.again is RetryHint.NOW and not course.renewed:
             course.renewed = True
             return 0.0
         if attempt.again is RetryHint.THROTTLED:
             course.throttles += 1
-            self._events += 1
-            self._rest(self._retry.pause_s(self._events, attempt, paced=self._paces_itself))
+            now = self._now()
+            event = self._rest.count_throttled(now, sent_at)
+            self._rest.extend(now + self._retry.pause_s(event, attempt, paced=self._paces_itself))
             return 0.0 if course.throttles < THROTTLES else None
         course.attempts += 1
         return self._retry.delay_s(course.attempts, attempt)
 
-    def _rest(self, seconds: float) -> None:
-        self._rests_until = max(self._rests_until, self._now() + seconds)
-
-    async def _has_place(self) -> bool:
-        """Wait for a place in the quota and take it; False when the run ends first."""
+    async def _has_place(self, due: float) -> bool:
+        """Wait until `due` and for a place in the quota, and take it; False when the run ends first."""
         while not self._drained.is_set():
             now = self._now()
-            wait_s = max(self._rests_until, self._quota.ready_at()) - now
+            wait_s = max(due, self._rest.until, self._quota.ready_at()) - now
             if wait_s <= 0:
                 wait_s = await self._take(now)
                 if wait_s <= 0:
@@ -111,11 +111,12 @@ class Caller:
         return False
 
     async def _take(self, now: float) -> float:
-        """Take a place, here and in the shared store; 0.0 when both had one, else the seconds after which to ask."""
+        """Take a place, here and in the shared store; more than 0.0 are the seconds after which to ask again."""
         wait_s = math.inf
         self._quota.take(now)
         try:
-            wait_s = 0.0 if self._claim is None else await self._claim()
+            claimed_s = 0.0 if self._claim is None else await self._claim()
+            wait_s = max(claimed_s, self._rest.until - self._now())  # another call may be throttled meanwhile
         finally:
             if wait_s > 0 or self._drained.is_set():
                 self._quota.give_back()
@@ -127,8 +128,7 @@ class Caller:
             async with asyncio.timeout(max(seconds, LEAST_S)):
                 await self._drained.wait()
 
-    async def _try(self, make: Callable[[], Awaitable[T | Attempt]]) -> T | Attempt:
-        sent_at = self._now()
+    async def _try(self, make: Callable[[], Awaitable[T | Attempt]], sent_at: float) -> T | Attempt:
         again: RetryHint | None = RetryHint.LATER  # also of a call that is cut off
         try:
             found = await make()
@@ -138,5 +138,5 @@ class Caller:
             throttled = again is RetryHint.THROTTLED
             self._quota.answered(self._now(), sent_at, throttled=throttled, failed=again is RetryHint.LATER)
             if not throttled:
-                self._events = 0
+                self._rest.note_let_through(sent_at)
         return found

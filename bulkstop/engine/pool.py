@@ -177,16 +177,17 @@ class Pool:
         return True
 
     async def _claimed(self, turn: Turn, claim: Claim) -> bool:
-        """Ask the shared store for a call; without one the turn goes back to its lane."""
+        """Ask the shared store for a call; without one the turn goes back to its lane, as when the account rests."""
         wait_s = math.inf
         try:
             wait_s = await claim()
         finally:
             now = self._now()
-            if wait_s > 0 or self._draining:
+            may_leave = wait_s <= 0 and not self._draining and turn.lane.rest.until <= now
+            if not may_leave:
                 self._unleft(turn)
-                self._lanes.put_back(turn, now, now + wait_s)
-        return wait_s <= 0 and not self._draining
+                self._lanes.put_back(turn, now, now + wait_s if wait_s < math.inf else now)
+        return may_leave
 
     async def _sleep_until(self, when: float) -> None:
         """Sleep until the clock reaches `when` or something changes; of many sleepers one wakes, and wakes the next."""
@@ -275,9 +276,9 @@ class Pool:
     def _note_throttled(self, turn: Turn, attempt: Attempt, now: float) -> None:
         """Pause the account once for all calls that were refused together; a refused call costs no attempt."""
         turn.throttles += 1
-        event = turn.lane.throttled(turn, now)
+        event = turn.lane.rest.count_throttled(now, turn.sent_at)
         pause_s = self._retry.pause_s(event, attempt, paced=turn.lane.paces_itself)
-        turn.lane.pause(now + pause_s)
+        turn.lane.rest.extend(now + pause_s)
         if event and pause_s:
             said = {"account_id": turn.lane.account_id, "rest_s": round(pause_s, 3), "error": attempt.error}
             level = logging.INFO if turn.lane.paces_itself else logging.WARNING  # so it finds its limit

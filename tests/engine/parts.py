@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import NamedTuple
 
 from bulkstop.engine.guards.scopes import ScopeBreaker
-from bulkstop.engine.lanes import Lane, Lanes
+from bulkstop.engine.lanes import Claim, Lane, Lanes
 from bulkstop.engine.limits.quota import NoQuota, RollingWindow
 from bulkstop.engine.pool import Pool
 from bulkstop.engine.readback import IsEnough, ListedState, Reading
+from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.retry import Retry
 from bulkstop.model import Attempt, Campaign, CampaignType, Limit, Outcome, Report, Result, RetryHint, Send
 
@@ -148,11 +149,16 @@ class Job:
         retry: Retry | None = None,
         report: Report | None = None,
         lists: Lists | None = None,
+        claim: Claim | None = None,
+        rest: AccountRest | None = None,
     ) -> None:
         self.results: list[Result] = []
         self.rows = rows if isinstance(rows, Mapping) else _by_account(rows)
         self.lanes = Lanes(
-            (Lane(name, own, RollingWindow(limits) if limits else NoQuota()) for name, own in self.rows.items()),
+            (
+                Lane(name, own, RollingWindow(limits) if limits else NoQuota(), claim, rest=rest)
+                for name, own in self.rows.items()
+            ),
             concurrency,
             scope_breaker=None if lists is None else ScopeBreaker(can_list=True),
         )

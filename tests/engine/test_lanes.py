@@ -120,7 +120,7 @@ def test_a_pause_holds_the_whole_account_and_no_other() -> None:
     """A throttled account sends neither new campaigns nor due retries until its pause is over."""
     lanes = Lanes([lane("a", 3), lane("b", 3)], 99)
     first, other = drawn(lanes), drawn(lanes)
-    first.lane.pause(10.0)
+    first.lane.rest.extend(10.0)
     lanes.again(first, 0.0, 2.0)
     assert names(all_drawn(lanes, 9.5)) == ["b", "b"]
     assert lanes.draw(9.5) == 10.0
@@ -132,7 +132,7 @@ def test_a_pause_is_never_shortened() -> None:
     """Of two stated waits the longer one holds, in whichever order they came."""
     lanes = Lanes([lane("a", 3)], 2)
     for turn, until in zip(all_drawn(lanes), (30.0, 10.0), strict=True):
-        turn.lane.pause(until)
+        turn.lane.rest.extend(until)
         lanes.answered(turn, 0.0)
     assert lanes.draw(0.0) == 30.0
 
@@ -390,7 +390,7 @@ def test_no_campaign_is_lost_and_no_wait_is_for_nothing(
             continue
         now, _, turn, again_s, pauses = heapq.heappop(flying)
         if pauses:
-            turn.lane.pause(now + 2.0)
+            turn.lane.rest.extend(now + 2.0)
         if again_s is None:
             settled.append(turn.campaign.campaign_id)
             lanes.answered(turn, now)

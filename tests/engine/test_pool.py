@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bulkstop.engine.lanes import WAITING_RETRIES, Turn
 from bulkstop.engine.pool import BROKEN, CUT_OFF, NOT_TRIED, NOT_TRIED_AGAIN, THROTTLES
+from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.retry import BACKOFF_BASE_S, Retry
 from bulkstop.errors import BulkstopError, CredentialsError, InputError, OutputError
 from bulkstop.model import Attempt, Campaign, Limit, Outcome, Result, RetryHint, utc_text
@@ -279,6 +280,33 @@ def test_a_service_that_only_throttles_ends_the_campaign_in_time() -> None:
     assert job.outcomes() == {Outcome.THROTTLED: 1}
     assert len(service.log) == THROTTLES
     assert took_s == (THROTTLES - 1) * 7.0
+
+
+def test_a_call_that_waits_for_the_store_rests_with_its_account() -> None:
+    """What the store lets leave while the account is told to rest stays, and is counted anew when it leaves."""
+    service = Service(lambda one, call: Reply(0.5, throttled(10.0) if len(service.log) == 1 else STOPPED))
+    claims = 0
+
+    async def claim() -> float:
+        nonlocal claims
+        claims += 1
+        await asyncio.sleep(1.0 if claims > 1 else 0.0)
+        return 0.0
+
+    job = Job(campaigns(3), service.send, claim=claim)
+    run(job.pool.run())
+    assert job.outcomes() == {Outcome.STOPPED: 3}
+    assert service.began_s("a1")[1:] == [11.5] * 3
+    assert claims == 3 + 3
+
+
+def test_a_lane_rests_with_the_other_calls_of_its_account() -> None:
+    """What another caller of the account was told holds its stops up too."""
+    service, rest = always(STOPPED), AccountRest()
+    rest.extend(7.0)
+    job = Job({"a1": campaigns(2)}, service.send, rest=rest)
+    run(job.pool.run())
+    assert service.began_s("a1") == [7.0] * 2
 
 
 def now_is_before(second: float) -> bool:

@@ -164,6 +164,7 @@ class ScheduleCalls:
             self._accounts.claim(campaign.account_id),
             retry=self._retry,
             paces_itself=self._accounts.paced,
+            rest=self._accounts.rest(campaign.account_id),
             drained=self._drained,
             now=self._now,
         )

@@ -316,8 +316,9 @@ def make_lanes_left(
     """Yield the lane of every account for what the lists have not at rest."""
     for account_id, left in running.accounts.items():
         quota = schedules.places(account_id) if schedules else accounts.quota(account_id)
-        claim, campaigns = accounts.claim(account_id), running.campaigns(account_id)
-        yield Lane(account_id, campaigns, quota, claim, left=left, paces_itself=accounts.paced)
+        claim, rest = accounts.claim(account_id), accounts.rest(account_id)
+        campaigns = running.campaigns(account_id)
+        yield Lane(account_id, campaigns, quota, claim, left=left, paces_itself=accounts.paced, rest=rest)
 
 
 async def _run(pool: Pool) -> BulkstopError | None:

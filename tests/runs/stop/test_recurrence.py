@@ -39,13 +39,14 @@ Script = Callable[[Campaign, int], Answer]
 
 @dataclass(slots=True, eq=False)
 class Made:
-    """A call as the service saw it: of which kind, when it began, and when it was answered."""
+    """A call as the service saw it: of which kind, when it began, when it was answered, and the rest it then stated."""
 
     kind: str
     campaign_id: str
     account_id: str
     began_s: float
     ended_s: float = math.inf
+    rest_s: float = 0.0
 
 
 class Window(RollingWindow):
@@ -125,7 +126,14 @@ class Scene:
         for each in self.rows:
             own.setdefault(each.account_id, []).append(each)
         lanes = [
-            Lane(name, rows, schedules.places(name), self.accounts.claim(name), left=len(rows))
+            Lane(
+                name,
+                rows,
+                schedules.places(name),
+                self.accounts.claim(name),
+                left=len(rows),
+                rest=self.accounts.rest(name),
+            )
             for name, rows in own.items()
         ]
         return DisablingPool(
@@ -162,6 +170,8 @@ class Scene:
         for quota in self.accounts.of.values():
             if isinstance(quota, Window):
                 assert quota.open == 0
+        for name in self.accounts.of:
+            _check_rests([made for made in self.log if made.account_id == name])
         for limit in self.limits:
             for name in self.accounts.of:
                 _check_limit([made for made in self.log if made.account_id == name], limit)
@@ -210,6 +220,8 @@ class Scene:
         answer = script(campaign, self._calls[kind, campaign.campaign_id])
         if isinstance(answer, BaseException):
             raise answer
+        if isinstance(answer, Attempt) and answer.again is RetryHint.THROTTLED:
+            made.rest_s = answer.retry_after_s or 0.0
         return answer
 
     def _report(self, result: Result) -> None:
@@ -224,6 +236,13 @@ def _check_limit(log: Sequence[Made], limit: Limit) -> None:
     for number, made in enumerate(log):
         earlier = [each for each in log[:number] if each.ended_s > made.began_s - limit.window_s + 1e-9]
         assert len(earlier) < limit.calls, (made, limit)
+
+
+def _check_rests(log: Sequence[Made]) -> None:
+    """Check that no call of an account leaves while the account was told to rest, of whichever kind either is."""
+    for told in log:
+        until_s = told.ended_s + told.rest_s - 1e-9
+        assert not [each for each in log if told.ended_s < each.began_s < until_s], told
 
 
 def ran(scene: Scene) -> float:
@@ -339,6 +358,20 @@ def test_told_to_wait() -> None:
     scene.answers = lambda each, call: answers[call - 1]
     ran(scene)
     assert scene.kinds() == "SSddS"
+
+
+@pytest.mark.parametrize("kind", ["S", "d"])
+def test_an_account_rests_as_a_whole(kind: str) -> None:
+    """When one call is told to wait, those for other schedules of that account wait too, and those of no other."""
+    scene = Scene(accounts(["a1", "a2"], 32), limits=[Limit(33, 5.0)], concurrency=64)
+    waits = iter([throttled(10.0)])
+    own = {"S": iter(()), "d": iter(()), kind: waits}
+    scene.stops = lambda each, call: next(own["S"], STOPPED) if each.account_id == "a1" else STOPPED
+    scene.answers = lambda each, call: next(own["d"] if each.account_id == "a1" else iter(()), Disabled(each[0]))
+    ran(scene)
+    assert set(scene.said().values()) == {"disabled"}
+    (told,) = [made for made in scene.log if made.rest_s]
+    assert {made.account_id for made in scene.log if told.ended_s < made.began_s < told.ended_s + 10.0} == {"a2"}
 
 
 @pytest.mark.parametrize("even", [False, True])
