@@ -10,14 +10,14 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TypeVar
 
 from bulkstop.engine.lanes import Claim
 from bulkstop.engine.limits.quota import Quota
-from bulkstop.engine.pool import NOT_TRIED, NOT_TRIED_AGAIN, THROTTLES
+from bulkstop.engine.pool import NOT_TRIED, NOT_TRIED_AGAIN
 from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.retry import Retry
+from bulkstop.engine.tries import Rest, RetryAt, Settle, Tries
 from bulkstop.model import Attempt, Outcome, RetryHint
 
 T = TypeVar("T")
@@ -26,15 +26,6 @@ LOOK_AGAIN_S = 0.25
 """How soon to look again for a place in the quota that only another call's answer can free."""
 LEAST_S = 0.001
 """The shortest sleep; event loops count in milliseconds."""
-
-
-@dataclass(slots=True)
-class _Course:
-    """What the tries of one call have come to."""
-
-    attempts: int = 0
-    throttles: int = 0
-    renewed: bool = False
 
 
 class Caller:
@@ -71,32 +62,27 @@ class Caller:
 
         Raises only what `make` or the quota store raises: a BulkstopError.
         """
-        course, last, due = _Course(), Attempt(Outcome.NOT_SENT, error=NOT_TRIED), -math.inf
+        tries, due, last = Tries(), -math.inf, Attempt(Outcome.NOT_SENT, error=NOT_TRIED)
         while await self._has_place(due):
             sent_at = self._now()
             found = await self._try(make, sent_at)
             if not isinstance(found, Attempt):
                 return found
-            delay_s = self._delay_s(course, found, sent_at)
-            if delay_s is None:
+            step = self._plan_next(tries, found, sent_at)
+            if isinstance(step, Settle):
                 return found
-            due = self._now() + delay_s
+            tries, due = step.tries, step.at if isinstance(step, RetryAt) else -math.inf
             last = found._replace(error="; ".join(filter(None, (found.error, NOT_TRIED_AGAIN))))
         return last
 
-    def _delay_s(self, course: _Course, attempt: Attempt, sent_at: float) -> float | None:
-        """Return the seconds until the next try, None when there is none; as the pool does it."""
-        if attempt.again is RetryHint.NOW and not course.renewed:
-            course.renewed = True
-            return 0.0
-        if attempt.again is RetryHint.THROTTLED:
-            course.throttles += 1
-            now = self._now()
-            event = self._rest.count_throttled(now, sent_at)
-            self._rest.extend(now + self._retry.pause_s(event, attempt, paced=self._paces_itself))
-            return 0.0 if course.throttles < THROTTLES else None
-        course.attempts += 1
-        return self._retry.delay_s(course.attempts, attempt)
+    def _plan_next(self, tries: Tries, attempt: Attempt, sent_at: float) -> Settle | RetryAt | Rest:
+        """Return what follows an answer, and let the account rest if it is told to."""
+        now = self._now()
+        event = self._rest.count_throttled(now, sent_at) if attempt.again is RetryHint.THROTTLED else 0
+        step = tries.after(attempt, now, self._retry, event=event, is_paced=self._paces_itself)
+        if not isinstance(step, RetryAt):
+            self._rest.extend(step.rests_until)
+        return step
 
     async def _has_place(self, due: float) -> bool:
         """Wait until `due` and for a place in the quota, and take it; False when the run ends first."""

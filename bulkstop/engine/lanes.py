@@ -16,6 +16,7 @@ from bulkstop.engine.guards.admission import Admission
 from bulkstop.engine.guards.scopes import Group, ScopeBreaker
 from bulkstop.engine.limits.quota import Quota
 from bulkstop.engine.rest import AccountRest
+from bulkstop.engine.tries import Tries
 from bulkstop.model import Attempt, Campaign
 
 Claim = Callable[[], Awaitable[float]]
@@ -23,6 +24,7 @@ Claim = Callable[[], Awaitable[float]]
 WAITING_RETRIES = 8192
 """The most campaigns that wait for a try, for room in their group or for a list, over all lanes; a full lane draws no
 new ones, so memory is bounded."""
+NO_TRIES = Tries()
 OPEN: Group[Any] = Group(limit=math.inf)
 """The group of every campaign where nobody watches groups."""
 
@@ -35,9 +37,7 @@ class Turn:
     lane: "Lane"
     group: Group[Any] = OPEN
     order: int = 0
-    attempts: int = 0
-    throttles: int = 0
-    renewed: bool = False
+    tries: Tries = NO_TRIES
     admitted: bool = False
     sent_at: float = -math.inf
     started_at: float | None = None

@@ -12,13 +12,11 @@ from bulkstop.engine.guards.scopes import Group
 from bulkstop.engine.lanes import Claim, Lane, Lanes, Turn
 from bulkstop.engine.readback import IsEnough, Reading, ReadList, judge_claim, leave_claim
 from bulkstop.engine.retry import Retry
+from bulkstop.engine.tries import Rest, RetryAt, Settle
 from bulkstop.errors import BulkstopError, GuardError
 from bulkstop.model import DONE, Attempt, Campaign, Outcome, Report, Result, RetryHint, Send, utc_text
 
 _LOG = logging.getLogger("bulkstop.engine")
-THROTTLES = 20
-"""Times in a row that a campaign is refused for its number before it ends as throttled; pauses double, so with nothing
-stated by the service that is 4 minutes on average, and with a wait stated that many times the wait."""
 TICK_S = 0.001
 """Event loops count in whole milliseconds; the last one is spent asking, so that a call leaves when it may and not up
 to a millisecond later: at 500 calls/s that would be half an interval."""
@@ -236,7 +234,7 @@ class Pool:
             try:
                 self._note(turn, attempt)
             except Exception as fault:  # noqa: BLE001 - an import that fails for want of a file descriptor, for one
-                self._leave_over(turn, fault)
+                self._leave_over(turn, attempt, fault)
         finally:
             self.in_flight -= 1
 
@@ -251,46 +249,45 @@ class Pool:
             self._check_guards()
 
     def _plan_next(self, turn: Turn, attempt: Attempt, now: float) -> None:
-        if attempt.again is RetryHint.NOW and not turn.renewed and self._may_renew(turn):
-            turn.renewed = True  # and nothing else: the refused token is not the campaign's last answer
-            self._lanes.again(turn, now, now)
+        """Do what follows the answer to a turn."""
+        is_renewal = turn.tries.asks_for_renewal(attempt) and self._may_renew(turn)
+        if not is_renewal:  # else the refused token is not the campaign's last answer
+            turn.last = attempt
+        is_throttled, is_paced = attempt.again is RetryHint.THROTTLED, turn.lane.paces_itself
+        event = turn.lane.rest.count_throttled(now, turn.sent_at) if is_throttled else 0
+        step = turn.tries.after(attempt, now, self._retry, event=event, is_paced=is_paced, may_renew=is_renewal)
+        turn.tries = step.tries
+        if isinstance(step, RetryAt):
+            self._lanes.again(turn, now, step.at, failed=attempt.again is RetryHint.LATER)
             return
-        turn.last = attempt
-        if attempt.again is RetryHint.THROTTLED:
-            self._note_throttled(turn, attempt, now)
-            return
-        turn.attempts += 1
-        if attempt.again is RetryHint.READ_BACK and self._read_list is not None:
-            self._hold_claim(turn, now)
-            return
-        delay_s = self._retry.delay_s(turn.attempts, attempt)
-        failed = attempt.again is RetryHint.LATER
-        if delay_s is None:
-            self._settle(turn, attempt, now, failed=failed)
-        else:
-            self._lanes.again(turn, now, now + delay_s, failed=failed)
+        if is_throttled:
+            self._rest_account(turn, attempt, event, step.rests_until, now)
+        self._end_tries(turn, attempt, step, now)
 
     def _may_renew(self, turn: Turn) -> bool:
         return self._scope_breaker is None or self._scope_breaker.may_renew(turn.campaign)
 
-    def _note_throttled(self, turn: Turn, attempt: Attempt, now: float) -> None:
-        """Pause the account once for all calls that were refused together; a refused call costs no attempt."""
-        turn.throttles += 1
-        event = turn.lane.rest.count_throttled(now, turn.sent_at)
-        pause_s = self._retry.pause_s(event, attempt, paced=turn.lane.paces_itself)
-        turn.lane.rest.extend(now + pause_s)
-        if event and pause_s:
-            said = {"account_id": turn.lane.account_id, "rest_s": round(pause_s, 3), "error": attempt.error}
+    def _rest_account(self, turn: Turn, attempt: Attempt, event: int, until: float, now: float) -> None:
+        """Let the account rest, once for all calls that were refused together."""
+        turn.lane.rest.extend(until)
+        if event and until > now:
+            said = {"account_id": turn.lane.account_id, "rest_s": round(until - now, 3), "error": attempt.error}
             level = logging.INFO if turn.lane.paces_itself else logging.WARNING  # so it finds its limit
             _LOG.log(level, "account_throttled", extra={"fields": said})
-        if turn.throttles < THROTTLES:
-            self._lanes.again(turn, now, now, throttled=True)
-        else:
-            self._settle(turn, attempt, now, throttled=True)
 
-    def _leave_over(self, turn: Turn, fault: Exception) -> None:
+    def _end_tries(self, turn: Turn, attempt: Attempt, step: Settle | Rest, now: float) -> None:
+        if isinstance(step, Rest):
+            self._lanes.again(turn, now, now, throttled=True)
+        elif attempt.again is RetryHint.READ_BACK and self._read_list is not None:
+            self._hold_claim(turn, now)
+        else:
+            is_failed = attempt.again is RetryHint.LATER
+            self._settle(turn, attempt, now, throttled=attempt.again is RetryHint.THROTTLED, failed=is_failed)
+
+    def _leave_over(self, turn: Turn, attempt: Attempt, fault: Exception) -> None:
         """End the run at an answer of which nobody can say what comes next; the campaign keeps it, and is not final."""
         now = self._now()
+        turn.tries = turn.tries.counted(attempt)
         self._lanes.again(turn, now, now, failed=True)
         self._end_early(fault)
 
@@ -303,9 +300,9 @@ class Pool:
             self._settle_left(turn)
             return
         self.calls += 1
-        turn.attempts += 1
-        why = BROKEN if isinstance(error, Exception) else CUT_OFF
-        self._settle(turn, Attempt(Outcome.UNKNOWN, error=why), now, failed=True)
+        attempt = Attempt(Outcome.UNKNOWN, error=BROKEN if isinstance(error, Exception) else CUT_OFF)
+        turn.tries = turn.tries.counted(attempt)
+        self._settle(turn, attempt, now, failed=True)
 
     def _unleft(self, turn: Turn) -> None:
         if self._breaker is not None:
@@ -430,10 +427,10 @@ class Pool:
         """Settle a campaign by what its list says; one that runs is tried again."""
         assert turn.last is not None  # noqa: S101 - it was answered
         attempt, now = judge_claim(turn.last, turn.campaign.campaign_id, reading), self._now()
-        delay_s = self._retry.delay_s(turn.attempts, attempt)
-        if delay_s is not None:
+        step = turn.tries.reconsider(attempt, now, self._retry)
+        if isinstance(step, RetryAt):
             turn.last = attempt
-            self._lanes.try_held(turn, now, now + delay_s)
+            self._lanes.try_held(turn, now, step.at)
             return
         if attempt.outcome in DONE:
             await self._follow_up(turn)
@@ -524,6 +521,8 @@ def _left(turn: Turn) -> Attempt:
 def _result(turn: Turn, attempt: Attempt, run_id: str | None, finished_at: float | None) -> Result:
     campaign: Campaign = turn.campaign
     was_sent = attempt.outcome is not Outcome.NOT_SENT
+    # Throttled calls are no attempts, but where there was nothing else one is counted.
+    attempts = (turn.tries.attempts or 1) if was_sent else 0
     return Result(
         campaign.campaign_id,
         campaign.campaign_type,
@@ -531,7 +530,7 @@ def _result(turn: Turn, attempt: Attempt, run_id: str | None, finished_at: float
         campaign.stream_id,
         attempt.outcome,
         attempt.http_status,
-        (turn.attempts or 1) if was_sent else 0,  # throttled calls are no attempts, but nothing else is there to count
+        attempts,
         attempt.latency_ms,
         attempt.message,
         attempt.updated_at,

@@ -14,7 +14,7 @@ from bulkstop.engine.guards.scopes import ScopeBreaker
 from bulkstop.engine.lanes import WAITING_RETRIES, Lane, Lanes, Turn
 from bulkstop.engine.limits.quota import NoQuota, RollingWindow
 from bulkstop.model import Campaign, Limit, Outcome
-from tests.engine.parts import campaign, campaigns
+from tests.engine.parts import BUSY, campaign, campaigns
 
 eighths = st.integers(0, 40).map(lambda n: n / 8)
 
@@ -373,8 +373,8 @@ def test_no_campaign_is_lost_and_no_wait_is_for_nothing(
         if isinstance(found, Turn):
             number = next(calls)
             latency_s, again_s, pauses = script[number % len(script)]
-            is_last = found.attempts == 3
-            found.attempts += 1
+            is_last = found.tries.attempts == 3
+            found.tries = found.tries.counted(BUSY)
             share = math.ceil(workers / sum(not one.is_done for one in own))
             assert found.lane.in_flight <= max(1, share)
             heapq.heappush(flying, (now + latency_s, next(ties), found, None if is_last else again_s, pauses))

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkstop.engine.lanes import WAITING_RETRIES, Turn
-from bulkstop.engine.pool import BROKEN, CUT_OFF, NOT_TRIED, NOT_TRIED_AGAIN, THROTTLES
+from bulkstop.engine.pool import BROKEN, CUT_OFF, NOT_TRIED, NOT_TRIED_AGAIN
 from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.retry import BACKOFF_BASE_S, Retry
+from bulkstop.engine.tries import THROTTLES
 from bulkstop.errors import BulkstopError, CredentialsError, InputError, OutputError
 from bulkstop.model import Attempt, Campaign, Limit, Outcome, Result, RetryHint, utc_text
 from tests.engine.parts import (
