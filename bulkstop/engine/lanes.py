@@ -43,6 +43,9 @@ class Turn:
     started_at: float | None = None
     answered_at: float | None = None
     last: Attempt | None = None
+    follows_up: bool = False
+    """Its call has its answer and its place back, and a follow-up call is being made."""
+    schedule: str | None = None
 
 
 class Lane:
@@ -81,12 +84,16 @@ class Lane:
         self._aside: dict[Group[Turn], deque[Turn]] = {}
         self._waiting: list[tuple[float, int, Turn]] = []
         self._ties = count()
+        self._following = 0
 
     def ready_at(self, room: int) -> float:
         """Return the time from which a turn can be drawn; inf when there is none, or only an answer brings one.
 
         `room` is the most campaigns that may wait for another try before new ones are held back.
+        While follow-up calls are due none is: else those could wait for as long as there is something to send.
         """
+        if self._following:
+            return math.inf
         if _has_room(self._tries) or self._has_open_aside() or self._has_open_head(room):
             due = -math.inf
         elif self._waiting:
@@ -128,11 +135,21 @@ class Lane:
         self.again(turn, now)
         self.rest.extend(until)
 
+    def follow_up(self, turn: Turn, now: float) -> None:
+        """Note that a drawn turn has its answer, and stays in flight for a follow-up call with a place of its own."""
+        turn.follows_up = True
+        self._following += 1
+        self.quota.answered(now, turn.sent_at, throttled=False)
+
     def answered(self, turn: Turn, now: float, *, throttled: bool = False, failed: bool = False) -> None:
-        """Note that a drawn turn has its answer."""
+        """Note that a drawn turn has its answer, or the end of its follow-up call."""
         self.in_flight -= 1
         turn.group.in_flight -= 1
-        self.quota.answered(now, turn.sent_at, throttled=throttled, failed=failed)
+        if turn.follows_up:
+            turn.follows_up = False
+            self._following -= 1
+        else:
+            self.quota.answered(now, turn.sent_at, throttled=throttled, failed=failed)
         if not throttled:
             self.rest.note_let_through(turn.sent_at)
 

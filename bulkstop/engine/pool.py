@@ -6,11 +6,16 @@ import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 
+from bulkstop.engine.followup import AtRest, Follow
 from bulkstop.engine.guards.breaker import Breaker
 from bulkstop.engine.guards.scopes import Group
 from bulkstop.engine.lanes import Claim, Lane, Lanes, Turn
 from bulkstop.engine.readback import IsEnough, Reading, ReadList, judge_claim, leave_claim
+from bulkstop.engine.rest import log_throttled
 from bulkstop.engine.retry import Retry
 from bulkstop.engine.tries import Rest, RetryAt, Settle
 from bulkstop.errors import BulkstopError, GuardError
@@ -42,6 +47,9 @@ class Pool:
     What only a list can decide has no line before that was read by `read_list`: a campaign of which the service claims
     that it does not run, and the first refused campaigns of a group. Without `read_list` nothing is read.
 
+    A campaign that is at rest has its line once `follow` has come to its end. When all is sent that is done for those
+    of `at_rest` too; each of them gets its line, whatever ends the run. `drained` is set when nothing more may leave.
+
     `now` is a monotonic clock in seconds; the last `tick_s` of a wait is spent asking it (0 for a clock that stands
     still while it is asked).
     """
@@ -56,6 +64,9 @@ class Pool:
         concurrency: int,
         breaker: Breaker | None = None,
         read_list: ReadList | None = None,
+        follow: Follow | None = None,
+        at_rest: AtRest = tuple,
+        drained: asyncio.Event | None = None,
         run_id: str | None = None,
         now: Callable[[], float] = time.monotonic,
         tick_s: float = TICK_S,
@@ -74,6 +85,10 @@ class Pool:
         self._breaker = breaker
         self._scope_breaker = lanes.groups
         self._read_list = read_list
+        self._follow = follow
+        self._at_rest = at_rest
+        self._drained = drained or asyncio.Event()
+        self._cut: asyncio.Timeout | None = None
         self._run_id = run_id
         self._now = now
         self._tick_s = tick_s
@@ -96,18 +111,16 @@ class Pool:
         whatever `send`, `report` or a list raised.
         """
         try:
-            async with asyncio.TaskGroup() as self._tasks:
-                self._workers = [self._tasks.create_task(self._work()) for _ in range(self._concurrency)]
-                await self._all_ended()
-            self._check_scopes()
+            await self._send_all()
         finally:
-            self._report_leftover()
+            await self._follow_at_rest()
         if self.fault is not None:
             raise self.fault
 
     def drain(self) -> None:
         """Let nothing more leave; what is in flight is waited for."""
         self._draining = True
+        self._drained.set()
         for lane, review in self._reviews.items():
             if lane not in self._following:
                 review.cancel()  # it only asks, so nothing is lost with it
@@ -118,6 +131,18 @@ class Pool:
         self.drain()
         for task in (*self._workers, *self._reviews.values()):
             task.cancel()
+        if self._cut is not None:
+            self._cut.reschedule(asyncio.get_running_loop().time())
+            self._cut = None
+
+    async def _send_all(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                self._workers = [self._tasks.create_task(self._work()) for _ in range(self._concurrency)]
+                await self._all_ended()
+            self._check_scopes()
+        finally:
+            self._report_leftover()
 
     async def _all_ended(self) -> None:
         try:
@@ -232,11 +257,19 @@ class Pool:
                 raise
         else:
             try:
-                self._note(turn, attempt)
-            except Exception as fault:  # noqa: BLE001 - an import that fails for want of a file descriptor, for one
-                self._leave_over(turn, attempt, fault)
+                if self._follow is not None and attempt.outcome in DONE:
+                    turn.lane.follow_up(turn, self._now())
+                    await self._follow_up(turn, self._follow)
+            finally:
+                self._take_in(turn, attempt)
         finally:
             self.in_flight -= 1
+
+    def _take_in(self, turn: Turn, attempt: Attempt) -> None:
+        try:
+            self._note(turn, attempt)
+        except Exception as fault:  # noqa: BLE001 - an import that fails for want of a file descriptor, for one
+            self._leave_over(turn, attempt, fault)
 
     def _note(self, turn: Turn, attempt: Attempt) -> None:
         """Settle what was answered, or plan the next try; the lane is told last, so what fails before loses no line."""
@@ -270,10 +303,8 @@ class Pool:
     def _rest_account(self, turn: Turn, attempt: Attempt, event: int, until: float, now: float) -> None:
         """Let the account rest, once for all calls that were refused together."""
         turn.lane.rest.extend(until)
-        if event and until > now:
-            said = {"account_id": turn.lane.account_id, "rest_s": round(until - now, 3), "error": attempt.error}
-            level = logging.INFO if turn.lane.paces_itself else logging.WARNING  # so it finds its limit
-            _LOG.log(level, "account_throttled", extra={"fields": said})
+        if event:
+            log_throttled(turn.lane.account_id, until - now, attempt, is_paced=turn.lane.paces_itself)
 
     def _end_tries(self, turn: Turn, attempt: Attempt, step: Settle | Rest, now: float) -> None:
         if isinstance(step, Rest):
@@ -432,21 +463,42 @@ class Pool:
             turn.last = attempt
             self._lanes.try_held(turn, now, step.at)
             return
-        if attempt.outcome in DONE:
-            await self._follow_up(turn)
+        if self._follow is not None and attempt.outcome in DONE:
+            self._following.add(turn.lane)
+            try:
+                await self._follow_up(turn, self._follow)
+            finally:
+                self._following.discard(turn.lane)
         turn.last = attempt._replace(again=RetryHint.NO)
         self._count_end(turn, attempt, self._now())
         self._write_ended([(turn, True)], self._now())
 
-    async def _follow_up(self, turn: Turn) -> None:
-        self._following.add(turn.lane)
-        try:
-            await self._follow(turn.campaign)
-        finally:
-            self._following.discard(turn.lane)
+    async def _follow_up(self, turn: Turn, follow: Follow) -> None:
+        turn.schedule = await self._schedule(follow, turn.campaign)
 
-    async def _follow(self, campaign: Campaign) -> None:
-        """Do what follows when a list shows that a campaign is at rest; here nothing."""
+    async def _schedule(self, follow: Follow, campaign: Campaign) -> str | None:
+        """Do what follows for a campaign at rest, and return what its line says of it."""
+        found = await follow(campaign)
+        self.calls += found.calls
+        if found.fault is not None:
+            self._end_early(found.fault)
+        return found.schedule
+
+    async def _follow_at_rest(self) -> None:
+        follow = self._follow
+        if follow is None:
+            return
+
+        async def job(campaign: Campaign, result: Result) -> None:
+            self._write(replace(result, schedule=await self._schedule(follow, campaign)))
+
+        jobs = (partial(job, campaign, result) for campaign, result in self._at_rest())
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None) as self._cut:
+                    await run_concurrently(jobs, self._concurrency)
+        finally:
+            self._cut = None
 
     def _check_guards(self) -> None:
         """End the run when a guard says so, unless nothing is left that could be held back."""
@@ -543,6 +595,7 @@ def _result(turn: Turn, attempt: Attempt, run_id: str | None, finished_at: float
         utc_text(finished_at) if was_sent and finished_at is not None else None,
         run_id,
         campaign.row,
+        turn.schedule,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from bulkstop.engine.followup import Follow
 from bulkstop.engine.guards.scopes import ScopeBreaker
 from bulkstop.engine.lanes import Claim, Lane, Lanes
 from bulkstop.engine.limits.quota import NoQuota, RollingWindow
@@ -149,6 +150,7 @@ class Job:
         retry: Retry | None = None,
         report: Report | None = None,
         lists: Lists | None = None,
+        follow: Follow | None = None,
         claim: Claim | None = None,
         rest: AccountRest | None = None,
     ) -> None:
@@ -169,6 +171,7 @@ class Job:
             retry=retry or Retry(),
             concurrency=concurrency,
             read_list=None if lists is None else lists.read,
+            follow=follow,
             run_id="run-1",
             now=now_s,
             tick_s=0.0,

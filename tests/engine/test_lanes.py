@@ -399,3 +399,20 @@ def test_no_campaign_is_lost_and_no_wait_is_for_nothing(
     assert not flying
     assert list(lanes.leftover()) == []
     assert sorted(settled) == sorted(f"cd-a{n}-{line}" for n, size in enumerate(sizes) for line in range(1, size + 1))
+
+
+def test_a_follow_up_call_goes_before_the_next_campaign() -> None:
+    """A turn with a follow-up has its place back at its answer and not again at its end; before that none is drawn."""
+    own = lane("a", 3, [Limit(2, 10.0)])
+    lanes = Lanes([own], 2)
+    first, second = lanes.draw(0.0), lanes.draw(0.0)
+    assert isinstance(first, Turn)
+    assert isinstance(second, Turn)
+    own.follow_up(first, 1.0)
+    assert own.quota.ready_at() == 11.0  # of the follow-up, as the other call is in flight
+    assert own.ready_at(1) == math.inf
+    lanes.answered(first, 2.0)
+    lanes.answered(second, 3.0)
+    assert own.quota.ready_at() == 11.0
+    assert lanes.draw(3.0) == 11.0
+    assert isinstance(lanes.draw(11.0), Turn)
