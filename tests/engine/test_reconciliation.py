@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkstop.engine.pool import THROTTLES
 from bulkstop.engine.readback import ListedState
 from bulkstop.engine.retry import Retry
+from bulkstop.engine.tries import THROTTLES
 from bulkstop.errors import BulkstopError, CredentialsError, OutputError
 from bulkstop.model import DONE, LEFT, Attempt, Campaign, Limit, Outcome, Report, Result, RetryHint, Send
 from tests.engine.parts import (
