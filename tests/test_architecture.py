@@ -45,7 +45,6 @@ ONLY_IMPORTED_IN = {
     "plotly": ("report/load/charts.py",),
     "click": ("cli/",),
     "hdrh": ("report/load/histogram.py",),
-    "tomlkit": ("runs/load/profile.py",),
     "multiprocessing": ("workers/fork.py",),
     "uvloop": ("runs/host.py",),
 }
