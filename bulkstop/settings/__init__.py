@@ -17,20 +17,17 @@ from bulkstop.model import CampaignType, FailureCap, Limit, Order
 from bulkstop.settings.parse import (
     ALGORITHMS,
     TransportName,
+    one_of,
     parse_address,
-    parse_algorithm,
     parse_campaign_type,
     parse_clock_time,
     parse_count,
     parse_failure_cap,
     parse_limit,
-    parse_order,
-    parse_pace,
     parse_pause,
     parse_proxy_address,
     parse_seconds,
     parse_template,
-    parse_transport,
     parse_zone,
     template_fault,
 )
@@ -78,7 +75,7 @@ class Settings:
     transport: TransportName | None = setting(
         None,
         "What carries the calls; wire is the quicker one; default: aiohttp, for load wire.",
-        read=parse_transport,
+        read=one_of(*TransportName),
         metavar="|".join(TransportName),
     )
     timeout_s: float = setting(
@@ -94,7 +91,9 @@ class Settings:
     client_id: str | None = setting(None, "Client id of the app whose secret signs the tokens.", metavar="ID")
     client_secret: str | None = setting(None, "Client secret.", secret=True)
     client_secret_file: str | None = setting(None, "File with the client secret, or the RSA key.", metavar="FILE")
-    jwt_alg: str = setting("HS256", "How minted tokens are signed.", read=parse_algorithm, metavar="|".join(ALGORITHMS))
+    jwt_alg: str = setting(
+        "HS256", "How minted tokens are signed.", read=one_of(*ALGORITHMS), metavar="|".join(ALGORITHMS)
+    )
     jwt_sub: str = setting("bulkstop", "User id in minted tokens.", metavar="ID")
     jti: bool = setting(False, "A fresh single-use token for every attempt.")
 
@@ -112,11 +111,13 @@ class Settings:
         shown=False,
     )
     adaptive: bool = setting(False, "Find and hold a limit that nobody knows; with --quota none.")
-    pace: str = setting("burst", "As soon as the quota allows, or evenly.", read=parse_pace, metavar="burst|even")
+    pace: str = setting(
+        "burst", "As soon as the quota allows, or evenly.", read=one_of("burst", "even"), metavar="burst|even"
+    )
     order: Order = setting(
         Order.INPUT,
         "Order of the campaigns of an account; priority sends the highest (5) first.",
-        read=parse_order,
+        read=one_of(*Order),
         metavar="|".join(Order),
     )
     protect: tuple[str, ...] = setting(
@@ -239,7 +240,7 @@ def _check_ids(settings: Settings) -> None:
 
 def _check_order(settings: Settings) -> None:
     try:
-        object.__setattr__(settings, "order", parse_order(settings.order))
+        object.__setattr__(settings, "order", one_of(*Order)(settings.order))
     except ValueError as error:
         raise SettingsError(f"--order: {error}") from None
 
