@@ -12,6 +12,8 @@ from bulkstop.model import CampaignType, FailureCap, Limit
 from bulkstop.units import in_seconds, parse_percentage
 
 W = TypeVar("W", bound=str)
+YES = ("true", "yes", "on", "1", "t", "y")
+NO = ("false", "no", "off", "0", "f", "n")
 ALGORITHMS = ("HS256", "HS512", "RS256", "RS512")
 UNITS_S = in_seconds("ms", "s", "m", "h") | {"": 1.0}
 LONGEST_S = 3600.0 * 100_000
@@ -40,7 +42,7 @@ def parse_seconds(text: str) -> float:
 
 def parse_pause(text: str) -> float:
     """Read a time that may be none at all: `0`, else as `parse_seconds` does."""
-    return 0.0 if text.strip() == "0" else parse_seconds(text)
+    return 0.0 if re.fullmatch(r"0(\.0)?", text.strip()) else parse_seconds(text)
 
 
 def parse_limit(text: str) -> Limit | None:
@@ -87,12 +89,33 @@ def one_of(*words: W) -> Callable[[str], W]:
 parse_campaign_type = one_of(*CampaignType)
 
 
+def parse_flag(text: str) -> bool:
+    """Read what is true or false, in the words that a variable may have."""
+    return one_of(*YES, *NO)(text) in YES
+
+
+def parse_path(text: str) -> str:
+    """Take the name of a file as it stands."""
+    return text
+
+
+def parse_waves(text: str) -> str:
+    """Read the ends of waves, `1,10%,100%`; whether they fit can be told only of a list."""
+    for part in text.split(","):
+        share = parse_percentage(part)
+        if share is None and not re.fullmatch(r"\d{1,12}", part.strip(), re.ASCII):
+            raise ValueError(f"{part.strip()!r} is neither a number of campaigns nor a percentage, such as 1,10%,100%")
+    return text
+
+
 def parse_clock_time(text: str) -> str:
     """Read a time of the day, `18:00` or `18:00:30`."""
     try:
-        time.fromisoformat(text.strip())
+        found = time.fromisoformat(text.strip())
     except ValueError:
         raise ValueError(f"{text!r} is no time of the day, such as 18:00") from None
+    if found.tzinfo is not None:
+        raise ValueError(f"{text!r} is a time of the day in a zone; give --tz for that")
     return text.strip()
 
 
