@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = (ROOT / "ARCHITECTURE.md").read_text()
 
-NOUNS = {"model", "errors", "ids", "version", "text", "redact", "files"}
+NOUNS = {"model", "errors", "ids", "version", "text", "redact", "files", "units"}
 FLOW = {"source", "engine", "kore", "report", "workers"}
 MAY_IMPORT = {
     "model": {"ids"},
@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "version": set[str](),
     "text": set[str](),
     "redact": set[str](),
+    "units": set[str](),
     "files": {"errors"},
     "ids": set[str](),
     "settings": NOUNS,
