@@ -5,11 +5,15 @@ from dataclasses import dataclass, field
 from bulkstop.model import Campaign, ListedCampaign, Outcome, Scope, State
 from bulkstop.report.lists.verification import UNREAD_SHOWN, Unread
 
-AT_REST = frozenset({"stopped", "completed", "ready"})
-"""Statuses of campaigns that call nobody until a person or a schedule starts them; "Ready" is one that was saved."""
+AT_REST = ("Completed", "Stopped")
+"""The statuses of a campaign that has ended, which is what `already_stopped` claims of it."""
+READY = "ready"
+"""The status of a campaign that was saved. It calls nobody now, but has not ended: somebody may be about to start it,
+so a list that was read before a run is no reason to send it no stop."""
 TO_COME = frozenset({"scheduled", "rescheduled"})
 """Statuses of campaigns that start by themselves."""
 
+_AT_REST = {status.lower(): status for status in AT_REST}
 
 BY_WEIGHT = (State.RUNNING, State.SCHEDULED, State.UNKNOWN, State.NOT_RUNNING)
 """What a status alone can say, that which calls most first; one that is not told may be any."""
@@ -52,11 +56,16 @@ def state_of(item: ListedCampaign) -> State:
     status = (item.status or "").lower()
     if not status:
         return State.UNKNOWN
-    if status in TO_COME or (status == "ready" and item.is_scheduled):
+    if status in TO_COME or (status == READY and item.is_scheduled):
         return State.SCHEDULED
-    if status not in AT_REST:
+    if status != READY and status not in _AT_REST:
         return State.RUNNING
     return State.RUNS_AGAIN if item.recurs else State.NOT_RUNNING
+
+
+def status_at_rest(item: ListedCampaign) -> str | None:
+    """Return the status of a campaign that has ended, as the service documents it; None for one that has another."""
+    return _AT_REST.get((item.status or "").lower())
 
 
 def worse(one: ListedCampaign, other: ListedCampaign) -> ListedCampaign:
@@ -77,7 +86,7 @@ def combined(one: ListedCampaign, other: ListedCampaign) -> ListedCampaign:
 def _weight(item: ListedCampaign) -> tuple[int, bool]:
     """Return the place of a status: a campaign that is only saved is one that somebody may start."""
     state = state_of(item._replace(is_recurring=None))
-    return BY_WEIGHT.index(state), (item.status or "").lower() != "ready"
+    return BY_WEIGHT.index(state), (item.status or "").lower() != READY
 
 
 def _latest(before: Outcome | None, now: Outcome) -> Outcome:

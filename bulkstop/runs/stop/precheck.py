@@ -25,19 +25,17 @@ from bulkstop.model import (
 from bulkstop.report.log import log_event
 from bulkstop.runs.events import log_warning
 from bulkstop.runs.lists.listing import ListFilter, Listing, read_listings
+from bulkstop.runs.lists.states import AT_REST, status_at_rest
 from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 from bulkstop.text import printable
 
-AT_REST = ("Completed", "Stopped")
-"""The statuses of which it is sure that nothing runs; whatever has another one is sent."""
 SIDE_BY_SIDE = 8
 """Accounts whose lists are read at the same time."""
 UNLISTED = f"{SCHEDULE_FAILED}the list does not have the campaign, so nobody knows whether it recurs"
 NOT_STATED = f"{SCHEDULE_FAILED}the list does not tell whether the campaign recurs"
 
-_STATUSES = {status.lower(): status for status in AT_REST}
 _Key = tuple[CampaignType, str, str, str]
 
 
@@ -213,7 +211,7 @@ class _Lists:
         """Keep what is needed of a list, and let the rest go before the next one comes."""
         key = listing.scope.campaign_type, *listing.scope[:3]
         if self._statuses is not None:
-            found = ((item.campaign_id, _STATUSES.get((item.status or "").lower())) for item in listing.items)
+            found = ((item.campaign_id, status_at_rest(item)) for item in listing.items)
             self._statuses[key] = {campaign_id: status for campaign_id, status in found if status is not None}
         if self._schedules is not None:
             names.add(listing.items)

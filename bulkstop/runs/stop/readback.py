@@ -15,7 +15,10 @@ from bulkstop.runs.lists.states import state_of
 T = TypeVar("T")
 
 PROVES_REST = frozenset({State.NOT_RUNNING, State.RUNS_AGAIN})
-"""States of campaigns that call nobody now; what a schedule starts later was not stopped by this run either."""
+"""States of campaigns that call nobody now; what a schedule starts later was not stopped by this run either.
+
+One that is only saved is among them, as the service has just said itself that it is not active.
+"""
 
 
 def list_reader(perform: Perform, caller_of: Callable[[str], Caller]) -> ReadList:

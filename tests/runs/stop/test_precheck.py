@@ -13,8 +13,8 @@ from bulkstop.errors import BulkstopError, QuotaError
 from bulkstop.kore.calls import PAGE, STATUSES, Call, T
 from bulkstop.kore.exchange import Response
 from bulkstop.model import Attempt, Campaign, CampaignType, Limit, Outcome, Scope
+from bulkstop.runs.lists.states import AT_REST
 from bulkstop.runs.stop.precheck import (
-    AT_REST,
     NOT_STATED,
     UNLISTED,
     ByName,
