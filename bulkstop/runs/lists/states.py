@@ -27,7 +27,7 @@ class Targets:
     as their run was killed or is not over.
     """
 
-    groups: dict[Scope, dict[str, Outcome]] = field(default_factory=dict)
+    by_scope: dict[Scope, dict[str, Outcome]] = field(default_factory=dict)
     invalid: int = 0
     unlisted: int = 0
     notes: list[str] = field(default_factory=list)
@@ -42,17 +42,17 @@ class Targets:
     def add(self, campaign: Campaign, outcome: Outcome) -> None:
         """Add a campaign, or what a later line says of it."""
         campaign_id, kind, account_id, stream_id, iid = campaign[:5]
-        known = self.groups.setdefault(Scope(account_id, stream_id, iid, kind), {})
-        known[campaign_id] = _latest(known.get(campaign_id), outcome)
+        known = self.by_scope.setdefault(Scope(account_id, stream_id, iid, kind), {})
+        known[campaign_id] = _choose_latest(known.get(campaign_id), outcome)
 
     @property
     def campaigns(self) -> int:
         """How many campaigns there are, the protected ones among them."""
-        return sum(map(len, self.groups.values()))
+        return sum(map(len, self.by_scope.values()))
 
 
 def state_of(item: ListedCampaign) -> State:
-    """Say what a campaign does by its status and its schedule."""
+    """Return what a campaign does by its status and its schedule."""
     status = (item.status or "").lower()
     if not status:
         return State.UNKNOWN
@@ -68,29 +68,29 @@ def status_at_rest(item: ListedCampaign) -> str | None:
     return _AT_REST.get((item.status or "").lower())
 
 
-def worse(one: ListedCampaign, other: ListedCampaign) -> ListedCampaign:
-    """Of two rows that name the same campaign give the one whose status may call somebody; else the first."""
-    return min(one, other, key=_weight)
+def choose_worse(one: ListedCampaign, other: ListedCampaign) -> ListedCampaign:
+    """Return, of two rows that name the same campaign, the one whose status may call somebody; else the first."""
+    return min(one, other, key=_weigh)
 
 
-def combined(one: ListedCampaign, other: ListedCampaign) -> ListedCampaign:
+def combine(one: ListedCampaign, other: ListedCampaign) -> ListedCampaign:
     """Make one campaign of two rows that name the same: the worse status, and a schedule if either has one."""
-    item, again = worse(one, other), min(one, other, key=lambda each: (not each.recurs, each.recurs is not None))
+    item, timed = choose_worse(one, other), min(one, other, key=lambda each: (not each.recurs, each.recurs is not None))
     return item._replace(
-        name=(again.name if again.recurs else None) or item.name,
-        is_scheduled=True if one.is_scheduled or other.is_scheduled else again.is_scheduled,
-        is_recurring=again.is_recurring,
+        name=(timed.name if timed.recurs else None) or item.name,
+        is_scheduled=True if one.is_scheduled or other.is_scheduled else timed.is_scheduled,
+        is_recurring=timed.is_recurring,
     )
 
 
-def _weight(item: ListedCampaign) -> tuple[int, bool]:
+def _weigh(item: ListedCampaign) -> tuple[int, bool]:
     """Return the place of a status: a campaign that is only saved is one that somebody may start."""
     state = state_of(item._replace(is_recurring=None))
     return BY_WEIGHT.index(state), (item.status or "").lower() != READY
 
 
-def _latest(before: Outcome | None, now: Outcome) -> Outcome:
-    """Of two lines of a campaign give what counts: what was sent once is no longer protected, whatever comes later.
+def _choose_latest(before: Outcome | None, now: Outcome) -> Outcome:
+    """Return what counts of two lines of a campaign: what was sent once is no longer protected, whatever comes later.
 
     A duplicate and a row that could not be used say nothing of what became of it.
     """

@@ -412,7 +412,7 @@ def test_several_lists() -> None:
         return Caller(NoQuota(), retry=Retry(1))
 
     told = list[tuple[Scope, int, int | None]]()
-    lists = read(service, *GROUPS, *GROUPS, caller_of=caller_of, heard=lambda *what: told.append(what))
+    lists = read(service, *GROUPS, *GROUPS, caller_of=caller_of, on_page=lambda *what: told.append(what))
     assert [one.scope for one in lists] == GROUPS
     assert [one.failure and one.failure.outcome for one in lists] == [None, Outcome.UNAUTHORIZED] * 2
     assert [len(one.items) for one in lists] == [1, 0, 1, 0]

@@ -196,7 +196,7 @@ def test_groups() -> None:
     service = Service({"cd-1": "Active"})
     seen = look(service, wanted)
     assert service.asked == ["list"] * 4
-    assert {each.scope for each in seen.findings} == set(wanted.groups)
+    assert {each.scope for each in seen.findings} == set(wanted.by_scope)
     assert len(seen.findings) == 4
 
 
