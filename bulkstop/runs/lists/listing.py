@@ -10,7 +10,7 @@ list itself, on a page or behind what its page has in common with the one before
 the one that may call somebody counts, to the end of the reading.
 """
 
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 
@@ -32,6 +32,7 @@ SPARE_CALLS = 64
 MOST_CHARS = 32 * 1024 * 1024
 """The longest texts of a list that are kept, in sum: about 300,000 campaigns; a service could feed one without end."""
 
+Job = Callable[[], Awaitable[None]]
 OnPage = Callable[[Scope, int, int | None], object]
 """Called after each page with the scope, the campaigns seen so far, and how many the service counts."""
 Enough = Callable[[Sequence[ListedCampaign]], bool]
@@ -90,17 +91,32 @@ async def read_listings(
     failure in its Listing. Raises a BulkstopError when no call can be made any more.
     """
     order, listings = list(dict.fromkeys(scopes)), dict[Scope, Listing]()
-    by_account: dict[str, list[Scope]] = {}
-    for scope in order:
-        by_account.setdefault(scope.account_id, []).append(scope)
+    callers = {account_id: caller_of(account_id) for account_id in dict.fromkeys(scope.account_id for scope in order)}
 
-    async def read(own: list[Scope], caller: Caller) -> None:
-        for scope in own:
-            listings[scope] = await _Reading(scope, perform, caller, wanted, on_page, enough, any_id=any_id).read()
+    async def read(scope: Scope) -> None:
+        caller = callers[scope.account_id]
+        listings[scope] = await _Reading(scope, perform, caller, wanted, on_page, enough, any_id=any_id).read()
 
-    jobs = [partial(read, own, caller_of(account_id)) for account_id, own in by_account.items()]
-    await run_concurrently(jobs, min(concurrency, len(jobs)))
+    await run_by_account(((scope.account_id, partial(read, scope)) for scope in order), concurrency)
     return [listings[scope] for scope in order]
+
+
+async def run_by_account(jobs: Iterable[tuple[str, Job]], concurrency: int) -> None:
+    """Carry out jobs of accounts: those of an account one after the other, at most `concurrency` accounts side by side.
+
+    What one of them raises ends the others and is raised.
+    """
+    by_account: dict[str, list[Job]] = {}
+    for account_id, job in jobs:
+        by_account.setdefault(account_id, []).append(job)
+    await run_concurrently(
+        [partial(_run_in_turn, own) for own in by_account.values()], min(concurrency, len(by_account))
+    )
+
+
+async def _run_in_turn(jobs: Iterable[Job]) -> None:
+    for job in jobs:
+        await job()
 
 
 class _Reading:

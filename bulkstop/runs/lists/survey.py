@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 from bulkstop.engine.caller import Caller
 from bulkstop.engine.guards.scopes import FIRST
 from bulkstop.engine.limits.quota import min_duration_s
-from bulkstop.engine.pool import NOT_TRIED, run_concurrently
+from bulkstop.engine.pool import NOT_TRIED
 from bulkstop.errors import BulkstopError
 from bulkstop.kore.calls import Call, status_call
 from bulkstop.kore.interpret import Status
 from bulkstop.kore.session import Perform
 from bulkstop.model import Attempt, Limit, ListedCampaign, Outcome, Scope, State
 from bulkstop.report.lists.verification import Finding, Verification
-from bulkstop.runs.lists.listing import ListFilter, Listing, read_listings
+from bulkstop.runs.lists.listing import ListFilter, Listing, read_listings, run_by_account
 from bulkstop.runs.lists.states import Targets, state_of
 from bulkstop.text import format_duration, printable
 
@@ -181,15 +181,15 @@ class Survey:
 
     async def run(self, perform: Perform, caller_of: Callable[[str], Caller]) -> str | None:
         """Ask for all that can be told; return what ended it early."""
-        by_account: dict[str, list[_ScopeStatus]] = {}
-        for status in self._statuses.values():
-            if status.to_tell:  # nobody needs to know how protected ones are
-                by_account.setdefault(status.scope.account_id, []).append(status)
         perform_counted = self._count_calls(perform)
-        jobs = [partial(self._ask_account, own, perform_counted, caller_of) for own in by_account.values()]
+        jobs = [
+            (scope.account_id, partial(self._ask_scope, status, perform_counted, caller_of))
+            for scope, status in self._statuses.items()
+            if status.to_tell  # nobody needs to know how protected ones are
+        ]
         self._task = asyncio.current_task()
         try:
-            await run_concurrently(jobs, min(self._concurrency, len(jobs)))
+            await run_by_account(jobs, self._concurrency)
         except BulkstopError as fault:
             return str(fault)
         except asyncio.CancelledError:
@@ -244,22 +244,19 @@ class Survey:
 
         return perform_counted
 
-    async def _ask_account(
-        self, statuses: Iterable[_ScopeStatus], perform: Perform, caller_of: Callable[[str], Caller]
-    ) -> None:
-        for status in statuses:
-            listing = None if self._singly else await self._read_list(status, perform, caller_of)
-            failure = None if listing is None else listing.failure
-            if failure is not None and failure.outcome in _ENDS_SCOPE:
-                status.why = _explain(failure)
-                self._notes.append(f"{_describe(status.scope)}: {status.why}")
-            elif left := status.list_left():
-                is_listed = listing is not None and failure is None
-                why, cost = _explain_singly(listing), self._describe_cost(len(left))
-                self._say(f"{_describe(status.scope)}: {why}asking one by one: {cost}")
-                singles = _StatusPoller(status, perform, caller_of(status.scope.account_id), is_listed=is_listed)
-                if given_up := await singles.ask(left):
-                    self._notes.append(f"{_describe(status.scope)}: {given_up}")
+    async def _ask_scope(self, status: _ScopeStatus, perform: Perform, caller_of: Callable[[str], Caller]) -> None:
+        listing = None if self._singly else await self._read_list(status, perform, caller_of)
+        failure = None if listing is None else listing.failure
+        if failure is not None and failure.outcome in _ENDS_SCOPE:
+            status.why = _explain(failure)
+            self._notes.append(f"{_describe(status.scope)}: {status.why}")
+        elif left := status.list_left():
+            is_listed = listing is not None and failure is None
+            why, cost = _explain_singly(listing), self._describe_cost(len(left))
+            self._say(f"{_describe(status.scope)}: {why}asking one by one: {cost}")
+            singles = _StatusPoller(status, perform, caller_of(status.scope.account_id), is_listed=is_listed)
+            if given_up := await singles.ask(left):
+                self._notes.append(f"{_describe(status.scope)}: {given_up}")
 
     async def _read_list(self, status: _ScopeStatus, perform: Perform, caller_of: Callable[[str], Caller]) -> Listing:
         on_page = partial(self._tell_length, status, set[Scope]())

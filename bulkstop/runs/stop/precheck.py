@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple
 
-from bulkstop.engine.pool import run_concurrently
 from bulkstop.errors import BulkstopError
 from bulkstop.kore.calls import name_fault
 from bulkstop.kore.session import Perform
@@ -24,7 +23,7 @@ from bulkstop.model import (
 )
 from bulkstop.report.log import log_event
 from bulkstop.runs.events import log_warning
-from bulkstop.runs.lists.listing import ListFilter, Listing, read_listings
+from bulkstop.runs.lists.listing import ListFilter, Listing, read_listings, run_by_account
 from bulkstop.runs.lists.states import AT_REST, status_at_rest
 from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import Settings
@@ -175,23 +174,23 @@ class _Lists:
         self._schedules: dict[_Key, dict[str, ByName | str]] | None = {} if settings.disable_schedule else None
         self._wanted = ListFilter() if settings.disable_schedule else ListFilter(AT_REST)
 
-    async def read(self, groups: Iterable[Scope]) -> KnownStates:
+    async def read(self, scopes: Iterable[Scope]) -> KnownStates:
         """Read them: those of an account one after the other, accounts side by side."""
-        streams: dict[str, dict[str, list[Scope]]] = {}
-        for group in groups:
-            streams.setdefault(group.account_id, {}).setdefault(group.stream_id, []).append(group)
-        jobs = [partial(self._account, own.values()) for own in streams.values()]
-        await run_concurrently(jobs, min(SIDE_BY_SIDE, len(jobs)))
-        calls = sum(self._accounts.caller(account_id).calls for account_id in streams)
+        streams: dict[tuple[str, str], list[Scope]] = {}
+        for scope in scopes:
+            streams.setdefault(scope[:2], []).append(scope)
+        jobs = [(account_id, partial(self._read_stream, own)) for (account_id, _), own in streams.items()]
+        await run_by_account(jobs, SIDE_BY_SIDE)
+        calls = sum(self._accounts.caller(account_id).calls for account_id in {account_id for account_id, _ in streams})
         return KnownStates(calls, self._statuses, self._schedules)
 
-    async def _account(self, streams: Iterable[list[Scope]]) -> None:
-        for groups in streams:
-            names = _Names()
-            for group in groups:
-                self._take(await self._listing(group), names)
-            for group in groups if self._schedules is not None else ():
-                self._refuse_shared_names(group, names)
+    async def _read_stream(self, scopes: Iterable[Scope]) -> None:
+        """Read the lists of one stream, in which a name is that of one schedule."""
+        names = _Names()
+        for scope in scopes:
+            self._take(await self._listing(scope), names)
+        for scope in scopes if self._schedules is not None else ():
+            self._refuse_shared_names(scope, names)
 
     async def _listing(self, scope: Scope) -> Listing:
         # Ids of the list are only held against those of the plan.
