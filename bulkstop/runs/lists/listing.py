@@ -74,6 +74,31 @@ class Listing:
     doubled: int = 0
 
 
+class DiscardAll(ListFilter):
+    """Lets a reading keep none of its campaigns, where each page is looked at as it comes."""
+
+    def fits(self, item: ListedCampaign) -> bool:
+        """Want none."""
+        return False
+
+
+async def read_listing(
+    scope: Scope,
+    perform: Perform,
+    caller_of: Callable[[str], Caller],
+    wanted: ListFilter,
+    *,
+    on_page: OnPage = lambda scope, seen, total: None,
+    enough: Enough = lambda items: False,
+) -> Listing:
+    """Read the list of one scope for what is known of campaigns already.
+
+    So its ids may be of any kind: they are held against those that are looked for, and never sent.
+    """
+    caller = caller_of(scope.account_id)
+    return await _Reading(scope, perform, caller, wanted, on_page, enough, any_id=True).read()
+
+
 async def read_listings(
     scopes: Iterable[Scope],
     perform: Perform,

@@ -41,14 +41,19 @@ class Targets:
 
     def add(self, campaign: Campaign, outcome: Outcome) -> None:
         """Add a campaign, or what a later line says of it."""
-        campaign_id, kind, account_id, stream_id, iid = campaign[:5]
-        known = self.by_scope.setdefault(Scope(account_id, stream_id, iid, kind), {})
-        known[campaign_id] = _choose_latest(known.get(campaign_id), outcome)
+        known = self.by_scope.setdefault(scope_of(campaign), {})
+        known[campaign.campaign_id] = _choose_latest(known.get(campaign.campaign_id), outcome)
 
     @property
     def campaigns(self) -> int:
         """How many campaigns there are, the protected ones among them."""
         return sum(map(len, self.by_scope.values()))
+
+
+def scope_of(campaign: Campaign) -> Scope:
+    """Return the scope whose list has a campaign, if any has."""
+    _, kind, account_id, stream_id, iid = campaign[:5]
+    return Scope(account_id, stream_id, iid, kind)
 
 
 def state_of(item: ListedCampaign) -> State:

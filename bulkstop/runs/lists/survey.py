@@ -17,7 +17,7 @@ from bulkstop.kore.interpret import Status
 from bulkstop.kore.session import Perform
 from bulkstop.model import Attempt, Limit, ListedCampaign, Outcome, Scope, State
 from bulkstop.report.lists.verification import Finding, Verification
-from bulkstop.runs.lists.listing import ListFilter, Listing, read_listings, run_by_account
+from bulkstop.runs.lists.listing import DiscardAll, Listing, read_listing, run_by_account
 from bulkstop.runs.lists.states import Targets, state_of
 from bulkstop.text import format_duration, printable
 
@@ -54,14 +54,6 @@ async def read_states(
     """
     survey = Survey(targets, singly=singly, quota=quota, concurrency=concurrency, say=say)
     return survey.verification(fault=await survey.run(perform, caller_of))
-
-
-class _DiscardAll(ListFilter):
-    """Lets a reading keep none of its campaigns: the survey notes those that it looks for."""
-
-    def fits(self, item: ListedCampaign) -> bool:
-        """Want none."""
-        return False
 
 
 class _ScopeStatus:
@@ -260,16 +252,8 @@ class Survey:
 
     async def _read_list(self, status: _ScopeStatus, perform: Perform, caller_of: Callable[[str], Caller]) -> Listing:
         on_page = partial(self._tell_length, status, set[Scope]())
-        # Ids of the list are only held against those that are looked for.
-        (listing,) = await read_listings(
-            [status.scope],
-            perform,
-            caller_of,
-            _DiscardAll(),
-            concurrency=1,
-            on_page=on_page,
-            enough=status.note_page,
-            any_id=True,
+        listing = await read_listing(
+            status.scope, perform, caller_of, DiscardAll(), on_page=on_page, enough=status.note_page
         )
         if listing.doubt:
             self._notes.append(f"{_describe(status.scope)}: {listing.doubt}")
