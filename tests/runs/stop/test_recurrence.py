@@ -23,6 +23,7 @@ from bulkstop.kore.interpret import Disabled
 from bulkstop.model import Attempt, Campaign, CampaignType, FailureCap, Limit, Outcome, Result, RetryHint
 from bulkstop.report.stop.resume import is_final
 from bulkstop.report.stop.stats import Stats
+from bulkstop.runs.lists.states import scope_of
 from bulkstop.runs.stop.precheck import ByName, KnownStates
 from bulkstop.runs.stop.recurrence import BROKEN, CUT_OFF, NAMELESS, RUN_ENDED, ScheduleCalls
 from bulkstop.runs.stop.run import Summary
@@ -189,9 +190,9 @@ class Scene:
         for each in (*self.rows, *self.resting):
             is_resting = each in self.resting
             schedule = ByName(f"name of {each.campaign_id}") if is_resting or self.recurring(each) else "none"
-            schedules.setdefault(each[1:5], {})[each.campaign_id] = schedule
+            schedules.setdefault(scope_of(each), {})[each.campaign_id] = schedule
             if is_resting:
-                statuses.setdefault(each[1:5], {})[each.campaign_id] = "Stopped"
+                statuses.setdefault(scope_of(each), {})[each.campaign_id] = "Stopped"
         return KnownStates(1, statuses, schedules)
 
     async def _stop(self, campaign: Campaign) -> Attempt:
@@ -306,7 +307,7 @@ def test_what_cannot_be_disabled_is_not_tried() -> None:
     """Where it is known before that nothing can be done, the line says why and no call is made."""
     scene = Scene(campaigns(1), recurring=lambda each: False)
     said = {"cd-a1-1": "failed: 2 campaigns have that name"}
-    scene._known = lambda: KnownStates(1, None, {scene.rows[0][1:5]: dict(said)})  # type: ignore[method-assign]
+    scene._known = lambda: KnownStates(1, None, {scope_of(scene.rows[0]): dict(said)})  # type: ignore[method-assign]
     ran(scene)
     assert (scene.kinds(), scene.said()) == ("S", said)
 
