@@ -264,8 +264,7 @@ LIST = ("--account-id", "a", "--stream-id", "st-1", "--status", "Active,Stopped"
 def stage(tmp_path: Path) -> Stage:
     """Make a folder with a list of campaigns of every kind."""
     (tmp_path / "work").mkdir()
-    # A stream for each: how many in a row are refused in one, which ends it, is for the order of answers to say.
-    rows = "".join(f"cd-{kind}-{number},voice,a,st-{kind}-{number}\n" for number in range(2) for kind in KINDS)
+    rows = "".join(f"cd-{kind}-{number},voice,a,st-1\n" for number in range(2) for kind in KINDS)
     (tmp_path / "work" / "campaigns.csv").write_text(f"campaign_id,campaign_type,account_id,stream_id\n{rows}")
     return Stage(tmp_path, {}, [])
 
@@ -287,7 +286,8 @@ async def test_what_a_server_repeats(way: str, stage: Stage) -> None:
         stop = stage.run(*STOP, "--host", here.url)
         machine = stage.run(*STOP, "--host", here.url, "--log-json", "-o", "other.csv")
         ends = await asyncio.gather(stop, machine)
-        assert [end.code for end in ends] == [1, 1], ends
+        # 3 if five refusals in a row close the group before a success: the order of the answers says which.
+        assert {end.code for end in ends} <= {1, 3}, ends
         assert there.connections == 0
     assert ends[0].err.count(" DEBUG ") >= len(KINDS) * 2
     for name in ("campaigns.csv.results.jsonl", "other.csv"):
