@@ -17,7 +17,7 @@ from bulkstop.engine.lanes import Claim, Lane, Lanes, Turn
 from bulkstop.engine.readback import IsEnough, Reading, ReadList, judge_claim, leave_claim
 from bulkstop.engine.rest import log_throttled
 from bulkstop.engine.retry import Retry
-from bulkstop.engine.tries import Rest, RetryAt, Settle
+from bulkstop.engine.tries import RetryAt, Settle
 from bulkstop.errors import BulkstopError, GuardError
 from bulkstop.model import DONE, Attempt, Campaign, Outcome, Report, Result, RetryHint, Send, utc_text
 
@@ -283,19 +283,22 @@ class Pool:
 
     def _plan_next(self, turn: Turn, attempt: Attempt, now: float) -> None:
         """Do what follows the answer to a turn."""
-        is_renewal = turn.tries.asks_for_renewal(attempt) and self._may_renew(turn)
+        again, tries = attempt.again, turn.tries
+        is_renewal = again is RetryHint.NOW and tries.asks_for_renewal(attempt) and self._may_renew(turn)
         if not is_renewal:  # else the refused token is not the campaign's last answer
             turn.last = attempt
-        is_throttled, is_paced = attempt.again is RetryHint.THROTTLED, turn.lane.paces_itself
+        is_throttled = again is RetryHint.THROTTLED
         event = turn.lane.rest.count_throttled(now, turn.sent_at) if is_throttled else 0
-        step = turn.tries.after(attempt, now, self._retry, event=event, is_paced=is_paced, may_renew=is_renewal)
+        is_paced = turn.lane.paces_itself
+        step = tries.after(attempt, now, self._retry, event=event, is_paced=is_paced, may_renew=is_renewal)
         turn.tries = step.tries
-        if isinstance(step, RetryAt):
-            self._lanes.again(turn, now, step.at, failed=attempt.again is RetryHint.LATER)
-            return
-        if is_throttled:
+        if is_throttled and not isinstance(step, RetryAt):
             self._rest_account(turn, attempt, event, step.rests_until, now)
-        self._end_tries(turn, attempt, step, now)
+        if isinstance(step, Settle):
+            self._end_tries(turn, attempt, now)
+        else:
+            due = step.at if isinstance(step, RetryAt) else now
+            self._lanes.again(turn, now, due, throttled=is_throttled, failed=again is RetryHint.LATER)
 
     def _may_renew(self, turn: Turn) -> bool:
         return self._scope_breaker is None or self._scope_breaker.may_renew(turn.campaign)
@@ -306,14 +309,13 @@ class Pool:
         if event:
             log_throttled(turn.lane.account_id, until - now, attempt, is_paced=turn.lane.paces_itself)
 
-    def _end_tries(self, turn: Turn, attempt: Attempt, step: Settle | Rest, now: float) -> None:
-        if isinstance(step, Rest):
-            self._lanes.again(turn, now, now, throttled=True)
-        elif attempt.again is RetryHint.READ_BACK and self._read_list is not None:
+    def _end_tries(self, turn: Turn, attempt: Attempt, now: float) -> None:
+        again = attempt.again
+        if again is RetryHint.READ_BACK and self._read_list is not None:
             self._hold_claim(turn, now)
         else:
-            is_failed = attempt.again is RetryHint.LATER
-            self._settle(turn, attempt, now, throttled=attempt.again is RetryHint.THROTTLED, failed=is_failed)
+            throttled, failed = again is RetryHint.THROTTLED, again is RetryHint.LATER
+            self._settle(turn, attempt, now, throttled=throttled, failed=failed)
 
     def _leave_over(self, turn: Turn, attempt: Attempt, fault: Exception) -> None:
         """End the run at an answer of which nobody can say what comes next; the campaign keeps it, and is not final."""

@@ -36,6 +36,8 @@ class Tries(NamedTuple):
         `event` is which throttling in a row of the account a refusal is, 0 for one that belongs to the last one;
         an account that `is_paced` finds its limit by being refused.
         """
+        if attempt.again is RetryHint.NO and not self.attempts and not self.is_renewed and not self.throttles:
+            return AT_ONCE
         if may_renew and self.asks_for_renewal(attempt):
             return RetryAt(Tries(self.attempts, self.throttles, is_renewed=True), now)
         tries = self.counted(attempt)
@@ -78,3 +80,7 @@ class Rest(NamedTuple):
 
     tries: Tries
     rests_until: float
+
+
+AT_ONCE = Settle(Tries(attempts=1))
+"""What follows nearly every try, as it is the only one; made once, since a run has millions of them."""
