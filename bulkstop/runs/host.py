@@ -4,9 +4,11 @@ import asyncio
 import gc
 import resource
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
+
+from bulkstop.engine.ending import owned
 
 T = TypeVar("T")
 
@@ -15,9 +17,9 @@ COLLECT_EVERY = 50_000
 
 
 def run(job: Coroutine[Any, Any, T], *, fast: bool = True) -> T:
-    """Do a job on an event loop of its own."""
+    """Do a job on an event loop of its own; what the process has but once is changed only in a process of our own."""
     try:
-        with few_collections(), asyncio.Runner(loop_factory=fast_loop() if fast else None) as runner:
+        with few_collections() if owned() else nullcontext(), asyncio.Runner(loop_factory=fast_loop() if fast else None) as runner:
             return runner.run(job)
     finally:
         job.close()  # after a Ctrl-C before it began Python would warn of a job that nobody awaited
@@ -69,9 +71,12 @@ OPEN_AT_FIRST = 16
 
 
 def fit_open_files(concurrency: int) -> int:
-    """Return how many of `concurrency` connections can be open at once, at least 1; a low soft limit is raised."""
+    """Return how many of `concurrency` connections can be open at once, at least 1.
+
+    In a process of our own (`own_process`) a low soft limit is raised.
+    """
     used = _count_open_files() + RESERVE
-    limit = _raise_limit(used + concurrency)
+    limit = _raise_limit(used + concurrency if owned() else 0)
     return concurrency if limit is None else max(1, min(concurrency, limit - used))
 
 

@@ -11,17 +11,22 @@ pytestmark = pytest.mark.real
 
 ASK = """
 import resource, sys
+from bulkstop.engine.ending import own_process
 from bulkstop.runs.host import RESERVE, fit_open_files
 from pathlib import Path
 
-found = [fit_open_files(int(each)) for each in sys.argv[1:]]
+if sys.argv[1] == "own":
+    with own_process(sys.exit, print, lambda: None):
+        found = [fit_open_files(int(each)) for each in sys.argv[2:]]
+else:
+    found = [fit_open_files(int(each)) for each in sys.argv[2:]]
 print(*found, RESERVE, len(list(Path("/dev/fd").iterdir())) - 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """
 
 
-def asked(limits: str, *concurrency: int) -> tuple[list[int], int, int, int]:
+def asked(limits: str, *concurrency: int, whose: str = "own") -> tuple[list[int], int, int, int]:
     """Set limits in a shell, ask what fits; return that, the reserve, the files open and the soft limit after it."""
-    command = ["sh", "-c", f'{limits}; exec "$@"', "sh", sys.executable, "-c", ASK, *map(str, concurrency)]
+    command = ["sh", "-c", f'{limits}; exec "$@"', "sh", sys.executable, "-c", ASK, whose, *map(str, concurrency)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     *found, reserve, opened, soft = map(int, done.stdout.split())
     return found, reserve, opened, soft
@@ -55,3 +60,9 @@ def test_enough_as_it_is() -> None:
 def test_hardly_any() -> None:
     """Even where nothing fits one connection is tried."""
     assert asked("ulimit -n 16", 200)[0] == [1]
+
+
+def test_in_a_process_of_somebody_else() -> None:
+    """A library raises no limit: fewer connections are opened instead."""
+    (found,), reserve, opened, soft = asked("ulimit -Sn 80", 200, whose="theirs")
+    assert (found, soft) == (80 - opened - reserve, 80)

@@ -3,93 +3,129 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from inspect import isawaitable
 from typing import TYPE_CHECKING, NamedTuple
 
-from bulkstop.engine.followup import AtRest, Follow
-from bulkstop.engine.lanes import Lane, Lanes
 from bulkstop.engine.limits.quota import min_duration_s
-from bulkstop.engine.pool import Pool
-from bulkstop.engine.readback import IsEnough, Reading, ReadList
-from bulkstop.engine.retry import Retry
 from bulkstop.engine.shutdown import Shutdown, handle_signals
+from bulkstop.engine.tasks import start_task
 from bulkstop.errors import BulkstopError, SettingsError
-from bulkstop.events import Observe, Resting, RunBegan, RunEnded
-from bulkstop.kore.exchange import Transport
-from bulkstop.kore.token import Tokens
-from bulkstop.model import Campaign, Outcome, Report, Result
+from bulkstop.events import Event, Observe, Resting, RunBegan, RunEnded, Warned
+from bulkstop.model import Limit, Outcome, Report, Result
 from bulkstop.report.log import log_event
 from bulkstop.report.stop.progress import Progress
-from bulkstop.report.stop.snapshot import RunState, Snapshot
+from bulkstop.report.stop.snapshot import LaneSnapshot, RunState, Snapshot
 from bulkstop.report.stop.stats import Stats
 from bulkstop.report.stop.summary import Summary
-from bulkstop.runs import host
-from bulkstop.runs.host import every, fit_open_files
-from bulkstop.runs.wiring import (
-    Accounts,
-    check_size,
-    make_guards,
-    make_lanes,
-    make_send,
-    make_tokens,
-    make_transport,
-    open_quota_store,
-    plan_waves,
-)
+from bulkstop.runs.host import every
+from bulkstop.runs.parts import Parts
+from bulkstop.runs.stream import Stream
+from bulkstop.runs.stop.work import Work, make_work
+from bulkstop.runs.wiring import check_size, plan_waves
 from bulkstop.settings import Settings
+from bulkstop.settings.parse import parse_limit
 from bulkstop.source.plan import Plan
 
 if TYPE_CHECKING:
-    from bulkstop.runs.stop.precheck import KnownStates, RemainingWork
+    from bulkstop.runs.stop.precheck import KnownStates
 
 WATCH_EVERY_S = 1.0
 """How soon a run notices that its results have no place any more."""
+LOOK_AGAIN_S = 0.25
+"""How soon a run notices that another run of its engine has freed a place in the quota."""
 LOST = "lines that were written stay, what was in flight is unknown; --resume goes on"
 """Said where a run is ended by force."""
-UVLOOP_FROM = 500
-"""Campaigns from which uvloop's import (about 20 ms) is worth it."""
+RESULTS_WAITING = 1000
+"""Results that nobody has taken from `async for` yet before the run waits for that."""
+EVENTS_KEPT = 10_000
+"""Events that nobody has taken yet; the oldest go first."""
+
+OnResult = Callable[[Result], Awaitable[object] | object]
+"""Is given each result; one that is asynchronous is awaited, so it paces the run."""
+
+
+class Prepared(NamedTuple):
+    """A plan, and where its results go: `report` writes each, `watch` raises when they have no place any more.
+
+    `end` closes what they are written to, and returns the summary with what went wrong in doing so.
+    """
+
+    plan: Plan
+    report: Report = lambda result: None
+    watch: Callable[[], None] = lambda: None
+    end: Callable[[Summary], Summary] = lambda summary: summary
+
+
+Prepare = Callable[[str], AbstractAsyncContextManager[Prepared]]
+"""Plans a run of that id; what it opens is closed when the run has ended."""
 
 
 class Run:
-    """One run of a plan: whoever starts it observes and steers it by this, while `execute` goes on.
+    """One run of a plan: whoever starts it observes and steers it by this.
 
-    Each row is given to `report` exactly once, whatever ends the run; each event to `observe`. `watch` is called every
-    second, and raises a BulkstopError when nothing more may be sent; `end` closes what the results are written to, and
-    returns the summary with what went wrong in doing so. Use it in the thread of its event loop.
+    Awaiting it starts it and returns its Summary; so does iterating over its results. When whoever awaits it is
+    cancelled the run is aborted, every row still has its result, and `summary` says how it ended. The methods that
+    steer may be called from any thread; the others belong to its event loop.
     """
 
     def __init__(
-        self,
-        plan: Plan,
-        settings: Settings,
-        report: Report,
-        *,
-        run_id: str | None = None,
-        observe: Observe = log_event,
-        watch: Callable[[], None] = lambda: None,
-        end: Callable[[Summary], Summary] = lambda summary: summary,
+        self, parts: Parts, prepare: Prepare, on_result: OnResult | None = None, *, observe: Observe = log_event
     ) -> None:
-        self.id = run_id or str(uuid.uuid4())
-        self.plan = plan
-        self.stats = Stats()
-        self._settings = settings
-        self._report = report
-        self._observe = observe
-        self._watch = watch
-        self._end = end
+        self.id = str(uuid.uuid4())
         self.state = RunState.PLANNED
+        self.summary: Summary | None = None
+        self.stats = Stats()
+        self._parts = parts
+        self._prepare = prepare
+        self._on_result = on_result
+        self._observer = observe
+        self._events: list[Stream[Event]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Summary] | None = None
         self._began = time.monotonic()
-        self._lanes: Lanes | None = None
-        self._pool: Pool | None = None
+        self._plan: Plan | None = None
+        self._work: Work | None = None
+        self._cut: asyncio.Timeout | None = None
+        self._unfinished: deque[Awaitable[object]] = deque()
+        self._results: Stream[Result] | None = None
         self._is_draining = False
+        self._is_paused = False
+        self._rate: tuple[Limit, ...] = ()
 
-    @property
-    def in_flight(self) -> int:
-        """How many calls have no answer yet."""
-        return 0 if self._pool is None else self._pool.in_flight
+    def __await__(self) -> Generator[None, None, Summary]:
+        """Start the run unless it has been, and return how it ended."""
+        return self._wait().__await__()
+
+    async def __aiter__(self) -> AsyncIterator[Result]:
+        """Start the run, and give each result as it comes; leaving the loop early drains the run."""
+        results = self._results = Stream[Result]()
+        task = self.start()
+        try:
+            async for result in results:
+                yield result
+        finally:
+            results.close()
+            if not task.done():
+                self.drain()
+            await self._wait()
+
+    def start(self) -> "asyncio.Task[Summary]":
+        """Start the run unless it has been; it goes on while its engine is open."""
+        if self._task is None:
+            self._task = start_task(self.execute())
+        return self._task
+
+    async def close(self) -> None:
+        """Abort the run if it has been started and has not ended, and wait for its end."""
+        if self._task is not None:
+            self.abort()
+            with suppress(BulkstopError):
+                await self._wait()
 
     async def execute(
         self,
@@ -103,120 +139,229 @@ class Run:
         The first of `signals` drains it and the second aborts it; what is said of that goes to `say`. Raises a
         BulkstopError for what keeps the run from starting; what ends it later stands in the summary.
         """
-        settings, plan = self._settings, self.plan
-        check_time(settings)
-        check_size(settings, plan.listed)
-        plan_waves(settings, plan.to_send)
-        settings = replace(settings, concurrency=fit_open_files(settings.concurrency))
-        tokens, self._began, self.state = make_tokens(settings, self._observe), time.monotonic(), RunState.RUNNING
-        shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST)
-        self._observe(_run_began(self.id, plan, settings))
+        self._loop, settings = asyncio.get_running_loop(), self._parts.settings
         try:
-            with handle_signals(shutdown, signals):
-                if plan.to_send:
-                    await tokens.get()  # before anything is sent: a run without credentials changes nothing
-                async with open_quota_store(settings) as store, make_transport(settings) as client:
-                    accounts = Accounts(settings, store, rests=self._note_rest)
-                    parts = _Parts(settings, tokens, client, accounts, shutdown)
-                    known = await self._read_lists(parts)
-                    summary = await self._send_all(parts, known, progress)
+            async with self._prepare(self.id) as prepared:
+                plan = self._plan = prepared.plan
+                check_time(settings)
+                check_size(settings, plan.listed)
+                plan_waves(settings, plan.to_send)
+                self._began = time.monotonic()
+                self.state = RunState.PAUSED if self._is_paused else RunState.RUNNING
+                self._observe(_run_began(self.id, plan, settings))
+                shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST)
+                with handle_signals(shutdown, signals):
+                    known = await self._get_ready(plan)
+                    summary = await self._send_all(prepared, known, shutdown, progress)
+                self.summary = prepared.end(summary)
         finally:
             self.state = RunState.ENDED
-        summary = self._end(summary)
-        self._observe(_run_ended(summary))
-        return summary
+            if self.summary is not None:
+                self._observe(_run_ended(self.summary))
+            for stream in (self._results, *self._events):
+                if stream is not None:
+                    stream.close()
+        return self.summary
+
+    def pause(self) -> None:
+        """Let nothing leave until `resume`; what is in flight is waited for."""
+        self._steer(self._set_paused, True)
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._steer(self._set_paused, False)
 
     def drain(self) -> None:
-        """Let nothing more leave; what is in flight is waited for."""
-        self._is_draining = True
-        if self._pool is not None:
-            self.state = RunState.DRAINING
-            self._pool.drain()
+        """Let nothing more leave; what is in flight is waited for, and every other row is reported as not sent."""
+        self._steer(self._end_early, False)
 
     def abort(self) -> None:
         """Let nothing more leave, and cut off what is in flight; each of those campaigns is reported as unknown."""
-        self._is_draining = True
-        if self._pool is not None:
-            self.state = RunState.DRAINING
-            self._pool.abort()
+        self._steer(self._end_early, True)
+
+    def set_rate(self, rate: str | Limit | None) -> None:
+        """Let each account make at most so many calls (`30/min`) from now on, beside its quota; None ends that.
+
+        Raises SettingsError for a text that is no rate.
+        """
+        try:
+            limit = parse_limit(rate) if isinstance(rate, str) else rate
+        except ValueError as error:
+            raise SettingsError(f"rate: {error}") from None
+        self._steer(self._set_rate, () if limit is None else (limit,))
 
     def snapshot(self) -> Snapshot:
         """Return how the run stands at this moment."""
+        plan, lanes = self._plan, () if self._work is None else self._work.lanes.snapshots()
         least_left_s = 0.0
-        if self._lanes is not None:
-            most = max(self._lanes.left().values(), default=0)  # the limits are the same for all: this one ends last
-            quota_s = min_duration_s(most, self._settings.quota)
-            least_left_s = max(quota_s, self._lanes.rest_s(time.monotonic()))
+        if self._work is not None:
+            most = max((lane.left for lane in lanes), default=0)  # the limits are the same for all: it ends last
+            quota_s = min_duration_s(most, self._rate or self._parts.settings.quota)
+            least_left_s = max(quota_s, self._work.lanes.rest_s(time.monotonic()))
         return Snapshot(
             run_id=self.id,
             state=self.state,
-            rows=self.plan.rows,
-            to_send=self.plan.to_send,
+            rows=plan.rows if plan else 0,
+            to_send=plan.to_send if plan else 0,
             sent=self.stats.sent,
             done=self.stats.done,
             failed=self.stats.sent_failed,
-            in_flight=self.in_flight,
+            in_flight=self._work.pool.in_flight if self._work else 0,
             elapsed_s=time.monotonic() - self._began,
             least_left_s=least_left_s,
+            lanes=tuple(LaneSnapshot(lane.account_id, lane.left, lane.in_flight, lane.rest_s) for lane in lanes),
         )
 
-    async def _read_lists(self, parts: "_Parts") -> "KnownStates | None":
-        settings = parts.settings
+    def events(self) -> AsyncIterator[Event]:
+        """Give what happens in the run from this call on, until it has ended; iterate beside whoever awaits it."""
+        events = Stream[Event](EVENTS_KEPT)
+        if self.state is RunState.ENDED:
+            events.close()
+        self._events.append(events)
+        return events
+
+    async def _wait(self) -> Summary:
+        """Wait for the end of the run; when this task is cancelled meanwhile, the run is aborted first."""
+        task = self.start()
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self.abort()
+            while not task.done():  # whoever cancels twice waits for the lines, too: that takes milliseconds
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([task])
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._observe(Warned(f"the run ended with {error}"))
+            raise
+
+    def _steer(self, act: Callable[..., None], *args: object) -> None:
+        """Do it in the loop of the run, whichever thread this is."""
+        loop = self._loop
+        if loop is None or _running_loop() is loop:
+            act(*args)
+        else:
+            with suppress(RuntimeError):  # the loop is closed, so the run has ended
+                loop.call_soon_threadsafe(act, *args)
+
+    def _set_paused(self, is_paused: bool) -> None:
+        self._is_paused = is_paused
+        if self.state in (RunState.RUNNING, RunState.PAUSED):
+            self.state = RunState.PAUSED if is_paused else RunState.RUNNING
+        if self._work is not None:
+            self._work.pool.pause() if is_paused else self._work.pool.resume()
+
+    def _end_early(self, is_cut: bool) -> None:
+        if self.state is RunState.ENDED:
+            return
+        self._is_draining = True
+        if self._cut is not None:
+            self._cut.reschedule(self._cut.when() and 0.0)
+        if self._work is not None:
+            self.state = RunState.DRAINING
+            self._work.pool.abort() if is_cut else self._work.pool.drain()
+
+    def _set_rate(self, limits: tuple[Limit, ...]) -> None:
+        self._rate = limits
+        if self._work is not None:
+            self._work.pool.set_rate(limits)
+
+    async def _get_ready(self, plan: Plan) -> "KnownStates | None":
+        """Get what is needed before the first stop; whoever ends the run meanwhile does not wait for it."""
+        try:
+            async with asyncio.timeout(0 if self._is_draining else None) as self._cut:
+                if plan.to_send:
+                    await self._parts.tokens.get()  # a run without credentials changes nothing
+                return await self._read_lists(plan)
+        except TimeoutError:
+            if not self._is_draining:
+                raise
+            return None
+        finally:
+            self._cut = None
+
+    async def _read_lists(self, plan: Plan) -> "KnownStates | None":
+        settings = self._parts.settings
         if not (settings.only_running or settings.disable_schedule):
             return None
-        from bulkstop.kore.session import make_perform  # seldom wanted, and a start-up need not wait for it
-        from bulkstop.runs.stop.precheck import read_known_states
+        from bulkstop.runs.stop.precheck import read_known_states  # seldom wanted
 
-        perform = make_perform(parts.client.post, parts.tokens)
-        return await read_known_states(self.plan, settings, perform, parts.accounts)
+        accounts = self._parts.accounts.of_run(rests=self._note_rest)
+        return await read_known_states(plan, settings, self._parts.perform, accounts)
 
-    async def _send_all(self, parts: "_Parts", known: "KnownStates | None", progress: Progress | None) -> Summary:
-        shutdown, settings = parts.shutdown, parts.settings
+    async def _send_all(
+        self, prepared: Prepared, known: "KnownStates | None", shutdown: Shutdown, progress: Progress | None
+    ) -> Summary:
+        plan, settings = prepared.plan, self._parts.settings
 
         def report(result: Result) -> None:
-            self._report(result)
+            prepared.report(result)
             self.stats.add(result)
             shutdown.lines += 1
+            self._tell(result)
 
-        for result in self.plan.held_results():
+        for result in plan.held_results():
             report(replace(result, run_id=self.id))
-        pool, self._lanes = _make_pool(self.plan, parts, known, report, self.id)
-        self._pool = pool
-        shutdown.attach(self)
-        if self._is_draining:
-            self.drain()
+        work = self._work = make_work(plan, self._parts, known, report, self.id, self._finish_reports)
+        shutdown.attach(work.pool)
+        self._apply_steering()
         with (
             _until(settings, self) as out_of_time,
-            _watched(self._watch, self) as fault_seen,
+            _watched(prepared.watch, self) as fault_seen,
             _show_progress(progress, self),
+            every(work.pool.look_again, LOOK_AGAIN_S),
         ):
-            fault = await _run(pool) or fault_seen()
+            fault = await _work_through(work.pool) or fault_seen()
+            await self._finish_reports()
         return Summary(
             self.stats,
-            self.plan.rows,
-            pool.calls + (known.calls if known else 0),
+            plan.rows,
+            work.pool.calls + (known.calls if known else 0),
             time.monotonic() - self._began,
             self.id,
             signum=shutdown.signum,
             out_of_time=out_of_time(),
             fault=fault,
-            unwritten=tuple(pool.unwritten),
-            settled=dict(self.plan.settled),
+            unwritten=tuple(work.pool.unwritten),
+            settled=dict(plan.settled),
         )
+
+    def _apply_steering(self) -> None:
+        """Do to the pool what was asked for before there was one."""
+        if self._rate:
+            self._set_rate(self._rate)
+        if self._is_paused:
+            self._set_paused(True)
+        if self._is_draining:
+            self._end_early(is_cut=False)
+
+    def _tell(self, result: Result) -> None:
+        if self._on_result is not None and isawaitable(awaitable := self._on_result(result)):
+            self._unfinished.append(awaitable)
+        if self._results is not None:
+            self._results.put(result)
+
+    async def _finish_reports(self) -> None:
+        """Wait until what is asynchronous about the reports so far is done, and somebody has taken most results."""
+        while self._unfinished:
+            await self._unfinished.popleft()
+        if self._results is not None:
+            await self._results.wait_for_room(RESULTS_WAITING)
+
+    def _observe(self, event: Event) -> None:
+        self._observer(event)
+        for events in self._events:
+            events.put(event)
 
     def _note_rest(self, seconds: float) -> None:
         """Tell observers that nothing is stopped for a while, as the lists come first."""
         self._observe(Resting(round(seconds, 1), "the lists are read first, within the quota"))
 
 
-class _Parts(NamedTuple):
-    """What a run is plugged together from."""
-
-    settings: Settings
-    tokens: Tokens
-    client: Transport
-    accounts: Accounts
-    shutdown: Shutdown
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _run_began(run_id: str, plan: Plan, settings: Settings) -> RunBegan:
@@ -236,154 +381,3 @@ def check_time(settings: Settings) -> float | None:
     if seconds_left is not None and seconds_left <= 0:
         raise SettingsError(f"--finish-by {settings.finish_by}: has passed today; nothing was sent")
     return seconds_left
-
-
-class _Work(NamedTuple):
-    """What a pool has to do, and what follows."""
-
-    lanes: Iterable[Lane]
-    to_send: int
-    follow: Follow | None = None
-    at_rest: AtRest = tuple
-
-
-def _make_pool(
-    plan: Plan, parts: _Parts, known: "KnownStates | None", report: Report, run_id: str
-) -> tuple[Pool, Lanes]:
-    settings = parts.settings
-    retry = Retry(settings.attempts, max_retry_after_s=settings.max_retry_after_s)
-    drained = asyncio.Event()
-    work = _Work(make_lanes(plan, parts.accounts), plan.to_send)
-    if known is not None:
-        work = _work_left(plan, parts, known, retry, drained, report, run_id)
-    guards = make_guards(settings, work.to_send)
-    lanes = Lanes(work.lanes, settings.concurrency, guards.admission, guards.groups)
-    pool = Pool(
-        lanes,
-        make_send(settings, parts.client.post, parts.tokens),
-        report,
-        retry=retry,
-        concurrency=settings.concurrency,
-        breaker=guards.breaker,
-        read_list=read_list_of(parts.client, parts.tokens, parts.accounts),
-        follow=work.follow,
-        at_rest=work.at_rest,
-        drained=drained,
-        run_id=run_id,
-    )
-    return pool, lanes
-
-
-def read_list_of(client: Transport, tokens: Tokens, accounts: Accounts) -> ReadList:
-    """Make what reads a list in the middle of a run; most runs have no need of it, and do not import it."""
-
-    async def read_list(of: Campaign, is_enough: IsEnough) -> Reading:
-        from bulkstop.kore.session import make_perform
-        from bulkstop.runs.stop.readback import list_reader
-
-        return await list_reader(make_perform(client.post, tokens), accounts.caller)(of, is_enough)
-
-    return read_list
-
-
-def _work_left(
-    plan: Plan,
-    parts: _Parts,
-    known_states: "KnownStates",
-    retry: Retry,
-    drained: asyncio.Event,
-    report: Report,
-    run_id: str,
-) -> _Work:
-    """Return what the lists leave to do; what they have at rest is reported here."""
-    from bulkstop.kore.session import make_perform
-    from bulkstop.runs.stop.precheck import RemainingWork
-    from bulkstop.runs.stop.recurrence import ScheduleCalls
-
-    running = RemainingWork(plan, known_states, lambda campaign: report(known_states.result(campaign, run_id)))
-    lanes = make_lanes_left(running, parts.accounts)
-    if known_states.schedules is None:
-        return _Work(lanes, running.to_send)
-    perform = make_perform(parts.client.post, parts.tokens)
-    calls = ScheduleCalls(known_states, parts.accounts, perform, retry=retry, drained=drained)
-    return _Work(lanes, running.to_send, calls.follow, lambda: calls.at_rest(running.recurring(), run_id))
-
-
-def make_lanes_left(running: "RemainingWork", accounts: Accounts) -> Iterator[Lane]:
-    """Yield the lane of every account for what the lists have not at rest."""
-    for account_id, left in running.accounts.items():
-        quota, claim, rest = accounts.quota(account_id), accounts.claim(account_id), accounts.rest(account_id)
-        campaigns = running.campaigns(account_id)
-        yield Lane(account_id, campaigns, quota, claim, left=left, paces_itself=accounts.paced, rest=rest)
-
-
-async def _run(pool: Pool) -> BulkstopError | None:
-    try:
-        await pool.run()
-    except BulkstopError as fault:
-        return fault
-    return None
-
-
-@contextmanager
-def _until(settings: Settings, run: Run) -> Iterator[Callable[[], bool]]:
-    """Drain the run when the time to finish by has come; the block is given a way to ask whether it has."""
-    seconds_left = settings.seconds_left(datetime.now(UTC))
-    if seconds_left is None:
-        yield lambda: False
-        return
-    passed = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    timers = [loop.call_later(seconds_left, act) for act in (passed.set, run.drain)]
-    try:
-        yield passed.is_set
-    finally:
-        for timer in timers:
-            timer.cancel()
-
-
-@contextmanager
-def _watched(watch: Callable[[], None], run: Run) -> Iterator[Callable[[], BulkstopError | None]]:
-    """Drain the run when `watch` says so, also while it waits; the block is given a way to ask for what was said."""
-    faults: list[BulkstopError] = []
-
-    def look() -> float:
-        try:
-            watch()
-        except BulkstopError as fault:
-            faults.append(fault)
-            run.drain()
-        return WATCH_EVERY_S
-
-    with every(look, look()):
-        yield lambda: faults[0] if faults else None
-
-
-@contextmanager
-def _show_progress(progress: Progress | None, run: Run) -> Iterator[None]:
-    """Show the state of the run now and then; a timer, because a run may wait for minutes without a result."""
-    if progress is None:
-        yield
-        return
-
-    def show() -> float:
-        progress.show(run.snapshot())
-        return progress.every_s
-
-    try:
-        with every(show, progress.every_s):
-            yield
-    finally:
-        progress.close()
-
-
-def execute(
-    run: Run,
-    *,
-    progress: Progress | None = None,
-    signals: Sequence[int] = (),
-    say: Callable[[str], None] = lambda text: None,
-) -> Summary:
-    """Carry a run out on an event loop of its own, the fast one where it pays."""
-    job = run.execute(progress=progress, signals=signals, say=say)
-    return host.run(job, fast=run.plan.to_send >= UVLOOP_FROM)
