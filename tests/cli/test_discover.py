@@ -333,7 +333,10 @@ async def test_more_for_ever(tmp_path: Path) -> None:
         ([*WHERE, "-o", "list.txt"], "-o list.txt: nothing tells its form: name it .csv, .jsonl, .ndjson"),
         ([*WHERE, "-o", "list.csv", "--format", "jsonl"], "--format jsonl: -o list.csv is named as csv"),
         ([*WHERE, "-o", "there.csv"], "there.csv: exists already; give --overwrite"),
-        ([*WHERE, "-o", "gone/list.csv"], "gone/list.csv: its directory is not there"),
+        (
+            [*WHERE, "-o", "gone/list.csv"],
+            "-o gone/list.csv: cannot be opened (No such file or directory); give another file",
+        ),
         ([*WHERE, "--ca", "gone.pem"], "--ca gone.pem: not a readable file"),
         ([*WHERE, "--finish-by", "18:00"], "No such option"),
     ],
@@ -372,7 +375,7 @@ def test_a_disk_that_is_full(still: Simulated, tmp_path: Path) -> None:
     """A list that cannot be written is no success."""
     run = discover(still, *OPEN, "-o", "/dev/full", cwd=tmp_path)
     assert run.code == 3
-    assert run.err == "bulkstop: /dev/full: cannot be written (No space left on device)\n"
+    assert run.err == "bulkstop: -o /dev/full: cannot be written (No space left on device)\n"
 
 
 def test_ended_while_it_reads(tmp_path: Path) -> None:

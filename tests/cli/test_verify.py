@@ -487,7 +487,10 @@ async def test_hostile_texts(tmp_path: Path) -> None:
         (["empty.jsonl"], "empty.jsonl: no row names a campaign; nothing was asked for"),
         (["other.jsonl"], ": other.jsonl is of a run at https://other.test; give that, or other results"),
         ([RESULTS, "-o", "there.csv"], "there.csv: exists already; give --overwrite"),
-        ([RESULTS, "-o", "gone/x.csv"], "gone/x.csv: its directory is not there"),
+        (
+            [RESULTS, "-o", "gone/x.csv"],
+            "-o gone/x.csv: cannot be opened (No such file or directory); give another file",
+        ),
         ([RESULTS, "-o", "list.txt"], "-o list.txt: nothing tells its form: name it .csv, .jsonl, .ndjson"),
         ([RESULTS, "-o", RESULTS, "--overwrite"], f"-o {RESULTS}: is a result file; the list would take its place"),
         ([RESULTS, "-o", "-", "--json"], "-o -: standard output is for --json"),
@@ -565,7 +568,7 @@ def test_a_disk_that_is_full(still: Simulated, tmp_path: Path) -> None:
     """A list that cannot be written is told, and the verdict stands; a verdict that cannot be written is no success."""
     write_all(tmp_path, "scheduled")
     run = verify(still, RESULTS, "-o", "/dev/full", cwd=tmp_path)
-    assert (run.code, run.err) == (1, "bulkstop: /dev/full: cannot be written (No space left on device)\n")
+    assert (run.code, run.err) == (1, "bulkstop: -o /dev/full: cannot be written (No space left on device)\n")
     assert run.out.count("\nscheduled  ") > 50
     write_all(tmp_path, "not_running")
     with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device

@@ -15,6 +15,8 @@ from bulkstop.model import HELD_BACK, Outcome, Result
 from bulkstop.report.stop.formats import from_csv, from_json, is_csv
 
 BLOCK = 1024 * 1024
+STEM_BYTES = 200
+"""How much of a name is kept in that of a recovered file: names have at most 255 bytes."""
 LISTED = 1000
 """The most results that are told one by one where a file holds all of them."""
 NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)
@@ -152,8 +154,9 @@ def _save(blocks: Callable[[], Iterable[bytes]], path: str) -> str | None:
 
 def _new(folder: Path, path: Path) -> tuple[int, str]:
     """Make a file `NAME.recovered-N.jsonl` that was not there; the ending stays, since it tells the form."""
+    stem = os.fsdecode(os.fsencode(path.stem)[:STEM_BYTES])
     for number in count(1):
-        name = str(folder / f"{path.stem}.recovered-{number}{path.suffix}")
+        name = str(folder / f"{stem}.recovered-{number}{path.suffix}")
         with suppress(FileExistsError):
             return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), name
     raise AssertionError

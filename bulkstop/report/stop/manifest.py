@@ -1,6 +1,5 @@
 """The manifest beside a result file: each run's who, when, with what and how it ended, and what it vouches for."""
 
-import errno
 import json
 import os
 from collections.abc import Mapping
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkstop.errors import OutputError
-from bulkstop.files import check_folder, write_atomically
+from bulkstop.files import check_place, write_atomically
 from bulkstop.report.stop.ledger import Mark, hashes
 
 Section = dict[str, Any]
@@ -85,9 +84,7 @@ class Manifest:
 def check_writable(path: str) -> None:
     """Raise OutputError when there could be no manifest of this name: better now than after the first call."""
     try:
-        if Path(path).is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        check_folder(Path(path))
+        check_place(Path(path))
     except OSError as error:
         raise _unwritable(path, error) from None
 

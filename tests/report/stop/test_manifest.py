@@ -174,7 +174,7 @@ class TestFullDisk:
             (str(path), "Is a directory"),
             ("/proc/r.run.json", "No such file or directory"),
             (str(path.parent / "no" / "r.run.json"), "No such file or directory"),
-            (str(path.parent / ("x" * 250)), "File name too long"),
+            (str(path.parent / ("x" * 256)), "File name too long"),
         ):
             with pytest.raises(OutputError, match=rf": cannot be written \({why}\)$"):
                 check_writable(name)
