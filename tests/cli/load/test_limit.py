@@ -20,6 +20,8 @@ from tests.loads import PATIENT, WHERE, refusal
 from tests.processes import Ended, Simulated, bulkstop, campaigns, ended, simulator, started
 from tests.servers import Connection, http, listening
 
+pytestmark = pytest.mark.real
+
 SHORT = ("--find-limit", "--step", "200ms", "--rate", "50/s", *PATIENT)
 """A search of a second or two, patient with this machine."""
 PROFILE = """\

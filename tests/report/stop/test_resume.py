@@ -258,6 +258,7 @@ class TestFile:
         with pytest.raises(OutputError, match=rf": cannot be read \({why}\)$"):
             ResumeIndex(str(tmp_path / name))
 
+    @pytest.mark.full
     def test_memory(self, tmp_path: Path) -> None:
         """In memory a row costs about 8 bytes, so a million rows fit anywhere."""
         path = written(tmp_path / "r.jsonl", (ended(campaign(line)) for line in range(1, 20_001)))
