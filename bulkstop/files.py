@@ -5,8 +5,9 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from hashlib import sha256
 from io import BufferedWriter, FileIO
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +16,9 @@ from bulkstop.errors import OutputError
 
 BUFFER = 64 * 1024
 DRAFT = ".bulkstop."
-"""How the name of a file begins that is not complete; its name to be is left out, which may be as long as names can be."""
+"""How the name of a file begins that is not complete; its own name may be as long as names can be."""
+NAME_BYTES = 255
+"""The longest name that a file can have."""
 FLUSH_S = 1.0
 """How long a line may wait to be written, as long as others follow it."""
 
@@ -96,9 +99,19 @@ class Output:
         return OutputError(f"{self.name}: cannot be written ({error.strerror}); sending stops")
 
 
-def refuse_existing(name: str) -> OutputError:
+def refuse_existing(name: str, other: str = "another file") -> OutputError:
     """Say that a file is there which nobody said is to be replaced."""
-    return OutputError(f"{name}: exists already; give --overwrite, or another file")
+    return OutputError(f"{name}: exists already; give --overwrite, or {other}")
+
+
+def beside(path: str, ending: str) -> str:
+    """Return the name of a file that goes with another: that one's name and an ending, cut where it is too long."""
+    folder, name = os.path.split(path)
+    data, room = os.fsencode(name), NAME_BYTES - len(os.fsencode(ending))
+    if len(data) <= room:
+        return f"{path}{ending}"
+    mark = f"~{sha256(data).hexdigest()[:8]}"
+    return str(Path(folder, data[: room - len(mark)].decode(errors="ignore") + mark + ending))
 
 
 def is_device(path: str) -> bool:
@@ -121,8 +134,8 @@ def check_place(path: Path) -> None:
     Path(draft).unlink()
 
 
-def write_atomically(path: Path, data: bytes, *, replace: bool = True) -> None:
-    """Have a file hold these bytes, whatever happens either all of them or what was there; raises OSError.
+def write_atomically(path: Path, blocks: Iterable[bytes], *, replace: bool = True) -> None:
+    """Have a file hold these blocks, whatever happens either all of them or what was there; raises OSError.
 
     It is private to the user. Of a link, what it leads to is written. Without `replace` what is there stays, and
     FileExistsError is raised.
@@ -132,7 +145,7 @@ def write_atomically(path: Path, data: bytes, *, replace: bool = True) -> None:
     draft = Path(name)
     try:
         with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor
-            file.write(data)
+            file.writelines(blocks)
             file.flush()
             os.fsync(fd)  # else a power failure could leave an empty one in the place of the old one
         if replace:
@@ -164,13 +177,14 @@ def _refuse_directory(path: Path) -> None:
 class AtomicFile:
     """Takes `path`, which is written at once by `save`: a new file, private to the user.
 
-    Raises OutputError, which names `option`, when it exists (unless it is to be overwritten) or could not be written:
-    that is tried when it is made. What was there stays as it is until all of the new one is on the disk. A device or a
-    pipe is written to.
+    Raises OutputError, which names `option` unless that is the usual `-o`, when it exists (unless it is to be
+    overwritten) or could not be written: that is tried when it is made. What was there stays as it is until all of the
+    new one is on the disk. A device or a pipe is written to.
     """
 
-    def __init__(self, path: str, option: str, *, overwrite: bool = False) -> None:
-        self.name = f"{option} {path}"
+    def __init__(self, path: str, option: str | None = None, *, overwrite: bool = False) -> None:
+        self.name = f"{option} {path}" if option else path
+        self._other = "another file" if option else "-o with another file"
         self._path = Path(path)
         self._overwrite = overwrite
         self._fd = -1
@@ -178,11 +192,11 @@ class AtomicFile:
             if is_device(path):
                 self._fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
             elif os.path.lexists(path) and not overwrite and not self._path.is_dir():
-                raise refuse_existing(self.name)
+                raise refuse_existing(self.name, self._other)
             else:
                 check_place(self._path)
         except OSError as error:
-            raise self._fault("opened", error, "; give another file") from None
+            raise self._fault("opened", error, f"; give {self._other}") from None
 
     def save(self, data: bytes) -> None:
         """Write it."""
@@ -192,9 +206,9 @@ class AtomicFile:
                 with os.fdopen(fd, "wb") as file:
                     file.write(data)
             else:
-                write_atomically(self._path, data, replace=self._overwrite)
+                write_atomically(self._path, [data], replace=self._overwrite)
         except FileExistsError:
-            raise refuse_existing(self.name) from None
+            raise refuse_existing(self.name, self._other) from None
         except OSError as error:
             raise self._fault("written", error) from None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bulkstop.errors import OutputError
-from bulkstop.files import AtomicFile, Output, check_place, is_device, write_atomically
+from bulkstop.files import NAME_BYTES, AtomicFile, Output, beside, check_place, is_device, write_atomically
 from bulkstop.report.stop.ledger import Ledger
 
 
@@ -98,9 +98,18 @@ def test_long_name(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     AtomicFile(str(path), "-o").save(b"one")
     check_place(path)
-    write_atomically(path, b"two")
+    write_atomically(path, [b"two"])
     assert path.read_bytes() == b"two"
     assert names(tmp_path) == [name]
+
+
+def test_name_beside() -> None:
+    """A file that goes with another has its name and an ending; only a name that would be too long is cut."""
+    assert beside("d/list.csv", ".run.json") == "d/list.csv.run.json"
+    assert beside("d/" + "x" * 246, ".run.json") == "d/" + "x" * 246 + ".run.json"
+    long = [beside(f"d/{name}", ".run.json") for name in ("x" * 247, "x" * 250, "x" * 255, "\U0001f4de" * 63)]
+    assert len(set(long)) == 4
+    assert all(name.endswith(".run.json") and len(os.fsencode(Path(name).name)) <= NAME_BYTES for name in long)
 
 
 def test_too_long_name(tmp_path: Path) -> None:

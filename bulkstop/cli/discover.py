@@ -179,7 +179,7 @@ def choose_format(output: str, fmt: str | None) -> str:
 def open_output(output: str, *, overwrite: bool) -> AtomicFile | None:
     """Open the list, None for standard output; raises SettingsError or OutputError before any call is made."""
     if output != "-":
-        return AtomicFile(output, "-o", overwrite=overwrite)
+        return AtomicFile(output, overwrite=overwrite)
     if sys.stdout is None:
         raise SettingsError("-o -: standard output is closed; nothing was asked for")
     return None

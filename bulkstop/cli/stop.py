@@ -22,7 +22,7 @@ from bulkstop.cli.options import ParsedText, read_settings, with_settings
 from bulkstop.cli.terminal import is_shown, is_watched, print_err, print_last, redirect_err
 from bulkstop.cli.verify import format_hint, format_verdict, read_back, write_list
 from bulkstop.errors import InputError, SettingsError
-from bulkstop.files import is_device
+from bulkstop.files import beside, is_device
 from bulkstop.model import SIGNALS, WORTH_A_RETRY, CampaignType, Outcome
 from bulkstop.report.stop.formats import to_json
 from bulkstop.report.stop.ledger import Mode, exists_already
@@ -203,7 +203,7 @@ def verify_after(target: str, settings: Settings, ended: Summary, *, quiet: bool
 
 def running_list(target: str) -> str:
     """Name the list of what still runs after all."""
-    return f"{target}.running.csv"
+    return beside(target, ".running.csv")
 
 
 def print_warnings(doubts: list[str], *, log_json: bool) -> None:
@@ -251,7 +251,7 @@ def command_line(words: Sequence[str]) -> list[str]:
 
 def default_output(inputs: tuple[str, ...]) -> str:
     """Name the result file after the first input."""
-    return "stdin.results.jsonl" if inputs[0] == "-" else f"{inputs[0]}.results.jsonl"
+    return "stdin.results.jsonl" if inputs[0] == "-" else beside(inputs[0], ".results.jsonl")
 
 
 def format_plan(

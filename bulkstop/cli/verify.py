@@ -15,7 +15,7 @@ from bulkstop.cli.files import check_written
 from bulkstop.cli.options import OF_STOP, read_settings, with_settings
 from bulkstop.cli.terminal import drop_output, print_err, print_out
 from bulkstop.errors import OutputError, SettingsError
-from bulkstop.files import AtomicFile
+from bulkstop.files import AtomicFile, beside
 from bulkstop.model import SIGNALS, Outcome, State
 from bulkstop.report.lists.verification import RUNS, Finding, Unread, Verification, to_json
 from bulkstop.runs.lists.verify import read_targets, verify
@@ -93,7 +93,7 @@ def command(
     in which the service was asked.
     """
     settings = read_settings(ctx)
-    target = output or f"{paths[0]}.running.csv"
+    target = output or beside(paths[0], ".running.csv")
     check_written([("-o", target)], settings, ctx.params["config"])
     file = open_output(target, paths, overwrite=overwrite, as_json=as_json)
     if file is not None:
@@ -136,7 +136,7 @@ def open_output(target: str, paths: Iterable[str], *, overwrite: bool, as_json: 
         raise SettingsError(f"-o {target}: nothing tells its form: name it {', '.join(ENDINGS)}")
     if overwrite and any(is_same(path, target) for path in paths):
         raise SettingsError(f"-o {target}: is a result file; the list would take its place")
-    return AtomicFile(target, "-o", overwrite=overwrite)
+    return AtomicFile(target, overwrite=overwrite)
 
 
 def read_back(paths: tuple[str, ...], settings: Settings, *, singly: bool, quiet: bool) -> Verification:
@@ -171,7 +171,7 @@ def write_list(found: Verification, target: str, file: AtomicFile | None = None,
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
         else:
-            (file or AtomicFile(target, "-o", overwrite=overwrite)).save(data)
+            (file or AtomicFile(target, overwrite=overwrite)).save(data)
     except BrokenPipeError:
         raise
     except (OutputError, OSError) as error:

@@ -337,7 +337,7 @@ async def test_more_for_ever(tmp_path: Path) -> None:
         ([*WHERE, "-o", "there.csv"], "there.csv: exists already; give --overwrite"),
         (
             [*WHERE, "-o", "gone/list.csv"],
-            "-o gone/list.csv: cannot be opened (No such file or directory); give another file",
+            "gone/list.csv: cannot be opened (No such file or directory); give -o with another file",
         ),
         ([*WHERE, "--ca", "gone.pem"], "--ca gone.pem: not a readable file"),
         ([*WHERE, "--finish-by", "18:00"], "No such option"),
@@ -377,7 +377,7 @@ def test_a_disk_that_is_full(still: Simulated, tmp_path: Path) -> None:
     """A list that cannot be written is no success."""
     run = discover(still, *OPEN, "-o", "/dev/full", cwd=tmp_path)
     assert run.code == 3
-    assert run.err == "bulkstop: -o /dev/full: cannot be written (No space left on device)\n"
+    assert run.err == "bulkstop: /dev/full: cannot be written (No space left on device)\n"
 
 
 def test_ended_while_it_reads(tmp_path: Path) -> None:

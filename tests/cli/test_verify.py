@@ -491,7 +491,7 @@ async def test_hostile_texts(tmp_path: Path) -> None:
         ([RESULTS, "-o", "there.csv"], "there.csv: exists already; give --overwrite"),
         (
             [RESULTS, "-o", "gone/x.csv"],
-            "-o gone/x.csv: cannot be opened (No such file or directory); give another file",
+            "gone/x.csv: cannot be opened (No such file or directory); give -o with another file",
         ),
         ([RESULTS, "-o", "list.txt"], "-o list.txt: nothing tells its form: name it .csv, .jsonl, .ndjson"),
         ([RESULTS, "-o", RESULTS, "--overwrite"], f"-o {RESULTS}: is a result file; the list would take its place"),
@@ -570,7 +570,7 @@ def test_a_disk_that_is_full(still: Simulated, tmp_path: Path) -> None:
     """A list that cannot be written is told, and the verdict stands; a verdict that cannot be written is no success."""
     write_all(tmp_path, "scheduled")
     run = verify(still, RESULTS, "-o", "/dev/full", cwd=tmp_path)
-    assert (run.code, run.err) == (1, "bulkstop: -o /dev/full: cannot be written (No space left on device)\n")
+    assert (run.code, run.err) == (1, "bulkstop: /dev/full: cannot be written (No space left on device)\n")
     assert run.out.count("\nscheduled  ") > 50
     write_all(tmp_path, "not_running")
     with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device

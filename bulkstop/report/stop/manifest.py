@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkstop.errors import OutputError
-from bulkstop.files import check_place, write_atomically
+from bulkstop.files import beside, check_place, write_atomically
 from bulkstop.report.stop.ledger import Mark, hashes
 
 Section = dict[str, Any]
@@ -17,7 +17,7 @@ Section = dict[str, Any]
 
 def manifest_path(ledger: str) -> str:
     """Name the manifest of a result file."""
-    return f"{ledger}.run.json"
+    return beside(ledger, ".run.json")
 
 
 class Manifest:
@@ -76,7 +76,7 @@ class Manifest:
     def _save(self) -> None:
         text = json.dumps({"runs": self.sections}, indent=2, default=str)
         try:
-            write_atomically(Path(self.path), text.encode() + b"\n")
+            write_atomically(Path(self.path), [text.encode(), b"\n"])
         except OSError as error:
             raise _unwritable(self.path, error) from None
 
