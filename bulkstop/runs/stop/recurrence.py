@@ -12,14 +12,13 @@ from functools import partial
 
 from bulkstop.engine.caller import Caller
 from bulkstop.engine.followup import FollowUp
-from bulkstop.engine.pool import NOT_TRIED
 from bulkstop.engine.rest import log_throttled
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import BulkstopError
 from bulkstop.kore.calls import disable_schedule_call
 from bulkstop.kore.interpret import Disabled
 from bulkstop.kore.session import Perform
-from bulkstop.model import SCHEDULE_DISABLED, SCHEDULE_FAILED, Attempt, Campaign, Outcome, Result
+from bulkstop.model import Attempt, Campaign, Outcome, Result, ScheduleState, schedule_failure
 from bulkstop.report.log import log_event
 from bulkstop.runs.stop.precheck import ByName, KnownStates
 from bulkstop.runs.wiring import Accounts
@@ -81,29 +80,29 @@ class ScheduleCalls:
         try:
             found = await caller.call(partial(self._perform, disable_schedule_call(campaign, name)))
         except BulkstopError as error:
-            return f"{SCHEDULE_FAILED}{error}", None
+            return schedule_failure(error), None
         except asyncio.CancelledError:  # kept from the worker: it has a line to write, and then finds that all is over
             self._drained.set()
-            return f"{SCHEDULE_FAILED}{CUT_OFF}", None
+            return schedule_failure(CUT_OFF), None
         except Exception as fault:  # noqa: BLE001 - whatever it is, the line comes first
-            return f"{SCHEDULE_FAILED}{BROKEN}", fault
+            return schedule_failure(BROKEN), fault
         return _interpret(found, campaign, name), None
 
 
 def _interpret(found: Disabled | Attempt, campaign: Campaign, name: str) -> str:
     if isinstance(found, Attempt):
-        return f"{SCHEDULE_FAILED}{_explain(found)}"
+        return schedule_failure(_explain(found))
     if found.campaign_id == one_line(campaign.campaign_id):
-        return SCHEDULE_DISABLED
+        return ScheduleState.DISABLED
     if found.campaign_id is None:
-        return f"{SCHEDULE_FAILED}{NAMELESS}"
+        return schedule_failure(NAMELESS)
     said = {"campaign_id": campaign.campaign_id, "disabled": found.campaign_id, "name": name}
     log_event("schedule_of_another_disabled", logging.ERROR, **said)
-    return f"{SCHEDULE_FAILED}the service disabled the schedule of another campaign of that name: {found.campaign_id}"
+    return schedule_failure(f"the service disabled the schedule of another campaign of that name: {found.campaign_id}")
 
 
 def _explain(attempt: Attempt) -> str:
-    if attempt.outcome is Outcome.NOT_SENT and attempt.error == NOT_TRIED:
+    if attempt.outcome is Outcome.NOT_SENT:
         return RUN_ENDED
     said = f" ({attempt.message})" if attempt.message else ""
     return f"{attempt.error or attempt.outcome}{said}"
