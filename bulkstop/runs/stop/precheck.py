@@ -12,14 +12,14 @@ from bulkstop.events import ListsRead, Warned
 from bulkstop.kore.calls import name_fault
 from bulkstop.kore.session import Perform
 from bulkstop.model import (
-    SCHEDULE_FAILED,
-    SCHEDULE_NONE,
     Campaign,
     CampaignType,
     ListedCampaign,
     Outcome,
     Result,
+    ScheduleState,
     Scope,
+    schedule_failure,
     unsent_result,
 )
 from bulkstop.report.log import log_event
@@ -32,8 +32,8 @@ from bulkstop.text import printable
 
 SIDE_BY_SIDE = 8
 """Accounts whose lists are read at the same time."""
-UNLISTED = f"{SCHEDULE_FAILED}the list does not have the campaign, so nobody knows whether it recurs"
-NOT_STATED = f"{SCHEDULE_FAILED}the list does not tell whether the campaign recurs"
+UNLISTED = schedule_failure("the list does not have the campaign, so nobody knows whether it recurs")
+NOT_STATED = schedule_failure("the list does not tell whether the campaign recurs")
 
 
 class ByName(NamedTuple):
@@ -215,7 +215,7 @@ class _Lists:
         schedules = self._schedules[scope]
         for campaign_id, schedule in schedules.items():
             if isinstance(schedule, ByName) and (number := names.campaigns(schedule.name)) > 1:
-                schedules[campaign_id] = f"{SCHEDULE_FAILED}{number:,} campaigns have that name"
+                schedules[campaign_id] = schedule_failure(f"{number:,} campaigns have that name")
 
 
 class _Names:
@@ -238,9 +238,9 @@ class _Names:
 
 def _schedule_of(item: ListedCampaign) -> ByName | str:
     if not item.recurs:
-        return NOT_STATED if item.recurs is None else SCHEDULE_NONE
+        return NOT_STATED if item.recurs is None else ScheduleState.NONE
     fault = name_fault(item.name)
-    return ByName(item.name) if item.name and fault is None else f"{SCHEDULE_FAILED}{fault}"
+    return ByName(item.name) if item.name and fault is None else schedule_failure(fault)
 
 
 def _describe(scope: Scope) -> str:

@@ -15,7 +15,7 @@ from bulkstop.events import WrongScheduleDisabled
 from bulkstop.kore.calls import disable_schedule_call
 from bulkstop.kore.interpret import Disabled
 from bulkstop.kore.session import Perform
-from bulkstop.model import SCHEDULE_DISABLED, SCHEDULE_FAILED, Attempt, Campaign, Outcome, Result
+from bulkstop.model import Attempt, Campaign, Outcome, Result, ScheduleState, schedule_failure
 from bulkstop.report.log import log_event
 from bulkstop.runs.stop.precheck import ByName, KnownStates
 from bulkstop.runs.wiring import Accounts
@@ -74,8 +74,8 @@ def _interpret(answer: Disabled, campaign: Campaign, name: str) -> Attempt:
 
 def _with_schedule(result: Result, last: Attempt) -> Result:
     if last.outcome is Outcome.STOPPED:
-        return replace(result, schedule=SCHEDULE_DISABLED)
+        return replace(result, schedule=ScheduleState.DISABLED)
     if last.outcome is Outcome.NOT_SENT:
-        return replace(result, schedule=f"{SCHEDULE_FAILED}{RUN_ENDED}")
+        return replace(result, schedule=schedule_failure(RUN_ENDED))
     message = f" ({last.message})" if last.message else ""
-    return replace(result, schedule=f"{SCHEDULE_FAILED}{last.error or last.outcome}{message}")
+    return replace(result, schedule=schedule_failure(f"{last.error or last.outcome}{message}"))
