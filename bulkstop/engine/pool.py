@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 from bulkstop.engine.followup import Follow, FollowUp, follow_nothing
 from bulkstop.engine.lanes import Claim, Lane, Lanes, Turn
 from bulkstop.engine.readback import Ended, ReadList, Reviews
-from bulkstop.engine.rest import log_throttled
 from bulkstop.engine.results import broken_off_attempt, is_stray, make_result, unfinished_attempt
 from bulkstop.engine.retry import Rest, Retry, RetryAt, Settle
 from bulkstop.engine.tasks import TICK_S, Sleepers, Tasks
 from bulkstop.errors import BulkstopError
+from bulkstop.events import AccountThrottled, Observe, ignore
 from bulkstop.model import DONE, Attempt, Outcome, Report, Result, RetryHint, Send
 
 CANCELLED = "the quota store or the report was cancelled from within; nothing more is sent"
@@ -48,6 +48,7 @@ class Pool:
         follow: Follow = follow_nothing,
         at_rest: Callable[[], Iterable[Lane]] = tuple,
         run_id: str | None = None,
+        observe: Observe = ignore,
         now: Callable[[], float] = time.monotonic,
         tick_s: float = TICK_S,
         wall: Callable[[], float] = time.time,
@@ -65,6 +66,7 @@ class Pool:
         self._follow = follow
         self._at_rest = at_rest
         self._run_id = run_id
+        self._observe = observe
         self._now = now
         self._wall = wall
         self._draining = False
@@ -214,8 +216,9 @@ class Pool:
             return RetryAt(turn.tries.counted(attempt), now)
         if is_throttled and not isinstance(step, RetryAt):
             lane.rest.extend(step.rests_until)
-            if event:
-                log_throttled(lane.account_id, step.rests_until - now, attempt, is_paced=lane.paces_itself)
+            rest_s = round(step.rests_until - now, 3)
+            if event and rest_s > 0:
+                self._observe(AccountThrottled(lane.account_id, rest_s, attempt.error, lane.paces_itself))
         return step
 
     def _break_off(self, turn: Turn, error: BaseException) -> None:

@@ -165,13 +165,13 @@ def list_secrets(settings: Settings) -> list[str]:
     return [*filter(None, given), *(word for url in addresses if url for word in find_passwords(url))]
 
 
-def make_guards(settings: Settings, to_send: int) -> Guards[Turn]:
+def make_guards(settings: Settings, to_send: int, observe: Observe = log_event) -> Guards[Turn]:
     """Make the guards of one run; raises SettingsError for waves that do not fit."""
     waves = plan_waves(settings, to_send)
     admission = None
     if settings.max_failures is not None or len(waves) > 1:
-        admission = Admission(settings.max_failures, waves=waves, soak_s=settings.soak_s)
-    return Guards(admission, Breaker(bound_s=settings.max_outage_s), ScopeBreaker(can_list=True))
+        admission = Admission(settings.max_failures, waves=waves, soak_s=settings.soak_s, observe=observe)
+    return Guards(admission, Breaker(bound_s=settings.max_outage_s, observe=observe), ScopeBreaker(can_list=True))
 
 
 def plan_waves(settings: Settings, to_send: int) -> list[int]:

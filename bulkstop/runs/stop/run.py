@@ -180,7 +180,7 @@ class Run:
 
         for result in self.plan.held_results():
             report(replace(result, run_id=self.id))
-        pool, self._lanes = _make_pool(self.plan, parts, known, report, self.id)
+        pool, self._lanes = _make_pool(self.plan, parts, known, report, self.id, self._observe)
         self._pool = pool
         shutdown.attach(self)
         if self._is_draining:
@@ -248,14 +248,14 @@ class _Work(NamedTuple):
 
 
 def _make_pool(
-    plan: Plan, parts: _Parts, known: "KnownStates | None", report: Report, run_id: str
+    plan: Plan, parts: _Parts, known: "KnownStates | None", report: Report, run_id: str, observe: Observe
 ) -> tuple[Pool, Lanes]:
     settings = parts.settings
     retry = Retry(settings.attempts, max_retry_after_s=settings.max_retry_after_s)
     work = _Work(make_lanes(plan, parts.accounts), plan.to_send)
     if known is not None:
         work = _work_left(plan, parts, known, report, run_id)
-    lanes = Lanes(work.lanes, settings.concurrency, make_guards(settings, work.to_send))
+    lanes = Lanes(work.lanes, settings.concurrency, make_guards(settings, work.to_send, observe))
     pool = Pool(
         lanes,
         make_send(settings, parts.client.post, parts.tokens),
@@ -266,6 +266,7 @@ def _make_pool(
         follow=work.follow,
         at_rest=work.at_rest,
         run_id=run_id,
+        observe=observe,
     )
     return pool, lanes
 
