@@ -20,7 +20,7 @@ from bulkstop.errors import BulkstopError, SettingsError
 from bulkstop.events import Observe, Resting, RunBegan, RunEnded
 from bulkstop.kore.exchange import Transport
 from bulkstop.kore.token import Tokens
-from bulkstop.model import Campaign, Outcome, Report, Result
+from bulkstop.model import Campaign, Limit, Outcome, Report, Result
 from bulkstop.report.log import log_event
 from bulkstop.report.stop.progress import Progress
 from bulkstop.report.stop.snapshot import RunState, Snapshot
@@ -85,6 +85,8 @@ class Run:
         self._lanes: Lanes | None = None
         self._pool: Pool | None = None
         self._is_draining = False
+        self._is_paused = False
+        self._rate: Sequence[Limit] = ()
 
     @property
     def in_flight(self) -> int:
@@ -126,6 +128,26 @@ class Run:
         self._observe(_run_ended(summary))
         return summary
 
+    def pause(self) -> None:
+        """Let nothing leave until `resume`; what is in flight is waited for."""
+        self._is_paused = True
+        if self._pool is not None and self.state is RunState.RUNNING:
+            self.state = RunState.PAUSED
+            self._pool.pause()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._is_paused = False
+        if self._pool is not None and self.state is RunState.PAUSED:
+            self.state = RunState.RUNNING
+            self._pool.resume()
+
+    def set_rate(self, limits: Sequence[Limit]) -> None:
+        """Let each account make at most so many calls from now on, evenly spread, beside its quota; none ends that."""
+        self._rate = limits
+        if self._pool is not None:
+            self._pool.set_rate(limits)
+
     def drain(self) -> None:
         """Let nothing more leave; what is in flight is waited for."""
         self._is_draining = True
@@ -145,7 +167,7 @@ class Run:
         least_left_s = 0.0
         if self._lanes is not None:
             most = max(self._lanes.left().values(), default=0)  # the limits are the same for all: this one ends last
-            quota_s = min_duration_s(most, self._settings.quota)
+            quota_s = min_duration_s(most, self._rate or self._settings.quota)
             least_left_s = max(quota_s, self._lanes.rest_s(time.monotonic()))
         return Snapshot(
             run_id=self.id,
@@ -183,8 +205,7 @@ class Run:
         pool, self._lanes = _make_pool(self.plan, parts, known, report, self.id, self._observe)
         self._pool = pool
         shutdown.attach(self)
-        if self._is_draining:
-            self.drain()
+        self._steer_from_now_on()
         with (
             _until(settings, self) as out_of_time,
             _watched(self._watch, self) as fault_seen,
@@ -203,6 +224,14 @@ class Run:
             unwritten=tuple(pool.unwritten),
             settled=dict(self.plan.settled),
         )
+
+    def _steer_from_now_on(self) -> None:
+        """Do to the pool what was asked for before there was one."""
+        self.set_rate(self._rate)
+        if self._is_paused:
+            self.pause()
+        if self._is_draining:
+            self.drain()
 
     def _note_rest(self, seconds: float) -> None:
         """Tell observers that nothing is stopped for a while, as the lists come first."""
