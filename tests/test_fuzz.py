@@ -48,6 +48,7 @@ from bulkstop.runs.review import review_results
 from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.runs.stop.run import Summary
 from bulkstop.settings import NO_LIMIT, OPTION_SPECS, Settings, default_of, key_of
+from bulkstop.settings.spec import Group
 from bulkstop.source import read
 from bulkstop.source.plan import Plan
 from bulkstop.text import TEXT_CHARS
@@ -623,7 +624,7 @@ LINES = st.one_of(
 
 
 @click.command()
-@with_settings
+@with_settings(*Group)
 @click.pass_context
 def probe(ctx: click.Context, /, **_: object) -> Settings:
     """Return the settings as any command gets them."""

@@ -1,7 +1,8 @@
 """Settings as options: flag, else environment, else profile, else default."""
 
 import os
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable
+from functools import reduce
 from typing import Any
 
 import click
@@ -12,31 +13,9 @@ from bulkstop.errors import SettingsError
 from bulkstop.runs.wiring import list_secrets
 from bulkstop.settings import OPTION_SPECS, Settings, default_of, instead_of_nothing, is_empty, join_limits
 from bulkstop.settings.profiles import read_profile
+from bulkstop.settings.spec import Group
 
 CREDENTIALS = frozenset({"token", "token_file", "token_command", "client_secret", "client_secret_file"})
-OF_STOP = frozenset(
-    [
-        "voice_path",
-        "sms_path",
-        "order",
-        "protect",
-        "max_campaigns",
-        "max_failures",
-        "waves",
-        "soak_s",
-        "max_outage_s",
-        "only_running",
-        "disable_schedule",
-        "finish_by",
-        "tz",
-        "grace_s",
-        "concurrency",
-    ]
-)
-"""Settings that mean something to `stop` alone."""
-OF_CALLS = frozenset(["quota", "quota_store", "adaptive", "pace", "attempts", "max_retry_after_s"])
-"""Settings that mean nothing to a command that calls nobody."""
-
 SECRETS = tuple(name for name, knob in OPTION_SPECS.items() if knob.secret)
 """Settings that have a variable and no option."""
 
@@ -71,32 +50,51 @@ def _is_from_variable(ctx: click.Context, name: str) -> bool:
     return ctx.get_parameter_source(name) is ParameterSource.ENVIRONMENT
 
 
-def with_settings(command: Callable[..., Any], *, but: Set[str] = frozenset()) -> Callable[..., Any]:
-    """Add to a command an option for every setting that may stand on a command line, `but` for those named."""
-    for name in reversed(list(OPTION_SPECS)):
-        if not OPTION_SPECS[name].secret and name not in but:
-            command = _option(name)(command)
-    command = click.option(
-        "--config",
-        default="bulkstop.toml",
-        show_default=True,
-        type=ParsedText(str, "FILE"),
-        metavar="FILE",
-        envvar="BULKSTOP_CONFIG",
-        help="File of profiles.",
-    )(command)
-    return click.option(
-        "--profile",
-        type=ParsedText(str, "NAME"),
-        metavar="NAME",
-        envvar="BULKSTOP_PROFILE",
-        help="Take [profile.NAME] of that file.",
-    )(command)
+class GroupedOption(click.Option):
+    """An option that stands below a heading of its own in a help page."""
+
+    heading = ""
 
 
-def read_settings(ctx: click.Context, *, calls: bool = True) -> Settings:
+class GroupedCommand(click.Command):
+    """A command whose help has the settings in their groups, below its own options."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, each below its heading."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            heading = param.heading if isinstance(param, GroupedOption) else "Options"
+            if row := param.get_help_record(ctx):
+                found.setdefault(heading, []).append(row)
+        for heading, rows in found.items():
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+
+def with_settings(*groups: Group) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add to a command the options of the profile, and one for every setting of these groups that may have one."""
+    names = [name for name, spec in OPTION_SPECS.items() if spec.group in groups and not spec.secret]
+    options = [*_of_profile(), *map(_option, names)]
+    return lambda command: reduce(lambda found, option: option(found), reversed(options), command)
+
+
+def _of_profile() -> list[Callable[[Any], Any]]:
+    file = {"type": ParsedText(str, "FILE"), "metavar": "FILE", "default": "bulkstop.toml", "show_default": True}
+    name = {"type": ParsedText(str, "NAME"), "metavar": "NAME"}
+    return [
+        _grouped("Profile", "--profile", envvar="BULKSTOP_PROFILE", help="Take [profile.NAME] of that file.", **name),
+        _grouped("Profile", "--config", envvar="BULKSTOP_CONFIG", help="File of profiles.", **file),
+    ]
+
+
+def _grouped(heading: str, *names: str, **words: Any) -> Callable[[Any], Any]:
+    return click.option(*names, cls=type("Option", (GroupedOption,), {"heading": heading}), **words)
+
+
+def read_settings(ctx: click.Context) -> Settings:
     """Put the settings of a command together; raises SettingsError, which names the option.
 
+    A profile is shared by all commands, so it may have what this one has no option for.
     Until the command has ended, warnings are logged without what is secret in its settings.
     """
     refuse_empty_variables(ctx)
@@ -128,8 +126,8 @@ def read_settings(ctx: click.Context, *, calls: bool = True) -> Settings:
             given["quota"] = join_limits(given["quota"])
         except ValueError as error:
             raise SettingsError(f"{quota_from}: {error}") from None
-    if not calls:
-        given.setdefault("host", "localhost")  # nobody is called, so nobody need be named
+    if "host" not in ctx.params:  # nobody is called, so nobody need be named, nor fit the rest
+        given = {name: given[name] for name in given if name in ctx.params or name in SECRETS} | {"host": "localhost"}
     settings = Settings(**given)
     if "log_level" not in ctx.params:  # else the command says itself what is logged
         ctx.with_resource(log_to_stderr("warning", as_json=False, secrets=list_secrets(settings)))
@@ -141,13 +139,13 @@ def _option(name: str) -> Callable[[Any], Any]:
     flag = knob.option(name)
     words: dict[str, Any] = {"help": knob.help, "envvar": f"BULKSTOP_{flag[2:].replace('-', '_').upper()}"}
     if isinstance(default, bool):
-        return click.option(f"{flag}/--no-{flag[2:]}", name, default=default, **words)
+        return _grouped(knob.group, f"{flag}/--no-{flag[2:]}", name, default=default, **words)
     words |= {"type": ParsedText(knob.read, knob.metavar), "metavar": knob.metavar, "multiple": knob.repeatable}
     if knob.repeatable:
         words |= {"default": [str(item) for item in default], "show_default": True}
     elif default not in (None, ""):
         words |= {"default": f"{default:g}" if isinstance(default, float) else default, "show_default": True}
-    return click.option(flag, name, **words)
+    return _grouped(knob.group, flag, name, **words)
 
 
 def refuse_empty_variables(ctx: click.Context, secrets: Iterable[str] = SECRETS) -> None:

@@ -18,7 +18,7 @@ import click
 
 from bulkstop.cli.files import check_written, option_of
 from bulkstop.cli.log import log_to_stderr, with_log
-from bulkstop.cli.options import ParsedText, read_settings, with_settings
+from bulkstop.cli.options import GroupedCommand, ParsedText, read_settings, with_settings
 from bulkstop.cli.terminal import is_shown, is_watched, print_err, print_last, redirect_err
 from bulkstop.cli.verify import format_hint, format_verdict, read_back, write_list
 from bulkstop.errors import InputError, SettingsError
@@ -40,6 +40,7 @@ from bulkstop.runs.stop.run import Summary, check_time, run
 from bulkstop.runs.stop.warnings import find_warnings
 from bulkstop.runs.wiring import check_size, list_secrets, make_tokens, plan_waves
 from bulkstop.settings import OPTION_SPECS, Settings, is_hidden
+from bulkstop.settings.spec import Group
 from bulkstop.source.plan import Plan
 from bulkstop.text import format_duration, format_table, printable
 
@@ -68,7 +69,7 @@ def parse_expected(text: str) -> tuple[int, int]:
     return low, high
 
 
-@click.command("stop", epilog=EXAMPLE)
+@click.command("stop", cls=GroupedCommand, epilog=EXAMPLE)
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT [INPUT ...]")
 @click.option(
     "-o",
@@ -110,7 +111,7 @@ def parse_expected(text: str) -> tuple[int, int]:
 )
 @click.option("--quiet", is_flag=True, help="Say only what went wrong.")
 @with_log
-@with_settings
+@with_settings(*Group)
 @click.pass_context
 def command(
     ctx: click.Context,

@@ -15,7 +15,7 @@ from bulkstop.cli.load.page import Facts, make_timeline, open_page, save_page
 from bulkstop.cli.load.shapes import Shape, read_shape
 from bulkstop.cli.load.summary import describe_campaigns, format_plan, list_warnings, print_summary, summary_to_json
 from bulkstop.cli.log import log_to_stderr
-from bulkstop.cli.options import read_settings
+from bulkstop.cli.options import GroupedCommand, read_settings
 from bulkstop.cli.terminal import is_watched, print_err, print_last
 from bulkstop.errors import SettingsError
 from bulkstop.files import AtomicFile, Output
@@ -75,7 +75,7 @@ Exit codes:
 """
 
 
-@click.command("load", epilog=EXAMPLE)
+@click.command("load", cls=GroupedCommand, epilog=EXAMPLE)
 @options
 @click.pass_context
 def command(ctx: click.Context, /, *, log_level: str, log_json: bool, **_: object) -> int:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from functools import partial, reduce
+from functools import reduce
 from typing import Any
 
 import click
@@ -23,15 +23,14 @@ from bulkstop.runs.load.targets import PREFIX
 from bulkstop.runs.stop.input_files import is_same
 from bulkstop.settings import Settings
 from bulkstop.settings.parse import parse_count, parse_seconds
+from bulkstop.settings.spec import Group
 from bulkstop.text import printable
 
-LEFT_OUT = frozenset(
-    {
-        *("quota", "quota_store", "adaptive", "pace", "order", "attempts", "max_retry_after_s"),
-        *("max_failures", "waves", "soak_s", "max_outage_s", "finish_by", "tz", "only_running", "disable_schedule"),
-    }
+GROUPS = (
+    *(Group.CONNECTION, Group.SCOPE, Group.TYPE, Group.PATHS, Group.CREDENTIALS),
+    *(Group.PROTECTION, Group.CONCURRENCY),
 )
-"""Settings that hold a run back, try again or ask before and after: a load test does none of it."""
+"""The settings of a load test: it does not hold a run back, try again, or ask before and after."""
 OPTIONS: tuple[Callable[..., Any], ...] = (
     click.argument("source", required=False, metavar="[INPUT]"),
     click.option(
@@ -115,7 +114,7 @@ OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--json", "as_json", is_flag=True, help="The figures as JSON, on standard output."),
     click.option("--quiet", is_flag=True, help="Say only what went wrong."),
     with_log,
-    partial(with_settings, but=LEFT_OUT),
+    with_settings(*GROUPS),
 )
 
 
