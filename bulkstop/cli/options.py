@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -20,7 +20,13 @@ SECRETS = tuple(name for name, knob in OPTION_SPECS.items() if knob.secret)
 """Settings that have a variable and no option."""
 
 
-class ParsedText(click.ParamType[Any]):
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]
+else:
+    _ParamType = click.ParamType  # generic from click 8.4 on only
+
+
+class ParsedText(_ParamType):
     """An option whose text is read by a function that raises ValueError with the reason."""
 
     def __init__(self, read: Callable[[str], Any], metavar: str) -> None:

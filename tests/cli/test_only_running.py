@@ -18,12 +18,14 @@ import pytest
 
 from bulkstop import NO_LIMIT, Settings
 from bulkstop.model import Campaign, CampaignType, Limit, Outcome
+from bulkstop.runs.lists.states import AT_REST
 from bulkstop.runs.stop.api import stop_async
-from bulkstop.runs.stop.precheck import AT_REST
 from bulkstop.simulator import Operation, SimulatedCampaign, Simulator, SimulatorOptions
 from bulkstop.simulator.campaigns import Campaigns
 from tests.processes import TOKEN, WAIT_S, Ended, Simulated, bulkstop, checked, ended, results, simulator, started
 from tests.servers import Connection, http, listening
+
+pytestmark = pytest.mark.real
 
 COUNT, SEED = 230, 11
 LIST = "campaigns.csv"

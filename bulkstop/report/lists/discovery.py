@@ -50,19 +50,19 @@ def to_csv(rows: Iterable[tuple[Scope, ListedCampaign]]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for group, item in rows:
-        ids, others = _cells(group, item)
+    for scope, item in rows:
+        ids, others = _list_cells(scope, item)
         writer.writerow([*ids, *map(_safe_cell, others)])
     return text.getvalue().encode()
 
 
 def to_jsonl(rows: Iterable[tuple[Scope, ListedCampaign]]) -> bytes:
     """Write the list as JSON lines, all values as they are but for control characters."""
-    keyed = (dict(zip(COLUMNS, [*ids, *others], strict=True)) for ids, others in (_cells(*row) for row in rows))
+    keyed = (dict(zip(COLUMNS, [*ids, *others], strict=True)) for ids, others in (_list_cells(*row) for row in rows))
     return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in keyed)
 
 
-def _cells(scope: Scope, item: ListedCampaign) -> tuple[list[object], list[object]]:
+def _list_cells(scope: Scope, item: ListedCampaign) -> tuple[list[object], list[object]]:
     """Return the cells of a row in the order of COLUMNS: the ids, which nobody may touch, and the others."""
     ids: list[object] = [item.campaign_id, scope.campaign_type, scope.account_id, scope.stream_id, scope.iid]
     return ids, [_show(item.name), _show(item.status), item.priority, item.recurs, _show(item.updated_at)]

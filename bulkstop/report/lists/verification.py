@@ -60,7 +60,7 @@ class Verification:
 
     @property
     def answered(self) -> int:
-        """Of how many of them the service told."""
+        """How many of them the service gave a state of."""
         return self.campaigns - self.states.get(State.UNKNOWN, 0)
 
     @property
@@ -75,8 +75,8 @@ class Verification:
             return 128 + self.signum
         if self.campaigns and not self.answered:
             return 3
-        is_told = self.states.get(State.NOT_RUNNING, 0) == self.campaigns
-        return 0 if is_told and not self.unlisted and not self.invalid else 1
+        is_at_rest = self.states.get(State.NOT_RUNNING, 0) == self.campaigns
+        return 0 if is_at_rest and not self.unlisted and not self.invalid else 1
 
 
 def to_json(of: Verification) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def to_json(of: Verification) -> dict[str, Any]:
         "invalid_rows": of.invalid,
         "not_looked_at": [row._asdict() for row in of.unread],
         "rows_without_line": of.unlisted,
-        "findings": [_finding(found) for found in of.findings],
+        "findings": [_finding_to_json(found) for found in of.findings],
         "calls": of.calls,
         "elapsed_s": round(of.elapsed_s, 3),
         "notes": list(of.notes),
@@ -97,14 +97,14 @@ def to_json(of: Verification) -> dict[str, Any]:
     }
 
 
-def _finding(found: Finding) -> dict[str, Any]:
-    group, item = found.scope, found.item
+def _finding_to_json(found: Finding) -> dict[str, Any]:
+    scope, item = found.scope, found.item
     return {
         "campaign_id": item.campaign_id,
-        "campaign_type": group.campaign_type.value,
-        "account_id": group.account_id,
-        "stream_id": group.stream_id,
-        "iid": group.iid,
+        "campaign_type": scope.campaign_type.value,
+        "account_id": scope.account_id,
+        "stream_id": scope.stream_id,
+        "iid": scope.iid,
         "name": item.name,
         "state": found.state.value,
         "status": item.status,

@@ -11,8 +11,8 @@ from bulkstop.kore.token import Tokens
 from bulkstop.model import Campaign, CampaignType, ListedCampaign, Scope
 from bulkstop.report.lists.discovery import FORMULA, Discovery
 from bulkstop.runs import host
-from bulkstop.runs.lists.listing import ListFilter, Listing, OnPage, read_listings
-from bulkstop.runs.lists.states import worse
+from bulkstop.runs.lists.listing import ListFilter, Listing, read_listings
+from bulkstop.runs.lists.states import choose_worse
 from bulkstop.runs.wiring import Accounts, make_tokens, make_transport, open_quota_store
 from bulkstop.settings import Settings
 from bulkstop.text import replace_controls
@@ -25,7 +25,6 @@ def discover(
     types: Sequence[CampaignType] = tuple(CampaignType),
     name: str | None = None,
     signals: Sequence[int] = (),
-    heard: OnPage = lambda group, seen, total: None,
     rests: Callable[[float], object] = lambda seconds: None,
 ) -> Discovery:
     """Read the lists of the settings' account and stream; `name` is a pattern (`Promo*`) that names must match.
@@ -33,99 +32,96 @@ def discover(
     One of the `signals` ends it at once.
     Raises a BulkstopError, SettingsError for one, when no call could be made at all.
     """
-    groups = _groups(settings, types)
-    return host.run(_discover(settings, wanted, groups, name, signals, heard, rests), fast=False)
+    scopes = _list_scopes(settings, types)
+    return host.run(_discover(settings, wanted, scopes, name, signals, rests), fast=False)
 
 
 async def _discover(
     settings: Settings,
     wanted: ListFilter,
-    groups: Sequence[Scope],
+    scopes: Sequence[Scope],
     name: str | None,
     signals: Sequence[int],
-    heard: OnPage,
     rests: Callable[[float], object],
 ) -> Discovery:
     tokens, shutdown = make_tokens(settings), Shutdown(grace_s=0.0, lost="nothing was written")
     with handle_signals(shutdown, signals):
         try:
             await tokens.get()  # without credentials there is nothing to begin with
-            return await _found(settings, tokens, wanted, groups, name, heard, rests)
+            return await _read_discovery(settings, tokens, wanted, scopes, name, rests)
         except asyncio.CancelledError:
             if shutdown.signum is None:
                 raise
             return Discovery((), (), 0, signum=shutdown.signum)
 
 
-async def _found(
+async def _read_discovery(
     settings: Settings,
     tokens: Tokens,
     wanted: ListFilter,
-    groups: Sequence[Scope],
+    scopes: Sequence[Scope],
     name: str | None,
-    heard: OnPage,
     rests: Callable[[float], object],
 ) -> Discovery:
     try:
-        return _discovery(await _lists(settings, tokens, wanted, groups, heard, rests), name)
+        return _make_discovery(await _read_lists(settings, tokens, wanted, scopes, rests), name)
     except SettingsError:
         raise
     except BulkstopError as fault:
         return Discovery((), (), 0, fault=str(fault))
 
 
-async def _lists(
+async def _read_lists(
     settings: Settings,
     tokens: Tokens,
     wanted: ListFilter,
-    groups: Sequence[Scope],
-    heard: OnPage,
+    scopes: Sequence[Scope],
     rests: Callable[[float], object],
 ) -> list[Listing]:
     async with open_quota_store(settings) as store, make_transport(settings) as client:
         accounts = Accounts(settings, store, rests=rests)
         return await read_listings(
-            groups, make_perform(client.post, tokens), accounts.caller, wanted, heard=heard, any_id=settings.any_id
+            scopes, make_perform(client.post, tokens), accounts.caller, wanted, any_id=settings.any_id
         )
 
 
-def _groups(settings: Settings, types: Sequence[CampaignType]) -> list[Scope]:
-    account_id = settings.account_id or _missing("--account-id")
-    stream_id = settings.stream_id or _missing("--stream-id")
+def _list_scopes(settings: Settings, types: Sequence[CampaignType]) -> list[Scope]:
+    account_id = settings.account_id or _refuse_missing("--account-id")
+    stream_id = settings.stream_id or _refuse_missing("--stream-id")
     iid = settings.iid or stream_id
     if fault := Campaign("cd-1", types[0], account_id, stream_id, iid, "", 0).fault_with(any_id=settings.any_id):
         raise SettingsError(f"{fault}; nothing was asked for")
     return [Scope(account_id, stream_id, iid, kind) for kind in types]
 
 
-def _missing(option: str) -> str:
+def _refuse_missing(option: str) -> str:
     raise SettingsError(f"{option}: not given; the list is that of one account and one stream")
 
 
-def _discovery(found: Sequence[Listing], name: str | None) -> Discovery:
+def _make_discovery(listings: Sequence[Listing], name: str | None) -> Discovery:
     rows: dict[str, tuple[Scope, ListedCampaign]] = {}
     twice = changed = 0
-    for listing in found:
+    for listing in listings:
         for item in listing.items:
             if name is None or fnmatchcase(item.name or "", name):
                 twice += item.campaign_id in rows
                 known = rows.setdefault(item.campaign_id, (listing.scope, item))
-                if worse(known[1], item) is not known[1]:
+                if choose_worse(known[1], item) is not known[1]:
                     rows[item.campaign_id] = (listing.scope, item)
                     changed += 1
-    calls, fault = sum(listing.calls for listing in found), next(filter(None, map(_fault, found)), None)
-    return Discovery(tuple(rows.values()), tuple(_notes(found, rows, twice, changed)), calls, fault)
+    calls, fault = sum(listing.calls for listing in listings), next(filter(None, map(_explain_failure, listings)), None)
+    return Discovery(tuple(rows.values()), tuple(_list_notes(listings, rows, twice, changed)), calls, fault)
 
 
-def _fault(listing: Listing) -> str | None:
+def _explain_failure(listing: Listing) -> str | None:
     if listing.failure is None:
         return None
-    said = f" ({listing.failure.message})" if listing.failure.message else ""
-    return f"{_describe(listing.scope)}: {listing.failure.error}{said}"
+    message = f" ({listing.failure.message})" if listing.failure.message else ""
+    return f"{_describe(listing.scope)}: {listing.failure.error}{message}"
 
 
-def _notes(found: Sequence[Listing], rows: Iterable[str], twice: int, changed: int) -> Iterable[str]:
-    for listing in found:
+def _list_notes(listings: Sequence[Listing], rows: Iterable[str], twice: int, changed: int) -> Iterable[str]:
+    for listing in listings:
         if listing.doubt:
             yield f"{_describe(listing.scope)}: {listing.doubt}"
         if listing.doubled:

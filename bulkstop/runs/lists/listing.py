@@ -10,7 +10,7 @@ list itself, on a page or behind what its page has in common with the one before
 the one that may call somebody counts, to the end of the reading.
 """
 
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,7 +21,7 @@ from bulkstop.kore.exchange import PageRange
 from bulkstop.kore.interpret import Page
 from bulkstop.kore.session import Perform
 from bulkstop.model import Attempt, ListedCampaign, Outcome, Scope, State
-from bulkstop.runs.lists.states import combined, state_of
+from bulkstop.runs.lists.states import combine, state_of
 
 READINGS = 3
 """How often a list is read until it gives as many campaigns as the service counts."""
@@ -32,15 +32,16 @@ SPARE_CALLS = 64
 MOST_CHARS = 32 * 1024 * 1024
 """The longest texts of a list that are kept, in sum: about 300,000 campaigns; a service could feed one without end."""
 
+Job = Callable[[], Awaitable[None]]
 OnPage = Callable[[Scope, int, int | None], object]
-"""Told after each page: the group, the campaigns seen so far, and how many the service counts."""
+"""Called after each page with the scope, the campaigns seen so far, and how many the service counts."""
 Enough = Callable[[Sequence[ListedCampaign]], bool]
-"""Told of the campaigns of each page as they are known by then, wanted or not; whether no more need be read."""
+"""Given the campaigns of each page as they are known by then, wanted or not; says whether no more need be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListFilter:
-    """Which campaigns of a group are asked for: those in one of the statuses, with one of the priorities; empty is any.
+    """Which campaigns of a scope are asked for: those in one of the statuses, with one of the priorities; empty is any.
 
     The letter case of a status does not matter to us; the service is asked with the one given.
     """
@@ -58,7 +59,7 @@ class ListFilter:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a group's list gave: each wanted campaign once, and a line for each that cannot be used.
+    """What a scope's list gave: each wanted campaign once, and a line for each that cannot be used.
 
     With a `failure` the list was not read to its end; with a `doubt` it was, but may lack what came or went meanwhile.
     `doubled` counts the campaigns that stand more than once in the list.
@@ -73,34 +74,74 @@ class Listing:
     doubled: int = 0
 
 
+class DiscardAll(ListFilter):
+    """Lets a reading keep none of its campaigns, where each page is looked at as it comes."""
+
+    def fits(self, item: ListedCampaign) -> bool:
+        """Want none."""
+        return False
+
+
+async def read_listing(
+    scope: Scope,
+    perform: Perform,
+    caller_of: Callable[[str], Caller],
+    wanted: ListFilter,
+    *,
+    on_page: OnPage = lambda scope, seen, total: None,
+    enough: Enough = lambda items: False,
+) -> Listing:
+    """Read the list of one scope for what is known of campaigns already.
+
+    So its ids may be of any kind: they are held against those that are looked for, and never sent.
+    """
+    caller = caller_of(scope.account_id)
+    return await _Reading(scope, perform, caller, wanted, on_page, enough, any_id=True).read()
+
+
 async def read_listings(
-    groups: Iterable[Scope],
+    scopes: Iterable[Scope],
     perform: Perform,
     caller_of: Callable[[str], Caller],
     wanted: ListFilter = ListFilter(),
     *,
     concurrency: int = 8,
-    heard: OnPage = lambda group, seen, total: None,
+    on_page: OnPage = lambda scope, seen, total: None,
     enough: Enough = lambda items: False,
     any_id: bool = False,
 ) -> list[Listing]:
-    """Read the lists of all groups, in their order: those of an account one after the other, accounts side by side.
+    """Read the lists of all scopes, in their order: those of an account one after the other, accounts side by side.
 
     `any_id` also takes campaigns whose ids have characters that ids do not have. A list that cannot be read has its
     failure in its Listing. Raises a BulkstopError when no call can be made any more.
     """
-    order, found = list(dict.fromkeys(groups)), dict[Scope, Listing]()
-    by_account: dict[str, list[Scope]] = {}
-    for group in order:
-        by_account.setdefault(group.account_id, []).append(group)
+    order, listings = list(dict.fromkeys(scopes)), dict[Scope, Listing]()
+    callers = {account_id: caller_of(account_id) for account_id in dict.fromkeys(scope.account_id for scope in order)}
 
-    async def read(own: list[Scope], caller: Caller) -> None:
-        for group in own:
-            found[group] = await _Reading(group, perform, caller, wanted, heard, enough, any_id=any_id).listing()
+    async def read(scope: Scope) -> None:
+        caller = callers[scope.account_id]
+        listings[scope] = await _Reading(scope, perform, caller, wanted, on_page, enough, any_id=any_id).read()
 
-    jobs = [partial(read, own, caller_of(account_id)) for account_id, own in by_account.items()]
-    await run_concurrently(jobs, min(concurrency, len(jobs)))
-    return [found[group] for group in order]
+    await run_by_account(((scope.account_id, partial(read, scope)) for scope in order), concurrency)
+    return [listings[scope] for scope in order]
+
+
+async def run_by_account(jobs: Iterable[tuple[str, Job]], concurrency: int) -> None:
+    """Carry out jobs of accounts: those of an account one after the other, at most `concurrency` accounts side by side.
+
+    What one of them raises ends the others and is raised.
+    """
+    by_account: dict[str, list[Job]] = {}
+    for account_id, job in jobs:
+        by_account.setdefault(account_id, []).append(job)
+    await run_concurrently(
+        [partial(_run_in_turn, own) for own in by_account.values()], min(concurrency, len(by_account))
+    )
+
+
+async def _run_in_turn(jobs: Iterable[Job]) -> None:
+    for job in jobs:
+        await job()
 
 
 class _Reading:
@@ -112,7 +153,7 @@ class _Reading:
         perform: Perform,
         caller: Caller,
         wanted: ListFilter,
-        heard: OnPage,
+        on_page: OnPage,
         enough: Enough,
         *,
         any_id: bool,
@@ -122,7 +163,7 @@ class _Reading:
         self._perform = perform
         self._caller = caller
         self._wanted = wanted
-        self._heard = heard
+        self._on_page = on_page
         self._enough = enough
         self._any_id = any_id
         self._items: dict[
@@ -134,24 +175,25 @@ class _Reading:
         self._most = PAGE
         self._calls = 0
 
-    async def listing(self) -> Listing:
+    async def read(self) -> Listing:
         """Read until as many campaigns were seen as the service counts, or another reading brings no more."""
         for number in range(READINGS):
             before = self._seen
             last = await _Pass(self).run()
             if isinstance(last, Attempt):
-                return self._listing(failure=last)
+                return self._make_listing(failure=last)
             if last.total is None and last.more:
-                return self._listing(doubt="the service says that there are more, and gives none")
+                return self._make_listing(doubt="the service says that there are more, and gives none")
             missing = (last.total or 0) - self._seen
             if missing <= 0:
-                return self._listing()
+                return self._make_listing()
             if number and self._seen == before:
-                said = f"the service counts {last.total:,} but gives {before:,}"
-                return self._listing(failure=_explain_unread(said)) if last.more else self._listing(doubt=said)
-        return self._listing(doubt=f"the list did not come to rest in {READINGS} readings; read it again")
+                flaw = f"the service counts {last.total:,} but gives {before:,}"
+                failure = _explain_unread(flaw) if last.more else None
+                return self._make_listing(None if failure else flaw, failure)
+        return self._make_listing(doubt=f"the list did not come to rest in {READINGS} readings; read it again")
 
-    async def page(self, start: int) -> tuple[PageRange, Page | Attempt]:
+    async def get_page(self, start: int) -> tuple[PageRange, Page | Attempt]:
         """Get the page that holds row number `start`."""
         at = find_page(start, self._most)
         self._calls += 1
@@ -169,8 +211,8 @@ class _Reading:
         for fault in page.faults:
             self._chars += len(fault) * (fault not in self._unusable)
             self._unusable[fault] = None
-        self.is_enough = self._enough([self._items[key] for key in dict.fromkeys(_ids(page))])
-        self._heard(self._scope, self._seen, page.total)
+        self.is_enough = self._enough([self._items[key] for key in dict.fromkeys(_list_ids(page))])
+        self._on_page(self._scope, self._seen, page.total)
 
     @property
     def pages_kept(self) -> int:
@@ -195,12 +237,12 @@ class _Reading:
         if known is None:
             self._chars += sum(len(text) for text in item if isinstance(text, str))
         elif item.campaign_id in self._doubled:
-            item = combined(known, item)
+            item = combine(known, item)
         if not self._wanted.fits(item) and state_of(item) is State.NOT_RUNNING:
             item = item._replace(name=None, updated_at=None)  # nobody will read them, and they are most of a long list
         self._items[item.campaign_id] = item
 
-    def _listing(self, doubt: str | None = None, failure: Attempt | None = None) -> Listing:
+    def _make_listing(self, doubt: str | None = None, failure: Attempt | None = None) -> Listing:
         items = tuple(filter(self._wanted.fits, self._items.values()))
         return Listing(
             self._scope, items, tuple(self._unusable), self._calls, doubt, failure, doubled=len(self._doubled)
@@ -222,17 +264,17 @@ class _Pass:
         """Return the last page, or the attempt that failed."""
         start = back = 0
         while True:
-            at, page = await self._reading.page(start)
+            at, page = await self._reading.get_page(start)
             if isinstance(page, Attempt):
                 return page
-            is_tied = at.skip == 0 or any(key in self._met for key in _keys(page))
+            is_tied = at.skip == 0 or any(key in self._met for key in _list_keys(page))
             is_new = is_tied and self._take(page, is_ahead=start >= self._far)
             if is_tied and self._reading.is_enough:
                 return page._replace(more=False, total=None)
-            if is_tied and (not page.more or _ends(page, at, is_new=is_new)):
+            if is_tied and (not page.more or _is_past_end(page, at, is_new=is_new)):
                 return page
             if self._is_stuck(start, is_new=is_new):
-                return self._stuck(page)
+                return self._explain_stuck(page)
             if is_tied:
                 start, back = at.skip + max(1, page.rows - 1), 0
             else:
@@ -241,9 +283,9 @@ class _Pass:
 
     def _take(self, page: Page, *, is_ahead: bool) -> bool:
         """Keep a page that is tied to what was read; tell whether it brings anything."""
-        before, doubled = len(self._met), _doubled(page, self._met if is_ahead else frozenset(), self._last)
+        before, doubled = len(self._met), _find_doubled(page, self._met if is_ahead else frozenset(), self._last)
         self._last = page.items[-1].campaign_id if is_ahead and page.items else self._last
-        self._met.update(_keys(page))
+        self._met.update(_list_keys(page))
         self._reading.add(page, doubled)
         return len(self._met) > before
 
@@ -257,13 +299,13 @@ class _Pass:
         too_many = self._calls > SPARE_CALLS + 2 * self._reading.pages_kept
         return self._idle > IDLE_PAGES or too_many or self._reading.is_full
 
-    def _stuck(self, page: Page) -> Attempt:
+    def _explain_stuck(self, page: Page) -> Attempt:
         of = "" if page.total is None else f" of {page.total:,}"
         gave = f"{self._calls} pages gave {len(self._met):,} campaigns{of}"
         return _explain_unread(f"{gave}, and more do not lead to the end of the list")
 
 
-def _ends(page: Page, at: PageRange, *, is_new: bool) -> bool:
+def _is_past_end(page: Page, at: PageRange, *, is_new: bool) -> bool:
     """Tell whether there is nothing behind what was read, whatever the service promises."""
     return at.skip > 0 and not is_new and page.rows < at.limit
 
@@ -272,22 +314,22 @@ def _explain_unread(why: str) -> Attempt:
     return Attempt(Outcome.UNCONFIRMED, error=why)
 
 
-def _keys(page: Page) -> tuple[str, ...]:
-    return (*_ids(page), *page.faults)
+def _list_keys(page: Page) -> tuple[str, ...]:
+    return (*_list_ids(page), *page.faults)
 
 
-def _ids(page: Page) -> Iterable[str]:
+def _list_ids(page: Page) -> Iterable[str]:
     return (item.campaign_id for item in page.items)
 
 
-def _doubled(page: Page, met: Set[str], last: str | None) -> set[str]:
-    """Name the campaigns that the list has twice: on this page, or met before and here again behind the common ones.
+def _find_doubled(page: Page, met: Set[str], last: str | None) -> set[str]:
+    """Return the campaigns that the list has twice: on this page, or met before and here again behind the common ones.
 
     What a page has in common with those before it ends with the `last` of these, or where that has left, with one that
     is new.
     """
     doubled, here, is_behind = set[str](), set[str](), False
-    for key in _ids(page):
+    for key in _list_ids(page):
         if key in here or (is_behind and key in met):
             doubled.add(key)
         is_behind = is_behind or key not in met or key == last

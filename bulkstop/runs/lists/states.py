@@ -5,11 +5,15 @@ from dataclasses import dataclass, field
 from bulkstop.model import Campaign, ListedCampaign, Outcome, Scope, State
 from bulkstop.report.lists.verification import UNREAD_SHOWN, Unread
 
-AT_REST = frozenset({"stopped", "completed", "ready"})
-"""Statuses of campaigns that call nobody until a person or a schedule starts them; "Ready" is one that was saved."""
+AT_REST = ("Completed", "Stopped")
+"""The statuses of a campaign that has ended, which is what `already_stopped` claims of it."""
+READY = "ready"
+"""The status of a campaign that was saved. It calls nobody now, but has not ended: somebody may be about to start it,
+so a list that was read before a run is no reason to send it no stop."""
 TO_COME = frozenset({"scheduled", "rescheduled"})
 """Statuses of campaigns that start by themselves."""
 
+_AT_REST = {status.lower(): status for status in AT_REST}
 
 BY_WEIGHT = (State.RUNNING, State.SCHEDULED, State.UNKNOWN, State.NOT_RUNNING)
 """What a status alone can say, that which calls most first; one that is not told may be any."""
@@ -23,7 +27,7 @@ class Targets:
     as their run was killed or is not over.
     """
 
-    groups: dict[Scope, dict[str, Outcome]] = field(default_factory=dict)
+    by_scope: dict[Scope, dict[str, Outcome]] = field(default_factory=dict)
     invalid: int = 0
     unlisted: int = 0
     notes: list[str] = field(default_factory=list)
@@ -37,51 +41,61 @@ class Targets:
 
     def add(self, campaign: Campaign, outcome: Outcome) -> None:
         """Add a campaign, or what a later line says of it."""
-        campaign_id, kind, account_id, stream_id, iid = campaign[:5]
-        known = self.groups.setdefault(Scope(account_id, stream_id, iid, kind), {})
-        known[campaign_id] = _latest(known.get(campaign_id), outcome)
+        known = self.by_scope.setdefault(scope_of(campaign), {})
+        known[campaign.campaign_id] = _choose_latest(known.get(campaign.campaign_id), outcome)
 
     @property
     def campaigns(self) -> int:
         """How many campaigns there are, the protected ones among them."""
-        return sum(map(len, self.groups.values()))
+        return sum(map(len, self.by_scope.values()))
+
+
+def scope_of(campaign: Campaign) -> Scope:
+    """Return the scope whose list has a campaign, if any has."""
+    _, kind, account_id, stream_id, iid = campaign[:5]
+    return Scope(account_id, stream_id, iid, kind)
 
 
 def state_of(item: ListedCampaign) -> State:
-    """Say what a campaign does by its status and its schedule."""
+    """Return what a campaign does by its status and its schedule."""
     status = (item.status or "").lower()
     if not status:
         return State.UNKNOWN
-    if status in TO_COME or (status == "ready" and item.is_scheduled):
+    if status in TO_COME or (status == READY and item.is_scheduled):
         return State.SCHEDULED
-    if status not in AT_REST:
+    if status != READY and status not in _AT_REST:
         return State.RUNNING
     return State.RUNS_AGAIN if item.recurs else State.NOT_RUNNING
 
 
-def worse(one: ListedCampaign, other: ListedCampaign) -> ListedCampaign:
-    """Of two rows that name the same campaign give the one whose status may call somebody; else the first."""
-    return min(one, other, key=_weight)
+def status_at_rest(item: ListedCampaign) -> str | None:
+    """Return the status of a campaign that has ended, as the service documents it; None for one that has another."""
+    return _AT_REST.get((item.status or "").lower())
 
 
-def combined(one: ListedCampaign, other: ListedCampaign) -> ListedCampaign:
+def choose_worse(one: ListedCampaign, other: ListedCampaign) -> ListedCampaign:
+    """Return, of two rows that name the same campaign, the one whose status may call somebody; else the first."""
+    return min(one, other, key=_weigh)
+
+
+def combine(one: ListedCampaign, other: ListedCampaign) -> ListedCampaign:
     """Make one campaign of two rows that name the same: the worse status, and a schedule if either has one."""
-    item, again = worse(one, other), min(one, other, key=lambda each: (not each.recurs, each.recurs is not None))
+    item, timed = choose_worse(one, other), min(one, other, key=lambda each: (not each.recurs, each.recurs is not None))
     return item._replace(
-        name=(again.name if again.recurs else None) or item.name,
-        is_scheduled=True if one.is_scheduled or other.is_scheduled else again.is_scheduled,
-        is_recurring=again.is_recurring,
+        name=(timed.name if timed.recurs else None) or item.name,
+        is_scheduled=True if one.is_scheduled or other.is_scheduled else timed.is_scheduled,
+        is_recurring=timed.is_recurring,
     )
 
 
-def _weight(item: ListedCampaign) -> tuple[int, bool]:
+def _weigh(item: ListedCampaign) -> tuple[int, bool]:
     """Return the place of a status: a campaign that is only saved is one that somebody may start."""
     state = state_of(item._replace(is_recurring=None))
-    return BY_WEIGHT.index(state), (item.status or "").lower() != "ready"
+    return BY_WEIGHT.index(state), (item.status or "").lower() != READY
 
 
-def _latest(before: Outcome | None, now: Outcome) -> Outcome:
-    """Of two lines of a campaign give what counts: what was sent once is no longer protected, whatever comes later.
+def _choose_latest(before: Outcome | None, now: Outcome) -> Outcome:
+    """Return what counts of two lines of a campaign: what was sent once is no longer protected, whatever comes later.
 
     A duplicate and a row that could not be used say nothing of what became of it.
     """

@@ -10,28 +10,28 @@ from typing import Any, TypeVar
 from bulkstop.engine.caller import Caller
 from bulkstop.engine.guards.scopes import FIRST
 from bulkstop.engine.limits.quota import min_duration_s
-from bulkstop.engine.pool import NOT_TRIED, run_concurrently
+from bulkstop.engine.pool import NOT_TRIED
 from bulkstop.errors import BulkstopError
 from bulkstop.kore.calls import Call, status_call
 from bulkstop.kore.interpret import Status
 from bulkstop.kore.session import Perform
 from bulkstop.model import Attempt, Limit, ListedCampaign, Outcome, Scope, State
 from bulkstop.report.lists.verification import Finding, Verification
-from bulkstop.runs.lists.listing import ListFilter, Listing, read_listings
+from bulkstop.runs.lists.listing import DiscardAll, Listing, read_listing, run_by_account
 from bulkstop.runs.lists.states import Targets, state_of
 from bulkstop.text import format_duration, printable
 
 T = TypeVar("T")
 
 IN_A_ROW = 20
-"""Single calls of a group that fail one after the other, before the rest are not made; FIRST of none was found yet."""
+"""Single calls of a scope that fail one after the other, before the rest are not made; FIRST of none was found yet."""
 NEW_A_PAGE = 41
 """Campaigns that a page of a long list brings on average: pages overlap, and begin where a page can."""
 LONG_LIST = 20
 """Pages from which the length of a list is worth a word."""
 
 _ENDS_SINGLES = frozenset({Outcome.UNAUTHORIZED, Outcome.THROTTLED, Outcome.NOT_SENT})
-_ENDS_GROUP = _ENDS_SINGLES | {Outcome.CONNECTION_ERROR}
+_ENDS_SCOPE = _ENDS_SINGLES | {Outcome.CONNECTION_ERROR}
 _NOT_ASKED = "not asked for: the run ended before"
 
 Say = Callable[[str], object]
@@ -56,16 +56,8 @@ async def read_states(
     return survey.verification(fault=await survey.run(perform, caller_of))
 
 
-class _DiscardAll(ListFilter):
-    """Lets a reading keep none of its campaigns: the survey notes those that it looks for."""
-
-    def fits(self, item: ListedCampaign) -> bool:
-        """Want none."""
-        return False
-
-
 class _ScopeStatus:
-    """What the service has told of the campaigns of one group; of those at rest only that."""
+    """What the service has told of the campaigns of one scope; of those at rest only that."""
 
     def __init__(self, scope: Scope, targets: Mapping[str, Outcome]) -> None:
         self.scope = scope
@@ -74,7 +66,7 @@ class _ScopeStatus:
         self.to_tell = self.to_stop
         self.errors: dict[str, str] = {}
         self.why = _NOT_ASKED
-        self.knows_any = False  # whether any campaign of the group is there
+        self.knows_any = False  # whether any campaign of the scope is there
         self._states: dict[str, State] = {}
         self._items: dict[str, ListedCampaign] = {}
         self._silent: set[str] = set()
@@ -126,11 +118,11 @@ class _ScopeStatus:
         self._items.pop(key, None)
         self._silent.discard(key)
 
-    def left(self) -> list[str]:
-        """Name those that were to be stopped and of which nothing is told yet."""
+    def list_left(self) -> list[str]:
+        """Return those that were to be stopped and of which nothing is told yet."""
         return [key for key, outcome in self.targets.items() if self._is_left(key, outcome)]
 
-    def counted(self, *, protected: bool) -> Counter[State]:
+    def count_states(self, *, protected: bool) -> Counter[State]:
         """Count the states of the protected ones, or of the others."""
         return Counter(
             self._states.get(key, State.UNKNOWN)
@@ -152,7 +144,7 @@ class _ScopeStatus:
 
 
 class Survey:
-    """Reads the lists of all groups, each only until all targets were seen, then asks singly for what is left.
+    """Reads the lists of all scopes, each only until all targets were seen, then asks singly for what is left.
 
     A run that ends by signals can be given it in the place of its pool: it drains.
     """
@@ -168,7 +160,7 @@ class Survey:
     ) -> None:
         self.in_flight = 0
         self._targets = targets
-        self._books = {group: _ScopeStatus(group, wanted) for group, wanted in targets.groups.items()}
+        self._statuses = {scope: _ScopeStatus(scope, wanted) for scope, wanted in targets.by_scope.items()}
         self._singly = singly
         self._quota = quota
         self._concurrency = concurrency
@@ -181,15 +173,15 @@ class Survey:
 
     async def run(self, perform: Perform, caller_of: Callable[[str], Caller]) -> str | None:
         """Ask for all that can be told; return what ended it early."""
-        by_account: dict[str, list[_ScopeStatus]] = {}
-        for book in self._books.values():
-            if book.to_tell:  # nobody needs to know how protected ones are
-                by_account.setdefault(book.scope.account_id, []).append(book)
-        counting = self._counting(perform)
-        jobs = [partial(self._account, own, counting, caller_of) for own in by_account.values()]
+        perform_counted = self._count_calls(perform)
+        jobs = [
+            (scope.account_id, partial(self._ask_scope, status, perform_counted, caller_of))
+            for scope, status in self._statuses.items()
+            if status.to_tell  # nobody needs to know how protected ones are
+        ]
         self._task = asyncio.current_task()
         try:
-            await run_concurrently(jobs, min(self._concurrency, len(jobs)))
+            await run_by_account(jobs, self._concurrency)
         except BulkstopError as fault:
             return str(fault)
         except asyncio.CancelledError:
@@ -212,14 +204,14 @@ class Survey:
 
     def verification(self, *, fault: str | None = None, signum: int | None = None) -> Verification:
         """Sum up what was told so far."""
-        books = self._books.values()
+        statuses = self._statuses.values()
         return Verification(
-            _sum(book.counted(protected=False) for book in books),
-            _sum(book.counted(protected=True) for book in books),
-            tuple(found for book in books for found in book.findings()),
+            _sum_counts(status.count_states(protected=False) for status in statuses),
+            _sum_counts(status.count_states(protected=True) for status in statuses),
+            tuple(found for status in statuses for found in status.findings()),
             self._targets.invalid,
             self._targets.unlisted,
-            (*self._targets.notes, *self._notes, *self._silence()),
+            (*self._targets.notes, *self._notes, *self._describe_silent()),
             self._calls,
             time.monotonic() - self._began,
             fault,
@@ -227,14 +219,14 @@ class Survey:
             tuple(self._targets.unread),
         )
 
-    def _silence(self) -> Iterator[str]:
-        if silent := sum(book.silent for book in self._books.values()):
+    def _describe_silent(self) -> Iterator[str]:
+        if silent := sum(status.silent for status in self._statuses.values()):
             yield f"of {silent:,} campaigns that do not run nothing tells whether a schedule starts them again"
 
-    def _counting(self, perform: Perform) -> Perform:
+    def _count_calls(self, perform: Perform) -> Perform:
         """Make what counts its calls."""
 
-        async def counting(call: Call[T], /) -> T | Attempt:
+        async def perform_counted(call: Call[T], /) -> T | Attempt:
             self._calls += 1
             self.in_flight += 1
             try:
@@ -242,68 +234,60 @@ class Survey:
             finally:
                 self.in_flight -= 1
 
-        return counting
+        return perform_counted
 
-    async def _account(
-        self, books: Iterable[_ScopeStatus], perform: Perform, caller_of: Callable[[str], Caller]
-    ) -> None:
-        for book in books:
-            listing = None if self._singly else await self._read_list(book, perform, caller_of)
-            failure = None if listing is None else listing.failure
-            if failure is not None and failure.outcome in _ENDS_GROUP:
-                book.why = _explain(failure)
-                self._notes.append(f"{_describe(book.scope)}: {book.why}")
-            elif left := book.left():
-                is_listed = listing is not None and failure is None
-                self._say(f"{_describe(book.scope)}: {_why_singly(listing)}asking one by one: {self._takes(len(left))}")
-                singles = _StatusPoller(book, perform, caller_of(book.scope.account_id), is_listed=is_listed)
-                if given_up := await singles.ask(left):
-                    self._notes.append(f"{_describe(book.scope)}: {given_up}")
+    async def _ask_scope(self, status: _ScopeStatus, perform: Perform, caller_of: Callable[[str], Caller]) -> None:
+        listing = None if self._singly else await self._read_list(status, perform, caller_of)
+        failure = None if listing is None else listing.failure
+        if failure is not None and failure.outcome in _ENDS_SCOPE:
+            status.why = _explain(failure)
+            self._notes.append(f"{_describe(status.scope)}: {status.why}")
+        elif left := status.list_left():
+            is_listed = listing is not None and failure is None
+            why, cost = _explain_singly(listing), self._describe_cost(len(left))
+            self._say(f"{_describe(status.scope)}: {why}asking one by one: {cost}")
+            singles = _StatusPoller(status, perform, caller_of(status.scope.account_id), is_listed=is_listed)
+            if given_up := await singles.ask(left):
+                self._notes.append(f"{_describe(status.scope)}: {given_up}")
 
     async def _read_list(self, status: _ScopeStatus, perform: Perform, caller_of: Callable[[str], Caller]) -> Listing:
-        heard = partial(self._tell_length, status, set[Scope]())
-        # Ids of the list are only held against those that are looked for.
-        (listing,) = await read_listings(
-            [status.scope],
-            perform,
-            caller_of,
-            _DiscardAll(),
-            concurrency=1,
-            heard=heard,
-            enough=status.note_page,
-            any_id=True,
+        on_page = partial(self._tell_length, status, set[Scope]())
+        listing = await read_listing(
+            status.scope, perform, caller_of, DiscardAll(), on_page=on_page, enough=status.note_page
         )
         if listing.doubt:
             self._notes.append(f"{_describe(status.scope)}: {listing.doubt}")
         if listing.doubled:
-            said = f"the list has {listing.doubled:,} campaigns more than once; the state that may call somebody counts"
-            self._notes.append(f"{_describe(status.scope)}: {said}")
+            note = f"the list has {listing.doubled:,} campaigns more than once; the state that may call somebody counts"
+            self._notes.append(f"{_describe(status.scope)}: {note}")
         return listing
 
-    def _tell_length(self, status: _ScopeStatus, told: set[Scope], scope: Scope, seen: int, total: int | None) -> None:
+    def _tell_length(
+        self, status: _ScopeStatus, warned: set[Scope], scope: Scope, seen: int, total: int | None
+    ) -> None:
         """Say once how long a list is, and what else could be done about it."""
         pages = (total or 0) // NEW_A_PAGE + 1
-        if pages < LONG_LIST or scope in told or not status.to_tell:
+        if pages < LONG_LIST or scope in warned or not status.to_tell:
             return
-        told.add(scope)
+        warned.add(scope)
         other = ""
         if 2 * status.to_stop < pages:
             other = f"; --singly takes {status.to_stop:,}, but tells nothing of schedules"
-        self._say(f"{_describe(scope)}: a list of {total:,}: about {self._takes(pages)}{other}")
+        self._say(f"{_describe(scope)}: a list of {total:,}: about {self._describe_cost(pages)}{other}")
 
-    def _takes(self, calls: int) -> str:
+    def _describe_cost(self, calls: int) -> str:
         least = min_duration_s(calls, self._quota)
         return f"{calls:,} call{'s' * (calls > 1)}" + (f", at least {format_duration(least)}" if least else "")
 
 
 class _StatusPoller:
-    """Asks for campaigns of one group one by one, until that is of no use.
+    """Asks for campaigns of one scope one by one, until that is of no use.
 
     As long as the list was not read (`is_listed`) and no call has succeeded, a 404 may be that of the path.
     """
 
     def __init__(self, status: _ScopeStatus, perform: Perform, caller: Caller, *, is_listed: bool) -> None:
-        self._book = status
+        self._status = status
         self._perform = perform
         self._caller = caller
         self._is_path_known = is_listed
@@ -313,34 +297,34 @@ class _StatusPoller:
     async def ask(self, left: Sequence[str]) -> str | None:
         """Ask for these; return why some were not asked for."""
         for number, campaign_id in enumerate(left, start=1):
-            call = status_call(self._book.scope, campaign_id)
-            found = await self._caller.call(partial(self._perform, call))
-            self._take(ListedCampaign(campaign_id, self._book.scope.campaign_type), found)
-            if isinstance(found, Attempt) and self._is_useless(found) and number < len(left):
-                self._book.why = f"not asked for, as those before it failed: {_explain(found)}"
-                return f"given up after {number:,} of {len(left):,} calls: {_explain(found)}"
+            call = status_call(self._status.scope, campaign_id)
+            reply = await self._caller.call(partial(self._perform, call))
+            self._note_reply(ListedCampaign(campaign_id, self._status.scope.campaign_type), reply)
+            if isinstance(reply, Attempt) and self._is_useless(reply) and number < len(left):
+                self._status.why = f"not asked for, as those before it failed: {_explain(reply)}"
+                return f"given up after {number:,} of {len(left):,} calls: {_explain(reply)}"
         return None
 
-    def _take(self, item: ListedCampaign, found: Status | Attempt) -> None:
-        if isinstance(found, Status):
-            item = item._replace(name=found.name, status=found.status)
-            self._book.note(item)
+    def _note_reply(self, item: ListedCampaign, reply: Status | Attempt) -> None:
+        if isinstance(reply, Status):
+            item = item._replace(name=reply.name, status=reply.status)
+            self._status.note(item)
             self._is_path_known, self._failed = True, 0
-        elif found.outcome is Outcome.NOT_FOUND:
+        elif reply.outcome is Outcome.NOT_FOUND:
             self._in_doubt.append(item)
-            self._failed = 0 if self._book.knows_any else self._failed + 1
+            self._failed = 0 if self._status.knows_any else self._failed + 1
         else:
             self._failed += 1
-        if isinstance(found, Attempt):
-            self._book.errors[item.campaign_id] = _explain(found)
+        if isinstance(reply, Attempt):
+            self._status.errors[item.campaign_id] = _explain(reply)
         while self._in_doubt and self._is_path_known:
-            self._book.put(self._in_doubt.pop(), State.NOT_FOUND)
+            self._status.put(self._in_doubt.pop(), State.NOT_FOUND)
 
     def _is_useless(self, failure: Attempt) -> bool:
-        return failure.outcome in _ENDS_SINGLES or self._failed >= (IN_A_ROW if self._book.knows_any else FIRST)
+        return failure.outcome in _ENDS_SINGLES or self._failed >= (IN_A_ROW if self._status.knows_any else FIRST)
 
 
-def _why_singly(listing: Listing | None) -> str:
+def _explain_singly(listing: Listing | None) -> str:
     if listing is None:
         return ""
     if listing.failure is None:
@@ -348,13 +332,13 @@ def _why_singly(listing: Listing | None) -> str:
     return f"the list cannot be read ({_explain(listing.failure)}); "
 
 
-def _sum(counts: Iterable[Counter[State]]) -> Mapping[State, int]:
+def _sum_counts(counts: Iterable[Counter[State]]) -> Mapping[State, int]:
     total = sum(counts, Counter[State]())
     return {state: total[state] for state in State if total[state]}
 
 
 def _explain(failure: Attempt) -> str:
-    """Say why something could not be told; the reason of a call that never left is another one here."""
+    """Return why something could not be read; the reason of a call that never left is another one here."""
     if failure.error == NOT_TRIED:
         return _NOT_ASKED
     return f"{failure.error} ({failure.message})" if failure.message else failure.error or failure.outcome.value

@@ -38,9 +38,9 @@ def read_targets(paths: Sequence[str], settings: Settings) -> Targets:
     targets = Targets()
     for path in dict.fromkeys(paths):
         _check_manifest(path, settings.host, targets)
-        for number, result in _results(path):
-            campaign = _campaign(result, settings)
-            if fault := _fault(result, campaign, settings):
+        for number, result in _read_results(path):
+            campaign = _make_campaign(result, settings)
+            if fault := _explain_unread(result, campaign, settings):
                 source, line = (result.source, result.line) if result.source and result.line else (path, number)
                 targets.leave_out(Unread(source, line, result.campaign_id, fault))
             else:
@@ -104,16 +104,17 @@ def _check_manifest(path: str, host: str, targets: Targets) -> None:
     manifest = Manifest.read(manifest_path(path))
     if manifest is None:
         return
-    was = manifest.last["settings"].get("host", host)
-    if was != host:
-        raise SettingsError(f"--host {host}: {path} is of a run at {printable(str(was))}; give that, or other results")
+    last_host = manifest.last["settings"].get("host", host)
+    if last_host != host:
+        was = printable(str(last_host))
+        raise SettingsError(f"--host {host}: {path} is of a run at {was}; give that, or other results")
     if flaw := flaw_in(path, manifest):
         targets.notes.append(f"{path}: {flaw}; it may not name what was to be stopped")
     with suppress(OutputError):  # rows without lines of their own cannot be counted
         targets.unlisted += max(0, manifest.last["plan"]["rows"] - ResumeIndex(path).rows)
 
 
-def _results(path: str) -> Iterator[tuple[int, Result]]:
+def _read_results(path: str) -> Iterator[tuple[int, Result]]:
     try:
         with Path(path).open("rb") as file:
             for line in read_lines(file, path):
@@ -123,15 +124,15 @@ def _results(path: str) -> Iterator[tuple[int, Result]]:
         raise OutputError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _campaign(result: Result, settings: Settings) -> Campaign:
+def _make_campaign(result: Result, settings: Settings) -> Campaign:
     """Return the campaign that a result names; one without a type, which has a fault of its own, as one of voice."""
     kind, stream_id = result.campaign_type or settings.type, result.stream_id or settings.stream_id or ""
     account_id, iid = result.account_id or settings.account_id or "", settings.iid or stream_id
     return Campaign(result.campaign_id, kind or CampaignType.VOICE, account_id, stream_id, iid, "", 0)
 
 
-def _fault(result: Result, campaign: Campaign, settings: Settings) -> str | None:
-    """Say why the campaign of a result cannot be looked at; None when it can."""
+def _explain_unread(result: Result, campaign: Campaign, settings: Settings) -> str | None:
+    """Return why the campaign of a result cannot be looked at; None when it can."""
     is_invalid = result.outcome is Outcome.INVALID
     if is_invalid and (SPEAKS_OF_ID.match(result.error or "") or not USABLE_ID.fullmatch(result.campaign_id)):
         return result.error or "no usable campaign id"

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple
 
-from bulkstop.engine.pool import run_concurrently
 from bulkstop.errors import BulkstopError
 from bulkstop.kore.calls import name_fault
 from bulkstop.kore.session import Perform
@@ -24,21 +23,17 @@ from bulkstop.model import (
 )
 from bulkstop.report.log import log_event
 from bulkstop.runs.events import log_warning
-from bulkstop.runs.lists.listing import ListFilter, Listing, read_listings
+from bulkstop.runs.lists.listing import ListFilter, Listing, read_listing, run_by_account
+from bulkstop.runs.lists.states import AT_REST, scope_of, status_at_rest
 from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 from bulkstop.text import printable
 
-AT_REST = ("Completed", "Stopped")
-"""The statuses of which it is sure that nothing runs; whatever has another one is sent."""
 SIDE_BY_SIDE = 8
 """Accounts whose lists are read at the same time."""
 UNLISTED = f"{SCHEDULE_FAILED}the list does not have the campaign, so nobody knows whether it recurs"
 NOT_STATED = f"{SCHEDULE_FAILED}the list does not tell whether the campaign recurs"
-
-_STATUSES = {status.lower(): status for status in AT_REST}
-_Key = tuple[CampaignType, str, str, str]
 
 
 class ByName(NamedTuple):
@@ -55,18 +50,18 @@ class KnownStates:
     """
 
     calls: int
-    statuses: Mapping[_Key, Mapping[str, str]] | None = None
-    schedules: Mapping[_Key, Mapping[str, ByName | str]] | None = None
+    statuses: Mapping[Scope, Mapping[str, str]] | None = None
+    schedules: Mapping[Scope, Mapping[str, ByName | str]] | None = None
 
     def status_at_rest(self, campaign: Campaign) -> str | None:
         """Return the listed status of a campaign that does not run; None for one that may."""
-        return None if self.statuses is None else self.statuses.get(_key(campaign), {}).get(campaign.campaign_id)
+        return None if self.statuses is None else self.statuses.get(scope_of(campaign), {}).get(campaign.campaign_id)
 
     def schedule(self, campaign: Campaign) -> ByName | str | None:
         """Return the name by which a schedule is to be disabled, else what the result line says of it."""
         if self.schedules is None:
             return None
-        return self.schedules.get(_key(campaign), {}).get(campaign.campaign_id, UNLISTED)
+        return self.schedules.get(scope_of(campaign), {}).get(campaign.campaign_id, UNLISTED)
 
     def needs_no_call(self, campaign: Campaign) -> bool:
         """Tell whether all is known already: at rest, and nothing starts it again that could be disabled."""
@@ -132,11 +127,10 @@ def list_scopes(plan: Plan, settings: Settings) -> list[Scope]:
     """
     if not (settings.only_running or settings.disable_schedule):
         return []
-    keys = {_key(campaign): None for account_id in plan.accounts for campaign in plan.campaigns(account_id)}
-    groups = [Scope(account_id, stream_id, iid, kind) for kind, account_id, stream_id, iid in keys]
+    scopes = list(dict.fromkeys(scope_of(each) for account_id in plan.accounts for each in plan.campaigns(account_id)))
     if settings.disable_schedule:
-        groups = [group._replace(campaign_type=kind) for group in groups for kind in CampaignType]
-    return list(dict.fromkeys(groups))
+        scopes = [scope._replace(campaign_type=kind) for scope in scopes for kind in CampaignType]
+    return list(dict.fromkeys(scopes))
 
 
 async def read_known_states(plan: Plan, settings: Settings, perform: Perform, accounts: Accounts) -> KnownStates | None:
@@ -173,31 +167,30 @@ class _Lists:
         )
         self._perform = perform
         self._accounts = accounts
-        self._statuses: dict[_Key, dict[str, str]] | None = {} if settings.only_running else None
-        self._schedules: dict[_Key, dict[str, ByName | str]] | None = {} if settings.disable_schedule else None
+        self._statuses: dict[Scope, dict[str, str]] | None = {} if settings.only_running else None
+        self._schedules: dict[Scope, dict[str, ByName | str]] | None = {} if settings.disable_schedule else None
         self._wanted = ListFilter() if settings.disable_schedule else ListFilter(AT_REST)
 
-    async def read(self, groups: Iterable[Scope]) -> KnownStates:
+    async def read(self, scopes: Iterable[Scope]) -> KnownStates:
         """Read them: those of an account one after the other, accounts side by side."""
-        streams: dict[str, dict[str, list[Scope]]] = {}
-        for group in groups:
-            streams.setdefault(group.account_id, {}).setdefault(group.stream_id, []).append(group)
-        jobs = [partial(self._account, own.values()) for own in streams.values()]
-        await run_concurrently(jobs, min(SIDE_BY_SIDE, len(jobs)))
-        calls = sum(self._accounts.caller(account_id).calls for account_id in streams)
+        streams: dict[tuple[str, str], list[Scope]] = {}
+        for scope in scopes:
+            streams.setdefault(scope[:2], []).append(scope)
+        jobs = [(account_id, partial(self._read_stream, own)) for (account_id, _), own in streams.items()]
+        await run_by_account(jobs, SIDE_BY_SIDE)
+        calls = sum(self._accounts.caller(account_id).calls for account_id in {account_id for account_id, _ in streams})
         return KnownStates(calls, self._statuses, self._schedules)
 
-    async def _account(self, streams: Iterable[list[Scope]]) -> None:
-        for groups in streams:
-            names = _Names()
-            for group in groups:
-                self._take(await self._listing(group), names)
-            for group in groups if self._schedules is not None else ():
-                self._refuse_shared_names(group, names)
+    async def _read_stream(self, scopes: Iterable[Scope]) -> None:
+        """Read the lists of one stream, in which a name is that of one schedule."""
+        names = _Names()
+        for scope in scopes:
+            self._take(await self._listing(scope), names)
+        for scope in scopes if self._schedules is not None else ():
+            self._refuse_shared_names(scope, names)
 
     async def _listing(self, scope: Scope) -> Listing:
-        # Ids of the list are only held against those of the plan.
-        (listing,) = await read_listings([scope], self._perform, self._accounts.caller, self._wanted, any_id=True)
+        listing = await read_listing(scope, self._perform, self._accounts.caller, self._wanted)
         if listing.failure is not None:
             said = f" ({printable(listing.failure.message)})" if listing.failure.message else ""
             why = f"{printable(listing.failure.error or listing.failure.outcome)}{said}"
@@ -211,17 +204,16 @@ class _Lists:
 
     def _take(self, listing: Listing, names: "_Names") -> None:
         """Keep what is needed of a list, and let the rest go before the next one comes."""
-        key = listing.scope.campaign_type, *listing.scope[:3]
         if self._statuses is not None:
-            found = ((item.campaign_id, _STATUSES.get((item.status or "").lower())) for item in listing.items)
-            self._statuses[key] = {campaign_id: status for campaign_id, status in found if status is not None}
+            found = ((item.campaign_id, status_at_rest(item)) for item in listing.items)
+            self._statuses[listing.scope] = {campaign_id: status for campaign_id, status in found if status is not None}
         if self._schedules is not None:
             names.add(listing.items)
-            self._schedules[key] = {item.campaign_id: _schedule_of(item) for item in listing.items}
+            self._schedules[listing.scope] = {item.campaign_id: _schedule_of(item) for item in listing.items}
 
     def _refuse_shared_names(self, scope: Scope, names: "_Names") -> None:
         assert self._schedules is not None  # noqa: S101 - a slip of the caller
-        schedules = self._schedules[scope.campaign_type, *scope[:3]]
+        schedules = self._schedules[scope]
         for campaign_id, schedule in schedules.items():
             if isinstance(schedule, ByName) and (number := names.campaigns(schedule.name)) > 1:
                 schedules[campaign_id] = f"{SCHEDULE_FAILED}{number:,} campaigns have that name"
@@ -250,10 +242,6 @@ def _schedule_of(item: ListedCampaign) -> ByName | str:
         return NOT_STATED if item.recurs is None else SCHEDULE_NONE
     fault = name_fault(item.name)
     return ByName(item.name) if item.name and fault is None else f"{SCHEDULE_FAILED}{fault}"
-
-
-def _key(campaign: Campaign) -> _Key:
-    return campaign[1:5]
 
 
 def _describe(scope: Scope) -> str:

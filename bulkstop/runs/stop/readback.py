@@ -8,26 +8,25 @@ from bulkstop.engine.readback import IsEnough, ListedState, Reading, ReadList
 from bulkstop.kore.calls import Call
 from bulkstop.kore.interpret import Page
 from bulkstop.kore.session import Perform
-from bulkstop.model import Attempt, Campaign, ListedCampaign, Scope, State
-from bulkstop.runs.lists.listing import ListFilter, read_listings
-from bulkstop.runs.lists.states import state_of
+from bulkstop.model import Attempt, Campaign, State
+from bulkstop.runs.lists.listing import DiscardAll, read_listing
+from bulkstop.runs.lists.states import scope_of, state_of
 
 T = TypeVar("T")
 
 PROVES_REST = frozenset({State.NOT_RUNNING, State.RUNS_AGAIN})
-"""States of campaigns that call nobody now; what a schedule starts later was not stopped by this run either."""
+"""States of campaigns that call nobody now; what a schedule starts later was not stopped by this run either.
+
+One that is only saved is among them, as the service has just said itself that it is not active.
+"""
 
 
 def list_reader(perform: Perform, caller_of: Callable[[str], Caller]) -> ReadList:
-    """Make what reads the list of a campaign's group within the quota of its account."""
+    """Make what reads the list of a campaign's scope within the quota of its account."""
 
     async def read(of: Campaign, is_enough: IsEnough) -> Reading:
-        group = Scope(of.account_id, of.stream_id, of.iid, of.campaign_type)
         states: dict[str, ListedState] = {}
-        # Ids of the list are only held against those that were sent.
-        (listing,) = await read_listings(
-            [group], _noting(perform, states, is_enough), caller_of, _DiscardAll(), any_id=True
-        )
+        listing = await read_listing(scope_of(of), _noting(perform, states, is_enough), caller_of, DiscardAll())
         if is_enough(states):
             return Reading(states, listing.calls)
         failure = listing.failure
@@ -35,14 +34,6 @@ def list_reader(perform: Perform, caller_of: Callable[[str], Caller]) -> ReadLis
         return Reading(states, listing.calls, fault)
 
     return read
-
-
-class _DiscardAll(ListFilter):
-    """Lets a reading keep none of its campaigns: what matters of them is noted page by page."""
-
-    def fits(self, item: ListedCampaign) -> bool:
-        """Want none."""
-        return False
 
 
 def _noting(perform: Perform, states: dict[str, ListedState], is_enough: IsEnough) -> Perform:

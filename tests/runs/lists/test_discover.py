@@ -162,7 +162,7 @@ def test_a_campaign_of_two_types(tmp_path: Path) -> None:
         from bulkstop.engine.retry import Retry
 
         lists = await read_listings([VOICE, SMS], Once(body).ask, lambda account_id: Caller(NoQuota(), retry=Retry(1)))
-        return module._discovery(lists, None)
+        return module._make_discovery(lists, None)
 
     found = asyncio.run(both())
     assert [(group, item.campaign_id) for group, item in found.rows] == [(VOICE, "-cd-1")]
@@ -182,7 +182,7 @@ def test_a_campaign_that_runs_as_one_of_two_types(turned: bool) -> None:
         ListedCampaign("cd-1", SMS.campaign_type, status="Active"),
     )
     lists = [Listing(VOICE, (rest,)), Listing(SMS, (runs,), doubled=1)]
-    found = module._discovery(lists[::-1] if turned else lists, None)
+    found = module._make_discovery(lists[::-1] if turned else lists, None)
     assert found.rows == ((SMS, runs),)
     assert "sms campaigns of account a1: listed more than once: 1; one row that runs counts" in found.notes
     but = "" if turned else ", but for 1 of which only the other one runs"

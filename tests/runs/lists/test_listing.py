@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from bulkstop.kore.calls import PAGE, Call, T
 from bulkstop.kore.exchange import Response
 from bulkstop.model import Attempt, CampaignType, ListedCampaign, Outcome, Scope
 from bulkstop.runs.lists import listing as module
-from bulkstop.runs.lists.listing import ListFilter, Listing, read_listings
+from bulkstop.runs.lists.listing import ListFilter, Listing, read_listings, run_by_account
 
 VOICE = Scope("a1", "st-1", "st-1", CampaignType.VOICE)
 ACTIVE = ListFilter(("Active",))
@@ -412,7 +413,7 @@ def test_several_lists() -> None:
         return Caller(NoQuota(), retry=Retry(1))
 
     told = list[tuple[Scope, int, int | None]]()
-    lists = read(service, *GROUPS, *GROUPS, caller_of=caller_of, heard=lambda *what: told.append(what))
+    lists = read(service, *GROUPS, *GROUPS, caller_of=caller_of, on_page=lambda *what: told.append(what))
     assert [one.scope for one in lists] == GROUPS
     assert [one.failure and one.failure.outcome for one in lists] == [None, Outcome.UNAUTHORIZED] * 2
     assert [len(one.items) for one in lists] == [1, 0, 1, 0]
@@ -437,3 +438,17 @@ def test_what_ends_the_run() -> None:
 
     with pytest.raises(CredentialsError):
         read(Tokenless(), *GROUPS)
+
+
+def test_jobs_by_account() -> None:
+    """Jobs of an account are carried out in turn, those of others meanwhile, within the number of accounts at once."""
+    log = list[str]()
+
+    async def work(name: str) -> None:
+        log.append(f"+{name}")
+        await asyncio.sleep(0)
+        log.append(f"-{name}")
+
+    jobs = [(name[0], partial(work, name)) for name in ("a1", "b1", "a2", "c1")]
+    asyncio.run(run_by_account(jobs, 2))
+    assert log == ["+a1", "+b1", "-a1", "+a2", "-b1", "+c1", "-a2", "-c1"]

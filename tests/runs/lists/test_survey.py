@@ -19,7 +19,7 @@ from bulkstop.kore.calls import STATUSES, Call, T
 from bulkstop.kore.exchange import Response, TransportFailure
 from bulkstop.model import Attempt, Campaign, CampaignType, Limit, ListedCampaign, Outcome, RetryHint, Scope, State
 from bulkstop.report.lists.verification import Verification
-from bulkstop.runs.lists.states import Targets, state_of
+from bulkstop.runs.lists.states import Targets, state_of, status_at_rest
 from bulkstop.runs.lists.survey import IN_A_ROW, NEW_A_PAGE, Survey, read_states
 from tests.kore.test_calls import PAGES, VALUES
 
@@ -135,6 +135,14 @@ def test_state(status: str | None, schedule: tuple[bool | None, bool | None] | N
     assert state_of(item) is state
 
 
+@pytest.mark.parametrize("status", [*STATUSES, *map(str.upper, STATUSES), "Archived", "", None])
+def test_what_has_ended_does_not_run(status: str | None) -> None:
+    """What is at rest for a run is so for `verify`; that also takes one that is only saved not to run."""
+    item = ListedCampaign("cd-1", VOICE, status=status)
+    is_saved = (status or "").lower() == "ready"
+    assert (state_of(item) is State.NOT_RUNNING) == (status_at_rest(item) is not None or is_saved)
+
+
 def test_every_documented_status_is_told() -> None:
     """No status of the vendor's pages is unknown."""
     assert all(state_of(ListedCampaign("cd-1", VOICE, status=status)) is not State.UNKNOWN for status in STATUSES)
@@ -188,7 +196,7 @@ def test_groups() -> None:
     service = Service({"cd-1": "Active"})
     seen = look(service, wanted)
     assert service.asked == ["list"] * 4
-    assert {each.scope for each in seen.findings} == set(wanted.groups)
+    assert {each.scope for each in seen.findings} == set(wanted.by_scope)
     assert len(seen.findings) == 4
 
 

@@ -58,8 +58,8 @@ def with_manifest(path: str, *, rows: int, host: str = HOST, **mark: Any) -> str
 def outcomes(*paths: str) -> dict[str, Outcome]:
     """Read the campaigns of the one group that result files name."""
     targets = read_targets(paths, HERE)
-    assert list(targets.groups) == [GROUP]
-    return targets.groups[GROUP]
+    assert list(targets.by_scope) == [GROUP]
+    return targets.by_scope[GROUP]
 
 
 # --- what is named --------------------------------------------------------------------------------------------------
@@ -80,10 +80,10 @@ def test_each_campaign_once(name: str, tmp_path: Path) -> None:
     with Path(path).open("ab") as file:
         file.write(b'{"campaign_id":"cd-3","campa')
     targets = read_targets([path], replace(HERE, any_id=True))
-    assert targets.groups == {GROUP: {"cd-1": Outcome.STOPPED, "=cd-2\u00e9": Outcome.SERVER_ERROR}}
+    assert targets.by_scope == {GROUP: {"cd-1": Outcome.STOPPED, "=cd-2\u00e9": Outcome.SERVER_ERROR}}
     assert (targets.invalid, targets.unlisted, targets.notes, targets.campaigns) == (2, 0, [], 2)
     strict = read_targets([path], HERE)
-    assert (strict.groups, strict.invalid) == ({GROUP: {"cd-1": Outcome.STOPPED}}, 3)
+    assert (strict.by_scope, strict.invalid) == ({GROUP: {"cd-1": Outcome.STOPPED}}, 3)
 
 
 def test_several_files(tmp_path: Path) -> None:
@@ -103,14 +103,14 @@ def test_groups(tmp_path: Path) -> None:
         result("cd-1", account_id="a2"),
         result("cd-1", stream_id="st-2"),
     )
-    assert set(read_targets([path], HERE).groups) == {
+    assert set(read_targets([path], HERE).by_scope) == {
         GROUP,
         GROUP._replace(campaign_type=CampaignType.SMS),
         GROUP._replace(account_id="a2"),
         GROUP._replace(stream_id="st-2", iid="st-2"),
     }
     other = Settings(host=HOST, token="t", iid="app-9")
-    assert {group.iid for group in read_targets([path], other).groups} == {"app-9"}
+    assert {group.iid for group in read_targets([path], other).by_scope} == {"app-9"}
 
 
 def test_what_a_line_does_not_say(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_what_a_line_does_not_say(tmp_path: Path) -> None:
     )
     assert read_targets([path], HERE).invalid == 1
     filled = Settings(host=HOST, token="t", account_id="a9", stream_id="st-9", type=CampaignType.SMS)
-    assert set(read_targets([path], filled).groups) == {GROUP, Scope("a9", "st-9", "st-9", CampaignType.SMS)}
+    assert set(read_targets([path], filled).by_scope) == {GROUP, Scope("a9", "st-9", "st-9", CampaignType.SMS)}
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a\nb", "x" * 2000])
@@ -142,7 +142,7 @@ def test_rows_that_could_not_be_used(name: str, tmp_path: Path) -> None:
     )
     filled = Settings(host=HOST, token="t", account_id="a1")
     targets = read_targets([path], filled)
-    assert targets.groups == {GROUP: {"cd-1": Outcome.STOPPED, "cd-2": Outcome.INVALID, "cd-3": Outcome.INVALID}}
+    assert targets.by_scope == {GROUP: {"cd-1": Outcome.STOPPED, "cd-2": Outcome.INVALID, "cd-3": Outcome.INVALID}}
     assert (targets.invalid, targets.unread) == (0, [])
     assert read_targets([path], HERE).unread == [
         Unread("in.csv", 4, "cd-3", "no account_id in the row; give --account-id")
@@ -236,7 +236,7 @@ def test_every_row_is_a_campaign_or_counted(rows: list[tuple[str, Outcome, str]]
             read_targets([path], HERE)
         return
     targets = read_targets([path], HERE)
-    assert set(targets.groups.get(GROUP, ())) == set(usable)
+    assert set(targets.by_scope.get(GROUP, ())) == set(usable)
     assert targets.invalid == len(rows) - len(usable)
 
 
@@ -265,8 +265,8 @@ def test_any_file(pieces: list[bytes], beside: bytes | None, csv: bool, tmp_path
     except BulkstopError as refused:
         said = str(refused)
     assert said.isprintable()
-    assert found is None or found.groups or found.invalid
-    assert found is None or all(found.groups.values())
+    assert found is None or found.by_scope or found.invalid
+    assert found is None or all(found.by_scope.values())
 
 
 # --- what stands beside ---------------------------------------------------------------------------------------------
@@ -418,4 +418,4 @@ def test_targets_of_a_run() -> None:
     campaign = Campaign("cd-1", CampaignType.VOICE, "a1", "st-1", "app-1", "in.csv", 2)
     targets.add(campaign, Outcome.NOT_SENT)
     targets.add(campaign, Outcome.STOPPED)
-    assert targets.groups == {GROUP._replace(iid="app-1"): {"cd-1": Outcome.STOPPED}}
+    assert targets.by_scope == {GROUP._replace(iid="app-1"): {"cd-1": Outcome.STOPPED}}

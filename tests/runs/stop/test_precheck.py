@@ -13,8 +13,8 @@ from bulkstop.errors import BulkstopError, QuotaError
 from bulkstop.kore.calls import PAGE, STATUSES, Call, T
 from bulkstop.kore.exchange import Response
 from bulkstop.model import Attempt, Campaign, CampaignType, Limit, Outcome, Scope
+from bulkstop.runs.lists.states import AT_REST
 from bulkstop.runs.stop.precheck import (
-    AT_REST,
     NOT_STATED,
     UNLISTED,
     ByName,
@@ -231,7 +231,7 @@ def test_running_ones_cost_no_pages() -> None:
 def test_only_ids_are_kept() -> None:
     """Of a list only the ids at rest stay in memory, of the plan nothing."""
     found = known([campaign("cd-1")], one_list(*(row(f"cd-{n}") for n in range(200)), row("cd-x", "Stopped")))
-    assert found.statuses == {(VOICE, "a1", "st-1", "st-1"): {"cd-x": "Stopped"}}
+    assert found.statuses == {Scope("a1", "st-1", "st-1", VOICE): {"cd-x": "Stopped"}}
     assert found.schedules is None
 
 
@@ -430,12 +430,12 @@ def sorted_out(
     statuses: str, *, recurs: str = "", only_running: bool = True
 ) -> tuple[RemainingWork, list[str], KnownStates, Plan]:
     """Sort campaigns 1, 2, 3 ... out whose statuses begin with these letters; those in `recurs` recur."""
-    key, numbers = (VOICE, "a1", "st-1", "st-1"), range(1, len(statuses) + 1)
+    scope, numbers = Scope("a1", "st-1", "st-1", VOICE), range(1, len(statuses) + 1)
     at_rest = {f"cd-{n}": "Stopped" for n in numbers if statuses[n - 1] == "S"}
     found = KnownStates(
         1,
-        {key: at_rest} if only_running else None,
-        {key: {f"cd-{n}": ByName("x") if str(n) in recurs else "none" for n in numbers}} if recurs else None,
+        {scope: at_rest} if only_running else None,
+        {scope: {f"cd-{n}": ByName("x") if str(n) in recurs else "none" for n in numbers}} if recurs else None,
     )
     plan, told = planned(campaign(f"cd-{n}") for n in numbers), list[str]()
     return RemainingWork(plan, found, lambda each: told.append(each.campaign_id)), told, found, plan
