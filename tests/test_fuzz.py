@@ -47,8 +47,7 @@ from bulkstop.report.stop.stats import Stats
 from bulkstop.runs.review import review_results
 from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.runs.stop.run import Summary
-from bulkstop.settings import NO_LIMIT, OPTION_SPECS, Settings, default_of, key_of
-from bulkstop.settings.spec import Group
+from bulkstop.settings import GROUPS, NO_LIMIT, OPTION_SPECS, Settings, default_of, key_of
 from bulkstop.source import read
 from bulkstop.source.plan import Plan
 from bulkstop.text import TEXT_CHARS
@@ -604,7 +603,7 @@ def good(name: str) -> list[str]:
         with contextlib.suppress(ValueError):
             OPTION_SPECS[name].read(text)
             found.append(text)
-    return ["true", "false"] if OPTION_SPECS[name].read is str and isinstance(default_of(name), bool) else found
+    return ["true", "false"] if isinstance(default_of(name), bool) else found
 
 
 GOOD = {key_of(name): good(name) for name in OPTION_SPECS}
@@ -625,7 +624,7 @@ LINES = st.one_of(
 
 
 @click.command()
-@with_settings(*Group)
+@with_settings(*GROUPS)
 @click.pass_context
 def probe(ctx: click.Context, /, **_: object) -> Settings:
     """Return the settings as any command gets them."""
@@ -708,7 +707,7 @@ def command_lines(draw: st.DrawFn) -> list[str]:
         words += draw(st.sampled_from([[], ["list.csv"], ["-", "--format", "txt"]]))
         words += draw(st.sampled_from([["--rate", "9/s"], ["--closed"], ["--ramp", "1..9/s"], ["--find-limit"]]))
         words += draw(st.sampled_from([["--count", "3"], ["--duration", "1s"]]))
-    if name in ("stop", "discover", "verify", "load", "token") and draw(MOSTLY):
+    if name in ("stop", "discover", "verify", "load") and draw(MOSTLY):
         words += ["--host", "127.0.0.1:1", "--account-id", "a", "--stream-id", "st-1"]
     if name == "stop" and draw(MOSTLY):
         words += draw(st.sampled_from([["--yes"], ["--expect", "1..5", "--type", "sms"], ["--dry-run", "--json"]]))

@@ -20,7 +20,7 @@ from bulkstop.runs.lists.discover import discover
 from bulkstop.runs.lists.listing import ListFilter
 from bulkstop.settings import Settings
 from bulkstop.settings.parse import parse_campaign_type
-from bulkstop.settings.spec import Group
+from bulkstop.settings.spec import CONNECTION, CREDENTIALS, QUOTA, RETRY_AFTER, SCOPE
 from bulkstop.text import format_duration, printable
 
 WRITERS = {"csv": to_csv, "jsonl": to_jsonl}
@@ -108,7 +108,7 @@ def _split(text: str) -> list[str]:
 )
 @click.option("--name", metavar="GLOB", help="... with such a name, in this letter case: 'Promo*'.")
 @click.option("--quiet", is_flag=True, help="Say only what went wrong, or may have.")
-@with_settings(Group.CONNECTION, Group.SCOPE, Group.CREDENTIALS, Group.QUOTA)
+@with_settings(CONNECTION, CREDENTIALS, SCOPE, QUOTA, RETRY_AFTER)
 @click.pass_context
 def command(
     ctx: click.Context,

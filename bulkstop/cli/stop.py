@@ -39,8 +39,7 @@ from bulkstop.runs.stop.retries import NEEDS_A_CHOICE, counted, listed, outcomes
 from bulkstop.runs.stop.run import Summary, check_time, run
 from bulkstop.runs.stop.warnings import find_warnings
 from bulkstop.runs.wiring import check_size, list_secrets, make_tokens, plan_waves
-from bulkstop.settings import OPTION_SPECS, Settings, is_hidden
-from bulkstop.settings.spec import Group
+from bulkstop.settings import GROUPS, OPTION_SPECS, Settings, is_hidden
 from bulkstop.source.plan import Plan
 from bulkstop.text import format_duration, format_table, printable
 
@@ -111,7 +110,7 @@ def parse_expected(text: str) -> tuple[int, int]:
 )
 @click.option("--quiet", is_flag=True, help="Say only what went wrong.")
 @with_log
-@with_settings(*Group)
+@with_settings(*GROUPS)
 @click.pass_context
 def command(
     ctx: click.Context,

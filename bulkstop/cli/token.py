@@ -10,7 +10,7 @@ from bulkstop.cli.terminal import print_err, print_last
 from bulkstop.kore.token import read_claims
 from bulkstop.runs import host
 from bulkstop.runs.wiring import make_tokens
-from bulkstop.settings.spec import Group
+from bulkstop.settings.spec import CREDENTIALS
 from bulkstop.text import format_duration
 
 EXAMPLE = """\b
@@ -27,7 +27,7 @@ Exit codes:
 
 @click.command("token", cls=GroupedCommand, epilog=EXAMPLE)
 @click.option("--print", "print_token", is_flag=True, help="Write the token itself to standard output.")
-@with_settings(Group.CREDENTIALS)
+@with_settings(CREDENTIALS)
 @click.pass_context
 def command(ctx: click.Context, /, *, print_token: bool, **_: object) -> int:
     """Show the claims and the time left of the credentials in use."""

@@ -20,7 +20,7 @@ from bulkstop.report.lists.verification import RUNS, Finding, Unread, Verificati
 from bulkstop.runs.lists.verify import read_targets, verify
 from bulkstop.runs.stop.input_files import is_same
 from bulkstop.settings import Settings
-from bulkstop.settings.spec import Group
+from bulkstop.settings.spec import CONCURRENCY, CONNECTION, CREDENTIALS, QUOTA, RETRY_AFTER, SCOPE, TYPE
 from bulkstop.text import format_duration, format_table, printable
 
 WORDS = {
@@ -73,7 +73,7 @@ Exit codes:
 )
 @click.option("--json", "as_json", is_flag=True, help="Tell a machine: one JSON object on standard output.")
 @click.option("--quiet", is_flag=True, help="Say only what went wrong, or may have, beside the verdict.")
-@with_settings(Group.CONNECTION, Group.SCOPE, Group.TYPE, Group.CREDENTIALS, Group.QUOTA)
+@with_settings(CONNECTION, CREDENTIALS, SCOPE, TYPE, QUOTA, RETRY_AFTER, CONCURRENCY)
 @click.pass_context
 def command(
     ctx: click.Context,

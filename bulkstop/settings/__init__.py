@@ -32,7 +32,24 @@ from bulkstop.settings.parse import (
     parse_waves,
     parse_zone,
 )
-from bulkstop.settings.spec import Group, OptionSpec, setting
+from bulkstop.settings.spec import (
+    CONCURRENCY,
+    CONNECTION,
+    CREDENTIALS,
+    DEADLINE,
+    GRACE,
+    GUARDS,
+    PATHS,
+    PROTECTION,
+    QUOTA,
+    RETRY_AFTER,
+    SCOPE,
+    SELECTION,
+    TYPE,
+    Group,
+    OptionSpec,
+    setting,
+)
 from bulkstop.settings.values import read_value
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -59,183 +76,144 @@ class Settings:
     """Where the API is, who calls it, and how hard; raises SettingsError for what cannot work."""
 
     host: str = setting(
-        "", "The API's address, such as platform.kore.ai.", group=Group.CONNECTION, read=parse_address, metavar="URL"
+        CONNECTION, "", "The API's address, such as platform.kore.ai.", read=parse_address, metavar="URL"
     )
-    account_id: str | None = setting(None, "Account of rows that name none.", group=Group.SCOPE, metavar="ID")
-    stream_id: str | None = setting(
-        None, "Stream (application) of rows that name none.", group=Group.SCOPE, metavar="ID"
-    )
-    iid: str | None = setting(None, "Application id header; default: the stream id.", group=Group.SCOPE, metavar="ID")
+    account_id: str | None = setting(SCOPE, None, "Account of rows that name none.", metavar="ID")
+    stream_id: str | None = setting(SCOPE, None, "Stream (application) of rows that name none.", metavar="ID")
+    iid: str | None = setting(SCOPE, None, "Application id header; default: the stream id.", metavar="ID")
     any_id: bool = setting(
-        False, "Allow ids with other characters than letters, digits, - _ . ~ (never / \\ or %).", group=Group.SCOPE
+        SCOPE, False, "Allow ids with other characters than letters, digits, - _ . ~ (never / \\ or %)."
     )
     type: CampaignType | None = setting(
-        None, "Type of rows that name none.", group=Group.TYPE, read=parse_campaign_type, metavar="voice|sms"
+        TYPE, None, "Type of rows that name none.", read=parse_campaign_type, metavar="voice|sms"
     )
     voice_path: str | None = setting(
-        None, "Path of the voice stop call, if yours differs.", group=Group.PATHS, read=parse_template, metavar="PATH"
+        PATHS, None, "Path of the voice stop call, if yours differs.", read=parse_template, metavar="PATH"
     )
     sms_path: str | None = setting(
-        None, "Path of the SMS stop call, if yours differs.", group=Group.PATHS, read=parse_template, metavar="PATH"
+        PATHS, None, "Path of the SMS stop call, if yours differs.", read=parse_template, metavar="PATH"
     )
     ca: str | None = setting(
+        CONNECTION,
         None,
         "PEM file of the authority that signed the server's certificate.",
-        group=Group.CONNECTION,
         read=parse_path,
         metavar="FILE",
     )
     proxy: str | None = setting(
-        None, "HTTP proxy to go through.", group=Group.CONNECTION, read=parse_proxy_address, metavar="URL", shown=False
+        CONNECTION, None, "HTTP proxy to go through.", read=parse_proxy_address, metavar="URL", shown=False
     )
     transport: TransportName | None = setting(
+        CONNECTION,
         None,
         "What carries the calls; wire is the quicker one; default: aiohttp, for load wire.",
-        group=Group.CONNECTION,
         read=one_of(*TransportName),
         metavar="|".join(TransportName),
     )
     timeout_s: float = setting(
-        30.0,
-        "Deadline of one call, answer included.",
-        group=Group.CONNECTION,
-        read=parse_seconds,
-        metavar="SECONDS",
-        flag="--timeout",
+        CONNECTION, 30.0, "Deadline of one call, answer included.", read=parse_seconds, metavar="SECONDS"
     )
-    insecure_http: bool = setting(
-        False, "Allow plain http:// to a host that is not this machine.", group=Group.CONNECTION
-    )
+    insecure_http: bool = setting(CONNECTION, False, "Allow plain http:// to a host that is not this machine.")
 
-    token: str | None = setting(None, "Ready-made token.", group=Group.CREDENTIALS, secret=True)
+    token: str | None = setting(CREDENTIALS, None, "Ready-made token.", secret=True)
     token_file: str | None = setting(
-        None, "File with a token, read again for renewal.", group=Group.CREDENTIALS, read=parse_path, metavar="FILE"
+        CREDENTIALS, None, "File with a token, read again for renewal.", read=parse_path, metavar="FILE"
     )
     token_command: str | None = setting(
-        None, "Command that prints a token, run again for renewal.", group=Group.CREDENTIALS, metavar="CMD", shown=False
+        CREDENTIALS, None, "Command that prints a token, run again for renewal.", metavar="CMD", shown=False
     )
     client_id: str | None = setting(
-        None, "Client id of the app whose secret signs the tokens.", group=Group.CREDENTIALS, metavar="ID"
+        CREDENTIALS, None, "Client id of the app whose secret signs the tokens.", metavar="ID"
     )
-    client_secret: str | None = setting(None, "Client secret.", group=Group.CREDENTIALS, secret=True)
+    client_secret: str | None = setting(CREDENTIALS, None, "Client secret.", secret=True)
     client_secret_file: str | None = setting(
-        None, "File with the client secret, or the RSA key.", group=Group.CREDENTIALS, read=parse_path, metavar="FILE"
+        CREDENTIALS, None, "File with the client secret, or the RSA key.", read=parse_path, metavar="FILE"
     )
     jwt_alg: str = setting(
-        "HS256",
-        "How minted tokens are signed.",
-        group=Group.CREDENTIALS,
-        read=one_of(*ALGORITHMS),
-        metavar="|".join(ALGORITHMS),
+        CREDENTIALS, "HS256", "How minted tokens are signed.", read=one_of(*ALGORITHMS), metavar="|".join(ALGORITHMS)
     )
-    jwt_sub: str = setting("bulkstop", "User id in minted tokens.", group=Group.CREDENTIALS, metavar="ID")
-    jti: bool = setting(False, "A fresh single-use token for every attempt.", group=Group.CREDENTIALS)
+    jwt_sub: str = setting(CREDENTIALS, "bulkstop", "User id in minted tokens.", metavar="ID")
+    jti: bool = setting(CREDENTIALS, False, "A fresh single-use token for every attempt.")
 
     quota: tuple[Limit, ...] = setting(
+        QUOTA,
         DEFAULT_QUOTA,
         "Calls an account may make; repeatable; or none.",
-        group=Group.QUOTA,
         read=parse_limit,
         metavar="N/TIME",
         repeatable=True,
     )
     quota_store: str | None = setting(
+        QUOTA,
         None,
         "Where the calls made are remembered: FILE, redis://..., or memory; default: a file of the user's state.",
-        group=Group.QUOTA,
         read=parse_path,
         metavar="STORE",
         shown=False,
     )
-    adaptive: bool = setting(False, "Find and hold a limit that nobody knows; with --quota none.", group=Group.QUOTA)
+    adaptive: bool = setting(QUOTA, False, "Find and hold a limit that nobody knows; with --quota none.")
     pace: str = setting(
-        "burst",
-        "As soon as the quota allows, or evenly.",
-        group=Group.QUOTA,
-        read=one_of("burst", "even"),
-        metavar="burst|even",
+        QUOTA, "burst", "As soon as the quota allows, or evenly.", read=one_of("burst", "even"), metavar="burst|even"
     )
     order: Order = setting(
+        SELECTION,
         Order.INPUT,
         "Order of the campaigns of an account; priority sends the highest (5) first.",
-        group=Group.RUN,
         read=one_of(*Order),
         metavar="|".join(Order),
     )
     protect: tuple[str, ...] = setting(
+        PROTECTION,
         (),
         "Never stop what this file lists: ids, patterns, name:PATTERN; repeatable.",
-        group=Group.PROTECTION,
         read=parse_path,
         metavar="FILE",
         repeatable=True,
     )
     max_campaigns: int | None = setting(
+        PROTECTION,
         None,
         "Send nothing if the list has more campaigns to stop, whatever is typed.",
-        group=Group.PROTECTION,
         read=parse_count,
         metavar="N",
     )
     max_failures: FailureCap | None = setting(
+        GUARDS,
         None,
         "End the run when so many campaigns have failed; never more do.",
-        group=Group.GUARDS,
         read=parse_failure_cap,
         metavar="N|N%",
     )
     waves: str | None = setting(
+        GUARDS,
         None,
         "Begin with few, and go on only if all went well: 1,10%,100%.",
-        group=Group.GUARDS,
         read=parse_waves,
         metavar="N|N%,...",
     )
-    soak_s: float = setting(
-        0.0, "Wait between two waves.", group=Group.GUARDS, read=parse_pause, metavar="SECONDS", flag="--soak"
-    )
+    soak_s: float = setting(GUARDS, 0.0, "Wait between two waves.", read=parse_pause, metavar="SECONDS")
     max_outage_s: float = setting(
-        300.0,
-        "End the run when the service is down for so long.",
-        group=Group.GUARDS,
-        read=parse_seconds,
-        metavar="SECONDS",
-        flag="--max-outage",
+        GUARDS, 300.0, "End the run when the service is down for so long.", read=parse_seconds, metavar="SECONDS"
     )
     only_running: bool = setting(
-        False, "Read the list first; send nothing to what it has as completed or stopped.", group=Group.RUN
+        SELECTION, False, "Read the list first; send nothing to what it has as completed or stopped."
     )
     disable_schedule: bool = setting(
-        False, "Also disable the recurring schedule of each stopped campaign, by its name in the list.", group=Group.RUN
+        SELECTION, False, "Also disable the recurring schedule of each stopped campaign, by its name in the list."
     )
     finish_by: str | None = setting(
-        None,
-        "Let nothing leave after this time of today.",
-        group=Group.RUN,
-        read=parse_clock_time,
-        metavar="HH:MM",
-        flag="--finish-by",
+        DEADLINE, None, "Let nothing leave after this time of today.", read=parse_clock_time, metavar="HH:MM"
     )
     tz: str | None = setting(
-        None, "Zone of that time; default: this machine's.", group=Group.RUN, read=parse_zone, metavar="ZONE"
+        DEADLINE, None, "Zone of that time; default: this machine's.", read=parse_zone, metavar="ZONE"
     )
-    concurrency: int = setting(32, "Calls in flight at once.", group=Group.CONCURRENCY, read=parse_count, metavar="N")
-    attempts: int = setting(5, "Tries per campaign.", group=Group.QUOTA, read=parse_count, metavar="N")
+    concurrency: int = setting(CONCURRENCY, 32, "Calls in flight at once.", read=parse_count, metavar="N")
+    attempts: int = setting(QUOTA, 5, "Tries per campaign.", read=parse_count, metavar="N")
     max_retry_after_s: float = setting(
-        120.0,
-        "Longest wait that a server may ask for.",
-        group=Group.QUOTA,
-        read=parse_seconds,
-        metavar="SECONDS",
-        flag="--max-retry-after",
+        RETRY_AFTER, 120.0, "Longest wait that a server may ask for.", read=parse_seconds, metavar="SECONDS"
     )
     grace_s: float = setting(
-        20.0,
-        "Time for calls in flight after Ctrl-C.",
-        group=Group.CONCURRENCY,
-        read=parse_seconds,
-        metavar="SECONDS",
-        flag="--grace",
+        GRACE, 20.0, "Time for calls in flight after Ctrl-C.", read=parse_seconds, metavar="SECONDS"
     )
 
     def seconds_left(self, now: datetime) -> float | None:
@@ -256,8 +234,10 @@ class Settings:
             check(self)
 
 
-OPTION_SPECS: Mapping[str, OptionSpec] = {f.name: f.metadata["knob"] for f in fields(Settings)}
+OPTION_SPECS: Mapping[str, OptionSpec] = {f.name: f.metadata["spec"] for f in fields(Settings)}
 """Every setting's definition by its name."""
+GROUPS: tuple[Group, ...] = tuple(dict.fromkeys(spec.group for spec in OPTION_SPECS.values()))
+"""Every group of settings."""
 
 
 def is_hidden(name: str) -> bool:

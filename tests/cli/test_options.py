@@ -9,8 +9,7 @@ from click.testing import CliRunner
 from bulkstop.cli.options import read_settings, with_settings
 from bulkstop.errors import SettingsError
 from bulkstop.model import FailureCap, Limit
-from bulkstop.settings import NO_LIMIT, OPTION_SPECS, Settings, default_of, key_of
-from bulkstop.settings.spec import Group
+from bulkstop.settings import GROUPS, NO_LIMIT, OPTION_SPECS, Settings, default_of, key_of
 from tests.settings import BESIDE, FIRM
 
 OPEN = [name for name, knob in OPTION_SPECS.items() if not knob.secret]
@@ -27,7 +26,7 @@ def settings(args: list[str], variables: dict[str, str] | None = None, profile: 
     found: list[Settings] = []
 
     @click.command()
-    @with_settings(*Group)
+    @with_settings(*GROUPS)
     @click.pass_context
     def probe(ctx: click.Context, /, **_: object) -> None:
         found.append(read_settings(ctx))

@@ -23,14 +23,19 @@ from bulkstop.runs.load.targets import PREFIX
 from bulkstop.runs.stop.input_files import is_same
 from bulkstop.settings import Settings
 from bulkstop.settings.parse import parse_count, parse_seconds
-from bulkstop.settings.spec import Group
+from bulkstop.settings.spec import (
+    CONCURRENCY,
+    CONNECTION,
+    CREDENTIALS,
+    GRACE,
+    PATHS,
+    PROTECTION,
+    RETRY_AFTER,
+    SCOPE,
+    TYPE,
+)
 from bulkstop.text import printable
 
-GROUPS = (
-    *(Group.CONNECTION, Group.SCOPE, Group.TYPE, Group.PATHS, Group.CREDENTIALS),
-    *(Group.PROTECTION, Group.CONCURRENCY),
-)
-"""The settings of a load test: it does not hold a run back, try again, or ask before and after."""
 OPTIONS: tuple[Callable[..., Any], ...] = (
     click.argument("source", required=False, metavar="[INPUT]"),
     click.option(
@@ -114,7 +119,7 @@ OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--json", "as_json", is_flag=True, help="The figures as JSON, on standard output."),
     click.option("--quiet", is_flag=True, help="Say only what went wrong."),
     with_log,
-    with_settings(*GROUPS),
+    with_settings(CONNECTION, CREDENTIALS, PATHS, SCOPE, TYPE, PROTECTION, CONCURRENCY, GRACE, RETRY_AFTER),
 )
 
 
@@ -163,7 +168,9 @@ def check_usage(ctx: click.Context, shape: Shape, options: LoadOptions, settings
     """Refuse what does not go together: raises SettingsError."""
     if shape.closed and options.max_in_flight is not None:
         raise SettingsError("--max-in-flight: a closed model has --concurrency instead")
-    if not shape.closed and ctx.get_parameter_source("concurrency") is ParameterSource.COMMANDLINE:
+    if _is_typed(ctx, "max_retry_after_s"):
+        raise SettingsError("--max-retry-after: goes with --find-limit")
+    if not shape.closed and _is_typed(ctx, "concurrency"):
         raise SettingsError(
             "--concurrency: is for --closed; how many may be in flight on a schedule is --max-in-flight"
         )
@@ -181,8 +188,12 @@ def check_input(ctx: click.Context, options: LoadOptions) -> None:
         ),
         ("fmt", options.source is None, "--format: is the form of INPUT; give INPUT"),
     ):
-        if is_without_use and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+        if is_without_use and _is_typed(ctx, name):
             raise SettingsError(why)
+
+
+def _is_typed(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def check_files(options: LoadOptions) -> None:
