@@ -118,11 +118,15 @@ _PROFILE_OPTIONS = (
 )
 
 
+def with_options(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add options to a command, in this order."""
+    return lambda command: reduce(lambda built, option: option(built), reversed(options), command)
+
+
 def with_settings(*groups: Group) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add to a command the options of the profile, and one for every setting of these groups that may have one."""
     names = [name for name, spec in OPTION_SPECS.items() if spec.group in groups and not spec.secret]
-    options = [*_PROFILE_OPTIONS, *map(_make_option, names)]
-    return lambda command: reduce(lambda built, option: option(built), reversed(options), command)
+    return with_options(*_PROFILE_OPTIONS, *map(_make_option, names))
 
 
 def read_settings(ctx: click.Context) -> Settings:

@@ -10,7 +10,7 @@ from functools import partial
 import click
 
 from bulkstop.cli.load import limit
-from bulkstop.cli.load.options import LoadOptions, check_input, check_usage, options, read_load_options
+from bulkstop.cli.load.options import LoadOptions, check_input, check_usage, read_load_options, with_load_options
 from bulkstop.cli.load.page import Facts, make_timeline, open_page, save_page
 from bulkstop.cli.load.shapes import Shape, read_shape
 from bulkstop.cli.load.summary import describe_campaigns, format_plan, list_warnings, print_summary, summary_to_json
@@ -76,7 +76,7 @@ Exit codes:
 
 
 @click.command("load", cls=GroupedCommand, epilog=EXAMPLE)
-@options
+@with_load_options
 @click.pass_context
 def command(ctx: click.Context, /, *, log_level: str, log_json: bool, **_: object) -> int:
     """Load-test the API: requests leave on a schedule, and are measured from when they were due.

@@ -1,9 +1,8 @@
 """`bulkstop load`: its options, and what of them does not go together."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import reduce
 from typing import Any
 
 import click
@@ -14,7 +13,7 @@ from bulkstop.cli.load import limit, shapes
 from bulkstop.cli.load.page import OPTION as HTML
 from bulkstop.cli.load.shapes import Shape
 from bulkstop.cli.log import with_log
-from bulkstop.cli.options import ParsedText, with_settings
+from bulkstop.cli.options import ParsedText, with_options, with_settings
 from bulkstop.errors import SettingsError
 from bulkstop.report.load.metrics import MAX_LATE_S
 from bulkstop.report.load.thresholds import Threshold, parse_threshold
@@ -36,7 +35,7 @@ from bulkstop.settings.spec import (
 )
 from bulkstop.text import printable
 
-OPTIONS: tuple[Callable[..., Any], ...] = (
+with_load_options = with_options(
     click.argument("source", required=False, metavar="[INPUT]"),
     click.option(
         "--format", "fmt", type=click.Choice(["csv", "jsonl", "txt"]), help="Form of INPUT, where no ending tells it."
@@ -121,11 +120,7 @@ OPTIONS: tuple[Callable[..., Any], ...] = (
     with_log,
     with_settings(CONNECTION, CREDENTIALS, PATHS, SCOPE, TYPE, PROTECTION, CONCURRENCY, GRACE, RETRY_AFTER),
 )
-
-
-def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add its options to the command."""
-    return reduce(lambda found, option: option(found), reversed(OPTIONS), command)
+"""Adds to a command all that `load` takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
