@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from bulkstop.cli.log import log_to_stderr
 from bulkstop.errors import SettingsError
 from bulkstop.runs.wiring import list_secrets
-from bulkstop.settings import OPTION_SPECS, Settings, default_of, instead_of_nothing, is_empty, join_limits
+from bulkstop.settings import OPTION_SPECS, Settings, default_of, is_empty, join_limits, suggest_value
 from bulkstop.settings.profiles import Profile, read_profile
 from bulkstop.settings.spec import Group
 
@@ -62,15 +62,15 @@ class ParsedText(_ParamType):
         if not isinstance(value, str):
             return value
         if is_empty(value):
-            advice = instead_of_nothing((param.name if param else None) or "")
-            self.fail(f"is empty; {advice}{_origin(param, ctx)}", param, ctx)
+            advice = suggest_value((param.name if param else None) or "")
+            self.fail(f"is empty; {advice}{_name_variable(param, ctx)}", param, ctx)
         try:
             return self._read(value)
         except ValueError as error:
-            self.fail(f"{error}{_origin(param, ctx)}", param, ctx)
+            self.fail(f"{error}{_name_variable(param, ctx)}", param, ctx)
 
 
-def _origin(param: click.Parameter | None, ctx: click.Context | None) -> str:
+def _name_variable(param: click.Parameter | None, ctx: click.Context | None) -> str:
     """Name the variable if a text comes from one: nobody looks for it there."""
     if param is None or ctx is None or ctx.get_parameter_source(param.name or "") is not ParameterSource.ENVIRONMENT:
         return ""
@@ -200,8 +200,8 @@ def refuse_empty_variables(ctx: click.Context, secrets: Iterable[str] = SECRETS)
     options = {name: param.envvar for param in ctx.command.params if (name := param.name) and param.envvar}
     for name, variable in (options | {name: f"BULKSTOP_{name.upper()}" for name in secrets}).items():
         if isinstance(variable, str) and variable in os.environ and is_empty(os.environ[variable]):
-            raise SettingsError(f"{variable}: is empty; {_instead(name)}, or unset it")
+            raise SettingsError(f"{variable}: is empty; {_suggest_value_for_variable(name)}, or unset it")
 
 
-def _instead(name: str) -> str:
-    return instead_of_nothing(name) if name == "quota" else "give it a value"
+def _suggest_value_for_variable(name: str) -> str:
+    return suggest_value(name) if name == "quota" else "give it a value"

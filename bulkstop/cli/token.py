@@ -34,8 +34,8 @@ def command(ctx: click.Context, /, *, print_token: bool, **_: object) -> int:
     token = host.run(make_tokens(read_settings(ctx)).get(), fast=False)
     if print_token:
         return print_last(token.value, 0)
-    found = read_claims(token.value)
-    print_err("no claims: the token is no JWT" if found is None else json.dumps(found, indent=2))
+    claims = read_claims(token.value)
+    print_err("no claims: the token is no JWT" if claims is None else json.dumps(claims, indent=2))
     if token.expires_at is None:
         print_err("expires: not said")
     else:

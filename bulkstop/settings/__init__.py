@@ -101,7 +101,7 @@ class Settings:
         metavar="FILE",
     )
     proxy: str | None = setting(
-        CONNECTION, None, "HTTP proxy to go through.", read=parse_proxy_address, metavar="URL", shown=False
+        CONNECTION, None, "HTTP proxy to go through.", read=parse_proxy_address, metavar="URL", visible=False
     )
     transport: TransportName | None = setting(
         CONNECTION,
@@ -120,7 +120,7 @@ class Settings:
         CREDENTIALS, None, "File with a token, read again for renewal.", read=parse_path, metavar="FILE"
     )
     token_command: str | None = setting(
-        CREDENTIALS, None, "Command that prints a token, run again for renewal.", metavar="CMD", shown=False
+        CREDENTIALS, None, "Command that prints a token, run again for renewal.", metavar="CMD", visible=False
     )
     client_id: str | None = setting(
         CREDENTIALS, None, "Client id of the app whose secret signs the tokens.", metavar="ID"
@@ -149,7 +149,7 @@ class Settings:
         "Where the calls made are remembered: FILE, redis://..., or memory; default: a file of the user's state.",
         read=parse_path,
         metavar="STORE",
-        shown=False,
+        visible=False,
     )
     adaptive: bool = setting(QUOTA, False, "Find and hold a limit that nobody knows; with --quota none.")
     pace: str = setting(
@@ -247,8 +247,8 @@ def is_hidden(name: str) -> bool:
 
 def default_of(name: str) -> Any:
     """Return a setting's default."""
-    found: Field[Any] = Settings.__dataclass_fields__[name]
-    return found.default
+    field: Field[Any] = Settings.__dataclass_fields__[name]
+    return field.default
 
 
 def key_of(name: str) -> str:
@@ -265,7 +265,7 @@ def is_empty(value: object) -> bool:
     return isinstance(value, str) and not value.strip()
 
 
-def instead_of_nothing(name: str) -> str:
+def suggest_value(name: str) -> str:
     """Say what to write in the place of an empty value."""
     return 'write "none" for no limit' if name == "quota" else "give it a value, or take it out"
 
@@ -275,10 +275,10 @@ def _check_empty(settings: Settings) -> None:
         value = getattr(settings, name)
         for each in value if isinstance(value, list | tuple) else (value,):
             if name != "quota" and is_empty(each) and each != default_of(name):
-                raise SettingsError(f"{_called(name)}: is empty; {instead_of_nothing(name)}")
+                raise SettingsError(f"{_name_of(name)}: is empty; {suggest_value(name)}")
 
 
-def _called(name: str) -> str:
+def _name_of(name: str) -> str:
     return name if OPTION_SPECS[name].secret else OPTION_SPECS[name].option(name)
 
 
@@ -287,22 +287,22 @@ def _read(name: str, value: object) -> Any:
     if name == "quota" and isinstance(value, NoLimit):
         return value
     try:
-        found = read_value(OPTION_SPECS[name], default_of(name), value)
-        return join_limits(found) if name == "quota" else found
+        parsed = read_value(OPTION_SPECS[name], default_of(name), value)
+        return join_limits(parsed) if name == "quota" else parsed
     except ValueError as error:
         advice = "; give Limit values, such as (Limit(60, 60),), or NO_LIMIT" if name == "quota" else ""
-        raise SettingsError(f"{_called(name)}: {error}{advice}") from None
+        raise SettingsError(f"{_name_of(name)}: {error}{advice}") from None
 
 
 def join_limits(limits: Iterable[Limit | None]) -> tuple[Limit, ...]:
     """Return a quota of limits, of which None is what `none` was read as; raises ValueError for both or nothing."""
-    given = tuple(limits)
-    found = tuple(limit for limit in given if limit is not None)
-    if not given:
+    parsed = tuple(limits)
+    finite = tuple(limit for limit in parsed if limit is not None)
+    if not parsed:
         raise ValueError("is empty")
-    if len(found) == len(given):
-        return found
-    if len(given) > 1:
+    if len(finite) == len(parsed):
+        return finite
+    if len(parsed) > 1:
         raise ValueError("none stands alone")
     return NO_LIMIT
 

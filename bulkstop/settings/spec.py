@@ -46,9 +46,9 @@ class OptionSpec:
         return "--" + name.removesuffix("_s").replace("_", "-")
 
 
-def setting(group: Group, default: Any, about: str, *, shown: bool = True, **how: Any) -> Any:
-    """Declare a setting; one that may hold a password is not `shown` by repr."""
+def setting(group: Group, default: Any, about: str, *, visible: bool = True, **how: Any) -> Any:
+    """Declare a setting; one that may hold a password is not `visible` in its repr."""
     if isinstance(default, bool):
         how = {"read": parse_flag, **how}
     spec = OptionSpec(about, group, **how)
-    return field(default=default, metadata={"spec": spec}, repr=shown and not spec.secret)
+    return field(default=default, metadata={"spec": spec}, repr=visible and not spec.secret)

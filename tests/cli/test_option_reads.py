@@ -46,14 +46,14 @@ def modules() -> dict[str, ast.Module]:
 @cache
 def definitions(module: str) -> dict[str, ast.AST]:
     """Return what a module defines, by its name."""
-    found: dict[str, ast.AST] = {}
+    nodes: dict[str, ast.AST] = {}
     for node in modules()[module].body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            found[node.name] = node
+            nodes[node.name] = node
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            found |= {target.id: node for target in targets if isinstance(target, ast.Name)}
-    return found
+            nodes |= {target.id: node for target in targets if isinstance(target, ast.Name)}
+    return nodes
 
 
 @cache
@@ -137,9 +137,9 @@ def read_in(node: ast.AST) -> Iterator[str]:
 
 def options_of(command: str) -> set[str]:
     """Return the names of the options of a command."""
-    found = commands.get_command(click.Context(commands), command)
-    assert found is not None
-    return {param.name or "" for param in found.params if isinstance(param, click.Option)}
+    click_command = commands.get_command(click.Context(commands), command)
+    assert click_command is not None
+    return {param.name or "" for param in click_command.params if isinstance(param, click.Option)}
 
 
 def unread(command: str, options: Iterable[str]) -> set[str]:

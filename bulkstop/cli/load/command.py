@@ -106,7 +106,7 @@ def load_test(shape: Shape, options: LoadOptions, settings: Settings) -> int:
         if plan is None:
             check_number(settings, load.planned)
         share = choose_targets(plan, settings, options.id_prefix)
-        requests = describe_campaigns(plan, settings, options.named, load.planned)
+        requests = describe_campaigns(plan, settings, options.label, load.planned)
         facts = format_plan(load, shape, requests, settings, options.processes)
         if not options.quiet:
             print_err("\n".join(format_table("Load test: every request is a real stop", facts)))
@@ -138,7 +138,7 @@ def find_limit(search: limit.SearchOptions, options: LoadOptions, settings: Sett
             plan,
             settings,
             confirm=lambda: confirm_host(settings, options.allowed),
-            told=[("host", settings.host), ("campaigns", describe_campaigns(plan, settings, options.named))],
+            told=[("host", settings.host), ("campaigns", describe_campaigns(plan, settings, options.label))],
             as_json=options.as_json,
             quiet=options.quiet,
         )
