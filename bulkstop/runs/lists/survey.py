@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from bulkstop.engine.caller import Caller
 from bulkstop.engine.guards.scopes import FIRST
 from bulkstop.engine.limits.quota import min_duration_s
-from bulkstop.engine.pool import NOT_TRIED
+from bulkstop.engine.results import NOT_TRIED
 from bulkstop.errors import BulkstopError
 from bulkstop.kore.calls import Call, status_call
 from bulkstop.kore.interpret import Status

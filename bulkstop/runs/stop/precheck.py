@@ -100,12 +100,11 @@ class RemainingWork:
         """Return the campaigns of one account that are sent, in the order of sending."""
         return (each for each in self._plan.campaigns(account_id) if self._known.status_at_rest(each) is None)
 
-    def recurring(self) -> Iterator[Campaign]:
-        """Yield the campaigns at rest that a schedule starts again, unless it is disabled."""
-        for account_id in self._plan.accounts if self._later else ():
-            for each in self._plan.campaigns(account_id):
-                if self._known.status_at_rest(each) is not None and not self._known.needs_no_call(each):
-                    yield each
+    def recurring(self, account_id: str) -> Iterator[Campaign]:
+        """Yield the campaigns of one account at rest that a schedule starts again, unless it is disabled."""
+        for each in self._plan.campaigns(account_id) if self._later else ():
+            if self._known.status_at_rest(each) is not None and not self._known.needs_no_call(each):
+                yield each
 
     def _sort(self, account_id: str, tell: Callable[[Campaign], object]) -> int:
         """Tell of those that need no call; count those that are sent."""
