@@ -10,12 +10,12 @@ from functools import partial
 import click
 
 from bulkstop.cli.load import limit
-from bulkstop.cli.load.options import LoadOptions, check_input, check_usage, options, read_load_options
+from bulkstop.cli.load.options import LoadOptions, check_input, check_usage, read_load_options, with_load_options
 from bulkstop.cli.load.page import Facts, make_timeline, open_page, save_page
 from bulkstop.cli.load.shapes import Shape, read_shape
 from bulkstop.cli.load.summary import describe_campaigns, format_plan, list_warnings, print_summary, summary_to_json
 from bulkstop.cli.log import log_to_stderr
-from bulkstop.cli.options import read_settings
+from bulkstop.cli.options import GroupedCommand, read_settings
 from bulkstop.cli.terminal import is_watched, print_err, print_last
 from bulkstop.errors import SettingsError
 from bulkstop.files import AtomicFile, Output
@@ -75,8 +75,8 @@ Exit codes:
 """
 
 
-@click.command("load", epilog=EXAMPLE)
-@options
+@click.command("load", cls=GroupedCommand, epilog=EXAMPLE)
+@with_load_options
 @click.pass_context
 def command(ctx: click.Context, /, *, log_level: str, log_json: bool, **_: object) -> int:
     """Load-test the API: requests leave on a schedule, and are measured from when they were due.
@@ -106,7 +106,7 @@ def load_test(shape: Shape, options: LoadOptions, settings: Settings) -> int:
         if plan is None:
             check_number(settings, load.planned)
         share = choose_targets(plan, settings, options.id_prefix)
-        requests = describe_campaigns(plan, settings, options.named, load.planned)
+        requests = describe_campaigns(plan, settings, options.label, load.planned)
         facts = format_plan(load, shape, requests, settings, options.processes)
         if not options.quiet:
             print_err("\n".join(format_table("Load test: every request is a real stop", facts)))
@@ -138,7 +138,7 @@ def find_limit(search: limit.SearchOptions, options: LoadOptions, settings: Sett
             plan,
             settings,
             confirm=lambda: confirm_host(settings, options.allowed),
-            told=[("host", settings.host), ("campaigns", describe_campaigns(plan, settings, options.named))],
+            told=[("host", settings.host), ("campaigns", describe_campaigns(plan, settings, options.label))],
             as_json=options.as_json,
             quiet=options.quiet,
         )

@@ -184,7 +184,7 @@ def test_where_to_paste(values: dict[str, object] | None, place: str) -> None:
     assert told == [("quota", f"48/1s; {place}")]
 
 
-@pytest.mark.parametrize("option", [("--max-rate", "5/s"), ("--write-quota",)])
+@pytest.mark.parametrize("option", [("--max-rate", "5/s"), ("--write-quota",), ("--max-retry-after", "9s")])
 def test_without_a_search(option: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What belongs to the search is refused without it."""
     said = refusal(monkeypatch, tmp_path, "--rate", "5/s", "--count", "1", *option)
