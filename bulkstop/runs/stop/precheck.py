@@ -8,6 +8,7 @@ from functools import partial
 from typing import NamedTuple
 
 from bulkstop.errors import BulkstopError
+from bulkstop.events import ListsRead, Warned
 from bulkstop.kore.calls import name_fault
 from bulkstop.kore.session import Perform
 from bulkstop.model import (
@@ -22,7 +23,6 @@ from bulkstop.model import (
     unsent_result,
 )
 from bulkstop.report.log import log_event
-from bulkstop.runs.events import log_warning
 from bulkstop.runs.lists.listing import ListFilter, Listing, read_listing, run_by_account
 from bulkstop.runs.lists.states import AT_REST, scope_of, status_at_rest
 from bulkstop.runs.wiring import Accounts
@@ -100,12 +100,11 @@ class RemainingWork:
         """Return the campaigns of one account that are sent, in the order of sending."""
         return (each for each in self._plan.campaigns(account_id) if self._known.status_at_rest(each) is None)
 
-    def recurring(self) -> Iterator[Campaign]:
-        """Yield the campaigns at rest that a schedule starts again, unless it is disabled."""
-        for account_id in self._plan.accounts if self._later else ():
-            for each in self._plan.campaigns(account_id):
-                if self._known.status_at_rest(each) is not None and not self._known.needs_no_call(each):
-                    yield each
+    def recurring(self, account_id: str) -> Iterator[Campaign]:
+        """Yield the campaigns of one account at rest that a schedule starts again, unless it is disabled."""
+        for each in self._plan.campaigns(account_id) if self._later else ():
+            if self._known.status_at_rest(each) is not None and not self._known.needs_no_call(each):
+                yield each
 
     def _sort(self, account_id: str, tell: Callable[[Campaign], object]) -> int:
         """Tell of those that need no call; count those that are sent."""
@@ -149,7 +148,7 @@ async def read_known_states(plan: Plan, settings: Settings, perform: Perform, ac
         said = f"--finish-by {settings.finish_by}: came before the list was read; nothing was sent"
         raise BulkstopError(said) from None
     at_rest = None if known.statuses is None else sum(map(len, known.statuses.values()))
-    log_event("listed", lists=len(groups), calls=known.calls, at_rest=at_rest)
+    log_event(ListsRead(len(groups), known.calls, at_rest))
     return known
 
 
@@ -199,7 +198,7 @@ class _Lists:
                 f"nothing was sent: try again, or go without {self._options}"
             )
         if listing.doubt:
-            log_warning(f"the list of {_describe(scope)}: {listing.doubt}")
+            log_event(Warned(f"the list of {_describe(scope)}: {listing.doubt}"))
         return listing
 
     def _take(self, listing: Listing, names: "_Names") -> None:
