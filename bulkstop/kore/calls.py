@@ -15,6 +15,7 @@ import orjson
 from bulkstop.kore.exchange import BODY, PageRange, Response, TransportFailure
 from bulkstop.kore.interpret import NAME_CHARS, PAGE_CAP, Disabled, Page, Status, read_disabled, read_page, read_status
 from bulkstop.model import Attempt, Campaign, CampaignType, Scope
+from bulkstop.text import has_controls
 
 T = TypeVar("T")
 
@@ -139,7 +140,7 @@ def name_fault(name: str | None) -> str | None:
         return "the campaign has no name"
     if len(name) > NAME_CHARS:
         return f"a name of {len(name)} characters; at most {NAME_CHARS} can be sent"
-    if re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", name):
+    if has_controls(name):
         return "the name holds a control character or half a surrogate pair"
     return None
 

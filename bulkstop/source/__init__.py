@@ -5,7 +5,7 @@ from functools import partial
 from typing import BinaryIO
 
 from bulkstop.errors import InputError
-from bulkstop.model import Defaults, Row
+from bulkstop.model import Defaults, Row, Source
 from bulkstop.source.csvfile import read_csv_rows
 from bulkstop.source.inputs import STDIN, Format, Input, open_input, resolve_input
 from bulkstop.source.jsonlines import read_id_rows, read_json_rows
@@ -28,7 +28,7 @@ def read(
     fmt: str | None = None,
     stdin: BinaryIO | None = None,
     any_id: bool = False,
-) -> Iterator[Row]:
+) -> Source:
     """Yield every row of the inputs in their order, each as a campaign or as the `invalid` line that says why not.
 
     `inputs` are paths, or `-` for standard input; `fmt` (csv, jsonl or txt) is the form of standard input and of

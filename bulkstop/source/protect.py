@@ -10,7 +10,7 @@ from bulkstop.ids import POSSIBLE, plain_id
 from bulkstop.model import Campaign
 from bulkstop.source.inputs import STDIN, Format, open_input, resolve_input
 from bulkstop.source.line_reader import LineReader, is_blank, read_lines, text_fault
-from bulkstop.text import clip_controls, replace_controls
+from bulkstop.text import clip_controls, has_controls, replace_controls
 
 NAME = "name:"
 """A rule that begins so is held against the campaign's name, any other one against its id."""
@@ -23,7 +23,6 @@ _NOTHING = fnmatch.translate("[z-a]")
 _COMMENT = re.compile(r"\s#")
 # A list of another form, two ids on a line, or a kind of rule that does not exist: none of them would match anything.
 _STRAY = re.compile(r"""[\s,;:"'](?!\])""")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Rule(NamedTuple):
@@ -162,7 +161,7 @@ def _check_name(pattern: str) -> None:
         raise ValueError(f"no name behind {NAME}")
     if _COMMENT.search(pattern):
         raise ValueError("a # in a name: put a comment on a line of its own; for a name that holds it write [#]")
-    if _CONTROL.search(pattern):
+    if has_controls(pattern):
         raise ValueError(f"{replace_controls(pattern)!r} holds a control character")
 
 

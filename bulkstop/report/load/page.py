@@ -31,7 +31,6 @@ from bulkstop.report.load.thresholds import Verdict
 from bulkstop.report.load.timeline import Point
 from bulkstop.text import printable
 
-Pairs = Sequence[tuple[str, str]]
 FAR = 10
 """A line so many times above all that was measured is not drawn: it would press the rest together."""
 LATENCY = "Latency is from when a request was due to its answer, service from when it left to its answer."

@@ -36,25 +36,6 @@ _NOT_ASKED = "not asked for: the run ended before"
 Say = Callable[[str], object]
 
 
-async def read_states(
-    targets: Targets,
-    perform: Perform,
-    caller_of: Callable[[str], Caller],
-    *,
-    singly: bool = False,
-    quota: Sequence[Limit] = (),
-    concurrency: int = 8,
-    say: Say = lambda text: None,
-) -> Verification:
-    """Do what `verify` does inside a run that has a client, tokens and accounts, none of which makes calls meanwhile.
-
-    Never raises a BulkstopError: what ended it early stands in the verification. `quota` is for saying how long it
-    will take.
-    """
-    survey = Survey(targets, singly=singly, quota=quota, concurrency=concurrency, say=say)
-    return survey.verification(fault=await survey.run(perform, caller_of))
-
-
 class _ScopeStatus:
     """What the service has told of the campaigns of one scope; of those at rest only that."""
 

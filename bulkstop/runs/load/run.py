@@ -5,16 +5,14 @@ import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from bulkstop.engine.load.arrivals import Arrivals, ClosedModel, OpenModel, Schedule
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError
 from bulkstop.events import LoadBegan
-from bulkstop.kore.exchange import Post
+from bulkstop.kore.exchange import Transport
 from bulkstop.model import Campaign, Endable, Send
 from bulkstop.report.load.metrics import MAX_LATE_S, Metrics
 from bulkstop.report.load.thresholds import Threshold, Verdict
@@ -34,17 +32,8 @@ Share = Callable[[int, int], Iterator[Campaign]]
 """Gives the campaigns that a process sends: of all, from number `first` on every `step`-th."""
 
 
-class Transport(Protocol):
-    """One exchange is one call of `post`; the client over aiohttp is one of these."""
-
-    @property
-    def post(self) -> Post:
-        """Send a request and give its answer."""
-        ...
-
-
-Connect = Callable[[Settings], AbstractAsyncContextManager[Transport]]
-"""Opens a transport with as many connections as `settings.concurrency` says."""
+Connect = Callable[[Settings], Transport]
+"""Makes a transport with as many connections as `settings.concurrency` says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,9 @@ import re
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -19,7 +18,7 @@ from bulkstop.engine.load.arrivals import Schedule, constant
 from bulkstop.errors import CredentialsError, OutputError, SettingsError
 from bulkstop.files import Output
 from bulkstop.kore.calls import target
-from bulkstop.kore.exchange import Response, TransportFailure
+from bulkstop.kore.exchange import Response
 from bulkstop.model import Campaign, Outcome
 from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.summary import format_metrics as shown
@@ -268,18 +267,22 @@ class TestTransport:
         opened: list[int] = []
 
         class Mine:
-            async def post(self, path: str, headers: Any) -> Response | TransportFailure:
+            def __init__(self, settings: Settings) -> None:
+                opened.append(settings.concurrency)
+
+            async def __aenter__(self) -> Self:
+                return self
+
+            async def __aexit__(self, *error: object) -> None:
+                pass
+
+            async def post(self, target: str, headers: Any, body: bytes = b"", cap: int = 0) -> Response:
                 await asyncio.sleep(0)
-                seen.append((path, headers["auth"]))
+                seen.append((target, headers["auth"]))
                 return Response(200, VOICE_ANSWER, 1.0)
 
-        @asynccontextmanager
-        async def connect(settings: Settings) -> AsyncIterator[Mine]:
-            opened.append(settings.concurrency)
-            yield Mine()
-
         settings = Settings(host="http://127.0.0.1:1", token=TOKEN, concurrency=5)
-        found = await execute(load(count=50, max_in_flight=9), endless(), settings, connect=connect)
+        found = await execute(load(count=50, max_in_flight=9), endless(), settings, connect=Mine)
         assert opened == [9]
         assert len(seen) == found.metrics.requests == 50
         assert Counter(seen) == {(target(each), TOKEN): 10 for each in campaigns(5)}

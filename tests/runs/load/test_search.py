@@ -4,12 +4,11 @@ import asyncio
 import itertools
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from hypothesis import given
@@ -70,13 +69,20 @@ class Service:
         self.opened = 0
         self._reply = reply
 
-    @asynccontextmanager
-    async def connect(self, settings: Settings) -> AsyncIterator["Service"]:
+    def connect(self, settings: Settings) -> Self:
         """Open a transport."""
         self.opened += 1
-        yield self
+        return self
 
-    async def post(self, path: str, headers: Mapping[str, str]) -> Response | TransportFailure:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        pass
+
+    async def post(
+        self, target: str, headers: Mapping[str, str], body: bytes = b"", cap: int = 0
+    ) -> Response | TransportFailure:
         """Answer."""
         await asyncio.sleep(0)
         self.seen.append(now_s())
