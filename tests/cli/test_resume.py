@@ -245,6 +245,7 @@ class TestGoingOn:
 
     def test_after_a_signal(self, three: list[str], here: Here, sim: Simulated, tmp_path: Path) -> None:
         """What a signal cut off is told how to go on with, and the next run sends it again."""
+        apart(tmp_path / LIST)
         with held(tmp_path, "--grace", "50ms", calls=3) as process:
             process.send_signal(signal.SIGTERM)
             cut = ended(process)
