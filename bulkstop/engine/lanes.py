@@ -69,6 +69,7 @@ class Lane:
         self.quota = quota
         self.claim = claim
         self.rest = rest or AccountRest()
+        self.claim_at = -math.inf  # apart from `rest`: a call that the store has counted must not be held up by it
         self.left = left
         self.paces_itself = paces_itself
         self.in_flight = 0
@@ -100,7 +101,12 @@ class Lane:
             due = self._waiting[0][0]
         else:
             return math.inf
-        return max(due, self.rest.until, self.quota.ready_at())
+        return max(due, self.rests_until, self.quota.ready_at())
+
+    @property
+    def rests_until(self) -> float:
+        """Return the time before which no call leaves, for the service or the store has said so."""
+        return max(self.rest.until, self.claim_at)
 
     def watch(self, scope_breaker: ScopeBreaker[Turn]) -> None:
         """Let `groups` say how many calls of a group may be in flight."""
@@ -130,10 +136,10 @@ class Lane:
         self.quota.give_back()
 
     def put_back(self, turn: Turn, now: float, until: float) -> None:
-        """Take a drawn turn back that did not leave; nothing of this account leaves before `until`."""
+        """Take a drawn turn back that did not leave; the store is not asked for another call before `until`."""
         self.give_back(turn)
         self.again(turn, now)
-        self.rest.extend(until)
+        self.claim_at = max(self.claim_at, until)
 
     def follow_up(self, turn: Turn, now: float) -> None:
         """Note that a drawn turn has its answer, and stays in flight for a follow-up call with a place of its own."""
@@ -353,7 +359,7 @@ class Lanes:
         self._settled(turn.lane, now)
 
     def put_back(self, turn: Turn, now: float, until: float) -> None:
-        """Take back a turn that did not leave: nothing of its account does before `until`."""
+        """Take back a turn that did not leave: the store is not asked for its account before `until`."""
         turn.lane.put_back(turn, now, until)
         self._settled(turn.lane, now)
 
@@ -367,7 +373,7 @@ class Lanes:
 
     def rest_s(self, now: float) -> float:
         """Return the seconds for which nothing can leave because every account that is not done was told to rest."""
-        return max(0.0, min((lane.rest.until - now for lane in self._lanes if not lane.is_done), default=0.0))
+        return max(0.0, min((lane.rests_until - now for lane in self._lanes if not lane.is_done), default=0.0))
 
     def left(self) -> dict[str, int]:
         """Return the campaigns of each account that have not ended yet."""
