@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from bulkstop import Settings
-from bulkstop.cli.stop import command_line
+from bulkstop.cli.stop.command import command_line
 from bulkstop.errors import SettingsError
 from bulkstop.model import CampaignType, Outcome, Result
 from bulkstop.report.stop.formats import csv_header, to_csv, to_json
