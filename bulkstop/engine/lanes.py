@@ -68,6 +68,7 @@ class Lane:
         self.quota = self._own_quota = quota
         self.claim = claim
         self.rest = rest or AccountRest()
+        self.claim_at = -math.inf  # apart from `rest`: a call that the store has counted must not be held up by it
         self.left = left
         self.paces_itself = paces_itself
         self.in_flight = 0
@@ -99,7 +100,12 @@ class Lane:
             due = self._waiting[0][0]
         else:
             return math.inf
-        return max(due, self.rest.until, self.quota.ready_at())
+        return max(due, self.rests_until, self.quota.ready_at())
+
+    @property
+    def rests_until(self) -> float:
+        """Return the time before which no call leaves, for the service or the store has said so."""
+        return max(self.rest.until, self.claim_at)
 
     def watch(self, guards: Guards["Turn"]) -> None:
         """Let guards say how many calls of a group may be in flight."""
@@ -133,10 +139,10 @@ class Lane:
         self.quota.give_back()
 
     def put_back(self, turn: Turn, now: float, until: float) -> None:
-        """Take a drawn turn back that did not leave; nothing of this account leaves before `until`."""
+        """Take a drawn turn back that did not leave; the store is not asked for another call before `until`."""
         self.give_back(turn)
         self._let_wait(turn, now)
-        self.rest.extend(until)
+        self.claim_at = max(self.claim_at, until)
 
     def answered(self, turn: Turn, now: float, *, throttled: bool = False, failed: bool = False) -> None:
         """Note that a drawn turn has its answer; it is held until somebody says what becomes of it."""
@@ -350,7 +356,7 @@ class Lanes:
             self._share = self._fair_share()
 
     def put_back(self, turn: Turn, now: float, until: float) -> None:
-        """Take back a turn that did not leave: nothing of its account does before `until`."""
+        """Take back a turn that did not leave: the store is not asked for its account before `until`."""
         self._note_unleft(turn)
         turn.lane.put_back(turn, now, until)
         self.update(turn.lane, now)
@@ -378,7 +384,7 @@ class Lanes:
 
     def rest_s(self, now: float) -> float:
         """Return the seconds for which nothing can leave because every account that is not done was told to rest."""
-        return max(0.0, min((lane.rest.until - now for lane in self._lanes if not lane.is_done), default=0.0))
+        return max(0.0, min((lane.rests_until - now for lane in self._lanes if not lane.is_done), default=0.0))
 
     def left(self) -> dict[str, int]:
         """Return the campaigns of each account that have not ended yet."""

@@ -308,6 +308,21 @@ def test_a_call_that_waits_for_the_store_rests_with_its_account() -> None:
     assert claims == 3 + 3
 
 
+def test_a_call_that_the_store_has_counted_leaves() -> None:
+    """What the store lets leave does, though it has just told another worker to ask again later: no place is lost."""
+    service, answers = always(STOPPED), iter([5.0, 0.0, 0.0])
+
+    async def claim() -> float:
+        wait_s = next(answers)
+        await asyncio.sleep(0)  # both workers have asked before the first has its answer
+        return wait_s
+
+    job = Job(campaigns(2), service.send, concurrency=2, claim=claim)
+    run(job.pool.run())
+    assert job.outcomes() == {Outcome.STOPPED: 2}
+    assert service.began_s("a1") == [0.0, 5.0]
+
+
 def test_a_lane_rests_with_the_other_calls_of_its_account() -> None:
     """What another caller of the account was told holds its stops up too."""
     service, rest = always(STOPPED), AccountRest()
