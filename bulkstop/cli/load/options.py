@@ -11,7 +11,6 @@ from click.core import ParameterSource
 
 from bulkstop.cli.files import check_written
 from bulkstop.cli.load import limit, shapes
-from bulkstop.cli.load.page import OPTION as HTML
 from bulkstop.cli.load.shapes import Shape
 from bulkstop.cli.log import with_log
 from bulkstop.cli.options import ParsedText, with_settings
@@ -25,6 +24,7 @@ from bulkstop.settings import Settings
 from bulkstop.settings.parse import parse_count, parse_seconds
 from bulkstop.text import printable
 
+HTML = "--html"
 LEFT_OUT = frozenset(
     {
         *("quota", "quota_store", "adaptive", "pace", "order", "attempts", "max_retry_after_s"),

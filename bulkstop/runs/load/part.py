@@ -32,8 +32,8 @@ class IntervalReport(NamedTuple):
     def interval(self) -> Interval:
         """Its requests."""
         length_s = min(EVERY_S, max(self.upto_s - self.start_s, 0.001))
-        measured = self.metrics
-        return Interval(self.start_s, length_s, measured.outcomes, measured.latency, measured.service)
+        metrics = self.metrics
+        return Interval(self.start_s, length_s, metrics.outcomes, metrics.latency, metrics.service)
 
 
 class _Part(Recorder):
@@ -55,8 +55,8 @@ class _Part(Recorder):
         """Tell what was measured up to then, and begin anew."""
         if self._lines is not None:
             self._lines.close()
-        measured, self.metrics = self.metrics, Metrics(max_late_s=self.metrics.max_late_s)
-        self._link.tell(IntervalReport(self._start_s, upto_s, self._link.in_flight, measured))
+        metrics, self.metrics = self.metrics, Metrics(max_late_s=self.metrics.max_late_s)
+        self._link.tell(IntervalReport(self._start_s, upto_s, self._link.in_flight, metrics))
         self._start_s = upto_s // EVERY_S * EVERY_S
 
 
