@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bulkstop.engine.load.arrivals import constant, ramp, spike
+from bulkstop.engine.load.arrivals import constant
 from bulkstop.model import Outcome
 from bulkstop.redact import Redactor
 from bulkstop.report.load.charts import COLOURS, draw_latencies, draw_outcomes, draw_percentiles, read_library
@@ -160,21 +160,6 @@ class TestCharts:
         never = {Outcome.INVALID, Outcome.DUPLICATE, Outcome.PROTECTED, Outcome.NOT_SENT}
         assert set(COLOURS) == set(Outcome) - never
         assert len(set(COLOURS.values())) == len(COLOURS)
-
-    @pytest.mark.parametrize(
-        ("schedule", "corners"),
-        [
-            (constant(40, count=20), [(0, 40), (0.5, 40)]),
-            (ramp(10, 50, 4.0), [(0, 10), (4, 50)]),
-            (ramp(10, 50, 4.0, count=40), [(0, 10), (2, 30)]),
-            (spike(10, 50, 10.0, 2.0), [(0, 10), (4, 10), (4, 50), (6, 50), (6, 10), (10, 10)]),
-        ],
-    )
-    def test_intended_rate(self, schedule: Any, corners: list[tuple[float, float]]) -> None:
-        """The line of the intended rate bends where the schedule does, and ends with it."""
-        assert [each for corner in schedule.course for each in corner] == pytest.approx(
-            [each for corner in corners for each in corner]
-        )
 
 
 class TestText:

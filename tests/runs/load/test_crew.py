@@ -2,12 +2,13 @@
 
 import asyncio
 import math
+import re
 from typing import cast
 
 import pytest
 
 from bulkstop.engine.load.arrivals import constant
-from bulkstop.errors import BulkstopError, CredentialsError
+from bulkstop.errors import BulkstopError, CredentialsError, OutputError
 from bulkstop.model import Outcome
 from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.summary import LoadSummary
@@ -17,11 +18,12 @@ from bulkstop.runs.load.recorder import Outputs, Recorder
 from bulkstop.runs.load.run import Load
 from bulkstop.settings import Settings
 from bulkstop.workers.fork import WorkerProcess
-from bulkstop.workers.link import BEGIN, DRAIN, Ended, Ready
+from bulkstop.workers.link import BEGIN, DRAIN, Ended, Lines, Ready
 from tests.virtual_time import run
 
 Script = list[tuple[float, object]]
 """After how many more seconds a process tells something, and what; None that it is gone."""
+DIED = "process 1 of 2 was killed (SIGKILL)"
 
 
 class Worker:
@@ -62,11 +64,22 @@ def report(start_s: float, upto_s: float, requests: int, *, full_s: float = 0.0)
     return IntervalReport(start_s, upto_s, requests, metrics)
 
 
+class FullDisk:
+    """Takes nothing."""
+
+    def write(self, data: bytes) -> None:
+        """Refuse it."""
+        raise OutputError("full")
+
+    def close(self) -> None:
+        """Have nothing left to write."""
+
+
 def told(*scripts: Script, progress: list[str] | None = None) -> tuple[LoadSummary, list[Worker]]:
-    """Let processes tell what they do; return what it comes to."""
+    """Let processes tell what they do, where no line can be written; return what it comes to."""
     workers = [Worker(number, script) for number, script in enumerate(scripts)]
     load = Load(schedule=constant(10, count=30), processes=len(scripts))
-    crew = Crew(cast("list[WorkerProcess]", workers), Recorder(Metrics(), Outputs()), Outputs())
+    crew = Crew(cast("list[WorkerProcess]", workers), Recorder(Metrics(), Outputs()), Outputs(FullDisk()))
     say = None if progress is None else progress.append
     job = execute(load, crew, Settings(host="https://h"), signals=(), say=lambda text: None, progress=say)
     return run(job)[0], workers
@@ -98,20 +111,26 @@ class TestCrew:
         told(one, other, progress=progress)
         assert progress == ["1.0 s: 19 requests, 19.0/s, 0 errors, p99 10.0 ms"]
 
-    @pytest.mark.parametrize("message", [None, Ended(CredentialsError("no token"))])
-    def test_one_ends_early(self, message: object) -> None:
-        """Where one dies or fails the others drain; the fault says what is missing, the figures are of the rest."""
-        one = of((1.0, report(0.0, 1.0, 10)), (0.2, message))
+    @pytest.mark.parametrize(
+        ("message", "why"),
+        [
+            ([None], f"{DIED}: ITS REQUESTS SINCE 1.0 s ARE MISSING in the figures; the others were ended"),
+            ([Ended(CredentialsError("no token"))], "no token"),
+            ([Lines(b"{}\n"), None], "full"),
+        ],
+    )
+    def test_one_ends_early(self, message: list[object], why: str) -> None:
+        """Where one dies or fails, or a disk is full, all drain; figures are of the rest, and the first fault is told."""
+        one = of((1.0, report(0.0, 1.0, 10)), *((0.2, each) for each in message))
         other = of((1.0, report(0.0, 1.0, 7)), (0.5, report(1.0, 1.5, 3)), (0.0, Ended(None)))
         summary, workers = told(one, other)
-        died = "process 1 of 2 was killed (SIGKILL): ITS REQUESTS SINCE 1.0 s ARE MISSING in the figures"
-        assert summary.reason == (f"{died}; the others were ended" if message is None else "no token")
+        assert summary.reason == why
         assert (summary.metrics.requests, summary.exit_code) == (20, 3)
         assert [worker.orders for worker in workers] == [[BEGIN, DRAIN], [BEGIN, DRAIN]]
 
     @pytest.mark.parametrize(
         ("message", "why"),
-        [(Ended(CredentialsError("no token")), "no token"), (None, "process 1 of 2 was killed .SIGKILL.; nothing was")],
+        [(Ended(CredentialsError("no token")), "no token"), (None, f"{re.escape(DIED)}; nothing was sent")],
     )
     def test_never_ready(self, message: object, why: str) -> None:
         """What keeps one of them from beginning keeps all."""

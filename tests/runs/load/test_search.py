@@ -3,8 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -18,9 +17,10 @@ from bulkstop.report.load.thresholds import Threshold, parse_threshold
 from bulkstop.runs import host
 from bulkstop.runs.load.search import Search, execute
 from bulkstop.settings import Settings
+from tests.engine.parts import now_s
 from tests.loads import OK, Reply, Service, endless
-from tests.processes import ROOT, simulator
-from tests.servers import NGINX, Connection, http, listening
+from tests.processes import ROOT
+from tests.servers import NGINX
 from tests.virtual_time import run
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1In0.c2lnbmF0dXJl"
@@ -49,6 +49,20 @@ class Searched(Service):
         """Search at this service."""
         job = execute(search(**how), endless(), SETTINGS, connect=self.connect, tell=self.done.append)
         return run(job)[0]
+
+
+class OneByOne(Searched):
+    """Takes 5 ms for each request, one after the other."""
+
+    free_at = 0.0
+
+    async def post(
+        self, target: str, headers: Mapping[str, str], body: bytes = b"", cap: int = 0
+    ) -> Response | TransportFailure:
+        """Answer when those before have their answers."""
+        self.free_at = max(self.free_at, now_s()) + 0.005
+        await asyncio.sleep(self.free_at - now_s())
+        return await super().post(target, headers)
 
 
 @pytest.mark.usefixtures("virtual")
@@ -137,6 +151,15 @@ class TestSearch:
         assert found.probes[2].why == "timeout<1%: FAILED (100%)"
         assert (found.exit_code, found.low) == (0, found.rate)
 
+    def test_latency(self) -> None:
+        """A service that takes 5 ms for each, one after the other, is found by what its requests have to wait."""
+        service = OneByOne(lambda number: OK)
+        found = service.searched(start=50.0, step_s=0.5, require=(parse_threshold("p99<100ms"),))
+        assert found.exit_code == 0
+        assert found.rate is not None
+        assert 195 <= found.rate <= 225  # in a second 100 ms of waiting come together only at 10 % above
+        assert any("p99<100ms: FAILED" in probe.why for probe in found.probes)
+
     def test_refused(self) -> None:
         """A limit that most requests reached without a stop is told as what it is."""
         found = Searched(lambda number: Response(404, b"{}", 1.0)).searched(top=1000)
@@ -202,54 +225,18 @@ async def test_this_machine_is_the_limit() -> None:
     assert found.exit_code == 3
 
 
-REAL: dict[str, Any] = {"start": 10.0, "step_s": 0.5}
-"""A search in real time, with steps as short as a few of the service's windows."""
-
-
 @pytest.mark.alone
-class TestRealLimits:
-    """Limits in real time: that of nginx, of the simulator, and of a server that can do no more."""
+@pytest.mark.skipif(NGINX is None, reason="nginx is not installed here")
+def test_nginx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit that nobody here wrote, 50 a second and 5 at once, is found; nginx saw no other requests."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from limited_nginx import limited
 
-    @pytest.mark.skipif(NGINX is None, reason="nginx is not installed here")
-    def test_nginx(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A limit that nobody here wrote, 50 a second and 5 at once, is found; nginx saw no other requests."""
-        monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-        from limited_nginx import limited
-
-        with limited(50, burst=5) as server:
-            found = host.run(execute(Search(**REAL), endless(), Settings(host=server.url, token=TOKEN)))
-            calls = server.stop()
-        assert found.exit_code == 0
-        assert found.rate is not None
-        assert 44 <= found.rate <= 50 + 5  # what it lets through at once is in it, over a second
-        assert found.outcomes[Outcome.STOPPED] == sum(call.status == 200 for call in calls)
-        assert found.outcomes[Outcome.THROTTLED] == sum(call.status == 429 for call in calls)
-
-    def test_simulator(self, tmp_path: Path) -> None:
-        """A quota of 40 in any second is found, to 5 % and what a machine with other work does to it."""
-        with simulator(tmp_path, "--quota", "40/1s") as sim:
-            found = host.run(execute(Search(**REAL), endless(), Settings(host=sim.url, token=TOKEN)))
-            assert found.requests == len(sim.requests())
-        assert found.exit_code == 0
-        assert found.rate is not None
-        assert 35 <= found.rate <= 40
-
-    async def test_latency(self) -> None:
-        """A server that takes 5 ms for each, one after the other, is found by what its requests have to wait."""
-        free_at = 0.0
-
-        async def handle(connection: Connection) -> None:
-            nonlocal free_at
-            loop = asyncio.get_running_loop()
-            while await connection.request() is not None:
-                free_at = max(free_at, loop.time()) + 0.005
-                await asyncio.sleep(free_at - loop.time())
-                await connection.write(http())
-
-        async with listening(handle) as server:
-            job = Search(start=50.0, step_s=0.5, max_late_s=0.05, require=(parse_threshold("p99<100ms"),))
-            found = await execute(job, endless(), Settings(host=server.url, token=TOKEN))
-        assert found.exit_code == 0
-        assert found.rate is not None
-        assert 170 <= found.rate <= 225  # in a second 100 ms of waiting come together only at 10 % above
-        assert any("p99<100ms: FAILED" in probe.why for probe in found.probes)
+    with limited(50, burst=5) as server:
+        found = host.run(execute(Search(start=10.0, step_s=0.5), endless(), Settings(host=server.url, token=TOKEN)))
+        calls = server.stop()
+    assert found.exit_code == 0
+    assert found.rate is not None
+    assert 44 <= found.rate <= 50 + 5  # what it lets through at once is in it, over a second
+    assert found.outcomes[Outcome.STOPPED] == sum(call.status == 200 for call in calls)
+    assert found.outcomes[Outcome.THROTTLED] == sum(call.status == 429 for call in calls)
