@@ -19,6 +19,7 @@ from bulkstop.kore.exchange import Response, TransportFailure
 from bulkstop.model import Campaign, Outcome
 from bulkstop.report.load.histogram import HIGHEST_US, PERCENTILES, Histogram, percentile_name
 from bulkstop.report.load.intervals import Interval
+from bulkstop.report.load.metrics import Metrics
 from bulkstop.settings import Settings
 from tests.engine.parts import campaigns, now_s
 from tests.processes import TOKEN
@@ -110,6 +111,33 @@ def counts_of(path: Path) -> Counter[str | None]:
     assert len(starts) == len(set(starts)) > 0
     assert starts == sorted(starts, key=float)
     return found
+
+
+def measured(
+    count: int = 1,
+    outcome: Outcome = Outcome.STOPPED,
+    *,
+    latency_s: float = 0.1,
+    service_s: float | None = None,
+    late_s: float = 0.0,
+    answered: bool = True,
+    error: str | None = None,
+    before: Metrics | None = None,
+) -> Metrics:
+    """Measure requests that are all the same, after those that were before."""
+    metrics = before or Metrics()
+    service_s = latency_s if service_s is None else service_s
+    for _ in range(count):
+        metrics.add(
+            outcome,
+            latency_s=latency_s,
+            service_s=service_s,
+            late_s=late_s,
+            held_s=0.0,
+            answered=answered,
+            error=error,
+        )
+    return metrics
 
 
 def interval(start_s: float, *latencies_s: float, length_s: float = 1.0) -> Interval:

@@ -21,18 +21,16 @@ from bulkstop.report.load.limit import (
     list_limit_faults,
     rate_to_limit,
 )
-from bulkstop.report.load.metrics import Metrics
 from bulkstop.settings.profiles import Profile
+from tests.loads import measured
 
 PLAN = SearchPlan(host="http://h", start=50, top=100, step_s=1)
 
 
 def probe(rate: float, why: str = "", outcome: Outcome = Outcome.STOPPED, *, answered: bool = True) -> Probe:
     """Try a rate with ten requests."""
-    metrics = Metrics()
-    for _ in range(10):
-        error = None if outcome is Outcome.STOPPED else "no such campaign"
-        metrics.add(outcome, latency_s=0.1, service_s=0.1, late_s=0, held_s=0, answered=answered, error=error)
+    error = None if outcome is Outcome.STOPPED else "no such campaign"
+    metrics = measured(10, outcome, answered=answered, error=error)
     metrics.elapsed_s = 1.0
     return Probe(rate, 1.0, metrics, "gave way" if why else "held", why)
 

@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 
-from bulkstop.model import Outcome
-from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.summary import (
     LoadPlan,
     LoadSummary,
@@ -16,25 +14,20 @@ from bulkstop.report.load.summary import (
     summary_to_json,
 )
 from bulkstop.report.load.thresholds import Verdict, parse_threshold
+from tests.loads import measured
 
 HELD = Verdict("p99<1s", held=True, value=1.0, unit="ms")
 FAILED = HELD._replace(held=False)
 PLAN = LoadPlan(host="http://h", shape="100/s, for 1.0 s", targets="made up", planned=100, max_in_flight=32)
 
 
-def measured(*, late: bool = False, answered: bool = True, count: int = 100) -> Metrics:
-    """Measure some requests, all too late or none."""
-    metrics = Metrics()
-    late_s = 0.05 if late else 0.0
-    for _ in range(count):
-        metrics.add(Outcome.STOPPED, latency_s=0.1, service_s=0.1, late_s=late_s, held_s=0.0, answered=answered)
-    return metrics
+LATE = {"late_s": 0.05}
 
 
 def summarized(verdicts: tuple[Verdict, ...] = (), *, plan: LoadPlan = PLAN, **how: Any) -> LoadSummary:
     """Sum up a run that all requests of were sent, unless it is said."""
     ended = {name: how.pop(name) for name in ("signum", "fault", "in_flight") if name in how}
-    return LoadSummary(plan, measured(**how), verdicts, "run-1", 0.0, **{"in_flight": 32, **ended})
+    return LoadSummary(plan, measured(**{"count": 100, **how}), verdicts, "run-1", 0.0, **{"in_flight": 32, **ended})
 
 
 @pytest.mark.parametrize(
@@ -44,16 +37,16 @@ def summarized(verdicts: tuple[Verdict, ...] = (), *, plan: LoadPlan = PLAN, **h
         ({}, (HELD, HELD), 0),
         ({}, (HELD, FAILED), 1),
         ({"answered": False}, (HELD,), 1),
-        ({"late": True}, (), 3),
-        ({"late": True}, (FAILED,), 3),
+        (LATE, (), 3),
+        (LATE, (FAILED,), 3),
         ({"count": 99}, (HELD,), 3),
         ({"count": 99}, (FAILED,), 1),
         ({"count": 99, "signum": 2}, (FAILED,), 130),
-        ({"late": True, "signum": 15}, (FAILED,), 143),
+        ({**LATE, "signum": 15}, (FAILED,), 143),
         ({"count": 0, "answered": False, "signum": 2}, (FAILED,), 130),
         ({"fault": "no token"}, (HELD,), 3),
         ({"count": 50, "fault": "no token", "signum": 2}, (FAILED,), 3),
-        ({"late": True, "plan": replace(PLAN, is_open=False)}, (), 0),  # where nothing is due nothing is late
+        ({**LATE, "plan": replace(PLAN, is_open=False)}, (), 0),  # where nothing is due nothing is late
     ],
 )
 def test_exit_codes(how: dict[str, Any], verdicts: tuple[Verdict, ...], code: int) -> None:
@@ -89,7 +82,7 @@ def test_plan() -> None:
 
 def test_faults() -> None:
     """All that went wrong is named, each once: what did not hold, who was late, what never left."""
-    faults = list_faults(summarized((HELD, FAILED), late=True, count=90))
+    faults = list_faults(summarized((HELD, FAILED), late_s=0.05, count=90))
     assert [fault.split(" left ")[0].split(", as ")[0] for fault in faults] == [
         "p99<1s: FAILED (1ms)",
         "THE SCHEDULE WAS NOT KEPT: 100% of the requests",

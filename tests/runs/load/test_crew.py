@@ -9,7 +9,6 @@ import pytest
 
 from bulkstop.engine.load.arrivals import constant
 from bulkstop.errors import BulkstopError, CredentialsError, OutputError
-from bulkstop.model import Outcome
 from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.summary import LoadSummary
 from bulkstop.runs.load.part import IntervalReport
@@ -19,6 +18,7 @@ from bulkstop.runs.load.run import Load
 from bulkstop.settings import Settings
 from bulkstop.workers.fork import WorkerProcess
 from bulkstop.workers.link import BEGIN, DRAIN, Ended, Lines, Ready
+from tests.loads import measured
 from tests.virtual_time import run
 
 Script = list[tuple[float, object]]
@@ -57,9 +57,7 @@ class Worker:
 
 def report(start_s: float, upto_s: float, requests: int, *, full_s: float = 0.0) -> IntervalReport:
     """Report requests of a hundredth of a second."""
-    metrics = Metrics()
-    for _ in range(requests):
-        metrics.add(Outcome.STOPPED, latency_s=0.01, service_s=0.01, late_s=0.0, held_s=0.0, answered=True)
+    metrics = measured(requests, latency_s=0.01)
     metrics.elapsed_s, metrics.full_s, metrics.full_busy_s = upto_s, full_s, full_s / 4
     return IntervalReport(start_s, upto_s, requests, metrics)
 
@@ -120,7 +118,7 @@ class TestCrew:
         ],
     )
     def test_one_ends_early(self, message: list[object], why: str) -> None:
-        """Where one dies or fails, or a disk is full, all drain; figures are of the rest, and the first fault is told."""
+        """Where one dies or fails, or a disk is full, all drain; the first fault is told, with all figures."""
         one = of((1.0, report(0.0, 1.0, 10)), *((0.2, each) for each in message))
         other = of((1.0, report(0.0, 1.0, 7)), (0.5, report(1.0, 1.5, 3)), (0.0, Ended(None)))
         summary, workers = told(one, other)

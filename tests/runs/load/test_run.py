@@ -18,7 +18,6 @@ from bulkstop.kore.calls import target
 from bulkstop.kore.exchange import Response, TransportFailure
 from bulkstop.model import Outcome
 from bulkstop.report.load.figures import metrics_to_json
-from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.summary import LoadSummary
 from bulkstop.report.load.thresholds import parse_threshold
 from bulkstop.runs import host
@@ -26,7 +25,7 @@ from bulkstop.runs.load.recorder import Outputs
 from bulkstop.runs.load.run import Load, choose_max_in_flight, execute
 from bulkstop.settings import Settings
 from tests.engine.parts import campaigns
-from tests.loads import OK, Service, assert_same_times, counts_of, endless, reference
+from tests.loads import OK, Service, assert_same_times, counts_of, endless, measured, reference
 from tests.processes import TOKEN
 from tests.servers import Nginx
 from tests.virtual_time import run
@@ -211,8 +210,7 @@ class TestEnds:
 
 def test_closed_model_is_judged_by_what_it_shows() -> None:
     """Where nothing was due at a time, a latency that is required is the service time, which alone is shown."""
-    metrics = Metrics()
-    metrics.add(Outcome.STOPPED, latency_s=2.0, service_s=1.0, late_s=0.0, held_s=0.0, answered=True)
+    metrics = measured(latency_s=2.0, service_s=1.0)
     (verdict,) = load(None, count=1, require=(parse_threshold("p99<1.5s"),)).verdicts(metrics)
     assert (verdict.held, verdict.value) == (True, 1.0)
     (verdict,) = load(constant(1, count=1), require=(parse_threshold("p99<1.5s"),)).verdicts(metrics)
