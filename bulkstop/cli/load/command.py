@@ -138,7 +138,7 @@ def find_limit(search: limit.SearchOptions, options: LoadOptions, settings: Sett
             plan,
             settings,
             confirm=lambda: confirm_host(settings, options.allowed),
-            targets=describe_targets(plan, settings, options.named),
+            targets=describe_targets(plan, settings, options.target_name),
             as_json=options.as_json,
             quiet=options.quiet,
         )
@@ -164,7 +164,7 @@ def make_load(shape: Shape, plan: Plan | None, settings: Settings, options: Load
         processes=options.processes,
         shape=shape.words(),
     )
-    return replace(load, targets=describe_targets(plan, settings, options.named, load.planned))
+    return replace(load, targets=describe_targets(plan, settings, options.target_name, load.planned))
 
 
 def check_processes(load: Load) -> None:

@@ -144,20 +144,20 @@ class LoadOptions:
     quiet: bool
 
     @property
-    def written(self) -> tuple[tuple[str, str | None], ...]:
+    def files(self) -> tuple[tuple[str, str | None], ...]:
         """Which files are to be written, if any: options and names."""
         return (("--results", self.results), ("--hdr", self.hdr), (HTML, self.html))
 
     @property
-    def named(self) -> str:
+    def target_name(self) -> str:
         """What the campaigns are named by."""
         return printable(self.source or self.id_prefix)
 
 
 def read_load_options(params: Mapping[str, Any]) -> LoadOptions:
     """Take out what was given; a log for machines leaves no words for persons between its lines."""
-    found = LoadOptions(**{each.name: params[each.name] for each in fields(LoadOptions)})
-    return replace(found, quiet=found.quiet or params["log_json"])
+    load_options = LoadOptions(**{each.name: params[each.name] for each in fields(LoadOptions)})
+    return replace(load_options, quiet=load_options.quiet or params["log_json"])
 
 
 def check_usage(ctx: click.Context, shape: Shape, options: LoadOptions, settings: Settings) -> None:
@@ -169,7 +169,7 @@ def check_usage(ctx: click.Context, shape: Shape, options: LoadOptions, settings
             "--concurrency: is for --closed; how many may be in flight on a schedule is --max-in-flight"
         )
     check_files(options)
-    check_written(options.written, settings, ctx.params["config"])
+    check_written(options.files, settings, ctx.params["config"])
 
 
 def check_input(ctx: click.Context, options: LoadOptions) -> None:
@@ -188,7 +188,7 @@ def check_input(ctx: click.Context, options: LoadOptions) -> None:
 
 def check_files(options: LoadOptions) -> None:
     """Refuse files that would be written twice, or over INPUT: raises SettingsError."""
-    lines, page = options.written[:2], options.html
+    lines, page = options.files[:2], options.html
     for option, path in lines:
         if options.as_json and path == "-":
             raise SettingsError(f"--json: standard output is taken by {option} -; give {option} FILE")
@@ -200,7 +200,7 @@ def check_files(options: LoadOptions) -> None:
         raise SettingsError(f"--hdr {options.hdr}: is also what --results writes; give another file")
     if page is not None and any(path is not None and is_same(page, path) for _, path in lines):
         raise SettingsError(f"{HTML} {options.html}: is also what --results or --hdr writes; give another file")
-    for option, path in options.written:
+    for option, path in options.files:
         if path not in (None, "-") and options.source is not None and is_same(path, options.source):
             raise SettingsError(f"{option} {path}: is INPUT itself; give another file")
     if "-" in (options.results, options.hdr, "-" if options.as_json else None) and sys.stdout is None:

@@ -56,44 +56,44 @@ def run(
         job = run_worker(link, part, share, settings, connect, has_lines=outputs.results is not None)
         return host.run(job)
 
-    with fork_workers(work, load.processes) as children:
-        crew = Crew(children, Recorder(Metrics(max_late_s=load.max_late_s), outputs), outputs)
+    with fork_workers(work, load.processes) as workers:
+        crew = Crew(workers, Recorder(Metrics(max_late_s=load.max_late_s), outputs), outputs)
         return host.run(execute(load, crew, settings, signals=signals, say=say, progress=progress))
 
 
 class Crew:
     """All the processes of a run: begins, drains and aborts them as one, and puts together what they tell."""
 
-    def __init__(self, children: Sequence[WorkerProcess], recorder: Recorder, outputs: Outputs) -> None:
+    def __init__(self, workers: Sequence[WorkerProcess], recorder: Recorder, outputs: Outputs) -> None:
         self.recorder = recorder
         self.fault: BulkstopError | None = None
-        self._children = children
+        self._workers = workers
         self._outputs = outputs
         self._unix_s = math.nan
-        self._merger = IntervalMerger(recorder.tell, len(children))
+        self._merger = IntervalMerger(recorder.add_interval, len(workers))
 
     @property
     def in_flight(self) -> int:
         """How many requests were in flight when each of them told it last."""
-        return sum(child.in_flight for child in self._children)
+        return sum(worker.in_flight for worker in self._workers)
 
     def __len__(self) -> int:
-        return len(self._children)
+        return len(self._workers)
 
     def drain(self) -> None:
         """Let nothing more leave."""
-        for child in self._children:
-            child.order(DRAIN)
+        for worker in self._workers:
+            worker.order(DRAIN)
 
     def abort(self) -> None:
         """Cut off what is in flight."""
-        for child in self._children:
-            child.order(ABORT)
+        for worker in self._workers:
+            worker.order(ABORT)
 
     def kill(self) -> None:
         """End them at once: one that is stuck would outlive this process."""
-        for child in self._children:
-            child.kill()
+        for worker in self._workers:
+            worker.kill()
 
     async def ready(self) -> int:
         """Wait until all can begin, and give how many requests may be in flight; raises what keeps one from it."""
@@ -115,8 +115,8 @@ class Crew:
     async def work(self, begin_at: float) -> None:
         """Let them begin, and hear them until all have ended."""
         self._unix_s = time.time() + begin_at - time.monotonic()
-        for child in self._children:
-            child.order(BEGIN, repr(begin_at).encode())
+        for worker in self._workers:
+            worker.order(BEGIN, repr(begin_at).encode())
         await self._each(self._read_messages)
 
     async def disconnect(self) -> None:
@@ -124,7 +124,7 @@ class Crew:
         await self._each(lambda worker: worker.disconnect())
 
     async def _each(self, do: Callable[[WorkerProcess], Awaitable[None]]) -> None:
-        await run_concurrently([partial(do, child) for child in self._children], len(self))
+        await run_concurrently([partial(do, worker) for worker in self._workers], len(self))
 
     async def _read_messages(self, worker: WorkerProcess) -> None:
         while not worker.has_ended:

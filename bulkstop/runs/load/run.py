@@ -68,18 +68,18 @@ class Load:
             return OpenModel(self.schedule.every(self.first, self.step))
         return ClosedModel(math.inf if self.count is None else self.count)
 
-    def sent_for_s(self, grace_s: float) -> float | None:
+    def sending_s(self, grace_s: float) -> float | None:
         """Return for how long requests may leave: on a schedule, what was held up has its time as well."""
         return self.length_s if self.schedule is None else self.schedule.length_s + grace_s
 
-    def lasted_s(self, metrics: Metrics) -> float:
+    def elapsed_s(self, metrics: Metrics) -> float:
         """Return how long it took when nothing ended it early: until the last answer, or for as long as the schedule.
 
         The last request of a schedule has its part of the time as well: 20 at 20/s take a second, and not 0.95 s.
         """
         return max(metrics.elapsed_s, 0.0 if self.schedule is None else self.schedule.length_s)
 
-    def verdicts(self, metrics: Metrics) -> tuple[Verdict, ...]:
+    def judge(self, metrics: Metrics) -> tuple[Verdict, ...]:
         """Say what became of all that is required; where nothing was due at a time, latency is service time."""
         if self.schedule is None:
             metrics = copy(metrics)
@@ -164,8 +164,8 @@ def sum_up(
     closing = recorder.close()
     fault, metrics = fault or closing, recorder.metrics
     if fault is None and signum is None:
-        metrics.elapsed_s = load.lasted_s(metrics)
-    plan, verdicts, reason = load.plan(settings), load.verdicts(metrics), None if fault is None else str(fault)
+        metrics.elapsed_s = load.elapsed_s(metrics)
+    plan, verdicts, reason = load.plan(settings), load.judge(metrics), None if fault is None else str(fault)
     return LoadSummary(plan, metrics, verdicts, run_id, recorder.began, in_flight, signum, reason)
 
 
@@ -186,6 +186,6 @@ async def send_load(
         recorder,
         attach,
         max_in_flight=settings.concurrency,
-        length_s=load.sent_for_s(settings.grace_s),
+        length_s=load.sending_s(settings.grace_s),
         begin_at=begin_at,
     )

@@ -39,8 +39,8 @@ def read_targets(path: str, settings: Settings, *, fmt: str | None = None) -> It
 
 def describe_unused(plan: Plan) -> str:
     """Count what of a list cannot be sent, by the reason, with the first row that cannot be used; empty for nothing."""
-    counted = ", ".join(f"{number:,} {outcome.value}" for outcome, number in plan.held.items())
-    return f"{counted}; first {plan.first_invalid}" if plan.held_invalid else counted
+    counts = ", ".join(f"{number:,} {outcome.value}" for outcome, number in plan.held.items())
+    return f"{counts}; first {plan.first_invalid}" if plan.held_invalid else counts
 
 
 def describe_targets(plan: Plan | None, settings: Settings, name: str, planned: int | None = None) -> str:

@@ -211,9 +211,9 @@ class TestEnds:
 def test_closed_model_is_judged_by_what_it_shows() -> None:
     """Where nothing was due at a time, a latency that is required is the service time, which alone is shown."""
     metrics = measured(latency_s=2.0, service_s=1.0)
-    (verdict,) = load(None, count=1, require=(parse_threshold("p99<1.5s"),)).verdicts(metrics)
+    (verdict,) = load(None, count=1, require=(parse_threshold("p99<1.5s"),)).judge(metrics)
     assert (verdict.held, verdict.value) == (True, 1.0)
-    (verdict,) = load(constant(1, count=1), require=(parse_threshold("p99<1.5s"),)).verdicts(metrics)
+    (verdict,) = load(constant(1, count=1), require=(parse_threshold("p99<1.5s"),)).judge(metrics)
     assert not verdict.held
     assert metrics.latency.max_s == 2.0
 
