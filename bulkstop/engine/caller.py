@@ -1,8 +1,8 @@
 """Single calls of an account, one after the other, within what it may do.
 
 What the pool is for a list of campaigns, this is for the few calls around it: the same Quota and Claim, the same
-Retry, the same AccountRest after being throttled. Nothing here makes tasks; `run_concurrently` of the pool lets
-accounts go at the same time.
+Retry, the same AccountRest after being throttled. Nothing here makes tasks; `run_concurrently` (tasks.py) lets accounts
+go at the same time.
 """
 
 import asyncio
@@ -14,11 +14,10 @@ from typing import TypeVar
 
 from bulkstop.engine.lanes import Claim
 from bulkstop.engine.limits.quota import Quota
-from bulkstop.engine.pool import NOT_TRIED, NOT_TRIED_AGAIN
 from bulkstop.engine.rest import AccountRest
-from bulkstop.engine.retry import Retry
-from bulkstop.engine.tries import Rest, RetryAt, Settle, Tries
-from bulkstop.model import Attempt, Outcome, RetryHint
+from bulkstop.engine.results import unfinished_attempt
+from bulkstop.engine.retry import Rest, Retry, RetryAt, Settle, Tries
+from bulkstop.model import Attempt, RetryHint
 
 T = TypeVar("T")
 
@@ -65,7 +64,7 @@ class Caller:
 
         Raises only what `make` or the quota store raises: a BulkstopError.
         """
-        tries, due, last = Tries(), -math.inf, Attempt(Outcome.NOT_SENT, error=NOT_TRIED)
+        tries, due, last = Tries(), -math.inf, unfinished_attempt(None)
         while await self._has_place(due):
             sent_at = self._now()
             found = await self._try(make, sent_at)
@@ -75,7 +74,7 @@ class Caller:
             if isinstance(step, Settle):
                 return found
             tries, due = step.tries, step.at if isinstance(step, RetryAt) else -math.inf
-            last = found._replace(error="; ".join(filter(None, (found.error, NOT_TRIED_AGAIN))))
+            last = unfinished_attempt(found)
         return last
 
     def _plan_next(self, tries: Tries, attempt: Attempt, sent_at: float) -> Settle | RetryAt | Rest:

@@ -28,7 +28,7 @@ class Breaker:
 
     def __init__(
         self,
-        threshold: int = 10,
+        threshold: float = 10,
         first_pause_s: float = 1.0,
         longest_pause_s: float = 30.0,
         bound_s: float = 300.0,

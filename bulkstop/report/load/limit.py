@@ -20,7 +20,6 @@ from bulkstop.text import format_duration
 
 EVEN = "even"
 REFUSED_SHARE = 0.5
-UNANSWERED = "no request was answered"
 WINDOWS_S = (1.0, 10.0, 60.0, 600.0, 3600.0)
 LEAST_CALLS = 20
 """With so many calls to a window, what is lost by rounding down to a whole call is at most 5 %."""
@@ -67,6 +66,8 @@ class LimitSummary:
     is_over: bool = True
     """All is known that can be."""
     dead_end: str = ""
+    is_unanswered: bool = False
+    """Nothing is there that answers."""
     signum: int | None = None
     fault: str | None = None
 
@@ -137,7 +138,7 @@ class LimitSummary:
         """The exit code: 0 found, 1 nothing held or not what is required, 3 the limit is not the service's."""
         if self.signum is not None and self.fault is None:
             return 128 + self.signum
-        if self.dead_end == UNANSWERED:
+        if self.is_unanswered:
             return 1
         if not self.is_over or self.by_machine:
             return 3
@@ -201,14 +202,13 @@ def _describe_high(summary: LimitSummary) -> str:
 def list_limit_faults(summary: LimitSummary) -> list[str]:
     """Name what makes the exit code another than 0, and what makes the limit another than it looks."""
     faults = [str(verdict) for verdict in summary.verdicts if not verdict.held]
-    is_unanswered = summary.dead_end == UNANSWERED
-    if summary.fault is not None or (summary.dead_end and not is_unanswered):
+    if summary.fault is not None or (summary.dead_end and not summary.is_unanswered):
         faults.append(summary.reason)
     elif summary.is_over and summary.by_machine:
         faults.append("THIS MACHINE GAVE WAY FIRST: it could not send faster, and what the service takes is not known")
     elif summary.is_over and summary.rate is None:
         faults.append(summary.reason)
-    if is_unanswered:
+    if summary.is_unanswered:
         faults.append(warn_nothing_stopped(summary.probes[-1].metrics))
     elif summary.refused and summary.confirmed is not None:
         faults.append(f"WARNING: {describe_outcome(summary.confirmed.metrics)}; the limit is that of answering so")

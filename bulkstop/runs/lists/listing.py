@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bulkstop.engine.caller import Caller
-from bulkstop.engine.pool import run_concurrently
+from bulkstop.engine.tasks import run_concurrently
 from bulkstop.kore.calls import PAGE, find_page, list_call
 from bulkstop.kore.exchange import PageRange
 from bulkstop.kore.interpret import Page

@@ -12,9 +12,10 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from bulkstop.engine.pool import run_concurrently
 from bulkstop.engine.shutdown import Shutdown, handle_signals
+from bulkstop.engine.tasks import run_concurrently
 from bulkstop.errors import BulkstopError
+from bulkstop.events import LoadBegan
 from bulkstop.report.load.intervals import IntervalMerger
 from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.summary import LoadSummary
@@ -180,7 +181,7 @@ async def execute(
     with handle_signals(shutdown, signals):
         try:
             places = await crew.ready()
-            log_event("load_began", run_id=run_id, host=settings.host, requests=load.planned, in_flight=places)
+            log_event(LoadBegan(run_id, settings.host, load.planned, places))
             shutdown.attach(crew)
             begin_at = time.monotonic() + AHEAD_S
             with report_progress(progress, recorder.metrics, begin_at + REPORTED_AFTER_S):

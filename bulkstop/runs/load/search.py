@@ -14,8 +14,9 @@ from bulkstop.engine.load.generator import Generator, Sample
 from bulkstop.engine.load.rate_search import RateSearch, TrialResult
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError
+from bulkstop.events import SearchBegan
 from bulkstop.model import Campaign, Outcome, Send
-from bulkstop.report.load.limit import UNANSWERED, LimitSummary, Probe, SearchPlan
+from bulkstop.report.load.limit import LimitSummary, Probe, SearchPlan
 from bulkstop.report.load.metrics import MAX_LATE_S, Metrics
 from bulkstop.report.load.thresholds import Threshold, parse_threshold
 from bulkstop.report.log import log_event
@@ -135,7 +136,7 @@ async def execute(
     run_id = str(uuid.uuid4())
     with handle_signals(shutdown, signals):
         await tokens.get()
-        log_event("search_began", run_id=run_id, host=settings.host, rate=search.start)
+        log_event(SearchBegan(run_id, settings.host, search.start))
         async with connect(settings) as transport:
             send = make_send(settings, transport.post, tokens)
             prober = _Prober(search, campaigns, send, shutdown, settings, tell)
@@ -165,7 +166,7 @@ class _Prober:
         self._rates = RateSearch(search.start, bottom=LEAST_REQUESTS / search.step_s, top=search.top)
         self._probes: list[Probe] = []
         self._longest_wait_s = 0.0
-        self._dead_end = ""
+        self._dead_end, self._is_unanswered = "", False
         self._fault: BulkstopError | None = None
 
     def summary(self, run_id: str) -> LimitSummary:
@@ -180,6 +181,7 @@ class _Prober:
             by_machine=rates.by_machine,
             is_over=rates.rate is None and not (self._dead_end or self._fault or signum),
             dead_end=self._dead_end,
+            is_unanswered=self._is_unanswered,
             signum=signum,
             fault=None if self._fault is None else str(self._fault),
         )
@@ -239,7 +241,8 @@ class _Prober:
         if not metrics.requests:
             return
         if not any(each.metrics.answered for each in self._probes):
-            self._end(UNANSWERED)
+            self._is_unanswered = True
+            self._end("no request was answered")
         if metrics.outcomes[Outcome.UNAUTHORIZED] == metrics.requests:
             self._end("every request was refused as unauthorized")
         if (wait_s := self._longest_wait_s) > LONG * self._search.step_s:

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from bulkstop.model import Limit, Outcome
 from bulkstop.report.load.limit import (
-    UNANSWERED,
     LimitSummary,
     Probe,
     QuotaTarget,
@@ -83,7 +82,8 @@ def test_faults() -> None:
         probes=(probe(50, "x", Outcome.TIMEOUT, answered=False),),
         high=50,
         is_over=False,
-        dead_end=UNANSWERED,
+        dead_end="no request was answered",
+        is_unanswered=True,
     )
     assert list_limit_faults(silent) == ["no request was answered: all 10 requests ended as timeout (no such campaign)"]
     assert (silent.exit_code, silent.quota, FOUND.quota) == (1, None, Limit(50, 1.0))

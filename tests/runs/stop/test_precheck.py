@@ -23,7 +23,7 @@ from bulkstop.runs.stop.precheck import (
     list_scopes,
     read_known_states,
 )
-from bulkstop.runs.stop.run import log_rest, make_lanes_left
+from bulkstop.runs.stop.run import make_lanes_left
 from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import NO_LIMIT, Settings
 from bulkstop.source.plan import Plan
@@ -415,14 +415,6 @@ def test_lists_count_against_the_quota() -> None:
     assert asyncio.run(then_wait()) > 0
 
 
-@pytest.mark.parametrize(("seconds", "level"), [(0.3, logging.INFO), (42.0, logging.WARNING)])
-def test_long_waits_are_told(seconds: float, level: int, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever waits for the first stop is told why; a short wait is nothing to be told of."""
-    with caplog.at_level(logging.INFO, "bulkstop"):
-        log_rest(seconds)
-    assert [(record.msg, record.levelno) for record in caplog.records] == [("resting", level)]
-
-
 # --- what is sent ---------------------------------------------------------------------------------------------------
 
 
@@ -447,7 +439,7 @@ def test_only_running_ones_are_sent() -> None:
     with plan:
         assert (running.to_send, running.accounts, told) == (2, {"a1": 2}, ["cd-2", "cd-3", "cd-5"])
         assert [each.campaign_id for each in running.campaigns("a1")] == ["cd-1", "cd-4"]
-        assert list(running.recurring()) == []
+        assert list(running.recurring("a1")) == []
 
 
 def test_lanes_know_what_is_left() -> None:
@@ -472,14 +464,14 @@ def test_what_starts_again_waits_for_its_schedule() -> None:
     running, told, _, plan = sorted_out("ASS", recurs="13")
     with plan:
         assert (running.accounts, told) == ({"a1": 1}, ["cd-2"])
-        assert [each.campaign_id for each in running.recurring()] == ["cd-3"]
+        assert [each.campaign_id for each in running.recurring("a1")] == ["cd-3"]
 
 
 def test_all_are_sent_unasked() -> None:
     """Without `--only-running` all are sent, and nobody is told of anything."""
     running, told, _, plan = sorted_out("ASS", recurs="13", only_running=False)
     with plan:
-        assert (running.accounts, told, list(running.recurring())) == ({"a1": 3}, [], [])
+        assert (running.accounts, told, list(running.recurring("a1"))) == ({"a1": 3}, [], [])
         assert len(list(running.campaigns("a1"))) == 3
 
 
