@@ -10,7 +10,6 @@ from click.core import ParameterSource
 
 from bulkstop.cli.files import check_written
 from bulkstop.cli.load import limit, shapes
-from bulkstop.cli.load.page import OPTION as HTML
 from bulkstop.cli.load.shapes import Shape
 from bulkstop.cli.log import with_log
 from bulkstop.cli.options import ParsedText, with_options, with_settings
@@ -35,6 +34,7 @@ from bulkstop.settings.spec import (
 )
 from bulkstop.text import printable
 
+HTML = "--html"
 with_load_options = with_options(
     click.argument("source", required=False, metavar="[INPUT]"),
     click.option(
