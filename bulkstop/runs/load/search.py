@@ -17,6 +17,7 @@ from bulkstop.engine.load.rate_search import RateSearch, TrialResult
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError
 from bulkstop.events import SearchBegan
+from bulkstop.kore.session import make_perform
 from bulkstop.model import DONE, Campaign, Limit, Outcome, Send
 from bulkstop.report.load.error_counts import ErrorCounts
 from bulkstop.report.load.metrics import MAX_LATE_S, Metrics
@@ -247,7 +248,7 @@ async def execute(
         await tokens.get()
         log_event(SearchBegan(found.run_id, settings.host, search.start))
         async with connect(settings) as transport:
-            send = make_send(settings, transport.post, tokens)
+            send = make_send(settings, make_perform(transport.post, tokens))
             with suppress(_Ended):
                 await _Prober(found, campaigns, send, shutdown, settings, tell).search()
     found.signum = shutdown.signum

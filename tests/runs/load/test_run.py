@@ -268,7 +268,7 @@ class TestTransport:
         opened: list[int] = []
 
         class Mine:
-            async def post(self, path: str, headers: Any) -> Response | TransportFailure:
+            async def post(self, path: str, headers: Any, body: bytes, cap: int) -> Response | TransportFailure:
                 await asyncio.sleep(0)
                 seen.append((path, headers["auth"]))
                 return Response(200, VOICE_ANSWER, 1.0)

@@ -76,7 +76,7 @@ class Service:
         self.opened += 1
         yield self
 
-    async def post(self, path: str, headers: Mapping[str, str]) -> Response | TransportFailure:
+    async def post(self, path: str, headers: Mapping[str, str], body: bytes, cap: int) -> Response | TransportFailure:
         """Answer."""
         await asyncio.sleep(0)
         self.seen.append(now_s())
