@@ -13,16 +13,16 @@ PendingResponse = asyncio.Future[Response | TransportFailure]
 
 
 class ConnectionOwner(Protocol):
-    """Who has a connection, and is told what becomes of it."""
+    """What has a connection, and hears what becomes of it."""
 
-    def opened(self, connection: "Connection", /) -> None:
-        """Know that it is there."""
+    def add(self, connection: "Connection", /) -> None:
+        """Count it."""
 
-    def rests(self, connection: "Connection", /) -> None:
-        """Know that it can carry another exchange."""
+    def release(self, connection: "Connection", /) -> None:
+        """Have it for another exchange."""
 
-    def ended(self, connection: "Connection", /) -> None:
-        """Know that it is gone."""
+    def discard(self, connection: "Connection", /) -> None:
+        """Forget it: it is gone."""
 
 
 class Connection(asyncio.Protocol):
@@ -99,7 +99,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Be connected."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but its class
-        self._owner.opened(self)
+        self._owner.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Take in a piece of an answer; what comes unasked would pass for the next one."""
@@ -127,7 +127,7 @@ class Connection(asyncio.Protocol):
         """Be disconnected."""
         self._transport = None  # to abort one that is gone raises in Python 3.11.2, over TLS
         self._break("closed" if exc is None else network.name_error(exc))
-        self._owner.ended(self)
+        self._owner.discard(self)
 
     def _succeed(self) -> None:
         now = self._clock()
@@ -137,7 +137,7 @@ class Connection(asyncio.Protocol):
             self.abort()
         else:
             self.idle_since = now
-            self._owner.rests(self)
+            self._owner.release(self)
 
     def _break(self, why: str) -> None:
         self._fail(network.explain_break(why, self._reader.status))

@@ -55,14 +55,14 @@ class Dialer:
         """Make a connection; raises ConnectError."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._connected(make)
+                return await self._connect(make)
         except (OSError, RuntimeError) as error:  # uvloop raises a RuntimeError for some sockets
             if isinstance(error, TimeoutError) and error.errno is None:
                 raise ConnectError(network.LATE, Outcome.TIMEOUT) from None
             why, again = network.explain_connect(error, str(self._route.hop))
             raise ConnectError(why, again=again) from None
 
-    async def _connected(self, make: Callable[[], Connection]) -> Connection:
+    async def _connect(self, make: Callable[[], Connection]) -> Connection:
         loop = asyncio.get_running_loop()
         addresses = await self._addresses.get()
         sock = await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_S, interleave=1, loop=loop)
@@ -77,7 +77,7 @@ class Dialer:
         try:
             fields = format_headers({"Host": str(host), "User-Agent": self._user_agent, **self._route.login})
             await loop.sock_sendall(sock, f"CONNECT {host} HTTP/1.1\r\n{fields}\r\n".encode())
-            _check_tunnel(await _head(loop, sock))
+            _check_tunnel(await _read_head(loop, sock))
         except BaseException:
             sock.close()
             raise
@@ -116,7 +116,7 @@ async def _getaddrinfo(host: str, port: int) -> Sequence[Address]:
     return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
-async def _head(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
+async def _read_head(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
     head = b""
     while b"\r\n\r\n" not in head and len(head) < TUNNEL_HEAD_CAP and (piece := await loop.sock_recv(sock, 4096)):
         head += piece

@@ -58,9 +58,9 @@ class ConnectionPool:
 
     async def acquire(self, began: float) -> Connection:
         """Open a connection for an exchange that `began` then, or wait for one; raises what dialling raises."""
-        connection = await self._place()
+        connection = await self._wait_turn()
         if connection is None:
-            connection = await self._dialled()
+            connection = await self._open_new()
         self._watch(began)
         return connection
 
@@ -75,22 +75,22 @@ class ConnectionPool:
             self._one_ended.clear()
             await self._one_ended.wait()
 
-    def opened(self, connection: Connection) -> None:
+    def add(self, connection: Connection) -> None:
         """Count a connection."""
         self._open.add(connection)
 
-    def rests(self, connection: Connection) -> None:
+    def release(self, connection: Connection) -> None:
         """Hand a connection to who waits longest, or keep it."""
         if not (self._queue and self._give(connection)):
             self._resting.append(connection)
 
-    def ended(self, connection: Connection) -> None:
+    def discard(self, connection: Connection) -> None:
         """Forget a connection, and let another take its place."""
         self._open.discard(connection)
         self._one_ended.set()
         self._let_dial()
 
-    async def _place(self) -> Connection | None:
+    async def _wait_turn(self) -> Connection | None:
         """Wait for a turn: to use a connection that came to rest, or (None) to open one."""
         if not self._queue and self._has_room():
             self._dialling += 1
@@ -104,13 +104,13 @@ class ConnectionPool:
                 self._give_back(turn.result())
             raise
 
-    async def _dialled(self) -> Connection:
+    async def _open_new(self) -> Connection:
         connection = Connection(self, self._clock)
         try:
             connection = await self._dial(lambda: connection)
         except BaseException:
             connection.abort()
-            self.ended(connection)  # uvloop does not say so of one that is cut off between its start and its use
+            self.discard(connection)  # uvloop does not say so of one that is cut off between its start and its use
             raise
         finally:
             self._dialling -= 1
@@ -136,7 +136,7 @@ class ConnectionPool:
 
     def _give_back(self, connection: Connection | None) -> None:
         if connection is not None:
-            self.rests(connection)
+            self.release(connection)
         else:
             self._dialling -= 1
             self._let_dial()

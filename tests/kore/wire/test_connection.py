@@ -16,13 +16,13 @@ class Owner:
 
     has_ended = 0
 
-    def opened(self, connection: Connection) -> None:
+    def add(self, connection: Connection) -> None:
         """Know of it."""
 
-    def rests(self, connection: Connection) -> None:
+    def release(self, connection: Connection) -> None:
         """Know of it."""
 
-    def ended(self, connection: Connection) -> None:
+    def discard(self, connection: Connection) -> None:
         """Count it."""
         self.has_ended += 1
 
