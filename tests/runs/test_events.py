@@ -20,7 +20,7 @@ from bulkstop.events import (
     Warned,
     WrongScheduleDisabled,
 )
-from bulkstop.kore.exchange import Response
+from bulkstop.kore.session import make_perform
 from bulkstop.model import Attempt, Campaign, CampaignType, Limit, Outcome, Result, RetryHint
 from bulkstop.report.log import LOG, log_event
 from bulkstop.report.stop.progress import LoggedProgress, Progress
@@ -28,7 +28,7 @@ from bulkstop.report.stop.snapshot import RunState, Snapshot
 from bulkstop.report.stop.summary import Summary
 from bulkstop.runs import wiring
 from bulkstop.runs.stop.run import Run
-from bulkstop.runs.wiring import make_send, make_tokens, observe_attempts
+from bulkstop.runs.wiring import make_send, make_tokens, make_transport, observe_attempts
 from bulkstop.settings import Settings
 from bulkstop.simulator import Simulator, SimulatorOptions
 from bulkstop.source.plan import Plan
@@ -119,12 +119,10 @@ def test_above_debug_a_try_costs_nothing(kept: Kept, level: int, monkeypatch: py
     async def send(campaign: Campaign) -> Attempt:
         return Attempt(Outcome.STOPPED)
 
-    async def post(*_: object) -> Response:
-        raise AssertionError
-
     monkeypatch.setattr(wiring, "make_stop", lambda *_, **__: send)
-    tokens = make_tokens(Settings(host="platform.example.com", token="t"))
-    assert make_send(Settings(host="platform.example.com"), post, tokens) is send
+    settings = Settings(host="platform.example.com", token="t")
+    perform = make_perform(make_transport(settings).post, make_tokens(settings))
+    assert make_send(settings, perform) is send
 
 
 @pytest.mark.parametrize(

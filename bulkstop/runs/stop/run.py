@@ -18,8 +18,7 @@ from bulkstop.engine.retry import Retry
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError, SettingsError
 from bulkstop.events import Observe, Resting, RunBegan, RunEnded
-from bulkstop.kore.exchange import Transport
-from bulkstop.kore.token import Tokens
+from bulkstop.kore.session import Perform, make_perform
 from bulkstop.model import Campaign, Limit, Outcome, Report, Result
 from bulkstop.report.log import log_event
 from bulkstop.report.stop.progress import Progress
@@ -119,7 +118,7 @@ class Run:
                     await tokens.get()  # before anything is sent: a run without credentials changes nothing
                 async with open_quota_store(settings) as store, make_transport(settings) as client:
                     accounts = Accounts(settings, store, rests=self._note_rest)
-                    parts = _Parts(settings, tokens, client, accounts, shutdown)
+                    parts = _Parts(settings, make_perform(client.post, tokens), accounts, shutdown)
                     known = await self._read_lists(parts)
                     summary = await self._send_all(parts, known, progress)
         finally:
@@ -186,11 +185,9 @@ class Run:
         settings = parts.settings
         if not (settings.only_running or settings.disable_schedule):
             return None
-        from bulkstop.kore.session import make_perform  # seldom wanted, and a start-up need not wait for it
-        from bulkstop.runs.stop.precheck import read_known_states
+        from bulkstop.runs.stop.precheck import read_known_states  # seldom wanted; a start-up need not wait for it
 
-        perform = make_perform(parts.client.post, parts.tokens)
-        return await read_known_states(self.plan, settings, perform, parts.accounts)
+        return await read_known_states(self.plan, settings, parts.perform, parts.accounts)
 
     async def _send_all(self, parts: "_Parts", known: "KnownStates | None", progress: Progress | None) -> Summary:
         shutdown, settings = parts.shutdown, parts.settings
@@ -242,8 +239,7 @@ class _Parts(NamedTuple):
     """What a run is plugged together from."""
 
     settings: Settings
-    tokens: Tokens
-    client: Transport
+    perform: Perform
     accounts: Accounts
     shutdown: Shutdown
 
@@ -287,11 +283,11 @@ def _make_pool(
     lanes = Lanes(work.lanes, settings.concurrency, make_guards(settings, work.to_send, observe))
     pool = Pool(
         lanes,
-        make_send(settings, parts.client.post, parts.tokens),
+        make_send(settings, parts.perform),
         report,
         retry=retry,
         concurrency=settings.concurrency,
-        read_list=read_list_of(parts.client, parts.tokens, parts.accounts),
+        read_list=read_list_of(parts.perform, parts.accounts),
         follow=work.follow,
         at_rest=work.at_rest,
         run_id=run_id,
@@ -300,14 +296,13 @@ def _make_pool(
     return pool, lanes
 
 
-def read_list_of(client: Transport, tokens: Tokens, accounts: Accounts) -> ReadList:
+def read_list_of(perform: Perform, accounts: Accounts) -> ReadList:
     """Make what reads a list in the middle of a run; most runs have no need of it, and do not import it."""
 
     async def read_list(of: Campaign, is_enough: IsEnough) -> Reading:
-        from bulkstop.kore.session import make_perform
         from bulkstop.runs.stop.readback import list_reader
 
-        return await list_reader(make_perform(client.post, tokens), accounts.caller)(of, is_enough)
+        return await list_reader(perform, accounts.caller)(of, is_enough)
 
     return read_list
 
@@ -320,7 +315,6 @@ def _work_left(
     run_id: str,
 ) -> _Work:
     """Return what the lists leave to do; what they have at rest is reported here."""
-    from bulkstop.kore.session import make_perform
     from bulkstop.runs.stop.precheck import RemainingWork
     from bulkstop.runs.stop.recurrence import ScheduleCalls
 
@@ -328,7 +322,7 @@ def _work_left(
     lanes = make_lanes_left(running, parts.accounts)
     if known_states.schedules is None:
         return _Work(lanes, running.to_send)
-    calls = ScheduleCalls(known_states, make_perform(parts.client.post, parts.tokens))
+    calls = ScheduleCalls(known_states, parts.perform)
     at_rest = {account_id: running.recurring(account_id) for account_id in plan.accounts}
     return _Work(lanes, running.to_send, calls.follow, lambda: calls.lanes_at_rest(at_rest, parts.accounts, run_id))
 
