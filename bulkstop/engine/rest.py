@@ -44,6 +44,6 @@ def log_throttled(account_id: str, rest_s: float, attempt: Attempt, *, is_paced:
     """Log that an account rests because a call was refused, if it rests at all."""
     if rest_s <= 0:
         return
-    said = {"account_id": account_id, "rest_s": round(rest_s, 3), "error": attempt.error}
+    fields = {"account_id": account_id, "rest_s": round(rest_s, 3), "error": attempt.error}
     level = logging.INFO if is_paced else logging.WARNING  # so it finds its limit
-    _LOG.log(level, "account_throttled", extra={"fields": said})
+    _LOG.log(level, "account_throttled", extra={"fields": fields})

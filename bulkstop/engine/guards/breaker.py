@@ -75,8 +75,13 @@ class Breaker:
                 self._open(now, outcome, error)
 
     def _open(self, now: float, outcome: Outcome, error: str | None) -> None:
-        said = {"failed_in_a_row": self._in_row, "last": outcome.value, "error": error, "probe_s": self._first_pause_s}
-        _LOG.warning("breaker_opened", extra={"fields": said})
+        fields = {
+            "failed_in_a_row": self._in_row,
+            "last": outcome.value,
+            "error": error,
+            "probe_s": self._first_pause_s,
+        }
+        _LOG.warning("breaker_opened", extra={"fields": fields})
         self.is_open = True
         self._opened_at = now
         self._pause_s = self._first_pause_s
