@@ -44,7 +44,7 @@ class ByName(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KnownStates:
-    """What the lists have told: which campaigns are at rest, and which would start again. None is what nobody asked.
+    """What the lists say: which campaigns are at rest, and which would start again. None is what nobody asked.
 
     It holds ids of the lists, and nothing of the plan, however long that is.
     """
@@ -69,27 +69,24 @@ class KnownStates:
 
     def result(self, campaign: Campaign, run_id: str) -> Result:
         """Make the result of a campaign at rest, to which no stop was sent."""
-        said, schedule = f"listed as {self.status_at_rest(campaign)}; no stop call was made", self.schedule(campaign)
-        told = None if isinstance(schedule, ByName) else schedule
+        schedule = self.schedule(campaign)
+        message = f"listed as {self.status_at_rest(campaign)}; no stop call was made"
         at_rest = unsent_result(campaign, Outcome.ALREADY_STOPPED, "")
-        return replace(at_rest, error=None, message=said, run_id=run_id, schedule=told)
+        known = None if isinstance(schedule, ByName) else schedule
+        return replace(at_rest, error=None, message=message, run_id=run_id, schedule=known)
 
 
+@dataclass(frozen=True, slots=True)
 class RemainingWork:
-    """The campaigns of a plan that may run, and so are sent; `tell` is given each of which nothing need be asked.
+    """The campaigns of a plan that may run, and so are sent: so many of each account.
 
-    The others, at rest with a schedule to disable, are left for later: `recurring`.
+    `resting` counts those at rest that a schedule starts again, unless it is disabled; they come last.
     """
 
-    def __init__(self, plan: Plan, known_states: KnownStates, tell: Callable[[Campaign], object]) -> None:
-        self._plan = plan
-        self._known = known_states
-        self._later = 0
-        counts = (
-            plan.accounts if known_states.statuses is None else {name: self._sort(name, tell) for name in plan.accounts}
-        )
-        self.accounts = {account_id: count for account_id, count in counts.items() if count}
-        """How many are sent per account."""
+    plan: Plan
+    known_states: KnownStates
+    accounts: Mapping[str, int]
+    resting: int = 0
 
     @property
     def to_send(self) -> int:
@@ -98,26 +95,31 @@ class RemainingWork:
 
     def campaigns(self, account_id: str) -> Iterator[Campaign]:
         """Return the campaigns of one account that are sent, in the order of sending."""
-        return (each for each in self._plan.campaigns(account_id) if self._known.status_at_rest(each) is None)
+        return (each for each in self.plan.campaigns(account_id) if self.known_states.status_at_rest(each) is None)
 
     def recurring(self) -> Iterator[Campaign]:
         """Yield the campaigns at rest that a schedule starts again, unless it is disabled."""
-        for account_id in self._plan.accounts if self._later else ():
-            for each in self._plan.campaigns(account_id):
-                if self._known.status_at_rest(each) is not None and not self._known.needs_no_call(each):
+        known = self.known_states
+        for account_id in self.plan.accounts if self.resting else ():
+            for each in self.plan.campaigns(account_id):
+                if known.status_at_rest(each) is not None and not known.needs_no_call(each):
                     yield each
 
-    def _sort(self, account_id: str, tell: Callable[[Campaign], object]) -> int:
-        """Tell of those that need no call; count those that are sent."""
-        running = 0
-        for each in self._plan.campaigns(account_id):
-            if self._known.status_at_rest(each) is None:
-                running += 1
-            elif self._known.needs_no_call(each):
-                tell(each)
+
+def narrow_plan(plan: Plan, known_states: KnownStates, settle: Callable[[Campaign], object]) -> RemainingWork:
+    """Return what the lists leave of a plan to be sent; `settle` is given each campaign that needs no call."""
+    if known_states.statuses is None:
+        return RemainingWork(plan, known_states, plan.accounts)
+    accounts, resting = dict[str, int](), 0
+    for account_id in plan.accounts:
+        for each in plan.campaigns(account_id):
+            if known_states.status_at_rest(each) is None:
+                accounts[account_id] = accounts.get(account_id, 0) + 1
+            elif known_states.needs_no_call(each):
+                settle(each)
             else:
-                self._later += 1
-        return running
+                resting += 1
+    return RemainingWork(plan, known_states, accounts, resting)
 
 
 def list_scopes(plan: Plan, settings: Settings) -> list[Scope]:
@@ -138,22 +140,22 @@ async def read_known_states(plan: Plan, settings: Settings, perform: Perform, ac
 
     Raises a BulkstopError when one of them cannot be read to its end, or the time to finish by comes first.
     """
-    groups = list_scopes(plan, settings)
-    if not groups:
+    scopes = list_scopes(plan, settings)
+    if not scopes:
         return None
     seconds_left = settings.seconds_left(datetime.now(UTC))
     try:
         async with asyncio.timeout(seconds_left):
-            known = await _Lists(settings, perform, accounts).read(groups)
+            known = await _ListReader(settings, perform, accounts).read(scopes)
     except TimeoutError:
-        said = f"--finish-by {settings.finish_by}: came before the list was read; nothing was sent"
-        raise BulkstopError(said) from None
+        why = f"--finish-by {settings.finish_by}: came before the list was read; nothing was sent"
+        raise BulkstopError(why) from None
     at_rest = None if known.statuses is None else sum(map(len, known.statuses.values()))
-    log_event("listed", lists=len(groups), calls=known.calls, at_rest=at_rest)
+    log_event("listed", lists=len(scopes), calls=known.calls, at_rest=at_rest)
     return known
 
 
-class _Lists:
+class _ListReader:
     """Reads lists, each to its end, and keeps of them what an option needs."""
 
     def __init__(self, settings: Settings, perform: Perform, accounts: Accounts) -> None:
@@ -185,15 +187,15 @@ class _Lists:
         """Read the lists of one stream, in which a name is that of one schedule."""
         names = _Names()
         for scope in scopes:
-            self._take(await self._listing(scope), names)
+            self._keep(await self._read_list(scope), names)
         for scope in scopes if self._schedules is not None else ():
             self._refuse_shared_names(scope, names)
 
-    async def _listing(self, scope: Scope) -> Listing:
+    async def _read_list(self, scope: Scope) -> Listing:
         listing = await read_listing(scope, self._perform, self._accounts.caller, self._wanted)
         if listing.failure is not None:
-            said = f" ({printable(listing.failure.message)})" if listing.failure.message else ""
-            why = f"{printable(listing.failure.error or listing.failure.outcome)}{said}"
+            message = f" ({printable(listing.failure.message)})" if listing.failure.message else ""
+            why = f"{printable(listing.failure.error or listing.failure.outcome)}{message}"
             raise BulkstopError(
                 f"{self._options}: the list of {_describe(scope)} cannot be read to its end: {why}; "
                 f"nothing was sent: try again, or go without {self._options}"
@@ -202,20 +204,22 @@ class _Lists:
             log_warning(f"the list of {_describe(scope)}: {listing.doubt}")
         return listing
 
-    def _take(self, listing: Listing, names: "_Names") -> None:
+    def _keep(self, listing: Listing, names: "_Names") -> None:
         """Keep what is needed of a list, and let the rest go before the next one comes."""
         if self._statuses is not None:
-            found = ((item.campaign_id, status_at_rest(item)) for item in listing.items)
-            self._statuses[listing.scope] = {campaign_id: status for campaign_id, status in found if status is not None}
+            statuses = ((item.campaign_id, status_at_rest(item)) for item in listing.items)
+            self._statuses[listing.scope] = {
+                campaign_id: status for campaign_id, status in statuses if status is not None
+            }
         if self._schedules is not None:
             names.add(listing.items)
-            self._schedules[listing.scope] = {item.campaign_id: _schedule_of(item) for item in listing.items}
+            self._schedules[listing.scope] = {item.campaign_id: _interpret_schedule(item) for item in listing.items}
 
     def _refuse_shared_names(self, scope: Scope, names: "_Names") -> None:
         assert self._schedules is not None  # noqa: S101 - a slip of the caller
         schedules = self._schedules[scope]
         for campaign_id, schedule in schedules.items():
-            if isinstance(schedule, ByName) and (number := names.campaigns(schedule.name)) > 1:
+            if isinstance(schedule, ByName) and (number := names.count_campaigns(schedule.name)) > 1:
                 schedules[campaign_id] = f"{SCHEDULE_FAILED}{number:,} campaigns have that name"
 
 
@@ -232,12 +236,12 @@ class _Names:
             if item.name and self._first.setdefault(item.name, item.campaign_id) != item.campaign_id:
                 self._shared.setdefault(item.name, {self._first[item.name]}).add(item.campaign_id)
 
-    def campaigns(self, name: str) -> int:
+    def count_campaigns(self, name: str) -> int:
         """Return how many campaigns have a name that one has."""
         return len(self._shared.get(name, "1"))
 
 
-def _schedule_of(item: ListedCampaign) -> ByName | str:
+def _interpret_schedule(item: ListedCampaign) -> ByName | str:
     if not item.recurs:
         return NOT_STATED if item.recurs is None else SCHEDULE_NONE
     fault = name_fault(item.name)

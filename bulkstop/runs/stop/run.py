@@ -298,10 +298,10 @@ def _work_left(
 ) -> _Work:
     """Return what the lists leave to do; what they have at rest is reported here."""
     from bulkstop.kore.session import make_perform
-    from bulkstop.runs.stop.precheck import RemainingWork
+    from bulkstop.runs.stop.precheck import narrow_plan
     from bulkstop.runs.stop.recurrence import DisablingPool, ScheduleCalls
 
-    running = RemainingWork(plan, known_states, lambda campaign: report(known_states.result(campaign, run_id)))
+    running = narrow_plan(plan, known_states, lambda campaign: report(known_states.result(campaign, run_id)))
     if known_states.schedules is None:
         return _Work(make_lanes_left(running, parts.accounts), running.to_send, work.send)
     schedules = ScheduleCalls(known_states, parts.accounts, make_perform(parts.client.post, parts.tokens), retry=retry)

@@ -21,6 +21,7 @@ from bulkstop.runs.stop.precheck import (
     KnownStates,
     RemainingWork,
     list_scopes,
+    narrow_plan,
     read_known_states,
 )
 from bulkstop.runs.stop.run import log_rest, make_lanes_left
@@ -438,7 +439,7 @@ def sorted_out(
         {scope: {f"cd-{n}": ByName("x") if str(n) in recurs else "none" for n in numbers}} if recurs else None,
     )
     plan, told = planned(campaign(f"cd-{n}") for n in numbers), list[str]()
-    return RemainingWork(plan, found, lambda each: told.append(each.campaign_id)), told, found, plan
+    return narrow_plan(plan, found, lambda each: told.append(each.campaign_id)), told, found, plan
 
 
 def test_only_running_ones_are_sent() -> None:
