@@ -6,16 +6,13 @@ PIP = $(RUN) pip --disable-pip-version-check --quiet install
 # The environment belongs to one interpreter; with another PYTHON it is made anew.
 MADE = .venv/.made-with-$(subst /,-,$(PYTHON))
 
-# A busy machine can stand still for longer than a test in real time has patience. What failed is run once more, with
-# nothing beside it: what is broken fails again. 1 is pytest's "tests failed"; with any other code nothing is known.
-AGAIN = { test $$? -eq 1 && echo "once more, alone, what failed above; look at each that passes now:" && \
-	$(RUN) pytest -v -n 0 --last-failed --last-failed-no-failures none; }
-
-.PHONY: help demo test lint format bench bench-smoke clean
+.PHONY: help demo check test test-all test-full test-lowest lint format bench bench-smoke clean
 
 help:
 	@echo "make demo         stop the sample campaigns at a simulator on this machine"
-	@echo "make test         lint, types and tests"
+	@echo "make check        lint, types and the tests without sockets and processes: while you write"
+	@echo "make test         lint, types and tests: before you offer a change"
+	@echo "make test-all     also real services, kills, large files, and the lowest versions of what is depended on"
 	@echo "make lint         ruff and mypy only"
 	@echo "make format       let ruff put the code in form"
 	@echo "make bench        \`load\` beside other load generators; adds to benchmarks/RESULTS.md"
@@ -25,9 +22,21 @@ help:
 demo: .venv/.package
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" sh samples/demo.sh
 
+check: lint
+	$(RUN) pytest -q -n 2 --dist loadfile -m "not real"
+
 test: lint
-	$(RUN) pytest -m "not alone" -n 4 --dist loadfile || $(AGAIN)  # most of them wait more than they work
-	$(RUN) pytest -m alone -n 2 || $(AGAIN)
+	$(RUN) pytest -m "not alone and not full" -n 4 --dist loadfile  # most of them wait more than they work
+	$(RUN) pytest -m "alone and not full" -n 2
+
+test-all: test test-full test-lowest
+
+test-full: .venv/.tools
+	$(RUN) pytest -m "full and not alone" -n 4 --dist loadfile
+	$(RUN) pytest -m "full and alone" -n 2
+
+test-lowest: .venv-lowest/.tools
+	.venv-lowest/bin/python -m pytest -m "not alone and not full" -n 4 --dist loadfile
 
 lint: .venv/.tools
 	$(RUN) ruff check .
@@ -47,7 +56,7 @@ bench-smoke: .venv/.tools
 	done
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo.results.jsonl*
+	rm -rf .venv .venv-lowest build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo.results.jsonl*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(MADE):
@@ -62,3 +71,10 @@ $(MADE):
 .venv/.tools: $(MADE) pyproject.toml constraints.txt
 	$(PIP) --editable '.[test]' --constraint constraints.txt
 	@touch .venv/.package $@
+
+# Each dependency at the lowest version that pyproject.toml allows; the test tools as in constraints.txt.
+.venv-lowest/.tools: pyproject.toml constraints.txt tests/lowest.py
+	$(PYTHON) -m venv --clear .venv-lowest
+	$(PYTHON) tests/lowest.py pyproject.toml constraints.txt > .venv-lowest/constraints.txt
+	.venv-lowest/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[test]' --constraint .venv-lowest/constraints.txt
+	@touch $@

@@ -1,6 +1,7 @@
 """Fixtures that more than one directory of tests uses."""
 
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import Mock
@@ -14,6 +15,42 @@ from tests.servers import NGINX, Nginx, nginx
 
 settings.register_profile("patient", deadline=None)  # a machine with other work stands still for longer than any
 settings.load_profile("patient")
+
+
+SERVICES = {"nginx_server", "browser"}
+"""Fixtures that run a server or a browser that nobody here wrote."""
+OUTSIDE = {"subprocess.Popen", "os.fork", "os.posix_spawn", "socket.bind", "socket.connect"}
+"""What makes a test one with the outside world, as the interpreter's audit events name it."""
+_unit: list[str] = []
+"""The test that runs now, if it said that it needs neither sockets nor processes."""
+
+
+def _refuse_outside(event: str, _args: tuple[object, ...]) -> None:
+    if event in OUTSIDE and _unit:
+        raise AssertionError(f"{_unit[0]} needs {event}: mark a test with sockets or processes as pytest.mark.real")
+
+
+sys.addaudithook(_refuse_outside)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Count tests of services, and those that measure times, among the ones with the outside world."""
+    for item in items:
+        if SERVICES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("full")
+        if item.get_closest_marker("full") or item.get_closest_marker("alone"):
+            item.add_marker("real")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Hold a test that is not marked `real` to that: it opens no socket and starts no process."""
+    if not item.get_closest_marker("real"):
+        _unit.append(item.nodeid)
+    try:
+        return (yield)
+    finally:
+        _unit.clear()
 
 
 @pytest.fixture(scope="session", autouse=True)

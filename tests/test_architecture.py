@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = (ROOT / "ARCHITECTURE.md").read_text()
 
-NOUNS = {"model", "errors", "ids", "version", "text", "redact", "files"}
+NOUNS = {"model", "errors", "ids", "version", "text", "redact", "files", "units"}
 FLOW = {"source", "engine", "kore", "report", "workers"}
 MAY_IMPORT = {
     "model": {"ids"},
@@ -19,6 +20,7 @@ MAY_IMPORT = {
     "version": set[str](),
     "text": set[str](),
     "redact": set[str](),
+    "units": set[str](),
     "files": {"errors"},
     "ids": set[str](),
     "settings": NOUNS,
@@ -44,7 +46,6 @@ ONLY_IMPORTED_IN = {
     "plotly": ("report/load/charts.py",),
     "click": ("cli/",),
     "hdrh": ("report/load/histogram.py",),
-    "tomlkit": ("runs/load/profile.py",),
     "multiprocessing": ("workers/fork.py",),
     "uvloop": ("runs/host.py",),
 }
@@ -69,9 +70,16 @@ class Module:
     @property
     def tree(self) -> ast.Module:
         """Its syntax."""
-        return ast.parse(self.text)
+        return parse(self.text)
 
 
+@cache
+def parse(text: str) -> ast.Module:
+    """Parse a module once for all rules."""
+    return ast.parse(text)
+
+
+@cache
 def package() -> list[Module]:
     """Read every module of the package."""
     top = ROOT / "bulkstop"
@@ -317,3 +325,16 @@ def test_there_are_references() -> None:
 def test_reference(name: str, path: str) -> None:
     """What ARCHITECTURE.md names stands where it says."""
     assert name in definitions(path)
+
+
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+WHERE = CONTRIBUTING.partition("\n|---|---|\n")[2]
+
+
+def test_where_to_add() -> None:
+    """Every path that CONTRIBUTING names for an addition exists, and every function or class in brackets beside it."""
+    paths = set(re.findall(r"`([\w/]+(?:\.py|/))`", WHERE))
+    assert len(paths) > 20
+    assert {path for path in paths if not (ROOT / "bulkstop" / path).exists()} == set()
+    named = re.findall(r"`(\w+)` in `([\w/]+\.py)`", WHERE)
+    assert [(name, path) for name, path in named if name not in definitions(path)] == []

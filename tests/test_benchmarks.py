@@ -9,6 +9,8 @@ import pytest
 
 from tests.processes import ROOT, environment
 
+pytestmark = pytest.mark.real
+
 SCRIPTS = [path for path in sorted((ROOT / "benchmarks").glob("*.py")) if "--smoke" in path.read_text()]
 RATES = {"one": [100.0, 20.0, 100.0], "other": [50.0, 10.0, 50.0]}
 
@@ -18,6 +20,7 @@ def test_there_are_benchmarks() -> None:
     assert {"bench.py", "engine.py", "load_counts.py", "startup.py"} <= {path.name for path in SCRIPTS}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_smoke(script: Path, tmp_path: Path) -> None:
     """A short run ends well and prints figures."""

@@ -109,6 +109,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
         return Session(sim, here, [part.splitlines()[1:] for part in said.split("@@@")[1:]])
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("number", range(len(RUN)), ids=[name_of(block) for block in RUN])
 def test_block(number: int, session: Session) -> None:
     """The block works as it stands, and brings what is printed below it."""
@@ -123,6 +124,7 @@ def test_block(number: int, session: Session) -> None:
             assert re.fullmatch(pattern, line)
 
 
+@pytest.mark.real
 def test_what_the_blocks_did(session: Session) -> None:
     """The campaigns of both samples have arrived at the service, and every row has its line."""
     assert len(results(session.folder / "campaigns.csv.results.jsonl")) == 24
@@ -134,6 +136,7 @@ def test_what_the_blocks_did(session: Session) -> None:
     assert session.said[-2] == ["already_stopped: 24"]
 
 
+@pytest.mark.real
 def test_secret_is_private(session: Session) -> None:
     """The file that the reader pastes the secret into can be read by nobody else."""
     assert (session.folder / "client-secret").stat().st_mode & 0o077 == 0

@@ -47,6 +47,7 @@ def test_no_files(number: int) -> None:
     assert unforeseen(caught(OSError(errno.EIO, SECRET))).startswith("internal error, please report it: OSError at ")
 
 
+@pytest.mark.real
 def test_in_a_process() -> None:
     """A process that fails tells its parent so, in the same words."""
 

@@ -54,7 +54,7 @@ from bulkstop.text import TEXT_CHARS
 from tests.servers import Connection, listening
 
 CASES = int(os.environ.get("BULKSTOP_FUZZ", "120"))
-pytestmark = pytest.mark.timeout(120 + CASES)
+pytestmark = [pytest.mark.timeout(120 + CASES), pytest.mark.full]
 fuzz = settings(max_examples=CASES, suppress_health_check=list(HealthCheck))
 
 UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -365,6 +365,7 @@ WIRE = st.one_of(
 )
 
 
+@pytest.mark.real
 @fuzz
 @given(data=WIRE)
 def test_wire(runner: asyncio.Runner, data: bytes) -> None:
@@ -767,6 +768,7 @@ def quiet_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.real
 @fuzz
 @given(words=command_lines(), variables=VARIABLES, stdin=st.sampled_from([b"", b"cd-1\n", FILES["list.csv"]]))
 def test_command_lines(quiet_world: Path, words: list[str], variables: dict[str, str], stdin: bytes) -> None:

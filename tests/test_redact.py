@@ -125,6 +125,7 @@ def test_what_settings_hold() -> None:
     assert list_secrets(Settings(host="h", quota_store="calls.sqlite")) == []
 
 
+@pytest.mark.real
 async def test_what_a_run_gets_on_its_way_is_learnt(tmp_path: Path) -> None:
     """A token from a file or a command, and a secret from a file, are masked from the moment they are known."""
     (tmp_path / "token").write_text("an-opaque-token-from-a-file\n")

@@ -21,6 +21,8 @@ from bulkstop.cli.options import CREDENTIALS
 from bulkstop.settings import OPTION_SPECS, key_of
 from tests.processes import ROOT, TOKEN, WAIT_S, Simulated, bulkstop, environment, results, simulator, with_command
 
+pytestmark = pytest.mark.real
+
 SAMPLES = ROOT / "samples"
 END_OF_DAY = SAMPLES / "end-of-day"
 LISTS = sorted([*SAMPLES.glob("*.csv"), *(SAMPLES / "inputs").iterdir()])
@@ -61,6 +63,7 @@ def test_profiles(tmp_path: Path) -> None:
         assert run.code == 0, run.err
 
 
+@pytest.mark.full
 class TestDemo:
     """samples/demo.sh, which `make demo` runs."""
 

@@ -2,11 +2,16 @@
 
 import pickle
 from dataclasses import replace
+from datetime import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bulkstop import NO_LIMIT, Limit, Settings, SettingsError
+from bulkstop.model import CampaignType, FailureCap
+from bulkstop.settings import OPTION_SPECS, default_of
+from tests.settings import BESIDE, FIRM
 
 
 @pytest.mark.parametrize("name", ["account_id", "token", "token_file", "iid", "jwt_sub", "quota_store", "ca", "waves"])
@@ -25,11 +30,162 @@ def test_an_empty_file_name() -> None:
         Settings(host="api.example", protect=("keep.txt", ""))
 
 
-@pytest.mark.parametrize("quota", [(), [], None, "none", "", (None,), ("60/60s",), [Limit(60, 60.0)]])
+NO_QUOTA: list[Any] = [(), [], None, "", (None,), "banana", ("60/60s", "none"), 60, Limit(60, 60.0), {"60/60s"}]
+
+
+@pytest.mark.parametrize("quota", NO_QUOTA)
 def test_what_is_no_quota(quota: Any) -> None:
-    """Only Limit values are a quota, and nothing but NO_LIMIT is none."""
-    with pytest.raises(SettingsError, match=r"^--quota: is .*such as \(Limit\(60, 60\),\), or NO_LIMIT"):
+    """Only limits are a quota, and nothing that may have been forgotten is no limit."""
+    with pytest.raises(SettingsError, match=r"^--quota: .*such as \(Limit\(60, 60\),\), or NO_LIMIT$"):
         Settings(host="api.example", quota=quota)
+
+
+@pytest.mark.parametrize("quota", ["60/60s 1800/1h", ("60/60s", "1800/1h"), [Limit(60, 60.0), "1800/1h"]])
+def test_quota(quota: Any) -> None:
+    """A quota is read from the texts that a profile may have."""
+    assert Settings(host="api.example", quota=quota).quota == (Limit(60, 60.0), Limit(1800, 3600.0))
+
+
+@pytest.mark.parametrize("quota", ["none", ["none"], (" NONE ",), NO_LIMIT])
+def test_no_quota(quota: Any) -> None:
+    """Without a limit is what says so."""
+    assert Settings(host="api.example", quota=quota).quota is NO_LIMIT
+
+
+FREE_TEXT = {
+    *("ca", "token", "token_file", "token_command", "client_id", "client_secret", "client_secret_file", "jwt_sub"),
+    *("quota_store", "protect"),
+}
+"""Settings of which every text makes sense."""
+
+
+def make(name: str, value: object) -> Settings:
+    """Make settings that have a value, and what that needs beside it."""
+    given: dict[str, Any] = {"host": "api.example", **BESIDE.get(name, {}), name: value}
+    return Settings(**given)
+
+
+def called(name: str) -> str:
+    """Return what a setting is called in an error."""
+    return name if OPTION_SPECS[name].secret else OPTION_SPECS[name].option(name)
+
+
+@pytest.mark.parametrize("name", OPTION_SPECS)
+def test_text(name: str) -> None:
+    """Every text that the command line takes is taken from Python too, and becomes the value that it means."""
+    text, value = FIRM[name]
+    found = getattr(make(name, text), name)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize("name", OPTION_SPECS)
+def test_value(name: str) -> None:
+    """A value of the setting's own type stays as it is, and so does the default."""
+    value = FIRM[name][1]
+    assert getattr(make(name, value), name) == value
+    if name != "host":
+        assert getattr(make(name, default_of(name)), name) == default_of(name)
+
+
+MAY_BE_NAMES = {"host", "account_id", "stream_id", "iid"}
+NONSENSE = [
+    (name, text)
+    for name in OPTION_SPECS
+    if name not in FREE_TEXT
+    for text in ("ba na/na?", *(() if name in MAY_BE_NAMES else ("0x1F", "-1", "5%%")))
+]
+
+
+@pytest.mark.parametrize(("name", "text"), NONSENSE)
+def test_nonsense_text(name: str, text: str) -> None:
+    """A text that makes no sense is refused in one line that names the setting."""
+    with pytest.raises(SettingsError) as caught:
+        make(name, text)
+    assert str(caught.value).startswith(f"{called(name)}: ")
+    assert "\n" not in str(caught.value)
+
+
+WRONG_TYPES: list[object] = [object(), b"x", {"a": 1}, 1j, {1}, (object(),), [1.5], lambda: None, Settings]
+
+
+@pytest.mark.parametrize("value", WRONG_TYPES, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("name", OPTION_SPECS)
+def test_wrong_type(name: str, value: object) -> None:
+    """What no setting can be is refused in one line that names the setting, and does not repeat it."""
+    with pytest.raises(SettingsError) as caught:
+        make(name, value)
+    assert str(caught.value).startswith(f"{called(name)}: is of type {type(value).__name__} and must be ") or (
+        isinstance(value, list | tuple) and OPTION_SPECS[name].repeatable
+    )
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [name for name in OPTION_SPECS if default_of(name) is not None and name != "host"])
+def test_none(name: str) -> None:
+    """None is a value only where it is the default."""
+    with pytest.raises(SettingsError, match=f"^{called(name)}: is None and must be "):
+        make(name, None)
+
+
+NUMBERS: list[object] = [True, 1, 0.5, time(18), 10**5000, float("nan"), float("inf"), -1, -0.5, 2.5e300]
+
+
+@pytest.mark.parametrize("value", NUMBERS, ids=range(len(NUMBERS)))
+@pytest.mark.parametrize("name", OPTION_SPECS)
+def test_numbers(name: str, value: Any) -> None:
+    """A number, a truth or a time is either refused in one line, or becomes what its text means."""
+    try:
+        found = getattr(make(name, value), name)
+    except SettingsError as error:
+        assert str(error).startswith(f"{called(name)}: ")  # noqa: PT017 - or it is taken
+        return
+    firm = FIRM[name][1]
+    assert type(found) is type(firm)
+    assert isinstance(value, bool) is isinstance(firm, bool)
+    assert value in (True, 1, 0.5, time(18))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "read"),
+    [
+        ("max_failures", "5%", FailureCap(share=0.05)),
+        ("max_failures", 10, FailureCap(10)),
+        ("timeout_s", 30, 30.0),
+        ("timeout_s", 1e-05, 1e-05),
+        ("soak_s", 0, 0.0),
+        ("finish_by", time(18, 30), "18:30:00"),
+        ("ca", Path("ca.pem"), "ca.pem"),
+        ("protect", "a.txt b.txt", ("a.txt", "b.txt")),
+        ("protect", ["a b.txt", Path("c.txt")], ("a b.txt", "c.txt")),
+        ("type", "Voice", CampaignType.VOICE),
+        ("adaptive", "no", False),
+    ],
+)
+def test_read(name: str, value: object, read: object) -> None:
+    """What can be meant by only one value is taken for that."""
+    assert getattr(make(name, value), name) == read
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("concurrency", 2.5, "'2.5' is no whole number from 1"),
+        ("concurrency", True, "is of type bool and must be a text or a number (N)"),
+        ("finish_by", "banana", "'banana' is no time of the day, such as 18:00"),
+        ("finish_by", "18:00+02:00", "'18:00+02:00' is a time of the day in a zone; give --tz for that"),
+        ("timeout_s", "x", "'x' is no time above zero, such as 30, 500ms or 5m"),
+        ("timeout_s", 0, "'0' is no time above zero, such as 30, 500ms or 5m"),
+        ("account_id", 12, "is of type int and must be a text (ID)"),
+        ("jti", 1, "is of type int and must be True or False"),
+        ("waves", "1,x", "'x' is neither a number of campaigns nor a percentage, such as 1,10%,100%"),
+    ],
+)
+def test_fault(name: str, value: object, fault: str) -> None:
+    """The error says what is wrong."""
+    with pytest.raises(SettingsError) as caught:
+        make(name, value)
+    assert str(caught.value) == f"{called(name)}: {fault}"
 
 
 def test_no_limit() -> None:

@@ -29,6 +29,8 @@ from bulkstop.simulator.answers import OVER_LIMIT
 from bulkstop.simulator.faults import RollingQuota, latency_s
 from bulkstop.simulator.service import Request, Service
 
+pytestmark = pytest.mark.real
+
 ACCOUNT = "5f8d0d55b54764421b7156d9"
 SECRET = "a client secret that is long enough for every algorithm, HS512 as well"
 STREAM = "st-1"

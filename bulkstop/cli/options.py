@@ -2,16 +2,15 @@
 
 import os
 from collections.abc import Callable, Iterable, Set
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from bulkstop.cli.log import log_to_stderr
 from bulkstop.errors import SettingsError
-from bulkstop.model import Limit
 from bulkstop.runs.wiring import list_secrets
-from bulkstop.settings import NO_LIMIT, OPTION_SPECS, Settings, default_of, instead_of_nothing, is_empty
+from bulkstop.settings import OPTION_SPECS, Settings, default_of, instead_of_nothing, is_empty, join_limits
 from bulkstop.settings.profiles import read_profile
 
 CREDENTIALS = frozenset({"token", "token_file", "token_command", "client_secret", "client_secret_file"})
@@ -42,7 +41,13 @@ SECRETS = tuple(name for name, knob in OPTION_SPECS.items() if knob.secret)
 """Settings that have a variable and no option."""
 
 
-class ParsedText(click.ParamType[Any]):
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]
+else:
+    _ParamType = click.ParamType  # generic from click 8.4 on only
+
+
+class ParsedText(_ParamType):
     """An option whose text is read by a function that raises ValueError with the reason."""
 
     def __init__(self, read: Callable[[str], Any], metavar: str) -> None:
@@ -125,7 +130,10 @@ def read_settings(ctx: click.Context, *, calls: bool = True) -> Settings:
             if name == "quota":
                 quota_from = f"{profile.where(name)}: quota"
     if "quota" in given:
-        given["quota"] = _limits(given["quota"], quota_from)
+        try:
+            given["quota"] = join_limits(given["quota"])
+        except ValueError as error:
+            raise SettingsError(f"{quota_from}: {error}") from None
     if not calls:
         given.setdefault("host", "localhost")  # nobody is called, so nobody need be named
     settings = Settings(**given)
@@ -158,13 +166,3 @@ def refuse_empty_variables(ctx: click.Context, secrets: Iterable[str] = SECRETS)
 
 def _instead(name: str) -> str:
     return instead_of_nothing(name) if name == "quota" else "give it a value"
-
-
-def _limits(given: tuple[Limit | None, ...], source: str) -> tuple[Limit, ...]:
-    """Return the limits that one source names; raises SettingsError when it also names none."""
-    limits = tuple(limit for limit in given if limit is not None)
-    if len(limits) == len(given):
-        return limits
-    if len(given) > 1:
-        raise SettingsError(f"{source}: none stands alone")
-    return NO_LIMIT

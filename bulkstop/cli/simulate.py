@@ -14,6 +14,7 @@ from bulkstop.errors import SettingsError
 from bulkstop.runs import host
 from bulkstop.settings.parse import parse_limit
 from bulkstop.simulator import SimulatorOptions, serve
+from bulkstop.units import parse_percentage
 
 EXAMPLE = """\b
 Example:
@@ -32,12 +33,12 @@ Exit codes:
 
 def parse_share(text: str) -> float:
     """Read a share: `5%` or `0.05`."""
-    number, percent, rest = text.strip().partition("%")
+    share = parse_percentage(text)
     try:
-        value = float(number) / (100 if percent else 1)
+        value = float(text) if share is None else share
     except ValueError:
         value = -1.0
-    if not 0 <= value <= 1 or rest:
+    if not 0 <= value <= 1:
         raise ValueError(f"{text!r} is no share such as 5% or 0.05")
     return value
 

@@ -1,8 +1,8 @@
 """Single calls of an account, one after the other, within what it may do.
 
 What the pool is for a list of campaigns, this is for the few calls around it: the same Quota and Claim, the same
-Retry, the same rest after being throttled. Nothing here makes tasks; `run_concurrently` of the pool lets accounts go at
-the same time.
+Retry, the same AccountRest after being throttled. Nothing here makes tasks; `run_concurrently` of the pool lets
+accounts go at the same time.
 """
 
 import asyncio
@@ -10,13 +10,14 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TypeVar
 
 from bulkstop.engine.lanes import Claim
 from bulkstop.engine.limits.quota import Quota
-from bulkstop.engine.pool import NOT_TRIED, NOT_TRIED_AGAIN, THROTTLES
+from bulkstop.engine.pool import NOT_TRIED, NOT_TRIED_AGAIN
+from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.retry import Retry
+from bulkstop.engine.tries import Rest, RetryAt, Settle, Tries
 from bulkstop.model import Attempt, Outcome, RetryHint
 
 T = TypeVar("T")
@@ -27,20 +28,12 @@ LEAST_S = 0.001
 """The shortest sleep; event loops count in milliseconds."""
 
 
-@dataclass(slots=True)
-class _Course:
-    """What the tries of one call have come to."""
-
-    attempts: int = 0
-    throttles: int = 0
-    renewed: bool = False
-
-
 class Caller:
     """Makes the calls of one account, each until it has its answer or Retry gives it up.
 
     Use it from one task at a time. `drained`, once set, lets nothing more leave and ends every wait; a call in flight
-    is waited for. `rests` is told the seconds of each wait before it begins; `now` is a monotonic clock in seconds.
+    is waited for. `rests` is told the seconds of each wait before it begins, and `throttled` those for which the
+    account rests, once for all calls that were refused together; `now` is a monotonic clock in seconds.
     """
 
     def __init__(
@@ -50,8 +43,10 @@ class Caller:
         *,
         retry: Retry,
         paces_itself: bool = False,
+        rest: AccountRest | None = None,
         drained: asyncio.Event | None = None,
         rests: Callable[[float], object] = lambda seconds: None,
+        throttled: Callable[[float, Attempt], object] = lambda seconds, attempt: None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.calls = 0
@@ -61,48 +56,44 @@ class Caller:
         self._paces_itself = paces_itself
         self._drained = drained or asyncio.Event()
         self._rests = rests
+        self._throttled = throttled
         self._now = now
-        self._rests_until = -math.inf
-        self._events = 0  # throttlings since the last call that was let through
+        self._rest = rest or AccountRest()
 
     async def call(self, make: Callable[[], Awaitable[T | Attempt]]) -> T | Attempt:
         """Try `make` until it gives a value, and give that; else the Attempt that failed last, or `not_sent`.
 
         Raises only what `make` or the quota store raises: a BulkstopError.
         """
-        course, last = _Course(), Attempt(Outcome.NOT_SENT, error=NOT_TRIED)
-        while await self._has_place():
-            found = await self._try(make)
+        tries, due, last = Tries(), -math.inf, Attempt(Outcome.NOT_SENT, error=NOT_TRIED)
+        while await self._has_place(due):
+            sent_at = self._now()
+            found = await self._try(make, sent_at)
             if not isinstance(found, Attempt):
                 return found
-            delay_s = self._delay_s(course, found)
-            if delay_s is None:
+            step = self._plan_next(tries, found, sent_at)
+            if isinstance(step, Settle):
                 return found
-            self._rest(delay_s)
+            tries, due = step.tries, step.at if isinstance(step, RetryAt) else -math.inf
             last = found._replace(error="; ".join(filter(None, (found.error, NOT_TRIED_AGAIN))))
         return last
 
-    def _delay_s(self, course: _Course, attempt: Attempt) -> float | None:
-        """Return the seconds until the next try, None when there is none; as the pool does it."""
-        if attempt.again is RetryHint.NOW and not course.renewed:
-            course.renewed = True
-            return 0.0
-        if attempt.again is RetryHint.THROTTLED:
-            course.throttles += 1
-            self._events += 1
-            self._rest(self._retry.pause_s(self._events, attempt, paced=self._paces_itself))
-            return 0.0 if course.throttles < THROTTLES else None
-        course.attempts += 1
-        return self._retry.delay_s(course.attempts, attempt)
+    def _plan_next(self, tries: Tries, attempt: Attempt, sent_at: float) -> Settle | RetryAt | Rest:
+        """Return what follows an answer, and let the account rest if it is told to."""
+        now = self._now()
+        event = self._rest.count_throttled(now, sent_at) if attempt.again is RetryHint.THROTTLED else 0
+        step = tries.after(attempt, now, self._retry, event=event, is_paced=self._paces_itself)
+        if not isinstance(step, RetryAt):
+            self._rest.extend(step.rests_until)
+            if event:
+                self._throttled(step.rests_until - now, attempt)
+        return step
 
-    def _rest(self, seconds: float) -> None:
-        self._rests_until = max(self._rests_until, self._now() + seconds)
-
-    async def _has_place(self) -> bool:
-        """Wait for a place in the quota and take it; False when the run ends first."""
+    async def _has_place(self, due: float) -> bool:
+        """Wait until `due` and for a place in the quota, and take it; False when the run ends first."""
         while not self._drained.is_set():
             now = self._now()
-            wait_s = max(self._rests_until, self._quota.ready_at()) - now
+            wait_s = max(due, self._rest.until, self._quota.ready_at()) - now
             if wait_s <= 0:
                 wait_s = await self._take(now)
                 if wait_s <= 0:
@@ -111,11 +102,12 @@ class Caller:
         return False
 
     async def _take(self, now: float) -> float:
-        """Take a place, here and in the shared store; 0.0 when both had one, else the seconds after which to ask."""
+        """Take a place, here and in the shared store; more than 0.0 are the seconds after which to ask again."""
         wait_s = math.inf
         self._quota.take(now)
         try:
-            wait_s = 0.0 if self._claim is None else await self._claim()
+            claimed_s = 0.0 if self._claim is None else await self._claim()
+            wait_s = max(claimed_s, self._rest.until - self._now())  # another call may be throttled meanwhile
         finally:
             if wait_s > 0 or self._drained.is_set():
                 self._quota.give_back()
@@ -127,8 +119,7 @@ class Caller:
             async with asyncio.timeout(max(seconds, LEAST_S)):
                 await self._drained.wait()
 
-    async def _try(self, make: Callable[[], Awaitable[T | Attempt]]) -> T | Attempt:
-        sent_at = self._now()
+    async def _try(self, make: Callable[[], Awaitable[T | Attempt]], sent_at: float) -> T | Attempt:
         again: RetryHint | None = RetryHint.LATER  # also of a call that is cut off
         try:
             found = await make()
@@ -138,5 +129,5 @@ class Caller:
             throttled = again is RetryHint.THROTTLED
             self._quota.answered(self._now(), sent_at, throttled=throttled, failed=again is RetryHint.LATER)
             if not throttled:
-                self._events = 0
+                self._rest.note_let_through(sent_at)
         return found

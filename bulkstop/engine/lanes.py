@@ -15,6 +15,8 @@ from typing import Any
 from bulkstop.engine.guards.admission import Admission
 from bulkstop.engine.guards.scopes import Group, ScopeBreaker
 from bulkstop.engine.limits.quota import Quota
+from bulkstop.engine.rest import AccountRest
+from bulkstop.engine.tries import Tries
 from bulkstop.model import Attempt, Campaign
 
 Claim = Callable[[], Awaitable[float]]
@@ -22,6 +24,7 @@ Claim = Callable[[], Awaitable[float]]
 WAITING_RETRIES = 8192
 """The most campaigns that wait for a try, for room in their group or for a list, over all lanes; a full lane draws no
 new ones, so memory is bounded."""
+NO_TRIES = Tries()
 OPEN: Group[Any] = Group(limit=math.inf)
 """The group of every campaign where nobody watches groups."""
 
@@ -34,18 +37,22 @@ class Turn:
     lane: "Lane"
     group: Group[Any] = OPEN
     order: int = 0
-    attempts: int = 0
-    throttles: int = 0
-    renewed: bool = False
+    tries: Tries = NO_TRIES
     admitted: bool = False
     sent_at: float = -math.inf
     started_at: float | None = None
     answered_at: float | None = None
     last: Attempt | None = None
+    follows_up: bool = False
+    """Its call has its answer and its place back, and a follow-up call is being made."""
+    schedule: str | None = None
 
 
 class Lane:
-    """The campaigns of one account, in order: those not tried yet, and those that wait for another try."""
+    """The campaigns of one account, in order: those not tried yet, and those that wait for another try.
+
+    `quota`, `claim` and `rest` are the account's, and may be those of others that make calls for it.
+    """
 
     def __init__(
         self,
@@ -56,10 +63,12 @@ class Lane:
         *,
         left: int = 0,
         paces_itself: bool = False,
+        rest: AccountRest | None = None,
     ) -> None:
         self.account_id = account_id
         self.quota = quota
         self.claim = claim
+        self.rest = rest or AccountRest()
         self.left = left
         self.paces_itself = paces_itself
         self.in_flight = 0
@@ -75,21 +84,23 @@ class Lane:
         self._aside: dict[Group[Turn], deque[Turn]] = {}
         self._waiting: list[tuple[float, int, Turn]] = []
         self._ties = count()
-        self._paused_at = self._paused_until = -math.inf
-        self._events = 0  # throttlings since the last call that was let through
+        self._following = 0
 
     def ready_at(self, room: int) -> float:
         """Return the time from which a turn can be drawn; inf when there is none, or only an answer brings one.
 
         `room` is the most campaigns that may wait for another try before new ones are held back.
+        While follow-up calls are due none is: else those could wait for as long as there is something to send.
         """
+        if self._following:
+            return math.inf
         if _has_room(self._tries) or self._has_open_aside() or self._has_open_head(room):
             due = -math.inf
         elif self._waiting:
             due = self._waiting[0][0]
         else:
             return math.inf
-        return max(due, self._paused_until, self.quota.ready_at())
+        return max(due, self.rest.until, self.quota.ready_at())
 
     def watch(self, scope_breaker: ScopeBreaker[Turn]) -> None:
         """Let `groups` say how many calls of a group may be in flight."""
@@ -122,39 +133,29 @@ class Lane:
         """Take a drawn turn back that did not leave; nothing of this account leaves before `until`."""
         self.give_back(turn)
         self.again(turn, now)
-        self._paused_until = max(self._paused_until, until)
+        self.rest.extend(until)
+
+    def follow_up(self, turn: Turn, now: float) -> None:
+        """Note that a drawn turn has its answer, and stays in flight for a follow-up call with a place of its own."""
+        turn.follows_up = True
+        self._following += 1
+        self.quota.answered(now, turn.sent_at, throttled=False)
 
     def answered(self, turn: Turn, now: float, *, throttled: bool = False, failed: bool = False) -> None:
-        """Note that a drawn turn has its answer."""
+        """Note that a drawn turn has its answer, or the end of its follow-up call."""
         self.in_flight -= 1
         turn.group.in_flight -= 1
-        self.quota.answered(now, turn.sent_at, throttled=throttled, failed=failed)
-        if not throttled and turn.sent_at > self._paused_at:
-            self._events = 0
+        if turn.follows_up:
+            turn.follows_up = False
+            self._following -= 1
+        else:
+            self.quota.answered(now, turn.sent_at, throttled=throttled, failed=failed)
+        if not throttled:
+            self.rest.note_let_through(turn.sent_at)
 
     def again(self, turn: Turn, due: float) -> None:
         """Let a turn wait for its next try."""
         heapq.heappush(self._waiting, (due, next(self._ties), turn))
-
-    def throttled(self, turn: Turn, now: float) -> int:
-        """Note that a turn was throttled; return which such event in a row this is, 0 if it belongs to the last one.
-
-        Calls that left before the last pause began were refused for the same reason, not for a new one.
-        """
-        if turn.sent_at <= self._paused_at:
-            return 0
-        self._paused_at = now
-        self._events += 1
-        return self._events
-
-    def pause(self, until: float) -> None:
-        """Let nothing of this account leave before `until`."""
-        self._paused_until = max(self._paused_until, until)
-
-    @property
-    def rests_until(self) -> float:
-        """Return the time before which nothing of this account leaves."""
-        return self._paused_until
 
     @property
     def has_new(self) -> bool:
@@ -366,7 +367,7 @@ class Lanes:
 
     def rest_s(self, now: float) -> float:
         """Return the seconds for which nothing can leave because every account that is not done was told to rest."""
-        return max(0.0, min((lane.rests_until - now for lane in self._lanes if not lane.is_done), default=0.0))
+        return max(0.0, min((lane.rest.until - now for lane in self._lanes if not lane.is_done), default=0.0))
 
     def left(self) -> dict[str, int]:
         """Return the campaigns of each account that have not ended yet."""

@@ -6,19 +6,22 @@ import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 
+from bulkstop.engine.followup import AtRest, Follow
 from bulkstop.engine.guards.breaker import Breaker
 from bulkstop.engine.guards.scopes import Group
 from bulkstop.engine.lanes import Claim, Lane, Lanes, Turn
 from bulkstop.engine.readback import IsEnough, Reading, ReadList, judge_claim, leave_claim
+from bulkstop.engine.rest import log_throttled
 from bulkstop.engine.retry import Retry
+from bulkstop.engine.tries import RetryAt, Settle
 from bulkstop.errors import BulkstopError, GuardError
 from bulkstop.model import DONE, Attempt, Campaign, Outcome, Report, Result, RetryHint, Send, utc_text
 
 _LOG = logging.getLogger("bulkstop.engine")
-THROTTLES = 20
-"""Times in a row that a campaign is refused for its number before it ends as throttled; pauses double, so with nothing
-stated by the service that is 4 minutes on average, and with a wait stated that many times the wait."""
 TICK_S = 0.001
 """Event loops count in whole milliseconds; the last one is spent asking, so that a call leaves when it may and not up
 to a millisecond later: at 500 calls/s that would be half an interval."""
@@ -44,6 +47,9 @@ class Pool:
     What only a list can decide has no line before that was read by `read_list`: a campaign of which the service claims
     that it does not run, and the first refused campaigns of a group. Without `read_list` nothing is read.
 
+    A campaign that is at rest has its line once `follow` has come to its end. When all is sent that is done for those
+    of `at_rest` too; each of them gets its line, whatever ends the run. `drained` is set when nothing more may leave.
+
     `now` is a monotonic clock in seconds; the last `tick_s` of a wait is spent asking it (0 for a clock that stands
     still while it is asked).
     """
@@ -58,6 +64,9 @@ class Pool:
         concurrency: int,
         breaker: Breaker | None = None,
         read_list: ReadList | None = None,
+        follow: Follow | None = None,
+        at_rest: AtRest = tuple,
+        drained: asyncio.Event | None = None,
         run_id: str | None = None,
         now: Callable[[], float] = time.monotonic,
         tick_s: float = TICK_S,
@@ -76,6 +85,10 @@ class Pool:
         self._breaker = breaker
         self._scope_breaker = lanes.groups
         self._read_list = read_list
+        self._follow = follow
+        self._at_rest = at_rest
+        self._drained = drained or asyncio.Event()
+        self._cut: asyncio.Timeout | None = None
         self._run_id = run_id
         self._now = now
         self._tick_s = tick_s
@@ -98,18 +111,16 @@ class Pool:
         whatever `send`, `report` or a list raised.
         """
         try:
-            async with asyncio.TaskGroup() as self._tasks:
-                self._workers = [self._tasks.create_task(self._work()) for _ in range(self._concurrency)]
-                await self._all_ended()
-            self._check_scopes()
+            await self._send_all()
         finally:
-            self._report_leftover()
+            await self._follow_at_rest()
         if self.fault is not None:
             raise self.fault
 
     def drain(self) -> None:
         """Let nothing more leave; what is in flight is waited for."""
         self._draining = True
+        self._drained.set()
         for lane, review in self._reviews.items():
             if lane not in self._following:
                 review.cancel()  # it only asks, so nothing is lost with it
@@ -120,6 +131,18 @@ class Pool:
         self.drain()
         for task in (*self._workers, *self._reviews.values()):
             task.cancel()
+        if self._cut is not None:
+            self._cut.reschedule(asyncio.get_running_loop().time())
+            self._cut = None
+
+    async def _send_all(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                self._workers = [self._tasks.create_task(self._work()) for _ in range(self._concurrency)]
+                await self._all_ended()
+            self._check_scopes()
+        finally:
+            self._report_leftover()
 
     async def _all_ended(self) -> None:
         try:
@@ -177,16 +200,17 @@ class Pool:
         return True
 
     async def _claimed(self, turn: Turn, claim: Claim) -> bool:
-        """Ask the shared store for a call; without one the turn goes back to its lane."""
+        """Ask the shared store for a call; without one the turn goes back to its lane, as when the account rests."""
         wait_s = math.inf
         try:
             wait_s = await claim()
         finally:
             now = self._now()
-            if wait_s > 0 or self._draining:
+            may_leave = wait_s <= 0 and not self._draining and turn.lane.rest.until <= now
+            if not may_leave:
                 self._unleft(turn)
-                self._lanes.put_back(turn, now, now + wait_s)
-        return wait_s <= 0 and not self._draining
+                self._lanes.put_back(turn, now, now + wait_s if wait_s < math.inf else now)
+        return may_leave
 
     async def _sleep_until(self, when: float) -> None:
         """Sleep until the clock reaches `when` or something changes; of many sleepers one wakes, and wakes the next."""
@@ -233,11 +257,19 @@ class Pool:
                 raise
         else:
             try:
-                self._note(turn, attempt)
-            except Exception as fault:  # noqa: BLE001 - an import that fails for want of a file descriptor, for one
-                self._leave_over(turn, fault)
+                if self._follow is not None and attempt.outcome in DONE:
+                    turn.lane.follow_up(turn, self._now())
+                    await self._follow_up(turn, self._follow)
+            finally:
+                self._take_in(turn, attempt)
         finally:
             self.in_flight -= 1
+
+    def _take_in(self, turn: Turn, attempt: Attempt) -> None:
+        try:
+            self._note(turn, attempt)
+        except Exception as fault:  # noqa: BLE001 - an import that fails for want of a file descriptor, for one
+            self._leave_over(turn, attempt, fault)
 
     def _note(self, turn: Turn, attempt: Attempt) -> None:
         """Settle what was answered, or plan the next try; the lane is told last, so what fails before loses no line."""
@@ -250,46 +282,45 @@ class Pool:
             self._check_guards()
 
     def _plan_next(self, turn: Turn, attempt: Attempt, now: float) -> None:
-        if attempt.again is RetryHint.NOW and not turn.renewed and self._may_renew(turn):
-            turn.renewed = True  # and nothing else: the refused token is not the campaign's last answer
-            self._lanes.again(turn, now, now)
-            return
-        turn.last = attempt
-        if attempt.again is RetryHint.THROTTLED:
-            self._note_throttled(turn, attempt, now)
-            return
-        turn.attempts += 1
-        if attempt.again is RetryHint.READ_BACK and self._read_list is not None:
-            self._hold_claim(turn, now)
-            return
-        delay_s = self._retry.delay_s(turn.attempts, attempt)
-        failed = attempt.again is RetryHint.LATER
-        if delay_s is None:
-            self._settle(turn, attempt, now, failed=failed)
+        """Do what follows the answer to a turn."""
+        again, tries = attempt.again, turn.tries
+        is_renewal = again is RetryHint.NOW and tries.asks_for_renewal(attempt) and self._may_renew(turn)
+        if not is_renewal:  # else the refused token is not the campaign's last answer
+            turn.last = attempt
+        is_throttled = again is RetryHint.THROTTLED
+        event = turn.lane.rest.count_throttled(now, turn.sent_at) if is_throttled else 0
+        is_paced = turn.lane.paces_itself
+        step = tries.after(attempt, now, self._retry, event=event, is_paced=is_paced, may_renew=is_renewal)
+        turn.tries = step.tries
+        if is_throttled and not isinstance(step, RetryAt):
+            self._rest_account(turn, attempt, event, step.rests_until, now)
+        if isinstance(step, Settle):
+            self._end_tries(turn, attempt, now)
         else:
-            self._lanes.again(turn, now, now + delay_s, failed=failed)
+            due = step.at if isinstance(step, RetryAt) else now
+            self._lanes.again(turn, now, due, throttled=is_throttled, failed=again is RetryHint.LATER)
 
     def _may_renew(self, turn: Turn) -> bool:
         return self._scope_breaker is None or self._scope_breaker.may_renew(turn.campaign)
 
-    def _note_throttled(self, turn: Turn, attempt: Attempt, now: float) -> None:
-        """Pause the account once for all calls that were refused together; a refused call costs no attempt."""
-        turn.throttles += 1
-        event = turn.lane.throttled(turn, now)
-        pause_s = self._retry.pause_s(event, attempt, paced=turn.lane.paces_itself)
-        turn.lane.pause(now + pause_s)
-        if event and pause_s:
-            said = {"account_id": turn.lane.account_id, "rest_s": round(pause_s, 3), "error": attempt.error}
-            level = logging.INFO if turn.lane.paces_itself else logging.WARNING  # so it finds its limit
-            _LOG.log(level, "account_throttled", extra={"fields": said})
-        if turn.throttles < THROTTLES:
-            self._lanes.again(turn, now, now, throttled=True)
-        else:
-            self._settle(turn, attempt, now, throttled=True)
+    def _rest_account(self, turn: Turn, attempt: Attempt, event: int, until: float, now: float) -> None:
+        """Let the account rest, once for all calls that were refused together."""
+        turn.lane.rest.extend(until)
+        if event:
+            log_throttled(turn.lane.account_id, until - now, attempt, is_paced=turn.lane.paces_itself)
 
-    def _leave_over(self, turn: Turn, fault: Exception) -> None:
+    def _end_tries(self, turn: Turn, attempt: Attempt, now: float) -> None:
+        again = attempt.again
+        if again is RetryHint.READ_BACK and self._read_list is not None:
+            self._hold_claim(turn, now)
+        else:
+            throttled, failed = again is RetryHint.THROTTLED, again is RetryHint.LATER
+            self._settle(turn, attempt, now, throttled=throttled, failed=failed)
+
+    def _leave_over(self, turn: Turn, attempt: Attempt, fault: Exception) -> None:
         """End the run at an answer of which nobody can say what comes next; the campaign keeps it, and is not final."""
         now = self._now()
+        turn.tries = turn.tries.counted(attempt)
         self._lanes.again(turn, now, now, failed=True)
         self._end_early(fault)
 
@@ -302,9 +333,9 @@ class Pool:
             self._settle_left(turn)
             return
         self.calls += 1
-        turn.attempts += 1
-        why = BROKEN if isinstance(error, Exception) else CUT_OFF
-        self._settle(turn, Attempt(Outcome.UNKNOWN, error=why), now, failed=True)
+        attempt = Attempt(Outcome.UNKNOWN, error=BROKEN if isinstance(error, Exception) else CUT_OFF)
+        turn.tries = turn.tries.counted(attempt)
+        self._settle(turn, attempt, now, failed=True)
 
     def _unleft(self, turn: Turn) -> None:
         if self._breaker is not None:
@@ -429,26 +460,47 @@ class Pool:
         """Settle a campaign by what its list says; one that runs is tried again."""
         assert turn.last is not None  # noqa: S101 - it was answered
         attempt, now = judge_claim(turn.last, turn.campaign.campaign_id, reading), self._now()
-        delay_s = self._retry.delay_s(turn.attempts, attempt)
-        if delay_s is not None:
+        step = turn.tries.reconsider(attempt, now, self._retry)
+        if isinstance(step, RetryAt):
             turn.last = attempt
-            self._lanes.try_held(turn, now, now + delay_s)
+            self._lanes.try_held(turn, now, step.at)
             return
-        if attempt.outcome in DONE:
-            await self._follow_up(turn)
+        if self._follow is not None and attempt.outcome in DONE:
+            self._following.add(turn.lane)
+            try:
+                await self._follow_up(turn, self._follow)
+            finally:
+                self._following.discard(turn.lane)
         turn.last = attempt._replace(again=RetryHint.NO)
         self._count_end(turn, attempt, self._now())
         self._write_ended([(turn, True)], self._now())
 
-    async def _follow_up(self, turn: Turn) -> None:
-        self._following.add(turn.lane)
-        try:
-            await self._follow(turn.campaign)
-        finally:
-            self._following.discard(turn.lane)
+    async def _follow_up(self, turn: Turn, follow: Follow) -> None:
+        turn.schedule = await self._schedule(follow, turn.campaign)
 
-    async def _follow(self, campaign: Campaign) -> None:
-        """Do what follows when a list shows that a campaign is at rest; here nothing."""
+    async def _schedule(self, follow: Follow, campaign: Campaign) -> str | None:
+        """Do what follows for a campaign at rest, and return what its line says of it."""
+        found = await follow(campaign)
+        self.calls += found.calls
+        if found.fault is not None:
+            self._end_early(found.fault)
+        return found.schedule
+
+    async def _follow_at_rest(self) -> None:
+        follow = self._follow
+        if follow is None:
+            return
+
+        async def job(campaign: Campaign, result: Result) -> None:
+            self._write(replace(result, schedule=await self._schedule(follow, campaign)))
+
+        jobs = (partial(job, campaign, result) for campaign, result in self._at_rest())
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None) as self._cut:
+                    await run_concurrently(jobs, self._concurrency)
+        finally:
+            self._cut = None
 
     def _check_guards(self) -> None:
         """End the run when a guard says so, unless nothing is left that could be held back."""
@@ -523,6 +575,8 @@ def _left(turn: Turn) -> Attempt:
 def _result(turn: Turn, attempt: Attempt, run_id: str | None, finished_at: float | None) -> Result:
     campaign: Campaign = turn.campaign
     was_sent = attempt.outcome is not Outcome.NOT_SENT
+    # Throttled calls are no attempts, but where there was nothing else one is counted.
+    attempts = (turn.tries.attempts or 1) if was_sent else 0
     return Result(
         campaign.campaign_id,
         campaign.campaign_type,
@@ -530,7 +584,7 @@ def _result(turn: Turn, attempt: Attempt, run_id: str | None, finished_at: float
         campaign.stream_id,
         attempt.outcome,
         attempt.http_status,
-        (turn.attempts or 1) if was_sent else 0,  # throttled calls are no attempts, but nothing else is there to count
+        attempts,
         attempt.latency_ms,
         attempt.message,
         attempt.updated_at,
@@ -543,6 +597,7 @@ def _result(turn: Turn, attempt: Attempt, run_id: str | None, finished_at: float
         utc_text(finished_at) if was_sent and finished_at is not None else None,
         run_id,
         campaign.row,
+        turn.schedule,
     )
 
 

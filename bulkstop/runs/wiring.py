@@ -16,6 +16,7 @@ from bulkstop.engine.lanes import Claim, Lane, Turn
 from bulkstop.engine.limits.quota import AllOf, EvenPacer, NoQuota, Quota, RollingWindow
 from bulkstop.engine.limits.store import QuotaStore, default_path, open_store
 from bulkstop.engine.limits.windows import add_safety_margin
+from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import CredentialsError, SettingsError
 from bulkstop.kore import token
@@ -168,7 +169,7 @@ def check_size(settings: Settings, listed: int) -> None:
 
 
 class Accounts:
-    """What each account may do, counted in one place whoever calls: its limits, and its claim on the shared store.
+    """What each account may do, noted in one place whoever calls: its limits, its claim on the shared store, its rest.
 
     `drained`, once set, ends the waits of every caller; `rests` is told of each wait.
     """
@@ -187,6 +188,7 @@ class Accounts:
         self._drained = drained
         self._rests = rests
         self._quotas: dict[str, Quota] = {}
+        self._account_rests: dict[str, AccountRest] = {}
         self._callers: dict[str, Caller] = {}
 
     def quota(self, account_id: str) -> Quota:
@@ -199,6 +201,10 @@ class Accounts:
         """Return the account's claim on the store, None without a store."""
         return None if self._store is None else partial(self._store.claim, account_id)
 
+    def rest(self, account_id: str) -> AccountRest:
+        """Return how long an account rests, always the same object."""
+        return self._account_rests.setdefault(account_id, AccountRest())
+
     def caller(self, account_id: str) -> Caller:
         """Return what makes single calls for an account, always the same object."""
         if account_id not in self._callers:
@@ -207,6 +213,7 @@ class Accounts:
                 self.claim(account_id),
                 retry=Retry(self._settings.attempts, max_retry_after_s=self._settings.max_retry_after_s),
                 paces_itself=self.paced,
+                rest=self.rest(account_id),
                 drained=self._drained,
                 rests=self._rests,
             )
@@ -217,7 +224,15 @@ def make_lanes(plan: Plan, accounts: Accounts) -> Iterator[Lane]:
     """Yield the lane of every account of a plan, within what the account may do."""
     for account_id, campaigns in plan.accounts.items():
         quota, claim = accounts.quota(account_id), accounts.claim(account_id)
-        yield Lane(account_id, plan.campaigns(account_id), quota, claim, left=campaigns, paces_itself=accounts.paced)
+        yield Lane(
+            account_id,
+            plan.campaigns(account_id),
+            quota,
+            claim,
+            left=campaigns,
+            paces_itself=accounts.paced,
+            rest=accounts.rest(account_id),
+        )
 
 
 def make_quota(settings: Settings) -> Quota:

@@ -4,7 +4,7 @@
 it through the same definitions, so an option, its variable and its key cannot drift apart.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, fields
 from datetime import datetime, time
 from typing import Any
@@ -17,24 +17,23 @@ from bulkstop.model import CampaignType, FailureCap, Limit, Order
 from bulkstop.settings.parse import (
     ALGORITHMS,
     TransportName,
+    one_of,
     parse_address,
-    parse_algorithm,
     parse_campaign_type,
     parse_clock_time,
     parse_count,
     parse_failure_cap,
     parse_limit,
-    parse_order,
-    parse_pace,
+    parse_path,
     parse_pause,
     parse_proxy_address,
     parse_seconds,
     parse_template,
-    parse_transport,
+    parse_waves,
     parse_zone,
-    template_fault,
 )
 from bulkstop.settings.spec import OptionSpec, setting
+from bulkstop.settings.values import read_value
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 DEFAULT_QUOTA = (Limit(60, 60.0),)
@@ -73,12 +72,14 @@ class Settings:
     sms_path: str | None = setting(
         None, "Path of the SMS stop call, if yours differs.", read=parse_template, metavar="PATH"
     )
-    ca: str | None = setting(None, "PEM file of the authority that signed the server's certificate.", metavar="FILE")
+    ca: str | None = setting(
+        None, "PEM file of the authority that signed the server's certificate.", read=parse_path, metavar="FILE"
+    )
     proxy: str | None = setting(None, "HTTP proxy to go through.", read=parse_proxy_address, metavar="URL", shown=False)
     transport: TransportName | None = setting(
         None,
         "What carries the calls; wire is the quicker one; default: aiohttp, for load wire.",
-        read=parse_transport,
+        read=one_of(*TransportName),
         metavar="|".join(TransportName),
     )
     timeout_s: float = setting(
@@ -87,14 +88,20 @@ class Settings:
     insecure_http: bool = setting(False, "Allow plain http:// to a host that is not this machine.")
 
     token: str | None = setting(None, "Ready-made token.", secret=True)
-    token_file: str | None = setting(None, "File with a token, read again for renewal.", metavar="FILE")
+    token_file: str | None = setting(
+        None, "File with a token, read again for renewal.", read=parse_path, metavar="FILE"
+    )
     token_command: str | None = setting(
         None, "Command that prints a token, run again for renewal.", metavar="CMD", shown=False
     )
     client_id: str | None = setting(None, "Client id of the app whose secret signs the tokens.", metavar="ID")
     client_secret: str | None = setting(None, "Client secret.", secret=True)
-    client_secret_file: str | None = setting(None, "File with the client secret, or the RSA key.", metavar="FILE")
-    jwt_alg: str = setting("HS256", "How minted tokens are signed.", read=parse_algorithm, metavar="|".join(ALGORITHMS))
+    client_secret_file: str | None = setting(
+        None, "File with the client secret, or the RSA key.", read=parse_path, metavar="FILE"
+    )
+    jwt_alg: str = setting(
+        "HS256", "How minted tokens are signed.", read=one_of(*ALGORITHMS), metavar="|".join(ALGORITHMS)
+    )
     jwt_sub: str = setting("bulkstop", "User id in minted tokens.", metavar="ID")
     jti: bool = setting(False, "A fresh single-use token for every attempt.")
 
@@ -108,19 +115,26 @@ class Settings:
     quota_store: str | None = setting(
         None,
         "Where the calls made are remembered: FILE, redis://..., or memory; default: a file of the user's state.",
+        read=parse_path,
         metavar="STORE",
         shown=False,
     )
     adaptive: bool = setting(False, "Find and hold a limit that nobody knows; with --quota none.")
-    pace: str = setting("burst", "As soon as the quota allows, or evenly.", read=parse_pace, metavar="burst|even")
+    pace: str = setting(
+        "burst", "As soon as the quota allows, or evenly.", read=one_of("burst", "even"), metavar="burst|even"
+    )
     order: Order = setting(
         Order.INPUT,
         "Order of the campaigns of an account; priority sends the highest (5) first.",
-        read=parse_order,
+        read=one_of(*Order),
         metavar="|".join(Order),
     )
     protect: tuple[str, ...] = setting(
-        (), "Never stop what this file lists: ids, patterns, name:PATTERN; repeatable.", metavar="FILE", repeatable=True
+        (),
+        "Never stop what this file lists: ids, patterns, name:PATTERN; repeatable.",
+        read=parse_path,
+        metavar="FILE",
+        repeatable=True,
     )
     max_campaigns: int | None = setting(
         None, "Send nothing if the list has more campaigns to stop, whatever is typed.", read=parse_count, metavar="N"
@@ -129,7 +143,10 @@ class Settings:
         None, "End the run when so many campaigns have failed; never more do.", read=parse_failure_cap, metavar="N|N%"
     )
     waves: str | None = setting(
-        None, "Begin with few, and go on only if all went well: 1,10%,100%.", metavar="N|N%,..."
+        None,
+        "Begin with few, and go on only if all went well: 1,10%,100%.",
+        read=parse_waves,
+        metavar="N|N%,...",
     )
     soak_s: float = setting(0.0, "Wait between two waves.", read=parse_pause, metavar="SECONDS", flag="--soak")
     max_outage_s: float = setting(
@@ -169,7 +186,11 @@ class Settings:
         return end.timestamp() - now.timestamp()
 
     def __post_init__(self) -> None:
-        """Bring the host into one form and check what depends on more than one setting."""
+        """Read every value as its text would be, and check what depends on more than one setting."""
+        for check in (_check_empty, _check_host):
+            check(self)
+        for name in OPTION_SPECS:
+            object.__setattr__(self, name, _read(name, getattr(self, name)))
         for check in _CHECKS:
             check(self)
 
@@ -209,25 +230,53 @@ def instead_of_nothing(name: str) -> str:
 
 
 def _check_empty(settings: Settings) -> None:
-    for name, field in OPTION_SPECS.items():
+    for name in OPTION_SPECS:
         value = getattr(settings, name)
         for each in value if isinstance(value, list | tuple) else (value,):
-            if name != "quota" and each != default_of(name) and is_empty(each):
-                called = name if field.secret else field.option(name)
-                raise SettingsError(f"{called}: is empty; {instead_of_nothing(name)}")
+            if name != "quota" and is_empty(each) and each != default_of(name):
+                raise SettingsError(f"{_called(name)}: is empty; {instead_of_nothing(name)}")
+
+
+def _called(name: str) -> str:
+    return name if OPTION_SPECS[name].secret else OPTION_SPECS[name].option(name)
+
+
+def _read(name: str, value: object) -> Any:
+    """Return what a value is for a setting; raises SettingsError, which names the setting."""
+    if name == "quota" and isinstance(value, NoLimit):
+        return value
+    try:
+        found = read_value(OPTION_SPECS[name], default_of(name), value)
+        return join_limits(found) if name == "quota" else found
+    except ValueError as error:
+        advice = "; give Limit values, such as (Limit(60, 60),), or NO_LIMIT" if name == "quota" else ""
+        raise SettingsError(f"{_called(name)}: {error}{advice}") from None
+
+
+def join_limits(limits: Iterable[Limit | None]) -> tuple[Limit, ...]:
+    """Return a quota of limits, of which None is what `none` was read as; raises ValueError for both or nothing."""
+    given = tuple(limits)
+    found = tuple(limit for limit in given if limit is not None)
+    if not given:
+        raise ValueError("is empty")
+    if len(found) == len(given):
+        return found
+    if len(given) > 1:
+        raise ValueError("none stands alone")
+    return NO_LIMIT
 
 
 def _check_host(settings: Settings) -> None:
     if not settings.host:
         raise SettingsError("--host: not given; for example --host platform.kore.ai, or BULKSTOP_HOST, or a profile")
-    try:
-        host = parse_address(settings.host)
-    except ValueError as error:
-        raise SettingsError(f"--host: {error}") from None
-    object.__setattr__(settings, "host", host)
-    parts = urlsplit(host)
+
+
+def _check_scheme(settings: Settings) -> None:
+    parts = urlsplit(settings.host)
     if parts.scheme == "http" and parts.hostname not in LOOPBACK and not settings.insecure_http:
-        raise SettingsError(f"--host {host}: plain http shows the token to the network; use https, or --insecure-http")
+        raise SettingsError(
+            f"--host {settings.host}: plain http shows the token to the network; use https, or --insecure-http"
+        )
 
 
 def _check_ids(settings: Settings) -> None:
@@ -237,16 +286,7 @@ def _check_ids(settings: Settings) -> None:
             raise SettingsError(f"{OPTION_SPECS[name].option(name)}: {fault}")
 
 
-def _check_order(settings: Settings) -> None:
-    try:
-        object.__setattr__(settings, "order", parse_order(settings.order))
-    except ValueError as error:
-        raise SettingsError(f"--order: {error}") from None
-
-
 def _check_transport(settings: Settings) -> None:
-    if settings.transport not in (None, *TransportName):
-        raise SettingsError(f"--transport: {settings.transport!r} is none of {', '.join(TransportName)}")
     is_secure = (settings.proxy or "").lower().startswith("https:")
     if settings.transport == TransportName.WIRE and is_secure:
         raise SettingsError(
@@ -254,32 +294,9 @@ def _check_transport(settings: Settings) -> None:
         )
 
 
-def _check_proxy(settings: Settings) -> None:
-    try:
-        if settings.proxy is not None:
-            parse_proxy_address(settings.proxy)
-    except ValueError as error:
-        raise SettingsError(f"--proxy: {error}") from None
-
-
-def _check_numbers(settings: Settings) -> None:
-    for name in ("timeout_s", "max_retry_after_s", "grace_s", "concurrency", "attempts", "max_outage_s"):
-        if not getattr(settings, name) > 0:
-            raise SettingsError(f"{OPTION_SPECS[name].option(name)}: must be above zero")
+def _check_soak(settings: Settings) -> None:
     if settings.soak_s and not settings.waves:
         raise SettingsError("--soak: is the wait between waves; give --waves with it")
-    for name in ("voice_path", "sms_path"):
-        path = getattr(settings, name)
-        if path is not None and (fault := template_fault(path)):
-            raise SettingsError(f"{OPTION_SPECS[name].option(name)}: {path!r} {fault}")
-
-
-def _check_quota(settings: Settings) -> None:
-    quota, such_as = settings.quota, "such as (Limit(60, 60),), or NO_LIMIT"
-    if not (isinstance(quota, tuple) and all(isinstance(each, Limit) for each in quota)):
-        raise SettingsError(f"--quota: is a tuple of Limit values here, {such_as}")
-    if not quota and not isinstance(quota, NoLimit):
-        raise SettingsError(f"--quota: is empty; give Limit values, {such_as} for no limit")
 
 
 def _check_credentials(settings: Settings) -> None:
@@ -295,14 +312,4 @@ def _check_credentials(settings: Settings) -> None:
         raise SettingsError("--jti: only minted tokens can be fresh for every call; give a client id and its secret")
 
 
-_CHECKS = (
-    _check_empty,
-    _check_host,
-    _check_ids,
-    _check_order,
-    _check_proxy,
-    _check_transport,
-    _check_numbers,
-    _check_quota,
-    _check_credentials,
-)
+_CHECKS = (_check_scheme, _check_ids, _check_transport, _check_soak, _check_credentials)

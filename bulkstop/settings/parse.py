@@ -1,15 +1,21 @@
 """A text is read as the value of a setting; a ValueError says why it cannot be."""
 
 import re
+from collections.abc import Callable
 from datetime import time
 from enum import StrEnum
+from typing import TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from bulkstop.model import CampaignType, FailureCap, Limit, Order
+from bulkstop.model import CampaignType, FailureCap, Limit
+from bulkstop.units import in_seconds, parse_percentage
 
+W = TypeVar("W", bound=str)
+YES = ("true", "yes", "on", "1", "t", "y")
+NO = ("false", "no", "off", "0", "f", "n")
 ALGORITHMS = ("HS256", "HS512", "RS256", "RS512")
-UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+UNITS_S = in_seconds("ms", "s", "m", "h") | {"": 1.0}
 LONGEST_S = 3600.0 * 100_000
 """Eleven years: whoever means more than that has mistyped."""
 
@@ -36,7 +42,7 @@ def parse_seconds(text: str) -> float:
 
 def parse_pause(text: str) -> float:
     """Read a time that may be none at all: `0`, else as `parse_seconds` does."""
-    return 0.0 if text.strip() == "0" else parse_seconds(text)
+    return 0.0 if re.fullmatch(r"0(\.0)?", text.strip()) else parse_seconds(text)
 
 
 def parse_limit(text: str) -> Limit | None:
@@ -59,46 +65,57 @@ def parse_count(text: str) -> int:
 
 def parse_failure_cap(text: str) -> FailureCap:
     """Read a failure cap: `10` campaigns, or `5%` of those that have ended."""
-    found = re.fullmatch(r"(\d{1,9})(?:\.(\d{1,6}))?(%?)", text.strip(), re.ASCII)
-    if found is None or (found[2] and not found[3]):
+    share = parse_percentage(text)
+    if share is None and not re.fullmatch(r"\d{1,9}", text.strip(), re.ASCII):
         raise ValueError(f"{text!r} is no number of campaigns and no percentage, such as 10 or 5%")
     try:
-        return FailureCap(share=float(text.strip().rstrip("%")) / 100) if found[3] else FailureCap(int(found[1]))
+        return FailureCap(int(text)) if share is None else FailureCap(share=share)
     except ValueError as error:
         raise ValueError(f"{text!r}: {error}") from None
 
 
-def parse_campaign_type(text: str) -> CampaignType:
-    """Read a campaign type, in any letter case."""
-    return CampaignType(_parse_word(text, tuple(CampaignType)))
+def one_of(*words: W) -> Callable[[str], W]:
+    """Make the reader of a setting that is one of these words, in any letter case."""
+
+    def parse_word(text: str) -> W:
+        for word in words:
+            if text.strip().lower() == word.lower():
+                return word
+        raise ValueError(f"{str(text)!r} is none of {', '.join(words)}")
+
+    return parse_word
 
 
-def parse_algorithm(text: str) -> str:
-    """Read the name of a signing algorithm, in any letter case."""
-    return _parse_word(text, ALGORITHMS)
+parse_campaign_type = one_of(*CampaignType)
 
 
-def parse_transport(text: str) -> TransportName:
-    """Read the name of a transport, in any letter case."""
-    return TransportName(_parse_word(text, tuple(TransportName)))
+def parse_flag(text: str) -> bool:
+    """Read what is true or false, in the words that a variable may have."""
+    return one_of(*YES, *NO)(text) in YES
 
 
-def parse_pace(text: str) -> str:
-    """Read how the quota is used."""
-    return _parse_word(text, ("burst", "even"))
+def parse_path(text: str) -> str:
+    """Take the name of a file as it stands."""
+    return text
 
 
-def parse_order(text: str) -> Order:
-    """Read in which order campaigns are sent."""
-    return Order(_parse_word(text, tuple(Order)))
+def parse_waves(text: str) -> str:
+    """Read the ends of waves, `1,10%,100%`; whether they fit can be told only of a list."""
+    for part in text.split(","):
+        share = parse_percentage(part)
+        if share is None and not re.fullmatch(r"\d{1,12}", part.strip(), re.ASCII):
+            raise ValueError(f"{part.strip()!r} is neither a number of campaigns nor a percentage, such as 1,10%,100%")
+    return text
 
 
 def parse_clock_time(text: str) -> str:
     """Read a time of the day, `18:00` or `18:00:30`."""
     try:
-        time.fromisoformat(text.strip())
+        found = time.fromisoformat(text.strip())
     except ValueError:
         raise ValueError(f"{text!r} is no time of the day, such as 18:00") from None
+    if found.tzinfo is not None:
+        raise ValueError(f"{text!r} is a time of the day in a zone; give --tz for that")
     return text.strip()
 
 
@@ -109,13 +126,6 @@ def parse_zone(text: str) -> str:
     except (ValueError, OSError, ZoneInfoNotFoundError):
         raise ValueError(f"{text!r} is no time zone, such as Europe/Berlin") from None
     return text.strip()
-
-
-def _parse_word(text: str, words: tuple[str, ...]) -> str:
-    for word in words:
-        if text.strip().lower() == word.lower():
-            return word
-    raise ValueError(f"{text!r} is none of {', '.join(words)}")
 
 
 def parse_address(text: str) -> str:

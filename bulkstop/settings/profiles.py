@@ -1,7 +1,7 @@
 """Profiles: settings that stand in a TOML file, read and refused with the line of their key."""
 
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, time
 from pathlib import Path
@@ -9,16 +9,8 @@ from typing import Any
 
 from bulkstop.errors import SettingsError
 from bulkstop.settings import OPTION_SPECS, default_of, instead_of_nothing, is_empty, key_of
-from bulkstop.settings.parse import parse_clock_time, parse_count, parse_failure_cap, parse_pause, parse_seconds
+from bulkstop.settings.values import ALSO_TAKES, write_text
 
-ALSO_TAKES: Mapping[Callable[[str], Any], tuple[type, ...]] = {
-    parse_count: (int, float),
-    parse_failure_cap: (int, float),
-    parse_seconds: (int, float),
-    parse_pause: (int, float),
-    parse_clock_time: (time,),
-}
-"""The TOML values beside texts that a setting takes, by how its text is read."""
 KINDS: Mapping[type, str] = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a table"}
 """What a TOML value is called that is no text."""
 
@@ -48,7 +40,7 @@ class Profile:
         try:
             if knob.repeatable:
                 return tuple(knob.read(item) for item in (value if isinstance(value, list) else value.split()))
-            return knob.read(str(value))
+            return knob.read(write_text(value))
         except ValueError as error:
             raise SettingsError(f"{self.where(key)}: {key}: {error}") from None
 

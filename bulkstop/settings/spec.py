@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from bulkstop.settings.parse import parse_flag
+
 
 @dataclass(frozen=True, slots=True)
 class OptionSpec:
@@ -24,5 +26,7 @@ class OptionSpec:
 
 def setting(default: Any, about: str, *, shown: bool = True, **how: Any) -> Any:
     """Declare a setting; one that may hold a password is not `shown` by repr."""
+    if isinstance(default, bool):
+        how = {"read": parse_flag, **how}
     given = OptionSpec(about, **how)
     return field(default=default, metadata={"knob": given}, repr=shown and not given.secret)

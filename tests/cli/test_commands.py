@@ -9,6 +9,8 @@ from bulkstop.cli import COMMANDS
 from bulkstop.version import __version__
 from tests.processes import ROOT, bulkstop
 
+pytestmark = pytest.mark.real
+
 
 def test_version(tmp_path: Path) -> None:
     """`python -m bulkstop --version` names the version."""

@@ -16,6 +16,8 @@ from tests.cli.conftest import MakeList
 from tests.processes import ROOT, WAIT_S, apart, bulkstop, results, started
 from tests.servers import Connection, http, listening
 
+pytestmark = [pytest.mark.real, pytest.mark.full]
+
 CONCURRENCY = 8
 KILLS = 10
 LINE = "campaigns.csv.results.jsonl"

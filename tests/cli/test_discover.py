@@ -27,6 +27,8 @@ from tests.processes import (
 )
 from tests.servers import http, listening, replying
 
+pytestmark = pytest.mark.real
+
 COUNT, SEED, CHURN = 1200, 7, 9
 WHERE = ("--account-id", "a1", "--stream-id", "st-1")
 OPEN = (*WHERE, "--quota", "none")

@@ -15,6 +15,8 @@ import pytest
 from tests.processes import WAIT_S, Ended, bulkstop, checked, results, started
 from tests.servers import Connection, Handler, http, listening
 
+pytestmark = pytest.mark.real
+
 LINE = "campaigns.csv.results.jsonl"
 BROKEN = http(b'{"status":"failure","message":"campaign service is broken"}', status="422 Unprocessable Content")
 DOWN = http(b"<html>503 Service Unavailable</html>", status="503 Service Unavailable")

@@ -18,6 +18,8 @@ from bulkstop.cli.log import log_to_stderr
 from bulkstop.report.log import LOG
 from tests.processes import ROOT, TOKEN, WAIT_S, Ended, Simulated, bulkstop, checked, environment
 
+pytestmark = pytest.mark.real
+
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|ERROR) +(\S.*)")
 
 

@@ -25,6 +25,8 @@ from bulkstop.simulator.campaigns import Campaigns
 from tests.processes import TOKEN, WAIT_S, Ended, Simulated, bulkstop, checked, ended, results, simulator, started
 from tests.servers import Connection, http, listening
 
+pytestmark = pytest.mark.real
+
 COUNT, SEED = 230, 11
 LIST = "campaigns.csv"
 LINE = f"{LIST}.results.jsonl"

@@ -22,6 +22,8 @@ import pytest
 from tests.processes import COMMAND, WAIT_S, Ended, bulkstop, environment, results
 from tests.servers import Connection, authority, http, listening
 
+pytestmark = pytest.mark.real
+
 HEAD = "campaign_id,campaign_type,account_id,stream_id\n"
 ABSENT = http(b"<html>404</html>", status="404 Not Found")
 REFUSED = http(b'{"errors":[{"msg":"unauthorized","code":4002}]}', status="401 Unauthorized")

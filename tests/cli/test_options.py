@@ -1,7 +1,6 @@
 """Settings come from the option, else the variable, else the profile, else the default."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
@@ -9,62 +8,10 @@ from click.testing import CliRunner
 
 from bulkstop.cli.options import read_settings, with_settings
 from bulkstop.errors import SettingsError
-from bulkstop.model import CampaignType, FailureCap, Limit
+from bulkstop.model import FailureCap, Limit
 from bulkstop.settings import NO_LIMIT, OPTION_SPECS, Settings, default_of, key_of
-from bulkstop.settings.parse import TransportName
+from tests.settings import BESIDE, FIRM
 
-FIRM: dict[str, tuple[str, Any]] = {
-    "host": ("https://api.example", "https://api.example"),
-    "account_id": ("a1", "a1"),
-    "stream_id": ("st-1", "st-1"),
-    "iid": ("st-2", "st-2"),
-    "any_id": ("true", True),
-    "type": ("SMS", CampaignType.SMS),
-    "voice_path": ("/v/{campaignId}", "/v/{campaignId}"),
-    "sms_path": ("/s/{campaignId}", "/s/{campaignId}"),
-    "ca": ("ca.pem", "ca.pem"),
-    "proxy": ("http://proxy:3128", "http://proxy:3128"),
-    "transport": ("WIRE", TransportName.WIRE),
-    "timeout_s": ("500ms", 0.5),
-    "insecure_http": ("true", True),
-    "token": ("t1", "t1"),
-    "token_file": ("token", "token"),
-    "token_command": ("print-token", "print-token"),
-    "client_id": ("cs-1", "cs-1"),
-    "client_secret": ("s1", "s1"),
-    "client_secret_file": ("secret", "secret"),
-    "jwt_alg": ("rs512", "RS512"),
-    "jwt_sub": ("me", "me"),
-    "jti": ("true", True),
-    "quota": ("5/2s", (Limit(5, 2.0),)),
-    "quota_store": ("memory", "memory"),
-    "adaptive": ("true", True),
-    "pace": ("even", "even"),
-    "order": ("priority", "priority"),
-    "protect": ("keep.txt", ("keep.txt",)),
-    "max_campaigns": ("500", 500),
-    "max_failures": ("2.5%", FailureCap(share=0.025)),
-    "waves": ("1,10%,100%", "1,10%,100%"),
-    "soak_s": ("1m", 60.0),
-    "max_outage_s": ("10m", 600.0),
-    "only_running": ("true", True),
-    "disable_schedule": ("true", True),
-    "finish_by": ("18:00", "18:00"),
-    "tz": ("Europe/Berlin", "Europe/Berlin"),
-    "concurrency": ("7", 7),
-    "attempts": ("2", 2),
-    "max_retry_after_s": ("2m", 120.0),
-    "grace_s": ("1m", 60.0),
-}
-"""A text for every setting, and the value it means."""
-
-# What a setting needs beside it to make sense.
-BESIDE = {
-    "soak_s": {"waves": "1,100%"},
-    "client_secret": {"client_id": "cs-1"},
-    "client_secret_file": {"client_id": "cs-1"},
-    "jti": {"client_id": "cs-1", "client_secret_file": "secret"},
-}
 OPEN = [name for name, knob in OPTION_SPECS.items() if not knob.secret]
 
 

@@ -11,6 +11,8 @@ from tests.cli.conftest import MakeList
 from tests.loads import PATIENT, WHERE
 from tests.processes import Simulated, bulkstop, bulkstop_to
 
+pytestmark = pytest.mark.real
+
 TELLING = {
     "load": ("load", *PATIENT, *WHERE, "--closed", "--count", "3", "--json", "--quiet"),
     "dry run": ("stop", "campaigns.csv", "-o", "new.jsonl", "--dry-run", "--json"),

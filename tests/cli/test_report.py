@@ -64,6 +64,7 @@ class TestSums:
         assert "not ended" not in told.out
         assert report(str(path), "--check") == told
 
+    @pytest.mark.real
     def test_what_is_left(self, report: Report, path: Path) -> None:
         """Rows that have not ended are counted, those without any line too, and how to go on with them is said."""
         write_list(8)
@@ -144,6 +145,7 @@ class TestCheck:
         unchecked = report(str(path))
         assert (unchecked.code, unchecked.out) == (0, told.out)
 
+    @pytest.mark.real
     def test_killed(self, report: Report, path: Path) -> None:
         """Lines that a killed run wrote after its last mark are told as not proven, until a resume takes them over."""
         killed(path, 2, 2)
@@ -230,6 +232,7 @@ class TestRefused:
 class TestProcess:
     """The command as a process."""
 
+    @pytest.mark.real
     def test_standard_output(self, path: Path) -> None:
         """What is told goes to standard output, and the exit code is the check's."""
         killed(path, 1, 1)
@@ -237,6 +240,7 @@ class TestProcess:
         assert (told.code, told.err) == (1, "")
         assert told.out.startswith("r.jsonl\n")
 
+    @pytest.mark.real
     def test_a_reader_that_goes(self, path: Path) -> None:
         """A reader that has gone before anything was told is no traceback."""
         run(path)

@@ -13,6 +13,8 @@ from tests.cli.test_world import FEW, UNPACED, Service, listed, sent_of, stopped
 from tests.processes import bulkstop
 from tests.servers import listening
 
+pytestmark = [pytest.mark.real, pytest.mark.full]
+
 OUTPUT = "results.jsonl"
 COUNT = 60
 FIRST = 20

@@ -43,6 +43,8 @@ from tests.processes import (
 )
 from tests.servers import Connection, listening
 
+pytestmark = pytest.mark.real
+
 LIST = "campaigns.csv"
 LINE = f"{LIST}.results.jsonl"
 AT = "2025-12-05T12:01:35.312Z"

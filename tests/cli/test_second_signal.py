@@ -30,6 +30,8 @@ from tests.processes import (
     simulator,
 )
 
+pytestmark = [pytest.mark.real, pytest.mark.full]
+
 GRACE_S = 0.2
 PATIENCE_S = 10.0
 """What a busy machine may add to the grace and the second after it."""
@@ -48,7 +50,7 @@ import os, bulkstop.kore.session as here
 def stuck(*args):
     open("stuck-" + str(os.getpid()), "w").close()
     {how}
-here.without = stuck
+here.redact_token = stuck
 """
 
 

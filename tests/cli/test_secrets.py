@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.processes import COMMAND, ROOT, WAIT_S, Ended, environment, started
 from tests.servers import Connection, Listener, http, listening
 
+pytestmark = pytest.mark.real
+
 OPAQUE = 'Zk3+planted/Qw7=Tx9~Vb2&"Rn5\\Lm8'
 """A token of all sorts of characters, so that each form of it is another text."""
 JWT = jwt.encode({"sub": "u1", "appId": "cs-1", "planted": "Hq4Zk3Qw7Tx9"}, "k" * 64, "HS256")
@@ -284,7 +286,8 @@ async def test_what_a_server_repeats(way: str, stage: Stage) -> None:
         stop = stage.run(*STOP, "--host", here.url)
         machine = stage.run(*STOP, "--host", here.url, "--log-json", "-o", "other.csv")
         ends = await asyncio.gather(stop, machine)
-        assert [end.code for end in ends] == [1, 1], ends
+        # 3 if five refusals in a row close the group before a success: the order of the answers says which.
+        assert {end.code for end in ends} <= {1, 3}, ends
         assert there.connections == 0
     assert ends[0].err.count(" DEBUG ") >= len(KINDS) * 2
     for name in ("campaigns.csv.results.jsonl", "other.csv"):

@@ -10,6 +10,8 @@ import pytest
 
 from tests.processes import TOKEN, bulkstop, ended, simulator, started
 
+pytestmark = pytest.mark.real
+
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_address_first(signum: signal.Signals, tmp_path: Path) -> None:

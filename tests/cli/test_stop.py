@@ -32,6 +32,8 @@ from tests.processes import (
     started,
 )
 
+pytestmark = pytest.mark.real
+
 LINE = "campaigns.csv.results.jsonl"
 
 

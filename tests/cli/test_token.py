@@ -5,8 +5,11 @@ import time
 from pathlib import Path
 
 import jwt
+import pytest
 
 from tests.processes import TOKEN, bulkstop
+
+pytestmark = pytest.mark.real
 
 HOST = ("--host", "api.example")
 SECRET = "a-secret-of-32-characters-or-more"

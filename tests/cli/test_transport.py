@@ -10,6 +10,8 @@ import pytest
 from bulkstop.simulator.campaigns import Campaigns
 from tests.processes import WAIT_S, Simulated, bulkstop, environment, results, simulator
 
+pytestmark = pytest.mark.real
+
 TRANSPORTS = ("aiohttp", "wire")
 FOR_STOP = ("--yes", "--quota", "none", "--quota-store", "memory")
 COUNT, SEED = 120, 11

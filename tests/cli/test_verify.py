@@ -32,6 +32,8 @@ from tests.processes import (
 )
 from tests.servers import Connection, Handler, http, listening, replying
 
+pytestmark = pytest.mark.real
+
 COUNT, SEED, CHURN = 1000, 5, 12
 RESULTS = "list.csv.results.jsonl"
 AGAIN = f"{RESULTS}.running.csv"

@@ -43,6 +43,8 @@ from tests.processes import (
 )
 from tests.servers import NGINX, VOICE_ANSWER, Connection, http, listening, nginx
 
+pytestmark = [pytest.mark.real, pytest.mark.full]
+
 LINE = "campaigns.csv.results.jsonl"
 FEW = 4
 """Calls in flight at once, where it matters how many."""

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from bulkstop.engine.followup import Follow
 from bulkstop.engine.guards.scopes import ScopeBreaker
-from bulkstop.engine.lanes import Lane, Lanes
+from bulkstop.engine.lanes import Claim, Lane, Lanes
 from bulkstop.engine.limits.quota import NoQuota, RollingWindow
 from bulkstop.engine.pool import Pool
 from bulkstop.engine.readback import IsEnough, ListedState, Reading
+from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.retry import Retry
 from bulkstop.model import Attempt, Campaign, CampaignType, Limit, Outcome, Report, Result, RetryHint, Send
 
@@ -148,11 +150,17 @@ class Job:
         retry: Retry | None = None,
         report: Report | None = None,
         lists: Lists | None = None,
+        follow: Follow | None = None,
+        claim: Claim | None = None,
+        rest: AccountRest | None = None,
     ) -> None:
         self.results: list[Result] = []
         self.rows = rows if isinstance(rows, Mapping) else _by_account(rows)
         self.lanes = Lanes(
-            (Lane(name, own, RollingWindow(limits) if limits else NoQuota()) for name, own in self.rows.items()),
+            (
+                Lane(name, own, RollingWindow(limits) if limits else NoQuota(), claim, rest=rest)
+                for name, own in self.rows.items()
+            ),
             concurrency,
             scope_breaker=None if lists is None else ScopeBreaker(can_list=True),
         )
@@ -163,6 +171,7 @@ class Job:
             retry=retry or Retry(),
             concurrency=concurrency,
             read_list=None if lists is None else lists.read,
+            follow=follow,
             run_id="run-1",
             now=now_s,
             tick_s=0.0,

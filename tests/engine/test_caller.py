@@ -8,8 +8,10 @@ import pytest
 
 from bulkstop.engine.caller import Caller
 from bulkstop.engine.limits.quota import NoQuota, RollingWindow
-from bulkstop.engine.pool import NOT_TRIED, NOT_TRIED_AGAIN, THROTTLES, run_concurrently
+from bulkstop.engine.pool import NOT_TRIED, NOT_TRIED_AGAIN, run_concurrently
+from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.retry import BACKOFF_BASE_S, Retry
+from bulkstop.engine.tries import THROTTLES
 from bulkstop.errors import CredentialsError, QuotaError
 from bulkstop.model import Attempt, Limit, Outcome, RetryHint
 from tests.engine.parts import BUSY, RENEWED, now_s, throttled
@@ -170,6 +172,34 @@ def test_throttled_for_ever() -> None:
 
     run(job())
     assert api.asked_s[THROTTLES] == THROTTLES
+
+
+def test_the_rest_is_shared() -> None:
+    """When a call of one caller is told to wait, those of another caller of the account wait too."""
+    rest, told, other = AccountRest(), Api(throttled(7.0), "page"), Api("page", latency_s=1.0)
+    run(run_concurrently([times(1, caller(rest=rest), told), times(3, caller(rest=rest), other)], 2))
+    assert (told.asked_s, other.asked_s) == ([0.0, 7.0], [0.0, 7.0, 8.0])
+
+
+def test_a_backoff_is_not_shared() -> None:
+    """A failure that may pass holds only its own call up, and not the account."""
+    rest, failing, other = AccountRest(), Api(BUSY._replace(retry_after_s=9.0), "page"), Api("page", latency_s=1.0)
+    run(run_concurrently([times(1, caller(rest=rest), failing), times(3, caller(rest=rest), other)], 2))
+    assert (failing.asked_s, other.asked_s) == ([0.0, 9.0], [0.0, 1.0, 2.0])
+
+
+def test_told_to_rest_while_the_store_is_asked() -> None:
+    """A call that the store lets leave stays if the account was told to rest meanwhile, and is counted anew later."""
+    quota, rest, api, claims = window(2, 60), AccountRest(), Api("page"), list[float]()
+
+    async def claim() -> float:
+        claims.append(now_s())
+        rest.extend(5.0)
+        return 0.0
+
+    assert run(caller(quota, claim=claim, rest=rest).call(api.ask))[0] == "page"
+    assert (claims, api.asked_s) == ([0.0, 5.0], [5.0])
+    assert quota.ready_at() == -math.inf  # one of two places is used
 
 
 @pytest.mark.parametrize("why", ["quota", "backoff", "throttled", "store"])

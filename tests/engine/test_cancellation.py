@@ -413,6 +413,7 @@ def faults() -> Iterator[list[list[Mapping[str, Any]]]]:
     assert not [fault for of_loop in found for fault in of_loop]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("acts", ENDS.values(), ids=ENDS)
 @pytest.mark.parametrize("world", WORLDS)
 def test_the_end_at_any_round_of_the_loop_costs_no_line(

@@ -14,7 +14,7 @@ from bulkstop.engine.guards.scopes import ScopeBreaker
 from bulkstop.engine.lanes import WAITING_RETRIES, Lane, Lanes, Turn
 from bulkstop.engine.limits.quota import NoQuota, RollingWindow
 from bulkstop.model import Campaign, Limit, Outcome
-from tests.engine.parts import campaign, campaigns
+from tests.engine.parts import BUSY, campaign, campaigns
 
 eighths = st.integers(0, 40).map(lambda n: n / 8)
 
@@ -120,7 +120,7 @@ def test_a_pause_holds_the_whole_account_and_no_other() -> None:
     """A throttled account sends neither new campaigns nor due retries until its pause is over."""
     lanes = Lanes([lane("a", 3), lane("b", 3)], 99)
     first, other = drawn(lanes), drawn(lanes)
-    first.lane.pause(10.0)
+    first.lane.rest.extend(10.0)
     lanes.again(first, 0.0, 2.0)
     assert names(all_drawn(lanes, 9.5)) == ["b", "b"]
     assert lanes.draw(9.5) == 10.0
@@ -132,7 +132,7 @@ def test_a_pause_is_never_shortened() -> None:
     """Of two stated waits the longer one holds, in whichever order they came."""
     lanes = Lanes([lane("a", 3)], 2)
     for turn, until in zip(all_drawn(lanes), (30.0, 10.0), strict=True):
-        turn.lane.pause(until)
+        turn.lane.rest.extend(until)
         lanes.answered(turn, 0.0)
     assert lanes.draw(0.0) == 30.0
 
@@ -373,8 +373,8 @@ def test_no_campaign_is_lost_and_no_wait_is_for_nothing(
         if isinstance(found, Turn):
             number = next(calls)
             latency_s, again_s, pauses = script[number % len(script)]
-            is_last = found.attempts == 3
-            found.attempts += 1
+            is_last = found.tries.attempts == 3
+            found.tries = found.tries.counted(BUSY)
             share = math.ceil(workers / sum(not one.is_done for one in own))
             assert found.lane.in_flight <= max(1, share)
             heapq.heappush(flying, (now + latency_s, next(ties), found, None if is_last else again_s, pauses))
@@ -390,7 +390,7 @@ def test_no_campaign_is_lost_and_no_wait_is_for_nothing(
             continue
         now, _, turn, again_s, pauses = heapq.heappop(flying)
         if pauses:
-            turn.lane.pause(now + 2.0)
+            turn.lane.rest.extend(now + 2.0)
         if again_s is None:
             settled.append(turn.campaign.campaign_id)
             lanes.answered(turn, now)
@@ -399,3 +399,20 @@ def test_no_campaign_is_lost_and_no_wait_is_for_nothing(
     assert not flying
     assert list(lanes.leftover()) == []
     assert sorted(settled) == sorted(f"cd-a{n}-{line}" for n, size in enumerate(sizes) for line in range(1, size + 1))
+
+
+def test_a_follow_up_call_goes_before_the_next_campaign() -> None:
+    """A turn with a follow-up has its place back at its answer and not again at its end; before that none is drawn."""
+    own = lane("a", 3, [Limit(2, 10.0)])
+    lanes = Lanes([own], 2)
+    first, second = lanes.draw(0.0), lanes.draw(0.0)
+    assert isinstance(first, Turn)
+    assert isinstance(second, Turn)
+    own.follow_up(first, 1.0)
+    assert own.quota.ready_at() == 11.0  # of the follow-up, as the other call is in flight
+    assert own.ready_at(1) == math.inf
+    lanes.answered(first, 2.0)
+    lanes.answered(second, 3.0)
+    assert own.quota.ready_at() == 11.0
+    assert lanes.draw(3.0) == 11.0
+    assert isinstance(lanes.draw(11.0), Turn)

@@ -10,18 +10,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bulkstop.engine.followup import FollowUp
 from bulkstop.engine.lanes import WAITING_RETRIES, Turn
-from bulkstop.engine.pool import BROKEN, CUT_OFF, NOT_TRIED, NOT_TRIED_AGAIN, THROTTLES
+from bulkstop.engine.pool import BROKEN, CUT_OFF, NOT_TRIED, NOT_TRIED_AGAIN
+from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.retry import BACKOFF_BASE_S, Retry
+from bulkstop.engine.tries import THROTTLES
 from bulkstop.errors import BulkstopError, CredentialsError, InputError, OutputError
 from bulkstop.model import Attempt, Campaign, Limit, Outcome, Result, RetryHint, utc_text
 from tests.engine.parts import (
+    AT_REST,
     BUSY,
+    CLAIM,
     MIDNIGHT,
     RENEWED,
     STOPPED,
     Call,
     Job,
+    Lists,
     Reply,
     Service,
     accounts,
@@ -279,6 +285,66 @@ def test_a_service_that_only_throttles_ends_the_campaign_in_time() -> None:
     assert job.outcomes() == {Outcome.THROTTLED: 1}
     assert len(service.log) == THROTTLES
     assert took_s == (THROTTLES - 1) * 7.0
+
+
+def test_a_call_that_waits_for_the_store_rests_with_its_account() -> None:
+    """What the store lets leave while the account is told to rest stays, and is counted anew when it leaves."""
+    service = Service(lambda one, call: Reply(0.5, throttled(10.0) if len(service.log) == 1 else STOPPED))
+    claims = 0
+
+    async def claim() -> float:
+        nonlocal claims
+        claims += 1
+        await asyncio.sleep(1.0 if claims > 1 else 0.0)
+        return 0.0
+
+    job = Job(campaigns(3), service.send, claim=claim)
+    run(job.pool.run())
+    assert job.outcomes() == {Outcome.STOPPED: 3}
+    assert service.began_s("a1")[1:] == [11.5] * 3
+    assert claims == 3 + 3
+
+
+def test_a_lane_rests_with_the_other_calls_of_its_account() -> None:
+    """What another caller of the account was told holds its stops up too."""
+    service, rest = always(STOPPED), AccountRest()
+    rest.extend(7.0)
+    job = Job({"a1": campaigns(2)}, service.send, rest=rest)
+    run(job.pool.run())
+    assert service.began_s("a1") == [7.0] * 2
+
+
+@pytest.mark.parametrize("answer", [STOPPED, CLAIM])
+def test_what_follows_stands_in_the_line(answer: Attempt) -> None:
+    """Of what is at rest, by its answer or by its list, the line says what the follow-up came to; its calls count."""
+    followed = list[Campaign]()
+
+    async def follow(campaign: Campaign) -> FollowUp:
+        followed.append(campaign)
+        await asyncio.sleep(1.0)
+        return FollowUp("disabled", calls=2)
+
+    rows = campaigns(3)
+    lists = Lists(lambda of, number: {one.campaign_id: AT_REST for one in rows})
+    service = Service(lambda one, call: Reply(1.0, Attempt(Outcome.REJECTED) if one.line == 2 else answer))
+    job = Job(rows, service.send, lists=lists, follow=follow)
+    run(job.pool.run())
+    assert sorted(one.line for one in followed) == [1, 3]
+    assert {result.line: result.schedule for result in job.results} == {1: "disabled", 2: None, 3: "disabled"}
+    assert job.pool.calls == 3 + 2 * 2 + len(lists.log)
+
+
+def test_a_slip_in_what_follows_costs_no_line() -> None:
+    """An error of a follow-up ends the run, and the answer that came before it is kept."""
+
+    async def follow(campaign: Campaign) -> FollowUp:
+        raise ZeroDivisionError("slip")
+
+    job = Job(campaigns(3), always(STOPPED, 1.0).send, concurrency=1, follow=follow)
+    with pytest.raises(ZeroDivisionError):
+        run(job.pool.run())
+    job.assert_each_reported_once()
+    assert job.outcomes() == {Outcome.STOPPED: 1, Outcome.NOT_SENT: 2}
 
 
 def now_is_before(second: float) -> bool:

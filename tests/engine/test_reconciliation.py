@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkstop.engine.pool import THROTTLES
 from bulkstop.engine.readback import ListedState
 from bulkstop.engine.retry import Retry
+from bulkstop.engine.tries import THROTTLES
 from bulkstop.errors import BulkstopError, CredentialsError, OutputError
 from bulkstop.model import DONE, LEFT, Attempt, Campaign, Limit, Outcome, Report, Result, RetryHint, Send
 from tests.engine.parts import (
@@ -421,6 +421,7 @@ def test_what_waits_for_a_list_is_finished_by_a_resume(
     assert max(Counter(key(line) for line in ledger if is_final(line)).values(), default=1) == 1, "a state was changed"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("how", How)
 def test_a_list_that_is_cut_off_at_every_moment_is_finished(how: How) -> None:
     """Ended twice in the same way, at any moment, a run that meets everything is finished by the third."""

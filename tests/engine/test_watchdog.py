@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from bulkstop.engine.watchdog_process import GOES_ON, LATER_S, end, watch
 from tests.processes import ROOT
 
@@ -39,6 +41,7 @@ def test_a_run_that_writes_has_longer() -> None:
         assert time.monotonic() - began >= LATER_S
 
 
+@pytest.mark.real
 def test_what_cannot_be_ordered_to_exit_is_killed() -> None:
     """Where the C library takes no orders, the process ends all the same."""
     run, theirs = socket.socketpair()
@@ -47,6 +50,7 @@ def test_what_cannot_be_ordered_to_exit_is_killed() -> None:
         assert process.wait(60) == -signal.SIGKILL
 
 
+@pytest.mark.real
 def test_an_order_that_nobody_gives_ends_nothing() -> None:
     """A process that ends by itself keeps its exit code, however early that is: one in ten once had an order's."""
     script = "from bulkstop.engine.watchdog import exit_orders; exit_orders((129, 130, 143))"

@@ -11,6 +11,8 @@ from bulkstop.settings import NO_LIMIT
 from bulkstop.settings.parse import TransportName
 from tests.servers import Nginx
 
+pytestmark = pytest.mark.real
+
 ACCOUNTS = ("5f8d0d55b54764421b7156d9", "5f8d0d55b54764421b7156da")
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1In0.c2lnbmF0dXJl"
 each_transport = pytest.mark.parametrize("transport", TransportName)

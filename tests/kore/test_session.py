@@ -270,6 +270,7 @@ class TestWithClient:
         assert [attempt.again for attempt in attempts] == [RetryHint.NOW, RetryHint.NO]
         assert sent == ["token-1", "token-2"]
 
+    @pytest.mark.real
     async def test_over_a_socket(self) -> None:
         """Over a real connection the attempt has the outcome, the status and the time it took."""
         async with listening(replying(http(SMS_ANSWER))) as server, AiohttpTransport(server.url) as client:

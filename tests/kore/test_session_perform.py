@@ -17,6 +17,8 @@ from bulkstop.kore.wire.transport import WireTransport
 from bulkstop.model import Attempt, CampaignType, Outcome, RetryHint, Scope
 from tests.servers import http, listening, replying
 
+pytestmark = pytest.mark.real
+
 GROUP = Scope("a1", "st-1", "app-1", CampaignType.VOICE)
 LIST = list_call(GROUP, PageRange(0, 50, 1), ["Active"])
 STATUS = status_call(GROUP, "cd-1")

@@ -171,6 +171,7 @@ class TestReadyMade:
             static_source(token)
         assert "hidden" not in told(caught.value)
 
+    @pytest.mark.real
     def test_imports_no_jwt_library(self) -> None:
         """A run with a ready-made token, its expiry read, does not pay for importing PyJWT."""
         code = (
@@ -242,6 +243,7 @@ class TestFromFile:
 class TestFromCommand:
     """A token printed by the operator's command."""
 
+    @pytest.mark.real
     async def test_is_run_by_the_shell_each_time(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The command line is the shell's, sees the environment, and is run anew for each token."""
         monkeypatch.setenv("BULKSTOP_CLIENT_SECRET", "from-env")
@@ -249,6 +251,7 @@ class TestFromCommand:
         mint = command_source(f"echo run >> {log}; echo \"$BULKSTOP_CLIENT_SECRET-$(wc -l < {log} | tr -d ' ')\"")
         assert [await mint(), await mint()] == ["from-env-1", "from-env-2"]
 
+    @pytest.mark.real
     def test_has_no_standard_input(self) -> None:
         """A command that reads its input finds it empty: it cannot take the list that is read from there."""
         code = (
@@ -259,31 +262,37 @@ class TestFromCommand:
         done = subprocess.run([sys.executable, "-c", code], input="list", capture_output=True, text=True, check=False)
         assert (done.stdout, done.stderr) == ("token list\n", "")
 
+    @pytest.mark.real
     async def test_that_fails(self) -> None:
         """A failing command is told by its exit code and its last words, never by what it printed."""
         error = await failure(command_source("echo hidden-output; echo first >&2; echo 'not logged in' >&2; exit 3"))
         assert str(error) == "token command failed with exit code 3: not logged in"
         assert "hidden" not in told(error)
 
+    @pytest.mark.real
     async def test_that_fails_before_its_last_word(self) -> None:
         """The reason of a failure is waited for, also when a part of the command gives it after the end of the rest."""
         error = await failure(command_source("(sleep 0.1; echo late >&2) >&- & exit 3"))
         assert str(error) == "token command failed with exit code 3: late"
 
+    @pytest.mark.real
     async def test_that_fails_without_a_word(self) -> None:
         """A command that fails in silence is told by its exit code alone."""
         assert str(await failure(command_source("exit 7"))) == "token command failed with exit code 7"
 
+    @pytest.mark.real
     async def test_that_is_none(self) -> None:
         """An unknown command is told by the shell's own words."""
         error = await failure(command_source("no-such-command-here"))
         assert "exit code 127" in str(error)
         assert "not found" in str(error)
 
+    @pytest.mark.real
     async def test_that_the_shell_cannot_be_given(self) -> None:
         """A command line that no process can have is one line, too."""
         assert "cannot be run" in str(await failure(command_source("echo a\0b")))
 
+    @pytest.mark.real
     @pytest.mark.parametrize("words", ["{}", "got {} refused", "\x1b[31mtoken={}\x1b[0m", "{}, {}"])
     @pytest.mark.parametrize("secret", [a_jwt(), LONG_SECRET, "Zm9vYmFyYmF6cXV4Zm9vYg==", "0123456789abcdef" * 2])
     async def test_that_prints_a_secret_in_its_error(self, tmp_path: Path, words: str, secret: str) -> None:
@@ -295,11 +304,13 @@ class TestFromCommand:
         assert secret not in told(error)
         assert str(error).isprintable()
 
+    @pytest.mark.real
     async def test_that_traces_itself(self) -> None:
         """A short token in the last words is masked as well, when it stood in the output."""
         error = await failure(command_source("echo tok-1; echo '+ echo tok-1' >&2; exit 1"))
         assert str(error).endswith("exit code 1: + echo [masked]")
 
+    @pytest.mark.real
     async def test_that_says_too_much(self) -> None:
         """Endless last words are neither kept nor shown, as they may begin in the middle of a token."""
         error = await failure(command_source("head -c 300000 /dev/zero | tr '\\0' a >&2; exit 1"))
@@ -307,6 +318,7 @@ class TestFromCommand:
         error = await failure(command_source("(yes ' word' | head -n 9999; printf 'w %.0s' $(seq 999)) >&2; exit 1"))
         assert len(str(error)) < 300
 
+    @pytest.mark.real
     @pytest.mark.parametrize(
         ("command", "reason"),
         [
@@ -323,10 +335,12 @@ class TestFromCommand:
         assert reason in str(error)
         assert "hidden" not in told(error)
 
+    @pytest.mark.real
     async def test_of_the_greatest_size(self) -> None:
         """A token of exactly the greatest size still passes."""
         assert await command_source(f"head -c {TOKEN_BYTES} /dev/zero | tr '\\0' a")() == "a" * TOKEN_BYTES
 
+    @pytest.mark.real
     async def test_that_leaves_an_agent_behind(self, tmp_path: Path) -> None:
         """A command's good end is not held up by what it left running, and that is not killed."""
         fifo = tmp_path / "fifo"
@@ -341,6 +355,7 @@ class TestFromCommand:
 
         assert await asyncio.to_thread(ask) == "alive\n"
 
+    @pytest.mark.real
     @LOOPS
     def test_killed_with_all_it_started(
         self, tmp_path: Path, loop_factory: Callable[[], asyncio.AbstractEventLoop]
@@ -368,6 +383,7 @@ class TestFromCommand:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(both())
 
+    @pytest.mark.real
     @LOOPS
     def test_on_each_loop(self, loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
         """A command's token, failure and flood mean the same on asyncio's own loop and on uvloop."""

@@ -56,7 +56,7 @@ class Transport(Protocol):
 Make = Callable[..., AbstractAsyncContextManager[Transport]]
 TRANSPORTS: list[Any] = [pytest.param(AiohttpTransport, id="aiohttp"), pytest.param(WireTransport, id="wire")]
 
-pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
+pytestmark = [pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"]), pytest.mark.real]
 
 TIMEOUT_S = 0.2  # where the time is meant to run out
 AMPLE_S = 10.0  # where it is not, however busy the machine is

@@ -376,6 +376,7 @@ def test_header_that_swallows_rows(rows_of_csv: ReadCsv, header: bytes) -> None:
         rows_of_csv(header + b"\ncd-9,z\n")
 
 
+@pytest.mark.full
 def test_a_huge_cell_of_rows(rows_of_csv: ReadCsv) -> None:
     """Of a cell too long to be read, too, each line is invalid if one looks like a row, and memory holds none."""
     count = 200_000
@@ -471,6 +472,7 @@ def tables_with_stray_quotes(draw: st.DrawFn) -> str:
     return text
 
 
+@pytest.mark.full
 @settings(max_examples=500)
 @given(tables_with_stray_quotes())
 @example('c0,"campaign_id\n",1",cd-0000000\n,cd-0000001\n')

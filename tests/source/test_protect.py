@@ -190,6 +190,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, write: Write) -> 
             read_protection([path])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("rule", ["cd-{}", "cd-{}-*"])
 def test_100_000_rules_are_looked_up(write: Write, rule: str) -> None:
     """As many rules as a year brings are read, and asked for, in far less time than one call takes each."""

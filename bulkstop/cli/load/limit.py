@@ -1,8 +1,9 @@
-"""`bulkstop load --find-limit`: the highest rate that holds, told, and written down as a quota."""
+"""`bulkstop load --find-limit`: the highest rate that holds, told, and what a profile needs to go by it."""
 
 import json
+import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -14,13 +15,12 @@ from bulkstop.cli.load import shapes
 from bulkstop.cli.load.summary import verdicts_to_json
 from bulkstop.cli.options import ParsedText
 from bulkstop.cli.terminal import print_err, print_last
-from bulkstop.errors import OutputError, SettingsError
-from bulkstop.model import SIGNALS, Campaign
+from bulkstop.errors import SettingsError
+from bulkstop.model import SIGNALS, Campaign, Limit
 from bulkstop.report.load.error_counts import error_counts_to_json, format_error_counts
 from bulkstop.report.load.summary import describe_outcome, metrics_to_json, warn_nothing_stopped
 from bulkstop.report.stop.summary import format_counts
 from bulkstop.runs import host
-from bulkstop.runs.load.profile import EVEN, check_profile, write_quota
 from bulkstop.runs.load.search import (
     START,
     STEP_S,
@@ -34,8 +34,11 @@ from bulkstop.runs.load.search import (
     format_limit,
 )
 from bulkstop.settings import OPTION_SPECS, Settings
+from bulkstop.settings.profiles import read_profile
 from bulkstop.source.plan import Plan
 from bulkstop.text import format_duration, format_table
+
+EVEN = "even"
 
 ABOUT = f"""\b
 --find-limit looks for the highest rate that holds: from --rate (or {START:g}/s) on it doubles until one does
@@ -46,7 +49,8 @@ not, halves the gap until it is below 5 %, and lets the highest that held do so 
                 {", ".join(each.text for each in USUAL)}
   after one that did not, nothing is sent for a step, or for as long as the service asks for
   rate          --require 'rate>50/s' is asked of the limit that was found
---write-quota writes it, rounded down, into the profile, with pace = "{EVEN}": it held for calls sent evenly.
+--write-quota prints the lines to paste into the profile: the rate, rounded down, as its quota, and
+pace = "{EVEN}", as it held for calls sent evenly; on standard output, with --json on standard error.
 Exit code 1 if nothing held, 3 if this machine gave way before the service did, or the search did not end."""
 
 
@@ -71,7 +75,7 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
             help=f"With --find-limit: the highest rate to try.  [default: {TOP:,.0f}/s]",
         ),
         click.option(
-            "--write-quota", is_flag=True, help="With --find-limit: write what was found as the profile's quota."
+            "--write-quota", is_flag=True, help="With --find-limit: print what was found as lines for the profile."
         ),
     )
     return reduce(lambda found, option: option(found), reversed(of_search), command)
@@ -79,11 +83,19 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """What was asked for: the search, and where to write what it finds, if anywhere."""
+    """What was asked for: the search, and the profile that is to go by what it finds, if one is."""
 
     search: Search
-    config: str | None = None
-    profile: str = "default"
+    target: "QuotaTarget | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaTarget:
+    """The profile that a quota is meant for, and what stands there now; None where it has no such table."""
+
+    config: str
+    profile: str
+    values: Mapping[str, Any] | None = None
 
 
 def read_search_options(ctx: click.Context) -> SearchOptions | None:
@@ -96,7 +108,7 @@ def read_search_options(ctx: click.Context) -> SearchOptions | None:
         return None
     for name in _list_foreign(ctx):
         raise SettingsError(f"{_flag(ctx, name)}: does not go with --find-limit")
-    if given["as_json"] and sys.stdout is None:
+    if (given["as_json"] or given["write_quota"]) and sys.stdout is None:
         raise SettingsError("standard output is closed; nothing was sent")
     search = Search(
         start=given["rate"] or min(START, given["max_rate"] or START),
@@ -111,9 +123,8 @@ def read_search_options(ctx: click.Context) -> SearchOptions | None:
         raise SettingsError("--max-rate: is lower than --rate, where the search begins")
     if not given["write_quota"]:
         return SearchOptions(search)
-    where = SearchOptions(search, given["config"], given["profile"] or "default")
-    check_profile(where.config or "", where.profile)
-    return where
+    profile = read_profile(given["config"], given["profile"])
+    return SearchOptions(search, QuotaTarget(given["config"], profile.name, profile.values))
 
 
 def _list_foreign(ctx: click.Context) -> list[str]:
@@ -138,20 +149,24 @@ def search(
     quiet: bool,
 ) -> int:
     """Search, say how it goes and what was found; returns the exit code."""
-    if where.config is not None and plan is not None and len(plan.accounts) > 1:
+    if where.target is not None and plan is not None and len(plan.accounts) > 1:
         raise SettingsError("--write-quota: a quota is one account's, and the list has several; nothing was sent")
     if not quiet:
         print_err("\n".join(format_plan(where.search, told)))
     confirm()
     tell_probe = (lambda probe: None) if quiet else (lambda probe: print_err(f"  {format_probe(probe)}"))
     found = host.run(execute(where.search, campaigns, settings, signals=SIGNALS, say=print_err, tell=tell_probe))
-    written, fault = _write_quota(where, found)
+    quota = format_limit(found.rate) if found.exit_code == 0 and found.rate is not None else None
     if not quiet:
-        print_err("\n".join(format_table("Summary", [*format_summary(found), *written])))
-    for line in [*list_faults(found), *fault]:
+        print_err("\n".join(format_table("Summary", [*format_summary(found), *describe_paste(where.target, quota)])))
+    for line in list_faults(found):
         print_err(f"bulkstop: {line}")
-    code = 3 if fault else found.exit_code
-    return print_last(json.dumps(result_to_json(found, settings)), code) if as_json else code
+    lines = "" if where.target is None or quota is None else format_profile(where.target.profile, quota)
+    if not as_json:
+        return print_last(lines, found.exit_code) if lines else found.exit_code
+    if lines:
+        print_err(lines)
+    return print_last(json.dumps(result_to_json(found, settings)), found.exit_code)
 
 
 def format_plan(search: Search, told: Sequence[tuple[str, str]]) -> list[str]:
@@ -211,19 +226,34 @@ def list_faults(result: SearchResult) -> list[str]:
     return told
 
 
-def _write_quota(where: SearchOptions, result: SearchResult) -> tuple[list[tuple[str, str]], list[str]]:
-    """Write the quota, if that was asked for and it was found; returns what to say, and what went wrong."""
-    if where.config is None:
-        return [], []
-    if result.exit_code != 0 or result.rate is None:
-        return [("quota", "not written")], []
-    limit = format_limit(result.rate)
-    try:
-        before = write_quota(where.config, where.profile, limit)
-    except OutputError as error:
-        return [("quota", f"{limit}, not written")], [str(error)]
-    said = f'quota = "{limit}", pace = "{EVEN}" in [profile.{where.profile}] of {where.config}; before: {before}'
-    return [("written", said)], []
+def describe_paste(target: QuotaTarget | None, quota: Limit | None) -> list[tuple[str, str]]:
+    """Say where the lines of a quota belong, and which they replace; nothing unless they were asked for."""
+    if target is None:
+        return []
+    if quota is None:
+        return [("quota", "none to paste")]
+    if target.values is None:
+        return [("quota", f"{quota}; add these lines to {target.config}")]
+    stood = [
+        f"{key} = {json.dumps(target.values[key], default=str)}" for key in ("quota", "pace") if key in target.values
+    ]
+    place = f"in place of {', '.join(stood)}" if stood else "there is neither yet"
+    return [("quota", f"{quota}; paste these lines under [{_table(target.profile)}] of {target.config}; {place}")]
+
+
+def format_profile(name: str, quota: Limit) -> str:
+    """Write a quota, used evenly, as the lines of a profile."""
+    return f'[{_table(name)}]\nquota = "{quota}"\npace = "{EVEN}"'
+
+
+def _table(profile: str) -> str:
+    is_bare = re.fullmatch(r"[A-Za-z0-9_-]+", profile)
+    return f"profile.{profile if is_bare else _quote(profile)}"
+
+
+def _quote(text: str) -> str:
+    """Write a text in quotes, as TOML does."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def result_to_json(result: SearchResult, settings: Settings) -> dict[str, object]:

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from bulkstop.errors import GuardError
 from bulkstop.model import FAILED, FailureCap, Outcome, share_of_whole
 from bulkstop.text import shorten
+from bulkstop.units import parse_percentage
 
 _LOG = logging.getLogger("bulkstop.engine")
 FAILURES = FAILED - {Outcome.INVALID}
 """The outcomes that count against a cap or a wave; a row that cannot be used was never sent."""
 ADVICE = "nothing more was sent: see the result lines, put it right, then go on with --resume"
 
-_WAVE = re.compile(r"(?:(\d{1,12})|(\d{1,3}(?:\.\d{1,6})?)%)", re.ASCII)
+_COUNT = re.compile(r"\d{1,12}", re.ASCII)
 
 
 class Admission:
@@ -116,13 +117,13 @@ def parse_waves(text: str, total: int) -> list[int]:
     beyond the list are left out. Raises ValueError for what cannot be read, does not rise or leaves a rest.
     """
     sizes: list[int] = []
-    before = {False: 0.0, True: 0.0}  # the last number, the last percentage
+    before = {False: 0.0, True: 0.0}  # the last number, the last share
     for given in text.split(","):
         number, is_share = _parse_wave(given.strip())
         if number <= before[is_share]:
             raise ValueError(f"{given.strip()!r} is not more than the wave before; write waves as 1,10%,100%")
         before[is_share] = number
-        size = share_of_whole(number / 100, total) if is_share else int(number)
+        size = share_of_whole(number, total) if is_share else int(number)
         least = sizes[-1] + 1 if sizes else 1
         if least <= total:
             sizes.append(min(max(size, least), total))
@@ -136,11 +137,11 @@ def _describe(outcome: Outcome, campaign_id: str, error: str | None) -> str:
 
 
 def _parse_wave(given: str) -> tuple[float, bool]:
-    """Read one wave: a number, and whether it is a percentage."""
-    match = _WAVE.fullmatch(given)
-    if match is None:
+    """Read one wave: a number or a share, and whether it is a share."""
+    share = parse_percentage(given)
+    if share is None and not _COUNT.fullmatch(given):
         raise ValueError(f"{given!r} is neither a number of campaigns nor a percentage; write waves as 1,10%,100%")
-    number = float(match[1] or match[2])
-    if not number or (match[2] and number > 100):
+    number = float(given) if share is None else share
+    if not number or (share is not None and share > 1):
         raise ValueError(f"{given!r}: a wave has at least one campaign and at most 100%")
-    return number, match[2] is not None
+    return number, share is not None

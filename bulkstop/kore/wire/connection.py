@@ -87,10 +87,12 @@ class Connection(asyncio.Protocol):
         """End the connection: in good order, unless something is still under way."""
         if self._transport is None:
             return
-        if self._asked is None and not self._transport.get_write_buffer_size():
-            self._transport.close()
-        else:
+        if self._asked is not None:
+            self._break("closed")
+        elif self._transport.get_write_buffer_size():
             self._transport.abort()
+        else:
+            self._transport.close()
 
     def abort(self) -> None:
         """End the connection at once."""
@@ -126,6 +128,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Be disconnected."""
+        self._transport = None  # to abort one that is gone raises in Python 3.11.2, over TLS
         self._break("closed" if exc is None else name_error(exc))
         self._owner.ended(self)
 
@@ -144,9 +147,9 @@ class Connection(asyncio.Protocol):
         self._fail(f"the connection broke ({why})" if status is None else f"the answer broke off after HTTP {status}")
 
     def _fail(self, why: str, outcome: Outcome = Outcome.CONNECTION_ERROR) -> None:
-        self.abort()
         why = f"{why}; the stop may have arrived"
         self._tell(TransportFailure(outcome, why, self._passed_ms(), self._reader.status))
+        self.abort()  # after it is told: an abort may disconnect at once, never, or raise
 
     def _tell(self, told: Response | TransportFailure) -> None:
         asked, self._asked = self._asked, None

@@ -10,8 +10,9 @@ from typing import NamedTuple
 from bulkstop.model import Outcome
 from bulkstop.report.load.histogram import Histogram
 from bulkstop.report.load.metrics import Metrics
+from bulkstop.units import PERCENT, in_seconds
 
-PER_S = {"s": 1.0, "m": 1 / 60, "min": 1 / 60, "h": 1 / 3600}
+PER_S = {unit: 1 / seconds for unit, seconds in in_seconds("s", "m", "min", "h").items()}
 """What one in such a time is in a second."""
 FORMS = "such as p99<250ms, service.p99<200ms, max<2s, errors<1%, throttled<0.5% or rate>480/s"
 
@@ -23,9 +24,9 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 }
 _PARTS = re.compile(r"([a-z_]+(?:\.[a-z]+)?(?:\d+(?:\.\d+)?)?)\s*([<>]=?)\s*(\d+(?:\.\d+)?)\s*(\S*)", re.ASCII)
 _TIME = re.compile(r"(?:(latency|service)\.)?(?:p(\d{1,3}(?:\.\d{1,6})?)|(max|mean))", re.ASCII)
-_TIME_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
+_TIME_UNITS = in_seconds("us", "ms", "s", "m")
 _RATE_UNITS = {f"/{unit}": a_second for unit, a_second in PER_S.items()}
-_SHARE_UNITS = {"%": 0.01}
+_SHARE_UNITS = {"%": PERCENT}
 _NEVER = {Outcome.INVALID, Outcome.DUPLICATE, Outcome.PROTECTED, Outcome.NOT_SENT}
 """Outcomes of rows, which no request can have: a line about them would hold whatever happens."""
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome if outcome not in _NEVER}

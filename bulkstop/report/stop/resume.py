@@ -23,7 +23,7 @@ class RowState(NamedTuple):
 
 _STATES = [RowState(outcome, is_final) for outcome in Outcome for is_final in (False, True)]
 _CODES = {state: code for code, state in enumerate(_STATES, start=1)}
-_CODE_BITS = 5
+_CODE_BITS = len(_STATES).bit_length()  # codes begin at 1: 0 is a line without a row
 _MASK = (1 << 64) - 1
 
 

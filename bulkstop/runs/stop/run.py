@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, NamedTuple
 
 from bulkstop import source
+from bulkstop.engine.followup import AtRest, Follow
 from bulkstop.engine.lanes import Lane, Lanes
 from bulkstop.engine.limits.quota import min_duration_s
 from bulkstop.engine.pool import Pool
@@ -23,7 +23,7 @@ from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError, InputError, SettingsError
 from bulkstop.kore.exchange import Transport
 from bulkstop.kore.token import Tokens
-from bulkstop.model import DONE, HELD_BACK, Campaign, Defaults, Outcome, Report, Result, Row, Send, unsent_result
+from bulkstop.model import DONE, HELD_BACK, Campaign, Defaults, Outcome, Report, Result, Row, unsent_result
 from bulkstop.report.log import log_event
 from bulkstop.report.stop.progress import Progress
 from bulkstop.report.stop.stats import Stats
@@ -49,7 +49,6 @@ from bulkstop.text import clip_controls
 
 if TYPE_CHECKING:
     from bulkstop.runs.stop.precheck import KnownStates, RemainingWork
-    from bulkstop.runs.stop.recurrence import ScheduleCalls
 
 LONG_REST_S = 5.0
 """A wait before the first stop that somebody should be told of."""
@@ -253,29 +252,33 @@ def check_time(settings: Settings) -> float | None:
 
 
 class _Work(NamedTuple):
-    """What a pool has to do, how, and which kind of pool it takes."""
+    """What a pool has to do, and what follows."""
 
     lanes: Iterable[Lane]
     to_send: int
-    send: Send
-    make: Callable[..., Pool] = Pool
+    follow: Follow | None = None
+    at_rest: AtRest = tuple
 
 
 def _pool(plan: Plan, parts: _Parts, report: Report, settings: Settings, run_id: str) -> tuple[Pool, Lanes]:
     retry = Retry(settings.attempts, max_retry_after_s=settings.max_retry_after_s)
-    work = _Work(make_lanes(plan, parts.accounts), plan.to_send, make_send(settings, parts.client.post, parts.tokens))
+    drained = asyncio.Event()
+    work = _Work(make_lanes(plan, parts.accounts), plan.to_send)
     if parts.known is not None:
-        work = _work_left(plan, parts, work, parts.known, retry, report, run_id)
+        work = _work_left(plan, parts, parts.known, retry, drained, report, run_id)
     guards = make_guards(settings, work.to_send)
     lanes = Lanes(work.lanes, settings.concurrency, guards.admission, guards.groups)
-    pool = work.make(
+    pool = Pool(
         lanes,
-        work.send,
+        make_send(settings, parts.client.post, parts.tokens),
         report,
         retry=retry,
         concurrency=settings.concurrency,
         breaker=guards.breaker,
         read_list=read_list_of(parts.client, parts.tokens, parts.accounts),
+        follow=work.follow,
+        at_rest=work.at_rest,
+        drained=drained,
         run_id=run_id,
     )
     return pool, lanes
@@ -294,30 +297,34 @@ def read_list_of(client: Transport, tokens: Tokens, accounts: Accounts) -> ReadL
 
 
 def _work_left(
-    plan: Plan, parts: _Parts, work: _Work, known_states: "KnownStates", retry: Retry, report: Report, run_id: str
+    plan: Plan,
+    parts: _Parts,
+    known_states: "KnownStates",
+    retry: Retry,
+    drained: asyncio.Event,
+    report: Report,
+    run_id: str,
 ) -> _Work:
     """Return what the lists leave to do; what they have at rest is reported here."""
     from bulkstop.kore.session import make_perform
     from bulkstop.runs.stop.precheck import narrow_plan
-    from bulkstop.runs.stop.recurrence import DisablingPool, ScheduleCalls
+    from bulkstop.runs.stop.recurrence import ScheduleCalls
 
     running = narrow_plan(plan, known_states, lambda campaign: report(known_states.result(campaign, run_id)))
+    lanes = make_lanes_left(running, parts.accounts)
     if known_states.schedules is None:
-        return _Work(make_lanes_left(running, parts.accounts), running.to_send, work.send)
-    schedules = ScheduleCalls(known_states, parts.accounts, make_perform(parts.client.post, parts.tokens), retry=retry)
-    lanes = make_lanes_left(running, parts.accounts, schedules)
-    make = partial(DisablingPool, schedules=schedules, at_rest=running.recurring)
-    return _Work(lanes, running.to_send, schedules.after(work.send), make)
+        return _Work(lanes, running.to_send)
+    perform = make_perform(parts.client.post, parts.tokens)
+    calls = ScheduleCalls(known_states, parts.accounts, perform, retry=retry, drained=drained)
+    return _Work(lanes, running.to_send, calls.follow, lambda: calls.at_rest(running.recurring(), run_id))
 
 
-def make_lanes_left(
-    running: "RemainingWork", accounts: Accounts, schedules: "ScheduleCalls | None" = None
-) -> Iterator[Lane]:
+def make_lanes_left(running: "RemainingWork", accounts: Accounts) -> Iterator[Lane]:
     """Yield the lane of every account for what the lists have not at rest."""
     for account_id, left in running.accounts.items():
-        quota = schedules.places(account_id) if schedules else accounts.quota(account_id)
-        claim, campaigns = accounts.claim(account_id), running.campaigns(account_id)
-        yield Lane(account_id, campaigns, quota, claim, left=left, paces_itself=accounts.paced)
+        quota, claim, rest = accounts.quota(account_id), accounts.claim(account_id), accounts.rest(account_id)
+        campaigns = running.campaigns(account_id)
+        yield Lane(account_id, campaigns, quota, claim, left=left, paces_itself=accounts.paced, rest=rest)
 
 
 async def _run(pool: Pool) -> BulkstopError | None:

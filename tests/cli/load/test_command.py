@@ -29,6 +29,8 @@ from tests.processes import (
 )
 from tests.servers import Connection, http, listening, replying
 
+pytestmark = pytest.mark.real
+
 
 def load(sim: Simulated | str, *args: str, cwd: Path, **variables: str | None) -> Ended:
     """Run the command on a service, patient with this machine."""

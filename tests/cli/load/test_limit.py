@@ -1,4 +1,4 @@
-"""`bulkstop load --find-limit` as a process: what it finds, says, writes down and exits with."""
+"""`bulkstop load --find-limit` as a process: what it finds, says, prints for a profile and exits with."""
 
 import asyncio
 import json
@@ -10,10 +10,17 @@ from itertools import cycle, islice
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from bulkstop.cli.load.limit import QuotaTarget, describe_paste, format_profile
+from bulkstop.model import Limit
+from bulkstop.settings.profiles import Profile
 from tests.loads import PATIENT, WHERE, refusal
 from tests.processes import Ended, Simulated, bulkstop, campaigns, ended, simulator, started
 from tests.servers import Connection, http, listening
+
+pytestmark = pytest.mark.real
 
 SHORT = ("--find-limit", "--step", "200ms", "--rate", "50/s", *PATIENT)
 """A search of a second or two, patient with this machine."""
@@ -30,8 +37,8 @@ def search(sim: Simulated | str, *args: str, cwd: Path) -> Ended:
     return bulkstop("load", "--host", sim if isinstance(sim, str) else sim.url, *SHORT, *args, cwd=cwd)
 
 
-def test_written(sim: Simulated, tmp_path: Path) -> None:
-    """What held is told, counted and written into the profile; the next `stop` goes by it."""
+def test_found(sim: Simulated, tmp_path: Path) -> None:
+    """What held is told and counted; the lines for the profile go beside the JSON, and the file stays as it is."""
     (tmp_path / "bulkstop.toml").write_text(PROFILE)
     run = search(
         sim, "--profile", "ours", "--max-rate", "90/s", "--write-quota", "--json", "--id-prefix", "limit-", cwd=tmp_path
@@ -49,28 +56,13 @@ def test_written(sim: Simulated, tmp_path: Path) -> None:
     assert "  load       from 50/s up to 90/s, 0.2 s each\n" in run.err
     assert "      90/s  held      p99 " in run.err
     assert "  limit    at least 90/s held; no higher rate was to be tried\n" in run.err
-    said = 'quota = "90/1s", pace = "even" in [profile.ours] of bulkstop.toml; before: quota = ["60/60s"]\n'
-    assert f"  written  {said}" in run.err
-    text = (tmp_path / "bulkstop.toml").read_text()
-    assert text == PROFILE.replace('["60/60s"]', '"90/1s"') + 'pace = "even"\n'
-    campaigns(tmp_path / "campaigns.csv", ["cd-1"])
-    plan = bulkstop(
-        "stop",
-        "campaigns.csv",
-        "--host",
-        sim.url,
-        "--profile",
-        "ours",
-        "--dry-run",
-        "--quota-store",
-        "memory",
-        cwd=tmp_path,
-    )
-    assert "  quota     90/1s per account, even" in plan.err
+    place = 'paste these lines under [profile.ours] of bulkstop.toml; in place of quota = ["60/60s"]'
+    assert run.err.endswith(f'  quota    90/1s; {place}\n[profile.ours]\nquota = "90/1s"\npace = "even"\n')
+    assert (tmp_path / "bulkstop.toml").read_text() == PROFILE
 
 
 def test_limited(tmp_path: Path) -> None:
-    """A service with a quota: the line of each rate says what became of it, and the file is made for the default."""
+    """A service with a quota: the line of each rate says what became of it, and `stop` goes by what is printed."""
     with simulator(tmp_path, "--quota", "25/200ms") as sim:
         run = search(sim, *WHERE, "--write-quota", cwd=tmp_path)
         sent = len(sim.requests())
@@ -78,20 +70,26 @@ def test_limited(tmp_path: Path) -> None:
     assert " throttled in " in run.err
     assert f" times, {sent:,} requests\n" in run.err
     assert "  ended      all known\n" in run.err
-    found = tomllib.loads((tmp_path / "bulkstop.toml").read_text())["profile"]["default"]
+    assert "; add these lines to bulkstop.toml\n" in run.err
+    assert not (tmp_path / "bulkstop.toml").exists()
+    found = tomllib.loads(run.out)["profile"]["default"]
     assert found["pace"] == "even"
     calls, window = found["quota"].split("/")
     assert window == "1s"
     assert 50 <= int(calls) <= 135  # a machine with other work to do sends in bursts
+    (tmp_path / "bulkstop.toml").write_text(run.out)
+    campaigns(tmp_path / "campaigns.csv", ["cd-1"])
+    args = ("--host", sim.url, *WHERE, "--dry-run", "--quota-store", "memory")
+    plan = bulkstop("stop", "campaigns.csv", *args, cwd=tmp_path)
+    assert f"  quota     {found['quota']} per account, even" in plan.err
 
 
 def test_nothing_held(tmp_path: Path) -> None:
-    """Where nothing holds, that is the last line, exit 1, and the profile stays as it is."""
+    """Where nothing holds, that is the last line, exit 1, and there is nothing to paste."""
     (tmp_path / "bulkstop.toml").write_text(PROFILE)
     with simulator(tmp_path, "--fail", "100%") as sim:
         run = search(sim, "--profile", "ours", "--write-quota", "--quiet", cwd=tmp_path)
     assert (run.code, run.out, run.err) == (1, "", "bulkstop: no rate held, down to 50/s\n")
-    assert (tmp_path / "bulkstop.toml").read_text() == PROFILE
 
 
 def test_steps_too_short(tmp_path: Path) -> None:
@@ -103,7 +101,7 @@ def test_steps_too_short(tmp_path: Path) -> None:
         "bulkstop: the service asked to wait 42 s, so it counts over a longer time than any rate is held here; "
         "give --step 42s\n"
     )
-    assert not (tmp_path / "bulkstop.toml").exists()
+    assert run.out == ""
 
 
 def test_list(sim: Simulated, tmp_path: Path) -> None:
@@ -118,7 +116,7 @@ def test_list(sim: Simulated, tmp_path: Path) -> None:
 
 
 async def test_sigterm(tmp_path: Path) -> None:
-    """SIGTERM ends the search: what is known so far is told, exit 143, and nothing is written down."""
+    """SIGTERM ends the search: what is known so far is told, exit 143, and there is nothing to paste."""
     process: subprocess.Popen[str] | None = None
 
     async def handle(connection: Connection) -> None:
@@ -134,8 +132,8 @@ async def test_sigterm(tmp_path: Path) -> None:
     assert run.code == 143
     assert "  held     50/s held, so far\n" in run.err
     assert "  ended    by SIGTERM, before the limit was known\n" in run.err
-    assert "  quota    not written\n" in run.err
-    assert not (tmp_path / "bulkstop.toml").exists()
+    assert "  quota    none to paste\n" in run.err
+    assert run.out == ""
 
 
 @pytest.mark.parametrize(
@@ -149,7 +147,6 @@ async def test_sigterm(tmp_path: Path) -> None:
         (("--concurrency", "5"), "--concurrency: does not go with --find-limit"),
         (("two.csv", "--write-quota"), "--write-quota: a quota is one account's, and the list has several"),
         (("--write-quota", "--config", "broken.toml"), "broken.toml: cannot be read as TOML"),
-        (("--write-quota", "--config", "odd.toml"), "--write-quota: odd.toml cannot be changed"),
         (("--step", "0"), "'0' is no time"),
         (("--host", "platform.kore.ai"), "is the vendor's own service"),
     ],
@@ -158,8 +155,33 @@ def test_refused(args: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: 
     """What is wrong is named in one line before anything is sent."""
     (tmp_path / "two.csv").write_text("campaign_id,type,account_id,stream_id\nc1,sms,a1,s\nc2,sms,a2,s\n")
     (tmp_path / "broken.toml").write_text("[profile")
-    (tmp_path / "odd.toml").write_text("[[profile]]\nx = 1\n")
     assert said in refusal(monkeypatch, tmp_path, *SHORT, *args)
+
+
+@given(name=st.text(st.characters(codec="utf-8"), min_size=1, max_size=8))
+def test_any_profile(name: str) -> None:
+    """The lines for a profile of any name are TOML, and a profile reads them as the quota and the pace."""
+    text = format_profile(name, Limit(48, 1.0))
+    assert tomllib.loads(text) == {"profile": {name: {"quota": "48/1s", "pace": "even"}}}
+    profile = Profile("b.toml", name, text, tomllib.loads(text)["profile"][name])
+    assert (profile.value("quota"), profile.value("pace")) == ((Limit(48, 1.0),), "even")
+
+
+@pytest.mark.parametrize(
+    ("values", "place"),
+    [
+        (None, "add these lines to b.toml"),
+        ({}, 'paste these lines under [profile."a b"] of b.toml; there is neither yet'),
+        (
+            {"quota": ["60/60s", "9/s"], "pace": "burst", "client_secret_file": "here"},
+            'paste these lines under [profile."a b"] of b.toml; in place of quota = ["60/60s", "9/s"], pace = "burst"',
+        ),
+    ],
+)
+def test_where_to_paste(values: dict[str, object] | None, place: str) -> None:
+    """It is told where the lines belong, and which they replace; nothing else of the profile is told."""
+    told = describe_paste(QuotaTarget("b.toml", "a b", values), Limit(48, 1.0))
+    assert told == [("quota", f"48/1s; {place}")]
 
 
 @pytest.mark.parametrize("option", [("--max-rate", "5/s"), ("--write-quota",)])

@@ -12,6 +12,8 @@ import pytest
 from tests.loads import PATIENT, WHERE, refusal
 from tests.processes import TOKEN, Ended, Simulated, bulkstop, ended, results, simulator, started
 
+pytestmark = pytest.mark.real
+
 SHORT = ("--rate", "100/s", "--count", "20")
 
 

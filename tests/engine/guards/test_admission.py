@@ -117,6 +117,7 @@ def test_a_share_is_used_up_to_its_last_failure_too(percent: int, failed: int, c
     assert run.failed == failed == math.floor(Fraction(percent, 100) * run.settled)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("concurrency", CONCURRENCIES)
 @settings(max_examples=60)
 @given(caps, st.integers(1, 400), st.randoms(use_true_random=False))

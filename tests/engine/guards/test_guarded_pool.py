@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bulkstop.engine.followup import Follow, FollowUp
 from bulkstop.engine.guards.admission import FAILURES, Admission
 from bulkstop.engine.guards.breaker import Breaker
 from bulkstop.engine.guards.scopes import FIRST, ScopeBreaker
@@ -65,6 +66,7 @@ class Guarded:
         limits: Sequence[Limit] = (),
         claim: Claim | None = None,
         lists: Lists | None = None,
+        follow: Follow | None = None,
         seen: Callable[[Result], None] = lambda result: None,
     ) -> None:
         self.results: list[Result] = []
@@ -92,6 +94,7 @@ class Guarded:
             concurrency=concurrency,
             breaker=breaker,
             read_list=None if lists is None else lists.read,
+            follow=follow,
             now=now_s,
             tick_s=0.0,
             wall=clock_time,
@@ -725,15 +728,14 @@ def test_what_follows_a_list_is_waited_for_by_a_drain_and_cut_off_by_an_abort(
     """A call that disables a schedule is one in flight: a drain loses neither it nor what the list has told."""
     followed = list[int]()
 
-    class Following(Pool):
-        async def _follow(self, campaign: Campaign) -> None:
-            if not followed or end == "abort":
-                await asyncio.sleep(10.0)
-            followed.append(campaign.line)
+    async def follow(campaign: Campaign) -> FollowUp:
+        if not followed or end == "abort":
+            await asyncio.sleep(10.0)
+        followed.append(campaign.line)
+        return FollowUp()
 
-    rows = campaigns(3)
-    job = Guarded(rows, always(CLAIM, 1.0), concurrency=3, lists=listing(rows, lambda one, number: False))
-    job.pool.__class__ = Following
+    rows, lists = campaigns(3), listing(campaigns(3), lambda one, number: False)
+    job = Guarded(rows, always(CLAIM, 1.0), concurrency=3, lists=lists, follow=follow)
 
     async def main() -> None:
         asyncio.get_running_loop().call_later(4.0, getattr(job.pool, end))

@@ -93,6 +93,7 @@ def test_guard(window_s: float) -> None:
     assert -1e-6 < ms / 1000 - window_s - min(window_s * SAFETY_MARGIN, SAFETY_MARGIN_MOST_S) < 0.001 + 1e-6
 
 
+@pytest.mark.real
 def test_importing_is_cheap() -> None:
     """Who imports the module pays for neither SQLite nor Redis nor pyrate-limiter."""
     code = (

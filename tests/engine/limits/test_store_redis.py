@@ -23,6 +23,8 @@ from bulkstop.model import Limit
 from tests.engine.limits.claims import ACCOUNT, HOST, assert_never_over, claimer, read_grants
 from tests.servers import Connection, listening
 
+pytestmark = [pytest.mark.real, pytest.mark.full]
+
 SERVER = shutil.which("redis-server", path="/usr/bin:/usr/local/bin:/usr/sbin")
 PASSWORD = "tiger-Hush-77"
 KEY = f"bulkstop:{{{key_of(server_of(HOST), ACCOUNT)}}}"

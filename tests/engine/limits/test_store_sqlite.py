@@ -168,6 +168,7 @@ class TestWindow:
 class TestProcesses:
     """Several processes at once."""
 
+    @pytest.mark.real
     def test_two_share_one_window(self, tmp_path: Path) -> None:
         """Two that claim as fast as they can never break a window together, and use all that it permits."""
         limits = [Limit(20, 2.0), Limit(60, 10.0)]
@@ -181,6 +182,7 @@ class TestProcesses:
         assert len(grants) >= 0.98 * 60
         assert all(shares), "one of them got nothing at all"
 
+    @pytest.mark.real
     def test_a_killed_one_is_followed_by_its_window(self, tmp_path: Path) -> None:
         """After SIGKILL in the middle of its claims, the next process has what that one left, and no more."""
         limits = [Limit(1000, 3.5)]
@@ -195,6 +197,7 @@ class TestProcesses:
         assert second.wait() == 0
         assert 999 <= len(before) + len(after) <= 1000  # what was counted last may have been killed unsaid
 
+    @pytest.mark.real
     async def test_the_time_is_read_under_the_lock(self, tmp_path: Path) -> None:
         """A call that had to wait for the lock is counted when it leaves, not when it asked."""
         path = tmp_path / "q"
@@ -215,6 +218,7 @@ class TestProcesses:
 class TestLocked:
     """Another process holds the lock and does not let go."""
 
+    @pytest.mark.real
     async def test_nothing_is_permitted_and_nothing_stands_still(self, tmp_path: Path) -> None:
         """While the lock is held a claim gives a short wait, the event loop runs on, and after 30 s the run ends."""
         path, now = tmp_path / "q", [0.0]
@@ -238,6 +242,7 @@ class TestLocked:
         assert await store.room(ACCOUNT) == 58
         await store.close()
 
+    @pytest.mark.real
     async def test_from_the_start(self, tmp_path: Path) -> None:
         """A file that is locked when it is opened is waited for like any other."""
         path = tmp_path / "q"
@@ -248,6 +253,7 @@ class TestLocked:
                 unlock(holder)
                 assert await store.claim(ACCOUNT) == 0.0
 
+    @pytest.mark.real
     async def test_a_claim_that_is_given_up(self, tmp_path: Path) -> None:
         """A claim that is cancelled while it waits for the lock harms no later one."""
         path = tmp_path / "q"
@@ -347,6 +353,7 @@ class TestClock:
         await store.close()
         return granted
 
+    @pytest.mark.real
     def test_processes_read_the_same(self) -> None:
         """Two processes of a machine see one clock, under one name."""
         code = "from bulkstop.engine.limits.store_sqlite import machine_clock as m; print(m().name, m().steady_ms())"

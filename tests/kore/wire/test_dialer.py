@@ -19,7 +19,7 @@ from bulkstop.kore.wire.transport import WireTransport
 from bulkstop.model import Outcome, RetryHint
 from tests.servers import Connection, authority, full_queue, http, listening, replying
 
-pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
+pytestmark = [pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"]), pytest.mark.real]
 
 GONE = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 NAME = "api.campaigns.test"

@@ -22,6 +22,8 @@ from bulkstop.kore.wire.transport import WireTransport
 from bulkstop.model import Outcome
 from tests.servers import Connection, http, listening
 
+pytestmark = pytest.mark.real
+
 CASES = int(os.environ.get("BULKSTOP_FUZZ", "2000"))
 SOCKET_CASES = min(CASES, 300)
 REQUESTS, CAP = 3, 2000

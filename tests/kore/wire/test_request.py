@@ -27,6 +27,7 @@ def written(target: str, headers: Mapping[str, str], body: bytes = b"{}") -> byt
 class TestSameAsTheOther:
     """What the wire writes equals what the aiohttp client writes."""
 
+    @pytest.mark.real
     @pytest.mark.parametrize("path", ["", "/gateway", "/gateway/"])
     @pytest.mark.parametrize("body", [b"{}", b"", b'{"limit":50}' * 100])
     async def test_straight(self, path: str, body: bytes) -> None:
@@ -38,6 +39,7 @@ class TestSameAsTheOther:
         client, wire = server.requests
         assert client == wire
 
+    @pytest.mark.real
     async def test_proxy(self) -> None:
         """A call through a proxy that wants a login."""
         heads: list[bytes] = []
@@ -49,6 +51,7 @@ class TestSameAsTheOther:
         client, wire = heads
         assert client == wire
 
+    @pytest.mark.real
     async def test_tunnel(self) -> None:
         """The call for a tunnel says no less; what a proxy need not know is left out."""
         heads: list[bytes] = []
@@ -99,6 +102,7 @@ class TestInjection:
         with pytest.raises(LocalProtocolError, match="'User-Agent'"):
             Requests(find_route("https://api.example", None), agent).write("/", {}, b"")
 
+    @pytest.mark.real
     @pytest.mark.parametrize(
         ("path", "fields"), [("/a b", {}), ("/", {"auth": f"{TOKEN}\r\nX: y"}), ("/", {"a\r\nb": "x"})]
     )

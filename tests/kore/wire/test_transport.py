@@ -23,6 +23,8 @@ from tests.kore.wire.imitated import Transport, imitated, soon
 from tests.servers import VOICE_ANSWER, Connection, Handler, authority, http, listening, replying
 from tests.virtual_time import run
 
+pytestmark = pytest.mark.real
+
 on_both_loops = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 STREAM = "st-7a1e9c52-0b64-5c1f-9a3e-2d8f6b40c913"
 VOICE = Campaign("cd-1", CampaignType.VOICE, "5f8d0d55b54764421b7156d9", STREAM, STREAM, "list.csv", 2)
@@ -131,6 +133,7 @@ class TestEnds:
                 found = await transport.post("/", HEADERS, b"x" * 16 * 2**20)
             assert isinstance(found, Response)
 
+    @pytest.mark.full
     @pytest.mark.parametrize("rounds", range(16))
     @pytest.mark.parametrize("scheme", ["http", "https"])
     async def test_cancelled_anywhere(self, rounds: int, scheme: str, tmp_path: Path) -> None:

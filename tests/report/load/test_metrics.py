@@ -105,6 +105,7 @@ def test_nothing() -> None:
     assert (found.requests, found.rate, found.late_share, found.is_punctual) == (0, 0.0, 0.0, True)
 
 
+@pytest.mark.full
 def test_two_million() -> None:
     """Two million requests are all in the statistics: no cap, no sample, and each percentile is that of all of them."""
     found, count = Metrics(), 2_000_000

@@ -280,6 +280,7 @@ async def number_of(tab: Tab, selector: str) -> int:
 class TestInBrowser:
     """A real browser, with no network, draws the charts of one file and runs nothing else."""
 
+    @pytest.mark.real
     async def test_drawn(self, chromium: str, tmp_path: Path) -> None:
         """Every line and band is there, the file was all that was asked for, and no planted script ran."""
         told = replace(case()[0], host=NASTY, facts=((NASTY, NASTY),), alarms=(NASTY,), load=NASTY, ended=NASTY)
@@ -298,6 +299,7 @@ class TestInBrowser:
             assert [url for url in tab.requests if not url.startswith("data:")] == [(tmp_path / "page.html").as_uri()]
             assert (tab.complaints, tab.dialogs) == ([], [])
 
+    @pytest.mark.real
     async def test_used(self, chromium: str, tmp_path: Path) -> None:
         """The scale can be switched, the service times shown, both charts over time zoom together; none needs eyes."""
         async with opened(chromium, written(tmp_path, case())) as tab:
@@ -321,6 +323,7 @@ class TestInBrowser:
             ]
             assert tab.complaints == []
 
+    @pytest.mark.real
     async def test_policy(self, chromium: str, tmp_path: Path) -> None:
         """Should something get into the page after all, its policy lets it neither run nor call anybody."""
         found = text(case())
@@ -345,6 +348,7 @@ class TestInBrowser:
             assert (len(tab.complaints) >= 4, tab.dialogs) == (True, [])
             assert all("Content Security Policy" in each for each in tab.complaints), tab.complaints
 
+    @pytest.mark.real
     async def test_without_scripts(self, chromium: str, tmp_path: Path) -> None:
         """Where scripts are off, the figures are there, and what is missing is told."""
         async with opened(chromium, unable_to_draw(tmp_path), scripts=False) as tab:
@@ -352,6 +356,7 @@ class TestInBrowser:
             assert await number_of(tab, "details table tbody tr") == len(case()[2]) + 1
             assert await number_of(tab, "svg") == 0
 
+    @pytest.mark.real
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     async def test_contrast(self, chromium: str, tmp_path: Path, scheme: str) -> None:
         """Text stands out from its ground, by day and by night."""

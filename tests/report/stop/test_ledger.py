@@ -230,6 +230,7 @@ class TestBeginning:
 class TestLock:
     """Two runs never write one file: the kernel holds the lock, and a crash frees it."""
 
+    @pytest.mark.real
     @pytest.mark.parametrize("mode", [Mode.OVERWRITE, Mode.RESUME])
     def test_the_second_is_refused(self, mode: Mode, path: Path) -> None:
         """Another run is told who writes the file, and the file stays as it is."""
@@ -247,6 +248,7 @@ class TestLock:
         with Ledger(str(path), mode=Mode.RESUME), pytest.raises(OutputError, match="another run is writing it"):
             Ledger(str(path.with_suffix(".link")), mode=Mode.OVERWRITE)
 
+    @pytest.mark.real
     def test_a_crash_frees_it(self, path: Path) -> None:
         """After `kill -9` the file is free at once, though a child of the killed run is still there."""
         with held(path) as process:
@@ -256,6 +258,7 @@ class TestLock:
                 ledger.write(PLAIN)
         assert path.read_bytes() == LINE
 
+    @pytest.mark.real
     def test_closing_frees_it(self, path: Path) -> None:
         """Once it is closed the file is free, though a child such as the token command outlives that."""
         path.write_bytes(LINE)

@@ -1,18 +1,23 @@
 """What a result file says about each row: its latest line, whether that is its end, whether it is still that row."""
 
 import gc
+import importlib.util
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bulkstop import model
 from bulkstop.errors import InputError, OutputError
 from bulkstop.model import LEFT, WORTH_A_RETRY, Campaign, CampaignType, Outcome, Result, Row, unsent_result
+from bulkstop.report.stop import resume
 from bulkstop.report.stop.formats import csv_header, to_csv, to_json
 from bulkstop.report.stop.resume import BLOCK_LINES, ResumeIndex, is_final
 
@@ -253,6 +258,7 @@ class TestFile:
         with pytest.raises(OutputError, match=rf": cannot be read \({why}\)$"):
             ResumeIndex(str(tmp_path / name))
 
+    @pytest.mark.full
     def test_memory(self, tmp_path: Path) -> None:
         """In memory a row costs about 8 bytes, so a million rows fit anywhere."""
         path = written(tmp_path / "r.jsonl", (ended(campaign(line)) for line in range(1, 20_001)))
@@ -265,3 +271,25 @@ class TestFile:
             tracemalloc.stop()
         assert past.rows == 20_000
         assert kept < 20_000 * 10
+
+
+def with_more_outcomes(count: int, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Load the module once more, as if there were so many other outcomes before those there are."""
+    names = [*(f"more_{number}" for number in range(count)), *Outcome]
+    monkeypatch.setattr(model, "Outcome", StrEnum("Outcome", [(name.upper(), name) for name in names]))
+    spec = importlib.util.spec_from_file_location("resume_with_more", str(resume.__file__))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("count", [2, 18])
+def test_more_outcomes(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many outcomes there are, each row has its own back."""
+    rows = [campaign(line) for line in range(1, len(Outcome) + 1)]
+    path = written(tmp_path / "r.jsonl", [ended(*each) for each in zip(rows, Outcome, strict=True)])
+    index = with_more_outcomes(count, monkeypatch).ResumeIndex(path)
+    found = [index.settled(row) for row in rows]
+    assert found == [None if outcome in LEFT else outcome for outcome in Outcome]

@@ -28,6 +28,8 @@ from tests.processes import (
 )
 from tests.servers import Connection, Listener, Nginx, http, listening, replying
 
+pytestmark = pytest.mark.real
+
 ENDLESS = (*WHERE, "--rate", "300/s", "--duration", "10m")
 Process = subprocess.Popen[str]
 

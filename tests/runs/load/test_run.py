@@ -71,6 +71,7 @@ class Heard:
 class TestAgainstNginx:
     """An HTTP server that nobody here wrote counts as well."""
 
+    @pytest.mark.real
     @pytest.mark.parametrize("how", ["open", "closed"])
     def test_every_request_counts(self, nginx_server: Nginx, tmp_path: Path, how: str) -> None:
         """The server's log, the lines and the counts agree to the last request; figures are those of the lines."""
@@ -127,6 +128,7 @@ class TestAgainstNginx:
 class TestOneTry:
     """A request is sent once, whatever is answered."""
 
+    @pytest.mark.real
     @pytest.mark.parametrize(
         ("answer", "outcome"),
         [
@@ -145,6 +147,7 @@ class TestOneTry:
         assert found.metrics.errors == 20
         assert found.exit_code == 0  # nothing was required
 
+    @pytest.mark.real
     async def test_refused_token(self, tmp_path: Path) -> None:
         """A token that is refused is renewed for those that follow; the request itself was one, and failed."""
         file = tmp_path / "token"
@@ -168,6 +171,7 @@ class TestOneTry:
 class TestEnds:
     """How a run ends, and what is said of it."""
 
+    @pytest.mark.real
     async def test_more_than_the_service_takes(self) -> None:
         """Requests that never got a place are told, and without them the run says nothing."""
         async with listening(replying(b"", end="hang")) as server:
@@ -179,6 +183,7 @@ class TestEnds:
         assert found.exit_code == 1  # for there was no answer at all
         assert found.metrics.held == 0
 
+    @pytest.mark.real
     async def test_nobody_is_there(self) -> None:
         """A service that is not there is a failure, though nothing was required."""
         async with listening(replying(http(VOICE_ANSWER))) as server:
@@ -187,6 +192,7 @@ class TestEnds:
         assert found.metrics.outcomes == {Outcome.CONNECTION_ERROR: 5}
         assert (found.metrics.answered, found.exit_code) == (0, 1)
 
+    @pytest.mark.real
     async def test_closed_model_ends_with_its_time(self) -> None:
         """A closed model without a number ends when its time is over, with the answers to what is in flight."""
         async with listening(replying(http(VOICE_ANSWER))) as server:
@@ -196,6 +202,7 @@ class TestEnds:
         assert 0.19 < found.metrics.elapsed_s < 5
         assert found.metrics.requests == len(server.requests) > 2
 
+    @pytest.mark.real
     async def test_no_credentials(self) -> None:
         """Without a token nothing is sent, and nothing is measured."""
         async with listening(replying(http(VOICE_ANSWER))) as server:
@@ -204,6 +211,7 @@ class TestEnds:
                     await execute(load(count=1), endless(), settings)
         assert server.connections == 0
 
+    @pytest.mark.real
     async def test_results_that_cannot_be_written(self, tmp_path: Path) -> None:
         """A full disk ends the run early, with what was measured until then."""
         async with listening(replying(http(VOICE_ANSWER))) as server:
@@ -215,6 +223,7 @@ class TestEnds:
         assert found.metrics.requests == len(server.requests) == 1
         assert found.unsent == 0
 
+    @pytest.mark.real
     async def test_progress(self) -> None:
         """Who watches is told after a second how it goes."""
         progress = Heard()
@@ -232,6 +241,7 @@ class TestEnds:
         assert "s: 2 requests, " in said
         assert "/s, 0 errors, p99 " in said
 
+    @pytest.mark.real
     async def test_progress_counts_from_the_first_request(self, tmp_path: Path) -> None:
         """What came before, such as a slow token command, is not in the rate; without an answer there is no p99."""
         progress = Heard()

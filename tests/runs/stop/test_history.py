@@ -127,6 +127,7 @@ def test_a_place_that_cannot_be_written_costs_nothing(tmp_path: Path, monkeypatc
         assert load_last_run("prod", HOST) is None
 
 
+@pytest.mark.real
 def test_a_full_disk_leaves_the_last_run_as_it_was(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be written whole replaces nothing and leaves nothing behind."""
     save_run("prod", HOST, 20)
@@ -141,6 +142,7 @@ def test_a_full_disk_leaves_the_last_run_as_it_was(state: Path, monkeypatch: pyt
     assert list(state.parent.iterdir()) == [state]
 
 
+@pytest.mark.real
 def test_without_a_home_there_is_no_history() -> None:
     """A process whose user has no home directory has no history and no error."""
     homeless = (

@@ -110,6 +110,7 @@ def test_the_usual_quota_store(monkeypatch: pytest.MonkeyPatch, folder: Path) ->
         assert list(files_of(settings(quota_store=store), str)) == []
 
 
+@pytest.mark.real
 def test_standard_input_is_a_file() -> None:
     """A list that the shell has opened as standard input is not written over either; the command knows it as `-`."""
     script = "import sys; from bulkstop.cli import main; main()"

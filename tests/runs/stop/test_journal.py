@@ -266,6 +266,7 @@ class TestManifest:
 class TestResume:
     """Going on with a result file."""
 
+    @pytest.mark.real
     def test_only_what_is_left(self, path: Path) -> None:
         """Exactly the rows that have not ended are planned; when a crash left none, only that is noted."""
         run(path, outcome_of=until(3))
@@ -295,6 +296,7 @@ class TestResume:
         ):
             record.plan(["list.csv"], settings)
 
+    @pytest.mark.real
     def test_nothing_is_changed_before_the_first_line(self, path: Path) -> None:
         """Reading, planning and opening change nothing on disk: no torn line, no manifest, and no file's time."""
         run(path, outcome_of=until(3))
@@ -371,6 +373,7 @@ class TestResume:
         with pytest.raises(SettingsError, match="its run finished at"):
             run(path)
 
+    @pytest.mark.real
     def test_finished_but_for_the_manifest(self, path: Path) -> None:
         """A crash after the last line, before the manifest says that it is the end, is gone on with, once."""
         killed(path, 5, 0)
@@ -404,6 +407,7 @@ class TestResume:
         with pytest.raises(InputError, match=r"list\.csv: had 7 rows when the run began, has 5 now"):
             run(path)
 
+    @pytest.mark.real
     @pytest.mark.parametrize(
         ("was", "now", "said"),
         [
@@ -468,6 +472,7 @@ class TestResume:
             Mode
         )
 
+    @pytest.mark.real
     def test_csv(self, path: Path) -> None:
         """A CSV result file is gone on with like any other, its header in place."""
         path = Path("r.csv")
@@ -498,6 +503,7 @@ class TestResume:
 class TestCrash:
     """After `kill -9`."""
 
+    @pytest.mark.real
     @pytest.mark.parametrize(("vouched", "more"), [(0, 0), (0, 3), (2, 0), (2, 2), (0, 5), (4, 1)])
     def test_taken_over(self, vouched: int, more: int, path: Path) -> None:
         """What a killed run wrote after its last mark is told, taken over by the resume, and proven from then on."""
@@ -513,6 +519,7 @@ class TestCrash:
         assert manifest(path)[-1].get("unproven_lines_taken_over", 0) == more
         assert review_results(str(path)).flaws == ()
 
+    @pytest.mark.real
     def test_again_and_again(self, path: Path) -> None:
         """Any number of crashes and resumes later every row has its line, and all of them are proven."""
         write_list(8)
@@ -665,6 +672,7 @@ class TestOverlap:
             who = f"process {os.getpid()} of {section['user']} on {section['machine']}, since {section['began_at']}"
             self.refused(path, f" ({who})")
 
+    @pytest.mark.real
     def test_before_the_first_line(self, path: Path) -> None:
         """Before the first line it is told the process alone, never the run before, though the manifest is of that."""
         settings = with_token()
@@ -675,6 +683,7 @@ class TestOverlap:
         with RunJournal(str(path), mode=Mode.RESUME):
             self.refused(path, f" (process {os.getpid()})")
 
+    @pytest.mark.real
     def test_where_the_kernel_does_not_tell(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where the kernel tells no process the manifest is believed unless it says that its run has ended."""
         monkeypatch.setattr(ledger_module, "_find_locker", lambda of: None)

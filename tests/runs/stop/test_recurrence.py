@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from bulkstop.engine.guards.admission import Admission
 from bulkstop.engine.lanes import Claim, Lane, Lanes
 from bulkstop.engine.limits.quota import AllOf, EvenPacer, NoQuota, Quota, RollingWindow
-from bulkstop.engine.pool import NOT_TRIED_AGAIN
+from bulkstop.engine.pool import NOT_TRIED_AGAIN, Pool
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import CredentialsError, GuardError, OutputError, QuotaError
 from bulkstop.kore.calls import Call, T
@@ -25,7 +25,7 @@ from bulkstop.report.stop.resume import is_final
 from bulkstop.report.stop.stats import Stats
 from bulkstop.runs.lists.states import scope_of
 from bulkstop.runs.stop.precheck import ByName, KnownStates
-from bulkstop.runs.stop.recurrence import BROKEN, CUT_OFF, NAMELESS, RUN_ENDED, DisablingPool, Places, ScheduleCalls
+from bulkstop.runs.stop.recurrence import BROKEN, CUT_OFF, NAMELESS, RUN_ENDED, ScheduleCalls
 from bulkstop.runs.stop.run import Summary
 from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import Settings
@@ -40,13 +40,14 @@ Script = Callable[[Campaign, int], Answer]
 
 @dataclass(slots=True, eq=False)
 class Made:
-    """A call as the service saw it: of which kind, when it began, and when it was answered."""
+    """A call as the service saw it: of which kind, when it began, when it was answered, and the rest it then stated."""
 
     kind: str
     campaign_id: str
     account_id: str
     began_s: float
     ended_s: float = math.inf
+    rest_s: float = 0.0
 
 
 class Window(RollingWindow):
@@ -111,7 +112,6 @@ class Scene:
     log: list[Made] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
     most_without_line: int = 0
-    schedules: ScheduleCalls | None = None
 
     def __post_init__(self) -> None:
         """Count the calls of each campaign."""
@@ -119,22 +119,31 @@ class Scene:
         self._calls = Counter[tuple[str, str]]()
         self.accounts = Bounded(self._quota, self.claim)
 
-    def pool(self) -> DisablingPool:
+    def pool(self) -> Pool:
         """Plug the run together; call it inside the loop."""
-        self.schedules = schedules = ScheduleCalls(self._known(), self.accounts, self._ask, retry=self.retry, now=now_s)
+        drained = asyncio.Event()
+        calls = ScheduleCalls(self._known(), self.accounts, self._ask, retry=self.retry, drained=drained, now=now_s)
         own: dict[str, list[Campaign]] = {}
         for each in self.rows:
             own.setdefault(each.account_id, []).append(each)
         lanes = [
-            Lane(name, rows, schedules.places(name), self.accounts.claim(name), left=len(rows))
+            Lane(
+                name,
+                rows,
+                self.accounts.quota(name),
+                self.accounts.claim(name),
+                left=len(rows),
+                rest=self.accounts.rest(name),
+            )
             for name, rows in own.items()
         ]
-        return DisablingPool(
+        return Pool(
             Lanes(lanes, self.concurrency, self.admission),
-            schedules.after(self._stop),
+            self._stop,
             self._report,
-            schedules=schedules,
-            at_rest=lambda: self.resting,
+            follow=calls.follow,
+            at_rest=lambda: calls.at_rest(self.resting, "run-1"),
+            drained=drained,
             retry=self.retry,
             concurrency=self.concurrency,
             run_id="run-1",
@@ -159,10 +168,11 @@ class Scene:
         """Check what has to be true however a run has ended."""
         expected = sorted(each.campaign_id for each in (*self.rows, *self.resting))
         assert sorted(result.campaign_id for result in self.results) == expected
-        assert not self.schedules or not self.schedules._said
         for quota in self.accounts.of.values():
             if isinstance(quota, Window):
                 assert quota.open == 0
+        for name in self.accounts.of:
+            _check_rests([made for made in self.log if made.account_id == name])
         for limit in self.limits:
             for name in self.accounts.of:
                 _check_limit([made for made in self.log if made.account_id == name], limit)
@@ -211,6 +221,8 @@ class Scene:
         answer = script(campaign, self._calls[kind, campaign.campaign_id])
         if isinstance(answer, BaseException):
             raise answer
+        if isinstance(answer, Attempt) and answer.again is RetryHint.THROTTLED:
+            made.rest_s = answer.retry_after_s or 0.0
         return answer
 
     def _report(self, result: Result) -> None:
@@ -225,6 +237,13 @@ def _check_limit(log: Sequence[Made], limit: Limit) -> None:
     for number, made in enumerate(log):
         earlier = [each for each in log[:number] if each.ended_s > made.began_s - limit.window_s + 1e-9]
         assert len(earlier) < limit.calls, (made, limit)
+
+
+def _check_rests(log: Sequence[Made]) -> None:
+    """Check that no call of an account leaves while the account was told to rest, of whichever kind either is."""
+    for told in log:
+        until_s = told.ended_s + told.rest_s - 1e-9
+        assert not [each for each in log if told.ended_s < each.began_s < until_s], told
 
 
 def ran(scene: Scene) -> float:
@@ -342,6 +361,21 @@ def test_told_to_wait() -> None:
     assert scene.kinds() == "SSddS"
 
 
+@pytest.mark.parametrize("kind", ["S", "d"])
+def test_an_account_rests_as_a_whole(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    """When one call is told to wait all of that account wait, those of no other do, and the log says so once."""
+    scene = Scene(accounts(["a1", "a2"], 32), limits=[Limit(33, 5.0)], concurrency=64)
+    waits = iter([throttled(10.0)])
+    own = {"S": iter(()), "d": iter(()), kind: waits}
+    scene.stops = lambda each, call: next(own["S"], STOPPED) if each.account_id == "a1" else STOPPED
+    scene.answers = lambda each, call: next(own["d"] if each.account_id == "a1" else iter(()), Disabled(each[0]))
+    ran(scene)
+    assert set(scene.said().values()) == {"disabled"}
+    (told,) = [made for made in scene.log if made.rest_s]
+    assert {made.account_id for made in scene.log if told.ended_s < made.began_s < told.ended_s + 10.0} == {"a2"}
+    assert [record.msg for record in caplog.records] == ["account_throttled"]
+
+
 @pytest.mark.parametrize("even", [False, True])
 @pytest.mark.parametrize(
     "limits", [[Limit(1, 1.0)], [Limit(2, 1.0)], [Limit(5, 10.0)], [Limit(3, 1.0), Limit(8, 20.0)]]
@@ -454,7 +488,7 @@ def test_only_at_rest() -> None:
 # --- how it ends ----------------------------------------------------------------------------------------------------
 
 
-def ended_by(scene: Scene, act: Callable[[DisablingPool], object], *, at_s: float) -> float:
+def ended_by(scene: Scene, act: Callable[[Pool], object], *, at_s: float) -> float:
     """Run a scene, do something at a time, and give the seconds that all took."""
 
     async def main() -> None:
@@ -473,7 +507,7 @@ def ended_by(scene: Scene, act: Callable[[DisablingPool], object], *, at_s: floa
 def test_a_drain_ends_the_wait() -> None:
     """Whoever waits for a call to disable a schedule ends at once; the stop stands, and a resumed run takes it up."""
     scene = Scene(campaigns(3), resting=campaigns(1, "a2"), limits=[Limit(2, 1000.0)], concurrency=2)
-    assert ended_by(scene, DisablingPool.drain, at_s=50.0) == 50.0
+    assert ended_by(scene, Pool.drain, at_s=50.0) == 50.0
     assert scene.kinds() == "SS"
     assert Counter((result.outcome, result.schedule) for result in scene.results) == {
         (Outcome.STOPPED, ENDED): 2,
@@ -487,21 +521,21 @@ def test_a_drain_between_two_tries() -> None:
     """What the last try told is kept."""
     busy = Attempt(Outcome.SERVER_ERROR, RetryHint.LATER, 503, error="HTTP 503", retry_after_s=100.0)
     scene = Scene(campaigns(1), answers=lambda each, call: busy)
-    assert ended_by(scene, DisablingPool.drain, at_s=20.0) == 20.0
+    assert ended_by(scene, Pool.drain, at_s=20.0) == 20.0
     assert scene.said() == {"cd-a1-1": f"failed: HTTP 503; {NOT_TRIED_AGAIN}"}
 
 
 def test_a_drain_waits_for_what_is_in_flight() -> None:
     """A call that has left is waited for, and its answer counts."""
     scene = Scene(campaigns(1), latency_s=10.0)
-    assert ended_by(scene, DisablingPool.drain, at_s=15.0) == 20.0
+    assert ended_by(scene, Pool.drain, at_s=15.0) == 20.0
     assert scene.said() == {"cd-a1-1": "disabled"}
 
 
 def test_an_abort_cuts_off() -> None:
     """What is in flight is cut off: the stop is known, the schedule is not."""
     scene = Scene(campaigns(2), latency_s=10.0, concurrency=1)
-    assert ended_by(scene, DisablingPool.abort, at_s=15.0) == 15.0
+    assert ended_by(scene, Pool.abort, at_s=15.0) == 15.0
     first, second = scene.results
     assert (first.outcome, first.schedule, is_final(first)) == (Outcome.STOPPED, f"failed: {CUT_OFF}", False)
     assert (second.outcome, second.schedule) == (Outcome.NOT_SENT, None)
@@ -510,14 +544,14 @@ def test_an_abort_cuts_off() -> None:
 def test_an_abort_while_at_rest() -> None:
     """Also of what is at rest the call is cut off, and the rest has its lines at once."""
     scene = Scene([], resting=campaigns(5), latency_s=10.0, concurrency=2)
-    assert ended_by(scene, DisablingPool.abort, at_s=15.0) == 15.0
+    assert ended_by(scene, Pool.abort, at_s=15.0) == 15.0
     assert Counter(scene.said().values()) == {"disabled": 2, f"failed: {CUT_OFF}": 2, ENDED: 1}
 
 
 def test_a_drain_while_at_rest() -> None:
     """Of what is at rest too, what has left is waited for and nothing more leaves."""
     scene = Scene([], resting=campaigns(5), latency_s=10.0, concurrency=2)
-    assert ended_by(scene, DisablingPool.drain, at_s=15.0) == 20.0
+    assert ended_by(scene, Pool.drain, at_s=15.0) == 20.0
     assert Counter(scene.said().values()) == {"disabled": 4, ENDED: 1}
 
 
@@ -600,7 +634,7 @@ def test_a_full_disk_after_a_stop() -> None:
     assert [result.schedule for result in run(main())[0]] == ["disabled"]
 
 
-Act = Callable[[DisablingPool, "asyncio.Task[None]"], object]
+Act = Callable[[Pool, "asyncio.Task[None]"], object]
 ACTS: dict[str, Act] = {
     "drain": lambda pool, task: pool.drain(),
     "abort": lambda pool, task: pool.abort(),
@@ -613,7 +647,7 @@ def ends_at(step: int, names: Sequence[str], scene: Scene) -> bool:
     loop = VirtualLoop()
     acted: list[str] = []
 
-    def act(name: str, pool: DisablingPool, task: "asyncio.Task[None]") -> None:
+    def act(name: str, pool: Pool, task: "asyncio.Task[None]") -> None:
         if not task.done():
             acted.append(name)
             ACTS[name](pool, task)
@@ -669,26 +703,6 @@ def check_truth(scene: Scene, result: Result) -> None:
 
 
 # --- the parts ------------------------------------------------------------------------------------------------------
-
-
-def test_places() -> None:
-    """A place is given back when its stop is answered, and then is not given back a second time."""
-    window = Window([Limit(2, 10.0)])
-    places = Places(window)
-    places.take(0.0)
-    places.take(0.0)
-    assert window.ready_at() == math.inf
-    with places.second_call(1.0, 0.0):
-        assert window.open == 1
-        assert window.ready_at() == 11.0
-        assert places.ready_at() == math.inf  # for stops
-    places.answered(2.0, 0.0, throttled=False)
-    assert window.open == 1
-    places.answered(3.0, 0.0, throttled=False)
-    assert (window.open, places.ready_at()) == (0, 11.0)
-    places.take(11.0)
-    places.give_back()
-    assert window.open == 0
 
 
 def test_exit_code() -> None:

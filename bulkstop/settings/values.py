@@ -1,0 +1,68 @@
+"""A value of any type is read as that of a setting, or refused."""
+
+from collections.abc import Callable, Mapping
+from datetime import time
+from decimal import Decimal
+from pathlib import PurePath
+from typing import Any
+
+from bulkstop.model import FailureCap, Limit
+from bulkstop.settings.parse import (
+    parse_clock_time,
+    parse_count,
+    parse_failure_cap,
+    parse_flag,
+    parse_limit,
+    parse_path,
+    parse_pause,
+    parse_seconds,
+)
+from bulkstop.settings.spec import OptionSpec
+
+Reader = Callable[[str], Any]
+ALSO_TAKES: Mapping[Reader, tuple[type, ...]] = {
+    parse_count: (int, float),
+    parse_failure_cap: (int, float),
+    parse_seconds: (int, float),
+    parse_pause: (int, float),
+    parse_clock_time: (time,),
+    parse_path: (PurePath,),
+}
+"""The values beside texts that a setting takes, by how its text is read; they are read as the text that they are."""
+RETURNS: Mapping[Reader, type] = {parse_failure_cap: FailureCap, parse_limit: Limit, parse_flag: bool}
+"""What a reader returns, where that is a type of its own: such a value needs no reading."""
+
+
+def read_value(spec: OptionSpec, default: object, value: object) -> Any:
+    """Return a value as its setting has it; raises ValueError, which does not repeat what is no text."""
+    if type(value) is type(default) and value == default:
+        return value
+    if not spec.repeatable:
+        return _read_one(spec, value)
+    if isinstance(value, str):
+        value = value.split()
+    if not isinstance(value, list | tuple):
+        raise ValueError(_misfit(spec, value))  # noqa: TRY004 - as readers do; the caller names the setting
+    return tuple(_read_one(spec, each) for each in value)
+
+
+def write_text(value: object) -> str:
+    """Write a value that is no text as the text to be read: a number without an exponent."""
+    return format(Decimal(float.__repr__(value)), "f") if isinstance(value, float) else str(value)
+
+
+def _read_one(spec: OptionSpec, value: object) -> Any:
+    if isinstance(value, str):
+        return spec.read(value)
+    if isinstance(value, RETURNS.get(spec.read, ())):
+        return value
+    if isinstance(value, ALSO_TAKES.get(spec.read, ())) and not isinstance(value, bool):
+        return spec.read(write_text(value))
+    raise ValueError(_misfit(spec, value))
+
+
+def _misfit(spec: OptionSpec, value: object) -> str:
+    kind = "None" if value is None else f"of type {type(value).__name__}"
+    number = " or a number" if int in ALSO_TAKES.get(spec.read, ()) else ""
+    must_be = "True or False" if spec.read is parse_flag else f"a text{number} ({spec.metavar})"
+    return f"is {kind} and must be {must_be}"

@@ -1,0 +1,104 @@
+"""One connection, whatever its transport does when it is aborted."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from bulkstop.kore.exchange import Response, TransportFailure
+from bulkstop.kore.wire.connection import Connection
+from bulkstop.model import Outcome
+
+
+class Owner:
+    """Counts the connections that have ended."""
+
+    has_ended = 0
+
+    def opened(self, connection: Connection) -> None:
+        """Know of it."""
+
+    def rests(self, connection: Connection) -> None:
+        """Know of it."""
+
+    def ended(self, connection: Connection) -> None:
+        """Count it."""
+        self.has_ended += 1
+
+
+class Transport(asyncio.Transport):
+    """Takes a request; what an abort does is the test's."""
+
+    def __init__(self, connection: Connection, abort: "Abort") -> None:
+        super().__init__()
+        self.aborts = 0
+        self._abort, self._connection = abort, connection
+        connection.connection_made(self)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Take it."""
+
+    def is_closing(self) -> bool:
+        """Tell whether it was aborted."""
+        return self.aborts > 0
+
+    def abort(self) -> None:
+        """End at once, as the test wants it."""
+        self.aborts += 1
+        if self.aborts == 1:
+            self._abort(self._connection)
+
+
+Abort = Callable[[Connection], object]
+
+
+def disconnect(connection: Connection) -> None:
+    """Disconnect before the abort returns."""
+    connection.connection_lost(None)
+
+
+def hang(connection: Connection) -> None:
+    """Never disconnect."""
+
+
+def fail(connection: Connection) -> None:
+    """Raise, as Python 3.11.2 does over TLS."""
+    raise AttributeError
+
+
+@pytest.mark.parametrize("abort", [disconnect, hang, fail])
+@pytest.mark.parametrize(
+    ("end", "outcome", "error"),
+    [
+        (lambda connection: connection.time_out(3), Outcome.TIMEOUT, "no answer within 3 s"),
+        (lambda connection: connection.eof_received(), Outcome.CONNECTION_ERROR, "the connection broke (closed by"),
+        (lambda connection: connection.close(), Outcome.CONNECTION_ERROR, "the connection broke (closed)"),
+        (lambda connection: connection.data_received(b"no HTTP\r\n"), Outcome.CONNECTION_ERROR, ""),
+    ],
+    ids=["timeout", "eof", "close", "noise"],
+)
+async def test_told_first(abort: Abort, end: Abort, outcome: Outcome, error: str) -> None:
+    """An exchange is told what ended it, whatever the abort then does."""
+    connection = Connection(Owner(), lambda: 1.0)
+    transport = Transport(connection, abort)
+    told = connection.send(b"", 100, 0.0)
+    with suppress(AttributeError):
+        end(connection)
+    assert told.done()
+    found = told.result()
+    assert not isinstance(found, Response)
+    assert (found.outcome, transport.aborts) == (outcome, 1)
+    assert found.error.startswith(error)
+
+
+async def test_one_that_is_gone() -> None:
+    """A connection that was lost is not aborted: its exchange is told, and so is its owner."""
+    owner = Owner()
+    connection = Connection(owner, lambda: 1.0)
+    transport = Transport(connection, fail)
+    told = connection.send(b"", 100, 0.0)
+    connection.connection_lost(ConnectionResetError(104, ""))
+    error = "the connection broke (ECONNRESET); the stop may have arrived"
+    assert told.result() == TransportFailure(Outcome.CONNECTION_ERROR, error, 1000.0)
+    assert (owner.has_ended, transport.aborts, connection.is_fit()) == (1, 0, False)

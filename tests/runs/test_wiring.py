@@ -1,0 +1,21 @@
+"""Settings become parts: what all that make calls for an account have in common."""
+
+from contextlib import closing
+
+from bulkstop.runs.stop.precheck import KnownStates, narrow_plan
+from bulkstop.runs.stop.run import make_lanes_left, make_plan
+from bulkstop.runs.wiring import Accounts, make_lanes
+from bulkstop.settings import Settings
+from tests.engine.parts import accounts
+
+
+def test_whoever_calls_for_an_account_shares_its_rest() -> None:
+    """Once a call for an account was told to wait its lane rests too, whether lists were read before or not."""
+    settings = Settings(host="api.example", token="t")
+    shared = Accounts(settings, None)
+    shared.rest("a1").extend(7.0)
+    with closing(make_plan(accounts(["a1", "a2"], 2), settings)) as plan:
+        left = narrow_plan(plan, KnownStates(0), lambda campaign: None)
+        for first, second in (make_lanes(plan, shared), make_lanes_left(left, shared)):
+            assert first.rest.until == 7.0
+            assert second.rest.until < 7.0
