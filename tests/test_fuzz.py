@@ -44,9 +44,9 @@ from bulkstop.report.stop.ledger import Mode
 from bulkstop.report.stop.manifest import manifest_path
 from bulkstop.report.stop.resume import ResumeIndex
 from bulkstop.report.stop.stats import Stats
+from bulkstop.report.stop.summary import Summary
 from bulkstop.runs.review import review_results
 from bulkstop.runs.stop.journal import RunJournal
-from bulkstop.runs.stop.run import Summary
 from bulkstop.settings import NO_LIMIT, OPTION_SPECS, Settings, default_of, key_of
 from bulkstop.source import read
 from bulkstop.source.plan import Plan
@@ -731,17 +731,37 @@ VARIABLES = st.dictionaries(
 )
 
 
-def not_sent(plan: Plan, settings: Settings, report: Callable[[Result], None], *, run_id: str, **_: object) -> Summary:
-    """Stand for a run: nothing is sent, and every row has its line."""
-    stats = Stats()
-    later = (
-        unsent_result(row, Outcome.NOT_SENT, "later") for account in plan.accounts for row in plan.campaigns(account)
-    )
-    for result in (*plan.held_results(), *later):
-        report(result)
-        stats.add(result)
-    signum = signal.SIGINT if plan.to_send else None
-    return Summary(stats, plan.rows, 0, 0.1, run_id, signum=signum, settled=dict(plan.settled))
+class NotSent:
+    """Stands for a run of which nothing is sent, and every row has its line."""
+
+    id = "run-1"
+
+    def __init__(
+        self,
+        plan: Plan,
+        settings: Settings,
+        report: Callable[[Result], None],
+        *,
+        end: Callable[[Summary], Summary],
+        **_: object,
+    ) -> None:
+        self.plan = plan
+        self.report = report
+        self.end = end
+
+    def execute(self, **_: object) -> Summary:
+        """Report every row."""
+        stats, plan = Stats(), self.plan
+        later = (
+            unsent_result(row, Outcome.NOT_SENT, "later")
+            for account in plan.accounts
+            for row in plan.campaigns(account)
+        )
+        for result in (*plan.held_results(), *later):
+            self.report(result)
+            stats.add(result)
+        signum = signal.SIGINT if plan.to_send else None
+        return self.end(Summary(stats, plan.rows, 0, 0.1, self.id, signum=signum, settled=dict(plan.settled)))
 
 
 class Nobody:
@@ -759,7 +779,8 @@ def quiet_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     for name in COMMANDS:
         main_command(name)
-    monkeypatch.setattr("bulkstop.cli.stop.run", not_sent)
+    monkeypatch.setattr("bulkstop.cli.stop.command.Run", NotSent)
+    monkeypatch.setattr("bulkstop.cli.stop.command.execute", NotSent.execute)
     monkeypatch.setattr("bulkstop.kore.aiohttp_transport.AiohttpTransport.__aenter__", Nobody)
     monkeypatch.setattr("bulkstop.kore.wire.transport.WireTransport.__aenter__", Nobody)
     monkeypatch.setattr("bulkstop.runs.load.processes.run", Nobody)  # it would fork

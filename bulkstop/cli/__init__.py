@@ -28,7 +28,7 @@ COMMANDS = {
     "token": "Show the claims and the time left of the credentials in use.",
 }
 
-MODULES = {"load": "load.command"}
+MODULES = {"load": "load.command", "stop": "stop.command"}
 """Where a command is that is not a module of its own name."""
 
 PACKAGES = {"jwt": "pyjwt[crypto]", "hdrh": "hdrhistogram"}

@@ -20,7 +20,7 @@ import pytest
 
 from bulkstop import Settings
 from bulkstop.cli import main
-from bulkstop.cli.stop import command_line
+from bulkstop.cli.stop.command import command_line
 from bulkstop.errors import SettingsError
 from bulkstop.model import CampaignType, Outcome, Result
 from bulkstop.report.stop.formats import csv_header, to_csv, to_json

@@ -15,6 +15,7 @@ from functools import partial
 from bulkstop.engine.pool import run_concurrently
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError
+from bulkstop.events import LoadBegan
 from bulkstop.report.load.intervals import IntervalMerger
 from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.log import log_event
@@ -182,7 +183,7 @@ async def _execute(
     with handle_signals(shutdown, signals):
         try:
             places = await crew.ready()
-            log_event("load_began", run_id=run_id, host=settings.host, requests=load.planned, in_flight=places)
+            log_event(LoadBegan(run_id, settings.host, load.planned, places))
             shutdown.attach(crew)
             begin_at = time.monotonic() + AHEAD_S
             with report_progress(progress, recorder.metrics, begin_at + TOLD_AFTER_S):

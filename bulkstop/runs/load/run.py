@@ -13,6 +13,7 @@ from typing import Protocol
 from bulkstop.engine.load.arrivals import Arrivals, ClosedModel, OpenModel, Schedule
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError
+from bulkstop.events import LoadBegan
 from bulkstop.kore.exchange import Post
 from bulkstop.model import Campaign, Endable, Send
 from bulkstop.report.load.metrics import MAX_LATE_S, Metrics
@@ -183,9 +184,7 @@ async def execute(
     recorder, run_id = Recorder(Metrics(max_late_s=load.max_late_s), outputs), str(uuid.uuid4())
     with handle_signals(shutdown, signals):
         await tokens.get()  # before anything is sent: a run without credentials measures nothing
-        log_event(
-            "load_began", run_id=run_id, host=settings.host, requests=load.planned, in_flight=settings.concurrency
-        )
+        log_event(LoadBegan(run_id, settings.host, load.planned, settings.concurrency))
         async with connect(settings) as transport:
             send = make_send(settings, transport.post, tokens)
             with report_progress(progress, recorder.metrics, time.monotonic()):

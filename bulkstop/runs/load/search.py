@@ -16,6 +16,7 @@ from bulkstop.engine.load.generator import Generator, Sample
 from bulkstop.engine.load.rate_search import RateSearch, TrialResult
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError
+from bulkstop.events import SearchBegan
 from bulkstop.model import DONE, Campaign, Limit, Outcome, Send
 from bulkstop.report.load.error_counts import ErrorCounts
 from bulkstop.report.load.metrics import MAX_LATE_S, Metrics
@@ -244,7 +245,7 @@ async def execute(
     found = SearchResult(search, search.knee(), str(uuid.uuid4()))
     with handle_signals(shutdown, signals):
         await tokens.get()
-        log_event("search_began", run_id=found.run_id, host=settings.host, rate=search.start)
+        log_event(SearchBegan(found.run_id, settings.host, search.start))
         async with connect(settings) as transport:
             send = make_send(settings, transport.post, tokens)
             with suppress(_Ended):

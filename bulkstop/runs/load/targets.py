@@ -9,7 +9,7 @@ from itertools import count, cycle, islice
 from bulkstop.errors import InputError, SettingsError
 from bulkstop.model import Campaign, CampaignType
 from bulkstop.runs.load.run import Share
-from bulkstop.runs.stop.run import make_plan
+from bulkstop.runs.stop.plan import make_plan
 from bulkstop.runs.wiring import check_size
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan

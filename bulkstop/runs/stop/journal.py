@@ -21,8 +21,9 @@ from bulkstop.report.stop.ledger import Ledger, Mark, Mode
 from bulkstop.report.stop.loss import Rescue
 from bulkstop.report.stop.manifest import Manifest, Section, check_writable, flaw_in, manifest_path, unreadable
 from bulkstop.report.stop.resume import ResumeIndex, is_final
+from bulkstop.report.stop.summary import Summary
+from bulkstop.runs.stop.plan import make_plan
 from bulkstop.runs.stop.retries import NEEDS_A_CHOICE, counted, listed, retry_option
-from bulkstop.runs.stop.run import Summary, make_plan
 from bulkstop.settings import OPTION_SPECS, Settings, is_hidden
 from bulkstop.source.digest import Digest
 from bulkstop.source.plan import Plan

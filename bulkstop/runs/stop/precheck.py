@@ -8,6 +8,7 @@ from functools import partial
 from typing import NamedTuple
 
 from bulkstop.errors import BulkstopError
+from bulkstop.events import ListsRead, Warned
 from bulkstop.kore.calls import name_fault
 from bulkstop.kore.session import Perform
 from bulkstop.model import (
@@ -22,7 +23,6 @@ from bulkstop.model import (
     unsent_result,
 )
 from bulkstop.report.log import log_event
-from bulkstop.runs.events import log_warning
 from bulkstop.runs.lists.listing import ListFilter, Listing, read_listing, run_by_account
 from bulkstop.runs.lists.states import AT_REST, scope_of, status_at_rest
 from bulkstop.runs.wiring import Accounts
@@ -151,7 +151,7 @@ async def read_known_states(plan: Plan, settings: Settings, perform: Perform, ac
         why = f"--finish-by {settings.finish_by}: came before the list was read; nothing was sent"
         raise BulkstopError(why) from None
     at_rest = None if known.statuses is None else sum(map(len, known.statuses.values()))
-    log_event("listed", lists=len(scopes), calls=known.calls, at_rest=at_rest)
+    log_event(ListsRead(len(scopes), known.calls, at_rest))
     return known
 
 
@@ -201,7 +201,7 @@ class _ListReader:
                 f"nothing was sent: try again, or go without {self._options}"
             )
         if listing.doubt:
-            log_warning(f"the list of {_describe(scope)}: {listing.doubt}")
+            log_event(Warned(f"the list of {_describe(scope)}: {listing.doubt}"))
         return listing
 
     def _keep(self, listing: Listing, names: "_Names") -> None:

@@ -5,7 +5,6 @@ of its account: so at most as many campaigns wait for their line as may be in fl
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -16,6 +15,7 @@ from bulkstop.engine.pool import NOT_TRIED
 from bulkstop.engine.rest import log_throttled
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import BulkstopError
+from bulkstop.events import WrongScheduleDisabled
 from bulkstop.kore.calls import disable_schedule_call
 from bulkstop.kore.interpret import Disabled
 from bulkstop.kore.session import Perform
@@ -97,8 +97,7 @@ def _interpret(found: Disabled | Attempt, campaign: Campaign, name: str) -> str:
         return SCHEDULE_DISABLED
     if found.campaign_id is None:
         return f"{SCHEDULE_FAILED}{NAMELESS}"
-    said = {"campaign_id": campaign.campaign_id, "disabled": found.campaign_id, "name": name}
-    log_event("schedule_of_another_disabled", logging.ERROR, **said)
+    log_event(WrongScheduleDisabled(campaign.campaign_id, found.campaign_id, name))
     return f"{SCHEDULE_FAILED}the service disabled the schedule of another campaign of that name: {found.campaign_id}"
 
 

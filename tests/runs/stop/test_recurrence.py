@@ -23,10 +23,10 @@ from bulkstop.kore.interpret import Disabled
 from bulkstop.model import Attempt, Campaign, CampaignType, FailureCap, Limit, Outcome, Result, RetryHint
 from bulkstop.report.stop.resume import is_final
 from bulkstop.report.stop.stats import Stats
+from bulkstop.report.stop.summary import Summary
 from bulkstop.runs.lists.states import scope_of
 from bulkstop.runs.stop.precheck import ByName, KnownStates
 from bulkstop.runs.stop.recurrence import BROKEN, CUT_OFF, NAMELESS, RUN_ENDED, ScheduleCalls
-from bulkstop.runs.stop.run import Summary
 from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import Settings
 from tests.engine.parts import BUSY, RENEWED, STOPPED, accounts, campaigns, clock_time, now_s, throttled
