@@ -21,6 +21,7 @@ from bulkstop.kore.interpret import Disabled
 from bulkstop.kore.session import Perform
 from bulkstop.model import SCHEDULE_DISABLED, SCHEDULE_FAILED, Attempt, Campaign, Outcome, Result
 from bulkstop.report.log import log_event
+from bulkstop.runs.lists.states import describe_failure
 from bulkstop.runs.stop.precheck import ByName, KnownStates
 from bulkstop.runs.wiring import Accounts
 from bulkstop.text import one_line
@@ -104,5 +105,4 @@ def _interpret(found: Disabled | Attempt, campaign: Campaign, name: str) -> str:
 def _explain(attempt: Attempt) -> str:
     if attempt.outcome is Outcome.NOT_SENT and attempt.error == NOT_TRIED:
         return RUN_ENDED
-    said = f" ({attempt.message})" if attempt.message else ""
-    return f"{attempt.error or attempt.outcome}{said}"
+    return describe_failure(attempt)

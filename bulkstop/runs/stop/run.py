@@ -302,7 +302,7 @@ def _work_left(
 
     running = narrow_plan(plan, known_states, lambda campaign: report(known_states.result(campaign, run_id)))
     lanes = make_lanes_left(running, parts.accounts)
-    if known_states.schedules is None:
+    if not known_states.disable_schedule:
         return _Work(lanes, running.to_send)
     perform = make_perform(parts.client.post, parts.tokens)
     calls = ScheduleCalls(known_states, parts.accounts, perform, retry=retry, drained=drained)
