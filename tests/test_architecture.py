@@ -140,8 +140,8 @@ def wrong_ends_of_http(module: Module) -> list[str]:
 
 
 def wrong_tasks(module: Module) -> list[str]:
-    """Find tasks that are made outside the pool."""
-    if module.path == "engine/pool.py":
+    """Find tasks that are made outside their one home."""
+    if module.path == "engine/tasks.py":
         return []
     return sorted({name for name in uses(module) if name.rpartition(".")[2] in MAKES_TASKS})
 
@@ -235,7 +235,7 @@ def test_planted_violation(rule: Rule, path: str, line: str) -> None:
         (wrong_parts, "engine/pool.py", "from bulkstop.engine.lanes import Lanes"),
         (wrong_libraries, "simulator/auth.py", "import jwt"),
         (wrong_ends_of_http, "simulator/server.py", "from aiohttp import http_exceptions, web"),
-        (wrong_tasks, "engine/pool.py", "group.create_task(f())"),
+        (wrong_tasks, "engine/tasks.py", "group.create_task(f())"),
         (wrong_loops, "runs/host.py", "import asyncio\nasyncio.Runner()"),
         (wrong_loops, "runs/lists/verify.py", "loop.run(f())"),
         (wrong_prints, "cli/terminal.py", "click.echo('x')"),

@@ -11,7 +11,7 @@ from bulkstop.cli.files import check_written
 from bulkstop.cli.options import OF_STOP, ParsedText, read_settings, with_settings
 from bulkstop.cli.terminal import print_err
 from bulkstop.errors import OutputError, SettingsError
-from bulkstop.files import check_target, write_file
+from bulkstop.files import AtomicFile
 from bulkstop.kore.calls import STATUSES
 from bulkstop.model import SIGNALS, CampaignType
 from bulkstop.report.lists.discovery import format_discovery, to_csv, to_jsonl
@@ -130,7 +130,9 @@ def command(
     settings = read_settings(ctx)
     form = choose_format(output, fmt)
     check_written([("-o", output)], settings, ctx.params["config"])
-    check_output(output, overwrite=overwrite)
+    file = open_output(output, overwrite=overwrite)
+    if file is not None:
+        ctx.call_on_close(file.close)
     for status in wanted:
         if status not in STATUSES:
             print_err(f"bulkstop: note: --status {status}: is none of {', '.join(STATUSES)}; asked for all the same")
@@ -150,7 +152,7 @@ def command(
         return 3
     for note in discovery.notes:
         print_err(f"bulkstop: note: {note}")
-    if not write_list(output, WRITERS[form](discovery.rows), overwrite=overwrite):
+    if not write_list(output, WRITERS[form](discovery.rows), file):
         return 3
     if not quiet or not discovery.rows:
         print_err(format_discovery(discovery, output))
@@ -172,21 +174,22 @@ def choose_format(output: str, fmt: str | None, remedy: str = ", or give --forma
     return form or fmt or "csv"
 
 
-def check_output(output: str, *, overwrite: bool) -> None:
-    """Refuse, before any call is made, what cannot be written to: raises SettingsError or OutputError."""
+def open_output(output: str, *, overwrite: bool) -> AtomicFile | None:
+    """Open the list, None for standard output; raises SettingsError or OutputError before any call is made."""
     if output != "-":
-        check_target(output, overwrite=overwrite)
-    elif sys.stdout is None:
+        return AtomicFile(output, overwrite=overwrite)
+    if sys.stdout is None:
         raise SettingsError("-o -: standard output is closed; nothing was asked for")
+    return None
 
 
-def write_list(output: str, data: bytes, *, overwrite: bool) -> bool:
-    """Write the finished list; False, and a line that says why, when it cannot be written."""
+def write_list(output: str, data: bytes, file: AtomicFile | None = None, *, overwrite: bool = False) -> bool:
+    """Write the finished list, if need be to a new file; False, and a line that says why, when it cannot be written."""
     try:
         if output == "-":
             _write_out(data)
         else:
-            write_file(output, data, overwrite=overwrite)
+            (file or AtomicFile(output, overwrite=overwrite)).save(data)
     except OutputError as error:
         print_err(f"bulkstop: {error}")
         return False

@@ -14,6 +14,7 @@ from bulkstop.cli.files import check_written
 from bulkstop.cli.options import OF_STOP, read_settings, with_settings
 from bulkstop.cli.terminal import drop_output, print_err, print_out
 from bulkstop.errors import SettingsError
+from bulkstop.files import AtomicFile, beside
 from bulkstop.model import SIGNALS
 from bulkstop.report.lists.verification import Verification, format_hint, format_verification, to_json
 from bulkstop.runs.lists.verify import read_targets, verify
@@ -76,16 +77,18 @@ def command(
     in which the service was asked.
     """
     settings = read_settings(ctx)
-    target = output or f"{paths[0]}.running.csv"
+    target = output or beside(paths[0], ".running.csv")
     check_written([("-o", target)], settings, ctx.params["config"])
-    check_output(target, paths, overwrite=overwrite, as_json=as_json)
+    file = open_output(target, paths, overwrite=overwrite, as_json=as_json)
+    if file is not None:
+        ctx.call_on_close(file.close)
     quiet = quiet or as_json
     verification = read_back(paths, settings, singly=singly, quiet=quiet)
     for note in verification.notes:
         print_err(f"bulkstop: note: {note}")
     if verification.fault:
         print_err(f"bulkstop: {verification.fault}")
-    written = write_list(verification, target, overwrite=overwrite)
+    written = write_list(verification, target, file, overwrite=overwrite)
     try:
         if as_json:
             print_out(json.dumps(to_json(verification) | {"host": settings.host, "results": paths, "list": written}))
@@ -105,14 +108,14 @@ def command(
     return verification.exit_code
 
 
-def check_output(target: str, paths: Iterable[str], *, overwrite: bool, as_json: bool) -> None:
-    """Refuse, before any call is made, a list that cannot be written: raises SettingsError or OutputError."""
+def open_output(target: str, paths: Iterable[str], *, overwrite: bool, as_json: bool) -> AtomicFile | None:
+    """Open the list, None for standard output; raises SettingsError or OutputError before any call is made."""
     if target == "-" and as_json:
         raise SettingsError("-o -: standard output is for --json; give -o FILE")
     choose_format(target, None, remedy="")
-    discover.check_output(target, overwrite=overwrite)
-    if target != "-" and any(is_same(path, target) for path in paths):
+    if overwrite and target != "-" and any(is_same(path, target) for path in paths):
         raise SettingsError(f"-o {target}: is a result file; the list would take its place")
+    return discover.open_output(target, overwrite=overwrite)
 
 
 def read_back(paths: tuple[str, ...], settings: Settings, *, singly: bool, quiet: bool) -> Verification:
@@ -131,7 +134,9 @@ def read_back(paths: tuple[str, ...], settings: Settings, *, singly: bool, quiet
         raise click.Abort from None
 
 
-def write_list(verification: Verification, target: str, *, overwrite: bool) -> str | None:
+def write_list(
+    verification: Verification, target: str, file: AtomicFile | None = None, *, overwrite: bool
+) -> str | None:
     """Write what is worth another stop and give the name of the list; None when there is none.
 
     With `overwrite` an older list is never left in its place: with nothing to stop it becomes an empty one.
@@ -142,5 +147,5 @@ def write_list(verification: Verification, target: str, *, overwrite: bool) -> s
     if not verification.to_stop:
         print_err(f"{printable(target)}: is an empty list now, as nothing is to be stopped again")
     data = WRITERS[choose_format(target, None)]([(each.scope, each.item) for each in verification.to_stop])
-    is_written = discover.write_list(target, data, overwrite=overwrite)
+    is_written = discover.write_list(target, data, file, overwrite=overwrite)
     return target if is_written and verification.to_stop and target != "-" else None

@@ -112,8 +112,7 @@ class AiohttpTransport:
             return TransportFailure(Outcome.TIMEOUT, "no connection in time; nothing was sent", _ms_since(began))
         except (aiohttp.ClientError, OSError, ValueError) as error:
             status = None if response is None else response.status
-            why, again = _failure_text(error, status)
-            return TransportFailure(Outcome.CONNECTION_ERROR, why, _ms_since(began), status, again)
+            return _failure(error, _ms_since(began), status)
         else:
             return answer
         finally:
@@ -130,8 +129,9 @@ class AiohttpTransport:
 
     def _timed_out(self, response: aiohttp.ClientResponse | None, began: float) -> TransportFailure:
         what = "no answer" if response is None else "the answer was not complete"
-        error = f"{what} within {self._timeout_s:g} s; the stop may have arrived"
-        return TransportFailure(Outcome.TIMEOUT, error, _ms_since(began), None if response is None else response.status)
+        status = None if response is None else response.status
+        why = f"{what} within {self._timeout_s:g} s"
+        return TransportFailure(Outcome.TIMEOUT, why, _ms_since(began), status, may_have_arrived=True)
 
 
 def _answer(response: aiohttp.ClientResponse, body: bytes, latency_ms: float) -> Response:
@@ -206,27 +206,35 @@ def _ms_since(began: float) -> float:
     return round((time.perf_counter() - began) * 1000, 3)
 
 
-def _failure_text(error: Exception, status: int | None) -> tuple[str, RetryHint]:
-    """Say in one line what broke, and whether another try could help."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return "the server's certificate is not trusted (give --ca FILE for an authority of your own)", RetryHint.NO
-    if isinstance(error, aiohttp.ClientSSLError):
-        return "TLS could not be agreed with the server", RetryHint.LATER
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return f"the name {error.host} could not be looked up; nothing was sent", RetryHint.LATER
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return "no file descriptor left (lower --concurrency or raise ulimit -n); nothing was sent", RetryHint.LATER
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection to {error.host}:{error.port} ({_reason(error)}); nothing was sent", RetryHint.LATER
-    if isinstance(error, _SpokeUnasked):
-        return "the server spoke before it was asked; nothing was sent", RetryHint.LATER
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return f"the proxy answered HTTP {error.status}", RetryHint.LATER
+def _failure(error: Exception, latency_ms: float, status: int | None) -> TransportFailure:
+    why = _explain_unsent(error)
+    again = RetryHint.NO if isinstance(error, aiohttp.ClientConnectorCertificateError) else RetryHint.LATER
+    if why is not None:
+        return TransportFailure(Outcome.CONNECTION_ERROR, why, latency_ms, status, again)
     if isinstance(error, aiohttp.ClientResponseError):
-        return "the answer is not HTTP; the stop may have arrived", RetryHint.LATER
-    if status is not None:
-        return f"the answer broke off after HTTP {status}; the stop may have arrived", RetryHint.LATER
-    return f"the connection broke ({_reason(error)}); the stop may have arrived", RetryHint.LATER
+        why = "the answer is not HTTP"
+    elif status is not None:
+        why = f"the answer broke off after HTTP {status}"
+    else:
+        why = f"the connection broke ({_reason(error)})"
+    return TransportFailure(Outcome.CONNECTION_ERROR, why, latency_ms, status, may_have_arrived=True)
+
+
+def _explain_unsent(error: Exception) -> str | None:
+    """Say in one line what broke before the service had the call; None where it may have it."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return "the server's certificate is not trusted (give --ca FILE for an authority of your own)"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "TLS could not be agreed with the server"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"the name {error.host} could not be looked up; nothing was sent"
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return "no file descriptor left (lower --concurrency or raise ulimit -n); nothing was sent"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"no connection to {error.host}:{error.port} ({_reason(error)}); nothing was sent"
+    if isinstance(error, _SpokeUnasked):
+        return "the server spoke before it was asked; nothing was sent"
+    return f"the proxy answered HTTP {error.status}" if isinstance(error, aiohttp.ClientHttpProxyError) else None
 
 
 def _reason(error: Exception) -> str:

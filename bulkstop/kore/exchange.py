@@ -21,13 +21,19 @@ class Response(NamedTuple):
 
 
 class TransportFailure(NamedTuple):
-    """Nothing usable came back: a timeout or a broken connection, and why."""
+    """Nothing usable came back: a timeout or a broken connection, and why; the call `may_have_arrived` all the same."""
 
     outcome: Outcome
-    error: str
+    why: str
     latency_ms: float
     status: int | None = None
     again: RetryHint = RetryHint.LATER
+    may_have_arrived: bool = False
+
+    @property
+    def error(self) -> str:
+        """What the line of a campaign says that was to be stopped."""
+        return f"{self.why}; the stop may have arrived" if self.may_have_arrived else self.why
 
 
 class PageRange(NamedTuple):

@@ -21,7 +21,6 @@ PAGE_CAP = 4 * 1024 * 1024
 """Bytes of a page that are read."""
 NAME_CHARS = 1024
 """The longest name that is kept; with a longer one the request line would pass the usual 8 KiB of a server."""
-_ARRIVED = "; the stop may have arrived"  # what the client says of a call whose answer is missing; none here stops
 
 
 def interpret(
@@ -299,7 +298,7 @@ def _call_failure(response: Response | TransportFailure, what: str, absent: str)
     """Say how a call failed."""
     told = failure(response)
     if isinstance(response, TransportFailure):
-        return told._replace(error=response.error.removesuffix(_ARRIVED))
+        return told._replace(error=response.why)  # it stops nothing, so none may have arrived
     if told.outcome is Outcome.NOT_FOUND:
         return told._replace(error=f"HTTP 404: {absent}")
     if 200 <= response.status < 300 and told.again is not RetryHint.THROTTLED:

@@ -2,16 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 from bulkstop.engine.caller import Caller
+from bulkstop.engine.followup import FollowUp
 from bulkstop.engine.guards.admission import Admission, parse_waves
 from bulkstop.engine.guards.breaker import Breaker
+from bulkstop.engine.guards.guards import Guards
 from bulkstop.engine.guards.scopes import ScopeBreaker
 from bulkstop.engine.lanes import Claim, Lane, Turn
 from bulkstop.engine.limits.quota import AllOf, EvenPacer, NoQuota, Quota, RollingWindow
@@ -163,21 +165,13 @@ def list_secrets(settings: Settings) -> list[str]:
     return [*filter(None, given), *(word for url in addresses if url for word in find_passwords(url))]
 
 
-class Guards(NamedTuple):
-    """What a pool asks before a campaign is begun, or a call leaves."""
-
-    admission: Admission | None
-    breaker: Breaker
-    groups: ScopeBreaker[Turn]
-
-
-def make_guards(settings: Settings, to_send: int) -> Guards:
+def make_guards(settings: Settings, to_send: int, observe: Observe = log_event) -> Guards[Turn]:
     """Make the guards of one run; raises SettingsError for waves that do not fit."""
     waves = plan_waves(settings, to_send)
     admission = None
     if settings.max_failures is not None or len(waves) > 1:
-        admission = Admission(settings.max_failures, waves=waves, soak_s=settings.soak_s)
-    return Guards(admission, Breaker(bound_s=settings.max_outage_s), ScopeBreaker(can_list=True))
+        admission = Admission(settings.max_failures, waves=waves, soak_s=settings.soak_s, observe=observe)
+    return Guards(admission, Breaker(bound_s=settings.max_outage_s, observe=observe), ScopeBreaker(can_list=True))
 
 
 def plan_waves(settings: Settings, to_send: int) -> list[int]:
@@ -235,6 +229,20 @@ class Accounts:
         """Return how long an account rests, always the same object."""
         return self._account_rests.setdefault(account_id, AccountRest())
 
+    def lane(
+        self,
+        account_id: str,
+        campaigns: Iterable[Campaign],
+        *,
+        left: int = 0,
+        follow_up: Callable[[Campaign], FollowUp] | None = None,
+    ) -> Lane:
+        """Make a lane of an account, within what the account may do."""
+        quota, claim, rest = self.quota(account_id), self.claim(account_id), self.rest(account_id)
+        return Lane(
+            account_id, campaigns, quota, claim, left=left, paces_itself=self.paced, rest=rest, follow_up=follow_up
+        )
+
     def caller(self, account_id: str) -> Caller:
         """Return what makes single calls for an account, always the same object."""
         if account_id not in self._callers:
@@ -252,17 +260,8 @@ class Accounts:
 
 def make_lanes(plan: Plan, accounts: Accounts) -> Iterator[Lane]:
     """Yield the lane of every account of a plan, within what the account may do."""
-    for account_id, campaigns in plan.accounts.items():
-        quota, claim = accounts.quota(account_id), accounts.claim(account_id)
-        yield Lane(
-            account_id,
-            plan.campaigns(account_id),
-            quota,
-            claim,
-            left=campaigns,
-            paces_itself=accounts.paced,
-            rest=accounts.rest(account_id),
-        )
+    for account_id, left in plan.accounts.items():
+        yield accounts.lane(account_id, plan.campaigns(account_id), left=left)
 
 
 def make_quota(settings: Settings) -> Quota:

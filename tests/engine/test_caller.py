@@ -8,10 +8,10 @@ import pytest
 
 from bulkstop.engine.caller import Caller
 from bulkstop.engine.limits.quota import NoQuota, RollingWindow
-from bulkstop.engine.pool import NOT_TRIED, NOT_TRIED_AGAIN, run_concurrently
 from bulkstop.engine.rest import AccountRest
-from bulkstop.engine.retry import BACKOFF_BASE_S, Retry
-from bulkstop.engine.tries import THROTTLES
+from bulkstop.engine.results import NOT_TRIED, NOT_TRIED_AGAIN
+from bulkstop.engine.retry import BACKOFF_BASE_S, THROTTLES, Retry
+from bulkstop.engine.tasks import run_concurrently
 from bulkstop.errors import CredentialsError, QuotaError
 from bulkstop.model import Attempt, Limit, Outcome, RetryHint
 from tests.engine.parts import BUSY, RENEWED, now_s, throttled

@@ -4,20 +4,22 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NoReturn
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkstop.engine.followup import FollowUp
-from bulkstop.engine.lanes import WAITING_RETRIES, Turn
-from bulkstop.engine.pool import BROKEN, CUT_OFF, NOT_TRIED, NOT_TRIED_AGAIN
+from bulkstop.engine.followup import Follow, FollowUp
+from bulkstop.engine.guards.breaker import Breaker
+from bulkstop.engine.lanes import WAITING_RETRIES, Lane, Turn
+from bulkstop.engine.limits.quota import NoQuota, RollingWindow
 from bulkstop.engine.rest import AccountRest
-from bulkstop.engine.retry import BACKOFF_BASE_S, Retry
-from bulkstop.engine.tries import THROTTLES
+from bulkstop.engine.results import BROKEN, CUT_OFF, NOT_TRIED, NOT_TRIED_AGAIN
+from bulkstop.engine.retry import BACKOFF_BASE_S, THROTTLES, Retry
 from bulkstop.errors import BulkstopError, CredentialsError, InputError, OutputError
-from bulkstop.model import Attempt, Campaign, Limit, Outcome, Result, RetryHint, utc_text
+from bulkstop.model import Attempt, Campaign, Limit, Outcome, Result, RetryHint, Send, utc_text
 from tests.engine.parts import (
     AT_REST,
     BUSY,
@@ -95,7 +97,7 @@ def test_no_more_calls_are_open_than_allowed_and_no_fewer(concurrency: int) -> N
     assert service.most_in_flight == concurrency
     assert took_s == -(-640 // concurrency) * 0.5
     assert job.pool.calls == 640
-    job.assert_each_reported_once()
+    job.check()
 
 
 def test_idle_workers_cost_nothing() -> None:
@@ -148,9 +150,9 @@ def test_every_campaign_is_reported_once(
     """Whatever the answers: one line a campaign, tries within bounds, calls within bounds, and the run ends."""
     service = Service(lambda one, call: script[(one.line * 5 + call) % len(script)])
     rows = [one for number, size in enumerate(sizes) for one in campaigns(size, f"a{number}")]
-    job = Job(rows, service.send, limits=limits, concurrency=concurrency, retry=Retry(attempts))
+    job = Job(rows, service.send, limits=limits, concurrency=concurrency, attempts=attempts)
     run(job.pool.run())
-    job.assert_each_reported_once()
+    job.check()
     assert service.most_in_flight <= concurrency
     assert job.pool.calls == len(service.log)
     for result in job.results:
@@ -194,7 +196,7 @@ def test_fifty_accounts_take_as_long_as_one() -> None:
     job = Job(accounts(names, 200), always(STOPPED).send, limits=MINUTE)
     _, took_s = run(job.pool.run())
     assert took_s == 3 * 60
-    job.assert_each_reported_once()
+    job.check()
 
 
 def test_fifty_accounts_with_latency_take_nearly_as_long_as_one() -> None:
@@ -225,7 +227,7 @@ def test_an_account_that_hangs_does_not_delay_the_others() -> None:
     run(job.pool.run())
     for name in "bcd":
         assert job.finished_s(name) == 160 / 8 * 0.125
-    job.assert_each_reported_once()
+    job.check()
 
 
 def test_an_account_that_waits_for_quota_keeps_no_worker() -> None:
@@ -251,7 +253,7 @@ def test_a_throttled_account_pauses_as_a_whole(attempts: int) -> None:
     service = Service(
         lambda one, call: Reply(0.5, throttled(10.0) if (one.account_id, one.line, call) == ("a", 1, 1) else STOPPED)
     )
-    job = Job(accounts(["a", "b"], 20), service.send, concurrency=4, retry=Retry(attempts))
+    job = Job(accounts(["a", "b"], 20), service.send, concurrency=4, attempts=attempts)
     run(job.pool.run())
     assert [at for at in service.began_s("a") if 0.5 <= at < 10.5] == []
     assert len(service.began_s("a")) == 20 + 1
@@ -263,7 +265,7 @@ def test_a_throttled_account_pauses_as_a_whole(attempts: int) -> None:
 def test_a_list_is_not_burnt_on_a_throttled_account() -> None:
     """With a single try each, an account that is over its limit for a minute loses no campaign at all."""
     service = Service(lambda one, call: Reply(0.5, throttled(60.0) if now_is_before(60.0) else STOPPED))
-    job = Job(campaigns(100), service.send, concurrency=4, retry=Retry(1))
+    job = Job(campaigns(100), service.send, concurrency=4, attempts=1)
     run(job.pool.run())
     assert job.outcomes() == {Outcome.STOPPED: 100}
 
@@ -309,42 +311,76 @@ def test_a_lane_rests_with_the_other_calls_of_its_account() -> None:
     """What another caller of the account was told holds its stops up too."""
     service, rest = always(STOPPED), AccountRest()
     rest.extend(7.0)
-    job = Job({"a1": campaigns(2)}, service.send, rest=rest)
+    job = Job(campaigns(2), service, make_lane=lambda name, own: Lane(name, own, NoQuota(), rest=rest))
     run(job.pool.run())
     assert service.began_s("a1") == [7.0] * 2
+
+
+# --- what follows a stop --------------------------------------------------------------------------------------------
+
+
+def following(send: Send) -> Follow:
+    """Let a call follow for each campaign, whose last attempt stands in the line."""
+
+    def follow(one: Campaign, result: Result) -> FollowUp:
+        return FollowUp(send, lambda last: replace(result, schedule=last.error or last.outcome), "who knows")
+
+    return follow
 
 
 @pytest.mark.parametrize("answer", [STOPPED, CLAIM])
 def test_what_follows_stands_in_the_line(answer: Attempt) -> None:
     """Of what is at rest, by its answer or by its list, the line says what the follow-up came to; its calls count."""
-    followed = list[Campaign]()
-
-    async def follow(campaign: Campaign) -> FollowUp:
-        followed.append(campaign)
-        await asyncio.sleep(1.0)
-        return FollowUp("disabled", calls=2)
-
+    after = Service(first_calls(BUSY, 1.0))
     rows = campaigns(3)
     lists = Lists(lambda of, number: {one.campaign_id: AT_REST for one in rows})
     service = Service(lambda one, call: Reply(1.0, Attempt(Outcome.REJECTED) if one.line == 2 else answer))
-    job = Job(rows, service.send, lists=lists, follow=follow)
-    run(job.pool.run())
-    assert sorted(one.line for one in followed) == [1, 3]
-    assert {result.line: result.schedule for result in job.results} == {1: "disabled", 2: None, 3: "disabled"}
+    job = Job(rows, service, lists=lists, follow=following(after.send))
+    assert job.to_its_end() is None
+    assert sorted(call.campaign.line for call in after.log) == [1, 1, 3, 3]
+    assert {result.line: result.schedule for result in job.results} == {1: "stopped", 2: None, 3: "stopped"}
+    assert {result.attempts for result in job.results} == {1}
     assert job.pool.calls == 3 + 2 * 2 + len(lists.log)
+
+
+def test_a_follow_up_that_waits_for_quota_keeps_no_worker() -> None:
+    """With one worker, an account whose follow-ups are out of quota does not hold up another."""
+    service = always(STOPPED, 0.5)
+    follow = following(always(STOPPED, 0.5).send)
+    job = Job(
+        accounts("ab", 20),
+        service,
+        make_lane=lambda name, own: Lane(name, own, RollingWindow([Limit(3, 60)]) if name == "a" else NoQuota()),
+        concurrency=1,
+        follow=lambda one, result: follow(one, result) if one.account_id == "a" else result,
+    )
+    assert job.to_its_end() is None
+    assert job.finished_s("b") == 20 * 0.5 + 3 * 0.5
+    assert {result.schedule for result in job.results} == {None, "stopped"}
 
 
 def test_a_slip_in_what_follows_costs_no_line() -> None:
     """An error of a follow-up ends the run, and the answer that came before it is kept."""
-
-    async def follow(campaign: Campaign) -> FollowUp:
-        raise ZeroDivisionError("slip")
-
-    job = Job(campaigns(3), always(STOPPED, 1.0).send, concurrency=1, follow=follow)
+    slip = Service(lambda one, call: Reply(0.0, ZeroDivisionError("slip")))
+    job = Job(campaigns(3), always(STOPPED, 1.0), concurrency=1, follow=following(slip.send))
     with pytest.raises(ZeroDivisionError):
         run(job.pool.run())
-    job.assert_each_reported_once()
+    job.check()
     assert job.outcomes() == {Outcome.STOPPED: 1, Outcome.NOT_SENT: 2}
+    assert job.results[0].schedule == "the call failed inside this program; who knows"
+
+
+def test_what_follows_tells_nothing_of_an_outage() -> None:
+    """However many follow-up calls fail, the breaker does not open; one that is left while it is open ends as well."""
+    breaker = Breaker(3)
+    job = Job(campaigns(9), always(STOPPED), breaker=breaker, follow=following(always(BUSY, 0.5).send))
+    assert job.to_its_end() is None
+    assert not breaker.is_open
+    broken = Attempt(Outcome.SERVER_ERROR)
+    service = Service(lambda one, call: Reply(2.0, STOPPED) if one.line == 1 else Reply(0.5, broken))
+    job = Job(campaigns(4), service, breaker=breaker, follow=following(always(STOPPED, 0.5).send))
+    assert (job.to_its_end(), breaker.is_open, job.took_s) == (None, True, 2.5)
+    assert job.results[-1].schedule == "stopped"
 
 
 def now_is_before(second: float) -> bool:
@@ -409,7 +445,7 @@ def test_waiting_retries_are_bounded() -> None:
 def test_a_renewed_token_costs_no_attempt() -> None:
     """The try after a renewal leaves at once and is counted as the first."""
     service = Service(first_calls(RENEWED, 0.5))
-    job = Job(campaigns(1), service.send, retry=Retry(1))
+    job = Job(campaigns(1), service.send, attempts=1)
     _, took_s = run(job.pool.run())
     assert took_s == 1.0
     assert [(r.outcome, r.attempts) for r in job.results] == [(Outcome.STOPPED, 1)]
@@ -482,13 +518,13 @@ def test_drain_and_abort_leave_one_true_line_a_campaign(
     """Whenever it happens: nothing leaves after the drain, the end waits for calls alone, every line is true."""
     service = Service(lambda one, call: script[(one.line * 5 + call) % len(script)])
     rows = [one for number, size in enumerate(sizes) for one in campaigns(size, f"a{number}")]
-    job = Job(rows, service.send, limits=limits, concurrency=concurrency, retry=Retry(3))
+    job = Job(rows, service.send, limits=limits, concurrency=concurrency, attempts=3)
     acts: list[tuple[float, Callable[[], object]]] = [(drain_s, job.pool.drain)]
     if grace_s is not None:
         acts.append((drain_s + grace_s, job.pool.abort))
     took_s, _, done = stopping(job, acts)
 
-    job.assert_each_reported_once()
+    job.check()
     assert job.pool.in_flight == 0
     assert all(call.began_s <= drain_s for call in service.log)
     last_answer_s = max((call.ended_s for call in service.log if call.ended_s is not None), default=0.0)
@@ -599,7 +635,7 @@ def test_a_send_that_cleans_up_slowly_is_waited_for() -> None:
 
     job = Job(campaigns(5), send, concurrency=2)
     assert stopping(job, [(1.0, job.pool.abort)])[0] == 3.0
-    job.assert_each_reported_once()
+    job.check()
     job = Job(campaigns(5), send, concurrency=2)
     assert stopping(job, [(1.0, job.pool.abort), (2.0, job.pool.abort)])[0] == 2.0
     assert job.outcomes() == {Outcome.UNKNOWN: 2, Outcome.NOT_SENT: 3}
@@ -615,7 +651,7 @@ def test_a_report_may_end_the_run(end: str) -> None:
 
     job = Job(campaigns(20), always(STOPPED, 0.5).send, concurrency=4, report=report)
     run(job.pool.run())
-    job.assert_each_reported_once()
+    job.check()
     assert job.outcomes()[Outcome.NOT_SENT] == 16
 
 
@@ -638,7 +674,7 @@ def test_a_result_that_cannot_be_written_ends_the_sending(written: int, heals: b
         job.results.append(result)
 
     service = Service(lambda one, call: script[(one.line * 5 + call) % len(script)])
-    job = Job(accounts(["a", "b"], 20), service.send, concurrency=6, report=report, retry=Retry(3))
+    job = Job(accounts(["a", "b"], 20), service.send, concurrency=6, report=report, attempts=3)
     took_s, raised, _ = stopping(job, [])
     unwritten = [result for result in tried if result not in job.results]
     assert len({result.campaign_id for result in tried}) == len(tried) == 40
@@ -659,7 +695,7 @@ def test_credentials_that_end_end_the_run() -> None:
     took_s, raised, _ = stopping(job, [])
     assert raised == [gone]
     assert took_s == 1.0
-    job.assert_each_reported_once()
+    job.check()
     assert job.outcomes() == {Outcome.STOPPED: 7, Outcome.NOT_SENT: 13}
     assert {(r.attempts, r.started_at) for r in job.results if r.outcome is Outcome.NOT_SENT} == {(0, None)}
 
@@ -692,7 +728,7 @@ def test_a_send_that_breaks_its_promise_costs_no_line() -> None:
     with pytest.raises(KeyError) as caught:
         run(job.pool.run())
     assert caught.value is slip is job.pool.fault
-    job.assert_each_reported_once()
+    job.check()
     assert job.outcomes() == {Outcome.STOPPED: 7, Outcome.UNKNOWN: 1, Outcome.NOT_SENT: 12}
     assert [(r.line, r.error) for r in job.results if r.outcome is Outcome.UNKNOWN] == [(5, BROKEN)]
 
@@ -711,7 +747,7 @@ def test_a_next_try_that_cannot_be_planned_costs_no_line(answer: Attempt, monkey
     with pytest.raises(OSError, match="Too many open files") as caught:
         run(job.pool.run())
     assert caught.value is fault
-    job.assert_each_reported_once()
+    job.check()
     assert job.outcomes() == {Outcome.STOPPED: 7, answer.outcome: 1, Outcome.NOT_SENT: 12}
     kept = next(result for result in job.results if result.line == 5)
     assert (kept.error, kept.finished_at) == (f"{answer.error}; {NOT_TRIED_AGAIN}", None)

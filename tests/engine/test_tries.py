@@ -4,8 +4,7 @@ import random
 
 import pytest
 
-from bulkstop.engine.retry import BACKOFF_BASE_S, Retry
-from bulkstop.engine.tries import THROTTLES, Rest, RetryAt, Settle, Tries
+from bulkstop.engine.retry import BACKOFF_BASE_S, THROTTLES, Rest, Retry, RetryAt, Settle, Tries
 from bulkstop.model import Attempt, Outcome, RetryHint
 from tests.engine.parts import BUSY, CLAIM, RENEWED, STOPPED, throttled
 

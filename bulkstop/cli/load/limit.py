@@ -25,7 +25,6 @@ from bulkstop.runs.load.search import (
     START,
     STEP_S,
     TOP,
-    UNANSWERED,
     USUAL,
     Probe,
     Search,
@@ -213,13 +212,13 @@ def _not_held(result: SearchResult) -> str:
 def list_faults(result: SearchResult) -> list[str]:
     """Name what makes the exit code another than 0, and what makes the limit another than it looks."""
     told = [str(verdict) for verdict in result.verdicts if not verdict.held]
-    if result.fault is not None or result.stuck not in ("", UNANSWERED):
+    if result.fault is not None or (result.stuck and not result.is_unanswered):
         told.append(result.reason)
     elif result.is_over and result.knee.by_machine:
         told.append("THIS MACHINE GAVE WAY FIRST: it could not send faster, and what the service takes is not known")
     elif result.is_over and result.rate is None:
         told.append(result.reason)
-    if result.stuck == UNANSWERED:
+    if result.is_unanswered:
         told.append(warn_nothing_stopped(result.probes[-1].metrics))
     elif result.refused and result.confirmed is not None:
         told.append(f"WARNING: {describe_outcome(result.confirmed.metrics)}; the limit is that of answering so")

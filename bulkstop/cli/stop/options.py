@@ -11,6 +11,7 @@ import click
 from bulkstop.cli.log import with_log
 from bulkstop.cli.options import ParsedText, with_settings
 from bulkstop.errors import SettingsError
+from bulkstop.files import beside
 from bulkstop.model import WORTH_A_RETRY, Outcome
 from bulkstop.report.stop.ledger import Mode
 from bulkstop.runs.stop.journal import choose_mode
@@ -42,7 +43,7 @@ class StopOptions:
     @property
     def target(self) -> str:
         """The result file, by default named after the first input."""
-        default = "stdin.results.jsonl" if self.inputs[0] == "-" else f"{self.inputs[0]}.results.jsonl"
+        default = "stdin.results.jsonl" if self.inputs[0] == "-" else beside(self.inputs[0], ".results.jsonl")
         return self.output or default
 
     @property

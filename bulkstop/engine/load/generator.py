@@ -10,7 +10,9 @@ from itertools import repeat
 from typing import NamedTuple
 
 from bulkstop.engine.load.arrivals import Arrivals
-from bulkstop.engine.pool import BROKEN, CANCELLED, CUT_OFF, run_concurrently
+from bulkstop.engine.pool import CANCELLED
+from bulkstop.engine.results import BROKEN, CUT_OFF
+from bulkstop.engine.tasks import run_concurrently
 from bulkstop.errors import BulkstopError
 from bulkstop.model import Attempt, Campaign, Outcome, Send
 

@@ -147,8 +147,8 @@ class Connection(asyncio.Protocol):
         self._fail(f"the connection broke ({why})" if status is None else f"the answer broke off after HTTP {status}")
 
     def _fail(self, why: str, outcome: Outcome = Outcome.CONNECTION_ERROR) -> None:
-        why = f"{why}; the stop may have arrived"
-        self._tell(TransportFailure(outcome, why, self._passed_ms(), self._reader.status))
+        status = self._reader.status
+        self._tell(TransportFailure(outcome, why, self._passed_ms(), status, may_have_arrived=True))
         self.abort()  # after it is told: an abort may disconnect at once, never, or raise
 
     def _tell(self, told: Response | TransportFailure) -> None:

@@ -308,6 +308,8 @@ def _is_at(fd: int, path: str) -> bool:
 
 def _open(path: str, flags: int) -> int:
     try:
+        if Path(path).is_dir():
+            flags &= ~os.O_EXCL  # else it would be refused as a file that is there
         return os.open(path, flags | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except FileExistsError:
         raise exists_already(path) from None

@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
+from bulkstop.files import beside, write_atomically
 from bulkstop.model import HELD_BACK, Outcome, Result
 from bulkstop.report.stop.formats import from_csv, from_json, is_csv
 
@@ -140,27 +141,16 @@ def _save(blocks: Callable[[], Iterable[bytes]], path: str) -> str | None:
     """Write a new file, durable and private to the user, beside `path` or where there is room; return its name."""
     for folder in (Path(path).parent, Path(tempfile.gettempdir())):
         with suppress(OSError):
-            fd, name = _new(folder, Path(path))
-            try:
-                _fill(fd, blocks())
-            except OSError:
-                Path(name).unlink()
-                raise
-            return name
+            return _save_in(folder, blocks, Path(path))
     return None
 
 
-def _new(folder: Path, path: Path) -> tuple[int, str]:
-    """Make a file `NAME.recovered-N.jsonl` that was not there; the ending stays, since it tells the form."""
+def _save_in(folder: Path, blocks: Callable[[], Iterable[bytes]], path: Path) -> str:
+    """Write a file `NAME.recovered-N.jsonl` that was not there; the ending stays, since it tells the form."""
     for number in count(1):
-        name = str(folder / f"{path.stem}.recovered-{number}{path.suffix}")
+        name = beside(str(folder / path.stem), f".recovered-{number}{path.suffix}")
         with suppress(FileExistsError):
-            return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), name
+            if not os.path.lexists(name):
+                write_atomically(Path(name), blocks(), replace=False)
+                return name
     raise AssertionError
-
-
-def _fill(fd: int, blocks: Iterable[bytes]) -> None:
-    with os.fdopen(fd, "wb") as file:
-        file.writelines(blocks)
-        file.flush()
-        os.fsync(fd)

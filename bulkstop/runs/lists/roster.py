@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bulkstop.engine.caller import Caller
-from bulkstop.engine.pool import run_concurrently
+from bulkstop.engine.tasks import run_concurrently
 from bulkstop.kore.session import Perform
 from bulkstop.model import Campaign, ListedCampaign, Scope
 from bulkstop.runs.lists.listing import ListFilter, Listing, read_listing

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from bulkstop.engine.caller import Caller
 from bulkstop.engine.guards.scopes import FIRST
 from bulkstop.engine.limits.quota import min_duration_s
-from bulkstop.engine.pool import NOT_TRIED
 from bulkstop.errors import BulkstopError
 from bulkstop.kore.calls import Call, status_call
 from bulkstop.kore.interpret import Status
@@ -340,4 +339,4 @@ def _sum_counts(counts: Iterable[Counter[State]]) -> Mapping[State, int]:
 
 def _explain(failure: Attempt) -> str:
     """Return why something could not be read; the reason of a call that never left is another one here."""
-    return _NOT_ASKED if failure.error == NOT_TRIED else describe_failure(failure)
+    return _NOT_ASKED if failure.outcome is Outcome.NOT_SENT else describe_failure(failure)

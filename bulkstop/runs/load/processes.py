@@ -12,8 +12,8 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from bulkstop.engine.pool import run_concurrently
 from bulkstop.engine.shutdown import Shutdown, handle_signals
+from bulkstop.engine.tasks import run_concurrently
 from bulkstop.errors import BulkstopError
 from bulkstop.events import LoadBegan
 from bulkstop.report.load.intervals import IntervalMerger

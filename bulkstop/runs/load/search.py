@@ -40,7 +40,6 @@ WINDOWS_S = (1.0, 10.0, 60.0, 600.0, 3600.0)
 LEAST_CALLS = 20
 """With so many calls to a window, what is lost by rounding down to a whole call is at most 5 %."""
 REFUSED_SHARE = 0.5
-UNANSWERED = "no request was answered"
 
 _USUAL = ("throttled<=0%", "p99<1s", "server_error<1%", "timeout<1%", "connection_error<1%", "unauthorized<1%")
 USUAL = tuple(map(parse_threshold, _USUAL))
@@ -146,6 +145,8 @@ class SearchResult:
     longest_wait_s: float = 0.0
     """The longest that the service asked to wait."""
     stuck: str = ""
+    is_unanswered: bool = False
+    """Whether it is stuck as nothing is there that answers."""
     signum: int | None = None
     fault: BulkstopError | None = None
 
@@ -211,7 +212,7 @@ class SearchResult:
         """The exit code: 0 found, 1 nothing held or not what is required, 3 the limit is not the service's."""
         if self.signum is not None and self.fault is None:
             return 128 + self.signum
-        if self.stuck == UNANSWERED:
+        if self.is_unanswered:
             return 1
         if not self.is_over or self.knee.by_machine:
             return 3
@@ -327,7 +328,7 @@ class _Prober:
         if not measured.requests:
             return
         if not any(each.metrics.answered for each in self._found.probes):
-            self._found.stuck = UNANSWERED
+            self._found.stuck, self._found.is_unanswered = "no request was answered", True
         elif measured.outcomes[Outcome.UNAUTHORIZED] == measured.requests:
             self._found.stuck = "every request was refused as unauthorized"
         elif self._found.longest_wait_s > LONG * self._search.step_s:

@@ -92,4 +92,4 @@ def _write(runs: list[_Run]) -> None:
     text = orjson.dumps(
         {"runs": [run._asdict() for run in runs]}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     )
-    write_atomically(path, text)
+    write_atomically(path, [text])

@@ -12,13 +12,13 @@ from bulkstop.events import ListsRead, Warned
 from bulkstop.kore.calls import name_fault
 from bulkstop.kore.session import Perform
 from bulkstop.model import (
-    SCHEDULE_FAILED,
-    SCHEDULE_NONE,
     Campaign,
     CampaignType,
     Outcome,
     Result,
+    ScheduleState,
     Scope,
+    schedule_failure,
     unsent_result,
 )
 from bulkstop.report.log import log_event
@@ -30,8 +30,8 @@ from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 from bulkstop.text import printable
 
-UNLISTED = f"{SCHEDULE_FAILED}the list does not have the campaign, so nobody knows whether it recurs"
-NOT_STATED = f"{SCHEDULE_FAILED}the list does not tell whether the campaign recurs"
+UNLISTED = schedule_failure("the list does not have the campaign, so nobody knows whether it recurs")
+NOT_STATED = schedule_failure("the list does not tell whether the campaign recurs")
 
 StreamName = tuple[str, str, str]
 """An account, a stream, and the name of a campaign in it."""
@@ -69,12 +69,12 @@ class KnownStates:
         if item is None:
             return UNLISTED
         if not item.recurs:
-            return NOT_STATED if item.recurs is None else SCHEDULE_NONE
+            return NOT_STATED if item.recurs is None else ScheduleState.NONE
         name = item.name or ""
         if fault := name_fault(name):
-            return f"{SCHEDULE_FAILED}{fault}"
+            return schedule_failure(fault)
         count = self.name_counts.get((campaign.account_id, campaign.stream_id, name), 1)
-        return ByName(name) if count == 1 else f"{SCHEDULE_FAILED}{count:,} campaigns have that name"
+        return ByName(name) if count == 1 else schedule_failure(f"{count:,} campaigns have that name")
 
     def needs_no_call(self, campaign: Campaign) -> bool:
         """Tell whether all is known already: at rest, and nothing starts it again that could be disabled."""
@@ -110,13 +110,12 @@ class RemainingWork:
         """Return the campaigns of one account that are sent, in the order of sending."""
         return (each for each in self.plan.campaigns(account_id) if self.known_states.status_at_rest(each) is None)
 
-    def recurring(self) -> Iterator[Campaign]:
-        """Yield the campaigns at rest that a schedule starts again, unless it is disabled."""
+    def recurring(self, account_id: str) -> Iterator[Campaign]:
+        """Yield the campaigns of one account at rest that a schedule starts again, unless it is disabled."""
         known = self.known_states
-        for account_id in self.plan.accounts if self.resting else ():
-            for each in self.plan.campaigns(account_id):
-                if known.status_at_rest(each) is not None and not known.needs_no_call(each):
-                    yield each
+        for each in self.plan.campaigns(account_id) if self.resting else ():
+            if known.status_at_rest(each) is not None and not known.needs_no_call(each):
+                yield each
 
 
 def narrow_plan(plan: Plan, known_states: KnownStates, settle: Callable[[Campaign], object]) -> RemainingWork:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from bulkstop.engine.followup import AtRest, Follow
+from bulkstop.engine.followup import Follow, follow_nothing
 from bulkstop.engine.lanes import Lane, Lanes
 from bulkstop.engine.limits.quota import min_duration_s
 from bulkstop.engine.pool import Pool
@@ -180,7 +180,7 @@ class Run:
 
         for result in self.plan.held_results():
             report(replace(result, run_id=self.id))
-        pool, self._lanes = _make_pool(self.plan, parts, known, report, self.id)
+        pool, self._lanes = _make_pool(self.plan, parts, known, report, self.id, self._observe)
         self._pool = pool
         shutdown.attach(self)
         if self._is_draining:
@@ -243,33 +243,30 @@ class _Work(NamedTuple):
 
     lanes: Iterable[Lane]
     to_send: int
-    follow: Follow | None = None
-    at_rest: AtRest = tuple
+    follow: Follow = follow_nothing
+    at_rest: Callable[[], Iterable[Lane]] = tuple
 
 
 def _make_pool(
-    plan: Plan, parts: _Parts, known: "KnownStates | None", report: Report, run_id: str
+    plan: Plan, parts: _Parts, known: "KnownStates | None", report: Report, run_id: str, observe: Observe
 ) -> tuple[Pool, Lanes]:
     settings = parts.settings
     retry = Retry(settings.attempts, max_retry_after_s=settings.max_retry_after_s)
-    drained = asyncio.Event()
     work = _Work(make_lanes(plan, parts.accounts), plan.to_send)
     if known is not None:
-        work = _work_left(plan, parts, known, retry, drained, report, run_id)
-    guards = make_guards(settings, work.to_send)
-    lanes = Lanes(work.lanes, settings.concurrency, guards.admission, guards.groups)
+        work = _work_left(plan, parts, known, report, run_id)
+    lanes = Lanes(work.lanes, settings.concurrency, make_guards(settings, work.to_send, observe))
     pool = Pool(
         lanes,
         make_send(settings, parts.client.post, parts.tokens),
         report,
         retry=retry,
         concurrency=settings.concurrency,
-        breaker=guards.breaker,
         read_list=read_list_of(parts.client, parts.tokens, parts.accounts),
         follow=work.follow,
         at_rest=work.at_rest,
-        drained=drained,
         run_id=run_id,
+        observe=observe,
     )
     return pool, lanes
 
@@ -290,8 +287,6 @@ def _work_left(
     plan: Plan,
     parts: _Parts,
     known_states: "KnownStates",
-    retry: Retry,
-    drained: asyncio.Event,
     report: Report,
     run_id: str,
 ) -> _Work:
@@ -304,9 +299,9 @@ def _work_left(
     lanes = make_lanes_left(running, parts.accounts)
     if not known_states.disable_schedule:
         return _Work(lanes, running.to_send)
-    perform = make_perform(parts.client.post, parts.tokens)
-    calls = ScheduleCalls(known_states, parts.accounts, perform, retry=retry, drained=drained)
-    return _Work(lanes, running.to_send, calls.follow, lambda: calls.at_rest(running.recurring(), run_id))
+    calls = ScheduleCalls(known_states, make_perform(parts.client.post, parts.tokens))
+    at_rest = {account_id: running.recurring(account_id) for account_id in plan.accounts}
+    return _Work(lanes, running.to_send, calls.follow, lambda: calls.lanes_at_rest(at_rest, parts.accounts, run_id))
 
 
 def make_lanes_left(running: "RemainingWork", accounts: Accounts) -> Iterator[Lane]:

@@ -110,10 +110,10 @@ def test_five_refusals_in_a_row_close_a_group(attempt: Attempt) -> None:
     """The fifth closes it, the fourth does not; all five lines come out then, and none of their rows has ended."""
     groups = ScopeBreaker[Row]()
     assert note_all(groups, *[attempt] * (FIRST - 1)) == []
-    assert (groups.of(campaign()).closed, groups.has_closed, groups.faults()) == (None, False, [])
+    assert (groups.of(campaign()).closed, groups.faults()) == (None, [])
     ended = note(groups, attempt, campaign(FIRST - 1))
     assert [(row.campaign.line, has_ended) for row, has_ended in ended] == [(line, False) for line in range(FIRST)]
-    assert groups.has_closed
+    assert groups.faults()
     assert len(groups.faults()) == 1
 
 
@@ -179,7 +179,7 @@ def test_after_a_success_old_campaigns_close_nothing(attempt: Attempt) -> None:
     """However many are not found or not accepted then, each has ended at once."""
     groups = ScopeBreaker[Row](can_list=True)
     assert flags(note_all(groups, STOPPED, *[attempt] * 100)) == [True] * 101
-    assert (groups.has_closed, groups.to_review) == (False, [])
+    assert (groups.faults(), groups.to_review) == ([], [])
 
 
 @pytest.mark.parametrize("attempt", LASTING)
@@ -197,7 +197,7 @@ def test_lasting_refusals_that_are_not_in_a_row_close_nothing(between: Attempt) 
     note_all(groups, STOPPED)
     for _ in range(20):
         assert flags(note_all(groups, *[REFUSED] * (FIRST - 1), between)) == [True] * FIRST
-    assert not groups.has_closed
+    assert not groups.faults()
 
 
 def test_a_token_that_was_revoked_is_named_as_such() -> None:
@@ -339,7 +339,7 @@ def test_a_list_is_read_only_when_all_five_were_not_found() -> None:
     groups = ScopeBreaker[Row](can_list=True)
     note_all(groups, *[GONE] * (FIRST - 1), BAD)
     assert groups.to_review == []
-    assert groups.has_closed
+    assert groups.faults()
 
 
 # --- ends -----------------------------------------------------------------------------------------------------------
@@ -353,7 +353,7 @@ def test_a_short_group_is_judged_at_the_end_of_its_account(attempt: Attempt, cou
     note_all(groups, *[attempt] * count)
     assert groups.end_account("a2") == []
     assert flags(groups.end_account("a1")) == [False] * count
-    assert groups.has_closed
+    assert groups.faults()
     assert groups.end_account("a1") == []
 
 
@@ -371,7 +371,7 @@ def test_what_a_working_group_holds_at_its_end_has_ended() -> None:
     groups = ScopeBreaker[Row]()
     note_all(groups, STOPPED, *[REFUSED] * (FIRST - 1))
     assert flags(groups.end_account("a1")) == [True] * (FIRST - 1)
-    assert not groups.has_closed
+    assert not groups.faults()
 
 
 def test_a_run_that_ends_early_gives_out_what_waits() -> None:
@@ -385,7 +385,7 @@ def test_a_run_that_ends_early_gives_out_what_waits() -> None:
         *[("a2", True)] * 3,
     ]
     assert groups.flush() == []
-    assert not groups.has_closed
+    assert not groups.faults()
 
 
 # --- what is said ---------------------------------------------------------------------------------------------------

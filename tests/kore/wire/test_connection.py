@@ -99,6 +99,9 @@ async def test_one_that_is_gone() -> None:
     transport = Transport(connection, fail)
     told = connection.send(b"", 100, 0.0)
     connection.connection_lost(ConnectionResetError(104, ""))
-    error = "the connection broke (ECONNRESET); the stop may have arrived"
-    assert told.result() == TransportFailure(Outcome.CONNECTION_ERROR, error, 1000.0)
+    failure = told.result()
+    assert failure == TransportFailure(
+        Outcome.CONNECTION_ERROR, "the connection broke (ECONNRESET)", 1000.0, may_have_arrived=True
+    )
+    assert failure.error == "the connection broke (ECONNRESET); the stop may have arrived"
     assert (owner.has_ended, transport.aborts, connection.is_fit()) == (1, 0, False)

@@ -446,7 +446,7 @@ def test_only_running_ones_are_sent() -> None:
     with plan:
         assert (running.to_send, running.accounts, told) == (2, {"a1": 2}, ["cd-2", "cd-3", "cd-5"])
         assert [each.campaign_id for each in running.campaigns("a1")] == ["cd-1", "cd-4"]
-        assert list(running.recurring()) == []
+        assert list(running.recurring("a1")) == []
 
 
 def test_lanes_know_what_is_left() -> None:
@@ -471,14 +471,14 @@ def test_what_starts_again_waits_for_its_schedule() -> None:
     running, told, _, plan = sorted_out("ASS", recurs="13")
     with plan:
         assert (running.accounts, told) == ({"a1": 1}, ["cd-2"])
-        assert [each.campaign_id for each in running.recurring()] == ["cd-3"]
+        assert [each.campaign_id for each in running.recurring("a1")] == ["cd-3"]
 
 
 def test_all_are_sent_unasked() -> None:
     """Without `--only-running` all are sent, and nobody is told of anything."""
     running, told, _, plan = sorted_out("ASS", recurs="13", only_running=False)
     with plan:
-        assert (running.accounts, told, list(running.recurring())) == ({"a1": 3}, [], [])
+        assert (running.accounts, told, list(running.recurring("a1"))) == ({"a1": 3}, [], [])
         assert len(list(running.campaigns("a1"))) == 3
 
 
