@@ -353,7 +353,7 @@ async def test_waiting_for_the_list_is_logged(tmp_path: Path, caplog: pytest.Log
             first = next(iter(sim.campaigns.values()))
             row = Campaign(first.campaign_id, first.campaign_type or CampaignType.SMS, "a1", "st-1", "st-1", "", 1)
             assert (await stop_async([row], settings)).exit_code == 0
-    assert [record.msg for record in caplog.records][:2] == ["resting", "listed"]
+    assert [record.msg for record in caplog.records][:3] == ["began", "resting", "listed"]
 
 
 # --- broken off -----------------------------------------------------------------------------------------------------

@@ -315,12 +315,12 @@ def _work_left(
     run_id: str,
 ) -> _Work:
     """Return what the lists leave to do; what they have at rest is reported here."""
-    from bulkstop.runs.stop.precheck import RemainingWork
+    from bulkstop.runs.stop.precheck import narrow_plan
     from bulkstop.runs.stop.recurrence import ScheduleCalls
 
-    running = RemainingWork(plan, known_states, lambda campaign: report(known_states.result(campaign, run_id)))
+    running = narrow_plan(plan, known_states, lambda campaign: report(known_states.result(campaign, run_id)))
     lanes = make_lanes_left(running, parts.accounts)
-    if known_states.schedules is None:
+    if not known_states.disable_schedule:
         return _Work(lanes, running.to_send)
     calls = ScheduleCalls(known_states, parts.perform)
     at_rest = {account_id: running.recurring(account_id) for account_id in plan.accounts}

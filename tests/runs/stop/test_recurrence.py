@@ -4,9 +4,8 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -21,12 +20,25 @@ from bulkstop.errors import CredentialsError, GuardError, OutputError, QuotaErro
 from bulkstop.events import AccountThrottled, Event
 from bulkstop.kore.calls import Call, T
 from bulkstop.kore.interpret import Disabled
-from bulkstop.model import Attempt, Campaign, CampaignType, FailureCap, Limit, Outcome, Result, RetryHint
+from bulkstop.model import (
+    Attempt,
+    Campaign,
+    CampaignType,
+    FailureCap,
+    Limit,
+    ListedCampaign,
+    Outcome,
+    Result,
+    RetryHint,
+    Scope,
+)
 from bulkstop.report.stop.resume import is_final
 from bulkstop.report.stop.stats import Stats
 from bulkstop.report.stop.summary import Summary
+from bulkstop.runs.lists.listing import Listing
+from bulkstop.runs.lists.roster import Roster
 from bulkstop.runs.lists.states import scope_of
-from bulkstop.runs.stop.precheck import ByName, KnownStates
+from bulkstop.runs.stop.precheck import KnownStates
 from bulkstop.runs.stop.recurrence import DOUBT, NAMELESS, RUN_ENDED, ScheduleCalls
 from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import Settings
@@ -172,15 +184,15 @@ class Scene:
         return AllOf(quotas) if len(quotas) > 1 else quotas[0] if quotas else NoQuota()
 
     def _known(self) -> KnownStates:
-        schedules: dict[Any, dict[str, ByName | str]] = {}
-        statuses: dict[Any, dict[str, str]] = {}
+        items: dict[Scope, dict[str, ListedCampaign]] = {}
         for each in (*self.rows, *self.resting):
             is_resting = each in self.resting
-            schedule = ByName(f"name of {each.campaign_id}") if is_resting or self.recurring(each) else "none"
-            schedules.setdefault(scope_of(each), {})[each.campaign_id] = schedule
-            if is_resting:
-                statuses.setdefault(scope_of(each), {})[each.campaign_id] = "Stopped"
-        return KnownStates(1, statuses, schedules)
+            name, status = f"name of {each.campaign_id}", "Stopped" if is_resting else "Active"
+            item = ListedCampaign(each.campaign_id, each.campaign_type, name, status)
+            recurs = is_resting or self.recurring(each)
+            items.setdefault(scope_of(each), {})[each.campaign_id] = item._replace(is_recurring=recurs)
+        roster = Roster({scope: Listing(scope, known) for scope, known in items.items()})
+        return KnownStates(roster, only_running=True, disable_schedule=True)
 
     async def _stop(self, campaign: Campaign) -> Attempt:
         found = await self._answer("S", campaign, self.stops)
@@ -292,11 +304,11 @@ def test_a_schedule_that_is_not_disabled(answer: Answer, said: str, caplog: pyte
 
 def test_what_cannot_be_disabled_is_not_tried() -> None:
     """Where it is known before that nothing can be done, the line says why and no call is made."""
-    scene = Scene(campaigns(1), recurring=lambda each: False)
-    said = {"cd-a1-1": "failed: 2 campaigns have that name"}
-    scene._known = lambda: KnownStates(1, None, {scope_of(scene.rows[0]): dict(said)})  # type: ignore[method-assign]
+    scene = Scene(campaigns(1))
+    known = replace(scene._known(), name_counts={("a1", "st-1", "name of cd-a1-1"): 2})
+    scene._known = lambda: known  # type: ignore[method-assign]
     ran(scene)
-    assert (scene.kinds(), scene.said()) == ("S", said)
+    assert (scene.kinds(), scene.said()) == ("S", {"cd-a1-1": "failed: 2 campaigns have that name"})
 
 
 def test_tried_again() -> None:
