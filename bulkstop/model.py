@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self, cast
 
 from bulkstop.ids import POSSIBLE, id_fault
 
@@ -69,10 +69,25 @@ WORTH_A_RETRY = frozenset(
 )
 
 
-SCHEDULE_DISABLED = "disabled"
-SCHEDULE_NONE = "none"
-SCHEDULE_FAILED = "failed: "
-"""What a result line says of the recurring schedule of a stopped campaign; a failure goes on with its reason."""
+class ScheduleState(StrEnum):
+    """What became of the recurring schedule of a stopped campaign: the first word of what its line says of that."""
+
+    DISABLED = "disabled"
+    NONE = "none"
+    FAILED = "failed"
+
+    @classmethod
+    def of(cls, text: str | None) -> "ScheduleState | None":
+        """Read what a line says; None where it says nothing of a schedule."""
+        return None if text is None else _SCHEDULE_STATES.get(text.partition(":")[0])
+
+
+_SCHEDULE_STATES = {state.value: state for state in ScheduleState}
+
+
+def schedule_failure(why: object) -> str:
+    """Write what a line says of a schedule that was to be disabled, and may start the campaign again."""
+    return f"{ScheduleState.FAILED}: {why}"
 
 
 class RetryHint(StrEnum):
@@ -146,14 +161,7 @@ class Defaults:
     iid: str | None = None
 
 
-class Campaign(NamedTuple):
-    """One campaign that can be sent, as long as it has no `fault`; sources give only such.
-
-    `line` counts from 1; a higher `priority` is more urgent, and none is the vendor's default (5); `row` holds the
-    columns that are only carried along.
-    A tuple, as is Attempt: a frozen dataclass takes four times as long to make, and a run makes millions.
-    """
-
+class _CampaignFields(NamedTuple):
     campaign_id: str
     campaign_type: CampaignType
     account_id: str
@@ -164,6 +172,59 @@ class Campaign(NamedTuple):
     priority: int | None = None
     name: str | None = None
     row: Mapping[str, object] | None = None
+
+
+class Campaign(_CampaignFields):
+    """One campaign to be stopped; what one that was made by hand lacks comes from the settings of its run.
+
+    `key` says which campaign it is, so that a run can be resumed whatever the order of its campaigns; in a result it
+    stands as the `source`. `iid` is the application id that goes with the call, by default the stream id; a higher
+    `priority` is more urgent, and none is the vendor's default (5); `row` is carried along into the result. `line`
+    counts from 1, and is 0 for a campaign with a key.
+    A tuple, as is Attempt: a frozen dataclass takes four times as long to make, and a run makes millions.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        campaign_id: str,
+        type: CampaignType | str | None = None,  # noqa: A002 - what it is called everywhere
+        account_id: str | None = None,
+        stream_id: str | None = None,
+        *,
+        iid: str | None = None,
+        key: str | None = None,
+        priority: int | None = None,
+        name: str | None = None,
+        row: Mapping[str, object] | None = None,
+    ) -> Self:
+        """Make one; nothing is checked before it is planned."""
+        kind = cast("CampaignType", type)  # a text, or None, until the plan fills it in
+        where = account_id or "", stream_id or "", iid or ""
+        return cls.of_row(campaign_id, kind, *where, key or "", 0, priority, name, row)
+
+    @classmethod
+    def of_row(
+        cls,
+        campaign_id: str,
+        campaign_type: CampaignType,
+        account_id: str,
+        stream_id: str,
+        iid: str,
+        source: str,
+        line: int,
+        priority: int | None = None,
+        name: str | None = None,
+        row: Mapping[str, object] | None = None,
+    ) -> Self:
+        """Make the campaign of a row, which lacks nothing; `line` counts from 1."""
+        fields = (campaign_id, campaign_type, account_id, stream_id, iid, source, line, priority, name, row)
+        return tuple.__new__(cls, fields)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Be copied and sent to another process as what it holds."""
+        return type(self)._make, (tuple(self),)
 
     @property
     def fault(self) -> str | None:
@@ -228,7 +289,7 @@ class Result:
     @property
     def schedule_failed(self) -> bool:
         """Tell whether the campaign's schedule was to be disabled, and may start it again."""
-        return self.schedule is not None and self.schedule.startswith(SCHEDULE_FAILED)
+        return ScheduleState.of(self.schedule) is ScheduleState.FAILED
 
 
 def unsent_result(campaign: Campaign, outcome: Outcome, why: str) -> Result:
@@ -241,7 +302,7 @@ def unsent_result(campaign: Campaign, outcome: Outcome, why: str) -> Result:
         outcome,
         error=why,
         source=campaign.source,
-        line=campaign.line,
+        line=campaign.line or None,
         row=campaign.row,
     )
 

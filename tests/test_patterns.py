@@ -332,7 +332,7 @@ for secret in ("aaaa1", "a" * 40 + "b", "cd-5464b37-74ac!"):
 
 def campaign(text: str) -> Campaign:
     """Make a campaign that has a text for its id and its name."""
-    return Campaign(text, CampaignType.VOICE, "a" * 24, "st-1", "st-1", "list.csv", 2, name=text)
+    return Campaign.of_row(text, CampaignType.VOICE, "a" * 24, "st-1", "st-1", "list.csv", 2, name=text)
 
 
 def said(text: str) -> Response:

@@ -1,23 +1,26 @@
 """What follows once a campaign is at rest: a call of its own kind, made before the campaign has its line."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
-from bulkstop.model import Campaign, Result
+from bulkstop.model import Attempt, Campaign, Result, Send
 
 
 class FollowUp(NamedTuple):
-    """What a follow-up came to: what the line says of it, the calls made, and a fault for which the run ends."""
+    """A call that follows: how it is made, and the line of its campaign once the last attempt at it is known.
 
-    schedule: str | None = None
-    calls: int = 0
-    fault: Exception | None = None
+    What `send` raises ends the run, but the line comes first; `doubt` is what may then be true all the same.
+    """
+
+    send: Send
+    result_of: Callable[[Attempt], Result]
+    doubt: str
 
 
-Follow = Callable[[Campaign], Awaitable[FollowUp]]
-"""Does what follows for a campaign, within the limits of its account.
+Follow = Callable[[Campaign, Result], FollowUp | Result]
+"""Returns the call that follows for a campaign with such a result; without one, the result as it is written."""
 
-It raises nothing, also when it is cancelled: the campaign is at rest, and has a line to be written.
-"""
-AtRest = Callable[[], Iterable[tuple[Campaign, Result]]]
-"""Gives the campaigns that need no call but the one that follows, each with its result but for that."""
+
+def follow_nothing(_campaign: Campaign, result: Result) -> Result:
+    """Return the result as it is."""
+    return result

@@ -7,17 +7,18 @@ all is done. So hours of quota are decided, and tested, in microseconds.
 import heapq
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from bulkstop.engine.guards.admission import Admission
-from bulkstop.engine.guards.scopes import Group, ScopeBreaker
-from bulkstop.engine.limits.quota import Quota
+from bulkstop.engine.followup import FollowUp
+from bulkstop.engine.guards.guards import Guards
+from bulkstop.engine.guards.scopes import OPEN, Group
+from bulkstop.engine.limits.quota import AllOf, EvenPacer, Quota
 from bulkstop.engine.rest import AccountRest
-from bulkstop.engine.tries import Tries
-from bulkstop.model import Attempt, Campaign
+from bulkstop.engine.retry import Tries
+from bulkstop.model import Attempt, Campaign, Limit
 
 Claim = Callable[[], Awaitable[float]]
 """Asks a store that others use as well: 0.0 lets one call leave now, else the seconds after which to ask again."""
@@ -25,13 +26,11 @@ WAITING_RETRIES = 8192
 """The most campaigns that wait for a try, for room in their group or for a list, over all lanes; a full lane draws no
 new ones, so memory is bounded."""
 NO_TRIES = Tries()
-OPEN: Group[Any] = Group(limit=math.inf)
-"""The group of every campaign where nobody watches groups."""
 
 
 @dataclass(slots=True, eq=False)
 class Turn:
-    """One campaign on its way through the engine."""
+    """One campaign on its way through the engine, or the call that follows its stop."""
 
     campaign: Campaign
     lane: "Lane"
@@ -43,15 +42,14 @@ class Turn:
     started_at: float | None = None
     answered_at: float | None = None
     last: Attempt | None = None
-    follows_up: bool = False
-    """Its call has its answer and its place back, and a follow-up call is being made."""
-    schedule: str | None = None
+    follow_up: FollowUp | None = None
 
 
 class Lane:
     """The campaigns of one account, in order: those not tried yet, and those that wait for another try.
 
-    `quota`, `claim` and `rest` are the account's, and may be those of others that make calls for it.
+    `quota`, `claim` and `rest` are the account's, and may be those of others that make calls for it. For campaigns that
+    need no stop `follow_up` gives the call that is made in its place.
     """
 
     def __init__(
@@ -64,20 +62,24 @@ class Lane:
         left: int = 0,
         paces_itself: bool = False,
         rest: AccountRest | None = None,
+        follow_up: Callable[[Campaign], FollowUp] | None = None,
     ) -> None:
         self.account_id = account_id
-        self.quota = quota
+        self.quota = self._own_quota = quota
         self.claim = claim
         self.rest = rest or AccountRest()
+        self.claim_at = -math.inf  # apart from `rest`: a call that the store has counted must not be held up by it
         self.left = left
         self.paces_itself = paces_itself
         self.in_flight = 0
         self.ticket = 0
         self.parked = False  # it begins nothing new; tries of what was begun go on
         self.queued_at = math.inf
+        self.is_over = False
         self.held = 0
         """Campaigns that were answered, and have no line before a list or their group's next answers decide."""
-        self._groups: ScopeBreaker[Turn] | None = None
+        self._group_of: Callable[[Campaign], Group[Any]] | None = None
+        self._follow_up = follow_up
         self._fresh = iter(campaigns)
         self._head = self._next_fresh()
         self._tries: dict[Group[Turn], deque[Turn]] = {}
@@ -89,24 +91,31 @@ class Lane:
     def ready_at(self, room: int) -> float:
         """Return the time from which a turn can be drawn; inf when there is none, or only an answer brings one.
 
-        `room` is the most campaigns that may wait for another try before new ones are held back.
-        While follow-up calls are due none is: else those could wait for as long as there is something to send.
+        `room` is the most campaigns that may wait for another try before new ones are held back. While follow-up calls
+        have not ended none is begun: so no more campaigns wait for their line than may be in flight.
         """
-        if self._following:
-            return math.inf
-        if _has_room(self._tries) or self._has_open_aside() or self._has_open_head(room):
+        if (self._tries and _has_room(self._tries)) or self._may_begin(room):
             due = -math.inf
         elif self._waiting:
             due = self._waiting[0][0]
         else:
             return math.inf
-        return max(due, self.rest.until, self.quota.ready_at())
+        return max(due, self.rests_until, self.quota.ready_at())
 
-    def watch(self, scope_breaker: ScopeBreaker[Turn]) -> None:
-        """Let `groups` say how many calls of a group may be in flight."""
-        self._groups = scope_breaker
+    @property
+    def rests_until(self) -> float:
+        """Return the time before which no call leaves, for the service or the store has said so."""
+        return max(self.rest.until, self.claim_at)
+
+    def watch(self, guards: Guards["Turn"]) -> None:
+        """Let guards say how many calls of a group may be in flight."""
+        self._group_of = guards.group_of
         if self._head is not None:
-            self._head.group = scope_breaker.of(self._head.campaign)
+            self._head.group = guards.group_of(self._head.campaign)
+
+    def set_rate(self, limits: Sequence[Limit]) -> None:
+        """Let calls leave at most so often, evenly spread, beside the quota; no limits end that."""
+        self.quota = AllOf((self._own_quota, EvenPacer(limits))) if limits else self._own_quota
 
     def draw(self, now: float, room: int) -> Turn | None:
         """Take the next turn and its place in the quota; a try that is due goes before a new campaign.
@@ -130,31 +139,38 @@ class Lane:
         self.quota.give_back()
 
     def put_back(self, turn: Turn, now: float, until: float) -> None:
-        """Take a drawn turn back that did not leave; nothing of this account leaves before `until`."""
+        """Take a drawn turn back that did not leave; the store is not asked for another call before `until`."""
         self.give_back(turn)
-        self.again(turn, now)
-        self.rest.extend(until)
-
-    def follow_up(self, turn: Turn, now: float) -> None:
-        """Note that a drawn turn has its answer, and stays in flight for a follow-up call with a place of its own."""
-        turn.follows_up = True
-        self._following += 1
-        self.quota.answered(now, turn.sent_at, throttled=False)
+        self._let_wait(turn, now)
+        self.claim_at = max(self.claim_at, until)
 
     def answered(self, turn: Turn, now: float, *, throttled: bool = False, failed: bool = False) -> None:
-        """Note that a drawn turn has its answer, or the end of its follow-up call."""
+        """Note that a drawn turn has its answer; it is held until somebody says what becomes of it."""
         self.in_flight -= 1
+        self.held += 1
         turn.group.in_flight -= 1
-        if turn.follows_up:
-            turn.follows_up = False
-            self._following -= 1
-        else:
-            self.quota.answered(now, turn.sent_at, throttled=throttled, failed=failed)
+        self.quota.answered(now, turn.sent_at, throttled=throttled, failed=failed)
         if not throttled:
             self.rest.note_let_through(turn.sent_at)
 
     def again(self, turn: Turn, due: float) -> None:
-        """Let a turn wait for its next try."""
+        """Let a turn that was held wait for its next try."""
+        self.held -= 1
+        self._let_wait(turn, due)
+
+    def follow(self, turn: Turn, follow_up: FollowUp) -> None:
+        """Let what follows a turn that was held be the next call that leaves."""
+        self._following += 1
+        self.again(Turn(turn.campaign, self, admitted=True, follow_up=follow_up), -math.inf)
+
+    def end(self, turn: Turn) -> None:
+        """Note that a turn that was held has its line."""
+        self.held -= 1
+        self.left -= 1
+        if turn.follow_up is not None and self._follow_up is None:
+            self._following -= 1
+
+    def _let_wait(self, turn: Turn, due: float) -> None:
         heapq.heappush(self._waiting, (due, next(self._ties), turn))
 
     @property
@@ -189,30 +205,33 @@ class Lane:
         campaign = next(self._fresh, None)
         if campaign is None:
             return None
-        return Turn(campaign, self, OPEN if self._groups is None else self._groups.of(campaign))
+        group = OPEN if self._group_of is None else self._group_of(campaign)
+        return Turn(campaign, self, group, follow_up=None if self._follow_up is None else self._follow_up(campaign))
 
     def _take(self, now: float, room: int) -> Turn | None:
-        if (turn := _take_with_room(self._tries)) is not None:
+        if self._tries and (turn := _take_with_room(self._tries)) is not None:
             return turn
         while self._waiting and self._waiting[0][0] <= now:
             turn = heapq.heappop(self._waiting)[2]
             if turn.group.has_room:
                 return turn
             self._tries.setdefault(turn.group, deque()).append(turn)
-        if not self.parked and (turn := _take_with_room(self._aside)) is not None:
+        if self.parked or self._following:
+            return None
+        if self._aside and (turn := _take_with_room(self._aside)) is not None:
             return turn
         if self._has_open_head(room):
             head, self._head = self._head, self._next_fresh()
             return head
         return None
 
-    def _has_open_aside(self) -> bool:
-        return not self.parked and _has_room(self._aside)
+    def _may_begin(self, room: int) -> bool:
+        if self.parked or self._following:
+            return False
+        return (bool(self._aside) and _has_room(self._aside)) or self._has_open_head(room)
 
     def _has_open_head(self, room: int) -> bool:
         """Tell whether the next new campaign may leave; those before it whose groups have no room are set aside."""
-        if self.parked:
-            return False
         while self._head is not None and self._waits() < room:
             if self._head.group.has_room:
                 return True
@@ -221,7 +240,10 @@ class Lane:
         return False
 
     def _waits(self) -> int:
-        return len(self._waiting) + self.held + _count(self._tries) + _count(self._aside)
+        waits = len(self._waiting) + self.held
+        if self._tries or self._aside:
+            waits += sum(map(len, (*self._tries.values(), *self._aside.values())))
+        return waits
 
 
 def _has_room(aside: dict[Group[Turn], deque[Turn]]) -> bool:
@@ -240,37 +262,26 @@ def _pop(aside: dict[Group[Turn], deque[Turn]], group: Group[Turn]) -> Turn:
     return turn
 
 
-def _count(aside: dict[Group[Turn], deque[Turn]]) -> int:
-    return sum(map(len, aside.values()))
-
-
 class Lanes:
     """All lanes; whoever is ready first is drawn first, and `share` bounds what one of them may have in flight.
 
-    While `admission` is closed, a lane that comes up with a new campaign is parked: only its due tries are drawn.
-    Once it is open, the lanes go on in the order in which they were parked, one with each draw.
+    While no campaign may be begun, a lane that comes up with a new one is parked: only its due tries are drawn. Once
+    one may, the lanes go on in the order in which they were parked, one with each draw.
     """
 
-    def __init__(
-        self,
-        lanes: Iterable[Lane],
-        concurrency: int,
-        admission: Admission | None = None,
-        scope_breaker: ScopeBreaker[Turn] | None = None,
-    ) -> None:
-        self.admission = admission
-        self.groups = scope_breaker
+    def __init__(self, lanes: Iterable[Lane], concurrency: int, guards: Guards[Turn] | None = None) -> None:
+        self.guards: Guards[Turn] = guards or Guards()
         self._parked: deque[Lane] = deque()
         self._lanes = [lane for lane in lanes if not lane.is_done]
         self._concurrency = concurrency
         self._due: list[tuple[float, int, Lane]] = []
         self._tickets = count(1)
         self._open = len(self._lanes)
+        self._is_paused = False
         self._share = self._fair_share()
         self._room = max(1, WAITING_RETRIES // max(1, self._open))
         for lane in self._lanes:
-            if scope_breaker is not None:
-                lane.watch(scope_breaker)
+            lane.watch(self.guards)
             self._queue(lane, -math.inf)
 
     @property
@@ -280,16 +291,21 @@ class Lanes:
 
     def draw(self, now: float) -> Turn | float | None:
         """Return a turn that may leave now, else the time to ask again (inf: after an answer), else None: all done."""
-        if self.admission is None:
-            return self._draw(now)
-        while (opens_at := self.admission.ready_at()) <= now and self._parked:
+        if not self._open:
+            return None
+        if self._is_paused:
+            return math.inf
+        if (leaves_at := self.guards.leaves_at()) > now:
+            return leaves_at
+        begins_at = self.guards.begins_at()
+        while self._parked and begins_at <= now:
             self._unpark(now)
-            if isinstance(found := self._draw(now), Turn):
-                return found
-        found = self._draw(now)
-        return min(found, opens_at) if self._parked and isinstance(found, float) else found
+            if isinstance(drawn := self._draw(now, may_begin=True), Turn):
+                return drawn
+        drawn = self._draw(now, may_begin=begins_at <= now)
+        return min(drawn, begins_at) if self._parked and isinstance(drawn, float) else drawn
 
-    def _draw(self, now: float) -> Turn | float | None:
+    def _draw(self, now: float, *, may_begin: bool) -> Turn | float:
         while self._due:
             at, ticket, lane = self._due[0]
             if ticket == lane.ticket and at > now:
@@ -297,45 +313,65 @@ class Lanes:
             heapq.heappop(self._due)
             if ticket != lane.ticket:
                 continue  # the lane was queued again since, with better knowledge
-            if self.admission is not None and self.admission.ready_at() > now:
+            if not may_begin:
                 self._park(lane)
-            if self._ready_at(lane) <= now and (turn := lane.draw(now, self._room)) is not None:
-                if self.admission is not None and not turn.admitted:
-                    turn.admitted = True
-                    self.admission.admit()
-                self._queue(lane, now)
+            turn = lane.draw(now, self._room) if self._ready_at(lane) <= now else None
+            self._queue(lane, now)
+            if turn is not None:
+                self._note_left(turn, now)
                 return turn
-            self._queue(lane, now)
-        return math.inf if self._open else None
+        return math.inf
 
-    def answered(self, turn: Turn, now: float, *, throttled: bool = False, failed: bool = False) -> None:
-        """Note the last answer to a turn; its lane may have something ready because of it."""
-        turn.lane.answered(turn, now, throttled=throttled, failed=failed)
-        turn.lane.left -= 1
-        self._settled(turn.lane, now)
+    def _note_left(self, turn: Turn, now: float) -> None:
+        if not turn.admitted:
+            turn.admitted = True
+            self.guards.admit()
+        if turn.follow_up is None:  # what follows tells nothing of the stops, and is no probe
+            self.guards.left(now)
 
-    def hold(self, turn: Turn, now: float) -> None:
-        """Note an answer to a turn that does not end it: a list, or the next answers of its group, decide."""
-        turn.lane.answered(turn, now)
-        turn.lane.held += 1
-        self._settled(turn.lane, now)
+    def pause(self, is_paused: bool) -> None:
+        """Let nothing leave while they are paused."""
+        self._is_paused = is_paused
 
-    def release(self, turn: Turn, now: float) -> None:
-        """Note that a turn that was held has ended."""
-        turn.lane.held -= 1
-        turn.lane.left -= 1
-        self._settled(turn.lane, now)
+    def set_rate(self, limits: Sequence[Limit], now: float) -> None:
+        """Let each account make at most so many calls, evenly spread, beside its quota; no limits end that."""
+        for lane in self._lanes:
+            lane.set_rate(limits)
+            if not lane.is_done:
+                self._queue(lane, now)
 
-    def try_held(self, turn: Turn, now: float, due: float) -> None:
-        """Let a turn that was held be tried again."""
-        turn.lane.held -= 1
-        turn.lane.again(turn, due)
-        self._settled(turn.lane, now)
+    def look_again(self, now: float) -> None:
+        """Look whether lanes are ready that wait for an answer: somebody else may have freed their quota."""
+        for lane in self._lanes:
+            self.update(lane, now)
 
-    def look_again(self, lane: Lane, now: float) -> None:
-        """Look once more when a lane is ready, as something else has used or freed its quota, or its group has room."""
+    def update(self, lane: Lane, now: float) -> None:
+        """Look once more when a lane is ready, and whether it is done, as something has changed for it."""
         if not lane.is_done:
-            self._queue(lane, now)
+            if not lane.queued_at <= now:  # else it is in the queue, and ready
+                self._queue(lane, now)
+        elif not lane.is_over:
+            lane.is_over = True
+            self._open -= 1
+            self._share = self._fair_share()
+
+    def put_back(self, turn: Turn, now: float, until: float) -> None:
+        """Take back a turn that did not leave: the store is not asked for its account before `until`."""
+        self._note_unleft(turn)
+        turn.lane.put_back(turn, now, until)
+        self.update(turn.lane, now)
+
+    def drop(self, turn: Turn, now: float) -> None:
+        """Take out a turn just drawn that will never leave."""
+        self._note_unleft(turn)
+        turn.lane.give_back(turn)
+        turn.lane.left -= 1
+        self.guards.released()
+        self.update(turn.lane, now)
+
+    def _note_unleft(self, turn: Turn) -> None:
+        if turn.follow_up is None:
+            self.guards.unleft(turn.sent_at)
 
     @property
     def held(self) -> list[Lane]:
@@ -346,28 +382,9 @@ class Lanes:
         """Tell whether a lane goes on only when what it holds is decided."""
         return lane.held > 0 and not lane.in_flight and self._ready_at(lane) == math.inf
 
-    def again(self, turn: Turn, now: float, due: float, *, throttled: bool = False, failed: bool = False) -> None:
-        """Note the answer to a turn that waits for its next try until `due`."""
-        turn.lane.answered(turn, now, throttled=throttled, failed=failed)
-        turn.lane.again(turn, due)
-        self._settled(turn.lane, now)
-
-    def put_back(self, turn: Turn, now: float, until: float) -> None:
-        """Take back a turn that did not leave: nothing of its account does before `until`."""
-        turn.lane.put_back(turn, now, until)
-        self._settled(turn.lane, now)
-
-    def drop(self, turn: Turn, now: float) -> None:
-        """Take out a turn just drawn that will never leave."""
-        turn.lane.give_back(turn)
-        turn.lane.left -= 1
-        if self.admission is not None:
-            self.admission.released()
-        self._settled(turn.lane, now)
-
     def rest_s(self, now: float) -> float:
         """Return the seconds for which nothing can leave because every account that is not done was told to rest."""
-        return max(0.0, min((lane.rest.until - now for lane in self._lanes if not lane.is_done), default=0.0))
+        return max(0.0, min((lane.rests_until - now for lane in self._lanes if not lane.is_done), default=0.0))
 
     def left(self) -> dict[str, int]:
         """Return the campaigns of each account that have not ended yet."""
@@ -377,13 +394,6 @@ class Lanes:
         """Take out every turn that was never drawn or waits for another try."""
         for lane in self._lanes:
             yield from lane.leftover()
-
-    def _settled(self, lane: Lane, now: float) -> None:
-        if lane.is_done:
-            self._open -= 1
-            self._share = self._fair_share()
-        elif not lane.queued_at <= now:  # else it is in the queue, and ready
-            self._queue(lane, now)
 
     def _ready_at(self, lane: Lane) -> float:
         if lane.in_flight >= self._share:  # a fair share: an account whose server hangs cannot take all the workers

@@ -1,10 +1,18 @@
 """What the engine asks of a list while it runs: how campaigns stand whose answer proves nothing by itself."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import NamedTuple, Protocol
 
+from bulkstop.engine.guards.guards import Guards
+from bulkstop.engine.guards.scopes import Group
+from bulkstop.engine.lanes import Lane, Turn
+from bulkstop.engine.tasks import Tasks
 from bulkstop.model import Attempt, Campaign, Outcome, RetryHint
 
+REVIEWS = 8
+"""Lists that are read at the same time beside the stops."""
 NOT_READ_BACK = "the run ended before the list was read"
 
 
@@ -31,6 +39,133 @@ ReadList = Callable[[Campaign, IsEnough], Awaitable[Reading]]
 Raises a BulkstopError only when no call can be made any more.
 """
 
+Ended = Iterable[tuple[Turn, bool]]
+"""Campaigns whose lines need not wait any more, each with whether its row has ended."""
+
+
+class Decided(Protocol):
+    """The run for which lists are read."""
+
+    calls: int
+
+    def settle_claim(self, turn: Turn, attempt: Attempt) -> None:
+        """Take what a list makes of a campaign."""
+        ...
+
+    def finish(self, ended: Ended) -> None:
+        """Take campaigns that wait no more."""
+        ...
+
+    def review_ended(self, lane: Lane) -> None:
+        """Go on with a lane, as its list has used its quota."""
+        ...
+
+    def end_early(self, fault: BaseException) -> None:
+        """Send nothing more, because of a fault."""
+        ...
+
+
+class Reviews:
+    """Reads the lists for which campaigns wait, REVIEWS of them at a time and one of an account.
+
+    Those are the campaigns of which the service claims that they do not run, and the first refused ones of a group.
+    """
+
+    def __init__(self, read_list: ReadList, guards: Guards[Turn], tasks: Tasks, run: Decided) -> None:
+        self._read_list = read_list
+        self._guards = guards
+        self._tasks = tasks
+        self._run = run
+        self._claims: dict[Lane, dict[Group[Turn], deque[Turn]]] = {}
+        self._due: deque[tuple[Lane, Group[Turn]]] = deque()
+        self._reading: dict[Lane, asyncio.Task[None]] = {}
+        self._is_over = False
+
+    def add_claim(self, turn: Turn) -> None:
+        """Let a campaign of which the service claims that it does not run wait for its list."""
+        self._claims.setdefault(turn.lane, {}).setdefault(turn.group, deque()).append(turn)
+        self._run.finish(self._guards.claimed(turn))
+
+    def look_at(self, lane: Lane, *, is_stuck: bool) -> None:
+        """Have the lists of a lane read when it can do nothing else, and those that a group waits for."""
+        if is_stuck and lane not in self._reading:
+            claims = self._claims.get(lane, {})
+            self._due += [(lane, group) for group in claims if (lane, group) not in self._due]
+            if lane.is_sent:
+                self._run.finish(self._guards.end_account(lane.account_id))
+        self._due += [(lane, group) for group in self._guards.to_review]
+        self._guards.to_review.clear()
+        self._begin()
+
+    def drain(self) -> None:
+        """Read no list any more; it only asks, so nothing is lost with one that is cut off."""
+        self._is_over = True
+        for reading in self._reading.values():
+            reading.cancel()
+
+    def take_claims(self) -> Ended:
+        """Give up what still waits when a run ends: it was sent, and has not ended."""
+        claims, self._claims = self._claims, {}
+        for turn in (turn for groups in claims.values() for turns in groups.values() for turn in turns):
+            assert turn.last is not None  # noqa: S101 - it was answered
+            turn.last = leave_claim(turn.last)
+            yield turn, False
+
+    def _begin(self) -> None:
+        for _ in range(len(self._due)):
+            if self._is_over or len(self._reading) == REVIEWS:
+                return
+            lane, group = self._due.popleft()
+            if lane in self._reading:
+                self._due.append((lane, group))
+            else:
+                self._reading[lane] = self._tasks.start(self._review(lane, group))
+
+    async def _review(self, lane: Lane, group: Group[Turn]) -> None:
+        """Read the list of a group, and let it decide what waits for it."""
+        try:
+            if group.is_reviewed:
+                await self._review_group(group)
+            else:
+                await self._read_back(lane, group)
+        except asyncio.CancelledError as stray:
+            if not self._is_over:
+                self._run.end_early(stray)
+            raise
+        except Exception as fault:  # noqa: BLE001 - whatever it is, every row gets its line first
+            self._run.end_early(fault)
+        finally:
+            del self._reading[lane]
+            self._run.review_ended(lane)
+
+    async def _review_group(self, group: Group[Turn]) -> None:
+        ids = {turn.campaign.campaign_id for turn in group.held}
+        reading = await self._read(group.held[0].campaign, lambda states: not ids.isdisjoint(states))
+        is_read = reading.fault is None or not ids.isdisjoint(reading.states)
+        listed = frozenset(reading.states) if is_read else None
+        self._run.finish(self._guards.reviewed(group, listed, reading.fault or ""))
+
+    async def _read_back(self, lane: Lane, group: Group[Turn]) -> None:
+        turns = self._claims[lane].pop(group)
+        ids = {turn.campaign.campaign_id for turn in turns}
+        try:
+            reading = await self._read(turns[0].campaign, lambda states: ids <= states.keys())
+            while turns:
+                self._settle_claim(turns[0], reading)
+                turns.popleft()
+        finally:
+            if turns:
+                self._claims[lane].setdefault(group, deque()).extend(turns)
+
+    def _settle_claim(self, turn: Turn, reading: Reading) -> None:
+        assert turn.last is not None  # noqa: S101 - it was answered
+        self._run.settle_claim(turn, judge_claim(turn.last, turn.campaign.campaign_id, reading))
+
+    async def _read(self, of: Campaign, is_enough: IsEnough) -> Reading:
+        reading = await self._read_list(of, is_enough)
+        self._run.calls += reading.calls
+        return reading
+
 
 def judge_claim(attempt: Attempt, campaign_id: str, reading: Reading) -> Attempt:
     """Return what the list makes of a claim that a campaign does not run.
@@ -43,8 +178,8 @@ def judge_claim(attempt: Attempt, campaign_id: str, reading: Reading) -> Attempt
         return _unconfirmed(attempt, _why_unknown(reading), RetryHint.NO)
     status = state.status or "without a status"
     if state.is_at_rest:
-        said = f"{attempt.error}; the list has it as {status}"
-        return attempt._replace(outcome=Outcome.ALREADY_STOPPED, again=RetryHint.NO, error=said)
+        error = f"{attempt.error}; the list has it as {status}"
+        return attempt._replace(outcome=Outcome.ALREADY_STOPPED, again=RetryHint.NO, error=error)
     if state.may_run:
         return _unconfirmed(attempt, f"the list has it as {status}", RetryHint.LATER)
     return _unconfirmed(attempt, f"the list has it as {status}, so it will start by itself", RetryHint.NO)

@@ -23,6 +23,7 @@ from typing import IO, Any, Literal, cast, get_args
 import orjson
 
 from bulkstop.errors import CredentialsError
+from bulkstop.text import printable
 
 TokenSource = Callable[[], Awaitable[str]]
 """One way of getting a token; raises CredentialsError."""
@@ -80,6 +81,23 @@ def static_source(token: str, name: str = "BULKSTOP_TOKEN") -> TokenSource:
 
     async def mint() -> str:
         return value
+
+    return mint
+
+
+def called_source(get_token: Callable[[], Awaitable[str]]) -> TokenSource:
+    """Await a function of the caller at each renewal; raises CredentialsError for what it raises or is no token."""
+
+    async def mint() -> str:
+        try:
+            text = await get_token()
+        except CredentialsError:
+            raise
+        except Exception as error:
+            raise CredentialsError(f"the token function failed: {type(error).__name__}") from error
+        if not isinstance(text, str):
+            raise CredentialsError(f"the token function returned {type(text).__name__}, not a text")
+        return _word(text, "what the token function returned")
 
     return mint
 
@@ -362,7 +380,7 @@ class _Command:
         # A line whose beginning was dropped may begin in the middle of a token, too short to look like one.
         if not lines or (len(lines) == 1 and len(self._stderr) == _STDERR_BYTES):
             return ""
-        line = "".join(char if char.isprintable() else " " for char in lines[-1])
+        line = printable(lines[-1], " ")
         for word in self.stdout.decode("utf-8", "replace").split():
             line = line.replace(word, _MASK) if len(word) > 4 else line
         return f": {_SECRET_LIKE.sub(_MASK, line).strip()[:_REASON_CHARS]}"

@@ -1,26 +1,28 @@
-"""What runs share: connections, tokens, quotas; and the runs themselves."""
+"""An engine: what runs share, and the runs themselves."""
 
-import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack
+from functools import partial
 from os import PathLike, fspath
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from bulkstop.errors import BulkstopError, SettingsError
-from bulkstop.events import Observe
-from bulkstop.model import Campaign, CampaignType, Outcome
-from bulkstop.report.log import log_event
-from bulkstop.runs.parts import Classify, Parts, Around, TokenCall, open_parts
+from bulkstop.errors import SettingsError
+from bulkstop.model import Campaign, CampaignType
+from bulkstop.runs.parts import Around, GetToken, Hooks, Parts, open_parts
+from bulkstop.runs.stop.forecast import find_earliest_end
+from bulkstop.runs.stop.journal import choose_mode
+from bulkstop.runs.stop.plan import make_plan
+from bulkstop.runs.stop.prepare import Destination, Source, prepare, read_plan
+from bulkstop.runs.stop.retries import outcomes_to_retry
 from bulkstop.runs.stop.run import OnResult, Run
+from bulkstop.runs.stop.warnings import find_warnings
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 
 if TYPE_CHECKING:
     from bulkstop.kore.exchange import Transport
-
-Source = str | PathLike[str] | Iterable[Campaign | str | PathLike[str]] | AsyncIterable[Campaign | str]
-"""Paths of lists, campaigns, or ids; an iterable may be lazy, and asynchronous."""
+    from bulkstop.kore.session import Classify
 
 
 class Engine:
@@ -28,31 +30,30 @@ class Engine:
 
     Use it as an async context manager, in one event loop. `token` gives a token each time it is awaited, in place of
     the credentials in the settings; `transport` carries the calls; `around` is given the function that sends one
-    attempt, and returns another in its place; `classify` says what a response means, or None to leave that to the
-    engine. Leaving the block aborts the runs that have not ended, and waits for them. Raises SettingsError for
-    settings that cannot work, before anything is sent.
+    attempt, and returns another in its place; `classify` says what the response to a stop means, or None to leave that
+    to the engine. Leaving the block aborts the runs that have not ended, and waits for them.
+
+    Raises a BulkstopError, when the block is entered, for settings that cannot work.
     """
 
     def __init__(
         self,
         settings: Settings,
         *,
-        token: TokenCall | None = None,
+        token: GetToken | None = None,
         transport: "Transport | None" = None,
         around: Around | None = None,
-        classify: Classify | None = None,
+        classify: "Classify | None" = None,
     ) -> None:
         self.settings = settings
-        self._hooks = (token, transport, around, classify)
+        self._hooks = Hooks(token, transport, around, classify)
         self._open = AsyncExitStack()
         self._parts: Parts | None = None
         self._runs: list[Run] = []
+        self._plans: list[Plan] = []
 
     async def __aenter__(self) -> Self:
-        token, transport, around, classify = self._hooks
-        self._parts = await self._open.enter_async_context(
-            open_parts(self.settings, token=token, transport=transport, around=around, classify=classify)
-        )
+        self._parts = await self._open.enter_async_context(open_parts(self.settings, self._hooks))
         return self
 
     async def __aexit__(
@@ -63,5 +64,70 @@ class Engine:
             for run in self._runs:
                 await run.close()
         finally:
+            for plan in self._plans:
+                plan.close()
             self._parts = None
             await self._open.aclose()
+
+    @property
+    def parts(self) -> Parts:
+        """What runs share; raises SettingsError outside the block."""
+        if self._parts is None:
+            raise SettingsError("the engine is not open: use it in `async with`")
+        return self._parts
+
+    async def plan(self, source: Source, *, format: str | None = None, strict: bool = False) -> Plan:  # noqa: A002 - the word of its option
+        """Read a source to its end and plan a run; nothing is sent.
+
+        `format` (csv, jsonl or txt) is the form of files whose name does not tell it. Raises InputError for a source
+        that cannot be read, and with `strict` when any row cannot be used.
+        """
+        plan = await read_plan(source, partial(make_plan, settings=self.settings, fmt=format))
+        self._plans.append(plan)
+        plan.warnings = tuple(find_warnings(plan, self.settings))
+        plan.ends_at = find_earliest_end(plan, self.settings)
+        plan.check_usable(strict=strict)
+        return plan
+
+    def run(
+        self,
+        source: Source | Plan,
+        on_result: OnResult | None = None,
+        *,
+        output: str | PathLike[str] | None = None,
+        overwrite: bool = False,
+        resume: bool = False,
+        retry: Iterable[str] = (),
+        format: str | None = None,  # noqa: A002 - the word of its option
+        expect: tuple[int, int] | None = None,
+    ) -> Run:
+        """Return a run of a source or a plan; it starts when it is awaited, iterated over or told to.
+
+        Each result goes to `on_result`, which may be asynchronous, and as a line into the file `output`, which must be
+        new unless `overwrite` or `resume` is given. A resumed run goes on with that file: what ended in it is not sent
+        again, unless it ended in one of the outcomes `retry`. `expect` is the fewest and the most campaigns to stop.
+        Asks nobody: starting it is the confirmation.
+        """
+        again = outcomes_to_retry(retry, retry_failed=False)
+        mode = choose_mode(overwrite=overwrite, resume=resume or bool(again))
+        destination = Destination(path=None if output is None else fspath(output), mode=mode, retry=again)
+        run = Run(
+            self.parts,
+            lambda run_id: prepare(source, self.settings, destination, run_id, fmt=format, expect=expect),
+            on_result,
+        )
+        self._runs.append(run)
+        return run
+
+    async def discover(
+        self, *, types: Iterable[CampaignType | str] = tuple(CampaignType), name: str | None = None
+    ) -> AsyncIterator[Campaign]:
+        """Give the campaigns that run now in the settings' account and stream; it is a source of a run.
+
+        `name` is a pattern (`Promo*`) that their names must match. Raises a BulkstopError when a list cannot be read to
+        its end.
+        """
+        from bulkstop.runs.lists.discover import find_running  # seldom wanted
+
+        for campaign in await find_running(self.parts, [CampaignType(each) for each in types], name):
+            yield campaign

@@ -19,7 +19,10 @@ COLLECT_EVERY = 50_000
 def run(job: Coroutine[Any, Any, T], *, fast: bool = True) -> T:
     """Do a job on an event loop of its own; what the process has but once is changed only in a process of our own."""
     try:
-        with few_collections() if owned() else nullcontext(), asyncio.Runner(loop_factory=fast_loop() if fast else None) as runner:
+        with (
+            few_collections() if owned() else nullcontext(),
+            asyncio.Runner(loop_factory=fast_loop() if fast else None) as runner,
+        ):
             return runner.run(job)
     finally:
         job.close()  # after a Ctrl-C before it began Python would warn of a job that nobody awaited

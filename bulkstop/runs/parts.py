@@ -5,54 +5,57 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
 from bulkstop.events import Observe
-from bulkstop.kore.exchange import Response, Transport
+from bulkstop.kore.exchange import Transport
+from bulkstop.kore.session import Classify, Perform, make_perform
 from bulkstop.kore.token import Tokens, called_source
-from bulkstop.model import Attempt, Send
-from bulkstop.redact import REDACTOR
+from bulkstop.model import Send
 from bulkstop.report.log import log_event
 from bulkstop.runs.host import fit_open_files
 from bulkstop.runs.wiring import Accounts, make_send, make_tokens, make_transport, open_quota_store, watch_tokens
 from bulkstop.settings import Settings
 
-TokenCall = Callable[[], Awaitable[str]]
+GetToken = Callable[[], Awaitable[str]]
 """Gives a token; it is awaited at the start, before one ends and after a 401."""
 Around = Callable[[Send], Send]
 """Returns a function that sends one attempt, given the one that does."""
-Classify = Callable[[Response], Attempt | None]
-"""Says what a response means, or None to leave that to the engine."""
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """What the runs of an engine share, once all of it is open."""
+class Hooks:
+    """What takes the place of a part: of the token's source, of the transport, of how an attempt is sent and read."""
 
-    settings: Settings
-    tokens: Tokens
-    transport: Transport
-    accounts: Accounts
+    token: GetToken | None = None
+    transport: Transport | None = None
     around: Around | None = None
     classify: Classify | None = None
 
-    def send(self) -> Send:
-        """Make what stops a campaign, once a try."""
-        send = make_send(self.settings, self.transport.post, self.tokens, classify=self.classify)
-        return send if self.around is None else self.around(send)
+
+@dataclass(slots=True)
+class Parts:
+    """What the runs of an engine share, once all of it is open; `runs` is how many go on at the moment."""
+
+    settings: Settings
+    tokens: Tokens
+    perform: Perform
+    accounts: Accounts
+    send: Send
+    runs: int = 0
 
 
 @asynccontextmanager
 async def open_parts(
-    settings: Settings,
-    *,
-    token: TokenCall | None = None,
-    transport: Transport | None = None,
-    around: Around | None = None,
-    classify: Classify | None = None,
-    observe: Observe = log_event,
+    settings: Settings, hooks: Hooks | None = None, *, observe: Observe = log_event
 ) -> AsyncIterator[Parts]:
     """Open what calls need while the block runs; raises a BulkstopError for settings that cannot work."""
+    hooks = hooks or Hooks()
     settings = replace(settings, concurrency=fit_open_files(settings.concurrency))
-    tokens = make_tokens(settings, observe) if token is None else Tokens(watch_tokens(token, observe), renewable=True)
+    if hooks.token is None:
+        tokens = make_tokens(settings, observe)
+    else:
+        tokens = Tokens(watch_tokens(called_source(hooks.token), observe), renewable=True)
     async with AsyncExitStack() as opened:
         store = await opened.enter_async_context(open_quota_store(settings))
-        client = await opened.enter_async_context(transport or make_transport(settings))
-        yield Parts(settings, tokens, client, Accounts(settings, store), around, classify)
+        transport = await opened.enter_async_context(hooks.transport or make_transport(settings))
+        perform = make_perform(transport.post, tokens)
+        send = make_send(settings, perform, classify=hooks.classify)
+        yield Parts(settings, tokens, perform, Accounts(settings, store), hooks.around(send) if hooks.around else send)

@@ -2,16 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 from bulkstop.engine.caller import Caller
+from bulkstop.engine.followup import FollowUp
 from bulkstop.engine.guards.admission import Admission, parse_waves
 from bulkstop.engine.guards.breaker import Breaker
+from bulkstop.engine.guards.guards import Guards
 from bulkstop.engine.guards.scopes import ScopeBreaker
 from bulkstop.engine.lanes import Claim, Lane, Turn
 from bulkstop.engine.limits.quota import AllOf, EvenPacer, NoQuota, Quota, RollingWindow
@@ -23,14 +25,13 @@ from bulkstop.errors import CredentialsError, SettingsError
 from bulkstop.events import AttemptBroken, AttemptEnded, Observe, TokenRenewed
 from bulkstop.kore import token
 from bulkstop.kore.calls import SMS_PATH, VOICE_PATH
-from bulkstop.kore.exchange import Post, Transport
-from bulkstop.kore.session import make_stop
+from bulkstop.kore.exchange import Transport
+from bulkstop.kore.session import Classify, Perform, make_stop
 from bulkstop.model import Attempt, Campaign, Send
 from bulkstop.redact import REDACTOR, find_passwords
 from bulkstop.report.log import LOG, log_event
 from bulkstop.settings import Settings
 from bulkstop.settings.parse import TransportName
-from bulkstop.source.plan import Plan
 from bulkstop.version import __version__
 
 if TYPE_CHECKING:
@@ -60,10 +61,10 @@ def make_load_transport(settings: Settings) -> Transport:
     return make_transport(replace(settings, transport=settings.transport or TransportName.WIRE))
 
 
-def make_send(settings: Settings, post: Post, tokens: token.Tokens) -> Send:
+def make_send(settings: Settings, perform: Perform, classify: Classify | None = None) -> Send:
     """Make the Send that stops campaigns at the paths of the settings; each try is logged at debug."""
     voice_path, sms_path = settings.voice_path or VOICE_PATH, settings.sms_path or SMS_PATH
-    send = make_stop(post, tokens, voice_path=voice_path, sms_path=sms_path)
+    send = make_stop(perform, voice_path=voice_path, sms_path=sms_path, classify=classify)
     return observe_attempts(send, log_event) if LOG.isEnabledFor(logging.DEBUG) else send
 
 
@@ -110,9 +111,9 @@ def make_tokens(settings: Settings, observe: Observe = log_event) -> token.Token
     if settings.token:
         return token.Tokens(token.static_source(settings.token), renewable=False)
     if settings.token_file:
-        return token.Tokens(_watch_tokens(token.file_source(settings.token_file), observe), renewable=True)
+        return token.Tokens(watch_tokens(token.file_source(settings.token_file), observe), renewable=True)
     if settings.token_command:
-        return token.Tokens(_watch_tokens(token.command_source(settings.token_command), observe), renewable=True)
+        return token.Tokens(watch_tokens(token.command_source(settings.token_command), observe), renewable=True)
     if settings.client_id and (settings.client_secret or settings.client_secret_file):
         return token.Tokens(_make_signing_source(settings, settings.client_id), single_use=settings.jti, renewable=True)
     raise SettingsError(
@@ -121,7 +122,7 @@ def make_tokens(settings: Settings, observe: Observe = log_event) -> token.Token
     )
 
 
-def _watch_tokens(source: token.TokenSource, observe: Observe) -> token.TokenSource:
+def watch_tokens(source: token.TokenSource, observe: Observe) -> token.TokenSource:
     """Let no log show a token, and tell when it is another one than before."""
     last = ""
 
@@ -163,21 +164,13 @@ def list_secrets(settings: Settings) -> list[str]:
     return [*filter(None, given), *(word for url in addresses if url for word in find_passwords(url))]
 
 
-class Guards(NamedTuple):
-    """What a pool asks before a campaign is begun, or a call leaves."""
-
-    admission: Admission | None
-    breaker: Breaker
-    groups: ScopeBreaker[Turn]
-
-
-def make_guards(settings: Settings, to_send: int) -> Guards:
+def make_guards(settings: Settings, to_send: int, observe: Observe = log_event) -> Guards[Turn]:
     """Make the guards of one run; raises SettingsError for waves that do not fit."""
     waves = plan_waves(settings, to_send)
     admission = None
     if settings.max_failures is not None or len(waves) > 1:
-        admission = Admission(settings.max_failures, waves=waves, soak_s=settings.soak_s)
-    return Guards(admission, Breaker(bound_s=settings.max_outage_s), ScopeBreaker(can_list=True))
+        admission = Admission(settings.max_failures, waves=waves, soak_s=settings.soak_s, observe=observe)
+    return Guards(admission, Breaker(bound_s=settings.max_outage_s, observe=observe), ScopeBreaker(can_list=True))
 
 
 def plan_waves(settings: Settings, to_send: int) -> list[int]:
@@ -221,6 +214,14 @@ class Accounts:
         self._account_rests: dict[str, AccountRest] = {}
         self._callers: dict[str, Caller] = {}
 
+    def of_run(
+        self, *, drained: asyncio.Event | None = None, rests: Callable[[float], object] = lambda seconds: None
+    ) -> "Accounts":
+        """Return the same accounts for one run of several: what they may do is shared, callers are its own."""
+        own = Accounts(self._settings, self._store, drained=drained, rests=rests)
+        own._quotas, own._account_rests = self._quotas, self._account_rests
+        return own
+
     def quota(self, account_id: str) -> Quota:
         """Return the limits of an account, always the same object."""
         if account_id not in self._quotas:
@@ -235,6 +236,20 @@ class Accounts:
         """Return how long an account rests, always the same object."""
         return self._account_rests.setdefault(account_id, AccountRest())
 
+    def lane(
+        self,
+        account_id: str,
+        campaigns: Iterable[Campaign],
+        *,
+        left: int = 0,
+        follow_up: Callable[[Campaign], FollowUp] | None = None,
+    ) -> Lane:
+        """Make a lane of an account, within what the account may do."""
+        quota, claim, rest = self.quota(account_id), self.claim(account_id), self.rest(account_id)
+        return Lane(
+            account_id, campaigns, quota, claim, left=left, paces_itself=self.paced, rest=rest, follow_up=follow_up
+        )
+
     def caller(self, account_id: str) -> Caller:
         """Return what makes single calls for an account, always the same object."""
         if account_id not in self._callers:
@@ -248,21 +263,6 @@ class Accounts:
                 rests=self._rests,
             )
         return self._callers[account_id]
-
-
-def make_lanes(plan: Plan, accounts: Accounts) -> Iterator[Lane]:
-    """Yield the lane of every account of a plan, within what the account may do."""
-    for account_id, campaigns in plan.accounts.items():
-        quota, claim = accounts.quota(account_id), accounts.claim(account_id)
-        yield Lane(
-            account_id,
-            plan.campaigns(account_id),
-            quota,
-            claim,
-            left=campaigns,
-            paces_itself=accounts.paced,
-            rest=accounts.rest(account_id),
-        )
 
 
 def make_quota(settings: Settings) -> Quota:

@@ -1,15 +1,15 @@
 """One pass over the rows before anything is sent: each campaign once, in order, counted."""
 
 import heapq
+import json
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import orjson
 
-from bulkstop.errors import InputError
 from bulkstop.model import Campaign, CampaignType, Order, Outcome, Result, Row, unsent_result
 from bulkstop.source.digest import Digest, Digests
 from bulkstop.source.first_seen import FirstSeen
@@ -24,6 +24,8 @@ SMALLEST_BLOCK, ALL_BLOCKS = 2048, 16 * 1024 * 1024
 """Bytes that an account reads ahead of the list at least, and that all of them together do."""
 DEFAULT_PRIORITY = 5
 """What the vendor takes a campaign without a priority to have."""
+_ODD = b" "
+"""Begins the line of a row that holds what the usual JSON cannot."""
 LAST = 2**62
 """The place of a campaign whose priority cannot be read: after all others, in either order."""
 
@@ -62,7 +64,7 @@ class Plan:
         try:
             self._sort(self._read(rows, order))
             self._campaigns.flush()
-            self.digests = self._digests.taken()
+            self.digests = self._digests.finish()
         except BaseException:
             self.close()
             raise
@@ -130,11 +132,13 @@ class Plan:
             self.rows += 1
             outcome = None if self._settled is None else self._settled(row)
             if isinstance(row, Result):
-                self._digests.add(row.source or "", row.line or 0, _pack_names(row))
+                if row.line:  # else its key says which it is, whatever the order
+                    self._digests.add(row.source or "", row.line, _pack_names(row))
                 self._hold(row, outcome)
                 continue
             line = _pack(row)
-            self._digests.add(row.source, row.line, line)
+            if row.line:
+                self._digests.add(row.source, row.line, line)
             if rule := self.protection.of(row):
                 self._hold(unsent_result(row, Outcome.PROTECTED, rule), outcome)
                 continue
@@ -197,17 +201,17 @@ def _identity(campaign: Campaign) -> tuple[str, str, str, str]:
 
 
 def _pack(campaign: Campaign) -> bytes:
-    return _line(tuple(campaign), campaign)
+    return _line(tuple(campaign))
 
 
 def _pack_names(result: Result) -> bytes:
     """Pack what the row of an input says, without our reason why it cannot be used: that may be worded anew."""
     names = result.line, result.campaign_id, result.campaign_type, result.account_id, result.stream_id, result.row
-    return _line(names, result)
+    return _line(names)
 
 
 def _unpack(line: bytes) -> Campaign:
-    values = orjson.loads(line)
+    values = _read_line(line)
     values[1] = _TYPES[values[1]]
     return Campaign._make(values)
 
@@ -224,22 +228,26 @@ def _pack_held(result: Result) -> bytes:
         result.line,
         result.row,
     )
-    return _line(values, result)
+    return _line(values)
 
 
 def _unpack_held(line: bytes) -> Result:
-    campaign_id, campaign_type, account_id, stream_id, outcome, error, source, number, row = orjson.loads(line)
+    campaign_id, campaign_type, account_id, stream_id, outcome, error, source, number, row = _read_line(line)
     kind = None if campaign_type is None else CampaignType(campaign_type)
     return Result(
         campaign_id, kind, account_id, stream_id, Outcome(outcome), error=error, source=source, line=number, row=row
     )
 
 
-def _line(values: tuple[object, ...], of: Row) -> bytes:
+def _line(values: tuple[object, ...]) -> bytes:
     try:
         return orjson.dumps(values, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS, default=_plain)
-    except TypeError as error:
-        raise InputError(f"{of.source} line {of.line}: its other columns are no JSON ({error})") from None
+    except TypeError:  # half a surrogate pair, or an integer of more than 64 bits
+        return _ODD + json.dumps(values, default=_plain, skipkeys=True).encode() + b"\n"
+
+
+def _read_line(line: bytes) -> Any:
+    return json.loads(line) if line.startswith(_ODD) else orjson.loads(line)
 
 
 def _plain(value: object) -> object:

@@ -1,7 +1,7 @@
 """From the named values of a row to a campaign, or to the `invalid` line that says why it is none."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import orjson
 
+from bulkstop.errors import InputError
 from bulkstop.model import Campaign, CampaignType, Defaults, Outcome, Result, Row
 from bulkstop.text import clip_controls
 
@@ -35,6 +36,8 @@ _FIELD_OF = {name.lower(): "campaign_id" for name in ID_NAMES} | {
 _TYPES = {str(kind): kind for kind in CampaignType}
 _WHOLE = re.compile(r"([+-]?[0-9]{1,18})(?:\.0*|,0{1,2})?")  # spreadsheets write 1 as 1.0, or as 1,0
 _PRIORITY = "priority"
+BY_HAND = "campaigns"
+"""The source of campaigns that were made by hand, and have no key."""
 _KINDS = {
     bool: "true or false",
     float: "a number with a fraction or too many digits (put it in quotes)",
@@ -124,7 +127,7 @@ class RowParser:
             outcome=Outcome.INVALID,
             error=reason,
             source=self.source,
-            line=line,
+            line=line or None,
             row=carried,
         )
 
@@ -139,7 +142,7 @@ class RowParser:
             urgency = read_priority(priority)
         except ValueError:
             urgency, carried = None, _carrying(priority, carried)
-        campaign = Campaign(
+        campaign = Campaign.of_row(
             text_id,
             kind,
             account,
@@ -167,7 +170,7 @@ def _text(field: str, value: object) -> str:
         return ""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise ValueError(f"{field} is {_KINDS[type(value)]}, not text")
+    raise ValueError(f"{field} is {_KINDS.get(type(value), type(value).__name__)}, not text")
 
 
 def _type(value: object) -> CampaignType | None:
@@ -183,9 +186,8 @@ def read_priority(value: object) -> int | None:
     if value is None:
         return None
     text = str(value).strip()
-    found = _WHOLE.fullmatch(text)
-    if found:
-        return int(found[1])
+    if match := _WHOLE.fullmatch(text):
+        return int(match[1])
     if text:
         raise ValueError("a priority is a whole number")
     return None
@@ -203,11 +205,17 @@ def unreadable_priority(campaign: Campaign) -> str | None:
     return None
 
 
-def readable(campaign: Campaign) -> Campaign:
-    """Return a campaign made by hand; what stands in the place of its priority and is no number is carried along."""
-    if campaign.priority is None or isinstance(campaign.priority, int):
-        return campaign
-    return campaign._replace(priority=None, row=_carrying(campaign.priority, campaign.row))
+def read_campaigns(items: Iterable[object], *, defaults: Defaults, any_id: bool = False) -> Iterator[Row]:
+    """Yield campaigns made by hand, each with what it lacks, or the `invalid` line that says why it cannot be used.
+
+    One without a key is known by its number, from 1. Raises InputError for what is no campaign.
+    """
+    for number, item in enumerate(items, start=1):
+        if not isinstance(item, Campaign):
+            raise InputError(f"{item!r} is no Campaign; give paths, or campaigns")
+        source, line = (item.source, item.line) if item.source else (BY_HAND, number)
+        ids = item.campaign_id, item.campaign_type, item.account_id or None, item.stream_id or None, item.iid or None
+        yield RowParser(source, defaults, any_id=any_id).row(line, (*ids, item.priority, item.name), item.row)
 
 
 def _carrying(priority: object, carried: Mapping[str, object] | None) -> Mapping[str, object]:

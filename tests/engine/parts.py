@@ -7,15 +7,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from bulkstop.engine.followup import Follow
+from bulkstop.engine.followup import Follow, follow_nothing
+from bulkstop.engine.guards.admission import Admission
+from bulkstop.engine.guards.breaker import Breaker
+from bulkstop.engine.guards.guards import Guards
 from bulkstop.engine.guards.scopes import ScopeBreaker
-from bulkstop.engine.lanes import Claim, Lane, Lanes
+from bulkstop.engine.lanes import Claim, Lane, Lanes, Turn
 from bulkstop.engine.limits.quota import NoQuota, RollingWindow
 from bulkstop.engine.pool import Pool
 from bulkstop.engine.readback import IsEnough, ListedState, Reading
-from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.retry import Retry
+from bulkstop.errors import BulkstopError
+from bulkstop.events import Observe, ignore
 from bulkstop.model import Attempt, Campaign, CampaignType, Limit, Outcome, Report, Result, RetryHint, Send
+from tests.virtual_time import VirtualLoop, run
 
 MIDNIGHT = 1_764_892_800.0
 """The start of 2025-12-05 in unix seconds, when every virtual run begins."""
@@ -35,7 +40,9 @@ def throttled(retry_after_s: float | None = None) -> Attempt:
 
 def campaign(number: int, account_id: str = "a1") -> Campaign:
     """Make a campaign whose line is its number."""
-    return Campaign(f"cd-{account_id}-{number}", CampaignType.VOICE, account_id, "st-1", "st-1", "list.csv", number)
+    return Campaign.of_row(
+        f"cd-{account_id}-{number}", CampaignType.VOICE, account_id, "st-1", "st-1", "list.csv", number
+    )
 
 
 def campaigns(count: int, account_id: str = "a1") -> list[Campaign]:
@@ -137,60 +144,113 @@ class Lists:
         return found if isinstance(found, Reading) else Reading(found, calls=1)
 
 
+async def read_nothing(of: Campaign, is_enough: IsEnough) -> Reading:
+    """Be the ReadList of a run in which nothing waits for a list."""
+    raise AssertionError("a list was read")
+
+
 class Job:
-    """A pool in virtual time with what it reported; run it with `run(job.pool.run())`."""
+    """A pool in virtual time with what it reported, and when; run it with `to_its_end`, or `run(job.pool.run())`."""
 
     def __init__(
         self,
         rows: Iterable[Campaign] | Mapping[str, Iterable[Campaign]],
-        send: Send,
+        send: Service | Send,
         *,
         limits: Sequence[Limit] = (),
         concurrency: int = 32,
-        retry: Retry | None = None,
+        attempts: int = 5,
         report: Report | None = None,
+        admission: Admission | None = None,
+        breaker: Breaker | None = None,
+        scopes: ScopeBreaker[Turn] | None = None,
         lists: Lists | None = None,
-        follow: Follow | None = None,
+        follow: Follow = follow_nothing,
+        at_rest: Callable[[], Iterable[Lane]] = tuple,
         claim: Claim | None = None,
-        rest: AccountRest | None = None,
+        make_lane: Callable[[str, Iterable[Campaign]], Lane] | None = None,
+        seen: Callable[[Result], object] = lambda result: None,
+        observe: Observe = ignore,
     ) -> None:
         self.results: list[Result] = []
-        self.rows = rows if isinstance(rows, Mapping) else _by_account(rows)
-        self.lanes = Lanes(
-            (
-                Lane(name, own, RollingWindow(limits) if limits else NoQuota(), claim, rest=rest)
-                for name, own in self.rows.items()
-            ),
-            concurrency,
-            scope_breaker=None if lists is None else ScopeBreaker(can_list=True),
+        self.times: list[float] = []
+        self.rows = rows if isinstance(rows, Mapping) else by_account(rows)
+        self.took_s = 0.0
+        self.acted: list[Callable[[], object]] = []
+        if isinstance(send, Service):
+            self.service = send
+        self._seen = seen
+        lanes = (
+            make_lane(name, own)
+            if make_lane is not None
+            else Lane(name, own, RollingWindow(limits) if limits else NoQuota(), claim, left=size_of(own))
+            for name, own in self.rows.items()
         )
+        self.lanes = Lanes(lanes, concurrency, Guards(admission, breaker, scopes))
         self.pool = Pool(
             self.lanes,
-            send,
-            report or self.results.append,
-            retry=retry or Retry(),
+            send.send if isinstance(send, Service) else send,
+            report or self._report,
+            retry=Retry(attempts),
             concurrency=concurrency,
-            read_list=None if lists is None else lists.read,
+            read_list=read_nothing if lists is None else lists.read,
             follow=follow,
+            at_rest=at_rest,
             run_id="run-1",
+            observe=observe,
             now=now_s,
             tick_s=0.0,
             wall=clock_time,
         )
 
+    def _report(self, result: Result) -> None:
+        self.results.append(result)
+        self.times.append(now_s())
+        self._seen(result)
+
+    def to_its_end(self, *acts: tuple[float, Callable[[], object]]) -> BulkstopError | None:
+        """Run with acts at given times; check that each campaign has one line, and return the fault of the run."""
+        fault, loop = None, VirtualLoop()
+
+        def do(act: Callable[[], object]) -> None:
+            self.acted.append(act)
+            act()
+
+        async def main() -> None:
+            timers = [loop.call_later(at, do, act) for at, act in acts]
+            try:
+                await self.pool.run()
+            finally:
+                for timer in timers:
+                    timer.cancel()
+
+        try:
+            run(main(), loop=loop)
+        except BulkstopError as error:
+            fault = error
+        self.took_s = loop.time()
+        self.check()
+        return fault
+
+    def check(self) -> None:
+        """Check that each campaign has one line, and that no count is left over."""
+        expected = sorted(one.campaign_id for own in self.rows.values() for one in own)
+        assert sorted(result.campaign_id for result in self.results) == expected
+        assert self.pool.in_flight == 0
+
     def outcomes(self) -> Counter[Outcome]:
         """Count the reported outcomes."""
         return Counter(result.outcome for result in self.results)
-
-    def assert_each_reported_once(self) -> None:
-        """Check rule 2: one row in, one line out."""
-        expected = sorted(one.campaign_id for own in self.rows.values() for one in own)
-        assert sorted(result.campaign_id for result in self.results) == expected
 
     def finished_s(self, account_id: str) -> float:
         """Return the time at which the last result of an account was settled."""
         texts = [result.finished_at for result in self.results if result.account_id == account_id]
         return max(datetime.fromisoformat(text).timestamp() for text in texts if text is not None) - MIDNIGHT
+
+
+def size_of(rows: Iterable[Campaign]) -> int:
+    """Return how many rows there are, 0 when that is not known before they are read."""
+    return len(rows) if isinstance(rows, list) else 0
 
 
 def now_s() -> float:
@@ -203,8 +263,9 @@ def clock_time() -> float:
     return MIDNIGHT + now_s()
 
 
-def _by_account(rows: Iterable[Campaign]) -> dict[str, list[Campaign]]:
-    found: dict[str, list[Campaign]] = {}
+def by_account(rows: Iterable[Campaign]) -> dict[str, list[Campaign]]:
+    """Return the campaigns of each account."""
+    accounts: dict[str, list[Campaign]] = {}
     for row in rows:
-        found.setdefault(row.account_id, []).append(row)
-    return found
+        accounts.setdefault(row.account_id, []).append(row)
+    return accounts

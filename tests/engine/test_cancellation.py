@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from bulkstop.engine.guards.scopes import ScopeBreaker
-from bulkstop.engine.lanes import Claim, Lane, Lanes
+from bulkstop.engine.lanes import Claim, Lane
 from bulkstop.engine.limits.quota import RollingWindow
-from bulkstop.engine.pool import CANCELLED, CUT_OFF, NOT_TRIED, NOT_TRIED_AGAIN, Pool
+from bulkstop.engine.pool import CANCELLED, Pool
 from bulkstop.engine.readback import NOT_READ_BACK
-from bulkstop.engine.retry import Retry
+from bulkstop.engine.results import CUT_OFF, NOT_TRIED, NOT_TRIED_AGAIN
 from bulkstop.errors import BulkstopError, CredentialsError, OutputError, QuotaError
 from bulkstop.model import Attempt, Campaign, Limit, Outcome, Result, RetryHint, Send
 from tests.engine.parts import (
@@ -32,8 +32,8 @@ from tests.engine.parts import (
     Service,
     accounts,
     always,
+    by_account,
     campaigns,
-    clock_time,
     now_s,
     throttled,
 )
@@ -137,27 +137,15 @@ class Scene:
         self.ended_s = 0.0
         self._world = world
         random.seed(3)  # the waits between tries are drawn
-        lanes = Lanes(
-            (
-                Lane(
-                    name, [one for one in ROWS if one.account_id == name], window, world.claim if name == "a" else None
-                )
-                for name, window in self.windows.items()
-            ),
-            concurrency=3,
-            scope_breaker=None if world.lists is None else ScopeBreaker(can_list=True),
-        )
-        self.pool = Pool(
-            lanes,
+        self.pool = Job(
+            by_account(ROWS),
             self._send,
-            self._write,
-            retry=Retry(),
             concurrency=3,
-            read_list=None if world.lists is None else world.lists.read,
-            now=now_s,
-            tick_s=0.0,
-            wall=clock_time,
-        )
+            report=self._write,
+            make_lane=lambda name, own: Lane(name, own, self.windows[name], world.claim if name == "a" else None),
+            scopes=None if world.lists is None else ScopeBreaker(can_list=True),
+            lists=world.lists,
+        ).pool
 
     async def run(self, begun: Callable[[], None] = lambda: None) -> None:
         """Run the pool in a task of its own to its end, however that comes; call `begun` after its first step."""
@@ -558,6 +546,6 @@ def test_an_interrupt_out_of_a_call_cuts_the_others_off() -> None:
     job = Job(campaigns(10), service.send, concurrency=4)
     with pytest.raises(KeyboardInterrupt):
         run(job.pool.run())
-    job.assert_each_reported_once()
+    job.check()
     assert job.outcomes() == {Outcome.STOPPED: 1, Outcome.UNKNOWN: 4, Outcome.NOT_SENT: 5}
     assert job.pool.in_flight == 0

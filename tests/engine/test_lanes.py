@@ -9,12 +9,14 @@ from itertools import count
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bulkstop.engine.followup import FollowUp
 from bulkstop.engine.guards.admission import Admission
+from bulkstop.engine.guards.guards import Guards
 from bulkstop.engine.guards.scopes import ScopeBreaker
 from bulkstop.engine.lanes import WAITING_RETRIES, Lane, Lanes, Turn
 from bulkstop.engine.limits.quota import NoQuota, RollingWindow
-from bulkstop.model import Campaign, Limit, Outcome
-from tests.engine.parts import BUSY, campaign, campaigns
+from bulkstop.model import Campaign, Limit, Outcome, unsent_result
+from tests.engine.parts import BUSY, STOPPED, always, campaign, campaigns
 
 eighths = st.integers(0, 40).map(lambda n: n / 8)
 
@@ -37,6 +39,36 @@ def all_drawn(lanes: Lanes, now: float = 0.0) -> list[Turn]:
     while isinstance(turn := lanes.draw(now), Turn):
         turns.append(turn)
     return turns
+
+
+def end(lanes: Lanes, turn: Turn, now: float) -> None:
+    """Answer a turn for the last time."""
+    turn.lane.answered(turn, now)
+    release(lanes, turn, now)
+
+
+def retry(lanes: Lanes, turn: Turn, now: float, due: float) -> None:
+    """Answer a turn that is tried again."""
+    turn.lane.answered(turn, now)
+    retry_held(lanes, turn, now, due)
+
+
+def hold(lanes: Lanes, turn: Turn, now: float) -> None:
+    """Answer a turn whose end is decided later."""
+    turn.lane.answered(turn, now)
+    lanes.update(turn.lane, now)
+
+
+def release(lanes: Lanes, turn: Turn, now: float) -> None:
+    """End a turn that was answered."""
+    turn.lane.end(turn)
+    lanes.update(turn.lane, now)
+
+
+def retry_held(lanes: Lanes, turn: Turn, now: float, due: float) -> None:
+    """Let a turn that was answered be tried again."""
+    turn.lane.again(turn, due)
+    lanes.update(turn.lane, now)
 
 
 def names(turns: Sequence[Turn]) -> list[str]:
@@ -70,7 +102,7 @@ def test_the_share_grows_when_an_account_is_done() -> None:
     first = all_drawn(lanes)
     assert Counter(names(first)) == {"a": 4, "b": 1}
     for turn in first:
-        lanes.answered(turn, 0.0)
+        end(lanes, turn, 0.0)
     assert Counter(names(all_drawn(lanes))) == {"a": 8}
 
 
@@ -84,10 +116,10 @@ def test_a_due_retry_goes_before_a_new_campaign() -> None:
     """A campaign that was tried is finished before another one is begun; until it is due, others go."""
     lanes = Lanes([lane("a", 3)], 1)
     first = drawn(lanes)
-    lanes.again(first, 0.0, 5.0)
+    retry(lanes, first, 0.0, 5.0)
     second = drawn(lanes, 4.9)
     assert second.campaign.line == 2
-    lanes.answered(second, 5.0)
+    end(lanes, second, 5.0)
     assert drawn(lanes, 5.0) is first
 
 
@@ -95,11 +127,11 @@ def test_a_retry_is_not_starved_by_another_account() -> None:
     """What became due is older than what another account has ready at any time, so a long list cannot push it back."""
     lanes = Lanes([lane("a", 1), lane("b", 100)], 2)
     first = drawn(lanes)
-    lanes.again(first, 0.0, 5.0)
+    retry(lanes, first, 0.0, 5.0)
     for _ in range(10):
-        lanes.answered(drawn(lanes, 4.0), 4.0)
+        end(lanes, drawn(lanes, 4.0), 4.0)
     turns = [drawn(lanes, 6.0)]
-    lanes.answered(turns[0], 6.0)
+    end(lanes, turns[0], 6.0)
     turns.append(drawn(lanes, 6.0))
     assert first in turns
 
@@ -109,7 +141,7 @@ def test_retries_come_in_the_order_in_which_they_are_due() -> None:
     lanes = Lanes([lane("a", 3)], 3)
     turns = all_drawn(lanes)
     for turn, due in zip(turns, (9.0, 3.0, 6.0), strict=True):
-        lanes.again(turn, 0.0, due)
+        retry(lanes, turn, 0.0, due)
     assert lanes.draw(0.0) == 3.0
     assert drawn(lanes, 3.0) is turns[1]
     assert lanes.draw(3.0) == 6.0
@@ -121,7 +153,7 @@ def test_a_pause_holds_the_whole_account_and_no_other() -> None:
     lanes = Lanes([lane("a", 3), lane("b", 3)], 99)
     first, other = drawn(lanes), drawn(lanes)
     first.lane.rest.extend(10.0)
-    lanes.again(first, 0.0, 2.0)
+    retry(lanes, first, 0.0, 2.0)
     assert names(all_drawn(lanes, 9.5)) == ["b", "b"]
     assert lanes.draw(9.5) == 10.0
     assert names(all_drawn(lanes, 10.0)) == ["a", "a", "a"]
@@ -133,7 +165,7 @@ def test_a_pause_is_never_shortened() -> None:
     lanes = Lanes([lane("a", 3)], 2)
     for turn, until in zip(all_drawn(lanes), (30.0, 10.0), strict=True):
         turn.lane.rest.extend(until)
-        lanes.answered(turn, 0.0)
+        end(lanes, turn, 0.0)
     assert lanes.draw(0.0) == 30.0
 
 
@@ -143,7 +175,7 @@ def test_quota_holds_an_account_and_no_other() -> None:
     turns = all_drawn(lanes)
     assert Counter(names(turns)) == {"a": 2, "b": 5}
     for turn in turns:
-        lanes.answered(turn, 1.0)
+        end(lanes, turn, 1.0)
     assert lanes.draw(1.0) == 61.0
     assert names(all_drawn(lanes, 61.0)) == ["a", "a"]
 
@@ -151,7 +183,7 @@ def test_quota_holds_an_account_and_no_other() -> None:
 def test_retries_use_the_quota_too() -> None:
     """A limit counts tries, not campaigns."""
     lanes = Lanes([lane("a", 1, [Limit(1, 60)])], 1)
-    lanes.again(drawn(lanes), 1.0, 2.0)
+    retry(lanes, drawn(lanes), 1.0, 2.0)
     assert lanes.draw(2.0) == 61.0
 
 
@@ -167,12 +199,12 @@ def test_waiting_retries_are_bounded_and_hold_up_only_their_own_account() -> Non
     quiet = drawn(lanes)
     assert quiet.lane.account_id == "a"
     other = drawn(lanes)
-    lanes.again(quiet, 0.0, 100.0)
+    retry(lanes, quiet, 0.0, 100.0)
     while isinstance(turn := lanes.draw(0.0), Turn):
-        lanes.again(turn, 0.0, 100.0)
+        retry(lanes, turn, 0.0, 100.0)
     assert turn == 100.0
     assert next(taken) - 2 == WAITING_RETRIES // 2  # two accounts share the room; one more was read ahead
-    lanes.answered(other, 0.0)
+    end(lanes, other, 0.0)
     assert drawn(lanes, 100.0) is quiet
 
 
@@ -180,8 +212,8 @@ def test_leftover_is_everything_that_has_no_result() -> None:
     """What waits comes out with its tries, what was never drawn without."""
     lanes = Lanes([lane("a", 4), lane("b", 2)], 2)
     tried, settled = drawn(lanes), drawn(lanes)
-    lanes.again(tried, 0.0, 5.0)
-    lanes.answered(settled, 0.0)
+    retry(lanes, tried, 0.0, 5.0)
+    end(lanes, settled, 0.0)
     left = list(lanes.leftover())
     assert left[0] is tried
     assert [(turn.lane.account_id, turn.campaign.line) for turn in left] == [
@@ -207,7 +239,7 @@ def watched(
 ) -> tuple[Lanes, ScopeBreaker[Turn]]:
     """Make the one lane of an account whose groups begin slowly."""
     groups = ScopeBreaker[Turn]()
-    return Lanes([Lane("a", rows, NoQuota())], concurrency, admission, groups), groups
+    return Lanes([Lane("a", rows, NoQuota())], concurrency, Guards(admission, None, groups)), groups
 
 
 def lines(turns: Iterable[Turn]) -> list[int]:
@@ -222,10 +254,10 @@ def test_rows_of_a_group_without_room_let_others_of_the_account_go_by() -> None:
     assert lines(first) == [1, 4, 7]
     assert lanes.draw(0.0) == math.inf
     groups.of(first[0].campaign).limit = 2
-    lanes.answered(first[0], 1.0)
+    end(lanes, first[0], 1.0)
     assert lines(all_drawn(lanes, 1.0)) == [2, 3]
     groups.of(first[0].campaign).limit = 9
-    lanes.answered(first[1], 1.0)
+    end(lanes, first[1], 1.0)
     assert lines(all_drawn(lanes, 1.0)) == [5, 6]
     assert groups.of(first[0].campaign).in_flight == 3
 
@@ -235,7 +267,7 @@ def test_what_was_set_aside_goes_before_what_comes_later() -> None:
     lanes, _ = watched(mixed("s", "s", "t", *"uuu"), 3)
     turns = [drawn(lanes), drawn(lanes)]
     assert lines(turns) == [1, 3]
-    lanes.answered(turns[0], 1.0)
+    end(lanes, turns[0], 1.0)
     assert lines(all_drawn(lanes, 1.0)) == [2, 4]
 
 
@@ -244,10 +276,10 @@ def test_a_due_try_goes_before_what_was_set_aside() -> None:
     lanes, _ = watched(mixed(*"sss"))
     first = drawn(lanes)
     assert lanes.draw(0.0) == math.inf
-    lanes.again(first, 0.0, 5.0)
+    retry(lanes, first, 0.0, 5.0)
     second = drawn(lanes, 1.0)
     assert second.campaign.line == 2
-    lanes.answered(second, 6.0)
+    end(lanes, second, 6.0)
     assert drawn(lanes, 6.0) is first
 
 
@@ -259,15 +291,15 @@ def test_tries_that_wait_for_room_go_before_new_campaigns_in_the_order_in_which_
     first, second, third, fourth = all_drawn(lanes)
     group.limit = 1
     for turn, due in ((first, 3.0), (second, 1.0), (third, 2.0)):
-        lanes.again(turn, 0.0, due)
+        retry(lanes, turn, 0.0, due)
     assert lanes.draw(5.0) == math.inf  # the fourth is its call in flight
-    lanes.again(fourth, 6.0, 6.0)
+    retry(lanes, fourth, 6.0, 6.0)
     order = []
     for _ in range(5):
         turn = drawn(lanes, 7.0)
         assert lanes.draw(7.0) in (math.inf, None)
         order.append(turn.campaign.line)
-        lanes.answered(turn, 7.0)
+        end(lanes, turn, 7.0)
     assert order == [2, 3, 1, 4, 5]
     assert lanes.is_done
 
@@ -279,11 +311,11 @@ def test_what_is_set_aside_or_held_is_bounded() -> None:
     first = drawn(lanes)
     assert lanes.draw(0.0) == math.inf
     assert next(taken) == WAITING_RETRIES + 3  # with the one in flight and the one that was read ahead
-    lanes.hold(first, 0.0)
+    hold(lanes, first, 0.0)
     assert lines([drawn(lanes)]) == [2]
     groups.of(first.campaign).limit = 10
     assert lines(all_drawn(lanes)) == []  # nobody has looked again
-    lanes.look_again(first.lane, 0.0)
+    lanes.update(first.lane, 0.0)
     assert lines(all_drawn(lanes)) == list(range(3, 12))
 
 
@@ -293,13 +325,13 @@ def test_while_admission_is_closed_only_tries_that_were_set_aside_go_on() -> Non
     lanes, groups = watched(mixed("s", "s", "s", "t"), admission=admission)
     first, other = all_drawn(lanes)
     assert lines([first, other]) == [1, 4]
-    lanes.again(first, 0.0, 1.0)
+    retry(lanes, first, 0.0, 1.0)
     assert drawn(lanes, 1.0) is first
     groups.of(first.campaign).limit = 9
-    lanes.again(first, 2.0, 2.0)
+    retry(lanes, first, 2.0, 2.0)
     assert lines(all_drawn(lanes, 2.0)) == [1]
     for turn in (first, other):
-        lanes.answered(turn, 3.0)
+        end(lanes, turn, 3.0)
         admission.settled(Outcome.STOPPED, 3.0, turn.campaign.campaign_id)
     assert lines(all_drawn(lanes, 3.0)) == [2, 3]
 
@@ -310,11 +342,11 @@ def test_a_lane_is_stuck_when_only_what_it_holds_could_move_it() -> None:
     first, other = all_drawn(lanes)
     assert not lanes.is_stuck(first.lane)
     groups.of(first.campaign).limit = 0
-    lanes.hold(first, 0.0)
+    hold(lanes, first, 0.0)
     assert not lanes.is_stuck(first.lane)
-    lanes.again(other, 0.0, 5.0)
+    retry(lanes, other, 0.0, 5.0)
     assert not lanes.is_stuck(first.lane)
-    lanes.answered(drawn(lanes, 5.0), 5.0)
+    end(lanes, drawn(lanes, 5.0), 5.0)
     assert lanes.is_stuck(first.lane)
     assert not first.lane.is_sent
     groups.of(first.campaign).limit = 1
@@ -326,14 +358,14 @@ def test_what_is_held_counts_until_it_is_released_or_tried_again() -> None:
     lanes, _ = watched(mixed("s", "t"))
     turns = all_drawn(lanes)
     for turn in turns:
-        lanes.hold(turn, 0.0)
+        hold(lanes, turn, 0.0)
     assert (lanes.is_done, turns[0].lane.is_done, turns[0].lane.is_sent) == (False, False, True)
     assert lanes.held == [turns[0].lane]
-    lanes.release(turns[0], 1.0)
-    lanes.try_held(turns[1], 1.0, 4.0)
+    release(lanes, turns[0], 1.0)
+    retry_held(lanes, turns[1], 1.0, 4.0)
     assert (lanes.held, lanes.draw(1.0)) == ([], 4.0)
     assert drawn(lanes, 4.0) is turns[1]
-    lanes.answered(turns[1], 5.0)
+    end(lanes, turns[1], 5.0)
     assert lanes.is_done
 
 
@@ -341,9 +373,9 @@ def test_leftover_has_what_was_set_aside() -> None:
     """Tries first, then what waits for room, then what was never looked at, each once."""
     lanes, _ = watched(mixed("s", "s", "t", "s", "u"))
     first, second, third = all_drawn(lanes)
-    lanes.again(second, 0.0, 9.0)
+    retry(lanes, second, 0.0, 9.0)
     for turn in (first, third):
-        lanes.answered(turn, 0.0)
+        end(lanes, turn, 0.0)
     assert lines(lanes.leftover()) == [3, 2, 4]
     assert list(lanes.leftover()) == []
 
@@ -393,26 +425,28 @@ def test_no_campaign_is_lost_and_no_wait_is_for_nothing(
             turn.lane.rest.extend(now + 2.0)
         if again_s is None:
             settled.append(turn.campaign.campaign_id)
-            lanes.answered(turn, now)
+            end(lanes, turn, now)
         else:
-            lanes.again(turn, now, now + again_s)
+            retry(lanes, turn, now, now + again_s)
     assert not flying
     assert list(lanes.leftover()) == []
     assert sorted(settled) == sorted(f"cd-a{n}-{line}" for n, size in enumerate(sizes) for line in range(1, size + 1))
 
 
 def test_a_follow_up_call_goes_before_the_next_campaign() -> None:
-    """A turn with a follow-up has its place back at its answer and not again at its end; before that none is drawn."""
-    own = lane("a", 3, [Limit(2, 10.0)])
-    lanes = Lanes([own], 2)
-    first, second = lanes.draw(0.0), lanes.draw(0.0)
-    assert isinstance(first, Turn)
-    assert isinstance(second, Turn)
-    own.follow_up(first, 1.0)
-    assert own.quota.ready_at() == 11.0  # of the follow-up, as the other call is in flight
-    assert own.ready_at(1) == math.inf
-    lanes.answered(first, 2.0)
-    lanes.answered(second, 3.0)
-    assert own.quota.ready_at() == 11.0
-    assert lanes.draw(3.0) == 11.0
-    assert isinstance(lanes.draw(11.0), Turn)
+    """It has a place of its own in the quota, which it takes before a due try; before it has ended none is begun."""
+    lanes = Lanes([lane("a", 3, [Limit(2, 10.0)])], 2)
+    first, second = all_drawn(lanes)
+    retry(lanes, first, 1.0, 1.0)
+    second.lane.answered(second, 1.0)
+    second.lane.follow(
+        second, FollowUp(always(STOPPED).send, lambda last: unsent_result(second.campaign, last.outcome, ""), "")
+    )
+    lanes.update(second.lane, 1.0)
+    assert lanes.draw(1.0) == 11.0
+    follow_up, again = all_drawn(lanes, 11.0)
+    assert (follow_up.follow_up is not None, again) == (True, first)
+    end(lanes, again, 12.0)
+    assert lanes.draw(30.0) == math.inf
+    end(lanes, follow_up, 30.0)
+    assert [turn.campaign.line for turn in all_drawn(lanes, 31.0)] == [3]

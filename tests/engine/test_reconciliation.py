@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bulkstop.engine.guards.scopes import ScopeBreaker
 from bulkstop.engine.readback import ListedState
-from bulkstop.engine.retry import Retry
-from bulkstop.engine.tries import THROTTLES
+from bulkstop.engine.retry import THROTTLES
 from bulkstop.errors import BulkstopError, CredentialsError, OutputError
 from bulkstop.model import DONE, LEFT, Attempt, Campaign, Limit, Outcome, Report, Result, RetryHint, Send
 from tests.engine.parts import (
@@ -168,8 +168,9 @@ def carried_out(
         sending(session, service),
         limits=setting.limits,
         concurrency=setting.concurrency,
-        retry=Retry(setting.attempts),
+        attempts=setting.attempts,
         report=reporting(session),
+        scopes=None if lists is None else ScopeBreaker(can_list=True),
         lists=lists,
     )
 

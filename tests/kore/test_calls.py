@@ -75,7 +75,7 @@ class TestTargets:
 
     def test_status(self) -> None:
         """The status call names the campaign in its path."""
-        call = status_call(Campaign("cd-1", CampaignType.VOICE, "a1", "st-1", "app-1", "list.csv", 2), "cd-1")
+        call = status_call(Campaign.of_row("cd-1", CampaignType.VOICE, "a1", "st-1", "app-1", "list.csv", 2), "cd-1")
         assert call.target == "/campaign/api/v2/public/st-1/campaign/cd-1/status?accountId=a1&view=status"
         assert call.body == b"{}"
 
@@ -269,7 +269,7 @@ class TestFailures:
                 "HTTP 302: a redirect to https://x/",
             ),
             (
-                TransportFailure(Outcome.TIMEOUT, "no answer within 30 s; the stop may have arrived", 30_000.0),
+                TransportFailure(Outcome.TIMEOUT, "no answer within 30 s", 30_000.0, may_have_arrived=True),
                 Outcome.TIMEOUT,
                 RetryHint.LATER,
                 "no answer within 30 s",
@@ -371,4 +371,4 @@ def test_any_answer(body: bytes, status: int) -> None:
             assert len(found.items) + len(found.faults) == found.rows
             for item in found.items:
                 account_id, stream_id, iid, kind = VOICE
-                assert Campaign(item.campaign_id, kind, account_id, stream_id, iid, "", 0).fault is None
+                assert Campaign.of_row(item.campaign_id, kind, account_id, stream_id, iid, "", 0).fault is None

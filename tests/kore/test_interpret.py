@@ -62,7 +62,7 @@ def campaign(
     iid: str = STREAM,
 ) -> Campaign:
     """Make a campaign of which a test changes what it is about."""
-    return Campaign(campaign_id, kind, account_id, stream_id, iid, source="list.csv", line=2)
+    return Campaign.of_row(campaign_id, kind, account_id, stream_id, iid, source="list.csv", line=2)
 
 
 def answered(status: int, body: bytes | object = b"", **fields: str | None) -> Attempt:
@@ -151,7 +151,7 @@ class TestRequest:
     @pytest.mark.parametrize("value", ["", ".", "..", "a b", "a\r\nauth: x", "é", "\x00", "a/b", "%2e%2e", "..;x"])
     def test_what_fits_no_header_is_no_campaign(self, field: str, value: str) -> None:
         """A value that could end a header or stand for another path is a fault of the row."""
-        made = Campaign(**{**campaign()._asdict(), field: value})
+        made = Campaign.of_row(**{**campaign()._asdict(), field: value})
         assert (made.fault or "").startswith((f"{field} ", f"no {field}"))
         assert made.fault_with(any_id=True)
 
@@ -511,3 +511,5 @@ class TestFailures:
         assert interpret(broken) == Attempt(Outcome.TIMEOUT, RetryHint.LATER, 200, 3.5, error="why")
         untrusted = TransportFailure(Outcome.CONNECTION_ERROR, "why", 3.5, None, RetryHint.NO)
         assert interpret(untrusted) == Attempt(Outcome.CONNECTION_ERROR, RetryHint.NO, None, 3.5, error="why")
+        lost = TransportFailure(Outcome.TIMEOUT, "why", 3.5, may_have_arrived=True)
+        assert interpret(lost).error == "why; the stop may have arrived"

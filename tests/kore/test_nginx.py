@@ -23,7 +23,7 @@ def campaigns(count: int) -> list[Campaign]:
     """Make campaigns of both types and of two accounts, a few with ids that have to be encoded."""
     ids = [*ODD_IDS, *(f"cd-{n:07x}-0000-5000-8000-000000000000" for n in range(count - len(ODD_IDS)))]
     return [
-        Campaign(
+        Campaign.of_row(
             each, list(CampaignType)[n % 2], ACCOUNTS[n % 3 == 0], f"st-{n % 5}", f"app-{n % 5}", "list.csv", n + 2
         )
         for n, each in enumerate(ids)

@@ -23,9 +23,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bulkstop.errors import SettingsError
-from bulkstop.kore.aiohttp_transport import BODY_CAP, AiohttpTransport
+from bulkstop.kore.aiohttp_transport import AiohttpTransport
 from bulkstop.kore.calls import headers, target
-from bulkstop.kore.exchange import Response, TransportFailure
+from bulkstop.kore.exchange import BODY_CAP, Response, TransportFailure
 from bulkstop.kore.interpret import interpret
 from bulkstop.kore.wire.transport import WireTransport
 from bulkstop.model import Campaign, CampaignType, Outcome, RetryHint
@@ -63,7 +63,9 @@ AMPLE_S = 10.0  # where it is not, however busy the machine is
 MARGIN_S = 5.0  # a machine that stands still; to the millisecond it is in test_deadlines
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1In0.c2lnbmF0dXJl"
 STREAM = "st-7a1e9c52-0b64-5c1f-9a3e-2d8f6b40c913"
-VOICE = Campaign("cd-835ee4a-6c1d-5b2e", CampaignType.VOICE, "5f8d0d55b54764421b7156d9", STREAM, STREAM, "list.csv", 2)
+VOICE = Campaign.of_row(
+    "cd-835ee4a-6c1d-5b2e", CampaignType.VOICE, "5f8d0d55b54764421b7156d9", STREAM, STREAM, "list.csv", 2
+)
 SMS = VOICE._replace(campaign_type=CampaignType.SMS)
 TARGET, HEADERS = target(VOICE), headers(VOICE, TOKEN)
 VOICE_LINE = (
@@ -402,7 +404,7 @@ class TestNoAnswer:
         """What is no HTTP is a connection error worth another try, and the stop may have arrived."""
         async with listening(replying(raw, end)) as server:
             found = failure(await ask(make, server.url), Outcome.CONNECTION_ERROR)
-        assert "may have arrived" in found.error
+        assert found.may_have_arrived
 
     @pytest.mark.parametrize("raw", CUT_OFF, ids=_short)
     @pytest.mark.parametrize("end", ["close", "reset"])
@@ -410,7 +412,7 @@ class TestNoAnswer:
         """An answer that breaks off proves nothing, even when the missing part is only its end."""
         async with listening(replying(raw, end)) as server:
             found = failure(await ask(make, server.url), Outcome.CONNECTION_ERROR)
-        assert "may have arrived" in found.error
+        assert found.may_have_arrived
         assert found.status == (200 if b"\r\n\r\n" in raw else None)
 
     @pytest.mark.parametrize("raw", CUT_OFF, ids=_short)
@@ -419,7 +421,7 @@ class TestNoAnswer:
         async with listening(replying(raw, "hang")) as server, make(server.url, timeout_s=TIMEOUT_S) as transport:
             found = failure(await in_time(transport.post(TARGET, HEADERS), TIMEOUT_S), Outcome.TIMEOUT)
             await server.all_ended()
-        assert "may have arrived" in found.error
+        assert found.may_have_arrived
         assert found.status == (200 if b"\r\n\r\n" in raw else None)
         assert TIMEOUT_S * 1000 - 20 <= found.latency_ms <= (TIMEOUT_S + MARGIN_S) * 1000
 
@@ -610,7 +612,7 @@ class TestConnections:
         async with listening(serve_once) as server, make(server.url, timeout_s=AMPLE_S) as transport:
             answer(await in_time(transport.post(TARGET, HEADERS)))
             found = failure(await in_time(transport.post(TARGET, HEADERS)), Outcome.CONNECTION_ERROR)
-        assert "may have arrived" in found.error
+        assert found.may_have_arrived
         assert len(server.requests) == 2
 
     async def test_surplus_answer(self, make: Make) -> None:

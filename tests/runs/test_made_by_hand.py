@@ -7,7 +7,7 @@ from bulkstop.model import Campaign, CampaignType, Order
 from bulkstop.runs.stop.plan import make_plan
 from bulkstop.settings import Settings
 
-CAMPAIGN = Campaign("cd-1", CampaignType.SMS, "a", "st-1", "st-1", "script", 1)
+CAMPAIGN = Campaign.of_row("cd-1", CampaignType.SMS, "a", "st-1", "st-1", "script", 1)
 
 
 @pytest.mark.parametrize(

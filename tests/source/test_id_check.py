@@ -10,7 +10,7 @@ from bulkstop.source.protect import Protection, Rule
 
 def campaign(campaign_id: str, name: str | None = "n") -> Campaign:
     """Make a campaign."""
-    return Campaign(campaign_id, CampaignType.VOICE, "a", "st", "st", "list.csv", 2, name=name)
+    return Campaign.of_row(campaign_id, CampaignType.VOICE, "a", "st", "st", "list.csv", 2, name=name)
 
 
 def looks_of(*ids: str) -> UnusualIds:

@@ -23,7 +23,7 @@ DEFAULTS = Defaults(VOICE, "acc", "st-1", None)
 
 def campaign(line: int, campaign_id: str | None = None, account_id: str = "acc", **more: object) -> Campaign:
     """Make the campaign of a row."""
-    made = Campaign(campaign_id or f"cd-{line}", VOICE, account_id, "st-1", "st-1", "a.csv", line)
+    made = Campaign.of_row(campaign_id or f"cd-{line}", VOICE, account_id, "st-1", "st-1", "a.csv", line)
     return made._replace(**more)  # type: ignore[arg-type]
 
 

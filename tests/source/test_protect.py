@@ -34,7 +34,7 @@ def write(tmp_path: Path) -> Write:
 
 def campaign(campaign_id: str, name: str | None = None) -> Campaign:
     """Make a campaign of this id and name."""
-    return Campaign(campaign_id, CampaignType.VOICE, "a" * 24, "st-1", "st-1", "list.csv", 2, name=name)
+    return Campaign.of_row(campaign_id, CampaignType.VOICE, "a" * 24, "st-1", "st-1", "list.csv", 2, name=name)
 
 
 def test_an_id_is_protected_by_its_line(write: Write) -> None:

@@ -13,7 +13,7 @@ ORIGIN = RowParser("list.csv", Defaults(CampaignType.VOICE, "acc", "st-1"))
 def test_defaults() -> None:
     """What a row does not say, or leaves blank, the defaults say; the iid is the stream otherwise."""
     row = ORIGIN.row(7, ("cd-1", " ", "", None, None, "", None))
-    assert row == Campaign("cd-1", CampaignType.VOICE, "acc", "st-1", "st-1", "list.csv", 7)
+    assert row == Campaign.of_row("cd-1", CampaignType.VOICE, "acc", "st-1", "st-1", "list.csv", 7)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from bulkstop.cli.files import check_written, option_of
 from bulkstop.cli.stop.options import StopOptions
 from bulkstop.cli.terminal import is_watched, print_err
 from bulkstop.errors import InputError, SettingsError
-from bulkstop.files import is_device
+from bulkstop.files import beside, is_device
 from bulkstop.model import Outcome
 from bulkstop.report.stop.ledger import Mode, exists_already
 from bulkstop.runs.stop.input_files import check_results
@@ -31,7 +31,7 @@ def check_files(options: StopOptions, settings: Settings, config: str) -> None:
 
 def running_list(target: str) -> str:
     """Name the list of what still runs after all."""
-    return f"{target}.running.csv"
+    return beside(target, ".running.csv")
 
 
 def check_plan(plan: Plan, settings: Settings, options: StopOptions) -> None:

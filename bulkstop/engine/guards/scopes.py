@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from bulkstop.model import DONE, LEFT, Attempt, Campaign, CampaignType, Outcome
 from bulkstop.text import shorten
@@ -188,11 +188,6 @@ class ScopeBreaker(Generic[L]):
         """Return the lines that still wait when a run ends early; what never worked has not ended."""
         return [ended for group in self._groups.values() for ended in group.release(ended=group.has_worked)]
 
-    @property
-    def has_closed(self) -> bool:
-        """Tell whether a group was closed."""
-        return any(group.closed is not None for group in self._groups.values())
-
     def faults(self) -> list[str]:
         """Return one line for each closed group: what is wrong, how many were not sent for it, and what to do."""
         return [
@@ -220,8 +215,8 @@ class ScopeBreaker(Generic[L]):
         return group.release(ended=True) if group.has_worked else self._judge(group)
 
     def _judge(self, group: Group[L]) -> list[tuple[L, bool]]:
-        found = {refusal_of(line.last) for line in group.held if line.last is not None}
-        if found == {Refusal.NOT_FOUND} and self._can_list and not group.has_worked and group.listed is None:
+        refusals = {refusal_of(line.last) for line in group.held if line.last is not None}
+        if refusals == {Refusal.NOT_FOUND} and self._can_list and not group.has_worked and group.listed is None:
             group.is_reviewed = True
             group.limit = 0
             self.to_review.append(group)
@@ -232,6 +227,30 @@ class ScopeBreaker(Generic[L]):
         group.closed = _reason(group, note)
         group.limit = math.inf
         return group.release(ended=False)
+
+
+OPEN: Group[Any] = Group(limit=math.inf)
+"""The group of every campaign where nobody watches groups."""
+
+
+class Unwatched(ScopeBreaker[L]):
+    """Has one group for all campaigns, which is never closed."""
+
+    def of(self, campaign: Campaign) -> Group[L]:
+        """Return the open group."""
+        return OPEN
+
+    def may_renew(self, campaign: Campaign) -> bool:
+        """Allow it."""
+        return True
+
+    def note(self, line: L, attempt: Attempt) -> list[tuple[L, bool]]:
+        """Let every line be written: its row has ended."""
+        return [(line, True)]
+
+    def claimed(self, line: L) -> list[tuple[L, bool]]:
+        """Return nothing, as no line waits."""
+        return []
 
 
 def refusal_of(attempt: Attempt) -> Refusal | None:

@@ -77,7 +77,11 @@ class RollingWindow:
 
     def ready_at(self) -> float:
         """Return the time at which every window has a free place; inf while only an answer can free one."""
-        return max(self._free_at(limit) for limit in self._limits)
+        ready_at = -math.inf
+        for limit in self._limits:  # and no max() of a generator: this is asked twice for each call
+            if (free_at := self._free_at(limit)) > ready_at:
+                ready_at = free_at
+        return ready_at
 
     def take(self, now: float) -> None:
         """Use one place."""

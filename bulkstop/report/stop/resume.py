@@ -37,7 +37,7 @@ def is_final(result: Result) -> bool:
 class ResumeIndex:
     """What the lines of a result file say about each row of the inputs; the latest line of a row counts.
 
-    `rows` have a line, `final` of them have ended, `latest` counts how they stand. Rows are known by input, line and
+    `rows` have a line, `final` of them have ended, `latest` counts how they stand. Rows are known by input and line, or by their key, and by
     what they name. In memory a row costs 8 bytes: the rows of an input stand in arrays by line, each as a hash of what
     it names and the state of it. Raises OutputError, with the line's number, for a line that no run has written.
     """
@@ -52,6 +52,7 @@ class ResumeIndex:
         self.latest: Counter[Outcome] = Counter()
         self._is_csv = is_csv(path)
         self._blocks: dict[tuple[str, int], array[int]] = {}
+        self._keyed: dict[str, int] = {}
         with _open(path) as file:
             for line in read_lines(file, path):
                 self.size += len(line.raw)
@@ -68,41 +69,36 @@ class ResumeIndex:
         standing = self._standing(row)
         if standing is None:
             return None
-        self.met += 1
+        self.met += bool(row.line)
         if not standing.is_final or standing.outcome in retry:
             return None
         return standing.outcome
 
     def check_all_met(self) -> None:
-        """Raise InputError when the inputs have lost rows that have a line here."""
-        if self.met < self.rows:
-            gone = self.rows - self.met
+        """Raise InputError when the inputs have lost rows that have a line here; those known by a key may go."""
+        if (gone := self.rows - len(self._keyed) - self.met) > 0:
             raise InputError(f"{self.path} has lines of {gone:,} rows that the inputs no longer have; {_SAME}")
 
     def _standing(self, row: Row) -> RowState | None:
         source, line = row.source or "", row.line or 0
-        block = self._blocks.get((source, line // BLOCK_LINES))
-        entry = block[line % BLOCK_LINES] if block else 0
+        entry = self._entry(source, line)
         if not entry:
             return None
         if entry >> _CODE_BITS != self._hash(row):
             was = self._find(source, line)
-            where = f"{printable(source)} line {line}"
+            where = _describe_place(source, line)
             raise InputError(f"{where}: was {was} in the run that wrote {self.path}, is {_describe_row(row)}; {_SAME}")
         return _row_state(entry)
 
     def _add(self, result: Result, number: int) -> None:
         source, line = result.source or "", result.line or 0
-        block = self._blocks.get((source, line // BLOCK_LINES))
-        if block is None:
-            block = self._blocks[source, line // BLOCK_LINES] = array("Q", bytes(8 * BLOCK_LINES))
-        place, found = line % BLOCK_LINES, self._hash(result)
-        entry = block[place]
+        entry = self._entry(source, line)
+        row_hash = self._hash(result)
         if not entry:
             self.rows += 1
-        elif entry >> _CODE_BITS != found:
+        elif entry >> _CODE_BITS != row_hash:
             raise OutputError(
-                f"{self.path} line {number}: {_describe_row(result)} stands at {printable(source)} line {line}, "
+                f"{self.path} line {number}: {_describe_row(result)} stands at {_describe_place(source, line)}, "
                 "and so does another row further up; only rows with a line of their own can be told apart"
             )
         else:
@@ -112,19 +108,35 @@ class ResumeIndex:
         ended = is_final(result)
         self.latest[result.outcome] += 1
         self.final += ended
-        block[place] = found << _CODE_BITS | _CODES[RowState(result.outcome, ended)]
+        self._set_entry(source, line, row_hash << _CODE_BITS | _CODES[RowState(result.outcome, ended)])
+
+    def _entry(self, source: str, line: int) -> int:
+        """Return the hash and the state of a row; 0 for one without a line."""
+        if not line:
+            return self._keyed.get(source, 0)
+        block = self._blocks.get((source, line // BLOCK_LINES))
+        return block[line % BLOCK_LINES] if block else 0
+
+    def _set_entry(self, source: str, line: int, entry: int) -> None:
+        if not line:
+            self._keyed[source] = entry
+            return
+        block = self._blocks.get((source, line // BLOCK_LINES))
+        if block is None:
+            block = self._blocks[source, line // BLOCK_LINES] = array("Q", bytes(8 * BLOCK_LINES))
+        block[line % BLOCK_LINES] = entry
 
     def _hash(self, row: Row) -> int:
         names = (row.campaign_id, row.account_id, row.stream_id)
-        kept = [as_cell(name or "") for name in names] if self._is_csv else names
-        return (hash((row.campaign_type, *kept)) & _MASK) >> _CODE_BITS
+        cells = [as_cell(name or "") for name in names] if self._is_csv else names
+        return (hash((row.campaign_type, *cells)) & _MASK) >> _CODE_BITS
 
     def _find(self, source: str, line: int) -> str:
         """Read once more what the row of an input line was; only a refusal needs it."""
         with _open(self.path) as file:
-            for found in read_lines(file, self.path):
-                if found.result and (found.result.source or "", found.result.line or 0) == (source, line):
-                    return _describe_row(found.result)
+            for entry in read_lines(file, self.path):
+                if entry.result and (entry.result.source or "", entry.result.line or 0) == (source, line):
+                    return _describe_row(entry.result)
         return "another row"
 
 
@@ -137,6 +149,10 @@ def _open(path: str) -> BinaryIO:
         return Path(path).open("rb")
     except OSError as error:
         raise OutputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _describe_place(source: str, line: int) -> str:
+    return f"{printable(source)} line {line}" if line else f"key {printable(source)}"
 
 
 def _describe_row(row: Row) -> str:

@@ -42,7 +42,7 @@ def read_targets(paths: Sequence[str], settings: Settings) -> Targets:
             campaign = _make_campaign(result, settings)
             if fault := _explain_unread(result, campaign, settings):
                 source, line = (result.source, result.line) if result.source and result.line else (path, number)
-                targets.leave_out(Unread(source, line, result.campaign_id, fault))
+                targets.leave_out(Unread(printable(source), line, result.campaign_id, printable(fault)))
             else:
                 targets.add(campaign, result.outcome)
     if not (targets.campaigns or targets.invalid or targets.unlisted):
@@ -104,14 +104,14 @@ def _check_manifest(path: str, host: str, targets: Targets) -> None:
     manifest = Manifest.read(manifest_path(path))
     if manifest is None:
         return
-    last_host = manifest.last["settings"].get("host", host)
+    last_host = manifest.last.settings.get("host", host)
     if last_host != host:
         was = printable(str(last_host))
         raise SettingsError(f"--host {host}: {path} is of a run at {was}; give that, or other results")
     if flaw := flaw_in(path, manifest):
         targets.notes.append(f"{path}: {flaw}; it may not name what was to be stopped")
     with suppress(OutputError):  # rows without lines of their own cannot be counted
-        targets.unlisted += max(0, manifest.last["plan"]["rows"] - ResumeIndex(path).rows)
+        targets.unlisted += max(0, manifest.last.rows - ResumeIndex(path).rows)
 
 
 def _read_results(path: str) -> Iterator[tuple[int, Result]]:
@@ -128,7 +128,7 @@ def _make_campaign(result: Result, settings: Settings) -> Campaign:
     """Return the campaign that a result names; one without a type, which has a fault of its own, as one of voice."""
     kind, stream_id = result.campaign_type or settings.type, result.stream_id or settings.stream_id or ""
     account_id, iid = result.account_id or settings.account_id or "", settings.iid or stream_id
-    return Campaign(result.campaign_id, kind or CampaignType.VOICE, account_id, stream_id, iid, "", 0)
+    return Campaign.of_row(result.campaign_id, kind or CampaignType.VOICE, account_id, stream_id, iid, "", 0)
 
 
 def _explain_unread(result: Result, campaign: Campaign, settings: Settings) -> str | None:

@@ -3,23 +3,24 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime
-from os import PathLike, fspath
 
 from bulkstop import source
-from bulkstop.errors import InputError
-from bulkstop.model import Campaign, Defaults, Outcome, Row, unsent_result
+from bulkstop.model import Campaign, Defaults, Outcome, Row
 from bulkstop.report.stop.plan import Deadline, Forecast, GuardFacts, PlanFacts
+from bulkstop.runs.stop.input_files import paths_in
 from bulkstop.runs.wiring import plan_waves
 from bulkstop.settings import Settings
 from bulkstop.source.digest import Digest
 from bulkstop.source.plan import Plan
 from bulkstop.source.protect import read_protection
-from bulkstop.source.rows import readable
-from bulkstop.text import clip_controls
+from bulkstop.source.rows import read_campaigns
+
+Inputs = Sequence[str] | Iterable[Campaign]
+"""Paths of lists, `-` for standard input; or campaigns made by hand."""
 
 
 def make_plan(
-    inputs: Sequence[str] | Iterable[Campaign],
+    inputs: Inputs,
     settings: Settings,
     *,
     fmt: str | None = None,
@@ -108,27 +109,8 @@ def _count_lists(plan: Plan, settings: Settings) -> int:
     return len(list_scopes(plan, settings))
 
 
-def _rows(inputs: Sequence[str] | Iterable[Campaign], settings: Settings, fmt: str | None) -> Iterator[Row]:
-    sequence = [inputs] if isinstance(inputs, str | PathLike) else inputs
-    items = list(sequence) if isinstance(sequence, list | tuple) else []
-    paths = [fspath(item) for item in items if isinstance(item, str | PathLike)]
-    if not paths or len(paths) != len(items):
-        yield from _campaigns(items or sequence, any_id=settings.any_id)
-        return
+def _rows(inputs: Inputs, settings: Settings, fmt: str | None) -> Iterator[Row]:
     defaults = Defaults(settings.type, settings.account_id, settings.stream_id, settings.iid)
-    yield from source.read(paths, defaults=defaults, fmt=fmt, any_id=settings.any_id)
-
-
-def _campaigns(items: Iterable[object], *, any_id: bool) -> Iterator[Row]:
-    for item in items:
-        if not isinstance(item, Campaign):
-            raise InputError(f"{item!r} is no Campaign; give paths, or campaigns")
-        fault = item.fault_with(any_id=any_id)
-        yield readable(item) if fault is None else unsent_result(_printable(item), Outcome.INVALID, fault)
-
-
-def _printable(campaign: Campaign) -> Campaign:
-    campaign_id, account_id, stream_id = map(
-        clip_controls, (campaign.campaign_id, campaign.account_id, campaign.stream_id)
-    )
-    return campaign._replace(campaign_id=campaign_id, account_id=account_id, stream_id=stream_id)
+    if paths := paths_in(inputs):
+        return source.read(paths, defaults=defaults, fmt=fmt, any_id=settings.any_id)
+    return read_campaigns(inputs, defaults=defaults, any_id=settings.any_id)

@@ -1,108 +1,81 @@
 """Disable the recurring schedules of stopped campaigns: by name, within the quota, before their lines are written.
 
 A stop ends what runs now. The call that follows it takes a place in the quota of its own, and goes before the next stop
-of its account: so at most as many campaigns wait for their line as may be in flight.
+of its account: so at most as many campaigns of an account wait for their line as may be in flight.
 """
 
-import asyncio
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 
-from bulkstop.engine.caller import Caller
 from bulkstop.engine.followup import FollowUp
-from bulkstop.engine.pool import NOT_TRIED
-from bulkstop.engine.rest import log_throttled
-from bulkstop.engine.retry import Retry
+from bulkstop.engine.lanes import Lane
 from bulkstop.errors import BulkstopError
 from bulkstop.events import WrongScheduleDisabled
 from bulkstop.kore.calls import disable_schedule_call
 from bulkstop.kore.interpret import Disabled
 from bulkstop.kore.session import Perform
-from bulkstop.model import SCHEDULE_DISABLED, SCHEDULE_FAILED, Attempt, Campaign, Outcome, Result
+from bulkstop.model import Attempt, Campaign, Outcome, Result, ScheduleState, schedule_failure
 from bulkstop.report.log import log_event
+from bulkstop.runs.lists.states import describe_failure
 from bulkstop.runs.stop.precheck import ByName, KnownStates
 from bulkstop.runs.wiring import Accounts
 from bulkstop.text import one_line
 
 RUN_ENDED = "the run ended before"
-BROKEN = "the call failed inside this program; it may have been disabled"
-CUT_OFF = "in flight when the run was cut off; it may have been disabled"
+DOUBT = "it may have been disabled"
 NAMELESS = "the service does not say whose schedule it disabled"
 
 
 class ScheduleCalls:
-    """Makes the calls that disable schedules; `drained`, once set, lets none leave any more, and may be set here."""
+    """Says which schedules are disabled, and how; `perform` makes the calls."""
 
-    def __init__(
-        self,
-        known_states: KnownStates,
-        accounts: Accounts,
-        perform: Perform,
-        *,
-        retry: Retry,
-        drained: asyncio.Event,
-        now: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, known_states: KnownStates, perform: Perform) -> None:
         self._known = known_states
-        self._accounts = accounts
         self._perform = perform
-        self._retry = retry
-        self._drained = drained
-        self._now = now
 
-    async def follow(self, campaign: Campaign) -> FollowUp:
-        """Disable the schedule of a campaign at rest, if that can be; what goes wrong is said and not raised."""
+    def follow(self, campaign: Campaign, result: Result) -> FollowUp | Result:
+        """Return the call that disables the schedule of a campaign at rest; if none can, the result that says why."""
         schedule = self._known.schedule(campaign)
         if not isinstance(schedule, ByName):
-            return FollowUp(schedule)
-        caller = self._caller(campaign.account_id)
-        said, fault = await self._disable(campaign, schedule.name, caller)
-        return FollowUp(said, caller.calls, fault)
+            return replace(result, schedule=schedule)
+        return FollowUp(partial(self._disable, schedule.name), lambda last: _with_schedule(result, last), DOUBT)
 
-    def at_rest(self, campaigns: Iterable[Campaign], run_id: str) -> Iterator[tuple[Campaign, Result]]:
-        """Yield each of the campaigns to which no stop is sent with its result."""
-        return ((campaign, self._known.result(campaign, run_id)) for campaign in campaigns)
+    def lanes_at_rest(
+        self, campaigns: Mapping[str, Iterable[Campaign]], accounts: Accounts, run_id: str
+    ) -> Iterator[Lane]:
+        """Yield the lane of every account for its campaigns at rest, to which no stop is sent."""
 
-    def _caller(self, account_id: str) -> Caller:
-        return Caller(
-            self._accounts.quota(account_id),
-            self._accounts.claim(account_id),
-            retry=self._retry,
-            paces_itself=self._accounts.paced,
-            rest=self._accounts.rest(account_id),
-            drained=self._drained,
-            throttled=partial(log_throttled, account_id, is_paced=self._accounts.paced),
-            now=self._now,
-        )
+        def follow(campaign: Campaign) -> FollowUp:
+            follow_up = self.follow(campaign, self._known.result(campaign, run_id))
+            assert isinstance(follow_up, FollowUp)  # noqa: S101 - else it is none of these campaigns
+            return follow_up
 
-    async def _disable(self, campaign: Campaign, name: str, caller: Caller) -> tuple[str, Exception | None]:
-        """Disable a schedule and say how that went; the campaign is stopped, whatever becomes of this."""
+        for account_id, own in campaigns.items():
+            yield accounts.lane(account_id, own, follow_up=follow)
+
+    async def _disable(self, name: str, campaign: Campaign) -> Attempt:
+        """Disable a schedule; the campaign is stopped, whatever becomes of this."""
         try:
-            found = await caller.call(partial(self._perform, disable_schedule_call(campaign, name)))
+            answer = await self._perform(disable_schedule_call(campaign, name))
         except BulkstopError as error:
-            return f"{SCHEDULE_FAILED}{error}", None
-        except asyncio.CancelledError:  # kept from the worker: it has a line to write, and then finds that all is over
-            self._drained.set()
-            return f"{SCHEDULE_FAILED}{CUT_OFF}", None
-        except Exception as fault:  # noqa: BLE001 - whatever it is, the line comes first
-            return f"{SCHEDULE_FAILED}{BROKEN}", fault
-        return _interpret(found, campaign, name), None
+            return Attempt(Outcome.REJECTED, error=str(error))
+        return answer if isinstance(answer, Attempt) else _interpret(answer, campaign, name)
 
 
-def _interpret(found: Disabled | Attempt, campaign: Campaign, name: str) -> str:
-    if isinstance(found, Attempt):
-        return f"{SCHEDULE_FAILED}{_explain(found)}"
-    if found.campaign_id == one_line(campaign.campaign_id):
-        return SCHEDULE_DISABLED
-    if found.campaign_id is None:
-        return f"{SCHEDULE_FAILED}{NAMELESS}"
-    log_event(WrongScheduleDisabled(campaign.campaign_id, found.campaign_id, name))
-    return f"{SCHEDULE_FAILED}the service disabled the schedule of another campaign of that name: {found.campaign_id}"
+def _interpret(answer: Disabled, campaign: Campaign, name: str) -> Attempt:
+    if answer.campaign_id == one_line(campaign.campaign_id):
+        return Attempt(Outcome.STOPPED)
+    if answer.campaign_id is None:
+        return Attempt(Outcome.UNCONFIRMED, error=NAMELESS)
+    log_event(WrongScheduleDisabled(campaign.campaign_id, answer.campaign_id, name))
+    error = f"the service disabled the schedule of another campaign of that name: {answer.campaign_id}"
+    return Attempt(Outcome.UNCONFIRMED, error=error)
 
 
-def _explain(attempt: Attempt) -> str:
-    if attempt.outcome is Outcome.NOT_SENT and attempt.error == NOT_TRIED:
-        return RUN_ENDED
-    said = f" ({attempt.message})" if attempt.message else ""
-    return f"{attempt.error or attempt.outcome}{said}"
+def _with_schedule(result: Result, last: Attempt) -> Result:
+    if last.outcome is Outcome.STOPPED:
+        return replace(result, schedule=ScheduleState.DISABLED)
+    if last.outcome is Outcome.NOT_SENT:
+        return replace(result, schedule=schedule_failure(RUN_ENDED))
+    return replace(result, schedule=schedule_failure(describe_failure(last)))

@@ -4,28 +4,29 @@ import asyncio
 import time
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from inspect import isawaitable
 from typing import TYPE_CHECKING, NamedTuple
 
 from bulkstop.engine.limits.quota import min_duration_s
-from bulkstop.engine.shutdown import Shutdown, handle_signals
+from bulkstop.engine.pool import Pool
+from bulkstop.engine.shutdown import Shutdown
 from bulkstop.engine.tasks import start_task
 from bulkstop.errors import BulkstopError, SettingsError
 from bulkstop.events import Event, Observe, Resting, RunBegan, RunEnded, Warned
 from bulkstop.model import Limit, Outcome, Report, Result
 from bulkstop.report.log import log_event
 from bulkstop.report.stop.progress import Progress
-from bulkstop.report.stop.snapshot import LaneSnapshot, RunState, Snapshot
+from bulkstop.report.stop.snapshot import RunState, Snapshot
 from bulkstop.report.stop.stats import Stats
 from bulkstop.report.stop.summary import Summary
 from bulkstop.runs.host import every
 from bulkstop.runs.parts import Parts
-from bulkstop.runs.stream import Stream
 from bulkstop.runs.stop.work import Work, make_work
+from bulkstop.runs.stream import Stream
 from bulkstop.runs.wiring import check_size, plan_waves
 from bulkstop.settings import Settings
 from bulkstop.settings.parse import parse_limit
@@ -38,8 +39,6 @@ WATCH_EVERY_S = 1.0
 """How soon a run notices that its results have no place any more."""
 LOOK_AGAIN_S = 0.25
 """How soon a run notices that another run of its engine has freed a place in the quota."""
-LOST = "lines that were written stay, what was in flight is unknown; --resume goes on"
-"""Said where a run is ended by force."""
 RESULTS_WAITING = 1000
 """Results that nobody has taken from `async for` yet before the run waits for that."""
 EVENTS_KEPT = 10_000
@@ -82,6 +81,7 @@ class Run:
         self.stats = Stats()
         self._parts = parts
         self._prepare = prepare
+        self._accounts = parts.accounts.of_run(rests=self._note_rest)
         self._on_result = on_result
         self._observer = observe
         self._events: list[Stream[Event]] = []
@@ -127,19 +127,14 @@ class Run:
             with suppress(BulkstopError):
                 await self._wait()
 
-    async def execute(
-        self,
-        *,
-        progress: Progress | None = None,
-        signals: Sequence[int] = (),
-        say: Callable[[str], None] = lambda text: None,
-    ) -> Summary:
+    async def execute(self, *, progress: Progress | None = None, shutdown: Shutdown | None = None) -> Summary:
         """Send every campaign and report each row once, whatever ends the run.
 
-        The first of `signals` drains it and the second aborts it; what is said of that goes to `say`. Raises a
-        BulkstopError for what keeps the run from starting; what ends it later stands in the summary.
+        `shutdown` is told what to end. Raises a BulkstopError for what keeps the run from starting; what ends it later
+        stands in the summary.
         """
         self._loop, settings = asyncio.get_running_loop(), self._parts.settings
+        self._parts.runs += 1
         try:
             async with self._prepare(self.id) as prepared:
                 plan = self._plan = prepared.plan
@@ -149,12 +144,11 @@ class Run:
                 self._began = time.monotonic()
                 self.state = RunState.PAUSED if self._is_paused else RunState.RUNNING
                 self._observe(_run_began(self.id, plan, settings))
-                shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST)
-                with handle_signals(shutdown, signals):
-                    known = await self._get_ready(plan)
-                    summary = await self._send_all(prepared, known, shutdown, progress)
+                known = await self._get_ready(plan)
+                summary = await self._send_all(prepared, known, shutdown, progress)
                 self.summary = prepared.end(summary)
         finally:
+            self._parts.runs -= 1
             self.state = RunState.ENDED
             if self.summary is not None:
                 self._observe(_run_ended(self.summary))
@@ -192,10 +186,9 @@ class Run:
 
     def snapshot(self) -> Snapshot:
         """Return how the run stands at this moment."""
-        plan, lanes = self._plan, () if self._work is None else self._work.lanes.snapshots()
-        least_left_s = 0.0
+        plan, least_left_s = self._plan, 0.0
         if self._work is not None:
-            most = max((lane.left for lane in lanes), default=0)  # the limits are the same for all: it ends last
+            most = max(self._work.lanes.left().values(), default=0)  # the limits are the same for all: it ends last
             quota_s = min_duration_s(most, self._rate or self._parts.settings.quota)
             least_left_s = max(quota_s, self._work.lanes.rest_s(time.monotonic()))
         return Snapshot(
@@ -209,7 +202,6 @@ class Run:
             in_flight=self._work.pool.in_flight if self._work else 0,
             elapsed_s=time.monotonic() - self._began,
             least_left_s=least_left_s,
-            lanes=tuple(LaneSnapshot(lane.account_id, lane.left, lane.in_flight, lane.rest_s) for lane in lanes),
         )
 
     def events(self) -> AsyncIterator[Event]:
@@ -255,7 +247,7 @@ class Run:
             return
         self._is_draining = True
         if self._cut is not None:
-            self._cut.reschedule(self._cut.when() and 0.0)
+            self._cut.reschedule(asyncio.get_running_loop().time())
         if self._work is not None:
             self.state = RunState.DRAINING
             self._work.pool.abort() if is_cut else self._work.pool.drain()
@@ -285,30 +277,33 @@ class Run:
             return None
         from bulkstop.runs.stop.precheck import read_known_states  # seldom wanted
 
-        accounts = self._parts.accounts.of_run(rests=self._note_rest)
-        return await read_known_states(plan, settings, self._parts.perform, accounts)
+        return await read_known_states(plan, settings, self._parts.perform, self._accounts)
 
     async def _send_all(
-        self, prepared: Prepared, known: "KnownStates | None", shutdown: Shutdown, progress: Progress | None
+        self, prepared: Prepared, known: "KnownStates | None", shutdown: Shutdown | None, progress: Progress | None
     ) -> Summary:
         plan, settings = prepared.plan, self._parts.settings
 
         def report(result: Result) -> None:
             prepared.report(result)
             self.stats.add(result)
-            shutdown.lines += 1
+            if shutdown is not None:
+                shutdown.lines += 1
             self._tell(result)
 
         for result in plan.held_results():
             report(replace(result, run_id=self.id))
-        work = self._work = make_work(plan, self._parts, known, report, self.id, self._finish_reports)
-        shutdown.attach(work.pool)
+        work = self._work = make_work(
+            plan, self._parts, self._accounts, known, report, self.id, self._observe, self._finish_reports
+        )
+        if shutdown is not None:
+            shutdown.attach(work.pool)
         self._apply_steering()
         with (
             _until(settings, self) as out_of_time,
             _watched(prepared.watch, self) as fault_seen,
             _show_progress(progress, self),
-            every(work.pool.look_again, LOOK_AGAIN_S),
+            every(self._look_again, LOOK_AGAIN_S),
         ):
             fault = await _work_through(work.pool) or fault_seen()
             await self._finish_reports()
@@ -318,12 +313,17 @@ class Run:
             work.pool.calls + (known.calls if known else 0),
             time.monotonic() - self._began,
             self.id,
-            signum=shutdown.signum,
+            signum=shutdown.signum if shutdown else None,
             out_of_time=out_of_time(),
             fault=fault,
             unwritten=tuple(work.pool.unwritten),
             settled=dict(plan.settled),
         )
+
+    def _look_again(self) -> float:
+        if self._parts.runs > 1 and self._work is not None:
+            self._work.pool.look_again()
+        return LOOK_AGAIN_S
 
     def _apply_steering(self) -> None:
         """Do to the pool what was asked for before there was one."""
@@ -381,3 +381,14 @@ def check_time(settings: Settings) -> float | None:
     if seconds_left is not None and seconds_left <= 0:
         raise SettingsError(f"--finish-by {settings.finish_by}: has passed today; nothing was sent")
     return seconds_left
+
+
+async def _work_through(pool: Pool) -> BulkstopError | None:
+    try:
+        await pool.run()
+    except BulkstopError as fault:
+        return fault
+    return None
+
+
+

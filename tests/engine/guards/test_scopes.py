@@ -55,7 +55,7 @@ def campaign(
     number: int = 0, account_id: str = "a1", stream_id: str = "st-1", kind: CampaignType = CampaignType.VOICE
 ) -> Campaign:
     """Make a campaign of a group."""
-    return Campaign(f"cd-{number}", kind, account_id, stream_id, "st-1", "list.csv", number)
+    return Campaign.of_row(f"cd-{number}", kind, account_id, stream_id, "st-1", "list.csv", number)
 
 
 def note(scope_breaker: ScopeBreaker[Row], attempt: Attempt, of: Campaign | None = None) -> Ended:
@@ -110,10 +110,10 @@ def test_five_refusals_in_a_row_close_a_group(attempt: Attempt) -> None:
     """The fifth closes it, the fourth does not; all five lines come out then, and none of their rows has ended."""
     groups = ScopeBreaker[Row]()
     assert note_all(groups, *[attempt] * (FIRST - 1)) == []
-    assert (groups.of(campaign()).closed, groups.has_closed, groups.faults()) == (None, False, [])
+    assert (groups.of(campaign()).closed, groups.faults()) == (None, [])
     ended = note(groups, attempt, campaign(FIRST - 1))
     assert [(row.campaign.line, has_ended) for row, has_ended in ended] == [(line, False) for line in range(FIRST)]
-    assert groups.has_closed
+    assert groups.faults()
     assert len(groups.faults()) == 1
 
 
@@ -145,20 +145,6 @@ def test_a_busy_service_tells_nothing_of_a_group(quiet: Attempt, refused: Attemp
     assert flags(note(groups, refused)) == [False] * FIRST
 
 
-@pytest.mark.parametrize(
-    "other", [campaign(account_id="a2"), campaign(stream_id="st-2"), campaign(kind=CampaignType.SMS)]
-)
-def test_another_account_stream_or_type_goes_on(other: Campaign) -> None:
-    """Only the group that was refused is closed."""
-    groups = ScopeBreaker[Row]()
-    note_all(groups, *[REFUSED] * FIRST)
-    assert groups.of(other).closed is None
-    for _ in range(FIRST):
-        note(groups, REFUSED, other)
-    assert groups.of(other).closed is not None
-    assert len(groups.faults()) == 2
-
-
 @pytest.mark.parametrize("attempt", [*REFUSALS, *WORKS, *QUIET])
 def test_what_was_under_way_when_a_group_was_closed_ends_by_its_own_answer(attempt: Attempt) -> None:
     """A refused one is taken up again as the others are, any other has ended; the reason stays the first one."""
@@ -179,7 +165,7 @@ def test_after_a_success_old_campaigns_close_nothing(attempt: Attempt) -> None:
     """However many are not found or not accepted then, each has ended at once."""
     groups = ScopeBreaker[Row](can_list=True)
     assert flags(note_all(groups, STOPPED, *[attempt] * 100)) == [True] * 101
-    assert (groups.has_closed, groups.to_review) == (False, [])
+    assert (groups.faults(), groups.to_review) == ([], [])
 
 
 @pytest.mark.parametrize("attempt", LASTING)
@@ -197,7 +183,7 @@ def test_lasting_refusals_that_are_not_in_a_row_close_nothing(between: Attempt) 
     note_all(groups, STOPPED)
     for _ in range(20):
         assert flags(note_all(groups, *[REFUSED] * (FIRST - 1), between)) == [True] * FIRST
-    assert not groups.has_closed
+    assert not groups.faults()
 
 
 def test_a_token_that_was_revoked_is_named_as_such() -> None:
@@ -339,7 +325,7 @@ def test_a_list_is_read_only_when_all_five_were_not_found() -> None:
     groups = ScopeBreaker[Row](can_list=True)
     note_all(groups, *[GONE] * (FIRST - 1), BAD)
     assert groups.to_review == []
-    assert groups.has_closed
+    assert groups.faults()
 
 
 # --- ends -----------------------------------------------------------------------------------------------------------
@@ -353,7 +339,7 @@ def test_a_short_group_is_judged_at_the_end_of_its_account(attempt: Attempt, cou
     note_all(groups, *[attempt] * count)
     assert groups.end_account("a2") == []
     assert flags(groups.end_account("a1")) == [False] * count
-    assert groups.has_closed
+    assert groups.faults()
     assert groups.end_account("a1") == []
 
 
@@ -371,7 +357,7 @@ def test_what_a_working_group_holds_at_its_end_has_ended() -> None:
     groups = ScopeBreaker[Row]()
     note_all(groups, STOPPED, *[REFUSED] * (FIRST - 1))
     assert flags(groups.end_account("a1")) == [True] * (FIRST - 1)
-    assert not groups.has_closed
+    assert not groups.faults()
 
 
 def test_a_run_that_ends_early_gives_out_what_waits() -> None:
@@ -385,7 +371,7 @@ def test_a_run_that_ends_early_gives_out_what_waits() -> None:
         *[("a2", True)] * 3,
     ]
     assert groups.flush() == []
-    assert not groups.has_closed
+    assert not groups.faults()
 
 
 # --- what is said ---------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from bulkstop.model import Campaign, CampaignType, Outcome, RetryHint
 from tests.servers import http, listening, proxying, replying
 
 STREAM = "st-7a1e9c52-0b64-5c1f-9a3e-2d8f6b40c913"
-SMS = Campaign("cd-1 é/%", CampaignType.SMS, "5f8d0d55b54764421b7156d9", STREAM, STREAM, "list.csv", 2)
+SMS = Campaign.of_row("cd-1 é/%", CampaignType.SMS, "5f8d0d55b54764421b7156d9", STREAM, STREAM, "list.csv", 2)
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1In0.c2lnbmF0dXJl"
 LOGIN = "us%20er:p%40ss"
 

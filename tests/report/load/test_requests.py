@@ -5,7 +5,7 @@ import json
 from bulkstop.model import Attempt, Campaign, CampaignType, Outcome
 from bulkstop.report.load.requests import KEYS, format_request
 
-CAMPAIGN = Campaign("cd-1", CampaignType.SMS, "a1", "st-1", "app", "list.csv", 7, row={"x": 1})
+CAMPAIGN = Campaign.of_row("cd-1", CampaignType.SMS, "a1", "st-1", "app", "list.csv", 7, row={"x": 1})
 TIMES = {"intended_s": 1.5, "started_s": 1.5000123, "ended_s": 1.6234567}
 
 

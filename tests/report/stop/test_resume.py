@@ -28,7 +28,7 @@ NAMES = ("r.jsonl", "r.csv")
 
 def campaign(line: int, campaign_id: str | None = None, source: str = "a.csv") -> Campaign:
     """Make the campaign of a row."""
-    return Campaign(campaign_id or f"cd-{line}", VOICE, "acc", "st-1", "st-1", source, line)
+    return Campaign.of_row(campaign_id or f"cd-{line}", VOICE, "acc", "st-1", "st-1", source, line)
 
 
 def ended(row: Row, outcome: Outcome = Outcome.STOPPED, *, finished: bool = True) -> Result:

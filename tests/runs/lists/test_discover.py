@@ -1,12 +1,7 @@
 """The list that is written: what stands in it, that `stop` reads it back, and that it is there whole or not at all."""
 
-import asyncio
 import csv
-import errno
 import json
-import os
-import stat
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,16 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bulkstop import source
-from bulkstop.errors import OutputError
-from bulkstop.files import check_target, write_file
 from bulkstop.ids import id_fault
 from bulkstop.kore.calls import Call, T
 from bulkstop.kore.exchange import Response
 from bulkstop.model import Attempt, Campaign, CampaignType, Defaults, ListedCampaign, Scope
-from bulkstop.report.lists import discovery
 from bulkstop.report.lists.discovery import COLUMNS, FORMULA, to_csv, to_jsonl
-from bulkstop.runs.lists import discover as module
-from bulkstop.runs.lists.listing import ListFilter, Listing, read_listings
+from bulkstop.runs.lists.discover import make_discovery
+from bulkstop.runs.lists.listing import ListFilter, Listing
+from bulkstop.runs.lists.roster import Roster
 from tests.kore.test_calls import PAGES, VALUES
 from tests.runs.lists.test_listing import read as read_lists
 
@@ -136,9 +129,9 @@ def test_any_answer_makes_a_sound_list(value: object, wanted: ListFilter, tmp_pa
     """Whatever a service answers ends in a failure with its reason, or in a list that `stop` can read."""
     for one in read_lists(Once(json.dumps(value).encode()), VOICE, SMS, wanted=wanted):
         assert one.failure is None or one.failure.error
-        rows = [(one.scope, item) for item in one.items]
+        rows = [(one.scope, item) for item in one.items.values()]
         for data, ending in ((to_csv(rows), ".csv"), (to_jsonl(rows), ".jsonl")):
-            assert [c.campaign_id for c in read_back(data, ending, tmp_path)] == [i.campaign_id for i in one.items]
+            assert [c.campaign_id for c in read_back(data, ending, tmp_path)] == list(one.items)
 
 
 def test_ids_that_are_not_possible() -> None:
@@ -146,25 +139,17 @@ def test_ids_that_are_not_possible() -> None:
     rows = [{"_id": text, "status": "Active"} for text in ("cd-1", "cd 2", "cd-0/../cd-1")]
     service = Once(json.dumps({"status": "success", "data": {"results": rows}}).encode())
     (strict,), (lenient,) = (read_lists(service, VOICE, any_id=any_id) for any_id in (False, True))
-    assert [item.campaign_id for item in strict.items] == ["cd-1"]
+    assert list(strict.items) == ["cd-1"]
     assert [line.partition(" holds ")[2][:6] for line in strict.unusable] == ["U+0020", "U+002F"]
-    assert [item.campaign_id for item in lenient.items] == ["cd-1", "cd 2"]
+    assert list(lenient.items) == ["cd-1", "cd 2"]
     assert [line.partition(" holds ")[2][:6] for line in lenient.unusable] == ["U+002F"]
 
 
 def test_a_campaign_of_two_types(tmp_path: Path) -> None:
     """A service that does not heed the type gives each campaign twice; it is written once, and that is told."""
     body = b'{"status":"success","data":{"results":[{"_id":"-cd-1","status":"Active"},{"status":"Active"}]}}'
-
-    async def both() -> discovery.Discovery:
-        from bulkstop.engine.caller import Caller
-        from bulkstop.engine.limits.quota import NoQuota
-        from bulkstop.engine.retry import Retry
-
-        lists = await read_listings([VOICE, SMS], Once(body).ask, lambda account_id: Caller(NoQuota(), retry=Retry(1)))
-        return module._make_discovery(lists, None)
-
-    found = asyncio.run(both())
+    lists = read_lists(Once(body), VOICE, SMS, wanted=ListFilter(), any_id=False)
+    found = make_discovery(Roster({one.scope: one for one in lists}))
     assert [(group, item.campaign_id) for group, item in found.rows] == [(VOICE, "-cd-1")]
     assert found.notes == (
         "voice campaigns of account a1: left out, because they cannot be used: 1; first: campaign '?': no campaign id",
@@ -181,94 +166,10 @@ def test_a_campaign_that_runs_as_one_of_two_types(turned: bool) -> None:
         ListedCampaign("cd-1", VOICE.campaign_type, status="Stopped"),
         ListedCampaign("cd-1", SMS.campaign_type, status="Active"),
     )
-    lists = [Listing(VOICE, (rest,)), Listing(SMS, (runs,), doubled=1)]
-    found = module._make_discovery(lists[::-1] if turned else lists, None)
+    lists = [Listing(VOICE, {"cd-1": rest}), Listing(SMS, {"cd-1": runs}, doubled=1)]
+    found = make_discovery(Roster({one.scope: one for one in (lists[::-1] if turned else lists)}))
     assert found.rows == ((SMS, runs),)
     assert "sms campaigns of account a1: listed more than once: 1; one row that runs counts" in found.notes
     but = "" if turned else ", but for 1 of which only the other one runs"
     both = "campaigns listed as of both types: 1; each is written once, as of the type listed first"
     assert f"{both}{but}" in found.notes
-
-
-# --- the file -------------------------------------------------------------------------------------------------------
-
-
-def left_in(folder: Path) -> list[str]:
-    """Name all that is in a folder, hidden files too."""
-    return sorted(path.name for path in folder.iterdir())
-
-
-def test_a_file_of_ones_own(tmp_path: Path) -> None:
-    """The file is whole, private to the user, and alone."""
-    write_file(str(tmp_path / "list.csv"), b"rows\n", overwrite=False)
-    assert (tmp_path / "list.csv").read_bytes() == b"rows\n"
-    assert stat.S_IMODE((tmp_path / "list.csv").stat().st_mode) == 0o600
-    assert left_in(tmp_path) == ["list.csv"]
-
-
-def without_links(source: object, target: object) -> None:
-    """Be a file system without hard links."""
-    raise OSError(errno.EOPNOTSUPP, "Operation not supported")
-
-
-@pytest.mark.parametrize("link", [os.link, without_links])
-def test_nothing_is_replaced(link: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that appeared meanwhile keeps its content, and no draft is left; on any file system."""
-    monkeypatch.setattr(os, "link", link)
-    path = tmp_path / "list.csv"
-    write_file(str(path), b"mine", overwrite=False)
-    with pytest.raises(OutputError, match=r"list.csv: exists already; give --overwrite"):
-        write_file(str(path), b"other", overwrite=False)
-    assert (path.read_bytes(), left_in(tmp_path)) == (b"mine", ["list.csv"])
-
-
-def test_replaced_when_asked_for(tmp_path: Path) -> None:
-    """With `overwrite` the file is another one, private again; a link leads to the new one."""
-    path, link = tmp_path / "list.csv", tmp_path / "link.csv"
-    path.write_text("old")
-    path.chmod(0o644)
-    link.symlink_to(path)
-    write_file(str(link), b"new", overwrite=True)
-    assert link.is_symlink()
-    assert path.read_bytes() == b"new"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-@pytest.mark.parametrize("failing", ["fsync", "open"])
-def test_a_disk_that_fails(failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be written whole leaves nothing behind, and what was there stays."""
-
-    def fail(*args: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    path = tmp_path / "list.csv"
-    path.write_text("old")
-    monkeypatch.setattr(os, failing, fail)
-    with pytest.raises(OutputError, match=r"list.csv: cannot be written \(No space left on device\)"):
-        write_file(str(path), b"new", overwrite=True)
-    monkeypatch.undo()
-    assert (path.read_text(), left_in(tmp_path)) == ("old", ["list.csv"])
-
-
-def test_devices(tmp_path: Path) -> None:
-    """A device takes the list as it is; a full one is said to be full."""
-    check_target("/dev/full", overwrite=False)
-    write_file("/dev/null", b"x", overwrite=False)
-    with pytest.raises(OutputError, match=r"/dev/full: cannot be written \(No space left on device\)"):
-        write_file("/dev/full", b"x", overwrite=False)
-
-
-def test_what_is_found_out_first(tmp_path: Path) -> None:
-    """A target that cannot be had is refused before any call is made."""
-    (tmp_path / "list.csv").touch()
-    (tmp_path / "nowhere.csv").symlink_to(tmp_path / "gone" / "x")
-    check_target(str(tmp_path / "new.csv"), overwrite=False)
-    check_target(str(tmp_path / "list.csv"), overwrite=True)
-    for name, why in [
-        ("list.csv", "exists already"),
-        ("nowhere.csv", "exists already"),
-        ("", "is a directory"),
-        ("gone/list.csv", "its directory is not there"),
-    ]:
-        with pytest.raises(OutputError, match=why):
-            check_target(str(tmp_path / name), overwrite=False)

@@ -228,7 +228,7 @@ def test_every_row_is_a_campaign_or_counted(rows: list[tuple[str, Outcome, str]]
     usable = [
         name
         for name, outcome, account in rows
-        if Campaign(name, CampaignType.VOICE, account, "st-1", "st-1", "", 0).fault is None
+        if Campaign.of_row(name, CampaignType.VOICE, account, "st-1", "st-1", "", 0).fault is None
         and (outcome is not Outcome.INVALID or re.fullmatch(r"[A-Za-z0-9_.~-]+", name))
     ]
     if not rows:
@@ -415,7 +415,7 @@ def test_json() -> None:
 def test_targets_of_a_run() -> None:
     """A run that has its campaigns at hand adds them without a file."""
     targets = Targets()
-    campaign = Campaign("cd-1", CampaignType.VOICE, "a1", "st-1", "app-1", "in.csv", 2)
+    campaign = Campaign.of_row("cd-1", CampaignType.VOICE, "a1", "st-1", "app-1", "in.csv", 2)
     targets.add(campaign, Outcome.NOT_SENT)
     targets.add(campaign, Outcome.STOPPED)
     assert targets.by_scope == {GROUP._replace(iid="app-1"): {"cd-1": Outcome.STOPPED}}

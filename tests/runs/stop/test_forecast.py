@@ -25,7 +25,9 @@ def settings(**more: object) -> Settings:
 
 def campaigns(count: int, account_id: str = "a") -> list[Campaign]:
     """Make campaigns of one account."""
-    return [Campaign(f"cd-{n}", CampaignType.VOICE, account_id, "s", "s", "list.csv", n) for n in range(1, count + 1)]
+    return [
+        Campaign.of_row(f"cd-{n}", CampaignType.VOICE, account_id, "s", "s", "list.csv", n) for n in range(1, count + 1)
+    ]
 
 
 def test_quotas_are_put_together_as_asked() -> None:

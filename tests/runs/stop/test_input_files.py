@@ -131,7 +131,7 @@ def test_standard_input_is_a_file() -> None:
 
 def test_campaigns_made_by_hand() -> None:
     """Campaigns that come from no file leave every name free, but what settings name."""
-    campaign = Campaign("cd-1", CampaignType.VOICE, "a", "st", "st", "here", 1)
+    campaign = Campaign.of_row("cd-1", CampaignType.VOICE, "a", "st", "st", "here", 1)
     Path("p.txt").write_text("x\n")
     refused(
         "output p.txt: is the file that settings.protect names; give another file",

@@ -40,7 +40,10 @@ def with_token(**more: Any) -> Settings:
 
 def campaigns(count: int) -> list[Campaign]:
     """Make campaigns of one account."""
-    return [Campaign(f"cd-{n}", CampaignType.VOICE, "acc", "st", "st", "list.csv", n + 1) for n in range(1, count + 1)]
+    return [
+        Campaign.of_row(f"cd-{n}", CampaignType.VOICE, "acc", "st", "st", "list.csv", n + 1)
+        for n in range(1, count + 1)
+    ]
 
 
 def write_list(count: int) -> None:

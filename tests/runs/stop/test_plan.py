@@ -18,7 +18,7 @@ NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC).timestamp()
 
 def campaign(number: int, account_id: str = "a", kind: CampaignType = CampaignType.VOICE) -> Campaign:
     """Make a campaign."""
-    return Campaign(f"cd-{number}", kind, account_id, "st-1", "st-1", "list.csv", number)
+    return Campaign.of_row(f"cd-{number}", kind, account_id, "st-1", "st-1", "list.csv", number)
 
 
 def settings(**more: object) -> Settings:

@@ -17,7 +17,7 @@ from bulkstop.kore.exchange import Response
 from bulkstop.model import Attempt, Campaign, CampaignType, Outcome
 from bulkstop.runs.stop.readback import list_reader
 
-OF = Campaign("cd-1", CampaignType.VOICE, "a1", "st-1", "i-1", "list.csv", 1)
+OF = Campaign.of_row("cd-1", CampaignType.VOICE, "a1", "st-1", "i-1", "list.csv", 1)
 Row = Mapping[str, object]
 States = Mapping[str, ListedState]
 

@@ -4,36 +4,51 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkstop.engine.guards.admission import Admission
-from bulkstop.engine.lanes import Claim, Lane, Lanes
+from bulkstop.engine.lanes import Claim
 from bulkstop.engine.limits.quota import AllOf, EvenPacer, NoQuota, Quota, RollingWindow
-from bulkstop.engine.pool import NOT_TRIED_AGAIN, Pool
-from bulkstop.engine.retry import Retry
+from bulkstop.engine.pool import Pool
+from bulkstop.engine.results import NOT_TRIED_AGAIN
 from bulkstop.errors import CredentialsError, GuardError, OutputError, QuotaError
+from bulkstop.events import AccountThrottled, Event
 from bulkstop.kore.calls import Call, T
 from bulkstop.kore.interpret import Disabled
-from bulkstop.model import Attempt, Campaign, CampaignType, FailureCap, Limit, Outcome, Result, RetryHint
+from bulkstop.model import (
+    Attempt,
+    Campaign,
+    CampaignType,
+    FailureCap,
+    Limit,
+    ListedCampaign,
+    Outcome,
+    Result,
+    RetryHint,
+    Scope,
+)
 from bulkstop.report.stop.resume import is_final
 from bulkstop.report.stop.stats import Stats
 from bulkstop.report.stop.summary import Summary
+from bulkstop.runs.lists.listing import Listing
+from bulkstop.runs.lists.roster import Roster
 from bulkstop.runs.lists.states import scope_of
-from bulkstop.runs.stop.precheck import ByName, KnownStates
-from bulkstop.runs.stop.recurrence import BROKEN, CUT_OFF, NAMELESS, RUN_ENDED, ScheduleCalls
+from bulkstop.runs.stop.precheck import KnownStates
+from bulkstop.runs.stop.recurrence import DOUBT, NAMELESS, RUN_ENDED, ScheduleCalls
 from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import Settings
-from tests.engine.parts import BUSY, RENEWED, STOPPED, accounts, campaigns, clock_time, now_s, throttled
+from tests.engine.parts import BUSY, RENEWED, STOPPED, Job, accounts, by_account, campaigns, now_s, size_of, throttled
 from tests.virtual_time import VirtualLoop, run
 
 REFUSED = Attempt(Outcome.REJECTED, http_status=400, message="no", error="HTTP 400")
 ENDED = f"failed: {RUN_ENDED}"
+CUT_OFF = f"in flight when the run was cut off; {DOUBT}"
+BROKEN = f"the call failed inside this program; {DOUBT}"
 Answer = Attempt | Disabled | BaseException
 Script = Callable[[Campaign, int], Answer]
 
@@ -107,10 +122,11 @@ class Scene:
     claim: Claim | None = None
     admission: Admission | None = None
     report: Callable[[Result], None] = lambda result: None
-    retry: Retry = field(default_factory=Retry)
+    attempts: int = 5
 
     log: list[Made] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     most_without_line: int = 0
 
     def __post_init__(self) -> None:
@@ -120,37 +136,20 @@ class Scene:
         self.accounts = Bounded(self._quota, self.claim)
 
     def pool(self) -> Pool:
-        """Plug the run together; call it inside the loop."""
-        drained = asyncio.Event()
-        calls = ScheduleCalls(self._known(), self.accounts, self._ask, retry=self.retry, drained=drained, now=now_s)
-        own: dict[str, list[Campaign]] = {}
-        for each in self.rows:
-            own.setdefault(each.account_id, []).append(each)
-        lanes = [
-            Lane(
-                name,
-                rows,
-                self.accounts.quota(name),
-                self.accounts.claim(name),
-                left=len(rows),
-                rest=self.accounts.rest(name),
-            )
-            for name, rows in own.items()
-        ]
-        return Pool(
-            Lanes(lanes, self.concurrency, self.admission),
+        """Plug the run together."""
+        calls, at_rest = ScheduleCalls(self._known(), self._ask), by_account(self.resting)
+        return Job(
+            self.rows,
             self._stop,
-            self._report,
+            make_lane=lambda name, own: self.accounts.lane(name, own, left=size_of(own)),
             follow=calls.follow,
-            at_rest=lambda: calls.at_rest(self.resting, "run-1"),
-            drained=drained,
-            retry=self.retry,
+            at_rest=lambda: calls.lanes_at_rest(at_rest, self.accounts, "run-1"),
+            admission=self.admission,
+            attempts=self.attempts,
             concurrency=self.concurrency,
-            run_id="run-1",
-            now=now_s,
-            tick_s=0.0,
-            wall=clock_time,
-        )
+            report=self._report,
+            observe=self.events.append,
+        ).pool
 
     async def run(self) -> None:
         """Run it to its end."""
@@ -176,7 +175,7 @@ class Scene:
         for limit in self.limits:
             for name in self.accounts.of:
                 _check_limit([made for made in self.log if made.account_id == name], limit)
-        assert self.most_without_line <= self.concurrency
+        assert self.most_without_line <= self.concurrency + max(0, len({row.account_id for row in self.rows}) - 1)
 
     def _quota(self) -> Quota:
         quotas: list[Quota] = [Window(self.limits)] if self.limits else []
@@ -185,15 +184,15 @@ class Scene:
         return AllOf(quotas) if len(quotas) > 1 else quotas[0] if quotas else NoQuota()
 
     def _known(self) -> KnownStates:
-        schedules: dict[Any, dict[str, ByName | str]] = {}
-        statuses: dict[Any, dict[str, str]] = {}
+        items: dict[Scope, dict[str, ListedCampaign]] = {}
         for each in (*self.rows, *self.resting):
             is_resting = each in self.resting
-            schedule = ByName(f"name of {each.campaign_id}") if is_resting or self.recurring(each) else "none"
-            schedules.setdefault(scope_of(each), {})[each.campaign_id] = schedule
-            if is_resting:
-                statuses.setdefault(scope_of(each), {})[each.campaign_id] = "Stopped"
-        return KnownStates(1, statuses, schedules)
+            name, status = f"name of {each.campaign_id}", "Stopped" if is_resting else "Active"
+            item = ListedCampaign(each.campaign_id, each.campaign_type, name, status)
+            recurs = is_resting or self.recurring(each)
+            items.setdefault(scope_of(each), {})[each.campaign_id] = item._replace(is_recurring=recurs)
+        roster = Roster({scope: Listing(scope, known) for scope, known in items.items()})
+        return KnownStates(roster, only_running=True, disable_schedule=True)
 
     async def _stop(self, campaign: Campaign) -> Attempt:
         found = await self._answer("S", campaign, self.stops)
@@ -305,11 +304,11 @@ def test_a_schedule_that_is_not_disabled(answer: Answer, said: str, caplog: pyte
 
 def test_what_cannot_be_disabled_is_not_tried() -> None:
     """Where it is known before that nothing can be done, the line says why and no call is made."""
-    scene = Scene(campaigns(1), recurring=lambda each: False)
-    said = {"cd-a1-1": "failed: 2 campaigns have that name"}
-    scene._known = lambda: KnownStates(1, None, {scope_of(scene.rows[0]): dict(said)})  # type: ignore[method-assign]
+    scene = Scene(campaigns(1))
+    known = replace(scene._known(), name_counts={("a1", "st-1", "name of cd-a1-1"): 2})
+    scene._known = lambda: known  # type: ignore[method-assign]
     ran(scene)
-    assert (scene.kinds(), scene.said()) == ("S", said)
+    assert (scene.kinds(), scene.said()) == ("S", {"cd-a1-1": "failed: 2 campaigns have that name"})
 
 
 def test_tried_again() -> None:
@@ -322,7 +321,7 @@ def test_tried_again() -> None:
 
 def test_given_up() -> None:
     """A failure that does not pass is given up after as many tries as a stop has."""
-    scene = Scene(campaigns(1), answers=lambda each, call: BUSY, retry=Retry(3))
+    scene = Scene(campaigns(1), answers=lambda each, call: BUSY, attempts=3)
     ran(scene)
     assert (scene.kinds(), scene.said()) == ("Sddd", {"cd-a1-1": "failed: HTTP 503"})
 
@@ -362,8 +361,8 @@ def test_told_to_wait() -> None:
 
 
 @pytest.mark.parametrize("kind", ["S", "d"])
-def test_an_account_rests_as_a_whole(kind: str, caplog: pytest.LogCaptureFixture) -> None:
-    """When one call is told to wait all of that account wait, those of no other do, and the log says so once."""
+def test_an_account_rests_as_a_whole(kind: str) -> None:
+    """When one call is told to wait all of that account wait, those of no other do, and observers are told once."""
     scene = Scene(accounts(["a1", "a2"], 32), limits=[Limit(33, 5.0)], concurrency=64)
     waits = iter([throttled(10.0)])
     own = {"S": iter(()), "d": iter(()), kind: waits}
@@ -373,7 +372,7 @@ def test_an_account_rests_as_a_whole(kind: str, caplog: pytest.LogCaptureFixture
     assert set(scene.said().values()) == {"disabled"}
     (told,) = [made for made in scene.log if made.rest_s]
     assert {made.account_id for made in scene.log if told.ended_s < made.began_s < told.ended_s + 10.0} == {"a2"}
-    assert [record.msg for record in caplog.records] == ["account_throttled"]
+    assert scene.events == [AccountThrottled("a1", 10.0, "rate limit")]
 
 
 @pytest.mark.parametrize("even", [False, True])
@@ -382,7 +381,7 @@ def test_an_account_rests_as_a_whole(kind: str, caplog: pytest.LogCaptureFixture
 )
 @pytest.mark.parametrize("concurrency", [1, 3, 32])
 def test_small_quotas(limits: list[Limit], concurrency: int, even: bool) -> None:
-    """However few calls are allowed, and however many could be in flight, it goes to the end within the limits."""
+    """However few calls are allowed and however many could be in flight, it goes to the end within the limits."""
     scene = Scene(campaigns(12), limits=limits, concurrency=concurrency, even=even)
     ran(scene)
     assert set(scene.said().values()) == {"disabled"}
@@ -399,14 +398,6 @@ def test_without_a_quota_they_go_together() -> None:
     """Nothing waits where nothing must: calls for schedules are in flight together."""
     scene = Scene(campaigns(64), concurrency=32, latency_s=1.0)
     assert ran(scene) == 4.0
-
-
-def test_another_account_is_not_held_up() -> None:
-    """An account without a call left keeps its fair share of the workers busy, the other account the rest."""
-    scene = Scene(accounts(["a1", "a2"], 6), limits=[Limit(6, 1000.0)], concurrency=4, recurring=lambda c: c[2] == "a1")
-    ran(scene)
-    last = max(made.ended_s for made in scene.log if made.account_id == "a2")
-    assert last < 2.0 < scene.log[-1].began_s
 
 
 def test_a_store_that_says_wait() -> None:
@@ -454,7 +445,7 @@ def test_any_run(data: st.DataObject) -> None:
         latency_s=data.draw(st.sampled_from([0.0, 0.1, 2.0])),
         stops=lambda each, call: data.draw(stops),
         answers=answer,
-        retry=Retry(3),
+        attempts=3,
     )
     ran(scene)
     for result in scene.results:

@@ -15,7 +15,7 @@ LAST = LastRun(25, "2026-01-02T18:00:05.123Z")
 
 def campaign(campaign_id: str, account_id: str = ACCOUNT, name: str | None = None) -> Campaign:
     """Make a campaign."""
-    return Campaign(campaign_id, CampaignType.VOICE, account_id, "st-1", "st-1", "list.csv", 2, name=name)
+    return Campaign.of_row(campaign_id, CampaignType.VOICE, account_id, "st-1", "st-1", "list.csv", 2, name=name)
 
 
 def plain(number: int) -> list[Row]:

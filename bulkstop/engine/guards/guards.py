@@ -1,0 +1,59 @@
+"""All guards of a run behind one face, so that nobody who asks has to know which of them there are."""
+
+import math
+from typing import Generic
+
+from bulkstop.engine.guards.admission import Admission
+from bulkstop.engine.guards.breaker import Breaker
+from bulkstop.engine.guards.scopes import L, ScopeBreaker, Unwatched
+from bulkstop.errors import GuardError
+from bulkstop.model import Attempt
+
+SHOWN_SCOPES = 3
+"""How many closed groups are told of in the one line that ends a run."""
+
+
+class Guards(Generic[L]):
+    """Asks each guard what it knows about; one that is not there holds nothing back.
+
+    A call may leave from `leaves_at()` on, a campaign be begun from `begins_at()` on. The others of these functions are
+    as `Admission`, `Breaker` and `ScopeBreaker` describe them.
+    """
+
+    def __init__(
+        self,
+        admission: Admission | None = None,
+        breaker: Breaker | None = None,
+        scope_breaker: ScopeBreaker[L] | None = None,
+    ) -> None:
+        self._admission = admission or Admission()
+        self._breaker = breaker or Breaker(math.inf)
+        self._scopes: ScopeBreaker[L] = scope_breaker or Unwatched()
+        self.begins_at, self.admit = self._admission.ready_at, self._admission.admit
+        self.released, self.settled = self._admission.released, self._admission.settled
+        self.leaves_at, self.left = self._breaker.ready_at, self._breaker.left
+        self.unleft, self.answered = self._breaker.unleft, self._breaker.answered
+        self.group_of, self.may_renew = self._scopes.of, self._scopes.may_renew
+        self.claimed, self.end_account = self._scopes.claimed, self._scopes.end_account
+        self.reviewed, self.flush = self._scopes.reviewed, self._scopes.flush
+        self.to_review = self._scopes.to_review
+
+    def ended(self, line: L, attempt: Attempt, now: float) -> list[tuple[L, bool]]:
+        """Note how a campaign that was sent has ended.
+
+        Returns the lines that can be written now, each with whether its row has ended.
+        """
+        self.settled(attempt.outcome, now, line.campaign.campaign_id, attempt.error)
+        return self._scopes.note(line, attempt)
+
+    @property
+    def fault(self) -> GuardError | None:
+        """Why the run must end, if it must."""
+        return self._admission.fault or self._breaker.fault
+
+    @property
+    def closed_fault(self) -> GuardError | None:
+        """What is wrong with the groups that were closed, of a run that came to its end but for those."""
+        faults = self._scopes.faults()
+        more = [f"and {len(faults) - SHOWN_SCOPES:,} more groups"] if len(faults) > SHOWN_SCOPES else []
+        return GuardError("; ".join(faults[:SHOWN_SCOPES] + more)) if faults else None

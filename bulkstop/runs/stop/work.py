@@ -1,0 +1,110 @@
+"""What a run has to do: its lanes, and the pool that works through them."""
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from bulkstop.engine.followup import Follow, follow_nothing
+from bulkstop.engine.lanes import Lane, Lanes
+from bulkstop.engine.pool import Pool
+from bulkstop.engine.readback import IsEnough, Reading, ReadList
+from bulkstop.engine.retry import Retry
+from bulkstop.events import Observe
+from bulkstop.kore.session import Perform
+from bulkstop.model import Campaign, Report
+from bulkstop.runs.parts import Parts
+from bulkstop.runs.wiring import Accounts, make_guards
+from bulkstop.source.plan import Plan
+
+if TYPE_CHECKING:
+    from bulkstop.runs.stop.precheck import KnownStates
+
+
+class ToSend(Protocol):
+    """The campaigns to be sent, by account: a plan, or what its lists have left of it."""
+
+    @property
+    def accounts(self) -> Mapping[str, int]:
+        """How many there are of each account."""
+        ...
+
+    @property
+    def to_send(self) -> int:
+        """How many there are."""
+        ...
+
+    def campaigns(self, account_id: str) -> Iterable[Campaign]:
+        """Return those of an account, in the order of sending."""
+        ...
+
+
+class Work(NamedTuple):
+    """A pool, and the lanes that it works through."""
+
+    pool: Pool
+    lanes: Lanes
+
+
+def make_work(
+    plan: Plan,
+    parts: Parts,
+    accounts: Accounts,
+    known: "KnownStates | None",
+    report: Report,
+    run_id: str,
+    observe: Observe,
+    finish_reports: Callable[[], Awaitable[None]],
+) -> Work:
+    """Make the pool that works through a plan; what the lists have at rest already is reported here."""
+    settings = parts.settings
+    to_send: ToSend = plan
+    follow: Follow = follow_nothing
+    lanes_at_rest: Callable[[], Iterable[Lane]] = tuple
+    if known is not None:
+        to_send, follow, lanes_at_rest = _narrow(plan, parts, accounts, known, report, run_id)
+    lanes = Lanes(make_lanes(to_send, accounts), settings.concurrency, make_guards(settings, to_send.to_send, observe))
+    pool = Pool(
+        lanes,
+        parts.send,
+        report,
+        retry=Retry(settings.attempts, max_retry_after_s=settings.max_retry_after_s),
+        concurrency=settings.concurrency,
+        read_list=_read_list_of(parts.perform, accounts),
+        follow=follow,
+        at_rest=lanes_at_rest,
+        run_id=run_id,
+        observe=observe,
+        finish_reports=finish_reports,
+    )
+    return Work(pool, lanes)
+
+
+def make_lanes(to_send: ToSend, accounts: Accounts) -> Iterator[Lane]:
+    """Yield the lane of every account, within what the account may do."""
+    for account_id, left in to_send.accounts.items():
+        yield accounts.lane(account_id, to_send.campaigns(account_id), left=left)
+
+
+def _narrow(
+    plan: Plan, parts: Parts, accounts: Accounts, known: "KnownStates", report: Report, run_id: str
+) -> tuple[ToSend, Follow, Callable[[], Iterable[Lane]]]:
+    """Return what the lists leave to do; what they have at rest is reported here."""
+    from bulkstop.runs.stop.precheck import narrow_plan  # seldom wanted, and a start-up need not wait for it
+    from bulkstop.runs.stop.recurrence import ScheduleCalls
+
+    left = narrow_plan(plan, known, lambda campaign: report(known.result(campaign, run_id)))
+    if not known.disable_schedule:
+        return left, follow_nothing, tuple
+    calls = ScheduleCalls(known, parts.perform)
+    at_rest = {account_id: left.recurring(account_id) for account_id in plan.accounts}
+    return left, calls.follow, lambda: calls.lanes_at_rest(at_rest, accounts, run_id)
+
+
+def _read_list_of(perform: Perform, accounts: Accounts) -> ReadList:
+    """Make what reads a list in the middle of a run; most runs have no need of it, and do not import it."""
+
+    async def read_list(of: Campaign, is_enough: IsEnough) -> Reading:
+        from bulkstop.runs.stop.readback import list_reader
+
+        return await list_reader(perform, accounts.caller)(of, is_enough)
+
+    return read_list
