@@ -2,26 +2,24 @@
 
 import signal
 import sys
-import time
-from collections import Counter
-from functools import partial
 from pathlib import Path
 
 import click
 
 from bulkstop.cli.files import check_written
-from bulkstop.cli.options import OF_STOP, ParsedText, read_settings, with_settings
+from bulkstop.cli.options import GroupedCommand, ParsedText, read_settings, with_settings
 from bulkstop.cli.terminal import print_err
 from bulkstop.errors import OutputError, SettingsError
 from bulkstop.files import AtomicFile
 from bulkstop.kore.calls import STATUSES
 from bulkstop.model import SIGNALS, CampaignType
-from bulkstop.report.lists.discovery import Discovery, to_csv, to_jsonl
+from bulkstop.report.lists.discovery import format_discovery, to_csv, to_jsonl
 from bulkstop.runs.lists.discover import discover
 from bulkstop.runs.lists.listing import ListFilter
 from bulkstop.settings import Settings
 from bulkstop.settings.parse import parse_campaign_type
-from bulkstop.text import format_duration, printable
+from bulkstop.settings.spec import CONNECTION, CREDENTIALS, QUOTA, RETRY_AFTER, SCOPE
+from bulkstop.text import format_duration
 
 WRITERS = {"csv": to_csv, "jsonl": to_jsonl}
 ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -72,7 +70,7 @@ def _split(text: str) -> list[str]:
     return parts
 
 
-@click.command("discover", epilog=EXAMPLE)
+@click.command("discover", cls=GroupedCommand, epilog=EXAMPLE)
 @click.option(
     "-o",
     "--output",
@@ -108,7 +106,7 @@ def _split(text: str) -> list[str]:
 )
 @click.option("--name", metavar="GLOB", help="... with such a name, in this letter case: 'Promo*'.")
 @click.option("--quiet", is_flag=True, help="Say only what went wrong, or may have.")
-@partial(with_settings, but=OF_STOP | {"type"})
+@with_settings(CONNECTION, CREDENTIALS, SCOPE, QUOTA, RETRY_AFTER)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -138,8 +136,7 @@ def command(
     for status in wanted:
         if status not in STATUSES:
             print_err(f"bulkstop: note: --status {status}: is none of {', '.join(STATUSES)}; asked for all the same")
-    began = time.monotonic()
-    found = discover(
+    discovery = discover(
         settings,
         ListFilter(wanted, priority or ()),
         types=kinds or choose_types(settings),
@@ -147,17 +144,18 @@ def command(
         signals=SIGNALS,
         rests=(lambda seconds: None) if quiet else print_rest,
     )
-    if found.signum is not None:
-        print_err(f"bulkstop: ended by {signal.Signals(found.signum).name}; nothing was written")
-        return 128 + found.signum
-    if found.fault is not None:
-        print_err(f"bulkstop: the list could not be read to its end; {printable(found.fault)}; nothing was written")
+    if discovery.signum is not None:
+        print_err(f"bulkstop: ended by {signal.Signals(discovery.signum).name}; nothing was written")
+        return 128 + discovery.signum
+    if discovery.fault is not None:
+        print_err(f"bulkstop: the list could not be read to its end; {discovery.fault}; nothing was written")
         return 3
-    print_notes(found)
-    if not write_list(file, WRITERS[form](found.rows)):
+    for note in discovery.notes:
+        print_err(f"bulkstop: note: {note}")
+    if not write_list(output, WRITERS[form](discovery.rows), file):
         return 3
-    if not quiet or not found.rows:
-        print_err(format_summary(found, time.monotonic() - began, output))
+    if not quiet or not discovery.rows:
+        print_err(format_discovery(discovery, output))
     return 0
 
 
@@ -166,14 +164,14 @@ def choose_types(settings: Settings) -> tuple[CampaignType, ...]:
     return tuple(CampaignType) if settings.type is None else (settings.type,)
 
 
-def choose_format(output: str, fmt: str | None) -> str:
+def choose_format(output: str, fmt: str | None, remedy: str = ", or give --format") -> str:
     """Tell the form of a list by its name; raises SettingsError for a name that `stop` could not read either."""
-    told = ENDINGS.get(Path(output.lower()).suffix)
-    if output != "-" and not output.startswith("/dev/") and told is None and fmt is None:
-        raise SettingsError(f"-o {output}: nothing tells its form: name it {', '.join(ENDINGS)}, or give --format")
-    if told is not None and fmt not in (None, told):
-        raise SettingsError(f"--format {fmt}: -o {output} is named as {told}; change one of the two")
-    return told or fmt or "csv"
+    form = ENDINGS.get(Path(output.lower()).suffix)
+    if output != "-" and not output.startswith("/dev/") and form is None and fmt is None:
+        raise SettingsError(f"-o {output}: nothing tells its form: name it {', '.join(ENDINGS)}{remedy}")
+    if form is not None and fmt not in (None, form):
+        raise SettingsError(f"--format {fmt}: -o {output} is named as {form}; change one of the two")
+    return form or fmt or "csv"
 
 
 def open_output(output: str, *, overwrite: bool) -> AtomicFile | None:
@@ -185,13 +183,13 @@ def open_output(output: str, *, overwrite: bool) -> AtomicFile | None:
     return None
 
 
-def write_list(file: AtomicFile | None, data: bytes) -> bool:
-    """Write the finished list; False, and a line that says why, when it cannot be written."""
+def write_list(output: str, data: bytes, file: AtomicFile | None = None, *, overwrite: bool = False) -> bool:
+    """Write the finished list, if need be to a new file; False, and a line that says why, when it cannot be written."""
     try:
-        if file is None:
+        if output == "-":
             _write_out(data)
         else:
-            file.save(data)
+            (file or AtomicFile(output, overwrite=overwrite)).save(data)
     except OutputError as error:
         print_err(f"bulkstop: {error}")
         return False
@@ -212,20 +210,3 @@ def print_rest(seconds: float) -> None:
     """Say that nothing happens for a while."""
     if seconds > SHORT_REST_S:
         print_err(f"waiting {format_duration(seconds)}: the account's quota is used up, or the service asks to wait")
-
-
-def print_notes(found: Discovery) -> None:
-    """Say what a person must know of the list."""
-    for note in found.notes:
-        print_err(f"bulkstop: note: {printable(note)}")
-
-
-def format_summary(found: Discovery, elapsed_s: float, output: str) -> str:
-    """Write what was found, in one line."""
-    types = Counter(group.campaign_type for group, _ in found.rows)
-    counted = ", ".join(f"{types[kind]:,} {kind}" for kind in CampaignType)
-    recurring = sum(item.recurs is True for _, item in found.rows)
-    again = f"; {recurring:,} recurring: a stop does not end their schedule" if recurring else ""
-    where = "standard output" if output == "-" else output
-    many = f"{len(found.rows):,} campaigns ({counted})" if found.rows else "no campaign fits; an empty list"
-    return f"{many}{again}; {found.calls:,} calls in {format_duration(elapsed_s)}; written to {where}"

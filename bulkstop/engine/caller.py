@@ -31,8 +31,7 @@ class Caller:
     """Makes the calls of one account, each until it has its answer or Retry gives it up.
 
     Use it from one task at a time. `drained`, once set, lets nothing more leave and ends every wait; a call in flight
-    is waited for. `rests` is told the seconds of each wait before it begins, and `throttled` those for which the
-    account rests, once for all calls that were refused together; `now` is a monotonic clock in seconds.
+    is waited for. `rests` is told the seconds of each wait before it begins; `now` is a monotonic clock in seconds.
     """
 
     def __init__(
@@ -45,7 +44,6 @@ class Caller:
         rest: AccountRest | None = None,
         drained: asyncio.Event | None = None,
         rests: Callable[[float], object] = lambda seconds: None,
-        throttled: Callable[[float, Attempt], object] = lambda seconds, attempt: None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.calls = 0
@@ -55,7 +53,6 @@ class Caller:
         self._paces_itself = paces_itself
         self._drained = drained or asyncio.Event()
         self._rests = rests
-        self._throttled = throttled
         self._now = now
         self._rest = rest or AccountRest()
 
@@ -67,14 +64,14 @@ class Caller:
         tries, due, last = Tries(), -math.inf, unfinished_attempt(None)
         while await self._has_place(due):
             sent_at = self._now()
-            found = await self._try(make, sent_at)
-            if not isinstance(found, Attempt):
-                return found
-            step = self._plan_next(tries, found, sent_at)
+            answer = await self._try(make, sent_at)
+            if not isinstance(answer, Attempt):
+                return answer
+            step = self._plan_next(tries, answer, sent_at)
             if isinstance(step, Settle):
-                return found
+                return answer
             tries, due = step.tries, step.at if isinstance(step, RetryAt) else -math.inf
-            last = unfinished_attempt(found)
+            last = unfinished_attempt(answer)
         return last
 
     def _plan_next(self, tries: Tries, attempt: Attempt, sent_at: float) -> Settle | RetryAt | Rest:
@@ -84,8 +81,6 @@ class Caller:
         step = tries.after(attempt, now, self._retry, event=event, is_paced=self._paces_itself)
         if not isinstance(step, RetryAt):
             self._rest.extend(step.rests_until)
-            if event:
-                self._throttled(step.rests_until - now, attempt)
         return step
 
     async def _has_place(self, due: float) -> bool:
@@ -121,12 +116,12 @@ class Caller:
     async def _try(self, make: Callable[[], Awaitable[T | Attempt]], sent_at: float) -> T | Attempt:
         again: RetryHint | None = RetryHint.LATER  # also of a call that is cut off
         try:
-            found = await make()
-            again = found.again if isinstance(found, Attempt) else None
+            answer = await make()
+            again = answer.again if isinstance(answer, Attempt) else None
         finally:
             self.calls += 1
             throttled = again is RetryHint.THROTTLED
             self._quota.answered(self._now(), sent_at, throttled=throttled, failed=again is RetryHint.LATER)
             if not throttled:
                 self._rest.note_let_through(sent_at)
-        return found
+        return answer

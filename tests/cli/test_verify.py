@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -550,10 +551,12 @@ def test_an_older_list(still: Simulated, tmp_path: Path) -> None:
 
 
 def test_lines_of_json(still: Simulated, tmp_path: Path) -> None:
-    """The list can be JSON lines."""
+    """The list can be JSON lines, also below /dev, where not all is a device."""
     ids = write_all(tmp_path, "scheduled")
-    assert verify(still, RESULTS, "-o", "again.jsonl", "--quiet", cwd=tmp_path).code == 1
-    assert {line["campaign_id"] for line in results(tmp_path / "again.jsonl")} == set(ids)
+    with TemporaryDirectory(dir="/dev/shm") as memory:
+        for target in ("again.jsonl", f"{memory}/again.jsonl"):
+            assert verify(still, RESULTS, "-o", target, "--quiet", cwd=tmp_path).code == 1
+            assert {line["campaign_id"] for line in results(tmp_path / target)} == set(ids)
 
 
 def test_for_machines(still: Simulated, tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 from contextlib import closing
 
+from bulkstop.runs.lists.roster import Roster
 from bulkstop.runs.stop.plan import make_plan
-from bulkstop.runs.stop.precheck import KnownStates, RemainingWork
+from bulkstop.runs.stop.precheck import KnownStates, narrow_plan
 from bulkstop.runs.stop.run import make_lanes_left
 from bulkstop.runs.wiring import Accounts, make_lanes
 from bulkstop.settings import Settings
@@ -16,7 +17,7 @@ def test_whoever_calls_for_an_account_shares_its_rest() -> None:
     shared = Accounts(settings, None)
     shared.rest("a1").extend(7.0)
     with closing(make_plan(accounts(["a1", "a2"], 2), settings)) as plan:
-        left = RemainingWork(plan, KnownStates(0), lambda campaign: None)
+        left = narrow_plan(plan, KnownStates(Roster({})), lambda campaign: None)
         for first, second in (make_lanes(plan, shared), make_lanes_left(left, shared)):
             assert first.rest.until == 7.0
             assert second.rest.until < 7.0

@@ -10,10 +10,17 @@ from dataclasses import replace
 import click
 
 from bulkstop.cli.load import limit
-from bulkstop.cli.load.options import HTML, LoadOptions, check_input, check_usage, options, read_load_options
+from bulkstop.cli.load.options import (
+    HTML,
+    LoadOptions,
+    check_input,
+    check_usage,
+    read_load_options,
+    with_load_options,
+)
 from bulkstop.cli.load.shapes import Shape, read_shape
 from bulkstop.cli.log import log_to_stderr
-from bulkstop.cli.options import read_settings
+from bulkstop.cli.options import GroupedCommand, read_settings
 from bulkstop.cli.terminal import is_watched, print_err, print_last
 from bulkstop.errors import BulkstopError, SettingsError
 from bulkstop.files import AtomicFile, Output
@@ -76,8 +83,8 @@ Exit codes:
 """
 
 
-@click.command("load", epilog=EXAMPLE)
-@options
+@click.command("load", cls=GroupedCommand, epilog=EXAMPLE)
+@with_load_options
 @click.pass_context
 def command(ctx: click.Context, /, *, log_level: str, log_json: bool, **_: object) -> int:
     """Load-test the API: requests leave on a schedule, and are measured from when they were due.
@@ -138,7 +145,7 @@ def find_limit(search: limit.SearchOptions, options: LoadOptions, settings: Sett
             plan,
             settings,
             confirm=lambda: confirm_host(settings, options.allowed),
-            targets=describe_targets(plan, settings, options.target_name),
+            targets=describe_targets(plan, settings, options.label),
             as_json=options.as_json,
             quiet=options.quiet,
         )
@@ -164,7 +171,7 @@ def make_load(shape: Shape, plan: Plan | None, settings: Settings, options: Load
         processes=options.processes,
         shape=shape.words(),
     )
-    return replace(load, targets=describe_targets(plan, settings, options.target_name, load.planned))
+    return replace(load, targets=describe_targets(plan, settings, options.label, load.planned))
 
 
 def check_processes(load: Load) -> None:

@@ -6,14 +6,14 @@ from collections import Counter
 from bulkstop.cli.stop.checks import running_list
 from bulkstop.cli.stop.options import StopOptions
 from bulkstop.cli.terminal import print_err
-from bulkstop.cli.verify import format_hint, format_verdict, read_back, write_list
+from bulkstop.cli.verify import read_back, write_list
+from bulkstop.report.lists.verification import format_hint, format_verification
 from bulkstop.report.stop.formats import to_json
 from bulkstop.report.stop.manifest import manifest_path
 from bulkstop.report.stop.summary import Summary, format_summary
 from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.runs.stop.retries import NEEDS_A_CHOICE, counted, retry_option
 from bulkstop.settings import Settings
-from bulkstop.text import printable
 
 
 def print_summary(summary: Summary, journal: RunJournal, options: StopOptions) -> None:
@@ -83,9 +83,9 @@ def verify_after(options: StopOptions, settings: Settings, ended: Summary) -> in
     """Read back what still runs, say so, and give the exit code of the whole: that of the run, or 1 for what runs."""
     found = read_back((options.target,), settings, singly=False, quiet=options.quiet)
     for note in (*found.notes, *([found.fault] if found.fault else [])):
-        print_err(f"bulkstop: {printable(note)}")
+        print_err(f"bulkstop: {note}")
     if found.exit_code or not options.quiet:
-        print_err("\n".join(format_verdict(found)))
+        print_err("\n".join(format_verification(found)))
     if written := write_list(found, running_list(options.target), overwrite=True):
         print_err(format_hint(found, written))
     if found.signum is not None:

@@ -1,16 +1,15 @@
 """When a run must not go on, counted in campaigns: a cap on failures, and waves of which each must pass."""
 
-import logging
 import math
 import re
 from collections.abc import Sequence
 
 from bulkstop.errors import GuardError
+from bulkstop.events import Observe, WavePassed, ignore
 from bulkstop.model import FAILED, FailureCap, Outcome, share_of_whole
 from bulkstop.text import shorten
 from bulkstop.units import parse_percentage
 
-_LOG = logging.getLogger("bulkstop.engine")
 FAILURES = FAILED - {Outcome.INVALID}
 """The outcomes that count against a cap or a wave; a row that cannot be used was never sent."""
 ADVICE = "nothing more was sent: see the result lines, put it right, then go on with --resume"
@@ -29,7 +28,14 @@ class Admission:
     ends it.
     """
 
-    def __init__(self, cap: FailureCap | None = None, *, waves: Sequence[int] = (), soak_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        cap: FailureCap | None = None,
+        *,
+        waves: Sequence[int] = (),
+        soak_s: float = 0.0,
+        observe: Observe = ignore,
+    ) -> None:
         """Take the waves as `parse_waves` gives them."""
         self.fault: GuardError | None = None
         self._cap = cap
@@ -37,6 +43,7 @@ class Admission:
         self._waves = (*waves[:-1], math.inf)  # however many there are in the end, the last wave has the rest
         self._wave_ends = self._waves[0]
         self._soak_s = soak_s
+        self._observe = observe
         self._opens_at = -math.inf
         self._admitted = self._settled = self._failed = 0
         self._settled_before = self._failed_before = 0  # as the wave began
@@ -87,8 +94,7 @@ class Admission:
         return has_ended and failed == self._settled - self._settled_before
 
     def _begin_wave(self, now: float) -> None:
-        said = {"wave": self.wave, "waves": len(self._waves), "ended": self._settled, "failed": self._failed}
-        _LOG.info("wave_passed", extra={"fields": said | {"soak_s": self._soak_s}})
+        self._observe(WavePassed(self.wave, len(self._waves), self._settled, self._failed, self._soak_s))
         self.wave += 1
         self._wave_ends = self._waves[self.wave - 1]
         self._opens_at = now + self._soak_s
@@ -100,14 +106,14 @@ class Admission:
         option = str(self._cap)
         if self._cap is not None and self._cap.share is not None and self._settled < self._cap.sample:
             option += f" (of at least {self._cap.sample})"
-        told = f"{self._failed:,} of {self._settled:,} campaigns failed{where}, {self._first}"
-        return GuardError(f"--max-failures {option}: {told}; {ADVICE}")
+        counts = f"{self._failed:,} of {self._settled:,} campaigns failed{where}, {self._first}"
+        return GuardError(f"--max-failures {option}: {counts}; {ADVICE}")
 
     def _wave_failed(self) -> GuardError:
         failed, settled = self._failed - self._failed_before, self._settled - self._settled_before
         which = f"wave {self.wave} of {len(self._waves)} did not pass"
-        told = f"{failed:,} of its first {settled:,} campaigns failed, {self._first_of_wave}"
-        return GuardError(f"--waves: {which}: {told}; {ADVICE}")
+        counts = f"{failed:,} of its first {settled:,} campaigns failed, {self._first_of_wave}"
+        return GuardError(f"--waves: {which}: {counts}; {ADVICE}")
 
 
 def parse_waves(text: str, total: int) -> list[int]:
@@ -118,10 +124,10 @@ def parse_waves(text: str, total: int) -> list[int]:
     """
     sizes: list[int] = []
     before = {False: 0.0, True: 0.0}  # the last number, the last share
-    for given in text.split(","):
-        number, is_share = _parse_wave(given.strip())
+    for word in text.split(","):
+        number, is_share = _parse_wave(word.strip())
         if number <= before[is_share]:
-            raise ValueError(f"{given.strip()!r} is not more than the wave before; write waves as 1,10%,100%")
+            raise ValueError(f"{word.strip()!r} is not more than the wave before; write waves as 1,10%,100%")
         before[is_share] = number
         size = share_of_whole(number, total) if is_share else int(number)
         least = sizes[-1] + 1 if sizes else 1
@@ -136,12 +142,12 @@ def _describe(outcome: Outcome, campaign_id: str, error: str | None) -> str:
     return f"the first {shorten(campaign_id)}: {outcome}" + (f" ({shorten(error)})" if error else "")
 
 
-def _parse_wave(given: str) -> tuple[float, bool]:
+def _parse_wave(word: str) -> tuple[float, bool]:
     """Read one wave: a number or a share, and whether it is a share."""
-    share = parse_percentage(given)
-    if share is None and not _COUNT.fullmatch(given):
-        raise ValueError(f"{given!r} is neither a number of campaigns nor a percentage; write waves as 1,10%,100%")
-    number = float(given) if share is None else share
+    share = parse_percentage(word)
+    if share is None and not _COUNT.fullmatch(word):
+        raise ValueError(f"{word!r} is neither a number of campaigns nor a percentage; write waves as 1,10%,100%")
+    number = float(word) if share is None else share
     if not number or (share is not None and share > 1):
-        raise ValueError(f"{given!r}: a wave has at least one campaign and at most 100%")
+        raise ValueError(f"{word!r}: a wave has at least one campaign and at most 100%")
     return number, share is not None

@@ -2,13 +2,14 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import orjson
 
-from bulkstop.model import ListedCampaign, Scope
-from bulkstop.text import replace_controls
+from bulkstop.model import CampaignType, ListedCampaign, Scope
+from bulkstop.text import format_duration, replace_controls
 
 COLUMNS = (
     "campaign_id",
@@ -34,11 +35,24 @@ class Discovery:
     With a `fault`, or when a signal (`signum`) ended it, the list was not read to its end, and is not to be used.
     """
 
-    rows: tuple[tuple[Scope, ListedCampaign], ...]
-    notes: tuple[str, ...]
-    calls: int
+    rows: tuple[tuple[Scope, ListedCampaign], ...] = ()
+    notes: tuple[str, ...] = ()
+    calls: int = 0
+    elapsed_s: float = 0.0
     fault: str | None = None
     signum: int | None = None
+
+
+def format_discovery(discovery: Discovery, output: str) -> str:
+    """Say in one line what was found, and where the list is."""
+    types = Counter(scope.campaign_type for scope, _ in discovery.rows)
+    counts = ", ".join(f"{types[kind]:,} {kind}" for kind in CampaignType)
+    recurring = sum(item.recurs is True for _, item in discovery.rows)
+    again = f"; {recurring:,} recurring: a stop does not end their schedule" if recurring else ""
+    where = "standard output" if output == "-" else output
+    many = f"{len(discovery.rows):,} campaigns ({counts})" if discovery.rows else "no campaign fits; an empty list"
+    calls = f"{discovery.calls:,} calls in {format_duration(discovery.elapsed_s)}"
+    return f"{many}{again}; {calls}; written to {where}"
 
 
 def to_csv(rows: Iterable[tuple[Scope, ListedCampaign]]) -> bytes:

@@ -1,10 +1,12 @@
 """What was read back of the campaigns that were to be stopped."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from bulkstop.model import ListedCampaign, Outcome, Scope, State
+from bulkstop.text import format_duration, format_table, printable
 
 RUNS = frozenset({State.RUNNING, State.SCHEDULED, State.RUNS_AGAIN})
 """What runs now or by itself later."""
@@ -12,6 +14,21 @@ UNREAD_SHOWN = 10
 """How many rows that cannot be looked at are named; the others are counted."""
 OPEN = RUNS | {State.UNKNOWN}
 """What is worth another stop."""
+WORDS = {
+    State.RUNNING: "still running",
+    State.SCHEDULED: "scheduled",
+    State.RUNS_AGAIN: "will run again",
+    State.NOT_RUNNING: "not running",
+    State.NOT_FOUND: "not found",
+    State.UNKNOWN: "not told",
+}
+"""What each state is called for a person."""
+HEADER = ["state", "status", "campaign", "type", "account", "result", "name"]
+"""What stands in the columns; the result is what the stop had told."""
+CELL_CHARS = 40
+"""The widest column that is filled up with blanks."""
+WHY_CHARS = 100
+"""How much is said at each campaign of why nothing was told of it."""
 
 
 class Finding(NamedTuple):
@@ -66,7 +83,7 @@ class Verification:
     @property
     def to_stop(self) -> tuple[Finding, ...]:
         """What is worth another stop."""
-        return tuple(found for found in self.findings if found.state in OPEN and found.outcome is not Outcome.PROTECTED)
+        return tuple(each for each in self.findings if each.state in OPEN and each.outcome is not Outcome.PROTECTED)
 
     @property
     def exit_code(self) -> int:
@@ -79,6 +96,57 @@ class Verification:
         return 0 if is_at_rest and not self.unlisted and not self.invalid else 1
 
 
+def format_hint(of: Verification, written: str) -> str:
+    """Say how to go on."""
+    again = sum(each.state is State.RUNS_AGAIN for each in of.to_stop)
+    schedules = f"; a schedule starts {again:,} of them again, --disable-schedule ends that" if again else ""
+    return f"To stop them: bulkstop stop {shlex.quote(printable(written))} --expect {len(of.to_stop)}{schedules}"
+
+
+def format_verification(of: Verification) -> list[str]:
+    """Write how the campaigns are, and each that may call somebody or of which nothing can be said."""
+    listed = [each for each in of.findings if each.outcome is not Outcome.PROTECTED]
+    if of.signum is not None:  # what was not reached would be a long list of nothing
+        listed = [each for each in listed if each.state in RUNS]
+    rows = [(word, f"{of.states[state]:,}") for state, word in WORDS.items() if of.states.get(state)]
+    rows.append(("campaigns", f"{of.campaigns:,}"))
+    rows += _format_others(of)
+    rows.append(("asked", f"{of.calls:,} call{'s' * (of.calls != 1)} in {format_duration(of.elapsed_s)}"))
+    if of.signum is not None:
+        rows.append(("ended", "before all was told"))
+    lines = format_table("Verification", rows)
+    return [*lines, "", *_align([HEADER, *map(_cells, listed)])] if listed else lines
+
+
+def _format_others(of: Verification) -> list[tuple[str, str]]:
+    rows = []
+    if protected := sum(of.protected.values()):
+        run = sum(of.protected.get(state, 0) for state in RUNS)
+        rows.append(("protected", f"{protected:,}, as they are; {run:,} were seen running"))
+    if of.invalid:
+        rows.append(("invalid rows", f"{of.invalid:,}, which name no campaign"))
+        rows += [("", f"{row.source} line {row.line}: {row.reason}") for row in of.unread]
+        if of.invalid > len(of.unread):
+            rows.append(("", f"and {of.invalid - len(of.unread):,} more"))
+    if of.unlisted:
+        rows.append(("without line", f"{of.unlisted:,} rows: their run was killed, or goes on; --resume it first"))
+    return rows
+
+
+def _cells(finding: Finding) -> list[str]:
+    last = finding.item.name or ""
+    if finding.state is State.UNKNOWN:
+        last = f"({(finding.error or '')[:WHY_CHARS]})"
+    ids = (finding.item.campaign_id, finding.scope.campaign_type, finding.scope.account_id)
+    return [printable(cell) for cell in (WORDS[finding.state], finding.item.status or "-", *ids, finding.outcome, last)]
+
+
+def _align(rows: list[list[str]]) -> list[str]:
+    """Set cells in columns; a cell that is far wider than others shifts only its own line."""
+    widths = [min(CELL_CHARS, max(map(len, column))) for column in zip(*rows, strict=True)]
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
 def to_json(of: Verification) -> dict[str, Any]:
     """Return a verification as JSON values, every key always there."""
     return {
@@ -88,7 +156,7 @@ def to_json(of: Verification) -> dict[str, Any]:
         "invalid_rows": of.invalid,
         "not_looked_at": [row._asdict() for row in of.unread],
         "rows_without_line": of.unlisted,
-        "findings": [_finding_to_json(found) for found in of.findings],
+        "findings": list(map(_finding_to_json, of.findings)),
         "calls": of.calls,
         "elapsed_s": round(of.elapsed_s, 3),
         "notes": list(of.notes),
@@ -97,8 +165,8 @@ def to_json(of: Verification) -> dict[str, Any]:
     }
 
 
-def _finding_to_json(found: Finding) -> dict[str, Any]:
-    scope, item = found.scope, found.item
+def _finding_to_json(finding: Finding) -> dict[str, Any]:
+    scope, item = finding.scope, finding.item
     return {
         "campaign_id": item.campaign_id,
         "campaign_type": scope.campaign_type.value,
@@ -106,9 +174,9 @@ def _finding_to_json(found: Finding) -> dict[str, Any]:
         "stream_id": scope.stream_id,
         "iid": scope.iid,
         "name": item.name,
-        "state": found.state.value,
+        "state": finding.state.value,
         "status": item.status,
         "recurring": item.recurs,
-        "outcome": found.outcome.value,
-        "error": found.error,
+        "outcome": finding.outcome.value,
+        "error": finding.error,
     }

@@ -1,6 +1,7 @@
 """Write down the campaigns that run now, as an input for `stop`."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 
@@ -11,11 +12,12 @@ from bulkstop.kore.token import Tokens
 from bulkstop.model import Campaign, CampaignType, ListedCampaign, Scope
 from bulkstop.report.lists.discovery import FORMULA, Discovery
 from bulkstop.runs import host
-from bulkstop.runs.lists.listing import ListFilter, Listing, read_listings
-from bulkstop.runs.lists.states import choose_worse
+from bulkstop.runs.lists.listing import ListFilter, Listing
+from bulkstop.runs.lists.roster import Roster, read_roster
+from bulkstop.runs.lists.states import choose_worse, describe_failure, describe_scope
 from bulkstop.runs.wiring import Accounts, make_tokens, make_transport, open_quota_store
 from bulkstop.settings import Settings
-from bulkstop.text import replace_controls
+from bulkstop.text import printable
 
 
 def discover(
@@ -52,7 +54,7 @@ async def _discover(
         except asyncio.CancelledError:
             if shutdown.signum is None:
                 raise
-            return Discovery((), (), 0, signum=shutdown.signum)
+            return Discovery(signum=shutdown.signum)
 
 
 async def _read_discovery(
@@ -63,26 +65,16 @@ async def _read_discovery(
     name: str | None,
     rests: Callable[[float], object],
 ) -> Discovery:
+    began = time.monotonic()
     try:
-        return _make_discovery(await _read_lists(settings, tokens, wanted, scopes, rests), name)
+        async with open_quota_store(settings) as store, make_transport(settings) as client:
+            perform, accounts = make_perform(client.post, tokens), Accounts(settings, store, rests=rests)
+            roster = await read_roster(scopes, perform, accounts.caller, wanted, any_id=settings.any_id)
     except SettingsError:
         raise
     except BulkstopError as fault:
-        return Discovery((), (), 0, fault=str(fault))
-
-
-async def _read_lists(
-    settings: Settings,
-    tokens: Tokens,
-    wanted: ListFilter,
-    scopes: Sequence[Scope],
-    rests: Callable[[float], object],
-) -> list[Listing]:
-    async with open_quota_store(settings) as store, make_transport(settings) as client:
-        accounts = Accounts(settings, store, rests=rests)
-        return await read_listings(
-            scopes, make_perform(client.post, tokens), accounts.caller, wanted, any_id=settings.any_id
-        )
+        return Discovery(fault=printable(str(fault)))
+    return make_discovery(roster, name, time.monotonic() - began)
 
 
 def _list_scopes(settings: Settings, types: Sequence[CampaignType]) -> list[Scope]:
@@ -98,43 +90,40 @@ def _refuse_missing(option: str) -> str:
     raise SettingsError(f"{option}: not given; the list is that of one account and one stream")
 
 
-def _make_discovery(listings: Sequence[Listing], name: str | None) -> Discovery:
+def make_discovery(roster: Roster, name: str | None = None, elapsed_s: float = 0.0) -> Discovery:
+    """Return what a roster has of names that match a pattern: each campaign once, the row that may call somebody."""
     rows: dict[str, tuple[Scope, ListedCampaign]] = {}
     twice = changed = 0
+    for scope, item in roster.rows():
+        if name is None or fnmatchcase(item.name or "", name):
+            twice += item.campaign_id in rows
+            known = rows.setdefault(item.campaign_id, (scope, item))
+            if choose_worse(known[1], item) is not known[1]:
+                rows[item.campaign_id] = (scope, item)
+                changed += 1
+    listings = roster.listings.values()
+    faults = (f"{describe_scope(one.scope)}: {describe_failure(one.failure)}" for one in listings if one.failure)
+    return Discovery(
+        tuple(rows.values()),
+        tuple(map(printable, _list_notes(listings, rows, twice, changed))),
+        sum(listing.calls for listing in listings),
+        elapsed_s,
+        next(map(printable, faults), None),
+    )
+
+
+def _list_notes(listings: Iterable[Listing], rows: Iterable[str], twice: int, changed: int) -> Iterable[str]:
     for listing in listings:
-        for item in listing.items:
-            if name is None or fnmatchcase(item.name or "", name):
-                twice += item.campaign_id in rows
-                known = rows.setdefault(item.campaign_id, (listing.scope, item))
-                if choose_worse(known[1], item) is not known[1]:
-                    rows[item.campaign_id] = (listing.scope, item)
-                    changed += 1
-    calls, fault = sum(listing.calls for listing in listings), next(filter(None, map(_explain_failure, listings)), None)
-    return Discovery(tuple(rows.values()), tuple(_list_notes(listings, rows, twice, changed)), calls, fault)
-
-
-def _explain_failure(listing: Listing) -> str | None:
-    if listing.failure is None:
-        return None
-    message = f" ({listing.failure.message})" if listing.failure.message else ""
-    return f"{_describe(listing.scope)}: {listing.failure.error}{message}"
-
-
-def _list_notes(listings: Sequence[Listing], rows: Iterable[str], twice: int, changed: int) -> Iterable[str]:
-    for listing in listings:
+        scope = describe_scope(listing.scope)
         if listing.doubt:
-            yield f"{_describe(listing.scope)}: {listing.doubt}"
+            yield f"{scope}: {listing.doubt}"
         if listing.doubled:
-            yield f"{_describe(listing.scope)}: listed more than once: {listing.doubled:,}; one row that runs counts"
+            yield f"{scope}: listed more than once: {listing.doubled:,}; one row that runs counts"
         if listing.unusable:
             many, first = len(listing.unusable), listing.unusable[0]
-            yield f"{_describe(listing.scope)}: left out, because they cannot be used: {many:,}; first: {first}"
+            yield f"{scope}: left out, because they cannot be used: {many:,}; first: {first}"
     if twice:
         but = f", but for {changed:,} of which only the other one runs" if changed else ""
         yield f"campaigns listed as of both types: {twice:,}; each is written once, as of the type listed first{but}"
     if risky := sum(campaign_id.startswith(FORMULA) for campaign_id in rows):
         yield f"ids that look like formulas to a spreadsheet: {risky:,}; they are written as they are"
-
-
-def _describe(scope: Scope) -> str:
-    return f"{scope.campaign_type} campaigns of account {replace_controls(scope.account_id)}"

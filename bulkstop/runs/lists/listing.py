@@ -10,12 +10,11 @@ list itself, on a page or behind what its page has in common with the one before
 the one that may call somebody counts, to the end of the reading.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 
 from bulkstop.engine.caller import Caller
-from bulkstop.engine.tasks import run_concurrently
 from bulkstop.kore.calls import PAGE, find_page, list_call
 from bulkstop.kore.exchange import PageRange
 from bulkstop.kore.interpret import Page
@@ -32,7 +31,6 @@ SPARE_CALLS = 64
 MOST_CHARS = 32 * 1024 * 1024
 """The longest texts of a list that are kept, in sum: about 300,000 campaigns; a service could feed one without end."""
 
-Job = Callable[[], Awaitable[None]]
 OnPage = Callable[[Scope, int, int | None], object]
 """Called after each page with the scope, the campaigns seen so far, and how many the service counts."""
 Enough = Callable[[Sequence[ListedCampaign]], bool]
@@ -59,14 +57,14 @@ class ListFilter:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a scope's list gave: each wanted campaign once, and a line for each that cannot be used.
+    """What a scope's list gave: each wanted campaign by its id, and a line for each that cannot be used.
 
     With a `failure` the list was not read to its end; with a `doubt` it was, but may lack what came or went meanwhile.
     `doubled` counts the campaigns that stand more than once in the list.
     """
 
     scope: Scope
-    items: tuple[ListedCampaign, ...]
+    items: Mapping[str, ListedCampaign]
     unusable: tuple[str, ...] = ()
     calls: int = 0
     doubt: str | None = None
@@ -90,58 +88,11 @@ async def read_listing(
     *,
     on_page: OnPage = lambda scope, seen, total: None,
     enough: Enough = lambda items: False,
+    any_id: bool = True,
 ) -> Listing:
-    """Read the list of one scope for what is known of campaigns already.
-
-    So its ids may be of any kind: they are held against those that are looked for, and never sent.
-    """
+    """Read the list of one scope; without `any_id` campaigns with ids that cannot be sent are left out."""
     caller = caller_of(scope.account_id)
-    return await _Reading(scope, perform, caller, wanted, on_page, enough, any_id=True).read()
-
-
-async def read_listings(
-    scopes: Iterable[Scope],
-    perform: Perform,
-    caller_of: Callable[[str], Caller],
-    wanted: ListFilter = ListFilter(),
-    *,
-    concurrency: int = 8,
-    on_page: OnPage = lambda scope, seen, total: None,
-    enough: Enough = lambda items: False,
-    any_id: bool = False,
-) -> list[Listing]:
-    """Read the lists of all scopes, in their order: those of an account one after the other, accounts side by side.
-
-    `any_id` also takes campaigns whose ids have characters that ids do not have. A list that cannot be read has its
-    failure in its Listing. Raises a BulkstopError when no call can be made any more.
-    """
-    order, listings = list(dict.fromkeys(scopes)), dict[Scope, Listing]()
-    callers = {account_id: caller_of(account_id) for account_id in dict.fromkeys(scope.account_id for scope in order)}
-
-    async def read(scope: Scope) -> None:
-        caller = callers[scope.account_id]
-        listings[scope] = await _Reading(scope, perform, caller, wanted, on_page, enough, any_id=any_id).read()
-
-    await run_by_account(((scope.account_id, partial(read, scope)) for scope in order), concurrency)
-    return [listings[scope] for scope in order]
-
-
-async def run_by_account(jobs: Iterable[tuple[str, Job]], concurrency: int) -> None:
-    """Carry out jobs of accounts: those of an account one after the other, at most `concurrency` accounts side by side.
-
-    What one of them raises ends the others and is raised.
-    """
-    by_account: dict[str, list[Job]] = {}
-    for account_id, job in jobs:
-        by_account.setdefault(account_id, []).append(job)
-    await run_concurrently(
-        [partial(_run_in_turn, own) for own in by_account.values()], min(concurrency, len(by_account))
-    )
-
-
-async def _run_in_turn(jobs: Iterable[Job]) -> None:
-    for job in jobs:
-        await job()
+    return await _Reading(scope, perform, caller, wanted, on_page, enough, any_id=any_id).read()
 
 
 class _Reading:
@@ -243,7 +194,7 @@ class _Reading:
         self._items[item.campaign_id] = item
 
     def _make_listing(self, doubt: str | None = None, failure: Attempt | None = None) -> Listing:
-        items = tuple(filter(self._wanted.fits, self._items.values()))
+        items = {key: item for key, item in self._items.items() if self._wanted.fits(item)}
         return Listing(
             self._scope, items, tuple(self._unusable), self._calls, doubt, failure, doubled=len(self._doubled)
         )

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from bulkstop.model import Campaign, ListedCampaign, Outcome, Scope, State
+from bulkstop.model import Attempt, Campaign, ListedCampaign, Outcome, Scope, State
 from bulkstop.report.lists.verification import UNREAD_SHOWN, Unread
+from bulkstop.text import printable
 
 AT_REST = ("Completed", "Stopped")
 """The statuses of a campaign that has ended, which is what `already_stopped` claims of it."""
@@ -54,6 +55,17 @@ def scope_of(campaign: Campaign) -> Scope:
     """Return the scope whose list has a campaign, if any has."""
     _, kind, account_id, stream_id, iid = campaign[:5]
     return Scope(account_id, stream_id, iid, kind)
+
+
+def describe_scope(scope: Scope) -> str:
+    """Name a scope to a person."""
+    return f"{scope.campaign_type} campaigns of account {printable(scope.account_id)}"
+
+
+def describe_failure(failure: Attempt) -> str:
+    """Say why something could not be read, and what the service said to that."""
+    message = f" ({failure.message})" if failure.message else ""
+    return f"{failure.error or failure.outcome}{message}"
 
 
 def state_of(item: ListedCampaign) -> State:

@@ -16,8 +16,9 @@ from bulkstop.kore.interpret import Status
 from bulkstop.kore.session import Perform
 from bulkstop.model import Attempt, Limit, ListedCampaign, Outcome, Scope, State
 from bulkstop.report.lists.verification import Finding, Verification
-from bulkstop.runs.lists.listing import DiscardAll, Listing, read_listing, run_by_account
-from bulkstop.runs.lists.states import Targets, state_of
+from bulkstop.runs.lists.listing import DiscardAll, Listing, read_listing
+from bulkstop.runs.lists.roster import run_by_account
+from bulkstop.runs.lists.states import Targets, describe_failure, describe_scope, state_of
 from bulkstop.text import format_duration, printable
 
 T = TypeVar("T")
@@ -34,25 +35,6 @@ _ENDS_SCOPE = _ENDS_SINGLES | {Outcome.CONNECTION_ERROR}
 _NOT_ASKED = "not asked for: the run ended before"
 
 Say = Callable[[str], object]
-
-
-async def read_states(
-    targets: Targets,
-    perform: Perform,
-    caller_of: Callable[[str], Caller],
-    *,
-    singly: bool = False,
-    quota: Sequence[Limit] = (),
-    concurrency: int = 8,
-    say: Say = lambda text: None,
-) -> Verification:
-    """Do what `verify` does inside a run that has a client, tokens and accounts, none of which makes calls meanwhile.
-
-    Never raises a BulkstopError: what ended it early stands in the verification. `quota` is for saying how long it
-    will take.
-    """
-    survey = Survey(targets, singly=singly, quota=quota, concurrency=concurrency, say=say)
-    return survey.verification(fault=await survey.run(perform, caller_of))
 
 
 class _ScopeStatus:
@@ -210,10 +192,10 @@ class Survey:
             tuple(found for status in statuses for found in status.findings()),
             self._targets.invalid,
             self._targets.unlisted,
-            (*self._targets.notes, *self._notes, *self._describe_silent()),
+            tuple(map(printable, (*self._targets.notes, *self._notes, *self._describe_silent()))),
             self._calls,
             time.monotonic() - self._began,
-            fault,
+            fault and printable(fault),
             signum,
             tuple(self._targets.unread),
         )
@@ -240,14 +222,14 @@ class Survey:
         failure = None if listing is None else listing.failure
         if failure is not None and failure.outcome in _ENDS_SCOPE:
             status.why = _explain(failure)
-            self._notes.append(f"{_describe(status.scope)}: {status.why}")
+            self._notes.append(f"{describe_scope(status.scope)}: {status.why}")
         elif left := status.list_left():
             is_listed = listing is not None and failure is None
             why, cost = _explain_singly(listing), self._describe_cost(len(left))
-            self._say(f"{_describe(status.scope)}: {why}asking one by one: {cost}")
+            self._say(f"{describe_scope(status.scope)}: {why}asking one by one: {cost}")
             singles = _StatusPoller(status, perform, caller_of(status.scope.account_id), is_listed=is_listed)
             if given_up := await singles.ask(left):
-                self._notes.append(f"{_describe(status.scope)}: {given_up}")
+                self._notes.append(f"{describe_scope(status.scope)}: {given_up}")
 
     async def _read_list(self, status: _ScopeStatus, perform: Perform, caller_of: Callable[[str], Caller]) -> Listing:
         on_page = partial(self._tell_length, status, set[Scope]())
@@ -255,10 +237,10 @@ class Survey:
             status.scope, perform, caller_of, DiscardAll(), on_page=on_page, enough=status.note_page
         )
         if listing.doubt:
-            self._notes.append(f"{_describe(status.scope)}: {listing.doubt}")
+            self._notes.append(f"{describe_scope(status.scope)}: {listing.doubt}")
         if listing.doubled:
             note = f"the list has {listing.doubled:,} campaigns more than once; the state that may call somebody counts"
-            self._notes.append(f"{_describe(status.scope)}: {note}")
+            self._notes.append(f"{describe_scope(status.scope)}: {note}")
         return listing
 
     def _tell_length(
@@ -272,7 +254,7 @@ class Survey:
         other = ""
         if 2 * status.to_stop < pages:
             other = f"; --singly takes {status.to_stop:,}, but tells nothing of schedules"
-        self._say(f"{_describe(scope)}: a list of {total:,}: about {self._describe_cost(pages)}{other}")
+        self._say(f"{describe_scope(scope)}: a list of {total:,}: about {self._describe_cost(pages)}{other}")
 
     def _describe_cost(self, calls: int) -> str:
         least = min_duration_s(calls, self._quota)
@@ -338,10 +320,4 @@ def _sum_counts(counts: Iterable[Counter[State]]) -> Mapping[State, int]:
 
 def _explain(failure: Attempt) -> str:
     """Return why something could not be read; the reason of a call that never left is another one here."""
-    if failure.outcome is Outcome.NOT_SENT:
-        return _NOT_ASKED
-    return f"{failure.error} ({failure.message})" if failure.message else failure.error or failure.outcome.value
-
-
-def _describe(scope: Scope) -> str:
-    return f"{scope.campaign_type} campaigns of account {printable(scope.account_id)}"
+    return _NOT_ASKED if failure.outcome is Outcome.NOT_SENT else describe_failure(failure)

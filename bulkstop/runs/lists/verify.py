@@ -42,7 +42,7 @@ def read_targets(paths: Sequence[str], settings: Settings) -> Targets:
             campaign = _make_campaign(result, settings)
             if fault := _explain_unread(result, campaign, settings):
                 source, line = (result.source, result.line) if result.source and result.line else (path, number)
-                targets.leave_out(Unread(source, line, result.campaign_id, fault))
+                targets.leave_out(Unread(printable(source), line, result.campaign_id, printable(fault)))
             else:
                 targets.add(campaign, result.outcome)
     if not (targets.campaigns or targets.invalid or targets.unlisted):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from bulkstop.engine.load.generator import Sample
 from bulkstop.errors import BulkstopError
 from bulkstop.files import BUFFER
+from bulkstop.kore.session import make_perform
 from bulkstop.model import Campaign
 from bulkstop.report.load.intervals import EVERY_S, Interval
 from bulkstop.report.load.metrics import Metrics
@@ -98,7 +99,7 @@ async def run_worker(
     with link.listen():
         await tokens.get()
         async with connect(settings) as transport:
-            send = make_send(settings, transport.post, tokens)
+            send = make_send(settings, make_perform(transport.post, tokens))
             link.send(Ready(settings.concurrency))
             begin_at = await link.wait_for_begin()
             with _each_second(recorder, begin_at):

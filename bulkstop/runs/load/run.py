@@ -12,6 +12,7 @@ from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError
 from bulkstop.events import LoadBegan
 from bulkstop.kore.exchange import Transport
+from bulkstop.kore.session import make_perform
 from bulkstop.model import Campaign, Endable, Send
 from bulkstop.report.load.metrics import MAX_LATE_S, Metrics
 from bulkstop.report.load.summary import LoadPlan, LoadSummary
@@ -33,7 +34,7 @@ Share = Callable[[int, int], Iterator[Campaign]]
 
 
 Connect = Callable[[Settings], Transport]
-"""Opens a transport with as many connections as `settings.concurrency` says."""
+"""Makes a transport with as many connections as `settings.concurrency` says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +144,7 @@ async def execute(
         await tokens.get()  # before anything is sent: a run without credentials measures nothing
         log_event(LoadBegan(run_id, settings.host, load.planned, settings.concurrency))
         async with connect(settings) as transport:
-            send = make_send(settings, transport.post, tokens)
+            send = make_send(settings, make_perform(transport.post, tokens))
             with report_progress(progress, recorder.metrics, time.monotonic()):
                 fault = await send_load(load, campaigns, send, recorder, shutdown.attach, settings)
     return sum_up(load, settings, recorder, run_id, shutdown.signum, fault, in_flight=settings.concurrency)

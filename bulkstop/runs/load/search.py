@@ -15,6 +15,7 @@ from bulkstop.engine.load.rate_search import RateSearch, TrialResult
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError
 from bulkstop.events import SearchBegan
+from bulkstop.kore.session import make_perform
 from bulkstop.model import Campaign, Outcome, Send
 from bulkstop.report.load.limit import LimitSummary, Probe, SearchPlan
 from bulkstop.report.load.metrics import MAX_LATE_S, Metrics
@@ -138,7 +139,7 @@ async def execute(
         await tokens.get()
         log_event(SearchBegan(run_id, settings.host, search.start))
         async with connect(settings) as transport:
-            send = make_send(settings, transport.post, tokens)
+            send = make_send(settings, make_perform(transport.post, tokens))
             prober = _Prober(search, campaigns, send, shutdown, settings, tell)
             with suppress(_Ended):
                 await prober.search()

@@ -17,6 +17,7 @@ from bulkstop.kore.interpret import Disabled
 from bulkstop.kore.session import Perform
 from bulkstop.model import Attempt, Campaign, Outcome, Result, ScheduleState, schedule_failure
 from bulkstop.report.log import log_event
+from bulkstop.runs.lists.states import describe_failure
 from bulkstop.runs.stop.precheck import ByName, KnownStates
 from bulkstop.runs.wiring import Accounts
 from bulkstop.text import one_line
@@ -77,5 +78,4 @@ def _with_schedule(result: Result, last: Attempt) -> Result:
         return replace(result, schedule=ScheduleState.DISABLED)
     if last.outcome is Outcome.NOT_SENT:
         return replace(result, schedule=schedule_failure(RUN_ENDED))
-    message = f" ({last.message})" if last.message else ""
-    return replace(result, schedule=schedule_failure(f"{last.error or last.outcome}{message}"))
+    return replace(result, schedule=schedule_failure(describe_failure(last)))

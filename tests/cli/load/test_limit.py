@@ -121,7 +121,7 @@ def test_refused(args: tuple[str, ...], error: str, tmp_path: Path, monkeypatch:
     assert error in refusal(monkeypatch, tmp_path, *SHORT, *args)
 
 
-@pytest.mark.parametrize("option", [("--max-rate", "5/s"), ("--write-quota",)])
+@pytest.mark.parametrize("option", [("--max-rate", "5/s"), ("--write-quota",), ("--max-retry-after", "9s")])
 def test_without_a_search(option: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What belongs to the search is refused without it."""
     error = refusal(monkeypatch, tmp_path, "--rate", "5/s", "--count", "1", *option)

@@ -1,6 +1,5 @@
 """The list that is written: what stands in it, that `stop` reads it back, and that it is there whole or not at all."""
 
-import asyncio
 import csv
 import json
 from pathlib import Path
@@ -14,10 +13,10 @@ from bulkstop.ids import id_fault
 from bulkstop.kore.calls import Call, T
 from bulkstop.kore.exchange import Response
 from bulkstop.model import Attempt, Campaign, CampaignType, Defaults, ListedCampaign, Scope
-from bulkstop.report.lists import discovery
 from bulkstop.report.lists.discovery import COLUMNS, FORMULA, to_csv, to_jsonl
-from bulkstop.runs.lists import discover as module
-from bulkstop.runs.lists.listing import ListFilter, Listing, read_listings
+from bulkstop.runs.lists.discover import make_discovery
+from bulkstop.runs.lists.listing import ListFilter, Listing
+from bulkstop.runs.lists.roster import Roster
 from tests.kore.test_calls import PAGES, VALUES
 from tests.runs.lists.test_listing import read as read_lists
 
@@ -130,9 +129,9 @@ def test_any_answer_makes_a_sound_list(value: object, wanted: ListFilter, tmp_pa
     """Whatever a service answers ends in a failure with its reason, or in a list that `stop` can read."""
     for one in read_lists(Once(json.dumps(value).encode()), VOICE, SMS, wanted=wanted):
         assert one.failure is None or one.failure.error
-        rows = [(one.scope, item) for item in one.items]
+        rows = [(one.scope, item) for item in one.items.values()]
         for data, ending in ((to_csv(rows), ".csv"), (to_jsonl(rows), ".jsonl")):
-            assert [c.campaign_id for c in read_back(data, ending, tmp_path)] == [i.campaign_id for i in one.items]
+            assert [c.campaign_id for c in read_back(data, ending, tmp_path)] == list(one.items)
 
 
 def test_ids_that_are_not_possible() -> None:
@@ -140,25 +139,17 @@ def test_ids_that_are_not_possible() -> None:
     rows = [{"_id": text, "status": "Active"} for text in ("cd-1", "cd 2", "cd-0/../cd-1")]
     service = Once(json.dumps({"status": "success", "data": {"results": rows}}).encode())
     (strict,), (lenient,) = (read_lists(service, VOICE, any_id=any_id) for any_id in (False, True))
-    assert [item.campaign_id for item in strict.items] == ["cd-1"]
+    assert list(strict.items) == ["cd-1"]
     assert [line.partition(" holds ")[2][:6] for line in strict.unusable] == ["U+0020", "U+002F"]
-    assert [item.campaign_id for item in lenient.items] == ["cd-1", "cd 2"]
+    assert list(lenient.items) == ["cd-1", "cd 2"]
     assert [line.partition(" holds ")[2][:6] for line in lenient.unusable] == ["U+002F"]
 
 
 def test_a_campaign_of_two_types(tmp_path: Path) -> None:
     """A service that does not heed the type gives each campaign twice; it is written once, and that is told."""
     body = b'{"status":"success","data":{"results":[{"_id":"-cd-1","status":"Active"},{"status":"Active"}]}}'
-
-    async def both() -> discovery.Discovery:
-        from bulkstop.engine.caller import Caller
-        from bulkstop.engine.limits.quota import NoQuota
-        from bulkstop.engine.retry import Retry
-
-        lists = await read_listings([VOICE, SMS], Once(body).ask, lambda account_id: Caller(NoQuota(), retry=Retry(1)))
-        return module._make_discovery(lists, None)
-
-    found = asyncio.run(both())
+    lists = read_lists(Once(body), VOICE, SMS, wanted=ListFilter(), any_id=False)
+    found = make_discovery(Roster({one.scope: one for one in lists}))
     assert [(group, item.campaign_id) for group, item in found.rows] == [(VOICE, "-cd-1")]
     assert found.notes == (
         "voice campaigns of account a1: left out, because they cannot be used: 1; first: campaign '?': no campaign id",
@@ -175,8 +166,8 @@ def test_a_campaign_that_runs_as_one_of_two_types(turned: bool) -> None:
         ListedCampaign("cd-1", VOICE.campaign_type, status="Stopped"),
         ListedCampaign("cd-1", SMS.campaign_type, status="Active"),
     )
-    lists = [Listing(VOICE, (rest,)), Listing(SMS, (runs,), doubled=1)]
-    found = module._make_discovery(lists[::-1] if turned else lists, None)
+    lists = [Listing(VOICE, {"cd-1": rest}), Listing(SMS, {"cd-1": runs}, doubled=1)]
+    found = make_discovery(Roster({one.scope: one for one in (lists[::-1] if turned else lists)}))
     assert found.rows == ((SMS, runs),)
     assert "sms campaigns of account a1: listed more than once: 1; one row that runs counts" in found.notes
     but = "" if turned else ", but for 1 of which only the other one runs"

@@ -4,7 +4,6 @@ import asyncio
 import json
 import random
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import pytest
@@ -14,12 +13,12 @@ from hypothesis import strategies as st
 from bulkstop.engine.caller import Caller
 from bulkstop.engine.limits.quota import NoQuota
 from bulkstop.engine.retry import Retry
-from bulkstop.errors import CredentialsError
 from bulkstop.kore.calls import PAGE, Call, T
 from bulkstop.kore.exchange import Response
 from bulkstop.model import Attempt, CampaignType, ListedCampaign, Outcome, Scope
 from bulkstop.runs.lists import listing as module
-from bulkstop.runs.lists.listing import ListFilter, Listing, read_listings, run_by_account
+from bulkstop.runs.lists.listing import ListFilter, Listing
+from bulkstop.runs.lists.roster import read_roster
 
 VOICE = Scope("a1", "st-1", "st-1", CampaignType.VOICE)
 ACTIVE = ListFilter(("Active",))
@@ -84,21 +83,21 @@ class Service:
 def read(service: Any, *groups: Scope, wanted: ListFilter = ACTIVE, **more: Any) -> list[Listing]:
     """Read the lists of a service."""
     caller_of = more.pop("caller_of", lambda account_id: Caller(NoQuota(), retry=Retry(1)))
-    return asyncio.run(read_listings(groups or (VOICE,), service.ask, caller_of, wanted, **more))
+    more.setdefault("any_id", False)
+    roster = asyncio.run(read_roster(groups or (VOICE,), service.ask, caller_of, wanted, **more))
+    return list(roster.listings.values())
 
 
 def found(service: Any, **more: Any) -> Listing:
     """Read one list to its end."""
     (one,) = read(service, **more)
     assert one.failure is None, one.failure
-    ids = [item.campaign_id for item in one.items]
-    assert len(ids) == len(set(ids)), "a campaign twice"
     return one
 
 
 def ids(one: Listing) -> set[str]:
     """Return the ids of a listing."""
-    return {item.campaign_id for item in one.items}
+    return set(one.items)
 
 
 # --- lists at rest --------------------------------------------------------------------------------------------------
@@ -254,7 +253,7 @@ def test_the_worse_of_two_rows(first: int, second: int, wanted: ListFilter, turn
             return {"status": "success", "data": {"results": rows[asked["skip"] : end], "hasMore": end < 150}}
 
     one = found(Twice(0), wanted=wanted)
-    statuses = {item.campaign_id: item.status for item in one.items}
+    statuses = {key: item.status for key, item in one.items.items()}
     assert statuses.get("cd-x") == (None if "Stopped" in wanted.statuses else "Active")
     assert one.doubled == 1
 
@@ -375,80 +374,3 @@ def test_a_list_without_end(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     service = Endless(step)
     assert "do not lead to the end of the list" in failure(service)
     assert 256_000 / (50 * 256) <= service.calls < 80
-
-
-# --- several lists --------------------------------------------------------------------------------------------------
-
-
-class Failing:
-    """A service whose lists of one account cannot be read."""
-
-    def __init__(self) -> None:
-        self.open = self.most_open = 0
-        self.groups: list[Scope] = []
-
-    async def ask(self, call: Call[T], /) -> T | Attempt:
-        """Answer by account."""
-        assert isinstance(call.where, Scope)
-        self.groups.append(call.where)
-        self.open += 1
-        self.most_open = max(self.most_open, self.open)
-        await asyncio.sleep(0)
-        self.open -= 1
-        body = b'{"status":"success","data":{"results":[{"_id":"cd-1","status":"Active"}]}}'
-        return call.read(Response(403 if call.where.account_id == "a2" else 200, body, 1.0))
-
-
-GROUPS = [
-    Scope(account, "st-1", "st-1", kind) for kind in (CampaignType.VOICE, CampaignType.SMS) for account in ("a1", "a2")
-]
-
-
-def test_several_lists() -> None:
-    """Each group has its listing, in order; one that fails leaves the others, and those of an account are in turn."""
-    service, callers = Failing(), list[str]()
-
-    def caller_of(account_id: str) -> Caller:
-        callers.append(account_id)
-        return Caller(NoQuota(), retry=Retry(1))
-
-    told = list[tuple[Scope, int, int | None]]()
-    lists = read(service, *GROUPS, *GROUPS, caller_of=caller_of, on_page=lambda *what: told.append(what))
-    assert [one.scope for one in lists] == GROUPS
-    assert [one.failure and one.failure.outcome for one in lists] == [None, Outcome.UNAUTHORIZED] * 2
-    assert [len(one.items) for one in lists] == [1, 0, 1, 0]
-    assert (callers, service.most_open) == (["a1", "a2"], 2)
-    assert told == [(GROUPS[0], 1, None), (GROUPS[2], 1, None)]
-
-
-def test_one_after_the_other() -> None:
-    """Fewer accounts at once than there are is possible, and no accounts at all."""
-    service = Failing()
-    read(service, *GROUPS, concurrency=1)
-    assert (service.most_open, len(service.groups)) == (1, 4)
-    assert asyncio.run(read_listings([], service.ask, lambda account_id: pytest.fail("no account"))) == []
-
-
-def test_what_ends_the_run() -> None:
-    """Without a token no list can be read, and that is raised as it is."""
-
-    class Tokenless:
-        async def ask(self, call: Call[T], /) -> T | Attempt:
-            raise CredentialsError("no token")
-
-    with pytest.raises(CredentialsError):
-        read(Tokenless(), *GROUPS)
-
-
-def test_jobs_by_account() -> None:
-    """Jobs of an account are carried out in turn, those of others meanwhile, within the number of accounts at once."""
-    log = list[str]()
-
-    async def work(name: str) -> None:
-        log.append(f"+{name}")
-        await asyncio.sleep(0)
-        log.append(f"-{name}")
-
-    jobs = [(name[0], partial(work, name)) for name in ("a1", "b1", "a2", "c1")]
-    asyncio.run(run_by_account(jobs, 2))
-    assert log == ["+a1", "+b1", "-a1", "+a2", "-b1", "+c1", "-a2", "-c1"]

@@ -12,7 +12,9 @@ import pytest
 from bulkstop.errors import BulkstopError, QuotaError
 from bulkstop.kore.calls import PAGE, STATUSES, Call, T
 from bulkstop.kore.exchange import Response
-from bulkstop.model import Attempt, Campaign, CampaignType, Limit, Outcome, Scope
+from bulkstop.model import Attempt, Campaign, CampaignType, Limit, ListedCampaign, Outcome, Scope
+from bulkstop.runs.lists.listing import Listing
+from bulkstop.runs.lists.roster import Roster
 from bulkstop.runs.lists.states import AT_REST
 from bulkstop.runs.stop.precheck import (
     NOT_STATED,
@@ -21,6 +23,7 @@ from bulkstop.runs.stop.precheck import (
     KnownStates,
     RemainingWork,
     list_scopes,
+    narrow_plan,
     read_known_states,
 )
 from bulkstop.runs.stop.run import make_lanes_left
@@ -30,6 +33,7 @@ from bulkstop.source.plan import Plan
 from tests.virtual_time import run
 
 VOICE, SMS = CampaignType.VOICE, CampaignType.SMS
+VOICE_LIST = Scope("a1", "st-1", "st-1", VOICE)
 GONE = Attempt(Outcome.UNAUTHORIZED, http_status=401, message="no such scope", error="HTTP 401: wrong token")
 
 
@@ -229,10 +233,12 @@ def test_running_ones_cost_no_pages() -> None:
 
 
 def test_only_ids_are_kept() -> None:
-    """Of a list only the ids at rest stay in memory, of the plan nothing."""
-    found = known([campaign("cd-1")], one_list(*(row(f"cd-{n}") for n in range(200)), row("cd-x", "Stopped")))
-    assert found.statuses == {Scope("a1", "st-1", "st-1", VOICE): {"cd-x": "Stopped"}}
-    assert found.schedules is None
+    """Of a list only what is at rest stays in memory, without its name, and of the plan nothing."""
+    rows = [*(row(f"cd-{n}") for n in range(200)), row("cd-x", "Stopped", updatedAt="2025-12-05")]
+    found = known([campaign("cd-1")], one_list(*rows))
+    assert list(found.roster.rows()) == [
+        (VOICE_LIST, ListedCampaign("cd-x", VOICE, None, "Stopped", None, False, False))
+    ]
 
 
 def test_accounts_side_by_side() -> None:
@@ -422,15 +428,16 @@ def sorted_out(
     statuses: str, *, recurs: str = "", only_running: bool = True
 ) -> tuple[RemainingWork, list[str], KnownStates, Plan]:
     """Sort campaigns 1, 2, 3 ... out whose statuses begin with these letters; those in `recurs` recur."""
-    scope, numbers = Scope("a1", "st-1", "st-1", VOICE), range(1, len(statuses) + 1)
-    at_rest = {f"cd-{n}": "Stopped" for n in numbers if statuses[n - 1] == "S"}
-    found = KnownStates(
-        1,
-        {scope: at_rest} if only_running else None,
-        {scope: {f"cd-{n}": ByName("x") if str(n) in recurs else "none" for n in numbers}} if recurs else None,
-    )
-    plan, told = planned(campaign(f"cd-{n}") for n in numbers), list[str]()
-    return RemainingWork(plan, found, lambda each: told.append(each.campaign_id)), told, found, plan
+    items = {
+        f"cd-{n}": ListedCampaign(
+            f"cd-{n}", VOICE, "x", "Stopped" if letter == "S" else "Active", is_recurring=str(n) in recurs
+        )
+        for n, letter in enumerate(statuses, 1)
+    }
+    roster = Roster({VOICE_LIST: Listing(VOICE_LIST, items)})
+    found = KnownStates(roster, only_running=only_running, disable_schedule=bool(recurs))
+    plan, told = planned(map(campaign, items)), list[str]()
+    return narrow_plan(plan, found, lambda each: told.append(each.campaign_id)), told, found, plan
 
 
 def test_only_running_ones_are_sent() -> None:

@@ -4,9 +4,8 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,14 +17,28 @@ from bulkstop.engine.limits.quota import AllOf, EvenPacer, NoQuota, Quota, Rolli
 from bulkstop.engine.pool import Pool
 from bulkstop.engine.results import NOT_TRIED_AGAIN
 from bulkstop.errors import CredentialsError, GuardError, OutputError, QuotaError
+from bulkstop.events import AccountThrottled, Event
 from bulkstop.kore.calls import Call, T
 from bulkstop.kore.interpret import Disabled
-from bulkstop.model import Attempt, Campaign, CampaignType, FailureCap, Limit, Outcome, Result, RetryHint
+from bulkstop.model import (
+    Attempt,
+    Campaign,
+    CampaignType,
+    FailureCap,
+    Limit,
+    ListedCampaign,
+    Outcome,
+    Result,
+    RetryHint,
+    Scope,
+)
 from bulkstop.report.stop.resume import is_final
 from bulkstop.report.stop.stats import Stats
 from bulkstop.report.stop.summary import Summary
+from bulkstop.runs.lists.listing import Listing
+from bulkstop.runs.lists.roster import Roster
 from bulkstop.runs.lists.states import scope_of
-from bulkstop.runs.stop.precheck import ByName, KnownStates
+from bulkstop.runs.stop.precheck import KnownStates
 from bulkstop.runs.stop.recurrence import DOUBT, NAMELESS, RUN_ENDED, ScheduleCalls
 from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import Settings
@@ -113,6 +126,7 @@ class Scene:
 
     log: list[Made] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     most_without_line: int = 0
 
     def __post_init__(self) -> None:
@@ -134,6 +148,7 @@ class Scene:
             attempts=self.attempts,
             concurrency=self.concurrency,
             report=self._report,
+            observe=self.events.append,
         ).pool
 
     async def run(self) -> None:
@@ -169,15 +184,15 @@ class Scene:
         return AllOf(quotas) if len(quotas) > 1 else quotas[0] if quotas else NoQuota()
 
     def _known(self) -> KnownStates:
-        schedules: dict[Any, dict[str, ByName | str]] = {}
-        statuses: dict[Any, dict[str, str]] = {}
+        items: dict[Scope, dict[str, ListedCampaign]] = {}
         for each in (*self.rows, *self.resting):
             is_resting = each in self.resting
-            schedule = ByName(f"name of {each.campaign_id}") if is_resting or self.recurring(each) else "none"
-            schedules.setdefault(scope_of(each), {})[each.campaign_id] = schedule
-            if is_resting:
-                statuses.setdefault(scope_of(each), {})[each.campaign_id] = "Stopped"
-        return KnownStates(1, statuses, schedules)
+            name, status = f"name of {each.campaign_id}", "Stopped" if is_resting else "Active"
+            item = ListedCampaign(each.campaign_id, each.campaign_type, name, status)
+            recurs = is_resting or self.recurring(each)
+            items.setdefault(scope_of(each), {})[each.campaign_id] = item._replace(is_recurring=recurs)
+        roster = Roster({scope: Listing(scope, known) for scope, known in items.items()})
+        return KnownStates(roster, only_running=True, disable_schedule=True)
 
     async def _stop(self, campaign: Campaign) -> Attempt:
         found = await self._answer("S", campaign, self.stops)
@@ -289,11 +304,11 @@ def test_a_schedule_that_is_not_disabled(answer: Answer, said: str, caplog: pyte
 
 def test_what_cannot_be_disabled_is_not_tried() -> None:
     """Where it is known before that nothing can be done, the line says why and no call is made."""
-    scene = Scene(campaigns(1), recurring=lambda each: False)
-    said = {"cd-a1-1": "failed: 2 campaigns have that name"}
-    scene._known = lambda: KnownStates(1, None, {scope_of(scene.rows[0]): dict(said)})  # type: ignore[method-assign]
+    scene = Scene(campaigns(1))
+    known = replace(scene._known(), name_counts={("a1", "st-1", "name of cd-a1-1"): 2})
+    scene._known = lambda: known  # type: ignore[method-assign]
     ran(scene)
-    assert (scene.kinds(), scene.said()) == ("S", said)
+    assert (scene.kinds(), scene.said()) == ("S", {"cd-a1-1": "failed: 2 campaigns have that name"})
 
 
 def test_tried_again() -> None:
@@ -346,8 +361,8 @@ def test_told_to_wait() -> None:
 
 
 @pytest.mark.parametrize("kind", ["S", "d"])
-def test_an_account_rests_as_a_whole(kind: str, caplog: pytest.LogCaptureFixture) -> None:
-    """When one call is told to wait all of that account wait, those of no other do, and the log says so once."""
+def test_an_account_rests_as_a_whole(kind: str) -> None:
+    """When one call is told to wait all of that account wait, those of no other do, and observers are told once."""
     scene = Scene(accounts(["a1", "a2"], 32), limits=[Limit(33, 5.0)], concurrency=64)
     waits = iter([throttled(10.0)])
     own = {"S": iter(()), "d": iter(()), kind: waits}
@@ -357,7 +372,7 @@ def test_an_account_rests_as_a_whole(kind: str, caplog: pytest.LogCaptureFixture
     assert set(scene.said().values()) == {"disabled"}
     (told,) = [made for made in scene.log if made.rest_s]
     assert {made.account_id for made in scene.log if told.ended_s < made.began_s < told.ended_s + 10.0} == {"a2"}
-    assert [record.msg for record in caplog.records] == ["account_throttled"]
+    assert scene.events == [AccountThrottled("a1", 10.0, "rate limit")]
 
 
 @pytest.mark.parametrize("even", [False, True])
