@@ -13,8 +13,8 @@ from bulkstop.version import __version__ as __version__
 if TYPE_CHECKING:
     from bulkstop.errors import BulkstopError, CredentialsError, InputError, OutputError, SettingsError
     from bulkstop.model import Campaign, CampaignType, Limit, Outcome, Result
+    from bulkstop.report.stop.summary import Summary
     from bulkstop.runs.stop.api import stop, stop_async
-    from bulkstop.runs.stop.run import Summary
     from bulkstop.settings import NO_LIMIT, Settings
 
 __all__ = [
@@ -39,7 +39,7 @@ _HOMES = {
     "errors": ("BulkstopError", "CredentialsError", "InputError", "OutputError", "SettingsError"),
     "model": ("Campaign", "CampaignType", "Limit", "Outcome", "Result"),
     "runs.stop.api": ("stop", "stop_async"),
-    "runs.stop.run": ("Summary",),
+    "report.stop.summary": ("Summary",),
     "settings": ("NO_LIMIT", "Settings"),
 }
 

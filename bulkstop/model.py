@@ -69,10 +69,25 @@ WORTH_A_RETRY = frozenset(
 )
 
 
-SCHEDULE_DISABLED = "disabled"
-SCHEDULE_NONE = "none"
-SCHEDULE_FAILED = "failed: "
-"""What a result line says of the recurring schedule of a stopped campaign; a failure goes on with its reason."""
+class ScheduleState(StrEnum):
+    """What became of the recurring schedule of a stopped campaign: the first word of what its line says of that."""
+
+    DISABLED = "disabled"
+    NONE = "none"
+    FAILED = "failed"
+
+    @classmethod
+    def of(cls, text: str | None) -> "ScheduleState | None":
+        """Read what a line says; None where it says nothing of a schedule."""
+        return None if text is None else _SCHEDULE_STATES.get(text.partition(":")[0])
+
+
+_SCHEDULE_STATES = {state.value: state for state in ScheduleState}
+
+
+def schedule_failure(why: object) -> str:
+    """Write what a line says of a schedule that was to be disabled, and may start the campaign again."""
+    return f"{ScheduleState.FAILED}: {why}"
 
 
 class RetryHint(StrEnum):
@@ -228,7 +243,7 @@ class Result:
     @property
     def schedule_failed(self) -> bool:
         """Tell whether the campaign's schedule was to be disabled, and may start it again."""
-        return self.schedule is not None and self.schedule.startswith(SCHEDULE_FAILED)
+        return ScheduleState.of(self.schedule) is ScheduleState.FAILED
 
 
 def unsent_result(campaign: Campaign, outcome: Outcome, why: str) -> Result:

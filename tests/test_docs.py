@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 import pytest
 
-from bulkstop.cli.stop import command as stop_command
+from bulkstop.cli.stop.command import command as stop_command
 from bulkstop.model import Outcome
 from bulkstop.report.stop.formats import COLUMNS
 from bulkstop.runs.load.targets import PREFIX

@@ -1,13 +1,16 @@
 """A file that is there as a whole, or not at all."""
 
+import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bulkstop.errors import OutputError
-from bulkstop.files import AtomicFile
+from bulkstop.files import NAME_BYTES, AtomicFile, Output, beside, check_place, is_device, write_atomically
+from bulkstop.report.stop.ledger import Ledger
 
 
 def names(folder: Path) -> list[str]:
@@ -32,9 +35,16 @@ def test_never_saved(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+def without_links(source: object, target: object) -> None:
+    """Be a file system without hard links."""
+    raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+
+@pytest.mark.parametrize("link", [os.link, without_links])
 @pytest.mark.parametrize("is_late", [False, True], ids=["before", "meanwhile"])
-def test_exists(tmp_path: Path, *, is_late: bool) -> None:
-    """A file that is there is not touched, also when it came after the beginning."""
+def test_exists(link: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_late: bool) -> None:
+    """A file that is there is not touched, also when it came after the beginning; on any file system."""
+    monkeypatch.setattr(os, "link", link)
     path = tmp_path / "page.html"
     file = AtomicFile(str(path), "--html") if is_late else None
     path.write_text("mine")
@@ -45,14 +55,16 @@ def test_exists(tmp_path: Path, *, is_late: bool) -> None:
 
 
 def test_overwritten(tmp_path: Path) -> None:
-    """With leave it is replaced, when the new one is complete; a link stays one."""
+    """With leave it is replaced, when the new one is complete, by a private one; a link stays one."""
     (tmp_path / "real.html").write_text("old")
+    (tmp_path / "real.html").chmod(0o644)
     (tmp_path / "page.html").symlink_to("real.html")
     file = AtomicFile(str(tmp_path / "page.html"), "--html", overwrite=True)
     assert (tmp_path / "real.html").read_text() == "old"
     file.save(b"new")
     assert (tmp_path / "real.html").read_text() == "new"
     assert (tmp_path / "page.html").is_symlink()
+    assert stat.S_IMODE((tmp_path / "real.html").stat().st_mode) == 0o600
     assert names(tmp_path) == ["page.html", "real.html"]
 
 
@@ -78,3 +90,70 @@ def test_pipe() -> None:
     os.close(writer)
     with os.fdopen(reader, "rb") as file:
         assert file.read() == b"through"
+
+
+@pytest.mark.parametrize("name", ["x" * 250, "x" * 255, "\U0001f4de" * 63], ids=["250", "255", "of four bytes each"])
+def test_long_name(name: str, tmp_path: Path) -> None:
+    """A file may have any name that the file system takes, whoever writes it."""
+    path = tmp_path / name
+    AtomicFile(str(path), "-o").save(b"one")
+    check_place(path)
+    write_atomically(path, [b"two"])
+    assert path.read_bytes() == b"two"
+    assert names(tmp_path) == [name]
+
+
+def test_name_beside() -> None:
+    """A file that goes with another has its name and an ending; only a name that would be too long is cut."""
+    assert beside("d/list.csv", ".run.json") == "d/list.csv.run.json"
+    assert beside("d/" + "x" * 246, ".run.json") == "d/" + "x" * 246 + ".run.json"
+    long = [beside(f"d/{name}", ".run.json") for name in ("x" * 247, "x" * 250, "x" * 255, "\U0001f4de" * 63)]
+    assert len(set(long)) == 4
+    assert all(name.endswith(".run.json") and len(os.fsencode(Path(name).name)) <= NAME_BYTES for name in long)
+
+
+def test_too_long_name(tmp_path: Path) -> None:
+    """A name that no file can have is told when the file is made, not when all is done."""
+    with pytest.raises(OutputError, match=r"cannot be opened \(File name too long\); give another file$"):
+        AtomicFile(str(tmp_path / ("x" * 256)), "-o")
+
+
+@pytest.mark.parametrize("failing", ["fsync", "open"])
+def test_a_disk_that_fails(failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be written whole leaves nothing behind, and what was there stays."""
+
+    def fail(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "page.html"
+    path.write_text("old")
+    file = AtomicFile(str(path), "--html", overwrite=True)
+    monkeypatch.setattr(os, failing, fail)
+    with pytest.raises(OutputError, match=r"page.html: cannot be written \(No space left on device\)"):
+        file.save(b"new")
+    monkeypatch.undo()
+    assert (path.read_text(), names(tmp_path)) == ("old", ["page.html"])
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("make", [AtomicFile, Output])
+def test_directory(make: type[AtomicFile | Output], tmp_path: Path, *, overwrite: bool) -> None:
+    """A directory is no device, and is told as what it is, not as a file to overwrite."""
+    assert not is_device(str(tmp_path))
+    with pytest.raises(OutputError, match=r"cannot be opened \(Is a directory\); give another file$"):
+        make(str(tmp_path), "-o", overwrite=overwrite)
+    with pytest.raises(OutputError, match=r"\(Is a directory\)"):
+        Ledger(str(tmp_path))
+
+
+@pytest.mark.parametrize("make", [AtomicFile, Output])
+def test_dangling_link(make: type[AtomicFile | Output], tmp_path: Path) -> None:
+    """A link that leads nowhere is there already; with leave, what it leads to is made."""
+    link = tmp_path / "page.html"
+    link.symlink_to("real.html")
+    with pytest.raises(OutputError, match="exists already; give --overwrite"):
+        make(str(link), "-o")
+    file = make(str(link), "-o", overwrite=True)
+    (file.save if isinstance(file, AtomicFile) else file.write)(b"new")
+    file.close()
+    assert (tmp_path / "real.html").read_bytes() == b"new"

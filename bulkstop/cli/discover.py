@@ -4,16 +4,15 @@ import signal
 import sys
 import time
 from collections import Counter
-from functools import partial
 from pathlib import Path
 
 import click
 
 from bulkstop.cli.files import check_written
-from bulkstop.cli.options import OF_STOP, ParsedText, read_settings, with_settings
+from bulkstop.cli.options import GroupedCommand, ParsedText, read_settings, with_settings
 from bulkstop.cli.terminal import print_err
 from bulkstop.errors import OutputError, SettingsError
-from bulkstop.files import check_target, write_file
+from bulkstop.files import AtomicFile
 from bulkstop.kore.calls import STATUSES
 from bulkstop.model import SIGNALS, CampaignType
 from bulkstop.report.lists.discovery import Discovery, to_csv, to_jsonl
@@ -21,6 +20,7 @@ from bulkstop.runs.lists.discover import discover
 from bulkstop.runs.lists.listing import ListFilter
 from bulkstop.settings import Settings
 from bulkstop.settings.parse import parse_campaign_type
+from bulkstop.settings.spec import CONNECTION, CREDENTIALS, QUOTA, RETRY_AFTER, SCOPE
 from bulkstop.text import format_duration, printable
 
 WRITERS = {"csv": to_csv, "jsonl": to_jsonl}
@@ -72,7 +72,7 @@ def _split(text: str) -> list[str]:
     return parts
 
 
-@click.command("discover", epilog=EXAMPLE)
+@click.command("discover", cls=GroupedCommand, epilog=EXAMPLE)
 @click.option(
     "-o",
     "--output",
@@ -108,7 +108,7 @@ def _split(text: str) -> list[str]:
 )
 @click.option("--name", metavar="GLOB", help="... with such a name, in this letter case: 'Promo*'.")
 @click.option("--quiet", is_flag=True, help="Say only what went wrong, or may have.")
-@partial(with_settings, but=OF_STOP | {"type"})
+@with_settings(CONNECTION, CREDENTIALS, SCOPE, QUOTA, RETRY_AFTER)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -132,7 +132,9 @@ def command(
     settings = read_settings(ctx)
     form = choose_format(output, fmt)
     check_written([("-o", output)], settings, ctx.params["config"])
-    check_output(output, overwrite=overwrite)
+    file = open_output(output, overwrite=overwrite)
+    if file is not None:
+        ctx.call_on_close(file.close)
     for status in wanted:
         if status not in STATUSES:
             print_err(f"bulkstop: note: --status {status}: is none of {', '.join(STATUSES)}; asked for all the same")
@@ -152,7 +154,7 @@ def command(
         print_err(f"bulkstop: the list could not be read to its end; {printable(found.fault)}; nothing was written")
         return 3
     print_notes(found)
-    if not write_list(output, WRITERS[form](found.rows), overwrite=overwrite):
+    if not write_list(file, WRITERS[form](found.rows)):
         return 3
     if not quiet or not found.rows:
         print_err(format_summary(found, time.monotonic() - began, output))
@@ -174,21 +176,22 @@ def choose_format(output: str, fmt: str | None) -> str:
     return told or fmt or "csv"
 
 
-def check_output(output: str, *, overwrite: bool) -> None:
-    """Refuse, before any call is made, what cannot be written to: raises SettingsError or OutputError."""
+def open_output(output: str, *, overwrite: bool) -> AtomicFile | None:
+    """Open the list, None for standard output; raises SettingsError or OutputError before any call is made."""
     if output != "-":
-        check_target(output, overwrite=overwrite)
-    elif sys.stdout is None:
+        return AtomicFile(output, overwrite=overwrite)
+    if sys.stdout is None:
         raise SettingsError("-o -: standard output is closed; nothing was asked for")
+    return None
 
 
-def write_list(output: str, data: bytes, *, overwrite: bool) -> bool:
+def write_list(file: AtomicFile | None, data: bytes) -> bool:
     """Write the finished list; False, and a line that says why, when it cannot be written."""
     try:
-        if output == "-":
+        if file is None:
             _write_out(data)
         else:
-            write_file(output, data, overwrite=overwrite)
+            file.save(data)
     except OutputError as error:
         print_err(f"bulkstop: {error}")
         return False

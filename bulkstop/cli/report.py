@@ -3,7 +3,7 @@
 import click
 
 from bulkstop.cli.terminal import print_last
-from bulkstop.report.stop.manifest import Section
+from bulkstop.report.stop.manifest import RunSection
 from bulkstop.report.stop.summary import format_counts
 from bulkstop.runs.review import Review, review_results
 from bulkstop.text import format_table, printable
@@ -41,8 +41,6 @@ def format_review(of: Review) -> list[str]:
     return format_table(printable(of.path), rows)
 
 
-def _format_run(run: Section) -> str:
-    end = (
-        f"{run['reason']} (exit code {run['exit_code']})" if "exit_code" in run else run.get("reason") or "no end noted"
-    )
-    return printable(f"{run['began_at']}, {run['user']} on {run['machine']}: {end}")
+def _format_run(run: RunSection) -> str:
+    end = run.reason or "no end noted" if run.exit_code is None else f"{run.reason} (exit code {run.exit_code})"
+    return printable(f"{run.began_at}, {run.user} on {run.machine}: {end}")

@@ -5,22 +5,22 @@ import json
 import shlex
 import sys
 from collections.abc import Iterable, Mapping
-from functools import partial
 from pathlib import Path
 
 import click
 
 from bulkstop.cli.discover import ENDINGS, WRITERS, print_rest
 from bulkstop.cli.files import check_written
-from bulkstop.cli.options import OF_STOP, read_settings, with_settings
+from bulkstop.cli.options import GroupedCommand, read_settings, with_settings
 from bulkstop.cli.terminal import drop_output, print_err, print_out
 from bulkstop.errors import OutputError, SettingsError
-from bulkstop.files import check_target, write_file
+from bulkstop.files import AtomicFile, beside
 from bulkstop.model import SIGNALS, Outcome, State
 from bulkstop.report.lists.verification import RUNS, Finding, Unread, Verification, to_json
 from bulkstop.runs.lists.verify import read_targets, verify
 from bulkstop.runs.stop.input_files import is_same
 from bulkstop.settings import Settings
+from bulkstop.settings.spec import CONCURRENCY, CONNECTION, CREDENTIALS, QUOTA, RETRY_AFTER, SCOPE, TYPE
 from bulkstop.text import format_duration, format_table, printable
 
 WORDS = {
@@ -56,7 +56,7 @@ Exit codes:
 """
 
 
-@click.command("verify", epilog=EXAMPLE)
+@click.command("verify", cls=GroupedCommand, epilog=EXAMPLE)
 @click.argument("paths", nargs=-1, required=True, metavar="RESULTS [RESULTS ...]")
 @click.option(
     "-o",
@@ -73,7 +73,7 @@ Exit codes:
 )
 @click.option("--json", "as_json", is_flag=True, help="Tell a machine: one JSON object on standard output.")
 @click.option("--quiet", is_flag=True, help="Say only what went wrong, or may have, beside the verdict.")
-@partial(with_settings, but=OF_STOP)
+@with_settings(CONNECTION, CREDENTIALS, SCOPE, TYPE, QUOTA, RETRY_AFTER, CONCURRENCY)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -93,16 +93,18 @@ def command(
     in which the service was asked.
     """
     settings = read_settings(ctx)
-    target = output or f"{paths[0]}.running.csv"
+    target = output or beside(paths[0], ".running.csv")
     check_written([("-o", target)], settings, ctx.params["config"])
-    check_output(target, paths, overwrite=overwrite, as_json=as_json)
+    file = open_output(target, paths, overwrite=overwrite, as_json=as_json)
+    if file is not None:
+        ctx.call_on_close(file.close)
     quiet = quiet or as_json
     found = read_back(paths, settings, singly=singly, quiet=quiet)
     for note in found.notes:
         print_err(f"bulkstop: note: {printable(note)}")
     if found.fault:
         print_err(f"bulkstop: {printable(found.fault)}")
-    written = write_list(found, target, overwrite=overwrite)
+    written = write_list(found, target, file, overwrite=overwrite)
     try:
         if as_json:
             print_out(json.dumps(to_json(found) | {"host": settings.host, "results": paths, "list": written}))
@@ -122,19 +124,19 @@ def command(
     return found.exit_code
 
 
-def check_output(target: str, paths: Iterable[str], *, overwrite: bool, as_json: bool) -> None:
-    """Refuse, before any call is made, a list that cannot be written: raises SettingsError or OutputError."""
+def open_output(target: str, paths: Iterable[str], *, overwrite: bool, as_json: bool) -> AtomicFile | None:
+    """Open the list, None for standard output; raises SettingsError or OutputError before any call is made."""
     if target == "-":
         if as_json:
             raise SettingsError("-o -: standard output is for --json; give -o FILE")
         if sys.stdout is None:
             raise SettingsError("-o -: standard output is closed; nothing was asked for")
-        return
+        return None
     if _format_of(target) is None:
         raise SettingsError(f"-o {target}: nothing tells its form: name it {', '.join(ENDINGS)}")
-    check_target(target, overwrite=overwrite)
-    if any(is_same(path, target) for path in paths):
+    if overwrite and any(is_same(path, target) for path in paths):
         raise SettingsError(f"-o {target}: is a result file; the list would take its place")
+    return AtomicFile(target, overwrite=overwrite)
 
 
 def read_back(paths: tuple[str, ...], settings: Settings, *, singly: bool, quiet: bool) -> Verification:
@@ -153,7 +155,7 @@ def read_back(paths: tuple[str, ...], settings: Settings, *, singly: bool, quiet
         raise click.Abort from None
 
 
-def write_list(found: Verification, target: str, *, overwrite: bool) -> str | None:
+def write_list(found: Verification, target: str, file: AtomicFile | None = None, *, overwrite: bool) -> str | None:
     """Write what is worth another stop and give the name of the list; None when there is none.
 
     With `overwrite` an older list is never left in its place: with nothing to stop it becomes an empty one.
@@ -169,7 +171,7 @@ def write_list(found: Verification, target: str, *, overwrite: bool) -> str | No
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
         else:
-            write_file(target, data, overwrite=overwrite)
+            (file or AtomicFile(target, overwrite=overwrite)).save(data)
     except BrokenPipeError:
         raise
     except (OutputError, OSError) as error:

@@ -31,8 +31,7 @@ class Caller:
     """Makes the calls of one account, each until it has its answer or Retry gives it up.
 
     Use it from one task at a time. `drained`, once set, lets nothing more leave and ends every wait; a call in flight
-    is waited for. `rests` is told the seconds of each wait before it begins, and `throttled` those for which the
-    account rests, once for all calls that were refused together; `now` is a monotonic clock in seconds.
+    is waited for. `rests` is told the seconds of each wait before it begins; `now` is a monotonic clock in seconds.
     """
 
     def __init__(
@@ -45,7 +44,6 @@ class Caller:
         rest: AccountRest | None = None,
         drained: asyncio.Event | None = None,
         rests: Callable[[float], object] = lambda seconds: None,
-        throttled: Callable[[float, Attempt], object] = lambda seconds, attempt: None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.calls = 0
@@ -55,7 +53,6 @@ class Caller:
         self._paces_itself = paces_itself
         self._drained = drained or asyncio.Event()
         self._rests = rests
-        self._throttled = throttled
         self._now = now
         self._rest = rest or AccountRest()
 
@@ -84,8 +81,6 @@ class Caller:
         step = tries.after(attempt, now, self._retry, event=event, is_paced=self._paces_itself)
         if not isinstance(step, RetryAt):
             self._rest.extend(step.rests_until)
-            if event:
-                self._throttled(step.rests_until - now, attempt)
         return step
 
     async def _has_place(self, due: float) -> bool:

@@ -3,17 +3,17 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from bulkstop.engine.followup import Follow, FollowUp, follow_nothing
 from bulkstop.engine.lanes import Claim, Lane, Lanes, Turn
 from bulkstop.engine.readback import Ended, ReadList, Reviews
-from bulkstop.engine.rest import log_throttled
 from bulkstop.engine.results import broken_off_attempt, is_stray, make_result, unfinished_attempt
 from bulkstop.engine.retry import Rest, Retry, RetryAt, Settle
 from bulkstop.engine.tasks import TICK_S, Sleepers, Tasks
 from bulkstop.errors import BulkstopError
-from bulkstop.model import DONE, Attempt, Outcome, Report, Result, RetryHint, Send
+from bulkstop.events import AccountThrottled, Observe, ignore
+from bulkstop.model import DONE, Attempt, Limit, Outcome, Report, Result, RetryHint, Send
 
 CANCELLED = "the quota store or the report was cancelled from within; nothing more is sent"
 
@@ -48,6 +48,7 @@ class Pool:
         follow: Follow = follow_nothing,
         at_rest: Callable[[], Iterable[Lane]] = tuple,
         run_id: str | None = None,
+        observe: Observe = ignore,
         now: Callable[[], float] = time.monotonic,
         tick_s: float = TICK_S,
         wall: Callable[[], float] = time.time,
@@ -65,9 +66,12 @@ class Pool:
         self._follow = follow
         self._at_rest = at_rest
         self._run_id = run_id
+        self._observe = observe
         self._now = now
         self._wall = wall
         self._draining = False
+        self._is_paused = False
+        self._rate: Sequence[Limit] = ()
         self._tasks = Tasks()
         self._sleepers = Sleepers(now, tick_s)
         self._reviews = Reviews(read_list, self._guards, self._tasks, self)
@@ -82,6 +86,8 @@ class Pool:
             await self._send_all()
         finally:
             self._lanes = Lanes(self._at_rest(), self._concurrency)
+            self._lanes.pause(self._is_paused)
+            self._lanes.set_rate(self._rate, self._now())
             self._guards = self._lanes.guards
             await self._send_all()
         if self.fault is not None:
@@ -97,6 +103,28 @@ class Pool:
         """Cut off what is in flight; each of those campaigns is reported as unknown."""
         self.drain()
         self._tasks.cancel()
+
+    def pause(self) -> None:
+        """Let nothing leave until `resume`; what is in flight is waited for."""
+        self._is_paused = True
+        self._lanes.pause(True)
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._is_paused = False
+        self._lanes.pause(False)
+        self._sleepers.wake_all()
+
+    def set_rate(self, limits: Sequence[Limit]) -> None:
+        """Let each account make at most so many calls, evenly spread, beside its quota; no limits end that."""
+        self._rate = limits
+        self._lanes.set_rate(limits, self._now())
+        self._sleepers.wake_all()
+
+    def look_again(self) -> None:
+        """Look whether somebody else has freed a place in a quota that is shared."""
+        self._lanes.look_again(self._now())
+        self._sleepers.wake_one()
 
     async def _send_all(self) -> None:
         try:
@@ -214,8 +242,9 @@ class Pool:
             return RetryAt(turn.tries.counted(attempt), now)
         if is_throttled and not isinstance(step, RetryAt):
             lane.rest.extend(step.rests_until)
-            if event:
-                log_throttled(lane.account_id, step.rests_until - now, attempt, is_paced=lane.paces_itself)
+            rest_s = round(step.rests_until - now, 3)
+            if event and rest_s > 0:
+                self._observe(AccountThrottled(lane.account_id, rest_s, attempt.error, lane.paces_itself))
         return step
 
     def _break_off(self, turn: Turn, error: BaseException) -> None:

@@ -1,11 +1,6 @@
 """How long an account rests, whichever of its calls was told to wait."""
 
-import logging
 import math
-
-from bulkstop.model import Attempt
-
-_LOG = logging.getLogger("bulkstop.engine")
 
 
 class AccountRest:
@@ -38,12 +33,3 @@ class AccountRest:
         """Note a call that was not refused; one that left after the last throttling ends the row."""
         if sent_at > self._throttled_at:
             self._events = 0
-
-
-def log_throttled(account_id: str, rest_s: float, attempt: Attempt, *, is_paced: bool) -> None:
-    """Log that an account rests because a call was refused, if it rests at all."""
-    if rest_s <= 0:
-        return
-    fields = {"account_id": account_id, "rest_s": round(rest_s, 3), "error": attempt.error}
-    level = logging.INFO if is_paced else logging.WARNING  # so it finds its limit
-    _LOG.log(level, "account_throttled", extra={"fields": fields})

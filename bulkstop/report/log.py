@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from types import TracebackType
 
+from bulkstop.events import Event
 from bulkstop.model import utc_text
 from bulkstop.redact import REDACTOR, Redactor
 from bulkstop.text import escape
@@ -20,9 +21,10 @@ _MOST = 2**63
 _BARE = re.compile(r"[A-Za-z0-9_./:,@+-]+")
 
 
-def log_event(name: str, level: int = logging.INFO, /, **fields: object) -> None:
-    """Log an event with what belongs to it."""
-    LOG.log(level, name, extra={"fields": fields})
+def log_event(event: Event) -> None:
+    """Log what has happened, with the fields of the event."""
+    if LOG.isEnabledFor(event.severity):
+        LOG.log(event.severity, event.name, extra={"fields": event.as_dict()})
 
 
 class TextFormatter(logging.Formatter):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bulkstop.errors import OutputError
 from bulkstop.model import Outcome
-from bulkstop.report.stop.manifest import Manifest, Section, flaw_in, manifest_path
+from bulkstop.report.stop.manifest import Manifest, RunSection, flaw_in, manifest_path
 from bulkstop.report.stop.resume import ResumeIndex
 
 
@@ -22,7 +22,7 @@ class Review:
     rows: int
     lines: int
     open_rows: int
-    runs: tuple[Section, ...]
+    runs: tuple[RunSection, ...]
     flaws: tuple[str, ...]
 
 
@@ -32,14 +32,14 @@ def review_results(path: str, *, check: bool = False) -> Review:
     To `check` means that a line which no run has written is a flaw, if there is a manifest to say that it was one.
     """
     manifest = Manifest.read(manifest_path(path))
-    runs = tuple(manifest.sections) if manifest else ()
+    runs = manifest.sections if manifest else ()
     try:
         past = ResumeIndex(path)
     except OutputError as flaw:
         if not check or manifest is None:
             raise
         return Review(path, {}, 0, 0, 0, runs, (str(flaw),))
-    listed = runs[-1]["plan"]["rows"] if runs else past.rows
+    listed = runs[-1].rows if runs else past.rows
     open_rows = past.rows - past.final + max(0, listed - past.rows)
     flaws = tuple(_flaws(path, past, manifest))
     return Review(path, past.latest, past.rows, past.lines, open_rows, runs, flaws)
@@ -56,7 +56,7 @@ def _flaws(path: str, index: ResumeIndex, manifest: Manifest | None) -> list[str
     elif index.lines > proven:
         count = index.lines - proven
         flaws.append(f"the last {count:,} lines are not vouched for: the run that wrote them was killed, or still runs")
-    listed = manifest.last["plan"]["rows"]
+    listed = manifest.last.rows
     if index.rows != listed:
         flaws.append(f"{listed:,} rows were planned, {index.rows:,} have a line")
     return flaws

@@ -1,6 +1,7 @@
 """From settings to the parts of a run: transport, tokens, limits, guards."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -21,13 +22,14 @@ from bulkstop.engine.limits.windows import add_safety_margin
 from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import CredentialsError, SettingsError
+from bulkstop.events import AttemptBroken, AttemptEnded, Observe, TokenRenewed
 from bulkstop.kore import token
 from bulkstop.kore.calls import SMS_PATH, VOICE_PATH
-from bulkstop.kore.exchange import Post, Transport
-from bulkstop.kore.session import make_stop
-from bulkstop.model import Campaign, Send
+from bulkstop.kore.exchange import Transport
+from bulkstop.kore.session import Perform, make_stop
+from bulkstop.model import Attempt, Campaign, Send
 from bulkstop.redact import REDACTOR, find_passwords
-from bulkstop.runs.events import log_token_renewed, log_tries
+from bulkstop.report.log import LOG, log_event
 from bulkstop.settings import Settings
 from bulkstop.settings.parse import TransportName
 from bulkstop.source.plan import Plan
@@ -60,10 +62,38 @@ def make_load_transport(settings: Settings) -> Transport:
     return make_transport(replace(settings, transport=settings.transport or TransportName.WIRE))
 
 
-def make_send(settings: Settings, post: Post, tokens: token.Tokens) -> Send:
-    """Make the Send that stops campaigns at the paths of the settings; each try is logged."""
+def make_send(settings: Settings, perform: Perform) -> Send:
+    """Make the Send that stops campaigns at the paths of the settings; each try is logged at debug."""
     voice_path, sms_path = settings.voice_path or VOICE_PATH, settings.sms_path or SMS_PATH
-    return log_tries(make_stop(post, tokens, voice_path=voice_path, sms_path=sms_path))
+    send = make_stop(perform, voice_path=voice_path, sms_path=sms_path)
+    return observe_attempts(send, log_event) if LOG.isEnabledFor(logging.DEBUG) else send
+
+
+def observe_attempts(send: Send, observe: Observe) -> Send:
+    """Return a Send of which every attempt is observed."""
+
+    async def send_and_observe(campaign: Campaign) -> Attempt:
+        ids = campaign.campaign_id, campaign.account_id, campaign.campaign_type.value
+        try:
+            attempt = await send(campaign)
+        except BaseException as error:
+            observe(AttemptBroken(*ids, type(error).__name__))
+            raise
+        observe(
+            AttemptEnded(
+                *ids,
+                outcome=attempt.outcome.value,
+                http_status=attempt.http_status,
+                latency_ms=attempt.latency_ms,
+                again=attempt.again.value,
+                retry_after_s=attempt.retry_after_s,
+                message=attempt.message,
+                error=attempt.error,
+            )
+        )
+        return attempt
+
+    return send_and_observe
 
 
 def _transport_class(name: TransportName) -> "type[AiohttpTransport] | type[WireTransport]":
@@ -77,14 +107,14 @@ def _transport_class(name: TransportName) -> "type[AiohttpTransport] | type[Wire
     return AiohttpTransport
 
 
-def make_tokens(settings: Settings) -> token.Tokens:
+def make_tokens(settings: Settings, observe: Observe = log_event) -> token.Tokens:
     """Make the token source that the settings name; raises SettingsError when they name none."""
     if settings.token:
         return token.Tokens(token.static_source(settings.token), renewable=False)
     if settings.token_file:
-        return token.Tokens(_watch_tokens(token.file_source(settings.token_file)), renewable=True)
+        return token.Tokens(_watch_tokens(token.file_source(settings.token_file), observe), renewable=True)
     if settings.token_command:
-        return token.Tokens(_watch_tokens(token.command_source(settings.token_command)), renewable=True)
+        return token.Tokens(_watch_tokens(token.command_source(settings.token_command), observe), renewable=True)
     if settings.client_id and (settings.client_secret or settings.client_secret_file):
         return token.Tokens(_make_signing_source(settings, settings.client_id), single_use=settings.jti, renewable=True)
     raise SettingsError(
@@ -93,8 +123,8 @@ def make_tokens(settings: Settings) -> token.Tokens:
     )
 
 
-def _watch_tokens(source: token.TokenSource) -> token.TokenSource:
-    """Let no log show a token, and log when it is another one than before."""
+def _watch_tokens(source: token.TokenSource, observe: Observe) -> token.TokenSource:
+    """Let no log show a token, and tell when it is another one than before."""
     last = ""
 
     async def mint() -> str:
@@ -102,7 +132,7 @@ def _watch_tokens(source: token.TokenSource) -> token.TokenSource:
         value = await source()
         REDACTOR.add(value)
         if last not in ("", value):
-            log_token_renewed()
+            observe(TokenRenewed())
         last = value
         return value
 
@@ -135,13 +165,13 @@ def list_secrets(settings: Settings) -> list[str]:
     return [*filter(None, given), *(word for url in addresses if url for word in find_passwords(url))]
 
 
-def make_guards(settings: Settings, to_send: int) -> Guards[Turn]:
+def make_guards(settings: Settings, to_send: int, observe: Observe = log_event) -> Guards[Turn]:
     """Make the guards of one run; raises SettingsError for waves that do not fit."""
     waves = plan_waves(settings, to_send)
     admission = None
     if settings.max_failures is not None or len(waves) > 1:
-        admission = Admission(settings.max_failures, waves=waves, soak_s=settings.soak_s)
-    return Guards(admission, Breaker(bound_s=settings.max_outage_s), ScopeBreaker(can_list=True))
+        admission = Admission(settings.max_failures, waves=waves, soak_s=settings.soak_s, observe=observe)
+    return Guards(admission, Breaker(bound_s=settings.max_outage_s, observe=observe), ScopeBreaker(can_list=True))
 
 
 def plan_waves(settings: Settings, to_send: int) -> list[int]:

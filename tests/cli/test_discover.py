@@ -335,7 +335,10 @@ async def test_more_for_ever(tmp_path: Path) -> None:
         ([*WHERE, "-o", "list.txt"], "-o list.txt: nothing tells its form: name it .csv, .jsonl, .ndjson"),
         ([*WHERE, "-o", "list.csv", "--format", "jsonl"], "--format jsonl: -o list.csv is named as csv"),
         ([*WHERE, "-o", "there.csv"], "there.csv: exists already; give --overwrite"),
-        ([*WHERE, "-o", "gone/list.csv"], "gone/list.csv: its directory is not there"),
+        (
+            [*WHERE, "-o", "gone/list.csv"],
+            "gone/list.csv: cannot be opened (No such file or directory); give -o with another file",
+        ),
         ([*WHERE, "--ca", "gone.pem"], "--ca gone.pem: not a readable file"),
         ([*WHERE, "--finish-by", "18:00"], "No such option"),
     ],

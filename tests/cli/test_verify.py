@@ -489,7 +489,10 @@ async def test_hostile_texts(tmp_path: Path) -> None:
         (["empty.jsonl"], "empty.jsonl: no row names a campaign; nothing was asked for"),
         (["other.jsonl"], ": other.jsonl is of a run at https://other.test; give that, or other results"),
         ([RESULTS, "-o", "there.csv"], "there.csv: exists already; give --overwrite"),
-        ([RESULTS, "-o", "gone/x.csv"], "gone/x.csv: its directory is not there"),
+        (
+            [RESULTS, "-o", "gone/x.csv"],
+            "gone/x.csv: cannot be opened (No such file or directory); give -o with another file",
+        ),
         ([RESULTS, "-o", "list.txt"], "-o list.txt: nothing tells its form: name it .csv, .jsonl, .ndjson"),
         ([RESULTS, "-o", RESULTS, "--overwrite"], f"-o {RESULTS}: is a result file; the list would take its place"),
         ([RESULTS, "-o", "-", "--json"], "-o -: standard output is for --json"),

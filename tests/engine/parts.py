@@ -18,6 +18,7 @@ from bulkstop.engine.pool import Pool
 from bulkstop.engine.readback import IsEnough, ListedState, Reading
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import BulkstopError
+from bulkstop.events import Observe, ignore
 from bulkstop.model import Attempt, Campaign, CampaignType, Limit, Outcome, Report, Result, RetryHint, Send
 from tests.virtual_time import VirtualLoop, run
 
@@ -167,6 +168,7 @@ class Job:
         claim: Claim | None = None,
         make_lane: Callable[[str, Iterable[Campaign]], Lane] | None = None,
         seen: Callable[[Result], object] = lambda result: None,
+        observe: Observe = ignore,
     ) -> None:
         self.results: list[Result] = []
         self.times: list[float] = []
@@ -193,6 +195,7 @@ class Job:
             follow=follow,
             at_rest=at_rest,
             run_id="run-1",
+            observe=observe,
             now=now_s,
             tick_s=0.0,
             wall=clock_time,

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from itertools import pairwise
 from typing import NoReturn
 
 import pytest
@@ -290,6 +291,21 @@ def test_a_call_that_waits_for_the_store_rests_with_its_account() -> None:
     assert claims == 3 + 3
 
 
+def test_a_call_that_the_store_has_counted_leaves() -> None:
+    """What the store lets leave does, though it has just told another worker to ask again later: no place is lost."""
+    service, answers = always(STOPPED), iter([5.0, 0.0, 0.0])
+
+    async def claim() -> float:
+        wait_s = next(answers)
+        await asyncio.sleep(0)  # both workers have asked before the first has its answer
+        return wait_s
+
+    job = Job(campaigns(2), service.send, concurrency=2, claim=claim)
+    run(job.pool.run())
+    assert job.outcomes() == {Outcome.STOPPED: 2}
+    assert service.began_s("a1") == [0.0, 5.0]
+
+
 def test_a_lane_rests_with_the_other_calls_of_its_account() -> None:
     """What another caller of the account was told holds its stops up too."""
     service, rest = always(STOPPED), AccountRest()
@@ -489,6 +505,55 @@ def check_line(result: Result, calls: list[Call], script: list[Reply]) -> None:
     )
     assert result.error == (f"{last.error}; {NOT_TRIED_AGAIN}" if waited else last.error)
     assert (result.finished_at is None) == waited
+
+
+def test_while_it_is_paused_nothing_leaves() -> None:
+    """A pause waits for what is in flight and lets nothing else leave, also none whose time has come meanwhile."""
+    service = Service(first_calls(BUSY, 1.0, every=3))
+    job = Job(accounts(["a", "b"], 20), service.send, limits=[Limit(5, 10.0)], concurrency=4)
+    job.to_its_end((0.5, job.pool.pause), (100.0, job.pool.resume))
+    left = sorted(call.began_s for call in service.log)
+    assert [at for at in left if 0.5 < at < 100.0] == []
+    assert sum(at < 0.5 for at in left) == 4
+    assert sum(at == 100.0 for at in left) == 4
+    assert job.outcomes() == {Outcome.STOPPED: 40}
+
+
+def test_a_paused_run_can_be_drained() -> None:
+    """Whoever pauses a run can end it without letting it go on."""
+    job = Job(campaigns(10), always(STOPPED, 1.0).send, concurrency=2)
+    job.to_its_end((0.5, job.pool.pause), (50.0, job.pool.drain))
+    assert job.took_s == 50.0
+    assert job.outcomes() == {Outcome.STOPPED: 2, Outcome.NOT_SENT: 8}
+
+
+@pytest.mark.parametrize("limits", [(), MINUTE])
+def test_the_rate_can_be_changed_meanwhile(limits: list[Limit]) -> None:
+    """From then on the calls of each account are spread evenly at that rate, until it is taken back."""
+    service = always(STOPPED, 0.25)
+    job = Job(accounts(["a", "b"], 30), service.send, limits=limits, concurrency=4)
+    acts = (1.0, lambda: job.pool.set_rate([Limit(30, 60.0)])), (21.0, lambda: job.pool.set_rate([]))
+    job.to_its_end(*acts)
+    for name in ("a", "b"):
+        slow = [call.began_s for call in service.log if call.campaign.account_id == name and 1.0 < call.began_s < 21.0]
+        assert len(slow) == 9
+        assert {round(after - before, 6) for before, after in pairwise(slow)} == {2.0}
+    assert job.outcomes() == {Outcome.STOPPED: 60}
+    assert job.took_s < 25.0
+
+
+def test_a_quota_that_another_run_uses_is_looked_at_again() -> None:
+    """A lane that waits for an answer of another run goes on when it is told to look."""
+    quota = RollingWindow([Limit(1, 1.0)])
+    quota.take(0.0)  # by the other run
+    job = Job(campaigns(1), always(STOPPED, 0.0).send, make_lane=lambda name, own: Lane(name, own, quota, left=1))
+
+    def answer() -> None:
+        quota.answered(5.0, 0.0, throttled=False)
+        job.pool.look_again()
+
+    job.to_its_end((5.0, answer))
+    assert job.took_s == 6.0
 
 
 def test_a_drain_between_a_renewal_and_its_try_leaves_the_campaign_unsent() -> None:

@@ -269,7 +269,7 @@ class TestFailures:
                 "HTTP 302: a redirect to https://x/",
             ),
             (
-                TransportFailure(Outcome.TIMEOUT, "no answer within 30 s; the stop may have arrived", 30_000.0),
+                TransportFailure(Outcome.TIMEOUT, "no answer within 30 s", 30_000.0, may_have_arrived=True),
                 Outcome.TIMEOUT,
                 RetryHint.LATER,
                 "no answer within 30 s",

@@ -1,18 +1,36 @@
-"""What is logged of a run."""
+"""What a run tells those who observe it, and what is logged of that."""
 
 import asyncio
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from bulkstop.model import Attempt, Campaign, CampaignType, Outcome, Result, RetryHint
-from bulkstop.report.log import LOG
-from bulkstop.report.stop.progress import Progress
-from bulkstop.report.stop.stats import Stats
-from bulkstop.runs import events
+from bulkstop.errors import OutputError
+from bulkstop.events import (
+    AccountThrottled,
+    Event,
+    Progressed,
+    Resting,
+    RunBegan,
+    RunEnded,
+    TokenRenewed,
+    Warned,
+    WrongScheduleDisabled,
+)
+from bulkstop.kore.session import make_perform
+from bulkstop.model import Attempt, Campaign, CampaignType, Limit, Outcome, Result, RetryHint
+from bulkstop.report.log import LOG, log_event
+from bulkstop.report.stop.progress import LoggedProgress, Progress
+from bulkstop.report.stop.snapshot import RunState, Snapshot
+from bulkstop.report.stop.summary import Summary
+from bulkstop.runs import wiring
+from bulkstop.runs.stop.run import Run
+from bulkstop.runs.wiring import make_send, make_tokens, make_transport, observe_attempts
 from bulkstop.settings import Settings
+from bulkstop.simulator import Simulator, SimulatorOptions
 from bulkstop.source.plan import Plan
 
 CAMPAIGN = Campaign("cd-1", CampaignType.SMS, "acc", "st-1", "st-1", "list.csv", 2)
@@ -48,14 +66,6 @@ def kept() -> Iterator[Kept]:
     LOG.removeHandler(handler)
 
 
-def stats_of(*outcomes: Outcome) -> Stats:
-    """Count results of these outcomes."""
-    stats = Stats()
-    for outcome in outcomes:
-        stats.add(Result("cd-1", None, None, None, outcome))
-    return stats
-
-
 async def test_a_try_is_logged(kept: Kept) -> None:
     """At debug every try is logged with what it was for and what came of it, and comes back as it was."""
     attempt = Attempt(
@@ -65,7 +75,7 @@ async def test_a_try_is_logged(kept: Kept) -> None:
     async def send(campaign: Campaign) -> Attempt:
         return attempt
 
-    assert await events.log_tries(send)(CAMPAIGN) is attempt
+    assert await observe_attempts(send, log_event)(CAMPAIGN) is attempt
     assert kept.told == [
         (
             "DEBUG",
@@ -94,7 +104,7 @@ async def test_a_try_that_breaks_off_is_logged(kept: Kept, error: BaseException)
         raise error
 
     with pytest.raises(type(error)) as caught:
-        await events.log_tries(send)(CAMPAIGN)
+        await observe_attempts(send, log_event)(CAMPAIGN)
     assert caught.value is error
     ((_, _, fields),) = kept.told
     assert fields["error"] == type(error).__name__
@@ -102,58 +112,117 @@ async def test_a_try_that_breaks_off_is_logged(kept: Kept, error: BaseException)
 
 
 @pytest.mark.parametrize("level", [logging.INFO, logging.WARNING, logging.NOTSET])
-def test_above_debug_a_try_costs_nothing(kept: Kept, level: int) -> None:
+def test_above_debug_a_try_costs_nothing(kept: Kept, level: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unless debug is asked for, nothing stands between the engine and its Send."""
     LOG.setLevel(level)
 
     async def send(campaign: Campaign) -> Attempt:
         return Attempt(Outcome.STOPPED)
 
-    assert events.log_tries(send) is send
+    monkeypatch.setattr(wiring, "make_stop", lambda *_, **__: send)
+    settings = Settings(host="platform.example.com", token="t")
+    perform = make_perform(make_transport(settings).post, make_tokens(settings))
+    assert make_send(settings, perform) is send
 
 
-def test_the_course_of_a_run(kept: Kept) -> None:
-    """A run logs its beginning, its new tokens and its end; what is amiss is a warning."""
-    settings = Settings(host="platform.example.com")
-    stats = stats_of(Outcome.STOPPED, Outcome.STOPPED, Outcome.NOT_FOUND, Outcome.DUPLICATE)
-    with Plan([CAMPAIGN]) as plan:
-        events.log_start(plan, settings, "run-1")
-    events.log_warning("look twice")
-    events.log_token_renewed()
-    events.log_end("run-1", "all sent", 1, stats, 5, 2.00049)
-    assert kept.told == [
+@pytest.mark.parametrize(
+    ("event", "level", "name", "fields"),
+    [
+        (TokenRenewed(), "INFO", "token_renewed", {}),
+        (Warned("look twice"), "WARNING", "doubt", {"message": "look twice"}),
+        (Resting(0.3, "why"), "INFO", "resting", {"rest_s": 0.3, "why": "why"}),
+        (Resting(42.0, "why"), "WARNING", "resting", {"rest_s": 42.0, "why": "why"}),
         (
-            "INFO",
-            "began",
-            {
-                "run_id": "run-1",
-                "host": "https://platform.example.com",
-                "rows": 1,
-                "to_send": 1,
-                "accounts": 1,
-                "quota": "60/60s",
-            },
+            AccountThrottled("a1", 2.0, None),
+            "WARNING",
+            "account_throttled",
+            {"account_id": "a1", "rest_s": 2.0, "error": None},
         ),
-        ("WARNING", "doubt", {"message": "look twice"}),
-        ("INFO", "token_renewed", {}),
         (
+            AccountThrottled("a1", 2.0, None, is_expected=True),
             "INFO",
-            "ended",
-            {
-                "run_id": "run-1",
-                "reason": "all sent",
-                "exit_code": 1,
-                "calls": 5,
-                "elapsed_s": 2.0,
-                "outcomes": {"stopped": 2, "not_found": 1, "duplicate": 1},
-            },
+            "account_throttled",
+            {"account_id": "a1", "rest_s": 2.0, "error": None},
         ),
-    ]
+        (
+            WrongScheduleDisabled("cd-1", "cd-2", "May"),
+            "ERROR",
+            "schedule_of_another_disabled",
+            {"campaign_id": "cd-1", "disabled": "cd-2", "name": "May"},
+        ),
+    ],
+)
+def test_an_event_is_a_record(kept: Kept, event: Event, level: str, name: str, fields: dict[str, Any]) -> None:
+    """An event is logged by its name, at its level, with its fields; a long wait and a surprise are warnings."""
+    log_event(event)
+    assert kept.told == [(level, name, fields)]
 
 
-def test_progress_for_machines(kept: Kept) -> None:
-    """The state of a run can be logged instead of shown."""
-    progress: Progress = events.LoggedProgress(10)
-    progress.show(stats_of(Outcome.STOPPED, Outcome.NOT_FOUND), 61.04)
+async def test_a_run_is_observed_from_its_beginning_to_its_end() -> None:
+    """Whoever observes a run is given its beginning, and its end once the results are closed."""
+    events: list[Event] = []
+    settings = Settings(host="platform.example.com", token="t")
+    invalid = Result("", None, None, None, Outcome.INVALID)
+
+    def end(summary: Summary) -> Summary:
+        return replace(summary, fault=OutputError("no room"))
+
+    with Plan([invalid]) as plan:
+        run = Run(plan, settings, lambda result: None, run_id="run-1", observe=events.append, end=end)
+        states = [run.state]
+        summary = await run.execute()
+    states.append(run.state)
+    assert states == [RunState.PLANNED, RunState.ENDED]
+    assert summary.exit_code == 3
+    began, ended = events
+    assert began == RunBegan("run-1", "https://platform.example.com", 1, 0, 0, "60/60s")
+    assert isinstance(ended, RunEnded)
+    assert (ended.run_id, ended.reason, ended.exit_code, ended.calls) == ("run-1", "no room", 3, 0)
+    assert ended.outcomes == {"invalid": 1}
+
+
+def test_progress_for_machines() -> None:
+    """The state of a run can be told as events instead of being shown."""
+    events: list[Event] = []
+    progress: Progress = LoggedProgress(events.append)
+    snapshot = Snapshot(
+        run_id="run-1",
+        state=RunState.RUNNING,
+        rows=10,
+        to_send=10,
+        sent=2,
+        done=1,
+        failed=1,
+        in_flight=0,
+        elapsed_s=1.0,
+        least_left_s=61.04,
+    )
+    progress.show(snapshot)
     progress.close()
-    assert kept.told == [("INFO", "progress", {"to_send": 10, "sent": 2, "done": 1, "failed": 1, "least_left_s": 61.0})]
+    assert events == [Progressed(10, 2, 1, 1, 61.0)]
+
+
+@pytest.mark.real
+async def test_a_run_is_steered_while_it_goes() -> None:
+    """A run can be slowed down, paused and gone on with; its snapshot says how it stands."""
+    snapshots: list[Snapshot] = []
+
+    def report(result: Result) -> None:
+        if result.campaign_id == "cd-2":
+            run.set_rate([Limit(20, 1.0)])
+            run.pause()
+            asyncio.get_running_loop().call_later(0.05, go_on)
+
+    def go_on() -> None:
+        snapshots.append(run.snapshot())
+        run.resume()
+
+    async with Simulator(SimulatorOptions()) as service:
+        settings = Settings(host=service.url, token="t", concurrency=1, quota_store="memory")
+        with Plan(CAMPAIGN._replace(campaign_id=f"cd-{n}", line=n) for n in range(1, 6)) as plan:
+            run = Run(plan, settings, report)
+            summary = await run.execute()
+    assert summary.is_done
+    (paused,) = snapshots
+    assert (paused.state, paused.to_send, paused.sent, paused.in_flight) == (RunState.PAUSED, 5, 2, 0)
+    assert run.snapshot().state is RunState.ENDED

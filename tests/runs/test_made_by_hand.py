@@ -4,7 +4,7 @@ import pytest
 
 from bulkstop.errors import SettingsError
 from bulkstop.model import Campaign, CampaignType, Order
-from bulkstop.runs.stop.run import make_plan
+from bulkstop.runs.stop.plan import make_plan
 from bulkstop.settings import Settings
 
 CAMPAIGN = Campaign("cd-1", CampaignType.SMS, "a", "st-1", "st-1", "script", 1)

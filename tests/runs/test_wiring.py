@@ -2,8 +2,9 @@
 
 from contextlib import closing
 
+from bulkstop.runs.stop.plan import make_plan
 from bulkstop.runs.stop.precheck import KnownStates, RemainingWork
-from bulkstop.runs.stop.run import make_lanes_left, make_plan
+from bulkstop.runs.stop.run import make_lanes_left
 from bulkstop.runs.wiring import Accounts, make_lanes
 from bulkstop.settings import Settings
 from tests.engine.parts import accounts

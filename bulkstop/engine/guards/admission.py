@@ -1,16 +1,15 @@
 """When a run must not go on, counted in campaigns: a cap on failures, and waves of which each must pass."""
 
-import logging
 import math
 import re
 from collections.abc import Sequence
 
 from bulkstop.errors import GuardError
+from bulkstop.events import Observe, WavePassed, ignore
 from bulkstop.model import FAILED, FailureCap, Outcome, share_of_whole
 from bulkstop.text import shorten
 from bulkstop.units import parse_percentage
 
-_LOG = logging.getLogger("bulkstop.engine")
 FAILURES = FAILED - {Outcome.INVALID}
 """The outcomes that count against a cap or a wave; a row that cannot be used was never sent."""
 ADVICE = "nothing more was sent: see the result lines, put it right, then go on with --resume"
@@ -29,7 +28,14 @@ class Admission:
     ends it.
     """
 
-    def __init__(self, cap: FailureCap | None = None, *, waves: Sequence[int] = (), soak_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        cap: FailureCap | None = None,
+        *,
+        waves: Sequence[int] = (),
+        soak_s: float = 0.0,
+        observe: Observe = ignore,
+    ) -> None:
         """Take the waves as `parse_waves` gives them."""
         self.fault: GuardError | None = None
         self._cap = cap
@@ -37,6 +43,7 @@ class Admission:
         self._waves = (*waves[:-1], math.inf)  # however many there are in the end, the last wave has the rest
         self._wave_ends = self._waves[0]
         self._soak_s = soak_s
+        self._observe = observe
         self._opens_at = -math.inf
         self._admitted = self._settled = self._failed = 0
         self._settled_before = self._failed_before = 0  # as the wave began
@@ -87,8 +94,7 @@ class Admission:
         return has_ended and failed == self._settled - self._settled_before
 
     def _begin_wave(self, now: float) -> None:
-        fields = {"wave": self.wave, "waves": len(self._waves), "ended": self._settled, "failed": self._failed}
-        _LOG.info("wave_passed", extra={"fields": fields | {"soak_s": self._soak_s}})
+        self._observe(WavePassed(self.wave, len(self._waves), self._settled, self._failed, self._soak_s))
         self.wave += 1
         self._wave_ends = self._waves[self.wave - 1]
         self._opens_at = now + self._soak_s

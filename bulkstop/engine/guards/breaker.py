@@ -3,14 +3,13 @@
 https://martinfowler.com/bliki/CircuitBreaker.html; time is a parameter, and one probe at a time asks again.
 """
 
-import logging
 import math
 
 from bulkstop.errors import GuardError
+from bulkstop.events import BreakerClosed, BreakerOpened, Observe, ignore
 from bulkstop.model import Outcome
 from bulkstop.text import shorten
 
-_LOG = logging.getLogger("bulkstop.engine")
 DOWN = frozenset({Outcome.CONNECTION_ERROR, Outcome.TIMEOUT, Outcome.SERVER_ERROR})
 """The answers that a service gives which is down; any other one, a refusal too, shows that it works."""
 
@@ -32,6 +31,7 @@ class Breaker:
         first_pause_s: float = 1.0,
         longest_pause_s: float = 30.0,
         bound_s: float = 300.0,
+        observe: Observe = ignore,
     ) -> None:
         if threshold < 1 or not 0 < first_pause_s <= longest_pause_s or bound_s <= 0:
             raise ValueError("a breaker opens at 1 failure or more, and pauses and its bound are above 0 s")
@@ -41,6 +41,7 @@ class Breaker:
         self._first_pause_s = first_pause_s
         self._longest_pause_s = longest_pause_s
         self._bound_s = bound_s
+        self._observe = observe
         self._in_row = 0
         self._opened_at = -math.inf
         self._pause_s = first_pause_s
@@ -75,13 +76,7 @@ class Breaker:
                 self._open(now, outcome, error)
 
     def _open(self, now: float, outcome: Outcome, error: str | None) -> None:
-        fields = {
-            "failed_in_a_row": self._in_row,
-            "last": outcome.value,
-            "error": error,
-            "probe_s": self._first_pause_s,
-        }
-        _LOG.warning("breaker_opened", extra={"fields": fields})
+        self._observe(BreakerOpened(int(self._in_row), outcome.value, error, self._first_pause_s))
         self.is_open = True
         self._opened_at = now
         self._pause_s = self._first_pause_s
@@ -90,7 +85,7 @@ class Breaker:
     def _probed(self, now: float, sent_at: float, outcome: Outcome, error: str | None) -> None:
         self._probe = None
         if outcome not in DOWN:
-            _LOG.warning("breaker_closed", extra={"fields": {"open_s": round(now - self._opened_at, 3)}})
+            self._observe(BreakerClosed(round(now - self._opened_at, 3)))
             self.is_open = False
             self._in_row = 0
             self._works_since = sent_at

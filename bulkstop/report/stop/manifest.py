@@ -1,24 +1,74 @@
 """The manifest beside a result file: each run's who, when, with what and how it ended, and what it vouches for."""
 
-import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bulkstop.errors import OutputError
-from bulkstop.files import check_folder, write_atomically
+from bulkstop.files import beside, check_place, write_atomically
 from bulkstop.report.stop.ledger import Mark, hashes
 
-Section = dict[str, Any]
-"""What a manifest says about one run; plain JSON."""
+T = TypeVar("T")
 
 
 def manifest_path(ledger: str) -> str:
     """Name the manifest of a result file."""
-    return f"{ledger}.run.json"
+    return beside(ledger, ".run.json")
+
+
+@dataclass(frozen=True, slots=True)
+class RunSection:
+    """What a manifest says about one run: `facts` is all of it, plain JSON; the rest is what others rely on.
+
+    `rows` is how many were planned, `mark` what the run vouches for; without `ended_at` it still runs, or was killed.
+    """
+
+    facts: dict[str, Any]
+    began_at: str
+    user: str
+    machine: str
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+    rows: int
+    pid: int | None
+    mark: Mark | None
+    ended_at: str | None
+    reason: str | None
+    exit_code: int | None
+
+    @classmethod
+    def read(cls, facts: Any) -> "RunSection":
+        """Check what is said about a run; raises ValueError for what no run has written."""
+        match facts:
+            case {
+                "began_at": str(began_at),
+                "user": str(user),
+                "machine": str(machine),
+                "settings": dict(settings),
+                "inputs": dict(inputs),
+                "plan": {"rows": int(rows)},
+            }:
+                mark = _read_mark(facts.get("ledger"))
+                if mark is None and facts.get("closed"):
+                    raise ValueError("closed, but vouches for nothing")
+                ended_at, reason = _optional(facts, "ended_at", str), _optional(facts, "reason", str)
+                pid, exit_code = _optional(facts, "pid", int), _optional(facts, "exit_code", int)
+                about = began_at, user, machine, settings, inputs, rows
+                return cls(facts, *about, pid, mark, ended_at, reason, exit_code)
+        raise ValueError("no section of a run")
+
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether nothing can be in the file after what is vouched for."""
+        return bool(self.facts.get("closed"))
+
+    def with_facts(self, facts: dict[str, Any]) -> "RunSection":
+        """Return the section with more that is said."""
+        return RunSection.read(self.facts | facts)
 
 
 class Manifest:
@@ -28,56 +78,58 @@ class Manifest:
     written, or is there and cannot be read.
     """
 
-    def __init__(self, path: str, sections: list[Section]) -> None:
+    def __init__(self, path: str, sections: Iterable[RunSection] = ()) -> None:
         self.path = path
-        self.sections = sections
+        self.sections = tuple(sections)
 
     @classmethod
     def read(cls, path: str) -> "Manifest | None":
         """Read the manifest; None when there is none."""
         try:
-            sections = json.loads(Path(path).read_bytes())["runs"]
-            is_sound = bool(sections) and all(_is_section(section) for section in sections)
+            sections = [RunSection.read(facts) for facts in json.loads(Path(path).read_bytes())["runs"]]
         except FileNotFoundError:
             return None
         except OSError as error:
             raise unreadable(path, error.strerror) from None
-        except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
-            is_sound = False
-        if not is_sound:
+        except (ValueError, LookupError, TypeError, RecursionError):
+            sections = []
+        if not sections:
             raise unreadable(path)
         return cls(path, sections)
 
     @property
-    def last(self) -> Section:
+    def last(self) -> RunSection:
         """What is said about the last run."""
         return self.sections[-1]
 
     @property
     def marks(self) -> list[Mark]:
         """What each run vouches for, in the order of the runs."""
-        return [mark for section in self.sections if (mark := _mark(section))]
+        return [section.mark for section in self.sections if section.mark is not None]
 
-    def begin(self, section: Mapping[str, Any]) -> None:
+    def begin(self, section: RunSection) -> None:
         """Add the section of a run that begins."""
-        self.sections.append(dict(section))
+        self.sections += (section,)
         self._save()
 
     def vouch(self, mark: Mark) -> None:
         """Note what this run has written so far."""
-        self.last["ledger"] = mark._asdict()
+        self._note({"ledger": mark._asdict()})
         with suppress(OutputError):  # the result file is what counts; `end` tries once more and says so
             self._save()
 
     def end(self, **how: Any) -> None:
         """Note how this run ended."""
-        self.last.update(how)
+        self._note(how)
         self._save()
 
+    def _note(self, facts: dict[str, Any]) -> None:
+        self.sections = (*self.sections[:-1], self.last.with_facts(facts))
+
     def _save(self) -> None:
-        text = json.dumps({"runs": self.sections}, indent=2, default=str)
+        text = json.dumps({"runs": [section.facts for section in self.sections]}, indent=2, default=str)
         try:
-            write_atomically(Path(self.path), text.encode() + b"\n")
+            write_atomically(Path(self.path), [text.encode(), b"\n"])
         except OSError as error:
             raise _unwritable(self.path, error) from None
 
@@ -85,17 +137,15 @@ class Manifest:
 def check_writable(path: str) -> None:
     """Raise OutputError when there could be no manifest of this name: better now than after the first call."""
     try:
-        if Path(path).is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        check_folder(Path(path))
+        check_place(Path(path))
     except OSError as error:
         raise _unwritable(path, error) from None
 
 
 def unreadable(path: str, why: str | None = None) -> OutputError:
     """Make the error of a manifest that is there, but of no use."""
-    said = why or "it is no manifest, or was damaged"
-    return OutputError(f"{path}: cannot be read ({said}); restore it, or remove it to do without")
+    reason = why or "it is no manifest, or was damaged"
+    return OutputError(f"{path}: cannot be read ({reason}); restore it, or remove it to do without")
 
 
 def flaw_in(ledger: str, manifest: Manifest) -> str | None:
@@ -107,17 +157,17 @@ def flaw_in(ledger: str, manifest: Manifest) -> str | None:
     try:
         with Path(ledger).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            found = dict(hashes(file.fileno(), sorted({mark.size for mark in marks})))
+            digests = dict(hashes(file.fileno(), sorted({mark.size for mark in marks})))
     except OSError as error:
         raise OutputError(f"{ledger}: cannot be read ({error.strerror})") from None
     before = 0
     for mark in marks:
-        if mark.size not in found:
+        if mark.size not in digests:
             return f"it is shorter than the {mark.lines:,} lines that were written"
-        if found[mark.size].hexdigest() != mark.sha256:
+        if digests[mark.size].hexdigest() != mark.sha256:
             return f"lines {before + 1:,} to {mark.lines:,} are not as they were written"
         before = mark.lines
-    if manifest.last.get("closed") and size > marks[-1].size:
+    if manifest.last.is_closed and size > marks[-1].size:
         return f"something was added after line {marks[-1].lines:,}, the last one that was written"
     return None
 
@@ -126,19 +176,17 @@ def _unwritable(path: str, error: OSError) -> OutputError:
     return OutputError(f"{path}: cannot be written ({error.strerror})")
 
 
-def _is_section(section: Section) -> bool:
-    """Tell whether a section has what others rely on; raises one of many errors where it is quite another thing."""
-    texts = (section["began_at"], section["user"], section["machine"])
-    objects = (section["settings"], section["inputs"], section["plan"])
-    is_marked = _mark(section) is not None or not section.get("closed")
-    return (
-        is_marked
-        and all(isinstance(text, str) for text in texts)
-        and all(isinstance(each, dict) for each in objects)
-        and isinstance(section["plan"]["rows"], int)
-    )
+def _read_mark(facts: object) -> Mark | None:
+    match facts:
+        case None:
+            return None
+        case {"size": int(size), "lines": int(lines), "sha256": str(digest)}:
+            return Mark(size, lines, digest)
+    raise ValueError("no mark")
 
 
-def _mark(section: Section) -> Mark | None:
-    ledger = section.get("ledger")
-    return None if ledger is None else Mark(int(ledger["size"]), int(ledger["lines"]), str(ledger["sha256"]))
+def _optional(facts: Mapping[str, Any], key: str, kind: type[T]) -> T | None:
+    value = facts.get(key)
+    if value is None or isinstance(value, kind):
+        return value
+    raise ValueError(f"{key} is of another kind")

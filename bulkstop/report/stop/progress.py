@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol, TextIO
 
-from bulkstop.report.stop.stats import Stats
+from bulkstop.events import Observe, Progressed
+from bulkstop.report.stop.snapshot import Snapshot
 from bulkstop.text import format_duration
 
 BAR_EVERY_S = 0.2
@@ -19,8 +20,8 @@ class Progress(Protocol):
 
     every_s: float
 
-    def show(self, stats: Stats, least_left_s: float) -> None:
-        """Show the counts as they are now; by the quota the rest takes at least `least_left_s`."""
+    def show(self, run: Snapshot) -> None:
+        """Show how the run stands."""
         ...
 
     def close(self) -> None:
@@ -60,12 +61,29 @@ class Lines:
         self._say = say
         self._pace = Pace(total, now)
 
-    def show(self, stats: Stats, least_left_s: float) -> None:
+    def show(self, run: Snapshot) -> None:
         """Write done, failed, rate and time left."""
-        ended, pace = stats.sent, self._pace
-        counts = f"{stats.done:,} done, {stats.sent_failed:,} failed, {pace.rate(ended):,.1f}/s"
-        self._say(f"{ended:,} of {pace.total:,}: " + ", ".join(filter(None, (counts, pace.left(ended, least_left_s)))))
+        pace = self._pace
+        counts = f"{run.done:,} done, {run.failed:,} failed, {pace.rate(run.sent):,.1f}/s"
+        parts = ", ".join(filter(None, (counts, pace.left(run.sent, run.least_left_s))))
+        self._say(f"{run.sent:,} of {pace.total:,}: {parts}")
         self.every_s = LINE_EVERY_S
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class LoggedProgress:
+    """Tells observers now and then how a run stands: for one whose standard error is read by a machine."""
+
+    every_s = LINE_EVERY_S
+
+    def __init__(self, observe: Observe) -> None:
+        self._observe = observe
+
+    def show(self, run: Snapshot) -> None:
+        """Tell the counts as they are now."""
+        self._observe(Progressed(run.to_send, run.sent, run.done, run.failed, round(run.least_left_s, 1)))
 
     def close(self) -> None:
         """Do nothing."""
@@ -93,16 +111,16 @@ class Bar:
         self._task = self._bar.add_task("", total=total, done=0, failed=0, rate=0.0, left="")
         self._pace = Pace(total)
 
-    def show(self, stats: Stats, least_left_s: float) -> None:
+    def show(self, run: Snapshot) -> None:
         """Draw the counts as they are now."""
         self._bar.start()  # not before the run does: whatever keeps it from starting is said on a clean terminal
         self._bar.update(
             self._task,
-            completed=stats.sent,
-            done=stats.done,
-            failed=stats.sent_failed,
-            rate=self._pace.rate(stats.sent),
-            left=self._pace.left(stats.sent, least_left_s),
+            completed=run.sent,
+            done=run.done,
+            failed=run.failed,
+            rate=self._pace.rate(run.sent),
+            left=self._pace.left(run.sent, run.least_left_s),
             refresh=True,
         )
 

@@ -3,7 +3,7 @@
 import heapq
 from collections import Counter
 
-from bulkstop.model import DONE, FAILED, HELD_BACK, LEFT, Outcome, Result
+from bulkstop.model import DONE, FAILED, HELD_BACK, LEFT, Outcome, Result, ScheduleState
 
 SLOWEST = 3
 
@@ -21,8 +21,8 @@ class Stats:
         """Count one result."""
         self.outcomes[result.outcome] += 1
         self.attempts += result.attempts
-        if result.schedule is not None:
-            self.schedules[result.schedule.partition(":")[0]] += 1
+        if result.schedule is not None and (state := ScheduleState.of(result.schedule)):
+            self.schedules[state] += 1
         if result.latency_ms is not None:
             self._keep(result.latency_ms, result.campaign_id)
 
@@ -64,7 +64,7 @@ class Stats:
     @property
     def schedules_failed(self) -> int:
         """Stopped campaigns whose recurring schedule was to be disabled, and may start them again."""
-        return self.schedules["failed"]
+        return self.schedules[ScheduleState.FAILED]
 
     @property
     def slowest(self) -> list[tuple[float, str]]:

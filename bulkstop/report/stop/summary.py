@@ -1,39 +1,91 @@
-"""What a person reads: the plan before a run, the counts after it; plain text, a list of lines."""
+"""How a run went, as facts and for a person to read."""
 
+import signal
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from bulkstop.model import Outcome
+from bulkstop.errors import BulkstopError
+from bulkstop.model import DONE, HELD_BACK, Outcome, Result
 from bulkstop.report.stop.stats import Stats
 from bulkstop.text import format_duration, format_table, printable
 
 
-def format_summary(
-    stats: Stats, *, rows: int, settled: Mapping[Outcome, int], calls: int, elapsed_s: float, ended: str, lost: int = 0
-) -> list[str]:
-    """Tell how a run went: outcomes, time, tries, the slowest, and whether every row has its line.
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a run went; `signum` and `fault` say what ended it early, if anything did."""
 
-    `settled` counts the rows that had ended in an earlier run of the same result file, `lost` the lines that were
-    written and are not in it any more.
-    """
-    told = format_counts(stats.outcomes)
-    rate = calls / elapsed_s if elapsed_s > 0 else 0.0
-    told += [
-        ("ended", ended),
-        ("elapsed", f"{format_duration(elapsed_s)}, {calls:,} calls, {rate:,.1f} calls/s"),
+    stats: Stats
+    rows: int
+    calls: int
+    elapsed_s: float
+    run_id: str
+    signum: int | None = None
+    out_of_time: bool = False
+    fault: BulkstopError | None = None
+    unwritten: tuple[Result, ...] = ()
+    settled: Mapping[Outcome, int] = field(default_factory=dict)
+    """Rows that ended in an earlier run of the same result file."""
+    lost: int = 0
+    """Lines that the result file does not hold any more."""
+
+    @property
+    def rows_with_lines(self) -> int:
+        """Rows that have a line, of this run or of an earlier one; as many as there are rows, or something is lost."""
+        return max(0, self.stats.lines + sum(self.settled.values()) - self.lost)
+
+    @property
+    def is_done(self) -> bool:
+        """Tell whether every row is stopped, or was held back on purpose."""
+        before = sum(self.settled.get(outcome, 0) for outcome in DONE | HELD_BACK)
+        done = self.stats.done + self.stats.held_back + before
+        return self.fault is None and done == self.rows == self.rows_with_lines
+
+    @property
+    def reason(self) -> str:
+        """What ended the run, in words."""
+        if self.fault is not None:
+            return str(self.fault)
+        if self.out_of_time and self.stats.left:
+            return "at the time to finish by, before all were sent"
+        if not self.stats.lines:
+            return "nothing was left to send"
+        return "all sent" if self.signum is None else f"by {signal.Signals(self.signum).name}, before all were sent"
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code that the contract gives to such an end."""
+        if self.fault is not None:
+            return 3
+        if self.signum is not None:
+            return 128 + self.signum
+        if self.out_of_time and self.stats.left:
+            return 4
+        return 0 if self.is_done and not self.stats.schedules_failed else 1
+
+
+def format_summary(summary: Summary) -> list[str]:
+    """Return the lines of a summary: outcomes, time, tries, the slowest, and whether every row has its line."""
+    stats, rows = summary.stats, format_counts(summary.stats.outcomes)
+    rate = summary.calls / summary.elapsed_s if summary.elapsed_s > 0 else 0.0
+    rows += [
+        ("ended", summary.reason),
+        ("elapsed", f"{format_duration(summary.elapsed_s)}, {summary.calls:,} calls, {rate:,.1f} calls/s"),
         ("attempts", f"{stats.attempts:,} for {stats.sent:,} campaigns"),
     ]
     if slowest := stats.slowest:
-        told.append(("slowest", ", ".join(f"{ms:,.0f} ms {printable(name)}" for ms, name in slowest)))
+        rows.append(("slowest", ", ".join(f"{ms:,.0f} ms {printable(name)}" for ms, name in slowest)))
     if stats.schedules:
-        told.append(("schedules", ", ".join(f"{number:,} {name}" for name, number in sorted(stats.schedules.items()))))
-    before = sum(settled.values())
+        rows.append(("schedules", ", ".join(f"{number:,} {name}" for name, number in sorted(stats.schedules.items()))))
+    before = sum(summary.settled.values())
     if before:
-        told.append(("ended before", ", ".join(f"{number} {name}" for name, number in format_counts(settled))))
+        rows.append(("ended before", ", ".join(f"{number} {name}" for name, number in format_counts(summary.settled))))
     lines = f"{before:,} + {stats.lines:,}" if before else f"{stats.lines:,}"
-    is_sum = rows == before + stats.lines and not lost
-    gone = f", {lost:,} of them gone" if lost else ""
-    told.append(("rows = lines", f"{rows:,} = {lines}" if is_sum else f"{rows:,} rows but {lines} lines{gone}"))
-    return format_table("Summary", told)
+    is_sum = summary.rows == before + stats.lines and not summary.lost
+    gone = f", {summary.lost:,} of them gone" if summary.lost else ""
+    rows.append(
+        ("rows = lines", f"{summary.rows:,} = {lines}" if is_sum else f"{summary.rows:,} rows but {lines} lines{gone}")
+    )
+    return format_table("Summary", rows)
 
 
 def format_counts(outcomes: Mapping[Outcome, int]) -> list[tuple[str, str]]:

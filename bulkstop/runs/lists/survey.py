@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from bulkstop.engine.caller import Caller
 from bulkstop.engine.guards.scopes import FIRST
 from bulkstop.engine.limits.quota import min_duration_s
-from bulkstop.engine.results import NOT_TRIED
 from bulkstop.errors import BulkstopError
 from bulkstop.kore.calls import Call, status_call
 from bulkstop.kore.interpret import Status
@@ -35,25 +34,6 @@ _ENDS_SCOPE = _ENDS_SINGLES | {Outcome.CONNECTION_ERROR}
 _NOT_ASKED = "not asked for: the run ended before"
 
 Say = Callable[[str], object]
-
-
-async def read_states(
-    targets: Targets,
-    perform: Perform,
-    caller_of: Callable[[str], Caller],
-    *,
-    singly: bool = False,
-    quota: Sequence[Limit] = (),
-    concurrency: int = 8,
-    say: Say = lambda text: None,
-) -> Verification:
-    """Do what `verify` does inside a run that has a client, tokens and accounts, none of which makes calls meanwhile.
-
-    Never raises a BulkstopError: what ended it early stands in the verification. `quota` is for saying how long it
-    will take.
-    """
-    survey = Survey(targets, singly=singly, quota=quota, concurrency=concurrency, say=say)
-    return survey.verification(fault=await survey.run(perform, caller_of))
 
 
 class _ScopeStatus:
@@ -339,7 +319,7 @@ def _sum_counts(counts: Iterable[Counter[State]]) -> Mapping[State, int]:
 
 def _explain(failure: Attempt) -> str:
     """Return why something could not be read; the reason of a call that never left is another one here."""
-    if failure.error == NOT_TRIED:
+    if failure.outcome is Outcome.NOT_SENT:
         return _NOT_ASKED
     return f"{failure.error} ({failure.message})" if failure.message else failure.error or failure.outcome.value
 

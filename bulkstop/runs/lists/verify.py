@@ -104,14 +104,14 @@ def _check_manifest(path: str, host: str, targets: Targets) -> None:
     manifest = Manifest.read(manifest_path(path))
     if manifest is None:
         return
-    last_host = manifest.last["settings"].get("host", host)
+    last_host = manifest.last.settings.get("host", host)
     if last_host != host:
         was = printable(str(last_host))
         raise SettingsError(f"--host {host}: {path} is of a run at {was}; give that, or other results")
     if flaw := flaw_in(path, manifest):
         targets.notes.append(f"{path}: {flaw}; it may not name what was to be stopped")
     with suppress(OutputError):  # rows without lines of their own cannot be counted
-        targets.unlisted += max(0, manifest.last["plan"]["rows"] - ResumeIndex(path).rows)
+        targets.unlisted += max(0, manifest.last.rows - ResumeIndex(path).rows)
 
 
 def _read_results(path: str) -> Iterator[tuple[int, Result]]:

@@ -1,18 +1,18 @@
 """The same job from Python: one call, sync or async."""
 
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from bulkstop.errors import InputError
-from bulkstop.model import Campaign, Outcome, Report, Result
+from bulkstop.model import Campaign, Outcome, Result
+from bulkstop.report.stop.summary import Summary
 from bulkstop.runs.stop.input_files import check_results, paths_in
 from bulkstop.runs.stop.journal import RunJournal, choose_mode
+from bulkstop.runs.stop.plan import make_plan
 from bulkstop.runs.stop.retries import outcomes_to_retry
-from bulkstop.runs.stop.run import Summary, execute, make_plan, run
+from bulkstop.runs.stop.run import Run, execute
 from bulkstop.settings import Settings
-from bulkstop.source.plan import Plan
 
 Campaigns = Sequence[str] | Iterable[Campaign]
 OnResult = Callable[[Result], None]
@@ -37,8 +37,8 @@ def stop(
     nothing is left of it; a campaign that fails is a Result, never an exception.
     """
     kept = _Kept(output, overwrite, resume, outcomes_to_retry(retry, retry_failed=retry_failed))
-    with _job(campaigns, settings, kept, on_result) as job:
-        return job.end(run(job.plan, settings, job.report, run_id=job.run_id, watch=job.watch))
+    with _open_run(campaigns, settings, kept, on_result) as run:
+        return execute(run)
 
 
 async def stop_async(
@@ -54,8 +54,8 @@ async def stop_async(
 ) -> Summary:
     """Do what `stop` does inside a running event loop; when cancelled in mid-run, every row still has its line."""
     kept = _Kept(output, overwrite, resume, outcomes_to_retry(retry, retry_failed=retry_failed))
-    with _job(campaigns, settings, kept, on_result) as job:
-        return job.end(await execute(job.plan, settings, job.report, run_id=job.run_id, watch=job.watch))
+    with _open_run(campaigns, settings, kept, on_result) as run:
+        return await run.execute()
 
 
 class _Kept(NamedTuple):
@@ -67,40 +67,31 @@ class _Kept(NamedTuple):
     retry: frozenset[Outcome]
 
 
-class _Job(NamedTuple):
-    """All that a run takes, and what to do with its summary."""
-
-    plan: Plan
-    report: Report
-    run_id: str
-    watch: Callable[[], None] = lambda: None
-    end: Callable[[Summary], Summary] = lambda summary: summary
-
-
 @contextmanager
-def _job(campaigns: Campaigns, settings: Settings, kept: _Kept, on_result: OnResult | None) -> Iterator[_Job]:
-    run_id, tell = str(uuid.uuid4()), on_result or (lambda result: None)
+def _open_run(campaigns: Campaigns, settings: Settings, kept: _Kept, on_result: OnResult | None) -> Iterator[Run]:
+    tell = on_result or (lambda result: None)
     if kept.output is None:
         with make_plan(campaigns, settings) as plan:
-            _refuse_empty(plan)
-            yield _Job(plan, tell, run_id)
+            _refuse_empty(plan.rows)
+            yield Run(plan, settings, tell)
         return
     check_results("output", kept.output, paths_in(campaigns), settings, "settings.{}".format)
     mode = choose_mode(overwrite=kept.overwrite, resume=kept.resume or bool(kept.retry))
     with (
-        RunJournal(kept.output, mode=mode, retry=kept.retry) as record,
-        record.plan(campaigns, settings) as plan,
+        RunJournal(kept.output, mode=mode, retry=kept.retry) as journal,
+        journal.plan(campaigns, settings) as plan,
     ):
-        _refuse_empty(plan)
-        record.open(plan, settings, ["bulkstop.stop()"], run_id)
+        _refuse_empty(plan.rows)
 
         def report(result: Result) -> None:
-            record.write(result)
+            journal.write(result)
             tell(result)
 
-        yield _Job(plan, report, run_id, record.watch, record.end)
+        run = Run(plan, settings, report, watch=journal.watch, end=journal.end)
+        journal.open(plan, settings, ["bulkstop.stop()"], run.id)
+        yield run
 
 
-def _refuse_empty(plan: Plan) -> None:
-    if not plan.rows:
+def _refuse_empty(rows: int) -> None:
+    if not rows:
         raise InputError("the list is empty; nothing was sent")

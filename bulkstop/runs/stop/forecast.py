@@ -1,28 +1,14 @@
 """When a plan will be done, account by account."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from bulkstop.engine.limits.quota import count_calls_within, min_duration_s
 from bulkstop.model import Limit
+from bulkstop.report.stop.plan import Forecast
 from bulkstop.runs import host
 from bulkstop.runs.wiring import open_quota_store
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """What an account has before it: `room` calls may leave at once, the last stop in `last_s` seconds at the earliest.
-
-    `fit` campaigns can be sent in the time there is, at most.
-    """
-
-    account_id: str
-    campaigns: int
-    room: int | None
-    last_s: float
-    fit: int
 
 
 def forecast_accounts(plan: Plan, settings: Settings, seconds_left: float | None) -> list[Forecast]:

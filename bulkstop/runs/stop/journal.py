@@ -19,10 +19,11 @@ from bulkstop.files import is_device
 from bulkstop.model import FAILED, WORTH_A_RETRY, Campaign, Outcome, Result, utc_text
 from bulkstop.report.stop.ledger import Ledger, Mark, Mode
 from bulkstop.report.stop.loss import Rescue
-from bulkstop.report.stop.manifest import Manifest, Section, check_writable, flaw_in, manifest_path, unreadable
+from bulkstop.report.stop.manifest import Manifest, RunSection, check_writable, flaw_in, manifest_path, unreadable
 from bulkstop.report.stop.resume import ResumeIndex, is_final
+from bulkstop.report.stop.summary import Summary
+from bulkstop.runs.stop.plan import make_plan
 from bulkstop.runs.stop.retries import NEEDS_A_CHOICE, counted, listed, retry_option
-from bulkstop.runs.stop.run import Summary, make_plan
 from bulkstop.settings import OPTION_SPECS, Settings, is_hidden
 from bulkstop.source.digest import Digest
 from bulkstop.source.plan import Plan
@@ -61,7 +62,7 @@ class RunJournal:
         self._mode = mode
         self._ledger: Ledger | None = None
         self._manifest: Manifest | None = None
-        self._section: Section = {}
+        self._section: dict[str, Any] = {}
         self._fault: BulkstopError | None = None
         if mode is Mode.RESUME:
             self._resume()
@@ -84,7 +85,7 @@ class RunJournal:
         """
         if self.past is None:
             return make_plan(inputs, settings, fmt=fmt)
-        host = self._manifest.last["settings"].get("host", settings.host) if self._manifest else settings.host
+        host = self._manifest.last.settings.get("host", settings.host) if self._manifest else settings.host
         if host != settings.host:
             raise SettingsError(f"--host {settings.host}: {self.path} is of a run at {host}; give that, or another -o")
         try:
@@ -93,7 +94,7 @@ class RunJournal:
                 settings,
                 fmt=fmt,
                 settled=partial(self.past.settled, retry=self._retry),
-                recorded=self._recorded(),
+                recorded=self._read_digests(),
             )
         except InputError as error:
             raise InputError(f"{error}{self._other_defaults(settings)}") from None
@@ -107,19 +108,19 @@ class RunJournal:
 
     def _check_left(self, plan: Plan) -> None:
         """Refuse to go on with a run that came to its end by itself, when no row is left or new."""
-        last = self._manifest.last if self._manifest else {}
-        if "ended_at" not in last or last.get("exit_code") not in (0, 1) or sum(plan.settled.values()) < plan.rows:
+        last = self._manifest.last if self._manifest else None
+        if last is None or not last.ended_at or last.exit_code not in (0, 1) or sum(plan.settled.values()) < plan.rows:
             return
         again = f", nor is anything {listed(self._retry)}" if self._retry else ""
         raise SettingsError(
-            f"{self.path}: its run finished at {printable(str(last['ended_at']))} "
+            f"{self.path}: its run finished at {printable(last.ended_at)} "
             f"({counted(plan.settled, Outcome)}); nothing is left to send{again}. To stop the list once more give -o "
             f"with the date in its name, or --overwrite; what failed is sent again by {_ways_to_retry(plan.settled)}"
         )
 
     def _other_defaults(self, settings: Settings) -> str:
         """Say which of the settings that fill rows up are others than in the last run: then no row is what it was."""
-        was = self._manifest.last["settings"] if self._manifest else {}
+        was = self._manifest.last.settings if self._manifest else {}
         names = [name for name in FILL_ROWS if name in was and was[name] != getattr(settings, name)]
         return "".join(f"; {OPTION_SPECS[name].option(name)} was {was[name]} then" for name in names)
 
@@ -149,7 +150,7 @@ class RunJournal:
     def end(self, summary: Summary) -> Summary:
         """Close the file, note how the run ended, and give the summary with what went wrong in doing so."""
         self._begin_after_all()
-        summary = self._rescued(summary)
+        summary = self._rescue_lost(summary)
         self._close()
         ended = self._with_fault(summary)
         self._note(ended.reason, **_end_fields(ended))
@@ -161,7 +162,7 @@ class RunJournal:
         is_kept = self._ledger is not None and self._ledger.is_file and (self.rescue is None or self.rescue.is_whole)
         return self._ledger.mark if self._ledger is not None and is_kept else None
 
-    def _rescued(self, summary: Summary) -> Summary:
+    def _rescue_lost(self, summary: Summary) -> Summary:
         """Look at the file for the last time, save what is lost to it, and say so in the summary."""
         try:
             self.watch()
@@ -189,11 +190,11 @@ class RunJournal:
             self._ledger.close()
             raise
 
-    def _recorded(self) -> dict[str, Digest]:
+    def _read_digests(self) -> dict[str, Digest]:
         if self._manifest is None:
             return {}
         try:
-            return {name: Digest.of(given) for name, given in self._manifest.last["inputs"].items()}
+            return {name: Digest.of(record) for name, record in self._manifest.last.inputs.items()}
         except ValueError:
             raise unreadable(self._manifest.path) from None
 
@@ -203,17 +204,16 @@ class RunJournal:
     def _holder(self, pid: int | None) -> str:
         """Say who has the lock: as the manifest has it, unless that is still of the run before."""
         with suppress(OutputError):
-            last = found.last if (found := Manifest.read(manifest_path(self.path))) else {}
-            is_its = pid in (None, last.get("pid")) and "ended_at" not in last
-            if last and is_its:
-                who = f"{last['user']} on {last['machine']}, since {last['began_at']}"
-                return f" (process {last.get('pid')} of {who})"
+            manifest = Manifest.read(manifest_path(self.path))
+            if manifest and (run := manifest.last).ended_at is None and pid in (None, run.pid):
+                return f" (process {run.pid} of {run.user} on {run.machine}, since {run.began_at})"
         return "" if pid is None else f" (process {pid})"
 
     def _begin(self) -> None:
-        earlier = self._manifest.sections if self._manifest and self.past else []
-        self._manifest = Manifest(manifest_path(self.path), [*earlier])
-        self._manifest.begin(self._section | self._taken_over())
+        earlier = self._manifest.sections if self._manifest and self.past else ()
+        section = RunSection.read(self._section | self._count_taken_over())
+        self._manifest = Manifest(manifest_path(self.path), earlier)
+        self._manifest.begin(section)
 
     def _begin_after_all(self) -> None:
         """Write the section of a resumed run without new lines: it vouches for the lines of a killed one."""
@@ -223,7 +223,7 @@ class RunJournal:
             except OutputError as fault:
                 self._fault = fault
 
-    def _taken_over(self) -> Section:
+    def _count_taken_over(self) -> dict[str, int]:
         """Say how many lines this run vouches for that a killed one wrote after its last mark."""
         proven = self._manifest.marks[-1].lines if self._manifest and self._manifest.marks else 0
         lines = self.past.lines - proven if self.past else 0
@@ -241,9 +241,9 @@ class RunJournal:
     def _note(self, reason: str | None, **how: Any) -> None:
         """Note the end of the run, once, and whether nothing can be in the file that is not vouched for."""
         ledger, manifest = self._ledger, self._manifest
-        if ledger is None or manifest is None or not ledger.is_begun or "ended_at" in manifest.last:
+        if ledger is None or manifest is None or not ledger.is_begun or manifest.last.ended_at:
             return
-        closed = manifest.last.get("ledger") == ledger.mark._asdict() and not ledger.is_torn
+        closed = manifest.last.mark == ledger.mark and not ledger.is_torn
         try:
             manifest.end(ended_at=utc_text(time.time()), reason=reason, closed=closed, **how)
         except OutputError as fault:
@@ -268,7 +268,7 @@ def _read_proven(path: str) -> Manifest | None:
     return manifest
 
 
-def _section(plan: Plan, settings: Settings, command: Sequence[str], run_id: str) -> Section:
+def _section(plan: Plan, settings: Settings, command: Sequence[str], run_id: str) -> dict[str, Any]:
     return {
         "run_id": run_id,
         "version": __version__,
@@ -290,7 +290,7 @@ def _section(plan: Plan, settings: Settings, command: Sequence[str], run_id: str
     }
 
 
-def _end_fields(summary: Summary) -> Section:
+def _end_fields(summary: Summary) -> dict[str, Any]:
     return {
         "exit_code": summary.exit_code,
         "outcomes": {outcome.value: count for outcome, count in summary.stats.outcomes.items()},
@@ -301,13 +301,13 @@ def _end_fields(summary: Summary) -> Section:
 
 def _show_settings(settings: Settings) -> dict[str, Any]:
     """Return the settings that were in use; of one that may hold a secret only that it was given."""
-    shown: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name in OPTION_SPECS:
         value = getattr(settings, name)
         if isinstance(value, tuple):
             value = [str(item) for item in value]
-        shown[name] = HIDDEN if is_hidden(name) and value is not None else value
-    return shown
+        values[name] = HIDDEN if is_hidden(name) and value is not None else value
+    return values
 
 
 def _folder() -> str | None:

@@ -1,97 +1,134 @@
-"""A plan for machines: what `stop --dry-run --json` prints."""
+"""Plan a run: read every row of the inputs, and say what the run will do."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime
-from typing import Any
+from os import PathLike, fspath
 
-from bulkstop.model import Outcome, utc_text
-from bulkstop.runs.stop.forecast import Forecast
+from bulkstop import source
+from bulkstop.errors import InputError
+from bulkstop.model import Campaign, Defaults, Outcome, Row, unsent_result
+from bulkstop.report.stop.plan import Deadline, Forecast, GuardFacts, PlanFacts
 from bulkstop.runs.wiring import plan_waves
 from bulkstop.settings import Settings
+from bulkstop.source.digest import Digest
 from bulkstop.source.plan import Plan
+from bulkstop.source.protect import read_protection
+from bulkstop.source.rows import readable
+from bulkstop.text import clip_controls
 
 
-def plan_to_json(
+def make_plan(
+    inputs: Sequence[str] | Iterable[Campaign],
+    settings: Settings,
+    *,
+    fmt: str | None = None,
+    settled: Callable[[Row], Outcome | None] | None = None,
+    recorded: Mapping[str, Digest] | None = None,
+) -> Plan:
+    """Read every row of the inputs (paths, `-`, or campaigns made by hand) and plan the run; nothing is sent.
+
+    `settled` and `recorded` are what an earlier run knows, as `Plan` takes them. Raises InputError for an input that
+    cannot be read to its end, or is not what it was.
+    """
+    return Plan(
+        _rows(inputs, settings, fmt),
+        order=settings.order,
+        settled=settled,
+        recorded=recorded,
+        protection=read_protection(settings.protect),
+    )
+
+
+def describe_plan(
     plan: Plan,
     settings: Settings,
     output: str,
-    forecasts: Sequence[Forecast],
-    warnings: Sequence[str] = (),
     *,
-    now: float | None = None,
-) -> dict[str, Any]:
-    """Return a plan as JSON values, every key always there; times are UTC and the earliest that the quota allows.
+    forecasts: Sequence[Forecast] | None = None,
+    warnings: Sequence[str] = (),
+    retry: Set[Outcome] = frozenset(),
+    begins_at: float | None = None,
+) -> PlanFacts:
+    """Return all that a plan shows; `begins_at` is the unix time at which the run would begin, by default now.
 
-    `now` is the unix time at which the run would begin, by default the present.
+    Without `forecasts` nothing is said about the time that the run takes. Raises SettingsError for impossible waves.
     """
-    now = datetime.now(UTC).timestamp() if now is None else now
-    return {
-        "host": settings.host,
-        "rows": plan.rows,
-        "to_send": plan.to_send,
-        "types": _counts_to_json(plan.types),
-        "duplicates": plan.held[Outcome.DUPLICATE],
-        "invalid": plan.held[Outcome.INVALID],
-        "protected": plan.held[Outcome.PROTECTED],
-        "ended_before": _counts_to_json(plan.settled),
-        "quota": [str(limit) for limit in settings.quota],
-        "pace": settings.pace,
-        "adaptive": settings.adaptive,
-        "order": settings.order,
-        "accounts": [_account(each, now) for each in forecasts],
-        "first_stop": _first_stop(forecasts, now),
-        "last_stop": utc_text(now + max(each.last_s for each in forecasts)) if forecasts else None,
-        "finish_by": _finish_by(plan, settings, forecasts, now),
-        "confirmation": {"type": plan.to_send, "expect": plan.listed} if plan.to_send else None,
-        "guards": _guards(plan, settings),
-        "only_running": settings.only_running,
-        "disable_schedule": settings.disable_schedule,
-        "warnings": list(warnings),
-        "output": output,
-    }
+    begins_at = time.time() if begins_at is None else begins_at
+    return PlanFacts(
+        host=settings.host,
+        rows=plan.rows,
+        to_send=plan.to_send,
+        listed=plan.listed,
+        types=plan.types,
+        held=plan.held,
+        ended_before=plan.settled,
+        retry=tuple(each for each in Outcome if each in retry),
+        quota=settings.quota,
+        pace=settings.pace,
+        adaptive=settings.adaptive,
+        order=settings.order,
+        forecasts=tuple(forecasts or ()),
+        deadline=None if forecasts is None else _deadline(plan, settings, forecasts, begins_at),
+        guards=_guards(plan, settings),
+        only_running=settings.only_running,
+        disable_schedule=settings.disable_schedule,
+        lists_first=_count_lists(plan, settings),
+        warnings=tuple(warnings),
+        output=output,
+        begins_at=begins_at,
+    )
 
 
-def _account(each: Forecast, now: float) -> dict[str, Any]:
-    return {
-        "account_id": each.account_id,
-        "campaigns": each.campaigns,
-        "calls_left_now": each.room,
-        "first_stop": _first_stop([each], now),
-        "last_stop": utc_text(now + each.last_s),
-    }
-
-
-def _guards(plan: Plan, settings: Settings) -> dict[str, Any]:
-    """Return what holds a run back, or ends it, whatever is confirmed."""
-    cap = settings.max_failures
-    return {
-        "protect": list(settings.protect),
-        "max_campaigns": settings.max_campaigns,
-        "max_failures": None if cap is None else str(cap),
-        "waves": None if settings.waves is None else plan_waves(settings, plan.to_send),
-        "soak_s": settings.soak_s if settings.waves else None,
-        "max_outage_s": settings.max_outage_s,
-    }
-
-
-def _first_stop(forecasts: Sequence[Forecast], now: float) -> str | None:
-    """Return the time of the first stop; None when no account has a call left, and nobody knows when it has."""
-    return utc_text(now) if any(each.room != 0 for each in forecasts) else None
-
-
-def _finish_by(plan: Plan, settings: Settings, forecasts: Sequence[Forecast], now: float) -> dict[str, Any] | None:
-    seconds_left = settings.seconds_left(datetime.fromtimestamp(now, UTC))
-    if seconds_left is None:
+def _deadline(plan: Plan, settings: Settings, forecasts: Sequence[Forecast], begins_at: float) -> Deadline | None:
+    seconds_left = settings.seconds_left(datetime.fromtimestamp(begins_at, UTC))
+    if seconds_left is None or settings.finish_by is None:
         return None
     late = plan.to_send - sum(each.fit for each in forecasts)
-    return {
-        "time": settings.finish_by,
-        "tz": settings.tz,
-        "at": utc_text(now + seconds_left),
-        "can_be_met": not late,
-        "not_sent_by_then": late,
-    }
+    return Deadline(settings.finish_by, settings.tz, begins_at + seconds_left, late)
 
 
-def _counts_to_json(counts: Mapping[Any, int]) -> dict[str, int]:
-    return {str(name): number for name, number in counts.items()}
+def _guards(plan: Plan, settings: Settings) -> GuardFacts:
+    return GuardFacts(
+        protect=settings.protect,
+        protected_rules=plan.protection.rules,
+        max_campaigns=settings.max_campaigns,
+        max_failures=None if settings.max_failures is None else str(settings.max_failures),
+        waves=None if settings.waves is None else tuple(plan_waves(settings, plan.to_send)),
+        soak_s=settings.soak_s,
+        max_outage_s=settings.max_outage_s,
+    )
+
+
+def _count_lists(plan: Plan, settings: Settings) -> int:
+    if not (settings.only_running or settings.disable_schedule):
+        return 0
+    from bulkstop.runs.stop.precheck import list_scopes  # most runs have no need of it
+
+    return len(list_scopes(plan, settings))
+
+
+def _rows(inputs: Sequence[str] | Iterable[Campaign], settings: Settings, fmt: str | None) -> Iterator[Row]:
+    sequence = [inputs] if isinstance(inputs, str | PathLike) else inputs
+    items = list(sequence) if isinstance(sequence, list | tuple) else []
+    paths = [fspath(item) for item in items if isinstance(item, str | PathLike)]
+    if not paths or len(paths) != len(items):
+        yield from _campaigns(items or sequence, any_id=settings.any_id)
+        return
+    defaults = Defaults(settings.type, settings.account_id, settings.stream_id, settings.iid)
+    yield from source.read(paths, defaults=defaults, fmt=fmt, any_id=settings.any_id)
+
+
+def _campaigns(items: Iterable[object], *, any_id: bool) -> Iterator[Row]:
+    for item in items:
+        if not isinstance(item, Campaign):
+            raise InputError(f"{item!r} is no Campaign; give paths, or campaigns")
+        fault = item.fault_with(any_id=any_id)
+        yield readable(item) if fault is None else unsent_result(_printable(item), Outcome.INVALID, fault)
+
+
+def _printable(campaign: Campaign) -> Campaign:
+    campaign_id, account_id, stream_id = map(
+        clip_controls, (campaign.campaign_id, campaign.account_id, campaign.stream_id)
+    )
+    return campaign._replace(campaign_id=campaign_id, account_id=account_id, stream_id=stream_id)

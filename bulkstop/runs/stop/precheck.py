@@ -8,21 +8,21 @@ from functools import partial
 from typing import NamedTuple
 
 from bulkstop.errors import BulkstopError
+from bulkstop.events import ListsRead, Warned
 from bulkstop.kore.calls import name_fault
 from bulkstop.kore.session import Perform
 from bulkstop.model import (
-    SCHEDULE_FAILED,
-    SCHEDULE_NONE,
     Campaign,
     CampaignType,
     ListedCampaign,
     Outcome,
     Result,
+    ScheduleState,
     Scope,
+    schedule_failure,
     unsent_result,
 )
 from bulkstop.report.log import log_event
-from bulkstop.runs.events import log_warning
 from bulkstop.runs.lists.listing import ListFilter, Listing, read_listing, run_by_account
 from bulkstop.runs.lists.states import AT_REST, scope_of, status_at_rest
 from bulkstop.runs.wiring import Accounts
@@ -32,8 +32,8 @@ from bulkstop.text import printable
 
 SIDE_BY_SIDE = 8
 """Accounts whose lists are read at the same time."""
-UNLISTED = f"{SCHEDULE_FAILED}the list does not have the campaign, so nobody knows whether it recurs"
-NOT_STATED = f"{SCHEDULE_FAILED}the list does not tell whether the campaign recurs"
+UNLISTED = schedule_failure("the list does not have the campaign, so nobody knows whether it recurs")
+NOT_STATED = schedule_failure("the list does not tell whether the campaign recurs")
 
 
 class ByName(NamedTuple):
@@ -148,7 +148,7 @@ async def read_known_states(plan: Plan, settings: Settings, perform: Perform, ac
         said = f"--finish-by {settings.finish_by}: came before the list was read; nothing was sent"
         raise BulkstopError(said) from None
     at_rest = None if known.statuses is None else sum(map(len, known.statuses.values()))
-    log_event("listed", lists=len(groups), calls=known.calls, at_rest=at_rest)
+    log_event(ListsRead(len(groups), known.calls, at_rest))
     return known
 
 
@@ -198,7 +198,7 @@ class _Lists:
                 f"nothing was sent: try again, or go without {self._options}"
             )
         if listing.doubt:
-            log_warning(f"the list of {_describe(scope)}: {listing.doubt}")
+            log_event(Warned(f"the list of {_describe(scope)}: {listing.doubt}"))
         return listing
 
     def _take(self, listing: Listing, names: "_Names") -> None:
@@ -215,7 +215,7 @@ class _Lists:
         schedules = self._schedules[scope]
         for campaign_id, schedule in schedules.items():
             if isinstance(schedule, ByName) and (number := names.campaigns(schedule.name)) > 1:
-                schedules[campaign_id] = f"{SCHEDULE_FAILED}{number:,} campaigns have that name"
+                schedules[campaign_id] = schedule_failure(f"{number:,} campaigns have that name")
 
 
 class _Names:
@@ -238,9 +238,9 @@ class _Names:
 
 def _schedule_of(item: ListedCampaign) -> ByName | str:
     if not item.recurs:
-        return NOT_STATED if item.recurs is None else SCHEDULE_NONE
+        return NOT_STATED if item.recurs is None else ScheduleState.NONE
     fault = name_fault(item.name)
-    return ByName(item.name) if item.name and fault is None else f"{SCHEDULE_FAILED}{fault}"
+    return ByName(item.name) if item.name and fault is None else schedule_failure(fault)
 
 
 def _describe(scope: Scope) -> str:

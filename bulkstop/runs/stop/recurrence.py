@@ -4,7 +4,6 @@ A stop ends what runs now. The call that follows it takes a place in the quota o
 of its account: so at most as many campaigns of an account wait for their line as may be in flight.
 """
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -12,10 +11,11 @@ from functools import partial
 from bulkstop.engine.followup import FollowUp
 from bulkstop.engine.lanes import Lane
 from bulkstop.errors import BulkstopError
+from bulkstop.events import WrongScheduleDisabled
 from bulkstop.kore.calls import disable_schedule_call
 from bulkstop.kore.interpret import Disabled
 from bulkstop.kore.session import Perform
-from bulkstop.model import SCHEDULE_DISABLED, SCHEDULE_FAILED, Attempt, Campaign, Outcome, Result
+from bulkstop.model import Attempt, Campaign, Outcome, Result, ScheduleState, schedule_failure
 from bulkstop.report.log import log_event
 from bulkstop.runs.stop.precheck import ByName, KnownStates
 from bulkstop.runs.wiring import Accounts
@@ -67,16 +67,15 @@ def _interpret(answer: Disabled, campaign: Campaign, name: str) -> Attempt:
         return Attempt(Outcome.STOPPED)
     if answer.campaign_id is None:
         return Attempt(Outcome.UNCONFIRMED, error=NAMELESS)
-    fields = {"campaign_id": campaign.campaign_id, "disabled": answer.campaign_id, "name": name}
-    log_event("schedule_of_another_disabled", logging.ERROR, **fields)
+    log_event(WrongScheduleDisabled(campaign.campaign_id, answer.campaign_id, name))
     error = f"the service disabled the schedule of another campaign of that name: {answer.campaign_id}"
     return Attempt(Outcome.UNCONFIRMED, error=error)
 
 
 def _with_schedule(result: Result, last: Attempt) -> Result:
     if last.outcome is Outcome.STOPPED:
-        return replace(result, schedule=SCHEDULE_DISABLED)
+        return replace(result, schedule=ScheduleState.DISABLED)
     if last.outcome is Outcome.NOT_SENT:
-        return replace(result, schedule=f"{SCHEDULE_FAILED}{RUN_ENDED}")
+        return replace(result, schedule=schedule_failure(RUN_ENDED))
     message = f" ({last.message})" if last.message else ""
-    return replace(result, schedule=f"{SCHEDULE_FAILED}{last.error or last.outcome}{message}")
+    return replace(result, schedule=schedule_failure(f"{last.error or last.outcome}{message}"))

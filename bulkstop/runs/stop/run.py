@@ -1,18 +1,14 @@
-"""Stop every campaign of a list: plan it, send it, write one line each."""
+"""Carry out a plan: send every campaign, report each row once; the run can be observed and steered meanwhile."""
 
 import asyncio
-import logging
-import signal
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from os import PathLike, fspath
 from typing import TYPE_CHECKING, NamedTuple
 
-from bulkstop import source
 from bulkstop.engine.followup import Follow, follow_nothing
 from bulkstop.engine.lanes import Lane, Lanes
 from bulkstop.engine.limits.quota import min_duration_s
@@ -20,13 +16,15 @@ from bulkstop.engine.pool import Pool
 from bulkstop.engine.readback import IsEnough, Reading, ReadList
 from bulkstop.engine.retry import Retry
 from bulkstop.engine.shutdown import Shutdown, handle_signals
-from bulkstop.errors import BulkstopError, InputError, SettingsError
-from bulkstop.kore.exchange import Transport
-from bulkstop.kore.token import Tokens
-from bulkstop.model import DONE, HELD_BACK, Campaign, Defaults, Outcome, Report, Result, Row, unsent_result
+from bulkstop.errors import BulkstopError, SettingsError
+from bulkstop.events import Observe, Resting, RunBegan, RunEnded
+from bulkstop.kore.session import Perform, make_perform
+from bulkstop.model import Campaign, Limit, Outcome, Report, Result
 from bulkstop.report.log import log_event
 from bulkstop.report.stop.progress import Progress
+from bulkstop.report.stop.snapshot import RunState, Snapshot
 from bulkstop.report.stop.stats import Stats
+from bulkstop.report.stop.summary import Summary
 from bulkstop.runs import host
 from bulkstop.runs.host import every, fit_open_files
 from bulkstop.runs.wiring import (
@@ -41,17 +39,11 @@ from bulkstop.runs.wiring import (
     plan_waves,
 )
 from bulkstop.settings import Settings
-from bulkstop.source.digest import Digest
 from bulkstop.source.plan import Plan
-from bulkstop.source.protect import read_protection
-from bulkstop.source.rows import readable
-from bulkstop.text import clip_controls
 
 if TYPE_CHECKING:
     from bulkstop.runs.stop.precheck import KnownStates, RemainingWork
 
-LONG_REST_S = 5.0
-"""A wait before the first stop that somebody should be told of."""
 WATCH_EVERY_S = 1.0
 """How soon a run notices that its results have no place any more."""
 LOST = "lines that were written stay, what was in flight is unknown; --resume goes on"
@@ -60,187 +52,207 @@ UVLOOP_FROM = 500
 """Campaigns from which uvloop's import (about 20 ms) is worth it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """How a run went; `signum` and `fault` say what ended it early, if anything did."""
+class Run:
+    """One run of a plan: whoever starts it observes and steers it by this, while `execute` goes on.
 
-    stats: Stats
-    rows: int
-    calls: int
-    elapsed_s: float
-    run_id: str
-    signum: int | None = None
-    out_of_time: bool = False
-    fault: BulkstopError | None = None
-    unwritten: tuple[Result, ...] = ()
-    settled: Mapping[Outcome, int] = field(default_factory=dict)
-    """Rows that ended in an earlier run of the same result file."""
-    lost: int = 0
-    """Lines that the result file does not hold any more."""
-
-    @property
-    def rows_with_lines(self) -> int:
-        """Rows that have a line, of this run or of an earlier one; as many as there are rows, or something is lost."""
-        return max(0, self.stats.lines + sum(self.settled.values()) - self.lost)
-
-    @property
-    def is_done(self) -> bool:
-        """Tell whether every row is stopped, or was held back on purpose."""
-        before = sum(self.settled.get(outcome, 0) for outcome in DONE | HELD_BACK)
-        done = self.stats.done + self.stats.held_back + before
-        return self.fault is None and done == self.rows == self.rows_with_lines
-
-    @property
-    def reason(self) -> str:
-        """What ended the run, in words."""
-        if self.fault is not None:
-            return str(self.fault)
-        if self.out_of_time and self.stats.left:
-            return "at the time to finish by, before all were sent"
-        if not self.stats.lines:
-            return "nothing was left to send"
-        return "all sent" if self.signum is None else f"by {signal.Signals(self.signum).name}, before all were sent"
-
-    @property
-    def exit_code(self) -> int:
-        """The exit code that the contract gives to such an end."""
-        if self.fault is not None:
-            return 3
-        if self.signum is not None:
-            return 128 + self.signum
-        if self.out_of_time and self.stats.left:
-            return 4
-        return 0 if self.is_done and not self.stats.schedules_failed else 1
-
-
-def make_plan(
-    inputs: Sequence[str] | Iterable[Campaign],
-    settings: Settings,
-    *,
-    fmt: str | None = None,
-    settled: Callable[[Row], Outcome | None] | None = None,
-    recorded: Mapping[str, Digest] | None = None,
-) -> Plan:
-    """Read every row of the inputs (paths, `-`, or campaigns made by hand) and plan the run; nothing is sent.
-
-    `settled` and `recorded` are what an earlier run knows, as `Plan` takes them. Raises InputError for an input that
-    cannot be read to its end, or is not what it was.
+    Each row is given to `report` exactly once, whatever ends the run; each event to `observe`. `watch` is called every
+    second, and raises a BulkstopError when nothing more may be sent; `end` closes what the results are written to, and
+    returns the summary with what went wrong in doing so. Use it in the thread of its event loop.
     """
-    return Plan(
-        _rows(inputs, settings, fmt),
-        order=settings.order,
-        settled=settled,
-        recorded=recorded,
-        protection=read_protection(settings.protect),
-    )
 
+    def __init__(
+        self,
+        plan: Plan,
+        settings: Settings,
+        report: Report,
+        *,
+        run_id: str | None = None,
+        observe: Observe = log_event,
+        watch: Callable[[], None] = lambda: None,
+        end: Callable[[Summary], Summary] = lambda summary: summary,
+    ) -> None:
+        self.id = run_id or str(uuid.uuid4())
+        self.plan = plan
+        self.stats = Stats()
+        self._settings = settings
+        self._report = report
+        self._observe = observe
+        self._watch = watch
+        self._end = end
+        self.state = RunState.PLANNED
+        self._began = time.monotonic()
+        self._lanes: Lanes | None = None
+        self._pool: Pool | None = None
+        self._is_draining = False
+        self._is_paused = False
+        self._rate: Sequence[Limit] = ()
 
-def run(
-    plan: Plan,
-    settings: Settings,
-    report: Report,
-    *,
-    run_id: str | None = None,
-    progress: Progress | None = None,
-    signals: Sequence[int] = (),
-    say: Callable[[str], None] = lambda text: None,
-    watch: Callable[[], None] = lambda: None,
-) -> Summary:
-    """Carry a plan out on an event loop of its own, the fast one where it pays."""
-    many = plan.to_send >= UVLOOP_FROM
-    job = execute(plan, settings, report, run_id=run_id, progress=progress, signals=signals, say=say, watch=watch)
-    return host.run(job, fast=many)
+    @property
+    def in_flight(self) -> int:
+        """How many calls have no answer yet."""
+        return 0 if self._pool is None else self._pool.in_flight
 
+    async def execute(
+        self,
+        *,
+        progress: Progress | None = None,
+        signals: Sequence[int] = (),
+        say: Callable[[str], None] = lambda text: None,
+    ) -> Summary:
+        """Send every campaign and report each row once, whatever ends the run.
 
-async def execute(
-    plan: Plan,
-    settings: Settings,
-    report: Report,
-    *,
-    run_id: str | None = None,
-    progress: Progress | None = None,
-    signals: Sequence[int] = (),
-    say: Callable[[str], None] = lambda text: None,
-    watch: Callable[[], None] = lambda: None,
-) -> Summary:
-    """Send every campaign of a plan and report each row once, whatever ends the run.
+        The first of `signals` drains it and the second aborts it; what is said of that goes to `say`. Raises a
+        BulkstopError for what keeps the run from starting; what ends it later stands in the summary.
+        """
+        settings, plan = self._settings, self.plan
+        check_time(settings)
+        check_size(settings, plan.listed)
+        plan_waves(settings, plan.to_send)
+        settings = replace(settings, concurrency=fit_open_files(settings.concurrency))
+        tokens, self._began, self.state = make_tokens(settings, self._observe), time.monotonic(), RunState.RUNNING
+        shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST)
+        self._observe(_run_began(self.id, plan, settings))
+        try:
+            with handle_signals(shutdown, signals):
+                if plan.to_send:
+                    await tokens.get()  # before anything is sent: a run without credentials changes nothing
+                async with open_quota_store(settings) as store, make_transport(settings) as client:
+                    accounts = Accounts(settings, store, rests=self._note_rest)
+                    parts = _Parts(settings, make_perform(client.post, tokens), accounts, shutdown)
+                    known = await self._read_lists(parts)
+                    summary = await self._send_all(parts, known, progress)
+        finally:
+            self.state = RunState.ENDED
+        summary = self._end(summary)
+        self._observe(_run_ended(summary))
+        return summary
 
-    `watch` is called every second and raises a BulkstopError when nothing more may be sent.
-    Raises a BulkstopError for what keeps the run from starting; what ends it later stands in the summary.
-    """
-    check_time(settings)
-    check_size(settings, plan.listed)
-    plan_waves(settings, plan.to_send)
-    settings = replace(settings, concurrency=fit_open_files(settings.concurrency))
-    tokens, began = make_tokens(settings), time.monotonic()
-    shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST)
-    with handle_signals(shutdown, signals):
-        if plan.to_send:
-            await tokens.get()  # before anything is sent: a run without credentials changes nothing
-        async with open_quota_store(settings) as store, make_transport(settings) as client:
-            parts = _Parts(tokens, shutdown, client, Accounts(settings, store, rests=log_rest), began, watch)
-            if settings.only_running or settings.disable_schedule:
-                parts = parts._replace(known=await _read_lists(plan, settings, parts))
-            return await _execute(plan, settings, report, progress, parts, run_id or str(uuid.uuid4()))
+    def pause(self) -> None:
+        """Let nothing leave until `resume`; what is in flight is waited for."""
+        self._is_paused = True
+        if self._pool is not None and self.state is RunState.RUNNING:
+            self.state = RunState.PAUSED
+            self._pool.pause()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._is_paused = False
+        if self._pool is not None and self.state is RunState.PAUSED:
+            self.state = RunState.RUNNING
+            self._pool.resume()
+
+    def set_rate(self, limits: Sequence[Limit]) -> None:
+        """Let each account make at most so many calls from now on, evenly spread, beside its quota; none ends that."""
+        self._rate = limits
+        if self._pool is not None:
+            self._pool.set_rate(limits)
+
+    def drain(self) -> None:
+        """Let nothing more leave; what is in flight is waited for."""
+        self._is_draining = True
+        if self._pool is not None:
+            self.state = RunState.DRAINING
+            self._pool.drain()
+
+    def abort(self) -> None:
+        """Let nothing more leave, and cut off what is in flight; each of those campaigns is reported as unknown."""
+        self._is_draining = True
+        if self._pool is not None:
+            self.state = RunState.DRAINING
+            self._pool.abort()
+
+    def snapshot(self) -> Snapshot:
+        """Return how the run stands at this moment."""
+        least_left_s = 0.0
+        if self._lanes is not None:
+            most = max(self._lanes.left().values(), default=0)  # the limits are the same for all: this one ends last
+            quota_s = min_duration_s(most, self._rate or self._settings.quota)
+            least_left_s = max(quota_s, self._lanes.rest_s(time.monotonic()))
+        return Snapshot(
+            run_id=self.id,
+            state=self.state,
+            rows=self.plan.rows,
+            to_send=self.plan.to_send,
+            sent=self.stats.sent,
+            done=self.stats.done,
+            failed=self.stats.sent_failed,
+            in_flight=self.in_flight,
+            elapsed_s=time.monotonic() - self._began,
+            least_left_s=least_left_s,
+        )
+
+    async def _read_lists(self, parts: "_Parts") -> "KnownStates | None":
+        settings = parts.settings
+        if not (settings.only_running or settings.disable_schedule):
+            return None
+        from bulkstop.runs.stop.precheck import read_known_states  # seldom wanted; a start-up need not wait for it
+
+        return await read_known_states(self.plan, settings, parts.perform, parts.accounts)
+
+    async def _send_all(self, parts: "_Parts", known: "KnownStates | None", progress: Progress | None) -> Summary:
+        shutdown, settings = parts.shutdown, parts.settings
+
+        def report(result: Result) -> None:
+            self._report(result)
+            self.stats.add(result)
+            shutdown.lines += 1
+
+        for result in self.plan.held_results():
+            report(replace(result, run_id=self.id))
+        pool, self._lanes = _make_pool(self.plan, parts, known, report, self.id, self._observe)
+        self._pool = pool
+        shutdown.attach(self)
+        self._steer_from_now_on()
+        with (
+            _until(settings, self) as out_of_time,
+            _watched(self._watch, self) as fault_seen,
+            _show_progress(progress, self),
+        ):
+            fault = await _run(pool) or fault_seen()
+        return Summary(
+            self.stats,
+            self.plan.rows,
+            pool.calls + (known.calls if known else 0),
+            time.monotonic() - self._began,
+            self.id,
+            signum=shutdown.signum,
+            out_of_time=out_of_time(),
+            fault=fault,
+            unwritten=tuple(pool.unwritten),
+            settled=dict(self.plan.settled),
+        )
+
+    def _steer_from_now_on(self) -> None:
+        """Do to the pool what was asked for before there was one."""
+        self.set_rate(self._rate)
+        if self._is_paused:
+            self.pause()
+        if self._is_draining:
+            self.drain()
+
+    def _note_rest(self, seconds: float) -> None:
+        """Tell observers that nothing is stopped for a while, as the lists come first."""
+        self._observe(Resting(round(seconds, 1), "the lists are read first, within the quota"))
 
 
 class _Parts(NamedTuple):
-    """What a run is plugged together from, once all of it is there; `known` is what lists were read for it."""
+    """What a run is plugged together from."""
 
-    tokens: Tokens
-    shutdown: Shutdown
-    client: Transport
+    settings: Settings
+    perform: Perform
     accounts: Accounts
-    began: float
-    watch: Callable[[], None]
-    known: "KnownStates | None" = None
+    shutdown: Shutdown
 
 
-async def _read_lists(plan: Plan, settings: Settings, parts: _Parts) -> "KnownStates | None":
-    from bulkstop.kore.session import make_perform  # seldom wanted, and a start-up need not wait for it
-    from bulkstop.runs.stop.precheck import read_known_states
-
-    return await read_known_states(plan, settings, make_perform(parts.client.post, parts.tokens), parts.accounts)
+def _run_began(run_id: str, plan: Plan, settings: Settings) -> RunBegan:
+    quota = " ".join(map(str, settings.quota)) or "none"
+    return RunBegan(run_id, settings.host, plan.rows, plan.to_send, len(plan.accounts), quota)
 
 
-def log_rest(seconds: float) -> None:
-    """Log that nothing is stopped for a while, as the lists come first."""
-    level = logging.WARNING if seconds >= LONG_REST_S else logging.INFO
-    log_event("resting", level, rest_s=round(seconds, 1), why="the lists are read first, within the quota")
-
-
-async def _execute(
-    plan: Plan, settings: Settings, report: Report, progress: Progress | None, parts: _Parts, run_id: str
-) -> Summary:
-    stats = Stats()
-
-    def reported(result: Result) -> None:
-        report(result)
-        stats.add(result)
-        parts.shutdown.lines += 1
-
-    for result in plan.held_results():
-        reported(replace(result, run_id=run_id))
-    pool, lanes = _pool(plan, parts, reported, settings, run_id)
-    parts.shutdown.attach(pool)
-    with (
-        _until(settings, pool) as out_of_time,
-        _watched(parts.watch, pool) as fault_seen,
-        _show_progress(progress, stats, lanes, settings),
-    ):
-        fault = await _run(pool) or fault_seen()
-    return Summary(
-        stats,
-        plan.rows,
-        pool.calls + (parts.known.calls if parts.known else 0),
-        time.monotonic() - parts.began,
-        run_id,
-        signum=parts.shutdown.signum,
-        out_of_time=out_of_time(),
-        fault=fault,
-        unwritten=tuple(pool.unwritten),
-        settled=dict(plan.settled),
-    )
+def _run_ended(summary: Summary) -> RunEnded:
+    outcomes = {each.value: count for each in Outcome if (count := summary.stats.outcomes[each])}
+    elapsed_s = round(summary.elapsed_s, 3)
+    return RunEnded(summary.run_id, summary.reason, summary.exit_code, summary.calls, elapsed_s, outcomes)
 
 
 def check_time(settings: Settings) -> float | None:
@@ -260,34 +272,37 @@ class _Work(NamedTuple):
     at_rest: Callable[[], Iterable[Lane]] = tuple
 
 
-def _pool(plan: Plan, parts: _Parts, report: Report, settings: Settings, run_id: str) -> tuple[Pool, Lanes]:
+def _make_pool(
+    plan: Plan, parts: _Parts, known: "KnownStates | None", report: Report, run_id: str, observe: Observe
+) -> tuple[Pool, Lanes]:
+    settings = parts.settings
     retry = Retry(settings.attempts, max_retry_after_s=settings.max_retry_after_s)
     work = _Work(make_lanes(plan, parts.accounts), plan.to_send)
-    if parts.known is not None:
-        work = _work_left(plan, parts, parts.known, report, run_id)
-    lanes = Lanes(work.lanes, settings.concurrency, make_guards(settings, work.to_send))
+    if known is not None:
+        work = _work_left(plan, parts, known, report, run_id)
+    lanes = Lanes(work.lanes, settings.concurrency, make_guards(settings, work.to_send, observe))
     pool = Pool(
         lanes,
-        make_send(settings, parts.client.post, parts.tokens),
+        make_send(settings, parts.perform),
         report,
         retry=retry,
         concurrency=settings.concurrency,
-        read_list=read_list_of(parts.client, parts.tokens, parts.accounts),
+        read_list=read_list_of(parts.perform, parts.accounts),
         follow=work.follow,
         at_rest=work.at_rest,
         run_id=run_id,
+        observe=observe,
     )
     return pool, lanes
 
 
-def read_list_of(client: Transport, tokens: Tokens, accounts: Accounts) -> ReadList:
+def read_list_of(perform: Perform, accounts: Accounts) -> ReadList:
     """Make what reads a list in the middle of a run; most runs have no need of it, and do not import it."""
 
     async def read_list(of: Campaign, is_enough: IsEnough) -> Reading:
-        from bulkstop.kore.session import make_perform
         from bulkstop.runs.stop.readback import list_reader
 
-        return await list_reader(make_perform(client.post, tokens), accounts.caller)(of, is_enough)
+        return await list_reader(perform, accounts.caller)(of, is_enough)
 
     return read_list
 
@@ -300,7 +315,6 @@ def _work_left(
     run_id: str,
 ) -> _Work:
     """Return what the lists leave to do; what they have at rest is reported here."""
-    from bulkstop.kore.session import make_perform
     from bulkstop.runs.stop.precheck import RemainingWork
     from bulkstop.runs.stop.recurrence import ScheduleCalls
 
@@ -308,7 +322,7 @@ def _work_left(
     lanes = make_lanes_left(running, parts.accounts)
     if known_states.schedules is None:
         return _Work(lanes, running.to_send)
-    calls = ScheduleCalls(known_states, make_perform(parts.client.post, parts.tokens))
+    calls = ScheduleCalls(known_states, parts.perform)
     at_rest = {account_id: running.recurring(account_id) for account_id in plan.accounts}
     return _Work(lanes, running.to_send, calls.follow, lambda: calls.lanes_at_rest(at_rest, parts.accounts, run_id))
 
@@ -330,15 +344,15 @@ async def _run(pool: Pool) -> BulkstopError | None:
 
 
 @contextmanager
-def _until(settings: Settings, pool: Pool) -> Iterator[Callable[[], bool]]:
-    """Drain the pool when the time to finish by has come; the block is given a way to ask whether it has."""
+def _until(settings: Settings, run: Run) -> Iterator[Callable[[], bool]]:
+    """Drain the run when the time to finish by has come; the block is given a way to ask whether it has."""
     seconds_left = settings.seconds_left(datetime.now(UTC))
     if seconds_left is None:
         yield lambda: False
         return
     passed = asyncio.Event()
     loop = asyncio.get_running_loop()
-    timers = [loop.call_later(seconds_left, act) for act in (passed.set, pool.drain)]
+    timers = [loop.call_later(seconds_left, act) for act in (passed.set, run.drain)]
     try:
         yield passed.is_set
     finally:
@@ -347,8 +361,8 @@ def _until(settings: Settings, pool: Pool) -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def _watched(watch: Callable[[], None], pool: Pool) -> Iterator[Callable[[], BulkstopError | None]]:
-    """Drain the pool when `watch` says so, also while it waits; the block is given a way to ask for what was said."""
+def _watched(watch: Callable[[], None], run: Run) -> Iterator[Callable[[], BulkstopError | None]]:
+    """Drain the run when `watch` says so, also while it waits; the block is given a way to ask for what was said."""
     faults: list[BulkstopError] = []
 
     def look() -> float:
@@ -356,49 +370,22 @@ def _watched(watch: Callable[[], None], pool: Pool) -> Iterator[Callable[[], Bul
             watch()
         except BulkstopError as fault:
             faults.append(fault)
-            pool.drain()
+            run.drain()
         return WATCH_EVERY_S
 
     with every(look, look()):
         yield lambda: faults[0] if faults else None
 
 
-def _rows(inputs: Sequence[str] | Iterable[Campaign], settings: Settings, fmt: str | None) -> Iterator[Row]:
-    given = [inputs] if isinstance(inputs, str | PathLike) else inputs
-    items = list(given) if isinstance(given, list | tuple) else []
-    paths = [fspath(item) for item in items if isinstance(item, str | PathLike)]
-    if not paths or len(paths) != len(items):
-        yield from _campaigns(items or given, any_id=settings.any_id)
-        return
-    defaults = Defaults(settings.type, settings.account_id, settings.stream_id, settings.iid)
-    yield from source.read(paths, defaults=defaults, fmt=fmt, any_id=settings.any_id)
-
-
-def _campaigns(items: Iterable[object], *, any_id: bool) -> Iterator[Row]:
-    for item in items:
-        if not isinstance(item, Campaign):
-            raise InputError(f"{item!r} is no Campaign; give paths, or campaigns")
-        fault = item.fault_with(any_id=any_id)
-        yield readable(item) if fault is None else unsent_result(_printable(item), Outcome.INVALID, fault)
-
-
-def _printable(campaign: Campaign) -> Campaign:
-    campaign_id, account_id, stream_id = map(
-        clip_controls, (campaign.campaign_id, campaign.account_id, campaign.stream_id)
-    )
-    return campaign._replace(campaign_id=campaign_id, account_id=account_id, stream_id=stream_id)
-
-
 @contextmanager
-def _show_progress(progress: Progress | None, stats: Stats, lanes: Lanes, settings: Settings) -> Iterator[None]:
+def _show_progress(progress: Progress | None, run: Run) -> Iterator[None]:
     """Show the state of the run now and then; a timer, because a run may wait for minutes without a result."""
     if progress is None:
         yield
         return
 
     def show() -> float:
-        most = max(lanes.left().values(), default=0)  # the limits are the same for all, so this one ends last
-        progress.show(stats, max(min_duration_s(most, settings.quota), lanes.rest_s(time.monotonic())))
+        progress.show(run.snapshot())
         return progress.every_s
 
     try:
@@ -406,3 +393,15 @@ def _show_progress(progress: Progress | None, stats: Stats, lanes: Lanes, settin
             yield
     finally:
         progress.close()
+
+
+def execute(
+    run: Run,
+    *,
+    progress: Progress | None = None,
+    signals: Sequence[int] = (),
+    say: Callable[[str], None] = lambda text: None,
+) -> Summary:
+    """Carry a run out on an event loop of its own, the fast one where it pays."""
+    job = run.execute(progress=progress, signals=signals, say=say)
+    return host.run(job, fast=run.plan.to_send >= UVLOOP_FROM)

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from bulkstop.engine.guards.admission import FAILURES, Admission, parse_waves
 from bulkstop.errors import BulkstopError, GuardError
+from bulkstop.events import Event, WavePassed
 from bulkstop.model import FailureCap, Outcome
 from bulkstop.text import shorten
 
@@ -268,13 +269,15 @@ def test_waves_never_overlap(concurrency: int, waves: list[int], soak_s: float, 
 
 def test_the_soak_is_a_time_to_wake_at() -> None:
     """While a wave is under way only an end can tell; when it has passed the answer is when its soak is over."""
-    admission = Admission(waves=[1, 3], soak_s=60.0)
+    events: list[Event] = []
+    admission = Admission(waves=[1, 3], soak_s=60.0, observe=events.append)
     assert admission.ready_at() == -math.inf
     admission.admit()
     assert admission.ready_at() == math.inf
     admission.settled(GOOD, 5.0, "a")
     assert admission.ready_at() == 65.0
     assert admission.wave == 2
+    assert events == [WavePassed(1, 2, ended=1, failed=0, soak_s=60.0)]
 
 
 @pytest.mark.parametrize("concurrency", CONCURRENCIES)

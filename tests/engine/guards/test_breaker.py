@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from bulkstop.engine.guards.breaker import DOWN, Breaker
 from bulkstop.errors import GuardError
+from bulkstop.events import BreakerClosed, BreakerOpened, Event
 from bulkstop.model import Outcome
 
 GOOD = Outcome.STOPPED
@@ -45,6 +46,15 @@ def test_a_run_begins_closed() -> None:
     for _ in range(100):
         assert breaker.ready_at() == -math.inf
         breaker.left(0.0)
+
+
+def test_its_course_is_observed() -> None:
+    """Observers are told when it opens, with the reason, and when it closes, with how long it was open."""
+    events: list[Event] = []
+    breaker = answer_all(Breaker(2, observe=events.append), [BAD, BAD])
+    probe(breaker, BAD)
+    answered_at = probe(breaker, GOOD, took_s=0.5)
+    assert events == [BreakerOpened(2, "connection_error", None, 1.0), BreakerClosed(answered_at)]
 
 
 @pytest.mark.parametrize("outcome", [Outcome.CONNECTION_ERROR, Outcome.TIMEOUT, Outcome.SERVER_ERROR])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bulkstop import files
 from bulkstop.errors import OutputError
 from bulkstop.model import CampaignType, Outcome, Result
 from bulkstop.report.stop import ledger as ledger_module
@@ -156,6 +157,21 @@ def test_lines_of_an_earlier_run(path: Path) -> None:
     assert Path(found.place).stat().st_mode & 0o777 == 0o600
 
 
+def test_long_name(path: Path) -> None:
+    """Lines of a file whose name is as long as names can be are saved too, in two files that are both kept."""
+    path = path.with_name(f"{'x' * 248}.jsonl")
+    for _ in range(2):
+        with Ledger(str(path)) as ledger:
+            write_all(ledger)
+            path.unlink()
+            with pytest.raises(OutputError):
+                ledger.look()
+            rescued = ledger.rescue()
+        assert rescued is not None
+        assert Path(rescued.place or "").read_bytes() == whole(path)
+    assert len([*path.parent.glob("*.recovered-[12].jsonl")]) == 2
+
+
 def test_no_room_to_save(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no file can be made all that is known is told, however much, and nothing is left of the attempt."""
 
@@ -163,7 +179,7 @@ def test_no_room_to_save(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(loss_module, "LISTED", 1)
-    monkeypatch.setattr(loss_module, "_fill", refuse)
+    monkeypatch.setattr(files, "_place_new", refuse)
     with Ledger(str(path)) as ledger:
         write_all(ledger)
         path.unlink()

@@ -17,15 +17,20 @@ from hypothesis import strategies as st
 
 from bulkstop.errors import OutputError
 from bulkstop.report.stop.ledger import Mark
-from bulkstop.report.stop.manifest import Manifest, Section, check_writable, flaw_in, manifest_path
+from bulkstop.report.stop.manifest import Manifest, RunSection, check_writable, flaw_in, manifest_path
 
 LINES = [b'{"line":%d}\n' % number for number in range(12)]
 
 
-def section(**more: Any) -> Section:
-    """Make what is said about a run."""
+def facts(**more: Any) -> dict[str, Any]:
+    """Make the facts about a run."""
     about = {"run_id": "r", "began_at": "2025-12-05T12:01:35.312Z", "user": "u", "machine": "m", "pid": 1}
     return about | {"settings": {}, "inputs": {}, "plan": {"rows": 3}} | more
+
+
+def section(**more: Any) -> RunSection:
+    """Make what is said about a run."""
+    return RunSection.read(facts(**more))
 
 
 def mark_of(lines: int) -> Mark:
@@ -36,8 +41,7 @@ def mark_of(lines: int) -> Mark:
 
 def manifest_of(*lines: int, closed: bool = True) -> Manifest:
     """Make the manifest of runs that had so many lines in the file at their ends."""
-    sections = [section(ledger=mark_of(count)._asdict()) for count in lines]
-    sections[-1]["closed"] = closed
+    sections = [section(ledger=mark_of(count)._asdict(), closed=closed) for count in lines]
     return Manifest("m.run.json", sections)
 
 
@@ -73,25 +77,34 @@ class TestWriting:
     def test_a_section_each_run(self, path: Path) -> None:
         """Each run adds a section, notes its marks there and then its end; the earlier ones stay as they were."""
         for run in range(3):
-            manifest = Manifest.read(str(path)) or Manifest(str(path), [])
-            earlier = json.dumps(manifest.sections)
+            manifest = Manifest.read(str(path)) or Manifest(str(path))
+            earlier = manifest.sections
             manifest.begin(section(run_id=run))
             manifest.vouch(mark_of(run + 1))
             manifest.vouch(mark_of(run + 2))
             manifest.end(reason="all sent", exit_code=run)
-            assert json.dumps(manifest.sections[:-1]) == earlier
+            assert manifest.sections[:-1] == earlier
         found = Manifest.read(str(path))
         assert found is not None
-        assert [each["run_id"] for each in found.sections] == [0, 1, 2]
+        assert [each.facts["run_id"] for each in found.sections] == [0, 1, 2]
         assert found.marks == [mark_of(2), mark_of(3), mark_of(4)]
-        assert found.last["exit_code"] == 2
-        assert found.last["reason"] == "all sent"
+        assert found.last.exit_code == 2
+        assert found.last.reason == "all sent"
+
+    def test_what_another_version_wrote(self, path: Path) -> None:
+        """What this version knows nothing of stays in the earlier sections, in its order, byte for byte."""
+        earlier = {"a_new_fact": [1.0, None]} | facts(ledger=mark_of(1)._asdict() | {"more": 1}, reason=None)
+        path.write_text(json.dumps({"runs": [earlier]}))
+        manifest = Manifest.read(str(path))
+        assert manifest is not None
+        manifest.begin(section())
+        assert path.read_text() == json.dumps({"runs": [earlier, facts()]}, indent=2) + "\n"
 
     def test_private(self, path: Path) -> None:
         """It is its owner's alone, whatever the umask is."""
         usual = os.umask(0)
         try:
-            Manifest(str(path), []).begin(section())
+            Manifest(str(path)).begin(section())
         finally:
             os.umask(usual)
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -100,15 +113,15 @@ class TestWriting:
     def test_any_text(self, path: Path) -> None:
         """A name that is no UTF-8, as a file's may be, is kept in plain ASCII, whatever the machine's encoding is."""
         command = ["bulkstop", os.fsdecode(b"\xff.csv"), "é\u2028\N{GRINNING FACE}"]
-        Manifest(str(path), []).begin(section(command=command))
+        Manifest(str(path)).begin(section(command=command))
         assert path.read_bytes().isascii()
         found = Manifest.read(str(path))
         assert found is not None
-        assert found.last["command"] == command
+        assert found.last.facts["command"] == command
 
     def test_never_half(self, path: Path) -> None:
         """Who reads it while it is replaced reads one state or the next, whole."""
-        manifest = Manifest(str(path), [])
+        manifest = Manifest(str(path))
         manifest.begin(section(filler="x" * 200_000))
         is_over = threading.Event()
         found: list[int] = []
@@ -142,7 +155,7 @@ class TestWriting:
 
         monkeypatch.setattr(os, "fsync", noted_fsync)
         monkeypatch.setattr(Path, "replace", noted_replace)
-        Manifest(str(path), []).begin(section())
+        Manifest(str(path)).begin(section())
         assert order == [f"fsync of {path.stat().st_size} bytes", "replace"]
 
 
@@ -151,7 +164,7 @@ class TestFullDisk:
 
     def test_the_old_one_stays(self, path: Path) -> None:
         """A full disk leaves the old manifest and nothing besides; the lines matter more, so it is told at the end."""
-        manifest = Manifest(str(path), [])
+        manifest = Manifest(str(path))
         manifest.begin(section())
         before = path.read_bytes()
         with file_limit(10):
@@ -174,7 +187,7 @@ class TestFullDisk:
             (str(path), "Is a directory"),
             ("/proc/r.run.json", "No such file or directory"),
             (str(path.parent / "no" / "r.run.json"), "No such file or directory"),
-            (str(path.parent / ("x" * 250)), "File name too long"),
+            (str(path.parent / ("x" * 256)), "File name too long"),
         ):
             with pytest.raises(OutputError, match=rf": cannot be written \({why}\)$"):
                 check_writable(name)
@@ -235,21 +248,21 @@ class TestReading:
     )
     def test_another_value(self, key: str, value: object, path: Path) -> None:
         """A section whose parts are of another kind is refused, or is of no harm to who reads it."""
-        path.write_text(json.dumps({"runs": [section(ledger=mark_of(1)._asdict(), closed=True) | {key: value}]}))
+        path.write_text(json.dumps({"runs": [facts(ledger=mark_of(1)._asdict(), closed=True) | {key: value}]}))
         try:
             found = Manifest.read(str(path))
         except OutputError:
             return
         assert found is not None
-        assert isinstance(found.last["plan"]["rows"], int)
-        assert isinstance(found.last[key], str | dict)
+        assert isinstance(found.last.rows, int)
+        assert isinstance(found.last.facts[key], str | dict)
 
     @pytest.mark.parametrize("key", ["began_at", "user", "machine", "settings", "inputs", "plan"])
     def test_a_missing_part(self, key: str, path: Path) -> None:
         """A section without one of its parts is refused."""
-        given = section()
+        given = facts()
         del given[key]
-        path.write_text(json.dumps({"runs": [section(), given]}))
+        path.write_text(json.dumps({"runs": [facts(), given]}))
         with pytest.raises(OutputError, match="it is no manifest, or was damaged"):
             Manifest.read(str(path))
 

@@ -2,11 +2,7 @@
 
 import asyncio
 import csv
-import errno
 import json
-import os
-import stat
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,8 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bulkstop import source
-from bulkstop.errors import OutputError
-from bulkstop.files import check_target, write_file
 from bulkstop.ids import id_fault
 from bulkstop.kore.calls import Call, T
 from bulkstop.kore.exchange import Response
@@ -188,87 +182,3 @@ def test_a_campaign_that_runs_as_one_of_two_types(turned: bool) -> None:
     but = "" if turned else ", but for 1 of which only the other one runs"
     both = "campaigns listed as of both types: 1; each is written once, as of the type listed first"
     assert f"{both}{but}" in found.notes
-
-
-# --- the file -------------------------------------------------------------------------------------------------------
-
-
-def left_in(folder: Path) -> list[str]:
-    """Name all that is in a folder, hidden files too."""
-    return sorted(path.name for path in folder.iterdir())
-
-
-def test_a_file_of_ones_own(tmp_path: Path) -> None:
-    """The file is whole, private to the user, and alone."""
-    write_file(str(tmp_path / "list.csv"), b"rows\n", overwrite=False)
-    assert (tmp_path / "list.csv").read_bytes() == b"rows\n"
-    assert stat.S_IMODE((tmp_path / "list.csv").stat().st_mode) == 0o600
-    assert left_in(tmp_path) == ["list.csv"]
-
-
-def without_links(source: object, target: object) -> None:
-    """Be a file system without hard links."""
-    raise OSError(errno.EOPNOTSUPP, "Operation not supported")
-
-
-@pytest.mark.parametrize("link", [os.link, without_links])
-def test_nothing_is_replaced(link: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that appeared meanwhile keeps its content, and no draft is left; on any file system."""
-    monkeypatch.setattr(os, "link", link)
-    path = tmp_path / "list.csv"
-    write_file(str(path), b"mine", overwrite=False)
-    with pytest.raises(OutputError, match=r"list.csv: exists already; give --overwrite"):
-        write_file(str(path), b"other", overwrite=False)
-    assert (path.read_bytes(), left_in(tmp_path)) == (b"mine", ["list.csv"])
-
-
-def test_replaced_when_asked_for(tmp_path: Path) -> None:
-    """With `overwrite` the file is another one, private again; a link leads to the new one."""
-    path, link = tmp_path / "list.csv", tmp_path / "link.csv"
-    path.write_text("old")
-    path.chmod(0o644)
-    link.symlink_to(path)
-    write_file(str(link), b"new", overwrite=True)
-    assert link.is_symlink()
-    assert path.read_bytes() == b"new"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-@pytest.mark.parametrize("failing", ["fsync", "open"])
-def test_a_disk_that_fails(failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be written whole leaves nothing behind, and what was there stays."""
-
-    def fail(*args: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    path = tmp_path / "list.csv"
-    path.write_text("old")
-    monkeypatch.setattr(os, failing, fail)
-    with pytest.raises(OutputError, match=r"list.csv: cannot be written \(No space left on device\)"):
-        write_file(str(path), b"new", overwrite=True)
-    monkeypatch.undo()
-    assert (path.read_text(), left_in(tmp_path)) == ("old", ["list.csv"])
-
-
-def test_devices(tmp_path: Path) -> None:
-    """A device takes the list as it is; a full one is said to be full."""
-    check_target("/dev/full", overwrite=False)
-    write_file("/dev/null", b"x", overwrite=False)
-    with pytest.raises(OutputError, match=r"/dev/full: cannot be written \(No space left on device\)"):
-        write_file("/dev/full", b"x", overwrite=False)
-
-
-def test_what_is_found_out_first(tmp_path: Path) -> None:
-    """A target that cannot be had is refused before any call is made."""
-    (tmp_path / "list.csv").touch()
-    (tmp_path / "nowhere.csv").symlink_to(tmp_path / "gone" / "x")
-    check_target(str(tmp_path / "new.csv"), overwrite=False)
-    check_target(str(tmp_path / "list.csv"), overwrite=True)
-    for name, why in [
-        ("list.csv", "exists already"),
-        ("nowhere.csv", "exists already"),
-        ("", "is a directory"),
-        ("gone/list.csv", "its directory is not there"),
-    ]:
-        with pytest.raises(OutputError, match=why):
-            check_target(str(tmp_path / name), overwrite=False)

@@ -20,7 +20,7 @@ from bulkstop.kore.exchange import Response, TransportFailure
 from bulkstop.model import Attempt, Campaign, CampaignType, Limit, ListedCampaign, Outcome, RetryHint, Scope, State
 from bulkstop.report.lists.verification import Verification
 from bulkstop.runs.lists.states import Targets, state_of, status_at_rest
-from bulkstop.runs.lists.survey import IN_A_ROW, NEW_A_PAGE, Survey, read_states
+from bulkstop.runs.lists.survey import IN_A_ROW, NEW_A_PAGE, Survey
 from tests.kore.test_calls import PAGES, VALUES
 
 VOICE, SMS = CampaignType.VOICE, CampaignType.SMS
@@ -90,11 +90,17 @@ def targets(*names: str, protected: str = "") -> Targets:
     return found
 
 
+async def survey(perform: Any, wanted: Targets, caller: Caller, **how: Any) -> Verification:
+    """Ask for the states of targets, all of them by one caller."""
+    running = Survey(wanted, **how)
+    return running.verification(fault=await running.run(perform, lambda account_id: caller))
+
+
 def look(service: Any, wanted: Targets, **how: Any) -> Verification:
     """Ask a service for the states of targets."""
     drained = how.pop("drained", None)
     caller = Caller(NoQuota(), retry=Retry(1), drained=drained)
-    return asyncio.run(read_states(wanted, service.ask, lambda account_id: caller, **how))
+    return asyncio.run(survey(service.ask, wanted, caller, **how))
 
 
 def found_as(service: Any, wanted: Targets, **how: Any) -> dict[str, State]:
@@ -470,7 +476,7 @@ def test_a_drained_run() -> None:
         service = Service(dict.fromkeys(names(9), "Stopped"), lists=REFUSED)
         service.before = lambda what: event.set() if what == "cd-3" else None
         caller = Caller(NoQuota(), retry=Retry(1), drained=event)
-        seen = await read_states(targets(*names(9)), service.ask, lambda account_id: caller)
+        seen = await survey(service.ask, targets(*names(9)), caller)
         assert service.asked[-1] == "cd-3"
         return seen
 
@@ -518,9 +524,7 @@ async def test_cancelled_by_others() -> None:
         await asyncio.Event().wait()
         raise AssertionError("woken for nothing")
 
-    task = asyncio.ensure_future(
-        read_states(targets("cd-1"), ask, lambda account_id: Caller(NoQuota(), retry=Retry(1)))
-    )
+    task = asyncio.ensure_future(survey(ask, targets("cd-1"), Caller(NoQuota(), retry=Retry(1))))
     with pytest.raises(asyncio.CancelledError):
         await task
 

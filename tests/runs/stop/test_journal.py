@@ -21,9 +21,9 @@ from bulkstop.report.stop.formats import read_lines
 from bulkstop.report.stop.ledger import Mode
 from bulkstop.report.stop.manifest import Manifest
 from bulkstop.report.stop.stats import Stats
+from bulkstop.report.stop.summary import Summary
 from bulkstop.runs.review import review_results
 from bulkstop.runs.stop.journal import HIDDEN, RunJournal, choose_mode
-from bulkstop.runs.stop.run import Summary
 from bulkstop.settings import NO_LIMIT, Settings
 from bulkstop.source.plan import Plan
 from tests.processes import WAIT_S

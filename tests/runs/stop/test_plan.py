@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from bulkstop.model import Campaign, CampaignType, FailureCap, Limit, Outcome, Result, Row
-from bulkstop.runs.stop.forecast import Forecast, forecast_accounts
-from bulkstop.runs.stop.plan import plan_to_json
-from bulkstop.runs.stop.run import make_plan
+from bulkstop.report.stop.plan import Forecast, plan_to_json
+from bulkstop.runs.stop.forecast import forecast_accounts
+from bulkstop.runs.stop.plan import describe_plan, make_plan
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 from bulkstop.source.protect import Protection, Rule
@@ -29,8 +29,9 @@ def settings(**more: object) -> Settings:
 def planned(rows: list[Row], given: Settings, seconds_left: float | None = None, **more: Any) -> dict[str, Any]:
     """Return the plan of these rows at noon, as a machine reads it."""
     with Plan(rows, protection=Protection([Rule("keep.txt", 1, "cd-9*")])) as plan:
-        found = plan_to_json(plan, given, "out.jsonl", forecast_accounts(plan, given, seconds_left), now=NOON, **more)
-    read: dict[str, Any] = json.loads(json.dumps(found))
+        forecasts = forecast_accounts(plan, given, seconds_left)
+        facts = describe_plan(plan, given, "out.jsonl", forecasts=forecasts, begins_at=NOON, **more)
+    read: dict[str, Any] = json.loads(json.dumps(plan_to_json(facts)))
     return read
 
 
@@ -123,7 +124,8 @@ def test_finish_by_has_a_verdict() -> None:
 def test_an_account_without_calls_left_has_no_first_stop() -> None:
     """When a place becomes free is not known, so no time is given for it."""
     with Plan([campaign(1)]) as plan:
-        found = plan_to_json(plan, settings(), "-", [Forecast("a", 1, 0, 0.0, 1)], now=NOON)
+        facts = describe_plan(plan, settings(), "-", forecasts=[Forecast("a", 1, 0, 0.0, 1)], begins_at=NOON)
+    found = plan_to_json(facts)
     assert found["first_stop"] is None
     assert found["accounts"][0]["first_stop"] is None
     assert found["last_stop"] == "2026-01-02T12:00:00.000Z"
@@ -134,7 +136,7 @@ def test_what_ended_before_is_counted_for_expect_alone() -> None:
     ended = {1: Outcome.STOPPED, 2: Outcome.NOT_FOUND, 3: Outcome.PROTECTED}
     rows: list[Row] = [campaign(n) for n in range(1, 6)]
     with Plan(rows, settled=lambda row: ended.get(row.line or 0)) as plan:
-        found = plan_to_json(plan, settings(), "-", [], now=NOON)
+        found = plan_to_json(describe_plan(plan, settings(), "-"))
     assert found["ended_before"] == {"stopped": 1, "not_found": 1, "protected": 1}
     assert found["confirmation"] == {"type": 2, "expect": 4}
 
@@ -145,6 +147,6 @@ def test_nothing_to_send_needs_no_confirmation(tmp_path: Path) -> None:
     (tmp_path / "keep.txt").write_text("*\n")
     given = settings(type=CampaignType.VOICE, account_id="a", stream_id="st-1", protect=(str(tmp_path / "keep.txt"),))
     with make_plan([str(tmp_path / "list.txt")], given) as plan:
-        found = plan_to_json(plan, given, "-", forecast_accounts(plan, given, None))
+        found = plan_to_json(describe_plan(plan, given, "-", forecasts=forecast_accounts(plan, given, None)))
     assert (found["to_send"], found["protected"]) == (0, 2)
     assert (found["confirmation"], found["first_stop"], found["last_stop"], found["accounts"]) == (None, None, None, [])

@@ -23,7 +23,7 @@ from bulkstop.runs.stop.precheck import (
     list_scopes,
     read_known_states,
 )
-from bulkstop.runs.stop.run import log_rest, make_lanes_left
+from bulkstop.runs.stop.run import make_lanes_left
 from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import NO_LIMIT, Settings
 from bulkstop.source.plan import Plan
@@ -413,14 +413,6 @@ def test_lists_count_against_the_quota() -> None:
         return accounts.quota("a1").ready_at() - accounts.quota("a2").ready_at()
 
     assert asyncio.run(then_wait()) > 0
-
-
-@pytest.mark.parametrize(("seconds", "level"), [(0.3, logging.INFO), (42.0, logging.WARNING)])
-def test_long_waits_are_told(seconds: float, level: int, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever waits for the first stop is told why; a short wait is nothing to be told of."""
-    with caplog.at_level(logging.INFO, "bulkstop"):
-        log_rest(seconds)
-    assert [(record.msg, record.levelno) for record in caplog.records] == [("resting", level)]
 
 
 # --- what is sent ---------------------------------------------------------------------------------------------------

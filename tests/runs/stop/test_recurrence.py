@@ -18,15 +18,16 @@ from bulkstop.engine.limits.quota import AllOf, EvenPacer, NoQuota, Quota, Rolli
 from bulkstop.engine.pool import Pool
 from bulkstop.engine.results import NOT_TRIED_AGAIN
 from bulkstop.errors import CredentialsError, GuardError, OutputError, QuotaError
+from bulkstop.events import AccountThrottled, Event
 from bulkstop.kore.calls import Call, T
 from bulkstop.kore.interpret import Disabled
 from bulkstop.model import Attempt, Campaign, CampaignType, FailureCap, Limit, Outcome, Result, RetryHint
 from bulkstop.report.stop.resume import is_final
 from bulkstop.report.stop.stats import Stats
+from bulkstop.report.stop.summary import Summary
 from bulkstop.runs.lists.states import scope_of
 from bulkstop.runs.stop.precheck import ByName, KnownStates
 from bulkstop.runs.stop.recurrence import DOUBT, NAMELESS, RUN_ENDED, ScheduleCalls
-from bulkstop.runs.stop.run import Summary
 from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import Settings
 from tests.engine.parts import BUSY, RENEWED, STOPPED, Job, accounts, by_account, campaigns, now_s, size_of, throttled
@@ -113,6 +114,7 @@ class Scene:
 
     log: list[Made] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     most_without_line: int = 0
 
     def __post_init__(self) -> None:
@@ -134,6 +136,7 @@ class Scene:
             attempts=self.attempts,
             concurrency=self.concurrency,
             report=self._report,
+            observe=self.events.append,
         ).pool
 
     async def run(self) -> None:
@@ -346,8 +349,8 @@ def test_told_to_wait() -> None:
 
 
 @pytest.mark.parametrize("kind", ["S", "d"])
-def test_an_account_rests_as_a_whole(kind: str, caplog: pytest.LogCaptureFixture) -> None:
-    """When one call is told to wait all of that account wait, those of no other do, and the log says so once."""
+def test_an_account_rests_as_a_whole(kind: str) -> None:
+    """When one call is told to wait all of that account wait, those of no other do, and observers are told once."""
     scene = Scene(accounts(["a1", "a2"], 32), limits=[Limit(33, 5.0)], concurrency=64)
     waits = iter([throttled(10.0)])
     own = {"S": iter(()), "d": iter(()), kind: waits}
@@ -357,7 +360,7 @@ def test_an_account_rests_as_a_whole(kind: str, caplog: pytest.LogCaptureFixture
     assert set(scene.said().values()) == {"disabled"}
     (told,) = [made for made in scene.log if made.rest_s]
     assert {made.account_id for made in scene.log if told.ended_s < made.began_s < told.ended_s + 10.0} == {"a2"}
-    assert [record.msg for record in caplog.records] == ["account_throttled"]
+    assert scene.events == [AccountThrottled("a1", 10.0, "rate limit")]
 
 
 @pytest.mark.parametrize("even", [False, True])

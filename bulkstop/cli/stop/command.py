@@ -1,0 +1,136 @@
+"""`bulkstop stop`: plan, confirm, send, sum up."""
+
+import asyncio
+import itertools
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import click
+
+from bulkstop.cli.log import log_to_stderr
+from bulkstop.cli.options import GroupedCommand, read_settings
+from bulkstop.cli.stop.checks import check_files, check_plan, check_start, confirm
+from bulkstop.cli.stop.options import StopOptions, read_stop_options, with_stop_options
+from bulkstop.cli.stop.summary import print_summary, verify_after
+from bulkstop.cli.terminal import is_shown, print_err, print_last, redirect_err
+from bulkstop.events import Warned
+from bulkstop.model import SIGNALS
+from bulkstop.report.log import log_event
+from bulkstop.report.stop.plan import PlanFacts, format_plan, plan_to_json
+from bulkstop.report.stop.progress import Bar, Lines, LoggedProgress, Progress
+from bulkstop.report.stop.summary import Summary
+from bulkstop.runs.stop import history
+from bulkstop.runs.stop.forecast import forecast_accounts
+from bulkstop.runs.stop.journal import HIDDEN, RunJournal
+from bulkstop.runs.stop.plan import describe_plan
+from bulkstop.runs.stop.run import Run, check_time, execute
+from bulkstop.runs.stop.warnings import find_warnings
+from bulkstop.runs.wiring import list_secrets
+from bulkstop.settings import OPTION_SPECS, Settings, is_hidden
+from bulkstop.source.plan import Plan
+
+EXAMPLE = """\b
+Example:
+  bulkstop stop campaigns.csv --profile prod --expect 20..30
+
+\b
+Exit codes:
+  0    every campaign is stopped, or was held back on purpose
+  1    finished, but something failed
+  2    usage, settings or input are wrong, or --resume finds a finished run with nothing left; nothing was sent
+  3    a guard ended the run (failures, waves, outage), or it could not go on (credentials, result file, quota store)
+  4    ended at --finish-by before all were sent; --resume goes on
+  130  ended by Ctrl-C; 143 by SIGTERM, 129 by a closed terminal
+"""
+
+
+@click.command("stop", cls=GroupedCommand, epilog=EXAMPLE)
+@with_stop_options
+@click.pass_context
+def command(ctx: click.Context, /, **_: object) -> int:
+    """Stop every campaign listed in INPUT; one result line each.
+
+    INPUT is a .csv, .jsonl, .ndjson or .txt file, each also as .gz, or - for standard input.
+    A stop cannot be undone.
+    """
+    settings = read_settings(ctx)
+    secrets = list_secrets(settings)
+    ctx.with_resource(log_to_stderr(ctx.params["log_level"], as_json=ctx.params["log_json"], secrets=secrets))
+    options = read_stop_options(ctx.params)
+    check_files(options, settings, ctx.params["config"])
+    with (
+        RunJournal(options.target, mode=options.mode, retry=options.outcomes_to_retry) as journal,
+        journal.plan(options.inputs, settings, fmt=options.fmt) as plan,
+    ):
+        facts = show_plan(plan, settings, options)
+        check_plan(plan, settings, options)
+        if options.as_json:
+            return print_last(json.dumps(plan_to_json(facts)), 0)
+        if options.dry_run:
+            print_err("Dry run: nothing was sent.")
+            return 0
+        if plan.to_send and options.asks:
+            check_start(settings, options)
+            confirm(plan.to_send)
+        summary = carry_out(plan, settings, journal, options)
+        print_summary(summary, journal, options)
+    is_there = summary.signum is None and journal.rescue is None
+    if options.reads_back and is_there:
+        return verify_after(options, settings, summary)
+    return summary.exit_code
+
+
+def show_plan(plan: Plan, settings: Settings, options: StopOptions) -> PlanFacts:
+    """Show what will be done, to a person as a table, and what should be looked at twice to a machine also."""
+    seconds_left = check_time(settings)
+    is_shown = options.as_json or not options.quiet
+    facts = describe_plan(
+        plan,
+        settings,
+        options.target,
+        forecasts=forecast_accounts(plan, settings, seconds_left) if is_shown else None,
+        warnings=find_warnings(plan, settings, history.load_last_run(options.profile, settings.host)),
+        retry=options.outcomes_to_retry,
+    )
+    if not options.quiet:
+        print_err("\n".join(format_plan(facts, asks=options.asks)))
+    if not options.as_json:
+        for warning in facts.warnings:
+            log_event(Warned(warning)) if options.log_json else print_err(f"warning: {warning}")
+    return facts
+
+
+def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: StopOptions) -> Summary:
+    """Execute the plan with signals and progress, and note it for the next run's comparison."""
+    run = Run(plan, settings, journal.write, watch=journal.watch, end=journal.end)
+    journal.open(plan, settings, command_line(sys.argv), run.id)
+    progress = choose_progress(plan.to_send, options)
+    try:
+        with redirect_err(progress.say) if isinstance(progress, Bar) else nullcontext():
+            summary = execute(run, progress=progress, signals=SIGNALS, say=print_err)
+    except asyncio.CancelledError:  # told to end before the first call
+        raise click.Abort from None
+    if summary.calls and summary.exit_code in (0, 1):
+        history.save_run(options.profile, settings.host, plan.listed)
+    return summary
+
+
+def choose_progress(total: int, options: StopOptions) -> Progress | None:
+    """Choose a bar for a terminal, lines for other places, events for a machine."""
+    if options.log_json:
+        return LoggedProgress(log_event)
+    if options.quiet:
+        return None
+    return Bar(total) if is_shown() else Lines(total, print_err)
+
+
+def command_line(words: Sequence[str]) -> list[str]:
+    """Return the words of the command line for the record, without the values of options that may hold a secret."""
+    secret = {knob.option(name) for name, knob in OPTION_SPECS.items() if is_hidden(name)}
+    shown = ["bulkstop"]
+    for before, word in itertools.pairwise(words):
+        flag, has_value, _ = word.partition("=")
+        shown.append(HIDDEN if before in secret else f"{flag}={HIDDEN}" if has_value and flag in secret else word)
+    return shown

@@ -1,0 +1,126 @@
+"""The options of `bulkstop stop` beside the settings."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import click
+
+from bulkstop.cli.log import with_log
+from bulkstop.cli.options import ParsedText, with_options, with_settings
+from bulkstop.errors import SettingsError
+from bulkstop.files import beside
+from bulkstop.model import WORTH_A_RETRY, Outcome
+from bulkstop.report.stop.ledger import Mode
+from bulkstop.runs.stop.journal import choose_mode
+from bulkstop.runs.stop.retries import listed, outcomes_to_retry
+from bulkstop.settings import GROUPS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopOptions:
+    """What was given to `stop` beside the settings."""
+
+    inputs: tuple[str, ...]
+    output: str | None
+    fmt: str | None
+    expect: tuple[int, int] | None
+    resume: bool
+    retry_failed: bool
+    retry: tuple[str, ...]
+    overwrite: bool
+    strict: bool
+    dry_run: bool
+    yes: bool
+    as_json: bool
+    reads_back: bool
+    quiet: bool
+    log_level: str
+    log_json: bool
+    profile: str | None
+
+    @property
+    def target(self) -> str:
+        """The result file, by default named after the first input."""
+        default = "stdin.results.jsonl" if self.inputs[0] == "-" else beside(self.inputs[0], ".results.jsonl")
+        return self.output or default
+
+    @property
+    def asks(self) -> bool:
+        """Whether a person is to confirm the plan."""
+        return not self.yes and self.expect is None
+
+    @property
+    def outcomes_to_retry(self) -> frozenset[Outcome]:
+        """The outcomes of an earlier run that are sent again; raises SettingsError for what never is."""
+        return outcomes_to_retry(self.retry, retry_failed=self.retry_failed)
+
+    @property
+    def mode(self) -> Mode:
+        """What may become of a result file that exists; raises SettingsError for two answers."""
+        return choose_mode(overwrite=self.overwrite, resume=self.resume or bool(self.outcomes_to_retry))
+
+
+def read_stop_options(params: Mapping[str, Any]) -> StopOptions:
+    """Return what was given; what a machine reads leaves no words for persons. Raises SettingsError."""
+    options = StopOptions(**{each.name: params[each.name] for each in fields(StopOptions)})
+    if options.as_json and not options.dry_run:
+        raise SettingsError("--json: is a form of the plan; give --dry-run with it")
+    return replace(options, quiet=options.quiet or options.log_json or options.as_json)
+
+
+def parse_expected(text: str) -> tuple[int, int]:
+    """Read `N` or `A..B`: how many campaigns are to be sent."""
+    match = re.fullmatch(r"(\d{1,9})(?:\.\.(\d{1,9}))?", text.strip(), re.ASCII)
+    low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+    if low > high:
+        raise ValueError(f"{text!r} is no number and no range such as 20..30")
+    return low, high
+
+
+with_stop_options = with_options(
+    click.argument("inputs", nargs=-1, required=True, metavar="INPUT [INPUT ...]"),
+    click.option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="Result file; .csv writes CSV, - is standard output.  [default: <first input>.results.jsonl]",
+    ),
+    click.option("--resume", is_flag=True, help="Go on with the result file: send what has not ended in it."),
+    click.option(
+        "--retry-failed",
+        is_flag=True,
+        help=f"Go on with it, and send again what failed and is worth a retry: {listed(WORTH_A_RETRY)}.",
+    ),
+    click.option(
+        "--retry",
+        metavar="OUTCOME,...",
+        multiple=True,
+        help="Go on with it, and send again what ended so, such as not_found,rejected; repeatable.",
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace a result file that exists."),
+    click.option(
+        "--format",
+        "fmt",
+        type=click.Choice(["csv", "jsonl", "txt"]),
+        help="Form of standard input, and of files whose name does not tell.",
+    ),
+    click.option("--strict", is_flag=True, help="Send nothing if any row cannot be used."),
+    click.option("--dry-run", is_flag=True, help="Show the plan and send nothing."),
+    click.option("--yes", is_flag=True, help="Do not ask."),
+    click.option(
+        "--expect",
+        type=ParsedText(parse_expected, "N|A..B"),
+        metavar="N|A..B",
+        help="Do not ask; send nothing unless the list has this many to stop.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="With --dry-run: the plan as JSON, on standard output."),
+    click.option(
+        "--verify", "reads_back", is_flag=True, help="Read back afterwards what still runs, as `bulkstop verify` does."
+    ),
+    click.option("--quiet", is_flag=True, help="Say only what went wrong."),
+    with_log,
+    with_settings(*GROUPS),
+)
+"""Adds to a command all that `stop` takes."""

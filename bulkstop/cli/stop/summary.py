@@ -1,0 +1,93 @@
+"""How a run went, with the commands that go on from there."""
+
+import shlex
+from collections import Counter
+
+from bulkstop.cli.stop.checks import running_list
+from bulkstop.cli.stop.options import StopOptions
+from bulkstop.cli.terminal import print_err
+from bulkstop.cli.verify import format_hint, format_verdict, read_back, write_list
+from bulkstop.report.stop.formats import to_json
+from bulkstop.report.stop.manifest import manifest_path
+from bulkstop.report.stop.summary import Summary, format_summary
+from bulkstop.runs.stop.journal import RunJournal
+from bulkstop.runs.stop.retries import NEEDS_A_CHOICE, counted, retry_option
+from bulkstop.settings import Settings
+from bulkstop.text import printable
+
+
+def print_summary(summary: Summary, journal: RunJournal, options: StopOptions) -> None:
+    """Say how a run went; what was sent and has no line in the file is listed whatever else is said."""
+    print_lost(journal)
+    print_unwritten(summary, options.target)
+    if not options.log_json and (summary.exit_code or not options.quiet):
+        print_err("\n".join(format_run(summary, journal)))
+
+
+def format_run(ended: Summary, journal: RunJournal) -> list[str]:
+    """Write how a run went."""
+    lines = format_summary(ended)
+    lines.append(f"Results: {where_results_are(journal)}")
+    if journal.mark:
+        lines.append(f"SHA-256: {journal.mark.sha256}")
+    return lines + ways_on(ended, journal)
+
+
+def where_results_are(journal: RunJournal) -> str:
+    """Name the file that has the result lines."""
+    rescue = journal.rescue
+    if rescue is None or not rescue.gone:
+        return journal.path
+    return f"{rescue.place or 'lost'}{'' if rescue.is_whole else f'; what is left: {journal.path}'}"
+
+
+def ways_on(ended: Summary, journal: RunJournal) -> list[str]:
+    """Say with which command the run goes on, and with which one what failed for good is sent again."""
+    lines = []
+    failed = Counter(ended.settled) + journal.failed
+    if journal.mark and (chosen := [each for each in NEEDS_A_CHOICE if failed[each]]):
+        lines.append(f"To send what failed again ({counted(failed, chosen)}): {retry_option(chosen)}")
+    if ended.exit_code not in (0, 1) and journal.mark:
+        lines.append(f"To go on: {back_in_place(journal)}the same command with --resume")
+    elif ended.lost:
+        proof = shlex.quote(manifest_path(journal.path))
+        lines.append(f"To go on: rm {proof}, then the same command with --resume: it sends again what has no line")
+    return lines
+
+
+def back_in_place(journal: RunJournal) -> str:
+    """Say how the result file comes back to its place, where that is needed first."""
+    if journal.rescue is None or journal.rescue.place is None:
+        return ""
+    return f"{shlex.join(['mv', journal.rescue.place, journal.path])}, then "
+
+
+def print_lost(journal: RunJournal) -> None:
+    """List what was sent and has no line in the file any more, the last of it where that is much and saved."""
+    lost = journal.rescue.results if journal.rescue else ()
+    if lost:
+        print_err(f"bulkstop: {len(lost):,} results, the last ones, are not in {journal.path} any more; they are:")
+    for result in lost:
+        print_err(to_json(result).decode().rstrip())
+
+
+def print_unwritten(ended: Summary, output: str) -> None:
+    """Say what was sent but could not be written; this is then the only place where it stands."""
+    if ended.unwritten:
+        print_err(f"bulkstop: {len(ended.unwritten)} results could not be written to {output}; they are:")
+        for result in ended.unwritten:
+            print_err(to_json(result).decode().rstrip())
+
+
+def verify_after(options: StopOptions, settings: Settings, ended: Summary) -> int:
+    """Read back what still runs, say so, and give the exit code of the whole: that of the run, or 1 for what runs."""
+    found = read_back((options.target,), settings, singly=False, quiet=options.quiet)
+    for note in (*found.notes, *([found.fault] if found.fault else [])):
+        print_err(f"bulkstop: {printable(note)}")
+    if found.exit_code or not options.quiet:
+        print_err("\n".join(format_verdict(found)))
+    if written := write_list(found, running_list(options.target), overwrite=True):
+        print_err(format_hint(found, written))
+    if found.signum is not None:
+        return found.exit_code
+    return ended.exit_code or min(found.exit_code, 1)

@@ -1,0 +1,245 @@
+"""A plan, for a person to check before it is carried out, and for a machine."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from bulkstop.model import CampaignType, Limit, Outcome, utc_text
+from bulkstop.text import format_duration, format_table, printable
+
+ACCOUNTS_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What an account has before it: `room` calls may leave at once, the last stop in `last_s` seconds at the earliest.
+
+    `fit` campaigns can be sent in the time there is, at most. `room` is None where no store remembers the calls.
+    """
+
+    account_id: str
+    campaigns: int
+    room: int | None
+    last_s: float
+    fit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """The time to finish by, in words and as unix time, and how many campaigns will not have been sent by then."""
+
+    time: str
+    zone: str | None
+    at: float
+    late: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardFacts:
+    """What holds a run back, or ends it, whatever is confirmed; `waves` are the campaigns that each wave ends at."""
+
+    protect: tuple[str, ...]
+    protected_rules: int
+    max_campaigns: int | None
+    max_failures: str | None
+    waves: tuple[int, ...] | None
+    soak_s: float
+    max_outage_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanFacts:
+    """All that a run will do, as it is shown; `begins_at` is the unix time at which it would begin.
+
+    `forecasts` is empty where nobody wants to see them, `lists_first` the calls that read lists before the first stop.
+    """
+
+    host: str
+    rows: int
+    to_send: int
+    listed: int
+    types: Mapping[CampaignType, int]
+    held: Mapping[Outcome, int]
+    ended_before: Mapping[Outcome, int]
+    retry: tuple[Outcome, ...]
+    quota: tuple[Limit, ...]
+    pace: str
+    adaptive: bool
+    order: str
+    forecasts: tuple[Forecast, ...]
+    deadline: Deadline | None
+    guards: GuardFacts
+    only_running: bool
+    disable_schedule: bool
+    lists_first: int
+    warnings: tuple[str, ...]
+    output: str
+    begins_at: float
+
+    @property
+    def last_s(self) -> float:
+        """The seconds after which the last stop can leave at the earliest."""
+        return max((each.last_s for each in self.forecasts), default=0.0)
+
+
+def format_plan(plan: PlanFacts, *, asks: bool = False) -> list[str]:
+    """Return the lines of a plan for a person; `asks` says that a number is to be typed."""
+    ended_before = [("ended before", _format_counts(plan.ended_before))] if plan.ended_before else []
+    retry = [("sent again", f"what ended as {', '.join(plan.retry)}")] if plan.retry else []
+    rows = [
+        ("host", plan.host),
+        ("to stop", f"{plan.to_send:,}" + (f" ({_format_counts(plan.types)})" if plan.types else "")),
+        ("not sent", _format_counts(plan.held) or "0"),
+        *ended_before,
+        *retry,
+        ("quota", f"{' '.join(map(str, plan.quota)) or 'none'} per account{_format_pace(plan)}"),
+        *_format_forecasts(plan),
+        *_format_deadline(plan),
+        *_format_guards(plan),
+        *_format_lists(plan),
+        ("results", plan.output),
+    ]
+    if asks and plan.to_send:
+        rows.append(("confirm", f"type {plan.to_send} here; without a terminal --expect {plan.listed}"))
+    return format_table("Plan", rows)
+
+
+def plan_to_json(plan: PlanFacts) -> dict[str, Any]:
+    """Return a plan as JSON values, every key always there; times are UTC and the earliest that the quota allows."""
+    return {
+        "host": plan.host,
+        "rows": plan.rows,
+        "to_send": plan.to_send,
+        "types": _counts_to_json(plan.types),
+        "duplicates": plan.held.get(Outcome.DUPLICATE, 0),
+        "invalid": plan.held.get(Outcome.INVALID, 0),
+        "protected": plan.held.get(Outcome.PROTECTED, 0),
+        "ended_before": _counts_to_json(plan.ended_before),
+        "quota": [str(limit) for limit in plan.quota],
+        "pace": plan.pace,
+        "adaptive": plan.adaptive,
+        "order": plan.order,
+        "accounts": [_forecast_to_json(each, plan.begins_at) for each in plan.forecasts],
+        "first_stop": _first_stop(plan.forecasts, plan.begins_at),
+        "last_stop": utc_text(plan.begins_at + plan.last_s) if plan.forecasts else None,
+        "finish_by": _deadline_to_json(plan.deadline),
+        "confirmation": {"type": plan.to_send, "expect": plan.listed} if plan.to_send else None,
+        "guards": _guards_to_json(plan.guards),
+        "only_running": plan.only_running,
+        "disable_schedule": plan.disable_schedule,
+        "warnings": list(plan.warnings),
+        "output": plan.output,
+    }
+
+
+def _format_forecasts(plan: PlanFacts) -> list[tuple[str, str]]:
+    if not plan.forecasts:
+        return []
+    rows = [("account", _format_forecast(each, plan.begins_at)) for each in plan.forecasts[:ACCOUNTS_SHOWN]]
+    if (more := len(plan.forecasts) - ACCOUNTS_SHOWN) > 0:
+        rows.append(("", f"and {more:,} accounts more"))
+    last = _format_clock(plan.begins_at, plan.last_s)
+    takes = f"at least {format_duration(plan.last_s)}: the last stop leaves at {last} or later"
+    return [*rows, ("takes", takes)]
+
+
+def _format_forecast(each: Forecast, begins_at: float) -> str:
+    room = "" if each.room is None else f"; {each.room} calls left right now"
+    first = "first stop when a place is free" if each.room == 0 else f"first stop {_format_clock(begins_at, 0)}"
+    return (
+        f"{printable(each.account_id)}: {each.campaigns:,} to stop{room}; {first}, last "
+        f"{_format_clock(begins_at, each.last_s)} or later"
+    )
+
+
+def _format_pace(plan: PlanFacts) -> str:
+    words = ("evenly" if plan.pace == "even" else "", "adaptive" if plan.adaptive else "")
+    return "".join(f", {word}" for word in words if word)
+
+
+def _format_deadline(plan: PlanFacts) -> list[tuple[str, str]]:
+    if plan.deadline is None:
+        return []
+    zone = f" {plan.deadline.zone}" if plan.deadline.zone else ""
+    late = plan.deadline.late
+    verdict = f"CANNOT BE MET: at least {late:,} of {plan.to_send:,} will not have been sent by then"
+    return [("finish by", f"{plan.deadline.time}{zone}: {verdict if late else 'can be met'}")]
+
+
+def _format_guards(plan: PlanFacts) -> list[tuple[str, str]]:
+    """Say what will hold the run back; the breaker always does, and goes without saying."""
+    guards, parts = plan.guards, []
+    if guards.max_campaigns is not None:
+        parts.append(f"at most {guards.max_campaigns:,} campaigns")
+    if guards.max_failures is not None:
+        parts.append(f"ends at {guards.max_failures} failures")
+    if guards.waves is not None:
+        sizes = ", ".join(f"{size:,}" for size in guards.waves)
+        parts.append(f"waves up to {sizes}, {format_duration(guards.soak_s)} apart")
+    if guards.protect:
+        parts.append(f"{guards.protected_rules:,} protected")
+    return [("guards", "; ".join(parts))] if parts else []
+
+
+def _format_lists(plan: PlanFacts) -> list[tuple[str, str]]:
+    rows = []
+    if plan.lists_first:
+        plural = "s" if plan.lists_first != 1 else ""
+        spares = "; what it has as completed or stopped gets its line without a call" if plan.only_running else ""
+        rows.append(("list first", f"at least {plan.lists_first:,} call{plural} of the quota{spares}"))
+    if plan.disable_schedule:
+        rows.append(("schedules", "the recurring schedule of each stopped campaign is DISABLED as well"))
+    return rows
+
+
+def _format_clock(begins_at: float, seconds: float) -> str:
+    now = datetime.fromtimestamp(begins_at).astimezone()
+    then = now + timedelta(seconds=seconds)
+    return then.strftime("%H:%M:%S" if then.date() == now.date() else "%Y-%m-%d %H:%M:%S")
+
+
+def _format_counts(counts: Mapping[CampaignType, int] | Mapping[Outcome, int]) -> str:
+    return ", ".join(f"{number:,} {name.value}" for name, number in counts.items())
+
+
+def _forecast_to_json(each: Forecast, begins_at: float) -> dict[str, Any]:
+    return {
+        "account_id": each.account_id,
+        "campaigns": each.campaigns,
+        "calls_left_now": each.room,
+        "first_stop": _first_stop([each], begins_at),
+        "last_stop": utc_text(begins_at + each.last_s),
+    }
+
+
+def _first_stop(forecasts: Sequence[Forecast], begins_at: float) -> str | None:
+    """Return the time of the first stop; None when no account has a call left, and nobody knows when it has."""
+    return utc_text(begins_at) if any(each.room != 0 for each in forecasts) else None
+
+
+def _guards_to_json(guards: GuardFacts) -> dict[str, Any]:
+    return {
+        "protect": list(guards.protect),
+        "max_campaigns": guards.max_campaigns,
+        "max_failures": guards.max_failures,
+        "waves": None if guards.waves is None else list(guards.waves),
+        "soak_s": guards.soak_s if guards.waves is not None else None,
+        "max_outage_s": guards.max_outage_s,
+    }
+
+
+def _deadline_to_json(deadline: Deadline | None) -> dict[str, Any] | None:
+    if deadline is None:
+        return None
+    return {
+        "time": deadline.time,
+        "tz": deadline.zone,
+        "at": utc_text(deadline.at),
+        "can_be_met": not deadline.late,
+        "not_sent_by_then": deadline.late,
+    }
+
+
+def _counts_to_json(counts: Mapping[Any, int]) -> dict[str, int]:
+    return {str(name): number for name, number in counts.items()}
