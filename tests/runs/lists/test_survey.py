@@ -20,7 +20,7 @@ from bulkstop.kore.exchange import Response, TransportFailure
 from bulkstop.model import Attempt, Campaign, CampaignType, Limit, ListedCampaign, Outcome, RetryHint, Scope, State
 from bulkstop.report.lists.verification import Verification
 from bulkstop.runs.lists.states import Targets, state_of, status_at_rest
-from bulkstop.runs.lists.survey import IN_A_ROW, NEW_A_PAGE, Survey, read_states
+from bulkstop.runs.lists.survey import IN_A_ROW, NEW_A_PAGE, Survey
 from tests.kore.test_calls import PAGES, VALUES
 
 VOICE, SMS = CampaignType.VOICE, CampaignType.SMS
@@ -94,7 +94,13 @@ def look(service: Any, wanted: Targets, **how: Any) -> Verification:
     """Ask a service for the states of targets."""
     drained = how.pop("drained", None)
     caller = Caller(NoQuota(), retry=Retry(1), drained=drained)
-    return asyncio.run(read_states(wanted, service.ask, lambda account_id: caller, **how))
+    return asyncio.run(survey_all(service, wanted, caller, **how))
+
+
+async def survey_all(service: Any, wanted: Targets, caller: Caller, **how: Any) -> Verification:
+    """Do what `verify` does with these targets."""
+    survey = Survey(wanted, **how)
+    return survey.verification(fault=await survey.run(service.ask, lambda account_id: caller))
 
 
 def found_as(service: Any, wanted: Targets, **how: Any) -> dict[str, State]:
@@ -470,7 +476,7 @@ def test_a_drained_run() -> None:
         service = Service(dict.fromkeys(names(9), "Stopped"), lists=REFUSED)
         service.before = lambda what: event.set() if what == "cd-3" else None
         caller = Caller(NoQuota(), retry=Retry(1), drained=event)
-        seen = await read_states(targets(*names(9)), service.ask, lambda account_id: caller)
+        seen = await survey_all(service, targets(*names(9)), caller)
         assert service.asked[-1] == "cd-3"
         return seen
 
@@ -479,50 +485,6 @@ def test_a_drained_run() -> None:
     assert {each.error for each in seen.findings if each.item.campaign_id != "cd-4"} == {
         "not asked for, as those before it failed: not asked for: the run ended before"
     }
-
-
-async def test_drained_by_itself() -> None:
-    """A survey that is told to end does so in mid-call; what was told stands, and its task is as it was."""
-    service, calling = Service(dict.fromkeys(names(120), "Stopped")), asyncio.Event()
-
-    async def ask(call: Call[T], /) -> T | Attempt:
-        if service.asked:
-            calling.set()
-            await asyncio.Event().wait()
-        return await service.ask(call)
-
-    survey = Survey(targets(*names(120)))
-
-    async def end() -> None:
-        await calling.wait()
-        assert survey.in_flight == 1
-        survey.drain()
-        survey.abort()
-
-    async with asyncio.TaskGroup() as group:
-        group.create_task(end())
-        assert await survey.run(ask, lambda account_id: Caller(NoQuota(), retry=Retry(1))) is None
-        task = asyncio.current_task()
-        assert task is not None
-        assert task.cancelling() == 0
-    survey.drain()
-    seen = survey.verification(signum=2)
-    assert (seen.states, seen.exit_code, survey.in_flight) == ({State.NOT_RUNNING: 50, State.UNKNOWN: 70}, 130, 0)
-
-
-async def test_cancelled_by_others() -> None:
-    """A cancellation that nobody asked the survey for goes on to whom it is meant for."""
-
-    async def ask(call: Call[T], /) -> T | Attempt:
-        task.cancel()
-        await asyncio.Event().wait()
-        raise AssertionError("woken for nothing")
-
-    task = asyncio.ensure_future(
-        read_states(targets("cd-1"), ask, lambda account_id: Caller(NoQuota(), retry=Retry(1)))
-    )
-    with pytest.raises(asyncio.CancelledError):
-        await task
 
 
 @pytest.mark.parametrize("fault", [QuotaError("the store is gone"), CredentialsError("no token")])
