@@ -6,6 +6,9 @@ PIP = $(RUN) pip --disable-pip-version-check --quiet install
 # The environment belongs to one interpreter; with another PYTHON it is made anew.
 MADE = .venv/.made-with-$(subst /,-,$(PYTHON))
 
+# Else each of the hundreds of processes that the tests start compiles the whole package for itself.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo check test test-all test-full test-lowest lint format bench bench-smoke clean
 
 help:
@@ -23,7 +26,7 @@ demo: .venv/.package
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" sh samples/demo.sh
 
 check: lint
-	$(RUN) pytest -q -n 2 --dist loadfile -m "not real"
+	$(RUN) pytest -q -n 2 --dist loadfile -m "not real" --hypothesis-profile=quick
 
 test: lint
 	$(RUN) pytest -m "not alone and not full" -n 4 --dist loadfile  # most of them wait more than they work

@@ -28,10 +28,10 @@ def encodings(secret: str) -> tuple[str, ...]:
     escaped = json.dumps(word)[1:-1]
     quoted = {repr(word)[1:-1], escaped, escaped.replace("/", "\\/")}
     quoted |= {form.replace("\\", "\\\\") for form in quoted}  # a repr of a repr
-    found = {secret, word, percent, quote(word), *quoted}
-    found.add(re.sub("%..", lambda code: code[0].lower(), percent))
-    found |= _in_base64(word.encode(errors="replace"))
-    return tuple(sorted(found, key=len, reverse=True))
+    forms = {secret, word, percent, quote(word), *quoted}
+    forms.add(re.sub("%..", lambda code: code[0].lower(), percent))
+    forms |= _in_base64(word.encode(errors="replace"))
+    return tuple(sorted(forms, key=len, reverse=True))
 
 
 def find_passwords(url: str) -> list[str]:
@@ -51,19 +51,19 @@ def mask_jwts(text: str) -> str:
 
 def _in_base64(data: bytes) -> set[str]:
     """Return what becomes of some bytes in base64, alone and wherever they stand among others."""
-    found = {base64.b64encode(data).decode()}
+    forms = {base64.b64encode(data).decode()}
     if len(data) < _BASE64_CHARS:
-        return found
+        return forms
     for before, touched in ((b"", 0), (b"\0", 2), (b"\0\0", 3)):
         whole = before + data
         for text in (base64.b64encode(whole), base64.urlsafe_b64encode(whole)):
-            found.add(text.decode()[touched : 8 * len(whole) // 6])
-    return found
+            forms.add(text.decode()[touched : 8 * len(whole) // 6])
+    return forms
 
 
-def _mask_jwt(found: re.Match[str]) -> str:
+def _mask_jwt(match: re.Match[str]) -> str:
     """Mask from the beginning of a token on; a run of such characters is looked through once, however long it is."""
-    text = found[0]
+    text = match[0]
     at = text.find(JWT_START)
     return text[:at] + MASK if at >= 0 and "." in text[at:] else text
 
@@ -82,10 +82,10 @@ class Redactor:
         # A JWT is masked by its looks, and single-use ones come by the thousand.
         if not secret or mask_jwts(secret) == MASK:
             return
-        found = _line_encodings(secret) - self._known
-        if not found:
+        forms = _line_encodings(secret) - self._known
+        if not forms:
             return
-        self._known |= found
+        self._known |= forms
         longest_first = sorted(self._known, key=len, reverse=True)
         self._either = re.compile("|".join(map(re.escape, longest_first)))
 

@@ -1,5 +1,6 @@
 """How texts, times, tables are shown."""
 
+import json
 import re
 
 SHOWN_CHARS = 200
@@ -29,9 +30,14 @@ def format_table(title: str, rows: list[tuple[str, str]]) -> list[str]:
     return [title, *(f"  {name:<{width}}  {value}".rstrip() for name, value in rows)]
 
 
-def printable(text: str) -> str:
+def printable(text: str, replacement: str = "\N{REPLACEMENT CHARACTER}") -> str:
     """Make a text safe for a terminal: an id may hold anything, escapes too."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return text if text.isprintable() else "".join(char if char.isprintable() else replacement for char in text)
+
+
+def has_controls(text: str) -> bool:
+    """Tell whether a text holds a control character or half a surrogate pair."""
+    return _CONTROLS.search(text) is not None
 
 
 def replace_controls(text: str) -> str:
@@ -46,8 +52,7 @@ def clip_controls(text: str) -> str:
 
 def shorten(text: str) -> str:
     """Return the beginning of a text that others wrote, safe in one line on a terminal."""
-    clipped = text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…"
-    return clipped if clipped.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in clipped)
+    return printable(text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…")
 
 
 def one_line(value: object) -> str | None:
@@ -64,7 +69,7 @@ def one_line(value: object) -> str | None:
 
 
 def escape(text: str) -> str:
-    """Escape what does not print, line ends and terminal escapes among it."""
+    """Escape what does not print as JSON does, line ends and terminal escapes among it."""
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)

@@ -1,8 +1,9 @@
 """Fixtures that more than one directory of tests uses."""
 
+import gc
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -13,7 +14,11 @@ from hypothesis import settings
 
 from tests.servers import NGINX, Nginx, nginx
 
-settings.register_profile("patient", deadline=None)  # a machine with other work stands still for longer than any
+QUICK = 0.2
+"""The share of a property's examples that `make check` tries: all of them are for what runs less often."""
+# No deadline: a machine with other work stands still for longer than any.
+settings.register_profile("patient", deadline=None)
+settings.register_profile("quick", settings.get_profile("patient"))
 settings.load_profile("patient")
 
 
@@ -33,13 +38,28 @@ def _refuse_outside(event: str, _args: tuple[object, ...]) -> None:
 sys.addaudithook(_refuse_outside)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Count tests of services, and those that measure times, among the ones with the outside world."""
+    if config.getoption("--hypothesis-profile") == "quick":
+        for holder, name in _budgets(items):
+            budget: settings = getattr(holder, name)
+            setattr(holder, name, settings(budget, max_examples=max(1, int(budget.max_examples * QUICK))))
+    gc.freeze()  # what was collected stays to the end; without this it is gone through again and again
     for item in items:
         if SERVICES & set(getattr(item, "fixturenames", ())):
             item.add_marker("full")
         if item.get_closest_marker("full") or item.get_closest_marker("alone"):
             item.add_marker("real")
+
+
+def _budgets(items: Iterable[pytest.Item]) -> set[tuple[object, str]]:
+    """Return where the properties keep a number of examples of their own: a state machine's class, or the function."""
+    functions = [item for item in items if isinstance(item, pytest.Function)]
+    machines = {
+        (item.cls, "settings") for item in functions if isinstance(getattr(item.cls, "settings", None), settings)
+    }
+    name = "_hypothesis_internal_use_settings"
+    return machines | {(item.function, name) for item in functions if hasattr(item.function, name)}
 
 
 @pytest.hookimpl(wrapper=True)

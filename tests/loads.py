@@ -1,10 +1,12 @@
 """What the tests of load tests have in common."""
 
+import asyncio
+import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import click
 import pytest
@@ -13,10 +15,15 @@ from hdrh.log import HistogramLogReader
 
 from bulkstop.cli.load.command import command
 from bulkstop.errors import BulkstopError
-from bulkstop.model import Outcome
+from bulkstop.kore.exchange import Response, TransportFailure
+from bulkstop.model import Campaign, Outcome
 from bulkstop.report.load.histogram import HIGHEST_US, PERCENTILES, Histogram, percentile_name
 from bulkstop.report.load.intervals import Interval
+from bulkstop.report.load.metrics import Metrics
+from bulkstop.settings import Settings
+from tests.engine.parts import campaigns, now_s
 from tests.processes import TOKEN
+from tests.servers import VOICE_ANSWER
 
 WHERE = ("--account-id", "a1", "--stream-id", "st-1")
 """What made-up campaigns need."""
@@ -24,6 +31,47 @@ NOWHERE = ("--host", "http://127.0.0.1:1", "--proxy", "http://127.0.0.1:1")
 """Whatever host is named after it, no request gets further than a dead proxy."""
 PATIENT = ("--max-late", "60s")
 """What a busy machine does to the schedule is not what these tests are about."""
+
+OK = Response(200, VOICE_ANSWER, 1.0)
+Reply = Callable[[int], Response | TransportFailure]
+"""What the n-th request is answered, from 0."""
+
+
+class Service:
+    """A service, and the transport to it: answers each request after `latency_s`, and notes when they came."""
+
+    def __init__(self, reply: Reply = lambda number: OK, latency_s: float = 0.0, opening_s: float = 0.0) -> None:
+        self.opened: list[int] = []
+        self.seen: list[tuple[float, str, str]] = []
+        self._reply = reply
+        self._latency_s, self._opening_s = latency_s, opening_s
+
+    def connect(self, settings: Settings) -> Self:
+        """Open the transport, with as many connections as the settings say."""
+        self.opened.append(settings.concurrency)
+        return self
+
+    async def __aenter__(self) -> Self:
+        """Take a while."""
+        await asyncio.sleep(self._opening_s)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close nothing."""
+
+    async def post(
+        self, target: str, headers: Mapping[str, str], body: bytes = b"", cap: int = 0
+    ) -> Response | TransportFailure:
+        """Answer."""
+        self.seen.append((now_s(), target, headers["auth"]))
+        number = len(self.seen) - 1
+        await asyncio.sleep(self._latency_s)
+        return self._reply(number)
+
+
+def endless(count: int = 5) -> Iterator[Campaign]:
+    """Return the same few campaigns for ever."""
+    return itertools.cycle(campaigns(count))
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, folder: Path, *args: str) -> str:
@@ -63,6 +111,33 @@ def counts_of(path: Path) -> Counter[str | None]:
     assert len(starts) == len(set(starts)) > 0
     assert starts == sorted(starts, key=float)
     return found
+
+
+def measured(
+    count: int = 1,
+    outcome: Outcome = Outcome.STOPPED,
+    *,
+    latency_s: float = 0.1,
+    service_s: float | None = None,
+    late_s: float = 0.0,
+    answered: bool = True,
+    error: str | None = None,
+    before: Metrics | None = None,
+) -> Metrics:
+    """Measure requests that are all the same, after those that were before."""
+    metrics = before or Metrics()
+    service_s = latency_s if service_s is None else service_s
+    for _ in range(count):
+        metrics.add(
+            outcome,
+            latency_s=latency_s,
+            service_s=service_s,
+            late_s=late_s,
+            held_s=0.0,
+            answered=answered,
+            error=error,
+        )
+    return metrics
 
 
 def interval(start_s: float, *latencies_s: float, length_s: float = 1.0) -> Interval:

@@ -47,7 +47,7 @@ from bulkstop.report.stop.stats import Stats
 from bulkstop.report.stop.summary import Summary
 from bulkstop.runs.review import review_results
 from bulkstop.runs.stop.journal import RunJournal
-from bulkstop.settings import NO_LIMIT, OPTION_SPECS, Settings, default_of, key_of
+from bulkstop.settings import GROUPS, NO_LIMIT, OPTION_SPECS, Settings, default_of, key_of
 from bulkstop.source import read
 from bulkstop.source.plan import Plan
 from bulkstop.text import TEXT_CHARS
@@ -90,13 +90,13 @@ ODD = st.sampled_from(
 )
 
 
-def dumped(value: object) -> bytes:
+def dump_json(value: object) -> bytes:
     """Write JSON as other programs do, NaN and half surrogate pairs included."""
     return json.dumps(value).encode()
 
 
 @st.composite
-def mutated(draw: st.DrawFn, whole: st.SearchStrategy[bytes]) -> bytes:
+def mutations(draw: st.DrawFn, whole: st.SearchStrategy[bytes]) -> bytes:
     """Cut, double and stain some bytes."""
     data = draw(whole)
     for _ in range(draw(st.integers(0, 3))):
@@ -141,14 +141,14 @@ def csv_texts(draw: st.DrawFn) -> bytes:
 def json_lines() -> st.SearchStrategy[bytes]:
     """Write objects with the names that mean something, and other values."""
     rows = st.dictionaries(st.sampled_from(NAMES) | WORDS, WORDS | st.integers() | JSON, max_size=8)
-    return st.lists((rows | JSON | WORDS).map(dumped), max_size=6).map(b"\n".join)
+    return st.lists((rows | JSON | WORDS).map(dump_json), max_size=6).map(b"\n".join)
 
 
 LISTS = {
-    "csv": st.one_of(csv_texts(), mutated(csv_texts()), st.binary(max_size=80)),
-    "jsonl": st.one_of(mutated(json_lines()), st.binary(max_size=80)),
+    "csv": st.one_of(csv_texts(), mutations(csv_texts()), st.binary(max_size=80)),
+    "jsonl": st.one_of(mutations(json_lines()), st.binary(max_size=80)),
     "txt": st.one_of(
-        mutated(st.lists(WORDS | st.text(), max_size=8).map(lambda ids: "\n".join(ids).encode(errors="replace"))),
+        mutations(st.lists(WORDS | st.text(), max_size=8).map(lambda ids: "\n".join(ids).encode(errors="replace"))),
         st.binary(max_size=80),
     ),
 }
@@ -216,8 +216,8 @@ def test_ids(campaign_id: str, account_id: str, stream_id: str, kind: CampaignTy
     segments, places = path.split("/"), usual.partition("?")[0].split("/")
     assert len(segments) == len(places)
     for segment, place in zip(segments, places, strict=True):
-        said = {"cd-1": campaign_id, "st-1": stream_id}.get(place, place)
-        assert unquote_to_bytes(segment) == said.encode()
+        filled = {"cd-1": campaign_id, "st-1": stream_id}.get(place, place)
+        assert unquote_to_bytes(segment) == filled.encode()
         assert segment not in (".", "..")
     assert sent.isascii()
     assert sent.isprintable()
@@ -244,7 +244,7 @@ KEYS = [
     *("retryAfterMs", "data", "results", "hasMore", "totalResults", "totalPages", "_id", "id", "name", "schedule"),
     *("isSchedulingEnabled", "isRecurrenceEnabled", "priority", "skip", "limit"),
 ]
-SAID = WORDS | st.sampled_from(
+TEXTS = WORDS | st.sampled_from(
     [
         *(
             "Stopped",
@@ -260,18 +260,18 @@ SAID = WORDS | st.sampled_from(
     ]
 )
 SAYS = st.recursive(
-    SAID | st.none() | st.booleans() | st.integers(-2, 2**70) | st.floats() | st.text(max_size=10),
+    TEXTS | st.none() | st.booleans() | st.integers(-2, 2**70) | st.floats() | st.text(max_size=10),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6),
     max_leaves=16,
 )
 OBJECTS = st.dictionaries(st.sampled_from(KEYS), SAYS, max_size=7)
-STOPS = OBJECTS.flatmap(lambda said: st.sampled_from(["Stopped", "STOPPED"]).map(lambda word: said | {"status": word}))
+STOPS = OBJECTS.flatmap(lambda body: st.sampled_from(["Stopped", "STOPPED"]).map(lambda word: body | {"status": word}))
 ROWS_OF_A_PAGE = OBJECTS.map(lambda row: {"_id": "cd-1", **row}) | OBJECTS | SAYS
 PAGES = st.lists(ROWS_OF_A_PAGE, max_size=4).flatmap(
-    lambda rows: OBJECTS.map(lambda said: {**said, "status": "success", "data": {**said, "results": rows}})
+    lambda rows: OBJECTS.map(lambda body: {**body, "status": "success", "data": {**body, "results": rows}})
 )
-WHOLE = (OBJECTS | STOPS | STOPS | PAGES | PAGES | SAYS).map(dumped)
-BODIES = st.one_of(WHOLE, mutated(WHOLE), st.binary(max_size=60))
+WHOLE = (OBJECTS | STOPS | STOPS | PAGES | PAGES | SAYS).map(dump_json)
+BODIES = st.one_of(WHOLE, mutations(WHOLE), st.binary(max_size=60))
 HEADERS = (
     st.none()
     | st.text(max_size=30)
@@ -287,19 +287,20 @@ GROUP = model.Scope("a", "st-1", "st-1", CampaignType.VOICE)
 def proves_a_stop(answer: Response) -> bool:
     """Tell by other means than the code under test whether an answer is 2xx and says "Stopped"."""
     try:
-        said = json.loads(answer.body.decode())
+        document = json.loads(answer.body.decode())
     except (ValueError, RecursionError):
         return False
-    return 200 <= answer.status < 300 and isinstance(said, dict) and str(said.get("status")).lower() == "stopped"
+    status = str(document.get("status")) if isinstance(document, dict) else ""
+    return 200 <= answer.status < 300 and status.lower() == "stopped"
 
 
 def check_attempt(attempt: Attempt) -> None:
     """Make sure that what an answer means can be shown and written."""
-    said = (attempt.message, attempt.updated_at, attempt.campaign_instance_id, attempt.campaign_execution_type)
-    assert all(text is None or (is_one_line(text) and len(text) <= TEXT_CHARS) for text in said), said
+    texts = (attempt.message, attempt.updated_at, attempt.campaign_instance_id, attempt.campaign_execution_type)
+    assert all(text is None or (is_one_line(text) and len(text) <= TEXT_CHARS) for text in texts), texts
     assert attempt.error is None or is_one_line(attempt.error)
     assert attempt.retry_after_s is None or 0 <= attempt.retry_after_s < math.inf
-    check_line(Result("cd-1", None, None, None, attempt.outcome, attempt.http_status, 1, None, *said, attempt.error))
+    check_line(Result("cd-1", None, None, None, attempt.outcome, attempt.http_status, 1, None, *texts, attempt.error))
 
 
 @fuzz
@@ -319,15 +320,16 @@ def test_answers(answer: Response, secret: tuple[str, ...]) -> None:
         interpret.read_status(clean, "cd-1"),
         interpret.read_disabled(clean),
     )
-    for found in read_all:
-        if isinstance(found, Attempt):
-            assert found.outcome is not Outcome.STOPPED
-            check_attempt(found)
-        elif isinstance(found, interpret.Page):
-            event(f"a page with campaigns: {bool(found.items)}")
-            assert len(found.items) + len(found.faults) == found.rows
-            assert all(is_one_line(fault) for fault in found.faults)
-            assert all(Campaign(item.campaign_id, *GROUP[3:], *GROUP[:3], "", 0).fault is None for item in found.items)
+    for reading in read_all:
+        if isinstance(reading, Attempt):
+            assert reading.outcome is not Outcome.STOPPED
+            check_attempt(reading)
+        elif isinstance(reading, interpret.Page):
+            event(f"a page with campaigns: {bool(reading.items)}")
+            assert len(reading.items) + len(reading.faults) == reading.rows
+            assert all(is_one_line(fault) for fault in reading.faults)
+            ids = [item.campaign_id for item in reading.items]
+            assert all(Campaign(each, *GROUP[3:], *GROUP[:3], "", 0).fault is None for each in ids)
 
 
 def proves_nothing(answer: Response) -> bool:
@@ -338,8 +340,8 @@ def proves_nothing(answer: Response) -> bool:
 @pytest.fixture(scope="module")
 def runner() -> Iterator[asyncio.Runner]:
     """Hold one event loop open for all cases."""
-    with asyncio.Runner() as found:
-        yield found
+    with asyncio.Runner() as runner:
+        yield runner
 
 
 HEADS = st.sampled_from(
@@ -358,7 +360,7 @@ FIELDS = st.sampled_from(
     ]
 )
 WIRE = st.one_of(
-    mutated(
+    mutations(
         st.builds(lambda head, fields, body: head + b"".join(fields) + b"\r\n" + body, HEADS, st.lists(FIELDS), BODIES)
     ),
     st.binary(max_size=60),
@@ -370,11 +372,11 @@ WIRE = st.one_of(
 @given(data=WIRE)
 def test_wire(runner: asyncio.Runner, data: bytes) -> None:
     """Whatever bytes come over a connection, there is an answer or the reason why there is none, in time."""
-    found = runner.run(exchange(data))
-    if isinstance(found, TransportFailure):
-        assert found.outcome in (Outcome.CONNECTION_ERROR, Outcome.TIMEOUT)
-        assert is_one_line(found.error)
-    check_attempt(meaning(found))
+    answer = runner.run(exchange(data))
+    if isinstance(answer, TransportFailure):
+        assert answer.outcome in (Outcome.CONNECTION_ERROR, Outcome.TIMEOUT)
+        assert is_one_line(answer.error)
+    check_attempt(meaning(answer))
 
 
 async def exchange(data: bytes) -> Response | TransportFailure:
@@ -424,7 +426,7 @@ def result_of(row: Campaign, outcome: Outcome) -> Result:
 
 
 @st.composite
-def changed(draw: st.DrawFn, whole: Any) -> Any:
+def changes(draw: st.DrawFn, whole: Any) -> Any:
     """Put another value in the place of a few of a JSON document, or take them out."""
     whole = copy.deepcopy(whole)
     for _ in range(draw(st.integers(0, 3))):
@@ -464,9 +466,9 @@ def check_files(path: Path) -> None:
     """Sum a result file up, check it and go on with it: each is refused in one line, or every row has its line then."""
     for check in (False, True):
         with contextlib.suppress(OutputError):
-            found = review_results(str(path), check=check)
-            assert sum(found.outcomes.values()) == found.rows <= found.lines or check
-            assert all(is_one_line(line) for line in format_review(found))
+            review = review_results(str(path), check=check)
+            assert sum(review.outcomes.values()) == review.rows <= review.lines or check
+            assert all(is_one_line(line) for line in format_review(review))
     try:
         past = ResumeIndex(str(path))
         assert past.final <= past.rows <= past.lines
@@ -506,7 +508,7 @@ def lax(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_result_files(left: Left, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """A result file with any bytes in it is refused with its line, or gone on with to its end."""
     ledger = data.draw(
-        mutated(st.just(left.ledger)) | st.just(left.ledger[: data.draw(st.integers(0, 2000))]) | st.binary()
+        mutations(st.just(left.ledger)) | st.just(left.ledger[: data.draw(st.integers(0, 2000))]) | st.binary()
     )
     with folders(tmp_path_factory.getbasetemp())() as folder:
         (folder / left.name).write_bytes(ledger)
@@ -524,7 +526,7 @@ def test_results_of_any_kind(left: Left, tmp_path_factory: pytest.TempPathFactor
     rows = st.sampled_from(ROWS).flatmap(lambda row: ENDS.map(lambda outcome: result_of(row, outcome)))
     some = st.builds(
         Result,
-        text.map(lambda given: given or ""),
+        text.map(lambda value: value or ""),
         st.none() | st.sampled_from(CampaignType),
         text,
         text,
@@ -551,7 +553,10 @@ def test_results_of_any_kind(left: Left, tmp_path_factory: pytest.TempPathFactor
 def test_manifests(left: Left, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """A manifest that says anything is refused, or the run goes on with it."""
     documents = (
-        changed(left.manifest).map(dumped) | mutated(st.just(dumped(left.manifest))) | JSON.map(dumped) | st.binary()
+        changes(left.manifest).map(dump_json)
+        | mutations(st.just(dump_json(left.manifest)))
+        | JSON.map(dump_json)
+        | st.binary()
     )
     with folders(tmp_path_factory.getbasetemp())() as folder:
         (folder / left.name).write_bytes(left.ledger)
@@ -598,12 +603,12 @@ PLAUSIBLE = [
 
 def good(name: str) -> list[str]:
     """Return the texts that a setting takes."""
-    found = []
+    texts = []
     for text in PLAUSIBLE:
         with contextlib.suppress(ValueError):
             OPTION_SPECS[name].read(text)
-            found.append(text)
-    return ["true", "false"] if OPTION_SPECS[name].read is str and isinstance(default_of(name), bool) else found
+            texts.append(text)
+    return ["true", "false"] if isinstance(default_of(name), bool) else texts
 
 
 GOOD = {key_of(name): good(name) for name in OPTION_SPECS}
@@ -624,7 +629,7 @@ LINES = st.one_of(
 
 
 @click.command()
-@with_settings
+@with_settings(*GROUPS)
 @click.pass_context
 def probe(ctx: click.Context, /, **_: object) -> Settings:
     """Return the settings as any command gets them."""
@@ -636,7 +641,7 @@ def probe(ctx: click.Context, /, **_: object) -> Settings:
 def test_profiles(tmp_path_factory: pytest.TempPathFactory, lines: list[str], data: st.DataObject) -> None:
     """A profile is refused in one line, or gives settings that can be used."""
     text = "\n".join(["[profile.default]", *lines]).encode(errors="replace")
-    whole = data.draw(st.sampled_from([text] * 3) | mutated(st.just(text)) | st.binary(max_size=40))
+    whole = data.draw(st.sampled_from([text] * 3) | mutations(st.just(text)) | st.binary(max_size=40))
     with folders(tmp_path_factory.getbasetemp())() as folder:
         (folder / "bulkstop.toml").write_bytes(whole)
         words = [
@@ -645,15 +650,15 @@ def test_profiles(tmp_path_factory: pytest.TempPathFactory, lines: list[str], da
             *data.draw(st.sampled_from([[], ["--host", "h"], ["--host", "h"]])),
         ]
         try:
-            found = probe.main(words, standalone_mode=False)
+            values = probe.main(words, standalone_mode=False)
         except (SettingsError, click.UsageError) as error:
-            said = error.format_message() if isinstance(error, click.UsageError) else str(error)
-            assert is_one_line(said), said
+            message = error.format_message() if isinstance(error, click.UsageError) else str(error)
+            assert is_one_line(message), message
         else:
             event("settings")
-            assert isinstance(found, Settings)
-            assert found.host.startswith(("http://", "https://"))
-            assert found.timeout_s > 0
+            assert isinstance(values, Settings)
+            assert values.host.startswith(("http://", "https://"))
+            assert values.timeout_s > 0
 
 
 # --- command lines --------------------------------------------------------------------------------------------------
@@ -685,9 +690,9 @@ def main_command(name: str) -> click.Command:
     """Return a command by its name."""
     from bulkstop.cli import commands
 
-    found = commands.get_command(click.Context(commands), name)
-    assert found is not None
-    return found
+    command = commands.get_command(click.Context(commands), name)
+    assert command is not None
+    return command
 
 
 MOSTLY = st.integers(0, 9).map(lambda number: number < 9)
@@ -707,7 +712,7 @@ def command_lines(draw: st.DrawFn) -> list[str]:
         words += draw(st.sampled_from([[], ["list.csv"], ["-", "--format", "txt"]]))
         words += draw(st.sampled_from([["--rate", "9/s"], ["--closed"], ["--ramp", "1..9/s"], ["--find-limit"]]))
         words += draw(st.sampled_from([["--count", "3"], ["--duration", "1s"]]))
-    if name in ("stop", "discover", "verify", "load", "token") and draw(MOSTLY):
+    if name in ("stop", "discover", "verify", "load") and draw(MOSTLY):
         words += ["--host", "127.0.0.1:1", "--account-id", "a", "--stream-id", "st-1"]
     if name == "stop" and draw(MOSTLY):
         words += draw(st.sampled_from([["--yes"], ["--expect", "1..5", "--type", "sms"], ["--dry-run", "--json"]]))
@@ -797,17 +802,17 @@ def test_command_lines(quiet_world: Path, words: list[str], variables: dict[str,
     with folders(quiet_world)() as folder, contextlib.chdir(folder):
         for name, data in FILES.items():
             Path(name).write_bytes(data)
-        code, said = ended(words, variables | {"BULKSTOP_TOKEN": "t" * 20}, stdin)
+        code, err = run_in_process(words, variables | {"BULKSTOP_TOKEN": "t" * 20}, stdin)
     event(f"exit code {code}")
-    assert code in (0, 1, 2, 3, 4, 130), said
-    assert "Traceback" not in said
-    assert "internal error" not in said
-    assert all(line.isprintable() for line in said.split("\n")), said
+    assert code in (0, 1, 2, 3, 4, 130), err
+    assert "Traceback" not in err
+    assert "internal error" not in err
+    assert all(line.isprintable() for line in err.split("\n")), err
     if code == 2:
-        assert said.strip()
+        assert err.strip()
 
 
-def ended(words: list[str], variables: dict[str, str], stdin: bytes) -> tuple[object, str]:
+def run_in_process(words: list[str], variables: dict[str, str], stdin: bytes) -> tuple[object, str]:
     """Run a command line in this process; return its exit code and what it said."""
     out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8")
     streams: dict[str, Any] = {"stdin": io.TextIOWrapper(io.BytesIO(stdin), "utf-8"), "stdout": out, "stderr": err}

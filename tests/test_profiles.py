@@ -42,17 +42,17 @@ def test_line_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "name", "said"),
+    ("text", "name", "message"),
     [
         ('profile = ""', "a", "--profile a: bulkstop.toml has no [profile.a]"),
         ('[profile]\ndefault = ""', None, "--profile default: bulkstop.toml has no [profile.default]"),
         ("[profile.a]", "b", "--profile b: bulkstop.toml has no [profile.b]"),
     ],
 )
-def test_no_profile(text: str, name: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_profile(text: str, name: str | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is no table is no profile."""
     monkeypatch.chdir(tmp_path)
     Path("bulkstop.toml").write_text(text)
     with pytest.raises(SettingsError) as caught:
         read_profile("bulkstop.toml", name)
-    assert str(caught.value) == said
+    assert str(caught.value) == message

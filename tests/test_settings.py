@@ -61,11 +61,11 @@ FREE_TEXT = {
 
 def make(name: str, value: object) -> Settings:
     """Make settings that have a value, and what that needs beside it."""
-    given: dict[str, Any] = {"host": "api.example", **BESIDE.get(name, {}), name: value}
-    return Settings(**given)
+    values: dict[str, Any] = {"host": "api.example", **BESIDE.get(name, {}), name: value}
+    return Settings(**values)
 
 
-def called(name: str) -> str:
+def name_in_error(name: str) -> str:
     """Return what a setting is called in an error."""
     return name if OPTION_SPECS[name].secret else OPTION_SPECS[name].option(name)
 
@@ -74,9 +74,9 @@ def called(name: str) -> str:
 def test_text(name: str) -> None:
     """Every text that the command line takes is taken from Python too, and becomes the value that it means."""
     text, value = FIRM[name]
-    found = getattr(make(name, text), name)
-    assert found == value
-    assert type(found) is type(value)
+    actual = getattr(make(name, text), name)
+    assert actual == value
+    assert type(actual) is type(value)
 
 
 @pytest.mark.parametrize("name", OPTION_SPECS)
@@ -102,7 +102,7 @@ def test_nonsense_text(name: str, text: str) -> None:
     """A text that makes no sense is refused in one line that names the setting."""
     with pytest.raises(SettingsError) as caught:
         make(name, text)
-    assert str(caught.value).startswith(f"{called(name)}: ")
+    assert str(caught.value).startswith(f"{name_in_error(name)}: ")
     assert "\n" not in str(caught.value)
 
 
@@ -115,7 +115,7 @@ def test_wrong_type(name: str, value: object) -> None:
     """What no setting can be is refused in one line that names the setting, and does not repeat it."""
     with pytest.raises(SettingsError) as caught:
         make(name, value)
-    assert str(caught.value).startswith(f"{called(name)}: is of type {type(value).__name__} and must be ") or (
+    assert str(caught.value).startswith(f"{name_in_error(name)}: is of type {type(value).__name__} and must be ") or (
         isinstance(value, list | tuple) and OPTION_SPECS[name].repeatable
     )
     assert "\n" not in str(caught.value)
@@ -124,7 +124,7 @@ def test_wrong_type(name: str, value: object) -> None:
 @pytest.mark.parametrize("name", [name for name in OPTION_SPECS if default_of(name) is not None and name != "host"])
 def test_none(name: str) -> None:
     """None is a value only where it is the default."""
-    with pytest.raises(SettingsError, match=f"^{called(name)}: is None and must be "):
+    with pytest.raises(SettingsError, match=f"^{name_in_error(name)}: is None and must be "):
         make(name, None)
 
 
@@ -136,12 +136,12 @@ NUMBERS: list[object] = [True, 1, 0.5, time(18), 10**5000, float("nan"), float("
 def test_numbers(name: str, value: Any) -> None:
     """A number, a truth or a time is either refused in one line, or becomes what its text means."""
     try:
-        found = getattr(make(name, value), name)
+        actual = getattr(make(name, value), name)
     except SettingsError as error:
-        assert str(error).startswith(f"{called(name)}: ")  # noqa: PT017 - or it is taken
+        assert str(error).startswith(f"{name_in_error(name)}: ")  # noqa: PT017 - or it is taken
         return
     firm = FIRM[name][1]
-    assert type(found) is type(firm)
+    assert type(actual) is type(firm)
     assert isinstance(value, bool) is isinstance(firm, bool)
     assert value in (True, 1, 0.5, time(18))
 
@@ -185,12 +185,12 @@ def test_fault(name: str, value: object, fault: str) -> None:
     """The error says what is wrong."""
     with pytest.raises(SettingsError) as caught:
         make(name, value)
-    assert str(caught.value) == f"{called(name)}: {fault}"
+    assert str(caught.value) == f"{name_in_error(name)}: {fault}"
 
 
 def test_no_limit() -> None:
     """Settings without a limit say so, and can be copied, changed and sent to another process."""
     settings = Settings(host="api.example", quota=NO_LIMIT)
-    for found in (settings, replace(settings, attempts=1), pickle.loads(pickle.dumps(settings))):
-        assert (list(found.quota), repr(found.quota)) == ([], "NO_LIMIT")
-        assert replace(found, attempts=5) == settings
+    for copy in (settings, replace(settings, attempts=1), pickle.loads(pickle.dumps(settings))):
+        assert (list(copy.quota), repr(copy.quota)) == ([], "NO_LIMIT")
+        assert replace(copy, attempts=5) == settings

@@ -36,7 +36,7 @@ PACKAGES = {"jwt": "pyjwt[crypto]", "hdrh": "hdrhistogram"}
 
 
 @contextmanager
-def _for_good() -> Iterator[None]:
+def _freeze_imports() -> Iterator[None]:
     """Keep the garbage collector off what is imported meanwhile, now and at the exit: it lives as long as the process.
 
     Of the 215 ms of `import aiohttp` alone this saves 40.
@@ -60,7 +60,7 @@ class Commands(click.Group):
         """Import the module of a command."""
         if cmd_name not in COMMANDS:
             return None
-        with _for_good():
+        with _freeze_imports():
             command = import_module(f"bulkstop.cli.{MODULES.get(cmd_name, cmd_name)}").command
         assert isinstance(command, click.Command)  # noqa: S101 - a slip in the module
         return command
@@ -95,7 +95,7 @@ def main() -> NoReturn:
     with own_process(os._exit, say_at_once, partial(drop_unread, 2)) as process:
         code = _run(process)
         if process.signum is not None:
-            _leave(code)
+            _exit_now(code)
     sys.exit(code)
 
 
@@ -111,7 +111,7 @@ def _run(process: Process) -> int:
     except (click.Abort, KeyboardInterrupt):
         process.signum = process.signum or signal.SIGINT
         code = 128 + process.signum
-        _leave_at_the_next(code)
+        _exit_at_next_signal(code)
         drop_unread(1, 2)  # else the rest of what could not be said would hold up the end
         print_err(
             f"\nbulkstop: ended {'after the work was done' if process.has_worked else 'before anything was sent'}"
@@ -130,7 +130,7 @@ def _run(process: Process) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _leave(code: int) -> NoReturn:
+def _exit_now(code: int) -> NoReturn:
     """Exit without what Python does then: it waits for threads, and another signal would take the exit code away."""
     with suppress(OSError, ValueError):
         for stream in filter(None, (sys.stdout, sys.stderr)):
@@ -138,7 +138,7 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _leave_at_the_next(code: int) -> None:
+def _exit_at_next_signal(code: int) -> None:
     """Have another signal end the process there and then, whatever it still waits for."""
     for signum in SIGNALS:
         if signal.getsignal(signum) is not signal.SIG_IGN:

@@ -2,13 +2,12 @@
 
 import signal
 import sys
-from functools import partial
 from pathlib import Path
 
 import click
 
 from bulkstop.cli.files import check_written
-from bulkstop.cli.options import OF_STOP, ParsedText, read_settings, with_settings
+from bulkstop.cli.options import GroupedCommand, ParsedText, read_settings, with_settings
 from bulkstop.cli.terminal import print_err
 from bulkstop.errors import OutputError, SettingsError
 from bulkstop.files import AtomicFile
@@ -19,6 +18,7 @@ from bulkstop.runs.lists.discover import discover
 from bulkstop.runs.lists.listing import ListFilter
 from bulkstop.settings import Settings
 from bulkstop.settings.parse import parse_campaign_type
+from bulkstop.settings.spec import CONNECTION, CREDENTIALS, QUOTA, RETRY_AFTER, SCOPE
 from bulkstop.text import format_duration
 
 WRITERS = {"csv": to_csv, "jsonl": to_jsonl}
@@ -70,7 +70,7 @@ def _split(text: str) -> list[str]:
     return parts
 
 
-@click.command("discover", epilog=EXAMPLE)
+@click.command("discover", cls=GroupedCommand, epilog=EXAMPLE)
 @click.option(
     "-o",
     "--output",
@@ -106,7 +106,7 @@ def _split(text: str) -> list[str]:
 )
 @click.option("--name", metavar="GLOB", help="... with such a name, in this letter case: 'Promo*'.")
 @click.option("--quiet", is_flag=True, help="Say only what went wrong, or may have.")
-@partial(with_settings, but=OF_STOP | {"type"})
+@with_settings(CONNECTION, CREDENTIALS, SCOPE, QUOTA, RETRY_AFTER)
 @click.pass_context
 def command(
     ctx: click.Context,

@@ -1,7 +1,8 @@
 """Settings as options: flag, else environment, else profile, else default."""
 
 import os
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,35 +11,37 @@ from click.core import ParameterSource
 from bulkstop.cli.log import log_to_stderr
 from bulkstop.errors import SettingsError
 from bulkstop.runs.wiring import list_secrets
-from bulkstop.settings import OPTION_SPECS, Settings, default_of, instead_of_nothing, is_empty, join_limits
-from bulkstop.settings.profiles import read_profile
+from bulkstop.settings import OPTION_SPECS, Settings, default_of, is_empty, join_limits, suggest_value
+from bulkstop.settings.profiles import Profile, read_profile
+from bulkstop.settings.spec import Group
 
 CREDENTIALS = frozenset({"token", "token_file", "token_command", "client_secret", "client_secret_file"})
-OF_STOP = frozenset(
-    [
-        "voice_path",
-        "sms_path",
-        "order",
-        "protect",
-        "max_campaigns",
-        "max_failures",
-        "waves",
-        "soak_s",
-        "max_outage_s",
-        "only_running",
-        "disable_schedule",
-        "finish_by",
-        "tz",
-        "grace_s",
-        "concurrency",
-    ]
-)
-"""Settings that mean something to `stop` alone."""
-OF_CALLS = frozenset(["quota", "quota_store", "adaptive", "pace", "attempts", "max_retry_after_s"])
-"""Settings that mean nothing to a command that calls nobody."""
-
-SECRETS = tuple(name for name, knob in OPTION_SPECS.items() if knob.secret)
+SECRETS = tuple(name for name, spec in OPTION_SPECS.items() if spec.secret)
 """Settings that have a variable and no option."""
+HEADINGS = {
+    "Input and output": (
+        *("output", "resume", "retry_failed", "retry", "overwrite", "fmt", "strict", "as_json"),
+        *("results", "hdr", "html", "print_token"),
+    ),
+    "Campaigns": (
+        *("wanted", "kinds", "priority", "name", "singly", "id_prefix"),
+        *("second_stop", "unknown", "campaigns", "churn", "seed"),
+    ),
+    "Load": (
+        *("rate", "ramp", "steps", "step_s", "spike", "closed", "length_s", "count", "max_in_flight", "processes"),
+        *("max_late_s", "require", "find_limit", "max_rate", "write_quota"),
+    ),
+    "Faults": (
+        *("throttle_status", "retry_after_s", "latency_ms", "latency_sigma"),
+        *("failure_rate", "fail_first_rate", "failure_status"),
+    ),
+    "Safety": ("dry_run", "yes", "expect", "reads_back", "allowed"),
+    "Connection": ("port",),
+    "Credentials": ("require_jti",),
+    "Logging": ("quiet", "log_level", "log_json", "log"),
+    "Profile": ("profile", "config"),
+}
+"""The headings of help pages, and the parameters of commands below them; a setting is below that of its group."""
 
 
 if TYPE_CHECKING:
@@ -59,30 +62,51 @@ class ParsedText(_ParamType):
         if not isinstance(value, str):
             return value
         if is_empty(value):
-            advice = instead_of_nothing((param.name if param else None) or "")
-            self.fail(f"is empty; {advice}{_origin(param, ctx)}", param, ctx)
+            advice = suggest_value((param.name if param else None) or "")
+            self.fail(f"is empty; {advice}{_name_variable(param, ctx)}", param, ctx)
         try:
             return self._read(value)
         except ValueError as error:
-            self.fail(f"{error}{_origin(param, ctx)}", param, ctx)
+            self.fail(f"{error}{_name_variable(param, ctx)}", param, ctx)
 
 
-def _origin(param: click.Parameter | None, ctx: click.Context | None) -> str:
+def _name_variable(param: click.Parameter | None, ctx: click.Context | None) -> str:
     """Name the variable if a text comes from one: nobody looks for it there."""
-    is_from_variable = param is not None and ctx is not None and _is_from_variable(ctx, param.name or "")
-    return f" (from {param.envvar})" if param is not None and is_from_variable else ""
+    if param is None or ctx is None or ctx.get_parameter_source(param.name or "") is not ParameterSource.ENVIRONMENT:
+        return ""
+    return f" (from {param.envvar})"
 
 
-def _is_from_variable(ctx: click.Context, name: str) -> bool:
-    return ctx.get_parameter_source(name) is ParameterSource.ENVIRONMENT
+class GroupedCommand(click.Command):
+    """A command whose help page has its options below headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, each below its heading."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            if isinstance(param, click.Option) and (row := param.get_help_record(ctx)):
+                sections.setdefault(heading_of(param.name or ""), []).append(row)
+        for heading, rows in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(rows)
 
 
-def with_settings(command: Callable[..., Any], *, but: Set[str] = frozenset()) -> Callable[..., Any]:
-    """Add to a command an option for every setting that may stand on a command line, `but` for those named."""
-    for name in reversed(list(OPTION_SPECS)):
-        if not OPTION_SPECS[name].secret and name not in but:
-            command = _option(name)(command)
-    command = click.option(
+def heading_of(name: str) -> str:
+    """Return the heading of a parameter in a help page."""
+    if name in OPTION_SPECS:
+        return OPTION_SPECS[name].group.heading
+    return next((heading for heading, names in HEADINGS.items() if name in names), "Options")
+
+
+_PROFILE_OPTIONS = (
+    click.option(
+        "--profile",
+        type=ParsedText(str, "NAME"),
+        metavar="NAME",
+        envvar="BULKSTOP_PROFILE",
+        help="Take [profile.NAME] of that file.",
+    ),
+    click.option(
         "--config",
         default="bulkstop.toml",
         show_default=True,
@@ -90,69 +114,84 @@ def with_settings(command: Callable[..., Any], *, but: Set[str] = frozenset()) -
         metavar="FILE",
         envvar="BULKSTOP_CONFIG",
         help="File of profiles.",
-    )(command)
-    return click.option(
-        "--profile",
-        type=ParsedText(str, "NAME"),
-        metavar="NAME",
-        envvar="BULKSTOP_PROFILE",
-        help="Take [profile.NAME] of that file.",
-    )(command)
+    ),
+)
 
 
-def read_settings(ctx: click.Context, *, calls: bool = True) -> Settings:
+def with_options(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add options to a command, in this order."""
+    return lambda command: reduce(lambda built, option: option(built), reversed(options), command)
+
+
+def with_settings(*groups: Group) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add to a command the options of the profile, and one for every setting of these groups that may have one."""
+    names = [name for name, spec in OPTION_SPECS.items() if spec.group in groups and not spec.secret]
+    return with_options(*_PROFILE_OPTIONS, *map(_make_option, names))
+
+
+def read_settings(ctx: click.Context) -> Settings:
     """Put the settings of a command together; raises SettingsError, which names the option.
 
+    A profile is shared by all commands, so it may have what this one has no option for.
     Until the command has ended, warnings are logged without what is secret in its settings.
     """
     refuse_empty_variables(ctx)
-    given: dict[str, Any] = {
-        name: os.environ.get(f"BULKSTOP_{name.upper()}") if knob.secret else ctx.params[name]
-        for name, knob in OPTION_SPECS.items()
-        if knob.secret or (name in ctx.params and ctx.get_parameter_source(name) is not ParameterSource.DEFAULT)
-    }
-    given = {name: value for name, value in given.items() if value is not None}
+    nearer = {name: value for name in OPTION_SPECS if (value := _get_nearer(ctx, name)) is not None}
     # What is protected stays so whatever is typed: files given nearer are added and replace none.
     if ctx.get_parameter_source("protect") is ParameterSource.COMMANDLINE:
-        given["protect"] = (*os.environ.get("BULKSTOP_PROTECT", "").split(), *given["protect"])
-    config = ctx.params["config"]
-    if ctx.get_parameter_source("config") is not ParameterSource.DEFAULT and not os.access(config, os.R_OK):
-        raise SettingsError(f"--config {config}: no such file, or it cannot be read")
+        nearer["protect"] = (*os.environ.get("BULKSTOP_PROTECT", "").split(), *nearer["protect"])
+    profile = _read_profile(ctx)
     # One way to a token given nearer replaces whatever way the profile has.
-    replaced = CREDENTIALS if CREDENTIALS & given.keys() else frozenset()
-    profile = read_profile(config, ctx.params["profile"])
-    quota_from = "BULKSTOP_QUOTA" if _is_from_variable(ctx, "quota") else "--quota"
-    for name in profile.settings:
-        if name == "protect":
-            given[name] = (*profile.value(name), *given.get(name, ()))
-        elif name not in given and name not in replaced:
-            given[name] = profile.value(name)
-            if name == "quota":
-                quota_from = f"{profile.where(name)}: quota"
-    if "quota" in given:
+    replaced = CREDENTIALS if CREDENTIALS & nearer.keys() else frozenset()
+    wanted = [name for name in profile.settings if name == "protect" or name not in nearer.keys() | replaced]
+    values = {name: profile.value(name) for name in wanted}
+    values |= nearer | {"protect": (*values.get("protect", ()), *nearer.get("protect", ()))}
+    if "quota" in values:
         try:
-            given["quota"] = join_limits(given["quota"])
+            values["quota"] = join_limits(values["quota"])
         except ValueError as error:
-            raise SettingsError(f"{quota_from}: {error}") from None
-    if not calls:
-        given.setdefault("host", "localhost")  # nobody is called, so nobody need be named
-    settings = Settings(**given)
+            raise SettingsError(f"{_name_quota_origin(ctx, profile)}: {error}") from None
+    if "host" not in ctx.params:
+        values["host"] = "localhost"  # nobody is called, so nobody need be named
+    settings = Settings(**values)
     if "log_level" not in ctx.params:  # else the command says itself what is logged
         ctx.with_resource(log_to_stderr("warning", as_json=False, secrets=list_secrets(settings)))
     return settings
 
 
-def _option(name: str) -> Callable[[Any], Any]:
-    knob, default = OPTION_SPECS[name], default_of(name)
-    flag = knob.option(name)
-    words: dict[str, Any] = {"help": knob.help, "envvar": f"BULKSTOP_{flag[2:].replace('-', '_').upper()}"}
+def _read_profile(ctx: click.Context) -> Profile:
+    config = ctx.params["config"]
+    if ctx.get_parameter_source("config") is not ParameterSource.DEFAULT and not os.access(config, os.R_OK):
+        raise SettingsError(f"--config {config}: no such file, or it cannot be read")
+    return read_profile(config, ctx.params["profile"])
+
+
+def _name_quota_origin(ctx: click.Context, profile: Profile) -> str:
+    source = ctx.get_parameter_source("quota")
+    if source is ParameterSource.COMMANDLINE:
+        return "--quota"
+    return "BULKSTOP_QUOTA" if source is ParameterSource.ENVIRONMENT else f"{profile.where('quota')}: quota"
+
+
+def _get_nearer(ctx: click.Context, name: str) -> Any:
+    """Return what an option or a variable says of a setting; None where neither is given."""
+    if OPTION_SPECS[name].secret:
+        return os.environ.get(f"BULKSTOP_{name.upper()}")
+    is_given = ctx.get_parameter_source(name) not in (None, ParameterSource.DEFAULT)
+    return ctx.params[name] if is_given else None
+
+
+def _make_option(name: str) -> Callable[[Any], Any]:
+    spec, default = OPTION_SPECS[name], default_of(name)
+    flag = spec.option(name)
+    words: dict[str, Any] = {"help": spec.help, "envvar": f"BULKSTOP_{flag[2:].replace('-', '_').upper()}"}
     if isinstance(default, bool):
         return click.option(f"{flag}/--no-{flag[2:]}", name, default=default, **words)
-    words |= {"type": ParsedText(knob.read, knob.metavar), "metavar": knob.metavar, "multiple": knob.repeatable}
-    if knob.repeatable:
+    words |= {"type": ParsedText(spec.read, spec.metavar), "metavar": spec.metavar, "multiple": spec.repeatable}
+    if spec.repeatable:
         words |= {"default": [str(item) for item in default], "show_default": True}
     elif default not in (None, ""):
-        words |= {"default": f"{default:g}" if isinstance(default, float) else default, "show_default": True}
+        words |= {"default": f"{default:g}" if isinstance(default, float) else str(default), "show_default": True}
     return click.option(flag, name, **words)
 
 
@@ -161,8 +200,8 @@ def refuse_empty_variables(ctx: click.Context, secrets: Iterable[str] = SECRETS)
     options = {name: param.envvar for param in ctx.command.params if (name := param.name) and param.envvar}
     for name, variable in (options | {name: f"BULKSTOP_{name.upper()}" for name in secrets}).items():
         if isinstance(variable, str) and variable in os.environ and is_empty(os.environ[variable]):
-            raise SettingsError(f"{variable}: is empty; {_instead(name)}, or unset it")
+            raise SettingsError(f"{variable}: is empty; {_suggest_value_for_variable(name)}, or unset it")
 
 
-def _instead(name: str) -> str:
-    return instead_of_nothing(name) if name == "quota" else "give it a value"
+def _suggest_value_for_variable(name: str) -> str:
+    return suggest_value(name) if name == "quota" else "give it a value"

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from bulkstop.cli.options import ParsedText, refuse_empty_variables
+from bulkstop.cli.options import GroupedCommand, ParsedText, refuse_empty_variables
 from bulkstop.cli.terminal import print_err
 from bulkstop.errors import SettingsError
 from bulkstop.runs import host
@@ -46,7 +46,7 @@ def parse_share(text: str) -> float:
 SHARE: Any = {"type": ParsedText(parse_share, "SHARE"), "default": 0.0, "metavar": "SHARE", "show_default": "0%"}
 
 
-@click.command("simulate", epilog=EXAMPLE)
+@click.command("simulate", cls=GroupedCommand, epilog=EXAMPLE)
 @click.option("--bind", "host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address to listen on.")
 @click.option("--port", type=int, default=0, show_default="a free one", metavar="PORT", help="Port to listen on.")
 @click.option(

@@ -1,6 +1,5 @@
 """What is said to a person, and asked."""
 
-import json
 import os
 import select
 import sys
@@ -9,6 +8,8 @@ from contextlib import contextmanager, suppress
 from typing import TextIO
 
 import click
+
+from bulkstop.text import escape
 
 
 def _echo(text: str) -> None:
@@ -24,7 +25,7 @@ def print_err(text: str) -> None:
     Whatever does not print is escaped, as in JSON: an id or a file name may hold what steers a terminal.
     """
     with suppress(OSError, ValueError):
-        _writers[-1](text if text.isprintable() else "".join(map(_escape, text)))
+        _writers[-1]("\n".join(map(escape, text.split("\n"))))
 
 
 def say_at_once(text: str) -> None:
@@ -47,10 +48,6 @@ def _takes_more(fd: int) -> bool:
     ready = select.poll()
     ready.register(fd, select.POLLOUT)
     return bool(ready.poll(0))
-
-
-def _escape(char: str) -> str:
-    return char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1]
 
 
 @contextmanager

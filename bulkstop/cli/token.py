@@ -2,15 +2,15 @@
 
 import json
 import time
-from functools import partial
 
 import click
 
-from bulkstop.cli.options import OF_CALLS, OF_STOP, read_settings, with_settings
+from bulkstop.cli.options import GroupedCommand, read_settings, with_settings
 from bulkstop.cli.terminal import print_err, print_last
 from bulkstop.kore.token import read_claims
 from bulkstop.runs import host
 from bulkstop.runs.wiring import make_tokens
+from bulkstop.settings.spec import CREDENTIALS
 from bulkstop.text import format_duration
 
 EXAMPLE = """\b
@@ -25,17 +25,17 @@ Exit codes:
 """
 
 
-@click.command("token", epilog=EXAMPLE)
+@click.command("token", cls=GroupedCommand, epilog=EXAMPLE)
 @click.option("--print", "print_token", is_flag=True, help="Write the token itself to standard output.")
-@partial(with_settings, but=OF_STOP | OF_CALLS)
+@with_settings(CREDENTIALS)
 @click.pass_context
 def command(ctx: click.Context, /, *, print_token: bool, **_: object) -> int:
     """Show the claims and the time left of the credentials in use."""
-    token = host.run(make_tokens(read_settings(ctx, calls=False)).get(), fast=False)
+    token = host.run(make_tokens(read_settings(ctx)).get(), fast=False)
     if print_token:
         return print_last(token.value, 0)
-    found = read_claims(token.value)
-    print_err("no claims: the token is no JWT" if found is None else json.dumps(found, indent=2))
+    claims = read_claims(token.value)
+    print_err("no claims: the token is no JWT" if claims is None else json.dumps(claims, indent=2))
     if token.expires_at is None:
         print_err("expires: not said")
     else:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 
 import click
@@ -11,7 +10,7 @@ import click
 from bulkstop.cli import discover
 from bulkstop.cli.discover import WRITERS, choose_format, print_rest
 from bulkstop.cli.files import check_written
-from bulkstop.cli.options import OF_STOP, read_settings, with_settings
+from bulkstop.cli.options import GroupedCommand, read_settings, with_settings
 from bulkstop.cli.terminal import drop_output, print_err, print_out
 from bulkstop.errors import SettingsError
 from bulkstop.files import AtomicFile, beside
@@ -20,6 +19,7 @@ from bulkstop.report.lists.verification import Verification, format_hint, format
 from bulkstop.runs.lists.verify import read_targets, verify
 from bulkstop.runs.stop.input_files import is_same
 from bulkstop.settings import Settings
+from bulkstop.settings.spec import CONCURRENCY, CONNECTION, CREDENTIALS, QUOTA, RETRY_AFTER, SCOPE, TYPE
 from bulkstop.text import printable
 
 EXAMPLE = """\b
@@ -40,7 +40,7 @@ Exit codes:
 """
 
 
-@click.command("verify", epilog=EXAMPLE)
+@click.command("verify", cls=GroupedCommand, epilog=EXAMPLE)
 @click.argument("paths", nargs=-1, required=True, metavar="RESULTS [RESULTS ...]")
 @click.option(
     "-o",
@@ -57,7 +57,7 @@ Exit codes:
 )
 @click.option("--json", "as_json", is_flag=True, help="Tell a machine: one JSON object on standard output.")
 @click.option("--quiet", is_flag=True, help="Say only what went wrong, or may have, beside the verdict.")
-@partial(with_settings, but=OF_STOP)
+@with_settings(CONNECTION, CREDENTIALS, SCOPE, TYPE, QUOTA, RETRY_AFTER, CONCURRENCY)
 @click.pass_context
 def command(
     ctx: click.Context,

@@ -64,14 +64,14 @@ class Caller:
         tries, due, last = Tries(), -math.inf, unfinished_attempt(None)
         while await self._has_place(due):
             sent_at = self._now()
-            found = await self._try(make, sent_at)
-            if not isinstance(found, Attempt):
-                return found
-            step = self._plan_next(tries, found, sent_at)
+            answer = await self._try(make, sent_at)
+            if not isinstance(answer, Attempt):
+                return answer
+            step = self._plan_next(tries, answer, sent_at)
             if isinstance(step, Settle):
-                return found
+                return answer
             tries, due = step.tries, step.at if isinstance(step, RetryAt) else -math.inf
-            last = unfinished_attempt(found)
+            last = unfinished_attempt(answer)
         return last
 
     def _plan_next(self, tries: Tries, attempt: Attempt, sent_at: float) -> Settle | RetryAt | Rest:
@@ -116,12 +116,12 @@ class Caller:
     async def _try(self, make: Callable[[], Awaitable[T | Attempt]], sent_at: float) -> T | Attempt:
         again: RetryHint | None = RetryHint.LATER  # also of a call that is cut off
         try:
-            found = await make()
-            again = found.again if isinstance(found, Attempt) else None
+            answer = await make()
+            again = answer.again if isinstance(answer, Attempt) else None
         finally:
             self.calls += 1
             throttled = again is RetryHint.THROTTLED
             self._quota.answered(self._now(), sent_at, throttled=throttled, failed=again is RetryHint.LATER)
             if not throttled:
                 self._rest.note_let_through(sent_at)
-        return found
+        return answer

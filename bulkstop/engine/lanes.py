@@ -7,7 +7,7 @@ all is done. So hours of quota are decided, and tested, in microseconds.
 import heapq
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -15,10 +15,10 @@ from typing import Any
 from bulkstop.engine.followup import FollowUp
 from bulkstop.engine.guards.guards import Guards
 from bulkstop.engine.guards.scopes import OPEN, Group
-from bulkstop.engine.limits.quota import Quota
+from bulkstop.engine.limits.quota import AllOf, EvenPacer, Quota
 from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.retry import Tries
-from bulkstop.model import Attempt, Campaign
+from bulkstop.model import Attempt, Campaign, Limit
 
 Claim = Callable[[], Awaitable[float]]
 """Asks a store that others use as well: 0.0 lets one call leave now, else the seconds after which to ask again."""
@@ -65,9 +65,10 @@ class Lane:
         follow_up: Callable[[Campaign], FollowUp] | None = None,
     ) -> None:
         self.account_id = account_id
-        self.quota = quota
+        self.quota = self._own_quota = quota
         self.claim = claim
         self.rest = rest or AccountRest()
+        self.claim_at = -math.inf  # apart from `rest`: a call that the store has counted must not be held up by it
         self.left = left
         self.paces_itself = paces_itself
         self.in_flight = 0
@@ -99,13 +100,22 @@ class Lane:
             due = self._waiting[0][0]
         else:
             return math.inf
-        return max(due, self.rest.until, self.quota.ready_at())
+        return max(due, self.rests_until, self.quota.ready_at())
+
+    @property
+    def rests_until(self) -> float:
+        """Return the time before which no call leaves, for the service or the store has said so."""
+        return max(self.rest.until, self.claim_at)
 
     def watch(self, guards: Guards["Turn"]) -> None:
         """Let guards say how many calls of a group may be in flight."""
         self._group_of = guards.group_of
         if self._head is not None:
             self._head.group = guards.group_of(self._head.campaign)
+
+    def set_rate(self, limits: Sequence[Limit]) -> None:
+        """Let calls leave at most so often, evenly spread, beside the quota; no limits end that."""
+        self.quota = AllOf((self._own_quota, EvenPacer(limits))) if limits else self._own_quota
 
     def draw(self, now: float, room: int) -> Turn | None:
         """Take the next turn and its place in the quota; a try that is due goes before a new campaign.
@@ -129,10 +139,10 @@ class Lane:
         self.quota.give_back()
 
     def put_back(self, turn: Turn, now: float, until: float) -> None:
-        """Take a drawn turn back that did not leave; nothing of this account leaves before `until`."""
+        """Take a drawn turn back that did not leave; the store is not asked for another call before `until`."""
         self.give_back(turn)
         self._let_wait(turn, now)
-        self.rest.extend(until)
+        self.claim_at = max(self.claim_at, until)
 
     def answered(self, turn: Turn, now: float, *, throttled: bool = False, failed: bool = False) -> None:
         """Note that a drawn turn has its answer; it is held until somebody says what becomes of it."""
@@ -267,6 +277,7 @@ class Lanes:
         self._due: list[tuple[float, int, Lane]] = []
         self._tickets = count(1)
         self._open = len(self._lanes)
+        self._is_paused = False
         self._share = self._fair_share()
         self._room = max(1, WAITING_RETRIES // max(1, self._open))
         for lane in self._lanes:
@@ -282,6 +293,8 @@ class Lanes:
         """Return a turn that may leave now, else the time to ask again (inf: after an answer), else None: all done."""
         if not self._open:
             return None
+        if self._is_paused:
+            return math.inf
         if (leaves_at := self.guards.leaves_at()) > now:
             return leaves_at
         begins_at = self.guards.begins_at()
@@ -316,6 +329,22 @@ class Lanes:
         if turn.follow_up is None:  # what follows tells nothing of the stops, and is no probe
             self.guards.left(now)
 
+    def pause(self, is_paused: bool) -> None:
+        """Let nothing leave while they are paused."""
+        self._is_paused = is_paused
+
+    def set_rate(self, limits: Sequence[Limit], now: float) -> None:
+        """Let each account make at most so many calls, evenly spread, beside its quota; no limits end that."""
+        for lane in self._lanes:
+            lane.set_rate(limits)
+            if not lane.is_done:
+                self._queue(lane, now)
+
+    def look_again(self, now: float) -> None:
+        """Look whether lanes are ready that wait for an answer: somebody else may have freed their quota."""
+        for lane in self._lanes:
+            self.update(lane, now)
+
     def update(self, lane: Lane, now: float) -> None:
         """Look once more when a lane is ready, and whether it is done, as something has changed for it."""
         if not lane.is_done:
@@ -327,7 +356,7 @@ class Lanes:
             self._share = self._fair_share()
 
     def put_back(self, turn: Turn, now: float, until: float) -> None:
-        """Take back a turn that did not leave: nothing of its account does before `until`."""
+        """Take back a turn that did not leave: the store is not asked for its account before `until`."""
         self._note_unleft(turn)
         turn.lane.put_back(turn, now, until)
         self.update(turn.lane, now)
@@ -355,7 +384,7 @@ class Lanes:
 
     def rest_s(self, now: float) -> float:
         """Return the seconds for which nothing can leave because every account that is not done was told to rest."""
-        return max(0.0, min((lane.rest.until - now for lane in self._lanes if not lane.is_done), default=0.0))
+        return max(0.0, min((lane.rests_until - now for lane in self._lanes if not lane.is_done), default=0.0))
 
     def left(self) -> dict[str, int]:
         """Return the campaigns of each account that have not ended yet."""

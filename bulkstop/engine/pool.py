@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from bulkstop.engine.followup import Follow, FollowUp, follow_nothing
 from bulkstop.engine.lanes import Claim, Lane, Lanes, Turn
@@ -13,7 +13,7 @@ from bulkstop.engine.retry import Rest, Retry, RetryAt, Settle
 from bulkstop.engine.tasks import TICK_S, Sleepers, Tasks
 from bulkstop.errors import BulkstopError
 from bulkstop.events import AccountThrottled, Observe, ignore
-from bulkstop.model import DONE, Attempt, Outcome, Report, Result, RetryHint, Send
+from bulkstop.model import DONE, Attempt, Limit, Outcome, Report, Result, RetryHint, Send
 
 CANCELLED = "the quota store or the report was cancelled from within; nothing more is sent"
 
@@ -70,6 +70,8 @@ class Pool:
         self._now = now
         self._wall = wall
         self._draining = False
+        self._is_paused = False
+        self._rate: Sequence[Limit] = ()
         self._tasks = Tasks()
         self._sleepers = Sleepers(now, tick_s)
         self._reviews = Reviews(read_list, self._guards, self._tasks, self)
@@ -84,6 +86,8 @@ class Pool:
             await self._send_all()
         finally:
             self._lanes = Lanes(self._at_rest(), self._concurrency)
+            self._lanes.pause(self._is_paused)
+            self._lanes.set_rate(self._rate, self._now())
             self._guards = self._lanes.guards
             await self._send_all()
         if self.fault is not None:
@@ -99,6 +103,28 @@ class Pool:
         """Cut off what is in flight; each of those campaigns is reported as unknown."""
         self.drain()
         self._tasks.cancel()
+
+    def pause(self) -> None:
+        """Let nothing leave until `resume`; what is in flight is waited for."""
+        self._is_paused = True
+        self._lanes.pause(True)
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._is_paused = False
+        self._lanes.pause(False)
+        self._sleepers.wake_all()
+
+    def set_rate(self, limits: Sequence[Limit]) -> None:
+        """Let each account make at most so many calls, evenly spread, beside its quota; no limits end that."""
+        self._rate = limits
+        self._lanes.set_rate(limits, self._now())
+        self._sleepers.wake_all()
+
+    def look_again(self) -> None:
+        """Look whether somebody else has freed a place in a quota that is shared."""
+        self._lanes.look_again(self._now())
+        self._sleepers.wake_one()
 
     async def _send_all(self) -> None:
         try:

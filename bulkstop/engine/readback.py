@@ -178,8 +178,8 @@ def judge_claim(attempt: Attempt, campaign_id: str, reading: Reading) -> Attempt
         return _unconfirmed(attempt, _why_unknown(reading), RetryHint.NO)
     status = state.status or "without a status"
     if state.is_at_rest:
-        said = f"{attempt.error}; the list has it as {status}"
-        return attempt._replace(outcome=Outcome.ALREADY_STOPPED, again=RetryHint.NO, error=said)
+        error = f"{attempt.error}; the list has it as {status}"
+        return attempt._replace(outcome=Outcome.ALREADY_STOPPED, again=RetryHint.NO, error=error)
     if state.may_run:
         return _unconfirmed(attempt, f"the list has it as {status}", RetryHint.LATER)
     return _unconfirmed(attempt, f"the list has it as {status}, so it will start by itself", RetryHint.NO)

@@ -112,8 +112,8 @@ def _exit_order(code: int) -> int:
     if library.aio_read(ctypes.byref(read)):
         os.close(order)
         raise OSError(ctypes.get_errno(), "no more threads")
-    for kept in (number, read):
+    for value in (number, read):
         # The library's thread may come to read them while the interpreter is taken down, and what is freed by then it
         # would take for a failed read: 2 of 60 short runs ended with this code instead of their own.
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
     return order

@@ -35,11 +35,11 @@ def watch(run: socket.socket, inbox: socket.socket, within_s: float) -> int | No
         # What is unread stays readable: to wait for it again would be no wait.
         ready = _readable([run] if unread else [run, inbox], min(due - now, LOOK_EVERY_S if unread else FOR_EVER_S))
         if run.fileno() in ready:  # before the look into the inbox, or what moves meanwhile would count twice
-            told = run.recv(64)
-            if not told:
+            message = run.recv(64)
+            if not message:
                 return None
-            due = time.monotonic() + LATER_S if GOES_ON in told else due
-            heard += bytes(signum for signum in told if signum != GOES_ON)
+            due = time.monotonic() + LATER_S if GOES_ON in message else due
+            heard += bytes(signum for signum in message if signum != GOES_ON)
         unread = _unread(inbox)
         signums = heard + bytes(signum for signum in unread if signum in SIGNALS)
         if due == float("inf") and len(signums) > 1:
@@ -85,11 +85,11 @@ def main(pid: str, run: str, inbox: str, within_s: str, orders: str, text: str) 
     """Watch the process of that id, to whose sockets and orders these files lead."""
     for signum in SIGNALS:
         signal.signal(signum, signal.SIG_IGN)  # whoever signals all that is called bulkstop does not mean this one
-    with socket.socket(fileno=int(run)) as told, socket.socket(fileno=int(inbox)) as unread:
-        first = watch(told, unread, float(within_s))
+    with socket.socket(fileno=int(run)) as parent, socket.socket(fileno=int(inbox)) as unread:
+        first = watch(parent, unread, float(within_s))
         if first is not None:
             pairs = (pair.split("=") for pair in orders.split(",") if pair)
-            end(int(pid), told, {int(code): int(fd) for code, fd in pairs}, 128 + first, text)
+            end(int(pid), parent, {int(code): int(fd) for code, fd in pairs}, 128 + first, text)
 
 
 if __name__ == "__main__":

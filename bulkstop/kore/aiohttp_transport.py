@@ -1,9 +1,7 @@
 """One attempt is one HTTP exchange: a POST goes out, a Response or a TransportFailure comes back."""
 
 import asyncio
-import errno
 import socket
-import ssl
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -16,21 +14,15 @@ from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 from yarl import URL
 
-from bulkstop.errors import SettingsError
+from bulkstop.kore import network
 from bulkstop.kore.deadlines import Deadlines
-from bulkstop.kore.exchange import BODY, Response, TransportFailure
+from bulkstop.kore.exchange import BODY, BODY_CAP, Response, TransportFailure
 from bulkstop.kore.redaction import redact_response
 from bulkstop.model import Outcome, RetryHint
 from bulkstop.redact import find_passwords
 
-BODY_CAP = 64 * 1024
-"""Bytes of an answer that are read; the documented ones have about 200."""
 FIELD_CAP = 32 * 1024
 """Bytes that a line of an answer's head may have; aiohttp's own 8,190 are fewer than some gateways send."""
-LOOKUP_S = 5
-"""How long a name that was looked up keeps its addresses: a service that moves is soon found."""
-LOOKUP_WAIT_S = 1.0
-"""How long a name that was looked up before may take to be looked up again."""
 
 
 class AiohttpTransport:
@@ -65,7 +57,10 @@ class AiohttpTransport:
     async def __aenter__(self) -> Self:
         """Open the connection pool; raises SettingsError when the `--ca` file is unusable."""
         connector = _Connector(
-            limit=self._connections, ssl=_tls(self._ca), resolver=_Resolver(), ttl_dns_cache=LOOKUP_S
+            limit=self._connections,
+            ssl=network.make_tls_context(self._ca) if self._ca else True,
+            resolver=_Resolver(),
+            ttl_dns_cache=network.LOOKUP_S,
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -100,19 +95,18 @@ class AiohttpTransport:
                 allow_redirects=False,
                 proxy=self._proxy,
             )
-            said = await _read(response, cap)
-            answer, response = _answer(response, said, _ms_since(began)), None
+            content = await _read(response, cap)
+            answer, response = _answer(response, content, _ms_since(began)), None
             if self._passwords:  # a proxy may repeat its own
                 answer = redact_response(answer, self._passwords)
         except asyncio.CancelledError:
             if not self._deadlines.cut_off(task):
                 raise
-            return self._timed_out(response, began)
+            return network.late_answer(self._timeout_s, _ms_since(began), response.status if response else None)
         except TimeoutError:
-            return TransportFailure(Outcome.TIMEOUT, "no connection in time; nothing was sent", _ms_since(began))
+            return TransportFailure(Outcome.TIMEOUT, network.LATE, _ms_since(began))
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            status = None if response is None else response.status
-            return _failure(error, _ms_since(began), status)
+            return _explain_failure(error, _ms_since(began), response.status if response else None)
         else:
             return answer
         finally:
@@ -127,23 +121,16 @@ class AiohttpTransport:
         # parsing of a text that is new each time.
         return URL(parts, encoded=True)
 
-    def _timed_out(self, response: aiohttp.ClientResponse | None, began: float) -> TransportFailure:
-        what = "no answer" if response is None else "the answer was not complete"
-        status = None if response is None else response.status
-        why = f"{what} within {self._timeout_s:g} s"
-        return TransportFailure(Outcome.TIMEOUT, why, _ms_since(began), status, may_have_arrived=True)
-
 
 def _answer(response: aiohttp.ClientResponse, body: bytes, latency_ms: float) -> Response:
-    found = response.headers
+    retry_after = response.headers.get("Retry-After")
     if response.status < 300:
-        return Response(response.status, body, latency_ms, found.get("Retry-After"))
-    return Response(
-        response.status, body, latency_ms, found.get("Retry-After"), found.get("Date"), found.get("Location")
-    )
+        return Response(response.status, body, latency_ms, retry_after)
+    date, location = response.headers.get("Date"), response.headers.get("Location")
+    return Response(response.status, body, latency_ms, retry_after, date, location)
 
 
-class _SpokeUnasked(aiohttp.ClientConnectionError):
+class _SpokeUnaskedError(aiohttp.ClientConnectionError):
     """Something came over a connection on which nothing had been asked."""
 
 
@@ -159,12 +146,12 @@ class _Connector(aiohttp.TCPConnector):
         connection = await super().connect(req, traces, timeout)
         if connection.protocol is not None and connection.protocol.should_close:
             connection.close()
-            raise _SpokeUnasked
+            raise _SpokeUnaskedError
         return connection
 
 
 class _Resolver(aiohttp.ThreadedResolver):
-    """Keeps the addresses of a name while it cannot be looked up: it is seldom the service that is gone then."""
+    """Keeps the addresses of a name while it cannot be looked up."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -174,15 +161,9 @@ class _Resolver(aiohttp.ThreadedResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         known = self._known.get((host, port))
-        try:
-            async with asyncio.timeout(LOOKUP_WAIT_S if known else None):
-                found = await super().resolve(host, port, family)
-        except OSError:  # a TimeoutError too
-            if known is None:
-                raise
-            return known
-        self._known[host, port] = found
-        return found
+        addresses = await network.look_up(super().resolve(host, port, family), known)
+        self._known[host, port] = addresses
+        return addresses
 
 
 async def _read(response: aiohttp.ClientResponse, cap: int) -> bytes:
@@ -206,49 +187,25 @@ def _ms_since(began: float) -> float:
     return round((time.perf_counter() - began) * 1000, 3)
 
 
-def _failure(error: Exception, latency_ms: float, status: int | None) -> TransportFailure:
-    why = _explain_unsent(error)
-    again = RetryHint.NO if isinstance(error, aiohttp.ClientConnectorCertificateError) else RetryHint.LATER
-    if why is not None:
+def _explain_failure(error: Exception, latency_ms: float, status: int | None) -> TransportFailure:
+    """Return what broke, and whether it did so before anything had left."""
+    if (unsent := _explain_unsent(error)) is not None:
+        why, again = unsent
         return TransportFailure(Outcome.CONNECTION_ERROR, why, latency_ms, status, again)
     if isinstance(error, aiohttp.ClientResponseError):
-        why = "the answer is not HTTP"
-    elif status is not None:
-        why = f"the answer broke off after HTTP {status}"
-    else:
-        why = f"the connection broke ({_reason(error)})"
-    return TransportFailure(Outcome.CONNECTION_ERROR, why, latency_ms, status, may_have_arrived=True)
+        return network.lost_answer("the answer is not HTTP", latency_ms, status)
+    return network.lost_answer(network.explain_break(network.name_error(error), status), latency_ms, status)
 
 
-def _explain_unsent(error: Exception) -> str | None:
-    """Say in one line what broke before the service had the call; None where it may have it."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return "the server's certificate is not trusted (give --ca FILE for an authority of your own)"
-    if isinstance(error, aiohttp.ClientSSLError):
-        return "TLS could not be agreed with the server"
+def _explain_unsent(error: Exception) -> tuple[str, RetryHint] | None:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return f"the name {error.host} could not be looked up; nothing was sent"
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return "no file descriptor left (lower --concurrency or raise ulimit -n); nothing was sent"
+        return network.explain_lookup(error.host), RetryHint.LATER
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection to {error.host}:{error.port} ({_reason(error)}); nothing was sent"
-    if isinstance(error, _SpokeUnasked):
-        return "the server spoke before it was asked; nothing was sent"
-    return f"the proxy answered HTTP {error.status}" if isinstance(error, aiohttp.ClientHttpProxyError) else None
-
-
-def _reason(error: Exception) -> str:
-    number = error.errno if isinstance(error, OSError) else None
-    # uvloop tells of a reset by way of a write that could not be made, without its number.
-    if number is None and isinstance(error.__cause__, ConnectionResetError):
-        number = errno.ECONNRESET
-    return errno.errorcode.get(number, str(number)) if number else type(error).__name__
-
-
-def _tls(ca: str | None) -> ssl.SSLContext | bool:
-    if ca is None:
-        return True
-    try:
-        return ssl.create_default_context(cafile=ca)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"--ca {ca}: not a readable file of PEM certificates ({_reason(error)})") from None
+        return network.explain_connect(error, f"{error.host}:{error.port}")
+    if network.has_no_descriptor(error):
+        return network.explain_connect(error, "")
+    if isinstance(error, _SpokeUnaskedError):
+        return network.SPOKE_UNASKED, RetryHint.LATER
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy answered HTTP {error.status}", RetryHint.LATER
+    return None

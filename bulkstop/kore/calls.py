@@ -12,16 +12,25 @@ from urllib.parse import quote
 
 import orjson
 
-from bulkstop.kore.exchange import BODY, PageRange, Response, TransportFailure
-from bulkstop.kore.interpret import NAME_CHARS, PAGE_CAP, Disabled, Page, Status, read_disabled, read_page, read_status
+from bulkstop.kore.exchange import BODY, BODY_CAP, PageRange, Response, TransportFailure
+from bulkstop.kore.interpret import (
+    NAME_CHARS,
+    PAGE_CAP,
+    Disabled,
+    Page,
+    Status,
+    interpret,
+    read_disabled,
+    read_page,
+    read_status,
+)
 from bulkstop.model import Attempt, Campaign, CampaignType, Scope
+from bulkstop.text import has_controls
 
 T = TypeVar("T")
 
 PAGE = 50
 """Campaigns asked for at once, as in the vendor's samples; the most that a service gives is not documented."""
-ANSWER_CAP = 64 * 1024
-"""Bytes of any other answer that are read."""
 STATUSES = ("Active", "Completed", "Ready", "Paused", "Preparing", "Stopped", "Scheduled", "Rescheduled")
 """The documented states of a campaign."""
 
@@ -90,7 +99,13 @@ class Call(NamedTuple, Generic[T]):
     target: str
     body: bytes
     read: Callable[[Response | TransportFailure], T | Attempt]
-    cap: int = ANSWER_CAP
+    cap: int = BODY_CAP
+
+
+def stop_call(campaign: Campaign, *, voice_path: str = VOICE_PATH, sms_path: str = SMS_PATH) -> Call[Attempt]:
+    """Ask to stop a campaign."""
+    path = target(campaign, voice_path=voice_path, sms_path=sms_path)
+    return Call(campaign, path, BODY, lambda answer: interpret(answer, campaign_id=campaign.campaign_id))
 
 
 def find_page(start: int, most: int = PAGE) -> PageRange:
@@ -139,7 +154,7 @@ def name_fault(name: str | None) -> str | None:
         return "the campaign has no name"
     if len(name) > NAME_CHARS:
         return f"a name of {len(name)} characters; at most {NAME_CHARS} can be sent"
-    if re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", name):
+    if has_controls(name):
         return "the name holds a control character or half a surrogate pair"
     return None
 

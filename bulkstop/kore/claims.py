@@ -172,12 +172,12 @@ def _letters(text: str) -> str:
 def _statements(body: bytes, reading: _Reading) -> Iterator[str]:
     """Yield the texts of an answer, READ_CHARS in all; what is left out puts the rest in doubt."""
     try:
-        said = orjson.loads(body)
+        answer = orjson.loads(body)
     except orjson.JSONDecodeError:
         reading.is_doubted = len(body) > 4 * READ_CHARS
-        said = body[: 4 * READ_CHARS].decode(errors="replace").strip()
+        answer = body[: 4 * READ_CHARS].decode(errors="replace").strip()
     left = READ_CHARS
-    for text in _texts(said, reading):
+    for text in _texts(answer, reading):
         reading.is_doubted = reading.is_doubted or len(text) > left
         if not left:
             return
@@ -185,9 +185,9 @@ def _statements(body: bytes, reading: _Reading) -> Iterator[str]:
         left = max(0, left - len(text))
 
 
-def _texts(said: object, reading: _Reading) -> Iterator[str]:
+def _texts(answer: object, reading: _Reading) -> Iterator[str]:
     """Yield the texts of a JSON value that are meant for a person or name a state or a code."""
-    rest, read = [said], 0
+    rest, read = [answer], 0
     while rest:
         read += 1
         if read > _READ_VALUES:
@@ -203,15 +203,15 @@ def _texts(said: object, reading: _Reading) -> Iterator[str]:
             rest.extend(_values_read(value, reading))
 
 
-def _values_read(said: Mapping[str, object], reading: _Reading) -> list[object]:
-    found = []
-    for key, value in said.items():
+def _values_read(fields: Mapping[str, object], reading: _Reading) -> list[object]:
+    values = []
+    for key, value in fields.items():
         name = _letters(key)
         if name == "campaignid" or (name == "id" and str(value).lower().startswith("cd-")):
             _note_id(str(value), reading)
         elif name in _TEXT_KEYS:
-            found.append(value)
-    return found[::-1]
+            values.append(value)
+    return values[::-1]
 
 
 def _note_id(named: str, reading: _Reading) -> None:
@@ -374,15 +374,15 @@ def _words(text: str, campaign_id: str | None) -> Iterator[str]:
     if text[:1] == text[-1:] == '"' and text.count('"') == 2:
         text = text[1:-1]
     before = ""
-    for chunk in _QUOTED.sub(_unquoted, text).split():
+    for chunk in _QUOTED.sub(_unquote, text).split():
         for word in _chunk_words(chunk, before, campaign_id):
             yield word
             before = before if word == "," else word
 
 
-def _unquoted(found: re.Match[str]) -> str:
+def _unquote(match: re.Match[str]) -> str:
     """Keep what is quoted if it is a state or may be an id; else it is a name, which may say anything."""
-    content: str = (found[1] or found[2]).strip()
+    content: str = (match[1] or match[2]).strip()
     is_word = content.replace("_", " ").lower() in _STATES or not content.isalpha()
     return content if is_word and not any(map(str.isspace, content)) else f" {_NAME_SENT} "
 
@@ -421,8 +421,8 @@ def _core_words(word: str, before: str, campaign_id: str | None) -> Iterator[str
 def _halves(word: str) -> tuple[str, str, str]:
     """Part `id:cd-1` and `status=Stopped`; a time is left whole."""
     for mark in "=:":
-        head, found, tail = word.partition(mark)
-        if found and head and tail and not any(map(str.isdecimal, head)):
+        head, mark_seen, tail = word.partition(mark)
+        if mark_seen and head and tail and not any(map(str.isdecimal, head)):
             return head, mark, tail
     return word, "", ""
 

@@ -1,12 +1,14 @@
 """What a transport takes, what it gives back."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
 from bulkstop.model import Outcome, RetryHint
 
 BODY = b"{}"
+BODY_CAP = 64 * 1024
+"""Bytes of an answer that are read; the documented ones have about 200."""
 
 
 class Response(NamedTuple):
@@ -21,19 +23,14 @@ class Response(NamedTuple):
 
 
 class TransportFailure(NamedTuple):
-    """Nothing usable came back: a timeout or a broken connection, and why; the call `may_have_arrived` all the same."""
+    """Nothing usable came back: a timeout or a broken connection, why, and whether the call may have arrived."""
 
     outcome: Outcome
-    why: str
+    error: str
     latency_ms: float
     status: int | None = None
     again: RetryHint = RetryHint.LATER
     may_have_arrived: bool = False
-
-    @property
-    def error(self) -> str:
-        """What the line of a campaign says that was to be stopped."""
-        return f"{self.why}; the stop may have arrived" if self.may_have_arrived else self.why
 
 
 class PageRange(NamedTuple):
@@ -44,8 +41,14 @@ class PageRange(NamedTuple):
     page: int
 
 
-Post = Callable[[str, Mapping[str, str]], Awaitable[Response | TransportFailure]]
-"""A transport: path with query and headers in, what came back out."""
+class Post(Protocol):
+    """A transport: path with query, headers, body and cap in, what came back out."""
+
+    def __call__(
+        self, target: str, headers: Mapping[str, str], body: bytes, cap: int, /
+    ) -> Awaitable[Response | TransportFailure]:
+        """Make one exchange and read up to `cap` bytes of its answer."""
+        ...
 
 
 class Transport(Protocol):
@@ -65,14 +68,4 @@ class Transport(Protocol):
         self, target: str, headers: Mapping[str, str], body: bytes = ..., cap: int = ...
     ) -> Response | TransportFailure:
         """Make one exchange and read up to `cap` bytes of its answer; without a body it is that of a stop call."""
-        ...
-
-
-class PostBody(Protocol):
-    """A transport for calls that say something: path with query, headers, body and cap in, what came back out."""
-
-    def __call__(
-        self, target: str, headers: Mapping[str, str], body: bytes, cap: int, /
-    ) -> Awaitable[Response | TransportFailure]:
-        """Make one exchange and read up to `cap` bytes of its answer."""
         ...

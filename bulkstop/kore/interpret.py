@@ -34,9 +34,11 @@ def interpret(
     What names another campaign than `campaign_id` proves nothing, nor does what names one when that is not given.
     """
     if isinstance(response, TransportFailure):
-        return failure(response)
-    said = json_object(response.body)
-    get = said.get
+        attempt = failure(response)
+        error = f"{response.error}; the stop may have arrived"
+        return attempt._replace(error=error) if response.may_have_arrived else attempt
+    fields = json_object(response.body)
+    get = fields.get
     is_good = 200 <= response.status < 300
     if is_good and isinstance(status := get("status"), str) and status.lower() == "stopped":
         return Attempt(
@@ -52,7 +54,7 @@ def interpret(
     attempt = failure(response, wall=wall)
     if attempt.again is RetryHint.THROTTLED or 300 <= response.status < 400:
         return attempt
-    if is_good and not _is_of_this_api(said):
+    if is_good and not _is_of_this_api(fields):
         error = f"HTTP {response.status}, but no answer of this API ({_glimpse(response.body)})"
         return attempt._replace(error=error, is_foreign=True)
     return _with_claim(attempt, response, campaign_id)
@@ -70,20 +72,20 @@ def failure(
             latency_ms=response.latency_ms,
             error=response.error,
         )
-    said = json_object(response.body)
-    words = _words(said, response.body)
-    outcome, again, error = _interpret_failure(response, said, words)
+    fields = json_object(response.body)
+    words = _words(fields, response.body)
+    outcome, again, error = _interpret_failure(response, fields, words)
     return Attempt(
         outcome,
         again,
         response.status,
         response.latency_ms,
         one_line(words),
-        one_line(said.get("updatedAt")),
-        one_line(said.get("campaignInstanceId")),
-        one_line(said.get("campaignExecutionType")),
+        one_line(fields.get("updatedAt")),
+        one_line(fields.get("campaignInstanceId")),
+        one_line(fields.get("campaignExecutionType")),
         error,
-        _retry_after_s(response, said, wall) if again in (RetryHint.LATER, RetryHint.THROTTLED) else None,
+        _retry_after_s(response, fields, wall) if again in (RetryHint.LATER, RetryHint.THROTTLED) else None,
     )
 
 
@@ -113,9 +115,9 @@ _SAY_MORE = (Outcome.NOT_FOUND, Outcome.SERVER_ERROR)
 """Outcomes that count for more than a weak claim."""
 
 
-def _is_of_this_api(said: Mapping[str, object]) -> bool:
+def _is_of_this_api(fields: Mapping[str, object]) -> bool:
     """Tell whether an answer has any of the fields that answers of this API have; a page to sign in has none."""
-    return any(key.replace("_", "").lower() in _FIELDS for key in said)
+    return any(key.replace("_", "").lower() in _FIELDS for key in fields)
 
 
 def _glimpse(body: bytes) -> str:
@@ -132,11 +134,11 @@ _LIMIT_TEXT = re.compile(
 _LIMIT_CODES = frozenset({"RATE_LIMIT_EXCEEDED", "QUEUE_FULL"})
 
 
-def _interpret_failure(response: Response, said: Mapping[str, object], words: str) -> tuple[Outcome, RetryHint, str]:
+def _interpret_failure(response: Response, fields: Mapping[str, object], words: str) -> tuple[Outcome, RetryHint, str]:
     status = response.status
-    if status == 429 or _LIMIT_TEXT.search(words) or _codes(said) & _LIMIT_CODES:
+    if status == 429 or _LIMIT_TEXT.search(words) or _codes(fields) & _LIMIT_CODES:
         return Outcome.THROTTLED, RetryHint.THROTTLED, f"rate limit (HTTP {status})"
-    if status == 503 and _says_when(response, said):
+    if status == 503 and _says_when(response, fields):
         return Outcome.SERVER_ERROR, RetryHint.THROTTLED, "HTTP 503 with a time to wait"
     if status >= 500:
         return Outcome.SERVER_ERROR, RetryHint.LATER, f"HTTP {status}"
@@ -155,16 +157,16 @@ def _interpret_failure(response: Response, said: Mapping[str, object], words: st
 def json_object(body: bytes) -> Mapping[str, object]:
     """Read a body that is one JSON object; anything else is an empty one."""
     try:
-        said = orjson.loads(body)
+        fields = orjson.loads(body)
     except orjson.JSONDecodeError:
         return {}
-    return said if isinstance(said, dict) else {}
+    return fields if isinstance(fields, dict) else {}
 
 
-def _parts(said: Mapping[str, object]) -> list[Mapping[str, object]]:
+def _parts(fields: Mapping[str, object]) -> list[Mapping[str, object]]:
     """List the objects that may speak of a failure: the answer, and what stands under its `error` or `errors`."""
-    parts = [said]
-    for inner in (said.get("error"), said.get("errors")):
+    parts = [fields]
+    for inner in (fields.get("error"), fields.get("errors")):
         for part in inner if isinstance(inner, list) else [inner]:
             if isinstance(part, dict):
                 parts.append(part)
@@ -173,25 +175,25 @@ def _parts(said: Mapping[str, object]) -> list[Mapping[str, object]]:
     return parts
 
 
-def _codes(said: Mapping[str, object]) -> frozenset[object]:
-    return frozenset(code for part in _parts(said) if isinstance(code := part.get("code"), str))
+def _codes(fields: Mapping[str, object]) -> frozenset[object]:
+    return frozenset(code for part in _parts(fields) if isinstance(code := part.get("code"), str))
 
 
-def _words(said: Mapping[str, object], body: bytes) -> str:
+def _words(fields: Mapping[str, object], body: bytes) -> str:
     """Find the words meant for a person in any of the shapes seen: message, errors[].msg, plain text."""
-    if not said:
+    if not fields:
         return body[: 4 * TEXT_CHARS].decode(errors="replace")
-    found = [text for part in _parts(said) for key in ("message", "msg") if isinstance(text := part.get(key), str)]
-    return "; ".join(dict.fromkeys(text.strip() for text in found if text.strip()))[: 4 * TEXT_CHARS]
+    texts = [text for part in _parts(fields) for key in ("message", "msg") if isinstance(text := part.get(key), str)]
+    return "; ".join(dict.fromkeys(text.strip() for text in texts if text.strip()))[: 4 * TEXT_CHARS]
 
 
-def _says_when(response: Response, said: Mapping[str, object]) -> bool:
-    return response.retry_after is not None or any("retryAfterMs" in part for part in _parts(said))
+def _says_when(response: Response, fields: Mapping[str, object]) -> bool:
+    return response.retry_after is not None or any("retryAfterMs" in part for part in _parts(fields))
 
 
-def _retry_after_s(response: Response, said: Mapping[str, object], wall: Callable[[], datetime]) -> float | None:
+def _retry_after_s(response: Response, fields: Mapping[str, object], wall: Callable[[], datetime]) -> float | None:
     """Read `retryAfterMs` or `Retry-After` (seconds or a date, RFC 9110 10.2.3); None when neither is sound."""
-    for part in _parts(said):
+    for part in _parts(fields):
         ms = part.get("retryAfterMs")
         if isinstance(ms, int | float) and not isinstance(ms, bool) and 0 <= ms < 1e12:
             return ms / 1000
@@ -278,36 +280,36 @@ def read_status(response: Response | TransportFailure, campaign_id: str) -> Stat
 
 def read_disabled(response: Response | TransportFailure) -> Disabled | Attempt:
     """Read the answer to disabling a schedule; only an explicit success is one."""
-    said = _read_success(response)
-    if not said.get("status"):
+    fields = _read_success(response)
+    if not fields.get("status"):
         return _call_failure(response, "tells no success", "no campaign of this name, or the path is another here")
-    return Disabled(one_line(said.get("id")), one_line(said.get("message")))
+    return Disabled(one_line(fields.get("id")), one_line(fields.get("message")))
 
 
 def _read_success(response: Response | TransportFailure) -> Mapping[str, object]:
     """Return the fields of a 2xx that tells of no failure; nothing for any other answer."""
     if isinstance(response, TransportFailure) or not 200 <= response.status < 300:
         return {}
-    said = json_object(response.body)
-    status = said.get("status")
+    fields = json_object(response.body)
+    status = fields.get("status")
     is_good = status is None or (isinstance(status, str) and status.lower() == "success")
-    return said if is_good else {}
+    return fields if is_good else {}
 
 
 def _call_failure(response: Response | TransportFailure, what: str, absent: str) -> Attempt:
     """Say how a call failed."""
-    told = failure(response)
+    attempt = failure(response)
     if isinstance(response, TransportFailure):
-        return told._replace(error=response.why)  # it stops nothing, so none may have arrived
-    if told.outcome is Outcome.NOT_FOUND:
-        return told._replace(error=f"HTTP 404: {absent}")
-    if 200 <= response.status < 300 and told.again is not RetryHint.THROTTLED:
+        return attempt
+    if attempt.outcome is Outcome.NOT_FOUND:
+        return attempt._replace(error=f"HTTP 404: {absent}")
+    if 200 <= response.status < 300 and attempt.again is not RetryHint.THROTTLED:
         again = RetryHint.LATER  # to read once more harms nobody
         if len(response.body) >= PAGE_CAP:
             what, again = f"is longer than {PAGE_CAP // 2**20} MiB", RetryHint.NO
         error = f"HTTP {response.status}, but the answer {what}"
-        return told._replace(outcome=Outcome.UNCONFIRMED, again=again, error=error)
-    return told
+        return attempt._replace(outcome=Outcome.UNCONFIRMED, again=again, error=error)
+    return attempt
 
 
 def _more(data: Mapping[str, object], rows: int, at: PageRange) -> bool:
@@ -333,7 +335,7 @@ def _read_item(row: object, scope: Scope, *, any_id: bool) -> ListedCampaign | s
     if not isinstance(row, dict):
         return f"a row that is no object: {one_line(orjson.dumps(row).decode())}"
     keys = ("_id", "id") if scope.campaign_type is CampaignType.VOICE else ("id", "_id")
-    campaign_id = next((found for key in keys if (found := _read_id(row.get(key))) is not None), None)
+    campaign_id = next((value for key in keys if (value := _read_id(row.get(key))) is not None), None)
     if fault := _id_fault(campaign_id, scope, any_id=any_id):
         return f"campaign {one_line(campaign_id) or one_line(row.get('name')) or '?'!r}: {fault}"
     assert campaign_id is not None  # noqa: S101 - else there was a fault

@@ -50,19 +50,19 @@ def _mask(text: bytes, known: Sequence[bytes]) -> bytes:
         if form in text:
             text = text.replace(form, MASK.encode())
     if _JWT_SENT in text:
-        shown = text.decode(errors="surrogateescape")
-        clean = mask_jwts(shown)
-        return text if clean == shown else clean.encode(errors="surrogateescape")
+        message = text.decode(errors="surrogateescape")
+        clean = mask_jwts(message)
+        return text if clean == message else clean.encode(errors="surrogateescape")
     return text
 
 
 def _mask_escaped(body: bytes, known: Sequence[bytes]) -> bytes:
     """Mask also what is hidden behind escapes, which a reader of JSON takes away."""
     try:
-        said = orjson.loads(body)
+        answer = orjson.loads(body)
     except orjson.JSONDecodeError:
         return _mask(_ESCAPE.sub(_unescape, body[:_WORDS]), known) + body[_WORDS:]
-    return orjson.dumps(_mask_json(said, known, _LEVELS))
+    return orjson.dumps(_mask_json(answer, known, _LEVELS))
 
 
 def _mask_json(value: object, known: Sequence[bytes], levels: int) -> object:
@@ -78,6 +78,6 @@ def _mask_json(value: object, known: Sequence[bytes], levels: int) -> object:
     return {str(_mask_json(key, known, 1)): _mask_json(each, known, levels - 1) for key, each in value.items()}
 
 
-def _unescape(found: re.Match[bytes]) -> bytes:
-    char = bytes([int(found[1], 16)]) if found[1] else found[2]
-    return char if found[1] or char == b"/" else found[0]
+def _unescape(match: re.Match[bytes]) -> bytes:
+    char = bytes([int(match[1], 16)]) if match[1] else match[2]
+    return char if match[1] or char == b"/" else match[0]

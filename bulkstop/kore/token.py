@@ -23,6 +23,7 @@ from typing import IO, Any, Literal, cast, get_args
 import orjson
 
 from bulkstop.errors import CredentialsError
+from bulkstop.text import printable
 
 TokenSource = Callable[[], Awaitable[str]]
 """One way of getting a token; raises CredentialsError."""
@@ -362,7 +363,7 @@ class _Command:
         # A line whose beginning was dropped may begin in the middle of a token, too short to look like one.
         if not lines or (len(lines) == 1 and len(self._stderr) == _STDERR_BYTES):
             return ""
-        line = "".join(char if char.isprintable() else " " for char in lines[-1])
+        line = printable(lines[-1], " ")
         for word in self.stdout.decode("utf-8", "replace").split():
             line = line.replace(word, _MASK) if len(word) > 4 else line
         return f": {_SECRET_LIKE.sub(_MASK, line).strip()[:_REASON_CHARS]}"

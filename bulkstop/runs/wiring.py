@@ -25,8 +25,8 @@ from bulkstop.errors import CredentialsError, SettingsError
 from bulkstop.events import AttemptBroken, AttemptEnded, Observe, TokenRenewed
 from bulkstop.kore import token
 from bulkstop.kore.calls import SMS_PATH, VOICE_PATH
-from bulkstop.kore.exchange import Post, Transport
-from bulkstop.kore.session import make_stop
+from bulkstop.kore.exchange import Transport
+from bulkstop.kore.session import Perform, make_stop
 from bulkstop.model import Attempt, Campaign, Send
 from bulkstop.redact import REDACTOR, find_passwords
 from bulkstop.report.log import LOG, log_event
@@ -62,10 +62,10 @@ def make_load_transport(settings: Settings) -> Transport:
     return make_transport(replace(settings, transport=settings.transport or TransportName.WIRE))
 
 
-def make_send(settings: Settings, post: Post, tokens: token.Tokens) -> Send:
+def make_send(settings: Settings, perform: Perform) -> Send:
     """Make the Send that stops campaigns at the paths of the settings; each try is logged at debug."""
     voice_path, sms_path = settings.voice_path or VOICE_PATH, settings.sms_path or SMS_PATH
-    send = make_stop(post, tokens, voice_path=voice_path, sms_path=sms_path)
+    send = make_stop(perform, voice_path=voice_path, sms_path=sms_path)
     return observe_attempts(send, log_event) if LOG.isEnabledFor(logging.DEBUG) else send
 
 

@@ -32,7 +32,24 @@ from bulkstop.settings.parse import (
     parse_waves,
     parse_zone,
 )
-from bulkstop.settings.spec import OptionSpec, setting
+from bulkstop.settings.spec import (
+    CONCURRENCY,
+    CONNECTION,
+    CREDENTIALS,
+    DEADLINE,
+    GRACE,
+    GUARDS,
+    PATHS,
+    PROTECTION,
+    QUOTA,
+    RETRY_AFTER,
+    SCOPE,
+    SELECTION,
+    TYPE,
+    Group,
+    OptionSpec,
+    setting,
+)
 from bulkstop.settings.values import read_value
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -58,54 +75,68 @@ NO_LIMIT = NoLimit()
 class Settings:
     """Where the API is, who calls it, and how hard; raises SettingsError for what cannot work."""
 
-    host: str = setting("", "The API's address, such as platform.kore.ai.", read=parse_address, metavar="URL")
-    account_id: str | None = setting(None, "Account of rows that name none.", metavar="ID")
-    stream_id: str | None = setting(None, "Stream (application) of rows that name none.", metavar="ID")
-    iid: str | None = setting(None, "Application id header; default: the stream id.", metavar="ID")
-    any_id: bool = setting(False, "Allow ids with other characters than letters, digits, - _ . ~ (never / \\ or %).")
+    host: str = setting(
+        CONNECTION, "", "The API's address, such as platform.kore.ai.", read=parse_address, metavar="URL"
+    )
+    account_id: str | None = setting(SCOPE, None, "Account of rows that name none.", metavar="ID")
+    stream_id: str | None = setting(SCOPE, None, "Stream (application) of rows that name none.", metavar="ID")
+    iid: str | None = setting(SCOPE, None, "Application id header; default: the stream id.", metavar="ID")
+    any_id: bool = setting(
+        SCOPE, False, "Allow ids with other characters than letters, digits, - _ . ~ (never / \\ or %)."
+    )
     type: CampaignType | None = setting(
-        None, "Type of rows that name none.", read=parse_campaign_type, metavar="voice|sms"
+        TYPE, None, "Type of rows that name none.", read=parse_campaign_type, metavar="voice|sms"
     )
     voice_path: str | None = setting(
-        None, "Path of the voice stop call, if yours differs.", read=parse_template, metavar="PATH"
+        PATHS, None, "Path of the voice stop call, if yours differs.", read=parse_template, metavar="PATH"
     )
     sms_path: str | None = setting(
-        None, "Path of the SMS stop call, if yours differs.", read=parse_template, metavar="PATH"
+        PATHS, None, "Path of the SMS stop call, if yours differs.", read=parse_template, metavar="PATH"
     )
     ca: str | None = setting(
-        None, "PEM file of the authority that signed the server's certificate.", read=parse_path, metavar="FILE"
+        CONNECTION,
+        None,
+        "PEM file of the authority that signed the server's certificate.",
+        read=parse_path,
+        metavar="FILE",
     )
-    proxy: str | None = setting(None, "HTTP proxy to go through.", read=parse_proxy_address, metavar="URL", shown=False)
+    proxy: str | None = setting(
+        CONNECTION, None, "HTTP proxy to go through.", read=parse_proxy_address, metavar="URL", visible=False
+    )
     transport: TransportName | None = setting(
+        CONNECTION,
         None,
         "What carries the calls; wire is the quicker one; default: aiohttp, for load wire.",
         read=one_of(*TransportName),
         metavar="|".join(TransportName),
     )
     timeout_s: float = setting(
-        30.0, "Deadline of one call, answer included.", read=parse_seconds, metavar="SECONDS", flag="--timeout"
+        CONNECTION, 30.0, "Deadline of one call, answer included.", read=parse_seconds, metavar="SECONDS"
     )
-    insecure_http: bool = setting(False, "Allow plain http:// to a host that is not this machine.")
+    insecure_http: bool = setting(CONNECTION, False, "Allow plain http:// to a host that is not this machine.")
 
-    token: str | None = setting(None, "Ready-made token.", secret=True)
+    token: str | None = setting(CREDENTIALS, None, "Ready-made token.", secret=True)
     token_file: str | None = setting(
-        None, "File with a token, read again for renewal.", read=parse_path, metavar="FILE"
+        CREDENTIALS, None, "File with a token, read again for renewal.", read=parse_path, metavar="FILE"
     )
     token_command: str | None = setting(
-        None, "Command that prints a token, run again for renewal.", metavar="CMD", shown=False
+        CREDENTIALS, None, "Command that prints a token, run again for renewal.", metavar="CMD", visible=False
     )
-    client_id: str | None = setting(None, "Client id of the app whose secret signs the tokens.", metavar="ID")
-    client_secret: str | None = setting(None, "Client secret.", secret=True)
+    client_id: str | None = setting(
+        CREDENTIALS, None, "Client id of the app whose secret signs the tokens.", metavar="ID"
+    )
+    client_secret: str | None = setting(CREDENTIALS, None, "Client secret.", secret=True)
     client_secret_file: str | None = setting(
-        None, "File with the client secret, or the RSA key.", read=parse_path, metavar="FILE"
+        CREDENTIALS, None, "File with the client secret, or the RSA key.", read=parse_path, metavar="FILE"
     )
     jwt_alg: str = setting(
-        "HS256", "How minted tokens are signed.", read=one_of(*ALGORITHMS), metavar="|".join(ALGORITHMS)
+        CREDENTIALS, "HS256", "How minted tokens are signed.", read=one_of(*ALGORITHMS), metavar="|".join(ALGORITHMS)
     )
-    jwt_sub: str = setting("bulkstop", "User id in minted tokens.", metavar="ID")
-    jti: bool = setting(False, "A fresh single-use token for every attempt.")
+    jwt_sub: str = setting(CREDENTIALS, "bulkstop", "User id in minted tokens.", metavar="ID")
+    jti: bool = setting(CREDENTIALS, False, "A fresh single-use token for every attempt.")
 
     quota: tuple[Limit, ...] = setting(
+        QUOTA,
         DEFAULT_QUOTA,
         "Calls an account may make; repeatable; or none.",
         read=parse_limit,
@@ -113,23 +144,26 @@ class Settings:
         repeatable=True,
     )
     quota_store: str | None = setting(
+        QUOTA,
         None,
         "Where the calls made are remembered: FILE, redis://..., or memory; default: a file of the user's state.",
         read=parse_path,
         metavar="STORE",
-        shown=False,
+        visible=False,
     )
-    adaptive: bool = setting(False, "Find and hold a limit that nobody knows; with --quota none.")
+    adaptive: bool = setting(QUOTA, False, "Find and hold a limit that nobody knows; with --quota none.")
     pace: str = setting(
-        "burst", "As soon as the quota allows, or evenly.", read=one_of("burst", "even"), metavar="burst|even"
+        QUOTA, "burst", "As soon as the quota allows, or evenly.", read=one_of("burst", "even"), metavar="burst|even"
     )
     order: Order = setting(
+        SELECTION,
         Order.INPUT,
         "Order of the campaigns of an account; priority sends the highest (5) first.",
         read=one_of(*Order),
         metavar="|".join(Order),
     )
     protect: tuple[str, ...] = setting(
+        PROTECTION,
         (),
         "Never stop what this file lists: ids, patterns, name:PATTERN; repeatable.",
         read=parse_path,
@@ -137,44 +171,49 @@ class Settings:
         repeatable=True,
     )
     max_campaigns: int | None = setting(
-        None, "Send nothing if the list has more campaigns to stop, whatever is typed.", read=parse_count, metavar="N"
+        PROTECTION,
+        None,
+        "Send nothing if the list has more campaigns to stop, whatever is typed.",
+        read=parse_count,
+        metavar="N",
     )
     max_failures: FailureCap | None = setting(
-        None, "End the run when so many campaigns have failed; never more do.", read=parse_failure_cap, metavar="N|N%"
+        GUARDS,
+        None,
+        "End the run when so many campaigns have failed; never more do.",
+        read=parse_failure_cap,
+        metavar="N|N%",
     )
     waves: str | None = setting(
+        GUARDS,
         None,
         "Begin with few, and go on only if all went well: 1,10%,100%.",
         read=parse_waves,
         metavar="N|N%,...",
     )
-    soak_s: float = setting(0.0, "Wait between two waves.", read=parse_pause, metavar="SECONDS", flag="--soak")
+    soak_s: float = setting(GUARDS, 0.0, "Wait between two waves.", read=parse_pause, metavar="SECONDS")
     max_outage_s: float = setting(
-        300.0,
-        "End the run when the service is down for so long.",
-        read=parse_seconds,
-        metavar="SECONDS",
-        flag="--max-outage",
+        GUARDS, 300.0, "End the run when the service is down for so long.", read=parse_seconds, metavar="SECONDS"
     )
-    only_running: bool = setting(False, "Read the list first; send nothing to what it has as completed or stopped.")
+    only_running: bool = setting(
+        SELECTION, False, "Read the list first; send nothing to what it has as completed or stopped."
+    )
     disable_schedule: bool = setting(
-        False, "Also disable the recurring schedule of each stopped campaign, by its name in the list."
+        SELECTION, False, "Also disable the recurring schedule of each stopped campaign, by its name in the list."
     )
     finish_by: str | None = setting(
-        None, "Let nothing leave after this time of today.", read=parse_clock_time, metavar="HH:MM", flag="--finish-by"
+        DEADLINE, None, "Let nothing leave after this time of today.", read=parse_clock_time, metavar="HH:MM"
     )
-    tz: str | None = setting(None, "Zone of that time; default: this machine's.", read=parse_zone, metavar="ZONE")
-    concurrency: int = setting(32, "Calls in flight at once.", read=parse_count, metavar="N")
-    attempts: int = setting(5, "Tries per campaign.", read=parse_count, metavar="N")
+    tz: str | None = setting(
+        DEADLINE, None, "Zone of that time; default: this machine's.", read=parse_zone, metavar="ZONE"
+    )
+    concurrency: int = setting(CONCURRENCY, 32, "Calls in flight at once.", read=parse_count, metavar="N")
+    attempts: int = setting(QUOTA, 5, "Tries per campaign.", read=parse_count, metavar="N")
     max_retry_after_s: float = setting(
-        120.0,
-        "Longest wait that a server may ask for.",
-        read=parse_seconds,
-        metavar="SECONDS",
-        flag="--max-retry-after",
+        RETRY_AFTER, 120.0, "Longest wait that a server may ask for.", read=parse_seconds, metavar="SECONDS"
     )
     grace_s: float = setting(
-        20.0, "Time for calls in flight after Ctrl-C.", read=parse_seconds, metavar="SECONDS", flag="--grace"
+        GRACE, 20.0, "Time for calls in flight after Ctrl-C.", read=parse_seconds, metavar="SECONDS"
     )
 
     def seconds_left(self, now: datetime) -> float | None:
@@ -195,8 +234,10 @@ class Settings:
             check(self)
 
 
-OPTION_SPECS: Mapping[str, OptionSpec] = {f.name: f.metadata["knob"] for f in fields(Settings)}
+OPTION_SPECS: Mapping[str, OptionSpec] = {f.name: f.metadata["spec"] for f in fields(Settings)}
 """Every setting's definition by its name."""
+GROUPS: tuple[Group, ...] = tuple(dict.fromkeys(spec.group for spec in OPTION_SPECS.values()))
+"""Every group of settings."""
 
 
 def is_hidden(name: str) -> bool:
@@ -206,8 +247,8 @@ def is_hidden(name: str) -> bool:
 
 def default_of(name: str) -> Any:
     """Return a setting's default."""
-    found: Field[Any] = Settings.__dataclass_fields__[name]
-    return found.default
+    field: Field[Any] = Settings.__dataclass_fields__[name]
+    return field.default
 
 
 def key_of(name: str) -> str:
@@ -224,7 +265,7 @@ def is_empty(value: object) -> bool:
     return isinstance(value, str) and not value.strip()
 
 
-def instead_of_nothing(name: str) -> str:
+def suggest_value(name: str) -> str:
     """Say what to write in the place of an empty value."""
     return 'write "none" for no limit' if name == "quota" else "give it a value, or take it out"
 
@@ -234,10 +275,10 @@ def _check_empty(settings: Settings) -> None:
         value = getattr(settings, name)
         for each in value if isinstance(value, list | tuple) else (value,):
             if name != "quota" and is_empty(each) and each != default_of(name):
-                raise SettingsError(f"{_called(name)}: is empty; {instead_of_nothing(name)}")
+                raise SettingsError(f"{_name_of(name)}: is empty; {suggest_value(name)}")
 
 
-def _called(name: str) -> str:
+def _name_of(name: str) -> str:
     return name if OPTION_SPECS[name].secret else OPTION_SPECS[name].option(name)
 
 
@@ -246,22 +287,22 @@ def _read(name: str, value: object) -> Any:
     if name == "quota" and isinstance(value, NoLimit):
         return value
     try:
-        found = read_value(OPTION_SPECS[name], default_of(name), value)
-        return join_limits(found) if name == "quota" else found
+        parsed = read_value(OPTION_SPECS[name], default_of(name), value)
+        return join_limits(parsed) if name == "quota" else parsed
     except ValueError as error:
         advice = "; give Limit values, such as (Limit(60, 60),), or NO_LIMIT" if name == "quota" else ""
-        raise SettingsError(f"{_called(name)}: {error}{advice}") from None
+        raise SettingsError(f"{_name_of(name)}: {error}{advice}") from None
 
 
 def join_limits(limits: Iterable[Limit | None]) -> tuple[Limit, ...]:
     """Return a quota of limits, of which None is what `none` was read as; raises ValueError for both or nothing."""
-    given = tuple(limits)
-    found = tuple(limit for limit in given if limit is not None)
-    if not given:
+    parsed = tuple(limits)
+    finite = tuple(limit for limit in parsed if limit is not None)
+    if not parsed:
         raise ValueError("is empty")
-    if len(found) == len(given):
-        return found
-    if len(given) > 1:
+    if len(finite) == len(parsed):
+        return finite
+    if len(parsed) > 1:
         raise ValueError("none stands alone")
     return NO_LIMIT
 

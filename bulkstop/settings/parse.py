@@ -29,10 +29,10 @@ class TransportName(StrEnum):
 
 def parse_seconds(text: str) -> float:
     """Read a time: `30`, `30s`, `500ms`, `5m` or `2h`, above zero; returns seconds."""
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([^\W\d_]*)", text.strip())
-    if found and found[2] not in UNITS_S:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([^\W\d_]*)", text.strip())
+    if match and match[2] not in UNITS_S:
         raise ValueError(f"{text!r}: a time is given in {', '.join(filter(None, UNITS_S))}, such as 30s, 500ms or 5m")
-    value = float(found[1]) * UNITS_S[found[2]] if found else 0.0
+    value = float(match[1]) * UNITS_S[match[2]] if match else 0.0
     if not value > 0:
         raise ValueError(f"{text!r} is no time above zero, such as 30, 500ms or 5m")
     if value > LONGEST_S:
@@ -111,10 +111,10 @@ def parse_waves(text: str) -> str:
 def parse_clock_time(text: str) -> str:
     """Read a time of the day, `18:00` or `18:00:30`."""
     try:
-        found = time.fromisoformat(text.strip())
+        clock_time = time.fromisoformat(text.strip())
     except ValueError:
         raise ValueError(f"{text!r} is no time of the day, such as 18:00") from None
-    if found.tzinfo is not None:
+    if clock_time.tzinfo is not None:
         raise ValueError(f"{text!r} is a time of the day in a zone; give --tz for that")
     return text.strip()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkstop.errors import SettingsError
-from bulkstop.settings import OPTION_SPECS, default_of, instead_of_nothing, is_empty, key_of
+from bulkstop.settings import OPTION_SPECS, default_of, is_empty, key_of, suggest_value
 from bulkstop.settings.values import ALSO_TAKES, write_text
 
 KINDS: Mapping[type, str] = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a table"}
@@ -32,15 +32,15 @@ class Profile:
 
     def value(self, name: str) -> Any:
         """Read a setting that the profile has; raises SettingsError, with the line, for what makes no sense."""
-        knob, key, value = OPTION_SPECS[name], key_of(name), (self.values or {})[key_of(name)]
-        if fault := _misfit(name, value):
+        spec, key, value = OPTION_SPECS[name], key_of(name), (self.values or {})[key_of(name)]
+        if fault := _explain_misfit(name, value):
             raise SettingsError(f"{self.where(key)}: {key}: {fault}")
         if isinstance(value, bool):
             return value
         try:
-            if knob.repeatable:
-                return tuple(knob.read(item) for item in (value if isinstance(value, list) else value.split()))
-            return knob.read(write_text(value))
+            if spec.repeatable:
+                return tuple(spec.read(item) for item in (value if isinstance(value, list) else value.split()))
+            return spec.read(write_text(value))
         except ValueError as error:
             raise SettingsError(f"{self.where(key)}: {key}: {error}") from None
 
@@ -59,15 +59,15 @@ def read_profile(path: str, name: str | None) -> Profile:
     """
     try:
         text = Path(path).read_text("utf-8")
-        found = tomllib.loads(text)
+        document = tomllib.loads(text)
     except FileNotFoundError:
         if name is None:
             return Profile(path)
         raise SettingsError(f"--config {path}: no such file; --profile {name} needs it") from None
     except (OSError, ValueError, RecursionError) as error:
-        said = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
-        raise SettingsError(f"--config {path}: cannot be read as TOML ({said})") from None
-    profiles = found.get("profile", {})
+        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise SettingsError(f"--config {path}: cannot be read as TOML ({reason})") from None
+    profiles = document.get("profile", {})
     values = profiles.get(name or "default") if isinstance(profiles, dict) else None
     if values is None and name is None:
         return Profile(path)
@@ -75,7 +75,7 @@ def read_profile(path: str, name: str | None) -> Profile:
         raise SettingsError(f"--profile {name or 'default'}: {path} has no [profile.{name or 'default'}]")
     profile = Profile(path, name or "default", text, values)
     for key, value in values.items():
-        if fault := _unknown(key) or _empty(key, value):
+        if fault := _explain_unknown_key(key) or _explain_empty(key, value):
             raise SettingsError(f"{profile.where(key)}: {fault}")
     return profile
 
@@ -88,33 +88,33 @@ def line_of(text: str, *keys: str) -> int | None:
     """
     lines = text.split("\n")
     for number, line in enumerate(lines):
-        if keys[-1] in line and not _has(lines[:number], keys) and _sets(lines, number, keys):
+        if keys[-1] in line and not _has_key(lines[:number], keys) and _sets_key(lines, number, keys):
             return number + 1
     return None
 
 
-def _sets(lines: list[str], number: int, keys: tuple[str, ...]) -> bool:
+def _sets_key(lines: list[str], number: int, keys: tuple[str, ...]) -> bool:
     """Tell whether the statement that begins at a line, and may go on for several, sets what is under `keys`."""
     for end in range(number + 1, len(lines) + 1):
-        if (found := _has(lines[:end], keys)) is not None:
-            return found
+        if (has_key := _has_key(lines[:end], keys)) is not None:
+            return has_key
     return False
 
 
-def _has(lines: list[str], keys: tuple[str, ...]) -> bool | None:
+def _has_key(lines: list[str], keys: tuple[str, ...]) -> bool | None:
     """Tell whether these lines have something under `keys`; None when they break off within a statement."""
     try:
-        found: Any = tomllib.loads("\n".join(lines))
+        table: Any = tomllib.loads("\n".join(lines))
     except ValueError:
         return None
     for key in keys:
-        if not isinstance(found, dict) or key not in found:
+        if not isinstance(table, dict) or key not in table:
             return False
-        found = found[key]
+        table = table[key]
     return True
 
 
-def _unknown(key: str) -> str | None:
+def _explain_unknown_key(key: str) -> str | None:
     names = {key_of(name) for name in OPTION_SPECS}
     if key not in names:
         from difflib import get_close_matches  # only a mistake needs it
@@ -126,28 +126,28 @@ def _unknown(key: str) -> str | None:
     return None
 
 
-def _empty(key: str, value: object) -> str | None:
+def _explain_empty(key: str, value: object) -> str | None:
     if is_empty(value):
         name = next(name for name in OPTION_SPECS if key_of(name) == key)
-        return f"{key} is empty; {instead_of_nothing(name)}"
+        return f"{key} is empty; {suggest_value(name)}"
     if isinstance(value, list) and any(map(is_empty, value)):
         return f"{key} holds an empty value; take that out of the list"
     return None
 
 
-def _misfit(name: str, value: object) -> str | None:
+def _explain_misfit(name: str, value: object) -> str | None:
     """Say why a value is not of the kind that a setting takes; the value is not repeated, as it may hold a secret."""
-    knob = OPTION_SPECS[name]
+    spec = OPTION_SPECS[name]
     if isinstance(default_of(name), bool):
         return None if isinstance(value, bool) else "is true or false, without quotes; see --help"
-    if isinstance(value, list) and knob.repeatable:
+    if isinstance(value, list) and spec.repeatable:
         odd = next((item for item in value if not isinstance(item, str)), None)
-        return None if odd is None else f"holds {_kind(odd)}; put each of the list in quotes"
-    if isinstance(value, str) or (not isinstance(value, bool) and isinstance(value, ALSO_TAKES.get(knob.read, ()))):
+        return None if odd is None else f"holds {_name_kind(odd)}; put each of the list in quotes"
+    if isinstance(value, str) or (not isinstance(value, bool) and isinstance(value, ALSO_TAKES.get(spec.read, ()))):
         return None
     advice = "give one text" if isinstance(value, list | dict) else "put it in quotes"
-    return f"is {_kind(value)} and must be a text; {advice}"
+    return f"is {_name_kind(value)} and must be a text; {advice}"
 
 
-def _kind(value: object) -> str:
+def _name_kind(value: object) -> str:
     return "a date or time" if isinstance(value, date | time) else KINDS[type(value)]

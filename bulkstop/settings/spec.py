@@ -7,26 +7,48 @@ from typing import Any
 from bulkstop.settings.parse import parse_flag
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """Settings that a command reads together or not at all; a help page has them below this heading."""
+
+    heading: str
+
+
+CONNECTION = Group("Connection")
+PATHS = Group("Connection")
+CREDENTIALS = Group("Credentials")
+SCOPE = Group("Campaigns")
+TYPE = Group("Campaigns")
+SELECTION = Group("Campaigns")
+PROTECTION = Group("Safety")
+GUARDS = Group("Safety")
+QUOTA = Group("Rate limit")
+RETRY_AFTER = Group("Rate limit")
+CONCURRENCY = Group("Rate limit")
+DEADLINE = Group("Timing")
+GRACE = Group("Timing")
+
+
 @dataclass(frozen=True, slots=True)
 class OptionSpec:
     """How a setting is written: its help, how its text is read, and what it is called in a help page."""
 
     help: str
+    group: Group
     read: Callable[[str], Any] = str
     metavar: str = "TEXT"
-    flag: str | None = None
     repeatable: bool = False
     secret: bool = False
     """Only an environment variable, never an option: a command line is seen by everybody on the machine."""
 
     def option(self, name: str) -> str:
-        """Return the option of the setting called `name`."""
-        return self.flag or "--" + name.replace("_", "-")
+        """Return the option of the setting called `name`, which has no unit: its text may have one."""
+        return "--" + name.removesuffix("_s").replace("_", "-")
 
 
-def setting(default: Any, about: str, *, shown: bool = True, **how: Any) -> Any:
-    """Declare a setting; one that may hold a password is not `shown` by repr."""
+def setting(group: Group, default: Any, about: str, *, visible: bool = True, **how: Any) -> Any:
+    """Declare a setting; one that may hold a password is not `visible` in its repr."""
     if isinstance(default, bool):
         how = {"read": parse_flag, **how}
-    given = OptionSpec(about, **how)
-    return field(default=default, metadata={"knob": given}, repr=shown and not given.secret)
+    spec = OptionSpec(about, group, **how)
+    return field(default=default, metadata={"spec": spec}, repr=visible and not spec.secret)

@@ -42,7 +42,7 @@ def read_value(spec: OptionSpec, default: object, value: object) -> Any:
     if isinstance(value, str):
         value = value.split()
     if not isinstance(value, list | tuple):
-        raise ValueError(_misfit(spec, value))  # noqa: TRY004 - as readers do; the caller names the setting
+        raise ValueError(_explain_misfit(spec, value))  # noqa: TRY004 - as readers do; the caller names the setting
     return tuple(_read_one(spec, each) for each in value)
 
 
@@ -58,10 +58,10 @@ def _read_one(spec: OptionSpec, value: object) -> Any:
         return value
     if isinstance(value, ALSO_TAKES.get(spec.read, ())) and not isinstance(value, bool):
         return spec.read(write_text(value))
-    raise ValueError(_misfit(spec, value))
+    raise ValueError(_explain_misfit(spec, value))
 
 
-def _misfit(spec: OptionSpec, value: object) -> str:
+def _explain_misfit(spec: OptionSpec, value: object) -> str:
     kind = "None" if value is None else f"of type {type(value).__name__}"
     number = " or a number" if int in ALSO_TAKES.get(spec.read, ()) else ""
     must_be = "True or False" if spec.read is parse_flag else f"a text{number} ({spec.metavar})"

@@ -47,8 +47,8 @@ def read_call(raw_path: str) -> Call:
     """Tell what a raw path, query included, asks for; nothing in it is normalised."""
     path, _, query = raw_path.partition("?")
     for operation, campaign_type, pattern in _ROUTES:
-        if found := pattern.fullmatch(path):
-            campaign_id = _decode(found[1]) if pattern.groups else None
+        if match := pattern.fullmatch(path):
+            campaign_id = _decode(match[1]) if pattern.groups else None
             if campaign_id in (".", ".."):
                 break  # a step to another path, encoded or not, as gateways resolve it
             return Call(operation, campaign_type, campaign_id, read_query(query))

@@ -1,4 +1,4 @@
-"""What a simulated service is like: every knob with its default, unit and check."""
+"""What a simulated service is like: every option with its default, unit and check."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -21,15 +21,15 @@ class Digest:
     marks: Sequence[str] = ()
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Self:
+    def of(cls, fields: Mapping[str, Any]) -> Self:
         """Make one of its fields, as `dataclasses.asdict` gives them; raises ValueError for anything else."""
         try:
-            found = cls(int(given["rows"]), str(given["sha256"]), tuple(map(str, given["marks"])))
+            digest = cls(int(fields["rows"]), str(fields["sha256"]), tuple(map(str, fields["marks"])))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError("no digest of an input") from error
-        if found.rows < 1 or len(found.marks) != found.rows // EVERY:
+        if digest.rows < 1 or len(digest.marks) != digest.rows // EVERY:
             raise ValueError("no digest of an input")
-        return found
+        return digest
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class Digests:
         elif self._recorded:
             self._check(source, line, running)
 
-    def taken(self) -> dict[str, Digest]:
+    def finish(self) -> dict[str, Digest]:
         """Return the digest of every input; raises InputError when one has fewer rows than were recorded."""
         for source, was in self._recorded.items():
             rows = self._running[source].rows if source in self._running else 0

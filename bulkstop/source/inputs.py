@@ -33,24 +33,24 @@ _CHOICE = "|".join(Format)
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """An input that is known to be there: its name as given, its name as shown, and how to read it."""
+    """An input that is known to be there: its name, the name that is shown, and how to read it."""
 
-    given: str
+    name: str
     label: str
     form: Format
     packed: bool = False
 
 
-def resolve_input(given: str, fmt: str | None) -> Input:
+def resolve_input(name: str, fmt: str | None) -> Input:
     """Return the input of this name, or raise InputError when it is not there or nothing tells its form."""
-    label = replace_controls(given)
-    if given == STDIN:
-        return Input(given, label, _parse_format(fmt, "- (standard input)"))
-    name = given.lower()
-    packed = name.endswith(_PACKED)
-    form = _ENDINGS.get(Path(name.removesuffix(_PACKED)).suffix) or _parse_format(fmt, label)
-    _refuse_absent(given, label)
-    return Input(given, label, form, packed)
+    label = replace_controls(name)
+    if name == STDIN:
+        return Input(name, label, _parse_format(fmt, "- (standard input)"))
+    lower = name.lower()
+    packed = lower.endswith(_PACKED)
+    form = _ENDINGS.get(Path(lower.removesuffix(_PACKED)).suffix) or _parse_format(fmt, label)
+    _refuse_absent(name, label)
+    return Input(name, label, form, packed)
 
 
 def _parse_format(fmt: str | None, label: str) -> Format:
@@ -65,10 +65,10 @@ def _parse_format(fmt: str | None, label: str) -> Format:
         raise InputError(f"--format {replace_controls(fmt)}: there is no such form; give {_CHOICE}") from None
 
 
-def _refuse_absent(given: str, label: str) -> None:
+def _refuse_absent(name: str, label: str) -> None:
     # Every name is looked at before the first row is read: a slip in the last one should not cost the whole pass.
     try:
-        mode = Path(given).stat().st_mode
+        mode = Path(name).stat().st_mode
     except (OSError, ValueError) as error:
         raise InputError(f"{label}: cannot be read: {_why(error)}") from None
     if stat.S_ISDIR(mode):
@@ -83,7 +83,7 @@ def _why(error: OSError | ValueError) -> str:
 def open_input(entry: Input, stdin: BinaryIO | None) -> Iterator[io.TextIOWrapper]:
     """Hold the text of an input open; standard input (`stdin`, or the process's own) is left open for its owner."""
     with ExitStack() as stack:
-        if entry.given == STDIN:
+        if entry.name == STDIN:
             stream = _as_text(stdin or _standard_input())
             stack.callback(stream.detach)
         else:
@@ -99,7 +99,7 @@ def _standard_input() -> BinaryIO:
 
 def _bytes_of(entry: Input, stack: ExitStack) -> BinaryIO | gzip.GzipFile:
     try:
-        raw = stack.enter_context(Path(entry.given).open("rb"))  # noqa: SIM115 - the stack closes it
+        raw = stack.enter_context(Path(entry.name).open("rb"))  # noqa: SIM115 - the stack closes it
         if not entry.packed:
             return raw
         if not raw.peek(1):

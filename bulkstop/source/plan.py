@@ -62,7 +62,7 @@ class Plan:
         try:
             self._sort(self._read(rows, order))
             self._campaigns.flush()
-            self.digests = self._digests.taken()
+            self.digests = self._digests.finish()
         except BaseException:
             self.close()
             raise

@@ -10,7 +10,7 @@ from bulkstop.ids import POSSIBLE, plain_id
 from bulkstop.model import Campaign
 from bulkstop.source.inputs import STDIN, Format, open_input, resolve_input
 from bulkstop.source.line_reader import LineReader, is_blank, read_lines, text_fault
-from bulkstop.text import clip_controls, replace_controls
+from bulkstop.text import clip_controls, has_controls, replace_controls
 
 NAME = "name:"
 """A rule that begins so is held against the campaign's name, any other one against its id."""
@@ -23,7 +23,6 @@ _NOTHING = fnmatch.translate("[z-a]")
 _COMMENT = re.compile(r"\s#")
 # A list of another form, two ids on a line, or a kind of rule that does not exist: none of them would match anything.
 _STRAY = re.compile(r"""[\s,;:"'](?!\])""")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Rule(NamedTuple):
@@ -47,11 +46,11 @@ class Protection:
     """
 
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
-        found = list(rules)
-        self.rules = len(found)
-        self._ids = _Rules(rule for rule in found if not rule.of_name)
+        rules = list(rules)
+        self.rules = len(rules)
+        self._ids = _Rules(rule for rule in rules if not rule.of_name)
         self._has_ids = bool(self._ids)
-        self._names = _Rules(rule for rule in found if rule.of_name)
+        self._names = _Rules(rule for rule in rules if rule.of_name)
 
     @property
     def has_names(self) -> bool:
@@ -79,7 +78,7 @@ class _Rules:
                 wild.setdefault(rule.pattern[: first.start()], []).append(rule)
             else:
                 self._exact.setdefault(rule.pattern, rule)
-        self._wild = {head: _Patterns(found) for head, found in wild.items()}
+        self._wild = {head: _Patterns(patterns) for head, patterns in wild.items()}
         self._lengths = sorted({len(head) for head in wild})
 
     def __bool__(self) -> bool:
@@ -104,8 +103,8 @@ class _Patterns:
         self._regex = re.compile("|".join(f"({fnmatch.translate(rule.pattern)})" for rule in rules))
 
     def match(self, text: str) -> Rule | None:
-        found = self._regex.match(text)
-        return None if found is None else self._rules[(found.lastindex or 1) - 1]
+        match = self._regex.match(text)
+        return None if match is None else self._rules[(match.lastindex or 1) - 1]
 
 
 def read_protection(paths: Sequence[str]) -> Protection:
@@ -162,7 +161,7 @@ def _check_name(pattern: str) -> None:
         raise ValueError(f"no name behind {NAME}")
     if _COMMENT.search(pattern):
         raise ValueError("a # in a name: put a comment on a line of its own; for a name that holds it write [#]")
-    if _CONTROL.search(pattern):
+    if has_controls(pattern):
         raise ValueError(f"{replace_controls(pattern)!r} holds a control character")
 
 
@@ -188,12 +187,12 @@ def _check_pattern(pattern: str) -> None:
 
 def _brackets(pattern: str) -> list[str]:
     """List what stands in brackets, as fnmatch reads them; raises ValueError for one that is not closed."""
-    found, begin = [], pattern.find("[")
+    classes, begin = [], pattern.find("[")
     while begin >= 0:
         first = begin + 1 + pattern.startswith("!", begin + 1)
         end = pattern.find("]", first + 1)  # one that comes first stands for itself
         if end < 0:
             raise ValueError(f"{clip_controls(pattern)!r} has a [ without its ]; for a [ itself write [[]")
-        found.append(pattern[begin : end + 1])
+        classes.append(pattern[begin : end + 1])
         begin = pattern.find("[", end)
-    return found
+    return classes

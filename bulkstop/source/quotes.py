@@ -47,11 +47,11 @@ class Quotes:
                 place += 1
 
     def _jump(self, piece: str, mark: str, place: int, then: _At) -> int:
-        found = piece.find(mark, place)
-        if found < 0:
+        mark_at = piece.find(mark, place)
+        if mark_at < 0:
             return -1
         self._at = then
-        return found + 1
+        return mark_at + 1
 
     def _step(self, char: str) -> None:
         if char == '"':
@@ -114,8 +114,8 @@ class RowShape:
         cells = line.split(self.delimiter)
         if len(cells) < 2 or len(cells) <= id_at or _CAMPAIGN_ID.match(own):
             return False
-        found = cells[id_at].strip()
-        return bool(POSSIBLE.fullmatch(found) and (_DIGIT.search(found) or not _DIGIT.search(own or "0")))
+        cell = cells[id_at].strip()
+        return bool(POSSIBLE.fullmatch(cell) and (_DIGIT.search(cell) or not _DIGIT.search(own or "0")))
 
 
 def _names_campaign(cells: Sequence[str]) -> bool:

@@ -103,8 +103,8 @@ def _reason(error: Exception) -> str:
         return str(error)
     if "new-line" in str(error):
         return _STRAY_RETURN
-    said = str(error).replace("\t", "\\t")  # it names the delimiter
-    return f"the quotes do not fit: {said}"
+    message = str(error).replace("\t", "\\t")  # it names the delimiter
+    return f"the quotes do not fit: {message}"
 
 
 class _TooLongError(Exception):

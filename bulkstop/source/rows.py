@@ -183,9 +183,8 @@ def read_priority(value: object) -> int | None:
     if value is None:
         return None
     text = str(value).strip()
-    found = _WHOLE.fullmatch(text)
-    if found:
-        return int(found[1])
+    if match := _WHOLE.fullmatch(text):
+        return int(match[1])
     if text:
         raise ValueError("a priority is a whole number")
     return None

@@ -1,4 +1,4 @@
-"""A process is forked off, told what to do, heard, gone in the end."""
+"""A process: forked off, given orders, read from, ended."""
 
 import asyncio
 import signal
@@ -36,11 +36,11 @@ class WorkerProcess:
         self._writer: asyncio.StreamWriter | None = None
 
     async def connect(self) -> None:
-        """Get ready to hear it."""
+        """Get ready to read its messages."""
         self._reader, self._writer = await asyncio.open_unix_connection(sock=self._sock, limit=2**20)
 
     async def read_message(self) -> object:
-        """Return the next that it tells; None when it is gone."""
+        """Return its next message; None when it is gone."""
         assert self._reader is not None, "it is connected first"  # noqa: S101 - a slip
         return await read_message(self._reader)
 
@@ -82,43 +82,44 @@ def fork_workers(work: Work, processes: int) -> Iterator[list[WorkerProcess]]:
     """Have so many processes work meanwhile; however the block is left, none is left behind."""
     import multiprocessing  # here, because one process does without
 
-    context, children, ours = multiprocessing.get_context("fork"), list[WorkerProcess](), list[socket.socket]()
+    context = multiprocessing.get_context("fork")
+    workers, parent_ends = list[WorkerProcess](), list[socket.socket]()
     try:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # a child is to ignore them from the beginning
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # a child is to ignore them from the beginning
         try:
             for number in range(processes):
-                mine, theirs = socket.socketpair()
-                ours.append(mine)
-                how = (work, number, theirs, tuple(ours), before)
-                process = context.Process(target=_run_process, args=how, daemon=True)
-                with theirs:
+                parent_end, child_end = socket.socketpair()
+                parent_ends.append(parent_end)
+                args = (work, number, child_end, tuple(parent_ends), mask)
+                process = context.Process(target=_run_process, args=args, daemon=True)
+                with child_end:
                     process.start()
-                children.append(WorkerProcess(number, process, mine))
+                workers.append(WorkerProcess(number, process, parent_end))
         except OSError as error:
-            why = f"only {len(children)} of them can be started ({error.strerror})"
+            why = f"only {len(workers)} of them can be started ({error.strerror})"
             raise SettingsError(f"--processes {processes}: {why}; nothing was sent") from None
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        yield children
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        yield workers
     finally:
-        for sock in ours:
+        for sock in parent_ends:
             sock.close()
-        for child in children:
-            child.end()
+        for worker in workers:
+            worker.end()
 
 
 def _run_process(
     work: Work,
     number: int,
     sock: socket.socket,
-    parents: Sequence[socket.socket],
+    parent_ends: Sequence[socket.socket],
     mask: set[signal.Signals],
 ) -> None:
     """Be a process of a run: work, and tell how it ended."""
     for signum in SIGNALS:  # Ctrl-C goes to all; the parent says what is to be done about it
         signal.signal(signum, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    for each in parents:  # else it would not be seen here, nor by the others, when the parent is gone
+    for each in parent_ends:  # else it would not be seen here, nor by the others, when the parent is gone
         each.close()
     link = ParentLink(sock)
     try:
@@ -129,4 +130,4 @@ def _run_process(
         fault = None
     except Exception as error:  # noqa: BLE001 - the border: a traceback is not for a user
         fault = BulkstopError(f"a process failed: {unforeseen(error)}")
-    link.tell(Ended(fault))
+    link.send(Ended(fault))

@@ -51,18 +51,18 @@ async def read_message(reader: asyncio.StreamReader) -> object:
 
 
 class ParentLink:
-    """A child's end of the socket: tells the parent, and does what it orders.
+    """A child's end of the socket: sends messages to the parent, and does what it orders.
 
-    The parent reads whenever there is something, so that telling waits only as writing to a file would. Without a
+    The parent reads whenever there is something, so that sending waits only as writing to a file would. Without a
     parent all is cut off.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)  # an event loop that is to listen does so anyway
         self._sock = sock
-        self._room = select.poll()
-        self._room.register(sock, select.POLLOUT)
-        self._heard = b""
+        self._writable = select.poll()
+        self._writable.register(sock, select.POLLOUT)
+        self._unread = b""
         self._task: asyncio.Task[object] | None = None
         self._begin_at: asyncio.Future[float] | None = None
         self._work: Endable | None = None
@@ -72,42 +72,42 @@ class ParentLink:
         """How many requests are in flight."""
         return 0 if self._work is None else self._work.in_flight
 
-    def tell(self, what: object) -> None:
-        """Tell the parent; without one there is nobody to be told."""
-        left = memoryview(pack(what))
+    def send(self, message: object) -> None:
+        """Send the parent a message; without one there is nobody to take it."""
+        left = memoryview(pack(message))
         with suppress(ConnectionError):
             while left:
                 try:
                     left = left[self._sock.send(left) :]
                 except BlockingIOError:
-                    self._room.poll()
+                    self._writable.poll()
 
     def attach(self, work: Endable) -> None:
         """Say what is to be ended by an order."""
         self._work = work
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listen(self) -> Iterator[None]:
         """Do meanwhile what the parent orders; before anything is attached, to end is to cancel this task."""
         loop = asyncio.get_running_loop()
         self._task, self._begin_at = asyncio.current_task(), loop.create_future()
-        loop.add_reader(self._sock, self._hear)
+        loop.add_reader(self._sock, self._read_orders)
         try:
             yield
         finally:
             loop.remove_reader(self._sock)
 
-    async def begin_at(self) -> float:
+    async def wait_for_begin(self) -> float:
         """Wait for the moment at which all begin."""
         assert self._begin_at is not None, "it listens"  # noqa: S101 - a slip
         return await self._begin_at
 
-    def _hear(self) -> None:
+    def _read_orders(self) -> None:
         try:
             data = self._sock.recv(4096)
         except OSError:
             data = b""
-        *orders, self._heard = (self._heard + data).split(b"\n")
+        *orders, self._unread = (self._unread + data).split(b"\n")
         if not data:
             asyncio.get_running_loop().remove_reader(self._sock)
             orders.append(ABORT)

@@ -27,9 +27,10 @@ def test_help(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_of(name: str, tmp_path: Path) -> None:
-    """Each command's help has a worked example and its exit codes."""
+    """Each command's help has its settings below headings, a worked example and its exit codes."""
     run = bulkstop(name, "--help", cwd=tmp_path)
     assert (run.code, run.err) == (0, "")
+    assert ("\nCredentials:\n  --" in run.out) == (name != "report")
     assert f"Example:\n    bulkstop {name}" in run.out
     assert "Exit codes:" in run.out
 

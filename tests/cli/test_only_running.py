@@ -22,6 +22,7 @@ from bulkstop.runs.lists.states import AT_REST
 from bulkstop.runs.stop.api import stop_async
 from bulkstop.simulator import Operation, SimulatedCampaign, Simulator, SimulatorOptions
 from bulkstop.simulator.campaigns import Campaigns
+from tests.cli.conftest import Here
 from tests.processes import TOKEN, WAIT_S, Ended, Simulated, bulkstop, checked, ended, results, simulator, started
 from tests.servers import Connection, http, listening
 
@@ -89,13 +90,13 @@ def calls_told(run: Ended) -> int:
 # --- only what runs -------------------------------------------------------------------------------------------------
 
 
-def test_only_what_runs_is_sent(tmp_path: Path) -> None:
+def test_only_what_runs_is_sent(here: Here, tmp_path: Path) -> None:
     """Of a list over several pages all that is completed or stopped has its line without a call, all else is sent."""
     everyone = population()
     write_list(tmp_path, everyone.values(), "cd-unlisted-1", "cd-unlisted-2")
     at_rest = {name for name, each in everyone.items() if each.status in AT_REST}
     with populated(tmp_path) as sim:
-        run = stop(sim.url, "--only-running", "--quota", "none", cwd=tmp_path)
+        run = here.stop(sim, *OPTIONS, "--only-running", "--quota", "none")
         assert sorted(stopped(sim)) == sorted({*everyone, "cd-unlisted-1", "cd-unlisted-2"} - at_rest)
         assert calls_told(run) == len(sim.requests())
         assert disabled(sim) == []
@@ -114,46 +115,46 @@ def test_only_what_runs_is_sent(tmp_path: Path) -> None:
         assert line["schedule"] is None
 
 
-def test_pages_are_few(tmp_path: Path) -> None:
+def test_pages_are_few(here: Here, tmp_path: Path) -> None:
     """The list costs a call a page of each type, whatever the number of campaigns."""
     with populated(tmp_path) as sim:
         write_list(tmp_path, [each for each in population().values() if each.status == "Stopped"])
-        run = stop(sim.url, "--only-running", cwd=tmp_path)
+        run = here.stop(sim, *OPTIONS, "--only-running")
         assert Counter(request["operation"] for request in sim.requests()) == {"list": 2}
     assert run.code == 0, run.err
     assert set(Counter(line["outcome"] for line in results(tmp_path / LINE))) == {"already_stopped"}
 
 
-def test_a_dry_run_asks_nothing(tmp_path: Path) -> None:
+def test_a_dry_run_asks_nothing(here: Here, tmp_path: Path) -> None:
     """`--dry-run` makes no call, not even for the list, and the plan says how many the lists will cost at least."""
     write_list(tmp_path, population().values())
     with populated(tmp_path) as sim:
-        only = stop(sim.url, "--only-running", "--dry-run", cwd=tmp_path)
-        both = stop(sim.url, *BOTH, "--dry-run", cwd=tmp_path)
+        only = here.stop(sim, *OPTIONS, "--only-running", "--dry-run")
+        both = here.stop(sim, *OPTIONS, *BOTH, "--dry-run")
         assert (only.code, both.code, sim.requests()) == (0, 0, [])
     kinds = len({each.campaign_type for each in population().values()})
     assert f"list first  at least {kinds} calls of the quota; what it has as completed or stopped gets" in only.err
     assert "list first  at least 2 calls of the quota; what it has" in both.err
 
 
-def test_going_on(tmp_path: Path) -> None:
+def test_going_on(here: Here, tmp_path: Path) -> None:
     """Lines without a call are final: `--resume` asks nothing and sends nothing."""
     write_list(tmp_path, population().values())
     with populated(tmp_path) as sim:
-        assert stop(sim.url, "--only-running", "--quota", "none", cwd=tmp_path).code == 0
+        assert here.stop(sim, *OPTIONS, "--only-running", "--quota", "none").code == 0
         before = len(sim.requests())
-        run = stop(sim.url, "--only-running", "--resume", cwd=tmp_path)
+        run = here.stop(sim, *OPTIONS, "--only-running", "--resume")
         assert (run.code, len(sim.requests())) == (2, before)
     assert "nothing is left to send" in run.err
     assert len(results(tmp_path / LINE)) == COUNT
 
 
-def test_the_quota_is_shared(tmp_path: Path) -> None:
+def test_the_quota_is_shared(here: Here, tmp_path: Path) -> None:
     """Pages, stops and schedules together never pass the limit of the account."""
     given = [each for each in population().values() if each.campaign_type is CampaignType.VOICE]
     write_list(tmp_path, given)
     with populated(tmp_path, "--quota", "40/1s") as sim:
-        run = stop(sim.url, *BOTH, "--quota", "40/1s", cwd=tmp_path)
+        run = here.stop(sim, *OPTIONS, *BOTH, "--quota", "40/1s")
         requests = sim.requests()
     assert run.code == 0, run.err
     assert {request["operation"] for request in requests} == {"list", "stop", "schedule"}
@@ -238,21 +239,20 @@ def test_ctrl_c_while_the_list_is_read(tmp_path: Path) -> None:
 # --- schedules ------------------------------------------------------------------------------------------------------
 
 
-def test_schedules_are_disabled(tmp_path: Path) -> None:
+def test_schedules_are_disabled(here: Here, tmp_path: Path) -> None:
     """Every recurring campaign is stopped and its schedule disabled, the lines and the summary say so."""
     everyone = population()
     recurring = {each.campaign_id: each.name for each in everyone.values() if each.recurring}
     assert len(recurring) > 10
     write_list(tmp_path, everyone.values())
     with populated(tmp_path) as sim:
-        run = stop(sim.url, "--disable-schedule", "--quota", "none", cwd=tmp_path)
+        run = here.stop(sim, *OPTIONS, "--disable-schedule", "--quota", "none")
         assert sorted(stopped(sim)) == sorted(everyone)
         assert sorted(disabled(sim)) == sorted(recurring.values())
-        found = bulkstop(
+        found = here(
             "discover",
             *("--host", sim.url, "--account-id", "a1", "--stream-id", "st-1", "--quota", "none"),
             *("--status", "Stopped,Completed,Ready"),
-            cwd=tmp_path,
         )
     assert run.code == 0, run.err
     assert Counter(row["recurring"] for row in csv.DictReader(found.out.splitlines())) == {"false": COUNT}
@@ -262,17 +262,17 @@ def test_schedules_are_disabled(tmp_path: Path) -> None:
     assert re.search(rf"^  schedules +{counted}$", run.err, re.MULTILINE)
 
 
-def test_schedules_in_csv(tmp_path: Path) -> None:
+def test_schedules_in_csv(here: Here, tmp_path: Path) -> None:
     """The result field is the last column of a CSV result file, and `--resume` reads it back."""
     given = [each for each in population().values() if each.recurring][:3]
     write_list(tmp_path, given, "cd-unlisted")
     with populated(tmp_path) as sim:
-        run = stop(sim.url, "--disable-schedule", "-o", "r.csv", cwd=tmp_path)
+        run = here.stop(sim, *OPTIONS, "--disable-schedule", "-o", "r.csv")
         assert run.code == 1
         (header, *rows) = csv.reader((tmp_path / "r.csv").read_text().splitlines())
         assert header[-1] == "schedule"
         assert sorted(row[-1].partition(":")[0] for row in rows) == ["disabled"] * 3 + ["failed"]
-        assert stop(sim.url, "-o", "r.csv", "--resume", cwd=tmp_path).code == 0
+        assert here.stop(sim, *OPTIONS, "-o", "r.csv", "--resume").code == 0
         assert stopped(sim)[-1] == "cd-unlisted"
         assert len(stopped(sim)) == 5
 
@@ -375,7 +375,7 @@ def broken_off(sim: Simulated, cwd: Path, *, calls: int, signum: int) -> Ended:
 
 @pytest.mark.parametrize("calls", [40, 61])
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
-def test_going_on_after_a_break(signum: int, calls: int, tmp_path: Path) -> None:
+def test_going_on_after_a_break(signum: int, calls: int, tmp_path: Path, here: Here) -> None:
     """Broken off in between, `--resume` brings it to the same end: all that runs stopped, all that recurs disabled."""
     everyone = population()
     write_list(tmp_path, everyone.values())
@@ -385,7 +385,7 @@ def test_going_on_after_a_break(signum: int, calls: int, tmp_path: Path) -> None
         assert run.code == (130 if signum == signal.SIGINT else -signum)
         between = len(stopped(sim))
         assert between < len(everyone) - len(at_rest)
-        run = stop(sim.url, *BOTH, "--quota", "none", "--resume", cwd=tmp_path)
+        run = here.stop(sim, *OPTIONS, *BOTH, "--quota", "none", "--resume")
         assert run.code == 0, run.err
         assert set(stopped(sim)) == set(everyone) - at_rest
         claimed = sum(each.status not in (*AT_REST, "Active") for each in everyone.values())

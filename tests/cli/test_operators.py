@@ -16,10 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import jwt
 import pytest
 
-from tests.processes import COMMAND, WAIT_S, Ended, bulkstop, environment, results
+from tests.processes import COMMAND, WAIT_S, Ended, bulkstop, checked, environment, results
 from tests.servers import Connection, authority, http, listening
 
 pytestmark = pytest.mark.real
@@ -103,70 +102,6 @@ def rows(count: int, prefix: str = "cd-", account: str = "a") -> str:
 class TestLists:
     """What is no list of campaigns is refused before the first call, with what to do about it."""
 
-    async def test_no_list(self, desk: Desk) -> None:
-        """It is empty, of another kind, or broken: exit 2, and why."""
-        cases: list[tuple[str | bytes, str]] = [
-            ("", "list.csv: is empty; its first line must name the columns, at least campaign_id"),
-            (HEAD, "the list holds no campaign to stop; nothing was sent"),
-            (
-                "phone,name\n+49123,A\n",
-                "line 1: no column with campaign ids among 'phone', 'name'; name it campaign_id",
-            ),
-            ("cd-1\ncd-2\n", "this line looks like an id: put the names of the columns above it, or call"),
-            (f"{HEAD}cd-1,voice,a,st-1\n".encode("utf-16"), "line 1: is UTF-16; save it as UTF-8"),
-            (f"{HEAD}cd-1,voice,a,st-1\n".encode("utf-16-le"), "if it is UTF-16, save it as UTF-8"),
-            (f"{HEAD}cd-1,voice,a,st-1,ü\n".encode("latin-1"), "line 2: the row holds bytes that are not UTF-8"),
-            (b"PK\x03\x04\x14\x00\x06\x00\x08", "is a workbook or a zip archive; save it as CSV (UTF-8)"),
-            (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0", "is a workbook of an old kind; save it as CSV (UTF-8)"),
-            (
-                b"\xef\xbb\xbf<!DOCTYPE html>\n<html>\n",
-                "is a web page or XML, and no list; was a page to sign in saved",
-            ),
-            (
-                HEAD + 'cd-1,voice,"a,st-1\ncd-2,voice,a,st-1\n',
-                "line 2: a quote that opens in this row is never closed",
-            ),
-            (HEAD + "cd-1,email,a,st-1\n", "line 2: campaign_type is 'email'; it can be voice or sms"),
-        ]
-
-        async def check(number: int, data: str | bytes, said: str) -> None:
-            place = desk.place(str(number))
-            place.write(data)
-            place.check_refused(await place.stop("--yes"), said)
-
-        await asyncio.gather(*(check(number, *case) for number, case in enumerate(cases)))
-
-    @pytest.mark.parametrize(
-        ("data", "said"),
-        [
-            (
-                '[\n  "cd-1",\n  "cd-2"\n]\n',
-                "line 1: begins one JSON value over several lines; `jq -c '.[]'` makes a line",
-            ),
-            ('[{"id": "cd-1"}, {"id": "cd-2"}]\n', "line 1: is a list, not an object and not an id; `jq -c '.[]'`"),
-            ("# none today\n", "line 1: not JSON"),
-        ],
-    )
-    async def test_one_json_document(self, data: str, said: str, desk: Desk) -> None:
-        """A JSON document that is not a value a line is refused; of an indented list not even the last id is sent."""
-        desk.write(data, "list.jsonl")
-        of = ("--yes", "--type", "voice", "--account-id", "a", "--stream-id", "st-1")
-        desk.check_refused(await desk.stop(*of, name="list.jsonl"), said, "list.jsonl")
-
-    @pytest.mark.parametrize(
-        ("name", "said"),
-        [
-            ("gone.csv", "gone.csv: cannot be read: No such file or directory"),
-            ("list.xlsx", "list.xlsx: nothing tells its form: name it .csv, .jsonl, .ndjson, .txt"),
-            ("folder.csv", "folder.csv: is a directory; name the files in it"),
-        ],
-    )
-    async def test_no_such_list(self, name: str, said: str, desk: Desk) -> None:
-        """A name that leads to no list is refused."""
-        desk.write(b"PK\x03\x04", "list.xlsx")
-        (desk.folder / "folder.csv").mkdir()
-        desk.check_refused(await desk.stop("--yes", name=name), said, name)
-
     async def test_spreadsheets(self, desk: Desk) -> None:
         """What a spreadsheet writes in any country is read: semicolons, tabs, a byte order mark, quotes, CR LF."""
         text = HEAD + rows(3)
@@ -217,13 +152,6 @@ class TestWrongCampaigns:
         assert len(desk.service.stops) == 5
         assert desk.outcomes()["not_sent"] == 195
 
-    async def test_a_canary(self, desk: Desk) -> None:
-        """With `--waves 1,100%` a list of another environment costs one call."""
-        desk.service.answer = lambda path: ABSENT
-        desk.write(HEAD + rows(200))
-        run = await desk.stop(*UNPACED, "--waves", "1,100%")
-        assert (run.code, len(desk.service.calls)) == (3, 1)
-
     async def test_instance_ids(self, desk: Desk) -> None:
         """Ids of instances are warned of before anything is sent, and cost a few calls."""
         desk.service.answer = lambda path: ABSENT
@@ -233,21 +161,6 @@ class TestWrongCampaigns:
         assert "warning: 100 ids look like instance ids (cid-...): cid-0000, cid-0001, cid-0002 and 97 more;" in run.err
         assert (await desk.stop(*UNPACED)).code == 3
         assert len(desk.service.calls) <= 5 + CONCURRENCY
-
-    async def test_wrong_column(self, desk: Desk) -> None:
-        """Where the column `id` is of something else the plan asks whether it is the right one."""
-        desk.write("id,campaign,type,account_id,stream_id\n17,cd-1,voice,a,st-1\n18,cd-2,voice,a,st-1\n")
-        run = await desk.stop("--dry-run")
-        assert "warning: 2 of 2 ids do not look like campaign ids (cd- and groups of hex digits): 17, 18;" in run.err
-        assert (run.code, desk.service.calls) == (0, [])
-
-    async def test_two_accounts(self, desk: Desk) -> None:
-        """A list of two accounts is warned of, and so is one of another account than the profile's."""
-        desk.write(HEAD + rows(3) + rows(2, account="b"))
-        assert "warning: the list has campaigns of 2 accounts: a (3), b (2)" in (await desk.stop("--dry-run")).err
-        run = await desk.stop("--dry-run", "--account-id", "a")
-        assert "warning: 2 campaigns are of another account than --account-id a: b (2)" in run.err
-        assert desk.service.calls == []
 
     async def test_ten_times_as_long(self, desk: Desk) -> None:
         """A list much longer than the last one is warned of; `--expect` and `--max-campaigns` keep it back."""
@@ -280,17 +193,6 @@ class TestWrongCampaigns:
         assert (await desk.stop("--yes")).code == 0
         assert desk.outcomes() == {"already_stopped": 10, "stopped": 10}
         assert len(desk.service.calls) == 20 + 1
-
-    async def test_the_same_list_twice(self, desk: Desk) -> None:
-        """The second run of a list is refused, with --resume too, for all is done; nothing is stopped twice."""
-        desk.write(HEAD + rows(3))
-        assert (await desk.stop("--yes")).code == 0
-        run = await desk.stop("--yes")
-        assert (run.code, len(desk.service.calls)) == (2, 3)
-        assert "exists already; give --resume to go on with it, --overwrite, or -o with another file" in run.err
-        run = await desk.stop("--yes", "--resume")
-        assert (run.code, len(desk.service.calls)) == (2, 3)
-        assert "nothing is left to send" in run.err
 
 
 class TestWrongPlaces:
@@ -359,59 +261,6 @@ class TestWrongPlaces:
             assert desk.service.calls == []
             assert (await there.stop("--yes", "--overwrite", "--ca", str(ca))).code == 0
 
-    @pytest.mark.parametrize(
-        ("host", "said"),
-        [
-            ("http://platform.example", "plain http shows the token to the network; use https, or --insecure-http"),
-            ("platform.example/?x=1", "is no host, such as platform.kore.ai or https://host:8443"),
-        ],
-    )
-    async def test_no_host(self, host: str, said: str, desk: Desk) -> None:
-        """What is no address of an API is refused."""
-        desk.write(HEAD + rows(2))
-        desk.check_refused(await Desk(desk.folder, host, desk.service).stop("--yes"), said)
-
-
-class TestCredentials:
-    """Without a token that is good nothing is sent."""
-
-    async def test_expired(self, desk: Desk) -> None:
-        """A token that says itself that it has expired is not sent at all."""
-        desk.write(HEAD + rows(2))
-        token = jwt.encode({"sub": "u", "exp": 1_700_000_000}, "k" * 40)
-        run = await desk.stop("--yes", BULKSTOP_TOKEN=token)
-        desk.check_refused(run, "the token expired at 2023-11-14T22:13:20Z by this machine's clock: get a new one")
-
-    async def test_bearer(self, desk: Desk) -> None:
-        """A token with `Bearer` before it is refused."""
-        desk.write(HEAD + rows(2))
-        run = await desk.stop("--yes", BULKSTOP_TOKEN="Bearer abcdefghijklmnop")
-        desk.check_refused(run, "give the bare token, without 'Bearer'")
-
-
-class TestNobodyThere:
-    """From cron, or in a pipe, nobody can answer."""
-
-    async def test_without_a_word(self, desk: Desk) -> None:
-        """Without `--yes` or `--expect` nothing is sent, and it is said what to give."""
-        desk.write(HEAD + rows(3))
-        desk.check_refused(await desk.stop(), "nobody is here to confirm; give --expect N or --expect A..B (or --yes)")
-
-    @pytest.mark.parametrize("expected", ["2", "4", "4..9", "0"])
-    async def test_another_number(self, expected: str, desk: Desk) -> None:
-        """A list that is not as long as expected is not sent."""
-        desk.write(HEAD + rows(3))
-        desk.check_refused(await desk.stop("--expect", expected), "--expect: the list has 3 campaigns to stop, not")
-
-    async def test_yes_from_standard_input(self, desk: Desk) -> None:
-        """`yes | bulkstop stop ...` and the number in a pipe confirm nothing."""
-        desk.write(HEAD + rows(3))
-        for stdin in ("yes\n" * 99, "3\n"):
-            words = ("stop", "list.csv", "--host", desk.host)
-            desk.check_refused(
-                await asyncio.to_thread(bulkstop, *words, cwd=desk.folder, stdin=stdin), "nobody is here"
-            )
-
 
 @contextmanager
 def terminal(folder: Path, host: str, *more: str) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
@@ -454,16 +303,18 @@ class TestTerminal:
     """A person at a terminal must type the number that is shown."""
 
     async def test_anything_else(self, desk: Desk) -> None:
-        """Any other word, nothing, or Ctrl-D is exit 2, and nothing is sent."""
-        words = (b"yes\n", b"\n", b"2\n", b"30\n", b"3.0\n", b"\x04", b"\xff3\n")
+        """Any other word, nothing, or Ctrl-D is exit 2, Ctrl-C 130, and nothing is sent."""
+        words = (b"yes\n", b"\n", b"2\n", b"30\n", b"3.0\n", b"\x04", b"\xff3\n", b"\x03")
 
         def check(number: int, typed: bytes) -> None:
             place = desk.place(str(number))
             place.write(HEAD + rows(3))
             with terminal(place.folder, desk.host) as (process, ours):
                 code, shown = ends(process, ours, typed)
-            assert code == 2, typed
-            assert "not confirmed: 3 was not typed; nothing was sent" in shown
+            assert code == (130 if typed == b"\x03" else 2), typed
+            assert "not confirmed: 3 was not typed; nothing was sent" in shown or code == 130
+            checked(Ended(code, shown, ""))
+            assert not (place.folder / "list.csv.results.jsonl").exists()
 
         await asyncio.gather(*(asyncio.to_thread(check, *word) for word in enumerate(words)))
         assert desk.service.calls == []

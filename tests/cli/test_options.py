@@ -9,10 +9,10 @@ from click.testing import CliRunner
 from bulkstop.cli.options import read_settings, with_settings
 from bulkstop.errors import SettingsError
 from bulkstop.model import FailureCap, Limit
-from bulkstop.settings import NO_LIMIT, OPTION_SPECS, Settings, default_of, key_of
+from bulkstop.settings import GROUPS, NO_LIMIT, OPTION_SPECS, Settings, default_of, key_of
 from tests.settings import BESIDE, FIRM
 
-OPEN = [name for name, knob in OPTION_SPECS.items() if not knob.secret]
+OPEN = [name for name, spec in OPTION_SPECS.items() if not spec.secret]
 
 
 @pytest.fixture(autouse=True)
@@ -23,13 +23,13 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def settings(args: list[str], variables: dict[str, str] | None = None, profile: str = "") -> Settings:
     """Put settings together as a command does."""
-    found: list[Settings] = []
+    collected: list[Settings] = []
 
     @click.command()
-    @with_settings
+    @with_settings(*GROUPS)
     @click.pass_context
     def probe(ctx: click.Context, /, **_: object) -> None:
-        found.append(read_settings(ctx))
+        collected.append(read_settings(ctx))
 
     Path("bulkstop.toml").write_text(f"[profile.default]\n{profile}")
     clean = dict.fromkeys([f"BULKSTOP_{name.upper()}" for name in (*OPTION_SPECS, *map(key_of, OPTION_SPECS))])
@@ -38,7 +38,7 @@ def settings(args: list[str], variables: dict[str, str] | None = None, profile: 
     )
     if outcome.exception is not None:
         raise outcome.exception
-    return found[0]
+    return collected[0]
 
 
 def beside(name: str) -> list[str]:
@@ -113,8 +113,8 @@ def test_protection_adds_up() -> None:
     """What a profile or a variable protects stays so when an option names more."""
     profile, variable = 'protect = ["a.txt", "b b.txt"]', {"BULKSTOP_PROTECT": "c.txt d.txt"}
     host = ["--host", "api.example"]
-    found = settings([*host, "--protect", "e.txt", "--protect", "f.txt"], variable, profile).protect
-    assert found == ("a.txt", "b b.txt", "c.txt", "d.txt", "e.txt", "f.txt")
+    files = settings([*host, "--protect", "e.txt", "--protect", "f.txt"], variable, profile).protect
+    assert files == ("a.txt", "b b.txt", "c.txt", "d.txt", "e.txt", "f.txt")
     assert settings(host, variable).protect == ("c.txt", "d.txt")
     assert settings(host, profile=profile).protect == ("a.txt", "b b.txt")
 
@@ -129,10 +129,10 @@ def test_secrets_have_no_option() -> None:
 def test_nearer_credentials_replace() -> None:
     """One way to a token that is given nearer replaces whatever way the profile has."""
     profile = 'client_id = "cs-1"\nclient_secret_file = "secret"'
-    found = settings(["--host", "api.example", "--token-file", "t"], profile=profile)
-    assert (found.token_file, found.client_secret_file) == ("t", None)
-    found = settings(["--host", "api.example"], {"BULKSTOP_TOKEN": "x"}, profile)
-    assert (found.token, found.client_secret_file) == ("x", None)
+    values = settings(["--host", "api.example", "--token-file", "t"], profile=profile)
+    assert (values.token_file, values.client_secret_file) == ("t", None)
+    values = settings(["--host", "api.example"], {"BULKSTOP_TOKEN": "x"}, profile)
+    assert (values.token, values.client_secret_file) == ("x", None)
 
 
 @pytest.mark.parametrize("blank", ["", " \t"])
@@ -168,22 +168,22 @@ def test_empty_key(name: str, value: str) -> None:
     with pytest.raises(SettingsError) as caught:
         settings(beside(name), profile=f"\n{key} = {value}\n")
     assert str(caught.value) == f"bulkstop.toml line 3: {key} is empty; {instead}"
-    given = [OPTION_SPECS[name].option(name)] if is_good is True else [OPTION_SPECS[name].option(name), text]
+    words = [OPTION_SPECS[name].option(name)] if is_good is True else [OPTION_SPECS[name].option(name), text]
     with pytest.raises(SettingsError, match=f"line 3: {key} is empty"):
-        settings([*given, *beside(name)], profile=f"\n{key} = {value}\n")
+        settings([*words, *beside(name)], profile=f"\n{key} = {value}\n")
 
 
 def test_no_quota() -> None:
     """Only `none` is no limit, wherever it stands, and it stands alone."""
     host = ["--host", "api.example"]
-    for found in (
+    for values in (
         settings([*host, "--quota", "none"]),
         settings(host, {"BULKSTOP_QUOTA": "None"}),
         settings(host, profile='quota = "none"'),
         settings(host, profile='quota = ["none"]'),
         settings([*host, "--quota", "none"], profile='quota = "60/60s"'),
     ):
-        assert found.quota is NO_LIMIT
+        assert values.quota is NO_LIMIT
     with pytest.raises(SettingsError, match=r"^--quota: none stands alone$"):
         settings([*host, "--quota", "none", "--quota", "60/60s"])
     with pytest.raises(SettingsError, match=r"^BULKSTOP_QUOTA: none stands alone$"):
@@ -203,7 +203,7 @@ def test_several_quotas() -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "option"),
     [
         (["--timeout", "0"], "--timeout"),
         (["--timeout", "soon"], "--timeout"),
@@ -219,11 +219,11 @@ def test_several_quotas() -> None:
         (["--transport", "pigeon"], "--transport"),
     ],
 )
-def test_wrong_option(args: list[str], told: str) -> None:
+def test_wrong_option(args: list[str], option: str) -> None:
     """A value that makes no sense is refused with the name of its option."""
     with pytest.raises(click.UsageError) as caught:
         settings(["--host", "api.example", *args])
-    assert f"'{told}'" in caught.value.format_message()
+    assert f"'{option}'" in caught.value.format_message()
 
 
 def test_wrong_variable() -> None:
@@ -234,7 +234,7 @@ def test_wrong_variable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("profile", "told"),
+    ("profile", "message"),
     [
         ("atempts = 3", "bulkstop.toml line 2: unknown key 'atempts'; did you mean attempts"),
         ('token = "x"', "token is a secret.*token_file or BULKSTOP_TOKEN"),
@@ -253,17 +253,17 @@ def test_wrong_variable() -> None:
         ("host = ", "--config bulkstop.toml: cannot be read as TOML"),
     ],
 )
-def test_wrong_profile(profile: str, told: str) -> None:
+def test_wrong_profile(profile: str, message: str) -> None:
     """A profile with a slip or a secret in it is refused with file and key."""
-    with pytest.raises(SettingsError, match=told):
+    with pytest.raises(SettingsError, match=message):
         settings(["--host", "api.example"], profile=profile)
 
 
 def test_values_that_need_no_quotes() -> None:
     """Numbers and times are taken as TOML writes them."""
     profile = "attempts = 3\ntimeout = 2.5\nmax_failures = 10\nfinish_by = 18:00:30"
-    found = settings(["--host", "api.example"], profile=profile)
-    assert (found.attempts, found.timeout_s, found.max_failures, found.finish_by) == (
+    values = settings(["--host", "api.example"], profile=profile)
+    assert (values.attempts, values.timeout_s, values.max_failures, values.finish_by) == (
         3,
         2.5,
         FailureCap(10),
@@ -274,8 +274,8 @@ def test_values_that_need_no_quotes() -> None:
 def test_profile_by_name() -> None:
     """`--profile` takes that profile and nothing of the default one; one that is not there is refused."""
     profile = 'attempts = 3\n[profile.prod]\nhost = "prod.example"\n'
-    found = settings(["--profile", "prod"], profile=profile)
-    assert (found.host, found.attempts) == ("https://prod.example", 5)
+    values = settings(["--profile", "prod"], profile=profile)
+    assert (values.host, values.attempts) == ("https://prod.example", 5)
     with pytest.raises(SettingsError, match=r"--profile test: bulkstop.toml has no \[profile.test\]"):
         settings(["--profile", "test"], profile=profile)
 

@@ -47,7 +47,7 @@ def nobody() -> Iterator[int]:
 def test_output_gone(name: str, where: object, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
     """The exit code tells a script that what it has read is not all."""
     make_list(2)
-    host = () if name == "report" else ("--host", sim.url)
+    host = () if name in ("report", "token") else ("--host", sim.url)
     if name in ("report", "verify"):
         assert bulkstop("stop", "campaigns.csv", "--host", sim.url, "--quota", "none", "--yes", cwd=tmp_path).code == 0
     with where() as fd:  # type: ignore[operator]

@@ -1,15 +1,12 @@
 """`bulkstop stop --resume` as a user runs it: exactly what has not ended is sent, and nothing else is touched."""
 
 import asyncio
-import gzip
-import io
 import json
 import os
 import re
 import signal
 import socket
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +16,6 @@ from typing import Any
 import pytest
 
 from bulkstop import Settings
-from bulkstop.cli import main
 from bulkstop.cli.stop.command import command_line
 from bulkstop.errors import SettingsError
 from bulkstop.model import CampaignType, Outcome, Result
@@ -27,15 +23,13 @@ from bulkstop.report.stop.formats import csv_header, to_csv, to_json
 from bulkstop.runs.stop.api import stop as stop_here
 from bulkstop.runs.stop.api import stop_async
 from bulkstop.runs.stop.journal import HIDDEN
-from tests.cli.conftest import MakeList
+from tests.cli.conftest import Here, MakeList
 from tests.processes import (
     TOKEN,
     WAIT_S,
-    Ended,
     Simulated,
     apart,
     bulkstop,
-    checked,
     ended,
     results,
     simulator,
@@ -48,37 +42,6 @@ pytestmark = pytest.mark.real
 LIST = "campaigns.csv"
 LINE = f"{LIST}.results.jsonl"
 AT = "2025-12-05T12:01:35.312Z"
-
-
-class Here:
-    """The command in this process and in a folder of its own: what a test of many runs can afford."""
-
-    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, said: pytest.CaptureFixture[str]) -> None:
-        self._patch, self._said = patch, said
-        for name in [name for name in os.environ if name.startswith("BULKSTOP_")]:
-            patch.delenv(name)
-        patch.setenv("BULKSTOP_TOKEN", TOKEN)
-        patch.setenv("BULKSTOP_QUOTA", "none")
-        patch.chdir(folder)
-
-    def __call__(self, *args: str, stdin: str = "") -> Ended:
-        """Run it to its exit."""
-        self._patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
-        self._patch.setattr(sys, "argv", ["bulkstop", *args])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        assert isinstance(caught.value.code, int)
-        return checked(Ended(caught.value.code, *self._said.readouterr()))
-
-    def stop(self, sim: Simulated, *args: str, inputs: Sequence[str] = (LIST,)) -> Ended:
-        """Stop a list at the simulator, going on with its results."""
-        return self("stop", *inputs, "--host", sim.url, "--resume", *args)
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
-    """Run the command in this process, in the folder with the list."""
-    return Here(tmp_path, monkeypatch, capsys)
 
 
 def arrived(sim: Simulated, ids: Sequence[str]) -> list[str]:
@@ -139,10 +102,10 @@ class TestGoingOn:
 
     def test_from_nothing_to_all_done(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
         """Without a result file a run begins one; once all is done it says when, and what to do, and is exit 2."""
-        first = here.stop(sim, "--yes")
+        first = here.stop(sim, "--resume", "--yes")
         assert (first.code, states(tmp_path / LINE)) == (0, dict.fromkeys(three, "stopped"))
         before = (tmp_path / LINE).read_bytes()
-        again = here.stop(sim, "--yes")
+        again = here.stop(sim, "--resume", "--yes")
         assert again.code == 2
         at = manifest(tmp_path)[0]["ended_at"]
         assert again.err == (
@@ -158,23 +121,13 @@ class TestGoingOn:
         ids = [line.split(",")[0] for line in make_list(6).read_text().splitlines()[1:]]
         ends = [Outcome.STOPPED, Outcome.NOT_SENT, Outcome.UNKNOWN, Outcome.ALREADY_STOPPED]
         lived_through(tmp_path, ids, ends)
-        run = here.stop(sim, "--expect", "6")
+        run = here.stop(sim, "--resume", "--expect", "6")
         assert run.code == 0
         assert "to stop       4 (4 voice)" in run.err
         assert "rows = lines  6 = 2 + 4" in run.err
         assert sorted(arrived(sim, ids)) == sorted([ids[1], *ids[2:3], *ids[4:]])
         assert len(results(tmp_path / LINE)) == 8
         assert set(states(tmp_path / LINE).values()) == {"stopped", "already_stopped"}
-
-    def test_cut_off_between_two_tries(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """A campaign that was cut off before its next try is taken up again, though its last try had an outcome."""
-        lived_through(tmp_path, three, [Outcome.SERVER_ERROR, Outcome.THROTTLED, Outcome.SERVER_ERROR])
-        text = (tmp_path / LINE).read_text().splitlines(keepends=True)
-        cut_off = text[0].replace(f'"finished_at":"{AT}"', '"finished_at":null')
-        assert cut_off != text[0]
-        (tmp_path / LINE).write_text("".join([cut_off, *text[1:]]))
-        run = here.stop(sim, "--yes")
-        assert (run.code, arrived(sim, three)) == (1, three[:1])
 
     @pytest.mark.parametrize("retry", [False, True])
     def test_failed_rows(self, retry: bool, here: Here, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
@@ -183,16 +136,10 @@ class TestGoingOn:
         worth = [Outcome.TIMEOUT, Outcome.SERVER_ERROR, Outcome.THROTTLED, Outcome.UNCONFIRMED]
         ends = [*worth, Outcome.REJECTED, Outcome.NOT_FOUND, Outcome.UNAUTHORIZED, Outcome.REJECTED]
         lived_through(tmp_path, ids, ends)
-        run = here.stop(sim, "--expect", "8", *(["--retry-failed"] if retry else []))
+        run = here("stop", LIST, "--host", sim.url, "--expect", "8", "--retry-failed" if retry else "--resume")
         assert run.code == 1
         assert sorted(arrived(sim, ids)) == (sorted(ids[:4]) if retry else [])
         assert f"rows = lines  8 = {'4 + 4' if retry else '8 + 0'}" in run.err
-
-    def test_retry_failed_alone(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """`--retry-failed` goes on with the file by itself, and once all is done that is exit 0."""
-        lived_through(tmp_path, three, [Outcome.STOPPED, Outcome.TIMEOUT, Outcome.NOT_SENT])
-        run = here("stop", LIST, "--host", sim.url, "--yes", "--retry-failed")
-        assert (run.code, sorted(arrived(sim, three))) == (0, sorted(three[1:]))
 
     def test_retry_of_outcomes(self, here: Here, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
         """`--retry` sends again what ended in the outcomes it names, and only that; the plan says which they are."""
@@ -207,30 +154,14 @@ class TestGoingOn:
     def test_a_failed_run_names_the_way_on(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
         """A finished run that failed for good is refused like any other, with the option that sends that again."""
         lived_through(tmp_path, three, [Outcome.STOPPED, Outcome.NOT_FOUND])
-        first = here.stop(sim, "--yes")
+        first = here.stop(sim, "--resume", "--yes")
         assert first.code == 1
         assert "To send what failed again (1 not_found): --retry not_found\n" in first.err
         for args in ([], ["--retry-failed"], ["--retry", "rejected"], ["--dry-run"]):
-            again = here.stop(sim, "--yes", *args)
+            again = here.stop(sim, "--resume", "--yes", *args)
             assert (again.code, len(again.err.splitlines())) == (2, 1)
             assert "(2 stopped, 1 not_found); nothing is left to send" in again.err
             assert again.err.endswith(" or --retry not_found (1 not_found)\n")
-
-    def test_appended_rows(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """Rows added to the list are sent, one of a campaign that is done is a duplicate; a changed row is refused."""
-        here.stop(sim, "--yes", "--quiet")
-        path, new = tmp_path / LIST, f"cd-{uuid.uuid4()}"
-        text = path.read_text()
-        added = text.splitlines()[1].replace(three[0], new)
-        path.write_text(f"{text}{added}\n{text.splitlines()[1]}\n")
-        run = here.stop(sim, "--expect", "4")
-        assert (run.code, arrived(sim, [*three, new])[3:]) == (0, [new])
-        assert [line["outcome"] for line in results(tmp_path / LINE)[3:]] == ["duplicate", "stopped"]
-        path.write_text(path.read_text().replace(new, "cd-other"))
-        changed = here.stop(sim, "--yes")
-        assert changed.code == 2
-        assert changed.err.startswith(f"bulkstop: {LIST} line 5: was voice '{new}' of account ")
-        assert arrived(sim, ["cd-other"]) == []
 
     def test_priority(self, here: Here, sim: Simulated, tmp_path: Path) -> None:
         """What is left is sent in the order of priority, the highest first, whatever has ended."""
@@ -239,20 +170,22 @@ class TestGoingOn:
         (tmp_path / LIST).write_text("id,type,account_id,stream_id,priority\n" + "".join(rows))
         done = Result(ids[3], CampaignType.VOICE, "acc", "st-1", Outcome.STOPPED, source=LIST, line=5)
         (tmp_path / LINE).write_bytes(to_json(done))
-        run = here.stop(sim, "--yes", "--order", "priority", "--concurrency", "1")
+        run = here.stop(sim, "--resume", "--yes", "--order", "priority", "--concurrency", "1")
         assert run.code == 0
         assert arrived(sim, ids) == [ids[2], ids[0], ids[4], ids[1]]
 
     def test_after_a_signal(self, three: list[str], here: Here, sim: Simulated, tmp_path: Path) -> None:
         """What a signal cut off is told how to go on with, and the next run sends it again."""
+        apart(tmp_path / LIST)
         with held(tmp_path, "--grace", "50ms", calls=3) as process:
             process.send_signal(signal.SIGTERM)
             cut = ended(process)
         assert cut.code == 143
         assert cut.err.endswith("To go on: the same command with --resume\n")
+        assert set(states(tmp_path / LINE).values()) == {"unknown"}
         assert manifest(tmp_path)[0]["exit_code"] == 143
         Path(tmp_path / f"{LINE}.run.json").unlink()  # it names the host that never answers
-        run = here.stop(sim, "--yes")
+        run = here.stop(sim, "--resume", "--yes")
         assert (run.code, sorted(arrived(sim, three))) == (0, sorted(three))
 
 
@@ -274,33 +207,6 @@ class TestForms:
             "stdin.results.jsonl.run.json",
         ]
 
-    def test_packed_input_and_csv_results(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """A `.gz` list and a CSV result file are gone on with, a torn last record cut; the header stands once."""
-        text = (tmp_path / LIST).read_bytes()
-        with gzip.open(tmp_path / f"{LIST}.gz", "wb") as file:
-            file.write(text)
-        lived_through(tmp_path, three, [Outcome.STOPPED, Outcome.NOT_SENT], "out.csv")
-        path = tmp_path / "out.csv"
-        path.write_bytes(path.read_bytes().replace(LIST.encode(), f"{LIST}.gz".encode()) + b'cd-torn,"vo')
-        run = here.stop(sim, "--yes", "-o", "out.csv", inputs=[f"{LIST}.gz"])
-        assert (run.code, sorted(arrived(sim, three))) == (0, sorted(three[1:]))
-        lines = path.read_text().splitlines()
-        assert [line.split(",")[4] for line in lines] == ["outcome", "stopped", "not_sent", "stopped", "stopped"]
-        assert here("report", "--check", "out.csv").code == 0
-
-    def test_several_inputs(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """Another list may come besides, but what depends on their order is refused when that is another."""
-        ids = [f"cd-{uuid.uuid4()}" for _ in range(2)]
-        (tmp_path / "more.txt").write_text("\n".join(ids))
-        options = ("--yes", "--quiet", "--type", "voice", "--account-id", "a", "--stream-id", "s", "-o", "r.jsonl")
-        assert here.stop(sim, *options).code == 0
-        assert here.stop(sim, *options, inputs=(LIST, "more.txt")).code == 0
-        assert sorted(arrived(sim, [*three, *ids])) == sorted([*three, *ids])
-        swapped = here.stop(sim, *options, inputs=("more.txt", LIST))
-        assert (swapped.code, "the inputs come in another order" in swapped.err) == (2, True)
-        fewer = here.stop(sim, *options, inputs=(LIST,))
-        assert (fewer.code, "more.txt: had 2 rows when the run began, has 0 now" in fewer.err) == (2, True)
-
 
 class TestRefused:
     """What is refused with exit 2, before anything is sent or changed."""
@@ -308,7 +214,7 @@ class TestRefused:
     def refused(self, here: Here, sim: Simulated, *args: str, said: str) -> None:
         """Go on with the results of `campaigns.csv` in a way that must be refused."""
         before = contents(Path())
-        run = here.stop(sim, "--yes", *args)
+        run = here.stop(sim, "--resume", "--yes", *args)
         assert run.code == 2, run.err
         assert said in run.err.splitlines()[-1]
         assert contents(Path()) == before
@@ -329,45 +235,6 @@ class TestRefused:
         self.refused(here, sim, "--expect", "2", said="--expect: the list has 3 campaigns to stop, not 2; nothing")
         assert arrived(sim, three) == []
 
-    def test_another_host(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """The results of one host are not gone on with at another."""
-        here.stop(sim, "--yes", "--quiet")
-        said = f"--host http://127.0.0.1:9: {LINE} is of a run at {sim.url}; give that, or another -o"
-        self.refused(here, sim, "--host", "http://127.0.0.1:9", said=said)
-
-    def test_a_line_that_was_changed(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """A line that is not as it was written, or is none, is told with where it stands."""
-        here.stop(sim, "--yes", "--quiet")
-        path = tmp_path / LINE
-        text = path.read_text()
-        path.write_text(text.replace("stopped", "already_stopped", 1))
-        self.refused(here, sim, said=f"{LINE}: lines 1 to 3 are not as they were written; restore it, or remove")
-        Path(tmp_path / f"{LINE}.run.json").unlink()
-        path.write_text(text.replace("{", "", 1))
-        self.refused(here, sim, said=f"{LINE} line 1: is no result line")
-
-    def test_a_damaged_manifest(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """A manifest that cannot be read is not passed over."""
-        lived_through(tmp_path, three, [Outcome.NOT_SENT])
-        (tmp_path / f"{LINE}.run.json").write_text("{}")
-        self.refused(here, sim, said=f"{LINE}.run.json: cannot be read (it is no manifest, or was damaged); restore")
-
-    @pytest.mark.parametrize("name", [".", "/proc"])
-    def test_no_place_for_results(
-        self, name: str, here: Here, sim: Simulated, three: list[str], tmp_path: Path
-    ) -> None:
-        """A place where results or their manifest cannot be written is refused before a campaign is stopped."""
-        target = LINE
-        if name == ".":
-            (tmp_path / f"{LINE}.run.json").mkdir()
-        else:
-            target = "/proc/r.jsonl"
-        run = here("stop", LIST, "--host", sim.url, "--yes", "-o", target)
-        assert run.code == 2
-        assert "cannot be written (Is a directory)" in run.err or "cannot be opened for results" in run.err
-        assert arrived(sim, three) == []
-        assert not (tmp_path / LINE).exists()
-
 
 class TestDryRun:
     """`--dry-run` with a result file."""
@@ -378,7 +245,7 @@ class TestDryRun:
         with (tmp_path / LINE).open("a") as file:
             file.write('{"campaign_id":"torn')
         before = contents(tmp_path)
-        run = here.stop(sim, "--dry-run")
+        run = here.stop(sim, "--resume", "--dry-run")
         assert run.code == 0
         assert "to stop       2 (2 voice)" in run.err
         assert "ended before  1 stopped" in run.err
@@ -403,20 +270,6 @@ class TestOverlap:
             assert ended(first).code == 143
         assert arrived(sim, three) == []
         assert len(results(tmp_path / LINE)) == 4
-
-    def test_without_an_answer(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """Without one of the options the file is simply there already, whoever holds it."""
-        with held(tmp_path):
-            run = here("stop", LIST, "--host", sim.url, "--yes")
-        assert (run.code, f"{LINE}: exists already; give --resume" in run.err) == (2, True)
-
-    def test_after_kill_9(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """A killed run holds nothing: the next one goes on, and sends what had no line."""
-        with held(tmp_path) as process:
-            process.kill()
-            process.wait(WAIT_S)
-            run = here.stop(sim, "--yes")
-        assert (run.code, sorted(arrived(sim, three))) == (0, sorted(three))
 
 
 class TestSecrets:

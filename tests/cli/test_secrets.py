@@ -308,7 +308,7 @@ async def test_what_other_commands_show(way: str, stage: Stage) -> None:
             stage.run("stop", "campaigns.csv", *host, "--dry-run", "--json"),
             stage.run("discover", *host, *LIST),
             stage.run("discover", *host, *LIST, "-o", "found.jsonl"),
-            stage.run("token", *host),
+            stage.run("token"),
         ]
         ends = await asyncio.gather(*jobs)
         assert [end.code for end in ends] == [1, 0, 0, 0, 0], ends
@@ -380,7 +380,7 @@ async def test_crash(way: str, where: str, stage: Stage) -> None:
         stage.run(*STOP, *host, PYTHONDEVMODE="1"),
         stage.run(*STOP, *host, "--log-json", "-o", "other.csv"),
         stage.run("discover", *host, *LIST),
-        *([stage.run("token", *host)] if where == "mint" else []),
+        *([stage.run("token")] if where == "mint" else []),
     ]
     ends = await asyncio.gather(*jobs)
     assert {end.code for end in ends} == {3}, ends
@@ -468,7 +468,7 @@ async def test_credentials_that_are_none(command: str | None, file: str, stage: 
     planted.write_text(file)
     stage.secrets = [OPAQUE]
     words = ("--token-command", command.format(file=planted)) if command else ("--token-file", str(planted))
-    jobs = [stage.run(*more, "--host", "127.0.0.1:1", *words) for more in (("token",), STOP)]
+    jobs = [stage.run(*more, *words) for more in (("token",), (*STOP, "--host", "127.0.0.1:1"))]
     for end in await asyncio.gather(*jobs):
         assert end.code == 2, end
         assert "token " in end.err

@@ -3,8 +3,6 @@
 import csv
 import hashlib
 import json
-import os
-import pty
 import signal
 import socket
 import stat
@@ -15,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bulkstop.report.stop.formats import COLUMNS
-from tests.cli.conftest import MakeList
+from tests.cli.conftest import Here, MakeList
 from tests.processes import (
     COMMAND,
     TOKEN,
@@ -61,9 +59,9 @@ class TestARun:
         assert run.err.endswith(f"Results: {LINE}\nSHA-256: {digest}\n")
         assert sorted(arrived(sim, three)) == sorted(three)
 
-    def test_result_file(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+    def test_result_file(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
         """The result file is named after the first input, has the contract's keys in order, and is the user's alone."""
-        stop(sim, "--yes", cwd=tmp_path)
+        here.stop(sim, "--yes")
         lines = results(tmp_path / LINE)
         assert [tuple(line) for line in lines] == [COLUMNS] * 3
         assert {line["campaign_id"] for line in lines} == set(three)
@@ -71,158 +69,46 @@ class TestARun:
         assert stat.S_IMODE((tmp_path / LINE).stat().st_mode) == 0o600
         assert TOKEN not in (tmp_path / LINE).read_text()
 
-    def test_some_failed(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """A row that cannot be used is exit 1 and has its line; the others are stopped."""
-        with (tmp_path / "campaigns.csv").open("a") as file:
-            file.write("..,voice,a,st\n")
-        run = stop(sim, "--yes", cwd=tmp_path)
-        assert run.code == 1
-        assert [line["outcome"] for line in results(tmp_path / LINE)] == ["invalid", "stopped", "stopped", "stopped"]
-
-    def test_strict(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """`--strict` sends nothing if one row cannot be used, and says which."""
-        with (tmp_path / "campaigns.csv").open("a") as file:
-            file.write("..,voice,a,st\n")
-        run = stop(sim, "--yes", "--strict", cwd=tmp_path)
-        assert run.code == 2
-        assert "--strict: 1 rows cannot be used (first campaigns.csv line 5:" in run.err
-        assert arrived(sim, three) == []
-
-    def test_duplicates_alone(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+    def test_duplicates_alone(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
         """A duplicate is a line, not sent, and no failure."""
         rows = (tmp_path / "campaigns.csv").read_text()
         (tmp_path / "campaigns.csv").write_text(rows + rows.splitlines()[1] + "\n")
-        assert stop(sim, "--yes", cwd=tmp_path).code == 0
+        assert here.stop(sim, "--yes").code == 0
         assert len(results(tmp_path / LINE)) == 4
         assert sorted(arrived(sim, three)) == sorted(three)
 
-    def test_results_as_input(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+    def test_results_as_input(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
         """A result file is an input: its campaigns can be stopped once more."""
-        stop(sim, "--yes", cwd=tmp_path)
-        run = bulkstop("stop", LINE, "--host", sim.url, "--expect", "3", cwd=tmp_path)
+        here.stop(sim, "--yes")
+        run = here("stop", LINE, "--host", sim.url, "--expect", "3")
         assert run.code == 0
         assert {line["outcome"] for line in results(tmp_path / f"{LINE}.results.jsonl")} == {"already_stopped"}
         assert sorted(arrived(sim, three)) == sorted([*three, *three])
 
-    def test_standard_input(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+    def test_standard_input(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
         """`-` reads standard input in the form that `--format` names."""
         args = ("--format", "txt", "--type", "voice", "--account-id", "a", "--stream-id", "st", "--expect", "3")
         ids = "".join(f"{campaign_id}\n" for campaign_id in three)
-        run = bulkstop("stop", "-", "--host", sim.url, *args, cwd=tmp_path, stdin=ids)
+        run = here("stop", "-", "--host", sim.url, *args, stdin=ids)
         assert run.code == 0
         assert [line["source"] for line in results(tmp_path / "stdin.results.jsonl")] == ["-"] * 3
 
-    def test_quiet(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+    def test_quiet(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
         """`--quiet` says nothing when all went well, and the summary when something failed."""
-        assert stop(sim, "--yes", "--quiet", cwd=tmp_path) == Ended(0, "", "")
+        assert here.stop(sim, "--yes", "--quiet") == Ended(0, "", "")
         with (tmp_path / "campaigns.csv").open("a") as file:
             file.write("..,voice,a,st\n")
-        run = stop(sim, "--yes", "--quiet", "--overwrite", cwd=tmp_path)
+        run = here.stop(sim, "--yes", "--quiet", "--overwrite")
         assert run.code == 1
         assert run.err.startswith("Summary\n")
-
-    def test_nobody_answers(self, three: list[str], tmp_path: Path) -> None:
-        """Where nobody listens each campaign has its line, and no token is shown."""
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            host = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        run = bulkstop("stop", "campaigns.csv", "--host", host, "--yes", "--attempts", "1", cwd=tmp_path)
-        assert run.code == 1
-        lines = results(tmp_path / LINE)
-        assert [line["outcome"] for line in lines] == ["connection_error"] * 3
-        assert all("nothing was sent" in line["error"] for line in lines)
-        assert TOKEN not in (tmp_path / LINE).read_text()
-
-
-class TestRefusals:
-    """Exit 2, one line on standard error, and nothing sent."""
-
-    @pytest.mark.parametrize(
-        ("args", "told"),
-        [
-            (["--no-such-option"], "--no-such-option"),
-            (["--expect", "5..3"], "'--expect'"),
-            (["--host", "http://api.example"], "--host http://api.example: plain http"),
-            (["--config", "no.toml"], "--config no.toml: no such file"),
-            (["--profile", "prod"], "--config bulkstop.toml: no such file"),
-            (["--ca", "no.pem"], "--ca no.pem"),
-            (["-o", "no/such/folder.jsonl"], "no/such/folder.jsonl: cannot be opened"),
-            (["--token-command", "false"], "more than one of BULKSTOP_TOKEN"),
-        ],
-    )
-    def test_options(self, args: list[str], told: str, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """A wrong option is named."""
-        self.refused(stop(sim, "--yes", "--quiet", *args, cwd=tmp_path), told)
-        assert arrived(sim, three) == []
-
-    def refused(self, run: Ended, told: str) -> None:
-        """Make sure that a run was refused in one line that says this."""
-        assert (run.code, run.out) == (2, "")
-        assert run.err.startswith("bulkstop: ")
-        assert run.err.count("\n") == 1
-        assert told in run.err
-
-    def test_no_input(self, tmp_path: Path) -> None:
-        """A command without a list is refused."""
-        self.refused(bulkstop("stop", cwd=tmp_path), "INPUT")
-
-    def test_missing_file(self, sim: Simulated, tmp_path: Path) -> None:
-        """A list that is not there is named."""
-        self.refused(stop(sim, "--yes", cwd=tmp_path), "campaigns.csv: cannot be read: No such file or directory")
-
-    def test_no_host(self, three: list[str], tmp_path: Path) -> None:
-        """Without a host there is no default to send to."""
-        self.refused(bulkstop("stop", "campaigns.csv", "--yes", cwd=tmp_path), "--host: not given")
-
-    def test_no_credentials(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """Without credentials nothing is sent, and all ways to give them are named."""
-        run = stop(sim, "--yes", "--quiet", cwd=tmp_path, BULKSTOP_TOKEN=None)
-        self.refused(run, "no credentials: set BULKSTOP_TOKEN, give --token-file or --token-command, or set")
-        assert arrived(sim, three) == []
-
-    def test_token_file_that_is_not_there(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """Credentials that cannot be had are found out before anything is sent."""
-        run = stop(sim, "--yes", "--quiet", "--token-file", "no-token", cwd=tmp_path, BULKSTOP_TOKEN=None)
-        self.refused(run, "no-token")
-        assert arrived(sim, three) == []
-
-    def test_empty_list(self, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
-        """A list without a campaign is never a success."""
-        make_list(0)
-        self.refused(stop(sim, "--yes", "--quiet", cwd=tmp_path), "the list holds no campaign to stop")
-
-    def test_profile(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """A slip in a profile, or a secret in it, is refused."""
-        (tmp_path / "bulkstop.toml").write_text('[profile.default]\natempts = 3\n[profile.prod]\ntoken = "x"\n')
-        self.refused(stop(sim, "--yes", "--quiet", cwd=tmp_path), "unknown key 'atempts'; did you mean attempts?")
-        self.refused(stop(sim, "--yes", "--quiet", "--profile", "prod", cwd=tmp_path), "token is a secret")
-
-    def test_nobody_to_confirm(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """Without a terminal, --yes or --expect nothing is sent."""
-        self.refused(stop(sim, "--quiet", cwd=tmp_path), "give --expect N or --expect A..B (or --yes)")
-        assert arrived(sim, three) == []
-        assert not (tmp_path / LINE).exists()
-
-    @pytest.mark.parametrize("given", ["2", "4..9"])
-    def test_unexpected_number(self, given: str, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """`--expect` sends nothing if the list has another number to stop."""
-        run = stop(sim, "--quiet", "--expect", given, cwd=tmp_path)
-        self.refused(run, "--expect: the list has 3 campaigns to stop, not")
-        assert arrived(sim, three) == []
-
-    def test_existing_results(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """A result file that exists is not touched."""
-        (tmp_path / LINE).write_text("precious\n")
-        self.refused(stop(sim, "--yes", "--quiet", cwd=tmp_path), f"{LINE}: exists already; give --resume")
-        assert (tmp_path / LINE).read_text() == "precious\n"
-        assert arrived(sim, three) == []
 
 
 class TestBeforeSending:
     """What a careful user does first."""
 
-    def test_dry_run(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+    def test_dry_run(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
         """`--dry-run` shows the plan, sends nothing, writes nothing, and needs no credentials."""
-        run = stop(sim, "--dry-run", cwd=tmp_path, BULKSTOP_TOKEN=None)
+        run = here.stop(sim, "--dry-run", BULKSTOP_TOKEN=None)
         assert run.code == 0
         assert "to stop   3 (3 voice)" in run.err
         assert run.err.endswith("Dry run: nothing was sent.\n")
@@ -230,28 +116,28 @@ class TestBeforeSending:
         assert [path.name for path in tmp_path.iterdir()] == ["campaigns.csv"]
 
     @pytest.mark.parametrize("given", ["3", "1..3"])
-    def test_expected_number(self, given: str, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+    def test_expected_number(self, here: Here, given: str, sim: Simulated, three: list[str], tmp_path: Path) -> None:
         """`--expect` with the right number needs no person."""
-        assert stop(sim, "--quiet", "--expect", given, cwd=tmp_path).code == 0
+        assert here.stop(sim, "--quiet", "--expect", given).code == 0
         assert sorted(arrived(sim, three)) == sorted(three)
 
-    def test_long_list(self, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
+    def test_long_list(self, here: Here, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
         """The plan says how long a list takes at least under the quota: 1,000 campaigns 16 min."""
         make_list(1000)
-        assert "at least 16 min" in stop(sim, "--dry-run", "--quota-store", "memory", cwd=tmp_path).err
+        assert "at least 16 min" in here.stop(sim, "--dry-run", "--quota-store", "memory", BULKSTOP_QUOTA=None).err
 
 
 class TestSettings:
     """The option wins over the variable, the variable over the profile, the profile over the default."""
 
-    def test_order(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+    def test_order(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
         """Each level is seen in the plan once the level above it is gone."""
         config = tmp_path / "my.toml"
         config.write_text(f'[profile.default]\nhost = "{sim.url}"\nquota = "30/60s"\n')
         base, variable = ["--dry-run", "--config", "my.toml"], {"BULKSTOP_QUOTA": "20/60s"}
 
         def quota(*args: str, **variables: str) -> str:
-            run = bulkstop("stop", "campaigns.csv", *base, *args, cwd=tmp_path, **variables)
+            run = here("stop", "campaigns.csv", *base, *args, variables={"BULKSTOP_QUOTA": None, **variables})
             return next(line.split()[1] for line in run.err.splitlines() if line.startswith("  quota"))
 
         assert quota("--quota", "10/60s", **variable) == "10/60s"
@@ -260,17 +146,14 @@ class TestSettings:
         config.write_text(f'[profile.default]\nhost = "{sim.url}"\n')
         assert quota() == "60/60s"
 
-    def test_variables_alone(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+    def test_variables_alone(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
         """A run can be set up with variables and no option, its token file included."""
         (tmp_path / "token").write_text(TOKEN)
-        run = bulkstop(
+        run = here(
             "stop",
             "campaigns.csv",
             "--yes",
-            cwd=tmp_path,
-            BULKSTOP_TOKEN=None,
-            BULKSTOP_TOKEN_FILE="token",
-            BULKSTOP_HOST=sim.url,
+            variables={"BULKSTOP_TOKEN": None, "BULKSTOP_TOKEN_FILE": "token", "BULKSTOP_HOST": sim.url},
         )
         assert run.code == 0
         assert sorted(arrived(sim, three)) == sorted(three)
@@ -300,10 +183,10 @@ class TestCredentials:
 class TestOutput:
     """Where results go, and what happens when they cannot."""
 
-    def test_overwrite(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+    def test_overwrite(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
         """`--overwrite` replaces a result file."""
         (tmp_path / LINE).write_text("old\n" * 100)
-        assert stop(sim, "--yes", "--overwrite", cwd=tmp_path).code == 0
+        assert here.stop(sim, "--yes", "--overwrite").code == 0
         assert {line["campaign_id"] for line in results(tmp_path / LINE)} == set(three)
 
     def test_standard_output(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
@@ -313,9 +196,9 @@ class TestOutput:
         assert {json.loads(line)["campaign_id"] for line in run.out.splitlines()} == set(three)
         assert [path.name for path in tmp_path.iterdir()] == ["campaigns.csv"]
 
-    def test_csv(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
+    def test_csv(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
         """A name in `.csv` writes CSV with the same columns."""
-        assert stop(sim, "--yes", "-o", "out.csv", cwd=tmp_path).code == 0
+        assert here.stop(sim, "--yes", "-o", "out.csv").code == 0
         with (tmp_path / "out.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
         assert tuple(rows[0]) == COLUMNS
@@ -415,14 +298,6 @@ class TestSignals:
         assert sorted(line["outcome"] for line in lines) == ["not_sent", "unknown", "unknown"]
         assert {line["campaign_id"] for line in lines} == set(three)
 
-    def test_grace(self, three: list[str], tmp_path: Path) -> None:
-        """What has no answer when `--grace` is over is cut off as well."""
-        with self.held_run(tmp_path, "--grace", "50ms", hold=3) as process:
-            process.send_signal(signal.SIGTERM)
-            run = ended(process)
-        assert run.code == 143
-        assert [line["outcome"] for line in results(tmp_path / LINE)] == ["unknown"] * 3
-
     @staticmethod
     def held_run(cwd: Path, *options: str, hold: int) -> "HeldRun":
         """Start a run at a server that takes `hold` calls and answers none."""
@@ -456,81 +331,8 @@ class HeldRun:
         self._open.close()
 
 
-class TestTerminal:
-    """On a terminal a person confirms by typing the number."""
-
-    @pytest.mark.parametrize(("typed", "code"), [("3\n", 0), ("yes\n", 2), ("\x04", 2), ("\x03", 130)])
-    def test_confirm(self, typed: str, code: int, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """Only the number itself starts a run: not `yes`, not Ctrl-D, not Ctrl-C."""
-        found, said = self.on_a_terminal(["stop", "campaigns.csv", "--host", sim.url], typed, tmp_path)
-        assert found == code
-        assert "to stop   3" in said
-        assert TOKEN not in said
-        assert "Traceback" not in said
-        assert sorted(arrived(sim, three)) == (sorted(three) if code == 0 else [])
-        assert (tmp_path / LINE).exists() is (code == 0)
-
-    def on_a_terminal(self, args: list[str], typed: str, cwd: Path) -> tuple[int, str]:
-        """Run the command on a terminal of its own and type once it asks; return its exit code and what it showed."""
-        terminal, other_end = pty.openpty()
-        with open_process(args, os.ttyname(other_end), cwd) as process:
-            said = b""
-            try:
-                while b"type that number" not in said:
-                    said += os.read(terminal, 65536)
-                os.write(terminal, typed.encode())
-                os.close(other_end)
-                while data := self.read(terminal):
-                    said += data
-            finally:
-                os.close(terminal)
-        return process.returncode, said.decode()
-
-    @staticmethod
-    def read(terminal: int) -> bytes:
-        """Read what is shown; nothing once the command has ended, which Linux reports as an error."""
-        try:
-            return os.read(terminal, 65536)
-        except OSError:
-            return b""
-
-
-def open_process(args: list[str], terminal: str, cwd: Path) -> "subprocess.Popen[bytes]":
-    """Start the command on a terminal: whoever leads a session and opens one gets it, Ctrl-C included."""
-    script = 'exec "$@" <"$0" >"$0" 2>&1'
-    return subprocess.Popen(
-        ["sh", "-c", script, terminal, *COMMAND, *args], cwd=cwd, env=environment(TERM="xterm"), start_new_session=True
-    )
-
-
 class TestFirstTry:
     """What a newcomer runs into, and what it leaves behind: nothing."""
-
-    def test_output_is_an_input(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """The results never take the place of the list, under no name of it and not even with --overwrite."""
-        before = (tmp_path / "campaigns.csv").read_bytes()
-        (tmp_path / "link.csv").symlink_to("campaigns.csv")
-        for target in ("campaigns.csv", "link.csv"):
-            run = stop(sim, "--yes", "--overwrite", "-o", target, cwd=tmp_path)
-            assert (run.code, "is an input" in run.err) == (2, True)
-        assert (tmp_path / "campaigns.csv").read_bytes() == before
-        assert arrived(sim, three) == []
-
-    def test_a_start_that_fails_leaves_no_file(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """Without credentials no empty result file is in the way of the next run, and an old one keeps its lines."""
-        run = stop(sim, "--yes", cwd=tmp_path, BULKSTOP_TOKEN=None)
-        assert (run.code, "no credentials" in run.err) == (2, True)
-        assert not (tmp_path / "campaigns.csv.results.jsonl").exists()
-        (tmp_path / "old.jsonl").write_text("kept\n")
-        assert stop(sim, "--yes", "--overwrite", "-o", "old.jsonl", cwd=tmp_path, BULKSTOP_TOKEN=None).code == 2
-        assert (tmp_path / "old.jsonl").read_text() == "kept\n"
-
-    def test_no_usable_row_says_why(self, sim: Simulated, tmp_path: Path) -> None:
-        """A list whose rows all lack an account names the option to give."""
-        (tmp_path / "campaigns.csv").write_text("campaign_id\ncd-1\n")
-        run = stop(sim, "--yes", cwd=tmp_path)
-        assert run.code == 2
-        assert "first campaigns.csv line 2: no campaign_type in the row; give --type" in run.err
 
     def test_two_signals_at_once(self, tmp_path: Path, make_list: MakeList) -> None:
         """A second signal that comes while the run ends does not kill it: it says how it ended, with its exit code."""

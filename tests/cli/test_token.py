@@ -11,13 +11,12 @@ from tests.processes import TOKEN, bulkstop
 
 pytestmark = pytest.mark.real
 
-HOST = ("--host", "api.example")
 SECRET = "a-secret-of-32-characters-or-more"
 
 
 def test_claims(tmp_path: Path) -> None:
     """It shows the claims, not the token, on standard error."""
-    run = bulkstop("token", *HOST, cwd=tmp_path)
+    run = bulkstop("token", cwd=tmp_path)
     assert (run.code, run.out) == (0, "")
     assert '"sub": "u"' in run.err
     assert "expires: not said" in run.err
@@ -26,7 +25,7 @@ def test_claims(tmp_path: Path) -> None:
 def test_print(tmp_path: Path) -> None:
     """With `--print` it writes the token, and nothing else, to standard output: here one that was just minted."""
     app = {"BULKSTOP_TOKEN": None, "BULKSTOP_CLIENT_ID": "cs-1", "BULKSTOP_CLIENT_SECRET": SECRET}
-    run = bulkstop("token", "--print", *HOST, cwd=tmp_path, **app)
+    run = bulkstop("token", "--print", cwd=tmp_path, **app)
     assert (run.code, run.err) == (0, "")
     claims = jwt.decode(run.out.strip(), SECRET, algorithms=["HS256"])
     assert (claims["sub"], claims["appId"]) == ("bulkstop", "cs-1")
@@ -36,7 +35,7 @@ def test_time_left(tmp_path: Path) -> None:
     """It says how long a token still lives."""
     token = jwt.encode({"sub": "u", "exp": int(time.time() + 600)}, SECRET)
     (tmp_path / "token").write_text(token)
-    run = bulkstop("token", "--token-file", "token", *HOST, cwd=tmp_path, BULKSTOP_TOKEN=None)
+    run = bulkstop("token", "--token-file", "token", cwd=tmp_path, BULKSTOP_TOKEN=None)
     assert run.code == 0
     assert "expires: in 10 min" in run.err
     assert token not in run.err
@@ -45,7 +44,7 @@ def test_time_left(tmp_path: Path) -> None:
 def test_expired(tmp_path: Path) -> None:
     """A token that has expired is exit 2, says so, and is not shown."""
     token = jwt.encode({"sub": "u", "exp": int(time.time() - 600)}, SECRET)
-    run = bulkstop("token", *HOST, cwd=tmp_path, BULKSTOP_TOKEN=token)
+    run = bulkstop("token", cwd=tmp_path, BULKSTOP_TOKEN=token)
     assert run.code == 2
     assert "expired at" in run.err
     assert token not in run.err
@@ -53,7 +52,7 @@ def test_expired(tmp_path: Path) -> None:
 
 def test_opaque(tmp_path: Path) -> None:
     """A token that is no JWT has no claims to show, and is not shown either."""
-    run = bulkstop("token", *HOST, cwd=tmp_path, BULKSTOP_TOKEN="opaque-opaque-opaque")
+    run = bulkstop("token", cwd=tmp_path, BULKSTOP_TOKEN="opaque-opaque-opaque")
     assert run.code == 0
     assert "no claims" in run.err
     assert "opaque-opaque" not in run.err
@@ -61,19 +60,30 @@ def test_opaque(tmp_path: Path) -> None:
 
 def test_failing_command(tmp_path: Path) -> None:
     """A command that gives no token is exit 2, and what it printed is not repeated."""
-    run = bulkstop("token", "--token-command", f"echo {TOKEN}; exit 3", *HOST, cwd=tmp_path, BULKSTOP_TOKEN=None)
+    run = bulkstop("token", "--token-command", f"echo {TOKEN}; exit 3", cwd=tmp_path, BULKSTOP_TOKEN=None)
     assert (run.code, run.out) == (2, "")
     assert run.err == "bulkstop: token command failed with exit code 3\n"
 
 
 def test_no_credentials(tmp_path: Path) -> None:
     """Without credentials it is exit 2 and names the ways to give them."""
-    run = bulkstop("token", *HOST, cwd=tmp_path, BULKSTOP_TOKEN=None)
+    run = bulkstop("token", cwd=tmp_path, BULKSTOP_TOKEN=None)
     assert run.code == 2
     assert "no credentials: set BULKSTOP_TOKEN" in run.err
 
 
 def test_claims_are_json(tmp_path: Path) -> None:
     """The claims can be read by a program."""
-    run = bulkstop("token", *HOST, cwd=tmp_path)
+    run = bulkstop("token", cwd=tmp_path)
     assert json.loads(run.err[: run.err.rindex("}") + 1]) == {"sub": "u"}
+
+
+def test_profile_of_other_commands(tmp_path: Path) -> None:
+    """It needs no host and takes none, and a profile may have what it does not read."""
+    (tmp_path / "bulkstop.toml").write_text(
+        f'[profile.prod]\nhost = "http://plain.example"\nquota = "1/s"\ntoken_command = "echo {TOKEN}"\n'
+    )
+    run = bulkstop("token", "--profile", "prod", cwd=tmp_path, BULKSTOP_TOKEN=None, BULKSTOP_QUOTA="soon")
+    assert (run.code, "expires: not said" in run.err) == (0, True), run
+    run = bulkstop("token", "--host", "api.example", cwd=tmp_path)
+    assert (run.code, run.err) == (2, "bulkstop: No such option '--host'.\n")

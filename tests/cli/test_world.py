@@ -375,7 +375,7 @@ class TestLookUps:
         self, patch: pytest.MonkeyPatch, look_ups: LookUps, number: int
     ) -> list[Response | TransportFailure]:
         """Make calls, each with a look-up of its own."""
-        patch.setattr("bulkstop.kore.aiohttp_transport.LOOKUP_S", 0)
+        patch.setattr("bulkstop.kore.network.LOOKUP_S", 0)
         patch.setattr(socket, "getaddrinfo", look_ups)
         async with (
             listening(Service(closes=True)) as server,
@@ -402,7 +402,7 @@ class TestLookUps:
 
     async def test_no_word_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A name server that says nothing holds up a call for no longer than LOOKUP_WAIT_S."""
-        monkeypatch.setattr("bulkstop.kore.aiohttp_transport.LOOKUP_WAIT_S", 0.05)
+        monkeypatch.setattr("bulkstop.kore.network.LOOKUP_WAIT_S", 0.05)
         silence = threading.Event()
         try:
             found = await self.calls(monkeypatch, LookUps("127.0.0.1", silence, "127.0.0.1"), 3)

@@ -161,7 +161,7 @@ class Job:
         report: Report | None = None,
         admission: Admission | None = None,
         breaker: Breaker | None = None,
-        scope_breaker: ScopeBreaker[Turn] | None = None,
+        scopes: ScopeBreaker[Turn] | None = None,
         lists: Lists | None = None,
         follow: Follow = follow_nothing,
         at_rest: Callable[[], Iterable[Lane]] = tuple,
@@ -174,6 +174,7 @@ class Job:
         self.times: list[float] = []
         self.rows = rows if isinstance(rows, Mapping) else by_account(rows)
         self.took_s = 0.0
+        self.acted: list[Callable[[], object]] = []
         if isinstance(send, Service):
             self.service = send
         self._seen = seen
@@ -183,7 +184,7 @@ class Job:
             else Lane(name, own, RollingWindow(limits) if limits else NoQuota(), claim, left=size_of(own))
             for name, own in self.rows.items()
         )
-        self.lanes = Lanes(lanes, concurrency, Guards(admission, breaker, scope_breaker))
+        self.lanes = Lanes(lanes, concurrency, Guards(admission, breaker, scopes))
         self.pool = Pool(
             self.lanes,
             send.send if isinstance(send, Service) else send,
@@ -209,8 +210,12 @@ class Job:
         """Run with acts at given times; check that each campaign has one line, and return the fault of the run."""
         fault, loop = None, VirtualLoop()
 
+        def do(act: Callable[[], object]) -> None:
+            self.acted.append(act)
+            act()
+
         async def main() -> None:
-            timers = [loop.call_later(at, act) for at, act in acts]
+            timers = [loop.call_later(at, do, act) for at, act in acts]
             try:
                 await self.pool.run()
             finally:

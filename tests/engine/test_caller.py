@@ -13,7 +13,7 @@ from bulkstop.engine.results import NOT_TRIED, NOT_TRIED_AGAIN
 from bulkstop.engine.retry import BACKOFF_BASE_S, THROTTLES, Retry
 from bulkstop.engine.tasks import run_concurrently
 from bulkstop.errors import CredentialsError, QuotaError
-from bulkstop.model import Attempt, Limit, Outcome, RetryHint
+from bulkstop.model import Attempt, Limit, Outcome
 from tests.engine.parts import BUSY, RENEWED, now_s, throttled
 from tests.virtual_time import run
 
@@ -59,42 +59,23 @@ def times(number: int, one: Caller, api: Api) -> Callable[[], Coroutine[object, 
     return job
 
 
-def test_a_value_is_given_back() -> None:
-    """A call that succeeds gives what it was made for, after one try."""
-    api, one = Api("page"), caller()
-    assert run(one.call(api.ask)) == ("page", 0.0)
-    assert (len(api.asked_s), one.calls) == (1, 1)
-
-
-def test_a_failure_is_given_back() -> None:
-    """A failure that will not pass is given back after one try, and nothing is raised."""
-    api = Api(GONE)
-    assert run(caller().call(api.ask)) == (GONE, 0.0)
-    assert len(api.asked_s) == 1
-
-
-def test_what_passes_is_tried_again() -> None:
-    """A failure that may pass is tried again after a back-off, until it has passed."""
-    api = Api(BUSY, BUSY, "page")
-    answer, took_s = run(caller().call(api.ask))
-    assert (answer, len(api.asked_s)) == ("page", 3)
+@pytest.mark.parametrize(
+    ("answers", "calls"),
+    [
+        (("page",), 1),
+        ((GONE,), 1),
+        ((BUSY, BUSY, "page"), 3),
+        ((BUSY,), 3),
+        ((RENEWED, BUSY, "page"), 3),
+        ((RENEWED,), 2),
+    ],
+)
+def test_the_last_answer_is_given_back(answers: tuple[Answer, ...], calls: int) -> None:
+    """A value, or the failure that another try could not change, after as many tries as the rules give a call."""
+    api, one = Api(*answers), caller(retry=Retry(3))
+    answer, took_s = run(one.call(api.ask))
+    assert (answer, len(api.asked_s), one.calls) == (answers[-1], calls, calls)
     assert took_s <= 3 * BACKOFF_BASE_S + 0.01
-
-
-def test_what_does_not_pass() -> None:
-    """There are no more tries than Retry gives, and the last failure is given back as it came."""
-    api = Api(BUSY)
-    assert run(caller(retry=Retry(3)).call(api.ask))[0] == BUSY
-    assert len(api.asked_s) == 3
-
-
-def test_a_renewed_token_is_tried_once() -> None:
-    """A try that only renewed the token costs no attempt; a second such answer is final."""
-    api = Api(RENEWED, BUSY, "page")
-    assert run(caller(retry=Retry(2)).call(api.ask))[0] == "page"
-    api = Api(RENEWED)
-    assert run(caller().call(api.ask)) == (RENEWED, 0.0)
-    assert len(api.asked_s) == 2
 
 
 def test_the_quota_is_kept() -> None:
@@ -334,11 +315,3 @@ class TestSideBySide:
 
         with pytest.raises(TimeoutError):
             run(job())
-
-
-def test_again_now_is_no_failure() -> None:
-    """An answer that only renewed the token leaves the account's rest as it was."""
-    api, rests = Api(RENEWED, "page"), list[float]()
-    assert run(caller(rests=rests.append).call(api.ask)) == ("page", 0.0)
-    assert rests == []
-    assert RENEWED.again is RetryHint.NOW

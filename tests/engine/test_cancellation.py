@@ -143,7 +143,7 @@ class Scene:
             concurrency=3,
             report=self._write,
             make_lane=lambda name, own: Lane(name, own, self.windows[name], world.claim if name == "a" else None),
-            scope_breaker=None if world.lists is None else ScopeBreaker(can_list=True),
+            scopes=None if world.lists is None else ScopeBreaker(can_list=True),
             lists=world.lists,
         ).pool
 

@@ -1,10 +1,13 @@
 """The pool in virtual time: each campaign once, nobody held up, whatever ends the run."""
 
 import asyncio
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
+from itertools import pairwise
 from typing import NoReturn
 
 import pytest
@@ -18,7 +21,7 @@ from bulkstop.engine.limits.quota import NoQuota, RollingWindow
 from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.results import BROKEN, CUT_OFF, NOT_TRIED, NOT_TRIED_AGAIN
 from bulkstop.engine.retry import BACKOFF_BASE_S, THROTTLES, Retry
-from bulkstop.errors import BulkstopError, CredentialsError, InputError, OutputError
+from bulkstop.errors import CredentialsError, InputError, OutputError
 from bulkstop.model import Attempt, Campaign, Limit, Outcome, Result, RetryHint, Send, utc_text
 from tests.engine.parts import (
     AT_REST,
@@ -38,7 +41,7 @@ from tests.engine.parts import (
     campaigns,
     throttled,
 )
-from tests.virtual_time import run
+from tests.virtual_time import VirtualLoop, run
 
 MINUTE = [Limit(60, 60)]
 GONE = Attempt(Outcome.NOT_FOUND, http_status=404, error="HTTP 404")
@@ -92,7 +95,7 @@ def test_an_empty_list_ends_at_once() -> None:
 def test_no_more_calls_are_open_than_allowed_and_no_fewer(concurrency: int) -> None:
     """Every worker is used, none twice, and the work takes as long as it must."""
     service = always(STOPPED, 0.5)
-    job = Job(campaigns(640), service.send, concurrency=concurrency)
+    job = Job(campaigns(640), service, concurrency=concurrency)
     _, took_s = run(job.pool.run())
     assert service.most_in_flight == concurrency
     assert took_s == -(-640 // concurrency) * 0.5
@@ -123,7 +126,7 @@ def test_the_pool_tells_how_many_calls_are_in_flight() -> None:
         return Reply(one.line % 4 / 4, BUSY if call < 3 and one.line % 2 else STOPPED)
 
     service = Service(script)
-    job = Job(campaigns(50), service.send, concurrency=6)
+    job = Job(campaigns(50), service, concurrency=6)
     run(job.pool.run())
     assert job.pool.in_flight == 0
     assert job.outcomes() == {Outcome.STOPPED: 50}
@@ -150,7 +153,7 @@ def test_every_campaign_is_reported_once(
     """Whatever the answers: one line a campaign, tries within bounds, calls within bounds, and the run ends."""
     service = Service(lambda one, call: script[(one.line * 5 + call) % len(script)])
     rows = [one for number, size in enumerate(sizes) for one in campaigns(size, f"a{number}")]
-    job = Job(rows, service.send, limits=limits, concurrency=concurrency, attempts=attempts)
+    job = Job(rows, service, limits=limits, concurrency=concurrency, attempts=attempts)
     run(job.pool.run())
     job.check()
     assert service.most_in_flight <= concurrency
@@ -185,18 +188,9 @@ def settled(answers: list[Attempt | BaseException], attempts: int) -> tuple[Outc
 def test_a_thousand_campaigns_of_one_account_take_sixteen_windows() -> None:
     """At 60 per minute the last 40 of 1,000 leave after exactly 16 minutes."""
     service = always(STOPPED)
-    _, took_s = run(Job(campaigns(1_000), service.send, limits=MINUTE).pool.run())
+    _, took_s = run(Job(campaigns(1_000), service, limits=MINUTE).pool.run())
     assert took_s == 16 * 60
     assert Counter(service.began_s("a1")) == {minute * 60.0: 60 for minute in range(16)} | {960.0: 40}
-
-
-def test_fifty_accounts_take_as_long_as_one() -> None:
-    """Each account has its own quota, and all of them are used at the same time."""
-    names = [f"a{number}" for number in range(50)]
-    job = Job(accounts(names, 200), always(STOPPED).send, limits=MINUTE)
-    _, took_s = run(job.pool.run())
-    assert took_s == 3 * 60
-    job.check()
 
 
 def test_fifty_accounts_with_latency_take_nearly_as_long_as_one() -> None:
@@ -210,7 +204,7 @@ def test_fifty_accounts_with_latency_take_nearly_as_long_as_one() -> None:
 def test_no_account_is_ever_over_its_limit() -> None:
     """Tries count, not campaigns; with failures and latency no rolling minute sees more than 60 calls."""
     service = Service(first_calls(BUSY, 0.7, every=3))
-    run(Job(accounts(["a", "b"], 200), service.send, limits=MINUTE).pool.run())
+    run(Job(accounts(["a", "b"], 200), service, limits=MINUTE).pool.run())
     for name in "ab":
         seen = service.began_s(name)
         assert len(seen) == 200 + 66
@@ -223,7 +217,7 @@ def test_no_account_is_ever_over_its_limit() -> None:
 def test_an_account_that_hangs_does_not_delay_the_others() -> None:
     """With one of four accounts hanging for 30 s a call, the others are done as fast as a quarter of the workers is."""
     service = Service(lambda one, call: Reply(30.0 if one.account_id == "slow" else 0.125, STOPPED))
-    job = Job(accounts(["slow", "b", "c", "d"], 160), service.send, concurrency=32)
+    job = Job(accounts(["slow", "b", "c", "d"], 160), service, concurrency=32)
     run(job.pool.run())
     for name in "bcd":
         assert job.finished_s(name) == 160 / 8 * 0.125
@@ -253,7 +247,7 @@ def test_a_throttled_account_pauses_as_a_whole(attempts: int) -> None:
     service = Service(
         lambda one, call: Reply(0.5, throttled(10.0) if (one.account_id, one.line, call) == ("a", 1, 1) else STOPPED)
     )
-    job = Job(accounts(["a", "b"], 20), service.send, concurrency=4, attempts=attempts)
+    job = Job(accounts(["a", "b"], 20), service, concurrency=4, attempts=attempts)
     run(job.pool.run())
     assert [at for at in service.began_s("a") if 0.5 <= at < 10.5] == []
     assert len(service.began_s("a")) == 20 + 1
@@ -265,7 +259,7 @@ def test_a_throttled_account_pauses_as_a_whole(attempts: int) -> None:
 def test_a_list_is_not_burnt_on_a_throttled_account() -> None:
     """With a single try each, an account that is over its limit for a minute loses no campaign at all."""
     service = Service(lambda one, call: Reply(0.5, throttled(60.0) if now_is_before(60.0) else STOPPED))
-    job = Job(campaigns(100), service.send, concurrency=4, attempts=1)
+    job = Job(campaigns(100), service, concurrency=4, attempts=1)
     run(job.pool.run())
     assert job.outcomes() == {Outcome.STOPPED: 100}
 
@@ -273,20 +267,10 @@ def test_a_list_is_not_burnt_on_a_throttled_account() -> None:
 def test_calls_refused_together_are_one_event() -> None:
     """One throttling of eight calls in flight makes the account rest once, not once a call."""
     service = Service(lambda one, call: Reply(0.5, throttled(None) if now_is_before(0.5) else STOPPED))
-    job = Job(campaigns(40), service.send, concurrency=8)
+    job = Job(campaigns(40), service, concurrency=8)
     _, took_s = run(job.pool.run())
     assert job.outcomes() == {Outcome.STOPPED: 40}
     assert took_s <= 0.5 + BACKOFF_BASE_S + 5 * 0.5
-
-
-def test_a_service_that_only_throttles_ends_the_campaign_in_time() -> None:
-    """A campaign that is refused every time ends as throttled after a bounded number of calls."""
-    service = always(throttled(7.0))
-    job = Job(campaigns(1), service.send)
-    _, took_s = run(job.pool.run())
-    assert job.outcomes() == {Outcome.THROTTLED: 1}
-    assert len(service.log) == THROTTLES
-    assert took_s == (THROTTLES - 1) * 7.0
 
 
 def test_a_call_that_waits_for_the_store_rests_with_its_account() -> None:
@@ -305,6 +289,21 @@ def test_a_call_that_waits_for_the_store_rests_with_its_account() -> None:
     assert job.outcomes() == {Outcome.STOPPED: 3}
     assert service.began_s("a1")[1:] == [11.5] * 3
     assert claims == 3 + 3
+
+
+def test_a_call_that_the_store_has_counted_leaves() -> None:
+    """What the store lets leave does, though it has just told another worker to ask again later: no place is lost."""
+    service, answers = always(STOPPED), iter([5.0, 0.0, 0.0])
+
+    async def claim() -> float:
+        wait_s = next(answers)
+        await asyncio.sleep(0)  # both workers have asked before the first has its answer
+        return wait_s
+
+    job = Job(campaigns(2), service.send, concurrency=2, claim=claim)
+    run(job.pool.run())
+    assert job.outcomes() == {Outcome.STOPPED: 2}
+    assert service.began_s("a1") == [0.0, 5.0]
 
 
 def test_a_lane_rests_with_the_other_calls_of_its_account() -> None:
@@ -403,7 +402,7 @@ def test_a_waiting_retry_holds_no_worker() -> None:
     """A single worker goes on with the other campaigns while one of them is in a back-off of 100 s."""
     later = Attempt(Outcome.SERVER_ERROR, RetryHint.LATER, 503, retry_after_s=100.0)
     service = Service(first_calls(later, 0.5, every=11))  # of 20 campaigns, the eleventh
-    job = Job(campaigns(20), service.send, concurrency=1)
+    job = Job(campaigns(20), service, concurrency=1)
     _, took_s = run(job.pool.run())
     assert [call.campaign.line for call in service.log] == [*range(1, 21), 11]
     assert [call.began_s for call in service.log][:20] == [number / 2 for number in range(20)]
@@ -426,7 +425,7 @@ def test_waiting_retries_are_bounded() -> None:
             yield campaign(number)
 
     job: Job | None = None
-    job = Job({"a1": million()}, service.send, concurrency=100)
+    job = Job({"a1": million()}, service, concurrency=100)
 
     async def main() -> None:
         asyncio.get_running_loop().call_later(99.0, job.pool.drain)
@@ -439,63 +438,7 @@ def test_waiting_retries_are_bounded() -> None:
     assert job.outcomes()[Outcome.SERVER_ERROR] == len(service.log)
 
 
-# --- tries ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_renewed_token_costs_no_attempt() -> None:
-    """The try after a renewal leaves at once and is counted as the first."""
-    service = Service(first_calls(RENEWED, 0.5))
-    job = Job(campaigns(1), service.send, attempts=1)
-    _, took_s = run(job.pool.run())
-    assert took_s == 1.0
-    assert [(r.outcome, r.attempts) for r in job.results] == [(Outcome.STOPPED, 1)]
-    assert job.pool.calls == 2
-
-
-def test_a_token_is_renewed_once_a_campaign() -> None:
-    """A service that refuses every token is asked twice, then the campaign is unauthorized."""
-    service = always(RENEWED)
-    job = Job(campaigns(3), service.send)
-    run(job.pool.run())
-    assert len(service.log) == 6
-    assert {(r.outcome, r.attempts) for r in job.results} == {(Outcome.UNAUTHORIZED, 1)}
-
-
-def test_a_campaign_that_keeps_failing_ends_with_its_last_answer() -> None:
-    """After five tries the outcome is what the fifth said, and the tries are counted."""
-    service = always(BUSY, 0.1)
-    job = Job(campaigns(2), service.send)
-    run(job.pool.run())
-    assert len(service.log) == 10
-    assert [(r.outcome, r.http_status, r.attempts) for r in job.results] == [(Outcome.SERVER_ERROR, 503, 5)] * 2
-
-
 # --- drain and abort ------------------------------------------------------------------------------------------------
-
-
-def stopping(
-    job: Job, acts: list[tuple[float, Callable[[], object]]]
-) -> tuple[float, list[BaseException], list[Callable[[], object]]]:
-    """Run a job with acts at given times; return the time of its end, what it raised, and the acts that came before."""
-    done: list[Callable[[], object]] = []
-    raised: list[BaseException] = []
-
-    def doing(act: Callable[[], object]) -> None:
-        done.append(act)
-        act()
-
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        timers = [loop.call_later(at, doing, act) for at, act in acts]
-        try:
-            await job.pool.run()
-        except BulkstopError as error:
-            raised.append(error)
-        finally:
-            for timer in timers:
-                timer.cancel()
-
-    return run(main())[1], raised, done
 
 
 @settings(max_examples=200)
@@ -518,20 +461,17 @@ def test_drain_and_abort_leave_one_true_line_a_campaign(
     """Whenever it happens: nothing leaves after the drain, the end waits for calls alone, every line is true."""
     service = Service(lambda one, call: script[(one.line * 5 + call) % len(script)])
     rows = [one for number, size in enumerate(sizes) for one in campaigns(size, f"a{number}")]
-    job = Job(rows, service.send, limits=limits, concurrency=concurrency, attempts=3)
+    job = Job(rows, service, limits=limits, concurrency=concurrency, attempts=3)
     acts: list[tuple[float, Callable[[], object]]] = [(drain_s, job.pool.drain)]
     if grace_s is not None:
         acts.append((drain_s + grace_s, job.pool.abort))
-    took_s, _, done = stopping(job, acts)
-
-    job.check()
-    assert job.pool.in_flight == 0
+    assert job.to_its_end(*acts) is None
     assert all(call.began_s <= drain_s for call in service.log)
     last_answer_s = max((call.ended_s for call in service.log if call.ended_s is not None), default=0.0)
-    if job.pool.abort in done:
-        assert took_s == drain_s + (grace_s or 0.0)
-    elif job.pool.drain in done:
-        assert took_s == max(drain_s, last_answer_s)
+    if job.pool.abort in job.acted:
+        assert job.took_s == drain_s + (grace_s or 0.0)
+    elif job.pool.drain in job.acted:
+        assert job.took_s == max(drain_s, last_answer_s)
     assert job.pool.calls == len(service.log)
     for result in job.results:
         check_line(result, [call for call in service.log if call.campaign.campaign_id == result.campaign_id], script)
@@ -567,31 +507,53 @@ def check_line(result: Result, calls: list[Call], script: list[Reply]) -> None:
     assert (result.finished_at is None) == waited
 
 
-def test_drain_ends_every_sleep_at_once() -> None:
-    """Waits for quota and for other tries end with the drain, at that very moment."""
-    service = Service(lambda one, call: Reply(0.5, throttled(100.0) if one.account_id == "b" else STOPPED))
-    job = Job(accounts(["a", "b"], 100), service.send, limits=MINUTE, concurrency=8)
-    took_s, _, _ = stopping(job, [(45.0, job.pool.drain)])
-    assert took_s == 45.0
-    assert job.outcomes() == {Outcome.STOPPED: 60, Outcome.THROTTLED: 4, Outcome.NOT_SENT: 40 + 96}
+def test_while_it_is_paused_nothing_leaves() -> None:
+    """A pause waits for what is in flight and lets nothing else leave, also none whose time has come meanwhile."""
+    service = Service(first_calls(BUSY, 1.0, every=3))
+    job = Job(accounts(["a", "b"], 20), service.send, limits=[Limit(5, 10.0)], concurrency=4)
+    job.to_its_end((0.5, job.pool.pause), (100.0, job.pool.resume))
+    left = sorted(call.began_s for call in service.log)
+    assert [at for at in left if 0.5 < at < 100.0] == []
+    assert sum(at < 0.5 for at in left) == 4
+    assert sum(at == 100.0 for at in left) == 4
+    assert job.outcomes() == {Outcome.STOPPED: 40}
 
 
-def test_drain_waits_for_what_is_in_flight() -> None:
-    """A call that was made gets its answer into its line."""
-    job = Job(campaigns(10), always(STOPPED, 30.0).send, concurrency=4)
-    took_s, _, _ = stopping(job, [(1.0, job.pool.drain)])
-    assert took_s == 30.0
-    assert job.outcomes() == {Outcome.STOPPED: 4, Outcome.NOT_SENT: 6}
+def test_a_paused_run_can_be_drained() -> None:
+    """Whoever pauses a run can end it without letting it go on."""
+    job = Job(campaigns(10), always(STOPPED, 1.0).send, concurrency=2)
+    job.to_its_end((0.5, job.pool.pause), (50.0, job.pool.drain))
+    assert job.took_s == 50.0
+    assert job.outcomes() == {Outcome.STOPPED: 2, Outcome.NOT_SENT: 8}
 
 
-def test_abort_makes_what_is_in_flight_unknown() -> None:
-    """A stop may have arrived, so a call that was cut off is neither failed nor stopped, and it counts as a try."""
-    job = Job(campaigns(10), always(STOPPED, 30.0).send, concurrency=4)
-    took_s, _, _ = stopping(job, [(1.0, job.pool.abort)])
-    assert took_s == 1.0
-    assert job.outcomes() == {Outcome.UNKNOWN: 4, Outcome.NOT_SENT: 6}
-    assert {r.attempts for r in job.results if r.outcome is Outcome.UNKNOWN} == {1}
-    assert job.pool.calls == 4
+@pytest.mark.parametrize("limits", [(), MINUTE])
+def test_the_rate_can_be_changed_meanwhile(limits: list[Limit]) -> None:
+    """From then on the calls of each account are spread evenly at that rate, until it is taken back."""
+    service = always(STOPPED, 0.25)
+    job = Job(accounts(["a", "b"], 30), service.send, limits=limits, concurrency=4)
+    acts = (1.0, lambda: job.pool.set_rate([Limit(30, 60.0)])), (21.0, lambda: job.pool.set_rate([]))
+    job.to_its_end(*acts)
+    for name in ("a", "b"):
+        slow = [call.began_s for call in service.log if call.campaign.account_id == name and 1.0 < call.began_s < 21.0]
+        assert len(slow) == 9
+        assert {round(after - before, 6) for before, after in pairwise(slow)} == {2.0}
+    assert job.outcomes() == {Outcome.STOPPED: 60}
+    assert job.took_s < 25.0
+
+
+def test_a_quota_that_another_run_uses_is_looked_at_again() -> None:
+    """A lane that waits for an answer of another run goes on when it is told to look."""
+    quota = RollingWindow([Limit(1, 1.0)])
+    quota.take(0.0)  # by the other run
+    job = Job(campaigns(1), always(STOPPED, 0.0).send, make_lane=lambda name, own: Lane(name, own, quota, left=1))
+
+    def answer() -> None:
+        quota.answered(5.0, 0.0, throttled=False)
+        job.pool.look_again()
+
+    job.to_its_end((5.0, answer))
+    assert job.took_s == 6.0
 
 
 def test_a_drain_between_a_renewal_and_its_try_leaves_the_campaign_unsent() -> None:
@@ -610,7 +572,7 @@ def test_a_drain_between_a_renewal_and_its_try_leaves_the_campaign_unsent() -> N
 def test_the_last_answer_is_kept_also_when_it_had_no_error_text() -> None:
     """A line of a waiting retry says why there was no other try, and nothing that is not there."""
     job = Job(campaigns(1), always(Attempt(Outcome.TIMEOUT, RetryHint.LATER, retry_after_s=50.0)).send)
-    stopping(job, [(1.0, job.pool.drain)])
+    job.to_its_end((1.0, job.pool.drain))
     assert [(r.outcome, r.attempts, r.error) for r in job.results] == [(Outcome.TIMEOUT, 1, NOT_TRIED_AGAIN)]
 
 
@@ -634,10 +596,11 @@ def test_a_send_that_cleans_up_slowly_is_waited_for() -> None:
         return STOPPED
 
     job = Job(campaigns(5), send, concurrency=2)
-    assert stopping(job, [(1.0, job.pool.abort)])[0] == 3.0
-    job.check()
+    job.to_its_end((1.0, job.pool.abort))
+    assert job.took_s == 3.0
     job = Job(campaigns(5), send, concurrency=2)
-    assert stopping(job, [(1.0, job.pool.abort), (2.0, job.pool.abort)])[0] == 2.0
+    job.to_its_end((1.0, job.pool.abort), (2.0, job.pool.abort))
+    assert job.took_s == 2.0
     assert job.outcomes() == {Outcome.UNKNOWN: 2, Outcome.NOT_SENT: 3}
 
 
@@ -674,28 +637,25 @@ def test_a_result_that_cannot_be_written_ends_the_sending(written: int, heals: b
         job.results.append(result)
 
     service = Service(lambda one, call: script[(one.line * 5 + call) % len(script)])
-    job = Job(accounts(["a", "b"], 20), service.send, concurrency=6, report=report, attempts=3)
-    took_s, raised, _ = stopping(job, [])
+    job = Job(accounts(["a", "b"], 20), service, concurrency=6, report=report, attempts=3)
+    loop = VirtualLoop()
+    with pytest.raises(OutputError) if written < 40 else nullcontext():
+        run(job.pool.run(), loop=loop)
     unwritten = [result for result in tried if result not in job.results]
     assert len({result.campaign_id for result in tried}) == len(tried) == 40
-    if not failed_s:
-        assert (raised, job.pool.unwritten) == ([], [])
-        return
-    assert raised == [full]
+    assert job.pool.fault is (full if failed_s else None)
     assert job.pool.unwritten == [result for result in unwritten if result.outcome is not Outcome.NOT_SENT]
-    assert all(call.began_s <= failed_s[0] for call in service.log)
-    assert took_s == max(call.ended_s or 0.0 for call in service.log)
+    assert all(call.began_s <= min(failed_s, default=math.inf) for call in service.log)
+    assert loop.time() == max(call.ended_s or 0.0 for call in service.log)
 
 
 def test_credentials_that_end_end_the_run() -> None:
     """Without a token nothing is sent: calls in flight are answered, the rest is reported, the fault is raised."""
     gone = CredentialsError("the token expired")
     service = Service(lambda one, call: Reply(0.25, gone) if one.line == 5 else Reply(0.5, STOPPED))
-    job = Job(campaigns(20), service.send, concurrency=4)
-    took_s, raised, _ = stopping(job, [])
-    assert raised == [gone]
-    assert took_s == 1.0
-    job.check()
+    job = Job(campaigns(20), service, concurrency=4)
+    assert job.to_its_end() is gone
+    assert job.took_s == 1.0
     assert job.outcomes() == {Outcome.STOPPED: 7, Outcome.NOT_SENT: 13}
     assert {(r.attempts, r.started_at) for r in job.results if r.outcome is Outcome.NOT_SENT} == {(0, None)}
 
@@ -704,8 +664,7 @@ def test_credentials_that_end_between_two_tries_keep_the_last_answer() -> None:
     """A campaign that failed before and now cannot be tried again says what it knows, and is not final."""
     service = Service(lambda one, call: Reply(0.5, BUSY if call == 1 else CredentialsError("gone")))
     job = Job(campaigns(1), service.send)
-    _, raised, _ = stopping(job, [])
-    assert len(raised) == 1
+    assert isinstance(job.to_its_end(), CredentialsError)
     assert [(r.outcome, r.attempts, r.error, r.started_at, r.finished_at) for r in job.results] == [
         (Outcome.SERVER_ERROR, 1, f"HTTP 503; {NOT_TRIED_AGAIN}", "2025-12-05T00:00:00.000Z", None)
     ]
@@ -714,9 +673,8 @@ def test_credentials_that_end_between_two_tries_keep_the_last_answer() -> None:
 def test_the_first_fault_is_the_one_that_is_told() -> None:
     """Faults that follow from the first do not hide it."""
     service = Service(lambda one, call: Reply(one.line / 8, CredentialsError(f"line {one.line}")))
-    job = Job(campaigns(4), service.send, concurrency=4)
-    _, raised, _ = stopping(job, [])
-    assert [str(error) for error in raised] == ["line 1"]
+    job = Job(campaigns(4), service, concurrency=4)
+    assert str(job.to_its_end()) == "line 1"
     assert job.outcomes() == {Outcome.NOT_SENT: 4}
 
 
@@ -724,7 +682,7 @@ def test_a_send_that_breaks_its_promise_costs_no_line() -> None:
     """An exception nobody foresaw makes its campaign unknown and drains the run, which then raises that very one."""
     slip = KeyError("slip")
     service = Service(lambda one, call: Reply(0.25, slip) if one.line == 5 else Reply(0.5, STOPPED))
-    job = Job(campaigns(20), service.send, concurrency=4)
+    job = Job(campaigns(20), service, concurrency=4)
     with pytest.raises(KeyError) as caught:
         run(job.pool.run())
     assert caught.value is slip is job.pool.fault
@@ -743,7 +701,7 @@ def test_a_next_try_that_cannot_be_planned_costs_no_line(answer: Attempt, monkey
 
     monkeypatch.setattr(Retry, "_ask", fails)
     service = Service(lambda one, call: Reply(0.25, answer) if one.line == 5 else Reply(0.5, STOPPED))
-    job = Job(campaigns(20), service.send, concurrency=4)
+    job = Job(campaigns(20), service, concurrency=4)
     with pytest.raises(OSError, match="Too many open files") as caught:
         run(job.pool.run())
     assert caught.value is fault
@@ -794,8 +752,9 @@ def test_a_list_that_breaks_off_ends_the_run_with_its_own_fault() -> None:
         raise fault
 
     job = Job({"a1": broken(), "b": campaigns(50, "b")}, always(STOPPED, 0.5).send, concurrency=4)
-    _, raised, _ = stopping(job, [])
-    assert raised == [fault]
+    with pytest.raises(InputError) as caught:
+        run(job.pool.run())
+    assert caught.value is fault
     expected = [one.campaign_id for one in campaigns(7) + campaigns(50, "b")]
     assert sorted(r.campaign_id for r in job.results) == sorted(expected)
 
@@ -840,5 +799,6 @@ def test_a_list_that_breaks_off_again_and_again_ends_the_run() -> None:
 
     job = Job({"a1": Broken()}, always(STOPPED, 0.5).send, concurrency=1)
     job.pool.drain()
-    assert stopping(job, [])[1] == [job.pool.fault]
+    with pytest.raises(InputError):
+        run(job.pool.run())
     assert [result.line for result in job.results] == [1, 2, 3]

@@ -170,7 +170,7 @@ def carried_out(
         concurrency=setting.concurrency,
         attempts=setting.attempts,
         report=reporting(session),
-        scope_breaker=None if lists is None else ScopeBreaker(can_list=True),
+        scopes=None if lists is None else ScopeBreaker(can_list=True),
         lists=lists,
     )
 

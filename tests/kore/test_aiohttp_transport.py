@@ -10,8 +10,8 @@ from aioresponses import aioresponses
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from bulkstop.kore.aiohttp_transport import BODY_CAP, AiohttpTransport
-from bulkstop.kore.exchange import Response, TransportFailure
+from bulkstop.kore.aiohttp_transport import AiohttpTransport
+from bulkstop.kore.exchange import BODY_CAP, Response, TransportFailure
 from bulkstop.model import Outcome, RetryHint
 from tests.virtual_time import run
 
@@ -19,11 +19,12 @@ ANYWHERE = re.compile(".")
 RESET_WHILE_WRITING = aiohttp.ClientOSError(None, "Can not write request body")
 RESET_WHILE_WRITING.__cause__ = aiohttp.ClientConnectionResetError("Cannot write to closing transport")
 KEY = ConnectionKey("platform.example", 443, True, True, None, None, None)
-ASKED = RequestInfo(URL("https://platform.example/"), "POST", CIMultiDictProxy(CIMultiDict()))
+NO_FILE = OSError(errno.EMFILE, "too many")
+REQUEST = RequestInfo(URL("https://platform.example/"), "POST", CIMultiDictProxy(CIMultiDict()))
 
 
-async def told(api: aioresponses, error: Exception) -> TransportFailure:
-    """Return what is made of an exception of aiohttp's."""
+async def fail(api: aioresponses, error: Exception) -> TransportFailure:
+    """Return what becomes of an exception of aiohttp's."""
     api.post(ANYWHERE, exception=error)
     async with AiohttpTransport("https://platform.example", timeout_s=1) as client:
         found = await client.post("/path?query", {"auth": "t"})
@@ -35,81 +36,60 @@ class TestErrors:
     """Each way a call can break is one line that says whether the stop may have arrived."""
 
     @pytest.mark.parametrize(
-        ("error", "outcome", "text"),
+        ("error", "text"),
         [
-            (
-                aiohttp.ClientConnectorError(KEY, OSError(errno.ECONNREFUSED, "refused")),
-                Outcome.CONNECTION_ERROR,
-                "no connection to platform.example:443 (ECONNREFUSED); nothing was sent",
+            *(
+                (
+                    aiohttp.ClientConnectorError(KEY, OSError(number, "why")),
+                    f"no connection to platform.example:443 ({name})",
+                )
+                for number, name in ((errno.ECONNREFUSED, "ECONNREFUSED"), (errno.ENETUNREACH, "ENETUNREACH"))
+            ),
+            *(
+                (error, "no file descriptor left (lower --concurrency or raise ulimit -n)")
+                for error in (aiohttp.ClientConnectorError(KEY, NO_FILE), NO_FILE)
             ),
             (
-                aiohttp.ClientConnectorError(KEY, OSError(errno.ENETUNREACH, "unreachable")),
-                Outcome.CONNECTION_ERROR,
-                "no connection to platform.example:443 (ENETUNREACH); nothing was sent",
+                aiohttp.ClientConnectorDNSError(KEY, OSError(-2, "?")),
+                "the name platform.example could not be looked up",
             ),
-            (
-                aiohttp.ClientConnectorError(KEY, OSError(errno.EMFILE, "too many")),
-                Outcome.CONNECTION_ERROR,
-                "no file descriptor left (lower --concurrency or raise ulimit -n); nothing was sent",
-            ),
-            (
-                aiohttp.ClientConnectorDNSError(KEY, OSError(-2, "unknown")),
-                Outcome.CONNECTION_ERROR,
-                "the name platform.example could not be looked up; nothing was sent",
-            ),
-            (
-                aiohttp.ConnectionTimeoutError("slow"),
-                Outcome.TIMEOUT,
-                "no connection in time; nothing was sent",
-            ),
-            (
-                aiohttp.ServerDisconnectedError(),
-                Outcome.CONNECTION_ERROR,
-                "the connection broke (ServerDisconnectedError); the stop may have arrived",
-            ),
-            (
-                aiohttp.ClientOSError(errno.ECONNRESET, "reset"),
-                Outcome.CONNECTION_ERROR,
-                "the connection broke (ECONNRESET); the stop may have arrived",
-            ),
-            (
-                RESET_WHILE_WRITING,
-                Outcome.CONNECTION_ERROR,
-                "the connection broke (ECONNRESET); the stop may have arrived",
-            ),
-            (
-                ConnectionResetError(errno.ECONNRESET, "reset"),
-                Outcome.CONNECTION_ERROR,
-                "the connection broke (ECONNRESET); the stop may have arrived",
-            ),
-            (
-                aiohttp.ClientPayloadError("cut"),
-                Outcome.CONNECTION_ERROR,
-                "the connection broke (ClientPayloadError); the stop may have arrived",
-            ),
-            (
-                aiohttp.ClientResponseError(ASKED, (), message="no HTTP"),
-                Outcome.CONNECTION_ERROR,
-                "the answer is not HTTP; the stop may have arrived",
-            ),
-            (
-                aiohttp.ClientHttpProxyError(ASKED, (), status=407),
-                Outcome.CONNECTION_ERROR,
-                "the proxy answered HTTP 407",
-            ),
+            (aiohttp.ConnectionTimeoutError("slow"), "no connection in time"),
         ],
         ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
     )
-    async def test_text(self, api: aioresponses, error: Exception, outcome: Outcome, text: str) -> None:
-        """The line names what broke and where, and the call is worth another try."""
-        found = await told(api, error)
-        assert (found.outcome, found.error, found.again) == (outcome, text, RetryHint.LATER)
+    async def test_unsent(self, api: aioresponses, error: Exception, text: str) -> None:
+        """What keeps a connection from being made is named; nothing was sent, and the call is worth another try."""
+        failure = await fail(api, error)
+        outcome = Outcome.TIMEOUT if "in time" in text else Outcome.CONNECTION_ERROR
+        assert failure == (outcome, f"{text}; nothing was sent", failure.latency_ms, None, RetryHint.LATER, False)
+
+    @pytest.mark.parametrize(
+        ("error", "text"),
+        [
+            (aiohttp.ServerDisconnectedError(), "the connection broke (ServerDisconnectedError)"),
+            (aiohttp.ClientOSError(errno.ECONNRESET, "reset"), "the connection broke (ECONNRESET)"),
+            (RESET_WHILE_WRITING, "the connection broke (ECONNRESET)"),
+            (ConnectionResetError(errno.ECONNRESET, "reset"), "the connection broke (ECONNRESET)"),
+            (aiohttp.ClientPayloadError("cut"), "the connection broke (ClientPayloadError)"),
+            (aiohttp.ClientResponseError(REQUEST, (), message="no HTTP"), "the answer is not HTTP"),
+        ],
+        ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+    )
+    async def test_lost(self, api: aioresponses, error: Exception, text: str) -> None:
+        """What breaks later is named; the call may have arrived, and is worth another try."""
+        failure = await fail(api, error)
+        assert failure == (Outcome.CONNECTION_ERROR, text, failure.latency_ms, None, RetryHint.LATER, True)
+
+    async def test_refused_by_a_proxy(self, api: aioresponses) -> None:
+        """What a proxy refuses has not arrived."""
+        failure = await fail(api, aiohttp.ClientHttpProxyError(REQUEST, (), status=407))
+        assert (failure.error, failure.may_have_arrived) == ("the proxy answered HTTP 407", False)
 
     async def test_untrusted_certificate(self, api: aioresponses) -> None:
         """Only a certificate that is not trusted is not tried again: another try would find the same."""
-        found = await told(api, aiohttp.ClientConnectorCertificateError(KEY, ValueError("untrusted")))
-        assert (found.outcome, found.again) == (Outcome.CONNECTION_ERROR, RetryHint.NO)
-        assert "--ca FILE" in found.error
+        failure = await fail(api, aiohttp.ClientConnectorCertificateError(KEY, ValueError("untrusted")))
+        assert (failure.outcome, failure.again) == (Outcome.CONNECTION_ERROR, RetryHint.NO)
+        assert "--ca FILE" in failure.error
 
     async def test_slip_of_the_program(self, api: aioresponses) -> None:
         """What is nobody's failure but the program's is not taken for one of the network's."""

@@ -511,3 +511,5 @@ class TestFailures:
         assert interpret(broken) == Attempt(Outcome.TIMEOUT, RetryHint.LATER, 200, 3.5, error="why")
         untrusted = TransportFailure(Outcome.CONNECTION_ERROR, "why", 3.5, None, RetryHint.NO)
         assert interpret(untrusted) == Attempt(Outcome.CONNECTION_ERROR, RetryHint.NO, None, 3.5, error="why")
+        lost = TransportFailure(Outcome.TIMEOUT, "why", 3.5, may_have_arrived=True)
+        assert interpret(lost).error == "why; the stop may have arrived"

@@ -1,4 +1,4 @@
-"""One try to stop one campaign: which token goes out, and what a 401 sets off."""
+"""One try of a call: which token goes out, what a 401 sets off, how much of the answer is read."""
 
 import asyncio
 import re
@@ -6,15 +6,17 @@ from collections.abc import Callable, Mapping
 
 import jwt
 import pytest
-from aioresponses import CallbackResult, aioresponses
+from aioresponses import aioresponses
 
 from bulkstop.errors import CredentialsError
 from bulkstop.kore.aiohttp_transport import AiohttpTransport
-from bulkstop.kore.calls import SMS_PATH, VOICE_PATH
-from bulkstop.kore.exchange import Response, TransportFailure
-from bulkstop.kore.session import make_stop
+from bulkstop.kore.calls import SMS_PATH, VOICE_PATH, list_call, status_call
+from bulkstop.kore.exchange import BODY_CAP, PageRange, Post, Response, Transport, TransportFailure
+from bulkstop.kore.interpret import PAGE_CAP, Page
+from bulkstop.kore.session import Perform, make_perform, make_stop
 from bulkstop.kore.token import Tokens, signing_source, static_source
-from bulkstop.model import Attempt, Campaign, CampaignType, Outcome, RetryHint
+from bulkstop.kore.wire.transport import WireTransport
+from bulkstop.model import Attempt, Campaign, CampaignType, Outcome, RetryHint, Scope, Send
 from tests.servers import SMS_ANSWER, VOICE_ANSWER, http, listening, replying
 
 VOICE = Campaign("cd-1", CampaignType.VOICE, "a" * 24, "st-1", "app-1", "list.csv", 2)
@@ -32,7 +34,7 @@ class Service:
         self.calls: list[tuple[str, str]] = []
         self.made = 0
 
-    async def post(self, target: str, headers: Mapping[str, str]) -> Response | TransportFailure:
+    async def post(self, target: str, headers: Mapping[str, str], body: bytes, cap: int) -> Response | TransportFailure:
         """Be the transport."""
         self.calls.append((target, headers["auth"]))
         await asyncio.sleep(0)
@@ -51,6 +53,11 @@ class Service:
         return [token for _, token in self.calls]
 
 
+def stopping(post: Post, tokens: Tokens) -> Send:
+    """Make the Send that stops at the documented paths."""
+    return make_stop(make_perform(post, tokens))
+
+
 def good_from(number: int) -> Callable[[str], Response]:
     """Answer 401 to every token older than this one."""
     return lambda token: STOPPED if int(token.removeprefix("token-")) >= number else UNAUTHORIZED
@@ -62,7 +69,7 @@ class TestTarget:
     async def test_documented_paths(self) -> None:
         """Without templates the documented paths are sent."""
         service = Service()
-        send = make_stop(service.post, Tokens(service.mint, renewable=True))
+        send = stopping(service.post, Tokens(service.mint, renewable=True))
         await send(VOICE)
         await send(SMS)
         assert [target.partition("?")[0] for target, _ in service.calls] == [
@@ -72,9 +79,8 @@ class TestTarget:
     async def test_own_paths(self) -> None:
         """A template of the user's is used for its type."""
         service = Service()
-        send = make_stop(
-            service.post, Tokens(service.mint, renewable=True), voice_path="/v/{campaignId}", sms_path="/s/{campaignId}"
-        )
+        perform = make_perform(service.post, Tokens(service.mint, renewable=True))
+        send = make_stop(perform, voice_path="/v/{campaignId}", sms_path="/s/{campaignId}")
         await send(VOICE)
         await send(SMS)
         assert [target.partition("?")[0] for target, _ in service.calls] == ["/v/cd-1", "/s/cd-1"]
@@ -86,7 +92,7 @@ class TestUnauthorized:
     async def test_renewed_and_asked_again(self) -> None:
         """A refused token is renewed, the attempt says NOW, and the next one carries the new token."""
         service = Service(good_from(2))
-        send = make_stop(service.post, Tokens(service.mint, renewable=True))
+        send = stopping(service.post, Tokens(service.mint, renewable=True))
         first, second = await send(VOICE), await send(VOICE)
         assert (first.outcome, first.again, first.http_status) == (Outcome.UNAUTHORIZED, RetryHint.NOW, 401)
         assert (second.outcome, second.again) == (Outcome.STOPPED, RetryHint.NO)
@@ -95,7 +101,7 @@ class TestUnauthorized:
     async def test_refused_again(self) -> None:
         """When the fresh token is refused too, the row is wrong and not the token: no more renewals, a final answer."""
         service = Service(good_from(99))
-        send = make_stop(service.post, Tokens(service.mint, renewable=True))
+        send = stopping(service.post, Tokens(service.mint, renewable=True))
         attempts = [await send(VOICE) for _ in range(4)]
         assert [attempt.again for attempt in attempts] == [RetryHint.NOW, RetryHint.NO, RetryHint.NO, RetryHint.NO]
         assert {attempt.outcome for attempt in attempts} == {Outcome.UNAUTHORIZED}
@@ -104,7 +110,7 @@ class TestUnauthorized:
     async def test_many_at_once(self) -> None:
         """Fifty calls refused at the same time make one renewal, and each asks again with the same new token."""
         service = Service(good_from(2))
-        send = make_stop(service.post, Tokens(service.mint, renewable=True))
+        send = stopping(service.post, Tokens(service.mint, renewable=True))
         attempts = await asyncio.gather(*(send(VOICE) for _ in range(50)))
         assert {attempt.again for attempt in attempts} == {RetryHint.NOW}
         attempts = await asyncio.gather(*(send(VOICE) for _ in range(50)))
@@ -117,7 +123,7 @@ class TestUnauthorized:
         service = Service(good_from(2))
         tokens = Tokens(service.mint, renewable=True)
         old = await tokens.get()
-        send = make_stop(service.post, tokens)
+        send = stopping(service.post, tokens)
         await send(VOICE)
         assert await tokens.renew(old)
         assert service.made == 2
@@ -125,7 +131,7 @@ class TestUnauthorized:
     async def test_ready_made(self) -> None:
         """A token that cannot be renewed ends the campaign at its first 401."""
         service = Service(lambda token: UNAUTHORIZED)
-        send = make_stop(service.post, Tokens(static_source("a-token"), renewable=False))
+        send = stopping(service.post, Tokens(static_source("a-token"), renewable=False))
         attempt = await send(VOICE)
         assert (attempt.outcome, attempt.again) == (Outcome.UNAUTHORIZED, RetryHint.NO)
 
@@ -144,7 +150,7 @@ class TestUnauthorized:
     async def test_what_renews_nothing(self, answer: Response | TransportFailure) -> None:
         """Other failures keep the token; over the limit, whatever the status, asking again at once would be wrong."""
         service = Service(lambda token: answer)
-        send = make_stop(service.post, Tokens(service.mint, renewable=True))
+        send = stopping(service.post, Tokens(service.mint, renewable=True))
         attempts = [await send(VOICE), await send(VOICE)]
         assert RetryHint.NOW not in {attempt.again for attempt in attempts}
         assert service.tokens_sent == ["token-1", "token-1"]
@@ -157,16 +163,16 @@ class TestTokens:
         """A 401 that says of this campaign that it is at rest is no reason for another token; of another one it is."""
         for campaign_id, outcome, made in (("cd-1", Outcome.ALREADY_STOPPED, 1), ("cd-2", Outcome.UNAUTHORIZED, 2)):
             service = Service(lambda token: Response(401, b'{"message":"Campaign cd-1 already stopped"}', 1.0))
-            found = await make_stop(service.post, Tokens(service.mint, renewable=True))(
+            attempt = await stopping(service.post, Tokens(service.mint, renewable=True))(
                 VOICE._replace(campaign_id=campaign_id)
             )
-            assert (found.outcome, service.made) == (outcome, made)
+            assert (attempt.outcome, service.made) == (outcome, made)
 
     async def test_single_use(self) -> None:
         """Where a token may be used once, every attempt has its own, after a failure and after a 401 too."""
         answers = iter([STOPPED, UNAUTHORIZED, Response(503, b"", 1.0), STOPPED])
         service = Service(lambda token: next(answers))
-        send = make_stop(service.post, Tokens(service.mint, renewable=True, single_use=True))
+        send = stopping(service.post, Tokens(service.mint, renewable=True, single_use=True))
         attempts = [await send(VOICE) for _ in range(4)]
         assert [attempt.again for attempt in attempts] == [RetryHint.NO, RetryHint.NOW, RetryHint.LATER, RetryHint.NO]
         assert service.tokens_sent == ["token-1", "token-2", "token-3", "token-4"]
@@ -175,7 +181,7 @@ class TestTokens:
         """Minted single-use tokens are signed with the secret, and concurrent attempts have a `jti` each."""
         service = Service()
         tokens = Tokens(signing_source("cs-1", SECRET, jti=True), renewable=True, single_use=True)
-        await asyncio.gather(*(make_stop(service.post, tokens)(VOICE) for _ in range(20)))
+        await asyncio.gather(*(stopping(service.post, tokens)(VOICE) for _ in range(20)))
         claims = [jwt.decode(token, SECRET, algorithms=["HS256"]) for token in service.tokens_sent]
         assert len({claim["jti"] for claim in claims}) == 20
         assert {claim["appId"] for claim in claims} == {"cs-1"}
@@ -188,7 +194,7 @@ class TestTokens:
 
         service = Service()
         with pytest.raises(CredentialsError, match="no token"):
-            await make_stop(service.post, Tokens(fail, renewable=True))(VOICE)
+            await stopping(service.post, Tokens(fail, renewable=True))(VOICE)
         assert service.calls == []
 
 
@@ -200,7 +206,7 @@ class TestSecrecy:
     async def attempt(self, response: Response) -> Attempt:
         """Make an attempt with the token."""
         service = Service(lambda token: response)
-        return await make_stop(service.post, Tokens(static_source(self.TOKEN), renewable=False))(VOICE)
+        return await stopping(service.post, Tokens(static_source(self.TOKEN), renewable=False))(VOICE)
 
     @pytest.mark.parametrize("status", [200, 400, 401, 500])
     @pytest.mark.parametrize(
@@ -229,7 +235,7 @@ class TestSecrecy:
     async def test_word_for_a_token(self, token: str) -> None:
         """A word used as a token, as with a simulator, tears no answer apart."""
         service = Service()
-        attempt = await make_stop(service.post, Tokens(static_source(token), renewable=False))(VOICE)
+        attempt = await stopping(service.post, Tokens(static_source(token), renewable=False))(VOICE)
         assert (attempt.outcome, attempt.message) == (Outcome.STOPPED, "Campaign Stopped")
 
 
@@ -241,7 +247,7 @@ class TestWithClient:
         """The session is asked for one POST with the documented headers and body, and its answer is the outcome."""
         api.post(re.compile(r"^https://platform\.example/"), body=body)
         async with AiohttpTransport("https://platform.example") as client:
-            attempt = await make_stop(client.post, Tokens(static_source("t.o.k"), renewable=False))(campaign)
+            attempt = await stopping(client.post, Tokens(static_source("t.o.k"), renewable=False))(campaign)
         assert attempt.outcome is Outcome.STOPPED
         (((method, _), (call,)),) = api.requests.items()
         assert method == "POST"
@@ -255,26 +261,11 @@ class TestWithClient:
             "User-Agent": "bulkstop",
         }
 
-    async def test_renewal_without_sockets(self, api: aioresponses) -> None:
-        """A 401 is followed by a second POST that carries the next token."""
-        sent: list[str] = []
-
-        def reply(url: object, headers: Mapping[str, str], **options: object) -> CallbackResult:
-            sent.append(headers["auth"])
-            return CallbackResult(status=401 if len(sent) == 1 else 200, body=VOICE_ANSWER)
-
-        api.post(re.compile("."), callback=reply, repeat=True)
-        async with AiohttpTransport("https://platform.example") as client:
-            send = make_stop(client.post, Tokens(Service().mint, renewable=True))
-            attempts = [await send(VOICE), await send(VOICE)]
-        assert [attempt.again for attempt in attempts] == [RetryHint.NOW, RetryHint.NO]
-        assert sent == ["token-1", "token-2"]
-
     @pytest.mark.real
     async def test_over_a_socket(self) -> None:
         """Over a real connection the attempt has the outcome, the status and the time it took."""
         async with listening(replying(http(SMS_ANSWER))) as server, AiohttpTransport(server.url) as client:
-            attempt = await make_stop(client.post, Tokens(static_source("t.o.k"), renewable=False))(SMS)
+            attempt = await stopping(client.post, Tokens(static_source("t.o.k"), renewable=False))(SMS)
         assert (attempt.outcome, attempt.http_status, attempt.campaign_execution_type) == (
             Outcome.STOPPED,
             200,
@@ -282,3 +273,72 @@ class TestWithClient:
         )
         assert attempt.latency_ms is not None
         assert attempt.latency_ms > 0
+
+
+TOKEN = "a-token-of-more-than-twenty-characters"
+LIST = list_call(Scope("a1", "st-1", "app-1", CampaignType.VOICE), PageRange(0, 50, 1), ["Active"])
+STATUS = status_call(VOICE, "cd-1")
+GOOD = b'{"status":"success","data":{"results":[{"_id":"cd-1"}],"hasMore":false}}'
+
+Make = Callable[[str], Transport]
+each_transport = pytest.mark.parametrize("make", [AiohttpTransport, WireTransport], ids=["aiohttp", "wire"])
+
+
+def perform_over(transport: Transport) -> Perform:
+    """Make what performs calls with the token."""
+    return make_perform(transport.post, Tokens(static_source(TOKEN), renewable=False))
+
+
+@pytest.mark.real
+@each_transport
+async def test_what_is_sent(make: Make) -> None:
+    """Path, headers and body of a call reach the server to the byte, and its answer is read."""
+    async with listening(replying(http(GOOD))) as server, make(server.url) as client:
+        result = await perform_over(client)(LIST)
+    assert isinstance(result, Page)
+    assert [item.campaign_id for item in result.items] == ["cd-1"]
+    head, _, body = server.requests[0].partition(b"\r\n\r\n")
+    assert head.startswith(
+        b"POST /campaign/api/v2/public/st-1/campaign/getAllCampaignDetails?accountId=a1 HTTP/1.1\r\n"
+    )
+    for line in (f"auth: {TOKEN}", "accountid: a1", "iid: app-1", "Content-Type: application/json"):
+        assert f"\r\n{line}\r\n".encode() in head + b"\r\n"
+    assert body == LIST.body
+
+
+@pytest.mark.real
+@each_transport
+async def test_long_pages_are_read_whole(make: Make) -> None:
+    """A page may be longer than any answer to a stop call; an answer without end is cut at the page's own cap."""
+    rows = b",".join(b'{"_id":"cd-%d","name":"%s"}' % (n, b"n" * 1000) for n in range(1000))
+    page = b'{"status":"success","data":{"results":[%s]}}' % rows
+    assert BODY_CAP < len(page) < PAGE_CAP
+    async with listening(replying(http(page))) as server, make(server.url) as client:
+        result = await perform_over(client)(LIST)
+    assert isinstance(result, Page)
+    assert result.rows == 1000
+    async with listening(replying(http(b"[" * (PAGE_CAP + 10)))) as server, make(server.url) as client:
+        endless = await perform_over(client)(LIST)
+    assert isinstance(endless, Attempt)
+    assert (endless.error, endless.again) == ("HTTP 200, but the answer is longer than 4 MiB", RetryHint.NO)
+
+
+@pytest.mark.real
+@each_transport
+async def test_a_status_is_read_to_its_own_cap(make: Make) -> None:
+    """The other calls read no more than a stop call does."""
+    answer = b'{"status":"success","data":{"id":"cd-1","status":"Active"},"x":"%s"}' % (b"x" * BODY_CAP)
+    async with listening(replying(http(answer))) as server, make(server.url) as client:
+        result = await perform_over(client)(STATUS)
+    assert isinstance(result, Attempt)
+
+
+@pytest.mark.real
+@each_transport
+async def test_a_call_that_is_lost(make: Make) -> None:
+    """A connection that breaks is a failure worth another try, and nobody speaks of a stop."""
+    async with listening(replying(b"", "reset")) as server, make(server.url) as client:
+        result = await perform_over(client)(LIST)
+    assert isinstance(result, Attempt)
+    assert (result.outcome, result.again) == (Outcome.CONNECTION_ERROR, RetryHint.LATER)
+    assert "stop" not in (result.error or "")

@@ -20,16 +20,17 @@ from bulkstop.events import (
     Warned,
     WrongScheduleDisabled,
 )
-from bulkstop.kore.exchange import Response
-from bulkstop.model import Attempt, Campaign, CampaignType, Outcome, Result, RetryHint
+from bulkstop.kore.session import make_perform
+from bulkstop.model import Attempt, Campaign, CampaignType, Limit, Outcome, Result, RetryHint
 from bulkstop.report.log import LOG, log_event
 from bulkstop.report.stop.progress import LoggedProgress, Progress
 from bulkstop.report.stop.snapshot import RunState, Snapshot
 from bulkstop.report.stop.summary import Summary
 from bulkstop.runs import wiring
 from bulkstop.runs.stop.run import Run
-from bulkstop.runs.wiring import make_send, make_tokens, observe_attempts
+from bulkstop.runs.wiring import make_send, make_tokens, make_transport, observe_attempts
 from bulkstop.settings import Settings
+from bulkstop.simulator import Simulator, SimulatorOptions
 from bulkstop.source.plan import Plan
 
 CAMPAIGN = Campaign("cd-1", CampaignType.SMS, "acc", "st-1", "st-1", "list.csv", 2)
@@ -118,12 +119,10 @@ def test_above_debug_a_try_costs_nothing(kept: Kept, level: int, monkeypatch: py
     async def send(campaign: Campaign) -> Attempt:
         return Attempt(Outcome.STOPPED)
 
-    async def post(*_: object) -> Response:
-        raise AssertionError
-
     monkeypatch.setattr(wiring, "make_stop", lambda *_, **__: send)
-    tokens = make_tokens(Settings(host="platform.example.com", token="t"))
-    assert make_send(Settings(host="platform.example.com"), post, tokens) is send
+    settings = Settings(host="platform.example.com", token="t")
+    perform = make_perform(make_transport(settings).post, make_tokens(settings))
+    assert make_send(settings, perform) is send
 
 
 @pytest.mark.parametrize(
@@ -201,3 +200,29 @@ def test_progress_for_machines() -> None:
     progress.show(snapshot)
     progress.close()
     assert events == [Progressed(10, 2, 1, 1, 61.0)]
+
+
+@pytest.mark.real
+async def test_a_run_is_steered_while_it_goes() -> None:
+    """A run can be slowed down, paused and gone on with; its snapshot says how it stands."""
+    snapshots: list[Snapshot] = []
+
+    def report(result: Result) -> None:
+        if result.campaign_id == "cd-2":
+            run.set_rate([Limit(20, 1.0)])
+            run.pause()
+            asyncio.get_running_loop().call_later(0.05, go_on)
+
+    def go_on() -> None:
+        snapshots.append(run.snapshot())
+        run.resume()
+
+    async with Simulator(SimulatorOptions()) as service:
+        settings = Settings(host=service.url, token="t", concurrency=1, quota_store="memory")
+        with Plan(CAMPAIGN._replace(campaign_id=f"cd-{n}", line=n) for n in range(1, 6)) as plan:
+            run = Run(plan, settings, report)
+            summary = await run.execute()
+    assert summary.is_done
+    (paused,) = snapshots
+    assert (paused.state, paused.to_send, paused.sent, paused.in_flight) == (RunState.PAUSED, 5, 2, 0)
+    assert run.snapshot().state is RunState.ENDED

@@ -30,7 +30,7 @@ def read(
     for source, its_rows in named.items():
         for line, row in enumerate(its_rows, start=first_line):
             digests.add(source, line, row)
-    return digests.taken()
+    return digests.finish()
 
 
 def refusal(inputs: dict[str, Rows] | Rows, recorded: dict[str, Digest]) -> str:

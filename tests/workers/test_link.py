@@ -5,17 +5,9 @@ from collections import Counter
 
 from bulkstop.errors import OutputError
 from bulkstop.model import Outcome
-from bulkstop.report.load.metrics import Metrics
 from bulkstop.runs.load.part import IntervalReport
 from bulkstop.workers.link import Ended, Lines, Ready, pack, read_message
-
-
-def measured() -> Metrics:
-    """Measure three requests."""
-    found = Metrics()
-    for latency_s in (0.1, 0.2, 0.3):
-        found.add(Outcome.STOPPED, latency_s=latency_s, service_s=0.05, late_s=0.0, held_s=0.0, answered=True)
-    return found
+from tests.loads import measured
 
 
 async def test_messages_arrive() -> None:
@@ -24,7 +16,7 @@ async def test_messages_arrive() -> None:
     sent = (
         Ready(7),
         Lines(b"one\ntwo\n"),
-        IntervalReport(3.0, 3.25, 2, measured()),
+        IntervalReport(3.0, 3.25, 2, measured(3, latency_s=0.3, service_s=0.05)),
         Ended(OutputError("full")),
         Ended(None),
     )

@@ -5,27 +5,35 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from functools import partial
+from dataclasses import replace
 
 import click
 
 from bulkstop.cli.load import limit
-from bulkstop.cli.load.options import LoadOptions, check_input, check_usage, options, read_load_options
-from bulkstop.cli.load.page import Facts, make_timeline, open_page, save_page
+from bulkstop.cli.load.options import (
+    HTML,
+    LoadOptions,
+    check_input,
+    check_usage,
+    read_load_options,
+    with_load_options,
+)
 from bulkstop.cli.load.shapes import Shape, read_shape
-from bulkstop.cli.load.summary import describe_campaigns, format_plan, list_warnings, print_summary, summary_to_json
 from bulkstop.cli.log import log_to_stderr
-from bulkstop.cli.options import read_settings
+from bulkstop.cli.options import GroupedCommand, read_settings
 from bulkstop.cli.terminal import is_watched, print_err, print_last
-from bulkstop.errors import SettingsError
+from bulkstop.errors import BulkstopError, SettingsError
 from bulkstop.files import AtomicFile, Output
 from bulkstop.model import SIGNALS
+from bulkstop.report.load.charts import check_library, read_library
 from bulkstop.report.load.requests import KEYS
+from bulkstop.report.load.summary import LoadSummary, format_plan, format_summary, list_faults, summary_to_json
+from bulkstop.report.load.timeline import Timeline, choose_width
 from bulkstop.runs import host
 from bulkstop.runs.load.hosts import is_named, is_vendor, read_host_name
 from bulkstop.runs.load.recorder import Outputs
-from bulkstop.runs.load.run import Load, Share, Summary, choose_max_in_flight, execute
-from bulkstop.runs.load.targets import check_number, choose_targets, read_targets
+from bulkstop.runs.load.run import Load, Share, choose_max_in_flight, execute
+from bulkstop.runs.load.targets import check_number, choose_targets, describe_targets, read_targets
 from bulkstop.runs.wiring import list_secrets
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
@@ -75,8 +83,8 @@ Exit codes:
 """
 
 
-@click.command("load", epilog=EXAMPLE)
-@options
+@click.command("load", cls=GroupedCommand, epilog=EXAMPLE)
+@with_load_options
 @click.pass_context
 def command(ctx: click.Context, /, *, log_level: str, log_json: bool, **_: object) -> int:
     """Load-test the API: requests leave on a schedule, and are measured from when they were due.
@@ -85,15 +93,15 @@ def command(ctx: click.Context, /, *, log_level: str, log_json: bool, **_: objec
     """
     settings = read_settings(ctx)
     ctx.with_resource(log_to_stderr(log_level, as_json=log_json, secrets=list_secrets(settings)))
-    given = read_load_options(ctx.params)
-    check_input(ctx, given)
+    load_options = read_load_options(ctx.params)
+    check_input(ctx, load_options)
     search = limit.read_search_options(ctx)
     try:
         if search is not None:
-            return find_limit(search, given, settings)
+            return find_limit(search, load_options, settings)
         shape = read_shape(ctx.params)
-        check_usage(ctx, shape, given, settings)
-        return load_test(shape, given, settings)
+        check_usage(ctx, shape, load_options, settings)
+        return load_test(shape, load_options, settings)
     except asyncio.CancelledError:  # told to end before the first request
         raise click.Abort from None
 
@@ -102,29 +110,28 @@ def load_test(shape: Shape, options: LoadOptions, settings: Settings) -> int:
     """Show what will be sent, send it, and say how that went; returns the exit code."""
     with read_list(options, settings) as plan:
         load = make_load(shape, plan, settings, options)
-        check_processes(load, options.processes)
+        check_processes(load)
         if plan is None:
             check_number(settings, load.planned)
         share = choose_targets(plan, settings, options.id_prefix)
-        requests = describe_campaigns(plan, settings, options.named, load.planned)
-        facts = format_plan(load, shape, requests, settings, options.processes)
         if not options.quiet:
-            print_err("\n".join(format_table("Load test: every request is a real stop", facts)))
+            rows = format_plan(load.plan(settings))
+            print_err("\n".join(format_table("Load test: every request is a real stop", rows)))
         confirm_host(settings, options.allowed)
-        summary = measure(load, share, settings, options, facts)
+        summary = measure(load, share, settings, options)
     if options.as_json:
-        return print_last(json.dumps(summary_to_json(summary, settings)), summary.exit_code)
+        return print_last(json.dumps(summary_to_json(summary)), summary.exit_code)
     return summary.exit_code
 
 
-def measure(load: Load, share: Share, settings: Settings, options: LoadOptions, facts: Facts) -> Summary:
+def measure(load: Load, share: Share, settings: Settings, options: LoadOptions) -> LoadSummary:
     """Send it, and write and say what was measured."""
     with open_outputs(options, load) as (outputs, page):
         summary = run_load(load, share, settings, outputs, options)
         print_summary(summary, quiet=options.quiet)
         if page is None or outputs.timeline is None:
             return summary
-        return save_page(page, summary, outputs.timeline, settings, facts, list_warnings(summary), quiet=options.quiet)
+        return save_page(page, summary, outputs.timeline, quiet=options.quiet)
 
 
 def find_limit(search: limit.SearchOptions, options: LoadOptions, settings: Settings) -> int:
@@ -138,7 +145,7 @@ def find_limit(search: limit.SearchOptions, options: LoadOptions, settings: Sett
             plan,
             settings,
             confirm=lambda: confirm_host(settings, options.allowed),
-            told=[("host", settings.host), ("campaigns", describe_campaigns(plan, settings, options.named))],
+            targets=describe_targets(plan, settings, options.label),
             as_json=options.as_json,
             quiet=options.quiet,
         )
@@ -154,35 +161,47 @@ def make_load(shape: Shape, plan: Plan | None, settings: Settings, options: Load
     to_send = None if plan is None else plan.to_send
     schedule = shape.schedule(to_send)
     room = settings.concurrency if schedule is None else options.max_in_flight or choose_max_in_flight(schedule)
-    return Load(
+    load = Load(
         schedule=schedule,
         count=shape.count_for(to_send),
         length_s=shape.length_s,
         max_in_flight=room,
         max_late_s=options.max_late_s,
         require=options.require,
+        processes=options.processes,
+        shape=shape.words(),
     )
+    return replace(load, targets=describe_targets(plan, settings, options.label, load.planned))
 
 
-def check_processes(load: Load, processes: int) -> None:
+def check_processes(load: Load) -> None:
     """Refuse processes that would have nothing to do: raises SettingsError."""
-    if processes > load.max_in_flight:
+    if load.processes > load.max_in_flight:
         raise SettingsError(
-            f"--processes {processes}: more than the {load.max_in_flight:,} requests that may be in flight; "
+            f"--processes {load.processes}: more than the {load.max_in_flight:,} requests that may be in flight; "
             "lower it, or raise --max-in-flight (with --closed: --concurrency); nothing was sent"
         )
 
 
-def run_load(load: Load, share: Share, settings: Settings, outputs: Outputs, options: LoadOptions) -> Summary:
+def run_load(load: Load, share: Share, settings: Settings, outputs: Outputs, options: LoadOptions) -> LoadSummary:
     """Carry it out, in this process or by several."""
     progress = None if options.quiet else print_err
-    if options.processes == 1:
+    if load.processes == 1:
         job = execute(load, share(0, 1), settings, outputs, signals=SIGNALS, say=print_err, progress=progress)
         return host.run(job)
-    from bulkstop.runs.load import processes as several  # here, because one process does without
+    from bulkstop.runs.load import processes  # here, because one process does without
 
-    how = partial(several.run, signals=SIGNALS, say=print_err, progress=progress)
-    return how(load, share, settings, outputs, processes=options.processes)
+    return processes.run(load, share, settings, outputs, signals=SIGNALS, say=print_err, progress=progress)
+
+
+def print_summary(summary: LoadSummary, *, quiet: bool) -> None:
+    """Say how it went; what went wrong also when little is to be said."""
+    if not quiet:
+        print_err("\n".join(format_table("Summary", format_summary(summary))))
+    elif summary.fault is not None:
+        print_err(f"bulkstop: {summary.fault}")
+    for line in list_faults(summary):
+        print_err(f"bulkstop: {line}")
 
 
 def confirm_host(settings: Settings, allowed: Sequence[str]) -> None:
@@ -202,12 +221,17 @@ def confirm_host(settings: Settings, allowed: Sequence[str]) -> None:
 
 @contextmanager
 def open_outputs(options: LoadOptions, load: Load) -> Iterator[tuple[Outputs, AtomicFile | None]]:
-    """Open the files to be written; raises a BulkstopError."""
+    """Open the files to be written; raises a BulkstopError, also if there could be no page after the run."""
     with ExitStack() as stack:
-        page = stack.enter_context(open_page(options.html, overwrite=options.overwrite))
+        page = timeline = None
+        if options.html is not None:
+            check_library()
+            page = AtomicFile(options.html, HTML, overwrite=options.overwrite)
+            stack.callback(page.close)
+            timeline = Timeline(choose_width(load.length_s if load.schedule is None else load.schedule.length_s))
         results = _open_output(stack, options.results, "--results", overwrite=options.overwrite)
         hdr = _open_output(stack, options.hdr, "--hdr", overwrite=options.overwrite)
-        yield Outputs(results, hdr, None if page is None else make_timeline(load)), page
+        yield Outputs(results, hdr, timeline), page
 
 
 def _open_output(stack: ExitStack, path: str | None, option: str, *, overwrite: bool) -> Output | None:
@@ -216,3 +240,17 @@ def _open_output(stack: ExitStack, path: str | None, option: str, *, overwrite: 
     output = Output(path, option, overwrite=overwrite)
     stack.callback(output.close)
     return output
+
+
+def save_page(file: AtomicFile, summary: LoadSummary, timeline: Timeline, *, quiet: bool) -> LoadSummary:
+    """Write the page of a run and say so; returns the summary, with what kept the page from being written."""
+    from bulkstop.report.load.page import render_page  # here, because a run without a page does not pay for it
+
+    try:
+        file.save(render_page(summary, timeline.points(), read_library()).encode())
+    except BulkstopError as fault:
+        print_err(f"bulkstop: {fault}")
+        return replace(summary, fault=summary.fault or str(fault))
+    if not quiet:
+        print_err(f"{file.name}: written")
+    return summary

@@ -1,9 +1,8 @@
 """`bulkstop load`: its options, and what of them does not go together."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import partial, reduce
 from typing import Any
 
 import click
@@ -11,10 +10,9 @@ from click.core import ParameterSource
 
 from bulkstop.cli.files import check_written
 from bulkstop.cli.load import limit, shapes
-from bulkstop.cli.load.page import OPTION as HTML
 from bulkstop.cli.load.shapes import Shape
 from bulkstop.cli.log import with_log
-from bulkstop.cli.options import ParsedText, with_settings
+from bulkstop.cli.options import ParsedText, with_options, with_settings
 from bulkstop.errors import SettingsError
 from bulkstop.report.load.metrics import MAX_LATE_S
 from bulkstop.report.load.thresholds import Threshold, parse_threshold
@@ -23,16 +21,21 @@ from bulkstop.runs.load.targets import PREFIX
 from bulkstop.runs.stop.input_files import is_same
 from bulkstop.settings import Settings
 from bulkstop.settings.parse import parse_count, parse_seconds
+from bulkstop.settings.spec import (
+    CONCURRENCY,
+    CONNECTION,
+    CREDENTIALS,
+    GRACE,
+    PATHS,
+    PROTECTION,
+    RETRY_AFTER,
+    SCOPE,
+    TYPE,
+)
 from bulkstop.text import printable
 
-LEFT_OUT = frozenset(
-    {
-        *("quota", "quota_store", "adaptive", "pace", "order", "attempts", "max_retry_after_s"),
-        *("max_failures", "waves", "soak_s", "max_outage_s", "finish_by", "tz", "only_running", "disable_schedule"),
-    }
-)
-"""Settings that hold a run back, try again or ask before and after: a load test does none of it."""
-OPTIONS: tuple[Callable[..., Any], ...] = (
+HTML = "--html"
+with_load_options = with_options(
     click.argument("source", required=False, metavar="[INPUT]"),
     click.option(
         "--format", "fmt", type=click.Choice(["csv", "jsonl", "txt"]), help="Form of INPUT, where no ending tells it."
@@ -115,13 +118,9 @@ OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--json", "as_json", is_flag=True, help="The figures as JSON, on standard output."),
     click.option("--quiet", is_flag=True, help="Say only what went wrong."),
     with_log,
-    partial(with_settings, but=LEFT_OUT),
+    with_settings(CONNECTION, CREDENTIALS, PATHS, SCOPE, TYPE, PROTECTION, CONCURRENCY, GRACE, RETRY_AFTER),
 )
-
-
-def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add its options to the command."""
-    return reduce(lambda found, option: option(found), reversed(OPTIONS), command)
+"""Adds to a command all that `load` takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,32 +143,34 @@ class LoadOptions:
     quiet: bool
 
     @property
-    def written(self) -> tuple[tuple[str, str | None], ...]:
-        """Which files are to be written, if any: options and names."""
+    def outputs(self) -> tuple[tuple[str, str | None], ...]:
+        """The files to be written, if any: options and names."""
         return (("--results", self.results), ("--hdr", self.hdr), (HTML, self.html))
 
     @property
-    def named(self) -> str:
-        """What the campaigns are named by."""
+    def label(self) -> str:
+        """What the campaigns are called."""
         return printable(self.source or self.id_prefix)
 
 
 def read_load_options(params: Mapping[str, Any]) -> LoadOptions:
-    """Take out what was given; a log for machines leaves no words for persons between its lines."""
-    found = LoadOptions(**{each.name: params[each.name] for each in fields(LoadOptions)})
-    return replace(found, quiet=found.quiet or params["log_json"])
+    """Return what was given; a log for machines leaves no words for persons between its lines."""
+    options = LoadOptions(**{each.name: params[each.name] for each in fields(LoadOptions)})
+    return replace(options, quiet=options.quiet or params["log_json"])
 
 
 def check_usage(ctx: click.Context, shape: Shape, options: LoadOptions, settings: Settings) -> None:
     """Refuse what does not go together: raises SettingsError."""
     if shape.closed and options.max_in_flight is not None:
         raise SettingsError("--max-in-flight: a closed model has --concurrency instead")
-    if not shape.closed and ctx.get_parameter_source("concurrency") is ParameterSource.COMMANDLINE:
+    if _is_typed(ctx, "max_retry_after_s"):
+        raise SettingsError("--max-retry-after: goes with --find-limit")
+    if not shape.closed and _is_typed(ctx, "concurrency"):
         raise SettingsError(
             "--concurrency: is for --closed; how many may be in flight on a schedule is --max-in-flight"
         )
     check_files(options)
-    check_written(options.written, settings, ctx.params["config"])
+    check_written(options.outputs, settings, ctx.params["config"])
 
 
 def check_input(ctx: click.Context, options: LoadOptions) -> None:
@@ -182,13 +183,17 @@ def check_input(ctx: click.Context, options: LoadOptions) -> None:
         ),
         ("fmt", options.source is None, "--format: is the form of INPUT; give INPUT"),
     ):
-        if is_without_use and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+        if is_without_use and _is_typed(ctx, name):
             raise SettingsError(why)
+
+
+def _is_typed(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def check_files(options: LoadOptions) -> None:
     """Refuse files that would be written twice, or over INPUT: raises SettingsError."""
-    lines, page = options.written[:2], options.html
+    lines, page = options.outputs[:2], options.html
     for option, path in lines:
         if options.as_json and path == "-":
             raise SettingsError(f"--json: standard output is taken by {option} -; give {option} FILE")
@@ -200,7 +205,7 @@ def check_files(options: LoadOptions) -> None:
         raise SettingsError(f"--hdr {options.hdr}: is also what --results writes; give another file")
     if page is not None and any(path is not None and is_same(page, path) for _, path in lines):
         raise SettingsError(f"{HTML} {options.html}: is also what --results or --hdr writes; give another file")
-    for option, path in options.written:
+    for option, path in options.outputs:
         if path not in (None, "-") and options.source is not None and is_same(path, options.source):
             raise SettingsError(f"{option} {path}: is INPUT itself; give another file")
     if "-" in (options.results, options.hdr, "-" if options.as_json else None) and sys.stdout is None:

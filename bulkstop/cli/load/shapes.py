@@ -27,8 +27,8 @@ def parse_ramp(text: str) -> tuple[float, float]:
     first, dots, last = text.partition("..")
     if not dots:
         raise ValueError(f"{text!r} is no ramp, such as 10..1000/s")
-    found = _check_above_zero(_parse_rates([first, last]), text)
-    return found[0], found[1]
+    from_rate, to_rate = _check_above_zero(_parse_rates([first, last]), text)
+    return from_rate, to_rate
 
 
 def parse_steps(text: str) -> tuple[float, ...]:
@@ -44,9 +44,9 @@ def parse_spike(text: str) -> tuple[float, float | None]:
 
 def _parse_rates(parts: list[str]) -> list[float]:
     """Read rates; one without a unit has that of the last."""
-    found = [_RATE.fullmatch(part.strip()) for part in parts]
-    last = found[-1]
-    numbers = [float(each[1]) * PER_S[each[2] or (last and last[2]) or "s"] for each in found if each]
+    matches = [_RATE.fullmatch(part.strip()) for part in parts]
+    last = matches[-1]
+    numbers = [float(each[1]) * PER_S[each[2] or (last and last[2]) or "s"] for each in matches if each]
     if len(numbers) < len(parts) or max(numbers) > MOST_PER_S:
         raise ValueError(f"{', '.join(parts)!r}: a rate is written 500/s or 30/min, up to {MOST_PER_S:,.0f}/s")
     return numbers
@@ -73,8 +73,8 @@ class Shape:
 
     def __post_init__(self) -> None:
         """Refuse what does not go together."""
-        given = sum((self.rate is not None, self.ramp is not None, self.steps is not None, self.closed))
-        if given != 1:
+        shapes = sum((self.rate is not None, self.ramp is not None, self.steps is not None, self.closed))
+        if shapes != 1:
             raise SettingsError("give one of --rate 500/s, --ramp 10..1000/s, --steps 100,200/s and --closed")
         if (self.steps is None) != (self.step_s is None):
             raise SettingsError("--steps 100,200,400/s and --step 20s go together")
@@ -105,24 +105,19 @@ class Shape:
     def words(self) -> str:
         """Say what is sent, without how many."""
         if self.closed:
-            said = "closed: each request after the answer to the one before it"
+            words = "closed: each request after the answer to the one before it"
         elif self.rate is not None:
-            said = f"{self.rate:,g}/s"
+            words = f"{self.rate:,g}/s"
         elif self.ramp is not None:
-            said = f"{self.ramp[0]:,g}/s rising to {self.ramp[1]:,g}/s" if self._rises else self._falling()
+            first, last = self.ramp
+            words = f"{first:,g}/s {'rising' if first <= last else 'falling'} to {last:,g}/s"
         else:
-            said = f"{', '.join(f'{each:,g}' for each in self.steps or ())}/s, {format_duration(self.step_s or 0)} each"
+            words = (
+                f"{', '.join(f'{each:,g}' for each in self.steps or ())}/s, {format_duration(self.step_s or 0)} each"
+            )
         if self.spike is not None:
-            said += f", in the middle {self.spike[0]:,g}/s"
-        return said if self.length_s is None else f"{said}, for {format_duration(self.length_s)}"
-
-    @property
-    def _rises(self) -> bool:
-        return self.ramp is not None and self.ramp[0] <= self.ramp[1]
-
-    def _falling(self) -> str:
-        assert self.ramp is not None  # noqa: S101 - asked of a ramp only
-        return f"{self.ramp[0]:,g}/s falling to {self.ramp[1]:,g}/s"
+            words += f", in the middle {self.spike[0]:,g}/s"
+        return words if self.length_s is None else f"{words}, for {format_duration(self.length_s)}"
 
     def _maker(self) -> Callable[..., Schedule]:
         if self.steps is not None:

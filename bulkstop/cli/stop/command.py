@@ -10,7 +10,7 @@ from contextlib import nullcontext
 import click
 
 from bulkstop.cli.log import log_to_stderr
-from bulkstop.cli.options import read_settings
+from bulkstop.cli.options import GroupedCommand, read_settings
 from bulkstop.cli.stop.checks import check_files, check_plan, check_start, confirm
 from bulkstop.cli.stop.options import StopOptions, read_stop_options, with_stop_options
 from bulkstop.cli.stop.summary import print_summary, verify_after
@@ -46,7 +46,7 @@ Exit codes:
 """
 
 
-@click.command("stop", epilog=EXAMPLE)
+@click.command("stop", cls=GroupedCommand, epilog=EXAMPLE)
 @with_stop_options
 @click.pass_context
 def command(ctx: click.Context, /, **_: object) -> int:

@@ -1,21 +1,21 @@
 """The options of `bulkstop stop` beside the settings."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import reduce
 from typing import Any
 
 import click
 
 from bulkstop.cli.log import with_log
-from bulkstop.cli.options import ParsedText, with_settings
+from bulkstop.cli.options import ParsedText, with_options, with_settings
 from bulkstop.errors import SettingsError
 from bulkstop.files import beside
 from bulkstop.model import WORTH_A_RETRY, Outcome
 from bulkstop.report.stop.ledger import Mode
 from bulkstop.runs.stop.journal import choose_mode
 from bulkstop.runs.stop.retries import listed, outcomes_to_retry
+from bulkstop.settings import GROUPS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ def parse_expected(text: str) -> tuple[int, int]:
     return low, high
 
 
-OPTIONS: tuple[Callable[..., Any], ...] = (
+with_stop_options = with_options(
     click.argument("inputs", nargs=-1, required=True, metavar="INPUT [INPUT ...]"),
     click.option(
         "-o",
@@ -121,10 +121,6 @@ OPTIONS: tuple[Callable[..., Any], ...] = (
     ),
     click.option("--quiet", is_flag=True, help="Say only what went wrong."),
     with_log,
-    with_settings,
+    with_settings(*GROUPS),
 )
-
-
-def with_stop_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add to a command all that `stop` takes."""
-    return reduce(lambda wrapped, option: option(wrapped), reversed(OPTIONS), command)
+"""Adds to a command all that `stop` takes."""

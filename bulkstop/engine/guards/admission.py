@@ -106,14 +106,14 @@ class Admission:
         option = str(self._cap)
         if self._cap is not None and self._cap.share is not None and self._settled < self._cap.sample:
             option += f" (of at least {self._cap.sample})"
-        told = f"{self._failed:,} of {self._settled:,} campaigns failed{where}, {self._first}"
-        return GuardError(f"--max-failures {option}: {told}; {ADVICE}")
+        counts = f"{self._failed:,} of {self._settled:,} campaigns failed{where}, {self._first}"
+        return GuardError(f"--max-failures {option}: {counts}; {ADVICE}")
 
     def _wave_failed(self) -> GuardError:
         failed, settled = self._failed - self._failed_before, self._settled - self._settled_before
         which = f"wave {self.wave} of {len(self._waves)} did not pass"
-        told = f"{failed:,} of its first {settled:,} campaigns failed, {self._first_of_wave}"
-        return GuardError(f"--waves: {which}: {told}; {ADVICE}")
+        counts = f"{failed:,} of its first {settled:,} campaigns failed, {self._first_of_wave}"
+        return GuardError(f"--waves: {which}: {counts}; {ADVICE}")
 
 
 def parse_waves(text: str, total: int) -> list[int]:
@@ -124,10 +124,10 @@ def parse_waves(text: str, total: int) -> list[int]:
     """
     sizes: list[int] = []
     before = {False: 0.0, True: 0.0}  # the last number, the last share
-    for given in text.split(","):
-        number, is_share = _parse_wave(given.strip())
+    for word in text.split(","):
+        number, is_share = _parse_wave(word.strip())
         if number <= before[is_share]:
-            raise ValueError(f"{given.strip()!r} is not more than the wave before; write waves as 1,10%,100%")
+            raise ValueError(f"{word.strip()!r} is not more than the wave before; write waves as 1,10%,100%")
         before[is_share] = number
         size = share_of_whole(number, total) if is_share else int(number)
         least = sizes[-1] + 1 if sizes else 1
@@ -142,12 +142,12 @@ def _describe(outcome: Outcome, campaign_id: str, error: str | None) -> str:
     return f"the first {shorten(campaign_id)}: {outcome}" + (f" ({shorten(error)})" if error else "")
 
 
-def _parse_wave(given: str) -> tuple[float, bool]:
+def _parse_wave(word: str) -> tuple[float, bool]:
     """Read one wave: a number or a share, and whether it is a share."""
-    share = parse_percentage(given)
-    if share is None and not _COUNT.fullmatch(given):
-        raise ValueError(f"{given!r} is neither a number of campaigns nor a percentage; write waves as 1,10%,100%")
-    number = float(given) if share is None else share
+    share = parse_percentage(word)
+    if share is None and not _COUNT.fullmatch(word):
+        raise ValueError(f"{word!r} is neither a number of campaigns nor a percentage; write waves as 1,10%,100%")
+    number = float(word) if share is None else share
     if not number or (share is not None and share > 1):
-        raise ValueError(f"{given!r}: a wave has at least one campaign and at most 100%")
+        raise ValueError(f"{word!r}: a wave has at least one campaign and at most 100%")
     return number, share is not None

@@ -215,8 +215,8 @@ class ScopeBreaker(Generic[L]):
         return group.release(ended=True) if group.has_worked else self._judge(group)
 
     def _judge(self, group: Group[L]) -> list[tuple[L, bool]]:
-        found = {refusal_of(line.last) for line in group.held if line.last is not None}
-        if found == {Refusal.NOT_FOUND} and self._can_list and not group.has_worked and group.listed is None:
+        refusals = {refusal_of(line.last) for line in group.held if line.last is not None}
+        if refusals == {Refusal.NOT_FOUND} and self._can_list and not group.has_worked and group.listed is None:
             group.is_reviewed = True
             group.limit = 0
             self.to_review.append(group)

@@ -67,9 +67,9 @@ def open_store(
 
 def default_path() -> Path:
     """Return the path of the user's own store, in the directory for state."""
-    given = os.environ.get("XDG_STATE_HOME", "")
+    folder = os.environ.get("XDG_STATE_HOME", "")
     try:  # one that is not absolute is to be ignored: https://specifications.freedesktop.org/basedir-spec/latest/
-        state = Path(given) if given.startswith("/") else Path.home() / ".local" / "state"
+        state = Path(folder) if folder.startswith("/") else Path.home() / ".local" / "state"
     except RuntimeError:
         raise SettingsError("--quota-store: no home directory to keep the quota in; give a path, or memory") from None
     return state / "bulkstop" / "quota.sqlite"
@@ -101,12 +101,12 @@ class _PatientStore:
 
     async def _ask(self, answer: Awaitable[T], away: T) -> T:
         try:
-            given = await answer
+            reply = await answer
         except StoreUnavailableError as error:
             self._bear(error)
             return away
         self._away_since = None
-        return given
+        return reply
 
     def _bear(self, error: StoreUnavailableError) -> None:
         now = self._now()

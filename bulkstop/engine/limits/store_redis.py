@@ -147,13 +147,13 @@ class RedisStore:
             raise self._translate_error(error, fatal) from None
 
     def _translate_error(self, error: Exception, fatal: type[SettingsError | QuotaError]) -> Exception:
-        said = (str(error) or type(error).__name__).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         for secret in self._secrets:  # some servers repeat a command that they do not know
-            said = said.replace(secret, "***")
+            reason = reason.replace(secret, "***")
         if not isinstance(error, MAY_PASS) or isinstance(error, WILL_NOT):
-            return fatal(f"--quota-store {self._shown}: cannot be used ({said}); {INSTEAD}")
+            return fatal(f"--quota-store {self._shown}: cannot be used ({reason}); {INSTEAD}")
         away = StoreUnavailableError if fatal is QuotaError else fatal
-        return away(f"--quota-store {self._shown}: cannot be reached ({said}); start it, or {INSTEAD}")
+        return away(f"--quota-store {self._shown}: cannot be reached ({reason}); start it, or {INSTEAD}")
 
 
 def _put(bucket: RedisBucket) -> Awaitable[Decision]:

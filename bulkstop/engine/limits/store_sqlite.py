@@ -255,8 +255,8 @@ def _open(path: Path) -> sqlite3.Connection:
         _make_file(path)
         return sqlite3.connect(path, LOCK_WAIT_S, isolation_level=None, check_same_thread=False)
     except (OSError, ValueError) as error:
-        said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
-        raise SettingsError(f"--quota-store {path}: cannot be made ({said}); {ELSEWHERE}") from None
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+        raise SettingsError(f"--quota-store {path}: cannot be made ({reason}); {ELSEWHERE}") from None
 
 
 def _make_file(path: Path) -> None:

@@ -34,24 +34,24 @@ def merge_limits(limits: Sequence[Limit]) -> list[Window]:
     Each is longer than the one before and has more calls, but not more calls a second. What another limit implies is
     left out. A window that has more calls a second than a shorter one is made longer: that rate was forbidden anyway.
     """
-    found: list[Window] = []
+    windows: list[Window] = []
     for window in _binding(limits):
-        if not found:
-            found.append(window)
+        if not windows:
+            windows.append(window)
         # As many of the windows before it as cover it may hold no more than it does: then it never binds.
-        elif window.calls < found[-1].calls * -(-window.ms // found[-1].ms):
-            even_ms = -(-window.calls * found[-1].ms // found[-1].calls)
-            found.append(Window(window.calls, max(window.ms, even_ms)))
-    return found
+        elif window.calls < windows[-1].calls * -(-window.ms // windows[-1].ms):
+            even_ms = -(-window.calls * windows[-1].ms // windows[-1].calls)
+            windows.append(Window(window.calls, max(window.ms, even_ms)))
+    return windows
 
 
 def _binding(limits: Sequence[Limit]) -> list[Window]:
     """Return the windows, shortest first, without each that has as many calls as a longer one, or more."""
-    found: list[Window] = []
+    windows: list[Window] = []
     for window in sorted(map(_in_ms, limits), key=lambda window: (-window.ms, window.calls)):
-        if not found or window.calls < found[-1].calls:
-            found.append(window)
-    return found[::-1]
+        if not windows or window.calls < windows[-1].calls:
+            windows.append(window)
+    return windows[::-1]
 
 
 def add_safety_margin(limit: Limit) -> Limit:

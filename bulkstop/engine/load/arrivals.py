@@ -13,7 +13,7 @@ SPIKE_SHARE = 0.2
 
 
 class Stage(NamedTuple):
-    """A stretch of time in which the rate goes evenly from one value to another, in requests a second."""
+    """A time in which the rate goes evenly from one value to another, in requests a second."""
 
     from_rate: float
     to_rate: float
@@ -21,7 +21,7 @@ class Stage(NamedTuple):
 
     @property
     def requests(self) -> float:
-        """How many are due in it, not rounded; inf for a stretch without end."""
+        """How many are due in it, not rounded; inf for a stage without end."""
         return (self.from_rate + self.to_rate) / 2 * self.length_s
 
     def at(self, requests: float) -> float:
@@ -37,16 +37,16 @@ class Schedule:
     """The times at which requests are due, in seconds from the beginning.
 
     The n-th is due when the rate, summed up over the time, comes to n. A time depends on its number alone and never on
-    when an earlier request left: a schedule remembers lateness, where a limit forgets it. It ends with its stretches,
+    when an earlier request left: a schedule remembers lateness, where a limit forgets it. It ends with its stages,
     or after `count` requests if that is sooner. Raises ValueError for a schedule without end, or without requests.
     """
 
-    def __init__(self, stretches: Sequence[Stage], count: int | None = None) -> None:
-        self._stretches = tuple(each for each in stretches if each.length_s > 0)
-        if any(min(each.from_rate, each.to_rate) < 0 for each in self._stretches):
+    def __init__(self, stages: Sequence[Stage], count: int | None = None) -> None:
+        self._stages = tuple(each for each in stages if each.length_s > 0)
+        if any(min(each.from_rate, each.to_rate) < 0 for each in self._stages):
             raise ValueError("a rate is not below zero")
-        self._starts_s = [0.0, *accumulate(each.length_s for each in self._stretches)]
-        self._before = [0.0, *accumulate(each.requests for each in self._stretches)]
+        self._starts_s = [0.0, *accumulate(each.length_s for each in self._stages)]
+        self._before = [0.0, *accumulate(each.requests for each in self._stages)]
         total = self._before[-1]
         if not total > SLACK:
             raise ValueError("at this rate nothing is sent in this time")
@@ -69,28 +69,28 @@ class Schedule:
     def at(self, number: int) -> float:
         """Return the time of a request, counted from 0."""
         place = bisect_right(self._before, number) - 1
-        return self._starts_s[place] + self._stretches[place].at(number - self._before[place])
+        return self._starts_s[place] + self._stages[place].at(number - self._before[place])
 
     @property
     def peak(self) -> float:
         """The highest rate in it."""
-        return max(max(each.from_rate, each.to_rate) for each in self._stretches)
+        return max(max(each.from_rate, each.to_rate) for each in self._stages)
 
     @property
     def course(self) -> list[tuple[float, float]]:
         """The rate over the time, as the corners of a line: seconds since the beginning, and the rate there."""
-        found = []
-        for start_s, each in zip(self._starts_s, self._stretches, strict=False):
+        corners = []
+        for start_s, each in zip(self._starts_s, self._stages, strict=False):
             length_s = min(each.length_s, self.length_s - start_s)
             if length_s > 0:
                 share = length_s / each.length_s
                 last = each.from_rate + (each.to_rate - each.from_rate) * share
-                found += [(start_s, each.from_rate), (start_s + length_s, last)]
-        return found
+                corners += [(start_s, each.from_rate), (start_s + length_s, last)]
+        return corners
 
     @property
     def length_s(self) -> float:
-        """The seconds until it ends: those of its stretches, or until the last request is due if that is sooner."""
+        """The seconds until it ends: those of its stages, or until the last request is due if that is sooner."""
         return self._starts_s[-1] if self._count >= self._before[-1] - SLACK else self.at(self._count)
 
 

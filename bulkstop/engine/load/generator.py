@@ -119,7 +119,7 @@ class Generator:
             await run_concurrently(repeat(self._work, self._places), self._places)
         finally:
             self._disarm()
-            self._not_full(self._now())
+            self._mark_free(self._now())
         if self.fault is not None:
             raise self.fault
 
@@ -137,10 +137,10 @@ class Generator:
 
     async def _work(self) -> None:
         worker = asyncio.current_task()
-        assert worker is not None, "side_by_side makes tasks"  # noqa: S101 - a slip
+        assert worker is not None, "run_concurrently makes tasks"  # noqa: S101 - a slip
         self._workers.add(worker)
         try:
-            while (turn := self._due() or await self._wait()) is not None and not self._draining:
+            while (turn := self._take_due() or await self._wait()) is not None and not self._draining:
                 await self._request(turn)
         except asyncio.CancelledError:
             if not self._draining:  # so nobody asked for it, and its place would be lost
@@ -155,17 +155,17 @@ class Generator:
     def _is_over(self) -> bool:
         return self._draining or (self._began is not None and self._arrivals.due_at == math.inf)
 
-    def _due(self) -> _Turn | None:
+    def _take_due(self) -> _Turn | None:
         """Take an arrival that is due, without sleeping."""
         if self._began is None or self._draining or self._arrivals.due_at > (now := self._now()):
             return None
-        return self._taken(now)
+        return self._take(now)
 
     async def _wait(self) -> _Turn | None:
         """Sleep until an arrival is handed over; None when none is left."""
         if self._is_over:
             return None
-        self._not_full(self._now())
+        self._mark_free(self._now())
         place: asyncio.Future[_Turn | None] = asyncio.get_running_loop().create_future()
         self._idle.append(place)
         if self._began is None and len(self._idle) == self._places:
@@ -187,13 +187,13 @@ class Generator:
         while self._idle and self._arrivals.due_at <= now:
             place = self._idle.pop()
             if not place.done():
-                place.set_result(self._taken(now))
+                place.set_result(self._take(now))
         if self._idle:
             self._arm()
         elif self._arrivals.due_at < math.inf:
-            self._full(now)
+            self._mark_full(now)
 
-    def _taken(self, now: float) -> _Turn:
+    def _take(self, now: float) -> _Turn:
         """Take the next arrival; if it was due while all places were taken, it was held since then."""
         due_at = self._arrivals.take(now)
         since = self._full_since
@@ -201,7 +201,7 @@ class Generator:
             since = due_at
         held_s = now - since if now > since else 0.0
         if self._arrivals.due_at == math.inf:
-            self._not_full(now)  # nothing is left that could want a place
+            self._mark_free(now)  # nothing is left that could want a place
             self._release()
         return due_at, held_s
 
@@ -225,11 +225,11 @@ class Generator:
             if not place.done():
                 place.set_result(None)
 
-    def _full(self, now: float) -> None:
+    def _mark_full(self, now: float) -> None:
         if self._full_since == math.inf:
             self._full_since, self._busy_since = now, self._busy()
 
-    def _not_full(self, now: float) -> None:
+    def _mark_free(self, now: float) -> None:
         if self._full_since < math.inf:
             self.full_s += now - self._full_since
             self.full_busy_s += self._busy() - self._busy_since
@@ -247,14 +247,14 @@ class Generator:
             raise  # nothing was sent
         except BaseException as error:
             why = BROKEN if isinstance(error, Exception) else CUT_OFF
-            self._ended(turn, campaign, Attempt(Outcome.UNKNOWN, error=why), started)
+            self._note_sample(turn, campaign, Attempt(Outcome.UNKNOWN, error=why), started)
             raise
         else:
-            self._ended(turn, campaign, attempt, started)
+            self._note_sample(turn, campaign, attempt, started)
         finally:
             self.in_flight -= 1
 
-    def _ended(self, turn: _Turn, campaign: Campaign, attempt: Attempt, started: float) -> None:
+    def _note_sample(self, turn: _Turn, campaign: Campaign, attempt: Attempt, started: float) -> None:
         ended, began = self._now(), self._began or 0.0
         due_at, held_s = turn
         self._note(Sample(campaign, attempt, due_at - began, started - began, ended - began, held_s))

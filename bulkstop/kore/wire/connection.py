@@ -1,10 +1,10 @@
 """One connection carries one exchange at a time, each of which ends in a Response or a TransportFailure."""
 
 import asyncio
-import errno
 from collections.abc import Callable
 from typing import Protocol, cast
 
+from bulkstop.kore import network
 from bulkstop.kore.exchange import Response, TransportFailure
 from bulkstop.kore.wire.response import Reader, RemoteProtocolError
 from bulkstop.model import Outcome
@@ -13,27 +13,27 @@ PendingResponse = asyncio.Future[Response | TransportFailure]
 
 
 class ConnectionOwner(Protocol):
-    """Who has a connection, and is told what becomes of it."""
+    """What has a connection, and hears what becomes of it."""
 
-    def opened(self, connection: "Connection", /) -> None:
-        """Know that it is there."""
+    def add(self, connection: "Connection", /) -> None:
+        """Count it."""
 
-    def rests(self, connection: "Connection", /) -> None:
-        """Know that it can carry another exchange."""
+    def release(self, connection: "Connection", /) -> None:
+        """Have it for another exchange."""
 
-    def ended(self, connection: "Connection", /) -> None:
-        """Know that it is gone."""
+    def discard(self, connection: "Connection", /) -> None:
+        """Forget it: it is gone."""
 
 
 class Connection(asyncio.Protocol):
     """A connection that carries exchanges for as long as it is sure where an answer ends."""
 
     __slots__ = (
-        "_asked",
         "_began",
         "_clock",
         "_loop",
         "_owner",
+        "_pending",
         "_reader",
         "_transport",
         "_unfit",
@@ -46,14 +46,14 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._reader = Reader()
-        self._asked: PendingResponse | None = None
+        self._pending: PendingResponse | None = None
         self._began = 0.0
-        self._unfit = "the connection broke before the request"
+        self._unfit = "the connection broke before the request; nothing was sent"
 
     @property
     def busy_since(self) -> float | None:
         """When the exchange began that is under way, if one is."""
-        return None if self._asked is None else self._began
+        return None if self._pending is None else self._began
 
     def is_fit(self) -> bool:
         """Tell whether a request can be written."""
@@ -61,33 +61,30 @@ class Connection(asyncio.Protocol):
 
     def send(self, request: bytes, cap: int, began: float) -> PendingResponse:
         """Write a request; of its answer up to `cap` bytes of body are wanted, and its latency is since `began`."""
-        self._asked = asked = self._loop.create_future()
+        self._pending = pending = self._loop.create_future()
         self._began = began
         if self._transport is None or self._transport.is_closing():
-            self._tell(
-                TransportFailure(Outcome.CONNECTION_ERROR, f"{self._unfit}; nothing was sent", self._passed_ms())
-            )
+            self._settle(TransportFailure(Outcome.CONNECTION_ERROR, self._unfit, self._passed_ms()))
         else:
             self._reader.begin(cap)
             self._transport.write(request)
-        return asked
+        return pending
 
-    def drop(self, asked: PendingResponse) -> None:
+    def drop(self, pending: PendingResponse) -> None:
         """End the connection if it still waits for an answer that nobody wants any more."""
-        if self._asked is asked:
-            self._asked = None
+        if self._pending is pending:
+            self._pending = None
             self.abort()
 
     def time_out(self, after_s: float) -> None:
         """End the connection, and with it the exchange under way."""
-        what = "no answer" if self._reader.status is None else "the answer was not complete"
-        self._fail(f"{what} within {after_s:g} s", Outcome.TIMEOUT)
+        self._end(network.late_answer(after_s, self._passed_ms(), self._reader.status))
 
     def close(self) -> None:
         """End the connection: in good order, unless something is still under way."""
         if self._transport is None:
             return
-        if self._asked is not None:
+        if self._pending is not None:
             self._break("closed")
         elif self._transport.get_write_buffer_size():
             self._transport.abort()
@@ -102,12 +99,12 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Be connected."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but its class
-        self._owner.opened(self)
+        self._owner.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Take in a piece of an answer; what comes unasked would pass for the next one."""
-        if self._asked is None:
-            self._unfit = "the server spoke before it was asked"
+        if self._pending is None:
+            self._unfit = network.SPOKE_UNASKED
             self.abort()
             return
         try:
@@ -119,7 +116,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> None:
         """Take the server's word that nothing more will come: some answers end so."""
         try:
-            if self._asked is not None and self._reader.end():
+            if self._pending is not None and self._reader.end():
                 self._succeed()
             else:
                 self._break("closed by the server")
@@ -129,38 +126,33 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Be disconnected."""
         self._transport = None  # to abort one that is gone raises in Python 3.11.2, over TLS
-        self._break("closed" if exc is None else name_error(exc))
-        self._owner.ended(self)
+        self._break("closed" if exc is None else network.name_error(exc))
+        self._owner.discard(self)
 
     def _succeed(self) -> None:
         now = self._clock()
         reader = self._reader
-        self._tell(reader.take(int((now - self._began) * 1e6 + 0.5) / 1000))  # quicker than round()
+        self._settle(reader.take(int((now - self._began) * 1e6 + 0.5) / 1000))  # quicker than round()
         if reader.is_last:
             self.abort()
         else:
             self.idle_since = now
-            self._owner.rests(self)
+            self._owner.release(self)
 
     def _break(self, why: str) -> None:
-        status = self._reader.status
-        self._fail(f"the connection broke ({why})" if status is None else f"the answer broke off after HTTP {status}")
+        self._fail(network.explain_break(why, self._reader.status))
 
-    def _fail(self, why: str, outcome: Outcome = Outcome.CONNECTION_ERROR) -> None:
-        status = self._reader.status
-        self._tell(TransportFailure(outcome, why, self._passed_ms(), status, may_have_arrived=True))
-        self.abort()  # after it is told: an abort may disconnect at once, never, or raise
+    def _fail(self, why: str) -> None:
+        self._end(network.lost_answer(why, self._passed_ms(), self._reader.status))
 
-    def _tell(self, told: Response | TransportFailure) -> None:
-        asked, self._asked = self._asked, None
-        if asked is not None and not asked.done():  # it is done when it was cancelled
-            asked.set_result(told)
+    def _end(self, failure: TransportFailure) -> None:
+        self._settle(failure)
+        self.abort()  # only then: an abort may disconnect at once, never, or raise
+
+    def _settle(self, response: Response | TransportFailure) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None and not pending.done():  # it is done when it was cancelled
+            pending.set_result(response)
 
     def _passed_ms(self) -> float:
         return round((self._clock() - self._began) * 1000, 3)
-
-
-def name_error(error: Exception) -> str:
-    """Name in a word what broke."""
-    number = error.errno if isinstance(error, OSError) else None
-    return errno.errorcode.get(number, str(number)) if number else type(error).__name__

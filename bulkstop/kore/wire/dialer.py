@@ -1,26 +1,20 @@
 """A connection is made along a route: a name looked up, an address reached, a server trusted."""
 
 import asyncio
-import errno
 import math
 import re
 import socket
-import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiohappyeyeballs import start_connection
 
-from bulkstop.errors import SettingsError
-from bulkstop.kore.wire.connection import Connection, name_error
+from bulkstop.kore import network
+from bulkstop.kore.wire.connection import Connection
 from bulkstop.kore.wire.request import format_headers
-from bulkstop.kore.wire.route import PageRange, Route
+from bulkstop.kore.wire.route import HostPort, Route
 from bulkstop.model import Outcome, RetryHint
 
-LOOKUP_S = 5
-"""How long a name that was looked up keeps its addresses: a service that moves is soon found."""
-LOOKUP_WAIT_S = 1.0
-"""How long a name that was looked up before may take to be looked up again."""
 NEXT_ADDRESS_S = 0.25
 """How long an address of several has to itself before the next is tried beside it (RFC 8305)."""
 GOODBYE_S = 1.0
@@ -49,7 +43,7 @@ class Dialer:
         self._timeout_s = timeout_s
         self._user_agent = user_agent
         self._addresses = _Addresses(route.hop)
-        tls = make_tls_context(ca) if route.is_secure or ca else None
+        tls = network.make_tls_context(ca) if route.is_secure or ca else None
         self._tls = {
             "ssl": tls,
             "server_hostname": route.host.host,
@@ -61,35 +55,38 @@ class Dialer:
         """Make a connection; raises ConnectError."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._connected(make)
+                return await self._connect(make)
         except (OSError, RuntimeError) as error:  # uvloop raises a RuntimeError for some sockets
-            raise _explain(error, self._route.hop) from None
+            if isinstance(error, TimeoutError) and error.errno is None:
+                raise ConnectError(network.LATE, Outcome.TIMEOUT) from None
+            why, again = network.explain_connect(error, str(self._route.hop))
+            raise ConnectError(why, again=again) from None
 
-    async def _connected(self, make: Callable[[], Connection]) -> Connection:
+    async def _connect(self, make: Callable[[], Connection]) -> Connection:
         loop = asyncio.get_running_loop()
         addresses = await self._addresses.get()
         sock = await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_S, interleave=1, loop=loop)
         if self._route.has_tunnel:
             await self._tunnel(loop, sock)
         tls: dict[str, Any] = self._tls if self._route.is_secure else {}
-        _, line = await loop.create_connection(make, sock=sock, **tls)
-        return line
+        _, connection = await loop.create_connection(make, sock=sock, **tls)
+        return connection
 
     async def _tunnel(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
         host = self._route.host
         try:
             fields = format_headers({"Host": str(host), "User-Agent": self._user_agent, **self._route.login})
             await loop.sock_sendall(sock, f"CONNECT {host} HTTP/1.1\r\n{fields}\r\n".encode())
-            _check_tunnel(await _head(loop, sock))
+            _check_tunnel(await _read_head(loop, sock))
         except BaseException:
             sock.close()
             raise
 
 
 class _Addresses:
-    """The addresses of a name, kept while it cannot be looked up: it is seldom the service that is gone then."""
+    """The addresses of a name, kept while it cannot be looked up."""
 
-    def __init__(self, place: PageRange) -> None:
+    def __init__(self, place: HostPort) -> None:
         self._place = place
         self._known: Sequence[Address] = ()
         self._known_until = -math.inf
@@ -103,34 +100,23 @@ class _Addresses:
             if self._failures == failures and asyncio.get_running_loop().time() >= self._known_until:
                 await self._look_up()
             if not self._known:
-                raise ConnectError(f"the name {self._place.host} could not be looked up; nothing was sent")
+                raise ConnectError(network.explain_lookup(self._place.host))
             return self._known
 
     async def _look_up(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(LOOKUP_WAIT_S if self._known else None):
-                self._known = await _getaddrinfo(self._place.host, self._place.port)
-        except (OSError, UnicodeError):  # a TimeoutError too
+            self._known = await network.look_up(_getaddrinfo(self._place.host, self._place.port), self._known)
+        except OSError:
             self._failures += 1
-        self._known_until = loop.time() + LOOKUP_S if self._known else -math.inf
+        self._known_until = loop.time() + network.LOOKUP_S if self._known else -math.inf
 
 
 async def _getaddrinfo(host: str, port: int) -> Sequence[Address]:
     return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
-def make_tls_context(ca: str | None) -> ssl.SSLContext:
-    """Make what verifies servers, against the authorities in the file `ca` if one is given; raises SettingsError."""
-    try:
-        context = ssl.create_default_context(cafile=ca)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"--ca {ca}: not a readable file of PEM certificates ({name_error(error)})") from None
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-async def _head(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
+async def _read_head(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
     head = b""
     while b"\r\n\r\n" not in head and len(head) < TUNNEL_HEAD_CAP and (piece := await loop.sock_recv(sock, 4096)):
         head += piece
@@ -138,23 +124,10 @@ async def _head(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
 
 
 def _check_tunnel(head: bytes) -> None:
-    found = re.match(rb"HTTP/1\.[01] (\d{3})[ \r]", head)
-    if found is None or b"\r\n\r\n" not in head:
+    status_line = re.match(rb"HTTP/1\.[01] (\d{3})[ \r]", head)
+    if status_line is None or b"\r\n\r\n" not in head:
         raise ConnectError("the proxy's answer is not HTTP; nothing was sent")
-    if not found[1].startswith(b"2"):
-        raise ConnectError(f"the proxy answered HTTP {int(found[1])}")
+    if not status_line[1].startswith(b"2"):
+        raise ConnectError(f"the proxy answered HTTP {int(status_line[1])}")
     if not head.endswith(b"\r\n\r\n"):  # a server has nothing to say before it is greeted
         raise ConnectError("the proxy spoke into its tunnel; nothing was sent")
-
-
-def _explain(error: OSError | RuntimeError, hop: PageRange) -> ConnectError:
-    if isinstance(error, TimeoutError) and error.errno is None:
-        return ConnectError("no connection in time; nothing was sent", Outcome.TIMEOUT)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        why = "the server's certificate is not trusted (give --ca FILE for an authority of your own)"
-        return ConnectError(why, again=RetryHint.NO)
-    if isinstance(error, ssl.SSLError):
-        return ConnectError("TLS could not be agreed with the server")
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return ConnectError("no file descriptor left (lower --concurrency or raise ulimit -n); nothing was sent")
-    return ConnectError(f"no connection to {hop} ({name_error(error)}); nothing was sent")

@@ -12,7 +12,7 @@ SOON_S = 0.001
 """What is due so soon is due now: a loop counts in milliseconds, and one more round for less would be lost on it."""
 
 Dial = Callable[[Callable[[], Connection]], Awaitable[Connection]]
-"""Connects the line that is made."""
+"""Establishes the connection that is made."""
 
 
 class ConnectionPool:
@@ -50,47 +50,47 @@ class ConnectionPool:
     def take_idle(self, now: float) -> Connection | None:
         """Take the connection that has rested the shortest, if one is fit."""
         while self._resting:
-            line = self._resting.pop()
-            if now - line.idle_since < KEEPALIVE_EXPIRY_S and line.is_fit():
-                return line
-            line.abort()
+            connection = self._resting.pop()
+            if now - connection.idle_since < KEEPALIVE_EXPIRY_S and connection.is_fit():
+                return connection
+            connection.abort()
         return None
 
     async def acquire(self, began: float) -> Connection:
         """Open a connection for an exchange that `began` then, or wait for one; raises what dialling raises."""
-        line = await self._place()
-        if line is None:
-            line = await self._dialled()
+        connection = await self._wait_turn()
+        if connection is None:
+            connection = await self._open_new()
         self._watch(began)
-        return line
+        return connection
 
     async def close(self) -> None:
         """End all connections, and return when they have ended."""
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
-        for line in self._open.copy():
-            line.close()
+        for connection in self._open.copy():
+            connection.close()
         while self._open:
             self._one_ended.clear()
             await self._one_ended.wait()
 
-    def opened(self, connection: Connection) -> None:
+    def add(self, connection: Connection) -> None:
         """Count a connection."""
         self._open.add(connection)
 
-    def rests(self, connection: Connection) -> None:
+    def release(self, connection: Connection) -> None:
         """Hand a connection to who waits longest, or keep it."""
         if not (self._queue and self._give(connection)):
             self._resting.append(connection)
 
-    def ended(self, connection: Connection) -> None:
+    def discard(self, connection: Connection) -> None:
         """Forget a connection, and let another take its place."""
         self._open.discard(connection)
         self._one_ended.set()
         self._let_dial()
 
-    async def _place(self) -> Connection | None:
+    async def _wait_turn(self) -> Connection | None:
         """Wait for a turn: to use a connection that came to rest, or (None) to open one."""
         if not self._queue and self._has_room():
             self._dialling += 1
@@ -104,20 +104,20 @@ class ConnectionPool:
                 self._give_back(turn.result())
             raise
 
-    async def _dialled(self) -> Connection:
-        line = Connection(self, self._clock)
+    async def _open_new(self) -> Connection:
+        connection = Connection(self, self._clock)
         try:
-            line = await self._dial(lambda: line)
+            connection = await self._dial(lambda: connection)
         except BaseException:
-            line.abort()
-            self.ended(line)  # uvloop does not say so of one that is cut off between its start and its use
+            connection.abort()
+            self.discard(connection)  # uvloop does not say so of one that is cut off between its start and its use
             raise
         finally:
             self._dialling -= 1
             self._let_dial()
         if self._is_closed:
-            line.close()
-        return line
+            connection.close()
+        return connection
 
     def _has_room(self) -> bool:
         return len(self._open) + self._dialling < self._limit
@@ -136,7 +136,7 @@ class ConnectionPool:
 
     def _give_back(self, connection: Connection | None) -> None:
         if connection is not None:
-            self.rests(connection)
+            self.release(connection)
         else:
             self._dialling -= 1
             self._let_dial()
@@ -153,10 +153,10 @@ class ConnectionPool:
     def _sweep(self) -> None:
         self._timer = None
         now = first = self._clock()
-        for line in self._open.copy():
-            since = line.busy_since
+        for connection in self._open.copy():
+            since = connection.busy_since
             if since is not None and since + self._timeout_s - now < SOON_S:
-                line.time_out(self._timeout_s)
+                connection.time_out(self._timeout_s)
             elif since is not None:
                 first = min(first, since)
         if self._open and not self._is_closed:

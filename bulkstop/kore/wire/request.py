@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 from bulkstop.kore.wire.route import Route
 
-_KEPT = 256
+_MAX_HEADS = 256
 _VISIBLE = bytes(byte if 0x21 <= byte <= 0x7E else 0x3F for byte in range(256))
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_OURS = frozenset({"host", "connection", "content-length", "transfer-encoding"})
+_OWN_NAMES = frozenset({"host", "connection", "content-length", "transfer-encoding"})
 
 
 class LocalProtocolError(ValueError):
@@ -29,10 +29,10 @@ class Requests:
         "_start",
     )
 
-    def __init__(self, way: Route, user_agent: str) -> None:
-        self._start = f"POST {way.start}".encode("ascii")
-        self._first = {"Host": way.host_field, "User-Agent": user_agent}
-        self._last = {} if way.has_tunnel else way.login
+    def __init__(self, route: Route, user_agent: str) -> None:
+        self._start = f"POST {route.start}".encode("ascii")
+        self._first = {"Host": route.host_field, "User-Agent": user_agent}
+        self._last = {} if route.has_tunnel else route.login
         self._rests: dict[tuple[object, ...], bytes] = {}
         self._latest: tuple[Mapping[str, str], int, bytes] = ({}, -1, b"")
 
@@ -49,14 +49,14 @@ class Requests:
     def _rest(self, headers: Mapping[str, str], length: int) -> bytes:
         key = (length, *headers.items())
         rest = self._rests.get(key) or self._new(headers, length)
-        if len(self._rests) >= _KEPT:  # as when every call has a token of its own
+        if len(self._rests) >= _MAX_HEADS:  # as when every call has a token of its own
             self._rests.clear()
         self._rests[key] = rest
         self._latest = (dict(headers), length, rest)
         return rest
 
     def _new(self, headers: Mapping[str, str], length: int) -> bytes:
-        if any(name.lower() in _OURS for name in headers):
+        if any(name.lower() in _OWN_NAMES for name in headers):
             raise LocalProtocolError("a header tells where a request ends or goes; nothing was sent")
         after = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate", "Content-Length": str(length)}
         fields = self._first | dict(headers) | after | dict(self._last)

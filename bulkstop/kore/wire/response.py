@@ -89,8 +89,8 @@ class Reader:
             return Response(status, body, latency_ms)
         if status < 300:
             return Response(status, body, latency_ms, _text(fields.get(b"retry-after")))
-        said = (_text(fields.get(name)) for name in (b"retry-after", b"date", b"location"))
-        return Response(status, body, latency_ms, *said)
+        texts = (_text(fields.get(name)) for name in (b"retry-after", b"date", b"location"))
+        return Response(status, body, latency_ms, *texts)
 
     def _read_on(self, data: bytes) -> bool:
         """Read no more at a time than may come without a body: what is too much must not hang on how it comes."""
@@ -174,8 +174,8 @@ class _PlainReader:
     __slots__ = (
         "_body",
         "_is_whole",
+        "_known_heads",
         "_parser",
-        "_said",
         "body",
         "is_last",
         "status",
@@ -185,7 +185,7 @@ class _PlainReader:
         self.status = 0
         self.body = b""
         self.is_last = False
-        self._said: dict[bytes, tuple[int, int]] = {}
+        self._known_heads: dict[bytes, tuple[int, int]] = {}
         self._body = b""
         self._is_whole = False
         self._parser = _parser(self)
@@ -193,9 +193,9 @@ class _PlainReader:
     def read(self, data: bytes) -> bool:
         """Tell whether `data` is such an answer, and nothing behind it."""
         end = data.find(b"\r\n\r\n") + 4
-        said = self._said.get(data[:end])
-        if said is not None and end + said[1] == len(data):
-            self.status, self.body, self.is_last = said[0], data[end:], False
+        known = self._known_heads.get(data[:end])
+        if known is not None and end + known[1] == len(data):
+            self.status, self.body, self.is_last = known[0], data[end:], False
             return True
         return end > 3 and self._read_first(data, end)
 
@@ -228,9 +228,9 @@ class _PlainReader:
         return True
 
     def _note(self, head: bytes) -> None:
-        if len(self._said) >= HEADS_KEPT:
-            self._said.clear()
-        self._said[head] = self.status, len(self.body)
+        if len(self._known_heads) >= HEADS_KEPT:
+            self._known_heads.clear()
+        self._known_heads[head] = self.status, len(self.body)
 
 
 class _Unpacked:
@@ -245,13 +245,13 @@ class _Unpacked:
         """Unpack a piece to at most `room` bytes; raises zlib.error."""
         out = b""
         while data and len(out) < room:
-            stream = self._stream or self._begun(data)
+            stream = self._stream or self._begin_stream(data)
             out += stream.decompress(data, room - len(out))
             data, self.is_whole = stream.unused_data, stream.eof
             self._stream = None if stream.eof else stream  # a packed body may have several parts
         return out
 
-    def _begun(self, data: bytes) -> "zlib._Decompress":
+    def _begin_stream(self, data: bytes) -> "zlib._Decompress":
         # Some servers leave out the zlib header (RFC 1950) that "deflate" has: its first byte ends with an 8.
         is_bare = self._bits == zlib.MAX_WBITS and data[0] & 0x0F != 8
         return zlib.decompressobj(-zlib.MAX_WBITS if is_bare else self._bits)

@@ -12,7 +12,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
-class PageRange:
+class HostPort:
     """A host's name or address, and its port."""
 
     host: str
@@ -36,8 +36,8 @@ class Route:
     request's target comes behind `start`; `login` is the field that a proxy wants to see.
     """
 
-    host: PageRange
-    hop: PageRange
+    host: HostPort
+    hop: HostPort
     is_secure: bool
     has_tunnel: bool
     start: str
@@ -48,7 +48,7 @@ class Route:
 def find_route(host: str, proxy: str | None) -> Route:
     """Find the way to a host given as a URL; raises SettingsError at a proxy that is reached by TLS."""
     url, via = urlsplit(host.rstrip("/")), urlsplit(proxy) if proxy else None
-    place, is_secure = PageRange.of(url), url.scheme == "https"
+    place, is_secure = HostPort.of(url), url.scheme == "https"
     host_field = str(place).removesuffix(f":{_PORTS[url.scheme]}")
     if via is None:
         return Route(place, place, is_secure, False, url.path, host_field, {})
@@ -57,7 +57,7 @@ def find_route(host: str, proxy: str | None) -> Route:
             "--proxy: the wire goes through http:// proxies only; give --transport aiohttp with this one"
         )
     start = url.path if is_secure else f"http://{url.netloc}{url.path}"
-    return Route(place, PageRange.of(via), is_secure, is_secure, start, host_field, _login(via))
+    return Route(place, HostPort.of(via), is_secure, is_secure, start, host_field, _login(via))
 
 
 def _login(via: SplitResult) -> Mapping[str, str]:

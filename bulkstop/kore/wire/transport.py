@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
-from bulkstop.kore.exchange import BODY, Response, TransportFailure
+from bulkstop.kore.exchange import BODY, BODY_CAP, Response, TransportFailure
 from bulkstop.kore.redaction import redact_response
 from bulkstop.kore.wire.connection import Connection
 from bulkstop.kore.wire.dialer import ConnectError, Dialer
@@ -15,9 +15,6 @@ from bulkstop.kore.wire.request import LocalProtocolError, Requests
 from bulkstop.kore.wire.route import find_route
 from bulkstop.model import Outcome, RetryHint
 from bulkstop.redact import find_passwords
-
-BODY_CAP = 64 * 1024
-"""Bytes of an answer that are read; the documented ones have about 200."""
 
 
 class WireTransport:
@@ -50,10 +47,10 @@ class WireTransport:
 
     async def __aenter__(self) -> Self:
         """Get ready to connect; raises SettingsError when `--ca` or `--proxy` is unusable."""
-        way = find_route(self._host, self._proxy)
-        dialer = Dialer(way, timeout_s=self._connect_timeout_s, ca=self._ca, user_agent=self._user_agent)
+        route = find_route(self._host, self._proxy)
+        dialer = Dialer(route, timeout_s=self._connect_timeout_s, ca=self._ca, user_agent=self._user_agent)
         self._pool = ConnectionPool(dialer.dial, self._connections, timeout_s=self._timeout_s, clock=self._clock)
-        self._requests = Requests(way, self._user_agent)
+        self._requests = Requests(route, self._user_agent)
         return self
 
     async def __aexit__(
@@ -72,20 +69,20 @@ class WireTransport:
         began = self._clock()
         try:
             request = requests.write(target, headers, body)
-            line = pool.take_idle(began) or await self._acquire(pool, began)
+            connection = pool.take_idle(began) or await self._acquire(pool, began)
         except LocalProtocolError as error:
             return TransportFailure(Outcome.CONNECTION_ERROR, str(error), self._ms_since(began), again=RetryHint.NO)
         except ConnectError as error:
             return TransportFailure(error.outcome, str(error), self._ms_since(began), again=error.again)
-        told = line.send(request, cap, began)
+        pending = connection.send(request, cap, began)
         try:
-            found = await told
+            response = await pending
         except asyncio.CancelledError:
-            line.drop(told)
+            connection.drop(pending)
             raise
-        if self._passwords and isinstance(found, Response):  # a proxy may repeat its own
-            return redact_response(found, self._passwords)
-        return found
+        if self._passwords and isinstance(response, Response):  # a proxy may repeat its own
+            return redact_response(response, self._passwords)
+        return response
 
     async def _acquire(self, pool: ConnectionPool, began: float) -> Connection:
         try:

@@ -5,23 +5,21 @@ They are made of numbers and of words of our own alone: nothing that anybody els
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from bulkstop.errors import SettingsError
 from bulkstop.model import Outcome
 from bulkstop.report.load.histogram import Histogram
-from bulkstop.report.load.timeline import Point, Times
+from bulkstop.report.load.summary import Corner
+from bulkstop.report.load.timeline import FIGURES, Point
 
 Chart = dict[str, Any]
 """A chart: `data` and `layout`."""
-Corner = tuple[float, float]
-"""Where a line bends: seconds since the beginning, and a rate."""
 Line = tuple[str, float]
 """A time that must not be crossed: what it is about, such as p99, and the seconds."""
 
-SHOWN = (50.0, 90.0, 99.0)
-LINES = (("p50", "#2a9d8f"), ("p90", "#4a86e8"), ("p99", "#e6862a"), ("max", "#d64550"))
-"""What a chart over time shows of each second."""
+LINES = tuple(zip(FIGURES, ("#2a9d8f", "#4a86e8", "#e6862a", "#d64550"), strict=True))
+"""What a chart over time shows of each point."""
 COLOURS = {
     Outcome.STOPPED: "#3f9b5b",
     Outcome.ALREADY_STOPPED: "#8fcf9f",
@@ -42,14 +40,6 @@ UNITS = ((600.0, 1.0, "s"), (3 * 3600.0, 60.0, "min"), (math.inf, 3600.0, "h"))
 """Up to so many seconds, so many make a unit, of this name."""
 
 
-class Second(NamedTuple):
-    """A point and its figures in milliseconds: p50, p90, p99 and max; None where nothing was measured."""
-
-    point: Point
-    latency_ms: tuple[float, ...] | None
-    service_ms: tuple[float, ...] | None
-
-
 def read_library() -> str:
     """Return the JavaScript that draws; raises SettingsError, which names the extra, where it is not installed."""
     check_library()
@@ -68,30 +58,19 @@ def check_library() -> None:
         )
 
 
-def summarize_points(points: Sequence[Point]) -> list[Second]:
-    """Work the figures of each point out; a time without answers is a row too: no line may lead across it."""
-    found, upto_s = list[Second](), 0.0
-    for point in points:
-        if (silent_s := point.start_s - upto_s) > point.length_s / 2:
-            found.append(Second(point._replace(start_s=upto_s, length_s=silent_s, outcomes={}), None, None))
-        found.append(Second(point, _figures(point.latency), _figures(point.service)))
-        upto_s = point.end_s
-    return found
-
-
-def draw_latencies(rows: Sequence[Second], lines: Sequence[Line] = (), *, is_open: bool) -> Chart:
+def draw_latencies(points: Sequence[Point], lines: Sequence[Line] = (), *, is_open: bool) -> Chart:
     """Draw the latencies of each second, and the `lines` they must not cross; service times wait behind a legend."""
-    unit_s, _ = choose_unit(rows)
-    x = [_round((row.point.start_s + row.point.length_s / 2) / unit_s) for row in rows]
+    unit_s, _ = choose_unit(points)
+    x = [_round((point.start_s + point.length_s / 2) / unit_s) for point in points]
     sets = _sets(is_open)
     data = []
     for number, (key, name, dash) in enumerate(sets):
         for place, (line, colour) in enumerate(LINES):
-            values = [getattr(row, key) for row in rows]
+            values = [getattr(point, key) for point in points]
             data.append(
                 {
                     "type": "scatter",
-                    "mode": "lines+markers" if len(rows) <= 60 else "lines",
+                    "mode": "lines+markers" if len(points) <= 60 else "lines",
                     "name": line,
                     "x": x,
                     "y": [None if value is None else value[place] for value in values],
@@ -102,7 +81,7 @@ def draw_latencies(rows: Sequence[Second], lines: Sequence[Line] = (), *, is_ope
                     "hovertemplate": f"{name} {line} %{{y:,.3~f}} ms<extra></extra>",
                 }
             )
-    return {"data": data, "layout": {"xaxis": _time_axis(rows), **_times(lines), **_legends(sets)}}
+    return {"data": data, "layout": {"xaxis": _time_axis(points), **_times(lines), **_legends(sets)}}
 
 
 def draw_percentiles(latency: Histogram, service: Histogram, lines: Sequence[Line] = (), *, is_open: bool) -> Chart:
@@ -136,13 +115,13 @@ def draw_percentiles(latency: Histogram, service: Histogram, lines: Sequence[Lin
     return {"data": data, "layout": {"xaxis": axis, **_times(lines), "hovermode": "closest"}}
 
 
-def draw_outcomes(rows: Sequence[Second], intended: Sequence[Corner]) -> Chart:
+def draw_outcomes(points: Sequence[Point], intended: Sequence[Corner]) -> Chart:
     """Draw the requests a second by what became of them, one upon the other, and the rate they were due at."""
-    unit_s, _ = choose_unit(rows)
-    rows = [row for row in rows if row.point.outcomes]
+    unit_s, _ = choose_unit(points)
+    points = [point for point in points if point.outcomes]
     widths = {
-        "x": [_round(row.point.start_s / unit_s) for row in rows],
-        "width": [_round(row.point.length_s / unit_s) for row in rows],
+        "x": [_round(point.start_s / unit_s) for point in points],
+        "width": [_round(point.length_s / unit_s) for point in points],
         "offset": 0,
     }
     data: list[dict[str, Any]] = [
@@ -150,12 +129,12 @@ def draw_outcomes(rows: Sequence[Second], intended: Sequence[Corner]) -> Chart:
             "type": "bar",
             "name": outcome.value,
             **widths,
-            "y": [_round(row.point.outcomes.get(outcome, 0) / row.point.length_s) for row in rows],
+            "y": [_round(point.outcomes.get(outcome, 0) / point.length_s) for point in points],
             "marker": {"color": COLOURS[outcome], "line": {"width": 0}},
             "hovertemplate": f"{outcome.value} %{{y:,.4~g}}/s<extra></extra>",
         }
         for outcome in COLOURS
-        if any(row.point.outcomes.get(outcome) for row in rows)
+        if any(point.outcomes.get(outcome) for point in points)
     ]
     if intended:
         data.append(
@@ -171,12 +150,12 @@ def draw_outcomes(rows: Sequence[Second], intended: Sequence[Corner]) -> Chart:
             }
         )
     axis = {"title": {"text": "requests a second"}, "rangemode": "tozero"}
-    return {"data": data, "layout": {"xaxis": _time_axis(rows), "yaxis": axis, "barmode": "stack", "bargap": 0}}
+    return {"data": data, "layout": {"xaxis": _time_axis(points), "yaxis": axis, "barmode": "stack", "bargap": 0}}
 
 
-def choose_unit(rows: Sequence[Second]) -> tuple[float, str]:
+def choose_unit(points: Sequence[Point]) -> tuple[float, str]:
     """Choose the unit of the time axis: how many seconds it has, and its name."""
-    end_s = rows[-1].point.end_s if rows else 0.0
+    end_s = points[-1].end_s if points else 0.0
     return next((unit_s, name) for most_s, unit_s, name in UNITS if end_s <= most_s)
 
 
@@ -184,13 +163,6 @@ def _sets(is_open: bool) -> tuple[tuple[str, str, str], ...]:
     """Name the sets of lines there are; where nothing was due at a time of its own, both would be the same."""
     service = ("service_ms", "service", "dot")
     return (("latency_ms", "latency", "solid"), service) if is_open else (service,)
-
-
-def _figures(times: Times) -> tuple[float, ...] | None:
-    histogram = times.histogram()
-    if not len(histogram):
-        return None
-    return tuple(_round(value * 1e3) for value in (*histogram.at(*SHOWN), histogram.max_s))
 
 
 def _curve(histogram: Histogram) -> Iterator[tuple[float, str, float]]:
@@ -206,9 +178,9 @@ def _curve(histogram: Histogram) -> Iterator[tuple[float, str, float]]:
     yield float(number), "100 %", _round(histogram.max_s * 1e3)
 
 
-def _time_axis(rows: Sequence[Second]) -> Chart:
-    unit_s, unit = choose_unit(rows)
-    end = _round(rows[-1].point.end_s / unit_s) if rows else 1.0
+def _time_axis(points: Sequence[Point]) -> Chart:
+    unit_s, unit = choose_unit(points)
+    end = _round(points[-1].end_s / unit_s) if points else 1.0
     return {
         "title": {"text": "since the beginning"},
         "ticksuffix": f" {unit}",

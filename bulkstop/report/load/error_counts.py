@@ -8,7 +8,7 @@ from bulkstop.model import Outcome
 from bulkstop.text import printable
 
 DISTINCT = 20
-"""So many different texts are told apart; a server that words each of its answers anew shall not fill the memory."""
+"""So many different texts are rows apart; a server that words each of its answers anew shall not fill the memory."""
 CHARS = 200
 SHOWN = 3
 OTHER = "other"
@@ -41,23 +41,23 @@ class ErrorCounts:
 
     def merge(self, other: "ErrorCounts") -> None:
         """Add what another has counted."""
-        for reason in other.most():
-            self.add(*reason)
+        for count in other.most():
+            self.add(*count)
 
     def most(self) -> list[ErrorCount]:
         """Return all of them, the most frequent first."""
         return [ErrorCount(*key, requests) for key, requests in self._counts.most_common()]
 
 
-def format_error_counts(reasons: ErrorCounts) -> list[tuple[str, str]]:
+def format_error_counts(counts: ErrorCounts) -> list[tuple[str, str]]:
     """Write the most frequent ones in two columns."""
-    most = reasons.most()
-    told = [("reason", str(each)) for each in most[:SHOWN]]
+    most = counts.most()
+    rows = [("reason", str(each)) for each in most[:SHOWN]]
     if rest := most[SHOWN:]:
-        told.append(("reason", f"{sum(each.requests for each in rest):,} for {len(rest):,} others"))
-    return told
+        rows.append(("reason", f"{sum(each.requests for each in rest):,} for {len(rest):,} others"))
+    return rows
 
 
-def error_counts_to_json(reasons: ErrorCounts) -> list[dict[str, object]]:
+def error_counts_to_json(counts: ErrorCounts) -> list[dict[str, object]]:
     """Return them as JSON objects."""
-    return [{"outcome": each.outcome.value, "error": each.error, "requests": each.requests} for each in reasons.most()]
+    return [{"outcome": each.outcome.value, "error": each.error, "requests": each.requests} for each in counts.most()]

@@ -14,7 +14,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from functools import cache
 from itertools import accumulate
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hdrh.histogram import HdrHistogram
@@ -44,8 +44,7 @@ class Histogram:
 
     def __reduce__(self) -> tuple[object, ...]:
         """Be pickled without the zeros after the last count."""
-        last = _model().get_counts_array_index(max(0, self.max_us))
-        return _unpickled, (self.max_us, self._counts[: last + 1].tobytes())
+        return _unpickled, (self.max_us, self._used.tobytes())
 
     def record(self, seconds: float) -> None:
         """Count one duration; one below zero is none."""
@@ -62,7 +61,12 @@ class Histogram:
 
     def __len__(self) -> int:
         """Count the durations."""
-        return sum(self._counts)
+        return sum(self._used)
+
+    @property
+    def _used(self) -> "array[int]":
+        """The counts up to that of the longest."""
+        return self._counts[: _model().get_counts_array_index(self.max_us) + 1]
 
     @property
     def max_s(self) -> float:
@@ -72,14 +76,12 @@ class Histogram:
     @property
     def mean_s(self) -> float:
         """Their mean in seconds; 0 without any."""
-        mean_us = float(
-            self._to_hdr().get_mean_value()
-        )  # of the middles of its classes, so of one value it may be more
-        return min(mean_us, self.max_us) / 1e6
+        mean_us = float(self._to_hdr().get_mean_value())
+        return min(mean_us, self.max_us) / 1e6  # it is of the middles of classes, so of one value it may be more
 
     def at(self, *percentiles: float) -> list[float]:
         """Give, in seconds, the least duration that so many percent of all do not exceed; 0 without any."""
-        upto = list(accumulate(self._counts))
+        upto = list(accumulate(self._used))
         return [self._at(upto, percentile) for percentile in percentiles]
 
     def add(self, other: "Histogram") -> None:
@@ -98,15 +100,6 @@ class Histogram:
         """Write it as text, in the compressed form (V2) that all HdrHistogram libraries read."""
         return str(self._to_hdr().encode(), "ascii")
 
-    @classmethod
-    def decode(cls, text: str, max_us: int | None = None) -> Self:
-        """Read what `encode` wrote; the longest is then known to three digits, unless `max_us` is given as well."""
-        found = cls()
-        read = _model().decode(text)
-        found._counts = array("Q", bytes(read.counts))
-        found.max_us = int(read.get_max_value()) if max_us is None else max_us
-        return found
-
     @property
     def _bytes(self) -> int:
         return len(self._counts) * self._counts.itemsize
@@ -124,8 +117,8 @@ class Histogram:
         place = bisect_left(upto, rank)
         if place == len(upto):
             return 0.0
-        found: int = _model().get_highest_equivalent_value(_model().get_value_from_index(place))
-        return min(found, self.max_us) / 1e6
+        highest_us: int = _model().get_highest_equivalent_value(_model().get_value_from_index(place))
+        return min(highest_us, self.max_us) / 1e6
 
 
 def _new() -> "HdrHistogram":
@@ -141,10 +134,10 @@ def _model() -> "HdrHistogram":
 
 
 def _unpickled(max_us: int, counts: bytes) -> Histogram:
-    found = Histogram()
-    found.max_us = max_us
-    memoryview(found._counts).cast("B")[: len(counts)] = counts  # noqa: SLF001 - it is being made
-    return found
+    histogram = Histogram()
+    histogram.max_us = max_us
+    memoryview(histogram._counts).cast("B")[: len(counts)] = counts  # noqa: SLF001 - it is being made
+    return histogram
 
 
 def format_log_head(began: float) -> Iterator[str]:

@@ -19,6 +19,15 @@ class Interval(NamedTuple):
     latency: Histogram
     service: Histogram
 
+    def merge(self, other: "Interval") -> "Interval":
+        """Add what another has counted to what this one holds; return the interval of both."""
+        self.outcomes.update(other.outcomes)
+        self.latency.add(other.latency)
+        self.service.add(other.service)
+        start_s = min(self.start_s, other.start_s)
+        end_s = max(self.start_s + self.length_s, other.start_s + other.length_s)
+        return self._replace(start_s=start_s, length_s=end_s - start_s)
+
 
 class Intervals:
     """Counts requests by the second of their answer, and tells of each second that had any when it is over."""
@@ -60,13 +69,7 @@ class IntervalMerger:
     def add(self, interval: Interval) -> None:
         """Count what one of them has counted; its histograms are taken over."""
         own = self._waiting.get(interval.start_s)
-        if own is None:
-            self._waiting[interval.start_s] = interval
-            return
-        own.outcomes.update(interval.outcomes)
-        own.latency.add(interval.latency)
-        own.service.add(interval.service)
-        self._waiting[interval.start_s] = own._replace(length_s=max(own.length_s, interval.length_s))
+        self._waiting[interval.start_s] = interval if own is None else own.merge(interval)
 
     def passed(self, number: int, upto_s: float) -> None:
         """Know that the one of this number, from 0, has told all up to then; inf when it will tell no more."""

@@ -1,125 +1,159 @@
-"""What a load test measured, for a person and for a machine."""
+"""How a load test went: facts, as text and as JSON."""
 
-from bulkstop.model import Outcome
-from bulkstop.report.load.error_counts import error_counts_to_json, format_error_counts
-from bulkstop.report.load.histogram import PERCENTILES, Histogram, percentile_name
-from bulkstop.report.load.metrics import MAX_LATE_SHARE, Metrics
-from bulkstop.report.stop.summary import format_counts
-from bulkstop.text import format_duration, printable
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-COLUMN = 10
-NAMES = tuple(map(percentile_name, PERCENTILES))
+from bulkstop.model import utc_text
+from bulkstop.report.load.figures import format_metrics, metrics_to_json, warn_nothing_stopped, warn_unpunctual
+from bulkstop.report.load.metrics import Metrics
+from bulkstop.report.load.thresholds import Threshold, Verdict
+
+Corner = tuple[float, float]
+"""Where a line bends: seconds since the beginning, and a rate."""
 
 
-def format_metrics(metrics: Metrics, *, is_open: bool) -> list[tuple[str, str]]:
-    """Write the figures in two columns; a closed model has no times at which its requests were due."""
-    told = format_counts(metrics.outcomes)
-    if errors := metrics.errors:
-        told.append(("errors", f"{errors:,} of {metrics.requests:,} ({_percent(errors / metrics.requests)})"))
-    told += format_error_counts(metrics.reasons)
-    if cut := metrics.outcomes[Outcome.UNKNOWN]:
-        told.append(
-            ("cut off", f"{cut:,} of the requests: they count with the time up to then, so the times are the least")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadPlan:
+    """What a load test is to send; `shape` and `targets` say in words when it leaves and for which campaigns."""
+
+    host: str
+    shape: str = ""
+    targets: str = ""
+    planned: int | None = None
+    """How many requests there will be; None if only the time says it."""
+    max_in_flight: int
+    processes: int = 1
+    require: tuple[Threshold, ...] = ()
+    is_open: bool = True
+    """Requests are due at times of their own."""
+    intended: tuple[Corner, ...] = ()
+    """The rate that they are due at, as a line."""
+
+    @property
+    def load(self) -> str:
+        """When they leave, and how many."""
+        return self.shape + ("" if self.planned is None else f": {self.planned:,} requests")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSummary:
+    """How a load test went; `signum` and `fault` say what ended it early, if anything did."""
+
+    plan: LoadPlan
+    metrics: Metrics
+    verdicts: tuple[Verdict, ...]
+    run_id: str
+    began: float
+    in_flight: int
+    """How many requests could be in flight."""
+    signum: int | None = None
+    fault: str | None = None
+
+    @property
+    def unsent(self) -> int:
+        """Requests that were due and never left, because those before them had no answer in all the time there was."""
+        if not self.plan.is_open or self.signum is not None or self.fault is not None:
+            return 0
+        return (self.plan.planned or 0) - self.metrics.requests
+
+    @property
+    def has_few_files(self) -> bool:
+        """Tell whether fewer requests could be in flight than was asked for: each takes a connection."""
+        return self.in_flight < self.plan.max_in_flight
+
+    @property
+    def is_late(self) -> bool:
+        """Tell whether the generator could not keep its schedule."""
+        return self.plan.is_open and not self.metrics.is_punctual
+
+    @property
+    def reason(self) -> str:
+        """What ended it, in words."""
+        if self.fault is not None:
+            return self.fault
+        if self.signum is not None:
+            return f"by {signal.Signals(self.signum).name}, before all were sent"
+        return f"with {self.unsent:,} requests not sent" if self.unsent else "all sent"
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code that the contract gives to such an end."""
+        if self.fault is not None:
+            return 3
+        if self.signum is not None:
+            return 128 + self.signum
+        if self.is_late:
+            return 3
+        if not self.metrics.answered or not all(verdict.held for verdict in self.verdicts):
+            return 1  # also with requests unsent: they could only have made it worse
+        return 3 if self.unsent else 0
+
+
+def format_plan(plan: LoadPlan) -> list[tuple[str, str]]:
+    """Write what will be sent in two columns, for a person to see before it is."""
+    rows = [
+        ("host", plan.host),
+        ("load", plan.load),
+        ("in flight", f"at most {plan.max_in_flight:,}"),
+        ("campaigns", plan.targets),
+    ]
+    if plan.processes > 1:
+        rows.append(("processes", f"{plan.processes:,}, each with its part of that"))
+    if plan.require:
+        rows.append(("required", ", ".join(each.text for each in plan.require)))
+    return rows
+
+
+def format_summary(summary: LoadSummary) -> list[tuple[str, str]]:
+    """Write how it went in two columns."""
+    rows = format_metrics(summary.metrics, is_open=summary.plan.is_open)
+    if summary.has_few_files:
+        rows.append(("connections", f"{summary.in_flight:,}: the limit on open files has no room for more"))
+    rows += [("required", str(verdict)) for verdict in summary.verdicts]
+    return [*rows, ("ended", summary.reason)]
+
+
+def list_faults(summary: LoadSummary) -> list[str]:
+    """Name all that went wrong, but for what ended the run early."""
+    return [*(str(verdict) for verdict in summary.verdicts if not verdict.held), *list_warnings(summary)]
+
+
+def list_warnings(summary: LoadSummary) -> list[str]:
+    """Say why the figures are not those of the service, or not of stops."""
+    warnings = []
+    if summary.is_late:
+        warnings.append(warn_unpunctual(summary.metrics))
+    if summary.unsent:
+        room = "the limit on open files (ulimit -n)" if summary.has_few_files else "--max-in-flight"
+        warnings.append(
+            f"THE SCHEDULE WAS NOT KEPT: {summary.unsent:,} requests were due and never left, as {summary.in_flight:,} "
+            f"were in flight all the time; the longest latencies are missing; lower the rate, or raise {room}"
         )
-    told.append(
-        ("rate", f"{metrics.rate:,.1f}/s: {metrics.requests:,} requests in {format_duration(metrics.elapsed_s)}")
-    )
-    told.append(("in flight", f"at most {metrics.most_in_flight:,}"))
-    told.append(("", "".join(f"{name:>{COLUMN}}" for name in (*NAMES, "max", "mean")) + "  ms"))
-    if is_open:
-        told.append(("latency", _times(metrics.latency) + "  from the intended time"))
-    told.append(("service", _times(metrics.service) + "  from the actual send"))
-    if is_open:
-        told.append(("lateness", _times(metrics.lateness) + "  of the generator itself"))
-        told += _format_held_back(metrics)
-    return told
+    if warning := warn_nothing_stopped(summary.metrics):
+        warnings.append(warning)
+    return warnings
 
 
-def metrics_to_json(metrics: Metrics, *, is_open: bool) -> dict[str, object]:
-    """Return the figures as a JSON object; times in milliseconds."""
-    found: dict[str, object] = {
-        "requests": metrics.requests,
-        "answered": metrics.answered,
-        "outcomes": {outcome.value: metrics.outcomes[outcome] for outcome in Outcome if metrics.outcomes[outcome]},
-        "errors": metrics.errors,
-        "reasons": error_counts_to_json(metrics.reasons),
-        "elapsed_s": round(metrics.elapsed_s, 6),
-        "rate": round(metrics.rate, 3),
-        "most_in_flight": metrics.most_in_flight,
-        "service_ms": _numbers(metrics.service),
+def summary_to_json(summary: LoadSummary) -> dict[str, object]:
+    """Return how it went as a JSON object."""
+    plan = summary.plan
+    return {
+        "run_id": summary.run_id,
+        "host": plan.host,
+        "model": "open" if plan.is_open else "closed",
+        "began_at": utc_text(summary.began) if summary.metrics.requests else None,
+        "planned": plan.planned,
+        "max_in_flight": summary.in_flight,
+        "processes": plan.processes,
+        **metrics_to_json(summary.metrics, is_open=plan.is_open),
+        "unsent": summary.unsent,
+        "required": verdicts_to_json(summary.verdicts),
+        "ended": summary.reason,
+        "exit_code": summary.exit_code,
     }
-    if is_open:
-        found |= {
-            "latency_ms": _numbers(metrics.latency),
-            "lateness_ms": _numbers(metrics.lateness),
-            "late_share": round(metrics.late_share, 6),
-            "max_late_ms": round(metrics.max_late_s * 1e3, 3),
-            "kept_schedule": metrics.is_punctual,
-            "held": metrics.held,
-            "longest_held_ms": round(metrics.longest_held_s * 1e3, 3),
-            "full_s": round(metrics.full_s, 3),
-            "full_busy_s": round(metrics.full_busy_s, 3),
-        }
-    return found
 
 
-def warn_unpunctual(metrics: Metrics) -> str:
-    """Say, in one line, that the generator could not keep its schedule, and what to do."""
-    return (
-        f"THE SCHEDULE WAS NOT KEPT: {_percent(metrics.late_share)} of the requests left more than "
-        f"{metrics.max_late_s * 1e3:g} ms late because this program, or this machine, was too slow (allowed: "
-        f"{_percent(MAX_LATE_SHARE)}); the figures say nothing about the service; lower the rate, or free the machine"
-    )
-
-
-def describe_outcome(metrics: Metrics) -> str:
-    """Say how most requests ended, and why."""
-    outcome, number = metrics.outcomes.most_common(1)[0]
-    why = next((f" ({printable(each.error)})" for each in metrics.reasons.most() if each.outcome is outcome), "")
-    which = f"all {number:,}" if number == metrics.requests else f"{number:,} of {metrics.requests:,}"
-    return f"{f'{which} requests' if metrics.requests > 1 else 'the only request'} ended as {outcome.value}{why}"
-
-
-def warn_nothing_stopped(metrics: Metrics) -> str:
-    """Warn, in one line, that nothing at all was stopped, so the figures are not those of stops; empty if they are."""
-    if not metrics.requests or metrics.errors < metrics.requests:
-        return ""
-    if not metrics.answered:
-        return f"no request was answered: {describe_outcome(metrics)}"
-    # Of made-up campaigns a real service has none: that is no surprise, but it must be known.
-    mark = "note" if metrics.outcomes.most_common(1)[0][0] is Outcome.NOT_FOUND else "WARNING"
-    return f"{mark}: no request stopped a campaign: {describe_outcome(metrics)}; the figures are those of answering so"
-
-
-def _times(times: Histogram) -> str:
-    values = [*times.at(*PERCENTILES), times.max_s, times.mean_s]
-    return "".join(f"{format_ms(value) if len(times) else '-':>{COLUMN}}" for value in values)
-
-
-def format_ms(seconds: float) -> str:
-    """Write a time in milliseconds, in as many digits as were measured."""
-    value = seconds * 1e3
-    return f"{value:,.3f}" if value < 10 else f"{value:,.1f}"
-
-
-def _numbers(times: Histogram) -> dict[str, float] | None:
-    if not len(times):
-        return None
-    values = dict(zip(NAMES, times.at(*PERCENTILES), strict=True)) | {"max": times.max_s, "mean": times.mean_s}
-    return {name: round(value * 1e3, 3) for name, value in values.items()}
-
-
-def _format_held_back(metrics: Metrics) -> list[tuple[str, str]]:
-    if not metrics.held:
-        return []
-    why = "the generator was at work" if metrics.was_busy else "the answers took long"
-    said = (
-        f"{metrics.held:,} requests waited for a place, up to {format_ms(metrics.longest_held_s)} ms; all were taken "
-        f"for "
-        f"{format_duration(metrics.full_s)}, as {why}; the waiting is counted in the latency"
-    )
-    return [("held up", said)]
-
-
-def _percent(share: float) -> str:
-    return f"{share * 100:.3g}%"
+def verdicts_to_json(verdicts: Sequence[Verdict]) -> list[dict[str, object]]:
+    """Return what became of what is required as JSON objects."""
+    return [{"require": each.text, "held": each.held, "value": each.value, "unit": each.unit} for each in verdicts]

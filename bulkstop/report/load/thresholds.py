@@ -50,9 +50,9 @@ class Verdict(NamedTuple):
 
     def __str__(self) -> str:
         """Name it, and say what was measured."""
-        found = "nothing was measured" if self.value is None else f"{_number(self.value)}{self.unit}"
-        found += " or more, as requests were cut off" if self.is_least else ""
-        return f"{self.text}: {'held' if self.held else 'FAILED'} ({found})"
+        figure = "nothing was measured" if self.value is None else f"{_number(self.value)}{self.unit}"
+        figure += " or more, as requests were cut off" if self.is_least else ""
+        return f"{self.text}: {'held' if self.held else 'FAILED'} ({figure})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,8 @@ def parse_threshold(text: str) -> Threshold:
     Times are latencies, from when a request was due; `service.` in front makes it those from when it left. `errors` and
     the names of outcomes are shares of the requests; `rate` is requests a second.
     """
-    found = _PARTS.fullmatch(text.strip().lower())
-    name, sign, number, unit = found.groups() if found else ("", "<", "0", "")
+    match = _PARTS.fullmatch(text.strip().lower())
+    name, sign, number, unit = match.groups() if match else ("", "<", "0", "")
     figure, units = _figure(name)
     if figure is None or unit not in units:
         why = f"; {name} is given in {', '.join(units)}" if figure is not None else ""
@@ -106,11 +106,11 @@ def parse_threshold(text: str) -> Threshold:
 
 def _figure(name: str) -> tuple[Figure | None, dict[str, float]]:
     if name == "rate":
-        return lambda measured: (measured.rate, measured.rate) if measured.requests else None, _RATE_UNITS
+        return lambda metrics: (metrics.rate, metrics.rate) if metrics.requests else None, _RATE_UNITS
     if name == "errors":
-        return lambda measured: _share(measured, measured.errors), _SHARE_UNITS
+        return lambda metrics: _share(metrics, metrics.errors), _SHARE_UNITS
     if outcome := _OUTCOMES.get(name):
-        return lambda measured: _share(measured, measured.outcomes[outcome]), _SHARE_UNITS
+        return lambda metrics: _share(metrics, metrics.outcomes[outcome]), _SHARE_UNITS
     return _time(name), _TIME_UNITS
 
 
@@ -123,10 +123,10 @@ def _share(metrics: Metrics, part: int) -> tuple[float, float] | None:
 
 
 def _time(name: str) -> Figure | None:
-    found = _TIME.fullmatch(name)
-    if found is None:
+    match = _TIME.fullmatch(name)
+    if match is None:
         return None
-    which, percent, other = found.groups()
+    which, percent, other = match.groups()
     if percent is not None and not 0 < float(percent) <= 100:
         return None
 

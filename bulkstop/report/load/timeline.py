@@ -1,7 +1,7 @@
-"""What was measured over the whole of a run, in at most a thousand points: what charts over time are drawn from."""
+"""The course of a run as points with figures: what charts over time are drawn from."""
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from typing import NamedTuple
 
 from bulkstop.model import Outcome
@@ -9,62 +9,27 @@ from bulkstop.report.load.histogram import Histogram
 from bulkstop.report.load.intervals import Interval
 
 MOST = 1000
-"""More points than this no screen has room for."""
+"""More points than this no screen has room for; a run of unknown length has half as many more each time it doubles."""
 WIDTHS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
 """Of so many seconds a point is; a run of any length has one that fits."""
-
-
-class Times(NamedTuple):
-    """The durations of some requests, packed: a histogram as text, a hundredth of its size, and the longest."""
-
-    text: str
-    max_us: int
-
-    @classmethod
-    def of(cls, histogram: Histogram) -> "Times":
-        """Pack a histogram."""
-        return cls(histogram.encode(), histogram.max_us)
-
-    def histogram(self) -> Histogram:
-        """Unpack it: nothing is lost."""
-        return Histogram.decode(self.text, self.max_us)
-
-    def with_(self, other: "Times") -> "Times":
-        """Count both, as exactly as if they had been one."""
-        both = self.histogram()
-        both.add(other.histogram())
-        return Times.of(both)
+PERCENTILES = (50.0, 90.0, 99.0)
+FIGURES = ("p50", "p90", "p99", "max")
+"""What a point tells of its times, in milliseconds."""
 
 
 class Point(NamedTuple):
-    """The requests that were answered in some seconds of a run."""
+    """The requests that were answered in some seconds of a run; the figures are None where there were none."""
 
     start_s: float
     length_s: float
     outcomes: Mapping[Outcome, int]
-    latency: Times
-    service: Times
+    latency_ms: tuple[float, ...] | None = None
+    service_ms: tuple[float, ...] | None = None
 
     @property
     def end_s(self) -> float:
         """When it ends."""
         return self.start_s + self.length_s
-
-    @property
-    def requests(self) -> int:
-        """How many there were."""
-        return sum(self.outcomes.values())
-
-    def with_(self, other: "Point") -> "Point":
-        """Return one point for both."""
-        start_s = min(self.start_s, other.start_s)
-        return Point(
-            start_s,
-            max(self.end_s, other.end_s) - start_s,
-            Counter(self.outcomes) + Counter(other.outcomes),
-            self.latency.with_(other.latency),
-            self.service.with_(other.service),
-        )
 
 
 def choose_width(length_s: float | None) -> float:
@@ -74,49 +39,59 @@ def choose_width(length_s: float | None) -> float:
 
 
 class Timeline:
-    """Keeps what was answered in each `width_s` of a run; intervals of several processes add up.
+    """Keeps the figures of each `width_s` of a run, whose intervals come in their order.
 
-    With more than `most` points the width doubles. To join all neighbours takes seconds, in which nothing could be
-    sent on time; so each interval that comes joins one pair.
+    After `most` points those that follow are twice as wide, and again after half as many more. The last two can still
+    grow: the one that is being filled, and the one before it, to which a short one at the end belongs.
     """
 
     def __init__(self, width_s: float = WIDTHS_S[0], most: int = MOST) -> None:
         self.width_s = width_s
-        self._most = most
-        self._points: dict[int, Point] = {}
-        self._narrower: list[Point] = []
+        self._more = max(1, most // 2)
+        self._doubles_at = most
+        self._points: list[Point] = []
+        self._growing: list[Interval] = []
+        self._end_s = 0.0
 
     def add(self, interval: Interval) -> None:
         """Count what an interval holds, which may be overwritten after it."""
-        times = Times.of(interval.latency), Times.of(interval.service)
-        self._put(Point(interval.start_s, interval.length_s, dict(interval.outcomes), *times))
-        self._widen(2)
-        if len(self._points) > self._most:
-            self._widen(len(self._narrower))
-            self._double()
+        if interval.start_s < self._end_s:
+            self._growing[-1] = self._growing[-1].merge(interval)
+            return
+        if len(self._points) + len(self._growing) >= self._doubles_at:
+            self.width_s, self._doubles_at = 2 * self.width_s, self._doubles_at + self._more
+        if len(self._growing) > 1:
+            self._points.append(_summarize(self._growing.pop(0)))
+        self._growing.append(_copy(interval))
+        self._end_s = (interval.start_s // self.width_s + 1) * self.width_s
 
     def points(self) -> list[Point]:
-        """Return all points in their order; one at the end that is short belongs to the one before it."""
-        self._widen(len(self._narrower))
-        while len(self._points) > self._most:
-            self._double()
-            self._widen(len(self._narrower))
-        found = [self._points[place] for place in sorted(self._points)]
-        if len(found) > 1 and found[-1].length_s < self.width_s / 2:
-            last = found.pop()
-            found[-1] = found[-1].with_(last)
-        return found
+        """Return all points in their order; a time without answers is one as well: no line may lead across it."""
+        growing = self._growing
+        if len(growing) > 1 and growing[1].length_s < self.width_s / 2:
+            growing = [_copy(growing[0]).merge(growing[1])]
+        return list(_fill_gaps([*self._points, *map(_summarize, growing)]))
 
-    def _double(self) -> None:
-        self._narrower = [self._points[place] for place in sorted(self._points, reverse=True)]
-        self._points = {}
-        self.width_s *= 2
 
-    def _put(self, point: Point) -> None:
-        place = int(point.start_s // self.width_s)
-        there = self._points.get(place)
-        self._points[place] = point if there is None else there.with_(point)
+def _copy(interval: Interval) -> Interval:
+    return interval._replace(
+        outcomes=copy(interval.outcomes), latency=copy(interval.latency), service=copy(interval.service)
+    )
 
-    def _widen(self, number: int) -> None:
-        for _ in range(min(number, len(self._narrower))):
-            self._put(self._narrower.pop())
+
+def _summarize(interval: Interval) -> Point:
+    figures = _figures(interval.latency), _figures(interval.service)
+    return Point(interval.start_s, interval.length_s, interval.outcomes, *figures)
+
+
+def _figures(times: Histogram) -> tuple[float, ...] | None:
+    return tuple(round(value * 1e3, 4) for value in (*times.at(*PERCENTILES), times.max_s)) if len(times) else None
+
+
+def _fill_gaps(points: Sequence[Point]) -> Iterator[Point]:
+    upto_s = 0.0
+    for point in points:
+        if (silent_s := point.start_s - upto_s) > point.length_s / 2:
+            yield Point(upto_s, silent_s, {})
+        yield point
+        upto_s = point.end_s

@@ -23,7 +23,7 @@ _TYPES = {kind.value: kind for kind in CampaignType}
 _NUMBERS = (("http_status", int), ("attempts", int), ("line", int), ("latency_ms", (int, float)))
 _KEYS = frozenset(COLUMNS)
 _TEXTS = _KEYS - {name for name, _ in _NUMBERS} - {"row"}
-SAID_CHARS = 120
+REASON_CHARS = 120
 """How much is said about a line that is no result."""
 _CELL_CHARS = 131_072
 """The longest cell that the csv module reads unless told."""
@@ -102,8 +102,8 @@ def read_lines(file: BinaryIO, name: str) -> Iterator[Line]:
         try:
             result = read(raw)
         except (ValueError, csv.Error) as error:
-            said = " ".join(str(error).split())[:SAID_CHARS]
-            raise OutputError(f"{name} line {number}: is no result line ({said}); give another file") from None
+            why = " ".join(str(error).split())[:REASON_CHARS]
+            raise OutputError(f"{name} line {number}: is no result line ({why}); give another file") from None
         yield Line(number, raw, result)
 
 

@@ -253,15 +253,15 @@ class _Keeper:
 
 def hashes(fd: int, sizes: Iterable[int]) -> Iterator[tuple[int, "_Hash"]]:
     """Yield each of the growing `sizes` with the SHA-256 over as many first bytes; ends early where the file does."""
-    found, at = sha256(), 0
+    digest, at = sha256(), 0
     for size in sizes:
         while at < size:
             block = os.pread(fd, min(BLOCK, size - at), at)
             if not block:
                 return
-            found.update(block)
+            digest.update(block)
             at += len(block)
-        yield size, found.copy()
+        yield size, digest.copy()
 
 
 def exists_already(path: str) -> OutputError:
@@ -281,8 +281,8 @@ def _open_locked(path: str, mode: Mode, holder: Holder) -> int:
             pid = _find_locker(os.fstat(fd))
             os.close(fd)
             if error.errno == errno.EWOULDBLOCK:
-                said = holder(pid)
-                raise OutputError(f"{path}: another run is writing it{said}; wait for its end, or end it") from None
+                who = holder(pid)
+                raise OutputError(f"{path}: another run is writing it{who}; wait for its end, or end it") from None
             raise OutputError(f"{path}: cannot be locked ({error.strerror}); give -o on another file system") from None
         os.close(fd)
 

@@ -71,7 +71,7 @@ def rescue(loss: Loss, fd: int, path: str, size: int, lines: int, recent: Sequen
     """Save what can be saved of `lines` lines in `size` bytes, `recent` the last of them; the file is still open."""
     if not lines:
         return Rescue()
-    kept, lost = (0, recent) if loss.is_away else _compared(fd, path, recent)
+    lines_there, lost = (0, recent) if loss.is_away else _compare(fd, path, recent)
     is_whole = loss.is_whole or sum(map(len, recent)) == size
     place = _name_of(fd) if loss.is_whole else None
     if place is None:
@@ -79,28 +79,28 @@ def rescue(loss: Loss, fd: int, path: str, size: int, lines: int, recent: Sequen
         place = _save(saved, path)
     results = [result for line in lost if (result := _result(line, path))]
     sent = [result for result in results if result.outcome not in NOT_SENT]
-    gone = max(lines - kept, len(results))
+    gone = max(lines - lines_there, len(results))
     return Rescue(gone, tuple(sent[-LISTED:] if place else sent), place, is_whole=is_whole and place is not None)
 
 
 def _harm(fd: int, size: int, head: bytes) -> str | None:
     """Say how an open file differs from what was written to it; other lines at its end do not count."""
-    found = os.fstat(fd).st_size
-    if found < size:
-        return f"cut to {found:,} of {size:,} bytes"
+    size_now = os.fstat(fd).st_size
+    if size_now < size:
+        return f"cut to {size_now:,} of {size:,} bytes"
     return None if os.pread(fd, len(head), 0) == head else "written over"
 
 
 def _away(fd: int, path: str) -> str | None:
     """Say what became of the name of an open file; None while it has it."""
     try:
-        found = Path(path).stat()
+        stat = Path(path).stat()
     except OSError as error:
         if error.errno not in NOT_THERE:
             raise
         now_at = _name_of(fd)
         return f"moved to {now_at}" if now_at else "removed"
-    return None if os.path.samestat(found, os.fstat(fd)) else "replaced by another file"
+    return None if os.path.samestat(stat, os.fstat(fd)) else "replaced by another file"
 
 
 def _name_of(fd: int) -> str | None:
@@ -112,16 +112,16 @@ def _name_of(fd: int) -> str | None:
     return None
 
 
-def _compared(fd: int, path: str, recent: Sequence[bytes]) -> tuple[int, list[bytes]]:
+def _compare(fd: int, path: str, recent: Sequence[bytes]) -> tuple[int, list[bytes]]:
     """Count the result lines that the file holds, and give those of `recent` that it does not hold."""
-    kept, wanted, found = 0, frozenset(recent), set[bytes]()
+    lines_there, wanted, present = 0, frozenset(recent), set[bytes]()
     with os.fdopen(os.dup(fd), "rb") as file, suppress(OSError):
         file.seek(0)
         for line in file:
-            kept += _result(line, path) is not None
+            lines_there += _result(line, path) is not None
             if line in wanted:
-                found.add(line)
-    return kept, [line for line in recent if line not in found]
+                present.add(line)
+    return lines_there, [line for line in recent if line not in present]
 
 
 def _result(line: bytes, path: str) -> Result | None:

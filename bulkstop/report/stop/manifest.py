@@ -144,8 +144,8 @@ def check_writable(path: str) -> None:
 
 def unreadable(path: str, why: str | None = None) -> OutputError:
     """Make the error of a manifest that is there, but of no use."""
-    said = why or "it is no manifest, or was damaged"
-    return OutputError(f"{path}: cannot be read ({said}); restore it, or remove it to do without")
+    reason = why or "it is no manifest, or was damaged"
+    return OutputError(f"{path}: cannot be read ({reason}); restore it, or remove it to do without")
 
 
 def flaw_in(ledger: str, manifest: Manifest) -> str | None:
@@ -157,14 +157,14 @@ def flaw_in(ledger: str, manifest: Manifest) -> str | None:
     try:
         with Path(ledger).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            found = dict(hashes(file.fileno(), sorted({mark.size for mark in marks})))
+            digests = dict(hashes(file.fileno(), sorted({mark.size for mark in marks})))
     except OSError as error:
         raise OutputError(f"{ledger}: cannot be read ({error.strerror})") from None
     before = 0
     for mark in marks:
-        if mark.size not in found:
+        if mark.size not in digests:
             return f"it is shorter than the {mark.lines:,} lines that were written"
-        if found[mark.size].hexdigest() != mark.sha256:
+        if digests[mark.size].hexdigest() != mark.sha256:
             return f"lines {before + 1:,} to {mark.lines:,} are not as they were written"
         before = mark.lines
     if manifest.last.is_closed and size > marks[-1].size:

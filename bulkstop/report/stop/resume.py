@@ -96,11 +96,11 @@ class ResumeIndex:
         block = self._blocks.get((source, line // BLOCK_LINES))
         if block is None:
             block = self._blocks[source, line // BLOCK_LINES] = array("Q", bytes(8 * BLOCK_LINES))
-        place, found = line % BLOCK_LINES, self._hash(result)
+        place, row_hash = line % BLOCK_LINES, self._hash(result)
         entry = block[place]
         if not entry:
             self.rows += 1
-        elif entry >> _CODE_BITS != found:
+        elif entry >> _CODE_BITS != row_hash:
             raise OutputError(
                 f"{self.path} line {number}: {_describe_row(result)} stands at {printable(source)} line {line}, "
                 "and so does another row further up; only rows with a line of their own can be told apart"
@@ -112,19 +112,19 @@ class ResumeIndex:
         ended = is_final(result)
         self.latest[result.outcome] += 1
         self.final += ended
-        block[place] = found << _CODE_BITS | _CODES[RowState(result.outcome, ended)]
+        block[place] = row_hash << _CODE_BITS | _CODES[RowState(result.outcome, ended)]
 
     def _hash(self, row: Row) -> int:
         names = (row.campaign_id, row.account_id, row.stream_id)
-        kept = [as_cell(name or "") for name in names] if self._is_csv else names
-        return (hash((row.campaign_type, *kept)) & _MASK) >> _CODE_BITS
+        cells = [as_cell(name or "") for name in names] if self._is_csv else names
+        return (hash((row.campaign_type, *cells)) & _MASK) >> _CODE_BITS
 
     def _find(self, source: str, line: int) -> str:
         """Read once more what the row of an input line was; only a refusal needs it."""
         with _open(self.path) as file:
-            for found in read_lines(file, self.path):
-                if found.result and (found.result.source or "", found.result.line or 0) == (source, line):
-                    return _describe_row(found.result)
+            for entry in read_lines(file, self.path):
+                if entry.result and (entry.result.source or "", entry.result.line or 0) == (source, line):
+                    return _describe_row(entry.result)
         return "another row"
 
 

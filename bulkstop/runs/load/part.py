@@ -9,6 +9,7 @@ from typing import NamedTuple
 from bulkstop.engine.load.generator import Sample
 from bulkstop.errors import BulkstopError
 from bulkstop.files import BUFFER
+from bulkstop.kore.session import make_perform
 from bulkstop.model import Campaign
 from bulkstop.report.load.intervals import EVERY_S, Interval
 from bulkstop.report.load.metrics import Metrics
@@ -32,11 +33,11 @@ class IntervalReport(NamedTuple):
     def interval(self) -> Interval:
         """Its requests."""
         length_s = min(EVERY_S, max(self.upto_s - self.start_s, 0.001))
-        measured = self.metrics
-        return Interval(self.start_s, length_s, measured.outcomes, measured.latency, measured.service)
+        metrics = self.metrics
+        return Interval(self.start_s, length_s, metrics.outcomes, metrics.latency, metrics.service)
 
 
-class _Part(Recorder):
+class _PartRecorder(Recorder):
     """Measures the requests of one process, and tells the parent of each second when it is over."""
 
     def __init__(self, link: ParentLink, max_late_s: float, *, has_lines: bool) -> None:
@@ -48,15 +49,15 @@ class _Part(Recorder):
     def note(self, sample: Sample) -> None:
         """Take a request."""
         if sample.ended_s >= self._start_s + EVERY_S:
-            self.pass_on(sample.ended_s)
+            self.report(sample.ended_s)
         super().note(sample)
 
-    def pass_on(self, upto_s: float) -> None:
-        """Tell what was measured up to then, and begin anew."""
+    def report(self, upto_s: float) -> None:
+        """Report what was measured up to then, and begin anew."""
         if self._lines is not None:
             self._lines.close()
-        measured, self.metrics = self.metrics, Metrics(max_late_s=self.metrics.max_late_s)
-        self._link.tell(IntervalReport(self._start_s, upto_s, self._link.in_flight, measured))
+        metrics, self.metrics = self.metrics, Metrics(max_late_s=self.metrics.max_late_s)
+        self._link.send(IntervalReport(self._start_s, upto_s, self._link.in_flight, metrics))
         self._start_s = upto_s // EVERY_S * EVERY_S
 
 
@@ -65,21 +66,21 @@ class _LineSender:
 
     def __init__(self, link: ParentLink) -> None:
         self._link = link
-        self._waiting: list[bytes] = []
+        self._lines: list[bytes] = []
         self._bytes = 0
 
     def write(self, data: bytes) -> None:
         """Take a line."""
-        self._waiting.append(data)
+        self._lines.append(data)
         self._bytes += len(data)
         if self._bytes >= BUFFER:
             self.close()
 
     def close(self) -> None:
         """Tell all that is left."""
-        if self._waiting:
-            self._link.tell(Lines(b"".join(self._waiting)))
-            self._waiting.clear()
+        if self._lines:
+            self._link.send(Lines(b"".join(self._lines)))
+            self._lines.clear()
             self._bytes = 0
 
 
@@ -94,25 +95,25 @@ async def run_worker(
 ) -> BulkstopError | None:
     """Do a part of a load test when the parent says so; return what ended it early."""
     settings = replace(settings, concurrency=fit_open_files(load.max_in_flight))
-    tokens, part = make_tokens(settings), _Part(link, load.max_late_s, has_lines=has_lines)
-    with link.listening():
+    tokens, recorder = make_tokens(settings), _PartRecorder(link, load.max_late_s, has_lines=has_lines)
+    with link.listen():
         await tokens.get()
         async with connect(settings) as transport:
-            send = make_send(settings, transport.post, tokens)
-            link.tell(Ready(settings.concurrency))
-            begin_at = await link.begin_at()
-            with _each_second(part, begin_at):
-                fault = await send_load(load, campaigns, send, part, link.attach, settings, begin_at)
-            part.pass_on(time.monotonic() - begin_at)
+            send = make_send(settings, make_perform(transport.post, tokens))
+            link.send(Ready(settings.concurrency))
+            begin_at = await link.wait_for_begin()
+            with _each_second(recorder, begin_at):
+                fault = await send_load(load, campaigns, send, recorder, link.attach, settings, begin_at)
+            recorder.report(time.monotonic() - begin_at)
     return fault
 
 
-def _each_second(part: _Part, begin_at: float) -> AbstractContextManager[None]:
+def _each_second(recorder: _PartRecorder, begin_at: float) -> AbstractContextManager[None]:
     """Pass on what was measured in each second, also when no answer comes in the next one."""
 
-    def pass_on() -> float:
+    def report() -> float:
         now_s = max(0.0, time.monotonic() - begin_at)
-        part.pass_on(now_s)
+        recorder.report(now_s)
         return EVERY_S - now_s % EVERY_S
 
-    return every(pass_on, begin_at + EVERY_S - time.monotonic())
+    return every(report, begin_at + EVERY_S - time.monotonic())

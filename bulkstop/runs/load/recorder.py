@@ -19,7 +19,7 @@ from bulkstop.report.load.timeline import Timeline
 from bulkstop.runs.host import every
 from bulkstop.text import format_duration
 
-FIRST_SAID_S, SAID_EVERY_S = 1.0, 10.0
+FIRST_PROGRESS_S, PROGRESS_EVERY_S = 1.0, 10.0
 
 Say = Callable[[str], None]
 
@@ -92,7 +92,7 @@ class Recorder:
         if self._hdr is not None:
             self._hdr.write("".join(format_log_head(self.began)).encode())
 
-    def tell(self, interval: Interval) -> None:
+    def add_interval(self, interval: Interval) -> None:
         """Take the requests of a second that is over, where others have counted them."""
         if self._timeline is not None:
             self._timeline.add(interval)
@@ -110,14 +110,14 @@ def report_progress(progress: Say | None, metrics: Metrics, began: float) -> Abs
     if progress is None:
         return nullcontext()
 
-    def say_it() -> float:
+    def report() -> float:
         progress(_format_line(metrics, time.monotonic() - began))
-        return SAID_EVERY_S
+        return PROGRESS_EVERY_S
 
-    return every(say_it, began + FIRST_SAID_S - time.monotonic())
+    return every(report, began + FIRST_PROGRESS_S - time.monotonic())
 
 
 def _format_line(metrics: Metrics, elapsed_s: float) -> str:
-    said = f"{metrics.requests:,} requests, {metrics.requests / elapsed_s:,.1f}/s, {metrics.errors:,} errors"
+    counts = f"{metrics.requests:,} requests, {metrics.requests / elapsed_s:,.1f}/s, {metrics.errors:,} errors"
     p99 = f", p99 {metrics.latency.at(99)[0] * 1e3:,.1f} ms" if len(metrics.latency) else ""
-    return f"{format_duration(elapsed_s)}: {said}{p99}"
+    return f"{format_duration(elapsed_s)}: {counts}{p99}"

@@ -1,22 +1,21 @@
 """Load-test the API: send on a schedule, measure everything, judge it."""
 
 import math
-import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from bulkstop.engine.load.arrivals import Arrivals, ClosedModel, OpenModel, Schedule
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError
 from bulkstop.events import LoadBegan
-from bulkstop.kore.exchange import Post
+from bulkstop.kore.exchange import Transport
+from bulkstop.kore.session import make_perform
 from bulkstop.model import Campaign, Endable, Send
 from bulkstop.report.load.metrics import MAX_LATE_S, Metrics
+from bulkstop.report.load.summary import LoadPlan, LoadSummary
 from bulkstop.report.load.thresholds import Threshold, Verdict
 from bulkstop.report.log import log_event
 from bulkstop.runs.host import fit_open_files
@@ -34,17 +33,8 @@ Share = Callable[[int, int], Iterator[Campaign]]
 """Gives the campaigns that a process sends: of all, from number `first` on every `step`-th."""
 
 
-class Transport(Protocol):
-    """One exchange is one call of `post`; the client over aiohttp is one of these."""
-
-    @property
-    def post(self) -> Post:
-        """Send a request and give its answer."""
-        ...
-
-
-Connect = Callable[[Settings], AbstractAsyncContextManager[Transport]]
-"""Opens a transport with as many connections as `settings.concurrency` says."""
+Connect = Callable[[Settings], Transport]
+"""Makes a transport with as many connections as `settings.concurrency` says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +43,8 @@ class Load:
 
     With a `schedule` it is an open model. Without, it is a closed one: `max_in_flight` requests at a time, each after
     the answer to the one before it, until `count` are sent or `length_s` is over. Of a schedule every `step`-th request
-    from number `first` on is sent: others send the rest.
+    from number `first` on is sent: others of the `processes` send the rest. `shape` and `targets` tell a person when
+    requests leave and for which campaigns.
     """
 
     schedule: Schedule | None = None
@@ -62,8 +53,11 @@ class Load:
     max_in_flight: int = LEAST_IN_FLIGHT
     max_late_s: float = MAX_LATE_S
     require: tuple[Threshold, ...] = ()
+    processes: int = 1
     first: int = 0
     step: int = 1
+    shape: str = ""
+    targets: str = ""
 
     @property
     def planned(self) -> int | None:
@@ -76,83 +70,47 @@ class Load:
             return OpenModel(self.schedule.every(self.first, self.step))
         return ClosedModel(math.inf if self.count is None else self.count)
 
-    def sent_for_s(self, grace_s: float) -> float | None:
+    def sending_s(self, grace_s: float) -> float | None:
         """Return for how long requests may leave: on a schedule, what was held up has its time as well."""
         return self.length_s if self.schedule is None else self.schedule.length_s + grace_s
 
-    def lasted_s(self, metrics: Metrics) -> float:
+    def elapsed_s(self, metrics: Metrics) -> float:
         """Return how long it took when nothing ended it early: until the last answer, or for as long as the schedule.
 
         The last request of a schedule has its part of the time as well: 20 at 20/s take a second, and not 0.95 s.
         """
         return max(metrics.elapsed_s, 0.0 if self.schedule is None else self.schedule.length_s)
 
-    def verdicts(self, metrics: Metrics) -> tuple[Verdict, ...]:
+    def judge(self, metrics: Metrics) -> tuple[Verdict, ...]:
         """Say what became of all that is required; where nothing was due at a time, latency is service time."""
         if self.schedule is None:
             metrics = copy(metrics)
             metrics.latency = metrics.service
         return tuple(threshold.judge(metrics) for threshold in self.require)
 
-    def part(self, number: int, of: int) -> "Load":
-        """Return what the process of this number, from 0, has to do of it, if there are so many."""
-        return replace(
-            self,
-            count=None if self.count is None else _share(self.count, number, of),
-            max_in_flight=_share(self.max_in_flight, number, of),
-            first=number,
-            step=of,
+    def plan(self, settings: Settings) -> LoadPlan:
+        """Return what there is to be told of it."""
+        return LoadPlan(
+            host=settings.host,
+            shape=self.shape,
+            targets=self.targets,
+            planned=self.planned,
+            max_in_flight=self.max_in_flight,
+            processes=self.processes,
+            require=self.require,
+            is_open=self.schedule is not None,
+            intended=() if self.schedule is None else tuple(self.schedule.course),
         )
 
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """How a load test went; `signum` and `fault` say what ended it early, if anything did."""
-
-    load: Load
-    metrics: Metrics
-    verdicts: tuple[Verdict, ...]
-    run_id: str
-    began: float
-    in_flight: int
-    """How many requests could be in flight."""
-    signum: int | None = None
-    fault: BulkstopError | None = None
-    processes: int = 1
-
-    @property
-    def is_open(self) -> bool:
-        """Tell whether requests were due at times of their own."""
-        return self.load.schedule is not None
-
-    @property
-    def unsent(self) -> int:
-        """Requests that were due and never left, because those before them had no answer in all the time there was."""
-        if not self.is_open or self.signum is not None or self.fault is not None:
-            return 0
-        return (self.load.planned or 0) - self.metrics.requests
-
-    @property
-    def reason(self) -> str:
-        """What ended it, in words."""
-        if self.fault is not None:
-            return str(self.fault)
-        if self.signum is not None:
-            return f"by {signal.Signals(self.signum).name}, before all were sent"
-        return f"with {self.unsent:,} requests not sent" if self.unsent else "all sent"
-
-    @property
-    def exit_code(self) -> int:
-        """The exit code that the contract gives to such an end."""
-        if self.fault is not None:
-            return 3
-        if self.signum is not None:
-            return 128 + self.signum
-        if self.is_open and not self.metrics.is_punctual:
-            return 3
-        if not self.metrics.answered or not all(verdict.held for verdict in self.verdicts):
-            return 1  # also with requests unsent: they could only have made it worse
-        return 3 if self.unsent else 0
+    def part(self, number: int) -> "Load":
+        """Return what the process of this number, from 0, has to do of it."""
+        return replace(
+            self,
+            count=None if self.count is None else _share(self.count, number, self.processes),
+            max_in_flight=_share(self.max_in_flight, number, self.processes),
+            first=number,
+            step=self.processes,
+        )
 
 
 def _share(whole: int, number: int, of: int) -> int:
@@ -174,7 +132,7 @@ async def execute(
     signals: Sequence[int] = (),
     say: Say = lambda text: None,
     progress: Say | None = None,
-) -> Summary:
+) -> LoadSummary:
     """Send one request for each arrival, each once, and measure all of them, whatever ends the run.
 
     Raises a BulkstopError for what keeps the run from starting; what ends it later stands in the summary.
@@ -186,28 +144,29 @@ async def execute(
         await tokens.get()  # before anything is sent: a run without credentials measures nothing
         log_event(LoadBegan(run_id, settings.host, load.planned, settings.concurrency))
         async with connect(settings) as transport:
-            send = make_send(settings, transport.post, tokens)
+            send = make_send(settings, make_perform(transport.post, tokens))
             with report_progress(progress, recorder.metrics, time.monotonic()):
                 fault = await send_load(load, campaigns, send, recorder, shutdown.attach, settings)
-    return sum_up(load, recorder, run_id, shutdown.signum, fault, in_flight=settings.concurrency)
+    return sum_up(load, settings, recorder, run_id, shutdown.signum, fault, in_flight=settings.concurrency)
 
 
 def sum_up(
     load: Load,
+    settings: Settings,
     recorder: Recorder,
     run_id: str,
     signum: int | None,
     fault: BulkstopError | None,
     *,
     in_flight: int,
-    processes: int = 1,
-) -> Summary:
+) -> LoadSummary:
     """Write what is left, whatever ended the run, and put together how it went; what went wrong first is its fault."""
     closing = recorder.close()
-    fault, measured = fault or closing, recorder.metrics
+    fault, metrics = fault or closing, recorder.metrics
     if fault is None and signum is None:
-        measured.elapsed_s = load.lasted_s(measured)
-    return Summary(load, measured, load.verdicts(measured), run_id, recorder.began, in_flight, signum, fault, processes)
+        metrics.elapsed_s = load.elapsed_s(metrics)
+    plan, verdicts, reason = load.plan(settings), load.judge(metrics), None if fault is None else str(fault)
+    return LoadSummary(plan, metrics, verdicts, run_id, recorder.began, in_flight, signum, reason)
 
 
 async def send_load(
@@ -227,6 +186,6 @@ async def send_load(
         recorder,
         attach,
         max_in_flight=settings.concurrency,
-        length_s=load.sent_for_s(settings.grace_s),
+        length_s=load.sending_s(settings.grace_s),
         begin_at=begin_at,
     )

@@ -4,30 +4,19 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from bulkstop.engine.load.arrivals import Arrivals
-from bulkstop.engine.load.generator import Busy, Generator, Sample
+from bulkstop.engine.load.generator import Busy, Generator
 from bulkstop.errors import BulkstopError
 from bulkstop.model import Campaign, Send
-from bulkstop.report.load.metrics import Metrics
-
-
-class Measuring(Protocol):
-    """Measures requests."""
-
-    metrics: Metrics
-
-    def note(self, sample: Sample) -> None:
-        """Take a request."""
-        ...
+from bulkstop.runs.load.recorder import Recorder
 
 
 async def generate_load(
     arrivals: Arrivals,
     campaigns: Iterator[Campaign],
     send: Send,
-    recorder: Measuring,
+    recorder: Recorder,
     attach: Callable[[Generator], None],
     *,
     max_in_flight: int,
@@ -48,9 +37,9 @@ async def generate_load(
         return fault
     finally:
         busy.close()
-        measured = recorder.metrics
-        measured.most_in_flight = generator.most_in_flight
-        measured.full_s, measured.full_busy_s = generator.full_s, generator.full_busy_s
+        metrics = recorder.metrics
+        metrics.most_in_flight = generator.most_in_flight
+        metrics.full_s, metrics.full_busy_s = generator.full_s, generator.full_busy_s
     return None
 
 

@@ -14,6 +14,7 @@ from bulkstop.runs.wiring import check_size
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 from bulkstop.source.protect import read_protection
+from bulkstop.text import printable
 
 PREFIX = "bulkstop-load-"
 """What the ids of made-up campaigns begin with: nobody takes them for real ones."""
@@ -38,8 +39,20 @@ def read_targets(path: str, settings: Settings, *, fmt: str | None = None) -> It
 
 def describe_unused(plan: Plan) -> str:
     """Count what of a list cannot be sent, by the reason, with the first row that cannot be used; empty for nothing."""
-    counted = ", ".join(f"{number:,} {outcome.value}" for outcome, number in plan.held.items())
-    return f"{counted}; first {plan.first_invalid}" if plan.held_invalid else counted
+    counts = ", ".join(f"{number:,} {outcome.value}" for outcome, number in plan.held.items())
+    return f"{counts}; first {plan.first_invalid}" if plan.held_invalid else counts
+
+
+def describe_targets(plan: Plan | None, settings: Settings, name: str, planned: int | None = None) -> str:
+    """Say which campaigns the requests are for, if so many are planned: those of a list, or made-up ones."""
+    if plan is None:
+        return f"made up: {settings.type or CampaignType.VOICE} campaigns {name}..."
+    how, which = "again and again", f"{plan.to_send:,} of {name}"
+    if planned is not None and planned <= plan.to_send:
+        how = "each once"
+        which = which if planned == plan.to_send else f"the first {planned:,} of the {which}"
+    unused = printable(describe_unused(plan))
+    return f"{which}, in its order, {how}" + (f"; not used: {unused}" if unused else "")
 
 
 def cycle_targets(plan: Plan, first: int = 0, step: int = 1) -> Iterator[Campaign]:
@@ -63,15 +76,15 @@ def choose_targets(plan: Plan | None, settings: Settings, prefix: str = PREFIX) 
 def check_number(settings: Settings, planned: int | None) -> None:
     """Raise SettingsError when more campaigns would be made up than may be stopped; None is as many as time allows."""
     if settings.max_campaigns is not None and (planned is None or planned > settings.max_campaigns):
-        told = "as many campaigns as there is time for" if planned is None else f"{planned:,} campaigns"
-        raise SettingsError(f"--max-campaigns {settings.max_campaigns}: {told} would be made up; nothing was sent")
+        number = "as many campaigns as there is time for" if planned is None else f"{planned:,} campaigns"
+        raise SettingsError(f"--max-campaigns {settings.max_campaigns}: {number} would be made up; nothing was sent")
 
 
 def make_targets(settings: Settings, stem: str, first: int = 0, step: int = 1) -> Iterator[Campaign]:
     """Make campaigns up whose ids begin with `stem`; of these give every `step`-th from number `first` on."""
-    made = (_make_target(settings, stem, number) for number in count(first + 1, step))
+    targets = (_make_target(settings, stem, number) for number in count(first + 1, step))
     protected = read_protection(settings.protect)
-    return filter(lambda each: protected.of(each) is None, made) if protected.rules else made
+    return filter(lambda each: protected.of(each) is None, targets) if protected.rules else targets
 
 
 def make_stem(settings: Settings, prefix: str = PREFIX) -> str:
@@ -79,8 +92,8 @@ def make_stem(settings: Settings, prefix: str = PREFIX) -> str:
 
     That is when the settings have no account and stream for them, or nothing can be sent with them.
     """
-    for option, given in (("--account-id", settings.account_id), ("--stream-id", settings.stream_id)):
-        if not given:
+    for option, value in (("--account-id", settings.account_id), ("--stream-id", settings.stream_id)):
+        if not value:
             raise SettingsError(f"{option}: not given; made-up campaigns need one, or give INPUT; nothing was sent")
     stem = f"{prefix}{uuid.uuid4().hex[:8]}"
     if (fault := _make_target(settings, stem, 1).fault_with(any_id=settings.any_id)) is not None:

@@ -68,15 +68,15 @@ def _read() -> list[_Run]:
         return []
     try:
         with path.open("rb") as file:
-            found = orjson.loads(file.read(MOST_BYTES))
+            document = orjson.loads(file.read(MOST_BYTES))
     except (OSError, orjson.JSONDecodeError):
         return []
-    runs = found.get("runs") if isinstance(found, dict) else None
+    runs = document.get("runs") if isinstance(document, dict) else None
     return [run for each in runs if (run := _run(each))] if isinstance(runs, list) else []
 
 
-def _run(found: object) -> _Run | None:
-    match found:
+def _run(entry: object) -> _Run | None:
+    match entry:
         case {"profile": str() | None as profile, "host": str(host), "listed": int(listed), "at": str(at)}:
             is_sound = not isinstance(listed, bool) and listed >= 0 and _TIME.fullmatch(at)
             return _Run(profile, host, listed, at) if is_sound else None

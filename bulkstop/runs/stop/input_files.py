@@ -64,8 +64,8 @@ def files_of(settings: Settings, name_of: Callable[[str], str]) -> Iterator[tupl
 
 def paths_in(inputs: object) -> list[str]:
     """Return the paths among the inputs of a run; campaigns made by hand come from no file."""
-    given = [inputs] if isinstance(inputs, str | PathLike) else inputs
-    items = given if isinstance(given, list | tuple) else []
+    names = [inputs] if isinstance(inputs, str | PathLike) else inputs
+    items = names if isinstance(names, list | tuple) else []
     return [fspath(item) for item in items if isinstance(item, str | PathLike)]
 
 

@@ -94,7 +94,7 @@ class RunJournal:
                 settings,
                 fmt=fmt,
                 settled=partial(self.past.settled, retry=self._retry),
-                recorded=self._recorded(),
+                recorded=self._read_digests(),
             )
         except InputError as error:
             raise InputError(f"{error}{self._other_defaults(settings)}") from None
@@ -150,7 +150,7 @@ class RunJournal:
     def end(self, summary: Summary) -> Summary:
         """Close the file, note how the run ended, and give the summary with what went wrong in doing so."""
         self._begin_after_all()
-        summary = self._rescued(summary)
+        summary = self._rescue_lost(summary)
         self._close()
         ended = self._with_fault(summary)
         self._note(ended.reason, **_end_fields(ended))
@@ -162,7 +162,7 @@ class RunJournal:
         is_kept = self._ledger is not None and self._ledger.is_file and (self.rescue is None or self.rescue.is_whole)
         return self._ledger.mark if self._ledger is not None and is_kept else None
 
-    def _rescued(self, summary: Summary) -> Summary:
+    def _rescue_lost(self, summary: Summary) -> Summary:
         """Look at the file for the last time, save what is lost to it, and say so in the summary."""
         try:
             self.watch()
@@ -190,11 +190,11 @@ class RunJournal:
             self._ledger.close()
             raise
 
-    def _recorded(self) -> dict[str, Digest]:
+    def _read_digests(self) -> dict[str, Digest]:
         if self._manifest is None:
             return {}
         try:
-            return {name: Digest.of(given) for name, given in self._manifest.last.inputs.items()}
+            return {name: Digest.of(record) for name, record in self._manifest.last.inputs.items()}
         except ValueError:
             raise unreadable(self._manifest.path) from None
 
@@ -211,7 +211,7 @@ class RunJournal:
 
     def _begin(self) -> None:
         earlier = self._manifest.sections if self._manifest and self.past else ()
-        section = RunSection.read(self._section | self._taken_over())
+        section = RunSection.read(self._section | self._count_taken_over())
         self._manifest = Manifest(manifest_path(self.path), earlier)
         self._manifest.begin(section)
 
@@ -223,7 +223,7 @@ class RunJournal:
             except OutputError as fault:
                 self._fault = fault
 
-    def _taken_over(self) -> dict[str, int]:
+    def _count_taken_over(self) -> dict[str, int]:
         """Say how many lines this run vouches for that a killed one wrote after its last mark."""
         proven = self._manifest.marks[-1].lines if self._manifest and self._manifest.marks else 0
         lines = self.past.lines - proven if self.past else 0
@@ -301,13 +301,13 @@ def _end_fields(summary: Summary) -> dict[str, Any]:
 
 def _show_settings(settings: Settings) -> dict[str, Any]:
     """Return the settings that were in use; of one that may hold a secret only that it was given."""
-    shown: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name in OPTION_SPECS:
         value = getattr(settings, name)
         if isinstance(value, tuple):
             value = [str(item) for item in value]
-        shown[name] = HIDDEN if is_hidden(name) and value is not None else value
-    return shown
+        values[name] = HIDDEN if is_hidden(name) and value is not None else value
+    return values
 
 
 def _folder() -> str | None:

@@ -22,8 +22,8 @@ def outcomes_to_retry(names: Iterable[str], *, retry_failed: bool) -> frozenset[
 
 def listed(outcomes: Iterable[Outcome], separator: str = ", ") -> str:
     """Write the names of outcomes in their usual order."""
-    found = frozenset(outcomes)
-    return separator.join(outcome.value for outcome in Outcome if outcome in found)
+    chosen = frozenset(outcomes)
+    return separator.join(outcome.value for outcome in Outcome if outcome in chosen)
 
 
 def counted(counts: Mapping[Outcome, int], outcomes: Iterable[Outcome]) -> str:

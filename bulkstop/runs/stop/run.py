@@ -18,9 +18,8 @@ from bulkstop.engine.retry import Retry
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError, SettingsError
 from bulkstop.events import Observe, Resting, RunBegan, RunEnded
-from bulkstop.kore.exchange import Transport
-from bulkstop.kore.token import Tokens
-from bulkstop.model import Campaign, Outcome, Report, Result
+from bulkstop.kore.session import Perform, make_perform
+from bulkstop.model import Campaign, Limit, Outcome, Report, Result
 from bulkstop.report.log import log_event
 from bulkstop.report.stop.progress import Progress
 from bulkstop.report.stop.snapshot import RunState, Snapshot
@@ -85,6 +84,8 @@ class Run:
         self._lanes: Lanes | None = None
         self._pool: Pool | None = None
         self._is_draining = False
+        self._is_paused = False
+        self._rate: Sequence[Limit] = ()
 
     @property
     def in_flight(self) -> int:
@@ -117,7 +118,7 @@ class Run:
                     await tokens.get()  # before anything is sent: a run without credentials changes nothing
                 async with open_quota_store(settings) as store, make_transport(settings) as client:
                     accounts = Accounts(settings, store, rests=self._note_rest)
-                    parts = _Parts(settings, tokens, client, accounts, shutdown)
+                    parts = _Parts(settings, make_perform(client.post, tokens), accounts, shutdown)
                     known = await self._read_lists(parts)
                     summary = await self._send_all(parts, known, progress)
         finally:
@@ -125,6 +126,26 @@ class Run:
         summary = self._end(summary)
         self._observe(_run_ended(summary))
         return summary
+
+    def pause(self) -> None:
+        """Let nothing leave until `resume`; what is in flight is waited for."""
+        self._is_paused = True
+        if self._pool is not None and self.state is RunState.RUNNING:
+            self.state = RunState.PAUSED
+            self._pool.pause()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._is_paused = False
+        if self._pool is not None and self.state is RunState.PAUSED:
+            self.state = RunState.RUNNING
+            self._pool.resume()
+
+    def set_rate(self, limits: Sequence[Limit]) -> None:
+        """Let each account make at most so many calls from now on, evenly spread, beside its quota; none ends that."""
+        self._rate = limits
+        if self._pool is not None:
+            self._pool.set_rate(limits)
 
     def drain(self) -> None:
         """Let nothing more leave; what is in flight is waited for."""
@@ -145,7 +166,7 @@ class Run:
         least_left_s = 0.0
         if self._lanes is not None:
             most = max(self._lanes.left().values(), default=0)  # the limits are the same for all: this one ends last
-            quota_s = min_duration_s(most, self._settings.quota)
+            quota_s = min_duration_s(most, self._rate or self._settings.quota)
             least_left_s = max(quota_s, self._lanes.rest_s(time.monotonic()))
         return Snapshot(
             run_id=self.id,
@@ -164,11 +185,9 @@ class Run:
         settings = parts.settings
         if not (settings.only_running or settings.disable_schedule):
             return None
-        from bulkstop.kore.session import make_perform  # seldom wanted, and a start-up need not wait for it
-        from bulkstop.runs.stop.precheck import read_known_states
+        from bulkstop.runs.stop.precheck import read_known_states  # seldom wanted; a start-up need not wait for it
 
-        perform = make_perform(parts.client.post, parts.tokens)
-        return await read_known_states(self.plan, settings, perform, parts.accounts)
+        return await read_known_states(self.plan, settings, parts.perform, parts.accounts)
 
     async def _send_all(self, parts: "_Parts", known: "KnownStates | None", progress: Progress | None) -> Summary:
         shutdown, settings = parts.shutdown, parts.settings
@@ -183,8 +202,7 @@ class Run:
         pool, self._lanes = _make_pool(self.plan, parts, known, report, self.id, self._observe)
         self._pool = pool
         shutdown.attach(self)
-        if self._is_draining:
-            self.drain()
+        self._steer_from_now_on()
         with (
             _until(settings, self) as out_of_time,
             _watched(self._watch, self) as fault_seen,
@@ -204,6 +222,14 @@ class Run:
             settled=dict(self.plan.settled),
         )
 
+    def _steer_from_now_on(self) -> None:
+        """Do to the pool what was asked for before there was one."""
+        self.set_rate(self._rate)
+        if self._is_paused:
+            self.pause()
+        if self._is_draining:
+            self.drain()
+
     def _note_rest(self, seconds: float) -> None:
         """Tell observers that nothing is stopped for a while, as the lists come first."""
         self._observe(Resting(round(seconds, 1), "the lists are read first, within the quota"))
@@ -213,8 +239,7 @@ class _Parts(NamedTuple):
     """What a run is plugged together from."""
 
     settings: Settings
-    tokens: Tokens
-    client: Transport
+    perform: Perform
     accounts: Accounts
     shutdown: Shutdown
 
@@ -258,11 +283,11 @@ def _make_pool(
     lanes = Lanes(work.lanes, settings.concurrency, make_guards(settings, work.to_send, observe))
     pool = Pool(
         lanes,
-        make_send(settings, parts.client.post, parts.tokens),
+        make_send(settings, parts.perform),
         report,
         retry=retry,
         concurrency=settings.concurrency,
-        read_list=read_list_of(parts.client, parts.tokens, parts.accounts),
+        read_list=read_list_of(parts.perform, parts.accounts),
         follow=work.follow,
         at_rest=work.at_rest,
         run_id=run_id,
@@ -271,14 +296,13 @@ def _make_pool(
     return pool, lanes
 
 
-def read_list_of(client: Transport, tokens: Tokens, accounts: Accounts) -> ReadList:
+def read_list_of(perform: Perform, accounts: Accounts) -> ReadList:
     """Make what reads a list in the middle of a run; most runs have no need of it, and do not import it."""
 
     async def read_list(of: Campaign, is_enough: IsEnough) -> Reading:
-        from bulkstop.kore.session import make_perform
         from bulkstop.runs.stop.readback import list_reader
 
-        return await list_reader(make_perform(client.post, tokens), accounts.caller)(of, is_enough)
+        return await list_reader(perform, accounts.caller)(of, is_enough)
 
     return read_list
 
@@ -291,7 +315,6 @@ def _work_left(
     run_id: str,
 ) -> _Work:
     """Return what the lists leave to do; what they have at rest is reported here."""
-    from bulkstop.kore.session import make_perform
     from bulkstop.runs.stop.precheck import narrow_plan
     from bulkstop.runs.stop.recurrence import ScheduleCalls
 
@@ -299,7 +322,7 @@ def _work_left(
     lanes = make_lanes_left(running, parts.accounts)
     if not known_states.disable_schedule:
         return _Work(lanes, running.to_send)
-    calls = ScheduleCalls(known_states, make_perform(parts.client.post, parts.tokens))
+    calls = ScheduleCalls(known_states, parts.perform)
     at_rest = {account_id: running.recurring(account_id) for account_id in plan.accounts}
     return _Work(lanes, running.to_send, calls.follow, lambda: calls.lanes_at_rest(at_rest, parts.accounts, run_id))
 

@@ -2,22 +2,15 @@
 
 import asyncio
 import json
-import re
 import signal
 import subprocess
 import tomllib
-from itertools import cycle, islice
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from bulkstop.cli.load.limit import QuotaTarget, describe_paste, format_profile
-from bulkstop.model import Limit
-from bulkstop.settings.profiles import Profile
 from tests.loads import PATIENT, WHERE, refusal
-from tests.processes import Ended, Simulated, bulkstop, campaigns, ended, simulator, started
+from tests.processes import Ended, Simulated, bulkstop, ended, simulator, started
 from tests.servers import Connection, http, listening
 
 pytestmark = pytest.mark.real
@@ -44,10 +37,10 @@ def test_found(sim: Simulated, tmp_path: Path) -> None:
         sim, "--profile", "ours", "--max-rate", "90/s", "--write-quota", "--json", "--id-prefix", "limit-", cwd=tmp_path
     )
     assert run.code == 0
-    found = json.loads(run.out)
+    report = json.loads(run.out)
     sent = sum(campaign_id.startswith("limit-") for campaign_id in sim.ids())
-    assert (found["limit"], found["quota"], found["requests"], found["exit_code"]) == (90, "90/1s", sent, 0)
-    assert [(each["rate"], each["became"], each["requests"]) for each in found["tried"]] == [
+    assert (report["limit"], report["quota"], report["requests"], report["exit_code"]) == (90, "90/1s", sent, 0)
+    assert [(each["rate"], each["became"], each["requests"]) for each in report["tried"]] == [
         (50, "held", 10),
         (90, "held", 18),
         (90, "held", 36),
@@ -62,7 +55,7 @@ def test_found(sim: Simulated, tmp_path: Path) -> None:
 
 
 def test_limited(tmp_path: Path) -> None:
-    """A service with a quota: the line of each rate says what became of it, and `stop` goes by what is printed."""
+    """A service with a quota: the line of each rate says what became of it, and what is printed is its limit."""
     with simulator(tmp_path, "--quota", "25/200ms") as sim:
         run = search(sim, *WHERE, "--write-quota", cwd=tmp_path)
         sent = len(sim.requests())
@@ -72,16 +65,9 @@ def test_limited(tmp_path: Path) -> None:
     assert "  ended      all known\n" in run.err
     assert "; add these lines to bulkstop.toml\n" in run.err
     assert not (tmp_path / "bulkstop.toml").exists()
-    found = tomllib.loads(run.out)["profile"]["default"]
-    assert found["pace"] == "even"
-    calls, window = found["quota"].split("/")
+    calls, window = tomllib.loads(run.out)["profile"]["default"]["quota"].split("/")
     assert window == "1s"
     assert 50 <= int(calls) <= 135  # a machine with other work to do sends in bursts
-    (tmp_path / "bulkstop.toml").write_text(run.out)
-    campaigns(tmp_path / "campaigns.csv", ["cd-1"])
-    args = ("--host", sim.url, *WHERE, "--dry-run", "--quota-store", "memory")
-    plan = bulkstop("stop", "campaigns.csv", *args, cwd=tmp_path)
-    assert f"  quota     {found['quota']} per account, even" in plan.err
 
 
 def test_nothing_held(tmp_path: Path) -> None:
@@ -90,29 +76,6 @@ def test_nothing_held(tmp_path: Path) -> None:
     with simulator(tmp_path, "--fail", "100%") as sim:
         run = search(sim, "--profile", "ours", "--write-quota", "--quiet", cwd=tmp_path)
     assert (run.code, run.out, run.err) == (1, "", "bulkstop: no rate held, down to 50/s\n")
-
-
-def test_steps_too_short(tmp_path: Path) -> None:
-    """A service that counts by the minute is not judged by runs of less: exit 3, with what to give."""
-    with simulator(tmp_path, "--quota", "5/60s", "--retry-after", "42") as sim:
-        run = search(sim, *WHERE, "--write-quota", "--quiet", cwd=tmp_path)
-    assert run.code == 3
-    assert run.err == (
-        "bulkstop: the service asked to wait 42 s, so it counts over a longer time than any rate is held here; "
-        "give --step 42s\n"
-    )
-    assert run.out == ""
-
-
-def test_list(sim: Simulated, tmp_path: Path) -> None:
-    """Campaigns of a list are used, again and again."""
-    campaigns(tmp_path / "campaigns.csv", ["cd-limit-1", "cd-limit-2"])
-    run = search(sim, "campaigns.csv", "--max-rate", "50/s", "--max-in-flight", "1", cwd=tmp_path)
-    assert run.code == 0
-    ids = [each for each in sim.ids() if each.startswith("cd-limit")]
-    assert len(ids) >= 10 + 20
-    assert ids == list(islice(cycle(["cd-limit-1", "cd-limit-2"]), len(ids)))
-    assert "  campaigns  2 of campaigns.csv, in its order, again and again\n" in run.err
 
 
 async def test_sigterm(tmp_path: Path) -> None:
@@ -137,7 +100,7 @@ async def test_sigterm(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "error"),
     [
         (("--max-rate", "5/s"), "--max-rate: is lower than --rate, where the search begins"),
         (("--duration", "5s"), "--duration: does not go with --find-limit"),
@@ -151,70 +114,15 @@ async def test_sigterm(tmp_path: Path) -> None:
         (("--host", "platform.kore.ai"), "is the vendor's own service"),
     ],
 )
-def test_refused(args: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused(args: tuple[str, ...], error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is wrong is named in one line before anything is sent."""
     (tmp_path / "two.csv").write_text("campaign_id,type,account_id,stream_id\nc1,sms,a1,s\nc2,sms,a2,s\n")
     (tmp_path / "broken.toml").write_text("[profile")
-    assert said in refusal(monkeypatch, tmp_path, *SHORT, *args)
+    assert error in refusal(monkeypatch, tmp_path, *SHORT, *args)
 
 
-@given(name=st.text(st.characters(codec="utf-8"), min_size=1, max_size=8))
-def test_any_profile(name: str) -> None:
-    """The lines for a profile of any name are TOML, and a profile reads them as the quota and the pace."""
-    text = format_profile(name, Limit(48, 1.0))
-    assert tomllib.loads(text) == {"profile": {name: {"quota": "48/1s", "pace": "even"}}}
-    profile = Profile("b.toml", name, text, tomllib.loads(text)["profile"][name])
-    assert (profile.value("quota"), profile.value("pace")) == ((Limit(48, 1.0),), "even")
-
-
-@pytest.mark.parametrize(
-    ("values", "place"),
-    [
-        (None, "add these lines to b.toml"),
-        ({}, 'paste these lines under [profile."a b"] of b.toml; there is neither yet'),
-        (
-            {"quota": ["60/60s", "9/s"], "pace": "burst", "client_secret_file": "here"},
-            'paste these lines under [profile."a b"] of b.toml; in place of quota = ["60/60s", "9/s"], pace = "burst"',
-        ),
-    ],
-)
-def test_where_to_paste(values: dict[str, object] | None, place: str) -> None:
-    """It is told where the lines belong, and which they replace; nothing else of the profile is told."""
-    told = describe_paste(QuotaTarget("b.toml", "a b", values), Limit(48, 1.0))
-    assert told == [("quota", f"48/1s; {place}")]
-
-
-@pytest.mark.parametrize("option", [("--max-rate", "5/s"), ("--write-quota",)])
+@pytest.mark.parametrize("option", [("--max-rate", "5/s"), ("--write-quota",), ("--max-retry-after", "9s")])
 def test_without_a_search(option: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What belongs to the search is refused without it."""
-    said = refusal(monkeypatch, tmp_path, "--rate", "5/s", "--count", "1", *option)
-    assert said == f"{option[0]}: goes with --find-limit"
-
-
-def test_why_nothing_was_answered(tmp_path: Path) -> None:
-    """Where nobody answers the reason is told, to a person and to a machine."""
-    run = search("http://127.0.0.1:1", *WHERE, "--quiet", "--json", cwd=tmp_path)
-    assert run.code == 1
-    (reason,) = json.loads(run.out)["reasons"]
-    said = f"all {reason['requests']} requests ended as connection_error ({reason['error']})"
-    assert run.err == f"bulkstop: no request was answered: {said}\n"
-
-
-async def test_limit_of_refusals(tmp_path: Path) -> None:
-    """A limit that was found with refusals alone is told as one, with what was refused."""
-    count = 0
-
-    async def handle(connection: Connection) -> None:
-        nonlocal count
-        while await connection.request() is not None:
-            count += 1
-            await connection.write(http(status="404 Not Found"))
-
-    async with listening(handle) as server:
-        args = (*WHERE, "--max-rate", "50/s")
-        run = await asyncio.to_thread(search, server.url, *args, cwd=tmp_path)
-    why = "HTTP 404: no such campaign, or the path template is wrong here"
-    assert run.code == 0
-    assert f"  reason     {count} not_found: {why}\n" in run.err
-    last = f"requests ended as not_found ({why}); the limit is that of answering so"
-    assert re.fullmatch(rf"bulkstop: WARNING: all \d+ {re.escape(last)}", run.err.splitlines()[-1])
+    error = refusal(monkeypatch, tmp_path, "--rate", "5/s", "--count", "1", *option)
+    assert error == f"{option[0]}: goes with --find-limit"

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from bulkstop.cli.load import shapes
-from bulkstop.cli.load.shapes import Shape
+from bulkstop.cli.load.command import command
+from bulkstop.cli.load.shapes import Shape, read_shape
 from bulkstop.errors import SettingsError
 
 
@@ -138,3 +139,18 @@ def test_no_schedule(given: dict[str, Any], why: str) -> None:
     """What has no end, or cannot be, is refused."""
     with pytest.raises(SettingsError, match=why):
         Shape(**given).schedule(None)
+
+
+@pytest.mark.parametrize(
+    ("typed", "planned"),
+    [
+        ("--ramp 10..190/s --duration 500ms", 50),
+        ("--steps 50,100/s --step 200ms", 30),
+        ("--rate 6000/min --spike 300/s:100ms --duration 500ms", 70),
+    ],
+)
+def test_typed(typed: str, planned: int) -> None:
+    """Each shape can be typed, and sends as many as its rates add up to."""
+    schedule = read_shape(command.make_context("load", typed.split()).params).schedule(None)
+    assert schedule is not None
+    assert len(schedule) == planned

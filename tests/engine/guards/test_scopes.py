@@ -145,20 +145,6 @@ def test_a_busy_service_tells_nothing_of_a_group(quiet: Attempt, refused: Attemp
     assert flags(note(groups, refused)) == [False] * FIRST
 
 
-@pytest.mark.parametrize(
-    "other", [campaign(account_id="a2"), campaign(stream_id="st-2"), campaign(kind=CampaignType.SMS)]
-)
-def test_another_account_stream_or_type_goes_on(other: Campaign) -> None:
-    """Only the group that was refused is closed."""
-    groups = ScopeBreaker[Row]()
-    note_all(groups, *[REFUSED] * FIRST)
-    assert groups.of(other).closed is None
-    for _ in range(FIRST):
-        note(groups, REFUSED, other)
-    assert groups.of(other).closed is not None
-    assert len(groups.faults()) == 2
-
-
 @pytest.mark.parametrize("attempt", [*REFUSALS, *WORKS, *QUIET])
 def test_what_was_under_way_when_a_group_was_closed_ends_by_its_own_answer(attempt: Attempt) -> None:
     """A refused one is taken up again as the others are, any other has ended; the reason stays the first one."""

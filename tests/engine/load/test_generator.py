@@ -4,7 +4,7 @@ import asyncio
 import heapq
 import itertools
 import math
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 import uvloop
@@ -24,7 +24,7 @@ class Scene:
 
     def __init__(
         self,
-        times_s: Iterable[float] | ClosedModel,
+        times_s: Iterable[float] | OpenModel | ClosedModel,
         send: Send,
         *,
         places: int = 1000,
@@ -33,7 +33,7 @@ class Scene:
     ) -> None:
         self.samples: list[Sample] = []
         self.generator = Generator(
-            times_s if isinstance(times_s, ClosedModel) else OpenModel(times_s),
+            times_s if isinstance(times_s, OpenModel | ClosedModel) else OpenModel(times_s),
             map(campaign, itertools.count(1)),
             send,
             note or self.samples.append,
@@ -43,18 +43,18 @@ class Scene:
             busy=busy,
         )
 
-    def run(self, beside: Callable[[], Awaitable[None]] | None = None) -> "Scene":
-        """Run it to its end, and something beside it."""
+    def run(self, *, begin_at: float | None = None, until_s: float = 0.0, end: str = "") -> "Scene":
+        """Run it to its end, or until it is told to `end` after so many seconds."""
 
-        async def both() -> None:
-            task = asyncio.ensure_future(beside()) if beside else None
+        async def main() -> None:
+            timer = asyncio.get_running_loop().call_later(until_s, getattr(self.generator, end)) if end else None
             try:
-                await self.generator.run()
+                await self.generator.run(begin_at)
             finally:
-                if task is not None:
-                    await task
+                if timer is not None:
+                    timer.cancel()
 
-        run(both())
+        run(main())
         return self
 
     def latencies(self) -> list[float]:
@@ -111,22 +111,12 @@ def test_arrivals_do_not_wait_for_answers() -> None:
 @pytest.mark.parametrize("arrivals", [OpenModel(constant(10, 2)), ClosedModel(20)], ids=["open", "closed"])
 def test_begins_when_it_is_told(arrivals: OpenModel | ClosedModel) -> None:
     """With a moment to begin at nothing leaves before, and all times are since then."""
-    service, samples = always(STOPPED, latency_s=0.5), list[Sample]()
-    generator = Generator(
-        arrivals,
-        map(campaign, itertools.count(1)),
-        service.send,
-        samples.append,
-        max_in_flight=10,
-        now=now_s,
-        tick_s=0.0,
-        busy=lambda: 0.0,
-    )
-    run(generator.run(begin_at=3.0))
-    assert len(samples) == 20
+    service = always(STOPPED, latency_s=0.5)
+    scene = Scene(arrivals, service.send, places=10).run(begin_at=3.0)
+    assert len(scene.samples) == 20
     assert service.began_s("a1")[0] == pytest.approx(3.0)
-    assert min(sample.intended_s for sample in samples) == pytest.approx(0.0)
-    assert samples[0].ended_s == pytest.approx(0.5)
+    assert min(sample.intended_s for sample in scene.samples) == pytest.approx(0.0)
+    assert scene.samples[0].ended_s == pytest.approx(0.5)
 
 
 def test_each_arrival_has_one_request() -> None:
@@ -234,19 +224,19 @@ class TestWhoseFault:
 class TestEnd:
     """However a run ends, what was in flight is noted."""
 
-    def test_drain(self) -> None:
-        """Told to drain, it lets nothing more leave and waits for what is in flight."""
+    @pytest.mark.parametrize(
+        ("end", "places", "stopped", "unknown"), [("drain", 99, 31, 0), ("drain", 2, 6, 0), ("abort", 99, 21, 10)]
+    )
+    def test_told_to_end(self, end: str, places: int, stopped: int, unknown: int) -> None:
+        """Drained it waits for what is in flight, aborted it cuts that off; nothing more leaves, held up or not."""
         service = always(STOPPED, latency_s=1.0)
-        scene = Scene(constant(10, 60), service.send)
-
-        async def end() -> None:
-            await asyncio.sleep(3.05)
-            scene.generator.drain()
-            assert scene.generator.in_flight == 10
-
-        scene.run(end)
-        assert len(service.log) == len(scene.samples) == 31
-        assert {sample.attempt.outcome for sample in scene.samples} == {Outcome.STOPPED}
+        scene = Scene(constant(10, 60), service.send, places=places).run(until_s=3.05 if places > 2 else 2.55, end=end)
+        assert len(service.log) == stopped + unknown
+        outcomes = [sample.attempt.outcome for sample in scene.samples]
+        assert outcomes == [Outcome.STOPPED] * stopped + [Outcome.UNKNOWN] * unknown
+        assert {sample.attempt.error for sample in scene.samples[stopped:]} <= {
+            "in flight when the run was cut off; the stop may have arrived"
+        }
 
     def test_drain_in_the_last_moment(self) -> None:
         """Nothing leaves after it was drained, not even what was on its way to leave."""
@@ -258,32 +248,6 @@ class TestEnd:
 
         scene = Scene([0.0] * 5, send, places=5)
         assert len(scene.run().samples) == 1
-
-    def test_drain_while_full(self) -> None:
-        """What was held up by then is not sent any more."""
-        scene = Scene(constant(10, 60), always(STOPPED, latency_s=1.0).send, places=2)
-
-        async def end() -> None:
-            await asyncio.sleep(2.55)
-            scene.generator.drain()
-
-        scene.run(end)
-        assert len(scene.samples) == 6
-
-    def test_abort(self) -> None:
-        """Aborted, it cuts off what is in flight: each of those requests is unknown."""
-        scene = Scene(constant(10, 60), always(STOPPED, latency_s=5.0).send)
-
-        async def end() -> None:
-            await asyncio.sleep(6.05)
-            scene.generator.abort()
-
-        scene.run(end)
-        outcomes = [sample.attempt.outcome for sample in scene.samples]
-        assert outcomes == [Outcome.STOPPED] * 11 + [Outcome.UNKNOWN] * 50
-        assert {sample.attempt.error for sample in scene.samples[11:]} == {
-            "in flight when the run was cut off; the stop may have arrived"
-        }
 
     def test_before_it_has_begun(self) -> None:
         """Drained before it runs, it sends nothing and ends."""
@@ -381,13 +345,7 @@ class TestClosed:
 
     def test_time(self) -> None:
         """Without a number it goes on until it is drained."""
-        scene = Scene(ClosedModel(), always(STOPPED, latency_s=0.5).send, places=3)
-
-        async def end() -> None:
-            await asyncio.sleep(2.2)
-            scene.generator.drain()
-
-        scene.run(end)
+        scene = Scene(ClosedModel(), always(STOPPED, latency_s=0.5).send, places=3).run(until_s=2.2, end="drain")
         assert len(scene.samples) == 15
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from bulkstop.errors import SettingsError
-from bulkstop.kore.wire.route import PageRange, Route, find_route
+from bulkstop.kore.wire.route import HostPort, Route, find_route
 
 LOGIN = {"Proxy-Authorization": "Basic dXMgZXI6cEBzcw=="}
 
@@ -14,26 +14,26 @@ LOGIN = {"Proxy-Authorization": "Basic dXMgZXI6cEBzcw=="}
         (
             "https://api.example",
             None,
-            Route(PageRange("api.example", 443), PageRange("api.example", 443), True, False, "", "api.example", {}),
+            Route(HostPort("api.example", 443), HostPort("api.example", 443), True, False, "", "api.example", {}),
         ),
         (
             "http://api.example:443/x/",
             None,
             Route(
-                PageRange("api.example", 443), PageRange("api.example", 443), False, False, "/x", "api.example:443", {}
+                HostPort("api.example", 443), HostPort("api.example", 443), False, False, "/x", "api.example:443", {}
             ),
         ),
         (
             "https://[::1]:8443",
             None,
-            Route(PageRange("::1", 8443), PageRange("::1", 8443), True, False, "", "[::1]:8443", {}),
+            Route(HostPort("::1", 8443), HostPort("::1", 8443), True, False, "", "[::1]:8443", {}),
         ),
         (
             "http://api.example/x",
             "http://us%20er:p%40ss@proxy",
             Route(
-                PageRange("api.example", 80),
-                PageRange("proxy", 80),
+                HostPort("api.example", 80),
+                HostPort("proxy", 80),
                 False,
                 False,
                 "http://api.example/x",
@@ -44,7 +44,7 @@ LOGIN = {"Proxy-Authorization": "Basic dXMgZXI6cEBzcw=="}
         (
             "https://api.example/x",
             "http://proxy:3128",
-            Route(PageRange("api.example", 443), PageRange("proxy", 3128), True, True, "/x", "api.example", {}),
+            Route(HostPort("api.example", 443), HostPort("proxy", 3128), True, True, "/x", "api.example", {}),
         ),
     ],
 )
@@ -63,4 +63,4 @@ def test_https_proxy() -> None:
 @pytest.mark.parametrize(("host", "text"), [("api.example", "api.example:443"), ("::1", "[::1]:443")])
 def test_place(host: str, text: str) -> None:
     """A place is written as in a URL."""
-    assert str(PageRange(host, 443)) == text
+    assert str(HostPort(host, 443)) == text

@@ -87,12 +87,10 @@ def test_merged(one: list[int], other: list[int]) -> None:
 @settings(max_examples=20)
 @given(values_us=many)
 def test_read_back(values_us: list[int]) -> None:
-    """What is encoded is decoded, in another process too, with the longest as exact as it is given."""
-    histogram = counted(values_us)
-    read = Histogram.decode(histogram.encode(), histogram.max_us)
-    assert (read.encode(), read.max_us, len(read)) == (histogram.encode(), histogram.max_us, len(values_us))
-    assert read.at(*PERCENTILES) == histogram.at(*PERCENTILES)
-    assert Histogram.decode(histogram.encode()).max_s == pytest.approx(histogram.max_s, rel=1e-3, abs=1e-6)
+    """What is encoded the library reads."""
+    hdr = HdrHistogram.decode(counted(values_us).encode())
+    assert hdr.get_total_count() == len(values_us)
+    assert hdr.get_max_value() == pytest.approx(max(values_us), rel=1e-3, abs=1)
 
 
 def test_out_of_range() -> None:
@@ -105,8 +103,8 @@ def test_out_of_range() -> None:
 
 
 def test_empty() -> None:
-    """Without values everything is 0, and it can be written and read all the same."""
-    histogram = Histogram.decode(Histogram().encode())
+    """Without values everything is 0."""
+    histogram = Histogram()
     assert (len(histogram), histogram.at(50, 100), histogram.max_s, histogram.mean_s) == (0, [0.0, 0.0], 0.0, 0.0)
 
 

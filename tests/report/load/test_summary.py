@@ -1,167 +1,114 @@
-"""The figures as a person and as a machine read them."""
+"""How a load test went: its end, its exit code, what a person and a machine are told."""
+
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from bulkstop.model import Outcome
-from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.summary import (
-    describe_outcome,
-    format_metrics,
-    metrics_to_json,
-    warn_nothing_stopped,
-    warn_unpunctual,
+    LoadPlan,
+    LoadSummary,
+    format_plan,
+    format_summary,
+    list_faults,
+    summary_to_json,
 )
+from bulkstop.report.load.thresholds import Verdict, parse_threshold
+from tests.loads import measured
+
+HELD = Verdict("p99<1s", held=True, value=1.0, unit="ms")
+FAILED = HELD._replace(held=False)
+PLAN = LoadPlan(host="http://h", shape="100/s, for 1.0 s", targets="made up", planned=100, max_in_flight=32)
 
 
-def some(*, held_s: float = 0.0, late_s: float = 0.0) -> Metrics:
-    """Measure 100 requests in 2 s, 10 of which failed."""
-    found = Metrics()
-    for number in range(100):
-        outcome = Outcome.TIMEOUT if number < 10 else Outcome.STOPPED
-        service_s = 0.004 + number / 1e6
-        found.add(
-            outcome,
-            latency_s=service_s + held_s + late_s,
-            service_s=service_s,
-            late_s=late_s,
-            held_s=held_s,
-            answered=number >= 10,
-        )
-    found.elapsed_s, found.most_in_flight = 2.0, 7
-    return found
+LATE = {"late_s": 0.05}
 
 
-def test_open_model() -> None:
-    """A person sees outcomes, the rate, and three lines of percentiles that say from when they count."""
-    told = dict(format_metrics(some(), is_open=True))
-    assert told["stopped"] == "90"
-    assert told["errors"] == "10 of 100 (10%)"
-    assert told["rate"] == "50.0/s: 100 requests in 2.0 s"
-    assert told["in flight"] == "at most 7"
-    assert told[""].split() == ["p50", "p90", "p95", "p99", "p99.9", "p99.99", "max", "mean", "ms"]
-    assert told["latency"].split()[:8] == ["4.049", "4.089", "4.095", "4.099", "4.099", "4.099", "4.099", "4.050"]
-    assert told["latency"].endswith("  from the intended time")
-    assert told["service"].endswith("  from the actual send")
-    assert told["lateness"].split()[0] == "0.000"
-    assert "held up" not in told
-
-
-def test_closed_model() -> None:
-    """Where nothing is due at a time of its own there is the service time alone."""
-    told = dict(format_metrics(some(), is_open=False))
-    assert "service" in told
-    assert not {"latency", "lateness", "held up"} & told.keys()
-    assert not {"latency_ms", "lateness_ms", "kept_schedule"} & metrics_to_json(some(), is_open=False).keys()
-
-
-def test_cut_off() -> None:
-    """Requests that were cut off count with the time up to then, and that is said."""
-    found = some()
-    found.add(Outcome.UNKNOWN, latency_s=9.0, service_s=9.0, late_s=0.0, held_s=0.0, answered=False)
-    told = dict(format_metrics(found, is_open=True))
-    assert told["cut off"] == "1 of the requests: they count with the time up to then, so the times are the least"
-    assert told["latency"].split()[6] == "9,000.0"
-    assert "cut off" not in dict(format_metrics(some(), is_open=True))
-
-
-def test_nothing_measured() -> None:
-    """Without a request there are no times, and not times of no length."""
-    told = dict(format_metrics(Metrics(), is_open=True))
-    assert told["latency"].split()[:8] == ["-"] * 8
-
-
-def test_held_up() -> None:
-    """What waited for a place is told, with the reason."""
-    found = some(held_s=0.5)
-    found.full_s, found.full_busy_s = 1.0, 0.2
-    assert dict(format_metrics(found, is_open=True))["held up"] == (
-        "100 requests waited for a place, up to 500.0 ms; all were taken for 1.0 s, as the answers took long; "
-        "the waiting is counted in the latency"
-    )
-    found.full_busy_s = 0.9
-    assert "as the generator was at work; " in dict(format_metrics(found, is_open=True))["held up"]
-
-
-def test_unpunctual() -> None:
-    """That the schedule was not kept is said loudly, with how much and what to do."""
-    said = warn_unpunctual(some(late_s=0.02))
-    assert said.startswith("THE SCHEDULE WAS NOT KEPT: 100% of the requests left more than 10 ms late because this ")
-    assert "say nothing about the service" in said
-
-
-def test_for_machines() -> None:
-    """A machine gets the same numbers, in milliseconds."""
-    found = metrics_to_json(some(late_s=0.02), is_open=True)
-    assert found["outcomes"] == {"stopped": 90, "timeout": 10}
-    assert (found["requests"], found["answered"], found["errors"], found["rate"]) == (100, 90, 10, 50.0)
-    assert found["latency_ms"] == {
-        "p50": 24.063,
-        "p90": 24.095,
-        "p95": 24.095,
-        "p99": 24.099,
-        "p99.9": 24.099,
-        "p99.99": 24.099,
-        "max": 24.099,
-        "mean": found["latency_ms"]["mean"],  # type: ignore[index]
-    }
-    assert (found["kept_schedule"], found["late_share"], found["max_late_ms"]) == (False, 1.0, 10.0)
-    assert metrics_to_json(Metrics(), is_open=True)["latency_ms"] is None
-
-
-def ended(*outcomes: Outcome, answered: bool = True) -> Metrics:
-    """Measure requests that ended so, each with a reason."""
-    found = Metrics()
-    for outcome in outcomes:
-        error = f"why {outcome}"
-        found.add(outcome, latency_s=1, service_s=1, late_s=0, held_s=0, answered=answered, error=error)
-    return found
-
-
-def test_reasons() -> None:
-    """Why requests failed is told to both; how a stop ended well needs no reason."""
-    found = ended(Outcome.STOPPED, Outcome.ALREADY_STOPPED, Outcome.THROTTLED)
-    assert dict(format_metrics(found, is_open=True))["reason"] == "1 throttled: why throttled"
-    assert metrics_to_json(found, is_open=True)["reasons"] == [
-        {"outcome": "throttled", "error": "why throttled", "requests": 1}
-    ]
+def summarized(verdicts: tuple[Verdict, ...] = (), *, plan: LoadPlan = PLAN, **how: Any) -> LoadSummary:
+    """Sum up a run that all requests of were sent, unless it is said."""
+    ended = {name: how.pop(name) for name in ("signum", "fault", "in_flight") if name in how}
+    return LoadSummary(plan, measured(**{"count": 100, **how}), verdicts, "run-1", 0.0, **{"in_flight": 32, **ended})
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "said"),
+    ("how", "verdicts", "code"),
     [
-        ((), ""),
-        ((Outcome.UNAUTHORIZED, Outcome.ALREADY_STOPPED), ""),
-        (
-            (Outcome.UNAUTHORIZED, Outcome.UNAUTHORIZED),
-            (
-                "WARNING: no request stopped a campaign: all 2 requests ended as unauthorized (why unauthorized); "
-                "the figures are those of answering so"
-            ),
-        ),
-        (
-            (Outcome.REJECTED, Outcome.THROTTLED, Outcome.THROTTLED),
-            (
-                "WARNING: no request stopped a campaign: 2 of 3 requests ended as throttled (why throttled); "
-                "the figures are those of answering so"
-            ),
-        ),
-        (
-            (Outcome.NOT_FOUND,),
-            (
-                "note: no request stopped a campaign: the only request ended as not_found (why not_found); "
-                "the figures are those of answering so"
-            ),
-        ),
+        ({}, (), 0),
+        ({}, (HELD, HELD), 0),
+        ({}, (HELD, FAILED), 1),
+        ({"answered": False}, (HELD,), 1),
+        (LATE, (), 3),
+        (LATE, (FAILED,), 3),
+        ({"count": 99}, (HELD,), 3),
+        ({"count": 99}, (FAILED,), 1),
+        ({"count": 99, "signum": 2}, (FAILED,), 130),
+        ({**LATE, "signum": 15}, (FAILED,), 143),
+        ({"count": 0, "answered": False, "signum": 2}, (FAILED,), 130),
+        ({"fault": "no token"}, (HELD,), 3),
+        ({"count": 50, "fault": "no token", "signum": 2}, (FAILED,), 3),
+        ({**LATE, "plan": replace(PLAN, is_open=False)}, (), 0),  # where nothing is due nothing is late
     ],
 )
-def test_unstopped(outcomes: tuple[Outcome, ...], said: str) -> None:
-    """That nothing was stopped at all is said; softly where the campaigns were made up and nobody has them."""
-    assert warn_nothing_stopped(ended(*outcomes)) == said
+def test_exit_codes(how: dict[str, Any], verdicts: tuple[Verdict, ...], code: int) -> None:
+    """The exit code: a generator that was late says nothing, failed is failed, and what is missing is no success."""
+    assert summarized(verdicts, **how).exit_code == code
 
 
-def test_unanswered() -> None:
-    """That nothing was answered is said with the reason, on one line."""
-    found = ended(Outcome.TIMEOUT, Outcome.TIMEOUT, answered=False)
-    assert warn_nothing_stopped(found) == "no request was answered: all 2 requests ended as timeout (why timeout)"
-    found.reasons.add(Outcome.TIMEOUT, "a\nb", 5)
-    assert describe_outcome(found) == "all 2 requests ended as timeout (a\N{REPLACEMENT CHARACTER}b)"
+@pytest.mark.parametrize(
+    ("how", "reason", "unsent"),
+    [
+        ({}, "all sent", 0),
+        ({"count": 90}, "with 10 requests not sent", 10),
+        ({"count": 90, "signum": 15}, "by SIGTERM, before all were sent", 0),
+        ({"count": 90, "fault": "no token"}, "no token", 0),
+    ],
+)
+def test_reason(how: dict[str, Any], reason: str, unsent: int) -> None:
+    """What ended it is told; only requests that had all the time there was, and no place, were not sent."""
+    summary = summarized(**how)
+    assert dict(format_summary(summary))["ended"] == reason
+    told = summary_to_json(summary)
+    assert (told["ended"], told["unsent"], told["exit_code"]) == (reason, unsent, summary.exit_code)
+
+
+def test_plan() -> None:
+    """What will be sent is shown before it is; several processes and what is required only where there is such."""
+    rows = [("host", "http://h"), ("load", "100/s, for 1.0 s: 100 requests"), ("in flight", "at most 32")]
+    assert format_plan(PLAN) == [*rows, ("campaigns", "made up")]
+    more = replace(PLAN, planned=None, processes=2, require=(parse_threshold("p99<1s"), parse_threshold("errors<1%")))
+    assert format_plan(more)[1:2] == [("load", "100/s, for 1.0 s")]
+    assert format_plan(more)[4:] == [("processes", "2, each with its part of that"), ("required", "p99<1s, errors<1%")]
+
+
+def test_faults() -> None:
+    """All that went wrong is named, each once: what did not hold, who was late, what never left."""
+    faults = list_faults(summarized((HELD, FAILED), late_s=0.05, count=90))
+    assert [fault.split(" left ")[0].split(", as ")[0] for fault in faults] == [
+        "p99<1s: FAILED (1ms)",
+        "THE SCHEDULE WAS NOT KEPT: 100% of the requests",
+        "THE SCHEDULE WAS NOT KEPT: 10 requests were due and never left",
+    ]
+    assert faults[-1].endswith("lower the rate, or raise --max-in-flight")
+    assert list_faults(summarized((HELD,))) == []
+
+
+def test_few_files() -> None:
+    """Where open files are what is short, it is they that are named, and not an option that changes nothing."""
+    summary = summarized(count=90, in_flight=5)
+    assert ("connections", "5: the limit on open files has no room for more") in format_summary(summary)
+    assert list_faults(summary)[-1].endswith("raise the limit on open files (ulimit -n)")
+
+
+def test_json() -> None:
+    """A machine is told what was planned and what became of what is required; the time only if anything was sent."""
+    told = summary_to_json(summarized((FAILED,)))
+    assert {name: told[name] for name in ("run_id", "host", "model", "began_at", "planned", "max_in_flight")} == {
+        "run_id": "run-1",
+        "host": "http://h",
+        "model": "open",
+        "began_at": "1970-01-01T00:00:00.000Z",
+        "planned": 100,
+        "max_in_flight": 32,
+    }
+    assert told["required"] == [{"require": "p99<1s", "held": False, "value": 1.0, "unit": "ms"}]
+    assert summary_to_json(summarized(count=0))["began_at"] is None

@@ -7,17 +7,18 @@ from hypothesis import strategies as st
 from bulkstop.model import Outcome
 from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.thresholds import parse_threshold
+from tests.loads import measured
 
 
 @pytest.fixture(scope="module")
-def measured() -> Metrics:
+def metrics() -> Metrics:
     """Measure 1,000 requests in 2 s: 1 to 1,000 ms latency, half of it service time; 990 stopped, 10 throttled."""
-    found = Metrics()
+    metrics = Metrics()
     for ms in range(1, 1001):
         outcome = Outcome.THROTTLED if ms > 990 else Outcome.STOPPED
-        found.add(outcome, latency_s=ms / 1e3, service_s=ms / 2e3, late_s=0.0, held_s=0.0, answered=True)
-    found.elapsed_s = 2.0
-    return found
+        measured(1, outcome, latency_s=ms / 1e3, service_s=ms / 2e3, before=metrics)
+    metrics.elapsed_s = 2.0
+    return metrics
 
 
 @pytest.mark.parametrize(
@@ -42,9 +43,9 @@ def measured() -> Metrics:
         ("rate>500/s", False, "rate>500/s: FAILED (500/s)"),
     ],
 )
-def test_judged(text: str, held: bool, said: str, measured: Metrics) -> None:
+def test_judged(text: str, held: bool, said: str, metrics: Metrics) -> None:
     """A threshold holds or does not, and says by how much, in the unit that it was given in."""
-    verdict = parse_threshold(text).judge(measured)
+    verdict = parse_threshold(text).judge(metrics)
     assert verdict.held is held
     assert str(verdict) == said
 
@@ -53,21 +54,20 @@ def test_judged(text: str, held: bool, said: str, measured: Metrics) -> None:
 def test_on_the_edge(part: int, whole: int) -> None:
     """What was measured is not below itself, and not above: 35 of 100 are 35 %."""
     part = min(part, whole)
-    found = Metrics()
-    found.outcomes[Outcome.THROTTLED], found.outcomes[Outcome.STOPPED] = part, whole - part
+    metrics = Metrics()
+    metrics.outcomes[Outcome.THROTTLED], metrics.outcomes[Outcome.STOPPED] = part, whole - part
     percent = f"{part / whole * 100:.6f}"
     if float(percent) * whole == part * 100:
         for sign, held in (("<", False), (">", False), ("<=", True), (">=", True)):
-            assert parse_threshold(f"throttled{sign}{percent}%").judge(found).held is held
+            assert parse_threshold(f"throttled{sign}{percent}%").judge(metrics).held is held
 
 
 @given(ms=st.integers(1, 2000))
 def test_time_on_the_edge(ms: int) -> None:
     """A time that was measured to the microsecond is not below itself in any unit."""
-    found = Metrics()
-    found.add(Outcome.STOPPED, latency_s=ms / 1e3, service_s=0, late_s=0, held_s=0, answered=True)
+    metrics = measured(latency_s=ms / 1e3)
     for text in (f"max<{ms}ms", f"max>{ms}ms", f"max<{ms / 1e3:.3f}s", f"max>{ms * 1000}us"):
-        assert not parse_threshold(text).judge(found).held, text
+        assert not parse_threshold(text).judge(metrics).held, text
 
 
 @pytest.mark.parametrize(
@@ -110,10 +110,9 @@ def test_nothing_measured(text: str) -> None:
 
 def test_nothing_answered() -> None:
     """Requests that were all cut off may have taken any time, so none holds."""
-    found = Metrics()
-    found.add(Outcome.UNKNOWN, latency_s=0, service_s=0, late_s=0, held_s=0, answered=False)
-    assert not parse_threshold("p99<1m").judge(found).held
-    assert parse_threshold("unknown>=100%").judge(found).held
+    metrics = measured(1, Outcome.UNKNOWN, latency_s=0, answered=False)
+    assert not parse_threshold("p99<1m").judge(metrics).held
+    assert parse_threshold("unknown>=100%").judge(metrics).held
 
 
 @pytest.mark.parametrize(
@@ -130,19 +129,16 @@ def test_nothing_answered() -> None:
 )
 def test_cut_off(text: str, said: str) -> None:
     """Requests that were cut off would have taken longer: a line holds if it does with them as the slowest of all."""
-    found = Metrics()
-    for outcome, number, latency_s in ((Outcome.STOPPED, 900, 0.001), (Outcome.UNKNOWN, 100, 0.0001)):
-        for _ in range(number):
-            found.add(outcome, latency_s=latency_s, service_s=latency_s, late_s=0, held_s=0, answered=False)
-    verdict = parse_threshold(text).judge(found)
+    metrics = measured(100, Outcome.UNKNOWN, latency_s=0.0001, before=measured(900, latency_s=0.001))
+    verdict = parse_threshold(text).judge(metrics)
     assert said in str(verdict)
     assert verdict.held or text.startswith(("p95<", "p5<0.5", "max", "service.mean"))
 
 
 @given(bound_ms=st.integers(1, 2000), percent=st.integers(1, 100))
-def test_against_the_figure(bound_ms: int, percent: int, measured: Metrics) -> None:
+def test_against_the_figure(bound_ms: int, percent: int, metrics: Metrics) -> None:
     """`p<` and `p>=` of the same bound are never both true, and agree with the percentile itself."""
-    figure_s = measured.latency.at(percent)[0]
-    below = parse_threshold(f"p{percent}<{bound_ms}ms").judge(measured).held
+    figure_s = metrics.latency.at(percent)[0]
+    below = parse_threshold(f"p{percent}<{bound_ms}ms").judge(metrics).held
     assert below is (figure_s < bound_ms / 1e3)
-    assert parse_threshold(f"p{percent}>={bound_ms}ms").judge(measured).held is not below
+    assert parse_threshold(f"p{percent}>={bound_ms}ms").judge(metrics).held is not below

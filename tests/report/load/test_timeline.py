@@ -1,4 +1,6 @@
-"""The timeline of a run: bounded, and exact however often neighbours were joined."""
+"""The timeline of a run: bounded, and its figures are those of the requests."""
+
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -7,36 +9,33 @@ from hypothesis import strategies as st
 from bulkstop.model import Outcome
 from bulkstop.report.load.histogram import Histogram
 from bulkstop.report.load.intervals import Intervals
-from bulkstop.report.load.timeline import MOST, Point, Timeline, Times, choose_width
+from bulkstop.report.load.timeline import MOST, Point, Timeline, choose_width
 from tests.loads import interval
 
 
 def spans(points: list[Point]) -> list[tuple[float, float, int]]:
     """Return when points begin and end, and how many requests they have."""
-    return [(point.start_s, point.end_s, point.requests) for point in points]
+    return [(point.start_s, point.end_s, sum(point.outcomes.values())) for point in points]
+
+
+def longest_ms(point: Point) -> float | None:
+    """Return the longest latency of a point."""
+    return point.latency_ms[-1] if point.latency_ms else None
 
 
 def test_points_are_kept() -> None:
-    """A point holds what its interval held, also when the interval is used again for the next second."""
+    """A point holds what its interval held, also when that is used again; a time without answers is a point as well."""
     timeline = Timeline()
     intervals = Intervals(timeline.add)
     for at, latency_s in ((0.5, 0.1), (1.5, 0.2), (1.6, 3.00001), (3.2, 0.4)):
         intervals.add(at, Outcome.STOPPED, latency_s, latency_s / 2)
     intervals.close(4.0)
     points = timeline.points()
-    assert spans(points) == [(0.0, 1.0, 1), (1.0, 2.0, 2), (3.0, 4.0, 1)]
-    assert points[1].latency.histogram().max_s == 3.00001
-    assert points[1].service.histogram().max_s == 1.500005
-    assert points[1].outcomes == {Outcome.STOPPED: 2}
-
-
-def test_of_several_processes() -> None:
-    """Intervals of the same second add up, in whatever order they come."""
-    timeline = Timeline()
-    for each in (interval(1.0, 0.1), interval(0.0, 0.2), interval(1.0, 0.5, 0.6), interval(0.0, 0.3)):
-        timeline.add(each)
-    assert spans(timeline.points()) == [(0.0, 1.0, 2), (1.0, 2.0, 3)]
-    assert timeline.points()[1].latency.histogram().max_s == 0.6
+    assert spans(points) == [(0.0, 1.0, 1), (1.0, 2.0, 2), (2.0, 3.0, 0), (3.0, 4.0, 1)]
+    assert points[1].latency_ms == pytest.approx((200, 3000, 3000, 3000.01), rel=1e-3)
+    assert points[1].service_ms == pytest.approx((100, 1500, 1500, 1500.005), rel=1e-3)
+    assert (points[1].latency_ms[-1], points[1].outcomes) == (3000.01, {Outcome.STOPPED: 2})  # type: ignore[index]
+    assert (points[2].latency_ms, points[2].service_ms) == (None, None)
 
 
 def test_short_end() -> None:
@@ -46,47 +45,43 @@ def test_short_end() -> None:
         timeline.add(each)
     points = timeline.points()
     assert spans(points) == [(0.0, 1.0, 1), (1.0, 2.01, 2)]
-    assert points[-1].latency.histogram().max_s == 0.7
+    assert longest_ms(points[-1]) == 700
     assert spans(timeline.points()) == spans(points)  # to ask changes nothing
+    timeline.add(interval(2.0, 0.8))
+    assert spans(timeline.points()) == [(0.0, 1.0, 1), (1.0, 2.0, 1), (2.0, 3.0, 2)]
 
 
 @settings(max_examples=40)
-@given(places=st.lists(st.integers(0, 60), min_size=1, max_size=60, unique=True).map(sorted), most=st.integers(1, 8))
-def test_bounded_and_exact(places: list[int], most: int) -> None:
-    """There are never more points than allowed, and none of what they hold is lost or counted twice."""
-    timeline, whole = Timeline(most=most), Histogram()
+@given(
+    places=st.lists(st.integers(0, 60), min_size=1, max_size=60, unique=True).map(sorted),
+    most=st.integers(1, 8),
+    width_s=st.sampled_from([1, 2, 5]),
+)
+def test_bounded_and_exact(places: list[int], most: int, width_s: int) -> None:
+    """Points get wider and not many; none of the requests is lost, and each point has the figures of its own."""
+    timeline = Timeline(width_s, most)
     for place in places:
         timeline.add(interval(float(place), 0.001 * (place + 1), 0.002))
-        whole.add(interval(float(place), 0.001 * (place + 1), 0.002).latency)
-    points = timeline.points()
-    assert len(points) <= most
-    assert sum(point.requests for point in points) == 2 * len(places)
-    merged = Histogram()
+    points = [point for point in timeline.points() if point.outcomes]
+    assert sum(point.outcomes[Outcome.STOPPED] for point in points) == 2 * len(places)
+    assert len(points) <= most + max(1, most // 2) * len(bin(60 // most))
     for point in points:
-        merged.add(point.latency.histogram())
-    assert (merged.encode(), merged.max_us) == (whole.encode(), whole.max_us)
-    ends = [edge for point in points for edge in (point.start_s, point.end_s)]
-    assert ends == sorted(ends)
-    assert ends[0] == places[0]
-    assert ends[-1] == places[-1] + 1
+        times = Histogram()
+        for place in places:
+            if point.start_s <= place < point.end_s:
+                times.add(interval(float(place), 0.001 * (place + 1), 0.002).latency)
+        assert longest_ms(point) == times.max_us / 1e3
+        assert point.latency_ms[0] == pytest.approx(times.at(50)[0] * 1e3, abs=1e-4)  # type: ignore[index]
+    assert all(one.end_s <= other.start_s for one, other in pairwise(points))
+    assert (points[0].start_s, points[-1].end_s) == (places[0], places[-1] + 1)
 
 
-def test_joining_is_spread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long a run, a second of it joins at most two pairs: to join all at once would hold requests up."""
-    joined = 0
-
-    def with_(times: Times, other: Times) -> Times:
-        nonlocal joined
-        joined += 1
-        return times
-
-    monkeypatch.setattr(Times, "with_", with_)
-    timeline, packed = Timeline(most=20), interval(0.0, 0.1)
-    for second in range(200):
-        joined = 0
-        timeline.add(packed._replace(start_s=float(second)))
-        assert joined <= 2 * 2  # of latency and service each
-    assert len(timeline.points()) <= 20
+def test_length_that_nobody_knew() -> None:
+    """Each time that a run takes twice as long there are half as many more points, and no more."""
+    timeline, second = Timeline(most=20), interval(0.0, 0.1)
+    for number in range(640):
+        timeline.add(second._replace(start_s=float(number)))
+    assert (len(timeline.points()), timeline.width_s) == (20 + 5 * 10, 32)
 
 
 @pytest.mark.parametrize(

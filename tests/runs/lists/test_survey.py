@@ -90,17 +90,17 @@ def targets(*names: str, protected: str = "") -> Targets:
     return found
 
 
+async def survey(perform: Any, wanted: Targets, caller: Caller, **how: Any) -> Verification:
+    """Ask for the states of targets, all of them by one caller."""
+    running = Survey(wanted, **how)
+    return running.verification(fault=await running.run(perform, lambda account_id: caller))
+
+
 def look(service: Any, wanted: Targets, **how: Any) -> Verification:
     """Ask a service for the states of targets."""
     drained = how.pop("drained", None)
     caller = Caller(NoQuota(), retry=Retry(1), drained=drained)
-    return asyncio.run(survey_all(service, wanted, caller, **how))
-
-
-async def survey_all(service: Any, wanted: Targets, caller: Caller, **how: Any) -> Verification:
-    """Do what `verify` does with these targets."""
-    survey = Survey(wanted, **how)
-    return survey.verification(fault=await survey.run(service.ask, lambda account_id: caller))
+    return asyncio.run(survey(service.ask, wanted, caller, **how))
 
 
 def found_as(service: Any, wanted: Targets, **how: Any) -> dict[str, State]:
@@ -476,7 +476,7 @@ def test_a_drained_run() -> None:
         service = Service(dict.fromkeys(names(9), "Stopped"), lists=REFUSED)
         service.before = lambda what: event.set() if what == "cd-3" else None
         caller = Caller(NoQuota(), retry=Retry(1), drained=event)
-        seen = await survey_all(service, targets(*names(9)), caller)
+        seen = await survey(service.ask, targets(*names(9)), caller)
         assert service.asked[-1] == "cd-3"
         return seen
 

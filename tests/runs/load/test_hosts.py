@@ -8,15 +8,9 @@ from bulkstop.runs.load.hosts import is_named, is_vendor, read_host_name
 @pytest.mark.parametrize(
     "host",
     [
-        "https://platform.kore.ai",
-        "https://PLATFORM.Kore.AI",
-        "https://platform.kore.ai.",
-        "https://platform.kore.ai:443",
-        "https://platform.kore.ai.:8443/base",
-        "https://a.b.kore.ai/kore",
-        "http://kore.ai",
-        "platform.kore.ai",
-        "Platform.kore.ai.:443",
+        *("https://platform.kore.ai", "https://PLATFORM.Kore.AI", "https://platform.kore.ai.", "http://kore.ai"),
+        *("https://platform.kore.ai:443", "https://platform.kore.ai.:8443/base", "https://a.b.kore.ai/kore"),
+        *("platform.kore.ai", "Platform.kore.ai.:443"),
     ],
 )
 def test_vendor(host: str) -> None:
@@ -27,10 +21,7 @@ def test_vendor(host: str) -> None:
 @pytest.mark.parametrize(
     "host",
     [
-        "http://127.0.0.1:8080",
-        "https://kore.ai.example.com",
-        "https://mykore.ai",
-        "https://host/kore.ai",
+        *("http://127.0.0.1:8080", "https://kore.ai.example.com", "https://mykore.ai", "https://host/kore.ai"),
         "https://[::1]",
     ],
 )

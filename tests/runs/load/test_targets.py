@@ -9,7 +9,15 @@ import pytest
 from bulkstop.errors import InputError, SettingsError
 from bulkstop.model import CampaignType
 from bulkstop.runs.load import targets
-from bulkstop.runs.load.targets import PREFIX, choose_targets, cycle_targets, make_stem, make_targets, read_targets
+from bulkstop.runs.load.targets import (
+    PREFIX,
+    choose_targets,
+    cycle_targets,
+    describe_targets,
+    make_stem,
+    make_targets,
+    read_targets,
+)
 from bulkstop.settings import Settings
 
 HOST = "http://127.0.0.1:1"
@@ -71,6 +79,25 @@ def test_protected(rule: str, numbers: list[int] | None, tmp_path: Path, monkeyp
     else:
         made = make_targets(settings, make_stem(settings, "kept-"))
         assert [each.line for each in itertools.islice(made, 3)] == numbers
+
+
+@pytest.mark.parametrize(
+    ("planned", "text"),
+    [
+        (None, "2 of l.csv, in its order, again and again"),
+        (3, "2 of l.csv, in its order, again and again"),
+        (2, "2 of l.csv, in its order, each once"),
+        (1, "the first 1 of the 2 of l.csv, in its order, each once"),
+    ],
+)
+def test_described(planned: int | None, text: str, tmp_path: Path) -> None:
+    """A person is told which campaigns of a list are sent, how often, and what of it is not used."""
+    path, settings = tmp_path / "list.csv", Settings(host=HOST)
+    path.write_text("campaign_id,type,account_id,stream_id\nc1,sms,a,s\nc2,sms,a,s\n,sms,a,s\n")
+    with read_targets(str(path), settings) as plan:
+        told = describe_targets(plan, settings, "l.csv", planned)
+    assert told.startswith(f"{text}; not used: 1 invalid; first {path} line 4: ")
+    assert describe_targets(None, settings, "mine-", planned) == "made up: voice campaigns mine-..."
 
 
 def test_list_of_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,90 @@
+"""What a network does to a call is named alike by every transport."""
+
+import asyncio
+import errno
+import ssl
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from bulkstop.errors import SettingsError
+from bulkstop.kore.exchange import TransportFailure
+from bulkstop.model import Outcome, RetryHint
+
+LOOKUP_S = 5
+"""How long a name that was looked up keeps its addresses: a service that moves is soon found."""
+LOOKUP_WAIT_S = 1.0
+"""How long a name that was looked up before may take to be looked up again."""
+LATE = "no connection in time; nothing was sent"
+SPOKE_UNASKED = "the server spoke before it was asked; nothing was sent"
+
+T = TypeVar("T")
+
+
+async def look_up(addresses: Awaitable[T], known: T | None) -> T:
+    """Return the addresses of a name, those that are `known` while it cannot be looked up; raises OSError without."""
+    # It is seldom the service that is gone then.
+    try:
+        async with asyncio.timeout(LOOKUP_WAIT_S if known else None):
+            return await addresses
+    except (OSError, UnicodeError) as error:  # a TimeoutError too
+        if known:
+            return known
+        raise OSError(str(error)) from error
+
+
+def make_tls_context(ca: str | None) -> ssl.SSLContext:
+    """Make what verifies servers, against the authorities in the file `ca` if one is given; raises SettingsError."""
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"--ca {ca}: not a readable file of PEM certificates ({name_error(error)})") from None
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def name_error(error: Exception) -> str:
+    """Name in a word what broke."""
+    number = error.errno if isinstance(error, OSError) else None
+    # uvloop tells of a reset by way of a write that could not be made, without its number.
+    if number is None and isinstance(error.__cause__, ConnectionResetError):
+        number = errno.ECONNRESET
+    return errno.errorcode.get(number, str(number)) if number else type(error).__name__
+
+
+def explain_lookup(name: str) -> str:
+    """Say that a name has no address."""
+    return f"the name {name} could not be looked up; nothing was sent"
+
+
+def explain_connect(error: Exception, hop: str) -> tuple[str, RetryHint]:
+    """Say why there is no connection to `hop`, and whether another try could help."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "the server's certificate is not trusted (give --ca FILE for an authority of your own)", RetryHint.NO
+    if isinstance(error, ssl.SSLError):
+        return "TLS could not be agreed with the server", RetryHint.LATER
+    if has_no_descriptor(error):
+        return "no file descriptor left (lower --concurrency or raise ulimit -n); nothing was sent", RetryHint.LATER
+    return f"no connection to {hop} ({name_error(error)}); nothing was sent", RetryHint.LATER
+
+
+def has_no_descriptor(error: Exception) -> bool:
+    """Tell whether this program has as many files open as it may."""
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+
+
+def explain_break(reason: str, status: int | None) -> str:
+    """Say that an exchange broke off, before or after its answer had a status."""
+    return f"the connection broke ({reason})" if status is None else f"the answer broke off after HTTP {status}"
+
+
+def lost_answer(
+    error: str, latency_ms: float, status: int | None = None, outcome: Outcome = Outcome.CONNECTION_ERROR
+) -> TransportFailure:
+    """Return the failure of a call that was sent, in whole or in part, and has no usable answer."""
+    return TransportFailure(outcome, error, latency_ms, status, may_have_arrived=True)
+
+
+def late_answer(timeout_s: float, latency_ms: float, status: int | None) -> TransportFailure:
+    """Return the failure of a call whose answer was not there, or not complete, in time."""
+    what = "no answer" if status is None else "the answer was not complete"
+    return lost_answer(f"{what} within {timeout_s:g} s", latency_ms, status, Outcome.TIMEOUT)

@@ -1,0 +1,276 @@
+"""What a search for a limit has come to: facts, as text, as JSON, as lines for a profile."""
+
+import json
+import math
+import re
+import signal
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from bulkstop.model import DONE, Limit, Outcome
+from bulkstop.report.load.error_counts import ErrorCounts, error_counts_to_json, format_error_counts
+from bulkstop.report.load.figures import describe_outcome, metrics_to_json, warn_nothing_stopped
+from bulkstop.report.load.metrics import Metrics
+from bulkstop.report.load.summary import verdicts_to_json
+from bulkstop.report.load.thresholds import Threshold, Verdict
+from bulkstop.report.stop.summary import format_counts
+from bulkstop.text import format_duration
+
+EVEN = "even"
+REFUSED_SHARE = 0.5
+WINDOWS_S = (1.0, 10.0, 60.0, 600.0, 3600.0)
+LEAST_CALLS = 20
+"""With so many calls to a window, what is lost by rounding down to a whole call is at most 5 %."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchPlan:
+    """Where a limit is to be looked for; a rate holds if all `lines` do, and `require` is asked of what was found."""
+
+    host: str
+    targets: str = ""
+    start: float
+    top: float
+    step_s: float
+    count: int | None = None
+    lines: tuple[Threshold, ...] = ()
+    require: tuple[Threshold, ...] = ()
+
+
+class Probe(NamedTuple):
+    """One short run: the rate, for how long, what was measured, what became of it and why."""
+
+    rate: float
+    length_s: float
+    metrics: Metrics
+    trial: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitSummary:
+    """What a search has come to; `signum`, `fault` and `dead_end` say what ended it before the limit was known.
+
+    Between `low`, the highest rate that held, and `high`, the lowest that did not, lies the limit; `by_machine` tells
+    that at `high` it was this machine that gave way.
+    """
+
+    plan: SearchPlan
+    run_id: str
+    probes: tuple[Probe, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    by_machine: bool = False
+    is_over: bool = True
+    """All is known that can be."""
+    dead_end: str = ""
+    is_unanswered: bool = False
+    """Nothing is there that answers."""
+    signum: int | None = None
+    fault: str | None = None
+
+    @property
+    def requests(self) -> int:
+        """All that were sent."""
+        return sum(probe.metrics.requests for probe in self.probes)
+
+    @property
+    def outcomes(self) -> Counter[Outcome]:
+        """What became of them."""
+        return sum((probe.metrics.outcomes for probe in self.probes), Counter[Outcome]())
+
+    @property
+    def reasons(self) -> ErrorCounts:
+        """Why those failed that did."""
+        counts = ErrorCounts()
+        for probe in self.probes:
+            counts.merge(probe.metrics.reasons)
+        return counts
+
+    @property
+    def rate(self) -> float | None:
+        """The highest rate that held, also for the longer time; None unless all is known."""
+        return self.low if self.is_over else None
+
+    @property
+    def quota(self) -> Limit | None:
+        """That rate as a quota; None unless it is the service's limit."""
+        return rate_to_limit(self.rate) if self.exit_code == 0 and self.rate is not None else None
+
+    @property
+    def is_least(self) -> bool:
+        """Tell whether the service may take more."""
+        return self.is_over and (self.high is None or self.by_machine)
+
+    @property
+    def confirmed(self) -> Probe | None:
+        """The longer run at that rate."""
+        return next((probe for probe in reversed(self.probes) if probe.rate == self.rate), None)
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """What became of what is required of the rate that was found."""
+        metrics = self.confirmed.metrics if self.confirmed else Metrics()
+        return tuple(each.judge(metrics) for each in self.plan.require if each.name == "rate")
+
+    @property
+    def refused(self) -> str:
+        """Name how most requests at that rate ended, if no campaign was stopped by them."""
+        outcomes = self.confirmed.metrics.outcomes if self.confirmed else Counter[Outcome]()
+        most = [each for each, count in outcomes.items() if count > REFUSED_SHARE * outcomes.total()]
+        return next((outcome.value for outcome in most if outcome not in DONE), "")
+
+    @property
+    def reason(self) -> str:
+        """What ended it, in words."""
+        if self.fault is not None:
+            return self.fault
+        if self.signum is not None:
+            return f"by {signal.Signals(self.signum).name}, before the limit was known"
+        if self.is_over and self.rate is None:
+            return f"no rate held, down to {self.high:,g}/s"
+        return self.dead_end or "all known"
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code: 0 found, 1 nothing held or not what is required, 3 the limit is not the service's."""
+        if self.signum is not None and self.fault is None:
+            return 128 + self.signum
+        if self.is_unanswered:
+            return 1
+        if not self.is_over or self.by_machine:
+            return 3
+        return 0 if self.rate is not None and all(verdict.held for verdict in self.verdicts) else 1
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaTarget:
+    """The profile that a quota is meant for, and what stands there now; None where it has no such table."""
+
+    config: str
+    profile: str
+    values: Mapping[str, Any] | None = None
+
+
+def rate_to_limit(rate: float) -> Limit:
+    """Return a rate as a quota, rounded down."""
+    for window_s in WINDOWS_S:
+        if (calls := math.floor(rate * window_s + 1e-6)) >= LEAST_CALLS:
+            return Limit(calls, window_s)
+    return Limit(max(1, calls), WINDOWS_S[-1])
+
+
+def format_search(plan: SearchPlan) -> list[tuple[str, str]]:
+    """Write what will be sent in two columns, for a person to see before it is."""
+    load = f"from {plan.start:,g}/s up to {plan.top:,g}/s, {format_duration(plan.step_s)} each"
+    most = "" if plan.count is None else f"; at most {plan.count:,} requests"
+    required = ", ".join(each.text for each in plan.lines)
+    return [("host", plan.host), ("campaigns", plan.targets), ("load", load + most), ("holds if", required)]
+
+
+def format_probe(probe: Probe) -> str:
+    """Say what became of a rate."""
+    metrics = probe.metrics
+    p99 = f"p99 {metrics.latency.at(99)[0] * 1e3:,.1f} ms, " if len(metrics.latency) else ""
+    figures = f"{p99}{metrics.requests:,} requests in {format_duration(metrics.elapsed_s)}"
+    rate = f"{probe.rate:,g}/s"
+    return f"{rate:>10}  {probe.trial:<8}  {probe.why or figures}"
+
+
+def format_limit(summary: LimitSummary) -> list[tuple[str, str]]:
+    """Write what was found in two columns, and what that took."""
+    rows = [*format_counts(summary.outcomes), *format_error_counts(summary.reasons)]
+    if summary.low is not None:
+        name, sure = ("limit", "") if summary.is_over else ("held", ", so far")
+        least = "at least " if summary.is_least else ""
+        rows.append((name, f"{least}{summary.low:,g}/s held{sure}{_describe_high(summary)}"))
+    rows += [("required", str(verdict)) for verdict in summary.verdicts]
+    rows.append(("tried", f"{len(summary.probes)} times, {summary.requests:,} requests"))
+    rows.append(("ended", summary.reason))
+    return rows
+
+
+def _describe_high(summary: LimitSummary) -> str:
+    last = next((each for each in reversed(summary.probes) if each.rate == summary.high), None)
+    if last is None:
+        return "" if not summary.is_over else "; no higher rate was to be tried"
+    return f"; {last.rate:,g}/s did not: {last.why}"
+
+
+def list_limit_faults(summary: LimitSummary) -> list[str]:
+    """Name what makes the exit code another than 0, and what makes the limit another than it looks."""
+    faults = [str(verdict) for verdict in summary.verdicts if not verdict.held]
+    if summary.fault is not None or (summary.dead_end and not summary.is_unanswered):
+        faults.append(summary.reason)
+    elif summary.is_over and summary.by_machine:
+        faults.append("THIS MACHINE GAVE WAY FIRST: it could not send faster, and what the service takes is not known")
+    elif summary.is_over and summary.rate is None:
+        faults.append(summary.reason)
+    if summary.is_unanswered:
+        faults.append(warn_nothing_stopped(summary.probes[-1].metrics))
+    elif summary.refused and summary.confirmed is not None:
+        faults.append(f"WARNING: {describe_outcome(summary.confirmed.metrics)}; the limit is that of answering so")
+    return faults
+
+
+def describe_paste(target: QuotaTarget, quota: Limit | None) -> str:
+    """Say where the lines of a quota belong, and which they replace."""
+    if quota is None:
+        return "none to paste"
+    if target.values is None:
+        return f"{quota}; add these lines to {target.config}"
+    lines = [
+        f"{key} = {json.dumps(target.values[key], default=str)}" for key in ("quota", "pace") if key in target.values
+    ]
+    place = f"in place of {', '.join(lines)}" if lines else "there is neither yet"
+    return f"{quota}; paste these lines under [{_table(target.profile)}] of {target.config}; {place}"
+
+
+def format_profile(name: str, quota: Limit) -> str:
+    """Write a quota, used evenly, as the lines of a profile."""
+    return f'[{_table(name)}]\nquota = "{quota}"\npace = "{EVEN}"'
+
+
+def _table(profile: str) -> str:
+    is_bare = re.fullmatch(r"[A-Za-z0-9_-]+", profile)
+    return f"profile.{profile if is_bare else _quote(profile)}"
+
+
+def _quote(text: str) -> str:
+    """Write a text in quotes, as TOML does."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def limit_to_json(summary: LimitSummary) -> dict[str, object]:
+    """Return what was found as a JSON object."""
+    return {
+        "run_id": summary.run_id,
+        "host": summary.plan.host,
+        "model": "find-limit",
+        "limit": summary.rate,
+        "quota": None if summary.rate is None else str(rate_to_limit(summary.rate)),
+        "held": summary.low,
+        "did_not_hold": summary.high,
+        "at_least": summary.is_least,
+        "by_machine": summary.by_machine,
+        "requests": summary.requests,
+        "outcomes": {outcome.value: count for outcome, count in summary.outcomes.items()},
+        "reasons": error_counts_to_json(summary.reasons),
+        "tried": [_probe_to_json(probe) for probe in summary.probes],
+        "required": verdicts_to_json(summary.verdicts),
+        "ended": summary.reason,
+        "exit_code": summary.exit_code,
+    }
+
+
+def _probe_to_json(probe: Probe) -> dict[str, object]:
+    figures = metrics_to_json(probe.metrics, is_open=True)
+    return {
+        "rate": probe.rate,
+        "length_s": probe.length_s,
+        "became": probe.trial,
+        "why": probe.why or None,
+        **{("sent_rate" if name == "rate" else name): value for name, value in figures.items()},
+    }

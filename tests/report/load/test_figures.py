@@ -1,0 +1,167 @@
+"""The figures as a person and as a machine read them."""
+
+import pytest
+
+from bulkstop.model import Outcome
+from bulkstop.report.load.figures import (
+    describe_outcome,
+    format_metrics,
+    metrics_to_json,
+    warn_nothing_stopped,
+    warn_unpunctual,
+)
+from bulkstop.report.load.metrics import Metrics
+from tests.loads import measured
+
+
+def some(*, held_s: float = 0.0, late_s: float = 0.0) -> Metrics:
+    """Measure 100 requests in 2 s, 10 of which failed."""
+    metrics = Metrics()
+    for number in range(100):
+        outcome = Outcome.TIMEOUT if number < 10 else Outcome.STOPPED
+        service_s = 0.004 + number / 1e6
+        metrics.add(
+            outcome,
+            latency_s=service_s + held_s + late_s,
+            service_s=service_s,
+            late_s=late_s,
+            held_s=held_s,
+            answered=number >= 10,
+        )
+    metrics.elapsed_s, metrics.most_in_flight = 2.0, 7
+    return metrics
+
+
+def test_open_model() -> None:
+    """A person sees outcomes, the rate, and three lines of percentiles that say from when they count."""
+    rows = dict(format_metrics(some(), is_open=True))
+    assert rows["stopped"] == "90"
+    assert rows["errors"] == "10 of 100 (10%)"
+    assert rows["rate"] == "50.0/s: 100 requests in 2.0 s"
+    assert rows["in flight"] == "at most 7"
+    assert rows[""].split() == ["p50", "p90", "p95", "p99", "p99.9", "p99.99", "max", "mean", "ms"]
+    assert rows["latency"].split()[:8] == ["4.049", "4.089", "4.095", "4.099", "4.099", "4.099", "4.099", "4.050"]
+    assert rows["latency"].endswith("  from the intended time")
+    assert rows["service"].endswith("  from the actual send")
+    assert rows["lateness"].split()[0] == "0.000"
+    assert "held up" not in rows
+
+
+def test_closed_model() -> None:
+    """Where nothing is due at a time of its own there is the service time alone."""
+    rows = dict(format_metrics(some(), is_open=False))
+    assert "service" in rows
+    assert not {"latency", "lateness", "held up"} & rows.keys()
+    assert not {"latency_ms", "lateness_ms", "kept_schedule"} & metrics_to_json(some(), is_open=False).keys()
+
+
+def test_cut_off() -> None:
+    """Requests that were cut off count with the time up to then, and that is said."""
+    metrics = some()
+    measured(1, Outcome.UNKNOWN, latency_s=9.0, answered=False, before=metrics)
+    rows = dict(format_metrics(metrics, is_open=True))
+    assert rows["cut off"] == "1 of the requests: they count with the time up to then, so the times are the least"
+    assert rows["latency"].split()[6] == "9,000.0"
+    assert "cut off" not in dict(format_metrics(some(), is_open=True))
+
+
+def test_nothing_measured() -> None:
+    """Without a request there are no times, and not times of no length."""
+    rows = dict(format_metrics(Metrics(), is_open=True))
+    assert rows["latency"].split()[:8] == ["-"] * 8
+
+
+def test_held_up() -> None:
+    """What waited for a place is told, with the reason."""
+    metrics = some(held_s=0.5)
+    metrics.full_s, metrics.full_busy_s = 1.0, 0.2
+    assert dict(format_metrics(metrics, is_open=True))["held up"] == (
+        "100 requests waited for a place, up to 500.0 ms; all were taken for 1.0 s, as the answers took long; "
+        "the waiting is counted in the latency"
+    )
+    metrics.full_busy_s = 0.9
+    assert "as the generator was at work; " in dict(format_metrics(metrics, is_open=True))["held up"]
+
+
+def test_unpunctual() -> None:
+    """That the schedule was not kept is said loudly, with how much and what to do."""
+    warning = warn_unpunctual(some(late_s=0.02))
+    assert warning.startswith("THE SCHEDULE WAS NOT KEPT: 100% of the requests left more than 10 ms late because this ")
+    assert "say nothing about the service" in warning
+
+
+def test_for_machines() -> None:
+    """A machine gets the same numbers, in milliseconds."""
+    metrics = metrics_to_json(some(late_s=0.02), is_open=True)
+    assert metrics["outcomes"] == {"stopped": 90, "timeout": 10}
+    assert (metrics["requests"], metrics["answered"], metrics["errors"], metrics["rate"]) == (100, 90, 10, 50.0)
+    assert metrics["latency_ms"] == {
+        "p50": 24.063,
+        "p90": 24.095,
+        "p95": 24.095,
+        "p99": 24.099,
+        "p99.9": 24.099,
+        "p99.99": 24.099,
+        "max": 24.099,
+        "mean": metrics["latency_ms"]["mean"],  # type: ignore[index]
+    }
+    assert (metrics["kept_schedule"], metrics["late_share"], metrics["max_late_ms"]) == (False, 1.0, 10.0)
+    assert metrics_to_json(Metrics(), is_open=True)["latency_ms"] is None
+
+
+def ended(*outcomes: Outcome, answered: bool = True) -> Metrics:
+    """Measure requests that ended so, each with a reason."""
+    metrics = Metrics()
+    for outcome in outcomes:
+        measured(1, outcome, answered=answered, error=f"why {outcome}", before=metrics)
+    return metrics
+
+
+def test_reasons() -> None:
+    """Why requests failed is told to both; how a stop ended well needs no reason."""
+    metrics = ended(Outcome.STOPPED, Outcome.ALREADY_STOPPED, Outcome.THROTTLED)
+    assert dict(format_metrics(metrics, is_open=True))["reason"] == "1 throttled: why throttled"
+    assert metrics_to_json(metrics, is_open=True)["reasons"] == [
+        {"outcome": "throttled", "error": "why throttled", "requests": 1}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "warning"),
+    [
+        ((), ""),
+        ((Outcome.UNAUTHORIZED, Outcome.ALREADY_STOPPED), ""),
+        (
+            (Outcome.UNAUTHORIZED, Outcome.UNAUTHORIZED),
+            (
+                "WARNING: no request stopped a campaign: all 2 requests ended as unauthorized (why unauthorized); "
+                "the figures are those of answering so"
+            ),
+        ),
+        (
+            (Outcome.REJECTED, Outcome.THROTTLED, Outcome.THROTTLED),
+            (
+                "WARNING: no request stopped a campaign: 2 of 3 requests ended as throttled (why throttled); "
+                "the figures are those of answering so"
+            ),
+        ),
+        (
+            (Outcome.NOT_FOUND,),
+            (
+                "note: no request stopped a campaign: the only request ended as not_found (why not_found); "
+                "the figures are those of answering so"
+            ),
+        ),
+    ],
+)
+def test_unstopped(outcomes: tuple[Outcome, ...], warning: str) -> None:
+    """That nothing was stopped at all is said; softly where the campaigns were made up and nobody has them."""
+    assert warn_nothing_stopped(ended(*outcomes)) == warning
+
+
+def test_unanswered() -> None:
+    """That nothing was answered is said with the reason, on one line."""
+    metrics = ended(Outcome.TIMEOUT, Outcome.TIMEOUT, answered=False)
+    assert warn_nothing_stopped(metrics) == "no request was answered: all 2 requests ended as timeout (why timeout)"
+    metrics.reasons.add(Outcome.TIMEOUT, "a\nb", 5)
+    assert describe_outcome(metrics) == "all 2 requests ended as timeout (a\N{REPLACEMENT CHARACTER}b)"

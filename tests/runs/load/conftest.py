@@ -1,0 +1,18 @@
+"""What the tests of the recipes of load tests share."""
+
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+
+from bulkstop.engine.load.generator import Generator
+from bulkstop.runs.load import processes, recorder, run, search, sending
+from tests.engine.parts import now_s
+
+
+@pytest.fixture
+def virtual(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a load test count in the time of a virtual loop."""
+    monkeypatch.setattr(sending, "Generator", partial(Generator, now=now_s, tick_s=0.0))
+    for module in (processes, recorder, run, search):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=now_s, time=now_s))
