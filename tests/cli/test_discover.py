@@ -9,12 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jwt
 import pytest
 
 from bulkstop.simulator.campaigns import Campaigns
 from tests.processes import (
-    TOKEN,
     WAIT_S,
     Ended,
     Simulated,
@@ -246,33 +244,6 @@ def test_a_long_wait(still: Simulated, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_failures_that_pass(tmp_path: Path) -> None:
-    """A service that fails now and then is asked again; the list is complete."""
-    options = ("--campaigns", str(COUNT), "--seed", str(SEED), "--fail", "25%")
-    with simulator(tmp_path, *options) as sim:
-        run = discover(sim, cwd=tmp_path)
-        statuses = Counter(request["status"] for request in sim.requests())
-    assert (run.code, {row["campaign_id"] for row in rows_of(run.out)}) == (0, population(status="Active"))
-    assert statuses[503] >= 1
-
-
-def test_a_token_that_has_expired(tmp_path: Path) -> None:
-    """A refused token is renewed once, in the middle of the work, and the call is made again."""
-    secret = "a client secret of more than thirty-two characters"
-    good = jwt.encode({"sub": "u", "appId": "app"}, secret, "HS256")
-    (tmp_path / "good").write_text(good)
-    (tmp_path / "token").write_text(TOKEN)
-    command = "cat token; cp good token"
-    options = ("--campaigns", str(COUNT), "--seed", str(SEED))
-    with simulator(tmp_path, *options, BULKSTOP_CLIENT_SECRET=secret) as sim:
-        run = discover(sim, *OPEN, "--token-command", f"sh -c '{command}'", cwd=tmp_path, BULKSTOP_TOKEN=None)
-        statuses = [request["status"] for request in sim.requests()]
-    assert (run.code, {row["campaign_id"] for row in rows_of(run.out)}) == (0, population(status="Active"))
-    assert statuses[0] == 401
-    assert set(statuses[1:]) == {200}
-    assert good not in run.out + run.err
-
-
 def test_a_token_that_is_refused(tmp_path: Path) -> None:
     """A token that is wrong is said to be so; nothing is written."""
     with simulator(tmp_path, BULKSTOP_CLIENT_SECRET="a client secret of more than thirty-two characters") as sim:
@@ -286,13 +257,6 @@ def test_a_token_that_is_refused(tmp_path: Path) -> None:
     ("answer", "said"),
     [
         (http(b"<html>busy</html>"), "HTTP 200, but the answer is no page of campaigns (<html>busy</html>)"),
-        (http(b"{}", status="404 Not Found"), "HTTP 404: no such stream, or the path of the list is another here"),
-        (http(b"", "Location: http://127.0.0.1:9/", status="302 Found"), "HTTP 302: a redirect to"),
-        (
-            http(b'{"status":"success","data":{"results":[{"_id":"cd-1","status":"Active"}],"hasMore":true}}'),
-            "pages gave 1 campaigns, and more do not lead to the end of the list",
-        ),
-        (b"HTTP/1.1 200 OK\r\n\r\n", "HTTP 200, but the answer is no page of campaigns"),
         (b"\x00\xff\r\n\r\n", "the answer is not HTTP"),
     ],
 )

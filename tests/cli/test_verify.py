@@ -31,7 +31,7 @@ from tests.processes import (
     simulator,
     started,
 )
-from tests.servers import Connection, Handler, http, listening, replying
+from tests.servers import http, listening, replying
 
 pytestmark = pytest.mark.real
 
@@ -273,49 +273,6 @@ def test_what_the_list_does_not_have(tmp_path: Path) -> None:
     assert "  still running  7\n" in run.out
 
 
-def test_gone(tmp_path: Path) -> None:
-    """A campaign that the service does not know is no success, but nothing to stop either."""
-    write(tmp_path, result("cd-gone"))
-    with simulator(tmp_path, "--campaigns", "60", "--unknown", "not_found") as sim:
-        run = verify(sim, cwd=tmp_path)
-    assert run.code == 1
-    assert re.search(r"^not found  -       cd-gone   voice  a1       stopped$", run.out, re.MULTILINE)
-    assert not (tmp_path / AGAIN).exists()
-
-
-def routed(answers: dict[str, bytes], default: bytes) -> Handler:
-    """Answer each request by what its path holds."""
-
-    async def handle(connection: Connection) -> None:
-        while (request := await connection.request()) is not None:
-            path = request.split(b" ")[1].decode()
-            await connection.write(next((answer for part, answer in answers.items() if part in path), default))
-
-    return handle
-
-
-def status(name: str, said: str) -> bytes:
-    """Write the answer to a status call."""
-    data = {"id": name, "status": said, "name": "a \x1b[2Jname\u202e"}
-    return http(json.dumps({"status": "success", "data": data}).encode())
-
-
-async def test_without_a_list_call(tmp_path: Path) -> None:
-    """A service without the list call is asked for each campaign; that schedules are unknown is noted."""
-    write(tmp_path, result("cd-1"), result("cd-2", line=3), result("cd-3", line=4))
-    answers = {"cd-1/status": status("cd-1", "Stopped"), "cd-2/status": status("cd-2", "Dialling")}
-    async with listening(routed(answers, http(b"", status="404 Not Found"))) as server:
-        run = await asyncio.to_thread(verify, server.url, cwd=tmp_path)
-    assert run.code == 1
-    assert [request.split(b" ")[1].split(b"?")[0].rsplit(b"/", 2)[1] for request in server.requests] == [
-        *(b"campaign", b"cd-1", b"cd-2", b"cd-3")
-    ]
-    assert "; asking one by one: 3 calls\n" in run.err
-    assert "note: of 1 campaigns that do not run nothing tells whether a schedule starts them again\n" in run.err
-    assert re.search(r"^still running  Dialling  cd-2 ", run.out, re.MULTILINE)
-    assert re.search(r"^not (found|told)  +-  +cd-3 ", run.out, re.MULTILINE)
-
-
 def test_singly(still: Simulated, tmp_path: Path) -> None:
     """With --singly no list is read."""
     ids = write_all(tmp_path, "scheduled")[:3]
@@ -344,19 +301,6 @@ def test_within_the_quota(tmp_path: Path) -> None:
     times = sorted(request["arrived_monotonic_s"] for request in requests)
     assert len(times) > 30
     assert min(later - first for first, later in zip(times, times[12:], strict=False)) >= 0.5
-
-
-def test_throttled(tmp_path: Path) -> None:
-    """A service that refuses some calls all the same is waited for, and all is told in the end."""
-    write_all(tmp_path)
-    options = ("--campaigns", str(COUNT), "--seed", str(SEED), "--quota", "9/300ms", "--retry-after", "0.3")
-    with simulator(tmp_path, *options) as sim:
-        run = verify(sim, RESULTS, "--max-retry-after", "300ms", "--json", cwd=tmp_path)
-        statuses = Counter(request["status"] for request in sim.requests())
-    told = json.loads(run.out)
-    assert (told["states"]["unknown"], sum(told["states"].values()), run.err) == (0, COUNT, "")
-    assert told["calls"] == statuses.total()
-    assert statuses[429] >= 1
 
 
 def test_one_quota_with_stop(tmp_path: Path) -> None:
@@ -408,27 +352,6 @@ def test_no_network(tmp_path: Path) -> None:
     assert run.err.startswith("bulkstop: note: voice campaigns of account a1: ")
     assert run.err.count("\n") == 1
     assert not (tmp_path / AGAIN).exists()
-
-
-async def test_a_service_that_hangs(tmp_path: Path) -> None:
-    """A call is left after its --timeout; when none is answered, the others are not waited for."""
-    write(tmp_path, *(result(f"cd-{n}", line=n) for n in range(2, 99)))
-    async with listening(replying(b"HTTP/1.1 200 OK\r\n", "hang")) as server:
-        args = (RESULTS, "--attempts", "1", "--timeout", "200ms")
-        run = await asyncio.to_thread(verify, server.url, *args, cwd=tmp_path)
-        assert len(server.requests) == 6
-    assert run.code == 3
-    assert "voice campaigns of account a1: given up after 5 of 97 calls: no answer" in run.err
-
-
-def test_a_token_that_is_refused(tmp_path: Path) -> None:
-    """A token that is wrong is said to be so, and campaigns are not asked for one by one with it."""
-    write(tmp_path, *(result(f"cd-{n}", line=n) for n in range(2, 50)))
-    with simulator(tmp_path, BULKSTOP_CLIENT_SECRET="a client secret of more than thirty-two characters") as sim:
-        run = verify(sim, cwd=tmp_path)
-        assert len(sim.requests()) == 1
-    assert run.code == 3
-    assert "HTTP 401: wrong token, stream id or scope" in run.err
 
 
 def test_no_token(still: Simulated, tmp_path: Path) -> None:

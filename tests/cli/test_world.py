@@ -14,7 +14,6 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -26,9 +25,7 @@ from typing import IO, Any, cast
 
 import pytest
 
-from bulkstop.kore.aiohttp_transport import AiohttpTransport
-from bulkstop.kore.exchange import Response, TransportFailure
-from bulkstop.model import Limit, Outcome, RetryHint
+from bulkstop.model import Limit
 from tests.processes import (
     COMMAND,
     WAIT_S,
@@ -343,72 +340,6 @@ class TestNames:
         assert names.failed.is_set()
         assert len(service.ids) == 500
         assert {line["attempts"] for line in results(tmp_path / LINE)} == {1}
-
-
-class LookUps:
-    """What stands for `socket.getaddrinfo`: each look-up of a name does what comes next on a list."""
-
-    def __init__(self, *answers: str | Exception | threading.Event) -> None:
-        self._answers = iter(answers)
-        self._real = socket.getaddrinfo
-
-    def __call__(self, host: str | bytes | None, *args: Any, **kwargs: Any) -> Any:
-        """Return an address, raise an error, or hang; numbers are looked up as ever."""
-        if host != "api.campaigns.test":
-            return self._real(host, *args, **kwargs)
-        answer = next(self._answers)
-        if isinstance(answer, threading.Event):
-            answer.wait(WAIT_S)
-            raise GONE
-        if isinstance(answer, Exception):
-            raise answer
-        return self._real(answer, *args, **kwargs)
-
-
-GONE = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-
-
-class TestLookUps:
-    """Names as the client sees them, each call over a new connection."""
-
-    async def calls(
-        self, patch: pytest.MonkeyPatch, look_ups: LookUps, number: int
-    ) -> list[Response | TransportFailure]:
-        """Make calls, each with a look-up of its own."""
-        patch.setattr("bulkstop.kore.network.LOOKUP_S", 0)
-        patch.setattr(socket, "getaddrinfo", look_ups)
-        async with (
-            listening(Service(closes=True)) as server,
-            AiohttpTransport(f"http://api.campaigns.test:{server.port}") as client,
-        ):
-            return [await client.post("/trigger/cd-1?a=b", {"auth": "t"}) for _ in range(number)]
-
-    async def test_not_there_at_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Without an address a try fails, and says that nothing was sent; the next one looks the name up anew."""
-        first, second, good = await self.calls(monkeypatch, LookUps(GONE, GONE, "127.0.0.1"), 3)
-        for each in (first, second):
-            assert isinstance(each, TransportFailure)
-            assert (each.outcome, each.again) == (Outcome.CONNECTION_ERROR, RetryHint.LATER)
-            assert each.error == "the name api.campaigns.test could not be looked up; nothing was sent"
-        assert isinstance(good, Response)
-
-    async def test_gone_later(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A name keeps its address while it cannot be looked up, and has another one as soon as that is known."""
-        look_ups = LookUps("127.0.0.1", GONE, GONE, "127.0.0.2")
-        *good, moved = await self.calls(monkeypatch, look_ups, 4)
-        assert all(isinstance(each, Response) for each in good)
-        assert isinstance(moved, TransportFailure)
-        assert "(ECONNREFUSED); nothing was sent" in moved.error
-
-    async def test_no_word_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A name server that says nothing holds up a call for no longer than LOOKUP_WAIT_S."""
-        monkeypatch.setattr("bulkstop.kore.network.LOOKUP_WAIT_S", 0.05)
-        silence = threading.Event()
-        try:
-            found = await self.calls(monkeypatch, LookUps("127.0.0.1", silence, "127.0.0.1"), 3)
-        finally:
-            silence.set()
-        assert all(isinstance(each, Response) for each in found)
 
 
 class TestServers:

@@ -11,7 +11,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from bulkstop.kore.aiohttp_transport import AiohttpTransport
-from bulkstop.kore.exchange import BODY_CAP, Response, TransportFailure
+from bulkstop.kore.exchange import TransportFailure
 from bulkstop.model import Outcome, RetryHint
 from tests.virtual_time import run
 
@@ -85,12 +85,6 @@ class TestErrors:
         failure = await fail(api, aiohttp.ClientHttpProxyError(REQUEST, (), status=407))
         assert (failure.error, failure.may_have_arrived) == ("the proxy answered HTTP 407", False)
 
-    async def test_untrusted_certificate(self, api: aioresponses) -> None:
-        """Only a certificate that is not trusted is not tried again: another try would find the same."""
-        failure = await fail(api, aiohttp.ClientConnectorCertificateError(KEY, ValueError("untrusted")))
-        assert (failure.outcome, failure.again) == (Outcome.CONNECTION_ERROR, RetryHint.NO)
-        assert "--ca FILE" in failure.error
-
     async def test_slip_of_the_program(self, api: aioresponses) -> None:
         """What is nobody's failure but the program's is not taken for one of the network's."""
         api.post(ANYWHERE, exception=ZeroDivisionError())
@@ -101,23 +95,6 @@ class TestErrors:
 
 class TestSession:
     """What the client asks of aiohttp's session."""
-
-    @pytest.mark.parametrize("status", [200, 404, 503])
-    async def test_answer(self, api: aioresponses, status: int) -> None:
-        """Status and body come back as they are; an error status is no exception."""
-        api.post(ANYWHERE, status=status, body=b'{"a":1}', content_type="text/html")
-        async with AiohttpTransport("https://platform.example") as client:
-            found = await client.post("/path", {})
-        assert isinstance(found, Response)
-        assert (found.status, found.body) == (status, b'{"a":1}')
-
-    async def test_body_cap(self, api: aioresponses) -> None:
-        """A body is cut at the cap."""
-        api.post(ANYWHERE, body=b"x" * (BODY_CAP + 1))
-        async with AiohttpTransport("https://platform.example") as client:
-            found = await client.post("/path", {})
-        assert isinstance(found, Response)
-        assert found.body == b"x" * BODY_CAP
 
     def test_leaves_nothing_behind(self, api: aioresponses) -> None:
         """A client that is left has neither a task nor a timer any more."""

@@ -528,6 +528,30 @@ class TestNoAnswer:
             found = await ask(make, f"http://{host}:{port}", connect_timeout_s=TIMEOUT_S)
         assert failure(found, Outcome.TIMEOUT).error == "no connection in time; nothing was sent"
 
+    async def test_name_that_is_gone(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without an address nothing is sent; one that is known serves while the name is gone or until it moves."""
+        addresses, loop = iter(["", "127.0.0.1", "", "127.0.0.2"]), asyncio.get_running_loop()
+        real_look_up = loop.getaddrinfo
+
+        async def look_up(host: str, port: int, **options: Any) -> list[Any]:
+            if host != "api.campaigns.test":
+                return await real_look_up(host, port, **options)
+            if not (address := next(addresses)):
+                raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+        monkeypatch.setattr(loop, "getaddrinfo", look_up)
+        monkeypatch.setattr("bulkstop.kore.network.LOOKUP_S", 0)
+        async with (
+            listening(replying(http(VOICE_ANSWER, "Connection: close"))) as server,
+            make(f"http://api.campaigns.test:{server.port}", timeout_s=AMPLE_S) as transport,
+        ):
+            absent, new, gone, moved = [await in_time(transport.post(TARGET, HEADERS)) for _ in range(4)]
+        why = "the name api.campaigns.test could not be looked up; nothing was sent"
+        assert failure(absent, Outcome.CONNECTION_ERROR).error == why
+        assert answer(new).body == answer(gone).body == VOICE_ANSWER
+        assert "(ECONNREFUSED); nothing was sent" in failure(moved, Outcome.CONNECTION_ERROR).error
+
     async def test_unknown_name(self, make: Make) -> None:
         """A host name that does not exist ends the call; a name service that is slow to say so does not prolong it."""
         found = await ask(make, "http://no-such-host.invalid")
@@ -753,12 +777,12 @@ class TestTls:
 
     @pytest.mark.parametrize("content", [None, b"", b"not a certificate", b"\xff\x00"])
     async def test_unusable_ca_file(self, make: Make, tmp_path: Path, content: bytes | None) -> None:
-        """A --ca file that is missing or holds no certificate is a settings error of one line, before any call."""
+        """A --ca file without a certificate is a settings error of one line before any call, for http:// too."""
         path = tmp_path / "ca.pem"
         if content is not None:
             path.write_bytes(content)
         with pytest.raises(SettingsError, match=r"^--ca .*ca\.pem: not a readable file of PEM certificates .*$"):
-            async with make("https://127.0.0.1:1", ca=str(path)):
+            async with make(f"http{'s' if content else ''}://127.0.0.1:1", ca=str(path)):
                 pass
 
 

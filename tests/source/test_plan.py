@@ -194,13 +194,6 @@ class TestRecorded:
         with Plan(rows) as plan:
             return plan.digests
 
-    def test_a_list_that_grew(self) -> None:
-        """The same rows and more behind them are the list that was recorded."""
-        rows: Sequence[Row] = [campaign(2), invalid(3), campaign(4)]
-        recorded = self.digests(rows)
-        with Plan([*rows, campaign(5)], recorded=recorded) as plan:
-            assert plan.digests["a.csv"].rows == 4
-
     @pytest.mark.parametrize(
         "change",
         [

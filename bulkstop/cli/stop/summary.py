@@ -81,13 +81,13 @@ def print_unwritten(ended: Summary, output: str) -> None:
 
 def verify_after(options: StopOptions, settings: Settings, ended: Summary) -> int:
     """Read back what still runs, say so, and give the exit code of the whole: that of the run, or 1 for what runs."""
-    found = read_back((options.target,), settings, singly=False, quiet=options.quiet)
-    for note in (*found.notes, *([found.fault] if found.fault else [])):
+    verification = read_back((options.target,), settings, singly=False, quiet=options.quiet)
+    for note in (*verification.notes, *([verification.fault] if verification.fault else [])):
         print_err(f"bulkstop: {note}")
-    if found.exit_code or not options.quiet:
-        print_err("\n".join(format_verification(found)))
-    if written := write_list(found, running_list(options.target), overwrite=True):
-        print_err(format_hint(found, written))
-    if found.signum is not None:
-        return found.exit_code
-    return ended.exit_code or min(found.exit_code, 1)
+    if verification.exit_code or not options.quiet:
+        print_err("\n".join(format_verification(verification)))
+    if written := write_list(verification, running_list(options.target), overwrite=True):
+        print_err(format_hint(verification, written))
+    if verification.signum is not None:
+        return verification.exit_code
+    return ended.exit_code or min(verification.exit_code, 1)

@@ -1,11 +1,10 @@
 """Ask the service for the state of campaigns: by list, and one by one where that does not tell."""
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from bulkstop.engine.caller import Caller
 from bulkstop.engine.guards.scopes import FIRST
@@ -47,6 +46,7 @@ class _ScopeStatus:
         self.to_tell = self.to_stop
         self.errors: dict[str, str] = {}
         self.why = _NOT_ASKED
+        self.is_length_known = False  # to whoever looks on
         self.knows_any = False  # whether any campaign of the scope is there
         self._states: dict[str, State] = {}
         self._items: dict[str, ListedCampaign] = {}
@@ -127,7 +127,7 @@ class _ScopeStatus:
 class Survey:
     """Reads the lists of all scopes, each only until all targets were seen, then asks singly for what is left.
 
-    A run that ends by signals can be given it in the place of its pool: it drains.
+    `quota` is for saying how long it will take. No other calls are made for its accounts meanwhile.
     """
 
     def __init__(
@@ -139,7 +139,6 @@ class Survey:
         concurrency: int = 8,
         say: Say = lambda text: None,
     ) -> None:
-        self.in_flight = 0
         self._targets = targets
         self._statuses = {scope: _ScopeStatus(scope, wanted) for scope, wanted in targets.by_scope.items()}
         self._singly = singly
@@ -149,8 +148,6 @@ class Survey:
         self._notes: list[str] = []
         self._calls = 0
         self._began = time.monotonic()
-        self._task: asyncio.Task[Any] | None = None
-        self._is_cut = False
 
     async def run(self, perform: Perform, caller_of: Callable[[str], Caller]) -> str | None:
         """Ask for all that can be told; return what ended it early."""
@@ -160,28 +157,11 @@ class Survey:
             for scope, status in self._statuses.items()
             if status.to_tell  # nobody needs to know how protected ones are
         ]
-        self._task = asyncio.current_task()
         try:
             await run_by_account(jobs, self._concurrency)
         except BulkstopError as fault:
             return str(fault)
-        except asyncio.CancelledError:
-            if not self._is_cut or self._task is None:
-                raise
-            self._task.uncancel()
-        finally:
-            self._task = None
         return None
-
-    def drain(self) -> None:
-        """End the reading at once, calls in flight included: they only ask, so nothing is lost with them."""
-        if self._task is not None and not self._is_cut:
-            self._is_cut = True
-            self._task.cancel()
-
-    def abort(self) -> None:
-        """Do what `drain` does, as there is no harder way."""
-        self.drain()
 
     def verification(self, *, fault: str | None = None, signum: int | None = None) -> Verification:
         """Sum up what was told so far."""
@@ -189,7 +169,7 @@ class Survey:
         return Verification(
             _sum_counts(status.count_states(protected=False) for status in statuses),
             _sum_counts(status.count_states(protected=True) for status in statuses),
-            tuple(found for status in statuses for found in status.findings()),
+            tuple(finding for status in statuses for finding in status.findings()),
             self._targets.invalid,
             self._targets.unlisted,
             tuple(map(printable, (*self._targets.notes, *self._notes, *self._describe_silent()))),
@@ -209,11 +189,7 @@ class Survey:
 
         async def perform_counted(call: Call[T], /) -> T | Attempt:
             self._calls += 1
-            self.in_flight += 1
-            try:
-                return await perform(call)
-            finally:
-                self.in_flight -= 1
+            return await perform(call)
 
         return perform_counted
 
@@ -232,7 +208,7 @@ class Survey:
                 self._notes.append(f"{describe_scope(status.scope)}: {given_up}")
 
     async def _read_list(self, status: _ScopeStatus, perform: Perform, caller_of: Callable[[str], Caller]) -> Listing:
-        on_page = partial(self._tell_length, status, set[Scope]())
+        on_page = partial(self._say_length, status)
         listing = await read_listing(
             status.scope, perform, caller_of, DiscardAll(), on_page=on_page, enough=status.note_page
         )
@@ -243,14 +219,12 @@ class Survey:
             self._notes.append(f"{describe_scope(status.scope)}: {note}")
         return listing
 
-    def _tell_length(
-        self, status: _ScopeStatus, warned: set[Scope], scope: Scope, seen: int, total: int | None
-    ) -> None:
+    def _say_length(self, status: _ScopeStatus, scope: Scope, seen: int, total: int | None) -> None:
         """Say once how long a list is, and what else could be done about it."""
         pages = (total or 0) // NEW_A_PAGE + 1
-        if pages < LONG_LIST or scope in warned or not status.to_tell:
+        if pages < LONG_LIST or status.is_length_known or not status.to_tell:
             return
-        warned.add(scope)
+        status.is_length_known = True
         other = ""
         if 2 * status.to_stop < pages:
             other = f"; --singly takes {status.to_stop:,}, but tells nothing of schedules"

@@ -40,16 +40,16 @@ def _noting(perform: Perform, states: dict[str, ListedState], is_enough: IsEnoug
     """Make what notes the states on each page, and lets a list end where that is enough."""
 
     async def noting(call: Call[T], /) -> T | Attempt:
-        found = await perform(call)
-        if not isinstance(found, Page):
-            return found
+        page = await perform(call)
+        if not isinstance(page, Page):
+            return page
         on_page: dict[str, ListedState] = {}
-        for item in found.items:
-            found_state = state_of(item)
-            state = ListedState(item.status, found_state in PROVES_REST, found_state is not State.SCHEDULED)
-            if item.campaign_id not in on_page or not state.is_at_rest:  # of two on a page the worse one counts
-                on_page[item.campaign_id] = state
+        for item in page.items:
+            state = state_of(item)
+            listed = ListedState(item.status, state in PROVES_REST, state is not State.SCHEDULED)
+            if item.campaign_id not in on_page or not listed.is_at_rest:  # of two on a page the worse one counts
+                on_page[item.campaign_id] = listed
         states.update(on_page)
-        return found._replace(more=False, total=None) if is_enough(states) else found
+        return page._replace(more=False, total=None) if is_enough(states) else page
 
     return noting

@@ -57,7 +57,7 @@ def counted(path: Path) -> int:
     return round(number)
 
 
-def said(path: Path) -> str:
+def words_of(path: Path) -> str:
     """Return what a page says before its charts."""
     head = path.read_text().split("<body>")[1].split("<script")[0]
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", head)).split())
@@ -180,7 +180,7 @@ async def test_signal(tmp_path: Path) -> None:
     assert (report["ended"], report["unsent"]) == ("by SIGHUP, before all were sent", 0)
     assert "  ended      by SIGHUP, before all were sent\n" in run.err
     assert "\nTag=service," in (tmp_path / "h.hlog").read_text()
-    assert "ENDED EARLY: by SIGHUP, before all were sent" in said(tmp_path / "p.html")
+    assert "ENDED EARLY: by SIGHUP, before all were sent" in words_of(tmp_path / "p.html")
     assert counted(tmp_path / "p.html") == sent
 
 
@@ -257,13 +257,6 @@ def test_refused_as_a_process(sim: Simulated, tmp_path: Path) -> None:
     assert asked_for(sim, "never-") == []
 
 
-def test_host_is_named(tmp_path: Path) -> None:
-    """Without a host nothing is sent anywhere, and no other is thought of."""
-    run = bulkstop("load", *WHERE, "--rate", "5/s", "--count", "1", cwd=tmp_path)
-    assert (run.code, run.out) == (2, "")
-    assert run.err.startswith("bulkstop: --host: not given; ")
-
-
 class TestVendor:
     """The vendor's own hosts are loaded by nobody who does not name them; no test gets further than a dead proxy."""
 
@@ -326,7 +319,7 @@ class TestPage:
         )
         assert run.code == 1
         assert "--html p.html: written\n" in run.err
-        report, page = json.loads(run.out), said(tmp_path / "p.html")
+        report, page = json.loads(run.out), words_of(tmp_path / "p.html")
         assert f"Load test of {sim.url} 100/s, for 1.5 s: 150 requests" in page
         for words in (report["run_id"], report["began_at"], "errors<1%: held (0%)", "p99<1us: FAILED", "processes 2"):
             assert words in page

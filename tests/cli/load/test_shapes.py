@@ -9,6 +9,8 @@ from bulkstop.cli.load.command import command
 from bulkstop.cli.load.shapes import Shape, read_shape
 from bulkstop.errors import SettingsError
 
+SPIKE = {"rate": 10.0, "length_s": 10.0}
+
 
 @pytest.mark.parametrize(
     ("text", "per_s"),
@@ -59,7 +61,7 @@ def test_spike() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "listed", "count", "length_s", "peak", "words"),
+    ("options", "listed", "count", "length_s", "peak", "words"),
     [
         ({"rate": 500.0, "length_s": 30.0}, None, 15_000, 30.0, 500, "500/s, for 30 s"),
         ({"rate": 10.0, "count": 25}, None, 25, 2.5, 10, "10/s"),
@@ -70,29 +72,15 @@ def test_spike() -> None:
         ({"ramp": (100.0, 0.0)}, 500, 500, 10.0, 100, "100/s falling to 0/s"),
         ({"steps": (100.0, 200.0), "step_s": 2.0}, 7, 600, 4.0, 200, "100, 200/s, 2.0 s each"),
         ({"steps": (100.0, 200.0), "step_s": 2.0, "count": 300}, 7, 300, 2.5, 200, "100, 200/s, 2.0 s each"),
-        (
-            {"rate": 10.0, "spike": (100.0, None), "length_s": 10.0},
-            None,
-            280,
-            10.0,
-            100,
-            "10/s, in the middle 100/s, for 10 s",
-        ),
-        (
-            {"rate": 10.0, "spike": (100.0, 1.0), "length_s": 10.0},
-            None,
-            190,
-            10.0,
-            100,
-            "10/s, in the middle 100/s, for 10 s",
-        ),
+        ({**SPIKE, "spike": (100.0, None)}, None, 280, 10.0, 100, "10/s, in the middle 100/s, for 10 s"),
+        ({**SPIKE, "spike": (100.0, 1.0)}, None, 190, 10.0, 100, "10/s, in the middle 100/s, for 10 s"),
     ],
 )
 def test_schedule(
-    given: dict[str, Any], listed: int | None, count: int, length_s: float, peak: float, words: str
+    options: dict[str, Any], listed: int | None, count: int, length_s: float, peak: float, words: str
 ) -> None:
     """What is asked for becomes a schedule; without an end of its own it ends with the list."""
-    shape = Shape(**given)
+    shape = Shape(**options)
     schedule = shape.schedule(listed)
     assert schedule is not None
     assert (len(schedule), schedule.peak, shape.words()) == (count, peak, words)
@@ -109,7 +97,7 @@ def test_closed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "why"),
+    ("options", "why"),
     [
         ({}, "give one of --rate"),
         ({"rate": 1.0, "ramp": (1.0, 2.0)}, "give one of --rate"),
@@ -119,26 +107,15 @@ def test_closed() -> None:
         ({"steps": (1.0,), "step_s": 1.0, "length_s": 5.0}, "--duration: steps end"),
         ({"rate": 1.0, "spike": (5.0, None)}, "--spike"),
         ({"ramp": (1.0, 2.0), "length_s": 5.0, "spike": (5.0, None)}, "--spike"),
-    ],
-)
-def test_what_does_not_go_together(given: dict[str, Any], why: str) -> None:
-    """Two shapes at once, or half of one, are refused by name."""
-    with pytest.raises(SettingsError, match=why):
-        Shape(**given)
-
-
-@pytest.mark.parametrize(
-    ("given", "why"),
-    [
         ({"rate": 1.0}, "--duration 30s or --count N: neither is given"),
         ({"closed": True}, "--duration 30s or --count N: neither is given"),
         ({"rate": 1.0, "length_s": 5.0, "spike": (5.0, 6.0)}, "the spike is longer than the whole"),
     ],
 )
-def test_no_schedule(given: dict[str, Any], why: str) -> None:
-    """What has no end, or cannot be, is refused."""
+def test_refused(options: dict[str, Any], why: str) -> None:
+    """Two shapes at once, half of one, and what has no end or cannot be, are refused by name."""
     with pytest.raises(SettingsError, match=why):
-        Shape(**given).schedule(None)
+        Shape(**options).schedule(None)
 
 
 @pytest.mark.parametrize(

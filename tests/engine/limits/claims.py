@@ -70,3 +70,9 @@ if __name__ == "__main__":
             [Limit(int(calls), float(window[:-1])) for calls, window in (given.split("/") for given in sys.argv[3:])],
         )
     )
+
+
+def windows_used(grants: Sequence[Grant], ends_at: float, window_s: float) -> int:
+    """Return how many windows, three at most, could be filled between the first grant and the end."""
+    first = min(grant.latest for grant in grants)  # a process may take a while to begin
+    return min(3, 1 + int((ends_at - first) / (1.05 * window_s)))

@@ -12,9 +12,7 @@ from typing import Any
 
 import pytest
 
-from bulkstop.errors import SettingsError
 from bulkstop.kore.exchange import Response, TransportFailure
-from bulkstop.kore.network import make_tls_context
 from bulkstop.kore.wire.transport import WireTransport
 from bulkstop.model import Outcome, RetryHint
 from tests.servers import Connection, authority, full_queue, http, listening, replying
@@ -27,9 +25,9 @@ Addresses = list[tuple[str, int]]
 
 
 class LookUps:
-    """A name service that gives one answer after the other: addresses, an error, or nothing until an event."""
+    """A name service that gives one answer after the other: addresses, or an error."""
 
-    def __init__(self, *answers: Addresses | Exception | asyncio.Event) -> None:
+    def __init__(self, *answers: Addresses | Exception) -> None:
         self._answers = iter(answers)
         self.asked = 0
 
@@ -39,9 +37,6 @@ class LookUps:
         self.asked += 1
         answer = next(self._answers)
         await asyncio.sleep(0.01)  # long enough for all who ask at the same time to have asked
-        if isinstance(answer, asyncio.Event):
-            await answer.wait()
-            raise GONE
         if isinstance(answer, Exception):
             raise answer
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in answer]
@@ -51,7 +46,7 @@ class LookUps:
 def look_up(monkeypatch: pytest.MonkeyPatch) -> Callable[..., LookUps]:
     """Put a name service in the place of the real one."""
 
-    def put(*answers: Addresses | Exception | asyncio.Event) -> LookUps:
+    def put(*answers: Addresses | Exception) -> LookUps:
         service = LookUps(*answers)
         monkeypatch.setattr("bulkstop.kore.wire.dialer._getaddrinfo", service)
         return service
@@ -75,40 +70,7 @@ def failure(found: Response | TransportFailure) -> TransportFailure:
 
 
 class TestLookUps:
-    """Names are looked up anew from time to time; what is known is kept while that fails."""
-
-    async def calls(self, patch: pytest.MonkeyPatch, number: int, port: int) -> list[Response | TransportFailure]:
-        """Make calls, each over a connection and with a look-up of its own."""
-        patch.setattr("bulkstop.kore.network.LOOKUP_S", 0)
-        patch.setattr("bulkstop.kore.wire.pool.KEEPALIVE_EXPIRY_S", 0)
-        async with WireTransport(f"http://{NAME}:{port}") as wire:
-            return [await wire.post("/", {}) for _ in range(number)]
-
-    async def test_not_there_at_first(self, monkeypatch: pytest.MonkeyPatch, look_up: Callable[..., LookUps]) -> None:
-        """Without an address a call fails, and says that nothing was sent; the next one looks the name up anew."""
-        async with listening(replying(http())) as server:
-            look_up(GONE, UnicodeError(), [("127.0.0.1", server.port)])
-            *bad, good = await self.calls(monkeypatch, 3, server.port)
-        for each in bad:
-            assert failure(each).error == f"the name {NAME} could not be looked up; nothing was sent"
-        assert isinstance(good, Response)
-
-    async def test_gone_later(self, monkeypatch: pytest.MonkeyPatch, look_up: Callable[..., LookUps]) -> None:
-        """A name keeps its address while it cannot be looked up, and has another one as soon as that is known."""
-        async with listening(replying(http())) as server:
-            look_up([("127.0.0.1", server.port)], GONE, GONE, [free_address()])
-            *good, moved = await self.calls(monkeypatch, 4, server.port)
-        assert all(isinstance(each, Response) for each in good)
-        assert "(ECONNREFUSED); nothing was sent" in failure(moved).error
-
-    async def test_no_word_of_it(self, monkeypatch: pytest.MonkeyPatch, look_up: Callable[..., LookUps]) -> None:
-        """A name server that says nothing holds up a call for no longer than LOOKUP_WAIT_S."""
-        monkeypatch.setattr("bulkstop.kore.network.LOOKUP_WAIT_S", 0.05)
-        async with listening(replying(http())) as server:
-            address = [("127.0.0.1", server.port)]
-            look_up(address, asyncio.Event(), address)
-            found = await self.calls(monkeypatch, 3, server.port)
-        assert all(isinstance(each, Response) for each in found)
+    """A name is looked up seldom, and once for all who ask."""
 
     async def test_kept_for_a_while(self, look_up: Callable[..., LookUps], monkeypatch: pytest.MonkeyPatch) -> None:
         """What was just looked up is not looked up again."""
@@ -337,15 +299,6 @@ class TestTls:
             WireTransport(f"https://127.0.0.1:{port}", ca=tls[0]) as wire,
         ):
             assert isinstance(await wire.post("/", {}), Response)
-
-    @pytest.mark.parametrize("ca", ["/nowhere/ca.pem", "/dev/null"])
-    async def test_unusable_file(self, ca: str) -> None:
-        """A file that cannot be used is a settings error, for http:// too."""
-        with pytest.raises(SettingsError, match=r"^--ca /.*: not a readable file of PEM certificates \(\w+\)$"):
-            make_tls_context(ca)
-        with pytest.raises(SettingsError):
-            async with WireTransport("http://127.0.0.1:1", ca=ca):
-                pass
 
 
 @asynccontextmanager

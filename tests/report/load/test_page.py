@@ -87,7 +87,7 @@ def nasty(summary: LoadSummary) -> LoadSummary:
     return replace(summary, plan=plan, metrics=metrics, verdicts=verdicts, run_id=NASTY, fault=NASTY)
 
 
-def said(written: str) -> str:
+def words_of(written: str) -> str:
     """Return what a page says: no tags, and nothing escaped."""
     body = re.sub(r"<(script|style)[^>]*>.*?</\1>", "", written, flags=re.DOTALL)
     return html.unescape(re.sub(r"<[^>]*>", " ", body))
@@ -169,7 +169,7 @@ class TestText:
         """Figures, verdicts, outcomes and every second stand in the text, for who sees no chart; silence has a row."""
         summary, points = case("errors<1%", "p99<9s")
         written = text(summary, points)
-        words = said(written)
+        words = words_of(written)
         for each in ("480", "errors<1%: FAILED (3.95833%)", "p99<9s: held", "stopped", "throttled", "run id", "4e3f"):
             assert each in words
         assert "Load test of http://127.0.0.1:8080 40/s, for 12 s: 480 requests" in " ".join(words.split())
@@ -186,14 +186,14 @@ class TestText:
         charts = charts_of(written)
         assert (len(charts["over-time"]["data"]), len(charts["curve"]["data"])) == (4, 1)
         assert {trace["type"] for trace in charts["bands"]["data"]} == {"bar"}
-        assert "latency" not in said(written).lower()
+        assert "latency" not in words_of(written).lower()
 
     def test_alarms(self) -> None:
         """What makes the figures worthless is told first, and loud; that they are of a part only, as well."""
         summary, points = case(signum=2)
         summary.metrics.late = summary.metrics.requests
         written = text(summary, points)
-        top = said(written[written.index('role="alert"') : written.index('class="tiles"')])
+        top = words_of(written[written.index('role="alert"') : written.index('class="tiles"')])
         assert top.count("THE SCHEDULE WAS NOT KEPT: 100% of the requests left more than 10 ms late") == 1
         assert top.count("ENDED EARLY: by SIGINT, before all were sent; the figures are of what was sent until") == 1
         assert "schedule: kept" not in top
@@ -205,7 +205,7 @@ class TestText:
         assert [len(re.findall(f"<{tag}[ >]", written)) for tag in ("script", "img", "title")] == [3, 0, 1]
         assert "\u202e" not in written
         shown = NASTY.replace("\u202e", "\N{REPLACEMENT CHARACTER}")
-        assert said(written).count(shown) == 12
+        assert words_of(written).count(shown) == 12
 
     def test_secrets(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """What is secret is masked, whatever it stands in."""
@@ -215,11 +215,11 @@ class TestText:
         plan = replace(summary.plan, targets=f"made up: <{SECRET}", host=f"http://{SECRET}")
         written = text(replace(summary, plan=plan, fault=SECRET), points)
         assert SECRET not in written
-        assert "made up: <[masked]" in said(written)
+        assert "made up: <[masked]" in words_of(written)
 
     def test_nothing_measured(self) -> None:
         """A run in which nothing was answered has its page."""
-        words = said(text(LoadSummary(LoadPlan(host="h", max_in_flight=1), Metrics(), (), "4e3f", math.nan, 1), []))
+        words = words_of(text(LoadSummary(LoadPlan(host="h", max_in_flight=1), Metrics(), (), "4e3f", math.nan, 1), []))
         assert "No request was answered." in words
         assert "nothing was sent" in words
 
@@ -239,7 +239,7 @@ class TestText:
         intervals.add(9.0, Outcome.UNKNOWN, 9.0, 9.0)
         intervals.close(9.0)
         written = text(replace(case()[0], metrics=metrics), timeline.points())
-        words = " ".join(said(written).split())
+        words = " ".join(words_of(written).split())
         assert "1 unknown" in words
         assert "no request was answered: the only request ended as unknown (cut)" in words
         assert "Why requests failed outcome error requests unknown cut 1" in words

@@ -487,48 +487,6 @@ def test_a_drained_run() -> None:
     }
 
 
-async def test_drained_by_itself() -> None:
-    """A survey that is told to end does so in mid-call; what was told stands, and its task is as it was."""
-    service, calling = Service(dict.fromkeys(names(120), "Stopped")), asyncio.Event()
-
-    async def ask(call: Call[T], /) -> T | Attempt:
-        if service.asked:
-            calling.set()
-            await asyncio.Event().wait()
-        return await service.ask(call)
-
-    survey = Survey(targets(*names(120)))
-
-    async def end() -> None:
-        await calling.wait()
-        assert survey.in_flight == 1
-        survey.drain()
-        survey.abort()
-
-    async with asyncio.TaskGroup() as group:
-        group.create_task(end())
-        assert await survey.run(ask, lambda account_id: Caller(NoQuota(), retry=Retry(1))) is None
-        task = asyncio.current_task()
-        assert task is not None
-        assert task.cancelling() == 0
-    survey.drain()
-    seen = survey.verification(signum=2)
-    assert (seen.states, seen.exit_code, survey.in_flight) == ({State.NOT_RUNNING: 50, State.UNKNOWN: 70}, 130, 0)
-
-
-async def test_cancelled_by_others() -> None:
-    """A cancellation that nobody asked the survey for goes on to whom it is meant for."""
-
-    async def ask(call: Call[T], /) -> T | Attempt:
-        task.cancel()
-        await asyncio.Event().wait()
-        raise AssertionError("woken for nothing")
-
-    task = asyncio.ensure_future(survey(ask, targets("cd-1"), Caller(NoQuota(), retry=Retry(1))))
-    with pytest.raises(asyncio.CancelledError):
-        await task
-
-
 @pytest.mark.parametrize("fault", [QuotaError("the store is gone"), CredentialsError("no token")])
 def test_a_run_that_cannot_go_on(fault: BulkstopError) -> None:
     """A lost token or quota store ends the reading; what was told before stands, and the reason is given."""

@@ -1,10 +1,7 @@
-"""The whole load test: every request counted, honestly, against nginx and in virtual time."""
+"""The whole load test, in virtual time: every request counted, honestly."""
 
-import asyncio
 import itertools
 import json
-import os
-import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -20,14 +17,12 @@ from bulkstop.model import Outcome
 from bulkstop.report.load.figures import metrics_to_json
 from bulkstop.report.load.summary import LoadSummary
 from bulkstop.report.load.thresholds import parse_threshold
-from bulkstop.runs import host
 from bulkstop.runs.load.recorder import Outputs
 from bulkstop.runs.load.run import Load, choose_max_in_flight, execute
 from bulkstop.settings import Settings
 from tests.engine.parts import campaigns
-from tests.loads import OK, Service, assert_same_times, counts_of, endless, measured, reference
+from tests.loads import OK, Service, assert_same_times, counts_of, endless, measured
 from tests.processes import TOKEN
-from tests.servers import Nginx
 from tests.virtual_time import run
 
 PATIENT_S = 60.0
@@ -43,64 +38,6 @@ def load(schedule: Schedule | None = None, **how: Any) -> Load:
 def loaded(service: Service, what: Load, settings: Settings = SETTINGS, *args: Any, **how: Any) -> LoadSummary:
     """Load a service in virtual time."""
     return run(execute(what, endless(), settings, *args, connect=service.connect, **how))[0]
-
-
-def lines_of(path: Path) -> list[dict[str, Any]]:
-    """Read the lines of the requests."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-class TestAgainstNginx:
-    """An HTTP server that nobody here wrote counts as well."""
-
-    @pytest.mark.real
-    @pytest.mark.parametrize("how", ["open", "closed"])
-    def test_every_request_counts(self, nginx_server: Nginx, tmp_path: Path, how: str) -> None:
-        """The server's log, the lines and the counts agree to the last request; figures are those of the lines."""
-        todo, settings = campaigns(7), Settings(host=nginx_server.url, token=TOKEN)
-        outputs = Outputs(Output(str(tmp_path / "r.jsonl"), "--results"), Output(str(tmp_path / "h.hlog"), "--hdr"))
-        schedule = constant(400, count=500) if how == "open" else None
-        what = load(schedule, count=500, max_in_flight=20)
-        summary = host.run(execute(what, itertools.cycle(todo), settings, outputs))
-        assert (summary.exit_code, summary.reason, summary.unsent) == (0, "all sent", 0)
-        assert summary.metrics.outcomes == {Outcome.STOPPED: 500}
-        assert Counter(nginx_server.stop()) == {
-            f"POST {target(each)} HTTP/1.1|200|{TOKEN}|{each.account_id}|{each.iid}|application/json|2": 500 // 7
-            + (place < 500 % 7)
-            for place, each in enumerate(todo)
-        }
-        rows = lines_of(tmp_path / "r.jsonl")
-        assert len(rows) == 500
-        assert_same_times(metrics_to_json(summary.metrics, is_open=True), rows, ("latency_ms", "service_ms"))
-        if how == "open":
-            assert sorted(row["intended_s"] for row in rows) == pytest.approx([n / 400 for n in range(500)], abs=2e-6)
-        assert all(row["started_s"] >= row["intended_s"] for row in rows)
-        assert counts_of(tmp_path / "h.hlog") == {None: 500, "service": 500}
-
-    @pytest.mark.alone
-    async def test_freeze(self, nginx_server: Nginx, tmp_path: Path) -> None:
-        """A server that stands still for a tenth of the time: a caller's p99 is that long, the service time's is not.
-
-        As few are in flight as with a tool that waits for answers: only those have the freeze in their service time.
-        """
-        loop, freeze_s, length_s = asyncio.get_running_loop(), 0.5, 5.0
-        nginx_group = os.getpgid(nginx_server._process.pid)
-        loop.call_later(2.0, os.killpg, nginx_group, signal.SIGSTOP)
-        loop.call_later(2.0 + freeze_s, os.killpg, nginx_group, signal.SIGCONT)
-        outputs = Outputs(Output(str(tmp_path / "r.jsonl"), "--results"))
-        job = load(constant(200, length_s), max_in_flight=8)
-        summary = await execute(job, endless(), Settings(host=nginx_server.url, token=TOKEN), outputs)
-        metrics = summary.metrics
-        assert (metrics.outcomes, summary.exit_code) == ({Outcome.STOPPED: 1000}, 0)
-        latency_s, service_s = metrics.latency.at(99)[0], metrics.service.at(99)[0]
-        assert 0.8 * freeze_s < latency_s < 2 * freeze_s
-        assert service_s < 0.3 * freeze_s
-        assert 0.9 * freeze_s < metrics.service.max_s < 2 * freeze_s
-        rows = lines_of(tmp_path / "r.jsonl")
-        assert latency_s * 1e3 == pytest.approx(reference([row["latency_ms"] for row in rows], 99), rel=1e-3)
-        assert service_s * 1e3 == pytest.approx(reference([row["service_ms"] for row in rows], 99), rel=1e-3, abs=2e-3)
-        assert 60 < metrics.held < 200  # those of the freeze, but for the eight in flight
-        assert not metrics.was_busy
 
 
 @pytest.mark.usefixtures("virtual")
@@ -198,6 +135,17 @@ class TestEnds:
         progress.clear()
         loaded(Service(latency_s=1.5), load(count=1, max_in_flight=1), progress=progress.append)
         assert progress == ["1.0 s: 0 requests, 0.0/s, 0 errors"]
+
+    def test_latency_and_service_time(self, tmp_path: Path) -> None:
+        """A service with one place and no hurry: latency counts from the intended time, in the lines as in figures."""
+        outputs = Outputs(Output(str(tmp_path / "r.jsonl"), "--results"), Output(str(tmp_path / "h.hlog"), "--hdr"))
+        summary = loaded(Service(latency_s=0.5), load(constant(10, count=20), max_in_flight=2), SETTINGS, outputs)
+        lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+        assert_same_times(metrics_to_json(summary.metrics, is_open=True), lines, ("latency_ms", "service_ms"))
+        assert summary.metrics.service.max_s == pytest.approx(0.5)
+        assert summary.metrics.latency.max_s == pytest.approx(20 / 2 * 0.5 - 1.8)
+        assert [line["intended_s"] for line in lines] == pytest.approx([number / 10 for number in range(20)])
+        assert counts_of(tmp_path / "h.hlog") == {None: 20, "service": 20}
 
     def test_one_transport(self) -> None:
         """The transport is opened once, with as many connections as may be in flight, and sees every request."""

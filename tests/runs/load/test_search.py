@@ -109,12 +109,6 @@ class TestSearch:
         assert [probe.rate for probe in found.probes] == [600, 300, 200]  # 10 requests in 50 ms
         assert (found.rate, found.exit_code, found.reason) == (None, 1, "no rate held, down to 200/s")
 
-    def test_top(self) -> None:
-        """A service that takes all there is to try: the top, told as that."""
-        found = Searched(lambda number: OK).searched(top=3000)
-        assert [probe.rate for probe in found.probes] == [1000, 2000, 3000, 3000]
-        assert (found.rate, found.high, found.exit_code) == (3000, None, 0)
-
     def test_required_rate(self) -> None:
         """A rate that is required is asked of the limit that was found."""
         for text, code in (("rate>500/s", 0), ("rate>5000/s", 1)):

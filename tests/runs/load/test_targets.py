@@ -21,6 +21,7 @@ from bulkstop.runs.load.targets import (
 from bulkstop.settings import Settings
 
 HOST = "http://127.0.0.1:1"
+OURS = Settings(host=HOST, account_id="a", stream_id="s")
 
 
 def test_cycled_in_the_order_of_the_list(tmp_path: Path) -> None:
@@ -50,7 +51,7 @@ def test_cycled_together(
     path = tmp_path / "list.csv"
     rows = [f"c{number},voice,a{number % accounts},s\n" for number in range(4)]
     path.write_text("campaign_id,campaign_type,account_id,stream_id\n" + "".join(rows))
-    settings = Settings(host=HOST, account_id="a", stream_id="s")
+    settings = OURS
     with read_targets(str(path), settings) as plan:
         parts = [cycle_targets(plan, first, processes) for first in range(processes)]
         drawn = [next(parts[number % processes]).campaign_id for number in range(20)]
@@ -116,10 +117,7 @@ def test_list_that_says_too_little(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_text("c1\nc2\n")
     why = r"list\.txt: holds no campaign that can be sent \(2 invalid; first \S*list\.txt line 1: .*--type.*\); nothing"
-    with (
-        pytest.raises(InputError, match=why),
-        read_targets(str(path), Settings(host=HOST, account_id="a", stream_id="s")),
-    ):
+    with pytest.raises(InputError, match=why), read_targets(str(path), OURS):
         pass
 
 
@@ -141,7 +139,7 @@ def test_made_up() -> None:
     assert all(each.startswith(PREFIX) for each in ids)
     assert {campaign.fault for campaign in one} == {None}
     assert {campaign[1:5] for campaign in one} == {(CampaignType.SMS, "a", "s", "app")}
-    named = choose_targets(None, Settings(host=HOST, account_id="a", stream_id="s"), "x~")
+    named = choose_targets(None, OURS, "x~")
     assert next(named(0, 1)).campaign_id.startswith("x~")
     odd = choose_targets(None, Settings(host=HOST, account_id="a", stream_id="s", any_id=True), "x:")
     assert next(odd(0, 1)).campaign_id.startswith("x:")
