@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bulkstop.errors import BulkstopError, CredentialsError, InputError, OutputError, SettingsError
     from bulkstop.model import Campaign, CampaignType, Limit, Outcome, Result
     from bulkstop.report.stop.summary import Summary
-    from bulkstop.runs.stop.api import stop, stop_async
+    from bulkstop.runs.api import stop, stop_async
     from bulkstop.settings import NO_LIMIT, Settings
 
 __all__ = [
@@ -38,7 +38,7 @@ __all__ = [
 _HOMES = {
     "errors": ("BulkstopError", "CredentialsError", "InputError", "OutputError", "SettingsError"),
     "model": ("Campaign", "CampaignType", "Limit", "Outcome", "Result"),
-    "runs.stop.api": ("stop", "stop_async"),
+    "runs.api": ("stop", "stop_async"),
     "report.stop.summary": ("Summary",),
     "settings": ("NO_LIMIT", "Settings"),
 }

@@ -6,7 +6,9 @@
     ├── CredentialsError          no token can be had
     ├── OutputError               a result line cannot be written
     ├── QuotaError                calls cannot be counted
-    └── GuardError                a guard ended the run
+    ├── ListError                 a list of the service cannot be read to its end
+    ├── GuardError                a guard ended the run
+    └── NotDoneError              a run has ended, and not all of it is done; only `check()` raises it
 
 A campaign that could not be stopped is none of these: it is a Result. What nobody foresaw is told by `unforeseen`.
 """
@@ -37,6 +39,14 @@ class OutputError(BulkstopError):
 
 class QuotaError(BulkstopError):
     """The quota store cannot be used; the message names it."""
+
+
+class ListError(BulkstopError):
+    """A list of the service cannot be read to its end; the message says which, and what came instead."""
+
+
+class NotDoneError(BulkstopError):
+    """A run has ended, and not all of it is done; the message counts what is not."""
 
 
 class GuardError(BulkstopError):

@@ -12,10 +12,10 @@ from bulkstop.model import Campaign, CampaignType
 from bulkstop.runs.parts import Around, GetToken, Hooks, Parts, open_parts
 from bulkstop.runs.stop.forecast import find_earliest_end
 from bulkstop.runs.stop.journal import choose_mode
-from bulkstop.runs.stop.plan import make_plan
+from bulkstop.runs.stop.plan import check_usable, make_plan
 from bulkstop.runs.stop.prepare import Destination, Source, prepare, read_plan
 from bulkstop.runs.stop.retries import outcomes_to_retry
-from bulkstop.runs.stop.run import OnResult, Run
+from bulkstop.runs.stop.run import OnResult, Prepare, Run
 from bulkstop.runs.stop.warnings import find_warnings
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
@@ -84,9 +84,10 @@ class Engine:
         """
         plan = await read_plan(source, partial(make_plan, settings=self.settings, fmt=format))
         self._plans.append(plan)
-        plan.warnings = tuple(find_warnings(plan, self.settings))
+        plan.warnings = tuple(find_warnings(plan, self.settings, None))
         plan.ends_at = find_earliest_end(plan, self.settings)
-        plan.check_usable(strict=strict)
+        if strict:
+            check_usable(plan)
         return plan
 
     def run(
@@ -111,11 +112,13 @@ class Engine:
         again = outcomes_to_retry(retry, retry_failed=False)
         mode = choose_mode(overwrite=overwrite, resume=resume or bool(again))
         destination = Destination(path=None if output is None else fspath(output), mode=mode, retry=again)
-        run = Run(
-            self.parts,
-            lambda run_id: prepare(source, self.settings, destination, run_id, fmt=format, expect=expect),
-            on_result,
+        return self.prepare_run(
+            lambda run_id: prepare(source, self.settings, destination, run_id, fmt=format, expect=expect), on_result
         )
+
+    def prepare_run(self, prepare: Prepare, on_result: OnResult | None = None) -> Run:
+        """Return a run whose plan and results somebody else prepares."""
+        run = Run(self.parts, prepare, on_result)
         self._runs.append(run)
         return run
 

@@ -5,6 +5,7 @@ import json
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -37,6 +38,9 @@ class Plan:
     standard input; in memory a row costs about 40 bytes. `settled` gives the outcome of a row that has ended in an
     earlier run, `recorded` what the inputs were then; what `protection` names is held back, however often it is listed.
     Raises the InputError of an input that cannot be read, or that is not what it was.
+
+    Whoever knows the settings adds `warnings`, what should be looked at twice, and `ends_at`, the earliest time at
+    which the last stop can leave.
     """
 
     def __init__(
@@ -49,6 +53,8 @@ class Plan:
         protection: Protection | None = None,
     ) -> None:
         self.rows = 0
+        self.warnings: tuple[str, ...] = ()
+        self.ends_at: datetime | None = None
         self.looks = UnusualIds()
         self.protection = protection or Protection()
         self.types: Counter[CampaignType] = Counter()

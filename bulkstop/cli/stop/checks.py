@@ -12,6 +12,7 @@ from bulkstop.files import beside, is_device
 from bulkstop.model import Outcome
 from bulkstop.report.stop.ledger import Mode, exists_already
 from bulkstop.runs.stop.input_files import check_results
+from bulkstop.runs.stop.plan import check_usable
 from bulkstop.runs.wiring import check_size, make_tokens, plan_waves
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
@@ -38,8 +39,8 @@ def check_plan(plan: Plan, settings: Settings, options: StopOptions) -> None:
     """Refuse a plan that is not what the caller expects; raises InputError or SettingsError."""
     expect = options.expect
     why = f" (first {plan.first_invalid})" if plan.held_invalid else ""
-    if options.strict and (invalid := plan.held_invalid + plan.settled[Outcome.INVALID]):
-        raise InputError(f"--strict: {invalid:,} rows cannot be used{why}; nothing was sent")
+    if options.strict:
+        check_usable(plan)
     if not plan.to_send and not plan.settled and not plan.held[Outcome.PROTECTED]:
         raise InputError(f"the list holds no campaign to stop{why}; nothing was sent")
     check_size(settings, plan.listed)

@@ -37,9 +37,10 @@ def is_final(result: Result) -> bool:
 class ResumeIndex:
     """What the lines of a result file say about each row of the inputs; the latest line of a row counts.
 
-    `rows` have a line, `final` of them have ended, `latest` counts how they stand. Rows are known by input and line, or by their key, and by
-    what they name. In memory a row costs 8 bytes: the rows of an input stand in arrays by line, each as a hash of what
-    it names and the state of it. Raises OutputError, with the line's number, for a line that no run has written.
+    `rows` have a line, `final` of them have ended, `latest` counts how they stand. Rows are known by input and line,
+    or by their key, and by what they name. In memory a row with a line costs 8 bytes: the rows of an input stand in
+    arrays by line, each as a hash of what it names and the state of it. Raises OutputError, with the line's number,
+    for a line that no run has written.
     """
 
     def __init__(self, path: str) -> None:

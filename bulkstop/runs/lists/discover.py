@@ -6,16 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from bulkstop.engine.shutdown import Shutdown, handle_signals
-from bulkstop.errors import BulkstopError, SettingsError
-from bulkstop.kore.session import make_perform
-from bulkstop.kore.token import Tokens
+from bulkstop.errors import BulkstopError, ListError, SettingsError
 from bulkstop.model import Campaign, CampaignType, ListedCampaign, Scope
 from bulkstop.report.lists.discovery import FORMULA, Discovery
 from bulkstop.runs import host
 from bulkstop.runs.lists.listing import ListFilter, Listing
 from bulkstop.runs.lists.roster import Roster, read_roster
 from bulkstop.runs.lists.states import choose_worse, describe_failure, describe_scope
-from bulkstop.runs.wiring import Accounts, make_tokens, make_transport, open_quota_store
+from bulkstop.runs.parts import Parts, open_parts
 from bulkstop.settings import Settings
 from bulkstop.text import printable
 
@@ -34,7 +32,7 @@ def discover(
     One of the `signals` ends it at once.
     Raises a BulkstopError, SettingsError for one, when no call could be made at all.
     """
-    scopes = _list_scopes(settings, types)
+    scopes = list_scopes(settings, types)
     return host.run(_discover(settings, wanted, scopes, name, signals, rests), fast=False)
 
 
@@ -46,30 +44,29 @@ async def _discover(
     signals: Sequence[int],
     rests: Callable[[float], object],
 ) -> Discovery:
-    tokens, shutdown = make_tokens(settings), Shutdown(grace_s=0.0, lost="nothing was written")
+    shutdown = Shutdown(grace_s=0.0, lost="nothing was written")
     with handle_signals(shutdown, signals):
         try:
-            await tokens.get()  # without credentials there is nothing to begin with
-            return await _read_discovery(settings, tokens, wanted, scopes, name, rests)
+            async with open_parts(settings) as parts:
+                await parts.tokens.get()  # without credentials there is nothing to begin with
+                return await read_discovery(parts, wanted, scopes, name, rests)
         except asyncio.CancelledError:
             if shutdown.signum is None:
                 raise
             return Discovery(signum=shutdown.signum)
 
 
-async def _read_discovery(
-    settings: Settings,
-    tokens: Tokens,
+async def read_discovery(
+    parts: Parts,
     wanted: ListFilter,
     scopes: Sequence[Scope],
     name: str | None,
-    rests: Callable[[float], object],
+    rests: Callable[[float], object] = lambda seconds: None,
 ) -> Discovery:
-    began = time.monotonic()
+    """Read the lists of these scopes; what keeps them from being read to their end is the `fault` of what is found."""
+    began, accounts = time.monotonic(), parts.accounts.of_run(rests=rests)
     try:
-        async with open_quota_store(settings) as store, make_transport(settings) as client:
-            perform, accounts = make_perform(client.post, tokens), Accounts(settings, store, rests=rests)
-            roster = await read_roster(scopes, perform, accounts.caller, wanted, any_id=settings.any_id)
+        roster = await read_roster(scopes, parts.perform, accounts.caller, wanted, any_id=parts.settings.any_id)
     except SettingsError:
         raise
     except BulkstopError as fault:
@@ -77,7 +74,27 @@ async def _read_discovery(
     return make_discovery(roster, name, time.monotonic() - began)
 
 
-def _list_scopes(settings: Settings, types: Sequence[CampaignType]) -> list[Scope]:
+async def find_running(parts: Parts, types: Sequence[CampaignType], name: str | None) -> list[Campaign]:
+    """Return the campaigns that run now; raises ListError when a list cannot be read to its end."""
+    discovery = await read_discovery(parts, ListFilter(), list_scopes(parts.settings, types), name)
+    if discovery.fault is not None:
+        raise ListError(discovery.fault)
+    return [
+        Campaign(
+            item.campaign_id,
+            scope.campaign_type,
+            scope.account_id,
+            scope.stream_id,
+            iid=scope.iid,
+            priority=item.priority,
+            name=item.name,
+        )
+        for scope, item in discovery.rows
+    ]
+
+
+def list_scopes(settings: Settings, types: Sequence[CampaignType]) -> list[Scope]:
+    """Return the lists of the settings' account and stream; raises SettingsError when these are not given."""
     account_id = settings.account_id or _refuse_missing("--account-id")
     stream_id = settings.stream_id or _refuse_missing("--stream-id")
     iid = settings.iid or stream_id

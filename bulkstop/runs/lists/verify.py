@@ -8,8 +8,6 @@ from pathlib import Path
 
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
-from bulkstop.kore.session import make_perform
-from bulkstop.kore.token import Tokens
 from bulkstop.model import Campaign, CampaignType, Outcome, Result
 from bulkstop.report.lists.verification import Unread, Verification
 from bulkstop.report.stop.formats import read_lines
@@ -18,7 +16,7 @@ from bulkstop.report.stop.resume import ResumeIndex
 from bulkstop.runs import host
 from bulkstop.runs.lists.states import Targets
 from bulkstop.runs.lists.survey import Say, Survey
-from bulkstop.runs.wiring import Accounts, make_tokens, make_transport, open_quota_store
+from bulkstop.runs.parts import Parts, open_parts
 from bulkstop.settings import Settings
 from bulkstop.text import printable
 
@@ -74,29 +72,32 @@ async def _verify(
     say: Say,
     rests: Callable[[float], object],
 ) -> Verification:
-    survey = Survey(targets, singly=singly, quota=settings.quota, concurrency=settings.concurrency, say=say)
-    tokens, fault = make_tokens(settings), None
-    shutdown = Shutdown(grace_s=0.0, lost="no list was written")
+    survey = make_survey(targets, settings, singly=singly, say=say)
+    shutdown, fault = Shutdown(grace_s=0.0, lost="no list was written"), None
     with handle_signals(shutdown, signals):
         try:
-            fault = await _run_survey(survey, settings, tokens, rests)
+            async with open_parts(settings) as parts:
+                fault = await run_survey(survey, parts, rests)
         except asyncio.CancelledError:
             if shutdown.signum is None:
                 raise
     return survey.verification(fault=fault, signum=shutdown.signum)
 
 
-async def _run_survey(
-    survey: "Survey", settings: Settings, tokens: Tokens, rests: Callable[[float], object]
+def make_survey(targets: Targets, settings: Settings, *, singly: bool = False, say: Say = lambda text: None) -> Survey:
+    """Make what asks for the state of all targets."""
+    return Survey(targets, singly=singly, quota=settings.quota, concurrency=settings.concurrency, say=say)
+
+
+async def run_survey(
+    survey: Survey, parts: Parts, rests: Callable[[float], object] = lambda seconds: None
 ) -> str | None:
-    """Make a survey with a client of its own; return what ended it early."""
+    """Ask for the state of all targets; return what ended that early."""
     try:
-        await tokens.get()  # without credentials there is nothing to begin with
+        await parts.tokens.get()  # without credentials there is nothing to begin with
     except BulkstopError as fault:
         return str(fault)
-    async with open_quota_store(settings) as store, make_transport(settings) as client:
-        accounts = Accounts(settings, store, rests=rests)
-        return await survey.run(make_perform(client.post, tokens), accounts.caller)
+    return await survey.run(parts.perform, parts.accounts.of_run(rests=rests).caller)
 
 
 def _check_manifest(path: str, host: str, targets: Targets) -> None:

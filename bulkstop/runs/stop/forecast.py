@@ -1,6 +1,7 @@
 """When a plan will be done, account by account."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 from bulkstop.engine.limits.quota import count_calls_within, min_duration_s
 from bulkstop.model import Limit
@@ -21,6 +22,12 @@ def forecast_accounts(plan: Plan, settings: Settings, seconds_left: float | None
         _forecast(account_id, campaigns, rooms.get(account_id), settings, seconds_left)
         for account_id, campaigns in plan.accounts.items()
     ]
+
+
+def find_earliest_end(plan: Plan, settings: Settings) -> datetime:
+    """Return the time at which the last stop can leave at the earliest, by the quota alone."""
+    last_s = max((_last_s(campaigns, settings) for campaigns in plan.accounts.values()), default=0.0)
+    return datetime.now(UTC) + timedelta(seconds=last_s)
 
 
 async def _rooms(plan: Plan, settings: Settings) -> dict[str, int]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime
 
 from bulkstop import source
+from bulkstop.errors import InputError
 from bulkstop.model import Campaign, Defaults, Outcome, Row
 from bulkstop.report.stop.plan import Deadline, Forecast, GuardFacts, PlanFacts
 from bulkstop.runs.stop.input_files import paths_in
@@ -39,6 +40,13 @@ def make_plan(
         recorded=recorded,
         protection=read_protection(settings.protect),
     )
+
+
+def check_usable(plan: Plan) -> None:
+    """Raise InputError when a row of the plan cannot be used."""
+    if invalid := plan.held_invalid + plan.settled[Outcome.INVALID]:
+        why = f" (first {plan.first_invalid})" if plan.held_invalid else ""
+        raise InputError(f"--strict: {invalid:,} rows cannot be used{why}; nothing was sent")
 
 
 def describe_plan(

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from os import PathLike
+from typing import cast
 
 from bulkstop.engine.tasks import start_task
 from bulkstop.errors import InputError, SettingsError
@@ -19,7 +21,8 @@ from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 
 Path = str | PathLike[str]
-Source = Path | Iterable[Campaign | Path] | AsyncIterable[Campaign]
+Campaigns = Iterable[Campaign] | AsyncIterable[Campaign]
+Source = Path | Iterable[Path] | Campaigns
 """The path of a list, or paths, or campaigns; an iterable of these may be lazy, and asynchronous."""
 BATCH = 500
 """Campaigns of an iterable that are taken at once, in the event loop's thread: a cursor belongs to that."""
@@ -50,7 +53,10 @@ async def prepare(
     that cannot be written.
     """
     if destination.path is None:
-        plan = source if isinstance(source, Plan) else await read_plan(source, lambda each: make_plan(each, settings, fmt=fmt))
+        if isinstance(source, Plan):
+            plan = source
+        else:
+            plan = await read_plan(source, partial(make_plan, settings=settings, fmt=fmt))
         with plan:
             check_expected(plan, expect)
             yield Prepared(plan)
@@ -62,7 +68,7 @@ async def prepare(
                 raise SettingsError("resume: takes a source, not a plan: what has ended is not planned")
             plan = source
         else:
-            plan = await read_plan(source, lambda each: journal.plan(each, settings, fmt=fmt))
+            plan = await read_plan(source, partial(journal.plan, settings=settings, fmt=fmt))
         with plan:
             check_expected(plan, expect)
             journal.open(plan, settings, ["bulkstop.Engine.run()"], run_id)
@@ -86,7 +92,7 @@ async def read_plan(source: Source, make: Callable[[Inputs], Plan]) -> Plan:
     """
     paths = paths_in(source)
     reading = _Reading(asyncio.get_running_loop())
-    inputs: Inputs = paths or reading.take(source)  # type: ignore[arg-type] - what is no campaign is refused there
+    inputs: Inputs = paths or reading.take(cast("Campaigns", source))  # what is no campaign is refused there
     task = start_task(asyncio.to_thread(make, inputs))
     try:
         return await asyncio.shield(task)
@@ -108,7 +114,7 @@ class _Reading:
         self.is_over = False
         self._loop = loop
 
-    def take(self, source: Iterable[Campaign] | AsyncIterable[Campaign]) -> Iterator[Campaign]:
+    def take(self, source: Campaigns) -> Iterator[Campaign]:
         """Yield the campaigns in the other thread."""
         batches = _split(source)
         while batch := self._take_batch(batches):
@@ -124,7 +130,7 @@ async def _next(batches: AsyncIterator[list[Campaign]]) -> list[Campaign]:
     return await anext(batches, [])
 
 
-async def _split(source: Iterable[Campaign] | AsyncIterable[Campaign]) -> AsyncIterator[list[Campaign]]:
+async def _split(source: Campaigns) -> AsyncIterator[list[Campaign]]:
     """Yield the campaigns in batches."""
     if not isinstance(source, AsyncIterable):
         items = iter(source)

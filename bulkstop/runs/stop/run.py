@@ -4,8 +4,8 @@ import asyncio
 import time
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from inspect import isawaitable
@@ -391,4 +391,53 @@ async def _work_through(pool: Pool) -> BulkstopError | None:
     return None
 
 
+@contextmanager
+def _until(settings: Settings, run: Run) -> Iterator[Callable[[], bool]]:
+    """Drain the run when the time to finish by has come; the block is given a way to ask whether it has."""
+    seconds_left = settings.seconds_left(datetime.now(UTC))
+    if seconds_left is None:
+        yield lambda: False
+        return
+    passed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    timers = [loop.call_later(seconds_left, act) for act in (passed.set, run.drain)]
+    try:
+        yield passed.is_set
+    finally:
+        for timer in timers:
+            timer.cancel()
 
+
+@contextmanager
+def _watched(watch: Callable[[], None], run: Run) -> Iterator[Callable[[], BulkstopError | None]]:
+    """Drain the run when `watch` says so, also while it waits; the block is given a way to ask for what was said."""
+    faults: list[BulkstopError] = []
+
+    def look() -> float:
+        try:
+            watch()
+        except BulkstopError as fault:
+            faults.append(fault)
+            run.drain()
+        return WATCH_EVERY_S
+
+    with every(look, look()):
+        yield lambda: faults[0] if faults else None
+
+
+@contextmanager
+def _show_progress(progress: Progress | None, run: Run) -> Iterator[None]:
+    """Show the state of the run now and then; a timer, because a run may wait for minutes without a result."""
+    if progress is None:
+        yield
+        return
+
+    def show() -> float:
+        progress.show(run.snapshot())
+        return progress.every_s
+
+    try:
+        with every(show, progress.every_s):
+            yield
+    finally:
+        progress.close()
