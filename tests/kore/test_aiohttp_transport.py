@@ -27,9 +27,9 @@ async def fail(api: aioresponses, error: Exception) -> TransportFailure:
     """Return what becomes of an exception of aiohttp's."""
     api.post(ANYWHERE, exception=error)
     async with AiohttpTransport("https://platform.example", timeout_s=1) as client:
-        found = await client.post("/path?query", {"auth": "t"})
-    assert isinstance(found, TransportFailure)
-    return found
+        response = await client.post("/path?query", {"auth": "t"})
+    assert isinstance(response, TransportFailure)
+    return response
 
 
 class TestErrors:

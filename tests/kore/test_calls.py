@@ -39,17 +39,17 @@ def listing(*rows: object, **data: object) -> Response:
     return answer({"status": "success", "message": "ok", "data": {"results": list(rows), **data}})
 
 
-def page_of(said: Response | TransportFailure, scope: Scope = VOICE, at: PageRange = FIRST) -> Page:
+def page_of(response: Response | TransportFailure, scope: Scope = VOICE, at: PageRange = FIRST) -> Page:
     """Read an answer that is a page."""
-    found = read_page(said, scope, at)
-    assert isinstance(found, Page), found
-    return found
+    result = read_page(response, scope, at)
+    assert isinstance(result, Page), result
+    return result
 
 
-def failed(found: object) -> Attempt:
+def failed(result: object) -> Attempt:
     """Take what was read for a failure."""
-    assert isinstance(found, Attempt), found
-    return found
+    assert isinstance(result, Attempt), result
+    return result
 
 
 class TestTargets:
@@ -176,8 +176,8 @@ class TestPage:
         """A row whose id cannot be used is named and counted, and the others are used."""
         page = page_of(listing(row, ROW))
         assert (page.items, page.rows) == ((ENTRY,), 2)
-        (told,) = page.faults
-        assert told.startswith(fault)
+        (fault_named,) = page.faults
+        assert fault_named.startswith(fault)
 
     def test_odd_values(self) -> None:
         """Values of the wrong kind are as good as none, and an id that is a number is its text."""
@@ -239,17 +239,17 @@ class TestFailures:
     )
     def test_no_page(self, body: object) -> None:
         """A 2xx that holds no list is none, whatever it says; it is asked for again."""
-        found = failed(read_page(answer(body), VOICE, FIRST))
-        assert (found.outcome, found.again) == (Outcome.UNCONFIRMED, RetryHint.LATER)
-        assert found.error == "HTTP 200, but the answer is no page of campaigns"
+        result = failed(read_page(answer(body), VOICE, FIRST))
+        assert (result.outcome, result.again) == (Outcome.UNCONFIRMED, RetryHint.LATER)
+        assert result.error == "HTTP 200, but the answer is no page of campaigns"
 
     def test_too_long(self) -> None:
         """A page that was cut off at the cap is told as such, and not asked for again."""
-        found = failed(read_page(answer(b"x" * PAGE_CAP), VOICE, FIRST))
-        assert (found.error, found.again) == ("HTTP 200, but the answer is longer than 4 MiB", RetryHint.NO)
+        result = failed(read_page(answer(b"x" * PAGE_CAP), VOICE, FIRST))
+        assert (result.error, result.again) == ("HTTP 200, but the answer is longer than 4 MiB", RetryHint.NO)
 
     @pytest.mark.parametrize(
-        ("said", "outcome", "again", "error"),
+        ("response", "outcome", "again", "error"),
         [
             (answer(b"", 429, retry_after="7"), Outcome.THROTTLED, RetryHint.THROTTLED, "rate limit (HTTP 429)"),
             (
@@ -276,13 +276,15 @@ class TestFailures:
             ),
         ],
     )
-    def test_failed(self, said: Response | TransportFailure, outcome: Outcome, again: RetryHint, error: str) -> None:
+    def test_failed(
+        self, response: Response | TransportFailure, outcome: Outcome, again: RetryHint, error: str
+    ) -> None:
         """Other failures are those of a stop call, without the words that only a stop can mean."""
-        found = failed(read_page(said, VOICE, FIRST))
-        assert (found.outcome, found.again) == (outcome, again)
-        assert found.error is not None
-        assert found.error.startswith(error)
-        assert "may have arrived" not in found.error
+        result = failed(read_page(response, VOICE, FIRST))
+        assert (result.outcome, result.again) == (outcome, again)
+        assert result.error is not None
+        assert result.error.startswith(error)
+        assert "may have arrived" not in result.error
 
     def test_a_wait_that_is_asked_for(self) -> None:
         """The time that the service states arrives with the failure."""
@@ -301,19 +303,19 @@ class TestStatus:
 
     def test_documented(self) -> None:
         """The documented answer is read."""
-        said = answer({"status": "success", "data": {"id": "cd-1", "status": "Paused", "name": "P"}})
-        assert read_status(said, "cd-1") == Status("cd-1", "Paused", "P")
+        response = answer({"status": "success", "data": {"id": "cd-1", "status": "Paused", "name": "P"}})
+        assert read_status(response, "cd-1") == Status("cd-1", "Paused", "P")
 
     @pytest.mark.parametrize("data", [None, {}, {"status": None}, {"status": ""}, {"status": []}])
     def test_nothing_said(self, data: object) -> None:
         """Without a status there is none."""
-        found = failed(read_status(answer({"status": "success", "data": data}), "cd-1"))
-        assert found.error == "HTTP 200, but the answer tells no status"
+        result = failed(read_status(answer({"status": "success", "data": data}), "cd-1"))
+        assert result.error == "HTTP 200, but the answer tells no status"
 
     def test_of_another(self) -> None:
         """What is said of another campaign is not taken for this one's."""
-        found = failed(read_status(answer({"status": "success", "data": {"id": "cd-2", "status": "Stopped"}}), "cd-1"))
-        assert found.error == "HTTP 200, but the answer tells of another campaign"
+        result = failed(read_status(answer({"status": "success", "data": {"id": "cd-2", "status": "Stopped"}}), "cd-1"))
+        assert result.error == "HTTP 200, but the answer tells of another campaign"
 
     def test_gone(self) -> None:
         """A campaign that is not there is not found."""
@@ -325,8 +327,8 @@ class TestDisabled:
 
     def test_documented(self) -> None:
         """The documented answer tells the campaign that was found by its name."""
-        said = answer({"status": "success", "message": "disabled", "id": "cd-1"})
-        assert read_disabled(said) == Disabled("cd-1", "disabled")
+        response = answer({"status": "success", "message": "disabled", "id": "cd-1"})
+        assert read_disabled(response) == Disabled("cd-1", "disabled")
 
     @pytest.mark.parametrize("body", [b"{}", b"[]", {"status": "failure", "message": "no"}, {"message": "disabled"}])
     def test_not_said(self, body: object) -> None:
@@ -359,16 +361,16 @@ PAGES = st.fixed_dictionaries(
 @given(st.one_of(st.binary(), (VALUES | PAGES).map(lambda value: json.dumps(value).encode())), st.integers(200, 599))
 def test_any_answer(body: bytes, status: int) -> None:
     """Whatever a service answers is a value or a failure with a reason in one line; nothing raises."""
-    said = Response(status, body, 1.0)
-    for found in (read_page(said, VOICE, FIRST), read_status(said, "cd-1"), read_disabled(said)):
-        if isinstance(found, Attempt):
-            assert found.error
-            assert found.error.isprintable()
-            assert found.outcome not in (Outcome.STOPPED, Outcome.ALREADY_STOPPED)
+    response = Response(status, body, 1.0)
+    for result in (read_page(response, VOICE, FIRST), read_status(response, "cd-1"), read_disabled(response)):
+        if isinstance(result, Attempt):
+            assert result.error
+            assert result.error.isprintable()
+            assert result.outcome not in (Outcome.STOPPED, Outcome.ALREADY_STOPPED)
         else:
             assert 200 <= status < 300
-        if isinstance(found, Page):
-            assert len(found.items) + len(found.faults) == found.rows
-            for item in found.items:
+        if isinstance(result, Page):
+            assert len(result.items) + len(result.faults) == result.rows
+            for item in result.items:
                 account_id, stream_id, iid, kind = VOICE
                 assert Campaign.of_row(item.campaign_id, kind, account_id, stream_id, iid, "", 0).fault is None

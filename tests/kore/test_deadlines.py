@@ -36,9 +36,9 @@ def test_each_call_has_its_own_time() -> None:
             return await call(deadlines, takes_s), loop.time()
 
         calls = [(0, 99), (0.5, 99), (3, 9.9), (3, 10.1), (7, 1), (8, 99), (40, 99)]
-        found = await asyncio.gather(*(timed(begins_at, takes_s) for begins_at, takes_s in calls))
+        ends = await asyncio.gather(*(timed(begins_at, takes_s) for begins_at, takes_s in calls))
         deadlines.close()
-        return found
+        return ends
 
     assert run(main())[0] == [(True, 10), (True, 10.5), (False, 12.9), (True, 13), (False, 8), (True, 18), (True, 50)]
 
@@ -48,13 +48,13 @@ def test_one_after_the_other_in_one_task() -> None:
 
     async def main() -> list[bool]:
         deadlines = Deadlines(TIMEOUT_S)
-        found = [await call(deadlines, takes_s) for takes_s in (99, 9, 99, 99, 9)]
+        ends = [await call(deadlines, takes_s) for takes_s in (99, 9, 99, 99, 9)]
         task = asyncio.current_task()
         assert task is not None
         assert task.cancelling() == 0
         await asyncio.sleep(1000)  # nothing of the calls comes after them
         deadlines.close()
-        return found
+        return ends
 
     assert run(main()) == ([True, False, True, True, False], 10 + 9 + 10 + 10 + 9 + 1000)
 

@@ -121,10 +121,10 @@ class TestRequest:
         """However an id is made, it is one path segment that decodes to it, and nothing else of the request changes."""
         made = campaign(kind, campaign_id=campaign_id)
         assume(made.fault_with(any_id=True) is None)
-        usual, found = target(campaign(kind)), target(made)
+        usual, attempt = target(campaign(kind)), target(made)
         before, after = usual.split(VOICE_ID)
-        segment = found.removeprefix(before).removesuffix(after)
-        assert before + segment + after == found
+        segment = attempt.removeprefix(before).removesuffix(after)
+        assert before + segment + after == attempt
         assert re.fullmatch(r"(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})+", segment)
         assert unquote(segment, errors="strict") == campaign_id
         assert segment not in (".", "..")
@@ -191,8 +191,8 @@ class TestStopped:
 
     def test_sms_answer(self) -> None:
         """The documented SMS answer is a success with all its fields."""
-        found = answered(200, {"status": "Stopped", "updatedAt": "2025-12-05", "campaignExecutionType": "NORMAL"})
-        assert found == Attempt(
+        attempt = answered(200, {"status": "Stopped", "updatedAt": "2025-12-05", "campaignExecutionType": "NORMAL"})
+        assert attempt == Attempt(
             Outcome.STOPPED, RetryHint.NO, 200, 12.5, None, "2025-12-05", None, campaign_execution_type="NORMAL"
         )
 
@@ -206,9 +206,9 @@ class TestStopped:
         """Fields of another kind than documented do not spoil a success: numbers are kept, the rest is left out."""
         deep = b"[" * 300 + b"]" * 300  # deeper than orjson writes, not deeper than it reads
         body = b'{"status":"Stopped","message":{"a":1},"updatedAt":1764936095,"campaignInstanceId":' + deep + b"}"
-        found = answered(200, body)
-        assert (found.outcome, found.message, found.updated_at) == (Outcome.STOPPED, None, "1764936095")
-        assert found.campaign_instance_id is None
+        attempt = answered(200, body)
+        assert (attempt.outcome, attempt.message, attempt.updated_at) == (Outcome.STOPPED, None, "1764936095")
+        assert attempt.campaign_instance_id is None
 
     @pytest.mark.parametrize(
         "body",
@@ -226,9 +226,9 @@ class TestStopped:
     )
     def test_other_2xx(self, body: object) -> None:
         """Any other answer of this API is unconfirmed and not tried again."""
-        found = answered(200, body)
-        assert (found.outcome, found.again, found.is_foreign) == (Outcome.UNCONFIRMED, RetryHint.NO, False)
-        assert found.error == 'HTTP 200 without status "Stopped"'
+        attempt = answered(200, body)
+        assert (attempt.outcome, attempt.again, attempt.is_foreign) == (Outcome.UNCONFIRMED, RetryHint.NO, False)
+        assert attempt.error == 'HTTP 200 without status "Stopped"'
 
     @pytest.mark.parametrize(
         "body",
@@ -243,9 +243,9 @@ class TestStopped:
     )
     def test_the_word_in_another_place(self, body: object) -> None:
         """The word in another place than documented is a claim to be read back, not a success."""
-        found = answered(200, body)
-        assert (found.outcome, found.again, found.is_foreign) == (Outcome.UNCONFIRMED, RetryHint.READ_BACK, False)
-        assert found.error == 'HTTP 200: the service claims "stopped", which proves nothing by itself'
+        attempt = answered(200, body)
+        assert (attempt.outcome, attempt.again, attempt.is_foreign) == (Outcome.UNCONFIRMED, RetryHint.READ_BACK, False)
+        assert attempt.error == 'HTTP 200: the service claims "stopped", which proves nothing by itself'
 
     @pytest.mark.parametrize(
         ("body", "glimpse"),
@@ -279,9 +279,9 @@ class TestStopped:
     )
     def test_foreign_2xx(self, body: object, glimpse: str) -> None:
         """A 2xx that is no answer of this API is marked as such, and its error shows how it begins, on one line."""
-        found = answered(200, body)
-        assert (found.outcome, found.again, found.is_foreign) == (Outcome.UNCONFIRMED, RetryHint.NO, True)
-        assert found.error == f"HTTP 200, but no answer of this API ({glimpse})"
+        attempt = answered(200, body)
+        assert (attempt.outcome, attempt.again, attempt.is_foreign) == (Outcome.UNCONFIRMED, RetryHint.NO, True)
+        assert attempt.error == f"HTTP 200, but no answer of this API ({glimpse})"
 
     @pytest.mark.parametrize("status", [302, 400, 404, 500])
     def test_only_a_2xx_is_foreign(self, status: int) -> None:
@@ -304,16 +304,16 @@ class TestStopped:
         self, status: int, body: bytes, retry_after: str | None, date: str | None, location: str | None
     ) -> None:
         """Nothing a server can say raises, only 2xx with "Stopped" is a success, and what is kept is one clean line."""
-        found = answered(status, body, retry_after=retry_after, date=date, location=location)
+        attempt = answered(status, body, retry_after=retry_after, date=date, location=location)
         try:
             said = orjson.loads(body)
         except orjson.JSONDecodeError:
             said = None
         proof = isinstance(said, dict) and str(said.get("status")).lower() == "stopped"
-        assert (found.outcome is Outcome.STOPPED) == (proof and 200 <= status < 300)
-        assert (found.error is None) == (found.outcome is Outcome.STOPPED)
-        assert found.retry_after_s is None or found.retry_after_s >= 0
-        for text in found:
+        assert (attempt.outcome is Outcome.STOPPED) == (proof and 200 <= status < 300)
+        assert (attempt.error is None) == (attempt.outcome is Outcome.STOPPED)
+        assert attempt.retry_after_s is None or attempt.retry_after_s >= 0
+        for text in attempt:
             if isinstance(text, str):
                 assert not any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in text)
                 assert len(text) <= TEXT_CHARS + 100
@@ -336,9 +336,9 @@ class TestThrottled:
             b"<html><head><title>Sorry</title></head><body>" + b" " * 400 + text.encode() + b"</body></html>",
         ]
         for body in shapes:
-            found = answered(status, body)
-            assert (found.outcome, found.again) == (Outcome.THROTTLED, RetryHint.THROTTLED), body
-            assert found.error == f"rate limit (HTTP {status})"
+            attempt = answered(status, body)
+            assert (attempt.outcome, attempt.again) == (Outcome.THROTTLED, RetryHint.THROTTLED), body
+            assert attempt.error == f"rate limit (HTTP {status})"
 
     @pytest.mark.parametrize("body", [b"", {}, {"status": "Stopped"}, b"<html>", b"\xff"])
     def test_429(self, body: object) -> None:
@@ -354,8 +354,8 @@ class TestThrottled:
             {"errors": [{"code": code, "retryAfterMs": 1500}]},
             {"error": {"code": code, "retryAfterMs": 1500}},
         ):
-            found = answered(status, body, retry_after="60")
-            assert (found.outcome, found.retry_after_s) == (Outcome.THROTTLED, 1.5)
+            attempt = answered(status, body, retry_after="60")
+            assert (attempt.outcome, attempt.retry_after_s) == (Outcome.THROTTLED, 1.5)
 
     @pytest.mark.parametrize(
         "text",
@@ -453,8 +453,8 @@ class TestFailures:
     )
     def test_statuses(self, status: int, outcome: Outcome, again: RetryHint, error: str) -> None:
         """The HTTP status decides the outcome and whether it is tried again."""
-        found = answered(status)
-        assert (found.outcome, found.again, found.error, found.http_status) == (outcome, again, error, status)
+        attempt = answered(status)
+        assert (attempt.outcome, attempt.again, attempt.error, attempt.http_status) == (outcome, again, error, status)
 
     @pytest.mark.parametrize(
         ("location", "where"),
@@ -462,8 +462,8 @@ class TestFailures:
     )
     def test_redirect(self, location: str, where: str) -> None:
         """A redirect is an error that says where it led."""
-        found = answered(307, location=location)
-        assert (found.outcome, found.error) == (Outcome.REJECTED, f"HTTP 307: a redirect{where} is not followed")
+        attempt = answered(307, location=location)
+        assert (attempt.outcome, attempt.error) == (Outcome.REJECTED, f"HTTP 307: a redirect{where} is not followed")
 
     @pytest.mark.parametrize(
         ("body", "message"),
@@ -498,8 +498,8 @@ class TestFailures:
 
     def test_other_fields_are_kept(self) -> None:
         """What a failure says of the campaign goes into its result as well."""
-        found = answered(400, {"updatedAt": "now", "campaignInstanceId": "cid-1", "campaignExecutionType": "NORMAL"})
-        assert (found.updated_at, found.campaign_instance_id, found.campaign_execution_type) == (
+        attempt = answered(400, {"updatedAt": "now", "campaignInstanceId": "cid-1", "campaignExecutionType": "NORMAL"})
+        assert (attempt.updated_at, attempt.campaign_instance_id, attempt.campaign_execution_type) == (
             "now",
             "cid-1",
             "NORMAL",

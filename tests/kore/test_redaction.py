@@ -20,7 +20,7 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1In0.c2VjcmV0LXNlY3JldC1zZWNyZXQ"
 visible = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=8, max_size=60)
 
 
-def said(body: bytes, *secrets: str) -> str:
+def words_of(body: bytes, *secrets: str) -> str:
     """Return the words of an answer as a result line would have them."""
     return interpret(redact_response(Response(400, body, 1.0), secrets)).message or ""
 
@@ -30,7 +30,7 @@ def said(body: bytes, *secrets: str) -> str:
 def test_base64_wherever_it_begins(encode: type, shift: int) -> None:
     """A secret among other bytes is masked in their base64, wherever in it the secret begins."""
     text = encode(b"x" * shift + SECRET.encode() + b"yz")
-    shown = said(text, SECRET)
+    shown = words_of(text, SECRET)
     assert MASK in shown
     assert len(shown) < len(MASK) + 12
 
@@ -52,7 +52,7 @@ def test_base64_wherever_it_begins(encode: type, shift: int) -> None:
 )
 def test_any_shape(body: bytes) -> None:
     """No part of a secret is left, in whatever shape of answer it stands."""
-    shown = said(body, SECRET)
+    shown = words_of(body, SECRET)
     assert MASK in shown
     assert not any(part in shown.lower() for part in ("zk3", "planted", "qw7", "tx9", "lm8"))
 
@@ -63,15 +63,15 @@ def test_any_secret(secret: str, around: str, ascii_only: bool) -> None:
     message = f"{around}{secret}{around}"
     body = json.dumps({"message": message}, ensure_ascii=ascii_only).encode(errors="replace")
     if secret not in MASK and secret not in around:
-        assert secret not in said(body, secret)
+        assert secret not in words_of(body, secret)
 
 
 @given(st.binary(max_size=200), visible)
 def test_any_body(body: bytes, secret: str) -> None:
     """Masking takes any body, and leaves one alone that has neither a secret nor an escape."""
-    found = redact_response(Response(200, body, 1.0), (secret,)).body
+    redacted = redact_response(Response(200, body, 1.0), (secret,)).body
     if b"\\" not in body and b"eyJ" not in body and not any(form.encode() in body for form in encodings(secret)):
-        assert found is body
+        assert redacted is body
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(), st.lists))
@@ -84,7 +84,7 @@ def test_meaning_is_kept(value: object) -> None:
 
 def test_the_tokens_of_others() -> None:
     """What looks like a JWT is masked, also when nobody has told of it; so is a redirect's."""
-    assert JWT not in said(f"not yours: {JWT}!".encode())
+    assert JWT not in words_of(f"not yours: {JWT}!".encode())
     answer = Response(307, b"", 1.0, location=f"https://h/?a={JWT}&b={quote(SECRET)}")
     assert redact_response(answer, (SECRET,)).location == f"https://h/?a={MASK}&b={MASK}"
 
@@ -97,17 +97,17 @@ def test_nothing_too_short_is_masked() -> None:
 def test_an_answer_nested_deeply() -> None:
     """An answer that is nested deeply is looked through as far as anybody reads, and costs no stack."""
     body = b'{"message":"\\\\x","data":' + b"[" * 900 + b"]" * 900 + b"}"
-    assert said(body) == "\\x"
+    assert words_of(body) == "\\x"
 
 
 @pytest.mark.parametrize(
-    ("url", "found"),
+    ("url", "redacted"),
     [
         ("http://proxy:3128", []),
         ("http://user:p%40ss@proxy:3128", ["p%40ss", "p@ss", "user:p@ss"]),
         ("http://[", ["http://["]),
     ],
 )
-def test_passwords(url: str, found: list[str]) -> None:
+def test_passwords(url: str, redacted: list[str]) -> None:
     """An address gives its password as it stands there and as it is sent; one that cannot be read is secret as such."""
-    assert find_passwords(url) == found
+    assert find_passwords(url) == redacted

@@ -98,7 +98,7 @@ def decoded(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return header, payload
 
 
-def told(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
     """All an exception tells anyone, with everything it is chained to."""
     texts = traceback.format_exception(error)
     chain: BaseException | None = error
@@ -169,7 +169,7 @@ class TestReadyMade:
         """A token that fits into no header is refused by the name of its variable, without being shown."""
         with pytest.raises(CredentialsError, match=r"^BULKSTOP_TOKEN is ") as caught:
             static_source(token)
-        assert "hidden" not in told(caught.value)
+        assert "hidden" not in text_of(caught.value)
 
     @pytest.mark.real
     def test_imports_no_jwt_library(self) -> None:
@@ -214,7 +214,7 @@ class TestFromFile:
         error = await failure(file_source(path))
         assert reason in str(error)
         assert repr(str(path)) in str(error)
-        assert "hidden" not in told(error)
+        assert "hidden" not in text_of(error)
 
     async def test_that_cannot_be_read(self, tmp_path: Path) -> None:
         """A missing file, a folder, a pipe and an impossible name are each one line with the name and the reason."""
@@ -267,7 +267,7 @@ class TestFromCommand:
         """A failing command is told by its exit code and its last words, never by what it printed."""
         error = await failure(command_source("echo hidden-output; echo first >&2; echo 'not logged in' >&2; exit 3"))
         assert str(error) == "token command failed with exit code 3: not logged in"
-        assert "hidden" not in told(error)
+        assert "hidden" not in text_of(error)
 
     @pytest.mark.real
     async def test_that_fails_before_its_last_word(self) -> None:
@@ -301,7 +301,7 @@ class TestFromCommand:
         said.write_text(words.format(secret, secret))
         error = await failure(command_source(f"cat {said} >&2; exit 1"))
         assert "[masked]" in str(error)
-        assert secret not in told(error)
+        assert secret not in text_of(error)
         assert str(error).isprintable()
 
     @pytest.mark.real
@@ -333,7 +333,7 @@ class TestFromCommand:
         """A command that prints anything but one token is told why, also when it would never stop printing."""
         error = await failure(command_source(command))
         assert reason in str(error)
-        assert "hidden" not in told(error)
+        assert "hidden" not in text_of(error)
 
     @pytest.mark.real
     async def test_of_the_greatest_size(self) -> None:
@@ -479,7 +479,7 @@ class TestMinted:
         for algorithm, secret in wrong:
             error = await failure(signing_source("cs-1", secret, cast(Algorithm, algorithm)))
             assert f"for {algorithm} the client secret must be " in str(error)
-            assert not any(line in told(error) for line in secret.splitlines() if "-----" not in line)
+            assert not any(line in text_of(error) for line in secret.splitlines() if "-----" not in line)
 
     def test_with_another_algorithm(self) -> None:
         """An algorithm that is not offered is refused, above all the one that signs nothing."""
@@ -800,4 +800,4 @@ class TestSecrecy:
         clock.time += 600
         with pytest.raises(CredentialsError) as caught:
             await tokens.get()
-        assert value not in told(caught.value) + caplog.text
+        assert value not in text_of(caught.value) + caplog.text

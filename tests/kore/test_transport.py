@@ -100,23 +100,23 @@ async def ask(make: Make, url: str, timeout_s: float = AMPLE_S, **options: Any) 
         return await in_time(transport.post(TARGET, HEADERS), timeout_s)
 
 
-def answer(found: Response | TransportFailure) -> Response:
+def answer(response: Response | TransportFailure) -> Response:
     """Insist that an answer came."""
-    assert isinstance(found, Response), found
-    return found
+    assert isinstance(response, Response), response
+    return response
 
 
 def failure(
-    found: Response | TransportFailure, outcome: Outcome, again: RetryHint = RetryHint.LATER
+    response: Response | TransportFailure, outcome: Outcome, again: RetryHint = RetryHint.LATER
 ) -> TransportFailure:
     """Insist that none came, and that its reason is one line that does not show the token."""
-    assert isinstance(found, TransportFailure), found
-    assert (found.outcome, found.again) == (outcome, again), found
-    assert found.error
-    assert found.error.isprintable()
-    assert TOKEN not in found.error
-    assert found.latency_ms >= 0
-    return found
+    assert isinstance(response, TransportFailure), response
+    assert (response.outcome, response.again) == (outcome, again), response
+    assert response.error
+    assert response.error.isprintable()
+    assert TOKEN not in response.error
+    assert response.latency_ms >= 0
+    return response
 
 
 class TestRequest:
@@ -182,8 +182,8 @@ class TestRequest:
         async with listening(replying(http())) as elsewhere:
             place = f"{elsewhere.url}/stolen"
             async with listening(replying(http(b"", f"Location: {place}", status=status))) as server:
-                found = answer(await ask(make, server.url))
-        assert (found.status, found.location) == (int(status[:3]), place)
+                response = answer(await ask(make, server.url))
+        assert (response.status, response.location) == (int(status[:3]), place)
         assert (len(server.requests), elsewhere.connections) == (1, 0)
 
 
@@ -241,10 +241,10 @@ class TestAnswer:
     async def test_forms(self, make: Make, raw: bytes, end: End) -> None:
         """However the documented answer is framed, packed or labelled, it proves the stop."""
         async with listening(replying(raw, end)) as server:
-            found = answer(await ask(make, server.url))
-        assert (found.status, found.body) == (200, VOICE_ANSWER)
-        assert 0 < found.latency_ms < AMPLE_S * 1000
-        assert interpret(found).outcome is Outcome.STOPPED
+            response = answer(await ask(make, server.url))
+        assert (response.status, response.body) == (200, VOICE_ANSWER)
+        assert 0 < response.latency_ms < AMPLE_S * 1000
+        assert interpret(response).outcome is Outcome.STOPPED
 
     @pytest.mark.parametrize(
         ("raw", "status"),
@@ -260,8 +260,8 @@ class TestAnswer:
         """An answer without a body is an answer, and the connection serves again."""
         async with listening(replying(raw)) as server, make(server.url, timeout_s=AMPLE_S) as transport:
             for _ in range(2):
-                found = answer(await in_time(transport.post(TARGET, HEADERS)))
-                assert (found.status, found.body) == (status, b"")
+                response = answer(await in_time(transport.post(TARGET, HEADERS)))
+                assert (response.status, response.body) == (status, b"")
         assert server.connections == 1
 
     async def test_headers_that_matter(self, make: Make) -> None:
@@ -269,8 +269,8 @@ class TestAnswer:
         date = "Fri, 05 Dec 2025 12:00:00 GMT"
         raw = http(b"busy", "retry-after: 7", f"DATE: {date}", status="503 Service Unavailable")
         async with listening(replying(raw)) as server:
-            found = answer(await ask(make, server.url))
-        assert (found.status, found.body, found.retry_after, found.date) == (503, b"busy", "7", date)
+            response = answer(await ask(make, server.url))
+        assert (response.status, response.body, response.retry_after, response.date) == (503, b"busy", "7", date)
 
     @pytest.mark.parametrize("surplus", [-1, 0, 1, 3 * BODY_CAP])
     async def test_body_up_to_the_cap(self, make: Make, surplus: int) -> None:
@@ -278,16 +278,16 @@ class TestAnswer:
         body = bytes(range(256)) * ((BODY_CAP + max(surplus, 0)) // 256 + 1)
         body = body[: BODY_CAP + surplus]
         async with listening(replying(http(body))) as server:
-            found = answer(await ask(make, server.url))
-        assert found.body == body[:BODY_CAP]
+            response = answer(await ask(make, server.url))
+        assert response.body == body[:BODY_CAP]
 
     async def test_cap_of_the_caller(self, make: Make) -> None:
         """A call that wants more of a body gets it, one that wants less gets less."""
         body = b"x" * (BODY_CAP + 1)
         async with listening(replying(http(body))) as server, make(server.url, timeout_s=AMPLE_S) as transport:
             for cap in (10, BODY_CAP, 10**6):
-                found = answer(await in_time(transport.post(TARGET, HEADERS, b"{}", cap)))
-                assert found.body == body[:cap]
+                response = answer(await in_time(transport.post(TARGET, HEADERS, b"{}", cap)))
+                assert response.body == body[:cap]
 
     @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n\r\n", http(b"", length=2**60), CHUNKED + b"\r\n"])
     async def test_endless_body(self, make: Make, head: bytes) -> None:
@@ -301,8 +301,8 @@ class TestAnswer:
 
         async with listening(pour) as server, make(server.url, timeout_s=AMPLE_S) as transport:
             for calls in (1, 2):
-                found = answer(await in_time(transport.post(TARGET, HEADERS)))
-                assert (found.status, len(found.body)) == (200, BODY_CAP)
+                response = answer(await in_time(transport.post(TARGET, HEADERS)))
+                assert (response.status, len(response.body)) == (200, BODY_CAP)
                 await server.all_ended()
                 assert server.connections == calls
 
@@ -320,15 +320,15 @@ class TestAnswer:
     async def test_not_quite_right(self, make: Make, raw: bytes, status: int, body: bytes) -> None:
         """What some servers write though they ought not to is read as what it means."""
         async with listening(replying(raw)) as server:
-            found = answer(await ask(make, server.url))
-        assert (found.status, found.body) == (status, body)
+            response = answer(await ask(make, server.url))
+        assert (response.status, response.body) == (status, body)
 
     async def test_a_coding_that_was_not_offered(self, make: Make) -> None:
         """A body that is packed in a way nobody asked for is no proof of anything."""
         async with listening(replying(http(VOICE_ANSWER, "Content-Encoding: br"))) as server:
-            found = await ask(make, server.url)
-        assert isinstance(found, TransportFailure)
-        assert found.outcome is Outcome.CONNECTION_ERROR
+            response = await ask(make, server.url)
+        assert isinstance(response, TransportFailure)
+        assert response.outcome is Outcome.CONNECTION_ERROR
 
     async def test_long_heads(self, make: Make) -> None:
         """A field that is too long is too long each time."""
@@ -337,9 +337,9 @@ class TestAnswer:
             make(server.url, timeout_s=AMPLE_S) as transport,
         ):
             for _ in range(3):
-                found = await in_time(transport.post(TARGET, HEADERS))
-                assert isinstance(found, TransportFailure)
-                assert found.outcome is Outcome.CONNECTION_ERROR
+                response = await in_time(transport.post(TARGET, HEADERS))
+                assert isinstance(response, TransportFailure)
+                assert response.outcome is Outcome.CONNECTION_ERROR
 
     async def test_gzip_bomb(self, make: Make) -> None:
         """A small body that unpacks to 100 MB is unpacked up to the cap, in little memory."""
@@ -349,11 +349,11 @@ class TestAnswer:
         ):
             tracemalloc.start()
             try:
-                found = answer(await in_time(transport.post(TARGET, HEADERS)))
+                response = answer(await in_time(transport.post(TARGET, HEADERS)))
                 peak = tracemalloc.get_traced_memory()[1]
             finally:
                 tracemalloc.stop()
-        assert found.body == bytes(BODY_CAP)
+        assert response.body == bytes(BODY_CAP)
         assert peak < 16 * 2**20
 
 
@@ -403,27 +403,27 @@ class TestNoAnswer:
     async def test_rubbish(self, make: Make, raw: bytes, end: End) -> None:
         """What is no HTTP is a connection error worth another try, and the stop may have arrived."""
         async with listening(replying(raw, end)) as server:
-            found = failure(await ask(make, server.url), Outcome.CONNECTION_ERROR)
-        assert found.may_have_arrived
+            response = failure(await ask(make, server.url), Outcome.CONNECTION_ERROR)
+        assert response.may_have_arrived
 
     @pytest.mark.parametrize("raw", CUT_OFF, ids=_short)
     @pytest.mark.parametrize("end", ["close", "reset"])
     async def test_broken_off(self, make: Make, raw: bytes, end: End) -> None:
         """An answer that breaks off proves nothing, even when the missing part is only its end."""
         async with listening(replying(raw, end)) as server:
-            found = failure(await ask(make, server.url), Outcome.CONNECTION_ERROR)
-        assert found.may_have_arrived
-        assert found.status == (200 if b"\r\n\r\n" in raw else None)
+            response = failure(await ask(make, server.url), Outcome.CONNECTION_ERROR)
+        assert response.may_have_arrived
+        assert response.status == (200 if b"\r\n\r\n" in raw else None)
 
     @pytest.mark.parametrize("raw", CUT_OFF, ids=_short)
     async def test_never_completed(self, make: Make, raw: bytes) -> None:
         """An answer that stops coming, or never comes, is a timeout when the time is up; its connection is dropped."""
         async with listening(replying(raw, "hang")) as server, make(server.url, timeout_s=TIMEOUT_S) as transport:
-            found = failure(await in_time(transport.post(TARGET, HEADERS), TIMEOUT_S), Outcome.TIMEOUT)
+            response = failure(await in_time(transport.post(TARGET, HEADERS), TIMEOUT_S), Outcome.TIMEOUT)
             await server.all_ended()
-        assert found.may_have_arrived
-        assert found.status == (200 if b"\r\n\r\n" in raw else None)
-        assert TIMEOUT_S * 1000 - 20 <= found.latency_ms <= (TIMEOUT_S + MARGIN_S) * 1000
+        assert response.may_have_arrived
+        assert response.status == (200 if b"\r\n\r\n" in raw else None)
+        assert TIMEOUT_S * 1000 - 20 <= response.latency_ms <= (TIMEOUT_S + MARGIN_S) * 1000
 
     @pytest.mark.parametrize(
         ("start", "rest"),
@@ -458,9 +458,9 @@ class TestNoAnswer:
                 await asyncio.sleep(TIMEOUT_S / 50)
 
         async with listening(encourage) as server:
-            found = await ask(make, server.url, timeout_s=TIMEOUT_S)
-        assert isinstance(found, TransportFailure)
-        assert found.outcome in (Outcome.TIMEOUT, Outcome.CONNECTION_ERROR)
+            response = await ask(make, server.url, timeout_s=TIMEOUT_S)
+        assert isinstance(response, TransportFailure)
+        assert response.outcome in (Outcome.TIMEOUT, Outcome.CONNECTION_ERROR)
 
     @pytest.mark.parametrize("piece", [b"x" * 65536, b"X-Field: value\r\n" * 4096], ids=["line", "lines"])
     async def test_endless_head(self, make: Make, piece: bytes) -> None:
@@ -482,8 +482,8 @@ class TestNoAnswer:
     async def test_huge_head(self, make: Make, fields: list[str]) -> None:
         """A huge head that ends is read or refused; both in time."""
         async with listening(replying(http(VOICE_ANSWER, *fields))) as server:
-            found = await ask(make, server.url)
-        assert isinstance(found, Response) or failure(found, Outcome.CONNECTION_ERROR)
+            response = await ask(make, server.url)
+        assert isinstance(response, Response) or failure(response, Outcome.CONNECTION_ERROR)
 
     @pytest.mark.parametrize("packing", ["gzip", "deflate"])
     @pytest.mark.parametrize(
@@ -492,8 +492,8 @@ class TestNoAnswer:
     async def test_broken_packing(self, make: Make, packing: str, body: bytes) -> None:
         """A body that cannot be unpacked proves nothing."""
         async with listening(replying(http(body, f"Content-Encoding: {packing}"))) as server:
-            found = await ask(make, server.url)
-        assert interpret(found).outcome in (Outcome.CONNECTION_ERROR, Outcome.UNCONFIRMED)
+            response = await ask(make, server.url)
+        assert interpret(response).outcome in (Outcome.CONNECTION_ERROR, Outcome.UNCONFIRMED)
 
     async def test_reset_before_the_request(self, make: Make) -> None:
         """A connection that is reset as soon as it is there is a connection error."""
@@ -518,15 +518,15 @@ class TestNoAnswer:
         """A port where nobody listens: nothing was sent, and that is said."""
         with socket.socket() as nobody:
             nobody.bind(("127.0.0.1", 0))
-            found = await ask(make, f"http://127.0.0.1:{nobody.getsockname()[1]}")
-        assert "nothing was sent" in failure(found, Outcome.CONNECTION_ERROR).error
+            response = await ask(make, f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        assert "nothing was sent" in failure(response, Outcome.CONNECTION_ERROR).error
 
     @pytest.mark.skipif(sys.platform != "linux", reason="only Linux is known to keep a caller waiting at a full queue")
     async def test_no_connection(self, make: Make) -> None:
         """A server that accepts nobody has a time of its own: nothing was sent, and that is said."""
         with full_queue() as (host, port):
-            found = await ask(make, f"http://{host}:{port}", connect_timeout_s=TIMEOUT_S)
-        assert failure(found, Outcome.TIMEOUT).error == "no connection in time; nothing was sent"
+            response = await ask(make, f"http://{host}:{port}", connect_timeout_s=TIMEOUT_S)
+        assert failure(response, Outcome.TIMEOUT).error == "no connection in time; nothing was sent"
 
     async def test_name_that_is_gone(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without an address nothing is sent; one that is known serves while the name is gone or until it moves."""
@@ -554,12 +554,12 @@ class TestNoAnswer:
 
     async def test_unknown_name(self, make: Make) -> None:
         """A host name that does not exist ends the call; a name service that is slow to say so does not prolong it."""
-        found = await ask(make, "http://no-such-host.invalid")
-        assert isinstance(found, TransportFailure)
-        assert found.outcome in (Outcome.CONNECTION_ERROR, Outcome.TIMEOUT)
-        if found.outcome is Outcome.CONNECTION_ERROR:
-            assert "no-such-host.invalid" in found.error
-            assert "nothing was sent" in found.error
+        response = await ask(make, "http://no-such-host.invalid")
+        assert isinstance(response, TransportFailure)
+        assert response.outcome in (Outcome.CONNECTION_ERROR, Outcome.TIMEOUT)
+        if response.outcome is Outcome.CONNECTION_ERROR:
+            assert "no-such-host.invalid" in response.error
+            assert "nothing was sent" in response.error
 
     @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
@@ -577,8 +577,8 @@ class TestNoAnswer:
     async def test_any_bytes(self, make: Make, whole: bytes, cut: tuple[int, int], filler: bytes, end: End) -> None:
         """Whatever bytes come before the end of the connection, the call returns in time and does not raise."""
         async with listening(replying(whole[: cut[0]] + filler + whole[cut[1] :], end)) as server:
-            found = await ask(make, server.url, timeout_s=5)
-        assert isinstance(found, Response) or failure(found, Outcome.CONNECTION_ERROR)
+            response = await ask(make, server.url, timeout_s=5)
+        assert isinstance(response, Response) or failure(response, Outcome.CONNECTION_ERROR)
 
 
 class TestConnections:
@@ -597,8 +597,8 @@ class TestConnections:
             listening(replying(http())) as server,
             make(server.url, timeout_s=AMPLE_S, connections=4) as transport,
         ):
-            found = await asyncio.gather(*(in_time(transport.post(TARGET, HEADERS)) for _ in range(40)))
-        assert all(isinstance(one, Response) for one in found)
+            response = await asyncio.gather(*(in_time(transport.post(TARGET, HEADERS)) for _ in range(40)))
+        assert all(isinstance(one, Response) for one in response)
         assert (server.connections, len(server.requests)) == (4, 40)
 
     async def test_waiting_for_a_connection_counts(self, make: Make) -> None:
@@ -607,8 +607,10 @@ class TestConnections:
             listening(replying(b"", "hang")) as server,
             make(server.url, timeout_s=TIMEOUT_S, connections=1) as transport,
         ):
-            for found in await asyncio.gather(*(in_time(transport.post(TARGET, HEADERS), TIMEOUT_S) for _ in range(5))):
-                failure(found, Outcome.TIMEOUT)
+            for response in await asyncio.gather(
+                *(in_time(transport.post(TARGET, HEADERS), TIMEOUT_S) for _ in range(5))
+            ):
+                failure(response, Outcome.TIMEOUT)
 
     async def test_closed_between_two_calls(self, make: Make) -> None:
         """A connection that the server closed in the meantime is not used again, and the next call does not fail."""
@@ -635,8 +637,8 @@ class TestConnections:
 
         async with listening(serve_once) as server, make(server.url, timeout_s=AMPLE_S) as transport:
             answer(await in_time(transport.post(TARGET, HEADERS)))
-            found = failure(await in_time(transport.post(TARGET, HEADERS)), Outcome.CONNECTION_ERROR)
-        assert found.may_have_arrived
+            response = failure(await in_time(transport.post(TARGET, HEADERS)), Outcome.CONNECTION_ERROR)
+        assert response.may_have_arrived
         assert len(server.requests) == 2
 
     async def test_surplus_answer(self, make: Make) -> None:
@@ -661,8 +663,8 @@ class TestConnections:
             await kept[0].write(http())
             await ask(make, server.url)  # an exchange later, the transport has what was written before
             for path in ("/second", "/third"):
-                found = await in_time(transport.post(path, HEADERS))
-                assert isinstance(found, TransportFailure) or found.body == path.encode()
+                response = await in_time(transport.post(path, HEADERS))
+                assert isinstance(response, TransportFailure) or response.body == path.encode()
 
     async def test_next_call_after_each_end(self, make: Make) -> None:
         """After a timeout, rubbish, a reset and a huge body the same transport goes on, from the same task."""
@@ -680,8 +682,8 @@ class TestConnections:
 
         async with listening(serve) as server, make(server.url, timeout_s=2 * TIMEOUT_S, connections=1) as transport:
             for reply in replies:  # noqa: B007 - served from here on
-                found = await in_time(transport.post(TARGET, HEADERS), 2 * TIMEOUT_S)
-        assert answer(found).body == VOICE_ANSWER
+                response = await in_time(transport.post(TARGET, HEADERS), 2 * TIMEOUT_S)
+        assert answer(response).body == VOICE_ANSWER
         task = asyncio.current_task()
         assert task is not None
         assert task.cancelling() == 0
@@ -742,8 +744,8 @@ class TestTls:
     async def test_untrusted(self, make: Make, tls: tuple[str, Any]) -> None:
         """An untrusted certificate ends the call before anything is sent, names --ca, and is not tried again."""
         async with listening(replying(http()), tls[1]) as server:
-            found = failure(await ask(make, server.url), Outcome.CONNECTION_ERROR, RetryHint.NO)
-        assert "--ca" in found.error
+            response = failure(await ask(make, server.url), Outcome.CONNECTION_ERROR, RetryHint.NO)
+        assert "--ca" in response.error
         assert server.requests == []
 
     async def test_own_authority(self, make: Make, tls: tuple[str, Any]) -> None:
@@ -755,8 +757,8 @@ class TestTls:
     async def test_other_name(self, make: Make, tls: tuple[str, Any]) -> None:
         """A certificate for another name is not accepted, trusted authority or not."""
         async with listening(replying(http()), tls[1]) as server:
-            found = await ask(make, f"https://localhost:{server.port}", ca=tls[0])
-        failure(found, Outcome.CONNECTION_ERROR, RetryHint.NO)
+            response = await ask(make, f"https://localhost:{server.port}", ca=tls[0])
+        failure(response, Outcome.CONNECTION_ERROR, RetryHint.NO)
         assert server.requests == []
 
     async def test_plain_server(self, make: Make) -> None:
@@ -767,8 +769,8 @@ class TestTls:
             await connection.write(http(b"speak plainly", status="400 Bad Request"))
 
         async with listening(refuse) as server:
-            found = await ask(make, f"https://127.0.0.1:{server.port}")
-        assert "TLS" in failure(found, Outcome.CONNECTION_ERROR).error
+            response = await ask(make, f"https://127.0.0.1:{server.port}")
+        assert "TLS" in failure(response, Outcome.CONNECTION_ERROR).error
 
     async def test_no_handshake(self, make: Make) -> None:
         """A server that never shakes hands is a timeout."""
@@ -797,8 +799,8 @@ class TestProxy:
             listening(replying(http())) as server,
             make(server.url, timeout_s=AMPLE_S, proxy=proxy.url) as transport,
         ):
-            found = answer(await in_time(transport.post(target(SMS), headers(SMS, TOKEN))))
-        assert found.body == VOICE_ANSWER
+            response = answer(await in_time(transport.post(target(SMS), headers(SMS, TOKEN))))
+        assert response.body == VOICE_ANSWER
         assert heads[0].split(b"\r\n")[0].decode() == f"POST {server.url}{target(SMS)} HTTP/1.1"
         assert server.requests[0].split(b"\r\n")[0].decode() == f"POST {target(SMS)} HTTP/1.1"
 
@@ -806,8 +808,8 @@ class TestProxy:
         """A call to https:// goes through a tunnel: the proxy sees the host, neither the token nor the path."""
         heads: list[bytes] = []
         async with listening(proxying(heads)) as proxy, listening(replying(http()), tls[1]) as server:
-            found = answer(await ask(make, server.url, proxy=proxy.url, ca=tls[0]))
-        assert found.body == VOICE_ANSWER
+            response = answer(await ask(make, server.url, proxy=proxy.url, ca=tls[0]))
+        assert response.body == VOICE_ANSWER
         assert server.requests[0].startswith(f"POST {TARGET} HTTP/1.1\r\n".encode())
         (head,) = heads
         assert head.startswith(f"CONNECT 127.0.0.1:{server.port} HTTP/1.1\r\n".encode())
@@ -818,13 +820,15 @@ class TestProxy:
     @pytest.mark.parametrize("form", ["pa%3A55word", "pa:55word", "us er:pa:55word"])
     async def test_password_is_masked(self, make: Make, form: str) -> None:
         """A proxy that repeats its own password, in whatever form, cannot bring it into an answer."""
-        said = http(b"no: " + form.encode(), f"Location: http://{form}/", status="407 Proxy Authentication Required")
-        async with listening(replying(said)) as proxy:
-            found = answer(
+        raw_answer = http(
+            b"no: " + form.encode(), f"Location: http://{form}/", status="407 Proxy Authentication Required"
+        )
+        async with listening(replying(raw_answer)) as proxy:
+            response = answer(
                 await ask(make, "http://127.0.0.1:1", proxy=proxy.url.replace("//", "//us%20er:pa%3A55word@"))
             )
-        assert (found.status, b"[masked]" in found.body) == (407, True)
-        assert "55word" not in str(found)
+        assert (response.status, b"[masked]" in response.body) == (407, True)
+        assert "55word" not in str(response)
 
     async def test_environment_is_left_alone(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
         """A proxy that stands only in the environment is not gone through."""
@@ -836,8 +840,8 @@ class TestProxy:
     async def test_tunnel_refused(self, make: Make) -> None:
         """A proxy that wants a login before it opens a tunnel is named as the one who refused."""
         async with listening(replying(http(b"", status="407 Proxy Authentication Required"))) as proxy:
-            found = failure(await ask(make, "https://127.0.0.1:1", proxy=proxy.url), Outcome.CONNECTION_ERROR)
-        assert found.error == "the proxy answered HTTP 407"
+            response = failure(await ask(make, "https://127.0.0.1:1", proxy=proxy.url), Outcome.CONNECTION_ERROR)
+        assert response.error == "the proxy answered HTTP 407"
 
     @pytest.mark.parametrize("scheme", ["http", "https"])
     async def test_unreachable(self, make: Make, scheme: str) -> None:
@@ -845,8 +849,8 @@ class TestProxy:
         with socket.socket() as nobody:
             nobody.bind(("127.0.0.1", 0))
             proxy = f"http://127.0.0.1:{nobody.getsockname()[1]}"
-            found = await ask(make, f"{scheme}://127.0.0.1:1", proxy=proxy)
-        assert "nothing was sent" in failure(found, Outcome.CONNECTION_ERROR).error
+            response = await ask(make, f"{scheme}://127.0.0.1:1", proxy=proxy)
+        assert "nothing was sent" in failure(response, Outcome.CONNECTION_ERROR).error
 
     @pytest.mark.parametrize("scheme", ["http", "https"])
     async def test_rubbish(self, make: Make, scheme: str) -> None:

@@ -37,9 +37,9 @@ def refusal(inputs: dict[str, Rows] | Rows, recorded: dict[str, Digest]) -> str:
     """Read inputs that are not what they were, and give what is said."""
     with pytest.raises(InputError) as caught:
         read(inputs, recorded)
-    said = str(caught.value)
-    assert said.endswith("(rows may be added at the end), or -o with another file")
-    return said.partition(";")[0]
+    reason = str(caught.value)
+    assert reason.endswith("(rows may be added at the end), or -o with another file")
+    return reason.partition(";")[0]
 
 
 def test_what_is_recorded() -> None:
@@ -81,7 +81,7 @@ def test_removed_rows(count: int) -> None:
     recorded = read(rows(count))
     now = rows(count)
     del now[count // 2]
-    assert "is not what it was" in (said := refusal(now, recorded)) or said == (
+    assert "is not what it was" in (reason := refusal(now, recorded)) or reason == (
         f"a.csv: had {count:,} rows when the run began, has {count - 1:,} now"
     )
     assert refusal(rows(count - 1), recorded) == f"a.csv: had {count:,} rows when the run began, has {count - 1:,} now"
@@ -111,15 +111,15 @@ class TestInputs:
     def test_missing_and_renamed(self) -> None:
         """An input that is not given any more, or under another name, is refused by its name."""
         recorded = read({"a.csv": rows(3), "b.csv": rows(4)})
-        said = "b.csv: had 4 rows when the run began, has 0 now"
-        assert refusal({"a.csv": rows(3)}, recorded) == said
-        assert refusal({"a.csv": rows(3), "./b.csv": rows(4)}, recorded) == said
+        reason = "b.csv: had 4 rows when the run began, has 0 now"
+        assert refusal({"a.csv": rows(3)}, recorded) == reason
+        assert refusal({"a.csv": rows(3), "./b.csv": rows(4)}, recorded) == reason
 
     def test_another_order(self) -> None:
         """The inputs in another order are refused: which of two duplicates is sent depends on it."""
         recorded = read({"a.csv": rows(3), "b.csv": rows(4)})
-        said = "the inputs come in another order than when the run began: a.csv, b.csv"
-        assert refusal({"b.csv": rows(4), "a.csv": rows(3)}, recorded) == said
+        reason = "the inputs come in another order than when the run began: a.csv, b.csv"
+        assert refusal({"b.csv": rows(4), "a.csv": rows(3)}, recorded) == reason
 
     def test_one_more(self) -> None:
         """Another input may be given besides."""

@@ -177,8 +177,8 @@ class TestSettled:
         rows = [campaign(line, name, account, priority=place) for line, (name, account, place) in enumerate(listed, 2)]
         with Plan(rows, order=order, settled=by_line(ends)) as plan:
             ended = {row.line for row in rows} & ends.keys()
-            told = [*sent(plan), *(line for line, _ in holding(plan) if line)]
-            assert sorted([*told, *ended]) == [row.line for row in rows]
+            lines_seen = [*sent(plan), *(line for line, _ in holding(plan) if line)]
+            assert sorted([*lines_seen, *ended]) == [row.line for row in rows]
             assert plan.rows == plan.to_send + sum(plan.held.values()) + sum(plan.settled.values())
             assert sum(plan.types.values()) == plan.to_send == sum(plan.accounts.values())
             done = {(row.campaign_id, row.account_id) for row in rows if row.line in {*sent(plan), *ended}}

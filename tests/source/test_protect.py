@@ -40,16 +40,16 @@ def campaign(campaign_id: str, name: str | None = None) -> Campaign:
 def test_an_id_is_protected_by_its_line(write: Write) -> None:
     """A protected campaign is told which line of which file says so; another one is not protected."""
     path = write("# never\n\ncd-1\n  cd-2  \n")
-    found = read_protection([path])
-    assert found.of(campaign("cd-1")) == f"protected by {path} line 3 (cd-1)"
-    assert found.of(campaign("cd-2")) == f"protected by {path} line 4 (cd-2)"
-    assert found.of(campaign("cd-3")) is None
-    assert found.of(campaign("cd-11")) is None
-    assert found.rules == 2
+    protection = read_protection([path])
+    assert protection.of(campaign("cd-1")) == f"protected by {path} line 3 (cd-1)"
+    assert protection.of(campaign("cd-2")) == f"protected by {path} line 4 (cd-2)"
+    assert protection.of(campaign("cd-3")) is None
+    assert protection.of(campaign("cd-11")) is None
+    assert protection.rules == 2
 
 
 @pytest.mark.parametrize(
-    ("pattern", "held", "free"),
+    ("pattern", "matches", "free"),
     [
         ("cd-123*", ["cd-123", "cd-1234"], ["cd-12", "xcd-123", "CD-123"]),
         ("cd-1?", ["cd-12", "cd-1x"], ["cd-1", "cd-123"]),
@@ -63,11 +63,11 @@ def test_an_id_is_protected_by_its_line(write: Write) -> None:
         ("cd-1[#]2", ["cd-1#2"], ["cd-1"]),
     ],
 )
-def test_a_pattern_holds_whole_ids(write: Write, pattern: str, held: list[str], free: list[str]) -> None:
+def test_a_pattern_holds_whole_ids(write: Write, pattern: str, matches: list[str], free: list[str]) -> None:
     """Wildcards are those of a shell, for the whole id, in the letter case that is written."""
-    found = read_protection([write(pattern)])
-    assert [each for each in held if found.of(campaign(each)) is None] == []
-    assert [each for each in free if found.of(campaign(each)) is not None] == []
+    protection = read_protection([write(pattern)])
+    assert [each for each in matches if protection.of(campaign(each)) is None] == []
+    assert [each for each in free if protection.of(campaign(each)) is not None] == []
 
 
 @pytest.mark.parametrize(
@@ -83,12 +83,12 @@ def test_nothing_gets_round_a_rule(write: Write, rule: str, campaign_id: str) ->
 @pytest.mark.parametrize("rule", ["name:Hotline*", "name: Hotline *", "NAME:Hotline open, day and night"])
 def test_a_name_is_held_against_names_alone(write: Write, rule: str) -> None:
     """A rule for names looks at the name of a campaign and never at its id; one without a name cannot match."""
-    found = read_protection([write(rule)])
-    assert found.has_names
-    assert found.of(campaign("cd-1", "Hotline open, day and night")) is not None
-    assert found.of(campaign("cd-1", "hotline open, day and night")) is None
-    assert found.of(campaign("cd-1")) is None
-    assert found.of(campaign("Hotline open, day and night")) is None
+    protection = read_protection([write(rule)])
+    assert protection.has_names
+    assert protection.of(campaign("cd-1", "Hotline open, day and night")) is not None
+    assert protection.of(campaign("cd-1", "hotline open, day and night")) is None
+    assert protection.of(campaign("cd-1")) is None
+    assert protection.of(campaign("Hotline open, day and night")) is None
 
 
 def test_a_name_rule_is_told_as_it_is_written(write: Write) -> None:
@@ -100,19 +100,19 @@ def test_a_name_rule_is_told_as_it_is_written(write: Write) -> None:
 def test_of_many_patterns_the_one_that_matches_is_named(write: Write) -> None:
     """Though patterns are put together, the line named is one that matches, of those that begin alike the first."""
     path = write("".join(f"cd-{n}-*\n" for n in range(200)) + "cd-7*a\ncd-7*\n*-end\n")
-    found = read_protection([path])
-    assert found.of(campaign("cd-17-x")) == f"protected by {path} line 18 (cd-17-*)"
-    assert found.of(campaign("cd-7a")) == f"protected by {path} line 201 (cd-7*a)"
-    assert found.of(campaign("cd-7x")) == f"protected by {path} line 202 (cd-7*)"
-    assert found.of(campaign("x-end")) == f"protected by {path} line 203 (*-end)"
-    assert found.of(campaign("cd-200-x")) is None
+    protection = read_protection([path])
+    assert protection.of(campaign("cd-17-x")) == f"protected by {path} line 18 (cd-17-*)"
+    assert protection.of(campaign("cd-7a")) == f"protected by {path} line 201 (cd-7*a)"
+    assert protection.of(campaign("cd-7x")) == f"protected by {path} line 202 (cd-7*)"
+    assert protection.of(campaign("x-end")) == f"protected by {path} line 203 (*-end)"
+    assert protection.of(campaign("cd-200-x")) is None
 
 
 def test_files_add_up(write: Write) -> None:
     """Each file of rules counts; without any nothing is protected."""
-    found = read_protection([write("cd-1", "one.txt"), write("cd-2", "two.txt"), write("cd-1\ncd-3", "three.txt")])
-    assert [found.of(campaign(f"cd-{n}")) is not None for n in range(1, 5)] == [True, True, True, False]
-    assert "one.txt line 1" in str(found.of(campaign("cd-1")))
+    protection = read_protection([write("cd-1", "one.txt"), write("cd-2", "two.txt"), write("cd-1\ncd-3", "three.txt")])
+    assert [protection.of(campaign(f"cd-{n}")) is not None for n in range(1, 5)] == [True, True, True, False]
+    assert "one.txt line 1" in str(protection.of(campaign("cd-1")))
     assert read_protection([]).of(campaign("cd-1", "x")) is None
     assert not read_protection([]).has_names
 
@@ -123,8 +123,8 @@ def test_files_add_up(write: Write) -> None:
 )
 def test_however_it_was_saved(write: Write, content: bytes) -> None:
     """A byte order mark, CR LF, white space around a rule and a missing last line end change nothing."""
-    found = read_protection([write(content)])
-    assert [found.of(campaign(f"cd-{n}")) is not None for n in (1, 2, 9)] == [True, True, False]
+    protection = read_protection([write(content)])
+    assert [protection.of(campaign(f"cd-{n}")) is not None for n in (1, 2, 9)] == [True, True, False]
 
 
 def test_gzip_and_pipes(write: Write, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_gzip_and_pipes(write: Write, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "reason"),
     [
         (b"", "holds no rule"),
         (b"\n# only this\n   \n", "holds no rule"),
@@ -167,9 +167,9 @@ def test_gzip_and_pipes(write: Write, tmp_path: Path) -> None:
         (b"x" * 2_000_000, "line 1: the row is longer"),
     ],
 )
-def test_a_rule_that_protects_nothing_is_refused(write: Write, content: bytes, said: str) -> None:
+def test_a_rule_that_protects_nothing_is_refused(write: Write, content: bytes, reason: str) -> None:
     """A line that could not protect anything is an error with its place, not a campaign stopped by mistake."""
-    with pytest.raises(InputError, match=said) as raised:
+    with pytest.raises(InputError, match=reason) as raised:
         read_protection([write(content)])
     assert str(raised.value).startswith("--protect ")
     assert "keep.txt" in str(raised.value)
@@ -179,14 +179,14 @@ def test_a_rule_that_protects_nothing_is_refused(write: Write, content: bytes, s
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, write: Write) -> None:
     """A file that is missing, a folder, standard input or a torn archive is an error that names it."""
     packed = gzip.compress("".join(f"cd-{n}\n" for n in range(1000)).encode())
-    for path, said in [
+    for path, reason in [
         (str(tmp_path / "none.txt"), "No such file"),
         (str(tmp_path), "is a directory"),
         ("/proc/self/mem", "cannot be read on: .*Input/output error"),
         ("-", "standard input is for the list"),
         (write(packed[:-20], "keep.txt.gz"), "line .*: cannot be read on"),
     ]:
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=reason):
             read_protection([path])
 
 
@@ -195,19 +195,19 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, write: Write) -> 
 def test_100_000_rules_are_looked_up(write: Write, rule: str) -> None:
     """As many rules as a year brings are read, and asked for, in far less time than one call takes each."""
     number = 100_000 if "*" not in rule else 10_000
-    found = read_protection([write("".join(rule.format(n) + "\n" for n in range(number)))])
+    protection = read_protection([write("".join(rule.format(n) + "\n" for n in range(number)))])
     asked = [campaign(rule.format(n).replace("*", "x")) for n in range(number // 2, number * 3 // 2)]
     began = time.process_time()
-    held = sum(found.of(each) is not None for each in asked)
-    assert held == number // 2
+    matches = sum(protection.of(each) is not None for each in asked)
+    assert matches == number // 2
     assert time.process_time() - began < 2.0  # a search through the rules would take minutes
 
 
 def test_a_pattern_full_of_stars_ends(write: Write) -> None:
     """No pattern makes an id take exponential time."""
-    found = read_protection([write("*a" * 200 + "b")])
+    protection = read_protection([write("*a" * 200 + "b")])
     began = time.process_time()
-    assert found.of(campaign("a" * 1024)) is None
+    assert protection.of(campaign("a" * 1024)) is None
     assert time.process_time() - began < 5.0
 
 
@@ -230,13 +230,13 @@ def rule_or_none(content: str) -> Protection | None:
 @example(pattern="a", campaign_id="a\n")
 def test_an_id_is_held_exactly_when_the_shell_says_so(pattern: str, campaign_id: str) -> None:
     """Whatever the rule and the id: what is not refused matches as fnmatchcase does, the id or its plain form."""
-    found = rule_or_none(pattern)
-    assume(found is not None)
-    assert found is not None
+    protection = rule_or_none(pattern)
+    assume(protection is not None)
+    assert protection is not None
     written = re.split(r"\s#", pattern.strip())[0].rstrip()
     forms = {campaign_id, campaign_id if POSSIBLE.fullmatch(campaign_id) else plain_id(campaign_id)}
-    held = any(fnmatch.fnmatchcase(form, written) for form in forms)
-    assert (found.of(campaign(campaign_id)) is not None) is held
+    matches = any(fnmatch.fnmatchcase(form, written) for form in forms)
+    assert (protection.of(campaign(campaign_id)) is not None) is matches
 
 
 @given(patterns=st.lists(TEXTS, min_size=1, max_size=8), campaign_id=TEXTS)
@@ -248,19 +248,19 @@ def test_together_rules_hold_what_each_of_them_holds(patterns: list[str], campai
             rules.append(parse_rule("keep.txt", line, pattern))
         except ValueError:
             continue
-    said = Protection(rules).of(campaign(campaign_id))
+    reason = Protection(rules).of(campaign(campaign_id))
     singly = [str(rule) for rule in rules if Protection([rule]).of(campaign(campaign_id))]
-    assert (said is not None) is bool(singly)
-    assert said is None or said in singly
+    assert (reason is not None) is bool(singly)
+    assert reason is None or reason in singly
 
 
 @given(pattern=TEXTS, name=TEXTS)
 def test_a_name_is_held_exactly_when_the_shell_says_so(pattern: str, name: str) -> None:
     """Names are matched as ids are."""
-    found = rule_or_none(f"name:{pattern}")
-    assume(found is not None)
-    assert found is not None
-    assert (found.of(campaign("cd-1", name)) is not None) is fnmatch.fnmatchcase(name, pattern.strip())
+    protection = rule_or_none(f"name:{pattern}")
+    assume(protection is not None)
+    assert protection is not None
+    assert (protection.of(campaign("cd-1", name)) is not None) is fnmatch.fnmatchcase(name, pattern.strip())
 
 
 @given(content=st.binary(max_size=60))
@@ -268,10 +268,10 @@ def test_any_file_is_rules_or_one_line_of_refusal(tmp_path_factory: pytest.TempP
     """Whatever the bytes of a file, it is read or refused with an InputError that is safe to show."""
     path = tmp_path_factory.getbasetemp() / "any.txt"
     path.write_bytes(content)
-    said = ""
+    reason = ""
     try:
-        found = read_protection([str(path)]).rules
+        protection = read_protection([str(path)]).rules
     except InputError as error:
-        found, said = 0, str(error)
-    assert bool(found) is not bool(said)
-    assert said.isprintable()
+        protection, reason = 0, str(error)
+    assert bool(protection) is not bool(reason)
+    assert reason.isprintable()

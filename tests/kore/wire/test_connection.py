@@ -82,14 +82,14 @@ async def test_told_first(abort: Abort, end: Abort, outcome: Outcome, error: str
     """An exchange is told what ended it, whatever the abort then does."""
     connection = Connection(Owner(), lambda: 1.0)
     transport = Transport(connection, abort)
-    told = connection.send(b"", 100, 0.0)
+    pending = connection.send(b"", 100, 0.0)
     with suppress(AttributeError):
         end(connection)
-    assert told.done()
-    found = told.result()
-    assert not isinstance(found, Response)
-    assert (found.outcome, transport.aborts) == (outcome, 1)
-    assert found.error.startswith(error)
+    assert pending.done()
+    response = pending.result()
+    assert not isinstance(response, Response)
+    assert (response.outcome, transport.aborts) == (outcome, 1)
+    assert response.error.startswith(error)
 
 
 async def test_one_that_is_gone() -> None:
@@ -97,8 +97,8 @@ async def test_one_that_is_gone() -> None:
     owner = Owner()
     connection = Connection(owner, lambda: 1.0)
     transport = Transport(connection, fail)
-    told = connection.send(b"", 100, 0.0)
+    pending = connection.send(b"", 100, 0.0)
     connection.connection_lost(ConnectionResetError(104, ""))
     error = "the connection broke (ECONNRESET)"
-    assert told.result() == TransportFailure(Outcome.CONNECTION_ERROR, error, 1000.0, may_have_arrived=True)
+    assert pending.result() == TransportFailure(Outcome.CONNECTION_ERROR, error, 1000.0, may_have_arrived=True)
     assert (owner.has_ended, transport.aborts, connection.is_fit()) == (1, 0, False)

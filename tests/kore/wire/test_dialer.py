@@ -62,11 +62,11 @@ def free_address() -> tuple[str, int]:
     return address
 
 
-def failure(found: Response | TransportFailure) -> TransportFailure:
+def failure(response: Response | TransportFailure) -> TransportFailure:
     """Insist on a connection error that is worth another try."""
-    assert isinstance(found, TransportFailure), found
-    assert (found.outcome, found.again) == (Outcome.CONNECTION_ERROR, RetryHint.LATER)
-    return found
+    assert isinstance(response, TransportFailure), response
+    assert (response.outcome, response.again) == (Outcome.CONNECTION_ERROR, RetryHint.LATER)
+    return response
 
 
 class TestLookUps:
@@ -85,8 +85,8 @@ class TestLookUps:
         """Calls that begin together share one look-up, and its failure."""
         async with listening(replying(http())) as server, WireTransport(f"http://{NAME}:{server.port}") as wire:
             service = look_up(answer or [("127.0.0.1", server.port)])
-            found = await asyncio.gather(*(wire.post("/", {}) for _ in range(20)))
-        assert {type(each) for each in found} == {TransportFailure if answer else Response}
+            response = await asyncio.gather(*(wire.post("/", {}) for _ in range(20)))
+        assert {type(each) for each in response} == {TransportFailure if answer else Response}
         assert service.asked == 1
 
     async def test_real_one(self) -> None:
@@ -120,8 +120,8 @@ class TestAddresses:
         """If all refuse, the place is named."""
         look_up([free_address(), free_address()])
         async with WireTransport(f"http://{NAME}:81") as wire:
-            found = failure(await wire.post("/", {}))
-        assert found.error == f"no connection to {NAME}:81 (ECONNREFUSED); nothing was sent"
+            response = failure(await wire.post("/", {}))
+        assert response.error == f"no connection to {NAME}:81 (ECONNREFUSED); nothing was sent"
 
     async def test_no_file_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """No file descriptor left is told as that, with the way out."""
@@ -131,8 +131,8 @@ class TestAddresses:
 
         monkeypatch.setattr("bulkstop.kore.wire.dialer.start_connection", none_left)
         async with WireTransport("http://127.0.0.1:1") as wire:
-            found = failure(await wire.post("/", {}))
-        assert found.error == "no file descriptor left (lower --concurrency or raise ulimit -n); nothing was sent"
+            response = failure(await wire.post("/", {}))
+        assert response.error == "no file descriptor left (lower --concurrency or raise ulimit -n); nothing was sent"
 
 
 class TestTunnel:
@@ -164,9 +164,9 @@ class TestTunnel:
             await connection.gone()
 
         async with listening(serve) as proxy, WireTransport("https://127.0.0.1:1", proxy=proxy.url) as wire:
-            found = failure(await wire.post("/", {}))
+            response = failure(await wire.post("/", {}))
             await proxy.all_ended()
-        assert found.error == error
+        assert response.error == error
 
     @pytest.mark.parametrize("size", [1, 20])
     async def test_answer_in_pieces(self, size: int, tmp_path: Path) -> None:
@@ -196,10 +196,10 @@ class TestTunnel:
             listening(Connection.gone) as proxy,
             WireTransport("https://127.0.0.1:1", proxy=proxy.url, connect_timeout_s=0.05) as wire,
         ):
-            found = await wire.post("/", {})
+            response = await wire.post("/", {})
             await proxy.all_ended()
-        assert isinstance(found, TransportFailure)
-        assert (found.outcome, found.error) == (Outcome.TIMEOUT, "no connection in time; nothing was sent")
+        assert isinstance(response, TransportFailure)
+        assert (response.outcome, response.error) == (Outcome.TIMEOUT, "no connection in time; nothing was sent")
 
 
 async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -248,9 +248,9 @@ class TestTls:
             connection.reset()
 
         async with listening(slam) as server, WireTransport(f"https://127.0.0.1:{server.port}", ca=tls[0]) as wire:
-            found = failure(await wire.post("/", {}))
-        assert found.error.startswith(f"no connection to 127.0.0.1:{server.port} (")
-        assert found.error.endswith("; nothing was sent")
+            response = failure(await wire.post("/", {}))
+        assert response.error.startswith(f"no connection to 127.0.0.1:{server.port} (")
+        assert response.error.endswith("; nothing was sent")
 
     async def test_certificate_of_ours_wanted(self, tls: tuple[str, Path]) -> None:
         """A server that wants a certificate of ours says so late: by then the request may be with it."""
@@ -260,9 +260,9 @@ class TestTls:
             listening(replying(http()), context) as server,
             WireTransport(f"https://127.0.0.1:{server.port}", ca=tls[0]) as wire,
         ):
-            found = failure(await wire.post("/", {}))
-        assert found.error.startswith("the connection broke (")
-        assert found.may_have_arrived
+            response = failure(await wire.post("/", {}))
+        assert response.error.startswith("the connection broke (")
+        assert response.may_have_arrived
 
     @pytest.mark.parametrize("raw", [http(b"", length=9), http(b"part", length=9), b"HTTP/1.1 2"])
     async def test_truncated(self, tls: tuple[str, Path], raw: bytes) -> None:
@@ -271,8 +271,8 @@ class TestTls:
             listening(replying(raw, "reset"), context_for(tls[1])) as server,
             WireTransport(f"https://127.0.0.1:{server.port}", ca=tls[0]) as wire,
         ):
-            found = failure(await wire.post("/", {}))
-        assert found.may_have_arrived
+            response = failure(await wire.post("/", {}))
+        assert response.may_have_arrived
 
     async def test_kept_and_left(self, tls: tuple[str, Path]) -> None:
         """Calls use one connection, which ends with a goodbye when the wire is left."""

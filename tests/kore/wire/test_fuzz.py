@@ -207,15 +207,15 @@ class Owner:
 def exchange(line: WireConnection, fed: Fed, number: int, random: Random) -> Response | TransportFailure:
     """Ask once, let come what comes, and judge what became of it."""
     given = reply(number, random)
-    told = line.send(b"request", CAP, 0.0)
+    pending = line.send(b"request", CAP, 0.0)
     for piece in pieces(given.raw, random):
         fed.receive(piece)
     if given.end == "time" and line.busy_since is not None:
         line.time_out(10.0)
     fed.end(given.end)
-    if not told.done():
+    if not pending.done():
         fed.end("reset")
-    found = told.result()  # it is there, whatever came
+    found = pending.result()  # it is there, whatever came
     judge(found, number, given)
     return found
 
@@ -298,6 +298,6 @@ async def test_any_bytes_over_sockets() -> None:
             done = await asyncio.gather(*(ask(todo) for _ in range(32)))
     found = dict(chain.from_iterable(done))
     assert len(found) == SOCKET_CASES
-    for number, told in found.items():
-        judge(told, number, Reply(b"", None, "keep"))
+    for number, pending in found.items():
+        judge(pending, number, Reply(b"", None, "keep"))
     assert faults == []

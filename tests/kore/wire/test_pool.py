@@ -40,8 +40,8 @@ def later(after_s: float) -> Callable[[Transport, int], None]:
 
 async def timed(call: Awaitable[Response | TransportFailure]) -> tuple[Response | TransportFailure, float]:
     """Make a call and note when it ended."""
-    found = await call
-    return found, asyncio.get_running_loop().time()
+    response = await call
+    return response, asyncio.get_running_loop().time()
 
 
 async def after(
@@ -69,9 +69,9 @@ class TestDeadlines:
         async def main() -> Response | TransportFailure:
             with imitated(answering(given)) as made:
                 async with wire() as transport:
-                    found = await transport.post("/", {})
+                    response = await transport.post("/", {})
                     assert [each.was_aborted for each in made] == [True]
-            return found
+            return response
 
         failure = TransportFailure(Outcome.TIMEOUT, error, TIMEOUT_S * 1000, status, may_have_arrived=True)
         assert run(main()) == (failure, TIMEOUT_S)
@@ -99,12 +99,12 @@ class TestDeadlines:
         async def main() -> list[Response | TransportFailure]:
             with imitated(later(takes_s)) as made:
                 async with wire() as transport:
-                    found = [await transport.post("/", {}) for _ in range(5)]
+                    response = [await transport.post("/", {}) for _ in range(5)]
                     assert len(made) == 1
-            return found
+            return response
 
-        found, took_s = run(main())
-        assert found == [Response(200, VOICE_ANSWER, takes_s * 1000)] * 5
+        response, took_s = run(main())
+        assert response == [Response(200, VOICE_ANSWER, takes_s * 1000)] * 5
         assert took_s == pytest.approx(5 * takes_s)
 
     def test_the_wait_counts(self) -> None:
@@ -116,7 +116,7 @@ class TestDeadlines:
                     calls = [timed(transport.post("/", {})) for _ in range(3)]
                     ends = await asyncio.gather(*calls)
             await asyncio.sleep(99)  # what the server still wants to say is said to nobody
-            return [(getattr(found, "error", None), at) for found, at in ends]
+            return [(getattr(response, "error", None), at) for response, at in ends]
 
         assert run(main())[0] == [
             (None, 6),
@@ -201,8 +201,8 @@ class TestLimit:
                 async with wire(connections=2) as transport:
                     return await asyncio.gather(*(transport.post("/", {}) for _ in range(9)))
 
-            found, _ = run(main())
-        assert all(isinstance(each, TransportFailure) for each in found)
+            response, _ = run(main())
+        assert all(isinstance(each, TransportFailure) for each in response)
         assert (len(made), most) == (9, 2)
 
     def test_failed_dialling_makes_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,8 +221,8 @@ class TestLimit:
                 monkeypatch.setattr(transport._pool, "_dial", dial)
                 return await asyncio.gather(*(transport.post("/", {}) for _ in range(6)))
 
-        found, took_s = run(main())
-        assert found == [
+        response, took_s = run(main())
+        assert response == [
             TransportFailure(Outcome.CONNECTION_ERROR, "no way; nothing was sent", ms * 1000)
             for ms in (1, 1, 2, 2, 3, 3)
         ]
@@ -264,9 +264,9 @@ class TestLimit:
                 async with wire(connections=1) as transport:
                     calls = [asyncio.ensure_future(transport.post("/", {})) for _ in range(5)]
                     asyncio.get_running_loop().at_step(step, calls[1].cancel)  # type: ignore[attr-defined]
-                    found = await asyncio.gather(*calls, return_exceptions=True)
+                    response = await asyncio.gather(*calls, return_exceptions=True)
                     assert sum(not each.is_closing() for each in made) <= 1
-            return [type(each) for each in found]
+            return [type(each) for each in response]
 
         first, cut, *others = run(main())[0]
         assert (first, others) == (Response, [Response] * 3)
@@ -280,8 +280,8 @@ class TestLimit:
                 async with wire(connections=1) as transport:
                     early = [transport.post("/", {}) for _ in range(4)]
                     late = [after(delay_s, lambda: transport.post("/", {})) for delay_s in (9, 12)]
-                    found = await asyncio.gather(*early, *late)
-            return [isinstance(each, Response) for each in found]
+                    response = await asyncio.gather(*early, *late)
+            return [isinstance(each, Response) for each in response]
 
         assert run(main())[0] == [True, True, False, False, True, True]
 
@@ -363,9 +363,9 @@ class TestKeeping:
                         return line
 
                     monkeypatch.setattr(pool, "_dial", unlucky)
-                    found = await transport.post("/", {})
+                    response = await transport.post("/", {})
                 assert made[0].written == []
-            return found
+            return response
 
         assert run(main())[0] == TransportFailure(Outcome.CONNECTION_ERROR, f"{why}; nothing was sent", 0.0)
 

@@ -109,11 +109,11 @@ class TestInjection:
     async def test_call(self, path: str, fields: Mapping[str, str]) -> None:
         """Such a call is a failure that another try would not change, and not a byte of it is sent."""
         async with listening(replying(http())) as server, WireTransport(server.url) as wire:
-            found = await wire.post(path, fields)
-        assert isinstance(found, TransportFailure)
-        assert (found.outcome, found.again, found.status) == (Outcome.CONNECTION_ERROR, RetryHint.NO, None)
-        assert found.error.endswith("; nothing was sent")
-        assert found.error.isprintable()
+            response = await wire.post(path, fields)
+        assert isinstance(response, TransportFailure)
+        assert (response.outcome, response.again, response.status) == (Outcome.CONNECTION_ERROR, RetryHint.NO, None)
+        assert response.error.endswith("; nothing was sent")
+        assert response.error.isprintable()
         assert server.connections == 0
 
 

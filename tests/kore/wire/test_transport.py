@@ -262,13 +262,13 @@ def test_any_bytes(script: Script) -> None:
     Also: nothing is raised anywhere, nothing is left behind (`run` sees to both), and no answer is another's.
     """
     found, _ = run(calls(script))
-    for number, (told, took_s) in enumerate(found):
+    for number, (reply, took_s) in enumerate(found):
         assert took_s <= TIMEOUT_S
-        if isinstance(told, Response):
-            assert told.status == 101 or told.status >= 200
-            assert len(told.body) <= CAP
-            assert {int(other) for other in re.findall(rb"this is for request (\d)\.", told.body)} <= {number}
+        if isinstance(reply, Response):
+            assert reply.status == 101 or reply.status >= 200
+            assert len(reply.body) <= CAP
+            assert {int(other) for other in re.findall(rb"this is for request (\d)\.", reply.body)} <= {number}
         else:
-            assert told.outcome in (Outcome.CONNECTION_ERROR, Outcome.TIMEOUT)
-            assert (told.outcome is Outcome.TIMEOUT) == (took_s == TIMEOUT_S)
-            assert told.may_have_arrived != told.error.endswith("; nothing was sent")
+            assert reply.outcome in (Outcome.CONNECTION_ERROR, Outcome.TIMEOUT)
+            assert (reply.outcome is Outcome.TIMEOUT) == (took_s == TIMEOUT_S)
+            assert reply.may_have_arrived != reply.error.endswith("; nothing was sent")
