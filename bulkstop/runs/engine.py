@@ -3,18 +3,15 @@
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack
 from functools import partial
-from os import PathLike, fspath
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, Unpack
 
 from bulkstop.errors import SettingsError
 from bulkstop.model import Campaign, CampaignType
 from bulkstop.runs.parts import Around, GetToken, Hooks, Parts, open_parts
 from bulkstop.runs.stop.forecast import find_earliest_end
-from bulkstop.runs.stop.journal import choose_mode
 from bulkstop.runs.stop.plan import check_usable, make_plan
-from bulkstop.runs.stop.prepare import Destination, Source, prepare, read_plan
-from bulkstop.runs.stop.retries import outcomes_to_retry
+from bulkstop.runs.stop.prepare import RunOptions, Source, prepare, read_destination, read_plan
 from bulkstop.runs.stop.run import OnResult, Prepare, Run
 from bulkstop.runs.stop.warnings import find_warnings
 from bulkstop.settings import Settings
@@ -90,30 +87,19 @@ class Engine:
             check_usable(plan)
         return plan
 
-    def run(
-        self,
-        source: Source | Plan,
-        on_result: OnResult | None = None,
-        *,
-        output: str | PathLike[str] | None = None,
-        overwrite: bool = False,
-        resume: bool = False,
-        retry: Iterable[str] = (),
-        format: str | None = None,  # noqa: A002 - the word of its option
-        expect: tuple[int, int] | None = None,
-    ) -> Run:
+    def run(self, source: Source | Plan, on_result: OnResult | None = None, **options: Unpack[RunOptions]) -> Run:
         """Return a run of a source or a plan; it starts when it is awaited, iterated over or told to.
 
         Each result goes to `on_result`, which may be asynchronous, and as a line into the file `output`, which must be
         new unless `overwrite` or `resume` is given. A resumed run goes on with that file: what ended in it is not sent
-        again, unless it ended in one of the outcomes `retry`. `expect` is the fewest and the most campaigns to stop.
-        Asks nobody: starting it is the confirmation.
+        again, unless it ended in one of the outcomes `retry`, or with `retry_failed` in one that is worth it. `format`
+        is the form of files whose name does not tell it, `expect` the fewest and the most campaigns to stop. Asks
+        nobody: starting it is the confirmation. Raises SettingsError for options that do not go together.
         """
-        again = outcomes_to_retry(retry, retry_failed=False)
-        mode = choose_mode(overwrite=overwrite, resume=resume or bool(again))
-        destination = Destination(path=None if output is None else fspath(output), mode=mode, retry=again)
+        destination = read_destination(source, self.settings, options)
+        fmt, expect = options.get("format"), options.get("expect")
         return self.prepare_run(
-            lambda run_id: prepare(source, self.settings, destination, run_id, fmt=format, expect=expect), on_result
+            lambda run_id: prepare(source, self.settings, destination, run_id, fmt=fmt, expect=expect), on_result
         )
 
     def prepare_run(self, prepare: Prepare, on_result: OnResult | None = None) -> Run:

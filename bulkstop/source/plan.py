@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import orjson
 
+from bulkstop.errors import InputError
 from bulkstop.model import Campaign, CampaignType, Order, Outcome, Result, Row, unsent_result
 from bulkstop.source.digest import Digest, Digests
 from bulkstop.source.first_seen import FirstSeen
@@ -207,13 +208,13 @@ def _identity(campaign: Campaign) -> tuple[str, str, str, str]:
 
 
 def _pack(campaign: Campaign) -> bytes:
-    return _line(tuple(campaign))
+    return _line(tuple(campaign), campaign)
 
 
 def _pack_names(result: Result) -> bytes:
     """Pack what the row of an input says, without our reason why it cannot be used: that may be worded anew."""
     names = result.line, result.campaign_id, result.campaign_type, result.account_id, result.stream_id, result.row
-    return _line(names)
+    return _line(names, result)
 
 
 def _unpack(line: bytes) -> Campaign:
@@ -234,7 +235,7 @@ def _pack_held(result: Result) -> bytes:
         result.line,
         result.row,
     )
-    return _line(values)
+    return _line(values, result)
 
 
 def _unpack_held(line: bytes) -> Result:
@@ -245,11 +246,18 @@ def _unpack_held(line: bytes) -> Result:
     )
 
 
-def _line(values: tuple[object, ...]) -> bytes:
+def _line(values: tuple[object, ...], of: Row) -> bytes:
     try:
         return orjson.dumps(values, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS, default=_plain)
     except TypeError:  # half a surrogate pair, or an integer of more than 64 bits
+        return _odd_line(values, of)
+
+
+def _odd_line(values: tuple[object, ...], of: Row) -> bytes:
+    try:
         return _ODD + json.dumps(values, default=_plain, skipkeys=True).encode() + b"\n"
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{of.source} line {of.line}: its other columns cannot be written ({error})") from None
 
 
 def _read_line(line: bytes) -> Any:

@@ -18,8 +18,8 @@ import pytest
 
 from bulkstop import NO_LIMIT, Settings
 from bulkstop.model import Campaign, CampaignType, Limit, Outcome
+from bulkstop.runs.api import stop_async
 from bulkstop.runs.lists.states import AT_REST
-from bulkstop.runs.stop.api import stop_async
 from bulkstop.simulator import Operation, SimulatedCampaign, Simulator, SimulatorOptions
 from bulkstop.simulator.campaigns import Campaigns
 from tests.cli.conftest import Here

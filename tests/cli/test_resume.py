@@ -20,8 +20,8 @@ from bulkstop.cli.stop.command import command_line
 from bulkstop.errors import SettingsError
 from bulkstop.model import CampaignType, Outcome, Result
 from bulkstop.report.stop.formats import csv_header, to_csv, to_json
-from bulkstop.runs.stop.api import stop as stop_here
-from bulkstop.runs.stop.api import stop_async
+from bulkstop.runs.api import stop as stop_here
+from bulkstop.runs.api import stop_async
 from bulkstop.runs.stop.journal import HIDDEN
 from tests.cli.conftest import Here, MakeList
 from tests.processes import (

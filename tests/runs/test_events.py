@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -21,13 +22,15 @@ from bulkstop.events import (
     WrongScheduleDisabled,
 )
 from bulkstop.kore.session import make_perform
-from bulkstop.model import Attempt, Campaign, CampaignType, Limit, Outcome, Result, RetryHint
+from bulkstop.model import Attempt, Campaign, CampaignType, Outcome, Result, RetryHint
 from bulkstop.report.log import LOG, log_event
 from bulkstop.report.stop.progress import LoggedProgress, Progress
 from bulkstop.report.stop.snapshot import RunState, Snapshot
 from bulkstop.report.stop.summary import Summary
 from bulkstop.runs import wiring
-from bulkstop.runs.stop.run import Run
+from bulkstop.runs.engine import Engine
+from bulkstop.runs.parts import open_parts
+from bulkstop.runs.stop.run import Prepared, Run
 from bulkstop.runs.wiring import make_send, make_tokens, make_transport, observe_attempts
 from bulkstop.settings import Settings
 from bulkstop.simulator import Simulator, SimulatorOptions
@@ -161,23 +164,28 @@ def test_an_event_is_a_record(kept: Kept, event: Event, level: str, name: str, f
 async def test_a_run_is_observed_from_its_beginning_to_its_end() -> None:
     """Whoever observes a run is given its beginning, and its end once the results are closed."""
     events: list[Event] = []
-    settings = Settings(host="platform.example.com", token="t")
+    settings = Settings(host="platform.example.com", token="t", quota_store="memory")
     invalid = Result("", None, None, None, Outcome.INVALID)
 
     def end(summary: Summary) -> Summary:
         return replace(summary, fault=OutputError("no room"))
 
-    with Plan([invalid]) as plan:
-        run = Run(plan, settings, lambda result: None, run_id="run-1", observe=events.append, end=end)
+    @asynccontextmanager
+    async def prepare(run_id: str) -> AsyncIterator[Prepared]:
+        with Plan([invalid]) as plan:
+            yield Prepared(plan, end=end)
+
+    async with open_parts(settings) as parts:
+        run = Run(parts, prepare, observe=events.append)
         states = [run.state]
-        summary = await run.execute()
+        summary = await run
     states.append(run.state)
     assert states == [RunState.PLANNED, RunState.ENDED]
     assert summary.exit_code == 3
     began, ended = events
-    assert began == RunBegan("run-1", "https://platform.example.com", 1, 0, 0, "60/60s")
+    assert began == RunBegan(run.id, "https://platform.example.com", 1, 0, 0, "60/60s")
     assert isinstance(ended, RunEnded)
-    assert (ended.run_id, ended.reason, ended.exit_code, ended.calls) == ("run-1", "no room", 3, 0)
+    assert (ended.run_id, ended.reason, ended.exit_code, ended.calls) == (run.id, "no room", 3, 0)
     assert ended.outcomes == {"invalid": 1}
 
 
@@ -205,24 +213,18 @@ def test_progress_for_machines() -> None:
 @pytest.mark.real
 async def test_a_run_is_steered_while_it_goes() -> None:
     """A run can be slowed down, paused and gone on with; its snapshot says how it stands."""
-    snapshots: list[Snapshot] = []
-
-    def report(result: Result) -> None:
-        if result.campaign_id == "cd-2":
-            run.set_rate([Limit(20, 1.0)])
-            run.pause()
-            asyncio.get_running_loop().call_later(0.05, go_on)
-
-    def go_on() -> None:
-        snapshots.append(run.snapshot())
-        run.resume()
-
     async with Simulator(SimulatorOptions()) as service:
         settings = Settings(host=service.url, token="t", concurrency=1, quota_store="memory")
-        with Plan(CAMPAIGN._replace(campaign_id=f"cd-{n}", line=n) for n in range(1, 6)) as plan:
-            run = Run(plan, settings, report)
-            summary = await run.execute()
-    assert summary.is_done
-    (paused,) = snapshots
-    assert (paused.state, paused.to_send, paused.sent, paused.in_flight) == (RunState.PAUSED, 5, 2, 0)
+        async with Engine(settings) as engine:
+            run = engine.run(CAMPAIGN._replace(campaign_id=f"cd-{n}", line=n) for n in range(1, 6))
+            async for result in run:
+                if result.campaign_id == "cd-2":
+                    run.set_rate("20/s")
+                    run.pause()
+                    paused = run.snapshot()
+                    run.resume()
+        assert run.summary is not None
+        assert run.summary.is_done
+    assert (paused.state, paused.to_send) == (RunState.PAUSED, 5)
+    assert paused.sent < 5
     assert run.snapshot().state is RunState.ENDED

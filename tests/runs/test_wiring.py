@@ -5,8 +5,8 @@ from contextlib import closing
 from bulkstop.runs.lists.roster import Roster
 from bulkstop.runs.stop.plan import make_plan
 from bulkstop.runs.stop.precheck import KnownStates, narrow_plan
-from bulkstop.runs.stop.run import make_lanes_left
-from bulkstop.runs.wiring import Accounts, make_lanes
+from bulkstop.runs.stop.work import make_lanes
+from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import Settings
 from tests.engine.parts import accounts
 
@@ -18,6 +18,6 @@ def test_whoever_calls_for_an_account_shares_its_rest() -> None:
     shared.rest("a1").extend(7.0)
     with closing(make_plan(accounts(["a1", "a2"], 2), settings)) as plan:
         left = narrow_plan(plan, KnownStates(Roster({})), lambda campaign: None)
-        for first, second in (make_lanes(plan, shared), make_lanes_left(left, shared)):
+        for first, second in (make_lanes(plan, shared), make_lanes(left, shared)):
             assert first.rest.until == 7.0
             assert second.rest.until < 7.0

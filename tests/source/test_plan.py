@@ -86,10 +86,20 @@ class TestFirstRun:
         with Plan(rows) as plan:
             assert list(plan.campaigns("acc")) == rows
 
-    def test_rows_that_are_no_json(self) -> None:
-        """Columns that no result line could carry are refused with their line, before anything is sent."""
-        with pytest.raises(InputError, match=r"^a\.csv line 7: its other columns are no JSON"):
-            Plan([campaign(7, row={"a": "\ud800"})])
+    def test_odd_columns_come_back_whole(self) -> None:
+        """What is carried along comes back as it was, also what is no usual JSON; it stops nothing from being sent."""
+        rows = [campaign(7, row={"a": "\ud800", "b": 2**70, "c": [1.5, True, None]}), campaign(8, name="\udfff")]
+        held = Result("", None, None, None, Outcome.INVALID, source="a.csv", line=9, row={"a": -(2**64)})
+        with Plan([*rows, held]) as plan:
+            assert list(plan.campaigns("acc")) == rows
+            assert list(plan.held_results()) == [held]
+
+    def test_columns_that_cannot_be_written(self) -> None:
+        """A value that no line can hold ends the planning, with its row; nothing was sent."""
+        endless: dict[str, object] = {}
+        endless["a"] = endless
+        with pytest.raises(InputError, match=r"^a\.csv line 7: its other columns cannot be written"):
+            Plan([campaign(7, row=endless)])
 
 
 class TestSettled:

@@ -6,16 +6,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from os import PathLike
-from typing import cast
+from os import PathLike, fspath
+from typing import TypedDict, cast
 
 from bulkstop.engine.tasks import start_task
 from bulkstop.errors import InputError, SettingsError
 from bulkstop.model import Campaign, Outcome
 from bulkstop.report.stop.ledger import Mode
 from bulkstop.runs.stop.input_files import check_results, paths_in
-from bulkstop.runs.stop.journal import RunJournal
+from bulkstop.runs.stop.journal import RunJournal, choose_mode
 from bulkstop.runs.stop.plan import Inputs, make_plan
+from bulkstop.runs.stop.retries import outcomes_to_retry
 from bulkstop.runs.stop.run import Prepared
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
@@ -35,6 +36,29 @@ class Destination:
     path: str | None = None
     mode: Mode = Mode.NEW
     retry: frozenset[Outcome] = frozenset()
+
+
+class RunOptions(TypedDict, total=False):
+    """What can be given with a source; see `Engine.run`."""
+
+    output: str | PathLike[str] | None
+    overwrite: bool
+    resume: bool
+    retry: Iterable[str]
+    retry_failed: bool
+    format: str | None
+    expect: tuple[int, int] | None
+
+
+def read_destination(source: object, settings: Settings, options: RunOptions) -> Destination:
+    """Return where the results go; raises SettingsError for a file that must not be written, or for two answers."""
+    retry = outcomes_to_retry(options.get("retry", ()), retry_failed=options.get("retry_failed", False))
+    resume = options.get("resume", False) or bool(retry)
+    mode = choose_mode(overwrite=options.get("overwrite", False), resume=resume)
+    if (output := options.get("output")) is None:
+        return Destination()
+    check_results("output", fspath(output), paths_in(source), settings, "settings.{}".format)
+    return Destination(path=fspath(output), mode=mode, retry=retry)
 
 
 @asynccontextmanager
@@ -61,7 +85,6 @@ async def prepare(
             check_expected(plan, expect)
             yield Prepared(plan)
         return
-    check_results("output", destination.path, paths_in(source), settings, "settings.{}".format)
     with RunJournal(destination.path, mode=destination.mode, retry=destination.retry) as journal:
         if isinstance(source, Plan):
             if journal.past is not None:

@@ -13,7 +13,7 @@ from bulkstop import Settings, stop
 from bulkstop.errors import SettingsError
 from bulkstop.model import Campaign, CampaignType
 from bulkstop.report.stop.manifest import manifest_path
-from bulkstop.runs.stop.api import stop_async
+from bulkstop.runs.api import stop_async
 from bulkstop.runs.stop.input_files import files_of
 from bulkstop.settings import OPTION_SPECS
 from tests.processes import WAIT_S, environment

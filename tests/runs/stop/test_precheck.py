@@ -26,7 +26,7 @@ from bulkstop.runs.stop.precheck import (
     narrow_plan,
     read_known_states,
 )
-from bulkstop.runs.stop.run import make_lanes_left
+from bulkstop.runs.stop.work import make_lanes
 from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import NO_LIMIT, Settings
 from bulkstop.source.plan import Plan
@@ -453,7 +453,7 @@ def test_lanes_know_what_is_left() -> None:
     """A lane counts what it has to send, not what the plan has: the time left is told by that."""
     running, _, _, plan = sorted_out("ASSAS")
     with plan:
-        (lane,) = make_lanes_left(running, Accounts(settings_for("only_running"), None))
+        (lane,) = make_lanes(running, Accounts(settings_for("only_running"), None))
         first = lane.draw(0.0, room=1)
         assert first is not None
         assert (lane.account_id, lane.left, first.campaign.campaign_id) == ("a1", 2, "cd-1")
