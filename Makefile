@@ -30,13 +30,12 @@ check: lint
 
 test: lint
 	$(RUN) pytest -m "not alone and not full" -n 4 --dist loadfile  # most of them wait more than they work
-	$(RUN) pytest -m "alone and not full" -n 2
 
 test-all: test test-full test-lowest
 
 test-full: .venv/.tools
 	$(RUN) pytest -m "full and not alone" -n 4 --dist loadfile
-	$(RUN) pytest -m "full and alone" -n 2
+	$(RUN) pytest -m "alone" -n 2  # these measure times, so nothing else runs beside them
 
 test-lowest: .venv-lowest/.tools
 	.venv-lowest/bin/python -m pytest -m "not alone and not full" -n 4 --dist loadfile
