@@ -14,7 +14,7 @@ from bulkstop.files import beside
 from bulkstop.model import WORTH_A_RETRY, Outcome
 from bulkstop.report.stop.ledger import Mode
 from bulkstop.runs.stop.journal import choose_mode
-from bulkstop.runs.stop.retries import listed, outcomes_to_retry
+from bulkstop.runs.stop.retries import format_outcomes, outcomes_to_retry
 from bulkstop.settings import GROUPS
 
 
@@ -91,7 +91,7 @@ with_stop_options = with_options(
     click.option(
         "--retry-failed",
         is_flag=True,
-        help=f"Go on with it, and send again what failed and is worth a retry: {listed(WORTH_A_RETRY)}.",
+        help=f"Go on with it, and send again what failed and is worth a retry: {format_outcomes(WORTH_A_RETRY)}.",
     ),
     click.option(
         "--retry",
