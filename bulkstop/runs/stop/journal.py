@@ -114,8 +114,8 @@ class RunJournal:
         again = f", nor is anything {format_outcomes(self._retry)}" if self._retry else ""
         raise SettingsError(
             f"{self.path}: its run finished at {printable(last.ended_at)} "
-            f"({format_counts(plan.settled, Outcome)}); nothing is left to send{again}. To stop the list once more give "
-            f"-o with the date in its name, or --overwrite; what failed is sent again by {_ways_to_retry(plan.settled)}"
+            f"({format_counts(plan.settled, Outcome)}); nothing is left to send{again}. To stop the list once more "
+            f"give -o with the date in its name, or --overwrite; what failed is sent again by {_ways_to_retry(plan.settled)}"
         )
 
     def _other_defaults(self, settings: Settings) -> str:
