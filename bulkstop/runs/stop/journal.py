@@ -115,7 +115,8 @@ class RunJournal:
         raise SettingsError(
             f"{self.path}: its run finished at {printable(last.ended_at)} "
             f"({format_counts(plan.settled, Outcome)}); nothing is left to send{again}. To stop the list once more "
-            f"give -o with the date in its name, or --overwrite; what failed is sent again by {_ways_to_retry(plan.settled)}"
+            "give -o with the date in its name, or --overwrite; what failed is sent again by "
+            f"{_ways_to_retry(plan.settled)}"
         )
 
     def _other_defaults(self, settings: Settings) -> str:
