@@ -13,7 +13,7 @@ from bulkstop.version import __version__ as __version__
 if TYPE_CHECKING:
     from bulkstop.errors import BulkstopError, CredentialsError, InputError, OutputError, SettingsError
     from bulkstop.model import Campaign, CampaignType, Limit, Outcome, Result
-    from bulkstop.report.stop.summary import Summary
+    from bulkstop.report.summary import Summary
     from bulkstop.runs.api import stop, stop_async
     from bulkstop.settings import NO_LIMIT, Settings
 
@@ -39,7 +39,7 @@ _HOMES = {
     "errors": ("BulkstopError", "CredentialsError", "InputError", "OutputError", "SettingsError"),
     "model": ("Campaign", "CampaignType", "Limit", "Outcome", "Result"),
     "runs.api": ("stop", "stop_async"),
-    "report.stop.summary": ("Summary",),
+    "report.summary": ("Summary",),
     "settings": ("NO_LIMIT", "Settings"),
 }
 

@@ -26,7 +26,7 @@ from bulkstop.model import Attempt, Campaign, CampaignType, Outcome, Result, Ret
 from bulkstop.report.log import LOG, log_event
 from bulkstop.report.stop.progress import LoggedProgress, Progress
 from bulkstop.report.stop.snapshot import RunState, Snapshot
-from bulkstop.report.stop.summary import Summary
+from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs import wiring
 from bulkstop.runs.engine import Engine
 from bulkstop.runs.parts import open_parts
@@ -167,7 +167,7 @@ async def test_a_run_is_observed_from_its_beginning_to_its_end() -> None:
     settings = Settings(host="platform.example.com", token="t", quota_store="memory")
     invalid = Result("", None, None, None, Outcome.INVALID)
 
-    def end(summary: Summary) -> Summary:
+    def end(summary: StopSummary) -> StopSummary:
         return replace(summary, fault=OutputError("no room"))
 
     @asynccontextmanager

@@ -27,7 +27,7 @@ from bulkstop.files import AtomicFile, Output
 from bulkstop.model import SIGNALS
 from bulkstop.report.load.charts import check_library, read_library
 from bulkstop.report.load.requests import KEYS
-from bulkstop.report.load.summary import LoadSummary, format_plan, format_summary, list_faults, summary_to_json
+from bulkstop.report.load.summary import LoadSummary, format_plan, format_summary, list_faults
 from bulkstop.report.load.timeline import Timeline, choose_width
 from bulkstop.runs import host
 from bulkstop.runs.load.hosts import is_named, is_vendor, read_host_name
@@ -120,7 +120,7 @@ def load_test(shape: Shape, options: LoadOptions, settings: Settings) -> int:
         confirm_host(settings, options.allowed)
         summary = measure(load, share, settings, options)
     if options.as_json:
-        return print_last(json.dumps(summary_to_json(summary)), summary.exit_code)
+        return print_last(json.dumps(summary.as_dict()), summary.exit_code)
     return summary.exit_code
 
 
@@ -250,7 +250,7 @@ def save_page(file: AtomicFile, summary: LoadSummary, timeline: Timeline, *, qui
         file.save(render_page(summary, timeline.points(), read_library()).encode())
     except BulkstopError as fault:
         print_err(f"bulkstop: {fault}")
-        return replace(summary, fault=summary.fault or str(fault))
+        return replace(summary, fault=summary.fault or fault)
     if not quiet:
         print_err(f"{file.name}: written")
     return summary

@@ -21,7 +21,7 @@ from bulkstop.model import SIGNALS
 from bulkstop.report.log import log_event
 from bulkstop.report.stop.plan import PlanFacts, format_plan, plan_to_json
 from bulkstop.report.stop.progress import Bar, Lines, LoggedProgress, Progress
-from bulkstop.report.stop.summary import Summary
+from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs import host
 from bulkstop.runs.engine import Engine
 from bulkstop.runs.stop import history
@@ -111,7 +111,7 @@ def show_plan(plan: Plan, settings: Settings, options: StopOptions) -> PlanFacts
     return facts
 
 
-def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: StopOptions) -> Summary:
+def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: StopOptions) -> StopSummary:
     """Execute the plan with signals and progress, and note it for the next run's comparison."""
     progress = choose_progress(plan.to_send, options)
 
@@ -120,7 +120,7 @@ def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: Stop
         journal.open(plan, settings, command_line(sys.argv), run_id)
         yield Prepared(plan, journal.write, journal.watch, journal.end)
 
-    async def execute() -> Summary:
+    async def execute() -> StopSummary:
         shutdown = Shutdown(grace_s=settings.grace_s, say=print_err, lost=LOST)
         with handle_signals(shutdown, SIGNALS):
             async with Engine(settings) as engine:

@@ -7,12 +7,12 @@ from bulkstop.cli.stop.options import StopOptions
 from bulkstop.cli.terminal import print_err
 from bulkstop.report.stop.formats import to_json
 from bulkstop.report.stop.manifest import manifest_path
-from bulkstop.report.stop.summary import Summary, format_summary
+from bulkstop.report.stop.summary import StopSummary, format_summary
 from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.runs.stop.retries import NEEDS_A_CHOICE, format_counts, retry_option
 
 
-def print_summary(summary: Summary, journal: RunJournal, options: StopOptions) -> None:
+def print_summary(summary: StopSummary, journal: RunJournal, options: StopOptions) -> None:
     """Say how a run went; what was sent and has no line in the file is listed whatever else is said."""
     print_lost(journal)
     print_unwritten(summary, options.target)
@@ -20,7 +20,7 @@ def print_summary(summary: Summary, journal: RunJournal, options: StopOptions) -
         print_err("\n".join(format_run(summary, journal)))
 
 
-def format_run(ended: Summary, journal: RunJournal) -> list[str]:
+def format_run(ended: StopSummary, journal: RunJournal) -> list[str]:
     """Write how a run went."""
     lines = format_summary(ended)
     lines.append(f"Results: {where_results_are(journal)}")
@@ -37,7 +37,7 @@ def where_results_are(journal: RunJournal) -> str:
     return f"{rescue.place or 'lost'}{'' if rescue.is_whole else f'; what is left: {journal.path}'}"
 
 
-def ways_on(ended: Summary, journal: RunJournal) -> list[str]:
+def ways_on(ended: StopSummary, journal: RunJournal) -> list[str]:
     """Say with which command the run goes on, and with which one what failed for good is sent again."""
     lines = []
     failed = Counter(ended.settled) + journal.failed
@@ -67,7 +67,7 @@ def print_lost(journal: RunJournal) -> None:
         print_err(to_json(result).decode().rstrip())
 
 
-def print_unwritten(ended: Summary, output: str) -> None:
+def print_unwritten(ended: StopSummary, output: str) -> None:
     """Say what was sent but could not be written; this is then the only place where it stands."""
     if ended.unwritten:
         print_err(f"bulkstop: {len(ended.unwritten)} results could not be written to {output}; they are:")

@@ -5,15 +5,16 @@ from bulkstop.cli.stop.options import StopOptions
 from bulkstop.cli.terminal import print_err
 from bulkstop.cli.verify import read_back, write_list
 from bulkstop.report.lists.verification import format_hint, format_verification
-from bulkstop.report.stop.summary import Summary
+from bulkstop.report.stop.summary import StopSummary
 from bulkstop.settings import Settings
+from bulkstop.text import printable
 
 
-def verify_after(options: StopOptions, settings: Settings, ended: Summary) -> int:
+def verify_after(options: StopOptions, settings: Settings, ended: StopSummary) -> int:
     """Read back what still runs, say so, and give the exit code of the whole: that of the run, or 1 for what runs."""
     verification = read_back((options.target,), settings, singly=False, quiet=options.quiet)
-    for note in (*verification.notes, *([verification.fault] if verification.fault else [])):
-        print_err(f"bulkstop: {note}")
+    for note in (*verification.notes, *([str(verification.fault)] if verification.fault else [])):
+        print_err(f"bulkstop: {printable(note)}")
     if verification.exit_code or not options.quiet:
         print_err("\n".join(format_verification(verification)))
     if written := write_list(verification, running_list(options.target), overwrite=True):

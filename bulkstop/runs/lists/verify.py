@@ -91,12 +91,12 @@ def make_survey(targets: Targets, settings: Settings, *, singly: bool = False, s
 
 async def run_survey(
     survey: Survey, parts: Parts, rests: Callable[[float], object] = lambda seconds: None
-) -> str | None:
+) -> BulkstopError | None:
     """Ask for the state of all targets; return what ended that early."""
     try:
         await parts.tokens.get()  # without credentials there is nothing to begin with
     except BulkstopError as fault:
-        return str(fault)
+        return fault
     return await survey.run(parts.perform, parts.accounts.of_run(rests=rests).caller)
 
 

@@ -165,8 +165,8 @@ def sum_up(
     fault, metrics = fault or closing, recorder.metrics
     if fault is None and signum is None:
         metrics.elapsed_s = load.elapsed_s(metrics)
-    plan, verdicts, reason = load.plan(settings), load.judge(metrics), None if fault is None else str(fault)
-    return LoadSummary(plan, metrics, verdicts, run_id, recorder.began, in_flight, signum, reason)
+    plan, verdicts = load.plan(settings), load.judge(metrics)
+    return LoadSummary(plan, metrics, verdicts, run_id, recorder.began, in_flight, signum, fault)
 
 
 async def send_load(

@@ -21,7 +21,7 @@ from bulkstop.report.stop.ledger import Ledger, Mark, Mode
 from bulkstop.report.stop.loss import Rescue
 from bulkstop.report.stop.manifest import Manifest, RunSection, check_writable, flaw_in, manifest_path, unreadable
 from bulkstop.report.stop.resume import ResumeIndex, is_final
-from bulkstop.report.stop.summary import Summary
+from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs.stop.plan import make_plan
 from bulkstop.runs.stop.retries import NEEDS_A_CHOICE, format_counts, format_outcomes, retry_option
 from bulkstop.settings import OPTION_SPECS, Settings, is_hidden
@@ -148,7 +148,7 @@ class RunJournal:
         if self._ledger is not None:
             self._ledger.look()
 
-    def end(self, summary: Summary) -> Summary:
+    def end(self, summary: StopSummary) -> StopSummary:
         """Close the file, note how the run ended, and give the summary with what went wrong in doing so."""
         self._begin_after_all()
         summary = self._rescue_lost(summary)
@@ -163,7 +163,7 @@ class RunJournal:
         is_kept = self._ledger is not None and self._ledger.is_file and (self.rescue is None or self.rescue.is_whole)
         return self._ledger.mark if self._ledger is not None and is_kept else None
 
-    def _rescue_lost(self, summary: Summary) -> Summary:
+    def _rescue_lost(self, summary: StopSummary) -> StopSummary:
         """Look at the file for the last time, save what is lost to it, and say so in the summary."""
         try:
             self.watch()
@@ -250,7 +250,7 @@ class RunJournal:
         except OutputError as fault:
             self._fault = self._fault or fault
 
-    def _with_fault(self, summary: Summary) -> Summary:
+    def _with_fault(self, summary: StopSummary) -> StopSummary:
         return summary if summary.fault or not self._fault else replace(summary, fault=self._fault)
 
 
@@ -291,7 +291,7 @@ def _section(plan: Plan, settings: Settings, command: Sequence[str], run_id: str
     }
 
 
-def _end_fields(summary: Summary) -> dict[str, Any]:
+def _end_fields(summary: StopSummary) -> dict[str, Any]:
     return {
         "exit_code": summary.exit_code,
         "outcomes": {outcome.value: count for outcome, count in summary.stats.outcomes.items()},

@@ -22,7 +22,7 @@ from bulkstop.report.log import log_event
 from bulkstop.report.stop.progress import Progress
 from bulkstop.report.stop.snapshot import RunState, Snapshot
 from bulkstop.report.stop.stats import Stats
-from bulkstop.report.stop.summary import Summary
+from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs.host import every
 from bulkstop.runs.parts import Parts
 from bulkstop.runs.stop.work import Work, make_work
@@ -57,7 +57,7 @@ class Prepared(NamedTuple):
     plan: Plan
     report: Report = lambda result: None
     watch: Callable[[], None] = lambda: None
-    end: Callable[[Summary], Summary] = lambda summary: summary
+    end: Callable[[StopSummary], StopSummary] = lambda summary: summary
 
 
 Prepare = Callable[[str], AbstractAsyncContextManager[Prepared]]
@@ -67,7 +67,7 @@ Prepare = Callable[[str], AbstractAsyncContextManager[Prepared]]
 class Run:
     """One run of a plan: whoever starts it observes and steers it by this.
 
-    Awaiting it starts it and returns its Summary; so does iterating over its results. When whoever awaits it is
+    Awaiting it starts it and returns its summary; so does iterating over its results. When whoever awaits it is
     cancelled the run is aborted, every row still has its result, and `summary` says how it ended. The methods that
     steer may be called from any thread; the others belong to its event loop.
     """
@@ -77,7 +77,7 @@ class Run:
     ) -> None:
         self.id = str(uuid.uuid4())
         self.state = RunState.PLANNED
-        self.summary: Summary | None = None
+        self.summary: StopSummary | None = None
         self.stats = Stats()
         self._parts = parts
         self._prepare = prepare
@@ -86,7 +86,7 @@ class Run:
         self._observer = observe
         self._events: list[Stream[Event]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[Summary] | None = None
+        self._task: asyncio.Task[StopSummary] | None = None
         self._began = time.monotonic()
         self._plan: Plan | None = None
         self._work: Work | None = None
@@ -97,7 +97,7 @@ class Run:
         self._is_paused = False
         self._rate: tuple[Limit, ...] = ()
 
-    def __await__(self) -> Generator[None, None, Summary]:
+    def __await__(self) -> Generator[None, None, StopSummary]:
         """Start the run unless it has been, and return how it ended."""
         return self._wait().__await__()
 
@@ -114,7 +114,7 @@ class Run:
                 self.drain()
             await self._wait()
 
-    def start(self) -> "asyncio.Task[Summary]":
+    def start(self) -> "asyncio.Task[StopSummary]":
         """Start the run unless it has been; it goes on while its engine is open."""
         if self._task is None:
             self._task = start_task(self.execute())
@@ -127,7 +127,7 @@ class Run:
             with suppress(BulkstopError):
                 await self._wait()
 
-    async def execute(self, *, progress: Progress | None = None, shutdown: Shutdown | None = None) -> Summary:
+    async def execute(self, *, progress: Progress | None = None, shutdown: Shutdown | None = None) -> StopSummary:
         """Send every campaign and report each row once, whatever ends the run.
 
         `shutdown` is told what to end. Raises a BulkstopError for what keeps the run from starting; what ends it later
@@ -212,7 +212,7 @@ class Run:
         self._events.append(events)
         return events
 
-    async def _wait(self) -> Summary:
+    async def _wait(self) -> StopSummary:
         """Wait for the end of the run; when this task is cancelled meanwhile, the run is aborted first."""
         task = self.start()
         try:
@@ -281,7 +281,7 @@ class Run:
 
     async def _send_all(
         self, prepared: Prepared, known: "KnownStates | None", shutdown: Shutdown | None, progress: Progress | None
-    ) -> Summary:
+    ) -> StopSummary:
         plan, settings = prepared.plan, self._parts.settings
 
         def report(result: Result) -> None:
@@ -307,7 +307,7 @@ class Run:
         ):
             fault = await _work_through(work.pool) or fault_seen()
             await self._finish_reports()
-        return Summary(
+        return StopSummary(
             self.stats,
             plan.rows,
             work.pool.calls + (known.calls if known else 0),
@@ -369,7 +369,7 @@ def _run_began(run_id: str, plan: Plan, settings: Settings) -> RunBegan:
     return RunBegan(run_id, settings.host, plan.rows, plan.to_send, len(plan.accounts), quota)
 
 
-def _run_ended(summary: Summary) -> RunEnded:
+def _run_ended(summary: StopSummary) -> RunEnded:
     outcomes = {each.value: count for each in Outcome if (count := summary.stats.outcomes[each])}
     elapsed_s = round(summary.elapsed_s, 3)
     return RunEnded(summary.run_id, summary.reason, summary.exit_code, summary.calls, elapsed_s, outcomes)
