@@ -23,8 +23,8 @@ from bulkstop.report.stop.stats import Stats
 from bulkstop.report.stop.summary import Summary
 from bulkstop.runs.host import every
 from bulkstop.runs.parts import Parts
-from bulkstop.runs.stop.delivery import Delivery, OnResult
-from bulkstop.runs.stop.ending import EarlyEnd
+from bulkstop.runs.delivery import Delivery, OnResult
+from bulkstop.runs.early_end import EarlyEnd
 from bulkstop.runs.stop.work import Work, make_work
 from bulkstop.runs.stream import Stream
 from bulkstop.runs.wiring import check_size, plan_waves
@@ -334,6 +334,7 @@ class Run:
             fault=prepared.fault or fault or fault_seen() or self._delivery.fault(),
             unwritten=tuple(work.pool.unwritten),
             settled=dict(plan.settled),
+            ended=self._ending.kind,
         )
         self.summary = prepared.end(summary)
         if cancelled is not None:

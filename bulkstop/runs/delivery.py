@@ -8,7 +8,7 @@ from inspect import isawaitable
 from bulkstop.engine.tasks import run_concurrently, start_task
 from bulkstop.errors import BulkstopError
 from bulkstop.model import Result
-from bulkstop.runs.stop.ending import END_S, GRACE_S, EarlyEnd
+from bulkstop.runs.early_end import END_S, GRACE_S, EarlyEnd
 from bulkstop.runs.stream import Stream
 
 RESULTS_WAITING = 1000

@@ -18,6 +18,11 @@ class EarlyEnd:
         self.is_aborted = False
         self._blocks: dict[asyncio.Timeout, tuple[float, bool]] = {}
 
+    @property
+    def kind(self) -> str | None:
+        """How the run is ended, in a word; None for one that is not."""
+        return "aborted" if self.is_aborted else "drained" if self.is_drained else None
+
     def drain(self) -> None:
         """Begin nothing more."""
         self.is_drained = True
