@@ -92,6 +92,8 @@ class Delivery:
 
     def fault(self) -> BulkstopError | None:
         """Say what went wrong in it, without what could be a secret."""
+        if isinstance(self.error, BulkstopError):
+            return self.error
         if self.error is not None:
             return BulkstopError(f"on_result raised {type(self.error).__name__}")
         if self.missed:
@@ -116,7 +118,8 @@ class Delivery:
 
     def _note(self, error: BaseException) -> None:
         if self.error is None:
-            self.error = error
+            is_stray = isinstance(error, asyncio.CancelledError)  # whoever awaits the run is not cancelled
+            self.error = BulkstopError("on_result was cancelled from within") if is_stray else error
             self._fail()
 
     def _drop(self) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 from bulkstop.errors import SettingsError
 from bulkstop.model import Campaign, CampaignType
-from bulkstop.runs.parts import Around, GetToken, Hooks, Parts, open_parts
 from bulkstop.runs.delivery import OnResult
 from bulkstop.runs.early_end import EarlyEnd
+from bulkstop.runs.parts import Around, GetToken, Hooks, Parts, open_parts
 from bulkstop.runs.stop.forecast import find_earliest_end
 from bulkstop.runs.stop.plan import check_usable, make_plan
 from bulkstop.runs.stop.prepare import RunOptions, Source, prepare, read_destination, read_plan

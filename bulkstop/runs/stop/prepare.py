@@ -138,7 +138,7 @@ async def read_plan(source: Source, make: Callable[[Inputs], Plan], ending: Earl
     reading = _Reading()
     async with (ending or EarlyEnd()).cuts_off(0.0 if isinstance(source, AsyncIterable) else GRACE_S):
         try:
-            inputs = paths_in(source) or await reading.begin(source)
+            inputs = [fspath(source)] if isinstance(source, str | PathLike) else await reading.begin(source)
             return await _do_in_thread(partial(make, inputs), reading.end)
         finally:
             await reading.close()
