@@ -187,7 +187,7 @@ class Run:
             return None
         from bulkstop.runs.stop.precheck import read_known_states  # seldom wanted; a start-up need not wait for it
 
-        return await read_known_states(self.plan, settings, parts.perform, parts.accounts)
+        return await read_known_states(self.plan, settings, parts.perform, parts.accounts, self._observe)
 
     async def _send_all(self, parts: "_Parts", known: "KnownStates | None", progress: Progress | None) -> Summary:
         shutdown, settings = parts.shutdown, parts.settings
@@ -279,7 +279,7 @@ def _make_pool(
     retry = Retry(settings.attempts, max_retry_after_s=settings.max_retry_after_s)
     work = _Work(make_lanes(plan, parts.accounts), plan.to_send)
     if known is not None:
-        work = _work_left(plan, parts, known, report, run_id)
+        work = _work_left(plan, parts, known, report, run_id, observe)
     lanes = Lanes(work.lanes, settings.concurrency, make_guards(settings, work.to_send, observe))
     pool = Pool(
         lanes,
@@ -313,6 +313,7 @@ def _work_left(
     known_states: "KnownStates",
     report: Report,
     run_id: str,
+    observe: Observe,
 ) -> _Work:
     """Return what the lists leave to do; what they have at rest is reported here."""
     from bulkstop.runs.stop.precheck import narrow_plan
@@ -322,7 +323,7 @@ def _work_left(
     lanes = make_lanes_left(running, parts.accounts)
     if not known_states.disable_schedule:
         return _Work(lanes, running.to_send)
-    calls = ScheduleCalls(known_states, parts.perform)
+    calls = ScheduleCalls(known_states, parts.perform, observe)
     at_rest = {account_id: running.recurring(account_id) for account_id in plan.accounts}
     return _Work(lanes, running.to_send, calls.follow, lambda: calls.lanes_at_rest(at_rest, parts.accounts, run_id))
 
