@@ -170,8 +170,8 @@ class Reviews:
 def judge_claim(attempt: Attempt, campaign_id: str, reading: Reading) -> Attempt:
     """Return what the list makes of a claim that a campaign does not run.
 
-    At rest it is `already_stopped`. `Again.LATER` marks one that the list has as running. One that a schedule starts
-    later cannot be stopped before that. Of any other nobody knows.
+    At rest it is `already_stopped`. `RetryHint.LATER` marks one that the list has as running. One that a schedule
+    starts later cannot be stopped before that. Of any other nobody knows.
     """
     state = reading.states.get(campaign_id)
     if state is None:

@@ -61,7 +61,7 @@ class Breaker:
             self._probe = now
 
     def unleft(self, sent_at: float) -> None:
-        """Note that the call of that time did not leave after all, or that nobody will know its answer."""
+        """Undo `left`: the call was not sent, or its answer is lost; if it was the probe, another may go."""
         if self._probe == sent_at:
             self._probe = None
 

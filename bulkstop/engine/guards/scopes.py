@@ -34,7 +34,7 @@ class Refusal(StrEnum):
 
 
 LASTING = frozenset({Refusal.UNAUTHORIZED, Refusal.REDIRECTED, Refusal.FOREIGN})
-"""What may also befall a group that has worked: the others are then about single campaigns, as old lists have them."""
+"""Refusals that close a group even after a success; the others then concern one campaign, as in an old list."""
 _BY_STATUS = {400: Refusal.BAD_REQUEST, 404: Refusal.NOT_FOUND, 405: Refusal.NOT_ALLOWED}
 
 

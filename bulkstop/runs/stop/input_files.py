@@ -44,7 +44,7 @@ def check_results(
     *,
     more: Iterable[str] = (),
 ) -> None:
-    """Refuse results, their manifest and `more` beside them in the place of an input, or of what settings name."""
+    """Refuse a result file that would overwrite an input or a file of a setting, itself or by a file beside it."""
     read = [*(("an input", name) for name in inputs), *files_of(settings, name_of)]
     beside = [(f"{option} {path}: its manifest {each}", each) for each in (manifest_path(path),)]
     beside += [(f"{option} {path}: {each} beside it", each) for each in more]
@@ -53,9 +53,9 @@ def check_results(
 
 def files_of(settings: Settings, name_of: Callable[[str], str]) -> Iterator[tuple[str, str]]:
     """Name every file that settings name, with words for it; `name_of` says what a setting is called here."""
-    for name, knob in OPTION_SPECS.items():
+    for name, spec in OPTION_SPECS.items():
         value = getattr(settings, name)
-        if knob.metavar == "FILE" and value is not None:
+        if spec.metavar == "FILE" and value is not None:
             for path in [value] if isinstance(value, str | PathLike) else value:
                 yield f"the file that {name_of(name)} names", fspath(path)
     if store := _store_of(settings):

@@ -23,7 +23,7 @@ from bulkstop.report.stop.manifest import Manifest, RunSection, check_writable, 
 from bulkstop.report.stop.resume import ResumeIndex, is_final
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs.stop.plan import make_plan
-from bulkstop.runs.stop.retries import NEEDS_A_CHOICE, format_counts, format_outcomes, retry_option
+from bulkstop.runs.stop.retries import NEEDS_A_CHOICE, format_outcome_counts, format_outcomes, retry_option
 from bulkstop.settings import OPTION_SPECS, Settings, is_hidden
 from bulkstop.source.digest import Digest
 from bulkstop.source.plan import Plan
@@ -114,8 +114,8 @@ class RunJournal:
         again = f", nor is anything {format_outcomes(self._retry)}" if self._retry else ""
         raise SettingsError(
             f"{self.path}: its run finished at {printable(last.ended_at)} "
-            f"({format_counts(plan.settled, Outcome)}); nothing is left to send{again}. To stop the list once more "
-            "give -o with the date in its name, or --overwrite; what failed is sent again by "
+            f"({format_outcome_counts(plan.settled, Outcome)}); nothing is left to send{again}. To stop the list once "
+            "more give -o with the date in its name, or --overwrite; what failed is sent again by "
             f"{_ways_to_retry(plan.settled)}"
         )
 
@@ -256,9 +256,9 @@ class RunJournal:
 
 def _ways_to_retry(ended: Mapping[Outcome, int]) -> str:
     """Name the options that send what failed again, each with what it would send."""
-    ways = f"--retry-failed ({format_counts(ended, WORTH_A_RETRY) or 'nothing is worth it'})"
+    ways = f"--retry-failed ({format_outcome_counts(ended, WORTH_A_RETRY) or 'nothing is worth it'})"
     chosen = [each for each in NEEDS_A_CHOICE if ended.get(each)]
-    return f"{ways} or {retry_option(chosen)} ({format_counts(ended, chosen)})" if chosen else ways
+    return f"{ways} or {retry_option(chosen)} ({format_outcome_counts(ended, chosen)})" if chosen else ways
 
 
 def _read_proven(path: str) -> Manifest | None:

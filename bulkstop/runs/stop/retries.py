@@ -26,7 +26,7 @@ def format_outcomes(outcomes: Iterable[Outcome], separator: str = ", ") -> str:
     return separator.join(outcome.value for outcome in Outcome if outcome in chosen)
 
 
-def format_counts(counts: Mapping[Outcome, int], outcomes: Iterable[Outcome]) -> str:
+def format_outcome_counts(counts: Mapping[Outcome, int], outcomes: Iterable[Outcome]) -> str:
     """Write how many rows ended in each of these outcomes; empty when none did."""
     return ", ".join(f"{counts[each]:,} {each}" for each in Outcome if each in frozenset(outcomes) and counts.get(each))
 

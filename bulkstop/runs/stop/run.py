@@ -289,7 +289,7 @@ class Run:
             return None
         from bulkstop.runs.stop.precheck import read_known_states  # seldom wanted
 
-        return await read_known_states(plan, settings, self._parts.perform, self._accounts)
+        return await read_known_states(plan, settings, self._parts.perform, self._accounts, self._observe)
 
     async def _send_all(self, prepared: Prepared, shutdown: Shutdown | None, progress: Progress | None) -> None:
         plan, settings = prepared.plan, self._parts.settings
