@@ -9,7 +9,9 @@ import click
 from click.core import ParameterSource
 
 from bulkstop.cli.log import log_to_stderr
+from bulkstop.cli.naming import spell_option
 from bulkstop.errors import SettingsError
+from bulkstop.naming import spelling
 from bulkstop.runs.wiring import list_secrets
 from bulkstop.settings import OPTION_SPECS, Settings, default_of, is_empty, join_limits, suggest_value
 from bulkstop.settings.profiles import Profile, read_profile
@@ -133,8 +135,9 @@ def read_settings(ctx: click.Context) -> Settings:
     """Put the settings of a command together; raises SettingsError, which names the option.
 
     A profile is shared by all commands, so it may have what this one has no option for.
-    Until the command has ended, warnings are logged without what is secret in its settings.
+    Until the command has ended, messages name options, and warnings are logged without what is secret in its settings.
     """
+    ctx.with_resource(spelling(spell_option))
     refuse_empty_variables(ctx)
     nearer = {name: value for name in OPTION_SPECS if (value := _get_nearer(ctx, name)) is not None}
     # What is protected stays so whatever is typed: files given nearer are added and replace none.

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from bulkstop.errors import SettingsError
 from bulkstop.ids import id_fault
 from bulkstop.model import CampaignType, FailureCap, Limit, Order
+from bulkstop.naming import name_setting, name_variable
 from bulkstop.settings.parse import (
     ALGORITHMS,
     TransportName,
@@ -275,11 +276,7 @@ def _check_empty(settings: Settings) -> None:
         value = getattr(settings, name)
         for each in value if isinstance(value, list | tuple) else (value,):
             if name != "quota" and is_empty(each) and each != default_of(name):
-                raise SettingsError(f"{_name_of(name)}: is empty; {suggest_value(name)}")
-
-
-def _name_of(name: str) -> str:
-    return name if OPTION_SPECS[name].secret else OPTION_SPECS[name].option(name)
+                raise SettingsError(f": is empty; {suggest_value(name)}", setting=name)
 
 
 def _read(name: str, value: object) -> Any:
@@ -291,7 +288,7 @@ def _read(name: str, value: object) -> Any:
         return join_limits(parsed) if name == "quota" else parsed
     except ValueError as error:
         advice = "; give Limit values, such as (Limit(60, 60),), or NO_LIMIT" if name == "quota" else ""
-        raise SettingsError(f"{_name_of(name)}: {error}{advice}") from None
+        raise SettingsError(f": {error}{advice}", setting=name) from None
 
 
 def join_limits(limits: Iterable[Limit | None]) -> tuple[Limit, ...]:
@@ -309,14 +306,17 @@ def join_limits(limits: Iterable[Limit | None]) -> tuple[Limit, ...]:
 
 def _check_host(settings: Settings) -> None:
     if not settings.host:
-        raise SettingsError("--host: not given; for example --host platform.kore.ai, or BULKSTOP_HOST, or a profile")
+        example = name_setting("host", "platform.kore.ai")
+        raise SettingsError(f": not given; for example {example}, or BULKSTOP_HOST, or a profile", setting="host")
 
 
 def _check_scheme(settings: Settings) -> None:
     parts = urlsplit(settings.host)
     if parts.scheme == "http" and parts.hostname not in LOOPBACK and not settings.insecure_http:
         raise SettingsError(
-            f"--host {settings.host}: plain http shows the token to the network; use https, or --insecure-http"
+            f" {settings.host}: plain http shows the token to the network; use https, or "
+            f"{name_setting('insecure_http', True)}",
+            setting="host",
         )
 
 
@@ -324,33 +324,34 @@ def _check_ids(settings: Settings) -> None:
     for name in ("account_id", "stream_id", "iid"):
         value = getattr(settings, name)
         if value is not None and (fault := id_fault(value, any_id=settings.any_id, in_header=True)):
-            raise SettingsError(f"{OPTION_SPECS[name].option(name)}: {fault}")
+            raise SettingsError(f": {fault}", setting=name)
 
 
 def _check_transport(settings: Settings) -> None:
     is_secure = (settings.proxy or "").lower().startswith("https:")
     if settings.transport == TransportName.WIRE and is_secure:
         raise SettingsError(
-            "--proxy: the wire goes through http:// proxies only; give --transport aiohttp with this one"
+            f": the wire goes through http:// proxies only; give {name_setting('transport', 'aiohttp')} with this one",
+            setting="proxy",
         )
 
 
 def _check_soak(settings: Settings) -> None:
     if settings.soak_s and not settings.waves:
-        raise SettingsError("--soak: is the wait between waves; give --waves with it")
+        raise SettingsError(f": is the wait between waves; give {name_setting('waves')} with it", setting="soak_s")
 
 
 def _check_credentials(settings: Settings) -> None:
     minted = bool(settings.client_secret or settings.client_secret_file)
     ways = [bool(settings.token), bool(settings.token_file), bool(settings.token_command), minted]
     if sum(ways) > 1:
-        raise SettingsError(
-            "more than one of BULKSTOP_TOKEN, --token-file, --token-command and a client secret is given; keep one"
-        )
+        token, file, command = name_variable("token"), name_setting("token_file"), name_setting("token_command")
+        raise SettingsError(f"more than one of {token}, {file}, {command} and a client secret is given; keep one")
     if minted and not settings.client_id:
-        raise SettingsError("a client secret is given without the client id; set BULKSTOP_CLIENT_ID")
+        raise SettingsError(f"a client secret is given without the client id; set {name_variable('client_id')}")
     if settings.jti and not minted:
-        raise SettingsError("--jti: only minted tokens can be fresh for every call; give a client id and its secret")
+        why = "only minted tokens can be fresh for every call; give a client id and its secret"
+        raise SettingsError(f": {why}", setting="jti")
 
 
 _CHECKS = (_check_scheme, _check_ids, _check_transport, _check_soak, _check_credentials)

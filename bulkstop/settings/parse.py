@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bulkstop.model import CampaignType, FailureCap, Limit
+from bulkstop.naming import name_setting
 from bulkstop.units import in_seconds, parse_percentage
 
 W = TypeVar("W", bound=str)
@@ -115,7 +116,7 @@ def parse_clock_time(text: str) -> str:
     except ValueError:
         raise ValueError(f"{text!r} is no time of the day, such as 18:00") from None
     if clock_time.tzinfo is not None:
-        raise ValueError(f"{text!r} is a time of the day in a zone; give --tz for that")
+        raise ValueError(f"{text!r} is a time of the day in a zone; give {name_setting('tz')} for that")
     return text.strip()
 
 

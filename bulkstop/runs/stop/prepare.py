@@ -57,7 +57,7 @@ def read_destination(source: object, settings: Settings, options: RunOptions) ->
     mode = choose_mode(overwrite=options.get("overwrite", False), resume=resume)
     if (output := options.get("output")) is None:
         return Destination()
-    check_results("output", fspath(output), paths_in(source), settings, "settings.{}".format)
+    check_results(fspath(output), paths_in(source), settings)
     return Destination(path=fspath(output), mode=mode, retry=retry)
 
 
