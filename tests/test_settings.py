@@ -1,16 +1,20 @@
 """Settings as values: what cannot be made, and how no limit is said."""
 
 import pickle
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
 from bulkstop import NO_LIMIT, Limit, Settings, SettingsError
 from bulkstop.model import CampaignType, FailureCap
 from bulkstop.settings import OPTION_SPECS, default_of
+from bulkstop.settings.options import SettingsOptions
+from bulkstop.settings.parse import parse_count
+from bulkstop.settings.values import ALSO_TAKES
 from tests.settings import BESIDE, FIRM
 
 
@@ -179,6 +183,68 @@ def test_fault(name: str, value: object, fault: str) -> None:
     with pytest.raises(SettingsError) as caught:
         make(name, value)
     assert str(caught.value) == f"{name}: {fault}"
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("hots", "host"), ("timeout", "timeout_s"), ("acount_id", "account_id"), ("zzz", None)]
+)
+def test_unknown_name(name: str, near: str | None) -> None:
+    """A name that is no setting's is refused with the nearest one."""
+    options: dict[str, Any] = {"host": "h", name: "x"}
+    with pytest.raises(SettingsError) as caught:
+        Settings(**options)
+    assert str(caught.value) == f"{name}: there is no such setting" + (f"; did you mean {near}?" if near else "")
+
+
+def test_without_host() -> None:
+    """Settings need a host, and are given by name."""
+    with pytest.raises(SettingsError, match=r'^host: not given; for example host="platform.kore.ai", or BULKSTOP_HOST'):
+        Settings()
+    with pytest.raises(SettingsError, match=r"^settings are given by their names, such as Settings\(host=...\)$"):
+        Settings("api.example")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", OPTION_SPECS)
+def test_annotation(name: str) -> None:
+    """Type checkers take a text for every setting, its own value, and what is read like a text."""
+    spec, annotation = OPTION_SPECS[name], get_type_hints(SettingsOptions)[name]
+    kinds = set(get_args(annotation)) or {annotation}
+    assert str in kinds
+    assert (type(None) in kinds) is (default_of(name) is None)
+    if spec.repeatable:
+        kinds = set(get_args(next(kind for kind in kinds if get_origin(kind) is Sequence)))
+        kinds = set(get_args(*kinds))
+    assert str in kinds
+    example = FIRM[name][1][0] if spec.repeatable else FIRM[name][1]
+    assert type(example) in kinds or type(example) is str or name == "finish_by"
+    also = set(ALSO_TAKES.get(spec.read, ())) - ({float} if spec.read is parse_count else {int})
+    assert also <= kinds
+    assert kinds - {str, type(None), type(example)} == also - {type(example)}
+
+
+def test_annotations() -> None:
+    """Every setting has an annotation for type checkers, in the same order."""
+    assert list(get_type_hints(SettingsOptions)) == list(OPTION_SPECS)
+
+
+def endless() -> list[object]:
+    """Return a list that holds itself."""
+    items: list[object] = []
+    items.append(items)
+    return items
+
+
+HOSTILE: list[object] = [endless(), "\ud800", "\0", "a\0b", "x" * 10**6, "\n", ["\ud800"], {"a": endless()}]
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
+@pytest.mark.parametrize("name", OPTION_SPECS)
+def test_hostile_value(name: str, value: object) -> None:
+    """Whatever is given is refused with the name of its setting, or taken."""
+    try:
+        make(name, value)
+    except SettingsError as error:
+        assert (error.setting, "\n" in str(error)) == (name, False)  # noqa: PT017 - or it is taken
 
 
 def test_no_limit() -> None:

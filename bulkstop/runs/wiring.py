@@ -110,7 +110,7 @@ def _transport_class(name: TransportName) -> "type[AiohttpTransport] | type[Wire
 def make_tokens(settings: Settings, observe: Observe = log_event) -> token.Tokens:
     """Make the token source that the settings name; raises SettingsError when they name none."""
     if settings.token:
-        return token.Tokens(token.static_source(settings.token), renewable=False)
+        return token.Tokens(token.static_source(settings.token, name_variable("token")), renewable=False)
     if settings.token_file:
         return token.Tokens(watch_tokens(token.file_source(settings.token_file), observe), renewable=True)
     if settings.token_command:

@@ -1,7 +1,9 @@
 """A text is read as the value of a setting; a ValueError says why it cannot be."""
 
+import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import time
 from enum import StrEnum
 from typing import TypeVar
@@ -97,7 +99,10 @@ def parse_flag(text: str) -> bool:
 
 def parse_path(text: str) -> str:
     """Take the name of a file as it stands."""
-    return text
+    with suppress(ValueError):
+        if b"\0" not in os.fsencode(text):
+            return text
+    raise ValueError("holds a character that no file name can hold")  # not shown: a URL may have a password
 
 
 def parse_waves(text: str) -> str:

@@ -155,4 +155,4 @@ def test_made_up() -> None:
 def test_made_up_of_nothing(given: dict[str, str], prefix: str, why: str) -> None:
     """Without an account and a stream there is nothing to make campaigns up for; what cannot be sent is refused."""
     with pytest.raises(SettingsError, match=why):
-        choose_targets(None, Settings(host=HOST, **given), prefix)  # type: ignore[arg-type]
+        choose_targets(None, Settings(host=HOST, **given), prefix)
