@@ -8,6 +8,7 @@ import math
 from bulkstop.errors import GuardError
 from bulkstop.events import BreakerClosed, BreakerOpened, Observe, ignore
 from bulkstop.model import Outcome
+from bulkstop.naming import name_setting
 from bulkstop.text import shorten
 
 DOWN = frozenset({Outcome.CONNECTION_ERROR, Outcome.TIMEOUT, Outcome.SERVER_ERROR})
@@ -102,6 +103,7 @@ class Breaker:
         down_s = now - self._opened_at
         last = f"{outcome} ({shorten(error)})" if error else str(outcome)
         return GuardError(
-            f"--max-outage {self._bound_s:g}s: the service has failed every probe for {down_s:,.0f} s, the last with "
-            f"{last}; nothing more was sent: go on with --resume when it works again"
+            f" {self._bound_s:g}s: the service has failed every probe for {down_s:,.0f} s, the last with "
+            f"{last}; nothing more was sent: go on with {name_setting('resume', True)} when it works again",
+            setting="max_outage_s",
         )

@@ -21,6 +21,7 @@ from bulkstop.model import (
     schedule_failure,
     unsent_result,
 )
+from bulkstop.naming import name_setting
 from bulkstop.report.log import log_event
 from bulkstop.runs.lists.listing import ListFilter, Listing
 from bulkstop.runs.lists.roster import Roster, read_roster
@@ -163,8 +164,8 @@ async def read_known_states(
         async with asyncio.timeout(seconds_left):
             roster = await read_roster(scopes, perform, accounts.caller, wanted, keep=partial(_keep, settings, observe))
     except TimeoutError:
-        why = f"--finish-by {settings.finish_by}: came before the list was read; nothing was sent"
-        raise BulkstopError(why) from None
+        why = f" {settings.finish_by}: came before the list was read; nothing was sent"
+        raise BulkstopError(why, setting="finish_by") from None
     calls = sum(accounts.caller(account_id).calls for account_id in {scope.account_id for scope in scopes})
     at_rest = sum(status_at_rest(item) is not None for _, item in roster.rows()) if settings.only_running else None
     observe(ListsRead(len(scopes), calls, at_rest))
@@ -191,8 +192,8 @@ def _keep(settings: Settings, observe: Observe, listing: Listing) -> Listing:
 
 
 def _name_options(settings: Settings) -> str:
-    options = {"--only-running": settings.only_running, "--disable-schedule": settings.disable_schedule}
-    return " ".join(option for option, is_given in options.items() if is_given)
+    names = ("only_running", "disable_schedule")
+    return " ".join(name_setting(name) for name in names if getattr(settings, name))
 
 
 def _count_names(roster: Roster) -> Mapping[StreamName, int]:
