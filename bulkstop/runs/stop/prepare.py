@@ -1,7 +1,7 @@
 """Prepare a run: its plan, read beside the event loop, and where its results go."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -50,8 +50,15 @@ class RunOptions(TypedDict, total=False):
     expect: tuple[int, int] | None
 
 
+def check_names(function: str, options: Mapping[str, object], known: type) -> None:
+    """Raise TypeError for an option that there is not, as Python does where it knows the names."""
+    if unknown := sorted(options.keys() - known.__annotations__.keys()):
+        raise TypeError(f"{function}() got an unexpected keyword argument {unknown[0]!r}")
+
+
 def read_destination(source: object, settings: Settings, options: RunOptions) -> Destination:
     """Return where the results go; raises SettingsError for a file that must not be written, or for two answers."""
+    check_names("run", options, RunOptions)
     retry = outcomes_to_retry(options.get("retry", ()), retry_failed=options.get("retry_failed", False))
     resume = options.get("resume", False) or bool(retry)
     mode = choose_mode(overwrite=options.get("overwrite", False), resume=resume)
