@@ -8,7 +8,25 @@ import re
 from collections.abc import Mapping
 from types import TracebackType
 
-from bulkstop.events import Event
+from bulkstop.events import (
+    AccountThrottled,
+    AttemptBroken,
+    AttemptEnded,
+    BreakerClosed,
+    BreakerOpened,
+    Event,
+    ListsRead,
+    LoadBegan,
+    Progressed,
+    Resting,
+    RunBegan,
+    RunEnded,
+    SearchBegan,
+    TokenRenewed,
+    Warned,
+    WavePassed,
+    WrongScheduleDisabled,
+)
 from bulkstop.model import utc_text
 from bulkstop.redact import REDACTOR, Redactor
 from bulkstop.text import escape
@@ -21,10 +39,40 @@ _MOST = 2**63
 _BARE = re.compile(r"[A-Za-z0-9_./:,@+-]+")
 
 
+LONG_REST_S = 5.0
+"""A wait before the first stop that somebody should be told of."""
+_RECORDS: dict[type[Event], tuple[str, int]] = {
+    RunBegan: ("began", logging.INFO),
+    RunEnded: ("ended", logging.INFO),
+    AttemptEnded: ("attempt", logging.DEBUG),
+    AttemptBroken: ("attempt", logging.DEBUG),
+    AccountThrottled: ("account_throttled", logging.WARNING),
+    BreakerOpened: ("breaker_opened", logging.WARNING),
+    BreakerClosed: ("breaker_closed", logging.WARNING),
+    WavePassed: ("wave_passed", logging.INFO),
+    Resting: ("resting", logging.INFO),
+    ListsRead: ("listed", logging.INFO),
+    WrongScheduleDisabled: ("schedule_of_another_disabled", logging.ERROR),
+    TokenRenewed: ("token_renewed", logging.INFO),
+    Warned: ("doubt", logging.WARNING),
+    Progressed: ("progress", logging.INFO),
+    LoadBegan: ("load_began", logging.INFO),
+    SearchBegan: ("search_began", logging.INFO),
+}
+"""What each event is called in the log, and how much it matters."""
+
+
 def log_event(event: Event) -> None:
     """Log what has happened, with the fields of the event."""
-    if LOG.isEnabledFor(event.severity):
-        LOG.log(event.severity, event.name, extra={"fields": event.as_dict()})
+    name, level = _RECORDS[type(event)]
+    fields: dict[str, object] = event._asdict()
+    if isinstance(event, AccountThrottled) and fields.pop("is_expected"):
+        level = logging.INFO  # so it finds its limit
+    elif isinstance(event, Resting) and event.rest_s >= LONG_REST_S:
+        level = logging.WARNING
+    elif isinstance(event, WrongScheduleDisabled):
+        fields["name"] = fields.pop("campaign_name")
+    LOG.log(level, name, extra={"fields": fields})
 
 
 class TextFormatter(logging.Formatter):

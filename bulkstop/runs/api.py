@@ -4,9 +4,9 @@ from typing import Unpack
 
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs import host
+from bulkstop.runs.delivery import OnResult
 from bulkstop.runs.engine import Engine
 from bulkstop.runs.stop.prepare import RunOptions, Source, read_destination
-from bulkstop.runs.stop.run import OnResult
 from bulkstop.settings import Settings
 
 

@@ -1,6 +1,7 @@
 """An engine: what runs share, and the runs themselves."""
 
-from collections.abc import AsyncIterator, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
@@ -8,11 +9,13 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 from bulkstop.errors import SettingsError
 from bulkstop.model import Campaign
+from bulkstop.runs.delivery import OnResult
+from bulkstop.runs.early_end import EarlyEnd
 from bulkstop.runs.parts import Around, GetToken, Hooks, Parts, open_parts
 from bulkstop.runs.stop.forecast import find_earliest_end
 from bulkstop.runs.stop.plan import check_usable, make_plan
 from bulkstop.runs.stop.prepare import RunOptions, Source, check_names, prepare, read_destination, read_plan
-from bulkstop.runs.stop.run import OnResult, Prepare, Run
+from bulkstop.runs.stop.run import Prepare, Run
 from bulkstop.runs.stop.warnings import find_warnings
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
@@ -49,10 +52,12 @@ class Engine:
         self._hooks = Hooks(token, transport, around, classify)
         self._open = AsyncExitStack()
         self._parts: Parts | None = None
-        self._runs: list[Run] = []
         self._plans: list[Plan] = []
 
     async def __aenter__(self) -> Self:
+        """Open what runs share; raises SettingsError for an engine that is open."""
+        if self._parts is not None:
+            raise SettingsError("the engine is open already: what uses it runs in one block")
         self._parts = await self._open.enter_async_context(open_parts(self.settings, self._hooks))
         return self
 
@@ -60,13 +65,14 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Abort the runs that have not ended, wait for them, and close what they shared."""
+        parts, self._parts = self.parts, None
+        parts.loop = None  # so that no run begins any more
         try:
-            for run in self._runs:
-                await run.close()
+            await _end_all(list(parts.runs))
         finally:
             for plan in self._plans:
                 plan.close()
-            self._parts = None
+            self._plans.clear()
             await self._open.aclose()
 
     @property
@@ -82,7 +88,9 @@ class Engine:
         `format` (csv, jsonl or txt) is the form of files whose name does not tell it. Raises InputError for a source
         that cannot be read, and with `strict` when any row cannot be used.
         """
+        self.parts.check_usable()
         plan = await read_plan(source, partial(make_plan, settings=self.settings, fmt=format))
+        self._plans = [each for each in self._plans if not each.is_closed]
         self._plans.append(plan)
         plan.warnings = tuple(find_warnings(plan, self.settings, None))
         plan.ends_at = find_earliest_end(plan, self.settings)
@@ -100,16 +108,18 @@ class Engine:
         nobody: starting it is the confirmation. Raises SettingsError for options that do not go together.
         """
         destination = read_destination(source, self.settings, options)
-        fmt, expect = options.get("format"), options.get("expect")
+        fmt, expect, ending = options.get("format"), options.get("expect"), EarlyEnd()
         return self.prepare_run(
-            lambda run_id: prepare(source, self.settings, destination, run_id, fmt=fmt, expect=expect), on_result
+            lambda run_id: prepare(source, self.settings, destination, run_id, ending, fmt=fmt, expect=expect),
+            on_result,
+            ending=ending,
         )
 
-    def prepare_run(self, prepare: Prepare, on_result: OnResult | None = None) -> Run:
+    def prepare_run(
+        self, prepare: Prepare, on_result: OnResult | None = None, *, ending: EarlyEnd | None = None
+    ) -> Run:
         """Return a run whose plan and results somebody else prepares."""
-        run = Run(self.parts, prepare, on_result)
-        self._runs.append(run)
-        return run
+        return Run(self.parts, prepare, on_result, ending=ending)
 
     async def discover(
         self,
@@ -157,3 +167,17 @@ class Engine:
         from bulkstop.runs.lists.verify import verify_source  # seldom wanted
 
         return await verify_source(self.parts, source, fmt=format, singly=singly)
+
+
+async def _end_all(runs: Sequence[Run]) -> None:
+    """Abort runs, and wait for all of them, also when this task is cancelled meanwhile."""
+    cancelled: asyncio.CancelledError | None = None
+    for run in runs:
+        run.abort()
+    for run in runs:
+        try:
+            await run.settle()
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled

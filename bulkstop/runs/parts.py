@@ -1,9 +1,12 @@
 """What all calls of an engine share: its token, its connections, what each account may do."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
+from bulkstop.errors import SettingsError
 from bulkstop.events import Observe
 from bulkstop.kore.exchange import Transport
 from bulkstop.kore.session import Classify, Perform, make_perform
@@ -22,6 +25,9 @@ from bulkstop.runs.wiring import (
     watch_tokens,
 )
 from bulkstop.settings import Settings
+
+if TYPE_CHECKING:
+    from bulkstop.runs.stop.run import Run
 
 GetToken = Callable[[], Awaitable[str]]
 """Gives a token; it is awaited at the start, before one ends and after a 401."""
@@ -43,14 +49,22 @@ class Hooks:
 
 @dataclass(slots=True)
 class Parts:
-    """What the runs of an engine share, once all of it is open; `runs` is how many go on at the moment."""
+    """What the runs of an engine share while it is open, in one event loop; `runs` are those that go on."""
 
     settings: Settings
     tokens: Tokens
     perform: Perform
     accounts: Accounts
     send: Send
-    runs: int = 0
+    loop: asyncio.AbstractEventLoop | None
+    runs: "set[Run]" = field(default_factory=set)
+
+    def check_usable(self) -> None:
+        """Raise SettingsError when the engine is not open any more, or belongs to another event loop."""
+        if self.loop is None:
+            raise SettingsError("the engine is not open: use it in `async with`")
+        if self.loop is not asyncio.get_running_loop():
+            raise SettingsError("the engine belongs to the event loop in which it was opened, and this is another one")
 
 
 @asynccontextmanager
@@ -74,7 +88,8 @@ async def open_parts(
         transport = await opened.enter_async_context(hooks.transport or connect(settings))
         perform = make_perform(transport.post, tokens)
         send = make_send(settings, perform, classify=hooks.classify)
-        yield Parts(settings, tokens, perform, Accounts(settings, store), hooks.around(send) if hooks.around else send)
+        send = hooks.around(send) if hooks.around else send
+        yield Parts(settings, tokens, perform, Accounts(settings, store), send, asyncio.get_running_loop())
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from bulkstop.cli.log import log_to_stderr
 from bulkstop.cli.options import GroupedCommand, read_settings
 from bulkstop.cli.stop.checks import check_files, check_plan, check_start, confirm
 from bulkstop.cli.stop.options import StopOptions, read_stop_options, with_stop_options
-from bulkstop.cli.stop.summary import print_summary, verify_after
+from bulkstop.cli.stop.summary import print_summary
 from bulkstop.cli.terminal import is_shown, print_err, print_last, redirect_err
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.events import Warned
@@ -85,6 +85,8 @@ def command(ctx: click.Context, /, **_: object) -> int:
         print_summary(summary, journal, options)
     is_there = summary.signum is None and journal.rescue is None
     if options.reads_back and is_there:
+        from bulkstop.cli.stop.verify import verify_after  # seldom wanted, and a start-up need not wait for it
+
         return verify_after(options, settings, summary)
     return summary.exit_code
 

@@ -30,6 +30,8 @@ class StopSummary(Summary):
     """Rows that ended in an earlier run of the same result file."""
     lost: int = 0
     """Lines that the result file does not hold any more."""
+    ended: str | None = None
+    """How whoever steers the run has ended it early: drained or aborted."""
 
     @property
     def outcomes(self) -> Mapping[Outcome, int]:
@@ -56,6 +58,8 @@ class StopSummary(Summary):
             return str(self.fault)
         if self.out_of_time and self.stats.left:
             return "at the time to finish by, before all were sent"
+        if self.ended is not None and self.stats.left:
+            return f"{self.ended} before all were sent"
         if not self.stats.lines:
             return "nothing was left to send"
         return "all sent" if self.signum is None else f"by {signal.Signals(self.signum).name}, before all were sent"
@@ -67,7 +71,7 @@ class StopSummary(Summary):
             return 3
         if self.signum is not None:
             return 128 + self.signum
-        if self.out_of_time and self.stats.left:
+        if (self.out_of_time or self.ended is not None) and self.stats.left:
             return 4
         return 0 if self.is_done else 1
 

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from bulkstop.runs.lists.states import Targets
 from bulkstop.runs.lists.survey import Say, Survey
 from bulkstop.runs.parts import Parts, open_parts
 from bulkstop.runs.stop.input_files import paths_in
-from bulkstop.runs.stop.plan import make_plan
+from bulkstop.runs.stop.plan import Inputs, make_plan
 from bulkstop.runs.stop.prepare import Source, read_plan
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
@@ -71,8 +71,11 @@ def is_result_file(path: str) -> bool:
         return False
 
 
-def _are_result_files(paths: Sequence[str]) -> bool:
-    return bool(paths) and all(map(is_result_file, paths))
+def _read_source(inputs: Inputs, settings: Settings, fmt: str | None) -> AbstractContextManager[Targets]:
+    if (paths := paths_in(inputs)) and all(map(is_result_file, paths)):
+        return nullcontext(read_targets(paths, settings))
+    with make_plan(inputs, settings, fmt=fmt) as plan:
+        return nullcontext(make_targets(plan, settings))
 
 
 def _add_result(targets: Targets, result: Result, settings: Settings, place: tuple[str, int]) -> None:
@@ -126,13 +129,9 @@ async def verify_source(parts: Parts, source: Source, *, fmt: str | None = None,
 
     Raises a BulkstopError for a source that cannot be used; what ends the reading later stands in what is returned.
     """
-    settings, paths = parts.settings, paths_in(source)
-    if await asyncio.to_thread(_are_result_files, paths):
-        targets = await asyncio.to_thread(read_targets, paths, settings)
-    else:
-        with await read_plan(source, partial(make_plan, settings=settings, fmt=fmt)) as plan:
-            targets = await asyncio.to_thread(make_targets, plan, settings)
-    survey = make_survey(targets, settings, singly=singly)
+    settings = parts.settings
+    with await read_plan(source, partial(_read_source, settings=settings, fmt=fmt)) as targets:
+        survey = make_survey(targets, settings, singly=singly)
     return survey.verification(fault=await run_survey(survey, parts))
 
 

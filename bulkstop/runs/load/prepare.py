@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from functools import partial
+from os import PathLike, fspath
 from typing import Any, TypedDict
 
 from bulkstop.errors import SettingsError
@@ -15,7 +16,6 @@ from bulkstop.runs.load.run import Load, choose_max_in_flight, execute
 from bulkstop.runs.load.shapes import Shape, parse_ramp, parse_rate, parse_spike, parse_steps
 from bulkstop.runs.load.targets import PREFIX, check_number, check_targets, choose_targets, describe_targets
 from bulkstop.runs.parts import Hooks, Parts
-from bulkstop.runs.stop.input_files import paths_in
 from bulkstop.runs.stop.plan import make_plan
 from bulkstop.runs.stop.prepare import Source, read_plan
 from bulkstop.settings import Settings
@@ -94,7 +94,9 @@ async def load_source(
     shape = Shape(closed=options.get("closed", False), **{name: values.pop(name) for name in _SHAPE & values.keys()})
     require = tuple(_parse("require", parse_threshold, text) for text in _list(options.get("require", ())))
     check_named(settings.host, _list(options.get("allow_host", ())))
-    label = prefix if source is None else ", ".join(paths_in(source)) or "the campaigns"
+    label = prefix if source is None else "the source"
+    if isinstance(source, str | PathLike):
+        label = fspath(source)
     make = partial(make_plan, settings=settings, fmt=options.get("format"))
     with nullcontext() if source is None else await read_plan(source, make) as plan:
         if plan is not None:

@@ -23,7 +23,7 @@ from bulkstop.report.stop.manifest import Manifest, RunSection, check_writable, 
 from bulkstop.report.stop.resume import ResumeIndex, is_final
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs.stop.plan import make_plan
-from bulkstop.runs.stop.retries import NEEDS_A_CHOICE, counted, listed, retry_option
+from bulkstop.runs.stop.retries import NEEDS_A_CHOICE, format_counts, format_outcomes, retry_option
 from bulkstop.settings import OPTION_SPECS, Settings, is_hidden
 from bulkstop.source.digest import Digest
 from bulkstop.source.plan import Plan
@@ -111,11 +111,12 @@ class RunJournal:
         last = self._manifest.last if self._manifest else None
         if last is None or not last.ended_at or last.exit_code not in (0, 1) or sum(plan.settled.values()) < plan.rows:
             return
-        again = f", nor is anything {listed(self._retry)}" if self._retry else ""
+        again = f", nor is anything {format_outcomes(self._retry)}" if self._retry else ""
         raise SettingsError(
             f"{self.path}: its run finished at {printable(last.ended_at)} "
-            f"({counted(plan.settled, Outcome)}); nothing is left to send{again}. To stop the list once more give -o "
-            f"with the date in its name, or --overwrite; what failed is sent again by {_ways_to_retry(plan.settled)}"
+            f"({format_counts(plan.settled, Outcome)}); nothing is left to send{again}. To stop the list once more "
+            "give -o with the date in its name, or --overwrite; what failed is sent again by "
+            f"{_ways_to_retry(plan.settled)}"
         )
 
     def _other_defaults(self, settings: Settings) -> str:
@@ -255,9 +256,9 @@ class RunJournal:
 
 def _ways_to_retry(ended: Mapping[Outcome, int]) -> str:
     """Name the options that send what failed again, each with what it would send."""
-    ways = f"--retry-failed ({counted(ended, WORTH_A_RETRY) or 'nothing is worth it'})"
+    ways = f"--retry-failed ({format_counts(ended, WORTH_A_RETRY) or 'nothing is worth it'})"
     chosen = [each for each in NEEDS_A_CHOICE if ended.get(each)]
-    return f"{ways} or {retry_option(chosen)} ({counted(ended, chosen)})" if chosen else ways
+    return f"{ways} or {retry_option(chosen)} ({format_counts(ended, chosen)})" if chosen else ways
 
 
 def _read_proven(path: str) -> Manifest | None:

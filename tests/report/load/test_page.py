@@ -277,6 +277,7 @@ async def number_of(tab: Tab, selector: str) -> int:
     return int(await tab.value(f"document.querySelectorAll({json.dumps(selector)}).length"))
 
 
+@pytest.mark.full
 class TestInBrowser:
     """A real browser, with no network, draws the charts of one file and runs nothing else."""
 
