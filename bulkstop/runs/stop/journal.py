@@ -117,8 +117,8 @@ class RunJournal:
         anew = f"give {name_setting('output')} with the date in its name, or {name_setting('overwrite', True)}"
         raise SettingsError(
             f"{self.path}: its run finished at {printable(last.ended_at)} "
-            f"({format_outcome_counts(plan.settled, Outcome)}); nothing is left to send{again}. To stop the list once more {anew}; "
-            f"what failed is sent again by {_ways_to_retry(plan.settled)}"
+            f"({format_outcome_counts(plan.settled, Outcome)}); nothing is left to send{again}. To stop the list once "
+            f"more {anew}; what failed is sent again by {_ways_to_retry(plan.settled)}"
         )
 
     def _other_defaults(self, settings: Settings) -> str:

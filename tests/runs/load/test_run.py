@@ -111,7 +111,7 @@ class TestEnds:
         for credentials in ({}, {"token_file": "/nonexistent"}):
             with pytest.raises((SettingsError, CredentialsError)):
                 loaded(service, load(count=1), Settings(host="http://127.0.0.1:1", **credentials))
-        assert service.opened == []
+        assert service.seen == []
 
     def test_results_that_cannot_be_written(self) -> None:
         """A full disk ends the run early, with what was measured until then."""
