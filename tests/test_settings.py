@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bulkstop import NO_LIMIT, Limit, Settings, SettingsError
-from bulkstop.model import CampaignType, FailureCap
-from bulkstop.settings import OPTION_SPECS, default_of
+from bulkstop.errors import SettingsError
+from bulkstop.model import CampaignType, FailureCap, Limit
+from bulkstop.settings import NO_LIMIT, OPTION_SPECS, Settings, default_of
 from tests.settings import BESIDE, FIRM
 
 
@@ -36,7 +36,7 @@ NO_QUOTA: list[Any] = [(), [], None, "", (None,), "banana", ("60/60s", "none"), 
 @pytest.mark.parametrize("quota", NO_QUOTA)
 def test_what_is_no_quota(quota: Any) -> None:
     """Only limits are a quota, and nothing that may have been forgotten is no limit."""
-    with pytest.raises(SettingsError, match=r"^--quota: .*such as \(Limit\(60, 60\),\), or NO_LIMIT$"):
+    with pytest.raises(SettingsError, match=r'^--quota: .*such as \(Limit\(60, 60\),\), or "none"$'):
         Settings(host="api.example", quota=quota)
 
 
