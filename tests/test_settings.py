@@ -36,7 +36,7 @@ NO_QUOTA: list[Any] = [(), [], None, "", (None,), "banana", ("60/60s", "none"), 
 @pytest.mark.parametrize("quota", NO_QUOTA)
 def test_what_is_no_quota(quota: Any) -> None:
     """Only limits are a quota, and nothing that may have been forgotten is no limit."""
-    with pytest.raises(SettingsError, match=r'^--quota: .*such as \(Limit\(60, 60\),\), or "none"$'):
+    with pytest.raises(SettingsError, match=r"^--quota: .*such as \(Limit\(60, 60\),\), or NO_LIMIT$"):
         Settings(host="api.example", quota=quota)
 
 

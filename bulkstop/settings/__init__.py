@@ -290,7 +290,7 @@ def _read(name: str, value: object) -> Any:
         parsed = read_value(OPTION_SPECS[name], default_of(name), value)
         return join_limits(parsed) if name == "quota" else parsed
     except ValueError as error:
-        advice = '; give Limit values, such as (Limit(60, 60),), or "none"' if name == "quota" else ""
+        advice = "; give Limit values, such as (Limit(60, 60),), or NO_LIMIT" if name == "quota" else ""
         raise SettingsError(f"{_name_of(name)}: {error}{advice}") from None
 
 
