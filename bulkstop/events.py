@@ -1,7 +1,7 @@
 """What happens in a run, as values: who works makes them, and whoever observes the run is given each of them.
 
-An event has the name and the level under which it is logged; its fields are what is logged with it. Times are in
-seconds. Nothing here knows who observes.
+An event has the name and the level under which it is logged, and a text, filled in from its fields, that says what
+happened; the fields are logged with it. Times are in seconds. Nothing here knows who observes.
 """
 
 import logging
@@ -18,12 +18,18 @@ class Event:
     """Something that happened."""
 
     name: ClassVar[str] = "event"
+    text: ClassVar[str] = ""
     level: ClassVar[int] = logging.INFO
 
     @property
     def severity(self) -> int:
         """How much it matters, as a level of `logging`."""
         return self.level
+
+    @property
+    def sentence(self) -> str:
+        """What happened, for a person."""
+        return self.text.format_map(self.as_dict())
 
     def as_dict(self) -> dict[str, object]:
         """Return its fields by name."""
@@ -49,6 +55,7 @@ class RunBegan(Event):
     accounts: int
     quota: str
     name: ClassVar[str] = "began"
+    text: ClassVar[str] = "run {run_id} begins: {to_send} of {rows} rows are sent to {host}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,7 @@ class RunEnded(Event):
     elapsed_s: float
     outcomes: Mapping[str, int]
     name: ClassVar[str] = "ended"
+    text: ClassVar[str] = "run {run_id} has ended: {reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,7 @@ class AttemptEnded(Event):
     message: str | None
     error: str | None
     name: ClassVar[str] = "attempt"
+    text: ClassVar[str] = "a stop of {campaign_id} was answered: {outcome}"
     level: ClassVar[int] = logging.DEBUG
 
 
@@ -91,6 +100,7 @@ class AttemptBroken(Event):
     campaign_type: str
     error: str
     name: ClassVar[str] = "attempt"
+    text: ClassVar[str] = "a stop of {campaign_id} was broken off: {error}"
     level: ClassVar[int] = logging.DEBUG
 
 
@@ -103,6 +113,7 @@ class AccountThrottled(Event):
     error: str | None
     is_expected: bool = False
     name: ClassVar[str] = "account_throttled"
+    text: ClassVar[str] = "account {account_id} rests for {rest_s:g} s, as the service refused a call"
     level: ClassVar[int] = logging.WARNING
 
     @property
@@ -124,6 +135,9 @@ class BreakerOpened(Event):
     error: str | None
     probe_s: float
     name: ClassVar[str] = "breaker_opened"
+    text: ClassVar[str] = (
+        "the service is down: {failed_in_a_row} calls in a row failed; a probe follows in {probe_s:g} s"
+    )
     level: ClassVar[int] = logging.WARNING
 
 
@@ -133,6 +147,7 @@ class BreakerClosed(Event):
 
     open_s: float
     name: ClassVar[str] = "breaker_closed"
+    text: ClassVar[str] = "the service answers again, after {open_s:g} s"
     level: ClassVar[int] = logging.WARNING
 
 
@@ -146,6 +161,7 @@ class WavePassed(Event):
     failed: int
     soak_s: float
     name: ClassVar[str] = "wave_passed"
+    text: ClassVar[str] = "wave {wave} of {waves} has passed: {ended} campaigns have ended, {failed} of them failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +171,7 @@ class Resting(Event):
     rest_s: float
     why: str
     name: ClassVar[str] = "resting"
+    text: ClassVar[str] = "calls rest for {rest_s:g} s: {why}"
 
     @property
     def severity(self) -> int:
@@ -170,6 +187,7 @@ class ListsRead(Event):
     calls: int
     at_rest: int | None
     name: ClassVar[str] = "listed"
+    text: ClassVar[str] = "{lists} lists have been read, in {calls} calls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +198,7 @@ class WrongScheduleDisabled(Event):
     disabled: str
     campaign_name: str
     name: ClassVar[str] = "schedule_of_another_disabled"
+    text: ClassVar[str] = "the service disabled the schedule of {disabled} in place of that of {campaign_id}"
     level: ClassVar[int] = logging.ERROR
 
     def as_dict(self) -> dict[str, object]:
@@ -192,6 +211,7 @@ class TokenRenewed(Event):
     """A new token is in use."""
 
     name: ClassVar[str] = "token_renewed"
+    text: ClassVar[str] = "a new token is in use"
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +220,7 @@ class Warned(Event):
 
     message: str
     name: ClassVar[str] = "doubt"
+    text: ClassVar[str] = "{message}"
     level: ClassVar[int] = logging.WARNING
 
 
@@ -213,6 +234,7 @@ class Progressed(Event):
     failed: int
     least_left_s: float
     name: ClassVar[str] = "progress"
+    text: ClassVar[str] = "{sent} of {to_send} campaigns have ended, {failed} of them failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +246,7 @@ class LoadBegan(Event):
     requests: int | None
     in_flight: int
     name: ClassVar[str] = "load_began"
+    text: ClassVar[str] = "load test {run_id} of {host} begins"
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,3 +257,4 @@ class SearchBegan(Event):
     host: str
     rate: float
     name: ClassVar[str] = "search_began"
+    text: ClassVar[str] = "search {run_id} for the highest rate of {host} begins"

@@ -22,9 +22,10 @@ _BARE = re.compile(r"[A-Za-z0-9_./:,@+-]+")
 
 
 def log_event(event: Event) -> None:
-    """Log what has happened, with the fields of the event."""
+    """Log what has happened in a sentence; the record's `event` and `fields` are its name and its data."""
     if LOG.isEnabledFor(event.severity):
-        LOG.log(event.severity, event.name, extra={"fields": event.as_dict()})
+        sentence = escape(_clip(REDACTOR.redact(event.sentence)))
+        LOG.log(event.severity, sentence, extra={"event": event.name, "fields": event.as_dict()})
 
 
 class TextFormatter(logging.Formatter):
@@ -76,11 +77,13 @@ class JsonFormatter(logging.Formatter):
 
 def _event_fields(record: logging.LogRecord) -> tuple[str | None, dict[str, object]]:
     """Return the event of a record, None for a message in words, and its fields."""
-    given = getattr(record, "fields", None)
-    fields: dict[str, object] = dict(given) if isinstance(given, Mapping) else {"message": _message(record)}
+    name, values = getattr(record, "event", None), getattr(record, "fields", None)
+    if not isinstance(values, Mapping):
+        name, values = None, {"message": _message(record)}
+    fields: dict[str, object] = dict(values)
     if record.exc_info and record.exc_info[1] is not None:
         fields["error"] = _format_error(record.exc_info[1])
-    return (_text(record.msg) if isinstance(given, Mapping) else None), fields
+    return (None if name is None else _text(name)), fields
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -355,7 +355,7 @@ async def test_waiting_for_the_list_is_logged(tmp_path: Path, caplog: pytest.Log
                 first.campaign_id, first.campaign_type or CampaignType.SMS, "a1", "st-1", "st-1", "", 1
             )
             assert (await stop_async([row], settings)).exit_code == 0
-    assert [record.msg for record in caplog.records][:3] == ["began", "resting", "listed"]
+    assert [vars(record)["event"] for record in caplog.records][:3] == ["began", "resting", "listed"]
 
 
 # --- broken off -----------------------------------------------------------------------------------------------------
