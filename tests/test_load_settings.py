@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from bulkstop import NO_LIMIT, Limit, Settings, SettingsError
-from bulkstop.settings import OPTION_SPECS
+from bulkstop.errors import SettingsError
+from bulkstop.model import Limit
+from bulkstop.settings import NO_LIMIT, OPTION_SPECS, Settings
 from bulkstop.settings.load import variable_of
 from tests.settings import BESIDE, FIRM
 

@@ -9,9 +9,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
-from bulkstop import NO_LIMIT, Limit, Settings, SettingsError
-from bulkstop.model import CampaignType, FailureCap
-from bulkstop.settings import OPTION_SPECS, default_of
+from bulkstop.errors import SettingsError
+from bulkstop.model import CampaignType, FailureCap, Limit
+from bulkstop.settings import NO_LIMIT, OPTION_SPECS, Settings, default_of
 from bulkstop.settings.options import SettingsOptions
 from bulkstop.settings.parse import parse_count
 from bulkstop.settings.values import ALSO_TAKES
