@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from bulkstop.engine.steering import delivery
 from bulkstop.errors import BulkstopError, InputError
 from bulkstop.model import Campaign, Outcome, Result
 from bulkstop.report.stop.snapshot import RunState
-from bulkstop.runs import delivery
 from bulkstop.runs.stop.run import Run
 from tests.runs.scene import Service, get_no_token, ids, make_engine, turn, until
 
