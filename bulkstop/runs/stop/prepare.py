@@ -10,11 +10,11 @@ from functools import partial
 from os import PathLike, fspath
 from typing import Any, TypedDict, TypeVar, cast
 
+from bulkstop.engine.steering.early_end import END_S, GRACE_S, EarlyEnd
 from bulkstop.errors import BulkstopError, InputError, SettingsError
 from bulkstop.ids import LIKELY
 from bulkstop.model import Campaign, Outcome
 from bulkstop.report.stop.ledger import Mode
-from bulkstop.runs.early_end import END_S, GRACE_S, EarlyEnd
 from bulkstop.runs.stop.input_files import check_results, paths_in
 from bulkstop.runs.stop.journal import RunJournal, choose_mode
 from bulkstop.runs.stop.plan import Inputs, make_plan
