@@ -10,11 +10,12 @@ from bulkstop.errors import SettingsError
 from bulkstop.model import Campaign, CampaignType
 from bulkstop.runs.parts import Around, GetToken, Hooks, Parts, open_parts
 from bulkstop.runs.stop.forecast import find_earliest_end
+from bulkstop.runs.stop.options import RunOptions, check_callable, check_kind, check_options, read_expected
 from bulkstop.runs.stop.plan import check_usable, make_plan
-from bulkstop.runs.stop.prepare import RunOptions, Source, prepare, read_destination, read_plan
+from bulkstop.runs.stop.prepare import Source, prepare, read_destination, read_plan
 from bulkstop.runs.stop.run import OnResult, Prepare, Run
 from bulkstop.runs.stop.warnings import find_warnings
-from bulkstop.settings import Settings
+from bulkstop.settings import OPTION_SPECS, Settings
 from bulkstop.source.plan import Plan
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ class Engine:
         around: Around | None = None,
         classify: "Classify | None" = None,
     ) -> None:
+        check_kind("settings", settings, "Settings", *OPTION_SPECS)
+        check_callable(token=token, around=around, classify=classify)
+        if transport is not None:
+            check_kind("transport", transport, "a Transport", "post", "__aenter__", "__aexit__")
         self.settings = settings
         self._hooks = Hooks(token, transport, around, classify)
         self._open = AsyncExitStack()
@@ -79,6 +84,7 @@ class Engine:
         `format` (csv, jsonl or txt) is the form of files whose name does not tell it. Raises InputError for a source
         that cannot be read, and with `strict` when any row cannot be used.
         """
+        check_options({"format": format})
         plan = await read_plan(source, partial(make_plan, settings=self.settings, fmt=format))
         self._plans.append(plan)
         plan.warnings = tuple(find_warnings(plan, self.settings, None))
@@ -96,8 +102,9 @@ class Engine:
         is the form of files whose name does not tell it, `expect` the fewest and the most campaigns to stop. Asks
         nobody: starting it is the confirmation. Raises SettingsError for options that do not go together.
         """
+        check_callable(on_result=on_result)
         destination = read_destination(source, self.settings, options)
-        fmt, expect = options.get("format"), options.get("expect")
+        fmt, expect = options.get("format"), read_expected(options.get("expect"))
         return self.prepare_run(
             lambda run_id: prepare(source, self.settings, destination, run_id, fmt=fmt, expect=expect), on_result
         )

@@ -1,6 +1,5 @@
 """The options of `bulkstop stop` beside the settings."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -14,6 +13,7 @@ from bulkstop.files import beside
 from bulkstop.model import WORTH_A_RETRY, Outcome
 from bulkstop.report.stop.ledger import Mode
 from bulkstop.runs.stop.journal import choose_mode
+from bulkstop.runs.stop.options import parse_expected
 from bulkstop.runs.stop.retries import listed, outcomes_to_retry
 from bulkstop.settings import GROUPS
 
@@ -68,15 +68,6 @@ def read_stop_options(params: Mapping[str, Any]) -> StopOptions:
     if options.as_json and not options.dry_run:
         raise SettingsError("--json: is a form of the plan; give --dry-run with it")
     return replace(options, quiet=options.quiet or options.log_json or options.as_json)
-
-
-def parse_expected(text: str) -> tuple[int, int]:
-    """Read `N` or `A..B`: how many campaigns are to be sent."""
-    match = re.fullmatch(r"(\d{1,9})(?:\.\.(\d{1,9}))?", text.strip(), re.ASCII)
-    low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-    if low > high:
-        raise ValueError(f"{text!r} is no number and no range such as 20..30")
-    return low, high
 
 
 with_stop_options = with_options(

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from os import PathLike, fspath
-from typing import TypedDict, cast
+from os import PathLike
+from typing import cast
 
 from bulkstop.engine.tasks import start_task
 from bulkstop.errors import InputError, SettingsError
@@ -15,6 +15,7 @@ from bulkstop.model import Campaign, Outcome
 from bulkstop.report.stop.ledger import Mode
 from bulkstop.runs.stop.input_files import check_results, paths_in
 from bulkstop.runs.stop.journal import RunJournal, choose_mode
+from bulkstop.runs.stop.options import RunOptions, check_options, read_output
 from bulkstop.runs.stop.plan import Inputs, make_plan
 from bulkstop.runs.stop.retries import outcomes_to_retry
 from bulkstop.runs.stop.run import Prepared
@@ -38,27 +39,16 @@ class Destination:
     retry: frozenset[Outcome] = frozenset()
 
 
-class RunOptions(TypedDict, total=False):
-    """What can be given with a source; see `Engine.run`."""
-
-    output: str | PathLike[str] | None
-    overwrite: bool
-    resume: bool
-    retry: Iterable[str]
-    retry_failed: bool
-    format: str | None
-    expect: tuple[int, int] | None
-
-
 def read_destination(source: object, settings: Settings, options: RunOptions) -> Destination:
     """Return where the results go; raises SettingsError for a file that must not be written, or for two answers."""
+    check_options(options)
     retry = outcomes_to_retry(options.get("retry", ()), retry_failed=options.get("retry_failed", False))
     resume = options.get("resume", False) or bool(retry)
     mode = choose_mode(overwrite=options.get("overwrite", False), resume=resume)
-    if (output := options.get("output")) is None:
+    if (path := read_output(options.get("output"))) is None:
         return Destination()
-    check_results(fspath(output), paths_in(source), settings)
-    return Destination(path=fspath(output), mode=mode, retry=retry)
+    check_results(path, paths_in(source), settings)
+    return Destination(path=path, mode=mode, retry=retry)
 
 
 @asynccontextmanager

@@ -1,0 +1,120 @@
+"""What can be given with a source, checked before anything is opened."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TypedDict
+
+from bulkstop.errors import SettingsError
+from bulkstop.settings.parse import parse_path
+from bulkstop.source.inputs import Format
+
+
+class RunOptions(TypedDict, total=False):
+    """What can be given with a source; see `Engine.run`."""
+
+    output: str | PathLike[str] | None
+    overwrite: bool
+    resume: bool
+    retry: Iterable[str]
+    retry_failed: bool
+    format: str | None
+    expect: tuple[int, int] | int | str | None
+
+
+def check_options(options: Mapping[str, object]) -> None:
+    """Raise SettingsError, which names it, for an option that does not exist or has a value of another kind."""
+    for name, value in options.items():
+        if name not in _READERS:
+            from difflib import get_close_matches  # only a mistake needs it
+
+            near = get_close_matches(name, _READERS, n=1)
+            raise SettingsError(f"{name}: there is no such option" + (f"; did you mean {near[0]}?" if near else ""))
+        try:
+            _READERS[name](value)
+        except ValueError as error:
+            raise SettingsError(f": {error}", setting=name) from None
+
+
+def read_output(value: object) -> str | None:
+    """Return the path of a result file; raises ValueError for what can be none."""
+    if value is None:
+        return None
+    path = fspath(value) if isinstance(value, str | PathLike) else value
+    if not isinstance(path, str):
+        raise ValueError(_explain_kind(value, "the path of a file"))  # noqa: TRY004 - as the readers of texts do
+    if not path.strip():
+        raise ValueError("is empty; give the path of a file")
+    if Path(parse_path(path)).is_dir():
+        raise ValueError(f"{path} is a folder; give the path of a file")
+    return path
+
+
+def read_expected(value: object) -> tuple[int, int] | None:
+    """Return the fewest and the most campaigns to stop: of `20`, `20..30` or a pair; raises ValueError."""
+    if isinstance(value, str):
+        return parse_expected(value)
+    bounds = (value, value) if isinstance(value, int) else value
+    if bounds is None:
+        return None
+    if not (isinstance(bounds, tuple | list) and len(bounds) == 2 and all(type(each) is int for each in bounds)):
+        raise ValueError(_explain_kind(value, "a number or a pair of numbers, such as (20, 30)"))
+    if not 0 <= bounds[0] <= bounds[1]:
+        raise ValueError(f"{bounds[0]} to {bounds[1]} is no range")
+    return bounds[0], bounds[1]
+
+
+def parse_expected(text: str) -> tuple[int, int]:
+    """Read `N` or `A..B`: how many campaigns are to be sent."""
+    match = re.fullmatch(r"(\d{1,9})(?:\.\.(\d{1,9}))?", text.strip(), re.ASCII)
+    low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+    if low > high:
+        raise ValueError(f"{text!r} is no number and no range such as 20..30")
+    return low, high
+
+
+def check_callable(**functions: object) -> None:
+    """Raise SettingsError for what is neither None nor can be called."""
+    for name, value in functions.items():
+        if value is not None and not callable(value):
+            raise SettingsError(f": {_explain_kind(value, 'a function')}", setting=name)
+
+
+def check_kind(name: str, value: object, kind: str, *members: str) -> None:
+    """Raise SettingsError for a value that lacks what its kind has."""
+    if isinstance(value, type) or not all(hasattr(value, member) for member in members):
+        raise SettingsError(f": {_explain_kind(value, kind)}", setting=name)
+
+
+def _explain_kind(value: object, must_be: str) -> str:
+    kind = "None" if value is None else f"of type {type(value).__name__}"
+    return f"is {kind} and must be {must_be}"
+
+
+def _check_flag(value: object) -> None:
+    if not isinstance(value, bool):
+        raise ValueError(_explain_kind(value, "True or False"))  # noqa: TRY004 - as the readers of texts do
+
+
+def _check_outcomes(value: object) -> None:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple | set | frozenset) or not all(isinstance(each, str) for each in names):
+        raise ValueError(_explain_kind(value, "the names of outcomes, such as ['not_found']"))
+
+
+def _check_format(value: object) -> None:
+    if value is not None and value not in list(Format):
+        what = repr(value) if isinstance(value, str) else f"of type {type(value).__name__}"
+        raise ValueError(f"is {what} and must be one of {', '.join(Format)}")
+
+
+_READERS: Mapping[str, Callable[[object], object]] = {
+    "output": read_output,
+    "overwrite": _check_flag,
+    "resume": _check_flag,
+    "retry": _check_outcomes,
+    "retry_failed": _check_flag,
+    "format": _check_format,
+    "expect": read_expected,
+}
