@@ -10,7 +10,7 @@ from bulkstop.errors import SettingsError
 from bulkstop.model import Campaign, CampaignType
 from bulkstop.runs.parts import Around, GetToken, Hooks, Parts, open_parts
 from bulkstop.runs.stop.forecast import find_earliest_end
-from bulkstop.runs.stop.options import RunOptions, check_callable, check_kind, check_options, read_expected
+from bulkstop.runs.stop.options import RunOptions, check_callable, check_kind, check_options, read_expected, read_types
 from bulkstop.runs.stop.plan import check_usable, make_plan
 from bulkstop.runs.stop.prepare import Source, prepare, read_destination, read_plan
 from bulkstop.runs.stop.run import OnResult, Prepare, Run
@@ -125,5 +125,8 @@ class Engine:
         """
         from bulkstop.runs.lists.discover import find_running  # seldom wanted
 
-        for campaign in await find_running(self.parts, [CampaignType(each) for each in types], name):
+        if name is not None:
+            check_kind("name", name, "a pattern", "casefold")
+
+        for campaign in await find_running(self.parts, read_types(types), name):
             yield campaign

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TypedDict
 
 from bulkstop.errors import SettingsError
-from bulkstop.settings.parse import parse_path
+from bulkstop.model import CampaignType, Limit
+from bulkstop.settings.parse import parse_campaign_type, parse_limit, parse_path
 from bulkstop.source.inputs import Format
 
 
@@ -72,6 +73,30 @@ def parse_expected(text: str) -> tuple[int, int]:
     if low > high:
         raise ValueError(f"{text!r} is no number and no range such as 20..30")
     return low, high
+
+
+def read_rate(value: object) -> Limit | None:
+    """Return a limit given as a value or as a text, None for no limit; raises ValueError."""
+    if value is None or isinstance(value, Limit):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(_explain_kind(value, "a Limit or a text, such as 30/m"))  # noqa: TRY004 - as above
+    return parse_limit(value)
+
+
+def read_types(value: object) -> list[CampaignType]:
+    """Return types of campaigns given as values or as texts; raises SettingsError."""
+    names: list[object] = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    return [_read_type(each) for each in names]
+
+
+def _read_type(value: object) -> CampaignType:
+    if not isinstance(value, str):
+        raise SettingsError(f": {_explain_kind(value, 'voice or sms')}", setting="types")
+    try:
+        return CampaignType(parse_campaign_type(value))
+    except ValueError as error:
+        raise SettingsError(f": {error}", setting="types") from None
 
 
 def check_callable(**functions: object) -> None:

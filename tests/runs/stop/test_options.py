@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from bulkstop import Settings, SettingsError, stop
+from bulkstop import CampaignType, Limit, Settings, SettingsError, stop
 from bulkstop.runs.engine import Engine
-from bulkstop.runs.stop.options import check_options, read_expected
+from bulkstop.runs.stop.options import check_options, read_expected, read_rate, read_types
 
 SETTINGS = Settings(host="http://127.0.0.1:9", token="t")
 WRONG: list[tuple[str, object, str]] = [
@@ -82,3 +82,27 @@ def test_expected(value: object, expected: tuple[int, int] | None) -> None:
 def test_right_options() -> None:
     """Options that make sense are taken."""
     check_options({"output": Path("r.jsonl"), "resume": True, "retry": ["timeout"], "format": "csv", "expect": "2..3"})
+
+
+@pytest.mark.parametrize(
+    ("value", "limit"), [(None, None), ("none", None), ("30/s", Limit(30, 1.0)), (Limit(1, 2.0),) * 2]
+)
+def test_rate(value: object, limit: Limit | None) -> None:
+    """A rate is a limit, or the text for one."""
+    assert read_rate(value) == limit
+
+
+@pytest.mark.parametrize("value", [5, object(), ["30/s"], "fast", b"30/s"])
+def test_no_rate(value: object) -> None:
+    """What is no rate is refused."""
+    with pytest.raises(ValueError, match=r"is of type|is no quota"):
+        read_rate(value)
+
+
+def test_types() -> None:
+    """Types of campaigns are values or texts."""
+    assert read_types("Voice") == [CampaignType.VOICE]
+    assert read_types(("sms", CampaignType.VOICE)) == [CampaignType.SMS, CampaignType.VOICE]
+    for wrong in ("fax", 5, None, [5], ["voice", "fax"]):
+        with pytest.raises(SettingsError, match=r"^types: "):
+            read_types(wrong)
