@@ -28,7 +28,7 @@ TYPE_CHECKING = False  # as a type checker takes it; `typing` would cost half of
 if TYPE_CHECKING:
     from bulkstop.errors import BulkstopError
     from bulkstop.model import Attempt, Campaign, CampaignType, Limit, Outcome, Result
-    from bulkstop.report.stop.summary import Summary
+    from bulkstop.report.summary import Summary
     from bulkstop.runs.api import stop, stop_async
     from bulkstop.runs.engine import Engine
     from bulkstop.runs.stop.run import Run
@@ -63,7 +63,7 @@ _HOMES = {
     "Run": "runs.stop.run",
     "Settings": "settings",
     "Simulator": "simulator.server",
-    "Summary": "report.stop.summary",
+    "Summary": "report.summary",
 }
 _FORMER_HOMES = {
     **dict.fromkeys(("CredentialsError", "InputError", "OutputError", "SettingsError"), "errors"),

@@ -7,7 +7,7 @@ that sends one attempt, Classify says what a Response means, OnResult is given e
 from bulkstop.kore.exchange import Response, Transport, TransportFailure
 from bulkstop.kore.session import Classify
 from bulkstop.model import Send
+from bulkstop.runs.delivery import OnResult
 from bulkstop.runs.parts import Around, GetToken
-from bulkstop.runs.stop.run import OnResult
 
 __all__ = ["Around", "Classify", "GetToken", "OnResult", "Response", "Send", "Transport", "TransportFailure"]

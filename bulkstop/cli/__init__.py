@@ -15,7 +15,6 @@ import click
 from bulkstop.cli.terminal import drop_output, drop_unread, print_err, say_at_once
 from bulkstop.engine.ending import Process, own_process
 from bulkstop.errors import BulkstopError, unforeseen
-from bulkstop.model import SIGNALS
 from bulkstop.version import __version__
 
 COMMANDS = {
@@ -140,6 +139,8 @@ def _exit_now(code: int) -> NoReturn:
 
 def _exit_at_next_signal(code: int) -> None:
     """Have another signal end the process there and then, whatever it still waits for."""
+    from bulkstop.model import SIGNALS  # here, because `--help` has no need of the nouns
+
     for signum in SIGNALS:
         if signal.getsignal(signum) is not signal.SIG_IGN:
             signal.signal(signum, lambda *_: os._exit(code))

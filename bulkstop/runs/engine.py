@@ -1,18 +1,21 @@
 """An engine: what runs share, and the runs themselves."""
 
-from collections.abc import AsyncIterator, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
 from bulkstop.errors import SettingsError
-from bulkstop.model import Campaign, CampaignType
+from bulkstop.model import Campaign
+from bulkstop.runs.delivery import OnResult
+from bulkstop.runs.early_end import EarlyEnd
 from bulkstop.runs.parts import Around, GetToken, Hooks, Parts, open_parts
 from bulkstop.runs.stop.forecast import find_earliest_end
 from bulkstop.runs.stop.plan import check_usable, make_plan
-from bulkstop.runs.stop.prepare import RunOptions, Source, prepare, read_destination, read_plan
-from bulkstop.runs.stop.run import OnResult, Prepare, Run
+from bulkstop.runs.stop.prepare import RunOptions, Source, check_names, prepare, read_destination, read_plan
+from bulkstop.runs.stop.run import Prepare, Run
 from bulkstop.runs.stop.warnings import find_warnings
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
@@ -20,6 +23,9 @@ from bulkstop.source.plan import Plan
 if TYPE_CHECKING:
     from bulkstop.kore.exchange import Transport
     from bulkstop.kore.session import Classify
+    from bulkstop.report.lists.verification import Verification
+    from bulkstop.report.load.summary import LoadSummary
+    from bulkstop.runs.load.prepare import LoadOptions
 
 
 class Engine:
@@ -46,10 +52,12 @@ class Engine:
         self._hooks = Hooks(token, transport, around, classify)
         self._open = AsyncExitStack()
         self._parts: Parts | None = None
-        self._runs: list[Run] = []
         self._plans: list[Plan] = []
 
     async def __aenter__(self) -> Self:
+        """Open what runs share; raises SettingsError for an engine that is open."""
+        if self._parts is not None:
+            raise SettingsError("the engine is open already: what uses it runs in one block")
         self._parts = await self._open.enter_async_context(open_parts(self.settings, self._hooks))
         return self
 
@@ -57,13 +65,14 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Abort the runs that have not ended, wait for them, and close what they shared."""
+        parts, self._parts = self.parts, None
+        parts.loop = None  # so that no run begins any more
         try:
-            for run in self._runs:
-                await run.close()
+            await _end_all(list(parts.runs))
         finally:
             for plan in self._plans:
                 plan.close()
-            self._parts = None
+            self._plans.clear()
             await self._open.aclose()
 
     @property
@@ -79,7 +88,9 @@ class Engine:
         `format` (csv, jsonl or txt) is the form of files whose name does not tell it. Raises InputError for a source
         that cannot be read, and with `strict` when any row cannot be used.
         """
+        self.parts.check_usable()
         plan = await read_plan(source, partial(make_plan, settings=self.settings, fmt=format))
+        self._plans = [each for each in self._plans if not each.is_closed]
         self._plans.append(plan)
         plan.warnings = tuple(find_warnings(plan, self.settings, None))
         plan.ends_at = find_earliest_end(plan, self.settings)
@@ -97,26 +108,76 @@ class Engine:
         nobody: starting it is the confirmation. Raises SettingsError for options that do not go together.
         """
         destination = read_destination(source, self.settings, options)
-        fmt, expect = options.get("format"), options.get("expect")
+        fmt, expect, ending = options.get("format"), options.get("expect"), EarlyEnd()
         return self.prepare_run(
-            lambda run_id: prepare(source, self.settings, destination, run_id, fmt=fmt, expect=expect), on_result
+            lambda run_id: prepare(source, self.settings, destination, run_id, ending, fmt=fmt, expect=expect),
+            on_result,
+            ending=ending,
         )
 
-    def prepare_run(self, prepare: Prepare, on_result: OnResult | None = None) -> Run:
+    def prepare_run(
+        self, prepare: Prepare, on_result: OnResult | None = None, *, ending: EarlyEnd | None = None
+    ) -> Run:
         """Return a run whose plan and results somebody else prepares."""
-        run = Run(self.parts, prepare, on_result)
-        self._runs.append(run)
-        return run
+        return Run(self.parts, prepare, on_result, ending=ending)
 
     async def discover(
-        self, *, types: Iterable[CampaignType | str] = tuple(CampaignType), name: str | None = None
+        self,
+        *,
+        types: str | Iterable[str] | None = None,
+        name: str | None = None,
+        statuses: str | Iterable[str] = "Active",
+        priorities: str | Iterable[int] = (),
     ) -> AsyncIterator[Campaign]:
         """Give the campaigns that run now in the settings' account and stream; it is a source of a run.
 
-        `name` is a pattern (`Promo*`) that their names must match. Raises a BulkstopError when a list cannot be read to
-        its end.
+        Those of the settings' type, else of both, unless `types` (`voice,sms`) says which; whose names match the
+        pattern `name` (`Promo*`); in one of the `statuses` (`Active,Scheduled`; empty is any), with one of the
+        `priorities` (`1,2`). Raises a BulkstopError when a list cannot be read to its end.
         """
-        from bulkstop.runs.lists.discover import find_running  # seldom wanted
+        from bulkstop.runs.lists.discover import find_campaigns  # seldom wanted
 
-        for campaign in await find_running(self.parts, [CampaignType(each) for each in types], name):
+        for campaign in await find_campaigns(
+            self.parts, types=types, name=name, statuses=statuses, priorities=priorities
+        ):
             yield campaign
+
+    async def load(self, source: Source | None = None, **options: "Unpack[LoadOptions]") -> "LoadSummary":
+        """Load-test the service: requests leave on a schedule, each a real stop, and are measured from when due.
+
+        They are for the campaigns of a source, again and again, or for made-up ones. One of `rate` ("50/s"), `ramp`
+        ("10..1000/s"), `steps` ("100,200/s", each held for `step`) and `closed` says when they leave, `duration`
+        ("30s") or `count` how long; `spike` ("2000/s:5s") is a jump in the middle. At most `max_in_flight` are
+        under way. `require` is what must hold, such as ["p99<250ms", "errors<1%"]; unless it does, and the schedule was
+        kept within `max_late`, `check()` of what is returned raises. Each is sent once: no retries, no quota. Made-up
+        ids begin with `id_prefix`. The vendor's own hosts are refused unless `allow_host` names them.
+        """
+        from bulkstop.runs.load.prepare import LoadOptions, load_source  # seldom wanted
+
+        check_names("load", options, LoadOptions)
+        return await load_source(self.settings, source, options, self._hooks, self.parts)
+
+    async def verify(self, source: Source, *, format: str | None = None, singly: bool = False) -> "Verification":  # noqa: A002 - as above
+        """Read back whether what a run was to stop still runs, is scheduled, or will run again; nothing is stopped.
+
+        The source is files of results, or whatever a run takes. `singly` asks for each campaign by itself instead of
+        reading lists. Raises a BulkstopError for a source that cannot be used; what ends the reading later stands in
+        what is returned, and `check()` raises it.
+        """
+        from bulkstop.runs.lists.verify import verify_source  # seldom wanted
+
+        return await verify_source(self.parts, source, fmt=format, singly=singly)
+
+
+async def _end_all(runs: Sequence[Run]) -> None:
+    """Abort runs, and wait for all of them, also when this task is cancelled meanwhile."""
+    cancelled: asyncio.CancelledError | None = None
+    for run in runs:
+        run.abort()
+    for run in runs:
+        try:
+            await run.settle()
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled

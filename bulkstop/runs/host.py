@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bulkstop.engine.ending import owned
+from bulkstop.errors import BulkstopError
 
 T = TypeVar("T")
 
@@ -17,15 +18,30 @@ COLLECT_EVERY = 50_000
 
 
 def run(job: Coroutine[Any, Any, T], *, fast: bool = True) -> T:
-    """Do a job on an event loop of its own; what the process has but once is changed only in a process of our own."""
+    """Do a job on an event loop of its own; what the process has but once is changed only in a process of our own.
+
+    Raises BulkstopError in a thread that runs an event loop already.
+    """
+    make_loop = fast_loop() if fast else None
     try:
+        if is_in_loop():
+            raise BulkstopError("this thread runs an event loop, which this would block; await stop_async() instead")
         with (
             few_collections() if owned() else nullcontext(),
-            asyncio.Runner(loop_factory=fast_loop() if fast else None) as runner,
+            asyncio.Runner(loop_factory=make_loop or asyncio.new_event_loop) as runner,  # is not made the thread's own
         ):
             return runner.run(job)
     finally:
         job.close()  # after a Ctrl-C before it began Python would warn of a job that nobody awaited
+
+
+def is_in_loop() -> bool:
+    """Tell whether this thread runs an event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Values that one task gives and another takes, in order."""
+"""Values that one task gives and others take, in order."""
 
 import asyncio
 from collections import deque
@@ -17,8 +17,9 @@ class Stream(Generic[T]):
     def __init__(self, keep: int | None = None) -> None:
         self._values: deque[T] = deque(maxlen=keep)
         self._is_closed = False
-        self._taker: asyncio.Future[None] | None = None
-        self._giver: list[asyncio.Future[None]] = []
+        self._lets_pass = False
+        self._takers: list[asyncio.Future[None]] = []
+        self._givers: list[asyncio.Future[None]] = []
 
     def __aiter__(self) -> Self:
         """Iterate over it."""
@@ -29,33 +30,38 @@ class Stream(Generic[T]):
         while not self._values:
             if self._is_closed:
                 raise StopAsyncIteration
-            self._taker = asyncio.get_running_loop().create_future()
-            await self._taker
+            await _wait_in(self._takers)
         value = self._values.popleft()
-        _wake(self._giver)
+        _wake(self._givers)
         return value
 
     def put(self, value: T) -> None:
         """Give a value."""
-        self._values.append(value)
-        self._wake_taker()
+        if not self._is_closed:
+            self._values.append(value)
+            _wake(self._takers)
 
     def close(self) -> None:
-        """End it behind the last value; what nobody takes any more is held up by nobody."""
+        """End it behind the last value."""
         self._is_closed = True
-        self._wake_taker()
-        _wake(self._giver)
+        _wake(self._takers)
+        self.let_pass()
+
+    def let_pass(self) -> None:
+        """Hold nobody up any more, however many values wait."""
+        self._lets_pass = True
+        _wake(self._givers)
 
     async def wait_for_room(self, most: int) -> None:
         """Wait until fewer than `most` values wait to be taken."""
-        while len(self._values) >= most and not self._is_closed:
-            waiter = asyncio.get_running_loop().create_future()
-            self._giver.append(waiter)
-            await waiter
+        while len(self._values) >= most and not self._lets_pass:
+            await _wait_in(self._givers)
 
-    def _wake_taker(self) -> None:
-        if self._taker is not None and not self._taker.done():
-            self._taker.set_result(None)
+
+async def _wait_in(waiters: list[asyncio.Future[None]]) -> None:
+    waiter = asyncio.get_running_loop().create_future()
+    waiters.append(waiter)
+    await waiter
 
 
 def _wake(waiters: list[asyncio.Future[None]]) -> None:

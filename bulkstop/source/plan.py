@@ -54,6 +54,8 @@ class Plan:
         protection: Protection | None = None,
     ) -> None:
         self.rows = 0
+        self.is_claimed = False
+        self.is_closed = False
         self.warnings: tuple[str, ...] = ()
         self.ends_at: datetime | None = None
         self.looks = UnusualIds()
@@ -126,8 +128,15 @@ class Plan:
         """Return the result of every row that is not sent: invalid, protected and duplicate ones."""
         return map(_unpack_held, self._held.lines(self._held_offsets))
 
+    def claim(self) -> None:
+        """Have it for a run; raises InputError for a plan that another run has had, or that is closed."""
+        if self.is_claimed or self.is_closed:
+            raise InputError("the plan has been used: a plan is for one run, while its engine is open")
+        self.is_claimed = True
+
     def close(self) -> None:
         """Free the temporary files."""
+        self.is_closed = True
         self._campaigns.close()
         self._held.close()
 

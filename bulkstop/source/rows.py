@@ -215,7 +215,11 @@ def read_campaigns(items: Iterable[object], *, defaults: Defaults, any_id: bool 
             raise InputError(f"{item!r} is no Campaign; give paths, or campaigns")
         source, line = (item.source, item.line) if item.source else (BY_HAND, number)
         ids = item.campaign_id, item.campaign_type, item.account_id or None, item.stream_id or None, item.iid or None
-        yield RowParser(source, defaults, any_id=any_id).row(line, (*ids, item.priority, item.name), item.row)
+        parser, values, row = RowParser(source, defaults, any_id=any_id), (*ids, item.priority, item.name), item.row
+        if row is None or isinstance(row, Mapping):
+            yield parser.row(line, values, row)
+        else:
+            yield parser.invalid(line, f"its row is {type(row).__name__}, not a mapping", values)
 
 
 def _carrying(priority: object, carried: Mapping[str, object] | None) -> Mapping[str, object]:

@@ -329,7 +329,7 @@ class TestFromPython:
             SettingsError, match=rf"^{re.escape(LINE)}: its run finished at .*; nothing is left to send"
         ):
             stop_here([LIST], settings, output=LINE, resume=True)
-        assert [section["command"] for section in manifest(tmp_path)] == [["bulkstop.stop()"]] * 2
+        assert [section["command"] for section in manifest(tmp_path)] == [["bulkstop.Engine.run()"]] * 2
         assert TOKEN not in (tmp_path / f"{LINE}.run.json").read_text()
 
     async def test_stop_async(
@@ -346,7 +346,7 @@ class TestFromPython:
     async def test_cancelled(
         self, sim: Simulated, three: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A cancelled `stop_async` leaves a line for every row and says that it was broken off; the next goes on."""
+        """A cancelled `stop_async` leaves a line for every row and says that it was aborted; the next goes on."""
         monkeypatch.chdir(tmp_path)
         apart(tmp_path / LIST)
         two_in_flight = asyncio.Barrier(3)
@@ -365,7 +365,7 @@ class TestFromPython:
                 await task
         assert sorted(states(tmp_path / LINE).values()) == ["not_sent", "unknown", "unknown"]
         (section,) = manifest(tmp_path)
-        assert (section["reason"], section["ledger"]["lines"]) == ("broken off: CancelledError", 3)
+        assert (section["reason"], section["ledger"]["lines"]) == ("aborted before all were sent", 3)
         (tmp_path / f"{LINE}.run.json").unlink()  # it names the host that never answers
         settings = Settings(host=sim.url, token=TOKEN, quota_store="memory")
         assert (await stop_async([LIST], settings, output=LINE, resume=True)).exit_code == 0

@@ -149,7 +149,7 @@ class Survey:
         self._calls = 0
         self._began = time.monotonic()
 
-    async def run(self, perform: Perform, caller_of: Callable[[str], Caller]) -> str | None:
+    async def run(self, perform: Perform, caller_of: Callable[[str], Caller]) -> BulkstopError | None:
         """Ask for all that can be told; return what ended it early."""
         perform_counted = self._count_calls(perform)
         jobs = [
@@ -160,10 +160,10 @@ class Survey:
         try:
             await run_by_account(jobs, self._concurrency)
         except BulkstopError as fault:
-            return str(fault)
+            return fault
         return None
 
-    def verification(self, *, fault: str | None = None, signum: int | None = None) -> Verification:
+    def verification(self, *, fault: BulkstopError | None = None, signum: int | None = None) -> Verification:
         """Sum up what was told so far."""
         statuses = self._statuses.values()
         return Verification(
@@ -175,7 +175,7 @@ class Survey:
             tuple(map(printable, (*self._targets.notes, *self._notes, *self._describe_silent()))),
             self._calls,
             time.monotonic() - self._began,
-            fault and printable(fault),
+            fault,
             signum,
             tuple(self._targets.unread),
         )

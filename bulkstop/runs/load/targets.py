@@ -30,11 +30,16 @@ LOOKED_AT = 100
 def read_targets(path: str, settings: Settings, *, fmt: str | None = None) -> Iterator[Plan]:
     """Read a list to take campaigns from; raises InputError when it holds none, and SettingsError when too many."""
     with make_plan([path], settings, fmt=fmt) as plan:
-        if not plan.to_send:
-            why = f" ({unused})" if (unused := describe_unused(plan)) else ""
-            raise InputError(f"{path}: holds no campaign that can be sent{why}; nothing was sent")
-        check_size(settings, plan.listed)
+        check_targets(plan, settings, path)
         yield plan
+
+
+def check_targets(plan: Plan, settings: Settings, name: str) -> None:
+    """Raise InputError when a list holds no campaign that can be sent, and SettingsError when it holds too many."""
+    if not plan.to_send:
+        why = f" ({unused})" if (unused := describe_unused(plan)) else ""
+        raise InputError(f"{name}: holds no campaign that can be sent{why}; nothing was sent")
+    check_size(settings, plan.listed)
 
 
 def describe_unused(plan: Plan) -> str:

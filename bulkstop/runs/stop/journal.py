@@ -21,9 +21,9 @@ from bulkstop.report.stop.ledger import Ledger, Mark, Mode
 from bulkstop.report.stop.loss import Rescue
 from bulkstop.report.stop.manifest import Manifest, RunSection, check_writable, flaw_in, manifest_path, unreadable
 from bulkstop.report.stop.resume import ResumeIndex, is_final
-from bulkstop.report.stop.summary import Summary
+from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs.stop.plan import make_plan
-from bulkstop.runs.stop.retries import NEEDS_A_CHOICE, counted, listed, retry_option
+from bulkstop.runs.stop.retries import NEEDS_A_CHOICE, format_counts, format_outcomes, retry_option
 from bulkstop.settings import OPTION_SPECS, Settings, is_hidden
 from bulkstop.source.digest import Digest
 from bulkstop.source.plan import Plan
@@ -111,11 +111,12 @@ class RunJournal:
         last = self._manifest.last if self._manifest else None
         if last is None or not last.ended_at or last.exit_code not in (0, 1) or sum(plan.settled.values()) < plan.rows:
             return
-        again = f", nor is anything {listed(self._retry)}" if self._retry else ""
+        again = f", nor is anything {format_outcomes(self._retry)}" if self._retry else ""
         raise SettingsError(
             f"{self.path}: its run finished at {printable(last.ended_at)} "
-            f"({counted(plan.settled, Outcome)}); nothing is left to send{again}. To stop the list once more give -o "
-            f"with the date in its name, or --overwrite; what failed is sent again by {_ways_to_retry(plan.settled)}"
+            f"({format_counts(plan.settled, Outcome)}); nothing is left to send{again}. To stop the list once more "
+            "give -o with the date in its name, or --overwrite; what failed is sent again by "
+            f"{_ways_to_retry(plan.settled)}"
         )
 
     def _other_defaults(self, settings: Settings) -> str:
@@ -147,7 +148,7 @@ class RunJournal:
         if self._ledger is not None:
             self._ledger.look()
 
-    def end(self, summary: Summary) -> Summary:
+    def end(self, summary: StopSummary) -> StopSummary:
         """Close the file, note how the run ended, and give the summary with what went wrong in doing so."""
         self._begin_after_all()
         summary = self._rescue_lost(summary)
@@ -162,7 +163,7 @@ class RunJournal:
         is_kept = self._ledger is not None and self._ledger.is_file and (self.rescue is None or self.rescue.is_whole)
         return self._ledger.mark if self._ledger is not None and is_kept else None
 
-    def _rescue_lost(self, summary: Summary) -> Summary:
+    def _rescue_lost(self, summary: StopSummary) -> StopSummary:
         """Look at the file for the last time, save what is lost to it, and say so in the summary."""
         try:
             self.watch()
@@ -249,15 +250,15 @@ class RunJournal:
         except OutputError as fault:
             self._fault = self._fault or fault
 
-    def _with_fault(self, summary: Summary) -> Summary:
+    def _with_fault(self, summary: StopSummary) -> StopSummary:
         return summary if summary.fault or not self._fault else replace(summary, fault=self._fault)
 
 
 def _ways_to_retry(ended: Mapping[Outcome, int]) -> str:
     """Name the options that send what failed again, each with what it would send."""
-    ways = f"--retry-failed ({counted(ended, WORTH_A_RETRY) or 'nothing is worth it'})"
+    ways = f"--retry-failed ({format_counts(ended, WORTH_A_RETRY) or 'nothing is worth it'})"
     chosen = [each for each in NEEDS_A_CHOICE if ended.get(each)]
-    return f"{ways} or {retry_option(chosen)} ({counted(ended, chosen)})" if chosen else ways
+    return f"{ways} or {retry_option(chosen)} ({format_counts(ended, chosen)})" if chosen else ways
 
 
 def _read_proven(path: str) -> Manifest | None:
@@ -290,7 +291,7 @@ def _section(plan: Plan, settings: Settings, command: Sequence[str], run_id: str
     }
 
 
-def _end_fields(summary: Summary) -> dict[str, Any]:
+def _end_fields(summary: StopSummary) -> dict[str, Any]:
     return {
         "exit_code": summary.exit_code,
         "outcomes": {outcome.value: count for outcome, count in summary.stats.outcomes.items()},

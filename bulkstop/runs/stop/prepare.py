@@ -1,18 +1,20 @@
 """Prepare a run: its plan, read beside the event loop, and where its results go."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager
+import os
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from os import PathLike, fspath
-from typing import TypedDict, cast
+from typing import Any, TypedDict, TypeVar, cast
 
-from bulkstop.engine.tasks import start_task
-from bulkstop.errors import InputError, SettingsError
+from bulkstop.errors import BulkstopError, InputError, SettingsError
+from bulkstop.ids import LIKELY
 from bulkstop.model import Campaign, Outcome
 from bulkstop.report.stop.ledger import Mode
+from bulkstop.runs.early_end import END_S, GRACE_S, EarlyEnd
 from bulkstop.runs.stop.input_files import check_results, paths_in
 from bulkstop.runs.stop.journal import RunJournal, choose_mode
 from bulkstop.runs.stop.plan import Inputs, make_plan
@@ -20,11 +22,13 @@ from bulkstop.runs.stop.retries import outcomes_to_retry
 from bulkstop.runs.stop.run import Prepared
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
+from bulkstop.source.rows import BY_HAND
 
+Opened = TypeVar("Opened", bound=AbstractContextManager[Any])
 Path = str | PathLike[str]
 Campaigns = Iterable[Campaign] | AsyncIterable[Campaign]
 Source = Path | Iterable[Path] | Campaigns
-"""The path of a list, or paths, or campaigns; an iterable of these may be lazy, and asynchronous."""
+"""The path of a list, or paths, ids or campaigns; an iterable of these may be lazy, and asynchronous."""
 BATCH = 500
 """Campaigns of an iterable that are taken at once, in the event loop's thread: a cursor belongs to that."""
 
@@ -50,8 +54,15 @@ class RunOptions(TypedDict, total=False):
     expect: tuple[int, int] | None
 
 
+def check_names(function: str, options: Mapping[str, object], known: type) -> None:
+    """Raise TypeError for an option that there is not, as Python does where it knows the names."""
+    if unknown := sorted(options.keys() - known.__annotations__.keys()):
+        raise TypeError(f"{function}() got an unexpected keyword argument {unknown[0]!r}")
+
+
 def read_destination(source: object, settings: Settings, options: RunOptions) -> Destination:
     """Return where the results go; raises SettingsError for a file that must not be written, or for two answers."""
+    check_names("run", options, RunOptions)
     retry = outcomes_to_retry(options.get("retry", ()), retry_failed=options.get("retry_failed", False))
     resume = options.get("resume", False) or bool(retry)
     mode = choose_mode(overwrite=options.get("overwrite", False), resume=resume)
@@ -67,35 +78,45 @@ async def prepare(
     settings: Settings,
     destination: Destination,
     run_id: str,
+    ending: EarlyEnd,
     *,
     fmt: str | None = None,
     expect: tuple[int, int] | None = None,
 ) -> AsyncIterator[Prepared]:
     """Plan a run and open the file of its results while the block runs.
 
-    Raises InputError for a source that is empty, cannot be read or is not what `expect` says; OutputError for a file
-    that cannot be written.
+    A run that is to end before its list is read has an empty plan, and leaves the file alone. Raises InputError for a
+    source that is empty, cannot be read or is not what `expect` says; OutputError for a file that cannot be written.
     """
-    if destination.path is None:
+    with ExitStack() as opened:
+        journal = await _open_journal(destination, opened)
         if isinstance(source, Plan):
-            plan = source
-        else:
-            plan = await read_plan(source, partial(make_plan, settings=settings, fmt=fmt))
-        with plan:
-            check_expected(plan, expect)
-            yield Prepared(plan)
-        return
-    with RunJournal(destination.path, mode=destination.mode, retry=destination.retry) as journal:
-        if isinstance(source, Plan):
-            if journal.past is not None:
+            if journal is not None and journal.past is not None:
                 raise SettingsError("resume: takes a source, not a plan: what has ended is not planned")
-            plan = source
+            source.claim()
+            plan = opened.enter_context(source)
         else:
-            plan = await read_plan(source, partial(journal.plan, settings=settings, fmt=fmt))
-        with plan:
-            check_expected(plan, expect)
+            make = partial(make_plan if journal is None else journal.plan, settings=settings, fmt=fmt)
+            try:
+                plan = opened.enter_context(await read_plan(source, make, ending))
+            except ReadingCutError as cut:
+                yield Prepared(opened.enter_context(Plan(())), fault=cut)
+                return
+        check_expected(plan, expect)
+        if journal is None:
+            yield Prepared(plan)
+        else:
+            inputs = plan.digests.keys() - {BY_HAND}  # paths that came out of an iterable are known only now
+            check_results("output", journal.path, inputs, settings, "settings.{}".format)
             journal.open(plan, settings, ["bulkstop.Engine.run()"], run_id)
             yield Prepared(plan, journal.write, journal.watch, journal.end)
+
+
+async def _open_journal(destination: Destination, opened: ExitStack) -> RunJournal | None:
+    if destination.path is None:
+        return None
+    make = partial(RunJournal, destination.path, mode=destination.mode, retry=destination.retry)
+    return opened.enter_context(await _do_in_thread(make) if destination.mode is Mode.RESUME else make())
 
 
 def check_expected(plan: Plan, expect: tuple[int, int] | None) -> None:
@@ -108,63 +129,121 @@ def check_expected(plan: Plan, expect: tuple[int, int] | None) -> None:
         )
 
 
-async def read_plan(source: Source, make: Callable[[Inputs], Plan]) -> Plan:
-    """Plan a run of a source in a thread; raises InputError for a source that cannot be read to its end.
+class ReadingCutError(InputError):
+    """The run was to end before its list was read to the end."""
 
-    Files are read in that thread, an iterable in this one. When this is cancelled the reading ends.
+    def __init__(self) -> None:
+        super().__init__("the run was ended before its list was read to the end; nothing was sent")
+
+
+async def read_plan(source: Source, make: Callable[[Inputs], Opened], ending: EarlyEnd | None = None) -> Opened:
+    """Plan a run of a source in a thread, or make something else of it.
+
+    Raises InputError for a source that cannot be read to its end.
+    Files are read in that thread, an iterable in this one. Raises ReadingCutError when `ending` says that the run is to
+    end: at once while something asynchronous is read, and else when the rest of it takes seconds.
     """
-    paths = paths_in(source)
-    reading = _Reading(asyncio.get_running_loop())
-    inputs: Inputs = paths or reading.take(cast("Campaigns", source))  # what is no campaign is refused there
-    task = start_task(asyncio.to_thread(make, inputs))
+    reading = _Reading()
+    async with (ending or EarlyEnd()).cuts_off(0.0 if isinstance(source, AsyncIterable) else GRACE_S):
+        try:
+            inputs = [fspath(source)] if isinstance(source, str | PathLike) else await reading.begin(source)
+            return await _do_in_thread(partial(make, inputs), reading.end)
+        finally:
+            await reading.close()
+    raise ReadingCutError
+
+
+async def _do_in_thread(work: Callable[[], Opened], end: Callable[[], None] = lambda: None) -> Opened:
+    """Do some work in a thread of its own; when this is cancelled `end` ends it, and what it gives is closed."""
+    executor = ThreadPoolExecutor(1, "bulkstop-plan")
+    future = asyncio.get_running_loop().run_in_executor(executor, work)
     try:
-        return await asyncio.shield(task)
+        return await asyncio.shield(future)
     except asyncio.CancelledError:
-        reading.is_over = True
-        task.add_done_callback(_close_plan)
+        end()
+        future.add_done_callback(_close_what_came)
+        await asyncio.wait([future], timeout=END_S)
         raise
+    finally:
+        executor.shutdown(wait=future.done())
 
 
-def _close_plan(task: "asyncio.Future[Plan]") -> None:
-    if not task.cancelled() and task.exception() is None:
-        task.result().close()
+def _close_what_came(future: "asyncio.Future[Opened]") -> None:
+    if not future.cancelled() and future.exception() is None:
+        with future.result():
+            pass
 
 
 class _Reading:
     """Takes campaigns out of an iterable in the thread of an event loop, for another thread that plans them."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.is_over = False
-        self._loop = loop
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._is_over = False
+        self._batches: AsyncGenerator[list[object], None] | None = None
+        self._batch: Future[list[object]] | None = None
 
-    def take(self, source: Campaigns) -> Iterator[Campaign]:
-        """Yield the campaigns in the other thread."""
-        batches = _split(source)
-        while batch := self._take_batch(batches):
-            yield from batch
+    async def begin(self, source: object) -> Inputs:
+        """Return what to plan: campaigns, which come when the other thread takes them, or paths."""
+        batches = self._batches = _split(source)
+        first = await _next(batches)
+        if not first or not all(isinstance(item, str | PathLike) for item in first):
+            return self._take(first, batches)
+        rest = [item async for batch in batches for item in batch]
+        return [fspath(cast("Path", item)) for item in first + rest]
 
-    def _take_batch(self, batches: AsyncIterator[list[Campaign]]) -> list[Campaign]:
-        if self.is_over:
-            raise InputError("the reading of the campaigns was cancelled")
-        return asyncio.run_coroutine_threadsafe(_next(batches), self._loop).result()
+    def end(self) -> None:
+        """Have the other thread take nothing more."""
+        self._is_over = True
+        if self._batch is not None:
+            self._batch.cancel()
+
+    async def close(self) -> None:
+        """Close what was read, unless the other thread still waits for it."""
+        if self._batches is not None:
+            with suppress(RuntimeError):
+                await self._batches.aclose()
+
+    def _take(self, batch: list[object], batches: AsyncIterator[list[object]]) -> Iterator[Campaign]:
+        while batch:
+            yield from cast("list[Campaign]", batch)  # what is no campaign is refused by whoever plans
+            self._batch = asyncio.run_coroutine_threadsafe(_next(batches), self._loop)
+            if self._is_over:
+                self._batch.cancel()
+            batch = self._batch.result()
 
 
-async def _next(batches: AsyncIterator[list[Campaign]]) -> list[Campaign]:
+async def _next(batches: AsyncIterator[list[object]]) -> list[object]:
     return await anext(batches, [])
 
 
-async def _split(source: Campaigns) -> AsyncIterator[list[Campaign]]:
-    """Yield the campaigns in batches."""
-    if not isinstance(source, AsyncIterable):
-        items = iter(source)
-        while batch := list(islice(items, BATCH)):
-            yield batch
-        return
-    batch = []
-    async for campaign in source:
-        batch.append(campaign)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
+async def _split(source: object) -> AsyncGenerator[list[object], None]:
+    """Yield the items in batches, a text that is an id as a campaign; raises InputError for what cannot be read."""
+    batch: list[object] = []
+    try:
+        async for item in source if isinstance(source, AsyncIterable) else _iterate(source):
+            batch.append(Campaign(item) if isinstance(item, str) and is_id(item) else item)
+            if len(batch) == BATCH:
+                yield batch
+                batch = []
+    except BulkstopError:
+        raise
+    except Exception as error:
+        raise InputError(f"the campaigns cannot be read to their end ({type(error).__name__})") from error
+    finally:
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
     if batch:
         yield batch
+
+
+async def _iterate(source: object) -> AsyncIterator[object]:
+    if isinstance(source, Campaign) or not isinstance(source, Iterable):
+        raise InputError(f"{source!r} is no source; give a path, paths, or an iterable of campaigns")
+    for item in source:
+        yield item
+
+
+def is_id(text: str) -> bool:
+    """Tell whether a text in a list is a campaign's id, and not the path of a list."""
+    return LIKELY.fullmatch(text) is not None and not os.path.lexists(text)

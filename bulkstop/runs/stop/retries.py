@@ -20,20 +20,20 @@ def outcomes_to_retry(names: Iterable[str], *, retry_failed: bool) -> frozenset[
     return chosen | WORTH_A_RETRY if retry_failed else chosen
 
 
-def listed(outcomes: Iterable[Outcome], separator: str = ", ") -> str:
+def format_outcomes(outcomes: Iterable[Outcome], separator: str = ", ") -> str:
     """Write the names of outcomes in their usual order."""
     chosen = frozenset(outcomes)
     return separator.join(outcome.value for outcome in Outcome if outcome in chosen)
 
 
-def counted(counts: Mapping[Outcome, int], outcomes: Iterable[Outcome]) -> str:
+def format_counts(counts: Mapping[Outcome, int], outcomes: Iterable[Outcome]) -> str:
     """Write how many rows ended in each of these outcomes; empty when none did."""
     return ", ".join(f"{counts[each]:,} {each}" for each in Outcome if each in frozenset(outcomes) and counts.get(each))
 
 
 def retry_option(outcomes: Iterable[Outcome]) -> str:
     """Write the option that sends what ended in one of these outcomes again."""
-    return f"--retry {listed(outcomes, ',')}"
+    return f"--retry {format_outcomes(outcomes, ',')}"
 
 
 def _outcome(name: str) -> Outcome:
@@ -44,11 +44,13 @@ def _outcome(name: str) -> Outcome:
     if outcome in CAN_BE_RETRIED:
         return outcome
     why = "is done" if outcome in DONE else "was held back on purpose"
-    raise SettingsError(f"--retry: what is {outcome} {why} and is not sent again; give {listed(CAN_BE_RETRIED)}")
+    raise SettingsError(
+        f"--retry: what is {outcome} {why} and is not sent again; give {format_outcomes(CAN_BE_RETRIED)}"
+    )
 
 
 def _nearest(name: str) -> str:
     from difflib import get_close_matches  # only a mistake needs it
 
     near = get_close_matches(name, [each.value for each in CAN_BE_RETRIED], n=1)
-    return f"; did you mean {near[0]}?" if near else f"; give {listed(CAN_BE_RETRIED)}"
+    return f"; did you mean {near[0]}?" if near else f"; give {format_outcomes(CAN_BE_RETRIED)}"

@@ -3,12 +3,10 @@
 import asyncio
 import time
 import uuid
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from inspect import isawaitable
 from typing import TYPE_CHECKING, NamedTuple
 
 from bulkstop.engine.limits.quota import min_duration_s
@@ -22,7 +20,9 @@ from bulkstop.report.log import log_event
 from bulkstop.report.stop.progress import Progress
 from bulkstop.report.stop.snapshot import RunState, Snapshot
 from bulkstop.report.stop.stats import Stats
-from bulkstop.report.stop.summary import Summary
+from bulkstop.report.stop.summary import StopSummary
+from bulkstop.runs.delivery import Delivery, OnResult
+from bulkstop.runs.early_end import EarlyEnd
 from bulkstop.runs.host import every
 from bulkstop.runs.parts import Parts
 from bulkstop.runs.stop.work import Work, make_work
@@ -39,25 +39,22 @@ WATCH_EVERY_S = 1.0
 """How soon a run notices that its results have no place any more."""
 LOOK_AGAIN_S = 0.25
 """How soon a run notices that another run of its engine has freed a place in the quota."""
-RESULTS_WAITING = 1000
-"""Results that nobody has taken from `async for` yet before the run waits for that."""
 EVENTS_KEPT = 10_000
 """Events that nobody has taken yet; the oldest go first."""
-
-OnResult = Callable[[Result], Awaitable[object] | object]
-"""Is given each result; one that is asynchronous is awaited, so it paces the run."""
 
 
 class Prepared(NamedTuple):
     """A plan, and where its results go: `report` writes each, `watch` raises when they have no place any more.
 
-    `end` closes what they are written to, and returns the summary with what went wrong in doing so.
+    `end` closes what they are written to, and returns the summary with what went wrong in doing so. `fault` says why
+    the plan does not hold the whole list.
     """
 
     plan: Plan
     report: Report = lambda result: None
     watch: Callable[[], None] = lambda: None
-    end: Callable[[Summary], Summary] = lambda summary: summary
+    end: Callable[[StopSummary], StopSummary] = lambda summary: summary
+    fault: BulkstopError | None = None
 
 
 Prepare = Callable[[str], AbstractAsyncContextManager[Prepared]]
@@ -67,74 +64,91 @@ Prepare = Callable[[str], AbstractAsyncContextManager[Prepared]]
 class Run:
     """One run of a plan: whoever starts it observes and steers it by this.
 
-    Awaiting it starts it and returns its Summary; so does iterating over its results. When whoever awaits it is
+    Awaiting it starts it and returns its StopSummary; so does iterating over its results. When whoever awaits it is
     cancelled the run is aborted, every row still has its result, and `summary` says how it ended. The methods that
     steer may be called from any thread; the others belong to its event loop.
     """
 
     def __init__(
-        self, parts: Parts, prepare: Prepare, on_result: OnResult | None = None, *, observe: Observe = log_event
+        self,
+        parts: Parts,
+        prepare: Prepare,
+        on_result: OnResult | None = None,
+        *,
+        ending: EarlyEnd | None = None,
+        observe: Observe = log_event,
     ) -> None:
         self.id = str(uuid.uuid4())
         self.state = RunState.PLANNED
-        self.summary: Summary | None = None
+        self.summary: StopSummary | None = None
         self.stats = Stats()
         self._parts = parts
         self._prepare = prepare
         self._accounts = parts.accounts.of_run(rests=self._note_rest)
-        self._on_result = on_result
+        self._ending = ending or EarlyEnd()
+        self._delivery = Delivery(on_result, self._ending, self.abort)
         self._observer = observe
         self._events: list[Stream[Event]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[Summary] | None = None
+        self._task: asyncio.Task[StopSummary] | None = None
+        self._waiters = 0
         self._began = time.monotonic()
         self._plan: Plan | None = None
         self._work: Work | None = None
-        self._cut: asyncio.Timeout | None = None
-        self._unfinished: deque[Awaitable[object]] = deque()
-        self._results: Stream[Result] | None = None
-        self._is_draining = False
         self._is_paused = False
         self._rate: tuple[Limit, ...] = ()
 
-    def __await__(self) -> Generator[None, None, Summary]:
+    def __await__(self) -> Generator[None, None, StopSummary]:
         """Start the run unless it has been, and return how it ended."""
         return self._wait().__await__()
 
     async def __aiter__(self) -> AsyncIterator[Result]:
-        """Start the run, and give each result as it comes; leaving the loop early drains the run."""
-        results = self._results = Stream[Result]()
-        task = self.start()
+        """Start the run unless it has been, and give each result from now on; leaving the loop early drains it."""
+        results = self._delivery.iterate()
+        if self.state is RunState.ENDED:
+            results.close()
+        self.start()
         try:
             async for result in results:
                 yield result
-        finally:
+        except (asyncio.CancelledError, GeneratorExit) as left:
             results.close()
-            if not task.done():
-                self.drain()
-            await self._wait()
+            self._end_early(is_cut=isinstance(left, asyncio.CancelledError))
+            await self.settle()
+            raise
+        await self._wait()
 
-    def start(self) -> "asyncio.Task[Summary]":
+    def start(self) -> "asyncio.Task[StopSummary]":
         """Start the run unless it has been; it goes on while its engine is open."""
+        self._parts.check_usable()
         if self._task is None:
+            self._parts.runs.add(self)
             self._task = start_task(self.execute())
+            self._task.add_done_callback(self._be_done)
         return self._task
 
-    async def close(self) -> None:
-        """Abort the run if it has been started and has not ended, and wait for its end."""
-        if self._task is not None:
-            self.abort()
-            with suppress(BulkstopError):
-                await self._wait()
+    async def settle(self) -> None:
+        """Wait for the end of the run if it has been started; when this task is cancelled meanwhile, it is aborted."""
+        cancelled: asyncio.CancelledError | None = None
+        self._waiters += 1
+        while self._task is not None and not self._task.done():
+            try:
+                await asyncio.wait([self._task])
+            except asyncio.CancelledError as error:  # whoever cancels twice waits for the lines, too
+                cancelled = error
+                self._end_early(is_cut=True)
+        self._waiters -= 1
+        if cancelled is not None:
+            raise cancelled
 
-    async def execute(self, *, progress: Progress | None = None, shutdown: Shutdown | None = None) -> Summary:
+    async def execute(self, *, progress: Progress | None = None, shutdown: Shutdown | None = None) -> StopSummary:
         """Send every campaign and report each row once, whatever ends the run.
 
-        `shutdown` is told what to end. Raises a BulkstopError for what keeps the run from starting; what ends it later
-        stands in the summary.
+        `shutdown` is told what to end. Raises a BulkstopError for what keeps the run from starting, and what
+        `on_result` raises; what else ends it later stands in the summary. When it is cancelled it is aborted first.
         """
         self._loop, settings = asyncio.get_running_loop(), self._parts.settings
-        self._parts.runs += 1
+        self._parts.runs.add(self)
         try:
             async with self._prepare(self.id) as prepared:
                 plan = self._plan = prepared.plan
@@ -144,17 +158,12 @@ class Run:
                 self._began = time.monotonic()
                 self.state = RunState.PAUSED if self._is_paused else RunState.RUNNING
                 self._observe(_run_began(self.id, plan, settings))
-                known = await self._get_ready(plan)
-                summary = await self._send_all(prepared, known, shutdown, progress)
-                self.summary = prepared.end(summary)
+                await self._send_all(prepared, shutdown, progress)
         finally:
-            self._parts.runs -= 1
-            self.state = RunState.ENDED
-            if self.summary is not None:
-                self._observe(_run_ended(self.summary))
-            for stream in (self._results, *self._events):
-                if stream is not None:
-                    stream.close()
+            self._end()
+        if self._delivery.error is not None:
+            raise self._delivery.error
+        assert self.summary is not None  # noqa: S101 - else it has raised
         return self.summary
 
     def pause(self) -> None:
@@ -182,6 +191,8 @@ class Run:
             limit = parse_limit(rate) if isinstance(rate, str) else rate
         except ValueError as error:
             raise SettingsError(f"rate: {error}") from None
+        if not isinstance(limit, Limit | None):
+            raise SettingsError(f"rate: {rate!r} is no text such as 30/min, no Limit and not None")
         self._steer(self._set_rate, () if limit is None else (limit,))
 
     def snapshot(self) -> Snapshot:
@@ -212,19 +223,27 @@ class Run:
         self._events.append(events)
         return events
 
-    async def _wait(self) -> Summary:
-        """Wait for the end of the run; when this task is cancelled meanwhile, the run is aborted first."""
+    async def _wait(self) -> StopSummary:
+        """Wait for the end of the run, and return its summary or raise what it raised."""
         task = self.start()
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            self.abort()
-            while not task.done():  # whoever cancels twice waits for the lines, too: that takes milliseconds
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait([task])
-            if not task.cancelled() and (error := task.exception()) is not None:
-                self._observe(Warned(f"the run ended with {error}"))
-            raise
+        await self.settle()
+        return task.result()
+
+    def _end(self) -> None:
+        self._parts.runs.discard(self)
+        self.state = RunState.ENDED
+        if self.summary is not None:
+            self._observe(_run_ended(self.summary))
+        self._delivery.close()
+        for events in self._events:
+            events.close()
+
+    def _be_done(self, task: "asyncio.Task[StopSummary]") -> None:
+        """End a run that was cancelled before its first step; say what it raised if nobody waits for it."""
+        if self.state is not RunState.ENDED:
+            self._end()
+        if not task.cancelled() and (error := task.exception()) is not None and not self._waiters:
+            self._observe(Warned(f"the run ended with {type(error).__name__}: {error}"))
 
     def _steer(self, act: Callable[..., None], *args: object) -> None:
         """Do it in the loop of the run, whichever thread this is."""
@@ -245,9 +264,8 @@ class Run:
     def _end_early(self, is_cut: bool) -> None:
         if self.state is RunState.ENDED:
             return
-        self._is_draining = True
-        if self._cut is not None:
-            self._cut.reschedule(asyncio.get_running_loop().time())
+        self._ending.abort() if is_cut else self._ending.drain()
+        self._delivery.lift()
         if self._work is not None:
             self.state = RunState.DRAINING
             self._work.pool.abort() if is_cut else self._work.pool.drain()
@@ -259,17 +277,11 @@ class Run:
 
     async def _get_ready(self, plan: Plan) -> "KnownStates | None":
         """Get what is needed before the first stop; whoever ends the run meanwhile does not wait for it."""
-        try:
-            async with asyncio.timeout(0 if self._is_draining else None) as self._cut:
-                if plan.to_send:
-                    await self._parts.tokens.get()  # a run without credentials changes nothing
+        async with self._ending.cuts_off():
+            if plan.to_send and not self._ending.is_drained:
+                await self._parts.tokens.get()  # a run without credentials changes nothing
                 return await self._read_lists(plan)
-        except TimeoutError:
-            if not self._is_draining:
-                raise
-            return None
-        finally:
-            self._cut = None
+        return None
 
     async def _read_lists(self, plan: Plan) -> "KnownStates | None":
         settings = self._parts.settings
@@ -279,9 +291,7 @@ class Run:
 
         return await read_known_states(plan, settings, self._parts.perform, self._accounts)
 
-    async def _send_all(
-        self, prepared: Prepared, known: "KnownStates | None", shutdown: Shutdown | None, progress: Progress | None
-    ) -> Summary:
+    async def _send_all(self, prepared: Prepared, shutdown: Shutdown | None, progress: Progress | None) -> None:
         plan, settings = prepared.plan, self._parts.settings
 
         def report(result: Result) -> None:
@@ -289,12 +299,16 @@ class Run:
             self.stats.add(result)
             if shutdown is not None:
                 shutdown.lines += 1
-            self._tell(result)
+            self._delivery.give(result)
 
+        known = await self._get_ready(plan)
         for result in plan.held_results():
             report(replace(result, run_id=self.id))
+            if self._delivery.is_behind:
+                async with self._ending.cuts_off(by_drain=False):
+                    await self._delivery.keep_up()
         work = self._work = make_work(
-            plan, self._parts, self._accounts, known, report, self.id, self._observe, self._finish_reports
+            plan, self._parts, self._accounts, known, report, self.id, self._observe, self._delivery.keep_up
         )
         if shutdown is not None:
             shutdown.attach(work.pool)
@@ -305,9 +319,11 @@ class Run:
             _show_progress(progress, self),
             every(self._look_again, LOOK_AGAIN_S),
         ):
-            fault = await _work_through(work.pool) or fault_seen()
-            await self._finish_reports()
-        return Summary(
+            fault, cancelled = await _work_through(work.pool)
+            if cancelled is not None:
+                self._end_early(is_cut=True)
+            await self._delivery.finish(settings.concurrency)
+        summary = StopSummary(
             self.stats,
             plan.rows,
             work.pool.calls + (known.calls if known else 0),
@@ -315,13 +331,17 @@ class Run:
             self.id,
             signum=shutdown.signum if shutdown else None,
             out_of_time=out_of_time(),
-            fault=fault,
+            fault=prepared.fault or fault or fault_seen() or self._delivery.fault(),
             unwritten=tuple(work.pool.unwritten),
             settled=dict(plan.settled),
+            ended=self._ending.kind,
         )
+        self.summary = prepared.end(summary)
+        if cancelled is not None:
+            raise cancelled
 
     def _look_again(self) -> float:
-        if self._parts.runs > 1 and self._work is not None:
+        if len(self._parts.runs) > 1 and self._work is not None:
             self._work.pool.look_again()
         return LOOK_AGAIN_S
 
@@ -331,21 +351,8 @@ class Run:
             self._set_rate(self._rate)
         if self._is_paused:
             self._set_paused(True)
-        if self._is_draining:
+        if self._ending.is_drained:
             self._end_early(is_cut=False)
-
-    def _tell(self, result: Result) -> None:
-        if self._on_result is not None and isawaitable(awaitable := self._on_result(result)):
-            self._unfinished.append(awaitable)
-        if self._results is not None:
-            self._results.put(result)
-
-    async def _finish_reports(self) -> None:
-        """Wait until what is asynchronous about the reports so far is done, and somebody has taken most results."""
-        while self._unfinished:
-            await self._unfinished.popleft()
-        if self._results is not None:
-            await self._results.wait_for_room(RESULTS_WAITING)
 
     def _observe(self, event: Event) -> None:
         self._observer(event)
@@ -369,7 +376,7 @@ def _run_began(run_id: str, plan: Plan, settings: Settings) -> RunBegan:
     return RunBegan(run_id, settings.host, plan.rows, plan.to_send, len(plan.accounts), quota)
 
 
-def _run_ended(summary: Summary) -> RunEnded:
+def _run_ended(summary: StopSummary) -> RunEnded:
     outcomes = {each.value: count for each in Outcome if (count := summary.stats.outcomes[each])}
     elapsed_s = round(summary.elapsed_s, 3)
     return RunEnded(summary.run_id, summary.reason, summary.exit_code, summary.calls, elapsed_s, outcomes)
@@ -383,12 +390,15 @@ def check_time(settings: Settings) -> float | None:
     return seconds_left
 
 
-async def _work_through(pool: Pool) -> BulkstopError | None:
+async def _work_through(pool: Pool) -> tuple[BulkstopError | None, asyncio.CancelledError | None]:
+    """Return what ended the work early, and whether this task was cancelled meanwhile."""
     try:
         await pool.run()
     except BulkstopError as fault:
-        return fault
-    return None
+        return fault, None
+    except asyncio.CancelledError as cancelled:
+        return None, cancelled
+    return None, None
 
 
 @contextmanager

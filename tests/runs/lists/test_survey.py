@@ -500,7 +500,7 @@ def test_a_run_that_cannot_go_on(fault: BulkstopError) -> None:
     seen = look(service, targets(*names(120)))
     assert (seen.states, seen.fault, seen.exit_code) == (
         {State.NOT_RUNNING: 50, State.UNKNOWN: 70},
-        str(fault),
+        fault,
         1,
     )
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
+from bulkstop.errors import BulkstopError, CredentialsError, InputError, OutputError, SettingsError
 from bulkstop.model import Campaign, CampaignType, ListedCampaign, Outcome, Result, Scope, State
-from bulkstop.report.lists.verification import UNREAD_SHOWN, Finding, Unread, Verification, to_json
+from bulkstop.report.lists.verification import UNREAD_SHOWN, Finding, Unread, Verification
 from bulkstop.report.stop import formats
 from bulkstop.report.stop.ledger import Mark
 from bulkstop.report.stop.manifest import manifest_path
@@ -355,7 +355,7 @@ def verdict(states: dict[State, int], **more: Any) -> Verification:
         (verdict({State.NOT_RUNNING: 9}, invalid=1), 1),
         (verdict({}, invalid=1), 1),
         (verdict({State.UNKNOWN: 9}), 3),
-        (verdict({State.UNKNOWN: 9}, fault="no token"), 3),
+        (verdict({State.UNKNOWN: 9}, fault=CredentialsError("no token")), 3),
         (verdict({State.NOT_RUNNING: 9}, signum=2), 130),
         (verdict({State.UNKNOWN: 9}, signum=15), 143),
     ],
@@ -371,10 +371,18 @@ def test_json() -> None:
     runs = Finding(GROUP, item, State.RUNNING, Outcome.NOT_SENT)
     kept = Finding(GROUP, item._replace(campaign_id="cd-2"), State.RUNNING, Outcome.PROTECTED)
     found = Verification(
-        {State.RUNNING: 1}, {State.RUNNING: 1}, (runs, kept), 2, 3, ("a note",), 4, 0.12345, fault="no token"
+        {State.RUNNING: 1},
+        {State.RUNNING: 1},
+        (runs, kept),
+        2,
+        3,
+        ("a note",),
+        4,
+        0.12345,
+        fault=CredentialsError("no token"),
     )
     found = replace(found, unread=(Unread("in.csv", 3, "", "no campaign id"),))
-    told = to_json(found)
+    told = found.as_dict()
     assert json.loads(json.dumps(told)) == told
     assert told["findings"][0] == {
         "campaign_id": "cd-1",

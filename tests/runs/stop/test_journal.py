@@ -21,7 +21,7 @@ from bulkstop.report.stop.formats import read_lines
 from bulkstop.report.stop.ledger import Mode
 from bulkstop.report.stop.manifest import Manifest
 from bulkstop.report.stop.stats import Stats
-from bulkstop.report.stop.summary import Summary
+from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs.review import review_results
 from bulkstop.runs.stop.journal import HIDDEN, RunJournal, choose_mode
 from bulkstop.settings import NO_LIMIT, Settings
@@ -58,7 +58,7 @@ def result_of(campaign: Campaign, outcome: Outcome = Outcome.STOPPED) -> Result:
     return result if outcome is Outcome.NOT_SENT else replace(result, started_at=AT, finished_at=AT, attempts=1)
 
 
-def carried_out(journal: RunJournal, plan: Plan, outcome_of: Outcomes, settings: Settings) -> Summary:
+def carried_out(journal: RunJournal, plan: Plan, outcome_of: Outcomes, settings: Settings) -> StopSummary:
     """Write a line for every row of a plan, without a call, and end the record."""
     journal.open(plan, settings, ["bulkstop", "stop", "list.csv"], "run")
     stats, results = Stats(), [*plan.held_results()]
@@ -70,7 +70,7 @@ def carried_out(journal: RunJournal, plan: Plan, outcome_of: Outcomes, settings:
         except OutputError as error:
             fault = fault or error
         stats.add(result)
-    return journal.end(Summary(stats, plan.rows, 1, 0.5, "run", fault=fault, settled=dict(plan.settled)))
+    return journal.end(StopSummary(stats, plan.rows, 1, 0.5, "run", fault=fault, settled=dict(plan.settled)))
 
 
 def run(
@@ -81,7 +81,7 @@ def run(
     mode: Mode = Mode.RESUME,
     retry: Set[Outcome] = frozenset(),
     **more: Any,
-) -> Summary:
+) -> StopSummary:
     """Run a list to its end with the outcomes given."""
     settings = with_token(**more)
     with RunJournal(str(path), mode=mode, retry=retry) as record, record.plan(inputs, settings) as plan:
@@ -367,7 +367,7 @@ class TestResume:
             for each in map(result_of, plan.campaigns("acc")):
                 record.write(each)
                 stats.add(each)
-            assert record.end(Summary(stats, plan.rows, 1, 0.5, "run", **how)).exit_code in (3, 143)
+            assert record.end(StopSummary(stats, plan.rows, 1, 0.5, "run", **how)).exit_code in (3, 143)
         before = path.read_bytes()
         ended = run(path)
         assert (ended.exit_code, ended.reason, ended.settled) == (0, "nothing was left to send", {Outcome.STOPPED: 5})
@@ -395,7 +395,7 @@ class TestResume:
                 cut = replace(result_of(each, Outcome.NOT_FOUND), finished_at=None if each.line < 4 else AT)
                 record.write(cut)
                 stats.add(cut)
-            record.end(Summary(stats, plan.rows, 1, 0.5, "run"))
+            record.end(StopSummary(stats, plan.rows, 1, 0.5, "run"))
         assert run(path).exit_code == 1
         assert lines(path)[5:] == [(2, "stopped"), (3, "stopped")]
 

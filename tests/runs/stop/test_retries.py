@@ -4,7 +4,7 @@ import pytest
 
 from bulkstop.errors import SettingsError
 from bulkstop.model import DONE, HELD_BACK, WORTH_A_RETRY, Outcome
-from bulkstop.runs.stop.retries import listed, outcomes_to_retry
+from bulkstop.runs.stop.retries import format_outcomes, outcomes_to_retry
 
 REJECTED, NOT_FOUND, TIMEOUT = Outcome.REJECTED, Outcome.NOT_FOUND, Outcome.TIMEOUT
 
@@ -55,4 +55,4 @@ def test_no_outcome(name: str, said: str) -> None:
 
 def test_listed() -> None:
     """Outcomes are listed in their usual order."""
-    assert listed([TIMEOUT, NOT_FOUND], ",") == "not_found,timeout"
+    assert format_outcomes([TIMEOUT, NOT_FOUND], ",") == "not_found,timeout"
