@@ -190,9 +190,9 @@ class Run:
         try:
             limit = parse_limit(rate) if isinstance(rate, str) else rate
         except ValueError as error:
-            raise SettingsError(f"rate: {error}") from None
+            raise SettingsError(f": {error}", setting="rate") from None
         if not isinstance(limit, Limit | None):
-            raise SettingsError(f"rate: {rate!r} is no text such as 30/min, no Limit and not None")
+            raise SettingsError(f": {rate!r} is no text such as 30/min, no Limit and not None", setting="rate")
         self._steer(self._set_rate, () if limit is None else (limit,))
 
     def snapshot(self) -> Snapshot:
@@ -289,7 +289,7 @@ class Run:
             return None
         from bulkstop.runs.stop.precheck import read_known_states  # seldom wanted
 
-        return await read_known_states(plan, settings, self._parts.perform, self._accounts)
+        return await read_known_states(plan, settings, self._parts.perform, self._accounts, self._observe)
 
     async def _send_all(self, prepared: Prepared, shutdown: Shutdown | None, progress: Progress | None) -> None:
         plan, settings = prepared.plan, self._parts.settings
@@ -386,7 +386,7 @@ def check_time(settings: Settings) -> float | None:
     """Return the seconds left to finish by; raises SettingsError when there are none."""
     seconds_left = settings.seconds_left(datetime.now(UTC))
     if seconds_left is not None and seconds_left <= 0:
-        raise SettingsError(f"--finish-by {settings.finish_by}: has passed today; nothing was sent")
+        raise SettingsError(f" {settings.finish_by}: has passed today; nothing was sent", setting="finish_by")
     return seconds_left
 
 
