@@ -8,6 +8,7 @@ from bulkstop.engine.steering.delivery import OnResult
 from bulkstop.kore.exchange import Response, Transport, TransportFailure
 from bulkstop.kore.session import Classify
 from bulkstop.model import Send
+from bulkstop.runs.delivery import OnResult
 from bulkstop.runs.parts import Around, GetToken
 
 __all__ = ["Around", "Classify", "GetToken", "OnResult", "Response", "Send", "Transport", "TransportFailure"]
