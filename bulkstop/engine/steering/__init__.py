@@ -1,1 +1,1 @@
-"""How whoever starts the work ends it early, and takes its results."""
+"""End work early, and hand its results to whoever started it."""
