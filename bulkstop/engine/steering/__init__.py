@@ -1,1 +1,1 @@
-"""End work early, and hand its results to whoever started it."""
+"""What whoever starts the work has to do with it: its early end, its results."""
