@@ -29,14 +29,13 @@ check: lint
 	$(RUN) pytest -q -n 2 --dist loadfile -m "not real" --hypothesis-profile=quick
 
 test: lint
-	$(RUN) pytest -m "not alone and not full" -n 4 --dist loadfile  # most of them wait more than they work
-	$(RUN) pytest -m "alone and not full" -n 2
+	$(RUN) pytest -m "not alone and not full" -n 4 --dist loadfile --hypothesis-profile=quick  # most of them wait
 
 test-all: test test-full test-lowest
 
 test-full: .venv/.tools
-	$(RUN) pytest -m "full and not alone" -n 4 --dist loadfile
-	$(RUN) pytest -m "full and alone" -n 2
+	$(RUN) pytest -m "(full or hypothesis) and not alone" -n 4 --dist loadfile
+	$(RUN) pytest -m "alone" -n 2  # these measure times, so nothing else runs beside them
 
 test-lowest: .venv-lowest/.tools
 	.venv-lowest/bin/python -m pytest -m "not alone and not full" -n 4 --dist loadfile

@@ -1,45 +1,14 @@
 """What happens in a run, as values: who works makes them, and whoever observes the run is given each of them.
 
-An event has the name and the level under which it is logged; its fields are what is logged with it. Times are in
-seconds. Nothing here knows who observes.
+Times are in seconds. Nothing here knows who observes. Tuples, as a class of another kind takes a start-up ten times as
+long to make.
 """
 
-import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import ClassVar
-
-LONG_REST_S = 5.0
-"""A wait before the first stop that somebody should be told of."""
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened."""
-
-    name: ClassVar[str] = "event"
-    level: ClassVar[int] = logging.INFO
-
-    @property
-    def severity(self) -> int:
-        """How much it matters, as a level of `logging`."""
-        return self.level
-
-    def as_dict(self) -> dict[str, object]:
-        """Return its fields by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-
-Observe = Callable[[Event], None]
-"""Is given each event when it happens; it must be quick, and raises nothing."""
-
-
-def ignore(event: Event) -> None:
-    """Observe nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunBegan(Event):
+class RunBegan(NamedTuple):
     """A run begins to send."""
 
     run_id: str
@@ -48,11 +17,9 @@ class RunBegan(Event):
     to_send: int
     accounts: int
     quota: str
-    name: ClassVar[str] = "began"
 
 
-@dataclass(frozen=True, slots=True)
-class RunEnded(Event):
+class RunEnded(NamedTuple):
     """A run has ended, and each of its rows is reported."""
 
     run_id: str
@@ -61,11 +28,9 @@ class RunEnded(Event):
     calls: int
     elapsed_s: float
     outcomes: Mapping[str, int]
-    name: ClassVar[str] = "ended"
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptEnded(Event):
+class AttemptEnded(NamedTuple):
     """A call that stops a campaign has its answer, or nobody answered."""
 
     campaign_id: str
@@ -78,66 +43,42 @@ class AttemptEnded(Event):
     retry_after_s: float | None
     message: str | None
     error: str | None
-    name: ClassVar[str] = "attempt"
-    level: ClassVar[int] = logging.DEBUG
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptBroken(Event):
+class AttemptBroken(NamedTuple):
     """A call that stops a campaign was broken off, by an exception of that name."""
 
     campaign_id: str
     account_id: str
     campaign_type: str
     error: str
-    name: ClassVar[str] = "attempt"
-    level: ClassVar[int] = logging.DEBUG
 
 
-@dataclass(frozen=True, slots=True)
-class AccountThrottled(Event):
+class AccountThrottled(NamedTuple):
     """An account rests because the service refused a call; `is_expected` where it finds its limit like that."""
 
     account_id: str
     rest_s: float
     error: str | None
     is_expected: bool = False
-    name: ClassVar[str] = "account_throttled"
-    level: ClassVar[int] = logging.WARNING
-
-    @property
-    def severity(self) -> int:
-        """A refusal that was expected is no warning."""
-        return logging.INFO if self.is_expected else self.level
-
-    def as_dict(self) -> dict[str, object]:
-        """Return its fields by name, without what decides how much it matters."""
-        return {"account_id": self.account_id, "rest_s": self.rest_s, "error": self.error}
 
 
-@dataclass(frozen=True, slots=True)
-class BreakerOpened(Event):
+class BreakerOpened(NamedTuple):
     """The service failed several calls in a row, so only a probe is sent now and then."""
 
     failed_in_a_row: int
     last: str
     error: str | None
     probe_s: float
-    name: ClassVar[str] = "breaker_opened"
-    level: ClassVar[int] = logging.WARNING
 
 
-@dataclass(frozen=True, slots=True)
-class BreakerClosed(Event):
+class BreakerClosed(NamedTuple):
     """The service answers again, after so many seconds."""
 
     open_s: float
-    name: ClassVar[str] = "breaker_closed"
-    level: ClassVar[int] = logging.WARNING
 
 
-@dataclass(frozen=True, slots=True)
-class WavePassed(Event):
+class WavePassed(NamedTuple):
     """A wave of a run has ended as it should; the next begins after `soak_s`."""
 
     wave: int
@@ -145,66 +86,42 @@ class WavePassed(Event):
     ended: int
     failed: int
     soak_s: float
-    name: ClassVar[str] = "wave_passed"
 
 
-@dataclass(frozen=True, slots=True)
-class Resting(Event):
+class Resting(NamedTuple):
     """Calls of an account wait, for a reason."""
 
     rest_s: float
     why: str
-    name: ClassVar[str] = "resting"
-
-    @property
-    def severity(self) -> int:
-        """A long wait is a warning."""
-        return logging.WARNING if self.rest_s >= LONG_REST_S else self.level
 
 
-@dataclass(frozen=True, slots=True)
-class ListsRead(Event):
+class ListsRead(NamedTuple):
     """The lists of a plan's campaigns are read; `at_rest` is how many of these are, None if nobody asked."""
 
     lists: int
     calls: int
     at_rest: int | None
-    name: ClassVar[str] = "listed"
 
 
-@dataclass(frozen=True, slots=True)
-class WrongScheduleDisabled(Event):
+class WrongScheduleDisabled(NamedTuple):
     """The service disabled the schedule of another campaign of the same name."""
 
     campaign_id: str
     disabled: str
     campaign_name: str
-    name: ClassVar[str] = "schedule_of_another_disabled"
-    level: ClassVar[int] = logging.ERROR
-
-    def as_dict(self) -> dict[str, object]:
-        """Return its fields by the names that they have in the log."""
-        return {"campaign_id": self.campaign_id, "disabled": self.disabled, "name": self.campaign_name}
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRenewed(Event):
+class TokenRenewed(NamedTuple):
     """A new token is in use."""
 
-    name: ClassVar[str] = "token_renewed"
 
-
-@dataclass(frozen=True, slots=True)
-class Warned(Event):
+class Warned(NamedTuple):
     """Something should be looked at twice before a run."""
 
     message: str
-    name: ClassVar[str] = "doubt"
-    level: ClassVar[int] = logging.WARNING
 
 
-@dataclass(frozen=True, slots=True)
-class Progressed(Event):
+class Progressed(NamedTuple):
     """How far a run is."""
 
     to_send: int
@@ -212,25 +129,47 @@ class Progressed(Event):
     done: int
     failed: int
     least_left_s: float
-    name: ClassVar[str] = "progress"
 
 
-@dataclass(frozen=True, slots=True)
-class LoadBegan(Event):
+class LoadBegan(NamedTuple):
     """A load test begins."""
 
     run_id: str
     host: str
     requests: int | None
     in_flight: int
-    name: ClassVar[str] = "load_began"
 
 
-@dataclass(frozen=True, slots=True)
-class SearchBegan(Event):
+class SearchBegan(NamedTuple):
     """A search for the highest rate begins."""
 
     run_id: str
     host: str
     rate: float
-    name: ClassVar[str] = "search_began"
+
+
+Event = (
+    RunBegan
+    | RunEnded
+    | AttemptEnded
+    | AttemptBroken
+    | AccountThrottled
+    | BreakerOpened
+    | BreakerClosed
+    | WavePassed
+    | Resting
+    | ListsRead
+    | WrongScheduleDisabled
+    | TokenRenewed
+    | Warned
+    | Progressed
+    | LoadBegan
+    | SearchBegan
+)
+"""Something that happened."""
+Observe = Callable[[Event], None]
+"""Is given each event when it happens; it must be quick, and raises nothing."""
+
+
+def ignore(event: Event) -> None:
+    """Observe nothing."""

@@ -15,7 +15,7 @@ from hypothesis import settings
 from tests.servers import NGINX, Nginx, nginx
 
 QUICK = 0.2
-"""The share of a property's examples that `make check` tries: all of them are for what runs less often."""
+"""The share of a property's examples that `make check` and `make test` try: `make test-full` tries all of them."""
 # No deadline: a machine with other work stands still for longer than any.
 settings.register_profile("patient", deadline=None)
 settings.register_profile("quick", settings.get_profile("patient"))

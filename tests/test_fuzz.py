@@ -44,7 +44,7 @@ from bulkstop.report.stop.ledger import Mode
 from bulkstop.report.stop.manifest import manifest_path
 from bulkstop.report.stop.resume import ResumeIndex
 from bulkstop.report.stop.stats import Stats
-from bulkstop.report.stop.summary import Summary
+from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs.review import review_results
 from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.settings import GROUPS, NO_LIMIT, OPTION_SPECS, Settings, default_of, key_of
@@ -491,7 +491,7 @@ def go_on(path: Path) -> None:
             for row in plan.campaigns(account):
                 record.write(result_of(row, Outcome.STOPPED))
         stats = Stats()
-        summary = Summary(stats, plan.rows, 0, 0.0, "run-2", settled=dict(plan.settled))
+        summary = StopSummary(stats, plan.rows, 0, 0.0, "run-2", settled=dict(plan.settled))
         assert record.end(summary).fault is None
     past = ResumeIndex(str(path))
     assert past.rows == past.final == len(ROWS)
@@ -749,14 +749,14 @@ class NotSent:
         settings: Settings,
         report: Callable[[Result], None],
         *,
-        end: Callable[[Summary], Summary],
+        end: Callable[[StopSummary], StopSummary],
         **_: object,
     ) -> None:
         self.plan = plan
         self.report = report
         self.end = end
 
-    def execute(self, **_: object) -> Summary:
+    def execute(self, **_: object) -> StopSummary:
         """Report every row."""
         stats, plan = Stats(), self.plan
         later = (
@@ -768,7 +768,7 @@ class NotSent:
             self.report(result)
             stats.add(result)
         signum = signal.SIGINT if plan.to_send else None
-        return self.end(Summary(stats, plan.rows, 0, 0.1, self.id, signum=signum, settled=dict(plan.settled)))
+        return self.end(StopSummary(stats, plan.rows, 0, 0.1, self.id, signum=signum, settled=dict(plan.settled)))
 
 
 class Nobody:

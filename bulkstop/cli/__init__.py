@@ -12,10 +12,11 @@ from typing import NoReturn
 
 import click
 
+from bulkstop.cli.naming import spell_option
 from bulkstop.cli.terminal import drop_output, drop_unread, print_err, say_at_once
 from bulkstop.engine.ending import Process, own_process
 from bulkstop.errors import BulkstopError, unforeseen
-from bulkstop.model import SIGNALS
+from bulkstop.naming import spelling
 from bulkstop.version import __version__
 
 COMMANDS = {
@@ -66,9 +67,13 @@ class Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run a command; of a ^C click would say something at once, and wait for ever where nobody reads it."""
+        """Run a command, whose messages name options.
+
+        Of a ^C click would say something at once, and wait for ever where nobody reads it.
+        """
         try:
-            return super().invoke(ctx)
+            with spelling(spell_option):
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             raise click.Abort from None
 
@@ -140,6 +145,8 @@ def _exit_now(code: int) -> NoReturn:
 
 def _exit_at_next_signal(code: int) -> None:
     """Have another signal end the process there and then, whatever it still waits for."""
+    from bulkstop.model import SIGNALS  # here, because `--help` has no need of the nouns
+
     for signum in SIGNALS:
         if signal.getsignal(signum) is not signal.SIG_IGN:
             signal.signal(signum, lambda *_: os._exit(code))

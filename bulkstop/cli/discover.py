@@ -14,12 +14,17 @@ from bulkstop.files import AtomicFile
 from bulkstop.kore.calls import STATUSES
 from bulkstop.model import SIGNALS, CampaignType
 from bulkstop.report.lists.discovery import format_discovery, to_csv, to_jsonl
-from bulkstop.runs.lists.discover import discover
+from bulkstop.runs.lists.discover import (
+    USUAL_STATUS,
+    choose_types,
+    discover,
+    parse_priorities,
+    parse_statuses,
+    parse_types,
+)
 from bulkstop.runs.lists.listing import ListFilter
-from bulkstop.settings import Settings
-from bulkstop.settings.parse import parse_campaign_type
 from bulkstop.settings.spec import CONNECTION, CREDENTIALS, QUOTA, RETRY_AFTER, SCOPE
-from bulkstop.text import format_duration
+from bulkstop.text import format_duration, printable
 
 WRITERS = {"csv": to_csv, "jsonl": to_jsonl}
 ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -44,32 +49,6 @@ Exit codes:
 """
 
 
-def parse_types(text: str) -> tuple[CampaignType, ...]:
-    """Read campaign types: `voice`, `sms` or `voice,sms`."""
-    return tuple(dict.fromkeys(parse_campaign_type(part) for part in _split(text)))
-
-
-def parse_statuses(text: str) -> tuple[str, ...]:
-    """Read statuses, in any letter case; one that is not documented is taken as it stands."""
-    known = {status.lower(): status for status in STATUSES}
-    return tuple(dict.fromkeys(known.get(part.lower(), part) for part in _split(text)))
-
-
-def parse_priorities(text: str) -> tuple[int, ...]:
-    """Read priorities from 1 to 5: `1` or `1,2`."""
-    parts = _split(text)
-    if not set(parts) <= set("12345"):
-        raise ValueError(f"{text!r} is no list of priorities from 1 to 5, such as 1,2")
-    return tuple(dict.fromkeys(map(int, parts)))
-
-
-def _split(text: str) -> list[str]:
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isprintable() and part for part in parts):
-        raise ValueError(f"{text!r} is no list of words with commas between them")
-    return parts
-
-
 @click.command("discover", cls=GroupedCommand, epilog=EXAMPLE)
 @click.option(
     "-o",
@@ -87,7 +66,7 @@ def _split(text: str) -> list[str]:
     "--status",
     "wanted",
     type=ParsedText(parse_statuses, "STATUS,..."),
-    default="Active",
+    default=USUAL_STATUS,
     show_default=True,
     metavar="STATUS,...",
     help=f"Campaigns in one of these states: {', '.join(STATUSES)}.",
@@ -148,7 +127,9 @@ def command(
         print_err(f"bulkstop: ended by {signal.Signals(discovery.signum).name}; nothing was written")
         return 128 + discovery.signum
     if discovery.fault is not None:
-        print_err(f"bulkstop: the list could not be read to its end; {discovery.fault}; nothing was written")
+        print_err(
+            f"bulkstop: the list could not be read to its end; {printable(str(discovery.fault))}; nothing was written"
+        )
         return 3
     for note in discovery.notes:
         print_err(f"bulkstop: note: {note}")
@@ -157,11 +138,6 @@ def command(
     if not quiet or not discovery.rows:
         print_err(format_discovery(discovery, output))
     return 0
-
-
-def choose_types(settings: Settings) -> tuple[CampaignType, ...]:
-    """Return the type that a profile names, else both."""
-    return tuple(CampaignType) if settings.type is None else (settings.type,)
 
 
 def choose_format(output: str, fmt: str | None, remedy: str = ", or give --format") -> str:

@@ -15,7 +15,7 @@ from bulkstop.cli.terminal import drop_output, print_err, print_out
 from bulkstop.errors import SettingsError
 from bulkstop.files import AtomicFile, beside
 from bulkstop.model import SIGNALS
-from bulkstop.report.lists.verification import Verification, format_hint, format_verification, to_json
+from bulkstop.report.lists.verification import Verification, format_hint, format_verification
 from bulkstop.runs.lists.verify import read_targets, verify
 from bulkstop.runs.stop.input_files import is_same
 from bulkstop.settings import Settings
@@ -87,11 +87,11 @@ def command(
     for note in verification.notes:
         print_err(f"bulkstop: note: {note}")
     if verification.fault:
-        print_err(f"bulkstop: {verification.fault}")
+        print_err(f"bulkstop: {printable(str(verification.fault))}")
     written = write_list(verification, target, file, overwrite=overwrite)
     try:
         if as_json:
-            print_out(json.dumps(to_json(verification) | {"host": settings.host, "results": paths, "list": written}))
+            print_out(json.dumps(verification.as_dict() | {"host": settings.host, "results": paths, "list": written}))
         else:
             (print_err if target == "-" else print_out)("\n".join(format_verification(verification)))
     except BrokenPipeError:

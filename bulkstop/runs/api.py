@@ -3,7 +3,7 @@
 from typing import Unpack
 
 from bulkstop.engine.steering.delivery import OnResult
-from bulkstop.report.stop.summary import Summary
+from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs import host
 from bulkstop.runs.engine import Engine
 from bulkstop.runs.stop.prepare import RunOptions, Source, read_destination
@@ -12,7 +12,7 @@ from bulkstop.settings import Settings
 
 def stop(
     source: Source, settings: Settings, *, on_result: OnResult | None = None, **options: Unpack[RunOptions]
-) -> Summary:
+) -> StopSummary:
     """Stop campaigns and return how that went; it takes what `Engine.run` takes.
 
     Raises a BulkstopError for what keeps the run from starting; what ends it later stands in the summary, and
@@ -23,7 +23,7 @@ def stop(
 
 async def stop_async(
     source: Source, settings: Settings, *, on_result: OnResult | None = None, **options: Unpack[RunOptions]
-) -> Summary:
+) -> StopSummary:
     """Do what `stop` does in a running event loop; when it is cancelled every row still has its result."""
     read_destination(source, settings, options)  # first: nothing is opened for a run that cannot be
     async with Engine(settings) as engine:

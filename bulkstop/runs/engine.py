@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Self, Unpack
 from bulkstop.engine.steering.delivery import OnResult
 from bulkstop.engine.steering.early_end import EarlyEnd
 from bulkstop.errors import SettingsError
-from bulkstop.model import Campaign, CampaignType
+from bulkstop.model import Campaign
 from bulkstop.runs.parts import Around, GetToken, Hooks, Parts, open_parts
 from bulkstop.runs.stop.forecast import find_earliest_end
 from bulkstop.runs.stop.plan import check_usable, make_plan
-from bulkstop.runs.stop.prepare import RunOptions, Source, prepare, read_destination, read_plan
+from bulkstop.runs.stop.prepare import RunOptions, Source, check_names, prepare, read_destination, read_plan
 from bulkstop.runs.stop.run import Prepare, Run
 from bulkstop.runs.stop.warnings import find_warnings
 from bulkstop.settings import Settings
@@ -23,6 +23,9 @@ from bulkstop.source.plan import Plan
 if TYPE_CHECKING:
     from bulkstop.kore.exchange import Transport
     from bulkstop.kore.session import Classify
+    from bulkstop.report.lists.verification import Verification
+    from bulkstop.report.load.summary import LoadSummary
+    from bulkstop.runs.load.prepare import LoadOptions
 
 
 class Engine:
@@ -119,17 +122,51 @@ class Engine:
         return Run(self.parts, prepare, on_result, ending=ending)
 
     async def discover(
-        self, *, types: Iterable[CampaignType | str] = tuple(CampaignType), name: str | None = None
+        self,
+        *,
+        types: str | Iterable[str] | None = None,
+        name: str | None = None,
+        statuses: str | Iterable[str] = "Active",
+        priorities: str | Iterable[int] = (),
     ) -> AsyncIterator[Campaign]:
         """Give the campaigns that run now in the settings' account and stream; it is a source of a run.
 
-        `name` is a pattern (`Promo*`) that their names must match. Raises a BulkstopError when a list cannot be read to
-        its end.
+        Those of the settings' type, else of both, unless `types` (`voice,sms`) says which; whose names match the
+        pattern `name` (`Promo*`); in one of the `statuses` (`Active,Scheduled`; empty is any), with one of the
+        `priorities` (`1,2`). Raises a BulkstopError when a list cannot be read to its end.
         """
-        from bulkstop.runs.lists.discover import find_running  # seldom wanted
+        from bulkstop.runs.lists.discover import find_campaigns  # seldom wanted
 
-        for campaign in await find_running(self.parts, [CampaignType(each) for each in types], name):
+        for campaign in await find_campaigns(
+            self.parts, types=types, name=name, statuses=statuses, priorities=priorities
+        ):
             yield campaign
+
+    async def load(self, source: Source | None = None, **options: "Unpack[LoadOptions]") -> "LoadSummary":
+        """Load-test the service: requests leave on a schedule, each a real stop, and are measured from when due.
+
+        They are for the campaigns of a source, again and again, or for made-up ones. One of `rate` ("50/s"), `ramp`
+        ("10..1000/s"), `steps` ("100,200/s", each held for `step`) and `closed` says when they leave, `duration`
+        ("30s") or `count` how long; `spike` ("2000/s:5s") is a jump in the middle. At most `max_in_flight` are
+        under way. `require` is what must hold, such as ["p99<250ms", "errors<1%"]; unless it does, and the schedule was
+        kept within `max_late`, `check()` of what is returned raises. Each is sent once: no retries, no quota. Made-up
+        ids begin with `id_prefix`. The vendor's own hosts are refused unless `allow_host` names them.
+        """
+        from bulkstop.runs.load.prepare import LoadOptions, load_source  # seldom wanted
+
+        check_names("load", options, LoadOptions)
+        return await load_source(self.settings, source, options, self._hooks, self.parts)
+
+    async def verify(self, source: Source, *, format: str | None = None, singly: bool = False) -> "Verification":  # noqa: A002 - as above
+        """Read back whether what a run was to stop still runs, is scheduled, or will run again; nothing is stopped.
+
+        The source is files of results, or whatever a run takes. `singly` asks for each campaign by itself instead of
+        reading lists. Raises a BulkstopError for a source that cannot be used; what ends the reading later stands in
+        what is returned, and `check()` raises it.
+        """
+        from bulkstop.runs.lists.verify import verify_source  # seldom wanted
+
+        return await verify_source(self.parts, source, fmt=format, singly=singly)
 
 
 async def _end_all(runs: Sequence[Run]) -> None:

@@ -14,7 +14,16 @@ from bulkstop.kore.token import Tokens, called_source
 from bulkstop.model import Send
 from bulkstop.report.log import log_event
 from bulkstop.runs.host import fit_open_files
-from bulkstop.runs.wiring import Accounts, make_send, make_tokens, make_transport, open_quota_store, watch_tokens
+from bulkstop.runs.wiring import (
+    MEMORY,
+    Accounts,
+    make_load_transport,
+    make_send,
+    make_tokens,
+    make_transport,
+    open_quota_store,
+    watch_tokens,
+)
 from bulkstop.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,6 +33,8 @@ GetToken = Callable[[], Awaitable[str]]
 """Gives a token; it is awaited at the start, before one ends and after a 401."""
 Around = Callable[[Send], Send]
 """Returns a function that sends one attempt, given the one that does."""
+Connect = Callable[[Settings], Transport]
+"""Makes a transport with as many connections as `settings.concurrency` says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +69,51 @@ class Parts:
 
 @asynccontextmanager
 async def open_parts(
-    settings: Settings, hooks: Hooks | None = None, *, observe: Observe = log_event
+    settings: Settings,
+    hooks: Hooks | None = None,
+    *,
+    tokens: Tokens | None = None,
+    connect: Connect = make_transport,
+    observe: Observe = log_event,
 ) -> AsyncIterator[Parts]:
-    """Open what calls need while the block runs; raises a BulkstopError for settings that cannot work."""
+    """Open what calls need while the block runs, but for tokens that are there already.
+
+    Raises a BulkstopError for settings that cannot work.
+    """
     hooks = hooks or Hooks()
     settings = replace(settings, concurrency=fit_open_files(settings.concurrency))
-    if hooks.token is None:
-        tokens = make_tokens(settings, observe)
-    else:
-        tokens = Tokens(watch_tokens(called_source(hooks.token), observe), renewable=True)
+    tokens = tokens or _make_tokens(settings, hooks, observe)
     async with AsyncExitStack() as opened:
         store = await opened.enter_async_context(open_quota_store(settings))
-        transport = await opened.enter_async_context(hooks.transport or make_transport(settings))
+        transport = await opened.enter_async_context(hooks.transport or connect(settings))
         perform = make_perform(transport.post, tokens)
         send = make_send(settings, perform, classify=hooks.classify)
         send = hooks.around(send) if hooks.around else send
         yield Parts(settings, tokens, perform, Accounts(settings, store), send, asyncio.get_running_loop())
+
+
+@asynccontextmanager
+async def open_load_parts(
+    settings: Settings,
+    in_flight: int,
+    hooks: Hooks | None = None,
+    *,
+    shared: Parts | None = None,
+    connect: Connect = make_load_transport,
+) -> AsyncIterator[Parts]:
+    """Open what a load test needs: as many connections as requests may be in flight, and no memory of calls.
+
+    With the parts of an engine (`shared`) it has the same token, and where a hook is the transport, that.
+    """
+    settings = replace(settings, concurrency=in_flight, quota_store=MEMORY)
+    if shared is not None and hooks is not None and hooks.transport is not None:  # it is open already
+        yield replace(shared, settings=replace(settings, concurrency=fit_open_files(in_flight)))
+        return
+    async with open_parts(settings, hooks, tokens=shared.tokens if shared else None, connect=connect) as parts:
+        yield parts
+
+
+def _make_tokens(settings: Settings, hooks: Hooks, observe: Observe) -> Tokens:
+    if hooks.token is None:
+        return make_tokens(settings, observe)
+    return Tokens(watch_tokens(called_source(hooks.token), observe), renewable=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from datetime import time
-from decimal import Decimal
 from pathlib import PurePath
 from typing import Any
 
@@ -48,7 +47,11 @@ def read_value(spec: OptionSpec, default: object, value: object) -> Any:
 
 def write_text(value: object) -> str:
     """Write a value that is no text as the text to be read: a number without an exponent."""
-    return format(Decimal(float.__repr__(value)), "f") if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    from decimal import Decimal  # seldom wanted: texts are the rule
+
+    return format(Decimal(float.__repr__(value)), "f")
 
 
 def _read_one(spec: OptionSpec, value: object) -> Any:

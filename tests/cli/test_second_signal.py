@@ -221,7 +221,9 @@ class TestUnreadOutput:
                 *whole, _ = lines.read().split("\n")
         assert run.code == 143
         assert run.err.splitlines()[-1].startswith("bulkstop: ended by force after the second signal: ")
-        assert {json.loads(line)["outcome"] for line in whole} == {"stopped"}
+        # What the second signal cuts off may still find room for its line.
+        assert {json.loads(line)["outcome"] for line in whole} <= {"stopped", "unknown"}
+        assert len(whole) > 50
 
     def test_messages(self, make_list: MakeList, tmp_path: Path) -> None:
         """Where only nobody hears what is said, the run comes to its end: every row has its line."""

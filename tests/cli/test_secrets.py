@@ -440,7 +440,8 @@ async def test_who_looks_at_processes(stage: Stage) -> None:
     look = "cat /proc/self/environ /proc/self/cmdline /proc/$PPID/cmdline >seen; cat "
     stage.given["BULKSTOP_TOKEN_COMMAND"] = f"umask 077; {look} {stage.folder}/planted/secret"
     async with hostile() as (_, here, _):
-        assert (await stage.run(*STOP, "--host", here.url)).code == 1
+        end = await stage.run(*STOP, "--host", here.url)
+    assert end.code in (1, 3)  # 3 if the order of the answers closes the group
     seen = (stage.work / "seen").read_bytes()
     assert b"bulkstop\0stop\0campaigns.csv" in seen
     assert b"XDG_STATE_HOME" in seen

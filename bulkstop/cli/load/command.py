@@ -16,9 +16,9 @@ from bulkstop.cli.load.options import (
     check_input,
     check_usage,
     read_load_options,
+    read_shape,
     with_load_options,
 )
-from bulkstop.cli.load.shapes import Shape, read_shape
 from bulkstop.cli.log import log_to_stderr
 from bulkstop.cli.options import GroupedCommand, read_settings
 from bulkstop.cli.terminal import is_watched, print_err, print_last
@@ -27,12 +27,14 @@ from bulkstop.files import AtomicFile, Output
 from bulkstop.model import SIGNALS
 from bulkstop.report.load.charts import check_library, read_library
 from bulkstop.report.load.requests import KEYS
-from bulkstop.report.load.summary import LoadSummary, format_plan, format_summary, list_faults, summary_to_json
+from bulkstop.report.load.summary import LoadSummary, format_plan, format_summary, list_faults
 from bulkstop.report.load.timeline import Timeline, choose_width
 from bulkstop.runs import host
 from bulkstop.runs.load.hosts import is_named, is_vendor, read_host_name
+from bulkstop.runs.load.prepare import make_load
 from bulkstop.runs.load.recorder import Outputs
-from bulkstop.runs.load.run import Load, Share, choose_max_in_flight, execute
+from bulkstop.runs.load.run import Load, Share, execute
+from bulkstop.runs.load.shapes import Shape
 from bulkstop.runs.load.targets import check_number, choose_targets, describe_targets, read_targets
 from bulkstop.runs.wiring import list_secrets
 from bulkstop.settings import Settings
@@ -109,7 +111,16 @@ def command(ctx: click.Context, /, *, log_level: str, log_json: bool, **_: objec
 def load_test(shape: Shape, options: LoadOptions, settings: Settings) -> int:
     """Show what will be sent, send it, and say how that went; returns the exit code."""
     with read_list(options, settings) as plan:
-        load = make_load(shape, plan, settings, options)
+        load = make_load(
+            shape,
+            plan,
+            settings,
+            options.label,
+            max_in_flight=options.max_in_flight,
+            max_late_s=options.max_late_s,
+            require=options.require,
+            processes=options.processes,
+        )
         check_processes(load)
         if plan is None:
             check_number(settings, load.planned)
@@ -120,7 +131,7 @@ def load_test(shape: Shape, options: LoadOptions, settings: Settings) -> int:
         confirm_host(settings, options.allowed)
         summary = measure(load, share, settings, options)
     if options.as_json:
-        return print_last(json.dumps(summary_to_json(summary)), summary.exit_code)
+        return print_last(json.dumps(summary.as_dict()), summary.exit_code)
     return summary.exit_code
 
 
@@ -154,24 +165,6 @@ def find_limit(search: limit.SearchOptions, options: LoadOptions, settings: Sett
 def read_list(options: LoadOptions, settings: Settings) -> AbstractContextManager[Plan | None]:
     """Read the list if there is one; raises InputError or SettingsError for one that cannot be used."""
     return nullcontext() if options.source is None else read_targets(options.source, settings, fmt=options.fmt)
-
-
-def make_load(shape: Shape, plan: Plan | None, settings: Settings, options: LoadOptions) -> Load:
-    """Put together what is to be done; raises SettingsError for a load without an end."""
-    to_send = None if plan is None else plan.to_send
-    schedule = shape.schedule(to_send)
-    room = settings.concurrency if schedule is None else options.max_in_flight or choose_max_in_flight(schedule)
-    load = Load(
-        schedule=schedule,
-        count=shape.count_for(to_send),
-        length_s=shape.length_s,
-        max_in_flight=room,
-        max_late_s=options.max_late_s,
-        require=options.require,
-        processes=options.processes,
-        shape=shape.words(),
-    )
-    return replace(load, targets=describe_targets(plan, settings, options.label, load.planned))
 
 
 def check_processes(load: Load) -> None:
@@ -250,7 +243,7 @@ def save_page(file: AtomicFile, summary: LoadSummary, timeline: Timeline, *, qui
         file.save(render_page(summary, timeline.points(), read_library()).encode())
     except BulkstopError as fault:
         print_err(f"bulkstop: {fault}")
-        return replace(summary, fault=summary.fault or str(fault))
+        return replace(summary, fault=summary.fault or fault)
     if not quiet:
         print_err(f"{file.name}: written")
     return summary

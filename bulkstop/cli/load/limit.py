@@ -10,7 +10,6 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from bulkstop.cli.load import shapes
 from bulkstop.cli.options import ParsedText
 from bulkstop.cli.terminal import print_err, print_last
 from bulkstop.errors import SettingsError
@@ -28,6 +27,7 @@ from bulkstop.report.load.limit import (
     list_limit_faults,
 )
 from bulkstop.runs import host
+from bulkstop.runs.load import shapes
 from bulkstop.runs.load.search import START, STEP_S, TOP, USUAL, Search, execute
 from bulkstop.settings import OPTION_SPECS, Settings
 from bulkstop.settings.profiles import read_profile

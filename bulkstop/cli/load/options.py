@@ -9,14 +9,15 @@ import click
 from click.core import ParameterSource
 
 from bulkstop.cli.files import check_written
-from bulkstop.cli.load import limit, shapes
-from bulkstop.cli.load.shapes import Shape
+from bulkstop.cli.load import limit
 from bulkstop.cli.log import with_log
 from bulkstop.cli.options import ParsedText, with_options, with_settings
 from bulkstop.errors import SettingsError
 from bulkstop.report.load.metrics import MAX_LATE_S
 from bulkstop.report.load.thresholds import Threshold, parse_threshold
+from bulkstop.runs.load import shapes
 from bulkstop.runs.load.run import LEAST_IN_FLIGHT, MOST_IN_FLIGHT
+from bulkstop.runs.load.shapes import Shape
 from bulkstop.runs.load.targets import PREFIX
 from bulkstop.runs.stop.input_files import is_same
 from bulkstop.settings import Settings
@@ -32,13 +33,17 @@ from bulkstop.settings.spec import (
     SCOPE,
     TYPE,
 )
+from bulkstop.source.inputs import Format
 from bulkstop.text import printable
 
 HTML = "--html"
 with_load_options = with_options(
     click.argument("source", required=False, metavar="[INPUT]"),
     click.option(
-        "--format", "fmt", type=click.Choice(["csv", "jsonl", "txt"]), help="Form of INPUT, where no ending tells it."
+        "--format",
+        "fmt",
+        type=click.Choice([form.value for form in Format]),
+        help="Form of INPUT, where no ending tells it.",
     ),
     click.option(
         "--rate", type=ParsedText(shapes.parse_rate, "RATE"), metavar="RATE", help="Requests a time: 500/s, 30/min."
@@ -157,6 +162,11 @@ def read_load_options(params: Mapping[str, Any]) -> LoadOptions:
     """Return what was given; a log for machines leaves no words for persons between its lines."""
     options = LoadOptions(**{each.name: params[each.name] for each in fields(LoadOptions)})
     return replace(options, quiet=options.quiet or params["log_json"])
+
+
+def read_shape(params: Mapping[str, Any]) -> Shape:
+    """Take the shape out of the options of a command; raises SettingsError for what does not go together."""
+    return Shape(**{each.name: params[each.name] for each in fields(Shape)})
 
 
 def check_usage(ctx: click.Context, shape: Shape, options: LoadOptions, settings: Settings) -> None:

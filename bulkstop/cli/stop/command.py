@@ -13,7 +13,7 @@ from bulkstop.cli.log import log_to_stderr
 from bulkstop.cli.options import GroupedCommand, read_settings
 from bulkstop.cli.stop.checks import check_files, check_plan, check_start, confirm
 from bulkstop.cli.stop.options import StopOptions, read_stop_options, with_stop_options
-from bulkstop.cli.stop.summary import print_summary, verify_after
+from bulkstop.cli.stop.summary import print_summary
 from bulkstop.cli.terminal import is_shown, print_err, print_last, redirect_err
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.events import Warned
@@ -21,7 +21,7 @@ from bulkstop.model import SIGNALS
 from bulkstop.report.log import log_event
 from bulkstop.report.stop.plan import PlanFacts, format_plan, plan_to_json
 from bulkstop.report.stop.progress import Bar, Lines, LoggedProgress, Progress
-from bulkstop.report.stop.summary import Summary
+from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs import host
 from bulkstop.runs.engine import Engine
 from bulkstop.runs.stop import history
@@ -85,6 +85,8 @@ def command(ctx: click.Context, /, **_: object) -> int:
         print_summary(summary, journal, options)
     is_there = summary.signum is None and journal.rescue is None
     if options.reads_back and is_there:
+        from bulkstop.cli.stop.verify import verify_after  # seldom wanted, and a start-up need not wait for it
+
         return verify_after(options, settings, summary)
     return summary.exit_code
 
@@ -109,7 +111,7 @@ def show_plan(plan: Plan, settings: Settings, options: StopOptions) -> PlanFacts
     return facts
 
 
-def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: StopOptions) -> Summary:
+def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: StopOptions) -> StopSummary:
     """Execute the plan with signals and progress, and note it for the next run's comparison."""
     progress = choose_progress(plan.to_send, options)
 
@@ -118,7 +120,7 @@ def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: Stop
         journal.open(plan, settings, command_line(sys.argv), run_id)
         yield Prepared(plan, journal.write, journal.watch, journal.end)
 
-    async def execute() -> Summary:
+    async def execute() -> StopSummary:
         shutdown = Shutdown(grace_s=settings.grace_s, say=print_err, lost=LOST)
         with handle_signals(shutdown, SIGNALS):
             async with Engine(settings) as engine:
@@ -145,7 +147,7 @@ def choose_progress(total: int, options: StopOptions) -> Progress | None:
 
 def command_line(words: Sequence[str]) -> list[str]:
     """Return the words of the command line for the record, without the values of options that may hold a secret."""
-    secret = {knob.option(name) for name, knob in OPTION_SPECS.items() if is_hidden(name)}
+    secret = {spec.option(name) for name, spec in OPTION_SPECS.items() if is_hidden(name)}
     shown = ["bulkstop"]
     for before, word in itertools.pairwise(words):
         flag, has_value, _ = word.partition("=")

@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -14,12 +13,12 @@ from bulkstop.files import beside
 from bulkstop.model import WORTH_A_RETRY, Outcome
 from bulkstop.report.stop.ledger import Mode
 from bulkstop.runs.stop.journal import choose_mode
-from bulkstop.runs.stop.retries import listed, outcomes_to_retry
+from bulkstop.runs.stop.retries import format_outcomes, outcomes_to_retry
 from bulkstop.settings import GROUPS
+from bulkstop.source.inputs import Format
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StopOptions:
+class StopOptions(NamedTuple):
     """What was given to `stop` beside the settings."""
 
     inputs: tuple[str, ...]
@@ -64,10 +63,10 @@ class StopOptions:
 
 def read_stop_options(params: Mapping[str, Any]) -> StopOptions:
     """Return what was given; what a machine reads leaves no words for persons. Raises SettingsError."""
-    options = StopOptions(**{each.name: params[each.name] for each in fields(StopOptions)})
+    options = StopOptions(**{name: params[name] for name in StopOptions._fields})
     if options.as_json and not options.dry_run:
         raise SettingsError("--json: is a form of the plan; give --dry-run with it")
-    return replace(options, quiet=options.quiet or options.log_json or options.as_json)
+    return options._replace(quiet=options.quiet or options.log_json or options.as_json)
 
 
 def parse_expected(text: str) -> tuple[int, int]:
@@ -91,7 +90,7 @@ with_stop_options = with_options(
     click.option(
         "--retry-failed",
         is_flag=True,
-        help=f"Go on with it, and send again what failed and is worth a retry: {listed(WORTH_A_RETRY)}.",
+        help=f"Go on with it, and send again what failed and is worth a retry: {format_outcomes(WORTH_A_RETRY)}.",
     ),
     click.option(
         "--retry",
@@ -103,7 +102,7 @@ with_stop_options = with_options(
     click.option(
         "--format",
         "fmt",
-        type=click.Choice(["csv", "jsonl", "txt"]),
+        type=click.Choice([form.value for form in Format]),
         help="Form of standard input, and of files whose name does not tell.",
     ),
     click.option("--strict", is_flag=True, help="Send nothing if any row cannot be used."),

@@ -3,20 +3,16 @@
 import shlex
 from collections import Counter
 
-from bulkstop.cli.stop.checks import running_list
 from bulkstop.cli.stop.options import StopOptions
 from bulkstop.cli.terminal import print_err
-from bulkstop.cli.verify import read_back, write_list
-from bulkstop.report.lists.verification import format_hint, format_verification
 from bulkstop.report.stop.formats import to_json
 from bulkstop.report.stop.manifest import manifest_path
-from bulkstop.report.stop.summary import Summary, format_summary
+from bulkstop.report.stop.summary import StopSummary, format_summary
 from bulkstop.runs.stop.journal import RunJournal
-from bulkstop.runs.stop.retries import NEEDS_A_CHOICE, counted, retry_option
-from bulkstop.settings import Settings
+from bulkstop.runs.stop.retries import NEEDS_A_CHOICE, format_outcome_counts, retry_option
 
 
-def print_summary(summary: Summary, journal: RunJournal, options: StopOptions) -> None:
+def print_summary(summary: StopSummary, journal: RunJournal, options: StopOptions) -> None:
     """Say how a run went; what was sent and has no line in the file is listed whatever else is said."""
     print_lost(journal)
     print_unwritten(summary, options.target)
@@ -24,7 +20,7 @@ def print_summary(summary: Summary, journal: RunJournal, options: StopOptions) -
         print_err("\n".join(format_run(summary, journal)))
 
 
-def format_run(ended: Summary, journal: RunJournal) -> list[str]:
+def format_run(ended: StopSummary, journal: RunJournal) -> list[str]:
     """Write how a run went."""
     lines = format_summary(ended)
     lines.append(f"Results: {where_results_are(journal)}")
@@ -41,12 +37,12 @@ def where_results_are(journal: RunJournal) -> str:
     return f"{rescue.place or 'lost'}{'' if rescue.is_whole else f'; what is left: {journal.path}'}"
 
 
-def ways_on(ended: Summary, journal: RunJournal) -> list[str]:
+def ways_on(ended: StopSummary, journal: RunJournal) -> list[str]:
     """Say with which command the run goes on, and with which one what failed for good is sent again."""
     lines = []
     failed = Counter(ended.settled) + journal.failed
     if journal.mark and (chosen := [each for each in NEEDS_A_CHOICE if failed[each]]):
-        lines.append(f"To send what failed again ({counted(failed, chosen)}): {retry_option(chosen)}")
+        lines.append(f"To send what failed again ({format_outcome_counts(failed, chosen)}): {retry_option(chosen)}")
     if ended.exit_code not in (0, 1) and journal.mark:
         lines.append(f"To go on: {back_in_place(journal)}the same command with --resume")
     elif ended.lost:
@@ -71,23 +67,9 @@ def print_lost(journal: RunJournal) -> None:
         print_err(to_json(result).decode().rstrip())
 
 
-def print_unwritten(ended: Summary, output: str) -> None:
+def print_unwritten(ended: StopSummary, output: str) -> None:
     """Say what was sent but could not be written; this is then the only place where it stands."""
     if ended.unwritten:
         print_err(f"bulkstop: {len(ended.unwritten)} results could not be written to {output}; they are:")
         for result in ended.unwritten:
             print_err(to_json(result).decode().rstrip())
-
-
-def verify_after(options: StopOptions, settings: Settings, ended: Summary) -> int:
-    """Read back what still runs, say so, and give the exit code of the whole: that of the run, or 1 for what runs."""
-    verification = read_back((options.target,), settings, singly=False, quiet=options.quiet)
-    for note in (*verification.notes, *([verification.fault] if verification.fault else [])):
-        print_err(f"bulkstop: {note}")
-    if verification.exit_code or not options.quiet:
-        print_err("\n".join(format_verification(verification)))
-    if written := write_list(verification, running_list(options.target), overwrite=True):
-        print_err(format_hint(verification, written))
-    if verification.signum is not None:
-        return verification.exit_code
-    return ended.exit_code or min(verification.exit_code, 1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from bulkstop.errors import BulkstopError
 from bulkstop.model import CampaignType, ListedCampaign, Scope
 from bulkstop.text import format_duration, replace_controls
 
@@ -39,7 +40,7 @@ class Discovery:
     notes: tuple[str, ...] = ()
     calls: int = 0
     elapsed_s: float = 0.0
-    fault: str | None = None
+    fault: BulkstopError | None = None
     signum: int | None = None
 
 

@@ -1,11 +1,13 @@
 """What was read back of the campaigns that were to be stopped."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from bulkstop.errors import BulkstopError
 from bulkstop.model import ListedCampaign, Outcome, Scope, State
+from bulkstop.report.summary import Summary
 from bulkstop.text import format_duration, format_table, printable
 
 RUNS = frozenset({State.RUNNING, State.SCHEDULED, State.RUNS_AGAIN})
@@ -51,7 +53,7 @@ class Unread(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Verification:
+class Verification(Summary):
     """What was read back: every campaign in one state, those that are not at rest as findings.
 
     `states` counts the campaigns that were to be stopped, `protected` those that were not. With a `fault` or a `signum`
@@ -66,9 +68,19 @@ class Verification:
     notes: tuple[str, ...]
     calls: int
     elapsed_s: float
-    fault: str | None = None
+    fault: BulkstopError | None = None
     signum: int | None = None
     unread: tuple[Unread, ...] = ()
+
+    @property
+    def outcomes(self) -> Mapping[State, int]:
+        """How many campaigns that were to be stopped are in each state that occurred."""
+        return self.states
+
+    @property
+    def is_done(self) -> bool:
+        """Tell whether it is proven that nothing of what was to be stopped runs, or will run again."""
+        return self.exit_code == 0
 
     @property
     def campaigns(self) -> int:
@@ -94,6 +106,30 @@ class Verification:
             return 3
         is_at_rest = self.states.get(State.NOT_RUNNING, 0) == self.campaigns
         return 0 if is_at_rest and not self.unlisted and not self.invalid else 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values, every key always there."""
+        return {
+            "campaigns": self.campaigns,
+            "states": {state.value: self.states.get(state, 0) for state in State},
+            "protected": {state.value: self.protected.get(state, 0) for state in State},
+            "invalid_rows": self.invalid,
+            "not_looked_at": [row._asdict() for row in self.unread],
+            "rows_without_line": self.unlisted,
+            "findings": list(map(_finding_to_json, self.findings)),
+            "calls": self.calls,
+            "elapsed_s": round(self.elapsed_s, 3),
+            "notes": list(self.notes),
+            "fault": None if self.fault is None else printable(str(self.fault)),
+            "exit_code": self.exit_code,
+        }
+
+    def _shortfalls(self) -> Sequence[str]:
+        return [
+            *(["ended by a signal"] if self.signum is not None else []),
+            *([f"{self.invalid:,} rows that name no campaign"] if self.invalid else []),
+            *([f"{self.unlisted:,} rows without a line"] if self.unlisted else []),
+        ]
 
 
 def format_hint(of: Verification, written: str) -> str:
@@ -145,24 +181,6 @@ def _align(rows: list[list[str]]) -> list[str]:
     """Set cells in columns; a cell that is far wider than others shifts only its own line."""
     widths = [min(CELL_CHARS, max(map(len, column))) for column in zip(*rows, strict=True)]
     return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def to_json(of: Verification) -> dict[str, Any]:
-    """Return a verification as JSON values, every key always there."""
-    return {
-        "campaigns": of.campaigns,
-        "states": {state.value: of.states.get(state, 0) for state in State},
-        "protected": {state.value: of.protected.get(state, 0) for state in State},
-        "invalid_rows": of.invalid,
-        "not_looked_at": [row._asdict() for row in of.unread],
-        "rows_without_line": of.unlisted,
-        "findings": list(map(_finding_to_json, of.findings)),
-        "calls": of.calls,
-        "elapsed_s": round(of.elapsed_s, 3),
-        "notes": list(of.notes),
-        "fault": of.fault,
-        "exit_code": of.exit_code,
-    }
 
 
 def _finding_to_json(finding: Finding) -> dict[str, Any]:

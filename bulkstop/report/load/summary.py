@@ -1,13 +1,17 @@
 """How a load test went: facts, as text and as JSON."""
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from bulkstop.model import utc_text
+from bulkstop.errors import BulkstopError
+from bulkstop.model import Outcome, utc_text
+from bulkstop.naming import name_setting
 from bulkstop.report.load.figures import format_metrics, metrics_to_json, warn_nothing_stopped, warn_unpunctual
 from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.thresholds import Threshold, Verdict
+from bulkstop.report.summary import Summary
 
 Corner = tuple[float, float]
 """Where a line bends: seconds since the beginning, and a rate."""
@@ -37,7 +41,7 @@ class LoadPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class LoadSummary:
+class LoadSummary(Summary):
     """How a load test went; `signum` and `fault` say what ended it early, if anything did."""
 
     plan: LoadPlan
@@ -48,7 +52,17 @@ class LoadSummary:
     in_flight: int
     """How many requests could be in flight."""
     signum: int | None = None
-    fault: str | None = None
+    fault: BulkstopError | None = None
+
+    @property
+    def outcomes(self) -> Mapping[Outcome, int]:
+        """How many requests have each outcome that occurred."""
+        return self.metrics.outcomes
+
+    @property
+    def is_done(self) -> bool:
+        """Tell whether all that was due was sent in time, and all that is required held."""
+        return self.exit_code == 0
 
     @property
     def unsent(self) -> int:
@@ -71,7 +85,7 @@ class LoadSummary:
     def reason(self) -> str:
         """What ended it, in words."""
         if self.fault is not None:
-            return self.fault
+            return str(self.fault)
         if self.signum is not None:
             return f"by {signal.Signals(self.signum).name}, before all were sent"
         return f"with {self.unsent:,} requests not sent" if self.unsent else "all sent"
@@ -88,6 +102,27 @@ class LoadSummary:
         if not self.metrics.answered or not all(verdict.held for verdict in self.verdicts):
             return 1  # also with requests unsent: they could only have made it worse
         return 3 if self.unsent else 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values, every key always there."""
+        plan = self.plan
+        return {
+            "run_id": self.run_id,
+            "host": plan.host,
+            "model": "open" if plan.is_open else "closed",
+            "began_at": utc_text(self.began) if self.metrics.requests else None,
+            "planned": plan.planned,
+            "max_in_flight": self.in_flight,
+            "processes": plan.processes,
+            **metrics_to_json(self.metrics, is_open=plan.is_open),
+            "unsent": self.unsent,
+            "required": verdicts_to_json(self.verdicts),
+            "ended": self.reason,
+            "exit_code": self.exit_code,
+        }
+
+    def _shortfalls(self) -> Sequence[str]:
+        return [*list_faults(self), *([f"ended {self.reason}"] if self.signum is not None else [])]
 
 
 def format_plan(plan: LoadPlan) -> list[tuple[str, str]]:
@@ -125,7 +160,7 @@ def list_warnings(summary: LoadSummary) -> list[str]:
     if summary.is_late:
         warnings.append(warn_unpunctual(summary.metrics))
     if summary.unsent:
-        room = "the limit on open files (ulimit -n)" if summary.has_few_files else "--max-in-flight"
+        room = "the limit on open files (ulimit -n)" if summary.has_few_files else name_setting("max_in_flight")
         warnings.append(
             f"THE SCHEDULE WAS NOT KEPT: {summary.unsent:,} requests were due and never left, as {summary.in_flight:,} "
             f"were in flight all the time; the longest latencies are missing; lower the rate, or raise {room}"
@@ -133,25 +168,6 @@ def list_warnings(summary: LoadSummary) -> list[str]:
     if warning := warn_nothing_stopped(summary.metrics):
         warnings.append(warning)
     return warnings
-
-
-def summary_to_json(summary: LoadSummary) -> dict[str, object]:
-    """Return how it went as a JSON object."""
-    plan = summary.plan
-    return {
-        "run_id": summary.run_id,
-        "host": plan.host,
-        "model": "open" if plan.is_open else "closed",
-        "began_at": utc_text(summary.began) if summary.metrics.requests else None,
-        "planned": plan.planned,
-        "max_in_flight": summary.in_flight,
-        "processes": plan.processes,
-        **metrics_to_json(summary.metrics, is_open=plan.is_open),
-        "unsent": summary.unsent,
-        "required": verdicts_to_json(summary.verdicts),
-        "ended": summary.reason,
-        "exit_code": summary.exit_code,
-    }
 
 
 def verdicts_to_json(verdicts: Sequence[Verdict]) -> list[dict[str, object]]:

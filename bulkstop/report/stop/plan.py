@@ -1,9 +1,8 @@
 """A plan, for a person to check before it is carried out, and for a machine."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from bulkstop.model import CampaignType, Limit, Outcome, utc_text
 from bulkstop.text import format_duration, format_table, printable
@@ -11,8 +10,7 @@ from bulkstop.text import format_duration, format_table, printable
 ACCOUNTS_SHOWN = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
+class Forecast(NamedTuple):
     """What an account has before it: `room` calls may leave at once, the last stop in `last_s` seconds at the earliest.
 
     `fit` campaigns can be sent in the time there is, at most. `room` is None where no store remembers the calls.
@@ -25,8 +23,7 @@ class Forecast:
     fit: int
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(NamedTuple):
     """The time to finish by, in words and as unix time, and how many campaigns will not have been sent by then."""
 
     time: str
@@ -35,8 +32,7 @@ class Deadline:
     late: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuardFacts:
+class GuardFacts(NamedTuple):
     """What holds a run back, or ends it, whatever is confirmed; `waves` are the campaigns that each wave ends at."""
 
     protect: tuple[str, ...]
@@ -48,8 +44,7 @@ class GuardFacts:
     max_outage_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanFacts:
+class PlanFacts(NamedTuple):
     """All that a run will do, as it is shown; `begins_at` is the unix time at which it would begin.
 
     `forecasts` is empty where nobody wants to see them, `lists_first` the calls that read lists before the first stop.

@@ -1,7 +1,7 @@
 """A run at one moment: what progress and, later, a live page show."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class RunState(StrEnum):
@@ -14,8 +14,7 @@ class RunState(StrEnum):
     ENDED = "ended"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """How a run stands: `sent` campaigns have ended, of `to_send`; `done` of these are proven not to run.
 
     By the quota the rest takes at least `least_left_s` seconds.

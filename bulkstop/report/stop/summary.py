@@ -1,18 +1,21 @@
 """How a run went, as facts and for a person to read."""
 
 import signal
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from bulkstop.errors import BulkstopError
 from bulkstop.model import DONE, HELD_BACK, Outcome, Result
 from bulkstop.report.stop.stats import Stats
+from bulkstop.report.summary import Summary
 from bulkstop.text import format_duration, format_table, printable
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
-    """How a run went; `signum` and `fault` say what ended it early, if anything did."""
+class StopSummary(Summary):
+    """How a run of stops ended; `signum` and `fault` say what ended it early, if anything did."""
 
     stats: Stats
     rows: int
@@ -31,16 +34,22 @@ class Summary:
     """How whoever steers the run has ended it early: drained or aborted."""
 
     @property
+    def outcomes(self) -> Mapping[Outcome, int]:
+        """How many rows of this run have each outcome that occurred."""
+        return Counter({outcome: count for outcome in Outcome if (count := self.stats.outcomes[outcome])})
+
+    @property
     def rows_with_lines(self) -> int:
         """Rows that have a line, of this run or of an earlier one; as many as there are rows, or something is lost."""
         return max(0, self.stats.lines + sum(self.settled.values()) - self.lost)
 
     @property
     def is_done(self) -> bool:
-        """Tell whether every row is stopped, or was held back on purpose."""
+        """Tell whether every row is stopped, or was held back on purpose; a schedule to be disabled is, too."""
         before = sum(self.settled.get(outcome, 0) for outcome in DONE | HELD_BACK)
         done = self.stats.done + self.stats.held_back + before
-        return self.fault is None and done == self.rows == self.rows_with_lines
+        is_left = self.fault is not None or self.stats.schedules_failed
+        return not is_left and done == self.rows == self.rows_with_lines
 
     @property
     def reason(self) -> str:
@@ -64,10 +73,35 @@ class Summary:
             return 128 + self.signum
         if (self.out_of_time or self.ended is not None) and self.stats.left:
             return 4
-        return 0 if self.is_done and not self.stats.schedules_failed else 1
+        return 0 if self.is_done else 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values, every key always there."""
+        return {
+            "run_id": self.run_id,
+            "rows": self.rows,
+            "outcomes": {outcome.value: self.stats.outcomes[outcome] for outcome in Outcome},
+            "settled": {outcome.value: self.settled.get(outcome, 0) for outcome in Outcome},
+            "schedules": dict(self.stats.schedules),
+            "lost": self.lost,
+            "unwritten": len(self.unwritten),
+            "calls": self.calls,
+            "elapsed_s": round(self.elapsed_s, 3),
+            "reason": self.reason,
+            "exit_code": self.exit_code,
+        }
+
+    def _shortfalls(self) -> Sequence[str]:
+        gone = self.rows - self.rows_with_lines
+        failed = self.stats.schedules_failed
+        return [
+            *([f"ended {self.reason}"] if self.signum is not None or self.out_of_time else []),
+            *([f"{failed:,} schedules not disabled"] if failed else []),
+            *([f"{gone:,} rows without a line"] if gone else []),
+        ]
 
 
-def format_summary(summary: Summary) -> list[str]:
+def format_summary(summary: StopSummary) -> list[str]:
     """Return the lines of a summary: outcomes, time, tries, the slowest, and whether every row has its line."""
     stats, rows = summary.stats, format_counts(summary.stats.outcomes)
     rate = summary.calls / summary.elapsed_s if summary.elapsed_s > 0 else 0.0

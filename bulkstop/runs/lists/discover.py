@@ -4,9 +4,11 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError, ListError, SettingsError
+from bulkstop.kore.calls import STATUSES
 from bulkstop.model import Campaign, CampaignType, ListedCampaign, Scope
 from bulkstop.report.lists.discovery import FORMULA, Discovery
 from bulkstop.runs import host
@@ -15,7 +17,12 @@ from bulkstop.runs.lists.roster import Roster, read_roster
 from bulkstop.runs.lists.states import choose_worse, describe_failure, describe_scope
 from bulkstop.runs.parts import Parts, open_parts
 from bulkstop.settings import Settings
+from bulkstop.settings.parse import parse_campaign_type
 from bulkstop.text import printable
+
+T = TypeVar("T")
+USUAL_STATUS = "Active"
+"""What is looked for unless it is said."""
 
 
 def discover(
@@ -70,15 +77,27 @@ async def read_discovery(
     except SettingsError:
         raise
     except BulkstopError as fault:
-        return Discovery(fault=printable(str(fault)))
+        return Discovery(fault=fault)
     return make_discovery(roster, name, time.monotonic() - began)
 
 
-async def find_running(parts: Parts, types: Sequence[CampaignType], name: str | None) -> list[Campaign]:
-    """Return the campaigns that run now; raises ListError when a list cannot be read to its end."""
-    discovery = await read_discovery(parts, ListFilter(), list_scopes(parts.settings, types), name)
+async def find_campaigns(
+    parts: Parts,
+    *,
+    types: str | Iterable[str] | None = None,
+    name: str | None = None,
+    statuses: str | Iterable[str] = USUAL_STATUS,
+    priorities: str | Iterable[int] = (),
+) -> list[Campaign]:
+    """Return the campaigns that run now; each of the others is a text of the command line, or what it lists.
+
+    Raises SettingsError for one that is none, and what keeps a list from being read to its end.
+    """
+    wanted = ListFilter(_read("statuses", parse_statuses, statuses), _read("priorities", parse_priorities, priorities))
+    kinds = _read("types", parse_types, types or ()) or choose_types(parts.settings)
+    discovery = await read_discovery(parts, wanted, list_scopes(parts.settings, kinds), name)
     if discovery.fault is not None:
-        raise ListError(discovery.fault)
+        raise discovery.fault
     return [
         Campaign(
             item.campaign_id,
@@ -93,18 +112,57 @@ async def find_running(parts: Parts, types: Sequence[CampaignType], name: str | 
     ]
 
 
+def parse_types(text: str) -> tuple[CampaignType, ...]:
+    """Read campaign types: `voice`, `sms` or `voice,sms`."""
+    return tuple(dict.fromkeys(parse_campaign_type(part) for part in _split(text)))
+
+
+def parse_statuses(text: str) -> tuple[str, ...]:
+    """Read statuses, in any letter case; one that is not documented is taken as it stands."""
+    known = {status.lower(): status for status in STATUSES}
+    return tuple(dict.fromkeys(known.get(part.lower(), part) for part in _split(text)))
+
+
+def parse_priorities(text: str) -> tuple[int, ...]:
+    """Read priorities from 1 to 5: `1` or `1,2`."""
+    parts = _split(text)
+    if not set(parts) <= set("12345"):
+        raise ValueError(f"{text!r} is no list of priorities from 1 to 5, such as 1,2")
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+def _split(text: str) -> list[str]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isprintable() and part for part in parts):
+        raise ValueError(f"{text!r} is no list of words with commas between them")
+    return parts
+
+
+def _read(name: str, parse: Callable[[str], tuple[T, ...]], value: str | Iterable[object]) -> tuple[T, ...]:
+    text = value if isinstance(value, str) else ",".join(map(str, value))
+    try:
+        return parse(text) if text else ()
+    except ValueError as error:
+        raise SettingsError(f"{name}: {error}") from None
+
+
+def choose_types(settings: Settings) -> tuple[CampaignType, ...]:
+    """Return the type that a profile names, else both."""
+    return tuple(CampaignType) if settings.type is None else (settings.type,)
+
+
 def list_scopes(settings: Settings, types: Sequence[CampaignType]) -> list[Scope]:
     """Return the lists of the settings' account and stream; raises SettingsError when these are not given."""
-    account_id = settings.account_id or _refuse_missing("--account-id")
-    stream_id = settings.stream_id or _refuse_missing("--stream-id")
+    account_id = settings.account_id or _refuse_missing("account_id")
+    stream_id = settings.stream_id or _refuse_missing("stream_id")
     iid = settings.iid or stream_id
     if fault := Campaign.of_row("cd-1", types[0], account_id, stream_id, iid, "", 0).fault_with(any_id=settings.any_id):
         raise SettingsError(f"{fault}; nothing was asked for")
     return [Scope(account_id, stream_id, iid, kind) for kind in types]
 
 
-def _refuse_missing(option: str) -> str:
-    raise SettingsError(f"{option}: not given; the list is that of one account and one stream")
+def _refuse_missing(name: str) -> str:
+    raise SettingsError(": not given; the list is that of one account and one stream", setting=name)
 
 
 def make_discovery(roster: Roster, name: str | None = None, elapsed_s: float = 0.0) -> Discovery:
@@ -125,7 +183,7 @@ def make_discovery(roster: Roster, name: str | None = None, elapsed_s: float = 0
         tuple(map(printable, _list_notes(listings, rows, twice, changed))),
         sum(listing.calls for listing in listings),
         elapsed_s,
-        next(map(printable, faults), None),
+        next((ListError(printable(fault)) for fault in faults), None),
     )
 
 

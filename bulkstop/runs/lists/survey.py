@@ -14,6 +14,7 @@ from bulkstop.kore.calls import Call, status_call
 from bulkstop.kore.interpret import Status
 from bulkstop.kore.session import Perform
 from bulkstop.model import Attempt, Limit, ListedCampaign, Outcome, Scope, State
+from bulkstop.naming import name_setting
 from bulkstop.report.lists.verification import Finding, Verification
 from bulkstop.runs.lists.listing import DiscardAll, Listing, read_listing
 from bulkstop.runs.lists.roster import run_by_account
@@ -149,7 +150,7 @@ class Survey:
         self._calls = 0
         self._began = time.monotonic()
 
-    async def run(self, perform: Perform, caller_of: Callable[[str], Caller]) -> str | None:
+    async def run(self, perform: Perform, caller_of: Callable[[str], Caller]) -> BulkstopError | None:
         """Ask for all that can be told; return what ended it early."""
         perform_counted = self._count_calls(perform)
         jobs = [
@@ -160,10 +161,10 @@ class Survey:
         try:
             await run_by_account(jobs, self._concurrency)
         except BulkstopError as fault:
-            return str(fault)
+            return fault
         return None
 
-    def verification(self, *, fault: str | None = None, signum: int | None = None) -> Verification:
+    def verification(self, *, fault: BulkstopError | None = None, signum: int | None = None) -> Verification:
         """Sum up what was told so far."""
         statuses = self._statuses.values()
         return Verification(
@@ -175,7 +176,7 @@ class Survey:
             tuple(map(printable, (*self._targets.notes, *self._notes, *self._describe_silent()))),
             self._calls,
             time.monotonic() - self._began,
-            fault and printable(fault),
+            fault,
             signum,
             tuple(self._targets.unread),
         )
@@ -227,7 +228,7 @@ class Survey:
         status.is_length_known = True
         other = ""
         if 2 * status.to_stop < pages:
-            other = f"; --singly takes {status.to_stop:,}, but tells nothing of schedules"
+            other = f"; {name_setting('singly')} takes {status.to_stop:,}, but tells nothing of schedules"
         self._say(f"{describe_scope(scope)}: a list of {total:,}: about {self._describe_cost(pages)}{other}")
 
     def _describe_cost(self, calls: int) -> str:

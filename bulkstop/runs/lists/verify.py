@@ -3,12 +3,14 @@
 import asyncio
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
 from bulkstop.model import Campaign, CampaignType, Outcome, Result
+from bulkstop.naming import name_setting
 from bulkstop.report.lists.verification import Unread, Verification
 from bulkstop.report.stop.formats import read_lines
 from bulkstop.report.stop.manifest import Manifest, flaw_in, manifest_path
@@ -17,7 +19,11 @@ from bulkstop.runs import host
 from bulkstop.runs.lists.states import Targets
 from bulkstop.runs.lists.survey import Say, Survey
 from bulkstop.runs.parts import Parts, open_parts
+from bulkstop.runs.stop.input_files import paths_in
+from bulkstop.runs.stop.plan import Inputs, make_plan
+from bulkstop.runs.stop.prepare import Source, read_plan
 from bulkstop.settings import Settings
+from bulkstop.source.plan import Plan
 from bulkstop.text import printable
 
 USABLE_ID = re.compile(r"[\w.~-]{1,199}", re.ASCII)
@@ -37,15 +43,50 @@ def read_targets(paths: Sequence[str], settings: Settings) -> Targets:
     for path in dict.fromkeys(paths):
         _check_manifest(path, settings.host, targets)
         for number, result in _read_results(path):
-            campaign = _make_campaign(result, settings)
-            if fault := _explain_unread(result, campaign, settings):
-                source, line = (result.source, result.line) if result.source and result.line else (path, number)
-                targets.leave_out(Unread(printable(source), line, result.campaign_id, printable(fault)))
-            else:
-                targets.add(campaign, result.outcome)
+            _add_result(targets, result, settings, (path, number))
     if not (targets.campaigns or targets.invalid or targets.unlisted):
         raise InputError(f"{', '.join(paths)}: no row names a campaign; nothing was asked for")
     return targets
+
+
+def make_targets(plan: Plan, settings: Settings) -> Targets:
+    """Return what a list names, as if nothing had been sent yet; raises InputError when there is no row at all."""
+    targets = Targets()
+    for account_id in plan.accounts:
+        for campaign in plan.campaigns(account_id):
+            targets.add(campaign, Outcome.NOT_SENT)
+    for result in plan.held_results():
+        if result.outcome is not Outcome.DUPLICATE:
+            _add_result(targets, result, settings, ("", 0))
+    if not plan.rows:
+        raise InputError("the list is empty; nothing was asked for")
+    return targets
+
+
+def is_result_file(path: str) -> bool:
+    """Tell whether a file is the results of a run, and no list: by its manifest, else by its first line."""
+    try:
+        with Path(path).open("rb") as file:
+            return Path(manifest_path(path)).is_file() or next(read_lines(file, path), None) is not None
+    except (OSError, OutputError):
+        return False
+
+
+def _read_source(inputs: Inputs, settings: Settings, fmt: str | None) -> AbstractContextManager[Targets]:
+    if (paths := paths_in(inputs)) and all(map(is_result_file, paths)):
+        return nullcontext(read_targets(paths, settings))
+    with make_plan(inputs, settings, fmt=fmt) as plan:
+        return nullcontext(make_targets(plan, settings))
+
+
+def _add_result(targets: Targets, result: Result, settings: Settings, place: tuple[str, int]) -> None:
+    """Add what a result names; `place` is where it stands itself, if it does not say where its row does."""
+    campaign = _make_campaign(result, settings)
+    if fault := _explain_unread(result, campaign, settings):
+        source, line = (result.source, result.line) if result.source and result.line else place
+        targets.leave_out(Unread(printable(source), line, result.campaign_id, printable(fault)))
+    else:
+        targets.add(campaign, result.outcome)
 
 
 def verify(
@@ -84,6 +125,17 @@ async def _verify(
     return survey.verification(fault=fault, signum=shutdown.signum)
 
 
+async def verify_source(parts: Parts, source: Source, *, fmt: str | None = None, singly: bool = False) -> Verification:
+    """Ask for the state of what a source names: files of results, lists, or campaigns.
+
+    Raises a BulkstopError for a source that cannot be used; what ends the reading later stands in what is returned.
+    """
+    settings = parts.settings
+    with await read_plan(source, partial(_read_source, settings=settings, fmt=fmt)) as targets:
+        survey = make_survey(targets, settings, singly=singly)
+    return survey.verification(fault=await run_survey(survey, parts))
+
+
 def make_survey(targets: Targets, settings: Settings, *, singly: bool = False, say: Say = lambda text: None) -> Survey:
     """Make what asks for the state of all targets."""
     return Survey(targets, singly=singly, quota=settings.quota, concurrency=settings.concurrency, say=say)
@@ -91,12 +143,12 @@ def make_survey(targets: Targets, settings: Settings, *, singly: bool = False, s
 
 async def run_survey(
     survey: Survey, parts: Parts, rests: Callable[[float], object] = lambda seconds: None
-) -> str | None:
+) -> BulkstopError | None:
     """Ask for the state of all targets; return what ended that early."""
     try:
         await parts.tokens.get()  # without credentials there is nothing to begin with
     except BulkstopError as fault:
-        return str(fault)
+        return fault
     return await survey.run(parts.perform, parts.accounts.of_run(rests=rests).caller)
 
 
@@ -108,7 +160,7 @@ def _check_manifest(path: str, host: str, targets: Targets) -> None:
     last_host = manifest.last.settings.get("host", host)
     if last_host != host:
         was = printable(str(last_host))
-        raise SettingsError(f"--host {host}: {path} is of a run at {was}; give that, or other results")
+        raise SettingsError(f" {host}: {path} is of a run at {was}; give that, or other results", setting="host")
     if flaw := flaw_in(path, manifest):
         targets.notes.append(f"{path}: {flaw}; it may not name what was to be stopped")
     with suppress(OutputError):  # rows without lines of their own cannot be counted
@@ -138,6 +190,6 @@ def _explain_unread(result: Result, campaign: Campaign, settings: Settings) -> s
     if is_invalid and (SPEAKS_OF_ID.match(result.error or "") or not USABLE_ID.fullmatch(result.campaign_id)):
         return result.error or "no usable campaign id"
     if result.campaign_type is None and settings.type is None:
-        return (result.error if is_invalid else None) or "no campaign_type; give --type"
+        return (result.error if is_invalid else None) or f"no campaign_type; give {name_setting('type')}"
     fault = campaign.fault_with(any_id=settings.any_id)
     return fault and ((result.error if is_invalid else None) or fault)

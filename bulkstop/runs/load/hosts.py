@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from urllib.parse import urlsplit
 
+from bulkstop.errors import SettingsError
+
 VENDOR = "kore.ai"
 
 
@@ -23,3 +25,13 @@ def is_vendor(host: str) -> bool:
 def is_named(host: str, allowed: Iterable[str]) -> bool:
     """Tell whether somebody has named this very host."""
     return read_host_name(host) in [read_host_name(each) for each in allowed]
+
+
+def check_named(host: str, allowed: Iterable[str]) -> None:
+    """Let nobody load the vendor's own hosts by mistake: raises SettingsError unless the very host is named."""
+    if is_vendor(host) and not is_named(host, allowed):
+        name = read_host_name(host)
+        raise SettingsError(
+            f"host: {name} is the vendor's own service, which others use as well; a load test there needs "
+            f"allow_host={name!r}; nothing was sent"
+        )

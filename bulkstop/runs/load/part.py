@@ -3,20 +3,18 @@
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import NamedTuple
 
 from bulkstop.engine.load.generator import Sample
 from bulkstop.errors import BulkstopError
 from bulkstop.files import BUFFER
-from bulkstop.kore.session import make_perform
 from bulkstop.model import Campaign
 from bulkstop.report.load.intervals import EVERY_S, Interval
 from bulkstop.report.load.metrics import Metrics
-from bulkstop.runs.host import every, fit_open_files
+from bulkstop.runs.host import every
 from bulkstop.runs.load.recorder import Outputs, Recorder
-from bulkstop.runs.load.run import Connect, Load, send_load
-from bulkstop.runs.wiring import make_send, make_tokens
+from bulkstop.runs.load.run import Load, send_load
+from bulkstop.runs.parts import Connect, open_load_parts
 from bulkstop.settings import Settings
 from bulkstop.workers.link import Lines, ParentLink, Ready
 
@@ -94,16 +92,14 @@ async def run_worker(
     has_lines: bool,
 ) -> BulkstopError | None:
     """Do a part of a load test when the parent says so; return what ended it early."""
-    settings = replace(settings, concurrency=fit_open_files(load.max_in_flight))
-    tokens, recorder = make_tokens(settings), _PartRecorder(link, load.max_late_s, has_lines=has_lines)
+    recorder = _PartRecorder(link, load.max_late_s, has_lines=has_lines)
     with link.listen():
-        await tokens.get()
-        async with connect(settings) as transport:
-            send = make_send(settings, make_perform(transport.post, tokens))
-            link.send(Ready(settings.concurrency))
+        async with open_load_parts(settings, load.max_in_flight, connect=connect) as parts:
+            await parts.tokens.get()
+            link.send(Ready(parts.settings.concurrency))
             begin_at = await link.wait_for_begin()
             with _each_second(recorder, begin_at):
-                fault = await send_load(load, campaigns, send, recorder, link.attach, settings, begin_at)
+                fault = await send_load(load, campaigns, parts.send, recorder, link.attach, parts.settings, begin_at)
             recorder.report(time.monotonic() - begin_at)
     return fault
 

@@ -11,17 +11,15 @@ from bulkstop.engine.load.arrivals import Arrivals, ClosedModel, OpenModel, Sche
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError
 from bulkstop.events import LoadBegan
-from bulkstop.kore.exchange import Transport
-from bulkstop.kore.session import make_perform
 from bulkstop.model import Campaign, Endable, Send
 from bulkstop.report.load.metrics import MAX_LATE_S, Metrics
 from bulkstop.report.load.summary import LoadPlan, LoadSummary
 from bulkstop.report.load.thresholds import Threshold, Verdict
 from bulkstop.report.log import log_event
-from bulkstop.runs.host import fit_open_files
 from bulkstop.runs.load.recorder import NOWHERE, Outputs, Recorder, Say, report_progress
 from bulkstop.runs.load.sending import generate_load
-from bulkstop.runs.wiring import make_load_transport, make_send, make_tokens
+from bulkstop.runs.parts import Connect, Hooks, Parts, open_load_parts
+from bulkstop.runs.wiring import make_load_transport
 from bulkstop.settings import Settings
 
 LEAST_IN_FLIGHT, MOST_IN_FLIGHT = 32, 1000
@@ -31,10 +29,6 @@ LOST = "what was measured is lost"
 
 Share = Callable[[int, int], Iterator[Campaign]]
 """Gives the campaigns that a process sends: of all, from number `first` on every `step`-th."""
-
-
-Connect = Callable[[Settings], Transport]
-"""Makes a transport with as many connections as `settings.concurrency` says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +122,8 @@ async def execute(
     settings: Settings,
     outputs: Outputs = NOWHERE,
     *,
+    hooks: Hooks | None = None,
+    shared: Parts | None = None,
     connect: Connect = make_load_transport,
     signals: Sequence[int] = (),
     say: Say = lambda text: None,
@@ -135,18 +131,18 @@ async def execute(
 ) -> LoadSummary:
     """Send one request for each arrival, each once, and measure all of them, whatever ends the run.
 
+    `hooks` and `shared` are those of an engine, if one does it.
     Raises a BulkstopError for what keeps the run from starting; what ends it later stands in the summary.
     """
-    settings = replace(settings, concurrency=fit_open_files(load.max_in_flight))
-    tokens, shutdown = make_tokens(settings), Shutdown(grace_s=settings.grace_s, say=say, lost=LOST)
+    shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST)
     recorder, run_id = Recorder(Metrics(max_late_s=load.max_late_s), outputs), str(uuid.uuid4())
     with handle_signals(shutdown, signals):
-        await tokens.get()  # before anything is sent: a run without credentials measures nothing
-        log_event(LoadBegan(run_id, settings.host, load.planned, settings.concurrency))
-        async with connect(settings) as transport:
-            send = make_send(settings, make_perform(transport.post, tokens))
+        async with open_load_parts(settings, load.max_in_flight, hooks, shared=shared, connect=connect) as parts:
+            settings = parts.settings
+            await parts.tokens.get()  # before anything is sent: a run without credentials measures nothing
+            log_event(LoadBegan(run_id, settings.host, load.planned, settings.concurrency))
             with report_progress(progress, recorder.metrics, time.monotonic()):
-                fault = await send_load(load, campaigns, send, recorder, shutdown.attach, settings)
+                fault = await send_load(load, campaigns, parts.send, recorder, shutdown.attach, settings)
     return sum_up(load, settings, recorder, run_id, shutdown.signum, fault, in_flight=settings.concurrency)
 
 
@@ -165,8 +161,8 @@ def sum_up(
     fault, metrics = fault or closing, recorder.metrics
     if fault is None and signum is None:
         metrics.elapsed_s = load.elapsed_s(metrics)
-    plan, verdicts, reason = load.plan(settings), load.judge(metrics), None if fault is None else str(fault)
-    return LoadSummary(plan, metrics, verdicts, run_id, recorder.began, in_flight, signum, reason)
+    plan, verdicts = load.plan(settings), load.judge(metrics)
+    return LoadSummary(plan, metrics, verdicts, run_id, recorder.began, in_flight, signum, fault)
 
 
 async def send_load(

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NoReturn
 
 from bulkstop.engine.load.arrivals import OpenModel, Schedule, constant
@@ -15,17 +15,17 @@ from bulkstop.engine.load.rate_search import RateSearch, TrialResult
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError
 from bulkstop.events import SearchBegan
-from bulkstop.kore.session import make_perform
 from bulkstop.model import Campaign, Outcome, Send
+from bulkstop.naming import name_setting
 from bulkstop.report.load.limit import LimitSummary, Probe, SearchPlan
 from bulkstop.report.load.metrics import MAX_LATE_S, Metrics
 from bulkstop.report.load.thresholds import Threshold, parse_threshold
 from bulkstop.report.log import log_event
-from bulkstop.runs.host import fit_open_files
 from bulkstop.runs.load.recorder import NOWHERE, Recorder, Say
-from bulkstop.runs.load.run import LOST, Connect, choose_max_in_flight
+from bulkstop.runs.load.run import LOST, choose_max_in_flight
 from bulkstop.runs.load.sending import generate_load
-from bulkstop.runs.wiring import make_load_transport, make_send, make_tokens
+from bulkstop.runs.parts import Connect, open_load_parts
+from bulkstop.runs.wiring import make_load_transport
 from bulkstop.settings import Settings
 from bulkstop.text import format_duration
 
@@ -132,15 +132,12 @@ async def execute(
 
     Raises a BulkstopError for what keeps the search from starting; what ends it later stands in what is found.
     """
-    settings = replace(settings, concurrency=fit_open_files(search.room))
-    tokens, shutdown = make_tokens(settings), Shutdown(grace_s=settings.grace_s, say=say, lost=LOST)
-    run_id = str(uuid.uuid4())
+    shutdown, run_id = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST), str(uuid.uuid4())
     with handle_signals(shutdown, signals):
-        await tokens.get()
-        log_event(SearchBegan(run_id, settings.host, search.start))
-        async with connect(settings) as transport:
-            send = make_send(settings, make_perform(transport.post, tokens))
-            prober = _Prober(search, campaigns, send, shutdown, settings, tell)
+        async with open_load_parts(settings, search.room, connect=connect) as parts:
+            await parts.tokens.get()
+            log_event(SearchBegan(run_id, settings.host, search.start))
+            prober = _Prober(search, campaigns, parts.send, shutdown, parts.settings, tell)
             with suppress(_Ended):
                 await prober.search()
     return prober.summary(run_id)
@@ -206,7 +203,7 @@ class _Prober:
         schedule, search = constant(rate, length_s), self._search
         sent = sum(probe.metrics.requests for probe in self._probes)
         if search.count is not None and sent + len(schedule) > search.count:
-            self._end(f"--count {search.count:,}: is used up before the limit is known")
+            self._end(f"{name_setting('count')} {search.count:,}: is used up before the limit is known")
         most_throttled = count_tolerated_throttles(search.lines, len(schedule))
         watch = _Watch(Metrics(max_late_s=search.max_late_s), most_throttled)
         await self._send_load(schedule, watch)
@@ -248,7 +245,7 @@ class _Prober:
             self._end("every request was refused as unauthorized")
         if (wait_s := self._longest_wait_s) > LONG * self._search.step_s:
             over = "so it counts over a longer time than any rate is held here"
-            step = f"give --step {math.ceil(wait_s)}s"
+            step = f"give {name_setting('step_s', f'{math.ceil(wait_s)}s')}"
             self._end(f"the service asked to wait {format_duration(wait_s)}, {over}; {step}")
 
     def _rest_s(self, watch: "_Watch") -> float:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -54,14 +54,21 @@ class RunOptions(TypedDict, total=False):
     expect: tuple[int, int] | None
 
 
+def check_names(function: str, options: Mapping[str, object], known: type) -> None:
+    """Raise TypeError for an option that there is not, as Python does where it knows the names."""
+    if unknown := sorted(options.keys() - known.__annotations__.keys()):
+        raise TypeError(f"{function}() got an unexpected keyword argument {unknown[0]!r}")
+
+
 def read_destination(source: object, settings: Settings, options: RunOptions) -> Destination:
     """Return where the results go; raises SettingsError for a file that must not be written, or for two answers."""
+    check_names("run", options, RunOptions)
     retry = outcomes_to_retry(options.get("retry", ()), retry_failed=options.get("retry_failed", False))
     resume = options.get("resume", False) or bool(retry)
     mode = choose_mode(overwrite=options.get("overwrite", False), resume=resume)
     if (output := options.get("output")) is None:
         return Destination()
-    check_results("output", fspath(output), paths_in(source), settings, "settings.{}".format)
+    check_results(fspath(output), paths_in(source), settings)
     return Destination(path=fspath(output), mode=mode, retry=retry)
 
 
@@ -100,7 +107,7 @@ async def prepare(
             yield Prepared(plan)
         else:
             inputs = plan.digests.keys() - {BY_HAND}  # paths that came out of an iterable are known only now
-            check_results("output", journal.path, inputs, settings, "settings.{}".format)
+            check_results(journal.path, inputs, settings)
             journal.open(plan, settings, ["bulkstop.Engine.run()"], run_id)
             yield Prepared(plan, journal.write, journal.watch, journal.end)
 
@@ -129,9 +136,10 @@ class ReadingCutError(InputError):
         super().__init__("the run was ended before its list was read to the end; nothing was sent")
 
 
-async def read_plan(source: Source, make: Callable[[Inputs], Plan], ending: EarlyEnd | None = None) -> Plan:
-    """Plan a run of a source in a thread; raises InputError for a source that cannot be read to its end.
+async def read_plan(source: Source, make: Callable[[Inputs], Opened], ending: EarlyEnd | None = None) -> Opened:
+    """Plan a run of a source in a thread, or make something else of it.
 
+    Raises InputError for a source that cannot be read to its end.
     Files are read in that thread, an iterable in this one. Raises ReadingCutError when `ending` says that the run is to
     end: at once while something asynchronous is read, and else when the rest of it takes seconds.
     """

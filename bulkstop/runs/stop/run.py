@@ -23,7 +23,7 @@ from bulkstop.report.log import log_event
 from bulkstop.report.stop.progress import Progress
 from bulkstop.report.stop.snapshot import RunState, Snapshot
 from bulkstop.report.stop.stats import Stats
-from bulkstop.report.stop.summary import Summary
+from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs.host import every
 from bulkstop.runs.parts import Parts
 from bulkstop.runs.stop.work import Work, make_work
@@ -53,7 +53,7 @@ class Prepared(NamedTuple):
     plan: Plan
     report: Report = lambda result: None
     watch: Callable[[], None] = lambda: None
-    end: Callable[[Summary], Summary] = lambda summary: summary
+    end: Callable[[StopSummary], StopSummary] = lambda summary: summary
     fault: BulkstopError | None = None
 
 
@@ -64,7 +64,7 @@ Prepare = Callable[[str], AbstractAsyncContextManager[Prepared]]
 class Run:
     """One run of a plan: whoever starts it observes and steers it by this.
 
-    Awaiting it starts it and returns its Summary; so does iterating over its results. When whoever awaits it is
+    Awaiting it starts it and returns its StopSummary; so does iterating over its results. When whoever awaits it is
     cancelled the run is aborted, every row still has its result, and `summary` says how it ended. The methods that
     steer may be called from any thread; the others belong to its event loop.
     """
@@ -80,7 +80,7 @@ class Run:
     ) -> None:
         self.id = str(uuid.uuid4())
         self.state = RunState.PLANNED
-        self.summary: Summary | None = None
+        self.summary: StopSummary | None = None
         self.stats = Stats()
         self._parts = parts
         self._prepare = prepare
@@ -90,7 +90,7 @@ class Run:
         self._observer = observe
         self._events: list[Stream[Event]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[Summary] | None = None
+        self._task: asyncio.Task[StopSummary] | None = None
         self._waiters = 0
         self._began = time.monotonic()
         self._plan: Plan | None = None
@@ -98,7 +98,7 @@ class Run:
         self._is_paused = False
         self._rate: tuple[Limit, ...] = ()
 
-    def __await__(self) -> Generator[None, None, Summary]:
+    def __await__(self) -> Generator[None, None, StopSummary]:
         """Start the run unless it has been, and return how it ended."""
         return self._wait().__await__()
 
@@ -118,7 +118,7 @@ class Run:
             raise
         await self._wait()
 
-    def start(self) -> "asyncio.Task[Summary]":
+    def start(self) -> "asyncio.Task[StopSummary]":
         """Start the run unless it has been; it goes on while its engine is open."""
         self._parts.check_usable()
         if self._task is None:
@@ -141,7 +141,7 @@ class Run:
         if cancelled is not None:
             raise cancelled
 
-    async def execute(self, *, progress: Progress | None = None, shutdown: Shutdown | None = None) -> Summary:
+    async def execute(self, *, progress: Progress | None = None, shutdown: Shutdown | None = None) -> StopSummary:
         """Send every campaign and report each row once, whatever ends the run.
 
         `shutdown` is told what to end. Raises a BulkstopError for what keeps the run from starting, and what
@@ -190,9 +190,9 @@ class Run:
         try:
             limit = parse_limit(rate) if isinstance(rate, str) else rate
         except ValueError as error:
-            raise SettingsError(f"rate: {error}") from None
+            raise SettingsError(f": {error}", setting="rate") from None
         if not isinstance(limit, Limit | None):
-            raise SettingsError(f"rate: {rate!r} is no text such as 30/min, no Limit and not None")
+            raise SettingsError(f": {rate!r} is no text such as 30/min, no Limit and not None", setting="rate")
         self._steer(self._set_rate, () if limit is None else (limit,))
 
     def snapshot(self) -> Snapshot:
@@ -223,7 +223,7 @@ class Run:
         self._events.append(events)
         return events
 
-    async def _wait(self) -> Summary:
+    async def _wait(self) -> StopSummary:
         """Wait for the end of the run, and return its summary or raise what it raised."""
         task = self.start()
         await self.settle()
@@ -238,7 +238,7 @@ class Run:
         for events in self._events:
             events.close()
 
-    def _be_done(self, task: "asyncio.Task[Summary]") -> None:
+    def _be_done(self, task: "asyncio.Task[StopSummary]") -> None:
         """End a run that was cancelled before its first step; say what it raised if nobody waits for it."""
         if self.state is not RunState.ENDED:
             self._end()
@@ -289,7 +289,7 @@ class Run:
             return None
         from bulkstop.runs.stop.precheck import read_known_states  # seldom wanted
 
-        return await read_known_states(plan, settings, self._parts.perform, self._accounts)
+        return await read_known_states(plan, settings, self._parts.perform, self._accounts, self._observe)
 
     async def _send_all(self, prepared: Prepared, shutdown: Shutdown | None, progress: Progress | None) -> None:
         plan, settings = prepared.plan, self._parts.settings
@@ -323,7 +323,7 @@ class Run:
             if cancelled is not None:
                 self._end_early(is_cut=True)
             await self._delivery.finish(settings.concurrency)
-        summary = Summary(
+        summary = StopSummary(
             self.stats,
             plan.rows,
             work.pool.calls + (known.calls if known else 0),
@@ -376,7 +376,7 @@ def _run_began(run_id: str, plan: Plan, settings: Settings) -> RunBegan:
     return RunBegan(run_id, settings.host, plan.rows, plan.to_send, len(plan.accounts), quota)
 
 
-def _run_ended(summary: Summary) -> RunEnded:
+def _run_ended(summary: StopSummary) -> RunEnded:
     outcomes = {each.value: count for each in Outcome if (count := summary.stats.outcomes[each])}
     elapsed_s = round(summary.elapsed_s, 3)
     return RunEnded(summary.run_id, summary.reason, summary.exit_code, summary.calls, elapsed_s, outcomes)
@@ -386,7 +386,7 @@ def check_time(settings: Settings) -> float | None:
     """Return the seconds left to finish by; raises SettingsError when there are none."""
     seconds_left = settings.seconds_left(datetime.now(UTC))
     if seconds_left is not None and seconds_left <= 0:
-        raise SettingsError(f"--finish-by {settings.finish_by}: has passed today; nothing was sent")
+        raise SettingsError(f" {settings.finish_by}: has passed today; nothing was sent", setting="finish_by")
     return seconds_left
 
 

@@ -5,6 +5,7 @@ from itertools import islice
 from urllib.parse import urlsplit
 
 from bulkstop.model import Order, Outcome
+from bulkstop.naming import name_setting
 from bulkstop.runs.stop.history import LastRun, is_much_larger
 from bulkstop.settings import LOOPBACK, Settings
 from bulkstop.source.id_check import CAMPAIGN_ID, INSTANCE_ID, Sample
@@ -18,7 +19,7 @@ ID_CHARS_SHOWN = 60
 
 def find_warnings(plan: Plan, settings: Settings, last: LastRun | None) -> list[str]:
     """Say what is unusual about a plan, the worst first; `last` is the last run of the same profile, if it is known."""
-    found = (
+    warnings = (
         _much_larger(plan, last),
         _instance_ids(plan.looks.instance_ids),
         _odd_ids(plan),
@@ -29,7 +30,7 @@ def find_warnings(plan: Plan, settings: Settings, last: LastRun | None) -> list[
         _all_protected(plan),
         _open_to_the_network(settings),
     )
-    return [line for each in found for line in each]
+    return [line for each in warnings for line in each]
 
 
 def _much_larger(plan: Plan, last: LastRun | None) -> Iterator[str]:
@@ -41,32 +42,38 @@ def _much_larger(plan: Plan, last: LastRun | None) -> Iterator[str]:
         )
 
 
-def _instance_ids(found: Sample) -> Iterator[str]:
-    if found.count:
-        are = "1 id looks like an instance id" if found.count == 1 else f"{found.count:,} ids look like instance ids"
+def _instance_ids(sample: Sample) -> Iterator[str]:
+    if sample.count:
+        are = "1 id looks like an instance id" if sample.count == 1 else f"{sample.count:,} ids look like instance ids"
         yield (
-            f"{are} ({INSTANCE_ID}...): {_first(found)}; "
+            f"{are} ({INSTANCE_ID}...): {_first(sample)}; "
             f"a stop takes campaign ids ({CAMPAIGN_ID}...), so the service may not know them"
         )
 
 
 def _odd_ids(plan: Plan) -> Iterator[str]:
-    found = plan.looks.odd_ids
-    if found.count:
-        do = "does" if found.count == 1 else "do"
+    sample = plan.looks.odd_ids
+    if sample.count:
+        do = "does" if sample.count == 1 else "do"
         yield (
-            f"{found.count:,} of {plan.to_send:,} ids {do} not look like campaign ids "
-            f"({CAMPAIGN_ID} and groups of hex digits): {_first(found)}; is it the right column?"
+            f"{sample.count:,} of {plan.to_send:,} ids {do} not look like campaign ids "
+            f"({CAMPAIGN_ID} and groups of hex digits): {_first(sample)}; is it the right column?"
         )
 
 
-def _odd_priorities(found: Sample, order: Order) -> Iterator[str]:
-    if found.count:
+def _odd_priorities(sample: Sample, order: Order) -> Iterator[str]:
+    if sample.count:
         are = (
-            "1 priority is no whole number" if found.count == 1 else f"{found.count:,} priorities are no whole numbers"
+            "1 priority is no whole number"
+            if sample.count == 1
+            else f"{sample.count:,} priorities are no whole numbers"
         )
-        what = "that matters with --order priority only" if order is Order.INPUT else "sent after all others"
-        yield printable(f"{are}; {what}; the first is {found.first[0]}")
+        what = (
+            f"that matters with {name_setting('order', 'priority')} only"
+            if order is Order.INPUT
+            else "sent after all others"
+        )
+        yield printable(f"{are}; {what}; the first is {sample.first[0]}")
 
 
 def _unusable(plan: Plan) -> Iterator[str]:
@@ -82,7 +89,7 @@ def _accounts(accounts: Mapping[str, int], usual: str | None) -> Iterator[str]:
     elif others := {account: number for account, number in accounts.items() if account != usual and usual}:
         number = sum(others.values())
         are = "1 campaign is" if number == 1 else f"{number:,} campaigns are"
-        yield f"{are} of another account than --account-id {usual}: {_format_counts(others)}"
+        yield f"{are} of another account than {name_setting('account_id')} {usual}: {_format_counts(others)}"
 
 
 def _nameless(plan: Plan) -> Iterator[str]:
@@ -90,7 +97,7 @@ def _nameless(plan: Plan) -> Iterator[str]:
         have = "has" if plan.looks.nameless == 1 else "have"
         yield (
             f"{plan.looks.nameless:,} of {plan.to_send:,} campaigns {have} no name in the list, "
-            "so no name: rule of --protect can hold them back"
+            f"so no name: rule of {name_setting('protect')} can hold them back"
         )
 
 
@@ -105,9 +112,9 @@ def _open_to_the_network(settings: Settings) -> Iterator[str]:
         yield f"{settings.host} is plain http: everybody on the way can read the token, and use it"
 
 
-def _first(found: Sample) -> str:
-    more = f" and {found.count - len(found.first):,} more" if found.count > len(found.first) else ""
-    return ", ".join(map(_show_id, found.first)) + more
+def _first(sample: Sample) -> str:
+    more = f" and {sample.count - len(sample.first):,} more" if sample.count > len(sample.first) else ""
+    return ", ".join(map(_show_id, sample.first)) + more
 
 
 def _show_id(campaign_id: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bulkstop.engine.load.arrivals import constant
+from bulkstop.errors import BulkstopError
 from bulkstop.model import Outcome
 from bulkstop.redact import Redactor
 from bulkstop.report.load.charts import COLOURS, draw_latencies, draw_outcomes, draw_percentiles, read_library
@@ -84,7 +85,7 @@ def nasty(summary: LoadSummary) -> LoadSummary:
     metrics.reasons.add(Outcome.TIMEOUT, NASTY)
     plan = replace(summary.plan, host=NASTY, shape=NASTY, targets=NASTY)
     verdicts = (summary.verdicts[0]._replace(text=NASTY),)
-    return replace(summary, plan=plan, metrics=metrics, verdicts=verdicts, run_id=NASTY, fault=NASTY)
+    return replace(summary, plan=plan, metrics=metrics, verdicts=verdicts, run_id=NASTY, fault=BulkstopError(NASTY))
 
 
 def words_of(written: str) -> str:
@@ -213,7 +214,7 @@ class TestText:
         summary, points = case()
         summary.metrics.reasons.add(Outcome.TIMEOUT, f"no {SECRET}")
         plan = replace(summary.plan, targets=f"made up: <{SECRET}", host=f"http://{SECRET}")
-        written = text(replace(summary, plan=plan, fault=SECRET), points)
+        written = text(replace(summary, plan=plan, fault=BulkstopError(SECRET)), points)
         assert SECRET not in written
         assert "made up: <[masked]" in words_of(written)
 
@@ -276,6 +277,7 @@ async def number_of(tab: Tab, selector: str) -> int:
     return int(await tab.value(f"document.querySelectorAll({json.dumps(selector)}).length"))
 
 
+@pytest.mark.full
 class TestInBrowser:
     """A real browser, with no network, draws the charts of one file and runs nothing else."""
 

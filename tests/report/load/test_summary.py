@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from bulkstop.errors import BulkstopError
 from bulkstop.report.load.summary import (
     LoadPlan,
     LoadSummary,
     format_plan,
     format_summary,
     list_faults,
-    summary_to_json,
 )
 from bulkstop.report.load.thresholds import Verdict, parse_threshold
 from tests.loads import measured
@@ -44,8 +44,8 @@ def summarized(verdicts: tuple[Verdict, ...] = (), *, plan: LoadPlan = PLAN, **h
         ({"count": 99, "signum": 2}, (FAILED,), 130),
         ({**LATE, "signum": 15}, (FAILED,), 143),
         ({"count": 0, "answered": False, "signum": 2}, (FAILED,), 130),
-        ({"fault": "no token"}, (HELD,), 3),
-        ({"count": 50, "fault": "no token", "signum": 2}, (FAILED,), 3),
+        ({"fault": BulkstopError("no token")}, (HELD,), 3),
+        ({"count": 50, "fault": BulkstopError("no token"), "signum": 2}, (FAILED,), 3),
         ({**LATE, "plan": replace(PLAN, is_open=False)}, (), 0),  # where nothing is due nothing is late
     ],
 )
@@ -60,14 +60,14 @@ def test_exit_codes(how: dict[str, Any], verdicts: tuple[Verdict, ...], code: in
         ({}, "all sent", 0),
         ({"count": 90}, "with 10 requests not sent", 10),
         ({"count": 90, "signum": 15}, "by SIGTERM, before all were sent", 0),
-        ({"count": 90, "fault": "no token"}, "no token", 0),
+        ({"count": 90, "fault": BulkstopError("no token")}, "no token", 0),
     ],
 )
 def test_reason(how: dict[str, Any], reason: str, unsent: int) -> None:
     """What ended it is told; only requests that had all the time there was, and no place, were not sent."""
     summary = summarized(**how)
     assert dict(format_summary(summary))["ended"] == reason
-    told = summary_to_json(summary)
+    told = summary.as_dict()
     assert (told["ended"], told["unsent"], told["exit_code"]) == (reason, unsent, summary.exit_code)
 
 
@@ -88,7 +88,7 @@ def test_faults() -> None:
         "THE SCHEDULE WAS NOT KEPT: 100% of the requests",
         "THE SCHEDULE WAS NOT KEPT: 10 requests were due and never left",
     ]
-    assert faults[-1].endswith("lower the rate, or raise --max-in-flight")
+    assert faults[-1].endswith("lower the rate, or raise max_in_flight")
     assert list_faults(summarized((HELD,))) == []
 
 
@@ -101,7 +101,7 @@ def test_few_files() -> None:
 
 def test_json() -> None:
     """A machine is told what was planned and what became of what is required; the time only if anything was sent."""
-    told = summary_to_json(summarized((FAILED,)))
+    told = summarized((FAILED,)).as_dict()
     assert {name: told[name] for name in ("run_id", "host", "model", "began_at", "planned", "max_in_flight")} == {
         "run_id": "run-1",
         "host": "http://h",
@@ -111,4 +111,4 @@ def test_json() -> None:
         "max_in_flight": 32,
     }
     assert told["required"] == [{"require": "p99<1s", "held": False, "value": 1.0, "unit": "ms"}]
-    assert summary_to_json(summarized(count=0))["began_at"] is None
+    assert summarized(count=0).as_dict()["began_at"] is None

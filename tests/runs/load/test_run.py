@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bulkstop.engine.load.arrivals import Schedule, constant
-from bulkstop.errors import CredentialsError, SettingsError
+from bulkstop.errors import CredentialsError, OutputError, SettingsError
 from bulkstop.files import Output
 from bulkstop.kore.calls import target
 from bulkstop.kore.exchange import Response, TransportFailure
@@ -110,8 +110,8 @@ class TestEnds:
         service = Service()
         for credentials in ({}, {"token_file": "/nonexistent"}):
             with pytest.raises((SettingsError, CredentialsError)):
-                loaded(service, load(count=1), Settings(host="http://127.0.0.1:1", **credentials))  # type: ignore[arg-type]
-        assert service.opened == []
+                loaded(service, load(count=1), Settings(host="http://127.0.0.1:1", **credentials))
+        assert service.seen == []
 
     def test_results_that_cannot_be_written(self) -> None:
         """A full disk ends the run early, with what was measured until then."""
@@ -119,7 +119,7 @@ class TestEnds:
         output = Output("/dev/full", "--results", now=itertools.count(0, 2).__next__)
         summary = loaded(service, load(constant(100, count=400), max_in_flight=1), SETTINGS, Outputs(results=output))
         full = "--results /dev/full: cannot be written (No space left on device); sending stops"
-        assert (summary.exit_code, summary.fault, summary.reason) == (3, full, full)
+        assert (summary.exit_code, type(summary.fault), summary.reason) == (3, OutputError, full)
         assert summary.metrics.requests == len(service.seen) == 1
         assert summary.unsent == 0
 

@@ -21,7 +21,7 @@ from bulkstop.report.stop.formats import read_lines
 from bulkstop.report.stop.ledger import Mode
 from bulkstop.report.stop.manifest import Manifest
 from bulkstop.report.stop.stats import Stats
-from bulkstop.report.stop.summary import Summary
+from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs.review import review_results
 from bulkstop.runs.stop.journal import HIDDEN, RunJournal, choose_mode
 from bulkstop.settings import NO_LIMIT, Settings
@@ -58,7 +58,7 @@ def result_of(campaign: Campaign, outcome: Outcome = Outcome.STOPPED) -> Result:
     return result if outcome is Outcome.NOT_SENT else replace(result, started_at=AT, finished_at=AT, attempts=1)
 
 
-def carried_out(journal: RunJournal, plan: Plan, outcome_of: Outcomes, settings: Settings) -> Summary:
+def carried_out(journal: RunJournal, plan: Plan, outcome_of: Outcomes, settings: Settings) -> StopSummary:
     """Write a line for every row of a plan, without a call, and end the record."""
     journal.open(plan, settings, ["bulkstop", "stop", "list.csv"], "run")
     stats, results = Stats(), [*plan.held_results()]
@@ -70,7 +70,7 @@ def carried_out(journal: RunJournal, plan: Plan, outcome_of: Outcomes, settings:
         except OutputError as error:
             fault = fault or error
         stats.add(result)
-    return journal.end(Summary(stats, plan.rows, 1, 0.5, "run", fault=fault, settled=dict(plan.settled)))
+    return journal.end(StopSummary(stats, plan.rows, 1, 0.5, "run", fault=fault, settled=dict(plan.settled)))
 
 
 def run(
@@ -81,7 +81,7 @@ def run(
     mode: Mode = Mode.RESUME,
     retry: Set[Outcome] = frozenset(),
     **more: Any,
-) -> Summary:
+) -> StopSummary:
     """Run a list to its end with the outcomes given."""
     settings = with_token(**more)
     with RunJournal(str(path), mode=mode, retry=retry) as record, record.plan(inputs, settings) as plan:
@@ -295,7 +295,7 @@ class TestResume:
         settings = replace(with_token(), iid="another")
         with (
             RunJournal(str(path), mode=Mode.RESUME) as record,
-            pytest.raises(InputError, match=r"; --iid was None then$"),
+            pytest.raises(InputError, match=r"; iid was None then$"),
         ):
             record.plan(["list.csv"], settings)
 
@@ -326,7 +326,7 @@ class TestResume:
         with RunJournal(str(path), mode=Mode.RESUME) as late, late.plan(["list.csv"], settings) as plan:
             run(path)
             before = contents(Path())
-            with pytest.raises(OutputError, match="exists already; give --resume"):
+            with pytest.raises(OutputError, match="exists already; give resume=True"):
                 late.open(plan, settings, [], "late")
         assert contents(Path()) == before
 
@@ -352,7 +352,7 @@ class TestResume:
                 run(path, retry=retry)
             said = str(caught.value)
             assert said.startswith(f"{name}: its run finished at {at} (4 stopped, 1 rejected); nothing is left to send")
-            assert said.endswith("--retry-failed (nothing is worth it) or --retry rejected (1 rejected)")
+            assert said.endswith('retry_failed=True (nothing is worth it) or retry="rejected" (1 rejected)')
         assert contents(Path()) == before
         assert run(path, retry={Outcome.REJECTED}).exit_code == 0
         assert lines(path)[5:] == [(2, "stopped")]
@@ -367,7 +367,7 @@ class TestResume:
             for each in map(result_of, plan.campaigns("acc")):
                 record.write(each)
                 stats.add(each)
-            assert record.end(Summary(stats, plan.rows, 1, 0.5, "run", **how)).exit_code in (3, 143)
+            assert record.end(StopSummary(stats, plan.rows, 1, 0.5, "run", **how)).exit_code in (3, 143)
         before = path.read_bytes()
         ended = run(path)
         assert (ended.exit_code, ended.reason, ended.settled) == (0, "nothing was left to send", {Outcome.STOPPED: 5})
@@ -395,7 +395,7 @@ class TestResume:
                 cut = replace(result_of(each, Outcome.NOT_FOUND), finished_at=None if each.line < 4 else AT)
                 record.write(cut)
                 stats.add(cut)
-            record.end(Summary(stats, plan.rows, 1, 0.5, "run"))
+            record.end(StopSummary(stats, plan.rows, 1, 0.5, "run"))
         assert run(path).exit_code == 1
         assert lines(path)[5:] == [(2, "stopped"), (3, "stopped")]
 
@@ -456,7 +456,7 @@ class TestResume:
         run(path, outcome_of=until(3))
         with pytest.raises(SettingsError) as caught:
             run(path, host="https://other.example.com")
-        said = f"--host https://other.example.com: r.jsonl is of a run at {HOST}; give that, or another -o"
+        said = f"host https://other.example.com: r.jsonl is of a run at {HOST}; give that, or another output"
         assert str(caught.value) == said
         assert run(path, host="platform.example.com/").exit_code == 0
 
@@ -464,12 +464,12 @@ class TestResume:
     def test_what_keeps_nothing(self, name: str, path: Path) -> None:
         """There is nothing to go on with in what is no file."""
         os.mkfifo("pipe")
-        with pytest.raises(OutputError, match=rf"^--resume: {name} keeps nothing to go on with; give -o FILE$"):
+        with pytest.raises(OutputError, match=rf"^resume: {name} keeps nothing to go on with; give output=.FILE.$"):
             RunJournal(name, mode=Mode.RESUME)
 
     def test_one_answer(self) -> None:
         """A file cannot be gone on with and thrown away."""
-        with pytest.raises(SettingsError, match="--overwrite throws away what --resume"):
+        with pytest.raises(SettingsError, match="overwrite throws away what resume"):
             choose_mode(overwrite=True, resume=True)
         assert [choose_mode(overwrite=o, resume=r) for o, r in ((False, False), (True, False), (False, True))] == list(
             Mode

@@ -34,7 +34,7 @@ from bulkstop.model import (
 )
 from bulkstop.report.stop.resume import is_final
 from bulkstop.report.stop.stats import Stats
-from bulkstop.report.stop.summary import Summary
+from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs.lists.listing import Listing
 from bulkstop.runs.lists.roster import Roster
 from bulkstop.runs.lists.states import scope_of
@@ -299,7 +299,9 @@ def test_a_schedule_that_is_not_disabled(answer: Answer, said: str, caplog: pyte
     (result,) = scene.results
     assert (result.outcome, result.schedule, is_final(result)) == (Outcome.STOPPED, said, False)
     assert result.finished_at is not None
-    assert [record.msg for record in caplog.records] == ["schedule_of_another_disabled"] * ("another" in said)
+    assert [vars(record)["event"] for record in caplog.records] == ["schedule_of_another_disabled"] * (
+        "another" in said
+    )
 
 
 def test_what_cannot_be_disabled_is_not_tried() -> None:
@@ -701,7 +703,7 @@ def test_exit_code() -> None:
     stats = Stats()
     done = Result("cd-1", CampaignType.VOICE, "a", "st", Outcome.STOPPED, schedule="disabled")
     stats.add(done)
-    assert Summary(stats, 1, 2, 1.0, "run").exit_code == 0
+    assert StopSummary(stats, 1, 2, 1.0, "run").exit_code == 0
     stats.add(Result("cd-2", CampaignType.VOICE, "a", "st", Outcome.STOPPED, schedule="failed: HTTP 503"))
     assert (stats.done, stats.schedules_failed) == (2, 1)
-    assert Summary(stats, 2, 4, 1.0, "run").exit_code == 1
+    assert StopSummary(stats, 2, 4, 1.0, "run").exit_code == 1

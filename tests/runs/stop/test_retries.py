@@ -4,7 +4,7 @@ import pytest
 
 from bulkstop.errors import SettingsError
 from bulkstop.model import DONE, HELD_BACK, WORTH_A_RETRY, Outcome
-from bulkstop.runs.stop.retries import listed, outcomes_to_retry
+from bulkstop.runs.stop.retries import format_outcomes, outcomes_to_retry
 
 REJECTED, NOT_FOUND, TIMEOUT = Outcome.REJECTED, Outcome.NOT_FOUND, Outcome.TIMEOUT
 
@@ -30,7 +30,7 @@ def test_names(names: tuple[str, ...], found: set[Outcome]) -> None:
 def test_each(outcome: Outcome) -> None:
     """What is done or was held back on purpose is never sent again; any other outcome can be named."""
     if outcome in DONE | HELD_BACK:
-        with pytest.raises(SettingsError, match=rf"^--retry: what is {outcome} (is done|was held back on purpose) and"):
+        with pytest.raises(SettingsError, match=rf"^retry: what is {outcome} (is done|was held back on purpose) and"):
             outcomes_to_retry([outcome], retry_failed=False)
     else:
         assert outcomes_to_retry([outcome], retry_failed=False) == {outcome}
@@ -50,9 +50,9 @@ def test_no_outcome(name: str, said: str) -> None:
     """A name that is none is an error with the nearest one, or with all of them."""
     with pytest.raises(SettingsError) as caught:
         outcomes_to_retry([name], retry_failed=True)
-    assert str(caught.value).startswith(f"--retry: {said}")
+    assert str(caught.value).startswith(f"retry: {said}")
 
 
 def test_listed() -> None:
     """Outcomes are listed in their usual order."""
-    assert listed([TIMEOUT, NOT_FOUND], ",") == "not_found,timeout"
+    assert format_outcomes([TIMEOUT, NOT_FOUND], ",") == "not_found,timeout"

@@ -1,10 +1,9 @@
 """The words for the shape of a load: rates, and how they go on."""
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from bulkstop.engine.load import arrivals
 from bulkstop.engine.load.arrivals import Schedule
@@ -127,8 +126,3 @@ class Shape:
         if self.spike is not None:
             return partial(arrivals.spike, self.rate or 0.0, self.spike[0], self.length_s or 0.0, self.spike[1])
         return partial(arrivals.constant, self.rate or 0.0, self.length_s)
-
-
-def read_shape(params: Mapping[str, Any]) -> Shape:
-    """Take the shape out of the options of a command; raises SettingsError for what does not go together."""
-    return Shape(**{each.name: params[each.name] for each in fields(Shape)})

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from bulkstop.cli.load import shapes
 from bulkstop.cli.load.command import command
-from bulkstop.cli.load.shapes import Shape, read_shape
+from bulkstop.cli.load.options import read_shape
 from bulkstop.errors import SettingsError
+from bulkstop.runs.load import shapes
+from bulkstop.runs.load.shapes import Shape
 
 SPIKE = {"rate": 10.0, "length_s": 10.0}
 

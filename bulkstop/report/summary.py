@@ -1,0 +1,48 @@
+"""How a run ended, whatever it did."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bulkstop.errors import BulkstopError, NotDoneError
+from bulkstop.model import Outcome, State
+
+
+class Summary(ABC):
+    """How a run ended: of stops, of a verification, of a load test."""
+
+    __slots__ = ()
+
+    fault: BulkstopError | None
+    """What ended it early."""
+
+    @property
+    @abstractmethod
+    def outcomes(self) -> Mapping[Outcome, int] | Mapping[State, int]:
+        """How many there are of each outcome that occurred; in a verification, of each state."""
+
+    @property
+    @abstractmethod
+    def is_done(self) -> bool:
+        """Tell whether all is as it should be."""
+
+    @property
+    @abstractmethod
+    def exit_code(self) -> int:
+        """The exit code of the command that ends like this."""
+
+    @abstractmethod
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+
+    def check(self) -> None:
+        """Raise what ended it early, or NotDoneError unless all is as it should be."""
+        if self.fault is not None:
+            raise self.fault
+        if not self.is_done:
+            counts = [f"{count:,} {name}" for name, count in self.outcomes.items()]
+            raise NotDoneError("; ".join([", ".join(counts) or "nothing was done", *self._shortfalls()]))
+
+    def _shortfalls(self) -> Sequence[str]:
+        """Say what is missing that the outcomes do not tell."""
+        return ()

@@ -1,0 +1,285 @@
+"""What an engine does beside stopping, at a simulated service: it lists, reads back and loads, with its hooks."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulkstop.errors import BulkstopError, CredentialsError, InputError, NotDoneError, SettingsError
+from bulkstop.kore.exchange import Response, TransportFailure
+from bulkstop.kore.wire.transport import WireTransport
+from bulkstop.model import Attempt, Campaign, CampaignType, Outcome, Send, State
+from bulkstop.runs.engine import Engine
+from bulkstop.settings import Settings
+from bulkstop.simulator.options import SimulatorOptions
+from bulkstop.simulator.server import Simulator
+
+pytestmark = pytest.mark.real
+
+
+CAMPAIGN = Campaign.of_row("cd-1", CampaignType.VOICE, "a1", "st-1", "st-1", "here", 1)
+
+
+def settings(service: Simulator, **more: Any) -> Settings:
+    """Make the settings that reach a service."""
+    return Settings(**{"host": service.url, "token": "any", "account_id": "a1", "stream_id": "st-1", **more})
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Simulator]:
+    """Have a service with campaigns."""
+    async with Simulator(SimulatorOptions(campaigns=20)) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def engine(service: Simulator) -> AsyncIterator[Engine]:
+    """Have an engine that reaches it."""
+    async with Engine(settings(service)) as opened:
+        yield opened
+
+
+def running(service: Simulator, *statuses: str) -> set[str]:
+    """Return the ids of the campaigns in one of the states."""
+    return {campaign_id for campaign_id, status in service.states.items() if status in statuses}
+
+
+class TestDiscover:
+    """What runs now, as a source."""
+
+    async def test_active(self, engine: Engine, service: Simulator) -> None:
+        """Unless it is said, what is active, of both types, as campaigns that can be stopped."""
+        campaigns = [campaign async for campaign in engine.discover()]
+        assert {each.campaign_id for each in campaigns} == running(service, "Active")
+        assert {each.campaign_type for each in campaigns} == set(CampaignType)
+        assert {(each.account_id, each.stream_id) for each in campaigns} == {("a1", "st-1")}
+
+    async def test_texts_and_values(self, engine: Engine, service: Simulator) -> None:
+        """A filter is a text of the command line, or what it lists."""
+        for wanted in ({"types": "sms", "statuses": "active,Scheduled"}, {"types": [CampaignType.SMS], "statuses": ()}):
+            campaigns = [campaign async for campaign in engine.discover(**wanted)]
+            assert {each.campaign_type for each in campaigns} == {CampaignType.SMS}
+            assert len({each.campaign_id for each in campaigns} - running(service, "Active")) > 0
+        some = [each.priority async for each in engine.discover(statuses="", priorities=[1, 2])]
+        assert set(some) == {1, 2}
+
+    async def test_type_of_the_settings(self, service: Simulator) -> None:
+        """Settings with a type mean that one."""
+        async with Engine(settings(service, type=CampaignType.SMS)) as engine:
+            assert {each.campaign_type async for each in engine.discover()} == {CampaignType.SMS}
+
+    @pytest.mark.parametrize("wanted", [{"types": "fax"}, {"priorities": "9"}, {"statuses": "a,,b"}])
+    async def test_no_filter(self, engine: Engine, wanted: dict[str, Any]) -> None:
+        """What is no filter is a SettingsError that names it."""
+        with pytest.raises(SettingsError, match=f"^{next(iter(wanted))}: "):
+            await anext(engine.discover(**wanted))
+
+    async def test_no_list(self, service: Simulator) -> None:
+        """What keeps the list from being read is raised as what it is."""
+
+        async def no_token() -> str:
+            raise CredentialsError("the vault is closed")
+
+        async with Engine(settings(service), token=no_token) as engine:
+            with pytest.raises(CredentialsError, match="the vault is closed"):
+                await anext(engine.discover())
+
+
+class TestVerify:
+    """What still runs of a source, whatever it is."""
+
+    async def test_after_a_run(self, engine: Engine, service: Simulator, tmp_path: Path) -> None:
+        """What was discovered, stopped and written down is proven not to run."""
+        results = tmp_path / "r.jsonl"
+        await engine.run(engine.discover(), output=results)
+        verification = await engine.verify(results)
+        verification.check()
+        assert verification.outcomes == {State.NOT_RUNNING: len(results.read_text().splitlines())}
+        assert (await engine.verify([results])).is_done
+
+    async def test_what_was_never_stopped(self, engine: Engine, service: Simulator, tmp_path: Path) -> None:
+        """A list, ids and campaigns are looked at as well; what runs is named and counted."""
+        (campaign_id, *_) = sorted(running(service, "Active"))
+        (found,) = [each async for each in engine.discover() if each.campaign_id == campaign_id]
+        path = tmp_path / "list.csv"
+        path.write_text(f"campaign_id,type\n{campaign_id},{found.campaign_type}\n")
+        for source in (path, [found], engine.discover()):
+            verification = await engine.verify(source)
+            assert campaign_id in {each.item.campaign_id for each in verification.findings}
+            with pytest.raises(NotDoneError, match=r"^\d+ running"):
+                verification.check()
+
+    async def test_rows_that_name_nothing(self, engine: Engine, tmp_path: Path) -> None:
+        """A row that cannot be used is no proof, and stands there with its place; what is held twice counts once."""
+        path = tmp_path / "list.csv"
+        path.write_text("campaign_id,type\ncd-1,voice\ncd-1,voice\n,voice\n")
+        verification = await engine.verify(path)
+        assert (verification.campaigns, verification.invalid) == (1, 1)
+        assert [(row.source, row.line) for row in verification.unread] == [(str(path), 4)]
+        assert not verification.is_done
+
+    @pytest.mark.parametrize("source", [[], "nowhere.csv"])
+    async def test_no_source(self, engine: Engine, source: Any) -> None:
+        """Nothing to look at is refused before anybody is asked."""
+        with pytest.raises(InputError):
+            await engine.verify(source)
+
+    async def test_fault(self, service: Simulator) -> None:
+        """What ends the reading stands in the summary, and is raised by its check."""
+
+        async def no_token() -> str:
+            raise CredentialsError("the vault is closed")
+
+        async with Engine(settings(service, type=CampaignType.VOICE), token=no_token) as engine:
+            verification = await engine.verify([CAMPAIGN])
+        assert verification.exit_code == 3
+        with pytest.raises(CredentialsError, match="the vault is closed"):
+            verification.check()
+
+
+class Recorded:
+    """A transport that notes what it carries over another."""
+
+    def __init__(self, host: str) -> None:
+        self.opened = 0
+        self.targets: list[str] = []
+        self._wire = WireTransport(host, timeout_s=10, connect_timeout_s=10, connections=10)
+
+    async def __aenter__(self) -> "Recorded":
+        """Open the other."""
+        self.opened += 1
+        await self._wire.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        """Close the other."""
+        await self._wire.__aexit__(*error)
+
+    async def post(self, target: str, *args: Any) -> Response | TransportFailure:
+        """Note it."""
+        self.targets.append(target)
+        return await self._wire.post(target, *args)
+
+
+PATIENT = "60s"
+"""What a busy machine does to the schedule is not what these tests are about."""
+
+
+class TestLoad:
+    """A load test: texts in, a summary out."""
+
+    async def test_made_up(self, engine: Engine, service: Simulator) -> None:
+        """Requests leave as they are due, for campaigns that are made up; what is told is what `--json` prints."""
+        summary = await engine.load(rate="100/s", duration="200ms", require=["p99<60s", "errors<1%"], max_late=PATIENT)
+        summary.check()
+        assert summary.outcomes == {Outcome.STOPPED: 20}
+        assert len(service.requests) == 20
+        told = summary.as_dict()
+        assert json.loads(json.dumps(told)) == told
+        assert [each["require"] for each in told["required"]] == ["p99<60s", "errors<1%"]
+
+    async def test_source(self, engine: Engine, service: Simulator) -> None:
+        """A source's campaigns are sent in their order, again and again; numbers do as well as texts."""
+        ids = sorted(running(service, "Active"))[:2]
+        rows = [Campaign.of_row(each, CampaignType.VOICE, "a1", "st-1", "st-1", "here", 1) for each in ids]
+        summary = await engine.load(rows, rate=100, count=5, max_in_flight=1, max_late=PATIENT)
+        assert summary.metrics.requests == 5
+        assert [each.campaign_id for each in service.requests] == [*ids, *ids, ids[0]]
+
+    async def test_not_held(self, engine: Engine) -> None:
+        """What is required and did not hold is raised."""
+        summary = await engine.load(closed=True, count=3, require="max<1us")
+        with pytest.raises(NotDoneError, match=r"^3 stopped; max<1us: FAILED"):
+            summary.check()
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"rate": "fast"}, "^rate: "),
+            ({"rate": 10, "duration": 0}, "^duration: "),
+            ({"rate": 10, "count": "some"}, "^count: "),
+            ({"rate": 10, "count": 1, "require": "p99"}, "^require: "),
+            ({"rate": 10}, "neither is given"),
+            ({}, "give one of"),
+        ],
+    )
+    async def test_wrong_options(self, engine: Engine, service: Simulator, options: dict[str, Any], words: str) -> None:
+        """What is no load is a SettingsError before anything is sent."""
+        with pytest.raises(SettingsError, match=words):
+            await engine.load(**options)
+        assert not service.requests
+
+    async def test_empty_source(self, engine: Engine) -> None:
+        """A source without a campaign that can be sent is refused."""
+        with pytest.raises(InputError, match="holds no campaign"):
+            await engine.load([], rate=10)
+
+    async def test_vendor(self) -> None:
+        """The vendor's own hosts are loaded by nobody by mistake."""
+        async with Engine(Settings(host="platform.kore.ai", token="t", account_id="a", stream_id="s")) as engine:
+            for allowed in ((), "other.kore.ai"):
+                with pytest.raises(SettingsError, match=r"allow_host='platform\.kore\.ai'"):
+                    await engine.load(rate=10, count=1, allow_host=allowed)
+
+    async def test_unknown_option(self, engine: Engine) -> None:
+        """An option that there is not is a TypeError, as with any function."""
+        jobs: tuple[Callable[..., Any], ...] = (engine.load, engine.run)
+        for do in jobs:
+            with pytest.raises(TypeError, match="unexpected keyword argument 'outptu'"):
+                await do(["cd-1"], outptu="x")
+
+    async def test_beside_a_quota(self, service: Simulator, tmp_path: Path) -> None:
+        """A load test is not held up by the quota of the engine, and leaves nothing in its memory."""
+        store = tmp_path / "quota.sqlite"
+        slow = settings(service, type=CampaignType.VOICE, quota="1/h", quota_store=str(store))
+        async with Engine(slow) as engine:
+            assert (await engine.load(rate=100, count=10, max_late=PATIENT)).metrics.requests == 10
+            assert (await engine.run([CAMPAIGN])).is_done
+
+
+class TestHooks:
+    """What an engine was given stands behind all that it does."""
+
+    async def test_all_of_them(self, service: Simulator) -> None:
+        """One token, one transport for all; `around` and `classify` where campaigns are stopped."""
+        asked: list[str] = []
+        around: list[str] = []
+        read: list[int] = []
+
+        async def get_token() -> str:
+            asked.append("a token")
+            return "of-my-own"
+
+        def audit(send: Send) -> Send:
+            async def send_and_note(campaign: Campaign) -> Attempt:
+                around.append(campaign.campaign_id)
+                return await send(campaign)
+
+            return send_and_note
+
+        def classify(response: Response) -> None:
+            read.append(response.status)
+
+        transport = Recorded(service.url)
+        async with Engine(
+            settings(service), token=get_token, transport=transport, around=audit, classify=classify
+        ) as engine:
+            campaigns = [campaign async for campaign in engine.discover()]
+            assert not around
+            await engine.load(campaigns, rate=100, count=2, max_late=PATIENT)
+            await engine.verify(campaigns)
+        assert around == [each.campaign_id for each in campaigns[:2]]
+        assert len(read) == 2
+        assert transport.opened == 1
+        assert len(transport.targets) == len(service.requests)
+        assert asked == ["a token"]
+
+
+async def test_outside_the_block(service: Simulator) -> None:
+    """An engine that is not open says so, whatever it is to do."""
+    engine = Engine(settings(service))
+    for job in (engine.verify(["x"]), engine.load(rate=1, count=1), anext(engine.discover())):
+        with pytest.raises(BulkstopError, match="not open"):
+            await job
