@@ -1,1 +1,1 @@
-"""How whoever starts the work ends it early, and takes its results."""
+"""What whoever starts the work has to do with it: its early end, its results."""
