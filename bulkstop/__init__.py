@@ -3,50 +3,90 @@
 >>> from bulkstop import Settings, stop
 >>> settings = Settings(host="platform.kore.ai", token_file="token")
 >>> summary = stop(["campaigns.csv"], settings, output="results.jsonl")  # doctest: +SKIP
+
+    stop, stop_async          a whole run in one call
+    Engine, Run, Plan         many runs, observed and steered, over the same connections and quotas
+    Settings, Limit           where the API is, who calls it, how hard
+    Campaign, CampaignType    what is stopped
+    Result, Outcome, Attempt  how that ended, one result a row
+    Summary                   how a run ended
+    Simulator                 the service, imitated on this machine
+    BulkstopError             why a run cannot go on; its kinds are in `bulkstop.errors`
+
+The types of an Engine's hooks are in `bulkstop.hooks`. Each use has an example in docs/python.md.
+
+These names, those two modules, the fields of Result and the values of Outcome stay as they are: one that must go gives
+a DeprecationWarning for at least one minor release. Everything else may change at any time.
 """
 
+import logging
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from bulkstop.version import __version__ as __version__
 
+TYPE_CHECKING = False  # as a type checker takes it; `typing` would cost half of this import
 if TYPE_CHECKING:
-    from bulkstop.errors import BulkstopError, CredentialsError, InputError, OutputError, SettingsError
-    from bulkstop.model import Campaign, CampaignType, Limit, Outcome, Result
+    from bulkstop.errors import BulkstopError
+    from bulkstop.model import Attempt, Campaign, CampaignType, Limit, Outcome, Result
     from bulkstop.report.summary import Summary
     from bulkstop.runs.api import stop, stop_async
-    from bulkstop.settings import NO_LIMIT, Settings
+    from bulkstop.runs.engine import Engine
+    from bulkstop.runs.stop.run import Run
+    from bulkstop.settings import Settings
+    from bulkstop.simulator.server import Simulator
+    from bulkstop.source.plan import Plan
 
 __all__ = [
-    "NO_LIMIT",
+    "Attempt",
     "BulkstopError",
     "Campaign",
     "CampaignType",
-    "CredentialsError",
-    "InputError",
+    "Engine",
     "Limit",
     "Outcome",
-    "OutputError",
+    "Plan",
     "Result",
+    "Run",
     "Settings",
-    "SettingsError",
+    "Simulator",
     "Summary",
     "stop",
     "stop_async",
 ]
 
 _HOMES = {
-    "errors": ("BulkstopError", "CredentialsError", "InputError", "OutputError", "SettingsError"),
-    "model": ("Campaign", "CampaignType", "Limit", "Outcome", "Result"),
-    "runs.api": ("stop", "stop_async"),
-    "report.summary": ("Summary",),
-    "settings": ("NO_LIMIT", "Settings"),
+    **dict.fromkeys(("Attempt", "Campaign", "CampaignType", "Limit", "Outcome", "Result"), "model"),
+    **dict.fromkeys(("stop", "stop_async"), "runs.api"),
+    "BulkstopError": "errors",
+    "Engine": "runs.engine",
+    "Plan": "source.plan",
+    "Run": "runs.stop.run",
+    "Settings": "settings",
+    "Simulator": "simulator.server",
+    "Summary": "report.summary",
 }
+_FORMER_HOMES = {
+    **dict.fromkeys(("CredentialsError", "InputError", "OutputError", "SettingsError"), "errors"),
+    "NO_LIMIT": "settings",
+}
+"""Names that were here; they go with the next minor release."""
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # whoever wants the log adds a handler
+
+if not TYPE_CHECKING:  # a type checker would let every name pass
+
+    def __getattr__(name: str) -> object:
+        # Lazy: `bulkstop --help` must not pay for the HTTP client.
+        if name in _HOMES:
+            return getattr(import_module(f"bulkstop.{_HOMES[name]}"), name)
+        if name in _FORMER_HOMES:
+            import warnings
+
+            instead = 'the text "none"' if name == "NO_LIMIT" else f"bulkstop.errors.{name}"
+            warnings.warn(f"bulkstop.{name} goes; use {instead}", DeprecationWarning, stacklevel=2)
+            return getattr(import_module(f"bulkstop.{_FORMER_HOMES[name]}"), name)
+        raise AttributeError(f"module 'bulkstop' has no attribute {name!r}")
 
 
-def __getattr__(name: str) -> Any:
-    # Lazy: `bulkstop --help` must not pay for the HTTP client.
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"bulkstop.{home}"), name)
-    raise AttributeError(f"module 'bulkstop' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

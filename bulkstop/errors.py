@@ -16,13 +16,23 @@ A campaign that could not be stopped is none of these: it is a Result. What nobo
 import errno
 import os
 
+from bulkstop.naming import name_setting
+
 
 class BulkstopError(Exception):
-    """The run cannot go on; the message is one line that a user can act on."""
+    """The run cannot go on; the message is one line that a user can act on.
+
+    `setting` is the name of the setting that it is about, if it is about one; the message then begins with what whoever
+    reads it calls that.
+    """
+
+    def __init__(self, message: str = "", *, setting: str | None = None) -> None:
+        super().__init__(message if setting is None else f"{name_setting(setting)}{message}")
+        self.setting = setting
 
 
 class SettingsError(BulkstopError):
-    """A setting is missing or wrong; the message names the option."""
+    """A setting is missing or wrong; the message names it."""
 
 
 class InputError(BulkstopError):
@@ -50,7 +60,7 @@ class NotDoneError(BulkstopError):
 
 
 class GuardError(BulkstopError):
-    """A guard ended the run; the message names the option, what was counted and the first failure."""
+    """A guard ended the run; the message names the setting, what was counted and the first failure."""
 
 
 def unforeseen(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bulkstop.errors import OutputError
+from bulkstop.naming import name_setting
 
 BUFFER = 64 * 1024
 DRAFT = ".bulkstop."
@@ -101,7 +102,7 @@ class Output:
 
 def refuse_existing(name: str, other: str = "another file") -> OutputError:
     """Say that a file is there which nobody said is to be replaced."""
-    return OutputError(f"{name}: exists already; give --overwrite, or {other}")
+    return OutputError(f"{name}: exists already; give {name_setting('overwrite', True)}, or {other}")
 
 
 def beside(path: str, ending: str) -> str:

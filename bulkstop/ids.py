@@ -3,6 +3,8 @@
 import re
 import unicodedata
 
+from bulkstop.naming import name_setting
+
 ID_CHARS = 256
 """The longest id that can be sent."""
 LIKELY = re.compile(r"cd-(?!-)[0-9a-fA-F-]+(?<!-)")
@@ -44,7 +46,7 @@ def id_fault(value: str, *, any_id: bool = False, in_header: bool = False) -> st
     if any_id:
         return fault
     other = next(char for char in value if not _CHARS.match(char))
-    remedy = "" if fault else "; --any-id allows it"
+    remedy = "" if fault else f"; {name_setting('any_id', True)} allows it"
     return f"{_shown(value)} holds {name_of(other)}; an id has only letters, digits, '-', '_', '.' and '~'{remedy}"
 
 

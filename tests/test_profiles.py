@@ -44,9 +44,9 @@ def test_line_ends(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "name", "message"),
     [
-        ('profile = ""', "a", "--profile a: bulkstop.toml has no [profile.a]"),
-        ('[profile]\ndefault = ""', None, "--profile default: bulkstop.toml has no [profile.default]"),
-        ("[profile.a]", "b", "--profile b: bulkstop.toml has no [profile.b]"),
+        ('profile = ""', "a", "profile a: bulkstop.toml has no [profile.a]"),
+        ('[profile]\ndefault = ""', None, "profile default: bulkstop.toml has no [profile.default]"),
+        ("[profile.a]", "b", "profile b: bulkstop.toml has no [profile.b]"),
     ],
 )
 def test_no_profile(text: str, name: str | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

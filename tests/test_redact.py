@@ -136,7 +136,7 @@ async def test_what_a_run_gets_on_its_way_is_learnt(tmp_path: Path) -> None:
         ({"client_id": "cs-1", "client_secret_file": str(tmp_path / "secret")}, "a-client-secret-from-a-file-x"),
     ]:
         assert REDACTOR.redact(secret) == secret
-        token = await make_tokens(Settings(host="h", **source)).get()  # type: ignore[arg-type]
+        token = await make_tokens(Settings(host="h", **source)).get()
         assert REDACTOR.redact(f"{secret} {token.value}") == f"{MASK} {MASK}"
 
 

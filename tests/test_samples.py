@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from bulkstop.cli.options import CREDENTIALS
 from bulkstop.settings import OPTION_SPECS, key_of
+from bulkstop.settings.load import WAYS_TO_A_TOKEN
 from tests.processes import ROOT, TOKEN, WAIT_S, Simulated, bulkstop, environment, results, simulator, with_command
 
 pytestmark = pytest.mark.real
@@ -251,7 +251,7 @@ class TestEndOfDay:
         """It is told how many campaigns to expect, and takes the token from a file."""
         words = re.split(r"[ =]", CASES[name][0]())
         assert re.fullmatch(r"\d+\.\.\d+", words[words.index("--expect") + 1])
-        assert [knob for knob in CREDENTIALS if OPTION_SPECS[knob].option(knob) in words] == ["token_file"]
+        assert [knob for knob in WAYS_TO_A_TOKEN if OPTION_SPECS[knob].option(knob) in words] == ["token_file"]
         assert "--yes" not in words
 
     def test_timer(self) -> None:

@@ -1,16 +1,20 @@
 """Settings as values: what cannot be made, and how no limit is said."""
 
 import pickle
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
-from bulkstop import NO_LIMIT, Limit, Settings, SettingsError
-from bulkstop.model import CampaignType, FailureCap
-from bulkstop.settings import OPTION_SPECS, default_of
+from bulkstop.errors import SettingsError
+from bulkstop.model import CampaignType, FailureCap, Limit
+from bulkstop.settings import NO_LIMIT, OPTION_SPECS, Settings, default_of
+from bulkstop.settings.options import SettingsOptions
+from bulkstop.settings.parse import parse_count
+from bulkstop.settings.values import ALSO_TAKES
 from tests.settings import BESIDE, FIRM
 
 
@@ -18,15 +22,13 @@ from tests.settings import BESIDE, FIRM
 def test_empty_texts(name: str) -> None:
     """A text that is given and holds nothing is refused with the name of its setting."""
     given: dict[str, Any] = {name: " "}
-    with pytest.raises(
-        SettingsError, match=f"^(--)?{name.replace('_', '.')}: is empty; give it a value, or take it out$"
-    ):
+    with pytest.raises(SettingsError, match=f"^{name}: is empty; give it a value, or take it out$"):
         Settings(host="api.example", **given)
 
 
 def test_an_empty_file_name() -> None:
     """A list of files that holds an empty name is refused."""
-    with pytest.raises(SettingsError, match=r"^--protect: is empty"):
+    with pytest.raises(SettingsError, match=r"^protect: is empty"):
         Settings(host="api.example", protect=("keep.txt", ""))
 
 
@@ -36,7 +38,7 @@ NO_QUOTA: list[Any] = [(), [], None, "", (None,), "banana", ("60/60s", "none"), 
 @pytest.mark.parametrize("quota", NO_QUOTA)
 def test_what_is_no_quota(quota: Any) -> None:
     """Only limits are a quota, and nothing that may have been forgotten is no limit."""
-    with pytest.raises(SettingsError, match=r"^--quota: .*such as \(Limit\(60, 60\),\), or NO_LIMIT$"):
+    with pytest.raises(SettingsError, match=r"^quota: .*such as \(Limit\(60, 60\),\), or NO_LIMIT$"):
         Settings(host="api.example", quota=quota)
 
 
@@ -63,11 +65,6 @@ def make(name: str, value: object) -> Settings:
     """Make settings that have a value, and what that needs beside it."""
     values: dict[str, Any] = {"host": "api.example", **BESIDE.get(name, {}), name: value}
     return Settings(**values)
-
-
-def name_in_error(name: str) -> str:
-    """Return what a setting is called in an error."""
-    return name if OPTION_SPECS[name].secret else OPTION_SPECS[name].option(name)
 
 
 @pytest.mark.parametrize("name", OPTION_SPECS)
@@ -102,7 +99,7 @@ def test_nonsense_text(name: str, text: str) -> None:
     """A text that makes no sense is refused in one line that names the setting."""
     with pytest.raises(SettingsError) as caught:
         make(name, text)
-    assert str(caught.value).startswith(f"{name_in_error(name)}: ")
+    assert str(caught.value).startswith(f"{name}: ")
     assert "\n" not in str(caught.value)
 
 
@@ -115,7 +112,7 @@ def test_wrong_type(name: str, value: object) -> None:
     """What no setting can be is refused in one line that names the setting, and does not repeat it."""
     with pytest.raises(SettingsError) as caught:
         make(name, value)
-    assert str(caught.value).startswith(f"{name_in_error(name)}: is of type {type(value).__name__} and must be ") or (
+    assert str(caught.value).startswith(f"{name}: is of type {type(value).__name__} and must be ") or (
         isinstance(value, list | tuple) and OPTION_SPECS[name].repeatable
     )
     assert "\n" not in str(caught.value)
@@ -124,7 +121,7 @@ def test_wrong_type(name: str, value: object) -> None:
 @pytest.mark.parametrize("name", [name for name in OPTION_SPECS if default_of(name) is not None and name != "host"])
 def test_none(name: str) -> None:
     """None is a value only where it is the default."""
-    with pytest.raises(SettingsError, match=f"^{name_in_error(name)}: is None and must be "):
+    with pytest.raises(SettingsError, match=f"^{name}: is None and must be "):
         make(name, None)
 
 
@@ -138,7 +135,7 @@ def test_numbers(name: str, value: Any) -> None:
     try:
         actual = getattr(make(name, value), name)
     except SettingsError as error:
-        assert str(error).startswith(f"{name_in_error(name)}: ")  # noqa: PT017 - or it is taken
+        assert str(error).startswith(f"{name}: ")  # noqa: PT017 - or it is taken
         return
     firm = FIRM[name][1]
     assert type(actual) is type(firm)
@@ -173,7 +170,7 @@ def test_read(name: str, value: object, read: object) -> None:
         ("concurrency", 2.5, "'2.5' is no whole number from 1"),
         ("concurrency", True, "is of type bool and must be a text or a number (N)"),
         ("finish_by", "banana", "'banana' is no time of the day, such as 18:00"),
-        ("finish_by", "18:00+02:00", "'18:00+02:00' is a time of the day in a zone; give --tz for that"),
+        ("finish_by", "18:00+02:00", "'18:00+02:00' is a time of the day in a zone; give tz for that"),
         ("timeout_s", "x", "'x' is no time above zero, such as 30, 500ms or 5m"),
         ("timeout_s", 0, "'0' is no time above zero, such as 30, 500ms or 5m"),
         ("account_id", 12, "is of type int and must be a text (ID)"),
@@ -185,7 +182,69 @@ def test_fault(name: str, value: object, fault: str) -> None:
     """The error says what is wrong."""
     with pytest.raises(SettingsError) as caught:
         make(name, value)
-    assert str(caught.value) == f"{name_in_error(name)}: {fault}"
+    assert str(caught.value) == f"{name}: {fault}"
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("hots", "host"), ("timeout", "timeout_s"), ("acount_id", "account_id"), ("zzz", None)]
+)
+def test_unknown_name(name: str, near: str | None) -> None:
+    """A name that is no setting's is refused with the nearest one."""
+    options: dict[str, Any] = {"host": "h", name: "x"}
+    with pytest.raises(SettingsError) as caught:
+        Settings(**options)
+    assert str(caught.value) == f"{name}: there is no such setting" + (f"; did you mean {near}?" if near else "")
+
+
+def test_without_host() -> None:
+    """Settings need a host, and are given by name."""
+    with pytest.raises(SettingsError, match=r'^host: not given; for example host="platform.kore.ai", or BULKSTOP_HOST'):
+        Settings()
+    with pytest.raises(SettingsError, match=r"^settings are given by their names, such as Settings\(host=...\)$"):
+        Settings("api.example")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", OPTION_SPECS)
+def test_annotation(name: str) -> None:
+    """Type checkers take a text for every setting, its own value, and what is read like a text."""
+    spec, annotation = OPTION_SPECS[name], get_type_hints(SettingsOptions)[name]
+    kinds = set(get_args(annotation)) or {annotation}
+    assert str in kinds
+    assert (type(None) in kinds) is (default_of(name) is None)
+    if spec.repeatable:
+        kinds = set(get_args(next(kind for kind in kinds if get_origin(kind) is Sequence)))
+        kinds = set(get_args(*kinds))
+    assert str in kinds
+    example = FIRM[name][1][0] if spec.repeatable else FIRM[name][1]
+    assert type(example) in kinds or type(example) is str or name == "finish_by"
+    also = set(ALSO_TAKES.get(spec.read, ())) - ({float} if spec.read is parse_count else {int})
+    assert also <= kinds
+    assert kinds - {str, type(None), type(example)} == also - {type(example)}
+
+
+def test_annotations() -> None:
+    """Every setting has an annotation for type checkers, in the same order."""
+    assert list(get_type_hints(SettingsOptions)) == list(OPTION_SPECS)
+
+
+def endless() -> list[object]:
+    """Return a list that holds itself."""
+    items: list[object] = []
+    items.append(items)
+    return items
+
+
+HOSTILE: list[object] = [endless(), "\ud800", "\0", "a\0b", "x" * 10**6, "\n", ["\ud800"], {"a": endless()}]
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
+@pytest.mark.parametrize("name", OPTION_SPECS)
+def test_hostile_value(name: str, value: object) -> None:
+    """Whatever is given is refused with the name of its setting, or taken."""
+    try:
+        make(name, value)
+    except SettingsError as error:
+        assert (error.setting, "\n" in str(error)) == (name, False)  # noqa: PT017 - or it is taken
 
 
 def test_no_limit() -> None:

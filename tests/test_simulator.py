@@ -10,10 +10,16 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
+from urllib.request import Request as UrlRequest
+from urllib.request import urlopen
 
 import jwt
 import orjson
@@ -24,9 +30,11 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from bulkstop.errors import OutputError, SettingsError
+from bulkstop.model import Limit
 from bulkstop.simulator import Exchange, Operation, Simulator, SimulatorOptions, serve
 from bulkstop.simulator.answers import OVER_LIMIT
 from bulkstop.simulator.faults import RollingQuota, latency_s
+from bulkstop.simulator.options import Faults
 from bulkstop.simulator.service import Request, Service
 
 pytestmark = pytest.mark.real
@@ -75,6 +83,7 @@ def status_path(campaign_id: str) -> str:
     return f"{V2}/{campaign_id}/status?accountId={ACCOUNT}&view=status"
 
 
+AUTH = {"auth": "token", "accountid": ACCOUNT, "Content-Type": "application/json"}
 LIST_PATH = f"{V2}/getAllCampaignDetails?accountId={ACCOUNT}"
 
 
@@ -923,3 +932,120 @@ def test_option_that_makes_no_sense_is_named(option: str, value: object) -> None
 def test_secret_is_not_shown() -> None:
     """The options can be printed without giving the secret away."""
     assert SECRET not in repr(SimulatorOptions(client_secret=SECRET))
+
+
+@pytest.mark.parametrize(
+    ("faults", "match"),
+    [
+        ({"failure_rat": 0.5}, r"^failure_rat is no option of the simulator; did you mean failure_rate\?$"),
+        ({"zz": 1}, r"^zz is no option of the simulator; it has host, port, "),
+        ({"campaigns": "10"}, r"^campaigns is of type str; give int$"),
+        ({"campaigns": 2.5}, r"^campaigns is of type float; give int$"),
+        ({"churn": True}, r"^churn is of type bool; give int$"),
+        ({"failure_rate": None}, r"^failure_rate is of type NoneType; give int \| float$"),
+        ({"require_jti": 1}, r"^require_jti is of type int; give bool$"),
+        ({"client_secret": b"secret"}, r"^client_secret is of type bytes; give str \| None$"),
+        ({"log": 5}, r"^log is of type int; give str \| Path \| None$"),
+        ({"second_stop": ["conflict"]}, r"^second_stop is \['conflict'\]; give conflict or success$"),
+        ({"quota": "60/60s"}, r"^quota: give limits .* such as Limit\(60, 60\)$"),
+        ({"quota": 5}, "^quota: "),
+        ({"quota": [(1, "a")]}, "^quota: "),
+        ({"options": 10}, r"takes its options by name, such as Simulator\(campaigns=10\)$"),
+    ],
+)
+def test_wrong_option_of_a_simulator(faults: dict[str, Any], match: str) -> None:
+    """An option that there is not, or of another type, is one error that says what there is."""
+    with pytest.raises(SettingsError, match=match):
+        Simulator(**faults)
+
+
+def test_keywords_are_the_options() -> None:
+    """What a simulator takes by name is what its options are, each with a default of a type that it takes."""
+    assert list(Faults.__annotations__) == [each.name for each in fields(SimulatorOptions)]
+    assert (
+        Simulator(SimulatorOptions(campaigns=3), seed=7).states.keys() == Simulator(campaigns=3, seed=7).states.keys()
+    )
+    for quota in (Limit(2, 60), [Limit(2, 60)], ((2, 60),), iter([(2, 60.0)])):
+        assert SimulatorOptions(quota=quota).windows == ((2, 60),)
+
+
+def left_over() -> tuple[set[threading.Thread], set[str]]:
+    """Return the threads and the open sockets of this process."""
+    links = {str(entry.readlink()) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()}
+    return set(threading.enumerate()), {link for link in links if link.startswith("socket:")}
+
+
+def post_a_stop(sim: Simulator) -> int:
+    """Stop a campaign without an event loop; return the status."""
+    request = UrlRequest(f"{sim.url}{stop_path('voice', 'cd-1')}", b"{}", AUTH, method="POST")
+    with urlopen(request) as response:
+        return int(response.status)
+
+
+def use_in_thread(faults: Faults | None = None, error: Exception | None = None) -> None:
+    """Stop a campaign of a simulator in a thread, then raise the error."""
+    with Simulator(**(faults or {})) as sim:
+        assert post_a_stop(sim) == 200
+        assert (sim.states, len(sim.requests)) == ({"cd-1": "Stopped"}, 1)
+        if error is not None:
+            raise error
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("within")])
+def test_simulator_in_a_thread(error: Exception | None) -> None:
+    """Plain `with` serves a caller without an event loop, and leaves nothing behind, nor after an error."""
+    before = left_over()
+    with nullcontext() if error is None else pytest.raises(RuntimeError, match="within"):
+        use_in_thread(error=error)
+    assert left_over() == before
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("within")])
+async def test_simulator_beside_a_running_loop(error: Exception | None) -> None:
+    """Plain `with` works in the thread of a running event loop too, and leaves no task in it."""
+    before = left_over(), asyncio.all_tasks()
+    with nullcontext() if error is None else pytest.raises(RuntimeError, match="within"):
+        use_in_thread(error=error)
+    assert (left_over(), asyncio.all_tasks()) == before
+
+
+def test_simulator_that_cannot_listen() -> None:
+    """What keeps a thread's service from listening or logging is raised where it is entered, and leaves nothing."""
+    with Simulator() as sim:
+        before = left_over()
+        with (
+            pytest.raises(SettingsError, match="Address already in use"),
+            Simulator(port=int(sim.url.rpartition(":")[2])),
+        ):
+            pass
+        with pytest.raises(OutputError, match="cannot write the request log"), Simulator(log="/no/such/folder"):
+            pass
+        assert left_over() == before
+
+
+async def test_one_block_at_a_time() -> None:
+    """A simulator that listens cannot be entered again, by either way; one that has ended can."""
+    sim = Simulator()
+    with sim:
+        url = sim.url
+        with pytest.raises(SettingsError, match=f"listens at {url} already"):
+            sim.__enter__()
+        with pytest.raises(SettingsError, match="already"):
+            await sim.__aenter__()
+    async with sim:
+        async with ClientSession() as session:
+            assert (await session.post(f"{sim.url}{stop_path('voice', 'cd-1')}", json={}, headers=AUTH)).status == 200
+        with pytest.raises(SettingsError, match="already"):
+            sim.__enter__()
+
+
+def test_calls_in_flight_end_with_the_thread() -> None:
+    """A call that waits for its answer is cut off when the block ends, and the thread ends with it."""
+    before = left_over()
+    sim = Simulator(latency_ms=600_000)
+    with sim, socket.create_connection(("127.0.0.1", int(sim.url.rpartition(":")[2]))) as caller:
+        caller.sendall(raw_post(stop_path("voice", "cd-1")))
+        while not sim.requests:
+            threading.Event().wait(0.001)
+    assert sim.states == {"cd-1": "Stopped"}
+    assert left_over() == before

@@ -12,9 +12,11 @@ from typing import NoReturn
 
 import click
 
+from bulkstop.cli.naming import spell_option
 from bulkstop.cli.terminal import drop_output, drop_unread, print_err, say_at_once
 from bulkstop.engine.ending import Process, own_process
 from bulkstop.errors import BulkstopError, unforeseen
+from bulkstop.naming import spelling
 from bulkstop.version import __version__
 
 COMMANDS = {
@@ -65,9 +67,13 @@ class Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run a command; of a ^C click would say something at once, and wait for ever where nobody reads it."""
+        """Run a command, whose messages name options.
+
+        Of a ^C click would say something at once, and wait for ever where nobody reads it.
+        """
         try:
-            return super().invoke(ctx)
+            with spelling(spell_option):
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             raise click.Abort from None
 

@@ -9,13 +9,14 @@ import click
 from click.core import ParameterSource
 
 from bulkstop.cli.log import log_to_stderr
+from bulkstop.cli.naming import spell_option
 from bulkstop.errors import SettingsError
+from bulkstop.naming import spelling
 from bulkstop.runs.wiring import list_secrets
-from bulkstop.settings import OPTION_SPECS, Settings, default_of, is_empty, join_limits, suggest_value
-from bulkstop.settings.profiles import Profile, read_profile
+from bulkstop.settings import OPTION_SPECS, Settings, default_of, is_empty, join_limits, load, suggest_value
+from bulkstop.settings.load import CONFIG, merge_settings, open_profile, variable_of
 from bulkstop.settings.spec import Group
 
-CREDENTIALS = frozenset({"token", "token_file", "token_command", "client_secret", "client_secret_file"})
 SECRETS = tuple(name for name, spec in OPTION_SPECS.items() if spec.secret)
 """Settings that have a variable and no option."""
 HEADINGS = {
@@ -108,7 +109,7 @@ _PROFILE_OPTIONS = (
     ),
     click.option(
         "--config",
-        default="bulkstop.toml",
+        default=CONFIG,
         show_default=True,
         type=ParsedText(str, "FILE"),
         metavar="FILE",
@@ -133,24 +134,21 @@ def read_settings(ctx: click.Context) -> Settings:
     """Put the settings of a command together; raises SettingsError, which names the option.
 
     A profile is shared by all commands, so it may have what this one has no option for.
-    Until the command has ended, warnings are logged without what is secret in its settings.
+    Until the command has ended, messages name options, and warnings are logged without what is secret in its settings.
     """
+    ctx.with_resource(spelling(spell_option))
     refuse_empty_variables(ctx)
-    nearer = {name: value for name in OPTION_SPECS if (value := _get_nearer(ctx, name)) is not None}
-    # What is protected stays so whatever is typed: files given nearer are added and replace none.
-    if ctx.get_parameter_source("protect") is ParameterSource.COMMANDLINE:
-        nearer["protect"] = (*os.environ.get("BULKSTOP_PROTECT", "").split(), *nearer["protect"])
-    profile = _read_profile(ctx)
-    # One way to a token given nearer replaces whatever way the profile has.
-    replaced = CREDENTIALS if CREDENTIALS & nearer.keys() else frozenset()
-    wanted = [name for name in profile.settings if name == "protect" or name not in nearer.keys() | replaced]
-    values = {name: profile.value(name) for name in wanted}
-    values |= nearer | {"protect": (*values.get("protect", ()), *nearer.get("protect", ()))}
-    if "quota" in values:
-        try:
-            values["quota"] = join_limits(values["quota"])
-        except ValueError as error:
-            raise SettingsError(f"{_name_quota_origin(ctx, profile)}: {error}") from None
+    options = _get_values(ctx, ParameterSource.COMMANDLINE)
+    if "quota" in options:
+        options["quota"] = _join_limits(options["quota"])
+    variables = _get_values(ctx, ParameterSource.ENVIRONMENT)
+    secrets = {name: variable_of(name) for name in SECRETS}
+    variables |= {name: os.environ[variable] for name, variable in secrets.items() if variable in os.environ}
+    if "protect" in options:  # files that are typed do not replace those of the variable
+        variables["protect"] = tuple(os.environ.get(variable_of("protect"), "").split())
+    is_named = ctx.get_parameter_source("config") is not ParameterSource.DEFAULT
+    profile = open_profile(ctx.params["profile"], ctx.params["config"] if is_named else None)
+    values = merge_settings(options, variables, profile)
     if "host" not in ctx.params:
         values["host"] = "localhost"  # nobody is called, so nobody need be named
     settings = Settings(**values)
@@ -159,32 +157,22 @@ def read_settings(ctx: click.Context) -> Settings:
     return settings
 
 
-def _read_profile(ctx: click.Context) -> Profile:
-    config = ctx.params["config"]
-    if ctx.get_parameter_source("config") is not ParameterSource.DEFAULT and not os.access(config, os.R_OK):
-        raise SettingsError(f"--config {config}: no such file, or it cannot be read")
-    return read_profile(config, ctx.params["profile"])
+def _get_values(ctx: click.Context, source: ParameterSource) -> dict[str, Any]:
+    """Return the settings of a command that come from its options, or from variables."""
+    return {name: ctx.params[name] for name in OPTION_SPECS if ctx.get_parameter_source(name) is source}
 
 
-def _name_quota_origin(ctx: click.Context, profile: Profile) -> str:
-    source = ctx.get_parameter_source("quota")
-    if source is ParameterSource.COMMANDLINE:
-        return "--quota"
-    return "BULKSTOP_QUOTA" if source is ParameterSource.ENVIRONMENT else f"{profile.where('quota')}: quota"
-
-
-def _get_nearer(ctx: click.Context, name: str) -> Any:
-    """Return what an option or a variable says of a setting; None where neither is given."""
-    if OPTION_SPECS[name].secret:
-        return os.environ.get(f"BULKSTOP_{name.upper()}")
-    is_given = ctx.get_parameter_source(name) not in (None, ParameterSource.DEFAULT)
-    return ctx.params[name] if is_given else None
+def _join_limits(limits: Iterable[Any]) -> Any:
+    try:
+        return join_limits(limits)
+    except ValueError as error:
+        raise SettingsError(f": {error}", setting="quota") from None
 
 
 def _make_option(name: str) -> Callable[[Any], Any]:
     spec, default = OPTION_SPECS[name], default_of(name)
     flag = spec.option(name)
-    words: dict[str, Any] = {"help": spec.help, "envvar": f"BULKSTOP_{flag[2:].replace('-', '_').upper()}"}
+    words: dict[str, Any] = {"help": spec.help, "envvar": variable_of(name)}
     if isinstance(default, bool):
         return click.option(f"{flag}/--no-{flag[2:]}", name, default=default, **words)
     words |= {"type": ParsedText(spec.read, spec.metavar), "metavar": spec.metavar, "multiple": spec.repeatable}
@@ -198,10 +186,5 @@ def _make_option(name: str) -> Callable[[Any], Any]:
 def refuse_empty_variables(ctx: click.Context, secrets: Iterable[str] = SECRETS) -> None:
     """Raise SettingsError for a variable of the command that is set to nothing: that may be a slip, and is no value."""
     options = {name: param.envvar for param in ctx.command.params if (name := param.name) and param.envvar}
-    for name, variable in (options | {name: f"BULKSTOP_{name.upper()}" for name in secrets}).items():
-        if isinstance(variable, str) and variable in os.environ and is_empty(os.environ[variable]):
-            raise SettingsError(f"{variable}: is empty; {_suggest_value_for_variable(name)}, or unset it")
-
-
-def _suggest_value_for_variable(name: str) -> str:
-    return suggest_value(name) if name == "quota" else "give it a value"
+    variables = {name: variable for name, variable in options.items() if isinstance(variable, str)}
+    load.refuse_empty_variables(variables | {name: variable_of(name) for name in secrets})

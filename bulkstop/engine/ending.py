@@ -57,7 +57,7 @@ _owned: list[Process] = []
 def own_process(
     leave: Callable[[int], object], tell: Callable[[str], object], unblock: Callable[[], object]
 ) -> Iterator[Process]:
-    """Let this process be ended while the block runs: it is there for that only, and is left by `leave`."""
+    """Let the engine end this process while the block runs, by calling `leave` with an exit code."""
     _owned.append(Process(leave, tell, unblock))
     try:
         yield _owned[-1]

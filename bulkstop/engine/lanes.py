@@ -185,7 +185,7 @@ class Lane:
 
     @property
     def is_sent(self) -> bool:
-        """Tell whether nothing is left to send, unless a list says that what is held still runs."""
+        """Tell whether nothing waits or is in flight; campaigns that are held may still be tried again."""
         return self._head is None and not (self._waiting or self._tries or self._aside or self.in_flight)
 
     def leftover(self) -> Iterator[Turn]:

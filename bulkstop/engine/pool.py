@@ -254,7 +254,7 @@ class Pool:
         return step
 
     def _break_off(self, turn: Turn, error: BaseException) -> None:
-        """Settle a call that raised: with a BulkstopError nothing was sent, with anything else who knows."""
+        """Settle a call that raised: as not sent for a BulkstopError, else as unknown."""
         now = self._now()
         if turn.follow_up is None:
             self._guards.unleft(turn.sent_at)
@@ -307,7 +307,7 @@ class Pool:
                 self._write(result)
 
     def _decides_held(self, now: float) -> bool:
-        """Decide what waits for its group or its list if nothing else can come; tell whether all is done now."""
+        """With no call in flight, start the list reads that held campaigns need; return whether all lanes are done."""
         if not self.in_flight:
             for lane in self._lanes.held:
                 self._look_at(lane, now)

@@ -10,6 +10,7 @@ from bulkstop.engine.guards.scopes import Group
 from bulkstop.engine.lanes import Lane, Turn
 from bulkstop.engine.tasks import Tasks
 from bulkstop.model import Attempt, Campaign, Outcome, RetryHint
+from bulkstop.naming import name_setting
 
 REVIEWS = 8
 """Lists that are read at the same time beside the stops."""
@@ -170,8 +171,8 @@ class Reviews:
 def judge_claim(attempt: Attempt, campaign_id: str, reading: Reading) -> Attempt:
     """Return what the list makes of a claim that a campaign does not run.
 
-    At rest it is `already_stopped`. `Again.LATER` marks one that the list has as running. One that a schedule starts
-    later cannot be stopped before that. Of any other nobody knows.
+    At rest it is `already_stopped`. `RetryHint.LATER` marks one that the list has as running. One that a schedule
+    starts later cannot be stopped before that. Of any other nobody knows.
     """
     state = reading.states.get(campaign_id)
     if state is None:
@@ -197,5 +198,5 @@ def _unconfirmed(attempt: Attempt, why: str, again: RetryHint) -> Attempt:
 def _why_unknown(reading: Reading) -> str:
     if reading.fault is None:
         return "the list does not have it: look at it with `bulkstop verify --singly`"
-    remedy = "look at it with `bulkstop verify`, or try again with --retry-failed"
+    remedy = f"look at it with `bulkstop verify`, or try again with {name_setting('retry_failed', True)}"
     return f"the list cannot be read ({reading.fault}): {remedy}"

@@ -164,7 +164,7 @@ class _Listener:
 
 
 def _restorable(before: Handler) -> Handler:
-    """Return what a signal did before; of the handler that asyncio had for the time of its run, what it stands for."""
+    """Return the handler to restore; for asyncio's own temporary one of SIGINT, Python's default."""
     if before is None:  # set by something that is not Python
         return signal.SIG_DFL
     is_of_asyncio = getattr(getattr(before, "func", None), "__module__", "") == "asyncio.runners"

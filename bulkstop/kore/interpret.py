@@ -90,7 +90,7 @@ def failure(
 
 
 def _with_claim(attempt: Attempt, response: Response, campaign_id: str | None) -> Attempt:
-    """Let count what an answer claims: a proof under any status, else where the status speaks of nothing else."""
+    """Apply what an answer claims: a proof overrides any status, a weak claim only a status that says less."""
     claim = read_claim(response.status, response.body, campaign_id)
     if claim is None:
         return attempt

@@ -9,6 +9,7 @@ from typing import TypeVar
 from bulkstop.errors import SettingsError
 from bulkstop.kore.exchange import TransportFailure
 from bulkstop.model import Outcome, RetryHint
+from bulkstop.naming import name_setting
 
 LOOKUP_S = 5
 """How long a name that was looked up keeps its addresses: a service that moves is soon found."""
@@ -37,7 +38,8 @@ def make_tls_context(ca: str | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca)
     except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"--ca {ca}: not a readable file of PEM certificates ({name_error(error)})") from None
+        why = f"not a readable file of PEM certificates ({name_error(error)})"
+        raise SettingsError(f" {ca}: {why}", setting="ca") from None
     context.set_alpn_protocols(["http/1.1"])
     return context
 
@@ -59,11 +61,13 @@ def explain_lookup(name: str) -> str:
 def explain_connect(error: Exception, hop: str) -> tuple[str, RetryHint]:
     """Say why there is no connection to `hop`, and whether another try could help."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return "the server's certificate is not trusted (give --ca FILE for an authority of your own)", RetryHint.NO
+        ca = name_setting("ca", "FILE")
+        return f"the server's certificate is not trusted (give {ca} for an authority of your own)", RetryHint.NO
     if isinstance(error, ssl.SSLError):
         return "TLS could not be agreed with the server", RetryHint.LATER
     if has_no_descriptor(error):
-        return "no file descriptor left (lower --concurrency or raise ulimit -n); nothing was sent", RetryHint.LATER
+        lower = name_setting("concurrency")
+        return f"no file descriptor left (lower {lower} or raise ulimit -n); nothing was sent", RetryHint.LATER
     return f"no connection to {hop} ({name_error(error)}); nothing was sent", RetryHint.LATER
 
 

@@ -23,6 +23,7 @@ from typing import IO, Any, Literal, cast, get_args
 import orjson
 
 from bulkstop.errors import CredentialsError
+from bulkstop.naming import name_setting
 from bulkstop.text import printable
 
 TokenSource = Callable[[], Awaitable[str]]
@@ -290,7 +291,8 @@ def _read(path: Path, name: str) -> bytes:
     try:
         # A pipe can be read once only, and opening it again would wait for ever.
         if not stat.S_ISREG(path.stat().st_mode):
-            raise CredentialsError(f"{name} is not a regular file; for anything else use --token-command")
+            other = name_setting("token_command")
+            raise CredentialsError(f"{name} is not a regular file; for anything else use {other}")
         with path.open("rb") as file:
             return file.read(TOKEN_BYTES + 1)
     except (OSError, ValueError) as error:

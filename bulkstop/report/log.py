@@ -41,38 +41,61 @@ _BARE = re.compile(r"[A-Za-z0-9_./:,@+-]+")
 
 LONG_REST_S = 5.0
 """A wait before the first stop that somebody should be told of."""
-_RECORDS: dict[type[Event], tuple[str, int]] = {
-    RunBegan: ("began", logging.INFO),
-    RunEnded: ("ended", logging.INFO),
-    AttemptEnded: ("attempt", logging.DEBUG),
-    AttemptBroken: ("attempt", logging.DEBUG),
-    AccountThrottled: ("account_throttled", logging.WARNING),
-    BreakerOpened: ("breaker_opened", logging.WARNING),
-    BreakerClosed: ("breaker_closed", logging.WARNING),
-    WavePassed: ("wave_passed", logging.INFO),
-    Resting: ("resting", logging.INFO),
-    ListsRead: ("listed", logging.INFO),
-    WrongScheduleDisabled: ("schedule_of_another_disabled", logging.ERROR),
-    TokenRenewed: ("token_renewed", logging.INFO),
-    Warned: ("doubt", logging.WARNING),
-    Progressed: ("progress", logging.INFO),
-    LoadBegan: ("load_began", logging.INFO),
-    SearchBegan: ("search_began", logging.INFO),
+_RECORDS: dict[type[Event], tuple[str, int, str]] = {
+    RunBegan: ("began", logging.INFO, "run {run_id} begins: {to_send} of {rows} rows are sent to {host}"),
+    RunEnded: ("ended", logging.INFO, "run {run_id} has ended: {reason}"),
+    AttemptEnded: ("attempt", logging.DEBUG, "a stop of {campaign_id} was answered: {outcome}"),
+    AttemptBroken: ("attempt", logging.DEBUG, "a stop of {campaign_id} was broken off: {error}"),
+    AccountThrottled: (
+        "account_throttled",
+        logging.WARNING,
+        "account {account_id} rests for {rest_s:g} s, as the service refused a call",
+    ),
+    BreakerOpened: (
+        "breaker_opened",
+        logging.WARNING,
+        "the service is down: {failed_in_a_row} calls in a row failed; a probe follows in {probe_s:g} s",
+    ),
+    BreakerClosed: ("breaker_closed", logging.WARNING, "the service answers again, after {open_s:g} s"),
+    WavePassed: (
+        "wave_passed",
+        logging.INFO,
+        "wave {wave} of {waves} has passed: {ended} campaigns have ended, {failed} of them failed",
+    ),
+    Resting: ("resting", logging.INFO, "calls rest for {rest_s:g} s: {why}"),
+    ListsRead: ("listed", logging.INFO, "{lists} lists have been read, in {calls} calls"),
+    WrongScheduleDisabled: (
+        "schedule_of_another_disabled",
+        logging.ERROR,
+        "the service disabled the schedule of {disabled} in place of that of {campaign_id}",
+    ),
+    TokenRenewed: ("token_renewed", logging.INFO, "a new token is in use"),
+    Warned: ("doubt", logging.WARNING, "{message}"),
+    Progressed: ("progress", logging.INFO, "{sent} of {to_send} campaigns have ended, {failed} of them failed"),
+    LoadBegan: ("load_began", logging.INFO, "load test {run_id} of {host} begins"),
+    SearchBegan: ("search_began", logging.INFO, "search {run_id} for the highest rate of {host} begins"),
 }
-"""What each event is called in the log, and how much it matters."""
+"""What each event is called in the log, how much it matters, and the sentence that its fields are filled into."""
 
 
 def log_event(event: Event) -> None:
-    """Log what has happened, with the fields of the event."""
-    name, level = _RECORDS[type(event)]
-    fields: dict[str, object] = event._asdict()
-    if isinstance(event, AccountThrottled) and fields.pop("is_expected"):
+    """Log what has happened in a sentence; the record's `event` and `fields` are its name and its data."""
+    name, level, text = _RECORDS[type(event)]
+    if isinstance(event, AccountThrottled) and event.is_expected:
         level = logging.INFO  # so it finds its limit
     elif isinstance(event, Resting) and event.rest_s >= LONG_REST_S:
         level = logging.WARNING
-    elif isinstance(event, WrongScheduleDisabled):
+    if LOG.isEnabledFor(level):
+        sentence = escape(_clip(REDACTOR.redact(text.format_map(event._asdict()))))
+        LOG.log(level, sentence, extra={"event": name, "fields": _fields(event)})
+
+
+def _fields(event: Event) -> dict[str, object]:
+    fields: dict[str, object] = event._asdict()
+    fields.pop("is_expected", None)
+    if isinstance(event, WrongScheduleDisabled):
         fields["name"] = fields.pop("campaign_name")
-    LOG.log(level, name, extra={"fields": fields})
+    return fields
 
 
 class TextFormatter(logging.Formatter):
@@ -124,11 +147,13 @@ class JsonFormatter(logging.Formatter):
 
 def _event_fields(record: logging.LogRecord) -> tuple[str | None, dict[str, object]]:
     """Return the event of a record, None for a message in words, and its fields."""
-    given = getattr(record, "fields", None)
-    fields: dict[str, object] = dict(given) if isinstance(given, Mapping) else {"message": _message(record)}
+    name, values = getattr(record, "event", None), getattr(record, "fields", None)
+    if not isinstance(values, Mapping):
+        name, values = None, {"message": _message(record)}
+    fields: dict[str, object] = dict(values)
     if record.exc_info and record.exc_info[1] is not None:
         fields["error"] = _format_error(record.exc_info[1])
-    return (_text(record.msg) if isinstance(given, Mapping) else None), fields
+    return (None if name is None else _text(name)), fields
 
 
 def _message(record: logging.LogRecord) -> str:

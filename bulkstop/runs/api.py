@@ -2,9 +2,9 @@
 
 from typing import Unpack
 
+from bulkstop.engine.steering.delivery import OnResult
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs import host
-from bulkstop.runs.delivery import OnResult
 from bulkstop.runs.engine import Engine
 from bulkstop.runs.stop.prepare import RunOptions, Source, read_destination
 from bulkstop.settings import Settings

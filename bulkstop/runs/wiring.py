@@ -28,6 +28,7 @@ from bulkstop.kore.calls import SMS_PATH, VOICE_PATH
 from bulkstop.kore.exchange import Transport
 from bulkstop.kore.session import Classify, Perform, make_stop
 from bulkstop.model import Attempt, Campaign, Send
+from bulkstop.naming import name_setting, name_variable
 from bulkstop.redact import REDACTOR, find_passwords
 from bulkstop.report.log import LOG, log_event
 from bulkstop.settings import Settings
@@ -109,16 +110,17 @@ def _transport_class(name: TransportName) -> "type[AiohttpTransport] | type[Wire
 def make_tokens(settings: Settings, observe: Observe = log_event) -> token.Tokens:
     """Make the token source that the settings name; raises SettingsError when they name none."""
     if settings.token:
-        return token.Tokens(token.static_source(settings.token), renewable=False)
+        return token.Tokens(token.static_source(settings.token, name_variable("token")), renewable=False)
     if settings.token_file:
         return token.Tokens(watch_tokens(token.file_source(settings.token_file), observe), renewable=True)
     if settings.token_command:
         return token.Tokens(watch_tokens(token.command_source(settings.token_command), observe), renewable=True)
     if settings.client_id and (settings.client_secret or settings.client_secret_file):
         return token.Tokens(_make_signing_source(settings, settings.client_id), single_use=settings.jti, renewable=True)
+    variable, client_id, secret = map(name_variable, ("token", "client_id", "client_secret"))
+    file, command, secret_file = map(name_setting, ("token_file", "token_command", "client_secret_file"))
     raise SettingsError(
-        "no credentials: set BULKSTOP_TOKEN, give --token-file or --token-command, "
-        "or set BULKSTOP_CLIENT_ID with BULKSTOP_CLIENT_SECRET or --client-secret-file"
+        f"no credentials: set {variable}, give {file} or {command}, or set {client_id} with {secret} or {secret_file}"
     )
 
 
@@ -150,10 +152,10 @@ def _read_secret(path: str) -> str:
             secret = file.read(SECRET_BYTES + 1).decode().strip()
     except (OSError, UnicodeDecodeError) as error:
         said = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise CredentialsError(f"--client-secret-file {path}: cannot be read ({said})") from None
+        raise CredentialsError(f" {path}: cannot be read ({said})", setting="client_secret_file") from None
     REDACTOR.add(secret)
     if not 0 < len(secret) <= SECRET_BYTES:
-        raise CredentialsError(f"--client-secret-file {path}: is empty or no secret")
+        raise CredentialsError(f" {path}: is empty or no secret", setting="client_secret_file")
     return secret
 
 
@@ -174,20 +176,21 @@ def make_guards(settings: Settings, to_send: int, observe: Observe = log_event) 
 
 
 def plan_waves(settings: Settings, to_send: int) -> list[int]:
-    """Return the campaigns that each wave ends at, all in one without `--waves`; raises SettingsError."""
+    """Return the campaigns that each wave ends at, all in one without waves; raises SettingsError."""
     if settings.waves is None:
         return [to_send]
     try:
         return parse_waves(settings.waves, to_send)
     except ValueError as error:
-        raise SettingsError(f"--waves: {error}") from None
+        raise SettingsError(f": {error}", setting="waves") from None
 
 
 def check_size(settings: Settings, listed: int) -> None:
     """Raise SettingsError when a list has more campaigns to stop than the settings allow."""
     if settings.max_campaigns is not None and listed > settings.max_campaigns:
         raise SettingsError(
-            f"--max-campaigns {settings.max_campaigns}: the list has {listed:,} campaigns to stop; nothing was sent"
+            f" {settings.max_campaigns}: the list has {listed:,} campaigns to stop; nothing was sent",
+            setting="max_campaigns",
         )
 
 

@@ -7,13 +7,16 @@ it through the same definitions, so an option, its variable and its key cannot d
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, fields
 from datetime import datetime, time
-from typing import Any
+from pathlib import PurePath
+from typing import Any, Never, Unpack
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from bulkstop.errors import SettingsError
 from bulkstop.ids import id_fault
 from bulkstop.model import CampaignType, FailureCap, Limit, Order
+from bulkstop.naming import name_setting, name_variable
+from bulkstop.settings.options import SettingsOptions
 from bulkstop.settings.parse import (
     ALGORITHMS,
     TransportName,
@@ -71,9 +74,12 @@ NO_LIMIT = NoLimit()
 """What `quota` is for an account that may make any number of calls; the text for it is `none`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Settings:
-    """Where the API is, who calls it, and how hard; raises SettingsError for what cannot work."""
+    """Where the API is, who calls it, and how hard; raises SettingsError for what cannot work.
+
+    Each is given by its name, as a value or as the text that its option takes.
+    """
 
     host: str = setting(
         CONNECTION, "", "The API's address, such as platform.kore.ai.", read=parse_address, metavar="URL"
@@ -216,6 +222,32 @@ class Settings:
         GRACE, 20.0, "Time for calls in flight after Ctrl-C.", read=parse_seconds, metavar="SECONDS"
     )
 
+    def __init__(self, *values: Never, **options: Unpack[SettingsOptions]) -> None:
+        """Read every value as its text would be, and check what depends on more than one setting."""
+        if values:
+            raise SettingsError("settings are given by their names, such as Settings(host=...)")
+        check_names(options)
+        for name in OPTION_SPECS:
+            object.__setattr__(self, name, options.get(name, default_of(name)))
+        for check in (_check_empty, _check_host):
+            check(self)
+        for name in OPTION_SPECS:
+            object.__setattr__(self, name, read(name, getattr(self, name)))
+        for check in _CHECKS:
+            check(self)
+
+    @classmethod
+    def load(
+        cls, profile: str | None = None, *, config: str | PurePath | None = None, **options: Unpack[SettingsOptions]
+    ) -> "Settings":
+        """Return settings from these options, else from the environment (`BULKSTOP_HOST`), else from a profile.
+
+        That is `[profile.NAME]` of the file `config`; by default `[profile.default]` of bulkstop.toml, if there is one.
+        """
+        from bulkstop.settings.load import load_settings  # it needs this module
+
+        return load_settings(profile, config, options)
+
     def seconds_left(self, now: datetime) -> float | None:
         """Return the seconds from `now` (with a zone) to `finish_by`, below zero once it has passed; else None."""
         if self.finish_by is None:
@@ -223,15 +255,6 @@ class Settings:
         there = ZoneInfo(self.tz) if self.tz else None  # without one the machine's, whatever its offset is at that time
         end = datetime.combine(now.astimezone(there).date(), time.fromisoformat(self.finish_by), there)
         return end.timestamp() - now.timestamp()
-
-    def __post_init__(self) -> None:
-        """Read every value as its text would be, and check what depends on more than one setting."""
-        for check in (_check_empty, _check_host):
-            check(self)
-        for name in OPTION_SPECS:
-            object.__setattr__(self, name, _read(name, getattr(self, name)))
-        for check in _CHECKS:
-            check(self)
 
 
 OPTION_SPECS: Mapping[str, OptionSpec] = {f.name: f.metadata["spec"] for f in fields(Settings)}
@@ -256,6 +279,16 @@ def key_of(name: str) -> str:
     return OPTION_SPECS[name].option(name)[2:].replace("-", "_")
 
 
+def check_names(options: Iterable[str]) -> None:
+    """Raise SettingsError for what is no setting."""
+    for name in options:
+        if name not in OPTION_SPECS:
+            from difflib import get_close_matches  # only a mistake needs it
+
+            near = get_close_matches(name, OPTION_SPECS, n=1)
+            raise SettingsError(f"{name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else ""))
+
+
 def is_empty(value: object) -> bool:
     """Tell whether a value holds nothing: a blank text, or a list or table of nothing else."""
     if isinstance(value, Mapping):
@@ -274,15 +307,11 @@ def _check_empty(settings: Settings) -> None:
     for name in OPTION_SPECS:
         value = getattr(settings, name)
         for each in value if isinstance(value, list | tuple) else (value,):
-            if name != "quota" and is_empty(each) and each != default_of(name):
-                raise SettingsError(f"{_name_of(name)}: is empty; {suggest_value(name)}")
+            if name != "quota" and isinstance(each, str) and is_empty(each) and each != default_of(name):
+                raise SettingsError(f": is empty; {suggest_value(name)}", setting=name)
 
 
-def _name_of(name: str) -> str:
-    return name if OPTION_SPECS[name].secret else OPTION_SPECS[name].option(name)
-
-
-def _read(name: str, value: object) -> Any:
+def read(name: str, value: object) -> Any:
     """Return what a value is for a setting; raises SettingsError, which names the setting."""
     if name == "quota" and isinstance(value, NoLimit):
         return value
@@ -291,7 +320,7 @@ def _read(name: str, value: object) -> Any:
         return join_limits(parsed) if name == "quota" else parsed
     except ValueError as error:
         advice = "; give Limit values, such as (Limit(60, 60),), or NO_LIMIT" if name == "quota" else ""
-        raise SettingsError(f"{_name_of(name)}: {error}{advice}") from None
+        raise SettingsError(f": {error}{advice}", setting=name) from None
 
 
 def join_limits(limits: Iterable[Limit | None]) -> tuple[Limit, ...]:
@@ -309,14 +338,17 @@ def join_limits(limits: Iterable[Limit | None]) -> tuple[Limit, ...]:
 
 def _check_host(settings: Settings) -> None:
     if not settings.host:
-        raise SettingsError("--host: not given; for example --host platform.kore.ai, or BULKSTOP_HOST, or a profile")
+        example = name_setting("host", "platform.kore.ai")
+        raise SettingsError(f": not given; for example {example}, or BULKSTOP_HOST, or a profile", setting="host")
 
 
 def _check_scheme(settings: Settings) -> None:
     parts = urlsplit(settings.host)
     if parts.scheme == "http" and parts.hostname not in LOOPBACK and not settings.insecure_http:
         raise SettingsError(
-            f"--host {settings.host}: plain http shows the token to the network; use https, or --insecure-http"
+            f" {settings.host}: plain http shows the token to the network; use https, or "
+            f"{name_setting('insecure_http', True)}",
+            setting="host",
         )
 
 
@@ -324,33 +356,34 @@ def _check_ids(settings: Settings) -> None:
     for name in ("account_id", "stream_id", "iid"):
         value = getattr(settings, name)
         if value is not None and (fault := id_fault(value, any_id=settings.any_id, in_header=True)):
-            raise SettingsError(f"{OPTION_SPECS[name].option(name)}: {fault}")
+            raise SettingsError(f": {fault}", setting=name)
 
 
 def _check_transport(settings: Settings) -> None:
     is_secure = (settings.proxy or "").lower().startswith("https:")
     if settings.transport == TransportName.WIRE and is_secure:
         raise SettingsError(
-            "--proxy: the wire goes through http:// proxies only; give --transport aiohttp with this one"
+            f": the wire goes through http:// proxies only; give {name_setting('transport', 'aiohttp')} with this one",
+            setting="proxy",
         )
 
 
 def _check_soak(settings: Settings) -> None:
     if settings.soak_s and not settings.waves:
-        raise SettingsError("--soak: is the wait between waves; give --waves with it")
+        raise SettingsError(f": is the wait between waves; give {name_setting('waves')} with it", setting="soak_s")
 
 
 def _check_credentials(settings: Settings) -> None:
     minted = bool(settings.client_secret or settings.client_secret_file)
     ways = [bool(settings.token), bool(settings.token_file), bool(settings.token_command), minted]
     if sum(ways) > 1:
-        raise SettingsError(
-            "more than one of BULKSTOP_TOKEN, --token-file, --token-command and a client secret is given; keep one"
-        )
+        token, file, command = name_variable("token"), name_setting("token_file"), name_setting("token_command")
+        raise SettingsError(f"more than one of {token}, {file}, {command} and a client secret is given; keep one")
     if minted and not settings.client_id:
-        raise SettingsError("a client secret is given without the client id; set BULKSTOP_CLIENT_ID")
+        raise SettingsError(f"a client secret is given without the client id; set {name_variable('client_id')}")
     if settings.jti and not minted:
-        raise SettingsError("--jti: only minted tokens can be fresh for every call; give a client id and its secret")
+        why = "only minted tokens can be fresh for every call; give a client id and its secret"
+        raise SettingsError(f": {why}", setting="jti")
 
 
 _CHECKS = (_check_scheme, _check_ids, _check_transport, _check_soak, _check_credentials)

@@ -1,7 +1,9 @@
 """A text is read as the value of a setting; a ValueError says why it cannot be."""
 
+import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import time
 from enum import StrEnum
 from typing import TypeVar
@@ -9,6 +11,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bulkstop.model import CampaignType, FailureCap, Limit
+from bulkstop.naming import name_setting
 from bulkstop.units import in_seconds, parse_percentage
 
 W = TypeVar("W", bound=str)
@@ -96,7 +99,10 @@ def parse_flag(text: str) -> bool:
 
 def parse_path(text: str) -> str:
     """Take the name of a file as it stands."""
-    return text
+    with suppress(ValueError):
+        if b"\0" not in os.fsencode(text):
+            return text
+    raise ValueError("holds a character that no file name can hold")  # not shown: a URL may have a password
 
 
 def parse_waves(text: str) -> str:
@@ -115,7 +121,7 @@ def parse_clock_time(text: str) -> str:
     except ValueError:
         raise ValueError(f"{text!r} is no time of the day, such as 18:00") from None
     if clock_time.tzinfo is not None:
-        raise ValueError(f"{text!r} is a time of the day in a zone; give --tz for that")
+        raise ValueError(f"{text!r} is a time of the day in a zone; give {name_setting('tz')} for that")
     return text.strip()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkstop.errors import SettingsError
+from bulkstop.naming import name_setting
 from bulkstop.settings import OPTION_SPECS, default_of, is_empty, key_of, suggest_value
 from bulkstop.settings.values import ALSO_TAKES, write_text
 
@@ -63,16 +64,19 @@ def read_profile(path: str, name: str | None) -> Profile:
     except FileNotFoundError:
         if name is None:
             return Profile(path)
-        raise SettingsError(f"--config {path}: no such file; --profile {name} needs it") from None
+        raise SettingsError(
+            f" {path}: no such file; {name_setting('profile')} {name} needs it", setting="config"
+        ) from None
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
-        raise SettingsError(f"--config {path}: cannot be read as TOML ({reason})") from None
+        raise SettingsError(f" {path}: cannot be read as TOML ({reason})", setting="config") from None
     profiles = document.get("profile", {})
     values = profiles.get(name or "default") if isinstance(profiles, dict) else None
     if values is None and name is None:
         return Profile(path)
     if not isinstance(values, dict):
-        raise SettingsError(f"--profile {name or 'default'}: {path} has no [profile.{name or 'default'}]")
+        shown = name or "default"
+        raise SettingsError(f" {shown}: {path} has no [profile.{shown}]", setting="profile")
     profile = Profile(path, name or "default", text, values)
     for key, value in values.items():
         if fault := _explain_unknown_key(key) or _explain_empty(key, value):

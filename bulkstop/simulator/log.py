@@ -1,6 +1,5 @@
 """What happened, one line a request, complete however the process ends."""
 
-import os
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +13,7 @@ from bulkstop.simulator.service import Exchange
 class RequestLog:
     """A JSONL file that is appended to, each line with one write; raises OutputError if it cannot be opened."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: str | Path | None) -> None:
         self._path = path
         self._file: FileIO | None = None
 
@@ -38,4 +37,4 @@ class RequestLog:
             return
         line = orjson.dumps(exchange, option=orjson.OPT_APPEND_NEWLINE)
         if self._file.write(line) != len(line):
-            raise OSError(f"{os.fspath(self._path or '')}: line cut short")
+            raise OSError(f"{self._path}: line cut short")

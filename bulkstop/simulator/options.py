@@ -1,17 +1,46 @@
 """What a simulated service is like: every option with its default, unit and check."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypedDict, cast, get_args, get_origin
 
 from bulkstop.errors import SettingsError
+from bulkstop.model import Limit
+
+Quota = Limit | Iterable[Limit | tuple[int, float]]
+"""A limit, or several, each of which may be (calls, window_s)."""
+
+
+class Faults(TypedDict, total=False):
+    """The options of a service as keywords; `SimulatorOptions` says what each does."""
+
+    host: str
+    port: int
+    client_id: str | None
+    client_secret: str | None
+    require_jti: bool
+    quota: Quota
+    throttle_status: int
+    retry_after_s: float | None
+    latency_ms: float
+    latency_sigma: float
+    failure_rate: float
+    failure_status: int
+    fail_first_rate: float
+    second_stop: Literal["conflict", "success"]
+    unknown: Literal["active", "not_found"]
+    campaigns: int
+    churn: int
+    seed: int
+    log: str | Path | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorOptions:
     """One service; raises SettingsError, naming the option, for a value that makes no sense.
 
-    Without `client_secret` any token will do. `quota` holds (calls, window_s) pairs, each a rolling window per account.
+    Without `client_secret` any token will do. Each limit of `quota` is a rolling window per account.
     `latency_ms` is fixed, or with `latency_sigma` the median of a log-normal distribution. `failure_rate` is a share of
     calls, `fail_first_rate` a share of campaigns of which only the first call fails. `second_stop` is the answer for a
     campaign that does not run, `unknown` what becomes of an id that is not among the `campaigns` generated from `seed`.
@@ -23,27 +52,33 @@ class SimulatorOptions:
     client_id: str | None = None
     client_secret: str | None = field(default=None, repr=False)
     require_jti: bool = False
-    quota: tuple[tuple[int, float], ...] = ()
+    quota: Quota = ()
     throttle_status: int = 429
-    retry_after_s: float | None = None
-    latency_ms: float = 0.0
-    latency_sigma: float = 0.0
-    failure_rate: float = 0.0
+    retry_after_s: int | float | None = None
+    latency_ms: int | float = 0.0
+    latency_sigma: int | float = 0.0
+    failure_rate: int | float = 0.0
     failure_status: int = 503
-    fail_first_rate: float = 0.0
+    fail_first_rate: int | float = 0.0
     second_stop: Literal["conflict", "success"] = "conflict"
     unknown: Literal["active", "not_found"] = "active"
     campaigns: int = 0
     churn: int = 0
     seed: int = 0
-    log: Path | None = None
+    log: str | Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be simulated."""
+        for each in fields(self):
+            _check_kind(each.name, each.type, getattr(self, each.name))
+        object.__setattr__(self, "quota", _read_quota(self.quota))
         self._check_ranges()
-        self._check_quota()
-        self._check_choices()
         self._check_credentials()
+
+    @property
+    def windows(self) -> tuple[tuple[int, float], ...]:
+        """The quota as (calls, window_s)."""
+        return tuple((limit.calls, limit.window_s) for limit in cast("tuple[Limit, ...]", self.quota))
 
     def _check_ranges(self) -> None:
         for name in ("throttle_status", "failure_status"):
@@ -56,23 +91,46 @@ class SimulatorOptions:
         if self.retry_after_s is not None:
             _check("retry_after_s", self.retry_after_s, 0, 1e9)
 
-    def _check_quota(self) -> None:
-        for calls, window_s in self.quota:
-            _check("quota calls", calls, 1, 1e9)
-            if not 0 < window_s < float("inf"):
-                raise SettingsError(f"quota window of {window_s} s; give more than 0 seconds")
-
-    def _check_choices(self) -> None:
-        if self.second_stop not in ("conflict", "success"):
-            raise SettingsError(f"second_stop is {self.second_stop!r}; give conflict or success")
-        if self.unknown not in ("active", "not_found"):
-            raise SettingsError(f"unknown is {self.unknown!r}; give active or not_found")
-
     def _check_credentials(self) -> None:
         if self.client_secret == "":
             raise SettingsError("client_secret is empty; give a secret, or none at all to accept any token")
         if self.client_secret is None and (self.client_id is not None or self.require_jti):
             raise SettingsError("client_id and require_jti need client_secret; without it any token is accepted")
+
+
+def make_options(options: SimulatorOptions | None, faults: Mapping[str, object]) -> SimulatorOptions:
+    """Return options with these faults; raises SettingsError for one that is unknown, with the nearest that is not."""
+    names = [each.name for each in fields(SimulatorOptions)]
+    for name in faults:
+        if name not in names:
+            raise SettingsError(f"{name} is no option of the simulator; {_suggest(name, names)}")
+    if options is not None and not isinstance(options, SimulatorOptions):
+        raise SettingsError("the simulator takes its options by name, such as Simulator(campaigns=10)")
+    return replace(options or SimulatorOptions(), **cast("dict[str, Any]", faults))
+
+
+def _suggest(name: str, names: list[str]) -> str:
+    from difflib import get_close_matches  # only a mistake needs it
+
+    near = get_close_matches(name, names, n=1)
+    return f"did you mean {near[0]}?" if near else f"it has {', '.join(names)}"
+
+
+def _check_kind(name: str, kind: Any, value: object) -> None:
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise SettingsError(f"{name} is {value!r}; give {' or '.join(get_args(kind))}")
+    elif name != "quota" and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
+        words = getattr(kind, "__name__", str(kind).replace("pathlib.", ""))
+        raise SettingsError(f"{name} is of type {type(value).__name__}; give {words}")
+
+
+def _read_quota(quota: Quota) -> tuple[Limit, ...]:
+    try:
+        limits = (quota,) if isinstance(quota, Limit) else tuple(quota)
+        return tuple(each if isinstance(each, Limit) else Limit(*each) for each in limits)
+    except (TypeError, ValueError):
+        raise SettingsError("quota: give limits of at least 1 call in more than 0 s, such as Limit(60, 60)") from None
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:

@@ -5,10 +5,10 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Protocol, Self, Unpack
 
 from aiohttp import http_exceptions, web
 
@@ -17,8 +17,9 @@ from bulkstop.simulator import answers
 from bulkstop.simulator.answers import Answer
 from bulkstop.simulator.campaigns import SimulatedCampaign
 from bulkstop.simulator.log import RequestLog
-from bulkstop.simulator.options import SimulatorOptions
+from bulkstop.simulator.options import Faults, SimulatorOptions, make_options
 from bulkstop.simulator.service import Exchange, Request, Service
+from bulkstop.simulator.thread import ServiceThread
 
 REQUESTS_KEPT: Final = 100_000
 _GRACE_S: Final = 0.1
@@ -33,27 +34,34 @@ class Event(Protocol):
 
 
 class Simulator:
-    """A running service: `async with Simulator(options) as sim` listens at `sim.url` until the block ends.
+    """The service, imitated on this machine: it listens at `url` inside its `with` or `async with` block.
 
-    A request takes effect and is logged when it has arrived, whole; its answer follows after the latency. Bytes that
-    are no HTTP request are answered 400 and leave no line. Raises SettingsError if it cannot listen, OutputError if
-    it cannot log.
+    The options are those of `SimulatorOptions`, by name or as such a value: `Simulator(campaigns=10, latency_ms=50)`.
+    `with` serves in a thread of its own, `async with` in the running event loop. A request takes effect and is logged
+    when it has arrived, whole; its answer follows after the latency. Bytes that are no HTTP request are answered 400
+    and leave no line. Raises SettingsError for options that make no sense or if it cannot listen, OutputError if it
+    cannot log.
     """
 
     def __init__(
         self,
-        options: SimulatorOptions,
+        options: SimulatorOptions | None = None,
         *,
         now: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        **faults: Unpack[Faults],
     ) -> None:
-        self._options = options
-        self._service = Service(options, now=now, wall=wall)
-        self._log = RequestLog(options.log)
-        self._open = AsyncExitStack()
+        self._options = make_options(options, faults)
+        self._service = Service(self._options, now=now, wall=wall)
+        self._log = RequestLog(self._options.log)
+        self._requests: deque[Exchange] = deque(maxlen=REQUESTS_KEPT)
+        self._open: AbstractAsyncContextManager[None] | ServiceThread | None = None
         self.url = ""
-        self.requests: deque[Exchange] = deque(maxlen=REQUESTS_KEPT)
-        """The latest requests, as they stand in the log."""
+
+    @property
+    def requests(self) -> tuple[Exchange, ...]:
+        """What has arrived so far, the latest 100,000 requests, as they stand in the log."""
+        return tuple(self._requests)  # whole, as a thread may add to them
 
     @property
     def campaigns(self) -> Mapping[str, SimulatedCampaign]:
@@ -62,25 +70,62 @@ class Simulator:
 
     @property
     def states(self) -> dict[str, str]:
-        """The status of every campaign by id."""
-        return {campaign_id: campaign.status for campaign_id, campaign in self.campaigns.items()}
+        """The status of every campaign by id, as a list call would give it."""
+        return {campaign_id: campaign.status for campaign_id, campaign in self._service.campaigns.by_id.copy().items()}
+
+    def __enter__(self) -> Self:
+        """Listen in a thread."""
+        self._refuse_second()
+        thread = ServiceThread(self._serve)
+        thread.start()
+        self._open = thread
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the thread, and with it every connection."""
+        if isinstance(self._open, ServiceThread):
+            thread, self._open = self._open, None
+            thread.close()
 
     async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as opening:
-            opening.enter_context(self._log)
-            runner = web.ServerRunner(
-                web.Server(self._handle, access_log=None, logger=_quiet_logger()), shutdown_timeout=_GRACE_S
-            )
-            opening.push_async_callback(runner.cleanup)
-            await runner.setup()
-            await self._listen(runner)
-            self._open = opening.pop_all()
+        """Listen in this event loop."""
+        self._refuse_second()
+        listening = self._listening()
+        await listening.__aenter__()
+        self._open = listening
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._open.aclose()
+        """End every connection."""
+        if self._open is not None and not isinstance(self._open, ServiceThread):
+            listening, self._open = self._open, None
+            await listening.__aexit__(None, None, None)
+
+    def _refuse_second(self) -> None:
+        if self._open is not None:
+            raise SettingsError(f"the simulator listens at {self.url} already; use it in one block at a time")
+
+    async def _serve(self, listens: Callable[[], None], over: Event) -> None:
+        async with self._listening():
+            listens()
+            await over.wait()
+
+    @asynccontextmanager
+    async def _listening(self) -> AsyncIterator[None]:
+        with self._log:
+            runner = web.ServerRunner(
+                web.Server(self._handle, access_log=None, logger=_quiet_logger()), shutdown_timeout=_GRACE_S
+            )
+            try:
+                await runner.setup()
+                await self._listen(runner)
+                yield
+            finally:
+                await runner.cleanup()
 
     async def _listen(self, runner: web.ServerRunner) -> None:
         host, port = self._options.host, self._options.port
@@ -101,7 +146,7 @@ class Simulator:
         except OSError:
             # Louder than a gap in the log that nobody notices.
             answer = answers.failure(500, "the simulator cannot write its log")
-        self.requests.append(exchange)
+        self._requests.append(exchange)
         if delay_s := self._service.latency_s(exchange):
             await asyncio.sleep(delay_s)
         return _response(answer)

@@ -68,7 +68,7 @@ class Service:
         self._now = now
         self._wall = wall
         self._attempts: Counter[tuple[Operation | None, str | None]] = Counter()
-        self._quota = RollingQuota(options.quota)
+        self._quota = RollingQuota(options.windows)
         self._failures = Failures(rate=options.failure_rate, first_rate=options.fail_first_rate, seed=options.seed)
         self._access = Access(
             client_id=options.client_id, client_secret=options.client_secret, require_jti=options.require_jti

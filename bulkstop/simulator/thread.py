@@ -2,46 +2,56 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+Serve = Callable[[Callable[[], None], asyncio.Event], Coroutine[Any, Any, None]]
+"""Serves: it is given what to call once it listens, and what to wait for."""
 
 
 class ServiceThread:
-    """Runs `serve` in an event loop of its own until it is closed.
+    """A service that runs in an event loop of its own, from `start` to `close`."""
 
-    `serve` is given what to call once the service listens, and what to wait for. `start` raises what kept it from
-    listening.
-    """
-
-    def __init__(self, serve: Callable[[Callable[[], None], asyncio.Event], Awaitable[None]]) -> None:
+    def __init__(self, serve: Serve) -> None:
         self._serve = serve
         self._listens = threading.Event()
+        self._is_closing = False
         self._error: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._over: asyncio.Event | None = None
+        self._over = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="bulkstop-simulator", daemon=True)
 
     def start(self) -> None:
-        """Start it, and return once it listens."""
+        """Start it, and return once it listens; raises what kept it from that."""
         self._thread.start()
-        self._listens.wait()
+        try:
+            self._listens.wait()
+        except BaseException:  # a Ctrl-C
+            self.close()
+            raise
         if self._error is not None:
-            self._thread.join()
-            raise self._error
+            self.close()
 
     def close(self) -> None:
-        """End it, and wait until its thread has ended."""
-        if self._loop is not None and self._over is not None:
-            self._loop.call_soon_threadsafe(self._over.set)
+        """End it, and wait until its thread has ended; raises what went wrong in it."""
+        self._is_closing = True
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it has ended, and its loop is closed
+                self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join()
+        if self._error is not None:
+            raise self._error
 
     def _run(self) -> None:
         try:
             asyncio.run(self._work())
-        except BaseException as error:  # noqa: BLE001 - whoever waits for it is told
+        except BaseException as error:  # noqa: BLE001 - whoever waits for it is given it
             self._error = error
         finally:
             self._listens.set()
 
     async def _work(self) -> None:
-        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        await self._serve(self._listens.set, self._over)
+        self._loop = asyncio.get_running_loop()
+        if not self._is_closing:
+            await self._serve(self._listens.set, self._over)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bulkstop.errors import InputError
+from bulkstop.naming import name_setting
 from bulkstop.text import replace_controls
 
 STDIN = "-"
@@ -19,7 +20,7 @@ STDIN = "-"
 
 
 class Format(StrEnum):
-    """What the rows of an input look like; the values are those of `--format`."""
+    """What the rows of an input look like; the values are those of the option `format`."""
 
     CSV = "csv"
     JSONL = "jsonl"
@@ -57,12 +58,12 @@ def _parse_format(fmt: str | None, label: str) -> Format:
     if fmt is None:
         raise InputError(
             f"{label}: nothing tells its form: name it {', '.join(_ENDINGS)} (each also {_PACKED}), "
-            f"or give --format {_CHOICE}"
+            f"or give {name_setting('format')} {_CHOICE}"
         )
     try:
         return Format(fmt)
     except ValueError:
-        raise InputError(f"--format {replace_controls(fmt)}: there is no such form; give {_CHOICE}") from None
+        raise InputError(f" {replace_controls(fmt)}: there is no such form; give {_CHOICE}", setting="format") from None
 
 
 def _refuse_absent(name: str, label: str) -> None:

@@ -119,15 +119,16 @@ def read_protection(paths: Sequence[str]) -> Protection:
 
 def _read(path: str) -> list[Rule]:
     if path == STDIN:
-        raise InputError("--protect -: standard input is for the list; name a file")
+        raise InputError(" -: standard input is for the list; name a file", setting="protect")
     try:
         entry = resolve_input(path, Format.TXT)
         with open_input(entry, None) as stream:
             rules = list(_rules(LineReader(stream, entry.label)))
     except InputError as error:
-        raise InputError(f"--protect {error}") from None
+        raise InputError(f" {error}", setting="protect") from None
     if not rules:
-        raise InputError(f"--protect {entry.label}: holds no rule; leave the option out if nothing is to be protected")
+        why = "holds no rule; leave the option out if nothing is to be protected"
+        raise InputError(f" {entry.label}: {why}", setting="protect")
     return rules
 
 

@@ -11,6 +11,7 @@ import orjson
 
 from bulkstop.errors import InputError
 from bulkstop.model import Campaign, CampaignType, Defaults, Outcome, Result, Row
+from bulkstop.naming import name_setting
 from bulkstop.text import clip_controls
 
 Values = tuple[object, ...]
@@ -135,9 +136,9 @@ class RowParser:
         campaign_id, campaign_type, account_id, stream_id, iid, priority, name = values
         defaults = self.defaults
         text_id = _text("campaign_id", campaign_id) or _missing("campaign id")
-        kind = _type(campaign_type) or defaults.campaign_type or _missing("campaign_type", "--type")
-        account = _text("account_id", account_id) or defaults.account_id or _missing("account_id", "--account-id")
-        stream = _text("stream_id", stream_id) or defaults.stream_id or _missing("stream_id", "--stream-id")
+        kind = _type(campaign_type) or defaults.campaign_type or _missing("campaign_type", "type")
+        account = _text("account_id", account_id) or defaults.account_id or _missing("account_id", "account_id")
+        stream = _text("stream_id", stream_id) or defaults.stream_id or _missing("stream_id", "stream_id")
         try:
             urgency = read_priority(priority)
         except ValueError:
@@ -159,8 +160,9 @@ class RowParser:
         return campaign
 
 
-def _missing(what: str, option: str | None = None) -> NoReturn:
-    raise ValueError(f"no {what}" + (f" in the row; give {option} for all rows without one" if option else ""))
+def _missing(what: str, setting: str | None = None) -> NoReturn:
+    remedy = f" in the row; give {name_setting(setting)} for all rows without one" if setting else ""
+    raise ValueError(f"no {what}{remedy}")
 
 
 def _text(field: str, value: object) -> str:

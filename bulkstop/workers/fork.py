@@ -97,7 +97,7 @@ def fork_workers(work: Work, processes: int) -> Iterator[list[WorkerProcess]]:
                 workers.append(WorkerProcess(number, process, parent_end))
         except OSError as error:
             why = f"only {len(workers)} of them can be started ({error.strerror})"
-            raise SettingsError(f"--processes {processes}: {why}; nothing was sent") from None
+            raise SettingsError(f" {processes}: {why}; nothing was sent", setting="processes") from None
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         yield workers

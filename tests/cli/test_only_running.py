@@ -16,10 +16,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from bulkstop import NO_LIMIT, Settings
 from bulkstop.model import Campaign, CampaignType, Limit, Outcome
 from bulkstop.runs.api import stop_async
 from bulkstop.runs.lists.states import AT_REST
+from bulkstop.settings import NO_LIMIT, Settings
 from bulkstop.simulator import Operation, SimulatedCampaign, Simulator, SimulatorOptions
 from bulkstop.simulator.campaigns import Campaigns
 from tests.cli.conftest import Here
@@ -355,7 +355,7 @@ async def test_waiting_for_the_list_is_logged(tmp_path: Path, caplog: pytest.Log
                 first.campaign_id, first.campaign_type or CampaignType.SMS, "a1", "st-1", "st-1", "", 1
             )
             assert (await stop_async([row], settings)).exit_code == 0
-    assert [record.msg for record in caplog.records][:3] == ["began", "resting", "listed"]
+    assert [vars(record)["event"] for record in caplog.records][:3] == ["began", "resting", "listed"]
 
 
 # --- broken off -----------------------------------------------------------------------------------------------------

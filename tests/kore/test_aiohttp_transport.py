@@ -46,7 +46,7 @@ class TestErrors:
                 for number, name in ((errno.ECONNREFUSED, "ECONNREFUSED"), (errno.ENETUNREACH, "ENETUNREACH"))
             ),
             *(
-                (error, "no file descriptor left (lower --concurrency or raise ulimit -n)")
+                (error, "no file descriptor left (lower concurrency or raise ulimit -n)")
                 for error in (aiohttp.ClientConnectorError(KEY, NO_FILE), NO_FILE)
             ),
             (

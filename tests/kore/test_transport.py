@@ -745,7 +745,7 @@ class TestTls:
         """An untrusted certificate ends the call before anything is sent, names --ca, and is not tried again."""
         async with listening(replying(http()), tls[1]) as server:
             response = failure(await ask(make, server.url), Outcome.CONNECTION_ERROR, RetryHint.NO)
-        assert "--ca" in response.error
+        assert "give ca=" in response.error
         assert server.requests == []
 
     async def test_own_authority(self, make: Make, tls: tuple[str, Any]) -> None:
@@ -783,7 +783,7 @@ class TestTls:
         path = tmp_path / "ca.pem"
         if content is not None:
             path.write_bytes(content)
-        with pytest.raises(SettingsError, match=r"^--ca .*ca\.pem: not a readable file of PEM certificates .*$"):
+        with pytest.raises(SettingsError, match=r"^ca .*ca\.pem: not a readable file of PEM certificates .*$"):
             async with make(f"http{'s' if content else ''}://127.0.0.1:1", ca=str(path)):
                 pass
 

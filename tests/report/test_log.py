@@ -32,7 +32,7 @@ def record(
     made = logging.LogRecord(name, level, __file__, 1, message, args, exc_info)
     made.created = AT
     if fields is not None:
-        made.fields = fields
+        made.event, made.fields = message, fields
     return made
 
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -23,6 +23,8 @@ from bulkstop.events import (
 )
 from bulkstop.kore.session import make_perform
 from bulkstop.model import Attempt, Campaign, CampaignType, Outcome, Result, RetryHint
+from bulkstop.redact import MASK, Redactor
+from bulkstop.report import log
 from bulkstop.report.log import LOG, log_event
 from bulkstop.report.stop.progress import LoggedProgress, Progress
 from bulkstop.report.stop.snapshot import RunState, Snapshot
@@ -53,7 +55,7 @@ class Kept(logging.Handler):
     @property
     def told(self) -> list[tuple[str, str, dict[str, Any]]]:
         """Return level, event and fields of each."""
-        return [(each.levelname, str(each.msg), vars(each)["fields"]) for each in self.records]
+        return [(each.levelname, vars(each)["event"], vars(each)["fields"]) for each in self.records]
 
 
 @pytest.fixture
@@ -129,7 +131,7 @@ def test_above_debug_a_try_costs_nothing(kept: Kept, level: int, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("event", "level", "name", "fields"),
+    ("event", "level", "name", "values"),
     [
         (TokenRenewed(), "INFO", "token_renewed", {}),
         (Warned("look twice"), "WARNING", "doubt", {"message": "look twice"}),
@@ -155,10 +157,31 @@ def test_above_debug_a_try_costs_nothing(kept: Kept, level: int, monkeypatch: py
         ),
     ],
 )
-def test_an_event_is_a_record(kept: Kept, event: Event, level: str, name: str, fields: dict[str, Any]) -> None:
+def test_an_event_is_a_record(kept: Kept, event: Event, level: str, name: str, values: dict[str, Any]) -> None:
     """An event is logged by its name, at its level, with its fields; a long wait and a surprise are warnings."""
     log_event(event)
-    assert kept.told == [(level, name, fields)]
+    assert kept.told == [(level, name, values)]
+
+
+@pytest.mark.parametrize("kind", get_args(Event))
+def test_an_event_is_a_sentence(kept: Kept, kind: Any) -> None:
+    """The message of a record says what happened, filled in and on one line, to whoever shows no fields."""
+    values: dict[str, object] = dict.fromkeys(kind._fields, 7)
+    event: Event = kind(**{**values, "message": "a\nb c"} if "message" in values else values)
+    log_event(event)
+    (record,) = kept.records
+    message = record.getMessage()
+    assert " " in message
+    assert message.isprintable()
+    assert "{" not in message
+    assert message != vars(record)["event"]
+
+
+def test_a_sentence_shows_no_secret(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is masked in the log of the command line is masked in a message too."""
+    monkeypatch.setattr(log, "REDACTOR", Redactor("s3cret"))
+    log_event(Warned("no token: s3cret 100 %"))
+    assert kept.records[0].getMessage() == f"no token: {MASK} 100 %"
 
 
 async def test_a_run_is_observed_from_its_beginning_to_its_end() -> None:

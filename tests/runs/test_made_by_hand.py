@@ -22,7 +22,7 @@ CAMPAIGN = Campaign.of_row("cd-1", CampaignType.SMS, "a", "st-1", "st-1", "scrip
     ],
 )
 def test_ids(field: str, value: str, why: str) -> None:
-    """One with an id that is not possible is an invalid line that can be written, with --any-id as well."""
+    """One with an id that is not possible is an invalid line that can be written, with any_id as well."""
     for any_id in (False, True):
         rows = [CAMPAIGN._replace(**{field: value}), CAMPAIGN]  # type: ignore[arg-type]
         with make_plan(rows, Settings(host="h", any_id=any_id)) as plan:
@@ -54,7 +54,7 @@ def test_priority(priority: object) -> None:
     [
         ("a b", False, r"'a b' holds U\+0020 SPACE"),
         ("a\u00a0", False, r"'a\\xa0' holds U\+00A0 NO-BREAK SPACE"),
-        ("a:b", False, r"'a:b' holds U\+003A COLON; .*; --any-id allows it"),
+        ("a:b", False, r"'a:b' holds U\+003A COLON; .*; any_id=True allows it"),
         ("a/b", True, r"'a/b' holds U\+002F SOLIDUS, which is never sent"),
         ("é", True, r"'é' holds U\+00E9 .*, which cannot stand in a header"),
         ("..", True, "'..' is a path step"),
@@ -63,8 +63,8 @@ def test_priority(priority: object) -> None:
 )
 def test_settings(name: str, value: str, any_id: bool, why: str) -> None:
     """A setting that is an id is checked like those of rows, and the error names the option and the character."""
-    with pytest.raises(SettingsError, match=rf"^--{name.replace('_', '-')}: {why}"):
-        Settings(host="h", any_id=any_id, **{name: value})  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match=rf"^{name}: {why}"):
+        Settings(host="h", any_id=any_id, **{name: value})
 
 
 def test_settings_with_any_id() -> None:
@@ -74,6 +74,6 @@ def test_settings_with_any_id() -> None:
 
 def test_order() -> None:
     """An order is read from a text as well, and one that does not exist is refused."""
-    assert Settings(host="h", order="priority-ascending").order is Order.PRIORITY_ASCENDING  # type: ignore[arg-type]
-    with pytest.raises(SettingsError, match=r"^--order: 'random' is none of input, priority, priority-ascending$"):
-        Settings(host="h", order="random")  # type: ignore[arg-type]
+    assert Settings(host="h", order="priority-ascending").order is Order.PRIORITY_ASCENDING
+    with pytest.raises(SettingsError, match=r"^order: 'random' is none of input, priority, priority-ascending$"):
+        Settings(host="h", order="random")

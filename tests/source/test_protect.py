@@ -171,7 +171,7 @@ def test_a_rule_that_protects_nothing_is_refused(write: Write, content: bytes, r
     """A line that could not protect anything is an error with its place, not a campaign stopped by mistake."""
     with pytest.raises(InputError, match=reason) as raised:
         read_protection([write(content)])
-    assert str(raised.value).startswith("--protect ")
+    assert str(raised.value).startswith("protect ")
     assert "keep.txt" in str(raised.value)
     assert str(raised.value).isprintable()
 

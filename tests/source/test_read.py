@@ -89,9 +89,9 @@ def test_standard_input_of_the_process(defaults: Defaults, monkeypatch: pytest.M
 
 def test_standard_input_needs_a_form(defaults: Defaults) -> None:
     """Nothing tells the form of standard input but --format."""
-    with pytest.raises(InputError, match=r"^- \(standard input\): .*--format csv\|jsonl\|txt$"):
+    with pytest.raises(InputError, match=r"^- \(standard input\): .*format csv\|jsonl\|txt$"):
         read(["-"], defaults=defaults)
-    with pytest.raises(InputError, match=r"^--format xml: .*csv\|jsonl\|txt$"):
+    with pytest.raises(InputError, match=r"^format xml: .*csv\|jsonl\|txt$"):
         read(["-"], defaults=defaults, fmt="xml")
 
 
@@ -106,7 +106,7 @@ def test_unknown_ending(tmp_path: Path, defaults: Defaults) -> None:
     odd, plain = tmp_path / "list.dat", tmp_path / "list.txt"
     odd.write_bytes(CSV)
     plain.write_bytes(b"cd-3\n")
-    with pytest.raises(InputError, match=r"list\.dat: .*\.csv.*--format"):
+    with pytest.raises(InputError, match=r"list\.dat: .*\.csv.*format"):
         read([str(plain), str(odd)], defaults=defaults)
     assert ids(list(read([str(odd), str(plain)], defaults=defaults, fmt="csv"))) == ["cd-1", "cd-2", "cd-3"]
 

@@ -31,9 +31,9 @@ def test_iid(own: str | None, default: str | None, iid: str) -> None:
 @pytest.mark.parametrize(
     ("defaults", "option"),
     [
-        (Defaults(None, "acc", "st-1"), "--type"),
-        (Defaults(CampaignType.SMS, None, "st-1"), "--account-id"),
-        (Defaults(CampaignType.SMS, "acc", None), "--stream-id"),
+        (Defaults(None, "acc", "st-1"), "type"),
+        (Defaults(CampaignType.SMS, None, "st-1"), "account_id"),
+        (Defaults(CampaignType.SMS, "acc", None), "stream_id"),
     ],
 )
 def test_what_is_missing_names_the_option(defaults: Defaults, option: str) -> None:

@@ -33,13 +33,17 @@ from bulkstop.settings.spec import (
     SCOPE,
     TYPE,
 )
+from bulkstop.source.inputs import Format
 from bulkstop.text import printable
 
 HTML = "--html"
 with_load_options = with_options(
     click.argument("source", required=False, metavar="[INPUT]"),
     click.option(
-        "--format", "fmt", type=click.Choice(["csv", "jsonl", "txt"]), help="Form of INPUT, where no ending tells it."
+        "--format",
+        "fmt",
+        type=click.Choice([form.value for form in Format]),
+        help="Form of INPUT, where no ending tells it.",
     ),
     click.option(
         "--rate", type=ParsedText(shapes.parse_rate, "RATE"), metavar="RATE", help="Requests a time: 500/s, 30/min."

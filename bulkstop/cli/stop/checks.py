@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from bulkstop.cli.files import check_written, option_of
+from bulkstop.cli.files import check_written
 from bulkstop.cli.stop.options import StopOptions
 from bulkstop.cli.terminal import is_watched, print_err
 from bulkstop.errors import InputError, SettingsError
@@ -22,7 +22,7 @@ def check_files(options: StopOptions, settings: Settings, config: str) -> None:
     """Refuse results that cannot be written where they are to be; raises SettingsError or OutputError."""
     target = options.target
     running = [running_list(target)] if options.reads_back else []
-    check_results("-o", target, options.inputs, settings, option_of, more=running)
+    check_results(target, options.inputs, settings, more=running)
     check_written([("-o", target)], settings, config)
     if options.reads_back and (target == "-" or is_device(target)):
         raise SettingsError("--verify: reads the result file afterwards; give -o FILE")

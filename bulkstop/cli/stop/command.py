@@ -147,7 +147,7 @@ def choose_progress(total: int, options: StopOptions) -> Progress | None:
 
 def command_line(words: Sequence[str]) -> list[str]:
     """Return the words of the command line for the record, without the values of options that may hold a secret."""
-    secret = {knob.option(name) for name, knob in OPTION_SPECS.items() if is_hidden(name)}
+    secret = {spec.option(name) for name, spec in OPTION_SPECS.items() if is_hidden(name)}
     shown = ["bulkstop"]
     for before, word in itertools.pairwise(words):
         flag, has_value, _ = word.partition("=")

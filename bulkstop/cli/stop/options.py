@@ -15,6 +15,7 @@ from bulkstop.report.stop.ledger import Mode
 from bulkstop.runs.stop.journal import choose_mode
 from bulkstop.runs.stop.retries import format_outcomes, outcomes_to_retry
 from bulkstop.settings import GROUPS
+from bulkstop.source.inputs import Format
 
 
 class StopOptions(NamedTuple):
@@ -101,7 +102,7 @@ with_stop_options = with_options(
     click.option(
         "--format",
         "fmt",
-        type=click.Choice(["csv", "jsonl", "txt"]),
+        type=click.Choice([form.value for form in Format]),
         help="Form of standard input, and of files whose name does not tell.",
     ),
     click.option("--strict", is_flag=True, help="Send nothing if any row cannot be used."),

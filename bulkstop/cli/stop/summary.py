@@ -9,7 +9,7 @@ from bulkstop.report.stop.formats import to_json
 from bulkstop.report.stop.manifest import manifest_path
 from bulkstop.report.stop.summary import StopSummary, format_summary
 from bulkstop.runs.stop.journal import RunJournal
-from bulkstop.runs.stop.retries import NEEDS_A_CHOICE, format_counts, retry_option
+from bulkstop.runs.stop.retries import NEEDS_A_CHOICE, format_outcome_counts, retry_option
 
 
 def print_summary(summary: StopSummary, journal: RunJournal, options: StopOptions) -> None:
@@ -42,7 +42,7 @@ def ways_on(ended: StopSummary, journal: RunJournal) -> list[str]:
     lines = []
     failed = Counter(ended.settled) + journal.failed
     if journal.mark and (chosen := [each for each in NEEDS_A_CHOICE if failed[each]]):
-        lines.append(f"To send what failed again ({format_counts(failed, chosen)}): {retry_option(chosen)}")
+        lines.append(f"To send what failed again ({format_outcome_counts(failed, chosen)}): {retry_option(chosen)}")
     if ended.exit_code not in (0, 1) and journal.mark:
         lines.append(f"To go on: {back_in_place(journal)}the same command with --resume")
     elif ended.lost:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from bulkstop.errors import GuardError
 from bulkstop.events import Observe, WavePassed, ignore
 from bulkstop.model import FAILED, FailureCap, Outcome, share_of_whole
+from bulkstop.naming import name_setting
 from bulkstop.text import shorten
 from bulkstop.units import parse_percentage
 
 FAILURES = FAILED - {Outcome.INVALID}
 """The outcomes that count against a cap or a wave; a row that cannot be used was never sent."""
-ADVICE = "nothing more was sent: see the result lines, put it right, then go on with --resume"
 
 _COUNT = re.compile(r"\d{1,12}", re.ASCII)
 
@@ -107,13 +107,18 @@ class Admission:
         if self._cap is not None and self._cap.share is not None and self._settled < self._cap.sample:
             option += f" (of at least {self._cap.sample})"
         counts = f"{self._failed:,} of {self._settled:,} campaigns failed{where}, {self._first}"
-        return GuardError(f"--max-failures {option}: {counts}; {ADVICE}")
+        return GuardError(f" {option}: {counts}; {_advise()}", setting="max_failures")
 
     def _wave_failed(self) -> GuardError:
         failed, settled = self._failed - self._failed_before, self._settled - self._settled_before
         which = f"wave {self.wave} of {len(self._waves)} did not pass"
         counts = f"{failed:,} of its first {settled:,} campaigns failed, {self._first_of_wave}"
-        return GuardError(f"--waves: {which}: {counts}; {ADVICE}")
+        return GuardError(f": {which}: {counts}; {_advise()}", setting="waves")
+
+
+def _advise() -> str:
+    way_on = f"go on with {name_setting('resume', True)}"
+    return f"nothing more was sent: see the result lines, put it right, then {way_on}"
 
 
 def parse_waves(text: str, total: int) -> list[int]:

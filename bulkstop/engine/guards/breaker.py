@@ -8,6 +8,7 @@ import math
 from bulkstop.errors import GuardError
 from bulkstop.events import BreakerClosed, BreakerOpened, Observe, ignore
 from bulkstop.model import Outcome
+from bulkstop.naming import name_setting
 from bulkstop.text import shorten
 
 DOWN = frozenset({Outcome.CONNECTION_ERROR, Outcome.TIMEOUT, Outcome.SERVER_ERROR})
@@ -61,7 +62,7 @@ class Breaker:
             self._probe = now
 
     def unleft(self, sent_at: float) -> None:
-        """Note that the call of that time did not leave after all, or that nobody will know its answer."""
+        """Undo `left`: the call was not sent, or its answer is lost; if it was the probe, another may go."""
         if self._probe == sent_at:
             self._probe = None
 
@@ -102,6 +103,7 @@ class Breaker:
         down_s = now - self._opened_at
         last = f"{outcome} ({shorten(error)})" if error else str(outcome)
         return GuardError(
-            f"--max-outage {self._bound_s:g}s: the service has failed every probe for {down_s:,.0f} s, the last with "
-            f"{last}; nothing more was sent: go on with --resume when it works again"
+            f" {self._bound_s:g}s: the service has failed every probe for {down_s:,.0f} s, the last with "
+            f"{last}; nothing more was sent: go on with {name_setting('resume', True)} when it works again",
+            setting="max_outage_s",
         )

@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Any, Generic, Protocol, TypeVar
 
 from bulkstop.model import DONE, LEFT, Attempt, Campaign, CampaignType, Outcome
+from bulkstop.naming import name_setting
 from bulkstop.text import shorten
 
 FIRST = 5
@@ -34,7 +35,7 @@ class Refusal(StrEnum):
 
 
 LASTING = frozenset({Refusal.UNAUTHORIZED, Refusal.REDIRECTED, Refusal.FOREIGN})
-"""What may also befall a group that has worked: the others are then about single campaigns, as old lists have them."""
+"""Refusals that close a group even after a success; the others then concern one campaign, as in an old list."""
 _BY_STATUS = {400: Refusal.BAD_REQUEST, 404: Refusal.NOT_FOUND, 405: Refusal.NOT_ALLOWED}
 
 
@@ -193,7 +194,7 @@ class ScopeBreaker(Generic[L]):
         return [
             f"{group.closed}; "
             + (f"{group.skipped:,} more of them were not sent: " if group.skipped else "")
-            + "put it right, then go on with --resume, which sends the refused ones again"
+            + f"put it right, then go on with {name_setting('resume', True)}, which sends the refused ones again"
             for group in self._groups.values()
             if group.closed is not None
         ]
@@ -291,11 +292,12 @@ def _remedy(group: Group[L], counts: Counter[Refusal]) -> str:
     refusal = counts.most_common(1)[0][0]
     if group.has_worked and refusal is Refusal.UNAUTHORIZED:
         return "calls before them worked, so the token may have been revoked or be out of date"
-    return _REMEDIES[refusal].format(option=_path_option(group))
+    return _REMEDIES[refusal].format(option=_path_option(group), host=name_setting("host"))
 
 
 def _path_option(group: Group[L]) -> str:
-    return "--voice-path" if group.key is None or group.key[2] is CampaignType.VOICE else "--sms-path"
+    is_voice = group.key is None or group.key[2] is CampaignType.VOICE
+    return name_setting("voice_path" if is_voice else "sms_path")
 
 
 _REMEDIES = {
@@ -304,8 +306,8 @@ _REMEDIES = {
     Refusal.BAD_REQUEST: "the path template may be wrong for your deployment ({option}), or the stream id or type",
     Refusal.NOT_ALLOWED: "the path template may be wrong for your deployment ({option})",
     Refusal.UNAUTHORIZED: 'wrong token, wrong stream id, or missing scope "Campaign Management"',
-    Refusal.REDIRECTED: "--host may be wrong, or a page to sign in stands before the service",
-    Refusal.FOREIGN: "--host may be wrong, or a proxy or a page to sign in stands before the service",
+    Refusal.REDIRECTED: "{host} may be wrong, or a page to sign in stands before the service",
+    Refusal.FOREIGN: "{host} may be wrong, or a proxy or a page to sign in stands before the service",
 }
 _IS_LISTED = "the service lists such a campaign, so the path template is wrong for your deployment ({option})"
 _NO_LIST = (

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from bulkstop.engine.limits.windows import ELSEWHERE, StoreUnavailableError, merge_limits, server_of
+from bulkstop.engine.limits.windows import StoreUnavailableError, merge_limits, server_of, suggest_store
 from bulkstop.errors import QuotaError, SettingsError
 from bulkstop.model import Limit
 
@@ -47,7 +47,7 @@ def open_store(
     """Open the store at `where`, a path or the URL of a Redis server, for the accounts of `host` under `limits`.
 
     There is at least one limit; `now` is a clock in seconds by which the store's silence is measured.
-    Raises SettingsError, naming --quota-store, when the store cannot be used; a server is given 2 s to answer.
+    Raises SettingsError, naming the setting, when the store cannot be used; a server is given 2 s to answer.
     """
     windows = merge_limits(limits)
     if where.partition(":")[0].lower() in REDIS:
@@ -55,11 +55,12 @@ def open_store(
             from bulkstop.engine.limits.store_redis import RedisStore
         except ImportError:
             needs = "needs the package redis: pip install 'bulkstop[redis]'"
-            raise SettingsError(f"--quota-store: a Redis server {needs}") from None
+            raise SettingsError(f": a Redis server {needs}", setting="quota_store") from None
         return _PatientStore(RedisStore(where, server_of(host), windows), now)
     if "://" in where:  # what follows may hold a password
         scheme = where.partition("://")[0]
-        raise SettingsError(f"--quota-store {scheme}://...: is no path, and no URL such as redis://host:6379")
+        why = "is no path, and no URL such as redis://host:6379"
+        raise SettingsError(f" {scheme}://...: {why}", setting="quota_store")
     from bulkstop.engine.limits.store_sqlite import SqliteStore, machine_clock
 
     return _PatientStore(SqliteStore(_path(where), server_of(host), windows, machine_clock()), now)
@@ -71,7 +72,8 @@ def default_path() -> Path:
     try:  # one that is not absolute is to be ignored: https://specifications.freedesktop.org/basedir-spec/latest/
         state = Path(folder) if folder.startswith("/") else Path.home() / ".local" / "state"
     except RuntimeError:
-        raise SettingsError("--quota-store: no home directory to keep the quota in; give a path, or memory") from None
+        why = "no home directory to keep the quota in; give a path, or memory"
+        raise SettingsError(f": {why}", setting="quota_store") from None
     return state / "bulkstop" / "quota.sqlite"
 
 
@@ -79,7 +81,7 @@ def _path(where: str) -> Path:
     try:
         return Path(where).expanduser().absolute()
     except RuntimeError as error:
-        raise SettingsError(f"--quota-store {where}: {error}; {ELSEWHERE}") from None
+        raise SettingsError(f" {where}: {error}; {suggest_store()}", setting="quota_store") from None
 
 
 class _PatientStore:

@@ -17,14 +17,14 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from bulkstop.engine.limits.windows import StoreUnavailableError, Window, key_of
+from bulkstop.engine.limits.windows import StoreUnavailableError, Window, key_of, suggest_store
 from bulkstop.errors import QuotaError, SettingsError
 
 ANSWER_S = 2.0
 """How long the server may take to accept a connection, and how long to answer."""
 CONNECTIONS = 16
 FORM = "redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss://... or unix:///PATH"
-INSTEAD = "give another server or a path, or --quota-store memory"
+INSTEAD = "another server or a path"
 MAY_PASS = (
     exceptions.ConnectionError,
     exceptions.TimeoutError,
@@ -109,7 +109,8 @@ class RedisStore:
                 self._script_hash = _load_script(url)
             self._client = _client(url)
         except (TypeError, ValueError):  # not quoted: what is wrong may be a part of the password
-            raise SettingsError(f"--quota-store {self._shown}: a setting in the URL is wrong; {INSTEAD}") from None
+            why = f"a setting in the URL is wrong; {suggest_store(INSTEAD)}"
+            raise SettingsError(f" {self._shown}: {why}", setting="quota_store") from None
 
     async def claim(self, account_id: str) -> float:
         """Count a call or return the seconds to wait; raises StoreUnavailableError while the server does not answer."""
@@ -151,9 +152,10 @@ class RedisStore:
         for secret in self._secrets:  # some servers repeat a command that they do not know
             reason = reason.replace(secret, "***")
         if not isinstance(error, MAY_PASS) or isinstance(error, WILL_NOT):
-            return fatal(f"--quota-store {self._shown}: cannot be used ({reason}); {INSTEAD}")
+            return fatal(f" {self._shown}: cannot be used ({reason}); {suggest_store(INSTEAD)}", setting="quota_store")
         away = StoreUnavailableError if fatal is QuotaError else fatal
-        return away(f"--quota-store {self._shown}: cannot be reached ({reason}); start it, or {INSTEAD}")
+        why = f"cannot be reached ({reason}); start it, or {suggest_store(INSTEAD)}"
+        return away(f" {self._shown}: {why}", setting="quota_store")
 
 
 def _put(bucket: RedisBucket) -> Awaitable[Decision]:
@@ -191,7 +193,8 @@ def _check_url(url: str) -> SplitResult:
     except ValueError:
         sound = False
     if not sound or "://" not in url or parts.fragment:
-        raise SettingsError(f"--quota-store: what is given for Redis (not shown: it may hold a password) is not {FORM}")
+        why = f"what is given for Redis (not shown: it may hold a password) is not {FORM}"
+        raise SettingsError(f": {why}", setting="quota_store")
     return parts
 
 

@@ -12,13 +12,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
 from pyrate_limiter import Decision, Rate, RateItem, SQLiteBucket, SQLiteQueries
 
-from bulkstop.engine.limits.windows import ELSEWHERE, StoreUnavailableError, Window, key_of
+from bulkstop.engine.limits.windows import StoreUnavailableError, Window, key_of, suggest_store
 from bulkstop.errors import QuotaError, SettingsError
 
 T = TypeVar("T")
@@ -112,8 +114,9 @@ class SqliteStore:
         self._thread.shutdown(wait=False)
 
     async def _in_thread(self, act: Callable[[str], T], account_id: str) -> T:
+        act_here = partial(copy_context().run, act, account_id)  # an error names settings as it would here
         with self._faults(QuotaError):
-            return await asyncio.get_running_loop().run_in_executor(self._thread, act, account_id)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, act_here)
 
     @contextmanager
     def _faults(self, fatal: type[SettingsError | QuotaError]) -> Iterator[None]:
@@ -139,7 +142,8 @@ class SqliteStore:
         tables = self._one("SELECT COUNT(*) FROM sqlite_master")
         if self._one("PRAGMA application_id") != APPLICATION_ID:
             if tables:
-                raise SettingsError(f"--quota-store {self._path}: is a database of something else; {ELSEWHERE}")
+                why = f"is a database of something else; {suggest_store()}"
+                raise SettingsError(f" {self._path}: {why}", setting="quota_store")
             self._create()
         self._is_set_up = True
 
@@ -244,10 +248,10 @@ class SqliteStore:
 def _translate_error(error: sqlite3.Error, path: Path, fatal: type[SettingsError | QuotaError]) -> Exception:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
-        return StoreUnavailableError(f"--quota-store {path}: locked by another process; {ELSEWHERE}")
+        return StoreUnavailableError(f" {path}: locked by another process; {suggest_store()}", setting="quota_store")
     is_broken = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-    remedy = f"remove it while nobody uses it, or {ELSEWHERE}" if is_broken else ELSEWHERE
-    return fatal(f"--quota-store {path}: cannot be used ({error}); {remedy}")
+    remedy = f"remove it while nobody uses it, or {suggest_store()}" if is_broken else suggest_store()
+    return fatal(f" {path}: cannot be used ({error}); {remedy}", setting="quota_store")
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -256,7 +260,7 @@ def _open(path: Path) -> sqlite3.Connection:
         return sqlite3.connect(path, LOCK_WAIT_S, isolation_level=None, check_same_thread=False)
     except (OSError, ValueError) as error:
         reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
-        raise SettingsError(f"--quota-store {path}: cannot be made ({reason}); {ELSEWHERE}") from None
+        raise SettingsError(f" {path}: cannot be made ({reason}); {suggest_store()}", setting="quota_store") from None
 
 
 def _make_file(path: Path) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from bulkstop.errors import BulkstopError
 from bulkstop.model import Limit
+from bulkstop.naming import name_setting
 
 SAFETY_MARGIN = 0.01
 """The share by which a window is longer here than at the service, up to SAFETY_MARGIN_MOST_S.
@@ -17,8 +19,11 @@ ways may differ by. It also covers a server's own clock: nginx reads it once a t
 3 ms. It costs as much of the permitted rate.
 """
 SAFETY_MARGIN_MOST_S = 0.5
-ELSEWHERE = "give another path, or --quota-store memory"
-"""What to do about a file that cannot be used."""
+
+
+def suggest_store(other: str = "another path") -> str:
+    """Say what to do about a store that cannot be used."""
+    return f"give {other}, or {name_setting('quota_store', 'memory')}"
 
 
 class Window(NamedTuple):
@@ -74,5 +79,5 @@ def key_of(server: str, account_id: str) -> str:
     return hashlib.blake2b(f"{server}|{account_id}".encode(), digest_size=16).hexdigest()
 
 
-class StoreUnavailableError(Exception):
+class StoreUnavailableError(BulkstopError):
     """The store does not answer now and may do so later; the message is one line that says why."""

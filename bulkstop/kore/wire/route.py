@@ -7,6 +7,7 @@ from typing import Self
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from bulkstop.errors import SettingsError
+from bulkstop.naming import name_setting
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -54,7 +55,8 @@ def find_route(host: str, proxy: str | None) -> Route:
         return Route(place, place, is_secure, False, url.path, host_field, {})
     if via.scheme != "http":
         raise SettingsError(
-            "--proxy: the wire goes through http:// proxies only; give --transport aiohttp with this one"
+            f": the wire goes through http:// proxies only; give {name_setting('transport', 'aiohttp')} with this one",
+            setting="proxy",
         )
     start = url.path if is_secure else f"http://{url.netloc}{url.path}"
     return Route(place, HostPort.of(via), is_secure, is_secure, start, host_field, _login(via))

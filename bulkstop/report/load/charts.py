@@ -54,7 +54,8 @@ def check_library() -> None:
 
     if find_spec("plotly") is None:
         raise SettingsError(
-            "--html: needs the package plotly: pip install 'bulkstop[report]', or leave it out; nothing was sent"
+            ": needs the package plotly: pip install 'bulkstop[report]', or leave it out; nothing was sent",
+            setting="html",
         )
 
 

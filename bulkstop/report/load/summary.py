@@ -7,6 +7,7 @@ from typing import Any
 
 from bulkstop.errors import BulkstopError
 from bulkstop.model import Outcome, utc_text
+from bulkstop.naming import name_setting
 from bulkstop.report.load.figures import format_metrics, metrics_to_json, warn_nothing_stopped, warn_unpunctual
 from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.thresholds import Threshold, Verdict
@@ -159,7 +160,7 @@ def list_warnings(summary: LoadSummary) -> list[str]:
     if summary.is_late:
         warnings.append(warn_unpunctual(summary.metrics))
     if summary.unsent:
-        room = "the limit on open files (ulimit -n)" if summary.has_few_files else "--max-in-flight"
+        room = "the limit on open files (ulimit -n)" if summary.has_few_files else name_setting("max_in_flight")
         warnings.append(
             f"THE SCHEDULE WAS NOT KEPT: {summary.unsent:,} requests were due and never left, as {summary.in_flight:,} "
             f"were in flight all the time; the longest latencies are missing; lower the rate, or raise {room}"

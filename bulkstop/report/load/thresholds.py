@@ -57,7 +57,7 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A line that what was measured must not cross, nor may have crossed."""
+    """A limit on a figure; it must hold even if the requests that were cut off had been the slowest."""
 
     text: str
     name: str

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from bulkstop.errors import OutputError
 from bulkstop.files import is_device
 from bulkstop.model import Result
+from bulkstop.naming import name_setting
 from bulkstop.report.stop.formats import csv_header, is_csv, to_csv, to_json
 from bulkstop.report.stop.loss import Loss, Rescue, loss_of, rescue
 
@@ -266,7 +267,9 @@ def hashes(fd: int, sizes: Iterable[int]) -> Iterator[tuple[int, "_Hash"]]:
 
 def exists_already(path: str) -> OutputError:
     """Make the error of a result file that is there though nothing says what may become of it."""
-    return OutputError(f"{path}: exists already; give --resume to go on with it, --overwrite, or -o with another file")
+    resume, overwrite = name_setting("resume", True), name_setting("overwrite", True)
+    another = f"{name_setting('output')} with another file"
+    return OutputError(f"{path}: exists already; give {resume} to go on with it, {overwrite}, or {another}")
 
 
 def _open_locked(path: str, mode: Mode, holder: Holder) -> int:

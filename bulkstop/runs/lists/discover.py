@@ -153,16 +153,16 @@ def choose_types(settings: Settings) -> tuple[CampaignType, ...]:
 
 def list_scopes(settings: Settings, types: Sequence[CampaignType]) -> list[Scope]:
     """Return the lists of the settings' account and stream; raises SettingsError when these are not given."""
-    account_id = settings.account_id or _refuse_missing("--account-id")
-    stream_id = settings.stream_id or _refuse_missing("--stream-id")
+    account_id = settings.account_id or _refuse_missing("account_id")
+    stream_id = settings.stream_id or _refuse_missing("stream_id")
     iid = settings.iid or stream_id
     if fault := Campaign.of_row("cd-1", types[0], account_id, stream_id, iid, "", 0).fault_with(any_id=settings.any_id):
         raise SettingsError(f"{fault}; nothing was asked for")
     return [Scope(account_id, stream_id, iid, kind) for kind in types]
 
 
-def _refuse_missing(option: str) -> str:
-    raise SettingsError(f"{option}: not given; the list is that of one account and one stream")
+def _refuse_missing(name: str) -> str:
+    raise SettingsError(": not given; the list is that of one account and one stream", setting=name)
 
 
 def make_discovery(roster: Roster, name: str | None = None, elapsed_s: float = 0.0) -> Discovery:

@@ -14,6 +14,7 @@ from bulkstop.kore.calls import Call, status_call
 from bulkstop.kore.interpret import Status
 from bulkstop.kore.session import Perform
 from bulkstop.model import Attempt, Limit, ListedCampaign, Outcome, Scope, State
+from bulkstop.naming import name_setting
 from bulkstop.report.lists.verification import Finding, Verification
 from bulkstop.runs.lists.listing import DiscardAll, Listing, read_listing
 from bulkstop.runs.lists.roster import run_by_account
@@ -227,7 +228,7 @@ class Survey:
         status.is_length_known = True
         other = ""
         if 2 * status.to_stop < pages:
-            other = f"; --singly takes {status.to_stop:,}, but tells nothing of schedules"
+            other = f"; {name_setting('singly')} takes {status.to_stop:,}, but tells nothing of schedules"
         self._say(f"{describe_scope(scope)}: a list of {total:,}: about {self._describe_cost(pages)}{other}")
 
     def _describe_cost(self, calls: int) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
 from bulkstop.model import Campaign, CampaignType, Outcome, Result
+from bulkstop.naming import name_setting
 from bulkstop.report.lists.verification import Unread, Verification
 from bulkstop.report.stop.formats import read_lines
 from bulkstop.report.stop.manifest import Manifest, flaw_in, manifest_path
@@ -159,7 +160,7 @@ def _check_manifest(path: str, host: str, targets: Targets) -> None:
     last_host = manifest.last.settings.get("host", host)
     if last_host != host:
         was = printable(str(last_host))
-        raise SettingsError(f"--host {host}: {path} is of a run at {was}; give that, or other results")
+        raise SettingsError(f" {host}: {path} is of a run at {was}; give that, or other results", setting="host")
     if flaw := flaw_in(path, manifest):
         targets.notes.append(f"{path}: {flaw}; it may not name what was to be stopped")
     with suppress(OutputError):  # rows without lines of their own cannot be counted
@@ -189,6 +190,6 @@ def _explain_unread(result: Result, campaign: Campaign, settings: Settings) -> s
     if is_invalid and (SPEAKS_OF_ID.match(result.error or "") or not USABLE_ID.fullmatch(result.campaign_id)):
         return result.error or "no usable campaign id"
     if result.campaign_type is None and settings.type is None:
-        return (result.error if is_invalid else None) or "no campaign_type; give --type"
+        return (result.error if is_invalid else None) or f"no campaign_type; give {name_setting('type')}"
     fault = campaign.fault_with(any_id=settings.any_id)
     return fault and ((result.error if is_invalid else None) or fault)

@@ -16,6 +16,7 @@ from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError
 from bulkstop.events import SearchBegan
 from bulkstop.model import Campaign, Outcome, Send
+from bulkstop.naming import name_setting
 from bulkstop.report.load.limit import LimitSummary, Probe, SearchPlan
 from bulkstop.report.load.metrics import MAX_LATE_S, Metrics
 from bulkstop.report.load.thresholds import Threshold, parse_threshold
@@ -202,7 +203,7 @@ class _Prober:
         schedule, search = constant(rate, length_s), self._search
         sent = sum(probe.metrics.requests for probe in self._probes)
         if search.count is not None and sent + len(schedule) > search.count:
-            self._end(f"--count {search.count:,}: is used up before the limit is known")
+            self._end(f"{name_setting('count')} {search.count:,}: is used up before the limit is known")
         most_throttled = count_tolerated_throttles(search.lines, len(schedule))
         watch = _Watch(Metrics(max_late_s=search.max_late_s), most_throttled)
         await self._send_load(schedule, watch)
@@ -244,7 +245,7 @@ class _Prober:
             self._end("every request was refused as unauthorized")
         if (wait_s := self._longest_wait_s) > LONG * self._search.step_s:
             over = "so it counts over a longer time than any rate is held here"
-            step = f"give --step {math.ceil(wait_s)}s"
+            step = f"give {name_setting('step_s', f'{math.ceil(wait_s)}s')}"
             self._end(f"the service asked to wait {format_duration(wait_s)}, {over}; {step}")
 
     def _rest_s(self, watch: "_Watch") -> float:

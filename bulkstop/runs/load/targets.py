@@ -8,6 +8,7 @@ from itertools import count, cycle, islice
 
 from bulkstop.errors import InputError, SettingsError
 from bulkstop.model import Campaign, CampaignType
+from bulkstop.naming import name_setting
 from bulkstop.runs.load.run import Share
 from bulkstop.runs.stop.plan import make_plan
 from bulkstop.runs.wiring import check_size
@@ -82,7 +83,8 @@ def check_number(settings: Settings, planned: int | None) -> None:
     """Raise SettingsError when more campaigns would be made up than may be stopped; None is as many as time allows."""
     if settings.max_campaigns is not None and (planned is None or planned > settings.max_campaigns):
         number = "as many campaigns as there is time for" if planned is None else f"{planned:,} campaigns"
-        raise SettingsError(f"--max-campaigns {settings.max_campaigns}: {number} would be made up; nothing was sent")
+        why = f"{number} would be made up; nothing was sent"
+        raise SettingsError(f" {settings.max_campaigns}: {why}", setting="max_campaigns")
 
 
 def make_targets(settings: Settings, stem: str, first: int = 0, step: int = 1) -> Iterator[Campaign]:
@@ -97,16 +99,19 @@ def make_stem(settings: Settings, prefix: str = PREFIX) -> str:
 
     That is when the settings have no account and stream for them, or nothing can be sent with them.
     """
-    for option, value in (("--account-id", settings.account_id), ("--stream-id", settings.stream_id)):
+    for name, value in (("account_id", settings.account_id), ("stream_id", settings.stream_id)):
         if not value:
-            raise SettingsError(f"{option}: not given; made-up campaigns need one, or give INPUT; nothing was sent")
+            why = "not given; made-up campaigns need one, or give INPUT; nothing was sent"
+            raise SettingsError(f": {why}", setting=name)
     stem = f"{prefix}{uuid.uuid4().hex[:8]}"
     if (fault := _make_target(settings, stem, 1).fault_with(any_id=settings.any_id)) is not None:
-        raise SettingsError(f"--id-prefix, --account-id, --stream-id or --iid: {fault}; nothing was sent")
+        *names, last = map(name_setting, ("id_prefix", "account_id", "stream_id", "iid"))
+        raise SettingsError(f"{', '.join(names)} or {last}: {fault}; nothing was sent")
     protected = read_protection(settings.protect)
     rules = [protected.of(_make_target(settings, stem, number)) for number in range(1, LOOKED_AT + 1)]
     if all(rules):
-        raise SettingsError(f"--protect: made-up campaigns are {rules[0]}; give another --id-prefix; nothing was sent")
+        why = f"made-up campaigns are {rules[0]}; give another {name_setting('id_prefix')}; nothing was sent"
+        raise SettingsError(f": {why}", setting="protect")
     return stem
 
 

@@ -1,12 +1,13 @@
 """Files to be written, held against those that are read: nothing takes the place of what a run needs."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from os import PathLike, fspath
 from pathlib import Path
 
 from bulkstop.engine.limits.store import REDIS, default_path
 from bulkstop.errors import SettingsError
+from bulkstop.naming import name_setting
 from bulkstop.report.stop.manifest import manifest_path
 from bulkstop.runs.wiring import MEMORY
 from bulkstop.settings import OPTION_SPECS, Settings
@@ -36,30 +37,29 @@ def check_written(written: Iterable[tuple[str, str]], read: Iterable[tuple[str, 
 
 
 def check_results(
-    option: str,
     path: str,
     inputs: Iterable[str],
     settings: Settings,
-    name_of: Callable[[str], str],
     *,
     more: Iterable[str] = (),
 ) -> None:
-    """Refuse results, their manifest and `more` beside them in the place of an input, or of what settings name."""
-    read = [*(("an input", name) for name in inputs), *files_of(settings, name_of)]
+    """Refuse a result file that would overwrite an input or a file of a setting, itself or by a file beside it."""
+    option = name_setting("output")
+    read = [*(("an input", name) for name in inputs), *files_of(settings)]
     beside = [(f"{option} {path}: its manifest {each}", each) for each in (manifest_path(path),)]
     beside += [(f"{option} {path}: {each} beside it", each) for each in more]
     check_written([(f"{option} {path}:", path), *(beside if path != "-" else [])], read)
 
 
-def files_of(settings: Settings, name_of: Callable[[str], str]) -> Iterator[tuple[str, str]]:
-    """Name every file that settings name, with words for it; `name_of` says what a setting is called here."""
-    for name, knob in OPTION_SPECS.items():
+def files_of(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Name every file that settings name, with words for it."""
+    for name, spec in OPTION_SPECS.items():
         value = getattr(settings, name)
-        if knob.metavar == "FILE" and value is not None:
+        if spec.metavar == "FILE" and value is not None:
             for path in [value] if isinstance(value, str | PathLike) else value:
-                yield f"the file that {name_of(name)} names", fspath(path)
+                yield f"the file that {name_setting(name)} names", fspath(path)
     if store := _store_of(settings):
-        yield f"the file that {name_of('quota_store')} names", store
+        yield f"the file that {name_setting('quota_store')} names", store
 
 
 def paths_in(inputs: object) -> list[str]:

@@ -17,13 +17,14 @@ from typing import Any, Self
 from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
 from bulkstop.files import is_device
 from bulkstop.model import FAILED, WORTH_A_RETRY, Campaign, Outcome, Result, utc_text
+from bulkstop.naming import name_setting
 from bulkstop.report.stop.ledger import Ledger, Mark, Mode
 from bulkstop.report.stop.loss import Rescue
 from bulkstop.report.stop.manifest import Manifest, RunSection, check_writable, flaw_in, manifest_path, unreadable
 from bulkstop.report.stop.resume import ResumeIndex, is_final
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs.stop.plan import make_plan
-from bulkstop.runs.stop.retries import NEEDS_A_CHOICE, format_counts, format_outcomes, retry_option
+from bulkstop.runs.stop.retries import NEEDS_A_CHOICE, format_outcome_counts, format_outcomes, retry_option
 from bulkstop.settings import OPTION_SPECS, Settings, is_hidden
 from bulkstop.source.digest import Digest
 from bulkstop.source.plan import Plan
@@ -39,9 +40,9 @@ HIDDEN = "(hidden)"
 def choose_mode(*, overwrite: bool, resume: bool) -> Mode:
     """Say what may become of a result file that exists; raises SettingsError for two answers."""
     if overwrite and resume:
-        raise SettingsError(
-            "--overwrite throws away what --resume and --retry-failed go on with, and --retry; give one"
-        )
+        going_on = f"{name_setting('resume')} and {name_setting('retry_failed')}"
+        why = f"throws away what {going_on} go on with, and {name_setting('retry')}"
+        raise SettingsError(f" {why}; give one", setting="overwrite")
     return Mode.RESUME if resume else Mode.OVERWRITE if overwrite else Mode.NEW
 
 
@@ -87,7 +88,8 @@ class RunJournal:
             return make_plan(inputs, settings, fmt=fmt)
         host = self._manifest.last.settings.get("host", settings.host) if self._manifest else settings.host
         if host != settings.host:
-            raise SettingsError(f"--host {settings.host}: {self.path} is of a run at {host}; give that, or another -o")
+            other = f"give that, or another {name_setting('output')}"
+            raise SettingsError(f" {settings.host}: {self.path} is of a run at {host}; {other}", setting="host")
         try:
             plan = make_plan(
                 inputs,
@@ -112,18 +114,18 @@ class RunJournal:
         if last is None or not last.ended_at or last.exit_code not in (0, 1) or sum(plan.settled.values()) < plan.rows:
             return
         again = f", nor is anything {format_outcomes(self._retry)}" if self._retry else ""
+        anew = f"give {name_setting('output')} with the date in its name, or {name_setting('overwrite', True)}"
         raise SettingsError(
             f"{self.path}: its run finished at {printable(last.ended_at)} "
-            f"({format_counts(plan.settled, Outcome)}); nothing is left to send{again}. To stop the list once more "
-            "give -o with the date in its name, or --overwrite; what failed is sent again by "
-            f"{_ways_to_retry(plan.settled)}"
+            f"({format_outcome_counts(plan.settled, Outcome)}); nothing is left to send{again}. To stop the list once "
+            f"more {anew}; what failed is sent again by {_ways_to_retry(plan.settled)}"
         )
 
     def _other_defaults(self, settings: Settings) -> str:
         """Say which of the settings that fill rows up are others than in the last run: then no row is what it was."""
         was = self._manifest.last.settings if self._manifest else {}
         names = [name for name in FILL_ROWS if name in was and was[name] != getattr(settings, name)]
-        return "".join(f"; {OPTION_SPECS[name].option(name)} was {was[name]} then" for name in names)
+        return "".join(f"; {name_setting(name)} was {was[name]} then" for name in names)
 
     def open(self, plan: Plan, settings: Settings, command: Sequence[str], run_id: str) -> None:
         """Open and lock the file, if that is not done yet; nothing is written before the first result.
@@ -177,7 +179,9 @@ class RunJournal:
 
     def _resume(self) -> None:
         if self.path == "-" or is_device(self.path):
-            raise OutputError(f"--resume: {self.path} keeps nothing to go on with; give -o FILE")
+            raise OutputError(
+                f": {self.path} keeps nothing to go on with; give {name_setting('output', 'FILE')}", setting="resume"
+            )
         if not os.path.lexists(self.path):
             if Path(beside := manifest_path(self.path)).exists():
                 raise OutputError(f"{self.path}: is gone, but {beside} is there; restore the one or remove the other")
@@ -256,9 +260,11 @@ class RunJournal:
 
 def _ways_to_retry(ended: Mapping[Outcome, int]) -> str:
     """Name the options that send what failed again, each with what it would send."""
-    ways = f"--retry-failed ({format_counts(ended, WORTH_A_RETRY) or 'nothing is worth it'})"
+    ways = (
+        f"{name_setting('retry_failed', True)} ({format_outcome_counts(ended, WORTH_A_RETRY) or 'nothing is worth it'})"
+    )
     chosen = [each for each in NEEDS_A_CHOICE if ended.get(each)]
-    return f"{ways} or {retry_option(chosen)} ({format_counts(ended, chosen)})" if chosen else ways
+    return f"{ways} or {retry_option(chosen)} ({format_outcome_counts(ended, chosen)})" if chosen else ways
 
 
 def _read_proven(path: str) -> Manifest | None:

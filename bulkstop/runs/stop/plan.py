@@ -46,7 +46,7 @@ def check_usable(plan: Plan) -> None:
     """Raise InputError when a row of the plan cannot be used."""
     if invalid := plan.held_invalid + plan.settled[Outcome.INVALID]:
         why = f" (first {plan.first_invalid})" if plan.held_invalid else ""
-        raise InputError(f"--strict: {invalid:,} rows cannot be used{why}; nothing was sent")
+        raise InputError(f": {invalid:,} rows cannot be used{why}; nothing was sent", setting="strict")
 
 
 def describe_plan(

@@ -8,7 +8,7 @@ from functools import partial
 from typing import NamedTuple
 
 from bulkstop.errors import BulkstopError
-from bulkstop.events import ListsRead, Warned
+from bulkstop.events import ListsRead, Observe, Warned
 from bulkstop.kore.calls import name_fault
 from bulkstop.kore.session import Perform
 from bulkstop.model import (
@@ -21,6 +21,7 @@ from bulkstop.model import (
     schedule_failure,
     unsent_result,
 )
+from bulkstop.naming import name_setting
 from bulkstop.report.log import log_event
 from bulkstop.runs.lists.listing import ListFilter, Listing
 from bulkstop.runs.lists.roster import Roster, read_roster
@@ -147,7 +148,9 @@ def list_scopes(plan: Plan, settings: Settings) -> list[Scope]:
     return list(dict.fromkeys(scopes))
 
 
-async def read_known_states(plan: Plan, settings: Settings, perform: Perform, accounts: Accounts) -> KnownStates | None:
+async def read_known_states(
+    plan: Plan, settings: Settings, perform: Perform, accounts: Accounts, observe: Observe = log_event
+) -> KnownStates | None:
     """Read the lists that a plan needs; None when it needs none.
 
     Raises a BulkstopError when one of them cannot be read to its end, or the time to finish by comes first.
@@ -159,17 +162,17 @@ async def read_known_states(plan: Plan, settings: Settings, perform: Perform, ac
     wanted = ListFilter() if settings.disable_schedule else ListFilter(AT_REST)
     try:
         async with asyncio.timeout(seconds_left):
-            roster = await read_roster(scopes, perform, accounts.caller, wanted, keep=partial(_keep, settings))
+            roster = await read_roster(scopes, perform, accounts.caller, wanted, keep=partial(_keep, settings, observe))
     except TimeoutError:
-        why = f"--finish-by {settings.finish_by}: came before the list was read; nothing was sent"
-        raise BulkstopError(why) from None
+        why = f" {settings.finish_by}: came before the list was read; nothing was sent"
+        raise BulkstopError(why, setting="finish_by") from None
     calls = sum(accounts.caller(account_id).calls for account_id in {scope.account_id for scope in scopes})
     at_rest = sum(status_at_rest(item) is not None for _, item in roster.rows()) if settings.only_running else None
-    log_event(ListsRead(len(scopes), calls, at_rest))
+    observe(ListsRead(len(scopes), calls, at_rest))
     return KnownStates(roster, settings.only_running, settings.disable_schedule, calls, _count_names(roster))
 
 
-def _keep(settings: Settings, listing: Listing) -> Listing:
+def _keep(settings: Settings, observe: Observe, listing: Listing) -> Listing:
     """Return what is needed of a list; raises BulkstopError for one that was not read to its end."""
     if listing.failure is not None:
         options = _name_options(settings)
@@ -179,7 +182,7 @@ def _keep(settings: Settings, listing: Listing) -> Listing:
             f"nothing was sent: try again, or go without {options}"
         )
     if listing.doubt:
-        log_event(Warned(f"the list of {_describe(listing.scope)}: {listing.doubt}"))
+        observe(Warned(f"the list of {_describe(listing.scope)}: {listing.doubt}"))
     keeps_names = settings.disable_schedule
     items = {
         key: item._replace(name=item.name if keeps_names else None, updated_at=None)
@@ -189,8 +192,8 @@ def _keep(settings: Settings, listing: Listing) -> Listing:
 
 
 def _name_options(settings: Settings) -> str:
-    options = {"--only-running": settings.only_running, "--disable-schedule": settings.disable_schedule}
-    return " ".join(option for option, is_given in options.items() if is_given)
+    names = ("only_running", "disable_schedule")
+    return " ".join(name_setting(name) for name in names if getattr(settings, name))
 
 
 def _count_names(roster: Roster) -> Mapping[StreamName, int]:

@@ -10,11 +10,11 @@ from functools import partial
 from os import PathLike, fspath
 from typing import Any, TypedDict, TypeVar, cast
 
+from bulkstop.engine.steering.early_end import END_S, GRACE_S, EarlyEnd
 from bulkstop.errors import BulkstopError, InputError, SettingsError
 from bulkstop.ids import LIKELY
 from bulkstop.model import Campaign, Outcome
 from bulkstop.report.stop.ledger import Mode
-from bulkstop.runs.early_end import END_S, GRACE_S, EarlyEnd
 from bulkstop.runs.stop.input_files import check_results, paths_in
 from bulkstop.runs.stop.journal import RunJournal, choose_mode
 from bulkstop.runs.stop.plan import Inputs, make_plan
@@ -68,7 +68,7 @@ def read_destination(source: object, settings: Settings, options: RunOptions) ->
     mode = choose_mode(overwrite=options.get("overwrite", False), resume=resume)
     if (output := options.get("output")) is None:
         return Destination()
-    check_results("output", fspath(output), paths_in(source), settings, "settings.{}".format)
+    check_results(fspath(output), paths_in(source), settings)
     return Destination(path=fspath(output), mode=mode, retry=retry)
 
 
@@ -107,7 +107,7 @@ async def prepare(
             yield Prepared(plan)
         else:
             inputs = plan.digests.keys() - {BY_HAND}  # paths that came out of an iterable are known only now
-            check_results("output", journal.path, inputs, settings, "settings.{}".format)
+            check_results(journal.path, inputs, settings)
             journal.open(plan, settings, ["bulkstop.Engine.run()"], run_id)
             yield Prepared(plan, journal.write, journal.watch, journal.end)
 

@@ -11,7 +11,7 @@ from functools import partial
 from bulkstop.engine.followup import FollowUp
 from bulkstop.engine.lanes import Lane
 from bulkstop.errors import BulkstopError
-from bulkstop.events import WrongScheduleDisabled
+from bulkstop.events import Observe, WrongScheduleDisabled
 from bulkstop.kore.calls import disable_schedule_call
 from bulkstop.kore.interpret import Disabled
 from bulkstop.kore.session import Perform
@@ -30,9 +30,10 @@ NAMELESS = "the service does not say whose schedule it disabled"
 class ScheduleCalls:
     """Says which schedules are disabled, and how; `perform` makes the calls."""
 
-    def __init__(self, known_states: KnownStates, perform: Perform) -> None:
+    def __init__(self, known_states: KnownStates, perform: Perform, observe: Observe = log_event) -> None:
         self._known = known_states
         self._perform = perform
+        self._observe = observe
 
     def follow(self, campaign: Campaign, result: Result) -> FollowUp | Result:
         """Return the call that disables the schedule of a campaign at rest; if none can, the result that says why."""
@@ -60,17 +61,16 @@ class ScheduleCalls:
             answer = await self._perform(disable_schedule_call(campaign, name))
         except BulkstopError as error:
             return Attempt(Outcome.REJECTED, error=str(error))
-        return answer if isinstance(answer, Attempt) else _interpret(answer, campaign, name)
+        return answer if isinstance(answer, Attempt) else self._interpret(answer, campaign, name)
 
-
-def _interpret(answer: Disabled, campaign: Campaign, name: str) -> Attempt:
-    if answer.campaign_id == one_line(campaign.campaign_id):
-        return Attempt(Outcome.STOPPED)
-    if answer.campaign_id is None:
-        return Attempt(Outcome.UNCONFIRMED, error=NAMELESS)
-    log_event(WrongScheduleDisabled(campaign.campaign_id, answer.campaign_id, name))
-    error = f"the service disabled the schedule of another campaign of that name: {answer.campaign_id}"
-    return Attempt(Outcome.UNCONFIRMED, error=error)
+    def _interpret(self, answer: Disabled, campaign: Campaign, name: str) -> Attempt:
+        if answer.campaign_id == one_line(campaign.campaign_id):
+            return Attempt(Outcome.STOPPED)
+        if answer.campaign_id is None:
+            return Attempt(Outcome.UNCONFIRMED, error=NAMELESS)
+        self._observe(WrongScheduleDisabled(campaign.campaign_id, answer.campaign_id, name))
+        error = f"the service disabled the schedule of another campaign of that name: {answer.campaign_id}"
+        return Attempt(Outcome.UNCONFIRMED, error=error)
 
 
 def _with_schedule(result: Result, last: Attempt) -> Result:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from bulkstop.errors import SettingsError
 from bulkstop.model import DONE, FAILED, HELD_BACK, WORTH_A_RETRY, Outcome
+from bulkstop.naming import name_setting
 
 CAN_BE_RETRIED = frozenset(Outcome) - DONE - HELD_BACK
 NEEDS_A_CHOICE = FAILED - WORTH_A_RETRY - {Outcome.INVALID}
@@ -26,27 +27,26 @@ def format_outcomes(outcomes: Iterable[Outcome], separator: str = ", ") -> str:
     return separator.join(outcome.value for outcome in Outcome if outcome in chosen)
 
 
-def format_counts(counts: Mapping[Outcome, int], outcomes: Iterable[Outcome]) -> str:
+def format_outcome_counts(counts: Mapping[Outcome, int], outcomes: Iterable[Outcome]) -> str:
     """Write how many rows ended in each of these outcomes; empty when none did."""
     return ", ".join(f"{counts[each]:,} {each}" for each in Outcome if each in frozenset(outcomes) and counts.get(each))
 
 
 def retry_option(outcomes: Iterable[Outcome]) -> str:
     """Write the option that sends what ended in one of these outcomes again."""
-    return f"--retry {format_outcomes(outcomes, ',')}"
+    return name_setting("retry", format_outcomes(outcomes, ","))
 
 
 def _outcome(name: str) -> Outcome:
     try:
         outcome = Outcome(name.lower())
     except ValueError:
-        raise SettingsError(f"--retry: {name!r} is no outcome{_nearest(name.lower())}") from None
+        raise SettingsError(f": {name!r} is no outcome{_nearest(name.lower())}", setting="retry") from None
     if outcome in CAN_BE_RETRIED:
         return outcome
     why = "is done" if outcome in DONE else "was held back on purpose"
-    raise SettingsError(
-        f"--retry: what is {outcome} {why} and is not sent again; give {format_outcomes(CAN_BE_RETRIED)}"
-    )
+    others = format_outcomes(CAN_BE_RETRIED)
+    raise SettingsError(f": what is {outcome} {why} and is not sent again; give {others}", setting="retry")
 
 
 def _nearest(name: str) -> str:

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from bulkstop.engine.limits.quota import min_duration_s
 from bulkstop.engine.pool import Pool
 from bulkstop.engine.shutdown import Shutdown
+from bulkstop.engine.steering.delivery import Delivery, OnResult
+from bulkstop.engine.steering.early_end import EarlyEnd
+from bulkstop.engine.steering.stream import Stream
 from bulkstop.engine.tasks import start_task
 from bulkstop.errors import BulkstopError, SettingsError
 from bulkstop.events import Event, Observe, Resting, RunBegan, RunEnded, Warned
@@ -21,12 +24,9 @@ from bulkstop.report.stop.progress import Progress
 from bulkstop.report.stop.snapshot import RunState, Snapshot
 from bulkstop.report.stop.stats import Stats
 from bulkstop.report.stop.summary import StopSummary
-from bulkstop.runs.delivery import Delivery, OnResult
-from bulkstop.runs.early_end import EarlyEnd
 from bulkstop.runs.host import every
 from bulkstop.runs.parts import Parts
 from bulkstop.runs.stop.work import Work, make_work
-from bulkstop.runs.stream import Stream
 from bulkstop.runs.wiring import check_size, plan_waves
 from bulkstop.settings import Settings
 from bulkstop.settings.parse import parse_limit
@@ -190,9 +190,9 @@ class Run:
         try:
             limit = parse_limit(rate) if isinstance(rate, str) else rate
         except ValueError as error:
-            raise SettingsError(f"rate: {error}") from None
+            raise SettingsError(f": {error}", setting="rate") from None
         if not isinstance(limit, Limit | None):
-            raise SettingsError(f"rate: {rate!r} is no text such as 30/min, no Limit and not None")
+            raise SettingsError(f": {rate!r} is no text such as 30/min, no Limit and not None", setting="rate")
         self._steer(self._set_rate, () if limit is None else (limit,))
 
     def snapshot(self) -> Snapshot:
@@ -289,7 +289,7 @@ class Run:
             return None
         from bulkstop.runs.stop.precheck import read_known_states  # seldom wanted
 
-        return await read_known_states(plan, settings, self._parts.perform, self._accounts)
+        return await read_known_states(plan, settings, self._parts.perform, self._accounts, self._observe)
 
     async def _send_all(self, prepared: Prepared, shutdown: Shutdown | None, progress: Progress | None) -> None:
         plan, settings = prepared.plan, self._parts.settings
@@ -386,7 +386,7 @@ def check_time(settings: Settings) -> float | None:
     """Return the seconds left to finish by; raises SettingsError when there are none."""
     seconds_left = settings.seconds_left(datetime.now(UTC))
     if seconds_left is not None and seconds_left <= 0:
-        raise SettingsError(f"--finish-by {settings.finish_by}: has passed today; nothing was sent")
+        raise SettingsError(f" {settings.finish_by}: has passed today; nothing was sent", setting="finish_by")
     return seconds_left
 
 

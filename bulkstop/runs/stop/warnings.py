@@ -5,6 +5,7 @@ from itertools import islice
 from urllib.parse import urlsplit
 
 from bulkstop.model import Order, Outcome
+from bulkstop.naming import name_setting
 from bulkstop.runs.stop.history import LastRun, is_much_larger
 from bulkstop.settings import LOOPBACK, Settings
 from bulkstop.source.id_check import CAMPAIGN_ID, INSTANCE_ID, Sample
@@ -67,7 +68,11 @@ def _odd_priorities(sample: Sample, order: Order) -> Iterator[str]:
             if sample.count == 1
             else f"{sample.count:,} priorities are no whole numbers"
         )
-        what = "that matters with --order priority only" if order is Order.INPUT else "sent after all others"
+        what = (
+            f"that matters with {name_setting('order', 'priority')} only"
+            if order is Order.INPUT
+            else "sent after all others"
+        )
         yield printable(f"{are}; {what}; the first is {sample.first[0]}")
 
 
@@ -84,7 +89,7 @@ def _accounts(accounts: Mapping[str, int], usual: str | None) -> Iterator[str]:
     elif others := {account: number for account, number in accounts.items() if account != usual and usual}:
         number = sum(others.values())
         are = "1 campaign is" if number == 1 else f"{number:,} campaigns are"
-        yield f"{are} of another account than --account-id {usual}: {_format_counts(others)}"
+        yield f"{are} of another account than {name_setting('account_id')} {usual}: {_format_counts(others)}"
 
 
 def _nameless(plan: Plan) -> Iterator[str]:
@@ -92,7 +97,7 @@ def _nameless(plan: Plan) -> Iterator[str]:
         have = "has" if plan.looks.nameless == 1 else "have"
         yield (
             f"{plan.looks.nameless:,} of {plan.to_send:,} campaigns {have} no name in the list, "
-            "so no name: rule of --protect can hold them back"
+            f"so no name: rule of {name_setting('protect')} can hold them back"
         )
 
 

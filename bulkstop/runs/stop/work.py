@@ -60,7 +60,7 @@ def make_work(
     follow: Follow = follow_nothing
     lanes_at_rest: Callable[[], Iterable[Lane]] = tuple
     if known is not None:
-        to_send, follow, lanes_at_rest = _narrow(plan, parts, accounts, known, report, run_id)
+        to_send, follow, lanes_at_rest = _narrow(plan, parts, accounts, known, report, run_id, observe)
     lanes = Lanes(make_lanes(to_send, accounts), settings.concurrency, make_guards(settings, to_send.to_send, observe))
     pool = Pool(
         lanes,
@@ -85,7 +85,7 @@ def make_lanes(to_send: ToSend, accounts: Accounts) -> Iterator[Lane]:
 
 
 def _narrow(
-    plan: Plan, parts: Parts, accounts: Accounts, known: "KnownStates", report: Report, run_id: str
+    plan: Plan, parts: Parts, accounts: Accounts, known: "KnownStates", report: Report, run_id: str, observe: Observe
 ) -> tuple[ToSend, Follow, Callable[[], Iterable[Lane]]]:
     """Return what the lists leave to do; what they have at rest is reported here."""
     from bulkstop.runs.stop.precheck import narrow_plan  # seldom wanted, and a start-up need not wait for it
@@ -94,7 +94,7 @@ def _narrow(
     left = narrow_plan(plan, known, lambda campaign: report(known.result(campaign, run_id)))
     if not known.disable_schedule:
         return left, follow_nothing, tuple
-    calls = ScheduleCalls(known, parts.perform)
+    calls = ScheduleCalls(known, parts.perform, observe)
     at_rest = {account_id: left.recurring(account_id) for account_id in plan.accounts}
     return left, calls.follow, lambda: calls.lanes_at_rest(at_rest, accounts, run_id)
 

@@ -202,8 +202,8 @@ def test_the_fault_of_a_cap_says_all_of_it() -> None:
     assert isinstance(fault, GuardError)
     assert isinstance(fault, BulkstopError)
     assert str(fault) == (
-        "--max-failures 2: 2 of 5 campaigns failed, the first cd-4: server_error (error 4); "
-        "nothing more was sent: see the result lines, put it right, then go on with --resume"
+        "max_failures 2: 2 of 5 campaigns failed, the first cd-4: server_error (error 4); "
+        "nothing more was sent: see the result lines, put it right, then go on with resume=True"
     )
     run.admission.settled(BAD, 9.0, "late")
     assert run.admission.fault is fault
@@ -212,9 +212,9 @@ def test_the_fault_of_a_cap_says_all_of_it() -> None:
 def test_the_fault_of_a_share_tells_of_the_sample() -> None:
     """That 10% are 10 of 10 is said to be of at least 100, while that is what decided."""
     few = Run(Admission(FailureCap(share=0.1)), 50, 1, fails_after(0)).to_its_end()
-    assert str(few.admission.fault).startswith("--max-failures 10% (of at least 100): 10 of 10 campaigns failed, ")
+    assert str(few.admission.fault).startswith("max_failures 10% (of at least 100): 10 of 10 campaigns failed, ")
     many = Run(Admission(FailureCap(share=0.025)), 5000, 1, fails_after(2000)).to_its_end()
-    assert str(many.admission.fault).startswith("--max-failures 2.5%: 51 of 2,051 campaigns failed, the first cd-2001")
+    assert str(many.admission.fault).startswith("max_failures 2.5%: 51 of 2,051 campaigns failed, the first cd-2001")
 
 
 @pytest.mark.parametrize(
@@ -292,8 +292,8 @@ def test_a_failed_wave_ends_the_run(concurrency: int) -> None:
         pass
     assert run.sent == sent_by_then <= 100
     said = str(run.admission.fault)
-    assert said.startswith("--waves: wave 2 of 3 did not pass: 1 of its first ")
-    assert "go on with --resume" in said
+    assert said.startswith("waves: wave 2 of 3 did not pass: 1 of its first ")
+    assert "go on with resume=True" in said
 
 
 def test_a_canary_that_fails_is_named() -> None:
@@ -301,7 +301,7 @@ def test_a_canary_that_fails_is_named() -> None:
     run = Run(Admission(waves=[1, 10]), 10, 8, fails_after(0)).to_its_end()
     assert run.sent == 1
     assert str(run.admission.fault).startswith(
-        "--waves: wave 1 of 2 did not pass: 1 of its first 1 campaigns failed, the first cd-1: server_error (error 1); "
+        "waves: wave 1 of 2 did not pass: 1 of its first 1 campaigns failed, the first cd-1: server_error (error 1); "
     )
 
 
@@ -344,9 +344,7 @@ def test_a_cap_that_is_reached_in_a_wave_says_so() -> None:
     """The line names the option that ended the run, and the wave it ended in."""
     run = Run(Admission(FailureCap(2), waves=[1, 10, 100]), 100, 1, fails_after(3)).to_its_end()
     assert run.failed == 2
-    assert str(run.admission.fault).startswith(
-        "--max-failures 2: 2 of 5 campaigns failed in wave 2 of 3, the first cd-4"
-    )
+    assert str(run.admission.fault).startswith("max_failures 2: 2 of 5 campaigns failed in wave 2 of 3, the first cd-4")
 
 
 def test_a_wave_is_filled_up_for_what_was_never_sent() -> None:

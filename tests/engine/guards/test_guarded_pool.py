@@ -69,7 +69,7 @@ def test_exactly_the_cap_fails(count: int, names: str, concurrency: int) -> None
     rows = accounts(names, 400 // len(names))
     job = Job(rows, fails_after(100), admission=Admission(FailureCap(count)), concurrency=concurrency)
     fault = job.to_its_end()
-    assert str(fault).startswith(f"--max-failures {count}: {count} of {100 + count} campaigns failed, the first cd-")
+    assert str(fault).startswith(f"max_failures {count}: {count} of {100 + count} campaigns failed, the first cd-")
     assert job.outcomes() == {
         Outcome.STOPPED: 100,
         Outcome.SERVER_ERROR: count,
@@ -185,7 +185,7 @@ def test_an_outage_beyond_the_bound_ends_the_run(concurrency: int) -> None:
     job = Job(
         campaigns(5000), down(5.0, math.inf), breaker=Breaker(10, bound_s=300.0), concurrency=concurrency, attempts=5
     )
-    assert str(job.to_its_end()).startswith("--max-outage 300s: the service has failed every probe for 300 s, ")
+    assert str(job.to_its_end()).startswith("max_outage_s 300s: the service has failed every probe for 300 s, ")
     assert job.outcomes()[Outcome.NOT_SENT] > 4000 - 20 * concurrency
 
 
@@ -240,7 +240,7 @@ def test_a_wrong_account_ends_alone(answer: Attempt, concurrency: int) -> None:
     (why,) = {result.error for result in job.results if result.outcome is Outcome.NOT_SENT}
     assert why is not None
     assert why.startswith("the first calls of account b, stream st-1, voice failed (5 ")
-    way_on = "put it right, then go on with --resume, which sends the refused ones again"
+    way_on = "put it right, then go on with resume=True, which sends the refused ones again"
     assert str(fault) == f"{why}; {300 - FIRST} more of them were not sent: {way_on}"
 
 
@@ -363,7 +363,7 @@ def test_a_list_of_refused_accounts_ends_with_every_row_open() -> None:
     assert Counter(call.campaign.account_id for call in job.service.log).most_common()[0][1] == FIRST
 
 
-@pytest.mark.parametrize(("cap", "said"), [(5, "--max-failures 5"), (6, "stream st-1")])
+@pytest.mark.parametrize(("cap", "said"), [(5, "max_failures 5"), (6, "stream st-1")])
 def test_a_closed_group_at_the_cap(cap: int, said: str) -> None:
     """Refused campaigns are failures: with a cap of five it ends the run, above it the closed group does."""
     job = Job(campaigns(50), always(REFUSED, 1.0), scopes=ScopeBreaker(), admission=Admission(FailureCap(cap)))
@@ -515,7 +515,7 @@ def test_claims_that_the_list_does_not_prove_reach_a_cap() -> None:
     """Unconfirmed is a failure: exactly as many as the cap allows are."""
     lists = Lists(lambda of, number: {})
     job = Job(campaigns(50), always(CLAIM, 1.0), admission=Admission(FailureCap(7)), scopes=ScopeBreaker(), lists=lists)
-    assert str(job.to_its_end()).startswith("--max-failures 7: 7 of 7 campaigns failed")
+    assert str(job.to_its_end()).startswith("max_failures 7: 7 of 7 campaigns failed")
     assert job.outcomes() == {Outcome.UNCONFIRMED: 7, Outcome.NOT_SENT: 43}
 
 

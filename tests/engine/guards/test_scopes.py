@@ -293,7 +293,7 @@ def test_one_that_is_listed_closes_its_group() -> None:
     groups = reviewing()
     assert flags(groups.reviewed(groups.of(campaign()), {"cd-3"})) == [False] * FIRST
     assert "the service lists such a campaign, so the path template is wrong" in reason(groups)
-    assert "--voice-path" in reason(groups)
+    assert "voice_path" in reason(groups)
 
 
 def test_a_later_one_that_is_listed_closes_its_group_at_once() -> None:
@@ -385,14 +385,14 @@ def test_a_closed_group_says_what_may_be_wrong_in_the_words_of_the_service() -> 
         "the first calls of account a1, stream st-1, voice failed (5 refused; the last one: HTTP 401, Missing scope): "
         'wrong token, wrong stream id, or missing scope "Campaign Management"'
     )
-    way_on = "put it right, then go on with --resume, which sends the refused ones again"
+    way_on = "put it right, then go on with resume=True, which sends the refused ones again"
     assert reason(groups) == said
     assert groups.faults() == [f"{said}; {way_on}"]
     groups.of(campaign()).skipped = 1234
     assert groups.faults() == [f"{said}; 1,234 more of them were not sent: {way_on}"]
 
 
-@pytest.mark.parametrize(("kind", "option"), [(CampaignType.VOICE, "--voice-path"), (CampaignType.SMS, "--sms-path")])
+@pytest.mark.parametrize(("kind", "option"), [(CampaignType.VOICE, "voice_path"), (CampaignType.SMS, "sms_path")])
 @pytest.mark.parametrize("attempt", SINGLE)
 def test_a_path_that_may_be_wrong_is_named_by_the_option_of_its_type(
     attempt: Attempt, kind: CampaignType, option: str
@@ -402,7 +402,7 @@ def test_a_path_that_may_be_wrong_is_named_by_the_option_of_its_type(
     for _ in range(FIRST):
         note(groups, attempt, of)
     assert f"the path template may be wrong for your deployment ({option})" in reason(groups, of)
-    assert reason(groups, of).count("-path") == 1
+    assert reason(groups, of).count("_path") == 1
 
 
 @pytest.mark.parametrize("attempt", [MOVED, FOREIGN])
@@ -410,7 +410,7 @@ def test_a_host_that_may_be_wrong_is_named(attempt: Attempt) -> None:
     """A redirect or a page is not of this service."""
     groups = ScopeBreaker[Row]()
     note_all(groups, *[attempt] * FIRST)
-    assert "--host may be wrong" in reason(groups)
+    assert "host may be wrong" in reason(groups)
 
 
 texts = st.text(max_size=40)

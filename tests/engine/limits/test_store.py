@@ -138,7 +138,7 @@ def test_a_server_has_one_name() -> None:
 )
 def test_an_address_of_nothing(where: str) -> None:
     """What is neither a path nor a Redis server's URL is refused; it may hold a password, so it is not shown."""
-    with pytest.raises(SettingsError, match=r"^--quota-store") as refused:
+    with pytest.raises(SettingsError, match=r"^quota_store") as refused:
         open_store(where, host="h", limits=[MINUTE])
     assert "hush" not in str(refused.value)
     assert "tiger" not in str(refused.value)
@@ -148,7 +148,7 @@ def test_without_the_package_redis(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the extra is not installed, the message says how to install it."""
     monkeypatch.delitem(sys.modules, "bulkstop.engine.limits.store_redis", raising=False)
     monkeypatch.setitem(sys.modules, "redis", None)
-    with pytest.raises(SettingsError, match=r"--quota-store.*pip install 'bulkstop\[redis\]'"):
+    with pytest.raises(SettingsError, match=r"quota_store.*pip install 'bulkstop\[redis\]'"):
         open_store("redis://localhost", host="h", limits=[MINUTE])
 
 
@@ -161,7 +161,7 @@ class Sick:
     async def claim(self, account_id: str) -> float:
         """Permit."""
         if self.away:
-            raise StoreUnavailableError("--quota-store x: locked")
+            raise StoreUnavailableError("quota_store x: locked")
         return 0.0
 
     async def room(self, account_id: str) -> int:
@@ -185,7 +185,7 @@ class TestPatience:
         now[0] += PATIENCE_S - 0.001
         assert 0.25 <= await store.claim("a") <= 1
         now[0] += 0.001
-        with pytest.raises(QuotaError, match="--quota-store x: locked"):
+        with pytest.raises(QuotaError, match="quota_store x: locked"):
             await store.claim("a")
 
     async def test_an_answer_ends_the_row(self) -> None:

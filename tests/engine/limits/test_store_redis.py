@@ -192,7 +192,7 @@ class TestAway:
         assert 0.25 <= await store.claim(ACCOUNT) <= 1
         assert await store.room(ACCOUNT) == 0
         now[0] = PATIENCE_S
-        with pytest.raises(QuotaError, match=r"^--quota-store redis://127.0.0.1:\d+/0: cannot be reached") as ended:
+        with pytest.raises(QuotaError, match=r"^quota_store redis://127.0.0.1:\d+/0: cannot be reached") as ended:
             await store.claim(ACCOUNT)
         assert "\n" not in str(ended.value)
         server.start()
@@ -218,7 +218,7 @@ class TestAway:
             with server.client() as client:
                 client.delete(KEY)
                 client.set(KEY, "not a log of calls")
-            with pytest.raises(QuotaError, match=r"^--quota-store redis://127.0.0.1:\d+/0: cannot be used \(WRONGTYPE"):
+            with pytest.raises(QuotaError, match=r"^quota_store redis://127.0.0.1:\d+/0: cannot be used \(WRONGTYPE"):
                 await store.claim(ACCOUNT)
 
 
@@ -230,7 +230,7 @@ class TestOpening:
         with socket.socket() as taken:  # bound and not listening
             taken.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{taken.getsockname()[1]}"
-            with pytest.raises(SettingsError, match=rf"^--quota-store redis://{address}/1: .*refused") as refused:
+            with pytest.raises(SettingsError, match=rf"^quota_store redis://{address}/1: .*refused") as refused:
                 open_store(f"redis://user:{PASSWORD}@{address}/1", host=HOST, limits=[MINUTE])
         assert PASSWORD not in str(refused.value)
 
@@ -246,9 +246,7 @@ class TestOpening:
                 inner = store._store  # type: ignore[attr-defined]
                 assert PASSWORD not in repr(store) + repr(inner) + repr(inner._client)
             for given in (f"redis://:{PASSWORD}2@{address}", server.url):
-                with pytest.raises(
-                    SettingsError, match=rf"^--quota-store redis://{address}: cannot be used"
-                ) as refused:
+                with pytest.raises(SettingsError, match=rf"^quota_store redis://{address}: cannot be used") as refused:
                     open_store(given, host=HOST, limits=[MINUTE])
                 assert PASSWORD not in str(refused.value)
 
@@ -271,7 +269,7 @@ class TestOpening:
     def test_a_wrong_setting(self, server: Server) -> None:
         """What the URL sets wrongly is told, but not quoted."""
         for query in (f"?nonsense={PASSWORD}", f"?max_connections={PASSWORD}"):
-            with pytest.raises(SettingsError, match=r"^--quota-store redis://127") as refused:
+            with pytest.raises(SettingsError, match=r"^quota_store redis://127") as refused:
                 open_store(server.url + query, host=HOST, limits=[MINUTE])
             assert PASSWORD not in str(refused.value)
 

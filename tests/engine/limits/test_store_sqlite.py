@@ -234,7 +234,7 @@ class TestLocked:
             now[0] = PATIENCE_S - 0.01
             assert 0.25 <= await store.claim(ACCOUNT) <= 1
             now[0] = PATIENCE_S
-            with pytest.raises(QuotaError, match=r"^--quota-store .*/q: locked by another process") as ended:
+            with pytest.raises(QuotaError, match=r"^quota_store .*/q: locked by another process") as ended:
                 await store.claim(ACCOUNT)
         assert "\n" not in str(ended.value)
         assert await store.claim(ACCOUNT) == 0.0
@@ -433,7 +433,7 @@ class TestFile:
         """A file that is no database is refused at once, in one line with the remedies, and left as it is."""
         path = tmp_path / "q"
         path.write_bytes(damage)
-        with pytest.raises(SettingsError, match=r"^--quota-store .*/q: .*remove it.*--quota-store memory$") as refused:
+        with pytest.raises(SettingsError, match=r"^quota_store .*/q: .*remove it.*quota_store=.memory.$") as refused:
             open_store(str(path), host=HOST, limits=[MINUTE])
         assert "\n" not in str(refused.value)
         assert path.read_bytes() == damage
@@ -447,7 +447,7 @@ class TestFile:
         pages[1024:] = b"\xff" * (len(pages) - 1024)
         path.write_bytes(pages)
         async with opened(path) as store:
-            with pytest.raises(QuotaError, match=r"^--quota-store .*/q: cannot be used .*remove it"):
+            with pytest.raises(QuotaError, match=r"^quota_store .*/q: cannot be used .*remove it"):
                 await store.claim(ACCOUNT)
 
     def test_a_database_of_something_else(self, tmp_path: Path) -> None:
@@ -456,7 +456,7 @@ class TestFile:
         with closing(sqlite3.connect(path)) as file:
             file.execute("CREATE TABLE theirs (x)")
         before = path.read_bytes()
-        with pytest.raises(SettingsError, match=r"^--quota-store .*/q: .*something else"):
+        with pytest.raises(SettingsError, match=r"^quota_store .*/q: .*something else"):
             open_store(str(path), host=HOST, limits=[MINUTE])
         assert path.read_bytes() == before
 
@@ -465,12 +465,12 @@ class TestFile:
         """Where no file can be made, the message says so and names the option and the way out."""
         (tmp_path / "file").touch()
         (tmp_path / "folder").mkdir()
-        with pytest.raises(SettingsError, match=r"^--quota-store .*--quota-store memory$"):
+        with pytest.raises(SettingsError, match=r"^quota_store .*quota_store=.memory.$"):
             open_store(str(tmp_path / where), host=HOST, limits=[MINUTE])
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere; test_no_place_for_a_file covers it")
     def test_no_permission(self, tmp_path: Path) -> None:
         """A directory that may not be written is refused."""
         (tmp_path / "closed").mkdir(mode=0o500)
-        with pytest.raises(SettingsError, match=r"^--quota-store .*Permission denied"):
+        with pytest.raises(SettingsError, match=r"^quota_store .*Permission denied"):
             open_store(str(tmp_path / "closed" / "q"), host=HOST, limits=[MINUTE])

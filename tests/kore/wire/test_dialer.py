@@ -132,7 +132,7 @@ class TestAddresses:
         monkeypatch.setattr("bulkstop.kore.wire.dialer.start_connection", none_left)
         async with WireTransport("http://127.0.0.1:1") as wire:
             response = failure(await wire.post("/", {}))
-        assert response.error == "no file descriptor left (lower --concurrency or raise ulimit -n); nothing was sent"
+        assert response.error == "no file descriptor left (lower concurrency or raise ulimit -n); nothing was sent"
 
 
 class TestTunnel:

@@ -55,7 +55,7 @@ def test_way(host: str, proxy: str | None, way: Route) -> None:
 
 def test_https_proxy() -> None:
     """A proxy that is itself reached by TLS is refused, with the way out and without its password."""
-    with pytest.raises(SettingsError, match=r"^--proxy: .*--transport aiohttp") as caught:
+    with pytest.raises(SettingsError, match=r"^proxy: .*transport=.aiohttp.") as caught:
         find_route("https://api.example", "https://user:secret@proxy:443")
     assert "secret" not in str(caught.value)
 

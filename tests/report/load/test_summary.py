@@ -88,7 +88,7 @@ def test_faults() -> None:
         "THE SCHEDULE WAS NOT KEPT: 100% of the requests",
         "THE SCHEDULE WAS NOT KEPT: 10 requests were due and never left",
     ]
-    assert faults[-1].endswith("lower the rate, or raise --max-in-flight")
+    assert faults[-1].endswith("lower the rate, or raise max_in_flight")
     assert list_faults(summarized((HELD,))) == []
 
 

@@ -121,7 +121,7 @@ class TestBeginning:
         finally:
             os.umask(usual)
         assert path.stat().st_mode & 0o777 == 0o600
-        with pytest.raises(OutputError, match="exists already; give --resume to go on with it, --overwrite, or -o"):
+        with pytest.raises(OutputError, match="exists already; give resume=True to go on with it, overwrite=True, or"):
             Ledger(str(path))
         assert path.read_bytes() == LINE
 

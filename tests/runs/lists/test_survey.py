@@ -381,7 +381,7 @@ def test_a_list_that_is_long() -> None:
     """How long a long list is, and the other way to ask, is said once, after the first page."""
     service, said = Service({f"cd-{number}": "Stopped" for number in range(1200)}), list[str]()
     look(service, targets("cd-1199", "cd-3"), say=said.append, quota=[Limit(10, 60.0)])
-    singly = "--singly takes 2, but tells nothing of schedules"
+    singly = "singly takes 2, but tells nothing of schedules"
     assert said == [f"voice campaigns of account a1: a list of 1,200: about 30 calls, at least 2 min; {singly}"]
 
 

@@ -138,14 +138,14 @@ def test_rows_that_could_not_be_used(name: str, tmp_path: Path) -> None:
         tmp_path / name,
         result("cd-1"),
         result("cd-2", Outcome.INVALID, 3, error="priority is '1.5'; it must be a whole number"),
-        result("cd-3", Outcome.INVALID, 4, error="no account_id in the row; give --account-id", account_id=None),
+        result("cd-3", Outcome.INVALID, 4, error="no account_id in the row; give account_id", account_id=None),
     )
     filled = Settings(host=HOST, token="t", account_id="a1")
     targets = read_targets([path], filled)
     assert targets.by_scope == {GROUP: {"cd-1": Outcome.STOPPED, "cd-2": Outcome.INVALID, "cd-3": Outcome.INVALID}}
     assert (targets.invalid, targets.unread) == (0, [])
     assert read_targets([path], HERE).unread == [
-        Unread("in.csv", 4, "cd-3", "no account_id in the row; give --account-id")
+        Unread("in.csv", 4, "cd-3", "no account_id in the row; give account_id")
     ]
 
 
@@ -159,7 +159,7 @@ def test_rows_that_could_not_be_used(name: str, tmp_path: Path) -> None:
         (result("x" * 200, Outcome.INVALID, error="priority is 'a'"), "priority is 'a'"),
         (result("cd-1", account_id=None), "no account_id"),
         (result("cd-1", stream_id="st 1"), "stream_id 'st 1' holds U+0020 SPACE"),
-        (result("cd-1", campaign_type=None), "no campaign_type; give --type"),
+        (result("cd-1", campaign_type=None), "no campaign_type; give type"),
         (result("cd-1", Outcome.INVALID, campaign_type=None, error="campaign_type is 'fax'"), "campaign_type is 'fax'"),
     ],
 )
@@ -299,7 +299,7 @@ def test_another_host(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as refused:
         read_targets([path], HERE)
     assert str(refused.value) == (
-        f"--host {HOST}: {path} is of a run at https://other.test\N{REPLACEMENT CHARACTER}[2J; "
+        f"host {HOST}: {path} is of a run at https://other.test\N{REPLACEMENT CHARACTER}[2J; "
         "give that, or other results"
     )
 

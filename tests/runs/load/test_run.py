@@ -110,7 +110,7 @@ class TestEnds:
         service = Service()
         for credentials in ({}, {"token_file": "/nonexistent"}):
             with pytest.raises((SettingsError, CredentialsError)):
-                loaded(service, load(count=1), Settings(host="http://127.0.0.1:1", **credentials))  # type: ignore[arg-type]
+                loaded(service, load(count=1), Settings(host="http://127.0.0.1:1", **credentials))
         assert service.seen == []
 
     def test_results_that_cannot_be_written(self) -> None:

@@ -121,7 +121,7 @@ class TestSearch:
         found = service.searched(count=349)
         assert len(service.seen) == found.requests == 50 + 100
         assert (found.rate, found.low, found.exit_code) == (None, 2000, 3)
-        assert found.reason == "--count 349: is used up before the limit is known"
+        assert found.reason == "count 349: is used up before the limit is known"
 
     @pytest.mark.parametrize(
         ("answer", "code", "why"),

@@ -73,9 +73,7 @@ def test_protected(rule: str, numbers: list[int] | None, tmp_path: Path, monkeyp
     (tmp_path / "protect.txt").write_text(f"{rule}\n")
     settings = Settings(host=HOST, account_id="a", stream_id="s", protect=(str(tmp_path / "protect.txt"),))
     if numbers is None:
-        with pytest.raises(
-            SettingsError, match=r"^--protect: made-up campaigns are protected by .*; give another --id"
-        ):
+        with pytest.raises(SettingsError, match=r"^protect: made-up campaigns are protected by .*; give another id"):
             make_stem(settings, "kept-")
     else:
         made = make_targets(settings, make_stem(settings, "kept-"))
@@ -116,7 +114,7 @@ def test_list_that_says_too_little(tmp_path: Path) -> None:
     """Of a list that cannot be used the first row is named, with the reason."""
     path = tmp_path / "list.txt"
     path.write_text("c1\nc2\n")
-    why = r"list\.txt: holds no campaign that can be sent \(2 invalid; first \S*list\.txt line 1: .*--type.*\); nothing"
+    why = r"list\.txt: holds no campaign that can be sent \(2 invalid; first \S*list\.txt line 1: .*type.*\); nothing"
     with pytest.raises(InputError, match=why), read_targets(str(path), OURS):
         pass
 
@@ -126,7 +124,7 @@ def test_list_that_is_too_long(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_text("c1\nc2\nc3\n")
     settings = Settings(host=HOST, type=CampaignType.SMS, account_id="a", stream_id="s", max_campaigns=2)
-    with pytest.raises(SettingsError, match="--max-campaigns 2: the list has 3"), read_targets(str(path), settings):
+    with pytest.raises(SettingsError, match="max_campaigns 2: the list has 3"), read_targets(str(path), settings):
         pass
 
 
@@ -148,13 +146,13 @@ def test_made_up() -> None:
 @pytest.mark.parametrize(
     ("given", "prefix", "why"),
     [
-        ({"stream_id": "s"}, "p", "--account-id: not given; made-up campaigns need one, or give INPUT"),
-        ({"account_id": "a"}, "p", "--stream-id: not given"),
-        ({"account_id": "a b", "stream_id": "s"}, "p", r"^--account-id: 'a b' holds U\+0020 SPACE"),
-        ({"account_id": "a", "stream_id": "s"}, "\n", r"--id-prefix, .*U\+000A CONTROL CHARACTER"),
+        ({"stream_id": "s"}, "p", "account_id: not given; made-up campaigns need one, or give INPUT"),
+        ({"account_id": "a"}, "p", "stream_id: not given"),
+        ({"account_id": "a b", "stream_id": "s"}, "p", r"^account_id: 'a b' holds U\+0020 SPACE"),
+        ({"account_id": "a", "stream_id": "s"}, "\n", r"id_prefix, .*U\+000A CONTROL CHARACTER"),
     ],
 )
 def test_made_up_of_nothing(given: dict[str, str], prefix: str, why: str) -> None:
     """Without an account and a stream there is nothing to make campaigns up for; what cannot be sent is refused."""
     with pytest.raises(SettingsError, match=why):
-        choose_targets(None, Settings(host=HOST, **given), prefix)  # type: ignore[arg-type]
+        choose_targets(None, Settings(host=HOST, **given), prefix)

@@ -132,5 +132,5 @@ def test_the_time_to_finish_by_is_that_of_the_zone(now: str, tz: str, finish_by:
 
 def test_a_time_that_has_passed_is_refused() -> None:
     """Nothing is sent on the day after by mistake."""
-    with pytest.raises(SettingsError, match=r"--finish-by 00:00:00: has passed today"):
+    with pytest.raises(SettingsError, match=r"finish_by 00:00:00: has passed today"):
         check_time(settings(finish_by="00:00:00"))

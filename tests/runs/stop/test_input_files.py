@@ -84,7 +84,7 @@ def test_what_settings_name(name: str) -> None:
     os.link("mine.jsonl", "link.jsonl")
     os.link("mine.jsonl", manifest_path("r.jsonl"))
     given = {name: ["mine.jsonl"] if name == "protect" else "mine.jsonl"}
-    what = f"is the file that settings.{name} names; give another file"
+    what = f"is the file that {name} names; give another file"
     refused(f"output mine.jsonl: {what}", "mine.jsonl", **given)
     refused(f"output link.jsonl: {what}", "link.jsonl", **given)
     refused(f"output r.jsonl: its manifest {manifest_path('r.jsonl')} {what}", "r.jsonl", **given)
@@ -105,9 +105,9 @@ def test_every_file_of_the_settings_is_known() -> None:
 def test_the_usual_quota_store(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """The store of calls that nobody names is a file too; what is remembered elsewhere is none."""
     monkeypatch.setenv("XDG_STATE_HOME", str(folder))
-    assert [path for _, path in files_of(settings(quota_store=None), str)] == [str(folder / "bulkstop/quota.sqlite")]
+    assert [path for _, path in files_of(settings(quota_store=None))] == [str(folder / "bulkstop/quota.sqlite")]
     for store in ("memory", "redis://127.0.0.1/0"):
-        assert list(files_of(settings(quota_store=store), str)) == []
+        assert list(files_of(settings(quota_store=store))) == []
 
 
 @pytest.mark.real
@@ -134,7 +134,7 @@ def test_campaigns_made_by_hand() -> None:
     campaign = Campaign.of_row("cd-1", CampaignType.VOICE, "a", "st", "st", "here", 1)
     Path("p.txt").write_text("x\n")
     refused(
-        "output p.txt: is the file that settings.protect names; give another file",
+        "output p.txt: is the file that protect names; give another file",
         "p.txt",
         [campaign],
         protect=["p.txt"],

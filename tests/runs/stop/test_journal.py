@@ -295,7 +295,7 @@ class TestResume:
         settings = replace(with_token(), iid="another")
         with (
             RunJournal(str(path), mode=Mode.RESUME) as record,
-            pytest.raises(InputError, match=r"; --iid was None then$"),
+            pytest.raises(InputError, match=r"; iid was None then$"),
         ):
             record.plan(["list.csv"], settings)
 
@@ -326,7 +326,7 @@ class TestResume:
         with RunJournal(str(path), mode=Mode.RESUME) as late, late.plan(["list.csv"], settings) as plan:
             run(path)
             before = contents(Path())
-            with pytest.raises(OutputError, match="exists already; give --resume"):
+            with pytest.raises(OutputError, match="exists already; give resume=True"):
                 late.open(plan, settings, [], "late")
         assert contents(Path()) == before
 
@@ -352,7 +352,7 @@ class TestResume:
                 run(path, retry=retry)
             said = str(caught.value)
             assert said.startswith(f"{name}: its run finished at {at} (4 stopped, 1 rejected); nothing is left to send")
-            assert said.endswith("--retry-failed (nothing is worth it) or --retry rejected (1 rejected)")
+            assert said.endswith('retry_failed=True (nothing is worth it) or retry="rejected" (1 rejected)')
         assert contents(Path()) == before
         assert run(path, retry={Outcome.REJECTED}).exit_code == 0
         assert lines(path)[5:] == [(2, "stopped")]
@@ -456,7 +456,7 @@ class TestResume:
         run(path, outcome_of=until(3))
         with pytest.raises(SettingsError) as caught:
             run(path, host="https://other.example.com")
-        said = f"--host https://other.example.com: r.jsonl is of a run at {HOST}; give that, or another -o"
+        said = f"host https://other.example.com: r.jsonl is of a run at {HOST}; give that, or another output"
         assert str(caught.value) == said
         assert run(path, host="platform.example.com/").exit_code == 0
 
@@ -464,12 +464,12 @@ class TestResume:
     def test_what_keeps_nothing(self, name: str, path: Path) -> None:
         """There is nothing to go on with in what is no file."""
         os.mkfifo("pipe")
-        with pytest.raises(OutputError, match=rf"^--resume: {name} keeps nothing to go on with; give -o FILE$"):
+        with pytest.raises(OutputError, match=rf"^resume: {name} keeps nothing to go on with; give output=.FILE.$"):
             RunJournal(name, mode=Mode.RESUME)
 
     def test_one_answer(self) -> None:
         """A file cannot be gone on with and thrown away."""
-        with pytest.raises(SettingsError, match="--overwrite throws away what --resume"):
+        with pytest.raises(SettingsError, match="overwrite throws away what resume"):
             choose_mode(overwrite=True, resume=True)
         assert [choose_mode(overwrite=o, resume=r) for o, r in ((False, False), (True, False), (False, True))] == list(
             Mode

@@ -327,9 +327,9 @@ def test_no_status_is_known_unasked() -> None:
 @pytest.mark.parametrize(
     ("options", "flags"),
     [
-        (("only_running",), "--only-running"),
-        (("disable_schedule",), "--disable-schedule"),
-        (("only_running", "disable_schedule"), "--only-running --disable-schedule"),
+        (("only_running",), "only_running"),
+        (("disable_schedule",), "disable_schedule"),
+        (("only_running", "disable_schedule"), "only_running disable_schedule"),
     ],
 )
 def test_a_list_that_cannot_be_read(options: tuple[str, ...], flags: str) -> None:
@@ -404,7 +404,7 @@ def test_the_time_to_finish_comes_first(monkeypatch: pytest.MonkeyPatch) -> None
     settings = settings_for("only_running", finish_by="18:00")
     monkeypatch.setattr(Settings, "seconds_left", lambda self, now: 5.0)
     service = Service({}, latency_s=60.0)
-    with pytest.raises(BulkstopError, match="--finish-by 18:00: came before the list was read; nothing was sent"):
+    with pytest.raises(BulkstopError, match="finish_by 18:00: came before the list was read; nothing was sent"):
         run(read([campaign("cd-1")], service, settings))
 
 

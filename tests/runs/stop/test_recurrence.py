@@ -299,7 +299,9 @@ def test_a_schedule_that_is_not_disabled(answer: Answer, said: str, caplog: pyte
     (result,) = scene.results
     assert (result.outcome, result.schedule, is_final(result)) == (Outcome.STOPPED, said, False)
     assert result.finished_at is not None
-    assert [record.msg for record in caplog.records] == ["schedule_of_another_disabled"] * ("another" in said)
+    assert [vars(record)["event"] for record in caplog.records] == ["schedule_of_another_disabled"] * (
+        "another" in said
+    )
 
 
 def test_what_cannot_be_disabled_is_not_tried() -> None:

@@ -30,7 +30,7 @@ def test_names(names: tuple[str, ...], found: set[Outcome]) -> None:
 def test_each(outcome: Outcome) -> None:
     """What is done or was held back on purpose is never sent again; any other outcome can be named."""
     if outcome in DONE | HELD_BACK:
-        with pytest.raises(SettingsError, match=rf"^--retry: what is {outcome} (is done|was held back on purpose) and"):
+        with pytest.raises(SettingsError, match=rf"^retry: what is {outcome} (is done|was held back on purpose) and"):
             outcomes_to_retry([outcome], retry_failed=False)
     else:
         assert outcomes_to_retry([outcome], retry_failed=False) == {outcome}
@@ -50,7 +50,7 @@ def test_no_outcome(name: str, said: str) -> None:
     """A name that is none is an error with the nearest one, or with all of them."""
     with pytest.raises(SettingsError) as caught:
         outcomes_to_retry([name], retry_failed=True)
-    assert str(caught.value).startswith(f"--retry: {said}")
+    assert str(caught.value).startswith(f"retry: {said}")
 
 
 def test_listed() -> None:

@@ -71,7 +71,7 @@ def test_priorities_that_cannot_be_read() -> None:
     rows: list[Row] = [campaign("cd-1")._replace(row={"priority": text}) for text in ("high\x07", [1])]
     rows += [campaign(f"cd-{n}")._replace(row={"priority": text}) for n, text in enumerate(("3", None, ""), 2)]
     first = "the first is list.csv line 2: 'high\N{REPLACEMENT CHARACTER}'"
-    assert warned(rows[:1]) == [f"1 priority is no whole number; that matters with --order priority only; {first}"]
+    assert warned(rows[:1]) == [f'1 priority is no whole number; that matters with order="priority" only; {first}']
     rows[1] = rows[1]._replace(campaign_id="cd-9")  # type: ignore[union-attr]
     for order in ("priority", "priority-ascending"):
         assert warned(rows, order=order) == [f"2 priorities are no whole numbers; sent after all others; {first}"]
@@ -86,10 +86,10 @@ def test_several_accounts() -> None:
 def test_another_account_than_the_usual_one() -> None:
     """With an account of one's own in the settings, it is the campaigns of others that surprise."""
     assert warned([campaign("cd-1", "other"), *plain(3)], account_id=ACCOUNT) == [
-        f"1 campaign is of another account than --account-id {ACCOUNT}: other (1)"
+        f"1 campaign is of another account than account_id {ACCOUNT}: other (1)"
     ]
     assert warned([campaign("cd-1", "b"), campaign("cd-2", "c")], account_id=ACCOUNT) == [
-        f"2 campaigns are of another account than --account-id {ACCOUNT}: b (1), c (1)"
+        f"2 campaigns are of another account than account_id {ACCOUNT}: b (1), c (1)"
     ]
 
 
@@ -118,7 +118,7 @@ def test_names_are_protected_that_the_list_does_not_have() -> None:
     """A rule for names holds nothing in a list without names, and that is said."""
     rules = (Rule("keep.txt", 1, "Hot*", of_name=True),)
     assert warned([*plain(2), campaign("cd-9", name="Other")], rules=rules) == [
-        "2 of 3 campaigns have no name in the list, so no name: rule of --protect can hold them back"
+        "2 of 3 campaigns have no name in the list, so no name: rule of protect can hold them back"
     ]
     assert warned([campaign("cd-9", name="Other")], rules=rules) == []
 

@@ -1,0 +1,1 @@
+"""How whoever starts the work ends it early, and takes its results."""

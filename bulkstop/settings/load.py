@@ -1,0 +1,90 @@
+"""Settings put together: an option, else its variable, else the profile's key, else the default."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath
+from typing import Any
+
+from bulkstop.errors import SettingsError
+from bulkstop.settings import OPTION_SPECS, Settings, check_names, is_empty, join_limits, key_of, read, suggest_value
+from bulkstop.settings.profiles import Profile, read_profile
+
+WAYS_TO_A_TOKEN = frozenset({"token", "token_file", "token_command", "client_secret", "client_secret_file"})
+CONFIG = "bulkstop.toml"
+"""The file of profiles, unless another one is named."""
+
+
+def load_settings(profile: str | None, config: str | PurePath | None, options: Mapping[str, Any]) -> Settings:
+    """Put options, the environment and a profile together; raises SettingsError for what cannot be."""
+    check_names(options)
+    names = {name: variable_of(name) for name in (*OPTION_SPECS, "profile", "config")}
+    refuse_empty_variables(names)
+    profile = _check_text("profile", profile) or os.environ.get(names["profile"])
+    config = _check_text("config", config) or os.environ.get(names["config"])
+    wanted = [name for name in OPTION_SPECS if name == "protect" or name not in options]
+    variables = {name: _read_variable(name) for name in wanted if names[name] in os.environ}
+    return Settings(**merge_settings(options, variables, open_profile(profile, config)))
+
+
+def merge_settings(options: Mapping[str, Any], variables: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
+    """Return the nearest value of every setting; raises SettingsError, which says where a wrong one stands.
+
+    What is protected stays so whatever is given nearer: that is added, and replaces nothing. One way to a token that is
+    given nearer replaces whatever way the profile has.
+    """
+    nearer = {**variables, **options}
+    replaced = WAYS_TO_A_TOKEN if WAYS_TO_A_TOKEN & nearer.keys() else frozenset[str]()
+    wanted = [name for name in profile.settings if name == "protect" or name not in nearer.keys() | replaced]
+    values = {name: profile.value(name) for name in wanted} | nearer
+    if "quota" in values and "quota" not in options:
+        where = variable_of("quota") if "quota" in variables else f"{profile.where('quota')}: quota"
+        values["quota"] = _join_limits(where, values["quota"])
+    return values | {"protect": _add_up(options, variables, profile)}
+
+
+def open_profile(name: str | None, config: str | None) -> Profile:
+    """Read a profile of a file, which must be there when it is named."""
+    if config is not None and not os.access(config, os.R_OK):
+        raise SettingsError(f" {config}: no such file, or it cannot be read", setting="config")
+    return read_profile(config or CONFIG, name)
+
+
+def variable_of(name: str) -> str:
+    """Return the environment's variable of a setting, or of `profile` and `config`."""
+    return f"BULKSTOP_{(key_of(name) if name in OPTION_SPECS else name).upper()}"
+
+
+def refuse_empty_variables(variables: Mapping[str, str]) -> None:
+    """Raise SettingsError for a variable, by its setting, that is set to nothing: that may be a slip."""
+    for name, variable in variables.items():
+        if variable in os.environ and is_empty(os.environ[variable]):
+            advice = suggest_value(name) if name == "quota" else "give it a value"
+            raise SettingsError(f"{variable}: is empty; {advice}, or unset it")
+
+
+def _read_variable(name: str) -> Any:
+    spec, text = OPTION_SPECS[name], os.environ[variable_of(name)]
+    try:
+        return tuple(map(spec.read, text.split())) if spec.repeatable else spec.read(text)
+    except ValueError as error:
+        raise SettingsError(f"{variable_of(name)}: {error}") from None
+
+
+def _join_limits(where: str, limits: Iterable[Any]) -> Any:
+    try:
+        return join_limits(limits)
+    except ValueError as error:
+        raise SettingsError(f"{where}: {error}") from None
+
+
+def _add_up(options: Mapping[str, Any], variables: Mapping[str, Any], profile: Profile) -> tuple[str, ...]:
+    files = profile.value("protect") if "protect" in profile.settings else ()
+    more = read("protect", options["protect"]) if "protect" in options else ()
+    return (*files, *variables.get("protect", ()), *more)
+
+
+def _check_text(name: str, value: str | PurePath | None) -> str | None:
+    if value is not None and (not isinstance(value, str | PurePath) or is_empty(value)):
+        fault = "is empty; give it a value" if isinstance(value, str) else f"is of type {type(value).__name__}, no text"
+        raise SettingsError(f": {fault}", setting=name)
+    return None if value is None else str(value)

@@ -1,0 +1,55 @@
+"""What can be given for each setting, for type checkers: the value, or a text that is read as one."""
+
+from collections.abc import Sequence
+from datetime import time
+from pathlib import PurePath
+from typing import TypedDict
+
+from bulkstop.model import CampaignType, FailureCap, Limit, Order
+from bulkstop.settings.parse import TransportName
+
+
+class SettingsOptions(TypedDict, total=False):
+    """The arguments of `Settings`."""
+
+    host: str
+    account_id: str | None
+    stream_id: str | None
+    iid: str | None
+    any_id: bool | str
+    type: CampaignType | str | None
+    voice_path: str | None
+    sms_path: str | None
+    ca: str | PurePath | None
+    proxy: str | None
+    transport: TransportName | str | None
+    timeout_s: float | str
+    insecure_http: bool | str
+    token: str | None
+    token_file: str | PurePath | None
+    token_command: str | None
+    client_id: str | None
+    client_secret: str | None
+    client_secret_file: str | PurePath | None
+    jwt_alg: str
+    jwt_sub: str
+    jti: bool | str
+    quota: Sequence[Limit | str] | str
+    quota_store: str | PurePath | None
+    adaptive: bool | str
+    pace: str
+    order: Order | str
+    protect: Sequence[str | PurePath] | str
+    max_campaigns: int | str | None
+    max_failures: FailureCap | float | str | None
+    waves: str | None
+    soak_s: float | str
+    max_outage_s: float | str
+    only_running: bool | str
+    disable_schedule: bool | str
+    finish_by: time | str | None
+    tz: str | None
+    concurrency: int | str
+    attempts: int | str
+    max_retry_after_s: float | str
+    grace_s: float | str
