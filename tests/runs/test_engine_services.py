@@ -250,7 +250,8 @@ class Silent(Recorded):
     async def post(self, target: str, *args: Any) -> Response | TransportFailure:
         """Keep whoever asks waiting."""
         self.asked.set()
-        return await asyncio.get_running_loop().create_future()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
 
 
 @pytest.mark.parametrize("name", ["load", "verify"])
