@@ -7,10 +7,9 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
-from bulkstop.engine.steering.delivery import OnResult
 from bulkstop.engine.steering.early_end import EarlyEnd
 from bulkstop.errors import SettingsError
-from bulkstop.model import Campaign
+from bulkstop.model import Campaign, OnResult
 from bulkstop.runs.parts import Around, GetToken, Hooks, Parts, open_parts
 from bulkstop.runs.stop.forecast import find_earliest_end
 from bulkstop.runs.stop.options import RunOptions, check_callable, check_kind, check_names, check_options, read_expected
@@ -123,10 +122,15 @@ class Engine:
         )
 
     def prepare_run(
-        self, prepare: Prepare, on_result: OnResult | None = None, *, ending: EarlyEnd | None = None
+        self,
+        prepare: Prepare,
+        on_result: OnResult | None = None,
+        *,
+        run_id: str | None = None,
+        ending: EarlyEnd | None = None,
     ) -> Run:
         """Return a run whose plan and results somebody else prepares."""
-        return Run(self.parts, prepare, on_result, ending=ending)
+        return Run(self.parts, prepare, on_result, run_id=run_id, ending=ending)
 
     async def discover(
         self,

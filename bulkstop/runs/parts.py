@@ -55,7 +55,7 @@ class Parts:
     tokens: Tokens
     perform: Perform
     accounts: Accounts
-    send: Send
+    hooks: Hooks
     loop: asyncio.AbstractEventLoop | None
     runs: "set[Run]" = field(default_factory=set)
 
@@ -87,9 +87,13 @@ async def open_parts(
         store = await opened.enter_async_context(open_quota_store(settings))
         transport = await opened.enter_async_context(hooks.transport or connect(settings))
         perform = make_perform(transport.post, tokens)
-        send = make_send(settings, perform, classify=hooks.classify)
-        send = hooks.around(send) if hooks.around else send
-        yield Parts(settings, tokens, perform, Accounts(settings, store), send, asyncio.get_running_loop())
+        yield Parts(settings, tokens, perform, Accounts(settings, store), hooks, asyncio.get_running_loop())
+
+
+def make_stop_send(parts: Parts) -> Send:
+    """Make what stops a campaign, once a try, with what the hooks put around it."""
+    send = make_send(parts.settings, parts.perform, classify=parts.hooks.classify)
+    return send if parts.hooks.around is None else parts.hooks.around(send)
 
 
 @asynccontextmanager

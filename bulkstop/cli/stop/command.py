@@ -4,8 +4,9 @@ import asyncio
 import itertools
 import json
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, nullcontext
+import uuid
+from collections.abc import Sequence
+from contextlib import nullcontext
 
 import click
 
@@ -79,8 +80,8 @@ def command(ctx: click.Context, /, **_: object) -> int:
         if options.dry_run:
             print_err("Dry run: nothing was sent.")
             return 0
+        check_start(settings, options)
         if plan.to_send and options.asks:
-            check_start(settings, options)
             confirm(plan.to_send)
         summary = carry_out(plan, settings, journal, options)
         print_summary(summary, journal, options)
@@ -114,18 +115,16 @@ def show_plan(plan: Plan, settings: Settings, options: StopOptions) -> PlanFacts
 
 def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: StopOptions) -> StopSummary:
     """Execute the plan with signals and progress, and note it for the next run's comparison."""
-    progress = choose_progress(plan.to_send, options)
-
-    @asynccontextmanager
-    async def prepare(run_id: str) -> AsyncIterator[Prepared]:
-        journal.open(plan, settings, command_line(sys.argv), run_id)
-        yield Prepared(plan, journal.write, journal.watch, journal.end)
+    run_id, progress = str(uuid.uuid4()), choose_progress(plan.to_send, options)
+    journal.open(plan, settings, command_line(sys.argv), run_id)
+    prepared = Prepared(plan, journal.write, journal.watch, journal.end)
 
     async def execute() -> StopSummary:
         shutdown = Shutdown(grace_s=settings.grace_s, say=print_err, lost=LOST)
         with handle_signals(shutdown, SIGNALS):
             async with Engine(use_store(settings)) as engine:
-                return await engine.prepare_run(prepare).execute(progress=progress, shutdown=shutdown)
+                run = engine.prepare_run(lambda _: nullcontext(prepared), run_id=run_id)
+                return await run.execute(progress=progress, shutdown=shutdown)
 
     try:
         with redirect_err(progress.say) if isinstance(progress, Bar) else nullcontext():

@@ -14,7 +14,7 @@ from bulkstop.report.load.metrics import Metrics
 from bulkstop.runs.host import every
 from bulkstop.runs.load.recorder import Outputs, Recorder
 from bulkstop.runs.load.run import Load, send_load
-from bulkstop.runs.parts import Connect, open_load_parts
+from bulkstop.runs.parts import Connect, make_stop_send, open_load_parts
 from bulkstop.settings import Settings
 from bulkstop.workers.link import Lines, ParentLink, Ready
 
@@ -99,7 +99,9 @@ async def run_worker(
             link.send(Ready(parts.settings.concurrency))
             begin_at = await link.wait_for_begin()
             with _each_second(recorder, begin_at):
-                fault = await send_load(load, campaigns, parts.send, recorder, link.attach, parts.settings, begin_at)
+                fault = await send_load(
+                    load, campaigns, make_stop_send(parts), recorder, link.attach, parts.settings, begin_at
+                )
             recorder.report(time.monotonic() - begin_at)
     return fault
 

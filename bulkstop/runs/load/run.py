@@ -18,7 +18,7 @@ from bulkstop.report.load.thresholds import Threshold, Verdict
 from bulkstop.report.log import log_event
 from bulkstop.runs.load.recorder import NOWHERE, Outputs, Recorder, Say, report_progress
 from bulkstop.runs.load.sending import generate_load
-from bulkstop.runs.parts import Connect, Hooks, Parts, open_load_parts
+from bulkstop.runs.parts import Connect, Hooks, Parts, make_stop_send, open_load_parts
 from bulkstop.runs.wiring import make_load_transport
 from bulkstop.settings import Settings
 
@@ -142,7 +142,7 @@ async def execute(
             await parts.tokens.get()  # before anything is sent: a run without credentials measures nothing
             log_event(LoadBegan(run_id, settings.host, load.planned, settings.concurrency))
             with report_progress(progress, recorder.metrics, time.monotonic()):
-                fault = await send_load(load, campaigns, parts.send, recorder, shutdown.attach, settings)
+                fault = await send_load(load, campaigns, make_stop_send(parts), recorder, shutdown.attach, settings)
     return sum_up(load, settings, recorder, run_id, shutdown.signum, fault, in_flight=settings.concurrency)
 
 

@@ -24,7 +24,7 @@ from bulkstop.report.log import log_event
 from bulkstop.runs.load.recorder import NOWHERE, Recorder, Say
 from bulkstop.runs.load.run import LOST, choose_max_in_flight
 from bulkstop.runs.load.sending import generate_load
-from bulkstop.runs.parts import Connect, open_load_parts
+from bulkstop.runs.parts import Connect, make_stop_send, open_load_parts
 from bulkstop.runs.wiring import make_load_transport
 from bulkstop.settings import Settings
 from bulkstop.text import format_duration
@@ -137,7 +137,7 @@ async def execute(
         async with open_load_parts(settings, search.room, connect=connect) as parts:
             await parts.tokens.get()
             log_event(SearchBegan(run_id, settings.host, search.start))
-            prober = _Prober(search, campaigns, parts.send, shutdown, parts.settings, tell)
+            prober = _Prober(search, campaigns, make_stop_send(parts), shutdown, parts.settings, tell)
             with suppress(_Ended):
                 await prober.search()
     return prober.summary(run_id)

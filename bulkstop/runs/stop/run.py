@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from bulkstop.engine.limits.quota import min_duration_s
 from bulkstop.engine.pool import Pool
 from bulkstop.engine.shutdown import Shutdown
-from bulkstop.engine.steering.delivery import Delivery, OnResult
+from bulkstop.engine.steering.delivery import Delivery
 from bulkstop.engine.steering.early_end import EarlyEnd
 from bulkstop.engine.steering.stream import Stream
 from bulkstop.engine.tasks import start_task
 from bulkstop.errors import BulkstopError, SettingsError
 from bulkstop.events import Event, Observe, Resting, RunBegan, RunEnded, Warned
-from bulkstop.model import Limit, Outcome, Report, Result
+from bulkstop.model import Limit, OnResult, Outcome, Report, Result
 from bulkstop.report.log import log_event
 from bulkstop.report.stop.progress import Progress
 from bulkstop.report.stop.snapshot import RunState, Snapshot
@@ -75,10 +75,11 @@ class Run:
         prepare: Prepare,
         on_result: OnResult | None = None,
         *,
+        run_id: str | None = None,
         ending: EarlyEnd | None = None,
         observe: Observe = log_event,
     ) -> None:
-        self.id = str(uuid.uuid4())
+        self.id = run_id or str(uuid.uuid4())
         self.state = RunState.PLANNED
         self.summary: StopSummary | None = None
         self.stats = Stats()

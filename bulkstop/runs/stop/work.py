@@ -11,7 +11,7 @@ from bulkstop.engine.retry import Retry
 from bulkstop.events import Observe
 from bulkstop.kore.session import Perform
 from bulkstop.model import Campaign, Report
-from bulkstop.runs.parts import Parts
+from bulkstop.runs.parts import Parts, make_stop_send
 from bulkstop.runs.wiring import Accounts, make_guards
 from bulkstop.source.plan import Plan
 
@@ -64,7 +64,7 @@ def make_work(
     lanes = Lanes(make_lanes(to_send, accounts), settings.concurrency, make_guards(settings, to_send.to_send, observe))
     pool = Pool(
         lanes,
-        parts.send,
+        make_stop_send(parts),
         report,
         retry=Retry(settings.attempts, max_retry_after_s=settings.max_retry_after_s),
         concurrency=settings.concurrency,
