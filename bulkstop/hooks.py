@@ -4,10 +4,9 @@ GetToken gives a token, Transport carries a call and returns a Response or a Tra
 that sends one attempt, Classify says what a Response means, OnResult is given each result.
 """
 
-from bulkstop.engine.steering.delivery import OnResult
 from bulkstop.kore.exchange import Response, Transport, TransportFailure
 from bulkstop.kore.session import Classify
-from bulkstop.model import Send
+from bulkstop.model import OnResult, Send
 from bulkstop.runs.parts import Around, GetToken
 
 __all__ = ["Around", "Classify", "GetToken", "OnResult", "Response", "Send", "Transport", "TransportFailure"]

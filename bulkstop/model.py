@@ -313,6 +313,8 @@ Row = Campaign | Result
 Source = Iterator[Row]
 Send = Callable[[Campaign], Awaitable[Attempt]]
 Report = Callable[[Result], None]
+OnResult = Callable[[Result], Awaitable[object] | object]
+"""Is given each result; one that is asynchronous is awaited, so it paces the run."""
 
 
 def utc_text(unix_s: float) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Unpack
 
-from bulkstop.engine.steering.delivery import OnResult
+from bulkstop.model import OnResult
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs import host
 from bulkstop.runs.engine import Engine

@@ -7,10 +7,9 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
-from bulkstop.engine.steering.delivery import OnResult
 from bulkstop.engine.steering.early_end import EarlyEnd
 from bulkstop.errors import SettingsError
-from bulkstop.model import Campaign
+from bulkstop.model import Campaign, OnResult
 from bulkstop.runs.parts import Around, GetToken, Hooks, Parts, open_parts
 from bulkstop.runs.stop.forecast import find_earliest_end
 from bulkstop.runs.stop.plan import check_usable, make_plan

@@ -374,17 +374,17 @@ async def test_events() -> None:
         run = engine.run(ids(ROWS))
 
         async def names(events: AsyncIterator[Any]) -> list[str]:
-            return [event.name async for event in events]
+            return [type(event).__name__ async for event in events]
 
         async def first(events: AsyncIterator[Any]) -> str:
-            return (await anext(events)).name  # type: ignore[no-any-return]
+            return type(await anext(events)).__name__
 
         run.events()
         read = [names(run.events()), names(run.events())]
         assert await asyncio.gather(*read, first(run.events()), wait_for(run)) == [
-            ["began", "ended"],
-            ["began", "ended"],
-            "began",
+            ["RunBegan", "RunEnded"],
+            ["RunBegan", "RunEnded"],
+            "RunBegan",
             None,
         ]
         assert await names(run.events()) == []

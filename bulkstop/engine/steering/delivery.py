@@ -9,12 +9,10 @@ from bulkstop.engine.steering.early_end import END_S, GRACE_S, EarlyEnd
 from bulkstop.engine.steering.stream import Stream
 from bulkstop.engine.tasks import run_concurrently, start_task
 from bulkstop.errors import BulkstopError
-from bulkstop.model import Result
+from bulkstop.model import OnResult, Result
 
 RESULTS_WAITING = 1000
 """Results that nobody has taken from an iterator yet before the run waits for that."""
-OnResult = Callable[[Result], Awaitable[object] | object]
-"""Is given each result; one that is asynchronous is awaited, so it paces the run."""
 
 
 class Delivery:

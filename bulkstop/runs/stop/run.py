@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from bulkstop.engine.limits.quota import min_duration_s
 from bulkstop.engine.pool import Pool
 from bulkstop.engine.shutdown import Shutdown
-from bulkstop.engine.steering.delivery import Delivery, OnResult
+from bulkstop.engine.steering.delivery import Delivery
 from bulkstop.engine.steering.early_end import EarlyEnd
 from bulkstop.engine.steering.stream import Stream
 from bulkstop.engine.tasks import start_task
 from bulkstop.errors import BulkstopError, SettingsError
 from bulkstop.events import Event, Observe, Resting, RunBegan, RunEnded, Warned
-from bulkstop.model import Limit, Outcome, Report, Result
+from bulkstop.model import Limit, OnResult, Outcome, Report, Result
 from bulkstop.report.log import log_event
 from bulkstop.report.stop.progress import Progress
 from bulkstop.report.stop.snapshot import RunState, Snapshot
