@@ -34,9 +34,8 @@ def write_list(path: Path, campaigns: int) -> None:
 def whole_job(host: str, path: Path) -> float:
     """Run `stop` in this process and return its seconds, the reading of the list included."""
     from bulkstop import Settings, stop
-    from bulkstop.settings import NO_LIMIT
 
-    settings = Settings(host=host, token="x.y.z", quota=NO_LIMIT, concurrency=CONNECTIONS)
+    settings = Settings(host=host, token="x.y.z", quota="none", concurrency=CONNECTIONS)
     began = time.perf_counter()
     summary = stop([str(path)], settings, output=str(path) + ".results.jsonl", overwrite=True)
     elapsed_s = time.perf_counter() - began

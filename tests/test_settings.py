@@ -38,7 +38,7 @@ NO_QUOTA: list[Any] = [(), [], None, "", (None,), "banana", ("60/60s", "none"), 
 @pytest.mark.parametrize("quota", NO_QUOTA)
 def test_what_is_no_quota(quota: Any) -> None:
     """Only limits are a quota, and nothing that may have been forgotten is no limit."""
-    with pytest.raises(SettingsError, match=r"^quota: .*such as \(Limit\(60, 60\),\), or NO_LIMIT$"):
+    with pytest.raises(SettingsError, match=r"^quota: .*such as \(Limit\(60, 60\),\), or .none.$"):
         Settings(host="api.example", quota=quota)
 
 
@@ -251,5 +251,5 @@ def test_no_limit() -> None:
     """Settings without a limit say so, and can be copied, changed and sent to another process."""
     settings = Settings(host="api.example", quota=NO_LIMIT)
     for copy in (settings, replace(settings, attempts=1), pickle.loads(pickle.dumps(settings))):
-        assert (list(copy.quota), repr(copy.quota)) == ([], "NO_LIMIT")
+        assert (list(copy.quota), repr(copy.quota)) == ([], "'none'")
         assert replace(copy, attempts=5) == settings

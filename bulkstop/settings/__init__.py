@@ -67,7 +67,7 @@ class NoLimit(tuple[Limit, ...]):
 
     def __repr__(self) -> str:
         """Write it as it is given."""
-        return "NO_LIMIT"
+        return repr("none")
 
 
 NO_LIMIT = NoLimit()
@@ -319,7 +319,7 @@ def read(name: str, value: object) -> Any:
         parsed = read_value(OPTION_SPECS[name], default_of(name), value)
         return join_limits(parsed) if name == "quota" else parsed
     except ValueError as error:
-        advice = "; give Limit values, such as (Limit(60, 60),), or NO_LIMIT" if name == "quota" else ""
+        advice = '; give Limit values, such as (Limit(60, 60),), or "none"' if name == "quota" else ""
         raise SettingsError(f": {error}{advice}", setting=name) from None
 
 

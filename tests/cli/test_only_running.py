@@ -16,10 +16,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from bulkstop import Settings
 from bulkstop.model import Campaign, CampaignType, Limit, Outcome
 from bulkstop.runs.api import stop_async
 from bulkstop.runs.lists.states import AT_REST
-from bulkstop.settings import NO_LIMIT, Settings
 from bulkstop.simulator import Operation, SimulatedCampaign, Simulator, SimulatorOptions
 from bulkstop.simulator.campaigns import Campaigns
 from tests.cli.conftest import Here
@@ -334,7 +334,7 @@ async def test_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     async with Simulator(SimulatorOptions(campaigns=COUNT, seed=SEED)) as sim:
         write_list(tmp_path, sim.campaigns.values())
         settings = Settings(
-            host=sim.url, token=TOKEN, quota=NO_LIMIT, quota_store="memory", only_running=True, disable_schedule=True
+            host=sim.url, token=TOKEN, quota="none", quota_store="memory", only_running=True, disable_schedule=True
         )
         summary = await stop_async([LIST], settings, output=LINE)
         assert (summary.exit_code, summary.calls, summary.rows_with_lines) == (0, len(sim.requests), COUNT)

@@ -26,10 +26,10 @@ from bulkstop.report.stop.stats import Stats
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs.host import every
 from bulkstop.runs.parts import Parts
+from bulkstop.runs.stop.options import read_rate
 from bulkstop.runs.stop.work import Work, make_work
 from bulkstop.runs.wiring import check_size, plan_waves
 from bulkstop.settings import Settings
-from bulkstop.settings.parse import parse_limit
 from bulkstop.source.plan import Plan
 
 if TYPE_CHECKING:
@@ -183,12 +183,12 @@ class Run:
         self._steer(self._end_early, True)
 
     def set_rate(self, rate: str | Limit | None) -> None:
-        """Let each account make at most so many calls (`30/min`) from now on, beside its quota; None ends that.
+        """Let each account make at most so many calls (`30/m`) from now on, beside its quota; None ends that.
 
-        Raises SettingsError for a text that is no rate.
+        Raises SettingsError for what is no rate.
         """
         try:
-            limit = parse_limit(rate) if isinstance(rate, str) else rate
+            limit = read_rate(rate)
         except ValueError as error:
             raise SettingsError(f": {error}", setting="rate") from None
         if not isinstance(limit, Limit | None):
