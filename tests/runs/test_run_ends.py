@@ -382,9 +382,9 @@ async def test_events() -> None:
         run.events()
         read = [names(run.events()), names(run.events())]
         assert await asyncio.gather(*read, first(run.events()), wait_for(run)) == [
-            ["began", "ended"],
-            ["began", "ended"],
-            "began",
+            ["RunBegan", "RunEnded"],
+            ["RunBegan", "RunEnded"],
+            "RunBegan",
             None,
         ]
         assert await names(run.events()) == []
