@@ -1,13 +1,24 @@
 """The types of what an Engine is given to do in its place.
 
 GetToken gives a token, Transport carries a call and returns a Response or a TransportFailure, Around wraps the Send
-that sends one attempt, Classify says what a Response means, OnResult is given each result.
+that sends one attempt, Classify says what a Response means, OnResult is given each result. A RetryHint says in an
+Attempt what another try could change.
 """
 
 from bulkstop.kore.exchange import Response, Transport, TransportFailure
 from bulkstop.kore.session import Classify
-from bulkstop.model import Send
+from bulkstop.model import RetryHint, Send
 from bulkstop.runs.delivery import OnResult
 from bulkstop.runs.parts import Around, GetToken
 
-__all__ = ["Around", "Classify", "GetToken", "OnResult", "Response", "Send", "Transport", "TransportFailure"]
+__all__ = [
+    "Around",
+    "Classify",
+    "GetToken",
+    "OnResult",
+    "Response",
+    "RetryHint",
+    "Send",
+    "Transport",
+    "TransportFailure",
+]
