@@ -5,10 +5,10 @@ that sends one attempt, Classify says what a Response means, OnResult is given e
 Attempt what another try could change.
 """
 
+from bulkstop.engine.steering.delivery import OnResult
 from bulkstop.kore.exchange import Response, Transport, TransportFailure
 from bulkstop.kore.session import Classify
 from bulkstop.model import RetryHint, Send
-from bulkstop.runs.delivery import OnResult
 from bulkstop.runs.parts import Around, GetToken
 
 __all__ = [

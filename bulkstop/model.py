@@ -202,7 +202,8 @@ class Campaign(_CampaignFields):
         """Make one; nothing is checked before it is planned."""
         kind = cast("CampaignType", type)  # a text, or None, until the plan fills it in
         where = account_id or "", stream_id or "", iid or ""
-        return cls.of_row(campaign_id, kind, *where, key or "", 0, priority, name, row)
+        source = "" if key is None else str(key)  # it may come as a number out of a database
+        return cls.of_row(campaign_id, kind, *where, source, 0, priority, name, row)
 
     @classmethod
     def of_row(

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from bulkstop import Limit, Settings
 from bulkstop.errors import SettingsError
-from bulkstop.settings import NO_LIMIT, OPTION_SPECS
+from bulkstop.model import Limit
+from bulkstop.settings import NO_LIMIT, OPTION_SPECS, Settings
 from bulkstop.settings.load import variable_of
 from tests.settings import BESIDE, FIRM
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bulkstop.cli.files import check_written
+from bulkstop.cli.files import check_written, use_store
 from bulkstop.cli.options import GroupedCommand, ParsedText, read_settings, with_settings
 from bulkstop.cli.terminal import print_err
 from bulkstop.errors import OutputError, SettingsError
@@ -116,7 +116,7 @@ def command(
         if status not in STATUSES:
             print_err(f"bulkstop: note: --status {status}: is none of {', '.join(STATUSES)}; asked for all the same")
     discovery = discover(
-        settings,
+        use_store(settings),
         ListFilter(wanted, priority or ()),
         types=kinds or choose_types(settings),
         name=name,

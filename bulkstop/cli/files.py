@@ -1,12 +1,36 @@
 """Files to be written, held against those that are read, by the names of their options."""
 
 from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
 
+from bulkstop.engine.limits.store import default_path
+from bulkstop.errors import SettingsError
 from bulkstop.runs.stop import input_files
 from bulkstop.settings import Settings
 
 
+def use_store(settings: Settings) -> Settings:
+    """Have calls remembered in the user's state, unless the settings say where; raises SettingsError without a home."""
+    return _name_store(settings) if settings.quota else settings
+
+
+def check_results(path: str, inputs: Iterable[str], settings: Settings, *, more: Iterable[str] = ()) -> None:
+    """Refuse results in the place of a file that is read or named, and what stands beside them too."""
+    input_files.check_results(path, inputs, _with_usual_store(settings), more=more)
+
+
 def check_written(written: Iterable[tuple[str, str | None]], settings: Settings, config: str) -> None:
     """Refuse to write over a file that the settings name, or stand in: raises SettingsError before any is opened."""
-    read = [("the file that --config names", config), *input_files.files_of(settings)]
+    read = [("the file that --config names", config), *input_files.files_of(_with_usual_store(settings))]
     input_files.check_written([(f"{option} {path}:", path) for option, path in written if path is not None], read)
+
+
+def _name_store(settings: Settings) -> Settings:
+    return settings if settings.quota_store else replace(settings, quota_store=str(default_path()))
+
+
+def _with_usual_store(settings: Settings) -> Settings:
+    with suppress(SettingsError):  # the store itself says that there is no home
+        return _name_store(settings)
+    return settings

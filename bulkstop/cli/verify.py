@@ -9,7 +9,7 @@ import click
 
 from bulkstop.cli import discover
 from bulkstop.cli.discover import WRITERS, choose_format, print_rest
-from bulkstop.cli.files import check_written
+from bulkstop.cli.files import check_written, use_store
 from bulkstop.cli.options import GroupedCommand, read_settings, with_settings
 from bulkstop.cli.terminal import drop_output, print_err, print_out
 from bulkstop.errors import SettingsError
@@ -124,7 +124,7 @@ def read_back(paths: tuple[str, ...], settings: Settings, *, singly: bool, quiet
     try:
         return verify(
             targets,
-            settings,
+            use_store(settings),
             singly=singly,
             signals=SIGNALS,
             say=(lambda text: None) if quiet else (lambda text: print_err(printable(text))),

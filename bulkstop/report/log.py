@@ -75,22 +75,27 @@ _RECORDS: dict[type[Event], tuple[str, int, str]] = {
     LoadBegan: ("load_began", logging.INFO, "load test {run_id} of {host} begins"),
     SearchBegan: ("search_began", logging.INFO, "search {run_id} for the highest rate of {host} begins"),
 }
-"""What each event is called in the log, how much it matters, and what its record says to a person."""
+"""What each event is called in the log, how much it matters, and the sentence that its fields are filled into."""
 
 
 def log_event(event: Event) -> None:
     """Log what has happened in a sentence; the record's `event` and `fields` are its name and its data."""
     name, level, text = _RECORDS[type(event)]
-    fields: dict[str, object] = event._asdict()
-    if isinstance(event, AccountThrottled) and fields.pop("is_expected"):
+    if isinstance(event, AccountThrottled) and event.is_expected:
         level = logging.INFO  # so it finds its limit
     elif isinstance(event, Resting) and event.rest_s >= LONG_REST_S:
         level = logging.WARNING
-    elif isinstance(event, WrongScheduleDisabled):
-        fields["name"] = fields.pop("campaign_name")
     if LOG.isEnabledFor(level):
-        sentence = escape(_clip(REDACTOR.redact(text.format_map(fields))))
-        LOG.log(level, sentence, extra={"event": name, "fields": fields})
+        sentence = escape(_clip(REDACTOR.redact(text.format_map(event._asdict()))))
+        LOG.log(level, sentence, extra={"event": name, "fields": _fields(event)})
+
+
+def _fields(event: Event) -> dict[str, object]:
+    fields: dict[str, object] = event._asdict()
+    fields.pop("is_expected", None)
+    if isinstance(event, WrongScheduleDisabled):
+        fields["name"] = fields.pop("campaign_name")
+    return fields
 
 
 class TextFormatter(logging.Formatter):

@@ -2,11 +2,12 @@
 
 from typing import Unpack
 
+from bulkstop.engine.steering.delivery import OnResult
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs import host
-from bulkstop.runs.delivery import OnResult
 from bulkstop.runs.engine import Engine
-from bulkstop.runs.stop.prepare import RunOptions, Source, read_destination
+from bulkstop.runs.stop.options import RunOptions
+from bulkstop.runs.stop.prepare import Source, read_destination
 from bulkstop.settings import Settings
 
 
@@ -25,6 +26,7 @@ async def stop_async(
     source: Source, settings: Settings, *, on_result: OnResult | None = None, **options: Unpack[RunOptions]
 ) -> StopSummary:
     """Do what `stop` does in a running event loop; when it is cancelled every row still has its result."""
+    engine = Engine(settings)
     read_destination(source, settings, options)  # first: nothing is opened for a run that cannot be
-    async with Engine(settings) as engine:
+    async with engine:
         return await engine.run(source, on_result, **options)

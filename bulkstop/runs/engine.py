@@ -7,17 +7,18 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
+from bulkstop.engine.steering.delivery import OnResult
+from bulkstop.engine.steering.early_end import EarlyEnd
 from bulkstop.errors import SettingsError
 from bulkstop.model import Campaign
-from bulkstop.runs.delivery import OnResult
-from bulkstop.runs.early_end import EarlyEnd
 from bulkstop.runs.parts import Around, GetToken, Hooks, Parts, open_parts
 from bulkstop.runs.stop.forecast import find_earliest_end
+from bulkstop.runs.stop.options import RunOptions, check_callable, check_kind, check_names, check_options, read_expected
 from bulkstop.runs.stop.plan import check_usable, make_plan
-from bulkstop.runs.stop.prepare import RunOptions, Source, check_names, prepare, read_destination, read_plan
+from bulkstop.runs.stop.prepare import Source, prepare, read_destination, read_plan
 from bulkstop.runs.stop.run import Prepare, Run
 from bulkstop.runs.stop.warnings import find_warnings
-from bulkstop.settings import Settings
+from bulkstop.settings import OPTION_SPECS, Settings
 from bulkstop.source.plan import Plan
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ class Engine:
         around: Around | None = None,
         classify: "Classify | None" = None,
     ) -> None:
+        check_kind("settings", settings, "Settings", *OPTION_SPECS)
+        check_callable(token=token, around=around, classify=classify)
+        if transport is not None:
+            check_kind("transport", transport, "a Transport", "post", "__aenter__", "__aexit__")
         self.settings = settings
         self._hooks = Hooks(token, transport, around, classify)
         self._open = AsyncExitStack()
@@ -89,6 +94,7 @@ class Engine:
         that cannot be read, and with `strict` when any row cannot be used.
         """
         self.parts.check_usable()
+        check_options({"format": format})
         plan = await read_plan(source, partial(make_plan, settings=self.settings, fmt=format))
         self._plans = [each for each in self._plans if not each.is_closed]
         self._plans.append(plan)
@@ -107,8 +113,9 @@ class Engine:
         is the form of files whose name does not tell it, `expect` the fewest and the most campaigns to stop. Asks
         nobody: starting it is the confirmation. Raises SettingsError for options that do not go together.
         """
+        check_callable(on_result=on_result)
         destination = read_destination(source, self.settings, options)
-        fmt, expect, ending = options.get("format"), options.get("expect"), EarlyEnd()
+        fmt, expect, ending = options.get("format"), read_expected(options.get("expect")), EarlyEnd()
         return self.prepare_run(
             lambda run_id: prepare(source, self.settings, destination, run_id, ending, fmt=fmt, expect=expect),
             on_result,
@@ -137,6 +144,8 @@ class Engine:
         """
         from bulkstop.runs.lists.discover import find_campaigns  # seldom wanted
 
+        if name is not None:
+            check_kind("name", name, "a pattern", "casefold")
         for campaign in await find_campaigns(
             self.parts, types=types, name=name, statuses=statuses, priorities=priorities
         ):
@@ -154,7 +163,7 @@ class Engine:
         """
         from bulkstop.runs.load.prepare import LoadOptions, load_source  # seldom wanted
 
-        check_names("load", options, LoadOptions)
+        check_names(options, LoadOptions.__annotations__)
         return await load_source(self.settings, source, options, self._hooks, self.parts)
 
     async def verify(self, source: Source, *, format: str | None = None, singly: bool = False) -> "Verification":  # noqa: A002 - as above

@@ -17,7 +17,7 @@ from bulkstop.engine.guards.guards import Guards
 from bulkstop.engine.guards.scopes import ScopeBreaker
 from bulkstop.engine.lanes import Claim, Lane, Turn
 from bulkstop.engine.limits.quota import AllOf, EvenPacer, NoQuota, Quota, RollingWindow
-from bulkstop.engine.limits.store import QuotaStore, default_path, open_store
+from bulkstop.engine.limits.store import QuotaStore, open_store
 from bulkstop.engine.limits.windows import add_safety_margin
 from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.retry import Retry
@@ -287,11 +287,10 @@ def make_quota(settings: Settings) -> Quota:
 @asynccontextmanager
 async def open_quota_store(settings: Settings) -> AsyncIterator[QuotaStore | None]:
     """Open the store that remembers the calls made, if there is a quota to remember; raises SettingsError."""
-    if not settings.quota or settings.quota_store == MEMORY:
+    if not settings.quota or settings.quota_store in (None, MEMORY):
         yield None
         return
-    where = settings.quota_store or str(default_path())
-    store = open_store(where, host=settings.host, limits=settings.quota)
+    store = open_store(settings.quota_store, host=settings.host, limits=settings.quota)
     try:
         yield store
     finally:

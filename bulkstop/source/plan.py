@@ -142,10 +142,12 @@ class Plan:
 
     def _read(self, rows: Iterable[Row], order: Order) -> dict[str, "array[int]"]:
         """Take every row; return the place of each campaign of an account by its priority, where that matters."""
-        seen, is_sorted = FirstSeen(), order != Order.INPUT
+        seen, keys, is_sorted = FirstSeen(), FirstSeen(), order != Order.INPUT
         priorities: dict[str, array[int]] = {}
         for row in rows:
             self.rows += 1
+            if not row.line and keys.first(hash(row.source), self.rows):
+                raise InputError(f"the key {row.source!r} is used twice; give each campaign a key of its own")
             outcome = None if self._settled is None else self._settled(row)
             if isinstance(row, Result):
                 if row.line:  # else its key says which it is, whatever the order
@@ -270,7 +272,8 @@ def _odd_line(values: tuple[object, ...], of: Row) -> bytes:
 
 
 def _read_line(line: bytes) -> Any:
-    return json.loads(line) if line.startswith(_ODD) else orjson.loads(line)
+    # What is no number becomes null, as orjson has it.
+    return json.loads(line, parse_constant=lambda _: None) if line.startswith(_ODD) else orjson.loads(line)
 
 
 def _plain(value: object) -> object:

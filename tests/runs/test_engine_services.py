@@ -1,9 +1,10 @@
 """What an engine does beside stopping, at a simulated service: it lists, reads back and loads, with its hooks."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -147,7 +148,7 @@ class Recorded:
         self.targets: list[str] = []
         self._wire = WireTransport(host, timeout_s=10, connect_timeout_s=10, connections=10)
 
-    async def __aenter__(self) -> "Recorded":
+    async def __aenter__(self) -> Self:
         """Open the other."""
         self.opened += 1
         await self._wire.__aenter__()
@@ -237,6 +238,36 @@ class TestLoad:
         async with Engine(slow) as engine:
             assert (await engine.load(rate=100, count=10, max_late=PATIENT)).metrics.requests == 10
             assert (await engine.run([CAMPAIGN])).is_done
+
+
+class Silent(Recorded):
+    """A transport that never answers."""
+
+    def __init__(self) -> None:
+        super().__init__("http://127.0.0.1:1")
+        self.asked = asyncio.Event()
+
+    async def post(self, target: str, *args: Any) -> Response | TransportFailure:
+        """Keep whoever asks waiting."""
+        self.asked.set()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+
+@pytest.mark.parametrize("name", ["load", "verify"])
+async def test_cancelled(name: str) -> None:
+    """Whoever is cancelled gets that at once, and no task is left."""
+    transport = Silent()
+    here = Settings(host="http://127.0.0.1:1", token="t", account_id="a1", stream_id="st-1")
+    async with Engine(here, transport=transport) as engine:
+        before = asyncio.all_tasks()
+        job = engine.load([CAMPAIGN], closed=True, count=100) if name == "load" else engine.verify([CAMPAIGN])
+        task = asyncio.ensure_future(job)
+        await transport.asked.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert asyncio.all_tasks() == before
 
 
 class TestHooks:

@@ -164,10 +164,10 @@ def test_an_event_is_a_record(kept: Kept, event: Event, level: str, name: str, v
 
 
 @pytest.mark.parametrize("kind", get_args(Event))
-def test_an_event_is_a_sentence(kept: Kept, kind: type[Event]) -> None:
+def test_an_event_is_a_sentence(kept: Kept, kind: Any) -> None:
     """The message of a record says what happened, filled in and on one line, to whoever shows no fields."""
-    values: dict[str, Any] = dict.fromkeys(kind._fields, 7)
-    event = kind(**{**values, "message": "a\nb c"} if "message" in values else values)
+    values: dict[str, object] = dict.fromkeys(kind._fields, 7)
+    event: Event = kind(**{**values, "message": "a\nb c"} if "message" in values else values)
     log_event(event)
     (record,) = kept.records
     message = record.getMessage()

@@ -4,14 +4,13 @@ import os
 import sys
 from pathlib import Path
 
-from bulkstop.cli.files import check_written
+from bulkstop.cli.files import check_results, check_written
 from bulkstop.cli.stop.options import StopOptions
 from bulkstop.cli.terminal import is_watched, print_err
 from bulkstop.errors import InputError, SettingsError
 from bulkstop.files import beside, is_device
 from bulkstop.model import Outcome
 from bulkstop.report.stop.ledger import Mode, exists_already
-from bulkstop.runs.stop.input_files import check_results
 from bulkstop.runs.stop.plan import check_usable
 from bulkstop.runs.wiring import check_size, make_tokens, plan_waves
 from bulkstop.settings import Settings

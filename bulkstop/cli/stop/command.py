@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, nullcontext
 
 import click
 
+from bulkstop.cli.files import use_store
 from bulkstop.cli.log import log_to_stderr
 from bulkstop.cli.options import GroupedCommand, read_settings
 from bulkstop.cli.stop.checks import check_files, check_plan, check_start, confirm
@@ -99,7 +100,7 @@ def show_plan(plan: Plan, settings: Settings, options: StopOptions) -> PlanFacts
         plan,
         settings,
         options.target,
-        forecasts=forecast_accounts(plan, settings, seconds_left) if is_shown else None,
+        forecasts=forecast_accounts(plan, use_store(settings), seconds_left) if is_shown else None,
         warnings=find_warnings(plan, settings, history.load_last_run(options.profile, settings.host)),
         retry=options.outcomes_to_retry,
     )
@@ -123,7 +124,7 @@ def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: Stop
     async def execute() -> StopSummary:
         shutdown = Shutdown(grace_s=settings.grace_s, say=print_err, lost=LOST)
         with handle_signals(shutdown, SIGNALS):
-            async with Engine(settings) as engine:
+            async with Engine(use_store(settings)) as engine:
                 return await engine.prepare_run(prepare).execute(progress=progress, shutdown=shutdown)
 
     try:

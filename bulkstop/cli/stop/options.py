@@ -1,6 +1,5 @@
 """The options of `bulkstop stop` beside the settings."""
 
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ from bulkstop.files import beside
 from bulkstop.model import WORTH_A_RETRY, Outcome
 from bulkstop.report.stop.ledger import Mode
 from bulkstop.runs.stop.journal import choose_mode
-from bulkstop.runs.stop.retries import format_outcomes, outcomes_to_retry
+from bulkstop.runs.stop.options import format_outcomes, outcomes_to_retry, parse_expected
 from bulkstop.settings import GROUPS
 from bulkstop.source.inputs import Format
 
@@ -67,15 +66,6 @@ def read_stop_options(params: Mapping[str, Any]) -> StopOptions:
     if options.as_json and not options.dry_run:
         raise SettingsError("--json: is a form of the plan; give --dry-run with it")
     return options._replace(quiet=options.quiet or options.log_json or options.as_json)
-
-
-def parse_expected(text: str) -> tuple[int, int]:
-    """Read `N` or `A..B`: how many campaigns are to be sent."""
-    match = re.fullmatch(r"(\d{1,9})(?:\.\.(\d{1,9}))?", text.strip(), re.ASCII)
-    low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-    if low > high:
-        raise ValueError(f"{text!r} is no number and no range such as 20..30")
-    return low, high
 
 
 with_stop_options = with_options(

@@ -81,7 +81,7 @@ class ResumeIndex:
             raise InputError(f"{self.path} has lines of {gone:,} rows that the inputs no longer have; {_SAME}")
 
     def _standing(self, row: Row) -> RowState | None:
-        source, line = row.source or "", row.line or 0
+        source, line = self._source(row), row.line or 0
         entry = self._entry(source, line)
         if not entry:
             return None
@@ -92,7 +92,7 @@ class ResumeIndex:
         return _row_state(entry)
 
     def _add(self, result: Result, number: int) -> None:
-        source, line = result.source or "", result.line or 0
+        source, line = self._source(result), result.line or 0
         entry = self._entry(source, line)
         row_hash = self._hash(result)
         if not entry:
@@ -127,6 +127,10 @@ class ResumeIndex:
             block = self._blocks[source, line // BLOCK_LINES] = array("Q", bytes(8 * BLOCK_LINES))
         block[line % BLOCK_LINES] = entry
 
+    def _source(self, row: Row) -> str:
+        source = row.source or ""
+        return as_cell(source) if self._is_csv else source
+
     def _hash(self, row: Row) -> int:
         names = (row.campaign_id, row.account_id, row.stream_id)
         cells = [as_cell(name or "") for name in names] if self._is_csv else names
@@ -136,7 +140,7 @@ class ResumeIndex:
         """Read once more what the row of an input line was; only a refusal needs it."""
         with _open(self.path) as file:
             for entry in read_lines(file, self.path):
-                if entry.result and (entry.result.source or "", entry.result.line or 0) == (source, line):
+                if entry.result and (self._source(entry.result), entry.result.line or 0) == (source, line):
                     return _describe_row(entry.result)
         return "another row"
 

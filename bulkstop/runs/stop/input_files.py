@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from os import PathLike, fspath
 from pathlib import Path
 
-from bulkstop.engine.limits.store import REDIS, default_path
+from bulkstop.engine.limits.store import REDIS
 from bulkstop.errors import SettingsError
 from bulkstop.naming import name_setting
 from bulkstop.report.stop.manifest import manifest_path
@@ -71,11 +71,11 @@ def paths_in(inputs: object) -> list[str]:
 
 
 def _store_of(settings: Settings) -> str | None:
-    """Return the file that remembers the calls, also where it is the usual one; None when there is none."""
+    """Return the file that remembers the calls; None when there is none."""
     where = settings.quota_store
-    if where == MEMORY or (where is not None and where.partition(":")[0].lower() in REDIS):
+    if where in (None, MEMORY) or where.partition(":")[0].lower() in REDIS:
         return None
     try:
-        return str(Path(where).expanduser()) if where else str(default_path())
-    except (RuntimeError, SettingsError):  # nobody's home: there is none, and the store itself says so
+        return str(Path(where).expanduser())
+    except RuntimeError:  # nobody's home: there is none, and the store itself says so
         return None

@@ -2,23 +2,23 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike, fspath
-from typing import Any, TypedDict, TypeVar, cast
+from typing import Any, TypeVar, cast
 
+from bulkstop.engine.steering.early_end import END_S, GRACE_S, EarlyEnd
 from bulkstop.errors import BulkstopError, InputError, SettingsError
 from bulkstop.ids import LIKELY
 from bulkstop.model import Campaign, Outcome
 from bulkstop.report.stop.ledger import Mode
-from bulkstop.runs.early_end import END_S, GRACE_S, EarlyEnd
 from bulkstop.runs.stop.input_files import check_results, paths_in
 from bulkstop.runs.stop.journal import RunJournal, choose_mode
+from bulkstop.runs.stop.options import RunOptions, check_options, outcomes_to_retry, read_output
 from bulkstop.runs.stop.plan import Inputs, make_plan
-from bulkstop.runs.stop.retries import outcomes_to_retry
 from bulkstop.runs.stop.run import Prepared
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
@@ -42,34 +42,16 @@ class Destination:
     retry: frozenset[Outcome] = frozenset()
 
 
-class RunOptions(TypedDict, total=False):
-    """What can be given with a source; see `Engine.run`."""
-
-    output: str | PathLike[str] | None
-    overwrite: bool
-    resume: bool
-    retry: Iterable[str]
-    retry_failed: bool
-    format: str | None
-    expect: tuple[int, int] | None
-
-
-def check_names(function: str, options: Mapping[str, object], known: type) -> None:
-    """Raise TypeError for an option that there is not, as Python does where it knows the names."""
-    if unknown := sorted(options.keys() - known.__annotations__.keys()):
-        raise TypeError(f"{function}() got an unexpected keyword argument {unknown[0]!r}")
-
-
 def read_destination(source: object, settings: Settings, options: RunOptions) -> Destination:
     """Return where the results go; raises SettingsError for a file that must not be written, or for two answers."""
-    check_names("run", options, RunOptions)
+    check_options(options)
     retry = outcomes_to_retry(options.get("retry", ()), retry_failed=options.get("retry_failed", False))
     resume = options.get("resume", False) or bool(retry)
     mode = choose_mode(overwrite=options.get("overwrite", False), resume=resume)
-    if (output := options.get("output")) is None:
+    if (path := read_output(options.get("output"))) is None:
         return Destination()
-    check_results(fspath(output), paths_in(source), settings)
-    return Destination(path=fspath(output), mode=mode, retry=retry)
+    check_results(path, paths_in(source), settings)
+    return Destination(path=path, mode=mode, retry=retry)
 
 
 @asynccontextmanager

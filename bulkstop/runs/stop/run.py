@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from bulkstop.engine.limits.quota import min_duration_s
 from bulkstop.engine.pool import Pool
 from bulkstop.engine.shutdown import Shutdown
+from bulkstop.engine.steering.delivery import Delivery, OnResult
+from bulkstop.engine.steering.early_end import EarlyEnd
+from bulkstop.engine.steering.stream import Stream
 from bulkstop.engine.tasks import start_task
 from bulkstop.errors import BulkstopError, SettingsError
 from bulkstop.events import Event, Observe, Resting, RunBegan, RunEnded, Warned
@@ -21,15 +24,12 @@ from bulkstop.report.stop.progress import Progress
 from bulkstop.report.stop.snapshot import RunState, Snapshot
 from bulkstop.report.stop.stats import Stats
 from bulkstop.report.stop.summary import StopSummary
-from bulkstop.runs.delivery import Delivery, OnResult
-from bulkstop.runs.early_end import EarlyEnd
 from bulkstop.runs.host import every
 from bulkstop.runs.parts import Parts
+from bulkstop.runs.stop.options import read_rate
 from bulkstop.runs.stop.work import Work, make_work
-from bulkstop.runs.stream import Stream
 from bulkstop.runs.wiring import check_size, plan_waves
 from bulkstop.settings import Settings
-from bulkstop.settings.parse import parse_limit
 from bulkstop.source.plan import Plan
 
 if TYPE_CHECKING:
@@ -183,12 +183,12 @@ class Run:
         self._steer(self._end_early, True)
 
     def set_rate(self, rate: str | Limit | None) -> None:
-        """Let each account make at most so many calls (`30/min`) from now on, beside its quota; None ends that.
+        """Let each account make at most so many calls (`30/m`) from now on, beside its quota; None ends that.
 
-        Raises SettingsError for a text that is no rate.
+        Raises SettingsError for what is no rate.
         """
         try:
-            limit = parse_limit(rate) if isinstance(rate, str) else rate
+            limit = read_rate(rate)
         except ValueError as error:
             raise SettingsError(f": {error}", setting="rate") from None
         if not isinstance(limit, Limit | None):

@@ -5,11 +5,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 
+from bulkstop.engine.steering.early_end import END_S, GRACE_S, EarlyEnd
+from bulkstop.engine.steering.stream import Stream
 from bulkstop.engine.tasks import run_concurrently, start_task
 from bulkstop.errors import BulkstopError
 from bulkstop.model import Result
-from bulkstop.runs.early_end import END_S, GRACE_S, EarlyEnd
-from bulkstop.runs.stream import Stream
 
 RESULTS_WAITING = 1000
 """Results that nobody has taken from an iterator yet before the run waits for that."""

@@ -1,0 +1,1 @@
+"""What whoever starts the work has to do with it: its early end, its results."""

@@ -1,0 +1,201 @@
+"""What can be given with a source, checked before anything is opened; which outcomes are sent again."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TypedDict
+
+from bulkstop.errors import SettingsError
+from bulkstop.model import DONE, FAILED, HELD_BACK, WORTH_A_RETRY, CampaignType, Limit, Outcome
+from bulkstop.naming import name_setting
+from bulkstop.settings.parse import parse_campaign_type, parse_limit, parse_path
+from bulkstop.source.inputs import Format
+
+CAN_BE_RETRIED = frozenset(Outcome) - DONE - HELD_BACK
+NEEDS_A_CHOICE = FAILED - WORTH_A_RETRY - {Outcome.INVALID}
+"""What can be sent again, but no other try is likely to change; a row that is invalid can never be sent as it is."""
+
+
+class RunOptions(TypedDict, total=False):
+    """What can be given with a source; see `Engine.run`."""
+
+    output: str | PathLike[str] | None
+    overwrite: bool
+    resume: bool
+    retry: Iterable[str]
+    retry_failed: bool
+    format: str | None
+    expect: tuple[int, int] | int | str | None
+
+
+def check_options(options: Mapping[str, object]) -> None:
+    """Raise SettingsError, which names it, for an option that does not exist or has a value of another kind."""
+    check_names(options, _READERS)
+    for name, value in options.items():
+        try:
+            _READERS[name](value)
+        except ValueError as error:
+            raise SettingsError(f": {error}", setting=name) from None
+
+
+def check_names(options: Iterable[str], known: Iterable[str]) -> None:
+    """Raise SettingsError, with the nearest name, for an option that does not exist."""
+    for name in options:
+        if name not in (names := list(known)):
+            from difflib import get_close_matches  # only a mistake needs it
+
+            near = get_close_matches(name, names, n=1)
+            raise SettingsError(f"{name}: there is no such option" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def read_output(value: object) -> str | None:
+    """Return the path of a result file; raises ValueError for what can be none."""
+    if value is None:
+        return None
+    path = fspath(value) if isinstance(value, str | PathLike) else value
+    if not isinstance(path, str):
+        raise ValueError(_explain_kind(value, "the path of a file"))  # noqa: TRY004 - as the readers of texts do
+    if not path.strip():
+        raise ValueError("is empty; give the path of a file")
+    if Path(parse_path(path)).is_dir():
+        raise ValueError(f"{path} is a folder; give the path of a file")
+    return path
+
+
+def read_expected(value: object) -> tuple[int, int] | None:
+    """Return the fewest and the most campaigns to stop: of `20`, `20..30` or a pair; raises ValueError."""
+    if isinstance(value, str):
+        return parse_expected(value)
+    bounds = (value, value) if isinstance(value, int) else value
+    if bounds is None:
+        return None
+    if not (isinstance(bounds, tuple | list) and len(bounds) == 2 and all(type(each) is int for each in bounds)):
+        raise ValueError(_explain_kind(value, "a number or a pair of numbers, such as (20, 30)"))
+    if not 0 <= bounds[0] <= bounds[1]:
+        raise ValueError(f"{bounds[0]} to {bounds[1]} is no range")
+    return bounds[0], bounds[1]
+
+
+def parse_expected(text: str) -> tuple[int, int]:
+    """Read `N` or `A..B`: how many campaigns are to be sent."""
+    match = re.fullmatch(r"(\d{1,9})(?:\.\.(\d{1,9}))?", text.strip(), re.ASCII)
+    low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+    if low > high:
+        raise ValueError(f"{text!r} is no number and no range such as 20..30")
+    return low, high
+
+
+def read_rate(value: object) -> Limit | None:
+    """Return a limit given as a value or as a text, None for no limit; raises ValueError."""
+    if value is None or isinstance(value, Limit):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(_explain_kind(value, "a Limit or a text, such as 30/m"))  # noqa: TRY004 - as above
+    return parse_limit(value)
+
+
+def read_types(value: object) -> list[CampaignType]:
+    """Return types of campaigns given as values or as texts; raises SettingsError."""
+    names: list[object] = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    return [_read_type(each) for each in names]
+
+
+def _read_type(value: object) -> CampaignType:
+    if not isinstance(value, str):
+        raise SettingsError(f": {_explain_kind(value, 'voice or sms')}", setting="types")
+    try:
+        return CampaignType(parse_campaign_type(value))
+    except ValueError as error:
+        raise SettingsError(f": {error}", setting="types") from None
+
+
+def outcomes_to_retry(names: Iterable[str], *, retry_failed: bool) -> frozenset[Outcome]:
+    """Return the outcomes that are sent again, besides what has not ended; a text may name several, with commas.
+
+    Raises SettingsError for a name that is no outcome, and for one that is never sent again.
+    """
+    texts = [names] if isinstance(names, str) else names
+    chosen = frozenset(_outcome(name.strip()) for text in texts for name in text.split(","))
+    return chosen | WORTH_A_RETRY if retry_failed else chosen
+
+
+def format_outcomes(outcomes: Iterable[Outcome], separator: str = ", ") -> str:
+    """Write the names of outcomes in their usual order."""
+    chosen = frozenset(outcomes)
+    return separator.join(outcome.value for outcome in Outcome if outcome in chosen)
+
+
+def format_outcome_counts(counts: Mapping[Outcome, int], outcomes: Iterable[Outcome]) -> str:
+    """Write how many rows ended in each of these outcomes; empty when none did."""
+    return ", ".join(f"{counts[each]:,} {each}" for each in Outcome if each in frozenset(outcomes) and counts.get(each))
+
+
+def retry_option(outcomes: Iterable[Outcome]) -> str:
+    """Write the option that sends what ended in one of these outcomes again."""
+    return name_setting("retry", format_outcomes(outcomes, ","))
+
+
+def _outcome(name: str) -> Outcome:
+    try:
+        outcome = Outcome(name.lower())
+    except ValueError:
+        raise SettingsError(f": {name!r} is no outcome{_nearest(name.lower())}", setting="retry") from None
+    if outcome in CAN_BE_RETRIED:
+        return outcome
+    why = "is done" if outcome in DONE else "was held back on purpose"
+    others = format_outcomes(CAN_BE_RETRIED)
+    raise SettingsError(f": what is {outcome} {why} and is not sent again; give {others}", setting="retry")
+
+
+def _nearest(name: str) -> str:
+    from difflib import get_close_matches  # only a mistake needs it
+
+    near = get_close_matches(name, [each.value for each in CAN_BE_RETRIED], n=1)
+    return f"; did you mean {near[0]}?" if near else f"; give {format_outcomes(CAN_BE_RETRIED)}"
+
+
+def check_callable(**functions: object) -> None:
+    """Raise SettingsError for what is neither None nor can be called."""
+    for name, value in functions.items():
+        if value is not None and not callable(value):
+            raise SettingsError(f": {_explain_kind(value, 'a function')}", setting=name)
+
+
+def check_kind(name: str, value: object, kind: str, *members: str) -> None:
+    """Raise SettingsError for a value that lacks what its kind has."""
+    if isinstance(value, type) or not all(hasattr(value, member) for member in members):
+        raise SettingsError(f": {_explain_kind(value, kind)}", setting=name)
+
+
+def _explain_kind(value: object, must_be: str) -> str:
+    kind = "None" if value is None else f"of type {type(value).__name__}"
+    return f"is {kind} and must be {must_be}"
+
+
+def _check_flag(value: object) -> None:
+    if not isinstance(value, bool):
+        raise ValueError(_explain_kind(value, "True or False"))  # noqa: TRY004 - as the readers of texts do
+
+
+def _check_outcomes(value: object) -> None:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple | set | frozenset) or not all(isinstance(each, str) for each in names):
+        raise ValueError(_explain_kind(value, "the names of outcomes, such as ['not_found']"))
+
+
+def _check_format(value: object) -> None:
+    if value is not None and value not in list(Format):
+        what = repr(value) if isinstance(value, str) else f"of type {type(value).__name__}"
+        raise ValueError(f"is {what} and must be one of {', '.join(Format)}")
+
+
+_READERS: Mapping[str, Callable[[object], object]] = {
+    "output": read_output,
+    "overwrite": _check_flag,
+    "resume": _check_flag,
+    "retry": _check_outcomes,
+    "retry_failed": _check_flag,
+    "format": _check_format,
+    "expect": read_expected,
+}
