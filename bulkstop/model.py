@@ -102,7 +102,7 @@ class RetryHint(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most `calls` calls in any `window_s` seconds; both above zero."""
+    """At most `calls` calls in any `window_s` seconds; raises ValueError unless both are above zero."""
 
     calls: int
     window_s: float
@@ -243,6 +243,7 @@ class Campaign(_CampaignFields):
 class Attempt(NamedTuple):
     """What one exchange with the service told: an outcome, and whether to try again.
 
+    `latency_ms` is in milliseconds; `retry_after_s` is how many seconds the service asked to be left alone.
     `is_foreign` marks a 2xx that is no answer of this API: a page to sign in, or nothing at all.
     """
 
@@ -261,8 +262,9 @@ class Attempt(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One row's end: the fields are the columns of the result line, in order; times are as `utc_text` writes them.
+    """One row's end: the fields are the columns of the result line, in order.
 
+    Times are UTC, such as 2026-01-02T03:04:05.678Z; `latency_ms`, of the last attempt, is in milliseconds.
     `schedule` is None where nobody asked for schedules to be disabled, or the campaign was not stopped.
     """
 

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "runs": NOUNS | FLOW | {"settings", "simulator", "bulkstop"},
     "cli": NOUNS | FLOW | {"settings", "simulator", "bulkstop", "runs"},
     "bulkstop": NOUNS | {"settings", "runs", "report", "simulator", "source"},
-    "hooks": NOUNS | {"kore", "runs"},
+    "hooks": NOUNS | {"engine", "kore", "runs"},
     "__main__": {"cli"},
 }
 """Which parts a part may import beside itself; `bulkstop` is the facade, bulkstop/__init__.py."""

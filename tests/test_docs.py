@@ -209,11 +209,18 @@ def test_exit_codes() -> None:
     assert told == set(re.findall(r"\b(?:\d|1\d\d)\b(?=  | by)", stop_command.epilog or ""))
 
 
-@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/python.md"]
+)
 def test_links(document: str) -> None:
     """A link to a file of the project leads somewhere."""
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / document).read_text())
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert [link for link in links if not (ROOT / document).parent.joinpath(link).exists()] == []
+
+
+def test_python_is_linked() -> None:
+    """Whoever reads of Python in the README is led to the examples."""
+    assert "](docs/python.md)" in README.partition("\n## From Python\n")[2]
 
 
 def test_constraints() -> None:

@@ -78,7 +78,7 @@ NO_LIMIT = NoLimit()
 class Settings:
     """Where the API is, who calls it, and how hard; raises SettingsError for what cannot work.
 
-    Each is given by its name, as a value or as the text that its option takes.
+    Each is given by its name, as a value or as the text that its option takes; a name that ends in `_s` is in seconds.
     """
 
     host: str = setting(
