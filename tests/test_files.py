@@ -48,7 +48,8 @@ def test_exists(link: Callable[..., None], tmp_path: Path, monkeypatch: pytest.M
     path = tmp_path / "page.html"
     file = AtomicFile(str(path), "--html") if is_late else None
     path.write_text("mine")
-    with pytest.raises(OutputError, match=r"^--html \S+page\.html: exists already; give --overwrite, or another file$"):
+    why = "exists already; give overwrite=True, or another file"
+    with pytest.raises(OutputError, match=rf"^--html \S+page\.html: {why}$"):
         (file or AtomicFile(str(path), "--html")).save(b"new")
     assert path.read_text() == "mine"
     assert names(tmp_path) == ["page.html"]
@@ -151,7 +152,7 @@ def test_dangling_link(make: type[AtomicFile | Output], tmp_path: Path) -> None:
     """A link that leads nowhere is there already; with leave, what it leads to is made."""
     link = tmp_path / "page.html"
     link.symlink_to("real.html")
-    with pytest.raises(OutputError, match="exists already; give --overwrite"):
+    with pytest.raises(OutputError, match="exists already; give overwrite=True"):
         make(str(link), "-o")
     file = make(str(link), "-o", overwrite=True)
     (file.save if isinstance(file, AtomicFile) else file.write)(b"new")

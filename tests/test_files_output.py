@@ -38,7 +38,7 @@ def test_exists(tmp_path: Path) -> None:
     """A file that is there is left alone, unless it is to be replaced."""
     path = tmp_path / "out"
     path.write_text("old and longer")
-    with pytest.raises(OutputError, match=r"--hdr .*out: exists already; give --overwrite"):
+    with pytest.raises(OutputError, match=r"--hdr .*out: exists already; give overwrite=True"):
         Output(str(path), "--hdr")
     assert path.read_text() == "old and longer"
     output = Output(str(path), "--hdr", overwrite=True)

@@ -5,7 +5,7 @@ from typing import Unpack
 from bulkstop.report.stop.summary import Summary
 from bulkstop.runs import host
 from bulkstop.runs.engine import Engine
-from bulkstop.runs.stop.options import RunOptions
+from bulkstop.runs.options import RunOptions
 from bulkstop.runs.stop.prepare import Source, read_destination
 from bulkstop.runs.stop.run import OnResult
 from bulkstop.settings import Settings

@@ -12,8 +12,8 @@ from bulkstop.errors import SettingsError
 from bulkstop.files import beside
 from bulkstop.model import WORTH_A_RETRY, Outcome
 from bulkstop.report.stop.ledger import Mode
+from bulkstop.runs.options import parse_expected
 from bulkstop.runs.stop.journal import choose_mode
-from bulkstop.runs.stop.options import parse_expected
 from bulkstop.runs.stop.retries import listed, outcomes_to_retry
 from bulkstop.settings import GROUPS
 

@@ -13,9 +13,9 @@ from bulkstop.engine.tasks import start_task
 from bulkstop.errors import InputError, SettingsError
 from bulkstop.model import Campaign, Outcome
 from bulkstop.report.stop.ledger import Mode
+from bulkstop.runs.options import RunOptions, check_options, read_output
 from bulkstop.runs.stop.input_files import check_results, paths_in
 from bulkstop.runs.stop.journal import RunJournal, choose_mode
-from bulkstop.runs.stop.options import RunOptions, check_options, read_output
 from bulkstop.runs.stop.plan import Inputs, make_plan
 from bulkstop.runs.stop.retries import outcomes_to_retry
 from bulkstop.runs.stop.run import Prepared
