@@ -48,9 +48,8 @@ def test_exists(link: Callable[..., None], tmp_path: Path, monkeypatch: pytest.M
     path = tmp_path / "page.html"
     file = AtomicFile(str(path), "--html") if is_late else None
     path.write_text("mine")
-    with pytest.raises(
-        OutputError, match=r"^--html \S+page\.html: exists already; give overwrite=True, or another file$"
-    ):
+    why = "exists already; give overwrite=True, or another file"
+    with pytest.raises(OutputError, match=rf"^--html \S+page\.html: {why}$"):
         (file or AtomicFile(str(path), "--html")).save(b"new")
     assert path.read_text() == "mine"
     assert names(tmp_path) == ["page.html"]

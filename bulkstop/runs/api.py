@@ -6,7 +6,7 @@ from bulkstop.model import OnResult
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs import host
 from bulkstop.runs.engine import Engine
-from bulkstop.runs.stop.options import RunOptions
+from bulkstop.runs.options import RunOptions
 from bulkstop.runs.stop.prepare import Source, read_destination
 from bulkstop.settings import Settings
 

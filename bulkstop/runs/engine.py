@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Self, Unpack
 from bulkstop.engine.steering.early_end import EarlyEnd
 from bulkstop.errors import SettingsError
 from bulkstop.model import Campaign, OnResult
+from bulkstop.runs.options import RunOptions, check_callable, check_kind, check_names, check_options, read_expected
 from bulkstop.runs.parts import Around, GetToken, Hooks, Parts, open_parts
 from bulkstop.runs.stop.forecast import find_earliest_end
-from bulkstop.runs.stop.options import RunOptions, check_callable, check_kind, check_names, check_options, read_expected
 from bulkstop.runs.stop.plan import check_usable, make_plan
 from bulkstop.runs.stop.prepare import Source, prepare, read_destination, read_plan
 from bulkstop.runs.stop.run import Prepare, Run

@@ -11,8 +11,8 @@ from bulkstop.errors import SettingsError
 from bulkstop.files import beside
 from bulkstop.model import WORTH_A_RETRY, Outcome
 from bulkstop.report.stop.ledger import Mode
+from bulkstop.runs.options import format_outcomes, outcomes_to_retry, parse_expected
 from bulkstop.runs.stop.journal import choose_mode
-from bulkstop.runs.stop.options import format_outcomes, outcomes_to_retry, parse_expected
 from bulkstop.settings import GROUPS
 from bulkstop.source.inputs import Format
 

@@ -8,8 +8,8 @@ from bulkstop.cli.terminal import print_err
 from bulkstop.report.stop.formats import to_json
 from bulkstop.report.stop.manifest import manifest_path
 from bulkstop.report.stop.summary import StopSummary, format_summary
+from bulkstop.runs.options import NEEDS_A_CHOICE, format_outcome_counts, retry_option
 from bulkstop.runs.stop.journal import RunJournal
-from bulkstop.runs.stop.options import NEEDS_A_CHOICE, format_outcome_counts, retry_option
 
 
 def print_summary(summary: StopSummary, journal: RunJournal, options: StopOptions) -> None:

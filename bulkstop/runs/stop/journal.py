@@ -23,7 +23,7 @@ from bulkstop.report.stop.loss import Rescue
 from bulkstop.report.stop.manifest import Manifest, RunSection, check_writable, flaw_in, manifest_path, unreadable
 from bulkstop.report.stop.resume import ResumeIndex, is_final
 from bulkstop.report.stop.summary import StopSummary
-from bulkstop.runs.stop.options import NEEDS_A_CHOICE, format_outcome_counts, format_outcomes, retry_option
+from bulkstop.runs.options import NEEDS_A_CHOICE, format_outcome_counts, format_outcomes, retry_option
 from bulkstop.runs.stop.plan import make_plan
 from bulkstop.settings import OPTION_SPECS, Settings, is_hidden
 from bulkstop.source.digest import Digest

@@ -15,9 +15,9 @@ from bulkstop.errors import BulkstopError, InputError, SettingsError
 from bulkstop.ids import LIKELY
 from bulkstop.model import Campaign, Outcome
 from bulkstop.report.stop.ledger import Mode
+from bulkstop.runs.options import RunOptions, check_options, outcomes_to_retry, read_output
 from bulkstop.runs.stop.input_files import check_results, paths_in
 from bulkstop.runs.stop.journal import RunJournal, choose_mode
-from bulkstop.runs.stop.options import RunOptions, check_options, outcomes_to_retry, read_output
 from bulkstop.runs.stop.plan import Inputs, make_plan
 from bulkstop.runs.stop.run import Prepared
 from bulkstop.settings import Settings

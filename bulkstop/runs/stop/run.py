@@ -25,8 +25,8 @@ from bulkstop.report.stop.snapshot import RunState, Snapshot
 from bulkstop.report.stop.stats import Stats
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs.host import every
+from bulkstop.runs.options import read_rate
 from bulkstop.runs.parts import Parts
-from bulkstop.runs.stop.options import read_rate
 from bulkstop.runs.stop.work import Work, make_work
 from bulkstop.runs.wiring import check_size, plan_waves
 from bulkstop.settings import Settings

@@ -4,7 +4,7 @@ import pytest
 
 from bulkstop.errors import SettingsError
 from bulkstop.model import DONE, HELD_BACK, WORTH_A_RETRY, Outcome
-from bulkstop.runs.stop.options import format_outcomes, outcomes_to_retry
+from bulkstop.runs.options import format_outcomes, outcomes_to_retry
 
 REJECTED, NOT_FOUND, TIMEOUT = Outcome.REJECTED, Outcome.NOT_FOUND, Outcome.TIMEOUT
 

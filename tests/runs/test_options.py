@@ -8,7 +8,7 @@ import pytest
 from bulkstop import CampaignType, Limit, Settings, stop
 from bulkstop.errors import SettingsError
 from bulkstop.runs.engine import Engine
-from bulkstop.runs.stop.options import check_options, read_expected, read_rate, read_types
+from bulkstop.runs.options import check_options, read_expected, read_rate, read_types
 
 SETTINGS = Settings(host="http://127.0.0.1:9", token="t")
 WRONG: list[tuple[str, object, str]] = [
