@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from bulkstop.cli.log import log_to_stderr
 from bulkstop.cli.options import GroupedCommand, ParsedText, refuse_empty_variables
 from bulkstop.cli.terminal import print_err
 from bulkstop.errors import SettingsError
@@ -94,6 +95,7 @@ def command(ctx: click.Context, /, *, quota: tuple[Any, ...], client_id: str | N
     """Imitate the API on this machine, with faults on demand."""
     refuse_empty_variables(ctx, ["client_secret"])
     secret = os.environ.get("BULKSTOP_CLIENT_SECRET")
+    ctx.with_resource(log_to_stderr("warning", as_json=False, secrets=[secret] if secret else []))
     chosen = SimulatorOptions(
         client_id=client_id if secret else None,
         client_secret=secret,

@@ -25,6 +25,7 @@ READ_WITHOUT_OPTION = {
         "type": "its own --type takes several",
     },
     "load": {
+        **dict.fromkeys(("adaptive", "attempts", "pace", "quota"), "its parts have accounts, which nobody asks"),
         "order": "a list is sent in its own order",
         "quota_store": "it is not to be written over",
     },
