@@ -64,7 +64,7 @@ Prepare = Callable[[str], AbstractAsyncContextManager[Prepared]]
 class Run:
     """One run of a plan: whoever starts it observes and steers it by this.
 
-    Awaiting it starts it and returns its StopSummary; so does iterating over its results. When whoever awaits it is
+    Awaiting it starts it and returns its Summary; so does iterating over its results. When whoever awaits it is
     cancelled the run is aborted, every row still has its result, and `summary` says how it ended. The methods that
     steer may be called from any thread; the others belong to its event loop.
     """
@@ -192,8 +192,6 @@ class Run:
             limit = read_rate(rate)
         except ValueError as error:
             raise SettingsError(f": {error}", setting="rate") from None
-        if not isinstance(limit, Limit | None):
-            raise SettingsError(f": {rate!r} is no text such as 30/min, no Limit and not None", setting="rate")
         self._steer(self._set_rate, () if limit is None else (limit,))
 
     def snapshot(self) -> Snapshot:
