@@ -19,7 +19,6 @@ These names, those two modules, the fields of Result and the values of Outcome s
 a DeprecationWarning for at least one minor release. Everything else may change at any time.
 """
 
-import logging
 from importlib import import_module
 
 from bulkstop.version import __version__ as __version__
@@ -71,7 +70,6 @@ _FORMER_HOMES = {
 }
 """Names that were here; they go with the next minor release."""
 
-logging.getLogger(__name__).addHandler(logging.NullHandler())  # whoever wants the log adds a handler
 
 if not TYPE_CHECKING:  # a type checker would let every name pass
 

@@ -32,6 +32,7 @@ from bulkstop.redact import REDACTOR, Redactor
 from bulkstop.text import escape
 
 LOG = logging.getLogger("bulkstop")
+LOG.addHandler(logging.NullHandler())  # whoever wants the log adds a handler
 MOST_CHARS = 2000
 """The most characters of one text in a record."""
 

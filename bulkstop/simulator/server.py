@@ -212,4 +212,5 @@ def _quiet_logger() -> logging.Logger:
     logger = logging.getLogger("bulkstop.simulator")
     if not logger.filters:
         logger.addFilter(_OneLine())
+        logger.addHandler(logging.NullHandler())  # whoever wants the log adds a handler
     return logger
