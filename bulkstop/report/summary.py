@@ -41,7 +41,8 @@ class Summary(ABC):
             raise self.fault
         if not self.is_done:
             counts = [f"{count:,} {name}" for name, count in self.outcomes.items()]
-            raise NotDoneError("; ".join([", ".join(counts) or "nothing was done", *self._shortfalls()]))
+            parts = [", ".join(counts) or "nothing", *self._shortfalls()]
+            raise NotDoneError(f"not all is done: {'; '.join(parts)}")
 
     def _shortfalls(self) -> Sequence[str]:
         """Say what is missing that the outcomes do not tell."""

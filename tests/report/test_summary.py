@@ -78,7 +78,7 @@ def test_not_done(summary: Summary, words: str) -> None:
     assert summary.exit_code != 0
     with pytest.raises(NotDoneError) as caught:
         summary.check()
-    assert str(caught.value).startswith(words)
+    assert str(caught.value).startswith(f"not all is done: {words}")
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ class TestVerify:
         for source in (path, [found], engine.discover()):
             verification = await engine.verify(source)
             assert campaign_id in {each.item.campaign_id for each in verification.findings}
-            with pytest.raises(NotDoneError, match=r"^\d+ running"):
+            with pytest.raises(NotDoneError, match=r"^not all is done: \d+ running"):
                 verification.check()
 
     async def test_rows_that_name_nothing(self, engine: Engine, tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ class TestLoad:
     async def test_not_held(self, engine: Engine) -> None:
         """What is required and did not hold is raised."""
         summary = await engine.load(closed=True, count=3, require="max<1us")
-        with pytest.raises(NotDoneError, match=r"^3 stopped; max<1us: FAILED"):
+        with pytest.raises(NotDoneError, match=r"^not all is done: 3 stopped; max<1us: FAILED"):
             summary.check()
 
     @pytest.mark.parametrize(
