@@ -32,7 +32,7 @@ class Pool:
     A campaign that is stopped has its line once the call that `follow` names has come to its end. When all is sent the
     lanes `at_rest` are, whose campaigns need no stop; each of them gets its line, whatever ends the run.
 
-    A worker awaits `finish_reports` before its next turn, so reports that take their time pace the run.
+    A worker awaits what `finish_reports` returns before its next turn, so reports that take their time pace the run.
 
     `now` is a monotonic clock in seconds; the last `tick_s` of a wait is spent asking it (0 for a clock that stands
     still while it is asked).
@@ -51,7 +51,7 @@ class Pool:
         at_rest: Callable[[], Iterable[Lane]] = tuple,
         run_id: str | None = None,
         observe: Observe = ignore,
-        finish_reports: Callable[[], Awaitable[None]] | None = None,
+        finish_reports: Callable[[], Awaitable[None] | None] = lambda: None,
         now: Callable[[], float] = time.monotonic,
         tick_s: float = TICK_S,
         wall: Callable[[], float] = time.time,
@@ -152,8 +152,8 @@ class Pool:
         try:
             while (turn := await self._next_turn()) is not None:
                 await self._try(turn)
-                if self._finish_reports is not None:
-                    await self._finish_reports()
+                if (finishing := self._finish_reports()) is not None:
+                    await finishing
         except asyncio.CancelledError as stray:
             if not self._draining:  # so nobody asked for it, and the others would wait for this worker for ever
                 self.end_early(stray)

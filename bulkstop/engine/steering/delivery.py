@@ -57,8 +57,11 @@ class Delivery:
             if isawaitable(awaitable):
                 self._waiting.append(awaitable)
 
-    async def keep_up(self) -> None:
-        """Wait until what was given so far is taken in, but for what others wait for."""
+    def keep_up(self) -> Awaitable[None] | None:
+        """Return what waits until all that was given so far is taken in, but for what others wait for; None at once."""
+        return self._keep_up() if self._waiting or self._iterators else None
+
+    async def _keep_up(self) -> None:
         await self._catch_up()
         for results in self._iterators:
             if not self._ending.is_drained:

@@ -303,9 +303,9 @@ class Run:
         known = await self._get_ready(plan)
         for result in plan.held_results():
             report(replace(result, run_id=self.id))
-            if self._delivery.is_behind:
+            if self._delivery.is_behind and (finishing := self._delivery.keep_up()) is not None:
                 async with self._ending.cuts_off(by_drain=False):
-                    await self._delivery.keep_up()
+                    await finishing
         work = self._work = make_work(
             plan, self._parts, self._accounts, known, report, self.id, self._observe, self._delivery.keep_up
         )

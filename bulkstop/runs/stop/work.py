@@ -52,7 +52,7 @@ def make_work(
     report: Report,
     run_id: str,
     observe: Observe,
-    finish_reports: Callable[[], Awaitable[None]],
+    finish_reports: Callable[[], Awaitable[None] | None],
 ) -> Work:
     """Make the pool that works through a plan; what the lists have at rest already is reported here."""
     settings = parts.settings
