@@ -19,6 +19,7 @@ These names, those two modules, the fields of Result and the values of Outcome s
 a DeprecationWarning for at least one minor release. Everything else may change at any time.
 """
 
+import sys
 from importlib import import_module
 
 from bulkstop.version import __version__ as __version__
@@ -76,6 +77,8 @@ if not TYPE_CHECKING:  # a type checker would let every name pass
     def __getattr__(name: str) -> object:
         # Lazy: `bulkstop --help` must not pay for the HTTP client.
         if name in _HOMES:
+            if sys.platform == "win32":  # file locks, limits on open files and signals are those of POSIX
+                raise ImportError("bulkstop needs Linux or another POSIX system; on Windows run it in WSL")
             return getattr(import_module(f"bulkstop.{_HOMES[name]}"), name)
         if name in _FORMER_HOMES:
             import warnings

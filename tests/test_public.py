@@ -79,3 +79,10 @@ def test_import_is_lazy() -> None:
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) & HEAVY == set()
     assert done.stderr == ""
+
+
+def test_another_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it cannot work it says so, and what to do, when a name is asked for."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(ImportError, match=r"^bulkstop needs Linux or another POSIX system; on Windows run it in WSL$"):
+        _ = bulkstop.Engine
