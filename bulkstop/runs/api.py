@@ -19,7 +19,7 @@ def stop(
     Raises a BulkstopError for what keeps the run from starting; what ends it later stands in the summary, and
     `check()` raises it.
     """
-    return host.run(stop_async(source, settings, on_result=on_result, **options), fast=False)
+    return host.run(stop_async(source, settings, on_result=on_result, **options))
 
 
 async def stop_async(

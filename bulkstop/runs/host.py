@@ -3,8 +3,9 @@
 import asyncio
 import gc
 import resource
+import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,12 +14,15 @@ from bulkstop.errors import BulkstopError
 
 T = TypeVar("T")
 
+_COLLECTOR = threading.Lock()
+_usual: list[tuple[int, int, int]] = []
+"""The collector's thresholds before the first run that goes on, once for each of these."""
 COLLECT_EVERY = 50_000
 """New objects between two collections; Python's own default is 700."""
 
 
 def run(job: Coroutine[Any, Any, T], *, fast: bool = True) -> T:
-    """Do a job on an event loop of its own; what the process has but once is changed only in a process of our own.
+    """Do a job on an event loop of its own.
 
     Raises BulkstopError in a thread that runs an event loop already.
     """
@@ -27,7 +31,7 @@ def run(job: Coroutine[Any, Any, T], *, fast: bool = True) -> T:
         if is_in_loop():
             raise BulkstopError("this thread runs an event loop, which this would block; await stop_async() instead")
         with (
-            few_collections() if owned() else nullcontext(),
+            few_collections(),
             asyncio.Runner(loop_factory=make_loop or asyncio.new_event_loop) as runner,  # is not made the thread's own
         ):
             return runner.run(job)
@@ -46,13 +50,20 @@ def is_in_loop() -> bool:
 
 @contextmanager
 def few_collections() -> Iterator[None]:
-    """Let the garbage collector look rarely: a run leaves hardly any cycles, and looking cost 8 % of a long one."""
-    usual = gc.get_threshold()
-    gc.set_threshold(COLLECT_EVERY, *usual[1:])
+    """Let the garbage collector look rarely: a run leaves hardly any cycles, and looking cost 8 % of a long one.
+
+    It is as it was before once the last of several runs in different threads has ended.
+    """
+    with _COLLECTOR:
+        _usual.append(_usual[-1] if _usual else gc.get_threshold())
+        gc.set_threshold(COLLECT_EVERY, *_usual[0][1:])
     try:
         yield
     finally:
-        gc.set_threshold(*usual)
+        with _COLLECTOR:
+            usual = _usual.pop()
+            if not _usual:
+                gc.set_threshold(*usual)
 
 
 def fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -7,7 +7,6 @@ import sys
 import pytest
 import uvloop
 
-from bulkstop.engine.ending import own_process
 from bulkstop.runs import host
 from tests.virtual_time import run
 
@@ -22,19 +21,19 @@ def test_the_fast_one_if_there_is_one(fast: bool, there: bool, kind: bool, monke
     async def job() -> tuple[bool, int]:
         return isinstance(asyncio.get_running_loop(), uvloop.Loop), gc.get_threshold()[0]
 
-    with own_process(sys.exit, print, lambda: None):
-        assert host.run(job(), fast=fast) == (kind, host.COLLECT_EVERY)
+    assert host.run(job(), fast=fast) == (kind, host.COLLECT_EVERY)
     assert gc.get_threshold() == usual
 
 
-def test_a_library_leaves_the_collector_alone() -> None:
-    """In a process of somebody else runs may overlap, so what there is but once stays as it is."""
-    usual = gc.get_threshold()
-
-    async def job() -> tuple[int, int, int]:
-        return gc.get_threshold()
-
-    assert host.run(job()) == usual
+def test_overlapping_runs_leave_the_collector_as_it_was() -> None:
+    """The collector is as it was once the last of several runs in threads has ended, in whatever order they do."""
+    usual, first, second = gc.get_threshold(), host.few_collections(), host.few_collections()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert gc.get_threshold()[0] == host.COLLECT_EVERY
+    second.__exit__(None, None, None)
+    assert gc.get_threshold() == usual
 
 
 def test_a_fault_is_passed_on() -> None:
