@@ -16,9 +16,10 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from unittest.mock import patch
 from urllib.parse import unquote_to_bytes
 
@@ -47,6 +48,7 @@ from bulkstop.report.stop.stats import Stats
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs.review import review_results
 from bulkstop.runs.stop.journal import RunJournal
+from bulkstop.runs.stop.run import Prepared
 from bulkstop.settings import GROUPS, NO_LIMIT, OPTION_SPECS, Settings, default_of, key_of
 from bulkstop.source import read
 from bulkstop.source.plan import Plan
@@ -739,36 +741,38 @@ VARIABLES = st.dictionaries(
 
 
 class NotSent:
-    """Stands for a run of which nothing is sent, and every row has its line."""
+    """Stands for an engine by whose runs nothing is sent, and every row has its line."""
 
-    id = "run-1"
+    def __init__(self, settings: Settings) -> None:
+        self.prepare: Callable[[str], AbstractAsyncContextManager[Prepared]]
 
-    def __init__(
-        self,
-        plan: Plan,
-        settings: Settings,
-        report: Callable[[Result], None],
-        *,
-        end: Callable[[StopSummary], StopSummary],
-        **_: object,
-    ) -> None:
-        self.plan = plan
-        self.report = report
-        self.end = end
+    async def __aenter__(self) -> Self:
+        return self
 
-    def execute(self, **_: object) -> StopSummary:
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    def prepare_run(self, prepare: Callable[[str], AbstractAsyncContextManager[Prepared]], **_: object) -> Self:
+        """Be the run, too."""
+        self.prepare = prepare
+        return self
+
+    async def execute(self, **_: object) -> StopSummary:
         """Report every row."""
-        stats, plan = Stats(), self.plan
-        later = (
-            unsent_result(row, Outcome.NOT_SENT, "later")
-            for account in plan.accounts
-            for row in plan.campaigns(account)
-        )
-        for result in (*plan.held_results(), *later):
-            self.report(result)
-            stats.add(result)
-        signum = signal.SIGINT if plan.to_send else None
-        return self.end(StopSummary(stats, plan.rows, 0, 0.1, self.id, signum=signum, settled=dict(plan.settled)))
+        stats = Stats()
+        async with self.prepare("run-1") as prepared:
+            plan = prepared.plan
+            later = (
+                unsent_result(row, Outcome.NOT_SENT, "later")
+                for account in plan.accounts
+                for row in plan.campaigns(account)
+            )
+            for result in (*plan.held_results(), *later):
+                prepared.report(result)
+                stats.add(result)
+            signum = signal.SIGINT if plan.to_send else None
+            settled = dict(plan.settled)
+            return prepared.end(StopSummary(stats, plan.rows, 0, 0.1, "run-1", signum=signum, settled=settled))
 
 
 class Nobody:
@@ -786,8 +790,7 @@ def quiet_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     for name in COMMANDS:
         main_command(name)
-    monkeypatch.setattr("bulkstop.cli.stop.command.Run", NotSent)
-    monkeypatch.setattr("bulkstop.cli.stop.command.execute", NotSent.execute)
+    monkeypatch.setattr("bulkstop.cli.stop.command.Engine", NotSent)
     monkeypatch.setattr("bulkstop.kore.aiohttp_transport.AiohttpTransport.__aenter__", Nobody)
     monkeypatch.setattr("bulkstop.kore.wire.transport.WireTransport.__aenter__", Nobody)
     monkeypatch.setattr("bulkstop.runs.load.processes.run", Nobody)  # it would fork

@@ -54,12 +54,18 @@ class ResumeIndex:
         self._is_csv = is_csv(path)
         self._blocks: dict[tuple[str, int], array[int]] = {}
         self._keyed: dict[str, int] = {}
+        self._are_keyed = False  # the campaigns of the inputs, some of them at least
         with _open(path) as file:
             for line in read_lines(file, path):
                 self.size += len(line.raw)
                 if line.result is not None:
                     self.lines += 1
                     self._add(line.result, line.number)
+
+    @property
+    def keyed(self) -> int:
+        """How many rows are known by a key."""
+        return len(self._keyed)
 
     def settled(self, row: Row, retry: Set[Outcome] = frozenset()) -> Outcome | None:
         """Return the outcome of a row that has ended; None for one that is still to be sent, or told.
@@ -68,6 +74,7 @@ class ResumeIndex:
         Raises InputError when the line of the input names something else than it did.
         """
         standing = self._standing(row)
+        self._are_keyed |= not row.line
         if standing is None:
             return None
         self.met += bool(row.line)
@@ -76,8 +83,9 @@ class ResumeIndex:
         return standing.outcome
 
     def check_all_met(self) -> None:
-        """Raise InputError when the inputs have lost rows that have a line here; those known by a key may go."""
-        if (gone := self.rows - len(self._keyed) - self.met) > 0:
+        """Raise InputError when the inputs have lost rows that have a line here; of campaigns with keys some may go."""
+        keyed = len(self._keyed) if self._are_keyed else 0
+        if (gone := self.rows - keyed - self.met) > 0:
             raise InputError(f"{self.path} has lines of {gone:,} rows that the inputs no longer have; {_SAME}")
 
     def _standing(self, row: Row) -> RowState | None:

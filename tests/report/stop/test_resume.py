@@ -293,3 +293,18 @@ def test_more_outcomes(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     index = with_more_outcomes(count, monkeypatch).ResumeIndex(path)
     found = [index.settled(row) for row in rows]
     assert found == [None if outcome in LEFT else outcome for outcome in Outcome]
+
+
+def test_rows_with_keys(path: Path) -> None:
+    """A campaign is found by its key; others with keys may be gone, but not from a list whose rows have lines."""
+    keyed = [campaign(0, f"cd-{number}", f"key-{number}") for number in range(3)]
+    results = [replace(ended(each), line=None) for each in keyed]
+    index = ResumeIndex(written(path, results))
+    assert (index.rows, index.final, index.keyed) == (3, 3, 3)
+    assert index.settled(keyed[1]) is Outcome.STOPPED
+    assert index.settled(campaign(0, "cd-9", "key-9")) is None
+    index.check_all_met()
+    index = ResumeIndex(written(path, [*results, ended(campaign(2))]))
+    assert index.settled(campaign(2)) is Outcome.STOPPED
+    with pytest.raises(InputError, match=r"has lines of 3 rows that the inputs no longer have"):
+        index.check_all_met()
