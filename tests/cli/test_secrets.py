@@ -311,7 +311,8 @@ async def test_what_other_commands_show(way: str, stage: Stage) -> None:
             stage.run("token"),
         ]
         ends = await asyncio.gather(*jobs)
-        assert [end.code for end in ends] == [1, 0, 0, 0, 0], ends
+        assert ends[0].code in (1, 3), ends  # 3 if the order of the answers closes the group
+        assert [end.code for end in ends[1:]] == [0, 0, 0, 0], ends
         (stage.work / "out.jsonl").write_text(ends[0].out)
         (stage.work / "out.jsonl").chmod(0o600)
         read_back = (

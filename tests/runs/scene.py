@@ -55,7 +55,7 @@ async def until(is_so: Callable[[], object]) -> None:
 async def get_token() -> str:
     """Give a token, not at once."""
     await turn(2)
-    return "token"
+    return "a-token-of-these-tests"
 
 
 async def get_no_token() -> str:
