@@ -8,6 +8,7 @@ from functools import partial
 from bulkstop.engine.load import arrivals
 from bulkstop.engine.load.arrivals import Schedule
 from bulkstop.errors import SettingsError
+from bulkstop.naming import name_setting
 from bulkstop.report.load.thresholds import PER_S
 from bulkstop.settings.parse import parse_seconds
 from bulkstop.text import format_duration
@@ -74,13 +75,17 @@ class Shape:
         """Refuse what does not go together."""
         shapes = sum((self.rate is not None, self.ramp is not None, self.steps is not None, self.closed))
         if shapes != 1:
-            raise SettingsError("give one of --rate 500/s, --ramp 10..1000/s, --steps 100,200/s and --closed")
+            ways = ("rate", "500/s"), ("ramp", "10..1000/s"), ("steps", "100,200/s")
+            choice = ", ".join(name_setting(*way) for way in ways)
+            raise SettingsError(f"give one of {choice} and {name_setting('closed', True)}")
         if (self.steps is None) != (self.step_s is None):
-            raise SettingsError("--steps 100,200,400/s and --step 20s go together")
+            steps, step = name_setting("steps", "100,200,400/s"), name_setting("step", "20s")
+            raise SettingsError(f"{steps} and {step} go together")
         if self.steps is not None and self.length_s is not None:
-            raise SettingsError("--duration: steps end with the last of them; leave it out")
+            raise SettingsError(": steps end with the last of them; leave it out", setting="duration")
         if self.spike is not None and (self.rate is None or self.length_s is None):
-            raise SettingsError("--spike: is a jump in the middle of --rate and --duration; give both")
+            both = f"{name_setting('rate')} and {name_setting('duration')}"
+            raise SettingsError(f": is a jump in the middle of {both}; give both", setting="spike")
 
     @property
     def has_end(self) -> bool:
@@ -93,12 +98,14 @@ class Shape:
         try:
             return None if self.closed else self._maker()(count=count)
         except ValueError as error:
-            raise SettingsError(f"--rate, --ramp, --steps, --spike: {error}; nothing was sent") from None
+            names = ", ".join(map(name_setting, ("rate", "ramp", "steps", "spike")))
+            raise SettingsError(f"{names}: {error}; nothing was sent") from None
 
     def count_for(self, listed: int | None) -> int | None:
         """Return the most requests there may be; None for as many as the time brings."""
         if not self.has_end and listed is None:
-            raise SettingsError("--duration 30s or --count N: neither is given; nothing was sent")
+            ways = f"{name_setting('duration', '30s')} or {name_setting('count')}"
+            raise SettingsError(f"{ways}: neither is given; nothing was sent")
         return self.count if self.has_end else listed
 
     def words(self) -> str:

@@ -204,7 +204,7 @@ def test_reader_that_goes(sim: Simulated, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "error"),
     [
-        (("--rate", "5/s"), "--duration 30s or --count N: neither is given"),
+        (("--rate", "5/s"), "--duration 30s or --count: neither is given"),
         (("--rate", "fast", "--count", "1"), "'fast': a rate is written 500/s"),
         (("--rate", "5/s", "--duration", "0"), "'0' is no time"),
         (("--rate", "5/s", "--count", "0"), "'0' is no whole number"),
