@@ -790,7 +790,7 @@ def quiet_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     for name in COMMANDS:
         main_command(name)
-    monkeypatch.setattr("bulkstop.cli.stop.command.Engine", NotSent)
+    monkeypatch.setattr("bulkstop.runs.engine.Engine", NotSent)
     monkeypatch.setattr("bulkstop.kore.aiohttp_transport.AiohttpTransport.__aenter__", Nobody)
     monkeypatch.setattr("bulkstop.kore.wire.transport.WireTransport.__aenter__", Nobody)
     monkeypatch.setattr("bulkstop.runs.load.processes.run", Nobody)  # it would fork

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -183,6 +184,14 @@ def plan_waves(settings: Settings, to_send: int) -> list[int]:
         return parse_waves(settings.waves, to_send)
     except ValueError as error:
         raise SettingsError(f": {error}", setting="waves") from None
+
+
+def check_time(settings: Settings) -> float | None:
+    """Return the seconds left to finish by; raises SettingsError when there are none."""
+    seconds_left = settings.seconds_left(datetime.now(UTC))
+    if seconds_left is not None and seconds_left <= 0:
+        raise SettingsError(f" {settings.finish_by}: has passed today; nothing was sent", setting="finish_by")
+    return seconds_left
 
 
 def check_size(settings: Settings, listed: int) -> None:

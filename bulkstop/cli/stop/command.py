@@ -17,7 +17,6 @@ from bulkstop.cli.stop.checks import check_files, check_plan, check_start, confi
 from bulkstop.cli.stop.options import StopOptions, read_stop_options, with_stop_options
 from bulkstop.cli.stop.summary import print_summary
 from bulkstop.cli.terminal import is_shown, print_err, print_last, redirect_err
-from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.events import Warned
 from bulkstop.model import SIGNALS
 from bulkstop.report.log import log_event
@@ -25,14 +24,12 @@ from bulkstop.report.stop.plan import PlanFacts, format_plan, plan_to_json
 from bulkstop.report.stop.progress import Bar, Lines, LoggedProgress, Progress
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs import host
-from bulkstop.runs.engine import Engine
 from bulkstop.runs.stop import history
 from bulkstop.runs.stop.forecast import forecast_accounts
 from bulkstop.runs.stop.journal import HIDDEN, RunJournal
 from bulkstop.runs.stop.plan import describe_plan
-from bulkstop.runs.stop.run import Prepared, check_time
 from bulkstop.runs.stop.warnings import find_warnings
-from bulkstop.runs.wiring import list_secrets
+from bulkstop.runs.wiring import check_time, list_secrets
 from bulkstop.settings import OPTION_SPECS, Settings, is_hidden
 from bulkstop.source.plan import Plan
 
@@ -115,6 +112,10 @@ def show_plan(plan: Plan, settings: Settings, options: StopOptions) -> PlanFacts
 
 def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: StopOptions) -> StopSummary:
     """Execute the plan with signals and progress, and note it for the next run's comparison."""
+    from bulkstop.engine.shutdown import Shutdown, handle_signals  # help and a dry run need not wait for these
+    from bulkstop.runs.engine import Engine
+    from bulkstop.runs.stop.run import Prepared
+
     run_id, progress = str(uuid.uuid4()), choose_progress(plan.to_send, options)
     journal.open(plan, settings, command_line(sys.argv), run_id)
     prepared = Prepared(plan, journal.write, journal.watch, journal.end)

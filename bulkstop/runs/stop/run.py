@@ -28,7 +28,7 @@ from bulkstop.runs.host import every
 from bulkstop.runs.options import read_rate
 from bulkstop.runs.parts import Parts
 from bulkstop.runs.stop.work import Work, make_work
-from bulkstop.runs.wiring import check_size, plan_waves
+from bulkstop.runs.wiring import check_size, check_time, plan_waves
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 
@@ -379,14 +379,6 @@ def _run_ended(summary: StopSummary) -> RunEnded:
     outcomes = {each.value: count for each in Outcome if (count := summary.stats.outcomes[each])}
     elapsed_s = round(summary.elapsed_s, 3)
     return RunEnded(summary.run_id, summary.reason, summary.exit_code, summary.calls, elapsed_s, outcomes)
-
-
-def check_time(settings: Settings) -> float | None:
-    """Return the seconds left to finish by; raises SettingsError when there are none."""
-    seconds_left = settings.seconds_left(datetime.now(UTC))
-    if seconds_left is not None and seconds_left <= 0:
-        raise SettingsError(f" {settings.finish_by}: has passed today; nothing was sent", setting="finish_by")
-    return seconds_left
 
 
 async def _work_through(pool: Pool) -> tuple[BulkstopError | None, asyncio.CancelledError | None]:

@@ -11,9 +11,8 @@ from bulkstop.errors import SettingsError
 from bulkstop.model import Campaign, CampaignType, Limit
 from bulkstop.runs.stop.forecast import forecast_accounts
 from bulkstop.runs.stop.plan import make_plan
-from bulkstop.runs.stop.run import check_time
 from bulkstop.runs.stop.work import make_lanes
-from bulkstop.runs.wiring import Accounts, make_quota
+from bulkstop.runs.wiring import Accounts, check_time, make_quota
 from bulkstop.settings import NO_LIMIT, Settings
 
 HOST = "https://platform.example.com"
