@@ -85,6 +85,7 @@ class Lane:
         self._tries: dict[Group[Turn], deque[Turn]] = {}
         self._aside: dict[Group[Turn], deque[Turn]] = {}
         self._waiting: list[tuple[float, int, Turn]] = []
+        self._follow_ups: list[tuple[float, int, Turn]] = []
         self._ties = count()
         self._following = 0
 
@@ -92,9 +93,11 @@ class Lane:
         """Return the time from which a turn can be drawn; inf when there is none, or only an answer brings one.
 
         `room` is the most campaigns that may wait for another try before new ones are held back. While follow-up calls
-        have not ended none is begun: so no more campaigns wait for their line than may be in flight.
+        have not ended no stop leaves: so no more campaigns wait for their line than may be in flight.
         """
-        if (self._tries and _has_room(self._tries)) or self._may_begin(room):
+        if self._following:
+            due = self._follow_ups[0][0] if self._follow_ups else math.inf
+        elif (self._tries and _has_room(self._tries)) or self._may_begin(room):
             due = -math.inf
         elif self._waiting:
             due = self._waiting[0][0]
@@ -171,7 +174,8 @@ class Lane:
             self._following -= 1
 
     def _let_wait(self, turn: Turn, due: float) -> None:
-        heapq.heappush(self._waiting, (due, next(self._ties), turn))
+        follows_a_stop = turn.follow_up is not None and self._follow_up is None
+        heapq.heappush(self._follow_ups if follows_a_stop else self._waiting, (due, next(self._ties), turn))
 
     @property
     def has_new(self) -> bool:
@@ -186,10 +190,13 @@ class Lane:
     @property
     def is_sent(self) -> bool:
         """Tell whether nothing waits or is in flight; campaigns that are held may still be tried again."""
-        return self._head is None and not (self._waiting or self._tries or self._aside or self.in_flight)
+        waiting = self._follow_ups or self._waiting or self._tries or self._aside
+        return self._head is None and not (waiting or self.in_flight)
 
     def leftover(self) -> Iterator[Turn]:
         """Take out what was never drawn, or waits, in that order of urgency."""
+        while self._follow_ups:
+            yield heapq.heappop(self._follow_ups)[2]
         while self._tries:
             yield _pop(self._tries, next(iter(self._tries)))
         while self._waiting:
@@ -209,6 +216,9 @@ class Lane:
         return Turn(campaign, self, group, follow_up=None if self._follow_up is None else self._follow_up(campaign))
 
     def _take(self, now: float, room: int) -> Turn | None:
+        if self._following:
+            is_due = self._follow_ups and self._follow_ups[0][0] <= now
+            return heapq.heappop(self._follow_ups)[2] if is_due else None
         if self._tries and (turn := _take_with_room(self._tries)) is not None:
             return turn
         while self._waiting and self._waiting[0][0] <= now:
@@ -216,7 +226,7 @@ class Lane:
             if turn.group.has_room:
                 return turn
             self._tries.setdefault(turn.group, deque()).append(turn)
-        if self.parked or self._following:
+        if self.parked:
             return None
         if self._aside and (turn := _take_with_room(self._aside)) is not None:
             return turn
@@ -226,7 +236,7 @@ class Lane:
         return None
 
     def _may_begin(self, room: int) -> bool:
-        if self.parked or self._following:
+        if self.parked:
             return False
         return (bool(self._aside) and _has_room(self._aside)) or self._has_open_head(room)
 

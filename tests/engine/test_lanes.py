@@ -434,7 +434,7 @@ def test_no_campaign_is_lost_and_no_wait_is_for_nothing(
 
 
 def test_a_follow_up_call_goes_before_the_next_campaign() -> None:
-    """It has a place of its own in the quota, which it takes before a due try; before it has ended none is begun."""
+    """It has a place of its own in the quota; before it has ended none is begun, and no try is made that is due."""
     lanes = Lanes([lane("a", 3, [Limit(2, 10.0)])], 2)
     first, second = all_drawn(lanes)
     retry(lanes, first, 1.0, 1.0)
@@ -444,9 +444,10 @@ def test_a_follow_up_call_goes_before_the_next_campaign() -> None:
     )
     lanes.update(second.lane, 1.0)
     assert lanes.draw(1.0) == 11.0
-    follow_up, again = all_drawn(lanes, 11.0)
-    assert (follow_up.follow_up is not None, again) == (True, first)
-    end(lanes, again, 12.0)
+    (follow_up,) = all_drawn(lanes, 11.0)
+    assert follow_up.follow_up is not None
     assert lanes.draw(30.0) == math.inf
     end(lanes, follow_up, 30.0)
-    assert [turn.campaign.line for turn in all_drawn(lanes, 31.0)] == [3]
+    assert all_drawn(lanes, 31.0) == [first]
+    end(lanes, first, 32.0)
+    assert [turn.campaign.line for turn in all_drawn(lanes, 43.0)] == [3]

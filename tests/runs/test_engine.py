@@ -297,7 +297,6 @@ class Process:
         self.state = (
             [signal.getsignal(each) for each in names],
             gc.get_threshold(),
-            gc.get_freeze_count(),
             gc.isenabled(),
             list(logging.getLogger().handlers),
             logging.getLogger("bulkstop").level,
