@@ -186,7 +186,14 @@ def test_fault(name: str, value: object, fault: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "near"), [("hots", "host"), ("timeout", "timeout_s"), ("acount_id", "account_id"), ("zzz", None)]
+    ("name", "near"),
+    [
+        ("hots", "host"),
+        ("timeout", "timeout_s"),
+        ("acount_id", "account_id"),
+        ("campaign_type", "type"),
+        ("zzz", None),
+    ],
 )
 def test_unknown_name(name: str, near: str | None) -> None:
     """A name that is no setting's is refused with the nearest one."""

@@ -285,7 +285,8 @@ def check_names(options: Iterable[str]) -> None:
         if name not in OPTION_SPECS:
             from difflib import get_close_matches  # only a mistake needs it
 
-            near = get_close_matches(name, OPTION_SPECS, n=1)
+            words = [each for each in OPTION_SPECS if each in name.split("_")]  # `campaign_type` means `type`
+            near = words or get_close_matches(name, OPTION_SPECS, n=1)
             raise SettingsError(f"{name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else ""))
 
 
