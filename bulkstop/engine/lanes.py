@@ -93,7 +93,7 @@ class Lane:
         """Return the time from which a turn can be drawn; inf when there is none, or only an answer brings one.
 
         `room` is the most campaigns that may wait for another try before new ones are held back. While follow-up calls
-        have not ended no stop leaves: so no more campaigns wait for their line than may be in flight.
+        have not ended no stop leaves: so no more campaigns are without a result line than may be in flight.
         """
         if self._following:
             due = self._follow_ups[0][0] if self._follow_ups else math.inf
