@@ -138,7 +138,7 @@ class Engine:
         types: str | Iterable[str] | None = None,
         name: str | None = None,
         statuses: str | Iterable[str] = "Active",
-        priorities: str | Iterable[int] = (),
+        priorities: str | int | Iterable[int] = (),
     ) -> AsyncIterator[Campaign]:
         """Give the campaigns that run now in the settings' account and stream; it is a source of a run.
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TypedDict
 
 from bulkstop.errors import SettingsError
-from bulkstop.model import DONE, FAILED, HELD_BACK, WORTH_A_RETRY, CampaignType, Limit, Outcome
+from bulkstop.model import DONE, FAILED, HELD_BACK, WORTH_A_RETRY, Limit, Outcome
 from bulkstop.naming import name_setting
-from bulkstop.settings.parse import parse_campaign_type, parse_limit, parse_path
+from bulkstop.settings.parse import parse_limit, parse_path
 from bulkstop.source.inputs import Format
 
 CAN_BE_RETRIED = frozenset(Outcome) - DONE - HELD_BACK
@@ -55,7 +55,7 @@ def read_output(value: object) -> str | None:
         return None
     path = fspath(value) if isinstance(value, str | PathLike) else value
     if not isinstance(path, str):
-        raise ValueError(_explain_kind(value, "the path of a file"))  # noqa: TRY004 - as the readers of texts do
+        raise ValueError(explain_kind(value, "the path of a file"))  # noqa: TRY004 - as the readers of texts do
     if not path.strip():
         raise ValueError("is empty; give the path of a file")
     if Path(parse_path(path)).is_dir():
@@ -71,7 +71,7 @@ def read_expected(value: object) -> tuple[int, int] | None:
     if bounds is None:
         return None
     if not (isinstance(bounds, tuple | list) and len(bounds) == 2 and all(type(each) is int for each in bounds)):
-        raise ValueError(_explain_kind(value, "a number or a pair of numbers, such as (20, 30)"))
+        raise ValueError(explain_kind(value, "a number or a pair of numbers, such as (20, 30)"))
     if not 0 <= bounds[0] <= bounds[1]:
         raise ValueError(f"{bounds[0]} to {bounds[1]} is no range")
     return bounds[0], bounds[1]
@@ -91,23 +91,8 @@ def read_rate(value: object) -> Limit | None:
     if value is None or isinstance(value, Limit):
         return value
     if not isinstance(value, str):
-        raise ValueError(_explain_kind(value, "a Limit or a text, such as 30/m"))  # noqa: TRY004 - as above
+        raise ValueError(explain_kind(value, "a Limit or a text, such as 30/m"))  # noqa: TRY004 - as above
     return parse_limit(value)
-
-
-def read_types(value: object) -> list[CampaignType]:
-    """Return types of campaigns given as values or as texts; raises SettingsError."""
-    names: list[object] = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
-    return [_read_type(each) for each in names]
-
-
-def _read_type(value: object) -> CampaignType:
-    if not isinstance(value, str):
-        raise SettingsError(f": {_explain_kind(value, 'voice or sms')}", setting="types")
-    try:
-        return CampaignType(parse_campaign_type(value))
-    except ValueError as error:
-        raise SettingsError(f": {error}", setting="types") from None
 
 
 def outcomes_to_retry(names: Iterable[str], *, retry_failed: bool) -> frozenset[Outcome]:
@@ -159,29 +144,30 @@ def check_callable(**functions: object) -> None:
     """Raise SettingsError for what is neither None nor can be called."""
     for name, value in functions.items():
         if value is not None and not callable(value):
-            raise SettingsError(f": {_explain_kind(value, 'a function')}", setting=name)
+            raise SettingsError(f": {explain_kind(value, 'a function')}", setting=name)
 
 
 def check_kind(name: str, value: object, kind: str, *members: str) -> None:
     """Raise SettingsError for a value that lacks what its kind has."""
     if isinstance(value, type) or not all(hasattr(value, member) for member in members):
-        raise SettingsError(f": {_explain_kind(value, kind)}", setting=name)
+        raise SettingsError(f": {explain_kind(value, kind)}", setting=name)
 
 
-def _explain_kind(value: object, must_be: str) -> str:
+def explain_kind(value: object, must_be: str) -> str:
+    """Say of which kind a value is, and of which it must be."""
     kind = "None" if value is None else f"of type {type(value).__name__}"
     return f"is {kind} and must be {must_be}"
 
 
 def _check_flag(value: object) -> None:
     if not isinstance(value, bool):
-        raise ValueError(_explain_kind(value, "True or False"))  # noqa: TRY004 - as the readers of texts do
+        raise ValueError(explain_kind(value, "True or False"))  # noqa: TRY004 - as the readers of texts do
 
 
 def _check_outcomes(value: object) -> None:
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list | tuple | set | frozenset) or not all(isinstance(each, str) for each in names):
-        raise ValueError(_explain_kind(value, "the names of outcomes, such as ['not_found']"))
+        raise ValueError(explain_kind(value, "the names of outcomes, such as ['not_found']"))
 
 
 def _check_format(value: object) -> None:

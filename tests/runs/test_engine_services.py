@@ -64,15 +64,31 @@ class TestDiscover:
             campaigns = [campaign async for campaign in engine.discover(**wanted)]
             assert {each.campaign_type for each in campaigns} == {CampaignType.SMS}
             assert len({each.campaign_id for each in campaigns} - running(service, "Active")) > 0
-        some = [each.priority async for each in engine.discover(statuses="", priorities=[1, 2])]
-        assert set(some) == {1, 2}
+        highest: list[tuple[str | int | list[int], set[int]]] = [([1, 2], {1, 2}), (1, {1}), ("1", {1})]
+        for priorities, found in highest:
+            some = [each.priority async for each in engine.discover(statuses="", priorities=priorities)]
+            assert set(some) == found
 
     async def test_type_of_the_settings(self, service: Simulator) -> None:
         """Settings with a type mean that one."""
         async with Engine(settings(service, type=CampaignType.SMS)) as engine:
             assert {each.campaign_type async for each in engine.discover()} == {CampaignType.SMS}
 
-    @pytest.mark.parametrize("wanted", [{"types": "fax"}, {"priorities": "9"}, {"statuses": "a,,b"}])
+    @pytest.mark.parametrize(
+        "wanted",
+        [
+            {"types": "fax"},
+            {"types": ["voice", 5]},
+            {"types": 5},
+            {"priorities": "9"},
+            {"priorities": None},
+            {"priorities": True},
+            {"statuses": "a,,b"},
+            {"statuses": None},
+            {"statuses": b"Active"},
+            {"statuses": [b"Active"]},
+        ],
+    )
     async def test_no_filter(self, engine: Engine, wanted: dict[str, Any]) -> None:
         """What is no filter is a SettingsError that names it."""
         with pytest.raises(SettingsError, match=f"^{next(iter(wanted))}: "):

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from bulkstop import CampaignType, Limit, Settings, stop
+from bulkstop import Limit, Settings, stop
 from bulkstop.errors import SettingsError
 from bulkstop.runs.engine import Engine
-from bulkstop.runs.options import check_options, read_expected, read_rate, read_types
+from bulkstop.runs.options import check_options, read_expected, read_rate
 
 SETTINGS = Settings(host="http://127.0.0.1:9", token="t")
 WRONG: list[tuple[str, object, str]] = [
@@ -98,12 +98,3 @@ def test_no_rate(value: object) -> None:
     """What is no rate is refused."""
     with pytest.raises(ValueError, match=r"is of type|is no quota"):
         read_rate(value)
-
-
-def test_types() -> None:
-    """Types of campaigns are values or texts."""
-    assert read_types("Voice") == [CampaignType.VOICE]
-    assert read_types(("sms", CampaignType.VOICE)) == [CampaignType.SMS, CampaignType.VOICE]
-    for wrong in ("fax", 5, None, [5], ["voice", "fax"]):
-        with pytest.raises(SettingsError, match=r"^types: "):
-            read_types(wrong)

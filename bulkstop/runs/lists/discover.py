@@ -15,6 +15,7 @@ from bulkstop.runs import host
 from bulkstop.runs.lists.listing import ListFilter, Listing
 from bulkstop.runs.lists.roster import Roster, read_roster
 from bulkstop.runs.lists.states import choose_worse, describe_failure, describe_scope
+from bulkstop.runs.options import explain_kind
 from bulkstop.runs.parts import Parts, open_parts
 from bulkstop.settings import Settings
 from bulkstop.settings.parse import parse_campaign_type
@@ -87,14 +88,14 @@ async def find_campaigns(
     types: str | Iterable[str] | None = None,
     name: str | None = None,
     statuses: str | Iterable[str] = USUAL_STATUS,
-    priorities: str | Iterable[int] = (),
+    priorities: str | int | Iterable[int] = (),
 ) -> list[Campaign]:
-    """Return the campaigns that run now; each of the others is a text of the command line, or what it lists.
+    """Return the campaigns that run now; each filter is a text of the command line, or what it lists.
 
     Raises SettingsError for one that is none, and what keeps a list from being read to its end.
     """
     wanted = ListFilter(_read("statuses", parse_statuses, statuses), _read("priorities", parse_priorities, priorities))
-    kinds = _read("types", parse_types, types or ()) or choose_types(parts.settings)
+    kinds = _read("types", parse_types, () if types is None else types) or choose_types(parts.settings)
     discovery = await read_discovery(parts, wanted, list_scopes(parts.settings, kinds), name)
     if discovery.fault is not None:
         raise discovery.fault
@@ -138,8 +139,13 @@ def _split(text: str) -> list[str]:
     return parts
 
 
-def _read(name: str, parse: Callable[[str], tuple[T, ...]], value: str | Iterable[object]) -> tuple[T, ...]:
-    text = value if isinstance(value, str) else ",".join(map(str, value))
+def _read(name: str, parse: Callable[[str], tuple[T, ...]], value: object) -> tuple[T, ...]:
+    # bytes would be a list of numbers, which find nothing: as if nothing ran
+    values = list(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else [value]
+    for each in values:
+        if isinstance(each, bool) or not isinstance(each, str | int):
+            raise SettingsError(f"{name}: {explain_kind(each, 'a text, or a list of what the text would list')}")
+    text = ",".join(map(str, values))
     try:
         return parse(text) if text else ()
     except ValueError as error:
