@@ -18,6 +18,9 @@ import os
 
 from bulkstop.naming import name_setting
 
+NO_THREAD = "no thread can be started; raise the limit on processes (ulimit -u, pids.max), or free memory"
+"""Said where the system lets a process start no more threads."""
+
 
 class BulkstopError(Exception):
     """The run cannot go on; the message is one line that a user can act on.
@@ -66,13 +69,15 @@ class GuardError(BulkstopError):
 def unforeseen(error: BaseException) -> str:
     """Say in one line that something went wrong which nobody foresaw, and where; never with its text.
 
-    That could hold a secret. What is short of files to open is named as that, wherever it is that the next one is
-    wanted, be it by an import.
+    That could hold a secret. What is short of files to open, or of threads, is named as that, wherever it is that the
+    next one is wanted, be it by an import.
     """
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return "no more files can be opened: raise the limit on open files (ulimit -n) to 64 or more"
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        return NO_THREAD
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

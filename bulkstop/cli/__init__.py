@@ -6,14 +6,13 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from importlib import import_module
 from typing import NoReturn
 
 import click
 
 from bulkstop.cli.naming import spell_option
-from bulkstop.cli.terminal import drop_output, drop_unread, print_err, say_at_once
+from bulkstop.cli.terminal import drop_output, drop_unread, print_err, say_at_once, unblock_err
 from bulkstop.engine.ending import Process, own_process
 from bulkstop.errors import BulkstopError, unforeseen
 from bulkstop.naming import spelling
@@ -97,7 +96,7 @@ def main() -> NoReturn:
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see bulkstop/__main__.py
         signal.signal(signal.SIGINT, signal.default_int_handler)
     _fill_closed_streams()
-    with own_process(os._exit, say_at_once, partial(drop_unread, 2)) as process:
+    with own_process(os._exit, say_at_once, unblock_err) as process:
         code = _run(process)
         if process.signum is not None:
             _exit_now(code)

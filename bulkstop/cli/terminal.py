@@ -1,15 +1,23 @@
 """What is said to a person, and asked."""
 
+import io
 import os
 import select
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from bulkstop.errors import BulkstopError
 from bulkstop.text import escape
+
+if TYPE_CHECKING:
+    from bulkstop.outbox import Outbox
+
+STDERR = "standard error"
 
 
 def _echo(text: str) -> None:
@@ -17,6 +25,8 @@ def _echo(text: str) -> None:
 
 
 _writers: list[Callable[[str], None]] = [_echo]
+_outboxes: "list[Outbox[None]]" = []
+"""What standard error goes through while an event loop runs."""
 
 
 def print_err(text: str) -> None:
@@ -37,6 +47,14 @@ def say_at_once(text: str) -> None:
             os.write(2, f"{begin}{text}\n".encode())
 
 
+def unblock_err() -> None:
+    """Let standard error go nowhere from now on if nobody reads it; whoever waits for its reader goes on."""
+    if not _takes_more(2):
+        _drop(2)
+        for outbox in _outboxes:
+            outbox.abandon()
+
+
 def drop_unread(*fds: int) -> None:
     """Let each of these go nowhere from now on that takes nothing right now; a write that waits goes there too."""
     for fd in fds:
@@ -48,6 +66,65 @@ def _takes_more(fd: int) -> bool:
     ready = select.poll()
     ready.register(fd, select.POLLOUT)
     return bool(ready.poll(0))
+
+
+@contextmanager
+def write_err_beside() -> "Iterator[ErrStream | None]":
+    """Write what is said meanwhile on a thread: an event loop must not wait for whoever reads it.
+
+    Gives the stream that does so; None where standard error is a file, which nobody reads, or there can be no thread.
+    """
+    stream = _open_err_stream()
+    if stream is None:
+        yield None
+        return
+    _outboxes.append(stream.outbox)
+    try:
+        with redirect_err(stream.write_line):
+            yield stream
+    finally:
+        stream.outbox.close()
+        _outboxes.pop()
+
+
+def _open_err_stream() -> "ErrStream | None":
+    if sys.stderr is None or sys.stderr is not sys.__stderr__:
+        return None
+    with suppress(OSError, ValueError, BulkstopError):
+        if not stat.S_ISREG(os.fstat(2).st_mode):
+            return ErrStream()
+    return None
+
+
+class ErrStream(io.TextIOBase):
+    """Standard error as a stream whose writes never wait; raises OutputError when there can be no thread for it."""
+
+    def __init__(self) -> None:
+        from bulkstop.outbox import Outbox  # here, because `--help` needs none
+
+        self.outbox: Outbox[None] = Outbox(os.dup(2), STDERR)
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # read-only here
+        """The encoding of standard error."""
+        return sys.__stderr__.encoding if sys.__stderr__ else "utf-8"
+
+    def write(self, text: str) -> int:
+        """Have a text written."""
+        self.outbox.put(text.encode(self.encoding, "backslashreplace"), None)
+        return len(text)
+
+    def write_line(self, text: str) -> None:
+        """Have a line, or several, written."""
+        self.write(f"{text}\n")
+
+    def isatty(self) -> bool:
+        """Tell whether it is a terminal."""
+        return is_shown()
+
+    def fileno(self) -> int:
+        """Return the number of standard error, for whoever asks a terminal for its size."""
+        return 2
 
 
 @contextmanager

@@ -32,7 +32,8 @@ class Pool:
     A campaign that is stopped has its line once the call that `follow` names has come to its end. When all is sent the
     lanes `at_rest` are, whose campaigns need no stop; each of them gets its line, whatever ends the run.
 
-    A worker awaits what `finish_reports` returns before its next turn, so reports that take their time pace the run.
+    A worker awaits what `finish_reports` and `make_room` return before its next turn, so reports that take their time
+    pace the run. What is left in the end is reported as fast as `make_room` lets it.
 
     `now` is a monotonic clock in seconds; the last `tick_s` of a wait is spent asking it (0 for a clock that stands
     still while it is asked).
@@ -52,6 +53,7 @@ class Pool:
         run_id: str | None = None,
         observe: Observe = ignore,
         finish_reports: Callable[[], Awaitable[None] | None] = lambda: None,
+        make_room: Callable[[], Awaitable[None] | None] = lambda: None,
         now: Callable[[], float] = time.monotonic,
         tick_s: float = TICK_S,
         wall: Callable[[], float] = time.time,
@@ -71,6 +73,7 @@ class Pool:
         self._run_id = run_id
         self._observe = observe
         self._finish_reports = finish_reports
+        self._make_room = make_room
         self._now = now
         self._wall = wall
         self._draining = False
@@ -137,7 +140,7 @@ class Pool:
             if not self._draining:
                 self.fault = self._guards.closed_fault or self.fault
         finally:
-            self._report_leftover()
+            await self._report_leftover()
 
     async def _work_side_by_side(self) -> None:
         async with self._tasks:
@@ -154,6 +157,8 @@ class Pool:
                 await self._try(turn)
                 if (finishing := self._finish_reports()) is not None:
                     await finishing
+                if (room := self._make_room()) is not None:
+                    await room
         except asyncio.CancelledError as stray:
             if not self._draining:  # so nobody asked for it, and the others would wait for this worker for ever
                 self.end_early(stray)
@@ -335,18 +340,25 @@ class Pool:
         self.fault = self.fault or (fault if isinstance(fault, Exception) else BulkstopError(CANCELLED))
         self.drain()
 
-    def _report_leftover(self) -> None:
+    async def _report_leftover(self) -> None:
         """Report all that is left, also of the accounts after one whose list breaks off only now."""
         self.finish(self._guards.flush())
         self.finish(self._reviews.take_claims())
+        cancelled: asyncio.CancelledError | None = None
         while True:
             try:
                 for turn in self._lanes.leftover():
                     self._write_left(turn)
+                    if cancelled is None and (room := self._make_room()) is not None:
+                        await room
+            except asyncio.CancelledError as error:  # then the others are reported all the same, and at once
+                cancelled = error
             except Exception as fault:  # noqa: BLE001 - whatever it is, the others come first
                 self.end_early(fault)
             else:
-                return
+                break
+        if cancelled is not None:
+            raise cancelled
 
     def _write_left(self, turn: Turn) -> None:
         self._write(make_result(turn, unfinished_attempt(turn.last), self._run_id, None))

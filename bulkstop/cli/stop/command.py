@@ -7,6 +7,7 @@ import sys
 import uuid
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any, TextIO, cast
 
 import click
 
@@ -16,9 +17,10 @@ from bulkstop.cli.options import GroupedCommand, read_settings
 from bulkstop.cli.stop.checks import check_files, check_plan, check_start, confirm
 from bulkstop.cli.stop.options import StopOptions, read_stop_options, with_stop_options
 from bulkstop.cli.stop.summary import print_summary
-from bulkstop.cli.terminal import is_shown, print_err, print_last, redirect_err
+from bulkstop.cli.terminal import ErrStream, is_shown, print_err, print_last, redirect_err, write_err_beside
 from bulkstop.events import Warned
 from bulkstop.model import SIGNALS
+from bulkstop.outbox import Outbox
 from bulkstop.report.log import log_event
 from bulkstop.report.stop.plan import PlanFacts, format_plan, plan_to_json
 from bulkstop.report.stop.progress import Bar, Lines, LoggedProgress, Progress
@@ -116,11 +118,10 @@ def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: Stop
     from bulkstop.runs.engine import Engine
     from bulkstop.runs.stop.run import Prepared
 
-    run_id, progress = str(uuid.uuid4()), choose_progress(plan.to_send, options)
+    run_id = str(uuid.uuid4())
     journal.open(plan, settings, command_line(sys.argv), run_id)
-    prepared = Prepared(plan, journal.write, journal.watch, journal.end)
 
-    async def execute() -> StopSummary:
+    async def execute(prepared: Prepared, progress: Progress | None) -> StopSummary:
         shutdown = Shutdown(grace_s=settings.grace_s, say=print_err, lost=LOST)
         with handle_signals(shutdown, SIGNALS):
             async with Engine(use_store(settings)) as engine:
@@ -128,8 +129,12 @@ def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: Stop
                 return await run.execute(progress=progress, shutdown=shutdown)
 
     try:
-        with redirect_err(progress.say) if isinstance(progress, Bar) else nullcontext():
-            summary = host.run(execute(), fast=plan.to_send >= UVLOOP_FROM)
+        with write_err_beside() as stream:
+            outboxes: list[Outbox[Any]] = [*journal.outboxes, *([stream.outbox] if stream else [])]
+            prepared = Prepared(plan, journal.write, journal.watch, journal.end, outboxes)
+            progress = choose_progress(plan.to_send, options, stream)
+            with redirect_err(progress.say) if isinstance(progress, Bar) else nullcontext():
+                summary = host.run(execute(prepared, progress), fast=plan.to_send >= UVLOOP_FROM)
     except asyncio.CancelledError:  # told to end before the first call
         raise click.Abort from None
     if summary.calls and summary.exit_code in (0, 1):
@@ -137,13 +142,13 @@ def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: Stop
     return summary
 
 
-def choose_progress(total: int, options: StopOptions) -> Progress | None:
-    """Choose a bar for a terminal, lines for other places, events for a machine."""
+def choose_progress(total: int, options: StopOptions, stream: ErrStream | None) -> Progress | None:
+    """Choose a bar for a terminal, lines for other places, events for a machine; the bar is drawn on the stream."""
     if options.log_json:
         return LoggedProgress(log_event)
     if options.quiet:
         return None
-    return Bar(total) if is_shown() else Lines(total, print_err)
+    return Bar(total, cast("TextIO", stream or sys.stderr)) if is_shown() else Lines(total, print_err)
 
 
 def command_line(words: Sequence[str]) -> list[str]:

@@ -69,7 +69,10 @@ def print_lost(journal: RunJournal) -> None:
 
 def print_unwritten(ended: StopSummary, output: str) -> None:
     """Say what was sent but could not be written; this is then the only place where it stands."""
+    place = "standard output" if output == "-" else output
+    if ended.unread:
+        print_err(f"bulkstop: {place}: {ended.unread:,} result lines could not be written, as nobody reads them")
     if ended.unwritten:
-        print_err(f"bulkstop: {len(ended.unwritten)} results could not be written to {output}; they are:")
+        print_err(f"bulkstop: {len(ended.unwritten)} results could not be written to {place}; they are:")
         for result in ended.unwritten:
             print_err(to_json(result).decode().rstrip())

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from bulkstop.errors import OutputError
 from bulkstop.files import is_device
-from bulkstop.model import Result
+from bulkstop.model import Outcome, Result
 from bulkstop.naming import name_setting
+from bulkstop.outbox import Outbox, start_thread
 from bulkstop.report.stop.formats import csv_header, is_csv, to_csv, to_json
 from bulkstop.report.stop.loss import Loss, Rescue, loss_of, rescue
 
@@ -61,7 +62,10 @@ class Ledger:
 
     Raises OutputError when the file exists (unless `mode` allows it), cannot be opened, is in use by another run, or
     can no longer be written; after a failed write it takes no more lines. Nor does it after a `look` has found that the
-    file is not there any more as it was written. A pipe or a device, and standard output (`-`), is just written to.
+    file is not there any more as it was written.
+
+    A pipe or a device, and standard output (`-`), gets its lines through an `outbox`, so that nobody waits for its
+    reader; when the file is closed `missing` counts the lines that this has not taken, and `unwritten` has the results.
     """
 
     def __init__(
@@ -78,6 +82,9 @@ class Ledger:
         self.is_file = path != "-" and not is_device(path)
         self.fault: OutputError | None = None
         self.lost: str | None = None
+        self.outbox: Outbox[Result | None] | None = None
+        self.unwritten: list[Result] = []
+        self.missing = 0
         self._line: Callable[[Result], bytes] = to_csv if is_csv(path) else to_json
         self._begin_with, self._vouch = begin, vouch
         self.is_begun = self.is_torn = False
@@ -90,6 +97,8 @@ class Ledger:
         self._keeper: _Keeper | None = None
         self._is_new = self.is_file and not os.path.lexists(path)
         self._fd = os.dup(stdout_fd) if path == "-" else self._open_file(mode, holder)
+        if not self.is_file:
+            self.outbox = Outbox(self._fd, self.name)
 
     def __enter__(self) -> Self:
         return self
@@ -137,6 +146,11 @@ class Ledger:
         now = loss_of(self._fd, self.name, self._size, self._head)  # it may have been put back meanwhile
         return rescue(now, self._fd, self.name, self._size, self._lines, self._recent) if now else Rescue()
 
+    def start_thread(self) -> None:
+        """Start what makes lines durable, before there are any; raises OutputError when no thread can be started."""
+        if self.is_file and self._keeper is None:
+            self._keeper = _Keeper(self._keep, self.name)
+
     def begin(self) -> None:
         """Begin the file, if that is not done yet; raises OutputError when it cannot be written."""
         if self.is_begun:
@@ -147,17 +161,20 @@ class Ledger:
             self._begin_file()
         self.is_begun = True
         if self._line is to_csv and not self._size:
-            self._put(csv_header(), 0)
+            self._put(csv_header(), None)
 
     def write(self, result: Result) -> None:
         """Append one line; raises OutputError when it is not written whole."""
         if not self.is_begun:
             self.begin()
-        self._put(self._line(result), 1)
+        self._put(self._line(result), result)
 
     def close(self) -> None:
         """Make durable and vouch for what is written, then free the file; what goes wrong then stands in `fault`."""
         if self.is_closed:
+            return
+        if self.outbox is not None:
+            self._close_outbox(self.outbox)
             return
         if self._keeper is not None:
             self._keeper.stop()
@@ -169,6 +186,20 @@ class Ledger:
 
     def _open_file(self, mode: Mode, holder: Holder) -> int:
         return _open_locked(self.name, mode, holder) if self.is_file else _open(self.name, os.O_WRONLY)
+
+    def _close_outbox(self, outbox: Outbox[Result | None]) -> None:
+        """Wait for what is still being written, and note what is not."""
+        outbox.close()
+        self._fd = -1
+        self.fault = self.fault or self._outbox_fault(outbox)
+        for result in filter(None, outbox.unwritten):
+            self._miss(result)
+
+    def _outbox_fault(self, outbox: Outbox[Result | None]) -> OutputError | None:
+        return None if outbox.fault is None else self._write_fault(outbox.fault)
+
+    def _write_fault(self, error: OSError) -> OutputError:
+        return OutputError(f"{self.name}: cannot write results ({error.strerror}); sending stops")
 
     def _begin_file(self) -> None:
         """Cut what does not stay, first of all; where that fails, what stands there must not be written on."""
@@ -182,11 +213,29 @@ class Ledger:
         except OSError as error:
             self.fault = OutputError(f"{self.name}: cannot be cut to be written ({error.strerror}); sending stops")
             raise self.fault from None
-        self._keeper = _Keeper(self._keep)
+        self.start_thread()
 
-    def _put(self, data: bytes, lines: int) -> None:
+    def _put(self, data: bytes, result: Result | None) -> None:
+        if self.outbox is not None:
+            self.fault = self.fault or self._outbox_fault(self.outbox)
         if self.fault is not None:
             raise self.fault
+        if self.outbox is not None:
+            self._put_out(self.outbox, data, result)
+        else:
+            self._append(data, 0 if result is None else 1)
+
+    def _put_out(self, outbox: Outbox[Result | None], data: bytes, result: Result | None) -> None:
+        if not outbox.put(data, result) and result is not None:
+            self._miss(result)
+
+    def _miss(self, result: Result) -> None:
+        """Count a line that nobody has read, and keep its result if it tells of a call."""
+        self.missing += 1
+        if result.outcome is not Outcome.NOT_SENT:  # those could be the whole list
+            self.unwritten.append(result)
+
+    def _append(self, data: bytes, lines: int) -> None:
         if self._unseen >= LOOK_EVERY_LINES:
             self.look()
         with self._lock:
@@ -198,28 +247,26 @@ class Ledger:
                 self._cut()
                 if not isinstance(error, OSError):
                     raise  # a second Ctrl-C strikes right after a write: the line is told as unwritten, so it goes
-                self.fault = OutputError(f"{self.name}: cannot write results ({error.strerror}); sending stops")
+                self.fault = self._write_fault(error)
                 raise self.fault from None
-            if self._keeper is not None:
-                self._hash.update(data)
-                self._size += len(data)
-                self._lines += lines
-                self._head = self._head or data[:HEAD_BYTES]
-                self._recent.append(data)
-                self._unseen += 1
+            self._hash.update(data)
+            self._size += len(data)
+            self._lines += lines
+            self._head = self._head or data[:HEAD_BYTES]
+            self._recent.append(data)
+            self._unseen += 1
 
     def _cut(self) -> None:
         """Take away the beginning of a line that did not go in whole."""
-        if self.is_file:
-            try:
-                if os.fstat(self._fd).st_size > self._size:  # a file that was cut meanwhile would be filled with zeros
-                    os.ftruncate(self._fd, self._size)
-            except OSError:
-                self.is_torn = True
+        try:
+            if os.fstat(self._fd).st_size > self._size:  # a file that was cut meanwhile would be filled with zeros
+                os.ftruncate(self._fd, self._size)
+        except OSError:
+            self.is_torn = True
 
     def _keep(self) -> None:
         mark, keeper = self.mark, self._keeper
-        if keeper is None or keeper.is_broken or mark.size == keeper.kept:
+        if keeper is None or keeper.is_broken or mark.size == keeper.kept or not self.is_begun:
             return
         try:
             os.fsync(self._fd)
@@ -235,13 +282,12 @@ class Ledger:
 class _Keeper:
     """Calls `keep` every second on a thread, for fsync may take long; `kept` is what it has made durable so far."""
 
-    def __init__(self, keep: Callable[[], None]) -> None:
+    def __init__(self, keep: Callable[[], None], name: str) -> None:
         self.kept = -1
         self.is_broken = False
         self._keep = keep
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="bulkstop-sync", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._run, "bulkstop-sync", name)
 
     def stop(self) -> None:
         self._stopped.set()

@@ -30,6 +30,8 @@ class StopSummary(Summary):
     """Rows that ended in an earlier run of the same result file."""
     lost: int = 0
     """Lines that the result file does not hold any more."""
+    unread: int = 0
+    """Lines that a pipe or a device did not take, as nobody read it; they are not among those that are lost."""
     ended: str | None = None
     """How whoever steers the run has ended it early: drained or aborted."""
 
@@ -41,7 +43,7 @@ class StopSummary(Summary):
     @property
     def rows_with_lines(self) -> int:
         """Rows that have a line, of this run or of an earlier one; as many as there are rows, or something is lost."""
-        return max(0, self.stats.lines + sum(self.settled.values()) - self.lost)
+        return max(0, self.stats.lines + sum(self.settled.values()) - self.lost - self.unread)
 
     @property
     def is_done(self) -> bool:
@@ -84,6 +86,7 @@ class StopSummary(Summary):
             "settled": {outcome.value: self.settled.get(outcome, 0) for outcome in Outcome},
             "schedules": dict(self.stats.schedules),
             "lost": self.lost,
+            "unread": self.unread,
             "unwritten": len(self.unwritten),
             "calls": self.calls,
             "elapsed_s": round(self.elapsed_s, 3),
@@ -118,8 +121,9 @@ def format_summary(summary: StopSummary) -> list[str]:
     if before:
         rows.append(("ended before", ", ".join(f"{number} {name}" for name, number in format_counts(summary.settled))))
     lines = f"{before:,} + {stats.lines:,}" if before else f"{stats.lines:,}"
-    is_sum = summary.rows == before + stats.lines and not summary.lost
+    is_sum = summary.rows == summary.rows_with_lines == before + stats.lines
     gone = f", {summary.lost:,} of them gone" if summary.lost else ""
+    gone += f", {summary.unread:,} of them not read" if summary.unread else ""
     rows.append(
         ("rows = lines", f"{summary.rows:,} = {lines}" if is_sum else f"{summary.rows:,} rows but {lines} lines{gone}")
     )

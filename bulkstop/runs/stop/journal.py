@@ -18,6 +18,7 @@ from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsErro
 from bulkstop.files import is_device
 from bulkstop.model import FAILED, WORTH_A_RETRY, Campaign, Outcome, Result, utc_text
 from bulkstop.naming import name_setting
+from bulkstop.outbox import Outbox
 from bulkstop.report.stop.ledger import Ledger, Mark, Mode
 from bulkstop.report.stop.loss import Rescue
 from bulkstop.report.stop.manifest import Manifest, RunSection, check_writable, flaw_in, manifest_path, unreadable
@@ -137,6 +138,7 @@ class RunJournal:
             self._ledger = self._open_ledger(Mode.NEW if self._mode is Mode.RESUME else self._mode)
         if self._ledger.is_file:
             check_writable(manifest_path(self.path))
+        self._ledger.start_thread()
 
     def write(self, result: Result) -> None:
         """Append the line of a result; raises OutputError when it is not written whole."""
@@ -155,9 +157,14 @@ class RunJournal:
         self._begin_after_all()
         summary = self._rescue_lost(summary)
         self._close()
-        ended = self._with_fault(summary)
+        ended = self._with_fault(self._with_missing(summary))
         self._note(ended.reason, **_end_fields(ended))
         return self._with_fault(ended)
+
+    @property
+    def outboxes(self) -> tuple[Outbox[Result | None], ...]:
+        """What the lines go through, where a reader may hold them up."""
+        return () if self._ledger is None or self._ledger.outbox is None else (self._ledger.outbox,)
 
     @property
     def mark(self) -> Mark | None:
@@ -253,6 +260,13 @@ class RunJournal:
             manifest.end(ended_at=utc_text(time.time()), reason=reason, closed=closed, **how)
         except OutputError as fault:
             self._fault = self._fault or fault
+
+    def _with_missing(self, summary: StopSummary) -> StopSummary:
+        """Say which lines nobody has read."""
+        if self._ledger is None or not self._ledger.missing:
+            return summary
+        unwritten = (*self._ledger.unwritten, *summary.unwritten)
+        return replace(summary, unwritten=unwritten, unread=self._ledger.missing)
 
     def _with_fault(self, summary: StopSummary) -> StopSummary:
         return summary if summary.fault or not self._fault else replace(summary, fault=self._fault)

@@ -91,7 +91,7 @@ async def prepare(
             inputs = plan.digests.keys() - {BY_HAND}  # paths that came out of an iterable are known only now
             check_results(journal.path, inputs, settings)
             journal.open(plan, settings, ["bulkstop.Engine.run()"], run_id)
-            yield Prepared(plan, journal.write, journal.watch, journal.end)
+            yield Prepared(plan, journal.write, journal.watch, journal.end, journal.outboxes)
 
 
 async def _open_journal(destination: Destination, opened: ExitStack) -> RunJournal | None:

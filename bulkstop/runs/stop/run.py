@@ -3,11 +3,11 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bulkstop.engine.limits.quota import min_duration_s
 from bulkstop.engine.pool import Pool
@@ -16,9 +16,10 @@ from bulkstop.engine.steering.delivery import Delivery
 from bulkstop.engine.steering.early_end import EarlyEnd
 from bulkstop.engine.steering.stream import Stream
 from bulkstop.engine.tasks import start_task
-from bulkstop.errors import BulkstopError, SettingsError
+from bulkstop.errors import BulkstopError, SettingsError, unforeseen
 from bulkstop.events import Event, Observe, Resting, RunBegan, RunEnded, Warned
 from bulkstop.model import Limit, OnResult, Outcome, Report, Result
+from bulkstop.outbox import Outbox, make_room
 from bulkstop.report.log import log_event
 from bulkstop.report.stop.progress import Progress
 from bulkstop.report.stop.snapshot import RunState, Snapshot
@@ -46,14 +47,15 @@ EVENTS_KEPT = 10_000
 class Prepared(NamedTuple):
     """A plan, and where its results go: `report` writes each, `watch` raises when they have no place any more.
 
-    `end` closes what they are written to, and returns the summary with what went wrong in doing so. `fault` says why
-    the plan does not hold the whole list.
+    `end` closes what they are written to, and returns the summary with what went wrong in doing so. While one of the
+    `outboxes` is full nothing leaves. `fault` says why the plan does not hold the whole list.
     """
 
     plan: Plan
     report: Report = lambda result: None
     watch: Callable[[], None] = lambda: None
     end: Callable[[StopSummary], StopSummary] = lambda summary: summary
+    outboxes: Sequence[Outbox[Any]] = ()
     fault: BulkstopError | None = None
 
 
@@ -96,6 +98,7 @@ class Run:
         self._began = time.monotonic()
         self._plan: Plan | None = None
         self._work: Work | None = None
+        self._outboxes: Sequence[Outbox[Any]] = ()
         self._is_paused = False
         self._rate: tuple[Limit, ...] = ()
 
@@ -152,7 +155,8 @@ class Run:
         self._parts.runs.add(self)
         try:
             async with self._prepare(self.id) as prepared:
-                plan = self._plan = prepared.plan
+                plan, self._outboxes = prepared.plan, prepared.outboxes
+                self._plan = plan
                 check_time(settings)
                 check_size(settings, plan.listed)
                 plan_waves(settings, plan.to_send)
@@ -194,6 +198,11 @@ class Run:
             raise SettingsError(f": {error}", setting="rate") from None
         self._steer(self._set_rate, () if limit is None else (limit,))
 
+    @property
+    def in_flight(self) -> int:
+        """How many calls have no answer yet."""
+        return self._work.pool.in_flight if self._work else 0
+
     def snapshot(self) -> Snapshot:
         """Return how the run stands at this moment."""
         plan, least_left_s = self._plan, 0.0
@@ -209,7 +218,7 @@ class Run:
             sent=self.stats.sent,
             done=self.stats.done,
             failed=self.stats.sent_failed,
-            in_flight=self._work.pool.in_flight if self._work else 0,
+            in_flight=self.in_flight,
             elapsed_s=time.monotonic() - self._began,
             least_left_s=least_left_s,
         )
@@ -265,6 +274,9 @@ class Run:
             return
         self._ending.abort() if is_cut else self._ending.drain()
         self._delivery.lift()
+        if is_cut:
+            for outbox in self._outboxes:
+                outbox.hurry()
         if self._work is not None:
             self.state = RunState.DRAINING
             self._work.pool.abort() if is_cut else self._work.pool.drain()
@@ -303,14 +315,24 @@ class Run:
         known = await self._get_ready(plan)
         for result in plan.held_results():
             report(replace(result, run_id=self.id))
+            if (room := self._make_room()) is not None:
+                await room
             if self._delivery.is_behind and (finishing := self._delivery.keep_up()) is not None:
                 async with self._ending.cuts_off(by_drain=False):
                     await finishing
         work = self._work = make_work(
-            plan, self._parts, self._accounts, known, report, self.id, self._observe, self._delivery.keep_up
+            plan,
+            self._parts,
+            self._accounts,
+            known,
+            report,
+            self.id,
+            self._observe,
+            self._delivery.keep_up,
+            self._make_room,
         )
         if shutdown is not None:
-            shutdown.attach(work.pool)
+            shutdown.attach(self)
         self._apply_steering()
         with (
             _until(settings, self) as out_of_time,
@@ -322,6 +344,8 @@ class Run:
             if cancelled is not None:
                 self._end_early(is_cut=True)
             await self._delivery.finish(settings.concurrency)
+            for outbox in self._outboxes:
+                await outbox.flush()
         summary = StopSummary(
             self.stats,
             plan.rows,
@@ -333,11 +357,20 @@ class Run:
             fault=prepared.fault or fault or fault_seen() or self._delivery.fault(),
             unwritten=tuple(work.pool.unwritten),
             settled=dict(plan.settled),
-            ended=self._ending.kind,
+            ended=None if shutdown and shutdown.signum else self._ending.kind,
         )
         self.summary = prepared.end(summary)
         if cancelled is not None:
             raise cancelled
+
+    def _make_room(self) -> Awaitable[None] | None:
+        """Return what waits until whoever reads what the run writes keeps up; None when that is so."""
+        return make_room(self._outboxes)
+
+    @property
+    def is_read(self) -> bool:
+        """Tell whether nothing of what the run writes waits for its reader."""
+        return all(outbox.is_idle for outbox in self._outboxes)
 
     def _look_again(self) -> float:
         if len(self._parts.runs) > 1 and self._work is not None:
@@ -389,6 +422,8 @@ async def _work_through(pool: Pool) -> tuple[BulkstopError | None, asyncio.Cance
         return fault, None
     except asyncio.CancelledError as cancelled:
         return None, cancelled
+    except Exception as error:  # noqa: BLE001 - whatever it is, what was answered is told
+        return BulkstopError(unforeseen(error)), None
     return None, None
 
 
@@ -434,7 +469,8 @@ def _show_progress(progress: Progress | None, run: Run) -> Iterator[None]:
         return
 
     def show() -> float:
-        progress.show(run.snapshot())
+        if run.is_read:  # what nobody looks at must not pile up, nor hold a stop back
+            progress.show(run.snapshot())
         return progress.every_s
 
     try:

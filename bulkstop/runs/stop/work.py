@@ -53,6 +53,7 @@ def make_work(
     run_id: str,
     observe: Observe,
     finish_reports: Callable[[], Awaitable[None] | None],
+    make_room: Callable[[], Awaitable[None] | None],
 ) -> Work:
     """Make the pool that works through a plan; what the lists have at rest already is reported here."""
     settings = parts.settings
@@ -74,6 +75,7 @@ def make_work(
         run_id=run_id,
         observe=observe,
         finish_reports=finish_reports,
+        make_room=make_room,
     )
     return Work(pool, lanes)
 

@@ -1,5 +1,6 @@
 """The result file: locked by the kernel, appended to, made durable, and never left with half a line."""
 
+import asyncio
 import errno
 import fcntl
 import os
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -340,11 +342,15 @@ class TestWriting:
             assert ledger.mark == marked(path.read_bytes() if notes else b"", lines)
 
     def test_a_full_device_is_an_error_and_stays_one(self) -> None:
-        """What cannot be written raises, and so does every line after it."""
+        """What cannot be written is told of, and every line after it raises."""
         with Ledger("/dev/full") as ledger:
+            ledger.write(PLAIN)
+            assert ledger.outbox is not None
+            asyncio.run(ledger.outbox.flush())
             for _ in range(2):
                 with pytest.raises(OutputError, match=r"/dev/full: cannot write results \(No space left on device\)"):
                     ledger.write(PLAIN)
+        assert (ledger.unwritten, ledger.missing) == ([PLAIN], 1)
 
     @pytest.mark.parametrize("room", [1, len(LINE) - 1, len(LINE), len(LINE) + 1, 3 * len(LINE) - 1])
     def test_a_full_disk_leaves_whole_lines(self, room: int, path: Path) -> None:
@@ -523,12 +529,33 @@ class TestNoFile:
         os.write(writer, b"open\n")
         assert os.read(reader, 65536) == LINE + b"open\n"
         os.close(reader)
-        with (
-            Ledger("-", stdout_fd=writer) as ledger,
-            pytest.raises(OutputError, match=r"standard output: cannot write results \(Broken pipe\)"),
-        ):
+        with Ledger("-", stdout_fd=writer) as ledger:
+            ledger.write(PLAIN)
+        assert str(ledger.fault) == "standard output: cannot write results (Broken pipe); sending stops"
+        assert ledger.unwritten == [PLAIN]
+        os.close(writer)
+
+    def test_nobody_reads(self) -> None:
+        """No write waits for a reader; what is abandoned is counted, and a result that tells of a call is kept."""
+        reader, writer = os.pipe()
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+        not_sent = replace(PLAIN, outcome=Outcome.NOT_SENT)
+        with Ledger("-", stdout_fd=writer) as ledger:
+            for _ in range(100):
+                ledger.write(PLAIN)
+            assert ledger.outbox is not None
+            give_up = time.monotonic() + WAIT_S
+            while len(ledger.outbox.unwritten) == 100:
+                assert time.monotonic() < give_up
+            ledger.outbox.abandon()
+            ledger.write(not_sent)
             ledger.write(PLAIN)
         os.close(writer)
+        lines = os.read(reader, 65536)
+        os.close(reader)
+        assert lines == LINE * (lines.count(b"\n"))
+        assert (ledger.missing, len(ledger.unwritten)) == (102 - lines.count(b"\n"), 101 - lines.count(b"\n"))
+        assert ledger.fault is None
 
 
 class TestHashes:

@@ -1,0 +1,182 @@
+"""What may be held up by its reader is written beside the event loop."""
+
+import asyncio
+import os
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+from bulkstop.errors import NO_THREAD, OutputError
+
+T = TypeVar("T")
+
+ROOM_BYTES = 64 * 1024
+"""So much may wait to be written before whoever makes more of it is held back."""
+PIECE_BYTES = 4096
+"""What a pipe takes whole or not at all (PIPE_BUF): no line is torn where nobody reads on."""
+PATIENCE_S = 0.5
+"""How long a reader may take nothing once the end is in a hurry."""
+
+
+class Outbox(Generic[T]):
+    """Writes to a pipe, a terminal or a device on a thread of its own, in order; `put` never waits.
+
+    Each piece of data has an item, and `unwritten` gives those back whose data did not get there. `fault` is what kept
+    it from that. The file descriptor belongs to the outbox from now on. Raises OutputError, which begins with `name`,
+    when no thread can be started.
+    """
+
+    def __init__(self, fd: int, name: str, *, room_bytes: int = ROOM_BYTES) -> None:
+        self.name = name
+        self.fault: OSError | None = None
+        self._fd = fd
+        self._room_bytes = room_bytes
+        self._waiting: deque[tuple[bytes, T]] = deque()
+        self._bytes = self._pieces = 0
+        self._is_closed = self._is_abandoned = self._is_hurried = False
+        self._changed = threading.Condition()  # reentrant: handlers of signals speak as well
+        self._waiters: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+        start_thread(self._run, "bulkstop-output", name)
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether nothing more should be made, as too much of it waits to be written."""
+        return self._bytes > self._room_bytes and not self.is_over
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether nothing more will be written."""
+        return self.fault is not None or self._is_abandoned
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether nothing waits to be written."""
+        return not self._waiting
+
+    @property
+    def unwritten(self) -> list[T]:
+        """The items whose data is not written."""
+        with self._changed:
+            return [item for _, item in self._waiting]
+
+    def put(self, data: bytes, item: T) -> bool:
+        """Have data written; return whether it may still be."""
+        with self._changed:
+            if self.is_over:
+                return False
+            self._waiting.append((data, item))
+            self._bytes += len(data)
+            self._changed.notify_all()
+            return True
+
+    async def wait_for_room(self) -> None:
+        """Wait until there is room for more, or nothing more will be written."""
+        await self._wait_until(lambda: self._bytes <= self._room_bytes)
+
+    async def flush(self) -> None:
+        """Wait until all is written, or nothing more will be."""
+        await self._wait_until(lambda: self.is_idle)
+
+    def hurry(self) -> None:
+        """From now on wait for a reader only as long as it takes something, and abandon the rest."""
+        self._is_hurried = True
+        self._wake_waiters()
+
+    def abandon(self) -> None:
+        """Begin to write nothing more."""
+        with self._changed:
+            self._is_abandoned = True
+            self._changed.notify_all()
+        self._wake_waiters()
+
+    def close(self) -> None:
+        """Wait until all is written, or nothing more will be; then nothing more may be put in."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+            pieces = self._pieces
+            while not self._changed.wait_for(lambda: self.is_over or self.is_idle, PATIENCE_S):
+                if self._is_hurried and self._pieces == pieces:
+                    self.abandon()
+                pieces = self._pieces
+
+    async def _wait_until(self, is_done: Callable[[], bool]) -> None:
+        changed = asyncio.Event()
+        self._waiters[changed] = asyncio.get_running_loop()
+        try:
+            while not (self.is_over or is_done()):
+                changed.clear()
+                pieces = self._pieces
+                try:
+                    async with asyncio.timeout(PATIENCE_S if self._is_hurried else None):
+                        await changed.wait()
+                except TimeoutError:
+                    if self._pieces == pieces:
+                        self.abandon()
+        finally:
+            del self._waiters[changed]
+
+    def _wake_waiters(self) -> None:
+        for changed, loop in tuple(self._waiters.items()):
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(changed.set)
+
+    def _run(self) -> None:
+        try:
+            while piece := self._next_piece():
+                left = memoryview(b"".join(piece))
+                while left:
+                    left = left[os.write(self._fd, left) :]
+                self._take_out(len(piece))
+        except OSError as error:
+            with self._changed:
+                self.fault = error
+                self._changed.notify_all()
+        finally:
+            os.close(self._fd)
+            self._wake_waiters()
+
+    def _next_piece(self) -> list[bytes]:
+        """Wait for data, and return as much of it as goes into a pipe in one piece; nothing at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._is_closed or self._is_abandoned)
+            piece, size = list[bytes](), 0
+            for data, _ in () if self._is_abandoned else self._waiting:
+                size += len(data)
+                if piece and size > PIECE_BYTES:
+                    break
+                piece.append(data)
+            return piece
+
+    def _take_out(self, count: int) -> None:
+        with self._changed:
+            if self._is_abandoned:  # it counts as missing, wherever it got to
+                return
+            self._pieces += count
+            for _ in range(count):
+                self._bytes -= len(self._waiting.popleft()[0])
+            self._changed.notify_all()
+        self._wake_waiters()
+
+
+def start_thread(work: Callable[[], None], thread_name: str, name: str) -> threading.Thread:
+    """Start a thread that does not keep the process from its end; raises OutputError, which begins with `name`."""
+    thread = threading.Thread(target=work, name=thread_name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        raise OutputError(f"{name}: {NO_THREAD}") from None
+    return thread
+
+
+def make_room(outboxes: Sequence[Outbox[Any]]) -> Awaitable[None] | None:
+    """Return what waits until each of these has room for more; None when they have it."""
+    full = [outbox for outbox in outboxes if outbox.is_full]
+    return _wait_for_room(full) if full else None
+
+
+async def _wait_for_room(outboxes: Sequence[Outbox[Any]]) -> None:
+    for outbox in outboxes:
+        await outbox.wait_for_room()
