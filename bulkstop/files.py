@@ -14,6 +14,7 @@ from typing import Protocol
 
 from bulkstop.errors import OutputError
 from bulkstop.naming import name_setting
+from bulkstop.outbox import Outbox
 
 BUFFER = 64 * 1024
 DRAFT = ".bulkstop."
@@ -41,6 +42,7 @@ class Output:
 
     Raises OutputError, which names `option`, when it exists (unless it is to be overwritten), or cannot be written; a
     write is buffered, so that may be told with a later one or with `close`. A new file that got nothing is removed.
+    Standard output, a pipe or a device is written to through an `outbox`.
     """
 
     def __init__(
@@ -57,12 +59,21 @@ class Output:
         self._is_new = path != "-" and not os.path.lexists(path)
         self._now = now
         self._flushed = now()
-        self._file = BufferedWriter(FileIO(self._open_file(path, stdout_fd, overwrite=overwrite), "w"), BUFFER)
+        fd = self._open_file(path, stdout_fd, overwrite=overwrite)
+        self.outbox: Outbox[None] | None = None
+        if path == "-" or is_device(path):
+            self.outbox = Outbox(fd, self.name)
+        else:
+            self._file = BufferedWriter(FileIO(fd, "w"), BUFFER)
         self._is_broken = False
+        self._missed = 0
 
     def write(self, data: bytes) -> None:
         """Write, now or within a second of the next write."""
         self._is_new = False
+        if self.outbox is not None:
+            self._put_out(self.outbox, data)
+            return
         try:
             self._file.write(data)
             if (now := self._now()) - self._flushed > FLUSH_S:
@@ -73,6 +84,10 @@ class Output:
 
     def close(self) -> None:
         """Write what is left and free the file."""
+        if self.outbox is not None:
+            self.outbox.close()
+            self._check(self.outbox)
+            return
         try:
             self._file.close()
         except OSError as error:
@@ -80,6 +95,19 @@ class Output:
                 raise self._fault(error) from None
         if self._is_new:
             Path(self._path).unlink(missing_ok=True)
+
+    @property
+    def missing(self) -> int:
+        """How many pieces of what was written nobody has read, and will not."""
+        return self._missed + len(self.outbox.unwritten) if self.outbox and self.outbox.is_over else 0
+
+    def _put_out(self, outbox: Outbox[None], data: bytes) -> None:
+        self._check(outbox)
+        self._missed += not outbox.put(data, None)
+
+    def _check(self, outbox: Outbox[None]) -> None:
+        if outbox.fault is not None and not self._is_broken:
+            raise self._fault(outbox.fault)
 
     def _open_file(self, path: str, stdout_fd: int, *, overwrite: bool) -> int:
         try:

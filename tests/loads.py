@@ -14,7 +14,7 @@ from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogReader
 
 from bulkstop.cli.load.command import command
-from bulkstop.errors import BulkstopError
+from bulkstop.errors import BulkstopError, OutputError
 from bulkstop.kore.exchange import Response, TransportFailure
 from bulkstop.model import Campaign, Outcome
 from bulkstop.report.load.histogram import HIGHEST_US, PERCENTILES, Histogram, percentile_name
@@ -147,3 +147,14 @@ def interval(start_s: float, *latencies_s: float, length_s: float = 1.0) -> Inte
         found.latency.record(latency_s)
         found.service.record(latency_s / 2)
     return found
+
+
+class FullDisk:
+    """Takes nothing."""
+
+    def write(self, data: bytes) -> None:
+        """Refuse it."""
+        raise OutputError("full")
+
+    def close(self) -> None:
+        """Have nothing left to write."""

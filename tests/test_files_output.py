@@ -1,5 +1,6 @@
 """Files written as a run goes: real files, a real full device, a real pipe without a reader."""
 
+import asyncio
 import os
 import stat
 from pathlib import Path
@@ -77,6 +78,9 @@ def test_reader_that_goes() -> None:
     output = Output("-", "--results", stdout_fd=writer)
     os.close(reader)
     os.close(writer)
+    output.write(b"x" * 1_000_000)
+    assert output.outbox is not None
+    asyncio.run(output.outbox.flush())
     with pytest.raises(OutputError, match=r"--results -: cannot be written \(Broken pipe\)"):
-        output.write(b"x" * 1_000_000)
+        output.write(b"x")
     output.close()

@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 from bulkstop.cli.naming import spell_option
-from bulkstop.cli.terminal import drop_output, drop_unread, print_err, say_at_once, unblock_err
+from bulkstop.cli.terminal import drop_output, drop_unread, print_err, say_at_once, unblock_err, write_err_beside
 from bulkstop.engine.ending import Process, own_process
 from bulkstop.errors import BulkstopError, unforeseen
 from bulkstop.naming import spelling
@@ -96,7 +96,7 @@ def main() -> NoReturn:
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see bulkstop/__main__.py
         signal.signal(signal.SIGINT, signal.default_int_handler)
     _fill_closed_streams()
-    with own_process(os._exit, say_at_once, unblock_err) as process:
+    with own_process(os._exit, say_at_once, unblock_err, write_err_beside) as process:
         code = _run(process)
         if process.signum is not None:
             _exit_now(code)

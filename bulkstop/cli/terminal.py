@@ -5,7 +5,7 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
@@ -25,7 +25,7 @@ def _echo(text: str) -> None:
 
 
 _writers: list[Callable[[str], None]] = [_echo]
-_outboxes: "list[Outbox[None]]" = []
+_streams: "list[ErrStream]" = []
 """What standard error goes through while an event loop runs."""
 
 
@@ -51,8 +51,8 @@ def unblock_err() -> None:
     """Let standard error go nowhere from now on if nobody reads it; whoever waits for its reader goes on."""
     if not _takes_more(2):
         _drop(2)
-        for outbox in _outboxes:
-            outbox.abandon()
+        for stream in _streams:
+            stream.outbox.abandon()
 
 
 def drop_unread(*fds: int) -> None:
@@ -69,22 +69,32 @@ def _takes_more(fd: int) -> bool:
 
 
 @contextmanager
-def write_err_beside() -> "Iterator[ErrStream | None]":
+def write_err_beside() -> Iterator[None]:
     """Write what is said meanwhile on a thread: an event loop must not wait for whoever reads it.
 
-    Gives the stream that does so; None where standard error is a file, which nobody reads, or there can be no thread.
+    A file is written to as ever: nobody reads it meanwhile. So is all where there can be no thread.
     """
     stream = _open_err_stream()
     if stream is None:
-        yield None
+        yield
         return
-    _outboxes.append(stream.outbox)
+    _streams.append(stream)
     try:
         with redirect_err(stream.write_line):
-            yield stream
+            yield
     finally:
         stream.outbox.close()
-        _outboxes.pop()
+        _streams.pop()
+
+
+def err_stream() -> "ErrStream | None":
+    """Return what standard error goes through right now, if it goes beside an event loop."""
+    return _streams[-1] if _streams else None
+
+
+def err_outboxes() -> "Sequence[Outbox[None]]":
+    """Return the outbox of what is said right now, if there is one."""
+    return [stream.outbox for stream in _streams[-1:]]
 
 
 def _open_err_stream() -> "ErrStream | None":

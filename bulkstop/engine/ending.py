@@ -16,7 +16,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
@@ -37,15 +37,21 @@ LINES_A_CHECK = 250
 class Process:
     """A process that may be ended: how it is left, with an exit code, what is said before, and how talk is unblocked.
 
-    `signum` is the first signal that told it to end; `has_worked` tells whether work was done to its end in it.
+    What is said while the block `beside` is open goes past an event loop, so that this waits for no reader. `signum` is
+    the first signal that told it to end; `has_worked` tells whether work was done to its end in it.
     """
 
     def __init__(
-        self, leave: Callable[[int], object], tell: Callable[[str], object], unblock: Callable[[], object]
+        self,
+        leave: Callable[[int], object],
+        tell: Callable[[str], object],
+        unblock: Callable[[], object],
+        beside: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self.leave = leave
         self.tell = tell
         self.unblock = unblock
+        self.beside = beside
         self.signum: int | None = None
         self.has_worked = False
 
@@ -55,10 +61,13 @@ _owned: list[Process] = []
 
 @contextmanager
 def own_process(
-    leave: Callable[[int], object], tell: Callable[[str], object], unblock: Callable[[], object]
+    leave: Callable[[int], object],
+    tell: Callable[[str], object],
+    unblock: Callable[[], object],
+    beside: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Iterator[Process]:
     """Let the engine end this process while the block runs, by calling `leave` with an exit code."""
-    _owned.append(Process(leave, tell, unblock))
+    _owned.append(Process(leave, tell, unblock, beside))
     try:
         yield _owned[-1]
     finally:

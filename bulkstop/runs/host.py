@@ -5,7 +5,7 @@ import gc
 import resource
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ COLLECT_EVERY = 50_000
 
 
 def run(job: Coroutine[Any, Any, T], *, fast: bool = True) -> T:
-    """Do a job on an event loop of its own.
+    """Do a job on an event loop of its own, past which goes what is said meanwhile in a process of our own.
 
     Raises BulkstopError in a thread that runs an event loop already.
     """
@@ -32,6 +32,7 @@ def run(job: Coroutine[Any, Any, T], *, fast: bool = True) -> T:
             raise BulkstopError("this thread runs an event loop, which this would block; await stop_async() instead")
         with (
             few_collections(),
+            process.beside() if (process := owned()) else nullcontext(),
             asyncio.Runner(loop_factory=make_loop or asyncio.new_event_loop) as runner,  # is not made the thread's own
         ):
             return runner.run(job)

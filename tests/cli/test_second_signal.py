@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -209,21 +210,27 @@ class TestUnreadOutput:
 
     @pytest.mark.parametrize("rows", [400, 4000])  # 64 KiB fill a pipe; 4,000 lines are more than a megabyte
     def test_results(self, rows: int, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
-        """A run whose lines nobody takes ends; whoever reads then finds whole lines, but for the last."""
-        make_list(rows)
+        """A run whose lines nobody takes ends; whoever reads then finds whole lines, and the others are counted."""
+        listed_ids = make_list(rows).read_text()
         with pipe() as (reads, writes):
             args = ("stop", "campaigns.csv", "--host", sim.url, *OPTIONS, "-o", "-")
             with command(*args, cwd=tmp_path, stdout=writes) as process:
                 wait_for(lambda: is_full(writes))
                 run = told_twice(process)
             os.close(writes)
-            with os.fdopen(reads, closefd=False) as lines:
-                *whole, _ = lines.read().split("\n")
+            with os.fdopen(reads, closefd=False) as file:
+                lines = [json.loads(line) for line in file.read().splitlines()]
         assert run.code == 143
-        assert run.err.splitlines()[-1].startswith("bulkstop: ended by force after the second signal: ")
-        # What the second signal cuts off may still find room for its line.
-        assert {json.loads(line)["outcome"] for line in whole} <= {"stopped", "unknown"}
-        assert len(whole) > 50
+        assert {line["outcome"] for line in lines} <= {"stopped", "unknown"}
+        assert len(lines) > 50
+        missing = re.search(
+            r"standard output: ([\d,]+) result lines could not be written, as nobody reads them", run.err
+        )
+        assert missing is not None
+        assert len(lines) + int(missing[1].replace(",", "")) == rows
+        listed = [json.loads(line) for line in run.err.splitlines() if line.startswith('{"campaign_id"')]
+        sent = {campaign_id for campaign_id in sim.ids() if campaign_id in listed_ids}
+        assert sent <= {line["campaign_id"] for line in [*lines, *listed] if line["outcome"] != "not_sent"}
 
     def test_messages(self, make_list: MakeList, tmp_path: Path) -> None:
         """Where only nobody hears what is said, the run comes to its end: every row has its line."""

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 
 import click
 
@@ -21,10 +22,11 @@ from bulkstop.cli.load.options import (
 )
 from bulkstop.cli.log import log_to_stderr
 from bulkstop.cli.options import GroupedCommand, read_settings
-from bulkstop.cli.terminal import is_watched, print_err, print_last
+from bulkstop.cli.terminal import err_outboxes, is_watched, print_err, print_last
 from bulkstop.errors import BulkstopError, SettingsError
 from bulkstop.files import AtomicFile, Output
 from bulkstop.model import SIGNALS
+from bulkstop.outbox import Outbox
 from bulkstop.report.load.charts import check_library, read_library
 from bulkstop.report.load.requests import KEYS
 from bulkstop.report.load.summary import LoadSummary, format_plan, format_summary, list_faults
@@ -224,7 +226,16 @@ def open_outputs(options: LoadOptions, load: Load) -> Iterator[tuple[Outputs, At
             timeline = Timeline(choose_width(load.length_s if load.schedule is None else load.schedule.length_s))
         results = _open_output(stack, options.results, "--results", overwrite=options.overwrite)
         hdr = _open_output(stack, options.hdr, "--hdr", overwrite=options.overwrite)
-        yield Outputs(results, hdr, timeline), page
+        yield Outputs(results, hdr, timeline, partial(_outboxes, results, hdr)), page
+        for output in filter(None, (results, hdr)):
+            if output.missing:
+                print_err(
+                    f"bulkstop: {output.name}: {output.missing:,} lines could not be written, as nobody reads them"
+                )
+
+
+def _outboxes(*outputs: Output | None) -> list[Outbox[None]]:
+    return [*(output.outbox for output in outputs if output and output.outbox), *err_outboxes()]
 
 
 def _open_output(stack: ExitStack, path: str | None, option: str, *, overwrite: bool) -> Output | None:

@@ -17,7 +17,7 @@ from bulkstop.cli.options import GroupedCommand, read_settings
 from bulkstop.cli.stop.checks import check_files, check_plan, check_start, confirm
 from bulkstop.cli.stop.options import StopOptions, read_stop_options, with_stop_options
 from bulkstop.cli.stop.summary import print_summary
-from bulkstop.cli.terminal import ErrStream, is_shown, print_err, print_last, redirect_err, write_err_beside
+from bulkstop.cli.terminal import err_outboxes, err_stream, is_shown, print_err, print_last, redirect_err
 from bulkstop.events import Warned
 from bulkstop.model import SIGNALS
 from bulkstop.outbox import Outbox
@@ -121,20 +121,21 @@ def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: Stop
     run_id = str(uuid.uuid4())
     journal.open(plan, settings, command_line(sys.argv), run_id)
 
-    async def execute(prepared: Prepared, progress: Progress | None) -> StopSummary:
+    async def execute() -> StopSummary:
         shutdown = Shutdown(grace_s=settings.grace_s, say=print_err, lost=LOST)
-        with handle_signals(shutdown, SIGNALS):
+        outboxes: list[Outbox[Any]] = [*journal.outboxes, *err_outboxes()]
+        prepared = Prepared(plan, journal.write, journal.watch, journal.end, outboxes)
+        progress = choose_progress(plan.to_send, options)
+        with (
+            handle_signals(shutdown, SIGNALS),
+            redirect_err(progress.say) if isinstance(progress, Bar) else nullcontext(),
+        ):
             async with Engine(use_store(settings)) as engine:
                 run = engine.prepare_run(lambda _: nullcontext(prepared), run_id=run_id)
                 return await run.execute(progress=progress, shutdown=shutdown)
 
     try:
-        with write_err_beside() as stream:
-            outboxes: list[Outbox[Any]] = [*journal.outboxes, *([stream.outbox] if stream else [])]
-            prepared = Prepared(plan, journal.write, journal.watch, journal.end, outboxes)
-            progress = choose_progress(plan.to_send, options, stream)
-            with redirect_err(progress.say) if isinstance(progress, Bar) else nullcontext():
-                summary = host.run(execute(prepared, progress), fast=plan.to_send >= UVLOOP_FROM)
+        summary = host.run(execute(), fast=plan.to_send >= UVLOOP_FROM)
     except asyncio.CancelledError:  # told to end before the first call
         raise click.Abort from None
     if summary.calls and summary.exit_code in (0, 1):
@@ -142,13 +143,13 @@ def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: Stop
     return summary
 
 
-def choose_progress(total: int, options: StopOptions, stream: ErrStream | None) -> Progress | None:
-    """Choose a bar for a terminal, lines for other places, events for a machine; the bar is drawn on the stream."""
+def choose_progress(total: int, options: StopOptions) -> Progress | None:
+    """Choose a bar for a terminal, lines for other places, events for a machine."""
     if options.log_json:
         return LoggedProgress(log_event)
     if options.quiet:
         return None
-    return Bar(total, cast("TextIO", stream or sys.stderr)) if is_shown() else Lines(total, print_err)
+    return Bar(total, cast("TextIO", err_stream() or sys.stderr)) if is_shown() else Lines(total, print_err)
 
 
 def command_line(words: Sequence[str]) -> list[str]:

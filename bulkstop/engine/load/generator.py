@@ -4,7 +4,7 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from itertools import repeat
 from typing import NamedTuple
@@ -71,7 +71,8 @@ class Generator:
     One that finds all places taken waits for the first that is free and keeps its time; `note` is told of each request
     after its answer. `full_s` counts the seconds in which no place was free, `full_busy_s` those of them in which the
     generator itself was at work: if that is nearly all the time, the places were not free because of it, and not
-    because of the service. Whoever is without an arrival sleeps; one timer wakes as many as there are arrivals due.
+    because of the service. A place is free again after what `make_room` returns. Whoever is without an arrival sleeps;
+    one timer wakes as many as there are arrivals due.
 
     `now` is a monotonic clock in seconds; the last `tick_s` of a wait is spent asking it.
     """
@@ -84,6 +85,7 @@ class Generator:
         note: Callable[[Sample], None],
         *,
         max_in_flight: int,
+        make_room: Callable[[], Awaitable[None] | None] = lambda: None,
         now: Callable[[], float] = time.monotonic,
         tick_s: float = TICK_S,
         busy: Callable[[], float] = time.thread_time,
@@ -96,6 +98,7 @@ class Generator:
         self._send = send
         self._note = note
         self._places = max_in_flight
+        self._make_room = make_room
         self._now = now
         self._tick_s = tick_s
         self._busy = busy
@@ -142,6 +145,8 @@ class Generator:
         try:
             while (turn := self._take_due() or await self._wait()) is not None and not self._draining:
                 await self._request(turn)
+                if (room := self._make_room()) is not None:
+                    await room
         except asyncio.CancelledError:
             if not self._draining:  # so nobody asked for it, and its place would be lost
                 self._end_early(BulkstopError(CANCELLED))

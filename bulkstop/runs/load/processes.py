@@ -91,6 +91,7 @@ class Crew:
         """Cut off what is in flight."""
         for worker in self._workers:
             worker.order(ABORT)
+        self.recorder.hurry()
 
     def kill(self) -> None:
         """End them at once: one that is stuck would outlive this process."""
@@ -120,6 +121,7 @@ class Crew:
         for worker in self._workers:
             worker.order(BEGIN, repr(begin_at).encode())
         await self._each(self._read_messages)
+        await self.recorder.flush()
 
     async def disconnect(self) -> None:
         """Have no more to do with any of them."""
@@ -138,6 +140,8 @@ class Crew:
                 self._handle(worker, message)
             except BulkstopError as fault:
                 self._fail(fault)
+            if (room := self.recorder.make_room()) is not None:
+                await room
 
     def _handle(self, worker: WorkerProcess, message: object) -> None:
         match message:

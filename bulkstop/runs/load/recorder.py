@@ -2,15 +2,17 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from bulkstop.engine.load.generator import Sample
 from bulkstop.errors import BulkstopError
 from bulkstop.files import Sink
 from bulkstop.model import Outcome, RetryHint
+from bulkstop.outbox import Outbox, make_room
 from bulkstop.report.load.histogram import format_log_head, format_log_line
 from bulkstop.report.load.intervals import Interval, Intervals
 from bulkstop.report.load.metrics import Metrics
@@ -26,11 +28,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Where what is measured goes at once: a line for each request, a histogram log, and the points of a page."""
+    """Where what is measured goes at once: a line for each request, a histogram log, and the points of a page.
+
+    While one of the `outboxes` is full nothing leaves; they are asked for when the run begins.
+    """
 
     results: Sink | None = None
     hdr: Sink | None = None
     timeline: Timeline | None = None
+    outboxes: Callable[[], Sequence[Outbox[Any]]] = tuple
 
 
 NOWHERE = Outputs()
@@ -43,6 +49,7 @@ class Recorder:
         self.metrics = metrics
         self.began = math.nan
         self._results, self._hdr, self._timeline = outputs.results, outputs.hdr, outputs.timeline
+        self._outboxes = outputs.outboxes()
         self._intervals = list[Intervals]()
         if self._timeline is not None:  # apart from the log: to join what is a second long takes milliseconds each time
             self._intervals.append(Intervals(self._timeline.add, self._timeline.width_s))
@@ -74,6 +81,20 @@ class Recorder:
             )
         for intervals in self._intervals:
             intervals.add(ended_s, attempt.outcome, latency_s, service_s)
+
+    def make_room(self) -> Awaitable[None] | None:
+        """Return what waits until whoever reads what is written keeps up; None when that is so."""
+        return make_room(self._outboxes)
+
+    def hurry(self) -> None:
+        """Wait for whoever reads what is written only as long as it takes something."""
+        for outbox in self._outboxes:
+            outbox.hurry()
+
+    async def flush(self) -> None:
+        """Wait until all is written, or nothing more will be."""
+        for outbox in self._outboxes:
+            await outbox.flush()
 
     def close(self) -> BulkstopError | None:
         """Write what is left; return what went wrong with that."""

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from bulkstop.engine.load.arrivals import OpenModel, Schedule, constant
-from bulkstop.engine.load.generator import Generator, Sample
+from bulkstop.engine.load.generator import Sample
 from bulkstop.engine.load.rate_search import RateSearch, TrialResult
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError
 from bulkstop.events import SearchBegan
-from bulkstop.model import Campaign, Outcome, Send
+from bulkstop.model import Campaign, Endable, Outcome, Send
 from bulkstop.naming import name_setting
 from bulkstop.report.load.limit import LimitSummary, Probe, SearchPlan
 from bulkstop.report.load.metrics import MAX_LATE_S, Metrics
@@ -220,9 +220,9 @@ class _Prober:
     async def _send_load(self, schedule: Schedule, watch: "_Watch") -> None:
         """Send what is on a schedule; what is held up then has a while more, and each request its own deadline."""
 
-        def attach(generator: Generator) -> None:
-            watch.end = generator.drain
-            self._shutdown.attach(generator)
+        def attach(sending: Endable) -> None:
+            watch.end = sending.drain
+            self._shutdown.attach(sending)
 
         self._fault = await generate_load(
             OpenModel(schedule),

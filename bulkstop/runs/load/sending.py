@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from bulkstop.engine.load.arrivals import Arrivals
 from bulkstop.engine.load.generator import Busy, Generator
 from bulkstop.errors import BulkstopError
-from bulkstop.model import Campaign, Send
+from bulkstop.model import Campaign, Endable, Send
 from bulkstop.runs.load.recorder import Recorder
 
 
@@ -17,7 +17,7 @@ async def generate_load(
     campaigns: Iterator[Campaign],
     send: Send,
     recorder: Recorder,
-    attach: Callable[[Generator], None],
+    attach: Callable[[Endable], None],
     *,
     max_in_flight: int,
     length_s: float | None,
@@ -28,11 +28,20 @@ async def generate_load(
     `attach` is told what to end if it is to end before.
     """
     busy = Busy()
-    generator = Generator(arrivals, campaigns, send, recorder.note, max_in_flight=max_in_flight, busy=busy)
-    attach(generator)
+    generator = Generator(
+        arrivals,
+        campaigns,
+        send,
+        recorder.note,
+        max_in_flight=max_in_flight,
+        make_room=recorder.make_room,
+        busy=busy,
+    )
+    attach(_Sending(generator, recorder))
     try:
         with _until(length_s, generator, begin_at):
             await generator.run(begin_at)
+        await recorder.flush()
     except BulkstopError as fault:
         return fault
     finally:
@@ -41,6 +50,28 @@ async def generate_load(
         metrics.most_in_flight = generator.most_in_flight
         metrics.full_s, metrics.full_busy_s = generator.full_s, generator.full_busy_s
     return None
+
+
+class _Sending:
+    """A generator and the recorder of what it sends, ended together."""
+
+    def __init__(self, generator: Generator, recorder: Recorder) -> None:
+        self._generator = generator
+        self._recorder = recorder
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests have no answer yet."""
+        return self._generator.in_flight
+
+    def drain(self) -> None:
+        """Let nothing more leave."""
+        self._generator.drain()
+
+    def abort(self) -> None:
+        """Cut off what is in flight, and wait for no reader."""
+        self._generator.abort()
+        self._recorder.hurry()
 
 
 @contextmanager

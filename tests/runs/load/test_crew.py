@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from bulkstop.engine.load.arrivals import constant
-from bulkstop.errors import BulkstopError, CredentialsError, OutputError
+from bulkstop.errors import BulkstopError, CredentialsError
 from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.summary import LoadSummary
 from bulkstop.runs.load.part import IntervalReport
@@ -18,7 +18,7 @@ from bulkstop.runs.load.run import Load
 from bulkstop.settings import Settings
 from bulkstop.workers.fork import WorkerProcess
 from bulkstop.workers.link import BEGIN, DRAIN, Ended, Lines, Ready
-from tests.loads import measured
+from tests.loads import FullDisk, measured
 from tests.virtual_time import run
 
 Script = list[tuple[float, object]]
@@ -60,17 +60,6 @@ def report(start_s: float, upto_s: float, requests: int, *, full_s: float = 0.0)
     metrics = measured(requests, latency_s=0.01)
     metrics.elapsed_s, metrics.full_s, metrics.full_busy_s = upto_s, full_s, full_s / 4
     return IntervalReport(start_s, upto_s, requests, metrics)
-
-
-class FullDisk:
-    """Takes nothing."""
-
-    def write(self, data: bytes) -> None:
-        """Refuse it."""
-        raise OutputError("full")
-
-    def close(self) -> None:
-        """Have nothing left to write."""
 
 
 def told(*scripts: Script, progress: list[str] | None = None) -> tuple[LoadSummary, list[Worker]]:

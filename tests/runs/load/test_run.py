@@ -1,6 +1,5 @@
 """The whole load test, in virtual time: every request counted, honestly."""
 
-import itertools
 import json
 from collections import Counter
 from pathlib import Path
@@ -21,7 +20,7 @@ from bulkstop.runs.load.recorder import Outputs
 from bulkstop.runs.load.run import Load, choose_max_in_flight, execute
 from bulkstop.settings import Settings
 from tests.engine.parts import campaigns
-from tests.loads import OK, Service, assert_same_times, counts_of, endless, measured
+from tests.loads import OK, FullDisk, Service, assert_same_times, counts_of, endless, measured
 from tests.processes import TOKEN
 from tests.virtual_time import run
 
@@ -116,10 +115,9 @@ class TestEnds:
     def test_results_that_cannot_be_written(self) -> None:
         """A full disk ends the run early, with what was measured until then."""
         service = Service(latency_s=0.02)
-        output = Output("/dev/full", "--results", now=itertools.count(0, 2).__next__)
-        summary = loaded(service, load(constant(100, count=400), max_in_flight=1), SETTINGS, Outputs(results=output))
-        full = "--results /dev/full: cannot be written (No space left on device); sending stops"
-        assert (summary.exit_code, type(summary.fault), summary.reason) == (3, OutputError, full)
+        outputs = Outputs(results=FullDisk())
+        summary = loaded(service, load(constant(100, count=400), max_in_flight=1), SETTINGS, outputs)
+        assert (summary.exit_code, type(summary.fault), summary.reason) == (3, OutputError, "full")
         assert summary.metrics.requests == len(service.seen) == 1
         assert summary.unsent == 0
 
