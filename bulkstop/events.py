@@ -131,6 +131,14 @@ class Progressed(NamedTuple):
     least_left_s: float
 
 
+class LoopStalled(NamedTuple):
+    """The event loop stood still: nothing was sent, no answer was read, and no time ran out."""
+
+    stood_s: float
+    stack: str | None
+    """The file that says where it stands, if there is one."""
+
+
 class LoadBegan(NamedTuple):
     """A load test begins."""
 
@@ -163,6 +171,7 @@ Event = (
     | TokenRenewed
     | Warned
     | Progressed
+    | LoopStalled
     | LoadBegan
     | SearchBegan
 )

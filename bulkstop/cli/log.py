@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from bulkstop.cli.terminal import print_err
+from bulkstop.engine.ending import owned
 from bulkstop.redact import REDACTOR
-from bulkstop.report.log import LOG, JsonFormatter, TextFormatter
+from bulkstop.report.log import LOG, JsonFormatter, TextFormatter, format_event
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -44,11 +45,14 @@ def log_to_stderr(level: str, *, as_json: bool, secrets: Iterable[str] = ()) -> 
         REDACTOR.add(secret)
     number = logging.getLevelNamesMapping()[level.upper()]
     handler = _StderrHandler()
-    handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
+    formatter = JsonFormatter() if as_json else TextFormatter()
+    handler.setFormatter(formatter)
     root, before = logging.getLogger(), (logging.getLogger().level, LOG.level)
     root.addHandler(handler)
     root.setLevel(max(number, logging.WARNING))
     LOG.setLevel(number)
+    if (process := owned()) is not None:
+        process.format_stall = lambda stall: format_event(stall, formatter, number)
     hooks = sys.unraisablehook, threading.excepthook
     sys.unraisablehook = threading.excepthook = _log_unraised
     logging.captureWarnings(True)

@@ -20,6 +20,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
+from bulkstop.events import LoopStalled
+
 if TYPE_CHECKING:
     import socket
 
@@ -30,6 +32,10 @@ WITHIN_S = 1.0
 _TIMER_S, _WATCHDOG_S = WITHIN_S - 0.25, WITHIN_S - 0.05
 """When Python ends it, and when it is ended from outside: after Python had its chance."""
 CHECK_EVERY_S = 0.25
+STALL_S = 5.0
+"""An event loop that has not turned for so long stands still."""
+BEAT_S = 0.5
+"""How often it is told that the loop turns."""
 LINES_A_CHECK = 250
 """A file takes far more lines than these in that time; what takes fewer is held up by whoever reads it."""
 
@@ -38,7 +44,8 @@ class Process:
     """A process that may be ended: how it is left, with an exit code, what is said before, and how talk is unblocked.
 
     What is said while the block `beside` is open goes past an event loop, so that this waits for no reader. `signum` is
-    the first signal that told it to end; `has_worked` tells whether work was done to its end in it.
+    the first signal that told it to end; `has_worked` tells whether work was done to its end in it. `format_stall`
+    writes the line that is logged of an event loop that stands still; TIME in it stands for the time.
     """
 
     def __init__(
@@ -52,6 +59,7 @@ class Process:
         self.tell = tell
         self.unblock = unblock
         self.beside = beside
+        self.format_stall: Callable[[LoopStalled], str] = lambda stall: ""
         self.signum: int | None = None
         self.has_worked = False
 
@@ -87,6 +95,8 @@ class Run(Protocol):
     """How many lines it has written."""
     lost: str
     """What becomes of what was not finished, for a person."""
+    stack: str | None
+    """The file to which it is written where the run stands, if it stands still."""
 
     def why_stuck(self) -> str:
         """Say what has not come to its end."""
@@ -107,7 +117,7 @@ class Ending:
         self._heard = 0
         self._due = math.inf
         self._alarm_before = signal.signal(signal.SIGALRM, self._ring)
-        self._watchdog = _watchdog(run, inbox, signals)
+        self._watchdog = _watchdog(process, run, inbox, signals)
 
     def hear(self, signum: int) -> None:
         """Take a signal; from the second on the time runs, and no other makes it longer."""
@@ -118,6 +128,11 @@ class Ending:
         if self._heard == 2:
             self._due = time.monotonic() + self._run.grace_s + _TIMER_S
             signal.setitimer(signal.ITIMER_REAL, CHECK_EVERY_S, CHECK_EVERY_S)
+
+    def beat(self) -> None:
+        """Be told, every BEAT_S seconds, that the event loop turns."""
+        if self._watchdog is not None:
+            self._watchdog.beat()
 
     def close(self) -> None:
         """End nobody any more."""
@@ -144,12 +159,13 @@ class Ending:
             self._process.leave(128 + (self._process.signum or signal.SIGTERM))
 
 
-def _watchdog(run: Run, inbox: "socket.socket", signals: Sequence[int]) -> "Watchdog | None":
+def _watchdog(process: Process, run: Run, inbox: "socket.socket", signals: Sequence[int]) -> "Watchdog | None":
     from bulkstop.engine.watchdog import Watchdog  # here, because `--help` needs none
 
     text = f"{_line('the event loop did not answer', run.lost)}\n"
+    line = process.format_stall(LoopStalled(STALL_S, run.stack))
     with suppress(OSError):
-        return Watchdog(inbox, signals, within_s=run.grace_s + _WATCHDOG_S, text=text)
+        return Watchdog(inbox, signals, within_s=run.grace_s + _WATCHDOG_S, text=text, stall_line=line, stack=run.stack)
     return None  # there can be no more processes: then a call into C is waited for
 
 

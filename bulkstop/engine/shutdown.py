@@ -4,11 +4,13 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from bulkstop.engine.ending import Ending, owned
+from bulkstop.engine.ending import BEAT_S, STALL_S, Ending, owned
+from bulkstop.events import LoopStalled, Observe, ignore
 from bulkstop.model import Endable
 
 Handler = Callable[[int, FrameType | None], object] | int | None
@@ -20,6 +22,8 @@ class Shutdown:
     Made inside the task that runs; without work yet, nothing has been sent, and a request cancels that task. Where a
     process is ended by force (see `Ending`), `lost` says what becomes of what was not finished, and `kill` ends what
     would outlive it; `lines` counts what was written so far, as a run that still writes is not stuck.
+
+    `observe` is told of an event loop that stood still, and into the file `stack` goes where it stands.
     """
 
     def __init__(
@@ -30,12 +34,16 @@ class Shutdown:
         say: Callable[[str], None] = lambda text: None,
         lost: str = "what was in flight is unknown",
         kill: Callable[[], None] = lambda: None,
+        observe: Observe = ignore,
+        stack: str | None = None,
     ) -> None:
         self.signum: int | None = None
         self.grace_s = grace_s
         self.lines = 0
         self.lost = lost
         self.kill = kill
+        self.observe = observe
+        self.stack = stack
         self._task = asyncio.current_task()
         self._work = work
         self._say = say
@@ -121,9 +129,12 @@ class _Listener:
         process = owned()
         self._ending = None if process is None else Ending(process, shutdown, self._inbox, signals)
         self._before = {signum: signal.signal(signum, self._handle) for signum in signals}
+        self._turned_at = time.monotonic()
+        self._beat()
 
     def close(self) -> None:
         """Hear nothing more; in a process of our own that is to end, only the loop does not hear any more."""
+        self._timer.cancel()
         self._loop.remove_reader(self._inbox)
         if self._ending is not None and self._heard:
             return
@@ -134,6 +145,16 @@ class _Listener:
             self._ending.close()
         self._inbox.close()
         self._mail.close()
+
+    def _beat(self) -> None:
+        """Note that the loop turns, and tell of it if it did not for long."""
+        before, self._turned_at = self._turned_at, time.monotonic()
+        if (stood_s := self._turned_at - before) >= STALL_S:
+            has_stack = self._shutdown.stack is not None and os.path.lexists(self._shutdown.stack)
+            self._shutdown.observe(LoopStalled(round(stood_s, 1), self._shutdown.stack if has_stack else None))
+        if self._ending is not None:
+            self._ending.beat()
+        self._timer = self._loop.call_later(BEAT_S, self._beat)
 
     def _wake(self) -> int:
         """Have the kernel write here, and give where it wrote before."""

@@ -5,8 +5,13 @@ and handler of the process. What is left then is the part of a handler that the 
 number to a socket. A process of its own (watchdog_process.py) reads there, and counts. It could kill the run, but not
 give it an exit code; so the C library is asked beforehand to exit with that code once something can be read from an
 eventfd (`aio_read`, told of by a thread of the library's own), which takes no Python.
+
+The process beside the run tells of a stall as well: `faulthandler`, whose thread needs no interpreter either, writes
+the stacks of the run into a pipe when the event loop has not turned for STALL_S, and what comes out of it goes into a
+file.
 """
 
+import faulthandler
 import os
 import socket
 import subprocess
@@ -16,6 +21,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from bulkstop.engine.ending import STALL_S
 from bulkstop.engine.watchdog_process import GOES_ON
 
 _SCRIPT = str(Path(__file__).with_name("watchdog_process.py"))
@@ -27,17 +33,29 @@ _SIGEV_THREAD = 2
 class Watchdog:
     """A process that ends this one `within_s` after a second signal, unless it has ended by then.
 
+    When STALL_S pass after a `beat` without another, it writes `stall_line` to standard error and where this process
+    stands to the file `stack`, unless they are empty.
     Raises OSError when it cannot be started.
     """
 
-    def __init__(self, inbox: socket.socket, signals: Sequence[int], *, within_s: float, text: str) -> None:
+    def __init__(
+        self,
+        inbox: socket.socket,
+        signals: Sequence[int],
+        *,
+        within_s: float,
+        text: str,
+        stall_line: str = "",
+        stack: str | None = None,
+    ) -> None:
         orders = exit_orders(tuple(128 + signum for signum in signals))
         self._run, theirs = socket.socketpair()
         self._run.setblocking(False)
-        fds = (theirs.fileno(), inbox.fileno())
+        stacks, self._stacks = os.pipe()
+        fds = (theirs.fileno(), inbox.fileno(), stacks)
         pairs = ",".join(f"{code}={fd}" for code, fd in orders.items())
-        words = (os.getpid(), *fds, within_s, pairs, text)
-        with theirs:
+        words = (os.getpid(), *fds, within_s, pairs, text, stall_line, stack or "")
+        with theirs, os.fdopen(stacks):
             try:
                 subprocess.run(  # noqa: S603 - this very interpreter, and a script of this package
                     [*_DETACHED, sys.executable, "-I", "-S", _SCRIPT, *map(str, words)],
@@ -49,7 +67,7 @@ class Watchdog:
                     check=False,
                 )
             except BaseException:
-                self._run.close()
+                self.close()
                 raise
 
     def hear(self, signum: int) -> None:
@@ -61,9 +79,16 @@ class Watchdog:
         """Tell it that the run still writes, and is to have a little longer."""
         self.hear(GOES_ON)
 
+    def beat(self) -> None:
+        """Tell it that the event loop turns."""
+        with suppress(RuntimeError):  # no thread can be started: then nobody is told of a stall before it is over
+            faulthandler.dump_traceback_later(STALL_S, file=self._stacks)
+
     def close(self) -> None:
         """Have no more use for it: it ends."""
+        faulthandler.cancel_dump_traceback_later()
         self._run.close()
+        os.close(self._stacks)
 
 
 @cache

@@ -17,6 +17,7 @@ from bulkstop.events import (
     Event,
     ListsRead,
     LoadBegan,
+    LoopStalled,
     Progressed,
     Resting,
     RunBegan,
@@ -35,6 +36,9 @@ LOG = logging.getLogger("bulkstop")
 LOG.addHandler(logging.NullHandler())  # whoever wants the log adds a handler
 MOST_CHARS = 2000
 """The most characters of one text in a record."""
+
+TIME = "{time}"
+"""Stands in a line that is written by a process that has no log, and puts the time there."""
 
 _MOST = 2**63
 _BARE = re.compile(r"[A-Za-z0-9_./:,@+-]+")
@@ -73,6 +77,7 @@ _RECORDS: dict[type[Event], tuple[str, int, str]] = {
     TokenRenewed: ("token_renewed", logging.INFO, "a new token is in use"),
     Warned: ("doubt", logging.WARNING, "{message}"),
     Progressed: ("progress", logging.INFO, "{sent} of {to_send} campaigns have ended, {failed} of them failed"),
+    LoopStalled: ("loop_stalled", logging.WARNING, "the event loop stands still, or stood still, for {stood_s:g} s"),
     LoadBegan: ("load_began", logging.INFO, "load test {run_id} of {host} begins"),
     SearchBegan: ("search_began", logging.INFO, "search {run_id} for the highest rate of {host} begins"),
 }
@@ -89,6 +94,16 @@ def log_event(event: Event) -> None:
     if LOG.isEnabledFor(level):
         sentence = escape(_clip(REDACTOR.redact(text.format_map(event._asdict()))))
         LOG.log(level, sentence, extra={"event": name, "fields": _fields(event)})
+
+
+def format_event(event: Event, formatter: logging.Formatter, level: int) -> str:
+    """Return the line that the log has of an event; empty for one that is below the level. TIME stands for its time."""
+    name, number, _ = _RECORDS[type(event)]
+    if number < level:
+        return ""
+    values = {"levelno": number, "levelname": logging.getLevelName(number), "created": 0.0}
+    record = logging.makeLogRecord({**values, "event": name, "fields": _fields(event)})
+    return formatter.format(record).replace(utc_text(0.0), TIME)
 
 
 def _fields(event: Event) -> dict[str, object]:

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,16 @@ def stuck(*args):
     open("stuck-" + str(os.getpid()), "w").close()
     {how}
 here.redact_token = stuck
+"""
+SLOW_ANSWER = """
+import time, bulkstop.engine.ending as ending, bulkstop.kore.session as here
+ending.STALL_S, ending.BEAT_S = 0.3, 0.05
+redact, pause_s = here.redact_token, [{sleep_s}]
+def slow(*args):
+    time.sleep(pause_s[0])
+    pause_s[0] = 0
+    return redact(*args)
+here.redact_token = slow
 """
 
 
@@ -203,6 +214,50 @@ class TestStuckLoop:
         assert run.err.splitlines()[-1].startswith("bulkstop: ended by force after the second signal: ")
         pids = [int(each.name.rpartition("-")[2]) for each in tmp_path.glob("stuck-*")]
         wait_for(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in pids))
+
+
+class TestStall:
+    """The event loop stands still for a while; here "a while" is 0.3 s."""
+
+    @pytest.mark.parametrize("how", ["python", "c"])
+    @pytest.mark.parametrize("as_json", [True, False])
+    def test_told(self, how: str, as_json: bool, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
+        """A line in the log says so while it does, and a file beside the manifest where: also where no Python runs."""
+        make_list(10)
+        path = stuck_at_an_answer(how, tmp_path / "with")
+        with (tmp_path / "with" / "sitecustomize.py").open("a") as patch:
+            patch.write("import bulkstop.engine.ending\nbulkstop.engine.ending.STALL_S = 0.3\n")
+        args = ("stop", "campaigns.csv", "--host", sim.url, *OPTIONS, "--quiet", *(["--log-json"] if as_json else []))
+        stack = tmp_path / f"{LINE}.stack.txt"
+        with command(*args, cwd=tmp_path, PYTHONPATH=path) as process:
+            wait_for(lambda: stack.exists() and " in stuck" in stack.read_text())
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            told_twice(process)
+        if as_json:
+            record = json.loads(line)
+            assert (record["event"], record["level"], record["stack"]) == ("loop_stalled", "warning", stack.name)
+        else:
+            assert f"WARNING loop_stalled stood_s=0.3 stack={stack.name}" in line
+        at = datetime.fromisoformat(record["time"] if as_json else line.split()[0])
+        assert abs(at.timestamp() - time.time()) < WAIT_S
+        assert stack.stat().st_mode & 0o077 == 0
+
+    def test_over(self, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
+        """Once it turns again the log says how long it stood, and the run comes to its end; else there is no file."""
+        make_list(10)
+        (tmp_path / "with").mkdir()
+        for is_slow in (True, False):
+            (tmp_path / "with" / "sitecustomize.py").write_text(SLOW_ANSWER.format(sleep_s=0.5 if is_slow else 0.0))
+            args = ("stop", "campaigns.csv", "--host", sim.url, *OPTIONS, "--quiet", "--overwrite")
+            run = bulkstop(*args, cwd=tmp_path, PYTHONPATH=f"{tmp_path / 'with'}:{ROOT}")
+            assert run.code == 0
+            stood = [float(each) for each in re.findall(r"loop_stalled stood_s=([\d.]+)", run.err)]
+            assert bool(stood) == is_slow
+            assert not stood or max(stood) >= 0.5
+            stack = tmp_path / f"{LINE}.stack.txt"
+            assert stack.exists() == is_slow
+            stack.unlink(missing_ok=True)
 
 
 class TestUnreadOutput:

@@ -17,6 +17,7 @@ class Stuck:
     grace_s = -WITHIN_S
     lines = 0
     lost = "all is lost"
+    stack: str | None = None
     killed = 0
 
     def why_stuck(self) -> str:

@@ -19,6 +19,7 @@ from bulkstop.cli.stop.options import StopOptions, read_stop_options, with_stop_
 from bulkstop.cli.stop.summary import print_summary
 from bulkstop.cli.terminal import err_outboxes, err_stream, is_shown, print_err, print_last, redirect_err
 from bulkstop.events import Warned
+from bulkstop.files import beside
 from bulkstop.model import SIGNALS
 from bulkstop.outbox import Outbox
 from bulkstop.report.log import log_event
@@ -37,6 +38,8 @@ from bulkstop.source.plan import Plan
 
 LOST = "lines that were written stay, what was in flight is unknown; --resume goes on"
 """Said where a run is ended by force."""
+STACK = ".stack.txt"
+"""How the name of the file ends that says where a run stands that stands still."""
 UVLOOP_FROM = 500
 """Campaigns from which uvloop's import (about 20 ms) is worth it."""
 EXAMPLE = """\b
@@ -122,7 +125,8 @@ def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: Stop
     journal.open(plan, settings, command_line(sys.argv), run_id)
 
     async def execute() -> StopSummary:
-        shutdown = Shutdown(grace_s=settings.grace_s, say=print_err, lost=LOST)
+        stack = beside(journal.path, STACK) if journal.is_file else None
+        shutdown = Shutdown(grace_s=settings.grace_s, say=print_err, lost=LOST, observe=log_event, stack=stack)
         outboxes: list[Outbox[Any]] = [*journal.outboxes, *err_outboxes()]
         prepared = Prepared(plan, journal.write, journal.watch, journal.end, outboxes)
         progress = choose_progress(plan.to_send, options)

@@ -11,6 +11,7 @@ from bulkstop.errors import BulkstopError, ListError, SettingsError
 from bulkstop.kore.calls import STATUSES
 from bulkstop.model import Campaign, CampaignType, ListedCampaign, Scope
 from bulkstop.report.lists.discovery import FORMULA, Discovery
+from bulkstop.report.log import log_event
 from bulkstop.runs import host
 from bulkstop.runs.lists.listing import ListFilter, Listing
 from bulkstop.runs.lists.roster import Roster, read_roster
@@ -52,7 +53,7 @@ async def _discover(
     signals: Sequence[int],
     rests: Callable[[float], object],
 ) -> Discovery:
-    shutdown = Shutdown(grace_s=0.0, lost="nothing was written")
+    shutdown = Shutdown(grace_s=0.0, lost="nothing was written", observe=log_event)
     with handle_signals(shutdown, signals):
         try:
             async with open_parts(settings) as parts:

@@ -12,6 +12,7 @@ from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsErro
 from bulkstop.model import Campaign, CampaignType, Outcome, Result
 from bulkstop.naming import name_setting
 from bulkstop.report.lists.verification import Unread, Verification
+from bulkstop.report.log import log_event
 from bulkstop.report.stop.formats import read_lines
 from bulkstop.report.stop.manifest import Manifest, flaw_in, manifest_path
 from bulkstop.report.stop.resume import ResumeIndex
@@ -114,7 +115,7 @@ async def _verify(
     rests: Callable[[float], object],
 ) -> Verification:
     survey = make_survey(targets, settings, singly=singly, say=say)
-    shutdown, fault = Shutdown(grace_s=0.0, lost="no list was written"), None
+    shutdown, fault = Shutdown(grace_s=0.0, lost="no list was written", observe=log_event), None
     with handle_signals(shutdown, signals):
         try:
             async with open_parts(settings) as parts:

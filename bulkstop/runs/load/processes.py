@@ -182,7 +182,7 @@ async def execute(
 ) -> LoadSummary:
     """Have a crew do a load test, and put together what it comes to."""
     recorder, run_id = crew.recorder, str(uuid.uuid4())
-    shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST, kill=crew.kill)
+    shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST, observe=log_event, kill=crew.kill)
     with handle_signals(shutdown, signals):
         try:
             places = await crew.ready()

@@ -134,7 +134,7 @@ async def execute(
     `hooks` and `shared` are those of an engine, if one does it.
     Raises a BulkstopError for what keeps the run from starting; what ends it later stands in the summary.
     """
-    shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST)
+    shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST, observe=log_event)
     recorder, run_id = Recorder(Metrics(max_late_s=load.max_late_s), outputs), str(uuid.uuid4())
     with handle_signals(shutdown, signals):
         async with open_load_parts(settings, load.max_in_flight, hooks, shared=shared, connect=connect) as parts:

@@ -132,7 +132,7 @@ async def execute(
 
     Raises a BulkstopError for what keeps the search from starting; what ends it later stands in what is found.
     """
-    shutdown, run_id = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST), str(uuid.uuid4())
+    shutdown, run_id = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST, observe=log_event), str(uuid.uuid4())
     with handle_signals(shutdown, signals):
         async with open_load_parts(settings, search.room, connect=connect) as parts:
             await parts.tokens.get()

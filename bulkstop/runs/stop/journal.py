@@ -162,6 +162,11 @@ class RunJournal:
         return self._with_fault(ended)
 
     @property
+    def is_file(self) -> bool:
+        """Tell whether the results go into a file, beside which others may stand."""
+        return self._ledger is not None and self._ledger.is_file
+
+    @property
     def outboxes(self) -> tuple[Outbox[Result | None], ...]:
         """What the lines go through, where a reader may hold them up."""
         return () if self._ledger is None or self._ledger.outbox is None else (self._ledger.outbox,)
