@@ -76,10 +76,15 @@ def unforeseen(error: BaseException) -> str:
         error = error.exceptions[0]
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return "no more files can be opened: raise the limit on open files (ulimit -n) to 64 or more"
-    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+    if is_short_of_threads(error):
         return NO_THREAD
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     where = f" at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""  # noqa: PTH119 - a name, not a file
     return f"internal error, please report it: {type(error).__name__}{where}"
+
+
+def is_short_of_threads(error: BaseException) -> bool:
+    """Tell whether the system lets this process start no more threads."""
+    return isinstance(error, RuntimeError) and "start new thread" in str(error)

@@ -12,7 +12,15 @@ from typing import NoReturn
 import click
 
 from bulkstop.cli.naming import spell_option
-from bulkstop.cli.terminal import drop_output, drop_unread, print_err, say_at_once, unblock_err, write_err_beside
+from bulkstop.cli.terminal import (
+    drop_output,
+    drop_unread,
+    flush_out,
+    print_err,
+    say_at_once,
+    unblock_err,
+    write_err_beside,
+)
 from bulkstop.engine.ending import Process, own_process
 from bulkstop.errors import BulkstopError, unforeseen
 from bulkstop.naming import spelling
@@ -100,6 +108,7 @@ def main() -> NoReturn:
         code = _run(process)
         if process.signum is not None:
             _exit_now(code)
+    flush_out()
     sys.exit(code)
 
 

@@ -173,6 +173,16 @@ def drop_output() -> None:
     _drop(1)
 
 
+def flush_out() -> None:
+    """Write what is left; what cannot be written is dropped, or Python would exit with 120 in place of our code."""
+    for fd, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            _drop(fd)
+
+
 def _drop(fd: int) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, fd)

@@ -14,6 +14,7 @@ from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 from yarl import URL
 
+from bulkstop.errors import is_short_of_threads
 from bulkstop.kore import network
 from bulkstop.kore.deadlines import Deadlines
 from bulkstop.kore.exchange import BODY, BODY_CAP, Response, TransportFailure
@@ -105,7 +106,9 @@ class AiohttpTransport:
             return network.late_answer(self._timeout_s, _ms_since(began), response.status if response else None)
         except TimeoutError:
             return TransportFailure(Outcome.TIMEOUT, network.LATE, _ms_since(began))
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not is_short_of_threads(error):
+                raise
             return _explain_failure(error, _ms_since(began), response.status if response else None)
         else:
             return answer
@@ -202,7 +205,7 @@ def _explain_unsent(error: Exception) -> tuple[str, RetryHint] | None:
         return network.explain_lookup(error.host), RetryHint.LATER
     if isinstance(error, aiohttp.ClientConnectorError):
         return network.explain_connect(error, f"{error.host}:{error.port}")
-    if network.has_no_descriptor(error):
+    if network.has_no_descriptor(error) or is_short_of_threads(error):
         return network.explain_connect(error, "")
     if isinstance(error, _SpokeUnaskedError):
         return network.SPOKE_UNASKED, RetryHint.LATER

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from bulkstop.errors import SettingsError
+from bulkstop.errors import NO_THREAD, SettingsError, is_short_of_threads
 from bulkstop.kore.exchange import TransportFailure
 from bulkstop.model import Outcome, RetryHint
 from bulkstop.naming import name_setting
@@ -68,6 +68,8 @@ def explain_connect(error: Exception, hop: str) -> tuple[str, RetryHint]:
     if has_no_descriptor(error):
         lower = name_setting("concurrency")
         return f"no file descriptor left (lower {lower} or raise ulimit -n); nothing was sent", RetryHint.LATER
+    if is_short_of_threads(error):
+        return f"{NO_THREAD}; nothing was sent", RetryHint.LATER
     return f"no connection to {hop} ({name_error(error)}); nothing was sent", RetryHint.LATER
 
 

@@ -1,15 +1,17 @@
 """What a machine is to read and cannot be written is no success: exit 3 and one line."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from bulkstop.errors import NO_THREAD
 from tests.cli.conftest import MakeList
 from tests.loads import PATIENT, WHERE
-from tests.processes import Simulated, bulkstop, bulkstop_to
+from tests.processes import COMMAND, ROOT, WAIT_S, Simulated, bulkstop, bulkstop_to, environment
 
 pytestmark = pytest.mark.real
 
@@ -20,6 +22,14 @@ TELLING = {
     "report": ("report", "campaigns.csv.results.jsonl"),
     "verify": ("verify", "campaigns.csv.results.jsonl", "--quota", "none", "--json", "--quiet"),
 }
+
+NO_THREADS = """
+import threading
+def refuse(*args, **kwargs):
+    raise RuntimeError("can't start new thread")
+threading._start_new_thread = refuse
+"""
+"""What the system does where a process may start no thread."""
 
 
 @contextmanager
@@ -55,3 +65,42 @@ def test_output_gone(name: str, where: object, sim: Simulated, make_list: MakeLi
     why = "Broken pipe" if where is nobody else "No space left on device"
     what = "standard output: the verdict" if name == "verify" else "standard output"
     assert (run.code, run.err) == (3, f"bulkstop: {what} cannot be written ({why})\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "code"), [((), 0), (("--log-level", "debug"), 0), (("-o", "-"), 0), (("nowhere.csv",), 2)]
+)
+def test_errors_cannot_be_written(
+    args: tuple[str, ...], code: int, sim: Simulated, make_list: MakeList, tmp_path: Path
+) -> None:
+    """Where standard error takes nothing all is done as ever, and the exit code is the contract's."""
+    make_list(2)
+    with full_disk() as fd:
+        done = subprocess.run(
+            [*COMMAND, "stop", "campaigns.csv", *args, "--host", sim.url, "--quota", "none", "--yes"],
+            cwd=tmp_path,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=fd,
+            timeout=WAIT_S,
+            check=False,
+        )
+    assert done.returncode == code
+    lines = done.stdout if "-o" in args else b"".join(p.read_bytes() for p in tmp_path.glob("*.results.jsonl"))
+    assert lines.count(b'"outcome":"stopped"') == (2 if code == 0 else 0)
+
+
+@pytest.mark.parametrize("args", [(), ("-o", "-")])
+def test_no_thread(args: tuple[str, ...], sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
+    """Where no thread can be started nothing is sent, and one line says why; without the limit it goes on."""
+    ids = make_list(3).read_text()
+    (tmp_path / "with").mkdir()
+    (tmp_path / "with" / "sitecustomize.py").write_text(NO_THREADS)
+    command = ("stop", "campaigns.csv", *args, "--host", sim.url, "--quota", "none", "--yes", "--quiet")
+    run = bulkstop(*command, cwd=tmp_path, PYTHONPATH=f"{tmp_path / 'with'}:{ROOT}")
+    where = "standard output" if args else "campaigns.csv.results.jsonl"
+    assert (run.code, run.out, run.err) == (2, "", f"bulkstop: {where}: {NO_THREAD}\n")
+    assert not [each for each in sim.ids() if each in ids]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["campaigns.csv", "with"]
+    assert bulkstop(*command, cwd=tmp_path).code == 0

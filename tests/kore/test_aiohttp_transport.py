@@ -10,6 +10,7 @@ from aioresponses import aioresponses
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from bulkstop.errors import NO_THREAD
 from bulkstop.kore.aiohttp_transport import AiohttpTransport
 from bulkstop.kore.exchange import TransportFailure
 from bulkstop.model import Outcome, RetryHint
@@ -49,6 +50,7 @@ class TestErrors:
                 (error, "no file descriptor left (lower concurrency or raise ulimit -n)")
                 for error in (aiohttp.ClientConnectorError(KEY, NO_FILE), NO_FILE)
             ),
+            (RuntimeError("can't start new thread"), NO_THREAD),
             (
                 aiohttp.ClientConnectorDNSError(KEY, OSError(-2, "?")),
                 "the name platform.example could not be looked up",

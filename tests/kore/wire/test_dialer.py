@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from bulkstop.errors import NO_THREAD
 from bulkstop.kore.exchange import Response, TransportFailure
 from bulkstop.kore.wire.transport import WireTransport
 from bulkstop.model import Outcome, RetryHint
@@ -123,16 +124,23 @@ class TestAddresses:
             response = failure(await wire.post("/", {}))
         assert response.error == f"no connection to {NAME}:81 (ECONNREFUSED); nothing was sent"
 
-    async def test_no_file_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """No file descriptor left is told as that, with the way out."""
+    @pytest.mark.parametrize(
+        ("error", "text"),
+        [
+            (OSError(24, "Too many open files"), "no file descriptor left (lower concurrency or raise ulimit -n)"),
+            (RuntimeError("can't start new thread"), NO_THREAD),
+        ],
+    )
+    async def test_nothing_left(self, error: Exception, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """No file descriptor or thread left is told as that, with the way out."""
 
         async def none_left(*args: Any, **kwargs: Any) -> socket.socket:
-            raise OSError(24, "Too many open files")
+            raise error
 
         monkeypatch.setattr("bulkstop.kore.wire.dialer.start_connection", none_left)
         async with WireTransport("http://127.0.0.1:1") as wire:
             response = failure(await wire.post("/", {}))
-        assert response.error == "no file descriptor left (lower concurrency or raise ulimit -n); nothing was sent"
+        assert response.error == f"{text}; nothing was sent"
 
 
 class TestTunnel:
