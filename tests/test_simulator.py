@@ -1,9 +1,11 @@
 """The simulated service keeps to the documentation and to what it was asked for."""
 
 import asyncio
+import fcntl
 import json
 import logging
 import math
+import os
 import random
 import re
 import socket
@@ -793,6 +795,19 @@ async def test_body_that_is_too_large_is_logged() -> None:
         answer = await send_raw(sim, request.ljust(len(request) - 2 + size))
         assert answer.startswith(b"HTTP/1.1 413 ")
         assert ([line.status for line in sim.requests], sim.states) == ([413], {})
+
+
+async def test_log_that_nobody_reads(call: Caller, tmp_path: Path) -> None:
+    """A pipe that nobody reads holds up the calls that are to be logged, and neither the event loop nor the end."""
+    os.mkfifo(tmp_path / "log")
+    reader = os.open(tmp_path / "log", os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+    async with Simulator(SimulatorOptions(log=tmp_path / "log")) as sim:
+        calls = [asyncio.ensure_future(call(sim, f"{V2}/{number}/status")) for number in range(60)]
+        await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED, timeout=20)
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert {isinstance(each, Exception) for each in answers} == {True, False}
+    os.close(reader)
 
 
 async def test_log_that_cannot_be_written_is_loud(call: Caller) -> None:

@@ -1,5 +1,7 @@
 """What happened, one line a request, complete however the process ends."""
 
+import asyncio
+import os
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -7,15 +9,22 @@ from types import TracebackType
 import orjson
 
 from bulkstop.errors import OutputError
+from bulkstop.files import is_device
+from bulkstop.outbox import Outbox
 from bulkstop.simulator.service import Exchange
 
 
 class RequestLog:
-    """A JSONL file that is appended to, each line with one write; raises OutputError if it cannot be opened."""
+    """A JSONL file that is appended to, each line with one write; raises OutputError if it cannot be opened.
+
+    A pipe or a device is written to beside the event loop.
+    """
 
     def __init__(self, path: str | Path | None) -> None:
         self._path = path
         self._file: FileIO | None = None
+        self._outbox: Outbox[None] | None = None
+        self._turn = asyncio.Lock()
 
     def __enter__(self) -> "RequestLog":
         if self._path is not None:
@@ -23,18 +32,30 @@ class RequestLog:
                 self._file = FileIO(self._path, "a")
             except OSError as error:
                 raise OutputError(f"cannot write the request log {self._path}: {error.strerror}") from error
+            if is_device(str(self._path)):
+                self._outbox = Outbox(os.dup(self._file.fileno()), f"the request log {self._path}")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._outbox is not None:
+            self._outbox.hurry()
+            self._outbox.close()
         if self._file is not None:
             self._file.close()
 
-    def append(self, exchange: Exchange) -> None:
+    async def append(self, exchange: Exchange) -> None:
         """Write one line; raises OSError if it did not get there whole."""
         if self._file is None:
             return
         line = orjson.dumps(exchange, option=orjson.OPT_APPEND_NEWLINE)
+        if self._outbox is not None:
+            async with self._turn:  # so it is this line that is waited for
+                is_open = self._outbox.put(line, None)
+                await self._outbox.flush()
+            if not is_open or self._outbox.is_over:
+                raise OSError(f"{self._path}: line cut short")
+            return
         if self._file.write(line) != len(line):
             raise OSError(f"{self._path}: line cut short")

@@ -142,7 +142,7 @@ class Simulator:
         body, unreadable = await _read_body(http)
         answer, exchange = self._service.answer(_request(http, body), unreadable)
         try:
-            self._log.append(exchange)
+            await self._log.append(exchange)
         except OSError:
             # Louder than a gap in the log that nobody notices.
             answer = answers.failure(500, "the simulator cannot write its log")
