@@ -54,6 +54,8 @@ def stuck(*args):
     {how}
 here.redact_token = stuck
 """
+IMPATIENT = "import bulkstop.runs.stop.run as here; here.UNREAD_S = 0.2"
+UNREAD = "standard output takes no more: nothing new is sent until somebody reads it"
 SLOW_ANSWER = """
 import time, bulkstop.engine.ending as ending, bulkstop.kore.session as here
 ending.STALL_S, ending.BEAT_S = {stall_s}, 0.05
@@ -271,9 +273,15 @@ class TestUnreadOutput:
         """A run whose lines nobody takes ends; whoever reads then finds whole lines, and the others are counted."""
         listed_ids = make_list(rows).read_text()
         with pipe() as (reads, writes):
-            args = ("stop", "campaigns.csv", "--host", sim.url, *OPTIONS, "-o", "-")
-            with command(*args, cwd=tmp_path, stdout=writes) as process:
+            args = ("stop", "campaigns.csv", "--host", sim.url, *OPTIONS, "-o", "-", "--quiet")
+            (tmp_path / "with").mkdir()
+            (tmp_path / "with" / "sitecustomize.py").write_text(IMPATIENT)
+            path = f"{tmp_path / 'with'}:{ROOT}"
+            with command(*args, cwd=tmp_path, stdout=writes, PYTHONPATH=path) as process:
                 wait_for(lambda: is_full(writes))
+                if rows == 4000:
+                    assert process.stderr is not None
+                    assert UNREAD in process.stderr.readline()
                 run = told_twice(process)
             os.close(writes)
             with os.fdopen(reads, closefd=False) as file:

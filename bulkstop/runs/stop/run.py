@@ -40,6 +40,8 @@ WATCH_EVERY_S = 1.0
 """How soon a run notices that its results have no place any more."""
 LOOK_AGAIN_S = 0.25
 """How soon a run notices that another run of its engine has freed a place in the quota."""
+UNREAD_S = 5.0
+"""How long nobody reads what is written before somebody is told that nothing is sent."""
 EVENTS_KEPT = 10_000
 """Events that nobody has taken yet; the oldest go first."""
 
@@ -100,6 +102,7 @@ class Run:
         self._work: Work | None = None
         self._outboxes: Sequence[Outbox[Any]] = ()
         self._is_paused = False
+        self._is_unread = False
         self._rate: tuple[Limit, ...] = ()
 
     def __await__(self) -> Generator[None, None, StopSummary]:
@@ -339,6 +342,7 @@ class Run:
             _watched(prepared.watch, self) as fault_seen,
             _show_progress(progress, self),
             every(self._look_again, LOOK_AGAIN_S),
+            every(self._warn_if_unread, UNREAD_S),
         ):
             fault, cancelled = await _work_through(work.pool)
             if cancelled is not None:
@@ -376,6 +380,14 @@ class Run:
         if len(self._parts.runs) > 1 and self._work is not None:
             self._work.pool.look_again()
         return LOOK_AGAIN_S
+
+    def _warn_if_unread(self) -> float:
+        """Tell observers that nothing is sent because of a reader, once for as long as that lasts."""
+        full = [outbox.name for outbox in self._outboxes if outbox.is_full]
+        if full and not self._is_unread:
+            self._observe(Warned(f"{full[0]} takes no more: nothing new is sent until somebody reads it"))
+        self._is_unread = bool(full)
+        return UNREAD_S
 
     def _apply_steering(self) -> None:
         """Do to the pool what was asked for before there was one."""
