@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 BACKOFF_BASE_S = 0.5
 BACKOFF_CAP_S = 30.0
 THROTTLES = 20
-"""Times in a row that a call is refused for its number before it ends as throttled; pauses double, so with nothing
-stated by the service that is 4 minutes on average, and with a wait stated that many times the wait."""
+"""Times in a row that a call is refused for its number before it ends as throttled; pauses double, so that is 4 minutes
+on average, and more where the service states longer ones."""
 
 
 class Retry:
@@ -47,14 +47,15 @@ class Retry:
     def pause_s(self, event: int, attempt: Attempt, *, paced: bool) -> float:
         """Return the seconds for which an account rests after being throttled for the `event`-th time in a row.
 
-        It is the time that the service states, else a back-off; none for calls of the same event (0), nor for an
-        account that is `paced` by what it is told.
+        It is the longer of the time that the service states and a back-off: one that always states a millisecond would
+        else use up all tries within a second. There is no back-off for calls of the same event (0), nor for an account
+        that is `paced` by what it is told.
         """
         stated_s = self._stated_s(attempt)
-        if stated_s or paced or not event:
+        if paced or not event:
             return stated_s
         policy, state = self._ask(event, attempt)
-        return float(policy.wait(state))
+        return max(stated_s, float(policy.wait(state)))
 
     def _stated_s(self, attempt: Attempt) -> float:
         return min(attempt.retry_after_s or 0.0, self._max_retry_after_s)

@@ -199,7 +199,7 @@ def _retry_after_s(response: Response, fields: Mapping[str, object], wall: Calla
             return ms / 1000
     if response.retry_after is None:
         return None
-    if re.fullmatch(r"\d{1,9}", value := response.retry_after.strip(), re.ASCII):
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value := response.retry_after.strip(), re.ASCII):
         return float(value)
     until = _http_date(value)
     if until is None:

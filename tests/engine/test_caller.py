@@ -10,7 +10,7 @@ from bulkstop.engine.caller import Caller
 from bulkstop.engine.limits.quota import NoQuota, RollingWindow
 from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.results import NOT_TRIED, NOT_TRIED_AGAIN
-from bulkstop.engine.retry import BACKOFF_BASE_S, THROTTLES, Retry
+from bulkstop.engine.retry import BACKOFF_BASE_S, BACKOFF_CAP_S, THROTTLES, Retry
 from bulkstop.engine.tasks import run_concurrently
 from bulkstop.errors import CredentialsError, QuotaError
 from bulkstop.model import Attempt, Limit, Outcome
@@ -143,7 +143,7 @@ def test_throttled() -> None:
 
 def test_throttled_for_ever() -> None:
     """In the end a refused call is given back, and the next one of the account still rests."""
-    one, api = caller(), Api(throttled(1.0))
+    one, api = caller(), Api(throttled(BACKOFF_CAP_S))
 
     async def job() -> None:
         found = await one.call(api.ask)
@@ -152,7 +152,7 @@ def test_throttled_for_ever() -> None:
         await one.call(api.ask)
 
     run(job())
-    assert api.asked_s[THROTTLES] == THROTTLES
+    assert api.asked_s[THROTTLES] == THROTTLES * BACKOFF_CAP_S
 
 
 def test_the_rest_is_shared() -> None:

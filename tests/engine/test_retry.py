@@ -65,12 +65,18 @@ def test_tries_are_bounded(attempts: int, retry_after_s: float | None) -> None:
 
 @given(st.integers(1, 100), stated)
 def test_a_throttled_account_rests_as_told(event: int, retry_after_s: float | None) -> None:
-    """A stated wait is kept to, capped; without one the rest backs off from event to event."""
+    """A stated wait, capped, is the least; the rest backs off from event to event all the same."""
     rest_s = Retry().pause_s(event, throttled(retry_after_s), paced=False)
-    if retry_after_s:
-        assert rest_s == min(retry_after_s, 120.0)
-    else:
-        assert 0 <= rest_s <= ceiling_s(event)
+    least_s = min(retry_after_s or 0.0, 120.0)
+    assert least_s <= rest_s <= max(least_s, ceiling_s(event))
+
+
+@pytest.mark.parametrize("stated_s", [None, 0.0, 0.001, 0.3])
+def test_a_tiny_stated_wait_does_not_end_a_call(stated_s: float | None) -> None:
+    """All refusals that end a call as throttled take minutes, also where each states a millisecond to wait."""
+    random.seed(3)
+    rests_s = [Retry().pause_s(event, throttled(stated_s), paced=False) for event in range(1, THROTTLES + 1)]
+    assert sum(rests_s) > 120
 
 
 def test_calls_refused_together_add_no_rest() -> None:
