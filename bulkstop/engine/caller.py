@@ -7,16 +7,17 @@ go at the same time.
 
 import asyncio
 import math
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
 
 from bulkstop.engine.lanes import Claim
+from bulkstop.engine.limits.clock import elapsed_s
 from bulkstop.engine.limits.quota import Quota
 from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.results import unfinished_attempt
 from bulkstop.engine.retry import Rest, Retry, RetryAt, Settle, Tries
+from bulkstop.engine.tasks import CLOCK_AGAIN_S
 from bulkstop.model import Attempt, RetryHint
 
 T = TypeVar("T")
@@ -44,7 +45,7 @@ class Caller:
         rest: AccountRest | None = None,
         drained: asyncio.Event | None = None,
         rests: Callable[[float], object] = lambda seconds: None,
-        now: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = elapsed_s,
     ) -> None:
         self.calls = 0
         self._quota = quota
@@ -109,9 +110,12 @@ class Caller:
 
     async def _sleep(self, seconds: float) -> None:
         self._rests(seconds)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(seconds, LEAST_S)):
-                await self._drained.wait()
+        until, left_s = self._now() + seconds, max(seconds, LEAST_S)
+        while left_s >= LEAST_S and not self._drained.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left_s, CLOCK_AGAIN_S)):
+                    await self._drained.wait()
+            left_s = until - self._now()
 
     async def _try(self, make: Callable[[], Awaitable[T | Attempt]], sent_at: float) -> T | Attempt:
         again: RetryHint | None = RetryHint.LATER  # also of a call that is cut off

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from bulkstop.engine.followup import Follow, FollowUp, follow_nothing
 from bulkstop.engine.lanes import Claim, Lane, Lanes, Turn
+from bulkstop.engine.limits.clock import elapsed_s
 from bulkstop.engine.readback import Ended, ReadList, Reviews
 from bulkstop.engine.results import broken_off_attempt, is_stray, make_result, unfinished_attempt
 from bulkstop.engine.retry import Rest, Retry, RetryAt, Settle
@@ -34,6 +35,8 @@ class Pool:
 
     A worker awaits what `finish_reports` and `make_room` return before its next turn, so reports that take their time
     pace the run. What is left in the end is reported as fast as `make_room` lets it.
+    `look_at_clock` is called before each turn and may drain the pool: whoever ends it by the wall clock cannot leave
+    that to a timer, which stands still while the machine sleeps.
 
     `now` is a monotonic clock in seconds; the last `tick_s` of a wait is spent asking it (0 for a clock that stands
     still while it is asked).
@@ -54,7 +57,8 @@ class Pool:
         observe: Observe = ignore,
         finish_reports: Callable[[], Awaitable[None] | None] = lambda: None,
         make_room: Callable[[], Awaitable[None] | None] = lambda: None,
-        now: Callable[[], float] = time.monotonic,
+        look_at_clock: Callable[[], object] = lambda: None,
+        now: Callable[[], float] = elapsed_s,
         tick_s: float = TICK_S,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -74,6 +78,7 @@ class Pool:
         self._observe = observe
         self._finish_reports = finish_reports
         self._make_room = make_room
+        self._look_at_clock = look_at_clock
         self._now = now
         self._wall = wall
         self._draining = False
@@ -167,7 +172,7 @@ class Pool:
             self.end_early(fault)
 
     async def _next_turn(self) -> Turn | None:
-        while not self._draining:
+        while not self._is_over():
             now = self._now()
             drawn = self._lanes.draw(now)
             if isinstance(drawn, Turn):
@@ -184,6 +189,11 @@ class Pool:
                 await self._sleepers.sleep_until(drawn)
         return None
 
+    def _is_over(self) -> bool:
+        """Tell whether nothing more may leave."""
+        self._look_at_clock()
+        return self._draining
+
     def _skip(self, turn: Turn, why: str, now: float) -> None:
         """Settle a turn that never left as not sent, as its group is closed."""
         turn.group.skipped += 1
@@ -198,7 +208,7 @@ class Pool:
             wait_s = await claim()
         finally:
             now = self._now()
-            may_leave = wait_s <= 0 and not self._draining and turn.lane.rest.until <= now
+            may_leave = wait_s <= 0 and not self._is_over() and turn.lane.rest.until <= now
             if not may_leave:
                 self._lanes.put_back(turn, now, now + wait_s if wait_s < math.inf else now)
         return may_leave

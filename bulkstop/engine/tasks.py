@@ -11,6 +11,8 @@ T = TypeVar("T")
 TICK_S = 0.001
 """Event loops count in whole milliseconds; the last one is spent asking, so that a call leaves when it may and not up
 to a millisecond later: at 500 calls/s that would be half an interval."""
+CLOCK_AGAIN_S = 1.0
+"""The longest sleep before the clock is asked again: an event loop's timers stand still while the machine sleeps."""
 
 
 class Tasks:
@@ -48,7 +50,8 @@ class Tasks:
 class Sleepers:
     """Tasks that wait for a time, or for something to change; of many one wakes, and wakes the next if there is more.
 
-    `now` is a monotonic clock in seconds; the last `tick_s` of a wait is spent asking it.
+    `now` is a monotonic clock in seconds, which may go on while the machine sleeps; so it is asked every CLOCK_AGAIN_S,
+    and the last `tick_s` of a wait is spent asking it.
     """
 
     def __init__(self, now: Callable[[], float], tick_s: float) -> None:
@@ -84,7 +87,10 @@ class Sleepers:
         self._clear_alarm()
         self._alarm_at = when
         loop, ahead_s = asyncio.get_running_loop(), when - self._now() - self._tick_s
-        self._alarm = loop.call_later(ahead_s, self._ring) if ahead_s > 0 else loop.call_soon(self._ring)
+        if ahead_s > CLOCK_AGAIN_S:
+            self._alarm = loop.call_later(CLOCK_AGAIN_S, self._set_alarm, when)
+        else:
+            self._alarm = loop.call_later(ahead_s, self._ring) if ahead_s > 0 else loop.call_soon(self._ring)
 
     def _clear_alarm(self) -> None:
         self._alarm_at = math.inf

@@ -4,8 +4,9 @@ import asyncio
 import gc
 import resource
 import threading
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,8 @@ T = TypeVar("T")
 _COLLECTOR = threading.Lock()
 _usual: list[tuple[int, int, int]] = []
 """The collector's thresholds before the first run that goes on, once for each of these."""
+LOOK_AT_CLOCK_S = 1.0
+"""How soon to look at the wall clock again: it may be set, and timers stand still while the machine sleeps."""
 COLLECT_EVERY = 50_000
 """New objects between two collections; Python's own default is 700."""
 
@@ -90,6 +93,22 @@ def every(do: Callable[[], float], first_s: float) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+@asynccontextmanager
+async def until(ends_at: float) -> AsyncIterator[None]:
+    """Raise TimeoutError out of the block once the wall clock says `ends_at`, in unix seconds."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as block:
+
+        def look() -> float:
+            left_s = ends_at - time.time()
+            if left_s <= 0 and not block.expired():
+                block.reschedule(loop.time())
+            return LOOK_AT_CLOCK_S if left_s <= 0 else min(left_s, LOOK_AT_CLOCK_S)
+
+        with every(look, look()):
+            yield
 
 
 RESERVE = 26

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -173,7 +175,8 @@ def make_guards(settings: Settings, to_send: int, observe: Observe = log_event) 
     admission = None
     if settings.max_failures is not None or len(waves) > 1:
         admission = Admission(settings.max_failures, waves=waves, soak_s=settings.soak_s, observe=observe)
-    return Guards(admission, Breaker(bound_s=settings.max_outage_s, observe=observe), ScopeBreaker(can_list=True))
+    breaker = Breaker(bound_s=settings.max_outage_s, observe=observe, awake_s=time.monotonic)
+    return Guards(admission, breaker, ScopeBreaker(can_list=True))
 
 
 def plan_waves(settings: Settings, to_send: int) -> list[int]:
@@ -192,6 +195,16 @@ def check_time(settings: Settings) -> float | None:
     if seconds_left is not None and seconds_left <= 0:
         raise SettingsError(f" {settings.finish_by}: has passed today; nothing was sent", setting="finish_by")
     return seconds_left
+
+
+def find_end(settings: Settings) -> float:
+    """Return the moment to finish by in unix seconds, inf without one; raises SettingsError when it has passed.
+
+    Whoever keeps it asks the wall clock again and again: a timer knows nothing of a clock that is set, or goes on while
+    the machine sleeps.
+    """
+    seconds_left = check_time(settings)
+    return math.inf if seconds_left is None else time.time() + seconds_left
 
 
 def check_size(settings: Settings, listed: int) -> None:

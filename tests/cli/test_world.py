@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import shlex
 import signal
 import socket
 import struct
@@ -19,7 +20,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -431,16 +432,8 @@ async def test_clock_jumps(tmp_path: Path) -> None:
     offset.write_text("+0")
     service = Service({30: lambda: jump(offset, "-3600"), 70: lambda: jump(offset, "+3600")})
     async with listening(service) as server:
-        run = await stopped(
-            server.url,
-            *("--yes", "--quota", str(window), "--quota-store", "quota.sqlite"),
-            cwd=tmp_path,
-            LD_PRELOAD=str(FAKETIME),
-            FAKETIME_TIMESTAMP_FILE=str(offset),
-            FAKETIME_NO_CACHE="1",
-            FAKETIME_DONT_FAKE_MONOTONIC="1",  # nobody can set that one
-            FAKETIME_FORCE_MONOTONIC_FIX="0",  # else it makes Python's threads wait for seconds, clock or no clock
-        )
+        options = ("--yes", "--quota", str(window), "--quota-store", "quota.sqlite")
+        run = await stopped(server.url, *options, cwd=tmp_path, prefix=set_by(offset))
     assert run.code == 0, run.err
     times = sorted(service.at)
     assert len(times) == 100
@@ -450,9 +443,62 @@ async def test_clock_jumps(tmp_path: Path) -> None:
     assert max(clock) - min(clock) > timedelta(hours=2)
 
 
+def set_by(offset: Path) -> tuple[str, ...]:
+    """Return the beginning of a command whose wall clock, and that of what it starts, is set by this file."""
+    variables = {
+        "LD_PRELOAD": FAKETIME,
+        "FAKETIME_TIMESTAMP_FILE": offset,
+        "FAKETIME_NO_CACHE": 1,
+        "FAKETIME_DONT_FAKE_MONOTONIC": 1,  # nobody can set that one
+        "FAKETIME_FORCE_MONOTONIC_FIX": 0,  # else it makes Python's threads wait for seconds, clock or no clock
+    }
+    return ("env", *(f"{name}={value}" for name, value in variables.items()))
+
+
 def jump(offset: Path, by: str) -> None:
     """Set the clock of the run to another time."""
     offset.write_text(by)
+
+
+async def test_a_clock_that_moves_past_the_time_to_finish_by(tmp_path: Path) -> None:
+    """When the wall clock moves on by an hour, as after a sleep of the machine, no call leaves after the time."""
+    if FAKETIME is None:
+        pytest.skip("libfaketime (the package faketime) is not installed here")
+    listed(tmp_path, 100)
+    offset = tmp_path / "offset"
+    offset.write_text("+0")
+    service = Service({30: lambda: jump(offset, "+3600")})
+    at = datetime.now(UTC) + timedelta(minutes=2)
+    if at.hour == 0 and at.minute < 3:
+        pytest.skip("at midnight, UTC, two minutes from now are tomorrow")
+    async with listening(service) as server:
+        options = ("--yes", "--quota", "none", "--concurrency", "1", "--finish-by", f"{at:%H:%M:%S}", "--tz", "UTC")
+        run = await stopped(server.url, *options, cwd=tmp_path, prefix=set_by(offset))
+    assert run.code == 4, run.err
+    assert len(service.ids) == 30
+    assert len(sent_of(results(tmp_path / LINE))) == 30
+
+
+async def test_a_token_that_ends_while_the_machine_sleeps(tmp_path: Path) -> None:
+    """The call after a jump of the wall clock beyond a token's end has a new token, at the first try."""
+    if FAKETIME is None:
+        pytest.skip("libfaketime (the package faketime) is not installed here")
+    listed(tmp_path, 40)
+    offset = tmp_path / "offset"
+    offset.write_text("+0")
+    service = Service({20: lambda: jump(offset, "+3600")})
+    claims = """base64.b64encode(b'{"exp":%d}' % (time.time() + 900)).decode()"""
+    printed = f"import base64, time; print('e30.' + {claims} + '.c2ln')"
+    command = f"{sys.executable} -c {shlex.quote(printed)}"
+    async with listening(service) as server:
+        options = ("--yes", "--quota", "none", "--concurrency", "1", "--token-command", command)
+        run = await stopped(server.url, *options, cwd=tmp_path, prefix=set_by(offset), BULKSTOP_TOKEN=None)
+        tokens = [re.search(rb"(?i)\nauth: *(\S+)", request) for request in server.requests]
+    assert run.code == 0, run.err
+    assert {line["attempts"] for line in results(tmp_path / LINE)} == {1}
+    words = [found[1] for found in tokens if found is not None]
+    assert len(set(words[:20])) == len(set(words[20:])) == 1
+    assert words[19] != words[20]
 
 
 @pytest.mark.parametrize("concurrency", ["32", "200"])

@@ -171,6 +171,8 @@ class Job:
         make_lane: Callable[[str, Iterable[Campaign]], Lane] | None = None,
         seen: Callable[[Result], object] = lambda result: None,
         observe: Observe = ignore,
+        look_at_clock: Callable[[], object] = lambda: None,
+        now: Callable[[], float] | None = None,
     ) -> None:
         self.results: list[Result] = []
         self.times: list[float] = []
@@ -198,7 +200,8 @@ class Job:
             at_rest=at_rest,
             run_id="run-1",
             observe=observe,
-            now=now_s,
+            look_at_clock=look_at_clock,
+            now=now or now_s,
             tick_s=0.0,
             wall=clock_time,
         )

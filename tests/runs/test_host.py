@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import math
 import sys
+from types import SimpleNamespace
 
 import pytest
 import uvloop
@@ -62,6 +64,31 @@ def test_ended_before_it_begins(monkeypatch: pytest.MonkeyPatch, recwarn: pytest
         host.run(job())
     gc.collect()
     assert not recwarn.list
+
+
+@pytest.mark.parametrize(("set_by_s", "after_s"), [(0.0, 100.0), (3600.0, 41.0), (-30.0, 130.0), (50.0, 50.0)])
+def test_until_a_moment_of_the_wall_clock(set_by_s: float, after_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The block ends when the wall clock says so, within a second of a clock that is set while nothing happens."""
+    offset_s = [0.0]
+    monkeypatch.setattr(host, "time", SimpleNamespace(time=lambda: asyncio.get_running_loop().time() + offset_s[0]))
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_later(40.5, offset_s.__setitem__, 0, set_by_s)
+        with pytest.raises(TimeoutError):
+            async with host.until(100.0):
+                await asyncio.sleep(1000.0)
+
+    assert run(main())[1] == pytest.approx(after_s)
+
+
+def test_a_moment_that_does_not_come() -> None:
+    """A block that is left before its time leaves nothing behind; without a time there is no end to it."""
+
+    async def main() -> None:
+        async with host.until(math.inf), host.until(2e9 + 1e9):
+            await asyncio.sleep(5.0)
+
+    assert run(main())[1] == 5.0
 
 
 def test_now_and_then() -> None:

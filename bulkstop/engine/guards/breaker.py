@@ -4,6 +4,7 @@ https://martinfowler.com/bliki/CircuitBreaker.html; time is a parameter, and one
 """
 
 import math
+from collections.abc import Callable
 
 from bulkstop.errors import GuardError
 from bulkstop.events import BreakerClosed, BreakerOpened, Observe, ignore
@@ -19,7 +20,8 @@ class Breaker:
     """Opens at `threshold` such answers in a row; then one probe at a time leaves until one shows that it works.
 
     The pause before a probe is `first_pause_s`, doubled with each that fails, up to `longest_pause_s`. The last one
-    leaves when it has been open for `bound_s`; if that fails too, `fault` is set.
+    leaves when it has been open for `bound_s`; if that fails too, `fault` is set. That is counted by `awake_s`, a clock
+    in seconds, where the one of the calls goes on while the machine sleeps.
 
     Only a probe says whether the service is back. A call that left before the breaker opened and is answered while it
     is open, or after the probe that closed it left, tells of the time before: a service that shuts down still answers
@@ -33,6 +35,7 @@ class Breaker:
         longest_pause_s: float = 30.0,
         bound_s: float = 300.0,
         observe: Observe = ignore,
+        awake_s: Callable[[], float] | None = None,
     ) -> None:
         if threshold < 1 or not 0 < first_pause_s <= longest_pause_s or bound_s <= 0:
             raise ValueError("a breaker opens at 1 failure or more, and pauses and its bound are above 0 s")
@@ -43,6 +46,7 @@ class Breaker:
         self._longest_pause_s = longest_pause_s
         self._bound_s = bound_s
         self._observe = observe
+        self._awake_s = awake_s
         self._in_row = 0
         self._opened_at = -math.inf
         self._pause_s = first_pause_s
@@ -79,28 +83,31 @@ class Breaker:
     def _open(self, now: float, outcome: Outcome, error: str | None) -> None:
         self._observe(BreakerOpened(int(self._in_row), outcome.value, error, self._first_pause_s))
         self.is_open = True
-        self._opened_at = now
+        self._opened_at = self._read_awake(now)
         self._pause_s = self._first_pause_s
         self._wait(now)
 
     def _probed(self, now: float, sent_at: float, outcome: Outcome, error: str | None) -> None:
         self._probe = None
+        down_s = self._read_awake(now) - self._opened_at
         if outcome not in DOWN:
-            self._observe(BreakerClosed(round(now - self._opened_at, 3)))
+            self._observe(BreakerClosed(round(down_s, 3)))
             self.is_open = False
             self._in_row = 0
             self._works_since = sent_at
-        elif now - self._opened_at >= self._bound_s:
-            self.fault = self._given_up(now, outcome, error)
+        elif down_s >= self._bound_s:
+            self.fault = self._given_up(down_s, outcome, error)
         else:
             self._pause_s = min(2 * self._pause_s, self._longest_pause_s)
             self._wait(now)
 
     def _wait(self, now: float) -> None:
-        self._next_at = min(now + self._pause_s, self._opened_at + self._bound_s)
+        self._next_at = now + min(self._pause_s, self._opened_at + self._bound_s - self._read_awake(now))
 
-    def _given_up(self, now: float, outcome: Outcome, error: str | None) -> GuardError:
-        down_s = now - self._opened_at
+    def _read_awake(self, now: float) -> float:
+        return now if self._awake_s is None else self._awake_s()
+
+    def _given_up(self, down_s: float, outcome: Outcome, error: str | None) -> GuardError:
         last = f"{outcome} ({shorten(error)})" if error else str(outcome)
         return GuardError(
             f" {self._bound_s:g}s: the service has failed every probe for {down_s:,.0f} s, the last with "

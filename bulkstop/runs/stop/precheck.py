@@ -1,9 +1,8 @@
 """What the service's lists tell of the campaigns of a plan, before the first of them is sent."""
 
-import asyncio
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple
 
@@ -23,6 +22,7 @@ from bulkstop.model import (
 )
 from bulkstop.naming import name_setting
 from bulkstop.report.log import log_event
+from bulkstop.runs.host import until
 from bulkstop.runs.lists.listing import ListFilter, Listing
 from bulkstop.runs.lists.roster import Roster, read_roster
 from bulkstop.runs.lists.states import AT_REST, describe_failure, describe_scope, scope_of, status_at_rest
@@ -149,19 +149,23 @@ def list_scopes(plan: Plan, settings: Settings) -> list[Scope]:
 
 
 async def read_known_states(
-    plan: Plan, settings: Settings, perform: Perform, accounts: Accounts, observe: Observe = log_event
+    plan: Plan,
+    settings: Settings,
+    perform: Perform,
+    accounts: Accounts,
+    observe: Observe = log_event,
+    ends_at: float = math.inf,
 ) -> KnownStates | None:
     """Read the lists that a plan needs; None when it needs none.
 
-    Raises a BulkstopError when one of them cannot be read to its end, or the time to finish by comes first.
+    Raises a BulkstopError when one of them cannot be read to its end, or the time to finish by, `ends_at`, comes first.
     """
     scopes = list_scopes(plan, settings)
     if not scopes:
         return None
-    seconds_left = settings.seconds_left(datetime.now(UTC))
     wanted = ListFilter() if settings.disable_schedule else ListFilter(AT_REST)
     try:
-        async with asyncio.timeout(seconds_left):
+        async with until(ends_at):
             roster = await read_roster(scopes, perform, accounts.caller, wanted, keep=partial(_keep, settings, observe))
     except TimeoutError:
         why = f" {settings.finish_by}: came before the list was read; nothing was sent"

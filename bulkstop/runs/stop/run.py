@@ -1,14 +1,15 @@
 """Carry out a plan: send every campaign, report each row once; the run can be observed and steered meanwhile."""
 
 import asyncio
+import math
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bulkstop.engine.limits.clock import elapsed_s
 from bulkstop.engine.limits.quota import min_duration_s
 from bulkstop.engine.pool import Pool
 from bulkstop.engine.shutdown import Shutdown
@@ -25,11 +26,11 @@ from bulkstop.report.stop.progress import Progress
 from bulkstop.report.stop.snapshot import RunState, Snapshot
 from bulkstop.report.stop.stats import Stats
 from bulkstop.report.stop.summary import StopSummary
-from bulkstop.runs.host import every
+from bulkstop.runs.host import LOOK_AT_CLOCK_S, every
 from bulkstop.runs.options import read_rate
 from bulkstop.runs.parts import Parts
 from bulkstop.runs.stop.work import Work, make_work
-from bulkstop.runs.wiring import check_size, check_time, plan_waves
+from bulkstop.runs.wiring import check_size, find_end, plan_waves
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 
@@ -104,6 +105,8 @@ class Run:
         self._is_paused = False
         self._is_unread = False
         self._rate: tuple[Limit, ...] = ()
+        self._ends_at = math.inf
+        self._is_out_of_time = False
 
     def __await__(self) -> Generator[None, None, StopSummary]:
         """Start the run unless it has been, and return how it ended."""
@@ -160,7 +163,7 @@ class Run:
             async with self._prepare(self.id) as prepared:
                 plan, self._outboxes = prepared.plan, prepared.outboxes
                 self._plan = plan
-                check_time(settings)
+                self._ends_at = find_end(settings)
                 check_size(settings, plan.listed)
                 plan_waves(settings, plan.to_send)
                 self._began = time.monotonic()
@@ -212,7 +215,7 @@ class Run:
         if self._work is not None:
             most = max(self._work.lanes.left().values(), default=0)  # the limits are the same for all: it ends last
             quota_s = min_duration_s(most, self._rate or self._parts.settings.quota)
-            least_left_s = max(quota_s, self._work.lanes.rest_s(time.monotonic()))
+            least_left_s = max(quota_s, self._work.lanes.rest_s(elapsed_s()))
         return Snapshot(
             run_id=self.id,
             state=self.state,
@@ -303,7 +306,9 @@ class Run:
             return None
         from bulkstop.runs.stop.precheck import read_known_states  # seldom wanted
 
-        return await read_known_states(plan, settings, self._parts.perform, self._accounts, self._observe)
+        return await read_known_states(
+            plan, settings, self._parts.perform, self._accounts, self._observe, self._ends_at
+        )
 
     async def _send_all(self, prepared: Prepared, shutdown: Shutdown | None, progress: Progress | None) -> None:
         plan, settings = prepared.plan, self._parts.settings
@@ -333,12 +338,13 @@ class Run:
             self._observe,
             self._delivery.keep_up,
             self._make_room,
+            self._look_at_clock,
         )
         if shutdown is not None:
             shutdown.attach(self)
         self._apply_steering()
         with (
-            _until(settings, self) as out_of_time,
+            every(self._look_at_clock, self._look_at_clock()),
             _watched(prepared.watch, self) as fault_seen,
             _show_progress(progress, self),
             every(self._look_again, LOOK_AGAIN_S),
@@ -357,7 +363,7 @@ class Run:
             time.monotonic() - self._began,
             self.id,
             signum=shutdown.signum if shutdown else None,
-            out_of_time=out_of_time(),
+            out_of_time=self._is_out_of_time,
             fault=prepared.fault or fault or fault_seen() or self._delivery.fault(),
             unwritten=tuple(work.pool.unwritten),
             settled=dict(plan.settled),
@@ -375,6 +381,14 @@ class Run:
     def is_read(self) -> bool:
         """Tell whether nothing of what the run writes waits for its reader."""
         return all(outbox.is_idle for outbox in self._outboxes)
+
+    def _look_at_clock(self) -> float:
+        """Drain the run when the time to finish by has come; return the seconds after which to look again."""
+        left_s = self._ends_at - time.time()
+        if left_s <= 0 and not self._is_out_of_time:
+            self._is_out_of_time = True
+            self.drain()
+        return LOOK_AT_CLOCK_S if left_s <= 0 else min(left_s, LOOK_AT_CLOCK_S)
 
     def _look_again(self) -> float:
         if len(self._parts.runs) > 1 and self._work is not None:
@@ -437,23 +451,6 @@ async def _work_through(pool: Pool) -> tuple[BulkstopError | None, asyncio.Cance
     except Exception as error:  # noqa: BLE001 - whatever it is, what was answered is told
         return BulkstopError(unforeseen(error)), None
     return None, None
-
-
-@contextmanager
-def _until(settings: Settings, run: Run) -> Iterator[Callable[[], bool]]:
-    """Drain the run when the time to finish by has come; the block is given a way to ask whether it has."""
-    seconds_left = settings.seconds_left(datetime.now(UTC))
-    if seconds_left is None:
-        yield lambda: False
-        return
-    passed = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    timers = [loop.call_later(seconds_left, act) for act in (passed.set, run.drain)]
-    try:
-        yield passed.is_set
-    finally:
-        for timer in timers:
-            timer.cancel()
 
 
 @contextmanager

@@ -54,6 +54,7 @@ def make_work(
     observe: Observe,
     finish_reports: Callable[[], Awaitable[None] | None],
     make_room: Callable[[], Awaitable[None] | None],
+    look_at_clock: Callable[[], object],
 ) -> Work:
     """Make the pool that works through a plan; what the lists have at rest already is reported here."""
     settings = parts.settings
@@ -76,6 +77,7 @@ def make_work(
         observe=observe,
         finish_reports=finish_reports,
         make_room=make_room,
+        look_at_clock=look_at_clock,
     )
     return Work(pool, lanes)
 

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from bulkstop.errors import BulkstopError, QuotaError
 from bulkstop.kore.calls import PAGE, STATUSES, Call, T
 from bulkstop.kore.exchange import Response
 from bulkstop.model import Attempt, Campaign, CampaignType, Limit, ListedCampaign, Outcome, Scope
+from bulkstop.runs import host
 from bulkstop.runs.lists.listing import Listing
 from bulkstop.runs.lists.roster import Roster
 from bulkstop.runs.lists.states import AT_REST
@@ -93,10 +96,12 @@ def planned(campaigns: Iterable[Campaign]) -> Plan:
     return Plan(each._replace(line=line) for line, each in enumerate(campaigns, start=2))
 
 
-async def read(campaigns: Iterable[Campaign], service: Service, settings: Settings) -> KnownStates:
+async def read(
+    campaigns: Iterable[Campaign], service: Service, settings: Settings, ends_at: float = math.inf
+) -> KnownStates:
     """Read the lists of a plan."""
     with planned(campaigns) as plan:
-        found = await read_known_states(plan, settings, service.ask, Accounts(settings, None))
+        found = await read_known_states(plan, settings, service.ask, Accounts(settings, None), ends_at=ends_at)
     assert isinstance(found, KnownStates)
     return found
 
@@ -402,10 +407,10 @@ def test_ended_while_reading() -> None:
 def test_the_time_to_finish_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """With no time left to read the list, nothing is sent."""
     settings = settings_for("only_running", finish_by="18:00")
-    monkeypatch.setattr(Settings, "seconds_left", lambda self, now: 5.0)
+    monkeypatch.setattr(host, "time", SimpleNamespace(time=lambda: asyncio.get_running_loop().time()))
     service = Service({}, latency_s=60.0)
     with pytest.raises(BulkstopError, match="finish_by 18:00: came before the list was read; nothing was sent"):
-        run(read([campaign("cd-1")], service, settings))
+        run(read([campaign("cd-1")], service, settings, ends_at=5.0))
 
 
 def test_lists_count_against_the_quota() -> None:
