@@ -312,7 +312,7 @@ async def open_quota_store(settings: Settings) -> AsyncIterator[QuotaStore | Non
     if not settings.quota or settings.quota_store in (None, MEMORY):
         yield None
         return
-    store = open_store(settings.quota_store, host=settings.host, limits=settings.quota)
+    store = await open_store(settings.quota_store, host=settings.host, limits=settings.quota)
     try:
         yield store
     finally:

@@ -41,13 +41,13 @@ class QuotaStore(Protocol):
         ...
 
 
-def open_store(
+async def open_store(
     where: str, *, host: str, limits: Sequence[Limit], now: Callable[[], float] = time.monotonic
 ) -> QuotaStore:
     """Open the store at `where`, a path or the URL of a Redis server, for the accounts of `host` under `limits`.
 
     There is at least one limit; `now` is a clock in seconds by which the store's silence is measured.
-    Raises SettingsError, naming the setting, when the store cannot be used; a server is given 2 s to answer.
+    Raises SettingsError, naming the setting, when the store cannot be used; a server is given 5 s to answer.
     """
     windows = merge_limits(limits)
     if where.partition(":")[0].lower() in REDIS:
@@ -56,7 +56,9 @@ def open_store(
         except ImportError:
             needs = "needs the package redis: pip install 'bulkstop[redis]'"
             raise SettingsError(f": a Redis server {needs}", setting="quota_store") from None
-        return _PatientStore(RedisStore(where, server_of(host), windows), now)
+        store = RedisStore(where, server_of(host), windows)
+        await store.open()
+        return _PatientStore(store, now)
     if "://" in where:  # what follows may hold a password
         scheme = where.partition("://")[0]
         why = "is no path, and no URL such as redis://host:6379"

@@ -27,7 +27,7 @@ class Grant(NamedTuple):
 
 async def claim_until(where: str, ends_at: float, limits: Sequence[Limit]) -> None:
     """Claim, and say of each grant when it was; wait only as told."""
-    store = open_store(where, host=HOST, limits=limits)
+    store = await open_store(where, host=HOST, limits=limits)
     while (asked := time.monotonic()) < ends_at:
         wait_s = await store.claim(ACCOUNT)
         if wait_s:

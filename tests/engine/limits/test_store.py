@@ -136,20 +136,20 @@ def test_a_server_has_one_name() -> None:
         "unix://u:hush/tiger@/run/redis.sock",
     ],
 )
-def test_an_address_of_nothing(where: str) -> None:
+async def test_an_address_of_nothing(where: str) -> None:
     """What is neither a path nor a Redis server's URL is refused; it may hold a password, so it is not shown."""
     with pytest.raises(SettingsError, match=r"^quota_store") as refused:
-        open_store(where, host="h", limits=[MINUTE])
+        await open_store(where, host="h", limits=[MINUTE])
     assert "hush" not in str(refused.value)
     assert "tiger" not in str(refused.value)
 
 
-def test_without_the_package_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_the_package_redis(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the extra is not installed, the message says how to install it."""
     monkeypatch.delitem(sys.modules, "bulkstop.engine.limits.store_redis", raising=False)
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(SettingsError, match=r"quota_store.*pip install 'bulkstop\[redis\]'"):
-        open_store("redis://localhost", host="h", limits=[MINUTE])
+        await open_store("redis://localhost", host="h", limits=[MINUTE])
 
 
 class Sick:

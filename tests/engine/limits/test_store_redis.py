@@ -86,7 +86,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 @asynccontextmanager
 async def opened(url: str, *limits: Limit) -> AsyncIterator[QuotaStore]:
     """Hold a store open."""
-    store = open_store(url, host=HOST, limits=limits or [MINUTE])
+    store = await open_store(url, host=HOST, limits=limits or [MINUTE])
     try:
         yield store
     finally:
@@ -186,7 +186,7 @@ class TestAway:
     async def test_gone(self, server: Server) -> None:
         """While it is gone nothing is permitted, after 30 s the run ends, and when it is back all goes on."""
         now = [0.0]
-        store = open_store(server.url, host=HOST, limits=[MINUTE], now=lambda: now[0])
+        store = await open_store(server.url, host=HOST, limits=[MINUTE], now=lambda: now[0])
         assert await store.claim(ACCOUNT) == 0.0
         server.stop()
         assert 0.25 <= await store.claim(ACCOUNT) <= 1
@@ -225,13 +225,13 @@ class TestAway:
 class TestOpening:
     """What is found out before anything is sent, and what is never told."""
 
-    def test_nobody_there(self) -> None:
+    async def test_nobody_there(self) -> None:
         """A server that cannot be reached is told at once, with its address and without the password."""
         with socket.socket() as taken:  # bound and not listening
             taken.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{taken.getsockname()[1]}"
             with pytest.raises(SettingsError, match=rf"^quota_store redis://{address}/1: .*refused") as refused:
-                open_store(f"redis://user:{PASSWORD}@{address}/1", host=HOST, limits=[MINUTE])
+                await open_store(f"redis://user:{PASSWORD}@{address}/1", host=HOST, limits=[MINUTE])
         assert PASSWORD not in str(refused.value)
 
     async def test_passwords(self, tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ class TestOpening:
                 assert PASSWORD not in repr(store) + repr(inner) + repr(inner._client)
             for given in (f"redis://:{PASSWORD}2@{address}", server.url):
                 with pytest.raises(SettingsError, match=rf"^quota_store redis://{address}: cannot be used") as refused:
-                    open_store(given, host=HOST, limits=[MINUTE])
+                    await open_store(given, host=HOST, limits=[MINUTE])
                 assert PASSWORD not in str(refused.value)
 
     async def test_a_server_that_repeats_what_it_is_told(self) -> None:
@@ -263,14 +263,14 @@ class TestOpening:
         async with listening(quote) as there:
             url = f"redis://u:{PASSWORD}@127.0.0.1:{there.port}"
             with pytest.raises(SettingsError, match="AUTH") as refused:
-                await asyncio.to_thread(open_store, url, host=HOST, limits=[MINUTE])
+                await open_store(url, host=HOST, limits=[MINUTE])
         assert PASSWORD not in str(refused.value)
 
-    def test_a_wrong_setting(self, server: Server) -> None:
+    async def test_a_wrong_setting(self, server: Server) -> None:
         """What the URL sets wrongly is told, but not quoted."""
         for query in (f"?nonsense={PASSWORD}", f"?max_connections={PASSWORD}"):
             with pytest.raises(SettingsError, match=r"^quota_store redis://127") as refused:
-                open_store(server.url + query, host=HOST, limits=[MINUTE])
+                await open_store(server.url + query, host=HOST, limits=[MINUTE])
             assert PASSWORD not in str(refused.value)
 
     async def test_an_account_is_not_named(self, server: Server) -> None:

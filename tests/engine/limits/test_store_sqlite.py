@@ -31,7 +31,7 @@ T0_MS = 1_764_892_800_000
 @asynccontextmanager
 async def opened(path: Path, *limits: Limit, host: str = HOST) -> AsyncIterator[QuotaStore]:
     """Hold a store open."""
-    store = open_store(str(path), host=host, limits=limits or [MINUTE])
+    store = await open_store(str(path), host=host, limits=limits or [MINUTE])
     try:
         yield store
     finally:
@@ -221,7 +221,7 @@ class TestLocked:
     async def test_nothing_is_permitted_and_nothing_stands_still(self, tmp_path: Path) -> None:
         """While the lock is held a claim gives a short wait, the event loop runs on, and after 30 s the run ends."""
         path, now = tmp_path / "q", [0.0]
-        store = open_store(str(path), host=HOST, limits=[MINUTE], now=lambda: now[0])
+        store = await open_store(str(path), host=HOST, limits=[MINUTE], now=lambda: now[0])
         assert await store.claim(ACCOUNT) == 0.0
         with locked(path):
             claim = asyncio.ensure_future(store.claim(ACCOUNT))
@@ -429,12 +429,12 @@ class TestFile:
         [b"campaign_id,name\n" * 500, b"SQLite format 3\0" + b"\xff" * 5000, b"\0" * 4096],
         ids=["text", "bad header", "zeros"],
     )
-    def test_no_database(self, tmp_path: Path, damage: bytes) -> None:
+    async def test_no_database(self, tmp_path: Path, damage: bytes) -> None:
         """A file that is no database is refused at once, in one line with the remedies, and left as it is."""
         path = tmp_path / "q"
         path.write_bytes(damage)
         with pytest.raises(SettingsError, match=r"^quota_store .*/q: .*remove it.*quota_store=.memory.$") as refused:
-            open_store(str(path), host=HOST, limits=[MINUTE])
+            await open_store(str(path), host=HOST, limits=[MINUTE])
         assert "\n" not in str(refused.value)
         assert path.read_bytes() == damage
 
@@ -450,27 +450,27 @@ class TestFile:
             with pytest.raises(QuotaError, match=r"^quota_store .*/q: cannot be used .*remove it"):
                 await store.claim(ACCOUNT)
 
-    def test_a_database_of_something_else(self, tmp_path: Path) -> None:
+    async def test_a_database_of_something_else(self, tmp_path: Path) -> None:
         """Another program's database is refused, and left as it is."""
         path = tmp_path / "q"
         with closing(sqlite3.connect(path)) as file:
             file.execute("CREATE TABLE theirs (x)")
         before = path.read_bytes()
         with pytest.raises(SettingsError, match=r"^quota_store .*/q: .*something else"):
-            open_store(str(path), host=HOST, limits=[MINUTE])
+            await open_store(str(path), host=HOST, limits=[MINUTE])
         assert path.read_bytes() == before
 
     @pytest.mark.parametrize("where", ["file/q", "file/deeper/q", "folder", "nul\0byte"])
-    def test_no_place_for_a_file(self, tmp_path: Path, where: str) -> None:
+    async def test_no_place_for_a_file(self, tmp_path: Path, where: str) -> None:
         """Where no file can be made, the message says so and names the option and the way out."""
         (tmp_path / "file").touch()
         (tmp_path / "folder").mkdir()
         with pytest.raises(SettingsError, match=r"^quota_store .*quota_store=.memory.$"):
-            open_store(str(tmp_path / where), host=HOST, limits=[MINUTE])
+            await open_store(str(tmp_path / where), host=HOST, limits=[MINUTE])
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere; test_no_place_for_a_file covers it")
-    def test_no_permission(self, tmp_path: Path) -> None:
+    async def test_no_permission(self, tmp_path: Path) -> None:
         """A directory that may not be written is refused."""
         (tmp_path / "closed").mkdir(mode=0o500)
         with pytest.raises(SettingsError, match=r"^quota_store .*Permission denied"):
-            open_store(str(tmp_path / "closed" / "q"), host=HOST, limits=[MINUTE])
+            await open_store(str(tmp_path / "closed" / "q"), host=HOST, limits=[MINUTE])
