@@ -14,6 +14,8 @@ from hypothesis import settings
 
 from tests.servers import NGINX, Nginx, nginx
 
+pytest_plugins = ["tests.stalls.plugin"]
+
 QUICK = 0.2
 """The share of a property's examples that `make check` and `make test` try: `make test-full` tries all of them."""
 # No deadline: a machine with other work stands still for longer than any.

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+STALLS = ROOT / "tests" / "stalls" / "site"
+"""Has each interpreter that is started note when its event loop is held for too long."""
 COMMAND = (sys.executable, "-m", "bulkstop")
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1In0.c2VjcmV0LXNlY3JldC1zZWNyZXQ"
 """The token of every run; no run may ever show it."""
@@ -46,7 +48,7 @@ class Simulated:
 def environment(**more: str | None) -> dict[str, str]:
     """Return an environment without what the developer has set for real use; a value of None takes a variable out."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("BULKSTOP_", "_BULKSTOP"))}
-    kept |= {"PYTHONPATH": str(ROOT), "BULKSTOP_TOKEN": TOKEN, "COLUMNS": "200"}
+    kept |= {"PYTHONPATH": f"{STALLS}:{ROOT}", "BULKSTOP_TOKEN": TOKEN, "COLUMNS": "200"}
     return {name: value for name, value in {**kept, **more}.items() if value is not None}
 
 
