@@ -9,13 +9,13 @@ MADE = .venv/.made-with-$(subst /,-,$(PYTHON))
 # Else each of the hundreds of processes that the tests start compiles the whole package for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo check test test-all test-full test-lowest lint format bench bench-smoke clean
+.PHONY: help demo check test test-all test-newest test-full test-lowest lint format bench bench-smoke clean
 
 help:
 	@echo "make demo         stop the sample campaigns at a simulator on this machine"
 	@echo "make check        lint, types and the tests without sockets and processes: while you write"
 	@echo "make test         lint, types and tests: before you offer a change"
-	@echo "make test-all     also real services, kills, large files, and the lowest versions of what is depended on"
+	@echo "make test-all     also real services, kills, large files, and the newest and lowest versions of what is depended on"
 	@echo "make lint         ruff and mypy only"
 	@echo "make format       let ruff put the code in form"
 	@echo "make bench        \`load\` beside other load generators; adds to benchmarks/RESULTS.md"
@@ -31,7 +31,14 @@ check: lint
 test: lint
 	$(RUN) pytest -m "not alone and not full" -n 4 --dist loadfile --hypothesis-profile=quick  # most of them wait
 
-test-all: test test-full test-lowest
+test-all: test-newest test-full test-lowest
+
+# An environment that was made some time ago has what was the newest then.
+test-newest: $(MADE)
+	$(PIP) --upgrade --upgrade-strategy eager --editable '.[test]' --constraint constraints.txt
+	@touch .venv/.package .venv/.tools
+	$(RUN) pip --disable-pip-version-check freeze --exclude-editable
+	$(MAKE) test
 
 test-full: .venv/.tools
 	$(RUN) pytest -m "(full or hypothesis) and not alone" -n 4 --dist loadfile
