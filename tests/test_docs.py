@@ -10,7 +10,6 @@ pastes comes from standard input. In a `console` block lines that begin with `$`
 import re
 import shutil
 import subprocess
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -221,11 +220,3 @@ def test_links(document: str) -> None:
 def test_python_is_linked() -> None:
     """Whoever reads of Python in the README is led to the examples."""
     assert "](docs/python.md)" in README.partition("\n## From Python\n")[2]
-
-
-def test_constraints() -> None:
-    """Every test tool is pinned, and nothing else."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    tools = {re.split(r"[><=\[]", tool)[0] for tool in project["optional-dependencies"]["test"]}
-    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
-    assert {line.split("==")[0] for line in lines} == tools
