@@ -35,7 +35,7 @@ def test_never_saved(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def without_links(source: object, target: object) -> None:
+def without_links(source: object, target: object, **_: object) -> None:
     """Be a file system without hard links."""
     raise OSError(errno.EOPNOTSUPP, "Operation not supported")
 

@@ -150,22 +150,25 @@ def choose_format(output: str, fmt: str | None, remedy: str = ", or give --forma
     return form or fmt or "csv"
 
 
-def open_output(output: str, *, overwrite: bool) -> AtomicFile | None:
+def open_output(output: str, *, overwrite: bool, is_derived: bool = False) -> AtomicFile | None:
     """Open the list, None for standard output; raises SettingsError or OutputError before any call is made."""
     if output != "-":
-        return AtomicFile(output, overwrite=overwrite)
+        return AtomicFile(output, overwrite=overwrite, is_derived=is_derived)
     if sys.stdout is None:
         raise SettingsError("-o -: standard output is closed; nothing was asked for")
     return None
 
 
 def write_list(output: str, data: bytes, file: AtomicFile | None = None, *, overwrite: bool = False) -> bool:
-    """Write the finished list, if need be to a new file; False, and a line that says why, when it cannot be written."""
+    """Write the finished list, or say why it cannot be written and return False.
+
+    One that was not opened by a name that was given goes into a file of its own.
+    """
     try:
         if output == "-":
             _write_out(data)
         else:
-            (file or AtomicFile(output, overwrite=overwrite)).save(data)
+            (file or AtomicFile(output, overwrite=overwrite, is_derived=True)).save(data)
     except OutputError as error:
         print_err(f"bulkstop: {error}")
         return False

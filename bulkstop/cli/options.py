@@ -21,7 +21,7 @@ SECRETS = tuple(name for name, spec in OPTION_SPECS.items() if spec.secret)
 """Settings that have a variable and no option."""
 HEADINGS = {
     "Input and output": (
-        *("output", "resume", "retry_failed", "retry", "overwrite", "fmt", "strict", "as_json"),
+        *("output", "resume", "retry_failed", "retry", "trust_results", "overwrite", "fmt", "strict", "as_json"),
         *("results", "hdr", "html", "print_token"),
     ),
     "Campaigns": (

@@ -37,6 +37,8 @@ def format_review(of: Review) -> list[str]:
     if of.open_rows:
         rows.append(("not ended", f"{of.open_rows:,}; the command of the last run with --resume goes on with them"))
     rows += [(f"run {number}", _format_run(run)) for number, run in enumerate(of.runs, start=1)]
+    if of.sha256:
+        rows.append(("SHA-256", of.sha256))
     rows += [("check", f"FAILED: {flaw}") for flaw in of.flaws] or [("check", "every line is as it was written")]
     return format_table(printable(of.path), rows)
 

@@ -79,7 +79,7 @@ def command(
     settings = read_settings(ctx)
     target = output or beside(paths[0], ".running.csv")
     check_written([("-o", target)], settings, ctx.params["config"])
-    file = open_output(target, paths, overwrite=overwrite, as_json=as_json)
+    file = open_output(target, paths, overwrite=overwrite, as_json=as_json, is_derived=not output)
     if file is not None:
         ctx.call_on_close(file.close)
     quiet = quiet or as_json
@@ -108,14 +108,16 @@ def command(
     return verification.exit_code
 
 
-def open_output(target: str, paths: Iterable[str], *, overwrite: bool, as_json: bool) -> AtomicFile | None:
+def open_output(
+    target: str, paths: Iterable[str], *, overwrite: bool, as_json: bool, is_derived: bool
+) -> AtomicFile | None:
     """Open the list, None for standard output; raises SettingsError or OutputError before any call is made."""
     if target == "-" and as_json:
         raise SettingsError("-o -: standard output is for --json; give -o FILE")
     choose_format(target, None, remedy="")
     if overwrite and target != "-" and any(is_same(path, target) for path in paths):
         raise SettingsError(f"-o {target}: is a result file; the list would take its place")
-    return discover.open_output(target, overwrite=overwrite)
+    return discover.open_output(target, overwrite=overwrite, is_derived=is_derived)
 
 
 def read_back(paths: tuple[str, ...], settings: Settings, *, singly: bool, quiet: bool) -> Verification:

@@ -108,7 +108,8 @@ class Engine:
 
         Each result goes to `on_result`, which may be asynchronous, and as a line into the file `output`, which must be
         new unless `overwrite` or `resume` is given. A resumed run goes on with that file: what ended in it is not sent
-        again, unless it ended in one of the outcomes `retry`, or with `retry_failed` in one that is worth it. `format`
+        again, unless it ended in one of the outcomes `retry`, or with `retry_failed` in one that is worth it. With
+        `trust_results` it goes on with one that its manifest does not prove, or that others can write. `format`
         is the form of files whose name does not tell it, `expect` the fewest and the most campaigns to stop. Asks
         nobody: starting it is the confirmation. Raises SettingsError for options that do not go together.
         """

@@ -25,6 +25,7 @@ class RunOptions(TypedDict, total=False):
     resume: bool
     retry: Iterable[str]
     retry_failed: bool
+    trust_results: bool
     format: str | None
     expect: tuple[int, int] | int | str | None
 
@@ -182,6 +183,7 @@ _READERS: Mapping[str, Callable[[object], object]] = {
     "resume": _check_flag,
     "retry": _check_outcomes,
     "retry_failed": _check_flag,
+    "trust_results": _check_flag,
     "format": _check_format,
     "expect": read_expected,
 }

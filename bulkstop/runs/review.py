@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from bulkstop.errors import OutputError
 from bulkstop.model import Outcome
-from bulkstop.report.stop.manifest import Manifest, RunSection, flaw_in, manifest_path
+from bulkstop.report.stop.manifest import Manifest, RunSection, manifest_path
+from bulkstop.report.stop.proof import Proof, prove
 from bulkstop.report.stop.resume import ResumeIndex
 
 
@@ -14,7 +15,7 @@ class Review:
     """What a result file says: the latest outcome of each row, how many lines, and the runs that wrote it.
 
     `open_rows` is how many rows of the list have not ended; `flaws` are the reasons why it is not proven that the file
-    is whole and as it was written.
+    is whole and as it was written. `sha256` is that of the file and its manifest, one after the other.
     """
 
     path: str
@@ -24,6 +25,7 @@ class Review:
     open_rows: int
     runs: tuple[RunSection, ...]
     flaws: tuple[str, ...]
+    sha256: str | None = None
 
 
 def review_results(path: str, *, check: bool = False) -> Review:
@@ -41,22 +43,26 @@ def review_results(path: str, *, check: bool = False) -> Review:
         return Review(path, {}, 0, 0, 0, runs, (str(flaw),))
     listed = runs[-1].rows if runs else past.rows
     open_rows = past.rows - past.final + max(0, listed - past.rows)
-    flaws = tuple(_flaws(path, past, manifest))
-    return Review(path, past.latest, past.rows, past.lines, open_rows, runs, flaws)
-
-
-def _flaws(path: str, index: ResumeIndex, manifest: Manifest | None) -> list[str]:
+    counts = path, past.latest, past.rows, past.lines, open_rows, runs
     if manifest is None:
-        return [f"there is no {manifest_path(path)} to check it against"]
+        return Review(*counts, (f"there is no {manifest_path(path)} to check it against",))
+    proof = prove(past, manifest)
+    return Review(*counts, tuple(_flaws(past, manifest, proof)), proof.sha256)
+
+
+def _flaws(index: ResumeIndex, manifest: Manifest, proof: Proof) -> list[str]:
     flaws = []
     marks = manifest.marks
     proven = marks[-1].lines if marks else 0
-    if flaw := flaw_in(path, manifest):
-        flaws.append(flaw)
+    if (first := manifest.proven[0]).trusted is not None:
+        trusted = f"the first {first.taken_over:,} lines were taken on trust by the run of {first.began_at}"
+        flaws.append(f"{trusted}: {first.trusted}")
+    if proof.flaw:
+        flaws.append(proof.flaw)
     elif index.lines > proven:
         count = index.lines - proven
         flaws.append(f"the last {count:,} lines are not vouched for: the run that wrote them was killed, or still runs")
     listed = manifest.last.rows
-    if index.rows < listed or index.rows - index.keyed > listed:  # of campaigns with keys, a later run may have fewer
+    if index.rows < listed:
         flaws.append(f"{listed:,} rows were planned, {index.rows:,} have a line")
     return flaws

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,8 @@ class TestSums:
         assert value(told, "run 1").endswith(": all sent (exit code 1)")
         assert value(told, "run 2").endswith(": all sent (exit code 0)")
         assert value(told, "check") == "every line is as it was written"
+        both = path.read_bytes() + Path(f"{path}.run.json").read_bytes()
+        assert value(told, "SHA-256") == sha256(both).hexdigest()
         assert "not ended" not in told.out
         assert report(str(path), "--check") == told
 
@@ -208,11 +211,9 @@ class TestRefused:
         run(path)
         Path(f"{path}.run.json").write_text("{}")
         told = report("--check", str(path))
-        said = (
-            "bulkstop: r.jsonl.run.json: cannot be read (it is no manifest, or was damaged); restore it, or remove it"
-        )
+        said = "bulkstop: r.jsonl.run.json: cannot be read (it is no manifest, or was damaged); restore it, or give"
         assert (told.code, told.out) == (2, "")
-        assert told.err == f"{said} to do without\n"
+        assert told.err == f"{said} --trust-results to go on without it\n"
 
     def test_no_file_given(self, report: Report) -> None:
         """Without a file there is nothing to tell."""

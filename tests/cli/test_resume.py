@@ -10,6 +10,7 @@ import subprocess
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ import pytest
 
 from bulkstop import Settings
 from bulkstop.cli.stop.command import command_line
-from bulkstop.errors import SettingsError
+from bulkstop.errors import OutputError, SettingsError
 from bulkstop.model import CampaignType, Outcome, Result
 from bulkstop.report.stop.formats import csv_header, to_csv, to_json
+from bulkstop.report.stop.manifest import Manifest, RunSection
 from bulkstop.runs.api import stop as stop_here
 from bulkstop.runs.api import stop_async
 from bulkstop.runs.stop.journal import HIDDEN
@@ -56,9 +58,19 @@ def lived_through(folder: Path, ids: Sequence[str], outcomes: Sequence[Outcome],
     for number, (campaign_id, outcome) in enumerate(zip(ids, outcomes, strict=False), start=2):
         at = None if outcome in (Outcome.NOT_SENT, Outcome.INVALID) else AT
         names = campaign_id, CampaignType.VOICE, "644e9b61138c7160307450fa", "st-1"
-        result = Result(*names, outcome, source=LIST, line=number, started_at=at, finished_at=at)
+        result = Result(*names, outcome, source=LIST, line=number, started_at=at, finished_at=at, run_id="earlier")
         lines.append((to_csv if is_csv else to_json)(result))
-    (folder / output).write_bytes(b"".join(lines))
+    leave(folder / output, lines, len(outcomes))
+
+
+def leave(path: Path, lines: Sequence[bytes], rows: int) -> None:
+    """Leave a result file and its manifest as a run that was killed after its last mark."""
+    path.write_bytes(b"".join(lines))
+    path.chmod(0o600)
+    mark = {"size": path.stat().st_size, "lines": rows, "sha256": sha256(path.read_bytes()).hexdigest()}
+    about = {"run_id": "earlier", "began_at": AT, "user": "u", "machine": "m", "settings": {}, "inputs": {}}
+    section = RunSection.read(about | {"plan": {"rows": rows}, "ledger": mark, "command": ["earlier"]})
+    Manifest(f"{path}.run.json").begin(section)
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -168,8 +180,8 @@ class TestGoingOn:
         ids = [f"cd-{uuid.uuid4()}" for _ in range(5)]
         rows = [f"{each},voice,acc,st-1,{place}\n" for each, place in zip(ids, (4, 1, 5, 2, 3), strict=True)]
         (tmp_path / LIST).write_text("id,type,account_id,stream_id,priority\n" + "".join(rows))
-        done = Result(ids[3], CampaignType.VOICE, "acc", "st-1", Outcome.STOPPED, source=LIST, line=5)
-        (tmp_path / LINE).write_bytes(to_json(done))
+        done = Result(ids[3], CampaignType.VOICE, "acc", "st-1", Outcome.STOPPED, source=LIST, line=5, run_id="earlier")
+        leave(tmp_path / LINE, [to_json(done)], 1)
         run = here.stop(sim, "--resume", "--yes", "--order", "priority", "--concurrency", "1")
         assert run.code == 0
         assert arrived(sim, ids) == [ids[2], ids[0], ids[4], ids[1]]
@@ -185,7 +197,7 @@ class TestGoingOn:
         assert set(states(tmp_path / LINE).values()) == {"unknown"}
         assert manifest(tmp_path)[0]["exit_code"] == 143
         Path(tmp_path / f"{LINE}.run.json").unlink()  # it names the host that never answers
-        run = here.stop(sim, "--resume", "--yes")
+        run = here.stop(sim, "--resume", "--yes", "--trust-results")
         assert (run.code, sorted(arrived(sim, three))) == (0, sorted(three))
 
 
@@ -329,7 +341,8 @@ class TestFromPython:
             SettingsError, match=rf"^{re.escape(LINE)}: its run finished at .*; nothing is left to send"
         ):
             stop_here([LIST], settings, output=LINE, resume=True)
-        assert [section["command"] for section in manifest(tmp_path)] == [["bulkstop.Engine.run()"]] * 2
+        commands = [section["command"] for section in manifest(tmp_path)]
+        assert commands == [["earlier"], *[["bulkstop.Engine.run()"]] * 2]
         assert TOKEN not in (tmp_path / f"{LINE}.run.json").read_text()
 
     async def test_stop_async(
@@ -368,7 +381,9 @@ class TestFromPython:
         assert (section["reason"], section["ledger"]["lines"]) == ("aborted before all were sent", 3)
         (tmp_path / f"{LINE}.run.json").unlink()  # it names the host that never answers
         settings = Settings(host=sim.url, token=TOKEN, quota_store="memory")
-        assert (await stop_async([LIST], settings, output=LINE, resume=True)).exit_code == 0
+        with pytest.raises(OutputError, match=r"give trust_results=True to go on with it as it is$"):
+            await stop_async([LIST], settings, output=LINE, resume=True)
+        assert (await stop_async([LIST], settings, output=LINE, trust_results=True)).exit_code == 0
         assert sorted(arrived(sim, three)) == sorted(three)
 
 

@@ -55,7 +55,8 @@ class TestARun:
         assert run.err.startswith("Plan\n")
         assert "to stop   3 (3 voice)" in run.err
         assert "rows = lines  3 = 3" in run.err
-        digest = hashlib.sha256((tmp_path / LINE).read_bytes()).hexdigest()
+        both = (tmp_path / LINE).read_bytes() + (tmp_path / f"{LINE}.run.json").read_bytes()
+        digest = hashlib.sha256(both).hexdigest()
         assert run.err.endswith(f"Results: {LINE}\nSHA-256: {digest}\n")
         assert sorted(arrived(sim, three)) == sorted(three)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from bulkstop.cli.files import check_results, check_written
 from bulkstop.cli.stop.options import StopOptions
 from bulkstop.cli.terminal import is_watched, print_err
-from bulkstop.errors import InputError, SettingsError
-from bulkstop.files import beside, is_device
+from bulkstop.errors import InputError, OutputError, SettingsError
+from bulkstop.files import AtomicFile, beside, is_device
 from bulkstop.model import Outcome
 from bulkstop.report.stop.ledger import Mode, exists_already
 from bulkstop.runs.stop.plan import check_usable
@@ -23,8 +23,12 @@ def check_files(options: StopOptions, settings: Settings, config: str) -> None:
     running = [running_list(target)] if options.reads_back else []
     check_results(target, options.inputs, settings, more=running)
     check_written([("-o", target)], settings, config)
+    if options.output is None and is_device(target):
+        raise OutputError(f"{target}: is no regular file; give -o FILE")
     if options.reads_back and (target == "-" or is_device(target)):
         raise SettingsError("--verify: reads the result file afterwards; give -o FILE")
+    for path in running:
+        AtomicFile(path, overwrite=True, is_derived=True).close()
     if target == "-" and sys.stdout is None:
         raise SettingsError("-o -: standard output is closed; nothing was sent")
 

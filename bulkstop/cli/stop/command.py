@@ -72,7 +72,9 @@ def command(ctx: click.Context, /, **_: object) -> int:
     options = read_stop_options(ctx.params)
     check_files(options, settings, ctx.params["config"])
     with (
-        RunJournal(options.target, mode=options.mode, retry=options.outcomes_to_retry) as journal,
+        RunJournal(
+            options.target, mode=options.mode, retry=options.outcomes_to_retry, trust=options.trust_results
+        ) as journal,
         journal.plan(options.inputs, settings, fmt=options.fmt) as plan,
     ):
         facts = show_plan(plan, settings, options)

@@ -28,6 +28,7 @@ class StopOptions(NamedTuple):
     retry_failed: bool
     retry: tuple[str, ...]
     overwrite: bool
+    trust_results: bool
     strict: bool
     dry_run: bool
     yes: bool
@@ -55,9 +56,14 @@ class StopOptions(NamedTuple):
         return outcomes_to_retry(self.retry, retry_failed=self.retry_failed)
 
     @property
+    def goes_on(self) -> bool:
+        """Whether the run goes on with a result file."""
+        return self.resume or self.trust_results or bool(self.outcomes_to_retry)
+
+    @property
     def mode(self) -> Mode:
         """What may become of a result file that exists; raises SettingsError for two answers."""
-        return choose_mode(overwrite=self.overwrite, resume=self.resume or bool(self.outcomes_to_retry))
+        return choose_mode(overwrite=self.overwrite, resume=self.goes_on)
 
 
 def read_stop_options(params: Mapping[str, Any]) -> StopOptions:
@@ -87,6 +93,11 @@ with_stop_options = with_options(
         metavar="OUTCOME,...",
         multiple=True,
         help="Go on with it, and send again what ended so, such as not_found,rejected; repeatable.",
+    ),
+    click.option(
+        "--trust-results",
+        is_flag=True,
+        help="Go on with it also where its manifest does not prove it, or others can write it.",
     ),
     click.option("--overwrite", is_flag=True, help="Replace a result file that exists."),
     click.option(

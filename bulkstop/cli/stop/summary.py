@@ -6,7 +6,6 @@ from collections import Counter
 from bulkstop.cli.stop.options import StopOptions
 from bulkstop.cli.terminal import print_err
 from bulkstop.report.stop.formats import to_json
-from bulkstop.report.stop.manifest import manifest_path
 from bulkstop.report.stop.summary import StopSummary, format_summary
 from bulkstop.runs.options import NEEDS_A_CHOICE, format_outcome_counts, retry_option
 from bulkstop.runs.stop.journal import RunJournal
@@ -24,8 +23,8 @@ def format_run(ended: StopSummary, journal: RunJournal) -> list[str]:
     """Write how a run went."""
     lines = format_summary(ended)
     lines.append(f"Results: {where_results_are(journal)}")
-    if journal.mark:
-        lines.append(f"SHA-256: {journal.mark.sha256}")
+    if digest := journal.digest:
+        lines.append(f"SHA-256: {digest}")
     return lines + ways_on(ended, journal)
 
 
@@ -46,8 +45,7 @@ def ways_on(ended: StopSummary, journal: RunJournal) -> list[str]:
     if ended.exit_code not in (0, 1) and journal.mark:
         lines.append(f"To go on: {back_in_place(journal)}the same command with --resume")
     elif ended.lost:
-        proof = shlex.quote(manifest_path(journal.path))
-        lines.append(f"To go on: rm {proof}, then the same command with --resume: it sends again what has no line")
+        lines.append("To go on: the same command with --resume --trust-results: it sends again what has no line")
     return lines
 
 

@@ -4,7 +4,6 @@ Imported when a file is opened, not before: SQLite and pyrate-limiter cost a sta
 """
 
 import asyncio
-import errno
 import os
 import sqlite3
 import sys
@@ -22,6 +21,7 @@ from pyrate_limiter import Decision, Rate, RateItem, SQLiteBucket, SQLiteQueries
 
 from bulkstop.engine.limits.windows import StoreUnavailableError, Window, key_of, suggest_store
 from bulkstop.errors import QuotaError, SettingsError
+from bulkstop.files import check_shared, open_place
 
 T = TypeVar("T")
 
@@ -31,6 +31,8 @@ APPLICATION_ID = 0x62736B31
 """Marks the file as ours in its header; another layout of the tables needs another one."""
 PAGE_BYTES = 1024
 """An account has a table and an index, each a page at least: a thousand accounts are 3 MB."""
+BESIDE = ("", "-wal", "-shm", "-journal")
+"""How the names of the file, and of those that SQLite puts beside it, end."""
 UNUSED_MS = 86_400_000
 """How long after its last call stopped to count an account is forgotten."""
 
@@ -259,14 +261,19 @@ def _open(path: Path) -> sqlite3.Connection:
         _make_file(path)
         return sqlite3.connect(path, LOCK_WAIT_S, isolation_level=None, check_same_thread=False)
     except (OSError, ValueError) as error:
-        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+        reason = f"{_name_in(error) or path}: {error.strerror}" if isinstance(error, OSError) else error
         raise SettingsError(f" {path}: cannot be made ({reason}); {suggest_store()}", setting="quota_store") from None
+
+
+def _name_in(error: OSError) -> str | None:
+    """Return the path that an error is about; None where it has only a name in a folder."""
+    return error.filename if isinstance(error.filename, str) and error.filename.startswith("/") else None
 
 
 def _make_file(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for ending in BESIDE:
+        check_shared(f"{path}{ending}")
     # Only a new file: to close one that is in use would let go of all locks that this process has on it.
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    with suppress(FileExistsError), open_place(path) as place:
+        os.close(place.open(os.O_RDWR | os.O_CREAT | os.O_EXCL))

@@ -4,17 +4,22 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from typing import Any, BinaryIO, NamedTuple
 
 import orjson
 
 from bulkstop.errors import OutputError
 from bulkstop.model import CampaignType, Outcome, Result
+from bulkstop.text import printable
+from bulkstop.version import __version__
 
 COLUMNS = tuple(field.name for field in fields(Result))
 """The keys of a result line, in order."""
+ESSENTIAL = ("campaign_id", "outcome", "source", "line")
+"""The keys without which a line says nothing of any row; another one that a version did not write yet is null."""
 
 _FORMULA = ("=", "+", "-", "@", "\t")
 """First characters that make a spreadsheet run a cell (https://owasp.org/www-community/attacks/CSV_Injection)."""
@@ -27,6 +32,16 @@ REASON_CHARS = 120
 """How much is said about a line that is no result."""
 _CELL_CHARS = 131_072
 """The longest cell that the csv module reads unless told."""
+
+
+class NewerLineError(ValueError):
+    """A line has a word that only a newer version can know."""
+
+    def __init__(self, key: str, word: str) -> None:
+        shown = printable(word[:40])
+        super().__init__(
+            f"has the {key} {shown!r}, which bulkstop {__version__} does not know; use a newer version of it"
+        )
 
 
 class Line(NamedTuple):
@@ -51,17 +66,26 @@ def to_json(result: Result) -> bytes:
         return json.dumps(cells, default=_plain, separators=(",", ":"), skipkeys=True).encode() + b"\n"
 
 
-def to_csv(result: Result) -> bytes:
-    r"""Write a result as one CSV record on one line.
+def to_csv(result: Result, columns: Sequence[str] = COLUMNS) -> bytes:
+    r"""Write a result as one CSV record on one line, in these columns; a column that is not its own stays empty.
 
     A cell that a spreadsheet would run as a formula gets a leading `'`, and a line break in one is written `\n`.
     """
-    return _record([_csv_cell(getattr(result, name)) for name in COLUMNS])
+    return _record([_csv_cell(getattr(result, name) if name in _KEYS else None) for name in columns])
 
 
-def csv_header() -> bytes:
+def csv_header(columns: Sequence[str] = COLUMNS) -> bytes:
     """Write the header record of a CSV result file."""
-    return _record(list(COLUMNS))
+    return _record(list(columns))
+
+
+def read_header(line: bytes) -> tuple[str, ...] | None:
+    """Read the columns of a CSV result file, of whichever version, off its first line; None when that is no header."""
+    try:
+        names = tuple(_cells(line.decode()))
+    except (ValueError, csv.Error):
+        return None
+    return names if set(ESSENTIAL) <= set(names) and len(set(names)) == len(names) else None
 
 
 def from_json(line: bytes) -> Result:
@@ -75,32 +99,37 @@ def from_json(line: bytes) -> Result:
     return _result(cells)
 
 
-def from_csv(line: bytes) -> Result:
+def from_csv(line: bytes, columns: Sequence[str] = COLUMNS) -> Result:
     """Read what `to_csv` wrote, line breaks as it wrote them; raises ValueError or csv.Error for anything else."""
     if b"\0" in line:
         raise ValueError("holds a NUL")
     cells = _cells(line.decode())
-    if len(cells) != len(COLUMNS):
-        raise ValueError(f"{len(cells)} cells instead of {len(COLUMNS)}")
-    return _result({name: _value(name, cell) for name, cell in zip(COLUMNS, cells, strict=True)})
+    if len(cells) != len(columns):
+        raise ValueError(f"{len(cells)} cells instead of {len(columns)}")
+    return _result({name: _value(name, cell) for name, cell in zip(columns, cells, strict=True)})
 
 
 def read_lines(file: BinaryIO, name: str) -> Iterator[Line]:
     """Yield the lines of a result file called `name`; a last one that was torn off in mid-write is left out.
 
-    Raises OutputError, with the number of the line, for a line that no run has written.
+    A key that a line lacks is null, and one that is unknown stays in its bytes alone: another version wrote it. CSV is
+    read by its header. Raises OutputError, with the number of the line, for a line that no run has written, and for one
+    with an outcome that only a newer version knows.
     """
-    read = from_csv if is_csv(name) else from_json
+    read: Callable[[bytes], Result] = from_csv if is_csv(name) else from_json
     for number, raw in enumerate(file, start=1):
         if not raw.endswith(b"\n") or not raw.strip(b"\0\n"):  # a power failure leaves zeros where lines should be
             if file.read(1):
                 raise OutputError(f"{name} line {number}: is no result line; what stands after it would be lost")
             return
-        if number == 1 and raw == csv_header() and is_csv(name):
+        if number == 1 and is_csv(name) and (columns := read_header(raw)):
+            read = partial(from_csv, columns=columns)
             yield Line(number, raw, None)
             continue
         try:
             result = read(raw)
+        except NewerLineError as error:
+            raise OutputError(f"{name} line {number}: {error}") from None
         except (ValueError, csv.Error) as error:
             why = " ".join(str(error).split())[:REASON_CHARS]
             raise OutputError(f"{name} line {number}: is no result line ({why}); give another file") from None
@@ -174,8 +203,7 @@ def _value(name: str, cell: str) -> Any:
 
 def _result(cells: dict[str, Any]) -> Result:
     if cells.keys() != _KEYS:
-        odd = sorted(cells.keys() ^ _KEYS)
-        raise ValueError(f"its keys are not those of a result line: {', '.join(map(repr, odd))[:80]}")
+        cells = _fit(cells)
     if not all(isinstance(cells[name], str | None) for name in _TEXTS):
         raise ValueError("a text in it is none")
     if not all(cells[name] is None or _is_number(cells[name], kinds) for name, kinds in _NUMBERS):
@@ -183,11 +211,20 @@ def _result(cells: dict[str, Any]) -> Result:
     if not isinstance(cells["row"], dict | None):
         raise ValueError("its row is no object")  # noqa: TRY004 - as above
     outcome, kind = _OUTCOMES.get(cells["outcome"]), cells["campaign_type"]
-    if outcome is None or (kind is not None and kind not in _TYPES):
-        raise ValueError("its outcome or campaign_type is unknown")
+    if outcome is None:
+        raise NewerLineError("outcome", cells["outcome"]) if cells["outcome"] else ValueError("it has no outcome")
+    if kind is not None and kind not in _TYPES:
+        raise NewerLineError("campaign_type", kind)
     cells["campaign_id"] = cells["campaign_id"] or ""
     cells["attempts"] = cells["attempts"] or 0
     return Result(**(cells | {"outcome": outcome, "campaign_type": _TYPES.get(kind)}))
+
+
+def _fit(cells: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the keys that this version knows; what is not there is null."""
+    if missing := [name for name in ESSENTIAL if name not in cells]:
+        raise ValueError(f"it has no {', '.join(missing)}")
+    return {name: cells.get(name) for name in COLUMNS}
 
 
 def _is_number(value: object, kinds: type | tuple[type, ...]) -> bool:

@@ -14,11 +14,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from bulkstop.errors import OutputError
-from bulkstop.files import is_device
+from bulkstop.files import is_device, open_in_place, open_place, others_who_write
 from bulkstop.model import Outcome, Result
 from bulkstop.naming import name_setting
 from bulkstop.outbox import Outbox, start_thread
-from bulkstop.report.stop.formats import csv_header, is_csv, to_csv, to_json
+from bulkstop.report.stop.formats import COLUMNS, csv_header, is_csv, to_csv, to_json
 from bulkstop.report.stop.loss import Loss, Rescue, loss_of, rescue
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ class Ledger:
         self.outbox: Outbox[Result | None] | None = None
         self.unwritten: list[Result] = []
         self.missing = 0
-        self._line: Callable[[Result], bytes] = to_csv if is_csv(path) else to_json
+        self._is_csv = is_csv(path)
+        self._columns: tuple[str, ...] = COLUMNS
         self._begin_with, self._vouch = begin, vouch
         self.is_begun = self.is_torn = False
         self._size, self._lines, self._hash = 0, 0, sha256()
@@ -120,9 +121,20 @@ class Ledger:
         with self._lock:
             return Mark(self._size, self._lines, self._hash.hexdigest())
 
-    def go_on_at(self, size: int, lines: int) -> None:
-        """Keep the first `size` bytes, which hold `lines` lines, and append after them."""
-        self._size, self._lines, self._hash = size, lines, sha256()
+    def digest_with(self, more: bytes) -> str:
+        """Return the SHA-256 of what stands in the file by now, and of some bytes after that."""
+        with self._lock:
+            digest = self._hash.copy()
+        digest.update(more)
+        return digest.hexdigest()
+
+    def others_who_write(self) -> str | None:
+        """Say who can write the file besides this user and root; None for nobody."""
+        return others_who_write(os.fstat(self._fd))
+
+    def go_on_at(self, size: int, lines: int, columns: tuple[str, ...] = COLUMNS) -> None:
+        """Keep the first `size` bytes, which hold `lines` lines, and append after them; CSV in its own columns."""
+        self._size, self._lines, self._hash, self._columns = size, lines, sha256(), columns
         if size:
             ((_, self._hash),) = hashes(self._fd, [size])
             self._head = os.pread(self._fd, min(size, HEAD_BYTES), 0)
@@ -144,7 +156,9 @@ class Ledger:
         if self._loss is None or self.is_closed:
             return None
         now = loss_of(self._fd, self.name, self._size, self._head)  # it may have been put back meanwhile
-        return rescue(now, self._fd, self.name, self._size, self._lines, self._recent) if now else Rescue()
+        if now is None:
+            return Rescue()
+        return rescue(now, self._fd, self.name, self._size, self._lines, self._recent, self._columns)
 
     def start_thread(self) -> None:
         """Start what makes lines durable, before there are any; raises OutputError when no thread can be started."""
@@ -160,14 +174,14 @@ class Ledger:
         if self.is_file:
             self._begin_file()
         self.is_begun = True
-        if self._line is to_csv and not self._size:
+        if self._is_csv and not self._size:
             self._put(csv_header(), None)
 
     def write(self, result: Result) -> None:
         """Append one line; raises OutputError when it is not written whole."""
         if not self.is_begun:
             self.begin()
-        self._put(self._line(result), result)
+        self._put(to_csv(result, self._columns) if self._is_csv else to_json(result), result)
 
     def close(self) -> None:
         """Make durable and vouch for what is written, then free the file; what goes wrong then stands in `fault`."""
@@ -185,7 +199,7 @@ class Ledger:
         self._fd = -1
 
     def _open_file(self, mode: Mode, holder: Holder) -> int:
-        return _open_locked(self.name, mode, holder) if self.is_file else _open(self.name, os.O_WRONLY)
+        return _open_locked(self.name, mode, holder) if self.is_file else _open(self.name, os.O_WRONLY, mode)
 
     def _close_outbox(self, outbox: Outbox[Result | None]) -> None:
         """Wait for what is still being written, and note what is not."""
@@ -321,7 +335,7 @@ def exists_already(path: str) -> OutputError:
 def _open_locked(path: str, mode: Mode, holder: Holder) -> int:
     """Open a file and lock it; another run may remove its new file between the two, then it is opened once more."""
     while True:
-        fd = _open(path, os.O_RDWR | os.O_CREAT | (os.O_EXCL if mode is Mode.NEW else 0))
+        fd = _open(path, os.O_RDWR | os.O_CREAT | (os.O_EXCL if mode is Mode.NEW else 0), mode)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(fd, path):
@@ -355,11 +369,16 @@ def _is_at(fd: int, path: str) -> bool:
         return False
 
 
-def _open(path: str, flags: int) -> int:
+def _open(path: str, flags: int, mode: Mode) -> int:
+    """Open a file to be written; what another user has made is gone on with, where that is trusted."""
     try:
         if Path(path).is_dir():
             flags &= ~os.O_EXCL  # else it would be refused as a file that is there
-        return os.open(path, flags | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        with open_place(path) as place:
+            if mode is Mode.RESUME and place.is_regular:
+                place.refuse_alias()
+                return place.open(flags | os.O_APPEND)
+            return open_in_place(place, flags | os.O_APPEND)
     except FileExistsError:
         raise exists_already(path) from None
     except OSError as error:

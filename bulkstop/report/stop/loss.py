@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 from bulkstop.files import beside, write_atomically
 from bulkstop.model import HELD_BACK, Outcome, Result
-from bulkstop.report.stop.formats import from_csv, from_json, is_csv
+from bulkstop.report.stop.formats import COLUMNS, from_csv, from_json, is_csv
 
 BLOCK = 1024 * 1024
 LISTED = 1000
 """The most results that are told one by one where a file holds all of them."""
 NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)
+Read = Callable[[bytes], Result]
 NOT_SENT = HELD_BACK | {Outcome.INVALID, Outcome.NOT_SENT}
 
 
@@ -67,17 +68,23 @@ def loss_of(fd: int, path: str, size: int, head: bytes) -> Loss | None:
     return None if what is None else Loss(what, is_away=away is not None, is_whole=harm is None)
 
 
-def rescue(loss: Loss, fd: int, path: str, size: int, lines: int, recent: Sequence[bytes]) -> Rescue:
-    """Save what can be saved of `lines` lines in `size` bytes, `recent` the last of them; the file is still open."""
+def rescue(
+    loss: Loss, fd: int, path: str, size: int, lines: int, recent: Sequence[bytes], columns: Sequence[str] = COLUMNS
+) -> Rescue:
+    """Save what can be saved of `lines` lines in `size` bytes, `recent` the last of them; the file is still open.
+
+    `columns` are those of a CSV file.
+    """
     if not lines:
         return Rescue()
-    lines_there, lost = (0, recent) if loss.is_away else _compare(fd, path, recent)
+    read: Read = partial(from_csv, columns=columns) if is_csv(path) else from_json
+    lines_there, lost = (0, recent) if loss.is_away else _compare(fd, read, recent)
     is_whole = loss.is_whole or sum(map(len, recent)) == size
     place = _name_of(fd) if loss.is_whole else None
     if place is None:
         saved = partial(_blocks, fd, size) if loss.is_whole else lambda: recent if is_whole else lost
         place = _save(saved, path)
-    results = [result for line in lost if (result := _result(line, path))]
+    results = [result for line in lost if (result := _result(line, read))]
     sent = [result for result in results if result.outcome not in NOT_SENT]
     gone = max(lines - lines_there, len(results))
     return Rescue(gone, tuple(sent[-LISTED:] if place else sent), place, is_whole=is_whole and place is not None)
@@ -112,22 +119,22 @@ def _name_of(fd: int) -> str | None:
     return None
 
 
-def _compare(fd: int, path: str, recent: Sequence[bytes]) -> tuple[int, list[bytes]]:
+def _compare(fd: int, read: Read, recent: Sequence[bytes]) -> tuple[int, list[bytes]]:
     """Count the result lines that the file holds, and give those of `recent` that it does not hold."""
     lines_there, wanted, present = 0, frozenset(recent), set[bytes]()
     with os.fdopen(os.dup(fd), "rb") as file, suppress(OSError):
         file.seek(0)
         for line in file:
-            lines_there += _result(line, path) is not None
+            lines_there += _result(line, read) is not None
             if line in wanted:
                 present.add(line)
     return lines_there, [line for line in recent if line not in present]
 
 
-def _result(line: bytes, path: str) -> Result | None:
+def _result(line: bytes, read: Read) -> Result | None:
     """Read a line; None for the header, or for what is left of one."""
     try:
-        return from_csv(line) if is_csv(path) else from_json(line)
+        return read(line)
     except (ValueError, csv.Error):
         return None
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,10 +10,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bulkstop.errors import OutputError
-from bulkstop.files import beside, check_place, write_atomically
-from bulkstop.report.stop.ledger import Mark, hashes
+from bulkstop.files import beside, check_place, open_regular, others_who_write, write_atomically
+from bulkstop.naming import name_setting
+from bulkstop.report.stop.ledger import Mark
+from bulkstop.version import __version__
 
 T = TypeVar("T")
+
+SCHEMA = 1
+"""The version of the form of manifests; one with a higher number means something that this program cannot know."""
+
+
+class NewerManifestError(OutputError):
+    """A manifest is of a newer version of this program."""
 
 
 def manifest_path(ledger: str) -> str:
@@ -58,13 +68,44 @@ class RunSection:
                 ended_at, reason = _optional(facts, "ended_at", str), _optional(facts, "reason", str)
                 pid, exit_code = _optional(facts, "pid", int), _optional(facts, "exit_code", int)
                 about = began_at, user, machine, settings, inputs, rows
-                return cls(facts, *about, pid, mark, ended_at, reason, exit_code)
+                section = cls(facts, *about, pid, mark, ended_at, reason, exit_code)
+                section._check_rest()
+                return section
         raise ValueError("no section of a run")
+
+    @property
+    def run_id(self) -> str | None:
+        """What stands in the lines of the run."""
+        return _optional(self.facts, "run_id", str)
+
+    @property
+    def taken_over(self) -> int:
+        """How many lines the run has taken over that no run before it vouches for."""
+        return max(0, _optional(self.facts, "unproven_lines_taken_over", int) or 0)
+
+    @property
+    def trusted(self) -> str | None:
+        """Why the lines before the run are taken on trust; None if they are proven."""
+        return _optional(self.facts, "trusted", str)
+
+    @property
+    def outcomes(self) -> Counter[str] | None:
+        """How many lines of each outcome the run has written; None while that is not noted."""
+        return _counts(self.facts.get("outcomes"))
+
+    @property
+    def ended_before(self) -> Counter[str]:
+        """How many rows had ended before the run, by outcome."""
+        return _counts(self.facts["plan"].get("ended_before")) or Counter()
 
     @property
     def is_closed(self) -> bool:
         """Tell whether nothing can be in the file after what is vouched for."""
         return bool(self.facts.get("closed"))
+
+    def _check_rest(self) -> None:
+        """Raise ValueError for what is of another kind among the facts that are read when they are needed."""
+        _ = self.run_id, self.taken_over, self.trusted, self.outcomes, self.ended_before
 
     def with_facts(self, facts: dict[str, Any]) -> "RunSection":
         """Return the section with more that is said."""
@@ -74,28 +115,37 @@ class RunSection:
 class Manifest:
     """The sections of a manifest, one for each run that wrote its result file; the last one is this run's.
 
-    It is replaced as a whole, never changed in place, and private to the user. Raises OutputError when it cannot be
-    written, or is there and cannot be read.
+    It is replaced as a whole, never changed in place, and private to the user. `data` is what the file holds, and
+    `others` says who else can write it. Raises OutputError when it cannot be written, or is there and cannot be read.
     """
 
-    def __init__(self, path: str, sections: Iterable[RunSection] = ()) -> None:
+    def __init__(self, path: str, sections: Iterable[RunSection] = (), more: Mapping[str, Any] | None = None) -> None:
         self.path = path
         self.sections = tuple(sections)
+        self.data = b""
+        self.others: str | None = None
+        self._more = dict(more or {})
 
     @classmethod
     def read(cls, path: str) -> "Manifest | None":
-        """Read the manifest; None when there is none."""
+        """Read the manifest; None when there is none. Raises NewerManifestError for one that means something else."""
         try:
-            sections = [RunSection.read(facts) for facts in json.loads(Path(path).read_bytes())["runs"]]
+            with open_regular(path) as file:
+                data, others = file.read(), others_who_write(os.fstat(file.fileno()))
+            document = json.loads(data)
+            _check_schema(path, document.get("schema", SCHEMA))
+            sections = [RunSection.read(facts) for facts in document.pop("runs")]
         except FileNotFoundError:
             return None
         except OSError as error:
             raise unreadable(path, error.strerror) from None
-        except (ValueError, LookupError, TypeError, RecursionError):
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
             sections = []
         if not sections:
             raise unreadable(path)
-        return cls(path, sections)
+        manifest = cls(path, sections, document)
+        manifest.data, manifest.others = data, others
+        return manifest
 
     @property
     def last(self) -> RunSection:
@@ -103,9 +153,15 @@ class Manifest:
         return self.sections[-1]
 
     @property
+    def proven(self) -> tuple[RunSection, ...]:
+        """The runs whose lines are proven: those since lines were last taken over on trust."""
+        trusting = [number for number, section in enumerate(self.sections) if section.trusted is not None]
+        return self.sections[trusting[-1] if trusting else 0 :]
+
+    @property
     def marks(self) -> list[Mark]:
-        """What each run vouches for, in the order of the runs."""
-        return [section.mark for section in self.sections if section.mark is not None]
+        """What each of these runs vouches for, in their order."""
+        return [section.mark for section in self.proven if section.mark is not None]
 
     def begin(self, section: RunSection) -> None:
         """Add the section of a run that begins."""
@@ -127,11 +183,13 @@ class Manifest:
         self.sections = (*self.sections[:-1], self.last.with_facts(facts))
 
     def _save(self) -> None:
-        text = json.dumps({"runs": [section.facts for section in self.sections]}, indent=2, default=str)
+        document = {"schema": SCHEMA} | self._more | {"runs": [section.facts for section in self.sections]}
+        data = json.dumps(document, indent=2, default=str).encode() + b"\n"
         try:
-            write_atomically(Path(self.path), [text.encode(), b"\n"])
+            write_atomically(Path(self.path), [data])
         except OSError as error:
             raise _unwritable(self.path, error) from None
+        self.data = data
 
 
 def check_writable(path: str) -> None:
@@ -139,41 +197,37 @@ def check_writable(path: str) -> None:
     try:
         check_place(Path(path))
     except OSError as error:
-        raise _unwritable(path, error) from None
+        other = f"give {name_setting('output')} with another file"
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); {other}") from None
 
 
 def unreadable(path: str, why: str | None = None) -> OutputError:
     """Make the error of a manifest that is there, but of no use."""
     reason = why or "it is no manifest, or was damaged"
-    return OutputError(f"{path}: cannot be read ({reason}); restore it, or remove it to do without")
-
-
-def flaw_in(ledger: str, manifest: Manifest) -> str | None:
-    """Say what shows that lines of a result file are not as they were written, or None when all that is vouched for is.
-
-    Raises OutputError for a file that cannot be read.
-    """
-    marks = manifest.marks
-    try:
-        with Path(ledger).open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            digests = dict(hashes(file.fileno(), sorted({mark.size for mark in marks})))
-    except OSError as error:
-        raise OutputError(f"{ledger}: cannot be read ({error.strerror})") from None
-    before = 0
-    for mark in marks:
-        if mark.size not in digests:
-            return f"it is shorter than the {mark.lines:,} lines that were written"
-        if digests[mark.size].hexdigest() != mark.sha256:
-            return f"lines {before + 1:,} to {mark.lines:,} are not as they were written"
-        before = mark.lines
-    if manifest.last.is_closed and size > marks[-1].size:
-        return f"something was added after line {marks[-1].lines:,}, the last one that was written"
-    return None
+    without = f"give {name_setting('trust_results', True)} to go on without it"
+    return OutputError(f"{path}: cannot be read ({reason}); restore it, or {without}")
 
 
 def _unwritable(path: str, error: OSError) -> OutputError:
     return OutputError(f"{path}: cannot be written ({error.strerror})")
+
+
+def _check_schema(path: str, schema: object) -> None:
+    """Refuse what only a newer version can read; what is no number is no manifest."""
+    if isinstance(schema, bool) or not isinstance(schema, int | float):
+        raise ValueError("no version")  # noqa: TRY004 - one kind of error for whatever is no manifest
+    if int(schema) > SCHEMA:
+        why = f"is of a newer version of bulkstop (its schema is {schema}, {__version__} knows {SCHEMA})"
+        raise NewerManifestError(f"{path}: {why}; use that version")
+
+
+def _counts(value: object) -> Counter[str] | None:
+    """Read numbers by outcome; raises ValueError for what is none."""
+    if value is None:
+        return None
+    if not isinstance(value, dict) or not all(type(each) is int for each in value.values()):
+        raise ValueError("no counts")
+    return Counter({name: count for name, count in value.items() if count})
 
 
 def _read_mark(facts: object) -> Mark | None:

@@ -3,15 +3,18 @@
 from array import array
 from collections import Counter
 from collections.abc import Set
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from bulkstop.errors import InputError, OutputError
 from bulkstop.model import LEFT, Outcome, Result, Row
-from bulkstop.report.stop.formats import as_cell, is_csv, read_lines
+from bulkstop.report.stop.formats import COLUMNS, as_cell, is_csv, read_header, read_lines
 from bulkstop.text import printable
 
 BLOCK_LINES = 1024
+MOST_STRETCHES = 100_000
+"""Each run that has lines is one; more of them than this are in no file that runs have written."""
 
 
 class RowState(NamedTuple):
@@ -19,6 +22,26 @@ class RowState(NamedTuple):
 
     outcome: Outcome
     is_final: bool
+
+
+@dataclass(slots=True)
+class Stretch:
+    """Lines one after another of the same run: how many of each outcome, and the earliest time in them."""
+
+    run_id: str | None
+    lines: int = 0
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    schedules_failed: int = 0
+    earliest: str | None = None
+
+    def add(self, result: Result) -> None:
+        """Count a line."""
+        self.lines += 1
+        self.outcomes[result.outcome] += 1
+        self.schedules_failed += result.schedule_failed
+        at = result.started_at
+        if at is not None and (self.earliest is None or at < self.earliest):
+            self.earliest = at
 
 
 _STATES = [RowState(outcome, is_final) for outcome in Outcome for is_final in (False, True)]
@@ -38,7 +61,8 @@ class ResumeIndex:
     """What the lines of a result file say about each row of the inputs; the latest line of a row counts.
 
     `rows` have a line, `final` of them have ended, `latest` counts how they stand. Rows are known by input and line,
-    or by their key, and by what they name. In memory a row with a line costs 8 bytes: the rows of an input stand in
+    or by their key, and by what they name. `stretches` are the runs that wrote the lines, `columns` those of a CSV
+    file. In memory a row with a line costs 8 bytes: the rows of an input stand in
     arrays by line, each as a hash of what it names and the state of it. Raises OutputError, with the line's number,
     for a line that no run has written.
     """
@@ -51,6 +75,8 @@ class ResumeIndex:
         self.final = 0
         self.met = 0
         self.latest: Counter[Outcome] = Counter()
+        self.stretches: list[Stretch] = []
+        self.columns: tuple[str, ...] = COLUMNS
         self._is_csv = is_csv(path)
         self._blocks: dict[tuple[str, int], array[int]] = {}
         self._keyed: dict[str, int] = {}
@@ -61,6 +87,9 @@ class ResumeIndex:
                 if line.result is not None:
                     self.lines += 1
                     self._add(line.result, line.number)
+                    self._count(line.result)
+                else:
+                    self.columns = read_header(line.raw) or COLUMNS
 
     @property
     def keyed(self) -> int:
@@ -118,6 +147,14 @@ class ResumeIndex:
         self.latest[result.outcome] += 1
         self.final += ended
         self._set_entry(source, line, row_hash << _CODE_BITS | _CODES[RowState(result.outcome, ended)])
+
+    def _count(self, result: Result) -> None:
+        """Count a line for its run."""
+        if not self.stretches or self.stretches[-1].run_id != result.run_id:
+            if len(self.stretches) == MOST_STRETCHES:
+                raise OutputError(f"{self.path}: its lines are of more runs than any file; give another file")
+            self.stretches.append(Stretch(result.run_id))
+        self.stretches[-1].add(result)
 
     def _entry(self, source: str, line: int) -> int:
         """Return the hash and the state of a row; 0 for one without a line."""

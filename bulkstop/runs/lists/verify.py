@@ -14,7 +14,8 @@ from bulkstop.naming import name_setting
 from bulkstop.report.lists.verification import Unread, Verification
 from bulkstop.report.log import log_event
 from bulkstop.report.stop.formats import read_lines
-from bulkstop.report.stop.manifest import Manifest, flaw_in, manifest_path
+from bulkstop.report.stop.manifest import Manifest, manifest_path
+from bulkstop.report.stop.proof import flaw_in
 from bulkstop.report.stop.resume import ResumeIndex
 from bulkstop.runs import host
 from bulkstop.runs.lists.states import Targets

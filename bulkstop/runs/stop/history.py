@@ -10,7 +10,7 @@ import orjson
 
 from bulkstop.engine.limits.store import default_path
 from bulkstop.errors import SettingsError
-from bulkstop.files import write_atomically
+from bulkstop.files import open_regular, write_atomically
 from bulkstop.model import utc_text
 
 FILE = "history.json"
@@ -67,7 +67,7 @@ def _read() -> list[_Run]:
     if path is None:
         return []
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             document = orjson.loads(file.read(MOST_BYTES))
     except (OSError, orjson.JSONDecodeError):
         return []

@@ -21,7 +21,15 @@ from bulkstop.naming import name_setting
 from bulkstop.outbox import Outbox
 from bulkstop.report.stop.ledger import Ledger, Mark, Mode
 from bulkstop.report.stop.loss import Rescue
-from bulkstop.report.stop.manifest import Manifest, RunSection, check_writable, flaw_in, manifest_path, unreadable
+from bulkstop.report.stop.manifest import (
+    Manifest,
+    NewerManifestError,
+    RunSection,
+    check_writable,
+    manifest_path,
+    unreadable,
+)
+from bulkstop.report.stop.proof import prove
 from bulkstop.report.stop.resume import ResumeIndex, is_final
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs.options import NEEDS_A_CHOICE, format_outcome_counts, format_outcomes, retry_option
@@ -52,16 +60,21 @@ class RunJournal:
 
     Made with `Mode.RESUME` it locks and reads a file that exists at once: `past` is then what that says. Else the file
     is opened by `open`. What ended in one of the outcomes in `retry` is sent once more. Raises OutputError when the
-    file cannot be used, is in use, or is not as it was written.
+    file cannot be used, is in use, or is not as it was written; to `trust` it means to go on with it all the same where
+    nothing proves that it is.
     """
 
-    def __init__(self, path: str, *, mode: Mode = Mode.NEW, retry: Set[Outcome] = frozenset()) -> None:
+    def __init__(
+        self, path: str, *, mode: Mode = Mode.NEW, retry: Set[Outcome] = frozenset(), trust: bool = False
+    ) -> None:
         self.path = path
         self.past: ResumeIndex | None = None
         self.rescue: Rescue | None = None
         self.failed: Counter[Outcome] = Counter()
         self._retry = retry
         self._mode = mode
+        self._trust = trust
+        self._doubt: str | None = None
         self._ledger: Ledger | None = None
         self._manifest: Manifest | None = None
         self._section: dict[str, Any] = {}
@@ -177,6 +190,13 @@ class RunJournal:
         is_kept = self._ledger is not None and self._ledger.is_file and (self.rescue is None or self.rescue.is_whole)
         return self._ledger.mark if self._ledger is not None and is_kept else None
 
+    @property
+    def digest(self) -> str | None:
+        """The SHA-256 of the file and its manifest, one after the other; None for no file or a lost one."""
+        if self._ledger is None or self._manifest is None or self.mark is None:
+            return None
+        return self._ledger.digest_with(self._manifest.data)
+
     def _rescue_lost(self, summary: StopSummary) -> StopSummary:
         """Look at the file for the last time, save what is lost to it, and say so in the summary."""
         try:
@@ -200,12 +220,28 @@ class RunJournal:
             return
         self._ledger = self._open_ledger(self._mode)
         try:
-            self._manifest = _read_proven(self.path)
+            self._manifest = _read_manifest(self.path, trust=self._trust)
             self.past = ResumeIndex(self.path)
-            self._ledger.go_on_at(self.past.size, self.past.lines)
+            self._doubt = self._find_doubt(self._ledger, self.past)
+            self._ledger.go_on_at(self.past.size, self.past.lines, self.past.columns)
         except BaseException:
             self._ledger.close()
             raise
+
+    def _find_doubt(self, ledger: Ledger, past: ResumeIndex) -> str | None:
+        """Say why the file is gone on with only on trust; raises OutputError where that is not given."""
+        of_manifest = self._manifest.others if self._manifest else None
+        doubt, remedy = ledger.others_who_write(), "make it yours alone"
+        if doubt is None and of_manifest is not None:
+            doubt = f"of its manifest {manifest_path(self.path)}: {of_manifest}"
+        elif doubt is None and self._manifest is not None:
+            doubt, remedy = prove(past, self._manifest).flaw, "restore it"
+        elif doubt is None and past.lines:
+            doubt, remedy = f"there is no {manifest_path(self.path)} to prove its lines", "restore that"
+        if doubt is None or self._trust:
+            return doubt
+        trusted = f"or give {name_setting('trust_results', True)} to go on with it as it is"
+        raise OutputError(f"{self.path}: {doubt}; {remedy}, {trusted}")
 
     def _read_digests(self) -> dict[str, Digest]:
         if self._manifest is None:
@@ -240,11 +276,15 @@ class RunJournal:
             except OutputError as fault:
                 self._fault = fault
 
-    def _count_taken_over(self) -> dict[str, int]:
-        """Say how many lines this run vouches for that a killed one wrote after its last mark."""
-        proven = self._manifest.marks[-1].lines if self._manifest and self._manifest.marks else 0
-        lines = self.past.lines - proven if self.past else 0
-        return {"unproven_lines_taken_over": lines} if lines else {}
+    def _count_taken_over(self) -> dict[str, Any]:
+        """Say how many lines this run vouches for that a killed one wrote after its last mark; all that are trusted."""
+        if self.past is None:
+            return {}
+        is_trusted = self._doubt is not None and self.past.lines > 0
+        marks = self._manifest.marks if self._manifest and not is_trusted else []
+        lines = self.past.lines - (marks[-1].lines if marks else 0)
+        trusted = {"trusted": self._doubt} if is_trusted else {}
+        return trusted | ({"unproven_lines_taken_over": lines} if lines else {})
 
     def _vouch(self, mark: Mark) -> None:
         if self._manifest is not None:
@@ -286,12 +326,16 @@ def _ways_to_retry(ended: Mapping[Outcome, int]) -> str:
     return f"{ways} or {retry_option(chosen)} ({format_outcome_counts(ended, chosen)})" if chosen else ways
 
 
-def _read_proven(path: str) -> Manifest | None:
-    """Read the manifest of a result file that is as it was written."""
-    manifest = Manifest.read(manifest_path(path))
-    if manifest and (flaw := flaw_in(path, manifest)):
-        raise OutputError(f"{path}: {flaw}; restore it, or remove {manifest.path} to go on without that proof")
-    return manifest
+def _read_manifest(path: str, *, trust: bool) -> Manifest | None:
+    """Read the manifest of a result file; to `trust` the file means to do without one that cannot be read."""
+    try:
+        return Manifest.read(manifest_path(path))
+    except NewerManifestError:
+        raise
+    except OutputError:
+        if trust:
+            return None
+        raise
 
 
 def _section(plan: Plan, settings: Settings, command: Sequence[str], run_id: str) -> dict[str, Any]:

@@ -35,23 +35,28 @@ BATCH = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """Where the results of a run go, what may become of a file that is there, and what of it is sent again."""
+    """Where the results of a run go, what may become of a file that is there, and what of it is sent again.
+
+    To `trust` it means to go on with it where nothing proves it.
+    """
 
     path: str | None = None
     mode: Mode = Mode.NEW
     retry: frozenset[Outcome] = frozenset()
+    trust: bool = False
 
 
 def read_destination(source: object, settings: Settings, options: RunOptions) -> Destination:
     """Return where the results go; raises SettingsError for a file that must not be written, or for two answers."""
     check_options(options)
     retry = outcomes_to_retry(options.get("retry", ()), retry_failed=options.get("retry_failed", False))
-    resume = options.get("resume", False) or bool(retry)
+    trust = options.get("trust_results", False)
+    resume = options.get("resume", False) or bool(retry) or trust
     mode = choose_mode(overwrite=options.get("overwrite", False), resume=resume)
     if (path := read_output(options.get("output"))) is None:
         return Destination()
     check_results(path, paths_in(source), settings)
-    return Destination(path=path, mode=mode, retry=retry)
+    return Destination(path=path, mode=mode, retry=retry, trust=trust)
 
 
 @asynccontextmanager
@@ -97,7 +102,8 @@ async def prepare(
 async def _open_journal(destination: Destination, opened: ExitStack) -> RunJournal | None:
     if destination.path is None:
         return None
-    make = partial(RunJournal, destination.path, mode=destination.mode, retry=destination.retry)
+    retry, trust = destination.retry, destination.trust
+    make = partial(RunJournal, destination.path, mode=destination.mode, retry=retry, trust=trust)
     return opened.enter_context(await _do_in_thread(make) if destination.mode is Mode.RESUME else make())
 
 

@@ -3,7 +3,10 @@
 import csv
 import io
 import json
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,12 +19,14 @@ from bulkstop.errors import OutputError
 from bulkstop.model import CampaignType, Outcome, Result
 from bulkstop.report.stop.formats import (
     COLUMNS,
+    ESSENTIAL,
     Line,
     as_cell,
     csv_header,
     from_csv,
     from_json,
     is_csv,
+    read_header,
     read_lines,
     to_csv,
     to_json,
@@ -211,15 +216,45 @@ class TestGarbage:
             assert json.loads(to_json(found)).keys() == set(COLUMNS)
 
     @pytest.mark.parametrize("name", COLUMNS)
-    def test_keys_are_exact(self, name: str) -> None:
-        """A line with a key less or more is no result line."""
+    def test_a_key_less_or_more(self, name: str) -> None:
+        """A key that another version did not write yet is null, one that it adds is passed over; few must be there."""
         keyed = json.loads(to_json(PLAIN))
-        more = json.dumps(keyed | {f"{name}2": None}).encode()
-        with pytest.raises(ValueError, match=f"keys are not those of a result line: '{name}2'"):
-            from_json(more)
+        assert from_json(json.dumps(keyed | {f"{name}2": [1]}).encode()) == PLAIN
+        columns = tuple(each for each in COLUMNS if each != name)
         del keyed[name]
-        with pytest.raises(ValueError, match=f"keys are not those of a result line: '{name}'"):
-            from_json(json.dumps(keyed).encode())
+        lines = partial(from_json, json.dumps(keyed).encode()), partial(from_csv, to_csv(PLAIN, columns), columns)
+        for read in lines:
+            if name in ESSENTIAL:
+                with pytest.raises(ValueError, match=f"it has no {name}"):
+                    read()
+            else:
+                assert values(read()) == values(PLAIN) | {name: 0 if name == "attempts" else None}
+
+    @pytest.mark.parametrize(
+        ("key", "word"), [("outcome", "put_off"), ("campaign_type", "fax"), ("outcome", "\x1b[2J")]
+    )
+    def test_words_of_a_newer_version(self, key: str, word: str) -> None:
+        """An outcome or a type that this version does not know is refused with its line, in words of its own."""
+        newer = json.dumps(json.loads(to_json(PLAIN)) | {key: word}).encode() + b"\n"
+        said = rf"^r\.jsonl line 2: has the {key} '[^']+', which bulkstop \S+ does not know; use a newer version of it$"
+        with pytest.raises(OutputError, match=said) as caught:
+            lines_of(to_json(PLAIN) + newer, "r.jsonl")
+        assert str(caught.value).isprintable()
+        with pytest.raises(OutputError, match=r"^r\.csv line 2: has the outcome 'put_off'"):
+            lines_of(csv_header() + to_csv(PLAIN).replace(b",stopped,", b",put_off,"), "r.csv")
+
+    def test_csv_by_its_header(self) -> None:
+        """A CSV file is read by the columns that its header names, in whatever order, with more or fewer of them."""
+        columns = ("line", "added", *(name for name in COLUMNS if name not in ("line", "row")))
+        data = csv_header(columns) + to_csv(PLAIN, columns)
+        assert [line.result for line in lines_of(data, "r.csv")] == [None, replace(PLAIN, row=None)]
+        with pytest.raises(OutputError, match=r"r\.csv line 2: is no result line \(20 cells instead of 19\)"):
+            lines_of(csv_header(COLUMNS[:-1]) + to_csv(PLAIN), "r.csv")
+
+    @pytest.mark.parametrize("columns", [("campaign_id", "outcome", "line"), (*COLUMNS, "line"), ("id",)])
+    def test_no_header(self, columns: Sequence[str]) -> None:
+        """A first line without what every result has, or with a column twice, is no header."""
+        assert read_header(csv_header(columns)) is None
 
     @pytest.mark.parametrize("count", [0, 19, 21])
     def test_cells_are_counted(self, count: int) -> None:

@@ -3,11 +3,15 @@
 import errno
 import json
 import os
+import re
 import signal
 import stat
+import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import replace
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,7 @@ from typing import Any
 import pytest
 
 from bulkstop.errors import BulkstopError, GuardError, InputError, OutputError, SettingsError
-from bulkstop.model import WORTH_A_RETRY, Campaign, CampaignType, Outcome, Result, unsent_result
+from bulkstop.model import WORTH_A_RETRY, Campaign, CampaignType, Outcome, Result, unsent_result, utc_text
 from bulkstop.report.stop import ledger as ledger_module
 from bulkstop.report.stop.formats import read_lines
 from bulkstop.report.stop.ledger import Mode
@@ -27,6 +31,7 @@ from bulkstop.runs.stop.journal import HIDDEN, RunJournal, choose_mode
 from bulkstop.settings import NO_LIMIT, Settings
 from bulkstop.source.plan import Plan
 from tests.processes import WAIT_S
+from tests.strangers import IS_ROOT, NOBODY, make_giver
 
 HOST = "https://platform.example.com"
 AT = "2025-12-05T12:01:35.312Z"
@@ -52,25 +57,27 @@ def write_list(count: int) -> None:
     Path("list.csv").write_text("campaign_id,type,account_id,stream_id\n" + "".join(rows))
 
 
-def result_of(campaign: Campaign, outcome: Outcome = Outcome.STOPPED) -> Result:
+def result_of(campaign: Campaign, outcome: Outcome = Outcome.STOPPED, run_id: str = "run") -> Result:
     """Make the result of a campaign, as the pool does."""
-    result = replace(unsent_result(campaign, outcome, ""), error=None)
-    return result if outcome is Outcome.NOT_SENT else replace(result, started_at=AT, finished_at=AT, attempts=1)
+    result, at = replace(unsent_result(campaign, outcome, ""), error=None, run_id=run_id), utc_text(time.time())
+    return result if outcome is Outcome.NOT_SENT else replace(result, started_at=at, finished_at=at, attempts=1)
 
 
 def carried_out(journal: RunJournal, plan: Plan, outcome_of: Outcomes, settings: Settings) -> StopSummary:
     """Write a line for every row of a plan, without a call, and end the record."""
-    journal.open(plan, settings, ["bulkstop", "stop", "list.csv"], "run")
-    stats, results = Stats(), [*plan.held_results()]
-    results += [result_of(each, outcome_of(each)) for account in plan.accounts for each in plan.campaigns(account)]
+    run_id = str(uuid.uuid4())
+    journal.open(plan, settings, ["bulkstop", "stop", "list.csv"], run_id)
+    stats, results = Stats(), [replace(each, run_id=run_id) for each in plan.held_results()]
+    for account in plan.accounts:
+        results += [result_of(each, outcome_of(each), run_id) for each in plan.campaigns(account)]
     fault: BulkstopError | None = None
     for result in results:
         try:
             journal.write(result)
+            stats.add(result)
         except OutputError as error:
             fault = fault or error
-        stats.add(result)
-    return journal.end(StopSummary(stats, plan.rows, 1, 0.5, "run", fault=fault, settled=dict(plan.settled)))
+    return journal.end(StopSummary(stats, plan.rows, 1, 0.5, run_id, fault=fault, settled=dict(plan.settled)))
 
 
 def run(
@@ -80,11 +87,12 @@ def run(
     *,
     mode: Mode = Mode.RESUME,
     retry: Set[Outcome] = frozenset(),
+    trust: bool = False,
     **more: Any,
 ) -> StopSummary:
     """Run a list to its end with the outcomes given."""
     settings = with_token(**more)
-    with RunJournal(str(path), mode=mode, retry=retry) as record, record.plan(inputs, settings) as plan:
+    with RunJournal(str(path), mode=mode, retry=retry, trust=trust) as record, record.plan(inputs, settings) as plan:
         return carried_out(record, plan, outcome_of, settings)
 
 
@@ -112,19 +120,20 @@ def write_and_die(path: Path, vouched: int, more: int) -> None:
     ledger_module.SYNC_EVERY_S = 0.005
     record = RunJournal(str(path), mode=Mode.RESUME)
     plan = record.plan(["list.csv"], with_token())
-    record.open(plan, with_token(), ["bulkstop"], "killed")
+    run_id = str(uuid.uuid4())
+    record.open(plan, with_token(), ["bulkstop"], run_id)
     campaigns_left, ledger = plan.campaigns("acc"), record._ledger
     assert ledger is not None
     if vouched:
         for _ in range(vouched):
-            record.write(result_of(next(campaigns_left)))
+            record.write(result_of(next(campaigns_left), run_id=run_id))
         while manifest(path)[-1].get("ledger", {}).get("lines") != ledger.mark.lines:
             pass
     ledger_module.SYNC_EVERY_S = WAIT_S
     if ledger._keeper is not None:
         ledger._keeper.stop()
     for _ in range(more):
-        record.write(result_of(next(campaigns_left)))
+        record.write(result_of(next(campaigns_left), run_id=run_id))
     os.write(ledger._fd, b'{"campaign_id":"torn')
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -435,21 +444,29 @@ class TestResume:
         assert contents(Path()) == before
 
     def test_without_a_manifest(self, path: Path) -> None:
-        """Where the manifest was removed the lines themselves say what is left, and which rows were changed."""
+        """Where the manifest was removed, on trust, the lines say what is left, and which rows were changed."""
         run(path, outcome_of=until(3))
         Path(f"{path}.run.json").unlink()
+        with pytest.raises(OutputError) as caught:
+            run(path)
+        why = "there is no r.jsonl.run.json to prove its lines"
+        assert (
+            str(caught.value) == f"r.jsonl: {why}; restore that, or give trust_results=True to go on with it as it is"
+        )
         text = Path("list.csv").read_text()
         Path("list.csv").write_text(text.replace("cd-5", "cd-x"))
         with pytest.raises(InputError, match=r"^list\.csv line 6: was voice 'cd-5'"):
-            run(path)
+            run(path, trust=True)
         write_list(4)
         with pytest.raises(InputError, match=r"^r\.jsonl has lines of 1 rows that the inputs no longer have; give the"):
-            run(path)
+            run(path, trust=True)
         Path("list.csv").write_text(text)
-        assert run(path).exit_code == 0
+        assert run(path, trust=True, outcome_of=until(4)).exit_code == 1
         (section,) = manifest(path)
-        assert section["unproven_lines_taken_over"] == 5
-        assert review_results(str(path)).flaws == ()
+        assert (section["unproven_lines_taken_over"], section["trusted"]) == (5, why)
+        assert run(path).exit_code == 0, "what was written since is proven"
+        flaw = f"the first 5 lines were taken on trust by the run of {section['began_at']}: {why}"
+        assert review_results(str(path)).flaws == (flaw,)
 
     def test_another_host(self, path: Path) -> None:
         """A result file of another host is refused; the same host written another way is the same."""
@@ -562,7 +579,7 @@ class TestTampering:
         assert "not as they were written" in flaw or "shorter than" in flaw or "something was added" in flaw
         with pytest.raises(OutputError) as caught:
             run(path)
-        said = f"r.jsonl: {flaw}; restore it, or remove r.jsonl.run.json to go on without that proof"
+        said = f"r.jsonl: {flaw}; restore it, or give trust_results=True to go on with it as it is"
         assert str(caught.value) == said
         assert contents(Path()) == before
 
@@ -584,6 +601,172 @@ class TestTampering:
         Path(f"{path}.run.json").write_text(json.dumps({"runs": sections}))
         with pytest.raises(OutputError, match=r"^r\.jsonl\.run\.json: cannot be read"):
             run(path)
+
+
+def rewrite(path: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:
+    """Change the sections of a manifest."""
+    sections = manifest(path)
+    change(sections)
+    Path(f"{path}.run.json").write_text(json.dumps({"runs": sections}))
+
+
+def later(at: str, seconds: float) -> str:
+    """Return a time so much later."""
+    return utc_text(datetime.fromisoformat(at).timestamp() + seconds)
+
+
+class TestForged:
+    """A manifest and a file that are not of the same runs."""
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            (lambda runs: runs.pop(0), "line 1 is of a run that r.jsonl.run.json does not have"),
+            (lambda runs: runs.pop(1), "line 6 is of a run that r.jsonl.run.json does not have"),
+            (lambda runs: runs.pop(), "something was added after line 8"),
+            (lambda runs: (runs.pop(), runs[1].pop("closed")), "lines 6 to 10 are not those that run 2 wrote"),
+            (lambda runs: runs.reverse(), "something was added after line 5"),
+            (lambda runs: runs.append(runs[0]), "something was added after line 5"),
+            (lambda runs: runs[0].update(run_id=runs[1]["run_id"]), "line 1 is of a run that"),
+            (lambda runs: runs[1].update(unproven_lines_taken_over=1), "lines 1 to 6 are not those that run 1 wrote"),
+            (lambda runs: runs[2].update(unproven_lines_taken_over=9), "lines 6 to 17 are not those that run 2 wrote"),
+            (lambda runs: runs[0].update(unproven_lines_taken_over=5), "its first 5 lines are of no run in"),
+            (lambda runs: runs[0]["ledger"].update(lines=4), "lines 1 to 4 are not as they were written"),
+            (
+                lambda runs: runs[2]["outcomes"].update(stopped=5),
+                r"run 3 has other outcomes in its lines \(2 stopped\)",
+            ),
+            (lambda runs: runs[1].pop("outcomes"), r"run 2 has other outcomes in its lines \(1 stopped, 2 not_sent\)"),
+            (lambda runs: runs[0].update(exit_code=0), r"run 1 did not end with exit code 0 \(all sent\)"),
+            (lambda runs: runs[2].update(exit_code=1), r"run 3 did not end with exit code 1 \(all sent\)"),
+            (lambda runs: runs[2].update(exit_code=3), r"run 3 did not end with exit code 3 \(all sent\)"),
+            (lambda runs: runs[2].update(exit_code=143), r"run 3 did not end with exit code 143 \(all sent\)"),
+            (lambda runs: runs[2].update(exit_code=7, reason="tired"), "run 3 did not end with exit code 7"),
+            (lambda runs: runs[0].update(reason="at noon"), r"run 1 did not end with exit code 1 \(at noon\)"),
+            (lambda runs: runs[0].update(reason=None), r"run 1 did not end with exit code 1 \(None\)"),
+            (lambda runs: (runs[0].pop("exit_code"), runs[0].pop("outcomes")), "run 1 ended without an exit code"),
+            (lambda runs: runs[0].pop("exit_code"), "run 1 ended without an exit code"),
+            (lambda runs: runs[2]["plan"].update(rows=1), "run 3 has 2 lines, more than it had rows"),
+            (lambda runs: runs[2]["plan"].update(rows=4), "run 3 has 2 lines, more than it had rows"),
+            (lambda runs: runs[2]["plan"].update(ended_before={"stopped": 2, "rejected": 1}), "run 3 did not end with"),
+            (lambda runs: runs[0]["plan"].update(rows=9), ""),
+        ],
+    )
+    def test_a_manifest(self, change: Any, said: str, path: Path) -> None:
+        """What a manifest says of runs, their order, lines, outcomes, reasons and exit codes is held to the lines."""
+        run(path, outcome_of=until(3))
+        run(path, outcome_of=until(4))
+        run(path)
+        rewrite(path, change)
+        flaws = review_results(str(path)).flaws
+        assert (re.match(said, flaws[0]) is not None) if said else not flaws
+        if said:
+            with pytest.raises(OutputError, match=rf"^r\.jsonl: {said}.*; restore it, or give trust_results=True"):
+                run(path)
+
+    @pytest.mark.real
+    @pytest.mark.parametrize(
+        ("forged", "said"),
+        [
+            ({}, ""),
+            ({"run_id": None}, "lines 1 to 3 are not those that run 1 wrote there"),
+            ({"run_id": "another"}, "lines 1 to 3 are not those that run 1 wrote there"),
+            (
+                {"started_at": later(utc_text(time.time()), -86400)},
+                "run 1 began at .*, and a line of it is from before",
+            ),
+            ({"line": 9}, ""),
+        ],
+    )
+    def test_behind_the_last_mark(self, forged: dict[str, Any], said: str, path: Path) -> None:
+        """What stands behind the last mark of a killed run is believed only as a line of that run, since its begin."""
+        killed(path, 1, 1)
+        data = path.read_bytes()
+        torn = data.index(b'{"campaign_id":"torn')
+        last = json.loads(data[:torn].splitlines()[-1]) | {"campaign_id": "cd-3", "line": 4} | forged
+        path.write_bytes(data[:torn] + json.dumps(last).encode() + b"\n")
+        if said:
+            with pytest.raises(OutputError, match=rf"^r\.jsonl: {said}"):
+                run(path)
+        elif forged:
+            with pytest.raises(InputError, match="has lines of 1 rows that the inputs no longer have"):
+                run(path)
+        else:
+            assert run(path).exit_code == 0
+
+    @pytest.mark.real
+    def test_more_than_there_were_rows(self, path: Path) -> None:
+        """A killed run cannot have had more lines than rows, however they are made."""
+        killed(path, 4, 1)
+        first = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join([*first[:5], first[0]]))
+        with pytest.raises(OutputError, match=r"^r\.jsonl: run 1 has 6 lines, more than it had rows; restore it"):
+            run(path)
+
+    @pytest.mark.parametrize("what", ["r.jsonl", "r.jsonl.run.json"])
+    @pytest.mark.parametrize("mode", [0o666, 0o602, 0o660])
+    def test_others_can_write(self, mode: int, what: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A file that others can write, or whose manifest they can, is gone on with on trust only."""
+        run(path, outcome_of=until(3))
+        Path(what).chmod(mode)
+        if mode == 0o660:
+            if not IS_ROOT:
+                pytest.skip("only root can give a file to a group that is not the user's own")
+            os.chown(what, 0, NOBODY)
+        who = r"all of group \S+" if mode == 0o660 else "others"
+        with pytest.raises(OutputError, match=rf"^r\.jsonl: .*{who} can write it; make it yours alone, or give trust"):
+            run(path)
+        assert run(path, trust=True).exit_code == 0
+        assert len(manifest(path)) == 2
+
+    @pytest.mark.parametrize("what", ["r.jsonl", "r.jsonl.run.json"])
+    def test_of_another_user(self, what: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """So is one of another user, in whatever folder."""
+        run(path, outcome_of=until(3))
+        make_giver(monkeypatch)(Path(what))
+        with pytest.raises(OutputError, match=r"^r\.jsonl: .*it belongs to user \S+; make it yours alone, or give"):
+            run(path)
+        monkeypatch.undo()
+        os.chdir(path.parent)
+
+    @pytest.mark.skipif(not IS_ROOT, reason="only root can make a file another user's")
+    def test_trusted_in_a_shared_folder(self, path: Path, tmp_path: Path) -> None:
+        """With trust another user's file is gone on with, also in a folder that others can write."""
+        run(path, outcome_of=until(3))
+        Path(f"{path}.run.json").unlink()
+        os.chown(path, NOBODY, NOBODY)
+        tmp_path.chmod(0o777)
+        assert run(path, trust=True).exit_code == 0
+
+    def test_nothing_in_it(self, path: Path) -> None:
+        """A file without a line says nothing that would have to be believed."""
+        path.touch(0o600)
+        assert run(path).exit_code == 0
+        assert "trusted" not in manifest(path)[0]
+
+    def test_damaged_and_trusted(self, path: Path) -> None:
+        """With trust a manifest that cannot be read is done without; one of a newer version never is."""
+        run(path, outcome_of=until(3))
+        Path(f"{path}.run.json").write_text('{"schema": 2}')
+        with pytest.raises(OutputError, match="newer version of bulkstop"):
+            run(path, trust=True)
+        Path(f"{path}.run.json").write_text("{")
+        assert run(path, trust=True).exit_code == 0
+        assert len(manifest(path)) == 1
+
+    def test_one_digest_of_both(self, path: Path) -> None:
+        """The digest of a run is that of its file and manifest together, and the check shows the same."""
+        settings = with_token()
+        with RunJournal(str(path), mode=Mode.RESUME) as record, record.plan(["list.csv"], settings) as plan:
+            assert record.digest is None
+            carried_out(record, plan, until(9), settings)
+            digest = record.digest
+        both = path.read_bytes() + Path(f"{path}.run.json").read_bytes()
+        assert digest == sha256(both).hexdigest() == review_results(str(path)).sha256
+        rewrite(path, lambda runs: runs[0].update(user="somebody else"))
+        review = review_results(str(path))
+        assert review.flaws == ()
+        assert review.sha256 != digest
 
 
 class TestFaults:

@@ -1,0 +1,23 @@
+"""Files of another user: real ones where the tests run as root, else this user is taken for another."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+NOBODY = 65_534
+IS_ROOT = os.geteuid() == 0
+Give = Callable[[Path], None]
+
+
+def make_giver(monkeypatch: pytest.MonkeyPatch) -> Give:
+    """Return what makes a file another user's; where only root may do that, all files are that from then on."""
+
+    def give(path: Path) -> None:
+        if IS_ROOT:
+            os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+        else:
+            monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+
+    return give
