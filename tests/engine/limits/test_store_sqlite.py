@@ -23,6 +23,7 @@ from bulkstop.engine.limits.windows import merge_limits
 from bulkstop.errors import QuotaError, SettingsError
 from bulkstop.model import Limit
 from tests.engine.limits.claims import ACCOUNT, HOST, Grant, assert_never_over, claimer, read_grants, windows_used
+from tests.strangers import make_giver
 
 MINUTE = Limit(60, 60.0)
 T0_MS = 1_764_892_800_000
@@ -437,6 +438,21 @@ class TestFile:
             await open_store(str(path), host=HOST, limits=[MINUTE])
         assert "\n" not in str(refused.value)
         assert path.read_bytes() == damage
+
+    @pytest.mark.parametrize("ending", ["", "-wal", "-shm", "-journal"])
+    def test_planted(self, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A link that another user has put in its place, or where SQLite puts a file beside it, is refused."""
+        own, folder = tmp_path / "own", tmp_path / "shared"
+        own.write_bytes(b"mine")
+        folder.mkdir()
+        folder.chmod(0o1777)
+        link = folder / f"q{ending}"
+        link.symlink_to(own)
+        make_giver(monkeypatch)(link)
+        with pytest.raises(SettingsError, match=rf"/q: cannot be made \(\S+/q: q{ending} is a link of user \S+ in a"):
+            open_store(str(folder / "q"), host=HOST, limits=[MINUTE])
+        assert own.read_bytes() == b"mine"
+        assert [path.name for path in folder.iterdir()] == [link.name]
 
     async def test_damaged_in_the_middle(self, tmp_path: Path) -> None:
         """A database whose tables are damaged ends the run; nothing is permitted uncounted."""

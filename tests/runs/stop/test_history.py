@@ -1,6 +1,7 @@
 """What is remembered of the last run of a profile."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from bulkstop.runs.stop.history import KEPT, LastRun, is_much_larger, load_last_run, save_run
 from tests.processes import ROOT, WAIT_S, environment
+from tests.strangers import make_giver
 
 HOST = "https://platform.example.com"
 
@@ -174,3 +176,18 @@ def test_much_larger_is_more_than_twice_and_ten_more(now: int, before: int, *, i
 def test_a_first_run_is_not_larger() -> None:
     """Without a run before there is nothing to compare with."""
     assert not is_much_larger(1_000_000, None)
+
+
+@pytest.mark.parametrize("is_pipe", [False, True])
+def test_planted(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_pipe: bool) -> None:
+    """What another user has put in its place is neither read nor replaced, nor does it hold the run up."""
+    own = tmp_path / "own"
+    own.write_text("mine")
+    state.parent.mkdir(parents=True)
+    state.parent.chmod(0o1777)
+    os.mkfifo(state) if is_pipe else state.symlink_to(own)
+    make_giver(monkeypatch)(state)
+    save_run("prod", HOST, 20)
+    assert load_last_run("prod", HOST) is None
+    assert own.read_text() == "mine"
+    assert state.is_symlink() is not is_pipe
