@@ -9,7 +9,7 @@ from types import TracebackType
 import orjson
 
 from bulkstop.errors import OutputError
-from bulkstop.files import is_device
+from bulkstop.files import is_device, open_in_place, open_place
 from bulkstop.outbox import Outbox
 from bulkstop.simulator.service import Exchange
 
@@ -29,7 +29,8 @@ class RequestLog:
     def __enter__(self) -> "RequestLog":
         if self._path is not None:
             try:
-                self._file = FileIO(self._path, "a")
+                with open_place(self._path) as place:
+                    self._file = FileIO(open_in_place(place, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a")
             except OSError as error:
                 raise OutputError(f"cannot write the request log {self._path}: {error.strerror}") from error
             if is_device(str(self._path)):

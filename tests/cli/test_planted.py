@@ -49,6 +49,7 @@ def pipe(path: Path) -> None:
         ("r.csv", ("discover", "--overwrite", "-o", "shared/r.csv", *HOST)),
         ("p.html", (*LOAD, "--html", "shared/p.html")),
         ("l.jsonl", (*LOAD, "--results", "shared/l.jsonl")),
+        ("q.jsonl", ("simulate", "--log", "shared/q.jsonl")),
         ("l.hdr", (*LOAD, "--hdr", "shared/l.hdr")),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

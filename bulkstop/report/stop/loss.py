@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from bulkstop.files import beside, write_atomically
 from bulkstop.model import HELD_BACK, Outcome, Result
-from bulkstop.report.stop.formats import COLUMNS, from_csv, from_json, is_csv
+from bulkstop.report.stop.formats import COLUMNS, csv_header, from_csv, from_json, is_csv
 
 BLOCK = 1024 * 1024
 LISTED = 1000
@@ -82,7 +82,8 @@ def rescue(
     is_whole = loss.is_whole or sum(map(len, recent)) == size
     place = _name_of(fd) if loss.is_whole else None
     if place is None:
-        saved = partial(_blocks, fd, size) if loss.is_whole else lambda: recent if is_whole else lost
+        rest = lost if tuple(columns) == COLUMNS else [csv_header(columns), *lost]  # nobody could read them without
+        saved = partial(_blocks, fd, size) if loss.is_whole else lambda: recent if is_whole else rest
         place = _save(saved, path)
     results = [result for line in lost if (result := _result(line, read))]
     sent = [result for result in results if result.outcome not in NOT_SENT]

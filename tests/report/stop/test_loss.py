@@ -157,6 +157,25 @@ def test_lines_of_an_earlier_run(path: Path) -> None:
     assert Path(found.place).stat().st_mode & 0o777 == 0o600
 
 
+def test_csv_of_other_columns(tmp_path: Path) -> None:
+    """Lines of a CSV file with columns of its own are saved below its header, so that they can be read."""
+    path = tmp_path / "r.csv"
+    columns = ("campaign_id", "outcome", "source", "line", "of_another_day")
+    path.write_bytes(csv_header(columns) + to_csv(RESULTS[0], columns))
+    with Ledger(str(path), mode=Mode.RESUME) as ledger:
+        ledger.go_on_at(path.stat().st_size, 1, columns)
+        ledger.write(RESULTS[1])
+        assert path.read_bytes() == csv_header(columns) + b"".join(to_csv(each, columns) for each in RESULTS[:2])
+        os.truncate(path, 0)
+        with pytest.raises(OutputError):
+            ledger.look()
+        rescue = ledger.rescue()
+    assert rescue is not None
+    assert rescue.place is not None
+    assert Path(rescue.place).read_bytes() == csv_header(columns) + to_csv(RESULTS[1], columns)
+    assert [each.campaign_id for each in rescue.results] == ["cd-2"]
+
+
 def test_long_name(path: Path) -> None:
     """Lines of a file whose name is as long as names can be are saved too, in two files that are both kept."""
     path = path.with_name(f"{'x' * 248}.jsonl")
