@@ -99,6 +99,12 @@ class Place(NamedTuple):
         if (status := self.status()) is not None and status.st_uid not in (0, os.geteuid()) and self._is_shared():
             raise _planted(self.name, "a file", status)
 
+    def refuse_fixed(self) -> None:
+        """Raise OSError for what another user has put where only its owner can replace it."""
+        folder = os.fstat(self.folder)
+        if folder.st_mode & stat.S_ISVTX and os.geteuid() not in (0, folder.st_uid):
+            self.refuse_foreign()
+
     def refuse_alias(self) -> None:
         """Raise OSError for a file with another name too, which another user may have brought here by this one."""
         status = self.status()
@@ -371,7 +377,7 @@ def write_atomically(path: Path, blocks: Iterable[bytes], *, replace: bool = Tru
     """Have a file hold these blocks, whatever happens either all of them or what was there; raises OSError.
 
     It is private to the user. Of a link, what it leads to is written. Without `replace` what is there stays, and
-    FileExistsError is raised. Nobody has named a file that `is_derived`: what another user has put there is refused.
+    FileExistsError is raised. Nobody has named a file that `is_derived`: what is there and is no file is refused.
     """
     with open_place(path) as place:
         _check(place, is_derived=is_derived)
@@ -388,9 +394,10 @@ def write_atomically(path: Path, blocks: Iterable[bytes], *, replace: bool = Tru
 
 
 def _check(place: Place, *, is_derived: bool) -> None:
-    """Raise OSError for a place that no file can take, or that is not this user's."""
+    """Raise OSError for a place that no file can take, or that something has which is no file to be replaced."""
     _refuse_directory(place)  # a name may be too long, too
-    if is_derived:
+    place.refuse_fixed()
+    if is_derived and not place.is_regular:
         place.refuse_foreign()
         place.refuse_irregular()
 
@@ -428,7 +435,7 @@ class AtomicFile:
     Raises OutputError, which names `option` unless that is the usual `-o`, when it exists (unless it is to be
     overwritten) or could not be written: that is tried when it is made. What was there stays as it is until all of the
     new one is on the disk. A device or a pipe is written to, unless nobody has named it: of a name that `is_derived`
-    from another, it is refused, and so is what another user has put there.
+    from another, it is refused.
     """
 
     def __init__(

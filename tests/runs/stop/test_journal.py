@@ -733,9 +733,9 @@ class TestForged:
     def test_trusted_in_a_shared_folder(self, path: Path, tmp_path: Path) -> None:
         """With trust another user's file is gone on with, also in a folder that others can write."""
         run(path, outcome_of=until(3))
-        Path(f"{path}.run.json").unlink()
-        os.chown(path, NOBODY, NOBODY)
-        tmp_path.chmod(0o777)
+        for name in (path, f"{path}.run.json"):
+            os.chown(name, NOBODY, NOBODY)
+        tmp_path.chmod(0o1777)
         assert run(path, trust=True).exit_code == 0
 
     def test_nothing_in_it(self, path: Path) -> None:
