@@ -38,7 +38,8 @@ class Stretch:
         """Count a line."""
         self.lines += 1
         self.outcomes[result.outcome] += 1
-        self.schedules_failed += result.schedule_failed
+        if result.schedule is not None:
+            self.schedules_failed += result.schedule_failed
         at = result.started_at
         if at is not None and (self.earliest is None or at < self.earliest):
             self.earliest = at
@@ -76,6 +77,7 @@ class ResumeIndex:
         self.met = 0
         self.latest: Counter[Outcome] = Counter()
         self.stretches: list[Stretch] = []
+        self._stretch: Stretch | None = None
         self.columns: tuple[str, ...] = COLUMNS
         self._is_csv = is_csv(path)
         self._blocks: dict[tuple[str, int], array[int]] = {}
@@ -150,11 +152,13 @@ class ResumeIndex:
 
     def _count(self, result: Result) -> None:
         """Count a line for its run."""
-        if not self.stretches or self.stretches[-1].run_id != result.run_id:
+        stretch = self._stretch
+        if stretch is None or stretch.run_id != result.run_id:
             if len(self.stretches) == MOST_STRETCHES:
                 raise OutputError(f"{self.path}: its lines are of more runs than any file; give another file")
-            self.stretches.append(Stretch(result.run_id))
-        self.stretches[-1].add(result)
+            stretch = self._stretch = Stretch(result.run_id)
+            self.stretches.append(stretch)
+        stretch.add(result)
 
     def _entry(self, source: str, line: int) -> int:
         """Return the hash and the state of a row; 0 for one without a line."""

@@ -280,10 +280,9 @@ class RunJournal:
         """Say how many lines this run vouches for that a killed one wrote after its last mark; all that are trusted."""
         if self.past is None:
             return {}
-        is_trusted = self._doubt is not None and self.past.lines > 0
-        marks = self._manifest.marks if self._manifest and not is_trusted else []
+        marks = self._manifest.marks if self._manifest and self._doubt is None else []
         lines = self.past.lines - (marks[-1].lines if marks else 0)
-        trusted = {"trusted": self._doubt} if is_trusted else {}
+        trusted = {} if self._doubt is None else {"trusted": self._doubt}
         return trusted | ({"unproven_lines_taken_over": lines} if lines else {})
 
     def _vouch(self, mark: Mark) -> None:

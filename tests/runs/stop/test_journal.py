@@ -744,6 +744,17 @@ class TestForged:
         assert run(path).exit_code == 0
         assert "trusted" not in manifest(path)[0]
 
+    def test_emptied_and_trusted(self, path: Path) -> None:
+        """With trust an emptied file is begun anew, and what is written from then on is proven."""
+        run(path, outcome_of=until(3))
+        os.truncate(path, 0)
+        with pytest.raises(OutputError, match="it is shorter than the 5 lines that were written; restore it"):
+            run(path)
+        assert run(path, trust=True).exit_code == 0
+        (flaw,) = review_results(str(path)).flaws
+        assert flaw.startswith("the first 0 lines were taken on trust by the run of 2")
+        assert flaw.endswith("Z: it is shorter than the 5 lines that were written")
+
     def test_damaged_and_trusted(self, path: Path) -> None:
         """With trust a manifest that cannot be read is done without; one of a newer version never is."""
         run(path, outcome_of=until(3))
