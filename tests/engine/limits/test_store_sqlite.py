@@ -440,7 +440,7 @@ class TestFile:
         assert path.read_bytes() == damage
 
     @pytest.mark.parametrize("ending", ["", "-wal", "-shm", "-journal"])
-    def test_planted(self, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_planted(self, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A link that another user has put in its place, or where SQLite puts a file beside it, is refused."""
         own, folder = tmp_path / "own", tmp_path / "shared"
         own.write_bytes(b"mine")
@@ -450,7 +450,7 @@ class TestFile:
         link.symlink_to(own)
         make_giver(monkeypatch)(link)
         with pytest.raises(SettingsError, match=rf"/q: cannot be made \(\S+/q: q{ending} is a link of user \S+ in a"):
-            open_store(str(folder / "q"), host=HOST, limits=[MINUTE])
+            await open_store(str(folder / "q"), host=HOST, limits=[MINUTE])
         assert own.read_bytes() == b"mine"
         assert [path.name for path in folder.iterdir()] == [link.name]
 
