@@ -44,6 +44,14 @@ def find_passwords(url: str) -> list[str]:
     return [word, unquote(word), f"{unquote(parts.username or '')}:{unquote(word)}"] if word else []
 
 
+def hide_password(url: str) -> str:
+    """Return an address without the password in it."""
+    before, at, place = url.rpartition("@")
+    scheme, slashes, login = before.partition("://")
+    user = login.partition(":")[0]
+    return f"{scheme}{slashes}{user}{at}{place}" if at else url
+
+
 def mask_jwts(text: str) -> str:
     """Mask whatever looks like a JWT, whoever may own it."""
     return _RUN.sub(_mask_jwt, text) if JWT_START in text else text

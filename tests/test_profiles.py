@@ -8,6 +8,7 @@ from bulkstop.errors import SettingsError
 from bulkstop.settings.profiles import line_of, read_profile
 
 KEY = ("profile", "default", "quota")
+OUTSIDE = "stands outside of all profiles; put it below [profile.default]"
 
 
 @pytest.mark.parametrize(
@@ -44,15 +45,76 @@ def test_line_ends(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "name", "message"),
     [
-        ('profile = ""', "a", "profile a: bulkstop.toml has no [profile.a]"),
-        ('[profile]\ndefault = ""', None, "profile default: bulkstop.toml has no [profile.default]"),
         ("[profile.a]", "b", "profile b: bulkstop.toml has no [profile.b]"),
+        ("[profile.prod]", "Prod", "profile Prod: bulkstop.toml has no [profile.Prod]; did you mean prod?"),
+        ('profile = ""', "a", "bulkstop.toml line 1: profile is a text; write [profile.default] for a profile"),
+        ("[[profile]]", None, "bulkstop.toml line 1: profile is a list; write [profile.default] for a profile"),
+        (
+            "\n[[profile.default]]",
+            None,
+            "bulkstop.toml line 2: [[profile.default]] is a list of tables; write [profile.default]",
+        ),
+        (
+            '[profile]\nprotect = "keep.txt"',
+            None,
+            f"bulkstop.toml line 2: protect {OUTSIDE}, not [profile]",
+        ),
+        (
+            '[profile]\ndefault = ""',
+            None,
+            f"bulkstop.toml line 2: unknown key 'default' {OUTSIDE}, not [profile]",
+        ),
+        (
+            "[profile.prod]\n[profile]\nprotcet = 1",
+            "prod",
+            f"bulkstop.toml line 3: unknown key 'protcet' {OUTSIDE}, not [profile]",
+        ),
+        (
+            "max_campaigns = 1\n[profile.default]",
+            None,
+            f"bulkstop.toml line 1: max_campaigns {OUTSIDE}",
+        ),
+        (
+            "name = 'a list'\n[profile.prod]",
+            "prod",
+            f"bulkstop.toml line 1: unknown key 'name' {OUTSIDE}",
+        ),
+        ("[profiles.prod]", None, "bulkstop.toml line 1: unknown table [profiles]; did you mean [profile.prod]?"),
+        ("[Profile.default]", None, "bulkstop.toml line 1: unknown table [Profile]; did you mean [profile.default]?"),
+        ("[[Profiles]]", None, "bulkstop.toml line 1: unknown table [Profiles]; did you mean [profile.default]?"),
+        ("[PROFIL]", None, "bulkstop.toml line 1: unknown table [PROFIL]; did you mean [profile.default]?"),
+        (
+            "[profile.default]\n[default]",
+            None,
+            "bulkstop.toml line 2: unknown table [default]; did you mean [profile.default]?",
+        ),
+        ("[prod]", "prod", "bulkstop.toml line 1: unknown table [prod]; did you mean [profile.prod]?"),
     ],
 )
 def test_no_profile(text: str, name: str | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is no table is no profile."""
+    """What stands in no profile, or in what is none, is refused with its line and what may have been meant."""
     monkeypatch.chdir(tmp_path)
     Path("bulkstop.toml").write_text(text)
     with pytest.raises(SettingsError) as caught:
         read_profile("bulkstop.toml", name)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("name", ["defualt", "Default", "DEFAULT", "defaults", '" default"', "defalt"])
+def test_name_near_default(name: str, tmp_path: Path) -> None:
+    """A file whose one profile is almost called `default` does not pass for one without."""
+    path = tmp_path / "bulkstop.toml"
+    path.write_text(f"[profile.prod]\n[profile.{name}]\n")
+    name = name.strip('"')
+    with pytest.raises(SettingsError, match=rf"line 2: there is no \[profile.default\]; .*profile {name} if"):
+        read_profile(str(path), None)
+    assert read_profile(str(path), name).name == name
+    path.write_text(f'[profile.default]\n[profile."{name}"]\n')
+    assert read_profile(str(path), None).name == "default"
+
+
+def test_other_profiles(tmp_path: Path) -> None:
+    """A file with other profiles than the default one is none where no profile is named."""
+    path = tmp_path / "bulkstop.toml"
+    path.write_text("[profile.prod]\nattempts = 3\n[profile.sandbox]\n")
+    assert read_profile(str(path), None).values is None

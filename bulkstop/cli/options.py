@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from click.core import ParameterSource
@@ -15,6 +15,7 @@ from bulkstop.naming import spelling
 from bulkstop.runs.wiring import list_secrets
 from bulkstop.settings import OPTION_SPECS, Settings, default_of, is_empty, join_limits, load, suggest_value
 from bulkstop.settings.load import CONFIG, merge_settings, open_profile, variable_of
+from bulkstop.settings.profiles import Profile
 from bulkstop.settings.spec import Group
 
 SECRETS = tuple(name for name, spec in OPTION_SPECS.items() if spec.secret)
@@ -43,6 +44,16 @@ HEADINGS = {
     "Profile": ("profile", "config"),
 }
 """The headings of help pages, and the parameters of commands below them; a setting is below that of its group."""
+
+
+_PROFILE = "bulkstop.profile"  # where a context has the profile of its command
+
+
+class Origin(NamedTuple):
+    """The file that settings were taken from, and the profile in it; None for none."""
+
+    config: str | None
+    profile: str | None
 
 
 if TYPE_CHECKING:
@@ -148,6 +159,7 @@ def read_settings(ctx: click.Context) -> Settings:
         variables["protect"] = tuple(os.environ.get(variable_of("protect"), "").split())
     is_named = ctx.get_parameter_source("config") is not ParameterSource.DEFAULT
     profile = open_profile(ctx.params["profile"], ctx.params["config"] if is_named else None)
+    ctx.meta[_PROFILE] = profile
     values = merge_settings(options, variables, profile)
     if "host" not in ctx.params:
         values["host"] = "localhost"  # nobody is called, so nobody need be named
@@ -155,6 +167,13 @@ def read_settings(ctx: click.Context) -> Settings:
     if "log_level" not in ctx.params:  # else the command says itself what is logged
         ctx.with_resource(log_to_stderr("warning", as_json=False, secrets=list_secrets(settings)))
     return settings
+
+
+def read_origin(ctx: click.Context) -> Origin:
+    """Return where the settings of a command were taken from, once they are read."""
+    profile: Profile = ctx.meta[_PROFILE]
+    is_there = bool(profile.text) or profile.values is not None
+    return Origin(profile.path if is_there else None, None if profile.values is None else profile.name)
 
 
 def _get_values(ctx: click.Context, source: ParameterSource) -> dict[str, Any]:

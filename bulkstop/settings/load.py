@@ -43,10 +43,10 @@ def merge_settings(options: Mapping[str, Any], variables: Mapping[str, Any], pro
 
 
 def open_profile(name: str | None, config: str | None) -> Profile:
-    """Read a profile of a file, which must be there when it is named."""
+    """Read a profile of a file, which must be there when it is named, and the user's own when it is not."""
     if config is not None and not os.access(config, os.R_OK):
         raise SettingsError(f" {config}: no such file, or it cannot be read", setting="config")
-    return read_profile(config or CONFIG, name)
+    return read_profile(config or CONFIG, name, is_named=config is not None)
 
 
 def variable_of(name: str) -> str:

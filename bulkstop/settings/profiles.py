@@ -1,19 +1,28 @@
 """Profiles: settings that stand in a TOML file, read and refused with the line of their key."""
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, time
-from pathlib import Path
 from typing import Any
 
 from bulkstop.errors import SettingsError
 from bulkstop.naming import name_setting
 from bulkstop.settings import OPTION_SPECS, default_of, is_empty, key_of, suggest_value
+from bulkstop.settings.config_file import read_config
 from bulkstop.settings.values import ALSO_TAKES, write_text
 
-KINDS: Mapping[type, str] = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a table"}
-"""What a TOML value is called that is no text."""
+TABLE = "profile"
+"""The one table that a file of profiles has; each table in it is a profile."""
+KINDS: Mapping[type, str] = {
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    str: "a text",
+    list: "a list",
+    dict: "a table",
+}
+"""What a TOML value is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,41 +56,108 @@ class Profile:
 
     def where(self, key: str) -> str:
         """Say where a key stands: the file, and the line as far as that can be found."""
-        line = line_of(self.text, "profile", self.name, key)
-        return self.path if line is None else f"{self.path} line {line}"
+        return _where(self.path, self.text, TABLE, self.name, key)
 
 
-def read_profile(path: str, name: str | None) -> Profile:
-    """Read `[profile.NAME]` of a TOML file.
+def read_profile(path: str, name: str | None, *, is_named: bool = True) -> Profile:
+    """Read `[profile.NAME]` of a TOML file; `is_named` says that the file was named, and not just found in the folder.
 
     Without a name it is `[profile.default]`, if the file has that; a file that does not exist is then no profile.
-    Raises SettingsError for a missing profile, an unknown key, an empty value, or a secret, which has no place in a
-    file of settings.
+    Raises SettingsError for a file that is not to be trusted, a missing profile, what stands outside of profiles, an
+    unknown key, an empty value, or a secret, which has no place in a file of settings.
     """
-    try:
-        text = Path(path).read_text("utf-8")
-        document = tomllib.loads(text)
-    except FileNotFoundError:
+    text = read_config(path, is_named=is_named)
+    if text is None:
         if name is None:
             return Profile(path)
         raise SettingsError(
             f" {path}: no such file; {name_setting('profile')} {name} needs it", setting="config"
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+    try:
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
         raise SettingsError(f" {path}: cannot be read as TOML ({reason})", setting="config") from None
-    profiles = document.get("profile", {})
-    values = profiles.get(name or "default") if isinstance(profiles, dict) else None
-    if values is None and name is None:
-        return Profile(path)
-    if not isinstance(values, dict):
-        shown = name or "default"
-        raise SettingsError(f" {shown}: {path} has no [profile.{shown}]", setting="profile")
+    profiles = _find_profiles(path, text, document)
+    if name is None and "default" not in profiles:
+        _refuse_near_default(path, text, profiles)
+        return Profile(path, text=text)
+    values = profiles.get(name or "default")
+    if values is None:
+        raise SettingsError(
+            f" {name}: {path} has no [profile.{name}]{_suggest(name or '', profiles)}", setting="profile"
+        )
     profile = Profile(path, name or "default", text, values)
     for key, value in values.items():
         if fault := _explain_unknown_key(key) or _explain_empty(key, value):
             raise SettingsError(f"{profile.where(key)}: {fault}")
     return profile
+
+
+def _find_profiles(path: str, text: str, document: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """Return the tables of profiles by their names; raises SettingsError for anything else in the file.
+
+    A guard in a wrong table would hold nothing back, and nobody would be told.
+    """
+    for key, value in document.items():
+        if key != TABLE or not isinstance(value, dict):
+            raise SettingsError(f"{_where(path, text, key)}: {_explain_outside(key, value)}")
+    profiles: Mapping[str, Any] = document.get(TABLE, {})
+    for name, value in profiles.items():
+        if not isinstance(value, dict):
+            raise SettingsError(f"{_where(path, text, TABLE, name)}: {_explain_no_profile(name, value)}")
+    return profiles
+
+
+def _refuse_near_default(path: str, text: str, names: Iterable[str]) -> None:
+    """Raise SettingsError for a name of which `default` may have been meant, where a file has no default profile."""
+    names = list(names)
+    near = next((name for name in names if name.strip().lower() == "default"), None) or _nearest("default", names, 0.75)
+    if near is not None:
+        where, option = _where(path, text, TABLE, near), f"{name_setting('profile')} {near}"
+        raise SettingsError(
+            f"{where}: there is no [profile.default]; write that, or give {option} if [profile.{near}] is meant"
+        )
+
+
+def _explain_outside(key: str, value: object) -> str:
+    """Say what to write in the place of what stands outside of all profiles."""
+    if key == TABLE:
+        return f"{TABLE} is {_name_kind(value)}; write [{TABLE}.default] for a profile"
+    if isinstance(value, dict | list) and _nearest(key.lower(), [TABLE]):
+        name = next(iter(value), "default") if isinstance(value, dict) else "default"
+        return f"unknown table [{key}]; did you mean [{TABLE}.{name}]?"
+    if isinstance(value, dict):
+        return f"unknown table [{key}]; did you mean [{TABLE}.{key}]?"
+    return f"{_name_key(key)} stands outside of all profiles; put it below [{TABLE}.default]"
+
+
+def _explain_no_profile(name: str, value: object) -> str:
+    """Say what to write in the place of what stands in the table of profiles and is none."""
+    if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+        return f"[[{TABLE}.{name}]] is a list of tables; write [{TABLE}.{name}]"
+    return f"{_name_key(name)} stands outside of all profiles; put it below [{TABLE}.default], not [{TABLE}]"
+
+
+def _name_key(key: str) -> str:
+    return key if key in {key_of(name) for name in OPTION_SPECS} else f"unknown key {key!r}"
+
+
+def _nearest(word: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
+    from difflib import get_close_matches  # only a mistake needs it
+
+    return next(iter(get_close_matches(word, list(names), n=1, cutoff=cutoff)), None)
+
+
+def _suggest(word: str, names: Iterable[str]) -> str:
+    near = _nearest(word, names)
+    return "" if near is None else f"; did you mean {near}?"
+
+
+def _where(path: str, text: str, *keys: str) -> str:
+    """Say where something stands: the file, and the line as far as that can be found."""
+    line = line_of(text, *keys)
+    return path if line is None else f"{path} line {line}"
 
 
 def line_of(text: str, *keys: str) -> int | None:
@@ -121,11 +197,8 @@ def _has_key(lines: list[str], keys: tuple[str, ...]) -> bool | None:
 def _explain_unknown_key(key: str) -> str | None:
     names = {key_of(name) for name in OPTION_SPECS}
     if key not in names:
-        from difflib import get_close_matches  # only a mistake needs it
-
-        near = get_close_matches(key, names, n=1)
-        return f"unknown key {key!r}" + (f"; did you mean {near[0]}?" if near else "")
-    if key in ("token", "client_secret"):
+        return f"unknown key {key!r}{_suggest(key, names)}"
+    if any(spec.secret and key == key_of(name) for name, spec in OPTION_SPECS.items()):
         return f"{key} is a secret, not a setting; use {key}_file or BULKSTOP_{key.upper()}"
     return None
 

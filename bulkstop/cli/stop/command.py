@@ -13,7 +13,7 @@ import click
 
 from bulkstop.cli.files import use_store
 from bulkstop.cli.log import log_to_stderr
-from bulkstop.cli.options import GroupedCommand, read_settings
+from bulkstop.cli.options import GroupedCommand, Origin, read_origin, read_settings
 from bulkstop.cli.stop.checks import check_files, check_plan, check_start, confirm
 from bulkstop.cli.stop.options import StopOptions, read_stop_options, with_stop_options
 from bulkstop.cli.stop.summary import print_summary
@@ -77,7 +77,7 @@ def command(ctx: click.Context, /, **_: object) -> int:
         ) as journal,
         journal.plan(options.inputs, settings, fmt=options.fmt) as plan,
     ):
-        facts = show_plan(plan, settings, options)
+        facts = show_plan(plan, settings, options, read_origin(ctx))
         check_plan(plan, settings, options)
         if options.as_json:
             return print_last(json.dumps(plan_to_json(facts)), 0)
@@ -97,7 +97,7 @@ def command(ctx: click.Context, /, **_: object) -> int:
     return summary.exit_code
 
 
-def show_plan(plan: Plan, settings: Settings, options: StopOptions) -> PlanFacts:
+def show_plan(plan: Plan, settings: Settings, options: StopOptions, origin: Origin) -> PlanFacts:
     """Show what will be done, to a person as a table, and what should be looked at twice to a machine also."""
     seconds_left = check_time(settings)
     is_shown = options.as_json or not options.quiet
@@ -108,6 +108,8 @@ def show_plan(plan: Plan, settings: Settings, options: StopOptions) -> PlanFacts
         forecasts=forecast_accounts(plan, use_store(settings), seconds_left) if is_shown else None,
         warnings=find_warnings(plan, settings, history.load_last_run(options.profile, settings.host)),
         retry=options.outcomes_to_retry,
+        config=origin.config,
+        profile=origin.profile,
     )
     if not options.quiet:
         print_err("\n".join(format_plan(facts, asks=options.asks)))

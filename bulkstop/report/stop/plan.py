@@ -71,6 +71,12 @@ class PlanFacts(NamedTuple):
     warnings: tuple[str, ...]
     output: str
     begins_at: float
+    config: str | None = None
+    """The file that settings were taken from, and the profile in it; None for none."""
+    profile: str | None = None
+    proxy: str | None = None
+    """Without its password."""
+    ca: str | None = None
 
     @property
     def last_s(self) -> float:
@@ -84,6 +90,7 @@ def format_plan(plan: PlanFacts, *, asks: bool = False) -> list[str]:
     retry = [("sent again", f"what ended as {', '.join(plan.retry)}")] if plan.retry else []
     rows = [
         ("host", plan.host),
+        *_format_way(plan),
         ("to stop", f"{plan.to_send:,}" + (f" ({_format_counts(plan.types)})" if plan.types else "")),
         ("not sent", _format_counts(plan.held) or "0"),
         *ended_before,
@@ -104,6 +111,10 @@ def plan_to_json(plan: PlanFacts) -> dict[str, Any]:
     """Return a plan as JSON values, every key always there; times are UTC and the earliest that the quota allows."""
     return {
         "host": plan.host,
+        "config": plan.config,
+        "profile": plan.profile,
+        "proxy": plan.proxy,
+        "ca": plan.ca,
         "rows": plan.rows,
         "to_send": plan.to_send,
         "types": _counts_to_json(plan.types),
@@ -126,6 +137,17 @@ def plan_to_json(plan: PlanFacts) -> dict[str, Any]:
         "warnings": list(plan.warnings),
         "output": plan.output,
     }
+
+
+def _format_way(plan: PlanFacts) -> list[tuple[str, str]]:
+    """Say where settings come from, and what stands between here and the host: somebody else may have chosen it."""
+    config = f"{printable(plan.config)} ({_format_profile(plan.profile)})" if plan.config else None
+    rows = (("config", config), ("proxy", plan.proxy), ("ca", plan.ca))
+    return [(name, printable(value)) for name, value in rows if value]
+
+
+def _format_profile(profile: str | None) -> str:
+    return f"profile {profile}" if profile else "no profile of it"
 
 
 def _format_forecasts(plan: PlanFacts) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from bulkstop import source
 from bulkstop.errors import InputError
 from bulkstop.model import Campaign, Defaults, Outcome, Row
+from bulkstop.redact import hide_password
 from bulkstop.report.stop.plan import Deadline, Forecast, GuardFacts, PlanFacts
 from bulkstop.runs.stop.input_files import paths_in
 from bulkstop.runs.wiring import plan_waves
@@ -58,9 +59,12 @@ def describe_plan(
     warnings: Sequence[str] = (),
     retry: Set[Outcome] = frozenset(),
     begins_at: float | None = None,
+    config: str | None = None,
+    profile: str | None = None,
 ) -> PlanFacts:
     """Return all that a plan shows; `begins_at` is the unix time at which the run would begin, by default now.
 
+    `config` and `profile` are the file and the profile that the settings were taken from, if they were.
     Without `forecasts` nothing is said about the time that the run takes. Raises SettingsError for impossible waves.
     """
     begins_at = time.time() if begins_at is None else begins_at
@@ -86,6 +90,10 @@ def describe_plan(
         warnings=tuple(warnings),
         output=output,
         begins_at=begins_at,
+        config=config,
+        profile=profile,
+        proxy=None if settings.proxy is None else hide_password(settings.proxy),
+        ca=settings.ca,
     )
 
 

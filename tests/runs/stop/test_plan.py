@@ -47,6 +47,10 @@ def test_a_plan_as_a_machine_reads_it() -> None:
     found = planned(rows, settings(quota=(Limit(3, 60.0),)), warnings=["look twice"])
     assert found == {
         "host": "https://platform.example.com",
+        "config": None,
+        "profile": None,
+        "proxy": None,
+        "ca": None,
         "rows": 11,
         "to_send": 8,
         "types": {"voice": 7, "sms": 1},

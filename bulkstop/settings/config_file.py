@@ -1,0 +1,171 @@
+"""The text of a file of profiles, read only if nobody else can have written what it says.
+
+A file that is named is taken as it is. One that merely lies in the working directory may have come with an unpacked
+archive, or from whoever shares the directory: it could send the token elsewhere, or run a command. So its owner is
+asked of the open file itself, and every link on the way is opened as a link: nothing can be exchanged in between.
+"""
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from bulkstop.errors import SettingsError
+from bulkstop.naming import name_setting
+
+CONFIG_BYTES = 1024 * 1024
+"""More than this is no file of profiles."""
+_LINKS = 40  # as many as the kernel follows
+_ACCESS_LIST = "system.posix_acl_access"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+def read_config(path: str, *, is_named: bool) -> str | None:
+    """Return the text of a file of profiles, None when it does not exist; raises SettingsError for what cannot be read.
+
+    One that is not named must belong to the user or root, and nobody else may be able to write it.
+    """
+    try:
+        fd = os.open(path, _FLAGS) if is_named else _open_own(path)
+        try:
+            _refuse_other_kinds(path, os.fstat(fd))
+            if not is_named:
+                _refuse_foreign(path, fd)
+            data = _read(fd)
+        finally:
+            os.close(fd)
+    except FileNotFoundError:
+        if not os.path.lexists(path):
+            return None
+        raise SettingsError(f" {path}: is a link to a file that does not exist", setting="config") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(f" {path}: cannot be read ({reason})", setting="config") from None
+    return _decode(path, data)
+
+
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+"""A pipe that nobody writes to must not hold the command up."""
+
+
+def _read(fd: int) -> bytes:
+    with open(fd, "rb", closefd=False) as file:
+        return file.read(CONFIG_BYTES + 1)
+
+
+def _open_own(path: str) -> int:
+    """Open a file, and every link that leads to it, each of which must be the user's or root's own."""
+    for _ in range(_LINKS):
+        try:
+            return os.open(path, _FLAGS | os.O_NOFOLLOW)
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.EMLINK):  # EMLINK is what some systems say of a link
+                raise
+        path = str(Path(path).parent / _read_own_link(path))
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+
+def _read_own_link(path: str) -> str:
+    """Return where a link leads; raises SettingsError for a link of somebody else."""
+    if not hasattr(os, "O_PATH"):  # no way to hold a link open
+        _refuse_owner(path, "a link that belongs", os.lstat(path).st_uid)
+        return os.readlink(path)  # noqa: PTH115 - as below
+    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _refuse_owner(path, "a link that belongs", os.fstat(fd).st_uid)
+        return os.readlink("", dir_fd=fd)
+    finally:
+        os.close(fd)
+
+
+def _refuse_other_kinds(path: str, status: os.stat_result) -> None:
+    if stat.S_ISREG(status.st_mode) or os.path.samestat(status, Path(os.devnull).stat()):
+        return
+    kind = "a directory" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+    raise SettingsError(f" {path}: is {kind}; give a regular file", setting="config")
+
+
+def _refuse_foreign(path: str, fd: int) -> None:
+    """Raise SettingsError for an open file that is not the user's or root's own, or that others can write."""
+    status = os.fstat(fd)
+    _refuse_owner(path, "it belongs", status.st_uid)
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & stat.S_IWOTH:
+        raise _distrust(path, f"everybody on this machine can write it (mode {mode:04o})", f"chmod o-w {path}")
+    if mode & stat.S_IWGRP and (_has_access_list(fd) or not is_own_group(status.st_gid, status.st_uid)):
+        who = f"others can write it (group {_name_group(status.st_gid)}, mode {mode:04o})"
+        raise _distrust(path, who, f"chmod g-w {path}")
+
+
+def _refuse_owner(path: str, what: str, uid: int) -> None:
+    if uid not in (os.geteuid(), 0):
+        raise _distrust(path, f"{what} to {_name_user(uid)}, not to you or root")
+
+
+def _distrust(path: str, why: str, remedy: str = "") -> SettingsError:
+    trust, none = name_setting("config", path), name_setting("config", os.devnull)
+    what = f"give {trust} if you trust it, or {none} to go without"
+    return SettingsError(
+        f" {path}: stands in this folder, but {why}, so it is not obeyed; {f'{remedy}, or ' if remedy else ''}{what}",
+        setting="config",
+    )
+
+
+def is_own_group(gid: int, uid: int) -> bool:
+    """Tell whether a group is the private one of the user or of `uid`: it bears that name, and nobody else is in it.
+
+    That is what systems with a umask of 002 make for each user.
+    """
+    import grp  # seldom wanted, as is pwd
+    import pwd
+
+    try:
+        group = grp.getgrgid(gid)
+    except KeyError:  # a user without an entry, as containers have
+        return gid in (os.geteuid(), uid)
+    for number in {os.geteuid(), uid}:
+        with suppress(KeyError):
+            user = pwd.getpwuid(number)
+            others = {each.pw_name for each in pwd.getpwall() if each.pw_gid == gid} | set(group.gr_mem)
+            if user.pw_gid == gid and group.gr_name == user.pw_name and others <= {user.pw_name}:
+                return True
+    return False
+
+
+def _has_access_list(fd: int) -> bool:
+    """Tell whether a file has a list of those who may write it: then its mode does not say who they are."""
+    with suppress(OSError, AttributeError):
+        return bool(os.getxattr(fd, _ACCESS_LIST))
+    return False
+
+
+def _name_user(uid: int) -> str:
+    import pwd
+
+    try:
+        return f"{pwd.getpwuid(uid).pw_name} (user id {uid})"
+    except KeyError:
+        return f"user id {uid}"
+
+
+def _name_group(gid: int) -> str:
+    import grp
+
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def _decode(path: str, data: bytes) -> str:
+    if len(data) > CONFIG_BYTES:
+        raise SettingsError(
+            f" {path}: has more than {CONFIG_BYTES:,} bytes; that is no file of profiles", setting="config"
+        )
+    try:
+        return data.decode("utf-8-sig")  # editors of some systems put a mark before the text
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        kind = "UTF-16" if data.startswith(_UTF_16) else f"not UTF-8 (line {line})"
+        raise SettingsError(f" {path}: is {kind}; save it as UTF-8", setting="config") from None

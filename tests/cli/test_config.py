@@ -1,0 +1,65 @@
+"""A command says where its settings come from, and takes none from a file of somebody else."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Here
+
+PROFILE = """
+[profile.prod]
+host = "https://api.example"
+proxy = "http://user:a-proxy-password@proxy.example:3128"
+ca = "ca.pem"
+"""
+
+
+@pytest.mark.usefixtures("three")
+def test_plan_says_where_settings_come_from(here: Here) -> None:
+    """The plan names the file, the profile, the proxy without its password, and the authority, for both its readers."""
+    Path("bulkstop.toml").write_text(PROFILE)
+    ended = here("stop", "campaigns.csv", "--profile", "prod", "--dry-run", "--json")
+    plan = json.loads(ended.out)
+    assert [plan[key] for key in ("config", "profile", "proxy", "ca")] == [
+        "bulkstop.toml",
+        "prod",
+        "http://user@proxy.example:3128",
+        "ca.pem",
+    ]
+    lines = [
+        " ".join(line.split())
+        for line in here("stop", "campaigns.csv", "--profile", "prod", "--dry-run").err.splitlines()
+    ]
+    assert "config bulkstop.toml (profile prod)" in lines
+    assert "proxy http://user@proxy.example:3128" in lines
+    assert "ca ca.pem" in lines
+
+
+@pytest.mark.usefixtures("three")
+def test_plan_without_a_profile(here: Here) -> None:
+    """A file of which no profile was taken is named as that; without a file nothing is."""
+    Path("other.toml").write_text(PROFILE)
+    words = ("stop", "campaigns.csv", "--host", "https://api.example", "--dry-run")
+    assert "other.toml (no profile of it)" in here(*words, "--config", "other.toml").err
+    plan = json.loads(here(*words, "--json").out)
+    assert (plan["config"], plan["profile"], plan["proxy"], plan["ca"]) == (None, None, None, None)
+
+
+@pytest.mark.usefixtures("three")
+@pytest.mark.parametrize("words", [("stop", "campaigns.csv", "--dry-run"), ("token",), ("discover",)])
+def test_file_of_somebody_else(words: tuple[str, ...], here: Here) -> None:
+    """No command obeys a file of somebody else in the folder, nor runs without it; one that is named it does."""
+    path = Path("bulkstop.toml")
+    path.write_text("[profile.default]\nattempts = 0\n")
+    path.chmod(0o666)
+    if os.geteuid() == 0:
+        path.chmod(0o644)
+        os.chown(path, 65534, 65534)
+    ended = here(*words)
+    assert ended.code == 2
+    assert "so it is not obeyed; " in ended.err
+    assert "give --config bulkstop.toml if you trust it, or --config /dev/null to go without" in ended.err
+    assert "bulkstop.toml line 2: attempts: '0' is no whole number" in here(*words, "--config", "bulkstop.toml").err
+    assert "host: not given" in here(*words, "--config", "/dev/null").err or words == ("token",)
