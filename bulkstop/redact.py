@@ -40,8 +40,11 @@ def find_passwords(url: str) -> list[str]:
         parts = urlsplit(url)
     except ValueError:
         return [url]
-    word = parts.password
-    return [word, unquote(word), f"{unquote(parts.username or '')}:{unquote(word)}"] if word else []
+    words = [value for pair in parts.query.split("&") for name, _, value in [pair.partition("=")] if "password" in name]
+    forms = [form for word in (parts.password, *words) if word for form in dict.fromkeys((word, unquote(word)))]
+    if parts.password:
+        forms.append(f"{unquote(parts.username or '')}:{unquote(parts.password)}")
+    return forms
 
 
 def hide_password(url: str) -> str:

@@ -16,6 +16,8 @@ FIRM: dict[str, tuple[str, Any]] = {
     "sms_path": ("/s/{campaignId}", "/s/{campaignId}"),
     "ca": ("ca.pem", "ca.pem"),
     "proxy": ("http://proxy:3128", "http://proxy:3128"),
+    "proxy_password": ("p1", "p1"),
+    "proxy_password_file": ("password", "password"),
     "transport": ("WIRE", TransportName.WIRE),
     "timeout_s": ("500ms", 0.5),
     "insecure_http": ("true", True),

@@ -76,6 +76,16 @@ def test_one_way_to_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.token_file, settings.token_command) == ("file", None)
 
 
+def test_one_way_to_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One way to the proxy's password replaces another one of the profile; two that are as near are one too many."""
+    write_profiles('[profile.default]\nhost = "h"\nproxy = "http://user@proxy"\nproxy_password_file = "password"')
+    monkeypatch.setenv("BULKSTOP_PROXY_PASSWORD", "pa55word")
+    settings = Settings.load()
+    assert (settings.proxy_password, settings.proxy_password_file) == ("pa55word", None)
+    with pytest.raises(SettingsError, match=r"^proxy_password and proxy_password_file are both given; keep one$"):
+        Settings.load(proxy_password_file="other")
+
+
 def test_quota(monkeypatch: pytest.MonkeyPatch) -> None:
     """A quota has several limits, or is none, and an error says where it stands."""
     monkeypatch.setenv("BULKSTOP_QUOTA", "60/60s 5/1s")

@@ -56,7 +56,7 @@ def test_no_quota(quota: Any) -> None:
 
 FREE_TEXT = {
     *("ca", "token", "token_file", "token_command", "client_id", "client_secret", "client_secret_file", "jwt_sub"),
-    *("quota_store", "protect"),
+    *("quota_store", "protect", "proxy_password", "proxy_password_file"),
 }
 """Settings of which every text makes sense."""
 
@@ -260,3 +260,32 @@ def test_no_limit() -> None:
     for copy in (settings, replace(settings, attempts=1), pickle.loads(pickle.dumps(settings))):
         assert (list(copy.quota), repr(copy.quota)) == ([], "'none'")
         assert replace(copy, attempts=5) == settings
+
+
+@pytest.mark.parametrize("host", ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:8080"])
+@pytest.mark.parametrize("more", [{}, {"insecure_http": True}])
+def test_no_way_round_this_machine(host: str, more: dict[str, Any]) -> None:
+    """A token in clear for this machine goes through no proxy elsewhere, whatever is allowed beside."""
+    for proxy in ("http://proxy:3128", "http://user@10.0.0.1:3128", "https://127.example:3128"):
+        with pytest.raises(SettingsError, match=r"^proxy: http://.* is this machine, and plain http through a proxy"):
+            Settings(host=host, proxy=proxy, **more)
+    for proxy in ("http://127.0.0.1:3128", "http://localhost:3128", "http://[::1]:3128", "http://127.0.0.2:3128"):
+        assert Settings(host=host, proxy=proxy, **more).proxy == proxy
+    assert Settings(host=host.replace("http", "https", 1), proxy="http://proxy:3128", **more).proxy
+
+
+def test_plain_http_through_a_proxy() -> None:
+    """Whoever allows plain http to another machine allows it through a proxy as well."""
+    assert Settings(host="http://api.example", proxy="http://proxy:3128", insecure_http=True).proxy
+
+
+@pytest.mark.parametrize("name", ["proxy_password", "proxy_password_file"])
+def test_password_without_its_user(name: str) -> None:
+    """A password needs the user that the proxy's address names, and that address has no other one."""
+    given: dict[str, Any] = {"host": "api.example", name: "pa55word"}
+    with pytest.raises(SettingsError, match=r"^proxy: names no user for its password"):
+        Settings(proxy="http://proxy:3128", **given)
+    with pytest.raises(SettingsError, match=f"^proxy: has a password, and {name} is another; keep one"):
+        Settings(proxy="http://user:other@proxy:3128", **given)
+    assert "pa55word" not in repr(Settings(host="api.example", proxy="http://user@proxy", proxy_password="pa55word"))
+    assert Settings(**given).proxy is None

@@ -1,6 +1,6 @@
 """What a setting is called on a command line."""
 
-WITHOUT_OPTION = frozenset({"token", "client_secret"})
+WITHOUT_OPTION = frozenset({"token", "client_secret", "proxy_password"})
 """Secrets: a command line is seen by everybody on the machine."""
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,10 +11,14 @@ from click.core import ParameterSource
 
 from bulkstop.cli.log import log_to_stderr
 from bulkstop.cli.naming import spell_option
+from bulkstop.cli.terminal import print_err
 from bulkstop.errors import SettingsError
+from bulkstop.events import Warned
 from bulkstop.naming import spelling
+from bulkstop.report.log import log_event
 from bulkstop.runs.wiring import list_secrets
 from bulkstop.settings import OPTION_SPECS, Settings, default_of, is_empty, join_limits, load, suggest_value
+from bulkstop.settings.exposure import find_exposures
 from bulkstop.settings.load import CONFIG, merge_settings, open_profile, variable_of
 from bulkstop.settings.profiles import Profile
 from bulkstop.settings.spec import Group
@@ -164,9 +169,18 @@ def read_settings(ctx: click.Context) -> Settings:
     if "host" not in ctx.params:
         values["host"] = "localhost"  # nobody is called, so nobody need be named
     settings = Settings(**values)
+    _warn_of_exposures(ctx, settings, options)
     if "log_level" not in ctx.params:  # else the command says itself what is logged
         ctx.with_resource(log_to_stderr("warning", as_json=False, secrets=list_secrets(settings)))
     return settings
+
+
+def _warn_of_exposures(ctx: click.Context, settings: Settings, typed: Iterable[str]) -> None:
+    exposures = list(find_exposures(settings, typed))
+    as_json = bool(ctx.params.get("log_json"))
+    with log_to_stderr("warning", as_json=as_json, secrets=list_secrets(settings)) if exposures else nullcontext():
+        for exposure in exposures:
+            log_event(Warned(exposure)) if as_json else print_err(f"warning: {exposure}")
 
 
 def read_origin(ctx: click.Context) -> Origin:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from bulkstop.engine.caller import Caller
 from bulkstop.engine.followup import FollowUp
@@ -55,9 +56,24 @@ def make_transport(settings: Settings) -> Transport:
         connect_timeout_s=min(10.0, settings.timeout_s),
         connections=settings.concurrency,
         ca=settings.ca,
-        proxy=settings.proxy,
+        proxy=find_proxy(settings),
         user_agent=f"bulkstop/{__version__}",
     )
+
+
+def find_proxy(settings: Settings) -> str | None:
+    """Return the proxy's address with its password in it, wherever that was given; raises CredentialsError."""
+    password = settings.proxy_password
+    if settings.proxy is None or not (password or settings.proxy_password_file):
+        return settings.proxy
+    password = password or _read_secret("proxy_password_file", settings.proxy_password_file or "")
+    parts = urlsplit(settings.proxy)
+    user, _, place = parts.netloc.rpartition("@")
+    login = f"{user.removesuffix(':')}:{quote(password, safe='')}"
+    proxy = urlunsplit(parts._replace(netloc=f"{login}@{place}"))
+    for word in find_passwords(proxy):
+        REDACTOR.add(word)
+    return proxy
 
 
 def make_load_transport(settings: Settings) -> Transport:
@@ -144,27 +160,27 @@ def watch_tokens(source: token.TokenSource, observe: Observe) -> token.TokenSour
 
 
 def _make_signing_source(settings: Settings, client_id: str) -> token.TokenSource:
-    secret = settings.client_secret or _read_secret(settings.client_secret_file or "")
+    secret = settings.client_secret or _read_secret("client_secret_file", settings.client_secret_file or "")
     algorithm = cast("token.Algorithm", settings.jwt_alg)
     return token.signing_source(client_id, secret, algorithm, settings.jwt_sub, jti=settings.jti)
 
 
-def _read_secret(path: str) -> str:
+def _read_secret(name: str, path: str) -> str:
     try:
         with Path(path).open("rb") as file:
             secret = file.read(SECRET_BYTES + 1).decode().strip()
     except (OSError, UnicodeDecodeError) as error:
         said = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise CredentialsError(f" {path}: cannot be read ({said})", setting="client_secret_file") from None
+        raise CredentialsError(f" {path}: cannot be read ({said})", setting=name) from None
     REDACTOR.add(secret)
     if not 0 < len(secret) <= SECRET_BYTES:
-        raise CredentialsError(f" {path}: is empty or no secret", setting="client_secret_file")
+        raise CredentialsError(f" {path}: is empty or no secret", setting=name)
     return secret
 
 
 def list_secrets(settings: Settings) -> list[str]:
     """Return what is secret in settings: credentials, and the passwords in addresses."""
-    given = (settings.token, settings.client_secret, settings.token_command)
+    given = (settings.token, settings.client_secret, settings.token_command, settings.proxy_password)
     addresses = (settings.proxy, settings.quota_store)
     return [*filter(None, given), *(word for url in addresses if url for word in find_passwords(url))]
 

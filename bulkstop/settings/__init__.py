@@ -109,6 +109,10 @@ class Settings:
     proxy: str | None = setting(
         CONNECTION, None, "HTTP proxy to go through.", read=parse_proxy_address, metavar="URL", visible=False
     )
+    proxy_password: str | None = setting(CONNECTION, None, "Password of the user that --proxy names.", secret=True)
+    proxy_password_file: str | None = setting(
+        CONNECTION, None, "File with the password of the user that --proxy names.", read=parse_path, metavar="FILE"
+    )
     transport: TransportName | None = setting(
         CONNECTION,
         None,
@@ -263,6 +267,11 @@ GROUPS: tuple[Group, ...] = tuple(dict.fromkeys(spec.group for spec in OPTION_SP
 """Every group of settings."""
 
 
+def is_loopback(host: str | None) -> bool:
+    """Tell whether a name or an address is this machine's own."""
+    return host in LOOPBACK or bool(host and host.startswith("127.") and host.replace(".", "").isdigit())
+
+
 def is_hidden(name: str) -> bool:
     """Tell whether a setting may hold a secret, so that its value is shown nowhere."""
     return OPTION_SPECS[name].secret or not Settings.__dataclass_fields__[name].repr
@@ -360,6 +369,32 @@ def _check_ids(settings: Settings) -> None:
             raise SettingsError(f": {fault}", setting=name)
 
 
+def _check_proxy(settings: Settings) -> None:
+    """Refuse a token in clear for this machine on its way elsewhere, whatever else is allowed: nobody can mean that."""
+    host, proxy = urlsplit(settings.host), urlsplit(settings.proxy or "")
+    if not settings.proxy or host.scheme != "http":
+        return
+    if is_loopback(host.hostname) and not is_loopback(proxy.hostname):
+        raise SettingsError(
+            f": {settings.host} is this machine, and plain http through a proxy elsewhere would show the token to it; "
+            "go without the proxy, or use https",
+            setting="proxy",
+        )
+
+
+def _check_proxy_password(settings: Settings) -> None:
+    names = [name for name in ("proxy_password", "proxy_password_file") if getattr(settings, name)]
+    if len(names) > 1:
+        variable, file = name_variable("proxy_password"), name_setting("proxy_password_file")
+        raise SettingsError(f"{variable} and {file} are both given; keep one")
+    if not names or not settings.proxy:
+        return
+    if urlsplit(settings.proxy).password:
+        raise SettingsError(f": has a password, and {name_setting(names[0])} is another; keep one", setting="proxy")
+    if not urlsplit(settings.proxy).username:
+        raise SettingsError(": names no user for its password, as in http://USER@proxy:3128", setting="proxy")
+
+
 def _check_transport(settings: Settings) -> None:
     is_secure = (settings.proxy or "").lower().startswith("https:")
     if settings.transport == TransportName.WIRE and is_secure:
@@ -387,4 +422,7 @@ def _check_credentials(settings: Settings) -> None:
         raise SettingsError(f": {why}", setting="jti")
 
 
-_CHECKS = (_check_scheme, _check_ids, _check_transport, _check_soak, _check_credentials)
+_CHECKS = (
+    *(_check_scheme, _check_ids, _check_proxy, _check_proxy_password, _check_transport, _check_soak),
+    _check_credentials,
+)

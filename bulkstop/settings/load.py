@@ -10,6 +10,7 @@ from bulkstop.settings import OPTION_SPECS, Settings, check_names, is_empty, joi
 from bulkstop.settings.profiles import Profile, read_profile
 
 WAYS_TO_A_TOKEN = frozenset({"token", "token_file", "token_command", "client_secret", "client_secret_file"})
+WAYS_TO_A_PASSWORD = frozenset({"proxy_password", "proxy_password_file"})
 CONFIG = "bulkstop.toml"
 """The file of profiles, unless another one is named."""
 
@@ -29,11 +30,11 @@ def load_settings(profile: str | None, config: str | PurePath | None, options: M
 def merge_settings(options: Mapping[str, Any], variables: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
     """Return the nearest value of every setting; raises SettingsError, which says where a wrong one stands.
 
-    What is protected stays so whatever is given nearer: that is added, and replaces nothing. One way to a token that is
-    given nearer replaces whatever way the profile has.
+    What is protected stays so whatever is given nearer: that is added, and replaces nothing. One way to a token, or to
+    the proxy's password, that is given nearer replaces whatever way the profile has.
     """
     nearer = {**variables, **options}
-    replaced = WAYS_TO_A_TOKEN if WAYS_TO_A_TOKEN & nearer.keys() else frozenset[str]()
+    replaced = {name for ways in (WAYS_TO_A_TOKEN, WAYS_TO_A_PASSWORD) if ways & nearer.keys() for name in ways}
     wanted = [name for name in profile.settings if name == "protect" or name not in nearer.keys() | replaced]
     values = {name: profile.value(name) for name in wanted} | nearer
     if "quota" in values and "quota" not in options:

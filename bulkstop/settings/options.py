@@ -22,6 +22,8 @@ class SettingsOptions(TypedDict, total=False):
     sms_path: str | None
     ca: str | PurePath | None
     proxy: str | None
+    proxy_password: str | None
+    proxy_password_file: str | PurePath | None
     transport: TransportName | str | None
     timeout_s: float | str
     insecure_http: bool | str

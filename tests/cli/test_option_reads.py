@@ -17,8 +17,8 @@ METHODS = {"seconds_left": {"finish_by", "tz"}}
 """What a method of `Settings` reads."""
 CHECKED = {"host": {"insecure_http"}}
 """What is read where the settings are checked, of use to whoever reads the other."""
-NO_USE = {"list_secrets"}
-"""Functions that read settings for no use of their own: their values are masked."""
+NO_USE = {"list_secrets", "find_exposures"}
+"""Functions that read settings for no use of their own: their values are masked, or warned of."""
 READ_WITHOUT_OPTION = {
     "discover": {
         "concurrency": "the calls of its one account leave one after the other",

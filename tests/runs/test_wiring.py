@@ -1,12 +1,19 @@
 """Settings become parts: what all that make calls for an account have in common."""
 
 from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
+import pytest
+
+from bulkstop.errors import CredentialsError
+from bulkstop.redact import MASK, REDACTOR
 from bulkstop.runs.lists.roster import Roster
 from bulkstop.runs.stop.plan import make_plan
 from bulkstop.runs.stop.precheck import KnownStates, narrow_plan
 from bulkstop.runs.stop.work import make_lanes
-from bulkstop.runs.wiring import Accounts
+from bulkstop.runs.wiring import Accounts, find_proxy
 from bulkstop.settings import Settings
 from tests.engine.parts import accounts
 
@@ -21,3 +28,21 @@ def test_whoever_calls_for_an_account_shares_its_rest() -> None:
         for first, second in (make_lanes(plan, shared), make_lanes(left, shared)):
             assert first.rest.until == 7.0
             assert second.rest.until < 7.0
+
+
+def test_password_of_the_proxy(tmp_path: Path) -> None:
+    """A proxy's password comes from where it was given, fits into the address whatever it is, and is masked."""
+    (tmp_path / "password").write_text("another p@ss/word:9\n")
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"proxy_password": "p@ss/w:rd%41"}, "p%40ss%2Fw%3Ard%2541"),
+        ({"proxy_password_file": str(tmp_path / "password")}, "another%20p%40ss%2Fword%3A9"),
+    ]
+    for more, word in cases:
+        settings = Settings(host="h", proxy="http://us%40er@proxy:3128", **more)
+        assert find_proxy(settings) == f"http://us%40er:{word}@proxy:3128"
+        assert REDACTOR.redact(f"{word} {unquote(word)}") == f"{MASK} {MASK}"
+    assert find_proxy(Settings(host="h", proxy="http://proxy:3128")) == "http://proxy:3128"
+    assert find_proxy(Settings(host="h", proxy_password="pa55word")) is None
+    gone = Settings(host="h", proxy="http://user@proxy", proxy_password_file=str(tmp_path / "gone"))
+    with pytest.raises(CredentialsError, match=r"^proxy_password_file .*/gone: cannot be read"):
+        find_proxy(gone)
