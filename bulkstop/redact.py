@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit
 
@@ -14,6 +15,13 @@ _BASE64_CHARS = 8  # of a shorter secret what is left between other bytes would 
 JWT_START = "eyJ"  # how the base64 of a JSON object begins
 _RUN = re.compile(r"[A-Za-z0-9_.-]{20,}")  # no JWT is shorter
 CACHED_SECRETS = 64
+
+CUT_CHARS = 12
+"""So much of the beginning or the end of a secret is masked too; less could be anything."""
+_CUT_FROM_CHARS = 16  # of a shorter secret no part is looked for
+_NEEDLE_CHARS = CUT_CHARS  # what is looked for, before it is seen how far the text goes on like the secret
+_GAP_CHARS = 40  # of blanks within a secret: a broken line and what it is indented by
+_CUT_FORMS = 256  # of all secrets; the oldest tokens are forgotten
 
 _LINE_CHARS = 20  # of a key in several lines, each line this long is a secret of its own
 
@@ -28,10 +36,49 @@ def encodings(secret: str) -> tuple[str, ...]:
     escaped = json.dumps(word)[1:-1]
     quoted = {repr(word)[1:-1], escaped, escaped.replace("/", "\\/")}
     quoted |= {form.replace("\\", "\\\\") for form in quoted}  # a repr of a repr
-    forms = {secret, word, percent, quote(word), *quoted}
+    blanks = {" ".join(word.split()), "".join(word.split())}  # a key of several lines as one
+    forms = {secret, word, percent, quote(word), *quoted, *blanks}
     forms.add(re.sub("%..", lambda code: code[0].lower(), percent))
     forms |= _in_base64(word.encode(errors="replace"))
     return tuple(sorted(forms, key=len, reverse=True))
+
+
+@lru_cache(maxsize=CACHED_SECRETS)
+def cut_forms(secret: str) -> tuple[str, ...]:
+    """Return what of a secret is masked also where it is cut off or broken by blanks, which it has none of here.
+
+    Of a JWT these are what it says with what signs it, and that alone: how it begins is the same in all of them.
+    """
+    if is_jwt(secret):
+        _, _, rest = secret.strip().partition(".")
+        forms = [rest, rest.rpartition(".")[2]]
+    else:
+        forms = [form for form in encodings(secret) if form not in _in_base64(secret.strip().encode(errors="replace"))]
+    bare = ("".join(form.split()) for form in forms)
+    return tuple(dict.fromkeys(form for form in bare if len(form) >= _CUT_FROM_CHARS))
+
+
+@lru_cache(maxsize=CACHED_SECRETS)
+def needles(forms: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what stands in every text that `mask_cut` has something to mask in."""
+    ends = (end for form in forms for end in (form[:_NEEDLE_CHARS], form[-_NEEDLE_CHARS:]))
+    return tuple(dict.fromkeys(ends))
+
+
+def mask_cut(text: str, forms: tuple[str, ...]) -> str:
+    """Mask beginnings and ends of what `cut_forms` has returned, and all of it where blanks stand in between."""
+    spans = sorted(span for form in forms for span in _find_cut(text, form))
+    pieces, done = [], 0
+    for start, end in spans:
+        if start >= done:
+            pieces += [text[done:start], MASK]
+        done = max(done, end)
+    return "".join([*pieces, text[done:]]) if spans else text
+
+
+def is_jwt(secret: str) -> bool:
+    """Tell whether a secret is masked by its looks."""
+    return mask_jwts(secret.strip()) == MASK
 
 
 def find_passwords(url: str) -> list[str]:
@@ -79,19 +126,57 @@ def _mask_jwt(match: re.Match[str]) -> str:
     return text[:at] + MASK if at >= 0 and "." in text[at:] else text
 
 
+def _find_cut(text: str, form: str) -> Iterator[tuple[int, int]]:
+    """Yield where a text has the beginning of a secret, or its end."""
+    yield from _find_begun(text, form)
+    for start, end in _find_begun(text[::-1], form[::-1]):
+        yield len(text) - end, len(text) - start
+
+
+def _find_begun(text: str, form: str) -> Iterator[tuple[int, int]]:
+    needle = form[:_NEEDLE_CHARS]
+    at = text.find(needle)
+    while at >= 0:
+        length, end = _follow(text, at, form)
+        if length >= CUT_CHARS:
+            yield at, end
+        at = text.find(needle, end if length >= CUT_CHARS else at + 1)
+
+
+def _follow(text: str, at: int, form: str) -> tuple[int, int]:
+    """Return how much of a form a text goes on with, blanks aside, and where that ends."""
+    end, length = at, 0
+    while length < len(form):
+        while at < len(text) and at - end < _GAP_CHARS and text[at].isspace():
+            at += 1
+        if text[at : at + 1] != form[length]:
+            break
+        at, length = at + 1, length + 1
+        end = at
+    return length, end
+
+
 class Redactor:
-    """Masks in any text what was told to be secret, however it is escaped there, and whatever looks like a JWT."""
+    """Masks in any text what was told to be secret, however it is escaped there, and whatever looks like a JWT.
+
+    Of a long secret so are its beginning and its end, where it was cut off.
+    """
 
     def __init__(self, *secrets: str | None) -> None:
         self._known: set[str] = set()
         self._either: re.Pattern[str] | None = None
+        self._cut: tuple[str, ...] = ()
+        self._ends: tuple[str, ...] = ()
         for secret in secrets:
             self.add(secret)
 
     def add(self, secret: str | None) -> None:
         """Mask this from now on."""
-        # A JWT is masked by its looks, and single-use ones come by the thousand.
-        if not secret or mask_jwts(secret) == MASK:
+        if not secret:
+            return
+        self._cut = tuple(dict.fromkeys((*self._cut, *cut_forms(secret))))[-_CUT_FORMS:]
+        self._ends = needles(self._cut)
+        if is_jwt(secret):  # a whole one is masked by its looks, and they come by the thousand
             return
         forms = _line_encodings(secret) - self._known
         if not forms:
@@ -103,6 +188,10 @@ class Redactor:
     def redact(self, text: str) -> str:
         """Return a text without what is secret in it."""
         known = text if self._either is None else self._either.sub(MASK, text)
+        for end in self._ends:
+            if end in known:
+                known = mask_cut(known, self._cut)
+                break
         return mask_jwts(known)
 
 

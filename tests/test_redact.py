@@ -69,6 +69,68 @@ def test_whatever_looks_like_a_jwt_is_masked(text: str) -> None:
     assert TOKEN.split(".")[1][:12] not in masked
 
 
+OPAQUE = "Zk3-planted_Qw7Tx9.Vb2Rn5Lm8Hs4Jd6"
+CUT = [
+    OPAQUE[:12],
+    OPAQUE[:20],
+    OPAQUE[:-1],
+    OPAQUE[1:],
+    OPAQUE[-20:],
+    OPAQUE[-12:],
+    f"{OPAQUE[:7]} {OPAQUE[7:]}",
+    f"{OPAQUE[:20]}\r\n\t{OPAQUE[20:]}",
+    f"{OPAQUE[:30]}\n{OPAQUE[30:]}",
+    f"{OPAQUE[:15]} {OPAQUE[15:18]}",
+    f"{OPAQUE[4:9]}\u3000{OPAQUE[9:]}",
+    *(part for part in TOKEN.split(".")[1:]),
+    TOKEN.split(".")[2][:16],
+    TOKEN.split(".")[2][-16:],
+    TOKEN[TOKEN.index(".") + 4 :],
+    f"{TOKEN[:-30]}\n {TOKEN[-30:]}",
+    f"{TOKEN[:60]} {TOKEN[60:]}",
+]
+"""What may become of a token on its way: cut off, broken by blanks, of a JWT the parts alone."""
+
+
+@pytest.mark.parametrize("text", CUT)
+def test_a_part_of_a_secret_is_masked(text: str) -> None:
+    """The beginning and the end of a token are masked where it was cut off, broken or taken apart, and no more is."""
+    masked = Redactor(OPAQUE, TOKEN).redact(f"before <{text}> after")
+    assert masked.startswith("before <")
+    assert masked.endswith("> after")
+    assert masked[8:-7].replace(MASK, "").strip() == ""
+
+
+def test_a_part_that_says_nothing_stays() -> None:
+    """A few characters of a token, and how every JWT begins, are shown: they could be anything."""
+    secrets = Redactor(OPAQUE, TOKEN, "a-short-one")
+    for text in (OPAQUE[:11], OPAQUE[-11:], TOKEN.split(".")[0], "a-short", f"{OPAQUE[:6]} and {OPAQUE[6:11]}"):
+        assert secrets.redact(f"<{text}>") == f"<{text}>"
+
+
+def test_a_secret_of_several_words() -> None:
+    """A secret with blanks of its own is masked with others in their place, or with none."""
+    secret = "correct horse\nbattery staple"
+    for text in (secret, "correct horse battery staple", "correcthorsebatterystaple"):
+        assert Redactor(secret).redact(f"<{text}>") == f"<{MASK}>"
+
+
+@given(
+    secret=st.text(st.sampled_from("abcXYZ019+/=_.-~"), min_size=16, max_size=80),
+    cut=st.integers(12, 80),
+    blank=st.sampled_from(["", " ", "\n", "\r\n  "]),
+    at=st.integers(12, 80),
+    around=st.text(max_size=20),
+)
+def test_no_beginning_and_no_end_comes_out(secret: str, cut: int, blank: str, at: int, around: str) -> None:
+    """However long the part of a secret is and whatever stands around it, what is left of it is no 12 characters."""
+    for part in (secret[:cut], secret[-cut:], secret[:at] + blank + secret[at:]):
+        masked = Redactor(secret).redact(f"{around}\0{part}\0{around}")
+        bare = "".join(masked.partition("\0")[2].rpartition("\0")[0].split())
+        assert secret[:12] not in bare
+        assert secret[-12:] not in bare
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -94,7 +156,10 @@ def test_single_use_tokens_do_not_pile_up() -> None:
     """A token that is masked by its looks need not be kept."""
     secrets = Redactor()
     secrets.add(TOKEN)
+    for number in range(1000):
+        secrets.add(jwt.encode({"sub": f"user-{number}", "appId": "cs-1"}, "x" * 32, "HS256"))
     assert not secrets._known
+    assert len(secrets._cut) <= 256
 
 
 def test_secrets_add_up() -> None:
@@ -128,19 +193,21 @@ def test_what_settings_hold() -> None:
 @pytest.mark.real
 async def test_what_a_run_gets_on_its_way_is_learnt(tmp_path: Path) -> None:
     """A token from a file or a command, and a secret from a file, are masked from the moment they are known."""
-    (tmp_path / "token").write_text("an-opaque-token-from-a-file\n")
-    (tmp_path / "secret").write_text("a-client-secret-from-a-file-x\n")
+    (tmp_path / "token").write_text("a-token-from-a-file\n")
+    (tmp_path / "secret").write_text("client-secret-in-a-file-x\n")
     for source, secret in [
-        ({"token_file": str(tmp_path / "token")}, "an-opaque-token-from-a-file"),
-        ({"token_command": "echo an-opaque-token-of-a-command"}, "an-opaque-token-of-a-command"),
-        ({"client_id": "cs-1", "client_secret_file": str(tmp_path / "secret")}, "a-client-secret-from-a-file-x"),
+        ({"token_file": str(tmp_path / "token")}, "a-token-from-a-file"),
+        ({"token_command": "echo opaque-token-of-a-command"}, "opaque-token-of-a-command"),
+        ({"client_id": "cs-1", "client_secret_file": str(tmp_path / "secret")}, "client-secret-in-a-file-x"),
     ]:
         assert REDACTOR.redact(secret) == secret
         token = await make_tokens(Settings(host="h", **source)).get()
         assert REDACTOR.redact(f"{secret} {token.value}") == f"{MASK} {MASK}"
 
 
-@pytest.mark.parametrize("text", ["eyJ" * 300_000, "eyJ." * 200_000, "a" * 1_000_000 + ".eyJ", "eyJ " * 200_000])
+@pytest.mark.parametrize(
+    "text", ["eyJ" * 300_000, "eyJ." * 200_000, "a" * 1_000_000 + ".eyJ", "eyJ " * 200_000, "a-secreta-se" * 90_000]
+)
 def test_a_long_text_is_masked_in_no_time(text: str) -> None:
     """A hostile text cannot make the masking slow."""
     began = time.process_time()

@@ -2,16 +2,18 @@
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple
 
 import orjson
 
 from bulkstop.kore.exchange import Response
-from bulkstop.redact import CACHED_SECRETS, JWT_START, MASK, encodings, mask_jwts
+from bulkstop.redact import CACHED_SECRETS, JWT_START, MASK, cut_forms, encodings, mask_cut, mask_jwts, needles
 from bulkstop.text import TEXT_CHARS
 
 _JWT_SENT = JWT_START.encode()
+_ESCAPE_SENT = b"\\"
 _ESCAPE = re.compile(rb"\\(?:u00([2-7][0-9a-fA-F])|(.))", re.DOTALL)
 _WORDS = 16 * TEXT_CHARS  # more of a text that is no JSON is read by nobody
 _LEVELS = 16  # nor what lies deeper in one that is
@@ -19,13 +21,15 @@ _LEVELS = 16  # nor what lies deeper in one that is
 
 def redact_response(response: Response, secrets: tuple[str, ...]) -> Response:
     """Mask in an answer what must not be repeated: these secrets, and whatever looks like a JWT."""
-    body = response.body
-    if response.location is None and len(body) < _shortest(secrets) and b"\\" not in body and _JWT_SENT not in body:
-        return response  # too short to hold a token, as the answer to a stop is
-    known = _encodings_sent(secrets)
-    body = _mask(body, known)
-    if b"\\" in body:
+    body, known = response.body, _known(secrets)
+    if response.location is None and not (
+        known.find_sign(body) if len(body) < known.shortest else known.may_be_in(body)
+    ):
+        return response
+    body = _mask_whole(body, known)
+    if _ESCAPE_SENT in body:  # before parts are masked: of one that has an escape in it a piece would be left
         body = _mask_escaped(body, known)
+    body = _mask_parts(body, known)
     if body is not response.body:
         response = response._replace(body=body)
     if response.location is not None:
@@ -34,21 +38,58 @@ def redact_response(response: Response, secrets: tuple[str, ...]) -> Response:
     return response
 
 
-@lru_cache(maxsize=CACHED_SECRETS)
-def _shortest(secrets: tuple[str, ...]) -> int:
-    """Return the length of the shortest form of these secrets; a body that is shorter holds none of them."""
-    return min(map(len, _encodings_sent(secrets)), default=sys.maxsize)
+class _Known(NamedTuple):
+    """Secrets as they may be sent: `whole` in all their forms, `cut` as what may be cut off or broken.
+
+    `signs` stand in every body that asks for another look, but for those with one of the forms in `signless`, of which
+    the shortest has `shortest` bytes.
+    """
+
+    whole: tuple[bytes, ...]
+    cut: tuple[str, ...]
+    signs: tuple[bytes, ...]
+    find_sign: Callable[[bytes], object]
+    signless: tuple[bytes, ...]
+    shortest: int
+
+    def may_be_in(self, body: bytes) -> bool:
+        """Tell whether a body that is long enough for all of them asks for another look."""
+        for sign in self.signs:  # quicker here than the pattern, which is quicker in a short body
+            if sign in body:
+                return True
+        for form in self.signless:  # noqa: SIM110 - a generator would take half as long again
+            if form in body:
+                return True
+        return False
 
 
 @lru_cache(maxsize=CACHED_SECRETS)
-def _encodings_sent(secrets: tuple[str, ...]) -> tuple[bytes, ...]:
-    return tuple(form.encode(errors="replace") for secret in secrets for form in encodings(secret))
+def _known(secrets: tuple[str, ...]) -> _Known:
+    whole = tuple(form.encode(errors="replace") for secret in secrets for form in encodings(secret))
+    cut = tuple(form for secret in secrets for form in cut_forms(secret))
+    ends = (end.encode(errors="replace") for end in needles(cut))
+    signs = (_ESCAPE_SENT, _JWT_SENT, *(end for end in ends if _JWT_SENT not in end))
+    find_sign = re.compile(b"|".join(map(re.escape, signs))).search
+    signless = [form for form in whole if not any(sign in form for sign in signs)]
+    signless = [form for form in signless if not any(other in form for other in signless if other != form)]
+    return _Known(whole, cut, signs, find_sign, tuple(signless), min(map(len, signless), default=sys.maxsize))
 
 
-def _mask(text: bytes, known: Sequence[bytes]) -> bytes:
-    for form in known:
+def _mask(text: bytes, known: _Known) -> bytes:
+    return _mask_parts(_mask_whole(text, known), known)
+
+
+def _mask_whole(text: bytes, known: _Known) -> bytes:
+    for form in known.whole:
         if form in text:
             text = text.replace(form, MASK.encode())
+    return text
+
+
+def _mask_parts(text: bytes, known: _Known) -> bytes:
+    """Mask also what is cut off or broken, and what looks like a JWT."""
+    if any(sign in text for sign in known.signs[1:]):  # escapes alone are no sign of what is cut
+        text = mask_cut(text.decode(errors="surrogateescape"), known.cut).encode(errors="surrogateescape")
     if _JWT_SENT in text:
         message = text.decode(errors="surrogateescape")
         clean = mask_jwts(message)
@@ -56,7 +97,7 @@ def _mask(text: bytes, known: Sequence[bytes]) -> bytes:
     return text
 
 
-def _mask_escaped(body: bytes, known: Sequence[bytes]) -> bytes:
+def _mask_escaped(body: bytes, known: _Known) -> bytes:
     """Mask also what is hidden behind escapes, which a reader of JSON takes away."""
     try:
         answer = orjson.loads(body)
@@ -65,7 +106,7 @@ def _mask_escaped(body: bytes, known: Sequence[bytes]) -> bytes:
     return orjson.dumps(_mask_json(answer, known, _LEVELS))
 
 
-def _mask_json(value: object, known: Sequence[bytes], levels: int) -> object:
+def _mask_json(value: object, known: _Known, levels: int) -> object:
     """Mask the texts of a JSON value, down to where anybody reads them."""
     if isinstance(value, str):
         return _mask(value.encode(), known).decode()

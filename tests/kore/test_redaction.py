@@ -57,6 +57,31 @@ def test_any_shape(body: bytes) -> None:
     assert not any(part in shown.lower() for part in ("zk3", "planted", "qw7", "tx9", "lm8"))
 
 
+@pytest.mark.parametrize(
+    ("secret", "part"),
+    [
+        (SECRET, SECRET[:20]),
+        (SECRET, SECRET[-20:]),
+        (SECRET, f"{SECRET[:18]}\n{SECRET[18:]}"),
+        (SECRET, quote(SECRET, safe="")[:24]),
+        (JWT, JWT.rpartition(".")[2]),
+        (JWT, JWT.rpartition(".")[2][:16]),
+        (JWT, JWT[-16:]),
+        (JWT, JWT.split(".")[1]),
+        (JWT, f"{JWT[:50]}\r\n {JWT[50:]}"),
+    ],
+)
+@pytest.mark.parametrize("escape", [False, True])
+def test_part_of_a_token(secret: str, part: str, escape: bool) -> None:
+    """Of a token that a server cuts off, breaks or takes apart nothing is left, in a short answer neither."""
+    body = json.dumps({"message": part})
+    if escape:
+        body = body.replace(part[3], f"\\u{ord(part[3]):04x}")
+    shown = words_of(body.encode(), secret)
+    assert MASK in shown
+    assert shown.replace(MASK, "").strip() == ""
+
+
 @given(visible, st.text(max_size=20), st.booleans())
 def test_any_secret(secret: str, around: str, ascii_only: bool) -> None:
     """Whatever the secret is, a message with it is shown without it."""
