@@ -1,5 +1,6 @@
 """Settings from options, the environment and a profile, in Python."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from bulkstop.errors import SettingsError
 from bulkstop.model import Limit
 from bulkstop.settings import NO_LIMIT, OPTION_SPECS, Settings
-from bulkstop.settings.load import variable_of
+from bulkstop.settings.load import list_open_variables, variable_of
 from tests.settings import BESIDE, FIRM
 
 
@@ -119,3 +120,18 @@ def test_fault(options: dict[str, Any], variables: dict[str, str], fault: str, m
         monkeypatch.setenv(f"BULKSTOP_{name}", text)
     with pytest.raises(SettingsError, match=f"^{fault}"):
         Settings.load(**options)
+
+
+def test_environment_of_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that has no need of secrets gets the environment without them, and all the rest of it."""
+    for name in OPTION_SPECS:
+        monkeypatch.setenv(variable_of(name), "any")
+    monkeypatch.setenv("VAULT_TOKEN", "of-the-command-itself")
+    before = {**os.environ}
+    assert before.keys() - list_open_variables().keys() == {
+        *("BULKSTOP_TOKEN", "BULKSTOP_TOKEN_COMMAND", "BULKSTOP_CLIENT_SECRET", "BULKSTOP_PROXY_PASSWORD")
+    }
+    monkeypatch.setenv("BULKSTOP_PROXY", "http://user:pa55word@proxy:3128")
+    monkeypatch.setenv("BULKSTOP_QUOTA_STORE", "redis://redis/0?password=pa55word")
+    assert "pa55word" not in str(list_open_variables())
+    assert os.environ["BULKSTOP_PROXY"] == "http://user:pa55word@proxy:3128"

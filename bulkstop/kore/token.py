@@ -13,7 +13,7 @@ import subprocess
 import time
 import uuid
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -24,7 +24,6 @@ import orjson
 
 from bulkstop.errors import CredentialsError
 from bulkstop.naming import name_setting
-from bulkstop.text import printable
 
 TokenSource = Callable[[], Awaitable[str]]
 """One way of getting a token; raises CredentialsError."""
@@ -44,13 +43,8 @@ REFUSED_S = 60.0
 """How long a token got after a 401 is trusted: refused in that time, the row is wrong and not the token."""
 
 _KILLED_S = 1.0
-_STDERR_BYTES = 4096
-_REASON_CHARS = 200
 _LAST_SECOND = 253402300800.0  # of the year 9999: what lies beyond is no time that can be printed
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
-# The pieces tokens, keys and their encodings are made of; 20 is the length of the shortest JWT header.
-_SECRET_LIKE = re.compile(r"[A-Za-z0-9+/_=.~%-]{20,}")
-_MASK = "[masked]"
 
 _log = logging.getLogger(__name__)
 
@@ -113,13 +107,18 @@ def file_source(path: str | Path) -> TokenSource:
     return mint
 
 
-def command_source(command: str, timeout_s: float = 30.0) -> TokenSource:
-    """Run the operator's command line in the shell, again at each renewal; what it prints is the token."""
+def command_source(
+    command: str, timeout_s: float = 30.0, *, environment: Mapping[str, str] | None = None
+) -> TokenSource:
+    """Run the operator's command line in the shell, again at each renewal; what it prints is the token.
+
+    It has this `environment`, by default that of this process.
+    """
 
     async def mint() -> str:
-        output = await _run(command, timeout_s)
+        output = await _run(command, timeout_s, environment)
         if output.exit_code:
-            raise CredentialsError(f"token command failed with exit code {output.exit_code}{output.reason()}")
+            raise CredentialsError(f"token command {_explain_exit(output.exit_code)}")
         return _text(bytes(output.stdout), "token command")
 
     return mint
@@ -326,90 +325,91 @@ def _signed(payload: dict[str, Any], key: Callable[[], Any], algorithm: Algorith
 
 
 class _Command:
-    """A command of the operator's: what it says, up to a cap, and how it ends."""
+    """A command of the operator's: what it prints, up to a cap, and how it ends. It is done when it has exited."""
 
     # Not asyncio's own subprocess: that one makes tasks, keeps all an endless command prints, and
     # when it is cancelled while it starts one, ends the shell alone and then waits for the shell's children.
 
-    def __init__(self, command: str) -> None:
+    def __init__(self, command: str, environment: Mapping[str, str] | None) -> None:
         self.exit_code: int | None = None
         self.stdout = bytearray()
-        self._stderr = bytearray()
-        self._said = asyncio.Event()  # all of standard output, or too much
-        self._complained = asyncio.Event()
+        self._done = asyncio.Event()  # it has exited, or printed too much
         self._process = subprocess.Popen(  # noqa: S602 - it is the operator's own command line
             command,
             shell=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # a token may stand there, in a form that nobody can know
             start_new_session=True,  # a process group of its own, to be killed with all it started
+            env=environment,
         )
         self._out = cast(IO[bytes], self._process.stdout)
-        self._err = cast(IO[bytes], self._process.stderr)
+        os.set_blocking(self._out.fileno(), False)
+        self._exit_fd: int | None = None
 
     @property
     def too_long(self) -> bool:
         return len(self.stdout) > TOKEN_BYTES
 
     async def end(self) -> None:
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._out, self._read_out)
-        loop.add_reader(self._err, self._read_err)
-        await self._said.wait()
-        if self.too_long:
-            return
-        exit_code = await loop.run_in_executor(None, self._process.wait)
-        # A good end does not wait for standard error: an agent left in the background may hold it open.
-        if exit_code:
-            await self._complained.wait()
-        self.exit_code = exit_code
+        """Wait for its exit alone: what it has left running may hold its output open for as long as it likes."""
+        asyncio.get_running_loop().add_reader(self._out, self._read)
+        self._watch_exit()
+        await self._done.wait()
+        while self._read_some():
+            pass
+        if not self.too_long:
+            self.exit_code = self._process.wait()
 
     def close(self) -> None:
         """End what has not ended by itself, with all it started; nothing is awaited, so nothing can cut it short."""
-        for pipe in (self._out, self._err):
-            asyncio.get_running_loop().remove_reader(pipe)
-            pipe.close()
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._out)
+        self._out.close()
+        if self._exit_fd is not None:
+            loop.remove_reader(self._exit_fd)
+            os.close(self._exit_fd)
         if self.exit_code is None:
             with contextlib.suppress(OSError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_KILLED_S)
 
-    def reason(self) -> str:
-        """Return the last line of standard error, with a colon before it, fit to be shown."""
-        lines = self._stderr.decode("utf-8", "replace").rstrip().splitlines()
-        # A line whose beginning was dropped may begin in the middle of a token, too short to look like one.
-        if not lines or (len(lines) == 1 and len(self._stderr) == _STDERR_BYTES):
-            return ""
-        line = printable(lines[-1], " ")
-        for word in self.stdout.decode("utf-8", "replace").split():
-            line = line.replace(word, _MASK) if len(word) > 4 else line
-        return f": {_SECRET_LIKE.sub(_MASK, line).strip()[:_REASON_CHARS]}"
+    def _watch_exit(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            self._exit_fd = os.pidfd_open(self._process.pid)
+        except (AttributeError, OSError):  # not every system has these
+            loop.run_in_executor(None, self._process.wait).add_done_callback(lambda _: self._done.set())
+        else:
+            loop.add_reader(self._exit_fd, self._done.set)
 
-    def _read_out(self) -> None:
-        data = _read_pipe(self._out)
+    def _read(self) -> None:
+        if not self._read_some():
+            asyncio.get_running_loop().remove_reader(self._out)
+        if self.too_long:
+            self._done.set()
+
+    def _read_some(self) -> bool:
+        """Read what there is; tell whether there may be more that is wanted."""
+        try:
+            data = os.read(self._out.fileno(), TOKEN_BYTES)
+        except BlockingIOError:
+            return False
         self.stdout += data[: TOKEN_BYTES + 1 - len(self.stdout)]
-        if not data or self.too_long:
-            self._said.set()
-
-    def _read_err(self) -> None:
-        data = _read_pipe(self._err)
-        self._stderr = (self._stderr + data)[-_STDERR_BYTES:]
-        if not data:
-            self._complained.set()
+        return bool(data) and not self.too_long
 
 
-def _read_pipe(pipe: IO[bytes]) -> bytes:
-    data = os.read(pipe.fileno(), TOKEN_BYTES)  # the loop has said that there is something, or the end
-    if not data:
-        asyncio.get_running_loop().remove_reader(pipe)
-    return data
+def _explain_exit(exit_code: int) -> str:
+    """Say how a command failed, without a word of its own."""
+    hints = {126: " (it cannot be run)", 127: " (the shell has not found it)"}
+    how = f"was ended by signal {-exit_code}" if exit_code < 0 else f"failed with exit code {exit_code}"
+    return f"{how}{hints.get(exit_code, '')}; its words may hold a secret and are not shown: run it by hand to see them"
 
 
-async def _run(command: str, timeout_s: float) -> _Command:
+async def _run(command: str, timeout_s: float, environment: Mapping[str, str] | None) -> _Command:
     try:
-        running = _Command(command)
+        running = _Command(command, environment)
     except (OSError, ValueError) as error:
         raise CredentialsError(f"token command cannot be run: {error}") from None
     try:

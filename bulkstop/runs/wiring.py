@@ -36,6 +36,7 @@ from bulkstop.naming import name_setting, name_variable
 from bulkstop.redact import REDACTOR, find_passwords
 from bulkstop.report.log import LOG, log_event
 from bulkstop.settings import Settings
+from bulkstop.settings.load import list_open_variables
 from bulkstop.settings.parse import TransportName
 from bulkstop.version import __version__
 
@@ -133,7 +134,8 @@ def make_tokens(settings: Settings, observe: Observe = log_event) -> token.Token
     if settings.token_file:
         return token.Tokens(watch_tokens(token.file_source(settings.token_file), observe), renewable=True)
     if settings.token_command:
-        return token.Tokens(watch_tokens(token.command_source(settings.token_command), observe), renewable=True)
+        source = token.command_source(settings.token_command, environment=list_open_variables())
+        return token.Tokens(watch_tokens(source, observe), renewable=True)
     if settings.client_id and (settings.client_secret or settings.client_secret_file):
         return token.Tokens(_make_signing_source(settings, settings.client_id), single_use=settings.jti, renewable=True)
     variable, client_id, secret = map(name_variable, ("token", "client_id", "client_secret"))

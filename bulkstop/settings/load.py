@@ -6,11 +6,24 @@ from pathlib import PurePath
 from typing import Any
 
 from bulkstop.errors import SettingsError
-from bulkstop.settings import OPTION_SPECS, Settings, check_names, is_empty, join_limits, key_of, read, suggest_value
+from bulkstop.redact import find_passwords
+from bulkstop.settings import (
+    OPTION_SPECS,
+    Settings,
+    check_names,
+    is_empty,
+    is_hidden,
+    join_limits,
+    key_of,
+    read,
+    suggest_value,
+)
 from bulkstop.settings.profiles import Profile, read_profile
 
 WAYS_TO_A_TOKEN = frozenset({"token", "token_file", "token_command", "client_secret", "client_secret_file"})
 WAYS_TO_A_PASSWORD = frozenset({"proxy_password", "proxy_password_file"})
+ADDRESSES = frozenset({"proxy", "quota_store"})
+"""Settings that may hold a password, and otherwise nothing that is secret."""
 CONFIG = "bulkstop.toml"
 """The file of profiles, unless another one is named."""
 
@@ -53,6 +66,16 @@ def open_profile(name: str | None, config: str | None) -> Profile:
 def variable_of(name: str) -> str:
     """Return the environment's variable of a setting, or of `profile` and `config`."""
     return f"BULKSTOP_{(key_of(name) if name in OPTION_SPECS else name).upper()}"
+
+
+def list_open_variables() -> dict[str, str]:
+    """Return the environment without what is secret in variables of settings: for a process that has no need of it."""
+    hidden = {variable_of(name): name for name in OPTION_SPECS if is_hidden(name)}
+    return {
+        variable: text
+        for variable, text in os.environ.items()
+        if variable not in hidden or (hidden[variable] in ADDRESSES and not find_passwords(text))
+    }
 
 
 def refuse_empty_variables(variables: Mapping[str, str]) -> None:

@@ -63,7 +63,7 @@ def test_failing_command(tmp_path: Path) -> None:
     """A command that gives no token is exit 2, and what it printed is not repeated."""
     run = bulkstop("token", "--token-command", f"echo {TOKEN}; exit 3", cwd=tmp_path, BULKSTOP_TOKEN=None)
     assert (run.code, run.out) == (2, "")
-    assert run.err == "bulkstop: token command failed with exit code 3\n"
+    assert run.err.startswith("bulkstop: token command failed with exit code 3; its words may hold a secret ")
 
 
 def test_no_credentials(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import Mock
 
 import jwt
 import pytest
@@ -246,9 +247,9 @@ class TestFromCommand:
     @pytest.mark.real
     async def test_is_run_by_the_shell_each_time(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The command line is the shell's, sees the environment, and is run anew for each token."""
-        monkeypatch.setenv("BULKSTOP_CLIENT_SECRET", "from-env")
+        monkeypatch.setenv("VAULT_ADDR", "from-env")
         log = tmp_path / "log"
-        mint = command_source(f"echo run >> {log}; echo \"$BULKSTOP_CLIENT_SECRET-$(wc -l < {log} | tr -d ' ')\"")
+        mint = command_source(f"echo run >> {log}; echo \"$VAULT_ADDR-$(wc -l < {log} | tr -d ' ')\"")
         assert [await mint(), await mint()] == ["from-env-1", "from-env-2"]
 
     @pytest.mark.real
@@ -263,60 +264,28 @@ class TestFromCommand:
         assert (done.stdout, done.stderr) == ("token list\n", "")
 
     @pytest.mark.real
-    async def test_that_fails(self) -> None:
-        """A failing command is told by its exit code and its last words, never by what it printed."""
-        error = await failure(command_source("echo hidden-output; echo first >&2; echo 'not logged in' >&2; exit 3"))
-        assert str(error) == "token command failed with exit code 3: not logged in"
-        assert "hidden" not in text_of(error)
-
-    @pytest.mark.real
-    async def test_that_fails_before_its_last_word(self) -> None:
-        """The reason of a failure is waited for, also when a part of the command gives it after the end of the rest."""
-        error = await failure(command_source("(sleep 0.1; echo late >&2) >&- & exit 3"))
-        assert str(error) == "token command failed with exit code 3: late"
-
-    @pytest.mark.real
-    async def test_that_fails_without_a_word(self) -> None:
-        """A command that fails in silence is told by its exit code alone."""
-        assert str(await failure(command_source("exit 7"))) == "token command failed with exit code 7"
-
-    @pytest.mark.real
-    async def test_that_is_none(self) -> None:
-        """An unknown command is told by the shell's own words."""
-        error = await failure(command_source("no-such-command-here"))
-        assert "exit code 127" in str(error)
-        assert "not found" in str(error)
+    @pytest.mark.parametrize(
+        ("command", "how"),
+        [
+            ("echo hidden; echo 'hidden, not logged in' >&2; exit 3", "failed with exit code 3"),
+            ("set -x; token=hidden; exit 1", "failed with exit code 1"),
+            ("printf 'aGlkZGVu' >&2; exit 1", "failed with exit code 1"),
+            ("yes hidden | head -c 300000 >&2; exit 1", "failed with exit code 1"),
+            ("exit 7", "failed with exit code 7"),
+            ("no-such-command-here", "failed with exit code 127 (the shell has not found it)"),
+            ("/", "failed with exit code 126 (it cannot be run)"),
+            ("kill -9 $$", "was ended by signal 9"),
+        ],
+    )
+    async def test_that_fails(self, command: str, how: str) -> None:
+        """Of a failing command nothing is shown but how it ended: a secret may stand in its words in any form."""
+        said = "its words may hold a secret and are not shown: run it by hand to see them"
+        assert str(await failure(command_source(command))) == f"token command {how}; {said}"
 
     @pytest.mark.real
     async def test_that_the_shell_cannot_be_given(self) -> None:
         """A command line that no process can have is one line, too."""
         assert "cannot be run" in str(await failure(command_source("echo a\0b")))
-
-    @pytest.mark.real
-    @pytest.mark.parametrize("words", ["{}", "got {} refused", "\x1b[31mtoken={}\x1b[0m", "{}, {}"])
-    @pytest.mark.parametrize("secret", [a_jwt(), LONG_SECRET, "Zm9vYmFyYmF6cXV4Zm9vYg==", "0123456789abcdef" * 2])
-    async def test_that_prints_a_secret_in_its_error(self, tmp_path: Path, words: str, secret: str) -> None:
-        """What looks like a token or a key in the last words is masked, and no control character gets through."""
-        said = tmp_path / "said"
-        said.write_text(words.format(secret, secret))
-        error = await failure(command_source(f"cat {said} >&2; exit 1"))
-        assert "[masked]" in str(error)
-        assert secret not in text_of(error)
-        assert str(error).isprintable()
-
-    @pytest.mark.real
-    async def test_that_traces_itself(self) -> None:
-        """A short token in the last words is masked as well, when it stood in the output."""
-        error = await failure(command_source("echo tok-1; echo '+ echo tok-1' >&2; exit 1"))
-        assert str(error).endswith("exit code 1: + echo [masked]")
-
-    @pytest.mark.real
-    async def test_that_says_too_much(self) -> None:
-        """Endless last words are neither kept nor shown, as they may begin in the middle of a token."""
-        error = await failure(command_source("head -c 300000 /dev/zero | tr '\\0' a >&2; exit 1"))
-        assert str(error) == "token command failed with exit code 1"
-        error = await failure(command_source("(yes ' word' | head -n 9999; printf 'w %.0s' $(seq 999)) >&2; exit 1"))
-        assert len(str(error)) < 300
 
     @pytest.mark.real
     @pytest.mark.parametrize(
@@ -341,13 +310,21 @@ class TestFromCommand:
         assert await command_source(f"head -c {TOKEN_BYTES} /dev/zero | tr '\\0' a")() == "a" * TOKEN_BYTES
 
     @pytest.mark.real
-    async def test_that_leaves_an_agent_behind(self, tmp_path: Path) -> None:
-        """A command's good end is not held up by what it left running, and that is not killed."""
+    @pytest.mark.parametrize("code", [0, 3])
+    @pytest.mark.parametrize("has_pidfd", [True, False])
+    async def test_that_leaves_an_agent_behind(
+        self, code: int, has_pidfd: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A command is done when it has exited: what it left running, its output open, is let be."""
+        if not has_pidfd:
+            monkeypatch.setattr(os, "pidfd_open", Mock(side_effect=OSError), raising=False)
         fifo = tmp_path / "fifo"
         os.mkfifo(fifo)
-        # The agent holds the command's standard error open and answers once asked.
-        mint = command_source(f"(read line < {fifo}; echo alive > {fifo}) > /dev/null & echo token")
-        assert await mint() == "token"
+        mint = command_source(f"(read line < {fifo}; echo alive > {fifo}) & echo token; exit {code}")
+        if code:
+            assert "exit code 3" in str(await failure(mint))
+        else:
+            assert await mint() == "token"
 
         def ask() -> str:
             fifo.write_text("ask\n")
@@ -390,7 +367,7 @@ class TestFromCommand:
 
         async def all_three() -> None:
             assert await command_source("echo token")() == "token"
-            assert str(await failure(command_source("echo sorry >&2; exit 4"))).endswith("exit code 4: sorry")
+            assert "exit code 4" in str(await failure(command_source("echo sorry >&2; exit 4")))
             assert "more than" in str(await failure(command_source("yes")))
 
         with asyncio.Runner(loop_factory=loop_factory) as runner:
