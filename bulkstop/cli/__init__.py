@@ -104,6 +104,7 @@ def main() -> NoReturn:
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see bulkstop/__main__.py
         signal.signal(signal.SIGINT, signal.default_int_handler)
     _fill_closed_streams()
+    _keep_to_oneself()
     with own_process(os._exit, say_at_once, unblock_err, write_err_beside) as process:
         code = _run(process)
         if process.signum is not None:
@@ -167,6 +168,15 @@ def _fill_closed_streams() -> None:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+
+
+def _keep_to_oneself() -> None:
+    """Leave nothing for others, of children neither: no core, which would hold the token, no folder they can write."""
+    import resource  # here: whoever imports this module may have no need of it
+
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    os.umask(os.umask(0o077) | 0o022)
 
 
 def _refuse(text: str) -> int:

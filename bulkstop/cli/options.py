@@ -20,6 +20,7 @@ from bulkstop.runs.wiring import list_secrets
 from bulkstop.settings import OPTION_SPECS, Settings, default_of, is_empty, join_limits, load, suggest_value
 from bulkstop.settings.exposure import find_exposures
 from bulkstop.settings.load import CONFIG, merge_settings, open_profile, variable_of
+from bulkstop.settings.machine_zone import explain_offset
 from bulkstop.settings.profiles import Profile
 from bulkstop.settings.spec import Group
 
@@ -153,6 +154,8 @@ def read_settings(ctx: click.Context) -> Settings:
     Until the command has ended, messages name options, and warnings are logged without what is secret in its settings.
     """
     ctx.with_resource(spelling(spell_option))
+    if fault := explain_offset():
+        raise SettingsError(f"{fault}, so no time can be written in it; mend or unset it")
     refuse_empty_variables(ctx)
     options = _get_values(ctx, ParameterSource.COMMANDLINE)
     if "quota" in options:

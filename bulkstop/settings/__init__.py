@@ -16,6 +16,7 @@ from bulkstop.errors import SettingsError
 from bulkstop.ids import id_fault
 from bulkstop.model import CampaignType, FailureCap, Limit, Order
 from bulkstop.naming import name_setting, name_variable
+from bulkstop.settings.machine_zone import explain_machine_zone, read_machine_zone
 from bulkstop.settings.options import SettingsOptions
 from bulkstop.settings.parse import (
     ALGORITHMS,
@@ -256,7 +257,7 @@ class Settings:
         """Return the seconds from `now` (with a zone) to `finish_by`, below zero once it has passed; else None."""
         if self.finish_by is None:
             return None
-        there = ZoneInfo(self.tz) if self.tz else None  # without one the machine's, whatever its offset is at that time
+        there = ZoneInfo(self.tz) if self.tz else read_machine_zone()  # None: the machine's, as it is at that time
         end = datetime.combine(now.astimezone(there).date(), time.fromisoformat(self.finish_by), there)
         return end.timestamp() - now.timestamp()
 
@@ -409,6 +410,13 @@ def _check_soak(settings: Settings) -> None:
         raise SettingsError(f": is the wait between waves; give {name_setting('waves')} with it", setting="soak_s")
 
 
+def _check_zone(settings: Settings) -> None:
+    if settings.finish_by is not None and settings.tz is None and (fault := explain_machine_zone()):
+        raise SettingsError(
+            f" {settings.finish_by}: {fault}; give {name_setting('tz')}, or mend it", setting="finish_by"
+        )
+
+
 def _check_credentials(settings: Settings) -> None:
     minted = bool(settings.client_secret or settings.client_secret_file)
     ways = [bool(settings.token), bool(settings.token_file), bool(settings.token_command), minted]
@@ -424,5 +432,5 @@ def _check_credentials(settings: Settings) -> None:
 
 _CHECKS = (
     *(_check_scheme, _check_ids, _check_proxy, _check_proxy_password, _check_transport, _check_soak),
-    _check_credentials,
+    *(_check_zone, _check_credentials),
 )

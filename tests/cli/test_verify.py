@@ -362,7 +362,7 @@ def test_no_token(still: Simulated, tmp_path: Path) -> None:
     assert run.err.startswith("bulkstop: no credentials: ")
     run = verify(still, RESULTS, "--token-command", "false", cwd=tmp_path, BULKSTOP_TOKEN=None)
     assert run.code == 3
-    assert run.err.startswith("bulkstop: token command failed with exit code 1\n")
+    assert run.err.startswith("bulkstop: token command failed with exit code 1; ")
 
 
 @pytest.mark.parametrize(

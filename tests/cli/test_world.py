@@ -263,7 +263,7 @@ def test_token_command(tmp_path: Path) -> None:
         run = bulkstop("stop", "campaigns.csv", *UNPACED, *command, cwd=tmp_path, BULKSTOP_TOKEN=None)
         arrived = strict.ids()
     assert run.code == 3
-    assert "token command failed with exit code 1: the vault is sealed" in run.err
+    assert "token command failed with exit code 1; its words may hold a secret" in run.err
     lines = results(tmp_path / LINE)
     assert sorted(line["campaign_id"] for line in lines) == sorted(ids)
     assert sorted(sent_of(lines)) == sorted(arrived)

@@ -5,12 +5,12 @@ lock around reading the time and counting, a time that never goes back, the remo
 person can act on.
 """
 
-import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from bulkstop.engine.limits.state_folder import expand_home, find_state_folder
 from bulkstop.engine.limits.windows import StoreUnavailableError, merge_limits, server_of, suggest_store
 from bulkstop.errors import QuotaError, SettingsError
 from bulkstop.model import Limit
@@ -70,18 +70,16 @@ async def open_store(
 
 def default_path() -> Path:
     """Return the path of the user's own store, in the directory for state."""
-    folder = os.environ.get("XDG_STATE_HOME", "")
-    try:  # one that is not absolute is to be ignored: https://specifications.freedesktop.org/basedir-spec/latest/
-        state = Path(folder) if folder.startswith("/") else Path.home() / ".local" / "state"
-    except RuntimeError:
+    state = find_state_folder()
+    if state is None:
         why = "no home directory to keep the quota in; give a path, or memory"
-        raise SettingsError(f": {why}", setting="quota_store") from None
+        raise SettingsError(f": {why}", setting="quota_store")
     return state / "bulkstop" / "quota.sqlite"
 
 
 def _path(where: str) -> Path:
     try:
-        return Path(where).expanduser().absolute()
+        return expand_home(where).absolute()
     except RuntimeError as error:
         raise SettingsError(f" {where}: {error}; {suggest_store()}", setting="quota_store") from None
 

@@ -19,6 +19,7 @@ from typing import NamedTuple, TypeVar, cast
 
 from pyrate_limiter import Decision, Rate, RateItem, SQLiteBucket, SQLiteQueries
 
+from bulkstop.engine.limits.state_folder import make_private_folder
 from bulkstop.engine.limits.windows import StoreUnavailableError, Window, key_of, suggest_store
 from bulkstop.errors import QuotaError, SettingsError
 from bulkstop.files import check_shared, open_place
@@ -271,7 +272,7 @@ def _name_in(error: OSError) -> str | None:
 
 
 def _make_file(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(path.parent)
     for ending in BESIDE:
         check_shared(f"{path}{ending}")
     # Only a new file: to close one that is in use would let go of all locks that this process has on it.

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import orjson
 
+from bulkstop.engine.limits.state_folder import make_private_folder
 from bulkstop.engine.limits.store import default_path
 from bulkstop.errors import SettingsError
 from bulkstop.files import open_regular, write_atomically
@@ -88,7 +89,7 @@ def _write(runs: list[_Run]) -> None:
     path = _path()
     if path is None:
         return
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(path.parent)
     text = orjson.dumps(
         {"runs": [run._asdict() for run in runs]}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     )

@@ -3,8 +3,8 @@
 import os
 from collections.abc import Iterable, Iterator
 from os import PathLike, fspath
-from pathlib import Path
 
+from bulkstop.engine.limits.state_folder import expand_home
 from bulkstop.engine.limits.store import REDIS
 from bulkstop.errors import SettingsError
 from bulkstop.naming import name_setting
@@ -76,6 +76,6 @@ def _store_of(settings: Settings) -> str | None:
     if where in (None, MEMORY) or where.partition(":")[0].lower() in REDIS:
         return None
     try:
-        return str(Path(where).expanduser())
+        return str(expand_home(where))
     except RuntimeError:  # nobody's home: there is none, and the store itself says so
         return None

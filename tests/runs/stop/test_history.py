@@ -148,14 +148,14 @@ def test_a_full_disk_leaves_the_last_run_as_it_was(state: Path, monkeypatch: pyt
 def test_without_a_home_there_is_no_history() -> None:
     """A process whose user has no home directory has no history and no error."""
     homeless = (
-        "import pathlib; from bulkstop.runs.stop.history import load_last_run, save_run;"
+        "import sys; from bulkstop.runs.stop.history import load_last_run, save_run;"
         "save_run('prod', 'h', 9); print(load_last_run('prod', 'h'))"
     )
-    broken = "import pathlib\ndef home(): raise RuntimeError('no home')\npathlib.Path.home = home\n"
+    broken = "import pwd\ndef find(_): raise KeyError('no entry')\npwd.getpwuid = find\n"
     done = subprocess.run(
         [sys.executable, "-c", broken + homeless.replace("; ", "\n", 1)],
         cwd=ROOT,
-        env=environment(XDG_STATE_HOME=None),
+        env=environment(XDG_STATE_HOME=None, HOME=None),
         check=True,
         capture_output=True,
         text=True,
