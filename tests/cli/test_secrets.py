@@ -6,10 +6,12 @@ redirects and in what is no HTTP. The one place where a token may stand is the s
 
 import asyncio
 import base64
+import contextlib
 import json
 import re
+import signal
 import stat
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,7 +77,10 @@ def leaked(secrets: Iterable[str], data: bytes) -> list[str]:
     """Return the forms and the pieces of these secrets that stand in some bytes."""
     sought = {form for secret in secrets for form in disguises(secret)}
     sought |= {piece for secret in secrets if not is_jwt(secret) for piece in pieces(secret)}
-    sought |= {secret.rpartition(".")[2] for secret in secrets if is_jwt(secret)}  # what signs is what is secret
+    of_jwts = [
+        part for secret in secrets if is_jwt(secret) for part in secret.split(".")[1:]
+    ]  # what it says, what signs
+    sought |= {end for part in of_jwts for end in (part, part[:PIECE_CHARS], part[-PIECE_CHARS:])}
     return sorted(form for form in sought if form.encode() in data)
 
 
@@ -88,6 +93,12 @@ def echo(secrets: Iterable[str]) -> str:
     """Write what was sent in every form, as the words of a server."""
     forms = sorted({form for secret in secrets for form in disguises(secret)})
     return " | ".join(["you sent", *forms])
+
+
+def parts(token: str) -> str:
+    """Write what may become of a token on its way: cut off, broken, and of a JWT its parts alone."""
+    cut = [token[:20], token[-20:], f"{token[:16]} {token[16:]}", f"{token[:-16]}\r\n\t{token[-16:]}"]
+    return " | ".join(["you sent", *cut, *(token.split(".")[1:] if is_jwt(token) else ())])
 
 
 def escaped(text: str) -> bytes:
@@ -133,6 +144,8 @@ class Hostile:
             "escaped": http(b'{"status":"Stopped","message":"' + escaped(said) + b'"}'),
             "slashed": http(json.dumps({"status": "Stopped", "message": token}).replace("/", "\\/").encode()),
             "cut": http(stopped("x" * 290 + token, "y" * 290 + token)),
+            "parts": http(stopped(parts(token), token[-20:])),
+            "torn": http(parts(token).encode(), status="404 Not Found"),
             "unsure": http(said.encode()),
             "rejected": http(
                 json.dumps({"errors": [{"msg": said, "code": token}], "message": token}).encode(),
@@ -187,21 +200,24 @@ class Stage:
 
     async def run(self, *args: str, **more: str | None) -> Ended:
         """Run the command to its end and keep what it said."""
+        process = await self.start(*COMMAND, *args, **more)
+        out, err = await asyncio.wait_for(process.communicate(), WAIT_S)
+        self.said += out + err
+        return Ended(process.returncode or 0, out.decode(), err.decode())
+
+    async def start(self, *words: str, **more: str | None) -> asyncio.subprocess.Process:
+        """Start a command with what was given."""
         (self.folder / "tmp").mkdir(exist_ok=True)
         own = {"XDG_STATE_HOME": str(self.folder / "state"), "TMPDIR": str(self.folder / "tmp")}
         own["BULKSTOP_QUOTA"] = "5000/60s"
-        process = await asyncio.create_subprocess_exec(
-            *COMMAND,
-            *args,
+        return await asyncio.create_subprocess_exec(
+            *words,
             cwd=self.work,
             env=environment(**({"BULKSTOP_TOKEN": None} | self.given | own | more)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        out, err = await asyncio.wait_for(process.communicate(), WAIT_S)
-        self.said += out + err
-        return Ended(process.returncode or 0, out.decode(), err.decode())
 
     def written(self) -> dict[Path, bytes]:
         """Return every file that was written, but those that were planted."""
@@ -257,6 +273,7 @@ def plant(way: str, folder: Path) -> tuple[dict[str, str | None], list[str]]:
 
 WAYS = ("token", "jwt", "token file", "token command", "client secret", "single use", "key")
 STOP = ("stop", "campaigns.csv", "--yes", "--overwrite", "--attempts", "2", "--log-level", "debug")
+OUTAGE = (*STOP, "--host", "http://127.0.0.1:1", "--max-outage", "100ms")
 LIST = ("--account-id", "a", "--stream-id", "st-1", "--status", "Active,Stopped")
 
 
@@ -447,6 +464,139 @@ async def test_who_looks_at_processes(stage: Stage) -> None:
     assert b"bulkstop\0stop\0campaigns.csv" in seen
     assert b"XDG_STATE_HOME" in seen
     stage.check()
+
+
+PLANTED_JWT = jwt.encode({"sub": "u1", "appId": "cs-1", "planted": "Jd8Mw3Kp5Yc1"}, "k" * 64, "HS256")
+PLANTED = {
+    "proxy": "Gv6-planted-proxy/Hn2Bt9",
+    "redis": "Ws4-planted-redis/Lk7Pq3",
+    "client": "Xe5-planted-client/Ru8Fz2",
+}
+"""Secrets that no other test has: they are looked for in all processes of this machine."""
+
+
+@dataclass
+class Holding(Hostile):
+    """A hostile server that answers only once it may."""
+
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self, connection: Connection) -> None:
+        """Answer the calls of a connection, later."""
+        self.asked.set()
+        await self.may_answer.wait()
+        await super().__call__(connection)
+
+
+def processes() -> Iterator[tuple[int, dict[str, bytes]]]:
+    """Yield every process with what others can read of it."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            yield int(folder.name), {name: (folder / name).read_bytes() for name in ("cmdline", "environ", "limits")}
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks at processes where Linux has them")
+@pytest.mark.parametrize("way", ["token command", "client secret"])
+async def test_planted_secrets(way: str, stage: Stage) -> None:
+    """All secrets at once are in no file, log, core or command line, and in no child that has no need of them."""
+    planted = stage.folder / "planted"
+    planted.mkdir()
+    (planted / "token").write_text(PLANTED_JWT)
+    (planted / "token").chmod(0o600)
+    stage.secrets = [PLANTED_JWT, *PLANTED.values()]
+    server = Holding()
+    async with listening(server) as here:
+        look = "umask 077; cat /proc/self/environ /proc/self/cmdline >>seen; ulimit -c >>limits"
+        stage.given = {
+            "BULKSTOP_TOKEN": None,
+            "BULKSTOP_PROXY": f"http://user@127.0.0.1:{here.port}",
+            "BULKSTOP_PROXY_PASSWORD": PLANTED["proxy"],
+            "BULKSTOP_QUOTA_STORE": f"redis://:{quote(PLANTED['redis'], safe='')}@127.0.0.1:1",
+            "MARK": str(stage.folder),
+        }
+        if way == "token command":
+            stage.given["BULKSTOP_TOKEN_COMMAND"] = f"{look}; cat {planted}/token"
+        else:
+            stage.given |= {"BULKSTOP_CLIENT_ID": "cs-1", "BULKSTOP_CLIENT_SECRET": PLANTED["client"]}
+        words = (*STOP, "--host", "http://127.0.0.1:1", "--quota-store", "memory")
+        shell = ("sh", "-c", 'ulimit -c unlimited; exec "$@"', "sh")
+        run = await stage.start(*shell, *COMMAND, *words)
+        await asyncio.wait_for(server.asked.wait(), WAIT_S)
+        watched = 0
+        for pid, seen in processes():
+            is_watchdog = b"watchdog_process.py" in seen["cmdline"] and b"\0%d\0" % run.pid in seen["cmdline"]
+            is_child = str(stage.folder).encode() in seen["environ"] and pid != run.pid
+            watched += is_watchdog
+            assert leaked(stage.secrets, seen["cmdline"]) == []
+            if is_watchdog or is_child:
+                assert leaked(stage.secrets, seen["environ"]) == []
+            if is_watchdog or is_child or pid == run.pid:
+                assert re.search(rb"Max core file size +0 ", seen["limits"])
+        assert watched == 1
+        run.send_signal(signal.SIGQUIT)
+        stage.said += b"".join(await asyncio.wait_for(run.communicate(), WAIT_S))
+        assert run.returncode == -signal.SIGQUIT
+        assert list(stage.work.glob("core*")) == []
+        server.may_answer.set()
+        ends = await asyncio.gather(stage.run(*words), stage.run(*words, "--log-json", "-o", "other.csv"))
+    assert {end.code for end in ends} <= {1, 3}, ends
+    assert PLANTED["proxy"] in server.sent
+    if way == "token command":
+        assert b"XDG_STATE_HOME" in (stage.work / "seen").read_bytes()
+        assert set((stage.work / "limits").read_text().split()) == {"0"}
+    stage.check(word for word in server.sent if not word.startswith(("Basic ", "user:")))
+
+
+async def test_password_from_a_file(stage: Stage) -> None:
+    """A proxy's password from a file reaches the proxy, whichever transport is used, and nobody else."""
+    stage.secrets = [PLANTED["proxy"]]
+    planted = stage.folder / "planted"
+    planted.mkdir()
+    (planted / "password").write_text(PLANTED["proxy"] + "\n")
+    (planted / "password").chmod(0o600)
+    stage.given = {"BULKSTOP_TOKEN": OPAQUE}
+    async with listening(wire := Hostile()) as one, listening(aiohttp := Hostile()) as other:
+        jobs = [
+            stage.run(
+                *STOP,
+                *("--host", "http://127.0.0.1:1", "--transport", transport, "-o", f"{transport}.jsonl"),
+                *("--proxy", f"http://user@127.0.0.1:{proxy.port}", "--proxy-password-file", f"{planted}/password"),
+            )
+            for transport, proxy in (("wire", one), ("aiohttp", other))
+        ]
+        for end in await asyncio.gather(*jobs):
+            assert end.code in (1, 3), end
+            assert "warning: --proxy" not in end.err
+    assert PLANTED["proxy"] in wire.sent & aiohttp.sent
+    stage.check()
+
+
+@pytest.mark.parametrize("more", [(), ("--log-json",)])
+async def test_typed_password(more: tuple[str, ...], stage: Stage) -> None:
+    """A password on the command line is warned of in one line, without itself, and stands in no record of the run."""
+    stage.secrets = [PASSWORD]
+    proxy = f"http://user:{quote(PASSWORD, safe='')}@127.0.0.1:1"
+    end = await stage.run(*OUTAGE, "--proxy", proxy, *more, BULKSTOP_TOKEN=OPAQUE)
+    lines = [line for line in end.err.splitlines() if "everybody on this machine can read the password" in line]
+    assert len(lines) == 1
+    assert "BULKSTOP_PROXY_PASSWORD" in lines[0]
+    assert "--proxy-password-file" in lines[0]
+    assert all(line.startswith("{") for line in end.err.splitlines()) == bool(more)
+    stage.check()
+
+
+async def test_open_umask_and_no_home(stage: Stage) -> None:
+    """With a umask of 000 and without a home directory others can write nothing that is made, nor is it in the root."""
+    stage.given = {"BULKSTOP_TOKEN": OPAQUE, "HOME": "", "XDG_STATE_HOME": None}
+    state = stage.folder / "a" / "b" / "state"
+    shell = ("sh", "-c", 'umask 000; exec "$@"', "sh")
+    words = (*COMMAND, *OUTAGE)
+    run = await stage.start(*shell, *words, "--quota-store", str(state / "calls.sqlite"), XDG_STATE_HOME=str(state))
+    await asyncio.wait_for(run.communicate(), WAIT_S)
+    made = [state, *state.parents[:2], *state.rglob("*"), *stage.work.glob("*.results.*")]
+    assert len(made) > 5
+    assert [path for path in made if path.stat().st_mode & 0o077] == []
 
 
 @pytest.mark.parametrize(
