@@ -15,7 +15,9 @@ from bulkstop.cli.terminal import print_err
 from bulkstop.errors import SettingsError
 from bulkstop.events import Warned
 from bulkstop.naming import spelling
+from bulkstop.redact import hide_password
 from bulkstop.report.log import log_event
+from bulkstop.report.stop.plan import format_way
 from bulkstop.runs.wiring import list_secrets
 from bulkstop.settings import OPTION_SPECS, Settings, default_of, is_empty, join_limits, load, suggest_value
 from bulkstop.settings.exposure import find_exposures
@@ -191,6 +193,12 @@ def read_origin(ctx: click.Context) -> Origin:
     profile: Profile = ctx.meta[_PROFILE]
     is_there = bool(profile.text) or profile.values is not None
     return Origin(profile.path if is_there else None, None if profile.values is None else profile.name)
+
+
+def describe_way(settings: Settings) -> list[tuple[str, str]]:
+    """Return rows of a plan that say where the settings of the command come from, and what stands before the host."""
+    proxy = None if settings.proxy is None else hide_password(settings.proxy)
+    return format_way(*read_origin(click.get_current_context()), proxy, settings.ca)
 
 
 def _get_values(ctx: click.Context, source: ParameterSource) -> dict[str, Any]:

@@ -63,3 +63,16 @@ def test_file_of_somebody_else(words: tuple[str, ...], here: Here) -> None:
     assert "give --config bulkstop.toml if you trust it, or --config /dev/null to go without" in ended.err
     assert "bulkstop.toml line 2: attempts: '0' is no whole number" in here(*words, "--config", "bulkstop.toml").err
     assert "host: not given" in here(*words, "--config", "/dev/null").err or words == ("token",)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("words", [("--rate", "1/s", "--count", "1"), ("--find-limit",)])
+def test_load_says_where_settings_come_from(words: tuple[str, ...], here: Here) -> None:
+    """A load test, of real stops as well, says the same before the first request."""
+    Path("bulkstop.toml").write_text(PROFILE)
+    ended = here(
+        "load", "--profile", "prod", "--account-id", "a", "--stream-id", "s", *words, variables={"BULKSTOP_TOKEN": None}
+    )
+    lines = [" ".join(line.split()) for line in ended.err.splitlines()]
+    assert {"config bulkstop.toml (profile prod)", "proxy http://user@proxy.example:3128", "ca ca.pem"} <= {*lines}
+    assert ended.code == 2

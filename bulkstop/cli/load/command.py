@@ -21,7 +21,7 @@ from bulkstop.cli.load.options import (
     with_load_options,
 )
 from bulkstop.cli.log import log_to_stderr
-from bulkstop.cli.options import GroupedCommand, read_settings
+from bulkstop.cli.options import GroupedCommand, describe_way, read_settings
 from bulkstop.cli.terminal import err_outboxes, is_watched, print_err, print_last
 from bulkstop.errors import BulkstopError, SettingsError
 from bulkstop.files import AtomicFile, Output
@@ -128,8 +128,9 @@ def load_test(shape: Shape, options: LoadOptions, settings: Settings) -> int:
             check_number(settings, load.planned)
         share = choose_targets(plan, settings, options.id_prefix)
         if not options.quiet:
-            rows = format_plan(load.plan(settings))
-            print_err("\n".join(format_table("Load test: every request is a real stop", rows)))
+            host_row, *rows = format_plan(load.plan(settings))
+            table = [host_row, *describe_way(settings), *rows]
+            print_err("\n".join(format_table("Load test: every request is a real stop", table)))
         confirm_host(settings, options.allowed)
         summary = measure(load, share, settings, options)
     if options.as_json:

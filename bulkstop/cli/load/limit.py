@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from bulkstop.cli.options import ParsedText
+from bulkstop.cli.options import ParsedText, describe_way
 from bulkstop.cli.terminal import print_err, print_last
 from bulkstop.errors import SettingsError
 from bulkstop.model import SIGNALS, Campaign
@@ -137,8 +137,9 @@ def search(
     if options.target is not None and plan is not None and len(plan.accounts) > 1:
         raise SettingsError("--write-quota: a quota is one account's, and the list has several; nothing was sent")
     if not quiet:
-        rows = format_search(options.search.plan(settings, targets))
-        print_err("\n".join(format_table("Search for the limit: every request is a real stop", rows)))
+        host_row, *rows = format_search(options.search.plan(settings, targets))
+        table = [host_row, *describe_way(settings), *rows]
+        print_err("\n".join(format_table("Search for the limit: every request is a real stop", table)))
     confirm()
     tell_probe = (lambda probe: None) if quiet else (lambda probe: print_err(f"  {format_probe(probe)}"))
     job = execute(options.search, campaigns, settings, signals=SIGNALS, say=print_err, tell=tell_probe)

@@ -90,7 +90,7 @@ def format_plan(plan: PlanFacts, *, asks: bool = False) -> list[str]:
     retry = [("sent again", f"what ended as {', '.join(plan.retry)}")] if plan.retry else []
     rows = [
         ("host", plan.host),
-        *_format_way(plan),
+        *format_way(plan.config, plan.profile, plan.proxy, plan.ca),
         ("to stop", f"{plan.to_send:,}" + (f" ({_format_counts(plan.types)})" if plan.types else "")),
         ("not sent", _format_counts(plan.held) or "0"),
         *ended_before,
@@ -139,15 +139,11 @@ def plan_to_json(plan: PlanFacts) -> dict[str, Any]:
     }
 
 
-def _format_way(plan: PlanFacts) -> list[tuple[str, str]]:
+def format_way(config: str | None, profile: str | None, proxy: str | None, ca: str | None) -> list[tuple[str, str]]:
     """Say where settings come from, and what stands between here and the host: somebody else may have chosen it."""
-    config = f"{printable(plan.config)} ({_format_profile(plan.profile)})" if plan.config else None
-    rows = (("config", config), ("proxy", plan.proxy), ("ca", plan.ca))
+    chosen = f"profile {profile}" if profile else "no profile of it"
+    rows = (("config", f"{config} ({chosen})" if config else None), ("proxy", proxy), ("ca", ca))
     return [(name, printable(value)) for name, value in rows if value]
-
-
-def _format_profile(profile: str | None) -> str:
-    return f"profile {profile}" if profile else "no profile of it"
 
 
 def _format_forecasts(plan: PlanFacts) -> list[tuple[str, str]]:
