@@ -1,20 +1,38 @@
-"""Texts that others wrote are safe wherever they are shown."""
+"""Texts that others wrote are safe wherever they are shown, come back from files, and fold as they look."""
 
 import json
 
-from hypothesis import given
+import pytest
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bulkstop.text import escape, has_controls, printable
+from bulkstop.text import (
+    TEXT_CHARS,
+    compile_pattern,
+    escape,
+    escape_json_line,
+    fold,
+    from_cell,
+    has_controls,
+    is_kept,
+    one_line,
+    printable,
+    shorten,
+    to_cell,
+)
+
+TEXTS = st.text(st.characters())
+CELLS = st.text(st.sampled_from("=+-@'\";,| \t\n\\u0209e\uff1d\u202e\x7fa"), max_size=10)
 
 
-@given(st.text(st.characters()))
+@given(TEXTS)
 def test_nothing_steers_a_terminal(text: str) -> None:
     """Replaced or escaped, a text prints on one line and can be encoded; one that prints stays as it is."""
-    for safe in (printable(text), printable(text, " "), escape(text)):
+    for safe in (printable(text), printable(text, " "), escape(text), shorten(text), one_line(text) or ""):
         assert safe.isprintable()
         safe.encode()
-        assert safe == text or not text.isprintable()
+        if len(text) <= TEXT_CHARS // 2 and text.isprintable():
+            assert safe.strip() == text.strip()
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters='"\\')))
@@ -27,3 +45,61 @@ def test_controls() -> None:
     """Control characters and halves of pairs are told from all else, also from what does not print."""
     assert all(map(has_controls, ("a\x00", "\x1b[", "\n", "\x7f", "\x85", "\ud800")))
     assert not any(map(has_controls, ("", "a b", "\u00a0", "\u202e", "\N{GRINNING FACE}")))
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_a_line_of_json_has_the_same_values(text: str) -> None:
+    """A line of JSON keeps its values, blanks of all widths as they are, and nothing else that does not print."""
+    line = escape_json_line(json.dumps({"name": text}, ensure_ascii=False).encode() + b"\n")
+    assert json.loads(line) == {"name": text}
+    assert all(map(is_kept, line.decode()[:-1]))
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])) | CELLS)
+@example("\\u202e\u202e")
+@example("'a'")
+def test_a_cell_is_read_as_what_was_written(text: str) -> None:
+    """Whatever a text is, its cell is that text again, and safe: for a terminal, and for a spreadsheet."""
+    cell = to_cell(text)
+    assert from_cell(cell) == text
+    assert all(map(is_kept, cell))
+    for part in cell.replace("|", ";").replace(",", ";").split(";"):
+        assert not part.replace('"', "").strip().startswith(tuple("=+-@\uff1d\uff0b\uff0d\uff20"))
+
+
+@pytest.mark.parametrize(("cell", "text"), [("'-10%", "-10%"), ("''a'", "'a'"), ("'a", "'a"), ("\\u0041", "\\u0041")])
+def test_cells_that_others_write(cell: str, text: str) -> None:
+    """The mark of a text is taken away as a spreadsheet does; any other `'`, and other escapes, stay."""
+    assert from_cell(cell) == text
+
+
+@given(TEXTS)
+@example("\u0345\u0300")
+@example("e\u200b\u0301")
+def test_folded_again_a_text_stays(text: str) -> None:
+    """What is folded is the same when it is folded again, so any two ways to it lead to one text."""
+    once = fold(text)
+    assert fold(once) == once
+
+
+@pytest.mark.parametrize(
+    ("text", "folded"),
+    [
+        (" A\tb\u00a0\u3000c ", "a b c"),
+        ("\u201eX\u201c \u2018y\u2019 \u00abz\u00bb", '"x" \'y\' "z"'),
+        ("a\u2011b\u2013c\u2014d\u2212e", "a-b-c-d-e"),
+        ("\ufeffa\u200b\u200d\u00ad\u2066b\x07\ufe0f\u3164", "ab"),
+        ("\uff21\u00df\ufb01", "assfi"),
+    ],
+)
+def test_what_looks_alike_folds_alike(text: str, folded: str) -> None:
+    """Blanks, quotes, dashes, letter case, widths and ligatures, and what does not show, make no difference."""
+    assert fold(text) == folded
+
+
+def test_a_pattern_matches_as_it_is_or_folded() -> None:
+    """A character that only folds to a wildcard is none."""
+    assert compile_pattern("Promo*")("\u200bPROMO x")
+    assert compile_pattern("Stra?e")("Stra\u00dfe")
+    assert compile_pattern("\uff0a")("*")
+    assert not compile_pattern("\uff0a")("x")

@@ -37,7 +37,7 @@ Example:
 \b
 Nobody has a list at hand in an incident:
   bulkstop discover --profile prod | bulkstop stop - --format csv --profile prod --expect 20..30
-The list is written when all of it has been read. Its ids are as the service has them, so a CSV
+The list is written when all of it has been read. Its ids begin as those of the service do, so a CSV
 list from a service that you do not trust has no place in a spreadsheet; use .jsonl then.
 
 \b
@@ -83,7 +83,7 @@ Exit codes:
 @click.option(
     "--priority", type=ParsedText(parse_priorities, "1..5,..."), metavar="1..5,...", help="... of these priorities."
 )
-@click.option("--name", metavar="GLOB", help="... with such a name, in this letter case: 'Promo*'.")
+@click.option("--name", metavar="GLOB", help="... with such a name, in any letter case: 'Promo*'.")
 @click.option("--quiet", is_flag=True, help="Say only what went wrong, or may have.")
 @with_settings(CONNECTION, CREDENTIALS, SCOPE, QUOTA, RETRY_AFTER)
 @click.pass_context

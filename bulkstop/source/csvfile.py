@@ -8,8 +8,8 @@ from bulkstop.model import Result, Row
 from bulkstop.source.line_reader import LineReader, is_blank
 from bulkstop.source.quotes import RowShape
 from bulkstop.source.records import Record, Records, glimpse
-from bulkstop.source.rows import FIELDS, ID_NAMES, Layout, RowParser, field_of, find_layout
-from bulkstop.text import clip_controls, replace_controls
+from bulkstop.source.rows import FIELDS, ID_NAMES, Layout, RowParser, Values, field_of, find_layout
+from bulkstop.text import from_cell, printable, replace_controls, shorten, unescape_cell
 
 _DELIMITERS = ",;\t|"
 _COLUMNS_SHOWN = 10
@@ -42,7 +42,17 @@ def _row(record: Record, header: Record, columns: Layout, parser: RowParser) -> 
         return _invalid(record, f"{len(cells)} cells, but the header names {columns.width}", columns, parser)
     if cells == header.cells:
         return _invalid(record, "the header once more, not a campaign", columns, parser)
-    return parser.row(record.line, columns.values(cells), columns.carried(cells))
+    return parser.row(record.line, _values(columns, cells), columns.carried(cells))
+
+
+def _values(columns: Layout, cells: Sequence[str]) -> Values:
+    """Return what the cells say, the id and the name without what only a CSV file needs."""
+    campaign_id, *between, name = columns.values(cells)
+    return (
+        unescape_cell(campaign_id) if isinstance(campaign_id, str) else campaign_id,
+        *between,
+        from_cell(name) if isinstance(name, str) else name,
+    )
 
 
 def _invalid(record: Record, reason: str, columns: Layout, parser: RowParser) -> Result:
@@ -64,7 +74,7 @@ def _columns(header: Record, label: str) -> Layout:
     where = f"{label}: line {header.line}"
     if header.torn:
         raise InputError(f"{where}: the header cannot be read: {header.fault}")
-    names = [replace_controls(cell.strip()) if header.fault else cell.strip() for cell in header.cells]
+    names = [printable(cell.strip()) if header.fault else cell.strip() for cell in header.cells]
     if not any(field_of(name) == FIELDS[0] for name in names):
         raise InputError(f"{where}: {_no_id_column(names)}{_hint(header)}")
     try:
@@ -82,7 +92,7 @@ def _check_header(header: Record, shape: RowShape, label: str) -> None:
 
 
 def _no_id_column(names: Sequence[str]) -> str:
-    seen = ", ".join(repr(clip_controls(name)) for name in names[:_COLUMNS_SHOWN])
+    seen = ", ".join(repr(shorten(name)) for name in names[:_COLUMNS_SHOWN])
     more = f" and {len(names) - _COLUMNS_SHOWN} more" if len(names) > _COLUMNS_SHOWN else ""
     return f"no column with campaign ids among {seen}{more}; name it {', '.join(ID_NAMES[:-1])} or {ID_NAMES[-1]}"
 

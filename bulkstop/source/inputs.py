@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from bulkstop.errors import InputError
 from bulkstop.naming import name_setting
-from bulkstop.text import replace_controls
+from bulkstop.text import printable, replace_controls
 
 STDIN = "-"
 """The name that stands for standard input."""
@@ -63,7 +63,7 @@ def _parse_format(fmt: str | None, label: str) -> Format:
     try:
         return Format(fmt)
     except ValueError:
-        raise InputError(f" {replace_controls(fmt)}: there is no such form; give {_CHOICE}", setting="format") from None
+        raise InputError(f" {printable(fmt)}: there is no such form; give {_CHOICE}", setting="format") from None
 
 
 def _refuse_absent(name: str, label: str) -> None:

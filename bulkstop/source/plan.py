@@ -37,7 +37,8 @@ class Plan:
 
     The rows are put aside on disk, so what was shown and confirmed is what is sent, also when the input changes or was
     standard input; in memory a row costs about 40 bytes. `settled` gives the outcome of a row that has ended in an
-    earlier run, `recorded` what the inputs were then; what `protection` names is held back, however often it is listed.
+    earlier run, `recorded` what the inputs were then; what `protection` names is held back, however often it is listed:
+    `protected` counts such campaigns each once, whether their rows have ended or not.
     Raises the InputError of an input that cannot be read, or that is not what it was.
 
     Whoever knows the settings adds `warnings`, what should be looked at twice, and `ends_at`, the earliest time at
@@ -54,6 +55,7 @@ class Plan:
         protection: Protection | None = None,
     ) -> None:
         self.rows = 0
+        self.protected = 0
         self.is_claimed = False
         self.is_closed = False
         self.warnings: tuple[str, ...] = ()
@@ -143,6 +145,7 @@ class Plan:
     def _read(self, rows: Iterable[Row], order: Order) -> dict[str, "array[int]"]:
         """Take every row; return the place of each campaign of an account by its priority, where that matters."""
         seen, keys, is_sorted = FirstSeen(), FirstSeen(), order != Order.INPUT
+        protected = FirstSeen()
         priorities: dict[str, array[int]] = {}
         for row in rows:
             self.rows += 1
@@ -158,6 +161,7 @@ class Plan:
             if row.line:
                 self._digests.add(row.source, row.line, line)
             if rule := self.protection.of(row):
+                self.protected += protected.first(hash(_identity(row)), self.rows) is None
                 self._hold(unsent_result(row, Outcome.PROTECTED, rule), outcome)
                 continue
             if first := self._seen_before(seen, row):

@@ -10,17 +10,21 @@ from bulkstop.ids import POSSIBLE, plain_id
 from bulkstop.model import Campaign
 from bulkstop.source.inputs import STDIN, Format, open_input, resolve_input
 from bulkstop.source.line_reader import LineReader, is_blank, read_lines, text_fault
-from bulkstop.text import clip_controls, has_controls, replace_controls
+from bulkstop.text import fold, fold_pattern, has_controls, shorten
 
 NAME = "name:"
 """A rule that begins so is held against the campaign's name, any other one against its id."""
 
 RULE_CHARS = 1024
 """The longest rule."""
+MOST_LOOKS = 100_000
+"""How often a pattern is held against a text only to know whether it matches anything at all."""
 
 _WILD = re.compile(r"[*?\[]")
 _NOTHING = fnmatch.translate("[z-a]")
-_COMMENT = re.compile(r"\s#")
+_ID_COMMENT = re.compile(r"(?<!\[)#")  # as no id needs one: a # that is meant is written [#]
+_NAME_COMMENT = re.compile(r"\s#")
+_QUOTED = re.compile(r"""(["'])(.*)\1""", re.DOTALL)
 # A list of another form, two ids on a line, or a kind of rule that does not exist: none of them would match anything.
 _STRAY = re.compile(r"""[\s,;:"'](?!\])""")
 
@@ -35,22 +39,37 @@ class Rule(NamedTuple):
 
     def __str__(self) -> str:
         """Say where it stands and what it is."""
-        return f"protected by {self.source} line {self.line} ({NAME * self.of_name}{clip_controls(self.pattern)})"
+        return f"protected by {self.place} ({self.words})"
+
+    @property
+    def place(self) -> str:
+        """Return where it stands."""
+        return f"{self.source} line {self.line}"
+
+    @property
+    def words(self) -> str:
+        """Return what it says, safe to show."""
+        return f"{NAME * self.of_name}{shorten(self.pattern)}"
 
 
 class Protection:
     """The rules of all files: says of a campaign by which of them it is protected.
 
-    Ids and names are looked up, patterns by the part before their first wildcard, so 100,000 cost no more than one;
-    the patterns that begin alike are one regular expression.
+    Texts are compared as they are and folded, so that what looks like a protected campaign is one: to hold back too
+    much harms nobody. Ids and names are looked up, patterns by the part before their first wildcard, so 100,000 cost no
+    more than one; the patterns that begin alike are one regular expression.
     """
 
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
-        rules = list(rules)
-        self.rules = len(rules)
-        self._ids = _Rules(rule for rule in rules if not rule.of_name)
+        self._all = list(rules)
+        self._ids = _Rules(rule for rule in self._all if not rule.of_name)
         self._has_ids = bool(self._ids)
-        self._names = _Rules(rule for rule in rules if rule.of_name)
+        self._names = _Rules(rule for rule in self._all if rule.of_name)
+
+    @property
+    def rules(self) -> int:
+        """How many rules there are."""
+        return len(self._all)
 
     @property
     def has_names(self) -> bool:
@@ -59,25 +78,39 @@ class Protection:
 
     def of(self, campaign: Campaign) -> str | None:
         """Say by which rule a campaign is protected, in words for its result line; None when by none."""
-        rule = self._ids.match(campaign.campaign_id)
+        rule = self._ids.match(campaign.campaign_id) if self._has_ids else None
         if rule is None and self._has_ids and not POSSIBLE.fullmatch(campaign.campaign_id):
             rule = self._ids.match(plain_id(campaign.campaign_id))  # a service may take it for that
-        if rule is None and campaign.name is not None:
-            rule = self._names.match(campaign.name)
+        if campaign.name is not None and self.has_names:
+            of_name = self._names.match(campaign.name)
+            rule = rule or of_name
         return None if rule is None else str(rule)
+
+    def unused(self) -> list[Rule]:
+        """Return the rules that match none of the campaigns asked for so far."""
+        patterns = self._ids.unused | self._names.unused
+        return [rule for rule in self._all if (rule.of_name, rule.pattern) in patterns]
 
 
 class _Rules:
-    """Rules for one text: those without wildcards by what they say, patterns by how they begin."""
+    """Rules for one text: those without wildcards by what they say, patterns by how they begin.
+
+    `unused` are those that have matched no text, as kind and pattern.
+    """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self._exact: dict[str, Rule] = {}
-        wild: dict[str, list[Rule]] = {}
+        self._alike: dict[str, list[Rule]] = {}
+        self.unused: set[tuple[bool, str]] = set()
+        wild: dict[str, list[tuple[str, Rule]]] = {}
         for rule in rules:
-            if first := _WILD.search(rule.pattern):
-                wild.setdefault(rule.pattern[: first.start()], []).append(rule)
-            else:
-                self._exact.setdefault(rule.pattern, rule)
+            self.unused.add((rule.of_name, rule.pattern))
+            for pattern in _readings(rule.pattern):
+                if first := _WILD.search(pattern):
+                    wild.setdefault(pattern[: first.start()], []).append((pattern, rule))
+                else:
+                    self._exact.setdefault(fold(pattern), rule)
+                    self._alike.setdefault(fold(pattern), []).append(rule)
         self._wild = {head: _Patterns(patterns) for head, patterns in wild.items()}
         self._lengths = sorted({len(head) for head in wild})
 
@@ -86,33 +119,66 @@ class _Rules:
 
     def match(self, text: str) -> Rule | None:
         """Return a rule that matches: an exact one, else the pattern with the shortest beginning."""
-        if rule := self._exact.get(text):
-            return rule
-        for length in self._lengths:
-            patterns = self._wild.get(text[:length])
-            if patterns is not None and (rule := patterns.match(text)):
-                return rule
-        return None
+        folded = fold(text)
+        rule = self._exact.get(folded)
+        for each in self._alike.pop(folded, ()):
+            self._use(each)
+        for form in dict.fromkeys((text, folded)):
+            for length in self._lengths:
+                patterns = self._wild.get(form[:length])
+                if patterns is not None and (by_pattern := patterns.match(form)):
+                    rule = rule or by_pattern
+                    for each in patterns.find_unused(form):
+                        self._use(each)
+        return rule
+
+    def _use(self, rule: Rule) -> None:
+        self.unused.discard((rule.of_name, rule.pattern))
+
+
+def _readings(pattern: str) -> Iterator[str]:
+    """Yield what a pattern may mean: itself, what is quoted by it, and each as it is for folded texts."""
+    quoted = _QUOTED.fullmatch(fold_pattern(pattern))
+    for each in (pattern, quoted[2].strip()) if quoted else (pattern,):
+        yield each
+        if _WILD.search(each) and (folded := fold_pattern(each)) != each:
+            yield folded
 
 
 class _Patterns:
-    """Patterns that begin alike, as one regular expression."""
+    """Patterns that begin alike, as one regular expression.
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
-        self._rules = rules
-        self._regex = re.compile("|".join(f"({fnmatch.translate(rule.pattern)})" for rule in rules))
+    Which of them match as well, beside the first, is found out for so long as it does not cost much.
+    """
+
+    def __init__(self, rules: Sequence[tuple[str, Rule]]) -> None:
+        self._rules = [rule for _, rule in rules]
+        self._regex = re.compile("|".join(f"({fnmatch.translate(pattern)})" for pattern, _ in rules))
+        self._unused: dict[str, list[Rule]] = {}
+        for pattern, rule in rules:
+            self._unused.setdefault(pattern, []).append(rule)
+        self._looks = MOST_LOOKS
 
     def match(self, text: str) -> Rule | None:
         match = self._regex.match(text)
         return None if match is None else self._rules[(match.lastindex or 1) - 1]
 
+    def find_unused(self, text: str) -> list[Rule]:
+        """Return the rules that match a text and none before it; all that are left when it takes too long to tell."""
+        if not self._unused:
+            return []
+        self._looks -= len(self._unused)
+        used = [each for each in self._unused if self._looks < 0 or fnmatch.fnmatchcase(text, each)]
+        return [rule for each in used for rule in self._unused.pop(each)]
+
 
 def read_protection(paths: Sequence[str]) -> Protection:
     """Read files of rules, one rule a line; blank lines, and what follows a `#`, are no rules.
 
-    A rule is a campaign id, or a shell pattern for whole ids, upper and lower case being different; behind `name:`, the
-    same for the campaign's name. Raises InputError for a file that cannot be read or holds no rule, and for a line that
-    cannot match anything: what it was to protect would be stopped.
+    A rule is a campaign id, or a shell pattern for whole ids; behind `name:`, the same for the campaign's name. Letter
+    case, the sorts of quotes, dashes and blanks, and what cannot be seen make no difference. Raises InputError for a
+    file that cannot be read or holds no rule, and for a line that cannot match anything: what it was to protect would
+    be stopped.
     """
     return Protection(rule for path in paths for rule in _read(path))
 
@@ -146,33 +212,40 @@ def parse_rule(source: str, line: int, content: str) -> Rule:
     """Read a rule; raises ValueError for a text that is none."""
     if fault := text_fault(content):
         raise ValueError(fault)
-    pattern = content.strip()
-    if of_name := pattern[: len(NAME)].lower() == NAME:
+    pattern = _unquote(content.strip())
+    if of_name := fold(pattern[: len(NAME)]) == NAME:
         pattern = pattern[len(NAME) :].strip()
         _check_name(pattern)
     else:
-        pattern = _COMMENT.split(pattern, maxsplit=1)[0].rstrip()
+        pattern = _unquote(_ID_COMMENT.split(pattern, maxsplit=1)[0].rstrip())
         _check_id(pattern)
     _check_pattern(pattern)
     return Rule(source, line, pattern, of_name)
 
 
+def _unquote(text: str) -> str:
+    """Return what stands in quotes of any sort, if nothing stands outside them."""
+    inside = text[1:-1].strip()
+    is_quoted = len(text) > 1 and fold(text[0]) == fold(text[-1]) in ("'", '"')
+    return inside if is_quoted and fold(text[0]) not in fold(inside) else text
+
+
 def _check_name(pattern: str) -> None:
-    if not pattern:
+    if not fold(pattern).strip("\"' "):
         raise ValueError(f"no name behind {NAME}")
-    if _COMMENT.search(pattern):
+    if _NAME_COMMENT.search(pattern):
         raise ValueError("a # in a name: put a comment on a line of its own; for a name that holds it write [#]")
     if has_controls(pattern):
-        raise ValueError(f"{replace_controls(pattern)!r} holds a control character")
+        raise ValueError(f"{shorten(pattern)!r} holds a control character")
 
 
 def _check_id(pattern: str) -> None:
     hidden = next((char for char in pattern if not char.isprintable() and not char.isspace()), None)
     if hidden is not None:
-        raise ValueError(f"{clip_controls(pattern)!r} holds a character that cannot be seen (U+{ord(hidden):04X})")
+        raise ValueError(f"{shorten(pattern)!r} holds a character that cannot be seen (U+{ord(hidden):04X})")
     if stray := _STRAY.search(pattern):
         raise ValueError(
-            f"{clip_controls(pattern)!r} holds {stray[0]!r}: give one id or pattern a line, or {NAME}PATTERN; "
+            f"{shorten(pattern)!r} holds {stray[0]!r}: give one id or pattern a line, or {NAME}PATTERN; "
             "in an id that really holds it write it between [ and ]"
         )
     if pattern in (".", ".."):
@@ -183,7 +256,7 @@ def _check_pattern(pattern: str) -> None:
     if len(pattern) > RULE_CHARS:
         raise ValueError(f"the rule has {len(pattern):,} characters; at most {RULE_CHARS:,} can be")
     if empty := next((part for part in _brackets(pattern) if fnmatch.translate(part) == _NOTHING), None):
-        raise ValueError(f"{clip_controls(pattern)!r} can match nothing: {clip_controls(empty)!r} names no character")
+        raise ValueError(f"{shorten(pattern)!r} can match nothing: {shorten(empty)!r} names no character")
 
 
 def _brackets(pattern: str) -> list[str]:
@@ -193,7 +266,7 @@ def _brackets(pattern: str) -> list[str]:
         first = begin + 1 + pattern.startswith("!", begin + 1)
         end = pattern.find("]", first + 1)  # one that comes first stands for itself
         if end < 0:
-            raise ValueError(f"{clip_controls(pattern)!r} has a [ without its ]; for a [ itself write [[]")
+            raise ValueError(f"{shorten(pattern)!r} has a [ without its ]; for a [ itself write [[]")
         classes.append(pattern[begin : end + 1])
         begin = pattern.find("[", end)
     return classes

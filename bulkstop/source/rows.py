@@ -12,7 +12,7 @@ import orjson
 from bulkstop.errors import InputError
 from bulkstop.model import Campaign, CampaignType, Defaults, Outcome, Result, Row
 from bulkstop.naming import name_setting
-from bulkstop.text import clip_controls
+from bulkstop.text import SHOWN_CHARS, replace_controls, shorten
 
 Values = tuple[object, ...]
 """What a row says for each of FIELDS, in that order; None where it says nothing."""
@@ -179,7 +179,7 @@ def _type(value: object) -> CampaignType | None:
     text = _text("campaign_type", value)
     kind = _TYPES.get(text) or _TYPES.get(text.lower())
     if text and kind is None:
-        raise ValueError(f"campaign_type is {clip_controls(text)!r}; it can be voice or sms")
+        raise ValueError(f"campaign_type is {shorten(text)!r}; it can be voice or sms")
     return kind
 
 
@@ -203,7 +203,7 @@ def unreadable_priority(campaign: Campaign) -> str | None:
     try:
         read_priority(value)
     except ValueError:
-        return clip_controls(str(value).strip())
+        return shorten(str(value).strip())
     return None
 
 
@@ -238,4 +238,5 @@ def _name(value: object) -> str | None:
 def _show_value(value: object) -> str:
     if value is None:
         return ""
-    return clip_controls(value.strip() if isinstance(value, str) else orjson.dumps(value).decode())
+    text = value.strip() if isinstance(value, str) else orjson.dumps(value).decode()
+    return replace_controls(text[:SHOWN_CHARS])

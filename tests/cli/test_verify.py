@@ -19,6 +19,7 @@ from bulkstop.model import CampaignType, Outcome, Result
 from bulkstop.report.stop import formats
 from bulkstop.report.stop.manifest import manifest_path
 from bulkstop.simulator.campaigns import Campaigns, SimulatedCampaign
+from bulkstop.text import unescape_cell
 from tests.processes import (
     WAIT_S,
     Ended,
@@ -401,7 +402,8 @@ async def test_hostile_texts(tmp_path: Path) -> None:
     assert sum(line.startswith("still running  Act ive [0m  ") for line in run.out.splitlines()) == 3
     assert "not running" not in re.sub(r".\[2J.not running$", "", run.out, flags=re.MULTILINE)
     listed = (tmp_path / AGAIN).read_bytes().split(b"\n")
-    assert [line.split(b",")[0].decode() for line in listed[1:-1]] == names
+    assert [unescape_cell(line.split(b",")[0].decode()) for line in listed[1:-1]] == names
+    assert all(line.decode().isprintable() for line in listed)
     assert all(b",'=1+1" in line for line in listed[1:-1])
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from bulkstop.model import Campaign, CampaignType, Defaults, Outcome, Result
 from bulkstop.source.rows import RowParser, id_alone, unreadable_priority
+from bulkstop.text import shorten
 
 ORIGIN = RowParser("list.csv", Defaults(CampaignType.VOICE, "acc", "st-1"))
 
@@ -91,7 +92,7 @@ def test_priorities_that_are_none(value: object) -> None:
     row = ORIGIN.row(1, ("cd-1", None, None, None, None, value, None), {"tag": "x"})
     assert isinstance(row, Campaign)
     assert (row.priority, row.row) == (None, {"tag": "x", "priority": value})
-    assert unreadable_priority(row) == str(value)[:200]
+    assert unreadable_priority(row) == shorten(str(value))
 
 
 @pytest.mark.parametrize(

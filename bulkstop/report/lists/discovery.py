@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import orjson
 
 from bulkstop.errors import BulkstopError
 from bulkstop.model import CampaignType, ListedCampaign, Scope
-from bulkstop.text import format_duration, replace_controls
+from bulkstop.text import escape_cell, escape_json_line, format_duration, to_cell
 
 COLUMNS = (
     "campaign_id",
@@ -25,8 +26,6 @@ COLUMNS = (
     "updated_at",
 )
 """The columns of the file; `stop` reads the first six and `priority`, and carries the others into its results."""
-FORMULA = ("=", "+", "-", "@", "\t", "'")
-"""First characters of a cell that a spreadsheet would run (and of one that is marked as text)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,35 +58,40 @@ def format_discovery(discovery: Discovery, output: str) -> str:
 def to_csv(rows: Iterable[tuple[Scope, ListedCampaign]]) -> bytes:
     """Write the list as CSV, header included, each campaign on a line of its own.
 
-    Ids stand there as they are, else `stop` would call for others. Any other cell that a spreadsheet would run as a
-    formula gets a leading `'`.
+    What does not print is escaped; `stop` reads the ids and names that the service has. Ids that begin as formulas do
+    stand there as they are; any other cell that a spreadsheet would run is marked as text by a `'`.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for scope, item in rows:
-        ids, others = _list_cells(scope, item)
-        writer.writerow([*ids, *map(_safe_cell, others)])
+        campaign_id, *ids = _list_ids(scope, item)
+        writer.writerow([escape_cell(campaign_id), *ids, *map(_to_cell, _list_others(item))])
     return text.getvalue().encode()
 
 
 def to_jsonl(rows: Iterable[tuple[Scope, ListedCampaign]]) -> bytes:
-    """Write the list as JSON lines, all values as they are but for control characters."""
-    keyed = (dict(zip(COLUMNS, [*ids, *others], strict=True)) for ids, others in (_list_cells(*row) for row in rows))
-    return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in keyed)
+    """Write the list as JSON lines, all values as they are; what does not print is escaped."""
+    keyed = (dict(zip(COLUMNS, [*_list_ids(*row), *_list_others(row[1])], strict=True)) for row in rows)
+    return b"".join(map(_to_json, keyed))
 
 
-def _list_cells(scope: Scope, item: ListedCampaign) -> tuple[list[object], list[object]]:
-    """Return the cells of a row in the order of COLUMNS: the ids, which nobody may touch, and the others."""
-    ids: list[object] = [item.campaign_id, scope.campaign_type, scope.account_id, scope.stream_id, scope.iid]
-    return ids, [_show(item.name), _show(item.status), item.priority, item.recurs, _show(item.updated_at)]
+def _list_ids(scope: Scope, item: ListedCampaign) -> list[str]:
+    return [item.campaign_id, scope.campaign_type, scope.account_id, scope.stream_id, scope.iid]
 
 
-def _show(text: str | None) -> str | None:
-    return None if text is None else replace_controls(text)
+def _list_others(item: ListedCampaign) -> list[object]:
+    return [item.name, item.status, item.priority, item.recurs, item.updated_at]
 
 
-def _safe_cell(value: object) -> object:
+def _to_json(row: dict[str, object]) -> bytes:
+    try:
+        return escape_json_line(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+    except TypeError:  # half a surrogate pair
+        return json.dumps(row, separators=(",", ":")).encode() + b"\n"
+
+
+def _to_cell(value: object) -> object:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    return to_cell(value) if isinstance(value, str) else value

@@ -13,7 +13,7 @@ import orjson
 
 from bulkstop.errors import OutputError
 from bulkstop.model import CampaignType, Outcome, Result
-from bulkstop.text import printable
+from bulkstop.text import escape_json_line, from_cell, printable, to_cell
 from bulkstop.version import __version__
 
 COLUMNS = tuple(field.name for field in fields(Result))
@@ -21,8 +21,8 @@ COLUMNS = tuple(field.name for field in fields(Result))
 ESSENTIAL = ("campaign_id", "outcome", "source", "line")
 """The keys without which a line says nothing of any row; another one that a version did not write yet is null."""
 
-_FORMULA = ("=", "+", "-", "@", "\t")
-"""First characters that make a spreadsheet run a cell (https://owasp.org/www-community/attacks/CSV_Injection)."""
+_RUNS_IN_JSON = re.compile(r"([;|]\s*)([=+\-@])")
+"""What a spreadsheet might run in a cell of JSON, where it takes another delimiter than the comma."""
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 _TYPES = {kind.value: kind for kind in CampaignType}
 _NUMBERS = (("http_status", int), ("attempts", int), ("line", int), ("latency_ms", (int, float)))
@@ -58,9 +58,9 @@ def is_csv(path: str) -> bool:
 
 
 def to_json(result: Result) -> bytes:
-    """Write a result as one JSON object and a newline; ids and messages cannot start a second line."""
+    """Write a result as one JSON object and a newline; what does not print is escaped, line ends among it."""
     try:
-        return orjson.dumps(result, option=orjson.OPT_APPEND_NEWLINE, default=_plain)
+        return escape_json_line(orjson.dumps(result, option=orjson.OPT_APPEND_NEWLINE, default=_plain))
     except TypeError:  # half a surrogate pair or a huge integer in `row`: a line all the same
         cells = {name: getattr(result, name) for name in COLUMNS}
         return json.dumps(cells, default=_plain, separators=(",", ":"), skipkeys=True).encode() + b"\n"
@@ -69,7 +69,8 @@ def to_json(result: Result) -> bytes:
 def to_csv(result: Result, columns: Sequence[str] = COLUMNS) -> bytes:
     r"""Write a result as one CSV record on one line, in these columns; a column that is not its own stays empty.
 
-    A cell that a spreadsheet would run as a formula gets a leading `'`, and a line break in one is written `\n`.
+    What a spreadsheet would run as a formula gets a `'` before it, what does not print is escaped as in JSON, and a
+    line break is written `\n`.
     """
     return _record([_csv_cell(getattr(result, name) if name in _KEYS else None) for name in columns])
 
@@ -141,19 +142,21 @@ def as_cell(text: str) -> str:
 
     A NUL is `\0`, so that one in a file is always the trace of a power failure.
     """
-    one_line = text.replace("\r", "\\r").replace("\n", "\\n").replace("\0", "\\0")
-    return one_line.encode(errors="replace").decode()
+    return text.replace("\r", "\\r").replace("\n", "\\n").replace("\0", "\\0")
 
 
 def _csv_cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, Mapping):
-        return json.dumps(value, default=_plain, separators=(",", ":"), skipkeys=True)
+        return _RUNS_IN_JSON.sub(_escape_sign, json.dumps(value, default=_plain, separators=(",", ":"), skipkeys=True))
     if not isinstance(value, str):
         return str(value)
-    text = as_cell(value)
-    return f"'{text}" if text.startswith((*_FORMULA, "'")) else text
+    return to_cell(as_cell(value))
+
+
+def _escape_sign(match: re.Match[str]) -> str:
+    return f"{match[1]}\\u{ord(match[2]):04x}"
 
 
 def _record(cells: list[str]) -> bytes:
@@ -198,7 +201,7 @@ def _value(name: str, cell: str) -> Any:
         return None
     if name in _READ_AS:
         return _READ_AS[name](cell)
-    return cell[1:] if re.match(r"'['=+\-@\t]", cell) else cell
+    return from_cell(cell)
 
 
 def _result(cells: dict[str, Any]) -> Result:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from bulkstop.model import CampaignType, Limit, Outcome, utc_text
+from bulkstop.naming import name_setting
 from bulkstop.text import format_duration, format_table, printable
 
 ACCOUNTS_SHOWN = 5
@@ -33,10 +34,14 @@ class Deadline(NamedTuple):
 
 
 class GuardFacts(NamedTuple):
-    """What holds a run back, or ends it, whatever is confirmed; `waves` are the campaigns that each wave ends at."""
+    """What holds a run back, or ends it, whatever is confirmed; `waves` are the campaigns that each wave ends at.
+
+    `protected` are the campaigns that rules hold back, each counted once.
+    """
 
     protect: tuple[str, ...]
     protected_rules: int
+    protected: int
     max_campaigns: int | None
     max_failures: str | None
     waves: tuple[int, ...] | None
@@ -191,7 +196,9 @@ def _format_guards(plan: PlanFacts) -> list[tuple[str, str]]:
         sizes = ", ".join(f"{size:,}" for size in guards.waves)
         parts.append(f"waves up to {sizes}, {format_duration(guards.soak_s)} apart")
     if guards.protect:
-        parts.append(f"{guards.protected_rules:,} protected")
+        rules = "1 rule" if guards.protected_rules == 1 else f"{guards.protected_rules:,} rules"
+        campaigns = "1 campaign" if guards.protected == 1 else f"{guards.protected:,} campaigns"
+        parts.append(f"{rules} of {name_setting('protect')}: {campaigns} held back")
     return [("guards", "; ".join(parts))] if parts else []
 
 

@@ -3,14 +3,13 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
-from fnmatch import fnmatchcase
 from typing import TypeVar
 
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError, ListError, SettingsError
 from bulkstop.kore.calls import STATUSES
 from bulkstop.model import Campaign, CampaignType, ListedCampaign, Scope
-from bulkstop.report.lists.discovery import FORMULA, Discovery
+from bulkstop.report.lists.discovery import Discovery
 from bulkstop.report.log import log_event
 from bulkstop.runs import host
 from bulkstop.runs.lists.listing import ListFilter, Listing
@@ -20,7 +19,7 @@ from bulkstop.runs.options import explain_kind
 from bulkstop.runs.parts import Parts, open_parts
 from bulkstop.settings import Settings
 from bulkstop.settings.parse import parse_campaign_type
-from bulkstop.text import printable
+from bulkstop.text import compile_pattern, printable, runs_in_spreadsheet
 
 T = TypeVar("T")
 USUAL_STATUS = "Active"
@@ -176,8 +175,9 @@ def make_discovery(roster: Roster, name: str | None = None, elapsed_s: float = 0
     """Return what a roster has of names that match a pattern: each campaign once, the row that may call somebody."""
     rows: dict[str, tuple[Scope, ListedCampaign]] = {}
     twice = changed = 0
+    is_wanted = (lambda text: True) if name is None else compile_pattern(name)
     for scope, item in roster.rows():
-        if name is None or fnmatchcase(item.name or "", name):
+        if is_wanted(item.name or ""):
             twice += item.campaign_id in rows
             known = rows.setdefault(item.campaign_id, (scope, item))
             if choose_worse(known[1], item) is not known[1]:
@@ -207,5 +207,5 @@ def _list_notes(listings: Iterable[Listing], rows: Iterable[str], twice: int, ch
     if twice:
         but = f", but for {changed:,} of which only the other one runs" if changed else ""
         yield f"campaigns listed as of both types: {twice:,}; each is written once, as of the type listed first{but}"
-    if risky := sum(campaign_id.startswith(FORMULA) for campaign_id in rows):
+    if risky := sum(map(runs_in_spreadsheet, rows)):
         yield f"ids that look like formulas to a spreadsheet: {risky:,}; they are written as they are"

@@ -109,6 +109,7 @@ def _guards(plan: Plan, settings: Settings) -> GuardFacts:
     return GuardFacts(
         protect=settings.protect,
         protected_rules=plan.protection.rules,
+        protected=plan.protected,
         max_campaigns=settings.max_campaigns,
         max_failures=None if settings.max_failures is None else str(settings.max_failures),
         waves=None if settings.waves is None else tuple(plan_waves(settings, plan.to_send)),

@@ -29,13 +29,13 @@ from bulkstop.runs.lists.states import AT_REST, describe_failure, describe_scope
 from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
-from bulkstop.text import printable
+from bulkstop.text import fold, printable
 
 UNLISTED = schedule_failure("the list does not have the campaign, so nobody knows whether it recurs")
 NOT_STATED = schedule_failure("the list does not tell whether the campaign recurs")
 
 StreamName = tuple[str, str, str]
-"""An account, a stream, and the name of a campaign in it."""
+"""An account, a stream, and the folded name of a campaign in it."""
 
 
 class ByName(NamedTuple):
@@ -48,7 +48,8 @@ class ByName(NamedTuple):
 class KnownStates:
     """What a roster proves of the campaigns of a plan, as far as an option asks for it.
 
-    `name_counts` tells of each recurring name of a stream how many campaigns have it.
+    `name_counts` tells of each recurring name of a stream how many campaigns have it, or one that a lenient service may
+    take for it.
     """
 
     roster: Roster
@@ -74,7 +75,7 @@ class KnownStates:
         name = item.name or ""
         if fault := name_fault(name):
             return schedule_failure(fault)
-        count = self.name_counts.get((campaign.account_id, campaign.stream_id, name), 1)
+        count = self.name_counts.get((campaign.account_id, campaign.stream_id, fold(name)), 1)
         return ByName(name) if count == 1 else schedule_failure(f"{count:,} campaigns have that name")
 
     def needs_no_call(self, campaign: Campaign) -> bool:
@@ -201,10 +202,10 @@ def _name_options(settings: Settings) -> str:
 
 
 def _count_names(roster: Roster) -> Mapping[StreamName, int]:
-    """Count the campaigns that have the name of a recurring one of their stream; one may stand in several lists."""
-    ids = {(*scope[:2], item.name): set[str]() for scope, item in roster.rows() if item.recurs and item.name}
-    for scope, item in roster.rows():
-        if (key := (*scope[:2], item.name or "")) in ids:
+    """Count the campaigns with the folded name of a recurring one of their stream; one may stand in several lists."""
+    ids = {(*scope[:2], fold(item.name)): set[str]() for scope, item in roster.rows() if item.recurs and item.name}
+    for scope, item in roster.rows() if ids else ():
+        if (key := (*scope[:2], fold(item.name or ""))) in ids:
             ids[key].add(item.campaign_id)
     return {name: len(campaigns) for name, campaigns in ids.items()}
 

@@ -13,7 +13,7 @@ from bulkstop.source.plan import Plan
 from bulkstop.text import printable
 
 NAMED = 3
-"""Accounts that are named; the others are counted."""
+"""Accounts, or rules, that are named; the others are counted."""
 ID_CHARS_SHOWN = 60
 
 
@@ -28,6 +28,7 @@ def find_warnings(plan: Plan, settings: Settings, last: LastRun | None) -> list[
         _accounts(plan.accounts, settings.account_id),
         _nameless(plan),
         _all_protected(plan),
+        _unused_rules(plan),
         _open_to_the_network(settings),
     )
     return [line for each in warnings for line in each]
@@ -104,6 +105,16 @@ def _nameless(plan: Plan) -> Iterator[str]:
 def _all_protected(plan: Plan) -> Iterator[str]:
     if not plan.to_send and plan.held[Outcome.PROTECTED]:
         yield "all that could be sent is protected, so nothing will be"
+
+
+def _unused_rules(plan: Plan) -> Iterator[str]:
+    unused = plan.protection.unused()
+    if unused and plan.rows:
+        first = ", ".join(f"{rule.place} ({rule.words})" for rule in unused[:NAMED])
+        more = f" and {len(unused) - NAMED:,} more" if len(unused) > NAMED else ""
+        hold = "holds" if len(unused) == 1 else "hold"
+        rules = f"{len(unused):,} of {plan.protection.rules:,} rules of {name_setting('protect')}"
+        yield printable(f"{rules} {hold} back no campaign of this list: {first}{more}")
 
 
 def _open_to_the_network(settings: Settings) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -135,6 +135,20 @@ class TestJson:
         assert from_json(line) == result
 
 
+UNSAFE = "\x7f\x85\x9b31m\u00ad\u061c\u200b\u200f\u2028\u202e\u2066\ufeff\U000e0041"
+
+
+@pytest.mark.parametrize(("write", "read"), [(to_json, from_json), (to_csv, from_csv)])
+def test_nothing_steers_a_terminal(write: Callable[[Result], bytes], read: Callable[[bytes], Result]) -> None:
+    """No line has a character that does not print, and each is read back as what it was."""
+    result = Result(
+        f"cd-{UNSAFE}", None, None, None, Outcome.INVALID, message=f"ü {UNSAFE} \\u202e", row={UNSAFE: UNSAFE}
+    )
+    line = write(result)
+    assert line[:-1].decode().isprintable()
+    assert read(line) == result
+
+
 class TestCsv:
     """One record a line, the same columns."""
 
@@ -143,12 +157,36 @@ class TestCsv:
         assert list(cells(PLAIN)) == list(COLUMNS)
         assert cells(PLAIN)["outcome"] == "stopped"
 
-    @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "'=1", "'"])
+    @pytest.mark.parametrize(
+        "text", ["=1+1", "+1", "-1", "@SUM(A1)", " =1", '"=1', "'=1", "'", "\uff1d1", "\uff0b1", "\uff0d1", "\uff201"]
+    )
     def test_cells_are_no_formulas(self, text: str) -> None:
         """A cell that a spreadsheet would run is text there; numbers stay numbers."""
         found = cells(Result(text, None, None, None, Outcome.INVALID, latency_ms=-1.0, message=text))
         assert found["campaign_id"] == found["message"] == f"'{text}"
         assert found["latency_ms"] == "-1.0"
+
+    @pytest.mark.parametrize(
+        ("text", "cell"),
+        [
+            ("a;=1", "a;'=1"),
+            ("a; =1", "a; '=1"),
+            ('a;"=1', "a;\"'=1"),
+            ("a;'=1", "a;''=1"),
+            ("a,@b|\uff1dc", "a,'@b|'\uff1dc"),
+            ("a=1;b", "a=1;b"),
+            ("\t=1", "\\u0009=1"),
+        ],
+    )
+    def test_no_formulas_behind_a_delimiter(self, text: str, cell: str) -> None:
+        """Where a program takes another delimiter than the comma, and so no heed of quotes, it finds no formula."""
+        line = Result("cd-1", None, None, None, Outcome.INVALID, message=text, row={"note": "a;=1|+2", "n": [1, -1]})
+        found = cells(line)
+        assert found["message"] == cell
+        assert ";=" not in found["row"]
+        assert "|+" not in found["row"]
+        again = from_csv(to_csv(line))
+        assert (again.message, again.row) == (text, line.row)
 
     def test_line_breaks_and_zeros(self) -> None:
         r"""A line break is written as `\n` or `\r` and a NUL as `\0`: a record is one line, and a NUL no run's."""

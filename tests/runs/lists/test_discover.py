@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ from bulkstop.ids import id_fault
 from bulkstop.kore.calls import Call, T
 from bulkstop.kore.exchange import Response
 from bulkstop.model import Attempt, Campaign, CampaignType, Defaults, ListedCampaign, Scope
-from bulkstop.report.lists.discovery import COLUMNS, FORMULA, to_csv, to_jsonl
+from bulkstop.report.lists.discovery import COLUMNS, to_csv, to_jsonl
 from bulkstop.runs.lists.discover import make_discovery
 from bulkstop.runs.lists.listing import ListFilter, Listing
 from bulkstop.runs.lists.roster import Roster
+from bulkstop.text import is_kept
 from tests.kore.test_calls import PAGES, VALUES
 from tests.runs.lists.test_listing import read as read_lists
 
@@ -28,7 +30,8 @@ Rows = list[tuple[Scope, ListedCampaign]]
 IDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1).filter(
     lambda text: text == text.strip() and id_fault(text, any_id=True) is None
 )
-TEXTS = st.none() | st.text(st.characters(codec="utf-8")) | st.sampled_from(["=1+1", "a\nb", 'a"b,c', "\x1b[2J"])
+ODD = ["=1+1", "a\nb", 'a"b,c', "\x1b[2J", "'a'", "-10% off", "a;=1", "\\u202e", "\u202e"]
+TEXTS = st.none() | st.text(st.characters(codec="utf-8")) | st.sampled_from(ODD)
 ROWS = st.lists(
     st.builds(
         lambda kind, *item: (VOICE._replace(campaign_type=kind), ListedCampaign(item[0], kind, *item[1:])),
@@ -91,7 +94,9 @@ def test_stop_reads_what_was_found(rows: Rows, tmp_path: Path) -> None:
         back = read_back(data, ending, tmp_path)
         assert [(c.campaign_id, c.account_id, c.stream_id, c.iid, c.campaign_type) for c in back] == wanted
         assert [c.priority for c in back] == [item.priority for _, item in rows]
+        assert [c.name for c in back] == [(item.name or "").strip() or None for _, item in rows]
         assert data.count(b"\n") == len(rows) + (ending == ".csv")
+        assert all(is_kept(char) or char == "\n" for char in data.decode())
 
 
 @settings(max_examples=100)
@@ -99,14 +104,7 @@ def test_stop_reads_what_was_found(rows: Rows, tmp_path: Path) -> None:
 def test_no_formula_but_an_id(rows: Rows) -> None:
     """No cell is one that a spreadsheet would run, but for ids, which nobody may touch."""
     for cells in list(csv.reader(to_csv(rows).decode().splitlines()))[1:]:
-        assert not any(cell.startswith(FORMULA[:-1]) for cell in cells[5:])
-
-
-def test_no_terminal_escapes() -> None:
-    """Control characters of a service's texts stand in no list."""
-    bad = PROMO._replace(name="\x1b[2Jgone\x9b", status="Act\rive", updated_at="\x07")
-    for data in (to_csv([(VOICE, bad)]), to_jsonl([(VOICE, bad)])):
-        assert all(char.isprintable() or char == "\n" for char in data.decode())
+        assert not any(re.search(r"(\A|[,;|])[\s\"]*[=+\-@\uff1d\uff0b\uff0d\uff20]", cell) for cell in cells[5:])
 
 
 class Once:

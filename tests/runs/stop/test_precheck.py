@@ -295,11 +295,30 @@ def test_names_that_cannot_be_sent(name: str | None, said: str) -> None:
 
 def test_shared_names() -> None:
     """A name that other campaigns of the stream have, of either type and recurring or not, is never sent."""
-    rows = [row("cd-1", name="Promo", recurs=True), row("cd-2", name="Promo"), row("cd-3", name="promo", recurs=True)]
-    assert schedules(*rows) == {"cd-1": "failed: 2 campaigns have that name", "cd-2": "none", "cd-3": ByName("promo")}
-    found = schedules(*rows, sms=[row("cd-4", name="Promo"), row("cd-5", name="promo", recurs=True)])
+    rows = [row("cd-1", name="Promo", recurs=True), row("cd-2", name="Promo"), row("cd-3", name="other", recurs=True)]
+    assert schedules(*rows) == {"cd-1": "failed: 2 campaigns have that name", "cd-2": "none", "cd-3": ByName("other")}
+    found = schedules(*rows, sms=[row("cd-4", name="Promo"), row("cd-5", name="other", recurs=True)])
     assert found["cd-1"] == "failed: 3 campaigns have that name"
     assert found["cd-3"] == "failed: 2 campaigns have that name"
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("Daily Reminder", "daily reminder"),
+        ("Daily", " Daily "),
+        ("Daily  x", "Daily\u00a0x"),
+        ("Caf\u00e9", "Cafe\u0301"),
+        ("Don't", "Don\u2019t"),
+        ("A - b", "A \u2013 b"),
+        ("Daily", "Da\u200bily"),
+        ("Stra\u00dfe", "STRASSE"),
+    ],
+)
+def test_names_that_a_service_may_confuse(name: str, other: str) -> None:
+    """A name that a service which trims, or takes no heed of letter case, has twice is that of two campaigns."""
+    rows = [row("cd-1", name=name, recurs=True), row("cd-2", name=other)]
+    assert schedules(*rows) == {"cd-1": "failed: 2 campaigns have that name", "cd-2": "none"}
 
 
 def test_one_campaign_in_two_lists() -> None:

@@ -118,9 +118,22 @@ def test_names_are_protected_that_the_list_does_not_have() -> None:
     """A rule for names holds nothing in a list without names, and that is said."""
     rules = (Rule("keep.txt", 1, "Hot*", of_name=True),)
     assert warned([*plain(2), campaign("cd-9", name="Other")], rules=rules) == [
-        "2 of 3 campaigns have no name in the list, so no name: rule of protect can hold them back"
+        "2 of 3 campaigns have no name in the list, so no name: rule of protect can hold them back",
+        "1 of 1 rules of protect holds back no campaign of this list: keep.txt line 1 (name:Hot*)",
     ]
-    assert warned([campaign("cd-9", name="Other")], rules=rules) == []
+    assert warned([campaign("cd-8", name="Hotline"), campaign("cd-9", name="Other")], rules=rules) == []
+
+
+def test_rules_that_hold_nothing_back() -> None:
+    """They are counted on one line, the first with their places; one that others stand in front of is none of them."""
+    rules = [Rule("keep.txt", 1, "cd-1"), Rule("keep.txt", 2, "cd-*"), Rule("keep.txt", 3, "CD-?")]
+    idle = [Rule("keep.txt", line, f"Promo {line}\x07*", of_name=True) for line in range(4, 8)]
+    assert warned([campaign("cd-1"), campaign("x", name="Other")], rules=tuple(rules))[1:] == []
+    *_, line = warned([campaign("cd-1"), campaign("x", name="Other")], rules=(*rules, *idle))
+    assert line == (
+        "4 of 7 rules of protect hold back no campaign of this list: keep.txt line 4 (name:Promo 4\ufffd*), "
+        "keep.txt line 5 (name:Promo 5\ufffd*), keep.txt line 6 (name:Promo 6\ufffd*) and 1 more"
+    )
 
 
 def test_all_is_protected() -> None:
