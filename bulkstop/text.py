@@ -216,5 +216,5 @@ def _without_wildcards(char: str) -> str:
 
 def compile_pattern(pattern: str) -> Callable[[str], bool]:
     """Return what tells whether a text matches a pattern of a shell, as it is or folded."""
-    exact, folded = (re.compile(fnmatch.translate(each)).match for each in (pattern, fold_pattern(pattern)))
-    return lambda text: exact(text) is not None or folded(fold(text)) is not None
+    folded = fold_pattern(pattern)
+    return lambda text: fnmatch.fnmatchcase(text, pattern) or fnmatch.fnmatchcase(fold(text), folded)

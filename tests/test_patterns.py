@@ -24,7 +24,7 @@ from bulkstop.kore.redaction import redact_response
 from bulkstop.model import Campaign, CampaignType
 from bulkstop.redact import Redactor
 from bulkstop.source.protect import Protection, Rule
-from bulkstop.text import one_line
+from bulkstop.text import fold, from_cell, one_line, to_cell
 
 TOP = Path(__file__).resolve().parent.parent / "bulkstop"
 PARSER = importlib.import_module("re._parser")
@@ -351,8 +351,10 @@ def said(text: str) -> Response:
         lambda text: interpret(Response(409, orjson.dumps({piece: piece for piece in text.split()}), 1.0)),
         lambda text: redact_response(said(text), ("aaaaaaaaaaaaaaab", "a\\b'c")),
         lambda text: one_line(text),
+        lambda text: fold(text),
+        lambda text: from_cell(to_cell(text)),
     ],
-    ids=["protect", "fnmatch", "secrets", "meaning", "text", "object", "masks", "line"],
+    ids=["protect", "fnmatch", "secrets", "meaning", "text", "object", "masks", "line", "fold", "cell"],
 )
 def test_functions_are_linear(act: Callable[[str], object]) -> None:
     """What reads names and answers with patterns of a user's, or with none, takes as long as the text is long."""
