@@ -19,6 +19,10 @@ from bulkstop.text import TEXT_CHARS, one_line
 
 PAGE_CAP = 4 * 1024 * 1024
 """Bytes of a page that are read."""
+PAGE_ROWS = 10_000
+"""Rows of a page that are read, be it that a service gives more than it is asked for: more hold up the event loop."""
+PAGE_VALUES = 10 * PAGE_ROWS
+"""Objects and lists of a page that are read: empty ones take 60 times the memory of their text."""
 NAME_CHARS = 1024
 """The longest name that is kept; with a longer one the request line would pass the usual 8 KiB of a server."""
 
@@ -249,12 +253,16 @@ def read_page(
     response: Response | TransportFailure, scope: Scope, at: PageRange, *, any_id: bool = False
 ) -> Page | Attempt:
     """Read a page of the list call; an id that is not possible (or not even with `any_id`) makes a row unusable."""
+    if isinstance(response, Response) and _count_values(response.body) > PAGE_VALUES:
+        return _refuse_page(response, f"has more than {PAGE_VALUES:,} objects, where {at.limit} were asked for")
     data = _read_success(response).get("data")
     rows = data.get("results") if isinstance(data, dict) else None
     if not isinstance(data, dict) or not isinstance(rows, list):
         return _call_failure(
             response, "is no page of campaigns", "no such stream, or the path of the list is another here"
         )
+    if len(rows) > PAGE_ROWS:
+        return _refuse_page(response, f"has {len(rows):,} rows, where {at.limit} were asked for")
     read = [_read_item(row, scope, any_id=any_id) for row in rows]
     return Page(
         tuple(item for item in read if isinstance(item, ListedCampaign)),
@@ -310,6 +318,16 @@ def _call_failure(response: Response | TransportFailure, what: str, absent: str)
         error = f"HTTP {response.status}, but the answer {what}"
         return attempt._replace(outcome=Outcome.UNCONFIRMED, again=again, error=error)
     return attempt
+
+
+def _count_values(body: bytes) -> int:
+    """Return at least as many as there are objects and lists in a page that was read whole."""
+    return body.count(b"{") + body.count(b"[") if len(body) < PAGE_CAP else 0
+
+
+def _refuse_page(response: Response | TransportFailure, why: str) -> Attempt:
+    """Say what is wrong with a page that would be the same at another try."""
+    return _call_failure(response, why, "")._replace(again=RetryHint.NO)
 
 
 def _more(data: Mapping[str, object], rows: int, at: PageRange) -> bool:

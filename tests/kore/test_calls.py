@@ -249,6 +249,21 @@ class TestFailures:
         assert (result.error, result.again) == ("HTTP 200, but the answer is longer than 4 MiB", RetryHint.NO)
 
     @pytest.mark.parametrize(
+        ("row", "count", "what"),
+        [
+            ("1", 10_001, "10,001 rows"),
+            ("{}", 100_000, "more than 100,000 objects"),
+            ("[]", 10**6, "more than 100,000"),
+        ],
+    )
+    def test_more_rows_than_any_page_has(self, row: str, count: int, what: str) -> None:
+        """A page of very many rows is refused before it takes memory and time, and not asked for again."""
+        page = f'{{"status":"success","data":{{"results":[{",".join([row] * count)}]}}}}'
+        result = failed(read_page(answer(page.encode()), VOICE, FIRST))
+        assert f"the answer has {what}" in (result.error or "")
+        assert result.again is RetryHint.NO
+
+    @pytest.mark.parametrize(
         ("response", "outcome", "again", "error"),
         [
             (answer(b"", 429, retry_after="7"), Outcome.THROTTLED, RetryHint.THROTTLED, "rate limit (HTTP 429)"),

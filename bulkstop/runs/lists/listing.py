@@ -13,6 +13,7 @@ the one that may call somebody counts, to the end of the reading.
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
+from sys import getsizeof
 
 from bulkstop.engine.caller import Caller
 from bulkstop.kore.calls import PAGE, find_page, list_call
@@ -28,8 +29,12 @@ IDLE_PAGES = 2
 """Pages in a row that may bring nothing new at the far end, before the service is taken to repeat itself."""
 SPARE_CALLS = 64
 """Calls of one reading beyond two for each page's worth of campaigns."""
-MOST_CHARS = 32 * 1024 * 1024
-"""The longest texts of a list that are kept, in sum: about 300,000 campaigns; a service could feed one without end."""
+MOST_BYTES = 128 * 1024 * 1024
+"""The memory that one list may take: that of about 200,000 campaigns; a service could feed one without end."""
+MOST_BYTES_IN_ALL = 4 * MOST_BYTES
+"""The memory that lists may take together which are read for one purpose."""
+ROW_BYTES = 200
+"""What a campaign takes beside its texts: its places in tables."""
 
 OnPage = Callable[[Scope, int, int | None], object]
 """Called after each page with the scope, the campaigns seen so far, and how many the service counts."""
@@ -72,6 +77,13 @@ class Listing:
     doubled: int = 0
 
 
+class Allowance:
+    """The memory that is left for lists which are read for one purpose."""
+
+    def __init__(self) -> None:
+        self.left = MOST_BYTES_IN_ALL
+
+
 class DiscardAll(ListFilter):
     """Lets a reading keep none of its campaigns, where each page is looked at as it comes."""
 
@@ -89,10 +101,15 @@ async def read_listing(
     on_page: OnPage = lambda scope, seen, total: None,
     enough: Enough = lambda items: False,
     any_id: bool = True,
+    allowance: Allowance | None = None,
 ) -> Listing:
-    """Read the list of one scope; without `any_id` campaigns with ids that cannot be sent are left out."""
+    """Read the list of one scope; without `any_id` campaigns with ids that cannot be sent are left out.
+
+    A list that takes more memory than `allowance` has left cannot be read to its end.
+    """
     caller = caller_of(scope.account_id)
-    return await _Reading(scope, perform, caller, wanted, on_page, enough, any_id=any_id).read()
+    reading = _Reading(scope, perform, caller, wanted, on_page, enough, allowance or Allowance(), any_id=any_id)
+    return await reading.read()
 
 
 class _Reading:
@@ -106,6 +123,7 @@ class _Reading:
         wanted: ListFilter,
         on_page: OnPage,
         enough: Enough,
+        allowance: Allowance,
         *,
         any_id: bool,
     ) -> None:
@@ -116,13 +134,14 @@ class _Reading:
         self._wanted = wanted
         self._on_page = on_page
         self._enough = enough
+        self._allowance = allowance
         self._any_id = any_id
         self._items: dict[
             str, ListedCampaign
         ] = {}  # also those that are not wanted, which a service may give all the same
         self._doubled: set[str] = set()
         self._unusable: dict[str, None] = {}
-        self._chars = 0
+        self._bytes = 0
         self._most = PAGE
         self._calls = 0
 
@@ -160,8 +179,9 @@ class _Reading:
         for item in page.items:
             self._keep(item)
         for fault in page.faults:
-            self._chars += len(fault) * (fault not in self._unusable)
-            self._unusable[fault] = None
+            if fault not in self._unusable:
+                self._charge(getsizeof(fault) + ROW_BYTES)
+                self._unusable[fault] = None
         self.is_enough = self._enough([self._items[key] for key in dict.fromkeys(_list_ids(page))])
         self._on_page(self._scope, self._seen, page.total)
 
@@ -173,7 +193,12 @@ class _Reading:
     @property
     def is_full(self) -> bool:
         """Tell whether no more can be kept."""
-        return self._chars > MOST_CHARS
+        return self.is_full_alone or self._allowance.left < 0
+
+    @property
+    def is_full_alone(self) -> bool:
+        """Tell whether this list takes as much as one may."""
+        return self._bytes > MOST_BYTES
 
     @property
     def _filters(self) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -186,15 +211,21 @@ class _Reading:
     def _keep(self, item: ListedCampaign) -> None:
         known = self._items.get(item.campaign_id)
         if known is None:
-            self._chars += sum(len(text) for text in item if isinstance(text, str))
+            self._charge(_size_of(item))
         elif item.campaign_id in self._doubled:
             item = combine(known, item)
         if not self._wanted.fits(item) and state_of(item) is State.NOT_RUNNING:
             item = item._replace(name=None, updated_at=None)  # nobody will read them, and they are most of a long list
         self._items[item.campaign_id] = item
 
+    def _charge(self, size: int) -> None:
+        self._bytes += size
+        self._allowance.left -= size
+
     def _make_listing(self, doubt: str | None = None, failure: Attempt | None = None) -> Listing:
-        items = {key: item for key, item in self._items.items() if self._wanted.fits(item)}
+        is_usable = failure is None or not self.is_full
+        items = {key: item for key, item in self._items.items() if is_usable and self._wanted.fits(item)}
+        self._charge(sum(map(_size_of, items.values())) - self._bytes)  # what is not in the listing is free again
         return Listing(
             self._scope, items, tuple(self._unusable), self._calls, doubt, failure, doubled=len(self._doubled)
         )
@@ -253,7 +284,15 @@ class _Pass:
     def _explain_stuck(self, page: Page) -> Attempt:
         of = "" if page.total is None else f" of {page.total:,}"
         gave = f"{self._calls} pages gave {len(self._met):,} campaigns{of}"
+        if self._reading.is_full:
+            most, of_what = (MOST_BYTES, "") if self._reading.is_full_alone else (MOST_BYTES_IN_ALL, " of all lists")
+            return _explain_unread(f"{gave}, and more than {most // 2**20:,} MiB{of_what} are not kept in memory")
         return _explain_unread(f"{gave}, and more do not lead to the end of the list")
+
+
+def _size_of(item: ListedCampaign) -> int:
+    """Return the memory that a campaign takes."""
+    return ROW_BYTES + getsizeof(item) + sum(getsizeof(text) for text in item if isinstance(text, str))
 
 
 def _is_past_end(page: Page, at: PageRange, *, is_new: bool) -> bool:

@@ -8,7 +8,7 @@ from bulkstop.engine.caller import Caller
 from bulkstop.engine.tasks import run_concurrently
 from bulkstop.kore.session import Perform
 from bulkstop.model import Campaign, ListedCampaign, Scope
-from bulkstop.runs.lists.listing import ListFilter, Listing, read_listing
+from bulkstop.runs.lists.listing import Allowance, ListFilter, Listing, read_listing
 from bulkstop.runs.lists.states import scope_of
 
 SIDE_BY_SIDE = 8
@@ -44,13 +44,14 @@ async def read_roster(
 ) -> Roster:
     """Read the list of each scope once: those of an account one after the other, accounts side by side.
 
-    A list that cannot be read has its failure in its listing. Of each the roster has what `keep` makes of it. Raises a
-    BulkstopError when no call can be made any more.
+    A list that cannot be read, or takes too much memory together with the others, has its failure in its listing. Of
+    each the roster has what `keep` makes of it. Raises a BulkstopError when no call can be made any more.
     """
-    listings = dict[Scope, Listing]()
+    listings, allowance = dict[Scope, Listing](), Allowance()
 
     async def read(scope: Scope) -> None:
-        listings[scope] = keep(await read_listing(scope, perform, caller_of, wanted, any_id=any_id))
+        listing = await read_listing(scope, perform, caller_of, wanted, any_id=any_id, allowance=allowance)
+        listings[scope] = keep(listing)
 
     order = list(dict.fromkeys(scopes))
     await run_by_account(((scope.account_id, partial(read, scope)) for scope in order), SIDE_BY_SIDE)

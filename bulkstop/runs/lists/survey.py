@@ -16,7 +16,7 @@ from bulkstop.kore.session import Perform
 from bulkstop.model import Attempt, Limit, ListedCampaign, Outcome, Scope, State
 from bulkstop.naming import name_setting
 from bulkstop.report.lists.verification import Finding, Verification
-from bulkstop.runs.lists.listing import DiscardAll, Listing, read_listing
+from bulkstop.runs.lists.listing import Allowance, DiscardAll, Listing, read_listing
 from bulkstop.runs.lists.roster import run_by_account
 from bulkstop.runs.lists.states import Targets, describe_failure, describe_scope, state_of
 from bulkstop.text import format_duration, printable
@@ -148,6 +148,7 @@ class Survey:
         self._say = say
         self._notes: list[str] = []
         self._calls = 0
+        self._allowance = Allowance()
         self._began = time.monotonic()
 
     async def run(self, perform: Perform, caller_of: Callable[[str], Caller]) -> BulkstopError | None:
@@ -211,7 +212,13 @@ class Survey:
     async def _read_list(self, status: _ScopeStatus, perform: Perform, caller_of: Callable[[str], Caller]) -> Listing:
         on_page = partial(self._say_length, status)
         listing = await read_listing(
-            status.scope, perform, caller_of, DiscardAll(), on_page=on_page, enough=status.note_page
+            status.scope,
+            perform,
+            caller_of,
+            DiscardAll(),
+            on_page=on_page,
+            enough=status.note_page,
+            allowance=self._allowance,
         )
         if listing.doubt:
             self._notes.append(f"{describe_scope(status.scope)}: {listing.doubt}")

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import random
+import re
+import tracemalloc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -354,8 +356,9 @@ def test_a_count_that_cannot_be() -> None:
 class Endless:
     """A service that makes campaigns up, 50 a page; each page begins `step` further on than the one before."""
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, step: int, pages: int = 10**9) -> None:
         self.calls = 0
+        self._pages = pages
         self._step = step
 
     async def ask(self, call: Call[T], /) -> T | Attempt:
@@ -363,14 +366,49 @@ class Endless:
         begin = self.calls * self._step
         self.calls += 1
         rows = [{"_id": f"{number:0256}", "status": "Active"} for number in range(begin, begin + 50)]
-        said = {"status": "success", "data": {"results": rows, "hasMore": True}}
+        said = {"status": "success", "data": {"results": rows, "hasMore": self.calls < self._pages}}
         return call.read(Response(200, json.dumps(said).encode(), 1.0))
 
 
 @pytest.mark.parametrize("step", [1, 49, 1000])
 def test_a_list_without_end(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list that goes on for ever, in small steps or large, tied to each other or not, ends before memory does."""
-    monkeypatch.setattr(module, "MOST_CHARS", 256_000)
+    monkeypatch.setattr(module, "MOST_BYTES", 500_000)
     service = Endless(step)
-    assert "do not lead to the end of the list" in failure(service)
-    assert 256_000 / (50 * 256) <= service.calls < 80
+    assert re.search(r"do not lead to the end of the list|more than 0 MiB are not kept in memory", failure(service))
+    assert 500_000 / (50 * 800) <= service.calls < 80
+
+
+def test_a_list_without_end_takes_little_memory() -> None:
+    """What is kept of a list, measured, is no more than it is counted as, and the list is given up at that."""
+    service = Endless(49)
+    tracemalloc.start()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "MOST_BYTES", 4_000_000)
+            (listing,) = read(service)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert listing.failure is not None
+    assert listing.items == {}
+    assert peak < 6_000_000
+
+
+def test_lists_share_what_may_be_kept() -> None:
+    """Lists that are read for one purpose take together no more than is left; what one does not keep is free again."""
+    allowance = module.Allowance()
+    before = allowance.left
+
+    def read_one(wanted: ListFilter) -> Listing:
+        perform, caller = Endless(49, pages=3).ask, Caller(NoQuota(), retry=Retry(1))
+        return asyncio.run(module.read_listing(VOICE, perform, lambda _: caller, wanted, allowance=allowance))
+
+    read_one(module.DiscardAll())
+    assert allowance.left == before
+    assert len(read_one(ACTIVE).items) == 148
+    assert 148 * 600 < before - allowance.left < 148 * 1000
+    allowance.left = 10_000
+    said = read_one(ACTIVE).failure
+    assert said is not None
+    assert "of all lists are not kept in memory" in (said.error or "")
