@@ -57,6 +57,13 @@ def format_duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
+def format_size(size: int) -> str:
+    """Write a number of bytes as a person says it: `298 KB`, `120 MB`, `2.5 GB`."""
+    if size < 10**6:
+        return f"{-(-size // 1000):,} KB"
+    return f"{size / 1e6:,.0f} MB" if size < 10**9 else f"{size / 1e9:,.1f} GB".replace(".0 ", " ")
+
+
 def format_table(title: str, rows: list[tuple[str, str]]) -> list[str]:
     """Set names and values in two columns under a title."""
     width = max((len(name) for name, _ in rows), default=0)

@@ -11,6 +11,7 @@ FIRM: dict[str, tuple[str, Any]] = {
     "stream_id": ("st-1", "st-1"),
     "iid": ("st-2", "st-2"),
     "any_id": ("true", True),
+    "max_input_size": ("4GB", 4 * 10**9),
     "type": ("SMS", CampaignType.SMS),
     "voice_path": ("/v/{campaignId}", "/v/{campaignId}"),
     "sms_path": ("/s/{campaignId}", "/s/{campaignId}"),

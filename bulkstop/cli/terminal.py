@@ -3,8 +3,10 @@
 import io
 import os
 import select
+import shutil
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
@@ -12,7 +14,10 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from bulkstop.errors import BulkstopError
-from bulkstop.text import escape
+from bulkstop.text import escape, format_size
+
+QUIET_S, EVERY_S = 1.0, 0.25
+"""After how long, and how often, it is shown how far a reading has come."""
 
 if TYPE_CHECKING:
     from bulkstop.outbox import Outbox
@@ -145,6 +150,41 @@ def redirect_err(write: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         _writers.pop()
+
+
+@contextmanager
+def show_reading(*, is_quiet: bool) -> Iterator[None]:
+    """Show on a terminal how far the reading of a list has come, once that takes a while."""
+    if is_quiet or not is_shown():
+        yield
+        return
+    from bulkstop.source import watch_reading  # most who print have nothing to do with it
+
+    shown_at, is_dirty = time.monotonic() + QUIET_S, False
+
+    def show(name: str, size: int, lines: int) -> None:
+        nonlocal shown_at, is_dirty
+        if (now := time.monotonic()) >= shown_at:
+            shown_at, is_dirty = now + EVERY_S, True
+            text = escape(f"reading {name}: {format_size(size)}, {_format_count(lines)} rows")
+            _write_over(text[: max(0, shutil.get_terminal_size().columns - 1)])
+
+    try:
+        with watch_reading(show):
+            yield
+    finally:
+        if is_dirty:
+            _write_over("")
+
+
+def _format_count(number: int) -> str:
+    return f"{number:,}" if number < 10**6 else f"{number / 1e6:.1f} M"
+
+
+def _write_over(text: str) -> None:
+    """Replace the line of the terminal."""
+    with suppress(OSError, ValueError):
+        click.echo(f"\r\x1b[2K{text}", err=True, nl=False)
 
 
 def print_out(text: str) -> None:

@@ -32,6 +32,7 @@ from bulkstop.settings.parse import (
     parse_pause,
     parse_proxy_address,
     parse_seconds,
+    parse_size,
     parse_template,
     parse_waves,
     parse_zone,
@@ -43,6 +44,7 @@ from bulkstop.settings.spec import (
     DEADLINE,
     GRACE,
     GUARDS,
+    INPUT,
     PATHS,
     PROTECTION,
     QUOTA,
@@ -90,6 +92,13 @@ class Settings:
     iid: str | None = setting(SCOPE, None, "Application id header; default: the stream id.", metavar="ID")
     any_id: bool = setting(
         SCOPE, False, "Allow ids with other characters than letters, digits, - _ . ~ (never / \\ or %)."
+    )
+    max_input_size: int | None = setting(
+        INPUT,
+        None,
+        "Most that is read of a list, unpacked; default: 2GB, of a packed one 200 times its size.",
+        read=parse_size,
+        metavar="SIZE",
     )
     type: CampaignType | None = setting(
         TYPE, None, "Type of rows that name none.", read=parse_campaign_type, metavar="voice|sms"

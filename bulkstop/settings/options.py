@@ -17,6 +17,7 @@ class SettingsOptions(TypedDict, total=False):
     stream_id: str | None
     iid: str | None
     any_id: bool | str
+    max_input_size: int | str | None
     type: CampaignType | str | None
     voice_path: str | None
     sms_path: str | None

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bulkstop.model import CampaignType, FailureCap, Limit
 from bulkstop.naming import name_setting
-from bulkstop.units import in_seconds, parse_percentage
+from bulkstop.units import BYTES, in_seconds, parse_percentage
 
 W = TypeVar("W", bound=str)
 YES = ("true", "yes", "on", "1", "t", "y")
@@ -64,6 +64,17 @@ def parse_count(text: str) -> int:
     if not re.fullmatch(r"\d{1,9}", text.strip(), re.ASCII) or int(text) < 1:
         raise ValueError(f"{text!r} is no whole number from 1")
     return int(text)
+
+
+def parse_size(text: str) -> int:
+    """Read a size: `4GB`, `500MB`, `1.5GiB` or a number of bytes, from 1; returns bytes."""
+    match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([^\W\d_]*)", text.strip())
+    if match and match[2].upper() not in (*BYTES, ""):
+        raise ValueError(f"{text!r}: a size is given in KB, MB, GB or TB, such as 4GB")
+    size = int(float(match[1]) * BYTES.get(match[2].upper(), 1)) if match else 0
+    if not 0 < size < 2**63:
+        raise ValueError(f"{text!r} is no size, such as 4GB or 500MB")
+    return size
 
 
 def parse_failure_cap(text: str) -> FailureCap:

@@ -15,12 +15,14 @@ from bulkstop.settings.parse import (
     parse_path,
     parse_pause,
     parse_seconds,
+    parse_size,
 )
 from bulkstop.settings.spec import OptionSpec
 
 Reader = Callable[[str], Any]
 ALSO_TAKES: Mapping[Reader, tuple[type, ...]] = {
     parse_count: (int, float),
+    parse_size: (int,),
     parse_failure_cap: (int, float),
     parse_seconds: (int, float),
     parse_pause: (int, float),

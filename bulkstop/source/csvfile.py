@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from bulkstop.errors import InputError
 from bulkstop.model import Result, Row
-from bulkstop.source.line_reader import LineReader, is_blank
+from bulkstop.source.line_reader import LineReader, read_pieces
 from bulkstop.source.quotes import RowShape
 from bulkstop.source.records import Record, Records, glimpse
 from bulkstop.source.rows import FIELDS, ID_NAMES, Layout, RowParser, Values, field_of, find_layout
@@ -21,7 +21,7 @@ def read_csv_rows(reader: LineReader, parser: RowParser) -> Iterator[Row]:
 
     Raises InputError for a header that does not tell where the campaign ids are, and for a quote that is never closed.
     """
-    first = next((piece for piece in reader if not is_blank(piece)), None)
+    first = next(read_pieces(reader), None)
     if first is None:
         raise InputError(f"{reader.label}: is empty; its first line must name the columns, at least {ID_NAMES[0]}")
     delimiter = _delimiter(first)

@@ -7,7 +7,7 @@ import orjson
 
 from bulkstop.errors import InputError
 from bulkstop.model import Row
-from bulkstop.source.line_reader import LineReader, is_blank, read_lines, text_fault
+from bulkstop.source.line_reader import LineReader, read_lines, text_fault
 from bulkstop.source.rows import RowParser, find_layout, id_alone
 
 # orjson reads 1024 levels but writes 254: what is carried must fit into a result line again.
@@ -21,8 +21,7 @@ def read_json_rows(reader: LineReader, parser: RowParser) -> Iterator[Row]:
 
     Raises InputError for one value that goes over several lines: of a list of ids, only the last one would be a row.
     """
-    rows = ((line, content) for line, content in read_lines(reader) if not is_blank(content))
-    for count, (line, content) in enumerate(rows):
+    for count, (line, content) in enumerate(read_lines(reader)):
         if not count and _OPENS.fullmatch(content):
             raise InputError(f"{reader.label}: line {line}: begins one JSON value over several lines; {_ITEMS}")
         yield _row(line, content, parser)
@@ -66,7 +65,7 @@ def _writable(content: str, value: object) -> bool:
 def read_id_rows(reader: LineReader, parser: RowParser) -> Iterator[Row]:
     """Yield a row for every line that holds an id."""
     for line, content in read_lines(reader):
-        if is_blank(content) or content.lstrip().startswith("#"):
+        if content.lstrip().startswith("#"):
             continue
         if fault := text_fault(content):
             yield parser.invalid(line, fault, id_alone(content))

@@ -11,6 +11,10 @@ from bulkstop.errors import InputError
 LINE_CHARS = 1024 * 1024
 """The longest row that is used; a longer one is invalid."""
 
+AHEAD_CHARS = 64 * 1024
+"""What is read at once where blank lines are passed over; shorter than a line may be."""
+
+_BLANK_LINES = re.compile(r"(?: *\r?\n)+")
 _STRAY_RETURN = re.compile(r"\r(?![\r\n]|$)")
 # What the first bytes say of a text that is none of ours, as they look when decoded (see opening).
 _FOREIGN = (
@@ -57,13 +61,16 @@ class LineReader:
         self.line = 0
         self.ended = True
         self._readline = stream.readline
+        self._read = stream.read
+        self._ahead = ""
+        self._at = 0
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> str:
         try:
-            piece = self._readline(LINE_CHARS + 1)
+            piece = self._next_ahead() if self._ahead else self._readline(LINE_CHARS + 1)
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"{self.label}: line {self.line + 1}: cannot be read on: {error}") from None
         if not piece:
@@ -75,6 +82,43 @@ class LineReader:
         self.ended = piece.endswith("\n")
         return piece
 
+    def skip_blank_lines(self) -> None:
+        """Pass over empty lines that come next, at a hundred times the pace; a line that follows may be blank too."""
+        if self.ended:
+            try:
+                while self._pass_over():
+                    pass
+            except (OSError, EOFError, zlib.error) as error:
+                raise InputError(f"{self.label}: line {self.line + 1}: cannot be read on: {error}") from None
+
+    def _pass_over(self) -> bool:
+        """Pass over the blank lines of what was read ahead; tell whether there may be more of them."""
+        if not self._ahead:
+            read = self._read(AHEAD_CHARS)
+            self._ahead, self._at = read.lstrip("\n"), 0  # most of them, and ten times as quick as the pattern
+            self.line += len(read) - len(self._ahead)
+            if read and not self._ahead:
+                return True
+        match = _BLANK_LINES.match(self._ahead, self._at)
+        end = self._at if match is None else match.end()
+        self.line += self._ahead.count("\n", self._at, end)
+        self._at = end
+        is_spent = end == len(self._ahead)
+        if is_spent:
+            self._ahead, self._at = "", 0
+        return is_spent and match is not None
+
+    def _next_ahead(self) -> str:
+        """Return the next piece of what was read ahead, and what is missing of its line."""
+        end = min(self._ahead.find("\n", self._at) + 1 or len(self._ahead), self._at + LINE_CHARS + 1)
+        piece = self._ahead[self._at : end]
+        self._at = end
+        if end == len(self._ahead):
+            self._ahead, self._at = "", 0
+            if not piece.endswith("\n"):
+                piece += self._readline(LINE_CHARS + 1 - len(piece))
+        return piece
+
     def _beginning(self, piece: str) -> str:
         for mark, what in _FOREIGN:
             if piece.lstrip("\ufeff \r\n").startswith(mark):
@@ -84,9 +128,18 @@ class LineReader:
         return piece.removeprefix("\ufeff")
 
 
-def read_lines(reader: LineReader) -> Iterator[tuple[int, str]]:
-    """Yield each line with its number, one that is too long to be used only with its beginning."""
+def read_pieces(reader: LineReader) -> Iterator[str]:
+    """Yield the pieces that are not blank lines."""
     for piece in reader:
+        if is_blank(piece):
+            reader.skip_blank_lines()
+        else:
+            yield piece
+
+
+def read_lines(reader: LineReader) -> Iterator[tuple[int, str]]:
+    """Yield each line that is not blank with its number, one that is too long to be used only with its beginning."""
+    for piece in read_pieces(reader):
         line = reader.line
         if not reader.ended:
             _finish_line(reader)

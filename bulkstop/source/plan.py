@@ -13,12 +13,15 @@ import orjson
 
 from bulkstop.errors import InputError
 from bulkstop.model import Campaign, CampaignType, Order, Outcome, Result, Row, unsent_result
+from bulkstop.naming import name_setting
 from bulkstop.source.digest import Digest, Digests
 from bulkstop.source.first_seen import FirstSeen
 from bulkstop.source.id_check import UnusualIds
+from bulkstop.source.inputs import MOST_BYTES
 from bulkstop.source.protect import Protection
 from bulkstop.source.rows import unreadable_priority
 from bulkstop.source.spool import BLOCK, Spool
+from bulkstop.text import format_size
 
 _TYPES = {kind.value: kind for kind in CampaignType}
 NEVER_SENT = frozenset({Outcome.INVALID, Outcome.DUPLICATE, Outcome.PROTECTED})
@@ -39,7 +42,8 @@ class Plan:
     standard input; in memory a row costs about 40 bytes. `settled` gives the outcome of a row that has ended in an
     earlier run, `recorded` what the inputs were then; what `protection` names is held back, however often it is listed:
     `protected` counts such campaigns each once, whether their rows have ended or not.
-    Raises the InputError of an input that cannot be read, or that is not what it was.
+    Of temporary files the rows may take `most` bytes. Raises the InputError of an input that cannot be read, or that is
+    not what it was.
 
     Whoever knows the settings adds `warnings`, what should be looked at twice, and `ends_at`, the earliest time at
     which the last stop can leave.
@@ -53,6 +57,7 @@ class Plan:
         settled: Callable[[Row], Outcome | None] | None = None,
         recorded: Mapping[str, Digest] | None = None,
         protection: Protection | None = None,
+        most: int | None = None,
     ) -> None:
         self.rows = 0
         self.protected = 0
@@ -67,6 +72,7 @@ class Plan:
         self.settled: Counter[Outcome] = Counter()
         self.digests: dict[str, Digest] = {}
         self._settled = settled
+        self._most = MOST_BYTES if most is None else most
         self._digests = Digests(recorded)
         self._campaigns = Spool()
         self._held = Spool()
@@ -75,6 +81,7 @@ class Plan:
         try:
             self._sort(self._read(rows, order))
             self._campaigns.flush()
+            self._held.flush()
             self.digests = self._digests.finish()
         except BaseException:
             self.close()
@@ -149,6 +156,8 @@ class Plan:
         priorities: dict[str, array[int]] = {}
         for row in rows:
             self.rows += 1
+            if self._campaigns.size + self._held.size > self._most:
+                raise self._explain_too_long()
             if not row.line and keys.first(hash(row.source), self.rows):
                 raise InputError(f"the key {row.source!r} is used twice; give each campaign a key of its own")
             outcome = None if self._settled is None else self._settled(row)
@@ -174,6 +183,10 @@ class Plan:
             if is_sorted and outcome is None:
                 priorities.setdefault(row.account_id, array("q")).append(_place(row, order))
         return priorities
+
+    def _explain_too_long(self) -> InputError:
+        what = f"the first {self.rows:,} rows of the list take more than {format_size(self._most)} of temporary files"
+        return InputError(f"{what}; give {name_setting('max_input_size', '4GB')}, or more, if it is meant")
 
     def _sort(self, priorities: dict[str, "array[int]"]) -> None:
         for account_id, places in priorities.items():

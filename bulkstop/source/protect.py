@@ -9,7 +9,7 @@ from bulkstop.errors import InputError
 from bulkstop.ids import POSSIBLE, plain_id
 from bulkstop.model import Campaign
 from bulkstop.source.inputs import STDIN, Format, open_input, resolve_input
-from bulkstop.source.line_reader import LineReader, is_blank, read_lines, text_fault
+from bulkstop.source.line_reader import LineReader, read_lines, text_fault
 from bulkstop.text import fold, fold_pattern, has_controls, shorten
 
 NAME = "name:"
@@ -200,7 +200,7 @@ def _read(path: str) -> list[Rule]:
 
 def _rules(reader: LineReader) -> Iterator[Rule]:
     for line, content in read_lines(reader):
-        if is_blank(content) or content.lstrip().startswith("#"):
+        if content.lstrip().startswith("#"):
             continue
         try:
             yield parse_rule(reader.label, line, content)

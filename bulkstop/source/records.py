@@ -138,6 +138,8 @@ class _Feed:
             raise StopIteration
         if not self._size:
             self.start, self.head = self.text.line, piece
+            if piece in ("\n", "\r\n"):
+                self.text.skip_blank_lines()
         else:
             self.inner.append(piece)
         self.piece = piece

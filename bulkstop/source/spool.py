@@ -1,24 +1,36 @@
 """Lines put aside on disk and read back by offset, so that a long list costs no memory."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+
+from bulkstop.errors import InputError
+from bulkstop.text import format_size, printable
 
 BLOCK = 64 * 1024
 
 
 class Spool:
-    """An unnamed temporary file, private to the process; neighbouring lines come out of one read."""
+    """An unnamed temporary file, private to the process; neighbouring lines come out of one read.
+
+    Raises InputError, which says what to do, for a folder of temporary files that is full or cannot be used.
+    """
 
     def __init__(self) -> None:
         self.size = 0
-        self._file = tempfile.TemporaryFile(prefix="bulkstop-", buffering=BLOCK)  # noqa: SIM115 - closed by close()
+        with _explained(self):
+            self._file = tempfile.TemporaryFile(prefix="bulkstop-", buffering=BLOCK)  # noqa: SIM115 - see close()
 
     def append(self, line: bytes) -> int:
         """Put a line that ends with a newline aside and give its offset."""
         offset = self.size
-        self._file.write(line)
         self.size += len(line)
+        try:
+            self._file.write(line)
+        except OSError as error:
+            raise _explain(error, self.size) from None
         return offset
 
     def line(self, offset: int) -> bytes:
@@ -39,14 +51,45 @@ class Spool:
 
     def flush(self) -> None:
         """Have nothing left in memory, where a process that is forked off would have it as well."""
-        self._file.flush()
+        with _explained(self):
+            self._file.flush()
 
     def close(self) -> None:
-        """Free the file."""
-        self._file.close()
+        """Free the file, whatever of it could not be written."""
+        with suppress(OSError):
+            self._file.close()
 
     def _block(self, offset: int, size: int) -> bytes:
-        block = os.pread(self._file.fileno(), size, offset)
-        while b"\n" not in block:
-            block += os.pread(self._file.fileno(), size, offset + len(block))
-        return block
+        with _explained(self):
+            block = os.pread(self._file.fileno(), size, offset)
+            while b"\n" not in block:
+                more = os.pread(self._file.fileno(), size, offset + len(block))
+                if not more:
+                    raise OSError(errno.EIO, "it is shorter than what was written")
+                block += more
+            return block
+
+
+@contextmanager
+def _explained(spool: Spool) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _explain(error, spool.size) from None
+
+
+def _explain(error: OSError, size: int) -> InputError:
+    """Say why the planned rows cannot be put aside, and what helps."""
+    try:
+        folder = tempfile.gettempdir()
+    except OSError:
+        tried = f"TMPDIR={os.environ['TMPDIR']} or " if os.environ.get("TMPDIR") else ""
+        return InputError(
+            f"no temporary file can be made in {printable(tried)}one of the usual folders; the rows of a list are put "
+            "aside there: set TMPDIR to a folder that can be written"
+        )
+    where = f"the temporary folder {printable(folder)}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        need = f"needs more than {format_size(size)} there"
+        return InputError(f"{where} is full: the list {need}; free some of it, or set TMPDIR to another folder")
+    return InputError(f"{where} cannot be used: {error.strerror}; set TMPDIR to another folder")

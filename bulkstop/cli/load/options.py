@@ -27,6 +27,7 @@ from bulkstop.settings.spec import (
     CONNECTION,
     CREDENTIALS,
     GRACE,
+    INPUT,
     PATHS,
     PROTECTION,
     RETRY_AFTER,
@@ -123,7 +124,7 @@ with_load_options = with_options(
     click.option("--json", "as_json", is_flag=True, help="The figures as JSON, on standard output."),
     click.option("--quiet", is_flag=True, help="Say only what went wrong."),
     with_log,
-    with_settings(CONNECTION, CREDENTIALS, PATHS, SCOPE, TYPE, PROTECTION, CONCURRENCY, GRACE, RETRY_AFTER),
+    with_settings(CONNECTION, CREDENTIALS, PATHS, SCOPE, INPUT, TYPE, PROTECTION, CONCURRENCY, GRACE, RETRY_AFTER),
 )
 """Adds to a command all that `load` takes."""
 

@@ -6,7 +6,7 @@ import json
 import sys
 import uuid
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from typing import Any, TextIO, cast
 
 import click
@@ -17,7 +17,15 @@ from bulkstop.cli.options import GroupedCommand, Origin, read_origin, read_setti
 from bulkstop.cli.stop.checks import check_files, check_plan, check_start, confirm
 from bulkstop.cli.stop.options import StopOptions, read_stop_options, with_stop_options
 from bulkstop.cli.stop.summary import print_summary
-from bulkstop.cli.terminal import err_outboxes, err_stream, is_shown, print_err, print_last, redirect_err
+from bulkstop.cli.terminal import (
+    err_outboxes,
+    err_stream,
+    is_shown,
+    print_err,
+    print_last,
+    redirect_err,
+    show_reading,
+)
 from bulkstop.events import Warned
 from bulkstop.files import beside
 from bulkstop.model import SIGNALS
@@ -71,12 +79,12 @@ def command(ctx: click.Context, /, **_: object) -> int:
     ctx.with_resource(log_to_stderr(ctx.params["log_level"], as_json=ctx.params["log_json"], secrets=secrets))
     options = read_stop_options(ctx.params)
     check_files(options, settings, ctx.params["config"])
-    with (
-        RunJournal(
-            options.target, mode=options.mode, retry=options.outcomes_to_retry, trust=options.trust_results
-        ) as journal,
-        journal.plan(options.inputs, settings, fmt=options.fmt) as plan,
-    ):
+    with ExitStack() as opened:
+        journal = opened.enter_context(
+            RunJournal(options.target, mode=options.mode, retry=options.outcomes_to_retry, trust=options.trust_results)
+        )
+        with show_reading(is_quiet=options.quiet or options.log_json):
+            plan = opened.enter_context(journal.plan(options.inputs, settings, fmt=options.fmt))
         facts = show_plan(plan, settings, options, read_origin(ctx))
         check_plan(plan, settings, options)
         if options.as_json:

@@ -147,9 +147,10 @@ def _blocks(fd: int, size: int) -> Iterator[bytes]:
 
 def _save(blocks: Callable[[], Iterable[bytes]], path: str) -> str | None:
     """Write a new file, durable and private to the user, beside `path` or where there is room; return its name."""
-    for folder in (Path(path).parent, Path(tempfile.gettempdir())):
-        with suppress(OSError):
-            return _save_in(folder, blocks, Path(path))
+    with suppress(OSError):
+        return _save_in(Path(path).parent, blocks, Path(path))
+    with suppress(OSError):  # also where there is no such folder
+        return _save_in(Path(tempfile.gettempdir()), blocks, Path(path))
     return None
 
 

@@ -40,6 +40,7 @@ def make_plan(
         settled=settled,
         recorded=recorded,
         protection=read_protection(settings.protect),
+        most=settings.max_input_size,
     )
 
 
@@ -129,5 +130,5 @@ def _count_lists(plan: Plan, settings: Settings) -> int:
 def _rows(inputs: Inputs, settings: Settings, fmt: str | None) -> Iterator[Row]:
     defaults = Defaults(settings.type, settings.account_id, settings.stream_id, settings.iid)
     if paths := paths_in(inputs):
-        return source.read(paths, defaults=defaults, fmt=fmt, any_id=settings.any_id)
+        return source.read(paths, defaults=defaults, fmt=fmt, any_id=settings.any_id, most=settings.max_input_size)
     return read_campaigns(inputs, defaults=defaults, any_id=settings.any_id)
