@@ -193,8 +193,9 @@ def _fold_once(text: str) -> str:
 
 
 def _drop_invisible(text: str) -> str:
-    shown = (char for char in text if char.isprintable() or char.isspace() or unicodedata.category(char) not in _HIDDEN)
-    return _INVISIBLE.sub("", "".join(shown))
+    if not text.isprintable():
+        text = "".join(char for char in text if char.isspace() or unicodedata.category(char) not in _HIDDEN)
+    return _INVISIBLE.sub("", text)
 
 
 _HIDDEN = frozenset({"Cc", "Cf"})
