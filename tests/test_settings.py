@@ -13,7 +13,7 @@ from bulkstop.errors import SettingsError
 from bulkstop.model import CampaignType, FailureCap, Limit
 from bulkstop.settings import NO_LIMIT, OPTION_SPECS, Settings, default_of
 from bulkstop.settings.options import SettingsOptions
-from bulkstop.settings.parse import parse_count
+from bulkstop.settings.parse import parse_count, parse_size
 from bulkstop.settings.values import ALSO_TAKES
 from tests.settings import BESIDE, FIRM
 
@@ -232,6 +232,22 @@ def test_annotation(name: str) -> None:
 def test_annotations() -> None:
     """Every setting has an annotation for type checkers, in the same order."""
     assert list(get_type_hints(SettingsOptions)) == list(OPTION_SPECS)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("4GB", 4 * 10**9), ("500 mb", 5 * 10**8), ("1.5GiB", 3 * 2**29), ("64KiB", 2**16), ("1", 1), ("2TB", 2 * 10**12)],
+)
+def test_size(text: str, size: int) -> None:
+    """A size is a number with its unit, or of bytes."""
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["0", "-1GB", "4XB", "GB", "1e9", "4 G B", "\u0664GB", "9" * 15 + "TB", ""])
+def test_no_size(text: str) -> None:
+    """What is no size above zero is refused with an example of one."""
+    with pytest.raises(ValueError, match="such as 4GB"):
+        parse_size(text)
 
 
 def endless() -> list[object]:

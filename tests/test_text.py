@@ -12,6 +12,7 @@ from bulkstop.text import (
     escape,
     escape_json_line,
     fold,
+    format_size,
     from_cell,
     has_controls,
     is_kept,
@@ -95,6 +96,14 @@ def test_folded_again_a_text_stays(text: str) -> None:
 def test_what_looks_alike_folds_alike(text: str, folded: str) -> None:
     """Blanks, quotes, dashes, letter case, widths and ligatures, and what does not show, make no difference."""
     assert fold(text) == folded
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0 KB"), (1, "1 KB"), (298_001, "299 KB"), (120_400_000, "120 MB"), (2 * 10**9, "2 GB")]
+)
+def test_sizes(size: int, text: str) -> None:
+    """A size is written as a person says it."""
+    assert format_size(size) == text
 
 
 def test_a_pattern_matches_as_it_is_or_folded() -> None:

@@ -47,7 +47,11 @@ def _row(record: Record, header: Record, columns: Layout, parser: RowParser) -> 
 
 def _values(columns: Layout, cells: Sequence[str]) -> Values:
     """Return what the cells say, the id and the name without what only a CSV file needs."""
-    campaign_id, *between, name = columns.values(cells)
+    values = columns.values(cells)
+    campaign_id, *between, name = values
+    has_mark = isinstance(name, str) and ("'" in name or "\\" in name)
+    if not has_mark and not (isinstance(campaign_id, str) and "\\" in campaign_id):  # as nearly all have none
+        return values
     return (
         unescape_cell(campaign_id) if isinstance(campaign_id, str) else campaign_id,
         *between,

@@ -121,9 +121,12 @@ class _Rules:
         """Return a rule that matches: an exact one, else the pattern with the shortest beginning."""
         folded = fold(text)
         rule = self._exact.get(folded)
-        for each in self._alike.pop(folded, ()):
-            self._use(each)
-        for form in dict.fromkeys((text, folded)):
+        if rule is not None:
+            for each in self._alike.pop(folded, ()):
+                self._use(each)
+        if not self._wild:
+            return rule
+        for form in (text,) if text == folded else (text, folded):
             for length in self._lengths:
                 patterns = self._wild.get(form[:length])
                 if patterns is not None and (by_pattern := patterns.match(form)):

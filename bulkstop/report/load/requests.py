@@ -8,6 +8,7 @@ import json
 import orjson
 
 from bulkstop.model import Attempt, Campaign
+from bulkstop.text import escape_json_line
 
 KEYS = (
     "campaign_id",
@@ -44,6 +45,6 @@ def format_request(
         "error": attempt.error,
     }
     try:
-        return orjson.dumps(cells, option=orjson.OPT_APPEND_NEWLINE)
+        return escape_json_line(orjson.dumps(cells, option=orjson.OPT_APPEND_NEWLINE))
     except TypeError:  # half a surrogate pair in what a server said
         return json.dumps(cells, separators=(",", ":")).encode() + b"\n"

@@ -40,3 +40,6 @@ def test_odd_words() -> None:
     line = format_request(CAMPAIGN, Attempt(Outcome.REJECTED, error="a\nb\ud800"), **TIMES)
     assert line.count(b"\n") == 1
     assert json.loads(line)["error"] == "a\nb\ud800"
+    line = format_request(CAMPAIGN, Attempt(Outcome.REJECTED, error="\x9b31m\u202e"), **TIMES)
+    assert line[:-1].decode().isprintable()
+    assert json.loads(line)["error"] == "\x9b31m\u202e"
