@@ -16,13 +16,12 @@ import click
 from bulkstop.errors import BulkstopError
 from bulkstop.text import escape, format_size
 
-QUIET_S, EVERY_S = 1.0, 0.25
-"""After how long, and how often, it is shown how far a reading has come."""
-
 if TYPE_CHECKING:
     from bulkstop.outbox import Outbox
 
 STDERR = "standard error"
+QUIET_S, EVERY_S = 1.0, 0.25
+"""After how long, and how often, it is shown how far a reading has come."""
 
 
 def _echo(text: str) -> None:
