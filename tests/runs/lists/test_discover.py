@@ -107,6 +107,25 @@ def test_no_formula_but_an_id(rows: Rows) -> None:
         assert not any(re.search(r"(\A|[,;|])[\s\"]*[=+\-@\uff1d\uff0b\uff0d\uff20]", cell) for cell in cells[5:])
 
 
+@pytest.mark.parametrize(
+    ("pattern", "count"),
+    [
+        ("Promo*", 4),
+        ("promo - now", 2),
+        ("PROMO*", 4),
+        ("Promo \u2013 now", 2),
+        ("Promo", 0),
+        ("Pr?mo*", 4),
+        ("[!P]*", 1),
+    ],
+)
+def test_names_that_match(pattern: str, count: int) -> None:
+    """A pattern finds the names that look as if it matched: whatever their letter case, blanks and dashes."""
+    names = ["Promo - now", "PROMO \u2013  now", "\u200bPromo\u00a0x", "Pro\u00admo y", "Other"]
+    items = {f"cd-{n}": PROMO._replace(campaign_id=f"cd-{n}", name=name) for n, name in enumerate(names)}
+    assert len(make_discovery(Roster({VOICE: Listing(VOICE, items)}), pattern).rows) == count
+
+
 class Once:
     """A service that gives the same body for every page, and a sound one for nothing."""
 
