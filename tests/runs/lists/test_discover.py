@@ -116,7 +116,6 @@ def test_no_formula_but_an_id(rows: Rows) -> None:
         ("Promo \u2013 now", 2),
         ("Promo", 0),
         ("Pr?mo*", 4),
-        ("[!P]*", 1),
     ],
 )
 def test_names_that_match(pattern: str, count: int) -> None:
