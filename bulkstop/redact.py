@@ -16,9 +16,9 @@ JWT_START = "eyJ"  # how the base64 of a JSON object begins
 _RUN = re.compile(r"[A-Za-z0-9_.-]{20,}")  # no JWT is shorter
 CACHED_SECRETS = 64
 
-CUT_CHARS = 12
-"""So much of the beginning or the end of a secret is masked too; less could be anything."""
-_CUT_FROM_CHARS = 16  # of a shorter secret no part is looked for
+CUT_CHARS = 16
+"""So much of the beginning or the end of a secret is masked too; less could be the name of a company."""
+_CLAIMS_CHARS = 12  # of a JWT, at the least: {"sub":""}
 _NEEDLE_CHARS = CUT_CHARS  # what is looked for, before it is seen how far the text goes on like the secret
 _GAP_CHARS = 40  # of blanks within a secret: a broken line and what it is indented by
 _CUT_FORMS = 256  # of all secrets; the oldest tokens are forgotten
@@ -51,11 +51,14 @@ def cut_forms(secret: str) -> tuple[str, ...]:
     """
     if is_jwt(secret):
         _, _, rest = secret.strip().partition(".")
-        forms = [rest, rest.rpartition(".")[2]]
+        claims, _, signature = rest.rpartition(".")
+        if len(claims) < CUT_CHARS:  # the beginning of the rest is more than they are
+            return tuple(form for form in (rest, signature, claims) if len(form) >= _CLAIMS_CHARS)
+        forms = [rest, signature]
     else:
         forms = [form for form in encodings(secret) if form not in _in_base64(secret.strip().encode(errors="replace"))]
     bare = ("".join(form.split()) for form in forms)
-    return tuple(dict.fromkeys(form for form in bare if len(form) >= _CUT_FROM_CHARS))
+    return tuple(dict.fromkeys(form for form in bare if len(form) >= CUT_CHARS))
 
 
 @lru_cache(maxsize=CACHED_SECRETS)
@@ -138,9 +141,10 @@ def _find_begun(text: str, form: str) -> Iterator[tuple[int, int]]:
     at = text.find(needle)
     while at >= 0:
         length, end = _follow(text, at, form)
-        if length >= CUT_CHARS:
+        is_part = length >= min(CUT_CHARS, len(form))
+        if is_part:
             yield at, end
-        at = text.find(needle, end if length >= CUT_CHARS else at + 1)
+        at = text.find(needle, end if is_part else at + 1)
 
 
 def _follow(text: str, at: int, form: str) -> tuple[int, int]:

@@ -71,16 +71,16 @@ def test_whatever_looks_like_a_jwt_is_masked(text: str) -> None:
 
 OPAQUE = "Zk3-planted_Qw7Tx9.Vb2Rn5Lm8Hs4Jd6"
 CUT = [
-    OPAQUE[:12],
+    OPAQUE[:16],
     OPAQUE[:20],
     OPAQUE[:-1],
     OPAQUE[1:],
     OPAQUE[-20:],
-    OPAQUE[-12:],
+    OPAQUE[-16:],
     f"{OPAQUE[:7]} {OPAQUE[7:]}",
     f"{OPAQUE[:20]}\r\n\t{OPAQUE[20:]}",
     f"{OPAQUE[:30]}\n{OPAQUE[30:]}",
-    f"{OPAQUE[:15]} {OPAQUE[15:18]}",
+    f"{OPAQUE[:17]} {OPAQUE[17:20]}",
     f"{OPAQUE[4:9]}\u3000{OPAQUE[9:]}",
     *(part for part in TOKEN.split(".")[1:]),
     TOKEN.split(".")[2][:16],
@@ -104,7 +104,7 @@ def test_a_part_of_a_secret_is_masked(text: str) -> None:
 def test_a_part_that_says_nothing_stays() -> None:
     """A few characters of a token, and how every JWT begins, are shown: they could be anything."""
     secrets = Redactor(OPAQUE, TOKEN, "a-short-one")
-    for text in (OPAQUE[:11], OPAQUE[-11:], TOKEN.split(".")[0], "a-short", f"{OPAQUE[:6]} and {OPAQUE[6:11]}"):
+    for text in (OPAQUE[:15], OPAQUE[-15:], TOKEN.split(".")[0], "a-short", f"{OPAQUE[:6]} and {OPAQUE[6:15]}"):
         assert secrets.redact(f"<{text}>") == f"<{text}>"
 
 
@@ -117,18 +117,18 @@ def test_a_secret_of_several_words() -> None:
 
 @given(
     secret=st.text(st.sampled_from("abcXYZ019+/=_.-~"), min_size=16, max_size=80),
-    cut=st.integers(12, 80),
+    cut=st.integers(16, 80),
     blank=st.sampled_from(["", " ", "\n", "\r\n  "]),
-    at=st.integers(12, 80),
+    at=st.integers(16, 80),
     around=st.text(max_size=20),
 )
 def test_no_beginning_and_no_end_comes_out(secret: str, cut: int, blank: str, at: int, around: str) -> None:
-    """However long the part of a secret is and whatever stands around it, what is left of it is no 12 characters."""
+    """However long the part of a secret is and whatever stands around it, what is left of it is no 16 characters."""
     for part in (secret[:cut], secret[-cut:], secret[:at] + blank + secret[at:]):
         masked = Redactor(secret).redact(f"{around}\0{part}\0{around}")
         bare = "".join(masked.partition("\0")[2].rpartition("\0")[0].split())
-        assert secret[:12] not in bare
-        assert secret[-12:] not in bare
+        assert secret[:16] not in bare
+        assert secret[-16:] not in bare
 
 
 @pytest.mark.parametrize(
@@ -193,12 +193,12 @@ def test_what_settings_hold() -> None:
 @pytest.mark.real
 async def test_what_a_run_gets_on_its_way_is_learnt(tmp_path: Path) -> None:
     """A token from a file or a command, and a secret from a file, are masked from the moment they are known."""
-    (tmp_path / "token").write_text("a-token-from-a-file\n")
-    (tmp_path / "secret").write_text("client-secret-in-a-file-x\n")
+    (tmp_path / "token").write_text("Hk3-token-from-a-file\n")
+    (tmp_path / "secret").write_text("Yt9-secret-from-a-file\n")
     for source, secret in [
-        ({"token_file": str(tmp_path / "token")}, "a-token-from-a-file"),
-        ({"token_command": "echo opaque-token-of-a-command"}, "opaque-token-of-a-command"),
-        ({"client_id": "cs-1", "client_secret_file": str(tmp_path / "secret")}, "client-secret-in-a-file-x"),
+        ({"token_file": str(tmp_path / "token")}, "Hk3-token-from-a-file"),
+        ({"token_command": "echo Wm7-token-of-a-command"}, "Wm7-token-of-a-command"),
+        ({"client_id": "cs-1", "client_secret_file": str(tmp_path / "secret")}, "Yt9-secret-from-a-file"),
     ]:
         assert REDACTOR.redact(secret) == secret
         token = await make_tokens(Settings(host="h", **source)).get()
