@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from bulkstop.errors import SettingsError
+from bulkstop.files.ownership import is_own_group
 from bulkstop.settings import Settings
-from bulkstop.settings.config_file import CONFIG_BYTES, is_own_group, read_config
+from bulkstop.settings.config_file import CONFIG_BYTES, read_config
 
 FOREIGN = 65534
 TEXT = "[profile.default]\nattempts = 3\n"
@@ -56,7 +57,7 @@ def test_absent(config: Path) -> None:
 def test_foreign(config: Path) -> None:
     """A file of somebody else is not obeyed and not passed over: it says whose it is, and what can be done."""
     os.chown(config, FOREIGN, FOREIGN)
-    assert f"user id {FOREIGN})" in refusal()
+    assert "it belongs to user " in refusal()
     assert refusal().endswith(
         'not to you or root, so it is not obeyed; give config="bulkstop.toml" if you trust it, '
         'or config="/dev/null" to go without'

@@ -10,7 +10,7 @@ from bulkstop.cli.files import check_written, use_store
 from bulkstop.cli.options import GroupedCommand, ParsedText, read_settings, with_settings
 from bulkstop.cli.terminal import print_err
 from bulkstop.errors import OutputError, SettingsError
-from bulkstop.files import AtomicFile
+from bulkstop.files.whole import AtomicFile
 from bulkstop.kore.calls import STATUSES
 from bulkstop.model import SIGNALS, CampaignType
 from bulkstop.report.lists.discovery import format_discovery, to_csv, to_jsonl

@@ -13,7 +13,7 @@ from bulkstop.cli.files import check_written, use_store
 from bulkstop.cli.options import GroupedCommand, read_settings, with_settings
 from bulkstop.cli.terminal import drop_output, print_err, print_out
 from bulkstop.errors import SettingsError
-from bulkstop.files import AtomicFile, beside
+from bulkstop.files.whole import AtomicFile, beside
 from bulkstop.model import SIGNALS
 from bulkstop.report.lists.verification import Verification, format_hint, format_verification
 from bulkstop.runs.lists.verify import read_targets, verify

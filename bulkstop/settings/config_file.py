@@ -8,16 +8,15 @@ asked of the open file itself, and every link on the way is opened as a link: no
 import errno
 import os
 import stat
-from contextlib import suppress
 from pathlib import Path
 
 from bulkstop.errors import SettingsError
+from bulkstop.files.ownership import name_user, others_who_write
 from bulkstop.naming import name_setting
 
 CONFIG_BYTES = 1024 * 1024
 """More than this is no file of profiles."""
 _LINKS = 40  # as many as the kernel follows
-_ACCESS_LIST = "system.posix_acl_access"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -88,19 +87,20 @@ def _refuse_other_kinds(path: str, status: os.stat_result) -> None:
 
 def _refuse_foreign(path: str, fd: int) -> None:
     """Raise SettingsError for an open file that is not the user's or root's own, or that others can write."""
-    status = os.fstat(fd)
-    _refuse_owner(path, "it belongs", status.st_uid)
-    mode = stat.S_IMODE(status.st_mode)
-    if mode & stat.S_IWOTH:
-        raise _distrust(path, f"everybody on this machine can write it (mode {mode:04o})", f"chmod o-w {path}")
-    if mode & stat.S_IWGRP and (_has_access_list(fd) or not is_own_group(status.st_gid, status.st_uid)):
-        who = f"others can write it (group {_name_group(status.st_gid)}, mode {mode:04o})"
-        raise _distrust(path, who, f"chmod g-w {path}")
+    if (others := others_who_write(fd)) is not None:
+        raise _distrust(path, others, _offer_chmod(path, os.fstat(fd)))
+
+
+def _offer_chmod(path: str, status: os.stat_result) -> str:
+    """Say how a file is closed to others, where that is for this user to do."""
+    if status.st_uid not in (os.geteuid(), 0):
+        return ""
+    return f"chmod {'o' if status.st_mode & stat.S_IWOTH else 'g'}-w {path}"
 
 
 def _refuse_owner(path: str, what: str, uid: int) -> None:
     if uid not in (os.geteuid(), 0):
-        raise _distrust(path, f"{what} to {_name_user(uid)}, not to you or root")
+        raise _distrust(path, f"{what} to {name_user(uid)}, not to you or root")
 
 
 def _distrust(path: str, why: str, remedy: str = "") -> SettingsError:
@@ -110,52 +110,6 @@ def _distrust(path: str, why: str, remedy: str = "") -> SettingsError:
         f" {path}: stands in this folder, but {why}, so it is not obeyed; {f'{remedy}, or ' if remedy else ''}{what}",
         setting="config",
     )
-
-
-def is_own_group(gid: int, uid: int) -> bool:
-    """Tell whether a group is the private one of the user or of `uid`: it bears that name, and nobody else is in it.
-
-    That is what systems with a umask of 002 make for each user.
-    """
-    import grp  # seldom wanted, as is pwd
-    import pwd
-
-    try:
-        group = grp.getgrgid(gid)
-    except KeyError:  # a user without an entry, as containers have
-        return gid in (os.geteuid(), uid)
-    for number in {os.geteuid(), uid}:
-        with suppress(KeyError):
-            user = pwd.getpwuid(number)
-            others = {each.pw_name for each in pwd.getpwall() if each.pw_gid == gid} | set(group.gr_mem)
-            if user.pw_gid == gid and group.gr_name == user.pw_name and others <= {user.pw_name}:
-                return True
-    return False
-
-
-def _has_access_list(fd: int) -> bool:
-    """Tell whether a file has a list of those who may write it: then its mode does not say who they are."""
-    with suppress(OSError, AttributeError):
-        return bool(os.getxattr(fd, _ACCESS_LIST))
-    return False
-
-
-def _name_user(uid: int) -> str:
-    import pwd
-
-    try:
-        return f"{pwd.getpwuid(uid).pw_name} (user id {uid})"
-    except KeyError:
-        return f"user id {uid}"
-
-
-def _name_group(gid: int) -> str:
-    import grp
-
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
 
 
 def _decode(path: str, data: bytes) -> str:

@@ -9,7 +9,8 @@ from types import TracebackType
 import orjson
 
 from bulkstop.errors import OutputError
-from bulkstop.files import is_device, open_in_place, open_place
+from bulkstop.files.places import open_in_place, open_place
+from bulkstop.files.whole import is_device
 from bulkstop.outbox import Outbox
 from bulkstop.simulator.service import Exchange
 

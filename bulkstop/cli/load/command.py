@@ -24,7 +24,8 @@ from bulkstop.cli.log import log_to_stderr
 from bulkstop.cli.options import GroupedCommand, describe_way, read_settings
 from bulkstop.cli.terminal import err_outboxes, is_watched, print_err, print_last
 from bulkstop.errors import BulkstopError, SettingsError
-from bulkstop.files import AtomicFile, Output
+from bulkstop.files.output import Output
+from bulkstop.files.whole import AtomicFile
 from bulkstop.model import SIGNALS
 from bulkstop.outbox import Outbox
 from bulkstop.report.load.charts import check_library, read_library

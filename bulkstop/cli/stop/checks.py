@@ -8,7 +8,7 @@ from bulkstop.cli.files import check_results, check_written
 from bulkstop.cli.stop.options import StopOptions
 from bulkstop.cli.terminal import is_watched, print_err
 from bulkstop.errors import InputError, OutputError, SettingsError
-from bulkstop.files import AtomicFile, beside, is_device
+from bulkstop.files.whole import AtomicFile, beside, is_device
 from bulkstop.model import Outcome
 from bulkstop.report.stop.ledger import Mode, exists_already
 from bulkstop.runs.stop.plan import check_usable

@@ -27,7 +27,7 @@ from bulkstop.cli.terminal import (
     show_reading,
 )
 from bulkstop.events import Warned
-from bulkstop.files import beside
+from bulkstop.files.whole import beside
 from bulkstop.model import SIGNALS
 from bulkstop.outbox import Outbox
 from bulkstop.report.log import log_event

@@ -8,7 +8,7 @@ import click
 from bulkstop.cli.log import with_log
 from bulkstop.cli.options import ParsedText, with_options, with_settings
 from bulkstop.errors import SettingsError
-from bulkstop.files import beside
+from bulkstop.files.whole import beside
 from bulkstop.model import WORTH_A_RETRY, Outcome
 from bulkstop.report.stop.ledger import Mode
 from bulkstop.runs.options import format_outcomes, outcomes_to_retry, parse_expected

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from bulkstop.engine.limits.state_folder import expand_home, find_state_folder
 from bulkstop.engine.limits.windows import StoreUnavailableError, merge_limits, server_of, suggest_store
 from bulkstop.errors import QuotaError, SettingsError
+from bulkstop.files.state_folder import expand_home, find_state_folder
 from bulkstop.model import Limit
 
 T = TypeVar("T")

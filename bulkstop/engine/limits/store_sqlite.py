@@ -19,10 +19,10 @@ from typing import NamedTuple, TypeVar, cast
 
 from pyrate_limiter import Decision, Rate, RateItem, SQLiteBucket, SQLiteQueries
 
-from bulkstop.engine.limits.state_folder import make_private_folder
 from bulkstop.engine.limits.windows import StoreUnavailableError, Window, key_of, suggest_store
 from bulkstop.errors import QuotaError, SettingsError
-from bulkstop.files import check_shared, open_place
+from bulkstop.files.places import check_shared, open_place
+from bulkstop.files.state_folder import make_private_folder
 
 T = TypeVar("T")
 

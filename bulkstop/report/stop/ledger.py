@@ -14,7 +14,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from bulkstop.errors import OutputError
-from bulkstop.files import is_device, open_in_place, open_place, others_who_write
+from bulkstop.files.ownership import others_who_write
+from bulkstop.files.places import open_in_place, open_place
+from bulkstop.files.whole import is_device
 from bulkstop.model import Outcome, Result
 from bulkstop.naming import name_setting
 from bulkstop.outbox import Outbox, start_thread
@@ -130,7 +132,7 @@ class Ledger:
 
     def others_who_write(self) -> str | None:
         """Say who can write the file besides this user and root; None for nobody."""
-        return others_who_write(os.fstat(self._fd))
+        return others_who_write(self._fd)
 
     def go_on_at(self, size: int, lines: int, columns: tuple[str, ...] = COLUMNS) -> None:
         """Keep the first `size` bytes, which hold `lines` lines, and append after them; CSV in its own columns."""

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-from bulkstop.files import beside, write_atomically
+from bulkstop.files.whole import beside, write_atomically
 from bulkstop.model import HELD_BACK, Outcome, Result
 from bulkstop.report.stop.formats import COLUMNS, csv_header, from_csv, from_json, is_csv
 

@@ -1,7 +1,6 @@
 """The manifest beside a result file: each run's who, when, with what and how it ended, and what it vouches for."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -10,7 +9,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bulkstop.errors import OutputError
-from bulkstop.files import beside, check_place, open_regular, others_who_write, write_atomically
+from bulkstop.files.ownership import others_who_write
+from bulkstop.files.places import open_regular
+from bulkstop.files.whole import beside, check_place, write_atomically
 from bulkstop.naming import name_setting
 from bulkstop.report.stop.ledger import Mark
 from bulkstop.version import __version__
@@ -131,7 +132,7 @@ class Manifest:
         """Read the manifest; None when there is none. Raises NewerManifestError for one that means something else."""
         try:
             with open_regular(path) as file:
-                data, others = file.read(), others_who_write(os.fstat(file.fileno()))
+                data, others = file.read(), others_who_write(file.fileno())
             document = json.loads(data)
             _check_schema(path, document.get("schema", SCHEMA))
             sections = [RunSection.read(facts) for facts in document.pop("runs")]

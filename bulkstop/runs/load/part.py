@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from bulkstop.engine.load.generator import Sample
 from bulkstop.errors import BulkstopError
-from bulkstop.files import BUFFER
+from bulkstop.files.output import BUFFER
 from bulkstop.model import Campaign
 from bulkstop.report.load.intervals import EVERY_S, Interval
 from bulkstop.report.load.metrics import Metrics

@@ -10,7 +10,7 @@ from typing import Any
 
 from bulkstop.engine.load.generator import Sample
 from bulkstop.errors import BulkstopError
-from bulkstop.files import Sink
+from bulkstop.files.output import Sink
 from bulkstop.model import Outcome, RetryHint
 from bulkstop.outbox import Outbox, make_room
 from bulkstop.report.load.histogram import format_log_head, format_log_line

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import orjson
 
-from bulkstop.engine.limits.state_folder import make_private_folder
 from bulkstop.engine.limits.store import default_path
 from bulkstop.errors import SettingsError
-from bulkstop.files import open_regular, write_atomically
+from bulkstop.files.places import open_regular
+from bulkstop.files.state_folder import make_private_folder
+from bulkstop.files.whole import write_atomically
 from bulkstop.model import utc_text
 
 FILE = "history.json"

@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterable, Iterator
 from os import PathLike, fspath
 
-from bulkstop.engine.limits.state_folder import expand_home
 from bulkstop.engine.limits.store import REDIS
 from bulkstop.errors import SettingsError
+from bulkstop.files.state_folder import expand_home
 from bulkstop.naming import name_setting
 from bulkstop.report.stop.manifest import manifest_path
 from bulkstop.runs.wiring import MEMORY

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
-from bulkstop.files import is_device
+from bulkstop.files.whole import is_device
 from bulkstop.model import FAILED, WORTH_A_RETRY, Campaign, Outcome, Result, utc_text
 from bulkstop.naming import name_setting
 from bulkstop.outbox import Outbox

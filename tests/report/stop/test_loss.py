@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bulkstop import files
 from bulkstop.errors import OutputError
+from bulkstop.files import whole as files_whole
 from bulkstop.model import CampaignType, Outcome, Result
 from bulkstop.report.stop import ledger as ledger_module
 from bulkstop.report.stop import loss as loss_module
@@ -198,7 +198,7 @@ def test_no_room_to_save(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(loss_module, "LISTED", 1)
-    monkeypatch.setattr(files, "_place_new", refuse)
+    monkeypatch.setattr(files_whole, "_place_new", refuse)
     with Ledger(str(path)) as ledger:
         write_all(ledger)
         path.unlink()

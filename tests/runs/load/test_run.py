@@ -9,7 +9,7 @@ import pytest
 
 from bulkstop.engine.load.arrivals import Schedule, constant
 from bulkstop.errors import CredentialsError, OutputError, SettingsError
-from bulkstop.files import Output
+from bulkstop.files.output import Output
 from bulkstop.kore.calls import target
 from bulkstop.kore.exchange import Response, TransportFailure
 from bulkstop.model import Outcome

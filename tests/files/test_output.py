@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bulkstop.errors import OutputError
-from bulkstop.files import Output
+from bulkstop.files.output import Output
 
 
 def test_written(tmp_path: Path) -> None:

@@ -9,16 +9,10 @@ from pathlib import Path
 import pytest
 
 from bulkstop.errors import OutputError
-from bulkstop.files import (
-    AtomicFile,
-    Output,
-    check_shared,
-    name_user,
-    open_place,
-    open_regular,
-    others_who_write,
-    write_atomically,
-)
+from bulkstop.files.output import Output
+from bulkstop.files.ownership import name_user, others_who_write
+from bulkstop.files.places import check_shared, open_place, open_regular
+from bulkstop.files.whole import AtomicFile, write_atomically
 from bulkstop.report.stop.ledger import Ledger, Mode
 from bulkstop.report.stop.manifest import Manifest, check_writable
 from tests.strangers import IS_ROOT, NOBODY, Give, make_giver
@@ -229,40 +223,35 @@ class TestFiles:
             write_atomically(Path("/dev/null/r"), [b""])
 
 
-def status_of(mode: int, uid: int, gid: int) -> os.stat_result:
-    """Make the status of a file."""
-    return os.stat_result((mode, 1, 1, 1, uid, gid, 0, 0, 0, 0))
-
-
 class TestOthers:
     """Who else can write a file."""
 
     @pytest.mark.parametrize(
-        ("mode", "uid", "gid", "said"),
+        ("user", "mode", "uid", "gid", "reason"),
         [
-            (0o600, 1000, 1000, None),
-            (0o664, 1000, 1000, None),
-            (0o664, 0, 0, None),
-            (0o666, 1000, 1000, "others can write it"),
-            (0o602, 0, 0, "others can write it"),
-            (0o660, 1000, 54_321, "all of group 54321 can write it"),
-            (0o640, 1000, 54_321, None),
-            (0o600, 54_321, 1000, "it belongs to user 54321"),
+            (1000, 0o600, 1000, 1000, None),
+            (1000, 0o664, 1000, 1000, None),
+            (1000, 0o664, 0, 0, None),
+            (1000, 0o666, 1000, 1000, "everybody on this machine can write it (mode 0666)"),
+            (1000, 0o602, 0, 0, "everybody on this machine can write it (mode 0602)"),
+            (1000, 0o660, 1000, 54_321, "others can write it (group 54321, mode 0660)"),
+            (1000, 0o640, 1000, 54_321, None),
+            (1000, 0o600, 54_321, 1000, "it belongs to user 54321, not to you or root"),
+            (0, 0o660, 0, 0, None),
+            (0, 0o660, 0, 54_321, "others can write it (group 54321, mode 0660)"),
+            (0, 0o600, 54_321, 0, "it belongs to user 54321, not to you or root"),
         ],
     )
-    def test_of_a_user(self, mode: int, uid: int, gid: int, said: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_reasons(
+        self, user: int, mode: int, uid: int, gid: int, reason: str | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """The user, root and the user's own group may; others, another owner and another group are named."""
-        monkeypatch.setattr(os, "geteuid", lambda: 1000)
-        monkeypatch.setattr(os, "getegid", lambda: 1000)
-        assert others_who_write(status_of(mode, uid, gid)) == said
-
-    def test_of_root(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """To root every other owner is another user, and every other group another group."""
-        monkeypatch.setattr(os, "geteuid", lambda: 0)
-        monkeypatch.setattr(os, "getegid", lambda: 54_321)
-        assert others_who_write(status_of(0o660, 0, 0)) is None
-        assert others_who_write(status_of(0o660, 0, 54_321)) == "all of group 54321 can write it"
-        assert others_who_write(status_of(0o600, 54_321, 0)) == "it belongs to user 54321"
+        status = os.stat_result((mode, 1, 1, 1, uid, gid, 0, 0, 0, 0))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "geteuid", lambda: user)
+            patch.setattr(os, "fstat", lambda _: status)
+            others = others_who_write(-1)
+        assert others == reason
 
     def test_names(self) -> None:
         """A user is called by name, and one without a name by number."""

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from bulkstop.engine.limits.state_folder import expand_home, find_home, find_state_folder, make_private_folder
 from bulkstop.engine.limits.store import default_path
 from bulkstop.errors import SettingsError
+from bulkstop.files.state_folder import expand_home, find_home, find_state_folder, make_private_folder
 
 
 @pytest.fixture

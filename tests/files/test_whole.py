@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bulkstop.errors import OutputError
-from bulkstop.files import NAME_BYTES, AtomicFile, Output, beside, check_place, is_device, write_atomically
+from bulkstop.files.output import Output
+from bulkstop.files.whole import NAME_BYTES, AtomicFile, beside, check_place, is_device, write_atomically
 from bulkstop.report.stop.ledger import Ledger
 
 

@@ -1,0 +1,1 @@
+"""FILES: never written where another user's link leads."""

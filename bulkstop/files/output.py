@@ -1,0 +1,120 @@
+"""Files that are written while a run goes on."""
+
+import os
+import time
+from collections.abc import Callable
+from io import BufferedWriter, FileIO
+from pathlib import Path
+from typing import Protocol
+
+from bulkstop.errors import OutputError
+from bulkstop.files.places import open_in_place, open_place
+from bulkstop.files.whole import is_device, refuse_existing
+from bulkstop.outbox import Outbox
+
+BUFFER = 64 * 1024
+FLUSH_S = 1.0
+"""How long a line may wait to be written, as long as others follow it."""
+
+
+class Sink(Protocol):
+    """Takes lines, whole ones at a time."""
+
+    def write(self, data: bytes, /) -> None:
+        """Take some; raises OutputError."""
+        ...
+
+    def close(self) -> None:
+        """Take no more; raises OutputError."""
+        ...
+
+
+class Output:
+    """Takes what is written to `path`, a new file private to the user; `-` is standard output.
+
+    Raises OutputError, which names `option`, when it exists (unless it is to be overwritten), or cannot be written; a
+    write is buffered, so that may be told with a later one or with `close`. A new file that got nothing is removed.
+    Standard output, a pipe or a device is written to through an `outbox`.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        option: str,
+        *,
+        overwrite: bool = False,
+        stdout_fd: int = 1,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = f"{option} {path}"
+        self._path = path
+        self._is_new = path != "-" and not os.path.lexists(path)
+        self._now = now
+        self._flushed = now()
+        fd = self._open_file(path, stdout_fd, overwrite=overwrite)
+        self.outbox: Outbox[None] | None = None
+        if path == "-" or is_device(path):
+            self.outbox = Outbox(fd, self.name)
+        else:
+            self._file = BufferedWriter(FileIO(fd, "w"), BUFFER)
+        self._is_broken = False
+        self._missed = 0
+
+    def write(self, data: bytes) -> None:
+        """Write, now or within a second of the next write."""
+        self._is_new = False
+        if self.outbox is not None:
+            self._put_out(self.outbox, data)
+            return
+        try:
+            self._file.write(data)
+            if (now := self._now()) - self._flushed > FLUSH_S:
+                self._flushed = now
+                self._file.flush()
+        except OSError as error:
+            raise self._fault(error) from None
+
+    def close(self) -> None:
+        """Write what is left and free the file."""
+        if self.outbox is not None:
+            self.outbox.close()
+            self._check(self.outbox)
+            return
+        try:
+            self._file.close()
+        except OSError as error:
+            if not self._is_broken:  # else it was told already
+                raise self._fault(error) from None
+        if self._is_new:
+            Path(self._path).unlink(missing_ok=True)
+
+    @property
+    def missing(self) -> int:
+        """How many pieces of what was written nobody has read, and will not."""
+        return self._missed + len(self.outbox.unwritten) if self.outbox and self.outbox.is_over else 0
+
+    def _put_out(self, outbox: Outbox[None], data: bytes) -> None:
+        self._check(outbox)
+        self._missed += not outbox.put(data, None)
+
+    def _check(self, outbox: Outbox[None]) -> None:
+        if outbox.fault is not None and not self._is_broken:
+            raise self._fault(outbox.fault)
+
+    def _open_file(self, path: str, stdout_fd: int, *, overwrite: bool) -> int:
+        try:
+            if path == "-":
+                return os.dup(stdout_fd)
+            with open_place(path) as place:
+                if is_device(path):
+                    return open_in_place(place, os.O_WRONLY)
+                place.refuse_directory()
+                return open_in_place(place, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if overwrite else os.O_EXCL))
+        except FileExistsError:
+            raise refuse_existing(self.name) from None
+        except OSError as error:
+            raise OutputError(f"{self.name}: cannot be opened ({error.strerror}); give another file") from None
+
+    def _fault(self, error: OSError) -> OutputError:
+        self._is_broken = True
+        return OutputError(f"{self.name}: cannot be written ({error.strerror}); sending stops")

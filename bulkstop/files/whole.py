@@ -1,0 +1,153 @@
+"""Files that are written whole, new, or not at all."""
+
+import os
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+
+from bulkstop.errors import OutputError
+from bulkstop.files.places import Place, open_in_place, open_place
+from bulkstop.naming import name_setting
+
+DRAFT = ".bulkstop."
+"""How the name of a file begins that is not complete; its own name may be as long as names can be."""
+NAME_BYTES = 255
+"""The longest name that a file can have."""
+
+
+class AtomicFile:
+    """Takes `path`, which is written at once by `save`: a new file, private to the user.
+
+    Raises OutputError, which names `option` unless that is the usual `-o`, when it exists (unless it is to be
+    overwritten) or could not be written: that is tried when it is made. What was there stays as it is until all of the
+    new one is on the disk. A device or a pipe is written to, unless nobody has named it: of a name that `is_derived`
+    from another, it is refused.
+    """
+
+    def __init__(
+        self, path: str, option: str | None = None, *, overwrite: bool = False, is_derived: bool = False
+    ) -> None:
+        self.name = f"{option} {path}" if option else path
+        self._other = "another file" if option else "-o with another file"
+        self._path = Path(path)
+        self._overwrite, self._is_derived = overwrite, is_derived
+        self._fd = -1
+        try:
+            if is_device(path) and not is_derived:
+                with open_place(path) as place:
+                    self._fd = open_in_place(place, os.O_WRONLY)
+            elif os.path.lexists(path) and not overwrite and not self._path.is_dir():
+                raise refuse_existing(self.name, self._other)
+            else:
+                check_place(self._path, is_derived=is_derived)
+        except OSError as error:
+            raise self._fault("opened", error, f"; give {self._other}") from None
+
+    def save(self, data: bytes) -> None:
+        """Write it."""
+        try:
+            if self._fd >= 0:
+                fd, self._fd = self._fd, -1
+                with os.fdopen(fd, "wb") as file:
+                    file.write(data)
+            else:
+                write_atomically(self._path, [data], replace=self._overwrite, is_derived=self._is_derived)
+        except FileExistsError:
+            raise refuse_existing(self.name, self._other) from None
+        except OSError as error:
+            raise self._fault("written", error) from None
+
+    def close(self) -> None:
+        """Free the device or the pipe that was never written to."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _fault(self, what: str, error: OSError, advice: str = "") -> OutputError:
+        return OutputError(f"{self.name}: cannot be {what} ({error.strerror}){advice}")
+
+
+def check_place(path: Path, *, is_derived: bool = True) -> None:
+    """Raise OSError if `write_atomically` could write no file of this name now."""
+    with open_place(path) as place:
+        _check(place, is_derived=is_derived)
+        draft = _new_draft(place)
+        os.close(draft[1])
+        os.unlink(draft[0], dir_fd=place.folder)
+
+
+def write_atomically(path: Path, blocks: Iterable[bytes], *, replace: bool = True, is_derived: bool = True) -> None:
+    """Have a file hold these blocks, whatever happens either all of them or what was there; raises OSError.
+
+    It is private to the user. Of a link, what it leads to is written. Without `replace` what is there stays, and
+    FileExistsError is raised. Nobody has named a file that `is_derived`: what is there and is no file is refused.
+    """
+    with open_place(path) as place:
+        _check(place, is_derived=is_derived)
+        draft, fd = _new_draft(place)
+        try:
+            with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor
+                file.writelines(blocks)
+                file.flush()
+                os.fsync(fd)  # else a power failure could leave an empty one in the place of the old one
+            _name_draft(place, draft) if replace else _place_new(place, draft)
+        finally:
+            with suppress(OSError):
+                os.unlink(draft, dir_fd=place.folder)
+
+
+def beside(path: str, ending: str) -> str:
+    """Return the name of a file that goes with another: that one's name and an ending, cut where it is too long."""
+    folder, name = os.path.split(path)
+    data, room = os.fsencode(name), NAME_BYTES - len(os.fsencode(ending))
+    if len(data) <= room:
+        return f"{path}{ending}"
+    mark = f"~{sha256(data).hexdigest()[:8]}"
+    return str(Path(folder, data[: room - len(mark)].decode(errors="ignore") + mark + ending))
+
+
+def is_device(path: str) -> bool:
+    """Tell whether a path is something that is written to but keeps nothing: a device, a pipe, a socket."""
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def refuse_existing(name: str, other: str = "another file") -> OutputError:
+    """Say that a file is there which nobody said is to be replaced."""
+    return OutputError(f"{name}: exists already; give {name_setting('overwrite', True)}, or {other}")
+
+
+def _check(place: Place, *, is_derived: bool) -> None:
+    """Raise OSError for a place that no file can take, or that something has which is no file to be replaced."""
+    place.refuse_directory()  # a name may be too long, too
+    place.refuse_fixed()
+    if is_derived and not place.is_regular:
+        place.refuse_foreign()
+        place.refuse_irregular()
+
+
+def _new_draft(place: Place) -> tuple[str, int]:
+    """Make a file for what is not complete yet, for the user alone; return its name and the open file."""
+    name = f"{DRAFT}{os.urandom(8).hex()}"
+    return name, Place(place.folder, name).open(os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+
+
+def _name_draft(place: Place, draft: str) -> None:
+    os.replace(draft, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
+
+
+def _place_new(place: Place, draft: str) -> None:
+    """Name a finished draft, unless something has that name; raises FileExistsError."""
+    try:  # the one way to a name that never replaces anything
+        os.link(draft, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without such links
+        if place.status() is not None:
+            raise FileExistsError from None
+        _name_draft(place, draft)
