@@ -363,6 +363,7 @@ class Endless:
 
     async def ask(self, call: Call[T], /) -> T | Attempt:
         """Make a page up."""
+        await asyncio.sleep(0)  # as a network does: the loop turns between two pages
         begin = self.calls * self._step
         self.calls += 1
         rows = [{"_id": f"{number:0256}", "status": "Active"} for number in range(begin, begin + 50)]
