@@ -29,7 +29,9 @@ from bulkstop.report.stop.formats import from_csv, from_json, to_csv, to_json
 from bulkstop.source import read
 from bulkstop.source.plan import Plan
 from bulkstop.source.protect import Protection, parse_rule
-from bulkstop.text import compile_pattern, escape, fold, from_cell, is_kept, one_line, printable, shorten, to_cell
+from bulkstop.text import escape, one_line, printable, shorten
+from bulkstop.text.cells import from_cell, is_kept, to_cell
+from bulkstop.text.likeness import compile_pattern, fold
 
 MOST_S = 0.25
 """The processor time that a case may take: what the event loop may be held up for."""

@@ -24,7 +24,9 @@ from bulkstop.kore.redaction import redact_response
 from bulkstop.model import Campaign, CampaignType
 from bulkstop.redact import Redactor
 from bulkstop.source.protect import Protection, Rule
-from bulkstop.text import fold, from_cell, one_line, to_cell
+from bulkstop.text import one_line
+from bulkstop.text.cells import from_cell, to_cell
+from bulkstop.text.likeness import fold
 
 TOP = Path(__file__).resolve().parent.parent / "bulkstop"
 PARSER = importlib.import_module("re._parser")

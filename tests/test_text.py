@@ -6,21 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bulkstop.text import (
-    TEXT_CHARS,
-    compile_pattern,
-    escape,
-    escape_json_line,
-    fold,
-    format_size,
-    from_cell,
-    has_controls,
-    is_kept,
-    one_line,
-    printable,
-    shorten,
-    to_cell,
-)
+from bulkstop.text import TEXT_CHARS, escape, format_size, has_controls, one_line, printable, shorten
+from bulkstop.text.cells import escape_json_line, from_cell, is_kept, to_cell
+from bulkstop.text.likeness import compile_pattern, fold
 
 TEXTS = st.text(st.characters())
 CELLS = st.text(st.sampled_from("=+-@'\";,| \t\n\\u0209e\uff1d\u202e\x7fa"), max_size=10)

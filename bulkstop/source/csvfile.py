@@ -9,7 +9,8 @@ from bulkstop.source.line_reader import LineReader, read_pieces
 from bulkstop.source.quotes import RowShape
 from bulkstop.source.records import Record, Records, glimpse
 from bulkstop.source.rows import FIELDS, ID_NAMES, Layout, RowParser, Values, field_of, find_layout
-from bulkstop.text import from_cell, printable, replace_controls, shorten, unescape_cell
+from bulkstop.text import printable, replace_controls, shorten
+from bulkstop.text.cells import from_cell, unescape_cell
 
 _DELIMITERS = ",;\t|"
 _COLUMNS_SHOWN = 10

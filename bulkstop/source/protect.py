@@ -10,7 +10,8 @@ from bulkstop.ids import POSSIBLE, plain_id
 from bulkstop.model import Campaign
 from bulkstop.source.inputs import STDIN, Format, open_input, resolve_input
 from bulkstop.source.line_reader import LineReader, read_lines, text_fault
-from bulkstop.text import fold, fold_pattern, has_controls, shorten
+from bulkstop.text import has_controls, shorten
+from bulkstop.text.likeness import fold, fold_pattern
 
 NAME = "name:"
 """A rule that begins so is held against the campaign's name, any other one against its id."""

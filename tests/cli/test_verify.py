@@ -19,7 +19,7 @@ from bulkstop.model import CampaignType, Outcome, Result
 from bulkstop.report.stop import formats
 from bulkstop.report.stop.manifest import manifest_path
 from bulkstop.simulator.campaigns import Campaigns, SimulatedCampaign
-from bulkstop.text import unescape_cell
+from bulkstop.text.cells import unescape_cell
 from tests.processes import (
     WAIT_S,
     Ended,

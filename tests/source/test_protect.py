@@ -16,7 +16,7 @@ from bulkstop.errors import InputError
 from bulkstop.ids import POSSIBLE, plain_id
 from bulkstop.model import Campaign, CampaignType
 from bulkstop.source.protect import Protection, parse_rule, read_protection
-from bulkstop.text import fold
+from bulkstop.text.likeness import fold
 
 Write = Callable[..., str]
 

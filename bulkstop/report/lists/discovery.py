@@ -11,7 +11,8 @@ import orjson
 
 from bulkstop.errors import BulkstopError
 from bulkstop.model import CampaignType, ListedCampaign, Scope
-from bulkstop.text import escape_cell, escape_json_line, format_duration, to_cell
+from bulkstop.text import format_duration
+from bulkstop.text.cells import escape_cell, escape_json_line, to_cell
 
 COLUMNS = (
     "campaign_id",

@@ -8,7 +8,7 @@ import json
 import orjson
 
 from bulkstop.model import Attempt, Campaign
-from bulkstop.text import escape_json_line
+from bulkstop.text.cells import escape_json_line
 
 KEYS = (
     "campaign_id",

@@ -13,7 +13,8 @@ import orjson
 
 from bulkstop.errors import OutputError
 from bulkstop.model import CampaignType, Outcome, Result
-from bulkstop.text import escape_json_line, from_cell, printable, to_cell
+from bulkstop.text import printable
+from bulkstop.text.cells import escape_json_line, from_cell, to_cell
 from bulkstop.version import __version__
 
 COLUMNS = tuple(field.name for field in fields(Result))

@@ -19,7 +19,9 @@ from bulkstop.runs.options import explain_kind
 from bulkstop.runs.parts import Parts, open_parts
 from bulkstop.settings import Settings
 from bulkstop.settings.parse import parse_campaign_type
-from bulkstop.text import compile_pattern, printable, runs_in_spreadsheet
+from bulkstop.text import printable
+from bulkstop.text.cells import runs_in_spreadsheet
+from bulkstop.text.likeness import compile_pattern
 
 T = TypeVar("T")
 USUAL_STATUS = "Active"

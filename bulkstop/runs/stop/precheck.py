@@ -29,7 +29,8 @@ from bulkstop.runs.lists.states import AT_REST, describe_failure, describe_scope
 from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
-from bulkstop.text import fold, printable
+from bulkstop.text import printable
+from bulkstop.text.likeness import fold
 
 UNLISTED = schedule_failure("the list does not have the campaign, so nobody knows whether it recurs")
 NOT_STATED = schedule_failure("the list does not tell whether the campaign recurs")

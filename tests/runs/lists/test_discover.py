@@ -18,7 +18,7 @@ from bulkstop.report.lists.discovery import COLUMNS, to_csv, to_jsonl
 from bulkstop.runs.lists.discover import make_discovery
 from bulkstop.runs.lists.listing import ListFilter, Listing
 from bulkstop.runs.lists.roster import Roster
-from bulkstop.text import is_kept
+from bulkstop.text.cells import is_kept
 from tests.kore.test_calls import PAGES, VALUES
 from tests.runs.lists.test_listing import read as read_lists
 

@@ -1,0 +1,76 @@
+"""How texts are kept in files that people open in terminals and spreadsheets."""
+
+import re
+import unicodedata
+
+_ESCAPES = re.compile(r"(?:\\u[0-9a-f]{4})+")
+_LIKE_AN_ESCAPE = re.compile(r"\\(?=u[0-9a-f]{4})")
+# What a spreadsheet runs at the beginning of a cell (https://owasp.org/www-community/attacks/CSV_Injection), and so
+# behind a delimiter as well: which one that is, and whether quotes count, depends on the machine that opens the file.
+# A tab within a cell is escaped.
+_RUNS = r"[\s\"]*'*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]"
+_BEGINS_TO_RUN = re.compile(rf"'|{_RUNS}")
+_MARKED = re.compile(rf"'(?='|{_RUNS})")
+_RUNS_INSIDE = re.compile(r"([,;|][\s\"]*'*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
+_MARKED_INSIDE = re.compile(r"([,;|][\s\"]*'*)'(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
+
+
+def is_kept(char: str) -> bool:
+    """Tell whether a character stands in a file as it is: it prints, or is a blank of any width."""
+    return char.isprintable() or unicodedata.category(char) == "Zs"
+
+
+def escape_json_line(line: bytes) -> bytes:
+    """Return a line of JSON that has the same values and nothing in it that a terminal must not be sent."""
+    if line.isascii() and b"\x7f" not in line:  # as nearly all are
+        return line
+    return _escape_unkept(line[:-1].decode()).encode() + b"\n"
+
+
+def escape_cell(text: str) -> str:
+    r"""Escape what does not print as JSON does (`\u202e`), so that `unescape_cell` undoes it."""
+    if "\\u" in text:
+        text = _LIKE_AN_ESCAPE.sub(r"\\u005c", text)
+    return text if text.isprintable() else _escape_unkept(text)
+
+
+def unescape_cell(cell: str) -> str:
+    """Return the text that was escaped; an escape that nobody here writes stands for itself."""
+    return _ESCAPES.sub(lambda match: _unescape(match[0]), cell) if "\\u" in cell else cell
+
+
+def to_cell(text: str) -> str:
+    """Return a text as a cell of a CSV file that is safe in a terminal and in a spreadsheet; `from_cell` undoes it.
+
+    Where a spreadsheet could find a formula, at the beginning and behind a delimiter, a `'` stands before it.
+    """
+    text = escape_cell(text)
+    if ";" in text or "," in text or "|" in text:
+        text = _RUNS_INSIDE.sub(r"\1'", text)
+    return f"'{text}" if runs_in_spreadsheet(text) else text
+
+
+def runs_in_spreadsheet(text: str) -> bool:
+    """Tell whether a spreadsheet could take a cell for a formula, or for one that is marked as text."""
+    return not text[:1].isalnum() and _BEGINS_TO_RUN.match(text) is not None
+
+
+def from_cell(cell: str) -> str:
+    """Return the text of which `to_cell` made a cell; a cell that others made is the text that it shows."""
+    if "'" in cell:
+        cell = _MARKED_INSIDE.sub(r"\1", cell[1:] if _MARKED.match(cell) else cell)
+    return unescape_cell(cell)
+
+
+def _unescape(escapes: str) -> str:
+    text = bytes.fromhex(escapes.replace("\\u", "")).decode("utf-16-be", "surrogatepass")
+    return "".join(_as_escape(char) if is_kept(char) and char != "\\" else char for char in text)
+
+
+def _escape_unkept(text: str) -> str:
+    return "".join(char if is_kept(char) else _as_escape(char) for char in text)
+
+
+def _as_escape(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
