@@ -298,6 +298,24 @@ class TestUnreadOutput:
         sent = {campaign_id for campaign_id in sim.ids() if campaign_id in listed_ids}
         assert sent <= {line["campaign_id"] for line in [*lines, *listed] if line["outcome"] != "not_sent"}
 
+    def test_rows_that_are_not_sent(self, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
+        """So does one that has not come to its first stop, as nobody takes the lines of what is held back."""
+        path = make_list(1)
+        header, row = path.read_text().splitlines()
+        path.write_text("\n".join([header, *[row] * 2001]))
+        with pipe() as (reads, writes):
+            args = ("stop", "campaigns.csv", "--host", sim.url, *OPTIONS, "-o", "-", "--quiet")
+            with command(*args, cwd=tmp_path, stdout=writes) as process:
+                wait_for(lambda: is_full(writes))
+                run = told_twice(process)
+            os.close(writes)
+            with os.fdopen(reads, closefd=False) as file:
+                lines = [json.loads(line) for line in file.read().splitlines()]
+        assert run.code == 143
+        missing = re.search(r"standard output: ([\d,]+) result lines could not be written", run.err)
+        assert missing is not None
+        assert len(lines) + int(missing[1].replace(",", "")) == 2001
+
     def test_messages(self, make_list: MakeList, tmp_path: Path) -> None:
         """Where only nobody hears what is said, the run comes to its end: every row has its line."""
         apart(make_list(30))

@@ -321,6 +321,8 @@ class Run:
             self._delivery.give(result)
 
         known = await self._get_ready(plan)
+        if shutdown is not None:
+            shutdown.attach(self)
         for result in plan.held_results():
             report(replace(result, run_id=self.id))
             if (room := self._make_room()) is not None:
@@ -340,8 +342,6 @@ class Run:
             self._make_room,
             self._look_at_clock,
         )
-        if shutdown is not None:
-            shutdown.attach(self)
         self._apply_steering()
         with (
             every(self._look_at_clock, self._look_at_clock()),
