@@ -276,7 +276,7 @@ def flaws_of(condition: Condition, ended: Ended, within_s: float = WITHIN_S) -> 
     """Say what does not hold."""
     if ended.after_s > within_s:
         yield f"it took {ended.after_s:.2f} s after the second signal"
-    codes = {CODE} if ended.is_signalled else {0, 1, 3, CODE}
+    codes = {CODE, -signal.SIGTERM} if ended.is_signalled else {0, 1, 3, CODE}  # after its end it dies of it
     if ended.code not in ({*codes, 3} if condition.before else codes):
         yield f"exit code {ended.code}"
     if len(ended.lines) + ended.missing not in {ROWS, ROWS if ended.stopped else 0} and not condition.before:

@@ -24,15 +24,16 @@ class Outbox(Generic[T]):
     """Writes to a pipe, a terminal or a device on a thread of its own, in order; `put` never waits.
 
     Each piece of data has an item, and `unwritten` gives those back whose data did not get there. `fault` is what kept
-    it from that. The file descriptor belongs to the outbox from now on. Raises OutputError, which begins with `name`,
-    when no thread can be started.
+    it from that. With `paces_each` nobody should make more before all is written. The file descriptor belongs to the
+    outbox from now on. Raises OutputError, which begins with `name`, when no thread can be started.
     """
 
-    def __init__(self, fd: int, name: str, *, room_bytes: int = ROOM_BYTES) -> None:
+    def __init__(self, fd: int, name: str, *, room_bytes: int = ROOM_BYTES, paces_each: bool = False) -> None:
         self.name = name
         self.fault: OSError | None = None
         self._fd = fd
         self._room_bytes = room_bytes
+        self._paces_each = paces_each
         self._waiting: deque[tuple[bytes, T]] = deque()
         self._bytes = self._pieces = 0
         self._is_closed = self._is_abandoned = self._is_hurried = False
@@ -44,6 +45,21 @@ class Outbox(Generic[T]):
     def is_full(self) -> bool:
         """Tell whether nothing more should be made, as too much of it waits to be written."""
         return self._bytes > self._room_bytes and not self.is_over
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces of data have been written so far."""
+        return self._pieces
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much waits to be written."""
+        return self._bytes
+
+    @property
+    def is_behind(self) -> bool:
+        """Tell whether nothing more should be made yet."""
+        return self.is_full or (self._paces_each and not self.is_idle and not self.is_over)
 
     @property
     def is_over(self) -> bool:
@@ -74,6 +90,10 @@ class Outbox(Generic[T]):
     async def wait_for_room(self) -> None:
         """Wait until there is room for more, or nothing more will be written."""
         await self._wait_until(lambda: self._bytes <= self._room_bytes)
+
+    async def keep_up(self) -> None:
+        """Wait until more may be made, or nothing more will be written."""
+        await self._wait_until(lambda: not self.is_behind)
 
     async def flush(self) -> None:
         """Wait until all is written, or nothing more will be."""
@@ -171,12 +191,18 @@ def start_thread(work: Callable[[], None], thread_name: str, name: str) -> threa
     return thread
 
 
+def keep_up(outboxes: Sequence[Outbox[Any]]) -> Awaitable[None] | None:
+    """Return what waits until more may be made for each of these; None when it may."""
+    behind = [outbox.keep_up for outbox in outboxes if outbox.is_behind]
+    return _await_each(behind) if behind else None
+
+
 def make_room(outboxes: Sequence[Outbox[Any]]) -> Awaitable[None] | None:
     """Return what waits until each of these has room for more; None when they have it."""
-    full = [outbox for outbox in outboxes if outbox.is_full]
-    return _wait_for_room(full) if full else None
+    full = [outbox.wait_for_room for outbox in outboxes if outbox.is_full]
+    return _await_each(full) if full else None
 
 
-async def _wait_for_room(outboxes: Sequence[Outbox[Any]]) -> None:
-    for outbox in outboxes:
-        await outbox.wait_for_room()
+async def _await_each(waits: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    for wait in waits:
+        await wait()

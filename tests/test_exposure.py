@@ -22,6 +22,7 @@ def exposures(*typed: str, **options: Any) -> list[str]:
         ([], {"proxy": "http://user:pa55word@proxy:3128"}, []),
         (["quota_store"], {"quota_store": "rediss://:pa55word@redis"}, ["quota_store: everybody on this machine"]),
         (["quota_store"], {"quota_store": "redis://redis"}, []),
+        ([], {"quota_store": "redis://[x"}, []),
         (["quota_store"], {"quota_store": "calls.sqlite"}, []),
         (["host", "token_command"], {"token_command": "print-token"}, []),
     ],

@@ -11,8 +11,9 @@ import click
 
 from bulkstop.cli.terminal import print_err
 from bulkstop.engine.ending import owned
+from bulkstop.events import Warned
 from bulkstop.redact import REDACTOR
-from bulkstop.report.log import LOG, JsonFormatter, TextFormatter, format_event
+from bulkstop.report.log import LOG, JsonFormatter, TextFormatter, format_event, log_event
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -53,6 +54,7 @@ def log_to_stderr(level: str, *, as_json: bool, secrets: Iterable[str] = ()) -> 
     LOG.setLevel(number)
     if (process := owned()) is not None:
         process.format_stall = lambda stall: format_event(stall, formatter, number)
+        process.format_text = (lambda text: format_event(Warned(text), formatter, 0)) if as_json else str
     hooks = sys.unraisablehook, threading.excepthook
     sys.unraisablehook = threading.excepthook = _log_unraised
     logging.captureWarnings(True)
@@ -64,6 +66,16 @@ def log_to_stderr(level: str, *, as_json: bool, secrets: Iterable[str] = ()) -> 
         root.removeHandler(handler)
         root.setLevel(before[0])
         LOG.setLevel(before[1])
+
+
+def say(text: str) -> None:
+    """Say how a run is about to end: to a person as it is, to a machine as what is logged."""
+    log_event(Warned(text)) if is_json() else print_err(text)
+
+
+def is_json() -> bool:
+    """Tell whether standard error is written in JSON."""
+    return any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers)
 
 
 def _log_unraised(found: "threading.ExceptHookArgs | sys.UnraisableHookArgs") -> None:

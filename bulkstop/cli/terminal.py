@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from bulkstop.engine.ending import owned
 from bulkstop.errors import BulkstopError
 from bulkstop.text import escape, format_size
 
@@ -48,7 +49,15 @@ def say_at_once(text: str) -> None:
         if _takes_more(2):
             # A bar may have hidden the cursor, and nobody will show it again.
             begin = "\r\x1b[2K\x1b[?25h" if os.isatty(2) else ""
-            os.write(2, f"{begin}{text}\n".encode())
+            os.write(2, f"{begin}{text.replace('{time}', _now(text))}\n".encode())
+
+
+def _now(text: str) -> str:
+    if "{time}" not in text:
+        return ""
+    from bulkstop.model import utc_text  # here, because `--help` has no need of the nouns
+
+    return utc_text(time.time())
 
 
 def unblock_err() -> None:
@@ -87,7 +96,11 @@ def write_err_beside() -> Iterator[None]:
         with redirect_err(stream.write_line):
             yield
     finally:
+        if (process := owned()) is not None and process.signum is not None:
+            stream.outbox.hurry()  # whoever ends it does not wait for a reader that takes nothing
         stream.outbox.close()
+        if stream.outbox.is_over:
+            _drop(2)
         _streams.pop()
 
 
@@ -165,7 +178,7 @@ def show_reading(*, is_quiet: bool) -> Iterator[None]:
         nonlocal shown_at, is_dirty
         if (now := time.monotonic()) >= shown_at:
             shown_at, is_dirty = now + EVERY_S, True
-            text = escape(f"reading {name}: {format_size(size)}, {_format_count(lines)} rows")
+            text = escape(f"reading {name}: {format_size(size)}, {_format_count(lines)} lines")
             _write_over(text[: max(0, shutil.get_terminal_size().columns - 1)])
 
     try:

@@ -45,7 +45,8 @@ class Process:
 
     What is said while the block `beside` is open goes past an event loop, so that this waits for no reader. `signum` is
     the first signal that told it to end; `has_worked` tells whether work was done to its end in it. `format_stall`
-    writes the line that is logged of an event loop that stands still; TIME in it stands for the time.
+    writes the line that is logged of an event loop that stands still, `format_text` any other that is said of the end;
+    TIME in it stands for the time.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Process:
         self.tell = tell
         self.unblock = unblock
         self.beside = beside
+        self.format_text: Callable[[str], str] = str
         self.format_stall: Callable[[LoopStalled], str] = lambda stall: ""
         self.signum: int | None = None
         self.has_worked = False
@@ -154,7 +156,7 @@ class Ending:
     def _end(self) -> None:
         try:
             self._run.kill()
-            self._process.tell(_line(self._run.why_stuck(), self._run.lost))
+            self._process.tell(self._process.format_text(_line(self._run.why_stuck(), self._run.lost)))
         finally:
             self._process.leave(128 + (self._process.signum or signal.SIGTERM))
 
@@ -162,7 +164,7 @@ class Ending:
 def _watchdog(process: Process, run: Run, inbox: "socket.socket", signals: Sequence[int]) -> "Watchdog | None":
     from bulkstop.engine.watchdog import Watchdog  # here, because `--help` needs none
 
-    text = f"{_line('the event loop did not answer', run.lost)}\n"
+    text = f"{process.format_text(_line('the event loop did not answer', run.lost))}\n"
     line = process.format_stall(LoopStalled(STALL_S, run.stack))
     with suppress(OSError):
         return Watchdog(inbox, signals, within_s=run.grace_s + _WATCHDOG_S, text=text, stall_line=line, stack=run.stack)

@@ -33,8 +33,8 @@ class Pool:
     A campaign that is stopped has its line once the call that `follow` names has come to its end. When all is sent the
     lanes `at_rest` are, whose campaigns need no stop; each of them gets its line, whatever ends the run.
 
-    A worker awaits what `finish_reports` and `make_room` return before its next turn, so reports that take their time
-    pace the run. What is left in the end is reported as fast as `make_room` lets it.
+    A worker awaits what `finish_reports` returns before its next turn, so reports that take their time pace the run.
+    What is left in the end is reported as fast as `make_room` lets it.
     `look_at_clock` is called before each turn and may drain the pool: whoever ends it by the wall clock cannot leave
     that to a timer, which stands still while the machine sleeps.
 
@@ -87,6 +87,11 @@ class Pool:
         self._tasks = Tasks()
         self._sleepers = Sleepers(now, tick_s)
         self._reviews = Reviews(read_list, self._guards, self._tasks, self)
+
+    @property
+    def is_draining(self) -> bool:
+        """Tell whether nothing more leaves, whatever ended that."""
+        return self._draining
 
     async def run(self) -> None:
         """Work until all is sent or the pool was told to stop; then report what is left.
@@ -162,8 +167,6 @@ class Pool:
                 await self._try(turn)
                 if (finishing := self._finish_reports()) is not None:
                     await finishing
-                if (room := self._make_room()) is not None:
-                    await room
         except asyncio.CancelledError as stray:
             if not self._draining:  # so nobody asked for it, and the others would wait for this worker for ever
                 self.end_early(stray)

@@ -82,7 +82,7 @@ class Watchdog:
     def beat(self) -> None:
         """Tell it that the event loop turns."""
         with suppress(RuntimeError):  # no thread can be started: then nobody is told of a stall before it is over
-            faulthandler.dump_traceback_later(STALL_S, file=self._stacks)
+            faulthandler.dump_traceback_later(STALL_S, repeat=True, file=self._stacks)
 
     def close(self) -> None:
         """Have no more use for it: it ends."""

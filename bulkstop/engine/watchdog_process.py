@@ -22,6 +22,8 @@ DIES_WITHIN_S = 0.3
 FOR_EVER_S = 3600.0
 """Nothing happens by itself; a wait that ends early is begun again."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+MOST_STALLS = 20
+"""So often a stall is told of: of one that lasts, every time that it has gone on for as long again."""
 BEGINS = b"Timeout ("
 """How the stacks of a process begin that faulthandler writes after a time."""
 
@@ -33,19 +35,21 @@ class Stall:
         self.source = source
         self._line = line
         self._path = path
+        self._left = MOST_STALLS
 
     def tell(self) -> None:
         """Tell what has come; when nothing more can come, nothing is waited for any more."""
         data = os.read(self.source, 65536)
+        self._left -= data.count(BEGINS)
         if not data:
             self.source = -1
-        elif self._path:
+        if not data or self._left < 0:
+            return
+        if self._path:
             with suppress(OSError):
                 self._append(data)
         if self._line and BEGINS in data:
-            now = time.time()
-            at = time.strftime(f"%Y-%m-%dT%H:%M:%S.{int(now * 1000) % 1000:03}Z", time.gmtime(now))
-            write_err(self._line.replace("{time}", at) + "\n")
+            write_err(f"{self._line}\n")
 
     def _append(self, data: bytes) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -115,13 +119,15 @@ def end(pid: int, run: socket.socket, orders: Mapping[int, int], code: int, text
 
 
 def write_err(text: str) -> None:
-    """Write to standard error if it takes something right now: one that nobody reads must not hold this up."""
+    """Write to standard error if it takes something right now, `{time}` as the time; it must not hold this up."""
     with suppress(OSError):
         room = select.poll()
         room.register(2, select.POLLOUT)
         if room.poll(0):
             begin = "\r\x1b[2K" if os.isatty(2) else ""  # a bar may stand there
-            os.write(2, f"{begin}{text}".encode(errors="backslashreplace"))
+            now = time.time()
+            at = time.strftime(f"%Y-%m-%dT%H:%M:%S.{int(now * 1000) % 1000:03}Z", time.gmtime(now))
+            os.write(2, f"{begin}{text.replace('{time}', at)}".encode(errors="backslashreplace"))
 
 
 def main(

@@ -13,6 +13,8 @@ from bulkstop.files.whole import is_device, refuse_existing
 from bulkstop.outbox import Outbox
 
 BUFFER = 64 * 1024
+MOST_UNREAD_BYTES = 16 * 1024 * 1024
+"""So much of what several processes have measured waits for a reader; then nothing more is sent."""
 FLUSH_S = 1.0
 """How long a line may wait to be written, as long as others follow it."""
 
@@ -52,7 +54,7 @@ class Output:
         self._now = now
         self._flushed = now()
         fd = self._open_file(path, stdout_fd, overwrite=overwrite)
-        self.outbox: Outbox[None] | None = None
+        self.outbox: Outbox[int] | None = None
         if path == "-" or is_device(path):
             self.outbox = Outbox(fd, self.name)
         else:
@@ -90,14 +92,19 @@ class Output:
 
     @property
     def missing(self) -> int:
-        """How many pieces of what was written nobody has read, and will not."""
-        return self._missed + len(self.outbox.unwritten) if self.outbox and self.outbox.is_over else 0
+        """How many lines of what was written nobody has read, and will not."""
+        return self._missed + sum(self.outbox.unwritten) if self.outbox and self.outbox.is_over else 0
 
-    def _put_out(self, outbox: Outbox[None], data: bytes) -> None:
+    def _put_out(self, outbox: Outbox[int], data: bytes) -> None:
         self._check(outbox)
-        self._missed += not outbox.put(data, None)
+        if outbox.waiting_bytes > MOST_UNREAD_BYTES and not self._is_broken:
+            self._is_broken = True
+            raise OutputError(f"{self.name}: nobody reads it; sending stops")
+        lines = data.count(b"\n")
+        if not outbox.put(data, lines):
+            self._missed += lines
 
-    def _check(self, outbox: Outbox[None]) -> None:
+    def _check(self, outbox: Outbox[int]) -> None:
         if outbox.fault is not None and not self._is_broken:
             raise self._fault(outbox.fault)
 

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import orjson
 
+from bulkstop.kore.body import parse_json
+
 READ_CHARS = 1200
 """How much of an answer's words is read; what claims to be true and goes on behind that is in doubt."""
 _READ_VALUES = 200
@@ -172,7 +174,7 @@ def _letters(text: str) -> str:
 def _statements(body: bytes, reading: _Reading) -> Iterator[str]:
     """Yield the texts of an answer, READ_CHARS in all; what is left out puts the rest in doubt."""
     try:
-        answer = orjson.loads(body)
+        answer = parse_json(body)
     except orjson.JSONDecodeError:
         reading.is_doubted = len(body) > 4 * READ_CHARS
         answer = body[: 4 * READ_CHARS].decode(errors="replace").strip()

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import orjson
 
+from bulkstop.kore.body import parse_json
 from bulkstop.kore.claims import read_claim
 from bulkstop.kore.exchange import PageRange, Response, TransportFailure
 from bulkstop.model import Attempt, Campaign, CampaignType, ListedCampaign, Outcome, RetryHint, Scope
@@ -161,7 +162,7 @@ def _interpret_failure(response: Response, fields: Mapping[str, object], words: 
 def json_object(body: bytes) -> Mapping[str, object]:
     """Read a body that is one JSON object; anything else is an empty one."""
     try:
-        fields = orjson.loads(body)
+        fields = parse_json(body)
     except orjson.JSONDecodeError:
         return {}
     return fields if isinstance(fields, dict) else {}

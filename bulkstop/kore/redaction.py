@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import orjson
 
+from bulkstop.kore.body import parse_json
 from bulkstop.kore.exchange import Response
 from bulkstop.redact import CACHED_SECRETS, JWT_START, MASK, cut_forms, encodings, mask_cut, mask_jwts, needles
 from bulkstop.text import TEXT_CHARS
@@ -100,7 +101,7 @@ def _mask_parts(text: bytes, known: _Known) -> bytes:
 def _mask_escaped(body: bytes, known: _Known) -> bytes:
     """Mask also what is hidden behind escapes, which a reader of JSON takes away."""
     try:
-        answer = orjson.loads(body)
+        answer = parse_json(body)
     except orjson.JSONDecodeError:
         return _mask(_ESCAPE.sub(_unescape, body[:_WORDS]), known) + body[_WORDS:]
     return orjson.dumps(_mask_json(answer, known, _LEVELS))

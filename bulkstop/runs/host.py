@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import resource
 import threading
 import time
@@ -35,12 +36,26 @@ def run(job: Coroutine[Any, Any, T], *, fast: bool = True) -> T:
             raise BulkstopError("this thread runs an event loop, which this would block; await stop_async() instead")
         with (
             few_collections(),
+            _files_for_loop(),
             process.beside() if (process := owned()) else nullcontext(),
             asyncio.Runner(loop_factory=make_loop or asyncio.new_event_loop) as runner,  # is not made the thread's own
         ):
             return runner.run(job)
     finally:
         job.close()  # after a Ctrl-C before it began Python would warn of a job that nobody awaited
+
+
+@contextmanager
+def _files_for_loop() -> Iterator[None]:
+    """Raise OSError when there are too few files for a loop: one that is half made would complain when it goes."""
+    files: list[int] = []
+    try:
+        while len(files) < LOOP_FILES:
+            files.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    finally:
+        for file in files:
+            os.close(file)
+    yield
 
 
 def is_in_loop() -> bool:
@@ -111,9 +126,11 @@ async def until(ends_at: float) -> AsyncIterator[None]:
             yield
 
 
-RESERVE = 26
+LOOP_FILES = 4
+"""Files that an event loop opens, and the one that standard error goes through."""
+RESERVE = 27
 """Files that a run opens besides its connections: the pipes of a token command 7, the quota store 3, to look a name up
-3, to import a module 3, what stands beside the result file 2, to hear signals 6; and two to spare."""
+3, to import a module 3, what stands beside the result file 2, to hear signals 6, standard error 1; and two to spare."""
 
 
 OPEN_AT_FIRST = 16

@@ -1,15 +1,17 @@
 """From settings to the parts of a run: transport, tokens, limits, guards."""
 
 import asyncio
+import errno
 import logging
 import math
+import os
+import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -169,7 +171,7 @@ def _make_signing_source(settings: Settings, client_id: str) -> token.TokenSourc
 
 def _read_secret(name: str, path: str) -> str:
     try:
-        with Path(path).open("rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
             secret = file.read(SECRET_BYTES + 1).decode().strip()
     except (OSError, UnicodeDecodeError) as error:
         said = error.strerror if isinstance(error, OSError) else "not UTF-8"
@@ -178,6 +180,15 @@ def _read_secret(name: str, path: str) -> str:
     if not 0 < len(secret) <= SECRET_BYTES:
         raise CredentialsError(f" {path}: is empty or no secret", setting=name)
     return secret
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a regular file; what has no end, or might never have a beginning, is refused."""
+    fd = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return fd
 
 
 def list_secrets(settings: Settings) -> list[str]:

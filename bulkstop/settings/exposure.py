@@ -2,6 +2,7 @@
 
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -36,8 +37,10 @@ def _on_command_line(name: str, value: object) -> Iterator[str]:
 def _on_the_way_to_the_store(url: str | None) -> Iterator[str]:
     if url is None or not url.lower().startswith("redis://") or not find_passwords(url):
         return
-    host = urlsplit(url).hostname
-    if not is_loopback(host):
+    with suppress(ValueError):  # whoever opens the store says so
+        host = urlsplit(url).hostname
+        if is_loopback(host):
+            return
         yield (
             f"{name_setting('quota_store')}: without TLS everybody on the way to {host} can read the password; "
             "use rediss://"

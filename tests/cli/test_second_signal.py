@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -281,7 +281,8 @@ class TestUnreadOutput:
                 wait_for(lambda: is_full(writes))
                 if rows == 4000:
                     assert process.stderr is not None
-                    assert UNREAD in process.stderr.readline()
+                    while UNREAD not in (line := process.stderr.readline()):
+                        assert line
                 run = told_twice(process)
             os.close(writes)
             with os.fdopen(reads, closefd=False) as file:
@@ -297,6 +298,25 @@ class TestUnreadOutput:
         listed = [json.loads(line) for line in run.err.splitlines() if line.startswith('{"campaign_id"')]
         sent = {campaign_id for campaign_id in sim.ids() if campaign_id in listed_ids}
         assert sent <= {line["campaign_id"] for line in [*lines, *listed] if line["outcome"] != "not_sent"}
+
+    @pytest.mark.parametrize("how", ["stdout", "stderr", "time"])
+    def test_one_end_is_enough(self, how: str, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
+        """After one signal, or at the time to finish by, nobody is waited for who reads nothing within the grace."""
+        make_list(2000)
+        by = f"{datetime.now(UTC) + timedelta(seconds=3):%H:%M:%S}"
+        options = {
+            "stdout": ("-o", "-"),
+            "stderr": ("--log-level", "debug"),
+            "time": ("-o", "-", "--finish-by", by, "--tz", "UTC"),
+        }[how]
+        with pipe() as (_, writes):
+            out, err = (subprocess.PIPE, writes) if how == "stderr" else (writes, subprocess.PIPE)
+            args = ("stop", "campaigns.csv", "--host", sim.url, *OPTIONS, "--quiet", *options)
+            with command(*args, cwd=tmp_path, stdout=out, stderr=err) as process:
+                wait_for(lambda: is_full(writes))
+                if how != "time":
+                    process.terminate()
+                assert process.wait(WAIT_S) == (4 if how == "time" else 143)
 
     def test_rows_that_are_not_sent(self, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
         """So does one that has not come to its first stop, as nobody takes the lines of what is held back."""
@@ -389,3 +409,28 @@ def test_at_any_moment(name: str, number: int, monkeypatch: pytest.MonkeyPatch, 
     (condition,) = (each for each in second_signal.CONDITIONS if each.name == name)
     ended = second_signal.end_at(condition, second_signal.draw(condition, number, seed=1), tmp_path)
     assert list(second_signal.flaws_of(condition, ended, second_signal.WITHIN_S + PATIENCE_S)) == []
+
+
+def test_json_to_the_end(make_list: MakeList, tmp_path: Path) -> None:
+    """With `--log-json` all that is said of an end is JSON, also where it is ended by force."""
+    apart(make_list(3))
+    with silent_service() as (url, arrived):
+        args = ("stop", "campaigns.csv", "--host", url, *OPTIONS, "--log-json")
+        path = stuck_at_an_answer("python", tmp_path / "with")
+        with command(*args, cwd=tmp_path) as process:
+            arrived(1)
+            run = told_twice(process)
+        assert [json.loads(line)["event"] for line in run.err.splitlines()]
+        assert "ending: waiting up to" in run.err
+    make_list(3)
+    with (
+        simulator(tmp_path) as sim,
+        command(
+            *(word if word != url else sim.url for word in args), "--overwrite", cwd=tmp_path, PYTHONPATH=path
+        ) as process,
+    ):
+        wait_for(lambda: list(tmp_path.glob("stuck-*")))
+        run = told_twice(process)
+    last = json.loads(run.err.splitlines()[-1])
+    assert last["message"].startswith("bulkstop: ended by force after the second signal")
+    assert abs(datetime.fromisoformat(last["time"]).timestamp() - time.time()) < WAIT_S

@@ -3,10 +3,13 @@
 import csv
 import hashlib
 import json
+import os
+import pty
 import signal
 import socket
 import stat
 import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -284,6 +287,21 @@ class TestSignals:
             assert {line["outcome"] for line in lines} == {"stopped", "not_sent"}
             assert len({line["campaign_id"] for line in lines}) == len(lines) == 400
             assert sorted(sent) == sorted(slow.ids())
+
+    def test_hang_up_with_results_on_it(self, make_list: MakeList, tmp_path: Path) -> None:
+        """A terminal that is closed while it shows the results ends the run by SIGHUP, and not as a fault."""
+        make_list(400)
+        with simulator(tmp_path, "--latency", "20") as slow:
+            pid, terminal = pty.fork()
+            if pid == 0:
+                os.chdir(tmp_path)
+                options = ("--yes", "-o", "-", "--quota", "none", "--concurrency", "2", "--host", slow.url)
+                os.execve(sys.executable, [*COMMAND, "stop", "campaigns.csv", *options], environment())
+            seen = b""
+            while b'"outcome"' not in seen:
+                seen += os.read(terminal, 65536)
+            os.close(terminal)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 129
 
     def test_abort(self, three: list[str], tmp_path: Path) -> None:
         """A second Ctrl-C cuts off what is in flight: those campaigns are `unknown`, those behind them `not_sent`."""

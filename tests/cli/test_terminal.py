@@ -29,7 +29,7 @@ def test_how_far_a_reading_has_come(
         assert shown == [""]
     else:
         assert [line.split(":")[0] for line in shown[1:-1]] == ["reading list\ufffd[2J.jsonl"] * 2
-        assert all(line.endswith(" rows") for line in shown[1:-1])
+        assert all(line.endswith(" lines") for line in shown[1:-1])
         assert " MB, " in shown[1]
         assert shown[-1] == ""
 

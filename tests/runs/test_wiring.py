@@ -1,5 +1,6 @@
 """Settings become parts: what all that make calls for an account have in common."""
 
+import os
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from bulkstop.runs.lists.roster import Roster
 from bulkstop.runs.stop.plan import make_plan
 from bulkstop.runs.stop.precheck import KnownStates, narrow_plan
 from bulkstop.runs.stop.work import make_lanes
-from bulkstop.runs.wiring import Accounts, find_proxy
+from bulkstop.runs.wiring import Accounts, find_proxy, make_tokens
 from bulkstop.settings import Settings
 from tests.engine.parts import accounts
 
@@ -46,3 +47,16 @@ def test_password_of_the_proxy(tmp_path: Path) -> None:
     gone = Settings(host="h", proxy="http://user@proxy", proxy_password_file=str(tmp_path / "gone"))
     with pytest.raises(CredentialsError, match=r"^proxy_password_file .*/gone: cannot be read"):
         find_proxy(gone)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "/dev/zero", "folder"])
+def test_secret_from_what_is_no_file(kind: str, tmp_path: Path) -> None:
+    """What might never end, or never begin, is refused at once in place of a secret."""
+    path = Path(kind) if kind.startswith("/") else tmp_path / kind
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    settings = Settings(host="h", client_id="cs-1", client_secret_file=str(path))
+    with pytest.raises(CredentialsError, match=r"^client_secret_file .*: cannot be read \("):
+        make_tokens(settings)

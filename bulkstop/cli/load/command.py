@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import click
 
@@ -20,7 +21,7 @@ from bulkstop.cli.load.options import (
     read_shape,
     with_load_options,
 )
-from bulkstop.cli.log import log_to_stderr
+from bulkstop.cli.log import log_to_stderr, say
 from bulkstop.cli.options import GroupedCommand, describe_way, read_settings
 from bulkstop.cli.terminal import err_outboxes, is_watched, print_err, print_last
 from bulkstop.errors import BulkstopError, SettingsError
@@ -184,11 +185,11 @@ def run_load(load: Load, share: Share, settings: Settings, outputs: Outputs, opt
     """Carry it out, in this process or by several."""
     progress = None if options.quiet else print_err
     if load.processes == 1:
-        job = execute(load, share(0, 1), settings, outputs, signals=SIGNALS, say=print_err, progress=progress)
+        job = execute(load, share(0, 1), settings, outputs, signals=SIGNALS, say=say, progress=progress)
         return host.run(job)
     from bulkstop.runs.load import processes  # here, because one process does without
 
-    return processes.run(load, share, settings, outputs, signals=SIGNALS, say=print_err, progress=progress)
+    return processes.run(load, share, settings, outputs, signals=SIGNALS, say=say, progress=progress)
 
 
 def print_summary(summary: LoadSummary, *, quiet: bool) -> None:
@@ -236,7 +237,7 @@ def open_outputs(options: LoadOptions, load: Load) -> Iterator[tuple[Outputs, At
                 )
 
 
-def _outboxes(*outputs: Output | None) -> list[Outbox[None]]:
+def _outboxes(*outputs: Output | None) -> list[Outbox[Any]]:
     return [*(output.outbox for output in outputs if output and output.outbox), *err_outboxes()]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from bulkstop.cli.log import say
 from bulkstop.cli.options import ParsedText, describe_way
 from bulkstop.cli.terminal import print_err, print_last
 from bulkstop.errors import SettingsError
@@ -142,7 +143,7 @@ def search(
         print_err("\n".join(format_table("Search for the limit: every request is a real stop", table)))
     confirm()
     tell_probe = (lambda probe: None) if quiet else (lambda probe: print_err(f"  {format_probe(probe)}"))
-    job = execute(options.search, campaigns, settings, signals=SIGNALS, say=print_err, tell=tell_probe)
+    job = execute(options.search, campaigns, settings, signals=SIGNALS, say=say, tell=tell_probe)
     return show(host.run(job), options.target, as_json=as_json, quiet=quiet)
 
 

@@ -12,7 +12,7 @@ from typing import Any, TextIO, cast
 import click
 
 from bulkstop.cli.files import use_store
-from bulkstop.cli.log import log_to_stderr
+from bulkstop.cli.log import log_to_stderr, say
 from bulkstop.cli.options import GroupedCommand, Origin, read_origin, read_settings
 from bulkstop.cli.stop.checks import check_files, check_plan, check_start, confirm
 from bulkstop.cli.stop.options import StopOptions, read_stop_options, with_stop_options
@@ -138,7 +138,7 @@ def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: Stop
 
     async def execute() -> StopSummary:
         stack = beside(journal.path, STACK) if journal.is_file else None
-        shutdown = Shutdown(grace_s=settings.grace_s, say=print_err, lost=LOST, observe=log_event, stack=stack)
+        shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST, observe=log_event, stack=stack)
         outboxes: list[Outbox[Any]] = [*journal.outboxes, *err_outboxes()]
         prepared = Prepared(plan, journal.write, journal.watch, journal.end, outboxes)
         progress = choose_progress(plan.to_send, options)

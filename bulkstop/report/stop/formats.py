@@ -133,6 +133,8 @@ def read_lines(file: BinaryIO, name: str) -> Iterator[Line]:
         except NewerLineError as error:
             raise OutputError(f"{name} line {number}: {error}") from None
         except (ValueError, csv.Error) as error:
+            if number == 1 and is_csv(name):
+                raise OutputError(f"{name} line 1: is no header of a result file; give another file") from None
             why = " ".join(str(error).split())[:REASON_CHARS]
             raise OutputError(f"{name} line {number}: is no result line ({why}); give another file") from None
         yield Line(number, raw, result)

@@ -101,7 +101,7 @@ class Ledger:
         self._is_new = self.is_file and not os.path.lexists(path)
         self._fd = os.dup(stdout_fd) if path == "-" else self._open_file(mode, holder)
         if not self.is_file:
-            self.outbox = Outbox(self._fd, self.name)
+            self.outbox = Outbox(self._fd, self.name, paces_each=True)
 
     def __enter__(self) -> Self:
         return self
@@ -142,7 +142,10 @@ class Ledger:
             self._head = os.pread(self._fd, min(size, HEAD_BYTES), 0)
 
     def look(self) -> None:
-        """Raise OutputError when the file is not there any more as it was written: moved, removed, replaced or cut."""
+        """Raise OutputError when the file is not there any more as it was written: moved, removed, replaced or cut.
+
+        Of a pipe or a device it does so when that could not be written to.
+        """
         if self.is_file and self._loss is None and not self.is_closed:
             with self._lock:
                 self._loss = loss_of(self._fd, self.name, self._size, self._head)
@@ -150,7 +153,9 @@ class Ledger:
             if self._loss:
                 self.lost = f"{self.name}: was {self._loss.what} while it was written; sending stops"
                 self.fault = self.fault or OutputError(self.lost)
-        if self._loss and self.fault:
+        if self.outbox is not None:
+            self.fault = self.fault or self._outbox_fault(self.outbox)
+        if self.fault and (self._loss or self.outbox is not None):
             raise self.fault
 
     def rescue(self) -> Rescue | None:

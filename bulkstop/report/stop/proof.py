@@ -3,16 +3,14 @@
 import os
 from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bulkstop.errors import OutputError
-from bulkstop.model import SIGNALS, Outcome, ScheduleState, utc_text
+from bulkstop.model import SIGNALS, Outcome, ScheduleState
 from bulkstop.report.stop.formats import is_csv, read_header
 from bulkstop.report.stop.ledger import BLOCK, Mark
 from bulkstop.report.stop.manifest import Manifest, RunSection
@@ -23,8 +21,6 @@ from bulkstop.report.stop.summary import StopSummary
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-CLOCK_SET_S = 3600.0
-"""So far a clock may be set back in mid-run."""
 BROKEN_OFF = "broken off: "
 """How the reason begins of a run that an exception has ended."""
 GUARD_EXIT = 3
@@ -45,7 +41,7 @@ def prove(index: ResumeIndex, manifest: Manifest) -> Proof:
 
     Both agree where every mark of the manifest is that of the file; where each line is of the run that was to write
     it, as its place tells; and where each run's outcomes, rows, reason and exit code are those of its lines. What
-    stands behind the last mark can only be of the run that was killed: it has the id of that run, and no earlier time.
+    stands behind the last mark can only be of the run that was killed: it has the id of that run.
 
     Raises OutputError for a file that cannot be read.
     """
@@ -170,8 +166,6 @@ def _judge(share: _Share, written: Stretch) -> Iterator[str]:
     if section.exit_code is None:
         if section.outcomes is not None or (section.is_closed and not (section.reason or "").startswith(BROKEN_OFF)):
             yield f"{run} ended without an exit code"
-        if section.ended_at is None and _is_too_early(section, written):
-            yield f"{run} began at {section.began_at}, and a line of it is from before that"
     elif section.outcomes != lines:
         counts = ", ".join(f"{count:,} {name}" for name, count in lines.items()) or "none"
         yield f"{run} has other outcomes in its lines ({counts}) than in the manifest"
@@ -189,14 +183,6 @@ def _judge_rows(index: ResumeIndex, last: _Share, written: Stretch) -> Iterator[
     now = Counter({outcome.value: count for outcome, count in index.latest.items() if count})
     if now != section.ended_before + Counter({outcome.value: count for outcome, count in written.outcomes.items()}):
         yield f"run {last.number} found other rows ended, by the lines before it, than the manifest has"
-
-
-def _is_too_early(section: RunSection, written: Stretch) -> bool:
-    """Tell whether a line is of a time before its run began, by more than a clock may have been set back."""
-    with suppress(ValueError, OverflowError):
-        began_s = datetime.fromisoformat(section.began_at).timestamp()
-        return written.earliest is not None and written.earliest < utc_text(began_s - CLOCK_SET_S)
-    return False
 
 
 def _fits(section: RunSection, written: Stretch) -> bool:

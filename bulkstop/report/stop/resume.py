@@ -4,10 +4,10 @@ from array import array
 from collections import Counter
 from collections.abc import Set
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from bulkstop.errors import InputError, OutputError
+from bulkstop.files.places import open_regular
 from bulkstop.model import LEFT, Outcome, Result, Row
 from bulkstop.report.stop.formats import COLUMNS, as_cell, is_csv, read_header, read_lines
 from bulkstop.text import printable
@@ -200,7 +200,7 @@ def _row_state(entry: int) -> RowState:
 
 def _open(path: str) -> BinaryIO:
     try:
-        return Path(path).open("rb")
+        return open_regular(path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be read ({error.strerror})") from None
 

@@ -140,8 +140,6 @@ class Crew:
                 self._handle(worker, message)
             except BulkstopError as fault:
                 self._fail(fault)
-            if (room := self.recorder.make_room()) is not None:
-                await room
 
     def _handle(self, worker: WorkerProcess, message: object) -> None:
         match message:

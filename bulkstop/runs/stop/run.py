@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import signal
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
@@ -17,10 +18,10 @@ from bulkstop.engine.steering.delivery import Delivery
 from bulkstop.engine.steering.early_end import EarlyEnd
 from bulkstop.engine.steering.stream import Stream
 from bulkstop.engine.tasks import start_task
-from bulkstop.errors import BulkstopError, SettingsError, unforeseen
+from bulkstop.errors import BulkstopError, OutputError, SettingsError, unforeseen
 from bulkstop.events import Event, Observe, Resting, RunBegan, RunEnded, Warned
 from bulkstop.model import Limit, OnResult, Outcome, Report, Result
-from bulkstop.outbox import Outbox, make_room
+from bulkstop.outbox import Outbox, keep_up, make_room
 from bulkstop.report.log import log_event
 from bulkstop.report.stop.progress import Progress
 from bulkstop.report.stop.snapshot import RunState, Snapshot
@@ -102,8 +103,11 @@ class Run:
         self._plan: Plan | None = None
         self._work: Work | None = None
         self._outboxes: Sequence[Outbox[Any]] = ()
+        self._watch: Callable[[], None] = lambda: None
         self._is_paused = False
         self._is_unread = False
+        self._behind: dict[str, int] = {}
+        self._draining_since = 0.0
         self._rate: tuple[Limit, ...] = ()
         self._ends_at = math.inf
         self._is_out_of_time = False
@@ -161,7 +165,7 @@ class Run:
         self._parts.runs.add(self)
         try:
             async with self._prepare(self.id) as prepared:
-                plan, self._outboxes = prepared.plan, prepared.outboxes
+                plan, self._outboxes, self._watch = prepared.plan, prepared.outboxes, prepared.watch
                 self._plan = plan
                 self._ends_at = find_end(settings)
                 check_size(settings, plan.listed)
@@ -338,7 +342,7 @@ class Run:
             report,
             self.id,
             self._observe,
-            self._delivery.keep_up,
+            self._keep_up,
             self._make_room,
             self._look_at_clock,
         )
@@ -349,6 +353,7 @@ class Run:
             _show_progress(progress, self),
             every(self._look_again, LOOK_AGAIN_S),
             every(self._warn_if_unread, UNREAD_S),
+            every(self._hurry_readers, WATCH_EVERY_S),
         ):
             fault, cancelled = await _work_through(work.pool)
             if cancelled is not None:
@@ -369,12 +374,24 @@ class Run:
             settled=dict(plan.settled),
             ended=None if shutdown and shutdown.signum else self._ending.kind,
         )
-        self.summary = prepared.end(summary)
+        self.summary = _forgive_hang_up(prepared.end(summary))
         if cancelled is not None:
             raise cancelled
 
+    def _keep_up(self) -> Awaitable[None] | None:
+        """Return what waits until a place may send again: its line is written, and taken in; None when that is so."""
+        written, taken_in = keep_up(self._outboxes), self._delivery.keep_up()
+        return taken_in if written is None else self._wait_until(written, taken_in)
+
+    async def _wait_until(self, written: Awaitable[None], taken_in: Awaitable[None] | None) -> None:
+        """Wait for both; raises OutputError when it cannot be written."""
+        await written
+        self._watch()
+        if taken_in is not None:
+            await taken_in
+
     def _make_room(self) -> Awaitable[None] | None:
-        """Return what waits until whoever reads what the run writes keeps up; None when that is so."""
+        """Return what waits until there is room for more lines; None when there is."""
         return make_room(self._outboxes)
 
     @property
@@ -397,11 +414,21 @@ class Run:
 
     def _warn_if_unread(self) -> float:
         """Tell observers that nothing is sent because of a reader, once for as long as that lasts."""
-        full = [outbox.name for outbox in self._outboxes if outbox.is_full]
-        if full and not self._is_unread:
-            self._observe(Warned(f"{full[0]} takes no more: nothing new is sent until somebody reads it"))
-        self._is_unread = bool(full)
+        behind = {outbox.name: outbox.pieces for outbox in self._outboxes if outbox.is_behind}
+        is_unread = bool(behind) and behind == self._behind
+        if is_unread and not self._is_unread:
+            self._observe(Warned(f"{next(iter(behind))} takes no more: nothing new is sent until somebody reads it"))
+        self._behind, self._is_unread = behind, is_unread
         return UNREAD_S
+
+    def _hurry_readers(self) -> float:
+        """Wait for no reader that takes nothing once the grace is over of a run that has ended early."""
+        if self._work is not None and self._work.pool.is_draining:
+            self._draining_since = self._draining_since or time.monotonic()
+            if time.monotonic() - self._draining_since >= self._parts.settings.grace_s:
+                for outbox in self._outboxes:
+                    outbox.hurry()
+        return WATCH_EVERY_S
 
     def _apply_steering(self) -> None:
         """Do to the pool what was asked for before there was one."""
@@ -420,6 +447,13 @@ class Run:
     def _note_rest(self, seconds: float) -> None:
         """Tell observers that nothing is stopped for a while, as the lists come first."""
         self._observe(Resting(round(seconds, 1), "the lists are read first, within the quota"))
+
+
+def _forgive_hang_up(summary: StopSummary) -> StopSummary:
+    """Return the summary of a run that the end of its terminal has ended, without the fault that this caused."""
+    if summary.signum == signal.SIGHUP and summary.unread and isinstance(summary.fault, OutputError):
+        return replace(summary, fault=None)
+    return summary
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -381,8 +381,10 @@ class TestFile:
             lines_of(line + line + hole + line, name)
 
     def test_a_list_is_no_result_file(self, tmp_path: Path) -> None:
-        """A list of campaigns given for a result file is refused at its first line."""
+        """A list of campaigns given for a result file is refused at its first line, as is a header that was changed."""
         path = tmp_path / "campaigns.csv"
-        path.write_text("campaign_id,campaign_type\ncd-1,voice\n")
-        with path.open("rb") as file, pytest.raises(OutputError, match=r"line 1: is no result line \(2 cells instead"):
-            list(read_lines(file, str(path)))
+        header = csv_header().decode()
+        for first in ("campaign_id,campaign_type\n", f"\ufeff{header}", header.upper()):
+            path.write_text(f"{first}cd-1,voice\n")
+            with path.open("rb") as file, pytest.raises(OutputError, match=r"line 1: is no header of a result file"):
+                list(read_lines(file, str(path)))

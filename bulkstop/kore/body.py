@@ -1,0 +1,21 @@
+"""The body of an answer, read as JSON."""
+
+import re
+from typing import Any
+
+import orjson
+
+_ESCAPES = re.compile(r"\\(?:(u[dD][89abAB]..\\u[dD][c-fC-F]..)|(u[dD][89a-fA-F]..)|.)", re.DOTALL)
+
+
+def parse_json(body: bytes) -> Any:
+    r"""Return the JSON value of a body; raises orjson.JSONDecodeError for what is none.
+
+    A text that was cut within a character, as services cut names, does not make the rest unreadable: what is left of
+    that character (half a surrogate pair, bytes that are no UTF-8) is read as `\ufffd`.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        text = body.decode(errors="replace")
+        return orjson.loads(_ESCAPES.sub(lambda match: "\\ufffd" if match[2] else match[0], text))
