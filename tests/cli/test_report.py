@@ -184,7 +184,7 @@ class TestRefused:
         [
             ("absent.jsonl", "absent.jsonl: cannot be read (No such file or directory)"),
             (".", ".: cannot be read (Is a directory)"),
-            ("list.csv", "list.csv line 1: is no result line (4 cells instead of 20); give another file"),
+            ("list.csv", "list.csv line 1: is no header of a result file; give another file"),
             ("r.jsonl.run.json", "r.jsonl.run.json line 1: is no result line ("),
         ],
     )

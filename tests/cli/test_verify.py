@@ -411,7 +411,7 @@ async def test_hostile_texts(tmp_path: Path) -> None:
     ("args", "said"),
     [
         ([], "Missing argument"),
-        (["list.csv"], "list.csv line 1: is no result line ("),
+        (["list.csv"], "list.csv line 1: is no header of a result file; give another file"),
         (["empty.jsonl"], "empty.jsonl: no row names a campaign; nothing was asked for"),
         (["other.jsonl"], ": other.jsonl is of a run at https://other.test; give that, or other results"),
         ([RESULTS, "-o", "there.csv"], "there.csv: exists already; give --overwrite"),

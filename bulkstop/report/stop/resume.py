@@ -26,13 +26,12 @@ class RowState(NamedTuple):
 
 @dataclass(slots=True)
 class Stretch:
-    """Lines one after another of the same run: how many of each outcome, and the earliest time in them."""
+    """Lines one after another of the same run: how many of each outcome."""
 
     run_id: str | None
     lines: int = 0
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     schedules_failed: int = 0
-    earliest: str | None = None
 
     def add(self, result: Result) -> None:
         """Count a line."""
@@ -40,9 +39,6 @@ class Stretch:
         self.outcomes[result.outcome] += 1
         if result.schedule is not None:
             self.schedules_failed += result.schedule_failed
-        at = result.started_at
-        if at is not None and (self.earliest is None or at < self.earliest):
-            self.earliest = at
 
 
 _STATES = [RowState(outcome, is_final) for outcome in Outcome for is_final in (False, True)]

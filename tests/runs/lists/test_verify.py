@@ -308,7 +308,7 @@ def test_another_host(tmp_path: Path) -> None:
     ("name", "text", "kind", "said"),
     [
         ("r.jsonl", "", InputError, "r.jsonl: no row names a campaign; nothing was asked for"),
-        ("list.csv", "campaign_id\ncd-1\n", OutputError, "list.csv line 1: is no result line"),
+        ("list.csv", "campaign_id\ncd-1\n", OutputError, "list.csv line 1: is no header of a result file"),
         ("list.txt", "cd-1\n", OutputError, "list.txt line 1: is no result line"),
         ("list.jsonl", '{"campaign_id":"cd-1"}\n', OutputError, "list.jsonl line 1: is no result line"),
     ],
