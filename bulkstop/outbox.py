@@ -99,6 +99,12 @@ class Outbox(Generic[T]):
         """Wait until all is written, or nothing more will be."""
         await self._wait_until(lambda: self.is_idle)
 
+    async def flush_within(self, within_s: float) -> None:
+        """Wait until all is written, but no longer than so many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self.flush()
+
     def hurry(self) -> None:
         """From now on wait for a reader only as long as it takes something, and abandon the rest."""
         self._is_hurried = True

@@ -114,6 +114,12 @@ def err_outboxes() -> "Sequence[Outbox[None]]":
     return [stream.outbox for stream in _streams[-1:]]
 
 
+async def flush_err(within_s: float) -> None:
+    """Wait until all that was said is written, but no longer than so many seconds."""
+    for outbox in err_outboxes():
+        await outbox.flush_within(within_s)
+
+
 def _open_err_stream() -> "ErrStream | None":
     if sys.stderr is None or sys.stderr is not sys.__stderr__:
         return None

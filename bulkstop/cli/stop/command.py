@@ -16,10 +16,11 @@ from bulkstop.cli.log import log_to_stderr, say
 from bulkstop.cli.options import GroupedCommand, Origin, read_origin, read_settings
 from bulkstop.cli.stop.checks import check_files, check_plan, check_start, confirm
 from bulkstop.cli.stop.options import StopOptions, read_stop_options, with_stop_options
-from bulkstop.cli.stop.summary import print_summary
+from bulkstop.cli.stop.summary import print_summary, print_untold
 from bulkstop.cli.terminal import (
     err_outboxes,
     err_stream,
+    flush_err,
     is_shown,
     print_err,
     print_last,
@@ -148,7 +149,11 @@ def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: Stop
         ):
             async with Engine(use_store(settings)) as engine:
                 run = engine.prepare_run(lambda _: nullcontext(prepared), run_id=run_id)
-                return await run.execute(progress=progress, shutdown=shutdown)
+                summary = await run.execute(progress=progress, shutdown=shutdown)
+            # Here, while signals are still heard: one that came next would take the only trace of these calls away.
+            print_untold(summary, journal, options)
+            await flush_err(settings.grace_s)
+            return summary
 
     try:
         summary = host.run(execute(), fast=plan.to_send >= UVLOOP_FROM)

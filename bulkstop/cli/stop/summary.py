@@ -12,11 +12,15 @@ from bulkstop.runs.stop.journal import RunJournal
 
 
 def print_summary(summary: StopSummary, journal: RunJournal, options: StopOptions) -> None:
-    """Say how a run went; what was sent and has no line in the file is listed whatever else is said."""
-    print_lost(journal)
-    print_unwritten(summary, options.target)
+    """Say how a run went."""
     if not options.log_json and (summary.exit_code or not options.quiet):
         print_err("\n".join(format_run(summary, journal)))
+
+
+def print_untold(summary: StopSummary, journal: RunJournal, options: StopOptions) -> None:
+    """List what was sent and has no line in the file, whatever else is said."""
+    print_lost(journal)
+    print_unwritten(summary, options.target)
 
 
 def format_run(ended: StopSummary, journal: RunJournal) -> list[str]:
