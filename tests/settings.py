@@ -16,6 +16,8 @@ FIRM: dict[str, tuple[str, Any]] = {
     "voice_path": ("/v/{campaignId}", "/v/{campaignId}"),
     "sms_path": ("/s/{campaignId}", "/s/{campaignId}"),
     "ca": ("ca.pem", "ca.pem"),
+    "cert": ("cert.pem", "cert.pem"),
+    "key": ("cert.key", "cert.key"),
     "proxy": ("http://proxy:3128", "http://proxy:3128"),
     "proxy_password": ("p1", "p1"),
     "proxy_password_file": ("password", "password"),
@@ -54,6 +56,7 @@ FIRM: dict[str, tuple[str, Any]] = {
 """A text for every setting, and the value it means."""
 
 BESIDE: dict[str, dict[str, str]] = {
+    "key": {"cert": "cert.pem"},
     "soak_s": {"waves": "1,100%"},
     "client_secret": {"client_id": "cs-1"},
     "client_secret_file": {"client_id": "cs-1"},

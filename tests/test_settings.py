@@ -55,7 +55,18 @@ def test_no_quota(quota: Any) -> None:
 
 
 FREE_TEXT = {
-    *("ca", "token", "token_file", "token_command", "client_id", "client_secret", "client_secret_file", "jwt_sub"),
+    *(
+        "ca",
+        "cert",
+        "key",
+        "token",
+        "token_file",
+        "token_command",
+        "client_id",
+        "client_secret",
+        "client_secret_file",
+        "jwt_sub",
+    ),
     *("quota_store", "protect", "proxy_password", "proxy_password_file"),
 }
 """Settings of which every text makes sense."""

@@ -198,7 +198,7 @@ def read_origin(ctx: click.Context) -> Origin:
 def describe_way(settings: Settings) -> list[tuple[str, str]]:
     """Return rows of a plan that say where the settings of the command come from, and what stands before the host."""
     proxy = None if settings.proxy is None else hide_password(settings.proxy)
-    return format_way(*read_origin(click.get_current_context()), proxy, settings.ca)
+    return format_way(*read_origin(click.get_current_context()), proxy, settings.ca, settings.cert)
 
 
 def _get_values(ctx: click.Context, source: ParameterSource) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from bulkstop.kore.body import parse_json
 from bulkstop.kore.claims import read_claim
 from bulkstop.kore.exchange import PageRange, Response, TransportFailure
 from bulkstop.model import Attempt, Campaign, CampaignType, ListedCampaign, Outcome, RetryHint, Scope
-from bulkstop.text import TEXT_CHARS, one_line
+from bulkstop.text import TEXT_CHARS, format_duration, one_line
 
 PAGE_CAP = 4 * 1024 * 1024
 """Bytes of a page that are read."""
@@ -24,6 +24,8 @@ PAGE_ROWS = 10_000
 """Rows of a page that are read, be it that a service gives more than it is asked for: more hold up the event loop."""
 PAGE_VALUES = 10 * PAGE_ROWS
 """Objects and lists of a page that are read: empty ones take 60 times the memory of their text."""
+CLOCK_NOISE_S = 1.4
+"""A difference between two clocks that is less than this may come of the whole seconds of a date."""
 NAME_CHARS = 1024
 """The longest name that is kept; with a longer one the request line would pass the usual 8 KiB of a server."""
 
@@ -80,6 +82,8 @@ def failure(
     fields = json_object(response.body)
     words = _words(fields, response.body)
     outcome, again, error = _interpret_failure(response, fields, words)
+    if outcome is Outcome.UNAUTHORIZED:
+        error += explain_clock(read_clock_ahead_s(response, wall()))
     return Attempt(
         outcome,
         again,
@@ -187,7 +191,7 @@ def _codes(fields: Mapping[str, object]) -> frozenset[object]:
 def _words(fields: Mapping[str, object], body: bytes) -> str:
     """Find the words meant for a person in any of the shapes seen: message, errors[].msg, plain text."""
     if not fields:
-        return body[: 4 * TEXT_CHARS].decode(errors="replace")
+        return body[: 4 * TEXT_CHARS].decode("utf-8-sig", errors="replace")
     texts = [text for part in _parts(fields) for key in ("message", "msg") if isinstance(text := part.get(key), str)]
     return "; ".join(dict.fromkeys(text.strip() for text in texts if text.strip()))[: 4 * TEXT_CHARS]
 
@@ -212,6 +216,23 @@ def _retry_after_s(response: Response, fields: Mapping[str, object], wall: Calla
     # The server's own clock, where it tells it: ours may be off by more than the wait.
     since = (_http_date(response.date) if response.date else None) or wall()
     return max(0.0, (until - since).total_seconds())
+
+
+def read_clock_ahead_s(response: Response, now: datetime) -> float | None:
+    """Return by how much this machine's clock is ahead of the service's, about; None where an answer has no date."""
+    date = _http_date(response.date) if response.date else None
+    if date is None:
+        return None
+    # A date has whole seconds, and was written about half way through the call.
+    return (now - date).total_seconds() - 0.5 - response.latency_ms / 2000
+
+
+def explain_clock(ahead_s: float | None) -> str:
+    """Say by how much this machine's clock is off, where that is more than a date can tell by chance."""
+    if ahead_s is None or abs(ahead_s) < CLOCK_NOISE_S:
+        return ""
+    way = "ahead of" if ahead_s > 0 else "behind"
+    return f"; this machine's clock is {format_duration(round(abs(ahead_s)))} {way} the service's"
 
 
 def _http_date(text: str) -> datetime | None:

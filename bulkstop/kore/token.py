@@ -23,7 +23,9 @@ from typing import IO, Any, Literal, cast, get_args
 import orjson
 
 from bulkstop.errors import CredentialsError
+from bulkstop.kore.connect.tls import explain_open_key, is_encrypted_key
 from bulkstop.naming import name_setting
+from bulkstop.text import decode_secret, strip_secret
 
 TokenSource = Callable[[], Awaitable[str]]
 """One way of getting a token; raises CredentialsError."""
@@ -146,7 +148,7 @@ def signing_source(
         if jti:
             iat = int(now())
             payload |= {"jti": str(uuid.uuid4()), "iat": iat, "exp": iat + JTI_LIFETIME_S}
-        return _signed(payload, key, algorithm)
+        return _signed(payload, key, algorithm, secret)
 
     return mint
 
@@ -271,7 +273,7 @@ def _expired_text(token: Token | None) -> str:
 
 def _word(value: str, name: str) -> str:
     """Return a token that fits into a header, without the white space around it."""
-    word = value.removeprefix("\ufeff").strip()
+    word = strip_secret(value)
     if not word:
         raise CredentialsError(f"{name} is empty: a token is expected")
     if not _VISIBLE.fullmatch(word):
@@ -283,7 +285,11 @@ def _text(data: bytes, name: str) -> str:
     if len(data) > TOKEN_BYTES:
         raise CredentialsError(f"{name} gives more than {TOKEN_BYTES} bytes: only the token is expected")
     # What is not UTF-8 becomes a character that no token may hold; a decoding error would carry the bytes along.
-    return _word(data.decode("utf-8", "replace"), name)
+    try:
+        text = decode_secret(data)
+    except UnicodeDecodeError:
+        text = "\N{REPLACEMENT CHARACTER}"
+    return _word(text, name)
 
 
 def _read(path: Path, name: str) -> bytes:
@@ -306,7 +312,7 @@ def _key(secret: str, algorithm: Algorithm) -> Any:
     return jwt.get_algorithm_by_name(algorithm).prepare_key(secret)
 
 
-def _signed(payload: dict[str, Any], key: Callable[[], Any], algorithm: Algorithm) -> str:
+def _signed(payload: dict[str, Any], key: Callable[[], Any], algorithm: Algorithm, key_text: str) -> str:
     import jwt
 
     token = None
@@ -314,6 +320,8 @@ def _signed(payload: dict[str, Any], key: Callable[[], Any], algorithm: Algorith
     with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore", category=UserWarning):
         token = jwt.encode(payload, key(), algorithm=algorithm)
     # Raised out here, so that it is not chained to an exception that may carry the key.
+    if token is None and is_encrypted_key(key_text):
+        raise CredentialsError(f"no token can be signed: the key {explain_open_key('KEY')}")
     if token is None:
         need = (
             "an RSA private key in PEM form"

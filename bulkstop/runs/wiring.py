@@ -40,6 +40,7 @@ from bulkstop.report.log import LOG, log_event
 from bulkstop.settings import Settings
 from bulkstop.settings.load import list_open_variables
 from bulkstop.settings.parse import TransportName
+from bulkstop.text import decode_secret
 from bulkstop.version import __version__
 
 if TYPE_CHECKING:
@@ -59,9 +60,19 @@ def make_transport(settings: Settings) -> Transport:
         connect_timeout_s=min(10.0, settings.timeout_s),
         connections=settings.concurrency,
         ca=settings.ca,
+        cert=settings.cert,
+        key=settings.key,
         proxy=find_proxy(settings),
         user_agent=f"bulkstop/{__version__}",
     )
+
+
+def check_tls_files(settings: Settings) -> None:
+    """Raise SettingsError for a file of an authority or of a client certificate that is of no use."""
+    if settings.ca or settings.cert:
+        from bulkstop.kore.connect.tls import TlsFiles, make_tls_context  # no run without such files needs it yet
+
+        make_tls_context(TlsFiles(settings.ca, settings.cert, settings.key))
 
 
 def find_proxy(settings: Settings) -> str | None:
@@ -172,7 +183,7 @@ def _make_signing_source(settings: Settings, client_id: str) -> token.TokenSourc
 def _read_secret(name: str, path: str) -> str:
     try:
         with open(path, "rb", opener=_open_at_once) as file:
-            secret = file.read(SECRET_BYTES + 1).decode().strip()
+            secret = decode_secret(file.read(SECRET_BYTES + 1))
     except (OSError, UnicodeDecodeError) as error:
         said = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise CredentialsError(f" {path}: cannot be read ({said})", setting=name) from None

@@ -32,6 +32,7 @@ from bulkstop.settings.parse import (
     parse_pause,
     parse_proxy_address,
     parse_seconds,
+    parse_secret,
     parse_size,
     parse_template,
     parse_waves,
@@ -116,10 +117,22 @@ class Settings:
         read=parse_path,
         metavar="FILE",
     )
+    cert: str | None = setting(
+        CONNECTION,
+        None,
+        "PEM file of the client certificate, if the server asks for one.",
+        read=parse_path,
+        metavar="FILE",
+    )
+    key: str | None = setting(
+        CONNECTION, None, "PEM file of its private key, if not in the same file.", read=parse_path, metavar="FILE"
+    )
     proxy: str | None = setting(
         CONNECTION, None, "HTTP proxy to go through.", read=parse_proxy_address, metavar="URL", visible=False
     )
-    proxy_password: str | None = setting(CONNECTION, None, "Password of the user that --proxy names.", secret=True)
+    proxy_password: str | None = setting(
+        CONNECTION, None, "Password of the user that --proxy names.", read=parse_secret, secret=True
+    )
     proxy_password_file: str | None = setting(
         CONNECTION, None, "File with the password of the user that --proxy names.", read=parse_path, metavar="FILE"
     )
@@ -135,7 +148,7 @@ class Settings:
     )
     insecure_http: bool = setting(CONNECTION, False, "Allow plain http:// to a host that is not this machine.")
 
-    token: str | None = setting(CREDENTIALS, None, "Ready-made token.", secret=True)
+    token: str | None = setting(CREDENTIALS, None, "Ready-made token.", read=parse_secret, secret=True)
     token_file: str | None = setting(
         CREDENTIALS, None, "File with a token, read again for renewal.", read=parse_path, metavar="FILE"
     )
@@ -143,9 +156,9 @@ class Settings:
         CREDENTIALS, None, "Command that prints a token, run again for renewal.", metavar="CMD", visible=False
     )
     client_id: str | None = setting(
-        CREDENTIALS, None, "Client id of the app whose secret signs the tokens.", metavar="ID"
+        CREDENTIALS, None, "Client id of the app whose secret signs the tokens.", read=parse_secret, metavar="ID"
     )
-    client_secret: str | None = setting(CREDENTIALS, None, "Client secret.", secret=True)
+    client_secret: str | None = setting(CREDENTIALS, None, "Client secret.", read=parse_secret, secret=True)
     client_secret_file: str | None = setting(
         CREDENTIALS, None, "File with the client secret, or the RSA key.", read=parse_path, metavar="FILE"
     )
@@ -405,6 +418,13 @@ def _check_proxy_password(settings: Settings) -> None:
         raise SettingsError(": names no user for its password, as in http://USER@proxy:3128", setting="proxy")
 
 
+def _check_key(settings: Settings) -> None:
+    if settings.key is not None and settings.cert is None:
+        raise SettingsError(
+            f": is the key of a certificate; give {name_setting('cert', 'FILE')} with it", setting="key"
+        )
+
+
 def _check_transport(settings: Settings) -> None:
     is_secure = (settings.proxy or "").lower().startswith("https:")
     if settings.transport == TransportName.WIRE and is_secure:
@@ -440,6 +460,6 @@ def _check_credentials(settings: Settings) -> None:
 
 
 _CHECKS = (
-    *(_check_scheme, _check_ids, _check_proxy, _check_proxy_password, _check_transport, _check_soak),
-    *(_check_zone, _check_credentials),
+    *(_check_scheme, _check_ids, _check_proxy, _check_proxy_password, _check_key, _check_transport),
+    *(_check_soak, _check_zone, _check_credentials),
 )

@@ -10,7 +10,7 @@ from bulkstop.naming import name_setting, name_variable
 from bulkstop.redact import find_passwords
 from bulkstop.settings import OPTION_SPECS, Settings, is_hidden, is_loopback
 
-SECRET_FILES = ("token_file", "client_secret_file", "proxy_password_file")
+SECRET_FILES = ("token_file", "client_secret_file", "proxy_password_file", "key")
 
 
 def find_exposures(settings: Settings, typed: Iterable[str] = ()) -> Iterator[str]:

@@ -22,6 +22,8 @@ class SettingsOptions(TypedDict, total=False):
     voice_path: str | None
     sms_path: str | None
     ca: str | PurePath | None
+    cert: str | PurePath | None
+    key: str | PurePath | None
     proxy: str | None
     proxy_password: str | None
     proxy_password_file: str | PurePath | None

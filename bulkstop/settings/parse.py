@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bulkstop.model import CampaignType, FailureCap, Limit
 from bulkstop.naming import name_setting
+from bulkstop.text import strip_secret
 from bulkstop.units import BYTES, in_seconds, parse_percentage
 
 W = TypeVar("W", bound=str)
@@ -114,6 +115,13 @@ def parse_path(text: str) -> str:
         if b"\0" not in os.fsencode(text):
             return text
     raise ValueError("holds a character that no file name can hold")  # not shown: a URL may have a password
+
+
+def parse_secret(text: str) -> str:
+    """Take a secret or an id without the byte order mark, line ends and blanks that came along with it."""
+    if not (secret := strip_secret(text)):
+        raise ValueError("is empty; give it a value")
+    return secret
 
 
 def parse_waves(text: str) -> str:

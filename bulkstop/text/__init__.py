@@ -4,13 +4,16 @@ There is one rule for what is safe to show: what `str.isprintable` says. It know
 sort, what turns the direction of writing, what has no width, and halves of surrogate pairs.
 """
 
+import codecs
 import json
 import re
+import string
 
 SHOWN_CHARS = 200
 """How much of a text that others wrote is repeated in a message."""
 TEXT_CHARS = 300
 """How much of a server's text is kept in a result line."""
+_AROUND_SECRETS = f"{string.whitespace}\ufeff\N{NO-BREAK SPACE}\N{ZERO WIDTH SPACE}"
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -75,3 +78,17 @@ def has_controls(text: str) -> bool:
 def replace_controls(text: str) -> str:
     """Return a text that any file can hold: without control characters and halves of surrogate pairs."""
     return _CONTROLS.sub("\ufffd", text)
+
+
+def strip_secret(text: str) -> str:
+    """Return a secret without what editors, shells and clipboards put around it."""
+    return text.strip(_AROUND_SECRETS)
+
+
+def decode_secret(data: bytes) -> str:
+    """Return the text of a secret's file, stripped; what a byte order mark says of its encoding holds.
+
+    Raises UnicodeDecodeError.
+    """
+    is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as PowerShell writes files
+    return strip_secret(data.decode("utf-16" if is_wide else "utf-8"))

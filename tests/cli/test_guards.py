@@ -276,7 +276,7 @@ class TestBreaker:
         async with leaving(service) as address:
             run = await stop(address.url, "--max-outage", "2s", cwd=tmp_path)
             assert run.code == 3
-            said = r"--max-outage 2s: the service has failed every probe for [2-9] s, the last with "
+            said = r"--max-outage 2s: every probe has failed for [2-9] s, the last with "
             assert re.match(said, reason(run))
             assert "(ECONNREFUSED); nothing was sent" in reason(run)
             assert outcomes(tmp_path)["stopped"] == 99

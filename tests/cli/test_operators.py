@@ -207,7 +207,7 @@ class TestWrongPlaces:
         assert time.monotonic() - began < 30
         assert run.code == 3
         assert "WARNING breaker_opened" in run.err
-        assert "--max-outage 1s: the service has failed every probe" in run.err
+        assert "--max-outage 1s: every probe has failed" in run.err
         assert "no connection to 127.0.0.1:1 (ECONNREFUSED); nothing was sent" in run.err
         assert set(desk.outcomes()) == {"connection_error", "not_sent"}
 

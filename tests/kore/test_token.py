@@ -204,7 +204,7 @@ class TestFromFile:
             (b"", "is empty"),
             (b" \n\n", "is empty"),
             (b"hidden\nhidden\n", "not one word"),
-            (b"\xff\xfeh\0i\0d\0d\0e\0n\0", "not one word"),
+            (b"\xfeh\0idden", "not one word"),
             (b"hidden" * TOKEN_BYTES, f"more than {TOKEN_BYTES} bytes"),
         ],
     )
@@ -455,7 +455,8 @@ class TestMinted:
         wrong = [("RS256", secret) for secret in rsa_wrong] + [("HS256", s) for s in ("", private, "hidden\udc80")]
         for algorithm, secret in wrong:
             error = await failure(signing_source("cs-1", secret, cast(Algorithm, algorithm)))
-            assert f"for {algorithm} the client secret must be " in str(error)
+            why = "the key is encrypted" if "ENCRYPTED" in secret else f"for {algorithm} the client secret must be "
+            assert why in str(error)
             assert not any(line in text_of(error) for line in secret.splitlines() if "-----" not in line)
 
     def test_with_another_algorithm(self) -> None:

@@ -1,6 +1,5 @@
 """What is checked before the first call, and the question that a person answers."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from bulkstop.files.whole import AtomicFile, beside, is_device
 from bulkstop.model import Outcome
 from bulkstop.report.stop.ledger import Mode, exists_already
 from bulkstop.runs.stop.plan import check_usable
-from bulkstop.runs.wiring import check_size, find_proxy, make_tokens, plan_waves
+from bulkstop.runs.wiring import check_size, check_tls_files, find_proxy, make_tokens, plan_waves
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 
@@ -57,8 +56,7 @@ def check_start(settings: Settings, options: StopOptions) -> None:
     """Find out what would keep the run from starting, before a person is asked: raises SettingsError or OutputError."""
     make_tokens(settings)
     find_proxy(settings)
-    if settings.ca is not None and not os.access(settings.ca, os.R_OK):
-        raise SettingsError(f"--ca {settings.ca}: cannot be read")
+    check_tls_files(settings)
     if options.target != "-" and options.mode is Mode.NEW and Path(options.target).is_file():
         raise exists_already(options.target)
 

@@ -110,7 +110,7 @@ class Breaker:
     def _given_up(self, down_s: float, outcome: Outcome, error: str | None) -> GuardError:
         last = f"{outcome} ({shorten(error)})" if error else str(outcome)
         return GuardError(
-            f" {self._bound_s:g}s: the service has failed every probe for {down_s:,.0f} s, the last with "
-            f"{last}; nothing more was sent: go on with {name_setting('resume', True)} when it works again",
+            f" {self._bound_s:g}s: every probe has failed for {down_s:,.0f} s, the last with {last}; "
+            f"nothing more was sent: go on with {name_setting('resume', True)} when that is mended",
             setting="max_outage_s",
         )

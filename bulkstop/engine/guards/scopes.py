@@ -6,6 +6,7 @@ refused rows wait for their line until it is known whether they ended, or only m
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator
 from enum import StrEnum
@@ -292,7 +293,22 @@ def _remedy(group: Group[L], counts: Counter[Refusal]) -> str:
     refusal = counts.most_common(1)[0][0]
     if group.has_worked and refusal is Refusal.UNAUTHORIZED:
         return "calls before them worked, so the token may have been revoked or be out of date"
+    if refusal is Refusal.UNAUTHORIZED and (remedy := _read_words(group)):
+        return remedy
     return _REMEDIES[refusal].format(option=_path_option(group), host=name_setting("host"))
+
+
+def _read_words(group: Group[L]) -> str | None:
+    """Say what the service's own words point to: the signature of the token, or its times; None where to neither."""
+    words = (group.held[-1].last.message or "").lower() if group.held and group.held[-1].last else ""
+    if "signature" in words:
+        return (
+            f"the secret that signs the token is not the one of this app ({name_setting('client_secret_file')}, "
+            f"{name_setting('jwt_alg')}), or the token is of another environment"
+        )
+    if _OF_TIME.search(words):
+        return "the token is out of date, or this machine's clock is wrong: get a new one, or set the clock"
+    return None
 
 
 def _path_option(group: Group[L]) -> str:
@@ -300,6 +316,7 @@ def _path_option(group: Group[L]) -> str:
     return name_setting("voice_path" if is_voice else "sms_path")
 
 
+_OF_TIME = re.compile(r"\b(?:expired?|not yet valid|iat|nbf|exp|maxage)\b")
 _REMEDIES = {
     Refusal.NOT_FOUND: "the path template may be wrong for your deployment ({option}), "
     "or the list is of another environment",

@@ -77,6 +77,11 @@ class LoadSummary(Summary):
         return self.in_flight < self.plan.max_in_flight
 
     @property
+    def is_short_of_files(self) -> bool:
+        """Tell whether requests had to wait because of that, so that the figures are this machine's."""
+        return self.plan.is_open and self.has_few_files and self.metrics.held > 0
+
+    @property
     def is_late(self) -> bool:
         """Tell whether the generator could not keep its schedule."""
         return self.plan.is_open and not self.metrics.is_punctual
@@ -97,7 +102,7 @@ class LoadSummary(Summary):
             return 3
         if self.signum is not None:
             return 128 + self.signum
-        if self.is_late:
+        if self.is_late or self.is_short_of_files:
             return 3
         if not self.metrics.answered or not all(verdict.held for verdict in self.verdicts):
             return 1  # also with requests unsent: they could only have made it worse
@@ -159,6 +164,10 @@ def list_warnings(summary: LoadSummary) -> list[str]:
     warnings = []
     if summary.is_late:
         warnings.append(warn_unpunctual(summary.metrics))
+    if summary.is_short_of_files:
+        warnings.append(
+            f"THIS MACHINE GAVE WAY: {explain_few_files(summary.in_flight)}; the figures are not the service's"
+        )
     if summary.unsent:
         room = "the limit on open files (ulimit -n)" if summary.has_few_files else name_setting("max_in_flight")
         warnings.append(
@@ -168,6 +177,11 @@ def list_warnings(summary: LoadSummary) -> list[str]:
     if warning := warn_nothing_stopped(summary.metrics):
         warnings.append(warning)
     return warnings
+
+
+def explain_few_files(places: int) -> str:
+    """Say that requests waited for a place because this machine lets no more connections be open."""
+    return f"requests waited, as the limit on open files lets {places:,} be in flight; raise it (ulimit -n)"
 
 
 def verdicts_to_json(verdicts: Sequence[Verdict]) -> list[dict[str, object]]:

@@ -82,6 +82,7 @@ class PlanFacts(NamedTuple):
     proxy: str | None = None
     """Without its password."""
     ca: str | None = None
+    cert: str | None = None
 
     @property
     def last_s(self) -> float:
@@ -95,7 +96,7 @@ def format_plan(plan: PlanFacts, *, asks: bool = False) -> list[str]:
     retry = [("sent again", f"what ended as {', '.join(plan.retry)}")] if plan.retry else []
     rows = [
         ("host", plan.host),
-        *format_way(plan.config, plan.profile, plan.proxy, plan.ca),
+        *format_way(plan.config, plan.profile, plan.proxy, plan.ca, plan.cert),
         ("to stop", f"{plan.to_send:,}" + (f" ({_format_counts(plan.types)})" if plan.types else "")),
         ("not sent", _format_counts(plan.held) or "0"),
         *ended_before,
@@ -120,6 +121,7 @@ def plan_to_json(plan: PlanFacts) -> dict[str, Any]:
         "profile": plan.profile,
         "proxy": plan.proxy,
         "ca": plan.ca,
+        "cert": plan.cert,
         "rows": plan.rows,
         "to_send": plan.to_send,
         "types": _counts_to_json(plan.types),
@@ -144,10 +146,13 @@ def plan_to_json(plan: PlanFacts) -> dict[str, Any]:
     }
 
 
-def format_way(config: str | None, profile: str | None, proxy: str | None, ca: str | None) -> list[tuple[str, str]]:
+def format_way(
+    config: str | None, profile: str | None, proxy: str | None, ca: str | None, cert: str | None = None
+) -> list[tuple[str, str]]:
     """Say where settings come from, and what stands between here and the host: somebody else may have chosen it."""
     chosen = f"profile {profile}" if profile else "no profile of it"
-    rows = (("config", f"{config} ({chosen})" if config else None), ("proxy", proxy), ("ca", ca))
+    file = f"{config} ({chosen})" if config else None
+    rows = (("config", file), ("proxy", proxy), ("ca", ca), ("cert", cert))
     return [(name, printable(value)) for name, value in rows if value]
 
 

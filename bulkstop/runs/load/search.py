@@ -19,6 +19,7 @@ from bulkstop.model import Campaign, Endable, Outcome, Send
 from bulkstop.naming import name_setting
 from bulkstop.report.load.limit import LimitSummary, Probe, SearchPlan
 from bulkstop.report.load.metrics import MAX_LATE_S, Metrics
+from bulkstop.report.load.summary import explain_few_files
 from bulkstop.report.load.thresholds import Threshold, parse_threshold
 from bulkstop.report.log import log_event
 from bulkstop.runs.load.recorder import NOWHERE, Recorder, Say
@@ -210,8 +211,14 @@ class _Prober:
         if not watch.cut_short:
             watch.metrics.elapsed_s = max(watch.metrics.elapsed_s, schedule.length_s)
         trial, why = judge(watch.metrics, len(schedule), search.lines, cut_short=watch.cut_short)
+        places = self._settings.concurrency
+        if trial is TrialResult.GAVE_WAY and watch.metrics.held and places < self._wanted_places(schedule):
+            trial, why = TrialResult.LATE, explain_few_files(places)
         self._probes.append(Probe(rate, length_s, watch.metrics, trial, why))
         return watch, trial
+
+    def _wanted_places(self, schedule: Schedule) -> int:
+        return self._search.max_in_flight or choose_max_in_flight(schedule)
 
     def _end(self, dead_end: str) -> NoReturn:
         self._dead_end = dead_end
@@ -230,7 +237,7 @@ class _Prober:
             self._send,
             watch,
             attach,
-            max_in_flight=min(self._settings.concurrency, self._search.max_in_flight or choose_max_in_flight(schedule)),
+            max_in_flight=min(self._settings.concurrency, self._wanted_places(schedule)),
             length_s=schedule.length_s + self._search.patience_s,
         )
 

@@ -95,6 +95,7 @@ def describe_plan(
         profile=profile,
         proxy=None if settings.proxy is None else hide_password(settings.proxy),
         ca=settings.ca,
+        cert=settings.cert,
     )
 
 

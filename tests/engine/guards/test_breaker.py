@@ -151,8 +151,8 @@ def test_a_long_outage_ends_the_run() -> None:
     assert now == 100.0
     assert isinstance(breaker.fault, GuardError)
     assert str(breaker.fault) == (
-        "max_outage_s 100s: the service has failed every probe for 100 s, the last with server_error (refused); "
-        "nothing more was sent: go on with resume=True when it works again"
+        "max_outage_s 100s: every probe has failed for 100 s, the last with server_error (refused); "
+        "nothing more was sent: go on with resume=True when that is mended"
     )
     assert breaker.ready_at() == math.inf
 

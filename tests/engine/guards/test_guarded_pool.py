@@ -185,7 +185,7 @@ def test_an_outage_beyond_the_bound_ends_the_run(concurrency: int) -> None:
     job = Job(
         campaigns(5000), down(5.0, math.inf), breaker=Breaker(10, bound_s=300.0), concurrency=concurrency, attempts=5
     )
-    assert str(job.to_its_end()).startswith("max_outage_s 300s: the service has failed every probe for 300 s, ")
+    assert str(job.to_its_end()).startswith("max_outage_s 300s: every probe has failed for 300 s, ")
     assert job.outcomes()[Outcome.NOT_SENT] > 4000 - 20 * concurrency
 
 

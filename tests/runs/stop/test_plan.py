@@ -51,6 +51,7 @@ def test_a_plan_as_a_machine_reads_it() -> None:
         "profile": None,
         "proxy": None,
         "ca": None,
+        "cert": None,
         "rows": 11,
         "to_send": 8,
         "types": {"voice": 7, "sms": 1},
