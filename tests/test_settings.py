@@ -316,3 +316,17 @@ def test_password_without_its_user(name: str) -> None:
         Settings(proxy="http://user:other@proxy:3128", **given)
     assert "pa55word" not in repr(Settings(host="api.example", proxy="http://user@proxy", proxy_password="pa55word"))
     assert Settings(**given).proxy is None
+
+
+@pytest.mark.parametrize("name", ["token", "client_id", "client_secret", "proxy_password"])
+def test_secrets_as_they_come(name: str) -> None:
+    """What editors, shells and clipboards put around a secret or an id is none of it; nothing else is an error."""
+    assert getattr(make(name, "\ufeff\r\n s3cret \ufeff\r\n"), name) == "s3cret"
+    with pytest.raises(SettingsError, match="is empty"):
+        make(name, "\ufeff\r\n")
+
+
+def test_key_without_certificate() -> None:
+    """A key alone identifies nobody."""
+    with pytest.raises(SettingsError, match=r"^key: is the key of a certificate; give cert="):
+        Settings(host="api.example", key="cert.key")

@@ -515,3 +515,26 @@ class TestFailures:
         assert interpret(untrusted) == Attempt(Outcome.CONNECTION_ERROR, RetryHint.NO, None, 3.5, error="why")
         lost = TransportFailure(Outcome.TIMEOUT, "why", 3.5, may_have_arrived=True)
         assert interpret(lost).error == "why; the stop may have arrived"
+
+
+@pytest.mark.parametrize(
+    ("date", "words"),
+    [
+        ("Fri, 05 Dec 2025 12:00:00 GMT", "; this machine's clock is 2.0 s ahead of the service's"),
+        ("Fri, 05 Dec 2025 12:05:02 GMT", "; this machine's clock is 5 min behind the service's"),
+        ("Fri, 05 Dec 2025 12:00:02 GMT", ""),
+        ("no date", ""),
+        (None, ""),
+    ],
+)
+def test_clock_of_a_refusal(date: str | None, words: str) -> None:
+    """A refused token's error says by how much this machine's clock is off, where that can be told."""
+    now = datetime(2025, 12, 5, 12, 0, 2, 500_000, UTC)
+    attempt = interpret(Response(401, b"{}", 1.0, None, date), wall=lambda: now)
+    assert attempt.error == f"HTTP 401: wrong token, stream id or scope{words}"
+
+
+def test_byte_order_mark() -> None:
+    """A byte order mark before the JSON is none of it."""
+    body = b'\xef\xbb\xbf{"status":"Stopped","message":"Campaign Stopped"}'
+    assert interpret(Response(200, body, 1.0)).outcome is Outcome.STOPPED

@@ -199,6 +199,15 @@ class TestFromFile:
         assert await mint() == "second"
 
     @pytest.mark.parametrize(
+        "content", [b"\xef\xbb\xbf t1\r\n", b"\r\nt1\xef\xbb\xbf\n", "\ufefft1\r\n".encode("utf-16-le")]
+    )
+    async def test_as_it_comes(self, tmp_path: Path, content: bytes) -> None:
+        """A byte order mark and line ends around a token are none of it, nor is the encoding of PowerShell."""
+        path = tmp_path / "token"
+        path.write_bytes(content)
+        assert await file_source(path)() == "t1"
+
+    @pytest.mark.parametrize(
         ("content", "reason"),
         [
             (b"", "is empty"),

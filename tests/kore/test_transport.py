@@ -5,22 +5,26 @@ a line in TRANSPORTS. Each test runs on both event loops, because a run of the c
 """
 
 import asyncio
+import contextlib
 import gzip
 import itertools
 import re
 import socket
+import ssl
 import sys
 import tracemalloc
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import cache
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bulkstop.errors import CredentialsError
 from bulkstop.kore.aiohttp_transport import AiohttpTransport
 from bulkstop.kore.calls import headers, target
 from bulkstop.kore.exchange import BODY_CAP, Response, TransportFailure
@@ -775,6 +779,63 @@ class TestTls:
         async with listening(Connection.gone) as server:
             failure(await ask(make, f"https://127.0.0.1:{server.port}", timeout_s=TIMEOUT_S), Outcome.TIMEOUT)
 
+    @pytest.mark.parametrize("way", ["straight", "proxy"])
+    async def test_certificate_of_ours(self, make: Make, tls: tuple[str, Any], way: str) -> None:
+        """A server that asks for a client certificate is given it, also through a proxy."""
+        chain = str(Path(tls[0]).with_name("server.pem"))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(chain)
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(tls[0])
+        async with listening(proxying([])) as proxy, listening(replying(http()), context) as server:
+            options: dict[str, Any] = {"ca": tls[0], "proxy": proxy.url if way == "proxy" else None}
+            assert answer(await ask(make, server.url, cert=chain, **options)).body == VOICE_ANSWER
+
+    async def test_certificate_of_ours_wanted(self, make: Make, tls: tuple[str, Any]) -> None:
+        """A server that asks for one in vain says so in place of an answer; nothing was with it, nor will be."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(Path(tls[0]).with_name("server.pem"))
+        context.verify_mode = ssl.CERT_REQUIRED
+
+        def refuse(listener: socket.socket) -> None:  # asyncio's servers hang up without a word
+            connection, _ = listener.accept()
+            with connection.dup() as open_end, contextlib.suppress(OSError):
+                open_end.settimeout(AMPLE_S)
+                with contextlib.suppress(ssl.SSLError):
+                    context.wrap_socket(connection, server_side=True)
+                while open_end.recv(65536):
+                    pass
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            server = asyncio.get_running_loop().run_in_executor(None, refuse, listener)
+            host = f"https://127.0.0.1:{listener.getsockname()[1]}"
+            response = failure(await ask(make, host, ca=tls[0]), Outcome.CONNECTION_ERROR, RetryHint.NO)
+            await server
+        assert response.error.startswith("the server asks for a client certificate; give cert=")
+        assert not response.may_have_arrived
+
+    async def test_trailing_dot(self, make: Make, tls: tuple[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        """The dot at the end of a full name is neither in the certificate nor in `Host`."""
+        names: list[str | None] = []
+        loop = asyncio.get_running_loop()
+        real_look_up = loop.getaddrinfo
+
+        async def look_up(host: str, port: int, **options: Any) -> list[Any]:
+            return await real_look_up("127.0.0.1" if host == "localhost." else host, port, **options)
+
+        monkeypatch.setattr(loop, "getaddrinfo", look_up)
+        tls[1].sni_callback = lambda _, name, __: names.append(name)
+        async with listening(replying(http()), tls[1]) as server:
+            response = failure(
+                await ask(make, f"https://localhost.:{server.port}", ca=tls[0]), Outcome.CONNECTION_ERROR, RetryHint.NO
+            )
+        tls[1].sni_callback = None
+        assert names == ["localhost"]
+        assert "not valid for localhost;" in response.error
+        async with listening(replying(http())) as server:
+            answer(await ask(make, f"http://localhost.:{server.port}"))
+        assert f"\r\nHost: localhost:{server.port}\r\n".encode() in server.requests[0]
+
 
 class TestProxy:
     """An HTTP proxy is gone through, and told no more than it must be."""
@@ -828,6 +889,53 @@ class TestProxy:
         async with listening(replying(http(b"", status="502 Bad Gateway"))) as proxy:
             response = failure(await ask(make, "https://127.0.0.1:1", proxy=proxy.url), Outcome.CONNECTION_ERROR)
         assert response.error == "the proxy answered HTTP 502; nothing was sent"
+
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    @pytest.mark.parametrize("status", ["407 Proxy Authentication Required", "403 Forbidden"])
+    async def test_nobody_gets_through(self, make: Make, scheme: str, status: str) -> None:
+        """A proxy that refuses is asked once, by however many calls at a time, and what it said ends the run."""
+        async with listening(replying(http(b"no", status=status))) as proxy:
+            there = proxy.url.replace("//", "//janusz:%C4%98dward@")
+            async with make(f"{scheme}://127.0.0.1:1", timeout_s=AMPLE_S, proxy=there) as transport:
+                ends = await asyncio.gather(
+                    *(transport.post(TARGET, HEADERS) for _ in range(9)), return_exceptions=True
+                )
+        assert {type(end) for end in ends} == {CredentialsError}
+        assert f"(HTTP {status[:3]})" in str(ends[0])
+        (head,) = proxy.requests
+        assert b"Basic amFudXN6OsSYZHdhcmQ=" in head
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            b"HTTP/1.1 204 No Content\r\n\r\n",
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+            b"HTTP/1.0 200 OK\n\n",
+        ],
+        ids=["204", "interim", "line-feeds"],
+    )
+    async def test_ways_to_say_yes(self, make: Make, tls: tuple[str, Any], said: bytes) -> None:
+        """Any 2xx opens the tunnel, whatever line ends it has and whatever came before it."""
+        async with listening(replying(http()), tls[1]) as server, listening(proxying([], said)) as proxy:
+            assert answer(await ask(make, server.url, proxy=proxy.url, ca=tls[0])).body == VOICE_ANSWER
+
+    @pytest.mark.parametrize("hangs", ["tls", "connect"])
+    async def test_hangs_before_anything_was_sent(self, make: Make, hangs: str) -> None:
+        """What hangs in the handshake or at CONNECT has not been sent, whichever deadline is the first."""
+        async with listening(Connection.gone) as server:
+            where: dict[str, Any] = {"proxy": server.url} if hangs == "connect" else {}
+            host = f"https://127.0.0.1:{server.port}"
+            for deadlines in ({"timeout_s": TIMEOUT_S}, {"timeout_s": AMPLE_S, "connect_timeout_s": TIMEOUT_S}):
+                response = failure(await ask(make, host, **deadlines, **where), Outcome.TIMEOUT)
+                assert response.error.endswith("; nothing was sent")
+                assert not response.may_have_arrived
+
+    async def test_breaks_off(self, make: Make) -> None:
+        """A proxy that hangs up at CONNECT has passed nothing on."""
+        async with listening(replying(b"", "close")) as proxy:
+            response = failure(await ask(make, "https://127.0.0.1:1", proxy=proxy.url), Outcome.CONNECTION_ERROR)
+        assert response.error.endswith("; nothing was sent")
+        assert not response.may_have_arrived
 
     @pytest.mark.parametrize("scheme", ["http", "https"])
     async def test_unreachable(self, make: Make, scheme: str) -> None:
