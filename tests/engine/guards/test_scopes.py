@@ -492,3 +492,22 @@ def test_every_group_is_closed_exactly_by_its_own_refusals_in_a_row(
             closed.add(of)
         assert (groups.of(campaign(0, *of)).closed is not None) == (of in closed)
     assert len(groups.faults()) == len(closed)
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        ("Signature verification failed", "the secret that signs the token is not the one of this app"),
+        ("invalid signature", "the secret that signs the token is not the one of this app"),
+        ("The token is not yet valid (iat)", "or this machine's clock is wrong"),
+        ("jwt expired", "or this machine's clock is wrong"),
+        ("no experts here", "wrong token, wrong stream id, or missing scope"),
+    ],
+)
+def test_the_words_of_the_service_name_the_cause(words: str, cause: str) -> None:
+    """Where the service speaks of the token's signature or of its times, the secret or the clock is what to look at."""
+    groups = ScopeBreaker[Row]()
+    note_all(groups, *[REFUSED._replace(message=words)] * FIRST)
+    (said,) = groups.faults()
+    assert words in said
+    assert cause in said

@@ -99,6 +99,14 @@ def test_few_files() -> None:
     assert list_faults(summary)[-1].endswith("raise the limit on open files (ulimit -n)")
 
 
+def test_held_up_by_few_files() -> None:
+    """Where requests had to wait because of them the run says nothing of the service, whatever was required of it."""
+    summary = summarized((FAILED,), in_flight=5)
+    summary.metrics.held = 1
+    assert summary.exit_code == 3
+    assert any(fault.startswith("THIS MACHINE GAVE WAY: requests waited") for fault in list_faults(summary))
+
+
 def test_json() -> None:
     """A machine is told what was planned and what became of what is required; the time only if anything was sent."""
     told = summarized((FAILED,)).as_dict()
