@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from bulkstop.cli.again import rebuild_command
 from bulkstop.cli.files import check_written, use_store
 from bulkstop.cli.options import GroupedCommand, ParsedText, read_settings, with_settings
 from bulkstop.cli.terminal import print_err
 from bulkstop.errors import OutputError, SettingsError
-from bulkstop.files.whole import AtomicFile
+from bulkstop.files.whole import AtomicFile, is_device
 from bulkstop.kore.calls import STATUSES
 from bulkstop.model import SIGNALS, CampaignType
 from bulkstop.report.lists.discovery import format_discovery, to_csv, to_jsonl
@@ -137,7 +138,15 @@ def command(
         return 3
     if not quiet or not discovery.rows:
         print_err(format_discovery(discovery, output))
+    if not quiet and discovery.rows and output != "-" and not is_device(output):
+        print_err(f"To stop them: {command_to_stop(output, form, fmt, len(discovery.rows))}")
     return 0
+
+
+def command_to_stop(output: str, form: str, fmt: str | None, count: int) -> str:
+    """Write the command that stops what is in the list that was written."""
+    form_of_it = [] if fmt is None else ["--format", form]
+    return rebuild_command(command="stop", inputs=[output], add=[*form_of_it, "--expect", str(count)])
 
 
 def choose_format(output: str, fmt: str | None, remedy: str = ", or give --format") -> str:

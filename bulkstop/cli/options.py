@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 from click.core import ParameterSource
 
+from bulkstop.cli.again import TYPED
 from bulkstop.cli.log import log_to_stderr
 from bulkstop.cli.naming import spell_option
 from bulkstop.cli.terminal import print_err
@@ -98,7 +99,12 @@ def _name_variable(param: click.Parameter | None, ctx: click.Context | None) -> 
 
 
 class GroupedCommand(click.Command):
-    """A command whose help page has its options below headings."""
+    """A command whose help page has its options below headings; it remembers what was typed."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words, and keep them for those who hand out the command once more."""
+        ctx.meta[TYPED] = tuple(args)
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, each below its heading."""
@@ -173,7 +179,7 @@ def read_settings(ctx: click.Context) -> Settings:
     values = merge_settings(options, variables, profile)
     if "host" not in ctx.params:
         values["host"] = "localhost"  # nobody is called, so nobody need be named
-    settings = Settings(**values)
+    ctx.obj = settings = Settings(**values)
     _warn_of_exposures(ctx, settings, options)
     if "log_level" not in ctx.params:  # else the command says itself what is logged
         ctx.with_resource(log_to_stderr("warning", as_json=False, secrets=list_secrets(settings)))

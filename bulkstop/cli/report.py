@@ -1,7 +1,11 @@
 """`bulkstop report`: a result file summed up and checked."""
 
+import shlex
+from pathlib import Path
+
 import click
 
+from bulkstop.cli.again import rebuild_recorded
 from bulkstop.cli.terminal import print_last
 from bulkstop.report.stop.manifest import RunSection
 from bulkstop.report.stop.summary import format_counts
@@ -35,7 +39,9 @@ def format_review(of: Review) -> list[str]:
     """Write what a result file says."""
     rows = [*format_counts(of.outcomes), ("rows", f"{of.rows:,} in {of.lines:,} lines")]
     if of.open_rows:
-        rows.append(("not ended", f"{of.open_rows:,}; the command of the last run with --resume goes on with them"))
+        rows.append(("not ended", f"{of.open_rows:,}"))
+        if command := command_to_go_on(of):
+            rows.append(("to go on", command))
     rows += [(f"run {number}", _format_run(run)) for number, run in enumerate(of.runs, start=1)]
     if of.sha256:
         rows.append(("SHA-256", of.sha256))
@@ -46,3 +52,17 @@ def format_review(of: Review) -> list[str]:
 def _format_run(run: RunSection) -> str:
     end = run.reason or "no end noted" if run.exit_code is None else f"{run.reason} (exit code {run.exit_code})"
     return printable(f"{run.began_at}, {run.user} on {run.machine}: {end}")
+
+
+def command_to_go_on(of: Review) -> str:
+    """Write the command that goes on with a result file, as its last run was typed; empty where nothing says it."""
+    words = of.runs[-1].facts.get("command") if of.runs else None
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words) or words[1:2] != ["stop"]:
+        return ""
+    from bulkstop.cli.stop.command import command as stop  # here, because most results have ended
+
+    folder = of.runs[-1].facts.get("folder")
+    there = f"cd {shlex.quote(folder)} && " if isinstance(folder, str) and folder != str(Path.cwd()) else ""
+    drop = {"overwrite", "resume", "retry", "retry_failed"}
+    list_again = "with the same list on its standard input: " if "-" in words else ""
+    return list_again + there + rebuild_recorded(words, stop, drop=drop, add=["--resume"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from bulkstop.cli import discover
+from bulkstop.cli.again import rebuild_command
 from bulkstop.cli.discover import WRITERS, choose_format, print_rest
 from bulkstop.cli.files import check_written, use_store
 from bulkstop.cli.options import GroupedCommand, read_settings, with_settings
@@ -104,7 +105,7 @@ def command(
         print_err(f"bulkstop: standard output: the verdict cannot be written ({error.strerror})")
         return 3
     if not quiet and written:
-        print_err(format_hint(verification, written))
+        print_err(format_hint(verification, command_to_stop(verification, written)))
     return verification.exit_code
 
 
@@ -151,3 +152,8 @@ def write_list(
     data = WRITERS[choose_format(target, None)]([(each.scope, each.item) for each in verification.to_stop])
     is_written = discover.write_list(target, data, file, overwrite=overwrite)
     return target if is_written and verification.to_stop and target != "-" else None
+
+
+def command_to_stop(verification: Verification, written: str) -> str:
+    """Write the command that stops what is in the list that was written."""
+    return rebuild_command(command="stop", inputs=[written], add=["--expect", str(len(verification.to_stop))])

@@ -92,7 +92,7 @@ def test_all_that_runs(still: Simulated, tmp_path: Path) -> None:
     counted = Counter(row["campaign_type"] for row in rows)
     said = f"{len(rows)} campaigns ({counted['voice']} voice, {counted['sms']} sms); "
     assert run.err.startswith(said)
-    assert run.err.endswith("; written to running.csv\n")
+    assert "; written to running.csv\nTo stop them: " in run.err
 
 
 def test_while_they_change(tmp_path: Path) -> None:

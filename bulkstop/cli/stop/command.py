@@ -16,7 +16,7 @@ from bulkstop.cli.log import log_to_stderr, say
 from bulkstop.cli.options import GroupedCommand, Origin, read_origin, read_settings
 from bulkstop.cli.stop.checks import check_files, check_plan, check_start, confirm
 from bulkstop.cli.stop.options import StopOptions, read_stop_options, with_stop_options
-from bulkstop.cli.stop.summary import print_summary, print_untold
+from bulkstop.cli.stop.summary import print_summary, print_untold, write_way_on
 from bulkstop.cli.terminal import (
     err_outboxes,
     err_stream,
@@ -45,7 +45,7 @@ from bulkstop.runs.wiring import check_time, list_secrets
 from bulkstop.settings import OPTION_SPECS, Settings, is_hidden
 from bulkstop.source.plan import Plan
 
-LOST = "lines that were written stay, what was in flight is unknown; --resume goes on"
+LOST = "lines that were written stay, what was in flight is unknown"
 """Said where a run is ended by force."""
 STACK = ".stack.txt"
 """How the name of the file ends that says where a run stands that stands still."""
@@ -137,9 +137,11 @@ def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: Stop
     run_id = str(uuid.uuid4())
     journal.open(plan, settings, command_line(sys.argv), run_id)
 
+    lost = f"{LOST}; to go on{write_way_on(options, ['--resume'])}" if journal.is_file else LOST
+
     async def execute() -> StopSummary:
         stack = beside(journal.path, STACK) if journal.is_file else None
-        shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST, observe=log_event, stack=stack)
+        shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=lost, observe=log_event, stack=stack)
         outboxes: list[Outbox[Any]] = [*journal.outboxes, *err_outboxes()]
         prepared = Prepared(plan, journal.write, journal.watch, journal.end, outboxes)
         progress = choose_progress(plan.to_send, options)

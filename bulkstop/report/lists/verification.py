@@ -1,6 +1,5 @@
 """What was read back of the campaigns that were to be stopped."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -132,11 +131,11 @@ class Verification(Summary):
         ]
 
 
-def format_hint(of: Verification, written: str) -> str:
-    """Say how to go on."""
+def format_hint(of: Verification, command: str) -> str:
+    """Say how to go on: with this command, which ends the line, so that it can be taken whole."""
     again = sum(each.state is State.RUNS_AGAIN for each in of.to_stop)
-    schedules = f"; a schedule starts {again:,} of them again, --disable-schedule ends that" if again else ""
-    return f"To stop them: bulkstop stop {shlex.quote(printable(written))} --expect {len(of.to_stop)}{schedules}"
+    schedules = f" (a schedule starts {again:,} of them again; --disable-schedule ends that)" if again else ""
+    return f"To stop them{schedules}: {command}"
 
 
 def format_verification(of: Verification) -> list[str]:

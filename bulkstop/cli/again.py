@@ -1,0 +1,158 @@
+"""The command that was typed, put together again as one that can be pasted."""
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+from click.core import ParameterSource
+
+from bulkstop.redact import hide_password
+from bulkstop.settings import OPTION_SPECS, is_hidden
+
+TYPED = "bulkstop.typed"
+"""Where a context has the words behind the name of its command."""
+SHARED = frozenset({"profile", "config"})
+"""Options beside the settings that mean the same for every command."""
+STDIN = Path("/proc/self/fd/0")
+
+
+class TypedWord(NamedTuple):
+    """An option with its value, or an argument, as it was typed; `flag` is empty for an argument."""
+
+    name: str
+    flag: str
+    value: str | None
+    is_secret: bool = False
+    """Whether the value may hold a secret."""
+
+
+def rebuild_command(
+    *,
+    drop: Collection[str] = (),
+    add: Sequence[str] = (),
+    inputs: Sequence[str] | None = None,
+    command: str | None = None,
+) -> str:
+    """Return the running command as a line for the shell: what was typed, without `drop`, with `add` at the end.
+
+    Settings that came from the environment become options, since another shell does not have them. What may hold a
+    secret is left to its variable. With `command` it is that one, which takes over the settings: `stop` has them all.
+    """
+    ctx = click.get_current_context()
+    typed = [*_split(ctx.command, ctx.meta.get(TYPED, ())), *_from_environment(ctx)]
+    if command is not None:
+        typed = [each for each in typed if each.name in OPTION_SPECS or each.name in SHARED]
+    line = _compose(command or ctx.command.name or "", typed, drop, add, inputs)
+    from_stdin = inputs is None and any(not each.flag and each.value == "-" for each in typed)
+    return line + (f" < {shlex.quote(path)}" if from_stdin and (path := find_redirected()) else "")
+
+
+def rebuild_recorded(
+    words: Sequence[str], command: click.Command, *, drop: Collection[str] = (), add: Sequence[str] = ()
+) -> str:
+    """Return a command as a manifest has it, the program's name first, as a line for the shell; see `rebuild_command`.
+
+    What it had from its environment is not known.
+    """
+    typed = [each._replace(is_secret=_is_setting_hidden(each.name)) for each in _split(command, words[2:])]
+    return _compose(words[1], typed, drop, add, None)
+
+
+def _compose(
+    command: str, typed: Sequence[TypedWord], drop: Collection[str], add: Sequence[str], inputs: Sequence[str] | None
+) -> str:
+    options = [word for each in typed if each.flag and each.name not in drop for word in _write(each)]
+    arguments = [each.value or "" for each in typed if not each.flag] if inputs is None else inputs
+    words = [command, *map(_guard, arguments), *options, *add]
+    return f"{name_program()} {' '.join(word if _is_variable(word) else shlex.quote(word) for word in words)}"
+
+
+def name_program() -> str:
+    """Return what the shell finds this program by: its name, its path, or the interpreter with its module."""
+    script = Path(sys.argv[0])
+    if script.name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m bulkstop"
+    found = shutil.which("bulkstop")
+    with suppress(OSError):
+        if script.name == "bulkstop" and not (found and script.samefile(found)):
+            return shlex.quote(str(script))
+    return "bulkstop"
+
+
+def find_redirected() -> str | None:
+    """Return the file that standard input is read from, where it is one that has a name."""
+    with suppress(OSError):
+        path = STDIN.readlink()
+        if path.is_file() and path.samefile(STDIN):
+            return str(path)
+    return None
+
+
+def needs_stdin(inputs: Iterable[str]) -> bool:
+    """Tell whether a command that is pasted waits for somebody to give it the list again."""
+    return "-" in inputs and find_redirected() is None
+
+
+def _split(command: click.Command, words: Iterable[str]) -> Iterator[TypedWord]:
+    """Yield each option with its value, and each argument, as click takes them."""
+    left, is_over = iter(words), False
+    by_flag = {flag: param for param in command.params for flag in (*param.opts, *param.secondary_opts)}
+    for word in left:
+        if is_over or word == "-" or not word.startswith("-"):
+            yield TypedWord(next((p.name or "" for p in command.params if isinstance(p, click.Argument)), ""), "", word)
+        elif word == "--":
+            is_over = True
+        else:
+            flag, equals, value = word.partition("=") if word.startswith("--") else (word[:2], word[2:], word[2:])
+            param = by_flag.get(flag)
+            is_flag = isinstance(param, click.Option) and param.is_flag
+            text = None if is_flag else value if equals else next(left, "")
+            name = (param.name if param else None) or ""
+            yield TypedWord(name, flag, text, _is_setting_hidden(name) and _may_be_secret(name, text or ""))
+
+
+def _from_environment(ctx: click.Context) -> Iterator[TypedWord]:
+    """Yield what the command has from variables, but for what may hold a secret."""
+    for param in ctx.command.params:
+        name, variable = param.name or "", param.envvar
+        is_meant = ctx.get_parameter_source(name) is ParameterSource.ENVIRONMENT and isinstance(variable, str)
+        if not is_meant or _is_setting_hidden(name):
+            continue
+        text = os.environ.get(str(variable), "")
+        if isinstance(param, click.Option) and param.is_flag:
+            yield TypedWord(name, (param.opts if ctx.params[name] else param.secondary_opts)[0], None)
+        else:
+            for value in text.split() if param.multiple else [text]:
+                yield TypedWord(name, param.opts[-1], value)
+
+
+def _write(typed: TypedWord) -> list[str]:
+    if typed.value is None:
+        return [typed.flag]
+    if typed.is_secret:
+        return [typed.flag, f'"$BULKSTOP_{typed.name.upper()}"']
+    return [typed.flag, typed.value] if not typed.value.startswith("-") else [f"{typed.flag}={typed.value}"]
+
+
+def _is_setting_hidden(name: str) -> bool:
+    return name in OPTION_SPECS and is_hidden(name)
+
+
+def _may_be_secret(name: str, value: str) -> bool:
+    """Tell whether a value may hold a secret: an address has none without a password, and a command always may."""
+    return name == "token_command" or hide_password(value) != value or "?" in value
+
+
+def _is_variable(word: str) -> bool:
+    return word.startswith('"$BULKSTOP_') and word.endswith('"')
+
+
+def _guard(argument: str) -> str:
+    """Keep a name that begins as options do from being taken for one."""
+    return f"./{argument}" if argument.startswith("-") and argument != "-" else argument
