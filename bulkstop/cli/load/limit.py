@@ -29,7 +29,7 @@ from bulkstop.report.load.limit import (
 )
 from bulkstop.runs import host
 from bulkstop.runs.load import shapes
-from bulkstop.runs.load.search import START, STEP_S, TOP, USUAL, Search, execute
+from bulkstop.runs.load.search import PROOF_S, START, STEP_S, TOP, USUAL, Search, execute
 from bulkstop.settings import OPTION_SPECS, Settings
 from bulkstop.settings.profiles import read_profile
 from bulkstop.source.plan import Plan
@@ -38,20 +38,32 @@ from bulkstop.text import format_table
 ABOUT = f"""\b
 --find-limit looks for the highest rate that holds: from --rate (or {START:g}/s) on it doubles until one does
 not, halves the gap until it is below 5 %, and lets the highest that held do so once more, for twice the time.
-  a step        --step, or {STEP_S:g}s; it has to be longer than the time over which the service counts: a limit
-                of so many calls a minute is not felt in {STEP_S:g} seconds, and needs --step 60s
+  a step        --step, or {STEP_S:g}s; longer once a refusal shows that the service still counts the requests of
+                earlier steps, until --duration or --count is used up: then the limit is not known, exit code 3
   it holds      if all that is required does, and, unless a --require is about the same,
                 {", ".join(each.text for each in USUAL)}
   after one that did not, nothing is sent for a step, or for as long as the service asks for
   rate          --require 'rate>50/s' is asked of the limit that was found
---write-quota prints the lines to paste into the profile: the rate, rounded down, as its quota, and
+--write-quota prints the lines to paste into the profile, once the rate has held for {PROOF_S:g} s: the rate, rounded
+down, as its quota, and
 pace = "{EVEN}", as it held for calls sent evenly; on standard output, with --json on standard error.
 Exit code 1 if nothing held, 3 if this machine gave way before the service did, or the search did not end."""
 
 
 WITH_SEARCH = frozenset(
     {
-        *("source", "fmt", "rate", "step_s", "count", "max_in_flight", "max_late_s", "require", "id_prefix"),
+        *(
+            "source",
+            "fmt",
+            "rate",
+            "step_s",
+            "length_s",
+            "count",
+            "max_in_flight",
+            "max_late_s",
+            "require",
+            "id_prefix",
+        ),
         *("allowed", "as_json", "quiet", "find_limit", "max_rate", "write_quota", "log_level", "log_json"),
         *("profile", "config", *(OPTION_SPECS.keys() - {"concurrency"})),
     }
@@ -104,6 +116,8 @@ def read_search_options(ctx: click.Context) -> SearchOptions | None:
         count=params["count"],
         max_in_flight=params["max_in_flight"],
         max_late_s=params["max_late_s"],
+        length_s=params["length_s"],
+        proof_s=PROOF_S if params["write_quota"] else 0.0,
     )
     if search.start > search.top:
         raise SettingsError("--max-rate: is lower than --rate, where the search begins")

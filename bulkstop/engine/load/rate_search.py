@@ -13,11 +13,15 @@ DIGITS = 4
 
 
 class TrialResult(StrEnum):
-    """What became of a rate; `late` says that this machine could not send it, and nothing about the service."""
+    """What became of a rate; `late` says that this machine could not send it, and nothing about the service.
+
+    `unclear` is a rate that has to be tried once more, as requests before it still counted.
+    """
 
     HELD = "held"
     GAVE_WAY = "gave way"
     LATE = "late"
+    UNCLEAR = "unclear"
 
 
 class RateSearch:
@@ -41,10 +45,16 @@ class RateSearch:
         self._late = 0
         self._all_long = False
 
+    def extend_down(self, bottom: float) -> None:
+        """Try rates down to this one: where they are held for longer, slower ones say something as well."""
+        self._bottom = min(self._bottom, bottom)
+
     def record(self, trial: TrialResult) -> None:
         """Take what became of `rate`, and choose the next."""
         if self.rate is None:
             raise ValueError("the search has ended")
+        if trial is TrialResult.UNCLEAR:
+            return
         if trial is TrialResult.LATE and self._late < TRIES - 1:
             self._late += 1
             return

@@ -12,6 +12,7 @@ from typing import NoReturn
 from bulkstop.engine.load.arrivals import OpenModel, Schedule, constant
 from bulkstop.engine.load.generator import Sample
 from bulkstop.engine.load.rate_search import RateSearch, TrialResult
+from bulkstop.engine.load.refusals import Refusals, Sent
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError
 from bulkstop.events import SearchBegan
@@ -34,6 +35,12 @@ START, TOP, STEP_S = 10.0, 100_000.0, 10.0
 LEAST_REQUESTS = 10
 """A rate at which fewer leave in a step is not tried: they would say nothing."""
 LEAST_PATIENCE_S = 1.0
+LONGEST_STEP_S = 600.0
+"""No rate is held for longer, unless that is asked for: a service that counts over hours cannot be searched."""
+PROOF_S = 60.0
+"""How long a rate has to hold at least before it is written down as a quota: the vendor counts over a minute."""
+SLACK = 1.25
+"""How much longer a step is than the time over which the service is known to count."""
 LONG = 2
 """How many steps a rate has to hold before it is reported."""
 _USUAL = ("throttled<=0%", "p99<1s", "server_error<1%", "timeout<1%", "connection_error<1%", "unauthorized<1%")
@@ -89,6 +96,10 @@ class Search:
     """The most requests of the whole search."""
     max_in_flight: int | None = None
     max_late_s: float = MAX_LATE_S
+    length_s: float | None = None
+    """The longest that the whole search may take."""
+    proof_s: float = 0.0
+    """How long the rate that is found has to hold at least."""
 
     @property
     def lines(self) -> tuple[Threshold, ...]:
@@ -165,6 +176,7 @@ class _Prober:
         self._rates = RateSearch(search.start, bottom=LEAST_REQUESTS / search.step_s, top=search.top)
         self._probes: list[Probe] = []
         self._longest_wait_s = 0.0
+        self._refusals, self._step_s, self._began_s = Refusals(), search.step_s, time.monotonic()
         self._dead_end, self._is_unanswered = "", False
         self._fault: BulkstopError | None = None
 
@@ -189,7 +201,8 @@ class _Prober:
         """Try what is to be tried; raises _Ended when that cannot go on."""
         rates = self._rates
         while (rate := rates.rate) is not None:
-            watch, trial = await self._probe(rate, self._search.step_s * (LONG if rates.is_long else 1))
+            long_s = max(LONG * self._step_s, self._search.proof_s)
+            watch, trial = await self._probe(rate, long_s if rates.is_long else self._step_s)
             self._longest_wait_s = max(self._longest_wait_s, watch.longest_wait_s)
             if self._shutdown.signum is not None or self._fault is not None:
                 raise _Ended
@@ -205,20 +218,40 @@ class _Prober:
         sent = sum(probe.metrics.requests for probe in self._probes)
         if search.count is not None and sent + len(schedule) > search.count:
             self._end(f"{name_setting('count')} {search.count:,}: is used up before the limit is known")
+        if search.length_s is not None and time.monotonic() - self._began_s + length_s > search.length_s:
+            over = f"{format_duration(search.length_s)}: is over before the limit is known"
+            self._end(f"{name_setting('duration')} {over}; a rate has to hold for {format_duration(length_s)}")
         most_throttled = count_tolerated_throttles(search.lines, len(schedule))
         watch = _Watch(Metrics(max_late_s=search.max_late_s), most_throttled)
+        begin_s = time.monotonic()
         await self._send_load(schedule, watch)
         if not watch.cut_short:
             watch.metrics.elapsed_s = max(watch.metrics.elapsed_s, schedule.length_s)
         trial, why = judge(watch.metrics, len(schedule), search.lines, cut_short=watch.cut_short)
         places = self._settings.concurrency
+        earlier = self._learn(rate, begin_s, watch)
         if trial is TrialResult.GAVE_WAY and watch.metrics.held and places < self._wanted_places(schedule):
             trial, why = TrialResult.LATE, explain_few_files(places)
+        elif trial is TrialResult.GAVE_WAY and earlier:
+            trial, why = TrialResult.UNCLEAR, f"{why}: {earlier}"
         self._probes.append(Probe(rate, length_s, watch.metrics, trial, why))
         return watch, trial
 
     def _wanted_places(self, schedule: Schedule) -> int:
         return self._search.max_in_flight or choose_max_in_flight(schedule)
+
+    def _learn(self, rate: float, begin_s: float, watch: "_Watch") -> str:
+        """Take longer steps where a refusal shows that the service counts over a longer time; say so, or nothing."""
+        taken = watch.metrics.requests - watch.metrics.outcomes[Outcome.THROTTLED]
+        self._refusals.record(Sent(begin_s, 1 / rate, taken))
+        if not watch.cut_short or watch.refused_s is None:
+            return ""
+        window_s = self._refusals.find_window_s(begin_s + watch.refused_s)
+        if window_s <= self._step_s:
+            return ""
+        self._step_s = window_s * SLACK
+        self._rates.extend_down(LEAST_REQUESTS / self._step_s)
+        return f"requests of earlier steps still count; steps take {format_duration(self._step_s)} from here on"
 
     def _end(self, dead_end: str) -> NoReturn:
         self._dead_end = dead_end
@@ -250,14 +283,17 @@ class _Prober:
             self._end("no request was answered")
         if metrics.outcomes[Outcome.UNAUTHORIZED] == metrics.requests:
             self._end("every request was refused as unauthorized")
-        if (wait_s := self._longest_wait_s) > LONG * self._search.step_s:
+        if self._step_s > max(LONGEST_STEP_S, self._search.step_s):
+            step = f"give a longer {name_setting('step_s')}"
+            self._end(f"the service counts over {format_duration(self._step_s / SLACK)} or more; {step}")
+        if (wait_s := self._longest_wait_s) > LONG * self._step_s:
             over = "so it counts over a longer time than any rate is held here"
             step = f"give {name_setting('step_s', f'{math.ceil(wait_s)}s')}"
             self._end(f"the service asked to wait {format_duration(wait_s)}, {over}; {step}")
 
     def _rest_s(self, watch: "_Watch") -> float:
         """Return how long to leave the service alone: one step, or as long as it asked; it may still be throttling."""
-        return max(self._search.step_s, min(watch.wait_until - time.monotonic(), self._settings.max_retry_after_s))
+        return max(self._step_s, min(watch.wait_until - time.monotonic(), self._settings.max_retry_after_s))
 
     async def _rest(self, seconds: float) -> None:
         """Send nothing for so long; where nothing gave way, so that the next request keeps its distance as well."""
@@ -275,12 +311,16 @@ class _Watch(Recorder):
         super().__init__(metrics, NOWHERE)
         self.cut_short = False
         self.wait_until, self.longest_wait_s = -math.inf, 0.0
+        self.refused_s: float | None = None
+        """When the first request left that was throttled, since the beginning."""
         self.end: Callable[[], None] = lambda: None
         self._most_throttled = most_throttled
 
     def note(self, sample: Sample) -> None:
         """Take a request."""
         super().note(sample)
+        if sample.attempt.outcome is Outcome.THROTTLED:
+            self.refused_s = min(sample.started_s, math.inf if self.refused_s is None else self.refused_s)
         retry_after_s = sample.attempt.retry_after_s
         if retry_after_s is not None:
             self.longest_wait_s = max(self.longest_wait_s, retry_after_s)
