@@ -19,7 +19,7 @@ W = TypeVar("W", bound=str)
 YES = ("true", "yes", "on", "1", "t", "y")
 NO = ("false", "no", "off", "0", "f", "n")
 ALGORITHMS = ("HS256", "HS512", "RS256", "RS512")
-UNITS_S = in_seconds("ms", "s", "m", "h") | {"": 1.0}
+UNITS_S = in_seconds("ms", "s", "m", "min", "h") | {"": 1.0}
 LONGEST_S = 3600.0 * 100_000
 """Eleven years: whoever means more than that has mistyped."""
 
@@ -136,12 +136,13 @@ def parse_waves(text: str) -> str:
 def parse_clock_time(text: str) -> str:
     """Read a time of the day, `18:00` or `18:00:30`."""
     try:
-        clock_time = time.fromisoformat(text.strip())
+        padded = re.sub(r"^(\d)(?=:)", r"0\1", text.strip())
+        clock_time = time.fromisoformat(padded)
     except ValueError:
         raise ValueError(f"{text!r} is no time of the day, such as 18:00") from None
     if clock_time.tzinfo is not None:
         raise ValueError(f"{text!r} is a time of the day in a zone; give {name_setting('tz')} for that")
-    return text.strip()
+    return padded
 
 
 def parse_zone(text: str) -> str:

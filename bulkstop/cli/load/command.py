@@ -3,11 +3,12 @@
 import asyncio
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -23,11 +24,12 @@ from bulkstop.cli.load.options import (
 )
 from bulkstop.cli.log import log_to_stderr, say
 from bulkstop.cli.options import GroupedCommand, describe_way, read_settings
+from bulkstop.cli.stop.checks import check_expected, confirm
 from bulkstop.cli.terminal import err_outboxes, is_watched, print_err, print_last
 from bulkstop.errors import BulkstopError, SettingsError
 from bulkstop.files.output import Output
 from bulkstop.files.whole import AtomicFile
-from bulkstop.model import SIGNALS
+from bulkstop.model import SIGNALS, CampaignType, Outcome
 from bulkstop.outbox import Outbox
 from bulkstop.report.load.charts import check_library, read_library
 from bulkstop.report.load.requests import KEYS
@@ -40,8 +42,9 @@ from bulkstop.runs.load.recorder import Outputs
 from bulkstop.runs.load.run import Load, Share, execute
 from bulkstop.runs.load.shapes import Shape
 from bulkstop.runs.load.targets import check_number, choose_targets, describe_targets, read_targets
+from bulkstop.runs.stop.warnings import find_warnings
 from bulkstop.runs.wiring import list_secrets
-from bulkstop.settings import Settings
+from bulkstop.settings import Settings, is_loopback
 from bulkstop.source.plan import Plan
 from bulkstop.text import format_table
 
@@ -51,7 +54,8 @@ Example:
       --rate 500/s --duration 30s --require 'p99<250ms' --require 'errors<1%'
 
 \b
-Every request is a real stop of the campaign it names: of a list, in its order, again and again;
+Every request is a real stop of the campaign it names: of a list, in its order, again and again, which
+has to be confirmed as for `stop` (--expect, --yes) unless the host is this machine;
 without INPUT the ids are made up. Each is sent once: no retries, no quota.
 Requests leave when they are due, whether or not earlier ones are answered, as long as fewer than
 --max-in-flight are; one that has to wait for a place keeps its time.
@@ -133,7 +137,7 @@ def load_test(shape: Shape, options: LoadOptions, settings: Settings) -> int:
             host_row, *rows = format_plan(load.plan(settings))
             table = [host_row, *describe_way(settings), *rows]
             print_err("\n".join(format_table("Load test: every request is a real stop", table)))
-        confirm_host(settings, options.allowed)
+        confirm_all(plan, settings, options, load.planned)
         summary = measure(load, share, settings, options)
     if options.as_json:
         return print_last(json.dumps(summary.as_dict()), summary.exit_code)
@@ -160,7 +164,7 @@ def find_limit(search: limit.SearchOptions, options: LoadOptions, settings: Sett
             choose_targets(plan, settings, options.id_prefix)(0, 1),
             plan,
             settings,
-            confirm=lambda: confirm_host(settings, options.allowed),
+            confirm=lambda: confirm_all(plan, settings, options, search.search.count),
             targets=describe_targets(plan, settings, options.label),
             as_json=options.as_json,
             quiet=options.quiet,
@@ -215,6 +219,40 @@ def confirm_host(settings: Settings, allowed: Sequence[str]) -> None:
     print_err(f"{name} is the vendor's own service, which others use as well. To load it, type its name:")
     if not is_named(settings.host, [sys.stdin.readline().strip()]):
         raise SettingsError(f"not confirmed: {name} was not typed; nothing was sent")
+
+
+def confirm_all(plan: Plan | None, settings: Settings, options: LoadOptions, planned: int | None) -> None:
+    """Have the host and the campaigns confirmed where that is needed: raises SettingsError."""
+    confirm_host(settings, options.allowed)
+    confirm_list(plan, settings, options, planned)
+
+
+def confirm_list(plan: Plan | None, settings: Settings, options: LoadOptions, planned: int | None) -> None:
+    """Stop the campaigns of a list at a service that is not this machine's own only as `stop` would: once confirmed.
+
+    Raises SettingsError where the list has another number of campaigns than is expected, or nobody has confirmed it.
+    """
+    if plan is None:
+        return
+    check_expected(plan, options.expect)
+    if options.yes or options.expect is not None or is_here(settings):
+        return
+    if not options.quiet:
+        rows = [("to stop", describe_counts(plan.types)), ("not sent", describe_counts(plan.held) or "0")]
+        warnings = find_warnings(plan, settings, None)
+        print_err("\n".join([*format_table("Campaigns", rows), *(f"warning: {each}" for each in warnings)]))
+    confirm(plan.to_send if planned is None else min(planned, plan.to_send))
+
+
+def is_here(settings: Settings) -> bool:
+    """Tell whether the calls stay on this machine, whatever proxy they go through."""
+    names = [urlsplit(url).hostname for url in (settings.host, settings.proxy) if url]
+    return all(map(is_loopback, names))
+
+
+def describe_counts(counts: Mapping[CampaignType, int] | Mapping[Outcome, int]) -> str:
+    """Write how many there are of each."""
+    return ", ".join(f"{number:,} {name.value}" for name, number in counts.items())
 
 
 @contextmanager

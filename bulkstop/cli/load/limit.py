@@ -64,7 +64,19 @@ WITH_SEARCH = frozenset(
             "require",
             "id_prefix",
         ),
-        *("allowed", "as_json", "quiet", "find_limit", "max_rate", "write_quota", "log_level", "log_json"),
+        *(
+            "allowed",
+            "as_json",
+            "quiet",
+            "yes",
+            "expect",
+            "find_limit",
+            "max_rate",
+            "write_quota",
+            "log_level",
+            "log_json",
+        ),
+        *("yes", "expect"),
         *("profile", "config", *(OPTION_SPECS.keys() - {"concurrency"})),
     }
 )

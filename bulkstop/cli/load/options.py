@@ -19,6 +19,7 @@ from bulkstop.runs.load import shapes
 from bulkstop.runs.load.run import LEAST_IN_FLIGHT, MOST_IN_FLIGHT
 from bulkstop.runs.load.shapes import Shape
 from bulkstop.runs.load.targets import PREFIX
+from bulkstop.runs.options import parse_expected
 from bulkstop.runs.stop.input_files import is_same
 from bulkstop.settings import Settings
 from bulkstop.settings.parse import parse_count, parse_seconds
@@ -121,6 +122,13 @@ with_load_options = with_options(
         metavar="HOST",
         help="The vendor's host that is meant indeed; on a terminal its name is asked for; repeatable.",
     ),
+    click.option("--yes", is_flag=True, help="Do not ask before the campaigns of INPUT are stopped elsewhere."),
+    click.option(
+        "--expect",
+        type=ParsedText(parse_expected, "N|A..B"),
+        metavar="N|A..B",
+        help="Do not ask; send nothing unless INPUT has this many campaigns.",
+    ),
     click.option("--json", "as_json", is_flag=True, help="The figures as JSON, on standard output."),
     click.option("--quiet", is_flag=True, help="Say only what went wrong."),
     with_log,
@@ -145,6 +153,8 @@ class LoadOptions:
     html: str | None
     overwrite: bool
     allowed: tuple[str, ...]
+    yes: bool
+    expect: tuple[int, int] | None
     as_json: bool
     quiet: bool
 
@@ -193,6 +203,8 @@ def check_input(ctx: click.Context, options: LoadOptions) -> None:
             "--id-prefix: is for campaigns that are made up, and INPUT has others",
         ),
         ("fmt", options.source is None, "--format: is the form of INPUT; give INPUT"),
+        ("expect", options.source is None, "--expect: is the number of campaigns in INPUT; give INPUT"),
+        ("yes", options.source is None, "--yes: is for the campaigns of INPUT; give INPUT"),
     ):
         if is_without_use and _is_typed(ctx, name):
             raise SettingsError(why)

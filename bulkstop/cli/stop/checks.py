@@ -39,7 +39,6 @@ def running_list(target: str) -> str:
 
 def check_plan(plan: Plan, settings: Settings, options: StopOptions) -> None:
     """Refuse a plan that is not what the caller expects; raises InputError or SettingsError."""
-    expect = options.expect
     why = f" (first {plan.first_invalid})" if plan.held_invalid else ""
     if options.strict:
         check_usable(plan)
@@ -47,6 +46,11 @@ def check_plan(plan: Plan, settings: Settings, options: StopOptions) -> None:
         raise InputError(f"the list holds no campaign to stop{why}; nothing was sent")
     check_size(settings, plan.listed)
     plan_waves(settings, plan.to_send)
+    check_expected(plan, options.expect)
+
+
+def check_expected(plan: Plan, expect: tuple[int, int] | None) -> None:
+    """Refuse a list of another length than is expected: raises SettingsError."""
     if expect is not None and not expect[0] <= plan.listed <= expect[1]:
         span = str(expect[0]) if expect[0] == expect[1] else f"{expect[0]} to {expect[1]}"
         raise SettingsError(f"--expect: the list has {plan.listed:,} campaigns to stop, not {span}; nothing was sent")

@@ -54,7 +54,7 @@ async def open_store(
         try:
             from bulkstop.engine.limits.store_redis import RedisStore
         except ImportError:
-            needs = "needs the package redis: pip install 'bulkstop[redis]'"
+            needs = "needs the package redis: pip install 'redis>=6'"
             raise SettingsError(f": a Redis server {needs}", setting="quota_store") from None
         store = RedisStore(where, server_of(host), windows)
         await store.open()

@@ -54,7 +54,7 @@ def check_library() -> None:
 
     if find_spec("plotly") is None:
         raise SettingsError(
-            ": needs the package plotly: pip install 'bulkstop[report]', or leave it out; nothing was sent",
+            ": needs the package plotly: pip install 'plotly>=7,<8', or leave it out; nothing was sent",
             setting="html",
         )
 

@@ -342,7 +342,7 @@ class TestPage:
         without = f"{tmp_path / 'without'}:{ROOT}"
         args = (*WHERE, *SHORT, "--id-prefix", "none-", "--quiet")
         run = load(sim, *args, "--html", "p.html", cwd=tmp_path, PYTHONPATH=without)
-        needs = "needs the package plotly: pip install 'bulkstop[report]', or leave it out; nothing was sent"
+        needs = "needs the package plotly: pip install 'plotly>=7,<8', or leave it out; nothing was sent"
         assert (run.code, run.err) == (2, f"bulkstop: --html: {needs}\n")
         assert asked_for(sim, "none-") == []
         assert not (tmp_path / "p.html").exists()
