@@ -73,6 +73,18 @@ class Commands(click.Group):
         assert isinstance(command, click.Command)  # noqa: S101 - a slip in the module
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; of one that does not exist, name what may have been meant."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            from difflib import get_close_matches  # only a mistake needs it
+
+            near = get_close_matches(args[0].lower(), COMMANDS, n=1, cutoff=0.5)
+            meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+            raise click.UsageError(f"{args[0]}: there is no such command; {meant}", ctx)
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> object:
         """Run a command, whose messages name options.
 

@@ -103,3 +103,13 @@ def test_not_installed(module: str, package: str, tmp_path: Path) -> None:
     )
     assert (run.code, run.out) == (3, "")
     assert run.err == f"bulkstop: the package {package} is not installed: pip install '{package}'\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("stpo", "did you mean stop?"), ("Verfy", "did you mean verify?"), ("zzz", "there are stop, ")]
+)
+def test_near_miss(typed: str, meant: str, tmp_path: Path) -> None:
+    """A command that does not exist is answered with what may have been meant."""
+    run = bulkstop(typed, cwd=tmp_path)
+    assert (run.code, len(run.err.splitlines())) == (2, 1)
+    assert f"{typed}: there is no such command; {meant}" in run.err
