@@ -82,7 +82,7 @@ class Commands(click.Group):
 
             near = get_close_matches(args[0].lower(), COMMANDS, n=1, cutoff=0.5)
             meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
-            raise click.UsageError(f"{args[0]}: there is no such command; {meant}", ctx)
+            raise click.UsageError(f"No such command {args[0]!r}; {meant}", ctx)
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:

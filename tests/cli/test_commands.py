@@ -112,4 +112,4 @@ def test_near_miss(typed: str, meant: str, tmp_path: Path) -> None:
     """A command that does not exist is answered with what may have been meant."""
     run = bulkstop(typed, cwd=tmp_path)
     assert (run.code, len(run.err.splitlines())) == (2, 1)
-    assert f"{typed}: there is no such command; {meant}" in run.err
+    assert f"No such command {typed!r}; {meant}" in run.err
