@@ -100,6 +100,30 @@ class RetryHint(StrEnum):
     READ_BACK = "read_back"  # the service claims that it does not run; the list says whether that is so
 
 
+class WaitReason(StrEnum):
+    """Why nothing leaves for a while."""
+
+    PAUSED = "paused"
+    READER = "reader"  # nobody takes what the run writes
+    BREAKER = "breaker"  # the service is down
+    THROTTLED = "throttled"  # the service told the account to wait
+    STORE = "store"  # the quota store permits no call, or does not answer
+    QUOTA = "quota"
+    WAVE = "wave"  # the wave before has not ended
+    SOAK = "soak"  # the time between two waves
+    CAP = "cap"  # all that is under way could fail, and the failure cap would be reached
+    RAMP = "ramp"  # a group begins with one call at a time
+    RETRY = "retry"
+    LIST = "list"  # a list decides
+
+
+class Wait(NamedTuple):
+    """Nothing leaves before `until`, on the clock of the calls; inf: before an answer."""
+
+    reason: WaitReason
+    until: float
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
     """At most `calls` calls in any `window_s` seconds; raises ValueError unless both are above zero."""

@@ -39,6 +39,8 @@ COMMANDS = {
 MODULES = {"load": "load.command", "stop": "stop.command"}
 """Where a command is that is not a module of its own name."""
 
+WIDEST = 1_000
+"""Columns of a help page at most: as wide as the terminal is."""
 PACKAGES = {"jwt": "pyjwt[crypto]", "hdrh": "hdrhistogram"}
 """Packages whose modules have other names."""
 
@@ -102,7 +104,7 @@ class Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDEST})
 @click.version_option(__version__, prog_name="bulkstop", message="%(prog)s %(version)s")
 def commands() -> None:
     """Stop Kore.ai voice and SMS campaigns in bulk.

@@ -48,7 +48,7 @@ def say_at_once(text: str) -> None:
     with suppress(OSError):
         if _takes_more(2):
             # A bar may have hidden the cursor, and nobody will show it again.
-            begin = "\r\x1b[2K\x1b[?25h" if os.isatty(2) else ""
+            begin = "\r\x1b[2K\x1b[?25h" if os.isatty(2) and not _is_dumb() else ""
             os.write(2, f"{begin}{text.replace('{time}', _now(text))}\n".encode())
 
 
@@ -173,7 +173,7 @@ def redirect_err(write: Callable[[str], None]) -> Iterator[None]:
 @contextmanager
 def show_reading(*, is_quiet: bool) -> Iterator[None]:
     """Show on a terminal how far the reading of a list has come, once that takes a while."""
-    if is_quiet or not is_shown():
+    if is_quiet or not can_redraw():
         yield
         return
     from bulkstop.source import watch_reading  # most who print have nothing to do with it
@@ -255,6 +255,15 @@ def is_watched() -> bool:
 def is_shown() -> bool:
     """Tell whether standard error is a terminal."""
     return _is_terminal(sys.stderr)
+
+
+def can_redraw() -> bool:
+    """Tell whether standard error is a terminal on which a line can be written over."""
+    return is_shown() and not _is_dumb()
+
+
+def _is_dumb() -> bool:
+    return os.environ.get("TERM", "").lower() in ("dumb", "unknown")
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

@@ -110,6 +110,11 @@ class Pool:
         if self.fault is not None:
             raise self.fault
 
+    @property
+    def lanes(self) -> Lanes:
+        """The lanes that are worked through at present."""
+        return self._lanes
+
     def drain(self) -> None:
         """Let nothing more leave; what is in flight is waited for."""
         self._draining = True

@@ -8,7 +8,7 @@ import os
 import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -22,12 +22,13 @@ from bulkstop.engine.guards.breaker import Breaker
 from bulkstop.engine.guards.guards import Guards
 from bulkstop.engine.guards.scopes import ScopeBreaker
 from bulkstop.engine.lanes import Claim, Lane, Turn
+from bulkstop.engine.limits.estimate import Stored
 from bulkstop.engine.limits.quota import AllOf, EvenPacer, NoQuota, Quota, RollingWindow
 from bulkstop.engine.limits.store import QuotaStore, open_store
 from bulkstop.engine.limits.windows import add_safety_margin
 from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.retry import Retry
-from bulkstop.errors import CredentialsError, SettingsError
+from bulkstop.errors import CredentialsError, QuotaError, SettingsError
 from bulkstop.events import AttemptBroken, AttemptEnded, Observe, TokenRenewed
 from bulkstop.kore import token
 from bulkstop.kore.calls import SMS_PATH, VOICE_PATH
@@ -296,6 +297,17 @@ class Accounts:
     def claim(self, account_id: str) -> Claim | None:
         """Return the account's claim on the store, None without a store."""
         return None if self._store is None else partial(self._store.claim, account_id)
+
+    async def read_stored(self, account_ids: Iterable[str], now: Callable[[], float]) -> dict[str, Stored]:
+        """Return what the store knows of the calls of these accounts; nothing without one, or where it cannot tell."""
+        stored: dict[str, Stored] = {}
+        if self._store is not None:
+            with suppress(QuotaError):  # the first claim says so
+                for account_id in account_ids:
+                    ages = await self._store.ages(account_id)
+                    at = now()
+                    stored[account_id] = Stored(at, tuple(at - age for age in ages))
+        return stored
 
     def rest(self, account_id: str) -> AccountRest:
         """Return how long an account rests, always the same object."""

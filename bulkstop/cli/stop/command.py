@@ -18,6 +18,7 @@ from bulkstop.cli.stop.checks import check_files, check_plan, check_start, confi
 from bulkstop.cli.stop.options import StopOptions, read_stop_options, with_stop_options
 from bulkstop.cli.stop.summary import print_summary, print_untold, write_way_on
 from bulkstop.cli.terminal import (
+    can_redraw,
     err_outboxes,
     err_stream,
     flush_err,
@@ -144,7 +145,7 @@ def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: Stop
         shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=lost, observe=log_event, stack=stack)
         outboxes: list[Outbox[Any]] = [*journal.outboxes, *err_outboxes()]
         prepared = Prepared(plan, journal.write, journal.watch, journal.end, outboxes)
-        progress = choose_progress(plan.to_send, options)
+        progress = choose_progress(options)
         with (
             handle_signals(shutdown, SIGNALS),
             redirect_err(progress.say) if isinstance(progress, Bar) else nullcontext(),
@@ -166,13 +167,13 @@ def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: Stop
     return summary
 
 
-def choose_progress(total: int, options: StopOptions) -> Progress | None:
+def choose_progress(options: StopOptions) -> Progress | None:
     """Choose a bar for a terminal, lines for other places, events for a machine."""
     if options.log_json:
         return LoggedProgress(log_event)
     if options.quiet:
         return None
-    return Bar(total, cast("TextIO", err_stream() or sys.stderr)) if is_shown() else Lines(total, print_err)
+    return Bar(cast("TextIO", err_stream() or sys.stderr)) if can_redraw() else Lines(print_err)
 
 
 def command_line(words: Sequence[str]) -> list[str]:

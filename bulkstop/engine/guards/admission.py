@@ -1,12 +1,13 @@
 """When a run must not go on, counted in campaigns: a cap on failures, and waves of which each must pass."""
 
+import itertools
 import math
 import re
 from collections.abc import Sequence
 
 from bulkstop.errors import GuardError
 from bulkstop.events import Observe, WavePassed, ignore
-from bulkstop.model import FAILED, FailureCap, Outcome, share_of_whole
+from bulkstop.model import FAILED, FailureCap, Outcome, Wait, WaitReason, share_of_whole
 from bulkstop.naming import name_setting
 from bulkstop.text import shorten
 from bulkstop.units import parse_percentage
@@ -55,6 +56,20 @@ class Admission:
         at_worst = self._failed + self._admitted - self._settled
         is_full = at_worst >= self._allowed or self._admitted >= self._wave_ends
         return math.inf if is_full or self.fault is not None else self._opens_at
+
+    def find_wait(self, now: float) -> Wait | None:
+        """Say why no campaign may be begun now; None when one may."""
+        if self._opens_at > now:
+            return Wait(WaitReason.SOAK, self._opens_at)
+        if self.ready_at() <= now:
+            return None
+        return Wait(WaitReason.WAVE if self._admitted >= self._wave_ends else WaitReason.CAP, math.inf)
+
+    def list_stages(self) -> list[tuple[float, float]]:
+        """Return how many campaigns may yet be begun in this wave and in each that follows, and the wait after it."""
+        ends = (self._admitted, *self._waves[self.wave - 1 :])
+        sizes = [end - before for before, end in itertools.pairwise(ends)]
+        return [(size, self._soak_s if size < math.inf else 0.0) for size in sizes]
 
     def admit(self) -> None:
         """Count a campaign that is begun: drawn for the first time."""

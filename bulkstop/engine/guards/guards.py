@@ -30,10 +30,12 @@ class Guards(Generic[L]):
         self._breaker = breaker or Breaker(math.inf)
         self._scopes: ScopeBreaker[L] = scope_breaker or Unwatched()
         self.begins_at, self.admit = self._admission.ready_at, self._admission.admit
+        self.find_wait, self.list_stages = self._admission.find_wait, self._admission.list_stages
         self.released, self.settled = self._admission.released, self._admission.settled
         self.leaves_at, self.left = self._breaker.ready_at, self._breaker.left
         self.unleft, self.answered = self._breaker.unleft, self._breaker.answered
         self.group_of, self.may_renew = self._scopes.of, self._scopes.may_renew
+        self.limit_of = self._scopes.limit_of
         self.claimed, self.end_account = self._scopes.claimed, self._scopes.end_account
         self.reviewed, self.flush = self._scopes.reviewed, self._scopes.flush
         self.to_review = self._scopes.to_review

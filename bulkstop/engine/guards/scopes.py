@@ -131,6 +131,10 @@ class ScopeBreaker(Generic[L]):
             self._by_account.setdefault(campaign.account_id, []).append(group)
         return group
 
+    def limit_of(self, account_id: str) -> float:
+        """Return how many calls of an account may be in flight by its groups."""
+        return sum(group.limit for group in self._by_account.get(account_id, ())) or math.inf
+
     def may_renew(self, campaign: Campaign) -> bool:
         """Tell whether a refused call may be made once more with a new token; if so, count the refusal.
 

@@ -36,6 +36,10 @@ class QuotaStore(Protocol):
         """Tell how many calls could leave right now; counts nothing."""
         ...
 
+    async def ages(self, account_id: str) -> Sequence[float]:
+        """Return how many seconds ago each call was counted that is still in a window; counts nothing."""
+        ...
+
     async def close(self) -> None:
         """Let go of the file or the connections; what was counted stays."""
         ...
@@ -97,6 +101,9 @@ class _PatientStore:
 
     async def room(self, account_id: str) -> int:
         return await self._ask(self._store.room(account_id), 0)
+
+    async def ages(self, account_id: str) -> Sequence[float]:
+        return await self._ask(self._store.ages(account_id), ())
 
     async def close(self) -> None:
         await self._store.close()

@@ -104,6 +104,16 @@ end
 return math.max(room, 0)
 """
 
+AGES = f"""
+{READ_TIME}
+local ages = {{}}
+local found = redis.call('ZRANGEBYSCORE', calls, now - ARGV[1], '+inf', 'WITHSCORES')
+for i = 2, #found, 2 do
+    ages[#ages + 1] = now - tonumber(found[i])
+end
+return ages
+"""
+
 
 class RedisStore:
     """Windows in the server at `url`; a connection that breaks is made anew, and a password is never shown.
@@ -152,6 +162,12 @@ class RedisStore:
         async with self._asking(QuotaError):
             room = int(await self._client.eval(ROOM, 1, self._bucket(account_id).bucket_key, *numbers))
         return min(max(room, 0), self._windows[0].calls)
+
+    async def ages(self, account_id: str) -> Sequence[float]:
+        """Return the seconds since each call in a window; raises StoreUnavailableError while no server answers."""
+        async with self._asking(QuotaError):
+            found = await self._client.eval(AGES, 1, self._bucket(account_id).bucket_key, self._windows[-1].ms)
+            return [min(max(int(age), 0), self._windows[-1].ms) / 1000 for age in found]
 
     async def close(self) -> None:
         """Close the connections."""

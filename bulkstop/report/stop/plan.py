@@ -14,7 +14,8 @@ ACCOUNTS_SHOWN = 5
 class Forecast(NamedTuple):
     """What an account has before it: `room` calls may leave at once, the last stop in `last_s` seconds at the earliest.
 
-    `fit` campaigns can be sent in the time there is, at most. `room` is None where no store remembers the calls.
+    `fit` campaigns can be sent in the time there is, at most. `room` is None where no store remembers the calls. The
+    first stop leaves in `first_s` seconds.
     """
 
     account_id: str
@@ -22,6 +23,7 @@ class Forecast(NamedTuple):
     room: int | None
     last_s: float
     fit: int
+    first_s: float = 0.0
 
 
 class Deadline(NamedTuple):
@@ -169,9 +171,9 @@ def _format_forecasts(plan: PlanFacts) -> list[tuple[str, str]]:
 
 def _format_forecast(each: Forecast, begins_at: float) -> str:
     room = "" if each.room is None else f"; {each.room} calls left right now"
-    first = "first stop when a place is free" if each.room == 0 else f"first stop {_format_clock(begins_at, 0)}"
+    first = _format_clock(begins_at, each.first_s)
     return (
-        f"{printable(each.account_id)}: {each.campaigns:,} to stop{room}; {first}, last "
+        f"{printable(each.account_id)}: {each.campaigns:,} to stop{room}; first stop {first}, last "
         f"{_format_clock(begins_at, each.last_s)} or later"
     )
 
@@ -239,8 +241,8 @@ def _forecast_to_json(each: Forecast, begins_at: float) -> dict[str, Any]:
 
 
 def _first_stop(forecasts: Sequence[Forecast], begins_at: float) -> str | None:
-    """Return the time of the first stop; None when no account has a call left, and nobody knows when it has."""
-    return utc_text(begins_at) if any(each.room != 0 for each in forecasts) else None
+    """Return the time of the first stop; None when there is none."""
+    return utc_text(begins_at + min(each.first_s for each in forecasts)) if forecasts else None
 
 
 def _guards_to_json(guards: GuardFacts) -> dict[str, Any]:

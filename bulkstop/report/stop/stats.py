@@ -6,6 +6,8 @@ from collections import Counter
 from bulkstop.model import DONE, FAILED, HELD_BACK, LEFT, Outcome, Result, ScheduleState
 
 SLOWEST = 3
+LATEST = 200
+"""So many answers, about, the mean latency is of."""
 
 
 class Stats:
@@ -15,15 +17,21 @@ class Stats:
         self.outcomes: Counter[Outcome] = Counter()
         self.schedules: Counter[str] = Counter()
         self.attempts = 0
+        self.latency_ms = 0.0
+        """The mean of the latest answers; 0 before the first."""
+        self._answered = self._tried = 0
         self._slowest: list[tuple[float, str]] = []
 
     def add(self, result: Result) -> None:
         """Count one result."""
         self.outcomes[result.outcome] += 1
         self.attempts += result.attempts
+        self._tried += result.attempts > 0
         if result.schedule is not None and (state := ScheduleState.of(result.schedule)):
             self.schedules[state] += 1
         if result.latency_ms is not None:
+            self._answered += 1
+            self.latency_ms += (result.latency_ms - self.latency_ms) / min(self._answered, LATEST)
             self._keep(result.latency_ms, result.campaign_id)
 
     @property
@@ -65,6 +73,12 @@ class Stats:
     def schedules_failed(self) -> int:
         """Stopped campaigns whose recurring schedule was to be disabled, and may start them again."""
         return self.schedules[ScheduleState.FAILED]
+
+    @property
+    def calls_each(self) -> float:
+        """The calls that a campaign took in the mean: its tries, and one for its schedule."""
+        schedules = self.schedules[ScheduleState.DISABLED] + self.schedules[ScheduleState.FAILED]
+        return max(1.0, (self.attempts + schedules) / max(1, self._tried))
 
     @property
     def slowest(self) -> list[tuple[float, str]]:

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bulkstop.engine.limits.estimate import Places, count_leaving
 from bulkstop.engine.limits.quota import (
     DECREASE,
     AllOf,
     EvenPacer,
     NoQuota,
     RollingWindow,
-    count_calls_within,
     min_duration_s,
 )
 from bulkstop.model import Limit
@@ -189,4 +189,4 @@ def test_all_of_waits_for_each() -> None:
 @pytest.mark.parametrize(("seconds", "calls"), [(0.0, 60), (59.9, 60), (60.0, 120), (3_600.0, 1_000)])
 def test_fit_in_is_what_least_s_allows(seconds: float, calls: int) -> None:
     """As many calls fit as leave in that time, and not more than there are."""
-    assert count_calls_within(seconds, 1_000, [Limit(60, 60)]) == calls
+    assert count_leaving(seconds, 1_000, [Places(60, 60)]) == calls

@@ -69,7 +69,7 @@ def test_a_plan_as_a_machine_reads_it() -> None:
                 "campaigns": 7,
                 "calls_left_now": None,
                 "first_stop": "2026-01-02T12:00:00.000Z",
-                "last_stop": "2026-01-02T12:02:00.000Z",
+                "last_stop": "2026-01-02T12:02:01.000Z",
             },
             {
                 "account_id": "b",
@@ -80,7 +80,7 @@ def test_a_plan_as_a_machine_reads_it() -> None:
             },
         ],
         "first_stop": "2026-01-02T12:00:00.000Z",
-        "last_stop": "2026-01-02T12:02:00.000Z",
+        "last_stop": "2026-01-02T12:02:01.000Z",
         "finish_by": None,
         "confirmation": {"type": 8, "expect": 8},
         "guards": {
@@ -121,19 +121,19 @@ def test_finish_by_has_a_verdict() -> None:
         "tz": "Europe/Berlin",
         "at": "2026-01-02T12:01:00.000Z",
         "can_be_met": False,
-        "not_sent_by_then": 1,
+        "not_sent_by_then": 4,
     }
     assert planned(rows[:3], given, 60.0)["finish_by"]["can_be_met"] is True
 
 
-def test_an_account_without_calls_left_has_no_first_stop() -> None:
-    """When a place becomes free is not known, so no time is given for it."""
+def test_an_account_without_calls_left_has_its_first_stop_later() -> None:
+    """The first stop is given for when a place becomes free."""
+    forecasts = [Forecast("a", 1, 0, 30.0, 1, first_s=30.0)]
     with Plan([campaign(1)]) as plan:
-        facts = describe_plan(plan, settings(), "-", forecasts=[Forecast("a", 1, 0, 0.0, 1)], begins_at=NOON)
+        facts = describe_plan(plan, settings(), "-", forecasts=forecasts, begins_at=NOON)
     found = plan_to_json(facts)
-    assert found["first_stop"] is None
-    assert found["accounts"][0]["first_stop"] is None
-    assert found["last_stop"] == "2026-01-02T12:00:00.000Z"
+    assert found["first_stop"] == "2026-01-02T12:00:30.000Z"
+    assert found["accounts"][0]["first_stop"] == "2026-01-02T12:00:30.000Z"
 
 
 def test_what_ended_before_is_counted_for_expect_alone() -> None:
