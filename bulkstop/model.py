@@ -100,6 +100,21 @@ class RetryHint(StrEnum):
     READ_BACK = "read_back"  # the service claims that it does not run; the list says whether that is so
 
 
+class WarningKind(StrEnum):
+    """What a plan warns of, by the name with which it can be expected."""
+
+    LARGER_LIST = "larger_list"
+    INSTANCE_IDS = "instance_ids"
+    ODD_IDS = "odd_ids"
+    ODD_PRIORITIES = "odd_priorities"
+    UNUSABLE_ROWS = "unusable_rows"
+    ACCOUNTS = "accounts"
+    NAMELESS = "nameless"
+    ALL_PROTECTED = "all_protected"
+    UNUSED_RULES = "unused_rules"
+    PLAIN_HTTP = "plain_http"
+
+
 class WaitReason(StrEnum):
     """Why nothing leaves for a while."""
 

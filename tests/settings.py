@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bulkstop.model import CampaignType, FailureCap, Limit, Order
+from bulkstop.model import CampaignType, FailureCap, Limit, Order, WarningKind
 from bulkstop.settings.parse import TransportName
 
 FIRM: dict[str, tuple[str, Any]] = {
@@ -40,6 +40,8 @@ FIRM: dict[str, tuple[str, Any]] = {
     "order": ("priority", Order.PRIORITY),
     "protect": ("keep.txt", ("keep.txt",)),
     "max_campaigns": ("500", 500),
+    "expect_accounts": ("2", 2),
+    "expect_warnings": ("odd_ids", (WarningKind.ODD_IDS,)),
     "max_failures": ("2.5%", FailureCap(share=0.025)),
     "waves": ("1,10%,100%", "1,10%,100%"),
     "soak_s": ("1m", 60.0),

@@ -217,6 +217,7 @@ class TestEndOfDay:
         for sample in ("campaigns.csv", "bulkstop.toml"):
             shutil.copy(SAMPLES / sample, config)
         (config / "token").write_text(TOKEN)
+        (config / "token").chmod(0o600)
         for folder, here in folders.items():
             assert folder in line
             line = re.sub(f"(?<![\\w.]){folder}", str(tmp_path / here), line)
@@ -234,6 +235,8 @@ class TestEndOfDay:
             )
             assert done.returncode == code, done.stderr
             assert done.stdout == ""
+            assert code or "warning" not in done.stderr, "a job of every night would be looked at every night"
+            assert code or "--quiet" not in line or not done.stderr
         assert "exists already" in done.stderr
         (written,) = (config / "results").glob("*.jsonl")
         assert [line["outcome"] for line in results(written)] == ["stopped"] * 24

@@ -7,11 +7,12 @@ import math
 import os
 import stat
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -41,7 +42,7 @@ from bulkstop.report.log import LOG, log_event
 from bulkstop.settings import Settings
 from bulkstop.settings.load import list_open_variables
 from bulkstop.settings.parse import TransportName
-from bulkstop.text import decode_secret
+from bulkstop.text import decode_secret, shorten
 from bulkstop.version import __version__
 
 if TYPE_CHECKING:
@@ -254,6 +255,17 @@ def check_size(settings: Settings, listed: int) -> None:
         raise SettingsError(
             f" {settings.max_campaigns}: the list has {listed:,} campaigns to stop; nothing was sent",
             setting="max_campaigns",
+        )
+
+
+def check_accounts(settings: Settings, accounts: Collection[str]) -> None:
+    """Raise SettingsError when a list has campaigns of more accounts than are expected."""
+    if settings.expect_accounts is not None and len(accounts) > settings.expect_accounts:
+        named = ", ".join(map(shorten, islice(accounts, settings.expect_accounts + 1)))
+        raise SettingsError(
+            f" {settings.expect_accounts}: the list has campaigns of {len(accounts):,} accounts ({named}"
+            f"{', ...' if len(accounts) > settings.expect_accounts + 1 else ''}); nothing was sent",
+            setting="expect_accounts",
         )
 
 

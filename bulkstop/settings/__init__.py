@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from bulkstop.errors import SettingsError
 from bulkstop.ids import id_fault
-from bulkstop.model import CampaignType, FailureCap, Limit, Order
+from bulkstop.model import CampaignType, FailureCap, Limit, Order, WarningKind
 from bulkstop.naming import name_setting, name_variable
 from bulkstop.settings.machine_zone import explain_machine_zone, read_machine_zone
 from bulkstop.settings.options import SettingsOptions
@@ -209,6 +209,21 @@ class Settings:
         "Send nothing if the list has more campaigns to stop, whatever is typed.",
         read=parse_count,
         metavar="N",
+    )
+    expect_accounts: int | None = setting(
+        PROTECTION,
+        None,
+        "Accounts that a list has: nothing is sent if it has more, and fewer are warned of.",
+        read=parse_count,
+        metavar="N",
+    )
+    expect_warnings: tuple[WarningKind, ...] = setting(
+        PROTECTION,
+        (),
+        "Warning that is expected, so not worth a word; one that does not come is; repeatable.",
+        read=one_of(*WarningKind),
+        metavar="NAME",
+        repeatable=True,
     )
     max_failures: FailureCap | None = setting(
         GUARDS,

@@ -5,7 +5,7 @@ from datetime import time
 from pathlib import PurePath
 from typing import TypedDict
 
-from bulkstop.model import CampaignType, FailureCap, Limit, Order
+from bulkstop.model import CampaignType, FailureCap, Limit, Order, WarningKind
 from bulkstop.settings.parse import TransportName
 
 
@@ -46,6 +46,8 @@ class SettingsOptions(TypedDict, total=False):
     order: Order | str
     protect: Sequence[str | PurePath] | str
     max_campaigns: int | str | None
+    expect_accounts: int | str | None
+    expect_warnings: Sequence[WarningKind | str] | str
     max_failures: FailureCap | float | str | None
     waves: str | None
     soak_s: float | str

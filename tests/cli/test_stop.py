@@ -60,7 +60,7 @@ class TestARun:
         assert "rows = lines  3 = 3" in run.err
         both = (tmp_path / LINE).read_bytes() + (tmp_path / f"{LINE}.run.json").read_bytes()
         digest = hashlib.sha256(both).hexdigest()
-        assert run.err.endswith(f"Results: {LINE}\nSHA-256: {digest}\n")
+        assert run.err.endswith(f"Results: {LINE}\nSHA-256: {digest}\nDONE: all 3 stopped\n")
         assert sorted(arrived(sim, three)) == sorted(three)
 
     def test_result_file(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from bulkstop.files.whole import AtomicFile, beside, is_device
 from bulkstop.model import Outcome
 from bulkstop.report.stop.ledger import Mode, exists_already
 from bulkstop.runs.stop.plan import check_usable
-from bulkstop.runs.wiring import check_size, check_tls_files, find_proxy, make_tokens, plan_waves
+from bulkstop.runs.wiring import check_accounts, check_size, check_tls_files, find_proxy, make_tokens, plan_waves
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 
@@ -45,6 +45,7 @@ def check_plan(plan: Plan, settings: Settings, options: StopOptions) -> None:
     if not plan.to_send and not plan.settled and not plan.held[Outcome.PROTECTED]:
         raise InputError(f"the list holds no campaign to stop{why}; nothing was sent")
     check_size(settings, plan.listed)
+    check_accounts(settings, plan.accounts)
     plan_waves(settings, plan.to_send)
     check_expected(plan, options.expect)
 

@@ -22,7 +22,6 @@ from bulkstop.cli.terminal import (
     err_outboxes,
     err_stream,
     flush_err,
-    is_shown,
     print_err,
     print_last,
     redirect_err,
@@ -33,7 +32,7 @@ from bulkstop.files.whole import beside
 from bulkstop.model import SIGNALS
 from bulkstop.outbox import Outbox
 from bulkstop.report.log import log_event
-from bulkstop.report.stop.plan import PlanFacts, format_plan, plan_to_json
+from bulkstop.report.stop.plan import UNUSABLE_SHOWN, PlanFacts, format_plan, plan_to_json
 from bulkstop.report.stop.progress import Bar, Lines, LoggedProgress, Progress
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs import host
@@ -98,12 +97,12 @@ def command(ctx: click.Context, /, **_: object) -> int:
         if plan.to_send and options.asks:
             confirm(plan.to_send)
         summary = carry_out(plan, settings, journal, options)
-        print_summary(summary, journal, options)
-    is_there = summary.signum is None and journal.rescue is None
-    if options.reads_back and is_there:
+        reads_back = options.reads_back and summary.signum is None and journal.rescue is None
+        print_summary(summary, journal, options, reads_back=reads_back)
+    if reads_back:
         from bulkstop.cli.stop.verify import verify_after  # seldom wanted, and a start-up need not wait for it
 
-        return verify_after(options, settings, summary)
+        return verify_after(options, settings, summary, journal)
     return summary.exit_code
 
 
@@ -120,6 +119,7 @@ def show_plan(plan: Plan, settings: Settings, options: StopOptions, origin: Orig
         retry=options.outcomes_to_retry,
         config=origin.config,
         profile=origin.profile,
+        unusable=None if options.as_json else UNUSABLE_SHOWN,
     )
     if not options.quiet:
         print_err("\n".join(format_plan(facts, asks=options.asks)))

@@ -10,18 +10,20 @@ import click
 from bulkstop.cli.again import needs_stdin, rebuild_command
 from bulkstop.cli.stop.options import StopOptions
 from bulkstop.cli.terminal import print_err
-from bulkstop.model import WORTH_A_RETRY
+from bulkstop.model import WORTH_A_RETRY, Outcome
 from bulkstop.report.stop.formats import to_json
 from bulkstop.report.stop.summary import StopSummary, format_summary
-from bulkstop.runs.options import NEEDS_A_CHOICE, format_outcome_counts, format_outcomes
+from bulkstop.runs.options import NEEDS_A_CHOICE, format_outcomes
 from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.settings import Settings
 
 
-def print_summary(summary: StopSummary, journal: RunJournal, options: StopOptions) -> None:
-    """Say how a run went."""
+def print_summary(summary: StopSummary, journal: RunJournal, options: StopOptions, *, reads_back: bool = False) -> None:
+    """Say how a run went; with `reads_back` the verdict is left to whoever reads back what still runs."""
     if not options.log_json and (summary.exit_code or not options.quiet):
-        print_err("\n".join(format_run(summary, journal, options)))
+        print_err("\n".join(format_run(summary, journal)))
+        if not reads_back:
+            print_verdict(summary, journal, options)
 
 
 def print_untold(summary: StopSummary, journal: RunJournal, options: StopOptions) -> None:
@@ -30,13 +32,19 @@ def print_untold(summary: StopSummary, journal: RunJournal, options: StopOptions
     print_unwritten(summary, options.target)
 
 
-def format_run(ended: StopSummary, journal: RunJournal, options: StopOptions) -> list[str]:
+def print_verdict(summary: StopSummary, journal: RunJournal, options: StopOptions) -> None:
+    """Say in the last line that all is stopped; else what is not, and in one line how to go on."""
+    lines = [summary.verdict, *([] if summary.exit_code == 0 else [find_way_on(summary, journal, options)])]
+    print_err("\n".join(lines))
+
+
+def format_run(ended: StopSummary, journal: RunJournal) -> list[str]:
     """Write how a run went."""
     lines = format_summary(ended)
     lines.append(f"Results: {where_results_are(journal)}")
     if digest := journal.digest:
         lines.append(f"SHA-256: {digest}")
-    return lines + ways_on(ended, journal, options)
+    return lines
 
 
 def where_results_are(journal: RunJournal) -> str:
@@ -47,25 +55,30 @@ def where_results_are(journal: RunJournal) -> str:
     return f"{rescue.place or 'lost'}{'' if rescue.is_whole else f'; what is left: {journal.path}'}"
 
 
-def ways_on(ended: StopSummary, journal: RunJournal, options: StopOptions) -> list[str]:
-    """Write the commands with which the run goes on, and with which what failed is sent again."""
-    lines = []
+def find_way_on(ended: StopSummary, journal: RunJournal, options: StopOptions) -> str:
+    """Write in one line the command with which the run goes on, or what failed is sent again."""
     failed = Counter(ended.settled) + journal.failed
-    is_over = ended.exit_code in (0, 1)
-    choices = [("--retry-failed", WORTH_A_RETRY)] if is_over else []
-    choices.append(("", NEEDS_A_CHOICE))
-    for option, outcomes in choices if journal.mark else []:
-        if chosen := [each for each in outcomes if failed[each]]:
-            counts = format_outcome_counts(failed, chosen)
-            way = [option] if option else ["--retry", format_outcomes(chosen, ",")]
-            lines.append(f"To send what failed again ({counts}){write_way_on(options, way)}")
     before = back_in_place(journal)
-    if not is_over and journal.mark:
-        lines.append(f"To go on{write_way_on(options, ['--resume'], before)}")
-    elif ended.lost:
+    if ended.exit_code not in (0, 1) and journal.mark:
+        return f"To go on{write_way_on(options, ['--resume'], before)}"
+    if ended.lost:
         again = write_way_on(options, ["--resume", "--trust-results"], before)
-        lines.append(f"To go on, and send again what has no line{again}")
-    return lines
+        return f"To go on, and send again what has no line{again}"
+    if journal.mark and (way := _retry_options(ended, failed)):
+        return f"To send what failed again{write_way_on(options, way)}"
+    if journal.mark and failed[Outcome.INVALID]:
+        return "To go on: mend the rows that are invalid in a new list, and stop that"
+    if journal.mark:
+        return "To go on: see the result lines, and put right what they say"
+    return f"To go on; what is stopped already stays so{write_way_on(options, [])}"
+
+
+def _retry_options(ended: StopSummary, failed: Counter[Outcome]) -> list[str]:
+    """Return the options that send again what failed, as far as another try may help."""
+    worth = any(failed[each] or ended.stats.outcomes[each] for each in WORTH_A_RETRY)
+    chosen = [each for each in NEEDS_A_CHOICE if failed[each]]
+    choice = ["--retry", format_outcomes(chosen, ",")] if chosen else []
+    return [*(["--retry-failed"] if worth else []), *choice]
 
 
 def write_way_on(options: StopOptions, way: Sequence[str], before: str = "") -> str:

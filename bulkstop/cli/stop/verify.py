@@ -2,23 +2,40 @@
 
 from bulkstop.cli.stop.checks import running_list
 from bulkstop.cli.stop.options import StopOptions
+from bulkstop.cli.stop.summary import print_verdict
 from bulkstop.cli.terminal import print_err
 from bulkstop.cli.verify import command_to_stop, read_back, write_list
-from bulkstop.report.lists.verification import format_hint, format_verification
+from bulkstop.report.lists.verification import Verification, format_verification
 from bulkstop.report.stop.summary import StopSummary
+from bulkstop.report.verdict import format_not_stopped
+from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.settings import Settings
 from bulkstop.text import printable
 
 
-def verify_after(options: StopOptions, settings: Settings, ended: StopSummary) -> int:
+def verify_after(options: StopOptions, settings: Settings, ended: StopSummary, journal: RunJournal) -> int:
     """Read back what still runs, say so, and give the exit code of the whole: that of the run, or 1 for what runs."""
     verification = read_back((options.target,), settings, singly=False, quiet=options.quiet)
     for note in (*verification.notes, *([str(verification.fault)] if verification.fault else [])):
         print_err(f"bulkstop: {printable(note)}")
     if verification.exit_code or not options.quiet:
         print_err("\n".join(format_verification(verification)))
-    if written := write_list(verification, running_list(options.target), overwrite=True):
-        print_err(format_hint(verification, command_to_stop(verification, written)))
+    written = write_list(verification, running_list(options.target), overwrite=True)
+    if not options.log_json and (ended.exit_code or verification.exit_code or not options.quiet):
+        print_last_word(verification, ended, journal, options, written)
     if verification.signum is not None:
         return verification.exit_code
     return ended.exit_code or min(verification.exit_code, 1)
+
+
+def print_last_word(
+    verification: Verification, ended: StopSummary, journal: RunJournal, options: StopOptions, written: str | None
+) -> None:
+    """Say as the last word how the run ended, or that what was read back does not prove it."""
+    if ended.exit_code or not verification.exit_code:
+        print_verdict(ended, journal, options)
+        return
+    also = ["as read back, not all of them are at rest for good"]
+    print_err(format_not_stopped(len(verification.to_stop), ended.rows, {}, also))
+    way = command_to_stop(verification, written) if written else "bulkstop verify with the results again"
+    print_err(f"To go on: {way}")

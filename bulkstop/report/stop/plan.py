@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from bulkstop.model import CampaignType, Limit, Outcome, utc_text
+from bulkstop.model import CampaignType, Limit, Outcome, Result, utc_text
 from bulkstop.naming import name_setting
 from bulkstop.text import format_duration, format_table, printable
 
 ACCOUNTS_SHOWN = 5
+UNUSABLE_SHOWN = 5
+REMEDY = "mend the row, or take it out of the list"
+"""What to do about a row whose reason does not say it."""
 
 
 class Forecast(NamedTuple):
@@ -33,6 +36,23 @@ class Deadline(NamedTuple):
     zone: str | None
     at: float
     late: int
+
+
+class UnusableRow(NamedTuple):
+    """A row that cannot be used: where it stands, why, and what to do about it."""
+
+    source: str
+    line: int | None
+    reason: str
+    remedy: str
+
+    @classmethod
+    def of(cls, result: Result) -> "UnusableRow":
+        """Read an `invalid` result; where its reason ends with the remedy, that is told apart."""
+        reason, _, remedy = (
+            (result.error or "").rpartition("; ") if "; " in (result.error or "") else (result.error, "", "")
+        )
+        return cls(result.source or "", result.line, reason or "", remedy or REMEDY)
 
 
 class GuardFacts(NamedTuple):
@@ -85,6 +105,8 @@ class PlanFacts(NamedTuple):
     """Without its password."""
     ca: str | None = None
     cert: str | None = None
+    unusable: tuple[UnusableRow, ...] = ()
+    """Rows that cannot be used: all of them, or the first."""
 
     @property
     def last_s(self) -> float:
@@ -101,6 +123,7 @@ def format_plan(plan: PlanFacts, *, asks: bool = False) -> list[str]:
         *format_way(plan.config, plan.profile, plan.proxy, plan.ca, plan.cert),
         ("to stop", f"{plan.to_send:,}" + (f" ({_format_counts(plan.types)})" if plan.types else "")),
         ("not sent", _format_counts(plan.held) or "0"),
+        *_format_unusable(plan),
         *ended_before,
         *retry,
         ("quota", f"{' '.join(map(str, plan.quota)) or 'none'} per account{_format_pace(plan)}"),
@@ -130,6 +153,7 @@ def plan_to_json(plan: PlanFacts) -> dict[str, Any]:
         "duplicates": plan.held.get(Outcome.DUPLICATE, 0),
         "invalid": plan.held.get(Outcome.INVALID, 0),
         "protected": plan.held.get(Outcome.PROTECTED, 0),
+        "unusable": [each._asdict() for each in plan.unusable],
         "ended_before": _counts_to_json(plan.ended_before),
         "quota": [str(limit) for limit in plan.quota],
         "pace": plan.pace,
@@ -156,6 +180,18 @@ def format_way(
     file = f"{config} ({chosen})" if config else None
     rows = (("config", file), ("proxy", proxy), ("ca", ca), ("cert", cert))
     return [(name, printable(value)) for name, value in rows if value]
+
+
+def _format_unusable(plan: PlanFacts) -> list[tuple[str, str]]:
+    """Name the first rows that cannot be used, each with what to do about it."""
+    shown = plan.unusable[:UNUSABLE_SHOWN]
+    rows = [("unusable", printable(f"{each.source} line {each.line}: {each.reason}; {each.remedy}")) for each in shown]
+    more = plan.held.get(Outcome.INVALID, 0) - len(shown)
+    if shown and more > 0:
+        rows.append(
+            ("", f"and {more:,} more; {name_setting('dry_run', True)} {name_setting('json', True)} has them all")
+        )
+    return rows
 
 
 def _format_forecasts(plan: PlanFacts) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from bulkstop.errors import BulkstopError
 from bulkstop.model import DONE, HELD_BACK, Outcome, Result
 from bulkstop.report.stop.stats import Stats
 from bulkstop.report.summary import Summary
+from bulkstop.report.verdict import format_done, format_not_stopped
 from bulkstop.text import format_duration, format_table, printable
 
 
@@ -94,6 +95,26 @@ class StopSummary(Summary):
             "exit_code": self.exit_code,
         }
 
+    @property
+    def verdict(self) -> str:
+        """Say in one line whether all is stopped, or how many of the campaigns are not, and as what they ended."""
+        before: Counter[Outcome] = Counter(dict(self.settled))
+        states = before + self.stats.outcomes
+        held = sum(states[outcome] for outcome in HELD_BACK)
+        listed, done = self.rows - held, sum(states[outcome] for outcome in DONE)
+        if self.exit_code == 0:
+            return format_done(_describe_done(done, states))
+        counts = {outcome.value: states[outcome] for outcome in Outcome if outcome not in DONE | HELD_BACK}
+        unknown = max(0, self.rows - self.rows_with_lines)
+        failed = self.stats.schedules_failed
+        also = [f"{unknown:,} {'row has' if unknown == 1 else 'rows have'} no line"] if unknown else []
+        if failed:
+            recur = "schedule is" if failed == 1 else "schedules are"
+            also.append(f"{failed:,} {recur} not disabled and may start a campaign again")
+        if not (listed - done or also):
+            also.append(self.reason)
+        return format_not_stopped(max(0, listed - done), listed, counts, also)
+
     def _shortfalls(self) -> Sequence[str]:
         gone = self.rows - self.rows_with_lines
         failed = self.stats.schedules_failed
@@ -102,6 +123,12 @@ class StopSummary(Summary):
             *([f"{failed:,} schedules not disabled"] if failed else []),
             *([f"{gone:,} rows without a line"] if gone else []),
         ]
+
+
+def _describe_done(done: int, states: Counter[Outcome]) -> str:
+    held = ", ".join(f"{states[each]:,} {each}" for each in Outcome if each in HELD_BACK and states[each])
+    what = f"all {done:,} stopped" if done else "nothing was to be stopped"
+    return what + (f" ({held}, not sent on purpose)" if held else "")
 
 
 def format_summary(summary: StopSummary) -> list[str]:
@@ -115,6 +142,9 @@ def format_summary(summary: StopSummary) -> list[str]:
     ]
     if slowest := stats.slowest:
         rows.append(("slowest", ", ".join(f"{ms:,.0f} ms {printable(name)}" for ms, name in slowest)))
+    rows += [("failed", printable(each.describe())) for each in stats.failure_groups]
+    if more := stats.other_failures:
+        rows.append(("failed", f"{more:,} more, for other reasons: see the result lines"))
     if stats.schedules:
         rows.append(("schedules", ", ".join(f"{number:,} {name}" for name, number in sorted(stats.schedules.items()))))
     before = sum(summary.settled.values())

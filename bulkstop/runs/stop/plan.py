@@ -3,12 +3,13 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime
+from itertools import islice
 
 from bulkstop import source
 from bulkstop.errors import InputError
 from bulkstop.model import Campaign, Defaults, Outcome, Row
 from bulkstop.redact import hide_password
-from bulkstop.report.stop.plan import Deadline, Forecast, GuardFacts, PlanFacts
+from bulkstop.report.stop.plan import UNUSABLE_SHOWN, Deadline, Forecast, GuardFacts, PlanFacts, UnusableRow
 from bulkstop.runs.stop.input_files import paths_in
 from bulkstop.runs.wiring import plan_waves
 from bulkstop.settings import Settings
@@ -62,10 +63,12 @@ def describe_plan(
     begins_at: float | None = None,
     config: str | None = None,
     profile: str | None = None,
+    unusable: int | None = UNUSABLE_SHOWN,
 ) -> PlanFacts:
     """Return all that a plan shows; `begins_at` is the unix time at which the run would begin, by default now.
 
     `config` and `profile` are the file and the profile that the settings were taken from, if they were.
+    Of the rows that cannot be used it has so many, all with None.
     Without `forecasts` nothing is said about the time that the run takes. Raises SettingsError for impossible waves.
     """
     begins_at = time.time() if begins_at is None else begins_at
@@ -96,7 +99,13 @@ def describe_plan(
         proxy=None if settings.proxy is None else hide_password(settings.proxy),
         ca=settings.ca,
         cert=settings.cert,
+        unusable=tuple(islice(_find_unusable(plan), unusable)),
     )
+
+
+def _find_unusable(plan: Plan) -> Iterator[UnusableRow]:
+    if plan.held_invalid:
+        yield from (UnusableRow.of(each) for each in plan.held_results() if each.outcome is Outcome.INVALID)
 
 
 def _deadline(plan: Plan, settings: Settings, forecasts: Sequence[Forecast], begins_at: float) -> Deadline | None:

@@ -33,7 +33,7 @@ from bulkstop.runs.options import read_rate
 from bulkstop.runs.parts import Parts
 from bulkstop.runs.stop.forecast import Pace, forecast_left_s
 from bulkstop.runs.stop.work import Work, make_work
-from bulkstop.runs.wiring import check_size, find_end, plan_waves
+from bulkstop.runs.wiring import check_accounts, check_size, find_end, plan_waves
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 
@@ -178,6 +178,7 @@ class Run:
                 self._plan = plan
                 self._ends_at = find_end(settings)
                 check_size(settings, plan.listed)
+                check_accounts(settings, plan.accounts)
                 plan_waves(settings, plan.to_send)
                 self._began = time.monotonic()
                 self.state = RunState.PAUSED if self._is_paused else RunState.RUNNING

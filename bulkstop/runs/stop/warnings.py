@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from urllib.parse import urlsplit
 
-from bulkstop.model import Order, Outcome
+from bulkstop.model import Order, Outcome, WarningKind
 from bulkstop.naming import name_setting
 from bulkstop.runs.stop.history import LastRun, is_much_larger
 from bulkstop.settings import LOOPBACK, Settings
@@ -19,19 +19,27 @@ ID_CHARS_SHOWN = 60
 
 def find_warnings(plan: Plan, settings: Settings, last: LastRun | None) -> list[str]:
     """Say what is unusual about a plan, the worst first; `last` is the last run of the same profile, if it is known."""
-    warnings = (
-        _much_larger(plan, last),
-        _instance_ids(plan.looks.instance_ids),
-        _odd_ids(plan),
-        _odd_priorities(plan.looks.odd_priorities, settings.order),
-        _unusable(plan),
-        _accounts(plan.accounts, settings.account_id),
-        _nameless(plan),
-        _all_protected(plan),
-        _unused_rules(plan),
-        _open_to_the_network(settings),
-    )
-    return [line for each in warnings for line in each]
+    warnings = {
+        WarningKind.LARGER_LIST: _much_larger(plan, last),
+        WarningKind.INSTANCE_IDS: _instance_ids(plan.looks.instance_ids),
+        WarningKind.ODD_IDS: _odd_ids(plan),
+        WarningKind.ODD_PRIORITIES: _odd_priorities(plan.looks.odd_priorities, settings.order),
+        WarningKind.UNUSABLE_ROWS: _unusable(plan),
+        WarningKind.ACCOUNTS: _accounts(plan, settings),
+        WarningKind.NAMELESS: _nameless(plan),
+        WarningKind.ALL_PROTECTED: _all_protected(plan),
+        WarningKind.UNUSED_RULES: _unused_rules(plan),
+        WarningKind.PLAIN_HTTP: _open_to_the_network(settings),
+    }
+    return [line for kind, lines in warnings.items() for line in _hold_against(kind, lines, plan, settings)]
+
+
+def _hold_against(kind: WarningKind, lines: Iterator[str], plan: Plan, settings: Settings) -> Iterator[str]:
+    """Yield what was not expected: a warning, or that one did not come; a resumed run has only a part of its list."""
+    if kind not in settings.expect_warnings:
+        yield from lines
+    elif not list(lines) and not plan.settled and kind is not WarningKind.LARGER_LIST:
+        yield f"{name_setting('expect_warnings', kind.value)}: there is nothing of the kind; is it the right list?"
 
 
 def _much_larger(plan: Plan, last: LastRun | None) -> Iterator[str]:
@@ -84,8 +92,13 @@ def _unusable(plan: Plan) -> Iterator[str]:
     yield printable(f"{invalid:,} of {plan.rows:,} rows cannot be used; the first is {plan.first_invalid}")
 
 
-def _accounts(accounts: Mapping[str, int], usual: str | None) -> Iterator[str]:
-    if usual is None and len(accounts) > 1:
+def _accounts(plan: Plan, settings: Settings) -> Iterator[str]:
+    accounts, usual, expected = plan.accounts, settings.account_id, settings.expect_accounts
+    if expected is not None:
+        if len(accounts) < expected and not plan.settled:
+            only = f": {_format_counts(accounts)}" if accounts else ""
+            yield f"the list has campaigns of {len(accounts):,} accounts, not of {expected:,}{only}"
+    elif usual is None and len(accounts) > 1:
         yield f"the list has campaigns of {len(accounts):,} accounts: {_format_counts(accounts)}"
     elif others := {account: number for account, number in accounts.items() if account != usual and usual}:
         number = sum(others.values())

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkstop.model import Campaign, CampaignType, FailureCap, Limit, Outcome, Result, Row
-from bulkstop.report.stop.plan import Forecast, plan_to_json
+from bulkstop.report.stop.plan import Forecast, format_plan, plan_to_json
 from bulkstop.runs.stop.forecast import forecast_accounts
 from bulkstop.runs.stop.plan import describe_plan, make_plan
 from bulkstop.settings import Settings
@@ -58,6 +58,14 @@ def test_a_plan_as_a_machine_reads_it() -> None:
         "duplicates": 1,
         "invalid": 1,
         "protected": 1,
+        "unusable": [
+            {
+                "source": "list.csv",
+                "line": 11,
+                "reason": "no campaign id",
+                "remedy": "mend the row, or take it out of the list",
+            }
+        ],
         "ended_before": {},
         "quota": ["3/60s"],
         "pace": "burst",
@@ -155,3 +163,24 @@ def test_nothing_to_send_needs_no_confirmation(tmp_path: Path) -> None:
         found = plan_to_json(describe_plan(plan, given, "-", forecasts=forecast_accounts(plan, given, None)))
     assert (found["to_send"], found["protected"]) == (0, 2)
     assert (found["confirmation"], found["first_stop"], found["last_stop"], found["accounts"]) == (None, None, None, [])
+
+
+def test_the_first_unusable_rows_are_named() -> None:
+    """The plan names five with place, reason and remedy, and counts the others; a machine gets all."""
+    reasons = ["no campaign id", "no account_id in the row; give account_id for all rows without one"]
+    rows: list[Row] = [campaign(1)]
+    rows += [
+        Result("", None, None, None, Outcome.INVALID, error=reasons[n % 2], source="list.csv", line=n)
+        for n in range(2, 9)
+    ]
+    with Plan(rows) as plan:
+        lines = format_plan(describe_plan(plan, settings(), "-"))
+        everything = describe_plan(plan, settings(), "-", unusable=None)
+    named = [line.split(None, 1)[1] for line in lines if line.startswith("  unusable")]
+    assert named[:2] == [
+        "list.csv line 2: no campaign id; mend the row, or take it out of the list",
+        "list.csv line 3: no account_id in the row; give account_id for all rows without one",
+    ]
+    assert len(named) == 5
+    assert any("and 2 more; " in line for line in lines)
+    assert [each["line"] for each in plan_to_json(everything)["unusable"]] == list(range(2, 9))
