@@ -94,7 +94,7 @@ class TestDemo:
             said, _ = process.communicate(timeout=WAIT_S)
             assert process.returncode == 0, said
             assert [word for word in said.split() if word in ("Plan", "Summary")] == ["Plan", "Summary"]
-            assert re.search(r"\d+ of 24: \d+ done, 0 failed", said)
+            assert re.search(r"\d+/24  0 failed  ", said)
             assert len(results(here / "demo.results.jsonl")) == 24
             self.is_gone(here, said)
 

@@ -43,7 +43,7 @@ def summed(counts: Mapping[Outcome, int], **more: Any) -> StopSummary:
         "run_id": "r",
         **more,
     }
-    return StopSummary(stats, **facts)
+    return StopSummary(stats, **(facts | more))
 
 
 @pytest.mark.parametrize(
