@@ -59,7 +59,7 @@ def test_profiles(tmp_path: Path) -> None:
     for name, profile in profiles.items():
         assert set(profile) <= {key_of(knob) for knob in OPTION_SPECS}
         options = ("--config", str(SAMPLES / "bulkstop.toml"), "--profile", name, "--dry-run")
-        run = bulkstop("stop", str(SAMPLES / "campaigns.csv"), *options, cwd=tmp_path, BULKSTOP_TOKEN=None)
+        run = bulkstop("stop", str(SAMPLES / "campaigns.csv"), *options, cwd=tmp_path)
         assert run.code == 0, run.err
 
 

@@ -1,5 +1,6 @@
 """Files that are written whole, new, or not at all."""
 
+import itertools
 import os
 import stat
 from collections.abc import Iterable
@@ -106,6 +107,12 @@ def beside(path: str, ending: str) -> str:
         return f"{path}{ending}"
     mark = f"~{sha256(data).hexdigest()[:8]}"
     return str(Path(folder, data[: room - len(mark)].decode(errors="ignore") + mark + ending))
+
+
+def find_free_name(stem: str, ending: str) -> str:
+    """Return the name of a file that is not there yet: these two parts, with a number from 2 on between them."""
+    names = (beside(stem, f"{number and f'-{number}'}{ending}") for number in itertools.chain([""], itertools.count(2)))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def is_device(path: str) -> bool:

@@ -46,6 +46,8 @@ REFUSED_S = 60.0
 
 _KILLED_S = 1.0
 _LAST_SECOND = 253402300800.0  # of the year 9999: what lies beyond is no time that can be printed
+_PLAIN_WORD = re.compile(r"[\w./+:@%-]+", re.ASCII)
+"""A first word of a command that means to a shell what it says."""
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 _log = logging.getLogger(__name__)
@@ -124,6 +126,24 @@ def command_source(
         return _text(bytes(output.stdout), "token command")
 
     return mint
+
+
+def check_command(command: str, *, environment: Mapping[str, str] | None = None) -> None:
+    """Raise CredentialsError, as the command itself would, when the shell has not found or cannot run its first word.
+
+    Nothing is run but the shell's own look-up; a command that begins with more than a word is taken to be there.
+    """
+    word = command.split(maxsplit=1)[0] if command.strip() else ""
+    if not _PLAIN_WORD.fullmatch(word):
+        return
+    look_up = ["/bin/sh", "-c", 'command -v "$1"', "sh", word]
+    quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with contextlib.suppress(OSError, ValueError):
+        is_there = subprocess.run(look_up, env=environment, check=False, **quiet).returncode == 0  # noqa: S603 - a shell's own look-up
+        if "/" in word:  # of a path a shell may say that it is there, though it cannot be run
+            is_there = os.access(word, os.X_OK) and not Path(word).is_dir()
+        if not is_there:
+            raise CredentialsError(f"token command {_explain_exit(126 if Path(word).exists() else 127)}")
 
 
 def signing_source(

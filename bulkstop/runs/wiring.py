@@ -8,7 +8,7 @@ import os
 import stat
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -158,6 +158,22 @@ def make_tokens(settings: Settings, observe: Observe = log_event) -> token.Token
     raise SettingsError(
         f"no credentials: set {variable}, give {file} or {command}, or set {client_id} with {secret} or {secret_file}"
     )
+
+
+def has_token_command(settings: Settings) -> bool:
+    """Tell whether tokens come from a command of the operator's."""
+    return bool(settings.token_command and not settings.token and not settings.token_file)
+
+
+def check_token_command(settings: Settings) -> None:
+    """Raise CredentialsError when the token command begins with what is no command; it is not run."""
+    token.check_command(settings.token_command or "", environment=list_open_variables())
+
+
+async def open_and_close(part: AbstractAsyncContextManager[object]) -> None:
+    """Raise what keeps a part from being opened."""
+    async with part:
+        pass
 
 
 def watch_tokens(source: token.TokenSource, observe: Observe) -> token.TokenSource:

@@ -187,7 +187,7 @@ def test_straight_into_stop(expect: str, code: int, tmp_path: Path) -> None:
         again = discover(sim, cwd=tmp_path)
     assert 20 < len(stopped) == len(set(stopped))
     assert again.out == f"{HEADER}\n"
-    lines = results(tmp_path / "stdin.results.jsonl")
+    lines = results(next(tmp_path.glob("stdin-*.results.jsonl")))
     assert {line["outcome"] for line in lines} == {"stopped"}
     assert {line["row"]["status"] for line in lines} == {"Active"}
 

@@ -458,7 +458,10 @@ def test_straight_into_stop(tmp_path: Path) -> None:
         again = verify(sim, cwd=tmp_path)
     assert (run.code, run.out) == (0, "")
     assert "still running  Active  cd-2" in run.err
-    assert (again.code, [line["outcome"] for line in results(tmp_path / "stdin.results.jsonl")]) == (0, ["stopped"] * 3)
+    assert (again.code, [line["outcome"] for line in results(next(tmp_path.glob("stdin-*.results.jsonl")))]) == (
+        0,
+        ["stopped"] * 3,
+    )
 
 
 def test_an_older_list(still: Simulated, tmp_path: Path) -> None:

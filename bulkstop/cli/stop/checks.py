@@ -1,19 +1,38 @@
 """What is checked before the first call, and the question that a person answers."""
 
 import sys
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
-from bulkstop.cli.files import check_results, check_written
+from bulkstop.cli.files import check_results, check_written, use_store
 from bulkstop.cli.stop.options import StopOptions
 from bulkstop.cli.terminal import is_watched, print_err
-from bulkstop.errors import InputError, OutputError, SettingsError
+from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
 from bulkstop.files.whole import AtomicFile, beside, is_device
 from bulkstop.model import Outcome
-from bulkstop.report.stop.ledger import Mode, exists_already
+from bulkstop.naming import name_setting
+from bulkstop.report.stop.plan import PlanFacts
+from bulkstop.runs import host
+from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.runs.stop.plan import check_usable
-from bulkstop.runs.wiring import check_accounts, check_size, check_tls_files, find_proxy, make_tokens, plan_waves
+from bulkstop.runs.wiring import (
+    check_accounts,
+    check_size,
+    check_tls_files,
+    check_token_command,
+    find_proxy,
+    has_token_command,
+    make_tokens,
+    make_transport,
+    open_and_close,
+    open_quota_store,
+    plan_waves,
+)
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
+
+CONNECTION_FILES = ("ca", "cert", "key", "proxy")
+"""Settings of the connection that may be unusable, so that it is worth the import of the transport to find out."""
 
 
 def check_files(options: StopOptions, settings: Settings, config: str) -> None:
@@ -57,13 +76,84 @@ def check_expected(plan: Plan, expect: tuple[int, int] | None) -> None:
         raise SettingsError(f"--expect: the list has {plan.listed:,} campaigns to stop, not {span}; nothing was sent")
 
 
-def check_start(settings: Settings, options: StopOptions) -> None:
-    """Find out what would keep the run from starting, before a person is asked: raises SettingsError or OutputError."""
-    make_tokens(settings)
-    find_proxy(settings)
-    check_tls_files(settings)
-    if options.target != "-" and options.mode is Mode.NEW and Path(options.target).is_file():
-        raise exists_already(options.target)
+class Start(NamedTuple):
+    """What the run would start with."""
+
+    plan: Plan
+    settings: Settings
+    options: StopOptions
+    journal: RunJournal
+
+
+def check_start(start: Start) -> None:
+    """Find out what would keep the run from starting, before a person is asked: raises the first fault."""
+    for fault in find_faults(start):
+        raise fault
+
+
+def find_faults(start: Start) -> Iterator[BulkstopError]:
+    """Yield all that would keep the run from starting; nobody is called, and nothing is left behind."""
+    seen = set()
+    for check in CHECKS:
+        try:
+            check(start)
+        except BulkstopError as fault:
+            if str(fault) not in seen:
+                yield fault
+            seen.add(str(fault))
+
+
+def _check_credentials(start: Start) -> None:
+    """Have a token made; a command of the operator's may cost something, so of that only whether it is there."""
+    tokens = make_tokens(start.settings)
+    if has_token_command(start.settings):
+        check_token_command(start.settings)
+    elif start.plan.to_send:
+        host.run(tokens.get(), fast=False)
+
+
+def _check_proxy(start: Start) -> None:
+    find_proxy(start.settings)
+
+
+def _check_transport(start: Start) -> None:
+    """Open what the files of the connection are for; without one there is nothing to go wrong."""
+    check_tls_files(start.settings)
+    if any(getattr(start.settings, name, None) for name in CONNECTION_FILES):
+        host.run(open_and_close(make_transport(start.settings)), fast=False)
+
+
+def _check_store(start: Start) -> None:
+    host.run(open_and_close(open_quota_store(use_store(start.settings))), fast=False)
+
+
+def _check_results(start: Start) -> None:
+    start.journal.check_open()
+
+
+CHECKS: tuple[Callable[[Start], None], ...] = (
+    _check_credentials,
+    _check_proxy,
+    _check_transport,
+    _check_store,
+    _check_results,
+)
+"""What is checked before a run, also a dry one."""
+
+
+def check_dry(start: Start, facts: PlanFacts) -> int:
+    """Say all that would keep the run from starting, or from sending all; return the exit code of that run."""
+    faults = list(find_faults(start))
+    for fault in faults:
+        print_err(f"bulkstop: {' '.join(str(fault).splitlines())}")
+    late = facts.deadline.late if facts.deadline else 0
+    if late and not faults:
+        by = f"at least {late:,} of {facts.to_send:,} will not have been sent by {start.settings.finish_by}"
+        print_err(f"bulkstop: {name_setting('finish_by')} cannot be met: {by}; the run would end with exit code 4")
+    if not start.options.as_json:
+        is_asked = has_token_command(start.settings)
+        print_err(f"Dry run: nothing was sent{', and the token command was not run' if is_asked else ''}.")
+    return 2 if faults else 4 if late else 0
 
 
 def confirm(to_send: int) -> None:

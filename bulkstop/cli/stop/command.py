@@ -14,7 +14,7 @@ import click
 from bulkstop.cli.files import use_store
 from bulkstop.cli.log import log_to_stderr, say
 from bulkstop.cli.options import GroupedCommand, Origin, read_origin, read_settings
-from bulkstop.cli.stop.checks import check_files, check_plan, check_start, confirm
+from bulkstop.cli.stop.checks import Start, check_dry, check_files, check_plan, check_start, confirm
 from bulkstop.cli.stop.options import StopOptions, read_stop_options, with_stop_options
 from bulkstop.cli.stop.summary import print_summary, print_untold, write_way_on
 from bulkstop.cli.terminal import (
@@ -88,12 +88,11 @@ def command(ctx: click.Context, /, **_: object) -> int:
             plan = opened.enter_context(journal.plan(options.inputs, settings, fmt=options.fmt))
         facts = show_plan(plan, settings, options, read_origin(ctx))
         check_plan(plan, settings, options)
-        if options.as_json:
-            return print_last(json.dumps(plan_to_json(facts)), 0)
+        start = Start(plan, settings, options, journal)
         if options.dry_run:
-            print_err("Dry run: nothing was sent.")
-            return 0
-        check_start(settings, options)
+            code = check_dry(start, facts)
+            return print_last(json.dumps(plan_to_json(facts)), code) if options.as_json else code
+        check_start(start)
         if plan.to_send and options.asks:
             confirm(plan.to_send)
         summary = carry_out(plan, settings, journal, options)
@@ -109,7 +108,7 @@ def command(ctx: click.Context, /, **_: object) -> int:
 def show_plan(plan: Plan, settings: Settings, options: StopOptions, origin: Origin) -> PlanFacts:
     """Show what will be done, to a person as a table, and what should be looked at twice to a machine also."""
     seconds_left = check_time(settings)
-    is_shown = options.as_json or not options.quiet
+    is_shown = options.dry_run or not options.quiet
     facts = describe_plan(
         plan,
         settings,

@@ -153,6 +153,15 @@ class RunJournal:
             check_writable(manifest_path(self.path))
         self._ledger.start_thread()
 
+    def check_open(self) -> None:
+        """Raise what `open` would, and leave everything as it is; a device or a pipe is not opened for that."""
+        if self.path == "-" or (is_device(self.path) and os.access(self.path, os.W_OK)):
+            return
+        if self._ledger is None:
+            self._open_ledger(Mode.NEW if self._mode is Mode.RESUME else self._mode).close()
+        if not is_device(self.path):
+            check_writable(manifest_path(self.path))
+
     def write(self, result: Result) -> None:
         """Append the line of a result; raises OutputError when it is not written whole."""
         assert self._ledger is not None, "written before open"  # noqa: S101 - a slip of the caller
