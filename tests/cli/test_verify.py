@@ -115,7 +115,9 @@ def test_nothing_runs(still: Simulated, tmp_path: Path) -> None:
     assert (run.code, run.err) == (0, "")
     assert len(ids) > 200
     assert re.fullmatch(
-        rf"Verification\n  not running  {len(ids)}\n  campaigns    {len(ids)}\n  asked        2\d calls in \d\.\d s\n",
+        rf"Verification\n  not running  {len(ids)}\n  campaigns    {len(ids)}\n"
+        r"  others       507 still running, 197 scheduled in the same lists; --all counts them\n"
+        rf"  asked        2\d calls in \d\.\d s\nDONE: none of {len(ids)} runs; 704 others in the same lists do\n",
         run.out,
     )
     assert [path.name for path in tmp_path.iterdir()] == [RESULTS]
@@ -129,7 +131,12 @@ def test_what_still_runs(still: Simulated, tmp_path: Path) -> None:
     states = Counter(map(state, population().values()))
     counted = [f"  {word}  {states[name]}" for word, name in WORDS.items()]
     assert run.out.splitlines()[1:5] == [*counted, f"  campaigns      {COUNT:,}"]
-    shown = run.out.partition("\nstate ")[2].splitlines()[1:]
+    *shown, verdict, hint = run.out.partition("\nstate ")[2].splitlines()[1:]
+    still_on, to_come = states["running"], states["scheduled"]
+    assert verdict == (
+        f"NOT STOPPED: {still_on + to_come} of {COUNT:,} ({still_on} still running, {to_come} scheduled)"
+    )
+    assert hint.startswith("To stop them: bulkstop stop ")
     assert Counter(line[:13] for line in shown) == {
         "still running": states["running"],
         "scheduled    ": states["scheduled"],
@@ -140,7 +147,9 @@ def test_what_still_runs(still: Simulated, tmp_path: Path) -> None:
     assert all(population()[row["campaign_id"]].campaign_type == row["campaign_type"] for row in rows)
     assert all(population()[row["campaign_id"]].name == row["name"] for row in rows)
     assert stat.S_IMODE((tmp_path / AGAIN).stat().st_mode) == 0o600
-    assert re.fullmatch(rf"To stop them: .* stop {AGAIN} --host {still.url} .* --expect {len(rows)}\n", run.err)
+    assert re.fullmatch(
+        rf"To stop them: .* stop {AGAIN} --host {still.url} .* --expect {len(rows)}", run.out.splitlines()[-1]
+    )
     plan = bulkstop("stop", AGAIN, "--host", still.url, "--dry-run", "--json", *FREE, cwd=tmp_path)
     assert json.loads(plan.out)["to_send"] == len(rows)
 
@@ -183,7 +192,7 @@ def test_after_a_stop(tmp_path: Path) -> None:
     assert run.code == 1
     assert f"  will run again  {len(again)}\n  not running     {len(rows) - len(again)}\n" in run.out
     assert {row["campaign_id"] for row in rows_of((tmp_path / AGAIN).read_text())} == set(again)
-    assert f"(a schedule starts {len(again)} of them again; --disable-schedule ends that): " in run.err
+    assert f"(a schedule starts {len(again)} of them again; --disable-schedule ends that): " in run.out
 
 
 def test_what_was_never_stopped(still: Simulated, tmp_path: Path) -> None:
@@ -349,9 +358,9 @@ def test_no_network(tmp_path: Path) -> None:
     write(tmp_path, result("cd-1"), result("cd-2", line=3))
     run = verify("http://127.0.0.1:9", RESULTS, "--attempts", "1", cwd=tmp_path)
     assert run.code == 3
-    assert "  not told   2\n  campaigns  2\n" in run.out
-    assert run.err.startswith("bulkstop: note: voice campaigns of account a1: ")
-    assert run.err.count("\n") == 1
+    assert run.err == ""
+    assert run.out.count("ECONNREFUSED") == 1
+    assert run.out.endswith("\nNOT PROVEN: 2 of 2 (2 not told)\n")
     assert not (tmp_path / AGAIN).exists()
 
 
@@ -411,8 +420,8 @@ async def test_hostile_texts(tmp_path: Path) -> None:
     ("args", "said"),
     [
         ([], "Missing argument"),
-        (["list.csv"], "list.csv line 1: is no header of a result file; give another file"),
-        (["empty.jsonl"], "empty.jsonl: no row names a campaign; nothing was asked for"),
+        (["empty.jsonl"], "the list is empty; nothing was asked for"),
+        ([RESULTS, "--all", "--singly"], "--all: what else runs stands in the lists"),
         (["other.jsonl"], ": other.jsonl is of a run at https://other.test; give that, or other results"),
         ([RESULTS, "-o", "there.csv"], "there.csv: exists already; give --overwrite"),
         (
@@ -465,17 +474,54 @@ def test_straight_into_stop(tmp_path: Path) -> None:
 
 
 def test_an_older_list(still: Simulated, tmp_path: Path) -> None:
-    """An older list is never taken for the present one: it is in the way, or replaced, if need be by an empty one."""
+    """An older list is never taken for the present one: another has a number, or replaces it, if need be as empty."""
     write_all(tmp_path, "running")
     assert verify(still, cwd=tmp_path).code == 1
     older = (tmp_path / AGAIN).read_text()
     assert len(rows_of(older)) > 100
-    assert verify(still, cwd=tmp_path).code == 2
+    for number in (2, 3):
+        name = f"{RESULTS}.running-{number}.csv"
+        assert f"stop {name} " in verify(still, cwd=tmp_path).out
+        assert (tmp_path / name).read_text() == (tmp_path / AGAIN).read_text() == older
     assert verify(still, RESULTS, "--overwrite", cwd=tmp_path).code == 1
     write_all(tmp_path, "not_running")
     run = verify(still, RESULTS, "--overwrite", cwd=tmp_path)
     assert (run.code, (tmp_path / AGAIN).read_text()) == (0, f"{HEADER}\n")
     assert run.err == f"{AGAIN}: is an empty list now, as nothing is to be stopped again\n"
+
+
+def test_a_plain_list(still: Simulated, tmp_path: Path) -> None:
+    """A list as `stop` takes it is looked at, in any form, with what the settings fill in; beside results as well."""
+    by_state = {state(each): each for each in population().values() if each.campaign_type is CampaignType.VOICE}
+    rest, running = by_state["not_running"].campaign_id, by_state["running"].campaign_id
+    (tmp_path / "ids.txt").write_text(f"{rest}\n")
+    (tmp_path / "list.jsonl").write_text(json.dumps({"id": running, "streamId": "st-1"}) + "\n")
+    fill = ("--type", "voice", "--account-id", "a1", "--stream-id", "st-1")
+    run = verify(still, "ids.txt", *fill, cwd=tmp_path)
+    assert (run.code, run.out.splitlines()[-1].partition(";")[0]) == (0, "DONE: none of 1 runs")
+    write(tmp_path, result(rest))
+    run = verify(still, "list.jsonl", RESULTS, *fill, cwd=tmp_path)
+    assert (run.code, "NOT STOPPED: 1 of 2 (1 still running)" in run.out) == (1, True)
+    assert "stop list.jsonl.running.csv --expect 1" in run.out
+    piped = bulkstop("verify", "-", "--format", "txt", "--host", still.url, *FREE, *fill, cwd=tmp_path, stdin=running)
+    assert (piped.code, "stop stdin.running.csv --expect 1" in piped.out) == (1, True)
+
+
+def test_others_that_run(tmp_path: Path) -> None:
+    """With `--all` whatever else runs in the same lists counts and is listed, but for what is protected."""
+    with simulator(tmp_path, "--campaigns", "40", "--seed", "3") as sim:
+        found = Campaigns(count=40, seed=3, any_id=False).by_id.values()
+        voice = [each for each in found if each.campaign_type is CampaignType.VOICE]
+        others = [each.campaign_id for each in voice if state(each) != "not_running"]
+        write(tmp_path, result(next(each.campaign_id for each in voice if state(each) == "not_running")))
+        assert verify(sim, cwd=tmp_path).code == 0
+        run = verify(sim, RESULTS, "--all", cwd=tmp_path)
+        assert (run.code, f"NOT STOPPED: {len(others)} others (" in run.out) == (1, True)
+        rows = rows_of((tmp_path / AGAIN).read_text())
+        assert {row["campaign_id"] for row in rows} == set(others)
+        (tmp_path / "keep.txt").write_text("\n".join(others))
+        (tmp_path / "bulkstop.toml").write_text('[profile.default]\nprotect = ["keep.txt"]\n')
+        assert verify(sim, RESULTS, "--all", cwd=tmp_path).out.endswith("\nDONE: none of 1 runs\n")
 
 
 def test_lines_of_json(still: Simulated, tmp_path: Path) -> None:

@@ -1,13 +1,13 @@
 """`--verify`: what still runs is read back after a run."""
 
-from bulkstop.cli.stop.checks import running_list
 from bulkstop.cli.stop.options import StopOptions
 from bulkstop.cli.stop.summary import print_verdict
 from bulkstop.cli.terminal import print_err
-from bulkstop.cli.verify import command_to_stop, read_back, write_list
+from bulkstop.cli.verify import command_to_stop, name_list, read_back, write_list
 from bulkstop.report.lists.verification import Verification, format_verification
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.report.verdict import format_not_stopped
+from bulkstop.runs.lists.verify import read_targets
 from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.settings import Settings
 from bulkstop.text import printable
@@ -15,12 +15,13 @@ from bulkstop.text import printable
 
 def verify_after(options: StopOptions, settings: Settings, ended: StopSummary, journal: RunJournal) -> int:
     """Read back what still runs, say so, and give the exit code of the whole: that of the run, or 1 for what runs."""
-    verification = read_back((options.target,), settings, singly=False, quiet=options.quiet)
+    verification = read_back(read_targets([options.target], settings), settings, quiet=options.quiet)
     for note in (*verification.notes, *([str(verification.fault)] if verification.fault else [])):
         print_err(f"bulkstop: {printable(note)}")
     if verification.exit_code or not options.quiet:
         print_err("\n".join(format_verification(verification)))
-    written = write_list(verification, running_list(options.target), overwrite=True)
+    target = name_list(options.target, overwrite=options.overwrite)
+    written = write_list(verification, target, overwrite=options.overwrite)
     if not options.log_json and (ended.exit_code or verification.exit_code or not options.quiet):
         print_last_word(verification, ended, journal, options, written)
     if verification.signum is not None:

@@ -456,7 +456,7 @@ def test_what_would_be_of_no_use(lists: Response | TransportFailure, said: str) 
     service = Service({"cd-1": "Stopped"}, lists=lists)
     seen = look(service, targets("cd-1", "cd-2"))
     assert (service.asked, seen.exit_code) == (["list"], 3)
-    assert seen.notes == (f"voice campaigns of account a1: {said}",)
+    assert seen.notes == ()
     assert {each.error for each in seen.findings} == {said}
 
 
