@@ -28,6 +28,7 @@ from bulkstop.version import __version__
 
 COMMANDS = {
     "stop": "Stop every campaign of a list; one result line each.",
+    "check": "See what a profile reaches and what would be read; nothing is stopped.",
     "discover": "Write the campaigns that are running now, as a list for `stop`.",
     "verify": "Read back what was to be stopped; list what still runs.",
     "load": "Load-test the API: requests on a schedule, honest latencies.",

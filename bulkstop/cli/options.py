@@ -35,7 +35,7 @@ HEADINGS = {
         *("results", "hdr", "html", "print_token"),
     ),
     "Campaigns": (
-        *("wanted", "kinds", "priority", "name", "singly", "id_prefix"),
+        *("wanted", "kinds", "priority", "name", "singly", "others_count", "id_prefix"),
         *("second_stop", "unknown", "campaigns", "churn", "seed"),
     ),
     "Load": (
