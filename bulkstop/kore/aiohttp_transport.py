@@ -176,10 +176,10 @@ class AiohttpTransport:
 
 
 def _answer(response: aiohttp.ClientResponse, body: bytes, latency_ms: float) -> Response:
-    retry_after = response.headers.get("Retry-After")
+    retry_after, date = response.headers.get("Retry-After"), response.headers.get("Date")
     if response.status < 300:
-        return Response(response.status, body, latency_ms, retry_after)
-    date, location = response.headers.get("Date"), response.headers.get("Location")
+        return Response(response.status, body, latency_ms, retry_after, date)
+    location = response.headers.get("Location")
     return Response(response.status, body, latency_ms, retry_after, date, location)
 
 

@@ -27,6 +27,7 @@ def test_all_is_well(here: Here, make_list: MakeList, tmp_path: Path) -> None:
     assert "input 7 rows: 7 to stop, 0 unusable, 0 held back" in lines
     assert next(line for line in lines if line.startswith("first ids ")).count("cd-") == 5
     assert next(line for line in lines if line.startswith("runs now ")).endswith("on the first page; there are more")
+    assert "clock as the service's" in lines
     assert lines[-1].startswith("READY: ")
 
 
