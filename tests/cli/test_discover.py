@@ -303,7 +303,7 @@ async def test_more_for_ever(tmp_path: Path) -> None:
             [*WHERE, "-o", "gone/list.csv"],
             "gone/list.csv: cannot be opened (No such file or directory); give -o with another file",
         ),
-        ([*WHERE, "--ca", "gone.pem"], "--ca gone.pem: not a readable file"),
+        ([*WHERE, "--ca", "gone.pem"], "--ca gone.pem: cannot be read"),
         ([*WHERE, "--finish-by", "18:00"], "No such option"),
     ],
 )
