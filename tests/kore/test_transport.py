@@ -740,6 +740,13 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any]:
     return str(ca_file), context
 
 
+def _read_at_least(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        data += connection.recv(65536)
+    return data
+
+
 class TestTls:
     """https is verified, against an authority of one's own where that is given."""
 
@@ -798,12 +805,17 @@ class TestTls:
         context.verify_mode = ssl.CERT_REQUIRED
 
         def refuse(listener: socket.socket) -> None:  # asyncio's servers hang up without a word
+            received, to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+            server = context.wrap_bio(received, to_send, server_side=True)
             connection, _ = listener.accept()
-            with connection.dup() as open_end, contextlib.suppress(OSError):
-                open_end.settimeout(AMPLE_S)
-                with contextlib.suppress(ssl.SSLError):
-                    context.wrap_socket(connection, server_side=True)
-                while open_end.recv(65536):
+            with connection:
+                connection.settimeout(AMPLE_S)
+                for expected in (1, 200):  # the client's end of a handshake has 110 bytes: so the call has left as well
+                    received.write(_read_at_least(connection, expected))
+                    with contextlib.suppress(ssl.SSLError):
+                        server.do_handshake()
+                    connection.sendall(to_send.read())
+                while connection.recv(65536):
                     pass
 
         with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -105,7 +105,7 @@ class _Queue:
     def __init__(self, places: Places, calls_a_step: int, grows: int = 0) -> None:
         self.size = max(1, round(places.size / calls_a_step))
         # Rounded to whole steps it still lets as many calls through in the long run.
-        self.hold_s = places.interval_s * self.size * calls_a_step
+        self.hold_s = places.hold_s * (self.size * calls_a_step / places.size)
         taken = sorted(places.taken_until)[calls_a_step - 1 :: calls_a_step]
         self.until = deque(taken[max(0, len(taken) - self.size) :])
         self.free = self.size - len(self.until)

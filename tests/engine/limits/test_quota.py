@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bulkstop.engine.limits.estimate import Places, count_leaving
@@ -68,6 +68,7 @@ def test_calls_answered_at_once_leave_as_early_as_the_limits_allow(given_limits:
 
 
 @given(limits, st.integers(1, 60))
+@example([Limit(7, 3.625)], 8)
 def test_least_s_is_what_a_run_without_latency_takes(given_limits: list[Limit], count: int) -> None:
     """The duration in the plan is exact, with one window as with several."""
     assert min_duration_s(count, given_limits) == arrivals(given_limits, [(0.0, 0.0, 0)] * count)[-1]
