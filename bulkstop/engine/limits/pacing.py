@@ -1,0 +1,249 @@
+"""The pace of an account of whose limiter only the quota is known, not how it counts: whole bursts, or even steps.
+
+"60 calls in any 60 seconds" is counted in half a dozen ways. A sliding log, a fixed window and a token bucket take all
+60 at once; a sliding counter (HAProxy's `http_req_rate`) takes what the window before has left, and the generic cell
+rate algorithm (nginx's `limit_req`) its burst. What all of them take are calls that come evenly. So:
+
+- Calls leave in bursts, within the quota, until one is refused. Few are in flight until two windows have been taken in
+  whole: so a limit is met by few calls.
+- A refused call tells how many were taken at once. From there calls leave evenly at the full rate, from a bucket of
+  that depth (https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm): only what the quota has held back leaves at
+  once.
+- The rate itself shrinks only when calls that came evenly are refused. It rises slowly to where it was refused, and
+  faster beyond.
+- A refused call has used its place in the quota, and the account rests a step for each: it may count at the service.
+
+The figures beside the constants are those of the models of such limiters in tests/engine/limits/test_pacing.py.
+"""
+
+import math
+from collections.abc import Sequence
+
+from bulkstop.engine.limits.estimate import Places
+from bulkstop.engine.limits.quota import RollingWindow
+from bulkstop.model import Limit
+
+# So many calls of a burst may be in flight before its shape is known: as few as take the burst through in this part of
+# the window, and no more than this part of the quota, for each may be refused.
+BURST_SHARE = 0.05
+MOST_UNPROVEN = 1 / 8
+# And so many once this many windows were taken in whole.
+MOST_PROVEN = 1 / 4
+PROVEN_WINDOWS = 2
+
+# Even steps are this part longer than the rate asks for: a sliding counter of 20 calls, if it has seen as many in the
+# window before, refuses one that comes in the first twentieth of the next. With 0 it refuses 3.5 % of 120, so 2.6 %.
+SLACK = 0.02
+# When evenly spaced calls are refused, the steps are lengthened by as much as answers differ, up to this part.
+MOST_SLACK = 0.04
+# This part of the depth is left when a burst is refused again: what the first one was let through may have been chance.
+DEEPER = 0.8
+# A bucket that is fuller than this was filled by calls that came together, not evenly.
+AT_ONCE = 1.5
+
+# This part of the rate is left when evenly spaced calls are refused: at the full rate, at a lower one, twice in a row,
+# and while it rises.
+FIRST, AGAIN, IN_ROW, RISING = 0.75, 0.89, 0.85, 0.88
+LEAST_SHARE = 0.02
+# It stays for so many windows; rises, in each, by this part of the rate that was refused, until that is passed by a
+# little; and then e-fold so often. With a second client that takes a third of 20 calls, 0.05 has 5.5 % of ours refused.
+HOLD_WINDOWS, SLOW_RISE, PASSED, FAST_RISE = 0.25, 0.04, 1.03, 3.0
+# Page's CUSUM test (https://en.wikipedia.org/wiki/CUSUM): at the full rate two refused calls in 33 are no chance.
+TOLERATED, TOLERATED_LOWERED, EVENT = 0.03, 0.06, 1.9
+
+
+class AutoPacer:
+    """A quota (see quota.py) that keeps its limits exactly, and offers a service no more at once than it takes."""
+
+    def __init__(self, limits: Sequence[Limit]) -> None:
+        shortest = min(limits, key=lambda limit: limit.window_s)
+        self._window = RollingWindow(limits)
+        self._calls, self._window_s = shortest.calls, shortest.window_s
+        self._bucket = _Bucket()
+        self._rate = _Rate(shortest.window_s)
+        self._latency = _Latency()
+        self._slack = SLACK
+        self._in_flight = 0
+        self._let_through = 0
+        self._rests_until = self._refused_at = -math.inf
+        self._in_row = 0
+
+    @property
+    def interval_s(self) -> float:
+        """The seconds from one call to the next where they leave evenly."""
+        return self._window_s / self._calls * (1 + self._slack) / self._rate.share
+
+    @property
+    def at_once(self) -> float:
+        """How many calls may leave at once; inf while no number was refused."""
+        return self._bucket.depth
+
+    def ready_at(self) -> float:
+        """Return the time at which the quota, the bucket and what was refused last let a call leave."""
+        ready_at = max(self._window.ready_at(), self._rests_until)
+        if self._bucket.depth < math.inf:
+            return max(ready_at, self._bucket.ready_at(self.interval_s))
+        return math.inf if self._in_flight >= self._most_in_flight() else ready_at
+
+    def take(self, now: float) -> None:
+        """Use one place in the quota, and one at once."""
+        self._window.take(now)
+        self._in_flight += 1
+        self._bucket.take(now, self.interval_s)
+
+    def give_back(self) -> None:
+        """Put back the place taken last."""
+        self._window.give_back()
+        self._in_flight -= 1
+        self._bucket.give_back()
+
+    def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
+        """Learn from an answer; only one that was let through for good proves anything about the limit."""
+        self._window.answered(now, sent_at, throttled=False)  # whatever it was, its place counts from now on
+        self._in_flight -= 1
+        self._latency.add(now - sent_at)
+        self._bucket.drain(now, self.interval_s)
+        if throttled:
+            self._refuse(now, sent_at)
+        elif not failed:
+            self._let_through += 1
+            if sent_at > self._refused_at:
+                self._in_row = 0
+            self._rate.note_let_through(now)
+
+    def places(self, now: float, latency_s: float) -> list[Places]:
+        """Return those of the quota, and, where calls leave evenly, the one that is taken until the next may."""
+        places = self._window.places(now, latency_s)
+        if self._bucket.depth < math.inf:
+            taken_until = max(self._bucket.ready_at(self.interval_s), self._rests_until)
+            places.append(Places(1, self.interval_s, (taken_until,)))
+        return places
+
+    def _most_in_flight(self) -> int:
+        """Return how many calls of a burst may be in flight, none of which need be let through."""
+        if not self._latency.answers:
+            return 1
+        wanted = math.ceil(self._calls * self._latency.mean_s / (BURST_SHARE * self._window_s))
+        unproven = max(1, min(wanted, int(self._calls * MOST_UNPROVEN)))
+        if self._let_through < PROVEN_WINDOWS * self._calls:
+            return unproven
+        return max(unproven, int(self._calls * MOST_PROVEN))
+
+    def _refuse(self, now: float, sent_at: float) -> None:
+        if sent_at <= self._refused_at:  # it left before the last one was known, and tells nothing new
+            self._rests_until = max(self._rests_until, now) + self.interval_s
+            return
+        self._refused_at = now
+        self._in_row += 1
+        # What was taken in at once: without this one, those in flight, and what was drained on its way back.
+        at_once = self._bucket.level - 1 - self._in_flight + (now - sent_at) / 2 / self.interval_s
+        is_burst = self._bucket.depth == math.inf or (
+            self._bucket.depth > 1 and at_once >= AT_ONCE and self._in_row == 1
+        )
+        if is_burst:
+            self._bucket.limit(at_once)
+        else:
+            if self._rate.share == 1.0:
+                self._slack = max(self._slack, min(MOST_SLACK, self._latency.spread_s * self._calls / self._window_s))
+            self._rate.note_refused(now, is_in_row=self._in_row > 1)
+        self._bucket.fill()
+        self._rests_until = now + min(self._window_s, self.interval_s * 2 ** (self._in_row - 1))
+
+
+class _Bucket:
+    """How many calls have left faster than evenly, and how many may."""
+
+    def __init__(self) -> None:
+        self.depth = math.inf
+        self.level = 0.0
+        self._at = 0.0
+
+    def drain(self, now: float, interval_s: float) -> None:
+        """Let out what an even pace has let through meanwhile."""
+        if now > self._at:
+            self.level = max(0.0, self.level - (now - self._at) / interval_s)
+            self._at = now
+
+    def ready_at(self, interval_s: float) -> float:
+        """Return the time from which there is room for one more."""
+        over = self.level + 1 - self.depth
+        return self._at + over * interval_s if over > 0 else -math.inf
+
+    def take(self, now: float, interval_s: float) -> None:
+        """Put one in."""
+        self.drain(now, interval_s)
+        self.level += 1
+
+    def give_back(self) -> None:
+        """Take one out again."""
+        self.level = max(0.0, self.level - 1)
+
+    def limit(self, at_once: float) -> None:
+        """Be no deeper than what was taken at once, and less deep each time that it turns out to be too much."""
+        if self.depth < math.inf:
+            at_once = min(at_once, self.depth - 1, int(self.depth * DEEPER))
+        self.depth = max(1, round(at_once))
+
+    def fill(self) -> None:
+        """Let nothing leave before as much has drained."""
+        self.level = max(self.level, self.depth)
+
+
+class _Rate:
+    """Which part of the full rate is in use: less when evenly spaced calls are refused, more after some time."""
+
+    def __init__(self, window_s: float) -> None:
+        self.share = 1.0
+        self._window_s = window_s
+        self._trouble = 0.0
+        self._began = self._refused = 1.0
+        self._rises_from = math.inf
+
+    def note_let_through(self, now: float) -> None:
+        """Rise, if it is time."""
+        self._trouble = max(0.0, self._trouble - (TOLERATED if self.share == 1.0 else TOLERATED_LOWERED))
+        if self.share < 1.0 and now > self._rises_from:
+            self.share = min(1.0, self._risen((now - self._rises_from) / self._window_s))
+
+    def note_refused(self, now: float, *, is_in_row: bool) -> None:
+        """Fall, unless it was chance; while it rises nothing is."""
+        self._trouble += 1
+        if self.share < 1.0 and now > self._rises_from:
+            self._lower(now, RISING)
+        elif is_in_row:
+            self._lower(now, IN_ROW)
+        elif self._trouble >= EVENT:
+            self._lower(now, FIRST if self.share == 1.0 else AGAIN)
+
+    def _lower(self, now: float, part: float) -> None:
+        self._refused = self.share
+        self.share = self._began = max(LEAST_SHARE, self.share * part)
+        self._rises_from = now + HOLD_WINDOWS * self._window_s
+        self._trouble = 0.0
+
+    def _risen(self, windows: float) -> float:
+        passed = self._refused * PASSED
+        slow = (passed - self._began) / (SLOW_RISE * self._refused)
+        if windows <= slow:
+            return self._began + SLOW_RISE * self._refused * windows
+        return passed * math.exp(FAST_RISE * (windows - slow))
+
+
+class _Latency:
+    """How long answers take, and by how much that differs."""
+
+    def __init__(self) -> None:
+        self.answers = 0
+        self.mean_s = 0.0
+        self._least_s, self._most_s = math.inf, 0.0
+
+    def add(self, latency_s: float) -> None:
+        """Count one more."""
+        self.answers += 1
+        self.mean_s += (latency_s - self.mean_s) / min(self.answers, 5)
+        self._least_s, self._most_s = min(self._least_s, latency_s), max(0.98 * self._most_s, latency_s)
+
+    @property
+    def spread_s(self) -> float:
+        """By how much two calls may come closer together, or further apart, than they left."""
+        return self._most_s - self._least_s
