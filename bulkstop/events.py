@@ -63,6 +63,18 @@ class AccountThrottled(NamedTuple):
     is_expected: bool = False
 
 
+class PaceLearnt(NamedTuple):
+    """Calls of an account leave evenly from now on: the service refused what came `at_once`, or even this rate's.
+
+    `interval_s` are the seconds from one to the next, and `share` is the part of the stated rate that it takes.
+    """
+
+    account_id: str
+    at_once: int
+    interval_s: float
+    share: float
+
+
 class BreakerOpened(NamedTuple):
     """The service failed several calls in a row, so only a probe is sent now and then."""
 
@@ -163,6 +175,7 @@ Event = (
     | AttemptEnded
     | AttemptBroken
     | AccountThrottled
+    | PaceLearnt
     | BreakerOpened
     | BreakerClosed
     | WavePassed

@@ -33,6 +33,14 @@ class Order(StrEnum):
     PRIORITY_ASCENDING = "priority-ascending"
 
 
+class Pace(StrEnum):
+    """How soon calls leave that the quota lets leave."""
+
+    AUTO = "auto"  # in bursts until the service refuses one, then evenly
+    BURST = "burst"
+    EVEN = "even"
+
+
 class Outcome(StrEnum):
     """What became of one row; the values are public (see the contract in README.md)."""
 
@@ -124,6 +132,7 @@ class WaitReason(StrEnum):
     THROTTLED = "throttled"  # the service told the account to wait
     STORE = "store"  # the quota store permits no call, or does not answer
     QUOTA = "quota"
+    PACE = "pace"  # the service takes no more at once
     WAVE = "wave"  # the wave before has not ended
     SOAK = "soak"  # the time between two waves
     CAP = "cap"  # all that is under way could fail, and the failure cap would be reached

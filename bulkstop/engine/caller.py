@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from bulkstop.engine.lanes import Claim
 from bulkstop.engine.limits.clock import elapsed_s
+from bulkstop.engine.limits.overload import read_unavailable
 from bulkstop.engine.limits.quota import Quota
 from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.results import unfinished_attempt
@@ -121,6 +122,8 @@ class Caller:
         again: RetryHint | None = RetryHint.LATER  # also of a call that is cut off
         try:
             answer = await make()
+            if isinstance(answer, Attempt):
+                answer = read_unavailable(answer, self._quota, sent_at)
             again = answer.again if isinstance(answer, Attempt) else None
         finally:
             self.calls += 1

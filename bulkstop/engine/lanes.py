@@ -118,7 +118,7 @@ class Lane:
         limits = (
             Wait(WaitReason.THROTTLED, self.rest.until),
             Wait(WaitReason.STORE, self.claim_at),
-            Wait(WaitReason.QUOTA, self.quota.ready_at()),
+            Wait(WaitReason.PACE if self.quota.finding() else WaitReason.QUOTA, self.quota.ready_at()),
         )
         held_up = max(limits, key=lambda wait: wait.until)
         if self.is_sent:

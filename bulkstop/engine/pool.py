@@ -8,12 +8,13 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from bulkstop.engine.followup import Follow, FollowUp, follow_nothing
 from bulkstop.engine.lanes import Claim, Lane, Lanes, Turn
 from bulkstop.engine.limits.clock import elapsed_s
+from bulkstop.engine.limits.overload import read_unavailable
 from bulkstop.engine.readback import Ended, ReadList, Reviews
 from bulkstop.engine.results import broken_off_attempt, is_stray, make_result, unfinished_attempt
 from bulkstop.engine.retry import Rest, Retry, RetryAt, Settle
 from bulkstop.engine.tasks import TICK_S, Sleepers, Tasks
 from bulkstop.errors import BulkstopError
-from bulkstop.events import AccountThrottled, Observe, ignore
+from bulkstop.events import AccountThrottled, Observe, PaceLearnt, ignore
 from bulkstop.model import DONE, Attempt, Limit, Outcome, Report, Result, RetryHint, Send
 
 CANCELLED = "the quota store or the report was cancelled from within; nothing more is sent"
@@ -239,13 +240,17 @@ class Pool:
 
     def _take_in(self, turn: Turn, attempt: Attempt) -> None:
         """Settle what was answered, or let it wait for the next try."""
-        now, lane, again = self._now(), turn.lane, attempt.again
+        now, lane = self._now(), turn.lane
+        attempt = read_unavailable(attempt, lane.quota, turn.sent_at)
+        again = attempt.again
         self.calls += 1
         if turn.follow_up is None:
             self._guards.answered(now, turn.sent_at, attempt.outcome, attempt.error)
         step = self._plan_next(turn, attempt, now)
         turn.tries = step.tries
         lane.answered(turn, now, throttled=again is RetryHint.THROTTLED, failed=again is RetryHint.LATER)
+        if again is RetryHint.THROTTLED and (finding := lane.quota.finding()) is not None:
+            self._observe(PaceLearnt(lane.account_id, *finding))
         if isinstance(step, Settle):
             self._settle(turn, attempt, now)
         else:

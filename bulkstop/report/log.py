@@ -18,6 +18,7 @@ from bulkstop.events import (
     ListsRead,
     LoadBegan,
     LoopStalled,
+    PaceLearnt,
     Progressed,
     Resting,
     RunBegan,
@@ -56,6 +57,11 @@ _RECORDS: dict[type[Event], tuple[str, int, str]] = {
         logging.WARNING,
         "account {account_id} rests for {rest_s:g} s, as the service refused a call",
     ),
+    PaceLearnt: (
+        "pace_learnt",
+        logging.INFO,
+        "account {account_id}: refused at {at_once} at once; calls leave evenly from here, one in {interval_s:.3g} s",
+    ),
     BreakerOpened: (
         "breaker_opened",
         logging.WARNING,
@@ -87,8 +93,10 @@ _RECORDS: dict[type[Event], tuple[str, int, str]] = {
 def log_event(event: Event) -> None:
     """Log what has happened in a sentence; the record's `event` and `fields` are its name and its data."""
     name, level, text = _RECORDS[type(event)]
-    if isinstance(event, AccountThrottled) and event.is_expected:
+    if isinstance(event, AccountThrottled) and event.is_expected and event.rest_s < LONG_REST_S:
         level = logging.INFO  # so it finds its limit
+    elif isinstance(event, PaceLearnt) and event.share < 1:
+        level = logging.WARNING  # somebody else uses the account, or its limit is lower than stated
     elif isinstance(event, Resting) and event.rest_s >= LONG_REST_S:
         level = logging.WARNING
     if LOG.isEnabledFor(level):

@@ -24,6 +24,8 @@ from bulkstop.engine.guards.guards import Guards
 from bulkstop.engine.guards.scopes import ScopeBreaker
 from bulkstop.engine.lanes import Claim, Lane, Turn
 from bulkstop.engine.limits.estimate import Stored
+from bulkstop.engine.limits.overload import Overload
+from bulkstop.engine.limits.pacing import AutoPacer
 from bulkstop.engine.limits.quota import AllOf, EvenPacer, NoQuota, Quota, RollingWindow
 from bulkstop.engine.limits.store import QuotaStore, open_store
 from bulkstop.engine.limits.windows import add_safety_margin
@@ -35,7 +37,7 @@ from bulkstop.kore import token
 from bulkstop.kore.calls import SMS_PATH, VOICE_PATH
 from bulkstop.kore.exchange import Transport
 from bulkstop.kore.session import Classify, Perform, make_stop
-from bulkstop.model import Attempt, Campaign, Send
+from bulkstop.model import Attempt, Campaign, Pace, Send
 from bulkstop.naming import name_setting, name_variable
 from bulkstop.redact import REDACTOR, find_passwords
 from bulkstop.report.log import LOG, log_event
@@ -299,7 +301,8 @@ class Accounts:
         drained: asyncio.Event | None = None,
         rests: Callable[[float], object] = lambda seconds: None,
     ) -> None:
-        self.paced = settings.adaptive
+        self.paced = settings.adaptive or (bool(settings.quota) and settings.pace == Pace.AUTO)
+        self._overload = Overload()
         self._settings = settings
         self._store = store
         self._drained = drained
@@ -313,13 +316,13 @@ class Accounts:
     ) -> "Accounts":
         """Return the same accounts for one run of several: what they may do is shared, callers are its own."""
         own = Accounts(self._settings, self._store, drained=drained, rests=rests)
-        own._quotas, own._account_rests = self._quotas, self._account_rests
+        own._quotas, own._account_rests, own._overload = self._quotas, self._account_rests, self._overload
         return own
 
     def quota(self, account_id: str) -> Quota:
         """Return the limits of an account, always the same object."""
         if account_id not in self._quotas:
-            self._quotas[account_id] = make_quota(self._settings)
+            self._quotas[account_id] = make_quota(self._settings, self._overload)
         return self._quotas[account_id]
 
     def claim(self, account_id: str) -> Claim | None:
@@ -370,12 +373,14 @@ class Accounts:
         return self._callers[account_id]
 
 
-def make_quota(settings: Settings) -> Quota:
-    """Make the limits of one account."""
+def make_quota(settings: Settings, overload: Overload | None = None) -> Quota:
+    """Make the limits of one account; `overload` is shared by all accounts of a service."""
     quotas: list[Quota] = []
     if settings.quota:
-        quotas.append(RollingWindow([add_safety_margin(limit) for limit in settings.quota]))
-        if settings.pace == "even":
+        limits = [add_safety_margin(limit) for limit in settings.quota]
+        is_learnt = settings.pace == Pace.AUTO and not settings.adaptive
+        quotas.append(AutoPacer(limits, overload) if is_learnt else RollingWindow(limits))
+        if settings.pace == Pace.EVEN:
             quotas.append(EvenPacer(settings.quota))
     if settings.adaptive:
         from bulkstop.engine.limits.adaptive import Adaptive  # seldom wanted: a short run need not wait for it

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from bulkstop.errors import SettingsError
 from bulkstop.ids import id_fault
-from bulkstop.model import CampaignType, FailureCap, Limit, Order, WarningKind
+from bulkstop.model import CampaignType, FailureCap, Limit, Order, Pace, WarningKind
 from bulkstop.naming import name_setting, name_variable
 from bulkstop.settings.machine_zone import explain_machine_zone, read_machine_zone
 from bulkstop.settings.options import SettingsOptions
@@ -185,8 +185,12 @@ class Settings:
         visible=False,
     )
     adaptive: bool = setting(QUOTA, False, "Find and hold a limit that nobody knows; with --quota none.")
-    pace: str = setting(
-        QUOTA, "burst", "As soon as the quota allows, or evenly.", read=one_of("burst", "even"), metavar="burst|even"
+    pace: Pace = setting(
+        QUOTA,
+        Pace.AUTO,
+        "As soon as the quota allows (burst), evenly, or in bursts until the service refuses one (auto).",
+        read=one_of(*Pace),
+        metavar="|".join(Pace),
     )
     order: Order = setting(
         SELECTION,

@@ -27,6 +27,7 @@ import math
 from dataclasses import dataclass
 
 from bulkstop.engine.limits.estimate import Places
+from bulkstop.engine.limits.quota import PaceFinding
 
 START_RATE = 20.0  # reaches 500/s in less than a second; a limit of 1/s it overruns by a few calls
 LEAST_RATE = 0.05  # a tenth of the smallest limit that is documented, 1800 an hour
@@ -131,6 +132,14 @@ class Adaptive:
             self._round.answered += 1
             if self._round.is_over(now, sent_at):
                 self._end_round(now)
+
+    def note_unavailable(self, sent_at: float) -> bool:
+        """Take none for a refusal."""
+        return False
+
+    def finding(self) -> PaceFinding | None:
+        """Return none."""
+        return None
 
     def places(self, now: float, latency_s: float) -> list[Places]:
         """Return the one place of a rate: the one that is tried at present."""

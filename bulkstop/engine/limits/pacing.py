@@ -20,7 +20,8 @@ import math
 from collections.abc import Sequence
 
 from bulkstop.engine.limits.estimate import Places
-from bulkstop.engine.limits.quota import RollingWindow
+from bulkstop.engine.limits.overload import Meaning, Overload
+from bulkstop.engine.limits.quota import PaceFinding, RollingWindow
 from bulkstop.model import Limit
 
 # So many calls of a burst may be in flight before its shape is known: as few as take the burst through in this part of
@@ -45,6 +46,7 @@ AT_ONCE = 1.5
 # and while it rises.
 FIRST, AGAIN, IN_ROW, RISING = 0.75, 0.89, 0.85, 0.88
 LEAST_SHARE = 0.02
+SLOWED = 2
 # It stays for so many windows; rises, in each, by this part of the rate that was refused, until that is passed by a
 # little; and then e-fold so often. With a second client that takes a third of 20 calls, 0.05 has 5.5 % of ours refused.
 HOLD_WINDOWS, SLOW_RISE, PASSED, FAST_RISE = 0.25, 0.04, 1.03, 3.0
@@ -53,9 +55,12 @@ TOLERATED, TOLERATED_LOWERED, EVENT = 0.03, 0.06, 1.9
 
 
 class AutoPacer:
-    """A quota (see quota.py) that keeps its limits exactly, and offers a service no more at once than it takes."""
+    """A quota (see quota.py) that keeps its limits exactly, and offers a service no more at once than it takes.
 
-    def __init__(self, limits: Sequence[Limit]) -> None:
+    `overload` is what all accounts of a service have in common: what its 503 means.
+    """
+
+    def __init__(self, limits: Sequence[Limit], overload: Overload | None = None) -> None:
         shortest = min(limits, key=lambda limit: limit.window_s)
         self._window = RollingWindow(limits)
         self._calls, self._window_s = shortest.calls, shortest.window_s
@@ -67,19 +72,20 @@ class AutoPacer:
         self._let_through = 0
         self._rests_until = self._refused_at = -math.inf
         self._in_row = 0
+        self._overload = overload or Overload()
+        self._slowed_at = math.inf
+        self._has_learnt_of_503 = False
 
     @property
     def interval_s(self) -> float:
         """The seconds from one call to the next where they leave evenly."""
-        return self._window_s / self._calls * (1 + self._slack) / self._rate.share
-
-    @property
-    def at_once(self) -> float:
-        """How many calls may leave at once; inf while no number was refused."""
-        return self._bucket.depth
+        interval_s = self._window_s / self._calls * (1 + self._slack) / self._rate.share
+        return interval_s * SLOWED if self._is_slowed else interval_s
 
     def ready_at(self) -> float:
         """Return the time at which the quota, the bucket and what was refused last let a call leave."""
+        if self._has_learnt_of_503 and self._overload.meaning is Meaning.FAULT:
+            self._forget()
         ready_at = max(self._window.ready_at(), self._rests_until)
         if self._bucket.depth < math.inf:
             return max(ready_at, self._bucket.ready_at(self.interval_s))
@@ -97,6 +103,14 @@ class AutoPacer:
         self._in_flight -= 1
         self._bucket.give_back()
 
+    def note_unavailable(self, sent_at: float) -> bool:
+        """Tell whether a 503 is to be taken for a limit: then the account is slowed down until that is known."""
+        is_limit = self._overload.note_unavailable(is_slowed=sent_at > self._slowed_at)
+        if is_limit and self._slowed_at == math.inf:
+            self._slowed_at = sent_at
+        self._has_learnt_of_503 |= is_limit
+        return is_limit
+
     def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
         """Learn from an answer; only one that was let through for good proves anything about the limit."""
         self._window.answered(now, sent_at, throttled=False)  # whatever it was, its place counts from now on
@@ -106,10 +120,17 @@ class AutoPacer:
         if throttled:
             self._refuse(now, sent_at)
         elif not failed:
+            self._overload.note_available(is_slowed=sent_at > self._slowed_at)
             self._let_through += 1
             if sent_at > self._refused_at:
                 self._in_row = 0
             self._rate.note_let_through(now)
+
+    def finding(self) -> PaceFinding | None:
+        """Return what refused calls have told, if any was refused."""
+        if self._bucket.depth == math.inf:
+            return None
+        return PaceFinding(int(self._bucket.depth), self.interval_s, self._rate.share)
 
     def places(self, now: float, latency_s: float) -> list[Places]:
         """Return those of the quota, and, where calls leave evenly, the one that is taken until the next may."""
@@ -118,6 +139,18 @@ class AutoPacer:
             taken_until = max(self._bucket.ready_at(self.interval_s), self._rests_until)
             places.append(Places(1, self.interval_s, (taken_until,)))
         return places
+
+    @property
+    def _is_slowed(self) -> bool:
+        return self._slowed_at < math.inf and self._overload.meaning is Meaning.UNKNOWN
+
+    def _forget(self) -> None:
+        """Go on in bursts: what was refused was refused for another reason."""
+        self._has_learnt_of_503, self._slowed_at = False, math.inf
+        self._bucket = _Bucket()
+        self._rate = _Rate(self._window_s)
+        self._slack, self._in_row = SLACK, 0
+        self._rests_until = -math.inf
 
     def _most_in_flight(self) -> int:
         """Return how many calls of a burst may be in flight, none of which need be let through."""

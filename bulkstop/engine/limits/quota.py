@@ -3,7 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from bulkstop.engine.limits.estimate import Departures, Places
 from bulkstop.model import Limit
@@ -13,6 +13,17 @@ INCREASE = 0.1
 """AIMD (https://en.wikipedia.org/wiki/Additive_increase/multiplicative_decrease): a throttled window leaves 0.7 of
 the limit; each window of it that ends untroubled gives 0.1 back. Somebody else then uses the account as well, and
 these are about the shares at which the two find each other within some windows."""
+
+
+class PaceFinding(NamedTuple):
+    """What refused calls have told of a service: how many it takes at once, and the seconds from one to the next.
+
+    `share` is the part of the stated rate that is in use; less than 1 where evenly spaced calls were refused as well.
+    """
+
+    at_once: int
+    interval_s: float
+    share: float = 1.0
 
 
 class Quota(Protocol):
@@ -32,6 +43,14 @@ class Quota(Protocol):
 
     def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
         """Note a call's answer: refused for its number, `failed` for another reason (or none came), or good."""
+        ...
+
+    def note_unavailable(self, sent_at: float) -> bool:
+        """Tell whether a 503 is taken for a refusal; `answered` is told then that it was one."""
+        ...
+
+    def finding(self) -> PaceFinding | None:
+        """Return why calls leave more slowly than the quota lets them; None where they do not."""
         ...
 
     def places(self, now: float, latency_s: float) -> list[Places]:
@@ -54,6 +73,14 @@ class NoQuota:
 
     def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
         """Do nothing."""
+
+    def note_unavailable(self, sent_at: float) -> bool:
+        """Take none for a refusal."""
+        return False
+
+    def finding(self) -> PaceFinding | None:
+        """Return none."""
+        return None
 
     def places(self, now: float, latency_s: float) -> list[Places]:
         """Return none."""
@@ -107,6 +134,14 @@ class RollingWindow:
             self._shrink(now, sent_at)
         elif self._share < 1.0 and not failed:  # an error proves nothing about the limit
             self._grow(now)
+
+    def note_unavailable(self, sent_at: float) -> bool:
+        """Take none for a refusal."""
+        return False
+
+    def finding(self) -> PaceFinding | None:
+        """Return none."""
+        return None
 
     def places(self, now: float, latency_s: float) -> list[Places]:
         """Return a place for each call of each limit; one in flight counts as if half its way was behind it."""
@@ -162,6 +197,14 @@ class EvenPacer:
     def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
         """Do nothing."""
 
+    def note_unavailable(self, sent_at: float) -> bool:
+        """Take none for a refusal."""
+        return False
+
+    def finding(self) -> PaceFinding | None:
+        """Return none."""
+        return None
+
     def places(self, now: float, latency_s: float) -> list[Places]:
         """Return the one place, taken until the next call may leave."""
         return [Places(1, self._interval_s, (self._next,))]
@@ -191,6 +234,15 @@ class AllOf:
         """Tell each."""
         for quota in self._quotas:
             quota.answered(now, sent_at, throttled=throttled, failed=failed)
+
+    def note_unavailable(self, sent_at: float) -> bool:
+        """Take it for one if any does; each is told."""
+        answers = [quota.note_unavailable(sent_at) for quota in self._quotas]
+        return any(answers)
+
+    def finding(self) -> PaceFinding | None:
+        """Return the first that any has."""
+        return next(filter(None, (quota.finding() for quota in self._quotas)), None)
 
     def places(self, now: float, latency_s: float) -> list[Places]:
         """Return those of each."""

@@ -10,14 +10,15 @@ from bulkstop.errors import BulkstopError
 from bulkstop.model import Limit
 from bulkstop.naming import name_setting
 
-SAFETY_MARGIN = 0.01
-"""The share by which a window is longer here than at the service, up to SAFETY_MARGIN_MOST_S.
+SAFETY_MARGIN = 0.005
+"""The share by which a window is longer here than at the service, within the two bounds below.
 
 Two calls that leave one window apart arrive less than that apart when the first was slower on its way. What one
 process sends is held exactly by RollingWindow, which counts from the answers; between processes, this is what their
-ways may differ by. It also covers a server's own clock: nginx reads it once a turn, and with 50 connections a turn took
-3 ms. It costs as much of the permitted rate.
+ways may differ by. It costs as much of the permitted rate.
 """
+SAFETY_MARGIN_LEAST_S = 0.003
+"""For a server's own clock: nginx reads it once a turn, and with 50 connections a turn took 3 ms."""
 SAFETY_MARGIN_MOST_S = 0.5
 
 
@@ -61,7 +62,8 @@ def _binding(limits: Sequence[Limit]) -> list[Window]:
 
 def add_safety_margin(limit: Limit) -> Limit:
     """Lengthen a limit's window by the guard."""
-    return Limit(limit.calls, limit.window_s + min(SAFETY_MARGIN * limit.window_s, SAFETY_MARGIN_MOST_S))
+    margin_s = min(max(SAFETY_MARGIN * limit.window_s, SAFETY_MARGIN_LEAST_S), SAFETY_MARGIN_MOST_S)
+    return Limit(limit.calls, limit.window_s + margin_s)
 
 
 def _in_ms(limit: Limit) -> Window:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from bulkstop.model import DONE, Limit, Outcome
+from bulkstop.model import DONE, Limit, Outcome, Pace
 from bulkstop.report.load.error_counts import ErrorCounts, error_counts_to_json, format_error_counts
 from bulkstop.report.load.figures import describe_outcome, metrics_to_json, warn_nothing_stopped
 from bulkstop.report.load.metrics import Metrics
@@ -18,7 +18,7 @@ from bulkstop.report.load.thresholds import Threshold, Verdict
 from bulkstop.report.stop.summary import format_counts
 from bulkstop.text import format_duration
 
-EVEN = "even"
+EVEN = Pace.EVEN
 REFUSED_SHARE = 0.5
 WINDOWS_S = (1.0, 10.0, 60.0, 600.0, 3600.0)
 LEAST_CALLS = 20

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from bulkstop.model import CampaignType, Limit, Outcome, Result, utc_text
+from bulkstop.model import CampaignType, Limit, Outcome, Pace, Result, utc_text
 from bulkstop.naming import name_setting
 from bulkstop.text import format_duration, format_table, printable
 
@@ -86,7 +86,7 @@ class PlanFacts(NamedTuple):
     ended_before: Mapping[Outcome, int]
     retry: tuple[Outcome, ...]
     quota: tuple[Limit, ...]
-    pace: str
+    pace: Pace
     adaptive: bool
     order: str
     forecasts: tuple[Forecast, ...]
@@ -214,9 +214,17 @@ def _format_forecast(each: Forecast, begins_at: float) -> str:
     )
 
 
+_PACES = {
+    Pace.AUTO: ", in bursts until the service refuses one, then evenly",
+    Pace.BURST: ", in bursts",
+    Pace.EVEN: ", evenly",
+}
+
+
 def _format_pace(plan: PlanFacts) -> str:
-    words = ("evenly" if plan.pace == "even" else "", "adaptive" if plan.adaptive else "")
-    return "".join(f", {word}" for word in words if word)
+    if plan.adaptive:
+        return ", adaptive"
+    return _PACES[plan.pace] if plan.quota else ""
 
 
 def _format_deadline(plan: PlanFacts) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ LAST_LANES = 3
 """Accounts of which the end is computed: those that are likely to be the last."""
 
 
-class Pace(NamedTuple):
+class CallCost(NamedTuple):
     """What the answers of a run tell: how long one takes, 0 before the first, and the calls that a campaign takes."""
 
     latency_s: float = 0.0
@@ -76,44 +76,44 @@ def _drop_free(places: Places) -> Places:
     return places._replace(taken_until=tuple(until for until in places.taken_until if until > 0))
 
 
-def forecast_left_s(lanes: Lanes, now: float, pace: Pace, stored: Mapping[str, Stored]) -> float | None:
+def forecast_left_s(lanes: Lanes, now: float, cost: CallCost, stored: Mapping[str, Stored]) -> float | None:
     """Return the seconds until all lanes are done, if nothing disturbs them; None while nobody can tell.
 
     `stored` is what a store knew of each account.
     """
-    outlooks = [_Outlook(lane, now, pace) for lane in lanes.unfinished]
+    outlooks = [_Outlook(lane, now, cost) for lane in lanes.unfinished]
     if not outlooks:
         return 0.0
     leaves_at = lanes.guards.leaves_at()
     begins_at = max(now, leaves_at if leaves_at < math.inf else now)
     total, in_flight = sum(each.calls for each in outlooks), sum(each.lane.in_flight for each in outlooks)
-    if not pace.latency_s and not any(each.places for each in outlooks):
+    if not cost.latency_s and not any(each.places for each in outlooks):
         return None
     last = heapq.nlargest(LAST_LANES, outlooks, key=lambda each: each.rough_s)
     for each in last:
         part = each.calls / total if total else 1.0  # of the workers: all accounts have some to their end
-        each.depart(lanes, begins_at, pace, stored.get(each.lane.account_id), part)
+        each.depart(lanes, begins_at, cost, stored.get(each.lane.account_id), part)
     limit = sum(lanes.guards.limit_of(each.lane.account_id) for each in outlooks)
     workers = Workers(limit, lanes.concurrency, in_flight)
-    everything = Departures([], total, now=begins_at, latency_s=pace.latency_s, workers=workers)
+    everything = Departures([], total, now=begins_at, latency_s=cost.latency_s, workers=workers)
     opens = lanes.guards.find_wait(begins_at)
     at = opens.until if opens is not None and opens.until < math.inf else begins_at
     begun_before = level_before = 0
-    for begun, soak_s in _list_ends(lanes, total, pace):
+    for begun, soak_s in _list_ends(lanes, total, cost):
         level = _find_level([each.calls for each in outlooks], begun)
         ends = [at, everything.leave(begun - begun_before, at), *(each.leave(level_before, level, at) for each in last)]
-        at, begun_before, level_before = max(ends) + pace.latency_s + soak_s, begun, level
+        at, begun_before, level_before = max(ends) + cost.latency_s + soak_s, begun, level
     return at - now
 
 
-def _list_ends(lanes: Lanes, total: int, pace: Pace) -> Iterator[tuple[int, float]]:
+def _list_ends(lanes: Lanes, total: int, cost: CallCost) -> Iterator[tuple[int, float]]:
     """Yield how many calls have been made at the end of each wave, and the wait after it."""
     stages = lanes.guards.list_stages()
     for begun, (_, soak_s) in zip(accumulate(size for size, _ in stages), stages, strict=True):
-        if begun * pace.calls_each >= total:
+        if begun * cost.calls_each >= total:
             yield total, 0.0
             return
-        yield int(begun * pace.calls_each), soak_s
+        yield int(begun * cost.calls_each), soak_s
 
 
 def _find_level(calls: Sequence[int], begun: int) -> int:
@@ -129,21 +129,21 @@ def _find_level(calls: Sequence[int], begun: int) -> int:
 class _Outlook:
     """What an account has before it."""
 
-    def __init__(self, lane: Lane, now: float, pace: Pace) -> None:
+    def __init__(self, lane: Lane, now: float, cost: CallCost) -> None:
         self.lane = lane
         unsent = max(0, lane.left - lane.in_flight - lane.held)
-        self.calls = math.ceil(unsent * pace.calls_each)
-        self.places = lane.quota.places(now, pace.latency_s)
+        self.calls = math.ceil(unsent * cost.calls_each)
+        self.places = lane.quota.places(now, cost.latency_s)
         self.rests_until = max(now, lane.rests_until)
         slowest = max((each.interval_s for each in self.places), default=0.0)
-        self.rough_s = self.rests_until - now + self.calls * max(slowest, pace.latency_s * 1e-6)
+        self.rough_s = self.rests_until - now + self.calls * max(slowest, cost.latency_s * 1e-6)
 
-    def depart(self, lanes: Lanes, now: float, pace: Pace, stored: Stored | None, part: float) -> None:
+    def depart(self, lanes: Lanes, now: float, cost: CallCost, stored: Stored | None, part: float) -> None:
         """Begin to compute how its calls leave, by its part of the workers."""
-        places = add_stored(self.places, stored, pace.latency_s)
+        places = add_stored(self.places, stored, cost.latency_s)
         limit = lanes.guards.limit_of(self.lane.account_id)
         workers = Workers(limit, max(1.0, lanes.concurrency * part), self.lane.in_flight)
-        self._departures = Departures(places, self.calls, now=now, latency_s=pace.latency_s, workers=workers)
+        self._departures = Departures(places, self.calls, now=now, latency_s=cost.latency_s, workers=workers)
 
     def leave(self, level_before: int, level: int, not_before: float) -> float:
         """Return when the calls between these two have left."""

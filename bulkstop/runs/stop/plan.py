@@ -7,7 +7,7 @@ from itertools import islice
 
 from bulkstop import source
 from bulkstop.errors import InputError
-from bulkstop.model import Campaign, Defaults, Outcome, Row
+from bulkstop.model import Campaign, Defaults, Outcome, Pace, Row
 from bulkstop.redact import hide_password
 from bulkstop.report.stop.plan import UNUSABLE_SHOWN, Deadline, Forecast, GuardFacts, PlanFacts, UnusableRow
 from bulkstop.runs.stop.input_files import paths_in
@@ -82,7 +82,7 @@ def describe_plan(
         ended_before=plan.settled,
         retry=tuple(each for each in Outcome if each in retry),
         quota=settings.quota,
-        pace=settings.pace,
+        pace=Pace(settings.pace),
         adaptive=settings.adaptive,
         order=settings.order,
         forecasts=tuple(forecasts or ()),

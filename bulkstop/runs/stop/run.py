@@ -31,7 +31,7 @@ from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs.host import LOOK_AT_CLOCK_S, every
 from bulkstop.runs.options import read_rate
 from bulkstop.runs.parts import Parts
-from bulkstop.runs.stop.forecast import Pace, forecast_left_s
+from bulkstop.runs.stop.forecast import CallCost, forecast_left_s
 from bulkstop.runs.stop.work import Work, make_work
 from bulkstop.runs.wiring import check_accounts, check_size, find_end, plan_waves
 from bulkstop.settings import Settings
@@ -255,8 +255,8 @@ class Run:
         if self._work is None or self.state is not RunState.RUNNING:
             return 0.0 if self.state is RunState.ENDED else None
         if now >= self._forecast_at + FORECAST_S:
-            pace = Pace(self.stats.latency_ms / 1000, self.stats.calls_each)
-            left_s = forecast_left_s(self._work.pool.lanes, now, pace, self._stored)
+            cost = CallCost(self.stats.latency_ms / 1000, self.stats.calls_each)
+            left_s = forecast_left_s(self._work.pool.lanes, now, cost, self._stored)
             self._forecast_at, self._ends_in = now, left_s
         return None if self._ends_in is None else max(0.0, self._ends_in - (now - self._forecast_at))
 

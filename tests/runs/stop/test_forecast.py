@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from bulkstop.engine.limits.pacing import AutoPacer
 from bulkstop.engine.limits.quota import AllOf, NoQuota, RollingWindow
 from bulkstop.errors import SettingsError
 from bulkstop.model import Campaign, CampaignType, Limit
@@ -33,7 +34,8 @@ def campaigns(count: int, account_id: str = "a") -> list[Campaign]:
 def test_quotas_are_put_together_as_asked() -> None:
     """No quota is none, windows are a log, and whatever else is asked for holds at the same time."""
     assert isinstance(make_quota(settings(quota=NO_LIMIT)), NoQuota)
-    assert isinstance(make_quota(settings()), RollingWindow)
+    assert isinstance(make_quota(settings()), AutoPacer)
+    assert isinstance(make_quota(settings(pace="burst")), RollingWindow)
     assert isinstance(make_quota(settings(pace="even")), AllOf)
     even = make_quota(settings(pace="even"))
     even.take(0.0)

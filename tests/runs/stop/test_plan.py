@@ -68,7 +68,7 @@ def test_a_plan_as_a_machine_reads_it() -> None:
         ],
         "ended_before": {},
         "quota": ["3/60s"],
-        "pace": "burst",
+        "pace": "auto",
         "adaptive": False,
         "order": "input",
         "accounts": [

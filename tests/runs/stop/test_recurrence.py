@@ -374,7 +374,7 @@ def test_an_account_rests_as_a_whole(kind: str) -> None:
     assert set(scene.said().values()) == {"disabled"}
     (told,) = [made for made in scene.log if made.rest_s]
     assert {made.account_id for made in scene.log if told.ended_s < made.began_s < told.ended_s + 10.0} == {"a2"}
-    assert scene.events == [AccountThrottled("a1", 10.0, "rate limit")]
+    assert scene.events == [AccountThrottled("a1", 10.0, "rate limit", is_expected=True)]
 
 
 @pytest.mark.parametrize("even", [False, True])

@@ -14,7 +14,7 @@ from bulkstop.engine.limits.estimate import Stored
 from bulkstop.engine.limits.quota import AllOf, EvenPacer, NoQuota, Quota, RollingWindow
 from bulkstop.model import Campaign, Limit, Outcome
 from bulkstop.report.stop.stats import Stats
-from bulkstop.runs.stop.forecast import Pace, forecast_left_s
+from bulkstop.runs.stop.forecast import CallCost, forecast_left_s
 from tests.engine.parts import STOPPED, Job, Reply, Service, campaigns, now_s, throttled
 
 MINUTE = (Limit(60, 60),)
@@ -143,8 +143,8 @@ def follow(shape: Shape) -> Told:
     told: list[float | None] = []
 
     def tell() -> None:
-        pace = Pace(shape.latency_s if stats.done else 0.0, stats.calls_each)
-        told.append(forecast_left_s(job.lanes, now_s(), pace, stored))
+        cost = CallCost(shape.latency_s if stats.done else 0.0, stats.calls_each)
+        told.append(forecast_left_s(job.lanes, now_s(), cost, stored))
 
     assert job.to_its_end((shape.told_at_s, tell)) is None
     assert job.outcomes() == {Outcome.STOPPED: total}

@@ -1,0 +1,301 @@
+"""However a service counts, its limit is used and hardly ever met: in models of limiters, in virtual time."""
+
+import heapq
+import math
+import random
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Protocol
+
+import pytest
+
+from bulkstop.engine.limits.overload import Meaning, Overload, read_unavailable
+from bulkstop.engine.limits.pacing import SLACK, AutoPacer
+from bulkstop.engine.limits.quota import RollingWindow
+from bulkstop.engine.limits.windows import SAFETY_MARGIN, add_safety_margin
+from bulkstop.model import Attempt, Limit, Outcome, RetryHint
+from tests.engine.limits.limiters import FixedWindow, Gcra, SlidingCounter, SlidingLog
+
+PHASES = 8
+QUICK, STATED = Limit(20, 5.0), Limit(60, 60.0)
+
+
+class Limiter(Protocol):
+    """Tells whether a call would be let in, and lets it."""
+
+    def permits(self, now: float, /) -> bool:
+        """Tell whether a call would be let in."""
+        ...
+
+    def __call__(self, now: float, /) -> bool:
+        """Let a call in, or not."""
+        ...
+
+
+Make = Callable[[Limit, float], Limiter]
+"""Makes a limiter of a limit, some seconds after its window has begun."""
+LIMITERS: dict[str, Make] = {
+    "sliding log": lambda limit, phase_s: SlidingLog(limit.calls, limit.window_s),
+    "fixed window": lambda limit, phase_s: FixedWindow(limit.calls, limit.window_s, phase_s),
+    "sliding counter": lambda limit, phase_s: SlidingCounter(limit.calls, limit.window_s, phase_s),
+    "sliding counter of all": lambda limit, phase_s: SlidingCounter(
+        limit.calls, limit.window_s, phase_s, counts_refused=True
+    ),
+    "token bucket": lambda limit, phase_s: Gcra(limit.calls, limit.window_s, limit.calls),
+    "burst of 1": lambda limit, phase_s: Gcra(limit.calls, limit.window_s, 1),
+    "burst of a tenth": lambda limit, phase_s: Gcra(limit.calls, limit.window_s, limit.calls // 10),
+    "burst of a quarter": lambda limit, phase_s: Gcra(limit.calls, limit.window_s, limit.calls // 4),
+    "burst of a half": lambda limit, phase_s: Gcra(limit.calls, limit.window_s, limit.calls // 2),
+}
+
+
+def least_s(limiter: Limiter, limit: Limit, calls: int) -> float:
+    """Return how long the fastest client takes that knows the limiter, and keeps the quota as well."""
+    quota, now, step_s = SlidingLog(limit.calls, limit.window_s), 0.0, limit.window_s / limit.calls / 25
+    for _ in range(calls):
+        while not (quota.permits(now) and limiter.permits(now)):
+            now += step_s
+        quota(now)
+        limiter(now)
+    return now
+
+
+@dataclass
+class World:
+    """An account at a service, in virtual time: calls leave as the quota lets them, and are answered after a while."""
+
+    limiter: Callable[[float], bool]
+    latency_s: float = 0.003
+    jitter_s: float = 0.004
+    seed: int = 1
+    concurrency: int = 32
+    other_every_s: float = math.inf
+    is_ill: Callable[[int], bool] = lambda number: False
+    let_in: list[float] = field(default_factory=list)
+    arrived: list[float] = field(default_factory=list)
+    refused: int = 0
+    other: Counter[bool] = field(default_factory=Counter)
+    ended_s: float = 0.0
+
+    def run(self, quota: AutoPacer | RollingWindow, calls: float, until_s: float = math.inf) -> "World":
+        """Make so many calls, each again until it is let in."""
+        rnd, order, due = random.Random(self.seed), count(), list[tuple[float, int, str, float]]()
+        left, in_flight, looks_at = calls, 0, 0.0
+
+        def at(when: float, what: str, sent_at: float = 0.0) -> None:
+            heapq.heappush(due, (when, next(order), what, sent_at))
+
+        def way_s() -> float:
+            return (self.latency_s + rnd.random() * self.jitter_s) / 2
+
+        at(0.0, "look")
+        if self.other_every_s < math.inf:
+            at(self.other_every_s * rnd.random(), "other")
+        while len(self.let_in) < calls:
+            now, _, what, sent_at = heapq.heappop(due)
+            if now > until_s:
+                break
+            if what == "other":
+                self.other[self.limiter(now)] += 1
+                at(now + self.other_every_s * (0.99 + 0.02 * rnd.random()), "other")
+                continue
+            if what == "arrives":
+                self.arrived.append(now)
+                is_ill = self.is_ill(len(self.arrived))
+                at(now + way_s(), "let in" if self.limiter(now) and not is_ill else "refused", sent_at)
+            elif what != "look":
+                in_flight -= 1
+                is_in = what == "let in"
+                if is_in:
+                    self.let_in.append(now)
+                else:
+                    self.refused, left = self.refused + 1, left + 1
+                quota.answered(now, sent_at, throttled=not is_in)
+            while left and in_flight < self.concurrency and (ready_at := quota.ready_at()) <= now:
+                quota.take(now)
+                left, in_flight = left - 1, in_flight + 1
+                at(now + way_s(), "arrives", now)
+            else:
+                if left and in_flight < self.concurrency and not now < looks_at <= ready_at < math.inf:
+                    looks_at = ready_at
+                    at(ready_at, "look")
+            self.ended_s = now
+        return self
+
+    @property
+    def wasted(self) -> float:
+        """The part of the calls that was refused."""
+        return self.refused / len(self.arrived)
+
+    def most_in(self, window_s: float) -> int:
+        """Return how many calls arrived in the window that had most."""
+        most, window = 0, deque[float]()
+        for now in sorted(self.arrived):
+            window.append(now)
+            while window[0] <= now - window_s:
+                window.popleft()
+            most = max(most, len(window))
+        return most
+
+
+def pacer(limit: Limit) -> AutoPacer:
+    """Return the pace of an account, as a run has it."""
+    return AutoPacer([add_safety_margin(limit)])
+
+
+@pytest.mark.parametrize("limit", [QUICK, STATED], ids=str)
+@pytest.mark.parametrize("name", LIMITERS)
+def test_alone(name: str, limit: Limit) -> None:
+    """Six windows take at most 1.10 of the least time, at most 3 % is refused, and the quota is kept."""
+    times, refused, calls = 0.0, 0.0, 6 * limit.calls
+    for phase in range(PHASES):
+        phase_s = limit.window_s * phase / PHASES
+        world = World(LIMITERS[name](limit, phase_s), seed=phase).run(pacer(limit), calls)
+        times += world.ended_s / least_s(LIMITERS[name](limit, phase_s), limit, calls)
+        refused += world.wasted
+        assert world.most_in(limit.window_s) <= limit.calls
+    assert times / PHASES <= 1.10
+    assert refused / PHASES <= 0.03
+
+
+@pytest.mark.parametrize("limit", [QUICK, STATED], ids=str)
+def test_nothing_is_lost_where_whole_bursts_are_taken(limit: Limit) -> None:
+    """A sliding log is used to 0.98 of what it permits, and none is refused."""
+    world = World(SlidingLog(limit.calls, limit.window_s)).run(pacer(limit), 20 * limit.calls)
+    assert world.refused == 0
+    assert 19 * limit.window_s / world.ended_s >= 0.98
+
+
+@pytest.mark.parametrize("limit", [QUICK, STATED], ids=str)
+@pytest.mark.parametrize("name", LIMITERS.keys() - {"burst of 1", "sliding counter of all"})
+def test_a_second_client(name: str, limit: Limit) -> None:
+    """Beside one that takes a third, 0.90 of the rest is used, and about 5 % is refused."""
+    windows, used, refused = 30, 0.0, 0.0
+    for phase in range(PHASES // 2):
+        limiter = LIMITERS[name](limit, limit.window_s * phase * 2 / PHASES)
+        world = World(limiter, seed=phase, other_every_s=3 * limit.window_s / limit.calls)
+        world.run(pacer(limit), math.inf, windows * limit.window_s)
+        used += len(world.let_in) / (windows * limit.calls * 2 / 3)
+        refused += world.wasted
+    assert used / (PHASES / 2) >= 0.90
+    assert refused / (PHASES / 2) <= 0.053
+
+
+class Halving:
+    """A limiter whose limit is half for ten windows of each twenty."""
+
+    def __init__(self, make: Make, limit: Limit) -> None:
+        self._whole, self._half = make(limit, 0.0), make(Limit(limit.calls // 2, limit.window_s), 0.0)
+        self._phase_s = 10 * limit.window_s
+
+    def __call__(self, now: float) -> bool:
+        """Let a call in, or not."""
+        return self._half(now) if now // self._phase_s % 2 else self._whole(now)
+
+
+@pytest.mark.parametrize("limit", [QUICK, STATED], ids=str)
+@pytest.mark.parametrize("name", LIMITERS)
+def test_a_limit_that_is_halved_and_comes_back(name: str, limit: Limit) -> None:
+    """In phases of ten windows 0.85 of what is permitted is used; where a refused call counts, it is used as well."""
+    world = World(Halving(LIMITERS[name], limit)).run(pacer(limit), math.inf, 60 * limit.window_s)
+    used = len(world.let_in) + (world.refused if name == "sliding counter of all" else 0)
+    assert used / (60 * limit.calls * 0.75) >= 0.85
+
+
+def test_what_was_refused_is_told() -> None:
+    """A burst tells how many are taken at once; from there calls leave evenly at the full rate."""
+    quota = pacer(QUICK)
+    assert quota.finding() is None
+    world = World(Gcra(20, 5.0, 6)).run(quota, 60)
+    assert world.refused == 1
+    finding = quota.finding()
+    assert finding is not None
+    assert (finding.at_once, finding.share) == (6, 1.0)
+    assert finding.interval_s == pytest.approx(0.25 * (1 + SAFETY_MARGIN) * (1 + SLACK))
+
+
+def test_a_place_that_was_not_used() -> None:
+    """Given back, it is as if it had not been taken, in a burst as in even steps."""
+    quota = pacer(Limit(1, 5.0))
+    quota.take(0.0)
+    quota.give_back()
+    assert quota.ready_at() == -math.inf
+    quota.take(0.0)
+    quota.answered(0.1, 0.0, throttled=True)
+    ready_at = quota.ready_at()
+    quota.take(ready_at)
+    quota.give_back()
+    assert quota.ready_at() <= ready_at
+
+
+def test_several_windows() -> None:
+    """Each of several windows is kept, also where even steps would leave faster than the longest lets them."""
+    limits = [Limit(20, 5.0), Limit(60, 60.0)]
+    world = World(Gcra(20, 5.0, 2)).run(AutoPacer(limits), 150)
+    assert world.most_in(60.0) == 60
+    assert world.refused <= 2
+
+
+def unavailable(quota: AutoPacer, sent_at: float) -> RetryHint:
+    """Tell how a 503 is taken."""
+    attempt = Attempt(Outcome.SERVER_ERROR, RetryHint.LATER, 503)
+    return read_unavailable(attempt, quota, sent_at).again
+
+
+def answer(quota: AutoPacer, is_503: Callable[[int], bool], calls: int) -> list[RetryHint]:
+    """Make calls one after the other, and tell how each 503 was taken."""
+    taken, now = list[RetryHint](), 0.0
+    for number in range(calls):
+        now = max(now, quota.ready_at())
+        quota.take(now)
+        again = unavailable(quota, now) if is_503(number) else None
+        if again is not None:
+            taken.append(again)
+        quota.answered(now + 0.01, now, throttled=again is RetryHint.THROTTLED, failed=again is RetryHint.LATER)
+        now += 0.01
+    return taken
+
+
+def test_503_as_a_limit() -> None:
+    """Amid good answers 503 is taken for a limit: the account slows down, and as none follows it was one."""
+    overload = Overload()
+    quota, gcra = AutoPacer([QUICK], overload), Gcra(20, 5.0, 5)
+    now, taken = 0.0, list[RetryHint]()
+    for _ in range(60):
+        now = max(now, quota.ready_at())
+        quota.take(now)
+        is_503 = not gcra(now)
+        again = unavailable(quota, now) if is_503 else None
+        quota.answered(now, now, throttled=again is RetryHint.THROTTLED)
+        taken += [again] if again else []
+    assert set(taken) == {RetryHint.THROTTLED}
+    assert len(taken) <= 2
+    assert overload.meaning is Meaning.LIMIT
+
+
+def test_503_of_an_ill_backend() -> None:
+    """When 503 goes on at half the rate it is a fault: attempts are counted, and calls leave in bursts again."""
+    overload = Overload()
+    quota = AutoPacer([QUICK], overload)
+    taken = answer(quota, lambda number: number % 3 == 2, 60)
+    assert overload.meaning is Meaning.FAULT
+    assert taken[:2].count(RetryHint.THROTTLED) == 2
+    assert set(taken[3:]) == {RetryHint.LATER}
+    assert quota.finding() is None
+
+
+def test_503_of_a_service_that_is_down() -> None:
+    """Without a good answer among the last ten it is no limit."""
+    assert set(answer(AutoPacer([QUICK]), lambda number: True, 5)) == {RetryHint.LATER}
+    assert answer(AutoPacer([QUICK]), lambda number: number > 0, 30)[12:] == 17 * [RetryHint.LATER]
+
+
+def test_another_fault_is_none() -> None:
+    """A 500, or a 503 that is throttled by its words, is left as it is."""
+    for attempt in (
+        Attempt(Outcome.SERVER_ERROR, RetryHint.LATER, 500),
+        Attempt(Outcome.THROTTLED, RetryHint.THROTTLED, 503),
+    ):
+        assert read_unavailable(attempt, pacer(QUICK), 0.0) is attempt
