@@ -4,6 +4,7 @@ import zlib
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from bulkstop.kore.allowance import FIELDS_KEPT, pick_rate_limit
 from bulkstop.kore.exchange import Response
 
 HEAD_CAP = 32 * 1024
@@ -87,10 +88,10 @@ class Reader:
         status, body, fields = self.status or 0, bytes(self._body[: self._cap]), self._fields
         if not fields:
             return Response(status, body, latency_ms)
-        if status < 300:
-            return Response(status, body, latency_ms, _text(fields.get(b"retry-after")), _text(fields.get(b"date")))
-        texts = (_text(fields.get(name)) for name in (b"retry-after", b"date", b"location"))
-        return Response(status, body, latency_ms, *texts)
+        retry_after, date = _text(fields.get(b"retry-after")), _text(fields.get(b"date"))
+        location = _text(fields.get(b"location")) if status >= 300 else None
+        more = pick_rate_limit((_decode(name), _decode(value)) for name, value in fields.items() if name not in _WANTED)
+        return Response(status, body, latency_ms, retry_after, date, location, more)
 
     def _read_on(self, data: bytes) -> bool:
         """Read no more at a time than may come without a body: what is too much must not hang on how it comes."""
@@ -130,10 +131,13 @@ class Reader:
         self._fields.clear()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Note a field that matters; the first one of a name counts."""
+        """Note a field that matters; the first one of a name counts, but for those that are lists."""
         name = name.lower()
         if name in _WANTED:
             self._fields.setdefault(name, value)
+        elif b"limit" in name and len(self._fields) < FIELDS_KEPT:
+            before = self._fields.get(name)
+            self._fields[name] = value if before is None else before + b", " + value
 
     def on_headers_complete(self) -> None:
         """Note the status, unless the answer is an interim one."""
@@ -213,6 +217,8 @@ class _PlainReader:
         words = data[:end].lower()
         if words[:10] != b"http/1.1 2" or b"-encoding:" in words or b"retry-after:" in words or end > HEAD_CAP:
             return False
+        if b"ratelimit" in words or b"rate-limit" in words:
+            return False
         self._body, self._is_whole = b"", False
         try:
             self._parser.feed_data(data)
@@ -267,7 +273,11 @@ def _parser(protocol: object) -> HttpResponseParser:
 
 
 def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("utf-8", "surrogateescape")
+    return None if value is None else _decode(value)
+
+
+def _decode(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
 
 
 def _why(error: Exception) -> str:
