@@ -13,30 +13,31 @@ headers, named alike by GitHub, X, Kong, Envoy, Spring Cloud Gateway and others,
 What makes no sense says nothing.
 """
 
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from typing import NamedTuple
 
 from bulkstop.model import Allowance
 
 FIELDS_KEPT = 32
 """How many fields of an answer are kept; Kong, which counts by several windows, sends up to 15."""
 VALUE_CHARS = 512
-"""The longest value that is kept, and read: of a part of one a number might be a part."""
+"""The longest value that is kept, and read: of one that is cut a number might be a part of a number."""
 
 _NAME = re.compile(r"(?:x-)?(?P<vendor>amzn-)?rate-?limit(?:-(?P<what>[a-z-]{1,32}))?", re.ASCII)
 _WINDOWS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "month": 30 * 86400, "year": 365 * 86400}
 _RESETS = frozenset({"reset", "resettime", "reset-time"})
+_BUCKET = frozenset({"burst-capacity", "replenish-rate", "requested-tokens"})
 
 _MOST_CALLS = 10**9
 _MOST_S = 400 * 86400.0
 _EPOCH_S, _EPOCH_MS = (1e9, 1e10), (1e12, 1e13)  # the years from 2001 to 2286
 _NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,9})?", re.ASCII)
-_LIST_ITEM = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*")+')
-_PARAMETER = re.compile(r'(?:[^";]|"(?:[^"\\]|\\.)*")+')
+_LIST_ITEM = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*"?)+')
+_PARAMETER = re.compile(r'(?:[^";]|"(?:[^"\\]|\\.)*"?)+')
 _PAIR = re.compile(r"(limit|remaining|reset)\s*=\s*(.+)", re.DOTALL)
 
 
@@ -62,159 +63,163 @@ def read_allowance(
 
     A time in them is held against `date`, the answer's own header, else against this machine's clock.
     """
-    reader = _Reader(date, wall)
-    for name, value in headers[:FIELDS_KEPT]:
-        match = _NAME.fullmatch(name)
-        if match is not None and value.isascii() and len(value) <= VALUE_CHARS:
-            reader.read(match["what"] or "", value, is_rate=match["vendor"] is not None)
-    return _choose(reader.allowances())
+    limits = _merge([fact for name, value in headers[:FIELDS_KEPT] for fact in _read_header(name, value)])
+    now_s = 0.0
+    for each in limits:
+        if each.until_s is not None:
+            now_s = ((date and _read_date(date)) or wall()).timestamp()
+            break
+    return _choose([_complete(each, limits, now_s) for each in limits])
 
 
-@dataclass(slots=True)
-class _Group:
-    """What headers of one kind say of one limit; `policies` are the limits with a window that stand beside it."""
+class _Fact(NamedTuple):
+    """What a header says of the limit that is called `name`; `until_s` is when it resets, in seconds since 1970."""
 
+    name: str
     remaining: int | None = None
     reset_s: float | None = None
     limit: int | None = None
     window_s: float | None = None
-    policies: list[tuple[int, float]] = field(default_factory=list)
-
-    def as_allowance(self) -> Allowance:
-        """Return it with the window of the policy that it is about."""
-        limit, window_s = self.limit, self.window_s
-        if window_s is None and len(self.policies) == 1 and limit in (None, self.policies[0][0]):
-            limit, window_s = self.policies[0]
-        elif window_s is None:
-            window_s = next((each_s for quota, each_s in self.policies if quota == limit), None)
-        return Allowance(self.remaining, self.reset_s, limit, window_s)
+    until_s: float | None = None
+    number: float | None = None
+    is_foreign: bool = False  # it counts something else than requests
 
 
-class _Reader:
-    """Collects what the headers of an answer say, limit by limit."""
+@lru_cache(maxsize=1024)  # most headers of a service are the same each time, or have a small number
+def _read_header(name: str, value: str) -> tuple[_Fact, ...]:
+    """Return what a header says; nothing where it makes no sense."""
+    match = _NAME.fullmatch(name)
+    if match is None or len(value) > VALUE_CHARS or not value.isascii():
+        return ()
+    what = match["what"] or ""
+    kind, _, unit = what.rpartition("-")
+    if kind in ("limit", "remaining", "reset") and unit in _WINDOWS_S:
+        return (_read_fact(unit, kind, value)._replace(window_s=float(_WINDOWS_S[unit])),)
+    if what == "limit":
+        return _read_rate(value) if match["vendor"] else _read_limits(value)
+    if what == "policy":
+        return tuple(fact for item in _split(_LIST_ITEM, value) for fact in _read_policy(*_read_item(item)))
+    if what == "":
+        return tuple(fact for item in _split(_LIST_ITEM, value) for fact in _read_service_limit(item))
+    if what in _BUCKET:
+        return (_Fact(what, number=_read_number(value)),)
+    return (_read_fact("", "reset" if what in _RESETS else what, value),)
 
-    def __init__(self, date: str | None, wall: Callable[[], datetime]) -> None:
-        self._date, self._wall = date, wall
-        self._groups: dict[str, _Group] = {}
-        self._policies: dict[str, tuple[int | None, float | None]] = {}  # by name
-        self._items: list[tuple[str, int | None, float | None]] = []  # a policy's name, what remains, until when
-        self._foreign: set[str] = set()  # policies that count something else than requests
-        self._bucket: dict[str, float] = {}
 
-    def read(self, what: str, value: str, *, is_rate: bool) -> None:
-        """Take in a header, `what` being the end of its name."""
-        kind, _, unit = what.rpartition("-")
-        if kind in ("limit", "remaining", "reset") and unit in _WINDOWS_S:
-            group = self._group(unit)
-            group.window_s = float(_WINDOWS_S[unit])
-            self._set(group, kind, value)
-        elif what == "limit" and is_rate:
-            self._read_rate(value)
-        elif what == "limit":
-            self._read_limit(value)
-        elif what == "policy":
-            self._read_policies(value)
-        elif what in ("burst-capacity", "replenish-rate", "requested-tokens"):
-            self._bucket[what] = _read_number(value) or 0.0
-        elif what == "":
-            self._read_items(value)
-        else:
-            self._set(self._group(""), "reset" if what in _RESETS else what, value)
+def _read_fact(name: str, kind: str, value: str) -> _Fact:
+    if kind == "limit":
+        return _Fact(name, limit=_read_count(value) or None)
+    if kind == "remaining":
+        counts = [count for each in _split(_LIST_ITEM, value) if (count := _read_count(each)) is not None]
+        return _Fact(name, remaining=min(counts, default=None))
+    return _read_reset(name, value) if kind == "reset" else _Fact(name)
 
-    def allowances(self) -> list[Allowance]:
-        """Return what is said of each limit."""
-        self._read_bucket()
-        read = [group.as_allowance() for group in self._groups.values()]
-        for name, remaining, reset_s in self._items:
-            if name not in self._foreign:
-                read.append(Allowance(remaining, reset_s, *self._policies.get(name, (None, None))))
-        named = {name for name, _, _ in self._items} | self._foreign
-        read += [Allowance(None, None, *policy) for name, policy in self._policies.items() if name not in named]
-        return [_complete(each, read) for each in read]
 
-    def _group(self, name: str) -> _Group:
-        return self._groups.setdefault(name, _Group())
+def _read_reset(name: str, value: str) -> _Fact:
+    """Read seconds, a time as seconds or milliseconds since 1970, or a date: told apart by their size."""
+    if (date := _read_date(value)) is not None and _read_number(value) is None:
+        return _Fact(name, until_s=date.timestamp())
+    number = max((each for part in _split(_LIST_ITEM, value) if (each := _read_number(part)) is not None), default=None)
+    if number is None or number <= _MOST_S:
+        return _Fact(name, reset_s=number)
+    if _EPOCH_S[0] <= number < _EPOCH_S[1]:
+        return _Fact(name, until_s=number)
+    return _Fact(name, until_s=number / 1000 if _EPOCH_MS[0] <= number < _EPOCH_MS[1] else None)
 
-    def _set(self, group: _Group, kind: str, value: str) -> None:
-        if kind == "limit":
-            group.limit = _read_count(value) or None
-        elif kind == "remaining":
-            least = [group.remaining, *map(_read_count, _split(_LIST_ITEM, value))]
-            group.remaining = min((count for count in least if count is not None), default=None)
-        elif kind == "reset":
-            # A date has a comma of its own.
-            resets = [self._read_reset(each) for each in (value, *_split(_LIST_ITEM, value))]
-            group.reset_s = max((reset_s for reset_s in resets if reset_s is not None), default=None)
 
-    def _read_rate(self, value: str) -> None:
-        """Read calls a second, as Amazon has them, of which there may be less than one."""
-        rate = _read_number(value)
-        if rate is not None and 1e-6 <= rate <= _MOST_CALLS:
-            group = self._group("rate")
-            group.limit = max(1, int(rate))
-            group.window_s = group.limit / rate
+def _read_rate(value: str) -> tuple[_Fact, ...]:
+    """Read calls a second, as Amazon has them, of which there may be less than one."""
+    rate = _read_number(value)
+    if rate is None or not 1e-6 <= rate <= _MOST_CALLS:
+        return ()
+    calls = max(1, int(rate))
+    return (_Fact("rate", limit=calls, window_s=calls / rate),)
 
-    def _read_limit(self, value: str) -> None:
-        """Read a limit, and those with a window that may stand behind it."""
-        group = self._group("")
-        for number, item in enumerate(_split(_LIST_ITEM, value)):
-            head, parameters = _read_item(item)
-            quota, window_s = _read_count(head), _read_window(parameters.get("w"))
-            if quota and window_s:
-                group.policies.append((quota, window_s))
-            if quota and (number == 0 or group.limit is None):
-                group.limit = quota
 
-    def _read_policies(self, value: str) -> None:
-        for item in _split(_LIST_ITEM, value):
-            head, parameters = _read_item(item)
-            window_s, quota = _read_window(parameters.get("w")), _read_count(head)
-            if parameters.get("qu", "requests").strip('"') != "requests":
-                self._foreign.add(head)
-            elif quota and window_s:
-                self._group("").policies.append((quota, window_s))
-            elif quota is None and (quota := _read_count(parameters.get("q", ""))):
-                self._policies[head] = quota, window_s
+def _read_limits(value: str) -> tuple[_Fact, ...]:
+    """Read a limit, and those with a window that may stand behind it."""
+    items = [_read_item(item) for item in _split(_LIST_ITEM, value)]
+    limits = [fact for head, parameters in items for fact in _read_policy(head, parameters)]
+    return (_Fact("", limit=_read_count(items[0][0]) or None), *limits) if items else ()
 
-    def _read_items(self, value: str) -> None:
-        """Read what is left, as pairs or by the names of policies."""
-        for item in _split(_LIST_ITEM, value):
-            pairs = [pair for part in _split(_PARAMETER, item) if (pair := _PAIR.fullmatch(part))]
-            for pair in pairs:
-                self._set(self._group(""), pair[1], pair[2])
-            head, parameters = _read_item(item)
-            remaining, reset = _read_count(parameters.get("r", "")), parameters.get("t")
-            if not pairs and remaining is not None:
-                self._items.append((head, remaining, None if reset is None else self._read_reset(reset)))
 
-    def _read_bucket(self) -> None:
-        """Read what Spring says of its token bucket: each call takes some tokens, and some come back each second."""
-        capacity, rate = self._bucket.get("burst-capacity", 0.0), self._bucket.get("replenish-rate", 0.0)
-        tokens = self._bucket.get("requested-tokens", 1.0)
-        if not (0 < rate <= _MOST_CALLS and 1 <= tokens <= capacity <= _MOST_CALLS):
-            return
-        group = self._group("")
-        group.limit, group.window_s = int(capacity // tokens), capacity / rate
-        if group.remaining is not None:
-            group.remaining = int(group.remaining // tokens)
-        if group.reset_s is None:
-            group.reset_s = max(1.0, tokens / rate)  # it fills up by whole seconds
+def _read_policy(head: str, parameters: Mapping[str, str]) -> tuple[_Fact, ...]:
+    """Read `20;w=5` or `"default";q=20;w=5`."""
+    if parameters.get("qu", "requests").strip('"') != "requests":
+        return (_Fact(head, is_foreign=True),)
+    window_s, calls = _read_window(parameters.get("w")), _read_count(parameters.get("q", head))
+    if not calls or ("q" not in parameters and window_s is None):
+        return ()
+    return (_Fact(head, limit=calls, window_s=window_s),)
 
-    def _read_reset(self, value: str) -> float | None:
-        """Read seconds, a time of day as seconds or milliseconds since 1970, or a date: told apart by their size."""
-        number = _read_number(value)
-        if number is None:
-            until = _read_date(value)
-            return None if until is None else _keep_wait(until.timestamp() - self._now())
-        if _EPOCH_S[0] <= number < _EPOCH_S[1]:
-            return _keep_wait(number - self._now())
-        if _EPOCH_MS[0] <= number < _EPOCH_MS[1]:
-            return _keep_wait(number / 1000 - self._now())
-        return _keep_wait(number)
 
-    def _now(self) -> float:
-        date = None if self._date is None else _read_date(self._date)
-        return (date or self._wall()).timestamp()
+def _read_service_limit(item: str) -> tuple[_Fact, ...]:
+    """Read `limit=20`, or `remaining=3`, or `"default";r=3;t=2`."""
+    pairs = [pair for part in _split(_PARAMETER, item) if (pair := _PAIR.fullmatch(part))]
+    if pairs:
+        return tuple(_read_fact("", pair[1], pair[2]) for pair in pairs)
+    head, parameters = _read_item(item)
+    remaining = _read_count(parameters.get("r", ""))
+    if remaining is None:
+        return ()
+    return (_Fact(head, remaining=remaining), _read_reset(head, parameters.get("t", "")))
+
+
+def _merge(facts: Sequence[_Fact]) -> list[_Fact]:
+    """Return one fact for each limit."""
+    merged: dict[str, _Fact] = {}
+    for fact in facts:
+        before = merged.get(fact.name)
+        merged[fact.name] = fact if before is None else _join(before, fact)
+    _empty_bucket(merged)
+    return [each for each in merged.values() if not each.is_foreign]
+
+
+def _join(one: _Fact, other: _Fact) -> _Fact:
+    """Return what two facts of a limit say together; of two counts the lower one."""
+    remaining = one.remaining
+    if remaining is None or (other.remaining is not None and other.remaining < remaining):
+        remaining = other.remaining
+    return _Fact(
+        one.name,
+        remaining,
+        other.reset_s if one.reset_s is None else one.reset_s,
+        one.limit or other.limit,
+        one.window_s or other.window_s,
+        one.until_s or other.until_s,
+        is_foreign=one.is_foreign or other.is_foreign,
+    )
+
+
+def _empty_bucket(facts: dict[str, _Fact]) -> None:
+    """Put in what Spring says of its token bucket: each call takes some tokens, and some come back each second."""
+    if facts.keys().isdisjoint(_BUCKET):
+        return
+    numbers = {name: fact.number for name in _BUCKET if (fact := facts.pop(name, None)) is not None}
+    capacity, rate = numbers.get("burst-capacity") or 0.0, numbers.get("replenish-rate") or 0.0
+    tokens = numbers.get("requested-tokens") or 1.0
+    if not (0 < rate <= _MOST_CALLS and 1 <= tokens <= capacity <= _MOST_CALLS):
+        return
+    fact = facts.get("", _Fact(""))
+    remaining = None if fact.remaining is None else int(fact.remaining // tokens)
+    reset_s = max(1.0, tokens / rate) if fact.reset_s is None else fact.reset_s  # it fills up by whole seconds
+    facts[""] = _Fact("", remaining, reset_s, int(capacity // tokens), capacity / rate)
+
+
+def _complete(fact: _Fact, facts: Sequence[_Fact], now_s: float) -> Allowance:
+    """Return a fact with what others say of the same limit: Kong has the window in one header, the time in another."""
+    _, remaining, reset_s, limit, window_s, until_s, *_ = fact
+    policies = [each for each in facts if each.remaining is None and each.limit and each.window_s]
+    if limit is None and len(policies) == 1:
+        limit = policies[0].limit
+    for other in facts:
+        if limit is not None and other.limit == limit and other.remaining in (None, remaining):
+            window_s = window_s or other.window_s
+            if reset_s is None and until_s is None:
+                reset_s, until_s = other.reset_s, other.until_s
+    if until_s is not None:
+        reset_s = _keep_wait(until_s - now_s)
+    return Allowance(remaining, reset_s, limit, window_s)
 
 
 def _choose(allowances: Sequence[Allowance]) -> Allowance | None:
@@ -224,17 +229,6 @@ def _choose(allowances: Sequence[Allowance]) -> Allowance | None:
         return min(counted, key=lambda each: each[:2])[2]
     rates = [(each.limit / each.window_s, each) for each in allowances if each.limit and each.window_s]
     return min(rates, key=lambda each: each[0])[1] if rates else None
-
-
-def _complete(allowance: Allowance, others: Sequence[Allowance]) -> Allowance:
-    """Add what another header says of the same limit: Kong has the window in one, and the time in another."""
-    for other in others:
-        if (other.remaining, other.limit) == (allowance.remaining, allowance.limit):
-            if allowance.reset_s is None:
-                allowance = allowance._replace(reset_s=other.reset_s)
-            if allowance.window_s is None:
-                allowance = allowance._replace(window_s=other.window_s)
-    return allowance
 
 
 def _split(pattern: re.Pattern[str], value: str) -> Iterator[str]:
@@ -266,9 +260,7 @@ def _read_window(text: str | None) -> float | None:
 
 def _keep_wait(seconds: float) -> float | None:
     """Return a wait that makes sense; what was over a moment ago is over."""
-    if not -86400 < seconds <= _MOST_S or math.isnan(seconds):
-        return None
-    return max(0.0, round(seconds, 3))
+    return max(0.0, round(seconds, 3)) if -86400 < seconds <= _MOST_S else None
 
 
 def _read_date(text: str) -> datetime | None:

@@ -4,7 +4,7 @@ import zlib
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from bulkstop.kore.allowance import FIELDS_KEPT, pick_rate_limit
+from bulkstop.kore.allowance import pick_rate_limit
 from bulkstop.kore.exchange import Response
 
 HEAD_CAP = 32 * 1024
@@ -40,6 +40,7 @@ class Reader:
         "_is_whole",
         "_parser",
         "_plain",
+        "_rate_limit",
         "_spare",
         "_unpacked",
         "is_last",
@@ -54,6 +55,7 @@ class Reader:
         self._is_fresh = self._is_whole = False
         self._cap = self._spare = 0
         self._fields: dict[bytes, bytes] = {}
+        self._rate_limit: list[tuple[bytes, bytes]] = []
         self._body: bytes | bytearray = b""
         self._unpacked: _Unpacked | None = None
 
@@ -90,8 +92,10 @@ class Reader:
             return Response(status, body, latency_ms)
         retry_after, date = _text(fields.get(b"retry-after")), _text(fields.get(b"date"))
         location = _text(fields.get(b"location")) if status >= 300 else None
-        more = pick_rate_limit((_decode(name), _decode(value)) for name, value in fields.items() if name not in _WANTED)
-        return Response(status, body, latency_ms, retry_after, date, location, more)
+        if b"ratelimit" not in fields:
+            return Response(status, body, latency_ms, retry_after, date, location)
+        limits = pick_rate_limit((str(_text(name)), str(_text(value))) for name, value in self._rate_limit)
+        return Response(status, body, latency_ms, retry_after, date, location, limits)
 
     def _read_on(self, data: bytes) -> bool:
         """Read no more at a time than may come without a body: what is too much must not hang on how it comes."""
@@ -129,15 +133,16 @@ class Reader:
         if self._is_whole:
             raise HttpParserError
         self._fields.clear()
+        self._rate_limit = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Note a field that matters; the first one of a name counts, but for those that are lists."""
+        """Note a field that matters; the first one of a name counts, but for those of limits, which may be lists."""
         name = name.lower()
         if name in _WANTED:
             self._fields.setdefault(name, value)
-        elif b"limit" in name and len(self._fields) < FIELDS_KEPT:
-            before = self._fields.get(name)
-            self._fields[name] = value if before is None else before + b", " + value
+        elif b"limit" in name:
+            self._fields[b"ratelimit"] = b""
+            self._rate_limit.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Note the status, unless the answer is an interim one."""
@@ -217,7 +222,7 @@ class _PlainReader:
         words = data[:end].lower()
         if words[:10] != b"http/1.1 2" or b"-encoding:" in words or b"retry-after:" in words or end > HEAD_CAP:
             return False
-        if b"ratelimit" in words or b"rate-limit" in words:
+        if b"limit" in words and (b"ratelimit" in words or b"rate-limit" in words):
             return False
         self._body, self._is_whole = b"", False
         try:
@@ -273,11 +278,7 @@ def _parser(protocol: object) -> HttpResponseParser:
 
 
 def _text(value: bytes | None) -> str | None:
-    return None if value is None else _decode(value)
-
-
-def _decode(value: bytes) -> str:
-    return value.decode("utf-8", "surrogateescape")
+    return None if value is None else value.decode("utf-8", "surrogateescape")
 
 
 def _why(error: Exception) -> str:
