@@ -198,7 +198,7 @@ def _empty_bucket(facts: dict[str, _Fact]) -> None:
     numbers = {name: fact.number for name in _BUCKET if (fact := facts.pop(name, None)) is not None}
     capacity, rate = numbers.get("burst-capacity") or 0.0, numbers.get("replenish-rate") or 0.0
     tokens = numbers.get("requested-tokens") or 1.0
-    if not (0 < rate <= _MOST_CALLS and 1 <= tokens <= capacity <= _MOST_CALLS):
+    if not (0 < rate <= _MOST_CALLS and 1 <= tokens <= capacity <= min(_MOST_CALLS, rate * _MOST_S)):
         return
     fact = facts.get("", _Fact(""))
     remaining = None if fact.remaining is None else int(fact.remaining // tokens)
