@@ -91,6 +91,10 @@ class RollingWindow:
                 ready_at = free_at
         return ready_at
 
+    def has_places(self, count: int, now: float) -> bool:
+        """Tell whether so many calls could leave now."""
+        return all(self._free_at(limit, count) <= now for limit in self._limits)
+
     def take(self, now: float) -> None:
         """Use one place."""
         self._in_flight += 1
@@ -131,8 +135,8 @@ class RollingWindow:
             self._share = min(1.0, self._share + INCREASE)
             self._grown_at = now
 
-    def _free_at(self, limit: Limit) -> float:
-        room = max(1, int(limit.calls * self._share)) - self._in_flight
+    def _free_at(self, limit: Limit, count: int = 1) -> float:
+        room = max(1, int(limit.calls * self._share)) - self._in_flight - (count - 1)
         if room <= 0:
             return math.inf
         if len(self._answered) < room:
