@@ -288,11 +288,24 @@ class Campaign(_CampaignFields):
         return _other_fault(self.account_id, self.stream_id, self.iid, any_id)
 
 
+class Allowance(NamedTuple):
+    """What a service says that it still takes: `remaining` calls until `reset_s` seconds have passed.
+
+    Of the limit behind it, `limit` calls in `window_s` seconds. None is what the service does not say.
+    """
+
+    remaining: int | None = None
+    reset_s: float | None = None
+    limit: int | None = None
+    window_s: float | None = None
+
+
 class Attempt(NamedTuple):
     """What one exchange with the service told: an outcome, and whether to try again.
 
     `latency_ms` is in milliseconds; `retry_after_s` is how many seconds the service asked to be left alone.
-    `is_foreign` marks a 2xx that is no answer of this API: a page to sign in, or nothing at all.
+    `is_foreign` marks a 2xx that is no answer of this API: a page to sign in, or nothing at all. `allowance` is None
+    where the service does not say how much it still takes.
     """
 
     outcome: Outcome
@@ -306,6 +319,7 @@ class Attempt(NamedTuple):
     error: str | None = None
     retry_after_s: float | None = None
     is_foreign: bool = False
+    allowance: Allowance | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,11 +32,13 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from bulkstop.errors import OutputError, SettingsError
-from bulkstop.model import Limit
+from bulkstop.kore.allowance import pick_rate_limit, read_allowance
+from bulkstop.model import Allowance, Limit
 from bulkstop.simulator import Exchange, Operation, Simulator, SimulatorOptions, serve
 from bulkstop.simulator.answers import OVER_LIMIT
 from bulkstop.simulator.faults import RollingQuota, latency_s
 from bulkstop.simulator.options import Faults
+from bulkstop.simulator.rate_limits import RateLimitHeaders
 from bulkstop.simulator.service import Request, Service
 
 pytestmark = pytest.mark.real
@@ -623,6 +625,28 @@ async def test_throttled_answer_is_as_asked_for(call: Caller) -> None:
             assert await call(sim, stop_path("voice", "cd-2")) == (status, {"errors": [{"msg": OVER_LIMIT}]})
             assert call.headers.get("Retry-After") == retry_after
             assert sim.states == {"cd-1": "Stopped"}
+
+
+@pytest.mark.parametrize(
+    ("form", "wanted"),
+    [
+        ("none", [None, None, None]),
+        ("draft-6", [Allowance(1, 5.0, 2, 5.0), Allowance(0, 4.0, 2, 5.0), Allowance(0, 3.0, 2, 5.0)]),
+        ("draft-7", [Allowance(1, 5.0, 2, 5.0), Allowance(0, 4.0, 2, 5.0), Allowance(0, 3.0, 2, 5.0)]),
+        ("draft-8", [Allowance(1, 5.0, 2, 5.0), Allowance(0, 4.0, 2, 5.0), Allowance(0, 3.0, 2, 5.0)]),
+        ("x", [Allowance(1, 5.0, 2), Allowance(0, 4.0, 2), Allowance(0, 3.0, 2)]),
+    ],
+)
+async def test_answers_say_what_is_left(call: Caller, form: RateLimitHeaders, wanted: list[Allowance | None]) -> None:
+    """Each answer says how many calls are left, and when there are more, in the form asked for; a refused one too."""
+    clock = Clock()
+    async with Simulator(quota=((9, 60.0), (2, 5.0)), rate_limit_headers=form, now=clock) as sim:
+        read = []
+        for number, at_s in enumerate((0.0, 1.0, 2.5)):
+            clock.at_s = at_s
+            assert await call.stop(sim, f"cd-{number}") == (200 if number < 2 else 429)
+            read.append(read_allowance(pick_rate_limit(call.headers.items())))
+    assert read == wanted
 
 
 async def test_quota_is_shared_by_the_calls_of_an_account_only(call: Caller) -> None:

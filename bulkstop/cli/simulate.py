@@ -15,6 +15,7 @@ from bulkstop.errors import SettingsError
 from bulkstop.runs import host
 from bulkstop.settings.parse import parse_limit
 from bulkstop.simulator import SimulatorOptions, serve
+from bulkstop.simulator.rate_limits import HEADER_FORMS
 from bulkstop.units import parse_percentage
 
 EXAMPLE = """\b
@@ -63,6 +64,13 @@ SHARE: Any = {"type": ParsedText(parse_share, "SHARE"), "default": 0.0, "metavar
 )
 @click.option("--throttle-status", type=int, default=429, show_default=True, help="HTTP status over the quota.")
 @click.option("--retry-after", "retry_after_s", type=float, metavar="SECONDS", help="Retry-After over the quota.")
+@click.option(
+    "--rate-limit-headers",
+    type=click.Choice(HEADER_FORMS),
+    default="none",
+    show_default=True,
+    help="Headers in which each answer says what is left of the quota.",
+)
 @click.option("--latency", "latency_ms", type=float, default=0.0, show_default=True, metavar="MS", help="Latency.")
 @click.option(
     "--sigma", "latency_sigma", type=float, default=0.0, show_default=True, help="Spread of a log-normal latency."

@@ -19,7 +19,7 @@ from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.results import unfinished_attempt
 from bulkstop.engine.retry import Rest, Retry, RetryAt, Settle, Tries
 from bulkstop.engine.tasks import CLOCK_AGAIN_S
-from bulkstop.model import Attempt, RetryHint
+from bulkstop.model import Allowance, Attempt, RetryHint
 
 T = TypeVar("T")
 
@@ -120,15 +120,18 @@ class Caller:
 
     async def _try(self, make: Callable[[], Awaitable[T | Attempt]], sent_at: float) -> T | Attempt:
         again: RetryHint | None = RetryHint.LATER  # also of a call that is cut off
+        said: Allowance | None = None
         try:
             answer = await make()
             if isinstance(answer, Attempt):
                 answer = read_unavailable(answer, self._quota, sent_at)
             again = answer.again if isinstance(answer, Attempt) else None
+            said = getattr(answer, "allowance", None)  # answers are of many kinds, and most can tell
         finally:
             self.calls += 1
-            throttled = again is RetryHint.THROTTLED
-            self._quota.answered(self._now(), sent_at, throttled=throttled, failed=again is RetryHint.LATER)
+            now, throttled = self._now(), again is RetryHint.THROTTLED
+            self._quota.note_allowance(now, sent_at, said, throttled=throttled, most_s=self._retry.most_stated_s)
+            self._quota.answered(now, sent_at, throttled=throttled, failed=again is RetryHint.LATER)
             if not throttled:
                 self._rest.note_let_through(sent_at)
         return answer

@@ -248,8 +248,12 @@ class Pool:
             self._guards.answered(now, turn.sent_at, attempt.outcome, attempt.error)
         step = self._plan_next(turn, attempt, now)
         turn.tries = step.tries
-        lane.answered(turn, now, throttled=again is RetryHint.THROTTLED, failed=again is RetryHint.LATER)
-        if again is RetryHint.THROTTLED and (finding := lane.quota.finding()) is not None:
+        is_throttled = again is RetryHint.THROTTLED
+        lane.quota.note_allowance(
+            now, turn.sent_at, attempt.allowance, throttled=is_throttled, most_s=self._retry.most_stated_s
+        )
+        lane.answered(turn, now, throttled=is_throttled, failed=again is RetryHint.LATER)
+        if is_throttled and (finding := lane.quota.finding()) is not None:
             self._observe(PaceLearnt(lane.account_id, *finding))
         if isinstance(step, Settle):
             self._settle(turn, attempt, now)

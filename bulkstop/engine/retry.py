@@ -35,6 +35,11 @@ class Retry:
         self._max_retry_after_s = max_retry_after_s
         self._policy: tenacity.BaseRetrying | None = None
 
+    @property
+    def most_stated_s(self) -> float:
+        """The longest time for which the service may ask to be left alone."""
+        return self._max_retry_after_s
+
     def delay_s(self, tries: int, attempt: Attempt) -> float | None:
         """Return the seconds to wait after try number `tries`, or None when there is no further try."""
         if attempt.again is not RetryHint.LATER:

@@ -18,6 +18,7 @@ from yarl import URL
 
 from bulkstop.errors import is_short_of_threads
 from bulkstop.kore import network
+from bulkstop.kore.allowance import pick_rate_limit
 from bulkstop.kore.connect.dialer import ConnectError, Dialer
 from bulkstop.kore.connect.proxy import ProxyGate, make_login, strip_login
 from bulkstop.kore.connect.route import HostPort, find_route
@@ -176,11 +177,10 @@ class AiohttpTransport:
 
 
 def _answer(response: aiohttp.ClientResponse, body: bytes, latency_ms: float) -> Response:
-    retry_after, date = response.headers.get("Retry-After"), response.headers.get("Date")
-    if response.status < 300:
-        return Response(response.status, body, latency_ms, retry_after, date)
-    location = response.headers.get("Location")
-    return Response(response.status, body, latency_ms, retry_after, date, location)
+    headers = response.headers
+    retry_after, date = headers.get("Retry-After"), headers.get("Date")
+    location = headers.get("Location") if response.status >= 300 else None
+    return Response(response.status, body, latency_ms, retry_after, date, location, pick_rate_limit(headers.items()))
 
 
 class _SpokeUnaskedError(aiohttp.ClientConnectionError):

@@ -12,7 +12,10 @@ BODY_CAP = 64 * 1024
 
 
 class Response(NamedTuple):
-    """What came back over the wire: status, the headers that matter, the body up to the cap."""
+    """What came back over the wire: status, the headers that matter, the body up to the cap.
+
+    `rate_limit` has the headers, by their names in lower case, in which services say how much they still take.
+    """
 
     status: int
     body: bytes
@@ -20,6 +23,7 @@ class Response(NamedTuple):
     retry_after: str | None = None
     date: str | None = None
     location: str | None = None
+    rate_limit: tuple[tuple[str, str], ...] = ()
 
 
 class TransportFailure(NamedTuple):

@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import orjson
 
+from bulkstop.kore.allowance import read_allowance
 from bulkstop.kore.body import parse_json
 from bulkstop.kore.claims import read_claim
 from bulkstop.kore.exchange import PageRange, Response, TransportFailure
-from bulkstop.model import Attempt, Campaign, CampaignType, ListedCampaign, Outcome, RetryHint, Scope
+from bulkstop.model import Allowance, Attempt, Campaign, CampaignType, ListedCampaign, Outcome, RetryHint, Scope
 from bulkstop.text import TEXT_CHARS, format_duration, one_line
 
 PAGE_CAP = 4 * 1024 * 1024
@@ -57,6 +58,7 @@ def interpret(
             one_line(get("updatedAt")),
             one_line(get("campaignInstanceId")),
             one_line(get("campaignExecutionType")),
+            allowance=find_allowance(response, wall) if response.rate_limit else None,
         )
     attempt = failure(response, wall=wall)
     if attempt.again is RetryHint.THROTTLED or 300 <= response.status < 400:
@@ -95,7 +97,17 @@ def failure(
         one_line(fields.get("campaignExecutionType")),
         error,
         _retry_after_s(response, fields, wall) if again in (RetryHint.LATER, RetryHint.THROTTLED) else None,
+        allowance=find_allowance(response, wall),
     )
+
+
+def find_allowance(
+    response: Response | TransportFailure, wall: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> Allowance | None:
+    """Return what an answer says that the service still takes; None where it does not say."""
+    if isinstance(response, TransportFailure) or not response.rate_limit:
+        return None
+    return read_allowance(response.rate_limit, response.date, wall=wall)
 
 
 def _with_claim(attempt: Attempt, response: Response, campaign_id: str | None) -> Attempt:
@@ -246,7 +258,7 @@ def _http_date(text: str) -> datetime | None:
 class Page(NamedTuple):
     """One page: the usable items, a line for each unusable one, the rows of both, whether more follow, and of how many.
 
-    `total` is what the service counts, None if it does not say.
+    `total` is what the service counts, None if it does not say, as is `allowance`.
     """
 
     items: tuple[ListedCampaign, ...]
@@ -254,6 +266,7 @@ class Page(NamedTuple):
     rows: int
     more: bool
     total: int | None = None
+    allowance: Allowance | None = None
 
 
 class Status(NamedTuple):
@@ -262,6 +275,7 @@ class Status(NamedTuple):
     campaign_id: str
     status: str
     name: str | None = None
+    allowance: Allowance | None = None
 
 
 class Disabled(NamedTuple):
@@ -269,6 +283,7 @@ class Disabled(NamedTuple):
 
     campaign_id: str | None = None
     message: str | None = None
+    allowance: Allowance | None = None
 
 
 def read_page(
@@ -292,6 +307,7 @@ def read_page(
         len(rows),
         _more(data, len(rows), at),
         _read_count(data.get("totalResults")),
+        find_allowance(response),
     )
 
 
@@ -305,7 +321,7 @@ def read_status(response: Response | TransportFailure, campaign_id: str) -> Stat
         )
     if _read_id(data.get("id")) not in (None, campaign_id):
         return _call_failure(response, "tells of another campaign", "")
-    return Status(campaign_id, status, _read_name(data.get("name")))
+    return Status(campaign_id, status, _read_name(data.get("name")), find_allowance(response))
 
 
 def read_disabled(response: Response | TransportFailure) -> Disabled | Attempt:
@@ -313,7 +329,7 @@ def read_disabled(response: Response | TransportFailure) -> Disabled | Attempt:
     fields = _read_success(response)
     if not fields.get("status"):
         return _call_failure(response, "tells no success", "no campaign of this name, or the path is another here")
-    return Disabled(one_line(fields.get("id")), one_line(fields.get("message")))
+    return Disabled(one_line(fields.get("id")), one_line(fields.get("message")), find_allowance(response))
 
 
 def _read_success(response: Response | TransportFailure) -> Mapping[str, object]:

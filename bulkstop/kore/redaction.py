@@ -23,6 +23,10 @@ _LEVELS = 16  # nor what lies deeper in one that is
 def redact_response(response: Response, secrets: tuple[str, ...]) -> Response:
     """Mask in an answer what must not be repeated: these secrets, and whatever looks like a JWT."""
     body, known = response.body, _known(secrets)
+    if response.rate_limit:
+        response = response._replace(
+            rate_limit=tuple((name, _mask_text(value, known)) for name, value in response.rate_limit)
+        )
     if response.location is None and not (
         known.find_sign(body) if len(body) < known.shortest else known.may_be_in(body)
     ):
@@ -34,8 +38,7 @@ def redact_response(response: Response, secrets: tuple[str, ...]) -> Response:
     if body is not response.body:
         response = response._replace(body=body)
     if response.location is not None:
-        place = _mask(response.location.encode(errors="replace"), known)
-        response = response._replace(location=place.decode(errors="replace"))
+        response = response._replace(location=_mask_text(response.location, known))
     return response
 
 
@@ -74,6 +77,10 @@ def _known(secrets: tuple[str, ...]) -> _Known:
     signless = [form for form in whole if not any(sign in form for sign in signs)]
     signless = [form for form in signless if not any(other in form for other in signless if other != form)]
     return _Known(whole, cut, signs, find_sign, tuple(signless), min(map(len, signless), default=sys.maxsize))
+
+
+def _mask_text(text: str, known: _Known) -> str:
+    return _mask(text.encode(errors="replace"), known).decode(errors="replace")
 
 
 def _mask(text: bytes, known: _Known) -> bytes:

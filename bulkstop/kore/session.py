@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 
 from bulkstop.kore.calls import SMS_PATH, VOICE_PATH, Call, headers, stop_call
 from bulkstop.kore.exchange import Post, Response, TransportFailure
+from bulkstop.kore.interpret import find_allowance
 from bulkstop.kore.redaction import redact_response
 from bulkstop.kore.token import Tokens
 from bulkstop.model import Attempt, Campaign, Outcome, RetryHint, Send
@@ -63,7 +64,9 @@ def _classify(
     if attempt is None:
         return read(response)
     return attempt._replace(
-        http_status=attempt.http_status or response.status, latency_ms=attempt.latency_ms or response.latency_ms
+        http_status=attempt.http_status or response.status,
+        latency_ms=attempt.latency_ms or response.latency_ms,
+        allowance=attempt.allowance or find_allowance(response),
     )
 
 

@@ -20,6 +20,7 @@ class Answer:
     body: bytes
     content_type: str = _JSON
     retry_after_s: float | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 def success(fields: dict[str, object]) -> Answer:

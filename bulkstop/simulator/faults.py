@@ -4,6 +4,8 @@ import math
 from collections import deque
 from hashlib import blake2b
 
+from bulkstop.simulator.rate_limits import WindowState
+
 
 def share(seed: int, *what: object) -> float:
     """Return the number in [0, 1) that chance has for this seed and thing: the same in every process, in any order."""
@@ -44,6 +46,16 @@ class RollingQuota:
         for log in logs:
             log.append(at_s)
         return True
+
+    def states(self, account_id: str, at_s: float) -> list[WindowState]:
+        """Return how much of each window the account has left."""
+        logs = self._accounts.get(account_id) or ((),) * len(self._windows)
+        states = []
+        for log, (calls, window_s) in zip(logs, self._windows, strict=True):
+            counted = [each for each in log if at_s - each < window_s]
+            reset_s = counted[0] + window_s - at_s if counted else 0.0
+            states.append(WindowState(calls, window_s, calls - len(counted), reset_s))
+        return states
 
 
 class Failures:

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypedDict, cast, get_args, get_origin
 
 from bulkstop.errors import SettingsError
 from bulkstop.model import Limit
+from bulkstop.simulator.rate_limits import RateLimitHeaders
 
 Quota = Limit | Iterable[Limit | tuple[int, float]]
 """A limit, or several, each of which may be (calls, window_s)."""
@@ -23,6 +24,7 @@ class Faults(TypedDict, total=False):
     quota: Quota
     throttle_status: int
     retry_after_s: float | None
+    rate_limit_headers: RateLimitHeaders
     latency_ms: float
     latency_sigma: float
     failure_rate: float
@@ -40,7 +42,8 @@ class Faults(TypedDict, total=False):
 class SimulatorOptions:
     """One service; raises SettingsError, naming the option, for a value that makes no sense.
 
-    Without `client_secret` any token will do. Each limit of `quota` is a rolling window per account.
+    Without `client_secret` any token will do. Each limit of `quota` is a rolling window per account, and
+    `rate_limit_headers` is the form in which each answer says what is left of it.
     `latency_ms` is fixed, or with `latency_sigma` the median of a log-normal distribution. `failure_rate` is a share of
     calls, `fail_first_rate` a share of campaigns of which only the first call fails. `second_stop` is the answer for a
     campaign that does not run, `unknown` what becomes of an id that is not among the `campaigns` generated from `seed`.
@@ -55,6 +58,7 @@ class SimulatorOptions:
     quota: Quota = ()
     throttle_status: int = 429
     retry_after_s: int | float | None = None
+    rate_limit_headers: RateLimitHeaders = "none"
     latency_ms: int | float = 0.0
     latency_sigma: int | float = 0.0
     failure_rate: int | float = 0.0

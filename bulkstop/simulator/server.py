@@ -186,7 +186,7 @@ def _request(http: web.BaseRequest, body: bytes | None) -> Request:
 def _response(answer: Answer | None) -> web.Response:
     if answer is None:
         return web.Response(status=400)  # nobody is there to read it
-    headers = {"Content-Type": answer.content_type, "Date": formatdate(usegmt=True)}
+    headers = {"Content-Type": answer.content_type, "Date": formatdate(usegmt=True), **dict(answer.headers)}
     if answer.retry_after_s is not None:
         headers["Retry-After"] = f"{answer.retry_after_s:g}"
     return web.Response(status=answer.status, body=answer.body, headers=headers)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import NAMESPACE_OID, uuid5
 
@@ -17,6 +17,7 @@ from bulkstop.simulator.campaigns import STOPPED, Campaigns, stamp
 from bulkstop.simulator.faults import Failures, RollingQuota, latency_s
 from bulkstop.simulator.listing import list_page, read_listing
 from bulkstop.simulator.options import SimulatorOptions
+from bulkstop.simulator.rate_limits import format_rate_limits
 
 UNAUTHORIZED_CODE: Final = 4002
 
@@ -79,13 +80,20 @@ class Service:
         """Decide what a request gets and say so in a line; a body that could not be read gets `unreadable`."""
         arrival = self._arrive(request)
         answer = unreadable if request.body is None else self._refuse(arrival) or self._execute(arrival)
-        return answer, _exchange(arrival, answer)
+        return self._with_rate_limits(arrival, answer), _exchange(arrival, answer)
 
     def latency_s(self, exchange: Exchange) -> float:
         """Return how long the answer takes."""
         options = self._options
         what = (exchange.operation, exchange.campaign_id, exchange.attempt)
         return latency_s(options.latency_ms, options.latency_sigma, options.seed, *what)
+
+    def _with_rate_limits(self, arrival: _Arrival, answer: Answer | None) -> Answer | None:
+        form = self._options.rate_limit_headers
+        if answer is None or form == "none":
+            return answer
+        states = self._quota.states(arrival.account_id, arrival.monotonic_s)
+        return replace(answer, headers=format_rate_limits(form, states))
 
     def _arrive(self, request: Request) -> _Arrival:
         call = read_call(request.path)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bulkstop.kore.calls import PAGE, disable_schedule_call, find_page, list_call, name_fault, status_call
 from bulkstop.kore.exchange import PageRange, Response, TransportFailure
 from bulkstop.kore.interpret import NAME_CHARS, PAGE_CAP, Disabled, Page, Status, read_disabled, read_page, read_status
-from bulkstop.model import Attempt, Campaign, CampaignType, ListedCampaign, Outcome, RetryHint, Scope
+from bulkstop.model import Allowance, Attempt, Campaign, CampaignType, ListedCampaign, Outcome, RetryHint, Scope
 from bulkstop.simulator.calls import Operation, read_call
 
 VOICE = Scope("a" * 24, "st-1", "app-1", CampaignType.VOICE)
@@ -304,6 +304,16 @@ class TestFailures:
     def test_a_wait_that_is_asked_for(self) -> None:
         """The time that the service states arrives with the failure."""
         assert failed(read_page(answer(b"", 429, retry_after="7"), VOICE, FIRST)).retry_after_s == 7.0
+
+    def test_what_is_left(self) -> None:
+        """What a service says that it still takes comes with every answer, good or bad."""
+        fields: Any = {"rate_limit": (("ratelimit-remaining", "3"), ("ratelimit-reset", "2"))}
+        good = {"status": "success", "data": {"results": [], "status": "Paused"}}
+        assert page_of(answer(good, **fields)).allowance == Allowance(3, 2.0)
+        for read in (lambda it: read_page(it, VOICE, FIRST), lambda it: read_status(it, "cd-1"), read_disabled):
+            for status in (200, 429, 500):
+                assert read(answer(good, status, **fields)).allowance == Allowance(3, 2.0)
+                assert read(answer(good, status)).allowance is None
 
     def test_names_that_speak_of_limits(self) -> None:
         """A campaign called like an error is a campaign."""

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 import orjson
@@ -65,7 +66,7 @@ def campaign(
     return Campaign.of_row(campaign_id, kind, account_id, stream_id, iid, source="list.csv", line=2)
 
 
-def answered(status: int, body: bytes | object = b"", **fields: str | None) -> Attempt:
+def answered(status: int, body: bytes | object = b"", **fields: Any) -> Attempt:
     """Return what an answer means; a body that is no bytes is written as JSON."""
     data = body if isinstance(body, bytes) else orjson.dumps(body)
     return interpret(Response(status, data, 12.5, **fields), wall=lambda: NOW)

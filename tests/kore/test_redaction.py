@@ -114,6 +114,12 @@ def test_the_tokens_of_others() -> None:
     assert redact_response(answer, (SECRET,)).location == f"https://h/?a={MASK}&b={MASK}"
 
 
+def test_rate_limit_is_masked() -> None:
+    """A header of a limit may have a name in it, and that a secret."""
+    answer = Response(200, b"", 1.0, rate_limit=(("ratelimit", f'"{SECRET}";r=3'),))
+    assert redact_response(answer, (SECRET,)).rate_limit == (("ratelimit", f'"{MASK}";r=3'),)
+
+
 def test_nothing_too_short_is_masked() -> None:
     """A word of three letters is no secret."""
     assert encodings("abc") == ()

@@ -13,7 +13,7 @@ from bulkstop.kore.interpret import PAGE_CAP, Page
 from bulkstop.kore.session import Perform, make_perform, make_stop
 from bulkstop.kore.token import Tokens, static_source
 from bulkstop.kore.wire.transport import WireTransport
-from bulkstop.model import Attempt, Campaign, CampaignType, Outcome, RetryHint, Scope, Send
+from bulkstop.model import Allowance, Attempt, Campaign, CampaignType, Outcome, RetryHint, Scope, Send
 from tests.servers import VOICE_ANSWER, http, listening, replying
 
 VOICE = Campaign.of_row("cd-1", CampaignType.VOICE, "a" * 24, "st-1", "app-1", "list.csv", 2)
@@ -244,3 +244,11 @@ async def test_a_call_that_is_lost(make: Make) -> None:
     assert isinstance(result, Attempt)
     assert (result.outcome, result.again) == (Outcome.CONNECTION_ERROR, RetryHint.LATER)
     assert "stop" not in (result.error or "")
+
+
+async def test_what_is_left_comes_with_the_words_of_a_hook() -> None:
+    """Who says what a stop's answer means need not read what its headers say of the limit."""
+    service = Service(lambda token: STOPPED._replace(rate_limit=(("ratelimit-remaining", "3"),)))
+    perform = make_perform(service.post, Tokens(service.mint, renewable=True))
+    send = make_stop(perform, classify=lambda response: Attempt(Outcome.REJECTED))
+    assert await send(VOICE) == Attempt(Outcome.REJECTED, http_status=200, latency_ms=1.0, allowance=Allowance(3))

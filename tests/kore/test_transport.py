@@ -31,6 +31,7 @@ from bulkstop.kore.exchange import BODY_CAP, Response, TransportFailure
 from bulkstop.kore.interpret import interpret
 from bulkstop.kore.wire.transport import WireTransport
 from bulkstop.model import Campaign, CampaignType, Outcome, RetryHint
+from tests.kore.rate_limits import DATE, FORMS
 from tests.servers import (
     SMS_ANSWER,
     VOICE_ANSWER,
@@ -200,6 +201,32 @@ def _chunked(data: bytes, size: int = 7) -> bytes:
 
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+
+
+class TestRateLimit:
+    """What a service says that it still takes comes with each attempt."""
+
+    @pytest.mark.parametrize("status", ["200 OK", "429 Too Many Requests"])
+    async def test_each_form(self, make: Make, status: str) -> None:
+        """Each form is read off the wire, and where an answer has none, none of the one before is left."""
+        answers = {
+            form: http(VOICE_ANSWER, f"Date: {DATE}", *lines, status=status) for form, (lines, _) in FORMS.items()
+        }
+
+        async def reply(connection: Connection) -> None:
+            for data in answers.values():
+                for each in (data, http()):
+                    if await connection.request() is None:
+                        return
+                    await connection.write(each)
+
+        read, after = {}, []
+        async with listening(reply) as server, make(server.url, timeout_s=AMPLE_S, connections=1) as transport:
+            for form in answers:
+                read[form] = interpret(answer(await in_time(transport.post(TARGET, HEADERS)))).allowance
+                after.append(answer(await in_time(transport.post(TARGET, HEADERS))).rate_limit)
+        assert read == {form: allowance for form, (_, allowance) in FORMS.items()}
+        assert after == [()] * len(FORMS)
 
 
 class TestAnswer:

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 
 from bulkstop.engine.limits.estimate import Places
 from bulkstop.engine.limits.quota import PaceFinding
+from bulkstop.model import Allowance
 
 START_RATE = 20.0  # reaches 500/s in less than a second; a limit of 1/s it overruns by a few calls
 LEAST_RATE = 0.05  # a tenth of the smallest limit that is documented, 1800 an hour
@@ -132,6 +133,11 @@ class Adaptive:
             self._round.answered += 1
             if self._round.is_over(now, sent_at):
                 self._end_round(now)
+
+    def note_allowance(
+        self, now: float, sent_at: float, said: Allowance | None, *, throttled: bool = False, most_s: float = math.inf
+    ) -> None:
+        """Do nothing."""
 
     def note_unavailable(self, sent_at: float) -> bool:
         """Take none for a refusal."""

@@ -12,6 +12,7 @@ rate algorithm (nginx's `limit_req`) its burst. What all of them take are calls 
 - The rate itself shrinks only when calls that came evenly are refused. It rises slowly to where it was refused, and
   faster beyond.
 - A refused call has used its place in the quota, and the account rests a step for each: it may count at the service.
+- What a service says in its answers that it still takes (see headroom.py) tells the same without a refusal.
 
 The figures beside the constants are those of the models of such limiters in tests/engine/limits/test_pacing.py.
 """
@@ -20,9 +21,10 @@ import math
 from collections.abc import Sequence
 
 from bulkstop.engine.limits.estimate import Places
+from bulkstop.engine.limits.headroom import ROUNDED_S, Headroom
 from bulkstop.engine.limits.overload import Meaning, Overload
 from bulkstop.engine.limits.quota import PaceFinding, RollingWindow
-from bulkstop.model import Limit
+from bulkstop.model import Allowance, Limit
 
 # So many calls of a burst may be in flight before its shape is known: as few as take the burst through in this part of
 # the window, and no more than this part of the quota, for each may be refused.
@@ -65,6 +67,7 @@ class AutoPacer:
         self._window = RollingWindow(limits)
         self._calls, self._window_s = shortest.calls, shortest.window_s
         self._bucket = _Bucket()
+        self._headroom = Headroom(limits)
         self._rate = _Rate(shortest.window_s)
         self._latency = _Latency()
         self._slack = SLACK
@@ -79,14 +82,14 @@ class AutoPacer:
     @property
     def interval_s(self) -> float:
         """The seconds from one call to the next where they leave evenly."""
-        interval_s = self._window_s / self._calls * (1 + self._slack) / self._rate.share
-        return interval_s * SLOWED if self._is_slowed else interval_s
+        interval_s = max(self._window_s / self._calls, self._headroom.interval_s)
+        return interval_s * (1 + self._slack) / self._rate.share * (SLOWED if self._is_slowed else 1)
 
     def ready_at(self) -> float:
-        """Return the time at which the quota, the bucket and what was refused last let a call leave."""
+        """Return the time at which the quota, the bucket, the service and what was refused last let a call leave."""
         if self._has_learnt_of_503 and self._overload.meaning is Meaning.FAULT:
             self._forget()
-        ready_at = max(self._window.ready_at(), self._rests_until)
+        ready_at = max(self._window.ready_at(), self._rests_until, self._headroom.ready_at(self._in_flight))
         if self._bucket.depth < math.inf:
             return max(ready_at, self._bucket.ready_at(self.interval_s))
         return math.inf if self._in_flight >= self._most_in_flight() else ready_at
@@ -94,12 +97,14 @@ class AutoPacer:
     def take(self, now: float) -> None:
         """Use one place in the quota, and one at once."""
         self._window.take(now)
+        self._headroom.take(now)
         self._in_flight += 1
         self._bucket.take(now, self.interval_s)
 
     def give_back(self) -> None:
         """Put back the place taken last."""
         self._window.give_back()
+        self._headroom.give_back()
         self._in_flight -= 1
         self._bucket.give_back()
 
@@ -111,8 +116,37 @@ class AutoPacer:
         self._has_learnt_of_503 |= is_limit
         return is_limit
 
+    def note_allowance(
+        self, now: float, sent_at: float, said: Allowance | None, *, throttled: bool = False, most_s: float = math.inf
+    ) -> None:
+        """Note what an answer says of the limit, before it is noted as answered; no wait is longer than `most_s`."""
+        headroom, refill_s, is_binding = self._headroom, None, False
+        if said is not None and said.remaining is not None:
+            if not throttled:
+                headroom.watch_refill(now, sent_at, said.remaining, said.reset_s)
+            if headroom.is_gradual or self._refills_soon(now, sent_at, said.reset_s):
+                refill_s = self.interval_s
+            is_shaped = self._bucket.depth < math.inf
+            # What calls are kept to anyway may be no less strict for as long as this is to hold.
+            until = sent_at + max(0.0, (said.reset_s or 0.0) - ROUNDED_S)
+            is_binding = self._window.has_places(said.remaining + 1, until) and not (is_shaped and refill_s)
+            if is_binding and not is_shaped and not throttled and said.remaining == 0:
+                self._bucket.limit(self._taken_at_once(now, sent_at))
+                refill_s = None  # once it rests as it is told to: who rounds seconds up may also have a lower limit
+        headroom.note(
+            now,
+            sent_at,
+            said,
+            is_refused=throttled,
+            is_binding=is_binding,
+            in_flight=self._in_flight,
+            refill_s=refill_s,
+            most_s=most_s,
+        )
+
     def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
         """Learn from an answer; only one that was let through for good proves anything about the limit."""
+        self._headroom.answered(now, sent_at)
         self._window.answered(now, sent_at, throttled=False)  # whatever it was, its place counts from now on
         self._in_flight -= 1
         self._latency.add(now - sent_at)
@@ -134,7 +168,7 @@ class AutoPacer:
 
     def places(self, now: float, latency_s: float) -> list[Places]:
         """Return those of the quota, and, where calls leave evenly, the one that is taken until the next may."""
-        places = self._window.places(now, latency_s)
+        places = self._window.places(now, latency_s) + self._headroom.places(now, latency_s)
         if self._bucket.depth < math.inf:
             taken_until = max(self._bucket.ready_at(self.interval_s), self._rests_until)
             places.append(Places(1, self.interval_s, (taken_until,)))
@@ -161,6 +195,19 @@ class AutoPacer:
         if self._let_through < PROVEN_WINDOWS * self._calls:
             return unproven
         return max(unproven, int(self._calls * MOST_PROVEN))
+
+    def _refills_soon(self, now: float, sent_at: float, reset_s: float | None) -> bool:
+        """Tell whether a service takes more as soon as calls at the full rate would ask for it: it has a small bucket.
+
+        Else its limit is a lower one, or somebody else uses it. Most services round their seconds up.
+        """
+        depth = min(self._bucket.depth, self._taken_at_once(now, sent_at))
+        return reset_s is None or reset_s <= math.ceil(depth * self.interval_s)
+
+    def _taken_at_once(self, now: float, sent_at: float) -> float:
+        """Return how many of the calls before the one that was answered last a bucket still holds, and this one."""
+        self._bucket.drain(now, self.interval_s)
+        return self._bucket.level - (self._in_flight - 1) + (now - sent_at) / 2 / self.interval_s
 
     def _refuse(self, now: float, sent_at: float) -> None:
         if sent_at <= self._refused_at:  # it left before the last one was known, and tells nothing new

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from bulkstop.engine.limits.estimate import Departures, Places
-from bulkstop.model import Limit
+from bulkstop.model import Allowance, Limit
 
 DECREASE = 0.7
 INCREASE = 0.1
@@ -45,6 +45,12 @@ class Quota(Protocol):
         """Note a call's answer: refused for its number, `failed` for another reason (or none came), or good."""
         ...
 
+    def note_allowance(
+        self, now: float, sent_at: float, said: Allowance | None, *, throttled: bool = False, most_s: float = math.inf
+    ) -> None:
+        """Note what an answer says of the limit, before it is noted as answered; no wait is longer than `most_s`."""
+        ...
+
     def note_unavailable(self, sent_at: float) -> bool:
         """Tell whether a 503 is taken for a refusal; `answered` is told then that it was one."""
         ...
@@ -72,6 +78,11 @@ class NoQuota:
         """Do nothing."""
 
     def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
+        """Do nothing."""
+
+    def note_allowance(
+        self, now: float, sent_at: float, said: Allowance | None, *, throttled: bool = False, most_s: float = math.inf
+    ) -> None:
         """Do nothing."""
 
     def note_unavailable(self, sent_at: float) -> bool:
@@ -118,6 +129,10 @@ class RollingWindow:
                 ready_at = free_at
         return ready_at
 
+    def has_places(self, count: int, now: float) -> bool:
+        """Tell whether so many calls could leave now."""
+        return all(self._free_at(limit, count) <= now for limit in self._limits)
+
     def take(self, now: float) -> None:
         """Use one place."""
         self._in_flight += 1
@@ -134,6 +149,11 @@ class RollingWindow:
             self._shrink(now, sent_at)
         elif self._share < 1.0 and not failed:  # an error proves nothing about the limit
             self._grow(now)
+
+    def note_allowance(
+        self, now: float, sent_at: float, said: Allowance | None, *, throttled: bool = False, most_s: float = math.inf
+    ) -> None:
+        """Do nothing."""
 
     def note_unavailable(self, sent_at: float) -> bool:
         """Take none for a refusal."""
@@ -166,8 +186,8 @@ class RollingWindow:
             self._share = min(1.0, self._share + INCREASE)
             self._grown_at = now
 
-    def _free_at(self, limit: Limit) -> float:
-        room = max(1, int(limit.calls * self._share)) - self._in_flight
+    def _free_at(self, limit: Limit, count: int = 1) -> float:
+        room = max(1, int(limit.calls * self._share)) - self._in_flight - (count - 1)
         if room <= 0:
             return math.inf
         if len(self._answered) < room:
@@ -195,6 +215,11 @@ class EvenPacer:
         self._next = self._before
 
     def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
+        """Do nothing."""
+
+    def note_allowance(
+        self, now: float, sent_at: float, said: Allowance | None, *, throttled: bool = False, most_s: float = math.inf
+    ) -> None:
         """Do nothing."""
 
     def note_unavailable(self, sent_at: float) -> bool:
@@ -234,6 +259,13 @@ class AllOf:
         """Tell each."""
         for quota in self._quotas:
             quota.answered(now, sent_at, throttled=throttled, failed=failed)
+
+    def note_allowance(
+        self, now: float, sent_at: float, said: Allowance | None, *, throttled: bool = False, most_s: float = math.inf
+    ) -> None:
+        """Tell each."""
+        for quota in self._quotas:
+            quota.note_allowance(now, sent_at, said, throttled=throttled, most_s=most_s)
 
     def note_unavailable(self, sent_at: float) -> bool:
         """Take it for one if any does; each is told."""

@@ -4,6 +4,7 @@ import zlib
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from bulkstop.kore.allowance import pick_rate_limit
 from bulkstop.kore.exchange import Response
 
 HEAD_CAP = 32 * 1024
@@ -39,6 +40,7 @@ class Reader:
         "_is_whole",
         "_parser",
         "_plain",
+        "_rate_limit",
         "_spare",
         "_unpacked",
         "is_last",
@@ -53,6 +55,7 @@ class Reader:
         self._is_fresh = self._is_whole = False
         self._cap = self._spare = 0
         self._fields: dict[bytes, bytes] = {}
+        self._rate_limit: list[tuple[bytes, bytes]] = []
         self._body: bytes | bytearray = b""
         self._unpacked: _Unpacked | None = None
 
@@ -87,10 +90,12 @@ class Reader:
         status, body, fields = self.status or 0, bytes(self._body[: self._cap]), self._fields
         if not fields:
             return Response(status, body, latency_ms)
-        if status < 300:
-            return Response(status, body, latency_ms, _text(fields.get(b"retry-after")), _text(fields.get(b"date")))
-        texts = (_text(fields.get(name)) for name in (b"retry-after", b"date", b"location"))
-        return Response(status, body, latency_ms, *texts)
+        retry_after, date = _text(fields.get(b"retry-after")), _text(fields.get(b"date"))
+        location = _text(fields.get(b"location")) if status >= 300 else None
+        if b"ratelimit" not in fields:
+            return Response(status, body, latency_ms, retry_after, date, location)
+        limits = pick_rate_limit((str(_text(name)), str(_text(value))) for name, value in self._rate_limit)
+        return Response(status, body, latency_ms, retry_after, date, location, limits)
 
     def _read_on(self, data: bytes) -> bool:
         """Read no more at a time than may come without a body: what is too much must not hang on how it comes."""
@@ -128,12 +133,16 @@ class Reader:
         if self._is_whole:
             raise HttpParserError
         self._fields.clear()
+        self._rate_limit = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Note a field that matters; the first one of a name counts."""
+        """Note a field that matters; the first one of a name counts, but for those of limits, which may be lists."""
         name = name.lower()
         if name in _WANTED:
             self._fields.setdefault(name, value)
+        elif b"limit" in name:
+            self._fields[b"ratelimit"] = b""
+            self._rate_limit.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Note the status, unless the answer is an interim one."""
@@ -212,6 +221,8 @@ class _PlainReader:
     def _read_first(self, data: bytes, end: int) -> bool:
         words = data[:end].lower()
         if words[:10] != b"http/1.1 2" or b"-encoding:" in words or b"retry-after:" in words or end > HEAD_CAP:
+            return False
+        if b"limit" in words and (b"ratelimit" in words or b"rate-limit" in words):
             return False
         self._body, self._is_whole = b"", False
         try:
