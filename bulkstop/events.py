@@ -64,15 +64,13 @@ class AccountThrottled(NamedTuple):
 
 
 class PaceLearnt(NamedTuple):
-    """Calls of an account leave evenly from now on: the service refused what came `at_once`, or even this rate's.
-
-    `interval_s` are the seconds from one to the next, and `share` is the part of the stated rate that it takes.
-    """
+    """Calls of an account leave evenly from now on, as the service has refused some; see model.PaceFinding."""
 
     account_id: str
     at_once: int
     interval_s: float
     share: float
+    steady: int | None = None
 
 
 class BreakerOpened(NamedTuple):

@@ -41,6 +41,20 @@ class Pace(StrEnum):
     EVEN = "even"
 
 
+class PaceFinding(NamedTuple):
+    """What refused calls have told of a service: how many it takes at once, and the seconds from one to the next.
+
+    `share` is the part of the stated rate that is in use, less than 1 where evenly spaced calls were refused as well.
+    Then `steady` are the calls that were taken in each window before: the limit is lower than stated, or somebody uses
+    up the rest; None where these differ, as somebody else uses the account now and then.
+    """
+
+    at_once: int
+    interval_s: float
+    share: float = 1.0
+    steady: int | None = None
+
+
 class Outcome(StrEnum):
     """What became of one row; the values are public (see the contract in README.md)."""
 

@@ -18,7 +18,7 @@ from bulkstop.engine.guards.scopes import OPEN, Group
 from bulkstop.engine.limits.quota import AllOf, EvenPacer, Quota
 from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.retry import Tries
-from bulkstop.model import Attempt, Campaign, Limit, Wait, WaitReason
+from bulkstop.model import Attempt, Campaign, Limit, PaceFinding, Wait, WaitReason
 
 Claim = Callable[[], Awaitable[float]]
 """Asks a store that others use as well: 0.0 lets one call leave now, else the seconds after which to ask again."""
@@ -432,6 +432,11 @@ class Lanes:
                 return None
             first = wait if first is None or wait.until < first.until else first
         return first
+
+    def find_pace(self) -> PaceFinding | None:
+        """Return why calls leave more slowly than the quota lets them, of the lane that has most left where they do."""
+        slowed = [(lane.left, finding) for lane in self.unfinished if (finding := lane.quota.finding()) is not None]
+        return max(slowed, key=lambda each: each[0])[1] if slowed else None
 
     def left(self) -> dict[str, int]:
         """Return the campaigns of each account that have not ended yet."""

@@ -60,7 +60,7 @@ _RECORDS: dict[type[Event], tuple[str, int, str]] = {
     PaceLearnt: (
         "pace_learnt",
         logging.INFO,
-        "account {account_id}: refused at {at_once} at once; calls leave evenly from here, one in {interval_s:.3g} s",
+        "account {account_id}: calls leave evenly, one in {interval_s:.3g} s, as the service refused some",
     ),
     BreakerOpened: (
         "breaker_opened",

@@ -27,8 +27,7 @@ import math
 from dataclasses import dataclass
 
 from bulkstop.engine.limits.estimate import Places
-from bulkstop.engine.limits.quota import PaceFinding
-from bulkstop.model import Allowance
+from bulkstop.model import Allowance, PaceFinding
 
 START_RATE = 20.0  # reaches 500/s in less than a second; a limit of 1/s it overruns by a few calls
 LEAST_RATE = 0.05  # a tenth of the smallest limit that is documented, 1800 an hour

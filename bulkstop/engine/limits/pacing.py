@@ -18,13 +18,14 @@ The figures beside the constants are those of the models of such limiters in tes
 """
 
 import math
+from collections import deque
 from collections.abc import Sequence
 
 from bulkstop.engine.limits.estimate import Places
 from bulkstop.engine.limits.headroom import ROUNDED_S, Headroom
 from bulkstop.engine.limits.overload import Meaning, Overload
-from bulkstop.engine.limits.quota import PaceFinding, RollingWindow
-from bulkstop.model import Allowance, Limit
+from bulkstop.engine.limits.quota import RollingWindow
+from bulkstop.model import Allowance, Limit, PaceFinding
 
 # So many calls of a burst may be in flight before its shape is known: as few as take the burst through in this part of
 # the window, and no more than this part of the quota, for each may be refused.
@@ -54,6 +55,8 @@ SLOWED = 2
 HOLD_WINDOWS, SLOW_RISE, PASSED, FAST_RISE = 0.25, 0.04, 1.03, 3.0
 # Page's CUSUM test (https://en.wikipedia.org/wiki/CUSUM): at the full rate two refused calls in 33 are no chance.
 TOLERATED, TOLERATED_LOWERED, EVENT = 0.03, 0.06, 1.9
+# A limit is lower than stated when the windows before so many refusals had the same number of calls, to this part.
+STEADY_COUNTS, STEADY_PART = 3, 0.05
 
 
 class AutoPacer:
@@ -75,6 +78,8 @@ class AutoPacer:
         self._let_through = 0
         self._rests_until = self._refused_at = -math.inf
         self._in_row = 0
+        self._taken = deque[float](maxlen=shortest.calls)
+        self._counts = deque[int](maxlen=STEADY_COUNTS)
         self._overload = overload or Overload()
         self._slowed_at = math.inf
         self._has_learnt_of_503 = False
@@ -156,6 +161,7 @@ class AutoPacer:
         elif not failed:
             self._overload.note_available(is_slowed=sent_at > self._slowed_at)
             self._let_through += 1
+            self._taken.append(now)
             if sent_at > self._refused_at:
                 self._in_row = 0
             self._rate.note_let_through(now)
@@ -164,7 +170,7 @@ class AutoPacer:
         """Return what refused calls have told, if any was refused."""
         if self._bucket.depth == math.inf:
             return None
-        return PaceFinding(int(self._bucket.depth), self.interval_s, self._rate.share)
+        return PaceFinding(int(self._bucket.depth), self.interval_s, self._rate.share, self._find_steady())
 
     def places(self, now: float, latency_s: float) -> list[Places]:
         """Return those of the quota, and, where calls leave evenly, the one that is taken until the next may."""
@@ -173,6 +179,13 @@ class AutoPacer:
             taken_until = max(self._bucket.ready_at(self.interval_s), self._rests_until)
             places.append(Places(1, self.interval_s, (taken_until,)))
         return places
+
+    def _find_steady(self) -> int | None:
+        """Return how many calls are taken in a window, if that was the same each time that one more was refused."""
+        if self._rate.share == 1.0 or len(self._counts) < STEADY_COUNTS:
+            return None
+        is_steady = max(self._counts) - min(self._counts) <= max(1, STEADY_PART * self._calls)
+        return min(self._counts) if is_steady else None
 
     @property
     def _is_slowed(self) -> bool:
@@ -226,6 +239,8 @@ class AutoPacer:
             if self._rate.share == 1.0:
                 self._slack = max(self._slack, min(MOST_SLACK, self._latency.spread_s * self._calls / self._window_s))
             self._rate.note_refused(now, is_in_row=self._in_row > 1)
+            if self._in_row == 1:
+                self._counts.append(sum(taken_at > now - self._window_s for taken_at in self._taken))
         self._bucket.fill()
         self._rests_until = now + min(self._window_s, self.interval_s * 2 ** (self._in_row - 1))
 

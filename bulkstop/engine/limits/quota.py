@@ -3,27 +3,16 @@
 import math
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from bulkstop.engine.limits.estimate import Departures, Places
-from bulkstop.model import Allowance, Limit
+from bulkstop.model import Allowance, Limit, PaceFinding
 
 DECREASE = 0.7
 INCREASE = 0.1
 """AIMD (https://en.wikipedia.org/wiki/Additive_increase/multiplicative_decrease): a throttled window leaves 0.7 of
 the limit; each window of it that ends untroubled gives 0.1 back. Somebody else then uses the account as well, and
 these are about the shares at which the two find each other within some windows."""
-
-
-class PaceFinding(NamedTuple):
-    """What refused calls have told of a service: how many it takes at once, and the seconds from one to the next.
-
-    `share` is the part of the stated rate that is in use; less than 1 where evenly spaced calls were refused as well.
-    """
-
-    at_once: int
-    interval_s: float
-    share: float = 1.0
 
 
 class Quota(Protocol):

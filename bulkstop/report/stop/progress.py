@@ -43,8 +43,9 @@ def format_progress(run: Snapshot, width: int | None = None, *, at: float | None
     What has ended and what has failed are always there. `at` is the unix time, by default now.
     """
     parts = [f"{run.sent:,}/{run.to_send:,}", f"{run.failed:,} failed"]
-    more = (_format_end(run, time.time() if at is None else at), _format_wait(run), _format_rate(run))
-    for part in filter(None, (*more, f"{run.done:,} done")):
+    end = _format_end(run, time.time() if at is None else at)
+    more = (end, _format_wait(run), _format_pace(run), _format_rate(run), f"{run.done:,} done")
+    for part in filter(None, more):
         if width is not None and len(GAP.join((*parts, part))) > width:
             break
         parts.append(part)
@@ -62,6 +63,18 @@ def _format_wait(run: Snapshot) -> str:
     if run.waits_for is None:
         return ""
     return f"waits: {run.waits_for}" + ("" if run.waits_s is None else f" {format_duration(max(0.0, run.waits_s))}")
+
+
+def _format_pace(run: Snapshot) -> str:
+    """Say that calls leave evenly, and why."""
+    if run.pace is None:
+        return ""
+    evenly = f"evenly, one in {format_duration(run.pace.interval_s)}"
+    if run.pace.share == 1:
+        return f"{evenly}: refused at {run.pace.at_once} at once"
+    if run.pace.steady is not None:
+        return f"{evenly}: the service takes {run.pace.steady} in a window, fewer than --quota says"
+    return f"{evenly}: somebody else uses the account"
 
 
 def _format_rate(run: Snapshot) -> str:

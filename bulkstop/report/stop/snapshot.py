@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import NamedTuple
 
-from bulkstop.model import WaitReason
+from bulkstop.model import PaceFinding, WaitReason
 
 
 class RunState(StrEnum):
@@ -20,7 +20,8 @@ class Snapshot(NamedTuple):
     """How a run stands: `sent` campaigns have ended, of `to_send`; `done` of these are proven not to run.
 
     If nothing disturbs it the run ends in `left_s` seconds; None while nobody can tell. `waits_for` says why nothing
-    leaves right now, and for `waits_s` seconds, if that is known.
+    leaves right now, and for `waits_s` seconds, if that is known. `pace` says why calls leave more slowly than the
+    quota lets them, in the account that has most campaigns left of those where they do.
     """
 
     run_id: str
@@ -35,3 +36,4 @@ class Snapshot(NamedTuple):
     left_s: float | None = None
     waits_for: WaitReason | None = None
     waits_s: float | None = None
+    pace: PaceFinding | None = None

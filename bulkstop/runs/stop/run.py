@@ -240,6 +240,7 @@ class Run:
             left_s=self._forecast_left_s(now),
             waits_for=wait.reason if wait else None,
             waits_s=wait.until - now if wait and wait.until < math.inf else None,
+            pace=self._work.pool.lanes.find_pace() if self._work else None,
         )
 
     def _find_wait(self, now: float) -> Wait | None:
