@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from bulkstop.events import Observe, Progressed
+from bulkstop.naming import name_setting
 from bulkstop.report.stop.snapshot import Snapshot
 from bulkstop.text import format_duration
 
@@ -73,7 +74,7 @@ def _format_pace(run: Snapshot) -> str:
     if run.pace.share == 1:
         return f"{evenly}: refused at {run.pace.at_once} at once"
     if run.pace.steady is not None:
-        return f"{evenly}: the service takes {run.pace.steady} in a window, fewer than --quota says"
+        return f"{evenly}: the service takes {run.pace.steady} in a window, not what {name_setting('quota')} says"
     return f"{evenly}: somebody else uses the account"
 
 

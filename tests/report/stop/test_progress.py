@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from bulkstop.model import WaitReason
+from bulkstop.model import PaceFinding, WaitReason
 from bulkstop.report.stop.progress import Bar, Lines, format_progress
 from bulkstop.report.stop.snapshot import RunState, Snapshot
 
@@ -63,3 +63,19 @@ def test_the_bar_is_one_line(columns: int, monkeypatch: pytest.MonkeyPatch) -> N
     assert all(len(line) < columns for line in lines)
     assert len(set(lines)) == 1
     assert not re.search(r"\x1b\[[\d;]*3\d", stream.getvalue()), "NO_COLOR is not honoured"
+
+
+@pytest.mark.parametrize(
+    ("pace", "words"),
+    [
+        (PaceFinding(12, 1.0), "evenly, one in 1.0 s: refused at 12 at once"),
+        (
+            PaceFinding(1, 1.5, 0.67, 40),
+            "evenly, one in 1.5 s: the service takes 40 in a window, not what --quota says",
+        ),
+        (PaceFinding(1, 1.5, 0.67), "evenly, one in 1.5 s: somebody else uses the account"),
+    ],
+)
+def test_pace(pace: PaceFinding, words: str) -> None:
+    """Calls that leave more slowly than the quota lets them have a reason."""
+    assert f"  {words}  " in format_progress(RUN._replace(pace=pace))
