@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bulkstop.model import CampaignType, FailureCap, Limit, Order, WarningKind
+from bulkstop.model import CampaignType, FailureCap, Limit, Order, Pace, WarningKind
 from bulkstop.settings.parse import TransportName
 
 FIRM: dict[str, tuple[str, Any]] = {
@@ -36,7 +36,7 @@ FIRM: dict[str, tuple[str, Any]] = {
     "quota": ("5/2s", (Limit(5, 2.0),)),
     "quota_store": ("memory", "memory"),
     "adaptive": ("true", True),
-    "pace": ("even", "even"),
+    "pace": ("even", Pace.EVEN),
     "order": ("priority", Order.PRIORITY),
     "protect": ("keep.txt", ("keep.txt",)),
     "max_campaigns": ("500", 500),

@@ -43,7 +43,7 @@ HEADINGS = {
         *("max_late_s", "require", "find_limit", "max_rate", "write_quota"),
     ),
     "Faults": (
-        *("throttle_status", "retry_after_s", "latency_ms", "latency_sigma"),
+        *("throttle_status", "retry_after_s", "rate_limit_headers", "latency_ms", "latency_sigma"),
         *("failure_rate", "fail_first_rate", "failure_status"),
     ),
     "Safety": ("dry_run", "yes", "expect", "reads_back", "allowed"),

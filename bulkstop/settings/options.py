@@ -5,7 +5,7 @@ from datetime import time
 from pathlib import PurePath
 from typing import TypedDict
 
-from bulkstop.model import CampaignType, FailureCap, Limit, Order, WarningKind
+from bulkstop.model import CampaignType, FailureCap, Limit, Order, Pace, WarningKind
 from bulkstop.settings.parse import TransportName
 
 
@@ -42,7 +42,7 @@ class SettingsOptions(TypedDict, total=False):
     quota: Sequence[Limit | str] | str
     quota_store: str | PurePath | None
     adaptive: bool | str
-    pace: str
+    pace: Pace | str
     order: Order | str
     protect: Sequence[str | PurePath] | str
     max_campaigns: int | str | None

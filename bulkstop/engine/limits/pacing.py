@@ -34,6 +34,8 @@ MOST_UNPROVEN = 1 / 8
 # And so many once this many windows were taken in whole.
 MOST_PROVEN = 1 / 4
 PROVEN_WINDOWS = 2
+# So long an answer is waited for before one more may be in flight: a call that hangs holds up no account.
+PATIENCE_S = 0.5
 
 # Even steps are this part longer than the rate asks for: a sliding counter of 20 calls, if it has seen as many in the
 # window before, refuses one that comes in the first twentieth of the next. With 0 it refuses 3.5 % of 120, so 2.6 %.
@@ -76,7 +78,7 @@ class AutoPacer:
         self._slack = SLACK
         self._in_flight = 0
         self._let_through = 0
-        self._rests_until = self._refused_at = -math.inf
+        self._rests_until = self._refused_at = self._left_at = -math.inf
         self._in_row = 0
         self._taken = deque[float](maxlen=shortest.calls)
         self._counts = deque[int](maxlen=STEADY_COUNTS)
@@ -97,13 +99,16 @@ class AutoPacer:
         ready_at = max(self._window.ready_at(), self._rests_until, self._headroom.ready_at(self._in_flight))
         if self._bucket.depth < math.inf:
             return max(ready_at, self._bucket.ready_at(self.interval_s))
-        return math.inf if self._in_flight >= self._most_in_flight() else ready_at
+        if self._in_flight < self._most_in_flight():
+            return ready_at
+        return max(ready_at, self._left_at + PATIENCE_S)
 
     def take(self, now: float) -> None:
         """Use one place in the quota, and one at once."""
         self._window.take(now)
         self._headroom.take(now)
         self._in_flight += 1
+        self._left_at = now
         self._bucket.take(now, self.interval_s)
 
     def give_back(self) -> None:
