@@ -98,14 +98,16 @@ class Caller:
 
     async def _take(self, now: float) -> float:
         """Take a place, here and in the shared store; more than 0.0 are the seconds after which to ask again."""
-        wait_s = math.inf
+        wait_s = claimed_s = math.inf
         self._quota.take(now)
         try:
-            claimed_s = 0.0 if self._claim is None else await self._claim()
+            claimed_s = 0.0 if self._claim is None else await self._claim.take(1)
             wait_s = max(claimed_s, self._rest.until - self._now())  # another call may be throttled meanwhile
         finally:
             if wait_s > 0 or self._drained.is_set():
                 self._quota.give_back()
+                if self._claim is not None and claimed_s <= 0:
+                    self._claim.give_back()
         return math.inf if self._drained.is_set() else wait_s
 
     async def _sleep(self, seconds: float) -> None:
@@ -125,6 +127,8 @@ class Caller:
         finally:
             self.calls += 1
             throttled = again is RetryHint.THROTTLED
+            if self._claim is not None:
+                self._claim.answered()
             self._quota.answered(self._now(), sent_at, throttled=throttled, failed=again is RetryHint.LATER)
             if not throttled:
                 self._rest.note_let_through(sent_at)
