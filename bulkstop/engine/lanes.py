@@ -24,6 +24,8 @@ WAITING_RETRIES = 8192
 """The most campaigns that wait for a try, for room in their group or for a list, over all lanes; a full lane draws no
 new ones, so memory is bounded."""
 NO_TRIES = Tries()
+AHEAD = 2**62
+"""Sets the tickets of lanes that go ahead apart from those of the others: it is more than there are."""
 
 
 class Claim(Protocol):
@@ -513,8 +515,9 @@ class Lanes:
     def _queue(self, lane: Lane, now: float) -> None:
         at = self._ready_at(lane)
         lane.ticket = next(self._tickets)
-        # Not before now: among lanes that are ready the one that waited longest is drawn first, after those that have
-        # places in hand.
-        lane.queued_at = -math.inf if at <= now and lane.has_place else max(at, now)
+        # Not before now: among lanes that are ready the one that waited longest is drawn first.
+        lane.queued_at = max(at, now)
+        if at <= now and lane.has_place:  # but for those that have places in hand, which would have to go back
+            lane.queued_at, lane.ticket = -math.inf, lane.ticket - AHEAD
         if at < math.inf:
             heapq.heappush(self._due, (lane.queued_at, lane.ticket, lane))

@@ -10,6 +10,7 @@ from bulkstop.engine.lanes import Lane
 from bulkstop.engine.limits.blocks import ASK_AGAIN_S, CHANGES_S, HOLD_S, MOST_PLACES, NOTE_CHARS, PATIENCE_S, Blocks
 from bulkstop.engine.limits.quota import EvenPacer, NoQuota
 from bulkstop.engine.limits.windows import Change, Grant, Take
+from bulkstop.engine.rest import AccountRest
 from bulkstop.errors import QuotaError
 from bulkstop.events import Event, QuotaStoreAway, QuotaStoreBack
 from bulkstop.model import Campaign, Limit, Outcome
@@ -100,17 +101,21 @@ class TestTransactions:
         assert wanted(in_time(work, Limit(12, 60.0))) == [[20]]
 
     def test_a_fleet(self) -> None:
-        """Many accounts with some campaigns each take a transaction for several of them, not one for each call."""
+        """Many accounts with some campaigns each take a transaction for several of them, not one for each call.
+
+        A lane uses its block before the next one begins: no place goes back though there are more lanes than workers.
+        """
         shelf = Shelf([MANY], now=now_s)
         rows = {f"a{n}": campaigns(5, f"a{n}") for n in range(200)}
 
         async def main() -> Counted:
-            return await counted(rows, shelf, always(STOPPED, 0.01))
+            return await counted(rows, shelf, always(STOPPED, 0.1))
 
         (job, _), _ = run(main())
         assert job.outcomes() == {Outcome.STOPPED: 1000}
         assert sum(len(takes) for takes, _ in shelf.batches) == 200
         assert len([1 for takes, _ in shelf.batches if takes]) <= 200 / 5
+        assert all(change.answered_s is not None for _, changes in shelf.batches for change in changes)
 
 
 class TestGivenBack:
@@ -224,20 +229,28 @@ class TestGivenBack:
 
     def test_the_breaker_opens_meanwhile(self) -> None:
         """A call that waits for its place while the service goes down does not leave; it does when that is over."""
-        shelf = Slow([MANY], now=now_s)
-        down = Reply(0.05, BUSY)
-        service = Service(lambda one, call: down if now_s() < 1.0 else Reply(0.05, STOPPED))
+        shelf, rest = Slow([MANY], now=now_s), AccountRest()
+        rest.extend(0.05)  # so b asks while a is served, and has its place at 0.2
+        service = Service(lambda one, call: Reply(0.05, BUSY if now_s() < 1.0 else STOPPED))
 
         async def main() -> None:
-            job, blocks = await counted(
-                {name: campaigns(3, name) for name in "abcd"}, shelf, service, breaker=Breaker(2), concurrency=2
+            blocks = Blocks(shelf, now=now_s)
+            job = Job(
+                {"a": campaigns(1, "a"), "b": campaigns(1, "b")},
+                service,
+                make_lane=lambda name, own: Lane(
+                    name, own, NoQuota(), blocks.account(name), left=1, rest=rest if name == "b" else None
+                ),
+                concurrency=2,
+                breaker=Breaker(1),
             )
-            assert job.outcomes()[Outcome.STOPPED] > 0
-            assert not any(blocks.account(name).in_use for name in "abcd")
+            await job.pool.run()
+            await blocks.close()
+            assert job.outcomes() == {Outcome.STOPPED: 2}
 
         run(main())
-        began = sorted(call.began_s for call in service.log)
-        assert began[2] - began[1] >= 1.0, "a call left though the breaker was open"
+        assert [call.began_s > 1.1 for call in service.log] == [False, True, True]
+        assert [len(shelf.logs[name]) for name in "ab"] == [2, 1]
 
 
 class TestAnswers:
@@ -388,8 +401,6 @@ async def counted(
     shelf: Shelf,
     service: Service,
     pacer: EvenPacer | None = None,
-    breaker: Breaker | None = None,
-    concurrency: int = 32,
 ) -> Counted:
     """Work through lanes whose calls a store counts."""
     blocks = Blocks(shelf, now=now_s)
@@ -397,9 +408,6 @@ async def counted(
         rows,
         service,
         make_lane=lambda name, own: Lane(name, own, pacer or NoQuota(), blocks.account(name), left=len(rows[name])),
-        concurrency=concurrency,
-        breaker=breaker,
-        attempts=3,
     )
     await job.pool.run()
     await blocks.close()

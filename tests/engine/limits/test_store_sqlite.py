@@ -564,7 +564,7 @@ class TestFile:
         async with opened(path) as store:
             await claims(store, 50)
         pages = bytearray(path.read_bytes())
-        pages[4096:] = b"\xff" * (len(pages) - 4096)
+        pages[1024:] = b"\xff" * (len(pages) - 1024)
         path.write_bytes(pages)
         async with opened(path) as store:
             with pytest.raises(QuotaError, match=r"^quota_store .*/q: cannot be used .*remove it"):
