@@ -25,7 +25,7 @@ from bulkstop.engine.lanes import Claim, Lane, Turn
 from bulkstop.engine.limits.blocks import Blocks
 from bulkstop.engine.limits.estimate import Stored
 from bulkstop.engine.limits.quota import AllOf, EvenPacer, NoQuota, Quota, RollingWindow
-from bulkstop.engine.limits.store import open_store
+from bulkstop.engine.limits.store import is_server, open_store
 from bulkstop.engine.limits.windows import add_safety_margin
 from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.retry import Retry
@@ -37,8 +37,9 @@ from bulkstop.kore.exchange import Transport
 from bulkstop.kore.session import Classify, Perform, make_stop
 from bulkstop.model import Attempt, Campaign, Send
 from bulkstop.naming import name_setting, name_variable
-from bulkstop.redact import REDACTOR, find_passwords
+from bulkstop.redact import REDACTOR, find_passwords, hide_password
 from bulkstop.report.log import LOG, log_event
+from bulkstop.report.store import SharedBy, StoreFacts
 from bulkstop.settings import Settings
 from bulkstop.settings.load import list_open_variables
 from bulkstop.settings.parse import TransportName
@@ -388,6 +389,20 @@ def make_quota(settings: Settings) -> Quota:
     if len(quotas) > 1:
         return AllOf(quotas)
     return quotas[0] if quotas else NoQuota()
+
+
+def describe_store(settings: Settings) -> StoreFacts | None:
+    """Say where calls are counted, and who shares that; None where there is no quota."""
+    where = settings.quota_store or MEMORY
+    if not settings.quota:
+        return None
+    if where == MEMORY:
+        return StoreFacts(MEMORY, SharedBy.RUN)
+    if is_server(where):
+        return StoreFacts(hide_password(where).partition("?")[0], SharedBy.SERVER)
+    from bulkstop.engine.limits.store_file import is_shared
+
+    return StoreFacts(where, SharedBy.GROUP if is_shared(where) else SharedBy.USER)
 
 
 @asynccontextmanager

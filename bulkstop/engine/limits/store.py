@@ -54,7 +54,7 @@ async def open_store(
     Raises SettingsError, naming the setting, when the store cannot be used; a server is given 5 s to answer.
     """
     windows = merge_limits(limits)
-    if where.partition(":")[0].lower() in REDIS:
+    if is_server(where):
         try:
             from bulkstop.engine.limits.store_redis import RedisStore
         except ImportError:
@@ -72,6 +72,11 @@ async def open_store(
     store = SqliteStore(_path(where), server_of(host), windows, lease_s, machine_clock())
     await store.open()
     return store
+
+
+def is_server(where: str) -> bool:
+    """Tell whether a store is a Redis server."""
+    return where.partition(":")[0].lower() in REDIS
 
 
 def default_path() -> Path:

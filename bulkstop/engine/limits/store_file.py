@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bulkstop.files.places import Place, open_place
-from bulkstop.files.state_folder import make_private_folder
+from bulkstop.files.state_folder import expand_home, make_private_folder
 from bulkstop.naming import name_setting
 
 BESIDE = ("", "-wal", "-shm", "-journal")
@@ -43,12 +43,11 @@ def _make_new(place: Place) -> None:
         os.close(fd)
 
 
-def is_shared(path: Path) -> bool:
-    """Tell whether others than its user may write a file, so that it is a group's store."""
-    with suppress(OSError):
-        return bool(path.stat().st_mode & stat.S_IWGRP)
-    with suppress(OSError), open_place(path) as place:
-        return place.group is not None
+def is_shared(where: str) -> bool:
+    """Tell whether a file, be it there or not, is the store of a group."""
+    with suppress(OSError, RuntimeError, ValueError), open_place(expand_home(where)) as place:
+        status = place.status()
+        return place.group is not None and (status is None or bool(status.st_mode & stat.S_IWGRP))
     return False
 
 

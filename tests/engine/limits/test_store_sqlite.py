@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from bulkstop.engine.limits.blocks import MOST_PLACES
 from bulkstop.engine.limits.store import QuotaStore, open_store
+from bulkstop.engine.limits.store_file import is_shared
 from bulkstop.engine.limits.store_sqlite import LOCK_WAIT_S, UNUSED_MS, Clock, SqliteStore, machine_clock
 from bulkstop.engine.limits.windows import Change, Grant, StoreUnavailableError, Take, key_of, merge_limits
 from bulkstop.errors import QuotaError, SettingsError
@@ -36,7 +37,8 @@ from tests.engine.limits.claims import (
     read_grants,
     windows_used,
 )
-from tests.strangers import make_giver
+from tests.processes import ROOT, environment
+from tests.strangers import IS_ROOT, make_giver
 
 MINUTE = Limit(60, 60.0)
 T0_MS = 1_764_892_800_000
@@ -644,3 +646,118 @@ class TestOldLayout:
         self._write(path, machine, {"a": [5_000 - wall_off_ms]}, clock="boot0")
         async with on(machine, path, Limit(3, 60.0)) as store:
             assert await store.ages(["a"]) == [[5.0]]
+
+
+SHARERS = (61_001, 61_002)
+GROUP = 61_000
+CLAIM_AS = """
+import asyncio, concurrent.futures.thread, grp, os, pwd, sys
+import bulkstop.engine.limits.store_sqlite
+from bulkstop.engine.limits.store import open_store
+from bulkstop.errors import BulkstopError
+from bulkstop.model import Limit
+from tests.engine.limits.claims import claim, LEASE_S
+bulkstop.engine.limits.store_sqlite.machine_clock()  # whoever it then is may not be able to import anything
+os.umask(int(sys.argv[3], 8))
+os.setgroups([int(sys.argv[2])])
+os.setgid(int(sys.argv[1]))
+os.setuid(int(sys.argv[1]))
+
+async def main():
+    try:
+        store = await open_store(sys.argv[4], host="h", limits=[Limit(3, 60.0)], lease_s=LEASE_S)
+        print(await claim(store), flush=True)
+        sys.stdin.read()
+        await store.close()
+    except BulkstopError as error:
+        print(error, flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not IS_ROOT, reason="only root can be two users")
+class TestShared:
+    """A store of several users, with two real ones."""
+
+    @pytest.fixture
+    def folder(self) -> Iterator[Path]:
+        """Make a folder that everybody can reach."""
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+            Path(name).chmod(0o755)
+            yield Path(name) / "shared"
+
+    def _claim(self, user: int, path: Path, umask: str = "077", group: int = GROUP) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-c", CLAIM_AS, str(user), str(group), umask, str(path)]
+        env = environment(HOME="/nowhere", XDG_STATE_HOME=None)
+        return subprocess.Popen(
+            command, cwd=ROOT, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def _said(self, process: "subprocess.Popen[str]") -> str:
+        said, faults = process.communicate(timeout=30)
+        return said.strip() or faults
+
+    @pytest.mark.parametrize("umasks", [("077", "022"), pytest.param(("002", "077"), marks=pytest.mark.full)])
+    def test_in_a_folder_of_a_group(self, folder: Path, umasks: tuple[str, str]) -> None:
+        """Two users of a group share the file in its folder, at once and after each other, whatever their umask."""
+        folder.mkdir()
+        os.chown(folder, 0, GROUP)
+        folder.chmod(0o2770)
+        path = folder / "quota.sqlite"
+        first = self._claim(SHARERS[0], path, umasks[0])
+        assert first.stdout is not None
+        assert first.stdout.readline() == "0.0\n"  # and it holds the file open
+        modes = {each.name: (each.stat().st_mode & 0o777, each.stat().st_gid) for each in folder.iterdir()}
+        assert modes == dict.fromkeys(["quota.sqlite", "quota.sqlite-wal", "quota.sqlite-shm"], (0o660, GROUP))
+        assert self._said(self._claim(SHARERS[1], path, umasks[1])) == "0.0"
+        self._said(first)
+        assert self._said(self._claim(SHARERS[1], path, umasks[1])) == "0.0"
+        assert float(self._said(self._claim(SHARERS[0], path, umasks[0]))) > 50
+        assert is_shared(str(path))
+
+    @pytest.mark.full
+    def test_not_for_others(self, folder: Path) -> None:
+        """A user who is not of the group is told so, and what to do."""
+        folder.mkdir()
+        os.chown(folder, 0, GROUP)
+        folder.chmod(0o2775)
+        path = folder / "quota.sqlite"
+        assert self._said(self._claim(SHARERS[0], path)) == "0.0"
+        said = self._said(self._claim(SHARERS[1], path, group=SHARERS[1]))
+        assert "you may not write it: users of a group share one in a folder of theirs: install -d -m 2770" in said
+
+    @pytest.mark.parametrize("mode", [pytest.param(0o777, marks=pytest.mark.full), 0o1777])
+    def test_where_everybody_writes(self, folder: Path, mode: int) -> None:
+        """A file in a folder that everybody can write is its user's alone, and a second one is told how to share."""
+        folder.mkdir()
+        folder.chmod(mode)
+        path = folder / "quota.sqlite"
+        assert self._said(self._claim(SHARERS[0], path, "000")) == "0.0"
+        assert path.stat().st_mode & 0o777 == 0o600
+        for made in (0o600, 0o666):  # also one that its user has opened to all: it may have been planted
+            path.chmod(made)
+            said = self._said(self._claim(SHARERS[1], path))
+            assert "is a file of user" in said
+            assert "in a folder that others can write" in said
+        assert not is_shared(str(path))
+
+    def test_what_a_member_plants(self, folder: Path, tmp_path: Path) -> None:
+        """In the group's folder, too, a link of another user is not followed, nor a file that is everybody's."""
+        folder.mkdir()
+        os.chown(folder, 0, GROUP)
+        folder.chmod(0o2770)
+        own = folder.parent / "own"
+        own.write_bytes(b"mine")
+        os.chown(own, SHARERS[1], SHARERS[1])
+        link, path = folder / "quota.sqlite-wal", folder / "quota.sqlite"
+        link.symlink_to(own)
+        os.chown(link, SHARERS[0], GROUP, follow_symlinks=False)
+        assert "is a link of user" in self._said(self._claim(SHARERS[1], path))
+        link.unlink()
+        path.write_bytes(b"")
+        os.chown(path, SHARERS[0], GROUP)
+        path.chmod(0o666)
+        assert "is a file of user" in self._said(self._claim(SHARERS[1], path))
+        assert own.read_bytes() == b"mine"
