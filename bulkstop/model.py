@@ -283,7 +283,8 @@ class Attempt(NamedTuple):
     """What one exchange with the service told: an outcome, and whether to try again.
 
     `latency_ms` is in milliseconds; `retry_after_s` is how many seconds the service asked to be left alone.
-    `is_foreign` marks a 2xx that is no answer of this API: a page to sign in, or nothing at all.
+    `is_foreign` marks a 2xx that is no answer of this API: a page to sign in, or nothing at all. `has_left` is False
+    where nothing was sent, so that no limit has counted it.
     """
 
     outcome: Outcome
@@ -297,6 +298,7 @@ class Attempt(NamedTuple):
     error: str | None = None
     retry_after_s: float | None = None
     is_foreign: bool = False
+    has_left: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.results import unfinished_attempt
 from bulkstop.engine.retry import Rest, Retry, RetryAt, Settle, Tries
 from bulkstop.engine.tasks import CLOCK_AGAIN_S
+from bulkstop.errors import BulkstopError
 from bulkstop.model import Attempt, RetryHint
 
 T = TypeVar("T")
@@ -121,14 +122,21 @@ class Caller:
 
     async def _try(self, make: Callable[[], Awaitable[T | Attempt]], sent_at: float) -> T | Attempt:
         again: RetryHint | None = RetryHint.LATER  # also of a call that is cut off
+        has_left = True
         try:
             answer = await make()
-            again = answer.again if isinstance(answer, Attempt) else None
+            if isinstance(answer, Attempt):
+                again, has_left = answer.again, answer.has_left
+            else:
+                again = None
+        except BulkstopError:  # for want of a token
+            has_left = False
+            raise
         finally:
             self.calls += 1
             throttled = again is RetryHint.THROTTLED
             if self._claim is not None:
-                self._claim.answered()
+                self._claim.answered() if has_left else self._claim.give_back()
             self._quota.answered(self._now(), sent_at, throttled=throttled, failed=again is RetryHint.LATER)
             if not throttled:
                 self._rest.note_let_through(sent_at)

@@ -212,13 +212,15 @@ class Lane:
         self._let_wait(turn, now)
         self.claim_at = max(self.claim_at, until)
 
-    def answered(self, turn: Turn, now: float, *, throttled: bool = False, failed: bool = False) -> None:
+    def answered(
+        self, turn: Turn, now: float, *, throttled: bool = False, failed: bool = False, has_left: bool = True
+    ) -> None:
         """Note that a drawn turn has its answer; it is held until somebody says what becomes of it."""
         self.in_flight -= 1
         self.held += 1
         turn.group.in_flight -= 1
         if self.claim is not None:
-            self.claim.answered()
+            self.claim.answered() if has_left else self.claim.give_back()
         self.quota.answered(now, turn.sent_at, throttled=throttled, failed=failed)
         if not throttled:
             self.rest.note_let_through(turn.sent_at)

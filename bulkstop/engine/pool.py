@@ -251,7 +251,8 @@ class Pool:
             self._guards.answered(now, turn.sent_at, attempt.outcome, attempt.error)
         step = self._plan_next(turn, attempt, now)
         turn.tries = step.tries
-        lane.answered(turn, now, throttled=again is RetryHint.THROTTLED, failed=again is RetryHint.LATER)
+        throttled, failed = again is RetryHint.THROTTLED, again is RetryHint.LATER
+        lane.answered(turn, now, throttled=throttled, failed=failed, has_left=attempt.has_left)
         if isinstance(step, Settle):
             self._settle(turn, attempt, now)
         else:
@@ -287,7 +288,7 @@ class Pool:
         now = self._now()
         if turn.follow_up is None:
             self._guards.unleft(turn.sent_at)
-        turn.lane.answered(turn, now, failed=True)
+        turn.lane.answered(turn, now, failed=True, has_left=not isinstance(error, BulkstopError))
         if isinstance(error, BulkstopError):
             turn.lane.end(turn)
             self._lanes.update(turn.lane, now)

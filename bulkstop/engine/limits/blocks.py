@@ -6,9 +6,9 @@ answered and given back since. What is not used within HOLD_S goes back: others 
 """
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from bulkstop.engine.limits.clock import elapsed_s
 from bulkstop.engine.limits.store import QuotaStore
@@ -34,6 +34,13 @@ NOTE_CHARS = 1000
 """The longest text that is kept of an account."""
 
 
+class _Place(NamedTuple):
+    """A place that the store has given, and when."""
+
+    number: int
+    taken_at: float
+
+
 class Block:
     """The places of one account; each is used by one call, of whichever lane or caller of the account."""
 
@@ -43,7 +50,6 @@ class Block:
         "_in_use",
         "_is_unused",
         "_size",
-        "_taken_at",
         "_waiters",
         "_want",
         "account_id",
@@ -55,9 +61,8 @@ class Block:
         self.note: str | None = None
         """What is kept of the account, as of the last places taken; all who share the store read and write it."""
         self._blocks = blocks
-        self._in_hand: deque[int] = deque()
-        self._in_use: deque[int] = deque()
-        self._taken_at = -math.inf
+        self._in_hand: deque[_Place] = deque()
+        self._in_use: deque[_Place] = deque()
         self._waiters: list[asyncio.Future[float]] = []
         self._want = 0
         self._size = MOST_PLACES
@@ -75,10 +80,9 @@ class Block:
 
     def take_now(self) -> bool:
         """Use a place that is in hand; False when there is none."""
+        if self._in_hand and self._blocks.now() >= self._in_hand[0].taken_at + HOLD_S:
+            self.release()  # the timer is late, as after a sleep of the machine
         if not self._in_hand:
-            return False
-        if self._blocks.now() >= self._taken_at + HOLD_S:  # the timer is late, as after a sleep of the machine
-            self.release()
             return False
         self._in_use.append(self._in_hand.popleft())
         return True
@@ -100,17 +104,21 @@ class Block:
 
     def answered(self) -> None:
         """Let a place that was used count from now on: the oldest, so that those left count for too long if at all."""
-        self._blocks.change(self.account_id, self._in_use.popleft(), self._blocks.now())
+        self._blocks.change(self.account_id, self._in_use.popleft().number, self._blocks.now())
 
     def give_back(self) -> None:
-        """Take back a place whose call did not leave; it may be used by another for as long as those taken with it."""
-        self._in_hand.append(self._in_use.pop())
-        self._blocks.hold(self)
+        """Take back a place whose call did not leave, the oldest; another call may use it if it was taken just now."""
+        place = self._in_use.popleft()
+        if self._blocks.now() < place.taken_at + HOLD_S:
+            self._in_hand.appendleft(place)
+            self._blocks.hold(self)
+        else:
+            self._blocks.change(self.account_id, place.number, None)
 
     def release(self) -> None:
         """Give back to the store what is in hand."""
         while self._in_hand:
-            self._blocks.change(self.account_id, self._in_hand.popleft(), None)
+            self._blocks.change(self.account_id, self._in_hand.popleft().number, None)
 
     def save_note(self, text: str) -> None:
         """Keep a short text of the account, in place of the one before, for all who share the store."""
@@ -121,7 +129,7 @@ class Block:
 
     def expire(self, now: float) -> bool:
         """Give back what was not used in time, and take less the next time; False when it is not time yet."""
-        if self._in_hand and now < self._taken_at + HOLD_S:
+        if self._in_hand and now < self._in_hand[0].taken_at + HOLD_S:
             return False
         if self._in_hand:
             self._size, self._is_unused = max(1, self._size // 2), True
@@ -140,8 +148,8 @@ class Block:
             self._size = min(MOST_PLACES, 2 * self._size)
         self._is_unused = False
         self.note = grant.note if grant.note is not None else self.note
-        self._in_hand.extend(grant.places)
-        self._taken_at = self._blocks.now()
+        now = self._blocks.now()
+        self._in_hand.extend(_Place(place, now) for place in grant.places)
         others_have_some = grant.busy > order.in_use
         wait_s = min(grant.wait_s, ASK_AGAIN_S) if others_have_some else grant.wait_s
         for waiter in order.waiters:

@@ -2,23 +2,28 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 
 import pytest
 
+from bulkstop.engine.caller import Caller
 from bulkstop.engine.guards.breaker import Breaker
 from bulkstop.engine.lanes import Lane
 from bulkstop.engine.limits.blocks import ASK_AGAIN_S, CHANGES_S, HOLD_S, MOST_PLACES, NOTE_CHARS, PATIENCE_S, Blocks
 from bulkstop.engine.limits.quota import EvenPacer, NoQuota
 from bulkstop.engine.limits.windows import Change, Grant, Take
 from bulkstop.engine.rest import AccountRest
-from bulkstop.errors import QuotaError
+from bulkstop.engine.retry import Retry
+from bulkstop.errors import CredentialsError, QuotaError
 from bulkstop.events import Event, QuotaStoreAway, QuotaStoreBack
-from bulkstop.model import Campaign, Limit, Outcome
+from bulkstop.model import Attempt, Campaign, Limit, Outcome
 from tests.engine.limits.shelf import Shelf
 from tests.engine.parts import BUSY, STOPPED, Job, Reply, Service, always, campaigns, now_s
 from tests.virtual_time import run
 
 MANY = Limit(1000, 60.0)
+LOST = Attempt(Outcome.CONNECTION_ERROR, error="broke")
+UNSENT = Attempt(Outcome.CONNECTION_ERROR, error="refused", has_left=False)
 Counted = tuple[Job, Blocks]
 Work = Callable[[Blocks, Shelf], Awaitable[object]]
 
@@ -227,6 +232,51 @@ class TestGivenBack:
 
         assert in_time(work).logs["a"] == []
 
+    @pytest.mark.parametrize(("fault", "kept"), [(LOST, 1), (UNSENT, 0), (CredentialsError("no token"), 0)])
+    def test_a_call_that_never_left(self, fault: Attempt | Exception, kept: int) -> None:
+        """A place goes back whose call could not be sent, however long that took; one that may have arrived counts."""
+        shelf = Shelf([MANY], now=now_s)
+
+        async def main() -> None:
+            with suppress(CredentialsError):
+                await counted({"a": campaigns(1)}, shelf, Service(lambda one, call: Reply(10.0, fault)))
+
+        run(main())
+        assert len(shelf.logs["a"]) == kept
+
+    def test_single_calls(self) -> None:
+        """Calls around a list use a place each, which counts from the answer, or goes back if they never left."""
+
+        async def work(blocks: Blocks, shelf: Shelf) -> None:
+            caller = Caller(NoQuota(), blocks.account("a"), retry=Retry(1), now=now_s)
+            for answer, counted in (("page", 1), (LOST, 2), (UNSENT, 2), (CredentialsError("no token"), 2)):
+
+                async def call(answer: str | Attempt | Exception = answer) -> str | Attempt:
+                    await asyncio.sleep(5)
+                    if isinstance(answer, Exception):
+                        raise answer
+                    return answer
+
+                with suppress(CredentialsError):
+                    assert await caller.call(call) == answer
+                await asyncio.sleep(2)
+                assert (len(shelf.logs["a"]), shelf.in_use("a")) == (counted, 0)
+
+        in_time(work)
+
+    def test_the_oldest_place_goes_back(self) -> None:
+        """Places count for too long rather than too short: a call in flight keeps the one that was taken last."""
+
+        async def work(blocks: Blocks, shelf: Shelf) -> None:
+            await blocks.account("a").take(1)
+            await asyncio.sleep(10)
+            await blocks.account("a").take(1)
+            blocks.account("a").give_back()
+            await asyncio.sleep(1)
+            assert shelf.logs["a"] == [40_000]
+
+        in_time(work)
+
     def test_the_breaker_opens_meanwhile(self) -> None:
         """A call that waits for its place while the service goes down does not leave; it does when that is over."""
         shelf, rest = Slow([MANY], now=now_s), AccountRest()
@@ -409,6 +459,8 @@ async def counted(
         service,
         make_lane=lambda name, own: Lane(name, own, pacer or NoQuota(), blocks.account(name), left=len(rows[name])),
     )
-    await job.pool.run()
-    await blocks.close()
+    try:
+        await job.pool.run()
+    finally:
+        await blocks.close()
     return job, blocks
