@@ -130,7 +130,7 @@ def format_plan(plan: PlanFacts, *, asks: bool = False) -> list[str]:
         *ended_before,
         *retry,
         ("quota", f"{' '.join(map(str, plan.quota)) or 'none'} per account{_format_pace(plan)}"),
-        *([("quota store", format_store(plan.store))] if plan.store else []),
+        *([("store", format_store(plan.store))] if plan.store else []),
         *_format_forecasts(plan),
         *_format_deadline(plan),
         *_format_guards(plan),
