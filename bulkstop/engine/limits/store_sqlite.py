@@ -19,7 +19,14 @@ from typing import Any, NamedTuple, TypeVar
 import orjson
 
 from bulkstop.engine.limits.store_file import make_file
-from bulkstop.engine.limits.store_layout import APPLICATION_ID, OLD_APPLICATION_ID, create_tables, put_in, take_out_old
+from bulkstop.engine.limits.store_layout import (
+    APPLICATION_ID,
+    OLD_APPLICATION_ID,
+    create_tables,
+    free_dropped,
+    put_in,
+    take_out_old,
+)
 from bulkstop.engine.limits.windows import (
     Change,
     Grant,
@@ -221,6 +228,8 @@ class SqliteStore:
             old = take_out_old(connection, name, steady_ms, wall_ms) if layout == OLD_APPLICATION_ID else []
             create_tables(connection, name, wall_ms - steady_ms)
             put_in(connection, old, wall_ms)
+        if old:
+            free_dropped(connection)
 
     def _settle(self, takes: Sequence[Take], changes: Sequence[Change], notes: Mapping[str, str]) -> list[Grant]:
         connection = self._connected()

@@ -636,8 +636,22 @@ class TestOldLayout:
         async with on(machine, path, Limit(3, 60.0)) as store:
             assert await counted(store, "b") == 2
         with closing(sqlite3.connect(path)) as file:
-            tables = {name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            tables = {name for (name,) in file.execute("SELECT name FROM sqlite_master")}
+            assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert tables == {"clock", "accounts", "calls"}
+
+    async def test_two_at_once(self, tmp_path: Path) -> None:
+        """Of two processes that find it at once one takes it over, and both go on."""
+        path, machine = tmp_path / "q", Machine()
+        self._write(path, machine, {"a": [40_000, 20_000]})
+        stores = [
+            SqliteStore(path, "h:443", merge_limits([Limit(3, 60.0)]), LEASE_S, machine.clock()) for _ in range(2)
+        ]
+        await asyncio.gather(*(store.open() for store in stores))
+        assert [await counted(store, "a") for store in stores] == [2, 2]
+        assert [await claim(store, "a") for store in stores] == [0.0, 20.501]
+        for store in stores:
+            await store.close()
 
     async def test_of_before_the_machine_started(self, tmp_path: Path) -> None:
         """Where its clock has started anew since, its times are held against the wall clock."""
