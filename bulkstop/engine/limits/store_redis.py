@@ -87,8 +87,7 @@ for _, change in ipairs(job.changes) do
     local calls, place, age = KEYS[change[1]], job.run .. ':' .. change[2], change[3]
     if age < 0 then
         redis.call('ZREM', calls, place)
-    else
-        redis.call('ZADD', calls, text(now - age), place)
+    elseif redis.call('ZADD', calls, text(now - age), place) > 0 then  -- a new one: it had been lost
         redis.call('PEXPIRE', calls, text(keep + 1000))
     end
     is_written = true
