@@ -6,7 +6,6 @@ answered and given back since. What is not used within HOLD_S goes back: others 
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -61,8 +60,8 @@ class Block:
         self.note: str | None = None
         """What is kept of the account, as of the last places taken; all who share the store read and write it."""
         self._blocks = blocks
-        self._in_hand: deque[_Place] = deque()
-        self._in_use: deque[_Place] = deque()
+        self._in_hand: list[_Place] = []  # lists, as there are thousands of blocks with few places each
+        self._in_use: list[_Place] = []
         self._waiters: list[asyncio.Future[float]] = []
         self._want = 0
         self._size = MOST_PLACES
@@ -84,7 +83,7 @@ class Block:
             self.release()  # the timer is late, as after a sleep of the machine
         if not self._in_hand:
             return False
-        self._in_use.append(self._in_hand.popleft())
+        self._in_use.append(self._in_hand.pop(0))
         return True
 
     async def take(self, want: int) -> float:
@@ -104,13 +103,13 @@ class Block:
 
     def answered(self) -> None:
         """Let a place that was used count from now on: the oldest, so that those left count for too long if at all."""
-        self._blocks.change(self.account_id, self._in_use.popleft().number, self._blocks.now())
+        self._blocks.change(self.account_id, self._in_use.pop(0).number, self._blocks.now())
 
     def give_back(self) -> None:
         """Take back a place whose call did not leave, the oldest; another call may use it if it was taken just now."""
-        place = self._in_use.popleft()
+        place = self._in_use.pop(0)
         if self._blocks.now() < place.taken_at + HOLD_S:
-            self._in_hand.appendleft(place)
+            self._in_hand.insert(0, place)
             self._blocks.hold(self)
         else:
             self._blocks.change(self.account_id, place.number, None)
@@ -118,7 +117,7 @@ class Block:
     def release(self) -> None:
         """Give back to the store what is in hand."""
         while self._in_hand:
-            self._blocks.change(self.account_id, self._in_hand.popleft().number, None)
+            self._blocks.change(self.account_id, self._in_hand.pop(0).number, None)
 
     def save_note(self, text: str) -> None:
         """Keep a short text of the account, in place of the one before, for all who share the store."""
@@ -156,7 +155,7 @@ class Block:
             if waiter.done():
                 continue
             if self._in_hand:
-                self._in_use.append(self._in_hand.popleft())
+                self._in_use.append(self._in_hand.pop(0))
                 waiter.set_result(0.0)
             else:
                 waiter.set_result(wait_s or ASK_AGAIN_S)

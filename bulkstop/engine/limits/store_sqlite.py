@@ -49,6 +49,10 @@ PAGE_BYTES = 1024
 """The accounts of a batch are all over the file, so small pages are less to write."""
 CHECKPOINT_PAGES = 16_000
 """How long the log of the file grows before it is worked in, which waits for the disk."""
+CACHE_KB = 16_000
+"""More than the calls of some thousand accounts, which are all over the file."""
+MOST_ACCOUNTS = 1000
+"""The most accounts whose calls are read at once."""
 GRAINS = 1000
 """Calls that were answered within so small a part of a window are counted as one, at the later time."""
 UNUSED_MS = 86_400_000
@@ -215,6 +219,7 @@ class SqliteStore:
                 raise SettingsError(f" {self._path}: {why}", setting="quota_store")
             self._create(connection)
         connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA cache_size=-{CACHE_KB}")
         self._is_set_up = True
 
     def _create(self, connection: sqlite3.Connection) -> None:
@@ -328,7 +333,9 @@ class SqliteStore:
         connection = self._connected()
         now_ms = self._read_ms(connection).now
         accounts = [self._number(account_id) for account_id in account_ids]
-        logs = self._read_logs(connection, accounts, now_ms)
+        logs: dict[int, list[tuple[int, int]]] = {}
+        for first in range(0, len(accounts), MOST_ACCOUNTS):
+            logs |= self._read_logs(connection, accounts[first : first + MOST_ACCOUNTS], now_ms)
         return [
             [max(0, now_ms - at_ms) / 1000 for at_ms, calls in logs[account] for _ in range(calls)]
             for account in accounts
