@@ -137,11 +137,16 @@ class Lane:
     @property
     def rests_until(self) -> float:
         """Return the time before which no call leaves, for the service or the store has said so."""
-        return self.rest.until if self.has_place else max(self.rest.until, self.claim_at)
+        return max(self.rest.until, self.store_until)
+
+    @property
+    def store_until(self) -> float:
+        """Return the time before which the store gives no place; it need not be asked for one that is in hand."""
+        return -math.inf if self.has_place else self.claim_at
 
     @property
     def has_place(self) -> bool:
-        """Tell whether the account has a place in hand, for which the store need not be asked."""
+        """Tell whether the account has a place in hand."""
         return self.claim is not None and self.claim.held > 0
 
     def count_wanted(self, now: float) -> int:
@@ -155,7 +160,7 @@ class Lane:
         """
         limits = (
             Wait(WaitReason.THROTTLED, self.rest.until),
-            Wait(WaitReason.STORE, self.claim_at),
+            Wait(WaitReason.STORE, self.store_until),
             Wait(WaitReason.QUOTA, self.quota.ready_at()),
         )
         held_up = max(limits, key=lambda wait: wait.until)

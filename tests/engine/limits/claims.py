@@ -88,6 +88,15 @@ def assert_never_over(grants: Sequence[Call], limits: Sequence[Limit]) -> None:
             assert beyond.latest - first.earliest >= limit.window_s, limit
 
 
+def assert_never_over_whenever(calls: Sequence[Call], limits: Sequence[Limit]) -> None:
+    """No window holds more calls than the limit, at whatever moments between the two they were counted."""
+    for limit in limits:
+        for first in calls:
+            until = first.latest + limit.window_s
+            at_once = [call for call in calls if call.latest >= first.latest and call.earliest < until]
+            assert len(at_once) <= limit.calls, (limit, at_once)
+
+
 if __name__ == "__main__":
     asyncio.run(
         claim_until(

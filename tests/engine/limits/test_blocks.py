@@ -5,18 +5,21 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bulkstop.engine.caller import Caller
 from bulkstop.engine.guards.breaker import Breaker
 from bulkstop.engine.lanes import Lane
 from bulkstop.engine.limits.blocks import ASK_AGAIN_S, CHANGES_S, HOLD_S, MOST_PLACES, NOTE_CHARS, PATIENCE_S, Blocks
-from bulkstop.engine.limits.quota import EvenPacer, NoQuota
+from bulkstop.engine.limits.quota import EvenPacer, NoQuota, RollingWindow
 from bulkstop.engine.limits.windows import Change, Grant, Take
 from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import CredentialsError, QuotaError
 from bulkstop.events import Event, QuotaStoreAway, QuotaStoreBack
 from bulkstop.model import Attempt, Campaign, Limit, Outcome
+from tests.engine.limits.claims import Call, assert_never_over_whenever
 from tests.engine.limits.shelf import Shelf
 from tests.engine.parts import BUSY, STOPPED, Job, Reply, Service, always, campaigns, now_s
 from tests.virtual_time import run
@@ -464,3 +467,46 @@ async def counted(
     finally:
         await blocks.close()
     return job, blocks
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(st.sampled_from([0.0, 0.01, 0.4, 3.0]), min_size=4, max_size=12),
+    st.integers(1, 5),
+    st.sampled_from([None, 0.5, 2.0, 4.0]),
+)
+def test_two_who_share_an_account(latencies_s: list[float], concurrency: int, cut_s: float | None) -> None:
+    """Whatever their calls take, and if one is cut off, no window holds more calls than the limit, and all get done.
+
+    A service may count a call at any moment between its departure and its answer.
+    """
+    limits = [Limit(5, 2.0), Limit(12, 10.0)]
+    shelf = Shelf(limits, lease_s=5.0, now=now_s)
+    services = [Service(lambda one, call: Reply(latencies_s[one.line % len(latencies_s)], STOPPED)) for _ in range(2)]
+
+    async def one_of(service: Service) -> Job:
+        blocks = Blocks(shelf, now=now_s)
+        job = Job(
+            {"a": campaigns(20, "a")},
+            service,
+            make_lane=lambda name, own: Lane(name, own, RollingWindow(limits), blocks.account(name), left=20),
+            concurrency=concurrency,
+        )
+        if cut_s is not None and service is services[0]:
+            asyncio.get_running_loop().call_later(cut_s, job.pool.abort)
+        await job.pool.run()
+        await blocks.close()
+        return job
+
+    async def main() -> list[Job]:
+        return await asyncio.gather(*map(one_of, services))
+
+    jobs, _ = run(main())
+    assert jobs[1].outcomes() == {Outcome.STOPPED: 20}
+    assert cut_s is not None or jobs[0].outcomes() == {Outcome.STOPPED: 20}
+    calls = [
+        Call(each.began_s, cut_s or 0.0 if each.ended_s is None else each.ended_s)
+        for service in services
+        for each in service.log
+    ]
+    assert_never_over_whenever(calls, limits)

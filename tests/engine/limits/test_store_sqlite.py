@@ -30,6 +30,7 @@ from tests.engine.limits.claims import (
     LEASE_S,
     Call,
     assert_never_over,
+    assert_never_over_whenever,
     claim,
     claimer,
     claims,
@@ -284,7 +285,7 @@ class TestLeases:
         limits = [Limit(3, 1.0), Limit(5, 4.0)]
         with tempfile.TemporaryDirectory() as folder:
             calls = asyncio.run(self._calls(Machine(), Path(folder) / "q", limits, steps))
-        assert_never_over(calls, limits)
+        assert_never_over_whenever(calls, limits)
 
     async def _calls(
         self, machine: Machine, path: Path, limits: Sequence[Limit], steps: Sequence[tuple[int, int, int]]
