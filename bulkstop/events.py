@@ -125,6 +125,24 @@ class TokenRenewed(NamedTuple):
     """A new token is in use."""
 
 
+class QuotaStoreAway(NamedTuple):
+    """The quota store does not answer, so nothing leaves until it does."""
+
+    error: str
+
+
+class QuotaStoreBack(NamedTuple):
+    """The quota store answers again, after so many seconds."""
+
+    away_s: float
+
+
+class QuotaStoreEmptied(NamedTuple):
+    """The quota store has lost the calls that it had counted, so its windows count as full for so many seconds."""
+
+    full_s: float
+
+
 class Warned(NamedTuple):
     """Something should be looked at twice before a run."""
 
@@ -181,6 +199,9 @@ Event = (
     | ListsRead
     | WrongScheduleDisabled
     | TokenRenewed
+    | QuotaStoreAway
+    | QuotaStoreBack
+    | QuotaStoreEmptied
     | Warned
     | Progressed
     | LoopStalled

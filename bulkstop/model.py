@@ -319,7 +319,8 @@ class Attempt(NamedTuple):
 
     `latency_ms` is in milliseconds; `retry_after_s` is how many seconds the service asked to be left alone.
     `is_foreign` marks a 2xx that is no answer of this API: a page to sign in, or nothing at all. `allowance` is None
-    where the service does not say how much it still takes.
+    where the service does not say how much it still takes. `has_left` is False where nothing was sent, so that no limit
+    has counted it.
     """
 
     outcome: Outcome
@@ -334,6 +335,7 @@ class Attempt(NamedTuple):
     retry_after_s: float | None = None
     is_foreign: bool = False
     allowance: Allowance | None = None
+    has_left: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ ONLY_IN = {
     "import httptools": ("kore/wire/response.py",),
     "import aiohappyeyeballs": ("kore/connect/dialer.py",),
     "import tenacity": ("engine/retry.py",),
-    "import pyrate_limiter": ("engine/limits/store_sqlite.py", "engine/limits/store_redis.py"),
+    "import sqlite3": ("engine/limits/store_sqlite.py", "engine/limits/store_layout.py"),
     "import redis": ("engine/limits/store_redis.py",),
     "import jwt": ("kore/token.py", "simulator/"),
     "import rich": ("report/stop/progress.py",),

@@ -19,6 +19,7 @@ from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.results import unfinished_attempt
 from bulkstop.engine.retry import Rest, Retry, RetryAt, Settle, Tries
 from bulkstop.engine.tasks import CLOCK_AGAIN_S
+from bulkstop.errors import BulkstopError
 from bulkstop.model import Allowance, Attempt, RetryHint
 
 T = TypeVar("T")
@@ -99,14 +100,16 @@ class Caller:
 
     async def _take(self, now: float) -> float:
         """Take a place, here and in the shared store; more than 0.0 are the seconds after which to ask again."""
-        wait_s = math.inf
+        wait_s = claimed_s = math.inf
         self._quota.take(now)
         try:
-            claimed_s = 0.0 if self._claim is None else await self._claim()
+            claimed_s = 0.0 if self._claim is None else await self._claim.take(1)
             wait_s = max(claimed_s, self._rest.until - self._now())  # another call may be throttled meanwhile
         finally:
             if wait_s > 0 or self._drained.is_set():
                 self._quota.give_back()
+                if self._claim is not None and claimed_s <= 0:
+                    self._claim.give_back()
         return math.inf if self._drained.is_set() else wait_s
 
     async def _sleep(self, seconds: float) -> None:
@@ -121,15 +124,23 @@ class Caller:
     async def _try(self, make: Callable[[], Awaitable[T | Attempt]], sent_at: float) -> T | Attempt:
         again: RetryHint | None = RetryHint.LATER  # also of a call that is cut off
         said: Allowance | None = None
+        has_left = True
         try:
             answer = await make()
             if isinstance(answer, Attempt):
                 answer = read_unavailable(answer, self._quota, sent_at)
-            again = answer.again if isinstance(answer, Attempt) else None
+                again, has_left = answer.again, answer.has_left
+            else:
+                again = None
             said = getattr(answer, "allowance", None)  # answers are of many kinds, and most can tell
+        except BulkstopError:  # for want of a token
+            has_left = False
+            raise
         finally:
             self.calls += 1
             now, throttled = self._now(), again is RetryHint.THROTTLED
+            if self._claim is not None:
+                self._claim.answered() if has_left else self._claim.give_back()
             self._quota.note_allowance(now, sent_at, said, throttled=throttled, most_s=self._retry.most_stated_s)
             self._quota.answered(now, sent_at, throttled=throttled, failed=again is RetryHint.LATER)
             if not throttled:

@@ -7,10 +7,10 @@ all is done. So hours of quota are decided, and tested, in microseconds.
 import heapq
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 from bulkstop.engine.followup import FollowUp
 from bulkstop.engine.guards.guards import Guards
@@ -20,12 +20,41 @@ from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.retry import Tries
 from bulkstop.model import Attempt, Campaign, Limit, PaceFinding, Wait, WaitReason
 
-Claim = Callable[[], Awaitable[float]]
-"""Asks a store that others use as well: 0.0 lets one call leave now, else the seconds after which to ask again."""
 WAITING_RETRIES = 8192
 """The most campaigns that wait for a try, for room in their group or for a list, over all lanes; a full lane draws no
 new ones, so memory is bounded."""
 NO_TRIES = Tries()
+AHEAD = 2**62
+"""Sets the tickets of lanes that go ahead apart from those of the others: it is more than there are."""
+
+
+class Claim(Protocol):
+    """An account's places in a store that others use as well; each call that leaves uses one."""
+
+    @property
+    def held(self) -> int:
+        """How many places are in hand."""
+        ...
+
+    def take_now(self) -> bool:
+        """Use a place that is in hand; False when there is none."""
+        ...
+
+    async def take(self, want: int) -> float:
+        """Use a place and return 0.0, or the seconds after which to ask again; `want` of them could be used soon."""
+        ...
+
+    def answered(self) -> None:
+        """Let the place of a call that has its answer count from now on."""
+        ...
+
+    def give_back(self) -> None:
+        """Take back the place of a call that did not leave."""
+        ...
+
+    def release(self) -> None:
+        """Let others have what is in hand."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -108,7 +137,21 @@ class Lane:
     @property
     def rests_until(self) -> float:
         """Return the time before which no call leaves, for the service or the store has said so."""
-        return max(self.rest.until, self.claim_at)
+        return max(self.rest.until, self.store_until)
+
+    @property
+    def store_until(self) -> float:
+        """Return the time before which the store gives no place; it need not be asked for one that is in hand."""
+        return -math.inf if self.has_place else self.claim_at
+
+    @property
+    def has_place(self) -> bool:
+        """Tell whether the account has a place in hand."""
+        return self.claim is not None and self.claim.held > 0
+
+    def count_wanted(self, now: float) -> int:
+        """Return how many places of the store it can use at once, that of the turn just drawn among them."""
+        return 1 if self.quota.ready_at() > now else max(1, self.left - self.in_flight + 1)
 
     def find_wait(self, now: float, begins: Wait | None) -> Wait | None:
         """Say why nothing of this lane leaves now; None when something may, or there is nothing that could.
@@ -117,7 +160,7 @@ class Lane:
         """
         limits = (
             Wait(WaitReason.THROTTLED, self.rest.until),
-            Wait(WaitReason.STORE, self.claim_at),
+            Wait(WaitReason.STORE, self.store_until),
             Wait(WaitReason.PACE if self.quota.finding() else WaitReason.QUOTA, self.quota.ready_at()),
         )
         held_up = max(limits, key=lambda wait: wait.until)
@@ -174,11 +217,15 @@ class Lane:
         self._let_wait(turn, now)
         self.claim_at = max(self.claim_at, until)
 
-    def answered(self, turn: Turn, now: float, *, throttled: bool = False, failed: bool = False) -> None:
+    def answered(
+        self, turn: Turn, now: float, *, throttled: bool = False, failed: bool = False, has_left: bool = True
+    ) -> None:
         """Note that a drawn turn has its answer; it is held until somebody says what becomes of it."""
         self.in_flight -= 1
         self.held += 1
         turn.group.in_flight -= 1
+        if self.claim is not None:
+            self.claim.answered() if has_left else self.claim.give_back()
         self.quota.answered(now, turn.sent_at, throttled=throttled, failed=failed)
         if not throttled:
             self.rest.note_let_through(turn.sent_at)
@@ -389,6 +436,8 @@ class Lanes:
                 self._queue(lane, now)
         elif not lane.is_over:
             lane.is_over = True
+            if lane.claim is not None:
+                lane.claim.release()
             self._open -= 1
             self._share = self._fair_share()
 
@@ -480,5 +529,7 @@ class Lanes:
         lane.ticket = next(self._tickets)
         # Not before now: among lanes that are ready the one that waited longest is drawn first.
         lane.queued_at = max(at, now)
+        if at <= now and lane.has_place:  # but for those that have places in hand, which would have to go back
+            lane.queued_at, lane.ticket = -math.inf, lane.ticket - AHEAD
         if at < math.inf:
             heapq.heappush(self._due, (lane.queued_at, lane.ticket, lane))

@@ -189,7 +189,7 @@ class Pool:
                 if drawn.group.closed is not None and drawn.last is None:
                     self._skip(drawn, drawn.group.closed, now)
                     await asyncio.sleep(0)  # a long group must not keep the others from their answers
-                elif drawn.lane.claim is None or await self._is_claimed(drawn, drawn.lane.claim):
+                elif (claim := drawn.lane.claim) is None or claim.take_now() or await self._is_claimed(drawn, claim):
                     return drawn
             elif drawn is None:
                 self._sleepers.wake_all()
@@ -214,13 +214,19 @@ class Pool:
         """Ask the shared store for a call; without one the turn goes back to its lane, as when the account rests."""
         wait_s = math.inf
         try:
-            wait_s = await claim()
+            wait_s = await claim.take(turn.lane.count_wanted(self._now()))
         finally:
             now = self._now()
-            may_leave = wait_s <= 0 and not self._is_over() and turn.lane.rest.until <= now
+            may_leave = wait_s <= 0 and not self._is_over() and self._may_leave(turn, now)
             if not may_leave:
+                if wait_s <= 0:
+                    claim.give_back()
                 self._lanes.put_back(turn, now, now + wait_s if wait_s < math.inf else now)
         return may_leave
+
+    def _may_leave(self, turn: Turn, now: float) -> bool:
+        """Tell whether nothing has come in the way of a turn while the store was asked for its place."""
+        return turn.lane.rest.until <= now and self._guards.lets_leave(turn.sent_at)
 
     async def _try(self, turn: Turn) -> None:
         """Make one try of a call and settle it, or let it wait for the next."""
@@ -248,12 +254,12 @@ class Pool:
             self._guards.answered(now, turn.sent_at, attempt.outcome, attempt.error)
         step = self._plan_next(turn, attempt, now)
         turn.tries = step.tries
-        is_throttled = again is RetryHint.THROTTLED
+        throttled, failed = again is RetryHint.THROTTLED, again is RetryHint.LATER
         lane.quota.note_allowance(
-            now, turn.sent_at, attempt.allowance, throttled=is_throttled, most_s=self._retry.most_stated_s
+            now, turn.sent_at, attempt.allowance, throttled=throttled, most_s=self._retry.most_stated_s
         )
-        lane.answered(turn, now, throttled=is_throttled, failed=again is RetryHint.LATER)
-        if is_throttled and (finding := lane.quota.finding()) is not None:
+        lane.answered(turn, now, throttled=throttled, failed=failed, has_left=attempt.has_left)
+        if throttled and (finding := lane.quota.finding()) is not None:
             self._observe(PaceLearnt(lane.account_id, *finding))
         if isinstance(step, Settle):
             self._settle(turn, attempt, now)
@@ -290,7 +296,7 @@ class Pool:
         now = self._now()
         if turn.follow_up is None:
             self._guards.unleft(turn.sent_at)
-        turn.lane.answered(turn, now, failed=True)
+        turn.lane.answered(turn, now, failed=True, has_left=not isinstance(error, BulkstopError))
         if isinstance(error, BulkstopError):
             turn.lane.end(turn)
             self._lanes.update(turn.lane, now)

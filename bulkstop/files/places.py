@@ -62,6 +62,20 @@ class Place(NamedTuple):
             why = "has another name (a hard link) too, in a folder that others can write"
             raise PermissionError(errno.EPERM, f"{self.name} {why}")
 
+    @property
+    def group(self) -> int | None:
+        """The group that shares the folder, as mode 2770 says: its members put there what they use together."""
+        status = os.fstat(self.folder)
+        shared = stat.S_ISGID | stat.S_IWGRP
+        return status.st_gid if status.st_mode & (shared | stat.S_IWOTH) == shared else None
+
+    def refuse_stranger(self) -> None:
+        """Raise OSError for what another user has put there, unless it is the group's that shares the folder."""
+        status, group = self.status(), self.group
+        is_of_group = status is not None and status.st_gid == group and not status.st_mode & stat.S_IWOTH
+        if group is None or not is_of_group:
+            self.refuse_foreign()
+
     def refuse_directory(self) -> None:
         """Raise OSError for a folder."""
         if (status := self.status()) is not None and stat.S_ISDIR(status.st_mode):
@@ -183,10 +197,3 @@ def open_in_place(place: Place, flags: int) -> int:
     place.refuse_foreign()
     place.refuse_alias()
     return place.open(flags)
-
-
-def check_shared(path: str | os.PathLike[str]) -> None:
-    """Raise OSError for a file that users may share, and that is none or a file of this user's by another name."""
-    with open_place(path) as place:
-        place.refuse_irregular()
-        place.refuse_alias()

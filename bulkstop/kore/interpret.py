@@ -80,6 +80,7 @@ def failure(
             http_status=response.status,
             latency_ms=response.latency_ms,
             error=response.error,
+            has_left=response.may_have_arrived or response.status is not None,
         )
     fields = json_object(response.body)
     words = _words(fields, response.body)

@@ -84,7 +84,7 @@ async def open_parts(
     settings = replace(settings, concurrency=fit_open_files(settings.concurrency))
     tokens = tokens or _make_tokens(settings, hooks, observe)
     async with AsyncExitStack() as opened:
-        store = await opened.enter_async_context(open_quota_store(settings))
+        store = await opened.enter_async_context(open_quota_store(settings, observe))
         transport = await opened.enter_async_context(hooks.transport or connect(settings))
         perform = make_perform(transport.post, tokens)
         yield Parts(settings, tokens, perform, Accounts(settings, store), hooks, asyncio.get_running_loop())

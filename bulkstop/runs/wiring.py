@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -23,11 +22,12 @@ from bulkstop.engine.guards.breaker import Breaker
 from bulkstop.engine.guards.guards import Guards
 from bulkstop.engine.guards.scopes import ScopeBreaker
 from bulkstop.engine.lanes import Claim, Lane, Turn
+from bulkstop.engine.limits.blocks import Blocks
 from bulkstop.engine.limits.estimate import Stored
 from bulkstop.engine.limits.overload import Overload
 from bulkstop.engine.limits.pacing import AutoPacer
 from bulkstop.engine.limits.quota import AllOf, EvenPacer, NoQuota, Quota, RollingWindow
-from bulkstop.engine.limits.store import QuotaStore, open_store
+from bulkstop.engine.limits.store import is_server, open_store
 from bulkstop.engine.limits.windows import add_safety_margin
 from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.retry import Retry
@@ -39,8 +39,9 @@ from bulkstop.kore.exchange import Transport
 from bulkstop.kore.session import Classify, Perform, make_stop
 from bulkstop.model import Attempt, Campaign, Pace, Send
 from bulkstop.naming import name_setting, name_variable
-from bulkstop.redact import REDACTOR, find_passwords
+from bulkstop.redact import REDACTOR, find_passwords, hide_password
 from bulkstop.report.log import LOG, log_event
+from bulkstop.report.store import SharedBy, StoreFacts
 from bulkstop.settings import Settings
 from bulkstop.settings.load import list_open_variables
 from bulkstop.settings.parse import TransportName
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
 SECRET_BYTES = 64 * 1024
 
 MEMORY = "memory"
+LEASE_S = 5.0
+"""By how much longer than its timeout a call may take from when its place was taken: the place may be in hand at first,
+and the call wait for a token."""
 
 
 def make_transport(settings: Settings) -> Transport:
@@ -296,7 +300,7 @@ class Accounts:
     def __init__(
         self,
         settings: Settings,
-        store: QuotaStore | None,
+        store: Blocks | None,
         *,
         drained: asyncio.Event | None = None,
         rests: Callable[[float], object] = lambda seconds: None,
@@ -327,18 +331,19 @@ class Accounts:
 
     def claim(self, account_id: str) -> Claim | None:
         """Return the account's claim on the store, None without a store."""
-        return None if self._store is None else partial(self._store.claim, account_id)
+        return None if self._store is None else self._store.account(account_id)
 
     async def read_stored(self, account_ids: Iterable[str], now: Callable[[], float]) -> dict[str, Stored]:
         """Return what the store knows of the calls of these accounts; nothing without one, or where it cannot tell."""
-        stored: dict[str, Stored] = {}
+        asked = list(account_ids)
         if self._store is not None:
             with suppress(QuotaError):  # the first claim says so
-                for account_id in account_ids:
-                    ages = await self._store.ages(account_id)
-                    at = now()
-                    stored[account_id] = Stored(at, tuple(at - age for age in ages))
-        return stored
+                ages, at = await self._store.read_ages(asked), now()
+                return {
+                    account_id: Stored(at, tuple(at - age for age in each))
+                    for account_id, each in zip(asked, ages, strict=True)
+                }
+        return {}
 
     def rest(self, account_id: str) -> AccountRest:
         """Return how long an account rests, always the same object."""
@@ -391,14 +396,31 @@ def make_quota(settings: Settings, overload: Overload | None = None) -> Quota:
     return quotas[0] if quotas else NoQuota()
 
 
+def describe_store(settings: Settings) -> StoreFacts | None:
+    """Say where calls are counted, and who shares that; None where there is no quota."""
+    where = settings.quota_store or MEMORY
+    if not settings.quota:
+        return None
+    if where == MEMORY:
+        return StoreFacts(MEMORY, SharedBy.RUN)
+    if is_server(where):
+        return StoreFacts(hide_password(where).partition("?")[0], SharedBy.SERVER)
+    from bulkstop.engine.limits.store_file import is_shared
+
+    return StoreFacts(where, SharedBy.GROUP if is_shared(where) else SharedBy.USER)
+
+
 @asynccontextmanager
-async def open_quota_store(settings: Settings) -> AsyncIterator[QuotaStore | None]:
+async def open_quota_store(settings: Settings, observe: Observe = log_event) -> AsyncIterator[Blocks | None]:
     """Open the store that remembers the calls made, if there is a quota to remember; raises SettingsError."""
     if not settings.quota or settings.quota_store in (None, MEMORY):
         yield None
         return
-    store = await open_store(settings.quota_store, host=settings.host, limits=settings.quota)
+    where, host, lease_s = settings.quota_store, settings.host, settings.timeout_s + LEASE_S
+    blocks = Blocks(
+        await open_store(where, host=host, limits=settings.quota, lease_s=lease_s, observe=observe), observe
+    )
     try:
-        yield store
+        yield blocks
     finally:
-        await store.close()
+        await blocks.close()

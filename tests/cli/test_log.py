@@ -58,7 +58,7 @@ def test_what_a_level_lets_through(said: list[str], level: str, ours: list[str],
 
 def test_a_library_cannot_turn_itself_up(said: list[str]) -> None:
     """A library that gives its logger a level of its own is still heard only from warnings on."""
-    logger = logging.getLogger("pyrate_limiter")
+    logger = logging.getLogger("another_library")
     logger.setLevel(logging.DEBUG)
     try:
         with log_to_stderr("debug", as_json=False):
@@ -66,7 +66,7 @@ def test_a_library_cannot_turn_itself_up(said: list[str]) -> None:
             logger.warning("hello\nthere")
     finally:
         logger.setLevel(logging.NOTSET)
-    assert [match[2] for line in said if (match := LINE.fullmatch(line))] == [r"pyrate_limiter: hello\nthere"]
+    assert [match[2] for line in said if (match := LINE.fullmatch(line))] == [r"another_library: hello\nthere"]
     assert len(said) == 1
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from bulkstop.engine.guards.admission import Admission
 from bulkstop.engine.guards.breaker import Breaker
 from bulkstop.engine.guards.guards import Guards
 from bulkstop.engine.guards.scopes import ScopeBreaker
-from bulkstop.engine.lanes import Claim, Lane, Lanes, Turn
+from bulkstop.engine.lanes import Lane, Lanes, Turn
 from bulkstop.engine.limits.quota import NoQuota, RollingWindow
 from bulkstop.engine.pool import Pool
 from bulkstop.engine.readback import IsEnough, ListedState, Reading
@@ -149,6 +149,46 @@ async def read_nothing(of: Campaign, is_enough: IsEnough) -> Reading:
     raise AssertionError("a list was read")
 
 
+Ask = Callable[[], Awaitable[float]]
+"""Asks a store for one place: 0.0 for it, else the seconds after which to ask again."""
+
+
+class Asking:
+    """A claim that asks the store for every call, has nothing in hand, and counts what becomes of its places."""
+
+    held = 0
+
+    def __init__(self, ask: Ask) -> None:
+        self.in_use = 0
+        self._ask = ask
+
+    def take_now(self) -> bool:
+        """Have none."""
+        return False
+
+    async def take(self, want: int) -> float:
+        """Ask for one."""
+        wait_s = await self._ask()
+        self.in_use += not wait_s
+        return wait_s
+
+    def answered(self) -> None:
+        """Count it no more."""
+        self.in_use -= 1
+
+    def give_back(self) -> None:
+        """Count it no more."""
+        self.in_use -= 1
+
+    def release(self) -> None:
+        """Have nothing."""
+
+
+def claim_with(ask: Ask | None) -> Asking | None:
+    """Return the claim of an account that asks like that; None for none."""
+    return None if ask is None else Asking(ask)
+
+
 class Job:
     """A pool in virtual time with what it reported, and when; run it with `to_its_end`, or `run(job.pool.run())`."""
 
@@ -167,7 +207,7 @@ class Job:
         lists: Lists | None = None,
         follow: Follow = follow_nothing,
         at_rest: Callable[[], Iterable[Lane]] = tuple,
-        claim: Claim | None = None,
+        claim: Ask | None = None,
         make_lane: Callable[[str, Iterable[Campaign]], Lane] | None = None,
         seen: Callable[[Result], object] = lambda result: None,
         observe: Observe = ignore,
@@ -185,7 +225,7 @@ class Job:
         lanes = (
             make_lane(name, own)
             if make_lane is not None
-            else Lane(name, own, RollingWindow(limits) if limits else NoQuota(), claim, left=size_of(own))
+            else Lane(name, own, RollingWindow(limits) if limits else NoQuota(), claim_with(claim), left=size_of(own))
             for name, own in self.rows.items()
         )
         self.lanes = Lanes(lanes, concurrency, Guards(admission, breaker, scopes))

@@ -14,7 +14,7 @@ from bulkstop.engine.retry import BACKOFF_BASE_S, BACKOFF_CAP_S, THROTTLES, Retr
 from bulkstop.engine.tasks import run_concurrently
 from bulkstop.errors import CredentialsError, QuotaError
 from bulkstop.model import Attempt, Limit, Outcome
-from tests.engine.parts import BUSY, RENEWED, now_s, throttled
+from tests.engine.parts import BUSY, RENEWED, claim_with, now_s, throttled
 from tests.virtual_time import run
 
 GONE = Attempt(Outcome.NOT_FOUND, http_status=404, error="HTTP 404")
@@ -46,7 +46,8 @@ def window(calls: int, window_s: float) -> RollingWindow:
 
 def caller(quota: RollingWindow | None = None, **more: object) -> Caller:
     """Make a caller in virtual time."""
-    return Caller(quota or NoQuota(), **{"retry": Retry(), "now": now_s, **more})  # type: ignore[arg-type]
+    claim = claim_with(more.pop("claim", None))  # type: ignore[arg-type]
+    return Caller(quota or NoQuota(), claim, **{"retry": Retry(), "now": now_s, **more})  # type: ignore[arg-type]
 
 
 def times(number: int, one: Caller, api: Api) -> Callable[[], Coroutine[object, object, None]]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bulkstop.engine.guards.scopes import ScopeBreaker
-from bulkstop.engine.lanes import Claim, Lane
+from bulkstop.engine.lanes import Lane
 from bulkstop.engine.limits.quota import RollingWindow
 from bulkstop.engine.pool import CANCELLED, Pool
 from bulkstop.engine.readback import NOT_READ_BACK
@@ -26,6 +26,7 @@ from tests.engine.parts import (
     RENEWED,
     RUNS,
     STOPPED,
+    Ask,
     Job,
     Lists,
     Reply,
@@ -34,6 +35,7 @@ from tests.engine.parts import (
     always,
     by_account,
     campaigns,
+    claim_with,
     now_s,
     throttled,
 )
@@ -118,7 +120,7 @@ class World:
     """What a run meets: `send` serves its calls, `claim` counts those of account a, and `report` may fail."""
 
     send: Send
-    claim: Claim | None = None
+    claim: Ask | None = None
     report: Callable[["Scene", Result], None] = lambda scene, result: None
     lists: Lists | None = None  # with them refused groups and claims wait for what they say
     cleaning_s: float = 0.0  # how long a call takes to end after it was cut off
@@ -135,6 +137,7 @@ class Scene:
         self.windows = {name: Counted() for name in "ab"}
         self.task: asyncio.Task[None] | None = None
         self.ended_s = 0.0
+        self.claim = claim_with(world.claim)
         self._world = world
         random.seed(3)  # the waits between tries are drawn
         self.pool = Job(
@@ -142,7 +145,7 @@ class Scene:
             self._send,
             concurrency=3,
             report=self._write,
-            make_lane=lambda name, own: Lane(name, own, self.windows[name], world.claim if name == "a" else None),
+            make_lane=lambda name, own: Lane(name, own, self.windows[name], self.claim if name == "a" else None),
             scopes=None if world.lists is None else ScopeBreaker(can_list=True),
             lists=world.lists,
         ).pool
@@ -194,6 +197,7 @@ class Scene:
         for window in self.windows.values():
             assert window.counts["taken"] == window.counts["answered"] + window.counts["given back"]
             assert window.ready_at() < float("inf"), "a place is never freed"
+        assert self.claim is None or not self.claim.in_use, "a place of the store is never freed"
         assert self.task is not None
         assert self.task.cancelled() or self.task.exception() is self.pool.fault
 

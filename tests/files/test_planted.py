@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from bulkstop.engine.limits.store_file import make_file
 from bulkstop.errors import OutputError
 from bulkstop.files.output import Output
 from bulkstop.files.ownership import name_user, others_who_write
-from bulkstop.files.places import check_shared, open_place, open_regular
+from bulkstop.files.places import open_place, open_regular
 from bulkstop.files.whole import AtomicFile, write_atomically
 from bulkstop.report.stop.ledger import Ledger, Mode
 from bulkstop.report.stop.manifest import Manifest, check_writable
@@ -35,6 +36,11 @@ def write_in_place(path: str) -> None:
     output = Output(path, "--results", overwrite=True)
     output.write(b"new")
     output.close()
+
+
+def make_store(path: str) -> None:
+    """Make the file of a quota store, or find it."""
+    make_file(Path(path))
 
 
 def open_ledger(path: str) -> None:
@@ -190,7 +196,7 @@ class TestFiles:
         status = (shared / "r").stat()
         assert (status.st_uid, stat.S_IMODE(status.st_mode)) == (os.getuid(), 0o600)
 
-    @pytest.mark.parametrize("write", [write_in_place, open_ledger, check_shared])
+    @pytest.mark.parametrize("write", [write_in_place, open_ledger, make_store])
     def test_hard_link(self, write: Write, shared: Path, own: Path) -> None:
         """An own file that was brought into such a folder by another name is not filled there."""
         (shared / "r").hardlink_to(own)

@@ -509,13 +509,14 @@ class TestFailures:
         )
 
     def test_no_answer(self) -> None:
-        """A call without an answer keeps its reason, its status if there was one, and whether to try again."""
+        """A call without an answer keeps its reason, its status, whether to try again, and whether it has left."""
         broken = TransportFailure(Outcome.TIMEOUT, "why", 3.5, 200, RetryHint.LATER)
         assert interpret(broken) == Attempt(Outcome.TIMEOUT, RetryHint.LATER, 200, 3.5, error="why")
         untrusted = TransportFailure(Outcome.CONNECTION_ERROR, "why", 3.5, None, RetryHint.NO)
-        assert interpret(untrusted) == Attempt(Outcome.CONNECTION_ERROR, RetryHint.NO, None, 3.5, error="why")
-        lost = TransportFailure(Outcome.TIMEOUT, "why", 3.5, may_have_arrived=True)
-        assert interpret(lost).error == "why; the stop may have arrived"
+        unsent = Attempt(Outcome.CONNECTION_ERROR, RetryHint.NO, None, 3.5, error="why", has_left=False)
+        assert interpret(untrusted) == unsent
+        lost = interpret(TransportFailure(Outcome.TIMEOUT, "why", 3.5, may_have_arrived=True))
+        assert (lost.error, lost.has_left) == ("why; the stop may have arrived", True)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ from bulkstop.runs.stop.forecast import forecast_accounts
 from bulkstop.runs.stop.journal import HIDDEN, RunJournal
 from bulkstop.runs.stop.plan import describe_plan
 from bulkstop.runs.stop.warnings import find_warnings
-from bulkstop.runs.wiring import check_time, list_secrets
+from bulkstop.runs.wiring import check_time, describe_store, list_secrets
 from bulkstop.settings import OPTION_SPECS, Settings, is_hidden
 from bulkstop.source.plan import Plan
 
@@ -119,6 +119,7 @@ def show_plan(plan: Plan, settings: Settings, options: StopOptions, origin: Orig
         config=origin.config,
         profile=origin.profile,
         unusable=None if options.as_json else UNUSABLE_SHOWN,
+        store=describe_store(use_store(settings)),
     )
     if not options.quiet:
         print_err("\n".join(format_plan(facts, asks=options.asks)))

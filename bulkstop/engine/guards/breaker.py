@@ -70,6 +70,10 @@ class Breaker:
         if self._probe == sent_at:
             self._probe = None
 
+    def lets_leave(self, sent_at: float) -> bool:
+        """Tell whether a call that was to leave at `sent_at`, and was held up since, may still do so."""
+        return not self.is_open or self._probe == sent_at
+
     def answered(self, now: float, sent_at: float, outcome: Outcome, error: str | None = None) -> None:
         """Note the answer to a call that left at `sent_at`."""
         if self.is_open:

@@ -34,6 +34,7 @@ class Guards(Generic[L]):
         self.released, self.settled = self._admission.released, self._admission.settled
         self.leaves_at, self.left = self._breaker.ready_at, self._breaker.left
         self.unleft, self.answered = self._breaker.unleft, self._breaker.answered
+        self.lets_leave = self._breaker.lets_leave
         self.group_of, self.may_renew = self._scopes.of, self._scopes.may_renew
         self.limit_of = self._scopes.limit_of
         self.claimed, self.end_account = self._scopes.claimed, self._scopes.end_account

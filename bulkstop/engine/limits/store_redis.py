@@ -7,21 +7,21 @@ import asyncio
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, cast
+from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+import orjson
 import redis.asyncio
-from pyrate_limiter import Decision, Rate, RateItem, RedisBucket
-from pyrate_limiter.buckets.redis_bucket import LuaScript
 from redis import exceptions
 from redis._parsers import _AsyncRESP2Parser
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from bulkstop.engine.limits.windows import StoreUnavailableError, Window, key_of, suggest_store
+from bulkstop.engine.limits.windows import Change, Grant, StoreUnavailableError, Take, Window, key_of, suggest_store
 from bulkstop.errors import QuotaError, SettingsError
+from bulkstop.events import Observe, QuotaStoreEmptied, ignore
 from bulkstop.redact import encodings
 from bulkstop.text import shorten
 
@@ -29,9 +29,17 @@ ANSWER_S = 2.0
 """How long the server may take to accept a connection, and how long to answer."""
 ASK_S = 5.0
 """How long a question may take in all: to connect and log in, to ask, and to ask again."""
-MOST_BYTES = 64 * 1024
-"""The longest text that an answer may have; those to our scripts are numbers."""
-CONNECTIONS = 16
+MOST_BYTES = 1024 * 1024
+"""The longest text that an answer may have."""
+MOST_AGES = 20_000
+"""The most calls whose ages are asked for at once."""
+ID_CHARS = 64
+LATEST_MS = 2**53
+CONNECTIONS = 2
+UNUSED_MS = 86_400_000
+"""How long after its last call stopped to count it is known what a server holds."""
+META = "bulkstop:meta"
+"""The key of what is known of all accounts."""
 FORM = "redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss://... or unix:///PATH"
 INSTEAD = "another server or a path"
 MAY_PASS = (
@@ -45,90 +53,134 @@ MAY_PASS = (
 WILL_NOT = (exceptions.AuthenticationError, exceptions.AuthorizationError)
 """What redis-py counts among the connection errors, but no waiting helps against."""
 GARBAGE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
-"""What redis-py and pyrate-limiter raise at an answer that no Redis server gives."""
+"""What is raised at an answer that no Redis server gives."""
 
-# `calls` is the log of an account, `notes` says how far its time is ahead of the server's clock and for how long its
-# calls are kept: for the longest window that anybody has asked for. The time is read where the calls are counted, so
-# no delay comes between, and it is never behind a call that was counted, so a clock that is set back does no harm.
+# A batch goes in and out as one JSON text. KEYS[1] is what is known of the whole: `id` names what this server holds,
+# `seen` is the last time that was counted and `ahead` how far it is ahead of the server's clock, `keep` how long all of
+# it is kept. So the time is never behind a call that was counted, and a clock that is set back does no harm. It is read
+# where the calls are counted, so no delay comes between.
+#
+# Whoever finds another `id` than the one it has seen, or an older time, knows that the server has lost calls: it was
+# emptied, or started anew from an old copy. Each window is full from then on until one window later, for everybody.
 READ_TIME = """
-local calls, notes = KEYS[1], KEYS[1] .. ':notes'
-local time = redis.call('TIME')
-local noted = redis.call('HMGET', notes, 'ahead', 'keep')
-local ahead, keep = tonumber(noted[1]) or 0, tonumber(noted[2]) or 0
-local now = time[1] * 1000 + math.floor(time[2] / 1000) + ahead
-local newest = tonumber(redis.call('ZRANGE', calls, -1, -1, 'WITHSCORES')[2]) or now
-if newest > now then
-    ahead, now = ahead + newest - now, newest
-end
-"""
-
-ORIGIN_MS = 2**52
-"""What pyrate-limiter is told the time is: whatever is about as large is a time, and is moved to the server's."""
-
-# pyrate-limiter's own script, in the middle, gets its times and its answer moved.
-CLAIM = f"""
-local ORIGIN = {ORIGIN_MS}
-{READ_TIME}
+local job = cjson.decode(ARGV[1])
 local function text(number) return string.format('%.0f', number) end
-local shift = now - ORIGIN
-for i, value in ipairs(ARGV) do
-    local at = tonumber(value)
-    if at and at > ORIGIN / 2 then
-        keep = math.max(keep, ORIGIN - at)
-        ARGV[i] = text(at + shift)
-    end
+local known = redis.call('HMGET', KEYS[1], 'id', 'seen', 'ahead', 'keep', 'lost')
+local id, seen, ahead, lost = known[1], tonumber(known[2]) or 0, tonumber(known[3]) or 0, tonumber(known[5])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000) + ahead
+local is_corrected = seen > now
+if is_corrected then
+    ahead, now = ahead + seen - now, seen
 end
-redis.call('ZREMRANGEBYSCORE', calls, '-inf', '(' .. text(now - keep))
-local function put()
-{LuaScript.PUT_ITEM}
-end
-local reply = put()
-if reply[2] >= 0 then
-    reply[2] = reply[2] - shift
-end
-redis.call('HSET', notes, 'ahead', text(ahead), 'keep', text(keep))
-redis.call('PEXPIRE', calls, text(keep + 1000))
-redis.call('PEXPIRE', notes, text(keep + 1000))
-return reply
 """
 
-CLAIM_SHA1 = hashlib.sha1(CLAIM.encode(), usedforsecurity=False).hexdigest()
-"""What a server calls the script."""
-
-ROOM = f"""
+SETTLE = f"""
 {READ_TIME}
-local room = math.huge
-for i = 1, #ARGV, 2 do
-    room = math.min(room, ARGV[i] - redis.call('ZCOUNT', calls, now - ARGV[i + 1], '+inf'))
+local is_lost = job.id ~= '' and (id ~= job.id or seen < job.seen)
+if is_lost then lost = now end
+id = id or (job.id ~= '' and job.id or job.new)
+local is_written = is_lost or is_corrected or job.id == ''
+local keep = math.max(tonumber(known[4]) or 0, job.keep + job.lease)
+
+for _, change in ipairs(job.changes) do
+    local calls, place, age = KEYS[change[1]], job.run .. ':' .. change[2], change[3]
+    if age < 0 then
+        redis.call('ZREM', calls, place)
+    elseif redis.call('ZADD', calls, text(now - age), place) > 0 then  -- a new one: it had been lost
+        redis.call('PEXPIRE', calls, text(keep + 1000))
+    end
+    is_written = true
 end
-return math.max(room, 0)
+for _, note in ipairs(job.notes) do
+    local notes = KEYS[note[1]] .. ':notes'
+    redis.call('HSET', notes, 'note', note[2])
+    redis.call('PEXPIRE', notes, text(keep + 1000))
+end
+
+local grants = {{}}
+for i, take in ipairs(job.takes) do
+    local calls, notes, want = KEYS[take[1]], KEYS[take[1]] .. ':notes', take[2]
+    local room, wait, busy = want, 0, 0
+    for _, window in ipairs(job.windows) do
+        local most, ms = window[1], window[2]
+        local left = most - redis.call('ZCOUNT', calls, text(now - ms), '+inf')
+        if lost and now <= lost + ms then left = 0 end
+        room = math.min(room, math.max(left, 0))
+    end
+    local kept = redis.call('HMGET', notes, 'keep', 'note')
+    if room > 0 then
+        local mine = math.max(tonumber(kept[1]) or 0, job.keep)
+        for n = 0, room - 1 do
+            redis.call('ZADD', calls, text(now + job.lease), job.run .. ':' .. (take[3] + n))
+        end
+        redis.call('ZREMRANGEBYSCORE', calls, '-inf', '(' .. text(now - mine))
+        redis.call('HSET', notes, 'keep', text(mine))
+        redis.call('PEXPIRE', calls, text(mine + job.lease + 1000))
+        redis.call('PEXPIRE', notes, text(mine + job.lease + 1000))
+        is_written = true
+    end
+    if room < want then
+        for _, window in ipairs(job.windows) do
+            local most, ms = window[1], window[2]
+            local last = redis.call('ZREVRANGE', calls, most - 1, most - 1, 'WITHSCORES')[2]
+            if last then wait = math.max(wait, math.min(tonumber(last), now) + ms + 1 - now) end
+            if lost and now <= lost + ms then wait = math.max(wait, lost + ms + 1 - now) end
+        end
+        busy = redis.call('ZCOUNT', calls, '(' .. text(now), '+inf')
+    end
+    grants[i] = {{room, wait, busy, kept[2]}}
+end
+
+if is_written then
+    seen = now
+    redis.call('HSET', KEYS[1], 'id', id, 'seen', text(seen), 'ahead', text(ahead), 'keep', text(keep))
+    if lost then redis.call('HSET', KEYS[1], 'lost', text(lost)) end
+    redis.call('PEXPIRE', KEYS[1], text(keep + {UNUSED_MS}))
+end
+return cjson.encode({{id, seen, is_lost and job.keep or 0, grants}})
 """
 
 AGES = f"""
 {READ_TIME}
-local ages = {{}}
-local found = redis.call('ZRANGEBYSCORE', calls, now - ARGV[1], '+inf', 'WITHSCORES')
-for i = 2, #found, 2 do
-    ages[#ages + 1] = now - tonumber(found[i])
+local found = {{}}
+for i = 2, #KEYS do
+    local ages = {{}}
+    local calls = redis.call('ZRANGEBYSCORE', KEYS[i], text(now - job.keep), '+inf', 'WITHSCORES')
+    for n = 2, #calls, 2 do
+        ages[#ages + 1] = math.max(0, now - tonumber(calls[n]))
+    end
+    found[i - 1] = ages
 end
-return ages
+return cjson.encode(found)
 """
+
+SETTLE_SHA1 = hashlib.sha1(SETTLE.encode(), usedforsecurity=False).hexdigest()
+"""What a server calls the script."""
 
 
 class RedisStore:
     """Windows in the server at `url`; a connection that breaks is made anew, and a password is never shown.
 
-    A server that forgets its data, as one does that has no disk or too little memory, forgets the windows too. One that
-    answers what our scripts do not return is not believed.
+    `run` names the places of this process. A server that forgets its data, as one does that is started anew without a
+    disk, counts as full for one window from when that is noticed. One that answers what our scripts do not return is
+    not believed.
     """
 
-    def __init__(self, url: str, server: str, windows: Sequence[Window]) -> None:
+    def __init__(
+        self, url: str, server: str, windows: Sequence[Window], lease_s: float, run: str, observe: Observe = ignore
+    ) -> None:
         parts = _check_url(url)
         self._shown = _show_url(parts)
         self._secrets = _secrets(parts)
         self._server = server
         self._windows = windows
-        self._buckets: dict[str, RedisBucket] = {}
+        self._lease_ms = round(lease_s * 1000)
+        self._run = run
+        self._observe = observe
+        self._keys: dict[str, str] = {}
+        self._places = 0
+        self._id, self._seen_ms = "", 0
         try:
             self._client = _client(url)
             self._client.connection_pool.make_connection()  # which reads those settings
@@ -141,48 +193,101 @@ class RedisStore:
         try:
             async with self._asking(SettingsError):
                 await self._load_script()
+                await self._settle(_Batch(self._key))
         except BaseException:
             await self.close()
             raise
 
-    async def claim(self, account_id: str) -> float:
-        """Count a call or return the seconds to wait; raises StoreUnavailableError while the server does not answer."""
-        bucket = self._bucket(account_id)
+    async def settle(
+        self, takes: Sequence[Take], changes: Sequence[Change], notes: Mapping[str, str]
+    ) -> Sequence[Grant]:
+        """Do all of it in a script; raises StoreUnavailableError while the server does not answer."""
+        batch = _Batch(self._key)
+        for account_id, place, answered_s in changes:
+            batch.changes.append((batch.at(account_id), place, -1 if answered_s is None else int(answered_s * 1000)))
+        for account_id, text in notes.items():
+            batch.notes.append((batch.at(account_id), text))
+        for account_id, want in takes:
+            batch.takes.append((batch.at(account_id), want, self._places))
+            self._places += want
         async with self._asking(QuotaError):
-            try:
-                decision = await _put(bucket)
-            except exceptions.NoScriptError:  # the server was started anew
-                await self._load_script()
-                decision = await _put(bucket)
-            return _wait_s(decision)
+            return await self._settle(batch)
 
-    async def room(self, account_id: str) -> int:
-        """Tell how many calls could leave right now; raises StoreUnavailableError while the server does not answer."""
-        numbers = [number for window in self._windows for number in window]
-        async with self._asking(QuotaError):
-            room = int(await self._client.eval(ROOM, 1, self._bucket(account_id).bucket_key, *numbers))
-        return min(max(room, 0), self._windows[0].calls)
-
-    async def ages(self, account_id: str) -> Sequence[float]:
+    async def ages(self, account_ids: Sequence[str]) -> list[Sequence[float]]:
         """Return the seconds since each call in a window; raises StoreUnavailableError while no server answers."""
+        most_ms, ages = self._windows[-1].ms, list[Sequence[float]]()
+        step = max(1, MOST_AGES // self._windows[-1].calls)
+        for first in range(0, len(account_ids), step):
+            batch = _Batch(self._key)
+            for account_id in account_ids[first : first + step]:
+                batch.at(account_id)
+            async with self._asking(QuotaError):
+                job = orjson.dumps({"keep": most_ms})
+                found = orjson.loads(await self._client.eval(AGES, len(batch.keys), *batch.keys, job))
+                if len(found) != len(batch.keys) - 1:
+                    raise ValueError(found)
+                ages += [[min(max(int(age), 0), most_ms) / 1000 for age in each] for each in found]
+        return ages
+
+    async def load_note(self, account_id: str) -> str | None:
+        """Return what is kept of an account; raises StoreUnavailableError while the server does not answer."""
         async with self._asking(QuotaError):
-            found = await self._client.eval(AGES, 1, self._bucket(account_id).bucket_key, self._windows[-1].ms)
-            return [min(max(int(age), 0), self._windows[-1].ms) / 1000 for age in found]
+            note = await self._client.hget(f"{self._key(account_id)}:notes", "note")
+            return None if note is None else bytes(note).decode()
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connection."""
         await self._client.aclose()
 
-    def _bucket(self, account_id: str) -> RedisBucket:
-        if account_id not in self._buckets:
-            rates = [Rate(*window) for window in self._windows]
-            key = f"bulkstop:{{{key_of(self._server, account_id)}}}"
-            self._buckets[account_id] = RedisBucket(rates, self._client, key, CLAIM_SHA1)
-        return self._buckets[account_id]
+    async def _settle(self, batch: "_Batch") -> list[Grant]:
+        job = {
+            "id": self._id,
+            "new": self._run,
+            "run": self._run,
+            "seen": self._seen_ms,
+            "lease": self._lease_ms,
+            "keep": self._windows[-1].ms,
+            "windows": [[*window] for window in self._windows],
+            "changes": batch.changes,
+            "notes": batch.notes,
+            "takes": batch.takes,
+        }
+        asked = (SETTLE_SHA1, len(batch.keys), *batch.keys, orjson.dumps(job))
+        try:
+            reply = await self._client.evalsha(*asked)
+        except exceptions.NoScriptError:  # the server was started anew
+            await self._load_script()
+            reply = await self._client.evalsha(*asked)
+        identity, seen_ms, full_ms, found = orjson.loads(reply)
+        grants = self._read_grants(batch, found)
+        self._id, self._seen_ms = str(identity)[:ID_CHARS], min(max(int(seen_ms), 0), LATEST_MS)
+        if full_ms:
+            self._observe(QuotaStoreEmptied(self._windows[-1].ms / 1000))
+        return grants
+
+    def _read_grants(self, batch: "_Batch", found: Any) -> list[Grant]:
+        """Return what was given; raises ValueError for what our script does not return."""
+        found = found or []  # Lua has one word for a table and a list without anything in it
+        if len(found) != len(batch.takes):
+            raise ValueError(found)
+        return [self._read_grant(take, *each) for take, each in zip(batch.takes, found, strict=True)]
+
+    def _read_grant(self, take: tuple[int, int, int], calls: int, wait_ms: int, busy: int, note: Any) -> Grant:
+        _, want, first = take
+        is_short = calls < want
+        if not (0 <= calls <= want and (not is_short or 0 < wait_ms <= self._windows[-1].ms + 1)):
+            raise ValueError(calls, wait_ms)
+        text = note if isinstance(note, str) else None
+        return Grant(tuple(range(first, first + int(calls))), wait_ms / 1000 if is_short else 0.0, int(busy), text)
+
+    def _key(self, account_id: str) -> str:
+        if (key := self._keys.get(account_id)) is None:
+            key = self._keys[account_id] = f"bulkstop:{{{key_of(self._server, account_id)}}}"
+        return key
 
     async def _load_script(self) -> None:
-        name = await self._client.script_load(CLAIM)
-        if name not in (CLAIM_SHA1, CLAIM_SHA1.encode()):
+        name = await self._client.script_load(SETTLE)
+        if name not in (SETTLE_SHA1, SETTLE_SHA1.encode()):
             raise ValueError(name)
 
     @asynccontextmanager
@@ -221,6 +326,25 @@ class RedisStore:
         return shorten(reason)
 
 
+class _Batch:
+    """What goes to the server together; accounts are named by the places of their keys among all of them."""
+
+    def __init__(self, key: Callable[[str], str]) -> None:
+        self.keys = [META]
+        self.changes: list[tuple[int, int, int]] = []
+        self.notes: list[tuple[int, str]] = []
+        self.takes: list[tuple[int, int, int]] = []
+        self._key = key
+        self._at: dict[str, int] = {}
+
+    def at(self, account_id: str) -> int:
+        """Return where the key of an account is, counted from 1 as Lua does."""
+        if account_id not in self._at:
+            self.keys.append(self._key(account_id))
+            self._at[account_id] = len(self.keys)
+        return self._at[account_id]
+
+
 class _Parser(_AsyncRESP2Parser):
     """Reads answers, none of them longer than we have use for: redis-py's own reads on while there is memory."""
 
@@ -235,20 +359,6 @@ def _find_reason(error: Exception) -> str:
     if isinstance(system, OSError) and system.errno is not None and system.errno > 0:
         return os.strerror(system.errno)  # asyncio's own words for it are "Connect call failed"
     return next(iter(str(error).splitlines()), "") or f"no answer within {ASK_S:g} s"
-
-
-def _wait_s(decision: Decision) -> float:
-    """Return the seconds to wait, at most a window; raises ValueError for what our script does not return."""
-    if decision.failing_rate is None:
-        return 0.0
-    window_ms, wait_ms = decision.failing_rate.interval, decision.retry_after_ms
-    if wait_ms is None or not 0 < wait_ms <= window_ms + 1:
-        raise ValueError(wait_ms)
-    return wait_ms / 1000
-
-
-def _put(bucket: RedisBucket) -> Awaitable[Decision]:
-    return cast("Awaitable[Decision]", bucket.put_decision(RateItem("", ORIGIN_MS)))
 
 
 def _client(url: str) -> Any:

@@ -1,51 +1,100 @@
-"""The windows in a file, shared by the processes of a machine.
+"""The windows in a file, shared by the processes of a machine, and by the users of a group where it is in their folder.
 
-Imported when a file is opened, not before: SQLite and pyrate-limiter cost a start-up as much as half of aiohttp.
+Imported when a file is opened, not before: SQLite costs a start-up as much as a third of aiohttp.
 """
 
 import asyncio
-import os
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
-from pyrate_limiter import Decision, Rate, RateItem, SQLiteBucket, SQLiteQueries
+import orjson
 
-from bulkstop.engine.limits.windows import StoreUnavailableError, Window, key_of, suggest_store
+from bulkstop.engine.limits.store_file import make_file
+from bulkstop.engine.limits.store_layout import (
+    APPLICATION_ID,
+    OLD_APPLICATION_ID,
+    create_tables,
+    free_dropped,
+    put_in,
+    take_out_old,
+)
+from bulkstop.engine.limits.windows import (
+    Change,
+    Grant,
+    StoreUnavailableError,
+    Take,
+    Window,
+    find_wait_ms,
+    number_of,
+    suggest_store,
+)
 from bulkstop.errors import QuotaError, SettingsError
-from bulkstop.files.places import check_shared, open_place
-from bulkstop.files.state_folder import make_private_folder
 
 T = TypeVar("T")
+Delta = tuple[int, int, int]
+"""An account, a time, and how many calls more are counted then."""
 
 LOCK_WAIT_S = 0.25
 """How long SQLite waits for a lock before it says so."""
-APPLICATION_ID = 0x62736B31
-"""Marks the file as ours in its header; another layout of the tables needs another one."""
 PAGE_BYTES = 1024
-"""An account has a table and an index, each a page at least: a thousand accounts are 3 MB."""
-BESIDE = ("", "-wal", "-shm", "-journal")
-"""How the names of the file, and of those that SQLite puts beside it, end."""
+"""The accounts of a batch are all over the file, so small pages are less to write."""
+CHECKPOINT_PAGES = 16_000
+"""How long the log of the file grows before it is worked in, which waits for the disk."""
+CACHE_KB = 16_000
+"""More than the calls of some thousand accounts, which are all over the file."""
+MOST_ACCOUNTS = 1000
+"""The most accounts whose calls are read at once."""
+GRAINS = 1000
+"""Calls that were answered within so small a part of a window are counted as one, at the later time."""
 UNUSED_MS = 86_400_000
 """How long after its last call stopped to count an account is forgotten."""
 
-CREATE_ACCOUNTS = """
-CREATE TABLE IF NOT EXISTS accounts (
-    calls TEXT PRIMARY KEY,     -- the table with the account's calls
-    keep_ms INTEGER NOT NULL,   -- the longest window that anybody has asked for
-    clock TEXT NOT NULL,        -- the clock that its time was last read from
-    ahead_ms INTEGER NOT NULL   -- what is added to that clock
-) WITHOUT ROWID
+# What a batch needs goes in and out as one JSON text: each step of a statement gives Python's lock away, and a busy
+# event loop is slow to give it back.
+ADD_CALLS = """
+INSERT INTO calls (account, at_ms, calls)
+SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]')
+FROM json_each(?) WHERE true
+ON CONFLICT (account, at_ms) DO UPDATE SET calls = calls + excluded.calls
 """
-SAVE_ACCOUNT = "INSERT OR REPLACE INTO accounts (calls, keep_ms, clock, ahead_ms) VALUES (?, ?, ?, ?)"
+ADD_ACCOUNTS = """
+INSERT INTO accounts (account, keep_ms) SELECT value, ?1 FROM json_each(?2) WHERE true
+ON CONFLICT (account) DO UPDATE SET keep_ms = MAX(keep_ms, excluded.keep_ms)
+"""
+SAVE_NOTES = """
+INSERT INTO accounts (account, keep_ms, note)
+SELECT json_extract(value, '$[0]'), ?1, json_extract(value, '$[1]') FROM json_each(?2) WHERE true
+ON CONFLICT (account) DO UPDATE SET note = excluded.note
+"""
+COUNT = "(SELECT SUM(MAX(calls, 0)) FROM calls WHERE calls.account = ask.value AND at_ms >= ?)"
+READ_ACCOUNTS = """
+SELECT json_group_array(json_array(ask.value, accounts.keep_ms, accounts.note, {counts}))
+FROM json_each(?) AS ask LEFT JOIN accounts ON accounts.account = ask.value
+"""
+READ_CALLS = """
+SELECT json_group_array(json_array(account, at_ms, calls)) FROM calls
+WHERE account IN (SELECT value FROM json_each(?)) AND at_ms >= ? AND calls > 0
+"""
+FORGET = """
+DELETE FROM calls WHERE account IN (SELECT value FROM json_each(?1))
+AND at_ms < ?2 - (SELECT keep_ms FROM accounts WHERE accounts.account = calls.account)
+"""
+SWEEP_ACCOUNTS = """
+DELETE FROM accounts WHERE NOT EXISTS (
+    SELECT 1 FROM calls
+    WHERE calls.account = accounts.account AND calls.calls > 0 AND calls.at_ms >= ? - accounts.keep_ms
+)
+"""
+SWEEP_CALLS = "DELETE FROM calls WHERE account NOT IN (SELECT account FROM accounts)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +119,26 @@ def _wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class _Account(NamedTuple):
-    """A row of `accounts`."""
+class _Time(NamedTuple):
+    """The file's time, and how far it is ahead of the steady clock; `is_corrected` if the file says otherwise."""
 
-    calls: str
+    now: int
+    ahead: int
+    is_corrected: bool
+
+
+class _Account(NamedTuple):
+    """What the file has of an account, and how many calls it may make now."""
+
     keep_ms: int
-    clock: str
-    ahead_ms: int
+    note: str | None
+    room: int
 
 
 class SqliteStore:
     """Windows in the file at `path`, which is made if need be.
 
-    An account's time starts as the wall clock, goes on as the steady clock does, and is never behind a call that was
+    The file's time starts as the wall clock, goes on as the steady clock does, and is never behind the last that was
     counted. So a clock that is set back, or a machine that starts again, makes no call look older than it is and
     nobody wait for longer than a window. (A wall clock that is set forward can make calls look older: at the start
     of the machine, or at any time where there is no other clock.)
@@ -90,180 +146,253 @@ class SqliteStore:
     All SQL runs in one thread of its own: a lock that another process holds never stops the event loop.
     """
 
-    def __init__(self, path: Path, server: str, windows: Sequence[Window], clock: Clock) -> None:
+    def __init__(self, path: Path, server: str, windows: Sequence[Window], lease_s: float, clock: Clock) -> None:
         self._path = path
         self._server = server
         self._windows = windows
+        self._lease_ms = round(lease_s * 1000)
         self._clock = clock
-        self._buckets: dict[str, SQLiteBucket] = {}
+        self._numbers: dict[str, int] = {}
         self._is_set_up = False
         self._is_swept = False
         self._thread = ThreadPoolExecutor(1, "quota-store")
-        with self._faults(SettingsError):
-            self._connection = _open(path)
-        self._try_to_set_up()
+        self._connection: sqlite3.Connection | None = None
+        self._keep_ms = windows[-1].ms
+        self._grain_ms = windows[0].ms / GRAINS
+        self._accounts_query = READ_ACCOUNTS.format(counts=", ".join([COUNT] * len(windows)))
 
-    async def claim(self, account_id: str) -> float:
-        """Count a call or return the seconds to wait; raises StoreUnavailableError while another has the lock."""
-        return await self._in_thread(self._claim, account_id)
+    async def open(self) -> None:
+        """Open the file, or make it; raises SettingsError when it cannot be used."""
+        try:
+            with suppress(StoreUnavailableError):  # whoever holds the lock may have let go of it by the first take
+                await self._in_thread(self._open, SettingsError)
+        except SettingsError:
+            await self.close()
+            raise
 
-    async def room(self, account_id: str) -> int:
-        """Tell how many calls could leave right now; raises StoreUnavailableError while that cannot be read."""
-        return await self._in_thread(self._room, account_id)
+    async def settle(
+        self, takes: Sequence[Take], changes: Sequence[Change], notes: Mapping[str, str]
+    ) -> Sequence[Grant]:
+        """Do all of it in a transaction; raises StoreUnavailableError while another has the lock."""
+        return await self._in_thread(partial(self._settle, takes, changes, notes))
 
-    async def ages(self, account_id: str) -> Sequence[float]:
+    async def ages(self, account_ids: Sequence[str]) -> list[Sequence[float]]:
         """Return the seconds since each call in a window; raises StoreUnavailableError while that cannot be read."""
-        return await self._in_thread(self._ages, account_id)
+        return await self._in_thread(partial(self._ages, account_ids))
+
+    async def load_note(self, account_id: str) -> str | None:
+        """Return what is kept of an account; raises StoreUnavailableError while that cannot be read."""
+        return await self._in_thread(partial(self._load_note, account_id))
 
     async def close(self) -> None:
         """Close the file."""
-        await self._in_thread(lambda _: self._connection.close(), "")
+        await self._in_thread(self._close)
         self._thread.shutdown(wait=False)
 
-    async def _in_thread(self, act: Callable[[str], T], account_id: str) -> T:
-        act_here = partial(copy_context().run, act, account_id)  # an error names settings as it would here
-        with self._faults(QuotaError):
-            return await asyncio.get_running_loop().run_in_executor(self._thread, act_here)
-
-    @contextmanager
-    def _faults(self, fatal: type[SettingsError | QuotaError]) -> Iterator[None]:
+    async def _in_thread(self, act: Callable[[], T], fatal: type[SettingsError | QuotaError] = QuotaError) -> T:
+        act_here = partial(copy_context().run, act)  # an error names settings as it would here
         try:
-            yield
+            return await asyncio.get_running_loop().run_in_executor(self._thread, act_here)
         except sqlite3.Error as error:
             raise _translate_error(error, self._path, fatal) from None
 
-    def _try_to_set_up(self) -> None:
-        try:
-            with self._faults(SettingsError):
-                self._set_up()
-        except StoreUnavailableError:
-            pass  # whoever holds the lock may have let go of it by the first claim
-        except SettingsError:
-            self._connection.close()
-            raise
+    def _open(self) -> None:
+        self._connection = _connect(self._path)
+        self._set_up(self._connection)
 
-    def _set_up(self) -> None:
-        if self._is_set_up:
-            return
-        self._connection.execute("PRAGMA synchronous=NORMAL")  # a loss of power may lose calls, a killed process none
-        tables = self._one("SELECT COUNT(*) FROM sqlite_master")
-        if self._one("PRAGMA application_id") != APPLICATION_ID:
-            if tables:
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def _connected(self) -> sqlite3.Connection:
+        assert self._connection is not None, "open the store first"  # noqa: S101 - a slip
+        if not self._is_set_up:
+            self._set_up(self._connection)
+        return self._connection
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA synchronous=NORMAL")  # a loss of power may lose calls, a killed process none
+        layout = _one(connection, "PRAGMA application_id")
+        if layout != APPLICATION_ID:
+            if layout != OLD_APPLICATION_ID and _one(connection, "SELECT COUNT(*) FROM sqlite_master"):
                 why = f"is a database of something else; {suggest_store()}"
                 raise SettingsError(f" {self._path}: {why}", setting="quota_store")
-            self._create()
+            self._create(connection)
+        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA cache_size=-{CACHE_KB}")
         self._is_set_up = True
 
-    def _create(self) -> None:
-        self._connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        with self._locked():
-            self._connection.execute(CREATE_ACCOUNTS)
-            self._connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    def _create(self, connection: sqlite3.Connection) -> None:
+        connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
+        connection.execute("PRAGMA journal_mode=WAL")
+        with _locked(connection):
+            layout = _one(connection, "PRAGMA application_id")
+            if layout == APPLICATION_ID:
+                return  # another has made them meanwhile
+            name, steady_ms, wall_ms = self._clock.name, self._clock.steady_ms(), self._clock.wall_ms()
+            old = take_out_old(connection, name, steady_ms, wall_ms) if layout == OLD_APPLICATION_ID else []
+            create_tables(connection, name, wall_ms - steady_ms)
+            put_in(connection, old, wall_ms)
+        if old:
+            free_dropped(connection)
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the lock of the file: what is done is done alone, and wholly or not at all."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            if self._connection.in_transaction:  # a bucket that has counted a call has committed
-                self._connection.execute("COMMIT")
-        finally:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+    def _settle(self, takes: Sequence[Take], changes: Sequence[Change], notes: Mapping[str, str]) -> list[Grant]:
+        connection = self._connected()
+        asking = [self._number(take.account_id) for take in takes]
+        with _locked(connection):
+            time_ms = self._read_ms(connection)  # not before the lock is ours: else it would be old by then
+            now_ms = time_ms.now
+            self._note_changes(connection, changes, notes, now_ms)
+            grants = self._grant(connection, takes, asking, now_ms) if takes else []
+            if any(grant.places for grant in grants):
+                connection.execute(FORGET, (orjson.dumps(asking).decode(), now_ms))
+            if changes or time_ms.is_corrected or any(grant.places for grant in grants):
+                values = (self._clock.name, time_ms.ahead, time_ms.now)
+                connection.execute("UPDATE clock SET name = ?, ahead_ms = ?, seen_ms = ?", values)
+        return grants
 
-    def _claim(self, account_id: str) -> float:
-        self._set_up()
-        bucket = self._bucket(account_id)
-        with self._locked():
-            account = self._find_account(bucket.table)
-            now_ms = self._read_ms(account)  # not before the lock is ours: a time that is old by then counts too little
-            self._forget(account, now_ms)
-            decision = cast(Decision, bucket.put_decision(RateItem("", now_ms)))
-        return 0.0 if decision.allowed else max(decision.retry_after_ms or 0, 1) / 1000
+    def _note_changes(
+        self, connection: sqlite3.Connection, changes: Sequence[Change], notes: Mapping[str, str], now_ms: int
+    ) -> None:
+        """Let the places of answered calls count from their answers, and those not used no more."""
+        deltas: dict[tuple[int, int], int] = {}
+        for account_id, place, answered_s in changes:
+            account = self._number(account_id)
+            deltas[account, place] = deltas.get((account, place), 0) - 1
+            if answered_s is not None:
+                age_ms = int(answered_s * 1000)
+                at_ms = now_ms - age_ms if age_ms > self._grain_ms else now_ms
+                deltas[account, at_ms] = deltas.get((account, at_ms), 0) + 1
+        if deltas:
+            _add_calls(connection, [(*key, calls) for key, calls in deltas.items()])
+        if notes:
+            texts = [(self._number(account_id), text) for account_id, text in notes.items()]
+            _execute(connection, SAVE_NOTES, texts, self._keep_ms)
 
-    def _ages(self, account_id: str) -> list[float]:
-        self._set_up()
-        table = self._bucket(account_id).table
-        if (account := self._account(table)) is None:
-            return []
-        now_ms = self._peek_ms(account)
-        query = f'SELECT item_timestamp FROM "{table}" WHERE item_timestamp >= ?'  # noqa: S608 - the name is a hash
-        rows = self._connection.execute(query, (now_ms - self._windows[-1].ms,))
-        return [(now_ms - at_ms) / 1000 for (at_ms,) in rows]
+    def _grant(
+        self, connection: sqlite3.Connection, takes: Sequence[Take], asking: Sequence[int], now_ms: int
+    ) -> list[Grant]:
+        accounts = self._read_accounts(connection, asking, now_ms)
+        self._keep(connection, [account for account in asking if accounts[account].keep_ms < self._keep_ms], now_ms)
+        given = [max(0, min(take.want, accounts[account].room)) for take, account in zip(takes, asking, strict=True)]
+        until_ms = now_ms + self._lease_ms
+        _add_calls(
+            connection, [(account, until_ms, calls) for account, calls in zip(asking, given, strict=True) if calls]
+        )
+        short = [account for account, take, calls in zip(asking, takes, given, strict=True) if calls < take.want]
+        waits = self._find_waits(connection, short, now_ms) if short else {}
+        return [
+            Grant((until_ms,) * calls, *waits.get(account, (0.0, 0)), accounts[account].note)
+            for account, calls in zip(asking, given, strict=True)
+        ]
 
-    def _peek_ms(self, account: _Account) -> int:
-        """Read an account's time, and note nothing."""
-        return max(self._clock.steady_ms() + self._ahead_ms(account), self._newest_ms(account.calls))
+    def _read_accounts(self, connection: sqlite3.Connection, asking: Sequence[int], now_ms: int) -> dict[int, _Account]:
+        """Return how many calls accounts may make, and what is known of them."""
+        since = [now_ms - ms for _, ms in self._windows]
+        rows = _read_json(connection, self._accounts_query, *since, orjson.dumps(asking).decode())
+        return {
+            account: _Account(
+                keep_ms or 0,
+                note,
+                min(calls - (count or 0) for (calls, _), count in zip(self._windows, counts, strict=True)),
+            )
+            for account, keep_ms, note, *counts in rows
+        }
 
-    def _room(self, account_id: str) -> int:
-        self._set_up()
-        table = self._bucket(account_id).table
-        if (account := self._account(table)) is None:
-            return self._windows[0].calls
-        now_ms = self._peek_ms(account)
-        count = f'SELECT COUNT(*) FROM "{table}" WHERE item_timestamp >= ?'  # noqa: S608 - the name is a hash
-        return max(0, min(calls - self._one(count, now_ms - ms) for calls, ms in self._windows))
+    def _keep(self, connection: sqlite3.Connection, accounts: Sequence[int], now_ms: int) -> None:
+        """Have the calls of accounts kept for as long as our windows need them."""
+        if accounts:
+            self._sweep(connection, now_ms)
+            _execute(connection, ADD_ACCOUNTS, accounts, self._keep_ms)
 
-    def _bucket(self, account_id: str) -> SQLiteBucket:
-        if account_id not in self._buckets:
-            rates = [Rate(*window) for window in self._windows]
-            table = f"calls_{key_of(self._server, account_id)}"
-            self._buckets[account_id] = SQLiteBucket(rates, self._connection, table)
-        return self._buckets[account_id]
+    def _find_waits(
+        self, connection: sqlite3.Connection, accounts: Sequence[int], now_ms: int
+    ) -> dict[int, tuple[float, int]]:
+        """Return for each account when it has a place, in seconds, and how many of its calls have no answer yet."""
+        logs = self._read_logs(connection, accounts, now_ms)
+        return {account: self._find_wait(log, now_ms) for account, log in logs.items()}
 
-    def _find_account(self, table: str) -> _Account:
-        """Return an account's row, and have its calls kept for as long as our windows need them."""
-        account = self._account(table)
-        if account is None:
-            self._sweep()
-            self._connection.execute(SQLiteQueries.CREATE_BUCKET_TABLE.format(table=table))
-            index = {"index_name": f"{table}_by_time", "table_name": table}
-            self._connection.execute(SQLiteQueries.CREATE_INDEX_ON_TIMESTAMP.format(**index))
-            account = _Account(table, 0, "", 0)
-        if account.keep_ms < self._windows[-1].ms:
-            account = account._replace(keep_ms=self._windows[-1].ms)
-            self._connection.execute(SAVE_ACCOUNT, account)
-        return account
+    def _find_wait(self, log: Sequence[tuple[int, int]], now_ms: int) -> tuple[float, int]:
+        waits_ms = [
+            find_wait_ms(window, [each for each in log if each[0] >= now_ms - window.ms], now_ms)
+            for window in self._windows
+        ]
+        return max(1, *waits_ms) / 1000, sum(calls for at_ms, calls in log if at_ms > now_ms)
 
-    def _account(self, table: str) -> _Account | None:
-        row = self._connection.execute("SELECT * FROM accounts WHERE calls = ?", (table,)).fetchone()
-        return None if row is None else _Account(*row)
+    def _read_logs(
+        self, connection: sqlite3.Connection, accounts: Sequence[int], now_ms: int
+    ) -> dict[int, list[tuple[int, int]]]:
+        """Return the calls in the windows of accounts, by time."""
+        logs: dict[int, list[tuple[int, int]]] = {account: [] for account in accounts}
+        asked = orjson.dumps(accounts).decode()
+        for account, at_ms, calls in _read_json(connection, READ_CALLS, asked, now_ms - self._keep_ms):
+            logs[account].append((at_ms, calls))
+        return {account: sorted(log) for account, log in logs.items()}
 
-    def _read_ms(self, account: _Account) -> int:
-        """Read an account's time, and note it if that had to be put right."""
+    def _ages(self, account_ids: Sequence[str]) -> list[Sequence[float]]:
+        connection = self._connected()
+        now_ms = self._read_ms(connection).now
+        accounts = [self._number(account_id) for account_id in account_ids]
+        logs: dict[int, list[tuple[int, int]]] = {}
+        for first in range(0, len(accounts), MOST_ACCOUNTS):
+            logs |= self._read_logs(connection, accounts[first : first + MOST_ACCOUNTS], now_ms)
+        return [
+            [max(0, now_ms - at_ms) / 1000 for at_ms, calls in logs[account] for _ in range(calls)]
+            for account in accounts
+        ]
+
+    def _load_note(self, account_id: str) -> str | None:
+        query = "SELECT note FROM accounts WHERE account = ?"
+        row = self._connected().execute(query, (self._number(account_id),)).fetchone()
+        return None if row is None else row[0]
+
+    def _number(self, account_id: str) -> int:
+        if (number := self._numbers.get(account_id)) is None:
+            number = self._numbers[account_id] = number_of(self._server, account_id)
+        return number
+
+    def _read_ms(self, connection: sqlite3.Connection) -> _Time:
+        name, known_ms, seen_ms = connection.execute("SELECT name, ahead_ms, seen_ms FROM clock").fetchone()
         steady_ms = self._clock.steady_ms()
-        ahead_ms = max(self._ahead_ms(account), self._newest_ms(account.calls) - steady_ms)
-        read = account._replace(clock=self._clock.name, ahead_ms=ahead_ms)
-        if read != account:
-            self._connection.execute(SAVE_ACCOUNT, read)
-        return steady_ms + ahead_ms
+        ahead_ms = known_ms if name == self._clock.name else self._clock.wall_ms() - steady_ms
+        ahead_ms = max(ahead_ms, seen_ms - steady_ms)
+        return _Time(steady_ms + ahead_ms, ahead_ms, name != self._clock.name or ahead_ms != known_ms)
 
-    def _ahead_ms(self, account: _Account) -> int:
-        known = account.clock == self._clock.name
-        return account.ahead_ms if known else self._clock.wall_ms() - self._clock.steady_ms()
-
-    def _newest_ms(self, table: str) -> int:
-        return self._one(f'SELECT IFNULL(MAX(item_timestamp), 0) FROM "{table}"')  # noqa: S608 - the name is a hash
-
-    def _forget(self, account: _Account, now_ms: int) -> None:
-        delete = f'DELETE FROM "{account.calls}" WHERE item_timestamp < ?'  # noqa: S608 - the name is a hash
-        self._connection.execute(delete, (now_ms - account.keep_ms,))
-
-    def _sweep(self) -> None:
+    def _sweep(self, connection: sqlite3.Connection, now_ms: int) -> None:
         """Drop the accounts that are long unused: once, and when there is a new one, for only then the file grows."""
-        if self._is_swept:
-            return
-        self._is_swept = True
-        for account in map(_Account._make, self._connection.execute("SELECT * FROM accounts").fetchall()):
-            now_ms = self._clock.steady_ms() + self._ahead_ms(account)
-            if self._newest_ms(account.calls) + account.keep_ms + UNUSED_MS < now_ms:
-                self._connection.execute(f'DROP TABLE "{account.calls}"')
-                self._connection.execute("DELETE FROM accounts WHERE calls = ?", (account.calls,))
+        if not self._is_swept:
+            self._is_swept = True
+            connection.execute(SWEEP_ACCOUNTS, (now_ms - UNUSED_MS,))
+            connection.execute(SWEEP_CALLS)
 
-    def _one(self, query: str, *values: int) -> int:
-        return int(self._connection.execute(query, values).fetchone()[0])
+
+@contextmanager
+def _locked(connection: sqlite3.Connection) -> Iterator[None]:
+    """Hold the lock of the file: what is done is done alone, and wholly or not at all."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _add_calls(connection: sqlite3.Connection, deltas: Sequence[Delta]) -> None:
+    if deltas:
+        connection.execute(ADD_CALLS, (orjson.dumps(deltas).decode(),))
+
+
+def _execute(connection: sqlite3.Connection, statement: str, of: Iterable[object], value: int) -> None:
+    connection.execute(statement, (value, orjson.dumps(of).decode()))
+
+
+def _read_json(connection: sqlite3.Connection, query: str, *values: str | int) -> Any:
+    return orjson.loads(connection.execute(query, values).fetchone()[0])
+
+
+def _one(connection: sqlite3.Connection, query: str) -> int:
+    return int(connection.execute(query).fetchone()[0])
 
 
 def _translate_error(error: sqlite3.Error, path: Path, fatal: type[SettingsError | QuotaError]) -> Exception:
@@ -275,9 +404,9 @@ def _translate_error(error: sqlite3.Error, path: Path, fatal: type[SettingsError
     return fatal(f" {path}: cannot be used ({error}); {remedy}", setting="quota_store")
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _connect(path: Path) -> sqlite3.Connection:
     try:
-        _make_file(path)
+        make_file(path)
         return sqlite3.connect(path, LOCK_WAIT_S, isolation_level=None, check_same_thread=False)
     except (OSError, ValueError) as error:
         reason = f"{_name_in(error) or path}: {error.strerror}" if isinstance(error, OSError) else error
@@ -287,12 +416,3 @@ def _open(path: Path) -> sqlite3.Connection:
 def _name_in(error: OSError) -> str | None:
     """Return the path that an error is about; None where it has only a name in a folder."""
     return error.filename if isinstance(error.filename, str) and error.filename.startswith("/") else None
-
-
-def _make_file(path: Path) -> None:
-    make_private_folder(path.parent)
-    for ending in BESIDE:
-        check_shared(f"{path}{ending}")
-    # Only a new file: to close one that is in use would let go of all locks that this process has on it.
-    with suppress(FileExistsError), open_place(path) as place:
-        os.close(place.open(os.O_RDWR | os.O_CREAT | os.O_EXCL))

@@ -1,4 +1,4 @@
-"""What a store counts: limits as windows, the names under which calls are kept, and the word for silence."""
+"""What a store counts: limits as windows, the places in them, and the names under which they are kept."""
 
 import hashlib
 import math
@@ -34,8 +34,36 @@ class Window(NamedTuple):
     ms: int
 
 
+class Take(NamedTuple):
+    """An account asks for up to so many places."""
+
+    account_id: str
+    want: int
+
+
+class Change(NamedTuple):
+    """What became of a place: its call was answered so many seconds ago; None: it was not used, and is free again."""
+
+    account_id: str
+    place: int
+    answered_s: float | None
+
+
+class Grant(NamedTuple):
+    """The places that an account was given; one that got fewer than it wanted may ask again in `wait_s` seconds.
+
+    `busy` are the places of all who share the store whose calls have no answer yet, and which may be free sooner; they
+    are only counted for one that has to wait. `note` is the text that is kept of the account.
+    """
+
+    places: tuple[int, ...] = ()
+    wait_s: float = 0.0
+    busy: int = 0
+    note: str | None = None
+
+
 def merge_limits(limits: Sequence[Limit]) -> list[Window]:
-    """Turn limits into windows that permit no more, in the form that pyrate-limiter takes.
+    """Turn limits into windows that permit no more, in the form that stores count.
 
     Each is longer than the one before and has more calls, but not more calls a second. What another limit implies is
     left out. A window that has more calls a second than a shorter one is made longer: that rate was forbidden anyway.
@@ -79,6 +107,32 @@ def server_of(host: str) -> str:
 def key_of(server: str, account_id: str) -> str:
     """Name what is kept of an account, without telling which one it is."""
     return hashlib.blake2b(f"{server}|{account_id}".encode(), digest_size=16).hexdigest()
+
+
+def number_of(server: str, account_id: str) -> int:
+    """Return the name of an account as a number of 64 bits; two of one number would share their windows."""
+    return number_of_key(key_of(server, account_id))
+
+
+def number_of_key(key: str) -> int:
+    """Return what `key_of` gives as a number of 64 bits."""
+    return int.from_bytes(bytes.fromhex(key[:16]), signed=True)
+
+
+def find_wait_ms(window: Window, counts: Sequence[tuple[int, int]], now_ms: int) -> int:
+    """Return after how long a window has a place; `counts` are its calls by time, `(at_ms, calls)`, the oldest first.
+
+    A call that has no answer yet counts from a time that is still to come, and is answered now at the earliest. A call
+    exactly one window ago still counts.
+    """
+    over = sum(calls for _, calls in counts) - window.calls
+    for at_ms, calls in counts:
+        if over < 0:
+            break
+        over -= calls
+        if over < 0:
+            return min(at_ms, now_ms) + window.ms + 1 - now_ms
+    return 0
 
 
 class StoreUnavailableError(BulkstopError):

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bulkstop.report.store import StoreFacts, format_store, store_to_json
 from bulkstop.text import format_duration, format_table, printable
 
 CLOCK_OFF_S = 5.0
@@ -30,7 +31,7 @@ class CheckFacts:
     tls: str
     scope: str | None
     paths: tuple[str, ...]
-    quota_store: str | None
+    quota_store: StoreFacts | None
     way: tuple[tuple[str, str], ...]
     is_renewable: bool | None = None
     expires_in_s: float | None = None
@@ -48,7 +49,8 @@ class CheckFacts:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values, every key always there."""
-        return asdict(self) | {"way": dict(self.way), "exit_code": self.exit_code}
+        more = {"way": dict(self.way), "exit_code": self.exit_code}
+        return asdict(self) | store_to_json(self.quota_store) | more
 
 
 def format_check(of: CheckFacts) -> list[str]:
@@ -56,7 +58,7 @@ def format_check(of: CheckFacts) -> list[str]:
     rows = [("host", f"{of.host} ({of.tls})"), *of.way, *_format_token(of)]
     rows += [("scope", printable(of.scope))] if of.scope else []
     rows += [("stop path" if not number else "", path) for number, path in enumerate(of.paths)]
-    rows += [("quota store", of.quota_store)] if of.quota_store else []
+    rows += [("quota store", format_store(of.quota_store))] if of.quota_store else []
     if of.clock_s is not None:
         rows.append(("clock", _format_clock(of.clock_s)))
     if of.running is not None:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from bulkstop.model import CampaignType, Limit, Outcome, Pace, Result, utc_text
 from bulkstop.naming import name_setting
+from bulkstop.report.store import StoreFacts, format_store, store_to_json
 from bulkstop.text import format_duration, format_table, printable
 
 ACCOUNTS_SHOWN = 5
@@ -107,6 +108,8 @@ class PlanFacts(NamedTuple):
     cert: str | None = None
     unusable: tuple[UnusableRow, ...] = ()
     """Rows that cannot be used: all of them, or the first."""
+    store: StoreFacts | None = None
+    """Where calls are counted; None where there is no quota."""
 
     @property
     def last_s(self) -> float:
@@ -127,6 +130,7 @@ def format_plan(plan: PlanFacts, *, asks: bool = False) -> list[str]:
         *ended_before,
         *retry,
         ("quota", f"{' '.join(map(str, plan.quota)) or 'none'} per account{_format_pace(plan)}"),
+        *([("store", format_store(plan.store))] if plan.store else []),
         *_format_forecasts(plan),
         *_format_deadline(plan),
         *_format_guards(plan),
@@ -156,6 +160,7 @@ def plan_to_json(plan: PlanFacts) -> dict[str, Any]:
         "unusable": [each._asdict() for each in plan.unusable],
         "ended_before": _counts_to_json(plan.ended_before),
         "quota": [str(limit) for limit in plan.quota],
+        **store_to_json(plan.store),
         "pace": plan.pace,
         "adaptive": plan.adaptive,
         "order": plan.order,

@@ -20,7 +20,7 @@ from bulkstop.runs.lists.discover import USUAL_STATUS, choose_types, list_scopes
 from bulkstop.runs.lists.states import describe_failure, describe_scope
 from bulkstop.runs.parts import open_parts
 from bulkstop.runs.stop.plan import make_plan
-from bulkstop.runs.wiring import make_transport
+from bulkstop.runs.wiring import describe_store, make_transport
 from bulkstop.settings import Settings
 
 FIRST_IDS = 5
@@ -50,7 +50,7 @@ def describe_settings(settings: Settings) -> CheckFacts:
         tls=trust if is_tls else "plain http",
         scope=None,
         paths=tuple(f"{kind}: {path}" for kind, path in paths.items() if settings.type in (None, kind)),
-        quota_store=settings.quota_store,
+        quota_store=describe_store(settings),
         way=(),
     )
 

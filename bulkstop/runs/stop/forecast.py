@@ -46,7 +46,8 @@ def find_earliest_end(plan: Plan, settings: Settings) -> datetime:
 
 async def _read_ages(plan: Plan, settings: Settings) -> dict[str, Sequence[float]]:
     async with open_quota_store(settings) as store:
-        return {} if store is None else {account_id: await store.ages(account_id) for account_id in plan.accounts}
+        accounts = list(plan.accounts)
+        return {} if store is None else dict(zip(accounts, await store.read_ages(accounts), strict=True))
 
 
 class _Forecaster:

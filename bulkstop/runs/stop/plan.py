@@ -10,6 +10,7 @@ from bulkstop.errors import InputError
 from bulkstop.model import Campaign, Defaults, Outcome, Pace, Row
 from bulkstop.redact import hide_password
 from bulkstop.report.stop.plan import UNUSABLE_SHOWN, Deadline, Forecast, GuardFacts, PlanFacts, UnusableRow
+from bulkstop.report.store import StoreFacts
 from bulkstop.runs.stop.input_files import paths_in
 from bulkstop.runs.wiring import plan_waves
 from bulkstop.settings import Settings
@@ -64,11 +65,12 @@ def describe_plan(
     config: str | None = None,
     profile: str | None = None,
     unusable: int | None = UNUSABLE_SHOWN,
+    store: StoreFacts | None = None,
 ) -> PlanFacts:
     """Return all that a plan shows; `begins_at` is the unix time at which the run would begin, by default now.
 
     `config` and `profile` are the file and the profile that the settings were taken from, if they were.
-    Of the rows that cannot be used it has so many, all with None.
+    Of the rows that cannot be used it has so many, all with None. `store` is where calls are counted.
     Without `forecasts` nothing is said about the time that the run takes. Raises SettingsError for impossible waves.
     """
     begins_at = time.time() if begins_at is None else begins_at
@@ -100,6 +102,7 @@ def describe_plan(
         ca=settings.ca,
         cert=settings.cert,
         unusable=tuple(islice(_find_unusable(plan), unusable)),
+        store=store,
     )
 
 

@@ -10,32 +10,58 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bulkstop.engine.limits.store import open_store
+from bulkstop.engine.limits.blocks import MOST_PLACES, Blocks
+from bulkstop.engine.limits.store import QuotaStore, open_store
+from bulkstop.engine.limits.windows import Change, Take
 from bulkstop.model import Limit
 from tests.processes import ROOT, environment
 
 HOST = "https://platform.kore.ai"
 ACCOUNT = "644e9b61138c7160307450fa"
+LEASE_S = 30.0
 
 
-class Grant(NamedTuple):
+class Call(NamedTuple):
     """A call that was permitted at some moment between the two, in seconds of the clock that all processes share."""
 
     earliest: float
     latest: float
 
 
+async def claim(store: QuotaStore, account_id: str = ACCOUNT) -> float:
+    """Take a place for a call that is answered at once, and return 0.0; or return the seconds to ask again after."""
+    (grant,) = await store.settle([Take(account_id, 1)], [], {})
+    if not grant.places:
+        return grant.wait_s
+    await store.settle([], [Change(account_id, grant.places[0], 0.0)], {})
+    return 0.0
+
+
+async def claims(store: QuotaStore, count: int, account_id: str = ACCOUNT) -> list[float]:
+    """Claim a few times in a row."""
+    return [await claim(store, account_id) for _ in range(count)]
+
+
+async def counted(store: QuotaStore, account_id: str = ACCOUNT) -> int:
+    """Return how many calls are in the windows of an account."""
+    (ages,) = await store.ages([account_id])
+    return len(ages)
+
+
 async def claim_until(where: str, ends_at: float, limits: Sequence[Limit]) -> None:
-    """Claim, and say of each grant when it was; wait only as told."""
-    store = await open_store(where, host=HOST, limits=limits)
+    """Claim in blocks, and say of each grant when it was; wait only as told."""
+    blocks = Blocks(await open_store(where, host=HOST, limits=limits, lease_s=LEASE_S))
+    account = blocks.account(ACCOUNT)
     while (asked := time.monotonic()) < ends_at:
-        wait_s = await store.claim(ACCOUNT)
+        wait_s = await account.take(MOST_PLACES)
         if wait_s:
             await asyncio.sleep(min(wait_s, max(0.0, ends_at - time.monotonic())))
         else:
             sys.stdout.write(f"{asked} {time.monotonic()}\n")
             sys.stdout.flush()
-    await store.close()
+            account.answered()
+            await asyncio.sleep(0)
+    await blocks.close()
 
 
 def claimer(where: str, ends_at: float, limits: Sequence[Limit]) -> "subprocess.Popen[str]":
@@ -44,22 +70,31 @@ def claimer(where: str, ends_at: float, limits: Sequence[Limit]) -> "subprocess.
     return subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True)
 
 
-def read_grants(process: "subprocess.Popen[str]", count: int | None = None) -> list[Grant]:
+def read_grants(process: "subprocess.Popen[str]", count: int | None = None) -> list[Call]:
     """Read the next `count` grants of a process; without a count, all until it ends."""
     assert process.stdout is not None
     if count is None:
         lines = process.communicate()[0].splitlines(keepends=True)
     else:
         lines = [process.stdout.readline() for _ in range(count)]
-    return [Grant(*map(float, line.split())) for line in lines if line.endswith("\n")]
+    return [Call(*map(float, line.split())) for line in lines if line.endswith("\n")]
 
 
-def assert_never_over(grants: Sequence[Grant], limits: Sequence[Limit]) -> None:
+def assert_never_over(grants: Sequence[Call], limits: Sequence[Limit]) -> None:
     """No window of the limits' lengths, wherever it starts, holds more grants than the limit."""
     in_order = sorted(grants, key=lambda grant: grant.latest)
     for limit in limits:
         for first, beyond in zip(in_order, in_order[limit.calls :], strict=False):
             assert beyond.latest - first.earliest >= limit.window_s, limit
+
+
+def assert_never_over_whenever(calls: Sequence[Call], limits: Sequence[Limit]) -> None:
+    """No window holds more calls than the limit, at whatever moments between the two they were counted."""
+    for limit in limits:
+        for first in calls:
+            until = first.latest + limit.window_s
+            at_once = [call for call in calls if call.latest >= first.latest and call.earliest < until]
+            assert len(at_once) <= limit.calls, (limit, at_once)
 
 
 if __name__ == "__main__":
@@ -72,7 +107,7 @@ if __name__ == "__main__":
     )
 
 
-def windows_used(grants: Sequence[Grant], ends_at: float, window_s: float) -> int:
+def windows_used(grants: Sequence[Call], ends_at: float, window_s: float) -> int:
     """Return how many windows, three at most, could be filled between the first grant and the end."""
     first = min(grant.latest for grant in grants)  # a process may take a while to begin
     return min(3, 1 + int((ends_at - first) / (1.05 * window_s)))

@@ -9,35 +9,47 @@ from itertools import repeat
 import pytest
 
 from bulkstop.engine.limits import store_redis
-from bulkstop.engine.limits.store import ASK_AGAIN_S, PATIENCE_S, QuotaStore, open_store
-from bulkstop.engine.limits.store_redis import CLAIM_SHA1, ORIGIN_MS
+from bulkstop.engine.limits.store import QuotaStore, open_store
+from bulkstop.engine.limits.store_redis import SETTLE_SHA1
+from bulkstop.engine.limits.windows import Grant, StoreUnavailableError, Take
 from bulkstop.errors import QuotaError, SettingsError
 from bulkstop.model import Limit
-from tests.engine.limits.claims import ACCOUNT, HOST
+from tests.engine.limits.claims import ACCOUNT, HOST, LEASE_S, claim
 from tests.servers import Connection, listening
 
 pytestmark = pytest.mark.real
 
 PASSWORD = "tiger-Hush-77"
 MINUTE = Limit(60, 60.0)
-GRANT = b"*2\r\n:-1\r\n:-1\r\n"
+
+
+def bulk(text: str) -> bytes:
+    """Write a text as the answer of a Redis server."""
+    return b"$%d\r\n%s\r\n" % (len(text.encode()), text.encode())
+
+
+OPENED = bulk('["id", 1, 0, {}]')
+GRANT = bulk('["id", 2, 0, [[1, 0, 0, false]]]')
 
 Answer = bytes | Callable[[Connection], Awaitable[None]]
 """What is sent back, or what is done in its place; without more the connection is closed."""
 
 
 class Evil:
-    """Speaks RESP, and answers as `answers` says for the first word of a command; SCRIPT and SELECT work by default."""
+    """Speaks RESP, and answers as `answers` says for the first word of a command, to EVALSHA once it is opened."""
 
     def __init__(self, **answers: Answer) -> None:
         self.log: list[list[bytes]] = []
         self._answers = answers
+        self._is_open = False
 
     async def __call__(self, connection: Connection) -> None:
         """Serve a connection."""
         while (command := await self._read(connection)) is not None:
             self.log.append(command)
             answer = self._answers.get(command[0].decode().upper(), self._usual(command))
+            if not self._is_open and command[0].upper() == b"EVALSHA":
+                self._is_open, answer = True, OPENED
             if not isinstance(answer, bytes):
                 await answer(connection)
                 return
@@ -90,11 +102,11 @@ async def flood_array(connection: Connection) -> None:
 
 
 @asynccontextmanager
-async def opened(evil: Evil, now: Callable[[], float] = lambda: 0.0) -> AsyncIterator[QuotaStore]:
+async def opened(evil: Evil) -> AsyncIterator[QuotaStore]:
     """Hold a store open that the server serves."""
     async with listening(evil) as there:
         url = f"redis://u:{PASSWORD}@127.0.0.1:{there.port}/0"
-        store = await open_store(url, host=HOST, limits=[MINUTE], now=now)
+        store = await open_store(url, host=HOST, limits=[MINUTE], lease_s=LEASE_S)
         try:
             yield store
         finally:
@@ -124,11 +136,19 @@ NONSENSE: list[Answer] = [
     b"*1\r\n:-1\r\n",
     b"*2\r\n$3\r\nfoo\r\n$3\r\nbar\r\n",
     b"*2\r\n*0\r\n*0\r\n",
-    b"*2\r\n:7\r\n:1\r\n",
-    b"*2\r\n:0\r\n:-1\r\n",
-    b"*2\r\n:0\r\n:0\r\n",
-    b"*2\r\n:0\r\n:%d\r\n" % (ORIGIN_MS * 1000),
-    b"*2\r\n:0\r\n:%d\r\n" % (ORIGIN_MS + 3_600_000),
+    bulk(""),
+    bulk("[" * 10_000),
+    bulk("{}"),
+    bulk('["id", 1, 0, {}]'),
+    bulk('["id", 1, 0, [[1, 0, 0, false], [1, 0, 0, false]]]'),
+    bulk('["id", "late", 0, [[1, 0, 0, false]]]'),
+    bulk('["id", 1, 0, [[2, 0, 0, false]]]'),
+    bulk('["id", 1, 0, [[-1, 1, 0, false]]]'),
+    bulk('["id", 1, 0, [["1", 0, 0, false]]]'),
+    bulk('["id", 1, 0, [[0, 0, 0, false]]]'),
+    bulk('["id", 1, 0, [[0, -1, 0, false]]]'),
+    bulk('["id", 1, 0, [[0, 3600000, 0, false]]]'),
+    bulk('["id", 1, 0, [[0, 1, "few", false]]]'),
     b"*1\r\n" * 5000,
     b"+" + b"x" * 200_000,
     b"$100000000000\r\n",
@@ -151,7 +171,7 @@ async def test_nonsense(answer: Answer) -> None:
     """Such an answer to a claim permits nothing and ends the run at once, in one line."""
     async with opened(Evil(EVALSHA=answer)) as store:
         with pytest.raises(QuotaError) as error:
-            await store.claim(ACCOUNT)
+            await claim(store)
     assert_told_well(error.value)
 
 
@@ -186,16 +206,13 @@ async def test_nonsense_at_first(command: str, answer: Answer, monkeypatch: pyte
     ],
 )
 async def test_away(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While it does not answer, or not yet, nothing is permitted, and after the patience is over the run ends."""
-    now = [0.0]
-    async with opened(Evil(EVALSHA=answer, EVAL=answer), lambda: now[0]) as store:
+    """While it does not answer, or not yet, nothing is permitted, and it is as if the server was away."""
+    async with opened(Evil(EVALSHA=answer, EVAL=answer, HGET=answer)) as store:
         monkeypatch.setattr(store_redis, "ASK_S", 0.2)
-        assert await store.claim(ACCOUNT) == ASK_AGAIN_S
-        assert await store.room(ACCOUNT) == 0
-        now[0] = PATIENCE_S
-        with pytest.raises(QuotaError) as error:
-            await store.claim(ACCOUNT)
-    assert_told_well(error.value)
+        for ask in (claim(store), store.ages([ACCOUNT]), store.load_note(ACCOUNT)):
+            with pytest.raises(StoreUnavailableError) as error:
+                await ask
+            assert_told_well(error.value)
 
 
 @pytest.mark.parametrize("answer", [flood, flood_array])
@@ -203,23 +220,31 @@ async def test_an_answer_without_end(answer: Answer, monkeypatch: pytest.MonkeyP
     """It permits nothing, and is read for no longer than an answer may take."""
     async with asyncio.timeout(20), opened(Evil(EVALSHA=answer)) as store:
         monkeypatch.setattr(store_redis, "ASK_S", 0.2)
-        try:
-            assert await store.claim(ACCOUNT) == ASK_AGAIN_S
-        except QuotaError as error:
-            assert_told_well(error)
+        with pytest.raises((QuotaError, StoreUnavailableError)) as error:
+            await claim(store)
+        assert_told_well(error.value)
 
 
-@pytest.mark.parametrize(("told", "room"), [(10**6, 60), (-5, 0), (59, 59)])
-async def test_room_for_a_million(told: int, room: int) -> None:
-    """However many places it claims to have, they are no more than the limit, nor less than none."""
-    async with opened(Evil(EVAL=b":%d\r\n" % told)) as store:
-        assert await store.room(ACCOUNT) == room
+@pytest.mark.parametrize("ages", ["[[1e99, -5]]", "[[true]]"])
+async def test_ages_that_are_none(ages: str) -> None:
+    """However old it claims calls to be, they are in the window."""
+    async with opened(Evil(EVAL=bulk(ages))) as store:
+        assert set((await store.ages([ACCOUNT]))[0]) <= {0.0, 0.001, 60.5}
+
+
+@pytest.mark.parametrize("ages", ["{}", "[]", "[[1], [2]]", "[1]", '[["x"]]', "7"])
+async def test_ages_of_nobody(ages: str) -> None:
+    """Ages of other accounts than were asked for end the run."""
+    async with opened(Evil(EVAL=bulk(ages))) as store:
+        with pytest.raises(QuotaError) as error:
+            await store.ages([ACCOUNT])
+    assert_told_well(error.value)
 
 
 async def test_a_wait_that_is_one() -> None:
     """The longest wait that is believed is one window."""
-    async with opened(Evil(EVALSHA=b"*2\r\n:0\r\n:%d\r\n" % ORIGIN_MS)) as store:
-        assert await store.claim(ACCOUNT) == pytest.approx(60.501)
+    async with opened(Evil(EVALSHA=bulk('["id", 1, 0, [[0, 60501, 3, 7]]]'))) as store:
+        assert await store.settle([Take(ACCOUNT, 1)], [], {}) == [Grant((), 60.501, 3)]
 
 
 async def test_another_script() -> None:
@@ -229,5 +254,6 @@ async def test_another_script() -> None:
             pass
     evil = Evil(EVALSHA=GRANT)
     async with opened(evil) as store:
-        assert await store.claim(ACCOUNT) == 0.0
-    assert evil.log[-1][1].decode() == CLAIM_SHA1
+        (grant,) = await store.settle([Take(ACCOUNT, 1)], [], {})
+        assert len(grant.places) == 1
+    assert evil.log[-1][1].decode() == SETTLE_SHA1

@@ -9,19 +9,18 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyrate_limiter import Rate, validate_rate_list
 
-from bulkstop.engine.limits.store import PATIENCE_S, _PatientStore, default_path, open_store
+from bulkstop.engine.limits.store import default_path, open_store
 from bulkstop.engine.limits.windows import (
     SAFETY_MARGIN,
     SAFETY_MARGIN_MOST_S,
-    StoreUnavailableError,
     Window,
+    find_wait_ms,
     key_of,
     merge_limits,
     server_of,
 )
-from bulkstop.errors import QuotaError, SettingsError
+from bulkstop.errors import SettingsError
 from bulkstop.model import Limit
 from tests.processes import ROOT, environment
 
@@ -35,7 +34,7 @@ lists_of_limits = st.lists(
 def greedy(windows: Sequence[Window], gaps_ms: Sequence[int]) -> list[int]:
     """Make calls as early as the windows permit, each at least its gap after the one before; return their times.
 
-    A window is counted as pyrate-limiter does: a call exactly one window ago still counts.
+    A window is counted as a store does: a call exactly one window ago still counts.
     """
     made = list[int]()
     for gap_ms in gaps_ms:
@@ -47,9 +46,8 @@ def greedy(windows: Sequence[Window], gaps_ms: Sequence[int]) -> list[int]:
 
 @given(lists_of_limits, st.lists(st.sampled_from([0, 0, 0, 1, 40, 900, 9000]), min_size=1, max_size=80))
 def test_merged_windows_break_no_limit(limits: list[Limit], gaps_ms: list[int]) -> None:
-    """Whatever the limits, pyrate-limiter takes what they are merged to, and calls under that break none of them."""
+    """Whatever the limits, calls under what they are merged to break none of them."""
     windows = merge_limits(limits)
-    assert validate_rate_list([Rate(*window) for window in windows])
     made = greedy(windows, gaps_ms)
     for limit in limits:
         for first, beyond in zip(made, made[limit.calls :], strict=False):
@@ -95,11 +93,8 @@ def test_guard(window_s: float) -> None:
 
 @pytest.mark.real
 def test_importing_is_cheap() -> None:
-    """Who imports the module pays for neither SQLite nor Redis nor pyrate-limiter."""
-    code = (
-        "import sys, bulkstop.engine.limits.store; sys.exit(bool({'sqlite3', 'redis', 'pyrate_limiter'} & "
-        "set(sys.modules)))"
-    )
+    """Who imports the module pays for neither SQLite nor Redis."""
+    code = "import sys, bulkstop.engine.limits.store; sys.exit(bool({'sqlite3', 'redis'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment(), check=False).returncode == 0
 
 
@@ -139,7 +134,7 @@ def test_a_server_has_one_name() -> None:
 async def test_an_address_of_nothing(where: str) -> None:
     """What is neither a path nor a Redis server's URL is refused; it may hold a password, so it is not shown."""
     with pytest.raises(SettingsError, match=r"^quota_store") as refused:
-        await open_store(where, host="h", limits=[MINUTE])
+        await open_store(where, host="h", limits=[MINUTE], lease_s=30.0)
     assert "hush" not in str(refused.value)
     assert "tiger" not in str(refused.value)
 
@@ -149,63 +144,21 @@ async def test_without_the_package_redis(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delitem(sys.modules, "bulkstop.engine.limits.store_redis", raising=False)
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(SettingsError, match=r"quota_store.*pip install 'redis>=6'"):
-        await open_store("redis://localhost", host="h", limits=[MINUTE])
+        await open_store("redis://localhost", host="h", limits=[MINUTE], lease_s=30.0)
 
 
-class Sick:
-    """A store that is away as long as `away` says so."""
+@given(
+    st.integers(1, 5),
+    st.lists(st.tuples(st.integers(0, 100), st.integers(1, 3)), max_size=12),
+)
+def test_the_wait_for_a_place(most: int, counts: list[tuple[int, int]]) -> None:
+    """After the wait, and not before, the window has room; calls without an answer are answered now at the earliest."""
+    window, now_ms = Window(most, 60), 60
+    log = sorted(counts)
+    wait_ms = find_wait_ms(window, log, now_ms)
 
-    def __init__(self) -> None:
-        self.away = True
+    def room_after(ms: int) -> int:
+        return most - sum(calls for at_ms, calls in log if min(at_ms, now_ms) >= now_ms + ms - window.ms)
 
-    async def claim(self, account_id: str) -> float:
-        """Permit."""
-        if self.away:
-            raise StoreUnavailableError("quota_store x: locked")
-        return 0.0
-
-    async def room(self, account_id: str) -> int:
-        """Have room."""
-        await self.claim(account_id)
-        return 7
-
-    async def ages(self, account_id: str) -> list[float]:
-        """Remember one call."""
-        await self.claim(account_id)
-        return [1.0]
-
-    async def close(self) -> None:
-        """Do nothing."""
-
-
-class TestPatience:
-    """While the store is away nothing is permitted; after 30 s in a row of it the run ends."""
-
-    async def test_in_a_row(self) -> None:
-        """Every question within the 30 s is answered by a short wait, the first one after it by an error."""
-        now = [1000.0]
-        store = _PatientStore(Sick(), lambda: now[0])
-        assert 0.25 <= await store.claim("a") <= 1
-        assert await store.room("a") == 0
-        assert await store.ages("a") == ()
-        now[0] += PATIENCE_S - 0.001
-        assert 0.25 <= await store.claim("a") <= 1
-        now[0] += 0.001
-        with pytest.raises(QuotaError, match="quota_store x: locked"):
-            await store.claim("a")
-
-    async def test_an_answer_ends_the_row(self) -> None:
-        """An answer in between begins a new 30 s."""
-        now, sick = [1000.0], Sick()
-        store = _PatientStore(sick, lambda: now[0])
-        await store.claim("a")
-        now[0] += 20
-        sick.away = False
-        assert await store.claim("a") == 0.0
-        assert await store.room("a") == 7
-        now[0] += 20
-        sick.away = True
-        assert await store.claim("a") > 0
-        now[0] += PATIENCE_S
-        with pytest.raises(QuotaError):
-            await store.room("a")
+    assert room_after(wait_ms) > 0
+    assert wait_ms == 0 or room_after(wait_ms - 1) <= 0

@@ -15,12 +15,24 @@ import pytest
 import redis
 
 from bulkstop.engine.limits import store_redis
-from bulkstop.engine.limits.store import PATIENCE_S, QuotaStore, open_store
-from bulkstop.engine.limits.store_redis import ANSWER_S
-from bulkstop.engine.limits.windows import key_of, server_of
+from bulkstop.engine.limits.store import QuotaStore, open_store
+from bulkstop.engine.limits.store_redis import ANSWER_S, META, UNUSED_MS
+from bulkstop.engine.limits.windows import Change, StoreUnavailableError, Take, key_of, server_of
 from bulkstop.errors import QuotaError, SettingsError
+from bulkstop.events import Event, QuotaStoreEmptied
 from bulkstop.model import Limit
-from tests.engine.limits.claims import ACCOUNT, HOST, assert_never_over, claimer, read_grants, windows_used
+from tests.engine.limits.claims import (
+    ACCOUNT,
+    HOST,
+    LEASE_S,
+    assert_never_over,
+    claim,
+    claimer,
+    claims,
+    counted,
+    read_grants,
+    windows_used,
+)
 from tests.servers import Connection, listening
 
 pytestmark = [pytest.mark.real, pytest.mark.full]
@@ -86,22 +98,17 @@ def server(tmp_path: Path) -> Iterator[Server]:
 @asynccontextmanager
 async def opened(url: str, *limits: Limit) -> AsyncIterator[QuotaStore]:
     """Hold a store open."""
-    store = await open_store(url, host=HOST, limits=limits or [MINUTE])
+    store = await open_store(url, host=HOST, limits=limits or [MINUTE], lease_s=LEASE_S)
     try:
         yield store
     finally:
         await store.close()
 
 
-async def claims(store: QuotaStore, count: int) -> list[float]:
-    """Claim a few times in a row."""
-    return [await store.claim(ACCOUNT) for _ in range(count)]
-
-
 async def claim_each(store: QuotaStore, count: int) -> None:
     """Claim until so many are permitted, waiting as told."""
     while count:
-        wait_s = await store.claim(ACCOUNT)
+        wait_s = await claim(store)
         count -= not wait_s
         await asyncio.sleep(wait_s)
 
@@ -112,14 +119,13 @@ class TestWindow:
     async def test_calls_are_counted_over_openings(self, server: Server) -> None:
         """A store that is opened again goes on with the same window, and tells the time until it has a place."""
         async with opened(server.url, Limit(3, 20.0)) as store:
-            assert await store.room(ACCOUNT) == 3
+            assert await counted(store) == 0
             assert await claims(store, 2) == [0.0, 0.0]
         async with opened(f"unix://{server.client().config_get('unixsocket')['unixsocket']}", Limit(3, 20.0)) as store:
-            assert await store.room(ACCOUNT) == 1
-            assert await store.claim(ACCOUNT) == 0.0
-            assert 19 < await store.claim(ACCOUNT) <= 20.201
-            assert await store.room(ACCOUNT) == 0
-            assert await store.room("another") == 3
+            assert await counted(store) == 2
+            assert await claim(store) == 0.0
+            assert 19 < await claim(store) <= 20.201
+            assert [len(ages) for ages in await store.ages(["another", ACCOUNT])] == [0, 3]
 
     def test_two_processes_share_one_window(self, server: Server) -> None:
         """Two that claim as fast as they can never break a window together, and use all that it permits."""
@@ -136,15 +142,15 @@ class TestWindow:
     async def test_many_at_once(self, server: Server) -> None:
         """More claims at once than there are connections are all answered, and no more are permitted than may be."""
         async with opened(server.url, Limit(30, 60.0)) as store:
-            waits = await asyncio.gather(*[store.claim(ACCOUNT) for _ in range(100)])
+            waits = await asyncio.gather(*[claim(store) for _ in range(100)])
         assert sum(wait_s == 0.0 for wait_s in waits) == 30
 
     async def test_another_quota_forgets_nothing(self, server: Server) -> None:
         """A run with a short window leaves a long one what it needs."""
         async with opened(server.url, Limit(9, 3600.0)) as long, opened(server.url, Limit(1, 0.001)) as short:
-            assert await long.claim(ACCOUNT) == 0.0
+            assert await claim(long) == 0.0
             await claim_each(short, 7)
-            assert await long.room(ACCOUNT) == 1
+            assert await counted(long) == 8
 
     async def test_it_stays_small(self, server: Server) -> None:
         """Calls that count no more are removed, and all of it is when nobody asks any more."""
@@ -152,61 +158,120 @@ class TestWindow:
             await claim_each(store, 40)
         with server.client() as client:
             assert client.zcard(KEY) <= 2
-            assert sorted(client.keys()) == [KEY, f"{KEY}:notes"]
-            assert all(0 < client.pttl(key) < 2000 for key in (KEY, f"{KEY}:notes"))
+            assert sorted(client.keys()) == [META, KEY, f"{KEY}:notes"]
+            assert all(0 < client.pttl(key) < LEASE_S * 1000 + 2000 for key in (KEY, f"{KEY}:notes"))
+            assert 0 < client.pttl(META) <= UNUSED_MS + LEASE_S * 1000 + 2
 
     async def test_a_clock_that_is_set_back(self, server: Server) -> None:
         """A server's clock that goes back an hour permits nothing early, and delays nothing by more than a window."""
         async with opened(server.url, Limit(3, 1.0)) as store:
             await claim_each(store, 3)
-            with server.client() as client:  # the clock cannot be set here: the calls are set forward instead
+            with server.client() as client:  # the clock cannot be set here: what was counted is set forward instead
                 for call in client.zrange(KEY, 0, -1):
                     client.zincrby(KEY, 3_600_000, call)
-            assert await store.room(ACCOUNT) == 0
-            wait_s = await store.claim(ACCOUNT)
+                client.hincrby(META, "seen", 3_600_000)
+            assert await counted(store) == 3
+            wait_s = await claim(store)
             assert 0.5 < wait_s <= 1.011
             await asyncio.sleep(wait_s)
-            assert await store.claim(ACCOUNT) == 0.0
+            assert await claim(store) == 0.0
             await claim_each(store, 2)  # as far apart as the first three were
-            assert await store.claim(ACCOUNT) > 0
+            assert await claim(store) > 0
+
+    async def test_a_place_counts_from_the_answer(self, server: Server) -> None:
+        """A place that is taken is busy until its answer, and free at once when it was not used."""
+        async with opened(server.url, Limit(3, 20.0)) as store, opened(server.url, Limit(3, 20.0)) as other:
+            (grant,) = await store.settle([Take(ACCOUNT, 5)], [], {})
+            assert (len(grant.places), grant.busy) == (3, 3)
+            assert 20.2 < grant.wait_s <= 20.201
+            answered, unused, _ = grant.places
+            await store.settle([], [Change(ACCOUNT, answered, 15.0), Change(ACCOUNT, unused, None)], {})
+            assert sorted(round(age) for age in (await other.ages([ACCOUNT]))[0]) == [0, 15]
+            one, another = await other.settle([Take(ACCOUNT, 2), Take("another", 1)], [], {})
+            assert (len(one.places), one.busy, len(another.places)) == (1, 2, 1)
+            assert 5 < one.wait_s < 5.3
+
+    async def test_notes(self, server: Server) -> None:
+        """The text of an account is the last one written, by whomever, and comes with its places."""
+        async with opened(server.url) as one, opened(server.url) as two:
+            assert await one.load_note(ACCOUNT) is None
+            await one.settle([], [], {ACCOUNT: "first", "b": '{"burst": 5}'})
+            await two.settle([], [], {ACCOUNT: "längst"})
+            grants = await one.settle([Take(name, 1) for name in (ACCOUNT, "b", "c")], [], {})
+            assert [grant.note for grant in grants] == ["längst", '{"burst": 5}', None]
+            assert await two.load_note("b") == '{"burst": 5}'
 
 
 class TestAway:
     """A server that stops, hangs, or forgets."""
 
     async def test_started_anew(self, server: Server) -> None:
-        """A server that was started anew knows neither script nor connection, and the next claim goes through."""
-        async with opened(server.url) as store:
+        """A server that comes back with nothing in it counts as full for a window, for whoever asks, and says so."""
+        events = list[Event]()
+        limits = [Limit(3, 1.0)]
+        store = await open_store(server.url, host=HOST, limits=limits, lease_s=LEASE_S, observe=events.append)
+        async with opened(server.url, *limits) as other:
             assert await claims(store, 2) == [0.0, 0.0]
             server.stop()
             server.start()
-            assert await store.claim(ACCOUNT) == 0.0
-            assert await store.room(ACCOUNT) == 59
+            wait_s = await claim(store)
+            assert 0.9 < wait_s <= 1.011
+            assert await claim(other) > 0
+            async with opened(server.url, *limits) as new:
+                assert await claim(new) > 0
+            await claim_each(store, 3)
+            await claim_each(other, 1)
+        assert events == [QuotaStoreEmptied(1.01)]
+        await store.close()
+
+    async def test_emptied(self, server: Server) -> None:
+        """The same after FLUSHALL, where answers are still to be told, and where another opened it in between."""
+        async with opened(server.url, Limit(3, 60.0)) as store:
+            (grant,) = await store.settle([Take(ACCOUNT, 2)], [], {})
+            with server.client() as client:
+                client.flushall()
+            async with opened(server.url, Limit(3, 60.0)) as new:
+                assert await claim(new) == 0.0  # it cannot know
+                await store.settle([], [Change(ACCOUNT, place, 0.0) for place in grant.places], {})
+                assert await counted(store) == 3
+                for each in (store, new):
+                    assert 59 < await claim(each, "b") <= 60.501
+
+    async def test_an_old_copy(self, server: Server) -> None:
+        """A server that comes back with what it had some time ago has lost calls, too."""
+        async with opened(server.url, Limit(3, 60.0)) as store:
+            await claim(store)
+            with server.client() as client:
+                copy = {key: client.dump(key) for key in client.keys("*")}
+                await asyncio.sleep(0.01)
+                await claim(store)
+                client.flushall()
+                for key, value in copy.items():
+                    client.restore(key, 100_000, value)
+            assert await claim(store, "b") > 59
 
     async def test_gone(self, server: Server) -> None:
-        """While it is gone nothing is permitted, after 30 s the run ends, and when it is back all goes on."""
-        now = [0.0]
-        store = await open_store(server.url, host=HOST, limits=[MINUTE], now=lambda: now[0])
-        assert await store.claim(ACCOUNT) == 0.0
-        server.stop()
-        assert 0.25 <= await store.claim(ACCOUNT) <= 1
-        assert await store.room(ACCOUNT) == 0
-        now[0] = PATIENCE_S
-        with pytest.raises(QuotaError, match=r"^quota_store redis://127.0.0.1:\d+/0: cannot be reached") as ended:
-            await store.claim(ACCOUNT)
-        assert "\n" not in str(ended.value)
-        server.start()
-        assert await store.claim(ACCOUNT) == 0.0
-        await store.close()
+        """While it is gone nothing is permitted, in one line that says why."""
+        async with opened(server.url) as store:
+            assert await claim(store) == 0.0
+            server.stop()
+            for ask in (claim(store), store.ages([ACCOUNT]), store.load_note(ACCOUNT)):
+                with pytest.raises(
+                    StoreUnavailableError, match=r"^quota_store redis://127.0.0.1:\d+/0: cannot be re"
+                ) as away:
+                    await ask
+                assert "\n" not in str(away.value)
+            server.start()
 
     async def test_hanging(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         """A server that does not answer at all counts as gone."""
         monkeypatch.setattr(store_redis, "ANSWER_S", 0.3)
         async with opened(server.url) as store:
-            assert await store.claim(ACCOUNT) == 0.0
+            assert await claim(store) == 0.0
             server.process.send_signal(signal.SIGSTOP)
             began = time.monotonic()
-            assert 0.25 <= await store.claim(ACCOUNT) <= 1
+            with pytest.raises(StoreUnavailableError):
+                await claim(store)
             assert time.monotonic() - began < ANSWER_S
             server.process.send_signal(signal.SIGCONT)
             await claim_each(store, 1)
@@ -214,12 +279,12 @@ class TestAway:
     async def test_refusing(self, server: Server) -> None:
         """An error that no waiting cures ends the run at once; nothing is permitted uncounted."""
         async with opened(server.url) as store:
-            assert await store.claim(ACCOUNT) == 0.0
+            assert await claim(store) == 0.0
             with server.client() as client:
                 client.delete(KEY)
                 client.set(KEY, "not a log of calls")
             with pytest.raises(QuotaError, match=r"^quota_store redis://127.0.0.1:\d+/0: cannot be used \(WRONGTYPE"):
-                await store.claim(ACCOUNT)
+                await claim(store)
 
 
 class TestOpening:
@@ -231,7 +296,7 @@ class TestOpening:
             taken.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{taken.getsockname()[1]}"
             with pytest.raises(SettingsError, match=rf"^quota_store redis://{address}/1: .*refused") as refused:
-                await open_store(f"redis://user:{PASSWORD}@{address}/1", host=HOST, limits=[MINUTE])
+                await open_store(f"redis://user:{PASSWORD}@{address}/1", host=HOST, limits=[MINUTE], lease_s=LEASE_S)
         assert PASSWORD not in str(refused.value)
 
     async def test_passwords(self, tmp_path: Path) -> None:
@@ -242,12 +307,11 @@ class TestOpening:
                 opened(f"redis://:{PASSWORD}@{address}") as store,
                 opened(f"redis://{address}?password={PASSWORD}"),
             ):
-                assert await store.claim(ACCOUNT) == 0.0
-                inner = store._store  # type: ignore[attr-defined]
-                assert PASSWORD not in repr(store) + repr(inner) + repr(inner._client)
+                assert await claim(store) == 0.0
+                assert PASSWORD not in repr(store) + repr(store._client)  # type: ignore[attr-defined]
             for given in (f"redis://:{PASSWORD}2@{address}", server.url):
                 with pytest.raises(SettingsError, match=rf"^quota_store redis://{address}: cannot be used") as refused:
-                    await open_store(given, host=HOST, limits=[MINUTE])
+                    await open_store(given, host=HOST, limits=[MINUTE], lease_s=LEASE_S)
                 assert PASSWORD not in str(refused.value)
 
     async def test_a_server_that_repeats_what_it_is_told(self) -> None:
@@ -263,20 +327,20 @@ class TestOpening:
         async with listening(quote) as there:
             url = f"redis://u:{PASSWORD}@127.0.0.1:{there.port}"
             with pytest.raises(SettingsError, match="AUTH") as refused:
-                await open_store(url, host=HOST, limits=[MINUTE])
+                await open_store(url, host=HOST, limits=[MINUTE], lease_s=LEASE_S)
         assert PASSWORD not in str(refused.value)
 
     async def test_a_wrong_setting(self, server: Server) -> None:
         """What the URL sets wrongly is told, but not quoted."""
         for query in (f"?nonsense={PASSWORD}", f"?max_connections={PASSWORD}"):
             with pytest.raises(SettingsError, match=r"^quota_store redis://127") as refused:
-                await open_store(server.url + query, host=HOST, limits=[MINUTE])
+                await open_store(server.url + query, host=HOST, limits=[MINUTE], lease_s=LEASE_S)
             assert PASSWORD not in str(refused.value)
 
     async def test_an_account_is_not_named(self, server: Server) -> None:
         """Who looks into the server finds no account and no host."""
         async with opened(server.url) as store:
-            await store.claim("topsecretaccount")
+            await claim(store, "topsecretaccount")
         with server.client() as client:
             told = " ".join([*client.keys(), *client.zrange(client.keys("*}")[0], 0, -1)])
         assert "secret" not in told

@@ -2,12 +2,15 @@
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import pytest
 
+from bulkstop.engine.limits.blocks import Blocks
 from bulkstop.engine.limits.pacing import AutoPacer
 from bulkstop.engine.limits.quota import AllOf, NoQuota, RollingWindow
+from bulkstop.engine.limits.windows import Change, Grant, Take
 from bulkstop.errors import SettingsError
 from bulkstop.model import Campaign, CampaignType, Limit
 from bulkstop.runs.stop.forecast import forecast_accounts
@@ -15,6 +18,7 @@ from bulkstop.runs.stop.plan import make_plan
 from bulkstop.runs.stop.work import make_lanes
 from bulkstop.runs.wiring import Accounts, check_time, make_quota
 from bulkstop.settings import NO_LIMIT, Settings
+from tests.engine.limits.shelf import Shelf
 
 HOST = "https://platform.example.com"
 
@@ -47,20 +51,14 @@ async def test_an_account_is_counted_in_one_place() -> None:
     """The lane of an account and its single calls use the same limits and the same store; others have their own."""
     claimed = list[str]()
 
-    class Store:
-        async def claim(self, account_id: str) -> float:
-            claimed.append(account_id)
-            return 0.0
+    class Store(Shelf):
+        async def settle(
+            self, takes: Sequence[Take], changes: Sequence[Change], notes: Mapping[str, str]
+        ) -> list[Grant]:
+            claimed.extend(take.account_id for take in takes)
+            return await super().settle(takes, changes, notes)
 
-        async def room(self, account_id: str) -> int:
-            return 0
-
-        async def ages(self, account_id: str) -> list[float]:
-            return []
-
-        async def close(self) -> None: ...
-
-    accounts = Accounts(settings(quota=(Limit(1, 60.0),)), Store())
+    accounts = Accounts(settings(quota=(Limit(1, 60.0),)), Blocks(Store([Limit(1, 60.0)])))
     with make_plan([*campaigns(3, "a"), *campaigns(3, "b")], settings()) as plan:
         a, b = make_lanes(plan, accounts)
         caller = accounts.caller("a")
@@ -74,7 +72,7 @@ async def test_an_account_is_counted_in_one_place() -> None:
         assert b.quota.ready_at() == -math.inf
         assert (a.claim, claimed) != (None, [])
         assert b.claim is not None
-        await b.claim()
+        assert await b.claim.take(1) == 0.0
     assert claimed == ["a", "b"]
     assert Accounts(settings(), None).claim("a") is None
 
@@ -109,7 +107,7 @@ def test_forecast_counts_what_the_store_remembers(tmp_path_factory: pytest.TempP
         async with open_quota_store(stored) as store:
             assert store is not None
             for _ in range(times):
-                assert await store.claim("a") == 0.0
+                assert await store.account("a").take(1) == 0.0
 
     asyncio.run(call(4))
     with make_plan(campaigns(7), stored) as plan:

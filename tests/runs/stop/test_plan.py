@@ -68,6 +68,8 @@ def test_a_plan_as_a_machine_reads_it() -> None:
         ],
         "ended_before": {},
         "quota": ["3/60s"],
+        "quota_store": None,
+        "quota_store_shared_by": None,
         "pace": "auto",
         "adaptive": False,
         "order": "input",

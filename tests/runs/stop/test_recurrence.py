@@ -42,7 +42,20 @@ from bulkstop.runs.stop.precheck import KnownStates
 from bulkstop.runs.stop.recurrence import DOUBT, NAMELESS, RUN_ENDED, ScheduleCalls
 from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import Settings
-from tests.engine.parts import BUSY, RENEWED, STOPPED, Job, accounts, by_account, campaigns, now_s, size_of, throttled
+from tests.engine.parts import (
+    BUSY,
+    RENEWED,
+    STOPPED,
+    Ask,
+    Job,
+    accounts,
+    by_account,
+    campaigns,
+    claim_with,
+    now_s,
+    size_of,
+    throttled,
+)
 from tests.virtual_time import VirtualLoop, run
 
 REFUSED = Attempt(Outcome.REJECTED, http_status=400, message="no", error="HTTP 400")
@@ -92,10 +105,10 @@ class Window(RollingWindow):
 class Bounded(Accounts):
     """Accounts with limits of our own, and a store that lets each call leave, or raises."""
 
-    def __init__(self, quota_of: Callable[[], Quota], claim: Claim | None) -> None:
+    def __init__(self, quota_of: Callable[[], Quota], claim: Ask | None) -> None:
         super().__init__(Settings(host="api.example", token="t"), None)
         self.of: dict[str, Quota] = {}
-        self._make, self._claim = quota_of, claim
+        self._make, self._claim = quota_of, claim_with(claim)
 
     def quota(self, account_id: str) -> Quota:
         """Return the limits of an account."""
@@ -119,7 +132,7 @@ class Scene:
     concurrency: int = 4
     stops: Script = lambda campaign, call: STOPPED
     answers: Script = lambda campaign, call: Disabled(campaign.campaign_id)
-    claim: Claim | None = None
+    claim: Ask | None = None
     admission: Admission | None = None
     report: Callable[[Result], None] = lambda result: None
     attempts: int = 5

@@ -15,7 +15,7 @@ from bulkstop.engine.limits.quota import AllOf, EvenPacer, NoQuota, Quota, Rolli
 from bulkstop.model import Campaign, Limit, Outcome
 from bulkstop.report.stop.stats import Stats
 from bulkstop.runs.stop.forecast import CallCost, forecast_left_s
-from tests.engine.parts import STOPPED, Job, Reply, Service, campaigns, now_s, throttled
+from tests.engine.parts import STOPPED, Asking, Job, Reply, Service, campaigns, now_s, throttled
 
 MINUTE = (Limit(60, 60),)
 
@@ -127,7 +127,7 @@ def follow(shape: Shape) -> Told:
     stored = {name: Stored(0.0, shape.used) for name in rows} if shape.used else {}
 
     def make_lane(name: str, own: Iterable[Campaign]) -> Lane:
-        claim = Store(shape.quota, shape.used).claim if shape.used else None
+        claim = Asking(Store(shape.quota, shape.used).claim) if shape.used else None
         listed = list(own)
         return Lane(name, listed, make_quota(shape), claim, left=len(listed), paces_itself=shape.pace == "adaptive")
 

@@ -1,0 +1,43 @@
+"""Where calls are counted, and who shares that: facts, and words for them."""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from bulkstop.naming import name_setting
+from bulkstop.text import printable
+
+
+class SharedBy(StrEnum):
+    """Who counts the calls of an account together."""
+
+    RUN = "run"
+    USER = "user"
+    GROUP = "group"
+    SERVER = "server"
+
+
+class StoreFacts(NamedTuple):
+    """A quota store: a path, the address of a server without its password, or `memory`, and who shares it."""
+
+    where: str
+    shared_by: SharedBy
+
+
+def format_store(store: StoreFacts) -> str:
+    """Say where calls are counted, and whose calls are not."""
+    shared = f"{name_setting('quota_store', 'DIR/quota.sqlite')} in a folder of a group"
+    words = {
+        SharedBy.RUN: "this run counts alone; other runs for the same accounts do not know of its calls",
+        SharedBy.USER: f"yours alone: other users who stop the same accounts count apart; {shared} would be shared",
+        SharedBy.GROUP: "shared with the users of its group",
+        SharedBy.SERVER: "shared with all who use this server",
+    }
+    return f"{printable(store.where)} ({words[store.shared_by]})"
+
+
+def store_to_json(store: StoreFacts | None) -> dict[str, str | None]:
+    """Return it as JSON values, for the object that it is a part of."""
+    return {
+        "quota_store": store.where if store else None,
+        "quota_store_shared_by": store.shared_by.value if store else None,
+    }
