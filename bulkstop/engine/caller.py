@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from bulkstop.engine.lanes import Claim
 from bulkstop.engine.limits.clock import elapsed_s
-from bulkstop.engine.limits.overload import read_unavailable
 from bulkstop.engine.limits.quota import Quota
+from bulkstop.engine.pacing.overload import read_unavailable
 from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.results import unfinished_attempt
 from bulkstop.engine.retry import Rest, Retry, RetryAt, Settle, Tries

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from bulkstop.engine.followup import Follow, FollowUp, follow_nothing
 from bulkstop.engine.lanes import Claim, Lane, Lanes, Turn
 from bulkstop.engine.limits.clock import elapsed_s
-from bulkstop.engine.limits.overload import read_unavailable
+from bulkstop.engine.pacing.overload import read_unavailable
 from bulkstop.engine.readback import Ended, ReadList, Reviews
 from bulkstop.engine.results import broken_off_attempt, is_stray, make_result, unfinished_attempt
 from bulkstop.engine.retry import Rest, Retry, RetryAt, Settle

@@ -24,11 +24,11 @@ from bulkstop.engine.guards.scopes import ScopeBreaker
 from bulkstop.engine.lanes import Claim, Lane, Turn
 from bulkstop.engine.limits.blocks import Blocks
 from bulkstop.engine.limits.estimate import Stored
-from bulkstop.engine.limits.overload import Overload
-from bulkstop.engine.limits.pacing import AutoPacer
 from bulkstop.engine.limits.quota import AllOf, EvenPacer, NoQuota, Quota, RollingWindow
 from bulkstop.engine.limits.store import is_server, open_store
 from bulkstop.engine.limits.windows import add_safety_margin
+from bulkstop.engine.pacing.auto import AutoPacer
+from bulkstop.engine.pacing.overload import Overload
 from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import CredentialsError, QuotaError, SettingsError
@@ -388,7 +388,7 @@ def make_quota(settings: Settings, overload: Overload | None = None) -> Quota:
         if settings.pace == Pace.EVEN:
             quotas.append(EvenPacer(settings.quota))
     if settings.adaptive:
-        from bulkstop.engine.limits.adaptive import Adaptive  # seldom wanted: a short run need not wait for it
+        from bulkstop.engine.pacing.adaptive import Adaptive  # seldom wanted: a short run need not wait for it
 
         quotas.append(Adaptive())
     if len(quotas) > 1:

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import pytest
 
 from bulkstop.engine.limits.blocks import Blocks
-from bulkstop.engine.limits.pacing import AutoPacer
 from bulkstop.engine.limits.quota import AllOf, NoQuota, RollingWindow
 from bulkstop.engine.limits.windows import Change, Grant, Take
+from bulkstop.engine.pacing.auto import AutoPacer
 from bulkstop.errors import SettingsError
 from bulkstop.model import Campaign, CampaignType, Limit
 from bulkstop.runs.stop.forecast import forecast_accounts
@@ -82,7 +82,7 @@ def test_forecast_is_arithmetic() -> None:
     with make_plan(campaigns(130), settings()) as plan:
         (burst,) = forecast_accounts(plan, settings(), None)
         (even,) = forecast_accounts(plan, settings(pace="even"), None)
-    assert (burst.campaigns, burst.last_s, burst.fit) == (130, 121.0, 130)  # windows of 60.5 s
+    assert (burst.campaigns, burst.last_s, burst.fit) == (130, 120.6, 130)  # windows of 60.3 s
     assert even.last_s == 130.0  # as each window is half a second longer than it is said to be
 
 

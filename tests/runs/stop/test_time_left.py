@@ -9,9 +9,9 @@ import pytest
 from bulkstop.engine.guards.admission import Admission, parse_waves
 from bulkstop.engine.guards.scopes import ScopeBreaker
 from bulkstop.engine.lanes import Lane
-from bulkstop.engine.limits.adaptive import Adaptive
 from bulkstop.engine.limits.estimate import Stored
 from bulkstop.engine.limits.quota import AllOf, EvenPacer, NoQuota, Quota, RollingWindow
+from bulkstop.engine.pacing.adaptive import Adaptive
 from bulkstop.model import Campaign, Limit, Outcome
 from bulkstop.report.stop.stats import Stats
 from bulkstop.runs.stop.forecast import CallCost, forecast_left_s

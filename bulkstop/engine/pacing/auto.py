@@ -14,7 +14,7 @@ rate algorithm (nginx's `limit_req`) its burst. What all of them take are calls 
 - A refused call has used its place in the quota, and the account rests a step for each: it may count at the service.
 - What a service says in its answers that it still takes (see headroom.py) tells the same without a refusal.
 
-The figures beside the constants are those of the models of such limiters in tests/engine/limits/test_pacing.py.
+The figures beside the constants are those of the models of such limiters in tests/engine/pacing/test_auto.py.
 """
 
 import math
@@ -22,9 +22,9 @@ from collections import deque
 from collections.abc import Sequence
 
 from bulkstop.engine.limits.estimate import Places
-from bulkstop.engine.limits.headroom import ROUNDED_S, Headroom
-from bulkstop.engine.limits.overload import Meaning, Overload
 from bulkstop.engine.limits.quota import RollingWindow
+from bulkstop.engine.pacing.headroom import ROUNDED_S, Headroom
+from bulkstop.engine.pacing.overload import Meaning, Overload
 from bulkstop.model import Allowance, Limit, PaceFinding
 
 # So many calls of a burst may be in flight before its shape is known: as few as take the burst through in this part of

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkstop.engine.limits.adaptive import CARRY, LEAST_RATE, MOST_RATE, START_RATE, Adaptive
+from bulkstop.engine.pacing.adaptive import CARRY, LEAST_RATE, MOST_RATE, START_RATE, Adaptive
 from tests.processes import ROOT
 
 MS = 1e-3

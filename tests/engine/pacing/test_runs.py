@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from bulkstop.engine.lanes import Lane
-from bulkstop.engine.limits.overload import Overload
-from bulkstop.engine.limits.pacing import AutoPacer
+from bulkstop.engine.pacing.auto import AutoPacer
+from bulkstop.engine.pacing.overload import Overload
 from bulkstop.events import Event, PaceLearnt
 from bulkstop.model import Attempt, Campaign, Limit, Outcome, Wait, WaitReason
-from tests.engine.limits.limiters import Gcra
+from tests.engine.pacing.limiters import Gcra
 from tests.engine.parts import BUSY, STOPPED, Job, Reply, Service, accounts, campaigns, now_s, size_of, throttled
 
 QUICK = Limit(20, 5.0)

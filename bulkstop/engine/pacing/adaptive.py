@@ -18,7 +18,7 @@ When the limit drops to a fifth for 10 s and comes back, 0.86 to 0.89 of what is
 call on and on a busy machine; 0.021 to 0.024 throttled; the old limit is regained after 0.9 to 1.2 s.
 
 The figures beside the constants are the worst of six seeds in the model of nginx in
-tests/engine/limits/test_adaptive.py:
+tests/engine/pacing/test_adaptive.py:
 goodput as a share of the limit / throttled as a share of the calls. As the constants are, 500/s without a burst gives
 0.965 / 0.017, with calls held up for 10 ms about every second 0.932 / 0.025, and 5/s gives 0.935 / 0.045.
 """

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkstop.engine.limits.headroom import DISTRUST_WINDOWS, SILENT_ANSWERS, Headroom
-from bulkstop.engine.limits.pacing import AutoPacer
+from bulkstop.engine.pacing.auto import AutoPacer
+from bulkstop.engine.pacing.headroom import DISTRUST_WINDOWS, SILENT_ANSWERS, Headroom
 from bulkstop.model import Allowance, Limit
 
 STATED = Limit(20, 5.0)

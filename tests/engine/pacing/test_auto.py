@@ -11,12 +11,12 @@ from typing import Protocol
 
 import pytest
 
-from bulkstop.engine.limits.overload import Meaning, Overload, read_unavailable
-from bulkstop.engine.limits.pacing import SLACK, AutoPacer
 from bulkstop.engine.limits.quota import RollingWindow
 from bulkstop.engine.limits.windows import SAFETY_MARGIN, add_safety_margin
+from bulkstop.engine.pacing.auto import SLACK, AutoPacer
+from bulkstop.engine.pacing.overload import Meaning, Overload, read_unavailable
 from bulkstop.model import Attempt, Limit, Outcome, RetryHint
-from tests.engine.limits.limiters import FixedWindow, Gcra, SlidingCounter, SlidingLog
+from tests.engine.pacing.limiters import FixedWindow, Gcra, SlidingCounter, SlidingLog
 
 PHASES = 8
 QUICK, STATED = Limit(20, 5.0), Limit(60, 60.0)
