@@ -22,7 +22,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import aiohttp
@@ -35,8 +35,8 @@ from bulkstop.model import Limit
 
 STREAM = "st-5c8e21d4"
 POLL_S = 0.05
-MOST_TIMES = 25
-"""A run that takes so many times as long as the fastest is cut off."""
+MOST_TIMES = 8
+"""A run that takes so many times as long as the quota asks for is cut off."""
 LATE_MS = 20.0
 """The machine kept up if the lab's timers were not later than this in 99 of 100 cases."""
 
@@ -58,6 +58,11 @@ class Size:
 
     campaigns: int
     limit: Limit
+
+    @property
+    def most_s(self) -> float:
+        """Return the seconds that a run of it may take."""
+        return MOST_TIMES * self.campaigns / self.limit.calls * self.limit.window_s
 
     def __str__(self) -> str:
         """Write it as it is given."""
@@ -93,8 +98,13 @@ class Run:
         return max((call.at_s for call in self.log.calls if call.status == 200), default=math.nan)
 
     @property
+    def is_cut_off(self) -> bool:
+        """Tell whether the list was too long for the time."""
+        return self.let_through < self.case.size.campaigns
+
+    @property
     def time(self) -> float:
-        """Return the time beside the fastest client's."""
+        """Return the time beside the fastest client's; of a run that was cut off, the time it had."""
         size = self.case.size
         if self.case.rules is not None:
             limiter = self.case.rules.make_limiter()
@@ -102,7 +112,8 @@ class Run:
             limiter = SHAPES[self.case.service].make_model(size.limit, 0.0)
         if self.primed_s:
             limiter.call(0.0)
-        return self.took_s / find_fastest_s(limiter, size.limit, size.campaigns, self.primed_s)
+        took_s = self.case.size.most_s if self.is_cut_off else self.took_s
+        return took_s / find_fastest_s(limiter, size.limit, size.campaigns, self.primed_s)
 
     @property
     def refused(self) -> float:
@@ -242,8 +253,7 @@ class Runner:
         return Run(case, Log(calls, log.others), outcomes, primed_s)
 
     async def _stop(self, case: Case, host: str, account: str) -> Counter[str]:
-        limit = case.size.limit
-        most_s = min(case.ends_after_s, MOST_TIMES * case.size.campaigns / limit.calls * limit.window_s)
+        most_s = case.size.most_s if case.ends_after_s == math.inf else case.ends_after_s
         if case.client in FLAGS:
             return await self._run_bulkstop(case, host, account, most_s)
         target = f"{host}/api/v2/public/{STREAM}/campaign/trigger/cd-{{}}?accountId={account}"
@@ -269,6 +279,7 @@ class Runner:
             *["--yes", "--quiet", "-o", str(results)],
             cwd=self._folder,
             env={name: value for name, value in os.environ.items() if not name.startswith("BULKSTOP_")}
+            | ({"XBURST": "1"} if case.client != DEFAULT else {})
             | {"BULKSTOP_TOKEN": "x.y.z", "XDG_STATE_HOME": str(self._folder)},
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
@@ -279,8 +290,11 @@ class Runner:
                 timeout.reschedule(asyncio.get_running_loop().time() + most_s)
                 await process.wait()
         except TimeoutError:
-            process.send_signal(signal.SIGTERM)
+            process.terminate()
             await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
         if not results.exists():
             assert process.stderr is not None
             raise SystemExit((await process.stderr.read()).decode())
@@ -426,7 +440,7 @@ def write_limits(runs: Sequence[Run]) -> list[str]:
         first.service,
         first.client,
         str(len(runs)),
-        f"{mean(run.time for run in runs):.2f}",
+        "over " * any(run.is_cut_off for run in runs) + f"{mean(run.time for run in runs):.2f}",
         f"{max(run.time for run in runs):.2f}",
         f"{mean(run.refused for run in runs):.1%}",
         f"{max(run.most for run in runs)} of {first.size.limit.calls}",
@@ -573,6 +587,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--latency", type=float, default=0.02, help="seconds to an answer of the lab (0.02)")
     parser.add_argument("--quota-store", default="memory", help="memory, sqlite (a file for each run) or redis://…")
     parser.add_argument("--jobs", type=int, default=20 * (os.cpu_count() or 1), help="runs at a time (20 for a core)")
+    parser.add_argument("--runs", type=Path, help="write each run with all its calls to this file, a JSON line each")
     parser.add_argument("--smoke", action="store_true", help="a short run")
     args = parser.parse_args()
     if args.smoke:
@@ -585,7 +600,10 @@ def parse_args() -> argparse.Namespace:
 
 
 async def measure(args: argparse.Namespace) -> None:
-    """Run the cases and print the tables."""
+    """Run the cases and print the tables; SIGTERM ends the servers as well."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     cases = list_cases(args)
     if "gateways" in args.only:
         for program in list_missing():
@@ -597,6 +615,8 @@ async def measure(args: argparse.Namespace) -> None:
     ):
         runs = await Runner(url, gates, Path(folder), args).run(cases)
         late_ms = get_lateness_ms(url)
+    if args.runs:
+        args.runs.write_text("".join(json.dumps(asdict(run)) + "\n" for run in runs))
     print(write_tables(runs, cases) + write_outage_verdict(runs))
     print(f"\n{write_lateness(late_ms)}")
 
