@@ -332,8 +332,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--smoke", action="store_true", help="a short run")
     args = parser.parse_args()
     if args.smoke:
-        args.size, args.windows, args.phases, args.phases_beside = [parse_size("12:4/0.5s")], 3, 2, 1
-        args.limiter, args.gateway = ["sliding counter", "GCRA, burst 1/2"], [*SHAPES][3:5] + [*SHAPES][-1:]
+        args.size, args.windows, args.phases, args.phases_beside = [parse_size("12:4/0.5s")], 3, 1, 1
+        args.limiter, args.client = ["sliding counter"], [DEFAULT, BURST, "token bucket"]
+        args.gateway = ["nginx burst=5 nodelay, 503", "HAProxy http_req_rate"]
     args.size = args.size or [parse_size("120:20/5s"), parse_size("480:60/5s")]
     every: dict[str, Iterable[str]] = {"only": PARTS, "limiter": LIMITERS, "gateway": SHAPES, "client": CLIENTS}
     vars(args).update({name: vars(args)[name] or [*values] for name, values in every.items()})
