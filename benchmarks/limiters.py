@@ -13,6 +13,7 @@ many run at once; the lab says how late it was meanwhile.
 import argparse
 import asyncio
 import json
+import math
 import os
 import signal
 import statistics
@@ -56,8 +57,13 @@ def rules_of(limiter: str, size: Size, args: argparse.Namespace) -> Rules:
 
 
 def list_cases(args: argparse.Namespace) -> list[Case]:
-    """Return what is to be run, the longest first."""
-    return [case for part in reversed(PARTS) if part in args.only for case in PARTS[part].list_cases(args)]
+    """Return what is to be run, in the order of the tables."""
+    return [case for part in PARTS if part in args.only for case in PARTS[part].list_cases(args)]
+
+
+def guess_length(case: Case) -> tuple[bool, bool, int]:
+    """Return what is less for a case that may take longer."""
+    return case.ends_after_s == math.inf, case.client != BURST, -case.size.campaigns
 
 
 def vary(case: Case, clients: Iterable[str], args: argparse.Namespace) -> list[Case]:
@@ -271,11 +277,9 @@ def write_tables(runs: Sequence[Run], order: Sequence[Case]) -> str:
     """Write the table of each part and size, whose rows are in the order of the cases."""
     groups: dict[tuple[str, str], dict[tuple[str, str], list[Run]]] = defaultdict(dict)
     by_case = {id(run.case): run for run in runs}
-    for name in PARTS:
-        for case in order:
-            if case.part == name:
-                rows = groups[name, str(case.size)]
-                rows.setdefault((case.service, case.client), []).append(by_case[id(case)])
+    for case in order:
+        rows = groups[case.part, str(case.size)]
+        rows.setdefault((case.service, case.client), []).append(by_case[id(case)])
     return "\n\n".join(
         f"{PARTS[name].title}, {size}:\n\n" + table(PARTS[name].head, map(PARTS[name].write_row, rows.values()))
         for (name, size), rows in groups.items()
@@ -293,6 +297,12 @@ def write_outage_verdict(runs: Sequence[Run]) -> str:
     ratio = mean(took[DEFAULT]) / mean(took[BURST])
     verdict = tell_verdict(["time"] if ratio > MOST_TIME_BROKEN else [])
     return f"\n\nA broken backend, beside --pace burst: {ratio:.2f}, {verdict}"
+
+
+def write_run(run: Run) -> str:
+    """Write a run as a line of JSON."""
+    told = {"case": asdict(run.case), "log": asdict(run.log), "outcomes": dict(run.outcomes), "primed_s": run.primed_s}
+    return json.dumps(told) + "\n"
 
 
 def write_lateness(late_ms: Sequence[float]) -> str:
@@ -355,12 +365,12 @@ async def measure(args: argparse.Namespace) -> None:
         lab() as url,
         gateways([size.limit for size in args.size] if "gateways" in args.only else []) as gates,
     ):
-        runs = await Runner(url, gates, Path(folder), args).run(cases)
+        runs = await Runner(url, gates, Path(folder), args).run(sorted(cases, key=guess_length))
         late_ms = get_lateness_ms(url)
-    if args.runs:
-        args.runs.write_text("".join(json.dumps(asdict(run)) + "\n" for run in runs))
     print(write_tables(runs, cases) + write_outage_verdict(runs))
     print(f"\n{write_lateness(late_ms)}")
+    if args.runs:
+        args.runs.write_text("".join(map(write_run, runs)))
 
 
 if __name__ == "__main__":

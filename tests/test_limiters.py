@@ -2,6 +2,7 @@
 
 import copy
 import http.client
+import json
 import random
 from collections import Counter
 from dataclasses import replace
@@ -124,6 +125,14 @@ def test_broken_backend_verdict() -> None:
     assert limiters.write_outage_verdict(runs) == ""
     outage = [Run(replace(run.case, part="outage"), run.log, run.outcomes) for run in runs]
     assert "1.20, NOT REACHED: time" in limiters.write_outage_verdict(outage)
+
+
+def test_run_is_written() -> None:
+    """A run is one line, with what the client told and each call that the server saw."""
+    told = json.loads(limiters.write_run(make_run([0.0, 5.5], stopped=2)))
+    assert told["outcomes"] == {"stopped": 2}
+    assert told["log"]["calls"] == [[0.0, 200], [5.5, 200]]
+    assert told["case"]["service"] == "sliding log"
 
 
 def test_late_lab_is_told() -> None:
