@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import limiter_lab
 import limiters
 import pytest
-from limiter_gateways import SHAPES
+from limiter_gateways import SHAPES, gateways, list_missing
 from limiter_lab import Call, Log, Rules
 from limiter_models import LIMITERS, Halving, SlidingCounter, SlidingLog, find_fastest_s
 from limiter_runs import BURST, DEFAULT, Case, Run, Size, count_most
@@ -169,3 +169,21 @@ def test_lab() -> None:
     assert log.calls[0].at_s == 0.0
     assert log.others
     assert not any(is_let_through for _, is_let_through in log.others)
+
+
+@pytest.mark.real
+@pytest.mark.full
+@pytest.mark.parametrize("name", SHAPES)
+def test_gateways(name: str) -> None:
+    """A real gateway decides as the limiter that stands for it, but for calls at the very edge of a millisecond."""
+    if SHAPES[name].program in list_missing():
+        pytest.skip(f"{SHAPES[name].program} is not installed here; only the real one tells whether its model is right")
+    limit = Limit(20, 2.0)
+    with gateways([limit]) as gates:
+        for _ in range(60):
+            gates.prime(name, limit, "one")
+        calls = gates.read_calls(name, "one")
+    model = SHAPES[name].make_model(limit, 0.0)
+    differ = [call for call in calls if model.call(call.at_s) != (call.status == 200)]
+    assert len(calls) == 60
+    assert len(differ) <= 2
