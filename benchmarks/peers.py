@@ -11,9 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
@@ -144,11 +145,17 @@ def slow_server(latency_s: float, fail_first: float = 0.0) -> Iterator[str]:
     `fail_first` of the ids, spread evenly, get 503 the first time they are asked for.
     """
     port = free_port()
-    command = [sys.executable, __file__, str(port), str(latency_s), str(fail_first)]
-    server = subprocess.Popen(command)
+    with running([sys.executable, __file__, str(port), str(latency_s), str(fail_first)], port):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def running(command: Sequence[str], port: int, stdout: BinaryIO | None = None) -> Iterator[None]:
+    """Run a server that listens on a port until the block ends."""
+    server = subprocess.Popen(command, stdout=stdout, stderr=None if stdout is None else subprocess.DEVNULL)
     try:
         await_port(port)
-        yield f"http://127.0.0.1:{port}"
+        yield
     finally:
         server.terminate()
         server.wait()

@@ -6,60 +6,20 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
-from typing import Protocol
 
 import pytest
+from limiter_models import LIMITERS, Gcra, Halving, Limiter, SlidingLog, find_fastest_s
 
 from bulkstop.engine.limits.quota import RollingWindow
 from bulkstop.engine.limits.windows import SAFETY_MARGIN, add_safety_margin
 from bulkstop.engine.pacing.auto import SLACK, AutoPacer
 from bulkstop.engine.pacing.overload import Meaning, Overload, read_unavailable
 from bulkstop.model import Attempt, Limit, Outcome, RetryHint
-from tests.engine.pacing.limiters import FixedWindow, Gcra, SlidingCounter, SlidingLog
 
 PHASES = 8
 QUICK, STATED = Limit(20, 5.0), Limit(60, 60.0)
-
-
-class Limiter(Protocol):
-    """Tells whether a call would be let in, and lets it."""
-
-    def permits(self, now: float, /) -> bool:
-        """Tell whether a call would be let in."""
-        ...
-
-    def __call__(self, now: float, /) -> bool:
-        """Let a call in, or not."""
-        ...
-
-
-Make = Callable[[Limit, float], Limiter]
-"""Makes a limiter of a limit, some seconds after its window has begun."""
-LIMITERS: dict[str, Make] = {
-    "sliding log": lambda limit, phase_s: SlidingLog(limit.calls, limit.window_s),
-    "fixed window": lambda limit, phase_s: FixedWindow(limit.calls, limit.window_s, phase_s),
-    "sliding counter": lambda limit, phase_s: SlidingCounter(limit.calls, limit.window_s, phase_s),
-    "sliding counter of all": lambda limit, phase_s: SlidingCounter(
-        limit.calls, limit.window_s, phase_s, counts_refused=True
-    ),
-    "token bucket": lambda limit, phase_s: Gcra(limit.calls, limit.window_s, limit.calls),
-    "burst of 1": lambda limit, phase_s: Gcra(limit.calls, limit.window_s, 1),
-    "burst of a tenth": lambda limit, phase_s: Gcra(limit.calls, limit.window_s, limit.calls // 10),
-    "burst of a quarter": lambda limit, phase_s: Gcra(limit.calls, limit.window_s, limit.calls // 4),
-    "burst of a half": lambda limit, phase_s: Gcra(limit.calls, limit.window_s, limit.calls // 2),
-}
-
-
-def least_s(limiter: Limiter, limit: Limit, calls: int) -> float:
-    """Return how long the fastest client takes that knows the limiter, and keeps the quota as well."""
-    quota, now, step_s = SlidingLog(limit.calls, limit.window_s), 0.0, limit.window_s / limit.calls / 25
-    for _ in range(calls):
-        while not (quota.permits(now) and limiter.permits(now)):
-            now += step_s
-        quota(now)
-        limiter(now)
-    return now
 
 
 @dataclass
@@ -151,9 +111,9 @@ def test_alone(name: str, limit: Limit) -> None:
     """Six windows take at most 1.10 of the least time, at most 3 % is refused, and the quota is kept."""
     times, refused, calls = 0.0, 0.0, 6 * limit.calls
     for phase in range(PHASES):
-        phase_s = limit.window_s * phase / PHASES
-        world = World(LIMITERS[name](limit, phase_s), seed=phase).run(pacer(limit), calls)
-        times += world.ended_s / least_s(LIMITERS[name](limit, phase_s), limit, calls)
+        make = partial(LIMITERS[name], limit, phase / PHASES)
+        world = World(make().call, seed=phase).run(pacer(limit), calls)
+        times += world.ended_s / find_fastest_s(make(), limit, calls)
         refused += world.wasted
         assert world.most_in(limit.window_s) <= limit.calls
     assert times / PHASES <= 1.10
@@ -163,19 +123,21 @@ def test_alone(name: str, limit: Limit) -> None:
 @pytest.mark.parametrize("limit", [QUICK, STATED], ids=str)
 def test_nothing_is_lost_where_whole_bursts_are_taken(limit: Limit) -> None:
     """A sliding log is used to 0.98 of what it permits, and none is refused."""
-    world = World(SlidingLog(limit.calls, limit.window_s)).run(pacer(limit), 20 * limit.calls)
+    world = World(SlidingLog(limit).call).run(pacer(limit), 20 * limit.calls)
     assert world.refused == 0
     assert 19 * limit.window_s / world.ended_s >= 0.98
 
 
 @pytest.mark.parametrize("limit", [QUICK, STATED], ids=str)
-@pytest.mark.parametrize("name", [each for each in LIMITERS if each not in ("burst of 1", "sliding counter of all")])
+@pytest.mark.parametrize(
+    "name", [each for each in LIMITERS if each not in ("GCRA, burst 1", "sliding counter, refused count")]
+)
 def test_a_second_client(name: str, limit: Limit) -> None:
     """Beside one that takes a third, 0.90 of the rest is used, and about 5 % is refused."""
     windows, used, refused = 30, 0.0, 0.0
     for phase in range(PHASES // 2):
-        limiter = LIMITERS[name](limit, limit.window_s * phase * 2 / PHASES)
-        world = World(limiter, seed=phase, other_every_s=3 * limit.window_s / limit.calls)
+        limiter = LIMITERS[name](limit, phase * 2 / PHASES)
+        world = World(limiter.call, seed=phase, other_every_s=3 * limit.window_s / limit.calls)
         world.run(pacer(limit), math.inf, windows * limit.window_s)
         used += len(world.let_in) / (windows * limit.calls * 2 / 3)
         refused += world.wasted
@@ -183,24 +145,14 @@ def test_a_second_client(name: str, limit: Limit) -> None:
     assert refused / (PHASES / 2) <= 0.053
 
 
-class Halving:
-    """A limiter whose limit is half for ten windows of each twenty."""
-
-    def __init__(self, make: Make, limit: Limit) -> None:
-        self._whole, self._half = make(limit, 0.0), make(Limit(limit.calls // 2, limit.window_s), 0.0)
-        self._phase_s = 10 * limit.window_s
-
-    def __call__(self, now: float) -> bool:
-        """Let a call in, or not."""
-        return self._half(now) if now // self._phase_s % 2 else self._whole(now)
-
-
 @pytest.mark.parametrize("limit", [QUICK, STATED], ids=str)
 @pytest.mark.parametrize("name", LIMITERS)
 def test_a_limit_that_is_halved_and_comes_back(name: str, limit: Limit) -> None:
     """In phases of ten windows 0.85 of what is permitted is used; where a refused call counts, it is used as well."""
-    world = World(Halving(LIMITERS[name], limit)).run(pacer(limit), math.inf, 60 * limit.window_s)
-    used = len(world.let_in) + (world.refused if name == "sliding counter of all" else 0)
+    make, half = LIMITERS[name], Limit(limit.calls // 2, limit.window_s)
+    halving = Halving(make(limit, 0.0), make(half, 0.0), 10 * limit.window_s)
+    world = World(halving.call).run(pacer(limit), math.inf, 60 * limit.window_s)
+    used = len(world.let_in) + (world.refused if name == "sliding counter, refused count" else 0)
     assert used / (60 * limit.calls * 0.75) >= 0.85
 
 
@@ -208,7 +160,7 @@ def test_what_was_refused_is_told() -> None:
     """A burst tells how many are taken at once; from there calls leave evenly at the full rate."""
     quota = pacer(QUICK)
     assert quota.finding() is None
-    world = World(Gcra(20, 5.0, 6)).run(quota, 60)
+    world = World(Gcra(QUICK, 6).call).run(quota, 60)
     assert world.refused == 1
     finding = quota.finding()
     assert finding is not None
@@ -219,9 +171,9 @@ def test_what_was_refused_is_told() -> None:
 @pytest.mark.parametrize(
     ("limiter", "every_s", "steady"),
     [
-        (SlidingLog(12, 5.0), math.inf, range(11, 13)),
-        (Gcra(12, 5.0, 2), math.inf, range(10, 14)),
-        (SlidingLog(20, 5.0), 1.3, None),
+        (SlidingLog(Limit(12, 5.0)), math.inf, range(11, 13)),
+        (Gcra(Limit(12, 5.0), 2), math.inf, range(10, 14)),
+        (SlidingLog(QUICK), 1.3, None),
     ],
     ids=["a lower limit", "a lower limit without bursts", "others"],
 )
@@ -247,9 +199,9 @@ class Bursts:
         """Let a call in, or not."""
         while self._next <= now:
             for _ in range(3):
-                self._limiter(self._next)
+                self._limiter.call(self._next)
             self._next += self._random.expovariate(1 / self._every_s)
-        return self._limiter(now)
+        return self._limiter.call(now)
 
 
 def test_a_place_that_was_not_used() -> None:
@@ -269,7 +221,7 @@ def test_a_place_that_was_not_used() -> None:
 def test_several_windows() -> None:
     """Each of several windows is kept, also where even steps would leave faster than the longest lets them."""
     limits = [Limit(20, 5.0), Limit(60, 60.0)]
-    world = World(Gcra(20, 5.0, 2)).run(AutoPacer(limits), 150)
+    world = World(Gcra(QUICK, 2).call).run(AutoPacer(limits), 150)
     assert world.most_in(60.0) == 60
     assert world.refused <= 2
 
@@ -297,12 +249,12 @@ def answer(quota: AutoPacer, is_503: Callable[[int], bool], calls: int) -> list[
 def test_503_as_a_limit() -> None:
     """Amid good answers 503 is taken for a limit: the account slows down, and as none follows it was one."""
     overload = Overload()
-    quota, gcra = AutoPacer([QUICK], overload), Gcra(20, 5.0, 5)
+    quota, gcra = AutoPacer([QUICK], overload), Gcra(QUICK, 5)
     now, taken = 0.0, list[RetryHint]()
     for _ in range(60):
         now = max(now, quota.ready_at())
         quota.take(now)
-        is_503 = not gcra(now)
+        is_503 = not gcra.call(now)
         again = unavailable(quota, now) if is_503 else None
         quota.answered(now, now, throttled=again is RetryHint.THROTTLED)
         taken += [again] if again else []

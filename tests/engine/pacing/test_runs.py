@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable
 
 import pytest
+from limiter_models import Gcra
 
 from bulkstop.engine.lanes import Lane
 from bulkstop.engine.pacing.auto import AutoPacer
 from bulkstop.engine.pacing.overload import Overload
 from bulkstop.events import Event, PaceLearnt
 from bulkstop.model import Attempt, Campaign, Limit, Outcome, Wait, WaitReason
-from tests.engine.pacing.limiters import Gcra
 from tests.engine.parts import BUSY, STOPPED, Job, Reply, Service, accounts, campaigns, now_s, size_of, throttled
 
 QUICK = Limit(20, 5.0)
@@ -28,8 +28,8 @@ def paced(overload: Overload | None = None) -> Callable[[str, Iterable[Campaign]
 @pytest.mark.parametrize("refusal", [throttled(), BUSY], ids=["429", "503"])
 def test_a_burst_of_a_tenth(refusal: Attempt) -> None:
     """120 campaigns end within 1.10 of the least time, with no attempt lost, whether it is refused by 429 or by 503."""
-    limiter, events = Gcra(20, 5.0, 2), list[Event]()
-    service = Service(lambda one, call: Reply(0.01, STOPPED if limiter(now_s()) else refusal))
+    limiter, events = Gcra(QUICK, 2), list[Event]()
+    service = Service(lambda one, call: Reply(0.01, STOPPED if limiter.call(now_s()) else refusal))
     job = Job(campaigns(120), service, make_lane=paced(), observe=events.append)
     assert job.to_its_end() is None
     assert job.outcomes() == {Outcome.STOPPED: 120}
