@@ -23,6 +23,8 @@ from bulkstop.model import Attempt, Campaign, Limit, PaceFinding, Wait, WaitReas
 WAITING_RETRIES = 8192
 """The most campaigns that wait for a try, for room in their group or for a list, over all lanes; a full lane draws no
 new ones, so memory is bounded."""
+SOON_S = 0.5
+"""A place that is taken from a store is used within this time; it goes back to others a little later."""
 NO_TRIES = Tries()
 AHEAD = 2**62
 """Sets the tickets of lanes that go ahead apart from those of the others: it is more than there are."""
@@ -54,6 +56,15 @@ class Claim(Protocol):
 
     def release(self) -> None:
         """Let others have what is in hand."""
+        ...
+
+    @property
+    def note(self) -> str | None:
+        """What is kept of the account for all who share the store."""
+        ...
+
+    def save_note(self, text: str) -> None:
+        """Keep a short text of the account, in place of the one before."""
         ...
 
 
@@ -117,6 +128,7 @@ class Lane:
         self._follow_ups: list[tuple[float, int, Turn]] = []
         self._ties = count()
         self._following = 0
+        self._has_recalled = False
 
     def ready_at(self, room: int) -> float:
         """Return the time from which a turn can be drawn; inf when there is none, or only an answer brings one.
@@ -151,7 +163,18 @@ class Lane:
 
     def count_wanted(self, now: float) -> int:
         """Return how many places of the store it can use at once, that of the turn just drawn among them."""
-        return 1 if self.quota.ready_at() > now else max(1, self.left - self.in_flight + 1)
+        return 1 if self.quota.ready_at() > now + SOON_S else max(1, self.left - self.in_flight + 1)
+
+    def recall(self, wall_s: float) -> None:
+        """Begin with what others have learnt of the account's pace, once; `wall_s` is the time in unix seconds."""
+        if not self._has_recalled and self.claim is not None and self.claim.note is not None:
+            self._own_quota.recall(self.claim.note, wall_s)
+        self._has_recalled = True
+
+    def remember(self, wall_s: float) -> None:
+        """Let others who share the store begin with what is learnt of the account's pace."""
+        if self.claim is not None and (text := self._own_quota.remember(wall_s)) is not None:
+            self.claim.save_note(text)
 
     def find_wait(self, now: float, begins: Wait | None) -> Wait | None:
         """Say why nothing of this lane leaves now; None when something may, or there is nothing that could.

@@ -222,6 +222,7 @@ class Pool:
                 if wait_s <= 0:
                     claim.give_back()
                 self._lanes.put_back(turn, now, now + wait_s if wait_s < math.inf else now)
+        turn.lane.recall(self._wall())
         return may_leave
 
     def _may_leave(self, turn: Turn, now: float) -> bool:
@@ -261,6 +262,7 @@ class Pool:
         lane.answered(turn, now, throttled=throttled, failed=failed, has_left=attempt.has_left)
         if throttled and (finding := lane.quota.finding()) is not None:
             self._observe(PaceLearnt(lane.account_id, *finding))
+            lane.remember(self._wall())
         if isinstance(step, Settle):
             self._settle(turn, attempt, now)
         else:

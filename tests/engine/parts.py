@@ -183,6 +183,12 @@ class Asking:
     def release(self) -> None:
         """Have nothing."""
 
+    note: str | None = None
+
+    def save_note(self, text: str) -> None:
+        """Keep it."""
+        self.note = text
+
 
 def claim_with(ask: Ask | None) -> Asking | None:
     """Return the claim of an account that asks like that; None for none."""

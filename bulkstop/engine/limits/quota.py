@@ -48,6 +48,14 @@ class Quota(Protocol):
         """Return why calls leave more slowly than the quota lets them; None where they do not."""
         ...
 
+    def remember(self, wall_s: float) -> str | None:
+        """Return what is learnt of the service as a short text, for another process; `wall_s` is in unix seconds."""
+        ...
+
+    def recall(self, text: str, wall_s: float) -> None:
+        """Begin with what another process has learnt, unless it is old or of no sense."""
+        ...
+
     def places(self, now: float, latency_s: float) -> list[Places]:
         """Return what its calls take, as it is now; an answer takes `latency_s`."""
         ...
@@ -81,6 +89,13 @@ class NoQuota:
     def finding(self) -> PaceFinding | None:
         """Return none."""
         return None
+
+    def remember(self, wall_s: float) -> str | None:
+        """Return none: nothing is learnt."""
+        return None
+
+    def recall(self, text: str, wall_s: float) -> None:
+        """Do nothing."""
 
     def places(self, now: float, latency_s: float) -> list[Places]:
         """Return none."""
@@ -152,6 +167,13 @@ class RollingWindow:
         """Return none."""
         return None
 
+    def remember(self, wall_s: float) -> str | None:
+        """Return none: nothing is learnt."""
+        return None
+
+    def recall(self, text: str, wall_s: float) -> None:
+        """Do nothing."""
+
     def places(self, now: float, latency_s: float) -> list[Places]:
         """Return a place for each call of each limit; one in flight counts as if half its way was behind it."""
         in_flight = (now + latency_s / 2,) * self._in_flight
@@ -219,6 +241,13 @@ class EvenPacer:
         """Return none."""
         return None
 
+    def remember(self, wall_s: float) -> str | None:
+        """Return none: nothing is learnt."""
+        return None
+
+    def recall(self, text: str, wall_s: float) -> None:
+        """Do nothing."""
+
     def places(self, now: float, latency_s: float) -> list[Places]:
         """Return the one place, taken until the next call may leave."""
         return [Places(1, self._interval_s, (self._next,))]
@@ -264,6 +293,15 @@ class AllOf:
     def finding(self) -> PaceFinding | None:
         """Return the first that any has."""
         return next(filter(None, (quota.finding() for quota in self._quotas)), None)
+
+    def remember(self, wall_s: float) -> str | None:
+        """Return what the first has that has learnt something."""
+        return next(filter(None, (quota.remember(wall_s) for quota in self._quotas)), None)
+
+    def recall(self, text: str, wall_s: float) -> None:
+        """Tell each."""
+        for quota in self._quotas:
+            quota.recall(text, wall_s)
 
     def places(self, now: float, latency_s: float) -> list[Places]:
         """Return those of each."""

@@ -146,6 +146,13 @@ class Adaptive:
         """Return none."""
         return None
 
+    def remember(self, wall_s: float) -> str | None:
+        """Return none: nothing is learnt."""
+        return None
+
+    def recall(self, text: str, wall_s: float) -> None:
+        """Do nothing."""
+
     def places(self, now: float, latency_s: float) -> list[Places]:
         """Return the one place of a rate: the one that is tried at present."""
         return [Places(1, 1 / self._rate, (self.ready_at(),))]

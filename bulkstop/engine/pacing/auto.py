@@ -17,9 +17,11 @@ rate algorithm (nginx's `limit_req`) its burst. What all of them take are calls 
 The figures beside the constants are those of the models of such limiters in tests/engine/pacing/test_auto.py.
 """
 
+import json
 import math
 from collections import deque
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from bulkstop.engine.limits.estimate import Places
 from bulkstop.engine.limits.quota import RollingWindow
@@ -57,6 +59,8 @@ SLOWED = 2
 HOLD_WINDOWS, SLOW_RISE, PASSED, FAST_RISE = 0.25, 0.04, 1.03, 3.0
 # Page's CUSUM test (https://en.wikipedia.org/wiki/CUSUM): at the full rate two refused calls in 33 are no chance.
 TOLERATED, TOLERATED_LOWERED, EVENT = 0.03, 0.06, 1.9
+# What another process has learnt is believed for so many windows.
+KNOWN_WINDOWS = 20
 # A limit is lower than stated when the windows before so many refusals had the same number of calls, to this part.
 STEADY_COUNTS, STEADY_PART = 3, 0.05
 
@@ -177,6 +181,23 @@ class AutoPacer:
             return None
         return PaceFinding(int(self._bucket.depth), self.interval_s, self._rate.share, self._find_steady())
 
+    def remember(self, wall_s: float) -> str | None:
+        """Return how many calls are taken at once, the part of the rate, and when that was learnt."""
+        if self._bucket.depth == math.inf:
+            return None
+        known = {"at_once": int(self._bucket.depth), "share": round(self._rate.share, 3), "at": round(wall_s)}
+        return json.dumps(known, separators=(",", ":"))
+
+    def recall(self, text: str, wall_s: float) -> None:
+        """Begin evenly, where another process had to; what it learnt of the rate may have changed since."""
+        known = _read_note(text)
+        if known is None or self._bucket.depth < math.inf or abs(wall_s - known.at) > KNOWN_WINDOWS * self._window_s:
+            return
+        self._bucket.depth = min(known.at_once, self._calls)
+        self._bucket.fill()
+        if known.share < 1.0:
+            self._rate.begin(known.share)
+
     def places(self, now: float, latency_s: float) -> list[Places]:
         """Return those of the quota, and, where calls leave evenly, the one that is taken until the next may."""
         places = self._window.places(now, latency_s) + self._headroom.places(now, latency_s)
@@ -250,6 +271,24 @@ class AutoPacer:
         self._rests_until = now + min(self._window_s, self.interval_s * 2 ** (self._in_row - 1))
 
 
+class _Note(NamedTuple):
+    """What a process has learnt, and when, in unix seconds."""
+
+    at_once: int
+    share: float
+    at: float
+
+
+def _read_note(text: str) -> _Note | None:
+    """Read a note; None for one of another version, or of somebody else."""
+    try:
+        known = json.loads(text)
+        note = _Note(int(known["at_once"]), float(known["share"]), float(known["at"]))
+    except (ValueError, TypeError, KeyError, OverflowError):
+        return None
+    return note if note.at_once >= 1 and LEAST_SHARE <= note.share <= 1 else None
+
+
 class _Bucket:
     """How many calls have left faster than evenly, and how many may."""
 
@@ -302,6 +341,8 @@ class _Rate:
     def note_let_through(self, now: float) -> None:
         """Rise, if it is time."""
         self._trouble = max(0.0, self._trouble - (TOLERATED if self.share == 1.0 else TOLERATED_LOWERED))
+        if self._rises_from == -math.inf:
+            self._rises_from = now
         if self.share < 1.0 and now > self._rises_from:
             self.share = min(1.0, self._risen((now - self._rises_from) / self._window_s))
 
@@ -314,6 +355,11 @@ class _Rate:
             self._lower(now, IN_ROW)
         elif self._trouble >= EVENT:
             self._lower(now, FIRST if self.share == 1.0 else AGAIN)
+
+    def begin(self, share: float) -> None:
+        """Begin with a part that is not known to be refused: it rises after the first call that is let through."""
+        self.share = self._began = self._refused = share
+        self._rises_from = -math.inf
 
     def _lower(self, now: float, part: float) -> None:
         self._refused = self.share

@@ -287,3 +287,46 @@ def test_another_fault_is_none() -> None:
         Attempt(Outcome.THROTTLED, RetryHint.THROTTLED, 503),
     ):
         assert read_unavailable(attempt, pacer(QUICK), 0.0) is attempt
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_what_was_learnt_is_handed_on(share: float) -> None:
+    """Another process begins evenly where one had to, and no call of it is refused; the rate rises again."""
+    first = pacer(QUICK)
+    World(Gcra(Limit(int(20 * share), 5.0), 2).call).run(first, math.inf, 100.0)
+    note = first.remember(1_764_000_000.0)
+    assert note is not None
+    second = pacer(QUICK)
+    second.recall(note, 1_764_000_030.0)
+    found, known = second.finding(), first.finding()
+    assert found is not None
+    assert known is not None
+    assert found.at_once == known.at_once
+    assert found.share == pytest.approx(known.share, abs=0.001)
+    assert World(Gcra(QUICK, 2).call).run(second, 120).refused == 0
+    after = second.finding()
+    assert after is not None
+    assert after.share == 1.0
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "",
+        "{}",
+        "[]",
+        "null",
+        '{"at_once": 0, "share": 1, "at": 1764000000}',
+        '{"at_once": 2, "share": 0, "at": 1764000000}',
+        '{"at_once": 2, "share": NaN, "at": 1764000000}',
+        '{"at_once": 1e999, "share": 1, "at": 1764000000}',
+        '{"at_once": 2, "share": 1, "at": 1763990000}',
+        '{"at_once": "many", "share": 1, "at": 1764000000}',
+    ],
+)
+def test_a_note_of_no_use(note: str) -> None:
+    """What is old, or makes no sense, is as if it was not there."""
+    quota = pacer(QUICK)
+    quota.recall(note, 1_764_000_000.0)
+    assert quota.finding() is None
+    assert quota.remember(0.0) is None

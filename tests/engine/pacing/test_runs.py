@@ -10,7 +10,19 @@ from bulkstop.engine.pacing.auto import AutoPacer
 from bulkstop.engine.pacing.overload import Overload
 from bulkstop.events import Event, PaceLearnt
 from bulkstop.model import Attempt, Campaign, Limit, Outcome, Wait, WaitReason
-from tests.engine.parts import BUSY, STOPPED, Job, Reply, Service, accounts, campaigns, now_s, size_of, throttled
+from tests.engine.parts import (
+    BUSY,
+    STOPPED,
+    Asking,
+    Job,
+    Reply,
+    Service,
+    accounts,
+    campaigns,
+    now_s,
+    size_of,
+    throttled,
+)
 
 QUICK = Limit(20, 5.0)
 
@@ -87,3 +99,22 @@ def test_why_nothing_leaves() -> None:
     assert wait is not None
     assert wait.reason is WaitReason.PACE
     assert job.lanes.find_pace() == lane.quota.finding()
+
+
+def test_a_run_begins_with_what_another_has_learnt() -> None:
+    """Of two runs that share a store the second is refused nothing."""
+
+    async def ask() -> float:
+        return 0.0
+
+    def run_once(claim: Asking) -> int:
+        def make_lane(name: str, own: Iterable[Campaign]) -> Lane:
+            return Lane(name, own, AutoPacer([QUICK]), claim, left=size_of(own), paces_itself=True)
+
+        limiter = Gcra(QUICK, 2)
+        service = Service(lambda one, call: Reply(0.01, STOPPED if limiter.call(now_s()) else throttled()))
+        assert Job(campaigns(40), service, make_lane=make_lane).to_its_end() is None
+        return len(service.log) - 40
+
+    claim = Asking(ask)
+    assert [run_once(claim), run_once(claim)] == [1, 0]
