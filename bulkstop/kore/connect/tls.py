@@ -137,9 +137,9 @@ _PEM_KINDS = {
 def explain_tls(error: ssl.SSLError, host: str) -> tuple[str, RetryHint]:
     """Say what was wrong with TLS to a host, and whether another try could help."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the server's certificate {_explain_certificate(error, host)}; nothing was sent", RetryHint.NO
+        return f"the server's certificate {_explain_certificate(error, host)}; nothing was sent", RetryHint.NEVER
     if wanted := explain_refused_identity(error):
-        return f"{wanted}; nothing was sent", RetryHint.NO
+        return f"{wanted}; nothing was sent", RetryHint.NEVER
     reason = reason_of(error)
     why = _REASONS.get(reason) or reason.replace("_", " ").lower() or type(error).__name__
     why = why.format(cert=name_setting("cert", "FILE"))

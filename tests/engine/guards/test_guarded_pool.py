@@ -707,3 +707,26 @@ def test_whatever_happens_each_campaign_has_its_line_and_the_cap_holds(
     )
     fault = job.to_its_end()
     assert fault is not None or not job.outcomes()[Outcome.NOT_SENT]
+
+
+# --- what cannot pass by itself -------------------------------------------------------------------------------------
+
+EXPIRED = Attempt(Outcome.CONNECTION_ERROR, RetryHint.NEVER, error="the certificate has expired")
+
+
+@pytest.mark.parametrize("attempts", [1, 5])
+def test_a_certificate_ends_the_run_at_once(attempts: int) -> None:
+    """With one that has expired from the start nothing more leaves, and all campaigns are left to be sent again."""
+    job = Job(campaigns(30), always(EXPIRED, 0.1), breaker=Breaker(), attempts=attempts, concurrency=1)
+    assert str(job.to_its_end()) == "the certificate has expired"
+    assert job.outcomes() == {Outcome.CONNECTION_ERROR: 1, Outcome.NOT_SENT: 29}
+    assert all(result.finished_at is None for result in job.results)
+    assert len(job.service.log) == 1
+
+
+def test_a_certificate_that_changes_is_waited_for() -> None:
+    """One that expires under a run that has worked is an outage: once it is mended every campaign is stopped."""
+    service = Service(lambda one, call: Reply(0.1, EXPIRED if 10 < len(service.log) <= 30 else STOPPED))
+    job = Job(campaigns(60), service, breaker=Breaker(3))
+    assert job.to_its_end() is None
+    assert job.outcomes() == {Outcome.STOPPED: 60}

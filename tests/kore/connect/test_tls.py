@@ -41,7 +41,7 @@ def test_certificate(code: int, words: str, names_ca: bool) -> None:
     assert words in why
     assert ("ca=" in why) is names_ca
     assert why.endswith("; nothing was sent")
-    assert again is RetryHint.NO
+    assert again is RetryHint.NEVER
 
 
 @pytest.mark.parametrize(
