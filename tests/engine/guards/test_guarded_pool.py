@@ -459,7 +459,10 @@ def test_a_campaign_that_runs_whatever_is_claimed_is_unconfirmed(attempts: int) 
 
 @pytest.mark.parametrize(
     ("reading", "remedy"),
-    [(Reading({}, 1), "bulkstop verify --singly"), (Reading({}, 1, "HTTP 403"), "(HTTP 403): look at it with")],
+    [
+        (Reading({}, 1), "(verify with singly=True), or try again"),
+        (Reading({}, 1, "HTTP 403"), "(HTTP 403); try again with"),
+    ],
 )
 def test_a_claim_that_the_list_does_not_prove_is_unconfirmed(reading: Reading, remedy: str) -> None:
     """Not listed, or no list: the line says what to do."""
