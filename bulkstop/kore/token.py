@@ -344,7 +344,7 @@ def _signed(payload: dict[str, Any], key: Callable[[], Any], algorithm: Algorith
         token = jwt.encode(payload, key(), algorithm=algorithm)
     # Raised out here, so that it is not chained to an exception that may carry the key.
     if token is None and is_encrypted_key(key_text):
-        raise CredentialsError(f"no token can be signed: the key {explain_open_key('KEY')}")
+        raise CredentialsError(f"no token can be signed: the key {explain_open_key()}")
     if token is None:
         need = (
             "an RSA private key in PEM form"
