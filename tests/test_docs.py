@@ -28,7 +28,7 @@ ADDRESS = "http://127.0.0.1:8080"
 SECRET = "a-secret-of-32-characters-or-more"
 NOT_RUN = {
     "make demo": "they set up an environment from a registry, and the tests would run themselves; .ci/run runs both",
-    "python3 -m venv ~/.bulkstop": "it sets up an environment from a registry, as make does",
+    "make install": "it sets up an environment from a registry; tests/test_install.py has homes of its own for it",
     "bulkstop simulate --port 8080": "it runs until Ctrl-C, on a port that may be taken; the tests start their own",
 }
 
