@@ -135,7 +135,7 @@ def test_clock_that_is_off(here: Here) -> None:
 @pytest.mark.parametrize(
     ("words", "variables", "cause"),
     [
-        (("--host", "http://127.0.0.1:9"), {}, "ECONNREFUSED"),
+        (("--host", "http://127.0.0.1:9"), {}, "(ECONNREFUSED); nothing was sent"),
         ((), {"BULKSTOP_TOKEN": None}, "no credentials: set BULKSTOP_TOKEN"),
         ((), {"BULKSTOP_TOKEN": EXPIRED}, "the token expired at 2001-09-09T01:46:40Z by this machine's clock"),
         (("--token-file", "gone"), {"BULKSTOP_TOKEN": None}, "token file 'gone' cannot be read"),
@@ -174,6 +174,13 @@ def test_unusable_rows(here: Here, sim: Simulated, make_list: MakeList) -> None:
     assert (run.code, run.out.splitlines()[-1]) == (1, "NOT READY: 1 of 3 rows cannot be used")
     assert "campaigns.csv line 4: campaign id '..' is a path step" in run.out
     assert here("check", "gone.csv", "--host", sim.url, *WHERE).code == 2
+
+
+def test_no_profile(here: Here, sim: Simulated) -> None:
+    """Who forgets the profile is told that it may have what is missing."""
+    run = here("check", "--host", sim.url)
+    assert (run.code, run.out.splitlines()[-1].startswith("NOT READY: --account-id: not given; ")) == (1, True)
+    assert "a profile that has it (--profile NAME)" in run.out
 
 
 def test_no_such_profile(here: Here, tmp_path: Path) -> None:

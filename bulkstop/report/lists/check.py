@@ -112,9 +112,8 @@ def _format_clock(seconds: float) -> str:
 
 
 def _format_input(read: InputFacts) -> list[tuple[str, str]]:
-    rows = [
-        ("input", f"{read.rows:,} rows: {read.to_stop:,} to stop, {read.invalid:,} unusable, {read.held:,} held back")
-    ]
+    count = f"{read.rows:,} row{'s' * (read.rows != 1)}"
+    rows = [("input", f"{count}: {read.to_stop:,} to stop, {read.invalid:,} unusable, {read.held:,} held back")]
     rows += [("first ids", printable(", ".join(read.first_ids)))] if read.first_ids else []
     rows += [("read as" if not number else "", _format_form(form)) for number, form in enumerate(read.forms)]
     return [*rows, ("unusable", f"first: {read.first_invalid}")] if read.first_invalid else rows

@@ -118,7 +118,7 @@ async def _check(settings: Settings, scopes: Sequence[Scope], facts: dict[str, o
             facts["scopes"] = tuple(pages)
         facts["clock_s"] = dated[0].clock_s
     if fault := next((page for page in pages if page.fault), None):
-        facts["fault"] = f"{fault.fault} ({fault.name})"
+        facts["fault"] = f"{fault.fault} ({fault.name})" if is_answered else fault.fault
 
 
 async def _read_page(parts: Parts, scope: Scope) -> Page | Attempt:
