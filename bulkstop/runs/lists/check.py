@@ -46,7 +46,8 @@ def check(settings: Settings, inputs: Sequence[str] = (), *, fmt: str | None = N
         if not scopes or (settings.account_id and settings.stream_id):
             scopes = list(dict.fromkeys([*list_scopes(settings, choose_types(settings)), *scopes]))
         facts["more_scopes"] = len(scopes[MOST_SCOPES:])
-        host.run(_check(settings, scopes[:MOST_SCOPES], facts), fast=False)
+        transport = DatedTransport(make_transport(settings))  # not in the loop, which its imports would hold up
+        host.run(_check(settings, transport, scopes[:MOST_SCOPES], facts), fast=False)
     except BulkstopError as fault:
         facts["fault"] = str(fault)
     return facts
@@ -97,15 +98,11 @@ def _describe_form(entry: Input, headers: Mapping[str, Sequence[str]]) -> InputF
     )
 
 
-async def _check(settings: Settings, scopes: Sequence[Scope], facts: dict[str, object]) -> None:
+async def _check(
+    settings: Settings, transport: "DatedTransport", scopes: Sequence[Scope], facts: dict[str, object]
+) -> None:
     """Add to the facts what the token says of itself, and a page of each list."""
-    dated: list[DatedTransport] = []
-
-    def connect(of: Settings) -> Transport:
-        dated.append(DatedTransport(make_transport(of)))
-        return dated[0]
-
-    async with open_parts(replace(settings, attempts=1), connect=connect) as parts:
+    async with open_parts(replace(settings, attempts=1), connect=lambda _: transport) as parts:
         token = await parts.tokens.get()
         facts["is_renewable"] = not settings.token
         facts["expires_in_s"] = None if token.expires_at is None else token.expires_at - time.time()
@@ -116,7 +113,7 @@ async def _check(settings: Settings, scopes: Sequence[Scope], facts: dict[str, o
             is_answered = is_answered and not (isinstance(page, Attempt) and page.outcome in _UNANSWERED)
             pages.append(_describe_page(scope, page))
             facts["scopes"] = tuple(pages)
-        facts["clock_s"] = dated[0].clock_s
+        facts["clock_s"] = transport.clock_s
     if fault := next((page for page in pages if page.fault), None):
         facts["fault"] = f"{fault.fault} ({fault.name})" if is_answered else fault.fault
 
