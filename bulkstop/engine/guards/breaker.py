@@ -15,7 +15,8 @@ from bulkstop.text import shorten
 DOWN = frozenset({Outcome.CONNECTION_ERROR, Outcome.TIMEOUT, Outcome.SERVER_ERROR})
 """The answers that a service gives which is down; any other one, a refusal too, shows that it works."""
 
-_UNANSWERED = frozenset({Outcome.CONNECTION_ERROR, Outcome.TIMEOUT})
+UNANSWERED = frozenset({Outcome.CONNECTION_ERROR, Outcome.TIMEOUT})
+"""What a call has come to that nobody answered."""
 
 
 class Breaker:
@@ -80,7 +81,7 @@ class Breaker:
         self, now: float, sent_at: float, outcome: Outcome, error: str | None = None, *, is_lasting: bool = False
     ) -> None:
         """Note the answer to a call that left at `sent_at`; a lasting failure is none that passes by itself."""
-        self.has_answered = self.has_answered or outcome not in _UNANSWERED
+        self.has_answered = self.has_answered or outcome not in UNANSWERED
         if is_lasting and not self.has_answered:
             self.fault = GuardError(error or str(outcome))
         if self.is_open:

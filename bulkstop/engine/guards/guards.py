@@ -4,7 +4,7 @@ import math
 from typing import Generic
 
 from bulkstop.engine.guards.admission import Admission
-from bulkstop.engine.guards.breaker import Breaker
+from bulkstop.engine.guards.breaker import UNANSWERED, Breaker
 from bulkstop.engine.guards.scopes import L, ScopeBreaker, Unwatched
 from bulkstop.errors import GuardError
 from bulkstop.model import Attempt, RetryHint
@@ -43,11 +43,14 @@ class Guards(Generic[L]):
     def answered(self, now: float, sent_at: float, attempt: Attempt) -> Attempt:
         """Note the answer to a call that left at `sent_at`, and return what it means for its campaign.
 
-        Where nothing could help a call, though others were answered before, another try may find it mended.
+        Where nothing could help a call, though others were answered before, another try may find it mended. What was
+        answered itself is no such call, whatever a `Classify` says.
         """
-        is_lasting = attempt.again is RetryHint.NEVER
+        is_lasting = attempt.again is RetryHint.NEVER and attempt.outcome in UNANSWERED
         self._breaker.answered(now, sent_at, attempt.outcome, attempt.error, is_lasting=is_lasting)
-        return attempt._replace(again=RetryHint.LATER) if is_lasting and self._breaker.has_answered else attempt
+        if attempt.again is not RetryHint.NEVER or (is_lasting and not self._breaker.has_answered):
+            return attempt
+        return attempt._replace(again=RetryHint.LATER if is_lasting else RetryHint.NO)
 
     def ended(self, line: L, attempt: Attempt, now: float) -> list[tuple[L, bool]]:
         """Note how a campaign that was sent has ended.

@@ -733,3 +733,12 @@ def test_a_certificate_that_changes_is_waited_for() -> None:
     job = Job(campaigns(60), service, breaker=Breaker(3))
     assert job.to_its_end() is None
     assert job.outcomes() == {Outcome.STOPPED: 60}
+
+
+def test_an_answer_is_no_lasting_failure() -> None:
+    """Whatever is said of it, a call that was answered ends its own campaign alone, and at once."""
+    refused = REFUSED._replace(outcome=Outcome.REJECTED, again=RetryHint.NEVER)
+    job = Job(campaigns(5), always(refused, 0.1), breaker=Breaker())
+    assert job.to_its_end() is None
+    assert job.outcomes() == {Outcome.REJECTED: 5}
+    assert len(job.service.log) == 5
