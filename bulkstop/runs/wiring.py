@@ -40,6 +40,7 @@ from bulkstop.naming import name_setting, name_variable
 from bulkstop.redact import REDACTOR, find_passwords
 from bulkstop.report.log import LOG, log_event
 from bulkstop.settings import Settings
+from bulkstop.settings.finish_by import explain_moment
 from bulkstop.settings.load import list_open_variables
 from bulkstop.settings.parse import TransportName
 from bulkstop.text import decode_secret, shorten
@@ -249,10 +250,10 @@ def plan_waves(settings: Settings, to_send: int) -> list[int]:
 
 def check_time(settings: Settings) -> float | None:
     """Return the seconds left to finish by; raises SettingsError when there are none."""
-    seconds_left = settings.seconds_left(datetime.now(UTC))
-    if seconds_left is not None and seconds_left <= 0:
-        raise SettingsError(f" {settings.finish_by}: has passed today; nothing was sent", setting="finish_by")
-    return seconds_left
+    now = datetime.now(UTC)
+    if settings.finish_by is not None and (fault := explain_moment(settings.finish_by, settings.tz, now)):
+        raise SettingsError(f" {fault}; nothing was sent", setting="finish_by")
+    return settings.seconds_left(now)
 
 
 def find_end(settings: Settings) -> float:

@@ -6,17 +6,17 @@ it through the same definitions, so an option, its variable and its key cannot d
 
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, fields
-from datetime import datetime, time
+from datetime import datetime
 from pathlib import PurePath
 from typing import Any, Never, Unpack
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 from bulkstop.errors import SettingsError
 from bulkstop.ids import id_fault
 from bulkstop.model import CampaignType, FailureCap, Limit, Order, WarningKind
 from bulkstop.naming import name_setting, name_variable
-from bulkstop.settings.machine_zone import explain_machine_zone, read_machine_zone
+from bulkstop.settings.finish_by import find_moment, has_own_zone, parse_finish_by
+from bulkstop.settings.machine_zone import explain_machine_zone
 from bulkstop.settings.options import SettingsOptions
 from bulkstop.settings.parse import (
     ALGORITHMS,
@@ -24,7 +24,6 @@ from bulkstop.settings.parse import (
     one_of,
     parse_address,
     parse_campaign_type,
-    parse_clock_time,
     parse_count,
     parse_failure_cap,
     parse_limit,
@@ -250,10 +249,18 @@ class Settings:
         SELECTION, False, "Also disable the recurring schedule of each stopped campaign, by its name in the list."
     )
     finish_by: str | None = setting(
-        DEADLINE, None, "Let nothing leave after this time of today.", read=parse_clock_time, metavar="HH:MM"
+        DEADLINE,
+        None,
+        "Let nothing leave after this time: 18:00, 2026-12-01T18:00, 18:00+05:30, or +2h from now.",
+        read=parse_finish_by,
+        metavar="TIME",
     )
     tz: str | None = setting(
-        DEADLINE, None, "Zone of that time; default: this machine's.", read=parse_zone, metavar="ZONE"
+        DEADLINE,
+        None,
+        "Zone of that time; of one with an offset, the zone that it is shown in; default: this machine's.",
+        read=parse_zone,
+        metavar="ZONE",
     )
     concurrency: int = setting(CONCURRENCY, 32, "Calls in flight at once.", read=parse_count, metavar="N")
     attempts: int = setting(QUOTA, 5, "Tries per campaign.", read=parse_count, metavar="N")
@@ -294,9 +301,7 @@ class Settings:
         """Return the seconds from `now` (with a zone) to `finish_by`, below zero once it has passed; else None."""
         if self.finish_by is None:
             return None
-        there = ZoneInfo(self.tz) if self.tz else read_machine_zone()  # None: the machine's, as it is at that time
-        end = datetime.combine(now.astimezone(there).date(), time.fromisoformat(self.finish_by), there)
-        return end.timestamp() - now.timestamp()
+        return find_moment(self.finish_by, self.tz, now).timestamp() - now.timestamp()
 
 
 OPTION_SPECS: Mapping[str, OptionSpec] = {f.name: f.metadata["spec"] for f in fields(Settings)}
@@ -455,7 +460,9 @@ def _check_soak(settings: Settings) -> None:
 
 
 def _check_zone(settings: Settings) -> None:
-    if settings.finish_by is not None and settings.tz is None and (fault := explain_machine_zone()):
+    if settings.finish_by is None or settings.tz is not None or has_own_zone(settings.finish_by):
+        return
+    if fault := explain_machine_zone():
         raise SettingsError(
             f" {settings.finish_by}: {fault}; give {name_setting('tz')}, or mend it", setting="finish_by"
         )

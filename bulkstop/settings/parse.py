@@ -4,14 +4,12 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import time
 from enum import StrEnum
 from typing import TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bulkstop.model import CampaignType, FailureCap, Limit
-from bulkstop.naming import name_setting
 from bulkstop.text import strip_secret
 from bulkstop.units import BYTES, in_seconds, parse_percentage
 
@@ -131,18 +129,6 @@ def parse_waves(text: str) -> str:
         if share is None and not re.fullmatch(r"\d{1,12}", part.strip(), re.ASCII):
             raise ValueError(f"{part.strip()!r} is neither a number of campaigns nor a percentage, such as 1,10%,100%")
     return text
-
-
-def parse_clock_time(text: str) -> str:
-    """Read a time of the day, `18:00` or `18:00:30`."""
-    try:
-        padded = re.sub(r"^(\d)(?=:)", r"0\1", text.strip())
-        clock_time = time.fromisoformat(padded)
-    except ValueError:
-        raise ValueError(f"{text!r} is no time of the day, such as 18:00") from None
-    if clock_time.tzinfo is not None:
-        raise ValueError(f"{text!r} is a time of the day in a zone; give {name_setting('tz')} for that")
-    return padded
 
 
 def parse_zone(text: str) -> str:

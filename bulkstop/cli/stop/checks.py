@@ -147,8 +147,8 @@ def check_dry(start: Start, facts: PlanFacts) -> int:
     for fault in faults:
         print_err(f"bulkstop: {' '.join(str(fault).splitlines())}")
     late = facts.deadline.late if facts.deadline else 0
-    if late and not faults:
-        by = f"at least {late:,} of {facts.to_send:,} will not have been sent by {start.settings.finish_by}"
+    if facts.deadline and late and not faults:
+        by = f"at least {late:,} of {facts.to_send:,} will not have been sent by {facts.deadline.clock}"
         print_err(f"bulkstop: {name_setting('finish_by')} cannot be met: {by}; the run would end with exit code 4")
     if not start.options.as_json:
         is_asked = has_token_command(start.settings)

@@ -85,6 +85,9 @@ def write_way_on(options: StopOptions, way: Sequence[str], before: str = "") -> 
     """Write the command that goes on with the result file, and what it needs that no command can have."""
     drop = {"overwrite", "resume", "retry", "retry_failed", *(("finish_by", "tz") if has_passed() else ())}
     more = ["-o", options.target] if "-" in options.inputs and options.output is None else []
+    if deadline := _find_fixed_deadline():
+        drop.add("finish_by")
+        more += ["--finish-by", deadline]
     list_again = ", with the same list on its standard input" if needs_stdin(options.inputs) else ""
     return f"{list_again}: {before}{rebuild_command(drop=drop, add=[*more, *way])}"
 
@@ -94,6 +97,14 @@ def has_passed() -> bool:
     settings = click.get_current_context().find_object(Settings)
     left = None if settings is None else settings.seconds_left(datetime.now(UTC))
     return left is not None and left <= 0
+
+
+def _find_fixed_deadline() -> str | None:
+    """Return the moment to finish by that `+2h` was: read once more, it would be a later one."""
+    ctx = click.get_current_context()
+    settings, given = ctx.find_object(Settings), ctx.params.get("finish_by")
+    is_from_now = isinstance(given, str) and given.startswith("+")
+    return settings.finish_by if settings and is_from_now and not has_passed() else None
 
 
 def back_in_place(journal: RunJournal) -> str:
