@@ -143,7 +143,7 @@ class Settings:
         metavar="|".join(TransportName),
     )
     timeout_s: float = setting(
-        CONNECTION, 30.0, "Deadline of one call, answer included.", read=parse_seconds, metavar="SECONDS"
+        CONNECTION, 30.0, "Deadline of one call, answer included.", read=parse_seconds, metavar="TIME"
     )
     insecure_http: bool = setting(CONNECTION, False, "Allow plain http:// to a host that is not this machine.")
 
@@ -238,9 +238,9 @@ class Settings:
         read=parse_waves,
         metavar="N|N%,...",
     )
-    soak_s: float = setting(GUARDS, 0.0, "Wait between two waves.", read=parse_pause, metavar="SECONDS")
+    soak_s: float = setting(GUARDS, 0.0, "Wait between two waves.", read=parse_pause, metavar="TIME")
     max_outage_s: float = setting(
-        GUARDS, 300.0, "End the run when the service is down for so long.", read=parse_seconds, metavar="SECONDS"
+        GUARDS, 300.0, "End the run when the service is down for so long.", read=parse_seconds, metavar="TIME"
     )
     only_running: bool = setting(
         SELECTION, False, "Read the list first; send nothing to what it has as completed or stopped."
@@ -265,11 +265,9 @@ class Settings:
     concurrency: int = setting(CONCURRENCY, 32, "Calls in flight at once.", read=parse_count, metavar="N")
     attempts: int = setting(QUOTA, 5, "Tries per campaign.", read=parse_count, metavar="N")
     max_retry_after_s: float = setting(
-        RETRY_AFTER, 120.0, "Longest wait that a server may ask for.", read=parse_seconds, metavar="SECONDS"
+        RETRY_AFTER, 120.0, "Longest wait that a server may ask for.", read=parse_seconds, metavar="TIME"
     )
-    grace_s: float = setting(
-        GRACE, 20.0, "Time for calls in flight after Ctrl-C.", read=parse_seconds, metavar="SECONDS"
-    )
+    grace_s: float = setting(GRACE, 20.0, "Time for calls in flight after Ctrl-C.", read=parse_seconds, metavar="TIME")
 
     def __init__(self, *values: Never, **options: Unpack[SettingsOptions]) -> None:
         """Read every value as its text would be, and check what depends on more than one setting."""

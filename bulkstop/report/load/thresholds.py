@@ -24,7 +24,7 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 }
 _PARTS = re.compile(r"([a-z_]+(?:\.[a-z]+)?(?:\d+(?:\.\d+)?)?)\s*([<>]=?)\s*(\d+(?:\.\d+)?)\s*(\S*)", re.ASCII)
 _TIME = re.compile(r"(?:(latency|service)\.)?(?:p(\d{1,3}(?:\.\d{1,6})?)|(max|mean))", re.ASCII)
-_TIME_UNITS = in_seconds("us", "ms", "s", "m")
+_TIME_UNITS = in_seconds("us", "ms", "s", "m", "min", "h")
 _RATE_UNITS = {f"/{unit}": a_second for unit, a_second in PER_S.items()}
 _SHARE_UNITS = {"%": PERCENT}
 _NEVER = {Outcome.INVALID, Outcome.DUPLICATE, Outcome.PROTECTED, Outcome.NOT_SENT}
