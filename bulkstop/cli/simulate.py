@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from bulkstop.cli.log import log_to_stderr
+from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import GroupedCommand, ParsedText, refuse_empty_variables
 from bulkstop.cli.terminal import print_err
 from bulkstop.errors import SettingsError
@@ -91,14 +92,14 @@ SHARE: Any = {"type": ParsedText(parse_share, "SHARE"), "default": 0.0, "metavar
 @click.option("--fail-status", "failure_status", type=int, default=503, show_default=True, help="HTTP status of those.")
 @click.option(
     "--second-stop",
-    type=click.Choice(["conflict", "success"]),
+    type=WordChoice(["conflict", "success"]),
     default="conflict",
     show_default=True,
     help="Answer for a campaign that does not run.",
 )
 @click.option(
     "--unknown",
-    type=click.Choice(["active", "not_found"]),
+    type=WordChoice(["active", "not_found"]),
     default="active",
     show_default=True,
     help="What an id is that is not among --campaigns.",

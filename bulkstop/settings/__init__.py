@@ -333,11 +333,11 @@ def check_names(options: Iterable[str]) -> None:
     """Raise SettingsError for what is no setting."""
     for name in options:
         if name not in OPTION_SPECS:
-            from difflib import get_close_matches  # only a mistake needs it
+            from bulkstop.text.likeness import suggest_near  # only a mistake needs it
 
             words = [each for each in OPTION_SPECS if each in name.split("_")]  # `campaign_type` means `type`
-            near = words or get_close_matches(name, OPTION_SPECS, n=1)
-            raise SettingsError(f"{name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else ""))
+            near = f"; did you mean {words[0]}?" if words else suggest_near(name, OPTION_SPECS)
+            raise SettingsError(f"{name}: there is no such setting{near}")
 
 
 def is_empty(value: object) -> bool:

@@ -8,7 +8,7 @@ from bulkstop.model import Result, Row
 from bulkstop.source.line_reader import LineReader, read_pieces
 from bulkstop.source.quotes import RowShape
 from bulkstop.source.records import Record, Records, glimpse
-from bulkstop.source.rows import FIELDS, ID_NAMES, Layout, RowParser, Values, field_of, find_layout
+from bulkstop.source.rows import FIELDS, ID_NAMES, Layout, RowParser, Values, field_of, find_layout, near_column
 from bulkstop.text import printable, replace_controls, shorten
 from bulkstop.text.cells import from_cell, unescape_cell
 
@@ -99,7 +99,9 @@ def _check_header(header: Record, shape: RowShape, label: str) -> None:
 def _no_id_column(names: Sequence[str]) -> str:
     seen = ", ".join(repr(shorten(name)) for name in names[:_COLUMNS_SHOWN])
     more = f" and {len(names) - _COLUMNS_SHOWN} more" if len(names) > _COLUMNS_SHOWN else ""
-    return f"no column with campaign ids among {seen}{more}; name it {', '.join(ID_NAMES[:-1])} or {ID_NAMES[-1]}"
+    near = near_column("campaign_id", tuple(names))
+    remedy = f"name {near!r} campaign_id" if near else f"name it {', '.join(ID_NAMES[:-1])} or {ID_NAMES[-1]}"
+    return f"no column with campaign ids among {seen}{more}; {remedy}"
 
 
 def _hint(header: Record) -> str:

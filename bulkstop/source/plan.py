@@ -284,8 +284,9 @@ def _line(values: tuple[object, ...], of: Row) -> bytes:
 def _odd_line(values: tuple[object, ...], of: Row) -> bytes:
     try:
         return _ODD + json.dumps(values, default=_plain, skipkeys=True).encode() + b"\n"
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{of.source} line {of.line}: its other columns cannot be written ({error})") from None
+    except (ValueError, RecursionError):
+        why = "they are nested too deeply, or hold a number that is too long"
+        raise InputError(f"{of.source} line {of.line}: its other columns cannot be written: {why}") from None
 
 
 def _read_line(line: bytes) -> Any:

@@ -98,10 +98,16 @@ def parse_threshold(text: str) -> Threshold:
     name, sign, number, unit = match.groups() if match else ("", "<", "0", "")
     figure, units = _figure(name)
     if figure is None or unit not in units:
-        why = f"; {name} is given in {', '.join(units)}" if figure is not None else ""
+        why = f"; {name} is given in {', '.join(units)}" if figure is not None else _suggest(name)
         raise ValueError(f"{text!r} is no threshold, {FORMS}{why}")
     scale = units[unit]
     return Threshold(text.strip(), name, figure, _COMPARE[sign], float(number), unit, scale)
+
+
+def _suggest(name: str) -> str:
+    from bulkstop.text.likeness import suggest_near  # only a mistake needs it
+
+    return suggest_near(name, ("errors", "rate", "max", "mean", "p99", *_OUTCOMES)) if name else ""
 
 
 def _figure(name: str) -> tuple[Figure | None, dict[str, float]]:
