@@ -43,7 +43,7 @@ from bulkstop.settings import Settings
 from bulkstop.settings.finish_by import explain_moment
 from bulkstop.settings.load import list_open_variables
 from bulkstop.settings.parse import TransportName
-from bulkstop.text import decode_secret, shorten
+from bulkstop.text import decode_secret, format_count, shorten
 from bulkstop.version import __version__
 
 if TYPE_CHECKING:
@@ -270,7 +270,7 @@ def check_size(settings: Settings, listed: int) -> None:
     """Raise SettingsError when a list has more campaigns to stop than the settings allow."""
     if settings.max_campaigns is not None and listed > settings.max_campaigns:
         raise SettingsError(
-            f" {settings.max_campaigns}: the list has {listed:,} campaigns to stop; nothing was sent",
+            f" {settings.max_campaigns}: the list has {format_count(listed, 'campaign')} to stop; nothing was sent",
             setting="max_campaigns",
         )
 
@@ -280,7 +280,7 @@ def check_accounts(settings: Settings, accounts: Collection[str]) -> None:
     if settings.expect_accounts is not None and len(accounts) > settings.expect_accounts:
         named = ", ".join(map(shorten, islice(accounts, settings.expect_accounts + 1)))
         raise SettingsError(
-            f" {settings.expect_accounts}: the list has campaigns of {len(accounts):,} accounts ({named}"
+            f" {settings.expect_accounts}: the list has campaigns of {format_count(len(accounts), 'account')} ({named}"
             f"{', ...' if len(accounts) > settings.expect_accounts + 1 else ''}); nothing was sent",
             setting="expect_accounts",
         )

@@ -9,7 +9,7 @@ from bulkstop.source.line_reader import LineReader, read_pieces
 from bulkstop.source.quotes import RowShape
 from bulkstop.source.records import Record, Records, glimpse
 from bulkstop.source.rows import FIELDS, ID_NAMES, Layout, RowParser, Values, field_of, find_layout, near_column
-from bulkstop.text import printable, replace_controls, shorten
+from bulkstop.text import format_count, printable, replace_controls, shorten
 from bulkstop.text.cells import from_cell, unescape_cell
 
 _DELIMITERS = ",;\t|"
@@ -40,7 +40,9 @@ def _row(record: Record, header: Record, columns: Layout, parser: RowParser) -> 
     if record.fault:
         return _invalid(record, record.fault, columns, parser)
     if len(cells) > columns.width:
-        return _invalid(record, f"{len(cells)} cells, but the header names {columns.width}", columns, parser)
+        return _invalid(
+            record, f"{format_count(len(cells), 'cell')}, but the header names {columns.width}", columns, parser
+        )
     if cells == header.cells:
         return _invalid(record, "the header once more, not a campaign", columns, parser)
     return parser.row(record.line, _values(columns, cells), columns.carried(cells))

@@ -16,6 +16,7 @@ from bulkstop.report.stop.summary import StopSummary, format_summary
 from bulkstop.runs.options import NEEDS_A_CHOICE, format_outcomes
 from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.settings import Settings
+from bulkstop.text import format_count
 
 
 def print_summary(summary: StopSummary, journal: RunJournal, options: StopOptions, *, reads_back: bool = False) -> None:
@@ -118,7 +119,10 @@ def print_lost(journal: RunJournal) -> None:
     """List what was sent and has no line in the file any more, the last of it where that is much and saved."""
     lost = journal.rescue.results if journal.rescue else ()
     if lost:
-        print_err(f"bulkstop: {len(lost):,} results, the last ones, are not in {journal.path} any more; they are:")
+        print_err(
+            f"bulkstop: {format_count(len(lost), 'result, the last one, is', 'results, the last ones, are')} "
+            f"not in {journal.path} any more; they are:"
+        )
     for result in lost:
         print_err(to_json(result).decode().rstrip())
 
@@ -127,8 +131,12 @@ def print_unwritten(ended: StopSummary, output: str) -> None:
     """Say what was sent but could not be written; this is then the only place where it stands."""
     place = "standard output" if output == "-" else output
     if ended.unread:
-        print_err(f"bulkstop: {place}: {ended.unread:,} result lines could not be written, as nobody reads them")
+        print_err(
+            f"bulkstop: {place}: {format_count(ended.unread, 'result line')} could not be written, as nobody reads them"
+        )
     if ended.unwritten:
-        print_err(f"bulkstop: {len(ended.unwritten)} results could not be written to {place}; they are:")
+        print_err(
+            f"bulkstop: {format_count(len(ended.unwritten), 'result')} could not be written to {place}; they are:"
+        )
         for result in ended.unwritten:
             print_err(to_json(result).decode().rstrip())

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bulkstop.text import format_duration, format_table, printable
+from bulkstop.text import format_count, format_duration, format_table, printable
 
 CLOCK_OFF_S = 5.0
 """A difference of the clocks that is worth a word: a `Date` header has whole seconds, and answers take time."""
@@ -83,7 +83,13 @@ def _format_clock(seconds: float) -> str:
 
 def _format_input(read: InputFacts) -> list[tuple[str, str]]:
     rows = [
-        ("input", f"{read.rows:,} rows: {read.to_stop:,} to stop, {read.invalid:,} unusable, {read.held:,} held back")
+        (
+            "input",
+            (
+                f"{format_count(read.rows, 'row')}: {read.to_stop:,} to "
+                f"stop, {read.invalid:,} unusable, {read.held:,} held back"
+            ),
+        )
     ]
     rows += [("first ids", printable(", ".join(read.first_ids)))] if read.first_ids else []
     rows += [("carried", printable(", ".join(read.columns)))] if read.columns else []
@@ -94,5 +100,5 @@ def _format_verdict(of: CheckFacts) -> str:
     if of.fault:
         return f"NOT READY: {printable(of.fault)}"
     if of.read is not None and of.read.invalid:
-        return f"NOT READY: {of.read.invalid:,} of {of.read.rows:,} rows cannot be used"
+        return f"NOT READY: {of.read.invalid:,} of {format_count(of.read.rows, 'row')} cannot be used"
     return "READY: the service was reached, took the token and gave its list"

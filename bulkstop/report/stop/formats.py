@@ -13,7 +13,7 @@ import orjson
 
 from bulkstop.errors import OutputError
 from bulkstop.model import CampaignType, Outcome, Result
-from bulkstop.text import printable
+from bulkstop.text import format_count, printable
 from bulkstop.text.cells import escape_json_line, from_cell, to_cell
 from bulkstop.text.faults import explain_csv, explain_json
 from bulkstop.version import __version__
@@ -108,7 +108,7 @@ def from_csv(line: bytes, columns: Sequence[str] = COLUMNS) -> Result:
         raise ValueError("holds a NUL")
     cells = _cells(line.decode())
     if len(cells) != len(columns):
-        raise ValueError(f"{len(cells)} cells instead of {len(columns)}")
+        raise ValueError(f"{format_count(len(cells), 'cell')} instead of {len(columns)}")
     return _result({name: _value(name, cell) for name, cell in zip(columns, cells, strict=True)})
 
 

@@ -18,6 +18,7 @@ from bulkstop.source.digest import Digest
 from bulkstop.source.plan import Plan
 from bulkstop.source.protect import read_protection
 from bulkstop.source.rows import read_campaigns
+from bulkstop.text import format_count
 from bulkstop.text.clock import format_clock
 
 Inputs = Sequence[str] | Iterable[Campaign]
@@ -51,7 +52,7 @@ def check_usable(plan: Plan) -> None:
     """Raise InputError when a row of the plan cannot be used."""
     if invalid := plan.held_invalid + plan.settled[Outcome.INVALID]:
         why = f" (first {plan.first_invalid})" if plan.held_invalid else ""
-        raise InputError(f": {invalid:,} rows cannot be used{why}; nothing was sent", setting="strict")
+        raise InputError(f": {format_count(invalid, 'row')} cannot be used{why}; nothing was sent", setting="strict")
 
 
 def describe_plan(

@@ -458,7 +458,7 @@ class TestResume:
         with pytest.raises(InputError, match=r"^list\.csv line 6: was voice 'cd-5'"):
             run(path, trust=True)
         write_list(4)
-        with pytest.raises(InputError, match=r"^r\.jsonl has lines of 1 rows that the inputs no longer have; give the"):
+        with pytest.raises(InputError, match=r"^r\.jsonl has lines of 1 row that the inputs no longer have; give the"):
             run(path, trust=True)
         Path("list.csv").write_text(text)
         assert run(path, trust=True, outcome_of=until(4)).exit_code == 1
@@ -686,7 +686,7 @@ class TestForged:
             with pytest.raises(OutputError, match=rf"^r\.jsonl: {said}"):
                 run(path)
         elif "line" in forged:
-            with pytest.raises(InputError, match="has lines of 1 rows that the inputs no longer have"):
+            with pytest.raises(InputError, match="has lines of 1 row that the inputs no longer have"):
                 run(path)
         else:
             assert run(path).exit_code == 0
