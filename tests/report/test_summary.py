@@ -1,11 +1,13 @@
 """How a run ended, of whatever kind: what is raised unless all is done, and what a machine is told."""
 
 import json
+import signal
+from dataclasses import replace
 
 import pytest
 
 from bulkstop.errors import BulkstopError, GuardError, ListError, NotDoneError
-from bulkstop.model import CampaignType, Outcome, Result, ScheduleState, State
+from bulkstop.model import SIGNALS, CampaignType, Outcome, Result, ScheduleState, State
 from bulkstop.report.lists.verification import Verification
 from bulkstop.report.load.summary import LoadPlan, LoadSummary
 from bulkstop.report.load.thresholds import parse_threshold
@@ -109,3 +111,16 @@ def test_stops_as_json() -> None:
         "reason": "all sent",
         "exit_code": 1,
     }
+
+
+@pytest.mark.parametrize("signum", SIGNALS, ids=lambda each: each.name)
+def test_the_signal_is_named(signum: signal.Signals) -> None:
+    """The reason of a manifest names the signal that the exit code stands for, whatever else came to pass meanwhile."""
+    drained = stopped(Outcome.STOPPED, Outcome.NOT_SENT, signum=signum)
+    for each in (drained, replace(drained, out_of_time=True), replace(drained, ended="drained")):
+        assert (each.reason, each.exit_code) == (f"by {signum.name}, before all were sent", 128 + signum)
+    assert stopped(rows=2, signum=signum).reason == f"by {signum.name}, before all were sent"
+    assert stopped(Outcome.STOPPED, signum=signum).reason == f"by {signum.name}, after all were sent"
+    told = replace(verified({State.UNKNOWN: 1}), signum=signum)
+    with pytest.raises(NotDoneError, match=f"ended by {signum.name}"):
+        told.check()

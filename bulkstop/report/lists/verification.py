@@ -137,7 +137,7 @@ class Verification(Summary):
 
     def _shortfalls(self) -> Sequence[str]:
         return [
-            *(["ended by a signal"] if self.signum is not None else []),
+            *([f"ended by {signal.Signals(self.signum).name}"] if self.signum is not None else []),
             *(
                 [f"{format_count(self.invalid, 'row that names', 'rows that name')} no campaign"]
                 if self.invalid

@@ -16,7 +16,7 @@ from bulkstop.report.stop.ledger import BLOCK, Mark
 from bulkstop.report.stop.manifest import Manifest, RunSection
 from bulkstop.report.stop.resume import ResumeIndex, Stretch
 from bulkstop.report.stop.stats import Stats
-from bulkstop.report.stop.summary import StopSummary
+from bulkstop.report.stop.summary import ALL_SENT, StopSummary
 from bulkstop.text import format_count
 
 if TYPE_CHECKING:
@@ -202,4 +202,10 @@ def _fits(section: RunSection, written: Stretch) -> bool:
     ]
     if section.exit_code == GUARD_EXIT:
         return section.reason is not None and section.reason not in {end.reason for end in ends}
-    return (section.reason, section.exit_code) in {(end.reason, end.exit_code) for end in ends}
+    return any(end.exit_code == section.exit_code and section.reason in _list_reasons(end) for end in ends)
+
+
+def _list_reasons(end: StopSummary) -> tuple[str, ...]:
+    """Return the reasons that such an end has, those that earlier versions gave for it among them."""
+    before = replace(end, signum=None).reason  # the time to finish by went before the signal
+    return end.reason, end.reason.replace(", after all", ", before all"), *([before] if before != ALL_SENT else [])

@@ -13,6 +13,9 @@ from bulkstop.report.summary import Summary
 from bulkstop.report.verdict import format_done, format_not_stopped
 from bulkstop.text import format_count, format_duration, format_table, printable
 
+ALL_SENT = "all sent"
+"""The reason of a run that nothing has ended early."""
+
 
 @dataclass(frozen=True, slots=True)
 class StopSummary(Summary):
@@ -59,13 +62,14 @@ class StopSummary(Summary):
         """What ended the run, in words."""
         if self.fault is not None:
             return str(self.fault)
+        if self.signum is not None:  # first, as in the exit code
+            when = "before" if self.stats.left or not self.stats.lines else "after"
+            return f"by {signal.Signals(self.signum).name}, {when} all were sent"
         if self.out_of_time and self.stats.left:
             return "at the time to finish by, before all were sent"
         if self.ended is not None and self.stats.left:
             return f"{self.ended} before all were sent"
-        if not self.stats.lines:
-            return "nothing was left to send"
-        return "all sent" if self.signum is None else f"by {signal.Signals(self.signum).name}, before all were sent"
+        return ALL_SENT if self.stats.lines else "nothing was left to send"
 
     @property
     def exit_code(self) -> int:
