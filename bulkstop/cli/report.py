@@ -19,10 +19,10 @@ from bulkstop.errors import OutputError, SettingsError
 from bulkstop.files.whole import AtomicFile, is_device
 from bulkstop.model import SIGNALS, Outcome
 from bulkstop.report.stop.formats import is_csv
-from bulkstop.report.stop.manifest import RunSection, manifest_path
+from bulkstop.report.stop.manifest import RunSection
 from bulkstop.report.stop.summary import format_counts
 from bulkstop.report.verdict import format_not_complete
-from bulkstop.runs.export import Remainder, collect_remainder, read_indexes, read_last_run, write_latest
+from bulkstop.runs.export import Remainder, collect_remainder, files_read, read_indexes, read_last_run, write_latest
 from bulkstop.runs.options import format_outcome_counts, outcomes_to_retry, retry_option
 from bulkstop.runs.review import Review, review_results
 from bulkstop.runs.stop.input_files import check_written
@@ -175,7 +175,7 @@ def find_code(reviews: Iterable[Review], options: ReportOptions) -> int:
 def open_target(options: ReportOptions) -> AtomicFile | None:
     """Open what is to be written, None for standard output; raises SettingsError or OutputError."""
     target = options.target
-    read = [pair for path in options.paths for pair in (("a result file", path), ("a manifest", manifest_path(path)))]
+    read = [pair for path in options.paths for pair in files_read(path)]
     if target != "-":
         check_written([(f"-o {target}:", target)], read)
         return AtomicFile(target, overwrite=options.overwrite)

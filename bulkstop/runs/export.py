@@ -2,8 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from bulkstop.errors import OutputError
 from bulkstop.model import FAILED, Outcome, Result
 from bulkstop.report.lists.retry import COLUMNS, to_csv, to_jsonl
 from bulkstop.report.stop.latest import format_latest, read_latest
@@ -81,6 +84,17 @@ def make_row(result: Result) -> dict[str, object]:
         elif meaning not in row and isinstance(value, str | int):
             row[meaning] = value
     return row
+
+
+def files_read(path: str) -> Iterator[tuple[str, str]]:
+    """Name the files that what is written must not take the place of: the results, and what their last run needs."""
+    yield "a result file", path
+    yield "a manifest", manifest_path(path)
+    with suppress(OutputError):  # of one that cannot be read nothing is known
+        if run := read_last_run(path):
+            folder = run.facts.get("folder")
+            here = Path(folder) if isinstance(folder, str) else Path()
+            yield from ((f"a list that {path} is about", str(here / name)) for name in run.inputs)
 
 
 def read_last_run(path: str) -> RunSection | None:

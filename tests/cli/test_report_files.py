@@ -60,6 +60,10 @@ class TestLatest:
             (("--failed", "-o", "./r.jsonl", "--overwrite"), "-o ./r.jsonl: is a result file; give another file"),
             (("--latest", "-o", "link.jsonl", "--overwrite"), "-o link.jsonl: is a result file; give another file"),
             (("--latest", "-o", "r.jsonl.run.json", "--overwrite"), "-o r.jsonl.run.json: is a manifest; give another"),
+            (
+                ("--failed", "-o", "list.csv", "--overwrite"),
+                "-o list.csv: is a list that r.jsonl is about; give another",
+            ),
             (("--latest", "-o", "no/x.csv"), "no/x.csv: cannot be opened (No such file or directory); give -o with"),
             (("--failed", "-o", "x.txt"), "-o x.txt: nothing tells its form: name it .csv, .jsonl, .ndjson"),
         ],
