@@ -254,6 +254,9 @@ def describe_remainder(remainder: Remainder, options: ReportOptions) -> Iterator
     if left:
         numbers = format_outcome_counts(left, left)
         yield f"left out: {numbers}, as another try alone changes nothing; {retry_option(left)} takes them in"
+    if remainder.without_list:
+        names = ", ".join(remainder.without_list)
+        yield f"note: {names}: the list is not there as it was, so what only that has (iid, priority, name) is not here"
     for path, number in remainder.unlisted.items():
         yield describe_unlisted(path, number)
     if count and options.target != "-" and not is_device(options.target):

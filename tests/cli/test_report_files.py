@@ -143,6 +143,33 @@ class TestFailed:
         assert more.err.startswith("4 rows to try again (1 not_found, 1 timeout, ")
         assert len(Path("more.jsonl").read_text().splitlines()) == 4
 
+    @pytest.mark.real
+    @pytest.mark.parametrize("change", ["none", "more", "other", "gone"])
+    def test_what_only_the_list_has(self, change: str, here: Here, tmp_path: Path) -> None:
+        """Rows keep all that the list of the run has, as long as that is there as it was; else that is said."""
+        rows = ["cd-1,app-1,5,Promo,Ann", "cd-2,,1,,Bob", "cd-3,app-3,,,"]
+        source = tmp_path / "list.csv"
+        source.write_text("\n".join(["id,iid,priority,name,owner", *rows, ""]))
+        where = ("--host", "http://127.0.0.1:9", "--account-id", "a1", "--stream-id", "st-1", "--type", "sms")
+        assert here("stop", "list.csv", *where, "--attempts", "1", "--max-failures", "1", "--yes").code == 3
+        match change:
+            case "more":
+                source.write_text(f"{source.read_text()}cd-4,,,,\n")
+            case "other":
+                source.write_text(source.read_text().replace("cd-2", "cd-9"))
+            case "gone":
+                source.rename(tmp_path / "moved.csv")
+        told = here("report", "list.csv.results.jsonl", "--failed", "-o", "again.csv")
+        header, *found = (tmp_path / "again.csv").read_text().splitlines()
+        assert header == "campaign_id,campaign_type,account_id,stream_id,iid,priority,name,owner"
+        ids = "sms,a1,st-1"
+        if change in ("none", "more"):
+            assert found == [f"cd-1,{ids},app-1,5,Promo,Ann", f"cd-2,{ids},st-1,1,,Bob", f"cd-3,{ids},app-3,,,"]
+            assert "note: " not in told.err
+        else:
+            assert sorted(found) == [f"cd-1,{ids},,,,Ann", f"cd-2,{ids},,,,Bob", f"cd-3,{ids},,,,"]
+            assert "note: list.csv.results.jsonl: the list is not there as it was, so what only that has" in told.err
+
     def test_nothing(self, report: Report, path: Path) -> None:
         """Where all is done the list is empty, and no command is handed out."""
         run(path)

@@ -145,7 +145,7 @@ class ResumeIndex:
         What ended in one of the outcomes in `retry` is to be sent once more.
         Raises InputError when the line of the input names something else than it did.
         """
-        standing = self._standing(row)
+        standing = self.state_of(row)
         self._are_keyed |= not row.line
         if standing is None:
             return None
@@ -160,7 +160,11 @@ class ResumeIndex:
         if (gone := self.rows - keyed - self.met) > 0:
             raise InputError(f"{self.path} has lines of {gone:,} rows that the inputs no longer have; {_SAME}")
 
-    def _standing(self, row: Row) -> RowState | None:
+    def state_of(self, row: Row) -> RowState | None:
+        """Return how a row of an input stands, None for one without a line.
+
+        Raises InputError when the line of the input names something else than it did.
+        """
         source, line = self._source(row), row.line or 0
         entry = self._entries.get(source, line)
         if not entry:
