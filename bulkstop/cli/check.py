@@ -7,6 +7,7 @@ from typing import Any, cast
 import click
 
 from bulkstop.cli.files import use_store
+from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import GroupedCommand, describe_way, read_settings, with_settings
 from bulkstop.cli.terminal import print_last
 from bulkstop.report.lists.check import format_check
@@ -20,7 +21,7 @@ Example:
 
 \b
 Exit codes:
-  0  the service was reached, took the token and gave its list, and all rows of INPUT can be used
+  0  the service was reached, took the token and gave its lists, and all rows of INPUT can be used
   1  something is in the way, and the last line says what
   2  usage or settings are wrong, or INPUT cannot be read; nothing was asked for
   3  standard output cannot be written
@@ -32,7 +33,7 @@ Exit codes:
 @click.option(
     "--format",
     "fmt",
-    type=click.Choice([form.value for form in Format]),
+    type=WordChoice([form.value for form in Format]),
     help="Form of standard input, and of files whose name does not tell.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Tell a machine: one JSON object on standard output.")
@@ -41,7 +42,8 @@ Exit codes:
 def command(ctx: click.Context, /, inputs: tuple[str, ...], fmt: str | None, *, as_json: bool, **_: object) -> int:
     """See what a profile reaches: host, token, scope, clock, quota store, and what runs now; nothing is stopped.
 
-    One page of the service's list is read. Of INPUT it is said what `stop` would read of it.
+    A page of the service's list is read: of each type of the profile's account and stream, and of those of INPUT. Of
+    INPUT it is also said what `stop` would read of it.
     """
     settings = use_store(read_settings(ctx))
     found = check(settings, inputs, fmt=fmt)

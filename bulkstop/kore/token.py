@@ -26,6 +26,7 @@ from bulkstop.errors import CredentialsError
 from bulkstop.kore.connect.tls import explain_open_key, is_encrypted_key
 from bulkstop.naming import name_setting
 from bulkstop.text import decode_secret, strip_secret
+from bulkstop.text.faults import explain_os
 
 TokenSource = Callable[[], Awaitable[str]]
 """One way of getting a token; raises CredentialsError."""
@@ -37,6 +38,8 @@ TOKEN_BYTES = 64 * 1024
 """More than this from a file or a command is no token."""
 JTI_LIFETIME_S = 300
 """How long a single-use token lives; the vendor allows an hour, one attempt needs far less."""
+BACK_DATED_S = 60
+"""How long ago a token says that it was made: a service whose clock is a little behind takes none of the future."""
 MARGIN_S = 60.0
 """A token is renewed this long before its end, or in the last tenth of a short life."""
 RETRY_S = 5.0
@@ -166,8 +169,9 @@ def signing_source(
     async def mint() -> str:
         payload: dict[str, Any] = {"sub": subject, "appId": client_id}
         if jti:
-            iat = int(now())
-            payload |= {"jti": str(uuid.uuid4()), "iat": iat, "exp": iat + JTI_LIFETIME_S}
+            second = int(now())
+            times = {"iat": second - BACK_DATED_S, "exp": second + JTI_LIFETIME_S}
+            payload |= {"jti": str(uuid.uuid4()), **times}
         return _signed(payload, key, algorithm, secret)
 
     return mint
@@ -321,8 +325,7 @@ def _read(path: Path, name: str) -> bytes:
         with path.open("rb") as file:
             return file.read(TOKEN_BYTES + 1)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise CredentialsError(f"{name} cannot be read: {reason}") from None
+        raise CredentialsError(f"{name} cannot be read: {explain_os(error)}") from None
 
 
 def _key(secret: str, algorithm: Algorithm) -> Any:
@@ -341,7 +344,7 @@ def _signed(payload: dict[str, Any], key: Callable[[], Any], algorithm: Algorith
         token = jwt.encode(payload, key(), algorithm=algorithm)
     # Raised out here, so that it is not chained to an exception that may carry the key.
     if token is None and is_encrypted_key(key_text):
-        raise CredentialsError(f"no token can be signed: the key {explain_open_key('KEY')}")
+        raise CredentialsError(f"no token can be signed: the key {explain_open_key()}")
     if token is None:
         need = (
             "an RSA private key in PEM form"
@@ -439,7 +442,8 @@ async def _run(command: str, timeout_s: float, environment: Mapping[str, str] | 
     try:
         running = _Command(command, environment)
     except (OSError, ValueError) as error:
-        raise CredentialsError(f"token command cannot be run: {error}") from None
+        why = explain_os(error) if isinstance(error, OSError) else "it holds a character that no command can"
+        raise CredentialsError(f"token command cannot be run: {why}") from None
     try:
         async with asyncio.timeout(timeout_s):
             await running.end()

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from bulkstop.cli.files import check_written
 from bulkstop.cli.load import limit
 from bulkstop.cli.log import with_log
+from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import ParsedText, with_options, with_settings
 from bulkstop.errors import SettingsError
 from bulkstop.report.load.metrics import MAX_LATE_S
@@ -44,7 +45,7 @@ with_load_options = with_options(
     click.option(
         "--format",
         "fmt",
-        type=click.Choice([form.value for form in Format]),
+        type=WordChoice([form.value for form in Format]),
         help="Form of INPUT, where no ending tells it.",
     ),
     click.option(
@@ -157,6 +158,7 @@ class LoadOptions:
     expect: tuple[int, int] | None
     as_json: bool
     quiet: bool
+    log_json: bool
 
     @property
     def outputs(self) -> tuple[tuple[str, str | None], ...]:
@@ -167,6 +169,10 @@ class LoadOptions:
     def label(self) -> str:
         """What the campaigns are called."""
         return printable(self.source or self.id_prefix)
+
+    def has_verdict(self, code: int) -> bool:
+        """Tell whether the last word is said of a run with this exit code; a log for machines has none."""
+        return not self.log_json and bool(code or not self.quiet)
 
 
 def read_load_options(params: Mapping[str, Any]) -> LoadOptions:

@@ -14,6 +14,7 @@ from bulkstop.errors import SettingsError
 from bulkstop.events import Observe, ignore
 from bulkstop.files.state_folder import expand_home, find_state_folder
 from bulkstop.model import Limit
+from bulkstop.text import write_install
 
 REDIS = ("redis", "rediss", "unix")
 """The schemes of a Redis server's URL."""
@@ -58,7 +59,7 @@ async def open_store(
         try:
             from bulkstop.engine.limits.store_redis import RedisStore
         except ImportError:
-            needs = "needs the package redis: pip install 'redis>=6'"
+            needs = f"needs the package redis: {write_install('redis>=6')}"
             raise SettingsError(f": a Redis server {needs}", setting="quota_store") from None
         server = RedisStore(where, server_of(host), windows, lease_s, secrets.token_hex(8), observe)
         await server.open()
@@ -91,5 +92,7 @@ def default_path() -> Path:
 def _path(where: str) -> Path:
     try:
         return expand_home(where).absolute()
-    except RuntimeError as error:
-        raise SettingsError(f" {where}: {error}; {suggest_store()}", setting="quota_store") from None
+    except RuntimeError:
+        raise SettingsError(
+            f" {where}: ~ is no home directory that is known; {suggest_store()}", setting="quota_store"
+        ) from None

@@ -38,6 +38,7 @@ from bulkstop.engine.limits.windows import (
     suggest_store,
 )
 from bulkstop.errors import QuotaError, SettingsError
+from bulkstop.text.faults import explain_os
 
 T = TypeVar("T")
 Delta = tuple[int, int, int]
@@ -409,7 +410,8 @@ def _connect(path: Path) -> sqlite3.Connection:
         make_file(path)
         return sqlite3.connect(path, LOCK_WAIT_S, isolation_level=None, check_same_thread=False)
     except (OSError, ValueError) as error:
-        reason = f"{_name_in(error) or path}: {error.strerror}" if isinstance(error, OSError) else error
+        named = f"{_name_in(error) or path}: " if isinstance(error, OSError) else ""
+        reason = f"{named}{explain_os(error)}"
         raise SettingsError(f" {path}: cannot be made ({reason}); {suggest_store()}", setting="quota_store") from None
 
 

@@ -16,7 +16,8 @@ from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.summary import verdicts_to_json
 from bulkstop.report.load.thresholds import Threshold, Verdict
 from bulkstop.report.stop.summary import format_counts
-from bulkstop.text import format_duration
+from bulkstop.report.verdict import format_done, format_not_done
+from bulkstop.text import format_count, format_duration, printable
 
 EVEN = Pace.EVEN
 REFUSED_SHARE = 0.5
@@ -165,7 +166,7 @@ def rate_to_limit(rate: float) -> Limit:
 def format_search(plan: SearchPlan) -> list[tuple[str, str]]:
     """Write what will be sent in two columns, for a person to see before it is."""
     load = f"from {plan.start:,g}/s up to {plan.top:,g}/s, {format_duration(plan.step_s)} each"
-    most = "" if plan.count is None else f"; at most {plan.count:,} requests"
+    most = "" if plan.count is None else f"; at most {format_count(plan.count, 'request')}"
     required = ", ".join(each.text for each in plan.lines)
     return [("host", plan.host), ("campaigns", plan.targets), ("load", load + most), ("holds if", required)]
 
@@ -174,7 +175,7 @@ def format_probe(probe: Probe) -> str:
     """Say what became of a rate."""
     metrics = probe.metrics
     p99 = f"p99 {metrics.latency.at(99)[0] * 1e3:,.1f} ms, " if len(metrics.latency) else ""
-    figures = f"{p99}{metrics.requests:,} requests in {format_duration(metrics.elapsed_s)}"
+    figures = f"{p99}{format_count(metrics.requests, 'request')} in {format_duration(metrics.elapsed_s)}"
     rate = f"{probe.rate:,g}/s"
     return f"{rate:>10}  {probe.trial:<8}  {probe.why or figures}"
 
@@ -183,13 +184,34 @@ def format_limit(summary: LimitSummary) -> list[tuple[str, str]]:
     """Write what was found in two columns, and what that took."""
     rows = [*format_counts(summary.outcomes), *format_error_counts(summary.reasons)]
     if summary.low is not None:
-        name, sure = ("limit", "") if summary.is_over else ("held", ", so far")
-        least = "at least " if summary.is_least else ""
-        rows.append((name, f"{least}{summary.low:,g}/s held{sure}{_describe_high(summary)}"))
+        rows.append(("limit" if summary.is_over else "held", _describe_rates(summary)))
     rows += [("required", str(verdict)) for verdict in summary.verdicts]
-    rows.append(("tried", f"{len(summary.probes)} times, {summary.requests:,} requests"))
+    rows.append(("tried", f"{format_count(len(summary.probes), 'time')}, {format_count(summary.requests, 'request')}"))
     rows.append(("ended", summary.reason))
     return rows
+
+
+def format_limit_verdict(summary: LimitSummary) -> str:
+    """Say in one line which rate held, or why the limit is not known; so does the exit code."""
+    return format_not_done(_list_reasons(summary)) if summary.exit_code else format_done(_describe_rates(summary))
+
+
+def _list_reasons(summary: LimitSummary) -> list[str]:
+    """Name in a few words what makes the exit code another than 0."""
+    if summary.fault is None and summary.signum is not None:
+        return [f"ended {summary.reason}"]
+    if summary.is_unanswered:
+        return ["no request was answered"]
+    if not summary.is_over:
+        return [printable(summary.reason)]
+    if summary.by_machine:
+        return ["this machine gave way first, so the limit is not known"]
+    return [str(verdict) for verdict in summary.verdicts if not verdict.held] if summary.rate else [summary.reason]
+
+
+def _describe_rates(summary: LimitSummary) -> str:
+    least = "at least " if summary.is_least else ""
+    return f"{least}{summary.low:,g}/s held{'' if summary.is_over else ', so far'}{_describe_high(summary)}"
 
 
 def _describe_high(summary: LimitSummary) -> str:
@@ -228,9 +250,10 @@ def describe_paste(target: QuotaTarget, quota: Limit | None) -> str:
     return f"{quota}; paste these lines under [{_table(target.profile)}] of {target.config}; {place}"
 
 
-def format_profile(name: str, quota: Limit) -> str:
-    """Write a quota, used evenly, as the lines of a profile."""
-    return f'[{_table(name)}]\nquota = "{quota}"\npace = "{EVEN}"'
+def format_profile(target: QuotaTarget, quota: Limit) -> str:
+    """Write a quota, used evenly, as the lines of a profile; with its header only where the file has no such table."""
+    header = f"[{_table(target.profile)}]\n" if target.values is None else ""
+    return f'{header}quota = "{quota}"\npace = "{EVEN}"'
 
 
 def _table(profile: str) -> str:

@@ -12,6 +12,8 @@ from bulkstop.report.load.figures import format_metrics, metrics_to_json, warn_n
 from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.thresholds import Threshold, Verdict
 from bulkstop.report.summary import Summary
+from bulkstop.report.verdict import format_done, format_not_done
+from bulkstop.text import format_count, printable
 
 Corner = tuple[float, float]
 """Where a line bends: seconds since the beginning, and a rate."""
@@ -37,7 +39,7 @@ class LoadPlan:
     @property
     def load(self) -> str:
         """When they leave, and how many."""
-        return self.shape + ("" if self.planned is None else f": {self.planned:,} requests")
+        return self.shape + ("" if self.planned is None else f": {format_count(self.planned, 'request')}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class LoadSummary(Summary):
             return str(self.fault)
         if self.signum is not None:
             return f"by {signal.Signals(self.signum).name}, before all were sent"
-        return f"with {self.unsent:,} requests not sent" if self.unsent else "all sent"
+        return f"with {format_count(self.unsent, 'request')} not sent" if self.unsent else "all sent"
 
     @property
     def exit_code(self) -> int:
@@ -154,6 +156,39 @@ def format_summary(summary: LoadSummary) -> list[tuple[str, str]]:
     return [*rows, ("ended", summary.reason)]
 
 
+def format_verdict(summary: LoadSummary) -> str:
+    """Say in one line that all was sent and held, or what did not; so does the exit code."""
+    if summary.exit_code:
+        return format_not_done(_list_reasons(summary))
+    sent = summary.metrics.requests
+    text = f"all {format_count(sent, 'request')} sent" if sent > 1 else "the only request sent"
+    if summary.verdicts:
+        text += ", all that is required held"
+    return format_done(text + ("; no campaign was stopped" if summary.metrics.errors == sent else ""))
+
+
+def _list_reasons(summary: LoadSummary) -> list[str]:
+    """Name in a few words what makes the exit code another than 0."""
+    sent = summary.metrics.requests
+    if summary.fault is not None:
+        return [printable(str(summary.fault))]
+    if summary.signum is not None:
+        many = format_count(sent, "request")
+        if summary.plan.planned is not None:
+            many = f"{sent:,} of {format_count(summary.plan.planned, 'request')}"
+        return [f"ended by {signal.Signals(summary.signum).name} after {many}"]
+    reasons = [str(verdict) for verdict in summary.verdicts if not verdict.held]
+    if summary.is_late:
+        reasons.append("the schedule was not kept, so the figures say nothing about the service")
+    if summary.is_short_of_files:
+        reasons.append("this machine gave way, so the figures are not the service's")
+    if not summary.metrics.answered:
+        reasons.append("no request was answered")
+    if summary.unsent:
+        reasons.append(f"{summary.unsent:,} of {format_count(summary.plan.planned or 0, 'request')} never left")
+    return reasons
+
+
 def list_faults(summary: LoadSummary) -> list[str]:
     """Name all that went wrong, but for what ended the run early."""
     return [*(str(verdict) for verdict in summary.verdicts if not verdict.held), *list_warnings(summary)]
@@ -171,7 +206,8 @@ def list_warnings(summary: LoadSummary) -> list[str]:
     if summary.unsent:
         room = "the limit on open files (ulimit -n)" if summary.has_few_files else name_setting("max_in_flight")
         warnings.append(
-            f"THE SCHEDULE WAS NOT KEPT: {summary.unsent:,} requests were due and never left, as {summary.in_flight:,} "
+            f"THE SCHEDULE WAS NOT KEPT: {format_count(summary.unsent, 'request was', 'requests were')} "
+            f"due and never left, as {summary.in_flight:,} "
             f"were in flight all the time; the longest latencies are missing; lower the rate, or raise {room}"
         )
     if warning := warn_nothing_stopped(summary.metrics):
