@@ -84,8 +84,8 @@ class AutoPacer:
         self._let_through = 0
         self._rests_until = self._refused_at = self._left_at = -math.inf
         self._in_row = 0
-        self._taken = deque[float](maxlen=shortest.calls)
-        self._counts = deque[int](maxlen=STEADY_COUNTS)
+        self._taken: deque[float] | None = None  # only where a call is refused: there may be thousands of accounts
+        self._counts = list[int]()
         self._overload = overload or Overload()
         self._slowed_at = math.inf
         self._has_learnt_of_503 = False
@@ -170,7 +170,8 @@ class AutoPacer:
         elif not failed:
             self._overload.note_available(is_slowed=sent_at > self._slowed_at)
             self._let_through += 1
-            self._taken.append(now)
+            if self._taken is not None:
+                self._taken.append(now)
             if sent_at > self._refused_at:
                 self._in_row = 0
             self._rate.note_let_through(now)
@@ -254,6 +255,7 @@ class AutoPacer:
             return
         self._refused_at = now
         self._in_row += 1
+        self._taken = self._taken or deque(maxlen=self._calls)
         # What was taken in at once: without this one, those in flight, and what was drained on its way back.
         at_once = self._bucket.level - 1 - self._in_flight + (now - sent_at) / 2 / self.interval_s
         is_burst = self._bucket.depth == math.inf or (
@@ -266,7 +268,8 @@ class AutoPacer:
                 self._slack = max(self._slack, min(MOST_SLACK, self._latency.spread_s * self._calls / self._window_s))
             self._rate.note_refused(now, is_in_row=self._in_row > 1)
             if self._in_row == 1:
-                self._counts.append(sum(taken_at > now - self._window_s for taken_at in self._taken))
+                count = sum(taken_at > now - self._window_s for taken_at in self._taken)
+                self._counts = [*self._counts[1 - STEADY_COUNTS :], count]
         self._bucket.fill()
         self._rests_until = now + min(self._window_s, self.interval_s * 2 ** (self._in_row - 1))
 
@@ -291,6 +294,8 @@ def _read_note(text: str) -> _Note | None:
 
 class _Bucket:
     """How many calls have left faster than evenly, and how many may."""
+
+    __slots__ = ("_at", "depth", "level")
 
     def __init__(self) -> None:
         self.depth = math.inf
@@ -330,6 +335,8 @@ class _Bucket:
 
 class _Rate:
     """Which part of the full rate is in use: less when evenly spaced calls are refused, more after some time."""
+
+    __slots__ = ("_began", "_refused", "_rises_from", "_trouble", "_window_s", "share")
 
     def __init__(self, window_s: float) -> None:
         self.share = 1.0
@@ -377,6 +384,8 @@ class _Rate:
 
 class _Latency:
     """How long answers take, and by how much that differs."""
+
+    __slots__ = ("_least_s", "_most_s", "answers", "mean_s")
 
     def __init__(self) -> None:
         self.answers = 0
