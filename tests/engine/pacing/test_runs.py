@@ -1,5 +1,6 @@
 """A pool whose accounts pace themselves: refused calls, their events, and the lanes that wait for it."""
 
+import random
 from collections.abc import Callable, Iterable
 
 import pytest
@@ -58,9 +59,11 @@ def test_one_of_three_backends_is_ill() -> None:
     def script(one: Campaign, call: int) -> Reply:
         return Reply(0.01, BUSY if len(service.log) % 3 == 0 else STOPPED)
 
+    random.seed(1)  # of the back-offs
     service = Service(script)
     job = Job(campaigns(120), service, make_lane=paced())
     assert job.to_its_end() is None
+    random.seed(1)
     plain = Job(campaigns(120), service := Service(script), limits=[QUICK])
     assert plain.to_its_end() is None
     assert job.took_s <= 1.10 * plain.took_s
