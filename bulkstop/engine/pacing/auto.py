@@ -53,6 +53,7 @@ AT_ONCE = 1.5
 # and while it rises.
 FIRST, AGAIN, IN_ROW, RISING = 0.75, 0.89, 0.85, 0.88
 LEAST_SHARE = 0.02
+MOST_DOUBLINGS = 20
 SLOWED = 2
 # It stays for so many windows; rises, in each, by this part of the rate that was refused, until that is passed by a
 # little; and then e-fold so often. With a second client that takes a third of 20 calls, 0.05 has 5.5 % of ours refused.
@@ -271,7 +272,7 @@ class AutoPacer:
                 count = sum(taken_at > now - self._window_s for taken_at in self._taken)
                 self._counts = [*self._counts[1 - STEADY_COUNTS :], count]
         self._bucket.fill()
-        self._rests_until = now + min(self._window_s, self.interval_s * 2 ** (self._in_row - 1))
+        self._rests_until = now + min(self._window_s, self.interval_s * 2 ** min(self._in_row - 1, MOST_DOUBLINGS))
 
 
 class _Note(NamedTuple):

@@ -330,3 +330,14 @@ def test_a_note_of_no_use(note: str) -> None:
     quota.recall(note, 1_764_000_000.0)
     assert quota.finding() is None
     assert quota.remember(0.0) is None
+
+
+def test_refused_for_hours() -> None:
+    """However often in a row a call is refused, the account asks again within a few windows."""
+    quota, now = pacer(QUICK), 0.0
+    for _ in range(3000):
+        now = max(now, quota.ready_at())
+        quota.take(now)
+        quota.answered(now + 0.01, now, throttled=True)
+        assert quota.ready_at() - now <= 3 * QUICK.window_s
+    assert World(SlidingLog(QUICK).call).run(quota, 20).ended_s <= now + 4 * QUICK.window_s
