@@ -10,7 +10,7 @@ from bulkstop.errors import BulkstopError
 from bulkstop.model import Limit
 from bulkstop.naming import name_setting
 
-SAFETY_MARGIN = 0.005
+SAFETY_MARGIN = 0.0025
 """The share by which a window is longer here than at the service, within the two bounds below.
 
 Two calls that leave one window apart arrive less than that apart when the first was slower on its way. What one

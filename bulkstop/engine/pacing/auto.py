@@ -41,7 +41,7 @@ PATIENCE_S = 0.5
 
 # Even steps are this part longer than the rate asks for: a sliding counter of 20 calls, if it has seen as many in the
 # window before, refuses one that comes in the first twentieth of the next. With 0 it refuses 3.5 % of 120, so 2.6 %.
-SLACK = 0.02
+SLACK = 0.025
 # When evenly spaced calls are refused, the steps are lengthened by as much as answers differ, up to this part.
 MOST_SLACK = 0.04
 # This part of the depth is left when a burst is refused again: what the first one was let through may have been chance.
@@ -63,7 +63,7 @@ TOLERATED, TOLERATED_LOWERED, EVENT = 0.03, 0.06, 1.9
 # What another process has learnt is believed for so many windows.
 KNOWN_WINDOWS = 20
 # A limit is lower than stated when the windows before so many refusals had the same number of calls, to this part.
-STEADY_COUNTS, STEADY_PART = 3, 0.05
+STEADY_COUNTS, STEADY_PART = 5, 0.05
 
 
 class AutoPacer:

@@ -258,7 +258,7 @@ class TestAway:
                 await store.settle([], [Change(ACCOUNT, place, 0.0) for place in grant.places], {})
                 assert await counted(store) == 3
                 for each in (store, new):
-                    assert 59 < await claim(each, "b") <= 60.301
+                    assert 59 < await claim(each, "b") <= 60.151
 
     async def test_an_old_copy(self, server: Server) -> None:
         """A server that comes back with what it had some time ago has lost calls, too."""

@@ -135,25 +135,26 @@ def test_nothing_is_lost_where_whole_bursts_are_taken(limit: Limit) -> None:
 def test_a_second_client(name: str, limit: Limit) -> None:
     """Beside one that takes a third, 0.90 of the rest is used, and about 5 % is refused."""
     windows, used, refused = 30, 0.0, 0.0
-    for phase in range(PHASES // 2):
-        limiter = LIMITERS[name](limit, phase * 2 / PHASES)
+    for phase in range(PHASES):
+        limiter = LIMITERS[name](limit, phase / PHASES)
         world = World(limiter.call, seed=phase, other_every_s=3 * limit.window_s / limit.calls)
         world.run(pacer(limit), math.inf, windows * limit.window_s)
         used += len(world.let_in) / (windows * limit.calls * 2 / 3)
         refused += world.wasted
-    assert used / (PHASES / 2) >= 0.90
-    assert refused / (PHASES / 2) <= 0.053
+    assert used / PHASES >= 0.90
+    assert refused / PHASES <= 0.053
 
 
 @pytest.mark.parametrize("limit", [QUICK, STATED], ids=str)
 @pytest.mark.parametrize("name", LIMITERS)
 def test_a_limit_that_is_halved_and_comes_back(name: str, limit: Limit) -> None:
     """In phases of ten windows 0.85 of what is permitted is used; where a refused call counts, it is used as well."""
-    make, half = LIMITERS[name], Limit(limit.calls // 2, limit.window_s)
-    halving = Halving(make(limit, 0.0), make(half, 0.0), 10 * limit.window_s)
-    world = World(halving.call).run(pacer(limit), math.inf, 60 * limit.window_s)
-    used = len(world.let_in) + (world.refused if name == "sliding counter, refused count" else 0)
-    assert used / (60 * limit.calls * 0.75) >= 0.85
+    make, half, used = LIMITERS[name], Limit(limit.calls // 2, limit.window_s), 0.0
+    for phase in range(PHASES):
+        halving = Halving(make(limit, phase / PHASES), make(half, phase / PHASES), 10 * limit.window_s)
+        world = World(halving.call, seed=phase).run(pacer(limit), math.inf, 60 * limit.window_s)
+        used += len(world.let_in) + (world.refused if name == "sliding counter, refused count" else 0)
+    assert used / PHASES / (60 * limit.calls * 0.75) >= 0.85
 
 
 def test_what_was_refused_is_told() -> None:

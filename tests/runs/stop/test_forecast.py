@@ -82,8 +82,8 @@ def test_forecast_is_arithmetic() -> None:
     with make_plan(campaigns(130), settings()) as plan:
         (burst,) = forecast_accounts(plan, settings(), None)
         (even,) = forecast_accounts(plan, settings(pace="even"), None)
-    assert (burst.campaigns, burst.last_s, burst.fit) == (130, 120.6, 130)  # windows of 60.3 s
-    assert even.last_s == pytest.approx(129.6)  # as each window is 0.3 s longer than it is said to be
+    assert (burst.campaigns, burst.last_s, burst.fit) == (130, 120.3, 130)  # windows of 60.15 s
+    assert even.last_s == pytest.approx(129.3)  # as each window is 0.15 s longer than it is said to be
 
 
 @pytest.mark.parametrize(

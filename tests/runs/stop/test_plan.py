@@ -79,7 +79,7 @@ def test_a_plan_as_a_machine_reads_it() -> None:
                 "campaigns": 7,
                 "calls_left_now": None,
                 "first_stop": "2026-01-02T12:00:00.000Z",
-                "last_stop": "2026-01-02T12:02:00.599Z",
+                "last_stop": "2026-01-02T12:02:00.299Z",
             },
             {
                 "account_id": "b",
@@ -90,7 +90,7 @@ def test_a_plan_as_a_machine_reads_it() -> None:
             },
         ],
         "first_stop": "2026-01-02T12:00:00.000Z",
-        "last_stop": "2026-01-02T12:02:00.599Z",
+        "last_stop": "2026-01-02T12:02:00.299Z",
         "finish_by": None,
         "confirmation": {"type": 8, "expect": 8},
         "guards": {
