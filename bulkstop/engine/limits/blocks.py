@@ -143,7 +143,9 @@ class Block:
 
     def serve(self, order: "Order", grant: Grant) -> None:
         """Hand out the places that the store has given."""
-        if grant.places and not self._is_unused:
+        if grant.wait_s:  # others may wait for the same moment: who comes first is not to have it all
+            self._size = 1
+        elif grant.places and not self._is_unused:
             self._size = min(MOST_PLACES, 2 * self._size)
         self._is_unused = False
         self.note = grant.note if grant.note is not None else self.note
