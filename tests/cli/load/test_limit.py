@@ -2,9 +2,9 @@
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -25,8 +25,8 @@ quota = ["60/60s"]
 """
 
 
-PROVEN_S = 110
-"""How long a search may take that has a rate hold for a minute."""
+PROVEN_S = 600
+"""How long a search may take that has a rate hold for two minutes."""
 
 
 def search(sim: Simulated | str, *args: str, cwd: Path) -> Ended:
@@ -37,7 +37,8 @@ def search(sim: Simulated | str, *args: str, cwd: Path) -> Ended:
     return checked(Ended(process.returncode, out, err))
 
 
-@pytest.mark.full  # a quota is written once it has held for a minute
+@pytest.mark.timeout(PROVEN_S)
+@pytest.mark.full  # a quota is written once it has held for two minutes
 def test_found(sim: Simulated, tmp_path: Path) -> None:
     """What held is told and counted; the lines for the profile go beside the JSON, and the file stays as it is."""
     (tmp_path / "bulkstop.toml").write_text(PROFILE)
@@ -51,11 +52,13 @@ def test_found(sim: Simulated, tmp_path: Path) -> None:
     assert [(each["rate"], each["became"], each["requests"]) for each in report["tried"]] == [
         (50, "held", 10),
         (90, "held", 18),
-        (90, "held", 5400),
+        (90, "held", 36),
+        (90, "held", 10_746),
     ]
     assert run.err.startswith("Search for the limit: every request is a real stop\n")
     assert "  load       from 50/s up to 90/s, 0.2 s each\n" in run.err
     assert "      90/s  held      p99 " in run.err
+    assert "  holding 90/s for 119 s more, so that a limit per minute would show\n" in run.err
     assert "  limit    at least 90/s held; no higher rate was to be tried\n" in run.err
     place = 'paste these lines under [profile.ours] of bulkstop.toml; in place of quota = ["60/60s"]'
     lines = 'quota = "90/1s"\npace = "even"'
@@ -64,21 +67,18 @@ def test_found(sim: Simulated, tmp_path: Path) -> None:
     assert (tmp_path / "bulkstop.toml").read_text() == PROFILE
 
 
-@pytest.mark.full
 def test_limited(tmp_path: Path) -> None:
-    """A service with a quota: the line of each rate says what became of it, and what is printed is its limit."""
+    """A service with a quota: the line of each rate says what became of it, and what is told is its limit."""
     with simulator(tmp_path, "--quota", "25/200ms") as sim:
-        run = search(sim, *WHERE, "--write-quota", cwd=tmp_path)
+        run = search(sim, *WHERE, cwd=tmp_path)
         sent = len(sim.requests())
     assert run.code == 0
     assert " throttled in " in run.err
     assert f" times, {sent:,} requests\n" in run.err
     assert "  ended      all known\n" in run.err
-    assert "; add these lines to bulkstop.toml\n" in run.err
-    assert not (tmp_path / "bulkstop.toml").exists()
-    calls, window = tomllib.loads(run.out)["profile"]["default"]["quota"].split("/")
-    assert window == "1s"
-    assert 50 <= int(calls) <= 135  # a machine with other work to do sends in bursts
+    told = re.search(r"^DONE: ([\d.]+)/s held; [\d.]+/s did not: ", run.err, re.MULTILINE)
+    assert told is not None
+    assert 50 <= float(told[1]) <= 135  # a machine with other work to do sends in bursts
 
 
 def test_nothing_held(tmp_path: Path) -> None:
