@@ -6,10 +6,11 @@ from pathlib import Path
 import click
 
 from bulkstop.cli.again import rebuild_command
-from bulkstop.cli.files import check_written, use_store
+from bulkstop.cli.files import check_written, name_free_results, use_store
 from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import GroupedCommand, ParsedText, read_settings, with_settings
 from bulkstop.cli.terminal import print_err
+from bulkstop.engine.caller import ignore_rest
 from bulkstop.errors import OutputError, SettingsError
 from bulkstop.files.whole import AtomicFile, is_device
 from bulkstop.kore.calls import STATUSES
@@ -123,7 +124,7 @@ def command(
         types=kinds or choose_types(settings),
         name=name,
         signals=SIGNALS,
-        rests=(lambda seconds: None) if quiet else print_rest,
+        rests=ignore_rest if quiet else print_rest,
     )
     if discovery.exit_code:
         print_err(f"{format_verdict(discovery, output)}\nTo try again: {rebuild_command()}")
@@ -133,7 +134,7 @@ def command(
     if not write_list(output, WRITERS[form](discovery.rows), file):
         print_err(format_not_complete(f"{describe_count(discovery)}, and no list of it was written"))
         return 3
-    if not quiet or not discovery.rows:
+    if not quiet:
         print_err(format_verdict(discovery, output))
     if not quiet and discovery.rows and output != "-" and not is_device(output):
         print_err(f"To stop them: {command_to_stop(output, form, fmt, len(discovery.rows))}")
@@ -143,7 +144,8 @@ def command(
 def command_to_stop(output: str, form: str, fmt: str | None, count: int) -> str:
     """Write the command that stops what is in the list that was written."""
     form_of_it = [] if fmt is None else ["--format", form]
-    return rebuild_command(command="stop", inputs=[output], add=[*form_of_it, "--expect", str(count)])
+    add = [*form_of_it, *name_free_results(output), "--expect", str(count)]
+    return rebuild_command(command="stop", inputs=[output], add=add)
 
 
 def choose_format(output: str, fmt: str | None, remedy: str = ", or give --format") -> str:
@@ -191,7 +193,7 @@ def _write_out(data: bytes) -> None:
         raise OutputError(f"standard output: cannot be written ({error.strerror})") from None
 
 
-def print_rest(seconds: float) -> None:
-    """Say that nothing happens for a while."""
+def print_rest(seconds: float, why: str) -> None:
+    """Say that nothing happens for a while, and why."""
     if seconds > SHORT_REST_S:
-        print_err(f"waiting {format_duration(seconds)}: the account's quota is used up, or the service asks to wait")
+        print_err(f"waiting {format_duration(seconds)}: {why}")

@@ -1,11 +1,12 @@
 """The options of `bulkstop stop` beside the settings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import click
 
+from bulkstop.cli.files import RESULTS
 from bulkstop.cli.log import with_log
 from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import ParsedText, with_options, with_settings
@@ -18,9 +19,6 @@ from bulkstop.runs.options import format_outcomes, outcomes_to_retry, parse_expe
 from bulkstop.runs.stop.journal import choose_mode
 from bulkstop.settings import GROUPS
 from bulkstop.source.inputs import Format
-
-RESULTS = ".results.jsonl"
-"""How the name of a result file ends, unless it is said."""
 
 
 class StopOptions(NamedTuple):
@@ -75,6 +73,12 @@ def read_stop_options(params: Mapping[str, Any]) -> StopOptions:
         raise SettingsError("--json: is a form of the plan; give --dry-run with it")
     is_quiet = options.quiet or options.log_json or options.as_json
     return options._replace(quiet=is_quiet, target=options.output or name_results(options))
+
+
+def usual_options(inputs: Sequence[str], fmt: str | None) -> StopOptions:
+    """Return what `stop` would be given with a list alone; raises SettingsError."""
+    options = dict.fromkeys(StopOptions._fields) | {"inputs": tuple(inputs), "fmt": fmt, "retry": (), "log_level": ""}
+    return read_stop_options(options)
 
 
 def name_results(options: StopOptions) -> str:

@@ -18,8 +18,9 @@ def format_metrics(metrics: Metrics, *, is_open: bool) -> list[tuple[str, str]]:
         rows.append(("errors", f"{errors:,} of {metrics.requests:,} ({_percent(errors / metrics.requests)})"))
     rows += format_error_counts(metrics.reasons)
     if cut := metrics.outcomes[Outcome.UNKNOWN]:
+        count = "it counts" if cut == 1 else "they count"
         rows.append(
-            ("cut off", f"{cut:,} of the requests: they count with the time up to then, so the times are the least")
+            ("cut off", f"{cut:,} of the requests: {count} with the time up to then, so the times are the least")
         )
     rows.append(
         (
@@ -84,6 +85,12 @@ def describe_outcome(metrics: Metrics) -> str:
     why = next((f" ({printable(each.error)})" for each in metrics.reasons.most() if each.outcome is outcome), "")
     which = f"all {number:,}" if number == metrics.requests else f"{number:,} of {metrics.requests:,}"
     return f"{f'{which} requests' if metrics.requests > 1 else 'the only request'} ended as {outcome.value}{why}"
+
+
+def explain_unanswered(metrics: Metrics) -> str:
+    """Say that no request was answered, with the commonest cause."""
+    causes = metrics.reasons.most()
+    return "no request was answered" + (f": {printable(causes[0].error)}" if causes else "")
 
 
 def warn_nothing_stopped(metrics: Metrics) -> str:

@@ -226,7 +226,11 @@ class Run:
     def snapshot(self) -> Snapshot:
         """Return how the run stands at this moment."""
         plan, now = self._plan, elapsed_s()
-        wait = self._find_wait(now)
+        wait, left_s, until_s = self._find_wait(now), self._forecast_left_s(now), self._ends_at - time.time()
+        is_late = left_s is not None and left_s > until_s
+        waits_s = wait.until - now if wait and wait.until < math.inf else None
+        if wait and wait.reason is WaitReason.LIST:
+            waits_s = left_s  # nothing else is left to do
         return Snapshot(
             run_id=self.id,
             state=self.state,
@@ -237,9 +241,11 @@ class Run:
             failed=self.stats.sent_failed,
             in_flight=self.in_flight,
             elapsed_s=time.monotonic() - self._began,
-            left_s=self._forecast_left_s(now),
+            left_s=max(0.0, until_s) if is_late else left_s,
             waits_for=wait.reason if wait else None,
-            waits_s=wait.until - now if wait and wait.until < math.inf else None,
+            waits_s=waits_s,
+            answered=self._work.pool.lanes.answered if self._work else 0,
+            ends_at_deadline=is_late,
             pace=self._work.pool.lanes.find_pace() if self._work else None,
         )
 
@@ -256,8 +262,10 @@ class Run:
         if self._work is None or self.state is not RunState.RUNNING:
             return 0.0 if self.state is RunState.ENDED else None
         if now >= self._forecast_at + FORECAST_S:
-            cost = CallCost(self.stats.latency_ms / 1000, self.stats.calls_each)
-            left_s = forecast_left_s(self._work.pool.lanes, now, cost, self._stored)
+            pool = self._work.pool
+            # While all campaigns wait for their list there is no line yet.
+            cost = CallCost(self.stats.latency_ms / 1000 or pool.latency_s, self.stats.calls_each)
+            left_s = forecast_left_s(pool.lanes, now, cost, self._stored, pool.find_list_work)
             self._forecast_at, self._ends_in = now, left_s
         return None if self._ends_in is None else max(0.0, self._ends_in - (now - self._forecast_at))
 
@@ -475,7 +483,7 @@ class Run:
         for events in self._events:
             events.put(event)
 
-    def _note_rest(self, seconds: float) -> None:
+    def _note_rest(self, seconds: float, _: str) -> None:
         """Tell observers that nothing is stopped for a while, as the lists come first."""
         self._observe(Resting(round(seconds, 1), "the lists are read first, within the quota"))
 
