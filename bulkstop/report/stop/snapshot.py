@@ -22,7 +22,7 @@ class Snapshot(NamedTuple):
     If nothing disturbs it the run ends in `left_s` seconds; None while nobody can tell. That is the time to finish by
     if it `ends_at_deadline`, before all are sent. `waits_for` says why nothing leaves right now, and for `waits_s`
     seconds, if that is known. `answered` campaigns have an answer and have not ended, as a list decides, say. `pace`
-    says why calls leave more slowly than the quota lets them, in the account that has most campaigns left where they do.
+    says why calls leave more slowly than the quota lets them, in the account with most left where they do.
     """
 
     run_id: str
