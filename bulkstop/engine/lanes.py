@@ -38,6 +38,11 @@ class Claim(Protocol):
         """How many places are in hand."""
         ...
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the store does not answer at present."""
+        ...
+
     def take_now(self) -> bool:
         """Use a place that is in hand; False when there is none."""
         ...
@@ -183,7 +188,7 @@ class Lane:
         """
         limits = (
             Wait(WaitReason.THROTTLED, self.rest.until),
-            Wait(WaitReason.QUOTA, self.store_until),
+            Wait(WaitReason.STORE if self.claim and self.claim.is_away else WaitReason.QUOTA, self.store_until),
             Wait(WaitReason.PACE if self.quota.finding() else WaitReason.QUOTA, self.quota.ready_at()),
         )
         held_up = max(limits, key=lambda wait: wait.until)

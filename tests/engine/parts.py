@@ -157,6 +157,7 @@ class Asking:
     """A claim that asks the store for every call, has nothing in hand, and counts what becomes of its places."""
 
     held = 0
+    is_away = False
 
     def __init__(self, ask: Ask) -> None:
         self.in_use = 0

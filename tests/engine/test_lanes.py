@@ -17,7 +17,7 @@ from bulkstop.engine.guards.scopes import ScopeBreaker
 from bulkstop.engine.lanes import WAITING_RETRIES, Lane, Lanes, Turn
 from bulkstop.engine.limits.quota import NoQuota, RollingWindow
 from bulkstop.model import Campaign, FailureCap, Limit, Outcome, Wait, WaitReason, unsent_result
-from tests.engine.parts import BUSY, STOPPED, always, campaign, campaigns
+from tests.engine.parts import BUSY, STOPPED, Asking, always, campaign, campaigns
 
 eighths = st.integers(0, 40).map(lambda n: n / 8)
 
@@ -25,6 +25,11 @@ eighths = st.integers(0, 40).map(lambda n: n / 8)
 def lane(account_id: str, size: int, limits: Sequence[Limit] = ()) -> Lane:
     """Make a lane of an account."""
     return Lane(account_id, campaigns(size, account_id), RollingWindow(limits) if limits else NoQuota())
+
+
+async def no_answer() -> float:
+    """Be a store that is not asked."""
+    raise AssertionError("the store was asked")
 
 
 def drawn(lanes: Lanes, now: float = 0.0) -> Turn:
@@ -499,6 +504,16 @@ class TestWaits:
         lanes = Lanes([lane("a", 1)], 4)
         lanes.put_back(drawn(lanes), 0.0, 3.0)
         assert lanes.find_wait(0.0) == Wait(WaitReason.QUOTA, 3.0)
+
+    def test_store_that_is_away(self) -> None:
+        """While the store does not answer it is the store that is waited for."""
+        only = lane("a", 1)
+        only.claim = claim = Asking(no_answer)
+        lanes = Lanes([only], 4)
+        lanes.put_back(drawn(lanes), 0.0, 3.0)
+        assert lanes.find_wait(0.0) == Wait(WaitReason.QUOTA, 3.0)
+        claim.is_away = True
+        assert lanes.find_wait(0.0) == Wait(WaitReason.STORE, 3.0)
 
     def test_quota(self) -> None:
         """A window that is full waits for the first place in it; what holds an account up the longest is named."""

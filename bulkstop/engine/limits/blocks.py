@@ -73,6 +73,11 @@ class Block:
         return len(self._in_hand)
 
     @property
+    def is_away(self) -> bool:
+        """Whether the store does not answer at present."""
+        return self._blocks.is_away
+
+    @property
     def in_use(self) -> int:
         """How many places are used by calls that have no answer yet."""
         return len(self._in_use)
@@ -197,6 +202,11 @@ class Blocks:
         self._hold_timer: asyncio.TimerHandle | None = None
         self._away_since: float | None = None
         self._is_closing = False
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the store does not answer at present."""
+        return self._away_since is not None
 
     def account(self, account_id: str) -> Block:
         """Return the places of an account, always the same object."""

@@ -364,11 +364,13 @@ class TestAway:
             blocks.save_note("a", "x")
             for _ in range(3):
                 assert await blocks.account("b").take(1) == ASK_AGAIN_S
+                assert one.is_away
                 await asyncio.sleep(1)
             assert await blocks.read_ages(["a", "b"]) == [(), ()]
             assert await blocks.load_note("b") is None
             shelf.is_away = False
             assert await blocks.account("b").take(1) == 0.0
+            assert not one.is_away
             await blocks.close()
 
         run(main())
