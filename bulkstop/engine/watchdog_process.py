@@ -55,7 +55,8 @@ class Stall:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         fd = os.open(self._path, flags, 0o600)
         try:
-            if os.fstat(fd).st_uid == os.geteuid():  # else somebody has put it there
+            status = os.fstat(fd)
+            if status.st_uid == os.geteuid() and status.st_nlink == 1:  # else somebody has put it there
                 os.write(fd, data)
         finally:
             os.close(fd)

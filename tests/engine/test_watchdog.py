@@ -1,14 +1,16 @@
 """The process beside a run, seen from outside: real processes."""
 
+import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from bulkstop.engine.watchdog_process import GOES_ON, LATER_S, end, watch
+from bulkstop.engine.watchdog_process import GOES_ON, LATER_S, Stall, end, watch
 from tests.processes import ROOT
 
 
@@ -39,6 +41,27 @@ def test_a_run_that_writes_has_longer() -> None:
         began = time.monotonic()
         assert watch(theirs, inbox, 0.0) == signal.SIGTERM
         assert time.monotonic() - began >= LATER_S
+
+
+@pytest.mark.parametrize("kind", ["nothing", "link", "hard link", "own file"])
+def test_stacks_go_into_no_file_that_was_put_there(kind: str, tmp_path: Path) -> None:
+    """Where a run stands is written to a file of its own, never through a link and never under another name."""
+    precious, stack = tmp_path / "precious", tmp_path / "r.jsonl.stack.txt"
+    precious.write_text("precious")
+    if kind == "link":
+        stack.symlink_to(precious)
+    elif kind == "hard link":
+        stack.hardlink_to(precious)
+    elif kind == "own file":
+        stack.write_text("of an earlier run\n")
+    source, writer = os.pipe()
+    os.write(writer, b"Timeout (0:00:05)!\n")
+    os.close(writer)
+    Stall(source, "", str(stack)).tell()
+    os.close(source)
+    assert precious.read_text() == "precious"
+    if kind in ("nothing", "own file"):
+        assert stack.read_text().endswith("Timeout (0:00:05)!\n")
 
 
 @pytest.mark.real
