@@ -54,7 +54,7 @@ class Output:
         self._now = now
         self._flushed = now()
         fd = self._open_file(path, stdout_fd, overwrite=overwrite)
-        self.outbox: Outbox[int] | None = None
+        self.outbox: Outbox[None] | None = None
         if path == "-" or is_device(path):
             self.outbox = Outbox(fd, self.name)
         else:
@@ -93,18 +93,17 @@ class Output:
     @property
     def missing(self) -> int:
         """How many lines of what was written nobody has read, and will not."""
-        return self._missed + sum(self.outbox.unwritten) if self.outbox and self.outbox.is_over else 0
+        return self._missed + len(self.outbox.unwritten) if self.outbox and self.outbox.is_over else 0
 
-    def _put_out(self, outbox: Outbox[int], data: bytes) -> None:
+    def _put_out(self, outbox: Outbox[None], data: bytes) -> None:
         self._check(outbox)
         if outbox.waiting_bytes > MOST_UNREAD_BYTES and not self._is_broken:
             self._is_broken = True
             raise OutputError(f"{self.name}: nobody reads it; sending stops")
-        lines = data.count(b"\n")
-        if not outbox.put(data, lines):
-            self._missed += lines
+        for line in data.splitlines(keepends=True):  # one by one: what nobody reads is counted, and none is torn
+            self._missed += not outbox.put(line, None)
 
-    def _check(self, outbox: Outbox[int]) -> None:
+    def _check(self, outbox: Outbox[None]) -> None:
         if outbox.fault is not None and not self._is_broken:
             raise self._fault(outbox.fault)
 

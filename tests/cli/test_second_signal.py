@@ -318,6 +318,27 @@ class TestUnreadOutput:
                     process.terminate()
                 assert process.wait(WAIT_S) == (4 if how == "time" else 143)
 
+    @pytest.mark.parametrize("processes", ["1", "2"])
+    def test_load(self, processes: str, sim: Simulated, tmp_path: Path) -> None:
+        """A load test ends by its signal, too; all its lines are read or counted, of whichever process they are."""
+        options = ("--rate", "400/s", "--duration", "1h", "--max-late", "60s", "--grace", "200ms")
+        with pipe() as (reads, writes):
+            args = ("load", *WHERE, "--host", sim.url, *options, "--results", "-", "--processes", processes)
+            with command(*args, cwd=tmp_path, stdout=writes) as process:
+                wait_for(lambda: is_full(writes))
+                process.terminate()
+                assert process.wait(WAIT_S) == 143
+                assert process.stderr is not None
+                err = process.stderr.read()
+            os.close(writes)
+            with os.fdopen(reads, closefd=False) as file:
+                lines = file.read().splitlines()
+        requests = re.search(r"^ +rate +[\d.,]+/s: ([\d,]+) requests in", err, re.MULTILINE)
+        missing = re.search(r"--results -: ([\d,]+) lines could not be written, as nobody reads them", err)
+        assert requests is not None
+        counts = [int(match[1].replace(",", "")) for match in (requests, missing) if match]
+        assert len(lines) + sum(counts[1:]) == counts[0]
+
     def test_rows_that_are_not_sent(self, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
         """So does one that has not come to its first stop, as nobody takes the lines of what is held back."""
         path = make_list(1)

@@ -2,6 +2,7 @@
 
 import gc
 import importlib.util
+import os
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterable
@@ -256,6 +257,12 @@ class TestFile:
         assert stretches[2].outcomes == Counter({Outcome.STOPPED: 1, Outcome.NOT_SENT: 1})
         monkeypatch.setattr(resume, "MOST_STRETCHES", 2)
         with pytest.raises(OutputError, match=r"r\.\w+: its lines are of more runs than any file; give another file"):
+            ResumeIndex(str(path))
+
+    def test_pipe(self, path: Path) -> None:
+        """A pipe that nobody writes to is refused, and not waited for."""
+        os.mkfifo(path)
+        with pytest.raises(OutputError, match=r"r\.\w+: cannot be read \(Is no regular file\)"):
             ResumeIndex(str(path))
 
     def test_an_empty_file(self, path: Path) -> None:
