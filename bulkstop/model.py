@@ -94,6 +94,7 @@ class RetryHint(StrEnum):
     """What another try of the same campaign could change."""
 
     NO = "no"
+    NEVER = "never"  # no call of the run can succeed before somebody mends something
     LATER = "later"  # the failure may pass
     THROTTLED = "throttled"  # the account is over its limit
     NOW = "now"  # the token was renewed; this try cost no attempt

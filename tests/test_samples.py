@@ -98,6 +98,27 @@ class TestDemo:
             assert len(results(here / "demo.results.jsonl")) == 24
             self.is_gone(here, said)
 
+    def test_what_to_try_next(self, here: Path) -> None:
+        """Each command that it names in the end works as it stands; `make install` has tests of its own."""
+        path = with_command(here.parent / "bin")
+        said = self.demo(here, PATH=path).communicate(timeout=WAIT_S)[0]
+        commands = re.findall(
+            r"^  ((?:make|bulkstop)(?: \S+)+)(?:  |$)", said.partition("What to try next")[2], re.MULTILINE
+        )
+        assert (commands[0], len(commands)) == ("make install", 4)
+        for command in commands[1:]:
+            forever = f"{command} > address & while ! grep -q http address; do sleep 0.05; done; kill $!; wait $!"
+            script = forever if command.startswith("bulkstop simulate") else command
+            done = subprocess.run(
+                ["sh", "-c", script],
+                cwd=here,
+                env=environment(PATH=path),
+                capture_output=True,
+                check=False,
+                timeout=WAIT_S,
+            )
+            assert done.returncode == 0, (command, done.stderr)
+
     @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     def test_cut_short(self, signum: signal.Signals, here: Path) -> None:
         """Whatever ends it, its simulator ends too."""

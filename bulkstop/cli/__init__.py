@@ -203,4 +203,6 @@ def _name_missing_package(error: ModuleNotFoundError) -> str:
     """Say which package is to be installed; empty for a module of our own."""
     module = (error.name or "bulkstop").partition(".")[0]
     package = PACKAGES.get(module, module)
-    return "" if module == "bulkstop" else f"the package {package} is not installed: pip install '{package}'"
+    from bulkstop.text import write_install  # most runs lack nothing
+
+    return "" if module == "bulkstop" else f"the package {package} is not installed: {write_install(package)}"

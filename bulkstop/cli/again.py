@@ -42,15 +42,24 @@ def rebuild_command(
     """Return the running command as a line for the shell: what was typed, without `drop`, with `add` at the end.
 
     Settings that came from the environment become options, since another shell does not have them. What may hold a
-    secret is left to its variable. With `command` it is that one, which takes over the settings: `stop` has them all.
+    secret is left to its variable. With `command` it is that one, which takes over the settings that it has.
     """
     ctx = click.get_current_context()
     typed = [*_split(ctx.command, ctx.meta.get(TYPED, ())), *_from_environment(ctx)]
     if command is not None:
-        typed = [each for each in typed if each.name in OPTION_SPECS or each.name in SHARED]
+        taken = _list_settings(ctx, command)
+        typed = [each for each in typed if each.name in taken]
     line = _compose(command or ctx.command.name or "", typed, drop, add, inputs)
     from_stdin = inputs is None and any(not each.flag and each.value == "-" for each in typed)
     return line + (f" < {shlex.quote(path)}" if from_stdin and (path := find_redirected()) else "")
+
+
+def _list_settings(ctx: click.Context, command: str) -> Collection[str]:
+    """Name the settings that another command takes."""
+    root = ctx.find_root()
+    other = root.command.get_command(root, command) if isinstance(root.command, click.Group) else None
+    names = OPTION_SPECS.keys() if other is None else {param.name or "" for param in other.params}
+    return SHARED | (names & OPTION_SPECS.keys())
 
 
 def rebuild_recorded(

@@ -20,7 +20,7 @@ Example:
 
 \b
 Exit codes:
-  0  the service was reached, took the token and gave its list, and all rows of INPUT can be used
+  0  the service was reached, took the token and gave its lists, and all rows of INPUT can be used
   1  something is in the way, and the last line says what
   2  usage or settings are wrong, or INPUT cannot be read; nothing was asked for
   3  standard output cannot be written
@@ -41,7 +41,8 @@ Exit codes:
 def command(ctx: click.Context, /, inputs: tuple[str, ...], fmt: str | None, *, as_json: bool, **_: object) -> int:
     """See what a profile reaches: host, token, scope, clock, quota store, and what runs now; nothing is stopped.
 
-    One page of the service's list is read. Of INPUT it is said what `stop` would read of it.
+    A page of the service's list is read: of each type of the profile's account and stream, and of those of INPUT. Of
+    INPUT it is also said what `stop` would read of it.
     """
     settings = use_store(read_settings(ctx))
     found = check(settings, inputs, fmt=fmt)

@@ -34,7 +34,7 @@ Example:
 \b
 What still runs, will run again, or could not be told is written as a list for `stop`, and the last
 lines say which command stops it:
-  bulkstop stop campaigns.csv.results.jsonl.running.csv --profile prod
+  bulkstop stop campaigns.csv.results.jsonl.running.csv --profile prod --expect 1..20
 
 \b
 Exit codes:

@@ -239,10 +239,11 @@ class Pool:
 
     def _take_in(self, turn: Turn, attempt: Attempt) -> None:
         """Settle what was answered, or let it wait for the next try."""
-        now, lane, again = self._now(), turn.lane, attempt.again
+        now, lane = self._now(), turn.lane
         self.calls += 1
         if turn.follow_up is None:
-            self._guards.answered(now, turn.sent_at, attempt.outcome, attempt.error)
+            attempt = self._guards.answered(now, turn.sent_at, attempt)
+        again = attempt.again
         step = self._plan_next(turn, attempt, now)
         turn.tries = step.tries
         lane.answered(turn, now, throttled=again is RetryHint.THROTTLED, failed=again is RetryHint.LATER)
@@ -259,6 +260,8 @@ class Pool:
         is_renewal = turn.tries.asks_for_renewal(attempt) and self._guards.may_renew(turn.campaign)
         if not is_renewal:  # else the refused token is not the campaign's last answer
             turn.last = attempt
+        if attempt.again is RetryHint.NEVER and turn.follow_up is None:
+            return RetryAt(turn.tries.counted(attempt), now)  # the run ends, so this is left over, to be sent again
         lane, event = turn.lane, 0
         if is_throttled := attempt.again is RetryHint.THROTTLED:
             event = lane.rest.count_throttled(now, turn.sent_at)

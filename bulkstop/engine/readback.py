@@ -196,7 +196,8 @@ def _unconfirmed(attempt: Attempt, why: str, again: RetryHint) -> Attempt:
 
 
 def _why_unknown(reading: Reading) -> str:
+    again = name_setting("retry_failed", True)
     if reading.fault is None:
-        return "the list does not have it: look at it with `bulkstop verify --singly`"
-    remedy = f"look at it with `bulkstop verify`, or try again with {name_setting('retry_failed', True)}"
-    return f"the list cannot be read ({reading.fault}): {remedy}"
+        singly = name_setting("singly", True)
+        return f"the list does not have it: ask for it by itself (verify with {singly}), or try again with {again}"
+    return f"the list cannot be read ({reading.fault}); try again with {again}"

@@ -80,7 +80,7 @@ def break_off(error: Exception, latency_ms: float, status: int | None) -> Transp
     """Return the failure of a call whose connection an error has ended."""
     if refused := explain_refused_identity(error):  # TLS 1.3 says so only when the call has left; nobody read it
         return TransportFailure(
-            Outcome.CONNECTION_ERROR, f"{refused}; nothing arrived", latency_ms, status, RetryHint.NO
+            Outcome.CONNECTION_ERROR, f"{refused}; nothing arrived", latency_ms, status, RetryHint.NEVER
         )
     return lost_answer(explain_break(name_error(error), status), latency_ms, status)
 

@@ -37,6 +37,8 @@ TOKEN_BYTES = 64 * 1024
 """More than this from a file or a command is no token."""
 JTI_LIFETIME_S = 300
 """How long a single-use token lives; the vendor allows an hour, one attempt needs far less."""
+BACK_DATED_S = 60
+"""How long ago a token says that it was made: a service whose clock is a little behind takes none of the future."""
 MARGIN_S = 60.0
 """A token is renewed this long before its end, or in the last tenth of a short life."""
 RETRY_S = 5.0
@@ -166,8 +168,9 @@ def signing_source(
     async def mint() -> str:
         payload: dict[str, Any] = {"sub": subject, "appId": client_id}
         if jti:
-            iat = int(now())
-            payload |= {"jti": str(uuid.uuid4()), "iat": iat, "exp": iat + JTI_LIFETIME_S}
+            second = int(now())
+            times = {"iat": second - BACK_DATED_S, "exp": second + JTI_LIFETIME_S}
+            payload |= {"jti": str(uuid.uuid4()), **times}
         return _signed(payload, key, algorithm, secret)
 
     return mint
@@ -341,7 +344,7 @@ def _signed(payload: dict[str, Any], key: Callable[[], Any], algorithm: Algorith
         token = jwt.encode(payload, key(), algorithm=algorithm)
     # Raised out here, so that it is not chained to an exception that may carry the key.
     if token is None and is_encrypted_key(key_text):
-        raise CredentialsError(f"no token can be signed: the key {explain_open_key('KEY')}")
+        raise CredentialsError(f"no token can be signed: the key {explain_open_key()}")
     if token is None:
         need = (
             "an RSA private key in PEM form"

@@ -7,6 +7,7 @@ asked of the open file itself, and every link on the way is opened as a link: no
 
 import errno
 import os
+import shlex
 import stat
 from pathlib import Path
 
@@ -95,7 +96,7 @@ def _offer_chmod(path: str, status: os.stat_result) -> str:
     """Say how a file is closed to others, where that is for this user to do."""
     if status.st_uid not in (os.geteuid(), 0):
         return ""
-    return f"chmod {'o' if status.st_mode & stat.S_IWOTH else 'g'}-w {path}"
+    return f"chmod {'o' if status.st_mode & stat.S_IWOTH else 'g'}-w {shlex.quote(path)}"
 
 
 def _refuse_owner(path: str, what: str, uid: int) -> None:

@@ -1,5 +1,6 @@
 """What settings show to others that should stay secret: said once, before anything is sent."""
 
+import shlex
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -52,9 +53,9 @@ def _in_a_file(name: str, path: str | None) -> Iterator[str]:
         mode = Path(path).stat().st_mode if path else 0
     except (OSError, ValueError):  # whoever reads it says so
         return
-    if stat.S_ISREG(mode) and mode & (stat.S_IROTH | stat.S_IWOTH):
+    if path and stat.S_ISREG(mode) and mode & (stat.S_IROTH | stat.S_IWOTH):
         what = "change" if mode & stat.S_IWOTH else "read"
         yield (
             f"{name_setting(name)} {path}: everybody on this machine can {what} it "
-            f"(mode {stat.S_IMODE(mode):04o}); chmod 600 {path}"
+            f"(mode {stat.S_IMODE(mode):04o}); chmod 600 {shlex.quote(path)}"
         )

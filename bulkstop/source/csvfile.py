@@ -8,7 +8,7 @@ from bulkstop.model import Result, Row
 from bulkstop.source.line_reader import LineReader, read_pieces
 from bulkstop.source.quotes import RowShape
 from bulkstop.source.records import Record, Records, glimpse
-from bulkstop.source.rows import FIELDS, ID_NAMES, Layout, RowParser, Values, field_of, find_layout
+from bulkstop.source.rows import FIELDS, ID_NAMES, Layout, RowParser, Values, field_of, find_layout, note_header
 from bulkstop.text import printable, replace_controls, shorten
 from bulkstop.text.cells import from_cell, unescape_cell
 
@@ -82,6 +82,7 @@ def _columns(header: Record, label: str) -> Layout:
     names = [printable(cell.strip()) if header.fault else cell.strip() for cell in header.cells]
     if not any(field_of(name) == FIELDS[0] for name in names):
         raise InputError(f"{where}: {_no_id_column(names)}{_hint(header)}")
+    note_header(label, names)
     try:
         return find_layout(tuple(_distinct(names)))
     except ValueError as reason:

@@ -21,7 +21,7 @@ _FOREIGN = (
     ("\udcff\udcfe", "is UTF-16; save it as UTF-8"),
     ("\udcfe\udcff", "is UTF-16; save it as UTF-8"),
     ("\0\0\udcfe\udcff", "is UTF-32; save it as UTF-8"),
-    ("\x1f\udc8b", "is compressed with gzip; name it .gz, or unpack it on its way in with `gzip -dc`"),
+    ("\x1f\udc8b", "is compressed with gzip; name it .gz, or unpack it on its way in"),
     ("PK\x03\x04", "is a workbook or a zip archive; save it as CSV (UTF-8)"),
     ("\udcd0\udccf\x11", "is a workbook of an old kind; save it as CSV (UTF-8)"),
     ("%PDF-", "is a PDF; save the list as CSV (UTF-8)"),

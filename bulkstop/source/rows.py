@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
@@ -47,6 +49,9 @@ _KINDS = {
 }
 
 
+_headers: ContextVar[dict[str, tuple[str, ...]] | None] = ContextVar("headers", default=None)
+
+
 def field_of(name: str) -> str | None:
     """Tell which of FIELDS a column or key of this name is, in any letter case, or None."""
     return _FIELD_OF.get(name.strip().lower())
@@ -83,6 +88,24 @@ def find_layout(names: tuple[str, ...]) -> Layout:
     chosen = tuple(_only(field, places.get(field, []), names) for field in FIELDS)
     others = tuple((name, place) for place, name in enumerate(names) if place not in chosen)
     return Layout(len(names), chosen[0], itemgetter(*chosen), others)
+
+
+@contextmanager
+def collect_headers() -> Iterator[Mapping[str, tuple[str, ...]]]:
+    """Note of each input that is read in the block the names of its columns, or the keys of its first object."""
+    headers: dict[str, tuple[str, ...]] = {}
+    token = _headers.set(headers)
+    try:
+        yield headers
+    finally:
+        _headers.reset(token)
+
+
+def note_header(label: str, names: Iterable[str]) -> None:
+    """Note the names of an input's columns, if anybody asks for them."""
+    headers = _headers.get()
+    if headers is not None:
+        headers[label] = tuple(names)
 
 
 def _only(field: str, places: Sequence[int], names: Sequence[str]) -> int:

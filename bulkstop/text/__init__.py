@@ -7,7 +7,9 @@ sort, what turns the direction of writing, what has no width, and halves of surr
 import codecs
 import json
 import re
+import shlex
 import string
+import sys
 
 SHOWN_CHARS = 200
 """How much of a text that others wrote is repeated in a message."""
@@ -32,6 +34,14 @@ def format_size(size: int) -> str:
     if size < 10**6:
         return f"{-(-size // 1000):,} KB"
     return f"{size / 1e6:,.0f} MB" if size < 10**9 else f"{size / 1e9:,.1f} GB".replace(".0 ", " ")
+
+
+def write_install(requirement: str) -> str:
+    """Write the command that installs a package beside this program, by uv where its environment has no pip."""
+    from importlib.util import find_spec  # most runs lack nothing
+
+    python, package = shlex.quote(sys.executable), shlex.quote(requirement)
+    return f"{python} -m pip install {package}" if find_spec("pip") else f"uv pip install --python {python} {package}"
 
 
 def format_table(title: str, rows: list[tuple[str, str]]) -> list[str]:

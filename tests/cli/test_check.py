@@ -1,43 +1,147 @@
 """`bulkstop check`: what a profile reaches, on one screen, by one call."""
 
+import base64
 import json
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from bulkstop.runs.lists.check import read_clock
 from tests.cli.conftest import Here, MakeList
-from tests.processes import Simulated, simulator
+from tests.processes import Ended, Simulated, apart, simulator
 
 pytestmark = pytest.mark.real
 
 WHERE = ("--account-id", "a1", "--stream-id", "st-1")
+CLAIMS = base64.urlsafe_b64encode(b'{"exp": 1000000000}').decode().rstrip("=")
+ALIASES = "campaign_id from 'campaignId', campaign_type from 'type'"
+EXPIRED = f"e30.{CLAIMS}.c2ln"
 
 
-def test_all_is_well(here: Here, make_list: MakeList, tmp_path: Path) -> None:
-    """One page of the list is read, nothing is stopped, and the verdict is the last line; the input is told, too."""
-    make_list(7)
+@contextmanager
+def serve_lists(statuses: Mapping[str, int], ahead_s: float = 0.0) -> Iterator[str]:
+    """Serve empty lists of each type, or refuse them, by a clock that is so far ahead; give the address."""
+
+    class Lists(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            kind = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["type"]
+            body = json.dumps({"status": "success", "data": {"results": [], "hasMore": False}}).encode()
+            self.send_response(statuses[kind])
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return formatdate(time.time() + ahead_s, usegmt=True)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Lists)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def tell(run: Ended) -> list[str]:
+    """Return the lines that were printed, with each gap as one blank."""
+    return [" ".join(line.split()) for line in run.out.splitlines()]
+
+
+def test_all_is_well(here: Here, tmp_path: Path) -> None:
+    """A page of the list of each type is read, nothing is stopped, and the verdict is the last line."""
     with simulator(tmp_path, "--campaigns", "300") as sim:
-        run = here("check", "campaigns.csv", "--host", sim.url, *WHERE)
-        requests = sim.requests()
-    assert (run.code, run.err, [request["operation"] for request in requests]) == (0, "", ["list"])
-    lines = [" ".join(line.split()) for line in run.out.splitlines()]
+        run = here("check", "--host", sim.url, *WHERE)
+        assert (run.code, run.err, [request["operation"] for request in sim.requests()]) == (0, "", ["list", "list"])
+        only_sms = here("check", "--host", sim.url, *WHERE, "--type", "sms")
+        assert (only_sms.code, "voice" in only_sms.out, len(sim.requests())) == (0, False, 3)
+    lines = tell(run)
     assert f"host {sim.url} (plain http)" in lines
-    assert "scope voice campaigns of account a1, stream st-1" in lines
-    assert "input 7 rows: 7 to stop, 0 unusable, 0 held back" in lines
-    assert next(line for line in lines if line.startswith("first ids ")).count("cd-") == 5
-    assert next(line for line in lines if line.startswith("runs now ")).endswith("on the first page; there are more")
+    voice, sms = (line for line in lines if "campaigns of account a1, stream st-1: " in line)
+    assert voice.startswith("scope voice campaigns of account a1, stream st-1: 50 run now on the first page; there ")
+    assert sms.startswith("sms campaigns of account a1, stream st-1: ")
     assert "clock as the service's" in lines
-    assert lines[-1].startswith("READY: ")
+    assert lines[-1] == "READY: the service was reached, took the token and gave its lists"
+
+
+def test_input(here: Here, sim: Simulated, tmp_path: Path) -> None:
+    """Of each input its form is told, which columns mean what, and the first ids; its own lists are read, too."""
+    rows = "".join(f"cd-{number},SMS,a2,st-{number // 2},x\n" for number in range(7))
+    (tmp_path / "it's a list.csv").write_text(f"campaignId,type,account_id,stream_id,city\n{rows}")
+    (tmp_path / "ids.txt").write_text("cd-8\n")
+    (tmp_path / "keys.jsonl").write_text('{"_id": "cd-9", "name": "n", "campaign_type": "sms"}\n')
+    words = ("check", "it's a list.csv", "ids.txt", "keys.jsonl", "--host", sim.url, *WHERE, "--type", "voice")
+    run = here(*words)
+    lines = tell(run)
+    assert run.code == 0, run
+    first = lines.index("input 9 rows: 9 to stop, 0 unusable, 0 held back")
+    assert lines[first + 1 : -1] == [
+        "first ids cd-0, cd-1, cd-2, cd-3, cd-4",
+        f"read as it's a list.csv: csv, {ALIASES}, account_id, stream_id; carried along: city",
+        "ids.txt: txt, an id a line",
+        "keys.jsonl: jsonl, campaign_id from '_id', name, campaign_type",
+    ]
+    names = [scope["name"] for scope in json.loads(here(*words, "--json").out)["scopes"]]
+    assert names == [
+        "voice campaigns of account a1, stream st-1",
+        *(f"sms campaigns of account a2, stream st-{number}" for number in range(4)),
+        "sms campaigns of account a1, stream st-1",
+    ]
+
+
+def test_many_lists(here: Here, sim: Simulated, make_list: MakeList) -> None:
+    """Of a list with many streams only some are asked for, and it says of how many it is not known."""
+    apart(make_list(12))
+    run = here("check", "campaigns.csv", "--host", sim.url)
+    assert (run.code, run.out.count("stream st-")) == (0, 8)
+    assert "4 more in the list, which were not asked for" in tell(run)
+
+
+def test_one_of_several(here: Here) -> None:
+    """A list that cannot be read is the verdict, though another can; what does not answer is asked once."""
+    with serve_lists({"voice": 200, "sms": 403}) as url:
+        run = here("check", "--host", url, *WHERE)
+    assert run.code == 1
+    lines = tell(run)
+    assert lines[-1].startswith("NOT READY: HTTP 403: wrong token, stream id or scope")
+    assert lines[-1].endswith("(sms campaigns of account a1, stream st-1)")
+    assert "scope voice campaigns of account a1, stream st-1: none runs now" in lines
+    gone = here("check", "--host", "http://127.0.0.1:9", *WHERE)
+    assert "sms campaigns of account a1, stream st-1: not asked for any more" in tell(gone)
+
+
+def test_clock_that_is_off(here: Here) -> None:
+    """A clock that is five minutes off is told, with what goes by it."""
+    with serve_lists({"voice": 200, "sms": 200}, ahead_s=300) as url:
+        run = here("check", "--host", url, *WHERE)
+    (clock,) = (line for line in tell(run) if line.startswith("clock "))
+    assert re.fullmatch(
+        r"clock (5 min.*|\d min \d+ s|\d+\.\d s) behind the service's: set it right, for tokens .*", clock
+    )
 
 
 @pytest.mark.parametrize(
     ("words", "variables", "cause"),
     [
-        (("--host", "http://127.0.0.1:9"), {}, "ECONNREFUSED"),
+        (("--host", "http://127.0.0.1:9"), {}, "(ECONNREFUSED); nothing was sent"),
         ((), {"BULKSTOP_TOKEN": None}, "no credentials: set BULKSTOP_TOKEN"),
+        ((), {"BULKSTOP_TOKEN": EXPIRED}, "the token expired at 2001-09-09T01:46:40Z by this machine's clock"),
         (("--token-file", "gone"), {"BULKSTOP_TOKEN": None}, "token file 'gone' cannot be read"),
         (("--ca", "gone"), {}, "--ca gone: "),
+        (("--quota", "9/9s", "--quota-store", "redis://127.0.0.1:9"), {}, "--quota-store redis://127.0.0.1:9"),
+        (("--quota", "9/9s", "--quota-store", "/dev/null/quota.sqlite"), {}, "/dev/null"),
     ],
 )
 def test_the_cause(
@@ -70,6 +174,20 @@ def test_unusable_rows(here: Here, sim: Simulated, make_list: MakeList) -> None:
     assert (run.code, run.out.splitlines()[-1]) == (1, "NOT READY: 1 of 3 rows cannot be used")
     assert "campaigns.csv line 4: campaign id '..' is a path step" in run.out
     assert here("check", "gone.csv", "--host", sim.url, *WHERE).code == 2
+
+
+def test_no_profile(here: Here, sim: Simulated) -> None:
+    """Who forgets the profile is told that it may have what is missing."""
+    run = here("check", "--host", sim.url)
+    assert (run.code, run.out.splitlines()[-1].startswith("NOT READY: --account-id: not given; ")) == (1, True)
+    assert "a profile that has it (--profile NAME)" in run.out
+
+
+def test_no_such_profile(here: Here, tmp_path: Path) -> None:
+    """A profile that is not there is exit code 2, with those that are."""
+    (tmp_path / "bulkstop.toml").write_text('[profile.prod]\nhost = "api.example"\n')
+    run = here("check", "--profile", "prd")
+    assert (run.code, "prd" in run.err, "prod" in run.err) == (2, True, True)
 
 
 def test_clock() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bulkstop.cli import COMMANDS
+from bulkstop.text import write_install
 from bulkstop.version import __version__
 from tests.processes import ROOT, bulkstop
 
@@ -102,7 +103,7 @@ def test_not_installed(module: str, package: str, tmp_path: Path) -> None:
         BULKSTOP_CLIENT_SECRET="a-secret-of-32-characters-or-more",
     )
     assert (run.code, run.out) == (3, "")
-    assert run.err == f"bulkstop: the package {package} is not installed: pip install '{package}'\n"
+    assert run.err == f"bulkstop: the package {package} is not installed: {write_install(package)}\n"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import time
@@ -250,16 +251,19 @@ class TestWrongPlaces:
         assert desk.service.calls == []
 
     async def test_an_authority_nobody_knows(self, desk: Desk, tmp_path: Path) -> None:
-        """A certificate that is not trusted is refused with the option to give; with it all is stopped."""
+        """A certificate that is not trusted ends the run at once, with the option to give; with it the run goes on."""
         ca, context = authority(tmp_path)
-        desk.write(HEAD + rows(2))
+        desk.write(HEAD + rows(12))
         async with listening(desk.service, tls=context) as server:
             there = Desk(desk.folder, f"https://127.0.0.1:{server.port}", desk.service)
-            assert (await there.stop("--yes")).code == 1
-            (error,) = {line["error"] for line in results(desk.folder / "list.csv.results.jsonl")}
-            assert "(give --ca FILE" in error
+            run = await there.stop("--yes")
+            assert run.code == 3
+            assert re.search(r"\n  ended +the server's certificate .* \(give --ca FILE\); nothing was sent\n", run.err)
+            errors = [line["error"] for line in results(desk.folder / "list.csv.results.jsonl")]
+            assert sum("(give --ca FILE" in error for error in errors) == 1
             assert desk.service.calls == []
-            assert (await there.stop("--yes", "--overwrite", "--ca", str(ca))).code == 0
+            assert (await there.stop("--yes", "--resume", "--ca", str(ca))).code == 0
+            assert len(desk.service.calls) == 12
 
 
 @contextmanager

@@ -443,13 +443,13 @@ class TestMinted:
 
     @pytest.mark.parametrize("algorithm", ALGORITHMS)
     async def test_with_jti(self, algorithm: Algorithm, clock: Clock, rsa_key: rsa.RSAPrivateKey) -> None:
-        """With jti each token has an id of its own and ends 300 s after it was made, as whole seconds."""
+        """With jti each token has an id of its own, says that it was made a minute ago, and ends in 300 s."""
         clock.time += 0.9
         secret = LONG_SECRET if algorithm in HMAC else pem(rsa_key)
         mint = signing_source("cs-1", secret, algorithm, jti=True, now=clock)
         payloads = [decoded(await mint())[1] for _ in range(3)]
         assert len({uuid.UUID(payload.pop("jti"), version=4) for payload in payloads}) == 3
-        assert payloads == [{"sub": "bulkstop", "appId": "cs-1", "iat": 1_700_000_000, "exp": 1_700_000_300}] * 3
+        assert payloads == [{"sub": "bulkstop", "appId": "cs-1", "iat": 1_699_999_940, "exp": 1_700_000_300}] * 3
 
     async def test_with_a_key_that_does_not_fit(self, rsa_key: rsa.RSAPrivateKey) -> None:
         """A key that is none for the algorithm is told by what is needed, and never shown."""

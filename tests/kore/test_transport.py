@@ -753,7 +753,7 @@ class TestTls:
     async def test_untrusted(self, make: Make, tls: tuple[str, Any]) -> None:
         """An untrusted certificate ends the call before anything is sent, names --ca, and is not tried again."""
         async with listening(replying(http()), tls[1]) as server:
-            response = failure(await ask(make, server.url), Outcome.CONNECTION_ERROR, RetryHint.NO)
+            response = failure(await ask(make, server.url), Outcome.CONNECTION_ERROR, RetryHint.NEVER)
         assert "give ca=" in response.error
         assert server.requests == []
 
@@ -767,7 +767,7 @@ class TestTls:
         """A certificate for another name is not accepted, trusted authority or not."""
         async with listening(replying(http()), tls[1]) as server:
             response = await ask(make, f"https://localhost:{server.port}", ca=tls[0])
-        failure(response, Outcome.CONNECTION_ERROR, RetryHint.NO)
+        failure(response, Outcome.CONNECTION_ERROR, RetryHint.NEVER)
         assert server.requests == []
 
     async def test_plain_server(self, make: Make) -> None:
@@ -821,7 +821,7 @@ class TestTls:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             server = asyncio.get_running_loop().run_in_executor(None, refuse, listener)
             host = f"https://127.0.0.1:{listener.getsockname()[1]}"
-            response = failure(await ask(make, host, ca=tls[0]), Outcome.CONNECTION_ERROR, RetryHint.NO)
+            response = failure(await ask(make, host, ca=tls[0]), Outcome.CONNECTION_ERROR, RetryHint.NEVER)
             await server
         assert response.error.startswith("the server asks for a client certificate; give cert=")
         assert not response.may_have_arrived
@@ -838,9 +838,8 @@ class TestTls:
         monkeypatch.setattr(loop, "getaddrinfo", look_up)
         tls[1].sni_callback = lambda _, name, __: names.append(name)
         async with listening(replying(http()), tls[1]) as server:
-            response = failure(
-                await ask(make, f"https://localhost.:{server.port}", ca=tls[0]), Outcome.CONNECTION_ERROR, RetryHint.NO
-            )
+            got = await ask(make, f"https://localhost.:{server.port}", ca=tls[0])
+            response = failure(got, Outcome.CONNECTION_ERROR, RetryHint.NEVER)
         tls[1].sni_callback = None
         assert names == ["localhost"]
         assert "not valid for localhost;" in response.error

@@ -181,7 +181,7 @@ def show(summary: LimitSummary, target: QuotaTarget | None, *, as_json: bool, qu
         print_err("\n".join(format_table("Summary", [*format_limit(summary), *paste])))
     for line in list_limit_faults(summary):
         print_err(f"bulkstop: {line}")
-    lines = "" if target is None or quota is None else format_profile(target.profile, quota)
+    lines = "" if target is None or quota is None else format_profile(target, quota)
     if not as_json:
         return print_last(lines, summary.exit_code) if lines else summary.exit_code
     if lines:

@@ -1,5 +1,6 @@
 """`--verify`: what still runs is read back after a run."""
 
+from bulkstop.cli.again import rebuild_command
 from bulkstop.cli.stop.options import StopOptions
 from bulkstop.cli.stop.summary import print_verdict
 from bulkstop.cli.terminal import print_err
@@ -38,5 +39,8 @@ def print_last_word(
         return
     also = ["as read back, not all of them are at rest for good"]
     print_err(format_not_stopped(len(verification.to_stop), ended.rows, {}, also))
-    way = command_to_stop(verification, written) if written else "bulkstop verify with the results again"
+    if written:
+        way = command_to_stop(verification, written)
+    else:
+        way = rebuild_command(command="verify", inputs=[options.target])
     print_err(f"To go on: {way}")

@@ -14,6 +14,7 @@ from bulkstop.engine.limits.windows import StoreUnavailableError, merge_limits, 
 from bulkstop.errors import QuotaError, SettingsError
 from bulkstop.files.state_folder import expand_home, find_state_folder
 from bulkstop.model import Limit
+from bulkstop.text import write_install
 
 T = TypeVar("T")
 
@@ -58,7 +59,7 @@ async def open_store(
         try:
             from bulkstop.engine.limits.store_redis import RedisStore
         except ImportError:
-            needs = "needs the package redis: pip install 'redis>=6'"
+            needs = f"needs the package redis: {write_install('redis>=6')}"
             raise SettingsError(f": a Redis server {needs}", setting="quota_store") from None
         store = RedisStore(where, server_of(host), windows)
         await store.open()

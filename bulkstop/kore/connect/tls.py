@@ -1,6 +1,7 @@
 """TLS: whom we trust, who we are, and what was wrong where it fails."""
 
 import re
+import shlex
 import ssl
 from typing import NamedTuple
 
@@ -41,12 +42,12 @@ def is_encrypted_key(text: str) -> bool:
     return "BEGIN ENCRYPTED PRIVATE KEY" in text or "Proc-Type: 4,ENCRYPTED" in text
 
 
-def explain_open_key(name: str) -> str:
-    """Say how an encrypted key is given without its password."""
-    return (
-        f"is encrypted, and nobody here could type its password; decrypt it (openssl pkey -in {name} -out open.key) "
-        "and let nobody else read it (chmod 600 open.key)"
-    )
+def explain_open_key(path: str | None = None) -> str:
+    """Say how an encrypted key is given without its password; with a command where it is known which file has it."""
+    fault = "is encrypted, and nobody here could type its password"
+    if path is None:
+        return f"{fault}; decrypt it with openssl pkey, and let nobody else read what that writes"
+    return f"{fault}; decrypt it: (umask 077; openssl pkey -in {shlex.quote(path)} -out open.key)"
 
 
 def _trust(ca: str | None) -> ssl.SSLContext:
@@ -96,8 +97,9 @@ def _find_fault(path: str, wanted: str) -> str | None:
     kinds = re.findall(rb"-----BEGIN ([A-Z0-9 ]+)-----", head)
     if any(_is_wanted(kind, wanted) for kind in kinds):
         return None
-    convert = "" if wanted == "private key" else f"; a {wanted} in PEM form is wanted (-----BEGIN CERTIFICATE-----)"
-    return f"{_name_content(head, kinds, path)}{convert}"
+    fault, command = _name_content(head, kinds, path, wanted)
+    form = "" if wanted == "private key" else f"; a {wanted} in PEM form is wanted (-----BEGIN CERTIFICATE-----)"
+    return f"{fault}{form}{f'; make it so: {command}' if command else ''}"
 
 
 def _is_wanted(kind: bytes, wanted: str) -> bool:
@@ -106,24 +108,28 @@ def _is_wanted(kind: bytes, wanted: str) -> bool:
     return kind.endswith(b"PRIVATE KEY")
 
 
-def _name_content(head: bytes, kinds: list[bytes], path: str) -> str:
-    """Say what stands in a file, and how to make of it what is wanted if that can be done."""
+def _name_content(head: bytes, kinds: list[bytes], path: str, wanted: str) -> tuple[str, str]:
+    """Say what stands in a file, and the command that makes of it what is wanted, if there is one."""
+    name = shlex.quote(path)
+    if kinds == [b"PKCS7"]:
+        return "is a PKCS#7 file", f"openssl pkcs7 -print_certs -in {name} -out all.pem"
     if kinds:
-        return _PEM_KINDS.get(kinds[0], f"holds {kinds[0].decode().lower()}")
+        return _PEM_KINDS.get(kinds[0], f"holds {kinds[0].decode().lower()}"), ""
     if not head.strip():
-        return "is empty"
+        return "is empty", ""
     if head[:1] == b"\x30":  # a sequence in DER, of which a PKCS#12 file begins with its version, 3
         if b"\x02\x01\x03" in head[:8]:
-            return f"is a PKCS#12 file; take out what is wanted: openssl pkcs12 -in {path} -nodes -out all.pem"
-        return f"is in DER form; turn it into PEM: openssl x509 -inform der -in {path} -out cert.pem"
-    return "holds nothing in PEM form"
+            return "is a PKCS#12 file", f"(umask 077; openssl pkcs12 -in {name} -nodes -out all.pem)"
+        if wanted == "private key":
+            return "is in DER form", f"(umask 077; openssl pkey -inform der -in {name} -out open.key)"
+        return "is in DER form", f"openssl x509 -inform der -in {name} -out cert.pem"
+    return "holds nothing in PEM form", ""
 
 
 _PEM_KINDS = {
     b"CERTIFICATE": "is a certificate, no private key",
     b"CERTIFICATE REQUEST": "is a request for a certificate, no certificate",
     b"NEW CERTIFICATE REQUEST": "is a request for a certificate, no certificate",
-    b"PKCS7": "is a PKCS#7 file; take out the certificates: openssl pkcs7 -print_certs",
     b"PUBLIC KEY": "is a public key, no certificate",
     b"PRIVATE KEY": "is a private key, no certificate",
     b"RSA PRIVATE KEY": "is a private key, no certificate",
@@ -137,9 +143,9 @@ _PEM_KINDS = {
 def explain_tls(error: ssl.SSLError, host: str) -> tuple[str, RetryHint]:
     """Say what was wrong with TLS to a host, and whether another try could help."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the server's certificate {_explain_certificate(error, host)}; nothing was sent", RetryHint.NO
+        return f"the server's certificate {_explain_certificate(error, host)}; nothing was sent", RetryHint.NEVER
     if wanted := explain_refused_identity(error):
-        return f"{wanted}; nothing was sent", RetryHint.NO
+        return f"{wanted}; nothing was sent", RetryHint.NEVER
     reason = reason_of(error)
     why = _REASONS.get(reason) or reason.replace("_", " ").lower() or type(error).__name__
     why = why.format(cert=name_setting("cert", "FILE"))

@@ -1,5 +1,6 @@
 """What a profile reaches: facts, and views of them."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -7,6 +8,16 @@ from bulkstop.text import format_duration, format_table, printable
 
 CLOCK_OFF_S = 5.0
 """A difference of the clocks that is worth a word: a `Date` header has whole seconds, and answers take time."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputForm:
+    """How an input would be read: its form, the name of each column by what it means, and what is carried along."""
+
+    name: str
+    form: str
+    columns: Mapping[str, str]
+    carried: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,27 +30,40 @@ class InputFacts:
     held: int
     first_ids: tuple[str, ...]
     first_invalid: str | None
-    columns: tuple[str, ...] = ()
+    forms: tuple[InputForm, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeFacts:
+    """What one page of a list told: how many campaigns run, or why it could not be read."""
+
+    name: str
+    running: int | None = None
+    has_more: bool = False
+    fault: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CheckFacts:
-    """What was found by one page of a list; `fault` says what is in the way. None is what is not known."""
+    """What was found by a page of each list; `fault` says what is in the way. None is what is not known."""
 
     host: str
     tls: str
-    scope: str | None
     paths: tuple[str, ...]
     quota_store: str | None
     way: tuple[tuple[str, str], ...]
     is_renewable: bool | None = None
     expires_in_s: float | None = None
-    is_listed: bool = False
-    running: int | None = None
-    has_more: bool = False
+    scopes: tuple[ScopeFacts, ...] = ()
+    more_scopes: int = 0
     clock_s: float | None = None
     read: InputFacts | None = None
     fault: str | None = None
+
+    @property
+    def is_listed(self) -> bool:
+        """Tell whether every list that was asked for could be read."""
+        return bool(self.scopes) and not any(scope.fault for scope in self.scopes)
 
     @property
     def exit_code(self) -> int:
@@ -48,22 +72,27 @@ class CheckFacts:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values, every key always there."""
-        return asdict(self) | {"way": dict(self.way), "exit_code": self.exit_code}
+        return asdict(self) | {"way": dict(self.way), "is_listed": self.is_listed, "exit_code": self.exit_code}
 
 
 def format_check(of: CheckFacts) -> list[str]:
     """Write it for a person; the last line is the verdict."""
     rows = [("host", f"{of.host} ({of.tls})"), *of.way, *_format_token(of)]
-    rows += [("scope", printable(of.scope))] if of.scope else []
     rows += [("stop path" if not number else "", path) for number, path in enumerate(of.paths)]
     rows += [("quota store", of.quota_store)] if of.quota_store else []
     if of.clock_s is not None:
         rows.append(("clock", _format_clock(of.clock_s)))
-    if of.running is not None:
-        more = " on the first page; there are more" if of.has_more else ""
-        rows.append(("runs now", f"{of.running:,}{more}"))
+    rows += [("scope" if not number else "", _format_scope(scope)) for number, scope in enumerate(of.scopes)]
+    rows += [("", f"{of.more_scopes:,} more in the list, which were not asked for")] if of.more_scopes else []
     rows += _format_input(of.read) if of.read else []
     return [*format_table("Check", rows), _format_verdict(of)]
+
+
+def _format_scope(scope: ScopeFacts) -> str:
+    if scope.running is None:
+        return printable(f"{scope.name}: {scope.fault or 'not asked for any more'}")
+    count = f"{scope.running:,} run{'s' * (scope.running == 1)} now" if scope.running else "none runs now"
+    return printable(f"{scope.name}: {count}{' on the first page; there are more' if scope.has_more else ''}")
 
 
 def _format_token(of: CheckFacts) -> list[tuple[str, str]]:
@@ -78,16 +107,23 @@ def _format_token(of: CheckFacts) -> list[tuple[str, str]]:
 def _format_clock(seconds: float) -> str:
     if abs(seconds) < CLOCK_OFF_S:
         return "as the service's"
-    return f"{format_duration(abs(seconds))} {'ahead of' if seconds > 0 else 'behind'} the service's"
+    way = "ahead of" if seconds > 0 else "behind"
+    return f"{format_duration(abs(seconds))} {way} the service's: set it right, for tokens and --finish-by go by it"
 
 
 def _format_input(read: InputFacts) -> list[tuple[str, str]]:
-    rows = [
-        ("input", f"{read.rows:,} rows: {read.to_stop:,} to stop, {read.invalid:,} unusable, {read.held:,} held back")
-    ]
+    count = f"{read.rows:,} row{'s' * (read.rows != 1)}"
+    rows = [("input", f"{count}: {read.to_stop:,} to stop, {read.invalid:,} unusable, {read.held:,} held back")]
     rows += [("first ids", printable(", ".join(read.first_ids)))] if read.first_ids else []
-    rows += [("carried", printable(", ".join(read.columns)))] if read.columns else []
+    rows += [("read as" if not number else "", _format_form(form)) for number, form in enumerate(read.forms)]
     return [*rows, ("unusable", f"first: {read.first_invalid}")] if read.first_invalid else rows
+
+
+def _format_form(of: InputForm) -> str:
+    """Say which columns mean what; one that is called otherwise is named by both names."""
+    used = [name if name == field else f"{field} from {name!r}" for field, name in of.columns.items()]
+    carried = f"; carried along: {', '.join(of.carried)}" if of.carried else ""
+    return printable(f"{of.name}: {of.form}, {', '.join(used) or 'an id a line'}{carried}")
 
 
 def _format_verdict(of: CheckFacts) -> str:
@@ -95,4 +131,4 @@ def _format_verdict(of: CheckFacts) -> str:
         return f"NOT READY: {printable(of.fault)}"
     if of.read is not None and of.read.invalid:
         return f"NOT READY: {of.read.invalid:,} of {of.read.rows:,} rows cannot be used"
-    return "READY: the service was reached, took the token and gave its list"
+    return "READY: the service was reached, took the token and gave its lists"

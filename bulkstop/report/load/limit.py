@@ -228,9 +228,10 @@ def describe_paste(target: QuotaTarget, quota: Limit | None) -> str:
     return f"{quota}; paste these lines under [{_table(target.profile)}] of {target.config}; {place}"
 
 
-def format_profile(name: str, quota: Limit) -> str:
-    """Write a quota, used evenly, as the lines of a profile."""
-    return f'[{_table(name)}]\nquota = "{quota}"\npace = "{EVEN}"'
+def format_profile(target: QuotaTarget, quota: Limit) -> str:
+    """Write a quota, used evenly, as the lines of a profile; with its header only where the file has no such table."""
+    header = f"[{_table(target.profile)}]\n" if target.values is None else ""
+    return f'{header}quota = "{quota}"\npace = "{EVEN}"'
 
 
 def _table(profile: str) -> str:

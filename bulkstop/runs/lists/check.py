@@ -1,4 +1,4 @@
-"""Find out by one page of a list what the settings reach."""
+"""Find out by a page of each list what the settings reach."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -13,28 +13,41 @@ from typing import Self
 from bulkstop.errors import BulkstopError
 from bulkstop.kore.calls import SMS_PATH, VOICE_PATH, find_page, list_call
 from bulkstop.kore.exchange import BODY, BODY_CAP, Response, Transport, TransportFailure
-from bulkstop.model import Attempt, Outcome
-from bulkstop.report.lists.check import CheckFacts, InputFacts
+from bulkstop.kore.interpret import Page
+from bulkstop.model import Attempt, Outcome, Scope
+from bulkstop.report.lists.check import CheckFacts, InputFacts, InputForm, ScopeFacts
 from bulkstop.runs import host
 from bulkstop.runs.lists.discover import USUAL_STATUS, choose_types, list_scopes
-from bulkstop.runs.lists.states import describe_failure, describe_scope
-from bulkstop.runs.parts import open_parts
+from bulkstop.runs.lists.states import describe_failure, describe_scope, scope_of
+from bulkstop.runs.parts import Parts, open_parts
 from bulkstop.runs.stop.plan import make_plan
 from bulkstop.runs.wiring import make_transport
 from bulkstop.settings import Settings
+from bulkstop.source.inputs import Input, resolve_input
+from bulkstop.source.rows import collect_headers, field_of
 
 FIRST_IDS = 5
 """How many ids of an input are shown."""
+MOST_SCOPES = 8
+"""Lists of which a page is read: a call each, out of the quota with which campaigns are to be stopped."""
+_UNANSWERED = frozenset({Outcome.CONNECTION_ERROR, Outcome.TIMEOUT})
 
 
 def check(settings: Settings, inputs: Sequence[str] = (), *, fmt: str | None = None) -> dict[str, object]:
-    """Return what one page of the list of the settings tells, as fields of `CheckFacts`; one call at most is made.
+    """Return what a page of each list tells, as fields of `CheckFacts`: those of the settings, and of the inputs.
 
     Raises a BulkstopError for inputs that cannot be read; whatever else is in the way is the `fault`.
     """
-    facts: dict[str, object] = {"read": read_inputs(inputs, settings, fmt)} if inputs else {}
+    facts: dict[str, object] = {}
+    scopes: list[Scope] = []
+    if inputs:
+        facts["read"], scopes = read_inputs(inputs, settings, fmt)
     try:
-        facts |= host.run(_check(settings, facts), fast=False)
+        if not scopes or (settings.account_id and settings.stream_id):
+            scopes = list(dict.fromkeys([*list_scopes(settings, choose_types(settings)), *scopes]))
+        facts["more_scopes"] = len(scopes[MOST_SCOPES:])
+        transport = DatedTransport(make_transport(settings))  # not in the loop, which its imports would hold up
+        host.run(_check(settings, transport, scopes[:MOST_SCOPES], facts), fast=False)
     except BulkstopError as fault:
         facts["fault"] = str(fault)
     return facts
@@ -48,49 +61,76 @@ def describe_settings(settings: Settings) -> CheckFacts:
     return CheckFacts(
         host=settings.host,
         tls=trust if is_tls else "plain http",
-        scope=None,
         paths=tuple(f"{kind}: {path}" for kind, path in paths.items() if settings.type in (None, kind)),
         quota_store=settings.quota_store,
         way=(),
     )
 
 
-def read_inputs(inputs: Sequence[str], settings: Settings, fmt: str | None) -> InputFacts:
-    """Return what `stop` would read of the inputs; raises InputError for what cannot be read to its end."""
-    with make_plan(inputs, settings, fmt=fmt) as plan:
-        campaigns = (campaign for account_id in plan.accounts for campaign in plan.campaigns(account_id))
-        first = list(islice(campaigns, FIRST_IDS))
-        return InputFacts(
+def read_inputs(inputs: Sequence[str], settings: Settings, fmt: str | None) -> tuple[InputFacts, list[Scope]]:
+    """Return what `stop` would read of the inputs, and the lists that have its campaigns.
+
+    Raises InputError for what cannot be read to its end.
+    """
+    with collect_headers() as headers, make_plan(inputs, settings, fmt=fmt) as plan:
+        campaigns = [partial(plan.campaigns, account_id) for account_id in plan.accounts]
+        first = islice((campaign for give in campaigns for campaign in give()), FIRST_IDS)
+        scopes = list(dict.fromkeys(scope_of(campaign) for give in campaigns for campaign in give()))
+        facts = InputFacts(
             rows=plan.rows,
             to_stop=plan.to_send,
             invalid=plan.held_invalid,
             held=sum(plan.held.values()) - plan.held.get(Outcome.INVALID, 0),
             first_ids=tuple(campaign.campaign_id for campaign in first),
             first_invalid=str(plan.first_invalid) if plan.held_invalid else None,
-            columns=tuple(first[0].row or ()) if first else (),
+            forms=tuple(_describe_form(resolve_input(name, fmt), headers) for name in inputs),
         )
+    return facts, scopes
 
 
-async def _check(settings: Settings, facts: dict[str, object]) -> dict[str, object]:
-    scope = list_scopes(settings, choose_types(settings))[0]
-    facts["scope"] = f"{describe_scope(scope)}, stream {scope.stream_id}"
-    dated: list[DatedTransport] = []
+def _describe_form(entry: Input, headers: Mapping[str, Sequence[str]]) -> InputForm:
+    names = headers.get(entry.label, ())
+    return InputForm(
+        name=entry.label,
+        form=f"{entry.form}{' (packed)' if entry.packed else ''}",
+        columns={field: name for name in names if (field := field_of(name))},
+        carried=tuple(name for name in names if not field_of(name)),
+    )
 
-    def connect(of: Settings) -> Transport:
-        dated.append(DatedTransport(make_transport(of)))
-        return dated[0]
 
-    async with open_parts(replace(settings, attempts=1), connect=connect) as parts:
+async def _check(
+    settings: Settings, transport: "DatedTransport", scopes: Sequence[Scope], facts: dict[str, object]
+) -> None:
+    """Add to the facts what the token says of itself, and a page of each list."""
+    async with open_parts(replace(settings, attempts=1), connect=lambda _: transport) as parts:
         token = await parts.tokens.get()
         facts["is_renewable"] = not settings.token
         facts["expires_in_s"] = None if token.expires_at is None else token.expires_at - time.time()
-        call = list_call(scope, find_page(0), (USUAL_STATUS,), any_id=settings.any_id)
-        page = await parts.accounts.of_run().caller(scope.account_id).call(partial(parts.perform, call))
-        facts["clock_s"] = dated[0].clock_s
+        pages: list[ScopeFacts] = []
+        is_answered = True
+        for scope in scopes:
+            page = await _read_page(parts, scope) if is_answered else None
+            is_answered = is_answered and not (isinstance(page, Attempt) and page.outcome in _UNANSWERED)
+            pages.append(_describe_page(scope, page))
+            facts["scopes"] = tuple(pages)
+        facts["clock_s"] = transport.clock_s
+    if fault := next((page for page in pages if page.fault), None):
+        facts["fault"] = f"{fault.fault} ({fault.name})" if is_answered else fault.fault
+
+
+async def _read_page(parts: Parts, scope: Scope) -> Page | Attempt:
+    call = list_call(scope, find_page(0), (USUAL_STATUS,), any_id=parts.settings.any_id)
+    return await parts.accounts.of_run().caller(scope.account_id).call(partial(parts.perform, call))
+
+
+def _describe_page(scope: Scope, page: Page | Attempt | None) -> ScopeFacts:
+    name = f"{describe_scope(scope)}, stream {scope.stream_id}"
+    if page is None:
+        return ScopeFacts(name)
     if isinstance(page, Attempt):
-        return {"fault": describe_failure(page)}
+        return ScopeFacts(name, fault=describe_failure(page))
     running = sum((item.status or "").lower() == USUAL_STATUS.lower() for item in page.items)
-    return {"is_listed": True, "running": running, "has_more": page.more}
+    return ScopeFacts(name, running, page.more)
 
 
 class DatedTransport:

@@ -9,6 +9,7 @@ from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError, ListError, SettingsError
 from bulkstop.kore.calls import STATUSES
 from bulkstop.model import Campaign, CampaignType, ListedCampaign, Scope
+from bulkstop.naming import name_setting
 from bulkstop.report.lists.discovery import Discovery
 from bulkstop.report.log import log_event
 from bulkstop.runs import host
@@ -170,7 +171,8 @@ def list_scopes(settings: Settings, types: Sequence[CampaignType]) -> list[Scope
 
 
 def _refuse_missing(name: str) -> str:
-    raise SettingsError(": not given; the list is that of one account and one stream", setting=name)
+    remedy = f"give it, or a profile that has it ({name_setting('profile', 'NAME')})"
+    raise SettingsError(f": not given; the list is that of one account and one stream: {remedy}", setting=name)
 
 
 def make_discovery(roster: Roster, name: str | None = None, elapsed_s: float = 0.0) -> Discovery:

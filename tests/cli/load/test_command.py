@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from bulkstop.report.load.requests import KEYS
+from bulkstop.text import write_install
 from tests.cli.conftest import MakeList
 from tests.loads import NOWHERE, PATIENT, WHERE, refusal
 from tests.processes import (
@@ -342,7 +343,7 @@ class TestPage:
         without = f"{tmp_path / 'without'}:{ROOT}"
         args = (*WHERE, *SHORT, "--id-prefix", "none-", "--quiet")
         run = load(sim, *args, "--html", "p.html", cwd=tmp_path, PYTHONPATH=without)
-        needs = "needs the package plotly: pip install 'plotly>=7,<8', or leave it out; nothing was sent"
+        needs = f"nothing was sent; leave it out, or install the package plotly: {write_install('plotly>=7,<8')}"
         assert (run.code, run.err) == (2, f"bulkstop: --html: {needs}\n")
         assert asked_for(sim, "none-") == []
         assert not (tmp_path / "p.html").exists()

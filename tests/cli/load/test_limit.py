@@ -51,7 +51,7 @@ def test_found(sim: Simulated, tmp_path: Path) -> None:
     assert "      90/s  held      p99 " in run.err
     assert "  limit    at least 90/s held; no higher rate was to be tried\n" in run.err
     place = 'paste these lines under [profile.ours] of bulkstop.toml; in place of quota = ["60/60s"]'
-    assert run.err.endswith(f'  quota    90/1s; {place}\n[profile.ours]\nquota = "90/1s"\npace = "even"\n')
+    assert run.err.endswith(f'  quota    90/1s; {place}\nquota = "90/1s"\npace = "even"\n')
     assert (tmp_path / "bulkstop.toml").read_text() == PROFILE
 
 

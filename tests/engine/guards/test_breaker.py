@@ -322,3 +322,14 @@ def test_it_opens_at_the_first_full_row_and_not_before(outcomes: list[Outcome], 
         answer_all(breaker, [outcome])
         seen += "x" if outcome is BAD else "."
         assert breaker.is_open == ("x" * threshold in seen)
+
+
+def test_a_lasting_failure() -> None:
+    """What does not pass by itself ends the run at once, unless somebody has answered before: then it is an outage."""
+    breaker = Breaker()
+    breaker.answered(0.0, 0.0, BAD, "the certificate has expired", is_lasting=True)
+    assert str(breaker.fault) == "the certificate has expired"
+    worked = answer_all(Breaker(2), [Outcome.SERVER_ERROR])
+    for _ in range(2):
+        worked.answered(0.0, 0.0, BAD, "the certificate has expired", is_lasting=True)
+    assert (worked.fault, worked.is_open) == (None, True)

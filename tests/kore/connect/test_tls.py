@@ -41,7 +41,7 @@ def test_certificate(code: int, words: str, names_ca: bool) -> None:
     assert words in why
     assert ("ca=" in why) is names_ca
     assert why.endswith("; nothing was sent")
-    assert again is RetryHint.NO
+    assert again is RetryHint.NEVER
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("junk", "holds nothing in PEM form"),
         ("other.key", "is a private key, no certificate"),
         ("locked.key", "is a private key, no certificate"),
-        ("ca.der", "is in DER form; turn it into PEM: openssl x509 -inform der"),
+        ("ca.der", "is in DER form; a certificate in PEM form is wanted (-----BEGIN CERTIFICATE-----)"),
         ("all.p12", "is a PKCS#12 file"),
         ("asked.csr", "is a request for a certificate"),
     ],

@@ -107,10 +107,15 @@ def test_quota_is_short(rate: float, text: str) -> None:
 @given(name=st.text(st.characters(codec="utf-8"), min_size=1, max_size=8))
 def test_any_profile(name: str) -> None:
     """The lines for a profile of any name are TOML, and a profile reads them as the quota and the pace."""
-    text = format_profile(name, Limit(48, 1.0))
+    text = format_profile(QuotaTarget("b.toml", name), Limit(48, 1.0))
     assert tomllib.loads(text) == {"profile": {name: {"quota": "48/1s", "pace": "even"}}}
     profile = Profile("b.toml", name, text, tomllib.loads(text)["profile"][name])
     assert (profile.value("quota"), profile.value("pace")) == ((Limit(48, 1.0),), "even")
+
+
+def test_a_profile_that_is_there() -> None:
+    """Lines for a table that the file has bring no header: TOML takes none twice."""
+    assert format_profile(QuotaTarget("b.toml", "a b", {}), Limit(48, 1.0)) == 'quota = "48/1s"\npace = "even"'
 
 
 @pytest.mark.parametrize(
