@@ -180,8 +180,12 @@ def test_read(name: str, value: object, read: object) -> None:
     [
         ("concurrency", 2.5, "'2.5' is no whole number from 1"),
         ("concurrency", True, "is of type bool and must be a text or a number (N)"),
-        ("finish_by", "banana", "'banana' is no time of the day, such as 18:00"),
-        ("finish_by", "18:00+02:00", "'18:00+02:00' is a time of the day in a zone; give tz for that"),
+        (
+            "finish_by",
+            "banana",
+            "'banana' is no time to finish by, such as 18:00, 2026-12-01T18:00, 18:00+05:30 or +2h",
+        ),
+        ("finish_by", "18:00 CET", "'18:00 CET': name a zone by tz, or give an offset such as +05:30"),
         ("timeout_s", "x", "'x' is no time above zero, such as 30, 500ms or 5m"),
         ("timeout_s", 0, "'0' is no time above zero, such as 30, 500ms or 5m"),
         ("account_id", 12, "is of type int and must be a text (ID)"),

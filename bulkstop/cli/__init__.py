@@ -81,10 +81,10 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find a command; of one that does not exist, name what may have been meant."""
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            from difflib import get_close_matches  # only a mistake needs it
+            from bulkstop.text.likeness import find_near  # only a mistake needs it
 
-            near = get_close_matches(args[0].lower(), COMMANDS, n=1, cutoff=0.5)
-            meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+            near = find_near(args[0], COMMANDS, 0.5)
+            meant = f"did you mean {near}?" if near else f"there are {', '.join(COMMANDS)}"
             raise click.UsageError(f"No such command {args[0]!r}; {meant}", ctx)
         return super().resolve_command(ctx, args)
 

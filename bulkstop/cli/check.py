@@ -7,6 +7,7 @@ from typing import Any, cast
 import click
 
 from bulkstop.cli.files import use_store
+from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import GroupedCommand, describe_way, read_settings, with_settings
 from bulkstop.cli.terminal import print_last
 from bulkstop.report.lists.check import format_check
@@ -32,7 +33,7 @@ Exit codes:
 @click.option(
     "--format",
     "fmt",
-    type=click.Choice([form.value for form in Format]),
+    type=WordChoice([form.value for form in Format]),
     help="Form of standard input, and of files whose name does not tell.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Tell a machine: one JSON object on standard output.")

@@ -8,6 +8,7 @@ import click
 
 from bulkstop.cli.again import rebuild_command
 from bulkstop.cli.files import check_written, use_store
+from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import GroupedCommand, ParsedText, read_settings, with_settings
 from bulkstop.cli.terminal import print_err
 from bulkstop.errors import OutputError, SettingsError
@@ -26,6 +27,7 @@ from bulkstop.runs.lists.discover import (
 from bulkstop.runs.lists.listing import ListFilter
 from bulkstop.settings.spec import CONNECTION, CREDENTIALS, QUOTA, RETRY_AFTER, SCOPE
 from bulkstop.text import format_duration, printable
+from bulkstop.text.likeness import suggest_near
 
 WRITERS = {"csv": to_csv, "jsonl": to_jsonl}
 ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -60,9 +62,7 @@ Exit codes:
     help="List to write, .csv or .jsonl; - is standard output.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a list that exists.")
-@click.option(
-    "--format", "fmt", type=click.Choice(list(WRITERS)), help="Form, where no ending tells it.  [default: csv]"
-)
+@click.option("--format", "fmt", type=WordChoice(list(WRITERS)), help="Form, where no ending tells it.  [default: csv]")
 @click.option(
     "--status",
     "wanted",
@@ -115,7 +115,8 @@ def command(
         ctx.call_on_close(file.close)
     for status in wanted:
         if status not in STATUSES:
-            print_err(f"bulkstop: note: --status {status}: is none of {', '.join(STATUSES)}; asked for all the same")
+            known = f"is none of {', '.join(STATUSES)}{suggest_near(status, STATUSES) or ';'}"
+            print_err(f"bulkstop: note: --status {status}: {known} asked for all the same")
     discovery = discover(
         use_store(settings),
         ListFilter(wanted, priority or ()),

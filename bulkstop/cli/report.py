@@ -10,7 +10,7 @@ from bulkstop.cli.terminal import print_last
 from bulkstop.report.stop.manifest import RunSection
 from bulkstop.report.stop.summary import format_counts
 from bulkstop.runs.review import Review, review_results
-from bulkstop.text import format_table, printable
+from bulkstop.text import format_count, format_table, printable
 
 EXAMPLE = """\b
 Example:
@@ -37,7 +37,7 @@ def command(*, paths: tuple[str, ...], check: bool) -> int:
 
 def format_review(of: Review) -> list[str]:
     """Write what a result file says."""
-    rows = [*format_counts(of.outcomes), ("rows", f"{of.rows:,} in {of.lines:,} lines")]
+    rows = [*format_counts(of.outcomes), ("rows", f"{of.rows:,} in {format_count(of.lines, 'line')}")]
     if of.open_rows:
         rows.append(("not ended", f"{of.open_rows:,}"))
         if command := command_to_go_on(of):

@@ -184,7 +184,7 @@ def show_reading(*, is_quiet: bool) -> Iterator[None]:
         nonlocal shown_at, is_dirty
         if (now := time.monotonic()) >= shown_at:
             shown_at, is_dirty = now + EVERY_S, True
-            text = escape(f"reading {name}: {format_size(size)}, {_format_count(lines)} lines")
+            text = escape(f"reading {name}: {format_size(size)}, {_format_lines(lines)} lines")
             _write_over(text[: max(0, shutil.get_terminal_size().columns - 1)])
 
     try:
@@ -195,7 +195,7 @@ def show_reading(*, is_quiet: bool) -> Iterator[None]:
             _write_over("")
 
 
-def _format_count(number: int) -> str:
+def _format_lines(number: int) -> str:
     return f"{number:,}" if number < 10**6 else f"{number / 1e6:.1f} M"
 
 

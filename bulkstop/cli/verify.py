@@ -11,6 +11,7 @@ from bulkstop.cli import discover
 from bulkstop.cli.again import rebuild_command
 from bulkstop.cli.discover import WRITERS, choose_format, print_rest
 from bulkstop.cli.files import check_written, use_store
+from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import GroupedCommand, read_settings, with_settings
 from bulkstop.cli.terminal import drop_output, print_err, print_out
 from bulkstop.errors import SettingsError
@@ -65,7 +66,7 @@ Exit codes:
 @click.option(
     "--format",
     "fmt",
-    type=click.Choice([form.value for form in Format]),
+    type=WordChoice([form.value for form in Format]),
     help="Form of standard input, and of lists whose name does not tell.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Tell a machine: one JSON object on standard output.")

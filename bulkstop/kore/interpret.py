@@ -16,7 +16,7 @@ from bulkstop.kore.body import parse_json
 from bulkstop.kore.claims import read_claim
 from bulkstop.kore.exchange import PageRange, Response, TransportFailure
 from bulkstop.model import Attempt, Campaign, CampaignType, ListedCampaign, Outcome, RetryHint, Scope
-from bulkstop.text import TEXT_CHARS, format_duration, one_line
+from bulkstop.text import TEXT_CHARS, format_count, format_duration, one_line
 
 PAGE_CAP = 4 * 1024 * 1024
 """Bytes of a page that are read."""
@@ -284,7 +284,7 @@ def read_page(
             response, "is no page of campaigns", "no such stream, or the path of the list is another here"
         )
     if len(rows) > PAGE_ROWS:
-        return _refuse_page(response, f"has {len(rows):,} rows, where {at.limit} were asked for")
+        return _refuse_page(response, f"has {format_count(len(rows), 'row')}, where {at.limit} were asked for")
     read = [_read_item(row, scope, any_id=any_id) for row in rows]
     return Page(
         tuple(item for item in read if isinstance(item, ListedCampaign)),

@@ -26,6 +26,7 @@ from bulkstop.errors import CredentialsError
 from bulkstop.kore.connect.tls import explain_open_key, is_encrypted_key
 from bulkstop.naming import name_setting
 from bulkstop.text import decode_secret, strip_secret
+from bulkstop.text.faults import explain_os
 
 TokenSource = Callable[[], Awaitable[str]]
 """One way of getting a token; raises CredentialsError."""
@@ -324,8 +325,7 @@ def _read(path: Path, name: str) -> bytes:
         with path.open("rb") as file:
             return file.read(TOKEN_BYTES + 1)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise CredentialsError(f"{name} cannot be read: {reason}") from None
+        raise CredentialsError(f"{name} cannot be read: {explain_os(error)}") from None
 
 
 def _key(secret: str, algorithm: Algorithm) -> Any:
@@ -442,7 +442,8 @@ async def _run(command: str, timeout_s: float, environment: Mapping[str, str] | 
     try:
         running = _Command(command, environment)
     except (OSError, ValueError) as error:
-        raise CredentialsError(f"token command cannot be run: {error}") from None
+        why = explain_os(error) if isinstance(error, OSError) else "it holds a character that no command can"
+        raise CredentialsError(f"token command cannot be run: {why}") from None
     try:
         async with asyncio.timeout(timeout_s):
             await running.end()

@@ -11,6 +11,7 @@ from bulkstop.model import DONE, FAILED, HELD_BACK, WORTH_A_RETRY, Limit, Outcom
 from bulkstop.naming import name_setting
 from bulkstop.settings.parse import parse_limit, parse_path
 from bulkstop.source.inputs import Format
+from bulkstop.text.likeness import suggest_near
 
 CAN_BE_RETRIED = frozenset(Outcome) - DONE - HELD_BACK
 NEEDS_A_CHOICE = FAILED - WORTH_A_RETRY - {Outcome.INVALID}
@@ -44,10 +45,7 @@ def check_names(options: Iterable[str], known: Iterable[str]) -> None:
     """Raise SettingsError, with the nearest name, for an option that does not exist."""
     for name in options:
         if name not in (names := list(known)):
-            from difflib import get_close_matches  # only a mistake needs it
-
-            near = get_close_matches(name, names, n=1)
-            raise SettingsError(f"{name}: there is no such option" + (f"; did you mean {near[0]}?" if near else ""))
+            raise SettingsError(f"{name}: there is no such option{suggest_near(name, names)}")
 
 
 def read_output(value: object) -> str | None:
@@ -135,10 +133,7 @@ def _outcome(name: str) -> Outcome:
 
 
 def _nearest(name: str) -> str:
-    from difflib import get_close_matches  # only a mistake needs it
-
-    near = get_close_matches(name, [each.value for each in CAN_BE_RETRIED], n=1)
-    return f"; did you mean {near[0]}?" if near else f"; give {format_outcomes(CAN_BE_RETRIED)}"
+    return suggest_near(name, CAN_BE_RETRIED) or f"; give {format_outcomes(CAN_BE_RETRIED)}"
 
 
 def check_callable(**functions: object) -> None:

@@ -40,9 +40,10 @@ from bulkstop.naming import name_setting, name_variable
 from bulkstop.redact import REDACTOR, find_passwords
 from bulkstop.report.log import LOG, log_event
 from bulkstop.settings import Settings
+from bulkstop.settings.finish_by import explain_moment
 from bulkstop.settings.load import list_open_variables
 from bulkstop.settings.parse import TransportName
-from bulkstop.text import decode_secret, shorten
+from bulkstop.text import decode_secret, format_count, shorten
 from bulkstop.version import __version__
 
 if TYPE_CHECKING:
@@ -249,10 +250,10 @@ def plan_waves(settings: Settings, to_send: int) -> list[int]:
 
 def check_time(settings: Settings) -> float | None:
     """Return the seconds left to finish by; raises SettingsError when there are none."""
-    seconds_left = settings.seconds_left(datetime.now(UTC))
-    if seconds_left is not None and seconds_left <= 0:
-        raise SettingsError(f" {settings.finish_by}: has passed today; nothing was sent", setting="finish_by")
-    return seconds_left
+    now = datetime.now(UTC)
+    if settings.finish_by is not None and (fault := explain_moment(settings.finish_by, settings.tz, now)):
+        raise SettingsError(f" {fault}; nothing was sent", setting="finish_by")
+    return settings.seconds_left(now)
 
 
 def find_end(settings: Settings) -> float:
@@ -269,7 +270,7 @@ def check_size(settings: Settings, listed: int) -> None:
     """Raise SettingsError when a list has more campaigns to stop than the settings allow."""
     if settings.max_campaigns is not None and listed > settings.max_campaigns:
         raise SettingsError(
-            f" {settings.max_campaigns}: the list has {listed:,} campaigns to stop; nothing was sent",
+            f" {settings.max_campaigns}: the list has {format_count(listed, 'campaign')} to stop; nothing was sent",
             setting="max_campaigns",
         )
 
@@ -279,7 +280,7 @@ def check_accounts(settings: Settings, accounts: Collection[str]) -> None:
     if settings.expect_accounts is not None and len(accounts) > settings.expect_accounts:
         named = ", ".join(map(shorten, islice(accounts, settings.expect_accounts + 1)))
         raise SettingsError(
-            f" {settings.expect_accounts}: the list has campaigns of {len(accounts):,} accounts ({named}"
+            f" {settings.expect_accounts}: the list has campaigns of {format_count(len(accounts), 'account')} ({named}"
             f"{', ...' if len(accounts) > settings.expect_accounts + 1 else ''}); nothing was sent",
             setting="expect_accounts",
         )

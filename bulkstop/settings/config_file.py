@@ -14,6 +14,7 @@ from pathlib import Path
 from bulkstop.errors import SettingsError
 from bulkstop.files.ownership import name_user, others_who_write
 from bulkstop.naming import name_setting
+from bulkstop.text.faults import explain_os
 
 CONFIG_BYTES = 1024 * 1024
 """More than this is no file of profiles."""
@@ -40,8 +41,7 @@ def read_config(path: str, *, is_named: bool) -> str | None:
             return None
         raise SettingsError(f" {path}: is a link to a file that does not exist", setting="config") from None
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise SettingsError(f" {path}: cannot be read ({reason})", setting="config") from None
+        raise SettingsError(f" {path}: cannot be read ({explain_os(error)})", setting="config") from None
     return _decode(path, data)
 
 

@@ -1,7 +1,7 @@
 """What can be given for each setting, for type checkers: the value, or a text that is read as one."""
 
 from collections.abc import Sequence
-from datetime import time
+from datetime import datetime, time
 from pathlib import PurePath
 from typing import TypedDict
 
@@ -54,7 +54,7 @@ class SettingsOptions(TypedDict, total=False):
     max_outage_s: float | str
     only_running: bool | str
     disable_schedule: bool | str
-    finish_by: time | str | None
+    finish_by: datetime | time | str | None
     tz: str | None
     concurrency: int | str
     attempts: int | str

@@ -4,14 +4,12 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import time
 from enum import StrEnum
 from typing import TypeVar
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from bulkstop.model import CampaignType, FailureCap, Limit
-from bulkstop.naming import name_setting
 from bulkstop.text import strip_secret
 from bulkstop.units import BYTES, in_seconds, parse_percentage
 
@@ -96,7 +94,9 @@ def one_of(*words: W) -> Callable[[str], W]:
         for word in words:
             if text.strip().lower() == word.lower():
                 return word
-        raise ValueError(f"{str(text)!r} is none of {', '.join(words)}")
+        from bulkstop.text.likeness import suggest_near  # only a mistake needs it
+
+        raise ValueError(f"{str(text)!r} is none of {', '.join(words)}{suggest_near(text, words)}")
 
     return parse_word
 
@@ -133,25 +133,22 @@ def parse_waves(text: str) -> str:
     return text
 
 
-def parse_clock_time(text: str) -> str:
-    """Read a time of the day, `18:00` or `18:00:30`."""
-    try:
-        padded = re.sub(r"^(\d)(?=:)", r"0\1", text.strip())
-        clock_time = time.fromisoformat(padded)
-    except ValueError:
-        raise ValueError(f"{text!r} is no time of the day, such as 18:00") from None
-    if clock_time.tzinfo is not None:
-        raise ValueError(f"{text!r} is a time of the day in a zone; give {name_setting('tz')} for that")
-    return padded
-
-
 def parse_zone(text: str) -> str:
     """Read the name of a time zone."""
     try:
         ZoneInfo(text.strip())
     except (ValueError, OSError, ZoneInfoNotFoundError):
-        raise ValueError(f"{text!r} is no time zone, such as Europe/Berlin") from None
+        raise ValueError(f"{text!r} is no time zone, such as Europe/Berlin{_suggest_zone(text)}") from None
     return text.strip()
+
+
+def _suggest_zone(text: str) -> str:
+    from bulkstop.text.likeness import find_near, suggest_near  # only a mistake needs these
+
+    zones = available_timezones()
+    cities = {zone.rpartition("/")[2]: zone for zone in sorted(zones)}
+    near = find_near(text, cities, 0.8)  # `Berlin` alone
+    return suggest_near(text, [cities[near]] if near else zones, 0.0 if near else 0.8)
 
 
 def parse_address(text: str) -> str:

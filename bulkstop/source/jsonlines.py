@@ -12,6 +12,7 @@ from bulkstop.model import Row
 from bulkstop.naming import name_setting
 from bulkstop.source.line_reader import LineReader, read_lines, text_fault
 from bulkstop.source.rows import RowParser, find_layout, id_alone, note_header
+from bulkstop.text.faults import explain_json
 
 # orjson reads 1024 levels but writes 254: what is carried must fit into a result line again.
 _LEVELS_SURELY_WRITABLE = 200
@@ -60,7 +61,7 @@ def _row(line: int, content: str, parser: RowParser) -> Row:
     try:
         value: object = orjson.loads(content)
     except orjson.JSONDecodeError as error:
-        return parser.invalid(line, f"not JSON: {error.msg} (column {error.colno})", id_alone(content.strip()))
+        return parser.invalid(line, f"not JSON: {explain_json(error)}", id_alone(content.strip()))
     if not _writable(content, value):
         return parser.invalid(line, "nested too deeply to be carried into a result line", id_alone(content.strip()))
     if isinstance(value, dict):

@@ -37,6 +37,8 @@ _FIELD_OF = {name.lower(): "campaign_id" for name in ID_NAMES} | {
     "name": "name",
 }
 _TYPES = {str(kind): kind for kind in CampaignType}
+_NEAR_ENOUGH = 0.9
+"""How much the name of a column must have of the one that may be meant: `campain_id` has, `campaign` may be a name."""
 _WHOLE = re.compile(r"([+-]?[0-9]{1,18})(?:\.0*|,0{1,2})?")  # spreadsheets write 1 as 1.0, or as 1,0
 _PRIORITY = "priority"
 BY_HAND = "campaigns"
@@ -158,10 +160,10 @@ class RowParser:
     def _campaign(self, line: int, values: Values, carried: Mapping[str, object] | None) -> Campaign:
         campaign_id, campaign_type, account_id, stream_id, iid, priority, name = values
         defaults = self.defaults
-        text_id = _text("campaign_id", campaign_id) or _missing("campaign id")
-        kind = _type(campaign_type) or defaults.campaign_type or _missing("campaign_type", "type")
-        account = _text("account_id", account_id) or defaults.account_id or _missing("account_id", "account_id")
-        stream = _text("stream_id", stream_id) or defaults.stream_id or _missing("stream_id", "stream_id")
+        text_id = _text("campaign_id", campaign_id) or _missing("campaign_id", carried)
+        kind = _type(campaign_type) or defaults.campaign_type or _missing("campaign_type", carried, "type")
+        account = _text("account_id", account_id) or defaults.account_id or _missing("account_id", carried)
+        stream = _text("stream_id", stream_id) or defaults.stream_id or _missing("stream_id", carried)
         try:
             urgency = read_priority(priority)
         except ValueError:
@@ -183,9 +185,20 @@ class RowParser:
         return campaign
 
 
-def _missing(what: str, setting: str | None = None) -> NoReturn:
-    remedy = f" in the row; give {name_setting(setting)} for all rows without one" if setting else ""
-    raise ValueError(f"no {what}{remedy}")
+def _missing(field: str, carried: Mapping[str, object] | None, setting: str | None = None) -> NoReturn:
+    near = near_column(field, tuple(carried or ()))
+    column = f" ({shorten(near)!r} may be meant: name it {field})" if near else ""
+    if field == "campaign_id":
+        raise ValueError(f"no campaign id{column}")
+    raise ValueError(f"no {field} in the row{column}; give {name_setting(setting or field)} for all rows without one")
+
+
+@lru_cache(maxsize=32)
+def near_column(field: str, names: tuple[str, ...]) -> str | None:
+    """Return the column or key that is none of FIELDS and may be meant for this one."""
+    from bulkstop.text.likeness import find_near  # only a mistake needs it
+
+    return find_near(field, [name for name in names if field_of(name) is None], _NEAR_ENOUGH)
 
 
 def _text(field: str, value: object) -> str:

@@ -29,6 +29,11 @@ def format_duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
+def format_count(number: int, one: str, many: str | None = None) -> str:
+    """Write a number with its noun, or with all that agrees with it: `1 row`, `1,200 rows`, `2 rows are`."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
 def format_size(size: int) -> str:
     """Write a number of bytes as a person says it: `298 KB`, `120 MB`, `2.5 GB`."""
     if size < 10**6:

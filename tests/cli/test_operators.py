@@ -123,7 +123,7 @@ class TestLists:
         """One row that cannot be used is exit 1 and a line; the others are stopped; `--strict` sends nothing."""
         desk.write(HEAD + rows(2) + ",voice,a,st-1\n")
         desk.check_refused(
-            await desk.stop("--yes", "--strict"), "--strict: 1 rows cannot be used (first list.csv line 4"
+            await desk.stop("--yes", "--strict"), "--strict: 1 row cannot be used (first list.csv line 4"
         )
         assert (await desk.stop("--yes")).code == 1
         assert desk.outcomes() == {"stopped": 2, "invalid": 1}

@@ -179,7 +179,7 @@ def test_an_input_under_another_name(option: str, here: Here) -> None:
 
 def test_strict(here: Here) -> None:
     """`--strict` sends nothing if one row cannot be used, and says which."""
-    said = "--strict: 1 rows cannot be used (first list.csv line 5:"
+    said = "--strict: 1 row cannot be used (first list.csv line 5:"
     refuse(here, said, "list.csv", "--yes", *HOST, "--strict", files={"list.csv": LIST + "..,voice,a,st\n"})
 
 

@@ -156,7 +156,7 @@ class TestCheck:
             before = path.read_bytes()
             told = report(str(path))
             assert path.read_bytes() == before
-        assert (told.code, value(told, "rows")) == (0, "1 in 1 lines")
+        assert (told.code, value(told, "rows")) == (0, "1 in 1 line")
 
     def test_a_run_that_was_broken_off(self, report: Report, path: Path) -> None:
         """How a run was broken off is told."""

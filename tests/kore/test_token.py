@@ -233,7 +233,7 @@ class TestFromFile:
             "gone": "No such file",
             ".": "not a regular file",
             "pipe": "not a regular file",
-            "a\0b": "null",
+            "a\0b": "no file of this name",
             "n\nl": "No",
         }
         for name, reason in wrong.items():

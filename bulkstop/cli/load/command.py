@@ -46,7 +46,7 @@ from bulkstop.runs.stop.warnings import find_warnings
 from bulkstop.runs.wiring import list_secrets
 from bulkstop.settings import Settings, is_loopback
 from bulkstop.source.plan import Plan
-from bulkstop.text import format_table
+from bulkstop.text import format_count, format_table
 
 EXAMPLE = f"""\b
 Example:
@@ -180,7 +180,8 @@ def check_processes(load: Load) -> None:
     """Refuse processes that would have nothing to do: raises SettingsError."""
     if load.processes > load.max_in_flight:
         raise SettingsError(
-            f"--processes {load.processes}: more than the {load.max_in_flight:,} requests that may be in flight; "
+            f"--processes {load.processes}: more than the "
+            f"{format_count(load.max_in_flight, 'request')} that may be in flight; "
             "lower it, or raise --max-in-flight (with --closed: --concurrency); nothing was sent"
         )
 
@@ -271,7 +272,8 @@ def open_outputs(options: LoadOptions, load: Load) -> Iterator[tuple[Outputs, At
         for output in filter(None, (results, hdr)):
             if output.missing:
                 print_err(
-                    f"bulkstop: {output.name}: {output.missing:,} lines could not be written, as nobody reads them"
+                    f"bulkstop: {output.name}: {format_count(output.missing, 'line')} "
+                    "could not be written, as nobody reads them"
                 )
 
 

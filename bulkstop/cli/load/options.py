@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from bulkstop.cli.files import check_written
 from bulkstop.cli.load import limit
 from bulkstop.cli.log import with_log
+from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import ParsedText, with_options, with_settings
 from bulkstop.errors import SettingsError
 from bulkstop.report.load.metrics import MAX_LATE_S
@@ -44,7 +45,7 @@ with_load_options = with_options(
     click.option(
         "--format",
         "fmt",
-        type=click.Choice([form.value for form in Format]),
+        type=WordChoice([form.value for form in Format]),
         help="Form of INPUT, where no ending tells it.",
     ),
     click.option(

@@ -30,6 +30,7 @@ from bulkstop.runs.wiring import (
 )
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
+from bulkstop.text import format_count
 
 CONNECTION_FILES = ("ca", "cert", "key", "proxy")
 """Settings of the connection that may be unusable, so that it is worth the import of the transport to find out."""
@@ -73,7 +74,9 @@ def check_expected(plan: Plan, expect: tuple[int, int] | None) -> None:
     """Refuse a list of another length than is expected: raises SettingsError."""
     if expect is not None and not expect[0] <= plan.listed <= expect[1]:
         span = str(expect[0]) if expect[0] == expect[1] else f"{expect[0]} to {expect[1]}"
-        raise SettingsError(f"--expect: the list has {plan.listed:,} campaigns to stop, not {span}; nothing was sent")
+        raise SettingsError(
+            f"--expect: the list has {format_count(plan.listed, 'campaign')} to stop, not {span}; nothing was sent"
+        )
 
 
 class Start(NamedTuple):
@@ -147,8 +150,8 @@ def check_dry(start: Start, facts: PlanFacts) -> int:
     for fault in faults:
         print_err(f"bulkstop: {' '.join(str(fault).splitlines())}")
     late = facts.deadline.late if facts.deadline else 0
-    if late and not faults:
-        by = f"at least {late:,} of {facts.to_send:,} will not have been sent by {start.settings.finish_by}"
+    if facts.deadline and late and not faults:
+        by = f"at least {late:,} of {facts.to_send:,} will not have been sent by {facts.deadline.clock}"
         print_err(f"bulkstop: {name_setting('finish_by')} cannot be met: {by}; the run would end with exit code 4")
     if not start.options.as_json:
         is_asked = has_token_command(start.settings)
@@ -160,6 +163,6 @@ def confirm(to_send: int) -> None:
     """Let a person type the number of campaigns; raises SettingsError where nobody can, or the number is another."""
     if not is_watched():
         raise SettingsError("nobody is here to confirm; give --expect N or --expect A..B (or --yes); nothing was sent")
-    print_err(f"A stop cannot be undone. To stop {to_send} campaigns, type that number:")
+    print_err(f"A stop cannot be undone. To stop {format_count(to_send, 'campaign')}, type that number:")
     if sys.stdin.readline().strip() != str(to_send):
         raise SettingsError(f"not confirmed: {to_send} was not typed; nothing was sent")

@@ -7,6 +7,8 @@ import sys
 import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
 import click
@@ -87,6 +89,7 @@ def command(ctx: click.Context, /, **_: object) -> int:
         with show_reading(is_quiet=options.quiet or options.log_json):
             plan = opened.enter_context(journal.plan(options.inputs, settings, fmt=options.fmt))
         facts = show_plan(plan, settings, options, read_origin(ctx))
+        settings = fix_deadline(settings, facts)
         check_plan(plan, settings, options)
         start = Start(plan, settings, options, journal)
         if options.dry_run:
@@ -126,6 +129,15 @@ def show_plan(plan: Plan, settings: Settings, options: StopOptions, origin: Orig
         for warning in facts.warnings:
             log_event(Warned(warning)) if options.log_json else print_err(f"warning: {warning}")
     return facts
+
+
+def fix_deadline(settings: Settings, facts: PlanFacts) -> Settings:
+    """Return settings with the moment to finish by that the plan has told, however long the question stays open."""
+    if facts.deadline is None:
+        return settings
+    at = datetime.fromtimestamp(facts.deadline.at, UTC).isoformat(timespec="milliseconds")
+    click.get_current_context().obj = fixed = replace(settings, finish_by=at)
+    return fixed
 
 
 def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: StopOptions) -> StopSummary:

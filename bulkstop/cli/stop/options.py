@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import click
 
 from bulkstop.cli.log import with_log
+from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import ParsedText, with_options, with_settings
 from bulkstop.errors import SettingsError
 from bulkstop.files.whole import beside, find_free_name
@@ -129,7 +130,7 @@ with_stop_options = with_options(
     click.option(
         "--format",
         "fmt",
-        type=click.Choice([form.value for form in Format]),
+        type=WordChoice([form.value for form in Format]),
         help="Form of standard input, and of files whose name does not tell.",
     ),
     click.option("--strict", is_flag=True, help="Send nothing if any row cannot be used."),

@@ -16,6 +16,7 @@ from bulkstop.report.stop.summary import StopSummary, format_summary
 from bulkstop.runs.options import NEEDS_A_CHOICE, format_outcomes
 from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.settings import Settings
+from bulkstop.text import format_count
 
 
 def print_summary(summary: StopSummary, journal: RunJournal, options: StopOptions, *, reads_back: bool = False) -> None:
@@ -85,6 +86,9 @@ def write_way_on(options: StopOptions, way: Sequence[str], before: str = "") -> 
     """Write the command that goes on with the result file, and what it needs that no command can have."""
     drop = {"overwrite", "resume", "retry", "retry_failed", *(("finish_by", "tz") if has_passed() else ())}
     more = ["-o", options.target] if "-" in options.inputs and options.output is None else []
+    if deadline := _find_fixed_deadline():
+        drop.add("finish_by")
+        more += ["--finish-by", deadline]
     list_again = ", with the same list on its standard input" if needs_stdin(options.inputs) else ""
     return f"{list_again}: {before}{rebuild_command(drop=drop, add=[*more, *way])}"
 
@@ -94,6 +98,14 @@ def has_passed() -> bool:
     settings = click.get_current_context().find_object(Settings)
     left = None if settings is None else settings.seconds_left(datetime.now(UTC))
     return left is not None and left <= 0
+
+
+def _find_fixed_deadline() -> str | None:
+    """Return the moment to finish by that `+2h` was: read once more, it would be a later one."""
+    ctx = click.get_current_context()
+    settings, given = ctx.find_object(Settings), ctx.params.get("finish_by")
+    is_from_now = isinstance(given, str) and given.startswith("+")
+    return settings.finish_by if settings and is_from_now and not has_passed() else None
 
 
 def back_in_place(journal: RunJournal) -> str:
@@ -107,7 +119,10 @@ def print_lost(journal: RunJournal) -> None:
     """List what was sent and has no line in the file any more, the last of it where that is much and saved."""
     lost = journal.rescue.results if journal.rescue else ()
     if lost:
-        print_err(f"bulkstop: {len(lost):,} results, the last ones, are not in {journal.path} any more; they are:")
+        print_err(
+            f"bulkstop: {format_count(len(lost), 'result, the last one, is', 'results, the last ones, are')} "
+            f"not in {journal.path} any more; they are:"
+        )
     for result in lost:
         print_err(to_json(result).decode().rstrip())
 
@@ -116,8 +131,12 @@ def print_unwritten(ended: StopSummary, output: str) -> None:
     """Say what was sent but could not be written; this is then the only place where it stands."""
     place = "standard output" if output == "-" else output
     if ended.unread:
-        print_err(f"bulkstop: {place}: {ended.unread:,} result lines could not be written, as nobody reads them")
+        print_err(
+            f"bulkstop: {place}: {format_count(ended.unread, 'result line')} could not be written, as nobody reads them"
+        )
     if ended.unwritten:
-        print_err(f"bulkstop: {len(ended.unwritten)} results could not be written to {place}; they are:")
+        print_err(
+            f"bulkstop: {format_count(len(ended.unwritten), 'result')} could not be written to {place}; they are:"
+        )
         for result in ended.unwritten:
             print_err(to_json(result).decode().rstrip())

@@ -85,8 +85,10 @@ def default_path() -> Path:
 def _path(where: str) -> Path:
     try:
         return expand_home(where).absolute()
-    except RuntimeError as error:
-        raise SettingsError(f" {where}: {error}; {suggest_store()}", setting="quota_store") from None
+    except RuntimeError:
+        raise SettingsError(
+            f" {where}: ~ is no home directory that is known; {suggest_store()}", setting="quota_store"
+        ) from None
 
 
 class _PatientStore:

@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import os
 import re
+import socket
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
@@ -232,6 +233,8 @@ class _Parser(_AsyncRESP2Parser):
 
 def _find_reason(error: Exception) -> str:
     system = error.__context__ if isinstance(error, exceptions.ConnectionError) else None
+    if isinstance(system, socket.gaierror):
+        return "its name cannot be looked up"
     if isinstance(system, OSError) and system.errno is not None and system.errno > 0:
         return os.strerror(system.errno)  # asyncio's own words for it are "Connect call failed"
     return next(iter(str(error).splitlines()), "") or f"no answer within {ASK_S:g} s"

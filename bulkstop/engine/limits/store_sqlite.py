@@ -23,6 +23,7 @@ from bulkstop.engine.limits.windows import StoreUnavailableError, Window, key_of
 from bulkstop.errors import QuotaError, SettingsError
 from bulkstop.files.places import check_shared, open_place
 from bulkstop.files.state_folder import make_private_folder
+from bulkstop.text.faults import explain_os
 
 T = TypeVar("T")
 
@@ -280,7 +281,8 @@ def _open(path: Path) -> sqlite3.Connection:
         _make_file(path)
         return sqlite3.connect(path, LOCK_WAIT_S, isolation_level=None, check_same_thread=False)
     except (OSError, ValueError) as error:
-        reason = f"{_name_in(error) or path}: {error.strerror}" if isinstance(error, OSError) else error
+        named = f"{_name_in(error) or path}: " if isinstance(error, OSError) else ""
+        reason = f"{named}{explain_os(error)}"
         raise SettingsError(f" {path}: cannot be made ({reason}); {suggest_store()}", setting="quota_store") from None
 
 

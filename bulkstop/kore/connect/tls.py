@@ -8,6 +8,7 @@ from typing import NamedTuple
 from bulkstop.errors import SettingsError
 from bulkstop.model import RetryHint
 from bulkstop.naming import name_setting
+from bulkstop.text.faults import explain_os
 
 HEAD_BYTES = 64 * 1024
 """As much of a file is looked at to tell what it is."""
@@ -93,7 +94,7 @@ def _find_fault(path: str, wanted: str) -> str | None:
         with open(path, "rb") as file:  # noqa: PTH123 - a folder or a name that is none is an OSError here, too
             head = file.read(HEAD_BYTES)
     except (OSError, ValueError) as error:
-        return f"cannot be read ({error.strerror if isinstance(error, OSError) else 'no name of a file'})"
+        return f"cannot be read ({explain_os(error)})"
     kinds = re.findall(rb"-----BEGIN ([A-Z0-9 ]+)-----", head)
     if any(_is_wanted(kind, wanted) for kind in kinds):
         return None

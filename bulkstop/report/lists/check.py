@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bulkstop.text import format_duration, format_table, printable
+from bulkstop.text import format_count, format_duration, format_table, printable
 
 CLOCK_OFF_S = 5.0
 """A difference of the clocks that is worth a word: a `Date` header has whole seconds, and answers take time."""
@@ -112,7 +112,7 @@ def _format_clock(seconds: float) -> str:
 
 
 def _format_input(read: InputFacts) -> list[tuple[str, str]]:
-    count = f"{read.rows:,} row{'s' * (read.rows != 1)}"
+    count = format_count(read.rows, "row")
     rows = [("input", f"{count}: {read.to_stop:,} to stop, {read.invalid:,} unusable, {read.held:,} held back")]
     rows += [("first ids", printable(", ".join(read.first_ids)))] if read.first_ids else []
     rows += [("read as" if not number else "", _format_form(form)) for number, form in enumerate(read.forms)]
@@ -130,5 +130,5 @@ def _format_verdict(of: CheckFacts) -> str:
     if of.fault:
         return f"NOT READY: {printable(of.fault)}"
     if of.read is not None and of.read.invalid:
-        return f"NOT READY: {of.read.invalid:,} of {of.read.rows:,} rows cannot be used"
+        return f"NOT READY: {of.read.invalid:,} of {format_count(of.read.rows, 'row')} cannot be used"
     return "READY: the service was reached, took the token and gave its lists"

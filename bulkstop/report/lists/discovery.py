@@ -11,7 +11,7 @@ import orjson
 
 from bulkstop.errors import BulkstopError
 from bulkstop.model import CampaignType, ListedCampaign, Scope
-from bulkstop.text import format_duration
+from bulkstop.text import format_count, format_duration
 from bulkstop.text.cells import escape_cell, escape_json_line, to_cell
 
 COLUMNS = (
@@ -51,8 +51,12 @@ def format_discovery(discovery: Discovery, output: str) -> str:
     recurring = sum(item.recurs is True for _, item in discovery.rows)
     again = f"; {recurring:,} recurring: a stop does not end their schedule" if recurring else ""
     where = "standard output" if output == "-" else output
-    many = f"{len(discovery.rows):,} campaigns ({counts})" if discovery.rows else "no campaign fits; an empty list"
-    calls = f"{discovery.calls:,} calls in {format_duration(discovery.elapsed_s)}"
+    many = (
+        f"{format_count(len(discovery.rows), 'campaign')} ({counts})"
+        if discovery.rows
+        else "no campaign fits; an empty list"
+    )
+    calls = f"{format_count(discovery.calls, 'call')} in {format_duration(discovery.elapsed_s)}"
     return f"{many}{again}; {calls}; written to {where}"
 
 

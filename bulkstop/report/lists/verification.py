@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from bulkstop.errors import BulkstopError
 from bulkstop.model import ListedCampaign, Outcome, Scope, State
 from bulkstop.report.summary import Summary
-from bulkstop.text import format_duration, format_table, printable
+from bulkstop.text import format_count, format_duration, format_table, printable
 
 RUNS = frozenset({State.RUNNING, State.SCHEDULED, State.RUNS_AGAIN})
 """What runs now or by itself later."""
@@ -137,9 +137,13 @@ class Verification(Summary):
 
     def _shortfalls(self) -> Sequence[str]:
         return [
-            *(["ended by a signal"] if self.signum is not None else []),
-            *([f"{self.invalid:,} rows that name no campaign"] if self.invalid else []),
-            *([f"{self.unlisted:,} rows without a line"] if self.unlisted else []),
+            *([f"ended by {signal.Signals(self.signum).name}"] if self.signum is not None else []),
+            *(
+                [f"{format_count(self.invalid, 'row that names', 'rows that name')} no campaign"]
+                if self.invalid
+                else []
+            ),
+            *([f"{format_count(self.unlisted, 'row')} without a line"] if self.unlisted else []),
         ]
 
 
@@ -159,8 +163,8 @@ def format_verdict(of: Verification) -> str:
         parts.append(f"{others:,} others ({_format_states(of.others or {})})")
     elif of.others_count and not of.are_lists_whole:
         parts.append("lists that were not read to their end")
-    parts += [f"{of.invalid:,} rows that name no campaign"] if of.invalid else []
-    parts += [f"{of.unlisted:,} rows without a line"] if of.unlisted else []
+    parts += [f"{format_count(of.invalid, 'row that names', 'rows that name')} no campaign"] if of.invalid else []
+    parts += [f"{format_count(of.unlisted, 'row')} without a line"] if of.unlisted else []
     runs = any(of.states.get(state) for state in RUNS) or (of.others_count and others)
     more = "" if of.others_count else _describe_others(of)
     return f"{'NOT STOPPED' if runs else 'NOT PROVEN'}: {', '.join(parts)}{more}"
@@ -197,7 +201,7 @@ def format_verification(of: Verification) -> list[str]:
     listed = [each for each in listed if each.state is not State.UNKNOWN or each.error not in silent]
     rows.append(("campaigns", f"{of.campaigns:,}"))
     rows += _format_others(of)
-    rows.append(("asked", f"{of.calls:,} call{'s' * (of.calls != 1)} in {format_duration(of.elapsed_s)}"))
+    rows.append(("asked", f"{format_count(of.calls, 'call')} in {format_duration(of.elapsed_s)}"))
     if of.signum is not None:
         rows.append(("ended", "before all was told"))
     lines = format_table("Verification", rows)
@@ -224,7 +228,9 @@ def _format_others(of: Verification) -> list[tuple[str, str]]:
         if of.invalid > len(of.unread):
             rows.append(("", f"and {of.invalid - len(of.unread):,} more"))
     if of.unlisted:
-        rows.append(("without line", f"{of.unlisted:,} rows: their run was killed, or goes on; --resume it first"))
+        rows.append(
+            ("without line", f"{format_count(of.unlisted, 'row')}: their run was killed, or goes on; --resume it first")
+        )
     if of.others is not None and (of.answered or not of.campaigns):
         counts = _format_states(of.others) or "none runs"
         end = "" if of.are_lists_whole else " on the pages that were read"

@@ -5,7 +5,7 @@ from bulkstop.report.load.error_counts import error_counts_to_json, format_error
 from bulkstop.report.load.histogram import PERCENTILES, Histogram, percentile_name
 from bulkstop.report.load.metrics import MAX_LATE_SHARE, Metrics
 from bulkstop.report.stop.summary import format_counts
-from bulkstop.text import format_duration, printable
+from bulkstop.text import format_count, format_duration, printable
 
 COLUMN = 10
 NAMES = tuple(map(percentile_name, PERCENTILES))
@@ -22,7 +22,13 @@ def format_metrics(metrics: Metrics, *, is_open: bool) -> list[tuple[str, str]]:
             ("cut off", f"{cut:,} of the requests: they count with the time up to then, so the times are the least")
         )
     rows.append(
-        ("rate", f"{metrics.rate:,.1f}/s: {metrics.requests:,} requests in {format_duration(metrics.elapsed_s)}")
+        (
+            "rate",
+            (
+                f"{metrics.rate:,.1f}/s: {format_count(metrics.requests, 'request')} "
+                f"in {format_duration(metrics.elapsed_s)}"
+            ),
+        )
     )
     rows.append(("in flight", f"at most {metrics.most_in_flight:,}"))
     rows.append(("", "".join(f"{name:>{COLUMN}}" for name in (*NAMES, "max", "mean")) + "  ms"))
@@ -113,7 +119,7 @@ def _format_held_back(metrics: Metrics) -> list[tuple[str, str]]:
     if not metrics.held:
         return []
     why = "the generator was at work" if metrics.was_busy else "the answers took long"
-    waited = f"{metrics.held:,} requests waited for a place, up to {format_ms(metrics.longest_held_s)} ms"
+    waited = f"{format_count(metrics.held, 'request')} waited for a place, up to {format_ms(metrics.longest_held_s)} ms"
     full = f"all were taken for {format_duration(metrics.full_s)}, as {why}"
     return [("held up", f"{waited}; {full}; the waiting is counted in the latency")]
 

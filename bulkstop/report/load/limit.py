@@ -16,7 +16,7 @@ from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.summary import verdicts_to_json
 from bulkstop.report.load.thresholds import Threshold, Verdict
 from bulkstop.report.stop.summary import format_counts
-from bulkstop.text import format_duration
+from bulkstop.text import format_count, format_duration
 
 EVEN = "even"
 REFUSED_SHARE = 0.5
@@ -165,7 +165,7 @@ def rate_to_limit(rate: float) -> Limit:
 def format_search(plan: SearchPlan) -> list[tuple[str, str]]:
     """Write what will be sent in two columns, for a person to see before it is."""
     load = f"from {plan.start:,g}/s up to {plan.top:,g}/s, {format_duration(plan.step_s)} each"
-    most = "" if plan.count is None else f"; at most {plan.count:,} requests"
+    most = "" if plan.count is None else f"; at most {format_count(plan.count, 'request')}"
     required = ", ".join(each.text for each in plan.lines)
     return [("host", plan.host), ("campaigns", plan.targets), ("load", load + most), ("holds if", required)]
 
@@ -174,7 +174,7 @@ def format_probe(probe: Probe) -> str:
     """Say what became of a rate."""
     metrics = probe.metrics
     p99 = f"p99 {metrics.latency.at(99)[0] * 1e3:,.1f} ms, " if len(metrics.latency) else ""
-    figures = f"{p99}{metrics.requests:,} requests in {format_duration(metrics.elapsed_s)}"
+    figures = f"{p99}{format_count(metrics.requests, 'request')} in {format_duration(metrics.elapsed_s)}"
     rate = f"{probe.rate:,g}/s"
     return f"{rate:>10}  {probe.trial:<8}  {probe.why or figures}"
 
@@ -187,7 +187,7 @@ def format_limit(summary: LimitSummary) -> list[tuple[str, str]]:
         least = "at least " if summary.is_least else ""
         rows.append((name, f"{least}{summary.low:,g}/s held{sure}{_describe_high(summary)}"))
     rows += [("required", str(verdict)) for verdict in summary.verdicts]
-    rows.append(("tried", f"{len(summary.probes)} times, {summary.requests:,} requests"))
+    rows.append(("tried", f"{format_count(len(summary.probes), 'time')}, {format_count(summary.requests, 'request')}"))
     rows.append(("ended", summary.reason))
     return rows
 

@@ -12,6 +12,7 @@ from bulkstop.report.load.figures import format_metrics, metrics_to_json, warn_n
 from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.thresholds import Threshold, Verdict
 from bulkstop.report.summary import Summary
+from bulkstop.text import format_count
 
 Corner = tuple[float, float]
 """Where a line bends: seconds since the beginning, and a rate."""
@@ -37,7 +38,7 @@ class LoadPlan:
     @property
     def load(self) -> str:
         """When they leave, and how many."""
-        return self.shape + ("" if self.planned is None else f": {self.planned:,} requests")
+        return self.shape + ("" if self.planned is None else f": {format_count(self.planned, 'request')}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class LoadSummary(Summary):
             return str(self.fault)
         if self.signum is not None:
             return f"by {signal.Signals(self.signum).name}, before all were sent"
-        return f"with {self.unsent:,} requests not sent" if self.unsent else "all sent"
+        return f"with {format_count(self.unsent, 'request')} not sent" if self.unsent else "all sent"
 
     @property
     def exit_code(self) -> int:
@@ -171,7 +172,8 @@ def list_warnings(summary: LoadSummary) -> list[str]:
     if summary.unsent:
         room = "the limit on open files (ulimit -n)" if summary.has_few_files else name_setting("max_in_flight")
         warnings.append(
-            f"THE SCHEDULE WAS NOT KEPT: {summary.unsent:,} requests were due and never left, as {summary.in_flight:,} "
+            f"THE SCHEDULE WAS NOT KEPT: {format_count(summary.unsent, 'request was', 'requests were')} "
+            f"due and never left, as {summary.in_flight:,} "
             f"were in flight all the time; the longest latencies are missing; lower the rate, or raise {room}"
         )
     if warning := warn_nothing_stopped(summary.metrics):

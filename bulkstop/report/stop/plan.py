@@ -1,12 +1,12 @@
 """A plan, for a person to check before it is carried out, and for a machine."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from bulkstop.model import CampaignType, Limit, Outcome, Result, utc_text
 from bulkstop.naming import name_setting
-from bulkstop.text import format_duration, format_table, printable
+from bulkstop.text import format_count, format_duration, format_table, printable
+from bulkstop.text.clock import format_clock
 
 ACCOUNTS_SHOWN = 5
 UNUSABLE_SHOWN = 5
@@ -30,12 +30,16 @@ class Forecast(NamedTuple):
 
 
 class Deadline(NamedTuple):
-    """The time to finish by, in words and as unix time, and how many campaigns will not have been sent by then."""
+    """The time to finish by, as given and as unix time, and how many campaigns will not have been sent by then.
+
+    `clock` is the moment as a person reads it, with its zone.
+    """
 
     time: str
     zone: str | None
     at: float
     late: int
+    clock: str
 
 
 class UnusableRow(NamedTuple):
@@ -199,18 +203,18 @@ def _format_forecasts(plan: PlanFacts) -> list[tuple[str, str]]:
         return []
     rows = [("account", _format_forecast(each, plan.begins_at)) for each in plan.forecasts[:ACCOUNTS_SHOWN]]
     if (more := len(plan.forecasts) - ACCOUNTS_SHOWN) > 0:
-        rows.append(("", f"and {more:,} accounts more"))
-    last = _format_clock(plan.begins_at, plan.last_s)
+        rows.append(("", f"and {format_count(more, 'account')} more"))
+    last = format_clock(plan.begins_at + plan.last_s, plan.begins_at)
     takes = f"at least {format_duration(plan.last_s)}: the last stop leaves at {last} or later"
     return [*rows, ("takes", takes)]
 
 
 def _format_forecast(each: Forecast, begins_at: float) -> str:
-    room = "" if each.room is None else f"; {each.room} calls left right now"
-    first = _format_clock(begins_at, each.first_s)
+    room = "" if each.room is None else f"; {format_count(each.room, 'call')} left right now"
+    first = format_clock(begins_at + each.first_s, begins_at)
     return (
         f"{printable(each.account_id)}: {each.campaigns:,} to stop{room}; first stop {first}, last "
-        f"{_format_clock(begins_at, each.last_s)} or later"
+        f"{format_clock(begins_at + each.last_s, begins_at)} or later"
     )
 
 
@@ -222,25 +226,23 @@ def _format_pace(plan: PlanFacts) -> str:
 def _format_deadline(plan: PlanFacts) -> list[tuple[str, str]]:
     if plan.deadline is None:
         return []
-    zone = f" {plan.deadline.zone}" if plan.deadline.zone else ""
     late = plan.deadline.late
     verdict = f"CANNOT BE MET: at least {late:,} of {plan.to_send:,} will not have been sent by then"
-    return [("finish by", f"{plan.deadline.time}{zone}: {verdict if late else 'can be met'}")]
+    return [("finish by", f"{plan.deadline.clock}: {verdict if late else 'can be met'}")]
 
 
 def _format_guards(plan: PlanFacts) -> list[tuple[str, str]]:
     """Say what will hold the run back; the breaker always does, and goes without saying."""
     guards, parts = plan.guards, []
     if guards.max_campaigns is not None:
-        parts.append(f"at most {guards.max_campaigns:,} campaigns")
+        parts.append(f"at most {format_count(guards.max_campaigns, 'campaign')}")
     if guards.max_failures is not None:
-        parts.append(f"ends at {guards.max_failures} failures")
+        parts.append(f"ends at {guards.max_failures} {'failure' if guards.max_failures == '1' else 'failures'}")
     if guards.waves is not None:
         sizes = ", ".join(f"{size:,}" for size in guards.waves)
         parts.append(f"waves up to {sizes}, {format_duration(guards.soak_s)} apart")
     if guards.protect:
-        rules = "1 rule" if guards.protected_rules == 1 else f"{guards.protected_rules:,} rules"
-        campaigns = "1 campaign" if guards.protected == 1 else f"{guards.protected:,} campaigns"
+        rules, campaigns = format_count(guards.protected_rules, "rule"), format_count(guards.protected, "campaign")
         parts.append(f"{rules} of {name_setting('protect')}: {campaigns} held back")
     return [("guards", "; ".join(parts))] if parts else []
 
@@ -248,18 +250,11 @@ def _format_guards(plan: PlanFacts) -> list[tuple[str, str]]:
 def _format_lists(plan: PlanFacts) -> list[tuple[str, str]]:
     rows = []
     if plan.lists_first:
-        plural = "s" if plan.lists_first != 1 else ""
         spares = "; what it has as completed or stopped gets its line without a call" if plan.only_running else ""
-        rows.append(("list first", f"at least {plan.lists_first:,} call{plural} of the quota{spares}"))
+        rows.append(("list first", f"at least {format_count(plan.lists_first, 'call')} of the quota{spares}"))
     if plan.disable_schedule:
         rows.append(("schedules", "the recurring schedule of each stopped campaign is DISABLED as well"))
     return rows
-
-
-def _format_clock(begins_at: float, seconds: float) -> str:
-    now = datetime.fromtimestamp(begins_at).astimezone()
-    then = now + timedelta(seconds=seconds)
-    return then.strftime("%H:%M:%S" if then.date() == now.date() else "%Y-%m-%d %H:%M:%S")
 
 
 def _format_counts(counts: Mapping[CampaignType, int] | Mapping[Outcome, int]) -> str:

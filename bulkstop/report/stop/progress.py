@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 from bulkstop.events import Observe, Progressed
 from bulkstop.report.stop.snapshot import Snapshot
 from bulkstop.text import format_duration
+from bulkstop.text.clock import format_clock
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,8 +55,7 @@ def format_progress(run: Snapshot, width: int | None = None, *, at: float | None
 def _format_end(run: Snapshot, at: float) -> str:
     if not run.left_s or run.sent >= run.to_send:
         return ""
-    now, then = time.localtime(at), time.localtime(at + run.left_s)
-    return time.strftime("ends %H:%M:%S" if now[:3] == then[:3] else "ends %Y-%m-%d %H:%M:%S", then)
+    return f"ends {format_clock(at + run.left_s, at)}"
 
 
 def _format_wait(run: Snapshot) -> str:

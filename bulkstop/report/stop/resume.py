@@ -10,7 +10,7 @@ from bulkstop.errors import InputError, OutputError
 from bulkstop.files.places import open_regular
 from bulkstop.model import LEFT, Outcome, Result, Row
 from bulkstop.report.stop.formats import COLUMNS, as_cell, is_csv, read_header, read_lines
-from bulkstop.text import printable
+from bulkstop.text import format_count, printable
 
 BLOCK_LINES = 1024
 MOST_STRETCHES = 100_000
@@ -113,7 +113,9 @@ class ResumeIndex:
         """Raise InputError when the inputs have lost rows that have a line here; of campaigns with keys some may go."""
         keyed = len(self._keyed) if self._are_keyed else 0
         if (gone := self.rows - keyed - self.met) > 0:
-            raise InputError(f"{self.path} has lines of {gone:,} rows that the inputs no longer have; {_SAME}")
+            raise InputError(
+                f"{self.path} has lines of {format_count(gone, 'row')} that the inputs no longer have; {_SAME}"
+            )
 
     def _standing(self, row: Row) -> RowState | None:
         source, line = self._source(row), row.line or 0

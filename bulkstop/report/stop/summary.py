@@ -11,7 +11,10 @@ from bulkstop.model import DONE, HELD_BACK, Outcome, Result
 from bulkstop.report.stop.stats import Stats
 from bulkstop.report.summary import Summary
 from bulkstop.report.verdict import format_done, format_not_stopped
-from bulkstop.text import format_duration, format_table, printable
+from bulkstop.text import format_count, format_duration, format_table, printable
+
+ALL_SENT = "all sent"
+"""The reason of a run that nothing has ended early."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +62,14 @@ class StopSummary(Summary):
         """What ended the run, in words."""
         if self.fault is not None:
             return str(self.fault)
+        if self.signum is not None:  # first, as in the exit code
+            when = "before" if self.stats.left or not self.stats.lines else "after"
+            return f"by {signal.Signals(self.signum).name}, {when} all were sent"
         if self.out_of_time and self.stats.left:
             return "at the time to finish by, before all were sent"
         if self.ended is not None and self.stats.left:
             return f"{self.ended} before all were sent"
-        if not self.stats.lines:
-            return "nothing was left to send"
-        return "all sent" if self.signum is None else f"by {signal.Signals(self.signum).name}, before all were sent"
+        return ALL_SENT if self.stats.lines else "nothing was left to send"
 
     @property
     def exit_code(self) -> int:
@@ -107,10 +111,10 @@ class StopSummary(Summary):
         counts = {outcome.value: states[outcome] for outcome in Outcome if outcome not in DONE | HELD_BACK}
         unknown = max(0, self.rows - self.rows_with_lines)
         failed = self.stats.schedules_failed
-        also = [f"{unknown:,} {'row has' if unknown == 1 else 'rows have'} no line"] if unknown else []
+        also = [f"{format_count(unknown, 'row has', 'rows have')} no line"] if unknown else []
         if failed:
-            recur = "schedule is" if failed == 1 else "schedules are"
-            also.append(f"{failed:,} {recur} not disabled and may start a campaign again")
+            recur = format_count(failed, "schedule is", "schedules are")
+            also.append(f"{recur} not disabled and may start a campaign again")
         if not (listed - done or also):
             also.append(self.reason)
         return format_not_stopped(max(0, listed - done), listed, counts, also)
@@ -120,8 +124,8 @@ class StopSummary(Summary):
         failed = self.stats.schedules_failed
         return [
             *([f"ended {self.reason}"] if self.signum is not None or self.out_of_time else []),
-            *([f"{failed:,} schedules not disabled"] if failed else []),
-            *([f"{gone:,} rows without a line"] if gone else []),
+            *([f"{format_count(failed, 'schedule')} not disabled"] if failed else []),
+            *([f"{format_count(gone, 'row')} without a line"] if gone else []),
         ]
 
 
@@ -137,8 +141,11 @@ def format_summary(summary: StopSummary) -> list[str]:
     rate = summary.calls / summary.elapsed_s if summary.elapsed_s > 0 else 0.0
     rows += [
         ("ended", summary.reason),
-        ("elapsed", f"{format_duration(summary.elapsed_s)}, {summary.calls:,} calls, {rate:,.1f} calls/s"),
-        ("attempts", f"{stats.attempts:,} for {stats.sent:,} campaigns"),
+        (
+            "elapsed",
+            f"{format_duration(summary.elapsed_s)}, {format_count(summary.calls, 'call')}, {rate:,.1f} calls/s",
+        ),
+        ("attempts", f"{stats.attempts:,} for {format_count(stats.sent, 'campaign')}"),
     ]
     if slowest := stats.slowest:
         rows.append(("slowest", ", ".join(f"{ms:,.0f} ms {printable(name)}" for ms, name in slowest)))
@@ -155,7 +162,12 @@ def format_summary(summary: StopSummary) -> list[str]:
     gone = f", {summary.lost:,} of them gone" if summary.lost else ""
     gone += f", {summary.unread:,} of them not read" if summary.unread else ""
     rows.append(
-        ("rows = lines", f"{summary.rows:,} = {lines}" if is_sum else f"{summary.rows:,} rows but {lines} lines{gone}")
+        (
+            "rows = lines",
+            f"{summary.rows:,} = {lines}"
+            if is_sum
+            else f"{format_count(summary.rows, 'row')} but {lines} {'line' if lines == '1' else 'lines'}{gone}",
+        )
     )
     return format_table("Summary", rows)
 

@@ -22,6 +22,7 @@ from bulkstop.kore.interpret import Page
 from bulkstop.kore.session import Perform
 from bulkstop.model import Attempt, ListedCampaign, Outcome, Scope, State
 from bulkstop.runs.lists.states import combine, state_of
+from bulkstop.text import format_count
 
 READINGS = 3
 """How often a list is read until it gives as many campaigns as the service counts."""
@@ -283,7 +284,7 @@ class _Pass:
 
     def _explain_stuck(self, page: Page) -> Attempt:
         of = "" if page.total is None else f" of {page.total:,}"
-        gave = f"{self._calls} pages gave {len(self._met):,} campaigns{of}"
+        gave = f"{format_count(self._calls, 'page')} gave {format_count(len(self._met), 'campaign')}{of}"
         if self._reading.is_full:
             most, of_what = (MOST_BYTES, "") if self._reading.is_full_alone else (MOST_BYTES_IN_ALL, " of all lists")
             return _explain_unread(f"{gave}, and more than {most // 2**20:,} MiB{of_what} are not kept in memory")

@@ -19,7 +19,7 @@ from bulkstop.report.lists.verification import RUNS, Finding, Verification
 from bulkstop.runs.lists.listing import Allowance, DiscardAll, Listing, read_listing
 from bulkstop.runs.lists.roster import run_by_account
 from bulkstop.runs.lists.states import Targets, describe_failure, describe_scope, state_of
-from bulkstop.text import format_duration, printable
+from bulkstop.text import format_count, format_duration, printable
 
 T = TypeVar("T")
 
@@ -225,7 +225,10 @@ class Survey:
 
     def _describe_silent(self) -> Iterator[str]:
         if silent := sum(status.silent for status in self._statuses.values()):
-            yield f"of {silent:,} campaigns that do not run nothing tells whether a schedule starts them again"
+            yield (
+                f"of {format_count(silent, 'campaign that does', 'campaigns that do')} "
+                "not run nothing tells whether a schedule starts them again"
+            )
 
     def _count_calls(self, perform: Perform) -> Perform:
         """Make what counts its calls."""
@@ -265,12 +268,18 @@ class Survey:
         is_read = listing.failure is None and not listing.doubt and not listing.unusable
         status.is_whole = is_read and (status.is_whole or status.reads_all or status.to_tell > 0)
         if self._others_count and listing.unusable:
-            note = f"the list has {len(listing.unusable):,} campaigns that cannot be used; first: {listing.unusable[0]}"
+            note = (
+                f"the list has {format_count(len(listing.unusable), 'campaign')} "
+                f"that cannot be used; first: {listing.unusable[0]}"
+            )
             self._notes.append(f"{describe_scope(status.scope)}: {note}")
         if self._others_count and listing.failure:
             self._notes.append(f"{describe_scope(status.scope)}: the list was not read to its end")
         if listing.doubled:
-            note = f"the list has {listing.doubled:,} campaigns more than once; the state that may call somebody counts"
+            note = (
+                f"the list has {format_count(listing.doubled, 'campaign')} "
+                "more than once; the state that may call somebody counts"
+            )
             self._notes.append(f"{describe_scope(status.scope)}: {note}")
         return listing
 
@@ -288,7 +297,7 @@ class Survey:
 
     def _describe_cost(self, calls: int) -> str:
         least = min_duration_s(calls, self._quota)
-        return f"{calls:,} call{'s' * (calls > 1)}" + (f", at least {format_duration(least)}" if least else "")
+        return format_count(calls, "call") + (f", at least {format_duration(least)}" if least else "")
 
 
 class _StatusPoller:
@@ -313,7 +322,7 @@ class _StatusPoller:
             self._note_reply(ListedCampaign(campaign_id, self._status.scope.campaign_type), reply)
             if isinstance(reply, Attempt) and self._is_useless(reply) and number < len(left):
                 self._status.why = f"not asked for, as those before it failed: {_explain(reply)}"
-                return f"given up after {number:,} of {len(left):,} calls: {_explain(reply)}"
+                return f"given up after {number:,} of {format_count(len(left), 'call')}: {_explain(reply)}"
         return None
 
     def _note_reply(self, item: ListedCampaign, reply: Status | Attempt) -> None:

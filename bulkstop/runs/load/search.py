@@ -29,7 +29,7 @@ from bulkstop.runs.load.sending import generate_load
 from bulkstop.runs.parts import Connect, make_stop_send, open_load_parts
 from bulkstop.runs.wiring import make_load_transport
 from bulkstop.settings import Settings
-from bulkstop.text import format_duration
+from bulkstop.text import format_count, format_duration
 
 START, TOP, STEP_S = 10.0, 100_000.0, 10.0
 LEAST_REQUESTS = 10
@@ -75,7 +75,7 @@ def judge(metrics: Metrics, planned: int, lines: Sequence[Threshold], *, cut_sho
         return TrialResult.GAVE_WAY, _describe_throttled(metrics)
     failed = [str(verdict) for each in lines if not (verdict := each.judge(metrics)).held]
     if unsent:
-        failed.insert(0, f"{unsent:,} requests got no place, as all were taken")
+        failed.insert(0, f"{format_count(unsent, 'request')} got no place, as all were taken")
     return (TrialResult.GAVE_WAY, "; ".join(failed)) if failed else (TrialResult.HELD, "")
 
 

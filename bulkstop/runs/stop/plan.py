@@ -13,10 +13,13 @@ from bulkstop.report.stop.plan import UNUSABLE_SHOWN, Deadline, Forecast, GuardF
 from bulkstop.runs.stop.input_files import paths_in
 from bulkstop.runs.wiring import plan_waves
 from bulkstop.settings import Settings
+from bulkstop.settings.finish_by import find_moment
 from bulkstop.source.digest import Digest
 from bulkstop.source.plan import Plan
 from bulkstop.source.protect import read_protection
 from bulkstop.source.rows import read_campaigns
+from bulkstop.text import format_count
+from bulkstop.text.clock import format_clock
 
 Inputs = Sequence[str] | Iterable[Campaign]
 """Paths of lists, `-` for standard input; or campaigns made by hand."""
@@ -49,7 +52,7 @@ def check_usable(plan: Plan) -> None:
     """Raise InputError when a row of the plan cannot be used."""
     if invalid := plan.held_invalid + plan.settled[Outcome.INVALID]:
         why = f" (first {plan.first_invalid})" if plan.held_invalid else ""
-        raise InputError(f": {invalid:,} rows cannot be used{why}; nothing was sent", setting="strict")
+        raise InputError(f": {format_count(invalid, 'row')} cannot be used{why}; nothing was sent", setting="strict")
 
 
 def describe_plan(
@@ -109,11 +112,11 @@ def _find_unusable(plan: Plan) -> Iterator[UnusableRow]:
 
 
 def _deadline(plan: Plan, settings: Settings, forecasts: Sequence[Forecast], begins_at: float) -> Deadline | None:
-    seconds_left = settings.seconds_left(datetime.fromtimestamp(begins_at, UTC))
-    if seconds_left is None or settings.finish_by is None:
+    if settings.finish_by is None:
         return None
-    late = plan.to_send - sum(each.fit for each in forecasts)
-    return Deadline(settings.finish_by, settings.tz, begins_at + seconds_left, late)
+    moment = find_moment(settings.finish_by, settings.tz, datetime.fromtimestamp(begins_at, UTC))
+    late, at = plan.to_send - sum(each.fit for each in forecasts), moment.timestamp()
+    return Deadline(settings.finish_by, settings.tz, at, late, format_clock(at, begins_at, moment.tzinfo))
 
 
 def _guards(plan: Plan, settings: Settings) -> GuardFacts:

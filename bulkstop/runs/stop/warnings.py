@@ -10,7 +10,7 @@ from bulkstop.runs.stop.history import LastRun, is_much_larger
 from bulkstop.settings import LOOPBACK, Settings
 from bulkstop.source.id_check import CAMPAIGN_ID, INSTANCE_ID, Sample
 from bulkstop.source.plan import Plan
-from bulkstop.text import printable
+from bulkstop.text import format_count, printable
 
 NAMED = 3
 """Accounts, or rules, that are named; the others are counted."""
@@ -46,14 +46,15 @@ def _much_larger(plan: Plan, last: LastRun | None) -> Iterator[str]:
     if last is not None and is_much_larger(plan.listed, last):
         when = last.at[:16].replace("T", " ")
         yield (
-            f"the list has {plan.listed:,} campaigns to stop, the last one of this profile had {last.listed:,} "
+            f"the list has {format_count(plan.listed, 'campaign')} "
+            f"to stop, the last one of this profile had {last.listed:,} "
             f"({when} UTC); is it the right one?"
         )
 
 
 def _instance_ids(sample: Sample) -> Iterator[str]:
     if sample.count:
-        are = "1 id looks like an instance id" if sample.count == 1 else f"{sample.count:,} ids look like instance ids"
+        are = format_count(sample.count, "id looks like an instance id", "ids look like instance ids")
         yield (
             f"{are} ({INSTANCE_ID}...): {_first(sample)}; "
             f"a stop takes campaign ids ({CAMPAIGN_ID}...), so the service may not know them"
@@ -65,7 +66,7 @@ def _odd_ids(plan: Plan) -> Iterator[str]:
     if sample.count:
         do = "does" if sample.count == 1 else "do"
         yield (
-            f"{sample.count:,} of {plan.to_send:,} ids {do} not look like campaign ids "
+            f"{sample.count:,} of {format_count(plan.to_send, 'id')} {do} not look like campaign ids "
             f"({CAMPAIGN_ID} and groups of hex digits): {_first(sample)}; is it the right column?"
         )
 
@@ -89,7 +90,9 @@ def _unusable(plan: Plan) -> Iterator[str]:
     invalid = plan.held[Outcome.INVALID]
     if 2 * invalid <= plan.rows:
         return
-    yield printable(f"{invalid:,} of {plan.rows:,} rows cannot be used; the first is {plan.first_invalid}")
+    yield printable(
+        f"{invalid:,} of {format_count(plan.rows, 'row')} cannot be used; the first is {plan.first_invalid}"
+    )
 
 
 def _accounts(plan: Plan, settings: Settings) -> Iterator[str]:
@@ -97,12 +100,12 @@ def _accounts(plan: Plan, settings: Settings) -> Iterator[str]:
     if expected is not None:
         if len(accounts) < expected and not plan.settled:
             only = f": {_format_counts(accounts)}" if accounts else ""
-            yield f"the list has campaigns of {len(accounts):,} accounts, not of {expected:,}{only}"
+            yield f"the list has campaigns of {format_count(len(accounts), 'account')}, not of {expected:,}{only}"
     elif usual is None and len(accounts) > 1:
-        yield f"the list has campaigns of {len(accounts):,} accounts: {_format_counts(accounts)}"
+        yield f"the list has campaigns of {format_count(len(accounts), 'account')}: {_format_counts(accounts)}"
     elif others := {account: number for account, number in accounts.items() if account != usual and usual}:
         number = sum(others.values())
-        are = "1 campaign is" if number == 1 else f"{number:,} campaigns are"
+        are = format_count(number, "campaign is", "campaigns are")
         yield f"{are} of another account than {name_setting('account_id')} {usual}: {_format_counts(others)}"
 
 
@@ -110,7 +113,7 @@ def _nameless(plan: Plan) -> Iterator[str]:
     if plan.protection.has_names and plan.looks.nameless:
         have = "has" if plan.looks.nameless == 1 else "have"
         yield (
-            f"{plan.looks.nameless:,} of {plan.to_send:,} campaigns {have} no name in the list, "
+            f"{plan.looks.nameless:,} of {format_count(plan.to_send, 'campaign')} {have} no name in the list, "
             f"so no name: rule of {name_setting('protect')} can hold them back"
         )
 
@@ -126,7 +129,7 @@ def _unused_rules(plan: Plan) -> Iterator[str]:
         first = ", ".join(f"{rule.place} ({rule.words})" for rule in unused[:NAMED])
         more = f" and {len(unused) - NAMED:,} more" if len(unused) > NAMED else ""
         hold = "holds" if len(unused) == 1 else "hold"
-        rules = f"{len(unused):,} of {plan.protection.rules:,} rules of {name_setting('protect')}"
+        rules = f"{len(unused):,} of {format_count(plan.protection.rules, 'rule')} of {name_setting('protect')}"
         yield printable(f"{rules} {hold} back no campaign of this list: {first}{more}")
 
 

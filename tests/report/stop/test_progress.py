@@ -27,7 +27,7 @@ def test_numbers_come_first(width: int) -> None:
 def test_the_end_and_the_wait_are_told() -> None:
     """The end is a time of the day, a wait has its reason and how long it takes, and then comes what else is known."""
     line = format_progress(RUN, at=NOON)
-    assert re.fullmatch(r"60/126  2 failed  ends \d\d:\d\d:\d\d  waits: quota 41 s  5.0/s  58 done", line)
+    assert re.fullmatch(r"60/126  2 failed  ends \d\d:\d\d:\d\d \S+  waits: quota 41 s  5.0/s  58 done", line)
     assert re.search(r"ends \d{4}-\d\d-\d\d ", format_progress(RUN._replace(left_s=90_000.0), at=NOON))
     unknown = RUN._replace(left_s=None, waits_for=WaitReason.READER, waits_s=None)
     assert format_progress(unknown, 40, at=NOON) == "60/126  2 failed  waits: reader  5.0/s"

@@ -189,7 +189,7 @@ class TestSameRow:
         past = ResumeIndex(written(path, [ended(campaign(line)) for line in range(2, 5)]))
         for line in (2, 4, 5, 6):
             past.settled(campaign(line))
-        with pytest.raises(InputError, match="has lines of 1 rows that the inputs no longer have; give the inputs as"):
+        with pytest.raises(InputError, match="has lines of 1 row that the inputs no longer have; give the inputs as"):
             past.check_all_met()
 
     def test_several_inputs(self, path: Path) -> None:

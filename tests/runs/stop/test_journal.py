@@ -30,6 +30,7 @@ from bulkstop.runs.review import review_results
 from bulkstop.runs.stop.journal import HIDDEN, RunJournal, choose_mode
 from bulkstop.settings import NO_LIMIT, Settings
 from bulkstop.source.plan import Plan
+from bulkstop.text import format_count
 from tests.processes import WAIT_S
 from tests.strangers import IS_ROOT, NOBODY, make_giver
 
@@ -458,7 +459,7 @@ class TestResume:
         with pytest.raises(InputError, match=r"^list\.csv line 6: was voice 'cd-5'"):
             run(path, trust=True)
         write_list(4)
-        with pytest.raises(InputError, match=r"^r\.jsonl has lines of 1 rows that the inputs no longer have; give the"):
+        with pytest.raises(InputError, match=r"^r\.jsonl has lines of 1 row that the inputs no longer have; give the"):
             run(path, trust=True)
         Path("list.csv").write_text(text)
         assert run(path, trust=True, outcome_of=until(4)).exit_code == 1
@@ -532,7 +533,8 @@ class TestCrash:
             flaws = review_results(str(path)).flaws
             are_missing = f"5 rows were planned, {vouched + more} have a line" in flaws
             assert are_missing is (vouched + more < 5)
-            assert any(flaw.startswith(f"the last {more} lines are not vouched for") for flaw in flaws) is bool(more)
+            unproven = f"the last {format_count(more, 'line is', 'lines are')} not vouched for"
+            assert any(flaw.startswith(unproven) for flaw in flaws) is bool(more)
             assert "ended_at" not in manifest(path)[0]
         assert run(path).exit_code == 0
         assert lines(path) == [(n, "stopped") for n in range(2, 7)]
@@ -686,7 +688,7 @@ class TestForged:
             with pytest.raises(OutputError, match=rf"^r\.jsonl: {said}"):
                 run(path)
         elif "line" in forged:
-            with pytest.raises(InputError, match="has lines of 1 rows that the inputs no longer have"):
+            with pytest.raises(InputError, match="has lines of 1 row that the inputs no longer have"):
                 run(path)
         else:
             assert run(path).exit_code == 0

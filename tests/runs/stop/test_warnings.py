@@ -123,7 +123,7 @@ def test_names_are_protected_that_the_list_does_not_have() -> None:
     rules = (Rule("keep.txt", 1, "Hot*", of_name=True),)
     assert warned([*plain(2), campaign("cd-9", name="Other")], rules=rules) == [
         "2 of 3 campaigns have no name in the list, so no name: rule of protect can hold them back",
-        "1 of 1 rules of protect holds back no campaign of this list: keep.txt line 1 (name:Hot*)",
+        "1 of 1 rule of protect holds back no campaign of this list: keep.txt line 1 (name:Hot*)",
     ]
     assert warned([campaign("cd-8", name="Hotline"), campaign("cd-9", name="Other")], rules=rules) == []
 
