@@ -63,14 +63,30 @@ def _list_settings(ctx: click.Context, command: str) -> Collection[str]:
 
 
 def rebuild_recorded(
-    words: Sequence[str], command: click.Command, *, drop: Collection[str] = (), add: Sequence[str] = ()
+    words: Sequence[str],
+    command: click.Command,
+    *,
+    drop: Collection[str] = (),
+    add: Sequence[str] = (),
+    inputs: Sequence[str] | None = None,
 ) -> str:
     """Return a command as a manifest has it, the program's name first, as a line for the shell; see `rebuild_command`.
 
-    What it had from its environment is not known.
+    With other `inputs` it takes over the settings alone. What it had from its environment is not known.
     """
     typed = [each._replace(is_secret=_is_setting_hidden(each.name)) for each in _split(command, words[2:])]
-    return _compose(words[1], typed, drop, add, None)
+    if inputs is not None:
+        typed = [each for each in typed if _is_shared(each)]
+    return _compose(words[1], typed, drop, add, inputs)
+
+
+def names_service(words: Sequence[str], command: click.Command) -> bool:
+    """Tell whether a command as a manifest has it says which service is called, itself or by a profile."""
+    return any(each.name in ("host", "profile") for each in _split(command, words[2:]))
+
+
+def _is_shared(typed: TypedWord) -> bool:
+    return typed.name in OPTION_SPECS or typed.name in SHARED
 
 
 def _compose(

@@ -1,6 +1,5 @@
 """`bulkstop discover`: the campaigns that run now, as a list for `stop`."""
 
-import signal
 import sys
 from pathlib import Path
 
@@ -15,7 +14,8 @@ from bulkstop.errors import OutputError, SettingsError
 from bulkstop.files.whole import AtomicFile, is_device
 from bulkstop.kore.calls import STATUSES
 from bulkstop.model import SIGNALS, CampaignType
-from bulkstop.report.lists.discovery import format_discovery, to_csv, to_jsonl
+from bulkstop.report.lists.discovery import describe_count, format_verdict, to_csv, to_jsonl
+from bulkstop.report.verdict import format_not_complete
 from bulkstop.runs.lists.discover import (
     USUAL_STATUS,
     choose_types,
@@ -26,7 +26,7 @@ from bulkstop.runs.lists.discover import (
 )
 from bulkstop.runs.lists.listing import ListFilter
 from bulkstop.settings.spec import CONNECTION, CREDENTIALS, QUOTA, RETRY_AFTER, SCOPE
-from bulkstop.text import format_duration, printable
+from bulkstop.text import format_duration
 from bulkstop.text.likeness import suggest_near
 
 WRITERS = {"csv": to_csv, "jsonl": to_jsonl}
@@ -125,20 +125,16 @@ def command(
         signals=SIGNALS,
         rests=(lambda seconds: None) if quiet else print_rest,
     )
-    if discovery.signum is not None:
-        print_err(f"bulkstop: ended by {signal.Signals(discovery.signum).name}; nothing was written")
-        return 128 + discovery.signum
-    if discovery.fault is not None:
-        print_err(
-            f"bulkstop: the list could not be read to its end; {printable(str(discovery.fault))}; nothing was written"
-        )
-        return 3
+    if discovery.exit_code:
+        print_err(f"{format_verdict(discovery, output)}\nTo try again: {rebuild_command()}")
+        return discovery.exit_code
     for note in discovery.notes:
         print_err(f"bulkstop: note: {note}")
     if not write_list(output, WRITERS[form](discovery.rows), file):
+        print_err(format_not_complete(f"{describe_count(discovery)}, and no list of it was written"))
         return 3
     if not quiet or not discovery.rows:
-        print_err(format_discovery(discovery, output))
+        print_err(format_verdict(discovery, output))
     if not quiet and discovery.rows and output != "-" and not is_device(output):
         print_err(f"To stop them: {command_to_stop(output, form, fmt, len(discovery.rows))}")
     return 0

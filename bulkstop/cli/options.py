@@ -33,7 +33,7 @@ SECRETS = tuple(name for name, spec in OPTION_SPECS.items() if spec.secret)
 HEADINGS = {
     "Input and output": (
         *("output", "resume", "retry_failed", "retry", "trust_results", "overwrite", "fmt", "strict", "as_json"),
-        *("results", "hdr", "html", "print_token"),
+        *("results", "hdr", "html", "print_token", "check", "latest", "failed"),
     ),
     "Campaigns": (
         *("wanted", "kinds", "priority", "name", "singly", "others_count", "id_prefix"),

@@ -48,13 +48,17 @@ class AtomicFile:
 
     def save(self, data: bytes) -> None:
         """Write it."""
+        self.save_blocks([data])
+
+    def save_blocks(self, blocks: Iterable[bytes]) -> None:
+        """Write it block by block; what making the blocks raises leaves what was there."""
         try:
             if self._fd >= 0:
                 fd, self._fd = self._fd, -1
                 with os.fdopen(fd, "wb") as file:
-                    file.write(data)
+                    file.writelines(blocks)
             else:
-                write_atomically(self._path, [data], replace=self._overwrite, is_derived=self._is_derived)
+                write_atomically(self._path, blocks, replace=self._overwrite, is_derived=self._is_derived)
         except FileExistsError:
             raise refuse_existing(self.name, self._other) from None
         except OSError as error:

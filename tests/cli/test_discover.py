@@ -91,7 +91,7 @@ def test_all_that_runs(still: Simulated, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["running.csv"]
     counted = Counter(row["campaign_type"] for row in rows)
     said = f"{len(rows)} campaigns ({counted['voice']} voice, {counted['sms']} sms); "
-    assert run.err.startswith(said)
+    assert run.err.startswith(f"DONE: {said}")
     assert "; written to running.csv\nTo stop them: " in run.err
 
 
@@ -153,7 +153,7 @@ def test_nothing_found(still: Simulated, tmp_path: Path) -> None:
     """An empty list is written as such, and said also to those who want quiet; `stop` refuses it."""
     run = discover(still, *OPEN, "--name", "no such", "--quiet", cwd=tmp_path)
     assert (run.code, run.out) == (0, f"{HEADER}\n")
-    assert run.err.startswith("no campaign fits; an empty list; ")
+    assert run.err.startswith("DONE: no campaign fits; an empty list; ")
     stop = bulkstop("stop", "-", "--format", "csv", "--host", still.url, "--yes", cwd=tmp_path, stdin=run.out)
     assert stop.code == 2
 
@@ -198,9 +198,12 @@ def test_a_list_that_fails_stops_nothing(tmp_path: Path) -> None:
         run = discover(sim, *OPEN, "--attempts", "2", cwd=tmp_path)
         assert (run.code, run.out) == (3, "")
         assert run.err.startswith(
-            "bulkstop: the list could not be read to its end; voice campaigns of account a1: HTTP 503 (<html>"
+            "NOT COMPLETE: the list could not be read to its end; voice campaigns of account a1: HTTP 503 (<html>"
         )
-        assert run.err.endswith("</html>); nothing was written\n")
+        *_, verdict, way_on = run.err.splitlines()
+        assert verdict.endswith("</html>); nothing was written")
+        assert way_on.endswith(f" discover --host {sim.url} {' '.join(OPEN)} --attempts 2")
+        assert way_on.startswith("To try again: ")
         stop = bulkstop("stop", "-", "--format", "csv", "--host", sim.url, "--yes", cwd=tmp_path, stdin=run.out)
         assert stop.code == 2
         assert {request["operation"] for request in sim.requests()} == {"list"}
@@ -266,7 +269,7 @@ async def test_no_list_at_all(answer: bytes, said: str, tmp_path: Path) -> None:
         run = await asyncio.to_thread(discover, server.url, *OPEN, "--attempts", "1", cwd=tmp_path)
     assert (run.code, run.out) == (3, "")
     assert said in run.err
-    assert run.err.count("\n") == 1
+    assert [line.split(": ")[0] for line in run.err.splitlines()] == ["NOT COMPLETE", "To try again"]
 
 
 async def test_more_for_ever(tmp_path: Path) -> None:
@@ -341,7 +344,10 @@ def test_a_disk_that_is_full(still: Simulated, tmp_path: Path) -> None:
     """A list that cannot be written is no success."""
     run = discover(still, *OPEN, "-o", "/dev/full", cwd=tmp_path)
     assert run.code == 3
-    assert run.err == "bulkstop: /dev/full: cannot be written (No space left on device)\n"
+    fault, verdict = run.err.splitlines()
+    assert fault == "bulkstop: /dev/full: cannot be written (No space left on device)"
+    assert verdict.startswith("NOT COMPLETE: 4")
+    assert verdict.endswith(" sms), and no list of it was written")
 
 
 def test_ended_while_it_reads(tmp_path: Path) -> None:
@@ -354,6 +360,7 @@ def test_ended_while_it_reads(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         run = ended(process)
     assert run.code == 130
+    assert "NOT COMPLETE: ended by SIGINT; nothing was written\nTo try again: " in run.err
     assert not (tmp_path / "running.csv").exists()
 
 

@@ -236,6 +236,56 @@ def test_what_could_not_be_used(tmp_path: Path) -> None:
     assert [row["campaign_id"] for row in rows_of((tmp_path / "again.csv").read_text())] == [odd]
 
 
+class TestLastWord:
+    """How `stop --verify` ends: by what was read back, where the run itself is done."""
+
+    def stop(self, sim: Simulated, tmp_path: Path, *args: str, recurring: bool, more: str = "") -> Ended:
+        """Stop one campaign, with a schedule that starts it again or without one, and what else is in the list."""
+        voice = (each for each in population().values() if each.campaign_type is CampaignType.VOICE)
+        first = next(each for each in voice if (each.recurring if recurring else each.status == "Active"))
+        (tmp_path / "list.csv").write_text(f"id,type\n{first.campaign_id},voice\n{more}")
+        where = ("--host", sim.url, "--account-id", "a1", "--stream-id", "st-1", *FREE)
+        return bulkstop("stop", "list.csv", *where, "--yes", "--verify", *args, cwd=tmp_path)
+
+    @pytest.fixture
+    def own(self, tmp_path: Path) -> Iterator[Simulated]:
+        """Hold a simulator open whose campaigns are stopped."""
+        with simulator(tmp_path, "--campaigns", str(COUNT), "--seed", str(SEED)) as sim:
+            yield sim
+
+    def test_at_rest(self, own: Simulated, tmp_path: Path) -> None:
+        """What is at rest for good ends as the run does; --quiet says nothing then."""
+        run = self.stop(own, tmp_path, recurring=False)
+        assert (run.code, run.err.splitlines()[-1]) == (0, "DONE: all 1 stopped")
+        again = self.stop(own, tmp_path, "--overwrite", "--quiet", recurring=False)
+        assert (again.code, again.err) == (0, "")
+
+    @pytest.mark.parametrize("quiet", [(), ("--quiet",)])
+    def test_runs_again(self, own: Simulated, tmp_path: Path, quiet: tuple[str, ...]) -> None:
+        """What a schedule starts again is not stopped, whatever the run said; the command that stops it follows."""
+        run = self.stop(own, tmp_path, *quiet, recurring=True)
+        verdict, way_on = run.err.splitlines()[-2:]
+        assert run.code == 1
+        assert verdict == "NOT STOPPED: 1 of 1; as read back, not all of them are at rest for good"
+        assert way_on.startswith("To go on: ")
+        assert f" stop list.csv.results.jsonl.running.csv --host {own.url} " in way_on
+        assert "DONE: " not in run.err
+
+    def test_failed(self, own: Simulated, tmp_path: Path) -> None:
+        """A run that failed ends with its own verdict, after what was read back."""
+        run = self.stop(own, tmp_path, recurring=False, more="..,voice\n")
+        verdict, way_on = run.err.splitlines()[-2:]
+        assert (run.code, verdict) == (1, "NOT STOPPED: 1 of 2 (1 invalid)")
+        assert run.err.index("Verification") < run.err.index(verdict)
+        assert way_on == "To go on: mend the rows that are invalid in a new list, and stop that"
+
+    def test_log_for_machines(self, own: Simulated, tmp_path: Path) -> None:
+        """A log of JSON has no verdict between its lines."""
+        run = self.stop(own, tmp_path, "--log-json", recurring=True)
+        assert run.code == 1
+        assert "NOT STOPPED" not in run.err
+
+
 def test_nothing_that_can_be_looked_at(tmp_path: Path) -> None:
     """When no row names a campaign, nobody is asked, and that is no proof."""
     write(tmp_path, result("", Outcome.INVALID, error="no campaign id"), result("..", line=3))

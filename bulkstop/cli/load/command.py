@@ -33,7 +33,7 @@ from bulkstop.model import SIGNALS, CampaignType, Outcome
 from bulkstop.outbox import Outbox
 from bulkstop.report.load.charts import check_library, read_library
 from bulkstop.report.load.requests import KEYS
-from bulkstop.report.load.summary import LoadSummary, format_plan, format_summary, list_faults
+from bulkstop.report.load.summary import LoadSummary, format_plan, format_summary, format_verdict, list_faults
 from bulkstop.report.load.timeline import Timeline, choose_width
 from bulkstop.runs import host
 from bulkstop.runs.load.hosts import is_named, is_vendor, read_host_name
@@ -139,19 +139,20 @@ def load_test(shape: Shape, options: LoadOptions, settings: Settings) -> int:
             print_err("\n".join(format_table("Load test: every request is a real stop", table)))
         confirm_all(plan, settings, options, load.planned)
         summary = measure(load, share, settings, options)
-    if options.as_json:
-        return print_last(json.dumps(summary.as_dict()), summary.exit_code)
-    return summary.exit_code
+    code = print_last(json.dumps(summary.as_dict()), summary.exit_code) if options.as_json else summary.exit_code
+    if code == summary.exit_code and options.has_verdict(code):  # else what could not be written is the last word
+        print_err(format_verdict(summary))
+    return code
 
 
 def measure(load: Load, share: Share, settings: Settings, options: LoadOptions) -> LoadSummary:
     """Send it, and write and say what was measured."""
     with open_outputs(options, load) as (outputs, page):
         summary = run_load(load, share, settings, outputs, options)
-        print_summary(summary, quiet=options.quiet)
+        print_summary(summary, options)
         if page is None or outputs.timeline is None:
             return summary
-        return save_page(page, summary, outputs.timeline, quiet=options.quiet)
+        return save_page(page, summary, outputs.timeline, options)
 
 
 def find_limit(search: limit.SearchOptions, options: LoadOptions, settings: Settings) -> int:
@@ -168,6 +169,7 @@ def find_limit(search: limit.SearchOptions, options: LoadOptions, settings: Sett
             targets=describe_targets(plan, settings, options.label),
             as_json=options.as_json,
             quiet=options.quiet,
+            has_verdict=options.has_verdict,
         )
 
 
@@ -197,14 +199,16 @@ def run_load(load: Load, share: Share, settings: Settings, outputs: Outputs, opt
     return processes.run(load, share, settings, outputs, signals=SIGNALS, say=say, progress=progress)
 
 
-def print_summary(summary: LoadSummary, *, quiet: bool) -> None:
-    """Say how it went; what went wrong also when little is to be said."""
-    if not quiet:
+def print_summary(summary: LoadSummary, options: LoadOptions) -> None:
+    """Say how it went; what went wrong also when little is to be said, as far as the verdict does not."""
+    if not options.quiet:
         print_err("\n".join(format_table("Summary", format_summary(summary))))
-    elif summary.fault is not None:
+    elif summary.fault is not None and options.log_json:
         print_err(f"bulkstop: {summary.fault}")
+    verdict = format_verdict(summary) if options.has_verdict(summary.exit_code) else ""
     for line in list_faults(summary):
-        print_err(f"bulkstop: {line}")
+        if line not in verdict:
+            print_err(f"bulkstop: {line}")
 
 
 def confirm_host(settings: Settings, allowed: Sequence[str]) -> None:
@@ -289,15 +293,16 @@ def _open_output(stack: ExitStack, path: str | None, option: str, *, overwrite: 
     return output
 
 
-def save_page(file: AtomicFile, summary: LoadSummary, timeline: Timeline, *, quiet: bool) -> LoadSummary:
+def save_page(file: AtomicFile, summary: LoadSummary, timeline: Timeline, options: LoadOptions) -> LoadSummary:
     """Write the page of a run and say so; returns the summary, with what kept the page from being written."""
     from bulkstop.report.load.page import render_page  # here, because a run without a page does not pay for it
 
     try:
         file.save(render_page(summary, timeline.points(), read_library()).encode())
     except BulkstopError as fault:
-        print_err(f"bulkstop: {fault}")
+        if options.log_json or summary.fault:  # else the verdict says so
+            print_err(f"bulkstop: {fault}")
         return replace(summary, fault=summary.fault or fault)
-    if not quiet:
+    if not options.quiet:
         print_err(f"{file.name}: written")
     return summary

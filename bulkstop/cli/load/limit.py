@@ -21,6 +21,7 @@ from bulkstop.report.load.limit import (
     QuotaTarget,
     describe_paste,
     format_limit,
+    format_limit_verdict,
     format_probe,
     format_profile,
     format_search,
@@ -159,6 +160,7 @@ def search(
     targets: str,
     as_json: bool,
     quiet: bool,
+    has_verdict: Callable[[int], bool],
 ) -> int:
     """Search, say how it goes and what was found; returns the exit code."""
     if options.target is not None and plan is not None and len(plan.accounts) > 1:
@@ -170,17 +172,23 @@ def search(
     confirm()
     tell_probe = (lambda probe: None) if quiet else (lambda probe: print_err(f"  {format_probe(probe)}"))
     job = execute(options.search, campaigns, settings, signals=SIGNALS, say=say, tell=tell_probe)
-    return show(host.run(job), options.target, as_json=as_json, quiet=quiet)
+    summary = host.run(job)
+    verdict = format_limit_verdict(summary) if has_verdict(summary.exit_code) else ""
+    code = show(summary, options.target, as_json=as_json, quiet=quiet, verdict=verdict)
+    if verdict and code == summary.exit_code:  # else what could not be written is the last word
+        print_err(verdict)
+    return code
 
 
-def show(summary: LimitSummary, target: QuotaTarget | None, *, as_json: bool, quiet: bool) -> int:
-    """Say what was found; returns the exit code."""
+def show(summary: LimitSummary, target: QuotaTarget | None, *, as_json: bool, quiet: bool, verdict: str) -> int:
+    """Say what was found, as far as the verdict does not; returns the exit code."""
     quota = summary.quota
     if not quiet:
         paste = [("quota", describe_paste(target, quota))] if target else []
         print_err("\n".join(format_table("Summary", [*format_limit(summary), *paste])))
     for line in list_limit_faults(summary):
-        print_err(f"bulkstop: {line}")
+        if line not in verdict:
+            print_err(f"bulkstop: {line}")
     lines = "" if target is None or quota is None else format_profile(target, quota)
     if not as_json:
         return print_last(lines, summary.exit_code) if lines else summary.exit_code

@@ -158,6 +158,7 @@ class LoadOptions:
     expect: tuple[int, int] | None
     as_json: bool
     quiet: bool
+    log_json: bool
 
     @property
     def outputs(self) -> tuple[tuple[str, str | None], ...]:
@@ -168,6 +169,10 @@ class LoadOptions:
     def label(self) -> str:
         """What the campaigns are called."""
         return printable(self.source or self.id_prefix)
+
+    def has_verdict(self, code: int) -> bool:
+        """Tell whether the last word is said of a run with this exit code; a log for machines has none."""
+        return not self.log_json and bool(code or not self.quiet)
 
 
 def read_load_options(params: Mapping[str, Any]) -> LoadOptions:

@@ -16,7 +16,8 @@ from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.summary import verdicts_to_json
 from bulkstop.report.load.thresholds import Threshold, Verdict
 from bulkstop.report.stop.summary import format_counts
-from bulkstop.text import format_count, format_duration
+from bulkstop.report.verdict import format_done, format_not_done
+from bulkstop.text import format_count, format_duration, printable
 
 EVEN = "even"
 REFUSED_SHARE = 0.5
@@ -183,13 +184,34 @@ def format_limit(summary: LimitSummary) -> list[tuple[str, str]]:
     """Write what was found in two columns, and what that took."""
     rows = [*format_counts(summary.outcomes), *format_error_counts(summary.reasons)]
     if summary.low is not None:
-        name, sure = ("limit", "") if summary.is_over else ("held", ", so far")
-        least = "at least " if summary.is_least else ""
-        rows.append((name, f"{least}{summary.low:,g}/s held{sure}{_describe_high(summary)}"))
+        rows.append(("limit" if summary.is_over else "held", _describe_rates(summary)))
     rows += [("required", str(verdict)) for verdict in summary.verdicts]
     rows.append(("tried", f"{format_count(len(summary.probes), 'time')}, {format_count(summary.requests, 'request')}"))
     rows.append(("ended", summary.reason))
     return rows
+
+
+def format_limit_verdict(summary: LimitSummary) -> str:
+    """Say in one line which rate held, or why the limit is not known; so does the exit code."""
+    return format_not_done(_list_reasons(summary)) if summary.exit_code else format_done(_describe_rates(summary))
+
+
+def _list_reasons(summary: LimitSummary) -> list[str]:
+    """Name in a few words what makes the exit code another than 0."""
+    if summary.fault is None and summary.signum is not None:
+        return [f"ended {summary.reason}"]
+    if summary.is_unanswered:
+        return ["no request was answered"]
+    if not summary.is_over:
+        return [printable(summary.reason)]
+    if summary.by_machine:
+        return ["this machine gave way first, so the limit is not known"]
+    return [str(verdict) for verdict in summary.verdicts if not verdict.held] if summary.rate else [summary.reason]
+
+
+def _describe_rates(summary: LimitSummary) -> str:
+    least = "at least " if summary.is_least else ""
+    return f"{least}{summary.low:,g}/s held{'' if summary.is_over else ', so far'}{_describe_high(summary)}"
 
 
 def _describe_high(summary: LimitSummary) -> str:

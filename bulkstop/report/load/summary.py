@@ -12,7 +12,8 @@ from bulkstop.report.load.figures import format_metrics, metrics_to_json, warn_n
 from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.thresholds import Threshold, Verdict
 from bulkstop.report.summary import Summary
-from bulkstop.text import format_count
+from bulkstop.report.verdict import format_done, format_not_done
+from bulkstop.text import format_count, printable
 
 Corner = tuple[float, float]
 """Where a line bends: seconds since the beginning, and a rate."""
@@ -153,6 +154,37 @@ def format_summary(summary: LoadSummary) -> list[tuple[str, str]]:
         rows.append(("connections", f"{summary.in_flight:,}: the limit on open files has no room for more"))
     rows += [("required", str(verdict)) for verdict in summary.verdicts]
     return [*rows, ("ended", summary.reason)]
+
+
+def format_verdict(summary: LoadSummary) -> str:
+    """Say in one line that all was sent and held, or what did not; so does the exit code."""
+    if summary.exit_code:
+        return format_not_done(_list_reasons(summary))
+    sent = summary.metrics.requests
+    text = f"all {sent:,} requests sent" if sent > 1 else "the only request sent"
+    if summary.verdicts:
+        text += ", all that is required held"
+    return format_done(text + ("; no campaign was stopped" if summary.metrics.errors == sent else ""))
+
+
+def _list_reasons(summary: LoadSummary) -> list[str]:
+    """Name in a few words what makes the exit code another than 0."""
+    sent = summary.metrics.requests
+    if summary.fault is not None:
+        return [printable(str(summary.fault))]
+    if summary.signum is not None:
+        planned = "" if summary.plan.planned is None else f" of {summary.plan.planned:,}"
+        return [f"ended by {signal.Signals(summary.signum).name} after {sent:,}{planned} requests"]
+    reasons = [str(verdict) for verdict in summary.verdicts if not verdict.held]
+    if summary.is_late:
+        reasons.append("the schedule was not kept, so the figures say nothing about the service")
+    if summary.is_short_of_files:
+        reasons.append("this machine gave way, so the figures are not the service's")
+    if not summary.metrics.answered:
+        reasons.append("no request was answered")
+    if summary.unsent:
+        reasons.append(f"{summary.unsent:,} of {summary.plan.planned:,} requests never left")
+    return reasons
 
 
 def list_faults(summary: LoadSummary) -> list[str]:

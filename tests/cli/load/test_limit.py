@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.loads import PATIENT, WHERE, refusal
-from tests.processes import Ended, Simulated, bulkstop, ended, simulator, started
+from tests.processes import Ended, Simulated, checked, ended, simulator, started
 from tests.servers import Connection, http, listening
 
 pytestmark = pytest.mark.real
@@ -25,9 +25,16 @@ quota = ["60/60s"]
 """
 
 
+PROVEN_S = 110
+"""How long a search may take that has a rate hold for a minute."""
+
+
 def search(sim: Simulated | str, *args: str, cwd: Path) -> Ended:
     """Run the search on a service."""
-    return bulkstop("load", "--host", sim if isinstance(sim, str) else sim.url, *SHORT, *args, cwd=cwd)
+    host = sim if isinstance(sim, str) else sim.url
+    process = started("load", "--host", host, *SHORT, *args, cwd=cwd)
+    out, err = process.communicate(timeout=PROVEN_S)
+    return checked(Ended(process.returncode, out, err))
 
 
 @pytest.mark.full  # a quota is written once it has held for a minute
@@ -51,7 +58,9 @@ def test_found(sim: Simulated, tmp_path: Path) -> None:
     assert "      90/s  held      p99 " in run.err
     assert "  limit    at least 90/s held; no higher rate was to be tried\n" in run.err
     place = 'paste these lines under [profile.ours] of bulkstop.toml; in place of quota = ["60/60s"]'
-    assert run.err.endswith(f'  quota    90/1s; {place}\nquota = "90/1s"\npace = "even"\n')
+    lines = 'quota = "90/1s"\npace = "even"'
+    verdict = "DONE: at least 90/s held; no higher rate was to be tried"
+    assert run.err.endswith(f"  quota    90/1s; {place}\n{lines}\n{verdict}\n")
     assert (tmp_path / "bulkstop.toml").read_text() == PROFILE
 
 
@@ -77,7 +86,7 @@ def test_nothing_held(tmp_path: Path) -> None:
     (tmp_path / "bulkstop.toml").write_text(PROFILE)
     with simulator(tmp_path, "--fail", "100%") as sim:
         run = search(sim, "--profile", "ours", "--write-quota", "--quiet", cwd=tmp_path)
-    assert (run.code, run.out, run.err) == (1, "", "bulkstop: no rate held, down to 50/s\n")
+    assert (run.code, run.out, run.err) == (1, "", "NOT DONE: no rate held, down to 50/s\n")
 
 
 async def test_sigterm(tmp_path: Path) -> None:
@@ -98,6 +107,7 @@ async def test_sigterm(tmp_path: Path) -> None:
     assert "  held     50/s held, so far\n" in run.err
     assert "  ended    by SIGTERM, before the limit was known\n" in run.err
     assert "  quota    none to paste\n" in run.err
+    assert run.err.endswith("\nNOT DONE: ended by SIGTERM, before the limit was known\n")
     assert run.out == ""
 
 

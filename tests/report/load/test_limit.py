@@ -1,6 +1,8 @@
 """What a search has come to, as a person, a machine and a profile have it."""
 
 import tomllib
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,12 +16,14 @@ from bulkstop.report.load.limit import (
     SearchPlan,
     describe_paste,
     format_limit,
+    format_limit_verdict,
     format_probe,
     format_profile,
     limit_to_json,
     list_limit_faults,
     rate_to_limit,
 )
+from bulkstop.report.load.thresholds import parse_threshold
 from bulkstop.settings.profiles import Profile
 from tests.loads import measured
 
@@ -59,6 +63,26 @@ def test_limit(summary: LimitSummary, row: tuple[str, str]) -> None:
     """The limit is told with what did not hold above it; where that is not known, as what it is."""
     assert row in format_limit(summary)
     assert limit_to_json(summary)["at_least"] is row[1].startswith("at least")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({}, "DONE: 50/s held; 100/s did not: slow"),
+        ({"low": None, "high": 50}, "NOT DONE: no rate held, down to 50/s"),
+        ({"by_machine": True}, "NOT DONE: this machine gave way first, so the limit is not known"),
+        ({"is_over": False, "dead_end": "earlier steps are still being counted"}, "NOT DONE: earlier steps are still "),
+        ({"is_over": False, "is_unanswered": True}, "NOT DONE: no request was answered"),
+        ({"is_over": False, "signum": 15}, "NOT DONE: ended by SIGTERM, before the limit was known"),
+        ({"is_over": False, "signum": 15, "fault": "no token"}, "NOT DONE: no token"),
+        ({"plan": replace(PLAN, require=(parse_threshold("rate>90/s"),))}, "NOT DONE: rate>90/s: FAILED ("),
+    ],
+)
+def test_verdict(more: dict[str, Any], said: str) -> None:
+    """The last word is DONE with exit code 0 alone; else it names what the exit code stands for."""
+    summary = replace(FOUND, **more)
+    assert format_limit_verdict(summary).startswith(said)
+    assert format_limit_verdict(summary).startswith("DONE: ") == (summary.exit_code == 0)
 
 
 def test_probe() -> None:
