@@ -91,7 +91,11 @@ SWEPT = {
     "engine/limits/store.py: write_install in open_store": PIP,
     "report/load/charts.py: write_install in check_library": PIP,
     "cli/discover.py: rebuild_command in command_to_stop": "test_discover",
-    "cli/report.py: rebuild_recorded in command_to_go_on": "test_report",
+    "cli/discover.py: rebuild_command in command": "test_discover_that_failed",
+    "cli/report.py: bulkstop report campaigns.csv.results.jsonl --failed -o again.csv": HELP,
+    "cli/report.py: bulkstop report campaigns.csv.results.jsonl --latest -o latest.csv": HELP,
+    "cli/report.py: rebuild_recorded in command_to_stop": "test_report_of_what_failed",
+    "cli/report.py: rebuild_recorded in write_way_on": "test_report",
     "cli/stop/summary.py: rebuild_command in write_way_on": "test_stop",
     "cli/stop/verify.py: rebuild_command in print_last_word": "test_stop_that_is_not_read_back",
     "cli/verify.py: rebuild_command in command_to_stop": "test_verify",
@@ -247,6 +251,25 @@ class TestEnds:
             set_up(desk, sim.url)
             on = paste(take(bulkstop("discover", *OPTIONS, "-o", "what's on.csv", cwd=desk)), desk)
         assert (on.code, "DONE: " in on.err) == (0, True), on
+
+    def test_discover_that_failed(self, desk: Path) -> None:
+        """A list that could not be read is read by the command, once it can be."""
+        set_up(desk, "http://127.0.0.1:1")
+        words = ("--attempts", "1") if "attempts" in OPTIONS else ()
+        run = bulkstop("discover", *OPTIONS, *words, "-o", "what's on.csv", cwd=desk)
+        with simulator(desk, "--campaigns", "40") as sim:
+            set_up(desk, sim.url)
+            on = paste(take(run), desk)
+        assert (run.code, on.code) == (3, 0), on
+
+    def test_report_of_what_failed(self, desk: Path) -> None:
+        """The list of what is to be tried again is stopped by the command that comes with it."""
+        with simulator(desk, "--fail-first", "100%") as sim:
+            set_up(desk, sim.url)
+            assert bulkstop("stop", LIST, *OPTIONS, "--yes", "--attempts", "1", cwd=desk).code == 1
+            told = bulkstop("report", f"{LIST}.results.jsonl", "--failed", "-o", "it's again.csv", cwd=desk)
+            on = paste(take(told), desk)
+        assert (on.code, "DONE: all 3 stopped" in on.err) == (0, True), on
 
     def test_verify(self, desk: Path) -> None:
         """What still runs is stopped by the command of `verify`; what will run again by that of `stop --verify`."""

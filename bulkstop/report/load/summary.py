@@ -161,7 +161,7 @@ def format_verdict(summary: LoadSummary) -> str:
     if summary.exit_code:
         return format_not_done(_list_reasons(summary))
     sent = summary.metrics.requests
-    text = f"all {sent:,} requests sent" if sent > 1 else "the only request sent"
+    text = f"all {format_count(sent, 'request')} sent" if sent > 1 else "the only request sent"
     if summary.verdicts:
         text += ", all that is required held"
     return format_done(text + ("; no campaign was stopped" if summary.metrics.errors == sent else ""))
@@ -173,8 +173,10 @@ def _list_reasons(summary: LoadSummary) -> list[str]:
     if summary.fault is not None:
         return [printable(str(summary.fault))]
     if summary.signum is not None:
-        planned = "" if summary.plan.planned is None else f" of {summary.plan.planned:,}"
-        return [f"ended by {signal.Signals(summary.signum).name} after {sent:,}{planned} requests"]
+        many = format_count(sent, "request")
+        if summary.plan.planned is not None:
+            many = f"{sent:,} of {format_count(summary.plan.planned, 'request')}"
+        return [f"ended by {signal.Signals(summary.signum).name} after {many}"]
     reasons = [str(verdict) for verdict in summary.verdicts if not verdict.held]
     if summary.is_late:
         reasons.append("the schedule was not kept, so the figures say nothing about the service")
@@ -183,7 +185,7 @@ def _list_reasons(summary: LoadSummary) -> list[str]:
     if not summary.metrics.answered:
         reasons.append("no request was answered")
     if summary.unsent:
-        reasons.append(f"{summary.unsent:,} of {summary.plan.planned:,} requests never left")
+        reasons.append(f"{summary.unsent:,} of {format_count(summary.plan.planned or 0, 'request')} never left")
     return reasons
 
 
