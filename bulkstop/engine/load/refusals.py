@@ -32,16 +32,22 @@ class Refusals:
 
         It doubles if a rest of this length came before already; where some were taken, up to `most_s` only.
         """
-        if not self._expects_more(rate, taken) or (taken and was_rested and (self.is_enough or self.rest_s >= most_s)):
+        if self._tried is not None and self._tried[0] != rate:
             self._tried = None
-            return False
-        if was_rested and self._tried is not None and self._tried[0] == rate and 0 < taken <= GROWTH * self._tried[1]:
-            self.rest_s, self.is_enough, self._tried = self.rest_s / 2, True, None
-            return False
-        if was_rested:
-            self._tried = rate, taken
-            self.rest_s *= 2
-        return True
+        grew = self._tried is not None and taken > GROWTH * self._tried[1]
+        if self._expects_more(rate, taken) and not (taken and was_rested and self._is_known(grew, most_s)):
+            if was_rested:
+                self._tried = rate, taken
+                self.rest_s *= 2
+            return True
+        if was_rested and taken and self._tried is not None and not grew:
+            self.rest_s, self.is_enough = self.rest_s / 2, True
+        self._tried = None
+        return False
+
+    def _is_known(self, grew: bool, most_s: float) -> bool:
+        """Tell whether a longer rest would bring no more."""
+        return not grew and (self.is_enough or self._tried is not None or self.rest_s >= most_s)
 
     def _expects_more(self, rate: float, taken: int) -> bool:
         most = max((number for at, number in self._taken if at >= rate), default=0)

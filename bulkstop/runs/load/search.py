@@ -369,16 +369,21 @@ class _Prober:
             earlier = f"{earlier}; steps take {format_duration(self._step_s)} from here on"
         if purpose is not _Purpose.MEASURE:
             return ""
-        if not (self._is_used_up and self._is_steady):
-            most_s, was_rested = LONG * self._step_s, self._was_rested
-            is_earlier = self._refusals.is_of_earlier(rate, watch.taken, was_rested=was_rested, most_s=most_s)
-            return earlier if is_earlier else ""
-        if is_counted:
+        is_early = self._is_early(rate, begin_s, watch) if self._is_used_up and self._is_steady else None
+        if is_early is None:
+            most_s, was_rested = LONG * self._step_s, self._was_rested or self._is_steady
+            is_early = self._refusals.is_of_earlier(rate, watch.taken, was_rested=was_rested, most_s=most_s)
+        return earlier if is_early else ""
+
+    def _is_early(self, rate: float, begin_s: float, watch: Watch) -> bool | None:
+        """Tell whether a rate was refused too soon after a faster one; None if it was left alone before."""
+        if not watch.taken:
             self._wait_longer(rate)
-            return earlier
-        is_soon = begin_s - self._refused_s < SOON / rate and watch.first_refused_s < self._step_s
-        self._is_unsettled = is_soon and self._settled_rate != rate
-        return earlier if self._is_unsettled else ""
+            return True
+        if begin_s - self._refused_s >= SOON / rate:
+            return None
+        self._is_unsettled = watch.first_refused_s < self._step_s and self._settled_rate != rate
+        return self._is_unsettled
 
     @property
     def _is_steady(self) -> bool:
