@@ -25,7 +25,7 @@ quota = ["60/60s"]
 """
 
 
-PROVEN_S = 240
+PROVEN_S = 600
 """How long a search may take that has a rate hold for two minutes."""
 
 
@@ -37,6 +37,7 @@ def search(sim: Simulated | str, *args: str, cwd: Path) -> Ended:
     return checked(Ended(process.returncode, out, err))
 
 
+@pytest.mark.timeout(PROVEN_S)
 @pytest.mark.full  # a quota is written once it has held for two minutes
 def test_found(sim: Simulated, tmp_path: Path) -> None:
     """What held is told and counted; the lines for the profile go beside the JSON, and the file stays as it is."""
@@ -66,6 +67,7 @@ def test_found(sim: Simulated, tmp_path: Path) -> None:
     assert (tmp_path / "bulkstop.toml").read_text() == PROFILE
 
 
+@pytest.mark.timeout(PROVEN_S)
 @pytest.mark.full
 def test_limited(tmp_path: Path) -> None:
     """A service with a quota: the line of each rate says what became of it, and what is printed is its limit."""
