@@ -44,7 +44,7 @@ SLACK = 1.25
 SOON = 3.01
 """So many intervals after a refusal a rate begins with nothing saved up, and with what came before still counted."""
 SHORTEST_S = 1e-6
-SETTLING_SHARE = 0.1
+SETTLING_SHARE = 0.25
 """So many may be refused of the requests before a rate is held, until no faster ones are counted."""
 LONG = 2
 """How many steps a rate has to hold before it is reported."""
