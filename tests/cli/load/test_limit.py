@@ -53,12 +53,12 @@ def test_found(sim: Simulated, tmp_path: Path) -> None:
         (50, "held", 10),
         (90, "held", 18),
         (90, "held", 36),
-        (90, "held", 10_764),
+        (90, "held", 10_746),
     ]
     assert run.err.startswith("Search for the limit: every request is a real stop\n")
     assert "  load       from 50/s up to 90/s, 0.2 s each\n" in run.err
     assert "      90/s  held      p99 " in run.err
-    assert "  holding 90/s for 2 min more, so that a limit per minute would show\n" in run.err
+    assert "  holding 90/s for 119 s more, so that a limit per minute would show\n" in run.err
     assert "  limit    at least 90/s held; no higher rate was to be tried\n" in run.err
     place = 'paste these lines under [profile.ours] of bulkstop.toml; in place of quota = ["60/60s"]'
     lines = 'quota = "90/1s"\npace = "even"'
