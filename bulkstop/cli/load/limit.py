@@ -43,11 +43,12 @@ not, halves the gap until it is below 5 %, and lets the highest that held do so 
                 earlier steps, until --duration or --count is used up: then the limit is not known, exit code 3
   it holds      if all that is required does, and, unless a --require is about the same,
                 {", ".join(each.text for each in USUAL)}
-  after one that did not, nothing is sent for a step, or for as long as the service asks for
+  after one that did not, nothing is sent for a step, or for as long as the service asks for; before a rate has
+                to hold for twice the time, calls are sent until one is refused, so that none are saved up
   rate          --require 'rate>50/s' is asked of the limit that was found
---write-quota prints the lines to paste into the profile, once the rate has held for {PROOF_S:g} s: the rate, rounded
-down, as its quota, and
-pace = "{EVEN}", as it held for calls sent evenly; on standard output, with --json on standard error.
+--write-quota prints the lines to paste into the profile, once the rate has held for {PROOF_S:g} s, so that a limit
+per minute shows: the rate, rounded down, as its quota, and pace = "{EVEN}", as it held for calls sent evenly; on
+standard output, with --json on standard error.
 Exit code 1 if nothing held, 3 if this machine gave way before the service did, or the search did not end."""
 
 
@@ -171,7 +172,8 @@ def search(
         print_err("\n".join(format_table("Search for the limit: every request is a real stop", table)))
     confirm()
     tell_probe = (lambda probe: None) if quiet else (lambda probe: print_err(f"  {format_probe(probe)}"))
-    job = execute(options.search, campaigns, settings, signals=SIGNALS, say=say, tell=tell_probe)
+    note = (lambda text: None) if quiet else (lambda text: print_err(f"  {text}"))
+    job = execute(options.search, campaigns, settings, signals=SIGNALS, say=say, tell=tell_probe, note=note)
     summary = host.run(job)
     verdict = format_limit_verdict(summary) if has_verdict(summary.exit_code) else ""
     code = show(summary, options.target, as_json=as_json, quiet=quiet, verdict=verdict)

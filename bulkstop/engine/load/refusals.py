@@ -1,62 +1,56 @@
-"""Over which time a service counts calls, as far as its refusals tell: arithmetic on when requests left."""
+"""What a refusal tells: of the rate of its own requests, or of requests before them; arithmetic, no clock."""
 
-import math
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
-FINENESS = 1.05
-"""The times that are looked at are this far apart; a longer one than the true one is on the safe side."""
-SHORTEST_S = 1e-3
-
-
-class Sent(NamedTuple):
-    """Requests that were taken: the first at `begin_s`, `number` of them, `every_s` seconds apart."""
-
-    begin_s: float
-    every_s: float
-    number: int
-
-    @property
-    def last_s(self) -> float:
-        """When the last one left."""
-        return self.begin_s + (self.number - 1) * self.every_s
-
-    def count_up_to(self, at_s: float) -> int:
-        """Count those that left by then."""
-        return min(self.number, max(0, math.floor((at_s - self.begin_s) / self.every_s + 1e-6) + 1))
+ALIKE = 0.9
+"""Numbers of requests that differ by less tell the same."""
+GROWTH = 1.1
 
 
+@dataclass(slots=True)
 class Refusals:
-    """Remembers what was taken, and tells how far back a refusal must look.
+    """Remembers how many requests the service took at each rate, to tell whether it still counts earlier ones.
 
-    A service that allows so many calls in any window refuses one only if with it more were in the window than ever
-    before. The shortest window of which that is true is the least over which it counts.
+    However a service counts, what it took at a rate it takes at a lower one as well, if it begins with nothing to
+    remember. If it takes fewer, either requests before are still counted, or the phase of its window was another;
+    a longer rest tells which: after it more are taken, or no more.
     """
 
-    def __init__(self) -> None:
-        self._sent: list[Sent] = []
+    rest_s: float
+    """How long nothing is sent after a rate that gave way."""
+    is_enough: bool = False
+    """Tells that a longer rest had no more requests taken."""
+    _taken: list[tuple[float, int]] = field(default_factory=list)
+    _tried: tuple[float, int] | None = None
 
-    def record(self, sent: Sent) -> None:
-        """Remember requests that were taken."""
-        if sent.number > 0:
-            self._sent.append(sent)
+    def record(self, rate: float, taken: int) -> None:
+        """Remember how many requests were taken at a rate, in a row."""
+        self._taken.append((rate, taken))
 
-    def find_window_s(self, refused_s: float) -> float:
-        """Return the least time over which the service counts, if it refused a request that left at `refused_s`."""
-        if not self._sent:
-            return 0.0
-        reach_s = refused_s - self._sent[0].begin_s + SHORTEST_S
-        window_s = SHORTEST_S
-        while window_s < reach_s:
-            if self._count(refused_s - window_s, refused_s - 1e-9) + 1 > self._most(window_s):
-                return window_s
-            window_s *= FINENESS
-        return reach_s
+    def is_of_earlier(self, rate: float, taken: int, *, was_rested: bool, most_s: float) -> bool:
+        """Tell whether a refusal after so many requests may come of earlier ones; then `rest_s` is to be waited.
 
-    def _count(self, after_s: float, up_to_s: float) -> int:
-        return sum(each.count_up_to(up_to_s) - each.count_up_to(after_s) for each in self._sent)
+        It doubles if a rest of this length came before already; where some were taken, up to `most_s` only.
+        """
+        if self._tried is not None and self._tried[0] != rate:
+            self._tried = None
+        grew = self._tried is not None and taken > GROWTH * self._tried[1]
+        if self._expects_more(rate, taken) and not (taken and was_rested and self._is_known(grew, most_s)):
+            if was_rested:
+                self._tried = rate, taken
+                self.rest_s *= 2
+            return True
+        if was_rested and taken and self._tried is not None and not grew:
+            self.rest_s, self.is_enough = self.rest_s / 2, True
+        self._tried = None
+        return False
 
-    def _most(self, window_s: float) -> int:
-        """Return the most that were taken in a window of this length, which begins or ends where requests did."""
-        ends = [each.last_s for each in self._sent]
-        ends += [each.begin_s + window_s - 1e-6 for each in self._sent if each.begin_s + window_s < ends[-1]]
-        return max(self._count(end_s - window_s, end_s) for end_s in ends)
+    def _is_known(self, grew: bool, most_s: float) -> bool:
+        """Tell whether a longer rest would bring no more."""
+        return not grew and (self.is_enough or self._tried is not None or self.rest_s >= most_s)
+
+    def _expects_more(self, rate: float, taken: int) -> bool:
+        most = max((number for at, number in self._taken if at >= rate), default=0)
+        if not taken:
+            return any(number for _, number in self._taken)
+        return taken < ALIKE * most - 1

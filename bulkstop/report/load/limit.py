@@ -22,6 +22,10 @@ from bulkstop.text import format_count, format_duration, printable
 EVEN = "even"
 REFUSED_SHARE = 0.5
 WINDOWS_S = (1.0, 10.0, 60.0, 600.0, 3600.0)
+SPARE = 2
+"""After so many intervals without a request whoever saves up takes one: who refuses it counts over a window."""
+UNTRIED = frozenset({"unclear", "used up"})
+"""What became of runs that tell nothing of their rate."""
 LEAST_CALLS = 20
 """With so many calls to a window, what is lost by rounding down to a whole call is at most 5 %."""
 
@@ -50,6 +54,16 @@ class Probe(NamedTuple):
     why: str
 
 
+class Hold(NamedTuple):
+    """How long a rate held, and how long before that the service refused a request."""
+
+    held_s: float
+    spare_s: float
+
+
+NO_HOLD = Hold(0.0, 0.0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitSummary:
     """What a search has come to; `signum`, `fault` and `dead_end` say what ended it before the limit was known.
@@ -71,6 +85,8 @@ class LimitSummary:
     """Nothing is there that answers."""
     signum: int | None = None
     fault: str | None = None
+    hold: Hold = NO_HOLD
+    """How the rate that was found has held in the end."""
 
     @property
     def requests(self) -> int:
@@ -98,7 +114,18 @@ class LimitSummary:
     @property
     def quota(self) -> Limit | None:
         """That rate as a quota; None unless it is the service's limit."""
-        return rate_to_limit(self.rate) if self.exit_code == 0 and self.rate is not None else None
+        return rate_to_limit(self._steady_rate) if self.exit_code == 0 and self.rate is not None else None
+
+    @property
+    def _steady_rate(self) -> float:
+        """The rate at which the service took requests from one of its refusals on, when it had nothing saved up.
+
+        One request may have been due already; what was saved up before the first one is little.
+        """
+        rate = self.rate or 0.0
+        if self.high is None or not self.hold.held_s:
+            return rate
+        return (rate * self.hold.held_s - 1) / (self.hold.held_s + self.hold.spare_s)
 
     @property
     def is_least(self) -> bool:
@@ -215,7 +242,8 @@ def _describe_rates(summary: LimitSummary) -> str:
 
 
 def _describe_high(summary: LimitSummary) -> str:
-    last = next((each for each in reversed(summary.probes) if each.rate == summary.high), None)
+    tried = [each for each in summary.probes if each.trial not in UNTRIED]
+    last = next((each for each in reversed(tried) if each.rate == summary.high), None)
     if last is None:
         return "" if not summary.is_over else "; no higher rate was to be tried"
     return f"; {last.rate:,g}/s did not: {last.why}"
@@ -273,7 +301,7 @@ def limit_to_json(summary: LimitSummary) -> dict[str, object]:
         "host": summary.plan.host,
         "model": "find-limit",
         "limit": summary.rate,
-        "quota": None if summary.rate is None else str(rate_to_limit(summary.rate)),
+        "quota": None if summary.quota is None else str(summary.quota),
         "held": summary.low,
         "did_not_hold": summary.high,
         "at_least": summary.is_least,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bulkstop.model import Limit, Outcome
 from bulkstop.report.load.limit import (
+    Hold,
     LimitSummary,
     Probe,
     QuotaTarget,
@@ -157,3 +158,16 @@ def test_where_to_paste(values: dict[str, object] | None, place: str) -> None:
     """It is told where the lines belong, and which they replace; nothing else of the profile is told."""
     assert describe_paste(QuotaTarget("b.toml", "a b", values), Limit(48, 1.0)) == f"48/1s; {place}"
     assert describe_paste(QuotaTarget("b.toml", "a b", values), None) == "none to paste"
+
+
+def test_quota_is_what_was_taken_after_a_refusal() -> None:
+    """One request was due already, and a little was saved up since the refusal: the quota is without them."""
+    assert replace(FOUND, hold=Hold(120.0, 0.0)).quota == Limit(49, 1.0)
+    assert replace(FOUND, low=50.5, hold=Hold(120.0, 0.04)).quota == Limit(50, 1.0)
+    assert replace(FOUND, high=None, hold=Hold(120.0, 0.0)).quota == Limit(50, 1.0)
+
+
+def test_why_it_did_not_hold() -> None:
+    """A run that tells nothing of its rate is no reason."""
+    used_up = probe(100)._replace(trial="used up", why="so that nothing is saved up")
+    assert "; 100/s did not: slow" in format_limit_verdict(replace(FOUND, probes=(*FOUND.probes, used_up)))

@@ -222,7 +222,8 @@ def test_nginx(monkeypatch: pytest.MonkeyPatch) -> None:
     from limited_nginx import limited
 
     with limited(50, burst=5) as server:
-        found = host.run(execute(Search(start=10.0, step_s=0.5), endless(), Settings(host=server.url, token=TOKEN)))
+        how = Search(start=10.0, step_s=0.5, max_late_s=1.0)  # what a busy machine does is not what this is about
+        found = host.run(execute(how, endless(), Settings(host=server.url, token=TOKEN)))
         calls = server.stop()
     assert found.exit_code == 0
     assert found.rate is not None
