@@ -2,9 +2,9 @@
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -67,22 +67,18 @@ def test_found(sim: Simulated, tmp_path: Path) -> None:
     assert (tmp_path / "bulkstop.toml").read_text() == PROFILE
 
 
-@pytest.mark.timeout(PROVEN_S)
-@pytest.mark.full
 def test_limited(tmp_path: Path) -> None:
-    """A service with a quota: the line of each rate says what became of it, and what is printed is its limit."""
+    """A service with a quota: the line of each rate says what became of it, and what is told is its limit."""
     with simulator(tmp_path, "--quota", "25/200ms") as sim:
-        run = search(sim, *WHERE, "--write-quota", cwd=tmp_path)
+        run = search(sim, *WHERE, cwd=tmp_path)
         sent = len(sim.requests())
     assert run.code == 0
     assert " throttled in " in run.err
     assert f" times, {sent:,} requests\n" in run.err
     assert "  ended      all known\n" in run.err
-    assert "; add these lines to bulkstop.toml\n" in run.err
-    assert not (tmp_path / "bulkstop.toml").exists()
-    calls, window = tomllib.loads(run.out)["profile"]["default"]["quota"].split("/")
-    assert window == "1s"
-    assert 50 <= int(calls) <= 135  # a machine with other work to do sends in bursts
+    told = re.search(r"^DONE: ([\d.]+)/s held; [\d.]+/s did not: ", run.err, re.MULTILINE)
+    assert told is not None
+    assert 50 <= float(told[1]) <= 135  # a machine with other work to do sends in bursts
 
 
 def test_nothing_held(tmp_path: Path) -> None:
