@@ -274,7 +274,8 @@ def describe_unlisted(path: str, count: int) -> str:
 
 def command_to_stop(run: RunSection | None, options: ReportOptions, remainder: Remainder, count: int) -> str:
     """Write the command that stops what is in the list, with the settings of the last run as it was typed."""
-    from bulkstop.cli.stop.command import command as stop  # here, because most results have ended
+    from bulkstop.cli.files import name_free_results  # here, because most results have ended
+    from bulkstop.cli.stop.command import command as stop
 
     is_one = len(set(options.paths)) == 1  # a campaign may stand in several files, and is sent once
     add = ["--disable-schedule"] * remainder.has_schedules + ["--expect", str(count)] * is_one
@@ -285,6 +286,7 @@ def command_to_stop(run: RunSection | None, options: ReportOptions, remainder: R
     there = go_to_folder(run) if run else ""
     listed = str(Path(options.target).absolute()) if there else options.target
     drop = OF_ITS_RUN | ({"disable_schedule"} if remainder.has_schedules else frozenset())
+    add = [*name_free_results(listed), *add]
     return there + rebuild_recorded(words, stop, drop=drop, add=add, inputs=[listed])
 
 

@@ -10,7 +10,7 @@ import click
 from bulkstop.cli import discover
 from bulkstop.cli.again import rebuild_command
 from bulkstop.cli.discover import WRITERS, choose_format, print_rest
-from bulkstop.cli.files import check_written, use_store
+from bulkstop.cli.files import check_written, name_free_results, use_store
 from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import GroupedCommand, read_settings, with_settings
 from bulkstop.cli.terminal import drop_output, print_err, print_out
@@ -183,5 +183,8 @@ def write_list(
 
 
 def command_to_stop(verification: Verification, written: str) -> str:
-    """Write the command that stops what is in the list that was written."""
-    return rebuild_command(command="stop", inputs=[written], add=["--expect", str(len(verification.to_stop))])
+    """Write the command that stops what is in the list that was written, and ends what starts it again."""
+    add = ["--disable-schedule"] * bool(verification.to_disable) + ["--expect", str(len(verification.to_stop))]
+    return rebuild_command(
+        command="stop", inputs=[written], drop={"disable_schedule"}, add=[*name_free_results(written), *add]
+    )

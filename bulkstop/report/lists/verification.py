@@ -115,6 +115,11 @@ class Verification(Summary):
             is_at_rest = is_at_rest and self.are_lists_whole and not self.others
         return 0 if is_at_rest and not self.unlisted and not self.invalid else 1
 
+    @property
+    def to_disable(self) -> int:
+        """How many of what is worth another stop a schedule starts again: that alone is to be ended."""
+        return sum(each.state is State.RUNS_AGAIN for each in self.to_stop)
+
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values, every key always there."""
         return {
@@ -185,9 +190,8 @@ def _format_states(states: Mapping[State, int]) -> str:
 
 def format_hint(of: Verification, command: str) -> str:
     """Say how to go on: with this command, which ends the line, so that it can be taken whole."""
-    again = sum(each.state is State.RUNS_AGAIN for each in of.to_stop)
-    schedules = f" (a schedule starts {again:,} of them again; --disable-schedule ends that)" if again else ""
-    return f"To stop them{schedules}: {command}"
+    schedules = f" (a schedule starts {of.to_disable:,} of them again; --disable-schedule ends that)"
+    return f"To stop them{schedules if of.to_disable else ''}: {command}"
 
 
 def format_verification(of: Verification) -> list[str]:
