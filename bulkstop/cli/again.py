@@ -12,8 +12,9 @@ from typing import NamedTuple
 import click
 from click.core import ParameterSource
 
-from bulkstop.redact import hide_password
-from bulkstop.settings import OPTION_SPECS, is_hidden
+from bulkstop.redact import HIDDEN
+from bulkstop.settings import OPTION_SPECS
+from bulkstop.settings.exposure import may_hold_secret
 
 TYPED = "bulkstop.typed"
 """Where a context has the words behind the name of its command."""
@@ -74,7 +75,7 @@ def rebuild_recorded(
 
     With other `inputs` it takes over the settings alone. What it had from its environment is not known.
     """
-    typed = [each._replace(is_secret=_is_setting_hidden(each.name)) for each in _split(command, words[2:])]
+    typed = list(_split(command, words[2:]))
     if inputs is not None:
         typed = [each for each in typed if _is_shared(each)]
     return _compose(words[1], typed, drop, add, inputs)
@@ -139,7 +140,7 @@ def _split(command: click.Command, words: Iterable[str]) -> Iterator[TypedWord]:
             is_flag = isinstance(param, click.Option) and param.is_flag
             text = None if is_flag else value if equals else next(left, "")
             name = (param.name if param else None) or ""
-            yield TypedWord(name, flag, text, _is_setting_hidden(name) and _may_be_secret(name, text or ""))
+            yield TypedWord(name, flag, text, name in OPTION_SPECS and _is_secret(name, text or ""))
 
 
 def _from_environment(ctx: click.Context) -> Iterator[TypedWord]:
@@ -147,9 +148,9 @@ def _from_environment(ctx: click.Context) -> Iterator[TypedWord]:
     for param in ctx.command.params:
         name, variable = param.name or "", param.envvar
         is_meant = ctx.get_parameter_source(name) is ParameterSource.ENVIRONMENT and isinstance(variable, str)
-        if not is_meant or _is_setting_hidden(name):
-            continue
         text = os.environ.get(str(variable), "")
+        if not is_meant or (name in OPTION_SPECS and may_hold_secret(name, text)):
+            continue
         if isinstance(param, click.Option) and param.is_flag:
             yield TypedWord(name, (param.opts if ctx.params[name] else param.secondary_opts)[0], None)
         else:
@@ -165,13 +166,9 @@ def _write(typed: TypedWord) -> list[str]:
     return [typed.flag, typed.value] if not typed.value.startswith("-") else [f"{typed.flag}={typed.value}"]
 
 
-def _is_setting_hidden(name: str) -> bool:
-    return name in OPTION_SPECS and is_hidden(name)
-
-
-def _may_be_secret(name: str, value: str) -> bool:
-    """Tell whether a value may hold a secret: an address has none without a password, and a command always may."""
-    return name == "token_command" or hide_password(value) != value or "?" in value
+def _is_secret(name: str, value: str) -> bool:
+    """Tell whether a value may hold a secret, or was hidden by a manifest as it might."""
+    return value == HIDDEN or may_hold_secret(name, value)
 
 
 def _is_variable(word: str) -> bool:

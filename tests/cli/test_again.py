@@ -10,6 +10,7 @@ import pytest
 from bulkstop.cli import again
 from bulkstop.cli.again import TYPED, rebuild_command, rebuild_recorded
 from bulkstop.cli.stop.command import command as stop
+from bulkstop.cli.stop.command import command_line
 from tests.cli.conftest import Here
 from tests.processes import Ended, Simulated, campaigns, shell, simulator
 
@@ -84,6 +85,18 @@ class TestWords:
         line = rebuild_recorded(words, stop, drop={"overwrite"}, add=["--resume"])
         there = '--token-command "$BULKSTOP_TOKEN_COMMAND" --proxy "$BULKSTOP_PROXY"'
         assert line == f"bulkstop stop 'a b' {there} --yes --resume"
+
+    @pytest.mark.parametrize("value", ["memory", "/a/b?.db", "redis://h:6379"])
+    def test_recorded_as_it_is(self, value: str) -> None:
+        """What holds no secret stands in a manifest, and in a command that comes of it, as it was typed."""
+        words = command_line(["/usr/bin/bulkstop", "stop", "a", "--quota-store", value])
+        assert shlex.split(rebuild_recorded(words, stop, inputs=["b"])) == [
+            "bulkstop",
+            "stop",
+            "b",
+            "--quota-store",
+            value,
+        ]
 
 
 class TestProgram:

@@ -33,6 +33,7 @@ from bulkstop.events import Warned
 from bulkstop.files.whole import beside
 from bulkstop.model import SIGNALS
 from bulkstop.outbox import Outbox
+from bulkstop.redact import HIDDEN
 from bulkstop.report.log import log_event
 from bulkstop.report.stop.plan import UNUSABLE_SHOWN, PlanFacts, format_plan, plan_to_json
 from bulkstop.report.stop.progress import Bar, Lines, LoggedProgress, Progress
@@ -40,11 +41,12 @@ from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs import host
 from bulkstop.runs.stop import history
 from bulkstop.runs.stop.forecast import forecast_accounts
-from bulkstop.runs.stop.journal import HIDDEN, RunJournal
+from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.runs.stop.plan import describe_plan
 from bulkstop.runs.stop.warnings import find_warnings
 from bulkstop.runs.wiring import check_time, list_secrets
-from bulkstop.settings import OPTION_SPECS, Settings, is_hidden
+from bulkstop.settings import OPTION_SPECS, Settings
+from bulkstop.settings.exposure import may_hold_secret
 from bulkstop.source.plan import Plan
 
 LOST = "lines that were written stay, what was in flight is unknown"
@@ -188,10 +190,15 @@ def choose_progress(options: StopOptions) -> Progress | None:
 
 
 def command_line(words: Sequence[str]) -> list[str]:
-    """Return the words of the command line for the record, without the values of options that may hold a secret."""
-    secret = {spec.option(name) for name, spec in OPTION_SPECS.items() if is_hidden(name)}
+    """Return the words of the command line for the record, without the values that may hold a secret."""
+    names = {spec.option(name): name for name, spec in OPTION_SPECS.items()}
     shown = ["bulkstop"]
     for before, word in itertools.pairwise(words):
-        flag, has_value, _ = word.partition("=")
-        shown.append(HIDDEN if before in secret else f"{flag}={HIDDEN}" if has_value and flag in secret else word)
+        flag, has_value, value = word.partition("=")
+        if before in names and may_hold_secret(names[before], word):
+            shown.append(HIDDEN)
+        elif has_value and flag in names and may_hold_secret(names[flag], value):
+            shown.append(f"{flag}={HIDDEN}")
+        else:
+            shown.append(word)
     return shown
