@@ -4,8 +4,9 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +32,21 @@ class TypedWord(NamedTuple):
     value: str | None
     is_secret: bool = False
     """Whether the value may hold a secret."""
+
+
+OF_DEADLINE = frozenset({"finish_by", "tz"})
+"""Options that say which moment to finish by."""
+
+
+class CarriedDeadline(NamedTuple):
+    """What becomes of the time to finish by in a command that goes on, and the words that say so before it."""
+
+    drop: Set[str] = frozenset()
+    add: Sequence[str] = ()
+    words: str = ""
+
+
+NO_DEADLINE = CarriedDeadline()
 
 
 def rebuild_command(
@@ -79,6 +95,24 @@ def rebuild_recorded(
     if inputs is not None:
         typed = [each for each in typed if _is_shared(each)]
     return _compose(words[1], typed, drop, add, inputs)
+
+
+def find_typed(words: Sequence[str], command: click.Command, name: str) -> str | None:
+    """Return what was typed for an option in a command as a manifest has it; None if that does not have it."""
+    return next((each.value for each in reversed([*_split(command, words[2:])]) if each.name == name), None)
+
+
+def carry_moment(given: str, moment: datetime) -> CarriedDeadline:
+    """Return what becomes of a time to finish by that was typed: one that has passed is left out.
+
+    One that counts from now on is the moment that it was: read once more, it would be a later one.
+    """
+    if moment <= datetime.now(UTC):
+        return CarriedDeadline(OF_DEADLINE, (), f", without --finish-by {given}, which has passed; give a new one")
+    if given.startswith("+"):
+        at = moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return CarriedDeadline(frozenset({"finish_by"}), ("--finish-by", at))
+    return NO_DEADLINE
 
 
 def names_service(words: Sequence[str], command: click.Command) -> bool:

@@ -6,13 +6,22 @@ import signal
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 
-from bulkstop.cli.again import names_service, rebuild_recorded
+from bulkstop.cli.again import (
+    NO_DEADLINE,
+    OF_DEADLINE,
+    CarriedDeadline,
+    carry_moment,
+    find_typed,
+    names_service,
+    rebuild_recorded,
+)
 from bulkstop.cli.options import GroupedCommand
 from bulkstop.cli.terminal import print_err, print_last
 from bulkstop.errors import OutputError, SettingsError
@@ -28,8 +37,6 @@ from bulkstop.runs.review import Review, review_results
 from bulkstop.runs.stop.input_files import check_written
 from bulkstop.text import format_count, format_table, printable
 
-OF_ITS_RUN = frozenset({"finish_by", "tz"})
-"""Settings that a run of another day has no use for."""
 _UNKNOWN_RUN = ", with the --profile or --host of the run, which no manifest tells"
 EXAMPLE = """\b
 Example:
@@ -261,7 +268,8 @@ def describe_remainder(remainder: Remainder, options: ReportOptions) -> Iterator
         yield describe_unlisted(path, number)
     if count and options.target != "-" and not is_device(options.target):
         run = read_last_run(options.paths[-1])
-        yield f"To stop them{'' if run else _UNKNOWN_RUN}: {command_to_stop(run, options, remainder, count)}"
+        words = find_deadline(run).words if run else _UNKNOWN_RUN
+        yield f"To stop them{words}: {command_to_stop(run, options, remainder, count)}"
 
 
 def describe_unlisted(path: str, count: int) -> str:
@@ -269,7 +277,8 @@ def describe_unlisted(path: str, count: int) -> str:
     rows = f"{_count(count, 'row')} of its list {'has' if count == 1 else 'have'} no line yet"
     run = read_last_run(path)
     way = write_way_on(run) if run else ""
-    return f"NOT IN THE LIST: {path}: {rows}, as its run was killed or is not over" + (f"; to go on: {way}" * bool(way))
+    go_on = f"; to go on{find_deadline(run).words}: {way}" if run and way else ""
+    return f"NOT IN THE LIST: {path}: {rows}, as its run was killed or is not over{go_on}"
 
 
 def command_to_stop(run: RunSection | None, options: ReportOptions, remainder: Remainder, count: int) -> str:
@@ -285,8 +294,9 @@ def command_to_stop(run: RunSection | None, options: ReportOptions, remainder: R
         add = ["--host", host, *add]
     there = go_to_folder(run) if run else ""
     listed = str(Path(options.target).absolute()) if there else options.target
-    drop = OF_ITS_RUN | ({"disable_schedule"} if remainder.has_schedules else frozenset())
-    add = [*name_free_results(listed), *add]
+    deadline = find_deadline(run) if run else NO_DEADLINE
+    drop = deadline.drop | ({"disable_schedule"} if remainder.has_schedules else frozenset())
+    add = [*name_free_results(listed), *deadline.add, *add]
     return there + rebuild_recorded(words, stop, drop=drop, add=add, inputs=[listed])
 
 
@@ -301,6 +311,7 @@ def format_review(of: Review) -> list[str]:
         rows.append(("not ended", f"{of.open_rows:,}"))
         if of.runs and (command := write_way_on(of.runs[-1])):
             rows.append(("to go on", command))
+            rows += [("", words.removeprefix(", "))] if (words := find_deadline(of.runs[-1]).words) else []
     rows += [(f"run {number}", _format_run(run)) for number, run in enumerate(of.runs, start=1)]
     if of.sha256:
         rows.append(("SHA-256", of.sha256))
@@ -320,9 +331,25 @@ def write_way_on(run: RunSection) -> str:
         return ""
     from bulkstop.cli.stop.command import command as stop  # here, because most results have ended
 
-    drop = {"overwrite", "resume", "retry", "retry_failed"}
+    deadline = find_deadline(run)
+    drop = {"overwrite", "resume", "retry", "retry_failed"} | deadline.drop
     list_again = "with the same list on its standard input: " if "-" in words else ""
-    return list_again + go_to_folder(run) + rebuild_recorded(words, stop, drop=drop, add=["--resume"])
+    command = rebuild_recorded(words, stop, drop=drop, add=[*deadline.add, "--resume"])
+    return list_again + go_to_folder(run) + command
+
+
+def find_deadline(run: RunSection) -> CarriedDeadline:
+    """Return what becomes of the time to finish by that was typed for a run, in a command that goes on from it."""
+    from bulkstop.cli.stop.command import command as stop  # here, because most results have ended
+    from bulkstop.settings.finish_by import find_moment
+
+    given = find_typed(find_words(run) or (), stop, "finish_by")
+    text, zone = run.settings.get("finish_by"), run.settings.get("tz")
+    if given is None or not isinstance(text, str) or not isinstance(zone, str | None):
+        return NO_DEADLINE
+    with suppress(ValueError):  # of a run that another version has written
+        return carry_moment(given, find_moment(text, zone, datetime.fromisoformat(run.began_at)))
+    return CarriedDeadline(OF_DEADLINE)
 
 
 def find_words(run: RunSection | None) -> Sequence[str] | None:

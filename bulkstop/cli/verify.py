@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from bulkstop.cli import discover
-from bulkstop.cli.again import rebuild_command
+from bulkstop.cli.again import NO_DEADLINE, CarriedDeadline, rebuild_command
 from bulkstop.cli.discover import WRITERS, choose_format, print_rest
 from bulkstop.cli.files import check_written, name_free_results, use_store
 from bulkstop.cli.naming import WordChoice
@@ -182,9 +182,12 @@ def write_list(
     return target if is_written and verification.to_stop and target != "-" else None
 
 
-def command_to_stop(verification: Verification, written: str) -> str:
+def command_to_stop(verification: Verification, written: str, deadline: CarriedDeadline = NO_DEADLINE) -> str:
     """Write the command that stops what is in the list that was written, and ends what starts it again."""
     add = ["--disable-schedule"] * bool(verification.to_disable) + ["--expect", str(len(verification.to_stop))]
     return rebuild_command(
-        command="stop", inputs=[written], drop={"disable_schedule"}, add=[*name_free_results(written), *add]
+        command="stop",
+        inputs=[written],
+        drop={"disable_schedule"} | deadline.drop,
+        add=[*name_free_results(written), *deadline.add, *add],
     )

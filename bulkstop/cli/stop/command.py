@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TextIO, cast
 
 import click
@@ -134,10 +134,15 @@ def show_plan(plan: Plan, settings: Settings, options: StopOptions, origin: Orig
 
 
 def fix_deadline(settings: Settings, facts: PlanFacts) -> Settings:
-    """Return settings with the moment to finish by that the plan has told, however long the question stays open."""
-    if facts.deadline is None:
+    """Return settings with the moment to finish by that the plan has told, however long the question stays open.
+
+    Where nothing is told it is that of now.
+    """
+    left_s = settings.seconds_left(now := datetime.now(UTC))
+    if left_s is None:
         return settings
-    at = datetime.fromtimestamp(facts.deadline.at, UTC).isoformat(timespec="milliseconds")
+    moment = datetime.fromtimestamp(facts.deadline.at, UTC) if facts.deadline else now + timedelta(seconds=left_s)
+    at = moment.isoformat(timespec="milliseconds")
     click.get_current_context().obj = fixed = replace(settings, finish_by=at)
     return fixed
 
