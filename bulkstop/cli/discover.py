@@ -133,7 +133,7 @@ def command(
     if not write_list(output, WRITERS[form](discovery.rows), file):
         print_err(format_not_complete(f"{describe_count(discovery)}, and no list of it was written"))
         return 3
-    if not quiet or not discovery.rows:
+    if not quiet:
         print_err(format_verdict(discovery, output))
     if not quiet and discovery.rows and output != "-" and not is_device(output):
         print_err(f"To stop them: {command_to_stop(output, form, fmt, len(discovery.rows))}")

@@ -70,7 +70,7 @@ Exit codes:
     help="Form of standard input, and of lists whose name does not tell.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Tell a machine: one JSON object on standard output.")
-@click.option("--quiet", is_flag=True, help="Say only what went wrong, or may have, beside the verdict.")
+@click.option("--quiet", is_flag=True, help="Say only what still runs, went wrong, or may have.")
 @with_settings(CONNECTION, CREDENTIALS, SCOPE, TYPE, INPUT, QUOTA, RETRY_AFTER, CONCURRENCY)
 @click.pass_context
 def command(
@@ -108,7 +108,9 @@ def command(
         print_err(f"bulkstop: note: {note}")
     if verification.fault:
         print_err(f"bulkstop: {printable(str(verification.fault))}")
-    written = write_list(verification, target, file, overwrite=overwrite)
+    written = write_list(verification, target, file, overwrite=overwrite, quiet=quiet)
+    if quiet and not as_json and not verification.exit_code:
+        return 0
     verdict = [
         format_verdict(verification),
         *([format_hint(verification, command_to_stop(verification, written))] if written else []),
@@ -166,7 +168,7 @@ def read_back(
 
 
 def write_list(
-    verification: Verification, target: str, file: AtomicFile | None = None, *, overwrite: bool
+    verification: Verification, target: str, file: AtomicFile | None = None, *, overwrite: bool, quiet: bool
 ) -> str | None:
     """Write what is worth another stop and give the name of the list; None when there is none.
 
@@ -175,7 +177,7 @@ def write_list(
     is_stale = overwrite and target != "-" and Path(target).is_file()
     if verification.exit_code not in (0, 1) or not (verification.to_stop or is_stale):
         return None
-    if not verification.to_stop:
+    if not verification.to_stop and not quiet:
         print_err(f"{printable(target)}: is an empty list now, as nothing is to be stopped again")
     data = WRITERS[choose_format(target, None)]([(each.scope, each.item) for each in verification.to_stop])
     is_written = discover.write_list(target, data, file, overwrite=overwrite)

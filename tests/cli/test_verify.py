@@ -121,6 +121,11 @@ def test_nothing_runs(still: Simulated, tmp_path: Path) -> None:
         run.out,
     )
     assert [path.name for path in tmp_path.iterdir()] == [RESULTS]
+    (tmp_path / AGAIN).write_text("older\n")
+    assert verify(still, RESULTS, "--quiet", "--overwrite", cwd=tmp_path) == Ended(0, "", "")
+    assert rows_of((tmp_path / AGAIN).read_text()) == []
+    loud = verify(still, RESULTS, "--quiet", "--all", cwd=tmp_path)
+    assert (loud.code, "NOT STOPPED: 704 others" in loud.out) == (1, True)
 
 
 def test_what_still_runs(still: Simulated, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def verify_after(options: StopOptions, settings: Settings, ended: StopSummary, j
     if verification.exit_code or not options.quiet:
         print_err("\n".join(format_verification(verification)))
     target = name_list(options.target, overwrite=options.overwrite)
-    written = write_list(verification, target, overwrite=options.overwrite)
+    written = write_list(verification, target, overwrite=options.overwrite, quiet=options.quiet)
     if not options.log_json and (ended.exit_code or verification.exit_code or not options.quiet):
         print_last_word(verification, ended, journal, options, written)
     if verification.signum is not None:
