@@ -560,7 +560,7 @@ def test_a_plain_list(still: Simulated, tmp_path: Path) -> None:
     run = verify(still, "list.jsonl", RESULTS, *fill, cwd=tmp_path)
     assert (run.code, "NOT STOPPED: 1 of 2 (1 still running)" in run.out) == (1, True)
     assert re.search(r"stop list\.jsonl\.running\.csv .*--expect 1$", run.out, re.MULTILINE)
-    assert re.search(rf"^still running .*{running} .*  -  Campaign \d+$", run.out, re.MULTILINE)
+    assert re.search(rf"^still running .*{running} .*  -  +Campaign \d+$", run.out, re.MULTILINE)
     told = json.loads(verify(still, "list.jsonl", *fill, "--json", cwd=tmp_path).out)
     assert [(each["campaign_id"], each["outcome"]) for each in told["findings"]] == [(running, None)]
     args = ("-", "--format", "txt", "--host", still.url, *FREE, *fill)
