@@ -5,7 +5,7 @@ import shlex
 import signal
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ from bulkstop.report.stop.manifest import RunSection
 from bulkstop.report.stop.summary import format_counts
 from bulkstop.report.verdict import format_not_complete
 from bulkstop.runs.export import Remainder, collect_remainder, files_read, read_indexes, read_last_run, write_latest
-from bulkstop.runs.options import format_outcome_counts, outcomes_to_retry, retry_option
+from bulkstop.runs.options import format_outcome_counts, options_to_go_on, outcomes_to_retry, retry_option
 from bulkstop.runs.review import Review, review_results
 from bulkstop.runs.stop.input_files import check_written
 from bulkstop.text import format_count, format_table, printable
@@ -276,7 +276,7 @@ def describe_unlisted(path: str, count: int) -> str:
     """Say that rows of the run have no line, so that no list has them, and how they are sent."""
     rows = f"{_count(count, 'row')} of its list {'has' if count == 1 else 'have'} no line yet"
     run = read_last_run(path)
-    way = write_way_on(run) if run else ""
+    way = write_way_on(run, {}) if run else ""  # what is open otherwise stands in the list
     go_on = f"; to go on{find_deadline(run).words}: {way}" if run and way else ""
     return f"NOT IN THE LIST: {path}: {rows}, as its run was killed or is not over{go_on}"
 
@@ -309,7 +309,7 @@ def format_review(of: Review) -> list[str]:
     rows = [*format_counts(of.outcomes), ("rows", f"{of.rows:,} in {format_count(of.lines, 'line')}")]
     if of.open_rows:
         rows.append(("not ended", f"{of.open_rows:,}"))
-        if of.runs and (command := write_way_on(of.runs[-1])):
+        if of.runs and (command := write_way_on(of.runs[-1], of.outcomes)):
             rows.append(("to go on", command))
             rows += [("", words.removeprefix(", "))] if (words := find_deadline(of.runs[-1]).words) else []
     rows += [(f"run {number}", _format_run(run)) for number, run in enumerate(of.runs, start=1)]
@@ -324,7 +324,7 @@ def _format_run(run: RunSection) -> str:
     return printable(f"{run.began_at}, {run.user} on {run.machine}: {end}")
 
 
-def write_way_on(run: RunSection) -> str:
+def write_way_on(run: RunSection, outcomes: Mapping[Outcome, int]) -> str:
     """Write the command that goes on with a result file, as its last run was typed; empty where nothing says it."""
     words = find_words(run)
     if words is None:
@@ -334,7 +334,7 @@ def write_way_on(run: RunSection) -> str:
     deadline = find_deadline(run)
     drop = {"overwrite", "resume", "retry", "retry_failed"} | deadline.drop
     list_again = "with the same list on its standard input: " if "-" in words else ""
-    command = rebuild_recorded(words, stop, drop=drop, add=[*deadline.add, "--resume"])
+    command = rebuild_recorded(words, stop, drop=drop, add=[*deadline.add, *options_to_go_on(outcomes)])
     return list_again + go_to_folder(run) + command
 
 

@@ -120,6 +120,11 @@ def retry_option(outcomes: Iterable[Outcome]) -> str:
     return name_setting("retry", format_outcomes(outcomes, ","))
 
 
+def options_to_go_on(outcomes: Mapping[Outcome, int]) -> list[str]:
+    """Return the options that go on with a result file whose rows ended so: claims that nobody read back are open."""
+    return ["--resume", *(["--retry", Outcome.UNCONFIRMED.value] if outcomes.get(Outcome.UNCONFIRMED) else [])]
+
+
 def _outcome(name: str) -> Outcome:
     try:
         outcome = Outcome(name.lower())

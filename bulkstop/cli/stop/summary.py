@@ -15,7 +15,7 @@ from bulkstop.model import WORTH_A_RETRY, Outcome
 from bulkstop.naming import name_variable
 from bulkstop.report.stop.formats import to_json
 from bulkstop.report.stop.summary import StopSummary, format_summary
-from bulkstop.runs.options import NEEDS_A_CHOICE, format_outcomes
+from bulkstop.runs.options import NEEDS_A_CHOICE, format_outcomes, options_to_go_on
 from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.settings import Settings
 from bulkstop.text import format_count
@@ -63,7 +63,7 @@ def find_way_on(ended: StopSummary, journal: RunJournal, options: StopOptions) -
     failed = Counter(ended.settled) + journal.failed
     before = back_in_place(journal)
     if ended.exit_code not in (0, 1) and journal.mark:
-        return f"To go on{write_way_on(options, ['--resume'], before)}"
+        return f"To go on{write_way_on(options, options_to_go_on(failed), before)}"
     if ended.lost:
         again = write_way_on(options, ["--resume", "--trust-results"], before)
         return f"To go on, and send again what has no line{again}"
