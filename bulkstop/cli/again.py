@@ -4,16 +4,18 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 from click.core import ParameterSource
 
-from bulkstop.redact import hide_password
-from bulkstop.settings import OPTION_SPECS, is_hidden
+from bulkstop.redact import HIDDEN
+from bulkstop.settings import OPTION_SPECS
+from bulkstop.settings.exposure import may_hold_secret
 
 TYPED = "bulkstop.typed"
 """Where a context has the words behind the name of its command."""
@@ -30,6 +32,21 @@ class TypedWord(NamedTuple):
     value: str | None
     is_secret: bool = False
     """Whether the value may hold a secret."""
+
+
+OF_DEADLINE = frozenset({"finish_by", "tz"})
+"""Options that say which moment to finish by."""
+
+
+class CarriedDeadline(NamedTuple):
+    """What becomes of the time to finish by in a command that goes on, and the words that say so before it."""
+
+    drop: Set[str] = frozenset()
+    add: Sequence[str] = ()
+    words: str = ""
+
+
+NO_DEADLINE = CarriedDeadline()
 
 
 def rebuild_command(
@@ -74,10 +91,28 @@ def rebuild_recorded(
 
     With other `inputs` it takes over the settings alone. What it had from its environment is not known.
     """
-    typed = [each._replace(is_secret=_is_setting_hidden(each.name)) for each in _split(command, words[2:])]
+    typed = list(_split(command, words[2:]))
     if inputs is not None:
         typed = [each for each in typed if _is_shared(each)]
     return _compose(words[1], typed, drop, add, inputs)
+
+
+def find_typed(words: Sequence[str], command: click.Command, name: str) -> str | None:
+    """Return what was typed for an option in a command as a manifest has it; None if that does not have it."""
+    return next((each.value for each in reversed([*_split(command, words[2:])]) if each.name == name), None)
+
+
+def carry_moment(given: str, moment: datetime) -> CarriedDeadline:
+    """Return what becomes of a time to finish by that was typed: one that has passed is left out.
+
+    One that counts from now on is the moment that it was: read once more, it would be a later one.
+    """
+    if moment <= datetime.now(UTC):
+        return CarriedDeadline(OF_DEADLINE, (), f", without --finish-by {given}, which has passed; give a new one")
+    if given.startswith("+"):
+        at = moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return CarriedDeadline(frozenset({"finish_by"}), ("--finish-by", at))
+    return NO_DEADLINE
 
 
 def names_service(words: Sequence[str], command: click.Command) -> bool:
@@ -139,7 +174,7 @@ def _split(command: click.Command, words: Iterable[str]) -> Iterator[TypedWord]:
             is_flag = isinstance(param, click.Option) and param.is_flag
             text = None if is_flag else value if equals else next(left, "")
             name = (param.name if param else None) or ""
-            yield TypedWord(name, flag, text, _is_setting_hidden(name) and _may_be_secret(name, text or ""))
+            yield TypedWord(name, flag, text, name in OPTION_SPECS and _is_secret(name, text or ""))
 
 
 def _from_environment(ctx: click.Context) -> Iterator[TypedWord]:
@@ -147,9 +182,9 @@ def _from_environment(ctx: click.Context) -> Iterator[TypedWord]:
     for param in ctx.command.params:
         name, variable = param.name or "", param.envvar
         is_meant = ctx.get_parameter_source(name) is ParameterSource.ENVIRONMENT and isinstance(variable, str)
-        if not is_meant or _is_setting_hidden(name):
-            continue
         text = os.environ.get(str(variable), "")
+        if not is_meant or (name in OPTION_SPECS and may_hold_secret(name, text)):
+            continue
         if isinstance(param, click.Option) and param.is_flag:
             yield TypedWord(name, (param.opts if ctx.params[name] else param.secondary_opts)[0], None)
         else:
@@ -165,13 +200,9 @@ def _write(typed: TypedWord) -> list[str]:
     return [typed.flag, typed.value] if not typed.value.startswith("-") else [f"{typed.flag}={typed.value}"]
 
 
-def _is_setting_hidden(name: str) -> bool:
-    return name in OPTION_SPECS and is_hidden(name)
-
-
-def _may_be_secret(name: str, value: str) -> bool:
-    """Tell whether a value may hold a secret: an address has none without a password, and a command always may."""
-    return name == "token_command" or hide_password(value) != value or "?" in value
+def _is_secret(name: str, value: str) -> bool:
+    """Tell whether a value may hold a secret, or was hidden by a manifest as it might."""
+    return value == HIDDEN or may_hold_secret(name, value)
 
 
 def _is_variable(word: str) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from bulkstop.cli.again import rebuild_command
-from bulkstop.cli.files import check_written, use_store
+from bulkstop.cli.files import check_written, name_free_results, use_store
 from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import GroupedCommand, ParsedText, read_settings, with_settings
 from bulkstop.cli.terminal import print_err
@@ -133,7 +133,7 @@ def command(
     if not write_list(output, WRITERS[form](discovery.rows), file):
         print_err(format_not_complete(f"{describe_count(discovery)}, and no list of it was written"))
         return 3
-    if not quiet or not discovery.rows:
+    if not quiet:
         print_err(format_verdict(discovery, output))
     if not quiet and discovery.rows and output != "-" and not is_device(output):
         print_err(f"To stop them: {command_to_stop(output, form, fmt, len(discovery.rows))}")
@@ -143,7 +143,8 @@ def command(
 def command_to_stop(output: str, form: str, fmt: str | None, count: int) -> str:
     """Write the command that stops what is in the list that was written."""
     form_of_it = [] if fmt is None else ["--format", form]
-    return rebuild_command(command="stop", inputs=[output], add=[*form_of_it, "--expect", str(count)])
+    add = [*form_of_it, *name_free_results(output), "--expect", str(count)]
+    return rebuild_command(command="stop", inputs=[output], add=add)
 
 
 def choose_format(output: str, fmt: str | None, remedy: str = ", or give --format") -> str:

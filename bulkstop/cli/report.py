@@ -5,14 +5,23 @@ import shlex
 import signal
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 
-from bulkstop.cli.again import names_service, rebuild_recorded
+from bulkstop.cli.again import (
+    NO_DEADLINE,
+    OF_DEADLINE,
+    CarriedDeadline,
+    carry_moment,
+    find_typed,
+    names_service,
+    rebuild_recorded,
+)
 from bulkstop.cli.options import GroupedCommand
 from bulkstop.cli.terminal import print_err, print_last
 from bulkstop.errors import OutputError, SettingsError
@@ -23,13 +32,11 @@ from bulkstop.report.stop.manifest import RunSection
 from bulkstop.report.stop.summary import format_counts
 from bulkstop.report.verdict import format_not_complete
 from bulkstop.runs.export import Remainder, collect_remainder, files_read, read_indexes, read_last_run, write_latest
-from bulkstop.runs.options import format_outcome_counts, outcomes_to_retry, retry_option
+from bulkstop.runs.options import format_outcome_counts, options_to_go_on, outcomes_to_retry, retry_option
 from bulkstop.runs.review import Review, review_results
 from bulkstop.runs.stop.input_files import check_written
 from bulkstop.text import format_count, format_table, printable
 
-OF_ITS_RUN = frozenset({"finish_by", "tz"})
-"""Settings that a run of another day has no use for."""
 _UNKNOWN_RUN = ", with the --profile or --host of the run, which no manifest tells"
 EXAMPLE = """\b
 Example:
@@ -261,20 +268,23 @@ def describe_remainder(remainder: Remainder, options: ReportOptions) -> Iterator
         yield describe_unlisted(path, number)
     if count and options.target != "-" and not is_device(options.target):
         run = read_last_run(options.paths[-1])
-        yield f"To stop them{'' if run else _UNKNOWN_RUN}: {command_to_stop(run, options, remainder, count)}"
+        words = find_deadline(run).words if run else _UNKNOWN_RUN
+        yield f"To stop them{words}: {command_to_stop(run, options, remainder, count)}"
 
 
 def describe_unlisted(path: str, count: int) -> str:
     """Say that rows of the run have no line, so that no list has them, and how they are sent."""
     rows = f"{_count(count, 'row')} of its list {'has' if count == 1 else 'have'} no line yet"
     run = read_last_run(path)
-    way = write_way_on(run) if run else ""
-    return f"NOT IN THE LIST: {path}: {rows}, as its run was killed or is not over" + (f"; to go on: {way}" * bool(way))
+    way = write_way_on(run, {}) if run else ""  # what is open otherwise stands in the list
+    go_on = f"; to go on{find_deadline(run).words}: {way}" if run and way else ""
+    return f"NOT IN THE LIST: {path}: {rows}, as its run was killed or is not over{go_on}"
 
 
 def command_to_stop(run: RunSection | None, options: ReportOptions, remainder: Remainder, count: int) -> str:
     """Write the command that stops what is in the list, with the settings of the last run as it was typed."""
-    from bulkstop.cli.stop.command import command as stop  # here, because most results have ended
+    from bulkstop.cli.files import name_free_results  # here, because most results have ended
+    from bulkstop.cli.stop.command import command as stop
 
     is_one = len(set(options.paths)) == 1  # a campaign may stand in several files, and is sent once
     add = ["--disable-schedule"] * remainder.has_schedules + ["--expect", str(count)] * is_one
@@ -284,7 +294,9 @@ def command_to_stop(run: RunSection | None, options: ReportOptions, remainder: R
         add = ["--host", host, *add]
     there = go_to_folder(run) if run else ""
     listed = str(Path(options.target).absolute()) if there else options.target
-    drop = OF_ITS_RUN | ({"disable_schedule"} if remainder.has_schedules else frozenset())
+    deadline = find_deadline(run) if run else NO_DEADLINE
+    drop = deadline.drop | ({"disable_schedule"} if remainder.has_schedules else frozenset())
+    add = [*name_free_results(listed), *deadline.add, *add]
     return there + rebuild_recorded(words, stop, drop=drop, add=add, inputs=[listed])
 
 
@@ -297,8 +309,9 @@ def format_review(of: Review) -> list[str]:
     rows = [*format_counts(of.outcomes), ("rows", f"{of.rows:,} in {format_count(of.lines, 'line')}")]
     if of.open_rows:
         rows.append(("not ended", f"{of.open_rows:,}"))
-        if of.runs and (command := write_way_on(of.runs[-1])):
+        if of.runs and (command := write_way_on(of.runs[-1], of.outcomes)):
             rows.append(("to go on", command))
+            rows += [("", words.removeprefix(", "))] if (words := find_deadline(of.runs[-1]).words) else []
     rows += [(f"run {number}", _format_run(run)) for number, run in enumerate(of.runs, start=1)]
     if of.sha256:
         rows.append(("SHA-256", of.sha256))
@@ -311,16 +324,32 @@ def _format_run(run: RunSection) -> str:
     return printable(f"{run.began_at}, {run.user} on {run.machine}: {end}")
 
 
-def write_way_on(run: RunSection) -> str:
+def write_way_on(run: RunSection, outcomes: Mapping[Outcome, int]) -> str:
     """Write the command that goes on with a result file, as its last run was typed; empty where nothing says it."""
     words = find_words(run)
     if words is None:
         return ""
     from bulkstop.cli.stop.command import command as stop  # here, because most results have ended
 
-    drop = {"overwrite", "resume", "retry", "retry_failed"}
+    deadline = find_deadline(run)
+    drop = {"overwrite", "resume", "retry", "retry_failed"} | deadline.drop
     list_again = "with the same list on its standard input: " if "-" in words else ""
-    return list_again + go_to_folder(run) + rebuild_recorded(words, stop, drop=drop, add=["--resume"])
+    command = rebuild_recorded(words, stop, drop=drop, add=[*deadline.add, *options_to_go_on(outcomes)])
+    return list_again + go_to_folder(run) + command
+
+
+def find_deadline(run: RunSection) -> CarriedDeadline:
+    """Return what becomes of the time to finish by that was typed for a run, in a command that goes on from it."""
+    from bulkstop.cli.stop.command import command as stop  # here, because most results have ended
+    from bulkstop.settings.finish_by import find_moment
+
+    given = find_typed(find_words(run) or (), stop, "finish_by")
+    text, zone = run.settings.get("finish_by"), run.settings.get("tz")
+    if given is None or not isinstance(text, str) or not isinstance(zone, str | None):
+        return NO_DEADLINE
+    with suppress(ValueError):  # of a run that another version has written
+        return carry_moment(given, find_moment(text, zone, datetime.fromisoformat(run.began_at)))
+    return CarriedDeadline(OF_DEADLINE)
 
 
 def find_words(run: RunSection | None) -> Sequence[str] | None:

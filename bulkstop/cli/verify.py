@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from bulkstop.cli import discover
-from bulkstop.cli.again import rebuild_command
+from bulkstop.cli.again import NO_DEADLINE, CarriedDeadline, rebuild_command
 from bulkstop.cli.discover import WRITERS, choose_format, print_rest
-from bulkstop.cli.files import check_written, use_store
+from bulkstop.cli.files import check_written, name_free_results, use_store
 from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import GroupedCommand, read_settings, with_settings
 from bulkstop.cli.terminal import drop_output, print_err, print_out
@@ -70,7 +70,7 @@ Exit codes:
     help="Form of standard input, and of lists whose name does not tell.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Tell a machine: one JSON object on standard output.")
-@click.option("--quiet", is_flag=True, help="Say only what went wrong, or may have, beside the verdict.")
+@click.option("--quiet", is_flag=True, help="Say only what still runs, went wrong, or may have.")
 @with_settings(CONNECTION, CREDENTIALS, SCOPE, TYPE, INPUT, QUOTA, RETRY_AFTER, CONCURRENCY)
 @click.pass_context
 def command(
@@ -108,7 +108,9 @@ def command(
         print_err(f"bulkstop: note: {note}")
     if verification.fault:
         print_err(f"bulkstop: {printable(str(verification.fault))}")
-    written = write_list(verification, target, file, overwrite=overwrite)
+    written = write_list(verification, target, file, overwrite=overwrite, quiet=quiet)
+    if quiet and not as_json and not verification.exit_code:
+        return 0
     verdict = [
         format_verdict(verification),
         *([format_hint(verification, command_to_stop(verification, written))] if written else []),
@@ -166,7 +168,7 @@ def read_back(
 
 
 def write_list(
-    verification: Verification, target: str, file: AtomicFile | None = None, *, overwrite: bool
+    verification: Verification, target: str, file: AtomicFile | None = None, *, overwrite: bool, quiet: bool
 ) -> str | None:
     """Write what is worth another stop and give the name of the list; None when there is none.
 
@@ -175,13 +177,19 @@ def write_list(
     is_stale = overwrite and target != "-" and Path(target).is_file()
     if verification.exit_code not in (0, 1) or not (verification.to_stop or is_stale):
         return None
-    if not verification.to_stop:
+    if not verification.to_stop and not quiet:
         print_err(f"{printable(target)}: is an empty list now, as nothing is to be stopped again")
     data = WRITERS[choose_format(target, None)]([(each.scope, each.item) for each in verification.to_stop])
     is_written = discover.write_list(target, data, file, overwrite=overwrite)
     return target if is_written and verification.to_stop and target != "-" else None
 
 
-def command_to_stop(verification: Verification, written: str) -> str:
-    """Write the command that stops what is in the list that was written."""
-    return rebuild_command(command="stop", inputs=[written], add=["--expect", str(len(verification.to_stop))])
+def command_to_stop(verification: Verification, written: str, deadline: CarriedDeadline = NO_DEADLINE) -> str:
+    """Write the command that stops what is in the list that was written, and ends what starts it again."""
+    add = ["--disable-schedule"] * bool(verification.to_disable) + ["--expect", str(len(verification.to_stop))]
+    return rebuild_command(
+        command="stop",
+        inputs=[written],
+        drop={"disable_schedule"} | deadline.drop,
+        add=[*name_free_results(written), *deadline.add, *add],
+    )

@@ -438,6 +438,11 @@ class Lanes:
         return {lane.account_id: lane.left for lane in self._lanes}
 
     @property
+    def answered(self) -> int:
+        """How many campaigns have an answer and have not ended yet."""
+        return sum(lane.held for lane in self._lanes)
+
+    @property
     def unfinished(self) -> list[Lane]:
         """The lanes that are not done."""
         return [lane for lane in self._lanes if not lane.is_over]

@@ -13,7 +13,7 @@ from bulkstop.settings.parse import parse_limit, parse_path
 from bulkstop.source.inputs import Format
 from bulkstop.text.likeness import suggest_near
 
-CAN_BE_RETRIED = frozenset(Outcome) - DONE - HELD_BACK
+CAN_BE_RETRIED = frozenset(Outcome) - DONE - HELD_BACK - {Outcome.INVALID}
 NEEDS_A_CHOICE = FAILED - WORTH_A_RETRY - {Outcome.INVALID}
 """What can be sent again, but no other try is likely to change; a row that is invalid can never be sent as it is."""
 
@@ -120,6 +120,11 @@ def retry_option(outcomes: Iterable[Outcome]) -> str:
     return name_setting("retry", format_outcomes(outcomes, ","))
 
 
+def options_to_go_on(outcomes: Mapping[Outcome, int]) -> list[str]:
+    """Return the options that go on with a result file whose rows ended so: claims that nobody read back are open."""
+    return ["--resume", *(["--retry", Outcome.UNCONFIRMED.value] if outcomes.get(Outcome.UNCONFIRMED) else [])]
+
+
 def _outcome(name: str) -> Outcome:
     try:
         outcome = Outcome(name.lower())
@@ -127,9 +132,11 @@ def _outcome(name: str) -> Outcome:
         raise SettingsError(f": {name!r} is no outcome{_nearest(name.lower())}", setting="retry") from None
     if outcome in CAN_BE_RETRIED:
         return outcome
-    why = "is done" if outcome in DONE else "was held back on purpose"
+    why = "is done and is not sent again" if outcome in DONE else "was held back on purpose and is not sent again"
+    if outcome is Outcome.INVALID:
+        why = "can never be sent as it is; mend such rows in a new list"
     others = format_outcomes(CAN_BE_RETRIED)
-    raise SettingsError(f": what is {outcome} {why} and is not sent again; give {others}", setting="retry")
+    raise SettingsError(f": what is {outcome} {why}; give {others}", setting="retry")
 
 
 def _nearest(name: str) -> str:

@@ -71,5 +71,6 @@ def _flaws(index: ResumeIndex, manifest: Manifest, proof: Proof) -> list[str]:
         )
     listed = manifest.last.rows
     if index.rows < listed:
-        flaws.append(f"{format_count(listed, 'row was', 'rows were')} planned, {index.rows:,} have a line")
+        lines = format_count(index.rows, "has a line", "have a line")
+        flaws.append(f"{format_count(listed, 'row was', 'rows were')} planned, {lines}")
     return flaws

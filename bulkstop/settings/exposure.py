@@ -8,10 +8,18 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bulkstop.naming import name_setting, name_variable
-from bulkstop.redact import find_passwords
+from bulkstop.redact import find_passwords, hide_password
 from bulkstop.settings import OPTION_SPECS, Settings, is_hidden, is_loopback
 
 SECRET_FILES = ("token_file", "client_secret_file", "proxy_password_file", "key")
+
+
+def may_hold_secret(name: str, text: str) -> bool:
+    """Tell whether what a setting has may hold a secret: an address without a password, a path and a word have none."""
+    if not is_hidden(name):
+        return False
+    is_address = not OPTION_SPECS[name].secret and name != "token_command"
+    return not is_address or hide_password(text) != text or ("?" in text and "://" in text)
 
 
 def find_exposures(settings: Settings, typed: Iterable[str] = ()) -> Iterator[str]:

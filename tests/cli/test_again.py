@@ -10,6 +10,7 @@ import pytest
 from bulkstop.cli import again
 from bulkstop.cli.again import TYPED, rebuild_command, rebuild_recorded
 from bulkstop.cli.stop.command import command as stop
+from bulkstop.cli.stop.command import command_line
 from tests.cli.conftest import Here
 from tests.processes import Ended, Simulated, campaigns, shell, simulator
 
@@ -85,6 +86,18 @@ class TestWords:
         there = '--token-command "$BULKSTOP_TOKEN_COMMAND" --proxy "$BULKSTOP_PROXY"'
         assert line == f"bulkstop stop 'a b' {there} --yes --resume"
 
+    @pytest.mark.parametrize("value", ["memory", "/a/b?.db", "redis://h:6379"])
+    def test_recorded_as_it_is(self, value: str) -> None:
+        """What holds no secret stands in a manifest, and in a command that comes of it, as it was typed."""
+        words = command_line(["/usr/bin/bulkstop", "stop", "a", "--quota-store", value])
+        assert shlex.split(rebuild_recorded(words, stop, inputs=["b"])) == [
+            "bulkstop",
+            "stop",
+            "b",
+            "--quota-store",
+            value,
+        ]
+
 
 class TestProgram:
     """What the shell finds the program by."""
@@ -159,6 +172,35 @@ class TestEnds:
             for hint in HANDED_OUT.findall(first.err):
                 assert where(*shlex.split(hint)[1:], "--dry-run").code == 0
             assert paste(where, discovered)[0].code in (0, 1)
+
+    @pytest.mark.parametrize("words", [("verify",), ("stop", "--verify", "--yes", "--overwrite", "-o", "r.jsonl")])
+    def test_what_runs_again(self, words: tuple[str, ...], where: Here, tmp_path: Path) -> None:
+        """Where campaigns at rest are started again by a schedule, the command ends that; then nothing is left."""
+        with simulator(tmp_path, "--campaigns", "40", "--seed", "3") as own:
+            to = (*self.OPTIONS, "--host", own.url)
+            assert where("discover", *to, "--status", "Scheduled", "-o", "l.csv").code == 0
+            assert where("stop", "l.csv", *to, "--yes").code == 0
+            found = where(*words[:1], "l.csv.results.jsonl" if words == ("verify",) else "l.csv", *words[1:], *to)
+            assert (found.code, "will run again" in found.err + found.out) == (1, True), found
+            (on,) = paste(where, found)
+            listed = next(path.name for path in tmp_path.iterdir() if path.name.endswith(".running.csv"))
+            assert where("verify", f"{listed}.results.jsonl", *to).code == 0
+        assert (on.code, "DONE: all" in on.err) == (0, True), on
+
+    def test_results_that_exist(self, where: Here, tmp_path: Path) -> None:
+        """A list that takes the place of one that was stopped has its results in a file of another name."""
+        with simulator(tmp_path, "--campaigns", "40", "--seed", "3") as own:
+            for number in range(2):
+                names = ("verify", "l.csv", "-o", "again.csv") if number else ("discover", "-o", "l.csv")
+                told = where(*names, *self.OPTIONS, "--host", own.url)
+                (command,) = HANDED_OUT.findall(told.err + told.out)
+                listed = names[-1]
+                assert " -o " not in command
+                (tmp_path / f"{listed}.results.jsonl").touch()
+                told = where(*names, *self.OPTIONS, "--host", own.url, "--overwrite")
+                (command,) = HANDED_OUT.findall(told.err + told.out)
+                assert f" -o {listed}.results-2.jsonl " in command
+                assert where(*shlex.split(command)[1:], "--dry-run").code == 0
 
     def test_report(self, where: Here, sim: Simulated, tmp_path: Path) -> None:
         """`report` names the command of the last run, from wherever it is asked."""

@@ -16,6 +16,10 @@ NOUNS = "campaign|row|call|line|account|request|result|page|list|rule|time|sched
 ONE_OF_MANY = re.compile(rf"(?<![\d.,=])1 (?:result |other |more )?(?:{NOUNS})s\b")
 IN_CODE = re.compile(rf"\{{([^{{}}:!]+?)(?::,)?\}} (?:result |more )?(?:{NOUNS})s\b")
 """A value with a noun in the plural behind it, as an f-string has them."""
+VERBS = "were|are|have|do|name"
+IN_CODE_WITH_VERB = re.compile(rf"\{{([^{{}}:!]+?):,\}} (?:(?!will )[a-z]+ ){{0,3}}(?:{VERBS})\b")
+"""A number with a verb in the plural within a few words, as an f-string has them."""
+WITH_MANY = {"count", "end", "sample.count"}  # only where it is more than one
 NO_COUNTS = {
     "self.sample",  # always more than one, as are the next two
     "MOST_TIMES",
@@ -58,6 +62,14 @@ def test_in_the_code() -> None:
             if 'f"' in line and '"""' not in line:
                 found += [(path.name, each) for each in IN_CODE.findall(line) if each not in NO_COUNTS]
     assert found == []
+
+
+def test_verbs_in_the_code() -> None:
+    """No message puts a number before a verb in the plural by hand."""
+    assert bulkstop.__file__ is not None
+    lines = [line for path in Path(bulkstop.__file__).parent.rglob("*.py") for line in path.read_text().splitlines()]
+    found = {each for line in lines if '"""' not in line for each in IN_CODE_WITH_VERB.findall(line)}
+    assert found - WITH_MANY == set()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from bulkstop.report.stop.manifest import manifest_path
 from tests.cli.conftest import Here
-from tests.processes import campaigns
+from tests.processes import Simulated, campaigns
 
 pytestmark = pytest.mark.real
 
@@ -67,6 +67,33 @@ def test_a_time_from_now_on(here: Here, tmp_path: Path) -> None:
     manifest = json.loads(Path(manifest_path(str(tmp_path / "campaigns.csv.results.jsonl"))).read_text())
     assert manifest["runs"][-1]["settings"]["finish_by"] == given
     assert timedelta(hours=2, seconds=-1) < datetime.fromisoformat(given) - now < timedelta(hours=2, minutes=2)
+
+
+@pytest.mark.parametrize("quiet", [(), ("--quiet",)], ids=["loud", "quiet"])
+def test_a_deadline_that_has_come(here: Here, sim: Simulated, quiet: tuple[str, ...]) -> None:
+    """The commands that go on from a run that its deadline ended name no old one, and say so; pasted they send all."""
+    words = ("--quota", "1/24h", "--quota-store", "memory", "--finish-by", "+700ms", "--expect", "3", "--overwrite")
+    run = here("stop", "campaigns.csv", "--host", sim.url, "--account-id", "a1", "--stream-id", "s1", *words, *quiet)
+    assert run.code == 4, run
+    late = "without --finish-by +700ms, which has passed; give a new one"
+    told = here("report", "campaigns.csv.results.jsonl")
+    failed = here("report", "campaigns.csv.results.jsonl", "--failed", "-o", "again.csv")
+    (row,) = re.findall(r"^  to go on +(\S*bulkstop stop .*)\n +(.*)$", told.out, re.MULTILINE)
+    others = re.findall(r"^To (?:stop them|go on), (.*): (\S*bulkstop stop .*)$", failed.err + run.err, re.MULTILINE)
+    handed_out = [row[::-1], *others]
+    assert [(said, "--finish-by" in command) for said, command in handed_out] == [(late, False)] * 3
+    for _, command in others:
+        on = here(*shlex.split(command.replace("--quota 1/24h", "--quota none"))[1:])
+        assert (on.code, on.err.count("--finish-by")) == (0, 0), on
+
+
+def test_a_deadline_of_a_profile_that_has_come(here: Here, sim: Simulated, tmp_path: Path) -> None:
+    """A deadline that nobody has typed cannot be left out of a command; it is said that a new one is needed."""
+    (tmp_path / "bulkstop.toml").write_text('[profile.default]\nfinish_by = "+700ms"\n')
+    words = ("--account-id", "a1", "--stream-id", "s1", "--quota", "1/24h", "--quota-store", "memory", "--yes")
+    run = here("stop", "campaigns.csv", "--host", sim.url, *words)
+    assert run.code == 4, run
+    assert "\nTo go on, with a new --finish-by, as that of the profile has passed: " in run.err
 
 
 def test_a_time_that_has_passed(here: Here) -> None:

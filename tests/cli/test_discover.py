@@ -150,10 +150,11 @@ def test_types_from_elsewhere(still: Simulated, tmp_path: Path) -> None:
 
 
 def test_nothing_found(still: Simulated, tmp_path: Path) -> None:
-    """An empty list is written as such, and said also to those who want quiet; `stop` refuses it."""
-    run = discover(still, *OPEN, "--name", "no such", "--quiet", cwd=tmp_path)
-    assert (run.code, run.out) == (0, f"{HEADER}\n")
+    """An empty list is written as such, and said but to those who want quiet; `stop` refuses it."""
+    run = discover(still, *OPEN, "--name", "no such", cwd=tmp_path)
     assert run.err.startswith("DONE: no campaign fits; an empty list; ")
+    run = discover(still, *OPEN, "--name", "no such", "--quiet", cwd=tmp_path)
+    assert (run.code, run.out, run.err) == (0, f"{HEADER}\n", "")
     stop = bulkstop("stop", "-", "--format", "csv", "--host", still.url, "--yes", cwd=tmp_path, stdin=run.out)
     assert stop.code == 2
 

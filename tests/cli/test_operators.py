@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import time
@@ -194,6 +195,26 @@ class TestWrongCampaigns:
         assert (await desk.stop("--yes")).code == 0
         assert desk.outcomes() == {"already_stopped": 10, "stopped": 10}
         assert len(desk.service.calls) == 20 + 1
+
+    async def test_claims_that_were_not_read_back(self, desk: Desk) -> None:
+        """Where a token broke before the list was read, the commands that go on take those campaigns up again."""
+        page = http(json.dumps({"status": "success", "data": {"results": [], "hasMore": False}}).encode())
+        ended = {f"cd-{number:04}" for number in range(4)}
+
+        def refuse(path: str) -> bytes:
+            return FINISHED if "trigger=stop" in path and any(f"/{name}" in path for name in ended) else REFUSED
+
+        desk.service.answer = refuse
+        desk.write(HEAD + rows(12))
+        run = await desk.stop(*UNPACED[:-1], "1")
+        assert (run.code, desk.outcomes()["unconfirmed"]) == (3, 4), run
+        (command,) = re.findall(r"^To go on: .*bulkstop (stop .*)$", run.err, re.MULTILINE)
+        assert command.endswith(" --resume --retry unconfirmed")
+        told = await asyncio.to_thread(bulkstop, "report", "list.csv.results.jsonl", cwd=desk.folder)
+        assert re.search(rf"^  to go on +.*bulkstop {re.escape(command)}$", told.out, re.MULTILINE)
+        desk.service.answer = lambda path: http() if "trigger=stop" in path else page
+        on = await asyncio.to_thread(bulkstop, *shlex.split(command), cwd=desk.folder)
+        assert (on.code, "DONE: all 12 stopped" in on.err) == (0, True), on
 
 
 class TestWrongPlaces:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bulkstop.model import Outcome
+from bulkstop.runs.options import CAN_BE_RETRIED, format_outcomes
 from tests.cli.conftest import Here, MakeList
 from tests.cli.test_report import Report, path, report, value
 from tests.processes import COMMAND, WAIT_S, Ended, Simulated, bulkstop, bulkstop_to, environment, shell
@@ -55,6 +56,11 @@ class TestLatest:
             (("--overwrite",), "--overwrite: goes with --latest or --failed, which say what is to be written"),
             (("--retry", "not_found"), "--retry: says what else --failed writes; give that with it"),
             (("--failed", "--retry", "not_fond"), "--retry: 'not_fond' is no outcome; did you mean not_found?"),
+            (
+                ("--failed", "--retry", "invalid"),
+                "--retry: what is invalid can never be sent as it is; mend such rows in a new list; give "
+                + format_outcomes(CAN_BE_RETRIED),
+            ),
             (("--latest", "-o", "there.csv"), "there.csv: exists already; give --overwrite, or -o with another file"),
             (("--latest", "-o", "r.jsonl", "--overwrite"), "-o r.jsonl: is a result file; give another file"),
             (("--failed", "-o", "./r.jsonl", "--overwrite"), "-o ./r.jsonl: is a result file; give another file"),

@@ -20,11 +20,11 @@ from bulkstop import Settings
 from bulkstop.cli.stop.command import command_line
 from bulkstop.errors import OutputError, SettingsError
 from bulkstop.model import CampaignType, Outcome, Result
+from bulkstop.redact import HIDDEN
 from bulkstop.report.stop.formats import csv_header, to_csv, to_json
 from bulkstop.report.stop.manifest import Manifest, RunSection
 from bulkstop.runs.api import stop as stop_here
 from bulkstop.runs.api import stop_async
-from bulkstop.runs.stop.journal import HIDDEN
 from tests.cli.conftest import Here, MakeList
 from tests.processes import (
     TOKEN,
@@ -314,7 +314,10 @@ class TestSecrets:
             (["--proxy", "http://u:SECRET@h"], ["--proxy", HIDDEN]),
             (["--proxy=http://u:SECRET@h"], [f"--proxy={HIDDEN}"]),
             (["--quota-store", "redis://:SECRET@h"], ["--quota-store", HIDDEN]),
-            (["--proxy", "--quota-store", "SECRET"], ["--proxy", HIDDEN, HIDDEN]),
+            (["--proxy", "--quota-store", "redis://:SECRET@h"], ["--proxy", "--quota-store", HIDDEN]),
+            (["--quota-store", "memory", "--proxy=http://u@h"], ["--quota-store", "memory", "--proxy=http://u@h"]),
+            (["--quota-store", "/a/b?.db"], ["--quota-store", "/a/b?.db"]),
+            (["--quota-store=redis://h?password=SECRET"], [f"--quota-store={HIDDEN}"]),
             (["--token-file", "t", "--", "--x"], ["--token-file", "t", "--", "--x"]),
             ([], []),
         ],

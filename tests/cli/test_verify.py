@@ -121,6 +121,11 @@ def test_nothing_runs(still: Simulated, tmp_path: Path) -> None:
         run.out,
     )
     assert [path.name for path in tmp_path.iterdir()] == [RESULTS]
+    (tmp_path / AGAIN).write_text("older\n")
+    assert verify(still, RESULTS, "--quiet", "--overwrite", cwd=tmp_path) == Ended(0, "", "")
+    assert rows_of((tmp_path / AGAIN).read_text()) == []
+    loud = verify(still, RESULTS, "--quiet", "--all", cwd=tmp_path)
+    assert (loud.code, "NOT STOPPED: 704 others" in loud.out) == (1, True)
 
 
 def test_what_still_runs(still: Simulated, tmp_path: Path) -> None:
@@ -207,8 +212,10 @@ def test_what_was_never_stopped(still: Simulated, tmp_path: Path) -> None:
     )
     run = verify(still, cwd=tmp_path)
     assert run.code == 1
-    assert "  still running  1\n  campaigns      1\n  protected      1, as they are; " in run.out
-    assert "\n  invalid rows   1, which name no campaign\n                 list.csv line 4: no campaign id\n" in run.out
+    assert "  still running  1\n  campaigns      1\n  protected      1, as it is; " in run.out
+    assert (
+        "\n  invalid rows   1, which names no campaign\n                 list.csv line 4: no campaign id\n" in run.out
+    )
     assert re.search(rf"^still running  Active  {runs} .*  not_sent  Campaign \d+$", run.out, re.MULTILINE)
     assert other not in run.out
     assert [row["campaign_id"] for row in rows_of((tmp_path / AGAIN).read_text())] == [runs]
@@ -227,7 +234,7 @@ def test_what_could_not_be_used(tmp_path: Path) -> None:
         stopped = bulkstop("stop", "list.jsonl", *where, "--type", "voice", "--yes", "--verify", cwd=tmp_path)
         run = verify(sim, results_file, "--overwrite", cwd=tmp_path)
         told = json.loads(verify(sim, results_file, "--json", "-o", "again.csv", cwd=tmp_path).out)
-    named = "  invalid rows   1, which name no campaign\n                 list.jsonl line 3: no campaign id\n"
+    named = "  invalid rows   1, which names no campaign\n                 list.jsonl line 3: no campaign id\n"
     for said in (stopped.err, run.out):
         assert named in said
         assert re.search(rf"^still running  Active  {odd} .*  invalid ", said, re.MULTILINE)
@@ -553,6 +560,9 @@ def test_a_plain_list(still: Simulated, tmp_path: Path) -> None:
     run = verify(still, "list.jsonl", RESULTS, *fill, cwd=tmp_path)
     assert (run.code, "NOT STOPPED: 1 of 2 (1 still running)" in run.out) == (1, True)
     assert re.search(r"stop list\.jsonl\.running\.csv .*--expect 1$", run.out, re.MULTILINE)
+    assert re.search(rf"^still running .*{running} .*  -  +Campaign \d+$", run.out, re.MULTILINE)
+    told = json.loads(verify(still, "list.jsonl", *fill, "--json", cwd=tmp_path).out)
+    assert [(each["campaign_id"], each["outcome"]) for each in told["findings"]] == [(running, None)]
     args = ("-", "--format", "txt", "--host", still.url, *FREE, *fill)
     piped = bulkstop("verify", *args, cwd=tmp_path, stdin=running)
     assert piped.code == 1

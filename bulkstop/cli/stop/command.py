@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TextIO, cast
 
 import click
@@ -33,6 +33,7 @@ from bulkstop.events import Warned
 from bulkstop.files.whole import beside
 from bulkstop.model import SIGNALS
 from bulkstop.outbox import Outbox
+from bulkstop.redact import HIDDEN
 from bulkstop.report.log import log_event
 from bulkstop.report.stop.plan import UNUSABLE_SHOWN, PlanFacts, format_plan, plan_to_json
 from bulkstop.report.stop.progress import Bar, Lines, LoggedProgress, Progress
@@ -40,11 +41,12 @@ from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs import host
 from bulkstop.runs.stop import history
 from bulkstop.runs.stop.forecast import forecast_accounts
-from bulkstop.runs.stop.journal import HIDDEN, RunJournal
+from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.runs.stop.plan import describe_plan
 from bulkstop.runs.stop.warnings import find_warnings
 from bulkstop.runs.wiring import check_time, list_secrets
-from bulkstop.settings import OPTION_SPECS, Settings, is_hidden
+from bulkstop.settings import OPTION_SPECS, Settings
+from bulkstop.settings.exposure import may_hold_secret
 from bulkstop.source.plan import Plan
 
 LOST = "lines that were written stay, what was in flight is unknown"
@@ -132,10 +134,15 @@ def show_plan(plan: Plan, settings: Settings, options: StopOptions, origin: Orig
 
 
 def fix_deadline(settings: Settings, facts: PlanFacts) -> Settings:
-    """Return settings with the moment to finish by that the plan has told, however long the question stays open."""
-    if facts.deadline is None:
+    """Return settings with the moment to finish by that the plan has told, however long the question stays open.
+
+    Where nothing is told it is that of now.
+    """
+    left_s = settings.seconds_left(now := datetime.now(UTC))
+    if left_s is None:
         return settings
-    at = datetime.fromtimestamp(facts.deadline.at, UTC).isoformat(timespec="milliseconds")
+    moment = datetime.fromtimestamp(facts.deadline.at, UTC) if facts.deadline else now + timedelta(seconds=left_s)
+    at = moment.isoformat(timespec="milliseconds")
     click.get_current_context().obj = fixed = replace(settings, finish_by=at)
     return fixed
 
@@ -188,10 +195,15 @@ def choose_progress(options: StopOptions) -> Progress | None:
 
 
 def command_line(words: Sequence[str]) -> list[str]:
-    """Return the words of the command line for the record, without the values of options that may hold a secret."""
-    secret = {spec.option(name) for name, spec in OPTION_SPECS.items() if is_hidden(name)}
+    """Return the words of the command line for the record, without the values that may hold a secret."""
+    names = {spec.option(name): name for name, spec in OPTION_SPECS.items()}
     shown = ["bulkstop"]
     for before, word in itertools.pairwise(words):
-        flag, has_value, _ = word.partition("=")
-        shown.append(HIDDEN if before in secret else f"{flag}={HIDDEN}" if has_value and flag in secret else word)
+        flag, has_value, value = word.partition("=")
+        if before in names and may_hold_secret(names[before], word):
+            shown.append(HIDDEN)
+        elif has_value and flag in names and may_hold_secret(names[flag], value):
+            shown.append(f"{flag}={HIDDEN}")
+        else:
+            shown.append(word)
     return shown

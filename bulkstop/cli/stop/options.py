@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from bulkstop.cli.files import RESULTS
 from bulkstop.cli.log import with_log
 from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import ParsedText, with_options, with_settings
@@ -18,9 +19,6 @@ from bulkstop.runs.options import format_outcomes, outcomes_to_retry, parse_expe
 from bulkstop.runs.stop.journal import choose_mode
 from bulkstop.settings import GROUPS
 from bulkstop.source.inputs import Format
-
-RESULTS = ".results.jsonl"
-"""How the name of a result file ends, unless it is said."""
 
 
 class StopOptions(NamedTuple):

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import click
+from click.core import ParameterSource
 
-from bulkstop.cli.again import needs_stdin, rebuild_command
+from bulkstop.cli.again import NO_DEADLINE, OF_DEADLINE, CarriedDeadline, carry_moment, needs_stdin, rebuild_command
 from bulkstop.cli.stop.options import StopOptions
 from bulkstop.cli.terminal import print_err
 from bulkstop.model import WORTH_A_RETRY, Outcome
+from bulkstop.naming import name_variable
 from bulkstop.report.stop.formats import to_json
 from bulkstop.report.stop.summary import StopSummary, format_summary
-from bulkstop.runs.options import NEEDS_A_CHOICE, format_outcomes
+from bulkstop.runs.options import NEEDS_A_CHOICE, format_outcomes, options_to_go_on
 from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.settings import Settings
 from bulkstop.text import format_count
@@ -61,7 +63,7 @@ def find_way_on(ended: StopSummary, journal: RunJournal, options: StopOptions) -
     failed = Counter(ended.settled) + journal.failed
     before = back_in_place(journal)
     if ended.exit_code not in (0, 1) and journal.mark:
-        return f"To go on{write_way_on(options, ['--resume'], before)}"
+        return f"To go on{write_way_on(options, options_to_go_on(failed), before)}"
     if ended.lost:
         again = write_way_on(options, ["--resume", "--trust-results"], before)
         return f"To go on, and send again what has no line{again}"
@@ -84,28 +86,27 @@ def _retry_options(ended: StopSummary, failed: Counter[Outcome]) -> list[str]:
 
 def write_way_on(options: StopOptions, way: Sequence[str], before: str = "") -> str:
     """Write the command that goes on with the result file, and what it needs that no command can have."""
-    drop = {"overwrite", "resume", "retry", "retry_failed", *(("finish_by", "tz") if has_passed() else ())}
+    deadline = carry_deadline()
+    drop = {"overwrite", "resume", "retry", "retry_failed"} | deadline.drop
     more = ["-o", options.target] if "-" in options.inputs and options.output is None else []
-    if deadline := _find_fixed_deadline():
-        drop.add("finish_by")
-        more += ["--finish-by", deadline]
     list_again = ", with the same list on its standard input" if needs_stdin(options.inputs) else ""
-    return f"{list_again}: {before}{rebuild_command(drop=drop, add=[*more, *way])}"
+    command = rebuild_command(drop=drop, add=[*more, *deadline.add, *way])
+    return f"{list_again}{deadline.words}: {before}{command}"
 
 
-def has_passed() -> bool:
-    """Tell whether the time to finish by is over, so that a command that has it would send nothing."""
-    settings = click.get_current_context().find_object(Settings)
-    left = None if settings is None else settings.seconds_left(datetime.now(UTC))
-    return left is not None and left <= 0
-
-
-def _find_fixed_deadline() -> str | None:
-    """Return the moment to finish by that `+2h` was: read once more, it would be a later one."""
+def carry_deadline() -> CarriedDeadline:
+    """Return what becomes of the time to finish by in a command that goes on from the running one."""
     ctx = click.get_current_context()
     settings, given = ctx.find_object(Settings), ctx.params.get("finish_by")
-    is_from_now = isinstance(given, str) and given.startswith("+")
-    return settings.finish_by if settings and is_from_now and not has_passed() else None
+    if settings is None or settings.finish_by is None:
+        return NO_DEADLINE
+    moment = datetime.fromisoformat(settings.finish_by)
+    if given and ctx.get_parameter_source("finish_by") is ParameterSource.COMMANDLINE:
+        return carry_moment(given, moment)
+    if moment > datetime.now(UTC):
+        return NO_DEADLINE
+    where = name_variable("finish_by") if given else "the profile"
+    return CarriedDeadline(OF_DEADLINE, (), f", with a new --finish-by, as that of {where} has passed")
 
 
 def back_in_place(journal: RunJournal) -> str:

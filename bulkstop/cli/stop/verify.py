@@ -2,7 +2,7 @@
 
 from bulkstop.cli.again import rebuild_command
 from bulkstop.cli.stop.options import StopOptions
-from bulkstop.cli.stop.summary import print_verdict
+from bulkstop.cli.stop.summary import carry_deadline, print_verdict
 from bulkstop.cli.terminal import print_err
 from bulkstop.cli.verify import command_to_stop, name_list, read_back, write_list
 from bulkstop.report.lists.verification import Verification, format_verification
@@ -22,7 +22,7 @@ def verify_after(options: StopOptions, settings: Settings, ended: StopSummary, j
     if verification.exit_code or not options.quiet:
         print_err("\n".join(format_verification(verification)))
     target = name_list(options.target, overwrite=options.overwrite)
-    written = write_list(verification, target, overwrite=options.overwrite)
+    written = write_list(verification, target, overwrite=options.overwrite, quiet=options.quiet)
     if not options.log_json and (ended.exit_code or verification.exit_code or not options.quiet):
         print_last_word(verification, ended, journal, options, written)
     if verification.signum is not None:
@@ -40,7 +40,7 @@ def print_last_word(
     also = ["as read back, not all of them are at rest for good"]
     print_err(format_not_stopped(len(verification.to_stop), ended.rows, {}, also))
     if written:
-        way = command_to_stop(verification, written)
+        deadline = carry_deadline()
+        print_err(f"To go on{deadline.words}: {command_to_stop(verification, written, deadline)}")
     else:
-        way = rebuild_command(command="verify", inputs=[options.target])
-    print_err(f"To go on: {way}")
+        print_err(f"To go on: {rebuild_command(command='verify', inputs=[options.target])}")

@@ -15,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from bulkstop.model import DONE, LEFT, Attempt, Campaign, CampaignType, Outcome
 from bulkstop.naming import name_setting
-from bulkstop.text import shorten
+from bulkstop.text import format_count, shorten
 
 FIRST = 5
 """So many refusals in a row close a group."""
@@ -198,7 +198,11 @@ class ScopeBreaker(Generic[L]):
         """Return one line for each closed group: what is wrong, how many were not sent for it, and what to do."""
         return [
             f"{group.closed}; "
-            + (f"{group.skipped:,} more of them were not sent: " if group.skipped else "")
+            + (
+                f"{format_count(group.skipped, 'more of them was', 'more of them were')} not sent: "
+                if group.skipped
+                else ""
+            )
             + f"put it right, then go on with {name_setting('resume', True)}, which sends the refused ones again"
             for group in self._groups.values()
             if group.closed is not None

@@ -83,7 +83,9 @@ def format_check(of: CheckFacts) -> list[str]:
     if of.clock_s is not None:
         rows.append(("clock", _format_clock(of.clock_s)))
     rows += [("scope" if not number else "", _format_scope(scope)) for number, scope in enumerate(of.scopes)]
-    rows += [("", f"{of.more_scopes:,} more in the list, which were not asked for")] if of.more_scopes else []
+    if of.more_scopes:
+        were = "was" if of.more_scopes == 1 else "were"
+        rows.append(("", f"{of.more_scopes:,} more in the list, which {were} not asked for"))
     rows += _format_input(of.read) if of.read else []
     return [*format_table("Check", rows), _format_verdict(of)]
 

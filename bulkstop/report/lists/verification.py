@@ -40,7 +40,7 @@ class Finding(NamedTuple):
     item: ListedCampaign
     state: State
     outcome: Outcome | None
-    """None for one that no list or result names: another one in the same list of the service."""
+    """None where no result tells one: of a plain list, or of another campaign in the same list of the service."""
     error: str | None = None
 
 
@@ -115,6 +115,11 @@ class Verification(Summary):
             is_at_rest = is_at_rest and self.are_lists_whole and not self.others
         return 0 if is_at_rest and not self.unlisted and not self.invalid else 1
 
+    @property
+    def to_disable(self) -> int:
+        """How many of what is worth another stop a schedule starts again: that alone is to be ended."""
+        return sum(each.state is State.RUNS_AGAIN for each in self.to_stop)
+
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values, every key always there."""
         return {
@@ -160,7 +165,7 @@ def format_verdict(of: Verification) -> str:
     }
     parts = [f"{_sum_states(open_states):,} of {of.campaigns:,} ({_format_states(open_states)})"] if open_states else []
     if of.others_count and others:
-        parts.append(f"{others:,} others ({_format_states(of.others or {})})")
+        parts.append(f"{format_count(others, 'other')} ({_format_states(of.others or {})})")
     elif of.others_count and not of.are_lists_whole:
         parts.append("lists that were not read to their end")
     parts += [f"{format_count(of.invalid, 'row that names', 'rows that name')} no campaign"] if of.invalid else []
@@ -172,7 +177,8 @@ def format_verdict(of: Verification) -> str:
 
 def _describe_others(of: Verification) -> str:
     others = _sum_states(of.others or {})
-    return f"; {'at least ' * (not of.are_lists_whole)}{others:,} others in the same lists do" if others else ""
+    what = format_count(others, "other in the same lists does", "others in the same lists do")
+    return f"; {'at least ' * (not of.are_lists_whole)}{what}" if others else ""
 
 
 def _sum_states(states: Mapping[State, int]) -> int:
@@ -185,9 +191,8 @@ def _format_states(states: Mapping[State, int]) -> str:
 
 def format_hint(of: Verification, command: str) -> str:
     """Say how to go on: with this command, which ends the line, so that it can be taken whole."""
-    again = sum(each.state is State.RUNS_AGAIN for each in of.to_stop)
-    schedules = f" (a schedule starts {again:,} of them again; --disable-schedule ends that)" if again else ""
-    return f"To stop them{schedules}: {command}"
+    schedules = f" (a schedule starts {of.to_disable:,} of them again; --disable-schedule ends that)"
+    return f"To stop them{schedules if of.to_disable else ''}: {command}"
 
 
 def format_verification(of: Verification) -> list[str]:
@@ -221,16 +226,16 @@ def _format_others(of: Verification) -> list[tuple[str, str]]:
     rows = []
     if protected := sum(of.protected.values()):
         run = sum(of.protected.get(state, 0) for state in RUNS)
-        rows.append(("protected", f"{protected:,}, as they are; {run:,} were seen running"))
+        as_before = "as it is" if protected == 1 else "as they are"
+        rows.append(("protected", f"{protected:,}, {as_before}; {format_count(run, 'was', 'were')} seen running"))
     if of.invalid:
-        rows.append(("invalid rows", f"{of.invalid:,}, which name no campaign"))
+        rows.append(("invalid rows", f"{of.invalid:,}, which {'names' if of.invalid == 1 else 'name'} no campaign"))
         rows += [("", f"{row.source} line {row.line}: {row.reason}") for row in of.unread]
         if of.invalid > len(of.unread):
             rows.append(("", f"and {of.invalid - len(of.unread):,} more"))
     if of.unlisted:
-        rows.append(
-            ("without line", f"{format_count(of.unlisted, 'row')}: their run was killed, or goes on; --resume it first")
-        )
+        killed = format_count(of.unlisted, "row: its run was killed", "rows: their run was killed")
+        rows.append(("without line", f"{killed}, or goes on; --resume it first"))
     if of.others is not None and (of.answered or not of.campaigns):
         counts = _format_states(of.others) or "none runs"
         end = "" if of.are_lists_whole else " on the pages that were read"

@@ -18,8 +18,9 @@ def format_metrics(metrics: Metrics, *, is_open: bool) -> list[tuple[str, str]]:
         rows.append(("errors", f"{errors:,} of {metrics.requests:,} ({_percent(errors / metrics.requests)})"))
     rows += format_error_counts(metrics.reasons)
     if cut := metrics.outcomes[Outcome.UNKNOWN]:
+        count = "it counts" if cut == 1 else "they count"
         rows.append(
-            ("cut off", f"{cut:,} of the requests: they count with the time up to then, so the times are the least")
+            ("cut off", f"{cut:,} of the requests: {count} with the time up to then, so the times are the least")
         )
     rows.append(
         (

@@ -2,10 +2,11 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from bulkstop.events import Observe, Progressed
+from bulkstop.model import WaitReason
 from bulkstop.report.stop.snapshot import Snapshot
 from bulkstop.text import format_duration
 from bulkstop.text.clock import format_clock
@@ -36,20 +37,34 @@ class Progress(Protocol):
 GAP = "  "
 LEAST_BAR = 12
 """The columns that a bar is worth; with fewer left there is none."""
+FORESEEN = frozenset({WaitReason.QUOTA, WaitReason.SOAK, WaitReason.WAVE})
+"""Waits that are part of every run of their kind, and of the time of its end."""
 
 
 def format_progress(run: Snapshot, width: int | None = None, *, at: float | None = None) -> str:
     """Write how a run stands: numbers first, then as many words as fit into `width` columns, each whole.
 
-    What has ended and what has failed are always there. `at` is the unix time, by default now.
+    What has ended and what has failed are always there, and what goes on if nothing ends. `at` is the unix time, by
+    default now.
     """
     parts = [f"{run.sent:,}/{run.to_send:,}", f"{run.failed:,} failed"]
-    more = (_format_end(run, time.time() if at is None else at), _format_wait(run), _format_rate(run))
-    for part in filter(None, (*more, f"{run.done:,} done")):
+    for part in filter(None, _list_words(run, time.time() if at is None else at)):
         if width is not None and len(GAP.join((*parts, part))) > width:
             break
         parts.append(part)
     return GAP.join(parts)
+
+
+def _list_words(run: Snapshot, at: float) -> Iterable[str]:
+    """List what is worth words, in the order of its worth: a wait that no end foresees, or while nothing has ended."""
+    answered = f"{run.answered:,} answered" if run.answered else ""
+    end = _format_end(run, at)
+    deadline = "(deadline)" if end and run.ends_at_deadline else ""
+    wait = _format_wait(run)
+    is_sign = not answered and (not run.sent or run.waits_for not in FORESEEN)
+    out = f"{run.in_flight:,} in flight" if is_sign and not wait and not run.sent and run.in_flight else ""
+    first, later = ((wait, out), ()) if is_sign else ((), (wait,))
+    return (answered, *first, end, deadline, *later, _format_rate(run), f"{run.done:,} done")
 
 
 def _format_end(run: Snapshot, at: float) -> str:

@@ -72,7 +72,9 @@ def _check_marks(ledger: str, manifest: Manifest) -> tuple[str, str | None]:
                 f"it is shorter than the {format_count(mark.lines, 'line that was', 'lines that were')} written",
             )
         if found[mark.size].mark != mark:
-            return whole.hexdigest(), f"lines {before + 1:,} to {mark.lines:,} are not as they were written"
+            return whole.hexdigest(), _name_lines(
+                before, mark.lines, "is not as it was written", "are not as they were written"
+            )
         before = mark.lines
     if manifest.last.is_closed and size > marks[-1].size:
         last = f"line {marks[-1].lines:,}, the last one that was written"
@@ -152,12 +154,18 @@ def _find_flaws(index: ResumeIndex, manifest: Manifest) -> Iterator[str]:
     yield from _judge_rows(index, last, written)
 
 
+def _name_lines(begin: int, end: int, one: str, many: str) -> str:
+    """Name the lines from `begin`, which counts from 0, to `end`, with what is said of one or of many."""
+    return f"line {end:,} {one}" if end == begin + 1 else f"lines {begin + 1:,} to {end:,} {many}"
+
+
 def _find_foreign(share: _Share, written: Stretch, manifest: Manifest) -> str | None:
     """Say why the lines that stand where a run has written are not those of that run."""
     if written.run_id not in {section.run_id for section in manifest.sections}:
         return f"line {share.begin + 1:,} is of a run that {manifest.path} does not have"
     if (written.run_id, written.lines) != (share.section.run_id, share.end - share.begin):
-        return f"lines {share.begin + 1:,} to {share.end:,} are not those that run {share.number} wrote there"
+        lines = _name_lines(share.begin, share.end, "is not the one", "are not those")
+        return f"{lines} that run {share.number} wrote there"
     return None
 
 
@@ -181,7 +189,8 @@ def _judge_rows(index: ResumeIndex, last: _Share, written: Stretch) -> Iterator[
     """Hold how all rows stand against what the last run found and did, where it has told of each row."""
     section = last.section
     if index.rows - index.keyed > section.rows:
-        yield f"{format_count(section.rows, 'row was', 'rows were')} planned, {index.rows:,} have a line"
+        lines = format_count(index.rows, "has a line", "have a line")
+        yield f"{format_count(section.rows, 'row was', 'rows were')} planned, {lines}"
     if section.exit_code is None or index.keyed or written.lines + section.ended_before.total() != section.rows:
         return
     now = Counter({outcome.value: count for outcome, count in index.latest.items() if count})

@@ -19,8 +19,9 @@ class RunState(StrEnum):
 class Snapshot(NamedTuple):
     """How a run stands: `sent` campaigns have ended, of `to_send`; `done` of these are proven not to run.
 
-    If nothing disturbs it the run ends in `left_s` seconds; None while nobody can tell. `waits_for` says why nothing
-    leaves right now, and for `waits_s` seconds, if that is known.
+    If nothing disturbs it the run ends in `left_s` seconds; None while nobody can tell. That is the time to finish by
+    if it `ends_at_deadline`, before all are sent. `waits_for` says why nothing leaves right now, and for `waits_s`
+    seconds, if that is known. `answered` campaigns have an answer and have not ended, as a list decides, say.
     """
 
     run_id: str
@@ -35,3 +36,5 @@ class Snapshot(NamedTuple):
     left_s: float | None = None
     waits_for: WaitReason | None = None
     waits_s: float | None = None
+    answered: int = 0
+    ends_at_deadline: bool = False

@@ -45,7 +45,7 @@ class _ScopeStatus:
     def __init__(
         self,
         scope: Scope,
-        targets: Mapping[str, Outcome],
+        targets: Mapping[str, Outcome | None],
         *,
         reads_all: bool = False,
         is_protected: IsProtected = lambda scope, item: False,
@@ -147,7 +147,7 @@ class _ScopeStatus:
                 nothing = ListedCampaign(key, self.scope.campaign_type)
                 yield Finding(self.scope, nothing, State.UNKNOWN, outcome, self.errors.get(key, self.why))
 
-    def _is_left(self, key: str, outcome: Outcome) -> bool:
+    def _is_left(self, key: str, outcome: Outcome | None) -> bool:
         return key not in self._states and outcome is not Outcome.PROTECTED
 
 

@@ -68,7 +68,7 @@ def make_targets(plan: Plan, settings: Settings) -> Targets:
 def _add_plan(targets: Targets, plan: Plan, settings: Settings) -> None:
     for account_id in plan.accounts:
         for campaign in plan.campaigns(account_id):
-            targets.add(campaign, Outcome.NOT_SENT)
+            targets.add(campaign)
     for result in plan.held_results():
         if result.outcome is not Outcome.DUPLICATE:
             _add_result(targets, result, settings, ("", 0))

@@ -226,7 +226,8 @@ class Run:
     def snapshot(self) -> Snapshot:
         """Return how the run stands at this moment."""
         plan, now = self._plan, elapsed_s()
-        wait = self._find_wait(now)
+        wait, left_s, until_s = self._find_wait(now), self._forecast_left_s(now), self._ends_at - time.time()
+        is_late = left_s is not None and left_s > until_s
         return Snapshot(
             run_id=self.id,
             state=self.state,
@@ -237,9 +238,11 @@ class Run:
             failed=self.stats.sent_failed,
             in_flight=self.in_flight,
             elapsed_s=time.monotonic() - self._began,
-            left_s=self._forecast_left_s(now),
+            left_s=max(0.0, until_s) if is_late else left_s,
             waits_for=wait.reason if wait else None,
             waits_s=wait.until - now if wait and wait.until < math.inf else None,
+            answered=self._work.pool.lanes.answered if self._work else 0,
+            ends_at_deadline=is_late,
         )
 
     def _find_wait(self, now: float) -> Wait | None:

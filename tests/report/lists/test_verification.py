@@ -40,7 +40,7 @@ def test_lines() -> None:
         "  not found      1",
         "  not told       1",
         "  campaigns      6",
-        "  protected      2, as they are; 1 were seen running",
+        "  protected      2, as they are; 1 was seen running",
         "  invalid rows   12, which name no campaign",
         "                 list.csv line 4: no campaign id",
         "                 and 11 more",

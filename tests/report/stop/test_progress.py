@@ -39,6 +39,31 @@ def test_every_wait_names_its_reason(reason: WaitReason) -> None:
     assert f"waits: {reason}" in format_progress(RUN._replace(waits_for=reason), 80, at=NOON)
 
 
+@pytest.mark.parametrize(
+    ("run", "line"),
+    [
+        (RUN._replace(sent=0, answered=60), "0/126  2 failed  60 answered"),
+        (RUN._replace(answered=60), "60/126  2 failed  60 answered"),
+        (RUN._replace(sent=0, waits_s=4.0), "0/126  2 failed  waits: quota 4.0 s"),
+        (RUN._replace(waits_for=WaitReason.THROTTLED), "60/126  2 failed  waits: throttled 41 s"),
+        (RUN._replace(sent=0, waits_for=None), "0/126  2 failed  3 in flight"),
+    ],
+    ids=["nothing has ended", "some wait for a list", "quota from the start", "not foreseen", "no answer yet"],
+)
+def test_a_sign_of_life(run: Snapshot, line: str) -> None:
+    """In 40 columns there is what goes on, or why not, wherever the count of what has ended stands still."""
+    assert format_progress(run, 39, at=NOON) == line
+    assert format_progress(run, at=NOON).startswith(f"{line}  ends ")
+
+
+def test_an_end_at_the_deadline() -> None:
+    """Where the time to finish by comes before all are sent the end is named so, as there is room."""
+    line = format_progress(RUN._replace(ends_at_deadline=True), at=NOON)
+    assert re.search(r"  ends \d\d:\d\d:\d\d \S+  \(deadline\)  waits: ", line)
+    over = format_progress(RUN._replace(ends_at_deadline=True, left_s=0.0), at=NOON)
+    assert "deadline" not in over
+
+
 def test_lines_are_what_the_bar_says() -> None:
     """Where nothing can be drawn over, the same numbers are a line each time."""
     lines: list[str] = []

@@ -20,6 +20,7 @@ import pytest
 
 from bulkstop.errors import BulkstopError, GuardError, InputError, OutputError, SettingsError
 from bulkstop.model import WORTH_A_RETRY, Campaign, CampaignType, Outcome, Result, unsent_result, utc_text
+from bulkstop.redact import HIDDEN
 from bulkstop.report.stop import ledger as ledger_module
 from bulkstop.report.stop.formats import read_lines
 from bulkstop.report.stop.ledger import Mode
@@ -27,7 +28,7 @@ from bulkstop.report.stop.manifest import Manifest
 from bulkstop.report.stop.stats import Stats
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs.review import review_results
-from bulkstop.runs.stop.journal import HIDDEN, RunJournal, choose_mode
+from bulkstop.runs.stop.journal import RunJournal, choose_mode
 from bulkstop.settings import NO_LIMIT, Settings
 from bulkstop.source.plan import Plan
 from bulkstop.text import format_count
@@ -202,6 +203,9 @@ class TestManifest:
         assert first["settings"]["token_command"] == HIDDEN
         assert second["settings"]["client_secret"] == HIDDEN
         assert second["settings"]["proxy"] is None
+        run(path, mode=Mode.OVERWRITE, quota_store="memory", proxy="http://127.0.0.1:3128")
+        (shown,) = manifest(path)
+        assert (shown["settings"]["quota_store"], shown["settings"]["proxy"]) == ("memory", "http://127.0.0.1:3128")
 
     def test_every_setting_is_in_it(self, path: Path) -> None:
         """Each setting stands there, whatever its kind; a path given as one is a text."""
