@@ -226,7 +226,10 @@ class Run:
     def snapshot(self) -> Snapshot:
         """Return how the run stands at this moment."""
         plan, now = self._plan, elapsed_s()
-        wait = self._find_wait(now)
+        wait, left_s = self._find_wait(now), self._forecast_left_s(now)
+        waits_s = wait.until - now if wait and wait.until < math.inf else None
+        if wait and wait.reason is WaitReason.LIST:
+            waits_s = left_s  # nothing else is left to do
         return Snapshot(
             run_id=self.id,
             state=self.state,
@@ -237,9 +240,9 @@ class Run:
             failed=self.stats.sent_failed,
             in_flight=self.in_flight,
             elapsed_s=time.monotonic() - self._began,
-            left_s=self._forecast_left_s(now),
+            left_s=left_s,
             waits_for=wait.reason if wait else None,
-            waits_s=wait.until - now if wait and wait.until < math.inf else None,
+            waits_s=waits_s,
         )
 
     def _find_wait(self, now: float) -> Wait | None:
@@ -255,8 +258,10 @@ class Run:
         if self._work is None or self.state is not RunState.RUNNING:
             return 0.0 if self.state is RunState.ENDED else None
         if now >= self._forecast_at + FORECAST_S:
-            pace = Pace(self.stats.latency_ms / 1000, self.stats.calls_each)
-            left_s = forecast_left_s(self._work.pool.lanes, now, pace, self._stored)
+            pool = self._work.pool
+            # While all campaigns wait for their list there is no line yet.
+            pace = Pace(self.stats.latency_ms / 1000 or pool.latency_s, self.stats.calls_each)
+            left_s = forecast_left_s(pool.lanes, now, pace, self._stored, pool.find_list_work)
             self._forecast_at, self._ends_in = now, left_s
         return None if self._ends_in is None else max(0.0, self._ends_in - (now - self._forecast_at))
 
