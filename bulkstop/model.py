@@ -123,7 +123,7 @@ class WaitReason(StrEnum):
     READER = "reader"  # nobody takes what the run writes
     BREAKER = "breaker"  # the service is down
     THROTTLED = "throttled"  # the service told the account to wait
-    STORE = "store"  # the quota store permits no call, or does not answer
+    STORE = "store"  # the quota store does not answer
     QUOTA = "quota"
     WAVE = "wave"  # the wave before has not ended
     SOAK = "soak"  # the time between two waves

@@ -117,7 +117,7 @@ class Lane:
         """
         limits = (
             Wait(WaitReason.THROTTLED, self.rest.until),
-            Wait(WaitReason.STORE, self.claim_at),
+            Wait(WaitReason.QUOTA, self.claim_at),
             Wait(WaitReason.QUOTA, self.quota.ready_at()),
         )
         held_up = max(limits, key=lambda wait: wait.until)

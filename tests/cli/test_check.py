@@ -156,6 +156,14 @@ def test_the_cause(
     assert (told["exit_code"], told["is_listed"], cause in told["fault"]) == (1, False, True)
 
 
+@pytest.mark.parametrize("transport", ["aiohttp", "wire"])
+def test_dead_proxy(transport: str, here: Here) -> None:
+    """What does not answer is called a proxy where it is one."""
+    words = ("--host", "https://api.example", *WHERE, "--transport", transport)
+    run = here("check", *words, variables={"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": ""})
+    assert "NOT READY: no connection to the proxy 127.0.0.1:9 (ECONNREFUSED)" in run.out, run
+
+
 def test_a_wrong_secret(here: Here, tmp_path: Path) -> None:
     """A secret that signs a token which the service refuses is found, which `bulkstop token` cannot."""
     secret = "a-secret-of-32-characters-or-more"

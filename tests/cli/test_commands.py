@@ -107,7 +107,13 @@ def test_not_installed(module: str, package: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"), [("stpo", "did you mean stop?"), ("Verfy", "did you mean verify?"), ("zzz", "there are stop, ")]
+    ("typed", "meant"),
+    [
+        ("stpo", "did you mean stop?"),
+        ("Verfy", "did you mean verify?"),
+        ("list", "did you mean discover?"),
+        ("zzz", "there are stop, "),
+    ],
 )
 def test_near_miss(typed: str, meant: str, tmp_path: Path) -> None:
     """A command that does not exist is answered with what may have been meant."""

@@ -81,12 +81,12 @@ def test_reason(how: dict[str, Any], reason: str, unsent: int) -> None:
         ({"plan": replace(PLAN, planned=1), "count": 1}, (), "DONE: the only request sent"),
         ({}, (HELD, FAILED), "NOT DONE: p99<1s: FAILED (1ms)"),
         (
-            {"answered": False, "error": "it is down"},
+            {"answered": False, "outcome": Outcome.TIMEOUT, "error": "it is down"},
             (FAILED,),
             "NOT DONE: no request was answered: it is down; p99<1s: FAILED (1ms)",
         ),
         (
-            {**LATE, "answered": False, "error": "it is down"},
+            {**LATE, "answered": False, "outcome": Outcome.TIMEOUT, "error": "it is down"},
             (),
             "NOT DONE: no request was answered: it is down; the schedule was not kept",
         ),
