@@ -280,6 +280,10 @@ class Campaign(_CampaignFields):
         return _other_fault(self.account_id, self.stream_id, self.iid, any_id)
 
 
+CERTIFICATE_WANTED = "a client certificate is wanted"
+"""What the error of an attempt says that was refused for want of one."""
+
+
 class Attempt(NamedTuple):
     """What one exchange with the service told: an outcome, and whether to try again.
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, Generic, Protocol, TypeVar
 
-from bulkstop.model import DONE, LEFT, Attempt, Campaign, CampaignType, Outcome
+from bulkstop.model import CERTIFICATE_WANTED, DONE, LEFT, Attempt, Campaign, CampaignType, Outcome
 from bulkstop.naming import name_setting
 from bulkstop.text import shorten
 
@@ -32,10 +32,11 @@ class Refusal(StrEnum):
     NOT_ALLOWED = "refused as not allowed"
     UNAUTHORIZED = "refused"
     REDIRECTED = "redirected"
+    NO_CERTIFICATE = "refused without a client certificate"
     FOREIGN = "answered with something that is no answer of this API"
 
 
-LASTING = frozenset({Refusal.UNAUTHORIZED, Refusal.REDIRECTED, Refusal.FOREIGN})
+LASTING = frozenset({Refusal.UNAUTHORIZED, Refusal.REDIRECTED, Refusal.NO_CERTIFICATE, Refusal.FOREIGN})
 """Refusals that close a group even after a success, alike or not. 404 then concerns one campaign, as in an old list;
 whatever else fails closes it only where status and words are the same each time."""
 _OWN_WORDS = re.compile(r"'[^']*'|\"[^\"]*\"|[0-9]+")
@@ -290,6 +291,8 @@ def refusal_of(attempt: Attempt) -> Refusal | None:
     """Tell how an answer refuses a call in a way that may be true of its whole group; None when it does not."""
     if attempt.is_foreign:
         return Refusal.FOREIGN
+    if CERTIFICATE_WANTED in (attempt.error or ""):
+        return Refusal.NO_CERTIFICATE
     if attempt.outcome is Outcome.UNAUTHORIZED:
         return Refusal.UNAUTHORIZED
     if attempt.outcome is Outcome.NOT_FOUND:
@@ -336,7 +339,8 @@ def _remedy(group: Group[L], counts: Counter[Refusal]) -> str:
         return "calls before them worked, so the token may have been revoked or be out of date"
     if refusal is Refusal.UNAUTHORIZED and (remedy := _read_words(group)):
         return remedy
-    return _REMEDIES[refusal].format(option=_path_option(group), host=name_setting("host"))
+    names = {name: name_setting(name) for name in ("host", "cert", "key")}
+    return _REMEDIES[refusal].format(option=_path_option(group), **names)
 
 
 def _read_words(group: Group[L]) -> str | None:
@@ -364,6 +368,7 @@ _REMEDIES = {
     Refusal.BAD_REQUEST: "the path template may be wrong for your deployment ({option}), or the stream id or type",
     Refusal.NOT_ALLOWED: "the path template may be wrong for your deployment ({option})",
     Refusal.UNAUTHORIZED: 'wrong token, wrong stream id, or missing scope "Campaign Management"',
+    Refusal.NO_CERTIFICATE: "the service asks each caller for a certificate ({cert}, {key})",
     Refusal.REDIRECTED: "{host} may be wrong, or a page to sign in stands before the service",
     Refusal.FOREIGN: "{host} may be wrong, or a proxy or a page to sign in stands before the service",
 }

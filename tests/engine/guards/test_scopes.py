@@ -98,6 +98,7 @@ def reason(scope_breaker: ScopeBreaker[Row], of: Campaign | None = None) -> str:
         (FORBIDDEN, Refusal.UNAUTHORIZED),
         *((Attempt(Outcome.REJECTED, http_status=status), Refusal.REDIRECTED) for status in (300, 301, 302, 307, 399)),
         (FOREIGN, Refusal.FOREIGN),
+        (BAD._replace(error="HTTP 400: a client certificate is wanted: give one"), Refusal.NO_CERTIFICATE),
         *((Attempt(Outcome.REJECTED, http_status=status), None) for status in (406, 409, 410, 422, None)),
         *((attempt, None) for attempt in (*WORKS, *QUIET)),
     ],
