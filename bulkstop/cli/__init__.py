@@ -145,9 +145,8 @@ def _run(process: Process) -> int:
         code = 128 + process.signum
         _exit_at_next_signal(code)
         drop_unread(1, 2)  # else the rest of what could not be said would hold up the end
-        print_err(
-            f"\nbulkstop: ended {'after the work was done' if process.has_worked else 'before anything was sent'}"
-        )
+        when = " after the work was done" if process.has_worked else process.before_work
+        print_err(f"\nbulkstop: ended{when} ({signal.Signals(process.signum).name})")
     except BulkstopError as error:
         code = _refuse(str(error))
     except BrokenPipeError:  # the reader of standard output is gone

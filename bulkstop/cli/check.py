@@ -12,7 +12,7 @@ from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import GroupedCommand, describe_way, read_settings, with_settings
 from bulkstop.cli.stop.checks import Start, find_list_faults, find_setting_faults
 from bulkstop.cli.stop.options import usual_options
-from bulkstop.cli.terminal import print_last
+from bulkstop.cli.terminal import end_at_signals, print_last
 from bulkstop.errors import BulkstopError
 from bulkstop.model import Scope
 from bulkstop.report.lists.check import CheckFacts, format_check
@@ -55,6 +55,7 @@ def command(ctx: click.Context, /, inputs: tuple[str, ...], fmt: str | None, *, 
     A page of the service's list is read: of each type of the profile's account and stream, and of those of INPUT. Of
     INPUT it is also said what `stop` would read of it, and all for which `stop` would refuse it.
     """
+    ctx.with_resource(end_at_signals("; nothing was stopped"))
     settings = use_store(read_settings(ctx))
     facts = replace(describe_settings(settings), way=tuple(describe_way(settings)))
     faults = [str(fault) for fault in find_setting_faults(settings)]

@@ -85,7 +85,7 @@ def test_ctrl_c_a_little_later(tmp_path: Path) -> None:
     """Ctrl-C while a command is imported is one line and exit 130."""
     text = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
     run = bulkstop("load", "--help", cwd=tmp_path, PYTHONPATH=instead_of("orjson", text, tmp_path / "with"))
-    assert (run.code, run.out, run.err) == (130, "", "\nbulkstop: ended before anything was sent\n")
+    assert (run.code, run.out, run.err) == (130, "", "\nbulkstop: ended before anything was sent (SIGINT)\n")
 
 
 @pytest.mark.parametrize(
