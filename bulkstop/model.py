@@ -123,7 +123,7 @@ class WaitReason(StrEnum):
     READER = "reader"  # nobody takes what the run writes
     BREAKER = "breaker"  # the service is down
     THROTTLED = "throttled"  # the service told the account to wait
-    STORE = "store"  # the quota store permits no call, or does not answer
+    STORE = "store"  # the quota store does not answer
     QUOTA = "quota"
     WAVE = "wave"  # the wave before has not ended
     SOAK = "soak"  # the time between two waves
@@ -278,6 +278,10 @@ class Campaign(_CampaignFields):
         if POSSIBLE.fullmatch(campaign_id) is None and (fault := id_fault(campaign_id, any_id=any_id)):
             return f"campaign id {fault}" if campaign_id else "no campaign id"
         return _other_fault(self.account_id, self.stream_id, self.iid, any_id)
+
+
+CERTIFICATE_WANTED = "a client certificate is wanted"
+"""What the error of an attempt says that was refused for want of one."""
 
 
 class Attempt(NamedTuple):

@@ -37,6 +37,9 @@ COMMANDS = {
     "token": "Show the claims and the time left of the credentials in use.",
 }
 
+SYNONYMS = dict.fromkeys(("list", "ls", "running"), "discover") | dict.fromkeys(("doctor", "ping", "test"), "check")
+"""What other tools call a command that looks like none of ours."""
+
 MODULES = {"load": "load.command", "stop": "stop.command"}
 """Where a command is that is not a module of its own name."""
 
@@ -83,7 +86,7 @@ class Commands(click.Group):
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
             from bulkstop.text.likeness import find_near  # only a mistake needs it
 
-            near = find_near(args[0], COMMANDS, 0.5)
+            near = SYNONYMS.get(args[0].lower()) or find_near(args[0], COMMANDS, 0.5)
             meant = f"did you mean {near}?" if near else f"there are {', '.join(COMMANDS)}"
             raise click.UsageError(f"No such command {args[0]!r}; {meant}", ctx)
         return super().resolve_command(ctx, args)
@@ -142,9 +145,8 @@ def _run(process: Process) -> int:
         code = 128 + process.signum
         _exit_at_next_signal(code)
         drop_unread(1, 2)  # else the rest of what could not be said would hold up the end
-        print_err(
-            f"\nbulkstop: ended {'after the work was done' if process.has_worked else 'before anything was sent'}"
-        )
+        when = " after the work was done" if process.has_worked else process.before_work
+        print_err(f"\nbulkstop: ended{when} ({signal.Signals(process.signum).name})")
     except BulkstopError as error:
         code = _refuse(str(error))
     except BrokenPipeError:  # the reader of standard output is gone

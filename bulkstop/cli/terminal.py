@@ -4,6 +4,7 @@ import io
 import os
 import select
 import shutil
+import signal
 import stat
 import sys
 import time
@@ -32,6 +33,26 @@ def _echo(text: str) -> None:
 _writers: list[Callable[[str], None]] = [_echo]
 _streams: "list[ErrStream]" = []
 """What standard error goes through while an event loop runs."""
+
+
+@contextmanager
+def end_at_signals(before_work: str) -> Iterator[None]:
+    """End what only asks at SIGTERM and SIGHUP as at Ctrl-C, with a line that says so; nohup stays in force."""
+
+    def end(signum: int, _: object) -> None:
+        if (process := owned()) is not None:
+            process.signum = process.signum or signum
+        raise KeyboardInterrupt
+
+    if (process := owned()) is not None:
+        process.before_work = before_work
+    heard = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]
+    usual = {each: signal.signal(each, end) for each in heard}
+    try:
+        yield
+    finally:
+        for each, handler in usual.items():
+            signal.signal(each, handler)
 
 
 def print_err(text: str) -> None:

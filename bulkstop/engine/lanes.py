@@ -69,7 +69,7 @@ class Lane:
         self.claim = claim
         self.rest = rest or AccountRest()
         self.claim_at = -math.inf  # apart from `rest`: a call that the store has counted must not be held up by it
-        self.left = left
+        self.left = self.total = left
         self.paces_itself = paces_itself
         self.in_flight = 0
         self.ticket = 0
@@ -117,7 +117,7 @@ class Lane:
         """
         limits = (
             Wait(WaitReason.THROTTLED, self.rest.until),
-            Wait(WaitReason.STORE, self.claim_at),
+            Wait(WaitReason.QUOTA, self.claim_at),
             Wait(WaitReason.QUOTA, self.quota.ready_at()),
         )
         held_up = max(limits, key=lambda wait: wait.until)
@@ -136,6 +136,11 @@ class Lane:
             return min(filter(None, (begins, retry)), key=lambda wait: wait.until)
         has_room = (self._aside and _has_room(self._aside)) or (self._head is not None and self._head.group.has_room)
         return None if has_room else Wait(WaitReason.RAMP, math.inf)
+
+    @property
+    def unsent(self) -> int:
+        """How many campaigns have a try before them, as far as is known."""
+        return max(0, self.left - self.in_flight - self.held)
 
     def watch(self, guards: Guards["Turn"]) -> None:
         """Let guards say how many calls of a group may be in flight."""

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from bulkstop.engine.followup import Follow, FollowUp, follow_nothing
 from bulkstop.engine.lanes import Claim, Lane, Lanes, Turn
 from bulkstop.engine.limits.clock import elapsed_s
-from bulkstop.engine.readback import Ended, ReadList, Reviews
+from bulkstop.engine.readback import Ended, ListWork, ReadList, Reviews
 from bulkstop.engine.results import broken_off_attempt, is_stray, make_result, unfinished_attempt
 from bulkstop.engine.retry import Rest, Retry, RetryAt, Settle
 from bulkstop.engine.tasks import TICK_S, Sleepers, Tasks
@@ -64,6 +64,8 @@ class Pool:
     ) -> None:
         self.in_flight = 0
         self.calls = 0
+        self.latency_s = 0.0
+        """The mean time until an answer comes; 0 before the first."""
         self.unwritten: list[Result] = []
         self.fault: Exception | None = None
         self._lanes = lanes
@@ -86,7 +88,7 @@ class Pool:
         self._rate: Sequence[Limit] = ()
         self._tasks = Tasks()
         self._sleepers = Sleepers(now, tick_s)
-        self._reviews = Reviews(read_list, self._guards, self._tasks, self)
+        self._reviews = Reviews(read_list, self._guards, self._tasks, self, now)
 
     @property
     def is_draining(self) -> bool:
@@ -114,6 +116,10 @@ class Pool:
     def lanes(self) -> Lanes:
         """The lanes that are worked through at present."""
         return self._lanes
+
+    def find_list_work(self, lane: Lane) -> ListWork:
+        """Return the list calls that a lane will need for campaigns whose answer proves nothing."""
+        return self._reviews.find_work(lane)
 
     def drain(self) -> None:
         """Let nothing more leave; what is in flight is waited for."""
@@ -241,6 +247,7 @@ class Pool:
         """Settle what was answered, or let it wait for the next try."""
         now, lane = self._now(), turn.lane
         self.calls += 1
+        self.latency_s += (now - turn.sent_at - self.latency_s) / self.calls
         if turn.follow_up is None:
             attempt = self._guards.answered(now, turn.sent_at, attempt)
         again = attempt.again

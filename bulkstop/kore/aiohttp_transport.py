@@ -318,7 +318,8 @@ def _explain_unsent(error: Exception) -> tuple[str, RetryHint] | None:
         return network.explain_lookup(error.host), RetryHint.LATER
     if isinstance(error, aiohttp.ClientConnectorError):
         cause = error.certificate_error if isinstance(error, aiohttp.ClientConnectorCertificateError) else error
-        return network.explain_connect(cause, f"{error.host}:{error.port}")
+        is_proxy = isinstance(error, aiohttp.ClientProxyConnectionError)
+        return network.explain_connect(cause, f"{error.host}:{error.port}", is_proxy=is_proxy)
     if network.has_no_descriptor(error) or is_short_of_threads(error):
         return network.explain_connect(error, "")
     if isinstance(error, _SpokeUnaskedError):

@@ -15,7 +15,17 @@ import orjson
 from bulkstop.kore.body import parse_json
 from bulkstop.kore.claims import read_claim
 from bulkstop.kore.exchange import PageRange, Response, TransportFailure
-from bulkstop.model import Attempt, Campaign, CampaignType, ListedCampaign, Outcome, RetryHint, Scope
+from bulkstop.model import (
+    CERTIFICATE_WANTED,
+    Attempt,
+    Campaign,
+    CampaignType,
+    ListedCampaign,
+    Outcome,
+    RetryHint,
+    Scope,
+)
+from bulkstop.naming import name_setting
 from bulkstop.text import TEXT_CHARS, format_count, format_duration, one_line
 
 PAGE_CAP = 4 * 1024 * 1024
@@ -140,6 +150,11 @@ def _glimpse(body: bytes) -> str:
 _LIMIT_TEXT = re.compile(
     r"exceeded the (?:per-\w+|hourly|daily) rate limit|rate limit\b.{0,60}\b(?:reached|exceeded)", re.IGNORECASE
 )
+_OF_CERTIFICATES = frozenset({400, 403, 495, 496})
+_CERTIFICATE_TEXT = re.compile(
+    r"no required SSL certificate|the SSL certificate error|client certificate (?:is |was )?(?:required|missing)",
+    re.IGNORECASE,
+)
 _LIMIT_CODES = frozenset({"RATE_LIMIT_EXCEEDED", "QUEUE_FULL"})
 
 
@@ -147,6 +162,9 @@ def _interpret_failure(response: Response, fields: Mapping[str, object], words: 
     status = response.status
     if status == 429 or _LIMIT_TEXT.search(words) or _codes(fields) & _LIMIT_CODES:
         return Outcome.THROTTLED, RetryHint.THROTTLED, f"rate limit (HTTP {status})"
+    if status in _OF_CERTIFICATES and _CERTIFICATE_TEXT.search(words):
+        give = f"give one that it takes ({name_setting('cert')}, {name_setting('key')})"
+        return Outcome.REJECTED, RetryHint.NO, f"HTTP {status}: {CERTIFICATE_WANTED}: {give}"
     if status == 503 and _says_when(response, fields):
         return Outcome.SERVER_ERROR, RetryHint.THROTTLED, "HTTP 503 with a time to wait"
     if status >= 500:

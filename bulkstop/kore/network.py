@@ -49,7 +49,7 @@ def explain_lookup(name: str) -> str:
     return f"the name {name} could not be looked up; nothing was sent"
 
 
-def explain_connect(error: Exception, hop: str) -> tuple[str, RetryHint]:
+def explain_connect(error: Exception, hop: str, *, is_proxy: bool = False) -> tuple[str, RetryHint]:
     """Say why there is no connection to `hop`, and whether another try could help."""
     if isinstance(error, ssl.SSLError):
         return explain_tls(error, hop.rpartition(":")[0].strip("[]").rstrip("."))
@@ -58,7 +58,7 @@ def explain_connect(error: Exception, hop: str) -> tuple[str, RetryHint]:
         return f"no file descriptor left (lower {lower} or raise ulimit -n); nothing was sent", RetryHint.LATER
     if is_short_of_threads(error):
         return f"{NO_THREAD}; nothing was sent", RetryHint.LATER
-    return f"no connection to {hop} ({name_error(error)}); nothing was sent", RetryHint.LATER
+    return f"no connection to {'the proxy ' * is_proxy}{hop} ({name_error(error)}); nothing was sent", RetryHint.LATER
 
 
 def add_unsent(why: str) -> str:

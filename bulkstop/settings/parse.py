@@ -172,6 +172,8 @@ def parse_proxy_address(text: str) -> str:
         sound = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
     except ValueError:
         sound = False
+    if re.match(r"\s*socks", text, re.IGNORECASE):
+        raise ValueError("a SOCKS proxy is not supported; give one that is reached by http:// or https://")
     if not sound:
         raise ValueError("what is given (not shown: it may hold a password) is no URL such as http://proxy:3128")
     return text.strip()

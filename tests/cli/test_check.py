@@ -92,6 +92,7 @@ def test_input(here: Here, sim: Simulated, tmp_path: Path) -> None:
         f"read as it's a list.csv: csv, {ALIASES}, account_id, stream_id; carried along: city",
         "ids.txt: txt, an id a line",
         "keys.jsonl: jsonl, campaign_id from '_id', name, campaign_type",
+        "warning 7 campaigns are of another account than --account-id a1: a2 (7)",
     ]
     names = [scope["name"] for scope in json.loads(here(*words, "--json").out)["scopes"]]
     assert names == [
@@ -155,6 +156,14 @@ def test_the_cause(
     assert (told["exit_code"], told["is_listed"], cause in told["fault"]) == (1, False, True)
 
 
+@pytest.mark.parametrize("transport", ["aiohttp", "wire"])
+def test_dead_proxy(transport: str, here: Here) -> None:
+    """What does not answer is called a proxy where it is one."""
+    words = ("--host", "https://api.example", *WHERE, "--transport", transport)
+    run = here("check", *words, variables={"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": ""})
+    assert "NOT READY: no connection to the proxy 127.0.0.1:9 (ECONNREFUSED)" in run.out, run
+
+
 def test_a_wrong_secret(here: Here, tmp_path: Path) -> None:
     """A secret that signs a token which the service refuses is found, which `bulkstop token` cannot."""
     secret = "a-secret-of-32-characters-or-more"
@@ -166,6 +175,57 @@ def test_a_wrong_secret(here: Here, tmp_path: Path) -> None:
         assert (right.code, "renewed when needed" in right.out) == (0, True)
 
 
+@pytest.mark.parametrize(
+    ("profile", "cause", "needs_list"),
+    [
+        ('protect = ["nofile"]', "nofile", False),
+        ('finish_by = "2020-01-01T09:30:00Z"', "--finish-by", False),
+        ("max_campaigns = 3", "--max-campaigns 3: the list has 24 campaigns to stop", True),
+        ("expect_accounts = 1", "--expect-accounts 1: the list has campaigns of 2 accounts", True),
+        ('quota = ["2/1h"]\nfinish_by = "+1h"', "--finish-by cannot be met: at least ", True),
+        ('token_command = "no-such-program"', "token command", False),
+    ],
+)
+def test_what_stop_would_refuse(
+    profile: str, cause: str, needs_list: bool, here: Here, sim: Simulated, tmp_path: Path
+) -> None:
+    """Settings of a profile with which `stop` would not begin are the verdict; with a list all that a dry run finds."""
+    (tmp_path / "list.csv").write_text(
+        "campaign_id,type,account_id,stream_id\n" + "".join(f"cd-{n},voice,a{n % 2},st-1\n" for n in range(24))
+    )
+    (tmp_path / "bulkstop.toml").write_text(
+        f'[profile.p]\nhost = "{sim.url}"\naccount_id = "a1"\nstream_id = "st-1"\nquota_store = "memory"\n{profile}\n'
+    )
+    variables: dict[str, str | None] = {"BULKSTOP_QUOTA": None}
+    variables |= {"BULKSTOP_TOKEN": None} if "token" in profile else {}
+    dry = here("stop", "list.csv", "--profile", "p", "--dry-run", variables=variables)
+    assert (dry.code in (2, 4), cause in dry.err) == (True, True), dry
+    run = here("check", "list.csv", "--profile", "p", variables=variables)
+    verdict = run.out.splitlines()[-1]
+    assert (run.code, run.err, verdict.startswith("NOT READY: "), cause in verdict) == (1, "", True, True), run
+    alone = here("check", "--profile", "p", variables=variables)
+    verdict = alone.out.splitlines()[-1]
+    assert (alone.code, cause in verdict) == ((0, False) if needs_list else (1, True)), alone
+
+
+def test_result_file_that_exists(here: Here, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
+    """A list that was stopped would be refused without a word on its results, so it is not ready."""
+    make_list(2)
+    (tmp_path / "campaigns.csv.results.jsonl").write_text("{}\n")
+    run = here("check", "campaigns.csv", "--host", sim.url, *WHERE)
+    assert (run.code, run.out.splitlines()[-1].startswith("NOT READY: campaigns.csv.results.jsonl")) == (1, True), run
+
+
+def test_several_causes(here: Here, make_list: MakeList) -> None:
+    """The verdict is one of them, and the others are told as well."""
+    make_list(2)
+    run = here("check", "campaigns.csv", "--host", "http://127.0.0.1:9", *WHERE, variables={"BULKSTOP_PROTECT": "gone"})
+    assert run.code == 1
+    assert "in the way too" in run.out
+    assert "gone" in run.out
+    assert "ECONNREFUSED" in run.out.splitlines()[-1]
+
+
 def test_unusable_rows(here: Here, sim: Simulated, make_list: MakeList) -> None:
     """A row that cannot be used is counted, and the first is named; a list that cannot be read is exit code 2."""
     with make_list(2).open("a") as file:
@@ -173,7 +233,9 @@ def test_unusable_rows(here: Here, sim: Simulated, make_list: MakeList) -> None:
     run = here("check", "campaigns.csv", "--host", sim.url, *WHERE)
     assert (run.code, run.out.splitlines()[-1]) == (1, "NOT READY: 1 of 3 rows cannot be used")
     assert "campaigns.csv line 4: campaign id '..' is a path step" in run.out
-    assert here("check", "gone.csv", "--host", sim.url, *WHERE).code == 2
+    gone = here("check", "gone.csv", "--host", sim.url, *WHERE)
+    assert (gone.code, gone.out.splitlines()[-1].startswith("NOT READY: gone.csv: ")) == (2, True), gone
+    assert json.loads(here("check", "gone.csv", "--host", sim.url, "--json").out)["exit_code"] == 2
 
 
 def test_no_profile(here: Here, sim: Simulated) -> None:

@@ -85,7 +85,7 @@ def test_ctrl_c_a_little_later(tmp_path: Path) -> None:
     """Ctrl-C while a command is imported is one line and exit 130."""
     text = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
     run = bulkstop("load", "--help", cwd=tmp_path, PYTHONPATH=instead_of("orjson", text, tmp_path / "with"))
-    assert (run.code, run.out, run.err) == (130, "", "\nbulkstop: ended before anything was sent\n")
+    assert (run.code, run.out, run.err) == (130, "", "\nbulkstop: ended before anything was sent (SIGINT)\n")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,13 @@ def test_not_installed(module: str, package: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"), [("stpo", "did you mean stop?"), ("Verfy", "did you mean verify?"), ("zzz", "there are stop, ")]
+    ("typed", "meant"),
+    [
+        ("stpo", "did you mean stop?"),
+        ("Verfy", "did you mean verify?"),
+        ("list", "did you mean discover?"),
+        ("zzz", "there are stop, "),
+    ],
 )
 def test_near_miss(typed: str, meant: str, tmp_path: Path) -> None:
     """A command that does not exist is answered with what may have been meant."""

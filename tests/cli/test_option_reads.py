@@ -20,9 +20,6 @@ CHECKED = {"host": {"insecure_http"}}
 NO_USE = {"list_secrets", "find_exposures"}
 """Functions that read settings for no use of their own: their values are masked, or warned of."""
 READ_WITHOUT_OPTION = {
-    "check": dict.fromkeys(
-        ("concurrency", "order", "protect"), "one call is made, and a list is only counted; protect is the profile's"
-    ),
     "verify": dict.fromkeys(("order", "protect"), "nothing is sent, and what is protected is for the profile to say"),
     "discover": {
         "concurrency": "the calls of its one account leave one after the other",

@@ -498,7 +498,7 @@ class TestWaits:
         """A call that the store did not permit waits until it is asked again."""
         lanes = Lanes([lane("a", 1)], 4)
         lanes.put_back(drawn(lanes), 0.0, 3.0)
-        assert lanes.find_wait(0.0) == Wait(WaitReason.STORE, 3.0)
+        assert lanes.find_wait(0.0) == Wait(WaitReason.QUOTA, 3.0)
 
     def test_quota(self) -> None:
         """A window that is full waits for the first place in it; what holds an account up the longest is named."""

@@ -371,6 +371,20 @@ class TestThrottled:
         """Words about limits that do not say one was passed are no throttling."""
         assert answered(400, {"message": text}).outcome is Outcome.REJECTED
 
+    @pytest.mark.parametrize(
+        ("status", "page"),
+        [
+            (400, b"<html><head><title>400 No required SSL certificate was sent</title></head></html>"),
+            (400, b"<html><head><title>400 The SSL certificate error</title></head></html>"),
+            (403, b"Client certificate required"),
+        ],
+    )
+    def test_a_certificate_that_is_wanted(self, status: int, page: bytes) -> None:
+        """A server that asks for a client certificate is no wrong path: the options for one are named."""
+        attempt = interpret(Response(status, page, 1.0))
+        assert (attempt.outcome, attempt.again) == (Outcome.REJECTED, RetryHint.NO)
+        assert attempt.error == f"HTTP {status}: a client certificate is wanted: give one that it takes (cert, key)"
+
     @pytest.mark.parametrize("code", [4002, None, True, [], {}, "OTHER", "rate_limit_exceeded "])
     def test_other_codes(self, code: object) -> None:
         """Other codes, of whatever kind, are none of the two."""

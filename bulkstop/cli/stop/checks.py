@@ -1,7 +1,8 @@
 """What is checked before the first call, and the question that a person answers."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from bulkstop.cli.files import check_results, check_written, use_store
@@ -13,11 +14,13 @@ from bulkstop.model import Outcome
 from bulkstop.naming import name_setting
 from bulkstop.report.stop.plan import PlanFacts
 from bulkstop.runs import host
+from bulkstop.runs.stop.forecast import forecast_accounts
 from bulkstop.runs.stop.journal import RunJournal
-from bulkstop.runs.stop.plan import check_usable
+from bulkstop.runs.stop.plan import check_usable, describe_plan
 from bulkstop.runs.wiring import (
     check_accounts,
     check_size,
+    check_time,
     check_tls_files,
     check_token_command,
     find_proxy,
@@ -30,6 +33,7 @@ from bulkstop.runs.wiring import (
 )
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
+from bulkstop.source.protect import read_protection
 from bulkstop.text import format_count
 
 CONNECTION_FILES = ("ca", "cert", "key", "proxy")
@@ -106,6 +110,45 @@ def find_faults(start: Start) -> Iterator[BulkstopError]:
             seen.add(str(fault))
 
 
+def find_setting_faults(settings: Settings) -> Iterator[BulkstopError]:
+    """Yield what the settings alone say against a run of whatever list."""
+    return _raise_in_turn((partial(check_time, settings), partial(read_protection, settings.protect)))
+
+
+def find_list_faults(start: Start, config: str) -> Iterator[BulkstopError]:
+    """Yield all for which `stop --dry-run` would refuse a list that has been read."""
+    plan, settings, options, _ = start
+    files, fits = partial(check_files, options, settings, config), partial(check_plan, plan, settings, options)
+    yield from _raise_in_turn((files, fits))
+    yield from find_faults(start)
+    yield from _raise_in_turn((partial(_check_deadline, start),))
+
+
+def _raise_in_turn(checks: Iterable[Callable[[], object]]) -> Iterator[BulkstopError]:
+    for check in checks:
+        try:
+            check()
+        except BulkstopError as fault:
+            yield fault
+
+
+def _check_deadline(start: Start) -> None:
+    plan, settings, options, _ = start
+    if settings.finish_by is None:
+        return
+    forecasts = forecast_accounts(plan, use_store(settings), check_time(settings))
+    if late := describe_late(describe_plan(plan, settings, options.target, forecasts=forecasts)):
+        raise SettingsError(late)
+
+
+def describe_late(facts: PlanFacts) -> str | None:
+    """Say that the time to finish by cannot be met; None where it can."""
+    if facts.deadline is None or not facts.deadline.late:
+        return None
+    by = f"at least {facts.deadline.late:,} of {facts.to_send:,} will not have been sent by {facts.deadline.clock}"
+    return f"{name_setting('finish_by')} cannot be met: {by}; the run would end with exit code 4"
+
+
 def _check_credentials(start: Start) -> None:
     """Have a token made; a command of the operator's may cost something, so of that only whether it is there."""
     tokens = make_tokens(start.settings)
@@ -149,10 +192,9 @@ def check_dry(start: Start, facts: PlanFacts) -> int:
     faults = list(find_faults(start))
     for fault in faults:
         print_err(f"bulkstop: {' '.join(str(fault).splitlines())}")
-    late = facts.deadline.late if facts.deadline else 0
-    if facts.deadline and late and not faults:
-        by = f"at least {late:,} of {facts.to_send:,} will not have been sent by {facts.deadline.clock}"
-        print_err(f"bulkstop: {name_setting('finish_by')} cannot be met: {by}; the run would end with exit code 4")
+    late = describe_late(facts)
+    if late and not faults:
+        print_err(f"bulkstop: {late}")
     if not start.options.as_json:
         is_asked = has_token_command(start.settings)
         print_err(f"Dry run: nothing was sent{', and the token command was not run' if is_asked else ''}.")

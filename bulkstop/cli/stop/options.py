@@ -1,6 +1,6 @@
 """The options of `bulkstop stop` beside the settings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -73,6 +73,12 @@ def read_stop_options(params: Mapping[str, Any]) -> StopOptions:
         raise SettingsError("--json: is a form of the plan; give --dry-run with it")
     is_quiet = options.quiet or options.log_json or options.as_json
     return options._replace(quiet=is_quiet, target=options.output or name_results(options))
+
+
+def usual_options(inputs: Sequence[str], fmt: str | None) -> StopOptions:
+    """Return what `stop` would be given with a list alone; raises SettingsError."""
+    options = dict.fromkeys(StopOptions._fields) | {"inputs": tuple(inputs), "fmt": fmt, "retry": (), "log_level": ""}
+    return read_stop_options(options)
 
 
 def name_results(options: StopOptions) -> str:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, Generic, Protocol, TypeVar
 
-from bulkstop.model import DONE, LEFT, Attempt, Campaign, CampaignType, Outcome
+from bulkstop.model import CERTIFICATE_WANTED, DONE, LEFT, Attempt, Campaign, CampaignType, Outcome
 from bulkstop.naming import name_setting
 from bulkstop.text import format_count, shorten
 
@@ -32,11 +32,15 @@ class Refusal(StrEnum):
     NOT_ALLOWED = "refused as not allowed"
     UNAUTHORIZED = "refused"
     REDIRECTED = "redirected"
+    NO_CERTIFICATE = "refused without a client certificate"
     FOREIGN = "answered with something that is no answer of this API"
 
 
-LASTING = frozenset({Refusal.UNAUTHORIZED, Refusal.REDIRECTED, Refusal.FOREIGN})
-"""Refusals that close a group even after a success; the others then concern one campaign, as in an old list."""
+LASTING = frozenset({Refusal.UNAUTHORIZED, Refusal.REDIRECTED, Refusal.NO_CERTIFICATE, Refusal.FOREIGN})
+"""Refusals that close a group even after a success, alike or not. 404 then concerns one campaign, as in an old list;
+whatever else fails closes it only where status and words are the same each time."""
+_OWN_WORDS = re.compile(r"'[^']*'|\"[^\"]*\"|[0-9]+")
+"""What differs between the words for campaigns that failed alike."""
 _BY_STATUS = {400: Refusal.BAD_REQUEST, 404: Refusal.NOT_FOUND, 405: Refusal.NOT_ALLOWED}
 
 
@@ -67,12 +71,14 @@ class Group(Generic[L]):
 
     __slots__ = (
         "closed",
+        "closed_by",
         "drawn",
         "has_worked",
         "held",
         "in_flight",
         "is_reviewed",
         "key",
+        "likeness",
         "limit",
         "listed",
         "refusals",
@@ -90,8 +96,10 @@ class Group(Generic[L]):
         self.refusals = 0
         self.refused_before = 0  # the first call that left after the last refusal came in
         self.held: list[L] = []
+        self.likeness = ""  # of those that are held, where only failures that are alike count
         self.listed: Collection[str] | None = None
         self.closed: str | None = None
+        self.closed_by = ""
         self.skipped = 0
 
     @property
@@ -102,7 +110,7 @@ class Group(Generic[L]):
     def release(self, *, ended: bool) -> list[tuple[L, bool]]:
         """Return the lines that wait, each with whether its row has ended."""
         lines, self.held = self.held, []
-        self.refusals = 0
+        self.refusals, self.likeness = 0, ""
         return [(line, ended) for line in lines]
 
 
@@ -111,7 +119,8 @@ class ScopeBreaker(Generic[L]):
 
     `first` refusals in a row (400, 401, 403, 404, 405, a redirect, a 2xx of something else) close a group without a
     success. If all of them are 404, the list decides, if one `can_list`: they may be stale rows at the top of an old
-    list. After a success only what LASTING names closes a group.
+    list. After a success those do that LASTING names. Any other final failure closes a group, at whatever time, if
+    `first` in a row are alike; but for 404 after a success.
     """
 
     def __init__(self, first: int = FIRST, *, can_list: bool = False) -> None:
@@ -155,17 +164,36 @@ class ScopeBreaker(Generic[L]):
         """
         group, refusal = self.of(line.campaign), refusal_of(attempt)
         if group.closed is not None:
-            return [(line, refusal is None)]
+            is_alike = group.closed_by == _find_likeness(line.campaign, attempt)
+            return [(line, refusal is None and not is_alike)]
         if attempt.outcome in _SAYS_NOTHING:
             return [(line, True)]
-        if refusal is None or (group.has_worked and refusal not in LASTING):
+        if attempt.outcome in DONE or (group.has_worked and refusal is Refusal.NOT_FOUND):
             return [*self._worked(group, line, attempt, is_new=refusal is None), (line, True)]
+        if refusal is None or (group.has_worked and refusal not in LASTING):
+            return self._note_alike(group, line, attempt, is_new=refusal is None)
         if group.listed is not None and refusal is Refusal.NOT_FOUND and not group.has_worked:
             if line.campaign.campaign_id not in group.listed:
                 return [(line, True)]
             group.held.append(line)
             return self._close(group, _IS_LISTED.format(option=_path_option(group)))
+        # What is refused whatever the campaign needs not be alike.
+        ended = group.release(ended=True) if group.likeness else []
+        return [*ended, *self._hold(group, line, "")]
+
+    def _note_alike(self, group: Group[L], line: L, attempt: Attempt, *, is_new: bool) -> list[tuple[L, bool]]:
+        """Note a failure of one campaign, by which path, token and scope are right; many alike are none of that."""
+        likeness, ended = _find_likeness(line.campaign, attempt), list[tuple[L, bool]]()
+        if likeness != group.likeness:
+            ended = self._worked(group, line, attempt, is_new=is_new)
+            if group.held:  # they were refused after this one had left
+                return [*ended, (line, True)]
+        group.has_worked = group.has_worked or is_new
+        return [*ended, *self._hold(group, line, likeness)]
+
+    def _hold(self, group: Group[L], line: L, likeness: str) -> list[tuple[L, bool]]:
         group.held.append(line)
+        group.likeness = likeness
         group.refusals += 1
         group.refused_before = group.drawn
         return self._judge(group) if group.refusals >= self._first else []
@@ -234,7 +262,7 @@ class ScopeBreaker(Generic[L]):
         return self._close(group)
 
     def _close(self, group: Group[L], note: str = "") -> list[tuple[L, bool]]:
-        group.closed = _reason(group, note)
+        group.closed, group.closed_by = _reason(group, note), group.likeness
         group.limit = math.inf
         return group.release(ended=False)
 
@@ -267,6 +295,8 @@ def refusal_of(attempt: Attempt) -> Refusal | None:
     """Tell how an answer refuses a call in a way that may be true of its whole group; None when it does not."""
     if attempt.is_foreign:
         return Refusal.FOREIGN
+    if CERTIFICATE_WANTED in (attempt.error or ""):
+        return Refusal.NO_CERTIFICATE
     if attempt.outcome is Outcome.UNAUTHORIZED:
         return Refusal.UNAUTHORIZED
     if attempt.outcome is Outcome.NOT_FOUND:
@@ -278,11 +308,19 @@ def refusal_of(attempt: Attempt) -> Refusal | None:
     return _BY_STATUS.get(attempt.http_status)
 
 
+def _find_likeness(campaign: Campaign, attempt: Attempt) -> str:
+    """Return what an answer has in common with others that failed alike: its status and its words, not its names."""
+    words = f"{attempt.error or ''} {attempt.message or ''}".replace(campaign.campaign_id, "")
+    return f"{attempt.outcome} {attempt.http_status} {_OWN_WORDS.sub('', words)}"
+
+
 def _reason(group: Group[L], note: str) -> str:
     """Say what is wrong with a group: how its calls were refused, in the service's own words, and what to look at."""
     attempts = [line.last for line in group.held if line.last is not None]
     counts = Counter(refusal for attempt in attempts if (refusal := refusal_of(attempt)) is not None)
     how = ", ".join(f"{count} {refusal}" for refusal, count in counts.most_common())
+    if group.likeness:
+        how = f"{len(attempts)} alike"
     which = "the last calls" if group.has_worked else "the first calls"
     return f"{which} of {_named(group)} failed ({how}{_words_of(attempts[-1])}): {note or _remedy(group, counts)}"
 
@@ -298,12 +336,15 @@ def _words_of(attempt: Attempt) -> str:
 
 
 def _remedy(group: Group[L], counts: Counter[Refusal]) -> str:
+    if group.likeness:
+        return "the service answers each of them so: put right what it says, or take such campaigns off the list"
     refusal = counts.most_common(1)[0][0]
     if group.has_worked and refusal is Refusal.UNAUTHORIZED:
         return "calls before them worked, so the token may have been revoked or be out of date"
     if refusal is Refusal.UNAUTHORIZED and (remedy := _read_words(group)):
         return remedy
-    return _REMEDIES[refusal].format(option=_path_option(group), host=name_setting("host"))
+    names = {name: name_setting(name) for name in ("host", "cert", "key")}
+    return _REMEDIES[refusal].format(option=_path_option(group), **names)
 
 
 def _read_words(group: Group[L]) -> str | None:
@@ -331,6 +372,7 @@ _REMEDIES = {
     Refusal.BAD_REQUEST: "the path template may be wrong for your deployment ({option}), or the stream id or type",
     Refusal.NOT_ALLOWED: "the path template may be wrong for your deployment ({option})",
     Refusal.UNAUTHORIZED: 'wrong token, wrong stream id, or missing scope "Campaign Management"',
+    Refusal.NO_CERTIFICATE: "the service asks each caller for a certificate ({cert}, {key})",
     Refusal.REDIRECTED: "{host} may be wrong, or a page to sign in stands before the service",
     Refusal.FOREIGN: "{host} may be wrong, or a proxy or a page to sign in stands before the service",
 }

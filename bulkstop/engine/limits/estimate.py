@@ -49,7 +49,8 @@ class Workers(NamedTuple):
 class Departures:
     """Computes when the next calls of an account leave, of `calls` in all: each as soon as there is a place.
 
-    An answer takes `latency_s`; with 0 nobody knows yet, and workers hold nothing up.
+    An answer takes `latency_s`; with 0 nobody knows yet, and workers hold nothing up. Of many calls `calls_a_step` are
+    followed as one.
     """
 
     def __init__(
@@ -65,16 +66,16 @@ class Departures:
         held = [each for each in places if each.hold_s > 0]
         busiest = max((each for each in held), key=lambda each: each.interval_s, default=None)
         most = 0 if busiest is None else busiest.size
-        self._calls_a_step = 1 if calls <= STEPS else max(1, math.ceil(most / (STEPS // 2)))
-        self._queues = [_Queue(each, self._calls_a_step) for each in held]
+        self.calls_a_step = 1 if calls <= STEPS else max(1, math.ceil(most / (STEPS // 2)))
+        self._queues = [_Queue(each, self.calls_a_step) for each in held]
         if workers is not None and latency_s > 0 and workers.most < math.inf:
-            self._queues.append(_worker_queue(workers, self._calls_a_step, now, latency_s))
+            self._queues.append(_worker_queue(workers, self.calls_a_step, now, latency_s))
         self._binding = max(self._queues, key=lambda each: each.hold_s / each.size, default=None)
 
     def leave(self, calls: int, not_before: float = -math.inf) -> float:
         """Let so many more leave, and return the time at which the last of them does."""
         self._at = max(self._at, not_before)
-        steps = math.ceil(calls / self._calls_a_step)
+        steps = math.ceil(calls / self.calls_a_step)
         if self._binding is None or steps < 1:
             return self._at
         size, hold_s = self._binding.size, self._binding.hold_s
@@ -86,6 +87,14 @@ class Departures:
             for queue in self._queues:
                 queue.shift(cycles * hold_s)
         return self._at
+
+    def leave_in_turn(self, calls: int, not_before: float, answer_s: float) -> float:
+        """Let so many more leave, each when the one before has its answer; return when the last has it."""
+        at = not_before
+        for before in range(0, calls, self.calls_a_step):
+            step = min(self.calls_a_step, calls - before)
+            at = self.leave(step, at) + step * answer_s
+        return at
 
     def _step(self) -> None:
         at = self._at

@@ -68,7 +68,7 @@ class Dialer:
 
     async def dial(self, make: Callable[[], P]) -> P:
         """Make a connection; raises ConnectError, and CredentialsError where a proxy lets nobody through."""
-        with _explaining(self._route.hop):
+        with _explaining(self._route.hop, is_proxy=self._route.hop != self._route.host):
             async with asyncio.timeout(self._timeout_s):
                 return await self._connect(make)
 
@@ -103,14 +103,14 @@ class Dialer:
 
 
 @contextmanager
-def _explaining(place: HostPort) -> Iterator[None]:
+def _explaining(place: HostPort, *, is_proxy: bool = False) -> Iterator[None]:
     """Turn what keeps a connection to a place from being made into a ConnectError."""
     try:
         yield
     except (OSError, RuntimeError) as error:  # uvloop raises a RuntimeError for some sockets
         if isinstance(error, TimeoutError) and error.errno is None:
             raise ConnectError(network.LATE, Outcome.TIMEOUT) from None
-        why, again = network.explain_connect(error, str(place))
+        why, again = network.explain_connect(error, str(place), is_proxy=is_proxy)
         raise ConnectError(why, again=again) from None
 
 

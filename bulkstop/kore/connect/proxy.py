@@ -1,6 +1,7 @@
 """A proxy that refuses is asked once, and ends the run: whoever asks it again and again may lock an account."""
 
 import asyncio
+import os
 import re
 import time
 from base64 import b64encode
@@ -76,15 +77,30 @@ class ProxyGate:
     def _explain(self, status: int, schemes: str | None) -> str:
         proxy, option = hide_password(self._proxy), name_setting("proxy")
         if status == FORBIDDEN:
-            remedy = f"have it allow that host, or give another one ({option})"
+            remedy = f"have it allow that host, or give another one ({find_variable(self._proxy) or option})"
             return f"the proxy {proxy} lets no call pass to {self._host} (HTTP 403), which ended the run: {remedy}"
         ways = "" if schemes is None or re.search(r"\bbasic\b", schemes, re.IGNORECASE) else _name_schemes(schemes)
+        variable = find_variable(self._proxy)
+        if variable and urlsplit(self._proxy).username is None:
+            remedy = f"put the user and the password into {variable} (http://user:password@host:port)"
+            return f"the proxy {proxy} asks for a login (HTTP 407), which ended the run{ways}: {remedy}"
         if urlsplit(self._proxy).username is None:
             remedy = f"name the user in {option}, and give the password as {name_variable('proxy_password')}"
             return f"the proxy {proxy} asks for a login (HTTP 407), which ended the run{ways}: {remedy}"
         password, file = name_variable("proxy_password"), name_setting("proxy_password_file")
-        remedy = f"put them right ({option}, {password} or {file})"
+        remedy = f"put them right ({variable or option}, {password} or {file})"
         return f"the proxy {proxy} refuses the user or the password (HTTP 407), which ended the run{ways}: {remedy}"
+
+
+def find_variable(proxy: str) -> str | None:
+    """Return the variable for everybody that names a proxy, None where none does."""
+    place = _place_of(proxy)
+    names = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY")
+    return next((name for name in names if place and _place_of(os.environ.get(name, "")) == place), None)
+
+
+def _place_of(url: str) -> str:
+    return url.strip().rpartition("://")[2].rpartition("@")[2].rstrip("/").lower()
 
 
 def make_login(proxy: str | None) -> Mapping[str, str]:

@@ -59,6 +59,12 @@ class CheckFacts:
     clock_s: float | None = None
     read: InputFacts | None = None
     fault: str | None = None
+    more_faults: tuple[str, ...] = ()
+    """What else is in the way."""
+    warnings: tuple[str, ...] = ()
+    """What a person should look at twice in the input."""
+    is_unread: bool = False
+    """Whether the input could not be read, so that nothing was asked for."""
 
     @property
     def is_listed(self) -> bool:
@@ -67,7 +73,9 @@ class CheckFacts:
 
     @property
     def exit_code(self) -> int:
-        """0 when all was reached, and all rows can be used; else 1."""
+        """0 when all was reached and `stop` would begin and use all rows; 2 for an input that was not read; else 1."""
+        if self.is_unread:
+            return 2
         return 1 if self.fault or (self.read is not None and self.read.invalid) else 0
 
     def as_dict(self) -> dict[str, Any]:
@@ -87,6 +95,8 @@ def format_check(of: CheckFacts) -> list[str]:
         were = "was" if of.more_scopes == 1 else "were"
         rows.append(("", f"{of.more_scopes:,} more in the list, which {were} not asked for"))
     rows += _format_input(of.read) if of.read else []
+    rows += [("warning", printable(each)) for each in of.warnings]
+    rows += [("in the way too" if not number else "", printable(each)) for number, each in enumerate(of.more_faults)]
     return [*format_table("Check", rows), _format_verdict(of)]
 
 

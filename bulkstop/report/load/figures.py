@@ -87,6 +87,12 @@ def describe_outcome(metrics: Metrics) -> str:
     return f"{f'{which} requests' if metrics.requests > 1 else 'the only request'} ended as {outcome.value}{why}"
 
 
+def explain_unanswered(metrics: Metrics) -> str:
+    """Say that no request was answered, with the commonest cause."""
+    causes = metrics.reasons.most()
+    return "no request was answered" + (f": {printable(causes[0].error)}" if causes else "")
+
+
 def warn_nothing_stopped(metrics: Metrics) -> str:
     """Warn, in one line, that nothing at all was stopped, so the figures are not those of stops; empty if they are."""
     if not metrics.requests or metrics.errors < metrics.requests:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from bulkstop.model import DONE, Limit, Outcome
 from bulkstop.report.load.error_counts import ErrorCounts, error_counts_to_json, format_error_counts
-from bulkstop.report.load.figures import describe_outcome, metrics_to_json, warn_nothing_stopped
+from bulkstop.report.load.figures import describe_outcome, explain_unanswered, metrics_to_json, warn_nothing_stopped
 from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.summary import verdicts_to_json
 from bulkstop.report.load.thresholds import Threshold, Verdict
@@ -228,7 +228,7 @@ def _list_reasons(summary: LimitSummary) -> list[str]:
     if summary.fault is None and summary.signum is not None:
         return [f"ended {summary.reason}"]
     if summary.is_unanswered:
-        return ["no request was answered"]
+        return [explain_unanswered(summary.probes[-1].metrics) if summary.probes else "no request was answered"]
     if not summary.is_over:
         return [printable(summary.reason)]
     if summary.by_machine:

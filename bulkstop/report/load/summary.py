@@ -8,7 +8,13 @@ from typing import Any
 from bulkstop.errors import BulkstopError
 from bulkstop.model import Outcome, utc_text
 from bulkstop.naming import name_setting
-from bulkstop.report.load.figures import format_metrics, metrics_to_json, warn_nothing_stopped, warn_unpunctual
+from bulkstop.report.load.figures import (
+    explain_unanswered,
+    format_metrics,
+    metrics_to_json,
+    warn_nothing_stopped,
+    warn_unpunctual,
+)
 from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.thresholds import Threshold, Verdict
 from bulkstop.report.summary import Summary
@@ -177,13 +183,12 @@ def _list_reasons(summary: LoadSummary) -> list[str]:
         if summary.plan.planned is not None:
             many = f"{sent:,} of {format_count(summary.plan.planned, 'request')}"
         return [f"ended by {signal.Signals(summary.signum).name} after {many}"]
-    reasons = [str(verdict) for verdict in summary.verdicts if not verdict.held]
+    reasons = [] if summary.metrics.answered else [explain_unanswered(summary.metrics)]
+    reasons += [str(verdict) for verdict in summary.verdicts if not verdict.held]
     if summary.is_late:
         reasons.append("the schedule was not kept, so the figures say nothing about the service")
     if summary.is_short_of_files:
         reasons.append("this machine gave way, so the figures are not the service's")
-    if not summary.metrics.answered:
-        reasons.append("no request was answered")
     if summary.unsent:
         reasons.append(f"{summary.unsent:,} of {format_count(summary.plan.planned or 0, 'request')} never left")
     return reasons

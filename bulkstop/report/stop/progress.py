@@ -68,7 +68,7 @@ def _list_words(run: Snapshot, at: float) -> Iterable[str]:
 
 
 def _format_end(run: Snapshot, at: float) -> str:
-    if not run.left_s or run.sent >= run.to_send:
+    if run.left_s is None or run.sent >= run.to_send:
         return ""
     return f"ends {format_clock(at + run.left_s, at)}"
 

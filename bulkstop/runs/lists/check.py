@@ -20,11 +20,11 @@ from bulkstop.runs import host
 from bulkstop.runs.lists.discover import USUAL_STATUS, choose_types, list_scopes
 from bulkstop.runs.lists.states import describe_failure, describe_scope, scope_of
 from bulkstop.runs.parts import Parts, open_parts
-from bulkstop.runs.stop.plan import make_plan
 from bulkstop.runs.wiring import make_transport
 from bulkstop.settings import Settings
 from bulkstop.source.inputs import Input, resolve_input
-from bulkstop.source.rows import collect_headers, field_of
+from bulkstop.source.plan import Plan
+from bulkstop.source.rows import field_of
 
 FIRST_IDS = 5
 """How many ids of an input are shown."""
@@ -33,15 +33,12 @@ MOST_SCOPES = 8
 _UNANSWERED = frozenset({Outcome.CONNECTION_ERROR, Outcome.TIMEOUT})
 
 
-def check(settings: Settings, inputs: Sequence[str] = (), *, fmt: str | None = None) -> dict[str, object]:
-    """Return what a page of each list tells, as fields of `CheckFacts`: those of the settings, and of the inputs.
+def check(settings: Settings, scopes: Sequence[Scope] = ()) -> dict[str, object]:
+    """Return what a page of each list tells, as fields of `CheckFacts`: those of the settings, and of an input.
 
-    Raises a BulkstopError for inputs that cannot be read; whatever else is in the way is the `fault`.
+    Whatever is in the way is the `fault`.
     """
     facts: dict[str, object] = {}
-    scopes: list[Scope] = []
-    if inputs:
-        facts["read"], scopes = read_inputs(inputs, settings, fmt)
     try:
         if not scopes or (settings.account_id and settings.stream_id):
             scopes = list(dict.fromkeys([*list_scopes(settings, choose_types(settings)), *scopes]))
@@ -67,24 +64,22 @@ def describe_settings(settings: Settings) -> CheckFacts:
     )
 
 
-def read_inputs(inputs: Sequence[str], settings: Settings, fmt: str | None) -> tuple[InputFacts, list[Scope]]:
-    """Return what `stop` would read of the inputs, and the lists that have its campaigns.
-
-    Raises InputError for what cannot be read to its end.
-    """
-    with collect_headers() as headers, make_plan(inputs, settings, fmt=fmt) as plan:
-        campaigns = [partial(plan.campaigns, account_id) for account_id in plan.accounts]
-        first = islice((campaign for give in campaigns for campaign in give()), FIRST_IDS)
-        scopes = list(dict.fromkeys(scope_of(campaign) for give in campaigns for campaign in give()))
-        facts = InputFacts(
-            rows=plan.rows,
-            to_stop=plan.to_send,
-            invalid=plan.held_invalid,
-            held=sum(plan.held.values()) - plan.held.get(Outcome.INVALID, 0),
-            first_ids=tuple(campaign.campaign_id for campaign in first),
-            first_invalid=str(plan.first_invalid) if plan.held_invalid else None,
-            forms=tuple(_describe_form(resolve_input(name, fmt), headers) for name in inputs),
-        )
+def describe_inputs(
+    plan: Plan, inputs: Sequence[str], fmt: str | None, headers: Mapping[str, Sequence[str]]
+) -> tuple[InputFacts, list[Scope]]:
+    """Return what `stop` would read of the inputs, and the lists that have its campaigns."""
+    campaigns = [partial(plan.campaigns, account_id) for account_id in plan.accounts]
+    first = islice((campaign for give in campaigns for campaign in give()), FIRST_IDS)
+    scopes = list(dict.fromkeys(scope_of(campaign) for give in campaigns for campaign in give()))
+    facts = InputFacts(
+        rows=plan.rows,
+        to_stop=plan.to_send,
+        invalid=plan.held_invalid,
+        held=sum(plan.held.values()) - plan.held.get(Outcome.INVALID, 0),
+        first_ids=tuple(campaign.campaign_id for campaign in first),
+        first_invalid=str(plan.first_invalid) if plan.held_invalid else None,
+        forms=tuple(_describe_form(resolve_input(name, fmt), headers) for name in inputs),
+    )
     return facts, scopes
 
 

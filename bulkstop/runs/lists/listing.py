@@ -28,6 +28,8 @@ READINGS = 3
 """How often a list is read until it gives as many campaigns as the service counts."""
 IDLE_PAGES = 2
 """Pages in a row that may bring nothing new at the far end, before the service is taken to repeat itself."""
+PAGES_COUNTED = 200
+"""Pages that are counted one by one; a longer list is taken to go on so."""
 SPARE_CALLS = 64
 """Calls of one reading beyond two for each page's worth of campaigns."""
 MOST_BYTES = 128 * 1024 * 1024
@@ -289,6 +291,18 @@ class _Pass:
             most, of_what = (MOST_BYTES, "") if self._reading.is_full_alone else (MOST_BYTES_IN_ALL, " of all lists")
             return _explain_unread(f"{gave}, and more than {most // 2**20:,} MiB{of_what} are not kept in memory")
         return _explain_unread(f"{gave}, and more do not lead to the end of the list")
+
+
+def count_pages(total: int, most: int) -> int:
+    """Return the calls that reading a list of `total` campaigns takes, where nothing changes and none fails."""
+    start = pages = 0
+    while True:
+        at = find_page(start, most)
+        pages += 1
+        end = at.skip + at.limit
+        if end >= total or pages == PAGES_COUNTED:
+            return round(pages * max(1.0, total / end))
+        start = at.skip + max(1, at.limit - 1)
 
 
 def _size_of(item: ListedCampaign) -> int:

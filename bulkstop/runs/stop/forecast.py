@@ -2,7 +2,7 @@
 
 import heapq
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import accumulate
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from bulkstop.engine.lanes import Lane, Lanes
 from bulkstop.engine.limits.estimate import Departures, Places, Stored, Workers, add_stored, count_leaving
+from bulkstop.engine.readback import ListWork
 from bulkstop.report.stop.plan import Forecast
 from bulkstop.runs import host
 from bulkstop.runs.wiring import make_quota, open_quota_store
@@ -76,12 +77,19 @@ def _drop_free(places: Places) -> Places:
     return places._replace(taken_until=tuple(until for until in places.taken_until if until > 0))
 
 
-def forecast_left_s(lanes: Lanes, now: float, pace: Pace, stored: Mapping[str, Stored]) -> float | None:
+def forecast_left_s(
+    lanes: Lanes,
+    now: float,
+    pace: Pace,
+    stored: Mapping[str, Stored],
+    find_list_work: Callable[[Lane], ListWork] = lambda lane: ListWork(),
+) -> float | None:
     """Return the seconds until all lanes are done, if nothing disturbs them; None while nobody can tell.
 
-    `stored` is what a store knew of each account.
+    `stored` is what a store knew of each account. After its stops a lane makes the list calls that `find_list_work`
+    says.
     """
-    outlooks = [_Outlook(lane, now, pace) for lane in lanes.unfinished]
+    outlooks = [_Outlook(lane, now, pace, find_list_work(lane)) for lane in lanes.unfinished]
     if not outlooks:
         return 0.0
     leaves_at = lanes.guards.leaves_at()
@@ -103,7 +111,8 @@ def forecast_left_s(lanes: Lanes, now: float, pace: Pace, stored: Mapping[str, S
         level = _find_level([each.calls for each in outlooks], begun)
         ends = [at, everything.leave(begun - begun_before, at), *(each.leave(level_before, level, at) for each in last)]
         at, begun_before, level_before = max(ends) + pace.latency_s + soak_s, begun, level
-    return at - now
+    stopped_at = at if total or in_flight else begins_at
+    return max(stopped_at, *(each.read_lists(begins_at, pace) for each in last)) - now
 
 
 def _list_ends(lanes: Lanes, total: int, pace: Pace) -> Iterator[tuple[int, float]]:
@@ -129,14 +138,17 @@ def _find_level(calls: Sequence[int], begun: int) -> int:
 class _Outlook:
     """What an account has before it."""
 
-    def __init__(self, lane: Lane, now: float, pace: Pace) -> None:
+    def __init__(self, lane: Lane, now: float, pace: Pace, lists: ListWork) -> None:
         self.lane = lane
-        unsent = max(0, lane.left - lane.in_flight - lane.held)
-        self.calls = math.ceil(unsent * pace.calls_each)
+        self.lists = lists
+        self.page_s = lists.page_s or pace.latency_s
+        self.calls = math.ceil(lane.unsent * pace.calls_each)
+        self._last_left = -math.inf
         self.places = lane.quota.places(now, pace.latency_s)
         self.rests_until = max(now, lane.rests_until)
         slowest = max((each.interval_s for each in self.places), default=0.0)
-        self.rough_s = self.rests_until - now + self.calls * max(slowest, pace.latency_s * 1e-6)
+        all_calls_s = (self.calls + lists.calls) * max(slowest, pace.latency_s * 1e-6)
+        self.rough_s = self.rests_until - now + all_calls_s + lists.calls * self.page_s * 1e-3
 
     def depart(self, lanes: Lanes, now: float, pace: Pace, stored: Stored | None, part: float) -> None:
         """Begin to compute how its calls leave, by its part of the workers."""
@@ -148,4 +160,17 @@ class _Outlook:
     def leave(self, level_before: int, level: int, not_before: float) -> float:
         """Return when the calls between these two have left."""
         calls = min(level, self.calls) - min(level_before, self.calls)
-        return self._departures.leave(calls, max(not_before, self.rests_until)) if calls else not_before
+        if not calls:
+            return not_before
+        self._last_left = self._departures.leave(calls, max(not_before, self.rests_until))
+        return self._last_left
+
+    def read_lists(self, now: float, pace: Pace) -> float:
+        """Return when the lists have been read that its campaigns wait for, a page at a time, once all is answered."""
+        calls, asked_at = self.lists.calls, self.lists.asked_at
+        at = max(now, self._last_left + pace.latency_s, now + pace.latency_s * bool(self.lane.in_flight))
+        if not calls:
+            return now
+        if asked_at is not None:
+            calls, at = calls - 1, max(at, asked_at + self.page_s)
+        return self._departures.leave_in_turn(calls, max(at, self.rests_until), self.page_s)

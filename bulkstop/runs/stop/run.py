@@ -228,6 +228,9 @@ class Run:
         plan, now = self._plan, elapsed_s()
         wait, left_s, until_s = self._find_wait(now), self._forecast_left_s(now), self._ends_at - time.time()
         is_late = left_s is not None and left_s > until_s
+        waits_s = wait.until - now if wait and wait.until < math.inf else None
+        if wait and wait.reason is WaitReason.LIST:
+            waits_s = left_s  # nothing else is left to do
         return Snapshot(
             run_id=self.id,
             state=self.state,
@@ -240,7 +243,7 @@ class Run:
             elapsed_s=time.monotonic() - self._began,
             left_s=max(0.0, until_s) if is_late else left_s,
             waits_for=wait.reason if wait else None,
-            waits_s=wait.until - now if wait and wait.until < math.inf else None,
+            waits_s=waits_s,
             answered=self._work.pool.lanes.answered if self._work else 0,
             ends_at_deadline=is_late,
         )
@@ -258,8 +261,10 @@ class Run:
         if self._work is None or self.state is not RunState.RUNNING:
             return 0.0 if self.state is RunState.ENDED else None
         if now >= self._forecast_at + FORECAST_S:
-            pace = Pace(self.stats.latency_ms / 1000, self.stats.calls_each)
-            left_s = forecast_left_s(self._work.pool.lanes, now, pace, self._stored)
+            pool = self._work.pool
+            # While all campaigns wait for their list there is no line yet.
+            pace = Pace(self.stats.latency_ms / 1000 or pool.latency_s, self.stats.calls_each)
+            left_s = forecast_left_s(pool.lanes, now, pace, self._stored, pool.find_list_work)
             self._forecast_at, self._ends_in = now, left_s
         return None if self._ends_in is None else max(0.0, self._ends_in - (now - self._forecast_at))
 

@@ -136,7 +136,7 @@ def test_why_requests_failed(tmp_path: Path) -> None:
     assert "127.0.0.1:1" in reason["error"]
     assert f"  reason            8 connection_error: {reason['error']}\n" in run.err
     last = f"no request was answered: all 8 requests ended as connection_error ({reason['error']})"
-    assert run.err.splitlines()[-2:] == [f"bulkstop: {last}", "NOT DONE: no request was answered"]
+    assert run.err.splitlines()[-2:] == [f"bulkstop: {last}", f"NOT DONE: no request was answered: {reason['error']}"]
 
 
 async def test_secrets_stay_secret(tmp_path: Path) -> None:

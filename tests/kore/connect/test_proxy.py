@@ -15,6 +15,25 @@ PROXY = "http://user:pa55word@proxy:3128"
 class TestGate:
     """One goes first, and what it is told holds for all."""
 
+    @pytest.mark.parametrize(
+        ("variable", "text", "status", "remedy"),
+        [
+            ("HTTPS_PROXY", "proxy:3128", 407, "put the user and the password into HTTPS_PROXY (http://user:password@"),
+            ("https_proxy", "http://proxy:3128/", 403, "or give another one (https_proxy)"),
+            ("HTTPS_PROXY", "http://other:3128", 407, "name the user in proxy, "),
+        ],
+    )
+    def test_what_to_change(
+        self, variable: str, text: str, status: int, remedy: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A proxy that a variable for everybody names is put right there."""
+        for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(variable, text)
+        with pytest.raises(CredentialsError) as caught:
+            ProxyGate("http://proxy:3128", "api.example:443").answered(status)
+        assert remedy in str(caught.value)
+
     def test_refused_once(self) -> None:
         """Of many that come at the same time one asks; the password is not shown, and not asked with for a while."""
         now = [0.0]

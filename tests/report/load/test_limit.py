@@ -111,6 +111,7 @@ def test_faults() -> None:
         is_unanswered=True,
     )
     assert list_limit_faults(silent) == ["no request was answered: all 10 requests ended as timeout (no such campaign)"]
+    assert format_limit_verdict(silent) == "NOT DONE: no request was answered: no such campaign"
     assert (silent.exit_code, silent.quota, FOUND.quota) == (1, None, Limit(50, 1.0))
 
 

@@ -80,7 +80,16 @@ def test_reason(how: dict[str, Any], reason: str, unsent: int) -> None:
         ({}, (HELD,), "DONE: all 100 requests sent, all that is required held"),
         ({"plan": replace(PLAN, planned=1), "count": 1}, (), "DONE: the only request sent"),
         ({}, (HELD, FAILED), "NOT DONE: p99<1s: FAILED (1ms)"),
-        ({"answered": False}, (FAILED,), "NOT DONE: p99<1s: FAILED (1ms); no request was answered"),
+        (
+            {"answered": False, "outcome": Outcome.TIMEOUT, "error": "it is down"},
+            (FAILED,),
+            "NOT DONE: no request was answered: it is down; p99<1s: FAILED (1ms)",
+        ),
+        (
+            {**LATE, "answered": False, "outcome": Outcome.TIMEOUT, "error": "it is down"},
+            (),
+            "NOT DONE: no request was answered: it is down; the schedule was not kept",
+        ),
         (LATE, (), "NOT DONE: the schedule was not kept, so the figures say nothing about the service"),
         ({"count": 90}, (HELD,), "NOT DONE: 10 of 100 requests never left"),
         ({"count": 90, "signum": 2}, (FAILED,), "NOT DONE: ended by SIGINT after 90 of 100 requests"),

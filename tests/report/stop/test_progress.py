@@ -29,6 +29,7 @@ def test_the_end_and_the_wait_are_told() -> None:
     line = format_progress(RUN, at=NOON)
     assert re.fullmatch(r"60/126  2 failed  ends \d\d:\d\d:\d\d \S+  waits: quota 41 s  5.0/s  58 done", line)
     assert re.search(r"ends \d{4}-\d\d-\d\d ", format_progress(RUN._replace(left_s=90_000.0), at=NOON))
+    assert "  ends " in format_progress(RUN._replace(left_s=0.0), at=NOON), "the end is told to the end"
     unknown = RUN._replace(left_s=None, waits_for=WaitReason.READER, waits_s=None)
     assert format_progress(unknown, 40, at=NOON) == "60/126  2 failed  waits: reader  5.0/s"
 

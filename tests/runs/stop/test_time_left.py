@@ -1,21 +1,29 @@
 """The end that is told while a run goes on is the end that comes, in virtual time."""
 
+import asyncio
 import random
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import pytest
 
+from bulkstop.engine.caller import Caller
 from bulkstop.engine.guards.admission import Admission, parse_waves
 from bulkstop.engine.guards.scopes import ScopeBreaker
 from bulkstop.engine.lanes import Lane
 from bulkstop.engine.limits.adaptive import Adaptive
 from bulkstop.engine.limits.estimate import Stored
 from bulkstop.engine.limits.quota import AllOf, EvenPacer, NoQuota, Quota, RollingWindow
-from bulkstop.model import Campaign, Limit, Outcome
+from bulkstop.engine.readback import IsEnough, ListProgress, Reading, ReadList
+from bulkstop.engine.retry import Retry
+from bulkstop.kore.calls import Call, T
+from bulkstop.model import Attempt, Campaign, Limit, Outcome
 from bulkstop.report.stop.stats import Stats
 from bulkstop.runs.stop.forecast import Pace, forecast_left_s
-from tests.engine.parts import STOPPED, Job, Reply, Service, campaigns, now_s, throttled
+from bulkstop.runs.stop.readback import list_reader
+from tests.engine.parts import CLAIM, STOPPED, Job, Reply, Service, campaigns, now_s, throttled
+from tests.runs.stop.test_readback import Service as Pages
 
 MINUTE = (Limit(60, 60),)
 
@@ -33,6 +41,11 @@ class Shape(NamedTuple):
     used: tuple[float, ...] = ()
     """The times of calls that a store remembers, which others made before the run."""
     told_at_s: float = 10.0
+    at_rest: int = 0
+    """Of so many campaigns one is at rest already, so that the list has to say so; 0: of none."""
+    listed: int = 0
+    """The campaigns that a list has, more than those of the run."""
+    page_s: float = 0.3
 
 
 SHAPES = {
@@ -62,6 +75,19 @@ SHAPES = {
     "many accounts of all sizes": Shape(tuple(range(5, 150, 12)), latency_s=1.0, concurrency=16),
     "a few workers for two accounts": Shape((200, 30), latency_s=2.0, concurrency=3),
     "a limit that nobody knows": Shape((4_000,), (Limit(20, 1),), pace="adaptive", told_at_s=30.0),
+}
+
+AT_REST = Shape((159,), (Limit(20, 10),), at_rest=3)
+"""Campaigns that the service says are not active, at rest by its list, which is read at the end."""
+LISTS = {
+    "a list in a window of its own": AT_REST._replace(listed=300),
+    "a list of many pages": AT_REST._replace(listed=700),
+    "while the list waits for its window": AT_REST._replace(listed=700, told_at_s=75.0),
+    "while the list is read": Shape((60,), (), at_rest=1, listed=2_000, page_s=1.5, told_at_s=12.0),
+    "a list and slow answers, no quota": Shape((159,), (), latency_s=1.5, concurrency=4, at_rest=3, page_s=1.5),
+    "one call that is out": Shape((20,), (), latency_s=1.0, at_rest=1, listed=140, page_s=9.0, told_at_s=26.0),
+    "lists of several accounts": Shape((30, 90, 60), (Limit(20, 10),), at_rest=2, listed=100, told_at_s=20.0),
+    "a list and an even pace": AT_REST._replace(pace="even", listed=300, told_at_s=60.0),
 }
 
 
@@ -106,6 +132,8 @@ def make_service(shape: Shape) -> Service:
     passed: list[float] = []
 
     def answer(campaign: Campaign, call: int) -> Reply:
+        if shape.at_rest and campaign.line and campaign.line % shape.at_rest == 0:
+            return Reply(shape.latency_s, CLAIM)
         latency_s = shape.latency_s * chance.uniform(0.8, 1.2)
         if shape.pace == "adaptive":
             limit, now = shape.quota[0], now_s()
@@ -118,18 +146,38 @@ def make_service(shape: Shape) -> Service:
     return Service(answer)
 
 
+def make_list_reader(shape: Shape, quotas: Mapping[str, Quota]) -> ReadList:
+    """Make what reads the lists of a service, which have the campaigns of a run and others, in the quota of stops."""
+    callers = {name: Caller(quota, retry=Retry(1), now=now_s) for name, quota in quotas.items()}
+
+    async def read(of: Campaign, is_enough: IsEnough, progress: ListProgress) -> Reading:
+        ids = [each.campaign_id for each in campaigns(max(shape.sizes), of.account_id)]
+        others = [f"other-{number}" for number in range(shape.listed - len(ids))]
+        service = Pages([{"_id": key, "status": "Stopped"} for key in (*others, *ids)])
+
+        async def ask(call: Call[T], /) -> T | Attempt:
+            await asyncio.sleep(shape.page_s)
+            return await service.ask(call)
+
+        return await list_reader(ask, callers.__getitem__)(of, is_enough, progress)
+
+    return read
+
+
 def follow(shape: Shape) -> Told:
     """Run in virtual time; return what was told at that moment, and how long it took from there."""
     rows = {f"a{n}": campaigns(size, f"a{n}") for n, size in enumerate(shape.sizes)}
     stats = Stats()
     total = sum(shape.sizes)
     admission = shape.waves and Admission(waves=parse_waves(shape.waves, total), soak_s=shape.soak_s)
+    quotas: dict[str, Quota] = {}
     stored = {name: Stored(0.0, shape.used) for name in rows} if shape.used else {}
 
     def make_lane(name: str, own: Iterable[Campaign]) -> Lane:
+        quotas[name] = make_quota(shape)
         claim = Store(shape.quota, shape.used).claim if shape.used else None
         listed = list(own)
-        return Lane(name, listed, make_quota(shape), claim, left=len(listed), paces_itself=shape.pace == "adaptive")
+        return Lane(name, listed, quotas[name], claim, left=len(listed), paces_itself=shape.pace == "adaptive")
 
     job = Job(
         rows,
@@ -139,19 +187,32 @@ def follow(shape: Shape) -> Told:
         scopes=ScopeBreaker(),
         make_lane=make_lane,
         seen=stats.add,
+        read_list=lambda *of: make_list_reader(shape, quotas)(*of),
     )
     told: list[float | None] = []
 
     def tell() -> None:
-        pace = Pace(shape.latency_s if stats.done else 0.0, stats.calls_each)
-        told.append(forecast_left_s(job.lanes, now_s(), pace, stored))
+        pace = Pace(shape.latency_s if job.pool.calls else 0.0, stats.calls_each)
+        told.append(forecast_left_s(job.lanes, now_s(), pace, stored, job.pool.find_list_work))
 
     assert job.to_its_end((shape.told_at_s, tell)) is None
-    assert job.outcomes() == {Outcome.STOPPED: total}
+    at_rest = sum(size // shape.at_rest for size in shape.sizes) if shape.at_rest else 0
+    assert job.outcomes() == Counter({Outcome.STOPPED: total - at_rest, Outcome.ALREADY_STOPPED: at_rest})
     return Told(told[0], max(job.times) - shape.told_at_s)
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", LISTS)
+def test_the_lists_that_are_read_at_the_end_are_part_of_it(name: str) -> None:
+    """Where campaigns are at rest already, the end is that of their list, also while only that is waited for."""
+    told, came_s = follow(LISTS[name])
+    assert told is not None
+    assert told == pytest.approx(came_s, rel=0.1, abs=2.0)
+
+
+SLOW = ("more than is followed call by call", "two windows", "windows that share no divisor", "a large window")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.full] * (name in SLOW)) for name in SHAPES])
 def test_the_end_that_is_told_comes(name: str) -> None:
     """In a run that nothing disturbs it is within a tenth of the time left, or 2 s."""
     told, came_s = follow(SHAPES[name])
