@@ -58,7 +58,7 @@ def format_progress(run: Snapshot, width: int | None = None, *, at: float | None
 def _list_words(run: Snapshot, at: float) -> Iterable[str]:
     """List what is worth words, in the order of its worth: a wait that no end foresees, or while nothing has ended."""
     answered = f"{run.answered:,} answered" if run.answered else ""
-    end = _format_end(run, at)
+    end = "" if run.ends_at_deadline and not run.left_s else _format_end(run, at)
     deadline = "(deadline)" if end and run.ends_at_deadline else ""
     wait = _format_wait(run)
     is_sign = not answered and (not run.sent or run.waits_for not in FORESEEN)
