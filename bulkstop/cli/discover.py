@@ -10,6 +10,7 @@ from bulkstop.cli.files import check_written, name_free_results, use_store
 from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import GroupedCommand, ParsedText, read_settings, with_settings
 from bulkstop.cli.terminal import print_err
+from bulkstop.engine.caller import ignore_rest
 from bulkstop.errors import OutputError, SettingsError
 from bulkstop.files.whole import AtomicFile, is_device
 from bulkstop.kore.calls import STATUSES
@@ -123,7 +124,7 @@ def command(
         types=kinds or choose_types(settings),
         name=name,
         signals=SIGNALS,
-        rests=(lambda seconds: None) if quiet else print_rest,
+        rests=ignore_rest if quiet else print_rest,
     )
     if discovery.exit_code:
         print_err(f"{format_verdict(discovery, output)}\nTo try again: {rebuild_command()}")
@@ -192,7 +193,7 @@ def _write_out(data: bytes) -> None:
         raise OutputError(f"standard output: cannot be written ({error.strerror})") from None
 
 
-def print_rest(seconds: float) -> None:
-    """Say that nothing happens for a while."""
+def print_rest(seconds: float, why: str) -> None:
+    """Say that nothing happens for a while, and why."""
     if seconds > SHORT_REST_S:
-        print_err(f"waiting {format_duration(seconds)}: the account's quota is used up, or the service asks to wait")
+        print_err(f"waiting {format_duration(seconds)}: {why}")

@@ -14,6 +14,7 @@ from bulkstop.cli.files import check_written, name_free_results, use_store
 from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import GroupedCommand, read_settings, with_settings
 from bulkstop.cli.terminal import drop_output, print_err, print_out
+from bulkstop.engine.caller import ignore_rest
 from bulkstop.errors import SettingsError
 from bulkstop.files.whole import AtomicFile, beside, find_free_name
 from bulkstop.model import SIGNALS
@@ -161,7 +162,7 @@ def read_back(
             others_count=others_count,
             signals=SIGNALS,
             say=(lambda text: None) if quiet else (lambda text: print_err(printable(text))),
-            rests=(lambda seconds: None) if quiet else print_rest,
+            rests=ignore_rest if quiet else print_rest,
         )
     except asyncio.CancelledError:  # told to end when all was over
         raise click.Abort from None

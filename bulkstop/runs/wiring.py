@@ -16,7 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from bulkstop.engine.caller import Caller
+from bulkstop.engine.caller import Caller, OnRest, ignore_rest
 from bulkstop.engine.followup import FollowUp
 from bulkstop.engine.guards.admission import Admission, parse_waves
 from bulkstop.engine.guards.breaker import Breaker
@@ -298,7 +298,7 @@ class Accounts:
         store: QuotaStore | None,
         *,
         drained: asyncio.Event | None = None,
-        rests: Callable[[float], object] = lambda seconds: None,
+        rests: OnRest = ignore_rest,
     ) -> None:
         self.paced = settings.adaptive
         self._settings = settings
@@ -309,9 +309,7 @@ class Accounts:
         self._account_rests: dict[str, AccountRest] = {}
         self._callers: dict[str, Caller] = {}
 
-    def of_run(
-        self, *, drained: asyncio.Event | None = None, rests: Callable[[float], object] = lambda seconds: None
-    ) -> "Accounts":
+    def of_run(self, *, drained: asyncio.Event | None = None, rests: OnRest = ignore_rest) -> "Accounts":
         """Return the same accounts for one run of several: what they may do is shared, callers are its own."""
         own = Accounts(self._settings, self._store, drained=drained, rests=rests)
         own._quotas, own._account_rests = self._quotas, self._account_rests

@@ -384,7 +384,7 @@ def test_one_quota_with_stop(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         run = ended(process)
         operations = {request["operation"] for request in sim.requests()}
-    assert re.fullmatch(r"waiting \d+ min: the account's quota is used up, or the service asks to wait\n", said)
+    assert re.fullmatch(r"waiting \d+ min: the account's quota is used up\n", said)
     assert (run.code, operations) == (130, {"stop"})
     assert "  ended      before all was told\n" in run.out
     assert not (tmp_path / AGAIN).exists()

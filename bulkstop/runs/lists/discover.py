@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
+from bulkstop.engine.caller import OnRest, ignore_rest
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError, ListError, SettingsError
 from bulkstop.kore.calls import STATUSES
@@ -36,7 +37,7 @@ def discover(
     types: Sequence[CampaignType] = tuple(CampaignType),
     name: str | None = None,
     signals: Sequence[int] = (),
-    rests: Callable[[float], object] = lambda seconds: None,
+    rests: OnRest = ignore_rest,
 ) -> Discovery:
     """Read the lists of the settings' account and stream; `name` is a pattern (`Promo*`) that names must match.
 
@@ -53,7 +54,7 @@ async def _discover(
     scopes: Sequence[Scope],
     name: str | None,
     signals: Sequence[int],
-    rests: Callable[[float], object],
+    rests: OnRest,
 ) -> Discovery:
     shutdown = Shutdown(grace_s=0.0, lost="nothing was written", observe=log_event)
     with handle_signals(shutdown, signals):
@@ -72,7 +73,7 @@ async def read_discovery(
     wanted: ListFilter,
     scopes: Sequence[Scope],
     name: str | None,
-    rests: Callable[[float], object] = lambda seconds: None,
+    rests: OnRest = ignore_rest,
 ) -> Discovery:
     """Read the lists of these scopes; what keeps them from being read to their end is the `fault` of what is found."""
     began, accounts = time.monotonic(), parts.accounts.of_run(rests=rests)

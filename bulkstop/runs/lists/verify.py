@@ -2,11 +2,12 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
+from bulkstop.engine.caller import OnRest, ignore_rest
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
 from bulkstop.files.whole import is_device
@@ -131,7 +132,7 @@ def verify(
     others_count: bool = False,
     signals: Sequence[int] = (),
     say: Say = lambda text: None,
-    rests: Callable[[float], object] = lambda seconds: None,
+    rests: OnRest = ignore_rest,
 ) -> Verification:
     """Ask the service for the state of all targets, within the quota; raises SettingsError when it cannot begin.
 
@@ -146,7 +147,7 @@ async def _verify(
     survey: Survey,
     settings: Settings,
     signals: Sequence[int],
-    rests: Callable[[float], object],
+    rests: OnRest,
 ) -> Verification:
     shutdown, fault = Shutdown(grace_s=0.0, lost="no list was written", observe=log_event), None
     with handle_signals(shutdown, signals):
@@ -196,9 +197,7 @@ def make_survey(
     )
 
 
-async def run_survey(
-    survey: Survey, parts: Parts, rests: Callable[[float], object] = lambda seconds: None
-) -> BulkstopError | None:
+async def run_survey(survey: Survey, parts: Parts, rests: OnRest = ignore_rest) -> BulkstopError | None:
     """Ask for the state of all targets; return what ended that early."""
     try:
         await parts.tokens.get()  # without credentials there is nothing to begin with

@@ -482,7 +482,7 @@ class Run:
         for events in self._events:
             events.put(event)
 
-    def _note_rest(self, seconds: float) -> None:
+    def _note_rest(self, seconds: float, _: str) -> None:
         """Tell observers that nothing is stopped for a while, as the lists come first."""
         self._observe(Resting(round(seconds, 1), "the lists are read first, within the quota"))
 
