@@ -37,8 +37,7 @@ class Refusal(StrEnum):
 
 
 LASTING = frozenset({Refusal.UNAUTHORIZED, Refusal.REDIRECTED, Refusal.NO_CERTIFICATE, Refusal.FOREIGN})
-"""Refusals that close a group even after a success, alike or not. 404 then concerns one campaign, as in an old list;
-whatever else fails closes it only where status and words are the same each time."""
+"""Refusals that close a group even after a success; the others then concern one campaign, as in an old list."""
 _OWN_WORDS = re.compile(r"'[^']*'|\"[^\"]*\"|[0-9]+")
 """What differs between the words for campaigns that failed alike."""
 _BY_STATUS = {400: Refusal.BAD_REQUEST, 404: Refusal.NOT_FOUND, 405: Refusal.NOT_ALLOWED}
@@ -118,9 +117,9 @@ class ScopeBreaker(Generic[L]):
     """Decides how many calls of a group may be in flight, when a group is closed, and which refused rows have ended.
 
     `first` refusals in a row (400, 401, 403, 404, 405, a redirect, a 2xx of something else) close a group without a
-    success. If all of them are 404, the list decides, if one `can_list`: they may be stale rows at the top of an old
-    list. After a success those do that LASTING names. Any other final failure closes a group, at whatever time, if
-    `first` in a row are alike; but for 404 after a success.
+    success, and so do the first final failures of any other kind that are alike. If all of them are 404, the list
+    decides, if one `can_list`: they may be stale rows at the top of an old list. After a success only what LASTING
+    names closes a group: others may be campaigns of one kind that stand together, and those behind them still run.
     """
 
     def __init__(self, first: int = FIRST, *, can_list: bool = False) -> None:
@@ -168,28 +167,26 @@ class ScopeBreaker(Generic[L]):
             return [(line, refusal is None and not is_alike)]
         if attempt.outcome in _SAYS_NOTHING:
             return [(line, True)]
-        if attempt.outcome in DONE or (group.has_worked and refusal is Refusal.NOT_FOUND):
+        if attempt.outcome in DONE or (group.has_worked and refusal not in LASTING):
             return [*self._worked(group, line, attempt, is_new=refusal is None), (line, True)]
-        if refusal is None or (group.has_worked and refusal not in LASTING):
-            return self._note_alike(group, line, attempt, is_new=refusal is None)
+        if refusal is None:
+            return self._note_alike(group, line, attempt)
+        if group.likeness:  # those before failed for a reason of their own, so path, token and scope are right
+            group.has_worked = True
+            return [*group.release(ended=True), *self.note(line, attempt)]
         if group.listed is not None and refusal is Refusal.NOT_FOUND and not group.has_worked:
             if line.campaign.campaign_id not in group.listed:
                 return [(line, True)]
             group.held.append(line)
             return self._close(group, _IS_LISTED.format(option=_path_option(group)))
-        # What is refused whatever the campaign needs not be alike.
-        ended = group.release(ended=True) if group.likeness else []
-        return [*ended, *self._hold(group, line, "")]
+        return self._hold(group, line, "")  # what is refused whatever the campaign need not be alike
 
-    def _note_alike(self, group: Group[L], line: L, attempt: Attempt, *, is_new: bool) -> list[tuple[L, bool]]:
-        """Note a failure of one campaign, by which path, token and scope are right; many alike are none of that."""
-        likeness, ended = _find_likeness(line.campaign, attempt), list[tuple[L, bool]]()
-        if likeness != group.likeness:
-            ended = self._worked(group, line, attempt, is_new=is_new)
-            if group.held:  # they were refused after this one had left
-                return [*ended, (line, True)]
-        group.has_worked = group.has_worked or is_new
-        return [*ended, *self._hold(group, line, likeness)]
+    def _note_alike(self, group: Group[L], line: L, attempt: Attempt) -> list[tuple[L, bool]]:
+        """Note a failure of one campaign: one unlike those before shows that path, token and scope are right."""
+        likeness = _find_likeness(line.campaign, attempt)
+        if group.held and likeness != group.likeness:
+            return [*self._worked(group, line, attempt, is_new=True), (line, True)]
+        return self._hold(group, line, likeness)
 
     def _hold(self, group: Group[L], line: L, likeness: str) -> list[tuple[L, bool]]:
         group.held.append(line)

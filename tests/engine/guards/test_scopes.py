@@ -181,17 +181,22 @@ def test_after_a_success_five_lasting_refusals_in_a_row_close_a_group(attempt: A
     assert reason(groups).startswith("the last calls of account a1, stream st-1, voice failed (5 ")
 
 
-@pytest.mark.parametrize("before", [(), (STOPPED,)])
 @pytest.mark.parametrize("attempt", [*OTHER, BAD, NOT_ALLOWED])
-def test_any_final_failures_that_are_alike_close_a_group(attempt: Attempt, before: tuple[Attempt, ...]) -> None:
-    """Five in a row do, before a success and after one; none of them has ended, nor what comes in later."""
+def test_the_first_final_failures_that_are_alike_close_a_group(attempt: Attempt) -> None:
+    """Five in a row do before a success; none of them has ended, nor what comes in later."""
     groups = ScopeBreaker[Row](can_list=True)
-    note_all(groups, *before)
     note_all(groups, *[attempt] * (FIRST - 1))
     assert not groups.faults()
     assert flags(note(groups, attempt)) == [False] * FIRST
     assert len(groups.faults()) == 1
     assert flags(note_all(groups, attempt, STOPPED)) == [False, True]
+
+
+@pytest.mark.parametrize("attempt", [*OTHER, BAD, NOT_ALLOWED])
+def test_after_a_success_campaigns_of_one_kind_close_nothing(attempt: Attempt) -> None:
+    """However many fail alike then, those behind them are still running, and are stopped."""
+    groups = ScopeBreaker[Row](can_list=True)
+    assert flags(note_all(groups, STOPPED, *[attempt] * 100, STOPPED)) == [True] * 102
 
 
 def test_failures_are_alike_whatever_they_call_the_campaign() -> None:
@@ -515,20 +520,23 @@ def test_each_line_is_given_once_and_none_of_a_closed_group_is_final_if_refused(
 def test_every_group_is_closed_exactly_by_its_own_refusals_in_a_row(
     ends: list[tuple[tuple[str, str, CampaignType], Attempt]], first: int
 ) -> None:
-    """However the answers of groups are mixed: so many refusals in a row close it, others if they are alike."""
+    """However the answers of groups are mixed: so many refusals in a row close it, others if alike."""
     groups = ScopeBreaker[Row](first)
     worked, closed = set[object](), set[object]()
     in_a_row, kinds = defaultdict[object, int](int), dict[object, object]()
     for of, attempt in ends:
         note(groups, attempt, campaign(0, *of))
-        if attempt in SUCCESSES or (of in worked and attempt is GONE):
-            in_a_row[of] = 0
-        elif attempt not in QUIET and of not in closed:
-            kind = "refused" if attempt in LASTING or (attempt in SINGLE and of not in worked) else attempt
-            in_a_row[of] = 1 + (in_a_row[of] if kinds.get(of) == kind else 0)
-            kinds[of] = kind
-        if attempt in WORKS:
-            worked.add(of)
+        if attempt not in QUIET and of not in closed:
+            kind = attempt if attempt in OTHER else "refused"
+            is_unlike = in_a_row[of] > 0 and kinds[of] != kind and (kind != "refused" or kinds[of] in OTHER)
+            if attempt in SUCCESSES or is_unlike:
+                worked.add(of)
+                in_a_row[of] = 0
+            if attempt in SUCCESSES or (of in worked and attempt not in LASTING):
+                in_a_row[of] = 0
+            else:
+                in_a_row[of] += 1
+                kinds[of] = kind
         if in_a_row[of] >= first:
             closed.add(of)
         assert (groups.of(campaign(0, *of)).closed is not None) == (of in closed)
