@@ -53,7 +53,7 @@ def test_keys(here: Here, tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("words", "meant"),
     [
-        (("stop", "a.csv", *HOST, "--dry_run"), "'--dry-run'"),
+        (("stop", "a.csv", *HOST, "--dry_run"), "--dry-run"),
         (("stop", "a.csv", *HOST, "--expct", "3"), "--expect"),
         (("stop", "a.csv", *HOST, "-dry-run"), "did you mean --dry-run?"),
         (("stop", "a.csv", *HOST, "-profile", "p"), "did you mean --profile?"),
