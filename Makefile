@@ -9,10 +9,11 @@ MADE = .venv/.made-with-$(subst /,-,$(PYTHON))
 # Else each of the hundreds of processes that the tests start compiles the whole package for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo check test test-all test-newest test-full test-lowest lint format bench bench-smoke clean
+.PHONY: help demo install uninstall check test test-all test-newest test-full test-lowest lint format bench bench-smoke clean
 
 help:
 	@echo "make demo         stop the sample campaigns at a simulator on this machine"
+	@echo "make install      put bulkstop on the PATH: by pipx or uv, else with a link in ~/.local/bin; make uninstall"
 	@echo "make check        lint, types and the tests without sockets and processes: while you write"
 	@echo "make test         lint, types and tests: before you offer a change"
 	@echo "make test-all     also real services, kills, large files, and the newest and lowest versions of what is depended on"
@@ -24,6 +25,12 @@ help:
 
 demo: .venv/.package
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" sh samples/demo.sh
+
+install:
+	@PYTHON="$(PYTHON)" sh samples/install.sh
+
+uninstall:
+	@sh samples/install.sh --remove
 
 check: lint
 	$(RUN) pytest -q -n 2 --dist loadfile -m "not real" --hypothesis-profile=quick

@@ -128,7 +128,8 @@ class Progressed(NamedTuple):
     sent: int
     done: int
     failed: int
-    least_left_s: float
+    left_s: float | None
+    waits_for: str | None
 
 
 class LoopStalled(NamedTuple):

@@ -94,10 +94,50 @@ class RetryHint(StrEnum):
     """What another try of the same campaign could change."""
 
     NO = "no"
+    NEVER = "never"  # no call of the run can succeed before somebody mends something
     LATER = "later"  # the failure may pass
     THROTTLED = "throttled"  # the account is over its limit
     NOW = "now"  # the token was renewed; this try cost no attempt
     READ_BACK = "read_back"  # the service claims that it does not run; the list says whether that is so
+
+
+class WarningKind(StrEnum):
+    """What a plan warns of, by the name with which it can be expected."""
+
+    LARGER_LIST = "larger_list"
+    INSTANCE_IDS = "instance_ids"
+    ODD_IDS = "odd_ids"
+    ODD_PRIORITIES = "odd_priorities"
+    UNUSABLE_ROWS = "unusable_rows"
+    ACCOUNTS = "accounts"
+    NAMELESS = "nameless"
+    ALL_PROTECTED = "all_protected"
+    UNUSED_RULES = "unused_rules"
+    PLAIN_HTTP = "plain_http"
+
+
+class WaitReason(StrEnum):
+    """Why nothing leaves for a while."""
+
+    PAUSED = "paused"
+    READER = "reader"  # nobody takes what the run writes
+    BREAKER = "breaker"  # the service is down
+    THROTTLED = "throttled"  # the service told the account to wait
+    STORE = "store"  # the quota store does not answer
+    QUOTA = "quota"
+    WAVE = "wave"  # the wave before has not ended
+    SOAK = "soak"  # the time between two waves
+    CAP = "cap"  # all that is under way could fail, and the failure cap would be reached
+    RAMP = "ramp"  # a group begins with one call at a time
+    RETRY = "retry"
+    LIST = "list"  # a list decides
+
+
+class Wait(NamedTuple):
+    """Nothing leaves before `until`, on the clock of the calls; inf: before an answer."""
+
+    reason: WaitReason
+    until: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +278,10 @@ class Campaign(_CampaignFields):
         if POSSIBLE.fullmatch(campaign_id) is None and (fault := id_fault(campaign_id, any_id=any_id)):
             return f"campaign id {fault}" if campaign_id else "no campaign id"
         return _other_fault(self.account_id, self.stream_id, self.iid, any_id)
+
+
+CERTIFICATE_WANTED = "a client certificate is wanted"
+"""What the error of an attempt says that was refused for want of one."""
 
 
 class Attempt(NamedTuple):

@@ -8,6 +8,8 @@ from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit
 
 MASK = "[masked]"
+HIDDEN = "(hidden)"
+"""Stands in a manifest where a setting may hold a secret."""
 SECRET_CHARS = 4
 """Shorter than this a secret is none, and masking it would tear every line apart."""
 

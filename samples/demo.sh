@@ -37,3 +37,13 @@ echo "\$ $*"
 echo
 echo "\$ head -n 1 demo.results.jsonl"
 head -n 1 demo.results.jsonl
+
+cat <<'NEXT'
+
+What to try next:
+  make install                                          put bulkstop on the PATH
+  bulkstop report demo.results.jsonl --check            sum these results up, and check that they are whole
+  bulkstop stop samples/campaigns.csv --host api.example --dry-run
+                                                        see the plan of a run; nothing is sent
+  bulkstop simulate --quota 60/60s                      keep a simulator open, for tries of your own
+NEXT

@@ -205,8 +205,8 @@ def replying(data: bytes, end: End = "keep") -> Handler:
     return handle
 
 
-def proxying(heads: list[bytes]) -> Handler:
-    """Be an HTTP proxy, noting the head of each request that was asked of it."""
+def proxying(heads: list[bytes], yes: bytes = b"HTTP/1.1 200 Connection established\r\n\r\n") -> Handler:
+    """Be an HTTP proxy that says `yes` to tunnels, noting the head of each request that was asked of it."""
 
     async def handle(connection: Connection) -> None:
         head = await connection.head()
@@ -217,7 +217,7 @@ def proxying(heads: list[bytes]) -> Handler:
         address = urlsplit(b"//" + where if method == b"CONNECT" else where)
         reader, writer = await asyncio.open_connection((address.hostname or b"").decode(), address.port)
         if method == b"CONNECT":
-            await connection.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            await connection.write(yes)
         else:
             path = where.split(b"/", 3)[3]
             writer.write(head.replace(where, b"/" + path, 1))

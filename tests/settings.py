@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bulkstop.model import CampaignType, FailureCap, Limit, Order
+from bulkstop.model import CampaignType, FailureCap, Limit, Order, WarningKind
 from bulkstop.settings.parse import TransportName
 
 FIRM: dict[str, tuple[str, Any]] = {
@@ -16,6 +16,8 @@ FIRM: dict[str, tuple[str, Any]] = {
     "voice_path": ("/v/{campaignId}", "/v/{campaignId}"),
     "sms_path": ("/s/{campaignId}", "/s/{campaignId}"),
     "ca": ("ca.pem", "ca.pem"),
+    "cert": ("cert.pem", "cert.pem"),
+    "key": ("cert.key", "cert.key"),
     "proxy": ("http://proxy:3128", "http://proxy:3128"),
     "proxy_password": ("p1", "p1"),
     "proxy_password_file": ("password", "password"),
@@ -38,6 +40,8 @@ FIRM: dict[str, tuple[str, Any]] = {
     "order": ("priority", Order.PRIORITY),
     "protect": ("keep.txt", ("keep.txt",)),
     "max_campaigns": ("500", 500),
+    "expect_accounts": ("2", 2),
+    "expect_warnings": ("odd_ids", (WarningKind.ODD_IDS,)),
     "max_failures": ("2.5%", FailureCap(share=0.025)),
     "waves": ("1,10%,100%", "1,10%,100%"),
     "soak_s": ("1m", 60.0),
@@ -54,6 +58,7 @@ FIRM: dict[str, tuple[str, Any]] = {
 """A text for every setting, and the value it means."""
 
 BESIDE: dict[str, dict[str, str]] = {
+    "key": {"cert": "cert.pem"},
     "soak_s": {"waves": "1,100%"},
     "client_secret": {"client_id": "cs-1"},
     "client_secret_file": {"client_id": "cs-1"},

@@ -37,7 +37,7 @@ ONLY_IN = {
     "import aiohttp": ("kore/aiohttp_transport.py", "simulator/"),
     "import yarl": ("kore/aiohttp_transport.py",),
     "import httptools": ("kore/wire/response.py",),
-    "import aiohappyeyeballs": ("kore/wire/dialer.py",),
+    "import aiohappyeyeballs": ("kore/connect/dialer.py",),
     "import tenacity": ("engine/retry.py",),
     "import pyrate_limiter": ("engine/limits/store_sqlite.py", "engine/limits/store_redis.py"),
     "import redis": ("engine/limits/store_redis.py",),

@@ -59,7 +59,7 @@ def test_profiles(tmp_path: Path) -> None:
     for name, profile in profiles.items():
         assert set(profile) <= {key_of(knob) for knob in OPTION_SPECS}
         options = ("--config", str(SAMPLES / "bulkstop.toml"), "--profile", name, "--dry-run")
-        run = bulkstop("stop", str(SAMPLES / "campaigns.csv"), *options, cwd=tmp_path, BULKSTOP_TOKEN=None)
+        run = bulkstop("stop", str(SAMPLES / "campaigns.csv"), *options, cwd=tmp_path)
         assert run.code == 0, run.err
 
 
@@ -94,9 +94,30 @@ class TestDemo:
             said, _ = process.communicate(timeout=WAIT_S)
             assert process.returncode == 0, said
             assert [word for word in said.split() if word in ("Plan", "Summary")] == ["Plan", "Summary"]
-            assert re.search(r"\d+ of 24: \d+ done, 0 failed", said)
+            assert re.search(r"\d+/24  0 failed  ", said)
             assert len(results(here / "demo.results.jsonl")) == 24
             self.is_gone(here, said)
+
+    def test_what_to_try_next(self, here: Path) -> None:
+        """Each command that it names in the end works as it stands; `make install` has tests of its own."""
+        path = with_command(here.parent / "bin")
+        said = self.demo(here, PATH=path).communicate(timeout=WAIT_S)[0]
+        commands = re.findall(
+            r"^  ((?:make|bulkstop)(?: \S+)+)(?:  |$)", said.partition("What to try next")[2], re.MULTILINE
+        )
+        assert (commands[0], len(commands)) == ("make install", 4)
+        for command in commands[1:]:
+            forever = f"{command} > address & while ! grep -q http address; do sleep 0.05; done; kill $!; wait $!"
+            script = forever if command.startswith("bulkstop simulate") else command
+            done = subprocess.run(
+                ["sh", "-c", script],
+                cwd=here,
+                env=environment(PATH=path),
+                capture_output=True,
+                check=False,
+                timeout=WAIT_S,
+            )
+            assert done.returncode == 0, (command, done.stderr)
 
     @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     def test_cut_short(self, signum: signal.Signals, here: Path) -> None:
@@ -217,6 +238,7 @@ class TestEndOfDay:
         for sample in ("campaigns.csv", "bulkstop.toml"):
             shutil.copy(SAMPLES / sample, config)
         (config / "token").write_text(TOKEN)
+        (config / "token").chmod(0o600)
         for folder, here in folders.items():
             assert folder in line
             line = re.sub(f"(?<![\\w.]){folder}", str(tmp_path / here), line)
@@ -234,6 +256,8 @@ class TestEndOfDay:
             )
             assert done.returncode == code, done.stderr
             assert done.stdout == ""
+            assert code or "warning" not in done.stderr, "a job of every night would be looked at every night"
+            assert code or "--quiet" not in line or not done.stderr
         assert "exists already" in done.stderr
         (written,) = (config / "results").glob("*.jsonl")
         assert [line["outcome"] for line in results(written)] == ["stopped"] * 24

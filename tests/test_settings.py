@@ -55,7 +55,18 @@ def test_no_quota(quota: Any) -> None:
 
 
 FREE_TEXT = {
-    *("ca", "token", "token_file", "token_command", "client_id", "client_secret", "client_secret_file", "jwt_sub"),
+    *(
+        "ca",
+        "cert",
+        "key",
+        "token",
+        "token_file",
+        "token_command",
+        "client_id",
+        "client_secret",
+        "client_secret_file",
+        "jwt_sub",
+    ),
     *("quota_store", "protect", "proxy_password", "proxy_password_file"),
 }
 """Settings of which every text makes sense."""
@@ -169,8 +180,12 @@ def test_read(name: str, value: object, read: object) -> None:
     [
         ("concurrency", 2.5, "'2.5' is no whole number from 1"),
         ("concurrency", True, "is of type bool and must be a text or a number (N)"),
-        ("finish_by", "banana", "'banana' is no time of the day, such as 18:00"),
-        ("finish_by", "18:00+02:00", "'18:00+02:00' is a time of the day in a zone; give tz for that"),
+        (
+            "finish_by",
+            "banana",
+            "'banana' is no time to finish by, such as 18:00, 2026-12-01T18:00, 18:00+05:30 or +2h",
+        ),
+        ("finish_by", "18:00 CET", "'18:00 CET': name a zone by tz, or give an offset such as +05:30"),
         ("timeout_s", "x", "'x' is no time above zero, such as 30, 500ms or 5m"),
         ("timeout_s", 0, "'0' is no time above zero, such as 30, 500ms or 5m"),
         ("account_id", 12, "is of type int and must be a text (ID)"),
@@ -305,3 +320,17 @@ def test_password_without_its_user(name: str) -> None:
         Settings(proxy="http://user:other@proxy:3128", **given)
     assert "pa55word" not in repr(Settings(host="api.example", proxy="http://user@proxy", proxy_password="pa55word"))
     assert Settings(**given).proxy is None
+
+
+@pytest.mark.parametrize("name", ["token", "client_id", "client_secret", "proxy_password"])
+def test_secrets_as_they_come(name: str) -> None:
+    """What editors, shells and clipboards put around a secret or an id is none of it; nothing else is an error."""
+    assert getattr(make(name, "\ufeff\r\n s3cret \ufeff\r\n"), name) == "s3cret"
+    with pytest.raises(SettingsError, match="is empty"):
+        make(name, "\ufeff\r\n")
+
+
+def test_key_without_certificate() -> None:
+    """A key alone identifies nobody."""
+    with pytest.raises(SettingsError, match=r"^key: is the key of a certificate; give cert="):
+        Settings(host="api.example", key="cert.key")

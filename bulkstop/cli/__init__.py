@@ -28,6 +28,7 @@ from bulkstop.version import __version__
 
 COMMANDS = {
     "stop": "Stop every campaign of a list; one result line each.",
+    "check": "See what a profile reaches and what would be read; nothing is stopped.",
     "discover": "Write the campaigns that are running now, as a list for `stop`.",
     "verify": "Read back what was to be stopped; list what still runs.",
     "load": "Load-test the API: requests on a schedule, honest latencies.",
@@ -36,9 +37,14 @@ COMMANDS = {
     "token": "Show the claims and the time left of the credentials in use.",
 }
 
+SYNONYMS = dict.fromkeys(("list", "ls", "running"), "discover") | dict.fromkeys(("doctor", "ping", "test"), "check")
+"""What other tools call a command that looks like none of ours."""
+
 MODULES = {"load": "load.command", "stop": "stop.command"}
 """Where a command is that is not a module of its own name."""
 
+WIDEST = 1_000
+"""Columns of a help page at most: as wide as the terminal is."""
 PACKAGES = {"jwt": "pyjwt[crypto]", "hdrh": "hdrhistogram"}
 """Packages whose modules have other names."""
 
@@ -73,6 +79,18 @@ class Commands(click.Group):
         assert isinstance(command, click.Command)  # noqa: S101 - a slip in the module
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; of one that does not exist, name what may have been meant."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            from bulkstop.text.likeness import find_near  # only a mistake needs it
+
+            near = SYNONYMS.get(args[0].lower()) or find_near(args[0], COMMANDS, 0.5)
+            meant = f"did you mean {near}?" if near else f"there are {', '.join(COMMANDS)}"
+            raise click.UsageError(f"No such command {args[0]!r}; {meant}", ctx)
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> object:
         """Run a command, whose messages name options.
 
@@ -90,7 +108,7 @@ class Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDEST})
 @click.version_option(__version__, prog_name="bulkstop", message="%(prog)s %(version)s")
 def commands() -> None:
     """Stop Kore.ai voice and SMS campaigns in bulk.
@@ -127,9 +145,8 @@ def _run(process: Process) -> int:
         code = 128 + process.signum
         _exit_at_next_signal(code)
         drop_unread(1, 2)  # else the rest of what could not be said would hold up the end
-        print_err(
-            f"\nbulkstop: ended {'after the work was done' if process.has_worked else 'before anything was sent'}"
-        )
+        when = " after the work was done" if process.has_worked else process.before_work
+        print_err(f"\nbulkstop: ended{when} ({signal.Signals(process.signum).name})")
     except BulkstopError as error:
         code = _refuse(str(error))
     except BrokenPipeError:  # the reader of standard output is gone
@@ -188,4 +205,6 @@ def _name_missing_package(error: ModuleNotFoundError) -> str:
     """Say which package is to be installed; empty for a module of our own."""
     module = (error.name or "bulkstop").partition(".")[0]
     package = PACKAGES.get(module, module)
-    return "" if module == "bulkstop" else f"the package {package} is not installed: pip install '{package}'"
+    from bulkstop.text import write_install  # most runs lack nothing
+
+    return "" if module == "bulkstop" else f"the package {package} is not installed: {write_install(package)}"

@@ -1,19 +1,22 @@
 """`bulkstop discover`: the campaigns that run now, as a list for `stop`."""
 
-import signal
 import sys
 from pathlib import Path
 
 import click
 
-from bulkstop.cli.files import check_written, use_store
+from bulkstop.cli.again import rebuild_command
+from bulkstop.cli.files import check_written, name_free_results, use_store
+from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import GroupedCommand, ParsedText, read_settings, with_settings
 from bulkstop.cli.terminal import print_err
+from bulkstop.engine.caller import ignore_rest
 from bulkstop.errors import OutputError, SettingsError
-from bulkstop.files.whole import AtomicFile
+from bulkstop.files.whole import AtomicFile, is_device
 from bulkstop.kore.calls import STATUSES
 from bulkstop.model import SIGNALS, CampaignType
-from bulkstop.report.lists.discovery import format_discovery, to_csv, to_jsonl
+from bulkstop.report.lists.discovery import describe_count, format_verdict, to_csv, to_jsonl
+from bulkstop.report.verdict import format_not_complete
 from bulkstop.runs.lists.discover import (
     USUAL_STATUS,
     choose_types,
@@ -24,7 +27,8 @@ from bulkstop.runs.lists.discover import (
 )
 from bulkstop.runs.lists.listing import ListFilter
 from bulkstop.settings.spec import CONNECTION, CREDENTIALS, QUOTA, RETRY_AFTER, SCOPE
-from bulkstop.text import format_duration, printable
+from bulkstop.text import format_duration
+from bulkstop.text.likeness import suggest_near
 
 WRITERS = {"csv": to_csv, "jsonl": to_jsonl}
 ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -59,9 +63,7 @@ Exit codes:
     help="List to write, .csv or .jsonl; - is standard output.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a list that exists.")
-@click.option(
-    "--format", "fmt", type=click.Choice(list(WRITERS)), help="Form, where no ending tells it.  [default: csv]"
-)
+@click.option("--format", "fmt", type=WordChoice(list(WRITERS)), help="Form, where no ending tells it.  [default: csv]")
 @click.option(
     "--status",
     "wanted",
@@ -114,30 +116,36 @@ def command(
         ctx.call_on_close(file.close)
     for status in wanted:
         if status not in STATUSES:
-            print_err(f"bulkstop: note: --status {status}: is none of {', '.join(STATUSES)}; asked for all the same")
+            known = f"is none of {', '.join(STATUSES)}{suggest_near(status, STATUSES) or ';'}"
+            print_err(f"bulkstop: note: --status {status}: {known} asked for all the same")
     discovery = discover(
         use_store(settings),
         ListFilter(wanted, priority or ()),
         types=kinds or choose_types(settings),
         name=name,
         signals=SIGNALS,
-        rests=(lambda seconds: None) if quiet else print_rest,
+        rests=ignore_rest if quiet else print_rest,
     )
-    if discovery.signum is not None:
-        print_err(f"bulkstop: ended by {signal.Signals(discovery.signum).name}; nothing was written")
-        return 128 + discovery.signum
-    if discovery.fault is not None:
-        print_err(
-            f"bulkstop: the list could not be read to its end; {printable(str(discovery.fault))}; nothing was written"
-        )
-        return 3
+    if discovery.exit_code:
+        print_err(f"{format_verdict(discovery, output)}\nTo try again: {rebuild_command()}")
+        return discovery.exit_code
     for note in discovery.notes:
         print_err(f"bulkstop: note: {note}")
     if not write_list(output, WRITERS[form](discovery.rows), file):
+        print_err(format_not_complete(f"{describe_count(discovery)}, and no list of it was written"))
         return 3
-    if not quiet or not discovery.rows:
-        print_err(format_discovery(discovery, output))
+    if not quiet:
+        print_err(format_verdict(discovery, output))
+    if not quiet and discovery.rows and output != "-" and not is_device(output):
+        print_err(f"To stop them: {command_to_stop(output, form, fmt, len(discovery.rows))}")
     return 0
+
+
+def command_to_stop(output: str, form: str, fmt: str | None, count: int) -> str:
+    """Write the command that stops what is in the list that was written."""
+    form_of_it = [] if fmt is None else ["--format", form]
+    add = [*form_of_it, *name_free_results(output), "--expect", str(count)]
+    return rebuild_command(command="stop", inputs=[output], add=add)
 
 
 def choose_format(output: str, fmt: str | None, remedy: str = ", or give --format") -> str:
@@ -185,7 +193,7 @@ def _write_out(data: bytes) -> None:
         raise OutputError(f"standard output: cannot be written ({error.strerror})") from None
 
 
-def print_rest(seconds: float) -> None:
-    """Say that nothing happens for a while."""
+def print_rest(seconds: float, why: str) -> None:
+    """Say that nothing happens for a while, and why."""
     if seconds > SHORT_REST_S:
-        print_err(f"waiting {format_duration(seconds)}: the account's quota is used up, or the service asks to wait")
+        print_err(f"waiting {format_duration(seconds)}: {why}")

@@ -1,13 +1,18 @@
 """Files to be written, held against those that are read, by the names of their options."""
 
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 
 from bulkstop.engine.limits.store import default_path
 from bulkstop.errors import SettingsError
+from bulkstop.files.whole import beside, find_free_name
 from bulkstop.runs.stop import input_files
 from bulkstop.settings import Settings
+
+RESULTS = ".results.jsonl"
+"""How the name of a result file ends, unless it is said."""
 
 
 def use_store(settings: Settings) -> Settings:
@@ -24,6 +29,13 @@ def check_written(written: Iterable[tuple[str, str | None]], settings: Settings,
     """Refuse to write over a file that the settings name, or stand in: raises SettingsError before any is opened."""
     read = [("the file that --config names", config), *input_files.files_of(_with_usual_store(settings))]
     input_files.check_written([(f"{option} {path}:", path) for option, path in written if path is not None], read)
+
+
+def name_free_results(listed: str) -> list[str]:
+    """Return the options with which a list is stopped: a result file of a name that is free, where it needs one."""
+    stem, dot, form = RESULTS.rpartition(".")
+    usual, free = beside(listed, RESULTS), find_free_name(f"{listed}{stem}", f"{dot}{form}")
+    return ["-o", free] if os.path.lexists(usual) else []
 
 
 def _name_store(settings: Settings) -> Settings:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.terminal import print_err
 from bulkstop.engine.ending import owned
 from bulkstop.events import Warned
@@ -28,7 +29,7 @@ def with_log(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
     return click.option(
         "--log-level",
-        type=click.Choice(LEVELS, case_sensitive=False),
+        type=WordChoice(LEVELS),
         default="warning",
         show_default=True,
         envvar="BULKSTOP_LOG_LEVEL",

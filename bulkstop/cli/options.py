@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 from click.core import ParameterSource
 
+from bulkstop.cli.again import TYPED
 from bulkstop.cli.log import log_to_stderr
-from bulkstop.cli.naming import spell_option
+from bulkstop.cli.naming import name_source, spell_option
 from bulkstop.cli.terminal import print_err
 from bulkstop.errors import SettingsError
 from bulkstop.events import Warned
@@ -25,16 +26,17 @@ from bulkstop.settings.load import CONFIG, merge_settings, open_profile, variabl
 from bulkstop.settings.machine_zone import explain_offset
 from bulkstop.settings.profiles import Profile
 from bulkstop.settings.spec import Group
+from bulkstop.text.likeness import find_near
 
 SECRETS = tuple(name for name, spec in OPTION_SPECS.items() if spec.secret)
 """Settings that have a variable and no option."""
 HEADINGS = {
     "Input and output": (
         *("output", "resume", "retry_failed", "retry", "trust_results", "overwrite", "fmt", "strict", "as_json"),
-        *("results", "hdr", "html", "print_token"),
+        *("results", "hdr", "html", "print_token", "check", "latest", "failed"),
     ),
     "Campaigns": (
-        *("wanted", "kinds", "priority", "name", "singly", "id_prefix"),
+        *("wanted", "kinds", "priority", "name", "singly", "others_count", "id_prefix"),
         *("second_stop", "unknown", "campaigns", "churn", "seed"),
     ),
     "Load": (
@@ -83,22 +85,25 @@ class ParsedText(_ParamType):
             return value
         if is_empty(value):
             advice = suggest_value((param.name if param else None) or "")
-            self.fail(f"is empty; {advice}{_name_variable(param, ctx)}", param, ctx)
+            self.fail(f"is empty; {advice}{name_source(param, ctx)}", param, ctx)
         try:
             return self._read(value)
         except ValueError as error:
-            self.fail(f"{error}{_name_variable(param, ctx)}", param, ctx)
-
-
-def _name_variable(param: click.Parameter | None, ctx: click.Context | None) -> str:
-    """Name the variable if a text comes from one: nobody looks for it there."""
-    if param is None or ctx is None or ctx.get_parameter_source(param.name or "") is not ParameterSource.ENVIRONMENT:
-        return ""
-    return f" (from {param.envvar})"
+            self.fail(f"{error}{name_source(param, ctx)}", param, ctx)
 
 
 class GroupedCommand(click.Command):
-    """A command whose help page has its options below headings."""
+    """A command whose help page has its options below headings; it remembers what was typed."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words, and keep them for those who hand out the command once more."""
+        ctx.meta[TYPED] = words = tuple(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if near := _find_long_option(self, words, error.option_name):
+                raise click.UsageError(f"No such option {near[0]!r}; did you mean {near[1]}?", ctx) from None
+            raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, each below its heading."""
@@ -109,6 +114,18 @@ class GroupedCommand(click.Command):
         for heading, rows in sections.items():
             with formatter.section(heading):
                 formatter.write_dl(rows)
+
+
+def _find_long_option(command: click.Command, words: Iterable[str], name: str) -> tuple[str, str] | None:
+    """Return a word with one dash that was read as several letters, and the option that it may have been."""
+    if name.startswith("--"):
+        return None
+    for word in words:
+        if word.startswith(name) and len(word) > len(name):
+            flags = [flag for param in command.params for flag in param.opts if flag.startswith("--")]
+            near = find_near(word.partition("=")[0], flags, 0.8)
+            return None if near is None else (word, near)
+    return None
 
 
 def heading_of(name: str) -> str:
@@ -173,7 +190,7 @@ def read_settings(ctx: click.Context) -> Settings:
     values = merge_settings(options, variables, profile)
     if "host" not in ctx.params:
         values["host"] = "localhost"  # nobody is called, so nobody need be named
-    settings = Settings(**values)
+    ctx.obj = settings = Settings(**values)
     _warn_of_exposures(ctx, settings, options)
     if "log_level" not in ctx.params:  # else the command says itself what is logged
         ctx.with_resource(log_to_stderr("warning", as_json=False, secrets=list_secrets(settings)))
@@ -198,7 +215,7 @@ def read_origin(ctx: click.Context) -> Origin:
 def describe_way(settings: Settings) -> list[tuple[str, str]]:
     """Return rows of a plan that say where the settings of the command come from, and what stands before the host."""
     proxy = None if settings.proxy is None else hide_password(settings.proxy)
-    return format_way(*read_origin(click.get_current_context()), proxy, settings.ca)
+    return format_way(*read_origin(click.get_current_context()), proxy, settings.ca, settings.cert)
 
 
 def _get_values(ctx: click.Context, source: ParameterSource) -> dict[str, Any]:

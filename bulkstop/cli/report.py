@@ -1,41 +1,317 @@
-"""`bulkstop report`: a result file summed up and checked."""
+"""`bulkstop report`: a result file summed up and checked, or what it says in the end as a file of its own."""
+
+import os
+import shlex
+import signal
+import stat
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
 
 import click
 
-from bulkstop.cli.terminal import print_last
+from bulkstop.cli.again import (
+    NO_DEADLINE,
+    OF_DEADLINE,
+    CarriedDeadline,
+    carry_moment,
+    find_typed,
+    names_service,
+    rebuild_recorded,
+)
+from bulkstop.cli.options import GroupedCommand
+from bulkstop.cli.terminal import print_err, print_last
+from bulkstop.errors import OutputError, SettingsError
+from bulkstop.files.whole import AtomicFile, is_device
+from bulkstop.model import SIGNALS, Outcome
+from bulkstop.report.stop.formats import is_csv
 from bulkstop.report.stop.manifest import RunSection
 from bulkstop.report.stop.summary import format_counts
+from bulkstop.report.verdict import format_not_complete
+from bulkstop.runs.export import Remainder, collect_remainder, files_read, read_indexes, read_last_run, write_latest
+from bulkstop.runs.options import format_outcome_counts, options_to_go_on, outcomes_to_retry, retry_option
 from bulkstop.runs.review import Review, review_results
-from bulkstop.text import format_table, printable
+from bulkstop.runs.stop.input_files import check_written
+from bulkstop.text import format_count, format_table, printable
 
+_UNKNOWN_RUN = ", with the --profile or --host of the run, which no manifest tells"
 EXAMPLE = """\b
 Example:
   bulkstop report campaigns.csv.results.jsonl --check
 
 \b
+What was not sent, was cut off, or failed and is worth a retry, as a list; the last line is the command that stops it:
+  bulkstop report campaigns.csv.results.jsonl --failed -o again.csv
+The latest line of each row, here as a table:
+  bulkstop report campaigns.csv.results.jsonl --latest -o latest.csv
+
+\b
 Exit codes:
-  0    told; with --check: every line is as it was written, and every row has one
-  1    --check: it is not proven, and the line "check" says why
+  0    told or written; with --check: every line is as it was written, and every row has one
+  1    --check: it is not proven, and the line "check" says why; no file was written
   2    usage is wrong, or a file cannot be read
-  3    standard output cannot be written
+  3    standard output, or the file that -o names, cannot be written
+  130  ended by Ctrl-C; 143 by SIGTERM, 129 by a closed terminal; no file was written
 """
 
 
-@click.command("report", epilog=EXAMPLE)
+class ReportOptions(NamedTuple):
+    """What was given to `report`."""
+
+    paths: tuple[str, ...]
+    check: bool
+    latest: bool
+    failed: bool
+    retry: tuple[str, ...]
+    output: str | None
+    overwrite: bool
+
+    @property
+    def target(self) -> str:
+        """Where what is written goes: to standard output, unless it is said."""
+        return "-" if self.output is None else self.output
+
+
+@click.command("report", cls=GroupedCommand, epilog=EXAMPLE)
 @click.argument("paths", nargs=-1, required=True, metavar="RESULTS [RESULTS ...]")
 @click.option("--check", is_flag=True, help="Fail unless the manifest proves each file whole and unaltered.")
-def command(*, paths: tuple[str, ...], check: bool) -> int:
-    """Sum result files up: the latest outcome of each row, what is left, and the runs that wrote them."""
-    reviews = [review_results(path, check=check) for path in paths]
-    code = 1 if check and any(each.flaws for each in reviews) else 0
-    return print_last("\n".join(line for each in reviews for line in format_review(each)), code, is_for_a_person=True)
+@click.option("--latest", is_flag=True, help="Write the latest line of each row, in place of the sums.")
+@click.option(
+    "--failed",
+    is_flag=True,
+    help="Write a list for `stop` of what --retry-failed would send: rows that have not ended or are worth a retry.",
+)
+@click.option(
+    "--retry",
+    metavar="OUTCOME,...",
+    multiple=True,
+    help="With --failed: also what ended so, such as unauthorized,not_found; repeatable.",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    show_default="standard output",
+    help="With --latest or --failed: file to write; .csv writes CSV, - is standard output.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
+def command(**given: object) -> int:
+    """Sum result files up: the latest outcome of each row, what is left, and the runs that wrote them.
+
+    With --latest or --failed, write what they say in the end as one file instead.
+    """
+    options = ReportOptions(**given)  # type: ignore[arg-type]  # as click has read them
+    check_usage(options)
+    if not (options.latest or options.failed):
+        reviews = [review_results(path, check=options.check) for path in options.paths]
+        lines = [line for each in reviews for line in format_review(each)]
+        return print_last("\n".join(lines), find_code(reviews, options), is_for_a_person=True)
+    try:
+        with raise_signals():
+            return export(options)
+    except SignalError as end:
+        rest = " before all was written" if options.target == "-" else "; nothing was written"
+        print_err(format_not_complete(f"ended by {signal.Signals(end.signum).name}{rest}"))
+        return 128 + end.signum
+
+
+class SignalError(Exception):
+    """A signal has ended the command."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+@contextmanager
+def raise_signals() -> Iterator[None]:
+    """Have a signal raise SignalError, once: what is written in the block can be cleared away."""
+
+    def end(signum: int, _: object) -> None:
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        raise SignalError(signum)
+
+    heard = {each: signal.getsignal(each) for each in SIGNALS}
+    try:
+        for each, before in heard.items():
+            if before is not signal.SIG_IGN:  # nohup has it so
+                signal.signal(each, end)
+        yield
+    finally:
+        for each, before in heard.items():
+            signal.signal(each, before)
+
+
+def export(options: ReportOptions) -> int:
+    """Write the file that is asked for; returns the exit code."""
+    target = open_target(options)
+    if target is not None:
+        click.get_current_context().call_on_close(target.close)
+    if options.check:
+        reviews = [review_results(path, check=True) for path in options.paths]
+        if code := find_code(reviews, options):
+            print_err("\n".join(line for each in reviews if each.flaws for line in format_review(each)))
+            return code
+    return (export_latest if options.latest else export_failed)(options, target)
+
+
+def check_usage(options: ReportOptions) -> None:
+    """Refuse options that mean nothing together: raises SettingsError."""
+    if options.latest and options.failed:
+        raise SettingsError("--latest and --failed: write different files; give one of them at a time")
+    if options.retry and not options.failed:
+        raise SettingsError("--retry: says what else --failed writes; give that with it")
+    if options.output is not None and not options.output.strip():
+        raise SettingsError("-o: is empty; give the path of a file, or - for standard output")
+    alone = {"-o": options.output is not None, "--overwrite": options.overwrite}
+    for option, is_given in alone.items():
+        if is_given and not (options.latest or options.failed):
+            raise SettingsError(f"{option}: goes with --latest or --failed, which say what is to be written")
+    outcomes_to_retry(options.retry, retry_failed=True)
+
+
+def find_code(reviews: Iterable[Review], options: ReportOptions) -> int:
+    """Return the exit code of what was found."""
+    return 1 if options.check and any(each.flaws for each in reviews) else 0
+
+
+def open_target(options: ReportOptions) -> AtomicFile | None:
+    """Open what is to be written, None for standard output; raises SettingsError or OutputError."""
+    target = options.target
+    read = [pair for path in options.paths for pair in files_read(path)]
+    if target != "-":
+        check_written([(f"-o {target}:", target)], read)
+        return AtomicFile(target, overwrite=options.overwrite)
+    if sys.stdout is None:
+        raise SettingsError("-o -: standard output is closed; give -o FILE")
+    if any(map(_is_stdout, options.paths)):
+        raise SettingsError("-o -: standard output goes to a result file that is read; give another file")
+    return None
+
+
+def _is_stdout(path: str) -> bool:
+    """Tell whether standard output goes to a file."""
+    try:
+        out = os.fstat(1)
+        return stat.S_ISREG(out.st_mode) and os.path.samestat(out, Path(path).stat())
+    except OSError:
+        return False
+
+
+def export_latest(options: ReportOptions, target: AtomicFile | None) -> int:
+    """Write the latest line of each row, in the form that the name tells, else in that of the results."""
+    indexes = read_indexes(options.paths)
+    is_named = options.target != "-" and not is_device(options.target)
+    blocks = write_latest(indexes, as_csv=is_csv(options.target if is_named else options.paths[0]))
+    if not write_blocks(blocks, target):
+        return 3
+    rows = sum(each.rows for each in indexes)
+    if options.target != "-":
+        print_err(f"{_count(rows, 'row')}, the latest line of each; written to {options.target}")
+    return 0
+
+
+def export_failed(options: ReportOptions, target: AtomicFile | None) -> int:
+    """Write the list of what is to be tried again, and say what is in it, what is not, and which command stops it."""
+    from bulkstop.cli.discover import choose_format  # here, as a report needs nothing of what calls a service
+
+    form = choose_format(options.target, None, remedy="")
+    retry = outcomes_to_retry(options.retry, retry_failed=True)
+    remainder = collect_remainder(read_indexes(options.paths), retry, form=form)
+    if not write_blocks(remainder.blocks, target):
+        return 3
+    print_err("\n".join(describe_remainder(remainder, options)))
+    return 0
+
+
+def write_blocks(blocks: Iterable[bytes], target: AtomicFile | None) -> bool:
+    """Write what was made, or say why it cannot be written and return False."""
+    try:
+        target.save_blocks(blocks) if target is not None else _write_out(blocks)
+    except OutputError as error:
+        print_err(f"bulkstop: {error}")
+        return False
+    return True
+
+
+def _write_out(blocks: Iterable[bytes]) -> None:
+    try:
+        sys.stdout.buffer.writelines(blocks)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"standard output: cannot be written ({error.strerror})") from None
+
+
+def describe_remainder(remainder: Remainder, options: ReportOptions) -> Iterator[str]:
+    """Write what is in a list, what is left out of it and why, and the command that goes on."""
+    count = sum(remainder.outcomes.values())
+    where = "standard output" if options.target == "-" else options.target
+    counts = format_outcome_counts(remainder.outcomes, Outcome)
+    what = f"{_count(count, 'row')} to try again ({counts})" if count else "no row is to be tried again; an empty list"
+    yield f"{what}; written to {where}"
+    left = {outcome: number for outcome, number in remainder.left_out.items() if number}
+    if invalid := left.pop(Outcome.INVALID, 0):
+        yield f"left out: {invalid:,} invalid, as such rows can never be sent; mend them in a new list"
+    if left:
+        numbers = format_outcome_counts(left, left)
+        yield f"left out: {numbers}, as another try alone changes nothing; {retry_option(left)} takes them in"
+    if remainder.without_list:
+        names = ", ".join(remainder.without_list)
+        yield f"note: {names}: the list is not there as it was, so what only that has (iid, priority, name) is not here"
+    for path, number in remainder.unlisted.items():
+        yield describe_unlisted(path, number)
+    if count and options.target != "-" and not is_device(options.target):
+        run = read_last_run(options.paths[-1])
+        words = find_deadline(run).words if run else _UNKNOWN_RUN
+        yield f"To stop them{words}: {command_to_stop(run, options, remainder, count)}"
+
+
+def describe_unlisted(path: str, count: int) -> str:
+    """Say that rows of the run have no line, so that no list has them, and how they are sent."""
+    rows = f"{_count(count, 'row')} of its list {'has' if count == 1 else 'have'} no line yet"
+    run = read_last_run(path)
+    way = write_way_on(run, {}) if run else ""  # what is open otherwise stands in the list
+    go_on = f"; to go on{find_deadline(run).words}: {way}" if run and way else ""
+    return f"NOT IN THE LIST: {path}: {rows}, as its run was killed or is not over{go_on}"
+
+
+def command_to_stop(run: RunSection | None, options: ReportOptions, remainder: Remainder, count: int) -> str:
+    """Write the command that stops what is in the list, with the settings of the last run as it was typed."""
+    from bulkstop.cli.files import name_free_results  # here, because most results have ended
+    from bulkstop.cli.stop.command import command as stop
+
+    is_one = len(set(options.paths)) == 1  # a campaign may stand in several files, and is sent once
+    add = ["--disable-schedule"] * remainder.has_schedules + ["--expect", str(count)] * is_one
+    words = find_words(run) or ["bulkstop", "stop"]
+    host = run.settings.get("host") if run else None
+    if isinstance(host, str) and not names_service(words, stop):
+        add = ["--host", host, *add]
+    there = go_to_folder(run) if run else ""
+    listed = str(Path(options.target).absolute()) if there else options.target
+    deadline = find_deadline(run) if run else NO_DEADLINE
+    drop = deadline.drop | ({"disable_schedule"} if remainder.has_schedules else frozenset())
+    add = [*name_free_results(listed), *deadline.add, *add]
+    return there + rebuild_recorded(words, stop, drop=drop, add=add, inputs=[listed])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def format_review(of: Review) -> list[str]:
     """Write what a result file says."""
-    rows = [*format_counts(of.outcomes), ("rows", f"{of.rows:,} in {of.lines:,} lines")]
+    rows = [*format_counts(of.outcomes), ("rows", f"{of.rows:,} in {format_count(of.lines, 'line')}")]
     if of.open_rows:
-        rows.append(("not ended", f"{of.open_rows:,}; the command of the last run with --resume goes on with them"))
+        rows.append(("not ended", f"{of.open_rows:,}"))
+        if of.runs and (command := write_way_on(of.runs[-1], of.outcomes)):
+            rows.append(("to go on", command))
+            rows += [("", words.removeprefix(", "))] if (words := find_deadline(of.runs[-1]).words) else []
     rows += [(f"run {number}", _format_run(run)) for number, run in enumerate(of.runs, start=1)]
     if of.sha256:
         rows.append(("SHA-256", of.sha256))
@@ -46,3 +322,45 @@ def format_review(of: Review) -> list[str]:
 def _format_run(run: RunSection) -> str:
     end = run.reason or "no end noted" if run.exit_code is None else f"{run.reason} (exit code {run.exit_code})"
     return printable(f"{run.began_at}, {run.user} on {run.machine}: {end}")
+
+
+def write_way_on(run: RunSection, outcomes: Mapping[Outcome, int]) -> str:
+    """Write the command that goes on with a result file, as its last run was typed; empty where nothing says it."""
+    words = find_words(run)
+    if words is None:
+        return ""
+    from bulkstop.cli.stop.command import command as stop  # here, because most results have ended
+
+    deadline = find_deadline(run)
+    drop = {"overwrite", "resume", "retry", "retry_failed"} | deadline.drop
+    list_again = "with the same list on its standard input: " if "-" in words else ""
+    command = rebuild_recorded(words, stop, drop=drop, add=[*deadline.add, *options_to_go_on(outcomes)])
+    return list_again + go_to_folder(run) + command
+
+
+def find_deadline(run: RunSection) -> CarriedDeadline:
+    """Return what becomes of the time to finish by that was typed for a run, in a command that goes on from it."""
+    from bulkstop.cli.stop.command import command as stop  # here, because most results have ended
+    from bulkstop.settings.finish_by import find_moment
+
+    given = find_typed(find_words(run) or (), stop, "finish_by")
+    text, zone = run.settings.get("finish_by"), run.settings.get("tz")
+    if given is None or not isinstance(text, str) or not isinstance(zone, str | None):
+        return NO_DEADLINE
+    with suppress(ValueError):  # of a run that another version has written
+        return carry_moment(given, find_moment(text, zone, datetime.fromisoformat(run.began_at)))
+    return CarriedDeadline(OF_DEADLINE)
+
+
+def find_words(run: RunSection | None) -> Sequence[str] | None:
+    """Return the words with which a run was typed; None where that is not known."""
+    words = run.facts.get("command") if run else None
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words) or words[1:2] != ["stop"]:
+        return None
+    return words
+
+
+def go_to_folder(run: RunSection) -> str:
+    """Write the command that goes to the folder in which a run was typed; empty where that is this one."""
+    folder = run.facts.get("folder")
+    return f"cd {shlex.quote(folder)} && " if isinstance(folder, str) and folder != str(Path.cwd()) else ""

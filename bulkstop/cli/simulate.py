@@ -9,11 +9,12 @@ from typing import Any
 import click
 
 from bulkstop.cli.log import log_to_stderr
+from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import GroupedCommand, ParsedText, refuse_empty_variables
 from bulkstop.cli.terminal import print_err
 from bulkstop.errors import SettingsError
 from bulkstop.runs import host
-from bulkstop.settings.parse import parse_limit
+from bulkstop.settings.parse import parse_limit, parse_pause
 from bulkstop.simulator import SimulatorOptions, serve
 from bulkstop.units import parse_percentage
 
@@ -44,6 +45,11 @@ def parse_share(text: str) -> float:
     return value
 
 
+def parse_milliseconds(text: str) -> float:
+    """Read a time as other options do, but in milliseconds where no unit stands."""
+    return parse_pause(f"{text.strip()}ms" if text.strip()[-1:].isdigit() else text) * 1e3
+
+
 SHARE: Any = {"type": ParsedText(parse_share, "SHARE"), "default": 0.0, "metavar": "SHARE", "show_default": "0%"}
 
 
@@ -62,8 +68,22 @@ SHARE: Any = {"type": ParsedText(parse_share, "SHARE"), "default": 0.0, "metavar
     help="Calls an account may make, such as 60/60s; repeatable.",
 )
 @click.option("--throttle-status", type=int, default=429, show_default=True, help="HTTP status over the quota.")
-@click.option("--retry-after", "retry_after_s", type=float, metavar="SECONDS", help="Retry-After over the quota.")
-@click.option("--latency", "latency_ms", type=float, default=0.0, show_default=True, metavar="MS", help="Latency.")
+@click.option(
+    "--retry-after",
+    "retry_after_s",
+    type=ParsedText(parse_pause, "TIME"),
+    metavar="TIME",
+    help="Retry-After over the quota.",
+)
+@click.option(
+    "--latency",
+    "latency_ms",
+    type=ParsedText(parse_milliseconds, "TIME"),
+    default=0.0,
+    show_default="0",
+    metavar="TIME",
+    help="Latency, in milliseconds where no unit stands: 120, 120ms, 0.5s.",
+)
 @click.option(
     "--sigma", "latency_sigma", type=float, default=0.0, show_default=True, help="Spread of a log-normal latency."
 )
@@ -72,14 +92,14 @@ SHARE: Any = {"type": ParsedText(parse_share, "SHARE"), "default": 0.0, "metavar
 @click.option("--fail-status", "failure_status", type=int, default=503, show_default=True, help="HTTP status of those.")
 @click.option(
     "--second-stop",
-    type=click.Choice(["conflict", "success"]),
+    type=WordChoice(["conflict", "success"]),
     default="conflict",
     show_default=True,
     help="Answer for a campaign that does not run.",
 )
 @click.option(
     "--unknown",
-    type=click.Choice(["active", "not_found"]),
+    type=WordChoice(["active", "not_found"]),
     default="active",
     show_default=True,
     help="What an id is that is not among --campaigns.",

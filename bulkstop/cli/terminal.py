@@ -4,6 +4,7 @@ import io
 import os
 import select
 import shutil
+import signal
 import stat
 import sys
 import time
@@ -34,6 +35,26 @@ _streams: "list[ErrStream]" = []
 """What standard error goes through while an event loop runs."""
 
 
+@contextmanager
+def end_at_signals(before_work: str) -> Iterator[None]:
+    """End what only asks at SIGTERM and SIGHUP as at Ctrl-C, with a line that says so; nohup stays in force."""
+
+    def end(signum: int, _: object) -> None:
+        if (process := owned()) is not None:
+            process.signum = process.signum or signum
+        raise KeyboardInterrupt
+
+    if (process := owned()) is not None:
+        process.before_work = before_work
+    heard = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]
+    usual = {each: signal.signal(each, end) for each in heard}
+    try:
+        yield
+    finally:
+        for each, handler in usual.items():
+            signal.signal(each, handler)
+
+
 def print_err(text: str) -> None:
     """Write a line, or several, to standard error; a terminal that is gone must not end a run.
 
@@ -48,7 +69,7 @@ def say_at_once(text: str) -> None:
     with suppress(OSError):
         if _takes_more(2):
             # A bar may have hidden the cursor, and nobody will show it again.
-            begin = "\r\x1b[2K\x1b[?25h" if os.isatty(2) else ""
+            begin = "\r\x1b[2K\x1b[?25h" if os.isatty(2) and not _is_dumb() else ""
             os.write(2, f"{begin}{text.replace('{time}', _now(text))}\n".encode())
 
 
@@ -173,7 +194,7 @@ def redirect_err(write: Callable[[str], None]) -> Iterator[None]:
 @contextmanager
 def show_reading(*, is_quiet: bool) -> Iterator[None]:
     """Show on a terminal how far the reading of a list has come, once that takes a while."""
-    if is_quiet or not is_shown():
+    if is_quiet or not can_redraw():
         yield
         return
     from bulkstop.source import watch_reading  # most who print have nothing to do with it
@@ -184,7 +205,7 @@ def show_reading(*, is_quiet: bool) -> Iterator[None]:
         nonlocal shown_at, is_dirty
         if (now := time.monotonic()) >= shown_at:
             shown_at, is_dirty = now + EVERY_S, True
-            text = escape(f"reading {name}: {format_size(size)}, {_format_count(lines)} lines")
+            text = escape(f"reading {name}: {format_size(size)}, {_format_lines(lines)} lines")
             _write_over(text[: max(0, shutil.get_terminal_size().columns - 1)])
 
     try:
@@ -195,7 +216,7 @@ def show_reading(*, is_quiet: bool) -> Iterator[None]:
             _write_over("")
 
 
-def _format_count(number: int) -> str:
+def _format_lines(number: int) -> str:
     return f"{number:,}" if number < 10**6 else f"{number / 1e6:.1f} M"
 
 
@@ -255,6 +276,15 @@ def is_watched() -> bool:
 def is_shown() -> bool:
     """Tell whether standard error is a terminal."""
     return _is_terminal(sys.stderr)
+
+
+def can_redraw() -> bool:
+    """Tell whether standard error is a terminal on which a line can be written over."""
+    return is_shown() and not _is_dumb()
+
+
+def _is_dumb() -> bool:
+    return os.environ.get("TERM", "").lower() in ("dumb", "unknown")
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

@@ -6,7 +6,7 @@ import time
 import click
 
 from bulkstop.cli.options import GroupedCommand, read_settings, with_settings
-from bulkstop.cli.terminal import print_err, print_last
+from bulkstop.cli.terminal import end_at_signals, print_err, print_last
 from bulkstop.kore.token import read_claims
 from bulkstop.runs import host
 from bulkstop.runs.wiring import make_tokens
@@ -31,6 +31,7 @@ Exit codes:
 @click.pass_context
 def command(ctx: click.Context, /, *, print_token: bool, **_: object) -> int:
     """Show the claims and the time left of the credentials in use."""
+    ctx.with_resource(end_at_signals("; no token was shown"))
     token = host.run(make_tokens(read_settings(ctx)).get(), fast=False)
     if print_token:
         return print_last(token.value, 0)

@@ -8,31 +8,39 @@ from pathlib import Path
 import click
 
 from bulkstop.cli import discover
+from bulkstop.cli.again import NO_DEADLINE, CarriedDeadline, rebuild_command
 from bulkstop.cli.discover import WRITERS, choose_format, print_rest
-from bulkstop.cli.files import check_written, use_store
+from bulkstop.cli.files import check_written, name_free_results, use_store
+from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import GroupedCommand, read_settings, with_settings
 from bulkstop.cli.terminal import drop_output, print_err, print_out
+from bulkstop.engine.caller import ignore_rest
 from bulkstop.errors import SettingsError
-from bulkstop.files.whole import AtomicFile, beside
+from bulkstop.files.whole import AtomicFile, beside, find_free_name
 from bulkstop.model import SIGNALS
-from bulkstop.report.lists.verification import Verification, format_hint, format_verification
-from bulkstop.runs.lists.verify import read_targets, verify
+from bulkstop.report.lists.verification import Verification, format_hint, format_verdict, format_verification
+from bulkstop.runs.lists.states import Targets
+from bulkstop.runs.lists.verify import read_sources, verify
 from bulkstop.runs.stop.input_files import is_same
 from bulkstop.settings import Settings
-from bulkstop.settings.spec import CONCURRENCY, CONNECTION, CREDENTIALS, QUOTA, RETRY_AFTER, SCOPE, TYPE
+from bulkstop.settings.spec import CONCURRENCY, CONNECTION, CREDENTIALS, INPUT, QUOTA, RETRY_AFTER, SCOPE, TYPE
+from bulkstop.source.inputs import STDIN, Format
 from bulkstop.text import printable
 
+LIST = ".running.csv"
+"""How the name ends of a list of what still runs, after that of the file that was looked at."""
 EXAMPLE = """\b
 Example:
   bulkstop verify campaigns.csv.results.jsonl --profile prod
 
 \b
-What still runs, will run again, or could not be told is written as a list for `stop`:
-  bulkstop stop campaigns.csv.results.jsonl.running.csv --profile prod
+What still runs, will run again, or could not be told is written as a list for `stop`, and the last
+lines say which command stops it:
+  bulkstop stop campaigns.csv.results.jsonl.running.csv --profile prod --expect 1..20
 
 \b
 Exit codes:
-  0    nothing still runs, or is scheduled; protected campaigns do not count
+  0    nothing of it still runs, or is scheduled; protected campaigns do not count, others only with --all
   1    something does, could not be told, found or looked at, or has no line in the results
   2    usage, settings or results are wrong; nothing was asked for
   3    nothing could be told at all (credentials, network), or the verdict could not be written
@@ -41,13 +49,13 @@ Exit codes:
 
 
 @click.command("verify", cls=GroupedCommand, epilog=EXAMPLE)
-@click.argument("paths", nargs=-1, required=True, metavar="RESULTS [RESULTS ...]")
+@click.argument("paths", nargs=-1, required=True, metavar="FILE [FILE ...]")
 @click.option(
     "-o",
     "--output",
     metavar="FILE",
     help="List of what is to be stopped again, .csv or .jsonl; - is standard output.  "
-    "[default: <first results>.running.csv]",
+    "[default: <first file>.running.csv, with a number if that is there]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a list that exists.")
 @click.option(
@@ -55,9 +63,16 @@ Exit codes:
     is_flag=True,
     help="Ask for each campaign by itself: fewer calls for a few of many campaigns, but tells nothing of schedules.",
 )
+@click.option("--all", "others_count", is_flag=True, help="Count what else runs in the same lists of the service, too.")
+@click.option(
+    "--format",
+    "fmt",
+    type=WordChoice([form.value for form in Format]),
+    help="Form of standard input, and of lists whose name does not tell.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Tell a machine: one JSON object on standard output.")
-@click.option("--quiet", is_flag=True, help="Say only what went wrong, or may have, beside the verdict.")
-@with_settings(CONNECTION, CREDENTIALS, SCOPE, TYPE, QUOTA, RETRY_AFTER, CONCURRENCY)
+@click.option("--quiet", is_flag=True, help="Say only what still runs, went wrong, or may have.")
+@with_settings(CONNECTION, CREDENTIALS, SCOPE, TYPE, INPUT, QUOTA, RETRY_AFTER, CONCURRENCY)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -67,33 +82,46 @@ def command(
     *,
     overwrite: bool,
     singly: bool,
+    others_count: bool,
+    fmt: str | None,
     as_json: bool,
     quiet: bool,
     **_: object,
 ) -> int:
-    """Read back whether the campaigns of result files still run, are scheduled, or will run again.
+    """Read back whether the campaigns of result files, or of lists, still run, are scheduled, or will run again.
 
-    Nothing is stopped. All campaigns are looked at, also those that were never sent; how they are is that of the moment
-    in which the service was asked.
+    FILE is the results of a run, or a list as `stop` takes it, or - for standard input. Nothing is stopped. All
+    campaigns are looked at, also those that were never sent; how they are is that of the moment in which the service
+    was asked.
     """
     settings = read_settings(ctx)
-    target = output or beside(paths[0], ".running.csv")
+    if singly and others_count:
+        raise SettingsError("--all: what else runs stands in the lists; leave out --singly")
+    target = output or name_list(paths[0], overwrite=overwrite)
     check_written([("-o", target)], settings, ctx.params["config"])
-    file = open_output(target, paths, overwrite=overwrite, as_json=as_json, is_derived=not output)
+    file = open_output(output, paths, overwrite=overwrite, as_json=as_json) if output else None
     if file is not None:
         ctx.call_on_close(file.close)
     quiet = quiet or as_json
-    verification = read_back(paths, settings, singly=singly, quiet=quiet)
+    targets = read_sources(paths, settings, fmt)
+    verification = read_back(targets, settings, singly=singly, others_count=others_count, quiet=quiet)
     for note in verification.notes:
         print_err(f"bulkstop: note: {note}")
     if verification.fault:
         print_err(f"bulkstop: {printable(str(verification.fault))}")
-    written = write_list(verification, target, file, overwrite=overwrite)
+    written = write_list(verification, target, file, overwrite=overwrite, quiet=quiet)
+    if quiet and not as_json and not verification.exit_code:
+        return 0
+    verdict = [
+        format_verdict(verification),
+        *([format_hint(verification, command_to_stop(verification, written))] if written else []),
+    ]
     try:
         if as_json:
             print_out(json.dumps(verification.as_dict() | {"host": settings.host, "results": paths, "list": written}))
         else:
-            (print_err if target == "-" else print_out)("\n".join(format_verification(verification)))
+            lines = [*format_verification(verification), *verdict]
+            (print_err if target == "-" else print_out)("\n".join(lines))
     except BrokenPipeError:
         if not as_json:  # a person has seen enough
             raise
@@ -103,41 +131,45 @@ def command(
     except OSError as error:
         print_err(f"bulkstop: standard output: the verdict cannot be written ({error.strerror})")
         return 3
-    if not quiet and written:
-        print_err(format_hint(verification, written))
     return verification.exit_code
 
 
-def open_output(
-    target: str, paths: Iterable[str], *, overwrite: bool, as_json: bool, is_derived: bool
-) -> AtomicFile | None:
+def name_list(path: str, *, overwrite: bool) -> str:
+    """Name the list after a file that was looked at; unless it is to be overwritten, one that is there stays."""
+    stem = "stdin" if path == STDIN else path
+    return beside(stem, LIST) if overwrite else find_free_name(f"{stem}{LIST.removesuffix('.csv')}", ".csv")
+
+
+def open_output(target: str, paths: Iterable[str], *, overwrite: bool, as_json: bool) -> AtomicFile | None:
     """Open the list, None for standard output; raises SettingsError or OutputError before any call is made."""
     if target == "-" and as_json:
         raise SettingsError("-o -: standard output is for --json; give -o FILE")
     choose_format(target, None, remedy="")
     if overwrite and target != "-" and any(is_same(path, target) for path in paths):
         raise SettingsError(f"-o {target}: is a result file; the list would take its place")
-    return discover.open_output(target, overwrite=overwrite, is_derived=is_derived)
+    return discover.open_output(target, overwrite=overwrite)
 
 
-def read_back(paths: tuple[str, ...], settings: Settings, *, singly: bool, quiet: bool) -> Verification:
-    """Read the results and ask the service."""
-    targets = read_targets(paths, settings)
+def read_back(
+    targets: Targets, settings: Settings, *, singly: bool = False, others_count: bool = False, quiet: bool
+) -> Verification:
+    """Ask the service."""
     try:
         return verify(
             targets,
             use_store(settings),
             singly=singly,
+            others_count=others_count,
             signals=SIGNALS,
             say=(lambda text: None) if quiet else (lambda text: print_err(printable(text))),
-            rests=(lambda seconds: None) if quiet else print_rest,
+            rests=ignore_rest if quiet else print_rest,
         )
     except asyncio.CancelledError:  # told to end when all was over
         raise click.Abort from None
 
 
 def write_list(
-    verification: Verification, target: str, file: AtomicFile | None = None, *, overwrite: bool
+    verification: Verification, target: str, file: AtomicFile | None = None, *, overwrite: bool, quiet: bool
 ) -> str | None:
     """Write what is worth another stop and give the name of the list; None when there is none.
 
@@ -146,8 +178,19 @@ def write_list(
     is_stale = overwrite and target != "-" and Path(target).is_file()
     if verification.exit_code not in (0, 1) or not (verification.to_stop or is_stale):
         return None
-    if not verification.to_stop:
+    if not verification.to_stop and not quiet:
         print_err(f"{printable(target)}: is an empty list now, as nothing is to be stopped again")
     data = WRITERS[choose_format(target, None)]([(each.scope, each.item) for each in verification.to_stop])
     is_written = discover.write_list(target, data, file, overwrite=overwrite)
     return target if is_written and verification.to_stop and target != "-" else None
+
+
+def command_to_stop(verification: Verification, written: str, deadline: CarriedDeadline = NO_DEADLINE) -> str:
+    """Write the command that stops what is in the list that was written, and ends what starts it again."""
+    add = ["--disable-schedule"] * bool(verification.to_disable) + ["--expect", str(len(verification.to_stop))]
+    return rebuild_command(
+        command="stop",
+        inputs=[written],
+        drop={"disable_schedule"} | deadline.drop,
+        add=[*name_free_results(written), *deadline.add, *add],
+    )

@@ -21,6 +21,9 @@ from bulkstop.engine.tasks import CLOCK_AGAIN_S
 from bulkstop.model import Attempt, RetryHint
 
 T = TypeVar("T")
+OnRest = Callable[[float, str], object]
+"""Told before each wait how many seconds it takes, and why."""
+USED_UP = "the account's quota is used up"
 
 LOOK_AGAIN_S = 0.25
 """How soon to look again for a place in the quota that only another call's answer can free."""
@@ -28,11 +31,15 @@ LEAST_S = 0.001
 """The shortest sleep; event loops count in milliseconds."""
 
 
+def ignore_rest(seconds: float, why: str) -> None:
+    """Do nothing."""
+
+
 class Caller:
     """Makes the calls of one account, each until it has its answer or Retry gives it up.
 
     Use it from one task at a time. `drained`, once set, lets nothing more leave and ends every wait; a call in flight
-    is waited for. `rests` is told the seconds of each wait before it begins; `now` is a monotonic clock in seconds.
+    is waited for. `rests` is told of each wait before it begins; `now` is a monotonic clock in seconds.
     """
 
     def __init__(
@@ -44,7 +51,7 @@ class Caller:
         paces_itself: bool = False,
         rest: AccountRest | None = None,
         drained: asyncio.Event | None = None,
-        rests: Callable[[float], object] = lambda seconds: None,
+        rests: OnRest = ignore_rest,
         now: Callable[[], float] = elapsed_s,
     ) -> None:
         self.calls = 0
@@ -62,8 +69,8 @@ class Caller:
 
         Raises only what `make` or the quota store raises: a BulkstopError.
         """
-        tries, due, last = Tries(), -math.inf, unfinished_attempt(None)
-        while await self._has_place(due):
+        tries, due, last, why = Tries(), -math.inf, unfinished_attempt(None), ""
+        while await self._has_place(due, why):
             sent_at = self._now()
             answer = await self._try(make, sent_at)
             if not isinstance(answer, Attempt):
@@ -72,7 +79,7 @@ class Caller:
             if isinstance(step, Settle):
                 return answer
             tries, due = step.tries, step.at if isinstance(step, RetryAt) else -math.inf
-            last = unfinished_attempt(answer)
+            last, why = unfinished_attempt(answer), f"{answer.error or answer.outcome}; it is tried again"
         return last
 
     def _plan_next(self, tries: Tries, attempt: Attempt, sent_at: float) -> Settle | RetryAt | Rest:
@@ -84,16 +91,18 @@ class Caller:
             self._rest.extend(step.rests_until)
         return step
 
-    async def _has_place(self, due: float) -> bool:
-        """Wait until `due` and for a place in the quota, and take it; False when the run ends first."""
+    async def _has_place(self, due: float, why: str) -> bool:
+        """Wait until `due`, which has its reason, and for a place in the quota; take it, or return False at the end."""
         while not self._drained.is_set():
             now = self._now()
-            wait_s = max(due, self._rest.until, self._quota.ready_at()) - now
+            waits = (due, why), (self._rest.until, "the service asks to wait"), (self._quota.ready_at(), USED_UP)
+            until, reason = max(waits, key=lambda wait: wait[0])
+            wait_s = until - now
             if wait_s <= 0:
-                wait_s = await self._take(now)
+                wait_s, reason = await self._take(now), USED_UP
                 if wait_s <= 0:
                     return True
-            await self._sleep(LOOK_AGAIN_S if wait_s == math.inf else wait_s)
+            await self._sleep(LOOK_AGAIN_S if wait_s == math.inf else wait_s, reason)
         return False
 
     async def _take(self, now: float) -> float:
@@ -108,8 +117,8 @@ class Caller:
                 self._quota.give_back()
         return math.inf if self._drained.is_set() else wait_s
 
-    async def _sleep(self, seconds: float) -> None:
-        self._rests(seconds)
+    async def _sleep(self, seconds: float, why: str) -> None:
+        self._rests(seconds, why)
         until, left_s = self._now() + seconds, max(seconds, LEAST_S)
         while left_s >= LEAST_S and not self._drained.is_set():
             with suppress(TimeoutError):

@@ -44,7 +44,8 @@ class Process:
     """A process that may be ended: how it is left, with an exit code, what is said before, and how talk is unblocked.
 
     What is said while the block `beside` is open goes past an event loop, so that this waits for no reader. `signum` is
-    the first signal that told it to end; `has_worked` tells whether work was done to its end in it. `format_stall`
+    the first signal that told it to end; `has_worked` tells whether work was done to its end in it, and
+    `before_work` is what is said of an end before that. `format_stall`
     writes the line that is logged of an event loop that stands still, `format_text` any other that is said of the end;
     TIME in it stands for the time.
     """
@@ -64,6 +65,7 @@ class Process:
         self.format_stall: Callable[[LoopStalled], str] = lambda stall: ""
         self.signum: int | None = None
         self.has_worked = False
+        self.before_work = " before anything was sent"
 
 
 _owned: list[Process] = []

@@ -18,7 +18,7 @@ from bulkstop.engine.guards.scopes import OPEN, Group
 from bulkstop.engine.limits.quota import AllOf, EvenPacer, Quota
 from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.retry import Tries
-from bulkstop.model import Attempt, Campaign, Limit
+from bulkstop.model import Attempt, Campaign, Limit, Wait, WaitReason
 
 Claim = Callable[[], Awaitable[float]]
 """Asks a store that others use as well: 0.0 lets one call leave now, else the seconds after which to ask again."""
@@ -69,7 +69,7 @@ class Lane:
         self.claim = claim
         self.rest = rest or AccountRest()
         self.claim_at = -math.inf  # apart from `rest`: a call that the store has counted must not be held up by it
-        self.left = left
+        self.left = self.total = left
         self.paces_itself = paces_itself
         self.in_flight = 0
         self.ticket = 0
@@ -109,6 +109,38 @@ class Lane:
     def rests_until(self) -> float:
         """Return the time before which no call leaves, for the service or the store has said so."""
         return max(self.rest.until, self.claim_at)
+
+    def find_wait(self, now: float, begins: Wait | None) -> Wait | None:
+        """Say why nothing of this lane leaves now; None when something may, or there is nothing that could.
+
+        `begins` says why no new campaign may be begun, if that is so.
+        """
+        limits = (
+            Wait(WaitReason.THROTTLED, self.rest.until),
+            Wait(WaitReason.QUOTA, self.claim_at),
+            Wait(WaitReason.QUOTA, self.quota.ready_at()),
+        )
+        held_up = max(limits, key=lambda wait: wait.until)
+        if self.is_sent:
+            return None if self.in_flight or not self.held else Wait(WaitReason.LIST, math.inf)
+        return held_up if held_up.until > now else self._find_own_wait(now, begins)
+
+    def _find_own_wait(self, now: float, begins: Wait | None) -> Wait | None:
+        """Say what the campaigns that are left wait for, where the account's limits let a call leave."""
+        if (self._waiting and self._waiting[0][0] <= now) or (self._tries and _has_room(self._tries)):
+            return None
+        retry = Wait(WaitReason.RETRY, self._waiting[0][0]) if self._waiting else None
+        if not self.has_new:
+            return retry or (Wait(WaitReason.RAMP, math.inf) if self._tries else None)
+        if begins is not None:
+            return min(filter(None, (begins, retry)), key=lambda wait: wait.until)
+        has_room = (self._aside and _has_room(self._aside)) or (self._head is not None and self._head.group.has_room)
+        return None if has_room else Wait(WaitReason.RAMP, math.inf)
+
+    @property
+    def unsent(self) -> int:
+        """How many campaigns have a try before them, as far as is known."""
+        return max(0, self.left - self.in_flight - self.held)
 
     def watch(self, guards: Guards["Turn"]) -> None:
         """Let guards say how many calls of a group may be in flight."""
@@ -392,13 +424,38 @@ class Lanes:
         """Tell whether a lane goes on only when what it holds is decided."""
         return lane.held > 0 and not lane.in_flight and self._ready_at(lane) == math.inf
 
-    def rest_s(self, now: float) -> float:
-        """Return the seconds for which nothing can leave because every account that is not done was told to rest."""
-        return max(0.0, min((lane.rests_until - now for lane in self._lanes if not lane.is_done), default=0.0))
+    def find_wait(self, now: float) -> Wait | None:
+        """Say why nothing leaves now, and until when; None when something may, or is only waited for."""
+        if self._is_paused:
+            return Wait(WaitReason.PAUSED, math.inf)
+        if (leaves_at := self.guards.leaves_at()) > now:
+            return Wait(WaitReason.BREAKER, leaves_at)
+        begins, first = self.guards.find_wait(now), None
+        for lane in self.unfinished:
+            wait = None if lane.in_flight >= self._share else lane.find_wait(now, begins)
+            if wait is None:
+                return None
+            first = wait if first is None or wait.until < first.until else first
+        return first
 
     def left(self) -> dict[str, int]:
         """Return the campaigns of each account that have not ended yet."""
         return {lane.account_id: lane.left for lane in self._lanes}
+
+    @property
+    def answered(self) -> int:
+        """How many campaigns have an answer and have not ended yet."""
+        return sum(lane.held for lane in self._lanes)
+
+    @property
+    def unfinished(self) -> list[Lane]:
+        """The lanes that are not done."""
+        return [lane for lane in self._lanes if not lane.is_over]
+
+    @property
+    def concurrency(self) -> int:
+        """The most calls in flight, over all lanes."""
+        return self._concurrency
 
     def leftover(self) -> Iterator[Turn]:
         """Take out every turn that was never drawn or waits for another try."""

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from bulkstop.engine.followup import Follow, FollowUp, follow_nothing
 from bulkstop.engine.lanes import Claim, Lane, Lanes, Turn
 from bulkstop.engine.limits.clock import elapsed_s
-from bulkstop.engine.readback import Ended, ReadList, Reviews
+from bulkstop.engine.readback import Ended, ListWork, ReadList, Reviews
 from bulkstop.engine.results import broken_off_attempt, is_stray, make_result, unfinished_attempt
 from bulkstop.engine.retry import Rest, Retry, RetryAt, Settle
 from bulkstop.engine.tasks import TICK_S, Sleepers, Tasks
@@ -64,6 +64,8 @@ class Pool:
     ) -> None:
         self.in_flight = 0
         self.calls = 0
+        self.latency_s = 0.0
+        """The mean time until an answer comes; 0 before the first."""
         self.unwritten: list[Result] = []
         self.fault: Exception | None = None
         self._lanes = lanes
@@ -86,7 +88,7 @@ class Pool:
         self._rate: Sequence[Limit] = ()
         self._tasks = Tasks()
         self._sleepers = Sleepers(now, tick_s)
-        self._reviews = Reviews(read_list, self._guards, self._tasks, self)
+        self._reviews = Reviews(read_list, self._guards, self._tasks, self, now)
 
     @property
     def is_draining(self) -> bool:
@@ -109,6 +111,15 @@ class Pool:
             await self._send_all()
         if self.fault is not None:
             raise self.fault
+
+    @property
+    def lanes(self) -> Lanes:
+        """The lanes that are worked through at present."""
+        return self._lanes
+
+    def find_list_work(self, lane: Lane) -> ListWork:
+        """Return the list calls that a lane will need for campaigns whose answer proves nothing."""
+        return self._reviews.find_work(lane)
 
     def drain(self) -> None:
         """Let nothing more leave; what is in flight is waited for."""
@@ -234,10 +245,12 @@ class Pool:
 
     def _take_in(self, turn: Turn, attempt: Attempt) -> None:
         """Settle what was answered, or let it wait for the next try."""
-        now, lane, again = self._now(), turn.lane, attempt.again
+        now, lane = self._now(), turn.lane
         self.calls += 1
+        self.latency_s += (now - turn.sent_at - self.latency_s) / self.calls
         if turn.follow_up is None:
-            self._guards.answered(now, turn.sent_at, attempt.outcome, attempt.error)
+            attempt = self._guards.answered(now, turn.sent_at, attempt)
+        again = attempt.again
         step = self._plan_next(turn, attempt, now)
         turn.tries = step.tries
         lane.answered(turn, now, throttled=again is RetryHint.THROTTLED, failed=again is RetryHint.LATER)
@@ -254,6 +267,8 @@ class Pool:
         is_renewal = turn.tries.asks_for_renewal(attempt) and self._guards.may_renew(turn.campaign)
         if not is_renewal:  # else the refused token is not the campaign's last answer
             turn.last = attempt
+        if attempt.again is RetryHint.NEVER and turn.follow_up is None:
+            return RetryAt(turn.tries.counted(attempt), now)  # the run ends, so this is left over, to be sent again
         lane, event = turn.lane, 0
         if is_throttled := attempt.again is RetryHint.THROTTLED:
             event = lane.rest.count_throttled(now, turn.sent_at)

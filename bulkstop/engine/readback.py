@@ -1,6 +1,7 @@
 """What the engine asks of a list while it runs: how campaigns stand whose answer proves nothing by itself."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
@@ -15,6 +16,8 @@ from bulkstop.naming import name_setting
 REVIEWS = 8
 """Lists that are read at the same time beside the stops."""
 NOT_READ_BACK = "the run ended before the list was read"
+ROWS_A_PAGE = 48
+"""Campaigns that a page brings, about, of a list of which no page was read yet; pages overlap."""
 
 
 class ListedState(NamedTuple):
@@ -33,11 +36,47 @@ class Reading(NamedTuple):
     fault: str | None = None
 
 
+class ListWork(NamedTuple):
+    """The list calls that a lane still needs, how long one takes (0: nobody knows), and since when one is out."""
+
+    calls: int = 0
+    page_s: float = 0.0
+    asked_at: float | None = None
+
+
+class ListProgress:
+    """How far a list is read: the pages that it has, as far as that is known, and the one that is asked for."""
+
+    def __init__(self, now: Callable[[], float], pages: int = 1) -> None:
+        self.pages = pages
+        self.read = 0
+        self.page_s = 0.0
+        self.asked_at: float | None = None
+        self._now = now
+
+    def ask(self) -> None:
+        """Note that a page is asked for."""
+        self.asked_at = self._now()
+
+    def take(self, pages: int | None) -> None:
+        """Note that an answer is there: a page of a list of so many, or None where it is no page."""
+        now = self._now()
+        self.page_s, self.asked_at = now - (now if self.asked_at is None else self.asked_at), None
+        if pages is not None:
+            self.read += 1
+            self.pages = pages
+
+    @property
+    def left(self) -> int:
+        """How many calls are still to come to an end."""
+        return max(self.pages - self.read, 0 if self.asked_at is None else 1)
+
+
 IsEnough = Callable[[Mapping[str, ListedState]], bool]
-ReadList = Callable[[Campaign, IsEnough], Awaitable[Reading]]
+ReadList = Callable[[Campaign, IsEnough, ListProgress], Awaitable[Reading]]
 """Reads the list of a campaign's account, stream and type until what was read is enough, or to its end.
 
-Raises a BulkstopError only when no call can be made any more.
+It notes its progress. Raises a BulkstopError only when no call can be made any more.
 """
 
 Ended = Iterable[tuple[Turn, bool]]
@@ -72,14 +111,20 @@ class Reviews:
     Those are the campaigns of which the service claims that they do not run, and the first refused ones of a group.
     """
 
-    def __init__(self, read_list: ReadList, guards: Guards[Turn], tasks: Tasks, run: Decided) -> None:
+    def __init__(
+        self, read_list: ReadList, guards: Guards[Turn], tasks: Tasks, run: Decided, now: Callable[[], float]
+    ) -> None:
         self._read_list = read_list
+        self._now = now
         self._guards = guards
         self._tasks = tasks
         self._run = run
         self._claims: dict[Lane, dict[Group[Turn], deque[Turn]]] = {}
         self._due: deque[tuple[Lane, Group[Turn]]] = deque()
         self._reading: dict[Lane, asyncio.Task[None]] = {}
+        self._progress: dict[Lane, ListProgress] = {}
+        self._pages: dict[Group[Turn], int] = {}
+        self._page_s = 0.0
         self._is_over = False
 
     def add_claim(self, turn: Turn) -> None:
@@ -97,6 +142,20 @@ class Reviews:
         self._due += [(lane, group) for group in self._guards.to_review]
         self._guards.to_review.clear()
         self._begin()
+
+    def find_work(self, lane: Lane) -> ListWork:
+        """Return the list calls that a lane will need for what waits by now."""
+        progress = self._progress.get(lane)
+        groups = {*self._claims.get(lane, ()), *(group for of, group in self._due if of is lane)}
+        calls = sum(self._guess_pages(lane, group) for group in groups)
+        if progress is None:
+            return ListWork(calls, self._page_s)
+        return ListWork(calls + progress.left, progress.page_s or self._page_s, progress.asked_at)
+
+    def _guess_pages(self, lane: Lane, group: Group[Turn]) -> int:
+        """Return how many pages a list had when it was read last, else as many as its group fills in the end."""
+        rows = group.drawn * lane.total / max(1, lane.total - lane.unsent)
+        return self._pages.get(group) or max(1, math.ceil(rows / ROWS_A_PAGE))
 
     def drain(self) -> None:
         """Read no list any more; it only asks, so nothing is lost with one that is cut off."""
@@ -126,7 +185,7 @@ class Reviews:
         """Read the list of a group, and let it decide what waits for it."""
         try:
             if group.is_reviewed:
-                await self._review_group(group)
+                await self._review_group(lane, group)
             else:
                 await self._read_back(lane, group)
         except asyncio.CancelledError as stray:
@@ -139,9 +198,9 @@ class Reviews:
             del self._reading[lane]
             self._run.review_ended(lane)
 
-    async def _review_group(self, group: Group[Turn]) -> None:
+    async def _review_group(self, lane: Lane, group: Group[Turn]) -> None:
         ids = {turn.campaign.campaign_id for turn in group.held}
-        reading = await self._read(group.held[0].campaign, lambda states: not ids.isdisjoint(states))
+        reading = await self._read(lane, group, group.held[0].campaign, lambda states: not ids.isdisjoint(states))
         is_read = reading.fault is None or not ids.isdisjoint(reading.states)
         listed = frozenset(reading.states) if is_read else None
         self._run.finish(self._guards.reviewed(group, listed, reading.fault or ""))
@@ -150,7 +209,7 @@ class Reviews:
         turns = self._claims[lane].pop(group)
         ids = {turn.campaign.campaign_id for turn in turns}
         try:
-            reading = await self._read(turns[0].campaign, lambda states: ids <= states.keys())
+            reading = await self._read(lane, group, turns[0].campaign, lambda states: ids <= states.keys())
             while turns:
                 self._settle_claim(turns[0], reading)
                 turns.popleft()
@@ -162,8 +221,13 @@ class Reviews:
         assert turn.last is not None  # noqa: S101 - it was answered
         self._run.settle_claim(turn, judge_claim(turn.last, turn.campaign.campaign_id, reading))
 
-    async def _read(self, of: Campaign, is_enough: IsEnough) -> Reading:
-        reading = await self._read_list(of, is_enough)
+    async def _read(self, lane: Lane, group: Group[Turn], of: Campaign, is_enough: IsEnough) -> Reading:
+        progress = self._progress[lane] = ListProgress(self._now, self._guess_pages(lane, group))
+        try:
+            reading = await self._read_list(of, is_enough, progress)
+        finally:
+            del self._progress[lane]
+        self._pages[group], self._page_s = max(1, progress.read), progress.page_s
         self._run.calls += reading.calls
         return reading
 
@@ -196,7 +260,8 @@ def _unconfirmed(attempt: Attempt, why: str, again: RetryHint) -> Attempt:
 
 
 def _why_unknown(reading: Reading) -> str:
+    again = name_setting("retry_failed", True)
     if reading.fault is None:
-        return "the list does not have it: look at it with `bulkstop verify --singly`"
-    remedy = f"look at it with `bulkstop verify`, or try again with {name_setting('retry_failed', True)}"
-    return f"the list cannot be read ({reading.fault}): {remedy}"
+        singly = name_setting("singly", True)
+        return f"the list does not have it: ask for it by itself (verify with {singly}), or try again with {again}"
+    return f"the list cannot be read ({reading.fault}); try again with {again}"

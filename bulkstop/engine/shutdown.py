@@ -12,6 +12,7 @@ from types import FrameType
 from bulkstop.engine.ending import BEAT_S, STALL_S, Ending, owned
 from bulkstop.events import LoopStalled, Observe, ignore
 from bulkstop.model import Endable
+from bulkstop.text import format_count
 
 Handler = Callable[[int, FrameType | None], object] | int | None
 
@@ -71,7 +72,8 @@ class Shutdown:
             work.drain()
             self._grace = asyncio.get_running_loop().call_later(self.grace_s, work.abort)  # first: to say so may fail
             self._say(
-                f"ending: waiting up to {self.grace_s:g} s for {work.in_flight} calls in flight; again cuts them off"
+                f"ending: waiting up to {self.grace_s:g} s for "
+                f"{format_count(work.in_flight, 'call')} in flight; again cuts them off"
             )
 
     def close(self) -> None:

@@ -1,5 +1,6 @@
 """Files that are written whole, new, or not at all."""
 
+import itertools
 import os
 import stat
 from collections.abc import Iterable
@@ -47,13 +48,17 @@ class AtomicFile:
 
     def save(self, data: bytes) -> None:
         """Write it."""
+        self.save_blocks([data])
+
+    def save_blocks(self, blocks: Iterable[bytes]) -> None:
+        """Write it block by block; what making the blocks raises leaves what was there."""
         try:
             if self._fd >= 0:
                 fd, self._fd = self._fd, -1
                 with os.fdopen(fd, "wb") as file:
-                    file.write(data)
+                    file.writelines(blocks)
             else:
-                write_atomically(self._path, [data], replace=self._overwrite, is_derived=self._is_derived)
+                write_atomically(self._path, blocks, replace=self._overwrite, is_derived=self._is_derived)
         except FileExistsError:
             raise refuse_existing(self.name, self._other) from None
         except OSError as error:
@@ -106,6 +111,12 @@ def beside(path: str, ending: str) -> str:
         return f"{path}{ending}"
     mark = f"~{sha256(data).hexdigest()[:8]}"
     return str(Path(folder, data[: room - len(mark)].decode(errors="ignore") + mark + ending))
+
+
+def find_free_name(stem: str, ending: str) -> str:
+    """Return the name of a file that is not there yet: these two parts, with a number from 2 on between them."""
+    names = (beside(stem, f"{number and f'-{number}'}{ending}") for number in itertools.chain([""], itertools.count(2)))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def is_device(path: str) -> bool:

@@ -2,20 +2,26 @@
 
 import asyncio
 import socket
+import ssl
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import SplitResult, urlsplit
 
 import aiohttp
 from aiohttp.abc import ResolveResult
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 from yarl import URL
 
 from bulkstop.errors import is_short_of_threads
 from bulkstop.kore import network
+from bulkstop.kore.connect.dialer import ConnectError, Dialer
+from bulkstop.kore.connect.proxy import ProxyGate, make_login, strip_login
+from bulkstop.kore.connect.route import HostPort, find_route
+from bulkstop.kore.connect.tls import TlsFiles, make_tls_context
 from bulkstop.kore.deadlines import Deadlines
 from bulkstop.kore.exchange import BODY, BODY_CAP, Response, TransportFailure
 from bulkstop.kore.redaction import redact_response
@@ -40,33 +46,59 @@ class AiohttpTransport:
         connect_timeout_s: float = 10.0,
         connections: int = 32,
         ca: str | None = None,
+        cert: str | None = None,
+        key: str | None = None,
         proxy: str | None = None,
         user_agent: str = "bulkstop",
     ) -> None:
+        self._host = host
         self._base = urlsplit(host.rstrip("/"))
-        self._timeout_s = timeout_s
+        self._timeout_s, self._connect_timeout_s = timeout_s, connect_timeout_s
         self._deadlines = Deadlines(timeout_s)
-        # The total is ours to watch (see Deadlines); aiohttp watches the connecting.
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s)
         self._connections = connections
-        self._ca = ca
+        self._files = TlsFiles(ca, cert, key)
         self._proxy = proxy
+        self._connector: _Connector | None = None
+        self._gate: ProxyGate | None = None
+        self._to_proxy: dict[str, Any] = {}
         self._passwords = tuple(find_passwords(proxy)) if proxy else ()
         self._user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        """Open the connection pool; raises SettingsError when the `--ca` file is unusable."""
-        connector = _Connector(
+        """Open the connection pool; raises SettingsError when a file of TLS is unusable."""
+        host, login = str(HostPort.of(self._base)), make_login(self._proxy)
+        if self._proxy and self._proxy.lower().startswith("https:"):
+            dialer, gate = None, ProxyGate(self._proxy, host)
+            self._to_proxy = {"proxy": strip_login(self._proxy), "proxy_headers": login}
+        else:
+            route = find_route(self._host, self._proxy)
+            dialer, gate = (
+                Dialer(
+                    route,
+                    timeout_s=self._connect_timeout_s,
+                    files=self._files,
+                    proxy=self._proxy,
+                    user_agent=self._user_agent,
+                ),
+                None,
+            )
+            if self._proxy and not route.has_tunnel:
+                self._to_proxy = {"proxy": strip_login(self._proxy)}
+        if self._proxy and self._base.scheme == "http":
+            self._gate = ProxyGate(self._proxy, host)
+        self._connector = _Connector(
+            dialer,
+            gate,
+            login,
+            timeout_s=self._connect_timeout_s,
             limit=self._connections,
-            ssl=network.make_tls_context(self._ca) if self._ca else True,
-            resolver=_Resolver(),
-            ttl_dns_cache=network.LOOKUP_S,
+            ssl=make_tls_context(self._files) if dialer is None else True,
         )
         self._session = aiohttp.ClientSession(
-            connector=connector,
+            connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=self._timeout,
+            timeout=aiohttp.ClientTimeout(total=None),  # both are ours to watch: see Deadlines, and the connector
             headers={"User-Agent": self._user_agent},
             max_line_size=FIELD_CAP,
             max_field_size=FIELD_CAP,
@@ -83,18 +115,29 @@ class AiohttpTransport:
     async def post(
         self, target: str, headers: Mapping[str, str], body: bytes = BODY, cap: int = BODY_CAP
     ) -> Response | TransportFailure:
-        """POST a body to a path with query, sent to the byte as given, and read up to `cap` bytes of the answer."""
+        """POST a body to a path with query, sent to the byte as given, and read up to `cap` bytes of the answer.
+
+        Raises CredentialsError when a proxy lets nobody through.
+        """
+        if self._gate is None:
+            return await self._exchange(target, headers, body, cap)
+        async with self._gate.pass_through():
+            response = await self._exchange(target, headers, body, cap)
+            self._gate.judge(response)
+            return response
+
+    async def _exchange(
+        self, target: str, headers: Mapping[str, str], body: bytes, cap: int
+    ) -> Response | TransportFailure:
         assert self._session is not None, "the client is used inside its `async with`"  # noqa: S101 - a caller's slip
+        assert self._connector is not None  # noqa: S101 - there is one with a session
         began = time.perf_counter()
         response: aiohttp.ClientResponse | None = None
+        connecting = self._connector.connecting
         task = self._deadlines.begin()
         try:
             response = await self._session.post(
-                self._url(target),
-                data=body,
-                headers=headers,
-                allow_redirects=False,
-                proxy=self._proxy,
+                self._url(target), data=body, headers=headers, allow_redirects=False, **self._to_proxy
             )
             content = await _read(response, cap)
             answer, response = _answer(response, content, _ms_since(began)), None
@@ -103,16 +146,23 @@ class AiohttpTransport:
         except asyncio.CancelledError:
             if not self._deadlines.cut_off(task):
                 raise
+            if task in connecting:
+                return network.late_connection(self._timeout_s, _ms_since(began))
             return network.late_answer(self._timeout_s, _ms_since(began), response.status if response else None)
+        except ConnectError as error:
+            return TransportFailure(error.outcome, str(error), _ms_since(began), again=error.again)
         except TimeoutError:
             return TransportFailure(Outcome.TIMEOUT, network.LATE, _ms_since(began))
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and not is_short_of_threads(error):
                 raise
+            if task in connecting:
+                return _explain_unconnected(error, _ms_since(began))
             return _explain_failure(error, _ms_since(began), response.status if response else None)
         else:
             return answer
         finally:
+            connecting.discard(task)
             self._deadlines.end(task)
             if response is not None:
                 response.release()
@@ -126,10 +176,10 @@ class AiohttpTransport:
 
 
 def _answer(response: aiohttp.ClientResponse, body: bytes, latency_ms: float) -> Response:
-    retry_after = response.headers.get("Retry-After")
+    retry_after, date = response.headers.get("Retry-After"), response.headers.get("Date")
     if response.status < 300:
-        return Response(response.status, body, latency_ms, retry_after)
-    date, location = response.headers.get("Date"), response.headers.get("Location")
+        return Response(response.status, body, latency_ms, retry_after, date)
+    location = response.headers.get("Location")
     return Response(response.status, body, latency_ms, retry_after, date, location)
 
 
@@ -138,7 +188,26 @@ class _SpokeUnaskedError(aiohttp.ClientConnectionError):
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Refuses a connection on which something came unasked: it would pass for the next call's answer."""
+    """Makes connections as the other transport does; what aiohttp's own way is left with is a proxy behind TLS.
+
+    It refuses a connection on which something came unasked: that would pass for the next call's answer. `connecting`
+    are the tasks whose call has no connection yet, and did not get one if it failed.
+    """
+
+    def __init__(
+        self,
+        dialer: Dialer | None,
+        gate: ProxyGate | None,
+        login: Mapping[str, str],
+        *,
+        timeout_s: float,
+        limit: int,
+        ssl: ssl.SSLContext | bool,
+    ) -> None:
+        super().__init__(limit=limit, ssl=ssl, resolver=_Resolver(), ttl_dns_cache=network.LOOKUP_S)
+        self.connecting: set[asyncio.Task[Any] | None] = set()
+        self._dialer, self._gate, self._login = dialer, gate, login
+        self._timeout_s = timeout_s
 
     async def connect(
         self,
@@ -146,10 +215,44 @@ class _Connector(aiohttp.TCPConnector):
         traces: list[Trace],
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the parent's signature
     ) -> Connection:
+        task = asyncio.current_task()
+        self.connecting.add(task)
         connection = await super().connect(req, traces, timeout)
         if connection.protocol is not None and connection.protocol.should_close:
             connection.close()
             raise _SpokeUnaskedError
+        if self._login and not req.is_ssl():  # else it is said as the tunnel is asked for
+            req.headers.update(self._login)
+        self.connecting.discard(task)
+        return connection
+
+    async def _create_connection(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the parent's signature
+    ) -> ResponseHandler:
+        if self._dialer is not None:
+            return await self._dialer.dial(self._factory)
+        async with asyncio.timeout(self._timeout_s):
+            if self._gate is None or not req.is_ssl():
+                return await super()._create_connection(req, traces, timeout)
+            async with self._gate.pass_through():
+                return await self._tunnel(self._gate, req, traces, timeout)
+
+    async def _tunnel(
+        self,
+        gate: ProxyGate,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - as above
+    ) -> ResponseHandler:
+        try:
+            connection = await super()._create_connection(req, traces, timeout)
+        except aiohttp.ClientHttpProxyError as error:
+            gate.answered(error.status, error.headers.get("Proxy-Authenticate") if error.headers else None)
+            raise
+        gate.answered(200)
         return connection
 
 
@@ -197,18 +300,30 @@ def _explain_failure(error: Exception, latency_ms: float, status: int | None) ->
         return TransportFailure(Outcome.CONNECTION_ERROR, why, latency_ms, status, again)
     if isinstance(error, aiohttp.ClientResponseError):
         return network.lost_answer("the answer is not HTTP", latency_ms, status)
-    return network.lost_answer(network.explain_break(network.name_error(error), status), latency_ms, status)
+    return network.break_off(error, latency_ms, status)
+
+
+def _explain_unconnected(error: Exception, latency_ms: float) -> TransportFailure:
+    """Return why there was no connection, and so nothing was sent."""
+    why, again = _explain_unsent(error) or (f"no connection ({network.name_error(error)})", RetryHint.LATER)
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        why = "the proxy broke off before it answered"
+    elif isinstance(error, aiohttp.ClientResponseError) and not isinstance(error, aiohttp.ClientHttpProxyError):
+        why = "the proxy's answer is not HTTP"
+    return TransportFailure(Outcome.CONNECTION_ERROR, network.add_unsent(why), latency_ms, again=again)
 
 
 def _explain_unsent(error: Exception) -> tuple[str, RetryHint] | None:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return network.explain_lookup(error.host), RetryHint.LATER
     if isinstance(error, aiohttp.ClientConnectorError):
-        return network.explain_connect(error, f"{error.host}:{error.port}")
+        cause = error.certificate_error if isinstance(error, aiohttp.ClientConnectorCertificateError) else error
+        is_proxy = isinstance(error, aiohttp.ClientProxyConnectionError)
+        return network.explain_connect(cause, f"{error.host}:{error.port}", is_proxy=is_proxy)
     if network.has_no_descriptor(error) or is_short_of_threads(error):
         return network.explain_connect(error, "")
     if isinstance(error, _SpokeUnaskedError):
         return network.SPOKE_UNASKED, RetryHint.LATER
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return f"the proxy answered HTTP {error.status}", RetryHint.LATER
+        return f"the proxy answered HTTP {error.status}; nothing was sent", RetryHint.LATER
     return None

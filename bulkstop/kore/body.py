@@ -1,5 +1,6 @@
 """The body of an answer, read as JSON."""
 
+import codecs
 import re
 from typing import Any
 
@@ -14,6 +15,7 @@ def parse_json(body: bytes) -> Any:
     A text that was cut within a character, as services cut names, does not make the rest unreadable: what is left of
     that character (half a surrogate pair, bytes that are no UTF-8) is read as `\ufffd`.
     """
+    body = body.removeprefix(codecs.BOM_UTF8)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -25,7 +25,7 @@ from bulkstop.kore.interpret import (
     read_status,
 )
 from bulkstop.model import Attempt, Campaign, CampaignType, Scope
-from bulkstop.text import has_controls
+from bulkstop.text import format_count, has_controls
 
 T = TypeVar("T")
 
@@ -153,7 +153,7 @@ def name_fault(name: str | None) -> str | None:
     if not name:
         return "the campaign has no name"
     if len(name) > NAME_CHARS:
-        return f"a name of {len(name)} characters; at most {NAME_CHARS} can be sent"
+        return f"a name of {format_count(len(name), 'character')}; at most {NAME_CHARS} can be sent"
     if has_controls(name):
         return "the name holds a control character or half a surrogate pair"
     return None

@@ -15,8 +15,18 @@ import orjson
 from bulkstop.kore.body import parse_json
 from bulkstop.kore.claims import read_claim
 from bulkstop.kore.exchange import PageRange, Response, TransportFailure
-from bulkstop.model import Attempt, Campaign, CampaignType, ListedCampaign, Outcome, RetryHint, Scope
-from bulkstop.text import TEXT_CHARS, one_line
+from bulkstop.model import (
+    CERTIFICATE_WANTED,
+    Attempt,
+    Campaign,
+    CampaignType,
+    ListedCampaign,
+    Outcome,
+    RetryHint,
+    Scope,
+)
+from bulkstop.naming import name_setting
+from bulkstop.text import TEXT_CHARS, format_count, format_duration, one_line
 
 PAGE_CAP = 4 * 1024 * 1024
 """Bytes of a page that are read."""
@@ -24,6 +34,8 @@ PAGE_ROWS = 10_000
 """Rows of a page that are read, be it that a service gives more than it is asked for: more hold up the event loop."""
 PAGE_VALUES = 10 * PAGE_ROWS
 """Objects and lists of a page that are read: empty ones take 60 times the memory of their text."""
+CLOCK_NOISE_S = 1.4
+"""A difference between two clocks that is less than this may come of the whole seconds of a date."""
 NAME_CHARS = 1024
 """The longest name that is kept; with a longer one the request line would pass the usual 8 KiB of a server."""
 
@@ -80,6 +92,8 @@ def failure(
     fields = json_object(response.body)
     words = _words(fields, response.body)
     outcome, again, error = _interpret_failure(response, fields, words)
+    if outcome is Outcome.UNAUTHORIZED:
+        error += explain_clock(read_clock_ahead_s(response, wall()))
     return Attempt(
         outcome,
         again,
@@ -136,6 +150,11 @@ def _glimpse(body: bytes) -> str:
 _LIMIT_TEXT = re.compile(
     r"exceeded the (?:per-\w+|hourly|daily) rate limit|rate limit\b.{0,60}\b(?:reached|exceeded)", re.IGNORECASE
 )
+_OF_CERTIFICATES = frozenset({400, 403, 495, 496})
+_CERTIFICATE_TEXT = re.compile(
+    r"no required SSL certificate|the SSL certificate error|client certificate (?:is |was )?(?:required|missing)",
+    re.IGNORECASE,
+)
 _LIMIT_CODES = frozenset({"RATE_LIMIT_EXCEEDED", "QUEUE_FULL"})
 
 
@@ -143,6 +162,9 @@ def _interpret_failure(response: Response, fields: Mapping[str, object], words: 
     status = response.status
     if status == 429 or _LIMIT_TEXT.search(words) or _codes(fields) & _LIMIT_CODES:
         return Outcome.THROTTLED, RetryHint.THROTTLED, f"rate limit (HTTP {status})"
+    if status in _OF_CERTIFICATES and _CERTIFICATE_TEXT.search(words):
+        give = f"give one that it takes ({name_setting('cert')}, {name_setting('key')})"
+        return Outcome.REJECTED, RetryHint.NO, f"HTTP {status}: {CERTIFICATE_WANTED}: {give}"
     if status == 503 and _says_when(response, fields):
         return Outcome.SERVER_ERROR, RetryHint.THROTTLED, "HTTP 503 with a time to wait"
     if status >= 500:
@@ -187,7 +209,7 @@ def _codes(fields: Mapping[str, object]) -> frozenset[object]:
 def _words(fields: Mapping[str, object], body: bytes) -> str:
     """Find the words meant for a person in any of the shapes seen: message, errors[].msg, plain text."""
     if not fields:
-        return body[: 4 * TEXT_CHARS].decode(errors="replace")
+        return body[: 4 * TEXT_CHARS].decode("utf-8-sig", errors="replace")
     texts = [text for part in _parts(fields) for key in ("message", "msg") if isinstance(text := part.get(key), str)]
     return "; ".join(dict.fromkeys(text.strip() for text in texts if text.strip()))[: 4 * TEXT_CHARS]
 
@@ -212,6 +234,23 @@ def _retry_after_s(response: Response, fields: Mapping[str, object], wall: Calla
     # The server's own clock, where it tells it: ours may be off by more than the wait.
     since = (_http_date(response.date) if response.date else None) or wall()
     return max(0.0, (until - since).total_seconds())
+
+
+def read_clock_ahead_s(response: Response, now: datetime) -> float | None:
+    """Return by how much this machine's clock is ahead of the service's, about; None where an answer has no date."""
+    date = _http_date(response.date) if response.date else None
+    if date is None:
+        return None
+    # A date has whole seconds, and was written about half way through the call.
+    return (now - date).total_seconds() - 0.5 - response.latency_ms / 2000
+
+
+def explain_clock(ahead_s: float | None) -> str:
+    """Say by how much this machine's clock is off, where that is more than a date can tell by chance."""
+    if ahead_s is None or abs(ahead_s) < CLOCK_NOISE_S:
+        return ""
+    way = "ahead of" if ahead_s > 0 else "behind"
+    return f"; this machine's clock is {format_duration(round(abs(ahead_s)))} {way} the service's"
 
 
 def _http_date(text: str) -> datetime | None:
@@ -263,7 +302,7 @@ def read_page(
             response, "is no page of campaigns", "no such stream, or the path of the list is another here"
         )
     if len(rows) > PAGE_ROWS:
-        return _refuse_page(response, f"has {len(rows):,} rows, where {at.limit} were asked for")
+        return _refuse_page(response, f"has {format_count(len(rows), 'row')}, where {at.limit} were asked for")
     read = [_read_item(row, scope, any_id=any_id) for row in rows]
     return Page(
         tuple(item for item in read if isinstance(item, ListedCampaign)),

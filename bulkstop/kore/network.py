@@ -6,7 +6,8 @@ import ssl
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from bulkstop.errors import NO_THREAD, SettingsError, is_short_of_threads
+from bulkstop.errors import NO_THREAD, is_short_of_threads
+from bulkstop.kore.connect.tls import explain_refused_identity, explain_tls
 from bulkstop.kore.exchange import TransportFailure
 from bulkstop.model import Outcome, RetryHint
 from bulkstop.naming import name_setting
@@ -17,6 +18,7 @@ LOOKUP_WAIT_S = 1.0
 """How long a name that was looked up before may take to be looked up again."""
 LATE = "no connection in time; nothing was sent"
 SPOKE_UNASKED = "the server spoke before it was asked; nothing was sent"
+_UNSENT = "; nothing was sent"
 
 T = TypeVar("T")
 
@@ -33,17 +35,6 @@ async def look_up(addresses: Awaitable[T], known: T | None) -> T:
         raise OSError(str(error)) from error
 
 
-def make_tls_context(ca: str | None) -> ssl.SSLContext:
-    """Make what verifies servers, against the authorities in the file `ca` if one is given; raises SettingsError."""
-    try:
-        context = ssl.create_default_context(cafile=ca)
-    except (OSError, ssl.SSLError) as error:
-        why = f"not a readable file of PEM certificates ({name_error(error)})"
-        raise SettingsError(f" {ca}: {why}", setting="ca") from None
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
 def name_error(error: Exception) -> str:
     """Name in a word what broke."""
     number = error.errno if isinstance(error, OSError) else None
@@ -58,19 +49,21 @@ def explain_lookup(name: str) -> str:
     return f"the name {name} could not be looked up; nothing was sent"
 
 
-def explain_connect(error: Exception, hop: str) -> tuple[str, RetryHint]:
+def explain_connect(error: Exception, hop: str, *, is_proxy: bool = False) -> tuple[str, RetryHint]:
     """Say why there is no connection to `hop`, and whether another try could help."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        ca = name_setting("ca", "FILE")
-        return f"the server's certificate is not trusted (give {ca} for an authority of your own)", RetryHint.NO
     if isinstance(error, ssl.SSLError):
-        return "TLS could not be agreed with the server", RetryHint.LATER
+        return explain_tls(error, hop.rpartition(":")[0].strip("[]").rstrip("."))
     if has_no_descriptor(error):
         lower = name_setting("concurrency")
         return f"no file descriptor left (lower {lower} or raise ulimit -n); nothing was sent", RetryHint.LATER
     if is_short_of_threads(error):
         return f"{NO_THREAD}; nothing was sent", RetryHint.LATER
-    return f"no connection to {hop} ({name_error(error)}); nothing was sent", RetryHint.LATER
+    return f"no connection to {'the proxy ' * is_proxy}{hop} ({name_error(error)}); nothing was sent", RetryHint.LATER
+
+
+def add_unsent(why: str) -> str:
+    """Say of a reason that nothing was sent, unless it does."""
+    return why if why.endswith(_UNSENT) else f"{why}{_UNSENT}"
 
 
 def has_no_descriptor(error: Exception) -> bool:
@@ -83,11 +76,25 @@ def explain_break(reason: str, status: int | None) -> str:
     return f"the connection broke ({reason})" if status is None else f"the answer broke off after HTTP {status}"
 
 
+def break_off(error: Exception, latency_ms: float, status: int | None) -> TransportFailure:
+    """Return the failure of a call whose connection an error has ended."""
+    if refused := explain_refused_identity(error):  # TLS 1.3 says so only when the call has left; nobody read it
+        return TransportFailure(
+            Outcome.CONNECTION_ERROR, f"{refused}; nothing arrived", latency_ms, status, RetryHint.NEVER
+        )
+    return lost_answer(explain_break(name_error(error), status), latency_ms, status)
+
+
 def lost_answer(
     error: str, latency_ms: float, status: int | None = None, outcome: Outcome = Outcome.CONNECTION_ERROR
 ) -> TransportFailure:
     """Return the failure of a call that was sent, in whole or in part, and has no usable answer."""
     return TransportFailure(outcome, error, latency_ms, status, may_have_arrived=True)
+
+
+def late_connection(timeout_s: float, latency_ms: float) -> TransportFailure:
+    """Return the failure of a call that had no connection when its time was over."""
+    return TransportFailure(Outcome.TIMEOUT, f"no connection within {timeout_s:g} s; nothing was sent", latency_ms)
 
 
 def late_answer(timeout_s: float, latency_ms: float, status: int | None) -> TransportFailure:

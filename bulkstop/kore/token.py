@@ -23,7 +23,10 @@ from typing import IO, Any, Literal, cast, get_args
 import orjson
 
 from bulkstop.errors import CredentialsError
+from bulkstop.kore.connect.tls import explain_open_key, is_encrypted_key
 from bulkstop.naming import name_setting
+from bulkstop.text import decode_secret, strip_secret
+from bulkstop.text.faults import explain_os
 
 TokenSource = Callable[[], Awaitable[str]]
 """One way of getting a token; raises CredentialsError."""
@@ -35,6 +38,8 @@ TOKEN_BYTES = 64 * 1024
 """More than this from a file or a command is no token."""
 JTI_LIFETIME_S = 300
 """How long a single-use token lives; the vendor allows an hour, one attempt needs far less."""
+BACK_DATED_S = 60
+"""How long ago a token says that it was made: a service whose clock is a little behind takes none of the future."""
 MARGIN_S = 60.0
 """A token is renewed this long before its end, or in the last tenth of a short life."""
 RETRY_S = 5.0
@@ -44,6 +49,8 @@ REFUSED_S = 60.0
 
 _KILLED_S = 1.0
 _LAST_SECOND = 253402300800.0  # of the year 9999: what lies beyond is no time that can be printed
+_PLAIN_WORD = re.compile(r"[\w./+:@%-]+", re.ASCII)
+"""A first word of a command that means to a shell what it says."""
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 _log = logging.getLogger(__name__)
@@ -124,6 +131,24 @@ def command_source(
     return mint
 
 
+def check_command(command: str, *, environment: Mapping[str, str] | None = None) -> None:
+    """Raise CredentialsError, as the command itself would, when the shell has not found or cannot run its first word.
+
+    Nothing is run but the shell's own look-up; a command that begins with more than a word is taken to be there.
+    """
+    word = command.split(maxsplit=1)[0] if command.strip() else ""
+    if not _PLAIN_WORD.fullmatch(word):
+        return
+    look_up = ["/bin/sh", "-c", 'command -v "$1"', "sh", word]
+    quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with contextlib.suppress(OSError, ValueError):
+        is_there = subprocess.run(look_up, env=environment, check=False, **quiet).returncode == 0  # noqa: S603 - a shell's own look-up
+        if "/" in word:  # of a path a shell may say that it is there, though it cannot be run
+            is_there = os.access(word, os.X_OK) and not Path(word).is_dir()
+        if not is_there:
+            raise CredentialsError(f"token command {_explain_exit(126 if Path(word).exists() else 127)}")
+
+
 def signing_source(
     client_id: str,
     secret: str,
@@ -144,9 +169,10 @@ def signing_source(
     async def mint() -> str:
         payload: dict[str, Any] = {"sub": subject, "appId": client_id}
         if jti:
-            iat = int(now())
-            payload |= {"jti": str(uuid.uuid4()), "iat": iat, "exp": iat + JTI_LIFETIME_S}
-        return _signed(payload, key, algorithm)
+            second = int(now())
+            times = {"iat": second - BACK_DATED_S, "exp": second + JTI_LIFETIME_S}
+            payload |= {"jti": str(uuid.uuid4()), **times}
+        return _signed(payload, key, algorithm, secret)
 
     return mint
 
@@ -271,7 +297,7 @@ def _expired_text(token: Token | None) -> str:
 
 def _word(value: str, name: str) -> str:
     """Return a token that fits into a header, without the white space around it."""
-    word = value.removeprefix("\ufeff").strip()
+    word = strip_secret(value)
     if not word:
         raise CredentialsError(f"{name} is empty: a token is expected")
     if not _VISIBLE.fullmatch(word):
@@ -283,7 +309,11 @@ def _text(data: bytes, name: str) -> str:
     if len(data) > TOKEN_BYTES:
         raise CredentialsError(f"{name} gives more than {TOKEN_BYTES} bytes: only the token is expected")
     # What is not UTF-8 becomes a character that no token may hold; a decoding error would carry the bytes along.
-    return _word(data.decode("utf-8", "replace"), name)
+    try:
+        text = decode_secret(data)
+    except UnicodeDecodeError:
+        text = "\N{REPLACEMENT CHARACTER}"
+    return _word(text, name)
 
 
 def _read(path: Path, name: str) -> bytes:
@@ -295,8 +325,7 @@ def _read(path: Path, name: str) -> bytes:
         with path.open("rb") as file:
             return file.read(TOKEN_BYTES + 1)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise CredentialsError(f"{name} cannot be read: {reason}") from None
+        raise CredentialsError(f"{name} cannot be read: {explain_os(error)}") from None
 
 
 def _key(secret: str, algorithm: Algorithm) -> Any:
@@ -306,7 +335,7 @@ def _key(secret: str, algorithm: Algorithm) -> Any:
     return jwt.get_algorithm_by_name(algorithm).prepare_key(secret)
 
 
-def _signed(payload: dict[str, Any], key: Callable[[], Any], algorithm: Algorithm) -> str:
+def _signed(payload: dict[str, Any], key: Callable[[], Any], algorithm: Algorithm, key_text: str) -> str:
     import jwt
 
     token = None
@@ -314,6 +343,8 @@ def _signed(payload: dict[str, Any], key: Callable[[], Any], algorithm: Algorith
     with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore", category=UserWarning):
         token = jwt.encode(payload, key(), algorithm=algorithm)
     # Raised out here, so that it is not chained to an exception that may carry the key.
+    if token is None and is_encrypted_key(key_text):
+        raise CredentialsError(f"no token can be signed: the key {explain_open_key()}")
     if token is None:
         need = (
             "an RSA private key in PEM form"
@@ -411,7 +442,8 @@ async def _run(command: str, timeout_s: float, environment: Mapping[str, str] | 
     try:
         running = _Command(command, environment)
     except (OSError, ValueError) as error:
-        raise CredentialsError(f"token command cannot be run: {error}") from None
+        why = explain_os(error) if isinstance(error, OSError) else "it holds a character that no command can"
+        raise CredentialsError(f"token command cannot be run: {why}") from None
     try:
         async with asyncio.timeout(timeout_s):
             await running.end()

@@ -47,7 +47,7 @@ _BARE = re.compile(r"[A-Za-z0-9_./:,@+-]+")
 LONG_REST_S = 5.0
 """A wait before the first stop that somebody should be told of."""
 _RECORDS: dict[type[Event], tuple[str, int, str]] = {
-    RunBegan: ("began", logging.INFO, "run {run_id} begins: {to_send} of {rows} rows are sent to {host}"),
+    RunBegan: ("began", logging.INFO, "run {run_id} begins: rows to send: {to_send} of {rows}, to {host}"),
     RunEnded: ("ended", logging.INFO, "run {run_id} has ended: {reason}"),
     AttemptEnded: ("attempt", logging.DEBUG, "a stop of {campaign_id} was answered: {outcome}"),
     AttemptBroken: ("attempt", logging.DEBUG, "a stop of {campaign_id} was broken off: {error}"),
@@ -59,16 +59,16 @@ _RECORDS: dict[type[Event], tuple[str, int, str]] = {
     BreakerOpened: (
         "breaker_opened",
         logging.WARNING,
-        "the service is down: {failed_in_a_row} calls in a row failed; a probe follows in {probe_s:g} s",
+        "the service is down: calls that failed in a row: {failed_in_a_row}; a probe follows in {probe_s:g} s",
     ),
     BreakerClosed: ("breaker_closed", logging.WARNING, "the service answers again, after {open_s:g} s"),
     WavePassed: (
         "wave_passed",
         logging.INFO,
-        "wave {wave} of {waves} has passed: {ended} campaigns have ended, {failed} of them failed",
+        "wave {wave} of {waves} has passed: {ended} ended, {failed} of them failed",
     ),
     Resting: ("resting", logging.INFO, "calls rest for {rest_s:g} s: {why}"),
-    ListsRead: ("listed", logging.INFO, "{lists} lists have been read, in {calls} calls"),
+    ListsRead: ("listed", logging.INFO, "lists read: {lists}, calls: {calls}"),
     WrongScheduleDisabled: (
         "schedule_of_another_disabled",
         logging.ERROR,
@@ -76,7 +76,7 @@ _RECORDS: dict[type[Event], tuple[str, int, str]] = {
     ),
     TokenRenewed: ("token_renewed", logging.INFO, "a new token is in use"),
     Warned: ("doubt", logging.WARNING, "{message}"),
-    Progressed: ("progress", logging.INFO, "{sent} of {to_send} campaigns have ended, {failed} of them failed"),
+    Progressed: ("progress", logging.INFO, "{sent} of {to_send} ended, {failed} of them failed"),
     LoopStalled: ("loop_stalled", logging.WARNING, "the event loop stands still, or stood still, for {stood_s:g} s"),
     LoadBegan: ("load_began", logging.INFO, "load test {run_id} of {host} begins"),
     SearchBegan: ("search_began", logging.INFO, "search {run_id} for the highest rate of {host} begins"),

@@ -11,8 +11,9 @@ from bulkstop.model import DONE, FAILED, HELD_BACK, WORTH_A_RETRY, Limit, Outcom
 from bulkstop.naming import name_setting
 from bulkstop.settings.parse import parse_limit, parse_path
 from bulkstop.source.inputs import Format
+from bulkstop.text.likeness import suggest_near
 
-CAN_BE_RETRIED = frozenset(Outcome) - DONE - HELD_BACK
+CAN_BE_RETRIED = frozenset(Outcome) - DONE - HELD_BACK - {Outcome.INVALID}
 NEEDS_A_CHOICE = FAILED - WORTH_A_RETRY - {Outcome.INVALID}
 """What can be sent again, but no other try is likely to change; a row that is invalid can never be sent as it is."""
 
@@ -44,10 +45,7 @@ def check_names(options: Iterable[str], known: Iterable[str]) -> None:
     """Raise SettingsError, with the nearest name, for an option that does not exist."""
     for name in options:
         if name not in (names := list(known)):
-            from difflib import get_close_matches  # only a mistake needs it
-
-            near = get_close_matches(name, names, n=1)
-            raise SettingsError(f"{name}: there is no such option" + (f"; did you mean {near[0]}?" if near else ""))
+            raise SettingsError(f"{name}: there is no such option{suggest_near(name, names)}")
 
 
 def read_output(value: object) -> str | None:
@@ -122,6 +120,11 @@ def retry_option(outcomes: Iterable[Outcome]) -> str:
     return name_setting("retry", format_outcomes(outcomes, ","))
 
 
+def options_to_go_on(outcomes: Mapping[Outcome, int]) -> list[str]:
+    """Return the options that go on with a result file whose rows ended so: claims that nobody read back are open."""
+    return ["--resume", *(["--retry", Outcome.UNCONFIRMED.value] if outcomes.get(Outcome.UNCONFIRMED) else [])]
+
+
 def _outcome(name: str) -> Outcome:
     try:
         outcome = Outcome(name.lower())
@@ -129,16 +132,15 @@ def _outcome(name: str) -> Outcome:
         raise SettingsError(f": {name!r} is no outcome{_nearest(name.lower())}", setting="retry") from None
     if outcome in CAN_BE_RETRIED:
         return outcome
-    why = "is done" if outcome in DONE else "was held back on purpose"
+    why = "is done and is not sent again" if outcome in DONE else "was held back on purpose and is not sent again"
+    if outcome is Outcome.INVALID:
+        why = "can never be sent as it is; mend such rows in a new list"
     others = format_outcomes(CAN_BE_RETRIED)
-    raise SettingsError(f": what is {outcome} {why} and is not sent again; give {others}", setting="retry")
+    raise SettingsError(f": what is {outcome} {why}; give {others}", setting="retry")
 
 
 def _nearest(name: str) -> str:
-    from difflib import get_close_matches  # only a mistake needs it
-
-    near = get_close_matches(name, [each.value for each in CAN_BE_RETRIED], n=1)
-    return f"; did you mean {near[0]}?" if near else f"; give {format_outcomes(CAN_BE_RETRIED)}"
+    return suggest_near(name, CAN_BE_RETRIED) or f"; give {format_outcomes(CAN_BE_RETRIED)}"
 
 
 def check_callable(**functions: object) -> None:

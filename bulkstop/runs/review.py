@@ -8,6 +8,7 @@ from bulkstop.model import Outcome
 from bulkstop.report.stop.manifest import Manifest, RunSection, manifest_path
 from bulkstop.report.stop.proof import Proof, prove
 from bulkstop.report.stop.resume import ResumeIndex
+from bulkstop.text import format_count
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +56,21 @@ def _flaws(index: ResumeIndex, manifest: Manifest, proof: Proof) -> list[str]:
     marks = manifest.marks
     proven = marks[-1].lines if marks else 0
     if (first := manifest.proven[0]).trusted is not None:
-        trusted = f"the first {first.taken_over:,} lines were taken on trust by the run of {first.began_at}"
+        trusted = (
+            f"the first {format_count(first.taken_over, 'line was', 'lines were')} "
+            f"taken on trust by the run of {first.began_at}"
+        )
         flaws.append(f"{trusted}: {first.trusted}")
     if proof.flaw:
         flaws.append(proof.flaw)
     elif index.lines > proven:
         count = index.lines - proven
-        flaws.append(f"the last {count:,} lines are not vouched for: the run that wrote them was killed, or still runs")
+        flaws.append(
+            f"the last {format_count(count, 'line is', 'lines are')} not "
+            "vouched for: the run that wrote them was killed, or still runs"
+        )
     listed = manifest.last.rows
     if index.rows < listed:
-        flaws.append(f"{listed:,} rows were planned, {index.rows:,} have a line")
+        lines = format_count(index.rows, "has a line", "have a line")
+        flaws.append(f"{format_count(listed, 'row was', 'rows were')} planned, {lines}")
     return flaws

@@ -7,27 +7,29 @@ import math
 import os
 import stat
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from bulkstop.engine.caller import Caller
+from bulkstop.engine.caller import Caller, OnRest, ignore_rest
 from bulkstop.engine.followup import FollowUp
 from bulkstop.engine.guards.admission import Admission, parse_waves
 from bulkstop.engine.guards.breaker import Breaker
 from bulkstop.engine.guards.guards import Guards
 from bulkstop.engine.guards.scopes import ScopeBreaker
 from bulkstop.engine.lanes import Claim, Lane, Turn
+from bulkstop.engine.limits.estimate import Stored
 from bulkstop.engine.limits.quota import AllOf, EvenPacer, NoQuota, Quota, RollingWindow
 from bulkstop.engine.limits.store import QuotaStore, open_store
 from bulkstop.engine.limits.windows import add_safety_margin
 from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.retry import Retry
-from bulkstop.errors import CredentialsError, SettingsError
+from bulkstop.errors import CredentialsError, QuotaError, SettingsError
 from bulkstop.events import AttemptBroken, AttemptEnded, Observe, TokenRenewed
 from bulkstop.kore import token
 from bulkstop.kore.calls import SMS_PATH, VOICE_PATH
@@ -38,8 +40,10 @@ from bulkstop.naming import name_setting, name_variable
 from bulkstop.redact import REDACTOR, find_passwords
 from bulkstop.report.log import LOG, log_event
 from bulkstop.settings import Settings
+from bulkstop.settings.finish_by import explain_moment
 from bulkstop.settings.load import list_open_variables
 from bulkstop.settings.parse import TransportName
+from bulkstop.text import decode_secret, format_count, shorten
 from bulkstop.version import __version__
 
 if TYPE_CHECKING:
@@ -59,9 +63,19 @@ def make_transport(settings: Settings) -> Transport:
         connect_timeout_s=min(10.0, settings.timeout_s),
         connections=settings.concurrency,
         ca=settings.ca,
+        cert=settings.cert,
+        key=settings.key,
         proxy=find_proxy(settings),
         user_agent=f"bulkstop/{__version__}",
     )
+
+
+def check_tls_files(settings: Settings) -> None:
+    """Raise SettingsError for a file of an authority or of a client certificate that is of no use."""
+    if settings.ca or settings.cert:
+        from bulkstop.kore.connect.tls import TlsFiles, make_tls_context  # no run without such files needs it yet
+
+        make_tls_context(TlsFiles(settings.ca, settings.cert, settings.key))
 
 
 def find_proxy(settings: Settings) -> str | None:
@@ -147,6 +161,22 @@ def make_tokens(settings: Settings, observe: Observe = log_event) -> token.Token
     )
 
 
+def has_token_command(settings: Settings) -> bool:
+    """Tell whether tokens come from a command of the operator's."""
+    return bool(settings.token_command and not settings.token and not settings.token_file)
+
+
+def check_token_command(settings: Settings) -> None:
+    """Raise CredentialsError when the token command begins with what is no command; it is not run."""
+    token.check_command(settings.token_command or "", environment=list_open_variables())
+
+
+async def open_and_close(part: AbstractAsyncContextManager[object]) -> None:
+    """Raise what keeps a part from being opened."""
+    async with part:
+        pass
+
+
 def watch_tokens(source: token.TokenSource, observe: Observe) -> token.TokenSource:
     """Let no log show a token, and tell when it is another one than before."""
     last = ""
@@ -172,7 +202,7 @@ def _make_signing_source(settings: Settings, client_id: str) -> token.TokenSourc
 def _read_secret(name: str, path: str) -> str:
     try:
         with open(path, "rb", opener=_open_at_once) as file:
-            secret = file.read(SECRET_BYTES + 1).decode().strip()
+            secret = decode_secret(file.read(SECRET_BYTES + 1))
     except (OSError, UnicodeDecodeError) as error:
         said = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise CredentialsError(f" {path}: cannot be read ({said})", setting=name) from None
@@ -220,10 +250,10 @@ def plan_waves(settings: Settings, to_send: int) -> list[int]:
 
 def check_time(settings: Settings) -> float | None:
     """Return the seconds left to finish by; raises SettingsError when there are none."""
-    seconds_left = settings.seconds_left(datetime.now(UTC))
-    if seconds_left is not None and seconds_left <= 0:
-        raise SettingsError(f" {settings.finish_by}: has passed today; nothing was sent", setting="finish_by")
-    return seconds_left
+    now = datetime.now(UTC)
+    if settings.finish_by is not None and (fault := explain_moment(settings.finish_by, settings.tz, now)):
+        raise SettingsError(f" {fault}; nothing was sent", setting="finish_by")
+    return settings.seconds_left(now)
 
 
 def find_end(settings: Settings) -> float:
@@ -240,8 +270,19 @@ def check_size(settings: Settings, listed: int) -> None:
     """Raise SettingsError when a list has more campaigns to stop than the settings allow."""
     if settings.max_campaigns is not None and listed > settings.max_campaigns:
         raise SettingsError(
-            f" {settings.max_campaigns}: the list has {listed:,} campaigns to stop; nothing was sent",
+            f" {settings.max_campaigns}: the list has {format_count(listed, 'campaign')} to stop; nothing was sent",
             setting="max_campaigns",
+        )
+
+
+def check_accounts(settings: Settings, accounts: Collection[str]) -> None:
+    """Raise SettingsError when a list has campaigns of more accounts than are expected."""
+    if settings.expect_accounts is not None and len(accounts) > settings.expect_accounts:
+        named = ", ".join(map(shorten, islice(accounts, settings.expect_accounts + 1)))
+        raise SettingsError(
+            f" {settings.expect_accounts}: the list has campaigns of {format_count(len(accounts), 'account')} ({named}"
+            f"{', ...' if len(accounts) > settings.expect_accounts + 1 else ''}); nothing was sent",
+            setting="expect_accounts",
         )
 
 
@@ -257,7 +298,7 @@ class Accounts:
         store: QuotaStore | None,
         *,
         drained: asyncio.Event | None = None,
-        rests: Callable[[float], object] = lambda seconds: None,
+        rests: OnRest = ignore_rest,
     ) -> None:
         self.paced = settings.adaptive
         self._settings = settings
@@ -268,9 +309,7 @@ class Accounts:
         self._account_rests: dict[str, AccountRest] = {}
         self._callers: dict[str, Caller] = {}
 
-    def of_run(
-        self, *, drained: asyncio.Event | None = None, rests: Callable[[float], object] = lambda seconds: None
-    ) -> "Accounts":
+    def of_run(self, *, drained: asyncio.Event | None = None, rests: OnRest = ignore_rest) -> "Accounts":
         """Return the same accounts for one run of several: what they may do is shared, callers are its own."""
         own = Accounts(self._settings, self._store, drained=drained, rests=rests)
         own._quotas, own._account_rests = self._quotas, self._account_rests
@@ -285,6 +324,17 @@ class Accounts:
     def claim(self, account_id: str) -> Claim | None:
         """Return the account's claim on the store, None without a store."""
         return None if self._store is None else partial(self._store.claim, account_id)
+
+    async def read_stored(self, account_ids: Iterable[str], now: Callable[[], float]) -> dict[str, Stored]:
+        """Return what the store knows of the calls of these accounts; nothing without one, or where it cannot tell."""
+        stored: dict[str, Stored] = {}
+        if self._store is not None:
+            with suppress(QuotaError):  # the first claim says so
+                for account_id in account_ids:
+                    ages = await self._store.ages(account_id)
+                    at = now()
+                    stored[account_id] = Stored(at, tuple(at - age for age in ages))
+        return stored
 
     def rest(self, account_id: str) -> AccountRest:
         """Return how long an account rests, always the same object."""

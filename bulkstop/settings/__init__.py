@@ -6,17 +6,17 @@ it through the same definitions, so an option, its variable and its key cannot d
 
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, fields
-from datetime import datetime, time
+from datetime import datetime
 from pathlib import PurePath
 from typing import Any, Never, Unpack
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 from bulkstop.errors import SettingsError
 from bulkstop.ids import id_fault
-from bulkstop.model import CampaignType, FailureCap, Limit, Order
+from bulkstop.model import CampaignType, FailureCap, Limit, Order, WarningKind
 from bulkstop.naming import name_setting, name_variable
-from bulkstop.settings.machine_zone import explain_machine_zone, read_machine_zone
+from bulkstop.settings.finish_by import find_moment, has_own_zone, parse_finish_by
+from bulkstop.settings.machine_zone import explain_machine_zone
 from bulkstop.settings.options import SettingsOptions
 from bulkstop.settings.parse import (
     ALGORITHMS,
@@ -24,7 +24,6 @@ from bulkstop.settings.parse import (
     one_of,
     parse_address,
     parse_campaign_type,
-    parse_clock_time,
     parse_count,
     parse_failure_cap,
     parse_limit,
@@ -32,6 +31,7 @@ from bulkstop.settings.parse import (
     parse_pause,
     parse_proxy_address,
     parse_seconds,
+    parse_secret,
     parse_size,
     parse_template,
     parse_waves,
@@ -116,10 +116,22 @@ class Settings:
         read=parse_path,
         metavar="FILE",
     )
+    cert: str | None = setting(
+        CONNECTION,
+        None,
+        "PEM file of the client certificate, if the server asks for one.",
+        read=parse_path,
+        metavar="FILE",
+    )
+    key: str | None = setting(
+        CONNECTION, None, "PEM file of its private key, if not in the same file.", read=parse_path, metavar="FILE"
+    )
     proxy: str | None = setting(
         CONNECTION, None, "HTTP proxy to go through.", read=parse_proxy_address, metavar="URL", visible=False
     )
-    proxy_password: str | None = setting(CONNECTION, None, "Password of the user that --proxy names.", secret=True)
+    proxy_password: str | None = setting(
+        CONNECTION, None, "Password of the user that --proxy names.", read=parse_secret, secret=True
+    )
     proxy_password_file: str | None = setting(
         CONNECTION, None, "File with the password of the user that --proxy names.", read=parse_path, metavar="FILE"
     )
@@ -131,11 +143,11 @@ class Settings:
         metavar="|".join(TransportName),
     )
     timeout_s: float = setting(
-        CONNECTION, 30.0, "Deadline of one call, answer included.", read=parse_seconds, metavar="SECONDS"
+        CONNECTION, 30.0, "Deadline of one call, answer included.", read=parse_seconds, metavar="TIME"
     )
     insecure_http: bool = setting(CONNECTION, False, "Allow plain http:// to a host that is not this machine.")
 
-    token: str | None = setting(CREDENTIALS, None, "Ready-made token.", secret=True)
+    token: str | None = setting(CREDENTIALS, None, "Ready-made token.", read=parse_secret, secret=True)
     token_file: str | None = setting(
         CREDENTIALS, None, "File with a token, read again for renewal.", read=parse_path, metavar="FILE"
     )
@@ -143,9 +155,9 @@ class Settings:
         CREDENTIALS, None, "Command that prints a token, run again for renewal.", metavar="CMD", visible=False
     )
     client_id: str | None = setting(
-        CREDENTIALS, None, "Client id of the app whose secret signs the tokens.", metavar="ID"
+        CREDENTIALS, None, "Client id of the app whose secret signs the tokens.", read=parse_secret, metavar="ID"
     )
-    client_secret: str | None = setting(CREDENTIALS, None, "Client secret.", secret=True)
+    client_secret: str | None = setting(CREDENTIALS, None, "Client secret.", read=parse_secret, secret=True)
     client_secret_file: str | None = setting(
         CREDENTIALS, None, "File with the client secret, or the RSA key.", read=parse_path, metavar="FILE"
     )
@@ -197,6 +209,21 @@ class Settings:
         read=parse_count,
         metavar="N",
     )
+    expect_accounts: int | None = setting(
+        PROTECTION,
+        None,
+        "Accounts that a list has: nothing is sent if it has more, and fewer are warned of.",
+        read=parse_count,
+        metavar="N",
+    )
+    expect_warnings: tuple[WarningKind, ...] = setting(
+        PROTECTION,
+        (),
+        "Warning that is expected, so not worth a word; one that does not come is; repeatable.",
+        read=one_of(*WarningKind),
+        metavar="NAME",
+        repeatable=True,
+    )
     max_failures: FailureCap | None = setting(
         GUARDS,
         None,
@@ -211,9 +238,9 @@ class Settings:
         read=parse_waves,
         metavar="N|N%,...",
     )
-    soak_s: float = setting(GUARDS, 0.0, "Wait between two waves.", read=parse_pause, metavar="SECONDS")
+    soak_s: float = setting(GUARDS, 0.0, "Wait between two waves.", read=parse_pause, metavar="TIME")
     max_outage_s: float = setting(
-        GUARDS, 300.0, "End the run when the service is down for so long.", read=parse_seconds, metavar="SECONDS"
+        GUARDS, 300.0, "End the run when the service is down for so long.", read=parse_seconds, metavar="TIME"
     )
     only_running: bool = setting(
         SELECTION, False, "Read the list first; send nothing to what it has as completed or stopped."
@@ -222,19 +249,25 @@ class Settings:
         SELECTION, False, "Also disable the recurring schedule of each stopped campaign, by its name in the list."
     )
     finish_by: str | None = setting(
-        DEADLINE, None, "Let nothing leave after this time of today.", read=parse_clock_time, metavar="HH:MM"
+        DEADLINE,
+        None,
+        "Let nothing leave after this time: 18:00, 2026-12-01T18:00, 18:00+05:30, or +2h from now.",
+        read=parse_finish_by,
+        metavar="TIME",
     )
     tz: str | None = setting(
-        DEADLINE, None, "Zone of that time; default: this machine's.", read=parse_zone, metavar="ZONE"
+        DEADLINE,
+        None,
+        "Zone of that time; of one with an offset, the zone that it is shown in; default: this machine's.",
+        read=parse_zone,
+        metavar="ZONE",
     )
     concurrency: int = setting(CONCURRENCY, 32, "Calls in flight at once.", read=parse_count, metavar="N")
     attempts: int = setting(QUOTA, 5, "Tries per campaign.", read=parse_count, metavar="N")
     max_retry_after_s: float = setting(
-        RETRY_AFTER, 120.0, "Longest wait that a server may ask for.", read=parse_seconds, metavar="SECONDS"
+        RETRY_AFTER, 120.0, "Longest wait that a server may ask for.", read=parse_seconds, metavar="TIME"
     )
-    grace_s: float = setting(
-        GRACE, 20.0, "Time for calls in flight after Ctrl-C.", read=parse_seconds, metavar="SECONDS"
-    )
+    grace_s: float = setting(GRACE, 20.0, "Time for calls in flight after Ctrl-C.", read=parse_seconds, metavar="TIME")
 
     def __init__(self, *values: Never, **options: Unpack[SettingsOptions]) -> None:
         """Read every value as its text would be, and check what depends on more than one setting."""
@@ -266,9 +299,7 @@ class Settings:
         """Return the seconds from `now` (with a zone) to `finish_by`, below zero once it has passed; else None."""
         if self.finish_by is None:
             return None
-        there = ZoneInfo(self.tz) if self.tz else read_machine_zone()  # None: the machine's, as it is at that time
-        end = datetime.combine(now.astimezone(there).date(), time.fromisoformat(self.finish_by), there)
-        return end.timestamp() - now.timestamp()
+        return find_moment(self.finish_by, self.tz, now).timestamp() - now.timestamp()
 
 
 OPTION_SPECS: Mapping[str, OptionSpec] = {f.name: f.metadata["spec"] for f in fields(Settings)}
@@ -302,11 +333,11 @@ def check_names(options: Iterable[str]) -> None:
     """Raise SettingsError for what is no setting."""
     for name in options:
         if name not in OPTION_SPECS:
-            from difflib import get_close_matches  # only a mistake needs it
+            from bulkstop.text.likeness import suggest_near  # only a mistake needs it
 
             words = [each for each in OPTION_SPECS if each in name.split("_")]  # `campaign_type` means `type`
-            near = words or get_close_matches(name, OPTION_SPECS, n=1)
-            raise SettingsError(f"{name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else ""))
+            near = f"; did you mean {words[0]}?" if words else suggest_near(name, OPTION_SPECS)
+            raise SettingsError(f"{name}: there is no such setting{near}")
 
 
 def is_empty(value: object) -> bool:
@@ -405,6 +436,13 @@ def _check_proxy_password(settings: Settings) -> None:
         raise SettingsError(": names no user for its password, as in http://USER@proxy:3128", setting="proxy")
 
 
+def _check_key(settings: Settings) -> None:
+    if settings.key is not None and settings.cert is None:
+        raise SettingsError(
+            f": is the key of a certificate; give {name_setting('cert', 'FILE')} with it", setting="key"
+        )
+
+
 def _check_transport(settings: Settings) -> None:
     is_secure = (settings.proxy or "").lower().startswith("https:")
     if settings.transport == TransportName.WIRE and is_secure:
@@ -420,7 +458,9 @@ def _check_soak(settings: Settings) -> None:
 
 
 def _check_zone(settings: Settings) -> None:
-    if settings.finish_by is not None and settings.tz is None and (fault := explain_machine_zone()):
+    if settings.finish_by is None or settings.tz is not None or has_own_zone(settings.finish_by):
+        return
+    if fault := explain_machine_zone():
         raise SettingsError(
             f" {settings.finish_by}: {fault}; give {name_setting('tz')}, or mend it", setting="finish_by"
         )
@@ -440,6 +480,6 @@ def _check_credentials(settings: Settings) -> None:
 
 
 _CHECKS = (
-    *(_check_scheme, _check_ids, _check_proxy, _check_proxy_password, _check_transport, _check_soak),
-    *(_check_zone, _check_credentials),
+    *(_check_scheme, _check_ids, _check_proxy, _check_proxy_password, _check_key, _check_transport),
+    *(_check_soak, _check_zone, _check_credentials),
 )

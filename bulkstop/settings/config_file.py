@@ -7,12 +7,14 @@ asked of the open file itself, and every link on the way is opened as a link: no
 
 import errno
 import os
+import shlex
 import stat
 from pathlib import Path
 
 from bulkstop.errors import SettingsError
 from bulkstop.files.ownership import name_user, others_who_write
 from bulkstop.naming import name_setting
+from bulkstop.text.faults import explain_os
 
 CONFIG_BYTES = 1024 * 1024
 """More than this is no file of profiles."""
@@ -39,8 +41,7 @@ def read_config(path: str, *, is_named: bool) -> str | None:
             return None
         raise SettingsError(f" {path}: is a link to a file that does not exist", setting="config") from None
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise SettingsError(f" {path}: cannot be read ({reason})", setting="config") from None
+        raise SettingsError(f" {path}: cannot be read ({explain_os(error)})", setting="config") from None
     return _decode(path, data)
 
 
@@ -95,7 +96,7 @@ def _offer_chmod(path: str, status: os.stat_result) -> str:
     """Say how a file is closed to others, where that is for this user to do."""
     if status.st_uid not in (os.geteuid(), 0):
         return ""
-    return f"chmod {'o' if status.st_mode & stat.S_IWOTH else 'g'}-w {path}"
+    return f"chmod {'o' if status.st_mode & stat.S_IWOTH else 'g'}-w {shlex.quote(path)}"
 
 
 def _refuse_owner(path: str, what: str, uid: int) -> None:

@@ -1,5 +1,6 @@
 """What settings show to others that should stay secret: said once, before anything is sent."""
 
+import shlex
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -7,10 +8,18 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bulkstop.naming import name_setting, name_variable
-from bulkstop.redact import find_passwords
+from bulkstop.redact import find_passwords, hide_password
 from bulkstop.settings import OPTION_SPECS, Settings, is_hidden, is_loopback
 
-SECRET_FILES = ("token_file", "client_secret_file", "proxy_password_file")
+SECRET_FILES = ("token_file", "client_secret_file", "proxy_password_file", "key")
+
+
+def may_hold_secret(name: str, text: str) -> bool:
+    """Tell whether what a setting has may hold a secret: an address without a password, a path and a word have none."""
+    if not is_hidden(name):
+        return False
+    is_address = not OPTION_SPECS[name].secret and name != "token_command"
+    return not is_address or hide_password(text) != text or ("?" in text and "://" in text)
 
 
 def find_exposures(settings: Settings, typed: Iterable[str] = ()) -> Iterator[str]:
@@ -52,9 +61,9 @@ def _in_a_file(name: str, path: str | None) -> Iterator[str]:
         mode = Path(path).stat().st_mode if path else 0
     except (OSError, ValueError):  # whoever reads it says so
         return
-    if stat.S_ISREG(mode) and mode & (stat.S_IROTH | stat.S_IWOTH):
+    if path and stat.S_ISREG(mode) and mode & (stat.S_IROTH | stat.S_IWOTH):
         what = "change" if mode & stat.S_IWOTH else "read"
         yield (
             f"{name_setting(name)} {path}: everybody on this machine can {what} it "
-            f"(mode {stat.S_IMODE(mode):04o}); chmod 600 {path}"
+            f"(mode {stat.S_IMODE(mode):04o}); chmod 600 {shlex.quote(path)}"
         )

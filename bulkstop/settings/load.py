@@ -18,6 +18,7 @@ from bulkstop.settings import (
     read,
     suggest_value,
 )
+from bulkstop.settings.environment_proxy import find_environment_proxy
 from bulkstop.settings.profiles import Profile, read_profile
 
 WAYS_TO_A_TOKEN = frozenset({"token", "token_file", "token_command", "client_secret", "client_secret_file"})
@@ -43,6 +44,8 @@ def load_settings(profile: str | None, config: str | PurePath | None, options: M
 def merge_settings(options: Mapping[str, Any], variables: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
     """Return the nearest value of every setting; raises SettingsError, which says where a wrong one stands.
 
+    The proxy that the environment names for everybody (HTTPS_PROXY) is the farthest.
+
     What is protected stays so whatever is given nearer: that is added, and replaces nothing. One way to a token, or to
     the proxy's password, that is given nearer replaces whatever way the profile has.
     """
@@ -53,6 +56,8 @@ def merge_settings(options: Mapping[str, Any], variables: Mapping[str, Any], pro
     if "quota" in values and "quota" not in options:
         where = variable_of("quota") if "quota" in variables else f"{profile.where('quota')}: quota"
         values["quota"] = _join_limits(where, values["quota"])
+    if "proxy" not in values and (proxy := find_environment_proxy(values.get("host"))):
+        values["proxy"] = proxy
     return values | {"protect": _add_up(options, variables, profile)}
 
 

@@ -1,11 +1,11 @@
 """What can be given for each setting, for type checkers: the value, or a text that is read as one."""
 
 from collections.abc import Sequence
-from datetime import time
+from datetime import datetime, time
 from pathlib import PurePath
 from typing import TypedDict
 
-from bulkstop.model import CampaignType, FailureCap, Limit, Order
+from bulkstop.model import CampaignType, FailureCap, Limit, Order, WarningKind
 from bulkstop.settings.parse import TransportName
 
 
@@ -22,6 +22,8 @@ class SettingsOptions(TypedDict, total=False):
     voice_path: str | None
     sms_path: str | None
     ca: str | PurePath | None
+    cert: str | PurePath | None
+    key: str | PurePath | None
     proxy: str | None
     proxy_password: str | None
     proxy_password_file: str | PurePath | None
@@ -44,13 +46,15 @@ class SettingsOptions(TypedDict, total=False):
     order: Order | str
     protect: Sequence[str | PurePath] | str
     max_campaigns: int | str | None
+    expect_accounts: int | str | None
+    expect_warnings: Sequence[WarningKind | str] | str
     max_failures: FailureCap | float | str | None
     waves: str | None
     soak_s: float | str
     max_outage_s: float | str
     only_running: bool | str
     disable_schedule: bool | str
-    finish_by: time | str | None
+    finish_by: datetime | time | str | None
     tz: str | None
     concurrency: int | str
     attempts: int | str

@@ -4,21 +4,20 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import time
 from enum import StrEnum
 from typing import TypeVar
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from bulkstop.model import CampaignType, FailureCap, Limit
-from bulkstop.naming import name_setting
+from bulkstop.text import strip_secret
 from bulkstop.units import BYTES, in_seconds, parse_percentage
 
 W = TypeVar("W", bound=str)
 YES = ("true", "yes", "on", "1", "t", "y")
 NO = ("false", "no", "off", "0", "f", "n")
 ALGORITHMS = ("HS256", "HS512", "RS256", "RS512")
-UNITS_S = in_seconds("ms", "s", "m", "h") | {"": 1.0}
+UNITS_S = in_seconds("ms", "s", "m", "min", "h") | {"": 1.0}
 LONGEST_S = 3600.0 * 100_000
 """Eleven years: whoever means more than that has mistyped."""
 
@@ -95,7 +94,9 @@ def one_of(*words: W) -> Callable[[str], W]:
         for word in words:
             if text.strip().lower() == word.lower():
                 return word
-        raise ValueError(f"{str(text)!r} is none of {', '.join(words)}")
+        from bulkstop.text.likeness import suggest_near  # only a mistake needs it
+
+        raise ValueError(f"{str(text)!r} is none of {', '.join(words)}{suggest_near(text, words)}")
 
     return parse_word
 
@@ -116,6 +117,13 @@ def parse_path(text: str) -> str:
     raise ValueError("holds a character that no file name can hold")  # not shown: a URL may have a password
 
 
+def parse_secret(text: str) -> str:
+    """Take a secret or an id without the byte order mark, line ends and blanks that came along with it."""
+    if not (secret := strip_secret(text)):
+        raise ValueError("is empty; give it a value")
+    return secret
+
+
 def parse_waves(text: str) -> str:
     """Read the ends of waves, `1,10%,100%`; whether they fit can be told only of a list."""
     for part in text.split(","):
@@ -125,24 +133,22 @@ def parse_waves(text: str) -> str:
     return text
 
 
-def parse_clock_time(text: str) -> str:
-    """Read a time of the day, `18:00` or `18:00:30`."""
-    try:
-        clock_time = time.fromisoformat(text.strip())
-    except ValueError:
-        raise ValueError(f"{text!r} is no time of the day, such as 18:00") from None
-    if clock_time.tzinfo is not None:
-        raise ValueError(f"{text!r} is a time of the day in a zone; give {name_setting('tz')} for that")
-    return text.strip()
-
-
 def parse_zone(text: str) -> str:
     """Read the name of a time zone."""
     try:
         ZoneInfo(text.strip())
     except (ValueError, OSError, ZoneInfoNotFoundError):
-        raise ValueError(f"{text!r} is no time zone, such as Europe/Berlin") from None
+        raise ValueError(f"{text!r} is no time zone, such as Europe/Berlin{_suggest_zone(text)}") from None
     return text.strip()
+
+
+def _suggest_zone(text: str) -> str:
+    from bulkstop.text.likeness import find_near, suggest_near  # only a mistake needs these
+
+    zones = available_timezones()
+    cities = {zone.rpartition("/")[2]: zone for zone in sorted(zones)}
+    near = find_near(text, cities, 0.8)  # `Berlin` alone
+    return suggest_near(text, [cities[near]] if near else zones, 0.0 if near else 0.8)
 
 
 def parse_address(text: str) -> str:
@@ -166,6 +172,8 @@ def parse_proxy_address(text: str) -> str:
         sound = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
     except ValueError:
         sound = False
+    if re.match(r"\s*socks", text, re.IGNORECASE):
+        raise ValueError("a SOCKS proxy is not supported; give one that is reached by http:// or https://")
     if not sound:
         raise ValueError("what is given (not shown: it may hold a password) is no URL such as http://proxy:3128")
     return text.strip()

@@ -11,6 +11,8 @@ from bulkstop.naming import name_setting
 from bulkstop.settings import OPTION_SPECS, default_of, is_empty, key_of, suggest_value
 from bulkstop.settings.config_file import read_config
 from bulkstop.settings.values import ALSO_TAKES, write_text
+from bulkstop.text.faults import explain_toml
+from bulkstop.text.likeness import find_near, suggest_near
 
 TABLE = "profile"
 """The one table that a file of profiles has; each table in it is a profile."""
@@ -76,8 +78,8 @@ def read_profile(path: str, name: str | None, *, is_named: bool = True) -> Profi
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
-        raise SettingsError(f" {path}: cannot be read as TOML ({reason})", setting="config") from None
+        why = explain_toml(error, text)
+        raise SettingsError(f" {path}: cannot be read as TOML: {why}", setting="config") from None
     profiles = _find_profiles(path, text, document)
     if name is None and "default" not in profiles:
         _refuse_near_default(path, text, profiles)
@@ -85,7 +87,7 @@ def read_profile(path: str, name: str | None, *, is_named: bool = True) -> Profi
     values = profiles.get(name or "default")
     if values is None:
         raise SettingsError(
-            f" {name}: {path} has no [profile.{name}]{_suggest(name or '', profiles)}", setting="profile"
+            f" {name}: {path} has no [profile.{name}]{suggest_near(name or '', profiles)}", setting="profile"
         )
     profile = Profile(path, name or "default", text, values)
     for key, value in values.items():
@@ -112,7 +114,7 @@ def _find_profiles(path: str, text: str, document: Mapping[str, Any]) -> Mapping
 def _refuse_near_default(path: str, text: str, names: Iterable[str]) -> None:
     """Raise SettingsError for a name of which `default` may have been meant, where a file has no default profile."""
     names = list(names)
-    near = next((name for name in names if name.strip().lower() == "default"), None) or _nearest("default", names, 0.75)
+    near = find_near("default", names, 0.75)
     if near is not None:
         where, option = _where(path, text, TABLE, near), f"{name_setting('profile')} {near}"
         raise SettingsError(
@@ -124,7 +126,7 @@ def _explain_outside(key: str, value: object) -> str:
     """Say what to write in the place of what stands outside of all profiles."""
     if key == TABLE:
         return f"{TABLE} is {_name_kind(value)}; write [{TABLE}.default] for a profile"
-    if isinstance(value, dict | list) and _nearest(key.lower(), [TABLE]):
+    if isinstance(value, dict | list) and find_near(key.lower(), [TABLE]):
         name = next(iter(value), "default") if isinstance(value, dict) else "default"
         return f"unknown table [{key}]; did you mean [{TABLE}.{name}]?"
     if isinstance(value, dict):
@@ -141,17 +143,6 @@ def _explain_no_profile(name: str, value: object) -> str:
 
 def _name_key(key: str) -> str:
     return key if key in {key_of(name) for name in OPTION_SPECS} else f"unknown key {key!r}"
-
-
-def _nearest(word: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
-    from difflib import get_close_matches  # only a mistake needs it
-
-    return next(iter(get_close_matches(word, list(names), n=1, cutoff=cutoff)), None)
-
-
-def _suggest(word: str, names: Iterable[str]) -> str:
-    near = _nearest(word, names)
-    return "" if near is None else f"; did you mean {near}?"
 
 
 def _where(path: str, text: str, *keys: str) -> str:
@@ -197,7 +188,7 @@ def _has_key(lines: list[str], keys: tuple[str, ...]) -> bool | None:
 def _explain_unknown_key(key: str) -> str | None:
     names = {key_of(name) for name in OPTION_SPECS}
     if key not in names:
-        return f"unknown key {key!r}{_suggest(key, names)}"
+        return f"unknown key {key!r}{suggest_near(key, names)}"
     if any(spec.secret and key == key_of(name) for name, spec in OPTION_SPECS.items()):
         return f"{key} is a secret, not a setting; use {key}_file or BULKSTOP_{key.upper()}"
     return None

@@ -1,13 +1,13 @@
 """A value of any type is read as that of a setting, or refused."""
 
 from collections.abc import Callable, Mapping
-from datetime import time
+from datetime import datetime, time
 from pathlib import PurePath
 from typing import Any
 
 from bulkstop.model import FailureCap, Limit
+from bulkstop.settings.finish_by import parse_finish_by
 from bulkstop.settings.parse import (
-    parse_clock_time,
     parse_count,
     parse_failure_cap,
     parse_flag,
@@ -26,7 +26,7 @@ ALSO_TAKES: Mapping[Reader, tuple[type, ...]] = {
     parse_failure_cap: (int, float),
     parse_seconds: (int, float),
     parse_pause: (int, float),
-    parse_clock_time: (time,),
+    parse_finish_by: (time, datetime),
     parse_path: (PurePath,),
 }
 """The values beside texts that a setting takes, by how its text is read; they are read as the text that they are."""
@@ -61,6 +61,8 @@ def _read_one(spec: OptionSpec, value: object) -> Any:
         return spec.read(value)
     if isinstance(value, RETURNS.get(spec.read, ())):
         return value
+    if isinstance(value, time) and value.tzinfo is not None and value.utcoffset() is None:
+        raise ValueError("is a time of the day in a zone whose offset depends on the day; give a datetime, or tz")
     if isinstance(value, ALSO_TAKES.get(spec.read, ())) and not isinstance(value, bool):
         return spec.read(write_text(value))
     raise ValueError(_explain_misfit(spec, value))

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypedDict, cast, get_args, get_origin
 
 from bulkstop.errors import SettingsError
 from bulkstop.model import Limit
+from bulkstop.text.likeness import find_near
 
 Quota = Limit | Iterable[Limit | tuple[int, float]]
 """A limit, or several, each of which may be (calls, window_s)."""
@@ -110,10 +111,8 @@ def make_options(options: SimulatorOptions | None, faults: Mapping[str, object])
 
 
 def _suggest(name: str, names: list[str]) -> str:
-    from difflib import get_close_matches  # only a mistake needs it
-
-    near = get_close_matches(name, names, n=1)
-    return f"did you mean {near[0]}?" if near else f"it has {', '.join(names)}"
+    near = find_near(name, names)
+    return f"did you mean {near}?" if near else f"it has {', '.join(names)}"
 
 
 def _check_kind(name: str, kind: Any, value: object) -> None:

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from email.utils import formatdate
 from types import TracebackType
 from typing import Final, Protocol, Self, Unpack
 
@@ -185,7 +186,7 @@ def _request(http: web.BaseRequest, body: bytes | None) -> Request:
 def _response(answer: Answer | None) -> web.Response:
     if answer is None:
         return web.Response(status=400)  # nobody is there to read it
-    headers = {"Content-Type": answer.content_type}
+    headers = {"Content-Type": answer.content_type, "Date": formatdate(usegmt=True)}
     if answer.retry_after_s is not None:
         headers["Retry-After"] = f"{answer.retry_after_s:g}"
     return web.Response(status=answer.status, body=answer.body, headers=headers)

@@ -8,8 +8,18 @@ from bulkstop.model import Result, Row
 from bulkstop.source.line_reader import LineReader, read_pieces
 from bulkstop.source.quotes import RowShape
 from bulkstop.source.records import Record, Records, glimpse
-from bulkstop.source.rows import FIELDS, ID_NAMES, Layout, RowParser, Values, field_of, find_layout
-from bulkstop.text import printable, replace_controls, shorten
+from bulkstop.source.rows import (
+    FIELDS,
+    ID_NAMES,
+    Layout,
+    RowParser,
+    Values,
+    field_of,
+    find_layout,
+    near_column,
+    note_header,
+)
+from bulkstop.text import format_count, printable, replace_controls, shorten
 from bulkstop.text.cells import from_cell, unescape_cell
 
 _DELIMITERS = ",;\t|"
@@ -40,7 +50,9 @@ def _row(record: Record, header: Record, columns: Layout, parser: RowParser) -> 
     if record.fault:
         return _invalid(record, record.fault, columns, parser)
     if len(cells) > columns.width:
-        return _invalid(record, f"{len(cells)} cells, but the header names {columns.width}", columns, parser)
+        return _invalid(
+            record, f"{format_count(len(cells), 'cell')}, but the header names {columns.width}", columns, parser
+        )
     if cells == header.cells:
         return _invalid(record, "the header once more, not a campaign", columns, parser)
     return parser.row(record.line, _values(columns, cells), columns.carried(cells))
@@ -82,6 +94,7 @@ def _columns(header: Record, label: str) -> Layout:
     names = [printable(cell.strip()) if header.fault else cell.strip() for cell in header.cells]
     if not any(field_of(name) == FIELDS[0] for name in names):
         raise InputError(f"{where}: {_no_id_column(names)}{_hint(header)}")
+    note_header(label, names)
     try:
         return find_layout(tuple(_distinct(names)))
     except ValueError as reason:
@@ -99,7 +112,9 @@ def _check_header(header: Record, shape: RowShape, label: str) -> None:
 def _no_id_column(names: Sequence[str]) -> str:
     seen = ", ".join(repr(shorten(name)) for name in names[:_COLUMNS_SHOWN])
     more = f" and {len(names) - _COLUMNS_SHOWN} more" if len(names) > _COLUMNS_SHOWN else ""
-    return f"no column with campaign ids among {seen}{more}; name it {', '.join(ID_NAMES[:-1])} or {ID_NAMES[-1]}"
+    near = near_column("campaign_id", tuple(names))
+    remedy = f"name {near!r} campaign_id" if near else f"name it {', '.join(ID_NAMES[:-1])} or {ID_NAMES[-1]}"
+    return f"no column with campaign ids among {seen}{more}; {remedy}"
 
 
 def _hint(header: Record) -> str:

@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import Any, Self
 
 from bulkstop.errors import InputError
+from bulkstop.text import format_count
 
 EVERY = 1000
 """Rows between two marks; a changed input is named to as many rows."""
@@ -69,7 +70,9 @@ class Digests:
         for source, was in self._recorded.items():
             rows = self._running[source].rows if source in self._running else 0
             if rows < was.rows:
-                raise InputError(f"{source}: had {was.rows:,} rows when the run began, has {rows:,} now; {_SAME}")
+                raise InputError(
+                    f"{source}: had {format_count(was.rows, 'row')} when the run began, has {rows:,} now; {_SAME}"
+                )
         if [source for source in self._running if source in self._recorded] != list(self._recorded):
             order = ", ".join(self._recorded)
             raise InputError(f"the inputs come in another order than when the run began: {order}; {_SAME}")

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from bulkstop.errors import InputError
 from bulkstop.naming import name_setting
 from bulkstop.text import format_size, printable, replace_controls
+from bulkstop.text.faults import explain_os
 
 STDIN = "-"
 """The name that stands for standard input."""
@@ -87,13 +88,9 @@ def _refuse_absent(name: str, label: str) -> None:
     try:
         mode = Path(name).stat().st_mode
     except (OSError, ValueError) as error:
-        raise InputError(f"{label}: cannot be read: {_why(error)}") from None
+        raise InputError(f"{label}: cannot be read: {explain_os(error)}") from None
     if stat.S_ISDIR(mode):
         raise InputError(f"{label}: is a directory; name the files in it")
-
-
-def _why(error: OSError | ValueError) -> str:
-    return getattr(error, "strerror", None) or str(error)
 
 
 class Metered(io.BufferedIOBase):
@@ -179,7 +176,7 @@ def _bytes_of(entry: Input, stack: ExitStack) -> tuple[BinaryIO | gzip.GzipFile,
         if not raw.peek(1):
             raise InputError(f"{entry.label}: is empty, so it was cut off: even an empty list has a gzip header")
     except OSError as error:
-        raise InputError(f"{entry.label}: cannot be read: {_why(error)}") from None
+        raise InputError(f"{entry.label}: cannot be read: {explain_os(error)}") from None
     return stack.enter_context(gzip.GzipFile(fileobj=raw)), found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 

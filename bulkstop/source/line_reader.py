@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Self
 
 from bulkstop.errors import InputError
+from bulkstop.text.faults import explain_unpacking
 
 LINE_CHARS = 1024 * 1024
 """The longest row that is used; a longer one is invalid."""
@@ -21,7 +22,7 @@ _FOREIGN = (
     ("\udcff\udcfe", "is UTF-16; save it as UTF-8"),
     ("\udcfe\udcff", "is UTF-16; save it as UTF-8"),
     ("\0\0\udcfe\udcff", "is UTF-32; save it as UTF-8"),
-    ("\x1f\udc8b", "is compressed with gzip; name it .gz, or unpack it on its way in with `gzip -dc`"),
+    ("\x1f\udc8b", "is compressed with gzip; name it .gz, or unpack it on its way in"),
     ("PK\x03\x04", "is a workbook or a zip archive; save it as CSV (UTF-8)"),
     ("\udcd0\udccf\x11", "is a workbook of an old kind; save it as CSV (UTF-8)"),
     ("%PDF-", "is a PDF; save the list as CSV (UTF-8)"),
@@ -72,7 +73,9 @@ class LineReader:
         try:
             piece = self._next_ahead() if self._ahead else self._readline(LINE_CHARS + 1)
         except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{self.label}: line {self.line + 1}: cannot be read on: {error}") from None
+            raise InputError(
+                f"{self.label}: line {self.line + 1}: cannot be read on: {explain_unpacking(error)}"
+            ) from None
         if not piece:
             raise StopIteration
         if self.ended:
@@ -89,7 +92,13 @@ class LineReader:
                 while self._pass_over():
                     pass
             except (OSError, EOFError, zlib.error) as error:
-                raise InputError(f"{self.label}: line {self.line + 1}: cannot be read on: {error}") from None
+                raise InputError(
+                    f"{self.label}: line {self.line + 1}: cannot be read on: {explain_unpacking(error)}"
+                ) from None
+
+    def _cut_off(self, error: Exception) -> InputError:
+        why = explain_unpacking(error)
+        return InputError(f"{self.label}: line {self.line + 1}: cannot be read on: {why}")
 
     def _pass_over(self) -> bool:
         """Pass over the blank lines of what was read ahead; tell whether there may be more of them."""

@@ -21,7 +21,7 @@ from bulkstop.source.inputs import MOST_BYTES
 from bulkstop.source.protect import Protection
 from bulkstop.source.rows import unreadable_priority
 from bulkstop.source.spool import BLOCK, Spool
-from bulkstop.text import format_size
+from bulkstop.text import format_count, format_size
 
 _TYPES = {kind.value: kind for kind in CampaignType}
 NEVER_SENT = frozenset({Outcome.INVALID, Outcome.DUPLICATE, Outcome.PROTECTED})
@@ -185,7 +185,10 @@ class Plan:
         return priorities
 
     def _explain_too_long(self) -> InputError:
-        what = f"the first {self.rows:,} rows of the list take more than {format_size(self._most)} of temporary files"
+        what = (
+            f"the first {format_count(self.rows, 'row')} of the list "
+            f"take more than {format_size(self._most)} of temporary files"
+        )
         return InputError(f"{what}; give {name_setting('max_input_size', '4GB')}, or more, if it is meant")
 
     def _sort(self, priorities: dict[str, "array[int]"]) -> None:
@@ -284,8 +287,9 @@ def _line(values: tuple[object, ...], of: Row) -> bytes:
 def _odd_line(values: tuple[object, ...], of: Row) -> bytes:
     try:
         return _ODD + json.dumps(values, default=_plain, skipkeys=True).encode() + b"\n"
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{of.source} line {of.line}: its other columns cannot be written ({error})") from None
+    except (ValueError, RecursionError):
+        why = "they are nested too deeply, or hold a number that is too long"
+        raise InputError(f"{of.source} line {of.line}: its other columns cannot be written: {why}") from None
 
 
 def _read_line(line: bytes) -> Any:

@@ -10,7 +10,7 @@ from bulkstop.ids import POSSIBLE, plain_id
 from bulkstop.model import Campaign
 from bulkstop.source.inputs import STDIN, Format, open_input, resolve_input
 from bulkstop.source.line_reader import LineReader, read_lines, text_fault
-from bulkstop.text import has_controls, shorten
+from bulkstop.text import format_count, has_controls, shorten
 from bulkstop.text.likeness import fold, fold_pattern
 
 NAME = "name:"
@@ -258,7 +258,7 @@ def _check_id(pattern: str) -> None:
 
 def _check_pattern(pattern: str) -> None:
     if len(pattern) > RULE_CHARS:
-        raise ValueError(f"the rule has {len(pattern):,} characters; at most {RULE_CHARS:,} can be")
+        raise ValueError(f"the rule has {format_count(len(pattern), 'character')}; at most {RULE_CHARS:,} can be")
     if empty := next((part for part in _brackets(pattern) if fnmatch.translate(part) == _NOTHING), None):
         raise ValueError(f"{shorten(pattern)!r} can match nothing: {shorten(empty)!r} names no character")
 

@@ -9,6 +9,7 @@ from typing import Self
 from bulkstop.errors import InputError
 from bulkstop.source.line_reader import LINE_CHARS, LineReader, is_blank, text_fault
 from bulkstop.source.quotes import Quotes, RowShape
+from bulkstop.text.faults import explain_csv
 
 _GLIMPSE_CHARS = 65_536
 _STRAY_RETURN = "a carriage return stands in the row outside quotes"
@@ -99,12 +100,9 @@ def _may_belong(line: int, reason: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, _TooLongError):
-        return str(error)
     if "new-line" in str(error):
         return _STRAY_RETURN
-    message = str(error).replace("\t", "\\t")  # it names the delimiter
-    return f"the quotes do not fit: {message}"
+    return explain_csv(error) if isinstance(error, csv.Error) else str(error)
 
 
 class _TooLongError(Exception):

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
@@ -35,6 +37,8 @@ _FIELD_OF = {name.lower(): "campaign_id" for name in ID_NAMES} | {
     "name": "name",
 }
 _TYPES = {str(kind): kind for kind in CampaignType}
+_NEAR_ENOUGH = 0.9
+"""How much the name of a column must have of the one that may be meant: `campain_id` has, `campaign` may be a name."""
 _WHOLE = re.compile(r"([+-]?[0-9]{1,18})(?:\.0*|,0{1,2})?")  # spreadsheets write 1 as 1.0, or as 1,0
 _PRIORITY = "priority"
 BY_HAND = "campaigns"
@@ -45,6 +49,9 @@ _KINDS = {
     list: "a list",
     dict: "an object",
 }
+
+
+_headers: ContextVar[dict[str, tuple[str, ...]] | None] = ContextVar("headers", default=None)
 
 
 def field_of(name: str) -> str | None:
@@ -83,6 +90,24 @@ def find_layout(names: tuple[str, ...]) -> Layout:
     chosen = tuple(_only(field, places.get(field, []), names) for field in FIELDS)
     others = tuple((name, place) for place, name in enumerate(names) if place not in chosen)
     return Layout(len(names), chosen[0], itemgetter(*chosen), others)
+
+
+@contextmanager
+def collect_headers() -> Iterator[Mapping[str, tuple[str, ...]]]:
+    """Note of each input that is read in the block the names of its columns, or the keys of its first object."""
+    headers: dict[str, tuple[str, ...]] = {}
+    token = _headers.set(headers)
+    try:
+        yield headers
+    finally:
+        _headers.reset(token)
+
+
+def note_header(label: str, names: Iterable[str]) -> None:
+    """Note the names of an input's columns, if anybody asks for them."""
+    headers = _headers.get()
+    if headers is not None:
+        headers[label] = tuple(names)
 
 
 def _only(field: str, places: Sequence[int], names: Sequence[str]) -> int:
@@ -135,10 +160,10 @@ class RowParser:
     def _campaign(self, line: int, values: Values, carried: Mapping[str, object] | None) -> Campaign:
         campaign_id, campaign_type, account_id, stream_id, iid, priority, name = values
         defaults = self.defaults
-        text_id = _text("campaign_id", campaign_id) or _missing("campaign id")
-        kind = _type(campaign_type) or defaults.campaign_type or _missing("campaign_type", "type")
-        account = _text("account_id", account_id) or defaults.account_id or _missing("account_id", "account_id")
-        stream = _text("stream_id", stream_id) or defaults.stream_id or _missing("stream_id", "stream_id")
+        text_id = _text("campaign_id", campaign_id) or _missing("campaign_id", carried)
+        kind = _type(campaign_type) or defaults.campaign_type or _missing("campaign_type", carried, "type")
+        account = _text("account_id", account_id) or defaults.account_id or _missing("account_id", carried)
+        stream = _text("stream_id", stream_id) or defaults.stream_id or _missing("stream_id", carried)
         try:
             urgency = read_priority(priority)
         except ValueError:
@@ -160,9 +185,20 @@ class RowParser:
         return campaign
 
 
-def _missing(what: str, setting: str | None = None) -> NoReturn:
-    remedy = f" in the row; give {name_setting(setting)} for all rows without one" if setting else ""
-    raise ValueError(f"no {what}{remedy}")
+def _missing(field: str, carried: Mapping[str, object] | None, setting: str | None = None) -> NoReturn:
+    near = near_column(field, tuple(carried or ()))
+    column = f" ({shorten(near)!r} may be meant: name it {field})" if near else ""
+    if field == "campaign_id":
+        raise ValueError(f"no campaign id{column}")
+    raise ValueError(f"no {field} in the row{column}; give {name_setting(setting or field)} for all rows without one")
+
+
+@lru_cache(maxsize=32)
+def near_column(field: str, names: tuple[str, ...]) -> str | None:
+    """Return the column or key that is none of FIELDS and may be meant for this one."""
+    from bulkstop.text.likeness import find_near  # only a mistake needs it
+
+    return find_near(field, [name for name in names if field_of(name) is None], _NEAR_ENOUGH)
 
 
 def _text(field: str, value: object) -> str:

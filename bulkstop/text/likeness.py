@@ -1,9 +1,9 @@
-"""What texts that look alike have in common."""
+"""What texts that look alike have in common, and which one may have been meant."""
 
 import fnmatch
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 LONG_CHARS = 1024
 """Texts from this length on may not have more than MOST_MARKS accents in a row when they are compared."""
@@ -23,6 +23,7 @@ _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
 )
 _WILDCARDS = frozenset("*?[")
+_JOINTS = re.compile(r"[\s_.-]+")
 _HIDDEN = frozenset({"Cc", "Cf"})
 
 
@@ -78,3 +79,22 @@ def compile_pattern(pattern: str) -> Callable[[str], bool]:
     """Return what tells whether a text matches a pattern of a shell, as it is or folded."""
     folded = fold_pattern(pattern)
     return lambda text: fnmatch.fnmatchcase(text, pattern) or fnmatch.fnmatchcase(fold(text), folded)
+
+
+def find_near(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the word of those known that may have been meant; letter case and what joins words make no difference."""
+    from difflib import get_close_matches  # only a mistake needs it
+
+    plain = {_join_words(each): each for each in reversed(list(known))}
+    near = get_close_matches(_join_words(word), plain, n=1, cutoff=cutoff)
+    return plain[near[0]] if near else None
+
+
+def suggest_near(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return the end of a message on a word that is not known: `; did you mean even?`, empty if none is near."""
+    near = find_near(word, known, cutoff)
+    return "" if near is None else f"; did you mean {near}?"
+
+
+def _join_words(text: str) -> str:
+    return _JOINTS.sub("", fold(text))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bulkstop.cli import COMMANDS
+from bulkstop.text import write_install
 from bulkstop.version import __version__
 from tests.processes import ROOT, bulkstop
 
@@ -84,7 +85,7 @@ def test_ctrl_c_a_little_later(tmp_path: Path) -> None:
     """Ctrl-C while a command is imported is one line and exit 130."""
     text = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
     run = bulkstop("load", "--help", cwd=tmp_path, PYTHONPATH=instead_of("orjson", text, tmp_path / "with"))
-    assert (run.code, run.out, run.err) == (130, "", "\nbulkstop: ended before anything was sent\n")
+    assert (run.code, run.out, run.err) == (130, "", "\nbulkstop: ended before anything was sent (SIGINT)\n")
 
 
 @pytest.mark.parametrize(
@@ -102,4 +103,20 @@ def test_not_installed(module: str, package: str, tmp_path: Path) -> None:
         BULKSTOP_CLIENT_SECRET="a-secret-of-32-characters-or-more",
     )
     assert (run.code, run.out) == (3, "")
-    assert run.err == f"bulkstop: the package {package} is not installed: pip install '{package}'\n"
+    assert run.err == f"bulkstop: the package {package} is not installed: {write_install(package)}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("stpo", "did you mean stop?"),
+        ("Verfy", "did you mean verify?"),
+        ("list", "did you mean discover?"),
+        ("zzz", "there are stop, "),
+    ],
+)
+def test_near_miss(typed: str, meant: str, tmp_path: Path) -> None:
+    """A command that does not exist is answered with what may have been meant."""
+    run = bulkstop(typed, cwd=tmp_path)
+    assert (run.code, len(run.err.splitlines())) == (2, 1)
+    assert f"No such command {typed!r}; {meant}" in run.err

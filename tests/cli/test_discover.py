@@ -91,8 +91,8 @@ def test_all_that_runs(still: Simulated, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["running.csv"]
     counted = Counter(row["campaign_type"] for row in rows)
     said = f"{len(rows)} campaigns ({counted['voice']} voice, {counted['sms']} sms); "
-    assert run.err.startswith(said)
-    assert run.err.endswith("; written to running.csv\n")
+    assert run.err.startswith(f"DONE: {said}")
+    assert "; written to running.csv\nTo stop them: " in run.err
 
 
 def test_while_they_change(tmp_path: Path) -> None:
@@ -150,10 +150,11 @@ def test_types_from_elsewhere(still: Simulated, tmp_path: Path) -> None:
 
 
 def test_nothing_found(still: Simulated, tmp_path: Path) -> None:
-    """An empty list is written as such, and said also to those who want quiet; `stop` refuses it."""
+    """An empty list is written as such, and said but to those who want quiet; `stop` refuses it."""
+    run = discover(still, *OPEN, "--name", "no such", cwd=tmp_path)
+    assert run.err.startswith("DONE: no campaign fits; an empty list; ")
     run = discover(still, *OPEN, "--name", "no such", "--quiet", cwd=tmp_path)
-    assert (run.code, run.out) == (0, f"{HEADER}\n")
-    assert run.err.startswith("no campaign fits; an empty list; ")
+    assert (run.code, run.out, run.err) == (0, f"{HEADER}\n", "")
     stop = bulkstop("stop", "-", "--format", "csv", "--host", still.url, "--yes", cwd=tmp_path, stdin=run.out)
     assert stop.code == 2
 
@@ -187,7 +188,7 @@ def test_straight_into_stop(expect: str, code: int, tmp_path: Path) -> None:
         again = discover(sim, cwd=tmp_path)
     assert 20 < len(stopped) == len(set(stopped))
     assert again.out == f"{HEADER}\n"
-    lines = results(tmp_path / "stdin.results.jsonl")
+    lines = results(next(tmp_path.glob("stdin-*.results.jsonl")))
     assert {line["outcome"] for line in lines} == {"stopped"}
     assert {line["row"]["status"] for line in lines} == {"Active"}
 
@@ -198,9 +199,12 @@ def test_a_list_that_fails_stops_nothing(tmp_path: Path) -> None:
         run = discover(sim, *OPEN, "--attempts", "2", cwd=tmp_path)
         assert (run.code, run.out) == (3, "")
         assert run.err.startswith(
-            "bulkstop: the list could not be read to its end; voice campaigns of account a1: HTTP 503 (<html>"
+            "NOT COMPLETE: the list could not be read to its end; voice campaigns of account a1: HTTP 503 (<html>"
         )
-        assert run.err.endswith("</html>); nothing was written\n")
+        *_, verdict, way_on = run.err.splitlines()
+        assert verdict.endswith("</html>); nothing was written")
+        assert way_on.endswith(f" discover --host {sim.url} {' '.join(OPEN)} --attempts 2")
+        assert way_on.startswith("To try again: ")
         stop = bulkstop("stop", "-", "--format", "csv", "--host", sim.url, "--yes", cwd=tmp_path, stdin=run.out)
         assert stop.code == 2
         assert {request["operation"] for request in sim.requests()} == {"list"}
@@ -238,7 +242,7 @@ def test_a_long_wait(still: Simulated, tmp_path: Path) -> None:
     )
     assert process.stderr is not None
     said = process.stderr.readline()
-    assert said == "waiting 60 min: the account's quota is used up, or the service asks to wait\n"
+    assert said == "waiting 60 min: the account's quota is used up\n"
     process.send_signal(signal.SIGINT)
     assert ended(process).code == 130
     assert list(tmp_path.iterdir()) == []
@@ -266,7 +270,7 @@ async def test_no_list_at_all(answer: bytes, said: str, tmp_path: Path) -> None:
         run = await asyncio.to_thread(discover, server.url, *OPEN, "--attempts", "1", cwd=tmp_path)
     assert (run.code, run.out) == (3, "")
     assert said in run.err
-    assert run.err.count("\n") == 1
+    assert [line.split(": ")[0] for line in run.err.splitlines()] == ["NOT COMPLETE", "To try again"]
 
 
 async def test_more_for_ever(tmp_path: Path) -> None:
@@ -303,7 +307,7 @@ async def test_more_for_ever(tmp_path: Path) -> None:
             [*WHERE, "-o", "gone/list.csv"],
             "gone/list.csv: cannot be opened (No such file or directory); give -o with another file",
         ),
-        ([*WHERE, "--ca", "gone.pem"], "--ca gone.pem: not a readable file"),
+        ([*WHERE, "--ca", "gone.pem"], "--ca gone.pem: cannot be read"),
         ([*WHERE, "--finish-by", "18:00"], "No such option"),
     ],
 )
@@ -341,7 +345,10 @@ def test_a_disk_that_is_full(still: Simulated, tmp_path: Path) -> None:
     """A list that cannot be written is no success."""
     run = discover(still, *OPEN, "-o", "/dev/full", cwd=tmp_path)
     assert run.code == 3
-    assert run.err == "bulkstop: /dev/full: cannot be written (No space left on device)\n"
+    fault, verdict = run.err.splitlines()
+    assert fault == "bulkstop: /dev/full: cannot be written (No space left on device)"
+    assert verdict.startswith("NOT COMPLETE: 4")
+    assert verdict.endswith(" sms), and no list of it was written")
 
 
 def test_ended_while_it_reads(tmp_path: Path) -> None:
@@ -354,6 +361,7 @@ def test_ended_while_it_reads(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         run = ended(process)
     assert run.code == 130
+    assert "NOT COMPLETE: ended by SIGINT; nothing was written\nTo try again: " in run.err
     assert not (tmp_path / "running.csv").exists()
 
 

@@ -131,7 +131,7 @@ class TestWaves:
             run = await stop(server.url, "--waves", "1,10%,100%", cwd=tmp_path)
         assert (run.code, len(service.calls)) == (3, 1)
         assert outcomes(tmp_path) == {"rejected": 1, "not_sent": 199}
-        assert reason(run).startswith("--waves: wave 1 of 3 did not pass: 1 of its first 1 campaigns failed, the first")
+        assert reason(run).startswith("--waves: wave 1 of 3 did not pass: 1 of its first 1 campaign failed, the first")
 
     async def test_soak(self, tmp_path: Path) -> None:
         """Waves that pass are `--soak` apart, and all are stopped."""
@@ -276,7 +276,7 @@ class TestBreaker:
         async with leaving(service) as address:
             run = await stop(address.url, "--max-outage", "2s", cwd=tmp_path)
             assert run.code == 3
-            said = r"--max-outage 2s: the service has failed every probe for [2-9] s, the last with "
+            said = r"--max-outage 2s: every probe has failed for [2-9] s, the last with "
             assert re.match(said, reason(run))
             assert "(ECONNREFUSED); nothing was sent" in reason(run)
             assert outcomes(tmp_path)["stopped"] == 99

@@ -7,6 +7,8 @@ import asyncio
 import json
 import os
 import pty
+import re
+import shlex
 import signal
 import subprocess
 import time
@@ -122,7 +124,7 @@ class TestLists:
         """One row that cannot be used is exit 1 and a line; the others are stopped; `--strict` sends nothing."""
         desk.write(HEAD + rows(2) + ",voice,a,st-1\n")
         desk.check_refused(
-            await desk.stop("--yes", "--strict"), "--strict: 1 rows cannot be used (first list.csv line 4"
+            await desk.stop("--yes", "--strict"), "--strict: 1 row cannot be used (first list.csv line 4"
         )
         assert (await desk.stop("--yes")).code == 1
         assert desk.outcomes() == {"stopped": 2, "invalid": 1}
@@ -194,6 +196,26 @@ class TestWrongCampaigns:
         assert desk.outcomes() == {"already_stopped": 10, "stopped": 10}
         assert len(desk.service.calls) == 20 + 1
 
+    async def test_claims_that_were_not_read_back(self, desk: Desk) -> None:
+        """Where a token broke before the list was read, the commands that go on take those campaigns up again."""
+        page = http(json.dumps({"status": "success", "data": {"results": [], "hasMore": False}}).encode())
+        ended = {f"cd-{number:04}" for number in range(4)}
+
+        def refuse(path: str) -> bytes:
+            return FINISHED if "trigger=stop" in path and any(f"/{name}" in path for name in ended) else REFUSED
+
+        desk.service.answer = refuse
+        desk.write(HEAD + rows(12))
+        run = await desk.stop(*UNPACED[:-1], "1")
+        assert (run.code, desk.outcomes()["unconfirmed"]) == (3, 4), run
+        (command,) = re.findall(r"^To go on: .*bulkstop (stop .*)$", run.err, re.MULTILINE)
+        assert command.endswith(" --resume --retry unconfirmed")
+        told = await asyncio.to_thread(bulkstop, "report", "list.csv.results.jsonl", cwd=desk.folder)
+        assert re.search(rf"^  to go on +.*bulkstop {re.escape(command)}$", told.out, re.MULTILINE)
+        desk.service.answer = lambda path: http() if "trigger=stop" in path else page
+        on = await asyncio.to_thread(bulkstop, *shlex.split(command), cwd=desk.folder)
+        assert (on.code, "DONE: all 12 stopped" in on.err) == (0, True), on
+
 
 class TestWrongPlaces:
     """The host is not the API: nothing is proven, nothing is done, and it is said what is there."""
@@ -207,7 +229,7 @@ class TestWrongPlaces:
         assert time.monotonic() - began < 30
         assert run.code == 3
         assert "WARNING breaker_opened" in run.err
-        assert "--max-outage 1s: the service has failed every probe" in run.err
+        assert "--max-outage 1s: every probe has failed" in run.err
         assert "no connection to 127.0.0.1:1 (ECONNREFUSED); nothing was sent" in run.err
         assert set(desk.outcomes()) == {"connection_error", "not_sent"}
 
@@ -236,7 +258,7 @@ class TestWrongPlaces:
             run = await there.stop("--yes", "--attempts", "1")
         assert run.code == 1
         assert {line["error"] for line in results(desk.folder / "list.csv.results.jsonl")} == {
-            "TLS could not be agreed with the server"
+            "TLS could not be agreed with the server (it does not speak TLS on this port); nothing was sent"
         }
 
     async def test_plain_to_a_tls_port(self, desk: Desk, tmp_path: Path) -> None:
@@ -250,16 +272,19 @@ class TestWrongPlaces:
         assert desk.service.calls == []
 
     async def test_an_authority_nobody_knows(self, desk: Desk, tmp_path: Path) -> None:
-        """A certificate that is not trusted is refused with the option to give; with it all is stopped."""
+        """A certificate that is not trusted ends the run at once, with the option to give; with it the run goes on."""
         ca, context = authority(tmp_path)
-        desk.write(HEAD + rows(2))
+        desk.write(HEAD + rows(12))
         async with listening(desk.service, tls=context) as server:
             there = Desk(desk.folder, f"https://127.0.0.1:{server.port}", desk.service)
-            assert (await there.stop("--yes")).code == 1
-            (error,) = {line["error"] for line in results(desk.folder / "list.csv.results.jsonl")}
-            assert "the server's certificate is not trusted (give --ca FILE" in error
+            run = await there.stop("--yes")
+            assert run.code == 3
+            assert re.search(r"\n  ended +the server's certificate .* \(give --ca FILE\); nothing was sent\n", run.err)
+            errors = [line["error"] for line in results(desk.folder / "list.csv.results.jsonl")]
+            assert sum("(give --ca FILE" in error for error in errors) == 1
             assert desk.service.calls == []
-            assert (await there.stop("--yes", "--overwrite", "--ca", str(ca))).code == 0
+            assert (await there.stop("--yes", "--resume", "--ca", str(ca))).code == 0
+            assert len(desk.service.calls) == 12
 
 
 @contextmanager

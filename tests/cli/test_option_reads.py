@@ -20,6 +20,7 @@ CHECKED = {"host": {"insecure_http"}}
 NO_USE = {"list_secrets", "find_exposures"}
 """Functions that read settings for no use of their own: their values are masked, or warned of."""
 READ_WITHOUT_OPTION = {
+    "verify": dict.fromkeys(("order", "protect"), "nothing is sent, and what is protected is for the profile to say"),
     "discover": {
         "concurrency": "the calls of its one account leave one after the other",
         "type": "its own --type takes several",
@@ -169,6 +170,6 @@ def test_unread_option_is_found() -> None:
 
 def test_headings() -> None:
     """Every option stands below a heading of its own in the help page, and no heading is of options that are gone."""
-    options = set[str]().union(*(options_of(command) for command in COMMANDS if command != "report"))
+    options = set[str]().union(*map(options_of, COMMANDS))
     assert {name for name in options if heading_of(name) == "Options"} == set()
     assert {name for names in HEADINGS.values() for name in names} - options == set()

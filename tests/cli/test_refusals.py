@@ -67,8 +67,12 @@ def refuse(
         ("list.csv", HEAD + 'cd-1,voice,"a,st-1\ncd-2,voice,a,st\n', "a quote that opens in this row is never closed"),
         ("list.csv", HEAD + "cd-1,email,a,st-1\n", "line 2: campaign_type is 'email'; it can be voice or sms"),
         ("list.csv", "campaign_id\ncd-1\n", "first list.csv line 2: no campaign_type in the row; give --type"),
-        ("list.jsonl", '[\n  "cd-1",\n  "cd-2"\n]\n', "one JSON value over several lines; `jq -c '.[]'` makes a line"),
-        ("list.jsonl", '[{"id": "cd-1"}]\n', "line 1: is a list, not an object and not an id; `jq -c '.[]'`"),
+        (
+            "list.jsonl",
+            '[\n  "cd-1",\n  "cd-2"\n]\n',
+            "one JSON value over several lines; make a list of its ids: jq -r",
+        ),
+        ("list.jsonl", '[{"id": "cd-1"}]\n', "line 1: is a list, not an object and not an id; put each"),
         ("list.jsonl", "# none today\n", "line 1: not JSON"),
         ("list.xlsx", b"PK\x03\x04", "list.xlsx: nothing tells its form: name it .csv, .jsonl, .ndjson, .txt"),
     ],
@@ -175,7 +179,7 @@ def test_an_input_under_another_name(option: str, here: Here) -> None:
 
 def test_strict(here: Here) -> None:
     """`--strict` sends nothing if one row cannot be used, and says which."""
-    said = "--strict: 1 rows cannot be used (first list.csv line 5:"
+    said = "--strict: 1 row cannot be used (first list.csv line 5:"
     refuse(here, said, "list.csv", "--yes", *HOST, "--strict", files={"list.csv": LIST + "..,voice,a,st\n"})
 
 

@@ -73,7 +73,7 @@ async def test_in_mid_run(deed: Deed, tmp_path: Path) -> None:
         left = whole_lines(path) if path.exists() else []
         assert sorted(sent_of(left) + told(run)) == sorted(service.ids)
         assert re.search(r"rows = lines +60 rows but [\d,]+ lines, [\d,]+ of them gone\n", run.err)
-        (back,) = re.findall(r"^To go on: (mv .*), then the same command with --resume$", run.err, re.MULTILINE)
+        (back,) = re.findall(r"^To go on: (mv .*) && .* stop .* --resume$", run.err, re.MULTILINE)
         await asyncio.to_thread(subprocess.run, ["sh", "-c", back], cwd=tmp_path, check=True)
         again = await stopped(server.url, *UNPACED, "-o", OUTPUT, "--resume", cwd=tmp_path)
     assert again.code == 0, again.err

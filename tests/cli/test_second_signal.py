@@ -4,6 +4,7 @@ import json
 import os
 import re
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -188,7 +189,8 @@ class TestStuckLoop:
         assert (run.code, run.out) == (143, "")
         assert run.err.splitlines()[-1] == (
             "bulkstop: ended by force after the second signal: the event loop did not answer; "
-            "lines that were written stay, what was in flight is unknown; --resume goes on"
+            "lines that were written stay, what was in flight is unknown; to go on: "
+            f"{shlex.join([*COMMAND, *args])} --quiet --resume"
         )
         again = bulkstop(*args, "--resume", cwd=tmp_path)
         assert again.code == 0, again.err

@@ -60,7 +60,7 @@ class TestARun:
         assert "rows = lines  3 = 3" in run.err
         both = (tmp_path / LINE).read_bytes() + (tmp_path / f"{LINE}.run.json").read_bytes()
         digest = hashlib.sha256(both).hexdigest()
-        assert run.err.endswith(f"Results: {LINE}\nSHA-256: {digest}\n")
+        assert run.err.endswith(f"Results: {LINE}\nSHA-256: {digest}\nDONE: all 3 stopped\n")
         assert sorted(arrived(sim, three)) == sorted(three)
 
     def test_result_file(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
@@ -90,12 +90,22 @@ class TestARun:
         assert sorted(arrived(sim, three)) == sorted([*three, *three])
 
     def test_standard_input(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """`-` reads standard input in the form that `--format` names."""
+        """`-` reads standard input in the form that `--format` names, again and again in the same folder."""
         args = ("--format", "txt", "--type", "voice", "--account-id", "a", "--stream-id", "st", "--expect", "3")
         ids = "".join(f"{campaign_id}\n" for campaign_id in three)
-        run = here("stop", "-", "--host", sim.url, *args, stdin=ids)
-        assert run.code == 0
-        assert [line["source"] for line in results(tmp_path / "stdin.results.jsonl")] == ["-"] * 3
+        for _ in range(2):
+            assert here("stop", "-", "--host", sim.url, *args, stdin=ids).code == 0
+        paths = sorted(tmp_path.glob("stdin-????-??-??-??????*.results.jsonl"))
+        assert [[line["source"] for line in results(path)] for path in paths] == [["-"] * 3] * 2
+
+    @pytest.mark.parametrize("option", ["--resume", "--retry-failed", "--trust-results", "--retry=not_found"])
+    def test_standard_input_gone_on_with(self, option: str, here: Here, tmp_path: Path) -> None:
+        """The results of a pipe have a name of their own each time, so whoever goes on with some says which."""
+        run = here("stop", "-", "--host", "api.example", "--format", "txt", option)
+        assert run.code == 2
+        assert run.err.startswith(f"bulkstop: {option.partition('=')[0]}: results of standard input have the date and")
+        assert "give -o FILE with the file to go on with" in run.err or "--output FILE" in run.err
+        assert list(tmp_path.iterdir()) == []
 
     def test_quiet(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
         """`--quiet` says nothing when all went well, and the summary when something failed."""
@@ -111,8 +121,8 @@ class TestBeforeSending:
     """What a careful user does first."""
 
     def test_dry_run(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """`--dry-run` shows the plan, sends nothing, writes nothing, and needs no credentials."""
-        run = here.stop(sim, "--dry-run", BULKSTOP_TOKEN=None)
+        """`--dry-run` shows the plan, sends nothing and writes nothing."""
+        run = here.stop(sim, "--dry-run")
         assert run.code == 0
         assert "to stop   3 (3 voice)" in run.err
         assert run.err.endswith("Dry run: nothing was sent.\n")

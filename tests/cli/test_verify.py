@@ -115,10 +115,17 @@ def test_nothing_runs(still: Simulated, tmp_path: Path) -> None:
     assert (run.code, run.err) == (0, "")
     assert len(ids) > 200
     assert re.fullmatch(
-        rf"Verification\n  not running  {len(ids)}\n  campaigns    {len(ids)}\n  asked        2\d calls in \d\.\d s\n",
+        rf"Verification\n  not running  {len(ids)}\n  campaigns    {len(ids)}\n"
+        r"  others       507 still running, 197 scheduled in the same lists; --all counts them\n"
+        rf"  asked        2\d calls in \d\.\d s\nDONE: none of {len(ids)} runs; 704 others in the same lists do\n",
         run.out,
     )
     assert [path.name for path in tmp_path.iterdir()] == [RESULTS]
+    (tmp_path / AGAIN).write_text("older\n")
+    assert verify(still, RESULTS, "--quiet", "--overwrite", cwd=tmp_path) == Ended(0, "", "")
+    assert rows_of((tmp_path / AGAIN).read_text()) == []
+    loud = verify(still, RESULTS, "--quiet", "--all", cwd=tmp_path)
+    assert (loud.code, "NOT STOPPED: 704 others" in loud.out) == (1, True)
 
 
 def test_what_still_runs(still: Simulated, tmp_path: Path) -> None:
@@ -129,7 +136,12 @@ def test_what_still_runs(still: Simulated, tmp_path: Path) -> None:
     states = Counter(map(state, population().values()))
     counted = [f"  {word}  {states[name]}" for word, name in WORDS.items()]
     assert run.out.splitlines()[1:5] == [*counted, f"  campaigns      {COUNT:,}"]
-    shown = run.out.partition("\nstate ")[2].splitlines()[1:]
+    *shown, verdict, hint = run.out.partition("\nstate ")[2].splitlines()[1:]
+    still_on, to_come = states["running"], states["scheduled"]
+    assert verdict == (
+        f"NOT STOPPED: {still_on + to_come} of {COUNT:,} ({still_on} still running, {to_come} scheduled)"
+    )
+    assert re.match(r"To stop them: .* stop ", hint)
     assert Counter(line[:13] for line in shown) == {
         "still running": states["running"],
         "scheduled    ": states["scheduled"],
@@ -140,7 +152,9 @@ def test_what_still_runs(still: Simulated, tmp_path: Path) -> None:
     assert all(population()[row["campaign_id"]].campaign_type == row["campaign_type"] for row in rows)
     assert all(population()[row["campaign_id"]].name == row["name"] for row in rows)
     assert stat.S_IMODE((tmp_path / AGAIN).stat().st_mode) == 0o600
-    assert run.err == f"To stop them: bulkstop stop {AGAIN} --expect {len(rows)}\n"
+    assert re.fullmatch(
+        rf"To stop them: .* stop {AGAIN} --host {still.url} .* --expect {len(rows)}", run.out.splitlines()[-1]
+    )
     plan = bulkstop("stop", AGAIN, "--host", still.url, "--dry-run", "--json", *FREE, cwd=tmp_path)
     assert json.loads(plan.out)["to_send"] == len(rows)
 
@@ -183,7 +197,7 @@ def test_after_a_stop(tmp_path: Path) -> None:
     assert run.code == 1
     assert f"  will run again  {len(again)}\n  not running     {len(rows) - len(again)}\n" in run.out
     assert {row["campaign_id"] for row in rows_of((tmp_path / AGAIN).read_text())} == set(again)
-    assert run.err.endswith(f"; a schedule starts {len(again)} of them again, --disable-schedule ends that\n")
+    assert f"(a schedule starts {len(again)} of them again; --disable-schedule ends that): " in run.out
 
 
 def test_what_was_never_stopped(still: Simulated, tmp_path: Path) -> None:
@@ -198,8 +212,10 @@ def test_what_was_never_stopped(still: Simulated, tmp_path: Path) -> None:
     )
     run = verify(still, cwd=tmp_path)
     assert run.code == 1
-    assert "  still running  1\n  campaigns      1\n  protected      1, as they are; " in run.out
-    assert "\n  invalid rows   1, which name no campaign\n                 list.csv line 4: no campaign id\n" in run.out
+    assert "  still running  1\n  campaigns      1\n  protected      1, as it is; " in run.out
+    assert (
+        "\n  invalid rows   1, which names no campaign\n                 list.csv line 4: no campaign id\n" in run.out
+    )
     assert re.search(rf"^still running  Active  {runs} .*  not_sent  Campaign \d+$", run.out, re.MULTILINE)
     assert other not in run.out
     assert [row["campaign_id"] for row in rows_of((tmp_path / AGAIN).read_text())] == [runs]
@@ -218,13 +234,63 @@ def test_what_could_not_be_used(tmp_path: Path) -> None:
         stopped = bulkstop("stop", "list.jsonl", *where, "--type", "voice", "--yes", "--verify", cwd=tmp_path)
         run = verify(sim, results_file, "--overwrite", cwd=tmp_path)
         told = json.loads(verify(sim, results_file, "--json", "-o", "again.csv", cwd=tmp_path).out)
-    named = "  invalid rows   1, which name no campaign\n                 list.jsonl line 3: no campaign id\n"
+    named = "  invalid rows   1, which names no campaign\n                 list.jsonl line 3: no campaign id\n"
     for said in (stopped.err, run.out):
         assert named in said
         assert re.search(rf"^still running  Active  {odd} .*  invalid ", said, re.MULTILINE)
     assert (stopped.code, run.code, told["exit_code"], told["invalid_rows"]) == (1, 1, 1, 1)
     assert told["not_looked_at"] == [{"source": "list.jsonl", "line": 3, "campaign_id": "", "reason": "no campaign id"}]
     assert [row["campaign_id"] for row in rows_of((tmp_path / "again.csv").read_text())] == [odd]
+
+
+class TestLastWord:
+    """How `stop --verify` ends: by what was read back, where the run itself is done."""
+
+    def stop(self, sim: Simulated, tmp_path: Path, *args: str, recurring: bool, more: str = "") -> Ended:
+        """Stop one campaign, with a schedule that starts it again or without one, and what else is in the list."""
+        voice = (each for each in population().values() if each.campaign_type is CampaignType.VOICE)
+        first = next(each for each in voice if (each.recurring if recurring else each.status == "Active"))
+        (tmp_path / "list.csv").write_text(f"id,type\n{first.campaign_id},voice\n{more}")
+        where = ("--host", sim.url, "--account-id", "a1", "--stream-id", "st-1", *FREE)
+        return bulkstop("stop", "list.csv", *where, "--yes", "--verify", *args, cwd=tmp_path)
+
+    @pytest.fixture
+    def own(self, tmp_path: Path) -> Iterator[Simulated]:
+        """Hold a simulator open whose campaigns are stopped."""
+        with simulator(tmp_path, "--campaigns", str(COUNT), "--seed", str(SEED)) as sim:
+            yield sim
+
+    def test_at_rest(self, own: Simulated, tmp_path: Path) -> None:
+        """What is at rest for good ends as the run does; --quiet says nothing then."""
+        run = self.stop(own, tmp_path, recurring=False)
+        assert (run.code, run.err.splitlines()[-1]) == (0, "DONE: all 1 stopped")
+        again = self.stop(own, tmp_path, "--overwrite", "--quiet", recurring=False)
+        assert (again.code, again.err) == (0, "")
+
+    @pytest.mark.parametrize("quiet", [(), ("--quiet",)])
+    def test_runs_again(self, own: Simulated, tmp_path: Path, quiet: tuple[str, ...]) -> None:
+        """What a schedule starts again is not stopped, whatever the run said; the command that stops it follows."""
+        run = self.stop(own, tmp_path, *quiet, recurring=True)
+        verdict, way_on = run.err.splitlines()[-2:]
+        assert run.code == 1
+        assert verdict == "NOT STOPPED: 1 of 1; as read back, not all of them are at rest for good"
+        assert way_on.startswith("To go on: ")
+        assert f" stop list.csv.results.jsonl.running.csv --host {own.url} " in way_on
+        assert "DONE: " not in run.err
+
+    def test_failed(self, own: Simulated, tmp_path: Path) -> None:
+        """A run that failed ends with its own verdict, after what was read back."""
+        run = self.stop(own, tmp_path, recurring=False, more="..,voice\n")
+        verdict, way_on = run.err.splitlines()[-2:]
+        assert (run.code, verdict) == (1, "NOT STOPPED: 1 of 2 (1 invalid)")
+        assert run.err.index("Verification") < run.err.index(verdict)
+        assert way_on == "To go on: mend the rows that are invalid in a new list, and stop that"
+
+    def test_log_for_machines(self, own: Simulated, tmp_path: Path) -> None:
+        """A log of JSON has no verdict between its lines."""
+        run = self.stop(own, tmp_path, "--log-json", recurring=True)
+        assert run.code == 1
+        assert "NOT STOPPED" not in run.err
 
 
 def test_nothing_that_can_be_looked_at(tmp_path: Path) -> None:
@@ -318,7 +384,7 @@ def test_one_quota_with_stop(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         run = ended(process)
         operations = {request["operation"] for request in sim.requests()}
-    assert re.fullmatch(r"waiting \d+ min: the account's quota is used up, or the service asks to wait\n", said)
+    assert re.fullmatch(r"waiting \d+ min: the account's quota is used up\n", said)
     assert (run.code, operations) == (130, {"stop"})
     assert "  ended      before all was told\n" in run.out
     assert not (tmp_path / AGAIN).exists()
@@ -349,9 +415,9 @@ def test_no_network(tmp_path: Path) -> None:
     write(tmp_path, result("cd-1"), result("cd-2", line=3))
     run = verify("http://127.0.0.1:9", RESULTS, "--attempts", "1", cwd=tmp_path)
     assert run.code == 3
-    assert "  not told   2\n  campaigns  2\n" in run.out
-    assert run.err.startswith("bulkstop: note: voice campaigns of account a1: ")
-    assert run.err.count("\n") == 1
+    assert run.err == ""
+    assert run.out.count("ECONNREFUSED") == 1
+    assert run.out.endswith("\nNOT PROVEN: 2 of 2 (2 not told)\n")
     assert not (tmp_path / AGAIN).exists()
 
 
@@ -411,8 +477,8 @@ async def test_hostile_texts(tmp_path: Path) -> None:
     ("args", "said"),
     [
         ([], "Missing argument"),
-        (["list.csv"], "list.csv line 1: is no header of a result file; give another file"),
-        (["empty.jsonl"], "empty.jsonl: no row names a campaign; nothing was asked for"),
+        (["empty.jsonl"], "the list is empty; nothing was asked for"),
+        ([RESULTS, "--all", "--singly"], "--all: what else runs stands in the lists"),
         (["other.jsonl"], ": other.jsonl is of a run at https://other.test; give that, or other results"),
         ([RESULTS, "-o", "there.csv"], "there.csv: exists already; give --overwrite"),
         (
@@ -422,7 +488,7 @@ async def test_hostile_texts(tmp_path: Path) -> None:
         ([RESULTS, "-o", "list.txt"], "-o list.txt: nothing tells its form: name it .csv, .jsonl, .ndjson"),
         ([RESULTS, "-o", RESULTS, "--overwrite"], f"-o {RESULTS}: is a result file; the list would take its place"),
         ([RESULTS, "-o", "-", "--json"], "-o -: standard output is for --json"),
-        ([RESULTS, "--ca", "gone.pem"], "--ca gone.pem: not a readable file"),
+        ([RESULTS, "--ca", "gone.pem"], "--ca gone.pem: cannot be read"),
         ([RESULTS, "--waves", "1"], "No such option"),
     ],
 )
@@ -458,21 +524,66 @@ def test_straight_into_stop(tmp_path: Path) -> None:
         again = verify(sim, cwd=tmp_path)
     assert (run.code, run.out) == (0, "")
     assert "still running  Active  cd-2" in run.err
-    assert (again.code, [line["outcome"] for line in results(tmp_path / "stdin.results.jsonl")]) == (0, ["stopped"] * 3)
+    assert (again.code, [line["outcome"] for line in results(next(tmp_path.glob("stdin-*.results.jsonl")))]) == (
+        0,
+        ["stopped"] * 3,
+    )
 
 
 def test_an_older_list(still: Simulated, tmp_path: Path) -> None:
-    """An older list is never taken for the present one: it is in the way, or replaced, if need be by an empty one."""
+    """An older list is never taken for the present one: another has a number, or replaces it, if need be as empty."""
     write_all(tmp_path, "running")
     assert verify(still, cwd=tmp_path).code == 1
     older = (tmp_path / AGAIN).read_text()
     assert len(rows_of(older)) > 100
-    assert verify(still, cwd=tmp_path).code == 2
+    for number in (2, 3):
+        name = f"{RESULTS}.running-{number}.csv"
+        assert f"stop {name} " in verify(still, cwd=tmp_path).out
+        assert (tmp_path / name).read_text() == (tmp_path / AGAIN).read_text() == older
     assert verify(still, RESULTS, "--overwrite", cwd=tmp_path).code == 1
     write_all(tmp_path, "not_running")
     run = verify(still, RESULTS, "--overwrite", cwd=tmp_path)
     assert (run.code, (tmp_path / AGAIN).read_text()) == (0, f"{HEADER}\n")
     assert run.err == f"{AGAIN}: is an empty list now, as nothing is to be stopped again\n"
+
+
+def test_a_plain_list(still: Simulated, tmp_path: Path) -> None:
+    """A list as `stop` takes it is looked at, in any form, with what the settings fill in; beside results as well."""
+    by_state = {state(each): each for each in population().values() if each.campaign_type is CampaignType.VOICE}
+    rest, running = by_state["not_running"].campaign_id, by_state["running"].campaign_id
+    (tmp_path / "ids.txt").write_text(f"{rest}\n")
+    (tmp_path / "list.jsonl").write_text(json.dumps({"id": running, "streamId": "st-1"}) + "\n")
+    fill = ("--type", "voice", "--account-id", "a1", "--stream-id", "st-1")
+    run = verify(still, "ids.txt", *fill, cwd=tmp_path)
+    assert (run.code, run.out.splitlines()[-1].partition(";")[0]) == (0, "DONE: none of 1 runs")
+    write(tmp_path, result(rest))
+    run = verify(still, "list.jsonl", RESULTS, *fill, cwd=tmp_path)
+    assert (run.code, "NOT STOPPED: 1 of 2 (1 still running)" in run.out) == (1, True)
+    assert re.search(r"stop list\.jsonl\.running\.csv .*--expect 1$", run.out, re.MULTILINE)
+    assert re.search(rf"^still running .*{running} .*  -  +Campaign \d+$", run.out, re.MULTILINE)
+    told = json.loads(verify(still, "list.jsonl", *fill, "--json", cwd=tmp_path).out)
+    assert [(each["campaign_id"], each["outcome"]) for each in told["findings"]] == [(running, None)]
+    args = ("-", "--format", "txt", "--host", still.url, *FREE, *fill)
+    piped = bulkstop("verify", *args, cwd=tmp_path, stdin=running)
+    assert piped.code == 1
+    assert re.search(r"stop stdin\.running\.csv .*--expect 1$", piped.out, re.MULTILINE)
+
+
+def test_others_that_run(tmp_path: Path) -> None:
+    """With `--all` whatever else runs in the same lists counts and is listed, but for what is protected."""
+    with simulator(tmp_path, "--campaigns", "40", "--seed", "3") as sim:
+        found = Campaigns(count=40, seed=3, any_id=False).by_id.values()
+        voice = [each for each in found if each.campaign_type is CampaignType.VOICE]
+        others = [each.campaign_id for each in voice if state(each) != "not_running"]
+        write(tmp_path, result(next(each.campaign_id for each in voice if state(each) == "not_running")))
+        assert verify(sim, cwd=tmp_path).code == 0
+        run = verify(sim, RESULTS, "--all", cwd=tmp_path)
+        assert (run.code, f"NOT STOPPED: {len(others)} others (" in run.out) == (1, True)
+        rows = rows_of((tmp_path / AGAIN).read_text())
+        assert {row["campaign_id"] for row in rows} == set(others)
+        (tmp_path / "keep.txt").write_text("\n".join(others))
+        (tmp_path / "bulkstop.toml").write_text('[profile.default]\nprotect = ["keep.txt"]\n')
+        assert verify(sim, RESULTS, "--all", cwd=tmp_path).out.endswith("\nDONE: none of 1 runs\n")
 
 
 def test_lines_of_json(still: Simulated, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from bulkstop.engine.guards.scopes import ScopeBreaker
 from bulkstop.engine.lanes import Claim, Lane, Lanes, Turn
 from bulkstop.engine.limits.quota import NoQuota, RollingWindow
 from bulkstop.engine.pool import Pool
-from bulkstop.engine.readback import IsEnough, ListedState, Reading
+from bulkstop.engine.readback import IsEnough, ListedState, ListProgress, Reading, ReadList
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import BulkstopError
 from bulkstop.events import Observe, ignore
@@ -124,7 +124,7 @@ class Lists:
         self._latency_s = latency_s
         self._readings: Counter[tuple[str, str, CampaignType]] = Counter()
 
-    async def read(self, of: Campaign, is_enough: IsEnough) -> Reading:
+    async def read(self, of: Campaign, is_enough: IsEnough, progress: ListProgress) -> Reading:
         """Read a list; of one account never two at the same time."""
         self.log.append((of, now_s()))
         group = (of.account_id, of.stream_id, of.campaign_type)
@@ -144,7 +144,7 @@ class Lists:
         return found if isinstance(found, Reading) else Reading(found, calls=1)
 
 
-async def read_nothing(of: Campaign, is_enough: IsEnough) -> Reading:
+async def read_nothing(of: Campaign, is_enough: IsEnough, progress: ListProgress) -> Reading:
     """Be the ReadList of a run in which nothing waits for a list."""
     raise AssertionError("a list was read")
 
@@ -165,6 +165,7 @@ class Job:
         breaker: Breaker | None = None,
         scopes: ScopeBreaker[Turn] | None = None,
         lists: Lists | None = None,
+        read_list: ReadList | None = None,
         follow: Follow = follow_nothing,
         at_rest: Callable[[], Iterable[Lane]] = tuple,
         claim: Claim | None = None,
@@ -195,7 +196,7 @@ class Job:
             report or self._report,
             retry=Retry(attempts),
             concurrency=concurrency,
-            read_list=read_nothing if lists is None else lists.read,
+            read_list=read_list or (read_nothing if lists is None else lists.read),
             follow=follow,
             at_rest=at_rest,
             run_id="run-1",

@@ -102,7 +102,7 @@ def test_the_store_is_asked() -> None:
         return answers.pop(0)
 
     api, rests = Api("page"), list[float]()
-    run(times(2, caller(quota, claim=claim, rests=rests.append), api)())
+    run(times(2, caller(quota, claim=claim, rests=lambda seconds, why: rests.append(seconds)), api)())
     assert api.asked_s == [2.5, 3.5]
     assert rests == [2.0, 0.5, 1.0]
 
@@ -315,3 +315,18 @@ class TestSideBySide:
 
         with pytest.raises(TimeoutError):
             run(job())
+
+
+@pytest.mark.parametrize(
+    ("answers", "limit", "why"),
+    [
+        ((BUSY, "page"), 9, "HTTP 503; it is tried again"),
+        ((throttled(7.0), "page"), 9, "the service asks to wait"),
+        (("page",), 1, "the account's quota is used up"),
+    ],
+)
+def test_a_wait_has_its_reason(answers: tuple[Answer, ...], limit: int, why: str) -> None:
+    """A call that is tried again, a service that asks to wait and a quota that is used up are told apart."""
+    reasons = list[str]()
+    run(times(2, caller(window(limit, 60), rests=lambda seconds, reason: reasons.append(reason)), Api(*answers))())
+    assert reasons == [why]

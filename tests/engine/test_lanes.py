@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from bulkstop.engine.followup import FollowUp
 from bulkstop.engine.guards.admission import Admission
+from bulkstop.engine.guards.breaker import Breaker
 from bulkstop.engine.guards.guards import Guards
 from bulkstop.engine.guards.scopes import ScopeBreaker
 from bulkstop.engine.lanes import WAITING_RETRIES, Lane, Lanes, Turn
 from bulkstop.engine.limits.quota import NoQuota, RollingWindow
-from bulkstop.model import Campaign, Limit, Outcome, unsent_result
+from bulkstop.model import Campaign, FailureCap, Limit, Outcome, Wait, WaitReason, unsent_result
 from tests.engine.parts import BUSY, STOPPED, always, campaign, campaigns
 
 eighths = st.integers(0, 40).map(lambda n: n / 8)
@@ -451,3 +452,115 @@ def test_a_follow_up_call_goes_before_the_next_campaign() -> None:
     assert all_drawn(lanes, 31.0) == [first]
     end(lanes, first, 32.0)
     assert [turn.campaign.line for turn in all_drawn(lanes, 43.0)] == [3]
+
+
+class TestWaits:
+    """Why nothing leaves, and until when: each reason by itself."""
+
+    def test_none(self) -> None:
+        """Nothing is waited for where a campaign may leave, and where only an answer brings one."""
+        lanes = Lanes([lane("a", 2)], 1)
+        assert lanes.find_wait(0.0) is None
+        turn = drawn(lanes)
+        assert lanes.find_wait(0.0) is None
+        end(lanes, turn, 0.0)
+        end(lanes, drawn(lanes), 0.0)
+        assert lanes.find_wait(0.0) is None
+
+    def test_paused(self) -> None:
+        """A run that is paused waits for whoever steers it, whatever else holds it back."""
+        lanes = Lanes([lane("a", 1, [Limit(1, 10.0)])], 4)
+        lanes.pause(True)
+        assert lanes.find_wait(0.0) == Wait(WaitReason.PAUSED, math.inf)
+        lanes.pause(False)
+        assert lanes.find_wait(0.0) is None
+
+    def test_breaker(self) -> None:
+        """A service that is down is asked again when the next probe is due; while that is out, by its answer."""
+        breaker = Breaker(1, first_pause_s=2.0)
+        lanes = Lanes([lane("a", 3)], 4, Guards(None, breaker))
+        turn = drawn(lanes)
+        breaker.answered(1.0, turn.sent_at, Outcome.SERVER_ERROR)
+        end(lanes, turn, 1.0)
+        assert lanes.find_wait(1.0) == Wait(WaitReason.BREAKER, 3.0)
+        drawn(lanes, 3.0)
+        assert lanes.find_wait(3.0) == Wait(WaitReason.BREAKER, math.inf)
+
+    def test_throttled(self) -> None:
+        """An account that was told to wait does so until then."""
+        resting = lane("a", 1)
+        resting.rest.extend(7.0)
+        lanes = Lanes([resting], 4)
+        assert lanes.find_wait(6.9) == Wait(WaitReason.THROTTLED, 7.0)
+        assert lanes.find_wait(7.0) is None
+
+    def test_store(self) -> None:
+        """A call that the store did not permit waits until it is asked again."""
+        lanes = Lanes([lane("a", 1)], 4)
+        lanes.put_back(drawn(lanes), 0.0, 3.0)
+        assert lanes.find_wait(0.0) == Wait(WaitReason.QUOTA, 3.0)
+
+    def test_quota(self) -> None:
+        """A window that is full waits for the first place in it; what holds an account up the longest is named."""
+        full = lane("a", 2, [Limit(1, 10.0)])
+        lanes = Lanes([full], 4)
+        end(lanes, drawn(lanes), 0.0)
+        assert lanes.find_wait(0.0) == Wait(WaitReason.QUOTA, full.quota.ready_at())
+        full.rest.extend(5.0)
+        wait = lanes.find_wait(0.0)
+        assert wait is not None
+        assert wait.reason is WaitReason.QUOTA
+        full.rest.extend(60.0)
+        assert lanes.find_wait(0.0) == Wait(WaitReason.THROTTLED, 60.0)
+
+    def test_wave(self) -> None:
+        """The next wave waits for the end of the one before, then for the time between the two."""
+        guards: Guards[Turn] = Guards(Admission(waves=[1, 100], soak_s=9.0))
+        lanes = Lanes([lane("a", 3)], 4, guards)
+        turn = drawn(lanes)
+        assert lanes.find_wait(0.0) == Wait(WaitReason.WAVE, math.inf)
+        guards.settled(Outcome.STOPPED, 2.0, turn.campaign.campaign_id, None)
+        end(lanes, turn, 2.0)
+        assert lanes.find_wait(2.0) == Wait(WaitReason.SOAK, 11.0)
+        assert lanes.find_wait(11.0) is None
+
+    def test_cap(self) -> None:
+        """With as many under way as may fail, the next one waits for their answers."""
+        lanes = Lanes([lane("a", 3)], 4, Guards(Admission(FailureCap(1))))
+        drawn(lanes)
+        assert lanes.find_wait(0.0) == Wait(WaitReason.CAP, math.inf)
+
+    def test_ramp(self) -> None:
+        """A group that begins has one call out; the others wait for its answer."""
+        groups: ScopeBreaker[Turn] = ScopeBreaker()
+        lanes = Lanes([lane("a", 3)], 4, Guards(None, None, groups))
+        drawn(lanes)
+        assert lanes.find_wait(0.0) == Wait(WaitReason.RAMP, math.inf)
+
+    def test_retry(self) -> None:
+        """Where nothing new is left, the first try that is due is waited for; with a wave, whichever comes first."""
+        lanes = Lanes([lane("a", 2)], 4)
+        first, second = drawn(lanes), drawn(lanes)
+        retry(lanes, first, 0.0, 5.0)
+        retry(lanes, second, 0.0, 4.0)
+        assert lanes.find_wait(0.0) == Wait(WaitReason.RETRY, 4.0)
+        assert lanes.find_wait(4.0) is None
+        waves = Lanes([lane("a", 3)], 4, Guards(Admission(waves=[1, 100])))
+        retry(waves, drawn(waves), 0.0, 5.0)
+        assert waves.find_wait(0.0) == Wait(WaitReason.RETRY, 5.0)
+
+    def test_list(self) -> None:
+        """Campaigns that only a list can decide wait for it once nothing else is left."""
+        lanes = Lanes([lane("a", 2)], 4)
+        hold(lanes, drawn(lanes), 0.0)
+        assert lanes.find_wait(0.0) is None
+        hold(lanes, drawn(lanes), 0.0)
+        assert lanes.find_wait(0.0) == Wait(WaitReason.LIST, math.inf)
+
+    def test_several_accounts(self) -> None:
+        """Of several accounts that wait, the one that goes on first is named; one that may go on is no wait."""
+        late, early = lane("a", 1), lane("b", 1)
+        late.rest.extend(60.0)
+        early.rest.extend(7.0)
+        assert Lanes([late, early], 4).find_wait(0.0) == Wait(WaitReason.THROTTLED, 7.0)
+        assert Lanes([late, lane("c", 1)], 4).find_wait(0.0) is None

@@ -371,6 +371,20 @@ class TestThrottled:
         """Words about limits that do not say one was passed are no throttling."""
         assert answered(400, {"message": text}).outcome is Outcome.REJECTED
 
+    @pytest.mark.parametrize(
+        ("status", "page"),
+        [
+            (400, b"<html><head><title>400 No required SSL certificate was sent</title></head></html>"),
+            (400, b"<html><head><title>400 The SSL certificate error</title></head></html>"),
+            (403, b"Client certificate required"),
+        ],
+    )
+    def test_a_certificate_that_is_wanted(self, status: int, page: bytes) -> None:
+        """A server that asks for a client certificate is no wrong path: the options for one are named."""
+        attempt = interpret(Response(status, page, 1.0))
+        assert (attempt.outcome, attempt.again) == (Outcome.REJECTED, RetryHint.NO)
+        assert attempt.error == f"HTTP {status}: a client certificate is wanted: give one that it takes (cert, key)"
+
     @pytest.mark.parametrize("code", [4002, None, True, [], {}, "OTHER", "rate_limit_exceeded "])
     def test_other_codes(self, code: object) -> None:
         """Other codes, of whatever kind, are none of the two."""
@@ -515,3 +529,26 @@ class TestFailures:
         assert interpret(untrusted) == Attempt(Outcome.CONNECTION_ERROR, RetryHint.NO, None, 3.5, error="why")
         lost = TransportFailure(Outcome.TIMEOUT, "why", 3.5, may_have_arrived=True)
         assert interpret(lost).error == "why; the stop may have arrived"
+
+
+@pytest.mark.parametrize(
+    ("date", "words"),
+    [
+        ("Fri, 05 Dec 2025 12:00:00 GMT", "; this machine's clock is 2.0 s ahead of the service's"),
+        ("Fri, 05 Dec 2025 12:05:02 GMT", "; this machine's clock is 5 min behind the service's"),
+        ("Fri, 05 Dec 2025 12:00:02 GMT", ""),
+        ("no date", ""),
+        (None, ""),
+    ],
+)
+def test_clock_of_a_refusal(date: str | None, words: str) -> None:
+    """A refused token's error says by how much this machine's clock is off, where that can be told."""
+    now = datetime(2025, 12, 5, 12, 0, 2, 500_000, UTC)
+    attempt = interpret(Response(401, b"{}", 1.0, None, date), wall=lambda: now)
+    assert attempt.error == f"HTTP 401: wrong token, stream id or scope{words}"
+
+
+def test_byte_order_mark() -> None:
+    """A byte order mark before the JSON is none of it."""
+    body = b'\xef\xbb\xbf{"status":"Stopped","message":"Campaign Stopped"}'
+    assert interpret(Response(200, body, 1.0)).outcome is Outcome.STOPPED

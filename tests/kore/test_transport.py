@@ -5,10 +5,12 @@ a line in TRANSPORTS. Each test runs on both event loops, because a run of the c
 """
 
 import asyncio
+import contextlib
 import gzip
 import itertools
 import re
 import socket
+import ssl
 import sys
 import tracemalloc
 import zlib
@@ -22,7 +24,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bulkstop.errors import SettingsError
+from bulkstop.errors import CredentialsError
 from bulkstop.kore.aiohttp_transport import AiohttpTransport
 from bulkstop.kore.calls import headers, target
 from bulkstop.kore.exchange import BODY_CAP, Response, TransportFailure
@@ -738,13 +740,20 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any]:
     return str(ca_file), context
 
 
+def _read_at_least(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        data += connection.recv(65536)
+    return data
+
+
 class TestTls:
     """https is verified, against an authority of one's own where that is given."""
 
     async def test_untrusted(self, make: Make, tls: tuple[str, Any]) -> None:
         """An untrusted certificate ends the call before anything is sent, names --ca, and is not tried again."""
         async with listening(replying(http()), tls[1]) as server:
-            response = failure(await ask(make, server.url), Outcome.CONNECTION_ERROR, RetryHint.NO)
+            response = failure(await ask(make, server.url), Outcome.CONNECTION_ERROR, RetryHint.NEVER)
         assert "give ca=" in response.error
         assert server.requests == []
 
@@ -758,7 +767,7 @@ class TestTls:
         """A certificate for another name is not accepted, trusted authority or not."""
         async with listening(replying(http()), tls[1]) as server:
             response = await ask(make, f"https://localhost:{server.port}", ca=tls[0])
-        failure(response, Outcome.CONNECTION_ERROR, RetryHint.NO)
+        failure(response, Outcome.CONNECTION_ERROR, RetryHint.NEVER)
         assert server.requests == []
 
     async def test_plain_server(self, make: Make) -> None:
@@ -777,15 +786,66 @@ class TestTls:
         async with listening(Connection.gone) as server:
             failure(await ask(make, f"https://127.0.0.1:{server.port}", timeout_s=TIMEOUT_S), Outcome.TIMEOUT)
 
-    @pytest.mark.parametrize("content", [None, b"", b"not a certificate", b"\xff\x00"])
-    async def test_unusable_ca_file(self, make: Make, tmp_path: Path, content: bytes | None) -> None:
-        """A --ca file without a certificate is a settings error of one line before any call, for http:// too."""
-        path = tmp_path / "ca.pem"
-        if content is not None:
-            path.write_bytes(content)
-        with pytest.raises(SettingsError, match=r"^ca .*ca\.pem: not a readable file of PEM certificates .*$"):
-            async with make(f"http{'s' if content else ''}://127.0.0.1:1", ca=str(path)):
-                pass
+    @pytest.mark.parametrize("way", ["straight", "proxy"])
+    async def test_certificate_of_ours(self, make: Make, tls: tuple[str, Any], way: str) -> None:
+        """A server that asks for a client certificate is given it, also through a proxy."""
+        chain = str(Path(tls[0]).with_name("server.pem"))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(chain)
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(tls[0])
+        async with listening(proxying([])) as proxy, listening(replying(http()), context) as server:
+            options: dict[str, Any] = {"ca": tls[0], "proxy": proxy.url if way == "proxy" else None}
+            assert answer(await ask(make, server.url, cert=chain, **options)).body == VOICE_ANSWER
+
+    async def test_certificate_of_ours_wanted(self, make: Make, tls: tuple[str, Any]) -> None:
+        """A server that asks for one in vain says so in place of an answer; nothing was with it, nor will be."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(Path(tls[0]).with_name("server.pem"))
+        context.verify_mode = ssl.CERT_REQUIRED
+
+        def refuse(listener: socket.socket) -> None:  # asyncio's servers hang up without a word
+            received, to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+            server = context.wrap_bio(received, to_send, server_side=True)
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(AMPLE_S)
+                for expected in (1, 200):  # the client's end of a handshake has 110 bytes: so the call has left as well
+                    received.write(_read_at_least(connection, expected))
+                    with contextlib.suppress(ssl.SSLError):
+                        server.do_handshake()
+                    connection.sendall(to_send.read())
+                while connection.recv(65536):
+                    pass
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            server = asyncio.get_running_loop().run_in_executor(None, refuse, listener)
+            host = f"https://127.0.0.1:{listener.getsockname()[1]}"
+            response = failure(await ask(make, host, ca=tls[0]), Outcome.CONNECTION_ERROR, RetryHint.NEVER)
+            await server
+        assert response.error.startswith("the server asks for a client certificate; give cert=")
+        assert not response.may_have_arrived
+
+    async def test_trailing_dot(self, make: Make, tls: tuple[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        """The dot at the end of a full name is neither in the certificate nor in `Host`."""
+        names: list[str | None] = []
+        loop = asyncio.get_running_loop()
+        real_look_up = loop.getaddrinfo
+
+        async def look_up(host: str, port: int, **options: Any) -> list[Any]:
+            return await real_look_up("127.0.0.1" if host == "localhost." else host, port, **options)
+
+        monkeypatch.setattr(loop, "getaddrinfo", look_up)
+        tls[1].sni_callback = lambda _, name, __: names.append(name)
+        async with listening(replying(http()), tls[1]) as server:
+            got = await ask(make, f"https://localhost.:{server.port}", ca=tls[0])
+            response = failure(got, Outcome.CONNECTION_ERROR, RetryHint.NEVER)
+        tls[1].sni_callback = None
+        assert names == ["localhost"]
+        assert "not valid for localhost;" in response.error
+        async with listening(replying(http())) as server:
+            answer(await ask(make, f"http://localhost.:{server.port}"))
+        assert f"\r\nHost: localhost:{server.port}\r\n".encode() in server.requests[0]
 
 
 class TestProxy:
@@ -820,14 +880,12 @@ class TestProxy:
     @pytest.mark.parametrize("form", ["pa%3A55word", "pa:55word", "us er:pa:55word"])
     async def test_password_is_masked(self, make: Make, form: str) -> None:
         """A proxy that repeats its own password, in whatever form, cannot bring it into an answer."""
-        raw_answer = http(
-            b"no: " + form.encode(), f"Location: http://{form}/", status="407 Proxy Authentication Required"
-        )
+        raw_answer = http(b"no: " + form.encode(), f"Location: http://{form}/", status="502 Bad Gateway")
         async with listening(replying(raw_answer)) as proxy:
             response = answer(
                 await ask(make, "http://127.0.0.1:1", proxy=proxy.url.replace("//", "//us%20er:pa%3A55word@"))
             )
-        assert (response.status, b"[masked]" in response.body) == (407, True)
+        assert (response.status, b"[masked]" in response.body) == (502, True)
         assert "55word" not in str(response)
 
     async def test_environment_is_left_alone(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -838,10 +896,57 @@ class TestProxy:
             answer(await ask(make, server.url))
 
     async def test_tunnel_refused(self, make: Make) -> None:
-        """A proxy that wants a login before it opens a tunnel is named as the one who refused."""
-        async with listening(replying(http(b"", status="407 Proxy Authentication Required"))) as proxy:
+        """A proxy that cannot reach the host is named as the one who said so: nothing was sent."""
+        async with listening(replying(http(b"", status="502 Bad Gateway"))) as proxy:
             response = failure(await ask(make, "https://127.0.0.1:1", proxy=proxy.url), Outcome.CONNECTION_ERROR)
-        assert response.error == "the proxy answered HTTP 407"
+        assert response.error == "the proxy answered HTTP 502; nothing was sent"
+
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    @pytest.mark.parametrize("status", ["407 Proxy Authentication Required", "403 Forbidden"])
+    async def test_nobody_gets_through(self, make: Make, scheme: str, status: str) -> None:
+        """A proxy that refuses is asked once, by however many calls at a time, and what it said ends the run."""
+        async with listening(replying(http(b"no", status=status))) as proxy:
+            there = proxy.url.replace("//", "//janusz:%C4%98dward@")
+            async with make(f"{scheme}://127.0.0.1:1", timeout_s=AMPLE_S, proxy=there) as transport:
+                ends = await asyncio.gather(
+                    *(transport.post(TARGET, HEADERS) for _ in range(9)), return_exceptions=True
+                )
+        assert {type(end) for end in ends} == {CredentialsError}
+        assert f"(HTTP {status[:3]})" in str(ends[0])
+        (head,) = proxy.requests
+        assert b"Basic amFudXN6OsSYZHdhcmQ=" in head
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            b"HTTP/1.1 204 No Content\r\n\r\n",
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+            b"HTTP/1.0 200 OK\n\n",
+        ],
+        ids=["204", "interim", "line-feeds"],
+    )
+    async def test_ways_to_say_yes(self, make: Make, tls: tuple[str, Any], said: bytes) -> None:
+        """Any 2xx opens the tunnel, whatever line ends it has and whatever came before it."""
+        async with listening(replying(http()), tls[1]) as server, listening(proxying([], said)) as proxy:
+            assert answer(await ask(make, server.url, proxy=proxy.url, ca=tls[0])).body == VOICE_ANSWER
+
+    @pytest.mark.parametrize("hangs", ["tls", "connect"])
+    async def test_hangs_before_anything_was_sent(self, make: Make, hangs: str) -> None:
+        """What hangs in the handshake or at CONNECT has not been sent, whichever deadline is the first."""
+        async with listening(Connection.gone) as server:
+            where: dict[str, Any] = {"proxy": server.url} if hangs == "connect" else {}
+            host = f"https://127.0.0.1:{server.port}"
+            for deadlines in ({"timeout_s": TIMEOUT_S}, {"timeout_s": AMPLE_S, "connect_timeout_s": TIMEOUT_S}):
+                response = failure(await ask(make, host, **deadlines, **where), Outcome.TIMEOUT)
+                assert response.error.endswith("; nothing was sent")
+                assert not response.may_have_arrived
+
+    async def test_breaks_off(self, make: Make) -> None:
+        """A proxy that hangs up at CONNECT has passed nothing on."""
+        async with listening(replying(b"", "close")) as proxy:
+            response = failure(await ask(make, "https://127.0.0.1:1", proxy=proxy.url), Outcome.CONNECTION_ERROR)
+        assert response.error.endswith("; nothing was sent")
+        assert not response.may_have_arrived
 
     @pytest.mark.parametrize("scheme", ["http", "https"])
     async def test_unreachable(self, make: Make, scheme: str) -> None:

@@ -1,11 +1,13 @@
 """How a run ended, of whatever kind: what is raised unless all is done, and what a machine is told."""
 
 import json
+import signal
+from dataclasses import replace
 
 import pytest
 
 from bulkstop.errors import BulkstopError, GuardError, ListError, NotDoneError
-from bulkstop.model import CampaignType, Outcome, Result, ScheduleState, State
+from bulkstop.model import SIGNALS, CampaignType, Outcome, Result, ScheduleState, State
 from bulkstop.report.lists.verification import Verification
 from bulkstop.report.load.summary import LoadPlan, LoadSummary
 from bulkstop.report.load.thresholds import parse_threshold
@@ -65,9 +67,9 @@ def test_all_done(summary: Summary) -> None:
         (stopped(Outcome.STOPPED, Outcome.STOPPED, Outcome.TIMEOUT), "2 stopped, 1 timeout"),
         (stopped(Outcome.STOPPED, Outcome.NOT_SENT, signum=2), "1 stopped, 1 not_sent; ended by SIGINT"),
         (stopped(Outcome.STOPPED, rows=3), "1 stopped; 2 rows without a line"),
-        (stopped(Outcome.STOPPED, schedule=ScheduleState.FAILED), "1 stopped; 1 schedules not disabled"),
+        (stopped(Outcome.STOPPED, schedule=ScheduleState.FAILED), "1 stopped; 1 schedule not disabled"),
         (verified({State.RUNNING: 1, State.NOT_RUNNING: 2}), "1 running, 2 not_running"),
-        (verified({State.NOT_RUNNING: 2}, invalid=1), "2 not_running; 1 rows that name no campaign"),
+        (verified({State.NOT_RUNNING: 2}, invalid=1), "2 not_running; 1 row that names no campaign"),
         (loaded("p99<50ms"), "10 stopped; p99<50ms: FAILED (100ms)"),
         (loaded("p99<1s", late_s=9.0), "10 stopped; THE SCHEDULE WAS NOT KEPT"),
     ],
@@ -109,3 +111,16 @@ def test_stops_as_json() -> None:
         "reason": "all sent",
         "exit_code": 1,
     }
+
+
+@pytest.mark.parametrize("signum", SIGNALS, ids=lambda each: each.name)
+def test_the_signal_is_named(signum: signal.Signals) -> None:
+    """The reason of a manifest names the signal that the exit code stands for, whatever else came to pass meanwhile."""
+    drained = stopped(Outcome.STOPPED, Outcome.NOT_SENT, signum=signum)
+    for each in (drained, replace(drained, out_of_time=True), replace(drained, ended="drained")):
+        assert (each.reason, each.exit_code) == (f"by {signum.name}, before all were sent", 128 + signum)
+    assert stopped(rows=2, signum=signum).reason == f"by {signum.name}, before all were sent"
+    assert stopped(Outcome.STOPPED, signum=signum).reason == f"by {signum.name}, after all were sent"
+    told = replace(verified({State.UNKNOWN: 1}), signum=signum)
+    with pytest.raises(NotDoneError, match=f"ended by {signum.name}"):
+        told.check()

@@ -22,7 +22,7 @@ from bulkstop.events import (
     WrongScheduleDisabled,
 )
 from bulkstop.kore.session import make_perform
-from bulkstop.model import Attempt, Campaign, CampaignType, Outcome, Result, RetryHint
+from bulkstop.model import Attempt, Campaign, CampaignType, Outcome, Result, RetryHint, WaitReason
 from bulkstop.redact import MASK, Redactor
 from bulkstop.report import log
 from bulkstop.report.log import LOG, log_event
@@ -226,11 +226,12 @@ def test_progress_for_machines() -> None:
         failed=1,
         in_flight=0,
         elapsed_s=1.0,
-        least_left_s=61.04,
+        left_s=61.04,
+        waits_for=WaitReason.QUOTA,
     )
     progress.show(snapshot)
     progress.close()
-    assert events == [Progressed(10, 2, 1, 1, 61.0)]
+    assert events == [Progressed(10, 2, 1, 1, 61.0, "quota")]
 
 
 @pytest.mark.real

@@ -63,6 +63,20 @@ async def test_a_clock_that_moves_past_it(by_s: float, monkeypatch: pytest.Monke
     assert (summary.stats.outcomes[Outcome.STOPPED], summary.stats.outcomes[Outcome.NOT_SENT]) == (40, ROWS - 40)
 
 
+async def test_the_end_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is never later than the time to finish by, whatever the quota allows."""
+    clock = Clock({})
+    for module in (wiring, run_module):
+        monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: clock.wall_s, monotonic=time.monotonic))
+    monkeypatch.setattr(Settings, "seconds_left", lambda self, now: LEFT_S)
+    async with make_engine(clock, finish_by="18:00", quota="1/60s", quota_store="memory") as engine:
+        run = engine.run(ids(ROWS))
+        async for _ in run:
+            seen = run.snapshot()
+            break
+    assert (seen.left_s, seen.ends_at_deadline) == (LEFT_S, True)
+
+
 async def test_a_clock_that_moves_less(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the time all is sent."""
     summary = await run_beside(Clock({40: LEFT_S - 0.001}), monkeypatch)

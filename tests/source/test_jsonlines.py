@@ -47,7 +47,9 @@ def test_bare_ids(rows_of: Read) -> None:
 )
 def test_one_value_over_several_lines(rows_of: Read, data: bytes) -> None:
     """A list or an object over several lines is refused: of a list of ids the last line would be one by itself."""
-    with pytest.raises(InputError, match=r"line [12]: begins one JSON value over several lines; `jq -c '\.\[\]'`"):
+    with pytest.raises(
+        InputError, match=r"line [12]: begins one JSON value over several lines; make a list of its ids: jq -r '"
+    ):
         rows_of("list.jsonl", data)
 
 

@@ -115,7 +115,7 @@ def test_not_there(tmp_path: Path, defaults: Defaults) -> None:
     """A missing file, a directory and an impossible name are errors before anything is read."""
     good = tmp_path / "good.txt"
     good.write_bytes(b"cd-1\n")
-    for name, why in (("missing.csv", "No such file"), ("nul\0.csv", "null")):
+    for name, why in (("missing.csv", "No such file"), ("nul\0.csv", "no file of this name")):
         with pytest.raises(InputError, match=why):
             read([str(good), str(tmp_path / name)], defaults=defaults)
     (tmp_path / "folder.csv").mkdir()

@@ -3,11 +3,12 @@
 import asyncio
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -23,15 +24,16 @@ from bulkstop.cli.load.options import (
 )
 from bulkstop.cli.log import log_to_stderr, say
 from bulkstop.cli.options import GroupedCommand, describe_way, read_settings
+from bulkstop.cli.stop.checks import check_expected, confirm
 from bulkstop.cli.terminal import err_outboxes, is_watched, print_err, print_last
 from bulkstop.errors import BulkstopError, SettingsError
 from bulkstop.files.output import Output
 from bulkstop.files.whole import AtomicFile
-from bulkstop.model import SIGNALS
+from bulkstop.model import SIGNALS, CampaignType, Outcome
 from bulkstop.outbox import Outbox
 from bulkstop.report.load.charts import check_library, read_library
 from bulkstop.report.load.requests import KEYS
-from bulkstop.report.load.summary import LoadSummary, format_plan, format_summary, list_faults
+from bulkstop.report.load.summary import LoadSummary, format_plan, format_summary, format_verdict, list_faults
 from bulkstop.report.load.timeline import Timeline, choose_width
 from bulkstop.runs import host
 from bulkstop.runs.load.hosts import is_named, is_vendor, read_host_name
@@ -40,10 +42,11 @@ from bulkstop.runs.load.recorder import Outputs
 from bulkstop.runs.load.run import Load, Share, execute
 from bulkstop.runs.load.shapes import Shape
 from bulkstop.runs.load.targets import check_number, choose_targets, describe_targets, read_targets
+from bulkstop.runs.stop.warnings import find_warnings
 from bulkstop.runs.wiring import list_secrets
-from bulkstop.settings import Settings
+from bulkstop.settings import Settings, is_loopback
 from bulkstop.source.plan import Plan
-from bulkstop.text import format_table
+from bulkstop.text import format_count, format_table
 
 EXAMPLE = f"""\b
 Example:
@@ -51,7 +54,8 @@ Example:
       --rate 500/s --duration 30s --require 'p99<250ms' --require 'errors<1%'
 
 \b
-Every request is a real stop of the campaign it names: of a list, in its order, again and again;
+Every request is a real stop of the campaign it names: of a list, in its order, again and again, which
+has to be confirmed as for `stop` (--expect, --yes) unless the host is this machine;
 without INPUT the ids are made up. Each is sent once: no retries, no quota.
 Requests leave when they are due, whether or not earlier ones are answered, as long as fewer than
 --max-in-flight are; one that has to wait for a place keeps its time.
@@ -133,21 +137,22 @@ def load_test(shape: Shape, options: LoadOptions, settings: Settings) -> int:
             host_row, *rows = format_plan(load.plan(settings))
             table = [host_row, *describe_way(settings), *rows]
             print_err("\n".join(format_table("Load test: every request is a real stop", table)))
-        confirm_host(settings, options.allowed)
+        confirm_all(plan, settings, options, load.planned)
         summary = measure(load, share, settings, options)
-    if options.as_json:
-        return print_last(json.dumps(summary.as_dict()), summary.exit_code)
-    return summary.exit_code
+    code = print_last(json.dumps(summary.as_dict()), summary.exit_code) if options.as_json else summary.exit_code
+    if code == summary.exit_code and options.has_verdict(code):  # else what could not be written is the last word
+        print_err(format_verdict(summary))
+    return code
 
 
 def measure(load: Load, share: Share, settings: Settings, options: LoadOptions) -> LoadSummary:
     """Send it, and write and say what was measured."""
     with open_outputs(options, load) as (outputs, page):
         summary = run_load(load, share, settings, outputs, options)
-        print_summary(summary, quiet=options.quiet)
+        print_summary(summary, options)
         if page is None or outputs.timeline is None:
             return summary
-        return save_page(page, summary, outputs.timeline, quiet=options.quiet)
+        return save_page(page, summary, outputs.timeline, options)
 
 
 def find_limit(search: limit.SearchOptions, options: LoadOptions, settings: Settings) -> int:
@@ -160,10 +165,11 @@ def find_limit(search: limit.SearchOptions, options: LoadOptions, settings: Sett
             choose_targets(plan, settings, options.id_prefix)(0, 1),
             plan,
             settings,
-            confirm=lambda: confirm_host(settings, options.allowed),
+            confirm=lambda: confirm_all(plan, settings, options, search.search.count),
             targets=describe_targets(plan, settings, options.label),
             as_json=options.as_json,
             quiet=options.quiet,
+            has_verdict=options.has_verdict,
         )
 
 
@@ -176,7 +182,8 @@ def check_processes(load: Load) -> None:
     """Refuse processes that would have nothing to do: raises SettingsError."""
     if load.processes > load.max_in_flight:
         raise SettingsError(
-            f"--processes {load.processes}: more than the {load.max_in_flight:,} requests that may be in flight; "
+            f"--processes {load.processes}: more than the "
+            f"{format_count(load.max_in_flight, 'request')} that may be in flight; "
             "lower it, or raise --max-in-flight (with --closed: --concurrency); nothing was sent"
         )
 
@@ -192,14 +199,16 @@ def run_load(load: Load, share: Share, settings: Settings, outputs: Outputs, opt
     return processes.run(load, share, settings, outputs, signals=SIGNALS, say=say, progress=progress)
 
 
-def print_summary(summary: LoadSummary, *, quiet: bool) -> None:
-    """Say how it went; what went wrong also when little is to be said."""
-    if not quiet:
+def print_summary(summary: LoadSummary, options: LoadOptions) -> None:
+    """Say how it went; what went wrong also when little is to be said, as far as the verdict does not."""
+    if not options.quiet:
         print_err("\n".join(format_table("Summary", format_summary(summary))))
-    elif summary.fault is not None:
+    elif summary.fault is not None and options.log_json:
         print_err(f"bulkstop: {summary.fault}")
+    verdict = format_verdict(summary) if options.has_verdict(summary.exit_code) else ""
     for line in list_faults(summary):
-        print_err(f"bulkstop: {line}")
+        if line not in verdict:
+            print_err(f"bulkstop: {line}")
 
 
 def confirm_host(settings: Settings, allowed: Sequence[str]) -> None:
@@ -215,6 +224,40 @@ def confirm_host(settings: Settings, allowed: Sequence[str]) -> None:
     print_err(f"{name} is the vendor's own service, which others use as well. To load it, type its name:")
     if not is_named(settings.host, [sys.stdin.readline().strip()]):
         raise SettingsError(f"not confirmed: {name} was not typed; nothing was sent")
+
+
+def confirm_all(plan: Plan | None, settings: Settings, options: LoadOptions, planned: int | None) -> None:
+    """Have the host and the campaigns confirmed where that is needed: raises SettingsError."""
+    confirm_host(settings, options.allowed)
+    confirm_list(plan, settings, options, planned)
+
+
+def confirm_list(plan: Plan | None, settings: Settings, options: LoadOptions, planned: int | None) -> None:
+    """Stop the campaigns of a list at a service that is not this machine's own only as `stop` would: once confirmed.
+
+    Raises SettingsError where the list has another number of campaigns than is expected, or nobody has confirmed it.
+    """
+    if plan is None:
+        return
+    check_expected(plan, options.expect)
+    if options.yes or options.expect is not None or is_here(settings):
+        return
+    if not options.quiet:
+        rows = [("to stop", describe_counts(plan.types)), ("not sent", describe_counts(plan.held) or "0")]
+        warnings = find_warnings(plan, settings, None)
+        print_err("\n".join([*format_table("Campaigns", rows), *(f"warning: {each}" for each in warnings)]))
+    confirm(plan.to_send if planned is None else min(planned, plan.to_send))
+
+
+def is_here(settings: Settings) -> bool:
+    """Tell whether the calls stay on this machine, whatever proxy they go through."""
+    names = [urlsplit(url).hostname for url in (settings.host, settings.proxy) if url]
+    return all(map(is_loopback, names))
+
+
+def describe_counts(counts: Mapping[CampaignType, int] | Mapping[Outcome, int]) -> str:
+    """Write how many there are of each."""
+    return ", ".join(f"{number:,} {name.value}" for name, number in counts.items())
 
 
 @contextmanager
@@ -233,7 +276,8 @@ def open_outputs(options: LoadOptions, load: Load) -> Iterator[tuple[Outputs, At
         for output in filter(None, (results, hdr)):
             if output.missing:
                 print_err(
-                    f"bulkstop: {output.name}: {output.missing:,} lines could not be written, as nobody reads them"
+                    f"bulkstop: {output.name}: {format_count(output.missing, 'line')} "
+                    "could not be written, as nobody reads them"
                 )
 
 
@@ -249,15 +293,16 @@ def _open_output(stack: ExitStack, path: str | None, option: str, *, overwrite: 
     return output
 
 
-def save_page(file: AtomicFile, summary: LoadSummary, timeline: Timeline, *, quiet: bool) -> LoadSummary:
+def save_page(file: AtomicFile, summary: LoadSummary, timeline: Timeline, options: LoadOptions) -> LoadSummary:
     """Write the page of a run and say so; returns the summary, with what kept the page from being written."""
     from bulkstop.report.load.page import render_page  # here, because a run without a page does not pay for it
 
     try:
         file.save(render_page(summary, timeline.points(), read_library()).encode())
     except BulkstopError as fault:
-        print_err(f"bulkstop: {fault}")
+        if options.log_json or summary.fault:  # else the verdict says so
+            print_err(f"bulkstop: {fault}")
         return replace(summary, fault=summary.fault or fault)
-    if not quiet:
+    if not options.quiet:
         print_err(f"{file.name}: written")
     return summary

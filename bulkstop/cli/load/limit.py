@@ -21,6 +21,7 @@ from bulkstop.report.load.limit import (
     QuotaTarget,
     describe_paste,
     format_limit,
+    format_limit_verdict,
     format_probe,
     format_profile,
     format_search,
@@ -29,7 +30,7 @@ from bulkstop.report.load.limit import (
 )
 from bulkstop.runs import host
 from bulkstop.runs.load import shapes
-from bulkstop.runs.load.search import START, STEP_S, TOP, USUAL, Search, execute
+from bulkstop.runs.load.search import PROOF_S, START, STEP_S, TOP, USUAL, Search, execute
 from bulkstop.settings import OPTION_SPECS, Settings
 from bulkstop.settings.profiles import read_profile
 from bulkstop.source.plan import Plan
@@ -38,21 +39,46 @@ from bulkstop.text import format_table
 ABOUT = f"""\b
 --find-limit looks for the highest rate that holds: from --rate (or {START:g}/s) on it doubles until one does
 not, halves the gap until it is below 5 %, and lets the highest that held do so once more, for twice the time.
-  a step        --step, or {STEP_S:g}s; it has to be longer than the time over which the service counts: a limit
-                of so many calls a minute is not felt in {STEP_S:g} seconds, and needs --step 60s
+  a step        --step, or {STEP_S:g}s; longer once a refusal shows that the service still counts the requests of
+                earlier steps, until --duration or --count is used up: then the limit is not known, exit code 3
   it holds      if all that is required does, and, unless a --require is about the same,
                 {", ".join(each.text for each in USUAL)}
-  after one that did not, nothing is sent for a step, or for as long as the service asks for
+  after one that did not, nothing is sent for a step, or for as long as the service asks for; before a rate has
+                to hold for twice the time, calls are sent until one is refused, so that none are saved up
   rate          --require 'rate>50/s' is asked of the limit that was found
---write-quota prints the lines to paste into the profile: the rate, rounded down, as its quota, and
-pace = "{EVEN}", as it held for calls sent evenly; on standard output, with --json on standard error.
+--write-quota prints the lines to paste into the profile, once the rate has held for {PROOF_S:g} s, so that a limit
+per minute shows: the rate, rounded down, as its quota, and pace = "{EVEN}", as it held for calls sent evenly; on
+standard output, with --json on standard error.
 Exit code 1 if nothing held, 3 if this machine gave way before the service did, or the search did not end."""
 
 
 WITH_SEARCH = frozenset(
     {
-        *("source", "fmt", "rate", "step_s", "count", "max_in_flight", "max_late_s", "require", "id_prefix"),
-        *("allowed", "as_json", "quiet", "find_limit", "max_rate", "write_quota", "log_level", "log_json"),
+        *(
+            "source",
+            "fmt",
+            "rate",
+            "step_s",
+            "length_s",
+            "count",
+            "max_in_flight",
+            "max_late_s",
+            "require",
+            "id_prefix",
+        ),
+        *(
+            "allowed",
+            "as_json",
+            "quiet",
+            "yes",
+            "expect",
+            "find_limit",
+            "max_rate",
+            "write_quota",
+            "log_level",
+            "log_json",
+        ),
+        *("yes", "expect"),
         *("profile", "config", *(OPTION_SPECS.keys() - {"concurrency"})),
     }
 )
@@ -104,6 +130,8 @@ def read_search_options(ctx: click.Context) -> SearchOptions | None:
         count=params["count"],
         max_in_flight=params["max_in_flight"],
         max_late_s=params["max_late_s"],
+        length_s=params["length_s"],
+        proof_s=PROOF_S if params["write_quota"] else 0.0,
     )
     if search.start > search.top:
         raise SettingsError("--max-rate: is lower than --rate, where the search begins")
@@ -133,6 +161,7 @@ def search(
     targets: str,
     as_json: bool,
     quiet: bool,
+    has_verdict: Callable[[int], bool],
 ) -> int:
     """Search, say how it goes and what was found; returns the exit code."""
     if options.target is not None and plan is not None and len(plan.accounts) > 1:
@@ -143,19 +172,26 @@ def search(
         print_err("\n".join(format_table("Search for the limit: every request is a real stop", table)))
     confirm()
     tell_probe = (lambda probe: None) if quiet else (lambda probe: print_err(f"  {format_probe(probe)}"))
-    job = execute(options.search, campaigns, settings, signals=SIGNALS, say=say, tell=tell_probe)
-    return show(host.run(job), options.target, as_json=as_json, quiet=quiet)
+    note = (lambda text: None) if quiet else (lambda text: print_err(f"  {text}"))
+    job = execute(options.search, campaigns, settings, signals=SIGNALS, say=say, tell=tell_probe, note=note)
+    summary = host.run(job)
+    verdict = format_limit_verdict(summary) if has_verdict(summary.exit_code) else ""
+    code = show(summary, options.target, as_json=as_json, quiet=quiet, verdict=verdict)
+    if verdict and code == summary.exit_code:  # else what could not be written is the last word
+        print_err(verdict)
+    return code
 
 
-def show(summary: LimitSummary, target: QuotaTarget | None, *, as_json: bool, quiet: bool) -> int:
-    """Say what was found; returns the exit code."""
+def show(summary: LimitSummary, target: QuotaTarget | None, *, as_json: bool, quiet: bool, verdict: str) -> int:
+    """Say what was found, as far as the verdict does not; returns the exit code."""
     quota = summary.quota
     if not quiet:
         paste = [("quota", describe_paste(target, quota))] if target else []
         print_err("\n".join(format_table("Summary", [*format_limit(summary), *paste])))
     for line in list_limit_faults(summary):
-        print_err(f"bulkstop: {line}")
-    lines = "" if target is None or quota is None else format_profile(target.profile, quota)
+        if line not in verdict:
+            print_err(f"bulkstop: {line}")
+    lines = "" if target is None or quota is None else format_profile(target, quota)
     if not as_json:
         return print_last(lines, summary.exit_code) if lines else summary.exit_code
     if lines:

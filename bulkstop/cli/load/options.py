@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from bulkstop.cli.files import check_written
 from bulkstop.cli.load import limit
 from bulkstop.cli.log import with_log
+from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import ParsedText, with_options, with_settings
 from bulkstop.errors import SettingsError
 from bulkstop.report.load.metrics import MAX_LATE_S
@@ -19,6 +20,7 @@ from bulkstop.runs.load import shapes
 from bulkstop.runs.load.run import LEAST_IN_FLIGHT, MOST_IN_FLIGHT
 from bulkstop.runs.load.shapes import Shape
 from bulkstop.runs.load.targets import PREFIX
+from bulkstop.runs.options import parse_expected
 from bulkstop.runs.stop.input_files import is_same
 from bulkstop.settings import Settings
 from bulkstop.settings.parse import parse_count, parse_seconds
@@ -43,7 +45,7 @@ with_load_options = with_options(
     click.option(
         "--format",
         "fmt",
-        type=click.Choice([form.value for form in Format]),
+        type=WordChoice([form.value for form in Format]),
         help="Form of INPUT, where no ending tells it.",
     ),
     click.option(
@@ -121,6 +123,13 @@ with_load_options = with_options(
         metavar="HOST",
         help="The vendor's host that is meant indeed; on a terminal its name is asked for; repeatable.",
     ),
+    click.option("--yes", is_flag=True, help="Do not ask before the campaigns of INPUT are stopped elsewhere."),
+    click.option(
+        "--expect",
+        type=ParsedText(parse_expected, "N|A..B"),
+        metavar="N|A..B",
+        help="Do not ask; send nothing unless INPUT has this many campaigns.",
+    ),
     click.option("--json", "as_json", is_flag=True, help="The figures as JSON, on standard output."),
     click.option("--quiet", is_flag=True, help="Say only what went wrong."),
     with_log,
@@ -145,8 +154,11 @@ class LoadOptions:
     html: str | None
     overwrite: bool
     allowed: tuple[str, ...]
+    yes: bool
+    expect: tuple[int, int] | None
     as_json: bool
     quiet: bool
+    log_json: bool
 
     @property
     def outputs(self) -> tuple[tuple[str, str | None], ...]:
@@ -157,6 +169,10 @@ class LoadOptions:
     def label(self) -> str:
         """What the campaigns are called."""
         return printable(self.source or self.id_prefix)
+
+    def has_verdict(self, code: int) -> bool:
+        """Tell whether the last word is said of a run with this exit code; a log for machines has none."""
+        return not self.log_json and bool(code or not self.quiet)
 
 
 def read_load_options(params: Mapping[str, Any]) -> LoadOptions:
@@ -193,6 +209,8 @@ def check_input(ctx: click.Context, options: LoadOptions) -> None:
             "--id-prefix: is for campaigns that are made up, and INPUT has others",
         ),
         ("fmt", options.source is None, "--format: is the form of INPUT; give INPUT"),
+        ("expect", options.source is None, "--expect: is the number of campaigns in INPUT; give INPUT"),
+        ("yes", options.source is None, "--yes: is for the campaigns of INPUT; give INPUT"),
     ):
         if is_without_use and _is_typed(ctx, name):
             raise SettingsError(why)

@@ -1,20 +1,43 @@
 """What is checked before the first call, and the question that a person answers."""
 
-import os
 import sys
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import NamedTuple
 
-from bulkstop.cli.files import check_results, check_written
+from bulkstop.cli.files import check_results, check_written, use_store
 from bulkstop.cli.stop.options import StopOptions
 from bulkstop.cli.terminal import is_watched, print_err
-from bulkstop.errors import InputError, OutputError, SettingsError
+from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
 from bulkstop.files.whole import AtomicFile, beside, is_device
 from bulkstop.model import Outcome
-from bulkstop.report.stop.ledger import Mode, exists_already
-from bulkstop.runs.stop.plan import check_usable
-from bulkstop.runs.wiring import check_size, find_proxy, make_tokens, plan_waves
+from bulkstop.naming import name_setting
+from bulkstop.report.stop.plan import PlanFacts
+from bulkstop.runs import host
+from bulkstop.runs.stop.forecast import forecast_accounts
+from bulkstop.runs.stop.journal import RunJournal
+from bulkstop.runs.stop.plan import check_usable, describe_plan
+from bulkstop.runs.wiring import (
+    check_accounts,
+    check_size,
+    check_time,
+    check_tls_files,
+    check_token_command,
+    find_proxy,
+    has_token_command,
+    make_tokens,
+    make_transport,
+    open_and_close,
+    open_quota_store,
+    plan_waves,
+)
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
+from bulkstop.source.protect import read_protection
+from bulkstop.text import format_count
+
+CONNECTION_FILES = ("ca", "cert", "key", "proxy")
+"""Settings of the connection that may be unusable, so that it is worth the import of the transport to find out."""
 
 
 def check_files(options: StopOptions, settings: Settings, config: str) -> None:
@@ -40,33 +63,148 @@ def running_list(target: str) -> str:
 
 def check_plan(plan: Plan, settings: Settings, options: StopOptions) -> None:
     """Refuse a plan that is not what the caller expects; raises InputError or SettingsError."""
-    expect = options.expect
     why = f" (first {plan.first_invalid})" if plan.held_invalid else ""
     if options.strict:
         check_usable(plan)
     if not plan.to_send and not plan.settled and not plan.held[Outcome.PROTECTED]:
         raise InputError(f"the list holds no campaign to stop{why}; nothing was sent")
     check_size(settings, plan.listed)
+    check_accounts(settings, plan.accounts)
     plan_waves(settings, plan.to_send)
+    check_expected(plan, options.expect)
+
+
+def check_expected(plan: Plan, expect: tuple[int, int] | None) -> None:
+    """Refuse a list of another length than is expected: raises SettingsError."""
     if expect is not None and not expect[0] <= plan.listed <= expect[1]:
         span = str(expect[0]) if expect[0] == expect[1] else f"{expect[0]} to {expect[1]}"
-        raise SettingsError(f"--expect: the list has {plan.listed:,} campaigns to stop, not {span}; nothing was sent")
+        raise SettingsError(
+            f"--expect: the list has {format_count(plan.listed, 'campaign')} to stop, not {span}; nothing was sent"
+        )
 
 
-def check_start(settings: Settings, options: StopOptions) -> None:
-    """Find out what would keep the run from starting, before a person is asked: raises SettingsError or OutputError."""
-    make_tokens(settings)
-    find_proxy(settings)
-    if settings.ca is not None and not os.access(settings.ca, os.R_OK):
-        raise SettingsError(f"--ca {settings.ca}: cannot be read")
-    if options.target != "-" and options.mode is Mode.NEW and Path(options.target).is_file():
-        raise exists_already(options.target)
+class Start(NamedTuple):
+    """What the run would start with."""
+
+    plan: Plan
+    settings: Settings
+    options: StopOptions
+    journal: RunJournal
+
+
+def check_start(start: Start) -> None:
+    """Find out what would keep the run from starting, before a person is asked: raises the first fault."""
+    for fault in find_faults(start):
+        raise fault
+
+
+def find_faults(start: Start) -> Iterator[BulkstopError]:
+    """Yield all that would keep the run from starting; nobody is called, and nothing is left behind."""
+    seen = set()
+    for check in CHECKS:
+        try:
+            check(start)
+        except BulkstopError as fault:
+            if str(fault) not in seen:
+                yield fault
+            seen.add(str(fault))
+
+
+def find_setting_faults(settings: Settings) -> Iterator[BulkstopError]:
+    """Yield what the settings alone say against a run of whatever list."""
+    return _raise_in_turn((partial(check_time, settings), partial(read_protection, settings.protect)))
+
+
+def find_list_faults(start: Start, config: str) -> Iterator[BulkstopError]:
+    """Yield all for which `stop --dry-run` would refuse a list that has been read."""
+    plan, settings, options, _ = start
+    files, fits = partial(check_files, options, settings, config), partial(check_plan, plan, settings, options)
+    yield from _raise_in_turn((files, fits))
+    yield from find_faults(start)
+    yield from _raise_in_turn((partial(_check_deadline, start),))
+
+
+def _raise_in_turn(checks: Iterable[Callable[[], object]]) -> Iterator[BulkstopError]:
+    for check in checks:
+        try:
+            check()
+        except BulkstopError as fault:
+            yield fault
+
+
+def _check_deadline(start: Start) -> None:
+    plan, settings, options, _ = start
+    if settings.finish_by is None:
+        return
+    forecasts = forecast_accounts(plan, use_store(settings), check_time(settings))
+    if late := describe_late(describe_plan(plan, settings, options.target, forecasts=forecasts)):
+        raise SettingsError(late)
+
+
+def describe_late(facts: PlanFacts) -> str | None:
+    """Say that the time to finish by cannot be met; None where it can."""
+    if facts.deadline is None or not facts.deadline.late:
+        return None
+    by = f"at least {facts.deadline.late:,} of {facts.to_send:,} will not have been sent by {facts.deadline.clock}"
+    return f"{name_setting('finish_by')} cannot be met: {by}; the run would end with exit code 4"
+
+
+def _check_credentials(start: Start) -> None:
+    """Have a token made; a command of the operator's may cost something, so of that only whether it is there."""
+    tokens = make_tokens(start.settings)
+    if has_token_command(start.settings):
+        check_token_command(start.settings)
+    elif start.plan.to_send:
+        host.run(tokens.get(), fast=False)
+
+
+def _check_proxy(start: Start) -> None:
+    find_proxy(start.settings)
+
+
+def _check_transport(start: Start) -> None:
+    """Open what the files of the connection are for; without one there is nothing to go wrong."""
+    check_tls_files(start.settings)
+    if any(getattr(start.settings, name, None) for name in CONNECTION_FILES):
+        host.run(open_and_close(make_transport(start.settings)), fast=False)
+
+
+def _check_store(start: Start) -> None:
+    host.run(open_and_close(open_quota_store(use_store(start.settings))), fast=False)
+
+
+def _check_results(start: Start) -> None:
+    start.journal.check_open()
+
+
+CHECKS: tuple[Callable[[Start], None], ...] = (
+    _check_credentials,
+    _check_proxy,
+    _check_transport,
+    _check_store,
+    _check_results,
+)
+"""What is checked before a run, also a dry one."""
+
+
+def check_dry(start: Start, facts: PlanFacts) -> int:
+    """Say all that would keep the run from starting, or from sending all; return the exit code of that run."""
+    faults = list(find_faults(start))
+    for fault in faults:
+        print_err(f"bulkstop: {' '.join(str(fault).splitlines())}")
+    late = describe_late(facts)
+    if late and not faults:
+        print_err(f"bulkstop: {late}")
+    if not start.options.as_json:
+        is_asked = has_token_command(start.settings)
+        print_err(f"Dry run: nothing was sent{', and the token command was not run' if is_asked else ''}.")
+    return 2 if faults else 4 if late else 0
 
 
 def confirm(to_send: int) -> None:
     """Let a person type the number of campaigns; raises SettingsError where nobody can, or the number is another."""
     if not is_watched():
         raise SettingsError("nobody is here to confirm; give --expect N or --expect A..B (or --yes); nothing was sent")
-    print_err(f"A stop cannot be undone. To stop {to_send} campaigns, type that number:")
+    print_err(f"A stop cannot be undone. To stop {format_count(to_send, 'campaign')}, type that number:")
     if sys.stdin.readline().strip() != str(to_send):
         raise SettingsError(f"not confirmed: {to_send} was not typed; nothing was sent")

@@ -7,6 +7,8 @@ import sys
 import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, TextIO, cast
 
 import click
@@ -14,14 +16,14 @@ import click
 from bulkstop.cli.files import use_store
 from bulkstop.cli.log import log_to_stderr, say
 from bulkstop.cli.options import GroupedCommand, Origin, read_origin, read_settings
-from bulkstop.cli.stop.checks import check_files, check_plan, check_start, confirm
+from bulkstop.cli.stop.checks import Start, check_dry, check_files, check_plan, check_start, confirm
 from bulkstop.cli.stop.options import StopOptions, read_stop_options, with_stop_options
-from bulkstop.cli.stop.summary import print_summary, print_untold
+from bulkstop.cli.stop.summary import print_summary, print_untold, write_way_on
 from bulkstop.cli.terminal import (
+    can_redraw,
     err_outboxes,
     err_stream,
     flush_err,
-    is_shown,
     print_err,
     print_last,
     redirect_err,
@@ -31,21 +33,23 @@ from bulkstop.events import Warned
 from bulkstop.files.whole import beside
 from bulkstop.model import SIGNALS
 from bulkstop.outbox import Outbox
+from bulkstop.redact import HIDDEN
 from bulkstop.report.log import log_event
-from bulkstop.report.stop.plan import PlanFacts, format_plan, plan_to_json
+from bulkstop.report.stop.plan import UNUSABLE_SHOWN, PlanFacts, format_plan, plan_to_json
 from bulkstop.report.stop.progress import Bar, Lines, LoggedProgress, Progress
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs import host
 from bulkstop.runs.stop import history
 from bulkstop.runs.stop.forecast import forecast_accounts
-from bulkstop.runs.stop.journal import HIDDEN, RunJournal
+from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.runs.stop.plan import describe_plan
 from bulkstop.runs.stop.warnings import find_warnings
 from bulkstop.runs.wiring import check_time, list_secrets
-from bulkstop.settings import OPTION_SPECS, Settings, is_hidden
+from bulkstop.settings import OPTION_SPECS, Settings
+from bulkstop.settings.exposure import may_hold_secret
 from bulkstop.source.plan import Plan
 
-LOST = "lines that were written stay, what was in flight is unknown; --resume goes on"
+LOST = "lines that were written stay, what was in flight is unknown"
 """Said where a run is ended by force."""
 STACK = ".stack.txt"
 """How the name of the file ends that says where a run stands that stands still."""
@@ -87,29 +91,29 @@ def command(ctx: click.Context, /, **_: object) -> int:
         with show_reading(is_quiet=options.quiet or options.log_json):
             plan = opened.enter_context(journal.plan(options.inputs, settings, fmt=options.fmt))
         facts = show_plan(plan, settings, options, read_origin(ctx))
+        settings = fix_deadline(settings, facts)
         check_plan(plan, settings, options)
-        if options.as_json:
-            return print_last(json.dumps(plan_to_json(facts)), 0)
+        start = Start(plan, settings, options, journal)
         if options.dry_run:
-            print_err("Dry run: nothing was sent.")
-            return 0
-        check_start(settings, options)
+            code = check_dry(start, facts)
+            return print_last(json.dumps(plan_to_json(facts)), code) if options.as_json else code
+        check_start(start)
         if plan.to_send and options.asks:
             confirm(plan.to_send)
         summary = carry_out(plan, settings, journal, options)
-        print_summary(summary, journal, options)
-    is_there = summary.signum is None and journal.rescue is None
-    if options.reads_back and is_there:
+        reads_back = options.reads_back and summary.signum is None and journal.rescue is None
+        print_summary(summary, journal, options, reads_back=reads_back)
+    if reads_back:
         from bulkstop.cli.stop.verify import verify_after  # seldom wanted, and a start-up need not wait for it
 
-        return verify_after(options, settings, summary)
+        return verify_after(options, settings, summary, journal)
     return summary.exit_code
 
 
 def show_plan(plan: Plan, settings: Settings, options: StopOptions, origin: Origin) -> PlanFacts:
     """Show what will be done, to a person as a table, and what should be looked at twice to a machine also."""
     seconds_left = check_time(settings)
-    is_shown = options.as_json or not options.quiet
+    is_shown = options.dry_run or not options.quiet
     facts = describe_plan(
         plan,
         settings,
@@ -119,6 +123,7 @@ def show_plan(plan: Plan, settings: Settings, options: StopOptions, origin: Orig
         retry=options.outcomes_to_retry,
         config=origin.config,
         profile=origin.profile,
+        unusable=None if options.as_json else UNUSABLE_SHOWN,
     )
     if not options.quiet:
         print_err("\n".join(format_plan(facts, asks=options.asks)))
@@ -126,6 +131,20 @@ def show_plan(plan: Plan, settings: Settings, options: StopOptions, origin: Orig
         for warning in facts.warnings:
             log_event(Warned(warning)) if options.log_json else print_err(f"warning: {warning}")
     return facts
+
+
+def fix_deadline(settings: Settings, facts: PlanFacts) -> Settings:
+    """Return settings with the moment to finish by that the plan has told, however long the question stays open.
+
+    Where nothing is told it is that of now.
+    """
+    left_s = settings.seconds_left(now := datetime.now(UTC))
+    if left_s is None:
+        return settings
+    moment = datetime.fromtimestamp(facts.deadline.at, UTC) if facts.deadline else now + timedelta(seconds=left_s)
+    at = moment.isoformat(timespec="milliseconds")
+    click.get_current_context().obj = fixed = replace(settings, finish_by=at)
+    return fixed
 
 
 def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: StopOptions) -> StopSummary:
@@ -137,12 +156,14 @@ def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: Stop
     run_id = str(uuid.uuid4())
     journal.open(plan, settings, command_line(sys.argv), run_id)
 
+    lost = f"{LOST}; to go on{write_way_on(options, ['--resume'])}" if journal.is_file else LOST
+
     async def execute() -> StopSummary:
         stack = beside(journal.path, STACK) if journal.is_file else None
-        shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST, observe=log_event, stack=stack)
+        shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=lost, observe=log_event, stack=stack)
         outboxes: list[Outbox[Any]] = [*journal.outboxes, *err_outboxes()]
         prepared = Prepared(plan, journal.write, journal.watch, journal.end, outboxes)
-        progress = choose_progress(plan.to_send, options)
+        progress = choose_progress(options)
         with (
             handle_signals(shutdown, SIGNALS),
             redirect_err(progress.say) if isinstance(progress, Bar) else nullcontext(),
@@ -164,20 +185,25 @@ def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: Stop
     return summary
 
 
-def choose_progress(total: int, options: StopOptions) -> Progress | None:
+def choose_progress(options: StopOptions) -> Progress | None:
     """Choose a bar for a terminal, lines for other places, events for a machine."""
     if options.log_json:
         return LoggedProgress(log_event)
     if options.quiet:
         return None
-    return Bar(total, cast("TextIO", err_stream() or sys.stderr)) if is_shown() else Lines(total, print_err)
+    return Bar(cast("TextIO", err_stream() or sys.stderr)) if can_redraw() else Lines(print_err)
 
 
 def command_line(words: Sequence[str]) -> list[str]:
-    """Return the words of the command line for the record, without the values of options that may hold a secret."""
-    secret = {spec.option(name) for name, spec in OPTION_SPECS.items() if is_hidden(name)}
+    """Return the words of the command line for the record, without the values that may hold a secret."""
+    names = {spec.option(name): name for name, spec in OPTION_SPECS.items()}
     shown = ["bulkstop"]
     for before, word in itertools.pairwise(words):
-        flag, has_value, _ = word.partition("=")
-        shown.append(HIDDEN if before in secret else f"{flag}={HIDDEN}" if has_value and flag in secret else word)
+        flag, has_value, value = word.partition("=")
+        if before in names and may_hold_secret(names[before], word):
+            shown.append(HIDDEN)
+        elif has_value and flag in names and may_hold_secret(names[flag], value):
+            shown.append(f"{flag}={HIDDEN}")
+        else:
+            shown.append(word)
     return shown

@@ -1,15 +1,19 @@
 """The options of `bulkstop stop` beside the settings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import click
 
+from bulkstop.cli.files import RESULTS
 from bulkstop.cli.log import with_log
+from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import ParsedText, with_options, with_settings
 from bulkstop.errors import SettingsError
-from bulkstop.files.whole import beside
+from bulkstop.files.whole import beside, find_free_name
 from bulkstop.model import WORTH_A_RETRY, Outcome
+from bulkstop.naming import name_setting
 from bulkstop.report.stop.ledger import Mode
 from bulkstop.runs.options import format_outcomes, outcomes_to_retry, parse_expected
 from bulkstop.runs.stop.journal import choose_mode
@@ -38,12 +42,8 @@ class StopOptions(NamedTuple):
     log_level: str
     log_json: bool
     profile: str | None
-
-    @property
-    def target(self) -> str:
-        """The result file, by default named after the first input."""
-        default = "stdin.results.jsonl" if self.inputs[0] == "-" else beside(self.inputs[0], ".results.jsonl")
-        return self.output or default
+    target: str = ""
+    """The result file, by default named after the first input."""
 
     @property
     def asks(self) -> bool:
@@ -68,10 +68,40 @@ class StopOptions(NamedTuple):
 
 def read_stop_options(params: Mapping[str, Any]) -> StopOptions:
     """Return what was given; what a machine reads leaves no words for persons. Raises SettingsError."""
-    options = StopOptions(**{name: params[name] for name in StopOptions._fields})
+    options = StopOptions(**{name: params[name] for name in StopOptions._fields if name != "target"})
     if options.as_json and not options.dry_run:
         raise SettingsError("--json: is a form of the plan; give --dry-run with it")
-    return options._replace(quiet=options.quiet or options.log_json or options.as_json)
+    is_quiet = options.quiet or options.log_json or options.as_json
+    return options._replace(quiet=is_quiet, target=options.output or name_results(options))
+
+
+def usual_options(inputs: Sequence[str], fmt: str | None) -> StopOptions:
+    """Return what `stop` would be given with a list alone; raises SettingsError."""
+    options = dict.fromkeys(StopOptions._fields) | {"inputs": tuple(inputs), "fmt": fmt, "retry": (), "log_level": ""}
+    return read_stop_options(options)
+
+
+def name_results(options: StopOptions) -> str:
+    """Name the result file after the first input; what comes through a pipe has no name, so the time is its name.
+
+    Raises SettingsError where a run is to go on with the file of a pipe: that of the run before has another name.
+    """
+    first = options.inputs[0]
+    if not is_nameless(first):
+        return beside(first, RESULTS)
+    if options.goes_on:
+        option = next(name for name in ("resume", "trust_results", "retry_failed", "retry") if getattr(options, name))
+        raise SettingsError(
+            f": results of {'standard input' if first == '-' else first} have the date and time in their name; give "
+            f"{name_setting('output', 'FILE')} with the file to go on with",
+            setting=option,
+        )
+    return find_free_name(f"stdin-{datetime.now().astimezone():%Y-%m-%d-%H%M%S}", RESULTS)
+
+
+def is_nameless(path: str) -> bool:
+    """Tell whether the name of an input says nothing of the list: standard input, or what a shell has opened."""
+    return path == "-" or path.startswith(("/dev/", "/proc/self/fd/"))
 
 
 with_stop_options = with_options(
@@ -80,7 +110,8 @@ with_stop_options = with_options(
         "-o",
         "--output",
         metavar="FILE",
-        help="Result file; .csv writes CSV, - is standard output.  [default: <first input>.results.jsonl]",
+        help="Result file; .csv writes CSV, - is standard output.  "
+        "[default: <first input>.results.jsonl; of standard input stdin-<date and time>.results.jsonl]",
     ),
     click.option("--resume", is_flag=True, help="Go on with the result file: send what has not ended in it."),
     click.option(
@@ -103,7 +134,7 @@ with_stop_options = with_options(
     click.option(
         "--format",
         "fmt",
-        type=click.Choice([form.value for form in Format]),
+        type=WordChoice([form.value for form in Format]),
         help="Form of standard input, and of files whose name does not tell.",
     ),
     click.option("--strict", is_flag=True, help="Send nothing if any row cannot be used."),

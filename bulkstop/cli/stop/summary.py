@@ -2,19 +2,31 @@
 
 import shlex
 from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
 
+import click
+from click.core import ParameterSource
+
+from bulkstop.cli.again import NO_DEADLINE, OF_DEADLINE, CarriedDeadline, carry_moment, needs_stdin, rebuild_command
 from bulkstop.cli.stop.options import StopOptions
 from bulkstop.cli.terminal import print_err
+from bulkstop.model import WORTH_A_RETRY, Outcome
+from bulkstop.naming import name_variable
 from bulkstop.report.stop.formats import to_json
 from bulkstop.report.stop.summary import StopSummary, format_summary
-from bulkstop.runs.options import NEEDS_A_CHOICE, format_outcome_counts, retry_option
+from bulkstop.runs.options import NEEDS_A_CHOICE, format_outcomes, options_to_go_on
 from bulkstop.runs.stop.journal import RunJournal
+from bulkstop.settings import Settings
+from bulkstop.text import format_count
 
 
-def print_summary(summary: StopSummary, journal: RunJournal, options: StopOptions) -> None:
-    """Say how a run went."""
+def print_summary(summary: StopSummary, journal: RunJournal, options: StopOptions, *, reads_back: bool = False) -> None:
+    """Say how a run went; with `reads_back` the verdict is left to whoever reads back what still runs."""
     if not options.log_json and (summary.exit_code or not options.quiet):
         print_err("\n".join(format_run(summary, journal)))
+        if not reads_back:
+            print_verdict(summary, journal, options)
 
 
 def print_untold(summary: StopSummary, journal: RunJournal, options: StopOptions) -> None:
@@ -23,13 +35,19 @@ def print_untold(summary: StopSummary, journal: RunJournal, options: StopOptions
     print_unwritten(summary, options.target)
 
 
+def print_verdict(summary: StopSummary, journal: RunJournal, options: StopOptions) -> None:
+    """Say in the last line that all is stopped; else what is not, and in one line how to go on."""
+    lines = [summary.verdict, *([] if summary.exit_code == 0 else [find_way_on(summary, journal, options)])]
+    print_err("\n".join(lines))
+
+
 def format_run(ended: StopSummary, journal: RunJournal) -> list[str]:
     """Write how a run went."""
     lines = format_summary(ended)
     lines.append(f"Results: {where_results_are(journal)}")
     if digest := journal.digest:
         lines.append(f"SHA-256: {digest}")
-    return lines + ways_on(ended, journal)
+    return lines
 
 
 def where_results_are(journal: RunJournal) -> str:
@@ -40,31 +58,72 @@ def where_results_are(journal: RunJournal) -> str:
     return f"{rescue.place or 'lost'}{'' if rescue.is_whole else f'; what is left: {journal.path}'}"
 
 
-def ways_on(ended: StopSummary, journal: RunJournal) -> list[str]:
-    """Say with which command the run goes on, and with which one what failed for good is sent again."""
-    lines = []
+def find_way_on(ended: StopSummary, journal: RunJournal, options: StopOptions) -> str:
+    """Write in one line the command with which the run goes on, or what failed is sent again."""
     failed = Counter(ended.settled) + journal.failed
-    if journal.mark and (chosen := [each for each in NEEDS_A_CHOICE if failed[each]]):
-        lines.append(f"To send what failed again ({format_outcome_counts(failed, chosen)}): {retry_option(chosen)}")
+    before = back_in_place(journal)
     if ended.exit_code not in (0, 1) and journal.mark:
-        lines.append(f"To go on: {back_in_place(journal)}the same command with --resume")
-    elif ended.lost:
-        lines.append("To go on: the same command with --resume --trust-results: it sends again what has no line")
-    return lines
+        return f"To go on{write_way_on(options, options_to_go_on(failed), before)}"
+    if ended.lost:
+        again = write_way_on(options, ["--resume", "--trust-results"], before)
+        return f"To go on, and send again what has no line{again}"
+    if journal.mark and (way := _retry_options(ended, failed)):
+        return f"To send what failed again{write_way_on(options, way)}"
+    if journal.mark and failed[Outcome.INVALID]:
+        return "To go on: mend the rows that are invalid in a new list, and stop that"
+    if journal.mark:
+        return "To go on: see the result lines, and put right what they say"
+    return f"To go on; what is stopped already stays so{write_way_on(options, [])}"
+
+
+def _retry_options(ended: StopSummary, failed: Counter[Outcome]) -> list[str]:
+    """Return the options that send again what failed, as far as another try may help."""
+    worth = any(failed[each] or ended.stats.outcomes[each] for each in WORTH_A_RETRY)
+    chosen = [each for each in NEEDS_A_CHOICE if failed[each]]
+    choice = ["--retry", format_outcomes(chosen, ",")] if chosen else []
+    return [*(["--retry-failed"] if worth else []), *choice]
+
+
+def write_way_on(options: StopOptions, way: Sequence[str], before: str = "") -> str:
+    """Write the command that goes on with the result file, and what it needs that no command can have."""
+    deadline = carry_deadline()
+    drop = {"overwrite", "resume", "retry", "retry_failed"} | deadline.drop
+    more = ["-o", options.target] if "-" in options.inputs and options.output is None else []
+    list_again = ", with the same list on its standard input" if needs_stdin(options.inputs) else ""
+    command = rebuild_command(drop=drop, add=[*more, *deadline.add, *way])
+    return f"{list_again}{deadline.words}: {before}{command}"
+
+
+def carry_deadline() -> CarriedDeadline:
+    """Return what becomes of the time to finish by in a command that goes on from the running one."""
+    ctx = click.get_current_context()
+    settings, given = ctx.find_object(Settings), ctx.params.get("finish_by")
+    if settings is None or settings.finish_by is None:
+        return NO_DEADLINE
+    moment = datetime.fromisoformat(settings.finish_by)
+    if given and ctx.get_parameter_source("finish_by") is ParameterSource.COMMANDLINE:
+        return carry_moment(given, moment)
+    if moment > datetime.now(UTC):
+        return NO_DEADLINE
+    where = name_variable("finish_by") if given else "the profile"
+    return CarriedDeadline(OF_DEADLINE, (), f", with a new --finish-by, as that of {where} has passed")
 
 
 def back_in_place(journal: RunJournal) -> str:
-    """Say how the result file comes back to its place, where that is needed first."""
+    """Write the command that puts the result file back into its place, where that is needed first."""
     if journal.rescue is None or journal.rescue.place is None:
         return ""
-    return f"{shlex.join(['mv', journal.rescue.place, journal.path])}, then "
+    return f"{shlex.join(['mv', journal.rescue.place, journal.path])} && "
 
 
 def print_lost(journal: RunJournal) -> None:
     """List what was sent and has no line in the file any more, the last of it where that is much and saved."""
     lost = journal.rescue.results if journal.rescue else ()
     if lost:
-        print_err(f"bulkstop: {len(lost):,} results, the last ones, are not in {journal.path} any more; they are:")
+        print_err(
+            f"bulkstop: {format_count(len(lost), 'result, the last one, is', 'results, the last ones, are')} "
+            f"not in {journal.path} any more; they are:"
+        )
     for result in lost:
         print_err(to_json(result).decode().rstrip())
 
@@ -73,8 +132,12 @@ def print_unwritten(ended: StopSummary, output: str) -> None:
     """Say what was sent but could not be written; this is then the only place where it stands."""
     place = "standard output" if output == "-" else output
     if ended.unread:
-        print_err(f"bulkstop: {place}: {ended.unread:,} result lines could not be written, as nobody reads them")
+        print_err(
+            f"bulkstop: {place}: {format_count(ended.unread, 'result line')} could not be written, as nobody reads them"
+        )
     if ended.unwritten:
-        print_err(f"bulkstop: {len(ended.unwritten)} results could not be written to {place}; they are:")
+        print_err(
+            f"bulkstop: {format_count(len(ended.unwritten), 'result')} could not be written to {place}; they are:"
+        )
         for result in ended.unwritten:
             print_err(to_json(result).decode().rstrip())

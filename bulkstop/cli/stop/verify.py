@@ -1,24 +1,46 @@
 """`--verify`: what still runs is read back after a run."""
 
-from bulkstop.cli.stop.checks import running_list
+from bulkstop.cli.again import rebuild_command
 from bulkstop.cli.stop.options import StopOptions
+from bulkstop.cli.stop.summary import carry_deadline, print_verdict
 from bulkstop.cli.terminal import print_err
-from bulkstop.cli.verify import read_back, write_list
-from bulkstop.report.lists.verification import format_hint, format_verification
+from bulkstop.cli.verify import command_to_stop, name_list, read_back, write_list
+from bulkstop.report.lists.verification import Verification, format_verification
 from bulkstop.report.stop.summary import StopSummary
+from bulkstop.report.verdict import format_not_stopped
+from bulkstop.runs.lists.verify import read_targets
+from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.settings import Settings
 from bulkstop.text import printable
 
 
-def verify_after(options: StopOptions, settings: Settings, ended: StopSummary) -> int:
+def verify_after(options: StopOptions, settings: Settings, ended: StopSummary, journal: RunJournal) -> int:
     """Read back what still runs, say so, and give the exit code of the whole: that of the run, or 1 for what runs."""
-    verification = read_back((options.target,), settings, singly=False, quiet=options.quiet)
+    verification = read_back(read_targets([options.target], settings), settings, quiet=options.quiet)
     for note in (*verification.notes, *([str(verification.fault)] if verification.fault else [])):
         print_err(f"bulkstop: {printable(note)}")
     if verification.exit_code or not options.quiet:
         print_err("\n".join(format_verification(verification)))
-    if written := write_list(verification, running_list(options.target), overwrite=True):
-        print_err(format_hint(verification, written))
+    target = name_list(options.target, overwrite=options.overwrite)
+    written = write_list(verification, target, overwrite=options.overwrite, quiet=options.quiet)
+    if not options.log_json and (ended.exit_code or verification.exit_code or not options.quiet):
+        print_last_word(verification, ended, journal, options, written)
     if verification.signum is not None:
         return verification.exit_code
     return ended.exit_code or min(verification.exit_code, 1)
+
+
+def print_last_word(
+    verification: Verification, ended: StopSummary, journal: RunJournal, options: StopOptions, written: str | None
+) -> None:
+    """Say as the last word how the run ended, or that what was read back does not prove it."""
+    if ended.exit_code or not verification.exit_code:
+        print_verdict(ended, journal, options)
+        return
+    also = ["as read back, not all of them are at rest for good"]
+    print_err(format_not_stopped(len(verification.to_stop), ended.rows, {}, also))
+    if written:
+        deadline = carry_deadline()
+        print_err(f"To go on{deadline.words}: {command_to_stop(verification, written, deadline)}")
+    else:
+        print_err(f"To go on: {rebuild_command(command='verify', inputs=[options.target])}")

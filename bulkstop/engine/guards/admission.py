@@ -1,14 +1,15 @@
 """When a run must not go on, counted in campaigns: a cap on failures, and waves of which each must pass."""
 
+import itertools
 import math
 import re
 from collections.abc import Sequence
 
 from bulkstop.errors import GuardError
 from bulkstop.events import Observe, WavePassed, ignore
-from bulkstop.model import FAILED, FailureCap, Outcome, share_of_whole
+from bulkstop.model import FAILED, FailureCap, Outcome, Wait, WaitReason, share_of_whole
 from bulkstop.naming import name_setting
-from bulkstop.text import shorten
+from bulkstop.text import format_count, shorten
 from bulkstop.units import parse_percentage
 
 FAILURES = FAILED - {Outcome.INVALID}
@@ -55,6 +56,20 @@ class Admission:
         at_worst = self._failed + self._admitted - self._settled
         is_full = at_worst >= self._allowed or self._admitted >= self._wave_ends
         return math.inf if is_full or self.fault is not None else self._opens_at
+
+    def find_wait(self, now: float) -> Wait | None:
+        """Say why no campaign may be begun now; None when one may."""
+        if self._opens_at > now:
+            return Wait(WaitReason.SOAK, self._opens_at)
+        if self.ready_at() <= now:
+            return None
+        return Wait(WaitReason.WAVE if self._admitted >= self._wave_ends else WaitReason.CAP, math.inf)
+
+    def list_stages(self) -> list[tuple[float, float]]:
+        """Return how many campaigns may yet be begun in this wave and in each that follows, and the wait after it."""
+        ends = (self._admitted, *self._waves[self.wave - 1 :])
+        sizes = [end - before for before, end in itertools.pairwise(ends)]
+        return [(size, self._soak_s if size < math.inf else 0.0) for size in sizes]
 
     def admit(self) -> None:
         """Count a campaign that is begun: drawn for the first time."""
@@ -106,13 +121,13 @@ class Admission:
         option = str(self._cap)
         if self._cap is not None and self._cap.share is not None and self._settled < self._cap.sample:
             option += f" (of at least {self._cap.sample})"
-        counts = f"{self._failed:,} of {self._settled:,} campaigns failed{where}, {self._first}"
+        counts = f"{self._failed:,} of {format_count(self._settled, 'campaign')} failed{where}, {self._first}"
         return GuardError(f" {option}: {counts}; {_advise()}", setting="max_failures")
 
     def _wave_failed(self) -> GuardError:
         failed, settled = self._failed - self._failed_before, self._settled - self._settled_before
         which = f"wave {self.wave} of {len(self._waves)} did not pass"
-        counts = f"{failed:,} of its first {settled:,} campaigns failed, {self._first_of_wave}"
+        counts = f"{failed:,} of its first {format_count(settled, 'campaign')} failed, {self._first_of_wave}"
         return GuardError(f": {which}: {counts}; {_advise()}", setting="waves")
 
 
@@ -139,7 +154,7 @@ def parse_waves(text: str, total: int) -> list[int]:
         if least <= total:
             sizes.append(min(max(size, least), total))
     if sizes and sizes[-1] < total:
-        raise ValueError(f"the last wave ends at {sizes[-1]:,} of {total:,} campaigns; end with 100%")
+        raise ValueError(f"the last wave ends at {sizes[-1]:,} of {format_count(total, 'campaign')}; end with 100%")
     return sizes
 
 

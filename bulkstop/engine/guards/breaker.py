@@ -15,6 +15,9 @@ from bulkstop.text import shorten
 DOWN = frozenset({Outcome.CONNECTION_ERROR, Outcome.TIMEOUT, Outcome.SERVER_ERROR})
 """The answers that a service gives which is down; any other one, a refusal too, shows that it works."""
 
+UNANSWERED = frozenset({Outcome.CONNECTION_ERROR, Outcome.TIMEOUT})
+"""What a call has come to that nobody answered."""
+
 
 class Breaker:
     """Opens at `threshold` such answers in a row; then one probe at a time leaves until one shows that it works.
@@ -26,6 +29,9 @@ class Breaker:
     Only a probe says whether the service is back. A call that left before the breaker opened and is answered while it
     is open, or after the probe that closed it left, tells of the time before: a service that shuts down still answers
     what it has begun, and the timeouts of an outage come in when it is over. Such answers change nothing.
+
+    A lasting failure, such as a certificate that has expired, sets `fault` at once while nobody has answered yet. Later
+    it is an outage like any other: a certificate that changes under a run that worked is most often mended meanwhile.
     """
 
     def __init__(
@@ -40,6 +46,7 @@ class Breaker:
         if threshold < 1 or not 0 < first_pause_s <= longest_pause_s or bound_s <= 0:
             raise ValueError("a breaker opens at 1 failure or more, and pauses and its bound are above 0 s")
         self.is_open = False
+        self.has_answered = False
         self.fault: GuardError | None = None
         self._threshold = threshold
         self._first_pause_s = first_pause_s
@@ -70,8 +77,13 @@ class Breaker:
         if self._probe == sent_at:
             self._probe = None
 
-    def answered(self, now: float, sent_at: float, outcome: Outcome, error: str | None = None) -> None:
-        """Note the answer to a call that left at `sent_at`."""
+    def answered(
+        self, now: float, sent_at: float, outcome: Outcome, error: str | None = None, *, is_lasting: bool = False
+    ) -> None:
+        """Note the answer to a call that left at `sent_at`; a lasting failure is none that passes by itself."""
+        self.has_answered = self.has_answered or outcome not in UNANSWERED
+        if is_lasting and not self.has_answered:
+            self.fault = GuardError(error or str(outcome))
         if self.is_open:
             if self._probe == sent_at:
                 self._probed(now, sent_at, outcome, error)
@@ -110,7 +122,7 @@ class Breaker:
     def _given_up(self, down_s: float, outcome: Outcome, error: str | None) -> GuardError:
         last = f"{outcome} ({shorten(error)})" if error else str(outcome)
         return GuardError(
-            f" {self._bound_s:g}s: the service has failed every probe for {down_s:,.0f} s, the last with "
-            f"{last}; nothing more was sent: go on with {name_setting('resume', True)} when it works again",
+            f" {self._bound_s:g}s: every probe has failed for {down_s:,.0f} s, the last with {last}; "
+            f"nothing more was sent: go on with {name_setting('resume', True)} when that is mended",
             setting="max_outage_s",
         )

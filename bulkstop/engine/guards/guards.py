@@ -4,10 +4,10 @@ import math
 from typing import Generic
 
 from bulkstop.engine.guards.admission import Admission
-from bulkstop.engine.guards.breaker import Breaker
+from bulkstop.engine.guards.breaker import UNANSWERED, Breaker
 from bulkstop.engine.guards.scopes import L, ScopeBreaker, Unwatched
 from bulkstop.errors import GuardError
-from bulkstop.model import Attempt
+from bulkstop.model import Attempt, RetryHint
 
 SHOWN_SCOPES = 3
 """How many closed groups are told of in the one line that ends a run."""
@@ -30,13 +30,27 @@ class Guards(Generic[L]):
         self._breaker = breaker or Breaker(math.inf)
         self._scopes: ScopeBreaker[L] = scope_breaker or Unwatched()
         self.begins_at, self.admit = self._admission.ready_at, self._admission.admit
+        self.find_wait, self.list_stages = self._admission.find_wait, self._admission.list_stages
         self.released, self.settled = self._admission.released, self._admission.settled
         self.leaves_at, self.left = self._breaker.ready_at, self._breaker.left
-        self.unleft, self.answered = self._breaker.unleft, self._breaker.answered
+        self.unleft = self._breaker.unleft
         self.group_of, self.may_renew = self._scopes.of, self._scopes.may_renew
+        self.limit_of = self._scopes.limit_of
         self.claimed, self.end_account = self._scopes.claimed, self._scopes.end_account
         self.reviewed, self.flush = self._scopes.reviewed, self._scopes.flush
         self.to_review = self._scopes.to_review
+
+    def answered(self, now: float, sent_at: float, attempt: Attempt) -> Attempt:
+        """Note the answer to a call that left at `sent_at`, and return what it means for its campaign.
+
+        Where nothing could help a call, though others were answered before, another try may find it mended. What was
+        answered itself is no such call, whatever a `Classify` says.
+        """
+        is_lasting = attempt.again is RetryHint.NEVER and attempt.outcome in UNANSWERED
+        self._breaker.answered(now, sent_at, attempt.outcome, attempt.error, is_lasting=is_lasting)
+        if attempt.again is not RetryHint.NEVER or (is_lasting and not self._breaker.has_answered):
+            return attempt
+        return attempt._replace(again=RetryHint.LATER if is_lasting else RetryHint.NO)
 
     def ended(self, line: L, attempt: Attempt, now: float) -> list[tuple[L, bool]]:
         """Note how a campaign that was sent has ended.

@@ -6,15 +6,16 @@ refused rows wait for their line until it is known whether they ended, or only m
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, Generic, Protocol, TypeVar
 
-from bulkstop.model import DONE, LEFT, Attempt, Campaign, CampaignType, Outcome
+from bulkstop.model import CERTIFICATE_WANTED, DONE, LEFT, Attempt, Campaign, CampaignType, Outcome
 from bulkstop.naming import name_setting
-from bulkstop.text import shorten
+from bulkstop.text import format_count, shorten
 
 FIRST = 5
 """So many refusals in a row close a group."""
@@ -31,11 +32,14 @@ class Refusal(StrEnum):
     NOT_ALLOWED = "refused as not allowed"
     UNAUTHORIZED = "refused"
     REDIRECTED = "redirected"
+    NO_CERTIFICATE = "refused without a client certificate"
     FOREIGN = "answered with something that is no answer of this API"
 
 
-LASTING = frozenset({Refusal.UNAUTHORIZED, Refusal.REDIRECTED, Refusal.FOREIGN})
+LASTING = frozenset({Refusal.UNAUTHORIZED, Refusal.REDIRECTED, Refusal.NO_CERTIFICATE, Refusal.FOREIGN})
 """Refusals that close a group even after a success; the others then concern one campaign, as in an old list."""
+_OWN_WORDS = re.compile(r"'[^']*'|\"[^\"]*\"|[0-9]+")
+"""What differs between the words for campaigns that failed alike."""
 _BY_STATUS = {400: Refusal.BAD_REQUEST, 404: Refusal.NOT_FOUND, 405: Refusal.NOT_ALLOWED}
 
 
@@ -66,12 +70,14 @@ class Group(Generic[L]):
 
     __slots__ = (
         "closed",
+        "closed_by",
         "drawn",
         "has_worked",
         "held",
         "in_flight",
         "is_reviewed",
         "key",
+        "likeness",
         "limit",
         "listed",
         "refusals",
@@ -89,8 +95,10 @@ class Group(Generic[L]):
         self.refusals = 0
         self.refused_before = 0  # the first call that left after the last refusal came in
         self.held: list[L] = []
+        self.likeness = ""  # of those that are held, where only failures that are alike count
         self.listed: Collection[str] | None = None
         self.closed: str | None = None
+        self.closed_by = ""
         self.skipped = 0
 
     @property
@@ -101,7 +109,7 @@ class Group(Generic[L]):
     def release(self, *, ended: bool) -> list[tuple[L, bool]]:
         """Return the lines that wait, each with whether its row has ended."""
         lines, self.held = self.held, []
-        self.refusals = 0
+        self.refusals, self.likeness = 0, ""
         return [(line, ended) for line in lines]
 
 
@@ -109,8 +117,9 @@ class ScopeBreaker(Generic[L]):
     """Decides how many calls of a group may be in flight, when a group is closed, and which refused rows have ended.
 
     `first` refusals in a row (400, 401, 403, 404, 405, a redirect, a 2xx of something else) close a group without a
-    success. If all of them are 404, the list decides, if one `can_list`: they may be stale rows at the top of an old
-    list. After a success only what LASTING names closes a group.
+    success, and so do the first final failures of any other kind that are alike. If all of them are 404, the list
+    decides, if one `can_list`: they may be stale rows at the top of an old list. After a success only what LASTING
+    names closes a group: others may be campaigns of one kind that stand together, and those behind them still run.
     """
 
     def __init__(self, first: int = FIRST, *, can_list: bool = False) -> None:
@@ -129,6 +138,10 @@ class ScopeBreaker(Generic[L]):
             group = self._groups[key] = Group(key)
             self._by_account.setdefault(campaign.account_id, []).append(group)
         return group
+
+    def limit_of(self, account_id: str) -> float:
+        """Return how many calls of an account may be in flight by its groups."""
+        return sum(group.limit for group in self._by_account.get(account_id, ())) or math.inf
 
     def may_renew(self, campaign: Campaign) -> bool:
         """Tell whether a refused call may be made once more with a new token; if so, count the refusal.
@@ -150,17 +163,34 @@ class ScopeBreaker(Generic[L]):
         """
         group, refusal = self.of(line.campaign), refusal_of(attempt)
         if group.closed is not None:
-            return [(line, refusal is None)]
+            is_alike = group.closed_by == _find_likeness(line.campaign, attempt)
+            return [(line, refusal is None and not is_alike)]
         if attempt.outcome in _SAYS_NOTHING:
             return [(line, True)]
-        if refusal is None or (group.has_worked and refusal not in LASTING):
+        if attempt.outcome in DONE or (group.has_worked and refusal not in LASTING):
             return [*self._worked(group, line, attempt, is_new=refusal is None), (line, True)]
+        if refusal is None:
+            return self._note_alike(group, line, attempt)
+        if group.likeness:  # those before failed for a reason of their own, so path, token and scope are right
+            group.has_worked = True
+            return [*group.release(ended=True), *self.note(line, attempt)]
         if group.listed is not None and refusal is Refusal.NOT_FOUND and not group.has_worked:
             if line.campaign.campaign_id not in group.listed:
                 return [(line, True)]
             group.held.append(line)
             return self._close(group, _IS_LISTED.format(option=_path_option(group)))
+        return self._hold(group, line, "")  # what is refused whatever the campaign need not be alike
+
+    def _note_alike(self, group: Group[L], line: L, attempt: Attempt) -> list[tuple[L, bool]]:
+        """Note a failure of one campaign: one unlike those before shows that path, token and scope are right."""
+        likeness = _find_likeness(line.campaign, attempt)
+        if group.held and likeness != group.likeness:
+            return [*self._worked(group, line, attempt, is_new=True), (line, True)]
+        return self._hold(group, line, likeness)
+
+    def _hold(self, group: Group[L], line: L, likeness: str) -> list[tuple[L, bool]]:
         group.held.append(line)
+        group.likeness = likeness
         group.refusals += 1
         group.refused_before = group.drawn
         return self._judge(group) if group.refusals >= self._first else []
@@ -193,7 +223,11 @@ class ScopeBreaker(Generic[L]):
         """Return one line for each closed group: what is wrong, how many were not sent for it, and what to do."""
         return [
             f"{group.closed}; "
-            + (f"{group.skipped:,} more of them were not sent: " if group.skipped else "")
+            + (
+                f"{format_count(group.skipped, 'more of them was', 'more of them were')} not sent: "
+                if group.skipped
+                else ""
+            )
             + f"put it right, then go on with {name_setting('resume', True)}, which sends the refused ones again"
             for group in self._groups.values()
             if group.closed is not None
@@ -225,7 +259,7 @@ class ScopeBreaker(Generic[L]):
         return self._close(group)
 
     def _close(self, group: Group[L], note: str = "") -> list[tuple[L, bool]]:
-        group.closed = _reason(group, note)
+        group.closed, group.closed_by = _reason(group, note), group.likeness
         group.limit = math.inf
         return group.release(ended=False)
 
@@ -258,6 +292,8 @@ def refusal_of(attempt: Attempt) -> Refusal | None:
     """Tell how an answer refuses a call in a way that may be true of its whole group; None when it does not."""
     if attempt.is_foreign:
         return Refusal.FOREIGN
+    if CERTIFICATE_WANTED in (attempt.error or ""):
+        return Refusal.NO_CERTIFICATE
     if attempt.outcome is Outcome.UNAUTHORIZED:
         return Refusal.UNAUTHORIZED
     if attempt.outcome is Outcome.NOT_FOUND:
@@ -269,11 +305,19 @@ def refusal_of(attempt: Attempt) -> Refusal | None:
     return _BY_STATUS.get(attempt.http_status)
 
 
+def _find_likeness(campaign: Campaign, attempt: Attempt) -> str:
+    """Return what an answer has in common with others that failed alike: its status and its words, not its names."""
+    words = f"{attempt.error or ''} {attempt.message or ''}".replace(campaign.campaign_id, "")
+    return f"{attempt.outcome} {attempt.http_status} {_OWN_WORDS.sub('', words)}"
+
+
 def _reason(group: Group[L], note: str) -> str:
     """Say what is wrong with a group: how its calls were refused, in the service's own words, and what to look at."""
     attempts = [line.last for line in group.held if line.last is not None]
     counts = Counter(refusal for attempt in attempts if (refusal := refusal_of(attempt)) is not None)
     how = ", ".join(f"{count} {refusal}" for refusal, count in counts.most_common())
+    if group.likeness:
+        how = f"{len(attempts)} alike"
     which = "the last calls" if group.has_worked else "the first calls"
     return f"{which} of {_named(group)} failed ({how}{_words_of(attempts[-1])}): {note or _remedy(group, counts)}"
 
@@ -289,10 +333,28 @@ def _words_of(attempt: Attempt) -> str:
 
 
 def _remedy(group: Group[L], counts: Counter[Refusal]) -> str:
+    if group.likeness:
+        return "the service answers each of them so: put right what it says, or take such campaigns off the list"
     refusal = counts.most_common(1)[0][0]
     if group.has_worked and refusal is Refusal.UNAUTHORIZED:
         return "calls before them worked, so the token may have been revoked or be out of date"
-    return _REMEDIES[refusal].format(option=_path_option(group), host=name_setting("host"))
+    if refusal is Refusal.UNAUTHORIZED and (remedy := _read_words(group)):
+        return remedy
+    names = {name: name_setting(name) for name in ("host", "cert", "key")}
+    return _REMEDIES[refusal].format(option=_path_option(group), **names)
+
+
+def _read_words(group: Group[L]) -> str | None:
+    """Say what the service's own words point to: the signature of the token, or its times; None where to neither."""
+    words = (group.held[-1].last.message or "").lower() if group.held and group.held[-1].last else ""
+    if "signature" in words:
+        return (
+            f"the secret that signs the token is not the one of this app ({name_setting('client_secret_file')}, "
+            f"{name_setting('jwt_alg')}), or the token is of another environment"
+        )
+    if _OF_TIME.search(words):
+        return "the token is out of date, or this machine's clock is wrong: get a new one, or set the clock"
+    return None
 
 
 def _path_option(group: Group[L]) -> str:
@@ -300,12 +362,14 @@ def _path_option(group: Group[L]) -> str:
     return name_setting("voice_path" if is_voice else "sms_path")
 
 
+_OF_TIME = re.compile(r"\b(?:expired?|not yet valid|iat|nbf|exp|maxage)\b")
 _REMEDIES = {
     Refusal.NOT_FOUND: "the path template may be wrong for your deployment ({option}), "
     "or the list is of another environment",
     Refusal.BAD_REQUEST: "the path template may be wrong for your deployment ({option}), or the stream id or type",
     Refusal.NOT_ALLOWED: "the path template may be wrong for your deployment ({option})",
     Refusal.UNAUTHORIZED: 'wrong token, wrong stream id, or missing scope "Campaign Management"',
+    Refusal.NO_CERTIFICATE: "the service asks each caller for a certificate ({cert}, {key})",
     Refusal.REDIRECTED: "{host} may be wrong, or a page to sign in stands before the service",
     Refusal.FOREIGN: "{host} may be wrong, or a proxy or a page to sign in stands before the service",
 }

@@ -26,6 +26,8 @@ goodput as a share of the limit / throttled as a share of the calls. As the cons
 import math
 from dataclasses import dataclass
 
+from bulkstop.engine.limits.estimate import Places
+
 START_RATE = 20.0  # reaches 500/s in less than a second; a limit of 1/s it overruns by a few calls
 LEAST_RATE = 0.05  # a tenth of the smallest limit that is documented, 1800 an hour
 MOST_RATE = 10_000.0
@@ -129,6 +131,10 @@ class Adaptive:
             self._round.answered += 1
             if self._round.is_over(now, sent_at):
                 self._end_round(now)
+
+    def places(self, now: float, latency_s: float) -> list[Places]:
+        """Return the one place of a rate: the one that is tried at present."""
+        return [Places(1, 1 / self._rate, (self.ready_at(),))]
 
     def _throttled(self, now: float, sent_at: float) -> None:
         self._trouble.throttled(sent_at, min(HICCUP_S, HICCUP_CALLS / self._rate))

@@ -1,11 +1,11 @@
 """How many calls an account may make: exact rolling windows, and other limits with the same face."""
 
 import math
-from array import array
 from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
+from bulkstop.engine.limits.estimate import Departures, Places
 from bulkstop.model import Limit
 
 DECREASE = 0.7
@@ -34,6 +34,10 @@ class Quota(Protocol):
         """Note a call's answer: refused for its number, `failed` for another reason (or none came), or good."""
         ...
 
+    def places(self, now: float, latency_s: float) -> list[Places]:
+        """Return what its calls take, as it is now; an answer takes `latency_s`."""
+        ...
+
 
 class NoQuota:
     """Every call may leave at once."""
@@ -50,6 +54,10 @@ class NoQuota:
 
     def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
         """Do nothing."""
+
+    def places(self, now: float, latency_s: float) -> list[Places]:
+        """Return none."""
+        return []
 
 
 class RollingWindow:
@@ -100,6 +108,19 @@ class RollingWindow:
         elif self._share < 1.0 and not failed:  # an error proves nothing about the limit
             self._grow(now)
 
+    def places(self, now: float, latency_s: float) -> list[Places]:
+        """Return a place for each call of each limit; one in flight counts as if half its way was behind it."""
+        in_flight = (now + latency_s / 2,) * self._in_flight
+        return [
+            Places(
+                max(1, int(limit.calls * self._share)),
+                limit.window_s + latency_s,
+                tuple(at + limit.window_s for at in (*self._answered, *in_flight) if at + limit.window_s > now),
+                is_shared=True,
+            )
+            for limit in self._limits
+        ]
+
     def _shrink(self, now: float, sent_at: float) -> None:
         if sent_at > self._shrunk_at:  # else it left before the last decrease, and is the same event
             self._share *= DECREASE
@@ -141,6 +162,10 @@ class EvenPacer:
     def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
         """Do nothing."""
 
+    def places(self, now: float, latency_s: float) -> list[Places]:
+        """Return the one place, taken until the next call may leave."""
+        return [Places(1, self._interval_s, (self._next,))]
+
 
 class AllOf:
     """Several limits at once: a call leaves when every one of them lets it."""
@@ -167,28 +192,15 @@ class AllOf:
         for quota in self._quotas:
             quota.answered(now, sent_at, throttled=throttled, failed=failed)
 
+    def places(self, now: float, latency_s: float) -> list[Places]:
+        """Return those of each."""
+        return [places for quota in self._quotas for places in quota.places(now, latency_s)]
+
 
 def min_duration_s(calls: int, limits: Sequence[Limit]) -> float:
     """Return the seconds from the first to the last of `calls` calls when every window is used to its limit.
 
     Under one limit of c calls the n-th call leaves floor((n - 1) / c) windows after the first. Under several, each call
-    leaves one window after the call c before it, for whichever limit that is latest; blocks that fit every limit leave
-    together.
+    leaves one window after the call c before it, for whichever limit that is latest.
     """
-    block = math.gcd(*(limit.calls for limit in limits))
-    if calls < 1 or not block:
-        return 0.0
-    leaves = array("d")
-    for _ in range(0, calls, block):
-        before = ((len(leaves) - limit.calls // block, limit.window_s) for limit in limits)
-        leaves.append(max((leaves[n] + window_s for n, window_s in before if n >= 0), default=0.0))
-    return leaves[-1]
-
-
-def count_calls_within(seconds: float, calls: int, limits: Sequence[Limit]) -> int:
-    """Return how many of `calls` calls can leave within `seconds` of the first."""
-    low, high = 0, calls
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if min_duration_s(middle, limits) <= seconds else (low, middle - 1)
-    return low
+    return Departures([Places(limit.calls, limit.window_s) for limit in limits], calls).leave(calls)

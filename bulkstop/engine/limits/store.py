@@ -14,6 +14,7 @@ from bulkstop.engine.limits.windows import StoreUnavailableError, merge_limits, 
 from bulkstop.errors import QuotaError, SettingsError
 from bulkstop.files.state_folder import expand_home, find_state_folder
 from bulkstop.model import Limit
+from bulkstop.text import write_install
 
 T = TypeVar("T")
 
@@ -36,6 +37,10 @@ class QuotaStore(Protocol):
         """Tell how many calls could leave right now; counts nothing."""
         ...
 
+    async def ages(self, account_id: str) -> Sequence[float]:
+        """Return how many seconds ago each call was counted that is still in a window; counts nothing."""
+        ...
+
     async def close(self) -> None:
         """Let go of the file or the connections; what was counted stays."""
         ...
@@ -54,7 +59,7 @@ async def open_store(
         try:
             from bulkstop.engine.limits.store_redis import RedisStore
         except ImportError:
-            needs = "needs the package redis: pip install 'bulkstop[redis]'"
+            needs = f"needs the package redis: {write_install('redis>=6')}"
             raise SettingsError(f": a Redis server {needs}", setting="quota_store") from None
         store = RedisStore(where, server_of(host), windows)
         await store.open()
@@ -80,8 +85,10 @@ def default_path() -> Path:
 def _path(where: str) -> Path:
     try:
         return expand_home(where).absolute()
-    except RuntimeError as error:
-        raise SettingsError(f" {where}: {error}; {suggest_store()}", setting="quota_store") from None
+    except RuntimeError:
+        raise SettingsError(
+            f" {where}: ~ is no home directory that is known; {suggest_store()}", setting="quota_store"
+        ) from None
 
 
 class _PatientStore:
@@ -97,6 +104,9 @@ class _PatientStore:
 
     async def room(self, account_id: str) -> int:
         return await self._ask(self._store.room(account_id), 0)
+
+    async def ages(self, account_id: str) -> Sequence[float]:
+        return await self._ask(self._store.ages(account_id), ())
 
     async def close(self) -> None:
         await self._store.close()

@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import os
 import re
+import socket
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
@@ -104,6 +105,16 @@ end
 return math.max(room, 0)
 """
 
+AGES = f"""
+{READ_TIME}
+local ages = {{}}
+local found = redis.call('ZRANGEBYSCORE', calls, now - ARGV[1], '+inf', 'WITHSCORES')
+for i = 2, #found, 2 do
+    ages[#ages + 1] = now - tonumber(found[i])
+end
+return ages
+"""
+
 
 class RedisStore:
     """Windows in the server at `url`; a connection that breaks is made anew, and a password is never shown.
@@ -152,6 +163,12 @@ class RedisStore:
         async with self._asking(QuotaError):
             room = int(await self._client.eval(ROOM, 1, self._bucket(account_id).bucket_key, *numbers))
         return min(max(room, 0), self._windows[0].calls)
+
+    async def ages(self, account_id: str) -> Sequence[float]:
+        """Return the seconds since each call in a window; raises StoreUnavailableError while no server answers."""
+        async with self._asking(QuotaError):
+            found = await self._client.eval(AGES, 1, self._bucket(account_id).bucket_key, self._windows[-1].ms)
+            return [min(max(int(age), 0), self._windows[-1].ms) / 1000 for age in found]
 
     async def close(self) -> None:
         """Close the connections."""
@@ -216,6 +233,8 @@ class _Parser(_AsyncRESP2Parser):
 
 def _find_reason(error: Exception) -> str:
     system = error.__context__ if isinstance(error, exceptions.ConnectionError) else None
+    if isinstance(system, socket.gaierror):
+        return "its name cannot be looked up"
     if isinstance(system, OSError) and system.errno is not None and system.errno > 0:
         return os.strerror(system.errno)  # asyncio's own words for it are "Connect call failed"
     return next(iter(str(error).splitlines()), "") or f"no answer within {ASK_S:g} s"

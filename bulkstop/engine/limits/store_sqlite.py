@@ -23,6 +23,7 @@ from bulkstop.engine.limits.windows import StoreUnavailableError, Window, key_of
 from bulkstop.errors import QuotaError, SettingsError
 from bulkstop.files.places import check_shared, open_place
 from bulkstop.files.state_folder import make_private_folder
+from bulkstop.text.faults import explain_os
 
 T = TypeVar("T")
 
@@ -111,6 +112,10 @@ class SqliteStore:
         """Tell how many calls could leave right now; raises StoreUnavailableError while that cannot be read."""
         return await self._in_thread(self._room, account_id)
 
+    async def ages(self, account_id: str) -> Sequence[float]:
+        """Return the seconds since each call in a window; raises StoreUnavailableError while that cannot be read."""
+        return await self._in_thread(self._ages, account_id)
+
     async def close(self) -> None:
         """Close the file."""
         await self._in_thread(lambda _: self._connection.close(), "")
@@ -179,12 +184,26 @@ class SqliteStore:
             decision = cast(Decision, bucket.put_decision(RateItem("", now_ms)))
         return 0.0 if decision.allowed else max(decision.retry_after_ms or 0, 1) / 1000
 
+    def _ages(self, account_id: str) -> list[float]:
+        self._set_up()
+        table = self._bucket(account_id).table
+        if (account := self._account(table)) is None:
+            return []
+        now_ms = self._peek_ms(account)
+        query = f'SELECT item_timestamp FROM "{table}" WHERE item_timestamp >= ?'  # noqa: S608 - the name is a hash
+        rows = self._connection.execute(query, (now_ms - self._windows[-1].ms,))
+        return [(now_ms - at_ms) / 1000 for (at_ms,) in rows]
+
+    def _peek_ms(self, account: _Account) -> int:
+        """Read an account's time, and note nothing."""
+        return max(self._clock.steady_ms() + self._ahead_ms(account), self._newest_ms(account.calls))
+
     def _room(self, account_id: str) -> int:
         self._set_up()
         table = self._bucket(account_id).table
         if (account := self._account(table)) is None:
             return self._windows[0].calls
-        now_ms = max(self._clock.steady_ms() + self._ahead_ms(account), self._newest_ms(table))
+        now_ms = self._peek_ms(account)
         count = f'SELECT COUNT(*) FROM "{table}" WHERE item_timestamp >= ?'  # noqa: S608 - the name is a hash
         return max(0, min(calls - self._one(count, now_ms - ms) for calls, ms in self._windows))
 
@@ -262,7 +281,8 @@ def _open(path: Path) -> sqlite3.Connection:
         _make_file(path)
         return sqlite3.connect(path, LOCK_WAIT_S, isolation_level=None, check_same_thread=False)
     except (OSError, ValueError) as error:
-        reason = f"{_name_in(error) or path}: {error.strerror}" if isinstance(error, OSError) else error
+        named = f"{_name_in(error) or path}: " if isinstance(error, OSError) else ""
+        reason = f"{named}{explain_os(error)}"
         raise SettingsError(f" {path}: cannot be made ({reason}); {suggest_store()}", setting="quota_store") from None
 
 

@@ -13,11 +13,17 @@ DIGITS = 4
 
 
 class TrialResult(StrEnum):
-    """What became of a rate; `late` says that this machine could not send it, and nothing about the service."""
+    """What became of a rate; `late` says that this machine could not send it, and nothing about the service.
+
+    `unclear` is a rate that has to be tried once more, as requests before it still counted, and `used up` a rate that
+    was only to take what the service had saved up.
+    """
 
     HELD = "held"
     GAVE_WAY = "gave way"
     LATE = "late"
+    UNCLEAR = "unclear"
+    USED_UP = "used up"
 
 
 class RateSearch:
@@ -41,10 +47,29 @@ class RateSearch:
         self._late = 0
         self._all_long = False
 
+    def extend_down(self, bottom: float) -> None:
+        """Try rates down to this one: where they are held for longer, slower ones say something as well."""
+        self._bottom = min(self._bottom, bottom)
+
+    def forget_held(self) -> None:
+        """Take nothing for held: what was, was held for too short a time."""
+        if self.high is not None and self.low is not None:
+            self.low, self.is_confirmed, self._fall = None, False, 2.0
+            self._choose()
+
+    def refute(self) -> None:
+        """Have the rate that was found give way after all, and go on below it."""
+        if self.rate is not None or self.low is None:
+            raise ValueError("nothing was found")
+        self._lower(self.low, by_machine=False)
+        self._choose()
+
     def record(self, trial: TrialResult) -> None:
         """Take what became of `rate`, and choose the next."""
         if self.rate is None:
             raise ValueError("the search has ended")
+        if trial in (TrialResult.UNCLEAR, TrialResult.USED_UP):
+            return
         if trial is TrialResult.LATE and self._late < TRIES - 1:
             self._late += 1
             return
@@ -53,6 +78,9 @@ class RateSearch:
             self.low, self.is_confirmed = self.rate, self.is_long
         else:
             self._lower(self.rate, by_machine=trial is TrialResult.LATE)
+        self._choose()
+
+    def _choose(self) -> None:
         self.rate = self._next()
         self.is_long = self._all_long or self.rate == self.low
 

@@ -10,6 +10,7 @@ from bulkstop.engine.steering.stream import Stream
 from bulkstop.engine.tasks import run_concurrently, start_task
 from bulkstop.errors import BulkstopError
 from bulkstop.model import OnResult, Result
+from bulkstop.text import format_count
 
 RESULTS_WAITING = 1000
 """Results that nobody has taken from an iterator yet before the run waits for that."""
@@ -98,7 +99,9 @@ class Delivery:
         if self.error is not None:
             return BulkstopError(f"on_result raised {type(self.error).__name__}")
         if self.missed:
-            return BulkstopError(f"on_result did not take {self.missed:,} results within {GRACE_S:g} s of the abort")
+            return BulkstopError(
+                f"on_result did not take {format_count(self.missed, 'result')} within {GRACE_S:g} s of the abort"
+            )
         return None
 
     async def _catch_up(self) -> None:

@@ -126,7 +126,10 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Be disconnected."""
         self._transport = None  # to abort one that is gone raises in Python 3.11.2, over TLS
-        self._break("closed" if exc is None else network.name_error(exc))
+        if exc is None:
+            self._break("closed")
+        else:
+            self._end(network.break_off(exc, self._passed_ms(), self._reader.status))
         self._owner.discard(self)
 
     def _succeed(self) -> None:

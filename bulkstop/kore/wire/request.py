@@ -1,18 +1,13 @@
 """A request is the bytes that are written, and nothing in it can pass for more than it is."""
 
-import re
 from collections.abc import Mapping
 
-from bulkstop.kore.wire.route import Route
+from bulkstop.kore.connect.fields import LocalProtocolError, format_headers
+from bulkstop.kore.connect.route import Route
 
 _MAX_HEADS = 256
 _VISIBLE = bytes(byte if 0x21 <= byte <= 0x7E else 0x3F for byte in range(256))
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OWN_NAMES = frozenset({"host", "connection", "content-length", "transfer-encoding"})
-
-
-class LocalProtocolError(ValueError):
-    """A request cannot be written; the message names the part of it, not what it holds."""
 
 
 class Requests:
@@ -61,11 +56,3 @@ class Requests:
         after = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate", "Content-Length": str(length)}
         fields = self._first | dict(headers) | after | dict(self._last)
         return f" HTTP/1.1\r\n{format_headers(fields)}\r\n".encode("ascii")
-
-
-def format_headers(fields: Mapping[str, str]) -> str:
-    """Write header fields, a line each; raises LocalProtocolError at what would not stay in its line."""
-    for name, value in fields.items():
-        if not _NAME.fullmatch(name) or not (value.isascii() and value.isprintable()):
-            raise LocalProtocolError(f"the header {name!a} holds a character that cannot be sent; nothing was sent")
-    return "".join(f"{name}: {value}\r\n" for name, value in fields.items())

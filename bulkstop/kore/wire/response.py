@@ -88,7 +88,7 @@ class Reader:
         if not fields:
             return Response(status, body, latency_ms)
         if status < 300:
-            return Response(status, body, latency_ms, _text(fields.get(b"retry-after")))
+            return Response(status, body, latency_ms, _text(fields.get(b"retry-after")), _text(fields.get(b"date")))
         texts = (_text(fields.get(name)) for name in (b"retry-after", b"date", b"location"))
         return Response(status, body, latency_ms, *texts)
 

@@ -6,13 +6,17 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
+from bulkstop.kore import network
+from bulkstop.kore.connect.dialer import ConnectError, Dialer
+from bulkstop.kore.connect.fields import LocalProtocolError
+from bulkstop.kore.connect.proxy import ProxyGate
+from bulkstop.kore.connect.route import find_route
+from bulkstop.kore.connect.tls import TlsFiles
 from bulkstop.kore.exchange import BODY, BODY_CAP, Response, TransportFailure
 from bulkstop.kore.redaction import redact_response
 from bulkstop.kore.wire.connection import Connection
-from bulkstop.kore.wire.dialer import ConnectError, Dialer
 from bulkstop.kore.wire.pool import ConnectionPool
-from bulkstop.kore.wire.request import LocalProtocolError, Requests
-from bulkstop.kore.wire.route import find_route
+from bulkstop.kore.wire.request import Requests
 from bulkstop.model import Outcome, RetryHint
 from bulkstop.redact import find_passwords
 
@@ -32,23 +36,33 @@ class WireTransport:
         connect_timeout_s: float = 10.0,
         connections: int = 32,
         ca: str | None = None,
+        cert: str | None = None,
+        key: str | None = None,
         proxy: str | None = None,
         user_agent: str = "bulkstop",
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._host, self._proxy, self._ca = host, proxy, ca
+        self._host, self._proxy, self._files = host, proxy, TlsFiles(ca, cert, key)
         self._timeout_s, self._connect_timeout_s = timeout_s, connect_timeout_s
         self._connections = connections
         self._passwords = tuple(find_passwords(proxy)) if proxy else ()
         self._user_agent = user_agent
         self._clock = clock
+        self._gate: ProxyGate | None = None
         self._requests: Requests | None = None
         self._pool: ConnectionPool | None = None
 
     async def __aenter__(self) -> Self:
-        """Get ready to connect; raises SettingsError when `--ca` or `--proxy` is unusable."""
+        """Get ready to connect; raises SettingsError when a file of TLS or the proxy is unusable."""
         route = find_route(self._host, self._proxy)
-        dialer = Dialer(route, timeout_s=self._connect_timeout_s, ca=self._ca, user_agent=self._user_agent)
+        dialer = Dialer(
+            route,
+            timeout_s=self._connect_timeout_s,
+            files=self._files,
+            proxy=self._proxy,
+            user_agent=self._user_agent,
+        )
+        self._gate = ProxyGate(self._proxy, str(route.host)) if self._proxy and not route.has_tunnel else None
         self._pool = ConnectionPool(dialer.dial, self._connections, timeout_s=self._timeout_s, clock=self._clock)
         self._requests = Requests(route, self._user_agent)
         return self
@@ -62,7 +76,20 @@ class WireTransport:
     async def post(
         self, target: str, headers: Mapping[str, str], body: bytes = BODY, cap: int = BODY_CAP
     ) -> Response | TransportFailure:
-        """POST a body to a path with query, sent to the byte as given, and read up to `cap` bytes of the answer."""
+        """POST a body to a path with query, sent to the byte as given, and read up to `cap` bytes of the answer.
+
+        Raises CredentialsError when a proxy lets nobody through.
+        """
+        if self._gate is None:
+            return await self._exchange(target, headers, body, cap)
+        async with self._gate.pass_through():
+            response = await self._exchange(target, headers, body, cap)
+            self._gate.judge(response)
+            return response
+
+    async def _exchange(
+        self, target: str, headers: Mapping[str, str], body: bytes, cap: int
+    ) -> Response | TransportFailure:
         pool, requests = self._pool, self._requests
         assert pool is not None, "the wire is used inside its `async with`"  # noqa: S101 - a caller's slip
         assert requests is not None  # noqa: S101 - there is one with a pool
@@ -89,8 +116,8 @@ class WireTransport:
             async with asyncio.timeout(began + self._timeout_s - self._clock()):
                 return await pool.acquire(began)
         except TimeoutError:
-            why = f"no connection within {self._timeout_s:g} s; nothing was sent"
-            raise ConnectError(why, Outcome.TIMEOUT) from None
+            late = network.late_connection(self._timeout_s, self._ms_since(began))
+            raise ConnectError(late.error, late.outcome) from None
 
     def _ms_since(self, began: float) -> float:
         return round((self._clock() - began) * 1000, 3)

@@ -3,15 +3,17 @@
 import csv
 import io
 import json
+import signal
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import orjson
 
 from bulkstop.errors import BulkstopError
 from bulkstop.model import CampaignType, ListedCampaign, Scope
-from bulkstop.text import format_duration
+from bulkstop.report.verdict import format_done, format_not_complete
+from bulkstop.text import format_count, format_duration, printable
 from bulkstop.text.cells import escape_cell, escape_json_line, to_cell
 
 COLUMNS = (
@@ -43,17 +45,35 @@ class Discovery:
     fault: BulkstopError | None = None
     signum: int | None = None
 
+    @property
+    def exit_code(self) -> int:
+        """The exit code: 0 for a list that was read to its end."""
+        if self.signum is not None:
+            return 128 + self.signum
+        return 3 if self.fault is not None else 0
 
-def format_discovery(discovery: Discovery, output: str) -> str:
-    """Say in one line what was found, and where the list is."""
-    types = Counter(scope.campaign_type for scope, _ in discovery.rows)
-    counts = ", ".join(f"{types[kind]:,} {kind}" for kind in CampaignType)
+
+def format_verdict(discovery: Discovery, output: str) -> str:
+    """Say in one line what was found, and where the list is; or that there is none, and why."""
+    if discovery.signum is not None:
+        return format_not_complete(f"ended by {signal.Signals(discovery.signum).name}; nothing was written")
+    if discovery.fault is not None:
+        why = printable(str(discovery.fault))
+        return format_not_complete(f"the list could not be read to its end; {why}; nothing was written")
     recurring = sum(item.recurs is True for _, item in discovery.rows)
     again = f"; {recurring:,} recurring: a stop does not end their schedule" if recurring else ""
     where = "standard output" if output == "-" else output
-    many = f"{len(discovery.rows):,} campaigns ({counts})" if discovery.rows else "no campaign fits; an empty list"
-    calls = f"{discovery.calls:,} calls in {format_duration(discovery.elapsed_s)}"
-    return f"{many}{again}; {calls}; written to {where}"
+    calls = f"{format_count(discovery.calls, 'call')} in {format_duration(discovery.elapsed_s)}"
+    return format_done(f"{describe_count(discovery)}{again}; {calls}; written to {where}")
+
+
+def describe_count(discovery: Discovery) -> str:
+    """Say how many campaigns were found, of each type."""
+    if not discovery.rows:
+        return "no campaign fits; an empty list"
+    types = Counter(scope.campaign_type for scope, _ in discovery.rows)
+    counts = ", ".join(f"{types[kind]:,} {kind}" for kind in CampaignType)
+    return f"{format_count(len(discovery.rows), 'campaign')} ({counts})"
 
 
 def to_csv(rows: Iterable[tuple[Scope, ListedCampaign]]) -> bytes:
@@ -74,7 +94,7 @@ def to_csv(rows: Iterable[tuple[Scope, ListedCampaign]]) -> bytes:
 def to_jsonl(rows: Iterable[tuple[Scope, ListedCampaign]]) -> bytes:
     """Write the list as JSON lines, all values as they are; what does not print is escaped."""
     keyed = (dict(zip(COLUMNS, [*_list_ids(*row), *_list_others(row[1])], strict=True)) for row in rows)
-    return b"".join(map(_to_json, keyed))
+    return b"".join(map(to_json_line, keyed))
 
 
 def _list_ids(scope: Scope, item: ListedCampaign) -> list[str]:
@@ -85,7 +105,8 @@ def _list_others(item: ListedCampaign) -> list[object]:
     return [item.name, item.status, item.priority, item.recurs, item.updated_at]
 
 
-def _to_json(row: dict[str, object]) -> bytes:
+def to_json_line(row: Mapping[str, object]) -> bytes:
+    """Write a row of a list as one JSON object; what does not print is escaped."""
     try:
         return escape_json_line(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
     except TypeError:  # half a surrogate pair

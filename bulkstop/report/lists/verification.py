@@ -1,14 +1,14 @@
 """What was read back of the campaigns that were to be stopped."""
 
-import shlex
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from bulkstop.errors import BulkstopError
 from bulkstop.model import ListedCampaign, Outcome, Scope, State
 from bulkstop.report.summary import Summary
-from bulkstop.text import format_duration, format_table, printable
+from bulkstop.text import format_count, format_duration, format_table, printable
 
 RUNS = frozenset({State.RUNNING, State.SCHEDULED, State.RUNS_AGAIN})
 """What runs now or by itself later."""
@@ -39,7 +39,8 @@ class Finding(NamedTuple):
     scope: Scope
     item: ListedCampaign
     state: State
-    outcome: Outcome
+    outcome: Outcome | None
+    """None where no result tells one: of a plain list, or of another campaign in the same list of the service."""
     error: str | None = None
 
 
@@ -56,8 +57,10 @@ class Unread(NamedTuple):
 class Verification(Summary):
     """What was read back: every campaign in one state, those that are not at rest as findings.
 
-    `states` counts the campaigns that were to be stopped, `protected` those that were not. With a `fault` or a `signum`
-    the reading ended early, and what was not reached is unknown.
+    `states` counts the campaigns that were to be stopped, `protected` those that were not, `others` those that run and
+    that nobody has named: they stand in the same lists of the service. That is None where no list was read, and not all
+    of them unless these `are_lists_whole`. If `others_count`, all is not done while one of them runs. With a `fault` or
+    a `signum` the reading ended early, and what was not reached is unknown.
     """
 
     states: Mapping[State, int]
@@ -71,6 +74,9 @@ class Verification(Summary):
     fault: BulkstopError | None = None
     signum: int | None = None
     unread: tuple[Unread, ...] = ()
+    others: Mapping[State, int] | None = None
+    are_lists_whole: bool = False
+    others_count: bool = False
 
     @property
     def outcomes(self) -> Mapping[State, int]:
@@ -105,7 +111,14 @@ class Verification(Summary):
         if self.campaigns and not self.answered:
             return 3
         is_at_rest = self.states.get(State.NOT_RUNNING, 0) == self.campaigns
+        if self.others_count:
+            is_at_rest = is_at_rest and self.are_lists_whole and not self.others
         return 0 if is_at_rest and not self.unlisted and not self.invalid else 1
+
+    @property
+    def to_disable(self) -> int:
+        """How many of what is worth another stop a schedule starts again: that alone is to be ended."""
+        return sum(each.state is State.RUNS_AGAIN for each in self.to_stop)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values, every key always there."""
@@ -116,6 +129,9 @@ class Verification(Summary):
             "invalid_rows": self.invalid,
             "not_looked_at": [row._asdict() for row in self.unread],
             "rows_without_line": self.unlisted,
+            "others": None if self.others is None else {state.value: self.others.get(state, 0) for state in State},
+            "others_complete": self.are_lists_whole,
+            "others_count": self.others_count,
             "findings": list(map(_finding_to_json, self.findings)),
             "calls": self.calls,
             "elapsed_s": round(self.elapsed_s, 3),
@@ -126,17 +142,57 @@ class Verification(Summary):
 
     def _shortfalls(self) -> Sequence[str]:
         return [
-            *(["ended by a signal"] if self.signum is not None else []),
-            *([f"{self.invalid:,} rows that name no campaign"] if self.invalid else []),
-            *([f"{self.unlisted:,} rows without a line"] if self.unlisted else []),
+            *([f"ended by {signal.Signals(self.signum).name}"] if self.signum is not None else []),
+            *(
+                [f"{format_count(self.invalid, 'row that names', 'rows that name')} no campaign"]
+                if self.invalid
+                else []
+            ),
+            *([f"{format_count(self.unlisted, 'row')} without a line"] if self.unlisted else []),
         ]
 
 
-def format_hint(of: Verification, written: str) -> str:
-    """Say how to go on."""
-    again = sum(each.state is State.RUNS_AGAIN for each in of.to_stop)
-    schedules = f"; a schedule starts {again:,} of them again, --disable-schedule ends that" if again else ""
-    return f"To stop them: bulkstop stop {shlex.quote(printable(written))} --expect {len(of.to_stop)}{schedules}"
+def format_verdict(of: Verification) -> str:
+    """Say in one line whether it is proven that nothing of what was to be stopped runs, or will run again."""
+    if of.signum is not None:
+        return f"NOT PROVEN: ended by {signal.Signals(of.signum).name} before all was told"
+    others = _sum_states(of.others or {})
+    if of.exit_code == 0:
+        done = f"none of {of.campaigns:,} runs" if of.campaigns else "nothing was to be stopped"
+        return f"DONE: {done}{_describe_others(of)}"
+    open_states: dict[State, int] = {
+        state: count for state, count in of.states.items() if state is not State.NOT_RUNNING and count
+    }
+    parts = [f"{_sum_states(open_states):,} of {of.campaigns:,} ({_format_states(open_states)})"] if open_states else []
+    if of.others_count and others:
+        parts.append(f"{format_count(others, 'other')} ({_format_states(of.others or {})})")
+    elif of.others_count and not of.are_lists_whole:
+        parts.append("lists that were not read to their end")
+    parts += [f"{format_count(of.invalid, 'row that names', 'rows that name')} no campaign"] if of.invalid else []
+    parts += [f"{format_count(of.unlisted, 'row')} without a line"] if of.unlisted else []
+    runs = any(of.states.get(state) for state in RUNS) or (of.others_count and others)
+    more = "" if of.others_count else _describe_others(of)
+    return f"{'NOT STOPPED' if runs else 'NOT PROVEN'}: {', '.join(parts)}{more}"
+
+
+def _describe_others(of: Verification) -> str:
+    others = _sum_states(of.others or {})
+    what = format_count(others, "other in the same lists does", "others in the same lists do")
+    return f"; {'at least ' * (not of.are_lists_whole)}{what}" if others else ""
+
+
+def _sum_states(states: Mapping[State, int]) -> int:
+    return sum(states.values())
+
+
+def _format_states(states: Mapping[State, int]) -> str:
+    return ", ".join(f"{states[state]:,} {word}" for state, word in WORDS.items() if states.get(state))
+
+
+def format_hint(of: Verification, command: str) -> str:
+    """Say how to go on: with this command, which ends the line, so that it can be taken whole."""
+    schedules = f" (a schedule starts {of.to_disable:,} of them again; --disable-schedule ends that)"
+    return f"To stop them{schedules if of.to_disable else ''}: {command}"
 
 
 def format_verification(of: Verification) -> list[str]:
@@ -145,27 +201,45 @@ def format_verification(of: Verification) -> list[str]:
     if of.signum is not None:  # what was not reached would be a long list of nothing
         listed = [each for each in listed if each.state in RUNS]
     rows = [(word, f"{of.states[state]:,}") for state, word in WORDS.items() if of.states.get(state)]
+    silent = _group_silent(listed)
+    rows += [("", f"{len(group):,} of them: {printable(reason)}") for reason, group in silent.items()]
+    listed = [each for each in listed if each.state is not State.UNKNOWN or each.error not in silent]
     rows.append(("campaigns", f"{of.campaigns:,}"))
     rows += _format_others(of)
-    rows.append(("asked", f"{of.calls:,} call{'s' * (of.calls != 1)} in {format_duration(of.elapsed_s)}"))
+    rows.append(("asked", f"{format_count(of.calls, 'call')} in {format_duration(of.elapsed_s)}"))
     if of.signum is not None:
         rows.append(("ended", "before all was told"))
     lines = format_table("Verification", rows)
     return [*lines, "", *_align([HEADER, *map(_cells, listed)])] if listed else lines
 
 
+def _group_silent(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
+    """Group campaigns of which nothing is told, for the same reason; a service that is down is worth one line."""
+    groups: dict[str, list[Finding]] = {}
+    for each in findings:
+        if each.state is State.UNKNOWN and each.error:
+            groups.setdefault(each.error, []).append(each)
+    return {reason: group for reason, group in groups.items() if len(group) > 1}
+
+
 def _format_others(of: Verification) -> list[tuple[str, str]]:
     rows = []
     if protected := sum(of.protected.values()):
         run = sum(of.protected.get(state, 0) for state in RUNS)
-        rows.append(("protected", f"{protected:,}, as they are; {run:,} were seen running"))
+        as_before = "as it is" if protected == 1 else "as they are"
+        rows.append(("protected", f"{protected:,}, {as_before}; {format_count(run, 'was', 'were')} seen running"))
     if of.invalid:
-        rows.append(("invalid rows", f"{of.invalid:,}, which name no campaign"))
+        rows.append(("invalid rows", f"{of.invalid:,}, which {'names' if of.invalid == 1 else 'name'} no campaign"))
         rows += [("", f"{row.source} line {row.line}: {row.reason}") for row in of.unread]
         if of.invalid > len(of.unread):
             rows.append(("", f"and {of.invalid - len(of.unread):,} more"))
     if of.unlisted:
-        rows.append(("without line", f"{of.unlisted:,} rows: their run was killed, or goes on; --resume it first"))
+        killed = format_count(of.unlisted, "row: its run was killed", "rows: their run was killed")
+        rows.append(("without line", f"{killed}, or goes on; --resume it first"))
+    if of.others is not None and (of.answered or not of.campaigns):
+        counts = _format_states(of.others) or "none runs"
+        end = "" if of.are_lists_whole else " on the pages that were read"
+        rows.append(("others", f"{counts} in the same lists{end}{'' if of.others_count else '; --all counts them'}"))
     return rows
 
 
@@ -174,7 +248,10 @@ def _cells(finding: Finding) -> list[str]:
     if finding.state is State.UNKNOWN:
         last = f"({(finding.error or '')[:WHY_CHARS]})"
     ids = (finding.item.campaign_id, finding.scope.campaign_type, finding.scope.account_id)
-    return [printable(cell) for cell in (WORDS[finding.state], finding.item.status or "-", *ids, finding.outcome, last)]
+    return [
+        printable(cell)
+        for cell in (WORDS[finding.state], finding.item.status or "-", *ids, finding.outcome or "-", last)
+    ]
 
 
 def _align(rows: list[list[str]]) -> list[str]:
@@ -195,6 +272,6 @@ def _finding_to_json(finding: Finding) -> dict[str, Any]:
         "state": finding.state.value,
         "status": item.status,
         "recurring": item.recurs,
-        "outcome": finding.outcome.value,
+        "outcome": None if finding.outcome is None else finding.outcome.value,
         "error": finding.error,
     }

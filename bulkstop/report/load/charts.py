@@ -12,6 +12,7 @@ from bulkstop.model import Outcome
 from bulkstop.report.load.histogram import Histogram
 from bulkstop.report.load.summary import Corner
 from bulkstop.report.load.timeline import FIGURES, Point
+from bulkstop.text import write_install
 
 Chart = dict[str, Any]
 """A chart: `data` and `layout`."""
@@ -41,7 +42,7 @@ UNITS = ((600.0, 1.0, "s"), (3 * 3600.0, 60.0, "min"), (math.inf, 3600.0, "h"))
 
 
 def read_library() -> str:
-    """Return the JavaScript that draws; raises SettingsError, which names the extra, where it is not installed."""
+    """Return the JavaScript that draws; raises SettingsError, which names the package, where it is not installed."""
     check_library()
     from plotly.offline import get_plotlyjs
 
@@ -54,7 +55,7 @@ def check_library() -> None:
 
     if find_spec("plotly") is None:
         raise SettingsError(
-            ": needs the package plotly: pip install 'bulkstop[report]', or leave it out; nothing was sent",
+            f": nothing was sent; leave it out, or install the package plotly: {write_install('plotly>=7,<8')}",
             setting="html",
         )
 

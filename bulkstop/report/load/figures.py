@@ -5,7 +5,7 @@ from bulkstop.report.load.error_counts import error_counts_to_json, format_error
 from bulkstop.report.load.histogram import PERCENTILES, Histogram, percentile_name
 from bulkstop.report.load.metrics import MAX_LATE_SHARE, Metrics
 from bulkstop.report.stop.summary import format_counts
-from bulkstop.text import format_duration, printable
+from bulkstop.text import format_count, format_duration, printable
 
 COLUMN = 10
 NAMES = tuple(map(percentile_name, PERCENTILES))
@@ -18,11 +18,18 @@ def format_metrics(metrics: Metrics, *, is_open: bool) -> list[tuple[str, str]]:
         rows.append(("errors", f"{errors:,} of {metrics.requests:,} ({_percent(errors / metrics.requests)})"))
     rows += format_error_counts(metrics.reasons)
     if cut := metrics.outcomes[Outcome.UNKNOWN]:
+        count = "it counts" if cut == 1 else "they count"
         rows.append(
-            ("cut off", f"{cut:,} of the requests: they count with the time up to then, so the times are the least")
+            ("cut off", f"{cut:,} of the requests: {count} with the time up to then, so the times are the least")
         )
     rows.append(
-        ("rate", f"{metrics.rate:,.1f}/s: {metrics.requests:,} requests in {format_duration(metrics.elapsed_s)}")
+        (
+            "rate",
+            (
+                f"{metrics.rate:,.1f}/s: {format_count(metrics.requests, 'request')} "
+                f"in {format_duration(metrics.elapsed_s)}"
+            ),
+        )
     )
     rows.append(("in flight", f"at most {metrics.most_in_flight:,}"))
     rows.append(("", "".join(f"{name:>{COLUMN}}" for name in (*NAMES, "max", "mean")) + "  ms"))
@@ -80,6 +87,12 @@ def describe_outcome(metrics: Metrics) -> str:
     return f"{f'{which} requests' if metrics.requests > 1 else 'the only request'} ended as {outcome.value}{why}"
 
 
+def explain_unanswered(metrics: Metrics) -> str:
+    """Say that no request was answered, with the commonest cause."""
+    causes = metrics.reasons.most()
+    return "no request was answered" + (f": {printable(causes[0].error)}" if causes else "")
+
+
 def warn_nothing_stopped(metrics: Metrics) -> str:
     """Warn, in one line, that nothing at all was stopped, so the figures are not those of stops; empty if they are."""
     if not metrics.requests or metrics.errors < metrics.requests:
@@ -113,7 +126,7 @@ def _format_held_back(metrics: Metrics) -> list[tuple[str, str]]:
     if not metrics.held:
         return []
     why = "the generator was at work" if metrics.was_busy else "the answers took long"
-    waited = f"{metrics.held:,} requests waited for a place, up to {format_ms(metrics.longest_held_s)} ms"
+    waited = f"{format_count(metrics.held, 'request')} waited for a place, up to {format_ms(metrics.longest_held_s)} ms"
     full = f"all were taken for {format_duration(metrics.full_s)}, as {why}"
     return [("held up", f"{waited}; {full}; the waiting is counted in the latency")]
 

@@ -11,16 +11,21 @@ from typing import Any, NamedTuple
 
 from bulkstop.model import DONE, Limit, Outcome
 from bulkstop.report.load.error_counts import ErrorCounts, error_counts_to_json, format_error_counts
-from bulkstop.report.load.figures import describe_outcome, metrics_to_json, warn_nothing_stopped
+from bulkstop.report.load.figures import describe_outcome, explain_unanswered, metrics_to_json, warn_nothing_stopped
 from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.summary import verdicts_to_json
 from bulkstop.report.load.thresholds import Threshold, Verdict
 from bulkstop.report.stop.summary import format_counts
-from bulkstop.text import format_duration
+from bulkstop.report.verdict import format_done, format_not_done
+from bulkstop.text import format_count, format_duration, printable
 
 EVEN = "even"
 REFUSED_SHARE = 0.5
 WINDOWS_S = (1.0, 10.0, 60.0, 600.0, 3600.0)
+SPARE = 2
+"""After so many intervals without a request whoever saves up takes one: who refuses it counts over a window."""
+UNTRIED = frozenset({"unclear", "used up"})
+"""What became of runs that tell nothing of their rate."""
 LEAST_CALLS = 20
 """With so many calls to a window, what is lost by rounding down to a whole call is at most 5 %."""
 
@@ -49,6 +54,16 @@ class Probe(NamedTuple):
     why: str
 
 
+class Hold(NamedTuple):
+    """How long a rate held, and how long before that the service refused a request."""
+
+    held_s: float
+    spare_s: float
+
+
+NO_HOLD = Hold(0.0, 0.0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitSummary:
     """What a search has come to; `signum`, `fault` and `dead_end` say what ended it before the limit was known.
@@ -70,6 +85,8 @@ class LimitSummary:
     """Nothing is there that answers."""
     signum: int | None = None
     fault: str | None = None
+    hold: Hold = NO_HOLD
+    """How the rate that was found has held in the end."""
 
     @property
     def requests(self) -> int:
@@ -97,7 +114,18 @@ class LimitSummary:
     @property
     def quota(self) -> Limit | None:
         """That rate as a quota; None unless it is the service's limit."""
-        return rate_to_limit(self.rate) if self.exit_code == 0 and self.rate is not None else None
+        return rate_to_limit(self._steady_rate) if self.exit_code == 0 and self.rate is not None else None
+
+    @property
+    def _steady_rate(self) -> float:
+        """The rate at which the service took requests from one of its refusals on, when it had nothing saved up.
+
+        One request may have been due already; what was saved up before the first one is little.
+        """
+        rate = self.rate or 0.0
+        if self.high is None or not self.hold.held_s:
+            return rate
+        return (rate * self.hold.held_s - 1) / (self.hold.held_s + self.hold.spare_s)
 
     @property
     def is_least(self) -> bool:
@@ -165,7 +193,7 @@ def rate_to_limit(rate: float) -> Limit:
 def format_search(plan: SearchPlan) -> list[tuple[str, str]]:
     """Write what will be sent in two columns, for a person to see before it is."""
     load = f"from {plan.start:,g}/s up to {plan.top:,g}/s, {format_duration(plan.step_s)} each"
-    most = "" if plan.count is None else f"; at most {plan.count:,} requests"
+    most = "" if plan.count is None else f"; at most {format_count(plan.count, 'request')}"
     required = ", ".join(each.text for each in plan.lines)
     return [("host", plan.host), ("campaigns", plan.targets), ("load", load + most), ("holds if", required)]
 
@@ -174,7 +202,7 @@ def format_probe(probe: Probe) -> str:
     """Say what became of a rate."""
     metrics = probe.metrics
     p99 = f"p99 {metrics.latency.at(99)[0] * 1e3:,.1f} ms, " if len(metrics.latency) else ""
-    figures = f"{p99}{metrics.requests:,} requests in {format_duration(metrics.elapsed_s)}"
+    figures = f"{p99}{format_count(metrics.requests, 'request')} in {format_duration(metrics.elapsed_s)}"
     rate = f"{probe.rate:,g}/s"
     return f"{rate:>10}  {probe.trial:<8}  {probe.why or figures}"
 
@@ -183,17 +211,39 @@ def format_limit(summary: LimitSummary) -> list[tuple[str, str]]:
     """Write what was found in two columns, and what that took."""
     rows = [*format_counts(summary.outcomes), *format_error_counts(summary.reasons)]
     if summary.low is not None:
-        name, sure = ("limit", "") if summary.is_over else ("held", ", so far")
-        least = "at least " if summary.is_least else ""
-        rows.append((name, f"{least}{summary.low:,g}/s held{sure}{_describe_high(summary)}"))
+        rows.append(("limit" if summary.is_over else "held", _describe_rates(summary)))
     rows += [("required", str(verdict)) for verdict in summary.verdicts]
-    rows.append(("tried", f"{len(summary.probes)} times, {summary.requests:,} requests"))
+    rows.append(("tried", f"{format_count(len(summary.probes), 'time')}, {format_count(summary.requests, 'request')}"))
     rows.append(("ended", summary.reason))
     return rows
 
 
+def format_limit_verdict(summary: LimitSummary) -> str:
+    """Say in one line which rate held, or why the limit is not known; so does the exit code."""
+    return format_not_done(_list_reasons(summary)) if summary.exit_code else format_done(_describe_rates(summary))
+
+
+def _list_reasons(summary: LimitSummary) -> list[str]:
+    """Name in a few words what makes the exit code another than 0."""
+    if summary.fault is None and summary.signum is not None:
+        return [f"ended {summary.reason}"]
+    if summary.is_unanswered:
+        return [explain_unanswered(summary.probes[-1].metrics) if summary.probes else "no request was answered"]
+    if not summary.is_over:
+        return [printable(summary.reason)]
+    if summary.by_machine:
+        return ["this machine gave way first, so the limit is not known"]
+    return [str(verdict) for verdict in summary.verdicts if not verdict.held] if summary.rate else [summary.reason]
+
+
+def _describe_rates(summary: LimitSummary) -> str:
+    least = "at least " if summary.is_least else ""
+    return f"{least}{summary.low:,g}/s held{'' if summary.is_over else ', so far'}{_describe_high(summary)}"
+
+
 def _describe_high(summary: LimitSummary) -> str:
-    last = next((each for each in reversed(summary.probes) if each.rate == summary.high), None)
+    tried = [each for each in summary.probes if each.trial not in UNTRIED]
+    last = next((each for each in reversed(tried) if each.rate == summary.high), None)
     if last is None:
         return "" if not summary.is_over else "; no higher rate was to be tried"
     return f"; {last.rate:,g}/s did not: {last.why}"
@@ -228,9 +278,10 @@ def describe_paste(target: QuotaTarget, quota: Limit | None) -> str:
     return f"{quota}; paste these lines under [{_table(target.profile)}] of {target.config}; {place}"
 
 
-def format_profile(name: str, quota: Limit) -> str:
-    """Write a quota, used evenly, as the lines of a profile."""
-    return f'[{_table(name)}]\nquota = "{quota}"\npace = "{EVEN}"'
+def format_profile(target: QuotaTarget, quota: Limit) -> str:
+    """Write a quota, used evenly, as the lines of a profile; with its header only where the file has no such table."""
+    header = f"[{_table(target.profile)}]\n" if target.values is None else ""
+    return f'{header}quota = "{quota}"\npace = "{EVEN}"'
 
 
 def _table(profile: str) -> str:
@@ -250,7 +301,7 @@ def limit_to_json(summary: LimitSummary) -> dict[str, object]:
         "host": summary.plan.host,
         "model": "find-limit",
         "limit": summary.rate,
-        "quota": None if summary.rate is None else str(rate_to_limit(summary.rate)),
+        "quota": None if summary.quota is None else str(summary.quota),
         "held": summary.low,
         "did_not_hold": summary.high,
         "at_least": summary.is_least,

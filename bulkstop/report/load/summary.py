@@ -8,10 +8,18 @@ from typing import Any
 from bulkstop.errors import BulkstopError
 from bulkstop.model import Outcome, utc_text
 from bulkstop.naming import name_setting
-from bulkstop.report.load.figures import format_metrics, metrics_to_json, warn_nothing_stopped, warn_unpunctual
+from bulkstop.report.load.figures import (
+    explain_unanswered,
+    format_metrics,
+    metrics_to_json,
+    warn_nothing_stopped,
+    warn_unpunctual,
+)
 from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.thresholds import Threshold, Verdict
 from bulkstop.report.summary import Summary
+from bulkstop.report.verdict import format_done, format_not_done
+from bulkstop.text import format_count, printable
 
 Corner = tuple[float, float]
 """Where a line bends: seconds since the beginning, and a rate."""
@@ -37,7 +45,7 @@ class LoadPlan:
     @property
     def load(self) -> str:
         """When they leave, and how many."""
-        return self.shape + ("" if self.planned is None else f": {self.planned:,} requests")
+        return self.shape + ("" if self.planned is None else f": {format_count(self.planned, 'request')}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,11 @@ class LoadSummary(Summary):
         return self.in_flight < self.plan.max_in_flight
 
     @property
+    def is_short_of_files(self) -> bool:
+        """Tell whether requests had to wait because of that, so that the figures are this machine's."""
+        return self.plan.is_open and self.has_few_files and self.metrics.held > 0
+
+    @property
     def is_late(self) -> bool:
         """Tell whether the generator could not keep its schedule."""
         return self.plan.is_open and not self.metrics.is_punctual
@@ -88,7 +101,7 @@ class LoadSummary(Summary):
             return str(self.fault)
         if self.signum is not None:
             return f"by {signal.Signals(self.signum).name}, before all were sent"
-        return f"with {self.unsent:,} requests not sent" if self.unsent else "all sent"
+        return f"with {format_count(self.unsent, 'request')} not sent" if self.unsent else "all sent"
 
     @property
     def exit_code(self) -> int:
@@ -97,7 +110,7 @@ class LoadSummary(Summary):
             return 3
         if self.signum is not None:
             return 128 + self.signum
-        if self.is_late:
+        if self.is_late or self.is_short_of_files:
             return 3
         if not self.metrics.answered or not all(verdict.held for verdict in self.verdicts):
             return 1  # also with requests unsent: they could only have made it worse
@@ -149,6 +162,38 @@ def format_summary(summary: LoadSummary) -> list[tuple[str, str]]:
     return [*rows, ("ended", summary.reason)]
 
 
+def format_verdict(summary: LoadSummary) -> str:
+    """Say in one line that all was sent and held, or what did not; so does the exit code."""
+    if summary.exit_code:
+        return format_not_done(_list_reasons(summary))
+    sent = summary.metrics.requests
+    text = f"all {format_count(sent, 'request')} sent" if sent > 1 else "the only request sent"
+    if summary.verdicts:
+        text += ", all that is required held"
+    return format_done(text + ("; no campaign was stopped" if summary.metrics.errors == sent else ""))
+
+
+def _list_reasons(summary: LoadSummary) -> list[str]:
+    """Name in a few words what makes the exit code another than 0."""
+    sent = summary.metrics.requests
+    if summary.fault is not None:
+        return [printable(str(summary.fault))]
+    if summary.signum is not None:
+        many = format_count(sent, "request")
+        if summary.plan.planned is not None:
+            many = f"{sent:,} of {format_count(summary.plan.planned, 'request')}"
+        return [f"ended by {signal.Signals(summary.signum).name} after {many}"]
+    reasons = [] if summary.metrics.answered else [explain_unanswered(summary.metrics)]
+    reasons += [str(verdict) for verdict in summary.verdicts if not verdict.held]
+    if summary.is_late:
+        reasons.append("the schedule was not kept, so the figures say nothing about the service")
+    if summary.is_short_of_files:
+        reasons.append("this machine gave way, so the figures are not the service's")
+    if summary.unsent:
+        reasons.append(f"{summary.unsent:,} of {format_count(summary.plan.planned or 0, 'request')} never left")
+    return reasons
+
+
 def list_faults(summary: LoadSummary) -> list[str]:
     """Name all that went wrong, but for what ended the run early."""
     return [*(str(verdict) for verdict in summary.verdicts if not verdict.held), *list_warnings(summary)]
@@ -159,15 +204,25 @@ def list_warnings(summary: LoadSummary) -> list[str]:
     warnings = []
     if summary.is_late:
         warnings.append(warn_unpunctual(summary.metrics))
+    if summary.is_short_of_files:
+        warnings.append(
+            f"THIS MACHINE GAVE WAY: {explain_few_files(summary.in_flight)}; the figures are not the service's"
+        )
     if summary.unsent:
         room = "the limit on open files (ulimit -n)" if summary.has_few_files else name_setting("max_in_flight")
         warnings.append(
-            f"THE SCHEDULE WAS NOT KEPT: {summary.unsent:,} requests were due and never left, as {summary.in_flight:,} "
+            f"THE SCHEDULE WAS NOT KEPT: {format_count(summary.unsent, 'request was', 'requests were')} "
+            f"due and never left, as {summary.in_flight:,} "
             f"were in flight all the time; the longest latencies are missing; lower the rate, or raise {room}"
         )
     if warning := warn_nothing_stopped(summary.metrics):
         warnings.append(warning)
     return warnings
+
+
+def explain_few_files(places: int) -> str:
+    """Say that requests waited for a place because this machine lets no more connections be open."""
+    return f"requests waited, as the limit on open files lets {places:,} be in flight; raise it (ulimit -n)"
 
 
 def verdicts_to_json(verdicts: Sequence[Verdict]) -> list[dict[str, object]]:

@@ -24,7 +24,7 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 }
 _PARTS = re.compile(r"([a-z_]+(?:\.[a-z]+)?(?:\d+(?:\.\d+)?)?)\s*([<>]=?)\s*(\d+(?:\.\d+)?)\s*(\S*)", re.ASCII)
 _TIME = re.compile(r"(?:(latency|service)\.)?(?:p(\d{1,3}(?:\.\d{1,6})?)|(max|mean))", re.ASCII)
-_TIME_UNITS = in_seconds("us", "ms", "s", "m")
+_TIME_UNITS = in_seconds("us", "ms", "s", "m", "min", "h")
 _RATE_UNITS = {f"/{unit}": a_second for unit, a_second in PER_S.items()}
 _SHARE_UNITS = {"%": PERCENT}
 _NEVER = {Outcome.INVALID, Outcome.DUPLICATE, Outcome.PROTECTED, Outcome.NOT_SENT}
@@ -98,10 +98,16 @@ def parse_threshold(text: str) -> Threshold:
     name, sign, number, unit = match.groups() if match else ("", "<", "0", "")
     figure, units = _figure(name)
     if figure is None or unit not in units:
-        why = f"; {name} is given in {', '.join(units)}" if figure is not None else ""
+        why = f"; {name} is given in {', '.join(units)}" if figure is not None else _suggest(name)
         raise ValueError(f"{text!r} is no threshold, {FORMS}{why}")
     scale = units[unit]
     return Threshold(text.strip(), name, figure, _COMPARE[sign], float(number), unit, scale)
+
+
+def _suggest(name: str) -> str:
+    from bulkstop.text.likeness import suggest_near  # only a mistake needs it
+
+    return suggest_near(name, ("errors", "rate", "max", "mean", "p99", *_OUTCOMES)) if name else ""
 
 
 def _figure(name: str) -> tuple[Figure | None, dict[str, float]]:

@@ -13,8 +13,9 @@ import orjson
 
 from bulkstop.errors import OutputError
 from bulkstop.model import CampaignType, Outcome, Result
-from bulkstop.text import printable
+from bulkstop.text import format_count, printable
 from bulkstop.text.cells import escape_json_line, from_cell, to_cell
+from bulkstop.text.faults import explain_csv, explain_json
 from bulkstop.version import __version__
 
 COLUMNS = tuple(field.name for field in fields(Result))
@@ -107,7 +108,7 @@ def from_csv(line: bytes, columns: Sequence[str] = COLUMNS) -> Result:
         raise ValueError("holds a NUL")
     cells = _cells(line.decode())
     if len(cells) != len(columns):
-        raise ValueError(f"{len(cells)} cells instead of {len(columns)}")
+        raise ValueError(f"{format_count(len(cells), 'cell')} instead of {len(columns)}")
     return _result({name: _value(name, cell) for name, cell in zip(columns, cells, strict=True)})
 
 
@@ -135,9 +136,18 @@ def read_lines(file: BinaryIO, name: str) -> Iterator[Line]:
         except (ValueError, csv.Error) as error:
             if number == 1 and is_csv(name):
                 raise OutputError(f"{name} line 1: is no header of a result file; give another file") from None
-            why = " ".join(str(error).split())[:REASON_CHARS]
-            raise OutputError(f"{name} line {number}: is no result line ({why}); give another file") from None
+            raise OutputError(
+                f"{name} line {number}: is no result line ({_explain(error)}); give another file"
+            ) from None
         yield Line(number, raw, result)
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return explain_json(error)
+    if isinstance(error, csv.Error):
+        return explain_csv(error)
+    return "it is not UTF-8" if isinstance(error, UnicodeError) else str(error)[:REASON_CHARS]
 
 
 def as_cell(text: str) -> str:
@@ -179,12 +189,11 @@ def _parse(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-_READ_AS: dict[str, Callable[[str], Any]] = {
+_NUMBER_OF: dict[str, Callable[[str], float]] = {
     "http_status": int,
     "attempts": int,
     "latency_ms": float,
     "line": int,
-    "row": _parse,
 }
 
 
@@ -202,8 +211,13 @@ def _cells(record: str) -> list[str]:
 def _value(name: str, cell: str) -> Any:
     if not cell:
         return None
-    if name in _READ_AS:
-        return _READ_AS[name](cell)
+    if name == "row":
+        return _parse(cell)
+    if name in _NUMBER_OF:
+        try:
+            return _NUMBER_OF[name](cell)
+        except ValueError:
+            raise ValueError(f"its {name} is no number") from None
     return from_cell(cell)
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from bulkstop.files.whole import beside, write_atomically
 from bulkstop.model import HELD_BACK, Outcome, Result
 from bulkstop.report.stop.formats import COLUMNS, csv_header, from_csv, from_json, is_csv
+from bulkstop.text import format_count
 
 BLOCK = 1024 * 1024
 LISTED = 1000
@@ -50,8 +51,10 @@ class Rescue(NamedTuple):
             return "no line is lost"
         if self.is_whole:
             return f"all its lines are in {self.place}"
-        rest = f"the last of them are in {self.place}" if self.place else "no file could be made to save them in"
-        return f"{self.gone:,} of its lines are gone; {rest}"
+        last = "it is" if self.gone == 1 else "the last of them are"
+        them = "it" if self.gone == 1 else "them"
+        rest = f"{last} in {self.place}" if self.place else f"no file could be made to save {them} in"
+        return f"{format_count(self.gone, 'of its lines is', 'of its lines are')} gone; {rest}"
 
 
 def loss_of(fd: int, path: str, size: int, head: bytes) -> Loss | None:

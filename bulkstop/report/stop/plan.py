@@ -1,20 +1,24 @@
 """A plan, for a person to check before it is carried out, and for a machine."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from bulkstop.model import CampaignType, Limit, Outcome, utc_text
+from bulkstop.model import CampaignType, Limit, Outcome, Result, utc_text
 from bulkstop.naming import name_setting
-from bulkstop.text import format_duration, format_table, printable
+from bulkstop.text import format_count, format_duration, format_table, printable
+from bulkstop.text.clock import format_clock
 
 ACCOUNTS_SHOWN = 5
+UNUSABLE_SHOWN = 5
+REMEDY = "mend the row, or take it out of the list"
+"""What to do about a row whose reason does not say it."""
 
 
 class Forecast(NamedTuple):
     """What an account has before it: `room` calls may leave at once, the last stop in `last_s` seconds at the earliest.
 
-    `fit` campaigns can be sent in the time there is, at most. `room` is None where no store remembers the calls.
+    `fit` campaigns can be sent in the time there is, at most. `room` is None where no store remembers the calls. The
+    first stop leaves in `first_s` seconds.
     """
 
     account_id: str
@@ -22,15 +26,37 @@ class Forecast(NamedTuple):
     room: int | None
     last_s: float
     fit: int
+    first_s: float = 0.0
 
 
 class Deadline(NamedTuple):
-    """The time to finish by, in words and as unix time, and how many campaigns will not have been sent by then."""
+    """The time to finish by, as given and as unix time, and how many campaigns will not have been sent by then.
+
+    `clock` is the moment as a person reads it, with its zone.
+    """
 
     time: str
     zone: str | None
     at: float
     late: int
+    clock: str
+
+
+class UnusableRow(NamedTuple):
+    """A row that cannot be used: where it stands, why, and what to do about it."""
+
+    source: str
+    line: int | None
+    reason: str
+    remedy: str
+
+    @classmethod
+    def of(cls, result: Result) -> "UnusableRow":
+        """Read an `invalid` result; where its reason ends with the remedy, that is told apart."""
+        reason, _, remedy = (
+            (result.error or "").rpartition("; ") if "; " in (result.error or "") else (result.error, "", "")
+        )
+        return cls(result.source or "", result.line, reason or "", remedy or REMEDY)
 
 
 class GuardFacts(NamedTuple):
@@ -82,6 +108,9 @@ class PlanFacts(NamedTuple):
     proxy: str | None = None
     """Without its password."""
     ca: str | None = None
+    cert: str | None = None
+    unusable: tuple[UnusableRow, ...] = ()
+    """Rows that cannot be used: all of them, or the first."""
 
     @property
     def last_s(self) -> float:
@@ -95,9 +124,10 @@ def format_plan(plan: PlanFacts, *, asks: bool = False) -> list[str]:
     retry = [("sent again", f"what ended as {', '.join(plan.retry)}")] if plan.retry else []
     rows = [
         ("host", plan.host),
-        *format_way(plan.config, plan.profile, plan.proxy, plan.ca),
+        *format_way(plan.config, plan.profile, plan.proxy, plan.ca, plan.cert),
         ("to stop", f"{plan.to_send:,}" + (f" ({_format_counts(plan.types)})" if plan.types else "")),
         ("not sent", _format_counts(plan.held) or "0"),
+        *_format_unusable(plan),
         *ended_before,
         *retry,
         ("quota", f"{' '.join(map(str, plan.quota)) or 'none'} per account{_format_pace(plan)}"),
@@ -120,12 +150,14 @@ def plan_to_json(plan: PlanFacts) -> dict[str, Any]:
         "profile": plan.profile,
         "proxy": plan.proxy,
         "ca": plan.ca,
+        "cert": plan.cert,
         "rows": plan.rows,
         "to_send": plan.to_send,
         "types": _counts_to_json(plan.types),
         "duplicates": plan.held.get(Outcome.DUPLICATE, 0),
         "invalid": plan.held.get(Outcome.INVALID, 0),
         "protected": plan.held.get(Outcome.PROTECTED, 0),
+        "unusable": [each._asdict() for each in plan.unusable],
         "ended_before": _counts_to_json(plan.ended_before),
         "quota": [str(limit) for limit in plan.quota],
         "pace": plan.pace,
@@ -144,11 +176,26 @@ def plan_to_json(plan: PlanFacts) -> dict[str, Any]:
     }
 
 
-def format_way(config: str | None, profile: str | None, proxy: str | None, ca: str | None) -> list[tuple[str, str]]:
+def format_way(
+    config: str | None, profile: str | None, proxy: str | None, ca: str | None, cert: str | None = None
+) -> list[tuple[str, str]]:
     """Say where settings come from, and what stands between here and the host: somebody else may have chosen it."""
     chosen = f"profile {profile}" if profile else "no profile of it"
-    rows = (("config", f"{config} ({chosen})" if config else None), ("proxy", proxy), ("ca", ca))
+    file = f"{config} ({chosen})" if config else None
+    rows = (("config", file), ("proxy", proxy), ("ca", ca), ("cert", cert))
     return [(name, printable(value)) for name, value in rows if value]
+
+
+def _format_unusable(plan: PlanFacts) -> list[tuple[str, str]]:
+    """Name the first rows that cannot be used, each with what to do about it."""
+    shown = plan.unusable[:UNUSABLE_SHOWN]
+    rows = [("unusable", printable(f"{each.source} line {each.line}: {each.reason}; {each.remedy}")) for each in shown]
+    more = plan.held.get(Outcome.INVALID, 0) - len(shown)
+    if shown and more > 0:
+        rows.append(
+            ("", f"and {more:,} more; {name_setting('dry_run', True)} {name_setting('json', True)} has them all")
+        )
+    return rows
 
 
 def _format_forecasts(plan: PlanFacts) -> list[tuple[str, str]]:
@@ -156,18 +203,18 @@ def _format_forecasts(plan: PlanFacts) -> list[tuple[str, str]]:
         return []
     rows = [("account", _format_forecast(each, plan.begins_at)) for each in plan.forecasts[:ACCOUNTS_SHOWN]]
     if (more := len(plan.forecasts) - ACCOUNTS_SHOWN) > 0:
-        rows.append(("", f"and {more:,} accounts more"))
-    last = _format_clock(plan.begins_at, plan.last_s)
+        rows.append(("", f"and {format_count(more, 'account')} more"))
+    last = format_clock(plan.begins_at + plan.last_s, plan.begins_at)
     takes = f"at least {format_duration(plan.last_s)}: the last stop leaves at {last} or later"
     return [*rows, ("takes", takes)]
 
 
 def _format_forecast(each: Forecast, begins_at: float) -> str:
-    room = "" if each.room is None else f"; {each.room} calls left right now"
-    first = "first stop when a place is free" if each.room == 0 else f"first stop {_format_clock(begins_at, 0)}"
+    room = "" if each.room is None else f"; {format_count(each.room, 'call')} left right now"
+    first = format_clock(begins_at + each.first_s, begins_at)
     return (
-        f"{printable(each.account_id)}: {each.campaigns:,} to stop{room}; {first}, last "
-        f"{_format_clock(begins_at, each.last_s)} or later"
+        f"{printable(each.account_id)}: {each.campaigns:,} to stop{room}; first stop {first}, last "
+        f"{format_clock(begins_at + each.last_s, begins_at)} or later"
     )
 
 
@@ -179,25 +226,23 @@ def _format_pace(plan: PlanFacts) -> str:
 def _format_deadline(plan: PlanFacts) -> list[tuple[str, str]]:
     if plan.deadline is None:
         return []
-    zone = f" {plan.deadline.zone}" if plan.deadline.zone else ""
     late = plan.deadline.late
     verdict = f"CANNOT BE MET: at least {late:,} of {plan.to_send:,} will not have been sent by then"
-    return [("finish by", f"{plan.deadline.time}{zone}: {verdict if late else 'can be met'}")]
+    return [("finish by", f"{plan.deadline.clock}: {verdict if late else 'can be met'}")]
 
 
 def _format_guards(plan: PlanFacts) -> list[tuple[str, str]]:
     """Say what will hold the run back; the breaker always does, and goes without saying."""
     guards, parts = plan.guards, []
     if guards.max_campaigns is not None:
-        parts.append(f"at most {guards.max_campaigns:,} campaigns")
+        parts.append(f"at most {format_count(guards.max_campaigns, 'campaign')}")
     if guards.max_failures is not None:
-        parts.append(f"ends at {guards.max_failures} failures")
+        parts.append(f"ends at {guards.max_failures} {'failure' if guards.max_failures == '1' else 'failures'}")
     if guards.waves is not None:
         sizes = ", ".join(f"{size:,}" for size in guards.waves)
         parts.append(f"waves up to {sizes}, {format_duration(guards.soak_s)} apart")
     if guards.protect:
-        rules = "1 rule" if guards.protected_rules == 1 else f"{guards.protected_rules:,} rules"
-        campaigns = "1 campaign" if guards.protected == 1 else f"{guards.protected:,} campaigns"
+        rules, campaigns = format_count(guards.protected_rules, "rule"), format_count(guards.protected, "campaign")
         parts.append(f"{rules} of {name_setting('protect')}: {campaigns} held back")
     return [("guards", "; ".join(parts))] if parts else []
 
@@ -205,18 +250,11 @@ def _format_guards(plan: PlanFacts) -> list[tuple[str, str]]:
 def _format_lists(plan: PlanFacts) -> list[tuple[str, str]]:
     rows = []
     if plan.lists_first:
-        plural = "s" if plan.lists_first != 1 else ""
         spares = "; what it has as completed or stopped gets its line without a call" if plan.only_running else ""
-        rows.append(("list first", f"at least {plan.lists_first:,} call{plural} of the quota{spares}"))
+        rows.append(("list first", f"at least {format_count(plan.lists_first, 'call')} of the quota{spares}"))
     if plan.disable_schedule:
         rows.append(("schedules", "the recurring schedule of each stopped campaign is DISABLED as well"))
     return rows
-
-
-def _format_clock(begins_at: float, seconds: float) -> str:
-    now = datetime.fromtimestamp(begins_at).astimezone()
-    then = now + timedelta(seconds=seconds)
-    return then.strftime("%H:%M:%S" if then.date() == now.date() else "%Y-%m-%d %H:%M:%S")
 
 
 def _format_counts(counts: Mapping[CampaignType, int] | Mapping[Outcome, int]) -> str:
@@ -234,8 +272,8 @@ def _forecast_to_json(each: Forecast, begins_at: float) -> dict[str, Any]:
 
 
 def _first_stop(forecasts: Sequence[Forecast], begins_at: float) -> str | None:
-    """Return the time of the first stop; None when no account has a call left, and nobody knows when it has."""
-    return utc_text(begins_at) if any(each.room != 0 for each in forecasts) else None
+    """Return the time of the first stop; None when there is none."""
+    return utc_text(begins_at + min(each.first_s for each in forecasts)) if forecasts else None
 
 
 def _guards_to_json(guards: GuardFacts) -> dict[str, Any]:

@@ -2,12 +2,17 @@
 
 import sys
 import time
-from collections.abc import Callable
-from typing import Protocol, TextIO
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from bulkstop.events import Observe, Progressed
+from bulkstop.model import WaitReason
 from bulkstop.report.stop.snapshot import Snapshot
 from bulkstop.text import format_duration
+from bulkstop.text.clock import format_clock
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 BAR_EVERY_S = 0.2
 LINE_EVERY_S = 10.0
@@ -29,44 +34,65 @@ class Progress(Protocol):
         ...
 
 
-class Pace:
-    """How fast a run goes, and how long the rest will take."""
+GAP = "  "
+LEAST_BAR = 12
+"""The columns that a bar is worth; with fewer left there is none."""
+FORESEEN = frozenset({WaitReason.QUOTA, WaitReason.SOAK, WaitReason.WAVE})
+"""Waits that are part of every run of their kind, and of the time of its end."""
 
-    def __init__(self, total: int, now: Callable[[], float] = time.monotonic) -> None:
-        self.total = total
-        self._now = now
-        self._began = now()
 
-    def rate(self, ended: int) -> float:
-        """Return the campaigns ended a second."""
-        elapsed_s = self._now() - self._began
-        return ended / elapsed_s if elapsed_s > 0 else 0.0
+def format_progress(run: Snapshot, width: int | None = None, *, at: float | None = None) -> str:
+    """Write how a run stands: numbers first, then as many words as fit into `width` columns, each whole.
 
-    def left(self, ended: int, least_left_s: float) -> str:
-        """Say how long the rest takes: by the quota where that decides, else at the rate so far."""
-        if ended >= self.total:
-            return ""
-        if least_left_s > 0:
-            at = time.strftime("%H:%M:%S", time.localtime(time.time() + least_left_s))
-            return f"at least {format_duration(least_left_s)} left, the last stop leaves at {at} or later"
-        rate = self.rate(ended)
-        return f"about {format_duration((self.total - ended) / rate)} left" if rate else ""
+    What has ended and what has failed are always there, and what goes on if nothing ends. `at` is the unix time, by
+    default now.
+    """
+    parts = [f"{run.sent:,}/{run.to_send:,}", f"{run.failed:,} failed"]
+    for part in filter(None, _list_words(run, time.time() if at is None else at)):
+        if width is not None and len(GAP.join((*parts, part))) > width:
+            break
+        parts.append(part)
+    return GAP.join(parts)
+
+
+def _list_words(run: Snapshot, at: float) -> Iterable[str]:
+    """List what is worth words, in the order of its worth: a wait that no end foresees, or while nothing has ended."""
+    answered = f"{run.answered:,} answered" if run.answered else ""
+    end = "" if run.ends_at_deadline and not run.left_s else _format_end(run, at)
+    deadline = "(deadline)" if end and run.ends_at_deadline else ""
+    wait = _format_wait(run)
+    is_sign = not answered and (not run.sent or run.waits_for not in FORESEEN)
+    out = f"{run.in_flight:,} in flight" if is_sign and not wait and not run.sent and run.in_flight else ""
+    first, later = ((wait, out), ()) if is_sign else ((), (wait,))
+    return (answered, *first, end, deadline, *later, _format_rate(run), f"{run.done:,} done")
+
+
+def _format_end(run: Snapshot, at: float) -> str:
+    if run.left_s is None or run.sent >= run.to_send:
+        return ""
+    return f"ends {format_clock(at + run.left_s, at)}"
+
+
+def _format_wait(run: Snapshot) -> str:
+    if run.waits_for is None:
+        return ""
+    return f"waits: {run.waits_for}" + ("" if run.waits_s is None else f" {format_duration(max(0.0, run.waits_s))}")
+
+
+def _format_rate(run: Snapshot) -> str:
+    return f"{run.sent / run.elapsed_s:,.1f}/s" if run.elapsed_s > 0 else ""
 
 
 class Lines:
-    """Writes one plain line each time: for a log, a pipe, a cron mail."""
+    """Writes one plain line each time: for a log, a pipe, a cron mail, a terminal that only prints."""
 
-    def __init__(self, total: int, say: Callable[[str], None], now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, say: Callable[[str], None]) -> None:
         self.every_s = FIRST_LINE_S
         self._say = say
-        self._pace = Pace(total, now)
 
     def show(self, run: Snapshot) -> None:
-        """Write done, failed, rate and time left."""
-        pace = self._pace
-        counts = f"{run.done:,} done, {run.failed:,} failed, {pace.rate(run.sent):,.1f}/s"
-        parts = ", ".join(filter(None, (counts, pace.left(run.sent, run.least_left_s))))
-        self._say(f"{run.sent:,} of {pace.total:,}: {parts}")
+        """Write how the run stands."""
+        self._say(format_progress(run))
         self.every_s = LINE_EVERY_S
 
     def close(self) -> None:
@@ -83,51 +109,49 @@ class LoggedProgress:
 
     def show(self, run: Snapshot) -> None:
         """Tell the counts as they are now."""
-        self._observe(Progressed(run.to_send, run.sent, run.done, run.failed, round(run.least_left_s, 1)))
+        left_s = None if run.left_s is None else round(run.left_s, 1)
+        self._observe(Progressed(run.to_send, run.sent, run.done, run.failed, left_s, run.waits_for))
 
     def close(self) -> None:
         """Do nothing."""
 
 
 class Bar:
-    """Draws a bar with done, failed, rate and time left; rich is imported only here, only for a terminal."""
+    """Keeps one line at the end of a terminal: the numbers, and a bar where there is room; only here rich is used."""
 
     every_s = BAR_EVERY_S
 
-    def __init__(self, total: int, stream: TextIO = sys.stderr) -> None:
-        from rich import progress
+    def __init__(self, stream: TextIO = sys.stderr) -> None:
         from rich.console import Console
+        from rich.live import Live
 
-        self._bar = progress.Progress(
-            progress.BarColumn(bar_width=None),
-            progress.MofNCompleteColumn(),
-            progress.TextColumn("{task.fields[done]:,} done  {task.fields[failed]:,} failed"),
-            progress.TextColumn("{task.fields[rate]:,.1f}/s"),
-            progress.TextColumn("{task.fields[left]}"),
-            console=Console(file=stream),
-            auto_refresh=False,  # drawn when the run says so: no thread, and no lock on the way of a result
-            transient=True,
-        )
-        self._task = self._bar.add_task("", total=total, done=0, failed=0, rate=0.0, left="")
-        self._pace = Pace(total)
+        self._console = Console(file=stream, highlight=False)
+        # Drawn when the run says so: no thread, and no lock on the way of a result.
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
     def show(self, run: Snapshot) -> None:
         """Draw the counts as they are now."""
-        self._bar.start()  # not before the run does: whatever keeps it from starting is said on a clean terminal
-        self._bar.update(
-            self._task,
-            completed=run.sent,
-            done=run.done,
-            failed=run.failed,
-            rate=self._pace.rate(run.sent),
-            left=self._pace.left(run.sent, run.least_left_s),
-            refresh=True,
-        )
+        self._live.start()  # not before the run does: whatever keeps it from starting is said on a clean terminal
+        self._live.update(self._draw(run), refresh=True)
+
+    def _draw(self, run: Snapshot) -> "Table":
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        width = self._console.width - 1  # a terminal may wrap at its last column
+        text = format_progress(run, width)
+        line = Table.grid(padding=(0, len(GAP), 0, 0))
+        cells: list[Text | ProgressBar] = [Text(text, no_wrap=True, overflow="ellipsis")]
+        if (rest := width - len(text) - len(GAP)) >= LEAST_BAR:
+            cells.append(ProgressBar(max(1, run.to_send), run.sent, width=rest))
+        line.add_row(*cells)
+        return line
 
     def say(self, text: str) -> None:
         """Write a line above the bar, as it is: not wrapped, not coloured."""
-        self._bar.console.out(text, highlight=False)
+        self._console.out(text, highlight=False)
 
     def close(self) -> None:
         """Take the bar off the terminal."""
-        self._bar.stop()
+        self._live.stop()

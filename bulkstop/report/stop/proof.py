@@ -16,7 +16,8 @@ from bulkstop.report.stop.ledger import BLOCK, Mark
 from bulkstop.report.stop.manifest import Manifest, RunSection
 from bulkstop.report.stop.resume import ResumeIndex, Stretch
 from bulkstop.report.stop.stats import Stats
-from bulkstop.report.stop.summary import StopSummary
+from bulkstop.report.stop.summary import ALL_SENT, StopSummary
+from bulkstop.text import format_count
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -66,9 +67,14 @@ def _check_marks(ledger: str, manifest: Manifest) -> tuple[str, str | None]:
     found, before = {each.size: each for each in measured}, 0
     for mark in marks:
         if mark.size not in found:
-            return whole.hexdigest(), f"it is shorter than the {mark.lines:,} lines that were written"
+            return (
+                whole.hexdigest(),
+                f"it is shorter than the {format_count(mark.lines, 'line that was', 'lines that were')} written",
+            )
         if found[mark.size].mark != mark:
-            return whole.hexdigest(), f"lines {before + 1:,} to {mark.lines:,} are not as they were written"
+            return whole.hexdigest(), _name_lines(
+                before, mark.lines, "is not as it was written", "are not as they were written"
+            )
         before = mark.lines
     if manifest.last.is_closed and size > marks[-1].size:
         last = f"line {marks[-1].lines:,}, the last one that was written"
@@ -134,7 +140,7 @@ def _find_flaws(index: ResumeIndex, manifest: Manifest) -> Iterator[str]:
     shares = _share_out(index, manifest)
     first, last = shares[0], shares[-1]
     if first.begin and first.section.trusted is None:
-        yield f"its first {first.begin:,} lines are of no run in {manifest.path}"
+        yield f"its first {format_count(first.begin, 'line is', 'lines are')} of no run in {manifest.path}"
     stretches, at = deque(index.stretches), 0
     while stretches and at < first.begin:
         at += stretches.popleft().lines
@@ -148,12 +154,18 @@ def _find_flaws(index: ResumeIndex, manifest: Manifest) -> Iterator[str]:
     yield from _judge_rows(index, last, written)
 
 
+def _name_lines(begin: int, end: int, one: str, many: str) -> str:
+    """Name the lines from `begin`, which counts from 0, to `end`, with what is said of one or of many."""
+    return f"line {end:,} {one}" if end == begin + 1 else f"lines {begin + 1:,} to {end:,} {many}"
+
+
 def _find_foreign(share: _Share, written: Stretch, manifest: Manifest) -> str | None:
     """Say why the lines that stand where a run has written are not those of that run."""
     if written.run_id not in {section.run_id for section in manifest.sections}:
         return f"line {share.begin + 1:,} is of a run that {manifest.path} does not have"
     if (written.run_id, written.lines) != (share.section.run_id, share.end - share.begin):
-        return f"lines {share.begin + 1:,} to {share.end:,} are not those that run {share.number} wrote there"
+        lines = _name_lines(share.begin, share.end, "is not the one", "are not those")
+        return f"{lines} that run {share.number} wrote there"
     return None
 
 
@@ -161,7 +173,7 @@ def _judge(share: _Share, written: Stretch) -> Iterator[str]:
     """Hold what is said of a run against its lines."""
     run, section = f"run {share.number}", share.section
     if written.lines > section.rows - section.ended_before.total():
-        yield f"{run} has {written.lines:,} lines, more than it had rows"
+        yield f"{run} has {format_count(written.lines, 'line')}, more than it had rows"
     lines = Counter({outcome.value: count for outcome, count in written.outcomes.items()})
     if section.exit_code is None:
         if section.outcomes is not None or (section.is_closed and not (section.reason or "").startswith(BROKEN_OFF)):
@@ -177,7 +189,8 @@ def _judge_rows(index: ResumeIndex, last: _Share, written: Stretch) -> Iterator[
     """Hold how all rows stand against what the last run found and did, where it has told of each row."""
     section = last.section
     if index.rows - index.keyed > section.rows:
-        yield f"{section.rows:,} rows were planned, {index.rows:,} have a line"
+        lines = format_count(index.rows, "has a line", "have a line")
+        yield f"{format_count(section.rows, 'row was', 'rows were')} planned, {lines}"
     if section.exit_code is None or index.keyed or written.lines + section.ended_before.total() != section.rows:
         return
     now = Counter({outcome.value: count for outcome, count in index.latest.items() if count})
@@ -198,4 +211,10 @@ def _fits(section: RunSection, written: Stretch) -> bool:
     ]
     if section.exit_code == GUARD_EXIT:
         return section.reason is not None and section.reason not in {end.reason for end in ends}
-    return (section.reason, section.exit_code) in {(end.reason, end.exit_code) for end in ends}
+    return any(end.exit_code == section.exit_code and section.reason in _list_reasons(end) for end in ends)
+
+
+def _list_reasons(end: StopSummary) -> tuple[str, ...]:
+    """Return the reasons that such an end has, those that earlier versions gave for it among them."""
+    before = replace(end, signum=None).reason  # the time to finish by went before the signal
+    return end.reason, end.reason.replace(", after all", ", before all"), *([before] if before != ALL_SENT else [])

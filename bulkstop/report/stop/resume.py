@@ -2,7 +2,7 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
@@ -10,7 +10,7 @@ from bulkstop.errors import InputError, OutputError
 from bulkstop.files.places import open_regular
 from bulkstop.model import LEFT, Outcome, Result, Row
 from bulkstop.report.stop.formats import COLUMNS, as_cell, is_csv, read_header, read_lines
-from bulkstop.text import printable
+from bulkstop.text import format_count, printable
 
 BLOCK_LINES = 1024
 MOST_STRETCHES = 100_000
@@ -44,7 +44,40 @@ class Stretch:
 _STATES = [RowState(outcome, is_final) for outcome in Outcome for is_final in (False, True)]
 _CODES = {state: code for code, state in enumerate(_STATES, start=1)}
 _CODE_BITS = len(_STATES).bit_length()  # codes begin at 1: 0 is a line without a row
+_CODE_MASK = (1 << _CODE_BITS) - 1
 _MASK = (1 << 64) - 1
+
+
+class RowNumbers:
+    """A number for each row, known by its input and line, or by its key: 8 bytes a row; 0 is for one that has none."""
+
+    def __init__(self) -> None:
+        self.keyed: dict[str, int] = {}
+        self.blocks: dict[tuple[str, int], array[int]] = {}
+
+    def get(self, source: str, line: int) -> int:
+        """Return the number of a row."""
+        if not line:
+            return self.keyed.get(source, 0)
+        block = self.blocks.get((source, line // BLOCK_LINES))
+        return block[line % BLOCK_LINES] if block else 0
+
+    def put(self, source: str, line: int, number: int) -> None:
+        """Have a row have this number."""
+        if not line:
+            self.keyed[source] = number
+            return
+        block = self.blocks.get((source, line // BLOCK_LINES))
+        if block is None:
+            block = self.blocks[source, line // BLOCK_LINES] = array("Q", bytes(8 * BLOCK_LINES))
+        block[line % BLOCK_LINES] = number
+
+    def pairs(self, other: "RowNumbers") -> Iterator[tuple[int, int]]:
+        """Yield the number of each row here, and the one that it has there."""
+        for key, number in self.keyed.items():
+            yield number, other.keyed[key]
+        for place, block in self.blocks.items():
+            yield from zip(block, other.blocks[place], strict=True)
 
 
 def is_final(result: Result) -> bool:
@@ -60,11 +93,11 @@ class ResumeIndex:
     `rows` have a line, `final` of them have ended, `latest` counts how they stand. Rows are known by input and line,
     or by their key, and by what they name. `stretches` are the runs that wrote the lines, `columns` those of a CSV
     file. In memory a row with a line costs 8 bytes: the rows of an input stand in
-    arrays by line, each as a hash of what it names and the state of it. Raises OutputError, with the line's number,
-    for a line that no run has written.
+    arrays by line, each as a hash of what it names and the state of it; 8 more if it `keeps_places` of their latest
+    lines. Raises OutputError, with the line's number, for a line that no run has written.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, keeps_places: bool = False) -> None:
         self.path = path
         self.size = 0
         self.lines = 0
@@ -76,12 +109,14 @@ class ResumeIndex:
         self._stretch: Stretch | None = None
         self.columns: tuple[str, ...] = COLUMNS
         self._is_csv = is_csv(path)
-        self._blocks: dict[tuple[str, int], array[int]] = {}
-        self._keyed: dict[str, int] = {}
+        self._entries = RowNumbers()
+        self._places = RowNumbers() if keeps_places else None
+        self._last = 0
         self._are_keyed = False  # the campaigns of the inputs, some of them at least
-        with _open(path) as file:
+        with open_results(path) as file:
             for line in read_lines(file, path):
                 self.size += len(line.raw)
+                self._last = line.number
                 if line.result is not None:
                     self.lines += 1
                     self._add(line.result, line.number)
@@ -92,7 +127,17 @@ class ResumeIndex:
     @property
     def keyed(self) -> int:
         """How many rows are known by a key."""
-        return len(self._keyed)
+        return len(self._entries.keyed)
+
+    def mark_latest(self, is_wanted: Callable[[RowState], bool] = lambda state: True) -> bytearray:
+        """Return a byte for each line of the file: 1 for the latest one of a row that stands as is wanted, else 0."""
+        assert self._places is not None, "made without places"  # noqa: S101 - a slip of the caller
+        wanted = {code for state, code in _CODES.items() if is_wanted(state)}
+        marks = bytearray(self._last)
+        for entry, number in self._entries.pairs(self._places):
+            if entry & _CODE_MASK in wanted:
+                marks[number - 1] = 1
+        return marks
 
     def settled(self, row: Row, retry: Set[Outcome] = frozenset()) -> Outcome | None:
         """Return the outcome of a row that has ended; None for one that is still to be sent, or told.
@@ -100,7 +145,7 @@ class ResumeIndex:
         What ended in one of the outcomes in `retry` is to be sent once more.
         Raises InputError when the line of the input names something else than it did.
         """
-        standing = self._standing(row)
+        standing = self.state_of(row)
         self._are_keyed |= not row.line
         if standing is None:
             return None
@@ -111,13 +156,19 @@ class ResumeIndex:
 
     def check_all_met(self) -> None:
         """Raise InputError when the inputs have lost rows that have a line here; of campaigns with keys some may go."""
-        keyed = len(self._keyed) if self._are_keyed else 0
+        keyed = self.keyed if self._are_keyed else 0
         if (gone := self.rows - keyed - self.met) > 0:
-            raise InputError(f"{self.path} has lines of {gone:,} rows that the inputs no longer have; {_SAME}")
+            raise InputError(
+                f"{self.path} has lines of {format_count(gone, 'row')} that the inputs no longer have; {_SAME}"
+            )
 
-    def _standing(self, row: Row) -> RowState | None:
+    def state_of(self, row: Row) -> RowState | None:
+        """Return how a row of an input stands, None for one without a line.
+
+        Raises InputError when the line of the input names something else than it did.
+        """
         source, line = self._source(row), row.line or 0
-        entry = self._entry(source, line)
+        entry = self._entries.get(source, line)
         if not entry:
             return None
         if entry >> _CODE_BITS != self._hash(row):
@@ -128,7 +179,7 @@ class ResumeIndex:
 
     def _add(self, result: Result, number: int) -> None:
         source, line = self._source(result), result.line or 0
-        entry = self._entry(source, line)
+        entry = self._entries.get(source, line)
         row_hash = self._hash(result)
         if not entry:
             self.rows += 1
@@ -144,7 +195,9 @@ class ResumeIndex:
         ended = is_final(result)
         self.latest[result.outcome] += 1
         self.final += ended
-        self._set_entry(source, line, row_hash << _CODE_BITS | _CODES[RowState(result.outcome, ended)])
+        self._entries.put(source, line, row_hash << _CODE_BITS | _CODES[RowState(result.outcome, ended)])
+        if self._places is not None:
+            self._places.put(source, line, number)
 
     def _count(self, result: Result) -> None:
         """Count a line for its run."""
@@ -155,22 +208,6 @@ class ResumeIndex:
             stretch = self._stretch = Stretch(result.run_id)
             self.stretches.append(stretch)
         stretch.add(result)
-
-    def _entry(self, source: str, line: int) -> int:
-        """Return the hash and the state of a row; 0 for one without a line."""
-        if not line:
-            return self._keyed.get(source, 0)
-        block = self._blocks.get((source, line // BLOCK_LINES))
-        return block[line % BLOCK_LINES] if block else 0
-
-    def _set_entry(self, source: str, line: int, entry: int) -> None:
-        if not line:
-            self._keyed[source] = entry
-            return
-        block = self._blocks.get((source, line // BLOCK_LINES))
-        if block is None:
-            block = self._blocks[source, line // BLOCK_LINES] = array("Q", bytes(8 * BLOCK_LINES))
-        block[line % BLOCK_LINES] = entry
 
     def _source(self, row: Row) -> str:
         source = row.source or ""
@@ -183,7 +220,7 @@ class ResumeIndex:
 
     def _find(self, source: str, line: int) -> str:
         """Read once more what the row of an input line was; only a refusal needs it."""
-        with _open(self.path) as file:
+        with open_results(self.path) as file:
             for entry in read_lines(file, self.path):
                 if entry.result and (self._source(entry.result), entry.result.line or 0) == (source, line):
                     return _describe_row(entry.result)
@@ -191,10 +228,11 @@ class ResumeIndex:
 
 
 def _row_state(entry: int) -> RowState:
-    return _STATES[(entry & ((1 << _CODE_BITS) - 1)) - 1]
+    return _STATES[(entry & _CODE_MASK) - 1]
 
 
-def _open(path: str) -> BinaryIO:
+def open_results(path: str) -> BinaryIO:
+    """Open a result file to be read; raises OutputError."""
     try:
         return open_regular(path)
     except OSError as error:

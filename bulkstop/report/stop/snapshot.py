@@ -3,6 +3,8 @@
 from enum import StrEnum
 from typing import NamedTuple
 
+from bulkstop.model import WaitReason
+
 
 class RunState(StrEnum):
     """How far a run is."""
@@ -17,7 +19,9 @@ class RunState(StrEnum):
 class Snapshot(NamedTuple):
     """How a run stands: `sent` campaigns have ended, of `to_send`; `done` of these are proven not to run.
 
-    By the quota the rest takes at least `least_left_s` seconds.
+    If nothing disturbs it the run ends in `left_s` seconds; None while nobody can tell. That is the time to finish by
+    if it `ends_at_deadline`, before all are sent. `waits_for` says why nothing leaves right now, and for `waits_s`
+    seconds, if that is known. `answered` campaigns have an answer and have not ended, as a list decides, say.
     """
 
     run_id: str
@@ -29,4 +33,8 @@ class Snapshot(NamedTuple):
     failed: int
     in_flight: int
     elapsed_s: float
-    least_left_s: float
+    left_s: float | None = None
+    waits_for: WaitReason | None = None
+    waits_s: float | None = None
+    answered: int = 0
+    ends_at_deadline: bool = False

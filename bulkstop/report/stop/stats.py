@@ -1,11 +1,41 @@
 """Results folded into counts: what the progress, the summary and the exit code are made of."""
 
 import heapq
+import re
 from collections import Counter
+from dataclasses import dataclass
 
 from bulkstop.model import DONE, FAILED, HELD_BACK, LEFT, Outcome, Result, ScheduleState
+from bulkstop.text import shorten
 
 SLOWEST = 3
+LATEST = 200
+"""So many answers, about, the mean latency is of."""
+
+FAILURES_SHOWN = 5
+REASONS_KEPT = 100
+"""Reasons of failures that are kept apart; more than that are told by no summary."""
+_OWN_WORDS = re.compile(r"'[^']*'|\"[^\"]*\"|[0-9]+")
+"""What differs between the reasons of rows that failed alike: what a row has there, and numbers."""
+
+
+@dataclass(slots=True)
+class FailureGroup:
+    """Rows that failed alike, with the first of them."""
+
+    first: Result
+    count: int = 0
+
+    def describe(self) -> str:
+        """Write how many there are, as what they ended and why, and where the first stands."""
+        first = self.first
+        status = "" if first.http_status is None else f" (HTTP {first.http_status})"
+        why = shorten(first.error or first.message or "")
+        reason = f": {why}" if why and why != f"HTTP {first.http_status}" else ""
+        place = f"{first.source} line {first.line}" if first.source and first.line else ""
+        named = ", ".join(filter(None, (shorten(first.campaign_id), place)))
+        example = f"; {'the first is ' if self.count > 1 else ''}{named}" if named else ""
+        return f"{self.count:,} {first.outcome}{status}{reason}{example}"
 
 
 class Stats:
@@ -15,15 +45,24 @@ class Stats:
         self.outcomes: Counter[Outcome] = Counter()
         self.schedules: Counter[str] = Counter()
         self.attempts = 0
+        self.latency_ms = 0.0
+        """The mean of the latest answers; 0 before the first."""
+        self._answered = self._tried = 0
+        self._failures: dict[tuple[Outcome, int | None, str], FailureGroup] = {}
         self._slowest: list[tuple[float, str]] = []
 
     def add(self, result: Result) -> None:
         """Count one result."""
         self.outcomes[result.outcome] += 1
         self.attempts += result.attempts
+        self._tried += result.attempts > 0
         if result.schedule is not None and (state := ScheduleState.of(result.schedule)):
             self.schedules[state] += 1
+        if result.outcome in FAILED:
+            self._note_failure(result)
         if result.latency_ms is not None:
+            self._answered += 1
+            self.latency_ms += (result.latency_ms - self.latency_ms) / min(self._answered, LATEST)
             self._keep(result.latency_ms, result.campaign_id)
 
     @property
@@ -67,12 +106,34 @@ class Stats:
         return self.schedules[ScheduleState.FAILED]
 
     @property
+    def calls_each(self) -> float:
+        """The calls that a campaign took in the mean: its tries, and one for its schedule."""
+        schedules = self.schedules[ScheduleState.DISABLED] + self.schedules[ScheduleState.FAILED]
+        return max(1.0, (self.attempts + schedules) / max(1, self._tried))
+
+    @property
+    def failure_groups(self) -> list[FailureGroup]:
+        """The rows that failed, by outcome and reason: the largest groups."""
+        return sorted(self._failures.values(), key=lambda each: -each.count)[:FAILURES_SHOWN]
+
+    @property
+    def other_failures(self) -> int:
+        """Rows that failed and are in none of these groups."""
+        return self.failed - sum(each.count for each in self.failure_groups)
+
+    @property
     def slowest(self) -> list[tuple[float, str]]:
         """The longest latencies in milliseconds, each with its campaign id; longest first."""
         return sorted(self._slowest, reverse=True)
 
     def _count(self, outcomes: frozenset[Outcome]) -> int:
         return sum(self.outcomes[outcome] for outcome in outcomes)
+
+    def _note_failure(self, result: Result) -> None:
+        reason = _OWN_WORDS.sub("?", result.error or result.message or "")
+        key = (result.outcome, result.http_status, reason)
+        if key in self._failures or len(self._failures) < REASONS_KEPT:
+            self._failures.setdefault(key, FailureGroup(result)).count += 1
 
     def _keep(self, latency_ms: float, campaign_id: str) -> None:
         if len(self._slowest) < SLOWEST:

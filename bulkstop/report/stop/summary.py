@@ -10,7 +10,11 @@ from bulkstop.errors import BulkstopError
 from bulkstop.model import DONE, HELD_BACK, Outcome, Result
 from bulkstop.report.stop.stats import Stats
 from bulkstop.report.summary import Summary
-from bulkstop.text import format_duration, format_table, printable
+from bulkstop.report.verdict import format_done, format_not_stopped
+from bulkstop.text import format_count, format_duration, format_table, printable
+
+ALL_SENT = "all sent"
+"""The reason of a run that nothing has ended early."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +62,14 @@ class StopSummary(Summary):
         """What ended the run, in words."""
         if self.fault is not None:
             return str(self.fault)
+        if self.signum is not None:  # first, as in the exit code
+            when = "before" if self.stats.left or not self.stats.lines else "after"
+            return f"by {signal.Signals(self.signum).name}, {when} all were sent"
         if self.out_of_time and self.stats.left:
             return "at the time to finish by, before all were sent"
         if self.ended is not None and self.stats.left:
             return f"{self.ended} before all were sent"
-        if not self.stats.lines:
-            return "nothing was left to send"
-        return "all sent" if self.signum is None else f"by {signal.Signals(self.signum).name}, before all were sent"
+        return ALL_SENT if self.stats.lines else "nothing was left to send"
 
     @property
     def exit_code(self) -> int:
@@ -94,14 +99,40 @@ class StopSummary(Summary):
             "exit_code": self.exit_code,
         }
 
+    @property
+    def verdict(self) -> str:
+        """Say in one line whether all is stopped, or how many of the campaigns are not, and as what they ended."""
+        before: Counter[Outcome] = Counter(dict(self.settled))
+        states = before + self.stats.outcomes
+        held = sum(states[outcome] for outcome in HELD_BACK)
+        listed, done = self.rows - held, sum(states[outcome] for outcome in DONE)
+        if self.exit_code == 0:
+            return format_done(_describe_done(done, states))
+        counts = {outcome.value: states[outcome] for outcome in Outcome if outcome not in DONE | HELD_BACK}
+        unknown = max(0, self.rows - self.rows_with_lines)
+        failed = self.stats.schedules_failed
+        also = [f"{format_count(unknown, 'row has', 'rows have')} no line"] if unknown else []
+        if failed:
+            recur = format_count(failed, "schedule is", "schedules are")
+            also.append(f"{recur} not disabled and may start a campaign again")
+        if not (listed - done or also):
+            also.append(self.reason)
+        return format_not_stopped(max(0, listed - done), listed, counts, also)
+
     def _shortfalls(self) -> Sequence[str]:
         gone = self.rows - self.rows_with_lines
         failed = self.stats.schedules_failed
         return [
             *([f"ended {self.reason}"] if self.signum is not None or self.out_of_time else []),
-            *([f"{failed:,} schedules not disabled"] if failed else []),
-            *([f"{gone:,} rows without a line"] if gone else []),
+            *([f"{format_count(failed, 'schedule')} not disabled"] if failed else []),
+            *([f"{format_count(gone, 'row')} without a line"] if gone else []),
         ]
+
+
+def _describe_done(done: int, states: Counter[Outcome]) -> str:
+    held = ", ".join(f"{states[each]:,} {each}" for each in Outcome if each in HELD_BACK and states[each])
+    what = f"all {done:,} stopped" if done else "nothing was to be stopped"
+    return what + (f" ({held}, not sent on purpose)" if held else "")
 
 
 def format_summary(summary: StopSummary) -> list[str]:
@@ -110,11 +141,17 @@ def format_summary(summary: StopSummary) -> list[str]:
     rate = summary.calls / summary.elapsed_s if summary.elapsed_s > 0 else 0.0
     rows += [
         ("ended", summary.reason),
-        ("elapsed", f"{format_duration(summary.elapsed_s)}, {summary.calls:,} calls, {rate:,.1f} calls/s"),
-        ("attempts", f"{stats.attempts:,} for {stats.sent:,} campaigns"),
+        (
+            "elapsed",
+            f"{format_duration(summary.elapsed_s)}, {format_count(summary.calls, 'call')}, {rate:,.1f} calls/s",
+        ),
+        ("attempts", f"{stats.attempts:,} for {format_count(stats.sent, 'campaign')}"),
     ]
     if slowest := stats.slowest:
         rows.append(("slowest", ", ".join(f"{ms:,.0f} ms {printable(name)}" for ms, name in slowest)))
+    rows += [("failed", printable(each.describe())) for each in stats.failure_groups]
+    if more := stats.other_failures:
+        rows.append(("failed", f"{more:,} more, for other reasons: see the result lines"))
     if stats.schedules:
         rows.append(("schedules", ", ".join(f"{number:,} {name}" for name, number in sorted(stats.schedules.items()))))
     before = sum(summary.settled.values())
@@ -125,7 +162,12 @@ def format_summary(summary: StopSummary) -> list[str]:
     gone = f", {summary.lost:,} of them gone" if summary.lost else ""
     gone += f", {summary.unread:,} of them not read" if summary.unread else ""
     rows.append(
-        ("rows = lines", f"{summary.rows:,} = {lines}" if is_sum else f"{summary.rows:,} rows but {lines} lines{gone}")
+        (
+            "rows = lines",
+            f"{summary.rows:,} = {lines}"
+            if is_sum
+            else f"{format_count(summary.rows, 'row')} but {lines} {'line' if lines == '1' else 'lines'}{gone}",
+        )
     )
     return format_table("Summary", rows)
 

@@ -5,10 +5,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
+from bulkstop.engine.caller import OnRest, ignore_rest
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError, ListError, SettingsError
 from bulkstop.kore.calls import STATUSES
 from bulkstop.model import Campaign, CampaignType, ListedCampaign, Scope
+from bulkstop.naming import name_setting
 from bulkstop.report.lists.discovery import Discovery
 from bulkstop.report.log import log_event
 from bulkstop.runs import host
@@ -35,7 +37,7 @@ def discover(
     types: Sequence[CampaignType] = tuple(CampaignType),
     name: str | None = None,
     signals: Sequence[int] = (),
-    rests: Callable[[float], object] = lambda seconds: None,
+    rests: OnRest = ignore_rest,
 ) -> Discovery:
     """Read the lists of the settings' account and stream; `name` is a pattern (`Promo*`) that names must match.
 
@@ -52,7 +54,7 @@ async def _discover(
     scopes: Sequence[Scope],
     name: str | None,
     signals: Sequence[int],
-    rests: Callable[[float], object],
+    rests: OnRest,
 ) -> Discovery:
     shutdown = Shutdown(grace_s=0.0, lost="nothing was written", observe=log_event)
     with handle_signals(shutdown, signals):
@@ -71,7 +73,7 @@ async def read_discovery(
     wanted: ListFilter,
     scopes: Sequence[Scope],
     name: str | None,
-    rests: Callable[[float], object] = lambda seconds: None,
+    rests: OnRest = ignore_rest,
 ) -> Discovery:
     """Read the lists of these scopes; what keeps them from being read to their end is the `fault` of what is found."""
     began, accounts = time.monotonic(), parts.accounts.of_run(rests=rests)
@@ -170,7 +172,8 @@ def list_scopes(settings: Settings, types: Sequence[CampaignType]) -> list[Scope
 
 
 def _refuse_missing(name: str) -> str:
-    raise SettingsError(": not given; the list is that of one account and one stream", setting=name)
+    remedy = f"give it, or a profile that has it ({name_setting('profile', 'NAME')})"
+    raise SettingsError(f": not given; the list is that of one account and one stream: {remedy}", setting=name)
 
 
 def make_discovery(roster: Roster, name: str | None = None, elapsed_s: float = 0.0) -> Discovery:

@@ -22,11 +22,14 @@ from bulkstop.kore.interpret import Page
 from bulkstop.kore.session import Perform
 from bulkstop.model import Attempt, ListedCampaign, Outcome, Scope, State
 from bulkstop.runs.lists.states import combine, state_of
+from bulkstop.text import format_count
 
 READINGS = 3
 """How often a list is read until it gives as many campaigns as the service counts."""
 IDLE_PAGES = 2
 """Pages in a row that may bring nothing new at the far end, before the service is taken to repeat itself."""
+PAGES_COUNTED = 200
+"""Pages that are counted one by one; a longer list is taken to go on so."""
 SPARE_CALLS = 64
 """Calls of one reading beyond two for each page's worth of campaigns."""
 MOST_BYTES = 128 * 1024 * 1024
@@ -283,11 +286,23 @@ class _Pass:
 
     def _explain_stuck(self, page: Page) -> Attempt:
         of = "" if page.total is None else f" of {page.total:,}"
-        gave = f"{self._calls} pages gave {len(self._met):,} campaigns{of}"
+        gave = f"{format_count(self._calls, 'page')} gave {format_count(len(self._met), 'campaign')}{of}"
         if self._reading.is_full:
             most, of_what = (MOST_BYTES, "") if self._reading.is_full_alone else (MOST_BYTES_IN_ALL, " of all lists")
             return _explain_unread(f"{gave}, and more than {most // 2**20:,} MiB{of_what} are not kept in memory")
         return _explain_unread(f"{gave}, and more do not lead to the end of the list")
+
+
+def count_pages(total: int, most: int) -> int:
+    """Return the calls that reading a list of `total` campaigns takes, where nothing changes and none fails."""
+    start = pages = 0
+    while True:
+        at = find_page(start, most)
+        pages += 1
+        end = at.skip + at.limit
+        if end >= total or pages == PAGES_COUNTED:
+            return round(pages * max(1.0, total / end))
+        start = at.skip + max(1, at.limit - 1)
 
 
 def _size_of(item: ListedCampaign) -> int:

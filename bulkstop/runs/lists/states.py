@@ -24,11 +24,12 @@ BY_WEIGHT = (State.RUNNING, State.SCHEDULED, State.UNKNOWN, State.NOT_RUNNING)
 class Targets:
     """The campaigns to look at, each once with the outcome that counts, and what stands in the way of a full proof.
 
+    The outcome is None where no result tells one.
     `invalid` rows name no campaign that can be looked at, `unread` are the first of them; `unlisted` rows have no line,
     as their run was killed or is not over.
     """
 
-    by_scope: dict[Scope, dict[str, Outcome]] = field(default_factory=dict)
+    by_scope: dict[Scope, dict[str, Outcome | None]] = field(default_factory=dict)
     invalid: int = 0
     unlisted: int = 0
     notes: list[str] = field(default_factory=list)
@@ -40,8 +41,8 @@ class Targets:
         if len(self.unread) < UNREAD_SHOWN:
             self.unread.append(row)
 
-    def add(self, campaign: Campaign, outcome: Outcome) -> None:
-        """Add a campaign, or what a later line says of it."""
+    def add(self, campaign: Campaign, outcome: Outcome | None = None) -> None:
+        """Add a campaign, or what a later line says of it; a list that names it says nothing."""
         known = self.by_scope.setdefault(scope_of(campaign), {})
         known[campaign.campaign_id] = _choose_latest(known.get(campaign.campaign_id), outcome)
 
@@ -106,13 +107,13 @@ def _weigh(item: ListedCampaign) -> tuple[int, bool]:
     return BY_WEIGHT.index(state), (item.status or "").lower() != READY
 
 
-def _choose_latest(before: Outcome | None, now: Outcome) -> Outcome:
+def _choose_latest(before: Outcome | None, now: Outcome | None) -> Outcome | None:
     """Return what counts of two lines of a campaign: what was sent once is no longer protected, whatever comes later.
 
     A duplicate and a row that could not be used say nothing of what became of it.
     """
-    if before is None:
-        return now
+    if before is None or now is None:
+        return before or now
     never_sent = before in (Outcome.NOT_SENT, Outcome.DUPLICATE, Outcome.INVALID, Outcome.PROTECTED)
     if now in (Outcome.DUPLICATE, Outcome.INVALID) or (now is Outcome.PROTECTED and not never_sent):
         return before

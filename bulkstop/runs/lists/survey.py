@@ -15,11 +15,11 @@ from bulkstop.kore.interpret import Status
 from bulkstop.kore.session import Perform
 from bulkstop.model import Attempt, Limit, ListedCampaign, Outcome, Scope, State
 from bulkstop.naming import name_setting
-from bulkstop.report.lists.verification import Finding, Verification
+from bulkstop.report.lists.verification import RUNS, Finding, Verification
 from bulkstop.runs.lists.listing import Allowance, DiscardAll, Listing, read_listing
 from bulkstop.runs.lists.roster import run_by_account
 from bulkstop.runs.lists.states import Targets, describe_failure, describe_scope, state_of
-from bulkstop.text import format_duration, printable
+from bulkstop.text import format_count, format_duration, printable
 
 T = TypeVar("T")
 
@@ -35,13 +35,26 @@ _ENDS_SCOPE = _ENDS_SINGLES | {Outcome.CONNECTION_ERROR}
 _NOT_ASKED = "not asked for: the run ended before"
 
 Say = Callable[[str], object]
+IsProtected = Callable[[Scope, ListedCampaign], bool]
+"""Tells whether a campaign that nobody has named is never to be stopped."""
 
 
 class _ScopeStatus:
     """What the service has told of the campaigns of one scope; of those at rest only that."""
 
-    def __init__(self, scope: Scope, targets: Mapping[str, Outcome]) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        targets: Mapping[str, Outcome | None],
+        *,
+        reads_all: bool = False,
+        is_protected: IsProtected = lambda scope, item: False,
+    ) -> None:
         self.scope = scope
+        self.reads_all = reads_all  # the list to its end, though all that was asked for is told
+        self.is_whole = False  # the list was read to its end
+        self._is_protected = is_protected
+        self._others: dict[str, Finding] = {}
         self.targets = targets
         self.to_stop = sum(outcome is not Outcome.PROTECTED for outcome in targets.values())
         self.to_tell = self.to_stop
@@ -63,11 +76,12 @@ class _ScopeStatus:
         """Note what a page of the list tells; say whether all is told that was asked for."""
         for item in items:
             self.note(item)
-        return not self.to_tell
+        return not self.to_tell and not self.reads_all
 
     def note(self, item: ListedCampaign) -> None:
         """Note what is told of a campaign, if it is one of them; the latest counts, but a schedule once told stands."""
         if item.campaign_id not in self.targets:
+            self._note_other(item)
             return
         if item.recurs is None and item.campaign_id in self._recurring:
             item = item._replace(is_recurring=True)
@@ -77,6 +91,18 @@ class _ScopeStatus:
             self._forget(item.campaign_id)
         else:
             self.put(item, state)
+
+    def _note_other(self, item: ListedCampaign) -> None:
+        """Note one that nobody has named, as long as it runs or will run."""
+        state = state_of(item)
+        if state in RUNS and not self._is_protected(self.scope, item):
+            self._others[item.campaign_id] = Finding(self.scope, item, state, None)
+        else:
+            self._others.pop(item.campaign_id, None)
+
+    def others(self) -> Iterable[Finding]:
+        """Return those that run, or will run, and that nobody has named."""
+        return self._others.values()
 
     def put(self, item: ListedCampaign, state: State) -> None:
         """Note the state of a campaign that is one of them."""
@@ -121,14 +147,15 @@ class _ScopeStatus:
                 nothing = ListedCampaign(key, self.scope.campaign_type)
                 yield Finding(self.scope, nothing, State.UNKNOWN, outcome, self.errors.get(key, self.why))
 
-    def _is_left(self, key: str, outcome: Outcome) -> bool:
+    def _is_left(self, key: str, outcome: Outcome | None) -> bool:
         return key not in self._states and outcome is not Outcome.PROTECTED
 
 
 class Survey:
     """Reads the lists of all scopes, each only until all targets were seen, then asks singly for what is left.
 
-    `quota` is for saying how long it will take. No other calls are made for its accounts meanwhile.
+    `quota` is for saying how long it will take. No other calls are made for its accounts meanwhile. If `others_count`
+    the lists are read to their end, and what else runs in them counts, but for what `is_protected`.
     """
 
     def __init__(
@@ -139,10 +166,16 @@ class Survey:
         quota: Sequence[Limit] = (),
         concurrency: int = 8,
         say: Say = lambda text: None,
+        others_count: bool = False,
+        is_protected: IsProtected = lambda scope, item: False,
     ) -> None:
         self._targets = targets
-        self._statuses = {scope: _ScopeStatus(scope, wanted) for scope, wanted in targets.by_scope.items()}
+        self._statuses = {
+            scope: _ScopeStatus(scope, wanted, reads_all=others_count, is_protected=is_protected)
+            for scope, wanted in targets.by_scope.items()
+        }
         self._singly = singly
+        self._others_count = others_count
         self._quota = quota
         self._concurrency = concurrency
         self._say = say
@@ -157,7 +190,7 @@ class Survey:
         jobs = [
             (scope.account_id, partial(self._ask_scope, status, perform_counted, caller_of))
             for scope, status in self._statuses.items()
-            if status.to_tell  # nobody needs to know how protected ones are
+            if status.to_tell or self._others_count  # else nobody needs to know how protected ones are
         ]
         try:
             await run_by_account(jobs, self._concurrency)
@@ -168,10 +201,15 @@ class Survey:
     def verification(self, *, fault: BulkstopError | None = None, signum: int | None = None) -> Verification:
         """Sum up what was told so far."""
         statuses = self._statuses.values()
+        others = [finding for status in statuses for finding in status.others()]
+        read = [status for status in statuses if status.to_stop or self._others_count]
         return Verification(
             _sum_counts(status.count_states(protected=False) for status in statuses),
             _sum_counts(status.count_states(protected=True) for status in statuses),
-            tuple(finding for status in statuses for finding in status.findings()),
+            (
+                *(finding for status in statuses for finding in status.findings()),
+                *(others if self._others_count else ()),
+            ),
             self._targets.invalid,
             self._targets.unlisted,
             tuple(map(printable, (*self._targets.notes, *self._notes, *self._describe_silent()))),
@@ -180,11 +218,17 @@ class Survey:
             fault,
             signum,
             tuple(self._targets.unread),
+            None if self._singly else _sum_counts([Counter(finding.state for finding in others)]),
+            all(status.is_whole for status in read),
+            self._others_count,
         )
 
     def _describe_silent(self) -> Iterator[str]:
         if silent := sum(status.silent for status in self._statuses.values()):
-            yield f"of {silent:,} campaigns that do not run nothing tells whether a schedule starts them again"
+            yield (
+                f"of {format_count(silent, 'campaign that does', 'campaigns that do')} "
+                "not run nothing tells whether a schedule starts them again"
+            )
 
     def _count_calls(self, perform: Perform) -> Perform:
         """Make what counts its calls."""
@@ -200,7 +244,6 @@ class Survey:
         failure = None if listing is None else listing.failure
         if failure is not None and failure.outcome in _ENDS_SCOPE:
             status.why = _explain(failure)
-            self._notes.append(f"{describe_scope(status.scope)}: {status.why}")
         elif left := status.list_left():
             is_listed = listing is not None and failure is None
             why, cost = _explain_singly(listing), self._describe_cost(len(left))
@@ -222,13 +265,27 @@ class Survey:
         )
         if listing.doubt:
             self._notes.append(f"{describe_scope(status.scope)}: {listing.doubt}")
+        is_read = listing.failure is None and not listing.doubt and not listing.unusable
+        status.is_whole = is_read and (status.is_whole or status.reads_all or status.to_tell > 0)
+        if self._others_count and listing.unusable:
+            note = (
+                f"the list has {format_count(len(listing.unusable), 'campaign')} "
+                f"that cannot be used; first: {listing.unusable[0]}"
+            )
+            self._notes.append(f"{describe_scope(status.scope)}: {note}")
+        if self._others_count and listing.failure:
+            self._notes.append(f"{describe_scope(status.scope)}: the list was not read to its end")
         if listing.doubled:
-            note = f"the list has {listing.doubled:,} campaigns more than once; the state that may call somebody counts"
+            note = (
+                f"the list has {format_count(listing.doubled, 'campaign')} "
+                "more than once; the state that may call somebody counts"
+            )
             self._notes.append(f"{describe_scope(status.scope)}: {note}")
         return listing
 
     def _say_length(self, status: _ScopeStatus, scope: Scope, seen: int, total: int | None) -> None:
         """Say once how long a list is, and what else could be done about it."""
+        status.is_whole = total is not None and seen >= total
         pages = (total or 0) // NEW_A_PAGE + 1
         if pages < LONG_LIST or status.is_length_known or not status.to_tell:
             return
@@ -240,7 +297,7 @@ class Survey:
 
     def _describe_cost(self, calls: int) -> str:
         least = min_duration_s(calls, self._quota)
-        return f"{calls:,} call{'s' * (calls > 1)}" + (f", at least {format_duration(least)}" if least else "")
+        return format_count(calls, "call") + (f", at least {format_duration(least)}" if least else "")
 
 
 class _StatusPoller:
@@ -265,7 +322,7 @@ class _StatusPoller:
             self._note_reply(ListedCampaign(campaign_id, self._status.scope.campaign_type), reply)
             if isinstance(reply, Attempt) and self._is_useless(reply) and number < len(left):
                 self._status.why = f"not asked for, as those before it failed: {_explain(reply)}"
-                return f"given up after {number:,} of {len(left):,} calls: {_explain(reply)}"
+                return f"given up after {number:,} of {format_count(len(left), 'call')}: {_explain(reply)}"
         return None
 
     def _note_reply(self, item: ListedCampaign, reply: Status | Attempt) -> None:

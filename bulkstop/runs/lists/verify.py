@@ -2,14 +2,16 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
+from bulkstop.engine.caller import OnRest, ignore_rest
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
-from bulkstop.model import Campaign, CampaignType, Outcome, Result
+from bulkstop.files.whole import is_device
+from bulkstop.model import Campaign, CampaignType, ListedCampaign, Outcome, Result, Scope
 from bulkstop.naming import name_setting
 from bulkstop.report.lists.verification import Unread, Verification
 from bulkstop.report.log import log_event
@@ -25,7 +27,9 @@ from bulkstop.runs.stop.input_files import paths_in
 from bulkstop.runs.stop.plan import Inputs, make_plan
 from bulkstop.runs.stop.prepare import Source, read_plan
 from bulkstop.settings import Settings
+from bulkstop.source.inputs import STDIN
 from bulkstop.source.plan import Plan
+from bulkstop.source.protect import read_protection
 from bulkstop.text import printable
 
 USABLE_ID = re.compile(r"[\w.~-]{1,199}", re.ASCII)
@@ -42,31 +46,60 @@ def read_targets(paths: Sequence[str], settings: Settings) -> Targets:
     file that cannot be read or is none, SettingsError for one of another host, InputError when there is no row at all.
     """
     targets = Targets()
-    for path in dict.fromkeys(paths):
-        _check_manifest(path, settings.host, targets)
-        for number, result in _read_results(path):
-            _add_result(targets, result, settings, (path, number))
+    _add_results(targets, paths, settings)
     if not (targets.campaigns or targets.invalid or targets.unlisted):
         raise InputError(f"{', '.join(paths)}: no row names a campaign; nothing was asked for")
     return targets
 
 
+def _add_results(targets: Targets, paths: Iterable[str], settings: Settings) -> None:
+    for path in dict.fromkeys(paths):
+        _check_manifest(path, settings.host, targets)
+        for number, result in _read_results(path):
+            _add_result(targets, result, settings, (path, number))
+
+
 def make_targets(plan: Plan, settings: Settings) -> Targets:
     """Return what a list names, as if nothing had been sent yet; raises InputError when there is no row at all."""
     targets = Targets()
+    _add_plan(targets, plan, settings)
+    return targets
+
+
+def _add_plan(targets: Targets, plan: Plan, settings: Settings) -> None:
     for account_id in plan.accounts:
         for campaign in plan.campaigns(account_id):
-            targets.add(campaign, Outcome.NOT_SENT)
+            targets.add(campaign)
     for result in plan.held_results():
         if result.outcome is not Outcome.DUPLICATE:
             _add_result(targets, result, settings, ("", 0))
     if not plan.rows:
         raise InputError("the list is empty; nothing was asked for")
+
+
+def read_sources(paths: Sequence[str], settings: Settings, fmt: str | None = None) -> Targets:
+    """Read what files name, each the results of a run or a list; what a result says counts for more than a list.
+
+    Raises what `read_targets` does, and InputError for a list that cannot be read or is empty.
+    """
+    names = dict.fromkeys(paths)
+    results = [path for path in names if is_result_file(path, fmt)]
+    if len(results) == len(names):
+        return read_targets(results, settings)
+    targets = Targets()
+    with make_plan([path for path in names if path not in results], settings, fmt=fmt) as plan:
+        _add_plan(targets, plan, settings)
+    _add_results(targets, results, settings)
     return targets
 
 
-def is_result_file(path: str) -> bool:
-    """Tell whether a file is the results of a run, and no list: by its manifest, else by its first line."""
+def is_result_file(path: str, fmt: str | None = None) -> bool:
+    """Tell whether a file is the results of a run, and no list: by its manifest, else by its first line.
+
+    Of a pipe, which can be read only once, it is a list if it has a form.
+    """
+    if path == STDIN or is_device(path):
+        return path != STDIN and fmt is None
     try:
         with Path(path).open("rb") as file:
             return Path(manifest_path(path)).is_file() or next(read_lines(file, path), None) is not None
@@ -75,8 +108,8 @@ def is_result_file(path: str) -> bool:
 
 
 def _read_source(inputs: Inputs, settings: Settings, fmt: str | None) -> AbstractContextManager[Targets]:
-    if (paths := paths_in(inputs)) and all(map(is_result_file, paths)):
-        return nullcontext(read_targets(paths, settings))
+    if paths := paths_in(inputs):
+        return nullcontext(read_sources(paths, settings, fmt))
     with make_plan(inputs, settings, fmt=fmt) as plan:
         return nullcontext(make_targets(plan, settings))
 
@@ -96,26 +129,26 @@ def verify(
     settings: Settings,
     *,
     singly: bool = False,
+    others_count: bool = False,
     signals: Sequence[int] = (),
     say: Say = lambda text: None,
-    rests: Callable[[float], object] = lambda seconds: None,
+    rests: OnRest = ignore_rest,
 ) -> Verification:
     """Ask the service for the state of all targets, within the quota; raises SettingsError when it cannot begin.
 
-    `singly` asks for each campaign by itself instead of reading lists. One of the `signals` ends it at once.
+    `singly` asks for each campaign by itself instead of reading lists. If `others_count`, what else runs in those lists
+    counts too. One of the `signals` ends it at once.
     """
-    return host.run(_verify(targets, settings, singly, signals, say, rests), fast=False)
+    survey = make_survey(targets, settings, singly=singly, others_count=others_count, say=say)
+    return host.run(_verify(survey, settings, signals, rests), fast=False)
 
 
 async def _verify(
-    targets: Targets,
+    survey: Survey,
     settings: Settings,
-    singly: bool,
     signals: Sequence[int],
-    say: Say,
-    rests: Callable[[float], object],
+    rests: OnRest,
 ) -> Verification:
-    survey = make_survey(targets, settings, singly=singly, say=say)
     shutdown, fault = Shutdown(grace_s=0.0, lost="no list was written", observe=log_event), None
     with handle_signals(shutdown, signals):
         try:
@@ -138,14 +171,33 @@ async def verify_source(parts: Parts, source: Source, *, fmt: str | None = None,
     return survey.verification(fault=await run_survey(survey, parts))
 
 
-def make_survey(targets: Targets, settings: Settings, *, singly: bool = False, say: Say = lambda text: None) -> Survey:
+def make_survey(
+    targets: Targets,
+    settings: Settings,
+    *,
+    singly: bool = False,
+    others_count: bool = False,
+    say: Say = lambda text: None,
+) -> Survey:
     """Make what asks for the state of all targets."""
-    return Survey(targets, singly=singly, quota=settings.quota, concurrency=settings.concurrency, say=say)
+    protection = read_protection(settings.protect) if settings.protect else None
+
+    def is_protected(scope: Scope, item: ListedCampaign) -> bool:
+        campaign = Campaign.of_row(item.campaign_id, scope.campaign_type, *scope[:3], "", 0, name=item.name)
+        return protection is not None and protection.of(campaign) is not None
+
+    return Survey(
+        targets,
+        singly=singly,
+        quota=settings.quota,
+        concurrency=settings.concurrency,
+        say=say,
+        others_count=others_count,
+        is_protected=is_protected,
+    )
 
 
-async def run_survey(
-    survey: Survey, parts: Parts, rests: Callable[[float], object] = lambda seconds: None
-) -> BulkstopError | None:
+async def run_survey(survey: Survey, parts: Parts, rests: OnRest = ignore_rest) -> BulkstopError | None:
     """Ask for the state of all targets; return what ended that early."""
     try:
         await parts.tokens.get()  # without credentials there is nothing to begin with

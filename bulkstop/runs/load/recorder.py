@@ -19,7 +19,7 @@ from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.requests import format_request
 from bulkstop.report.load.timeline import Timeline
 from bulkstop.runs.host import every
-from bulkstop.text import format_duration
+from bulkstop.text import format_count, format_duration
 
 FIRST_PROGRESS_S, PROGRESS_EVERY_S = 1.0, 10.0
 
@@ -139,6 +139,9 @@ def report_progress(progress: Say | None, metrics: Metrics, began: float) -> Abs
 
 
 def _format_line(metrics: Metrics, elapsed_s: float) -> str:
-    counts = f"{metrics.requests:,} requests, {metrics.requests / elapsed_s:,.1f}/s, {metrics.errors:,} errors"
+    counts = (
+        f"{format_count(metrics.requests, 'request')}, "
+        f"{metrics.requests / elapsed_s:,.1f}/s, {format_count(metrics.errors, 'error')}"
+    )
     p99 = f", p99 {metrics.latency.at(99)[0] * 1e3:,.1f} ms" if len(metrics.latency) else ""
     return f"{format_duration(elapsed_s)}: {counts}{p99}"

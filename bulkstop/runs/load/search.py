@@ -1,38 +1,51 @@
 """Find what a service takes: short runs at one rate after another, until the highest that holds is known."""
 
-import asyncio
 import math
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import NoReturn
 
 from bulkstop.engine.load.arrivals import OpenModel, Schedule, constant
-from bulkstop.engine.load.generator import Sample
-from bulkstop.engine.load.rate_search import RateSearch, TrialResult
+from bulkstop.engine.load.rate_search import TRIES, RateSearch, TrialResult
+from bulkstop.engine.load.refusals import Refusals
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError
 from bulkstop.events import SearchBegan
 from bulkstop.model import Campaign, Endable, Outcome, Send
 from bulkstop.naming import name_setting
-from bulkstop.report.load.limit import LimitSummary, Probe, SearchPlan
+from bulkstop.report.load.limit import NO_HOLD, SPARE, Hold, LimitSummary, Probe, SearchPlan
 from bulkstop.report.load.metrics import MAX_LATE_S, Metrics
+from bulkstop.report.load.summary import explain_few_files
 from bulkstop.report.load.thresholds import Threshold, parse_threshold
 from bulkstop.report.log import log_event
-from bulkstop.runs.load.recorder import NOWHERE, Recorder, Say
+from bulkstop.runs.load.recorder import Say
 from bulkstop.runs.load.run import LOST, choose_max_in_flight
 from bulkstop.runs.load.sending import generate_load
+from bulkstop.runs.load.watch import Rest, Watch
 from bulkstop.runs.parts import Connect, make_stop_send, open_load_parts
 from bulkstop.runs.wiring import make_load_transport
 from bulkstop.settings import Settings
-from bulkstop.text import format_duration
+from bulkstop.text import format_count, format_duration
 
 START, TOP, STEP_S = 10.0, 100_000.0, 10.0
 LEAST_REQUESTS = 10
 """A rate at which fewer leave in a step is not tried: they would say nothing."""
 LEAST_PATIENCE_S = 1.0
+LONGEST_STEP_S = 600.0
+"""No rate is held for longer, unless that is asked for: a service that counts over hours cannot be searched."""
+PROOF_S = 120.0
+"""How long a rate has to hold before it is written as a quota: many count over minutes, one of them is whole in it."""
+SLACK = 1.25
+"""How much longer a step is than the time for which the service is known to count: that was when it last refused."""
+SOON = 3.01
+"""So many intervals after a refusal a rate begins with nothing saved up, and with what came before still counted."""
+SHORTEST_S = 1e-6
+SETTLING_SHARE = 0.25
+"""So many may be refused of the requests before a rate is held, until no faster ones are counted."""
 LONG = 2
 """How many steps a rate has to hold before it is reported."""
 _USUAL = ("throttled<=0%", "p99<1s", "server_error<1%", "timeout<1%", "connection_error<1%", "unauthorized<1%")
@@ -67,7 +80,7 @@ def judge(metrics: Metrics, planned: int, lines: Sequence[Threshold], *, cut_sho
         return TrialResult.GAVE_WAY, _describe_throttled(metrics)
     failed = [str(verdict) for each in lines if not (verdict := each.judge(metrics)).held]
     if unsent:
-        failed.insert(0, f"{unsent:,} requests got no place, as all were taken")
+        failed.insert(0, f"{format_count(unsent, 'request')} got no place, as all were taken")
     return (TrialResult.GAVE_WAY, "; ".join(failed)) if failed else (TrialResult.HELD, "")
 
 
@@ -88,6 +101,10 @@ class Search:
     """The most requests of the whole search."""
     max_in_flight: int | None = None
     max_late_s: float = MAX_LATE_S
+    length_s: float | None = None
+    """The longest that the whole search may take."""
+    proof_s: float = 0.0
+    """How long the rate that is found has to hold at least."""
 
     @property
     def lines(self) -> tuple[Threshold, ...]:
@@ -127,8 +144,11 @@ async def execute(
     signals: Sequence[int] = (),
     say: Say = lambda text: None,
     tell: Callable[[Probe], object] = lambda probe: None,
+    note: Say = lambda text: None,
 ) -> LimitSummary:
     """Try one rate after another until the limit is known, or something ends that; `tell` is told of each.
+
+    `note` is told what takes long, before it does.
 
     Raises a BulkstopError for what keeps the search from starting; what ends it later stands in what is found.
     """
@@ -137,7 +157,7 @@ async def execute(
         async with open_load_parts(settings, search.room, connect=connect) as parts:
             await parts.tokens.get()
             log_event(SearchBegan(run_id, settings.host, search.start))
-            prober = _Prober(search, campaigns, make_stop_send(parts), shutdown, parts.settings, tell)
+            prober = _Prober(search, campaigns, make_stop_send(parts), shutdown, parts.settings, tell, note)
             with suppress(_Ended):
                 await prober.search()
     return prober.summary(run_id)
@@ -145,6 +165,16 @@ async def execute(
 
 class _Ended(Exception):  # noqa: N818 - no error
     """The search cannot go on; why is known."""
+
+
+class _Purpose(Enum):
+    """What a run is for: to measure a rate, or to have the service in a known state before one is held for longer."""
+
+    MEASURE = auto()
+    USE_UP = auto()
+    """Send fast until that is refused, so that nothing is saved up."""
+    SETTLE = auto()
+    """Send at the rate, until no faster requests are counted."""
 
 
 class _Prober:
@@ -158,12 +188,22 @@ class _Prober:
         shutdown: Shutdown,
         settings: Settings,
         tell: Callable[[Probe], object],
+        note: Say,
     ) -> None:
         self._search, self._settings = search, settings
-        self._campaigns, self._send, self._shutdown, self._tell = campaigns, send, shutdown, tell
+        self._campaigns, self._send, self._shutdown = campaigns, send, shutdown
+        self._tell, self._note = tell, note
         self._rates = RateSearch(search.start, bottom=LEAST_REQUESTS / search.step_s, top=search.top)
         self._probes: list[Probe] = []
         self._longest_wait_s = 0.0
+        self._refusals, self._step_s, self._began_s = Refusals(search.step_s), search.step_s, time.monotonic()
+        self._taken_s = self._refused_s = -math.inf
+        self._fastest_refused: float | None = None
+        self._last: Watch | None = None
+        self._was_rested, self._is_low_short = True, False
+        self._is_used_up, self._wait_s = False, 0.0
+        self._is_unsettled, self._settled_rate = False, 0.0
+        self._hold, self._holds = NO_HOLD, dict[float, Hold]()
         self._dead_end, self._is_unanswered = "", False
         self._fault: BulkstopError | None = None
 
@@ -182,42 +222,198 @@ class _Prober:
             is_unanswered=self._is_unanswered,
             signum=signum,
             fault=None if self._fault is None else str(self._fault),
+            hold=self._holds.get(rates.low or 0.0, NO_HOLD),
         )
 
     async def search(self) -> None:
         """Try what is to be tried; raises _Ended when that cannot go on."""
-        rates = self._rates
-        while (rate := rates.rate) is not None:
-            watch, trial = await self._probe(rate, self._search.step_s * (LONG if rates.is_long else 1))
-            self._longest_wait_s = max(self._longest_wait_s, watch.longest_wait_s)
-            if self._shutdown.signum is not None or self._fault is not None:
-                raise _Ended
-            self._tell(self._probes[-1])
-            rates.record(trial)
-            self._check(watch.metrics)
-            if rates.rate is not None:
-                gave_way = trial is TrialResult.GAVE_WAY or watch.metrics.outcomes[Outcome.THROTTLED] > 0
-                await self._rest(self._rest_s(watch) if gave_way else 1 / rate)
+        while True:
+            while (rate := self._rates.rate) is not None:
+                await self._try(rate)
+            if self._rates.low is None or await self._prove(self._rates.low):
+                return
 
-    async def _probe(self, rate: float, length_s: float) -> tuple["_Watch", TrialResult]:
-        schedule, search = constant(rate, length_s), self._search
-        sent = sum(probe.metrics.requests for probe in self._probes)
-        if search.count is not None and sent + len(schedule) > search.count:
-            self._end(f"{name_setting('count')} {search.count:,}: is used up before the limit is known")
-        most_throttled = count_tolerated_throttles(search.lines, len(schedule))
-        watch = _Watch(Metrics(max_late_s=search.max_late_s), most_throttled)
+    async def _try(self, rate: float) -> None:
+        if self._rates.is_long:
+            await self._prepare(rate)
+        trial = await self._probe(rate, self._step_s * (LONG if self._rates.is_long else 1))
+        self._rates.record(trial)
+        if self._is_low_short and self._rates.high is not None and trial is not TrialResult.HELD:
+            self._rates.forget_held()
+        if trial is TrialResult.HELD or self._rates.high is not None:
+            self._is_low_short = False
+        if self._rates.rate is not None:
+            await self._rest(self._rest_s(trial, rate))
+
+    async def _prepare(self, rate: float) -> None:
+        """Have the service save up nothing, and count no faster requests, before a rate is to hold for longer."""
+        if self._is_unsettled:
+            self._is_unsettled, self._settled_rate = False, rate
+            await self._probe(rate, LONG * self._step_s, _Purpose.SETTLE)
+            await self._rest(1 / rate)
+        if self._is_used_up or self._fastest_refused is None:
+            return
+        trial = await self._probe(self._fastest_refused, LONG * self._step_s, _Purpose.USE_UP)
+        if not self._is_used_up and self._search.proof_s:
+            self._end(f"{self._fastest_refused:,g}/s was refused and holds now, so the limit is not known")
+        await self._rest(self._rest_s(trial, rate))
+
+    async def _prove(self, rate: float) -> bool:
+        """Have the rate that was found hold for long enough to be written down; if it does not, it gave way."""
+        late = 0
+        while (left_s := self._search.proof_s - self._hold.held_s) > SHORTEST_S and late < TRIES:
+            if not self._hold.held_s:
+                await self._prepare(rate)
+            await self._rest(1 / rate)
+            self._note(f"holding {rate:,g}/s for {format_duration(left_s)} more, so that a limit per minute would show")
+            trial = await self._probe(rate, left_s)
+            late += trial is TrialResult.LATE
+            if trial is TrialResult.GAVE_WAY:
+                self._lengthen(self._probes[-1].metrics.elapsed_s / LONG)
+                self._rates.refute()
+                await self._rest(self._rest_s(trial, rate))
+                return False
+            if trial is not TrialResult.HELD:
+                await self._rest(self._rest_s(trial, rate))
+        if late == TRIES:
+            self._end(f"this machine was late at {rate:,g}/s, so that it is not known whether it holds")
+        return True
+
+    async def _probe(self, rate: float, length_s: float, purpose: _Purpose = _Purpose.MEASURE) -> TrialResult:
+        schedule = constant(rate, length_s)
+        self._check_room(schedule)
+        watch = Watch(Metrics(max_late_s=self._search.max_late_s), self._most_throttled(schedule, purpose))
+        begin_s = time.monotonic()
         await self._send_load(schedule, watch)
         if not watch.cut_short:
             watch.metrics.elapsed_s = max(watch.metrics.elapsed_s, schedule.length_s)
-        trial, why = judge(watch.metrics, len(schedule), search.lines, cut_short=watch.cut_short)
+        trial, why = self._judge(schedule, watch, purpose)
+        if watch.cut_short and (earlier := self._explain_by_earlier(rate, begin_s, watch, purpose)):
+            why = f"{why}: {earlier}"
+            trial = TrialResult.UNCLEAR if trial is TrialResult.GAVE_WAY else trial
         self._probes.append(Probe(rate, length_s, watch.metrics, trial, why))
-        return watch, trial
+        self._remember(rate, begin_s, watch, purpose)
+        self._hold_on(self._probes[-1], begin_s)
+        if self._shutdown.signum is not None or self._fault is not None:
+            raise _Ended
+        self._tell(self._probes[-1])
+        self._check(watch.metrics)
+        return trial
+
+    def _most_throttled(self, schedule: Schedule, purpose: _Purpose) -> float:
+        if purpose is _Purpose.MEASURE:
+            return count_tolerated_throttles(self._search.lines, len(schedule))
+        return SETTLING_SHARE * len(schedule) if purpose is _Purpose.SETTLE else 0.0
+
+    def _judge(self, schedule: Schedule, watch: Watch, purpose: _Purpose) -> tuple[TrialResult, str]:
+        trial, why = judge(watch.metrics, len(schedule), self._search.lines, cut_short=watch.cut_short)
+        places = self._settings.concurrency
+        if trial is TrialResult.GAVE_WAY and watch.metrics.held and places < self._wanted_places(schedule):
+            return TrialResult.LATE, explain_few_files(places)
+        if purpose is _Purpose.MEASURE:
+            return trial, why
+        end = "nothing is saved up" if purpose is _Purpose.USE_UP else "no faster requests are counted"
+        return TrialResult.USED_UP, f"{_describe_throttled(watch.metrics)}, so that {end}"
+
+    def _remember(self, rate: float, begin_s: float, watch: Watch, purpose: _Purpose) -> None:
+        """Know when the service last took and refused something, and from what it is to recover."""
+        self._last = watch
+        self._longest_wait_s = max(self._longest_wait_s, watch.longest_wait_s)
+        self._is_used_up = watch.cut_short or purpose is _Purpose.SETTLE
+        if watch.cut_short:
+            self._fastest_refused = max(rate, self._fastest_refused or 0.0)
+        if watch.taken:
+            self._wait_s = 0.0
+            if purpose is not _Purpose.SETTLE:
+                self._refusals.record(rate, watch.taken)
+        self._taken_s = max(self._taken_s, begin_s + watch.last_taken_s)
+
+    def _hold_on(self, probe: Probe, begin_s: float) -> None:
+        """Know for how long this rate has held, without a pause, and how long before that something was refused."""
+        before, watch = self._probes[-2:-1], self._last
+        if probe.trial != TrialResult.HELD:
+            self._hold = NO_HOLD
+        elif self._hold.held_s and before and before[0].rate == probe.rate:
+            self._hold = self._hold._replace(held_s=self._hold.held_s + probe.length_s)
+        else:
+            most_s = max(SPARE / probe.rate, min(self._longest_wait_s, LEAST_PATIENCE_S))
+            self._hold = Hold(probe.length_s, min(begin_s - self._refused_s, most_s))
+        if probe.trial == TrialResult.HELD:
+            self._holds[probe.rate] = self._hold
+        if watch is not None:
+            self._refused_s = max(self._refused_s, begin_s + watch.last_refused_s)
+
+    def _check_room(self, schedule: Schedule) -> None:
+        """End a search that has no requests or no time left for what comes."""
+        search, length_s = self._search, schedule.length_s
+        sent = sum(probe.metrics.requests for probe in self._probes)
+        if search.count is not None and sent + len(schedule) > search.count:
+            self._end(f"{name_setting('count')} {search.count:,}: is used up before the limit is known")
+        self._check_time(length_s, f"; a rate has to hold for {format_duration(length_s)}")
+
+    def _check_time(self, next_s: float, why: str = "") -> None:
+        """End a search that has not so much time left."""
+        length_s = self._search.length_s
+        if length_s is not None and time.monotonic() - self._began_s + next_s > length_s:
+            over = f"{format_duration(length_s)}: is over before the limit is known{why}"
+            self._end(f"{name_setting('duration')} {over}")
+
+    def _explain_by_earlier(self, rate: float, begin_s: float, watch: Watch, purpose: _Purpose) -> str:
+        """Say that the refusals of a rate come of earlier requests, as far as that can be; or nothing."""
+        gap_s = begin_s + watch.first_refused_s - self._taken_s
+        is_counted = not watch.taken and gap_s < math.inf
+        earlier = "requests of earlier steps still count"
+        if is_counted and gap_s > max(self._step_s, SPARE / rate):
+            self._lengthen(gap_s)
+            self._is_low_short = True
+            earlier = f"{earlier}; steps take {format_duration(self._step_s)} from here on"
+        if purpose is not _Purpose.MEASURE:
+            return ""
+        is_early = self._is_early(rate, begin_s, watch) if self._is_used_up and self._is_steady else None
+        if is_early is None:
+            most_s, was_rested = LONG * self._step_s, self._was_rested or self._is_steady
+            is_early = self._refusals.is_of_earlier(rate, watch.taken, was_rested=was_rested, most_s=most_s)
+        return earlier if is_early else ""
+
+    def _is_early(self, rate: float, begin_s: float, watch: Watch) -> bool | None:
+        """Tell whether a rate was refused too soon after a faster one; None if it was left alone before."""
+        if not watch.taken:
+            self._wait_longer(rate)
+            return True
+        if begin_s - self._refused_s >= SOON / rate:
+            return None
+        self._is_unsettled = watch.first_refused_s < self._step_s and self._settled_rate != rate
+        return self._is_unsettled
+
+    @property
+    def _is_steady(self) -> bool:
+        """Tell whether a rate is to hold with nothing saved up."""
+        return self._rates.is_long or self._rates.rate is None
+
+    def _wait_longer(self, rate: float) -> None:
+        """Have the next request wait: for what saves up little, then until all is forgotten, then twice as long."""
+        if not self._wait_s:
+            self._wait_s = SPARE / rate
+            return
+        if self._wait_s >= self._refusals.rest_s:
+            self._refusals.rest_s *= 2
+        self._wait_s = self._refusals.rest_s
+
+    def _lengthen(self, counted_s: float) -> None:
+        """Take longer steps, as the service counts for so long at least."""
+        if counted_s * SLACK > self._step_s:
+            self._step_s = counted_s * SLACK
+            self._refusals.rest_s = max(self._refusals.rest_s, self._step_s)
+            self._rates.extend_down(LEAST_REQUESTS / self._step_s)
+
+    def _wanted_places(self, schedule: Schedule) -> int:
+        return self._search.max_in_flight or choose_max_in_flight(schedule)
 
     def _end(self, dead_end: str) -> NoReturn:
         self._dead_end = dead_end
         raise _Ended
 
-    async def _send_load(self, schedule: Schedule, watch: "_Watch") -> None:
+    async def _send_load(self, schedule: Schedule, watch: Watch) -> None:
         """Send what is on a schedule; what is held up then has a while more, and each request its own deadline."""
 
         def attach(sending: Endable) -> None:
@@ -230,7 +426,7 @@ class _Prober:
             self._send,
             watch,
             attach,
-            max_in_flight=min(self._settings.concurrency, self._search.max_in_flight or choose_max_in_flight(schedule)),
+            max_in_flight=min(self._settings.concurrency, self._wanted_places(schedule)),
             length_s=schedule.length_s + self._search.patience_s,
         )
 
@@ -243,57 +439,35 @@ class _Prober:
             self._end("no request was answered")
         if metrics.outcomes[Outcome.UNAUTHORIZED] == metrics.requests:
             self._end("every request was refused as unauthorized")
-        if (wait_s := self._longest_wait_s) > LONG * self._search.step_s:
+        if self._step_s > max(LONGEST_STEP_S, self._search.step_s):
+            step = f"give a longer {name_setting('step_s')}"
+            self._end(f"the service counts over {format_duration(self._step_s / SLACK)} or more; {step}")
+        if (wait_s := self._longest_wait_s) > LONG * self._step_s:
             over = "so it counts over a longer time than any rate is held here"
             step = f"give {name_setting('step_s', f'{math.ceil(wait_s)}s')}"
             self._end(f"the service asked to wait {format_duration(wait_s)}, {over}; {step}")
 
-    def _rest_s(self, watch: "_Watch") -> float:
-        """Return how long to leave the service alone: one step, or as long as it asked; it may still be throttling."""
-        return max(self._search.step_s, min(watch.wait_until - time.monotonic(), self._settings.max_retry_after_s))
+    def _rest_s(self, trial: TrialResult, rate: float) -> float:
+        """Return how long to leave the service alone: until it has forgotten, or as long as it asked.
+
+        Where a rate is to be held with nothing saved up, no longer than it refuses.
+        """
+        until_s, was_throttled = (self._last.wait_until, self._last.throttled) if self._last else (-math.inf, 0)
+        asked_s = min(until_s - time.monotonic(), self._settings.max_retry_after_s)
+        is_short = self._is_used_up and self._is_steady
+        self._was_rested = not is_short and (trial is TrialResult.GAVE_WAY or was_throttled > 0)
+        rest_s = self._refusals.rest_s if self._was_rested else 1 / (self._rates.rate or rate) if is_short else 1 / rate
+        if is_short:
+            rest_s = max(rest_s, self._wait_s)
+        if rest_s > max(LONGEST_STEP_S, self._search.step_s):
+            self._end(f"the service still refuses after a rest of {format_duration(rest_s / 2)}")
+        return max(rest_s, asked_s)
 
     async def _rest(self, seconds: float) -> None:
         """Send nothing for so long; where nothing gave way, so that the next request keeps its distance as well."""
-        rest = _Rest()
+        self._check_time(seconds)
+        rest = Rest()
         self._shutdown.attach(rest)
         await rest.take(seconds)
         if self._shutdown.signum is not None:
             raise _Ended
-
-
-class _Watch(Recorder):
-    """Measures the requests of a probe, and ends it when too many are throttled."""
-
-    def __init__(self, metrics: Metrics, most_throttled: float) -> None:
-        super().__init__(metrics, NOWHERE)
-        self.cut_short = False
-        self.wait_until, self.longest_wait_s = -math.inf, 0.0
-        self.end: Callable[[], None] = lambda: None
-        self._most_throttled = most_throttled
-
-    def note(self, sample: Sample) -> None:
-        """Take a request."""
-        super().note(sample)
-        retry_after_s = sample.attempt.retry_after_s
-        if retry_after_s is not None:
-            self.longest_wait_s = max(self.longest_wait_s, retry_after_s)
-            self.wait_until = max(self.wait_until, time.monotonic() + retry_after_s)
-        if not self.cut_short and self.metrics.outcomes[Outcome.THROTTLED] > self._most_throttled:
-            self.cut_short = True
-            self.end()
-
-
-class _Rest:
-    """A wait that can be ended as a pool is."""
-
-    in_flight = 0
-
-    def __init__(self) -> None:
-        self._over = asyncio.Event()
-        self.drain = self.abort = self._over.set
-
-    async def take(self, seconds: float) -> None:
-        """Wait so long, or until it is ended."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._over.wait()

@@ -9,16 +9,16 @@ from bulkstop.engine.load import arrivals
 from bulkstop.engine.load.arrivals import Schedule
 from bulkstop.errors import SettingsError
 from bulkstop.naming import name_setting
-from bulkstop.report.load.thresholds import PER_S
-from bulkstop.settings.parse import parse_seconds
+from bulkstop.settings.parse import UNITS_S, parse_seconds
 from bulkstop.text import format_duration
 
 MOST_PER_S = 1e6
-_RATE = re.compile(rf"(\d{{1,9}}(?:\.\d{{1,6}})?)\s*(?:/\s*({'|'.join(PER_S)}))?", re.ASCII)
+_NUMBER = r"\d{1,9}(?:\.\d{1,6})?"
+_RATE = re.compile(rf"({_NUMBER})\s*(?:/\s*(?=\w)({_NUMBER})?\s*({'|'.join(UNITS_S)}))?", re.ASCII)
 
 
 def parse_rate(text: str) -> float:
-    """Read a rate above zero: `500/s`, `500`, `30/min`; returns requests a second."""
+    """Read a rate above zero: `500/s`, `500`, `30/min`, `60/10s`; returns requests a second."""
     return _check_above_zero(_parse_rates([text]), text)[0]
 
 
@@ -43,13 +43,19 @@ def parse_spike(text: str) -> tuple[float, float | None]:
 
 
 def _parse_rates(parts: list[str]) -> list[float]:
-    """Read rates; one without a unit has that of the last."""
-    matches = [_RATE.fullmatch(part.strip()) for part in parts]
-    last = matches[-1]
-    numbers = [float(each[1]) * PER_S[each[2] or (last and last[2]) or "s"] for each in matches if each]
-    if len(numbers) < len(parts) or max(numbers) > MOST_PER_S:
-        raise ValueError(f"{', '.join(parts)!r}: a rate is written 500/s or 30/min, up to {MOST_PER_S:,.0f}/s")
-    return numbers
+    """Read rates; one without a time behind a slash has that of the last."""
+    matches = [match for part in parts if (match := _RATE.fullmatch(part.strip()))]
+    spans_s = [_read_span(each) for each in matches]
+    if len(matches) == len(parts) and 0.0 not in spans_s:
+        rates = [float(each[1]) / (span_s or spans_s[-1] or 1.0) for each, span_s in zip(matches, spans_s, strict=True)]
+        if max(rates) <= MOST_PER_S:
+            return rates
+    raise ValueError(f"{', '.join(parts)!r}: a rate is written 500/s or 30/min, up to {MOST_PER_S:,.0f}/s")
+
+
+def _read_span(rate: re.Match[str]) -> float | None:
+    """Return the seconds that stand behind the slash of a rate; None without a slash."""
+    return None if rate[3] is None else float(rate[2] or 1) * UNITS_S[rate[3]]
 
 
 def _check_above_zero(rates: list[float], text: str) -> list[float]:

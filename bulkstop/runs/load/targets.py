@@ -15,7 +15,7 @@ from bulkstop.runs.wiring import check_size
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 from bulkstop.source.protect import read_protection
-from bulkstop.text import printable
+from bulkstop.text import format_count, printable
 
 PREFIX = "bulkstop-load-"
 """What the ids of made-up campaigns begin with: nobody takes them for real ones."""
@@ -82,7 +82,7 @@ def choose_targets(plan: Plan | None, settings: Settings, prefix: str = PREFIX) 
 def check_number(settings: Settings, planned: int | None) -> None:
     """Raise SettingsError when more campaigns would be made up than may be stopped; None is as many as time allows."""
     if settings.max_campaigns is not None and (planned is None or planned > settings.max_campaigns):
-        number = "as many campaigns as there is time for" if planned is None else f"{planned:,} campaigns"
+        number = "as many campaigns as there is time for" if planned is None else format_count(planned, "campaign")
         why = f"{number} would be made up; nothing was sent"
         raise SettingsError(f" {settings.max_campaigns}: {why}", setting="max_campaigns")
 

@@ -1,15 +1,31 @@
-"""When a plan will be done, account by account."""
+"""When a run will be done: of a plan, and of what is left while it goes on."""
 
-from collections.abc import Sequence
+import heapq
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import accumulate
+from typing import NamedTuple
 
-from bulkstop.engine.limits.quota import count_calls_within, min_duration_s
-from bulkstop.model import Limit
+from bulkstop.engine.lanes import Lane, Lanes
+from bulkstop.engine.limits.estimate import Departures, Places, Stored, Workers, add_stored, count_leaving
+from bulkstop.engine.readback import ListWork
 from bulkstop.report.stop.plan import Forecast
 from bulkstop.runs import host
-from bulkstop.runs.wiring import open_quota_store
+from bulkstop.runs.wiring import make_quota, open_quota_store
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
+
+LAST_LANES = 3
+"""Accounts of which the end is computed: those that are likely to be the last."""
+
+
+class Pace(NamedTuple):
+    """What the answers of a run tell: how long one takes, 0 before the first, and the calls that a campaign takes."""
+
+    latency_s: float = 0.0
+    calls_each: float = 1.0
 
 
 def forecast_accounts(plan: Plan, settings: Settings, seconds_left: float | None) -> list[Forecast]:
@@ -17,43 +33,144 @@ def forecast_accounts(plan: Plan, settings: Settings, seconds_left: float | None
 
     Raises SettingsError when the quota store cannot be used.
     """
-    rooms = host.run(_rooms(plan, settings), fast=False)
-    return [
-        _forecast(account_id, campaigns, rooms.get(account_id), settings, seconds_left)
-        for account_id, campaigns in plan.accounts.items()
-    ]
+    ages = host.run(_read_ages(plan, settings), fast=False)
+    forecast = _Forecaster(settings, seconds_left)
+    return [forecast(account_id, campaigns, ages.get(account_id)) for account_id, campaigns in plan.accounts.items()]
 
 
 def find_earliest_end(plan: Plan, settings: Settings) -> datetime:
     """Return the time at which the last stop can leave at the earliest, by the quota alone."""
-    last_s = max((_last_s(campaigns, settings) for campaigns in plan.accounts.values()), default=0.0)
+    forecast = _Forecaster(settings, None)
+    last_s = max((forecast("", campaigns, None).last_s for campaigns in plan.accounts.values()), default=0.0)
     return datetime.now(UTC) + timedelta(seconds=last_s)
 
 
-async def _rooms(plan: Plan, settings: Settings) -> dict[str, int]:
+async def _read_ages(plan: Plan, settings: Settings) -> dict[str, Sequence[float]]:
     async with open_quota_store(settings) as store:
-        return {} if store is None else {account_id: await store.room(account_id) for account_id in plan.accounts}
+        return {} if store is None else {account_id: await store.ages(account_id) for account_id in plan.accounts}
 
 
-def _forecast(
-    account_id: str, campaigns: int, room: int | None, settings: Settings, seconds_left: float | None
-) -> Forecast:
-    # What others made in the current window may be old enough in a moment: only the list itself is sure to take time.
-    fit = campaigns if seconds_left is None else _fit(seconds_left, campaigns, settings)
-    return Forecast(account_id, campaigns, room, _last_s(campaigns, settings), fit)
+class _Forecaster:
+    """Forecasts account by account; those that have as many campaigns and as many calls behind them are alike."""
+
+    def __init__(self, settings: Settings, seconds_left: float | None) -> None:
+        self._places = make_quota(settings).places(0.0, 0.0) if settings.quota else []
+        self._seconds_left = seconds_left
+        self._compute = lru_cache(maxsize=None)(self._forecast)
+
+    def __call__(self, account_id: str, campaigns: int, ages: Sequence[float] | None) -> Forecast:
+        room, last_s, fit, first_s = self._compute(campaigns, None if ages is None else tuple(ages))
+        return Forecast(account_id, campaigns, room, last_s, fit, first_s)
+
+    def _forecast(self, campaigns: int, ages: tuple[float, ...] | None) -> tuple[int | None, float, int, float]:
+        stored = None if ages is None else Stored(0.0, tuple(-age for age in ages))
+        places = [_drop_free(each) for each in add_stored(self._places, stored)]
+        first_s = Departures(places, 1).leave(1)
+        last_s = Departures(places, campaigns).leave(campaigns)
+        fits_all = self._seconds_left is None or last_s <= self._seconds_left
+        fit = campaigns if fits_all else count_leaving(self._seconds_left or 0.0, campaigns, places)
+        rooms = [max(0, each.size - len(each.taken_until)) for each in places if each.is_shared]
+        return (None if ages is None else min(rooms, default=None)), last_s, fit, first_s
 
 
-def _last_s(campaigns: int, settings: Settings) -> float:
-    least = min_duration_s(campaigns, settings.quota)
-    return max(least, _interval_s(settings.quota) * (campaigns - 1)) if settings.pace == "even" else least
+def _drop_free(places: Places) -> Places:
+    return places._replace(taken_until=tuple(until for until in places.taken_until if until > 0))
 
 
-def _fit(seconds: float, campaigns: int, settings: Settings) -> int:
-    fit = count_calls_within(seconds, campaigns, settings.quota)
-    if settings.pace == "even" and settings.quota:
-        return min(fit, int(seconds / _interval_s(settings.quota)) + 1)
-    return fit
+def forecast_left_s(
+    lanes: Lanes,
+    now: float,
+    pace: Pace,
+    stored: Mapping[str, Stored],
+    find_list_work: Callable[[Lane], ListWork] = lambda lane: ListWork(),
+) -> float | None:
+    """Return the seconds until all lanes are done, if nothing disturbs them; None while nobody can tell.
+
+    `stored` is what a store knew of each account. After its stops a lane makes the list calls that `find_list_work`
+    says.
+    """
+    outlooks = [_Outlook(lane, now, pace, find_list_work(lane)) for lane in lanes.unfinished]
+    if not outlooks:
+        return 0.0
+    leaves_at = lanes.guards.leaves_at()
+    begins_at = max(now, leaves_at if leaves_at < math.inf else now)
+    total, in_flight = sum(each.calls for each in outlooks), sum(each.lane.in_flight for each in outlooks)
+    if not pace.latency_s and not any(each.places for each in outlooks):
+        return None
+    last = heapq.nlargest(LAST_LANES, outlooks, key=lambda each: each.rough_s)
+    for each in last:
+        part = each.calls / total if total else 1.0  # of the workers: all accounts have some to their end
+        each.depart(lanes, begins_at, pace, stored.get(each.lane.account_id), part)
+    limit = sum(lanes.guards.limit_of(each.lane.account_id) for each in outlooks)
+    workers = Workers(limit, lanes.concurrency, in_flight)
+    everything = Departures([], total, now=begins_at, latency_s=pace.latency_s, workers=workers)
+    opens = lanes.guards.find_wait(begins_at)
+    at = opens.until if opens is not None and opens.until < math.inf else begins_at
+    begun_before = level_before = 0
+    for begun, soak_s in _list_ends(lanes, total, pace):
+        level = _find_level([each.calls for each in outlooks], begun)
+        ends = [at, everything.leave(begun - begun_before, at), *(each.leave(level_before, level, at) for each in last)]
+        at, begun_before, level_before = max(ends) + pace.latency_s + soak_s, begun, level
+    stopped_at = at if total or in_flight else begins_at
+    return max(stopped_at, *(each.read_lists(begins_at, pace) for each in last)) - now
 
 
-def _interval_s(quota: Sequence[Limit]) -> float:
-    return max((limit.window_s / limit.calls for limit in quota), default=0.0)
+def _list_ends(lanes: Lanes, total: int, pace: Pace) -> Iterator[tuple[int, float]]:
+    """Yield how many calls have been made at the end of each wave, and the wait after it."""
+    stages = lanes.guards.list_stages()
+    for begun, (_, soak_s) in zip(accumulate(size for size, _ in stages), stages, strict=True):
+        if begun * pace.calls_each >= total:
+            yield total, 0.0
+            return
+        yield int(begun * pace.calls_each), soak_s
+
+
+def _find_level(calls: Sequence[int], begun: int) -> int:
+    """Return how many calls of each account are among the first ones: they take turns while they have any."""
+    level, left = 0, begun
+    for number, most in enumerate(sorted(calls)):
+        sharing = len(calls) - number
+        step = min(most - level, math.ceil(left / sharing))
+        level, left = level + step, max(0, left - step * sharing)
+    return level
+
+
+class _Outlook:
+    """What an account has before it."""
+
+    def __init__(self, lane: Lane, now: float, pace: Pace, lists: ListWork) -> None:
+        self.lane = lane
+        self.lists = lists
+        self.page_s = lists.page_s or pace.latency_s
+        self.calls = math.ceil(lane.unsent * pace.calls_each)
+        self._last_left = -math.inf
+        self.places = lane.quota.places(now, pace.latency_s)
+        self.rests_until = max(now, lane.rests_until)
+        slowest = max((each.interval_s for each in self.places), default=0.0)
+        all_calls_s = (self.calls + lists.calls) * max(slowest, pace.latency_s * 1e-6)
+        self.rough_s = self.rests_until - now + all_calls_s + lists.calls * self.page_s * 1e-3
+
+    def depart(self, lanes: Lanes, now: float, pace: Pace, stored: Stored | None, part: float) -> None:
+        """Begin to compute how its calls leave, by its part of the workers."""
+        places = add_stored(self.places, stored, pace.latency_s)
+        limit = lanes.guards.limit_of(self.lane.account_id)
+        workers = Workers(limit, max(1.0, lanes.concurrency * part), self.lane.in_flight)
+        self._departures = Departures(places, self.calls, now=now, latency_s=pace.latency_s, workers=workers)
+
+    def leave(self, level_before: int, level: int, not_before: float) -> float:
+        """Return when the calls between these two have left."""
+        calls = min(level, self.calls) - min(level_before, self.calls)
+        if not calls:
+            return not_before
+        self._last_left = self._departures.leave(calls, max(not_before, self.rests_until))
+        return self._last_left
+
+    def read_lists(self, now: float, pace: Pace) -> float:
+        """Return when the lists have been read that its campaigns wait for, a page at a time, once all is answered."""
+        calls, asked_at = self.lists.calls, self.lists.asked_at
+        at = max(now, self._last_left + pace.latency_s, now + pace.latency_s * bool(self.lane.in_flight))
+        if not calls:
+            return now
+        if asked_at is not None:
+            calls, at = calls - 1, max(at, asked_at + self.page_s)
+        return self._departures.leave_in_turn(calls, max(at, self.rests_until), self.page_s)

@@ -19,6 +19,7 @@ from bulkstop.files.whole import is_device
 from bulkstop.model import FAILED, WORTH_A_RETRY, Campaign, Outcome, Result, utc_text
 from bulkstop.naming import name_setting
 from bulkstop.outbox import Outbox
+from bulkstop.redact import HIDDEN
 from bulkstop.report.stop.ledger import Ledger, Mark, Mode
 from bulkstop.report.stop.loss import Rescue
 from bulkstop.report.stop.manifest import (
@@ -34,7 +35,8 @@ from bulkstop.report.stop.resume import ResumeIndex, is_final
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs.options import NEEDS_A_CHOICE, format_outcome_counts, format_outcomes, retry_option
 from bulkstop.runs.stop.plan import make_plan
-from bulkstop.settings import OPTION_SPECS, Settings, is_hidden
+from bulkstop.settings import OPTION_SPECS, Settings
+from bulkstop.settings.exposure import may_hold_secret
 from bulkstop.source.digest import Digest
 from bulkstop.source.plan import Plan
 from bulkstop.text import printable
@@ -42,8 +44,6 @@ from bulkstop.version import __version__
 
 FILL_ROWS = ("type", "account_id", "stream_id", "iid", "any_id")
 """Settings that say what a row means that does not say it."""
-HIDDEN = "(hidden)"
-"""Stands where a setting may hold a secret."""
 
 
 def choose_mode(*, overwrite: bool, resume: bool) -> Mode:
@@ -152,6 +152,15 @@ class RunJournal:
         if self._ledger.is_file:
             check_writable(manifest_path(self.path))
         self._ledger.start_thread()
+
+    def check_open(self) -> None:
+        """Raise what `open` would, and leave everything as it is; a device or a pipe is not opened for that."""
+        if self.path == "-" or (is_device(self.path) and os.access(self.path, os.W_OK)):
+            return
+        if self._ledger is None:
+            self._open_ledger(Mode.NEW if self._mode is Mode.RESUME else self._mode).close()
+        if not is_device(self.path):
+            check_writable(manifest_path(self.path))
 
     def write(self, result: Result) -> None:
         """Append the line of a result; raises OutputError when it is not written whole."""
@@ -369,13 +378,13 @@ def _end_fields(summary: StopSummary) -> dict[str, Any]:
 
 
 def _show_settings(settings: Settings) -> dict[str, Any]:
-    """Return the settings that were in use; of one that may hold a secret only that it was given."""
+    """Return the settings that were in use; of what may hold a secret only that it was given."""
     values: dict[str, Any] = {}
     for name in OPTION_SPECS:
         value = getattr(settings, name)
         if isinstance(value, tuple):
             value = [str(item) for item in value]
-        values[name] = HIDDEN if is_hidden(name) and value is not None else value
+        values[name] = HIDDEN if isinstance(value, str) and may_hold_secret(name, value) else value
     return values
 
 

@@ -3,19 +3,23 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime
+from itertools import islice
 
 from bulkstop import source
 from bulkstop.errors import InputError
 from bulkstop.model import Campaign, Defaults, Outcome, Row
 from bulkstop.redact import hide_password
-from bulkstop.report.stop.plan import Deadline, Forecast, GuardFacts, PlanFacts
+from bulkstop.report.stop.plan import UNUSABLE_SHOWN, Deadline, Forecast, GuardFacts, PlanFacts, UnusableRow
 from bulkstop.runs.stop.input_files import paths_in
 from bulkstop.runs.wiring import plan_waves
 from bulkstop.settings import Settings
+from bulkstop.settings.finish_by import find_moment
 from bulkstop.source.digest import Digest
 from bulkstop.source.plan import Plan
 from bulkstop.source.protect import read_protection
 from bulkstop.source.rows import read_campaigns
+from bulkstop.text import format_count
+from bulkstop.text.clock import format_clock
 
 Inputs = Sequence[str] | Iterable[Campaign]
 """Paths of lists, `-` for standard input; or campaigns made by hand."""
@@ -48,7 +52,7 @@ def check_usable(plan: Plan) -> None:
     """Raise InputError when a row of the plan cannot be used."""
     if invalid := plan.held_invalid + plan.settled[Outcome.INVALID]:
         why = f" (first {plan.first_invalid})" if plan.held_invalid else ""
-        raise InputError(f": {invalid:,} rows cannot be used{why}; nothing was sent", setting="strict")
+        raise InputError(f": {format_count(invalid, 'row')} cannot be used{why}; nothing was sent", setting="strict")
 
 
 def describe_plan(
@@ -62,10 +66,12 @@ def describe_plan(
     begins_at: float | None = None,
     config: str | None = None,
     profile: str | None = None,
+    unusable: int | None = UNUSABLE_SHOWN,
 ) -> PlanFacts:
     """Return all that a plan shows; `begins_at` is the unix time at which the run would begin, by default now.
 
     `config` and `profile` are the file and the profile that the settings were taken from, if they were.
+    Of the rows that cannot be used it has so many, all with None.
     Without `forecasts` nothing is said about the time that the run takes. Raises SettingsError for impossible waves.
     """
     begins_at = time.time() if begins_at is None else begins_at
@@ -95,15 +101,22 @@ def describe_plan(
         profile=profile,
         proxy=None if settings.proxy is None else hide_password(settings.proxy),
         ca=settings.ca,
+        cert=settings.cert,
+        unusable=tuple(islice(_find_unusable(plan), unusable)),
     )
 
 
+def _find_unusable(plan: Plan) -> Iterator[UnusableRow]:
+    if plan.held_invalid:
+        yield from (UnusableRow.of(each) for each in plan.held_results() if each.outcome is Outcome.INVALID)
+
+
 def _deadline(plan: Plan, settings: Settings, forecasts: Sequence[Forecast], begins_at: float) -> Deadline | None:
-    seconds_left = settings.seconds_left(datetime.fromtimestamp(begins_at, UTC))
-    if seconds_left is None or settings.finish_by is None:
+    if settings.finish_by is None:
         return None
-    late = plan.to_send - sum(each.fit for each in forecasts)
-    return Deadline(settings.finish_by, settings.tz, begins_at + seconds_left, late)
+    moment = find_moment(settings.finish_by, settings.tz, datetime.fromtimestamp(begins_at, UTC))
+    late, at = plan.to_send - sum(each.fit for each in forecasts), moment.timestamp()
+    return Deadline(settings.finish_by, settings.tz, at, late, format_clock(at, begins_at, moment.tzinfo))
 
 
 def _guards(plan: Plan, settings: Settings) -> GuardFacts:

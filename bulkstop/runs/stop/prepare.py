@@ -23,6 +23,7 @@ from bulkstop.runs.stop.run import Prepared
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 from bulkstop.source.rows import BY_HAND
+from bulkstop.text import format_count
 
 Opened = TypeVar("Opened", bound=AbstractContextManager[Any])
 Path = str | PathLike[str]
@@ -113,7 +114,8 @@ def check_expected(plan: Plan, expect: tuple[int, int] | None) -> None:
         raise InputError("the list is empty; nothing was sent")
     if expect is not None and not expect[0] <= plan.listed <= expect[1]:
         raise InputError(
-            f"expect: the list has {plan.listed:,} campaigns to stop, not {expect[0]} to {expect[1]}; nothing was sent"
+            f"expect: the list has {format_count(plan.listed, 'campaign')} "
+            f"to stop, not {expect[0]} to {expect[1]}; nothing was sent"
         )
 
 

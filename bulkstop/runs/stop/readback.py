@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from bulkstop.engine.caller import Caller
-from bulkstop.engine.readback import IsEnough, ListedState, Reading, ReadList
-from bulkstop.kore.calls import Call
+from bulkstop.engine.readback import IsEnough, ListedState, ListProgress, Reading, ReadList
+from bulkstop.kore.calls import PAGE, Call
 from bulkstop.kore.interpret import Page
 from bulkstop.kore.session import Perform
 from bulkstop.model import Attempt, Campaign, State
-from bulkstop.runs.lists.listing import DiscardAll, read_listing
+from bulkstop.runs.lists.listing import DiscardAll, count_pages, read_listing
 from bulkstop.runs.lists.states import scope_of, state_of
 
 T = TypeVar("T")
@@ -24,9 +24,10 @@ One that is only saved is among them, as the service has just said itself that i
 def list_reader(perform: Perform, caller_of: Callable[[str], Caller]) -> ReadList:
     """Make what reads the list of a campaign's scope within the quota of its account."""
 
-    async def read(of: Campaign, is_enough: IsEnough) -> Reading:
+    async def read(of: Campaign, is_enough: IsEnough, progress: ListProgress) -> Reading:
         states: dict[str, ListedState] = {}
-        listing = await read_listing(scope_of(of), _noting(perform, states, is_enough), caller_of, DiscardAll())
+        noting = _noting(perform, states, is_enough, progress)
+        listing = await read_listing(scope_of(of), noting, caller_of, DiscardAll())
         if is_enough(states):
             return Reading(states, listing.calls)
         failure = listing.failure
@@ -36,11 +37,13 @@ def list_reader(perform: Perform, caller_of: Callable[[str], Caller]) -> ReadLis
     return read
 
 
-def _noting(perform: Perform, states: dict[str, ListedState], is_enough: IsEnough) -> Perform:
+def _noting(perform: Perform, states: dict[str, ListedState], is_enough: IsEnough, progress: ListProgress) -> Perform:
     """Make what notes the states on each page, and lets a list end where that is enough."""
 
     async def noting(call: Call[T], /) -> T | Attempt:
+        progress.ask()
         page = await perform(call)
+        progress.take(_count_pages(page, progress) if isinstance(page, Page) else None)
         if not isinstance(page, Page):
             return page
         on_page: dict[str, ListedState] = {}
@@ -53,3 +56,13 @@ def _noting(perform: Perform, states: dict[str, ListedState], is_enough: IsEnoug
         return page._replace(more=False, total=None) if is_enough(states) else page
 
     return noting
+
+
+def _count_pages(page: Page, progress: ListProgress) -> int:
+    """Return how many pages a list has, of which this is the next."""
+    if not page.more:
+        return progress.read + 1
+    pages = progress.pages
+    if not progress.read and page.total is not None:
+        pages = count_pages(page.total, min(PAGE, max(2, page.rows)))
+    return max(progress.read + 2, pages)

@@ -1,6 +1,7 @@
 """Carry out a plan: send every campaign, report each row once; the run can be observed and steered meanwhile."""
 
 import asyncio
+import heapq
 import math
 import signal
 import time
@@ -11,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bulkstop.engine.limits.clock import elapsed_s
-from bulkstop.engine.limits.quota import min_duration_s
+from bulkstop.engine.limits.estimate import Stored
 from bulkstop.engine.pool import Pool
 from bulkstop.engine.shutdown import Shutdown
 from bulkstop.engine.steering.delivery import Delivery
@@ -20,7 +21,7 @@ from bulkstop.engine.steering.stream import Stream
 from bulkstop.engine.tasks import start_task
 from bulkstop.errors import BulkstopError, OutputError, SettingsError, unforeseen
 from bulkstop.events import Event, Observe, Resting, RunBegan, RunEnded, Warned
-from bulkstop.model import Limit, OnResult, Outcome, Report, Result
+from bulkstop.model import Limit, OnResult, Outcome, Report, Result, Wait, WaitReason
 from bulkstop.outbox import Outbox, keep_up, make_room
 from bulkstop.report.log import log_event
 from bulkstop.report.stop.progress import Progress
@@ -30,8 +31,9 @@ from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs.host import LOOK_AT_CLOCK_S, every
 from bulkstop.runs.options import read_rate
 from bulkstop.runs.parts import Parts
+from bulkstop.runs.stop.forecast import Pace, forecast_left_s
 from bulkstop.runs.stop.work import Work, make_work
-from bulkstop.runs.wiring import check_size, find_end, plan_waves
+from bulkstop.runs.wiring import check_accounts, check_size, find_end, plan_waves
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 
@@ -42,6 +44,10 @@ WATCH_EVERY_S = 1.0
 """How soon a run notices that its results have no place any more."""
 LOOK_AGAIN_S = 0.25
 """How soon a run notices that another run of its engine has freed a place in the quota."""
+FORECAST_S = 1.0
+"""How soon the end is computed anew."""
+STORED_ACCOUNTS = 100
+"""Accounts, those with the most campaigns, of which a store is asked what it knows."""
 UNREAD_S = 5.0
 """How long nobody reads what is written before somebody is told that nothing is sent."""
 EVENTS_KEPT = 10_000
@@ -111,6 +117,9 @@ class Run:
         self._rate: tuple[Limit, ...] = ()
         self._ends_at = math.inf
         self._is_out_of_time = False
+        self._stored: dict[str, Stored] = {}
+        self._forecast_at = -math.inf
+        self._ends_in: float | None = None
 
     def __await__(self) -> Generator[None, None, StopSummary]:
         """Start the run unless it has been, and return how it ended."""
@@ -169,6 +178,7 @@ class Run:
                 self._plan = plan
                 self._ends_at = find_end(settings)
                 check_size(settings, plan.listed)
+                check_accounts(settings, plan.accounts)
                 plan_waves(settings, plan.to_send)
                 self._began = time.monotonic()
                 self.state = RunState.PAUSED if self._is_paused else RunState.RUNNING
@@ -215,11 +225,12 @@ class Run:
 
     def snapshot(self) -> Snapshot:
         """Return how the run stands at this moment."""
-        plan, least_left_s = self._plan, 0.0
-        if self._work is not None:
-            most = max(self._work.lanes.left().values(), default=0)  # the limits are the same for all: it ends last
-            quota_s = min_duration_s(most, self._rate or self._parts.settings.quota)
-            least_left_s = max(quota_s, self._work.lanes.rest_s(elapsed_s()))
+        plan, now = self._plan, elapsed_s()
+        wait, left_s, until_s = self._find_wait(now), self._forecast_left_s(now), self._ends_at - time.time()
+        is_late = left_s is not None and left_s > until_s
+        waits_s = wait.until - now if wait and wait.until < math.inf else None
+        if wait and wait.reason is WaitReason.LIST:
+            waits_s = left_s  # nothing else is left to do
         return Snapshot(
             run_id=self.id,
             state=self.state,
@@ -230,8 +241,32 @@ class Run:
             failed=self.stats.sent_failed,
             in_flight=self.in_flight,
             elapsed_s=time.monotonic() - self._began,
-            least_left_s=least_left_s,
+            left_s=max(0.0, until_s) if is_late else left_s,
+            waits_for=wait.reason if wait else None,
+            waits_s=waits_s,
+            answered=self._work.pool.lanes.answered if self._work else 0,
+            ends_at_deadline=is_late,
         )
+
+    def _find_wait(self, now: float) -> Wait | None:
+        """Say why nothing leaves right now, if that is so."""
+        if any(outbox.is_full for outbox in self._outboxes):
+            return Wait(WaitReason.READER, math.inf)
+        if self._work is None:
+            return Wait(WaitReason.LIST, math.inf) if self.state is RunState.RUNNING else None
+        return self._work.pool.lanes.find_wait(now)
+
+    def _forecast_left_s(self, now: float) -> float | None:
+        """Return the seconds until the end, which are computed anew after a while."""
+        if self._work is None or self.state is not RunState.RUNNING:
+            return 0.0 if self.state is RunState.ENDED else None
+        if now >= self._forecast_at + FORECAST_S:
+            pool = self._work.pool
+            # While all campaigns wait for their list there is no line yet.
+            pace = Pace(self.stats.latency_ms / 1000 or pool.latency_s, self.stats.calls_each)
+            left_s = forecast_left_s(pool.lanes, now, pace, self._stored, pool.find_list_work)
+            self._forecast_at, self._ends_in = now, left_s
+        return None if self._ends_in is None else max(0.0, self._ends_in - (now - self._forecast_at))
 
     def events(self) -> AsyncIterator[Event]:
         """Give what happens in the run from this call on, until it has ended; iterate beside whoever awaits it."""
@@ -301,7 +336,10 @@ class Run:
         async with self._ending.cuts_off():
             if plan.to_send and not self._ending.is_drained:
                 await self._parts.tokens.get()  # a run without credentials changes nothing
-                return await self._read_lists(plan)
+                known = await self._read_lists(plan)
+                largest = heapq.nlargest(STORED_ACCOUNTS, plan.accounts, key=plan.accounts.__getitem__)
+                self._stored = await self._accounts.read_stored(largest, elapsed_s)
+                return known
         return None
 
     async def _read_lists(self, plan: Plan) -> "KnownStates | None":
@@ -444,7 +482,7 @@ class Run:
         for events in self._events:
             events.put(event)
 
-    def _note_rest(self, seconds: float) -> None:
+    def _note_rest(self, seconds: float, _: str) -> None:
         """Tell observers that nothing is stopped for a while, as the lists come first."""
         self._observe(Resting(round(seconds, 1), "the lists are read first, within the quota"))
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from urllib.parse import urlsplit
 
-from bulkstop.model import Order, Outcome
+from bulkstop.model import Order, Outcome, WarningKind
 from bulkstop.naming import name_setting
 from bulkstop.runs.stop.history import LastRun, is_much_larger
 from bulkstop.settings import LOOPBACK, Settings
 from bulkstop.source.id_check import CAMPAIGN_ID, INSTANCE_ID, Sample
 from bulkstop.source.plan import Plan
-from bulkstop.text import printable
+from bulkstop.text import format_count, printable
 
 NAMED = 3
 """Accounts, or rules, that are named; the others are counted."""
@@ -19,33 +19,42 @@ ID_CHARS_SHOWN = 60
 
 def find_warnings(plan: Plan, settings: Settings, last: LastRun | None) -> list[str]:
     """Say what is unusual about a plan, the worst first; `last` is the last run of the same profile, if it is known."""
-    warnings = (
-        _much_larger(plan, last),
-        _instance_ids(plan.looks.instance_ids),
-        _odd_ids(plan),
-        _odd_priorities(plan.looks.odd_priorities, settings.order),
-        _unusable(plan),
-        _accounts(plan.accounts, settings.account_id),
-        _nameless(plan),
-        _all_protected(plan),
-        _unused_rules(plan),
-        _open_to_the_network(settings),
-    )
-    return [line for each in warnings for line in each]
+    warnings = {
+        WarningKind.LARGER_LIST: _much_larger(plan, last),
+        WarningKind.INSTANCE_IDS: _instance_ids(plan.looks.instance_ids),
+        WarningKind.ODD_IDS: _odd_ids(plan),
+        WarningKind.ODD_PRIORITIES: _odd_priorities(plan.looks.odd_priorities, settings.order),
+        WarningKind.UNUSABLE_ROWS: _unusable(plan),
+        WarningKind.ACCOUNTS: _accounts(plan, settings),
+        WarningKind.NAMELESS: _nameless(plan),
+        WarningKind.ALL_PROTECTED: _all_protected(plan),
+        WarningKind.UNUSED_RULES: _unused_rules(plan),
+        WarningKind.PLAIN_HTTP: _open_to_the_network(settings),
+    }
+    return [line for kind, lines in warnings.items() for line in _hold_against(kind, lines, plan, settings)]
+
+
+def _hold_against(kind: WarningKind, lines: Iterator[str], plan: Plan, settings: Settings) -> Iterator[str]:
+    """Yield what was not expected: a warning, or that one did not come; a resumed run has only a part of its list."""
+    if kind not in settings.expect_warnings:
+        yield from lines
+    elif not list(lines) and not plan.settled and kind is not WarningKind.LARGER_LIST:
+        yield f"{name_setting('expect_warnings', kind.value)}: there is nothing of the kind; is it the right list?"
 
 
 def _much_larger(plan: Plan, last: LastRun | None) -> Iterator[str]:
     if last is not None and is_much_larger(plan.listed, last):
         when = last.at[:16].replace("T", " ")
         yield (
-            f"the list has {plan.listed:,} campaigns to stop, the last one of this profile had {last.listed:,} "
+            f"the list has {format_count(plan.listed, 'campaign')} "
+            f"to stop, the last one of this profile had {last.listed:,} "
             f"({when} UTC); is it the right one?"
         )
 
 
 def _instance_ids(sample: Sample) -> Iterator[str]:
     if sample.count:
-        are = "1 id looks like an instance id" if sample.count == 1 else f"{sample.count:,} ids look like instance ids"
+        are = format_count(sample.count, "id looks like an instance id", "ids look like instance ids")
         yield (
             f"{are} ({INSTANCE_ID}...): {_first(sample)}; "
             f"a stop takes campaign ids ({CAMPAIGN_ID}...), so the service may not know them"
@@ -57,7 +66,7 @@ def _odd_ids(plan: Plan) -> Iterator[str]:
     if sample.count:
         do = "does" if sample.count == 1 else "do"
         yield (
-            f"{sample.count:,} of {plan.to_send:,} ids {do} not look like campaign ids "
+            f"{sample.count:,} of {format_count(plan.to_send, 'id')} {do} not look like campaign ids "
             f"({CAMPAIGN_ID} and groups of hex digits): {_first(sample)}; is it the right column?"
         )
 
@@ -81,15 +90,22 @@ def _unusable(plan: Plan) -> Iterator[str]:
     invalid = plan.held[Outcome.INVALID]
     if 2 * invalid <= plan.rows:
         return
-    yield printable(f"{invalid:,} of {plan.rows:,} rows cannot be used; the first is {plan.first_invalid}")
+    yield printable(
+        f"{invalid:,} of {format_count(plan.rows, 'row')} cannot be used; the first is {plan.first_invalid}"
+    )
 
 
-def _accounts(accounts: Mapping[str, int], usual: str | None) -> Iterator[str]:
-    if usual is None and len(accounts) > 1:
-        yield f"the list has campaigns of {len(accounts):,} accounts: {_format_counts(accounts)}"
+def _accounts(plan: Plan, settings: Settings) -> Iterator[str]:
+    accounts, usual, expected = plan.accounts, settings.account_id, settings.expect_accounts
+    if expected is not None:
+        if len(accounts) < expected and not plan.settled:
+            only = f": {_format_counts(accounts)}" if accounts else ""
+            yield f"the list has campaigns of {format_count(len(accounts), 'account')}, not of {expected:,}{only}"
+    elif usual is None and len(accounts) > 1:
+        yield f"the list has campaigns of {format_count(len(accounts), 'account')}: {_format_counts(accounts)}"
     elif others := {account: number for account, number in accounts.items() if account != usual and usual}:
         number = sum(others.values())
-        are = "1 campaign is" if number == 1 else f"{number:,} campaigns are"
+        are = format_count(number, "campaign is", "campaigns are")
         yield f"{are} of another account than {name_setting('account_id')} {usual}: {_format_counts(others)}"
 
 
@@ -97,7 +113,7 @@ def _nameless(plan: Plan) -> Iterator[str]:
     if plan.protection.has_names and plan.looks.nameless:
         have = "has" if plan.looks.nameless == 1 else "have"
         yield (
-            f"{plan.looks.nameless:,} of {plan.to_send:,} campaigns {have} no name in the list, "
+            f"{plan.looks.nameless:,} of {format_count(plan.to_send, 'campaign')} {have} no name in the list, "
             f"so no name: rule of {name_setting('protect')} can hold them back"
         )
 
@@ -113,7 +129,7 @@ def _unused_rules(plan: Plan) -> Iterator[str]:
         first = ", ".join(f"{rule.place} ({rule.words})" for rule in unused[:NAMED])
         more = f" and {len(unused) - NAMED:,} more" if len(unused) > NAMED else ""
         hold = "holds" if len(unused) == 1 else "hold"
-        rules = f"{len(unused):,} of {plan.protection.rules:,} rules of {name_setting('protect')}"
+        rules = f"{len(unused):,} of {format_count(plan.protection.rules, 'rule')} of {name_setting('protect')}"
         yield printable(f"{rules} {hold} back no campaign of this list: {first}{more}")
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from bulkstop.engine.followup import Follow, follow_nothing
 from bulkstop.engine.lanes import Lane, Lanes
 from bulkstop.engine.pool import Pool
-from bulkstop.engine.readback import IsEnough, Reading, ReadList
+from bulkstop.engine.readback import IsEnough, ListProgress, Reading, ReadList
 from bulkstop.engine.retry import Retry
 from bulkstop.events import Observe
 from bulkstop.kore.session import Perform
@@ -106,9 +106,9 @@ def _narrow(
 def _read_list_of(perform: Perform, accounts: Accounts) -> ReadList:
     """Make what reads a list in the middle of a run; most runs have no need of it, and do not import it."""
 
-    async def read_list(of: Campaign, is_enough: IsEnough) -> Reading:
+    async def read_list(of: Campaign, is_enough: IsEnough, progress: ListProgress) -> Reading:
         from bulkstop.runs.stop.readback import list_reader
 
-        return await list_reader(perform, accounts.caller)(of, is_enough)
+        return await list_reader(perform, accounts.caller)(of, is_enough, progress)
 
     return read_list

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from bulkstop.report.load.requests import KEYS
+from bulkstop.text import write_install
 from tests.cli.conftest import MakeList
 from tests.loads import NOWHERE, PATIENT, WHERE, refusal
 from tests.processes import (
@@ -90,6 +91,7 @@ def test_all_is_counted(sim: Simulated, tmp_path: Path) -> None:
     assert "  campaigns  made up: voice campaigns all-...\n" in run.err
     assert "  stopped    200\n" in run.err
     assert "  required   errors<1%: held (0%)\n" in run.err
+    assert run.err.endswith("\nDONE: all 200 requests sent, all that is required held\n")
     assert (tmp_path / "h.hlog").read_text().startswith("#[Histogram log format version 1.3]\n#[StartTime: ")
 
 
@@ -118,14 +120,14 @@ def test_failures_are_told(tmp_path: Path) -> None:
         assert len(sim.requests()) == 20
     assert (run.code, run.out) == (1, "")
     assert run.err == (
-        "bulkstop: errors<1%: FAILED (100%)\n"
         "bulkstop: WARNING: no request stopped a campaign: all 20 requests ended as server_error (HTTP 503); "
         "the figures are those of answering so\n"
+        "NOT DONE: errors<1%: FAILED (100%)\n"
     )
 
 
 def test_why_requests_failed(tmp_path: Path) -> None:
-    """The reason stands in the summary, in the JSON and in the last line, however many processes sent."""
+    """The reason stands in the summary, in the JSON and before the verdict, however many processes sent."""
     args = (*WHERE, "--rate", "100/s", "--count", "8", "--json", "--processes", "2")
     run = load("http://127.0.0.1:1", *args, cwd=tmp_path)
     assert run.code == 1
@@ -134,7 +136,7 @@ def test_why_requests_failed(tmp_path: Path) -> None:
     assert "127.0.0.1:1" in reason["error"]
     assert f"  reason            8 connection_error: {reason['error']}\n" in run.err
     last = f"no request was answered: all 8 requests ended as connection_error ({reason['error']})"
-    assert run.err.splitlines()[-1] == f"bulkstop: {last}"
+    assert run.err.splitlines()[-2:] == [f"bulkstop: {last}", f"NOT DONE: no request was answered: {reason['error']}"]
 
 
 async def test_secrets_stay_secret(tmp_path: Path) -> None:
@@ -179,6 +181,7 @@ async def test_signal(tmp_path: Path) -> None:
     assert report["requests"] == report["outcomes"]["stopped"] == sent == len(results(tmp_path / "r.jsonl")) >= 10
     assert (report["ended"], report["unsent"]) == ("by SIGHUP, before all were sent", 0)
     assert "  ended      by SIGHUP, before all were sent\n" in run.err
+    assert run.err.endswith(f"\nNOT DONE: ended by SIGHUP after {sent} of 30,000 requests\n")
     assert "\nTag=service," in (tmp_path / "h.hlog").read_text()
     assert "ENDED EARLY: by SIGHUP, before all were sent" in words_of(tmp_path / "p.html")
     assert counted(tmp_path / "p.html") == sent
@@ -194,7 +197,7 @@ def test_reader_that_goes(sim: Simulated, tmp_path: Path) -> None:
     line, code = run.out.splitlines()
     assert json.loads(line)["campaign_id"].startswith("gone-")
     assert code == "3"
-    assert "--results -: cannot be written (Broken pipe); sending stops" in run.err
+    assert run.err.endswith("\nNOT DONE: --results -: cannot be written (Broken pipe); sending stops\n")
     assert "  ended " in run.err
 
 
@@ -342,7 +345,7 @@ class TestPage:
         without = f"{tmp_path / 'without'}:{ROOT}"
         args = (*WHERE, *SHORT, "--id-prefix", "none-", "--quiet")
         run = load(sim, *args, "--html", "p.html", cwd=tmp_path, PYTHONPATH=without)
-        needs = "needs the package plotly: pip install 'bulkstop[report]', or leave it out; nothing was sent"
+        needs = f"nothing was sent; leave it out, or install the package plotly: {write_install('plotly>=7,<8')}"
         assert (run.code, run.err) == (2, f"bulkstop: --html: {needs}\n")
         assert asked_for(sim, "none-") == []
         assert not (tmp_path / "p.html").exists()
@@ -352,6 +355,6 @@ class TestPage:
         """A page that could not be written is told after the summary, and is exit code 3."""
         run = load(sim, *WHERE, *SHORT, "--html", "/dev/full", "--json", cwd=tmp_path)
         assert run.code == 3
-        assert run.err.endswith("bulkstop: --html /dev/full: cannot be written (No space left on device)\n")
+        assert run.err.endswith("\nNOT DONE: --html /dev/full: cannot be written (No space left on device)\n")
         assert "  stopped    20\n" in run.err
         assert json.loads(run.out)["exit_code"] == 3

@@ -301,7 +301,7 @@ def test_a_canary_that_fails_is_named() -> None:
     run = Run(Admission(waves=[1, 10]), 10, 8, fails_after(0)).to_its_end()
     assert run.sent == 1
     assert str(run.admission.fault).startswith(
-        "waves: wave 1 of 2 did not pass: 1 of its first 1 campaigns failed, the first cd-1: server_error (error 1); "
+        "waves: wave 1 of 2 did not pass: 1 of its first 1 campaign failed, the first cd-1: server_error (error 1); "
     )
 
 

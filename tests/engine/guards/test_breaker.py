@@ -151,8 +151,8 @@ def test_a_long_outage_ends_the_run() -> None:
     assert now == 100.0
     assert isinstance(breaker.fault, GuardError)
     assert str(breaker.fault) == (
-        "max_outage_s 100s: the service has failed every probe for 100 s, the last with server_error (refused); "
-        "nothing more was sent: go on with resume=True when it works again"
+        "max_outage_s 100s: every probe has failed for 100 s, the last with server_error (refused); "
+        "nothing more was sent: go on with resume=True when that is mended"
     )
     assert breaker.ready_at() == math.inf
 
@@ -322,3 +322,14 @@ def test_it_opens_at_the_first_full_row_and_not_before(outcomes: list[Outcome], 
         answer_all(breaker, [outcome])
         seen += "x" if outcome is BAD else "."
         assert breaker.is_open == ("x" * threshold in seen)
+
+
+def test_a_lasting_failure() -> None:
+    """What does not pass by itself ends the run at once, unless somebody has answered before: then it is an outage."""
+    breaker = Breaker()
+    breaker.answered(0.0, 0.0, BAD, "the certificate has expired", is_lasting=True)
+    assert str(breaker.fault) == "the certificate has expired"
+    worked = answer_all(Breaker(2), [Outcome.SERVER_ERROR])
+    for _ in range(2):
+        worked.answered(0.0, 0.0, BAD, "the certificate has expired", is_lasting=True)
+    assert (worked.fault, worked.is_open) == (None, True)

@@ -185,7 +185,7 @@ def test_an_outage_beyond_the_bound_ends_the_run(concurrency: int) -> None:
     job = Job(
         campaigns(5000), down(5.0, math.inf), breaker=Breaker(10, bound_s=300.0), concurrency=concurrency, attempts=5
     )
-    assert str(job.to_its_end()).startswith("max_outage_s 300s: the service has failed every probe for 300 s, ")
+    assert str(job.to_its_end()).startswith("max_outage_s 300s: every probe has failed for 300 s, ")
     assert job.outcomes()[Outcome.NOT_SENT] > 4000 - 20 * concurrency
 
 
@@ -459,7 +459,10 @@ def test_a_campaign_that_runs_whatever_is_claimed_is_unconfirmed(attempts: int) 
 
 @pytest.mark.parametrize(
     ("reading", "remedy"),
-    [(Reading({}, 1), "bulkstop verify --singly"), (Reading({}, 1, "HTTP 403"), "(HTTP 403): look at it with")],
+    [
+        (Reading({}, 1), "(verify with singly=True), or try again"),
+        (Reading({}, 1, "HTTP 403"), "(HTTP 403); try again with"),
+    ],
 )
 def test_a_claim_that_the_list_does_not_prove_is_unconfirmed(reading: Reading, remedy: str) -> None:
     """Not listed, or no list: the line says what to do."""
@@ -707,3 +710,35 @@ def test_whatever_happens_each_campaign_has_its_line_and_the_cap_holds(
     )
     fault = job.to_its_end()
     assert fault is not None or not job.outcomes()[Outcome.NOT_SENT]
+
+
+# --- what cannot pass by itself -------------------------------------------------------------------------------------
+
+EXPIRED = Attempt(Outcome.CONNECTION_ERROR, RetryHint.NEVER, error="the certificate has expired")
+
+
+@pytest.mark.parametrize("attempts", [1, 5])
+def test_a_certificate_ends_the_run_at_once(attempts: int) -> None:
+    """With one that has expired from the start nothing more leaves, and all campaigns are left to be sent again."""
+    job = Job(campaigns(30), always(EXPIRED, 0.1), breaker=Breaker(), attempts=attempts, concurrency=1)
+    assert str(job.to_its_end()) == "the certificate has expired"
+    assert job.outcomes() == {Outcome.CONNECTION_ERROR: 1, Outcome.NOT_SENT: 29}
+    assert all(result.finished_at is None for result in job.results)
+    assert len(job.service.log) == 1
+
+
+def test_a_certificate_that_changes_is_waited_for() -> None:
+    """One that expires under a run that has worked is an outage: once it is mended every campaign is stopped."""
+    service = Service(lambda one, call: Reply(0.1, EXPIRED if 10 < len(service.log) <= 30 else STOPPED))
+    job = Job(campaigns(60), service, breaker=Breaker(3))
+    assert job.to_its_end() is None
+    assert job.outcomes() == {Outcome.STOPPED: 60}
+
+
+def test_an_answer_is_no_lasting_failure() -> None:
+    """Whatever is said of it, a call that was answered ends its own campaign alone, and at once."""
+    refused = REFUSED._replace(outcome=Outcome.REJECTED, again=RetryHint.NEVER)
+    job = Job(campaigns(5), always(refused, 0.1), breaker=Breaker())
+    assert job.to_its_end() is None
+    assert job.outcomes() == {Outcome.REJECTED: 5}
+    assert len(job.service.log) == 5

@@ -25,7 +25,12 @@ STOPPED = Attempt(Outcome.STOPPED, http_status=200)
 BEFORE = Attempt(Outcome.ALREADY_STOPPED, http_status=409)
 CONFLICT = Attempt(Outcome.REJECTED, http_status=409, error="HTTP 409")
 UNSURE = Attempt(Outcome.UNCONFIRMED, http_status=200)
-WORKS = (STOPPED, BEFORE, CONFLICT, UNSURE)
+SUCCESSES = (STOPPED, BEFORE)
+GONE_FOR_GOOD = Attempt(Outcome.REJECTED, http_status=410, error="HTTP 410")
+WRONG = Attempt(Outcome.REJECTED, http_status=422, error="HTTP 422", message="campaign 'cd-7' has no 2nd dialler")
+OTHER = (CONFLICT, UNSURE, GONE_FOR_GOOD, WRONG)
+"""Failures that say that path, token and scope are right, until too many are alike."""
+WORKS = (*SUCCESSES, *OTHER)
 QUIET = tuple(
     Attempt(outcome, error="busy")
     for outcome in (
@@ -93,6 +98,7 @@ def reason(scope_breaker: ScopeBreaker[Row], of: Campaign | None = None) -> str:
         (FORBIDDEN, Refusal.UNAUTHORIZED),
         *((Attempt(Outcome.REJECTED, http_status=status), Refusal.REDIRECTED) for status in (300, 301, 302, 307, 399)),
         (FOREIGN, Refusal.FOREIGN),
+        (BAD._replace(error="HTTP 400: a client certificate is wanted: give one"), Refusal.NO_CERTIFICATE),
         *((Attempt(Outcome.REJECTED, http_status=status), None) for status in (406, 409, 410, 422, None)),
         *((attempt, None) for attempt in (*WORKS, *QUIET)),
     ],
@@ -124,7 +130,7 @@ def test_refusals_of_several_kinds_close_a_group_as_well() -> None:
     assert "(2 not found, 1 refused as a bad request, 1 refused, 1 redirected; " in reason(groups)
 
 
-@pytest.mark.parametrize("works", WORKS)
+@pytest.mark.parametrize("works", SUCCESSES)
 @pytest.mark.parametrize("before", range(FIRST))
 def test_a_success_ends_what_was_refused_before_it(works: Attempt, before: int) -> None:
     """Then path, token and scope are right, so the refusals were about single campaigns: their rows have ended."""
@@ -160,11 +166,10 @@ def test_what_was_under_way_when_a_group_was_closed_ends_by_its_own_answer(attem
 # --- a group that has worked ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("attempt", SINGLE)
-def test_after_a_success_old_campaigns_close_nothing(attempt: Attempt) -> None:
-    """However many are not found or not accepted then, each has ended at once."""
+def test_after_a_success_old_campaigns_close_nothing() -> None:
+    """However many are not found then, each has ended at once."""
     groups = ScopeBreaker[Row](can_list=True)
-    assert flags(note_all(groups, STOPPED, *[attempt] * 100)) == [True] * 101
+    assert flags(note_all(groups, STOPPED, *[GONE] * 100)) == [True] * 101
     assert (groups.faults(), groups.to_review) == ([], [])
 
 
@@ -176,7 +181,46 @@ def test_after_a_success_five_lasting_refusals_in_a_row_close_a_group(attempt: A
     assert reason(groups).startswith("the last calls of account a1, stream st-1, voice failed (5 ")
 
 
-@pytest.mark.parametrize("between", [*WORKS, *SINGLE])
+@pytest.mark.parametrize("attempt", [*OTHER, BAD, NOT_ALLOWED])
+def test_the_first_final_failures_that_are_alike_close_a_group(attempt: Attempt) -> None:
+    """Five in a row do before a success; none of them has ended, nor what comes in later."""
+    groups = ScopeBreaker[Row](can_list=True)
+    note_all(groups, *[attempt] * (FIRST - 1))
+    assert not groups.faults()
+    assert flags(note(groups, attempt)) == [False] * FIRST
+    assert len(groups.faults()) == 1
+    assert flags(note_all(groups, attempt, STOPPED)) == [False, True]
+
+
+@pytest.mark.parametrize("attempt", [*OTHER, BAD, NOT_ALLOWED])
+def test_after_a_success_campaigns_of_one_kind_close_nothing(attempt: Attempt) -> None:
+    """However many fail alike then, those behind them are still running, and are stopped."""
+    groups = ScopeBreaker[Row](can_list=True)
+    assert flags(note_all(groups, STOPPED, *[attempt] * 100, STOPPED)) == [True] * 102
+
+
+def test_failures_are_alike_whatever_they_call_the_campaign() -> None:
+    """Names and numbers in the words of the service do not make them differ."""
+    groups = ScopeBreaker[Row]()
+    for number in range(FIRST):
+        words = WRONG._replace(message=f"cd-{number}: no campaign 'c{number}' at 12:0{number}")
+        note(groups, words, campaign(number))
+    assert (
+        "(5 alike; the last one: HTTP 422, cd-4: no campaign 'c4' at 12:04): the service answers each of them so"
+        in (reason(groups))
+    )
+
+
+def test_failures_that_differ_close_nothing() -> None:
+    """Campaigns that are refused for reasons of their own are single ones, as in any mixed list."""
+    groups = ScopeBreaker[Row]()
+    mixed = (WRONG, CONFLICT, WRONG._replace(message="it is a draft"), GONE, GONE_FOR_GOOD, BAD, GONE)
+    ended = note_all(groups, STOPPED, *mixed * 20, STOPPED)
+    assert flags(ended) == [True] * (2 + 20 * len(mixed))
+    assert not groups.faults()
+
+
+@pytest.mark.parametrize("between", [*SUCCESSES, GONE])
 def test_lasting_refusals_that_are_not_in_a_row_close_nothing(between: Attempt) -> None:
     """An answer between them shows that the group works; then what was held has ended."""
     groups = ScopeBreaker[Row]()
@@ -465,7 +509,7 @@ def test_each_line_is_given_once_and_none_of_a_closed_group_is_final_if_refused(
     for row, has_ended in given_out:
         assert row.last is not None
         group = groups.of(row.campaign)
-        assert has_ended or refusal_of(row.last) is not None
+        assert has_ended or row.last.outcome not in DONE
         assert has_ended or group.closed is not None or not group.has_worked
         if has_ended and refusal_of(row.last) is not None:
             assert group.has_worked or (group.listed is not None and row.last is GONE)
@@ -476,19 +520,43 @@ def test_each_line_is_given_once_and_none_of_a_closed_group_is_final_if_refused(
 def test_every_group_is_closed_exactly_by_its_own_refusals_in_a_row(
     ends: list[tuple[tuple[str, str, CampaignType], Attempt]], first: int
 ) -> None:
-    """However the answers of groups are mixed: so many refusals in a row close it, after a success lasting ones."""
+    """However the answers of groups are mixed: so many refusals in a row close it, others if alike."""
     groups = ScopeBreaker[Row](first)
     worked, closed = set[object](), set[object]()
-    in_a_row = defaultdict[object, int](int)
+    in_a_row, kinds = defaultdict[object, int](int), dict[object, object]()
     for of, attempt in ends:
         note(groups, attempt, campaign(0, *of))
-        if attempt in WORKS:
-            worked.add(of)
-        if attempt in WORKS or (of in worked and attempt in SINGLE):
-            in_a_row[of] = 0
-        elif attempt in REFUSALS and of not in closed:
-            in_a_row[of] += 1
+        if attempt not in QUIET and of not in closed:
+            kind = attempt if attempt in OTHER else "refused"
+            is_unlike = in_a_row[of] > 0 and kinds[of] != kind and (kind != "refused" or kinds[of] in OTHER)
+            if attempt in SUCCESSES or is_unlike:
+                worked.add(of)
+                in_a_row[of] = 0
+            if attempt in SUCCESSES or (of in worked and attempt not in LASTING):
+                in_a_row[of] = 0
+            else:
+                in_a_row[of] += 1
+                kinds[of] = kind
         if in_a_row[of] >= first:
             closed.add(of)
         assert (groups.of(campaign(0, *of)).closed is not None) == (of in closed)
     assert len(groups.faults()) == len(closed)
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        ("Signature verification failed", "the secret that signs the token is not the one of this app"),
+        ("invalid signature", "the secret that signs the token is not the one of this app"),
+        ("The token is not yet valid (iat)", "or this machine's clock is wrong"),
+        ("jwt expired", "or this machine's clock is wrong"),
+        ("no experts here", "wrong token, wrong stream id, or missing scope"),
+    ],
+)
+def test_the_words_of_the_service_name_the_cause(words: str, cause: str) -> None:
+    """Where the service speaks of the token's signature or of its times, the secret or the clock is what to look at."""
+    groups = ScopeBreaker[Row]()
+    note_all(groups, *[REFUSED._replace(message=words)] * FIRST)
+    (said,) = groups.faults()
+    assert words in said
+    assert cause in said

@@ -5,16 +5,16 @@ import math
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from bulkstop.engine.limits.estimate import Places, count_leaving
 from bulkstop.engine.limits.quota import (
     DECREASE,
     AllOf,
     EvenPacer,
     NoQuota,
     RollingWindow,
-    count_calls_within,
     min_duration_s,
 )
 from bulkstop.model import Limit
@@ -68,6 +68,7 @@ def test_calls_answered_at_once_leave_as_early_as_the_limits_allow(given_limits:
 
 
 @given(limits, st.integers(1, 60))
+@example([Limit(7, 3.625)], 8)
 def test_least_s_is_what_a_run_without_latency_takes(given_limits: list[Limit], count: int) -> None:
     """The duration in the plan is exact, with one window as with several."""
     assert min_duration_s(count, given_limits) == arrivals(given_limits, [(0.0, 0.0, 0)] * count)[-1]
@@ -189,4 +190,4 @@ def test_all_of_waits_for_each() -> None:
 @pytest.mark.parametrize(("seconds", "calls"), [(0.0, 60), (59.9, 60), (60.0, 120), (3_600.0, 1_000)])
 def test_fit_in_is_what_least_s_allows(seconds: float, calls: int) -> None:
     """As many calls fit as leave in that time, and not more than there are."""
-    assert count_calls_within(seconds, 1_000, [Limit(60, 60)]) == calls
+    assert count_leaving(seconds, 1_000, [Places(60, 60)]) == calls

@@ -145,10 +145,10 @@ async def test_an_address_of_nothing(where: str) -> None:
 
 
 async def test_without_the_package_redis(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the extra is not installed, the message says how to install it."""
+    """Where the package is not installed, the message says how to install it."""
     monkeypatch.delitem(sys.modules, "bulkstop.engine.limits.store_redis", raising=False)
     monkeypatch.setitem(sys.modules, "redis", None)
-    with pytest.raises(SettingsError, match=r"quota_store.*pip install 'bulkstop\[redis\]'"):
+    with pytest.raises(SettingsError, match=r"quota_store.* -m pip install 'redis>=6'$"):
         await open_store("redis://localhost", host="h", limits=[MINUTE])
 
 
@@ -169,6 +169,11 @@ class Sick:
         await self.claim(account_id)
         return 7
 
+    async def ages(self, account_id: str) -> list[float]:
+        """Remember one call."""
+        await self.claim(account_id)
+        return [1.0]
+
     async def close(self) -> None:
         """Do nothing."""
 
@@ -182,6 +187,7 @@ class TestPatience:
         store = _PatientStore(Sick(), lambda: now[0])
         assert 0.25 <= await store.claim("a") <= 1
         assert await store.room("a") == 0
+        assert await store.ages("a") == ()
         now[0] += PATIENCE_S - 0.001
         assert 0.25 <= await store.claim("a") <= 1
         now[0] += 0.001

@@ -146,6 +146,29 @@ class TestWindow:
             await claim_each(short, 7)
             assert await long.room(ACCOUNT) == 1
 
+    async def test_ages(self, server: Server) -> None:
+        """The calls that still count are told by their ages, of this account alone, whoever made them."""
+        async with opened(server.url, Limit(5, 20.0)) as store:
+            assert await store.ages(ACCOUNT) == []
+            assert await claims(store, 3) == [0.0] * 3
+            with server.client() as client:
+                oldest, older, _ = client.zrange(KEY, 0, -1)
+                client.zincrby(KEY, -60_000, oldest)
+                client.zincrby(KEY, -5_000, older)
+        async with opened(server.url, Limit(5, 20.0)) as store:
+            first, second = sorted(await store.ages(ACCOUNT))
+            assert 0 <= first <= second - 4
+            assert 5 <= second <= 20.2
+            assert await store.ages("another") == []
+
+    async def test_ages_of_a_clock_that_is_set_back(self, server: Server) -> None:
+        """A call of a time to come counts as one of now."""
+        async with opened(server.url, Limit(3, 20.0)) as store:
+            assert await claims(store, 1) == [0.0]
+            with server.client() as client:
+                client.zincrby(KEY, 3_600_000, client.zrange(KEY, 0, -1)[0])
+            assert await store.ages(ACCOUNT) == [0.0]
+
     async def test_it_stays_small(self, server: Server) -> None:
         """Calls that count no more are removed, and all of it is when nobody asks any more."""
         async with opened(server.url, Limit(2, 0.002)) as store:

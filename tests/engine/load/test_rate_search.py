@@ -122,3 +122,27 @@ def test_no_search(start: float, top: float) -> None:
     searched(ended, limited(5))
     with pytest.raises(ValueError, match="has ended"):
         ended.record(TrialResult.HELD)
+
+
+def test_held_for_too_short_a_time() -> None:
+    """What held is forgotten where it is said to have held too short a time; what gave way did."""
+    rates = RateSearch(10.0, bottom=1.0, top=1e5)
+    for trial in (TrialResult.HELD, TrialResult.HELD, TrialResult.GAVE_WAY):
+        rates.record(trial)
+    assert (rates.low, rates.high) == (20, 40)
+    rates.forget_held()
+    assert (rates.low, rates.high, rates.rate) == (None, 40, 20)
+
+
+def test_refuted() -> None:
+    """A rate that was found and does not hold after all gave way: the search goes on below it, each for longer."""
+    rates = RateSearch(10.0, bottom=1.0, top=1e5)
+    searched(rates, limited(100))
+    low = rates.low
+    assert low is not None
+    rates.refute()
+    assert (rates.low, rates.high, rates.is_long) == (None, low, True)
+    assert rates.rate is not None
+    assert low / 1.06 <= rates.rate < low
+    with pytest.raises(ValueError, match="nothing was found"):
+        rates.refute()

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from bulkstop.kore.connect.dialer import ConnectError
 from bulkstop.kore.exchange import Response, TransportFailure
 from bulkstop.kore.wire.connection import Connection
-from bulkstop.kore.wire.dialer import ConnectError
 from bulkstop.kore.wire.pool import KEEPALIVE_EXPIRY_S
 from bulkstop.kore.wire.transport import WireTransport
 from bulkstop.model import Outcome

@@ -40,7 +40,7 @@ def test_lines() -> None:
         "  not found      1",
         "  not told       1",
         "  campaigns      6",
-        "  protected      2, as they are; 1 were seen running",
+        "  protected      2, as they are; 1 was seen running",
         "  invalid rows   12, which name no campaign",
         "                 list.csv line 4: no campaign id",
         "                 and 11 more",
@@ -65,7 +65,6 @@ def test_ended_early() -> None:
 def test_way_on() -> None:
     """What is to be stopped again has its command, and what a schedule starts again is told."""
     found = verification(finding("cd-1", State.RUNNING), finding("cd-2", State.RUNS_AGAIN))
-    assert format_hint(found, "my list.csv") == (
-        "To stop them: bulkstop stop 'my list.csv' --expect 2; a schedule starts 1 of them again, "
-        "--disable-schedule ends that"
+    assert format_hint(found, "bulkstop stop LIST") == (
+        "To stop them (a schedule starts 1 of them again; --disable-schedule ends that): bulkstop stop LIST"
     )

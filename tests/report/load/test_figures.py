@@ -60,7 +60,7 @@ def test_cut_off() -> None:
     metrics = some()
     measured(1, Outcome.UNKNOWN, latency_s=9.0, answered=False, before=metrics)
     rows = dict(format_metrics(metrics, is_open=True))
-    assert rows["cut off"] == "1 of the requests: they count with the time up to then, so the times are the least"
+    assert rows["cut off"] == "1 of the requests: it counts with the time up to then, so the times are the least"
     assert rows["latency"].split()[6] == "9,000.0"
     assert "cut off" not in dict(format_metrics(some(), is_open=True))
 

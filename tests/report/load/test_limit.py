@@ -1,6 +1,8 @@
 """What a search has come to, as a person, a machine and a profile have it."""
 
 import tomllib
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -8,18 +10,21 @@ from hypothesis import strategies as st
 
 from bulkstop.model import Limit, Outcome
 from bulkstop.report.load.limit import (
+    Hold,
     LimitSummary,
     Probe,
     QuotaTarget,
     SearchPlan,
     describe_paste,
     format_limit,
+    format_limit_verdict,
     format_probe,
     format_profile,
     limit_to_json,
     list_limit_faults,
     rate_to_limit,
 )
+from bulkstop.report.load.thresholds import parse_threshold
 from bulkstop.settings.profiles import Profile
 from tests.loads import measured
 
@@ -61,6 +66,26 @@ def test_limit(summary: LimitSummary, row: tuple[str, str]) -> None:
     assert limit_to_json(summary)["at_least"] is row[1].startswith("at least")
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({}, "DONE: 50/s held; 100/s did not: slow"),
+        ({"low": None, "high": 50}, "NOT DONE: no rate held, down to 50/s"),
+        ({"by_machine": True}, "NOT DONE: this machine gave way first, so the limit is not known"),
+        ({"is_over": False, "dead_end": "earlier steps are still being counted"}, "NOT DONE: earlier steps are still "),
+        ({"is_over": False, "is_unanswered": True}, "NOT DONE: no request was answered"),
+        ({"is_over": False, "signum": 15}, "NOT DONE: ended by SIGTERM, before the limit was known"),
+        ({"is_over": False, "signum": 15, "fault": "no token"}, "NOT DONE: no token"),
+        ({"plan": replace(PLAN, require=(parse_threshold("rate>90/s"),))}, "NOT DONE: rate>90/s: FAILED ("),
+    ],
+)
+def test_verdict(more: dict[str, Any], said: str) -> None:
+    """The last word is DONE with exit code 0 alone; else it names what the exit code stands for."""
+    summary = replace(FOUND, **more)
+    assert format_limit_verdict(summary).startswith(said)
+    assert format_limit_verdict(summary).startswith("DONE: ") == (summary.exit_code == 0)
+
+
 def test_probe() -> None:
     """A rate is told with what was measured, or with why it did not hold."""
     assert format_probe(probe(50)) == "      50/s  held      p99 100.0 ms, 10 requests in 1.0 s"
@@ -86,6 +111,7 @@ def test_faults() -> None:
         is_unanswered=True,
     )
     assert list_limit_faults(silent) == ["no request was answered: all 10 requests ended as timeout (no such campaign)"]
+    assert format_limit_verdict(silent) == "NOT DONE: no request was answered: no such campaign"
     assert (silent.exit_code, silent.quota, FOUND.quota) == (1, None, Limit(50, 1.0))
 
 
@@ -107,10 +133,15 @@ def test_quota_is_short(rate: float, text: str) -> None:
 @given(name=st.text(st.characters(codec="utf-8"), min_size=1, max_size=8))
 def test_any_profile(name: str) -> None:
     """The lines for a profile of any name are TOML, and a profile reads them as the quota and the pace."""
-    text = format_profile(name, Limit(48, 1.0))
+    text = format_profile(QuotaTarget("b.toml", name), Limit(48, 1.0))
     assert tomllib.loads(text) == {"profile": {name: {"quota": "48/1s", "pace": "even"}}}
     profile = Profile("b.toml", name, text, tomllib.loads(text)["profile"][name])
     assert (profile.value("quota"), profile.value("pace")) == ((Limit(48, 1.0),), "even")
+
+
+def test_a_profile_that_is_there() -> None:
+    """Lines for a table that the file has bring no header: TOML takes none twice."""
+    assert format_profile(QuotaTarget("b.toml", "a b", {}), Limit(48, 1.0)) == 'quota = "48/1s"\npace = "even"'
 
 
 @pytest.mark.parametrize(
@@ -128,3 +159,16 @@ def test_where_to_paste(values: dict[str, object] | None, place: str) -> None:
     """It is told where the lines belong, and which they replace; nothing else of the profile is told."""
     assert describe_paste(QuotaTarget("b.toml", "a b", values), Limit(48, 1.0)) == f"48/1s; {place}"
     assert describe_paste(QuotaTarget("b.toml", "a b", values), None) == "none to paste"
+
+
+def test_quota_is_what_was_taken_after_a_refusal() -> None:
+    """One request was due already, and a little was saved up since the refusal: the quota is without them."""
+    assert replace(FOUND, hold=Hold(120.0, 0.0)).quota == Limit(49, 1.0)
+    assert replace(FOUND, low=50.5, hold=Hold(120.0, 0.04)).quota == Limit(50, 1.0)
+    assert replace(FOUND, high=None, hold=Hold(120.0, 0.0)).quota == Limit(50, 1.0)
+
+
+def test_why_it_did_not_hold() -> None:
+    """A run that tells nothing of its rate is no reason."""
+    used_up = probe(100)._replace(trial="used up", why="so that nothing is saved up")
+    assert "; 100/s did not: slow" in format_limit_verdict(replace(FOUND, probes=(*FOUND.probes, used_up)))

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 
 from bulkstop.errors import BulkstopError
+from bulkstop.model import Outcome
 from bulkstop.report.load.summary import (
     LoadPlan,
     LoadSummary,
     format_plan,
     format_summary,
+    format_verdict,
     list_faults,
 )
 from bulkstop.report.load.thresholds import Verdict, parse_threshold
@@ -71,6 +73,50 @@ def test_reason(how: dict[str, Any], reason: str, unsent: int) -> None:
     assert (told["ended"], told["unsent"], told["exit_code"]) == (reason, unsent, summary.exit_code)
 
 
+@pytest.mark.parametrize(
+    ("how", "verdicts", "said"),
+    [
+        ({}, (), "DONE: all 100 requests sent"),
+        ({}, (HELD,), "DONE: all 100 requests sent, all that is required held"),
+        ({"plan": replace(PLAN, planned=1), "count": 1}, (), "DONE: the only request sent"),
+        ({}, (HELD, FAILED), "NOT DONE: p99<1s: FAILED (1ms)"),
+        (
+            {"answered": False, "outcome": Outcome.TIMEOUT, "error": "it is down"},
+            (FAILED,),
+            "NOT DONE: no request was answered: it is down; p99<1s: FAILED (1ms)",
+        ),
+        (
+            {**LATE, "answered": False, "outcome": Outcome.TIMEOUT, "error": "it is down"},
+            (),
+            "NOT DONE: no request was answered: it is down; the schedule was not kept",
+        ),
+        (LATE, (), "NOT DONE: the schedule was not kept, so the figures say nothing about the service"),
+        ({"count": 90}, (HELD,), "NOT DONE: 10 of 100 requests never left"),
+        ({"count": 90, "signum": 2}, (FAILED,), "NOT DONE: ended by SIGINT after 90 of 100 requests"),
+        ({"count": 90, "signum": 2, "plan": replace(PLAN, planned=None)}, (), "NOT DONE: ended by SIGINT after 90 r"),
+        ({"count": 90, "signum": 2, "fault": BulkstopError("no\ttoken")}, (FAILED,), "NOT DONE: no\ufffdtoken"),
+    ],
+)
+def test_verdict(how: dict[str, Any], verdicts: tuple[Verdict, ...], said: str) -> None:
+    """The last word is DONE with exit code 0 alone; else it names what the exit code stands for."""
+    summary = summarized(verdicts, **how)
+    assert format_verdict(summary).startswith(said)
+    assert format_verdict(summary).startswith("DONE: ") == (summary.exit_code == 0)
+
+
+def test_verdict_of_refusals() -> None:
+    """Where all that is required held and nothing was stopped, the last word says that, too."""
+    summary = summarized(outcome=Outcome.NOT_FOUND)
+    assert format_verdict(summary) == "DONE: all 100 requests sent; no campaign was stopped"
+
+
+def test_verdict_of_few_files() -> None:
+    """Requests that waited for open files are this machine's fault in the last word, too."""
+    summary = summarized(in_flight=5)
+    summary.metrics.held = 1
+    assert format_verdict(summary) == "NOT DONE: this machine gave way, so the figures are not the service's"
+
+
 def test_plan() -> None:
     """What will be sent is shown before it is; several processes and what is required only where there is such."""
     rows = [("host", "http://h"), ("load", "100/s, for 1.0 s: 100 requests"), ("in flight", "at most 32")]
@@ -97,6 +143,14 @@ def test_few_files() -> None:
     summary = summarized(count=90, in_flight=5)
     assert ("connections", "5: the limit on open files has no room for more") in format_summary(summary)
     assert list_faults(summary)[-1].endswith("raise the limit on open files (ulimit -n)")
+
+
+def test_held_up_by_few_files() -> None:
+    """Where requests had to wait because of them the run says nothing of the service, whatever was required of it."""
+    summary = summarized((FAILED,), in_flight=5)
+    summary.metrics.held = 1
+    assert summary.exit_code == 3
+    assert any(fault.startswith("THIS MACHINE GAVE WAY: requests waited") for fault in list_faults(summary))
 
 
 def test_json() -> None:

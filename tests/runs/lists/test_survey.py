@@ -280,7 +280,7 @@ def test_the_worse_of_two(
     if state is State.UNKNOWN:  # the list does not tell, and the status call knows no such campaign
         state = State.NOT_FOUND
     assert (found, seen.exit_code) == ({"cd-1": state}, 1)
-    assert "the list has 1 campaigns more than once; the state that may call somebody counts" in str(seen.notes)
+    assert "the list has 1 campaign more than once; the state that may call somebody counts" in str(seen.notes)
 
 
 def test_two_that_are_alike() -> None:
@@ -359,7 +359,7 @@ def test_a_list_that_cannot_be_read(lists: Response | TransportFailure) -> None:
     assert seen.states == {State.RUNNING: 1, State.NOT_RUNNING: 1}
     assert said[0].startswith("voice campaigns of account a1: the list cannot be read (")
     assert said[0].endswith("; asking one by one: 2 calls")
-    assert seen.notes == ("of 1 campaigns that do not run nothing tells whether a schedule starts them again",)
+    assert seen.notes == ("of 1 campaign that does not run nothing tells whether a schedule starts them again",)
 
 
 def test_a_list_that_breaks_off() -> None:
@@ -456,7 +456,7 @@ def test_what_would_be_of_no_use(lists: Response | TransportFailure, said: str) 
     service = Service({"cd-1": "Stopped"}, lists=lists)
     seen = look(service, targets("cd-1", "cd-2"))
     assert (service.asked, seen.exit_code) == (["list"], 3)
-    assert seen.notes == (f"voice campaigns of account a1: {said}",)
+    assert seen.notes == ()
     assert {each.error for each in seen.findings} == {said}
 
 

@@ -55,7 +55,7 @@ def with_manifest(path: str, *, rows: int, host: str = HOST, **mark: Any) -> str
     return path
 
 
-def outcomes(*paths: str) -> dict[str, Outcome]:
+def outcomes(*paths: str) -> dict[str, Outcome | None]:
     """Read the campaigns of the one group that result files name."""
     targets = read_targets(paths, HERE)
     assert list(targets.by_scope) == [GROUP]
@@ -283,7 +283,7 @@ def test_a_file_that_was_altered(tmp_path: Path) -> None:
     """Lines that are not as they were written are noted: they may name other campaigns than were to be stopped."""
     path = with_manifest(written(tmp_path / "r.jsonl", result("cd-1")), rows=1, **Mark(1, 1, "0" * 64)._asdict())
     (note,) = read_targets([path], HERE).notes
-    assert note == f"{path}: lines 1 to 1 are not as they were written; it may not name what was to be stopped"
+    assert note == f"{path}: line 1 is not as it was written; it may not name what was to be stopped"
 
 
 def test_rows_without_lines_of_their_own(tmp_path: Path) -> None:
@@ -411,6 +411,9 @@ def test_json() -> None:
         "invalid_rows": 2,
         "not_looked_at": [{"source": "in.csv", "line": 3, "campaign_id": "", "reason": "no campaign id"}],
         "rows_without_line": 3,
+        "others": None,
+        "others_complete": False,
+        "others_count": False,
         "calls": 4,
         "elapsed_s": 0.123,
         "notes": ["a note"],

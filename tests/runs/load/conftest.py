@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from bulkstop.engine.load.generator import Generator
-from bulkstop.runs.load import processes, recorder, run, search, sending
+from bulkstop.runs.load import processes, recorder, run, search, sending, watch
 from tests.engine.parts import now_s
 
 
@@ -14,5 +14,5 @@ from tests.engine.parts import now_s
 def virtual(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a load test count in the time of a virtual loop."""
     monkeypatch.setattr(sending, "Generator", partial(Generator, now=now_s, tick_s=0.0))
-    for module in (processes, recorder, run, search):
+    for module in (processes, recorder, run, search, watch):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=now_s, time=now_s))

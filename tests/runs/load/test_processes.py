@@ -239,6 +239,6 @@ async def test_interrupted_before_it_begins(tmp_path: Path) -> None:
         pids = children_of(process)
         process.send_signal(signal.SIGINT)
         run = await asyncio.to_thread(ended, process)
-        assert (run.code, run.err) == (130, "\nbulkstop: ended before anything was sent\n")
+        assert (run.code, run.err) == (130, "\nbulkstop: ended before anything was sent (SIGINT)\n")
         assert server.connections == 0
     await_ends(pids)

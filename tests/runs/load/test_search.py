@@ -17,6 +17,7 @@ from bulkstop.report.load.thresholds import Threshold, parse_threshold
 from bulkstop.runs import host
 from bulkstop.runs.load.search import Search, execute
 from bulkstop.settings import Settings
+from bulkstop.simulator.faults import RollingQuota
 from tests.engine.parts import now_s
 from tests.loads import OK, Reply, Service, endless
 from tests.processes import ROOT
@@ -71,24 +72,18 @@ class TestSearch:
 
     def test_found(self) -> None:
         """Doubles, halves, confirms; one connection pool for all; every request is counted."""
-        service = Searched(lambda number: throttled() if number in (2, 3, 5) else OK)
+        quota = RollingQuota(((120, STEP_S),))
+        service = Searched(lambda number: OK if quota.admit("a", now_s()) else throttled())
         found = service.searched()
-        rates = [probe.rate for probe in found.probes]
-        assert rates == [1000, 2000, 4000, 2828, 2378, 2593, 2483, 2483]
-        assert [probe.length_s for probe in found.probes] == [*[STEP_S] * 7, 2 * STEP_S]
-        assert [probe.trial is TrialResult.HELD for probe in found.probes] == [
-            True,
-            True,
-            *[False] * 2,
-            True,
-            False,
-            *[True] * 2,
-        ]
-        assert (found.rate, found.exit_code, found.reason) == (2483, 0, "all known")
+        assert [probe.rate for probe in found.probes][:3] == [1000, 2000, 4000]
+        assert found.rate is not None
+        assert 2400 / 1.06 <= found.rate <= 2400
+        assert found.probes[-1].length_s >= 2 * STEP_S
+        assert (found.probes[-1].rate, found.exit_code, found.reason) == (found.rate, 0, "all known")
         assert list(found.probes) == service.done
         assert found.requests == len(service.seen)
         assert len(service.opened) == 1
-        assert found.outcomes == {Outcome.STOPPED: found.requests - 3, Outcome.THROTTLED: 3}
+        assert found.outcomes[Outcome.STOPPED] == found.requests - found.outcomes[Outcome.THROTTLED]
 
     def test_ends_at_the_first_throttled(self) -> None:
         """One request is throttled, and nothing more leaves at that rate; unless more of them are allowed."""
@@ -185,7 +180,7 @@ class TestRest:
 
         def tell(probe: Probe) -> None:
             service.done.append(probe)
-            if probe.trial is TrialResult.GAVE_WAY:
+            if probe.trial is not TrialResult.HELD:
                 os.kill(os.getpid(), signal.SIGINT)
 
         job = execute(search(), endless(), SETTINGS, connect=service.connect, signals=[signal.SIGINT], tell=tell)
@@ -227,7 +222,8 @@ def test_nginx(monkeypatch: pytest.MonkeyPatch) -> None:
     from limited_nginx import limited
 
     with limited(50, burst=5) as server:
-        found = host.run(execute(Search(start=10.0, step_s=0.5), endless(), Settings(host=server.url, token=TOKEN)))
+        how = Search(start=10.0, step_s=0.5, max_late_s=1.0)  # what a busy machine does is not what this is about
+        found = host.run(execute(how, endless(), Settings(host=server.url, token=TOKEN)))
         calls = server.stop()
     assert found.exit_code == 0
     assert found.rate is not None

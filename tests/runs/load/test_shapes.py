@@ -15,14 +15,27 @@ SPIKE = {"rate": 10.0, "length_s": 10.0}
 
 @pytest.mark.parametrize(
     ("text", "per_s"),
-    [("500/s", 500), ("500", 500), (" 0.5 / s ", 0.5), ("30/min", 0.5), ("30/m", 0.5), ("3600/h", 1)],
+    [
+        ("500/s", 500),
+        ("500", 500),
+        (" 0.5 / s ", 0.5),
+        ("30/min", 0.5),
+        ("30/m", 0.5),
+        ("3600/h", 1),
+        ("60/10s", 6),
+        ("3 / 100ms", 30),
+        ("60/60", 1),
+        ("30/1min", 0.5),
+    ],
 )
 def test_rate(text: str, per_s: float) -> None:
     """A rate has a unit of time, or none for the second."""
     assert shapes.parse_rate(text) == pytest.approx(per_s)
 
 
-@pytest.mark.parametrize("text", ["", "0/s", "-5/s", "5/d", "1e3/s", "5 s", "nan", "inf/s", "9999999/s", "1,000/s"])
+@pytest.mark.parametrize(
+    "text", ["", "0/s", "-5/s", "5/d", "1e3/s", "5 s", "nan", "inf/s", "9999999/s", "1,000/s", "5/", "5/0s", "5//s"]
+)
 def test_no_rate(text: str) -> None:
     """What is no rate above zero is refused."""
     with pytest.raises(ValueError, match=r"rate|nothing"):

@@ -23,7 +23,7 @@ LINKS: dict[str, Callable[[Path, Path], None]] = {
     "hard": lambda link, target: link.hardlink_to(target),
     "symbolic": lambda link, target: link.symlink_to(target),
 }
-NAMED = ["token_file", "client_secret_file", "proxy_password_file", "ca", "protect", "quota_store"]
+NAMED = ["token_file", "client_secret_file", "proxy_password_file", "ca", "cert", "key", "protect", "quota_store"]
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +83,8 @@ def test_what_settings_name(name: str) -> None:
     Path("mine.jsonl").write_text("mine\n")
     os.link("mine.jsonl", "link.jsonl")
     os.link("mine.jsonl", manifest_path("r.jsonl"))
-    given = {name: ["mine.jsonl"] if name == "protect" else "mine.jsonl"}
+    given: dict[str, Any] = {name: ["mine.jsonl"] if name == "protect" else "mine.jsonl"}
+    given |= {"cert": "cert.pem"} if name == "key" else {}
     what = f"is the file that {name} names; give another file"
     refused(f"output mine.jsonl: {what}", "mine.jsonl", **given)
     refused(f"output link.jsonl: {what}", "link.jsonl", **given)

@@ -20,6 +20,7 @@ import pytest
 
 from bulkstop.errors import BulkstopError, GuardError, InputError, OutputError, SettingsError
 from bulkstop.model import WORTH_A_RETRY, Campaign, CampaignType, Outcome, Result, unsent_result, utc_text
+from bulkstop.redact import HIDDEN
 from bulkstop.report.stop import ledger as ledger_module
 from bulkstop.report.stop.formats import read_lines
 from bulkstop.report.stop.ledger import Mode
@@ -27,9 +28,10 @@ from bulkstop.report.stop.manifest import Manifest
 from bulkstop.report.stop.stats import Stats
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs.review import review_results
-from bulkstop.runs.stop.journal import HIDDEN, RunJournal, choose_mode
+from bulkstop.runs.stop.journal import RunJournal, choose_mode
 from bulkstop.settings import NO_LIMIT, Settings
 from bulkstop.source.plan import Plan
+from bulkstop.text import format_count
 from tests.processes import WAIT_S
 from tests.strangers import IS_ROOT, NOBODY, make_giver
 
@@ -201,6 +203,9 @@ class TestManifest:
         assert first["settings"]["token_command"] == HIDDEN
         assert second["settings"]["client_secret"] == HIDDEN
         assert second["settings"]["proxy"] is None
+        run(path, mode=Mode.OVERWRITE, quota_store="memory", proxy="http://127.0.0.1:3128")
+        (shown,) = manifest(path)
+        assert (shown["settings"]["quota_store"], shown["settings"]["proxy"]) == ("memory", "http://127.0.0.1:3128")
 
     def test_every_setting_is_in_it(self, path: Path) -> None:
         """Each setting stands there, whatever its kind; a path given as one is a text."""
@@ -458,7 +463,7 @@ class TestResume:
         with pytest.raises(InputError, match=r"^list\.csv line 6: was voice 'cd-5'"):
             run(path, trust=True)
         write_list(4)
-        with pytest.raises(InputError, match=r"^r\.jsonl has lines of 1 rows that the inputs no longer have; give the"):
+        with pytest.raises(InputError, match=r"^r\.jsonl has lines of 1 row that the inputs no longer have; give the"):
             run(path, trust=True)
         Path("list.csv").write_text(text)
         assert run(path, trust=True, outcome_of=until(4)).exit_code == 1
@@ -532,7 +537,8 @@ class TestCrash:
             flaws = review_results(str(path)).flaws
             are_missing = f"5 rows were planned, {vouched + more} have a line" in flaws
             assert are_missing is (vouched + more < 5)
-            assert any(flaw.startswith(f"the last {more} lines are not vouched for") for flaw in flaws) is bool(more)
+            unproven = f"the last {format_count(more, 'line is', 'lines are')} not vouched for"
+            assert any(flaw.startswith(unproven) for flaw in flaws) is bool(more)
             assert "ended_at" not in manifest(path)[0]
         assert run(path).exit_code == 0
         assert lines(path) == [(n, "stopped") for n in range(2, 7)]
@@ -686,7 +692,7 @@ class TestForged:
             with pytest.raises(OutputError, match=rf"^r\.jsonl: {said}"):
                 run(path)
         elif "line" in forged:
-            with pytest.raises(InputError, match="has lines of 1 rows that the inputs no longer have"):
+            with pytest.raises(InputError, match="has lines of 1 row that the inputs no longer have"):
                 run(path)
         else:
             assert run(path).exit_code == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkstop.model import Campaign, CampaignType, FailureCap, Limit, Outcome, Result, Row
-from bulkstop.report.stop.plan import Forecast, plan_to_json
+from bulkstop.report.stop.plan import Forecast, format_plan, plan_to_json
 from bulkstop.runs.stop.forecast import forecast_accounts
 from bulkstop.runs.stop.plan import describe_plan, make_plan
 from bulkstop.settings import Settings
@@ -51,12 +51,21 @@ def test_a_plan_as_a_machine_reads_it() -> None:
         "profile": None,
         "proxy": None,
         "ca": None,
+        "cert": None,
         "rows": 11,
         "to_send": 8,
         "types": {"voice": 7, "sms": 1},
         "duplicates": 1,
         "invalid": 1,
         "protected": 1,
+        "unusable": [
+            {
+                "source": "list.csv",
+                "line": 11,
+                "reason": "no campaign id",
+                "remedy": "mend the row, or take it out of the list",
+            }
+        ],
         "ended_before": {},
         "quota": ["3/60s"],
         "pace": "burst",
@@ -68,7 +77,7 @@ def test_a_plan_as_a_machine_reads_it() -> None:
                 "campaigns": 7,
                 "calls_left_now": None,
                 "first_stop": "2026-01-02T12:00:00.000Z",
-                "last_stop": "2026-01-02T12:02:00.000Z",
+                "last_stop": "2026-01-02T12:02:01.000Z",
             },
             {
                 "account_id": "b",
@@ -79,7 +88,7 @@ def test_a_plan_as_a_machine_reads_it() -> None:
             },
         ],
         "first_stop": "2026-01-02T12:00:00.000Z",
-        "last_stop": "2026-01-02T12:02:00.000Z",
+        "last_stop": "2026-01-02T12:02:01.000Z",
         "finish_by": None,
         "confirmation": {"type": 8, "expect": 8},
         "guards": {
@@ -120,19 +129,19 @@ def test_finish_by_has_a_verdict() -> None:
         "tz": "Europe/Berlin",
         "at": "2026-01-02T12:01:00.000Z",
         "can_be_met": False,
-        "not_sent_by_then": 1,
+        "not_sent_by_then": 4,
     }
     assert planned(rows[:3], given, 60.0)["finish_by"]["can_be_met"] is True
 
 
-def test_an_account_without_calls_left_has_no_first_stop() -> None:
-    """When a place becomes free is not known, so no time is given for it."""
+def test_an_account_without_calls_left_has_its_first_stop_later() -> None:
+    """The first stop is given for when a place becomes free."""
+    forecasts = [Forecast("a", 1, 0, 30.0, 1, first_s=30.0)]
     with Plan([campaign(1)]) as plan:
-        facts = describe_plan(plan, settings(), "-", forecasts=[Forecast("a", 1, 0, 0.0, 1)], begins_at=NOON)
+        facts = describe_plan(plan, settings(), "-", forecasts=forecasts, begins_at=NOON)
     found = plan_to_json(facts)
-    assert found["first_stop"] is None
-    assert found["accounts"][0]["first_stop"] is None
-    assert found["last_stop"] == "2026-01-02T12:00:00.000Z"
+    assert found["first_stop"] == "2026-01-02T12:00:30.000Z"
+    assert found["accounts"][0]["first_stop"] == "2026-01-02T12:00:30.000Z"
 
 
 def test_what_ended_before_is_counted_for_expect_alone() -> None:
@@ -154,3 +163,24 @@ def test_nothing_to_send_needs_no_confirmation(tmp_path: Path) -> None:
         found = plan_to_json(describe_plan(plan, given, "-", forecasts=forecast_accounts(plan, given, None)))
     assert (found["to_send"], found["protected"]) == (0, 2)
     assert (found["confirmation"], found["first_stop"], found["last_stop"], found["accounts"]) == (None, None, None, [])
+
+
+def test_the_first_unusable_rows_are_named() -> None:
+    """The plan names five with place, reason and remedy, and counts the others; a machine gets all."""
+    reasons = ["no campaign id", "no account_id in the row; give account_id for all rows without one"]
+    rows: list[Row] = [campaign(1)]
+    rows += [
+        Result("", None, None, None, Outcome.INVALID, error=reasons[n % 2], source="list.csv", line=n)
+        for n in range(2, 9)
+    ]
+    with Plan(rows) as plan:
+        lines = format_plan(describe_plan(plan, settings(), "-"))
+        everything = describe_plan(plan, settings(), "-", unusable=None)
+    named = [line.split(None, 1)[1] for line in lines if line.startswith("  unusable")]
+    assert named[:2] == [
+        "list.csv line 2: no campaign id; mend the row, or take it out of the list",
+        "list.csv line 3: no account_id in the row; give account_id for all rows without one",
+    ]
+    assert len(named) == 5
+    assert any("and 2 more; " in line for line in lines)
+    assert [each["line"] for each in plan_to_json(everything)["unusable"]] == list(range(2, 9))

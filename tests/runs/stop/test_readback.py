@@ -1,6 +1,7 @@
 """What a list tells a run that is under way: how campaigns stand, in as few calls as it takes."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from bulkstop.engine.caller import Caller
 from bulkstop.engine.limits.quota import NoQuota
-from bulkstop.engine.readback import ListedState, Reading
+from bulkstop.engine.readback import ListedState, ListProgress, Reading
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import CredentialsError
 from bulkstop.kore.calls import PAGE, Call, T
@@ -66,7 +67,7 @@ def read(service: Any, is_enough: Callable[[States], bool] = lambda states: Fals
 
     async def main() -> Reading:
         reader = list_reader(service.ask, lambda account_id: Caller(NoQuota(), retry=Retry(1)))
-        return await reader(OF, is_enough)
+        return await reader(OF, is_enough, ListProgress(lambda: 0.0))
 
     return asyncio.run(main())
 
@@ -176,3 +177,24 @@ def test_an_outcome_names_a_failure_without_words() -> None:
             return Attempt(Outcome.CONNECTION_ERROR)
 
     assert read(Mute()).fault == "connection_error"
+
+
+@pytest.mark.parametrize("count", [1, PAGE, PAGE + 1, 6 * PAGE + 7, 20 * PAGE])
+def test_after_the_first_page_it_is_known_how_many_calls_are_left(count: int) -> None:
+    """Within one of them, and one less with each page to the end."""
+    service, left = Service(rows(count)), list[int]()
+    progress = ListProgress(iter(map(float, itertools.count())).__next__)
+
+    def is_enough(states: States) -> bool:
+        left.append(progress.left)
+        return False
+
+    async def main() -> None:
+        reader = list_reader(service.ask, lambda account_id: Caller(NoQuota(), retry=Retry(1)))
+        await reader(OF, is_enough, progress)
+
+    asyncio.run(main())
+    calls = len(service.asked)
+    assert left[-1] == 0
+    assert left[0] == pytest.approx(calls - 1, abs=1)
+    assert (progress.read, progress.page_s, progress.asked_at) == (calls, 1.0, None)

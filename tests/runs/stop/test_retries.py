@@ -28,9 +28,10 @@ def test_names(names: tuple[str, ...], found: set[Outcome]) -> None:
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_each(outcome: Outcome) -> None:
-    """What is done or was held back on purpose is never sent again; any other outcome can be named."""
-    if outcome in DONE | HELD_BACK:
-        with pytest.raises(SettingsError, match=rf"^retry: what is {outcome} (is done|was held back on purpose) and"):
+    """What is done, was held back on purpose or cannot be sent is never sent again; any other outcome can be named."""
+    if outcome in DONE | HELD_BACK | {Outcome.INVALID}:
+        why = "is done and|was held back on purpose and|can never be sent as it is"
+        with pytest.raises(SettingsError, match=rf"^retry: what is {outcome} ({why})"):
             outcomes_to_retry([outcome], retry_failed=False)
     else:
         assert outcomes_to_retry([outcome], retry_failed=False) == {outcome}

@@ -1,10 +1,14 @@
 """What a person is told to look at twice before a run."""
 
+from typing import Any
+
 import pytest
 
-from bulkstop.model import Campaign, CampaignType, Outcome, Result, Row
+from bulkstop.errors import SettingsError
+from bulkstop.model import Campaign, CampaignType, Outcome, Result, Row, WarningKind
 from bulkstop.runs.stop.history import LastRun
 from bulkstop.runs.stop.warnings import find_warnings
+from bulkstop.runs.wiring import check_accounts
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 from bulkstop.source.protect import Protection, Rule
@@ -119,7 +123,7 @@ def test_names_are_protected_that_the_list_does_not_have() -> None:
     rules = (Rule("keep.txt", 1, "Hot*", of_name=True),)
     assert warned([*plain(2), campaign("cd-9", name="Other")], rules=rules) == [
         "2 of 3 campaigns have no name in the list, so no name: rule of protect can hold them back",
-        "1 of 1 rules of protect holds back no campaign of this list: keep.txt line 1 (name:Hot*)",
+        "1 of 1 rule of protect holds back no campaign of this list: keep.txt line 1 (name:Hot*)",
     ]
     assert warned([campaign("cd-8", name="Hotline"), campaign("cd-9", name="Other")], rules=rules) == []
 
@@ -160,3 +164,42 @@ def test_what_is_shown_is_safe_to_show(text: str) -> None:
     (line,) = warned([campaign(text)])
     assert line.isprintable()
     assert len(line) < 250
+
+
+def test_expected_accounts_are_worth_no_word() -> None:
+    """As many accounts as a profile declares are silent, whatever the usual one is; fewer are told."""
+    rows: list[Row] = [campaign("cd-1"), campaign("cd-2", "other")]
+    assert warned(rows, expect_accounts=2) == []
+    assert warned(rows, expect_accounts="2", account_id=ACCOUNT) == []
+    assert warned(rows, expect_accounts=3) == [
+        f"the list has campaigns of 2 accounts, not of 3: {ACCOUNT} (1), other (1)"
+    ]
+
+
+def test_more_accounts_than_expected_are_refused() -> None:
+    """A list with campaigns of an account that nobody expects is not sent."""
+    given = Settings(host="platform.example.com", expect_accounts=1)
+    with pytest.raises(SettingsError, match=r"expect_accounts 1: the list has campaigns of 2 accounts \(a, b\)"):
+        check_accounts(given, {"a": 1, "b": 2})
+    check_accounts(given, {"a": 1})
+
+
+SHOWING: dict[WarningKind, tuple[list[Row], dict[str, Any]]] = {
+    WarningKind.INSTANCE_IDS: ([campaign("cid-1"), *plain(9)], {}),
+    WarningKind.ODD_IDS: ([campaign("st-1"), *plain(9)], {}),
+    WarningKind.ODD_PRIORITIES: ([campaign("cd-1")._replace(row={"priority": "high"})], {}),
+    WarningKind.UNUSABLE_ROWS: ([*plain(1), invalid(3), invalid(4)], {}),
+    WarningKind.ACCOUNTS: ([campaign("cd-1"), campaign("cd-2", "other")], {}),
+    WarningKind.PLAIN_HTTP: (plain(1), {"host": "http://10.0.0.1", "insecure_http": True}),
+}
+
+
+@pytest.mark.parametrize("kind", SHOWING)
+def test_an_expected_warning_is_worth_no_word(kind: WarningKind) -> None:
+    """What is expected by its name is silent where it comes, and told where it does not."""
+    rows, more = SHOWING[kind]
+    assert len(warned(rows, **more)) == 1
+    assert warned(rows, expect_warnings=[kind.value], **more) == []
+    assert warned(plain(1), expect_warnings=kind.value) == [
+        f'expect_warnings="{kind}": there is nothing of the kind; is it the right list?'
+    ]

@@ -1,12 +1,12 @@
 """The way to a host: straight, or through a proxy."""
 
-from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from bulkstop.errors import SettingsError
+from bulkstop.kore.connect.proxy import make_login
 from bulkstop.naming import name_setting
 
 _PORTS = {"http": 80, "https": 443}
@@ -50,7 +50,8 @@ def find_route(host: str, proxy: str | None) -> Route:
     """Find the way to a host given as a URL; raises SettingsError at a proxy that is reached by TLS."""
     url, via = urlsplit(host.rstrip("/")), urlsplit(proxy) if proxy else None
     place, is_secure = HostPort.of(url), url.scheme == "https"
-    host_field = str(place).removesuffix(f":{_PORTS[url.scheme]}")
+    # The dot at the end of a full name is for those who look it up.
+    host_field = str(HostPort(place.host.rstrip("."), place.port)).removesuffix(f":{_PORTS[url.scheme]}")
     if via is None:
         return Route(place, place, is_secure, False, url.path, host_field, {})
     if via.scheme != "http":
@@ -59,11 +60,4 @@ def find_route(host: str, proxy: str | None) -> Route:
             setting="proxy",
         )
     start = url.path if is_secure else f"http://{url.netloc}{url.path}"
-    return Route(place, HostPort.of(via), is_secure, is_secure, start, host_field, _login(via))
-
-
-def _login(via: SplitResult) -> Mapping[str, str]:
-    if via.username is None:
-        return {}
-    words = f"{unquote(via.username)}:{unquote(via.password or '')}"
-    return {"Proxy-Authorization": f"Basic {b64encode(words.encode()).decode()}"}
+    return Route(place, HostPort.of(via), is_secure, is_secure, start, host_field, make_login(proxy))

@@ -3,7 +3,7 @@
 import pytest
 
 from bulkstop.errors import SettingsError
-from bulkstop.kore.wire.route import HostPort, Route, find_route
+from bulkstop.kore.connect.route import HostPort, Route, find_route
 
 LOGIN = {"Proxy-Authorization": "Basic dXMgZXI6cEBzcw=="}
 

@@ -1,0 +1,100 @@
+"""`bulkstop check`: what a profile reaches, without stopping anything."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import click
+
+from bulkstop.cli.files import use_store
+from bulkstop.cli.naming import WordChoice
+from bulkstop.cli.options import GroupedCommand, describe_way, read_settings, with_settings
+from bulkstop.cli.stop.checks import Start, find_list_faults, find_setting_faults
+from bulkstop.cli.stop.options import usual_options
+from bulkstop.cli.terminal import end_at_signals, print_last
+from bulkstop.errors import BulkstopError
+from bulkstop.model import Scope
+from bulkstop.report.lists.check import CheckFacts, format_check
+from bulkstop.runs.lists.check import check, describe_inputs, describe_settings
+from bulkstop.runs.stop.journal import RunJournal
+from bulkstop.runs.stop.warnings import find_warnings
+from bulkstop.settings import GROUPS, Settings
+from bulkstop.settings.spec import GRACE
+from bulkstop.source.inputs import Format
+from bulkstop.source.protect import read_protection
+from bulkstop.source.rows import collect_headers
+
+EXAMPLE = """\b
+Example:
+  bulkstop check campaigns.csv --profile prod
+
+\b
+Exit codes:
+  0  the service was reached, took the token and gave its lists, and all rows of INPUT can be used
+  1  something is in the way, and the last line says what
+  2  usage or settings are wrong, or INPUT cannot be read; nothing was asked for
+  3  standard output cannot be written
+"""
+
+
+@click.command("check", cls=GroupedCommand, epilog=EXAMPLE)
+@click.argument("inputs", nargs=-1, metavar="[INPUT ...]")
+@click.option(
+    "--format",
+    "fmt",
+    type=WordChoice([form.value for form in Format]),
+    help="Form of standard input, and of files whose name does not tell.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Tell a machine: one JSON object on standard output.")
+@with_settings(*(group for group in GROUPS if group != GRACE))
+@click.pass_context
+def command(ctx: click.Context, /, inputs: tuple[str, ...], fmt: str | None, *, as_json: bool, **_: object) -> int:
+    """See what a profile reaches: host, token, scope, clock, quota store, and what runs now; nothing is stopped.
+
+    A page of the service's list is read: of each type of the profile's account and stream, and of those of INPUT. Of
+    INPUT it is also said what `stop` would read of it, and all for which `stop` would refuse it.
+    """
+    ctx.with_resource(end_at_signals("; nothing was stopped"))
+    settings = use_store(read_settings(ctx))
+    facts = replace(describe_settings(settings), way=tuple(describe_way(settings)))
+    faults = [str(fault) for fault in find_setting_faults(settings)]
+    scopes: list[Scope] = []
+    if inputs:
+        try:
+            facts, scopes = _read_inputs(facts, inputs, fmt, settings, ctx.params["config"], faults)
+        except BulkstopError as unread:
+            return _print(replace(facts, fault=_one_line(str(unread)), is_unread=True), as_json=as_json)
+    found = cast("dict[str, Any]", check(settings, scopes))
+    fault, *more = dict.fromkeys(map(_one_line, filter(None, (found.pop("fault", None), *faults)))) or [None]
+    return _print(replace(facts, fault=fault, more_faults=tuple(filter(None, more)), **found), as_json=as_json)
+
+
+def _read_inputs(
+    facts: CheckFacts, inputs: Sequence[str], fmt: str | None, settings: Settings, config: str, faults: list[str]
+) -> tuple[CheckFacts, list[Scope]]:
+    """Return the facts with those of the inputs, and their lists; add to the faults what `stop` would refuse them for.
+
+    Raises a BulkstopError for what cannot be read to its end.
+    """
+    options = usual_options(inputs, fmt)
+    try:
+        read_protection(settings.protect)
+    except BulkstopError:  # which is among the faults already
+        settings = replace(settings, protect=())
+    journal = RunJournal(options.target, mode=options.mode)
+    with collect_headers() as headers, journal, journal.plan(inputs, settings, fmt=fmt) as plan:
+        faults += map(str, find_list_faults(Start(plan, settings, options, journal), config))
+        read, scopes = describe_inputs(plan, inputs, fmt, headers)
+        warnings = tuple(find_warnings(plan, settings, None))
+    return replace(facts, read=read, warnings=warnings), scopes
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.splitlines())
+
+
+def _print(facts: CheckFacts, *, as_json: bool) -> int:
+    if as_json:
+        return print_last(json.dumps(facts.as_dict()), facts.exit_code)
+    return print_last("\n".join(format_check(facts)), facts.exit_code, is_for_a_person=True)

@@ -1,0 +1,1 @@
+"""How a connection comes about, for every transport."""

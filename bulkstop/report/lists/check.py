@@ -1,0 +1,146 @@
+"""What a profile reaches: facts, and views of them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bulkstop.text import format_count, format_duration, format_table, printable
+
+CLOCK_OFF_S = 5.0
+"""A difference of the clocks that is worth a word: a `Date` header has whole seconds, and answers take time."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputForm:
+    """How an input would be read: its form, the name of each column by what it means, and what is carried along."""
+
+    name: str
+    form: str
+    columns: Mapping[str, str]
+    carried: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InputFacts:
+    """What would be read of the inputs: how many rows, the first ids, and the first reason why one cannot be used."""
+
+    rows: int
+    to_stop: int
+    invalid: int
+    held: int
+    first_ids: tuple[str, ...]
+    first_invalid: str | None
+    forms: tuple[InputForm, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeFacts:
+    """What one page of a list told: how many campaigns run, or why it could not be read."""
+
+    name: str
+    running: int | None = None
+    has_more: bool = False
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFacts:
+    """What was found by a page of each list; `fault` says what is in the way. None is what is not known."""
+
+    host: str
+    tls: str
+    paths: tuple[str, ...]
+    quota_store: str | None
+    way: tuple[tuple[str, str], ...]
+    is_renewable: bool | None = None
+    expires_in_s: float | None = None
+    scopes: tuple[ScopeFacts, ...] = ()
+    more_scopes: int = 0
+    clock_s: float | None = None
+    read: InputFacts | None = None
+    fault: str | None = None
+    more_faults: tuple[str, ...] = ()
+    """What else is in the way."""
+    warnings: tuple[str, ...] = ()
+    """What a person should look at twice in the input."""
+    is_unread: bool = False
+    """Whether the input could not be read, so that nothing was asked for."""
+
+    @property
+    def is_listed(self) -> bool:
+        """Tell whether every list that was asked for could be read."""
+        return bool(self.scopes) and not any(scope.fault for scope in self.scopes)
+
+    @property
+    def exit_code(self) -> int:
+        """0 when all was reached and `stop` would begin and use all rows; 2 for an input that was not read; else 1."""
+        if self.is_unread:
+            return 2
+        return 1 if self.fault or (self.read is not None and self.read.invalid) else 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values, every key always there."""
+        return asdict(self) | {"way": dict(self.way), "is_listed": self.is_listed, "exit_code": self.exit_code}
+
+
+def format_check(of: CheckFacts) -> list[str]:
+    """Write it for a person; the last line is the verdict."""
+    rows = [("host", f"{of.host} ({of.tls})"), *of.way, *_format_token(of)]
+    rows += [("stop path" if not number else "", path) for number, path in enumerate(of.paths)]
+    rows += [("quota store", of.quota_store)] if of.quota_store else []
+    if of.clock_s is not None:
+        rows.append(("clock", _format_clock(of.clock_s)))
+    rows += [("scope" if not number else "", _format_scope(scope)) for number, scope in enumerate(of.scopes)]
+    if of.more_scopes:
+        were = "was" if of.more_scopes == 1 else "were"
+        rows.append(("", f"{of.more_scopes:,} more in the list, which {were} not asked for"))
+    rows += _format_input(of.read) if of.read else []
+    rows += [("warning", printable(each)) for each in of.warnings]
+    rows += [("in the way too" if not number else "", printable(each)) for number, each in enumerate(of.more_faults)]
+    return [*format_table("Check", rows), _format_verdict(of)]
+
+
+def _format_scope(scope: ScopeFacts) -> str:
+    if scope.running is None:
+        return printable(f"{scope.name}: {scope.fault or 'not asked for any more'}")
+    count = f"{scope.running:,} run{'s' * (scope.running == 1)} now" if scope.running else "none runs now"
+    return printable(f"{scope.name}: {count}{' on the first page; there are more' if scope.has_more else ''}")
+
+
+def _format_token(of: CheckFacts) -> list[tuple[str, str]]:
+    if of.is_renewable is None:
+        return []
+    left = "does not say when it expires"
+    if of.expires_in_s is not None:
+        left = f"expires in {format_duration(max(0.0, of.expires_in_s))}"
+    return [("token", f"{left}; {'renewed when needed' if of.is_renewable else 'cannot be renewed'}")]
+
+
+def _format_clock(seconds: float) -> str:
+    if abs(seconds) < CLOCK_OFF_S:
+        return "as the service's"
+    way = "ahead of" if seconds > 0 else "behind"
+    return f"{format_duration(abs(seconds))} {way} the service's: set it right, for tokens and --finish-by go by it"
+
+
+def _format_input(read: InputFacts) -> list[tuple[str, str]]:
+    count = format_count(read.rows, "row")
+    rows = [("input", f"{count}: {read.to_stop:,} to stop, {read.invalid:,} unusable, {read.held:,} held back")]
+    rows += [("first ids", printable(", ".join(read.first_ids)))] if read.first_ids else []
+    rows += [("read as" if not number else "", _format_form(form)) for number, form in enumerate(read.forms)]
+    return [*rows, ("unusable", f"first: {read.first_invalid}")] if read.first_invalid else rows
+
+
+def _format_form(of: InputForm) -> str:
+    """Say which columns mean what; one that is called otherwise is named by both names."""
+    used = [name if name == field else f"{field} from {name!r}" for field, name in of.columns.items()]
+    carried = f"; carried along: {', '.join(of.carried)}" if of.carried else ""
+    return printable(f"{of.name}: {of.form}, {', '.join(used) or 'an id a line'}{carried}")
+
+
+def _format_verdict(of: CheckFacts) -> str:
+    if of.fault:
+        return f"NOT READY: {printable(of.fault)}"
+    if of.read is not None and of.read.invalid:
+        return f"NOT READY: {of.read.invalid:,} of {format_count(of.read.rows, 'row')} cannot be used"
+    return "READY: the service was reached, took the token and gave its lists"

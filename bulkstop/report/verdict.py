@@ -1,0 +1,25 @@
+"""The last word on a run: whether all is done, or how much is not."""
+
+from collections.abc import Mapping, Sequence
+
+
+def format_done(what: str) -> str:
+    """Return the verdict on what is done: `DONE: all 24 stopped`."""
+    return f"DONE: {what}"
+
+
+def format_not_stopped(number: int, of: int, counts: Mapping[str, int], also: Sequence[str] = ()) -> str:
+    """Return the verdict on what is not: `NOT STOPPED: 3 of 27 (2 not_found, 1 invalid)`, and what else is wrong."""
+    parts = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    text = f"NOT STOPPED: {number:,} of {of:,}" + (f" ({parts})" if parts else "")
+    return "; ".join((text, *also))
+
+
+def format_not_done(reasons: Sequence[str]) -> str:
+    """Return the verdict on what was not carried out, or did not hold: `NOT DONE: errors<1%: FAILED (3%)`."""
+    return f"NOT DONE: {'; '.join(reasons)}"
+
+
+def format_not_complete(reason: str) -> str:
+    """Return the verdict on what was not read or written to its end: `NOT COMPLETE: ended by SIGINT`."""
+    return f"NOT COMPLETE: {reason}"

@@ -1,0 +1,67 @@
+"""One short run of the search for a limit as it is measured, and the wait after it; both can be ended."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from bulkstop.engine.load.generator import Sample
+from bulkstop.model import Outcome
+from bulkstop.report.load.metrics import Metrics
+from bulkstop.runs.load.recorder import NOWHERE, Recorder
+
+
+class Watch(Recorder):
+    """Measures the requests of a probe, and ends it when too many are throttled."""
+
+    def __init__(self, metrics: Metrics, most_throttled: float) -> None:
+        super().__init__(metrics, NOWHERE)
+        self.cut_short = False
+        self.wait_until, self.longest_wait_s = -math.inf, 0.0
+        self.first_refused_s, self.last_refused_s, self.last_taken_s = math.inf, -math.inf, -math.inf
+        """When requests left that were throttled or not, since the beginning."""
+        self.end: Callable[[], None] = lambda: None
+        self._most_throttled = most_throttled
+
+    @property
+    def throttled(self) -> int:
+        """How many were throttled."""
+        return self.metrics.outcomes[Outcome.THROTTLED]
+
+    @property
+    def taken(self) -> int:
+        """How many were not."""
+        return self.metrics.requests - self.throttled
+
+    def note(self, sample: Sample) -> None:
+        """Take a request."""
+        super().note(sample)
+        if sample.attempt.outcome is Outcome.THROTTLED:
+            self.first_refused_s = min(self.first_refused_s, sample.started_s)
+            self.last_refused_s = max(self.last_refused_s, sample.started_s)
+        else:
+            self.last_taken_s = max(self.last_taken_s, sample.started_s)
+        retry_after_s = sample.attempt.retry_after_s
+        if retry_after_s is not None:
+            self.longest_wait_s = max(self.longest_wait_s, retry_after_s)
+            self.wait_until = max(self.wait_until, time.monotonic() + retry_after_s)
+        if not self.cut_short and self.throttled > self._most_throttled:
+            self.cut_short = True
+            self.end()
+
+
+class Rest:
+    """A wait that can be ended as a pool is."""
+
+    in_flight = 0
+
+    def __init__(self) -> None:
+        self._over = asyncio.Event()
+        self.drain = self.abort = self._over.set
+
+    async def take(self, seconds: float) -> None:
+        """Wait so long, or until it is ended."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._over.wait()

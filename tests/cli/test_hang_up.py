@@ -1,0 +1,47 @@
+"""What stays of a run that a signal has ended says which one it was."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Here, MakeList
+from tests.processes import ended, simulator, started
+
+pytestmark = pytest.mark.real
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("command", ["check", "token"])
+def test_what_only_asks(command: str, signum: signal.Signals, tmp_path: Path) -> None:
+    """A signal ends it with one line that names the signal, while it waits for an answer or for a token."""
+    os.mkfifo(tmp_path / "pipe")
+    where = ("--host", "http://127.0.0.1:9", "--account-id", "a1", "--stream-id", "st-1") if command == "check" else ()
+    waits = ("--token-command", f"echo >> {tmp_path}/pipe; exec sleep 60")
+    process = started(command, *where, *waits, cwd=tmp_path, BULKSTOP_TOKEN=None)
+    (tmp_path / "pipe").read_text()
+    process.send_signal(signum)
+    run = ended(process)
+    said = "nothing was stopped" if command == "check" else "no token was shown"
+    assert (run.code, run.err) == (128 + signum, f"\nbulkstop: ended; {said} ({signum.name})\n")
+
+
+def test_manifest_and_report(here: Here, make_list: MakeList, tmp_path: Path) -> None:
+    """The manifest and `report` say SIGHUP of a run whose terminal was closed, and the check finds it sound."""
+    make_list(200)
+    with simulator(tmp_path, "--latency", "50") as slow:
+        options = ("--yes", "--quota", "none", "--concurrency", "2")
+        process = started("stop", "campaigns.csv", "--host", slow.url, *options, cwd=tmp_path)
+        while not slow.ids():
+            assert process.poll() is None
+        process.send_signal(signal.SIGHUP)
+        run = ended(process)
+    assert run.code == 129
+    results = tmp_path / "campaigns.csv.results.jsonl"
+    section = json.loads((tmp_path / f"{results.name}.run.json").read_text())["runs"][-1]
+    assert (section["reason"], section["exit_code"]) == ("by SIGHUP, before all were sent", 129)
+    told = here("report", results.name)
+    assert ": by SIGHUP, before all were sent (exit code 129)" in told.out
+    assert "every line is as it was written" in told.out

@@ -1,0 +1,38 @@
+"""What is said of a list of campaigns that run."""
+
+from typing import Any
+
+import pytest
+
+from bulkstop.errors import ListError
+from bulkstop.model import CampaignType, ListedCampaign, Scope
+from bulkstop.report.lists.discovery import Discovery, format_verdict
+
+SMS = Scope("a1", "st-1", "st-1", CampaignType.SMS)
+RECURRING = (
+    "DONE: 1 campaign (0 voice, 1 sms); 1 recurring: a stop does not end their schedule; 1 call in 0.0 s; "
+    "written to r.csv"
+)
+ONE = (SMS, ListedCampaign("cd-1", CampaignType.SMS, is_recurring=True))
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        (
+            {"rows": (ONE,), "calls": 1},
+            RECURRING,
+        ),
+        ({"calls": 2}, "DONE: no campaign fits; an empty list; 2 calls in 0.0 s; written to r.csv"),
+        (
+            {"rows": (ONE,), "fault": ListError("HTTP\t503")},
+            "NOT COMPLETE: the list could not be read to its end; HTTP\ufffd503; nothing was written",
+        ),
+        ({"signum": 2, "fault": ListError("cut")}, "NOT COMPLETE: ended by SIGINT; nothing was written"),
+    ],
+)
+def test_verdict(facts: dict[str, Any], said: str) -> None:
+    """The last word is DONE with exit code 0 alone; else it says what kept the list from being whole."""
+    discovery = Discovery(**facts)
+    assert format_verdict(discovery, "r.csv") == said
+    assert said.startswith("DONE: ") == (discovery.exit_code == 0)
