@@ -211,7 +211,7 @@ def export_latest(options: ReportOptions, target: AtomicFile | None) -> int:
         return 3
     rows = sum(each.rows for each in indexes)
     if options.target != "-":
-        print_err(f"{_count(rows, 'row')}, the latest line of each; written to {options.target}")
+        print_err(f"{format_count(rows, 'row')}, the latest line of each; written to {options.target}")
     return 0
 
 
@@ -253,7 +253,11 @@ def describe_remainder(remainder: Remainder, options: ReportOptions) -> Iterator
     count = sum(remainder.outcomes.values())
     where = "standard output" if options.target == "-" else options.target
     counts = format_outcome_counts(remainder.outcomes, Outcome)
-    what = f"{_count(count, 'row')} to try again ({counts})" if count else "no row is to be tried again; an empty list"
+    what = (
+        f"{format_count(count, 'row')} to try again ({counts})"
+        if count
+        else "no row is to be tried again; an empty list"
+    )
     yield f"{what}; written to {where}"
     left = {outcome: number for outcome, number in remainder.left_out.items() if number}
     if invalid := left.pop(Outcome.INVALID, 0):
@@ -274,7 +278,7 @@ def describe_remainder(remainder: Remainder, options: ReportOptions) -> Iterator
 
 def describe_unlisted(path: str, count: int) -> str:
     """Say that rows of the run have no line, so that no list has them, and how they are sent."""
-    rows = f"{_count(count, 'row')} of its list {'has' if count == 1 else 'have'} no line yet"
+    rows = f"{format_count(count, 'row')} of its list {'has' if count == 1 else 'have'} no line yet"
     run = read_last_run(path)
     way = write_way_on(run, {}) if run else ""  # what is open otherwise stands in the list
     go_on = f"; to go on{find_deadline(run).words}: {way}" if run and way else ""
@@ -298,10 +302,6 @@ def command_to_stop(run: RunSection | None, options: ReportOptions, remainder: R
     drop = deadline.drop | ({"disable_schedule"} if remainder.has_schedules else frozenset())
     add = [*name_free_results(listed), *deadline.add, *add]
     return there + rebuild_recorded(words, stop, drop=drop, add=add, inputs=[listed])
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def format_review(of: Review) -> list[str]:
