@@ -68,6 +68,7 @@ class Lane:
         self.quota = self._own_quota = quota
         self.claim = claim
         self.rest = rest or AccountRest()
+        self._claim_waits_for = WaitReason.QUOTA
         self.claim_at = -math.inf  # apart from `rest`: a call that the store has counted must not be held up by it
         self.left = self.total = left
         self.paces_itself = paces_itself
@@ -117,7 +118,7 @@ class Lane:
         """
         limits = (
             Wait(WaitReason.THROTTLED, self.rest.until),
-            Wait(WaitReason.QUOTA, self.claim_at),
+            Wait(self._claim_waits_for, self.claim_at),
             Wait(WaitReason.QUOTA, self.quota.ready_at()),
         )
         held_up = max(limits, key=lambda wait: wait.until)
@@ -173,11 +174,12 @@ class Lane:
         turn.group.in_flight -= 1
         self.quota.give_back()
 
-    def put_back(self, turn: Turn, now: float, until: float) -> None:
+    def put_back(self, turn: Turn, now: float, until: float, *, is_store_away: bool = False) -> None:
         """Take a drawn turn back that did not leave; the store is not asked for another call before `until`."""
         self.give_back(turn)
         self._let_wait(turn, now)
         self.claim_at = max(self.claim_at, until)
+        self._claim_waits_for = WaitReason.STORE if is_store_away else WaitReason.QUOTA
 
     def answered(self, turn: Turn, now: float, *, throttled: bool = False, failed: bool = False) -> None:
         """Note that a drawn turn has its answer; it is held until somebody says what becomes of it."""
@@ -397,10 +399,10 @@ class Lanes:
             self._open -= 1
             self._share = self._fair_share()
 
-    def put_back(self, turn: Turn, now: float, until: float) -> None:
+    def put_back(self, turn: Turn, now: float, until: float, *, is_store_away: bool = False) -> None:
         """Take back a turn that did not leave: the store is not asked for its account before `until`."""
         self._note_unleft(turn)
-        turn.lane.put_back(turn, now, until)
+        turn.lane.put_back(turn, now, until, is_store_away=is_store_away)
         self.update(turn.lane, now)
 
     def drop(self, turn: Turn, now: float) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from bulkstop.engine.followup import Follow, FollowUp, follow_nothing
 from bulkstop.engine.lanes import Claim, Lane, Lanes, Turn
 from bulkstop.engine.limits.clock import elapsed_s
+from bulkstop.engine.limits.windows import AWAY_S
 from bulkstop.engine.readback import Ended, ListWork, ReadList, Reviews
 from bulkstop.engine.results import broken_off_attempt, is_stray, make_result, unfinished_attempt
 from bulkstop.engine.retry import Rest, Retry, RetryAt, Settle
@@ -224,7 +225,8 @@ class Pool:
             now = self._now()
             may_leave = wait_s <= 0 and not self._is_over() and turn.lane.rest.until <= now
             if not may_leave:
-                self._lanes.put_back(turn, now, now + wait_s if wait_s < math.inf else now)
+                until = now + wait_s if wait_s < math.inf else now
+                self._lanes.put_back(turn, now, until, is_store_away=wait_s == AWAY_S)
         return may_leave
 
     async def _try(self, turn: Turn) -> None:

@@ -500,6 +500,12 @@ class TestWaits:
         lanes.put_back(drawn(lanes), 0.0, 3.0)
         assert lanes.find_wait(0.0) == Wait(WaitReason.QUOTA, 3.0)
 
+    def test_store_that_is_away(self) -> None:
+        """While the store does not answer it is the store that is waited for."""
+        lanes = Lanes([lane("a", 1)], 4)
+        lanes.put_back(drawn(lanes), 0.0, 3.0, is_store_away=True)
+        assert lanes.find_wait(0.0) == Wait(WaitReason.STORE, 3.0)
+
     def test_quota(self) -> None:
         """A window that is full waits for the first place in it; what holds an account up the longest is named."""
         full = lane("a", 2, [Limit(1, 10.0)])

@@ -18,11 +18,12 @@ from bulkstop.engine.followup import Follow, FollowUp
 from bulkstop.engine.guards.breaker import Breaker
 from bulkstop.engine.lanes import WAITING_RETRIES, Lane, Turn
 from bulkstop.engine.limits.quota import NoQuota, RollingWindow
+from bulkstop.engine.limits.windows import AWAY_S
 from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.results import BROKEN, CUT_OFF, NOT_TRIED, NOT_TRIED_AGAIN
 from bulkstop.engine.retry import BACKOFF_BASE_S, THROTTLES, Retry
 from bulkstop.errors import CredentialsError, InputError, OutputError
-from bulkstop.model import Attempt, Campaign, Limit, Outcome, Result, RetryHint, Send, utc_text
+from bulkstop.model import Attempt, Campaign, Limit, Outcome, Result, RetryHint, Send, WaitReason, utc_text
 from tests.engine.parts import (
     AT_REST,
     BUSY,
@@ -39,6 +40,7 @@ from tests.engine.parts import (
     always,
     campaign,
     campaigns,
+    now_s,
     throttled,
 )
 from tests.virtual_time import VirtualLoop, run
@@ -289,6 +291,23 @@ def test_a_call_that_waits_for_the_store_rests_with_its_account() -> None:
     assert job.outcomes() == {Outcome.STOPPED: 3}
     assert service.began_s("a1")[1:] == [11.5] * 3
     assert claims == 3 + 3
+
+
+@pytest.mark.parametrize(("wait_s", "reason"), [(AWAY_S, WaitReason.STORE), (0.3, WaitReason.QUOTA)])
+def test_a_store_that_is_away_is_named(wait_s: float, reason: WaitReason) -> None:
+    """A store that does not answer is told from one whose windows are full."""
+    waits, seen = iter([wait_s, 0.0]), list[WaitReason | None]()
+
+    async def claim() -> float:
+        return next(waits)
+
+    def look() -> None:
+        wait = job.lanes.find_wait(now_s())
+        seen.append(None if wait is None else wait.reason)
+
+    job = Job(campaigns(1), always(STOPPED), claim=claim)
+    assert job.to_its_end((0.1, look)) is None
+    assert seen == [reason]
 
 
 def test_a_call_that_the_store_has_counted_leaves() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from bulkstop.engine.limits.windows import StoreUnavailableError, merge_limits, server_of, suggest_store
+from bulkstop.engine.limits.windows import AWAY_S, StoreUnavailableError, merge_limits, server_of, suggest_store
 from bulkstop.errors import QuotaError, SettingsError
 from bulkstop.files.state_folder import expand_home, find_state_folder
 from bulkstop.model import Limit
@@ -18,8 +18,6 @@ from bulkstop.text import write_install
 
 T = TypeVar("T")
 
-ASK_AGAIN_S = 0.25
-"""How soon to ask a store again that did not answer."""
 PATIENCE_S = 30.0
 """How long a store may go without answering before the run ends."""
 REDIS = ("redis", "rediss", "unix")
@@ -100,7 +98,7 @@ class _PatientStore:
         self._away_since: float | None = None
 
     async def claim(self, account_id: str) -> float:
-        return await self._ask(self._store.claim(account_id), ASK_AGAIN_S)
+        return await self._ask(self._store.claim(account_id), AWAY_S)
 
     async def room(self, account_id: str) -> int:
         return await self._ask(self._store.room(account_id), 0)

@@ -10,6 +10,8 @@ from bulkstop.errors import BulkstopError
 from bulkstop.model import Limit
 from bulkstop.naming import name_setting
 
+AWAY_S = 0.25
+"""How soon to ask a store again that did not answer. As the answer to a claim it says just that."""
 SAFETY_MARGIN = 0.01
 """The share by which a window is longer here than at the service, up to SAFETY_MARGIN_MOST_S.
 

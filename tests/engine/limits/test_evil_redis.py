@@ -9,8 +9,9 @@ from itertools import repeat
 import pytest
 
 from bulkstop.engine.limits import store_redis
-from bulkstop.engine.limits.store import ASK_AGAIN_S, PATIENCE_S, QuotaStore, open_store
+from bulkstop.engine.limits.store import PATIENCE_S, QuotaStore, open_store
 from bulkstop.engine.limits.store_redis import CLAIM_SHA1, ORIGIN_MS
+from bulkstop.engine.limits.windows import AWAY_S
 from bulkstop.errors import QuotaError, SettingsError
 from bulkstop.model import Limit
 from tests.engine.limits.claims import ACCOUNT, HOST
@@ -190,7 +191,7 @@ async def test_away(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     async with opened(Evil(EVALSHA=answer, EVAL=answer), lambda: now[0]) as store:
         monkeypatch.setattr(store_redis, "ASK_S", 0.2)
-        assert await store.claim(ACCOUNT) == ASK_AGAIN_S
+        assert await store.claim(ACCOUNT) == AWAY_S
         assert await store.room(ACCOUNT) == 0
         now[0] = PATIENCE_S
         with pytest.raises(QuotaError) as error:
@@ -204,7 +205,7 @@ async def test_an_answer_without_end(answer: Answer, monkeypatch: pytest.MonkeyP
     async with asyncio.timeout(20), opened(Evil(EVALSHA=answer)) as store:
         monkeypatch.setattr(store_redis, "ASK_S", 0.2)
         try:
-            assert await store.claim(ACCOUNT) == ASK_AGAIN_S
+            assert await store.claim(ACCOUNT) == AWAY_S
         except QuotaError as error:
             assert_told_well(error)
 
