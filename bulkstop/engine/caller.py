@@ -116,7 +116,7 @@ class Caller:
             wait_s = max(claimed_s, self._rest.until - self._now())  # another call may be throttled meanwhile
         finally:
             if wait_s > 0 or self._drained.is_set():
-                self._quota.give_back()
+                self._quota.give_back(now)
                 if self._claim is not None and claimed_s <= 0:
                     self._claim.give_back()
         return math.inf if self._drained.is_set() else wait_s
@@ -151,7 +151,10 @@ class Caller:
             if self._claim is not None:
                 self._claim.answered() if has_left else self._claim.give_back()
             self._quota.note_allowance(now, sent_at, said, throttled=throttled, most_s=self._retry.most_stated_s)
-            self._quota.answered(now, sent_at, throttled=throttled, failed=again is RetryHint.LATER)
+            if has_left:
+                self._quota.answered(now, sent_at, throttled=throttled, failed=again is RetryHint.LATER)
+            else:
+                self._quota.give_back(sent_at)
             if not throttled:
                 self._rest.note_let_through(sent_at)
         return answer

@@ -242,7 +242,7 @@ class Lane:
         """Note that a drawn turn does not leave."""
         self.in_flight -= 1
         turn.group.in_flight -= 1
-        self.quota.give_back()
+        self.quota.give_back(turn.sent_at)
 
     def put_back(self, turn: Turn, now: float, until: float) -> None:
         """Take a drawn turn back that did not leave; the store is not asked for another call before `until`."""
@@ -259,7 +259,10 @@ class Lane:
         turn.group.in_flight -= 1
         if self.claim is not None:
             self.claim.answered() if has_left else self.claim.give_back()
-        self.quota.answered(now, turn.sent_at, throttled=throttled, failed=failed)
+        if has_left:
+            self.quota.answered(now, turn.sent_at, throttled=throttled, failed=failed)
+        else:
+            self.quota.give_back(turn.sent_at)
         if not throttled:
             self.rest.note_let_through(turn.sent_at)
 

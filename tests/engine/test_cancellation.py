@@ -104,10 +104,10 @@ class Counted(RollingWindow):
         self.counts["taken"] += 1
         super().take(now)
 
-    def give_back(self) -> None:
+    def give_back(self, taken_at: float) -> None:
         """Count a place that was given back."""
         self.counts["given back"] += 1
-        super().give_back()
+        super().give_back(taken_at)
 
     def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
         """Count a place whose call was answered."""

@@ -26,8 +26,8 @@ class Quota(Protocol):
         """Use one place, for a call that leaves now."""
         ...
 
-    def give_back(self) -> None:
-        """Put back the place taken last: the call did not leave."""
+    def give_back(self, taken_at: float) -> None:
+        """Put back the place that was taken at that time: its call never left."""
         ...
 
     def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
@@ -71,7 +71,7 @@ class NoQuota:
     def take(self, now: float) -> None:
         """Do nothing."""
 
-    def give_back(self) -> None:
+    def give_back(self, taken_at: float) -> None:
         """Do nothing."""
 
     def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
@@ -141,7 +141,7 @@ class RollingWindow:
         """Use one place."""
         self._in_flight += 1
 
-    def give_back(self) -> None:
+    def give_back(self, taken_at: float) -> None:
         """Free one place that was not used."""
         self._in_flight -= 1
 
@@ -211,7 +211,7 @@ class EvenPacer:
 
     def __init__(self, limits: Sequence[Limit]) -> None:
         self._interval_s = max(limit.window_s / limit.calls for limit in limits)
-        self._next = self._before = -math.inf
+        self._next = self._before = self._taken_at = -math.inf
 
     def ready_at(self) -> float:
         """Return the time of the next call; a call that is late moves those after it (a limit forgets lateness)."""
@@ -219,11 +219,13 @@ class EvenPacer:
 
     def take(self, now: float) -> None:
         """Move the next call one interval on."""
-        self._before, self._next = self._next, max(self._next, now) + self._interval_s
+        self._taken_at, self._before = now, self._next
+        self._next = max(self._next, now) + self._interval_s
 
-    def give_back(self) -> None:
-        """Move the next call back."""
-        self._next = self._before
+    def give_back(self, taken_at: float) -> None:
+        """Move the next call back, unless others have left since: they would be followed too soon."""
+        if taken_at == self._taken_at:
+            self._next, self._taken_at = self._before, -math.inf
 
     def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
         """Do nothing."""
@@ -268,10 +270,10 @@ class AllOf:
         for quota in self._quotas:
             quota.take(now)
 
-    def give_back(self) -> None:
+    def give_back(self, taken_at: float) -> None:
         """Free the place of each."""
         for quota in self._quotas:
-            quota.give_back()
+            quota.give_back(taken_at)
 
     def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
         """Tell each."""

@@ -87,7 +87,7 @@ class Adaptive:
         self._rate = min(max(rate, least), most)
         self._least = least
         self._most = most
-        self._last = self._before_last = -math.inf
+        self._last = self._before_last = self._taken_at = -math.inf
         self._heard_at = self._decreased_at = -math.inf
         self._proven = self._rate / 2
         self._curve: _Curve | None = None  # slow start
@@ -116,13 +116,14 @@ class Adaptive:
         if self._round.began_at == -math.inf:
             self._round = _Round(now, self._rate)
         self._round.taken += 1
-        self._before_last = self._last
+        self._taken_at, self._before_last = now, self._last
         self._last = max(self.ready_at(), now - CARRY / self._rate)
 
-    def give_back(self) -> None:
-        """Let the call taken last be as if it had not been."""
-        self._round.taken -= 1
-        self._last = self._before_last
+    def give_back(self, taken_at: float) -> None:
+        """Let a call be as if it had not been; the next one may leave in its place unless others have left since."""
+        if taken_at == self._taken_at:
+            self._round.taken -= 1
+            self._last, self._taken_at = self._before_last, -math.inf
 
     def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
         """Learn from an answer: throttled, `failed` for another reason (also when none came), or untroubled."""

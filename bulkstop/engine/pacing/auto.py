@@ -116,10 +116,10 @@ class AutoPacer:
         self._left_at = now
         self._bucket.take(now, self.interval_s)
 
-    def give_back(self) -> None:
-        """Put back the place taken last."""
-        self._window.give_back()
-        self._headroom.give_back()
+    def give_back(self, taken_at: float) -> None:
+        """Put back the place of a call that never left."""
+        self._window.give_back(taken_at)
+        self._headroom.give_back(taken_at)
         self._in_flight -= 1
         self._bucket.give_back()
 

@@ -72,10 +72,10 @@ class Headroom:
         if self._window is not None:
             self._window.take(now)
 
-    def give_back(self) -> None:
-        """Forget the call counted last."""
+    def give_back(self, taken_at: float) -> None:
+        """Forget a call that never left."""
         if self._window is not None:
-            self._window.give_back()
+            self._window.give_back(taken_at)
 
     def answered(self, now: float, sent_at: float) -> None:
         """Let the place of a call age from now on."""

@@ -171,7 +171,9 @@ def test_even_spreads_and_forgets_lateness() -> None:
     assert even.ready_at() == 2.0
     even.take(100.0)
     assert even.ready_at() == 102.0
-    even.give_back()
+    even.give_back(100.0)
+    assert even.ready_at() == 2.0
+    even.give_back(0.0)
     assert even.ready_at() == 2.0
 
 
@@ -180,7 +182,7 @@ def test_all_of_waits_for_each() -> None:
     both = AllOf([RollingWindow([Limit(1, 60)]), EvenPacer([Limit(1, 5)])])
     both.take(0.0)
     assert both.ready_at() == math.inf
-    both.give_back()
+    both.give_back(0.0)
     assert both.ready_at() == -math.inf
     both.take(0.0)
     both.answered(1.0, 0.0, throttled=False)

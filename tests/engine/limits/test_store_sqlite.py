@@ -184,14 +184,14 @@ class TestProcesses:
     @pytest.mark.real
     def test_two_share_one_window(self, tmp_path: Path) -> None:
         """Two that claim as fast as they can never break a window together, and use all that it permits."""
-        limits = [Limit(20, 2.0), Limit(60, 10.0)]
+        limits = [Limit(400, 2.0), Limit(1200, 10.0)]  # more than one can take before the other is awake
         ends_at = time.monotonic() + 6.0
         both = [claimer(str(tmp_path / "q"), ends_at, limits) for _ in range(2)]
         shares = [read_grants(process) for process in both]
         assert [process.wait() for process in both] == [0, 0]
         grants = [grant for share in shares for grant in share]
         assert_never_over(grants, limits)
-        assert len(grants) >= 0.98 * 20 * windows_used(grants, ends_at, 2.0)
+        assert len(grants) >= 0.98 * 400 * windows_used(grants, ends_at, 2.0)
         assert all(shares), "one of them got nothing at all"
 
     @pytest.mark.real

@@ -329,7 +329,7 @@ def test_a_call_that_did_not_leave_costs_nothing() -> None:
     adaptive.take(1.0)
     ready_at = adaptive.ready_at()
     adaptive.take(5.0)
-    adaptive.give_back()
+    adaptive.give_back(5.0)
     assert adaptive.ready_at() == ready_at
 
 

@@ -209,13 +209,13 @@ def test_a_place_that_was_not_used() -> None:
     """Given back, it is as if it had not been taken, in a burst as in even steps."""
     quota = pacer(Limit(1, 5.0))
     quota.take(0.0)
-    quota.give_back()
+    quota.give_back(0.0)
     assert quota.ready_at() == -math.inf
     quota.take(0.0)
     quota.answered(0.1, 0.0, throttled=True)
     ready_at = quota.ready_at()
     quota.take(ready_at)
-    quota.give_back()
+    quota.give_back(ready_at)
     assert quota.ready_at() <= ready_at
 
 

@@ -1,32 +1,34 @@
 """The search for a limit at services that count in any way: what is written is never too much."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+from limiter_models import LIMITERS, Gcra, Limiter, SlidingLog
 
 from bulkstop.engine.load.rate_search import TrialResult
 from bulkstop.kore.exchange import Response
+from bulkstop.model import Limit
 from bulkstop.report.load.limit import LimitSummary
 from bulkstop.runs.load.search import PROOF_S, Search, execute
 from bulkstop.settings import Settings
 from tests.engine.parts import now_s
 from tests.loads import OK, Service, endless
-from tests.runs.load.limiters import Limiter, Make, bucket, fixed_window, sliding_counter, sliding_log
 from tests.virtual_time import run
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1In0.c2lnbmF0dXJl"
 SETTINGS = Settings(host="http://127.0.0.1:1", token=TOKEN)
-LIMITERS: dict[str, Make] = {
-    "log": sliding_log,
-    "fixed": fixed_window,
-    "counter": sliding_counter,
-    "bucket": bucket(1.0),
-    "half": bucket(0.5),
-    "tenth": bucket(0.1),
-    "one": bucket(0.0),
-}
+NAMES = (
+    "sliding log",
+    "fixed window",
+    "sliding counter",
+    "token bucket",
+    "GCRA, burst 1/2",
+    "GCRA, burst 1/10",
+    "GCRA, burst 1",
+)
 LONGEST_S = 3600.0
 """No search of the table takes longer."""
 STEPS_S = (0.2, 2.0, 10.0)
@@ -43,7 +45,19 @@ class Limited(Service):
     async def post(self, target: str, headers: Mapping[str, str], body: bytes = b"", cap: int = 0) -> Response:
         """Answer, or refuse."""
         self.seen.append((now_s(), target, headers["auth"]))
-        return OK if all(take(now_s()) for take in self._limiters) else Response(429, b"{}", 1.0)
+        return OK if all(limiter.call(now_s()) for limiter in self._limiters) else Response(429, b"{}", 1.0)
+
+
+class Exhausted:
+    """Takes nothing any more after a while."""
+
+    def call(self, now: float) -> bool:
+        """Tell whether it is still that while."""
+        return now < 15
+
+    def ready_at(self, now: float) -> float:
+        """Return the end of time after it."""
+        return now if now < 15 else math.inf
 
 
 def searched(*limiters: Limiter, **how: Any) -> tuple[LimitSummary, float]:
@@ -54,12 +68,12 @@ def searched(*limiters: Limiter, **how: Any) -> tuple[LimitSummary, float]:
 
 def count_refused(limiter: Limiter, rate: float, seconds: float) -> int:
     """Count what is refused of requests that are sent evenly for so long."""
-    return sum(not limiter(number / rate) for number in range(int(rate * seconds)))
+    return sum(not limiter.call(number / rate) for number in range(int(rate * seconds)))
 
 
 def rows() -> Iterator[Any]:
     """Return all rows of the table; the quick ones are tried each time."""
-    for name, window_s, rate, step_s in itertools.product(LIMITERS, WINDOWS_S, RATES, STEPS_S):
+    for name, window_s, rate, step_s in itertools.product(NAMES, WINDOWS_S, RATES, STEPS_S):
         if rate * window_s < 1 or (rate == 500 and window_s > 1) or (rate == 50 and window_s > 10):
             continue
         is_quick = rate == 5 and (window_s, step_s) in {(1.0, 2.0), (10.0, 10.0)}
@@ -74,25 +88,25 @@ def test_never_too_much(name: str, window_s: float, rate: int, step_s: float) ->
     Else nothing is written, and the exit code says so. Each search has an end.
     """
     make, calls = LIMITERS[name], round(rate * window_s)
-    found, took_s = searched(make(calls, window_s, 0.37 * window_s), step_s=step_s)
+    found, took_s = searched(make(Limit(calls, window_s), 0.37), step_s=step_s)
     assert took_s <= LONGEST_S
     if found.quota is None:
         assert found.exit_code in (1, 3)
-        assert rate * step_s <= 10 or name == "counter"
+        assert rate * step_s <= 10 or name == "sliding counter"
         return
     steady = found.quota.calls / found.quota.window_s
-    assert count_refused(make(calls, window_s), steady, 25 * max(window_s, 10)) == 0
-    most = rate * (1 - 1 / calls) if name == "counter" and calls > 1 else rate  # it rounds up what it weighs
-    assert steady >= most * 0.85 or (name == "counter" and calls == 1)
+    assert count_refused(make(Limit(calls, window_s), 0.0), steady, 25 * max(window_s, 10)) == 0
+    most = rate * (1 - 1 / calls) if name == "sliding counter" and calls > 1 else rate  # it rounds up what it weighs
+    assert steady >= most * 0.85 or (name == "sliding counter" and calls == 1)
 
 
 @pytest.mark.full
 @pytest.mark.usefixtures("virtual")
 @pytest.mark.parametrize("phase", [0.1, 0.6, 0.9])
-@pytest.mark.parametrize("name", ["fixed", "counter"])
+@pytest.mark.parametrize("name", ["fixed window", "sliding counter"])
 def test_whole_minutes(name: str, phase: float) -> None:
     """A service that counts in whole minutes is seen whenever they begin: a rate is held for as long as two."""
-    found, _ = searched(LIMITERS[name](300, 60.0, phase * 60))
+    found, _ = searched(LIMITERS[name](Limit(300, 60.0), phase))
     assert found.quota is not None
     assert 4.2 <= found.quota.calls / found.quota.window_s <= 5
 
@@ -103,7 +117,7 @@ def test_whole_minutes(name: str, phase: float) -> None:
 )
 def test_several_windows(windows: tuple[tuple[int, float], ...]) -> None:
     """Of two windows the one that counts in the long run is found."""
-    found, _ = searched(*itertools.starmap(sliding_log, windows))
+    found, _ = searched(*(SlidingLog(Limit(*window)) for window in windows))
     assert found.quota is not None
     true = min(calls / window_s for calls, window_s in windows)
     assert true * 0.85 <= found.quota.calls / found.quota.window_s <= true * (1 + 1e-9)
@@ -112,7 +126,7 @@ def test_several_windows(windows: tuple[tuple[int, float], ...]) -> None:
 @pytest.mark.usefixtures("virtual")
 def test_says_so() -> None:
     """A step whose first request was refused says nothing of its rate: it is told, and tried again later."""
-    found, _ = searched(sliding_log(60, 10.0), step_s=2.0)
+    found, _ = searched(SlidingLog(Limit(60, 10.0)), step_s=2.0)
     unclear = [probe.why for probe in found.probes if probe.trial == TrialResult.UNCLEAR]
     assert "requests of earlier steps still count" in unclear[0]
     assert any("still count; steps take " in why for why in unclear)
@@ -122,7 +136,7 @@ def test_says_so() -> None:
 @pytest.mark.parametrize(("how", "why"), [({"length_s": 30.0}, "duration 30 s: is over"), ({"count": 90}, "count 90")])
 def test_no_time_left(how: dict[str, object], why: str) -> None:
     """Where longer steps do not fit, the limit is not known: exit 3, and nothing to write."""
-    found, _ = searched(sliding_log(60, 10.0), step_s=2.0, **how)
+    found, _ = searched(SlidingLog(Limit(60, 10.0)), step_s=2.0, **how)
     assert (found.exit_code, found.quota) == (3, None)
     assert found.reason.startswith(why)
 
@@ -130,7 +144,7 @@ def test_no_time_left(how: dict[str, object], why: str) -> None:
 @pytest.mark.usefixtures("virtual")
 def test_small_burst() -> None:
     """Where a little is let through at once, the limit is found in seconds: nothing is held for long."""
-    found, took_s = searched(bucket(0.1)(50, 1.0), step_s=0.5, proof_s=0.0)
+    found, took_s = searched(Gcra(Limit(50, 1.0), 5), step_s=0.5, proof_s=0.0)
     assert found.rate is not None
     assert 47 <= found.rate <= 52
     assert took_s < 20
@@ -140,7 +154,7 @@ def test_small_burst() -> None:
 @pytest.mark.usefixtures("virtual")
 def test_refuses_for_ever() -> None:
     """A service that takes nothing any more is waited for, but not for ever: exit 3."""
-    found, took_s = searched(lambda now_s: now_s < 15)
+    found, took_s = searched(Exhausted())
     assert (found.exit_code, found.quota) == (3, None)
     assert found.reason.startswith("the service ")
     assert took_s < LONGEST_S
@@ -151,7 +165,7 @@ def test_proof_is_announced() -> None:
     """What takes a minute or two is said before, with the reason; without a quota to write nothing is held so long."""
     said: list[str] = []
     for proof_s in (0.0, PROOF_S):
-        search, service = Search(step_s=1.0, proof_s=proof_s), Limited(sliding_log(25, 1.0))
+        search, service = Search(step_s=1.0, proof_s=proof_s), Limited(SlidingLog(Limit(25, 1.0)))
         run(execute(search, endless(), SETTINGS, connect=service.connect, note=said.append))
     assert len(said) == 1
     assert said[0].startswith("holding ")

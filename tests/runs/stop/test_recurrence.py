@@ -90,10 +90,10 @@ class Window(RollingWindow):
         self.open += 1
         super().take(now)
 
-    def give_back(self) -> None:
+    def give_back(self, taken_at: float) -> None:
         """Count a place that is given back."""
         self.open -= 1
-        super().give_back()
+        super().give_back(taken_at)
 
     def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
         """Count a place that ages."""
