@@ -61,21 +61,10 @@ class Quota(Protocol):
         ...
 
 
-class NoQuota:
-    """Every call may leave at once."""
+class LearnsNothing:
+    """What a quota has that paces its calls without a word of the service's: nothing is learnt, and nothing kept."""
 
-    def ready_at(self) -> float:
-        """Return the beginning of time."""
-        return -math.inf
-
-    def take(self, now: float) -> None:
-        """Do nothing."""
-
-    def give_back(self, taken_at: float) -> None:
-        """Do nothing."""
-
-    def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
-        """Do nothing."""
+    __slots__ = ()
 
     def note_allowance(
         self, now: float, sent_at: float, said: Allowance | None, *, throttled: bool = False, most_s: float = math.inf
@@ -97,12 +86,29 @@ class NoQuota:
     def recall(self, text: str, wall_s: float) -> None:
         """Do nothing."""
 
+
+class NoQuota(LearnsNothing):
+    """Every call may leave at once."""
+
+    def ready_at(self) -> float:
+        """Return the beginning of time."""
+        return -math.inf
+
+    def take(self, now: float) -> None:
+        """Do nothing."""
+
+    def give_back(self, taken_at: float) -> None:
+        """Do nothing."""
+
+    def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
+        """Do nothing."""
+
     def places(self, now: float, latency_s: float) -> list[Places]:
         """Return none."""
         return []
 
 
-class RollingWindow:
+class RollingWindow(LearnsNothing):
     """A log of the last calls: in no window of the given length does the server see more than the limit.
 
     A sliding-window log, not a token bucket: a bucket of burst 60 that refills at 1/s lets about 120 calls into one
@@ -154,26 +160,6 @@ class RollingWindow:
         elif self._share < 1.0 and not failed:  # an error proves nothing about the limit
             self._grow(now)
 
-    def note_allowance(
-        self, now: float, sent_at: float, said: Allowance | None, *, throttled: bool = False, most_s: float = math.inf
-    ) -> None:
-        """Do nothing."""
-
-    def note_unavailable(self, sent_at: float) -> bool:
-        """Take none for a refusal."""
-        return False
-
-    def finding(self) -> PaceFinding | None:
-        """Return none."""
-        return None
-
-    def remember(self, wall_s: float) -> str | None:
-        """Return none: nothing is learnt."""
-        return None
-
-    def recall(self, text: str, wall_s: float) -> None:
-        """Do nothing."""
-
     def places(self, now: float, latency_s: float) -> list[Places]:
         """Return a place for each call of each limit; one in flight counts as if half its way was behind it."""
         in_flight = (now + latency_s / 2,) * self._in_flight
@@ -206,7 +192,7 @@ class RollingWindow:
         return self._answered[-room] + limit.window_s
 
 
-class EvenPacer:
+class EvenPacer(LearnsNothing):
     """Spreads the calls over the windows: one leaves an even share of the tightest window after the other."""
 
     def __init__(self, limits: Sequence[Limit]) -> None:
@@ -228,26 +214,6 @@ class EvenPacer:
             self._next, self._taken_at = self._before, -math.inf
 
     def answered(self, now: float, sent_at: float, *, throttled: bool, failed: bool = False) -> None:
-        """Do nothing."""
-
-    def note_allowance(
-        self, now: float, sent_at: float, said: Allowance | None, *, throttled: bool = False, most_s: float = math.inf
-    ) -> None:
-        """Do nothing."""
-
-    def note_unavailable(self, sent_at: float) -> bool:
-        """Take none for a refusal."""
-        return False
-
-    def finding(self) -> PaceFinding | None:
-        """Return none."""
-        return None
-
-    def remember(self, wall_s: float) -> str | None:
-        """Return none: nothing is learnt."""
-        return None
-
-    def recall(self, text: str, wall_s: float) -> None:
         """Do nothing."""
 
     def places(self, now: float, latency_s: float) -> list[Places]:

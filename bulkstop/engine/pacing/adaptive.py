@@ -27,7 +27,7 @@ import math
 from dataclasses import dataclass
 
 from bulkstop.engine.limits.estimate import Places
-from bulkstop.model import Allowance, PaceFinding
+from bulkstop.engine.limits.quota import LearnsNothing
 
 START_RATE = 20.0  # reaches 500/s in less than a second; a limit of 1/s it overruns by a few calls
 LEAST_RATE = 0.05  # a tenth of the smallest limit that is documented, 1800 an hour
@@ -76,7 +76,7 @@ MOST_DOUBLINGS = 20
 VOUCHED_S = 0.1  # of growth, for which one answer stands; or the rate would jump after a pause
 
 
-class Adaptive:
+class Adaptive(LearnsNothing):
     """A quota (see engine/limits/quota.py) that paces calls evenly at a rate it finds by itself, never in a burst.
 
     Only calls that went well let the rate grow, and only while the rate is what holds the work back. `rate` stays
@@ -140,26 +140,6 @@ class Adaptive:
             self._round.answered += 1
             if self._round.is_over(now, sent_at):
                 self._end_round(now)
-
-    def note_allowance(
-        self, now: float, sent_at: float, said: Allowance | None, *, throttled: bool = False, most_s: float = math.inf
-    ) -> None:
-        """Do nothing."""
-
-    def note_unavailable(self, sent_at: float) -> bool:
-        """Take none for a refusal."""
-        return False
-
-    def finding(self) -> PaceFinding | None:
-        """Return none."""
-        return None
-
-    def remember(self, wall_s: float) -> str | None:
-        """Return none: nothing is learnt."""
-        return None
-
-    def recall(self, text: str, wall_s: float) -> None:
-        """Do nothing."""
 
     def places(self, now: float, latency_s: float) -> list[Places]:
         """Return the one place of a rate: the one that is tried at present."""
