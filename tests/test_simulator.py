@@ -634,7 +634,7 @@ async def test_throttled_answer_is_as_asked_for(call: Caller) -> None:
         ("draft-6", [Allowance(1, 5.0, 2, 5.0), Allowance(0, 4.0, 2, 5.0), Allowance(0, 3.0, 2, 5.0)]),
         ("draft-7", [Allowance(1, 5.0, 2, 5.0), Allowance(0, 4.0, 2, 5.0), Allowance(0, 3.0, 2, 5.0)]),
         ("draft-8", [Allowance(1, 5.0, 2, 5.0), Allowance(0, 4.0, 2, 5.0), Allowance(0, 3.0, 2, 5.0)]),
-        ("x", [Allowance(1, 5.0, 2), Allowance(0, 4.0, 2), Allowance(0, 3.0, 2)]),
+        ("x-ratelimit", [Allowance(1, 5.0, 2), Allowance(0, 4.0, 2), Allowance(0, 3.0, 2)]),
     ],
 )
 async def test_answers_say_what_is_left(call: Caller, form: RateLimitHeaders, wanted: list[Allowance | None]) -> None:

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
-RateLimitHeaders = Literal["none", "draft-6", "draft-7", "draft-8", "x"]
-HEADER_FORMS: Final = ("none", "draft-6", "draft-7", "draft-8", "x")
+RateLimitHeaders = Literal["none", "draft-6", "draft-7", "draft-8", "x-ratelimit"]
+HEADER_FORMS: Final = ("none", "draft-6", "draft-7", "draft-8", "x-ratelimit")
 
 
 class WindowState(NamedTuple):
@@ -39,7 +39,7 @@ def format_rate_limits(form: RateLimitHeaders, windows: Sequence[WindowState]) -
             items = (f'"{_name(each)}";r={each.remaining};t={math.ceil(each.reset_s)}' for each in windows)
             named = (f'"{_name(each)}";q={each.calls};w={_whole(each.window_s)}' for each in windows)
             return (("RateLimit", ", ".join(items)), ("RateLimit-Policy", ", ".join(named)))
-        case "x":
+        case "x-ratelimit":
             return (
                 ("X-RateLimit-Limit", str(limit)),
                 ("X-RateLimit-Remaining", str(remaining)),
