@@ -130,7 +130,8 @@ class Hostile:
         if "getAllCampaignDetails" in target:
             return http(page(said, token))
         kind = re.search(r"cd-(\w+)", target)
-        assert kind is not None, target
+        if kind is None:  # a proxy is asked for a tunnel
+            return http(said.encode(), status="403 Forbidden")
         if kind[1] == "throttled" and not self.throttled:
             self.throttled = True
             limit = {"errors": [{"msg": f"rate limit exceeded {said}", "retryAfterMs": 1}]}
@@ -420,7 +421,9 @@ async def test_a_proxy_that_repeats_its_password(stage: Stage) -> None:
             stage.run("discover", "--host", "http://127.0.0.1:1", *LIST, "-o", "found.csv"),
         ]
         ends = await asyncio.gather(*jobs)
-    assert [end.code for end in ends] == [1, 1, 3, 0], ends
+    codes = [end.code for end in ends]
+    assert set(codes[:2]) <= {1, 3}, ends  # by the order of the answers so many fail in a row that the group ends
+    assert codes[2:] == [3, 0], ends
     assert PASSWORD in server.sent
     stage.check()
 
