@@ -590,6 +590,7 @@ PLAUSIBLE = [
         "list.csv",
         "ids.txt",
         "keep.txt",
+        "odd_ids",
         "token",
         "new.jsonl",
         "new.csv",

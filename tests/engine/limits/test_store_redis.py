@@ -124,7 +124,7 @@ class TestWindow:
         async with opened(f"unix://{server.client().config_get('unixsocket')['unixsocket']}", Limit(3, 20.0)) as store:
             assert await counted(store) == 2
             assert await claim(store) == 0.0
-            assert 19 < await claim(store) <= 20.201
+            assert 19 < await claim(store) <= 20.051
             assert [len(ages) for ages in await store.ages(["another", ACCOUNT])] == [0, 3]
 
     def test_two_processes_share_one_window(self, server: Server) -> None:
@@ -164,7 +164,7 @@ class TestWindow:
         async with opened(server.url, Limit(5, 20.0)) as store:
             ((first, second), others) = map(sorted, await store.ages([ACCOUNT, "another"]))
             assert 0 <= first <= second - 4
-            assert 5 <= second <= 20.2
+            assert 5 <= second <= 20.05
             assert others == []
 
     async def test_ages_of_a_clock_that_is_set_back(self, server: Server) -> None:
@@ -183,7 +183,7 @@ class TestWindow:
             assert client.zcard(KEY) <= 2
             assert sorted(client.keys()) == [META, KEY, f"{KEY}:notes"]
             assert all(0 < client.pttl(key) < LEASE_S * 1000 + 2000 for key in (KEY, f"{KEY}:notes"))
-            assert 0 < client.pttl(META) <= UNUSED_MS + LEASE_S * 1000 + 2
+            assert 0 < client.pttl(META) <= UNUSED_MS + LEASE_S * 1000 + 10
 
     async def test_a_clock_that_is_set_back(self, server: Server) -> None:
         """A server's clock that goes back an hour permits nothing early, and delays nothing by more than a window."""
@@ -195,7 +195,7 @@ class TestWindow:
                 client.hincrby(META, "seen", 3_600_000)
             assert await counted(store) == 3
             wait_s = await claim(store)
-            assert 0.5 < wait_s <= 1.011
+            assert 0.5 < wait_s <= 1.006
             await asyncio.sleep(wait_s)
             assert await claim(store) == 0.0
             await claim_each(store, 2)  # as far apart as the first three were
@@ -206,7 +206,7 @@ class TestWindow:
         async with opened(server.url, Limit(3, 20.0)) as store, opened(server.url, Limit(3, 20.0)) as other:
             (grant,) = await store.settle([Take(ACCOUNT, 5)], [], {})
             assert (len(grant.places), grant.busy) == (3, 3)
-            assert 20.2 < grant.wait_s <= 20.201
+            assert 20.05 < grant.wait_s <= 20.051
             answered, unused, _ = grant.places
             await store.settle([], [Change(ACCOUNT, answered, 15.0), Change(ACCOUNT, unused, None)], {})
             assert sorted(round(age) for age in (await other.ages([ACCOUNT]))[0]) == [0, 15]
@@ -238,13 +238,13 @@ class TestAway:
             server.stop()
             server.start()
             wait_s = await claim(store)
-            assert 0.9 < wait_s <= 1.011
+            assert 0.9 < wait_s <= 1.006
             assert await claim(other) > 0
             async with opened(server.url, *limits) as new:
                 assert await claim(new) > 0
             await claim_each(store, 3)
             await claim_each(other, 1)
-        assert events == [QuotaStoreEmptied(1.01)]
+        assert events == [QuotaStoreEmptied(1.005)]
         await store.close()
 
     async def test_emptied(self, server: Server) -> None:
