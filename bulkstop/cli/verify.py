@@ -24,7 +24,8 @@ from bulkstop.runs.lists.verify import read_sources, verify
 from bulkstop.runs.stop.input_files import is_same
 from bulkstop.settings import Settings
 from bulkstop.settings.spec import CONCURRENCY, CONNECTION, CREDENTIALS, INPUT, QUOTA, RETRY_AFTER, SCOPE, TYPE
-from bulkstop.source.inputs import STDIN, Format
+from bulkstop.source.forms.format import Format
+from bulkstop.source.inputs import STDIN
 from bulkstop.text import printable
 
 LIST = ".running.csv"

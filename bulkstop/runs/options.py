@@ -10,7 +10,7 @@ from bulkstop.errors import SettingsError
 from bulkstop.model import DONE, FAILED, HELD_BACK, WORTH_A_RETRY, Limit, Outcome
 from bulkstop.naming import name_setting
 from bulkstop.settings.parse import parse_limit, parse_path
-from bulkstop.source.inputs import Format
+from bulkstop.source.forms.format import Format
 from bulkstop.text.likeness import suggest_near
 
 CAN_BE_RETRIED = frozenset(Outcome) - DONE - HELD_BACK - {Outcome.INVALID}

@@ -1,4 +1,4 @@
-"""From the name of an input to its form, then to its text."""
+"""From the name of an input to its bytes."""
 
 import gzip
 import io
@@ -9,13 +9,13 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
 
 from bulkstop.errors import InputError
 from bulkstop.naming import name_setting
-from bulkstop.text import format_size, printable, replace_controls
+from bulkstop.source.forms.format import Format, FormatOrigin, form_of_name, parse_format
+from bulkstop.text import format_size, replace_controls
 from bulkstop.text.faults import explain_os
 
 STDIN = "-"
@@ -36,51 +36,34 @@ STEP = 2**20
 """Bytes after which it is told how far the reading has come."""
 
 
-class Format(StrEnum):
-    """What the rows of an input look like; the values are those of the option `format`."""
-
-    CSV = "csv"
-    JSONL = "jsonl"
-    TXT = "txt"
-
-
-_ENDINGS = {".csv": Format.CSV, ".jsonl": Format.JSONL, ".ndjson": Format.JSONL, ".txt": Format.TXT}
 _PACKED = ".gz"
-_CHOICE = "|".join(Format)
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """An input that is known to be there: its name, the name that is shown, and how to read it."""
+    """An input that is known to be there: its name, the name that is shown, the form that was typed or its name tells.
+
+    `form` is None where nothing tells it before it is read; what its name tells need not fit its content.
+    """
 
     name: str
     label: str
-    form: Format
+    form: Format | None
+    form_from: FormatOrigin
     packed: bool = False
 
 
 def resolve_input(name: str, fmt: str | None) -> Input:
-    """Return the input of this name, or raise InputError when it is not there or nothing tells its form."""
+    """Return the input of this name, or raise InputError when it is not there."""
     label = replace_controls(name)
+    typed = None if fmt is None else parse_format(fmt)
     if name == STDIN:
-        return Input(name, label, _parse_format(fmt, "- (standard input)"))
-    lower = name.lower()
-    packed = lower.endswith(_PACKED)
-    form = _ENDINGS.get(Path(lower.removesuffix(_PACKED)).suffix) or _parse_format(fmt, label)
+        return Input(name, label, typed, FormatOrigin.OPTION)
     _refuse_absent(name, label)
-    return Input(name, label, form, packed)
-
-
-def _parse_format(fmt: str | None, label: str) -> Format:
-    if fmt is None:
-        raise InputError(
-            f"{label}: nothing tells its form: name it {', '.join(_ENDINGS)} (each also {_PACKED}), "
-            f"or give {name_setting('format')} {_CHOICE}"
-        )
-    try:
-        return Format(fmt)
-    except ValueError:
-        raise InputError(f" {printable(fmt)}: there is no such form; give {_CHOICE}", setting="format") from None
+    packed = name.lower().endswith(_PACKED)
+    if typed:
+        return Input(name, label, typed, FormatOrigin.OPTION, packed)
+    return Input(name, label, form_of_name(name), FormatOrigin.NAME, packed)
 
 
 def _refuse_absent(name: str, label: str) -> None:
@@ -138,8 +121,8 @@ class Metered(io.BufferedIOBase):
 
 
 @contextmanager
-def open_input(entry: Input, stdin: BinaryIO | None, most: int | None = None) -> Iterator[io.TextIOWrapper]:
-    """Hold the text of an input open; standard input (`stdin`, or the process's own) is left open for its owner.
+def open_input(entry: Input, stdin: BinaryIO | None, most: int | None = None) -> Iterator[Metered]:
+    """Hold the bytes of an input open, unpacked; standard input (`stdin`, or the process's own) stays open.
 
     Reading it raises InputError where it is longer than `most`, or than the usual limits without that.
     """
@@ -151,13 +134,7 @@ def open_input(entry: Input, stdin: BinaryIO | None, most: int | None = None) ->
             binary, size = _bytes_of(entry, stack)
             if most is None:
                 _refuse_bomb(entry, size)
-        yield _as_text(Metered(binary, entry, most, size))
-
-
-def meter_of(stream: io.TextIOWrapper) -> Metered:
-    """Return what counts the bytes of an input that is open."""
-    assert isinstance(stream.buffer, Metered)  # noqa: S101 - made so by open_input
-    return stream.buffer
+        yield Metered(binary, entry, most, size)
 
 
 def _standard_input() -> BinaryIO:
@@ -189,8 +166,3 @@ def _refuse_bomb(entry: Input, size: int) -> None:
         meter = Metered(copy, entry, None, size)
         while said > size * MOST_TIMES and meter.read1(STEP):
             pass
-
-
-def _as_text(binary: Metered) -> io.TextIOWrapper:
-    # Undecodable bytes become half surrogate pairs, so that one bad row is found and the others survive.
-    return io.TextIOWrapper(binary, encoding="utf-8", errors="surrogateescape", newline="\n")

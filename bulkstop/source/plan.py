@@ -4,7 +4,7 @@ import heapq
 import json
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +21,7 @@ from bulkstop.source.inputs import MOST_BYTES
 from bulkstop.source.protect import Protection
 from bulkstop.source.rows import unreadable_priority
 from bulkstop.source.spool import BLOCK, Spool
+from bulkstop.source.understood import Understood
 from bulkstop.text import format_count, format_size
 
 _TYPES = {kind.value: kind for kind in CampaignType}
@@ -42,8 +43,8 @@ class Plan:
     standard input; in memory a row costs about 40 bytes. `settled` gives the outcome of a row that has ended in an
     earlier run, `recorded` what the inputs were then; what `protection` names is held back, however often it is listed:
     `protected` counts such campaigns each once, whether their rows have ended or not.
-    Of temporary files the rows may take `most` bytes. Raises the InputError of an input that cannot be read, or that is
-    not what it was.
+    Of temporary files the rows may take `most` bytes. `understood` is how the inputs were read, complete once they are.
+    Raises the InputError of an input that cannot be read, or that is not what it was.
 
     Whoever knows the settings adds `warnings`, what should be looked at twice, and `ends_at`, the earliest time at
     which the last stop can leave.
@@ -58,8 +59,10 @@ class Plan:
         recorded: Mapping[str, Digest] | None = None,
         protection: Protection | None = None,
         most: int | None = None,
+        understood: Sequence[Understood] = (),
     ) -> None:
         self.rows = 0
+        self.understood = understood
         self.protected = 0
         self.is_claimed = False
         self.is_closed = False

@@ -8,7 +8,9 @@ from typing import NamedTuple
 from bulkstop.errors import InputError
 from bulkstop.ids import POSSIBLE, plain_id
 from bulkstop.model import Campaign
-from bulkstop.source.inputs import STDIN, Format, open_input, resolve_input
+from bulkstop.source.encoding import open_utf8
+from bulkstop.source.forms.format import Format
+from bulkstop.source.inputs import STDIN, open_input, resolve_input
 from bulkstop.source.line_reader import LineReader, read_lines, text_fault
 from bulkstop.text import format_count, has_controls, shorten
 from bulkstop.text.likeness import fold, fold_pattern
@@ -192,8 +194,8 @@ def _read(path: str) -> list[Rule]:
         raise InputError(" -: standard input is for the list; name a file", setting="protect")
     try:
         entry = resolve_input(path, Format.TXT)
-        with open_input(entry, None) as stream:
-            rules = list(_rules(LineReader(stream, entry.label)))
+        with open_input(entry, None) as binary:
+            rules = list(_rules(LineReader(open_utf8(binary), entry.label)))
     except InputError as error:
         raise InputError(f" {error}", setting="protect") from None
     if not rules:

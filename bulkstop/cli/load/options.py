@@ -36,7 +36,7 @@ from bulkstop.settings.spec import (
     SCOPE,
     TYPE,
 )
-from bulkstop.source.inputs import Format
+from bulkstop.source.forms.format import Format
 from bulkstop.text import printable
 
 HTML = "--html"

@@ -17,6 +17,7 @@ from bulkstop.runs import host
 from bulkstop.runs.stop.forecast import forecast_accounts
 from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.runs.stop.plan import check_usable, describe_plan
+from bulkstop.runs.stop.reading import check_columns
 from bulkstop.runs.wiring import (
     check_accounts,
     check_size,
@@ -66,6 +67,7 @@ def check_plan(plan: Plan, settings: Settings, options: StopOptions) -> None:
     why = f" (first {plan.first_invalid})" if plan.held_invalid else ""
     if options.strict:
         check_usable(plan)
+    check_columns(plan)
     if not plan.to_send and not plan.settled and not plan.held[Outcome.PROTECTED]:
         raise InputError(f"the list holds no campaign to stop{why}; nothing was sent")
     check_size(settings, plan.listed)

@@ -18,7 +18,7 @@ from bulkstop.report.stop.ledger import Mode
 from bulkstop.runs.options import format_outcomes, outcomes_to_retry, parse_expected
 from bulkstop.runs.stop.journal import choose_mode
 from bulkstop.settings import GROUPS
-from bulkstop.source.inputs import Format
+from bulkstop.source.forms.format import Format
 
 
 class StopOptions(NamedTuple):

@@ -1,4 +1,4 @@
-"""Rows of a list that has one on each line: a JSON object, or a bare id."""
+"""Rows of a list that has a JSON object, or a bare id, on each line."""
 
 import re
 import shlex
@@ -11,7 +11,7 @@ from bulkstop.errors import InputError
 from bulkstop.model import Row
 from bulkstop.naming import name_setting
 from bulkstop.source.line_reader import LineReader, read_lines, text_fault
-from bulkstop.source.rows import RowParser, find_layout, id_alone, note_header
+from bulkstop.source.rows import RowParser, id_alone
 from bulkstop.text.faults import explain_json
 
 # orjson reads 1024 levels but writes 254: what is carried must fit into a result line again.
@@ -36,7 +36,7 @@ def read_json_rows(reader: LineReader, parser: RowParser) -> Iterator[Row]:
                 f"make a list of its ids: {_write_jq(reader.label)}"
             )
         if not count:
-            _note_keys(content, reader.label)
+            _note_keys(content, parser)
         yield _row(line, content, parser)
 
 
@@ -49,10 +49,11 @@ def _write_jq(label: str) -> str:
     return f"{unpacked} > {shlex.quote(f'{label}.ids.txt')}"
 
 
-def _note_keys(content: str, label: str) -> None:
-    with suppress(orjson.JSONDecodeError):
+def _note_keys(content: str, parser: RowParser) -> None:
+    with suppress(ValueError):
         value: object = orjson.loads(content)
-        note_header(label, value if isinstance(value, dict) else ())
+        if isinstance(value, dict):
+            parser.note_columns(tuple(value))
 
 
 def _row(line: int, content: str, parser: RowParser) -> Row:
@@ -75,7 +76,7 @@ def _row(line: int, content: str, parser: RowParser) -> Row:
 
 def _object_row(line: int, keyed: dict[str, object], parser: RowParser) -> Row:
     try:
-        columns = find_layout(tuple(keyed))
+        columns = parser.layout(tuple(keyed))
     except ValueError as reason:
         return parser.invalid(line, str(reason), id_alone(keyed.get("campaign_id")), keyed)
     cells = list(keyed.values())
@@ -90,14 +91,3 @@ def _writable(content: str, value: object) -> bool:
     except orjson.JSONEncodeError:
         return False
     return True
-
-
-def read_id_rows(reader: LineReader, parser: RowParser) -> Iterator[Row]:
-    """Yield a row for every line that holds an id."""
-    for line, content in read_lines(reader):
-        if content.lstrip().startswith("#"):
-            continue
-        if fault := text_fault(content):
-            yield parser.invalid(line, fault, id_alone(content))
-        else:
-            yield parser.row(line, id_alone(content))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkstop.source.quotes import Quotes
+from bulkstop.source.forms.quotes import Quotes
 
 LINES = st.lists(st.text('",a', min_size=1, max_size=12), min_size=1, max_size=6)
 

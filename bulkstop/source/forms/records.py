@@ -1,16 +1,19 @@
 """Cuts a CSV text into records, so that no broken one hides another."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Self
 
 from bulkstop.errors import InputError
+from bulkstop.ids import LIKELY
+from bulkstop.source.forms.quotes import Quotes, RowShape
 from bulkstop.source.line_reader import LINE_CHARS, LineReader, is_blank, text_fault
-from bulkstop.source.quotes import Quotes, RowShape
+from bulkstop.source.understood import Finding, Understood
 from bulkstop.text.faults import explain_csv
 
+_MAY_BEGIN_COMMENT = "# \ufeff"
 _GLIMPSE_CHARS = 65_536
 _STRAY_RETURN = "a carriage return stands in the row outside quotes"
 _SWALLOWED = "its quotes go over lines that look like rows"
@@ -27,18 +30,23 @@ class Record:
     cells: list[str]
     fault: str | None = None
     torn: bool = False
+    is_doubtful: bool = False
+    """Whether it may as well be a comment."""
 
 
 class Records:
     """Cuts `first`, the line just taken from the text, and all that follow into records; blank lines are none.
 
-    Where quotes stand so that records cannot be told apart, each line concerned is a torn record. Raises InputError
-    for a quote that is never closed: what follows it might be rows that nobody would miss.
+    Nor are comments, which are counted. Where quotes stand so that records cannot be told apart, each line concerned is
+    a torn record; `shape` is what a row looks like, as soon as that is known. Raises InputError for a quote that is
+    never closed: what follows it might be rows that nobody would miss.
     """
 
-    def __init__(self, reader: LineReader, first: str, delimiter: str) -> None:
-        self._feed = _Feed(reader, first)
-        self._delimiter = delimiter
+    def __init__(self, reader: LineReader, first: str, delimiter: str, understood: Understood) -> None:
+        self.delimiter = delimiter
+        self.shape: RowShape | None = None
+        self._understood = understood
+        self._feed = _Feed(reader, first, self._is_comment)
         self._reader = csv.reader(self._feed, delimiter=delimiter, strict=True)
 
     def header(self) -> Record:
@@ -47,10 +55,10 @@ class Records:
         try:
             return Record(feed.start, feed.next_record(self._reader), feed.fault)
         except (csv.Error, _TooLongError) as error:
-            return next(_torn(feed, error, self._delimiter, None))
+            return next(_torn(feed, error, self.delimiter, None))
 
-    def rows(self, shape: RowShape) -> Iterator[Record]:
-        """Yield the records after the header; one whose quotes have swallowed lines that look like rows is torn."""
+    def __iter__(self) -> Iterator[Record]:
+        """Yield the records that follow; one whose quotes have swallowed lines that look like rows is torn."""
         feed, reader = self._feed, self._reader
         while True:
             try:
@@ -58,12 +66,20 @@ class Records:
             except StopIteration:
                 return
             except (csv.Error, _TooLongError) as error:
-                yield from _torn(feed, error, self._delimiter, shape)
+                yield from _torn(feed, error, self.delimiter, self.shape)
                 continue
-            if feed.inner and shape.swallows(cells):
-                yield from _swallowed(feed, self._delimiter)
+            if feed.inner and self.shape is not None and self.shape.swallows(cells):
+                yield from _swallowed(feed, self.delimiter)
             elif len(cells) > 1 or not is_blank(feed.piece):
-                yield Record(feed.start, cells, feed.fault)
+                yield Record(feed.start, cells, feed.fault, is_doubtful=feed.is_doubtful)
+
+    def _is_comment(self, piece: str) -> bool | None:
+        """Tell whether a line that begins with # is a comment; None where it may as well be a row."""
+        id_at = self.shape.id_at if self.shape else 0
+        if id_at and any(map(LIKELY.fullmatch, map(str.strip, glimpse(piece, self.delimiter)[id_at : id_at + 1]))):
+            return None
+        self._understood.note(Finding.COMMENTS, self._feed.text.line)
+        return True
 
 
 def glimpse(line: str, delimiter: str) -> list[str]:
@@ -115,8 +131,11 @@ class _Feed:
     `head` is the first line of the record, and `inner` are those that begin inside its quotes.
     """
 
-    def __init__(self, reader: LineReader, first: str) -> None:
+    def __init__(self, reader: LineReader, first: str, is_comment: Callable[[str], bool | None]) -> None:
         self.text = reader
+        self.is_doubtful = False
+        self._is_comment = is_comment
+        self._first = first
         self.head = self.piece = first
         self.start = reader.line
         self.inner: list[str] = []
@@ -135,6 +154,8 @@ class _Feed:
                 raise self._unclosed()
             raise StopIteration
         if not self._size:
+            if piece[0] in _MAY_BEGIN_COMMENT and piece is not self._first and self._pass_comment(piece):
+                return next(self)
             self.start, self.head = self.text.line, piece
             if piece in ("\n", "\r\n"):
                 self.text.skip_blank_lines()
@@ -149,9 +170,19 @@ class _Feed:
         self.fault = text_fault(piece) or self.fault
         return piece
 
+    def _pass_comment(self, piece: str) -> bool:
+        """Tell whether a line is a comment, and pass over what is left of it; note where it may be a row."""
+        if not piece.lstrip(_MAY_BEGIN_COMMENT[1:]).startswith("#"):
+            return False
+        is_comment = self._is_comment(piece)
+        self.is_doubtful = is_comment is None
+        while is_comment and not self.text.ended:
+            next(self._pieces)
+        return bool(is_comment)
+
     def next_record(self, reader: Iterator[list[str]]) -> list[str]:
         """Let the reader make one record; the limit of the csv module, which is everybody's, is raised no longer."""
-        self._size, self.fault = 0, None
+        self._size, self.fault, self.is_doubtful = 0, None, False
         if self.inner:
             self.inner = []
         try:
