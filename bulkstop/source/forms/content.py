@@ -40,12 +40,16 @@ def fits(named: Format, shown: Format, lines: Sequence[str]) -> bool:
     """Tell whether what a name says can be so: a table may be nothing but ids, one in each line."""
     if named == shown or {named, shown} <= _ALIKE:
         return True
-    return named is Format.CSV and shown is Format.TXT and not any(map(_holds_several_ids, filter(is_row, lines)))
+    rows = [line for line in lines if is_row(line)]
+    if named in _ALIKE:
+        return rows[0].lstrip("\ufeff \t").startswith('"')
+    return named is Format.CSV and shown is Format.TXT and not any(map(_holds_several_ids, rows))
 
 
 def _holds_ids(line: str) -> bool:
     """Tell whether a line, or its first cell, is nothing but likely ids."""
-    return has_id(line) or any(has_id(glimpse(line, delimiter)[0]) for delimiter in DELIMITERS if delimiter in line)
+    firsts = (glimpse(line, delimiter)[:1] for delimiter in DELIMITERS if delimiter in line)
+    return has_id(line) or any(has_id(cell) for cells in firsts for cell in cells)
 
 
 def _holds_several_ids(line: str) -> bool:

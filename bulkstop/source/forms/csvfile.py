@@ -30,7 +30,7 @@ def read_csv_rows(reader: LineReader, parser: RowParser) -> Iterator[Row]:
     if not parser.choice.has_header or not _find_header(first, delimiter, parser):
         found = delimiter or find_delimiter_of_rows(head)
         cells = [glimpse(line, found) for line in head]
-        if not parser.choice.has_header or is_headless(cells):
+        if not parser.choice.has_header or is_headless(cells, parser):
             table = Table(parser)
             table.go_without_header(cells, begins_with_ids=parser.choice.has_header)
             yield from _rows(Records(reader, first, found, parser.understood), table)

@@ -30,9 +30,18 @@ def _means_id(name: str, parser: RowParser) -> bool:
     return key_of(name) == key_of(chosen) if chosen else field_of(name) == _ID
 
 
-def is_headless(records: Sequence[Sequence[object]]) -> bool:
-    """Tell whether the first records of a table are all rows: each begins with a likely id, and has no other."""
-    return bool(records) and all(begins_with_id(cells) for cells in records)
+def is_headless(records: Sequence[Sequence[object]], parser: RowParser) -> bool:
+    """Tell whether the first records of a table are all rows: each begins with a likely id, and has no other.
+
+    What is clearly a spoilt id makes no header of its record, and a header further down none of the first.
+    """
+    first, *others = records
+    rows = (cells for cells in others if cells and not names_ids(cells, parser))
+    return begins_with_id(first) and all(begins_with_id(cells) or _is_spoilt_id(cells[0]) for cells in rows)
+
+
+def _is_spoilt_id(cell: object) -> bool:
+    return isinstance(cell, str) and clean_id(cell).fault is not None
 
 
 def begins_with_id(cells: Sequence[object]) -> bool:
