@@ -235,7 +235,7 @@ class RowParser:
     def _campaign(self, line: int, values: Values, carried: Mapping[str, object] | None) -> Campaign:
         campaign_id, campaign_type, account_id, stream_id, iid, priority, name = values
         defaults = self.defaults
-        text_id = _text("campaign_id", campaign_id) or _missing("campaign_id", carried)
+        text_id = _text("campaign_id", campaign_id, any_id=self.any_id) or _missing("campaign_id", carried)
         kind = _type(campaign_type) or defaults.campaign_type or _missing("campaign_type", carried, "type")
         account = _text("account_id", account_id) or defaults.account_id or _missing("account_id", carried)
         stream = _text("stream_id", stream_id) or defaults.stream_id or _missing("stream_id", carried)
@@ -276,9 +276,9 @@ def near_column(field: str, names: tuple[str, ...]) -> str | None:
     return find_near(field, [name for name in names if field_of(name) is None], _NEAR_ENOUGH)
 
 
-def _text(field: str, value: object) -> str:
+def _text(field: str, value: object, *, any_id: bool = False) -> str:
     if isinstance(value, str):
-        return value.strip() if value.isascii() else strip_unseen(value)
+        return value.strip() if any_id or value.isascii() else strip_unseen(value)
     if value is None:
         return ""
     if isinstance(value, int) and not isinstance(value, bool):

@@ -7,7 +7,7 @@ from itertools import islice
 
 from bulkstop import source
 from bulkstop.errors import InputError
-from bulkstop.model import Campaign, Defaults, Outcome, Pace, Row
+from bulkstop.model import Campaign, Defaults, Outcome, Pace, Result, Row
 from bulkstop.redact import hide_password
 from bulkstop.report.stop.plan import UNUSABLE_SHOWN, Deadline, Forecast, GuardFacts, PlanFacts, UnusableRow
 from bulkstop.report.store import StoreFacts
@@ -34,12 +34,13 @@ def make_plan(
     *,
     fmt: str | None = None,
     settled: Callable[[Row], Outcome | None] | None = None,
+    find_unusable: Callable[[Row], Result | None] = lambda row: None,
     recorded: Mapping[str, Digest] | None = None,
 ) -> Plan:
     """Read every row of the inputs (paths, `-`, or campaigns made by hand) and plan the run; nothing is sent.
 
-    `settled` and `recorded` are what an earlier run knows, as `Plan` takes them. Raises InputError for an input that
-    cannot be read to its end, or is not what it was.
+    `settled`, `find_unusable` and `recorded` are what an earlier run knows, as `Plan` takes them. Raises InputError for
+    an input that cannot be read to its end, or is not what it was.
     """
     understood: list[Understood] = []
     return Plan(
@@ -47,6 +48,7 @@ def make_plan(
         understood=understood,
         order=settings.order,
         settled=settled,
+        find_unusable=find_unusable,
         recorded=recorded,
         protection=read_protection(settings.protect),
         most=settings.max_input_size,

@@ -33,7 +33,7 @@ def read_csv_rows(reader: LineReader, parser: RowParser) -> Iterator[Row]:
         if not parser.choice.has_header or is_headless(cells, parser):
             table = Table(parser)
             table.go_without_header(cells, begins_with_ids=parser.choice.has_header)
-            yield from _rows(Records(reader, first, found, parser.understood), table)
+            yield from _rows(Records(reader, first, found, parser), table)
             return
     yield from _rows_below_header(reader, first, delimiter, parser)
 
@@ -86,7 +86,7 @@ def _rows_below_header(reader: LineReader, first: str, delimiter: str | None, pa
     pieces = read_pieces(reader)
     piece: str | None = first
     while piece is not None:
-        records = Records(reader, piece, delimiter or find_delimiter(piece, parser), parser.understood)
+        records = Records(reader, piece, delimiter or find_delimiter(piece, parser), parser)
         header = records.header()
         try:
             _read_header(table, header, records, reader.label)

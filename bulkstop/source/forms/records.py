@@ -10,7 +10,8 @@ from bulkstop.errors import InputError
 from bulkstop.ids import LIKELY
 from bulkstop.source.forms.quotes import Quotes, RowShape
 from bulkstop.source.line_reader import LINE_CHARS, LineReader, is_blank, text_fault
-from bulkstop.source.understood import Finding, Understood
+from bulkstop.source.rows import RowParser
+from bulkstop.source.understood import Finding
 from bulkstop.text.faults import explain_csv
 
 _MAY_BEGIN_COMMENT = "# \ufeff"
@@ -42,10 +43,11 @@ class Records:
     never closed: what follows it might be rows that nobody would miss.
     """
 
-    def __init__(self, reader: LineReader, first: str, delimiter: str, understood: Understood) -> None:
+    def __init__(self, reader: LineReader, first: str, delimiter: str, parser: RowParser) -> None:
         self.delimiter = delimiter
         self.shape: RowShape | None = None
-        self._understood = understood
+        self._understood = parser.understood
+        self._has_comments = not parser.any_id  # else a row may begin with #
         self._feed = _Feed(reader, first, self._is_comment)
         self._reader = csv.reader(self._feed, delimiter=delimiter, strict=True)
 
@@ -75,6 +77,8 @@ class Records:
 
     def _is_comment(self, piece: str) -> bool | None:
         """Tell whether a line that begins with # is a comment; None where it may as well be a row."""
+        if not self._has_comments:
+            return False
         id_at = self.shape.id_at if self.shape else 0
         if id_at and any(map(LIKELY.fullmatch, map(str.strip, glimpse(piece, self.delimiter)[id_at : id_at + 1]))):
             return None

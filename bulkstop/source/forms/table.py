@@ -116,7 +116,7 @@ class Table:
         if not any(not isinstance(cell, str) or cell.strip() for cell in cells if cell is not None):
             self.parser.understood.note(Finding.BLANK_ROWS, line)
             return None
-        if _is_comment(value, cells):
+        if not self.parser.any_id and _is_comment(value, cells):
             self.parser.understood.note(Finding.COMMENTS, line)
             return None
         if self._is_header(value, cells):
