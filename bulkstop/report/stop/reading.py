@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bulkstop.text import format_count, printable, shorten
+from bulkstop.text import SHOWN_CHARS, format_count, printable, shorten
 
 USUAL_ENCODINGS = frozenset({"utf-8", "ascii"})
-OBVIOUS_IDS = frozenset({"campaign_id", "campaignid"})
+OBVIOUS_IDS = frozenset({"campaign_id", "campaignid", "id", "_id"})
 """What a column of ids is called where nothing need be said of it."""
 DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 NAMES_SHOWN = 5
@@ -101,7 +101,8 @@ def _say_met(met: Mapping[str, Met]) -> Iterator[str]:
     for kind, each in met.items():
         if kind not in _MET:
             continue
-        as_example = f": {shorten(each.before)!r} is {each.after}" if each.before else ""
+        before = each.before[:SHOWN_CHARS] + "\u2026" * (len(each.before) > SHOWN_CHARS)
+        as_example = f": {before!r} is {each.after}" if before else ""
         where = f" (first line {each.line}{as_example})" if each.line else ""
         yield f"{format_count(each.times, *_MET[kind])}{where}"
 

@@ -494,7 +494,8 @@ def test_no_id_vanishes(text: str) -> None:
         rows = {row.line: row for row in read(["-"], defaults=DEFAULTS, fmt="csv", stdin=stdin)}
     except InputError:
         return
-    ends = r"\r\n|\r|\n" if re.search(r"\r(?!\n)", text.partition("\n")[0]) else "\n"
+    first = text.partition("\n")[0].removesuffix("\r")
+    ends = r"\r\n|\r|\n" if "\r" in first else "\n"
     for number, line in enumerate(re.split(ends, text)[1:], start=2):
         if "cd-" in line:
             row = rows[number]
