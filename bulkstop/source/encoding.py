@@ -27,7 +27,9 @@ _NULS = (
 )
 # A carriage return that ends a line by itself; of several before a line feed none does.
 _LONE_RETURN = re.compile(r"\r++(?!\n)")
-_NOTHING = b' \t\r\n"\xef\xbb\xbf\xff\xfe'
+LONGEST_MARK = 4
+"""Bytes by which an encoding can be told."""
+_NOTHING = ' \t"\ufeff'
 """What alone makes no line of something: blanks, quotes, byte order marks."""
 
 
@@ -47,9 +49,7 @@ def open_text(binary: io.BufferedIOBase, label: str, encoding: str | None = None
     not become half surrogate pairs, so that one bad line is found and the others survive. Lines may all end with CR.
     Raises InputError when the beginning cannot be read.
     """
-    head, is_whole = _read_head(binary, label)
-    name = encoding or find_encoding(head)
-    start = codecs.getincrementaldecoder(name)(errors="replace").decode(head, final=is_whole)
+    head, start, name, is_whole = _read_head(binary, label, encoding)
     errors = "surrogateescape" if _is_superset_of_ascii(name) else "replace"
     newline = None if _ends_lines_with_returns(start, is_whole=is_whole) else "\n"
     # Closing the text must not close what whoever opened the bytes may still want.
@@ -97,25 +97,30 @@ class Begun(io.BufferedIOBase):
         return data
 
 
-def _read_head(binary: io.BufferedIOBase, label: str) -> tuple[bytes, bool]:
-    """Return the first bytes, as far as a line of something, and whether they are all; more are not waited for."""
-    head = b""
-    try:
-        while not _holds_line(head) and len(head) < HEAD_BYTES:
+def _read_head(binary: io.BufferedIOBase, label: str, encoding: str | None) -> tuple[bytes, str, str, bool]:
+    """Return the first bytes, as far as a line of something, as text, its encoding, and whether they are all."""
+    head, text, name = b"", "", encoding or UTF_8
+    is_whole = False
+    while not is_whole and not _holds_line(text) and len(head) < HEAD_BYTES:
+        try:
             data = binary.read1(HEAD_BYTES)
-            if not data:
-                return head, True
-            head += data
-    except (OSError, EOFError, zlib.error) as error:
-        if not head:
+        except (OSError, EOFError, zlib.error) as error:
+            if head:
+                break  # what there is of it may be rows
             raise InputError(f"{label}: line 1: cannot be read on: {explain_unpacking(error)}") from None
-    return head, False
+        is_whole = not data
+        head += data
+        if len(head) < LONGEST_MARK and not is_whole:
+            continue
+        name = encoding or find_encoding(head)
+        text = codecs.getincrementaldecoder(name)(errors="replace").decode(head, final=is_whole)
+    return head, text, name, is_whole
 
 
-def _holds_line(head: bytes) -> bool:
+def _holds_line(text: str) -> bool:
     """Tell whether a whole line is there that is neither blank nor a comment."""
-    *lines, _ = head.replace(b"\0", b"").removesuffix(b"\r").replace(b"\r", b"\n").split(b"\n")
-    return len(head) > 3 and any(not line.lstrip(_NOTHING).startswith(b"#") and line.strip(_NOTHING) for line in lines)
+    *lines, _ = text.removesuffix("\r").replace("\r", "\n").split("\n")
+    return any(not line.lstrip(_NOTHING).startswith("#") and line.strip(_NOTHING) for line in lines)
 
 
 def _is_superset_of_ascii(name: str) -> bool:

@@ -155,15 +155,14 @@ class RowParser:
         """Return where the cells under these names belong; raises ValueError when two of them mean the same."""
         return find_layout(names, self.choice)
 
-    def note_columns(self, names: Sequence[str]) -> None:
+    def note_columns(self, names: Sequence[str], layout: Layout | None = None) -> None:
         """Note of the first columns, or keys, what they mean."""
         if self.understood.columns or self.understood.others:
             return
-        layout = self.layout(tuple(names))
-        places = layout.values([*range(len(names))])
-        self.understood.columns = {
-            field: names[place] for field, place in zip(FIELDS, places, strict=True) if isinstance(place, int)
-        }
+        layout = layout or self.layout(tuple(names))
+        meanings = zip(layout.values([*range(len(names))]), FIELDS, strict=True)
+        places = sorted((place, meaning) for place, meaning in meanings if isinstance(place, int))
+        self.understood.columns = {meaning: names[place] for place, meaning in places}
         self.understood.others = tuple(name for name, _ in layout.others)
         if not self.choice.id_column:
             self.understood.id_not_taken = tuple(name for name in self.understood.others if field_of(name) == FIELDS[0])

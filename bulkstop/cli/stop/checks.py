@@ -65,9 +65,9 @@ def running_list(target: str) -> str:
 def check_plan(plan: Plan, settings: Settings, options: StopOptions) -> None:
     """Refuse a plan that is not what the caller expects; raises InputError or SettingsError."""
     why = f" (first {plan.first_invalid})" if plan.held_invalid else ""
+    check_columns(plan)
     if options.strict:
         check_usable(plan)
-    check_columns(plan)
     if not plan.to_send and not plan.settled and not plan.held[Outcome.PROTECTED]:
         raise InputError(f"the list holds no campaign to stop{why}; nothing was sent")
     check_size(settings, plan.listed)

@@ -12,7 +12,7 @@ from bulkstop.source.rows import RowParser
 
 LINES = 20
 """So many lines are looked at."""
-_JSON = re.compile(r"\{\s*(?:[\"}]|$)|\[\s*(?:[\[{\"\]]|$)")
+_JSON = re.compile(r"\{\s*(?:[\"}]|$)|\[\s*(?:[\[{\"]|\]?\s*$)")
 _ALIKE = frozenset({Format.JSON, Format.JSONL})
 
 

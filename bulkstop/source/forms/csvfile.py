@@ -94,7 +94,7 @@ def _rows_below_header(reader: LineReader, first: str, delimiter: str | None, pa
             fault = fault or error
             if header.torn or above == LINES_ABOVE or not is_title(header.cells):
                 raise fault from None
-            above += 1
+            above += any(map(str.strip, header.cells))
             piece = next(pieces, None)
             continue
         if above:

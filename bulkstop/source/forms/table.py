@@ -8,7 +8,7 @@ from bulkstop.ids import LIKELY, POSSIBLE
 from bulkstop.model import CampaignType, Row
 from bulkstop.naming import name_setting
 from bulkstop.source.clean import USUAL_CHARS, clean_id
-from bulkstop.source.rows import FIELDS, Layout, RowParser, field_of, key_of, near_column
+from bulkstop.source.rows import FIELDS, Layout, RowParser, field_of, find_layout, key_of, near_column
 from bulkstop.source.understood import Finding
 from bulkstop.text import format_count, printable, shorten
 
@@ -85,7 +85,7 @@ class Table:
         if missing := [name for _, name in self.parser.choice.columns if key_of(name) not in map(key_of, names)]:
             raise InputError(f"{where}: no column {missing[0]!r} among {_list_names(names)}")
         try:
-            self._take(tuple(_distinct(names)))
+            self._take(distinct := tuple(_distinct(names)), self.parser.layout(distinct))
         except ValueError as reason:
             choose = name_setting("column", f"{str(reason).rpartition(' the ')[2].partition(';')[0]}=NAME")
             raise InputError(f"{where}: {reason}, or say which: {choose}") from None
@@ -103,7 +103,7 @@ class Table:
             names[place] = "campaign_type"
         self.begins_with_ids = begins_with_ids
         self.parser.understood.has_header = False
-        self._take(tuple(names))
+        self._take(tuple(names), find_layout(tuple(names)))
 
     def row(self, line: int, cells: Sequence[object]) -> Row | None:
         """Return the row of a record; None for one that is blank, or a header once more."""
@@ -172,10 +172,9 @@ class Table:
             return True
         return all(field_of(cell) or key_of(cell) in map(key_of, self.names) for cell in texts)
 
-    def _take(self, names: tuple[str, ...]) -> None:
-        self.layout = self.parser.layout(names)
-        self.names = names
-        self.parser.note_columns(names)
+    def _take(self, names: tuple[str, ...], layout: Layout) -> None:
+        self.names, self.layout = names, layout
+        self.parser.note_columns(names, layout)
 
 
 def _name(cell: object) -> str:
