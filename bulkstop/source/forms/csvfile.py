@@ -26,7 +26,7 @@ def read_csv_rows(reader: LineReader, parser: RowParser) -> Iterator[Row]:
     first, delimiter = _begin(reader, parser)
     if first is None:
         raise InputError(f"{reader.label}: is empty; its first line must name the columns, at least {ID_NAMES[0]}")
-    head = [first, *(line for line in reader.head if is_row(line))]
+    head = [first, *(line for line in reader.head if is_row(line))][:LINES_ABOVE]
     if not parser.choice.has_header or not _find_header(first, delimiter, parser):
         found = delimiter or find_delimiter_of_rows(head)
         cells = [glimpse(line, found) for line in head]

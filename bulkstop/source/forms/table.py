@@ -14,7 +14,7 @@ from bulkstop.text import format_count, printable, shorten
 
 NAMES_SHOWN = 10
 LINES_ABOVE = 20
-"""So many lines of a title, at most, may stand above a header."""
+"""So many lines tell whether there is a header; of a title, at most, so many may stand above it."""
 _ID, *_OTHERS = FIELDS
 _TYPES = frozenset(CampaignType)
 _SCOPE = ("account_id", "stream_id", "iid")
