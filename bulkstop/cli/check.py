@@ -43,7 +43,7 @@ Exit codes:
     "--format",
     "fmt",
     type=WordChoice([form.value for form in Format]),
-    help="Form of standard input, and of files whose name does not tell.",
+    help="Form of all lists; by default what their names and contents show.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Tell a machine: one JSON object on standard output.")
 @with_settings(*(group for group in GROUPS if group != GRACE))

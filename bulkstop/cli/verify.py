@@ -69,7 +69,7 @@ Exit codes:
     "--format",
     "fmt",
     type=WordChoice([form.value for form in Format]),
-    help="Form of standard input, and of lists whose name does not tell.",
+    help="Form of all lists; by default what their names and contents show.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Tell a machine: one JSON object on standard output.")
 @click.option("--quiet", is_flag=True, help="Say only what still runs, went wrong, or may have.")

@@ -134,7 +134,7 @@ def _outcome(name: str) -> Outcome:
         return outcome
     why = "is done and is not sent again" if outcome in DONE else "was held back on purpose and is not sent again"
     if outcome is Outcome.INVALID:
-        why = "can never be sent as it is; mend such rows in a new list"
+        why = "can never be sent as it is; mend such rows in the list, and resume"
     others = format_outcomes(CAN_BE_RETRIED)
     raise SettingsError(f": what is {outcome} {why}; give {others}", setting="retry")
 

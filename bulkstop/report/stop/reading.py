@@ -89,8 +89,7 @@ def _say(of: ReadingFacts) -> Iterator[str]:
 
 def _say_columns(of: ReadingFacts) -> Iterator[str]:
     if not of.has_header:
-        columns = (f"{field} from {name!r}" for field, name in of.columns.items() if field != name)
-        yield ", ".join(("no header", *columns))
+        yield ", ".join(("no header", *(f"{field} from {name}" for field, name in of.columns.items())))
     elif (name := of.columns.get("campaign_id")) is not None and (of.not_taken or name.lower() not in OBVIOUS_IDS):
         yield f"ids from {name!r}" + (f", not from {_list(of.not_taken)}" if of.not_taken else "")
     if of.is_filled and of.carried:

@@ -1,6 +1,5 @@
 """What the first lines of an input show of its form."""
 
-import re
 from collections.abc import Sequence
 
 from bulkstop.source.clean import clean_id
@@ -12,7 +11,6 @@ from bulkstop.source.rows import RowParser
 
 LINES = 20
 """So many lines are looked at."""
-_JSON = re.compile(r"\{\s*(?:[\"}]|$)|\[\s*(?:[\[{\"]|\]?\s*$)")
 _ALIKE = frozenset({Format.JSON, Format.JSONL})
 
 
@@ -27,13 +25,22 @@ def find_form(lines: Sequence[str], parser: RowParser) -> Format | None:
     rows = [line for line in lines if is_row(line)][:LINES]
     if not rows:
         return None
-    if _JSON.match(rows[0].lstrip("\ufeff \t")):
+    if _begins_json(rows[0]):
         return Format.JSON
     if any(names_ids(glimpse(line, find_delimiter(line, parser)), parser) for line in rows[:1]):
         return Format.CSV
     if not any(map(_holds_ids, rows[:1])):
         return None
     return Format.CSV if any(map(_has_other_cells, rows)) else Format.TXT
+
+
+def _begins_json(line: str) -> bool:
+    """Tell whether a line begins an object, or an array of something: `[x] cd-1` is an id beside a box."""
+    text = line.strip("\ufeff \t\r")
+    rest = text[1:].lstrip()
+    if text.startswith("{"):
+        return rest[:1] in ("", '"', "}")
+    return text.startswith("[") and (rest in ("", "]") or rest[0] in '[{"')
 
 
 def fits(named: Format, shown: Format, lines: Sequence[str]) -> bool:

@@ -104,6 +104,8 @@ class Table:
         self.begins_with_ids = begins_with_ids
         self.parser.understood.has_header = False
         self._take(tuple(names), find_layout(tuple(names)))
+        columns = self.parser.understood.columns
+        columns |= {meaning: f"column {names.index(meaning) + 1}" for meaning in columns}
 
     def row(self, line: int, cells: Sequence[object]) -> Row | None:
         """Return the row of a record; None for one that is blank, or a header once more."""
