@@ -187,3 +187,20 @@ def test_several_ids_on_a_line_are_gone_on_with(here: Here, sim: Simulated) -> N
     run = here("stop", "list.txt", *where, "--resume")
     assert (run.code, sorted(sim.ids()[before:])) == (0, sorted(ids[2:])), run.err
     assert here("report", "list.txt.results.jsonl", "--check").code == 0
+
+
+def test_own_files_are_lists(here: Here, sim: Simulated) -> None:
+    """Result files of either kind, and the list of what failed, are read as lists, with the columns they have."""
+    ids = [f"cd-{uuid.uuid4()}" for _ in range(2)]
+    where = ("--host", sim.url, "--account-id", "a1", "--stream-id", "st-1", "--type", "voice")
+    Path("list.txt").write_text(f"- {ids[0]}\n{ids[1]},\n")
+    assert here("stop", "list.txt", *where, "--yes").code == 0
+    assert here("stop", "list.txt", *where, "--yes", "-o", "r.csv").code in (0, 1)
+    assert here("report", "r.csv", "--failed", "--retry", "not_found", "-o", "again.csv").code == 0
+    assert here("report", "r.csv", "--latest", "-o", "latest.jsonl").code == 0
+    for name in ("list.txt.results.jsonl", "r.csv", "latest.jsonl"):
+        run = here("stop", name, "--host", sim.url, "--dry-run", "--json", "-o", "new.jsonl")
+        assert run.code == 0, run.err
+        found = json.loads(run.out)
+        assert (found["to_send"], found["invalid"], found["inputs"][0]["met"]) == (2, 0, {}), name
+    assert Path("again.csv").read_text().startswith("campaign_id,")
