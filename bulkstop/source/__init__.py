@@ -15,10 +15,11 @@ from bulkstop.source.forms.csvfile import read_csv_rows
 from bulkstop.source.forms.format import CHOICE, ENDINGS, Format, FormatOrigin
 from bulkstop.source.forms.idlist import read_id_rows
 from bulkstop.source.forms.jsonlines import read_json_rows
-from bulkstop.source.inputs import STDIN, Input, Metered, open_input, resolve_input
+from bulkstop.source.inputs import STDIN, Input, resolve_input
 from bulkstop.source.line_reader import LineReader, find_foreign
 from bulkstop.source.rows import ColumnChoice, RowParser
 from bulkstop.source.understood import Finding, Understood
+from bulkstop.source.unpack import Member, Metered, open_members
 
 __all__ = ["read", "watch_reading"]
 
@@ -40,6 +41,7 @@ class _Reading(NamedTuple):
     encoding: str | None
     stdin: BinaryIO | None
     most: int | None
+    sheet: str | None
     understood: list[Understood]
 
 
@@ -56,13 +58,15 @@ def read(
     most: int | None = None,
     encoding: str | None = None,
     choice: ColumnChoice | None = None,
+    sheet: str | None = None,
     understood: list[Understood] | None = None,
 ) -> Source:
     """Yield every row of the inputs in their order, each as a campaign or as the `invalid` line that says why not.
 
     `inputs` are paths, or `-` for standard input; `fmt` (csv, json, jsonl, txt or xlsx) is their form, which else fits
     their name or shows in their content; `any_id` allows ids with characters that ids do not have; of each input `most`
-    bytes may be read, unpacked, in this `encoding`; `choice` says which columns are meant. What is understood of each
+    bytes may be read, unpacked, in this `encoding`; `choice` says which columns are meant, `sheet`
+    which one of a workbook. What is understood of each
     input is appended to `understood`. Raises InputError at once for an input that is not there, and while iterating for
     one that has no known form or cannot be read to its end.
     """
@@ -76,7 +80,7 @@ def read(
     def parser(label: str, of: Understood) -> RowParser:
         return RowParser(label, defaults, any_id, choice or ColumnChoice(), of)
 
-    return _rows(entries, _Reading(parser, encoding, stdin, most, [] if understood is None else understood))
+    return _rows(entries, _Reading(parser, encoding, stdin, most, sheet, [] if understood is None else understood))
 
 
 @contextmanager
@@ -91,22 +95,36 @@ def watch_reading(notice: Notice) -> Iterator[None]:
 
 def _rows(entries: Sequence[Input], reading: _Reading) -> Iterator[Row]:
     for entry in entries:
-        with open_input(entry, reading.stdin, reading.most) as binary:
-            yield from _rows_of_text(binary, entry, reading)
+        for member in open_members(entry, reading.stdin, reading.most):
+            understood = Understood(member.label, packing=", ".join(member.packing) or None)
+            reading.understood.append(understood)
+            read_rows = _rows_of_workbook if member.is_workbook else _rows_of_text
+            yield from read_rows(member, entry.of_member(member.label), reading, understood)
 
 
-def _rows_of_text(binary: Metered, entry: Input, reading: _Reading) -> Iterator[Row]:
-    text = open_text(binary, entry.label, reading.encoding)
-    understood = Understood(entry.label, encoding=text.encoding)
-    reading.understood.append(understood)
+def _rows_of_text(member: Member, entry: Input, reading: _Reading, understood: Understood) -> Iterator[Row]:
+    text = open_text(member.stream, entry.label, reading.encoding)
+    understood.encoding = text.encoding
     parser = reading.parser(entry.label, understood)
     lines = read_first_lines(text.head, is_whole=text.is_whole)
     understood.form, understood.form_from = _choose_form(entry, lines, text.head, parser)
+    if understood.form is Format.XLSX:
+        raise InputError(f"{entry.label}: is no workbook; give {name_setting('format')} {CHOICE}")
     is_by_rule = text.encoding == UTF_8 and not reading.encoding
     note_cp1252 = partial(understood.note, Finding.CP1252_LINES) if is_by_rule else None
     reader = LineReader(text.stream, entry.label, note_cp1252, lines)
-    _watch(reader, binary)
+    _watch(reader, member.stream)
     yield from _READERS[understood.form](reader, parser)
+
+
+def _rows_of_workbook(member: Member, entry: Input, reading: _Reading, understood: Understood) -> Iterator[Row]:
+    from bulkstop.source.forms.workbook import read_workbook_rows  # most lists are none
+
+    if entry.form is not Format.XLSX and entry.form_from is FormatOrigin.OPTION and entry.form is not None:
+        raise InputError(f"{entry.label}: is a workbook, and not {entry.form}; leave out {name_setting('format')}")
+    is_named = entry.form is Format.XLSX
+    understood.form, understood.form_from = Format.XLSX, entry.form_from if is_named else FormatOrigin.CONTENT
+    yield from read_workbook_rows(member.stream, entry.label, reading.parser(entry.label, understood), reading.sheet)
 
 
 def _choose_form(entry: Input, lines: Sequence[str], head: str, parser: RowParser) -> tuple[Format, FormatOrigin]:

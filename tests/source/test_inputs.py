@@ -8,7 +8,7 @@ import pytest
 
 from bulkstop.errors import InputError
 from bulkstop.model import Campaign, CampaignType, Defaults
-from bulkstop.source import inputs, read, watch_reading
+from bulkstop.source import read, unpack, watch_reading
 from bulkstop.source.plan import Plan
 
 DEFAULTS = Defaults(CampaignType.VOICE, "a1", "st-1")
@@ -65,7 +65,7 @@ def test_what_a_file_says_of_itself_proves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", [b"cd-1\n", b"\n", b"cd-1 \n"])
 def test_an_input_without_end(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Standard input that never ends is refused at the limit, the usual one or that which is given."""
-    monkeypatch.setattr(inputs, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(unpack, "MOST_BYTES", 100_000)
     for most, size in ((None, "100 KB"), (200_000, "200 KB")):
         stdin = io.BufferedReader(Endless(line))
         with pytest.raises(InputError, match=rf"-: has more than {size}; {MEANT}"):

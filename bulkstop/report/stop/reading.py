@@ -74,10 +74,11 @@ def describe_form(of: ReadingFacts) -> str:
 
 
 def _say(of: ReadingFacts) -> Iterator[str]:
-    is_packed_otherwise = of.packing is not None and not of.name.lower().endswith(f".{of.packing}")
+    endings = of.packing.split(", ") if of.packing else []
+    is_packed_otherwise = any(f".{ending}" not in of.name.lower() for ending in endings)
     if of.form_from == "content" or is_packed_otherwise:
         yield describe_form(of)
-    if of.encoding not in USUAL_ENCODINGS:
+    if of.encoding and of.encoding not in USUAL_ENCODINGS:
         yield f"encoding {of.encoding}"
     if of.delimiter in DELIMITERS:
         yield f"cells end at {DELIMITERS[of.delimiter]}"
