@@ -16,6 +16,7 @@ FIRM: dict[str, tuple[str, Any]] = {
     "no_header": ("true", True),
     "id_column": ("Campaign", "Campaign"),
     "column": ("type=Channel", ("campaign_type=Channel",)),
+    "sheet": ("Campaigns", "Campaigns"),
     "type": ("SMS", CampaignType.SMS),
     "voice_path": ("/v/{campaignId}", "/v/{campaignId}"),
     "sms_path": ("/s/{campaignId}", "/s/{campaignId}"),

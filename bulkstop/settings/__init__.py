@@ -121,6 +121,9 @@ class Settings:
         metavar="FIELD=NAME",
         repeatable=True,
     )
+    sheet: str | None = setting(
+        INPUT, None, "Name, or number, of the sheet of a workbook; default: the first that is shown.", metavar="NAME"
+    )
     type: CampaignType | None = setting(
         TYPE, None, "Type of rows that name none.", read=parse_campaign_type, metavar="voice|sms"
     )

@@ -22,6 +22,7 @@ class SettingsOptions(TypedDict, total=False):
     no_header: bool | str
     id_column: str | None
     column: Sequence[str] | str
+    sheet: str | None
     type: CampaignType | str | None
     voice_path: str | None
     sms_path: str | None

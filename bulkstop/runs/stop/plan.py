@@ -162,6 +162,7 @@ def _rows(inputs: Inputs, settings: Settings, fmt: str | None, understood: list[
             most=settings.max_input_size,
             encoding=settings.encoding,
             choice=ColumnChoice.of(settings.id_column, settings.column, has_header=not settings.no_header),
+            sheet=settings.sheet,
             understood=understood,
         )
     return read_campaigns(inputs, defaults=defaults, any_id=settings.any_id)
