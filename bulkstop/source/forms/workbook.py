@@ -128,9 +128,10 @@ def read_sheet(binary: Metered, label: str, parser: RowParser, sheet: str | None
     with _explain_faults(label):
         found = _open_sheet(data, label, sheet)
         parser.understood.sheet = found.name
-        start = found.start
+        if found.start is None:
+            return  # of nothing some versions of the reader make no rows, but a panic
         is_numbered = not parser.choice.has_header and parser.choice.chosen
-        margin: Cells = [""] * (start[1] if start and is_numbered else 0)
+        margin: Cells = [""] * (found.start[1] if is_numbered else 0)
         for line, cells in enumerate(found.iter_rows(), start=1):
             yield line, [*margin, *(_plain(cell) if isinstance(cell, float) else cell for cell in cells)]
 
