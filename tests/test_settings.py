@@ -68,6 +68,7 @@ FREE_TEXT = {
         "jwt_sub",
     ),
     *("quota_store", "protect", "proxy_password", "proxy_password_file"),
+    *("id_column", "sheet"),
 }
 """Settings of which every text makes sense."""
 
