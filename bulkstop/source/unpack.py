@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from bulkstop.errors import InputError
@@ -388,6 +387,8 @@ class _Unpacking:
 
     def _spool(self, layer: _Layer) -> IO[bytes]:
         """Copy bytes to where any part of them can be read: the list of a zip's members stands at its end."""
+        from tempfile import SpooledTemporaryFile  # most lists need none
+
         file = self.stack.enter_context(SpooledTemporaryFile(_MEMORY_BYTES, prefix="bulkstop-"))  # noqa: SIM115 - the stack closes it
         source = Metered(layer.raw, layer.label, self.budget.put, layer.faults)
         try:

@@ -85,7 +85,9 @@ def _read_plain(piece: str, parser: RowParser) -> object | None:
         value: object = orjson.loads(piece)
     except orjson.JSONDecodeError:
         return None
-    return None if isinstance(value, list) or is_answer(value, parser) else value
+    if isinstance(value, dict):
+        return value if ANSWER_KEYS.isdisjoint(value) or not is_answer(value, parser) else None
+    return None if isinstance(value, list) else value
 
 
 def is_answer(value: object, parser: RowParser, levels: int = _ANSWER_LEVELS) -> bool:
