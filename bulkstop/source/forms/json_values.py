@@ -16,8 +16,8 @@ from bulkstop.source.rows import RowParser
 from bulkstop.source.understood import Finding
 from bulkstop.text.faults import describe_json
 
-_WRAPPERS = ("data", "results", "result", "items", "campaigns", "records", "rows", "list", "docs", "content")
-ANSWER_KEYS = frozenset({*_WRAPPERS, "ids", "campaign_ids", "campaignIds"})
+_WRAPPERS = ("data", "results", "result", "items", "campaigns", "records", "rows", "list", "content", "value")
+ANSWER_KEYS = frozenset({*_WRAPPERS, *map(str.capitalize, _WRAPPERS), "ids", "campaign_ids", "campaignIds"})
 """Under which keys an answer, an object that is no row itself, has its rows: `data.results` in that of the list API."""
 
 _BLOCK_CHARS = 2**16

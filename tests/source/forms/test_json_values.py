@@ -69,6 +69,8 @@ def test_layouts(text: str, found: list[tuple[int, object]]) -> None:
         ('{\n"data": {\n"x": {"id": 1},\n"results": [\n{"id": "a"},\n{\n"id": "b"\n}\n]\n}\n}\n', rows(5, "a", 6, "b")),
         ('[{"data":{"results":[{"id":"a"}]}},\n{"data":{"results":[{"id":"b"}]}}]', rows(1, "a", 2, "b")),
         ('{"campaigns":[{"id":"a"}],"total":1}', rows(1, "a")),
+        ('{"value":[{"id":"a"}],"Count":1}', rows(1, "a")),
+        ('{"Data":{"Items":[{"Id":"a"}]}}', [(1, {"Id": "a"})]),
         ('{"data":{"id":"a"}}', rows(1, "a")),
         ('{"ids":["a","b"]}', [(1, "a"), (1, "b")]),
         ('{"data":[{"id":"a"}],"items":[{"id":"b"}]}', rows(1, "a", 1, "b")),
