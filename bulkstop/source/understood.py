@@ -19,6 +19,7 @@ class Finding(StrEnum):
     EXTRA_CELLS = "rows_with_extra_cells"
     CLEANED = "rows_cleaned"
     SPLIT_LINES = "lines_with_several_ids"
+    MORE_PAGES = "more_pages"
     IMPOSSIBLE_IDS = "impossible_ids"
 
 

@@ -20,6 +20,7 @@ _MET = {
     "rows_with_extra_cells": ("row with more cells than names", "rows with more cells than names"),
     "rows_cleaned": ("id cleaned", "ids cleaned"),
     "lines_with_several_ids": ("line with several ids", "lines with several ids"),
+    "more_pages": ("answer says that more pages follow, which are not here", "answers say that more pages follow"),
 }
 """What can be met beside plain rows, in words; what makes a row unusable is told with the row."""
 

@@ -20,6 +20,8 @@ _WRAPPERS = ("data", "results", "result", "items", "campaigns", "records", "rows
 ANSWER_KEYS = frozenset({*_WRAPPERS, *map(str.capitalize, _WRAPPERS), "ids", "campaign_ids", "campaignIds"})
 """Under which keys an answer, an object that is no row itself, has its rows: `data.results` in that of the list API."""
 
+_MORE = "hasMore"
+"""What says in an answer of the list API whether there are more pages."""
 _BLOCK_CHARS = 2**16
 _UNFINISHED_CHARS = 16
 """How far before the end of a block an error may be none: what is cut there may be `-Infinity`, or `\\ud83d\\ude00`."""
@@ -291,7 +293,8 @@ def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
 class _Reading:
     """Yields the rows of a text; `is_lines` says that the last one stood on a line, so the next may be a broken line.
 
-    `_ended` is the line on which a value ended that had not begun there, or not alone.
+    `_ended` is the line on which a value ended that had not begun there, or not alone; `_unfinished` the one on which
+    the last answer says that there are more pages.
     """
 
     def __init__(self, text: _Text, parser: RowParser, *, is_lines: bool) -> None:
@@ -299,6 +302,7 @@ class _Reading:
         self._parser = parser
         self._is_lines = is_lines
         self._ended = 0
+        self._unfinished = 0
 
     def values(self) -> Values:
         """Yield the rows from here on."""
@@ -307,6 +311,8 @@ class _Reading:
                 yield from self._line()
             except json.JSONDecodeError as error:
                 self._text.refuse_error(error)
+        if self._unfinished:
+            self._parser.understood.note(Finding.MORE_PAGES, self._unfinished)
 
     def _line(self) -> Values:
         """Yield the rows that begin on a line."""
@@ -411,8 +417,10 @@ class _Reading:
         for key in self._members():
             if key in ANSWER_KEYS:
                 yield from self._rows_within(levels)
-            else:
-                self._pass()
+                continue
+            if key == _MORE:
+                self._unfinished = self._text.line() if self._text.peek() == "t" else 0
+            self._pass()
 
     def _members(self) -> Iterator[str]:
         """Yield the key of each member of an object, with the text at its value, which is to be passed over then."""

@@ -171,6 +171,15 @@ def test_comments() -> None:
     assert parser.understood.counts == {Finding.COMMENTS: 3}
 
 
+@pytest.mark.parametrize(("last", "found"), [("true", {Finding.MORE_PAGES: 1}), ("false", {})])
+def test_pages_that_are_missing(last: str, found: dict[Finding, int]) -> None:
+    """Whoever saved a page of a list is told that there are more, if the last page says so."""
+    parser = RowParser("x", Defaults())
+    page = '{{"data":{{"results":[{{"id":"a"}}],"hasMore":{}}}}}\n'
+    assert read(page.format("true") + page.format(last), parser) == rows(1, "a", 2, "a")
+    assert parser.understood.counts == found
+
+
 OTHER = st.text() | st.integers(-(2**63), 2**63) | st.lists(st.text(), max_size=2)
 ROW = st.fixed_dictionaries({"id": st.text()}, optional={"x": OTHER})
 LAYOUTS: list[Callable[[list[object]], str]] = [
