@@ -14,6 +14,7 @@ MOST_CHARS = 4096
 USUAL_CHARS = 40
 """So long is an id of the vendor at most: a longer one may be several, one right behind the other."""
 
+_is_usual = LIKELY.fullmatch
 _PLAIN_BLANKS = " \t\r\n\v\f"
 _QUOTES = "\"'`\u00b4\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u2039\u203a\u00ab\u00bb\uff02\uff07"
 _AROUND = _QUOTES + "<>()[]{}*|\u2329\u232a\u3008\u3009\u300c\u300d\u300e\u300f\uff1c\uff1e"
@@ -46,6 +47,11 @@ class Cleaned(NamedTuple):
     is_changed: bool = False
 
 
+def is_likely(text: str) -> bool:
+    """Tell whether a text is one likely id of usual length, and nothing else: as nearly all are."""
+    return len(text) <= USUAL_CHARS and _is_usual(text) is not None
+
+
 def clean_id(text: str) -> Cleaned:
     """Return the ids that a cell, or a line of a list, holds.
 
@@ -54,7 +60,7 @@ def clean_id(text: str) -> Cleaned:
     blanks, and what cannot be seen, are taken away at its ends: what cannot be an id in it is for others to tell.
     """
     plain = text.strip(_PLAIN_BLANKS)
-    if len(plain) <= USUAL_CHARS and LIKELY.fullmatch(plain):
+    if is_likely(plain):
         return Cleaned((plain,))
     bare = strip_unseen(plain)
     if len(bare) > MOST_CHARS:

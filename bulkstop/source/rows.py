@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import itemgetter
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, cast
 
 import orjson
 
 from bulkstop.errors import InputError
-from bulkstop.ids import LIKELY, POSSIBLE, id_fault
+from bulkstop.ids import POSSIBLE, id_fault
 from bulkstop.model import Campaign, CampaignType, Defaults, Outcome, Result, Row
 from bulkstop.naming import name_setting
-from bulkstop.source.clean import USUAL_CHARS, Cleaned, clean_id, strip_unseen
+from bulkstop.source.clean import Cleaned, clean_id, is_likely, strip_unseen
 from bulkstop.source.understood import Finding, Understood
 from bulkstop.text import SHOWN_CHARS, format_count, replace_controls, shorten
 
@@ -173,7 +173,7 @@ class RowParser:
         What stands around the id is taken away; then `carried` has the id as it was.
         """
         value = values[0]
-        if self.any_id or not isinstance(value, str) or (len(value) <= USUAL_CHARS and LIKELY.fullmatch(value)):
+        if self.any_id or not isinstance(value, str) or is_likely(value):
             return self.plain_row(line, values, carried)
         ids, fault, is_changed = clean_id(value)
         if len(ids) > 1:
@@ -195,6 +195,13 @@ class RowParser:
         self.understood.note(Finding.SPLIT_LINES, line, shorten(text), f"{len(ids)} rows")
         for campaign_id in ids:
             yield self.plain_row(line, id_alone(campaign_id), {FIELDS[0]: text})
+
+    def likely_row(self, line: int, values: Values, carried: Mapping[str, object] | None = None) -> Row:
+        """Return the campaign of a row whose id is a likely one, or the `invalid` line that says what else it lacks."""
+        try:
+            return self._campaign(line, values, carried, is_usual=True)
+        except ValueError as reason:
+            return self.invalid(line, str(reason), values, carried)
 
     def plain_row(self, line: int, values: Values, carried: Mapping[str, object] | None = None) -> Row:
         """Return the campaign that values make as they are, or the `invalid` line that says why they make none."""
@@ -231,10 +238,15 @@ class RowParser:
             row=carried,
         )
 
-    def _campaign(self, line: int, values: Values, carried: Mapping[str, object] | None) -> Campaign:
+    def _campaign(
+        self, line: int, values: Values, carried: Mapping[str, object] | None, *, is_usual: bool = False
+    ) -> Campaign:
         campaign_id, campaign_type, account_id, stream_id, iid, priority, name = values
         defaults = self.defaults
-        text_id = _text("campaign_id", campaign_id, any_id=self.any_id) or _missing("campaign_id", carried)
+        if is_usual:
+            text_id = cast("str", campaign_id)
+        else:
+            text_id = _text("campaign_id", campaign_id, any_id=self.any_id) or _missing("campaign_id", carried)
         kind = _type(campaign_type) or defaults.campaign_type or _missing("campaign_type", carried, "type")
         account = _text("account_id", account_id) or defaults.account_id or _missing("account_id", carried)
         stream = _text("stream_id", stream_id) or defaults.stream_id or _missing("stream_id", carried)
@@ -254,7 +266,7 @@ class RowParser:
             _name(name),
             carried,
         )
-        if reason := campaign.fault_with(any_id=self.any_id):
+        if reason := (campaign.scope_fault if is_usual else campaign.fault_with)(any_id=self.any_id):
             raise ValueError(reason)
         return campaign
 

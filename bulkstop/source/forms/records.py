@@ -17,6 +17,7 @@ from bulkstop.text.faults import explain_csv
 _MAY_BEGIN_COMMENT = "# \ufeff"
 _GLIMPSE_CHARS = 65_536
 _STRAY_RETURN = "a carriage return stands in the row outside quotes"
+_DOUBTFUL = "it begins with #, so it may be a comment; put its first cell in quotes if it is a row, or take it out"
 _SWALLOWED = "its quotes go over lines that look like rows"
 
 
@@ -31,8 +32,6 @@ class Record:
     cells: list[str]
     fault: str | None = None
     torn: bool = False
-    is_doubtful: bool = False
-    """Whether it may as well be a comment."""
 
 
 class Records:
@@ -73,7 +72,7 @@ class Records:
             if feed.inner and self.shape is not None and self.shape.swallows(cells):
                 yield from _swallowed(feed, self.delimiter)
             elif len(cells) > 1 or not is_blank(feed.piece):
-                yield Record(feed.start, cells, feed.fault, is_doubtful=feed.is_doubtful)
+                yield Record(feed.start, cells, feed.fault)
 
     def _is_comment(self, piece: str) -> bool | None:
         """Tell whether a line that begins with # is a comment; None where it may as well be a row."""
@@ -137,7 +136,6 @@ class _Feed:
 
     def __init__(self, reader: LineReader, first: str, is_comment: Callable[[str], bool | None]) -> None:
         self.text = reader
-        self.is_doubtful = False
         self._is_comment = is_comment
         self._first = first
         self.head = self.piece = first
@@ -179,14 +177,15 @@ class _Feed:
         if not piece.lstrip(_MAY_BEGIN_COMMENT[1:]).startswith("#"):
             return False
         is_comment = self._is_comment(piece)
-        self.is_doubtful = is_comment is None
+        if is_comment is None:
+            self.fault = _DOUBTFUL
         while is_comment and not self.text.ended:
             next(self._pieces)
         return bool(is_comment)
 
     def next_record(self, reader: Iterator[list[str]]) -> list[str]:
         """Let the reader make one record; the limit of the csv module, which is everybody's, is raised no longer."""
-        self._size, self.fault, self.is_doubtful = 0, None, False
+        self._size, self.fault = 0, None
         if self.inner:
             self.inner = []
         try:

@@ -7,7 +7,7 @@ from bulkstop.errors import InputError
 from bulkstop.ids import LIKELY, POSSIBLE
 from bulkstop.model import CampaignType, Row
 from bulkstop.naming import name_setting
-from bulkstop.source.clean import USUAL_CHARS, clean_id
+from bulkstop.source.clean import clean_id, is_likely
 from bulkstop.source.rows import FIELDS, Layout, RowParser, field_of, find_layout, key_of, near_column
 from bulkstop.source.understood import Finding
 from bulkstop.text import format_count, printable, shorten
@@ -111,10 +111,10 @@ class Table:
         """Return the row of a record; None for one that is blank, or a header once more."""
         layout = self.layout
         value = cells[layout.id_at] if layout.id_at < len(cells) else None
-        if isinstance(value, str) and len(value) <= USUAL_CHARS and LIKELY.fullmatch(value):
+        if isinstance(value, str) and is_likely(value):
             if len(cells) > layout.width:
                 return self._long_row(line, cells)
-            return self.parser.plain_row(line, layout.values(cells), layout.carried(cells))
+            return self.parser.likely_row(line, layout.values(cells), layout.carried(cells))
         if not any(not isinstance(cell, str) or cell.strip() for cell in cells if cell is not None):
             self.parser.understood.note(Finding.BLANK_ROWS, line)
             return None

@@ -128,7 +128,7 @@ def test_what_may_be_a_comment() -> None:
     rows, _ = table("name,campaign_id", f"#1 Sale,{ONE}", f'"#1 Sale",{TWO}', "# Sale,old")
     assert [(row.line, isinstance(row, Campaign)) for row in rows] == [(2, False), (3, True)]
     assert isinstance(rows[0], Result)
-    assert (rows[0].error or "").startswith("begins with #")
+    assert (rows[0].error or "").startswith("it begins with #")
 
 
 def test_a_header_with_a_hash() -> None:
