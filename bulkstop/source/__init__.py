@@ -10,7 +10,7 @@ from bulkstop.errors import InputError
 from bulkstop.model import Defaults, Row, Source
 from bulkstop.naming import name_setting
 from bulkstop.source.encoding import UTF_8, open_text
-from bulkstop.source.forms.content import find_form, fits, read_first_lines
+from bulkstop.source.forms.content import are_mostly_ids, find_form, fits, read_first_lines
 from bulkstop.source.forms.csvfile import read_csv_rows
 from bulkstop.source.forms.format import CHOICE, ENDINGS, Format, FormatOrigin
 from bulkstop.source.forms.idlist import read_id_rows
@@ -134,6 +134,8 @@ def _choose_form(entry: Input, lines: Sequence[str], head: str, parser: RowParse
     shown = find_form(lines, parser)
     if entry.form is not None and (shown is None or fits(entry.form, shown, lines)):
         return entry.form, entry.form_from
+    if shown is None and not find_foreign(head) and are_mostly_ids(lines):
+        shown = Format.TXT
     if shown is not None:
         return shown, FormatOrigin.CONTENT
     why = find_foreign(head) or (

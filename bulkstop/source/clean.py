@@ -4,7 +4,8 @@ import re
 import unicodedata
 from typing import NamedTuple
 
-from bulkstop.ids import ID_CHARS, LIKELY
+from bulkstop.ids import ID_CHARS, LIKELY, POSSIBLE
+from bulkstop.model import CampaignType
 from bulkstop.text import shorten
 
 INSTANCE_ID = "cid-"
@@ -20,17 +21,29 @@ _QUOTES = "\"'`\u00b4\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u2039\u203
 _AROUND = _QUOTES + "<>()[]{}*|\u2329\u232a\u3008\u3009\u300c\u300d\u300e\u300f\uff1c\uff1e"
 _BEFORE = re.compile(
     r"(?:[-+*>\u2010-\u2015\u2022\u2023\u2043\u00b7\u2219\u25a0-\u25ff\u2605\u2606\u2610-\u2612\u2713-\u2718\u27a4\uf0b7]\s+"
-    r"|[-\u2022\u00b7](?=cd-)"  # a bullet without a blank
+    r"|[\u2022\u00b7](?=cd-)"  # a bullet without a blank; a hyphen may say as well that a line was taken away
     r"|\(?[0-9]{1,6}[.)]\s*|[0-9]{1,6}\s+(?=cd-)|#[0-9]{1,6}\s+"
-    r"|\[[ xX]?\]\s*|=(?=\"))"
+    r"|\[ ?\]\s*|=(?=\"))"  # a box, but not one with a mark in it: that may say that this is done
 )
 _BEHIND = re.compile(r"[,;.]\Z")
 _NOTE = re.compile(r"(\S)\s+#.*\Z", re.DOTALL)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]*[/=](cd-[0-9A-Fa-f-]+)/?", re.ASCII)
 _WITHIN_URL = re.compile(r"[/=](cd-[0-9A-Fa-f-]+)")
 _BETWEEN = re.compile(r"[\s,;|]+")
-_GLUED = re.compile(r"(?:cd-[0-9A-Fa-f]{7,8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}){2,}")
 _ONE = re.compile(r"cd-[0-9A-Fa-f]{7,8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_SEVERAL = re.compile(rf"(?:{_ONE.pattern}){{2,}}")
+_GLUED = re.compile(rf"{_ONE.pattern}cd-")
+_HOLDS_ONE = re.compile(r"cd-[0-9A-Fa-f]+(?:-[0-9A-Fa-f]+){2,}")
+_MARKS_ALONE = re.compile(r"[_.~-]*[_~-][_.~-]*|\.{3,}")
+_NOTHING = frozenset(("null", "none", "nan", "nat", "nil", "na", "n.a.", "undefined"))
+"""What programs write where there is no id."""
+_TYPES = frozenset(CampaignType)
+_MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+_DATE = re.compile(
+    rf"[0-9]{{1,2}}([./-])[0-9]{{1,2}}\1(?:[0-9]{{2}}){{1,2}}|[0-9]{{4}}([./-])[0-9]{{1,2}}\2[0-9]{{1,2}}"
+    rf"|[0-9]{{1,2}}-{_MONTH}(?:-[0-9]{{2,4}})?|{_MONTH}-[0-9]{{2,4}}",
+    re.IGNORECASE,
+)
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]*[eE][+-]?|[eE]\+)[0-9]+")
 _CUT = re.compile(r"cd-(?:[0-9A-Fa-f-]*-)?")
 _INSTANCE = re.compile(r"cid-[0-9A-Fa-f-]+")
@@ -67,7 +80,10 @@ def clean_id(text: str) -> Cleaned:
         return Cleaned((bare,), None, bare != plain)
     if fault := _fault(bare):
         return Cleaned((), fault)
-    ids = _find_ids(bare) or (bare,)
+    ids = _find_ids(bare)
+    if not ids and (fault := _fault_of_possible(bare)):
+        return Cleaned((), fault)
+    ids = ids or (bare,)
     return Cleaned(ids, None, ids != (plain,))
 
 
@@ -105,11 +121,26 @@ def _fault(bare: str) -> str | None:
     return None
 
 
+def _fault_of_possible(bare: str) -> str | None:
+    """Say of a text that holds no likely id by itself what makes it none, though its characters are those of an id."""
+    if _MARKS_ALONE.fullmatch(bare):
+        return f"{shorten(bare)!r} has neither a letter nor a digit, so it is no id"
+    if bare.lower() in _NOTHING:
+        return f"no campaign id: {bare!r} stands for none"
+    if bare.lower() in _TYPES:
+        return f"no campaign id: {bare!r} is a type"
+    if _DATE.fullmatch(bare.strip(_AROUND)):
+        return f"{shorten(bare)!r} is a date that a spreadsheet has made of an id; take the id from where it came from"
+    if POSSIBLE.fullmatch(bare) and _HOLDS_ONE.search(bare):
+        return f"{shorten(bare)!r} holds more than a campaign id; take away what stands around it"
+    return None
+
+
 def _find_ids(bare: str) -> tuple[str, ...]:
     """Return the likely ids of which, and of nothing else that means anything, a text is made."""
     if "cd-" not in bare:
         return ()
-    if _GLUED.fullmatch(bare):
+    if _SEVERAL.fullmatch(bare):
         return tuple(dict.fromkeys(_ONE.findall(bare)))
     whole = _NOTE.sub(r"\1", bare)
     core = _read_url(_peel(whole))
@@ -121,7 +152,7 @@ def _find_ids(bare: str) -> tuple[str, ...]:
 
 
 def _is_likely(text: str) -> bool:
-    return len(text) <= ID_CHARS and LIKELY.fullmatch(text) is not None and not _GLUED.fullmatch(text)
+    return len(text) <= ID_CHARS and LIKELY.fullmatch(text) is not None and not _GLUED.match(text)
 
 
 def _is_mark(part: str) -> bool:

@@ -15,9 +15,12 @@ LINE_CHARS = 1024 * 1024
 AHEAD_CHARS = 64 * 1024
 """What is read at once where blank lines are passed over; shorter than a line may be."""
 
+_ENDS_OF_FILE = ("\x1a", "\x1a\n", "\x1a\r\n")
+"""How some programs end a text, as DOS did: Ctrl-Z."""
 _SURROGATE = re.compile("[\udc80-\udcff]")
 _AS_CP1252 = {0xDC00 + byte: bytes([byte]).decode("cp1252", errors="replace") for byte in range(0x80, 0x100)}
 _BLANK_LINES = re.compile(r"(?: *\r?\n)+")
+_SYLK = ("WXL", "SCALC", "CALC", "Gnumeric")
 _STRAY_RETURN = re.compile(r"\r(?![\r\n]|$)")
 # What the first bytes say of a text that is none of ours, as they look when decoded (see opening).
 _FOREIGN = (
@@ -28,6 +31,7 @@ _FOREIGN = (
     ("PK\x03\x04", "is a workbook or a zip archive; save it as CSV (UTF-8)"),
     ("\udcd0\udccf\x11", "is a workbook of an old kind; save it as CSV (UTF-8)"),
     ("%PDF-", "is a PDF; save the list as CSV (UTF-8)"),
+    *((f"ID;P{program}", "is a workbook as SYLK; save it as CSV (UTF-8)") for program in _SYLK),
     ("{\\rtf", "is a text with fonts (RTF); save it as plain text"),
 )
 _PAGE = re.compile(r"<(?!\s*(?:cd-|[a-z]+://))", re.IGNORECASE)
@@ -43,7 +47,7 @@ def find_foreign(beginning: str) -> str | None:
 
 def is_blank(piece: str) -> bool:
     """Tell whether a line holds nothing; of one that is too long only the beginning is known, so it may."""
-    return not piece or (piece.isspace() and len(piece) <= LINE_CHARS)
+    return not piece or (piece.isspace() and len(piece) <= LINE_CHARS) or piece in _ENDS_OF_FILE
 
 
 def text_fault(text: str) -> str | None:

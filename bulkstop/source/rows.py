@@ -42,6 +42,7 @@ _TYPES = {str(kind): kind for kind in CampaignType}
 _NEAR_ENOUGH = 0.9
 """How much the name of a column must have of the one that may be meant: `campain_id` has, `campaign` may be a name."""
 _WHOLE = re.compile(r"([+-]?[0-9]{1,18})(?:\.0*|,0{1,2})?")  # spreadsheets write 1 as 1.0, or as 1,0
+_MORE_QUOTES = " '\"`"
 _PRIORITY = "priority"
 BY_HAND = "campaigns"
 """The source of campaigns that were made by hand, and have no key."""
@@ -184,6 +185,10 @@ class RowParser:
             values, carried = (ids[0], *values[1:]), self._as_it_was(line, value, ids[0], carried)
         elif not POSSIBLE.fullmatch(ids[0]) and (why := id_fault(ids[0])) and ids[0]:
             return self._impossible(line, f"campaign id {why}", values, carried)
+        elif not self.choice.id_column and (other := _other_id(carried)):
+            why = f"{shorten(value)!r} stands where the id should, and what looks like one under {shorten(other)!r}"
+            remedy = f"put each name above its own column, or give {name_setting('id_column', 'NAME')}"
+            return self._impossible(line, f"{why}; {remedy}", values, carried)
         return self.plain_row(line, values, carried)
 
     def rows_of_line(self, line: int, text: str) -> Iterator[Row]:
@@ -267,8 +272,18 @@ class RowParser:
             carried,
         )
         if reason := (campaign.scope_fault if is_usual else campaign.fault_with)(any_id=self.any_id):
+            if not self.any_id and (unquoted := _unquote_scope(values)) != values:
+                return self._campaign(line, unquoted, carried)
             raise ValueError(reason)
         return campaign
+
+
+def _other_id(carried: Mapping[str, object] | None) -> str | None:
+    """Return the column or key, none that means anything, under which a likely id stands."""
+    for name, cell in (carried or {}).items():
+        if isinstance(cell, str) and "cd-" in cell and is_likely(cell.strip()):
+            return name
+    return None
 
 
 def _missing(field: str, carried: Mapping[str, object] | None, setting: str | None = None) -> NoReturn:
@@ -297,9 +312,16 @@ def _text(field: str, value: object, *, any_id: bool = False) -> str:
     raise ValueError(f"{field} is {_KINDS.get(type(value), type(value).__name__)}, not text")
 
 
+def _unquote_scope(values: Values) -> Values:
+    """Return values without quotes around account, stream and application: those of a dialect other than CSV's."""
+    campaign_id, campaign_type, *scope, priority, name = values
+    plain = (value.strip(_MORE_QUOTES) if isinstance(value, str) else value for value in scope)
+    return (campaign_id, campaign_type, *plain, priority, name)
+
+
 def _type(value: object) -> CampaignType | None:
     text = _text("campaign_type", value)
-    kind = _TYPES.get(text) or _TYPES.get(text.lower())
+    kind = _TYPES.get(text) or _TYPES.get(text.strip(_MORE_QUOTES).lower())
     if text and kind is None:
         raise ValueError(f"campaign_type is {shorten(text)!r}; it can be voice or sms")
     return kind

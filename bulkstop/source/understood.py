@@ -12,6 +12,7 @@ class Finding(StrEnum):
     """What was met in an input beside plain rows."""
 
     COMMENTS = "comments"
+    RULES = "drawn_lines"
     ABOVE_HEADER = "lines_above_header"
     REPEATED_HEADERS = "repeated_headers"
     BLANK_ROWS = "blank_rows"
@@ -49,6 +50,7 @@ class Understood:
     encoding: str | None = None
     delimiter: str | None = None
     sheet: str | None = None
+    other_sheets: tuple[str, ...] = ()
     has_header: bool = True
     columns: dict[str, str] = field(default_factory=dict)
     others: tuple[str, ...] = ()

@@ -22,8 +22,8 @@ DECORATED = [
     *("{}\u200b", "\ufeff{}", "\u00a0{}\u00a0", "\u00ad{}\u00ad", "\u2068{}\u2069", "{}\u200e", "{}\u3000", "{}\ufe0f"),
     *('"{}"', "'{}'", "`{}`", "\u201e{}\u201c", "\u201c{}\u201d", "\u2018{}\u2019", "\u00ab{}\u00bb", "\u2039{}\u203a"),
     *("<{}>", "({})", "[{}]", "{{{}}}", "**{}**", "```{}```", '"{}', '="{}"', "| {} |"),
-    *("- {}", "* {}", "+ {}", "\u2022 {}", "\u2022{}", "\u2013 {}", "-{}", "> {}", "\u00b7 {}", "\u25aa {}"),
-    *("1. {}", "1.{}", "12) {}", "(3) {}", "7 {}", "7\t{}", "#4 {}", "[ ] {}", "- [x] {}", "1. `{}`,"),
+    *("- {}", "* {}", "+ {}", "\u2022 {}", "\u2022{}", "\u2013 {}", "> {}", "\u00b7 {}", "\u25aa {}"),
+    *("1. {}", "1.{}", "12) {}", "(3) {}", "7 {}", "7\t{}", "#4 {}", "[ ] {}", "- [ ] {}", "1. `{}`,"),
     *("{},", "{};", "{}.", '"{}",', "{} ,", "{},;"),
     *("{} # billing", "{}\t# was cd-1", "`{}` # x", "- {} # a; b, c"),
     *("https://x.example/campaign/{}", "https://x.example/c/{}/", "<https://x.example/{}>", "http://x/?id={}"),
@@ -45,7 +45,7 @@ def test_what_cannot_be_seen(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("{};voice", "{} voice", "{}#x", "{}/", "{}?x=1", "{}x", "{}_", "_{}_", "x{}", "{}:", "id: {}", "\u2014{}"),
+        *("{};voice", "{} voice", "{}#x", "{}/", "{}?x=1", "{}:", "- [x] {}", "~~{}~~ x", "id: {}", "\u2014{}"),
         *("https://x.example/{}?tab=1", "https://x.example/{0}/" + TWO, "%63d-{}", "{} (billing)", "{} and {}"),
         *(f"{ONE[:20]}\u200b{ONE[20:]}", "cd\u2013fb797fa", '"A17"', "A17,", "- A17", "a b"),
     ],
@@ -75,6 +75,15 @@ def test_several_ids(text: str) -> None:
         *((text, "is cut short") for text in ("...b37-74ac", '"cd-5464b37-..."', "cd-", "cd-5464b37-", "abc..")),
         *((text, "a spreadsheet") for text in ("6.7E+23", "6,7E+23", "6.7E23", "5464E+37", "6E+23", '"6.7E+23"')),
         *((text, "the id of an instance") for text in ("cid-12ab-34", "`cid-12ab-34`", "- cid-12ab")),
+        *((text, "neither a letter nor a digit") for text in ("-", "---", "_", "~", "...", "-.-")),
+        *((text, "stands for none") for text in ("NULL", "null", "None", "nan", "NaN", "NA", "undefined")),
+        *((text, "is a type") for text in ("voice", "SMS", " Voice ")),
+        *((text, "a date") for text in ("05.03.2026", "2026-03-05", "3/5/26", "5-Mar", "Mar-26", "5-Mar-2026")),
+        *(
+            (text.format(ONE), "more than a campaign id")
+            for text in ("{}x", "{}_", "_{}_", "x{}", "-{}", "~~{}~~", ".{}")
+        ),
+        (f"{ONE}cd-12ab", "more than a campaign id"),
     ],
 )
 def test_what_can_be_no_id(text: str, why: str) -> None:

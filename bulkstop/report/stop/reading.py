@@ -13,6 +13,7 @@ DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 NAMES_SHOWN = 5
 _MET = {
     "comments": ("comment skipped", "comments skipped"),
+    "drawn_lines": ("line drawn around the table skipped", "lines drawn around the table skipped"),
     "lines_above_header": ("line above the header skipped", "lines above the header skipped"),
     "repeated_headers": ("header once more", "headers once more"),
     "blank_rows": ("blank row skipped", "blank rows skipped"),

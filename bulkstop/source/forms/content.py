@@ -1,5 +1,6 @@
 """What the first lines of an input show of its form."""
 
+import re
 from collections.abc import Sequence
 
 from bulkstop.source.clean import clean_id
@@ -11,6 +12,7 @@ from bulkstop.source.rows import RowParser
 
 LINES = 20
 """So many lines are looked at."""
+_OBJECT = re.compile(r'\{\s*(?:"|$)')
 _ALIKE = frozenset({Format.JSON, Format.JSONL})
 
 
@@ -25,7 +27,8 @@ def find_form(lines: Sequence[str], parser: RowParser) -> Format | None:
     rows = [line for line in lines if is_row(line)][:LINES]
     if not rows:
         return None
-    if _begins_json(rows[0]):
+    first = rows[0].lstrip("\ufeff \t")
+    if _begins_json(first) or (first.startswith('"') and any(map(_OBJECT.match, rows))):
         return Format.JSON
     if any(names_ids(glimpse(line, find_delimiter(line, parser)), parser) for line in rows[:1]):
         return Format.CSV
@@ -41,6 +44,12 @@ def _begins_json(line: str) -> bool:
     if text.startswith("{"):
         return rest[:1] in ("", '"', "}")
     return text.startswith("[") and (rest in ("", "]") or rest[0] in '[{"')
+
+
+def are_mostly_ids(lines: Sequence[str]) -> bool:
+    """Tell whether more of the lines are likely ids, as they stand in texts, than are not."""
+    rows = list(filter(is_row, lines))
+    return 2 * sum(map(has_id, rows)) > len(rows)
 
 
 def fits(named: Format, shown: Format, lines: Sequence[str]) -> bool:

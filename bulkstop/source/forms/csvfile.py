@@ -1,5 +1,6 @@
 """Rows of a CSV text: columns by name, whatever separates them."""
 
+import csv
 import re
 from collections.abc import Iterator, Sequence
 
@@ -8,6 +9,7 @@ from bulkstop.model import Row
 from bulkstop.source.clean import is_likely
 from bulkstop.source.forms.quotes import RowShape
 from bulkstop.source.forms.records import Record, Records, glimpse
+from bulkstop.source.forms.remarks import is_comment, is_rule
 from bulkstop.source.forms.table import LINES_ABOVE, Table, begins_with_id, is_headless, is_title, names_ids
 from bulkstop.source.line_reader import LineReader, is_blank, read_pieces
 from bulkstop.source.rows import ID_NAMES, Layout, RowParser, field_of
@@ -15,7 +17,8 @@ from bulkstop.source.understood import Finding
 from bulkstop.text import printable, replace_controls
 from bulkstop.text.cells import from_cell, unescape_cell
 
-DELIMITERS = ",;\t|"
+DELIMITERS = ",;\t|\u2502\u2503"
+"""What may separate cells; the last two are the bars of drawn tables."""
 _MARK = re.compile(r"['\\\\]").search
 _SEP = re.compile(r"\ufeff?\"?sep=([^\w\s]|\t)\"?\s*", re.IGNORECASE)
 
@@ -31,7 +34,7 @@ def read_csv_rows(reader: LineReader, parser: RowParser) -> Iterator[Row]:
     head = [first, *(line for line in reader.head if is_row(line))][:LINES_ABOVE]
     if not parser.choice.has_header or not _find_header(first, delimiter, parser):
         found = delimiter or find_delimiter_of_rows(head)
-        cells = [glimpse(line, found) for line in head]
+        cells = _read_head(head, found)
         if not parser.choice.has_header or is_headless(cells, parser):
             table = Table(parser)
             table.go_without_header(cells, begins_with_ids=parser.choice.has_header)
@@ -40,9 +43,17 @@ def read_csv_rows(reader: LineReader, parser: RowParser) -> Iterator[Row]:
     yield from _rows_below_header(reader, first, delimiter, parser)
 
 
+def _read_head(lines: Sequence[str], delimiter: str) -> list[list[str]]:
+    """Return the records of the first lines, whose cells may go over several of them."""
+    try:
+        return [cells for cells in csv.reader([f"{line}\n" for line in lines], delimiter=delimiter) if cells]
+    except csv.Error:
+        return [glimpse(line, delimiter) for line in lines]
+
+
 def is_row(line: str) -> bool:
-    """Tell whether a line is neither blank, a comment, nor says what separates the cells."""
-    return not is_blank(line) and not line.lstrip().startswith("#") and not _SEP.fullmatch(line)
+    """Tell whether a line is neither blank, a comment, drawn, nor says what separates the cells."""
+    return not is_blank(line) and not is_comment(line) and not is_rule(line) and not _SEP.fullmatch(line)
 
 
 def find_delimiter_of_rows(lines: Sequence[str]) -> str:
@@ -76,8 +87,10 @@ def _begin(reader: LineReader, parser: RowParser) -> tuple[str | None, str | Non
     for piece in read_pieces(reader):
         if match := _SEP.fullmatch(piece):
             delimiter = match[1]
-        elif piece.lstrip().startswith("#") and not _find_header(piece, delimiter, parser):
+        elif is_comment(piece) and not _find_header(piece, delimiter, parser):
             parser.understood.note(Finding.COMMENTS, reader.line)
+        elif is_rule(piece):
+            parser.understood.note(Finding.RULES, reader.line)
         else:
             return piece, delimiter
     return None, None

@@ -10,7 +10,8 @@ from typing import NoReturn
 import orjson
 
 from bulkstop.errors import InputError
-from bulkstop.source.forms.table import names_ids
+from bulkstop.model import CampaignType
+from bulkstop.source.forms.table import has_id, names_ids
 from bulkstop.source.line_reader import LINE_CHARS, LineReader, is_blank, read_pieces, text_fault
 from bulkstop.source.rows import RowParser
 from bulkstop.source.understood import Finding
@@ -31,6 +32,9 @@ _TOO_LONG = f"the row is longer than {LINE_CHARS:,} characters"
 _TOO_DEEP = "nested too deeply to be carried into a result line"
 # orjson reads 1024 levels but writes 254: what is carried must fit into a result line again.
 _LEVELS_SURELY_WRITABLE = 200
+_SURELY_WHOLE_DIGITS = 19
+_TYPES = frozenset(CampaignType)
+_RECORD = "is a list with more than an id in it, and nothing says what its items mean; make an object of it"
 
 # Between rows may be commas, as of a list whose brackets are lost, marks of byte order, and record separators.
 _AROUND = " \t\r\n,\ufeff\x1e"
@@ -44,6 +48,8 @@ _OUTSIDE = re.compile(r'[^"\[\]{}]*+')
 _INSIDE = re.compile(r'(?:[^"\\\n]++|\\.)*+')
 _SCALAR_MEMBERS = r'\{\s*+(?:"[^"\\]*+"\s*+:\s*+(?:"[^"\\]*+"|[^"\[\]{},]*+)\s*+,\s*+)*+'
 _ANSWER = re.compile(rf'{_SCALAR_MEMBERS}"(?:{"|".join(sorted(ANSWER_KEYS))})"\s*+:\s*+[\[{{]')
+_RECORD_CHARS = 4096
+_RECORD_BEGINS = re.compile(r"\[\s*+(?![\[{\]])")
 _KEY = re.compile(r'"([^"\\]*)"\s*:')
 # Only where a value ends is asked of it: its numbers need not be made, however long they are.
 _DECODER = json.JSONDecoder(parse_int=len, parse_float=len)
@@ -116,8 +122,44 @@ def _load(source: str, line: int, column: int) -> object:
     try:
         value: object = orjson.loads(source)
     except orjson.JSONDecodeError as error:
-        return Fault(f"not JSON: {describe_json(error)} ({_describe_place(error, line, column)})", source)
+        value = _load_leniently(source)
+        if value is None:
+            return Fault(f"not JSON: {describe_json(error)} ({_describe_place(error, line, column)})", source)
     return value if _is_writable(source, value) else Fault(_TOO_DEEP, source)
+
+
+def _load_leniently(source: str) -> object | None:
+    """Return a value with what many programs write though JSON has it not, each in a form that can be written again.
+
+    That is NaN and Infinity, numbers too large, and texts cut within a character; None for anything else.
+    """
+    try:
+        value: object = json.loads(source, parse_constant=str, parse_int=_parse_whole)
+    except (ValueError, RecursionError):
+        return None
+    return _mend_texts(value)
+
+
+def _parse_whole(text: str) -> int | float:
+    return int(text) if len(text) < _SURELY_WHOLE_DIGITS else float(text)
+
+
+def _mend_texts(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, list):
+        return [_mend_texts(each) for each in value]
+    if isinstance(value, dict):
+        return {str(_mend_texts(key)): _mend_texts(each) for key, each in value.items()}
+    return value
+
+
+def _is_record(value: object) -> bool:
+    """Tell whether a list is not one of ids, but has an id in one place and something else in others."""
+    if not isinstance(value, list) or len(value) < 2 or any(isinstance(each, dict | list) for each in value):
+        return False
+    ids = sum(map(has_id, value))
+    return 0 < ids < len(value) and (ids == 1 or not _TYPES.isdisjoint(map(str, value)))
 
 
 def _describe_place(error: json.JSONDecodeError, line: int, column: int) -> str:
@@ -377,12 +419,30 @@ class _Reading:
         """Yield the rows of a value that stands between others, and not in a list."""
         line = self._text.line()
         if self._text.text[self._text.at] == "[":
-            self._text.at += 1
-            yield from self._items()
+            yield from self._list()
         else:
             yield from self._item()
         self._ended = self._text.line()
         self._is_lines = self._ended == line
+
+    def _list(self) -> Values:
+        """Yield the rows of a list, or the Fault of one that is a row itself without names."""
+        text = self._text
+        line, column = text.line(), text.column()
+        if (end := self._end_of_short()) and _is_record(_load(text.text[text.at : end], line, column)):
+            yield line, Fault(_RECORD, text.text[text.at : end])
+            text.at = end
+            return
+        text.at += 1
+        yield from self._items()
+
+    def _end_of_short(self) -> int:
+        """Return where a list ends that may be a row; 0 for any other."""
+        try:
+            end = self._text.measure() if _RECORD_BEGINS.match(self._text.text, self._text.at) else 0
+        except (json.JSONDecodeError, _TooLongError):
+            return 0
+        return end if end - self._text.at <= _RECORD_CHARS else 0
 
     def _items(self) -> Values:
         """Yield the rows of a list whose bracket has been passed."""

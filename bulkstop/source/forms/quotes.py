@@ -90,8 +90,8 @@ class RowShape:
 
     def header_swallows(self, cells: Sequence[str]) -> bool:
         """Tell whether a header over several lines holds lines that look like rows."""
-        if not any("\n" in cell for cell in cells):
-            return False
+        if not any("\n" in cell for cell in cells) or not any(map(_DIGIT.search, cells)):
+            return False  # rows have digits, and names that a spreadsheet has broken over lines have none
         names = [*cells[: self.id_at], "", *cells[self.id_at + 1 :]]
         return "\n" in cells[self.id_at] or _names_campaign(names) or self.swallows(names)
 

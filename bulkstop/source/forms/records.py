@@ -9,12 +9,12 @@ from typing import Self
 from bulkstop.errors import InputError
 from bulkstop.ids import LIKELY
 from bulkstop.source.forms.quotes import Quotes, RowShape
+from bulkstop.source.forms.remarks import MAY_BEGIN, is_comment, is_rule
 from bulkstop.source.line_reader import LINE_CHARS, LineReader, is_blank, text_fault
 from bulkstop.source.rows import RowParser
 from bulkstop.source.understood import Finding
 from bulkstop.text.faults import explain_csv
 
-_MAY_BEGIN_COMMENT = "# \ufeff"
 _GLIMPSE_CHARS = 65_536
 _STRAY_RETURN = "a carriage return stands in the row outside quotes"
 _DOUBTFUL = "it begins with #, so it may be a comment; put its first cell in quotes if it is a row, or take it out"
@@ -37,17 +37,17 @@ class Record:
 class Records:
     """Cuts `first`, the line just taken from the text, and all that follow into records; blank lines are none.
 
-    Nor are comments, which are counted. Where quotes stand so that records cannot be told apart, each line concerned is
-    a torn record; `shape` is what a row looks like, as soon as that is known. Raises InputError for a quote that is
-    never closed: what follows it might be rows that nobody would miss.
+    Nor are comments, and lines drawn around rows, which are counted. Where quotes stand so that records cannot be told
+    apart, each line concerned is a torn record; `shape` is what a row looks like, as soon as that is known. Raises
+    InputError for a quote that is never closed: what follows it might be rows that nobody would miss.
     """
 
     def __init__(self, reader: LineReader, first: str, delimiter: str, parser: RowParser) -> None:
         self.delimiter = delimiter
         self.shape: RowShape | None = None
         self._understood = parser.understood
-        self._has_comments = not parser.any_id  # else a row may begin with #
-        self._feed = _Feed(reader, first, self._is_comment)
+        self._has_remarks = not parser.any_id  # else a row may begin with #
+        self._feed = _Feed(reader, first, self._is_remark)
         self._reader = csv.reader(self._feed, delimiter=delimiter, strict=True)
 
     def header(self) -> Record:
@@ -74,9 +74,14 @@ class Records:
             elif len(cells) > 1 or not is_blank(feed.piece):
                 yield Record(feed.start, cells, feed.fault)
 
-    def _is_comment(self, piece: str) -> bool | None:
-        """Tell whether a line that begins with # is a comment; None where it may as well be a row."""
-        if not self._has_comments:
+    def _is_remark(self, piece: str) -> bool | None:
+        """Tell whether a line is a comment, or drawn around rows; None where it may as well be a row."""
+        if not self._has_remarks:
+            return False
+        if is_rule(piece):
+            self._understood.note(Finding.RULES, self._feed.text.line)
+            return True
+        if not is_comment(piece):
             return False
         id_at = self.shape.id_at if self.shape else 0
         if id_at and any(map(LIKELY.fullmatch, map(str.strip, glimpse(piece, self.delimiter)[id_at : id_at + 1]))):
@@ -134,9 +139,9 @@ class _Feed:
     `head` is the first line of the record, and `inner` are those that begin inside its quotes.
     """
 
-    def __init__(self, reader: LineReader, first: str, is_comment: Callable[[str], bool | None]) -> None:
+    def __init__(self, reader: LineReader, first: str, is_remark: Callable[[str], bool | None]) -> None:
         self.text = reader
-        self._is_comment = is_comment
+        self._is_remark = is_remark
         self._first = first
         self.head = self.piece = first
         self.start = reader.line
@@ -156,7 +161,7 @@ class _Feed:
                 raise self._unclosed()
             raise StopIteration
         if not self._size:
-            if piece[0] in _MAY_BEGIN_COMMENT and piece is not self._first and self._pass_comment(piece):
+            if piece[0] in MAY_BEGIN and piece is not self._first and self._pass_remark(piece):
                 return next(self)
             self.start, self.head = self.text.line, piece
             if piece in ("\n", "\r\n"):
@@ -172,16 +177,14 @@ class _Feed:
         self.fault = text_fault(piece) or self.fault
         return piece
 
-    def _pass_comment(self, piece: str) -> bool:
-        """Tell whether a line is a comment, and pass over what is left of it; note where it may be a row."""
-        if not piece.lstrip(_MAY_BEGIN_COMMENT[1:]).startswith("#"):
-            return False
-        is_comment = self._is_comment(piece)
-        if is_comment is None:
+    def _pass_remark(self, piece: str) -> bool:
+        """Tell whether a line is no row, and pass over what is left of it; note where it may be one."""
+        is_remark = self._is_remark(piece)
+        if is_remark is None:
             self.fault = _DOUBTFUL
-        while is_comment and not self.text.ended:
+        while is_remark and not self.text.ended:
             next(self._pieces)
-        return bool(is_comment)
+        return bool(is_remark)
 
     def next_record(self, reader: Iterator[list[str]]) -> list[str]:
         """Let the reader make one record; the limit of the csv module, which is everybody's, is raised no longer."""

@@ -8,6 +8,7 @@ from bulkstop.ids import LIKELY, POSSIBLE
 from bulkstop.model import CampaignType, Row
 from bulkstop.naming import name_setting
 from bulkstop.source.clean import clean_id, is_likely
+from bulkstop.source.forms.remarks import is_comment
 from bulkstop.source.rows import FIELDS, Layout, RowParser, field_of, find_layout, key_of, near_column
 from bulkstop.source.understood import Finding
 from bulkstop.text import format_count, printable, shorten
@@ -186,7 +187,7 @@ def _name(cell: object) -> str:
 def _is_comment(value: object, cells: Sequence[object]) -> bool:
     """Tell whether a record, whose id cell has this value, begins with # and can be no row."""
     first, *others = cells
-    if not isinstance(first, str) or not first.lstrip().startswith("#"):
+    if not isinstance(first, str) or not is_comment(first):
         return False
     return value is first or not any(cell is not None and str(cell).strip() for cell in others)
 

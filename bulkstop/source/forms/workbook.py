@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bulkstop.errors import InputError
 from bulkstop.model import Row
+from bulkstop.naming import name_setting
 from bulkstop.source.forms.table import LINES_ABOVE, Table, is_headless, is_title, names_ids
 from bulkstop.source.rows import RowParser
 from bulkstop.source.understood import Finding
@@ -60,14 +61,14 @@ def read_workbook_rows(binary: Metered, label: str, parser: RowParser, sheet: st
         table.go_without_header(first, begins_with_ids=parser.choice.has_header)
         below: Iterator[tuple[int, Cells]] = chain(head, rows)
     else:
-        below = _find_header(chain(head, rows), table)
+        below = _find_header(chain(head, rows), table, parser.understood.other_sheets if sheet is None else ())
     for line, cells in below:
         if (row := _row(line, cells, table)) is not None:
             yield row
 
 
-def _find_header(rows: Iterator[tuple[int, Cells]], table: Table) -> Iterator[tuple[int, Cells]]:
-    """Have the table take its header; return the rows below."""
+def _find_header(rows: Iterator[tuple[int, Cells]], table: Table, others: Sequence[str]) -> Iterator[tuple[int, Cells]]:
+    """Have the table take its header; return the rows below. Raises InputError, which names the `others`."""
     fault, above = None, 0
     for line, cells in rows:
         if not any(cell != "" for cell in cells):
@@ -77,13 +78,14 @@ def _find_header(rows: Iterator[tuple[int, Cells]], table: Table) -> Iterator[tu
         except InputError as error:
             fault = fault or error
             if above == LINES_ABOVE or not is_title(cells):
-                raise fault from None
+                break
             above += 1
         else:
             if above:
                 table.parser.understood.counts[Finding.ABOVE_HEADER] += above
             return rows
-    raise fault or InputError(f"{table.parser.source}: the sheet is empty")
+    choice = f"; or choose another sheet, {_list(others)}: {name_setting('sheet', 'NAME')}" if others else ""
+    raise InputError(f"{fault or f'{table.parser.source}: the sheet is empty'}{choice}")
 
 
 def _row(line: int, cells: Cells, table: Table) -> Row | None:
@@ -126,8 +128,8 @@ def read_sheet(binary: Metered, label: str, parser: RowParser, sheet: str | None
     if data.startswith(_ZIP):
         _check_span(data, label)
     with _explain_faults(label):
-        found = _open_sheet(data, label, sheet)
-        parser.understood.sheet = found.name
+        found, others = _open_sheet(data, label, sheet)
+        parser.understood.sheet, parser.understood.other_sheets = found.name, others
         if found.start is None:
             return  # of nothing some versions of the reader make no rows, but a panic
         is_numbered = not parser.choice.has_header and parser.choice.chosen
@@ -155,7 +157,8 @@ def _explain_faults(label: str) -> Iterator[None]:
         raise InputError(f"{label}: {why}") from None
 
 
-def _open_sheet(data: bytes, label: str, sheet: str | None) -> "CalamineSheet":
+def _open_sheet(data: bytes, label: str, sheet: str | None) -> tuple["CalamineSheet", tuple[str, ...]]:
+    """Return the sheet that is meant, and the names of the others that are shown."""
     try:
         from python_calamine import CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
     except ImportError:
@@ -164,12 +167,11 @@ def _open_sheet(data: bytes, label: str, sheet: str | None) -> "CalamineSheet":
     workbook = CalamineWorkbook.from_filelike(io.BytesIO(data))
     sheets = [each for each in workbook.sheets_metadata if each.typ == SheetTypeEnum.WorkSheet]
     names = [each.name for each in sheets]
-    if sheet is not None:
-        return workbook.get_sheet_by_name(_choose(names, sheet, label))
     shown = [each.name for each in sheets if each.visible == SheetVisibleEnum.Visible] or names
     if not shown:
         raise InputError(f"{label}: holds no sheet")
-    return workbook.get_sheet_by_name(shown[0])
+    meant = shown[0] if sheet is None else _choose(names, sheet, label)
+    return workbook.get_sheet_by_name(meant), tuple(name for name in shown if name != meant)
 
 
 def _choose(names: Sequence[str], sheet: str, label: str) -> str:
@@ -181,9 +183,12 @@ def _choose(names: Sequence[str], sheet: str, label: str) -> str:
         return alike[0]
     if sheet.isdecimal() and 0 < int(sheet) <= len(names):
         return names[int(sheet) - 1]
+    raise InputError(f" {shorten(printable(sheet))}: {label} has no such sheet, but {_list(names)}", setting="sheet")
+
+
+def _list(names: Sequence[str]) -> str:
     listed = ", ".join(repr(shorten(printable(name))) for name in names[:_SHEETS_SHOWN])
-    more = f" and {len(names) - _SHEETS_SHOWN} more" if len(names) > _SHEETS_SHOWN else ""
-    raise InputError(f" {shorten(printable(sheet))}: {label} has no such sheet, but {listed}{more}", setting="sheet")
+    return listed + (f" and {len(names) - _SHEETS_SHOWN} more" if len(names) > _SHEETS_SHOWN else "")
 
 
 def _check_span(data: bytes, label: str) -> None:

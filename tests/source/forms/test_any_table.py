@@ -94,7 +94,10 @@ def objects(draw: st.DrawFn) -> tuple[str, bytes, list[str]]:
     """Draw the name and the bytes of JSON, and the ids in it."""
     campaigns = draw(st.lists(ids, min_size=1, max_size=5))
     key, note = draw(st.sampled_from(ID_NAMES)), draw(_texts)
-    values = [draw(st.sampled_from([each, {key: each}, {"note": note, key: each}])) for each in campaigns]
+    ending = draw(st.sampled_from([".json", ".jsonl", ""]))
+    values: list[object] = [draw(st.sampled_from([{key: each}, {"note": note, key: each}])) for each in campaigns]
+    if draw(st.booleans()):
+        values = list(campaigns)
     indent, between = draw(st.sampled_from([None, 1, 4])), draw(st.sampled_from(["\n", ",\n", "\r\n", "\n\n"]))
     shape = draw(st.sampled_from(["array", "values", "answer", "answers"]))
     ascii_only = draw(st.booleans())
@@ -111,7 +114,6 @@ def objects(draw: st.DrawFn) -> tuple[str, bytes, list[str]]:
     }[shape]()
     encoding = draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le"]))
     packing = draw(st.sampled_from(list(PACKINGS)))
-    ending = draw(st.sampled_from([".json", ".jsonl", ""]))
     return f"list{ending}", PACKINGS[packing](text.encode(encoding)), campaigns
 
 

@@ -424,8 +424,8 @@ DIALECTS = st.sampled_from(
 
 
 # Lines that look like rows are no part of a cell; what is a comment, a blank row or a header is no row.
-IDS = st.text(st.characters(exclude_characters="\r\n#")).map(lambda text: f"A{text}")
-TAGS = st.text(st.characters(exclude_characters=",;\t|cC"))
+IDS = st.text(st.characters(codec="utf-8", exclude_characters="\r\n#")).map(lambda text: f"A{text}")
+TAGS = st.text(st.characters(codec="utf-8", exclude_characters=",;\t|cC"))
 
 
 @settings(max_examples=200)
@@ -437,7 +437,7 @@ def test_every_record_is_a_row(dialect: tuple[str, int, str], records: list[tupl
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=delimiter, quoting=quoting, lineterminator=end)  # type: ignore[arg-type]
     writer.writerows([("campaign_id", "tag"), *records])
-    stdin = io.BytesIO(text.getvalue().encode(errors="surrogatepass"))
+    stdin = io.BytesIO(text.getvalue().encode())
     defaults = Defaults(CampaignType.SMS, "a", "s")
     rows = list(read(["-"], defaults=defaults, fmt="csv", stdin=stdin, any_id=True))
     assert len(rows) == len(records)
