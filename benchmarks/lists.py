@@ -90,7 +90,7 @@ def compare(trees: Mapping[str, Path], path: Path, count: int, rounds: int) -> f
     """Print how long each tree takes for plain CSV; return the median ratio of the first to the last."""
     taken: dict[str, list[float]] = {name: [] for name in trees}
     for number in range(rounds):
-        order = list(trees) if number % 2 else list(reversed(trees))
+        order = list(trees) if number % 2 else list(trees)[::-1]
         for name in order:
             taken[name].append(read_s(trees[name], path, count))
     for name, each in taken.items():

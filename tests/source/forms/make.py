@@ -70,7 +70,7 @@ def run(*command: str, stdin: bytes = b"", cwd: Path | None = None) -> bytes:
 def table(rows: object = ROWS, **dialect: Any) -> str:
     """Return rows under the header as Python's csv module writes them."""
     file = io.StringIO()
-    csv.writer(file, **{"lineterminator": "\n", **dialect}).writerows([HEADER, *rows])  # type: ignore[misc,dict-item]
+    csv.writer(file, **{"lineterminator": "\n", **dialect}).writerows([HEADER, *rows])  # type: ignore[misc]
     return file.getvalue()
 
 

@@ -40,7 +40,7 @@ def outcome_of(path: Path, options: Mapping[str, Any]) -> list[str]:
 def format_rows(rows: Iterable[Row], path: Path) -> Iterable[str]:
     """Yield each row: its line, behind the name of a member of an archive, and what it is."""
     for row in rows:
-        member = row.source.removeprefix(str(path)).removeprefix("/")
+        member = (row.source or "").removeprefix(str(path)).removeprefix("/")
         where = f"{member}:{row.line}" if member else str(row.line)
         yield f"{where} {_campaign(row)}" if isinstance(row, Campaign) else f"{where} ! {row.error}"
 
