@@ -34,7 +34,7 @@ _ONE = re.compile(r"cd-[0-9A-Fa-f]{7,8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _SEVERAL = re.compile(rf"(?:{_ONE.pattern}){{2,}}")
 _GLUED = re.compile(rf"{_ONE.pattern}cd-")
 _HOLDS_ONE = re.compile(r"cd-[0-9A-Fa-f]+(?:-[0-9A-Fa-f]+){2,}")
-_MARKS_ALONE = re.compile(r"[_.~-]*[_~-][_.~-]*|\.{3,}")
+_PATH_STEPS = ("", ".", "..")
 _NOTHING = frozenset(("null", "none", "nan", "nat", "nil", "na", "n.a.", "undefined"))
 """What programs write where there is no id."""
 _TYPES = frozenset(CampaignType)
@@ -123,7 +123,7 @@ def _fault(bare: str) -> str | None:
 
 def _fault_of_possible(bare: str) -> str | None:
     """Say of a text that holds no likely id by itself what makes it none, though its characters are those of an id."""
-    if _MARKS_ALONE.fullmatch(bare):
+    if not bare.strip("_.~-") and bare not in _PATH_STEPS:
         return f"{shorten(bare)!r} has neither a letter nor a digit, so it is no id"
     if bare.lower() in _NOTHING:
         return f"no campaign id: {bare!r} stands for none"
