@@ -300,6 +300,10 @@ class Campaign(_CampaignFields):
         campaign_id = self.campaign_id
         if POSSIBLE.fullmatch(campaign_id) is None and (fault := id_fault(campaign_id, any_id=any_id)):
             return f"campaign id {fault}" if campaign_id else "no campaign id"
+        return self.scope_fault(any_id=any_id)
+
+    def scope_fault(self, *, any_id: bool = False) -> str | None:
+        """Say why it cannot be sent whatever its own id is; else None."""
         return _other_fault(self.account_id, self.stream_id, self.iid, any_id)
 
 

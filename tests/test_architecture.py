@@ -45,6 +45,7 @@ ONLY_IN = {
     "import rich": ("report/stop/progress.py",),
     "import plotly": ("report/load/charts.py",),
     "import click": ("cli/",),
+    "import python_calamine": ("source/forms/workbook.py",),
     "import hdrh": ("report/load/histogram.py",),
     "import multiprocessing": ("workers/fork.py",),
     "import uvloop": ("runs/host.py",),

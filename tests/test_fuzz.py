@@ -590,6 +590,8 @@ PLAUSIBLE = [
         "list.csv",
         "ids.txt",
         "keep.txt",
+        "type=Channel",
+        "cp1252",
         "odd_ids",
         "token",
         "new.jsonl",

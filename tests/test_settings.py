@@ -68,6 +68,7 @@ FREE_TEXT = {
         "jwt_sub",
     ),
     *("quota_store", "protect", "proxy_password", "proxy_password_file"),
+    *("id_column", "sheet"),
 }
 """Settings of which every text makes sense."""
 
@@ -235,7 +236,7 @@ def test_annotation(name: str) -> None:
     assert (type(None) in kinds) is (default_of(name) is None)
     if spec.repeatable:
         kinds = set(get_args(next(kind for kind in kinds if get_origin(kind) is Sequence)))
-        kinds = set(get_args(*kinds))
+        kinds = set(get_args(*kinds)) or kinds
     assert str in kinds
     example = FIRM[name][1][0] if spec.repeatable else FIRM[name][1]
     assert type(example) in kinds or type(example) is str or name == "finish_by"

@@ -21,9 +21,8 @@ from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.runs.stop.warnings import find_warnings
 from bulkstop.settings import GROUPS, Settings
 from bulkstop.settings.spec import GRACE
-from bulkstop.source.inputs import Format
+from bulkstop.source.forms.format import Format
 from bulkstop.source.protect import read_protection
-from bulkstop.source.rows import collect_headers
 
 EXAMPLE = """\b
 Example:
@@ -44,7 +43,7 @@ Exit codes:
     "--format",
     "fmt",
     type=WordChoice([form.value for form in Format]),
-    help="Form of standard input, and of files whose name does not tell.",
+    help="Form of all lists; by default what their names and contents show.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Tell a machine: one JSON object on standard output.")
 @with_settings(*(group for group in GROUPS if group != GRACE))
@@ -83,9 +82,9 @@ def _read_inputs(
     except BulkstopError:  # which is among the faults already
         settings = replace(settings, protect=())
     journal = RunJournal(options.target, mode=options.mode)
-    with collect_headers() as headers, journal, journal.plan(inputs, settings, fmt=fmt) as plan:
+    with journal, journal.plan(inputs, settings, fmt=fmt) as plan:
         faults += map(str, find_list_faults(Start(plan, settings, options, journal), config))
-        read, scopes = describe_inputs(plan, inputs, fmt, headers)
+        read, scopes = describe_inputs(plan, settings)
         warnings = tuple(find_warnings(plan, settings, None))
     return replace(facts, read=read, warnings=warnings), scopes
 

@@ -235,7 +235,8 @@ def _make_option(name: str) -> Callable[[Any], Any]:
     flag = spec.option(name)
     words: dict[str, Any] = {"help": spec.help, "envvar": variable_of(name)}
     if isinstance(default, bool):
-        return click.option(f"{flag}/--no-{flag[2:]}", name, default=default, **words)
+        other = f"--{flag.removeprefix('--no-')}" if flag.startswith("--no-") else f"--no-{flag[2:]}"
+        return click.option(f"{flag}/{other}", name, default=default, **words)
     words |= {"type": ParsedText(spec.read, spec.metavar), "metavar": spec.metavar, "multiple": spec.repeatable}
     if spec.repeatable:
         words |= {"default": [str(item) for item in default], "show_default": True}

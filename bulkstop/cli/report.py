@@ -261,7 +261,7 @@ def describe_remainder(remainder: Remainder, options: ReportOptions) -> Iterator
     yield f"{what}; written to {where}"
     left = {outcome: number for outcome, number in remainder.left_out.items() if number}
     if invalid := left.pop(Outcome.INVALID, 0):
-        yield f"left out: {invalid:,} invalid, as such rows can never be sent; mend them in a new list"
+        yield f"left out: {invalid:,} invalid, as such rows can never be sent; mend them in the list, and resume"
     if left:
         numbers = format_outcome_counts(left, left)
         yield f"left out: {numbers}, as another try alone changes nothing; {retry_option(left)} takes them in"

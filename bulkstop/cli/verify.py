@@ -24,7 +24,8 @@ from bulkstop.runs.lists.verify import read_sources, verify
 from bulkstop.runs.stop.input_files import is_same
 from bulkstop.settings import Settings
 from bulkstop.settings.spec import CONCURRENCY, CONNECTION, CREDENTIALS, INPUT, QUOTA, RETRY_AFTER, SCOPE, TYPE
-from bulkstop.source.inputs import STDIN, Format
+from bulkstop.source.forms.format import Format
+from bulkstop.source.inputs import STDIN
 from bulkstop.text import printable
 
 LIST = ".running.csv"
@@ -68,7 +69,7 @@ Exit codes:
     "--format",
     "fmt",
     type=WordChoice([form.value for form in Format]),
-    help="Form of standard input, and of lists whose name does not tell.",
+    help="Form of all lists; by default what their names and contents show.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Tell a machine: one JSON object on standard output.")
 @click.option("--quiet", is_flag=True, help="Say only what still runs, went wrong, or may have.")

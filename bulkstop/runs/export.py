@@ -14,7 +14,7 @@ from bulkstop.report.stop.latest import format_latest, read_latest
 from bulkstop.report.stop.manifest import Manifest, RunSection, manifest_path
 from bulkstop.report.stop.resume import ResumeIndex, RowState, is_final
 from bulkstop.source import read
-from bulkstop.source.rows import field_of
+from bulkstop.source.rows import ColumnChoice, field_of
 
 MOST_OTHERS = 200
 """So many columns of the first lists are carried along at most: each takes room in every row."""
@@ -118,10 +118,18 @@ def _read_list(index: ResumeIndex, run: RunSection, is_wanted: Wanted) -> Iterat
     for name, path in _find_lists(run):
         if not Path(path).is_file():
             raise InputError(f"{path}: is no file")
-        for row in read([path], defaults=defaults, any_id=bool(was.get("any_id"))):
+        any_id, encoding = bool(was.get("any_id")), _text(was.get("encoding"))
+        for row in read([path], defaults=defaults, any_id=any_id, encoding=encoding, choice=_choose_columns(was)):
             state = index.state_of(row._replace(source=name)) if isinstance(row, Campaign) else None
             if isinstance(row, Campaign) and state is not None and is_wanted(state):
                 yield state, _describe_campaign(row)
+
+
+def _choose_columns(was: Mapping[str, object]) -> ColumnChoice:
+    """Return which columns were meant in a run with these settings."""
+    columns = was.get("column")
+    texts = (each for each in columns if isinstance(each, str)) if isinstance(columns, list | tuple) else ()
+    return ColumnChoice.of(_text(was.get("id_column")), texts, has_header=not was.get("no_header"))
 
 
 def _read_lines(index: ResumeIndex, is_wanted: Wanted) -> Iterator[Entry]:

@@ -10,7 +10,7 @@ from bulkstop.errors import SettingsError
 from bulkstop.model import DONE, FAILED, HELD_BACK, WORTH_A_RETRY, Limit, Outcome
 from bulkstop.naming import name_setting
 from bulkstop.settings.parse import parse_limit, parse_path
-from bulkstop.source.inputs import Format
+from bulkstop.source.forms.format import Format
 from bulkstop.text.likeness import suggest_near
 
 CAN_BE_RETRIED = frozenset(Outcome) - DONE - HELD_BACK - {Outcome.INVALID}
@@ -134,7 +134,7 @@ def _outcome(name: str) -> Outcome:
         return outcome
     why = "is done and is not sent again" if outcome in DONE else "was held back on purpose and is not sent again"
     if outcome is Outcome.INVALID:
-        why = "can never be sent as it is; mend such rows in a new list"
+        why = "can never be sent as it is; mend such rows in the list, and resume"
     others = format_outcomes(CAN_BE_RETRIED)
     raise SettingsError(f": what is {outcome} {why}; give {others}", setting="retry")
 

@@ -24,7 +24,9 @@ from bulkstop.settings.parse import (
     one_of,
     parse_address,
     parse_campaign_type,
+    parse_column,
     parse_count,
+    parse_encoding,
     parse_failure_cap,
     parse_limit,
     parse_path,
@@ -99,6 +101,28 @@ class Settings:
         "Most that is read of a list, unpacked; default: 2GB, of a packed one 200 times its size.",
         read=parse_size,
         metavar="SIZE",
+    )
+    encoding: str | None = setting(
+        INPUT,
+        None,
+        "Encoding of lists, such as cp1252 or utf-16; default: what they show, else UTF-8.",
+        read=parse_encoding,
+        metavar="NAME",
+    )
+    no_header: bool = setting(INPUT, False, "Read tables without names of columns: the first one has the ids.")
+    id_column: str | None = setting(
+        INPUT, None, "Name of the column, or key, with the campaign ids; without a header its number.", metavar="NAME"
+    )
+    column: tuple[str, ...] = setting(
+        INPUT,
+        (),
+        "Name of the column, or key, of another field, such as campaign_type=Channel; repeatable.",
+        read=parse_column,
+        metavar="FIELD=NAME",
+        repeatable=True,
+    )
+    sheet: str | None = setting(
+        INPUT, None, "Name, or number, of the sheet of a workbook; default: the first that is shown.", metavar="NAME"
     )
     type: CampaignType | None = setting(
         TYPE, None, "Type of rows that name none.", read=parse_campaign_type, metavar="voice|sms"

@@ -18,6 +18,11 @@ class SettingsOptions(TypedDict, total=False):
     iid: str | None
     any_id: bool | str
     max_input_size: int | str | None
+    encoding: str | None
+    no_header: bool | str
+    id_column: str | None
+    column: Sequence[str] | str
+    sheet: str | None
     type: CampaignType | str | None
     voice_path: str | None
     sms_path: str | None

@@ -18,8 +18,12 @@ YES = ("true", "yes", "on", "1", "t", "y")
 NO = ("false", "no", "off", "0", "f", "n")
 ALGORITHMS = ("HS256", "HS512", "RS256", "RS512")
 UNITS_S = in_seconds("ms", "s", "m", "min", "h") | {"": 1.0}
+COLUMNS = ("campaign_id", "campaign_type", "account_id", "stream_id", "iid", "priority", "name")
+"""The fields of a list that a column can be named for."""
 LONGEST_S = 3600.0 * 100_000
 """Eleven years: whoever means more than that has mistyped."""
+
+_FIELDS = f"the fields are {', '.join(COLUMNS)}"
 
 
 class TransportName(StrEnum):
@@ -40,6 +44,29 @@ def parse_seconds(text: str) -> float:
     if value > LONGEST_S:
         raise ValueError(f"{text!r} is too long; a time is at most {LONGEST_S / 3600:.0f}h")
     return value
+
+
+def parse_encoding(text: str) -> str:
+    """Read the name of an encoding of texts."""
+    import codecs
+
+    try:
+        name = codecs.lookup(text.strip()).name
+        "\u20ac".encode(name, errors="replace")
+        codecs.getincrementaldecoder(name)
+    except (LookupError, ValueError):
+        raise ValueError(f"{text!r} is no encoding of texts; give one such as utf-8, cp1252 or utf-16") from None
+    return name
+
+
+def parse_column(text: str) -> str:
+    """Read `FIELD=NAME`: which column, or key, has a field."""
+    field, is_there, name = (part.strip() for part in text.partition("="))
+    fields = {"".join(filter(str.isalnum, each)): each for each in COLUMNS} | {"type": "campaign_type"}
+    known = fields.get("".join(filter(str.isalnum, field.lower())))
+    if not is_there or not name or known is None:
+        raise ValueError(f"{text!r} names no column of a field, as campaign_type=Channel does; {_FIELDS}")
+    return f"{known}={name}"
 
 
 def parse_pause(text: str) -> float:

@@ -4,15 +4,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from bulkstop.errors import InputError
 from bulkstop.model import Defaults, Row, Source
-from bulkstop.source.csvfile import read_csv_rows
-from bulkstop.source.inputs import STDIN, Format, Input, Metered, meter_of, open_input, resolve_input
-from bulkstop.source.jsonlines import read_id_rows, read_json_rows
-from bulkstop.source.line_reader import LineReader
-from bulkstop.source.rows import RowParser
+from bulkstop.naming import name_setting
+from bulkstop.source.encoding import UTF_8, open_text
+from bulkstop.source.forms.content import are_mostly_ids, find_form, fits, read_first_lines
+from bulkstop.source.forms.csvfile import read_csv_rows
+from bulkstop.source.forms.format import CHOICE, ENDINGS, Format, FormatOrigin
+from bulkstop.source.forms.idlist import read_id_rows
+from bulkstop.source.forms.jsonlines import read_json_rows
+from bulkstop.source.inputs import STDIN, Input, resolve_input
+from bulkstop.source.line_reader import LineReader, find_foreign
+from bulkstop.source.rows import ColumnChoice, RowParser
+from bulkstop.source.understood import Finding, Understood
+from bulkstop.source.unpack import Member, Metered, open_members
 
 __all__ = ["read", "watch_reading"]
 
@@ -21,9 +28,21 @@ Notice = Callable[[str, int, int], object]
 
 _READERS: dict[Format, Callable[[LineReader, RowParser], Iterator[Row]]] = {
     Format.CSV: read_csv_rows,
+    Format.JSON: read_json_rows,
     Format.JSONL: read_json_rows,
     Format.TXT: read_id_rows,
 }
+
+
+class _Reading(NamedTuple):
+    """How all inputs are read."""
+
+    parser: Callable[[str, Understood], RowParser]
+    encoding: str | None
+    stdin: BinaryIO | None
+    most: int | None
+    sheet: str | None
+    understood: list[Understood]
 
 
 _notice: ContextVar[Notice | None] = ContextVar("notice", default=None)
@@ -37,13 +56,19 @@ def read(
     stdin: BinaryIO | None = None,
     any_id: bool = False,
     most: int | None = None,
+    encoding: str | None = None,
+    choice: ColumnChoice | None = None,
+    sheet: str | None = None,
+    understood: list[Understood] | None = None,
 ) -> Source:
     """Yield every row of the inputs in their order, each as a campaign or as the `invalid` line that says why not.
 
-    `inputs` are paths, or `-` for standard input; `fmt` (csv, jsonl or txt) is the form of standard input and of
-    files whose ending tells none; `any_id` allows ids with characters that ids do not have; of each input `most` bytes
-    may be read, unpacked. Raises InputError at once
-    for an input that is not there or has no known form, and while iterating for one that cannot be read to its end.
+    `inputs` are paths, or `-` for standard input; `fmt` (csv, json, jsonl, txt or xlsx) is their form, which else fits
+    their name or shows in their content; `any_id` allows ids with characters that ids do not have; of each input `most`
+    bytes may be read, unpacked, in this `encoding`; `choice` says which columns are meant, `sheet`
+    which one of a workbook. What is understood of each
+    input is appended to `understood`. Raises InputError at once for an input that is not there, and while iterating for
+    one that has no known form or cannot be read to its end.
     """
     entries = [resolve_input(name, fmt) for name in inputs]
     if sum(entry.name == STDIN for entry in entries) > 1:
@@ -51,7 +76,11 @@ def read(
     for place, entry in enumerate(entries):
         if any(entry.label == other.label for other in entries[:place]):
             raise InputError(f"{entry.label} is given twice; name it once")
-    return _rows(entries, partial(RowParser, defaults=defaults, any_id=any_id), stdin, most)
+
+    def parser(label: str, of: Understood) -> RowParser:
+        return RowParser(label, defaults, any_id, choice or ColumnChoice(), of)
+
+    return _rows(entries, _Reading(parser, encoding, stdin, most, sheet, [] if understood is None else understood))
 
 
 @contextmanager
@@ -64,14 +93,57 @@ def watch_reading(notice: Notice) -> Iterator[None]:
         _notice.reset(token)
 
 
-def _rows(
-    entries: Sequence[Input], parser: Callable[[str], RowParser], stdin: BinaryIO | None, most: int | None
-) -> Iterator[Row]:
+def _rows(entries: Sequence[Input], reading: _Reading) -> Iterator[Row]:
     for entry in entries:
-        with open_input(entry, stdin, most) as stream:
-            reader = LineReader(stream, entry.label)
-            _watch(reader, meter_of(stream))
-            yield from _READERS[entry.form](reader, parser(entry.label))
+        for member in open_members(entry, reading.stdin, reading.most):
+            understood = Understood(member.label, packing=", ".join(member.packing) or None)
+            reading.understood.append(understood)
+            read_rows = _rows_of_workbook if member.is_workbook else _rows_of_text
+            yield from read_rows(member, entry.of_member(member.label), reading, understood)
+
+
+def _rows_of_text(member: Member, entry: Input, reading: _Reading, understood: Understood) -> Iterator[Row]:
+    text = open_text(member.stream, entry.label, reading.encoding)
+    understood.encoding = text.encoding
+    parser = reading.parser(entry.label, understood)
+    lines = read_first_lines(text.head, is_whole=text.is_whole)
+    understood.form, understood.form_from = _choose_form(entry, lines, text.head, parser)
+    if understood.form is Format.XLSX:
+        raise InputError(f"{entry.label}: is no workbook; give {name_setting('format')} {CHOICE}")
+    is_by_rule = text.encoding == UTF_8 and not reading.encoding
+    note_cp1252 = partial(understood.note, Finding.CP1252_LINES) if is_by_rule else None
+    reader = LineReader(text.stream, entry.label, note_cp1252, lines)
+    _watch(reader, member.stream)
+    yield from _READERS[understood.form](reader, parser)
+
+
+def _rows_of_workbook(member: Member, entry: Input, reading: _Reading, understood: Understood) -> Iterator[Row]:
+    from bulkstop.source.forms.workbook import read_workbook_rows  # most lists are none
+
+    if entry.form is not Format.XLSX and entry.form_from is FormatOrigin.OPTION and entry.form is not None:
+        raise InputError(f"{entry.label}: is a workbook, and not {entry.form}; leave out {name_setting('format')}")
+    is_named = entry.form is Format.XLSX
+    understood.form, understood.form_from = Format.XLSX, entry.form_from if is_named else FormatOrigin.CONTENT
+    yield from read_workbook_rows(member.stream, entry.label, reading.parser(entry.label, understood), reading.sheet)
+
+
+def _choose_form(entry: Input, lines: Sequence[str], head: str, parser: RowParser) -> tuple[Format, FormatOrigin]:
+    """Return the form of an input: the one that was typed, else the one of its name if it fits, else what shows."""
+    if entry.form is not None and entry.form_from is FormatOrigin.OPTION:
+        return entry.form, entry.form_from
+    shown = find_form(lines, parser)
+    if entry.form is not None and (shown is None or fits(entry.form, shown, lines)):
+        return entry.form, entry.form_from
+    if shown is None and not find_foreign(head) and are_mostly_ids(lines):
+        shown = Format.TXT
+    if shown is not None:
+        return shown, FormatOrigin.CONTENT
+    why = find_foreign(head) or (
+        f"nothing tells its form: name it {', '.join(ENDINGS)}, or give {name_setting('format')} {CHOICE}"
+        if head.strip()
+        else "is empty"
+    )
+    raise InputError(f"{entry.label}: {why}")
 
 
 def _watch(reader: LineReader, meter: Metered) -> None:

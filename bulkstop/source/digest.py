@@ -38,6 +38,8 @@ class _Running:
     rows: int = 0
     since: int = 0
     hash: Any = field(default_factory=sha256)
+    as_recorded: Any = None
+    """The hash with what stood in the place of rows that were mended, once there is one."""
     marks: list[str] = field(default_factory=list)
 
 
@@ -51,11 +53,15 @@ class Digests:
         self._recorded = recorded or {}
         self._running: dict[str, _Running] = {}
 
-    def add(self, source: str, line: int, row: bytes) -> None:
-        """Take the next row of an input."""
+    def add(self, source: str, line: int, row: bytes, was: bytes | None = None) -> None:
+        """Take the next row of an input; of one that was mended `was` is what it was when it was recorded."""
         running = self._running.get(source)
         if running is None:
             running = self._running[source] = _Running(since=line)
+        if was is not None and running.as_recorded is None:
+            running.as_recorded = running.hash.copy()
+        if running.as_recorded is not None:
+            running.as_recorded.update(row if was is None else was)
         running.hash.update(row)
         running.rows += 1
         if not running.rows % EVERY:
@@ -85,10 +91,11 @@ class Digests:
         was = self._recorded.get(source)
         if was is None or running.rows > was.rows:
             return
+        recorded = running.as_recorded or running.hash
         if running.rows == was.rows:
-            is_same = running.hash.hexdigest() == was.sha256
+            is_same = recorded.hexdigest() == was.sha256
         elif not running.rows % EVERY:
-            is_same = running.marks[-1] == was.marks[running.rows // EVERY - 1]
+            is_same = recorded.hexdigest()[:MARK_CHARS] == was.marks[running.rows // EVERY - 1]
         else:
             return
         if not is_same:

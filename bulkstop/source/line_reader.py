@@ -3,7 +3,7 @@
 import io
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
 from bulkstop.errors import InputError
@@ -15,7 +15,12 @@ LINE_CHARS = 1024 * 1024
 AHEAD_CHARS = 64 * 1024
 """What is read at once where blank lines are passed over; shorter than a line may be."""
 
+_ENDS_OF_FILE = ("\x1a", "\x1a\n", "\x1a\r\n")
+"""How some programs end a text, as DOS did: Ctrl-Z."""
+_SURROGATE = re.compile("[\udc80-\udcff]")
+_AS_CP1252 = {0xDC00 + byte: bytes([byte]).decode("cp1252", errors="replace") for byte in range(0x80, 0x100)}
 _BLANK_LINES = re.compile(r"(?: *\r?\n)+")
+_SYLK = ("WXL", "SCALC", "CALC", "Gnumeric")
 _STRAY_RETURN = re.compile(r"\r(?![\r\n]|$)")
 # What the first bytes say of a text that is none of ours, as they look when decoded (see opening).
 _FOREIGN = (
@@ -26,13 +31,23 @@ _FOREIGN = (
     ("PK\x03\x04", "is a workbook or a zip archive; save it as CSV (UTF-8)"),
     ("\udcd0\udccf\x11", "is a workbook of an old kind; save it as CSV (UTF-8)"),
     ("%PDF-", "is a PDF; save the list as CSV (UTF-8)"),
-    ("<", "is a web page or XML, and no list; was a page to sign in saved in its place?"),
+    *((f"ID;P{program}", "is a workbook as SYLK; save it as CSV (UTF-8)") for program in _SYLK),
+    ("{\\rtf", "is a text with fonts (RTF); save it as plain text"),
 )
+_PAGE = re.compile(r"<(?!\s*(?:cd-|[a-z]+://))", re.IGNORECASE)
+
+
+def find_foreign(beginning: str) -> str | None:
+    """Say of the first line of a text that is none of ours what it is, and what to do; None of any other."""
+    text = beginning.lstrip("\ufeff \r\n")
+    if _PAGE.match(text):
+        return "is a web page or XML, and no list; was a page to sign in saved in its place?"
+    return next((what for mark, what in _FOREIGN if text.startswith(mark)), None)
 
 
 def is_blank(piece: str) -> bool:
     """Tell whether a line holds nothing; of one that is too long only the beginning is known, so it may."""
-    return not piece or (piece.isspace() and len(piece) <= LINE_CHARS)
+    return not piece or (piece.isspace() and len(piece) <= LINE_CHARS) or piece in _ENDS_OF_FILE
 
 
 def text_fault(text: str) -> str | None:
@@ -54,13 +69,23 @@ class LineReader:
     """Iterates over the pieces of a text: each is a line, but a line too long to be used comes in several.
 
     `line` is the number of the last piece's line, counted from 1; `ended` says whether the piece ended that line.
-    Raises InputError, with the line reached, for what cannot be read on.
+    `head` are the first lines, as far as they are known before they are read. With `note_cp1252`, which is called with
+    the number of each such line, bytes that are not UTF-8 are read as Windows-1252. Raises InputError, with the line
+    reached, for what cannot be read on.
     """
 
-    def __init__(self, stream: io.TextIOWrapper, label: str) -> None:
+    def __init__(
+        self,
+        stream: io.TextIOWrapper,
+        label: str,
+        note_cp1252: Callable[[int], object] | None = None,
+        head: Sequence[str] = (),
+    ) -> None:
         self.label = label
+        self.head = head
         self.line = 0
         self.ended = True
+        self._note_cp1252 = note_cp1252
         self._readline = stream.readline
         self._read = stream.read
         self._ahead = ""
@@ -83,6 +108,9 @@ class LineReader:
             if self.line == 1:
                 piece = self._beginning(piece)
         self.ended = piece.endswith("\n")
+        if self._note_cp1252 is not None and not piece.isascii() and _SURROGATE.search(piece):
+            self._note_cp1252(self.line)
+            return piece.translate(_AS_CP1252)
         return piece
 
     def skip_blank_lines(self) -> None:
@@ -129,12 +157,11 @@ class LineReader:
         return piece
 
     def _beginning(self, piece: str) -> str:
-        for mark, what in _FOREIGN:
-            if piece.lstrip("\ufeff \r\n").startswith(mark):
-                raise InputError(f"{self.label}: line 1: {what}")
+        if what := find_foreign(piece):
+            raise InputError(f"{self.label}: line 1: {what}")
         if _STRAY_RETURN.search(piece):
             raise InputError(f"{self.label}: line 1: lines end with CR alone; save it with LF or CR LF")
-        return piece.removeprefix("\ufeff")
+        return piece.lstrip("\ufeff")
 
 
 def read_pieces(reader: LineReader) -> Iterator[str]:

@@ -4,7 +4,7 @@ import heapq
 import json
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -17,10 +17,11 @@ from bulkstop.naming import name_setting
 from bulkstop.source.digest import Digest, Digests
 from bulkstop.source.first_seen import FirstSeen
 from bulkstop.source.id_check import UnusualIds
-from bulkstop.source.inputs import MOST_BYTES
 from bulkstop.source.protect import Protection
 from bulkstop.source.rows import unreadable_priority
 from bulkstop.source.spool import BLOCK, Spool
+from bulkstop.source.understood import Understood
+from bulkstop.source.unpack import MOST_BYTES
 from bulkstop.text import format_count, format_size
 
 _TYPES = {kind.value: kind for kind in CampaignType}
@@ -40,10 +41,11 @@ class Plan:
 
     The rows are put aside on disk, so what was shown and confirmed is what is sent, also when the input changes or was
     standard input; in memory a row costs about 40 bytes. `settled` gives the outcome of a row that has ended in an
-    earlier run, `recorded` what the inputs were then; what `protection` names is held back, however often it is listed:
+    earlier run, `find_unusable` the one that could not be used and stood in its place then, and `recorded` is what the
+    inputs were; what `protection` names is held back, however often it is listed:
     `protected` counts such campaigns each once, whether their rows have ended or not.
-    Of temporary files the rows may take `most` bytes. Raises the InputError of an input that cannot be read, or that is
-    not what it was.
+    Of temporary files the rows may take `most` bytes. `understood` is how the inputs were read, complete once they are.
+    Raises the InputError of an input that cannot be read, or that is not what it was.
 
     Whoever knows the settings adds `warnings`, what should be looked at twice, and `ends_at`, the earliest time at
     which the last stop can leave.
@@ -55,11 +57,14 @@ class Plan:
         *,
         order: Order = Order.INPUT,
         settled: Callable[[Row], Outcome | None] | None = None,
+        find_unusable: Callable[[Row], Result | None] = lambda row: None,
         recorded: Mapping[str, Digest] | None = None,
         protection: Protection | None = None,
         most: int | None = None,
+        understood: Sequence[Understood] = (),
     ) -> None:
         self.rows = 0
+        self.understood = understood
         self.protected = 0
         self.is_claimed = False
         self.is_closed = False
@@ -72,6 +77,7 @@ class Plan:
         self.settled: Counter[Outcome] = Counter()
         self.digests: dict[str, Digest] = {}
         self._settled = settled
+        self._find_unusable = find_unusable
         self._most = MOST_BYTES if most is None else most
         self._digests = Digests(recorded)
         self._campaigns = Spool()
@@ -163,19 +169,21 @@ class Plan:
             outcome = None if self._settled is None else self._settled(row)
             if isinstance(row, Result):
                 if row.line:  # else its key says which it is, whatever the order
-                    self._digests.add(row.source or "", row.line, _pack_names(row))
+                    was = self._find_unusable(row) if outcome is None else None
+                    self._digests.add(row.source or "", row.line, _pack_names(row), _pack_was(was))
                 self._hold(row, outcome)
                 continue
             line = _pack(row)
             if row.line:
-                self._digests.add(row.source, row.line, line)
+                was = self._find_unusable(row) if outcome is None else None
+                self._digests.add(row.source, row.line, line, _pack_was(was))
             if rule := self.protection.of(row):
                 self.protected += protected.first(hash(_identity(row)), self.rows) is None
                 self._hold(unsent_result(row, Outcome.PROTECTED, rule), outcome)
                 continue
             if first := self._seen_before(seen, row):
                 why = f"the same campaign stands at {first.source} line {first.line}"
-                self._hold(unsent_result(row, Outcome.DUPLICATE, why), outcome)
+                self._hold(unsent_result(row, Outcome.DUPLICATE, why), outcome and Outcome.DUPLICATE)
                 continue
             if outcome is Outcome.DUPLICATE:  # of a row that is gone from before it: somebody has to be sent
                 outcome = None
@@ -246,6 +254,10 @@ def _pack_names(result: Result) -> bytes:
     """Pack what the row of an input says, without our reason why it cannot be used: that may be worded anew."""
     names = result.line, result.campaign_id, result.campaign_type, result.account_id, result.stream_id, result.row
     return _line(names, result)
+
+
+def _pack_was(was: Result | None) -> bytes | None:
+    return None if was is None else _pack_names(was)
 
 
 def _unpack(line: bytes) -> Campaign:

@@ -8,8 +8,11 @@ from typing import NamedTuple
 from bulkstop.errors import InputError
 from bulkstop.ids import POSSIBLE, plain_id
 from bulkstop.model import Campaign
-from bulkstop.source.inputs import STDIN, Format, open_input, resolve_input
+from bulkstop.source.encoding import open_utf8
+from bulkstop.source.forms.format import Format
+from bulkstop.source.inputs import STDIN, resolve_input
 from bulkstop.source.line_reader import LineReader, read_lines, text_fault
+from bulkstop.source.unpack import Member, open_members
 from bulkstop.text import format_count, has_controls, shorten
 from bulkstop.text.likeness import fold, fold_pattern
 
@@ -192,14 +195,19 @@ def _read(path: str) -> list[Rule]:
         raise InputError(" -: standard input is for the list; name a file", setting="protect")
     try:
         entry = resolve_input(path, Format.TXT)
-        with open_input(entry, None) as stream:
-            rules = list(_rules(LineReader(stream, entry.label)))
+        rules = [rule for member in open_members(entry) for rule in _rules_of_member(member)]
     except InputError as error:
         raise InputError(f" {error}", setting="protect") from None
     if not rules:
         why = "holds no rule; leave the option out if nothing is to be protected"
         raise InputError(f" {entry.label}: {why}", setting="protect")
     return rules
+
+
+def _rules_of_member(member: Member) -> Iterator[Rule]:
+    if member.is_workbook:
+        raise InputError(f"{member.label}: is a workbook; save the rules as plain text")
+    return _rules(LineReader(open_utf8(member.stream), member.label))
 
 
 def _rules(reader: LineReader) -> Iterator[Rule]:

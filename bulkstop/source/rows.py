@@ -2,19 +2,20 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import itemgetter
-from typing import NoReturn
+from typing import NamedTuple, NoReturn, cast
 
 import orjson
 
 from bulkstop.errors import InputError
+from bulkstop.ids import POSSIBLE, id_fault
 from bulkstop.model import Campaign, CampaignType, Defaults, Outcome, Result, Row
 from bulkstop.naming import name_setting
-from bulkstop.text import SHOWN_CHARS, replace_controls, shorten
+from bulkstop.source.clean import Cleaned, clean_id, is_likely, strip_unseen
+from bulkstop.source.understood import Finding, Understood
+from bulkstop.text import SHOWN_CHARS, format_count, replace_controls, shorten
 
 Values = tuple[object, ...]
 """What a row says for each of FIELDS, in that order; None where it says nothing."""
@@ -24,22 +25,24 @@ FIELDS = ("campaign_id", "campaign_type", "account_id", "stream_id", "iid", "pri
 ID_NAMES = ("campaign_id", "campaignId", "id", "_id")
 """What the column or key of the campaign id may be called."""
 
-_FIELD_OF = {name.lower(): "campaign_id" for name in ID_NAMES} | {
-    "campaign_type": "campaign_type",
+_FIELD_OF = {
+    "campaignid": "campaign_id",
+    "id": "campaign_id",
     "campaigntype": "campaign_type",
     "type": "campaign_type",
-    "account_id": "account_id",
     "accountid": "account_id",
-    "stream_id": "stream_id",
     "streamid": "stream_id",
     "iid": "iid",
     "priority": "priority",
     "name": "name",
 }
+_NEEDED = frozenset(FIELDS) - {"priority", "name"}
+"""Fields of which two columns are an error: of the others any one will do."""
 _TYPES = {str(kind): kind for kind in CampaignType}
 _NEAR_ENOUGH = 0.9
 """How much the name of a column must have of the one that may be meant: `campain_id` has, `campaign` may be a name."""
 _WHOLE = re.compile(r"([+-]?[0-9]{1,18})(?:\.0*|,0{1,2})?")  # spreadsheets write 1 as 1.0, or as 1,0
+_MORE_QUOTES = " '\"`"
 _PRIORITY = "priority"
 BY_HAND = "campaigns"
 """The source of campaigns that were made by hand, and have no key."""
@@ -51,23 +54,46 @@ _KINDS = {
 }
 
 
-_headers: ContextVar[dict[str, tuple[str, ...]] | None] = ContextVar("headers", default=None)
+def key_of(name: str) -> str:
+    """Return the letters and digits of a name, by which names are compared."""
+    return name.lower() if name.isalnum() else "".join(filter(str.isalnum, name.lower()))
 
 
+@lru_cache(maxsize=1024)
 def field_of(name: str) -> str | None:
-    """Tell which of FIELDS a column or key of this name is, in any letter case, or None."""
-    return _FIELD_OF.get(name.strip().lower())
+    """Tell which of FIELDS a column or key of this name is, or None."""
+    return _FIELD_OF.get(key_of(name))
+
+
+class ColumnChoice(NamedTuple):
+    """What was said of columns: the name of that with the ids, those of other fields, and whether there are names."""
+
+    id_column: str | None = None
+    columns: tuple[tuple[str, str], ...] = ()
+    has_header: bool = True
+
+    @classmethod
+    def of(cls, id_column: str | None, columns: Iterable[str], *, has_header: bool = True) -> "ColumnChoice":
+        """Make one of texts such as `campaign_type=Channel`."""
+        pairs = (text.partition("=") for text in columns)
+        return cls(id_column, tuple((field, name) for field, _, name in pairs), has_header)
+
+    @property
+    def chosen(self) -> Mapping[str, str]:
+        """Return the name of the column that was chosen for each field."""
+        return dict(self.columns) | ({"campaign_id": self.id_column} if self.id_column else {})
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
     """Where the cells of a row belong: the place of each of FIELDS, and those that are only carried along.
 
-    `id_at` is the place of the campaign id, `width` if there is none.
+    `id_at` and `name_at` are the places of the campaign id and the name, `width` where there is none.
     """
 
     width: int
     id_at: int
+    name_at: int
     pick: Callable[[Sequence[object]], Values]
     others: tuple[tuple[str, int], ...]
 
@@ -82,40 +108,27 @@ class Layout:
 
 
 @lru_cache(maxsize=32)
-def find_layout(names: tuple[str, ...]) -> Layout:
+def find_layout(names: tuple[str, ...], choice: ColumnChoice = ColumnChoice()) -> Layout:  # noqa: B008 - immutable
     """Return where the cells under these names belong; raise ValueError when two of them mean the same."""
+    chosen = {key_of(name): field for field, name in choice.chosen.items()}
     places: dict[str, list[int]] = {}
     for place, name in enumerate(names):
-        places.setdefault(field_of(name) or "", []).append(place)
-    chosen = tuple(_only(field, places.get(field, []), names) for field in FIELDS)
-    others = tuple((name, place) for place, name in enumerate(names) if place not in chosen)
-    return Layout(len(names), chosen[0], itemgetter(*chosen), others)
-
-
-@contextmanager
-def collect_headers() -> Iterator[Mapping[str, tuple[str, ...]]]:
-    """Note of each input that is read in the block the names of its columns, or the keys of its first object."""
-    headers: dict[str, tuple[str, ...]] = {}
-    token = _headers.set(headers)
-    try:
-        yield headers
-    finally:
-        _headers.reset(token)
-
-
-def note_header(label: str, names: Iterable[str]) -> None:
-    """Note the names of an input's columns, if anybody asks for them."""
-    headers = _headers.get()
-    if headers is not None:
-        headers[label] = tuple(names)
+        meaning = chosen.get(key_of(name)) or field_of(name)
+        if meaning in chosen.values() and key_of(name) not in chosen:
+            continue  # another column was chosen for that
+        places.setdefault(meaning or "", []).append(place)
+    taken = tuple(_only(field, places.get(field, []), names) for field in FIELDS)
+    others = tuple((name, place) for place, name in enumerate(names) if place not in taken)
+    return Layout(len(names), taken[0], taken[-1], itemgetter(*taken), others)
 
 
 def _only(field: str, places: Sequence[int], names: Sequence[str]) -> int:
     if not places:
         return len(names)  # the place past the last column, where Layout.values puts None
     if field == "campaign_id":
-        places = [place for place in places if names[place].strip().lower() == field] or places
-    if len(places) > 1:
+        exact = [place for place in places if names[place].strip().lower() == field]
+        places = exact or [place for place in places if key_of(names[place]) != "id"] or places
+    if len(places) > 1 and field in _NEEDED:
         raise ValueError(f"{' and '.join(repr(names[place]) for place in places)} both give the {field}; keep one")
     return places[0]
 
@@ -127,18 +140,91 @@ def id_alone(value: object) -> Values:
 
 @dataclass(frozen=True, slots=True)
 class RowParser:
-    """The input that rows come from, with what they mean where they say nothing."""
+    """The input that rows come from, with what they mean where they say nothing.
+
+    What is met beside plain rows is noted in `understood`. Ids are not cleaned where `any_id` allows other characters,
+    for these may be meant.
+    """
 
     source: str
     defaults: Defaults
     any_id: bool = False
+    choice: ColumnChoice = field(default_factory=ColumnChoice)
+    understood: Understood = field(default_factory=lambda: Understood(""))
+
+    def layout(self, names: tuple[str, ...]) -> Layout:
+        """Return where the cells under these names belong; raises ValueError when two of them mean the same."""
+        return find_layout(names, self.choice)
+
+    def note_columns(self, names: Sequence[str], layout: Layout | None = None) -> None:
+        """Note of the first columns, or keys, what they mean."""
+        if self.understood.columns or self.understood.others:
+            return
+        layout = layout or self.layout(tuple(names))
+        meanings = zip(layout.values([*range(len(names))]), FIELDS, strict=True)
+        places = sorted((place, meaning) for place, meaning in meanings if isinstance(place, int))
+        self.understood.columns = {meaning: names[place] for place, meaning in places}
+        self.understood.others = tuple(name for name, _ in layout.others)
+        if not self.choice.id_column:
+            self.understood.id_not_taken = tuple(name for name in self.understood.others if field_of(name) == FIELDS[0])
 
     def row(self, line: int, values: Values, carried: Mapping[str, object] | None = None) -> Row:
-        """Return the campaign these values make, or the `invalid` line with the reason why they make none."""
+        """Return the campaign these values make, or the `invalid` line with the reason why they make none.
+
+        What stands around the id is taken away; then `carried` has the id as it was.
+        """
+        value = values[0]
+        if self.any_id or not isinstance(value, str) or is_likely(value):
+            return self.plain_row(line, values, carried)
+        ids, fault, is_changed = clean_id(value)
+        if len(ids) > 1:
+            fault = f"{shorten(value)!r} holds {format_count(len(ids), 'id')}; put each into a row of its own"
+        if fault:
+            return self._impossible(line, fault, values, carried)
+        if is_changed:
+            values, carried = (ids[0], *values[1:]), self._as_it_was(line, value, ids[0], carried)
+        elif not POSSIBLE.fullmatch(ids[0]) and (why := id_fault(ids[0])) and ids[0]:
+            return self._impossible(line, f"campaign id {why}", values, carried)
+        elif not self.choice.id_column and (other := _other_id(carried)):
+            why = f"{shorten(value)!r} stands where the id should, and what looks like one under {shorten(other)!r}"
+            remedy = f"put each name above its own column, or give {name_setting('id_column', 'NAME')}"
+            return self._impossible(line, f"{why}; {remedy}", values, carried)
+        return self.plain_row(line, values, carried)
+
+    def rows_of_line(self, line: int, text: str) -> Iterator[Row]:
+        """Yield the rows of a line of a list: as many as it has ids."""
+        ids, fault, _ = Cleaned((text,)) if self.any_id else clean_id(text)
+        if fault or len(ids) < 2:
+            yield self.row(line, id_alone(text))
+            return
+        self.understood.note(Finding.SPLIT_LINES, line, shorten(text), f"{len(ids)} rows")
+        for campaign_id in ids:
+            yield self.plain_row(line, id_alone(campaign_id), {FIELDS[0]: text})
+
+    def likely_row(self, line: int, values: Values, carried: Mapping[str, object] | None = None) -> Row:
+        """Return the campaign of a row whose id is a likely one, or the `invalid` line that says what else it lacks."""
+        try:
+            return self._campaign(line, values, carried, is_usual=True)
+        except ValueError as reason:
+            return self.invalid(line, str(reason), values, carried)
+
+    def plain_row(self, line: int, values: Values, carried: Mapping[str, object] | None = None) -> Row:
+        """Return the campaign that values make as they are, or the `invalid` line that says why they make none."""
         try:
             return self._campaign(line, values, carried)
         except ValueError as reason:
             return self.invalid(line, str(reason), values, carried)
+
+    def _impossible(self, line: int, why: str, values: Values, carried: Mapping[str, object] | None) -> Result:
+        self.understood.note(Finding.IMPOSSIBLE_IDS, line, why)
+        return self.invalid(line, why, values, carried)
+
+    def _as_it_was(
+        self, line: int, before: str, after: str, carried: Mapping[str, object] | None
+    ) -> Mapping[str, object]:
+        """Return what is carried along with an id that was cleaned, and note that."""
+        self.understood.note(Finding.CLEANED, line, before, after)
+        return {FIELDS[0]: before, **(carried or {})}
 
     def invalid(self, line: int, reason: str, values: Values, carried: Mapping[str, object] | None = None) -> Result:
         """Return the line of a row that cannot be used, with as much of it as is known."""
@@ -157,10 +243,15 @@ class RowParser:
             row=carried,
         )
 
-    def _campaign(self, line: int, values: Values, carried: Mapping[str, object] | None) -> Campaign:
+    def _campaign(
+        self, line: int, values: Values, carried: Mapping[str, object] | None, *, is_usual: bool = False
+    ) -> Campaign:
         campaign_id, campaign_type, account_id, stream_id, iid, priority, name = values
         defaults = self.defaults
-        text_id = _text("campaign_id", campaign_id) or _missing("campaign_id", carried)
+        if is_usual:
+            text_id = cast("str", campaign_id)
+        else:
+            text_id = _text("campaign_id", campaign_id, any_id=self.any_id) or _missing("campaign_id", carried)
         kind = _type(campaign_type) or defaults.campaign_type or _missing("campaign_type", carried, "type")
         account = _text("account_id", account_id) or defaults.account_id or _missing("account_id", carried)
         stream = _text("stream_id", stream_id) or defaults.stream_id or _missing("stream_id", carried)
@@ -180,9 +271,19 @@ class RowParser:
             _name(name),
             carried,
         )
-        if reason := campaign.fault_with(any_id=self.any_id):
+        if reason := (campaign.scope_fault if is_usual else campaign.fault_with)(any_id=self.any_id):
+            if not self.any_id and (unquoted := _unquote_scope(values)) != values:
+                return self._campaign(line, unquoted, carried)
             raise ValueError(reason)
         return campaign
+
+
+def _other_id(carried: Mapping[str, object] | None) -> str | None:
+    """Return the column or key, none that means anything, under which a likely id stands."""
+    for name, cell in (carried or {}).items():
+        if isinstance(cell, str) and "cd-" in cell and is_likely(cell.strip()):
+            return name
+    return None
 
 
 def _missing(field: str, carried: Mapping[str, object] | None, setting: str | None = None) -> NoReturn:
@@ -201,9 +302,9 @@ def near_column(field: str, names: tuple[str, ...]) -> str | None:
     return find_near(field, [name for name in names if field_of(name) is None], _NEAR_ENOUGH)
 
 
-def _text(field: str, value: object) -> str:
+def _text(field: str, value: object, *, any_id: bool = False) -> str:
     if isinstance(value, str):
-        return value.strip()
+        return value.strip() if any_id or value.isascii() else strip_unseen(value)
     if value is None:
         return ""
     if isinstance(value, int) and not isinstance(value, bool):
@@ -211,9 +312,16 @@ def _text(field: str, value: object) -> str:
     raise ValueError(f"{field} is {_KINDS.get(type(value), type(value).__name__)}, not text")
 
 
+def _unquote_scope(values: Values) -> Values:
+    """Return values without quotes around account, stream and application: those of a dialect other than CSV's."""
+    campaign_id, campaign_type, *scope, priority, name = values
+    plain = (value.strip(_MORE_QUOTES) if isinstance(value, str) else value for value in scope)
+    return (campaign_id, campaign_type, *plain, priority, name)
+
+
 def _type(value: object) -> CampaignType | None:
     text = _text("campaign_type", value)
-    kind = _TYPES.get(text) or _TYPES.get(text.lower())
+    kind = _TYPES.get(text) or _TYPES.get(text.strip(_MORE_QUOTES).lower())
     if text and kind is None:
         raise ValueError(f"campaign_type is {shorten(text)!r}; it can be voice or sms")
     return kind
@@ -248,14 +356,19 @@ def read_campaigns(items: Iterable[object], *, defaults: Defaults, any_id: bool 
 
     One without a key is known by its number, from 1. Raises InputError for what is no campaign.
     """
+    understood = Understood("")
     for number, item in enumerate(items, start=1):
         if not isinstance(item, Campaign):
             raise InputError(f"{item!r} is no Campaign; give paths, or campaigns")
         source, line = (item.source, item.line) if item.source else (BY_HAND, number)
         ids = item.campaign_id, item.campaign_type, item.account_id or None, item.stream_id or None, item.iid or None
-        parser, values, row = RowParser(source, defaults, any_id=any_id), (*ids, item.priority, item.name), item.row
+        parser, values, row = (
+            RowParser(source, defaults, any_id, understood=understood),
+            (*ids, item.priority, item.name),
+            item.row,
+        )
         if row is None or isinstance(row, Mapping):
-            yield parser.row(line, values, row)
+            yield parser.plain_row(line, values, row)
         else:
             yield parser.invalid(line, f"its row is {type(row).__name__}, not a mapping", values)
 

@@ -11,6 +11,10 @@ _JSON: Mapping[str, str] = {
     "Unterminated string": "a text in quotes is not closed",
     "unexpected content": "there is more behind its end",
     "Extra data": "there is more behind its end",
+    "Expecting ','": "a comma or a closing bracket is missing",
+    "Expecting ':'": "a colon is missing",
+    "Expecting property name": "a name in quotes is missing",
+    "Illegal trailing comma": "there is a comma too many",
     "trailing comma": "there is a comma too many",
     "unexpected control character": "a text holds a tab or a control character",
     "Invalid control character": "a text holds a tab or a control character",
@@ -47,7 +51,12 @@ _TOML_LINE = re.compile(r"at line (\d+), column \d+\)\Z")
 
 def explain_json(error: json.JSONDecodeError) -> str:
     """Say what is wrong with a line of JSON, and where."""
-    return f"{_find(_JSON, error.msg, _NO_JSON)} (column {error.colno})"
+    return f"{describe_json(error)} (column {error.colno})"
+
+
+def describe_json(error: json.JSONDecodeError) -> str:
+    """Say what is wrong with a JSON text."""
+    return _find(_JSON, error.msg, _NO_JSON)
 
 
 def explain_csv(error: csv.Error) -> str:

@@ -83,13 +83,13 @@ SWEPT = {
     "kore/connect/tls.py: openssl x509 -inform der -in {} -out cert.pem": KEYS,
     "settings/config_file.py: chmod {}-w {}": "test_chmod",
     "settings/exposure.py: {} {}: everybody on this machine can {} it (mode {}); chmod 600 {}": "test_chmod",
-    "source/jsonlines.py: jq -r {}": "test_jq",
-    "source/jsonlines.py: gzip -dc {} | {}": "test_jq",
     "text/__init__.py: {} -m pip install {}": PIP,
     "text/__init__.py: uv pip install --python {} {}": PIP,
     "cli/__init__.py: write_install in _name_missing_package": PIP,
     "engine/limits/store.py: write_install in open_store": PIP,
     "report/load/charts.py: write_install in check_library": PIP,
+    "source/forms/workbook.py: write_install in _open_sheet": PIP,
+    "source/unpack.py: write_install in _open_packed": PIP,
     "cli/discover.py: rebuild_command in command_to_stop": "test_discover",
     "cli/discover.py: rebuild_command in command": "test_discover_that_failed",
     "cli/report.py: bulkstop report campaigns.csv.results.jsonl --failed -o again.csv": HELP,
@@ -310,27 +310,6 @@ class TestEnds:
 @pytest.mark.full
 class TestFiles:
     """The commands that make of a file what is wanted."""
-
-    @pytest.mark.skipif(shutil.which("jq") is None, reason="there is no jq here")
-    @pytest.mark.parametrize(
-        ("name", "text"),
-        [
-            ("it's one.jsonl", '[\n"cd-1",\n"cd-2",\n{"campaignId": "cd-3", "phones": ["1", "2"]}\n]'),
-            (
-                "an answer.jsonl",
-                '{\n"status": "success", "data": {"results": [{"_id": "cd-1"}, {"id": "cd-2"}, {"_id": "cd-3"}]}}',
-            ),
-            ("it's packed.jsonl.gz", '[\n{"id": "cd-1", "name": "n"}, {"id": "cd-2"}, {"id": "cd-3"}]'),
-        ],
-    )
-    def test_jq(self, name: str, text: str, desk: Path) -> None:
-        """A list that is one JSON value becomes a list of its ids, and of nothing else."""
-        (desk / name.removesuffix(".gz")).write_text(text)
-        if name.endswith(".gz"):
-            subprocess.run(["gzip", name.removesuffix(".gz")], cwd=desk, check=True)
-        run = bulkstop("stop", name, "--dry-run", "--host", "api.example", cwd=desk)
-        assert (run.code, paste(take(run), desk).code) == (2, 0)
-        assert (desk / f"{name}.ids.txt").read_text() == "cd-1\ncd-2\ncd-3\n"
 
     @pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl here")
     @pytest.mark.parametrize(

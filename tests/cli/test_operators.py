@@ -155,13 +155,15 @@ class TestWrongCampaigns:
         assert desk.outcomes()["not_sent"] == 195
 
     async def test_instance_ids(self, desk: Desk) -> None:
-        """Ids of instances are warned of before anything is sent, and cost a few calls."""
+        """A column of the ids of instances is refused; with --any-id it is warned of, and costs a few calls."""
         desk.service.answer = lambda path: ABSENT
         desk.write(HEAD + rows(100, "cid-"))
-        run = await desk.stop("--dry-run")
+        run = await desk.stop(*UNPACED)
+        desk.check_refused(run, "100 of 100 cells of column 'campaign_id' cannot be campaign ids (first line 2: 'cid-0")
+        run = await desk.stop("--dry-run", "--any-id")
         assert (run.code, desk.service.calls) == (0, [])
         assert "warning: 100 ids look like instance ids (cid-...): cid-0000, cid-0001, cid-0002 and 97 more;" in run.err
-        assert (await desk.stop(*UNPACED)).code == 3
+        assert (await desk.stop(*UNPACED, "--any-id")).code == 3
         assert len(desk.service.calls) <= 5 + CONCURRENCY
 
     async def test_ten_times_as_long(self, desk: Desk) -> None:

@@ -58,7 +58,7 @@ class TestLatest:
             (("--failed", "--retry", "not_fond"), "--retry: 'not_fond' is no outcome; did you mean not_found?"),
             (
                 ("--failed", "--retry", "invalid"),
-                "--retry: what is invalid can never be sent as it is; mend such rows in a new list; give "
+                "--retry: what is invalid can never be sent as it is; mend such rows in the list, and resume; give "
                 + format_outcomes(CAN_BE_RETRIED),
             ),
             (("--latest", "-o", "there.csv"), "there.csv: exists already; give --overwrite, or -o with another file"),

@@ -8,7 +8,7 @@ import pytest
 
 from bulkstop.errors import InputError
 from bulkstop.model import Campaign, CampaignType, Defaults
-from bulkstop.source import inputs, read, watch_reading
+from bulkstop.source import read, unpack, watch_reading
 from bulkstop.source.plan import Plan
 
 DEFAULTS = Defaults(CampaignType.VOICE, "a1", "st-1")
@@ -65,7 +65,7 @@ def test_what_a_file_says_of_itself_proves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", [b"cd-1\n", b"\n", b"cd-1 \n"])
 def test_an_input_without_end(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Standard input that never ends is refused at the limit, the usual one or that which is given."""
-    monkeypatch.setattr(inputs, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(unpack, "MOST_BYTES", 100_000)
     for most, size in ((None, "100 KB"), (200_000, "200 KB")):
         stdin = io.BufferedReader(Endless(line))
         with pytest.raises(InputError, match=rf"-: has more than {size}; {MEANT}"):
@@ -115,10 +115,10 @@ def test_blank_lines_in_a_cell(tmp_path: Path) -> None:
 
 
 def test_tabs_are_no_blank_line(tmp_path: Path) -> None:
-    """Of a list with tabs a line of nothing else is a row without an id, also behind blank lines."""
+    """Of a list with tabs a line of nothing else is no row, and counts as a line."""
     path = tmp_path / "list.csv"
     path.write_text("campaign_id\tname\n\n\n\t\ncd-1\tx\n")
-    assert [row.line for row in read([str(path)], defaults=DEFAULTS)] == [4, 5]
+    assert [row.line for row in read([str(path)], defaults=DEFAULTS)] == [5]
 
 
 def test_how_far_the_reading_has_come(tmp_path: Path) -> None:

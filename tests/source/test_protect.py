@@ -155,7 +155,7 @@ def test_gzip_and_pipes(write: Write, tmp_path: Path) -> None:
         ("cd-1\u200b\n".encode(), r"line 1: .* cannot be seen \(U\+200B\)"),
         (b"cd-\xff\n", "line 1: the row holds bytes that are not UTF-8"),
         ("cd-1\n".encode("utf-16"), "is UTF-16"),
-        (b"PK\x03\x04\n", "is a workbook"),
+        (b"PK\x03\x04\n", "the packed file is damaged"),
         (b"cd-1\rcd-2\r", "CR alone"),
         (b"campaign_id,type\ncd-1,voice\n", r"line 1: .* holds ','.* between \[ and \]"),
         (b'{"campaign_id": "cd-1"}\n', "line 1: .* holds '\"'"),

@@ -87,11 +87,13 @@ def test_standard_input_of_the_process(defaults: Defaults, monkeypatch: pytest.M
         list(read(["-"], defaults=defaults, fmt="txt"))
 
 
-def test_standard_input_needs_a_form(defaults: Defaults) -> None:
-    """Nothing tells the form of standard input but --format."""
-    with pytest.raises(InputError, match=r"^- \(standard input\): .*format csv\|jsonl\|txt$"):
-        read(["-"], defaults=defaults)
-    with pytest.raises(InputError, match=r"^format xml: .*csv\|jsonl\|txt$"):
+def test_what_tells_no_form(defaults: Defaults) -> None:
+    """Where nothing tells the form of an input, --format has to; a form that there is not is an error at once."""
+    with pytest.raises(InputError, match=r"^-: nothing tells its form: .*format csv\|json\|jsonl\|txt\|xlsx$"):
+        list(read(["-"], defaults=defaults, stdin=io.BytesIO(b"A17\nA18\n")))
+    with pytest.raises(InputError, match=r"^-: is empty$"):
+        list(read(["-"], defaults=defaults, stdin=io.BytesIO(b"\n")))
+    with pytest.raises(InputError, match=r"^format xml: .*csv\|json\|jsonl\|txt\|xlsx$"):
         read(["-"], defaults=defaults, fmt="xml")
 
 
@@ -102,13 +104,13 @@ def test_standard_input_only_once(defaults: Defaults) -> None:
 
 
 def test_unknown_ending(tmp_path: Path, defaults: Defaults) -> None:
-    """A name that tells no form is an error before anything is read, unless the form is told; a known ending wins."""
+    """What is typed wins over a name, and a name that tells nothing leaves it to the content."""
     odd, plain = tmp_path / "list.dat", tmp_path / "list.txt"
     odd.write_bytes(CSV)
-    plain.write_bytes(b"cd-3\n")
-    with pytest.raises(InputError, match=r"list\.dat: .*\.csv.*format"):
-        read([str(plain), str(odd)], defaults=defaults)
-    assert ids(list(read([str(odd), str(plain)], defaults=defaults, fmt="csv"))) == ["cd-1", "cd-2", "cd-3"]
+    plain.write_bytes(b"A17\n")
+    assert ids(list(read([str(odd), str(plain)], defaults=defaults))) == ["cd-1", "cd-2", "A17"]
+    with pytest.raises(InputError, match=r"list\.txt: line 1: no column with campaign ids among 'A17'"):
+        list(read([str(odd), str(plain)], defaults=defaults, fmt="csv"))
 
 
 def test_not_there(tmp_path: Path, defaults: Defaults) -> None:
@@ -156,7 +158,6 @@ def test_truncated_gzip(tmp_path: Path, defaults: Defaults) -> None:
     "content",
     [
         pytest.param(b"", id="empty"),
-        pytest.param(b"cd-1\n", id="not packed"),
         pytest.param(gzip.compress(b"cd-1\n", mtime=0)[:-9], id="cut off"),
         pytest.param(gzip.compress(b"cd-1\n", mtime=0) + b"rubbish", id="followed by rubbish"),
         pytest.param(gzip.compress(b"c", mtime=0)[:5], id="cut off in its header"),
@@ -164,7 +165,7 @@ def test_truncated_gzip(tmp_path: Path, defaults: Defaults) -> None:
     ],
 )
 def test_corrupt_gzip(rows_of: Read, content: bytes) -> None:
-    """A .gz that is empty, not packed, damaged or followed by rubbish is an error, never a shorter list."""
+    """A .gz that is empty, damaged or followed by rubbish is an error, never a shorter list."""
     with pytest.raises(InputError, match=r"list\.txt\.gz: "):
         rows_of("list.txt.gz", content)
 
@@ -181,20 +182,16 @@ def test_damaged_gzip(rows_of: Read) -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (CSV.decode().encode("utf-16"), "UTF-16.*save it as UTF-8"),
-        (b"\xfe\xff" + CSV.decode().encode("utf-16-be"), "UTF-16"),
-        (CSV.decode().encode("utf-32"), "save it as UTF-8"),
-        (b"\0\0\xfe\xff" + CSV.decode().encode("utf-32-be"), "UTF-32"),
-        (gzip.compress(CSV, mtime=0), "gzip"),
-        (b"PK\x03\x04....", "workbook"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "workbook of an old kind"),
+        (b"PK\x03\x04....", "the packed file is damaged; fetch it again"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "cannot be read as a workbook; save it as CSV"),
+        (b"7z\xbc\xaf\x27\x1c\0\4", "is packed with 7-Zip; unpack it, or pack it as .zip or .gz"),
         (b"%PDF-1.7\n", "PDF"),
         (b"\xef\xbb\xbf<!DOCTYPE html>\n", "web page"),
     ],
 )
 def test_foreign_contents(rows_of: Read, name: str, content: bytes, why: str) -> None:
-    """What is no UTF-8 text at all is one error that says what to do."""
-    with pytest.raises(InputError, match=rf"{name}: line 1: .*{why}"):
+    """What is no text of ours at all is one error that says what to do."""
+    with pytest.raises(InputError, match=rf"{name}: (line 1: )?.*{why}"):
         rows_of(name, content)
 
 
@@ -225,9 +222,12 @@ def test_line_ends(rows_of: Read, name: str, content: bytes, end: bytes) -> None
 
 @pytest.mark.parametrize("name", ["list.csv", "list.jsonl", "list.txt"])
 def test_lines_that_end_with_cr_alone(rows_of: Read, name: str) -> None:
-    """Lines that end with a carriage return alone are one error, not one long row."""
-    with pytest.raises(InputError, match=rf"{name}: line 1: lines end with CR alone; save it with LF or CR LF"):
-        rows_of(name, CSV.replace(b"\n", b"\r"))
+    """Lines may all end with a carriage return alone; what comes behind them may end as it likes."""
+    content = {"csv": CSV, "txt": b"cd-1\ncd-2\n", "jsonl": b'{"id": "cd-1"}\n{"id": "cd-2"}\n'}[name[5:]]
+    rows = rows_of(name, b"\xef\xbb\xbf" + content.replace(b"\n", b"\r"))
+    assert (ids(rows), rows[-1].line) == (["cd-1", "cd-2"], len(content.splitlines()))
+    more = rows_of(name, content.replace(b"\n", b"\r") + content + content.replace(b"\n", b"\r\n"))
+    assert (ids(more), more[-1].line) == (["cd-1", "cd-2"] * 3, 3 * len(content.splitlines()))
 
 
 def test_file_name_that_is_no_text(tmp_path: Path, defaults: Defaults) -> None:
@@ -350,9 +350,9 @@ def test_broken_text(fmt: str, parts: list[bytes]) -> None:
     """Text that is nearly right gives rows in the order of their lines, or one InputError."""
     first = {"csv": b"id,name\n", "jsonl": b"\n", "txt": b"#\n"}[fmt]
     rows, error = read_all(fmt, first + b"".join(parts))
-    assert error is None or "never closed" in error
+    assert error is None or "never closed" in error or "not JSON" in error
     lines = [row.line or 0 for row in rows]
-    assert lines == sorted(set(lines))
+    assert lines == sorted(lines)
 
 
 def test_samples_of_every_form() -> None:

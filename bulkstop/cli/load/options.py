@@ -36,7 +36,7 @@ from bulkstop.settings.spec import (
     SCOPE,
     TYPE,
 )
-from bulkstop.source.inputs import Format
+from bulkstop.source.forms.format import Format
 from bulkstop.text import printable
 
 HTML = "--html"
@@ -46,7 +46,7 @@ with_load_options = with_options(
         "--format",
         "fmt",
         type=WordChoice([form.value for form in Format]),
-        help="Form of INPUT, where no ending tells it.",
+        help="Form of INPUT; by default what its name and content show.",
     ),
     click.option(
         "--rate", type=ParsedText(shapes.parse_rate, "RATE"), metavar="RATE", help="Requests a time: 500/s, 30/min."

@@ -17,6 +17,7 @@ from bulkstop.runs import host
 from bulkstop.runs.stop.forecast import forecast_accounts
 from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.runs.stop.plan import check_usable, describe_plan
+from bulkstop.runs.stop.reading import check_columns
 from bulkstop.runs.wiring import (
     check_accounts,
     check_size,
@@ -64,6 +65,7 @@ def running_list(target: str) -> str:
 def check_plan(plan: Plan, settings: Settings, options: StopOptions) -> None:
     """Refuse a plan that is not what the caller expects; raises InputError or SettingsError."""
     why = f" (first {plan.first_invalid})" if plan.held_invalid else ""
+    check_columns(plan)
     if options.strict:
         check_usable(plan)
     if not plan.to_send and not plan.settled and not plan.held[Outcome.PROTECTED]:

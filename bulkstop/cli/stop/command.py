@@ -76,8 +76,8 @@ Exit codes:
 def command(ctx: click.Context, /, **_: object) -> int:
     """Stop every campaign listed in INPUT; one result line each.
 
-    INPUT is a .csv, .jsonl, .ndjson or .txt file, each also as .gz, or - for standard input.
-    A stop cannot be undone.
+    INPUT is a table, JSON, or a list of ids, in any usual form and packing, or - for standard input; docs/input.md says
+    how each is read. A stop cannot be undone.
     """
     settings = read_settings(ctx)
     secrets = list_secrets(settings)

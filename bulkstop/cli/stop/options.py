@@ -18,7 +18,7 @@ from bulkstop.report.stop.ledger import Mode
 from bulkstop.runs.options import format_outcomes, outcomes_to_retry, parse_expected
 from bulkstop.runs.stop.journal import choose_mode
 from bulkstop.settings import GROUPS
-from bulkstop.source.inputs import Format
+from bulkstop.source.forms.format import Format
 
 
 class StopOptions(NamedTuple):
@@ -135,9 +135,9 @@ with_stop_options = with_options(
         "--format",
         "fmt",
         type=WordChoice([form.value for form in Format]),
-        help="Form of standard input, and of files whose name does not tell.",
+        help="Form of all lists; by default what their names and contents show.",
     ),
-    click.option("--strict", is_flag=True, help="Send nothing if any row cannot be used."),
+    click.option("--strict", is_flag=True, help="Send nothing if a row cannot be used, or an id had to be cleaned."),
     click.option("--dry-run", is_flag=True, help="Show the plan and send nothing."),
     click.option("--yes", is_flag=True, help="Do not ask."),
     click.option(

@@ -70,7 +70,7 @@ def find_way_on(ended: StopSummary, journal: RunJournal, options: StopOptions) -
     if journal.mark and (way := _retry_options(ended, failed)):
         return f"To send what failed again{write_way_on(options, way)}"
     if journal.mark and failed[Outcome.INVALID]:
-        return "To go on: mend the rows that are invalid in a new list, and stop that"
+        return f"To go on, mend the rows that are invalid in the list{write_way_on(options, ['--resume'])}"
     if journal.mark:
         return "To go on: see the result lines, and put right what they say"
     return f"To go on; what is stopped already stays so{write_way_on(options, [])}"

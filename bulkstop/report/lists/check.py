@@ -1,24 +1,14 @@
 """What a profile reaches: facts, and views of them."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bulkstop.report.stop.reading import ReadingFacts, describe_form, format_reading
 from bulkstop.report.store import StoreFacts, format_store, store_to_json
 from bulkstop.text import format_count, format_duration, format_table, printable
 
 CLOCK_OFF_S = 5.0
 """A difference of the clocks that is worth a word: a `Date` header has whole seconds, and answers take time."""
-
-
-@dataclass(frozen=True, slots=True)
-class InputForm:
-    """How an input would be read: its form, the name of each column by what it means, and what is carried along."""
-
-    name: str
-    form: str
-    columns: Mapping[str, str]
-    carried: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +21,7 @@ class InputFacts:
     held: int
     first_ids: tuple[str, ...]
     first_invalid: str | None
-    forms: tuple[InputForm, ...] = ()
+    forms: tuple[ReadingFacts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +123,14 @@ def _format_input(read: InputFacts) -> list[tuple[str, str]]:
     return [*rows, ("unusable", f"first: {read.first_invalid}")] if read.first_invalid else rows
 
 
-def _format_form(of: InputForm) -> str:
+def _format_form(of: ReadingFacts) -> str:
     """Say which columns mean what; one that is called otherwise is named by both names."""
     used = [name if name == field else f"{field} from {name!r}" for field, name in of.columns.items()]
     carried = f"; carried along: {', '.join(of.carried)}" if of.carried else ""
-    return printable(f"{of.name}: {of.form}, {', '.join(used) or 'an id a line'}{carried}")
+    more = (format_reading(of) or "").partition(": ")[2]
+    return printable(
+        f"{of.name}: {describe_form(of)}, {', '.join(used) or 'an id a line'}{carried}{more and f'; {more}'}"
+    )
 
 
 def _format_verdict(of: CheckFacts) -> str:

@@ -5,12 +5,14 @@ from typing import Any, NamedTuple
 
 from bulkstop.model import CampaignType, Limit, Outcome, Pace, Result, utc_text
 from bulkstop.naming import name_setting
+from bulkstop.report.stop.reading import ReadingFacts, format_reading, reading_to_json
 from bulkstop.report.store import StoreFacts, format_store, store_to_json
 from bulkstop.text import format_count, format_duration, format_table, printable
 from bulkstop.text.clock import format_clock
 
 ACCOUNTS_SHOWN = 5
 UNUSABLE_SHOWN = 5
+INPUTS_SHOWN = 5
 REMEDY = "mend the row, or take it out of the list"
 """What to do about a row whose reason does not say it."""
 
@@ -114,6 +116,8 @@ class PlanFacts(NamedTuple):
     """Rows that cannot be used: all of them, or the first."""
     store: StoreFacts | None = None
     """Where calls are counted; None where there is no quota."""
+    inputs: tuple[ReadingFacts, ...] = ()
+    """How each input was read."""
 
     @property
     def last_s(self) -> float:
@@ -128,6 +132,7 @@ def format_plan(plan: PlanFacts, *, asks: bool = False) -> list[str]:
     rows = [
         ("host", plan.host),
         *format_way(plan.config, plan.profile, plan.proxy, plan.ca, plan.cert),
+        *_format_inputs(plan.inputs),
         ("to stop", f"{plan.to_send:,}" + (f" ({_format_counts(plan.types)})" if plan.types else "")),
         ("not sent", _format_counts(plan.held) or "0"),
         *_format_unusable(plan),
@@ -155,6 +160,7 @@ def plan_to_json(plan: PlanFacts) -> dict[str, Any]:
         "proxy": plan.proxy,
         "ca": plan.ca,
         "cert": plan.cert,
+        "inputs": [reading_to_json(each) for each in plan.inputs],
         "rows": plan.rows,
         "to_send": plan.to_send,
         "types": _counts_to_json(plan.types),
@@ -189,6 +195,13 @@ def format_way(
     file = f"{config} ({chosen})" if config else None
     rows = (("config", file), ("proxy", proxy), ("ca", ca), ("cert", cert))
     return [(name, printable(value)) for name, value in rows if value]
+
+
+def _format_inputs(inputs: Sequence[ReadingFacts]) -> list[tuple[str, str]]:
+    """Say of the inputs what is not obvious of how they were read."""
+    lines = [line for each in inputs if (line := format_reading(each))]
+    rows = [("read as", line) for line in lines[:INPUTS_SHOWN]]
+    return [*rows, ("", f"and {len(lines) - INPUTS_SHOWN:,} more inputs")] if len(lines) > INPUTS_SHOWN else rows
 
 
 def _format_unusable(plan: PlanFacts) -> list[tuple[str, str]]:

@@ -8,8 +8,8 @@ from typing import BinaryIO, NamedTuple
 
 from bulkstop.errors import InputError, OutputError
 from bulkstop.files.places import open_regular
-from bulkstop.model import LEFT, Outcome, Result, Row
-from bulkstop.report.stop.formats import COLUMNS, as_cell, is_csv, read_header, read_lines
+from bulkstop.model import LEFT, Campaign, Outcome, Result, Row
+from bulkstop.report.stop.formats import COLUMNS, as_cell, from_csv, from_json, is_csv, read_header, read_lines
 from bulkstop.text import format_count, printable
 
 BLOCK_LINES = 1024
@@ -46,14 +46,19 @@ _CODES = {state: code for code, state in enumerate(_STATES, start=1)}
 _CODE_BITS = len(_STATES).bit_length()  # codes begin at 1: 0 is a line without a row
 _CODE_MASK = (1 << _CODE_BITS) - 1
 _MASK = (1 << 64) - 1
+_NEVER_SENT = frozenset({Outcome.INVALID, Outcome.DUPLICATE})
 
 
 class RowNumbers:
-    """A number for each row, known by its input and line, or by its key: 8 bytes a row; 0 is for one that has none."""
+    """A number for each row, known by its input and line, or by its key: 8 bytes a row; 0 is for one that has none.
+
+    Of several rows of a line all but the first are `shared`, by a hash of what they are.
+    """
 
     def __init__(self) -> None:
         self.keyed: dict[str, int] = {}
         self.blocks: dict[tuple[str, int], array[int]] = {}
+        self.shared: dict[int, int] = {}
 
     def get(self, source: str, line: int) -> int:
         """Return the number of a row."""
@@ -76,6 +81,8 @@ class RowNumbers:
         """Yield the number of each row here, and the one that it has there."""
         for key, number in self.keyed.items():
             yield number, other.keyed[key]
+        for row, number in self.shared.items():
+            yield number, other.shared[row]
         for place, block in self.blocks.items():
             yield from zip(block, other.blocks[place], strict=True)
 
@@ -111,18 +118,22 @@ class ResumeIndex:
         self._is_csv = is_csv(path)
         self._entries = RowNumbers()
         self._places = RowNumbers() if keeps_places else None
+        self._runs = RowNumbers()  # of rows that were never sent: another run may find another row there
+        self._unusable_at = RowNumbers()  # where in the file the line of such a row begins, counted from 1
+        self._run_numbers: dict[str | None, int] = {}
+        self._shared_lines: set[int] = set()
         self._last = 0
         self._are_keyed = False  # the campaigns of the inputs, some of them at least
         with open_results(path) as file:
             for line in read_lines(file, path):
-                self.size += len(line.raw)
                 self._last = line.number
                 if line.result is not None:
                     self.lines += 1
-                    self._add(line.result, line.number)
+                    self._add(line.result, line.number, self.size)
                     self._count(line.result)
                 else:
                     self.columns = read_header(line.raw) or COLUMNS
+                self.size += len(line.raw)
 
     @property
     def keyed(self) -> int:
@@ -148,6 +159,7 @@ class ResumeIndex:
         standing = self.state_of(row)
         self._are_keyed |= not row.line
         if standing is None:
+            self.met += self._stood(row)
             return None
         self.met += bool(row.line)
         if not standing.is_final or standing.outcome in retry:
@@ -163,7 +175,7 @@ class ResumeIndex:
             )
 
     def state_of(self, row: Row) -> RowState | None:
-        """Return how a row of an input stands, None for one without a line.
+        """Return how a row of an input stands, None for one without a line, or that could not be used and was mended.
 
         Raises InputError when the line of the input names something else than it did.
         """
@@ -171,23 +183,47 @@ class ResumeIndex:
         entry = self._entries.get(source, line)
         if not entry:
             return None
-        if entry >> _CODE_BITS != self._hash(row):
+        row_hash = self._hash(row)
+        if entry >> _CODE_BITS != row_hash and (shared := self._entries.shared.get(hash((source, line, row_hash)))):
+            return _row_state(shared)
+        if self._is_mended(entry, row, row_hash):
+            return None
+        if entry >> _CODE_BITS != row_hash:
+            if hash((source, line)) in self._shared_lines:
+                return None
             was = self._find(source, line)
             where = _describe_place(source, line)
             raise InputError(f"{where}: was {was} in the run that wrote {self.path}, is {_describe_row(row)}; {_SAME}")
         return _row_state(entry)
 
-    def _add(self, result: Result, number: int) -> None:
+    def _stood(self, row: Row) -> bool:
+        """Tell whether a row that is new, or was mended, has a line in the place of which it stands."""
+        entry = self._entries.get(self._source(row), row.line or 0)
+        return bool(entry) and self._is_mended(entry, row, self._hash(row))
+
+    def find_unusable(self, row: Row) -> Result | None:
+        """Return the row that could not be used and stood in the place of this one; None if that was none, or this."""
+        source, line = self._source(row), row.line or 0
+        entry = self._entries.get(source, line) if line else 0
+        if not entry or not self._is_mended(entry, row, self._hash(row)):
+            return None
+        with open_results(self.path) as file:
+            file.seek(self._unusable_at.get(source, line) - 1)
+            line_of_it = file.readline()
+        return from_csv(line_of_it, self.columns) if self._is_csv else from_json(line_of_it)
+
+    def _is_mended(self, entry: int, row: Row, row_hash: int) -> bool:
+        """Tell whether a row stands in the place of one that could not be used, and may be another now."""
+        is_other = isinstance(row, Campaign) or entry >> _CODE_BITS != row_hash
+        return bool(row.line) and is_other and _row_state(entry).outcome is Outcome.INVALID
+
+    def _add(self, result: Result, number: int, at: int) -> None:
         source, line = self._source(result), result.line or 0
-        entry = self._entries.get(source, line)
         row_hash = self._hash(result)
+        shared = self._choose_row(source, line, row_hash, result, number)
+        entry = self._entries.get(source, line) if shared is None else self._entries.shared.get(shared, 0)
         if not entry:
             self.rows += 1
-        elif entry >> _CODE_BITS != row_hash:
-            raise OutputError(
-                f"{self.path} line {number}: {_describe_row(result)} stands at {_describe_place(source, line)}, "
-                "and so does another row further up; only rows with a line of their own can be told apart"
-            )
         else:
             was = _row_state(entry)
             self.latest[was.outcome] -= 1
@@ -195,9 +231,51 @@ class ResumeIndex:
         ended = is_final(result)
         self.latest[result.outcome] += 1
         self.final += ended
-        self._entries.put(source, line, row_hash << _CODE_BITS | _CODES[RowState(result.outcome, ended)])
+        entry = row_hash << _CODE_BITS | _CODES[RowState(result.outcome, ended)]
+        _put(self._entries, source, line, shared, entry)
         if self._places is not None:
-            self._places.put(source, line, number)
+            _put(self._places, source, line, shared, number)
+        if result.outcome in _NEVER_SENT:
+            run = self._run_numbers.setdefault(result.run_id, len(self._run_numbers) + 1)
+            self._runs.put(source, line, run)
+            self._unusable_at.put(source, line, at + 1)
+
+    def _choose_row(self, source: str, line: int, row_hash: int, result: Result, number: int) -> int | None:
+        """Return which row of its input's line a result is about: None for the first one, else its hash.
+
+        One run writes one line for each row. So what stands in one place twice in a run is two rows; what another run
+        finds in the place of one that could not be used is that row, mended.
+        """
+        entry = self._entries.get(source, line)
+        if not entry:
+            return None
+        was = _row_state(entry).outcome
+        is_same = entry >> _CODE_BITS == row_hash
+        duplicate = hash((source, line, row_hash, Outcome.DUPLICATE))
+        if result.outcome is Outcome.DUPLICATE and duplicate in self._entries.shared:
+            return duplicate
+        is_same_run = was in _NEVER_SENT and self._runs.get(source, line) == self._run_numbers.get(result.run_id)
+        if is_same:
+            if was is Outcome.DUPLICATE is not result.outcome and is_same_run and result.run_id is not None:
+                self._set_aside(source, line, duplicate)
+            return None
+        if not line:
+            raise OutputError(
+                f"{self.path} line {number}: {_describe_row(result)} stands at {_describe_place(source, line)}, "
+                "and so does another row further up; only rows with a line of their own can be told apart"
+            )
+        if was is Outcome.INVALID and not is_same_run:
+            return None
+        self._shared_lines.add(hash((source, line)))
+        return hash((source, line, row_hash))
+
+    def _set_aside(self, source: str, line: int, shared: int) -> None:
+        """Make the first row of a line one of the others, as another one with the same names takes its place."""
+        for numbers in (self._entries, self._places):
+            if numbers is not None:
+                numbers.shared[shared] = numbers.get(source, line)
+                numbers.put(source, line, 0)
+        self._shared_lines.add(hash((source, line)))
 
     def _count(self, result: Result) -> None:
         """Count a line for its run."""
@@ -225,6 +303,13 @@ class ResumeIndex:
                 if entry.result and (self._source(entry.result), entry.result.line or 0) == (source, line):
                     return _describe_row(entry.result)
         return "another row"
+
+
+def _put(numbers: RowNumbers, source: str, line: int, shared: int | None, number: int) -> None:
+    if shared is None:
+        numbers.put(source, line, number)
+    else:
+        numbers.shared[shared] = number
 
 
 def _row_state(entry: int) -> RowState:

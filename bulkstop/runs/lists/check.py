@@ -15,16 +15,15 @@ from bulkstop.kore.calls import SMS_PATH, VOICE_PATH, find_page, list_call
 from bulkstop.kore.exchange import BODY, BODY_CAP, Response, Transport, TransportFailure
 from bulkstop.kore.interpret import Page
 from bulkstop.model import Attempt, Outcome, Scope
-from bulkstop.report.lists.check import CheckFacts, InputFacts, InputForm, ScopeFacts
+from bulkstop.report.lists.check import CheckFacts, InputFacts, ScopeFacts
 from bulkstop.runs import host
 from bulkstop.runs.lists.discover import USUAL_STATUS, choose_types, list_scopes
 from bulkstop.runs.lists.states import describe_failure, describe_scope, scope_of
 from bulkstop.runs.parts import Parts, open_parts
+from bulkstop.runs.stop.reading import describe_reading
 from bulkstop.runs.wiring import describe_store, make_transport
 from bulkstop.settings import Settings
-from bulkstop.source.inputs import Input, resolve_input
 from bulkstop.source.plan import Plan
-from bulkstop.source.rows import field_of
 
 FIRST_IDS = 5
 """How many ids of an input are shown."""
@@ -64,9 +63,7 @@ def describe_settings(settings: Settings) -> CheckFacts:
     )
 
 
-def describe_inputs(
-    plan: Plan, inputs: Sequence[str], fmt: str | None, headers: Mapping[str, Sequence[str]]
-) -> tuple[InputFacts, list[Scope]]:
+def describe_inputs(plan: Plan, settings: Settings) -> tuple[InputFacts, list[Scope]]:
     """Return what `stop` would read of the inputs, and the lists that have its campaigns."""
     campaigns = [partial(plan.campaigns, account_id) for account_id in plan.accounts]
     first = islice((campaign for give in campaigns for campaign in give()), FIRST_IDS)
@@ -78,19 +75,9 @@ def describe_inputs(
         held=sum(plan.held.values()) - plan.held.get(Outcome.INVALID, 0),
         first_ids=tuple(campaign.campaign_id for campaign in first),
         first_invalid=str(plan.first_invalid) if plan.held_invalid else None,
-        forms=tuple(_describe_form(resolve_input(name, fmt), headers) for name in inputs),
+        forms=describe_reading(plan.understood, settings),
     )
     return facts, scopes
-
-
-def _describe_form(entry: Input, headers: Mapping[str, Sequence[str]]) -> InputForm:
-    names = headers.get(entry.label, ())
-    return InputForm(
-        name=entry.label,
-        form=f"{entry.form}{' (packed)' if entry.packed else ''}",
-        columns={field: name for name in names if (field := field_of(name))},
-        carried=tuple(name for name in names if not field_of(name)),
-    )
 
 
 async def _check(

@@ -42,7 +42,7 @@ from bulkstop.source.plan import Plan
 from bulkstop.text import printable
 from bulkstop.version import __version__
 
-FILL_ROWS = ("type", "account_id", "stream_id", "iid", "any_id")
+FILL_ROWS = ("type", "account_id", "stream_id", "iid", "any_id", "encoding", "no_header", "id_column")
 """Settings that say what a row means that does not say it."""
 
 
@@ -110,6 +110,7 @@ class RunJournal:
                 settings,
                 fmt=fmt,
                 settled=partial(self.past.settled, retry=self._retry),
+                find_unusable=self.past.find_unusable,
                 recorded=self._read_digests(),
             )
         except InputError as error:

@@ -7,18 +7,20 @@ from itertools import islice
 
 from bulkstop import source
 from bulkstop.errors import InputError
-from bulkstop.model import Campaign, Defaults, Outcome, Pace, Row
+from bulkstop.model import Campaign, Defaults, Outcome, Pace, Result, Row
 from bulkstop.redact import hide_password
 from bulkstop.report.stop.plan import UNUSABLE_SHOWN, Deadline, Forecast, GuardFacts, PlanFacts, UnusableRow
 from bulkstop.report.store import StoreFacts
 from bulkstop.runs.stop.input_files import paths_in
+from bulkstop.runs.stop.reading import check_clean, describe_reading
 from bulkstop.runs.wiring import plan_waves
 from bulkstop.settings import Settings
 from bulkstop.settings.finish_by import find_moment
 from bulkstop.source.digest import Digest
 from bulkstop.source.plan import Plan
 from bulkstop.source.protect import read_protection
-from bulkstop.source.rows import read_campaigns
+from bulkstop.source.rows import ColumnChoice, read_campaigns
+from bulkstop.source.understood import Understood
 from bulkstop.text import format_count
 from bulkstop.text.clock import format_clock
 
@@ -32,17 +34,21 @@ def make_plan(
     *,
     fmt: str | None = None,
     settled: Callable[[Row], Outcome | None] | None = None,
+    find_unusable: Callable[[Row], Result | None] = lambda row: None,
     recorded: Mapping[str, Digest] | None = None,
 ) -> Plan:
     """Read every row of the inputs (paths, `-`, or campaigns made by hand) and plan the run; nothing is sent.
 
-    `settled` and `recorded` are what an earlier run knows, as `Plan` takes them. Raises InputError for an input that
-    cannot be read to its end, or is not what it was.
+    `settled`, `find_unusable` and `recorded` are what an earlier run knows, as `Plan` takes them. Raises InputError for
+    an input that cannot be read to its end, or is not what it was.
     """
+    understood: list[Understood] = []
     return Plan(
-        _rows(inputs, settings, fmt),
+        _rows(inputs, settings, fmt, understood),
+        understood=understood,
         order=settings.order,
         settled=settled,
+        find_unusable=find_unusable,
         recorded=recorded,
         protection=read_protection(settings.protect),
         most=settings.max_input_size,
@@ -50,10 +56,11 @@ def make_plan(
 
 
 def check_usable(plan: Plan) -> None:
-    """Raise InputError when a row of the plan cannot be used."""
+    """Raise InputError when a row of the plan cannot be used, or an id was cleaned."""
     if invalid := plan.held_invalid + plan.settled[Outcome.INVALID]:
         why = f" (first {plan.first_invalid})" if plan.held_invalid else ""
         raise InputError(f": {format_count(invalid, 'row')} cannot be used{why}; nothing was sent", setting="strict")
+    check_clean(plan)
 
 
 def describe_plan(
@@ -106,6 +113,7 @@ def describe_plan(
         cert=settings.cert,
         unusable=tuple(islice(_find_unusable(plan), unusable)),
         store=store,
+        inputs=describe_reading(plan.understood, settings),
     )
 
 
@@ -143,8 +151,18 @@ def _count_lists(plan: Plan, settings: Settings) -> int:
     return len(list_scopes(plan, settings))
 
 
-def _rows(inputs: Inputs, settings: Settings, fmt: str | None) -> Iterator[Row]:
+def _rows(inputs: Inputs, settings: Settings, fmt: str | None, understood: list[Understood]) -> Iterator[Row]:
     defaults = Defaults(settings.type, settings.account_id, settings.stream_id, settings.iid)
     if paths := paths_in(inputs):
-        return source.read(paths, defaults=defaults, fmt=fmt, any_id=settings.any_id, most=settings.max_input_size)
+        return source.read(
+            paths,
+            defaults=defaults,
+            fmt=fmt,
+            any_id=settings.any_id,
+            most=settings.max_input_size,
+            encoding=settings.encoding,
+            choice=ColumnChoice.of(settings.id_column, settings.column, has_header=not settings.no_header),
+            sheet=settings.sheet,
+            understood=understood,
+        )
     return read_campaigns(inputs, defaults=defaults, any_id=settings.any_id)

@@ -19,6 +19,7 @@ from bulkstop.runs.options import RunOptions, check_options, outcomes_to_retry, 
 from bulkstop.runs.stop.input_files import check_results, paths_in
 from bulkstop.runs.stop.journal import RunJournal, choose_mode
 from bulkstop.runs.stop.plan import Inputs, make_plan
+from bulkstop.runs.stop.reading import check_columns
 from bulkstop.runs.stop.run import Prepared
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
@@ -91,6 +92,7 @@ async def prepare(
                 yield Prepared(opened.enter_context(Plan(())), fault=cut)
                 return
         check_expected(plan, expect)
+        check_columns(plan)
         if journal is None:
             yield Prepared(plan)
         else:

@@ -52,6 +52,7 @@ def test_a_plan_as_a_machine_reads_it() -> None:
         "proxy": None,
         "ca": None,
         "cert": None,
+        "inputs": [],
         "rows": 11,
         "to_send": 8,
         "types": {"voice": 7, "sms": 1},

@@ -1,0 +1,140 @@
+"""Bytes to text: which encoding they are in is found by rule."""
+
+import codecs
+import io
+import re
+import zlib
+from typing import Any, NamedTuple
+
+from bulkstop.errors import InputError
+from bulkstop.text.faults import explain_unpacking
+
+HEAD_BYTES = 64 * 1024
+"""The most that is looked at before an input is read."""
+UTF_8 = "utf-8"
+_MARKS = (
+    (codecs.BOM_UTF8, UTF_8),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_NULS = (
+    (re.compile(rb"[^\0]\0\0\0(?:[^\0]\0\0\0|$)"), "utf-32-le"),
+    (re.compile(rb"\0\0\0[^\0](?:\0\0\0[^\0]|$)"), "utf-32-be"),
+    (re.compile(rb"[^\0]\0[^\0]\0"), "utf-16-le"),
+    (re.compile(rb"\0[^\0]\0[^\0]"), "utf-16-be"),
+)
+# A carriage return that ends a line by itself; of several before a line feed none does.
+_LONE_RETURN = re.compile(r"\r++(?!\n)")
+LONGEST_MARK = 4
+"""Bytes by which an encoding can be told."""
+_NOTHING = ' \t"\ufeff'
+"""What alone makes no line of something: blanks, quotes, byte order marks."""
+
+
+class Text(NamedTuple):
+    """The text of an input: its stream, its encoding, and how it begins; `is_whole` if that is all of it."""
+
+    stream: "io.TextIOWrapper[Any]"
+    encoding: str
+    head: str
+    is_whole: bool
+
+
+def open_text(binary: io.BufferedIOBase, label: str, encoding: str | None = None) -> Text:
+    """Return the text of these bytes, in this encoding or in the one that they show.
+
+    That is what a byte order mark says, UTF-16 or UTF-32 where every other byte is NUL, and else UTF-8; bytes that are
+    not become half surrogate pairs, so that one bad line is found and the others survive. Lines may all end with CR.
+    Raises InputError when the beginning cannot be read.
+    """
+    head, start, name, is_whole = _read_head(binary, label, encoding)
+    errors = "surrogateescape" if _is_superset_of_ascii(name) else "replace"
+    newline = None if _ends_lines_with_returns(start, is_whole=is_whole) else "\n"
+    # Closing the text must not close what whoever opened the bytes may still want.
+    stream = io.TextIOWrapper(Begun(head, binary), encoding=name, errors=errors, newline=newline)
+    if newline is None:
+        start = start.replace("\r\n", "\n").replace("\r", "\n")
+    return Text(stream, name, start.lstrip("\ufeff"), is_whole)
+
+
+def open_utf8(binary: io.BufferedIOBase) -> io.TextIOWrapper:
+    """Return the text of bytes that are UTF-8, and nothing else."""
+    return io.TextIOWrapper(Begun(b"", binary), encoding=UTF_8, errors="surrogateescape", newline="\n")
+
+
+def find_encoding(head: bytes) -> str:
+    """Return the encoding that the first bytes show."""
+    for mark, name in _MARKS:
+        if head.startswith(mark):
+            return name
+    return next((name for pattern, name in _NULS if pattern.match(head)), UTF_8)
+
+
+class Begun(io.BufferedIOBase):
+    """Bytes of which the first were read already."""
+
+    def __init__(self, head: bytes, rest: io.BufferedIOBase) -> None:
+        self.name = ""
+        self._head = head
+        self._rest = rest
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read some bytes, as `read1` does: a text asks again until nothing comes."""
+        return self.read1(-1 if size is None else size)
+
+    def read1(self, size: int = -1, /) -> bytes:
+        """Read some bytes, at most `size`."""
+        if not self._head:
+            return self._rest.read1(size)
+        size = len(self._head) if size < 0 else size
+        data, self._head = self._head[:size], self._head[size:]
+        return data
+
+
+def _read_head(binary: io.BufferedIOBase, label: str, encoding: str | None) -> tuple[bytes, str, str, bool]:
+    """Return the first bytes, as far as a line of something, as text, its encoding, and whether they are all."""
+    head, text, name = b"", "", encoding or UTF_8
+    is_whole = False
+    while not is_whole and not _holds_line(text) and len(head) < HEAD_BYTES:
+        try:
+            data = binary.read1(HEAD_BYTES)
+        except (OSError, EOFError, zlib.error) as error:
+            if head:
+                break  # what there is of it may be rows
+            raise InputError(f"{label}: line 1: cannot be read on: {explain_unpacking(error)}") from None
+        is_whole = not data
+        head += data
+        if len(head) < LONGEST_MARK and not is_whole:
+            continue
+        name = encoding or find_encoding(head)
+        text = codecs.getincrementaldecoder(name)(errors="replace").decode(head, final=is_whole)
+    return head, text, name, is_whole
+
+
+def _holds_line(text: str) -> bool:
+    """Tell whether a whole line is there that is neither blank nor a comment."""
+    *lines, _ = text.removesuffix("\r").replace("\r", "\n").split("\n")
+    return any(not line.lstrip(_NOTHING).startswith("#") and line.strip(_NOTHING) for line in lines)
+
+
+def _is_superset_of_ascii(name: str) -> bool:
+    return b"cd-0123456789\n".decode(name, errors="replace") == "cd-0123456789\n"
+
+
+def _ends_lines_with_returns(text: str, *, is_whole: bool) -> bool:
+    """Tell whether the first end of a line, outside quotes, is a carriage return alone."""
+    feed, quotes, at = text.find("\n"), 0, 0
+    for match in _LONE_RETURN.finditer(text):
+        if 0 <= feed < match.start() or (match.end() == len(text) and not is_whole):
+            return False
+        quotes += text.count('"', at, match.start())
+        at = match.start()
+        if not quotes % 2:
+            return True
+    return False

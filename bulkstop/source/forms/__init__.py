@@ -1,0 +1,1 @@
+"""Readers of rows, one for each form that an input may have."""

@@ -1,0 +1,41 @@
+"""Rows of a JSON text: an object, or a bare id, for each."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+from bulkstop.model import Row
+from bulkstop.source.forms.json_values import Fault, read_json_values
+from bulkstop.source.line_reader import LineReader
+from bulkstop.source.rows import RowParser, id_alone
+
+
+def read_json_rows(reader: LineReader, parser: RowParser) -> Iterator[Row]:
+    """Yield a row for every value that is meant as one, or the `invalid` line of what cannot be read as JSON."""
+    is_first = True
+    for line, value in read_json_values(reader, parser):
+        if isinstance(value, dict):
+            if is_first:
+                _note_keys(value, parser)
+            yield _object_row(line, value, parser)
+        elif isinstance(value, Fault):
+            yield parser.invalid(line, value.reason, id_alone(value.text))
+        elif isinstance(value, list):
+            why = "is a list within a list, not an object and not an id"
+            yield parser.invalid(line, why, id_alone(value))
+        else:
+            yield parser.row(line, id_alone(value))
+        is_first = False
+
+
+def _note_keys(keyed: dict[str, object], parser: RowParser) -> None:
+    with suppress(ValueError):
+        parser.note_columns(tuple(keyed))
+
+
+def _object_row(line: int, keyed: dict[str, object], parser: RowParser) -> Row:
+    try:
+        columns = parser.layout(tuple(keyed))
+    except ValueError as reason:
+        return parser.invalid(line, str(reason), id_alone(keyed.get("campaign_id")), keyed)
+    cells = list(keyed.values())
+    return parser.row(line, columns.values(cells), columns.carried(cells))

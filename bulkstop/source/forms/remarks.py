@@ -1,0 +1,23 @@
+"""Which lines of a text are no rows: comments, and what is drawn around a table."""
+
+import re
+
+MAY_BEGIN = frozenset("# \t\ufeff-+=|:(").union(map(chr, range(0x2500, 0x2580)))
+"""What such a line begins with: any other need not be looked at."""
+
+# `#N/A`, `#NAME?`, in whatever language: a spreadsheet's error stands where an id was, and its row must not be lost.
+_ERROR = re.compile(r"#[\u00a1\u00bf]?(?:N/?[ADV]|[^\W\d_]+(?:/0)?[!?])\s*(?:[,;\t|\"]|$)")
+_RULE = re.compile(r"(?=.*(?:-{3}|={3}|:-|-:|[\u2500\u2501\u2550]))[-+=:|\s\u2500-\u257f]+")
+_FOOT = re.compile(r"\([0-9]+ [^\W\d_]+\)")
+
+
+def is_comment(line: str) -> bool:
+    """Tell whether a line begins with `#`, and with no cell that only looks so."""
+    text = line.lstrip(" \t\ufeff")
+    return text.startswith("#") and not _ERROR.match(text)
+
+
+def is_rule(line: str) -> bool:
+    """Tell whether a line is drawn, above, below or between the rows of a table, or counts them at its end."""
+    text = line.strip()
+    return _RULE.fullmatch(text) is not None or _FOOT.fullmatch(text) is not None

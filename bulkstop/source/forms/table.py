@@ -1,0 +1,235 @@
+"""What the records of a table mean: where its header is, and which row each of the others makes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from bulkstop.errors import InputError
+from bulkstop.ids import LIKELY, POSSIBLE
+from bulkstop.model import CampaignType, Row
+from bulkstop.naming import name_setting
+from bulkstop.source.clean import clean_id, is_likely
+from bulkstop.source.forms.remarks import is_comment
+from bulkstop.source.rows import FIELDS, Layout, RowParser, field_of, find_layout, key_of, near_column
+from bulkstop.source.understood import Finding
+from bulkstop.text import format_count, printable, shorten
+
+NAMES_SHOWN = 10
+LINES_ABOVE = 20
+"""So many lines tell whether there is a header; of a title, at most, so many may stand above it."""
+_ID, *_OTHERS = FIELDS
+_TYPES = frozenset(CampaignType)
+_SCOPE = ("account_id", "stream_id", "iid")
+
+
+def names_ids(cells: Sequence[object], parser: RowParser) -> bool:
+    """Tell whether one of these cells is the name of the column with the ids."""
+    return any(isinstance(cell, str) and _means_id(cell, parser) for cell in cells)
+
+
+def _means_id(name: str, parser: RowParser) -> bool:
+    chosen = parser.choice.id_column
+    return key_of(name) == key_of(chosen) if chosen else field_of(name) == _ID
+
+
+def is_headless(records: Sequence[Sequence[object]], parser: RowParser) -> bool:
+    """Tell whether the first records of a table are all rows: each begins with a likely id, and has no other.
+
+    What is clearly a spoilt id makes no header of its record, and a header further down none of the first.
+    """
+    first, *others = records
+    rows = (cells for cells in others if cells and not names_ids(cells, parser))
+    return begins_with_id(first) and all(begins_with_id(cells) or _is_spoilt_id(cells[0]) for cells in rows)
+
+
+def _is_spoilt_id(cell: object) -> bool:
+    return isinstance(cell, str) and clean_id(cell).fault is not None
+
+
+def begins_with_id(cells: Sequence[object]) -> bool:
+    """Tell whether the first cell of a record is a likely id, and no other is."""
+    return bool(cells) and has_id(cells[0]) and not any(map(has_id, cells[1:]))
+
+
+def has_id(cell: object) -> bool:
+    """Tell whether a cell is a likely id, or several, with nothing else but what may stand around them."""
+    if not isinstance(cell, str) or "cd-" not in cell:
+        return False
+    ids, fault, _ = clean_id(cell)
+    return fault is None and all(LIKELY.fullmatch(each) for each in ids)
+
+
+def is_title(cells: Sequence[object]) -> bool:
+    """Tell whether a record that stands above a header can be no row: nothing in it could be an id."""
+    return not any(isinstance(cell, str) and POSSIBLE.fullmatch(cell.strip()) and _has_digit(cell) for cell in cells)
+
+
+def _has_digit(text: str) -> bool:
+    return any(map(str.isdigit, text))
+
+
+@dataclass(slots=True)
+class Table:
+    """The rows of a table; each header that is met says what the cells below it mean."""
+
+    parser: RowParser
+    layout: Layout = field(init=False)
+    names: tuple[str, ...] = ()
+    begins_with_ids: bool = False
+    """Whether there is no header, and each row has to begin with a likely id."""
+
+    def read_header(self, line: int, cells: Sequence[object]) -> None:
+        """Take a record as the header; raises InputError when it does not tell where the ids are."""
+        names = [_name(cell) for cell in cells]
+        where = f"{self.parser.source}: line {line}"
+        if not names_ids(names, self.parser):
+            raise InputError(f"{where}: {_explain_no_ids(names, self.parser)}")
+        if missing := [name for _, name in self.parser.choice.columns if key_of(name) not in map(key_of, names)]:
+            raise InputError(f"{where}: no column {missing[0]!r} among {_list_names(names)}")
+        try:
+            self._take(distinct := tuple(_distinct(names)), self.parser.layout(distinct))
+        except ValueError as reason:
+            choose = name_setting("column", f"{str(reason).rpartition(' the ')[2].partition(';')[0]}=NAME")
+            raise InputError(f"{where}: {reason}, or say which: {choose}") from None
+
+    def go_without_header(self, records: Sequence[Sequence[object]], *, begins_with_ids: bool) -> None:
+        """Name the columns by their numbers; `records` are the first of the table."""
+        width = max(map(len, records), default=1)
+        names = [f"(column {number})" for number in range(1, width + 1)]
+        chosen = self.parser.choice.chosen
+        numbers = {int(name) - 1: field for field, name in chosen.items() if name.isdecimal()}
+        for place, meaning in ({0: _ID} if _ID not in chosen else {} | numbers).items():
+            if place < width:
+                names[place] = meaning
+        if begins_with_ids and (place := _find_types(records, width)) and names[place].startswith("("):
+            names[place] = "campaign_type"
+        self.begins_with_ids = begins_with_ids
+        self.parser.understood.has_header = False
+        self._take(tuple(names), find_layout(tuple(names)))
+        columns = self.parser.understood.columns
+        columns |= {meaning: f"column {names.index(meaning) + 1}" for meaning in columns}
+
+    def row(self, line: int, cells: Sequence[object]) -> Row | None:
+        """Return the row of a record; None for one that is blank, or a header once more."""
+        layout = self.layout
+        value = cells[layout.id_at] if layout.id_at < len(cells) else None
+        if isinstance(value, str) and is_likely(value):
+            if len(cells) > layout.width:
+                return self._long_row(line, cells)
+            return self.parser.likely_row(line, layout.values(cells), layout.carried(cells))
+        if not any(not isinstance(cell, str) or cell.strip() for cell in cells if cell is not None):
+            self.parser.understood.note(Finding.BLANK_ROWS, line)
+            return None
+        if not self.parser.any_id and _is_comment(value, cells):
+            self.parser.understood.note(Finding.COMMENTS, line)
+            return None
+        if self._is_header(value, cells):
+            self.parser.understood.note(Finding.REPEATED_HEADERS, line)
+            self.read_header(line, cells)
+            return None
+        return self._odd_row(line, value, cells)
+
+    def _odd_row(self, line: int, value: object, cells: Sequence[object]) -> Row:
+        layout = self.layout
+        if self.begins_with_ids and not has_id(value):
+            why = "does not begin with a campaign id, as the first rows of this list without a header do"
+            return self.parser.invalid(line, why, layout.values(cells[: layout.width]), layout.carried(cells))
+        if len(cells) > layout.width:
+            return self._long_row(line, cells)
+        return self.parser.row(line, layout.values(cells), layout.carried(cells))
+
+    def _long_row(self, line: int, cells: Sequence[object]) -> Row:
+        """Return the row of a record with more cells than the header names."""
+        layout = self.layout
+        own, extra = cells[: layout.width], cells[layout.width :]
+        carried = layout.carried(own)
+        texts = {
+            f"(column {number})": cell
+            for number, cell in enumerate(extra, start=layout.width + 1)
+            if cell is not None and (not isinstance(cell, str) or cell.strip())
+        }
+        if not texts:
+            return self.parser.row(line, layout.values(own), carried)
+        if self._is_shifted(layout, own, texts):
+            why = f"{format_count(len(cells), 'cell')}, but the header names {layout.width}"
+            return self.parser.invalid(line, why, layout.values(own), carried)
+        self.parser.understood.note(Finding.EXTRA_CELLS, line)
+        return self.parser.row(line, layout.values(own), {**(carried or {}), **texts})
+
+    def _is_shifted(self, layout: Layout, cells: Sequence[object], extra: dict[str, object]) -> bool:
+        """Tell whether the cells may stand under other columns than their own: a delimiter in a text moves them."""
+        if not has_id(cells[layout.id_at]) or any(map(has_id, extra.values())):
+            return True
+        return any(
+            isinstance(cell, str) and cell and not (POSSIBLE.fullmatch(cell) and _has_digit(cell))
+            for name, cell in zip(FIELDS, layout.values(cells), strict=True)
+            if name in _SCOPE
+        )
+
+    def _is_header(self, value: object, cells: Sequence[object]) -> bool:
+        """Tell whether a record names columns: beyond doubt, or nothing in it is anything but the name of a column."""
+        texts = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
+        keys = {key_of(cell) for cell in texts}
+        if not any(_means_id(cell, self.parser) for cell in texts) or any(map(has_id, texts)):
+            return False
+        if "campaignid" in keys or (isinstance(value, str) and _means_id(value, self.parser)):
+            return True
+        return all(field_of(cell) or key_of(cell) in map(key_of, self.names) for cell in texts)
+
+    def _take(self, names: tuple[str, ...], layout: Layout) -> None:
+        self.names, self.layout = names, layout
+        self.parser.note_columns(names, layout)
+
+
+def _name(cell: object) -> str:
+    return "" if cell is None else str(cell).strip().strip("\ufeff")
+
+
+def _is_comment(value: object, cells: Sequence[object]) -> bool:
+    """Tell whether a record, whose id cell has this value, begins with # and can be no row."""
+    first, *others = cells
+    if not isinstance(first, str) or not is_comment(first):
+        return False
+    return value is first or not any(cell is not None and str(cell).strip() for cell in others)
+
+
+def _find_types(records: Sequence[Sequence[object]], width: int) -> int:
+    """Return the place of the column in which nothing stands but types; 0 for none, or several."""
+    places = [
+        place
+        for place in range(1, width)
+        if all(len(cells) > place and str(cells[place]).strip().lower() in _TYPES for cells in records)
+    ]
+    return places[0] if len(places) == 1 else 0
+
+
+def _explain_no_ids(names: Sequence[str], parser: RowParser) -> str:
+    if chosen := parser.choice.id_column:
+        near = near_column(chosen, tuple(names))
+        return f"no column {chosen!r} among {_list_names(names)}" + (f"; {near!r} may be meant" if near else "")
+    near = near_column(_ID, tuple(names))
+    remedy = f"name {near!r} {_ID}" if near else f"name it {_ID}, campaignId, id or _id"
+    remedy = f"{remedy}, or give {name_setting('id_column', 'NAME')}"
+    if any(map(_looks_like_id, names)):
+        remedy += (
+            f" (this line looks like an id: {name_setting('no_header', True)} reads a list without names of columns)"
+        )
+    return f"no column with campaign ids among {_list_names(names)}; {remedy}"
+
+
+def _looks_like_id(name: str) -> bool:
+    is_plain = len(name) > 7 and _has_digit(name) and POSSIBLE.fullmatch(name)
+    return "cd-" in name or "cid-" in name or bool(is_plain)
+
+
+def _list_names(names: Sequence[str]) -> str:
+    seen = ", ".join(repr(shorten(printable(name))) for name in names[:NAMES_SHOWN])
+    return seen + (f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else "")
+
+
+def _distinct(names: Sequence[str]) -> Iterator[str]:
+    # A cell that is carried along must not hide another of the same name.
+    seen: set[str] = set()
+    for number, name in enumerate(names, start=1):
+        own = f"{name} (column {number})".lstrip() if not name or (name in seen and not field_of(name)) else name
+        seen.add(own)
+        yield own

@@ -1,0 +1,531 @@
+"""From an input to the bytes of its lists, unpacked, whatever its name says, and bounded."""
+
+import io
+import os
+import re
+import stat
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
+
+from bulkstop.errors import InputError
+from bulkstop.naming import name_setting
+from bulkstop.source.inputs import STDIN, Input
+from bulkstop.text import format_count, format_size, replace_controls, shorten, write_install
+from bulkstop.text.faults import explain_os, explain_unpacking
+
+if TYPE_CHECKING:
+    from zipfile import ZipFile, ZipInfo
+
+MOST_BYTES = 2 * 10**9
+"""What is read of an input, unpacked, unless it is said: about ten million rows."""
+MOST_TIMES = 200
+"""How many times its size a packed list may unpack to: one of ids and names comes to ten, of equal rows to 100."""
+HARMLESS_BYTES = 2**20
+"""What a packed list may unpack to in any case."""
+SMALL_BYTES = 2**20
+"""The longest packed file that is unpacked once before a row is made of it: that takes half a second at most."""
+STEP = 2**20
+"""Bytes after which it is told how far the reading has come."""
+MOST_LAYERS = 3
+"""How often a list may be packed: `a.csv.gz` in a zip is packed twice."""
+MOST_MEMBERS = 1000
+_MEMORY_BYTES = 2**20
+_DIRECTORY_BYTES = 2**10 * MOST_MEMBERS
+_DIRECTORY_END_BYTES = 22 + 2**16
+_TAR_END_BYTES = 1024
+_ENCRYPTED = 0x1
+_HEAD_BYTES = 265
+"""Where even a tar archive has said that it is one."""
+
+
+class Packing(StrEnum):
+    """In what lists are packed; the values are the usual endings of names."""
+
+    GZIP = "gz"
+    ZSTD = "zst"
+    BZIP2 = "bz2"
+    XZ = "xz"
+    ZIP = "zip"
+    TAR = "tar"
+
+
+_MAGIC: Sequence[tuple[re.Pattern[bytes], Packing]] = (
+    (re.compile(rb"\x1f\x8b\x08"), Packing.GZIP),
+    (re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"), Packing.ZSTD),
+    (re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"), Packing.BZIP2),
+    (re.compile(rb"\xfd7zXZ\x00"), Packing.XZ),
+    (re.compile(rb"PK(?:\x03\x04|\x05\x06|\x07\x08)"), Packing.ZIP),
+    (re.compile(rb".{257}ustar", re.DOTALL), Packing.TAR),
+)
+_UNREADABLE = (
+    (b"7z\xbc\xaf\x27\x1c", "is packed with 7-Zip"),
+    (b"Rar!\x1a\x07", "is a RAR archive"),
+    (b"\x1f\x9d", "is packed with compress"),
+    (b"\x04\x22\x4d\x18", "is packed with lz4"),
+    (b"\x89LZO", "is packed with lzop"),
+    (b"LZIP", "is packed with lzip"),
+)
+_ENDINGS = re.compile(r"\.(?:gz|zst|bz2|xz|zip|tgz)$", re.IGNORECASE)
+_OLD_WORKBOOK = b"\xd0\xcf\x11\xe0"
+_WORKBOOKS = ("xl/workbook.xml", "xl/workbook.bin")
+_NO_LISTS = ("word/document.xml", "ppt/presentation.xml", "Index/Document.iwa", "mimetype")
+"""What only the documents of other programs hold; a table of theirs can be saved as CSV."""
+_ODS = b"application/vnd.oasis.opendocument.spreadsheet"
+_BESIDE = re.compile(r"(?:^|/)(?:__MACOSX/|\._|\.DS_Store$|Thumbs\.db$|desktop\.ini$)")
+_OUTSIDE = re.compile(r"^[/\\]|^[A-Za-z]:[/\\]|(?:^|[/\\])\.\.(?:[/\\]|$)")
+
+
+@dataclass(slots=True)
+class Budget:
+    """How much may come of an input: `most` bytes, and if it is packed no more than lists of `packed_size` bytes give.
+
+    `packed_size` grows where an input is read from a pipe.
+    """
+
+    most: int | None
+    packed_size: int = 0
+    is_packed: bool = False
+    taken: int = 0
+    put_aside: int = 0
+
+    def take(self, size: int, label: str) -> None:
+        """Count bytes of lists; raises InputError where they are too many."""
+        self.taken += size
+        self._check(self.taken, label)
+
+    def put(self, size: int, label: str) -> None:
+        """Count bytes that are unpacked only to be unpacked once more."""
+        self.put_aside += size
+        self._check(self.put_aside, label)
+
+    def _check(self, size: int, label: str) -> None:
+        most = MOST_BYTES if self.most is None else self.most
+        if size > most:
+            raise InputError(
+                f"{label}: {'unpacks to' if self.is_packed else 'has'} more than {format_size(most)}; {_remedy()}"
+            )
+        if self.most is None and self.is_packed and size > max(HARMLESS_BYTES, self.packed_size * MOST_TIMES):
+            times = f"{MOST_TIMES} times its {format_size(self.packed_size)}"
+            raise InputError(f"{label}: unpacks to more than {times}, as no list does; {_remedy()}")
+
+
+def _remedy() -> str:
+    return f"give {name_setting('max_input_size', '4GB')}, or more, if it is meant"
+
+
+Readable = Any
+"""Bytes that can be read, by `read1` if they have it: what libraries and callers have of the kind shares no type."""
+Faults = tuple[type[Exception], ...]
+"""What a library raises for a damaged file beside OSError, EOFError and zlib.error."""
+
+
+class Metered(io.BufferedIOBase):
+    """Bytes, counted by `count`, which raises InputError where they are too many; OSError is raised for damaged ones.
+
+    After every STEP bytes `notice` is called.
+    """
+
+    def __init__(self, raw: Readable, label: str, count: Callable[[int, str], None], faults: Faults = ()) -> None:
+        self.taken = 0
+        self.notice: Callable[[], object] = lambda: None
+        self._read = getattr(raw, "read1", raw.read)
+        self._label = label
+        self._count = count
+        self._faults = faults
+        self._next_notice = STEP
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read some bytes, as `read1` does: a text asks again until nothing comes."""
+        return self.read1(-1 if size is None else size)
+
+    def read1(self, size: int = -1, /) -> bytes:
+        """Read some bytes, at most `size`."""
+        try:
+            data: bytes = self._read(size)
+        except self._faults as fault:
+            raise OSError(str(fault)) from None  # without a number, as that of any damaged file
+        self.taken += len(data)
+        if self.taken >= self._next_notice:
+            self._next_notice = self.taken + STEP
+            self.notice()
+        self._count(len(data), self._label)
+        return data
+
+
+class _Tail(Metered):
+    """The bytes of a tar archive, of which the last are kept: it has been cut off if they are not those of its end."""
+
+    _tail = b""
+
+    def read1(self, size: int = -1, /) -> bytes:
+        data = super().read1(size)
+        self._tail = (self._tail + data)[-_TAR_END_BYTES:]
+        return data
+
+    def check_end(self) -> None:
+        while self.read1(STEP):
+            pass
+        if self._tail.strip(b"\0") or not self._tail:
+            raise EOFError
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A list in an input: the name that is shown, its bytes, and what it was packed in, outermost first."""
+
+    label: str
+    stream: Metered
+    packing: tuple[Packing, ...] = ()
+    is_workbook: bool = False
+
+
+def open_members(entry: Input, stdin: BinaryIO | None = None, most: int | None = None) -> Iterator[Member]:
+    """Yield each list that is in an input, to be read before the next is asked for; most are their only one.
+
+    Standard input (`stdin`, or the process's own) is left open for its owner. Raises InputError for what cannot be
+    unpacked; so does reading, where an input is longer than `most` bytes, or than the usual limits without that.
+    """
+    with ExitStack() as stack:
+        raw, size = _open(entry, stdin, stack)
+        budget = Budget(most, size or 0)
+        layer = _Layer(raw if size is not None else _Pipe(raw, budget), entry.label, seekable=size is not None)
+        if entry.name != STDIN and _is_cut_off(layer.head, entry.name):
+            raise InputError(
+                f"{entry.label}: is empty, so it was cut off: even an empty list has a beginning when packed"
+            )
+        budget.is_packed = layer.packing is not None
+        if budget.is_packed and size and size <= SMALL_BYTES and most is None:
+            _refuse_bomb(entry, size)
+        yield from _Unpacking(budget, stack).members(layer)
+
+
+def _refuse_bomb(entry: Input, size: int) -> None:
+    """Raise InputError at once for a small file that unpacks to too much: to make rows of that takes long."""
+    with suppress(OSError, EOFError, zlib.error), Path(entry.name).open("rb") as raw, ExitStack() as stack:
+        budget = Budget(None, size, is_packed=True)
+        for member in _Unpacking(budget, stack).members(_Layer(raw, entry.label, seekable=True)):
+            while member.stream.read1(STEP):
+                pass
+
+
+def _open(entry: Input, stdin: BinaryIO | None, stack: ExitStack) -> tuple[BinaryIO, int | None]:
+    """Return the bytes of an input as they are, and how many; None where nobody can tell."""
+    if entry.name == STDIN:
+        return stdin or _standard_input(), None
+    try:
+        raw = stack.enter_context(Path(entry.name).open("rb"))  # noqa: SIM115 - the stack closes it
+        status = os.fstat(raw.fileno())
+    except OSError as error:
+        raise InputError(f"{entry.label}: cannot be read: {explain_os(error)}") from None
+    return raw, status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise InputError("- (standard input): is closed; pipe a list into it or name a file")
+    return sys.stdin.buffer
+
+
+def _is_cut_off(head: bytes, name: str) -> bool:
+    return len(head) < 2 and bool(_ENDINGS.search(name))
+
+
+class _Begun(io.BufferedIOBase):
+    """Bytes whose beginning was looked at."""
+
+    def __init__(self, head: bytes, rest: Readable) -> None:
+        self._head = head
+        self._read = getattr(rest, "read1", rest.read)
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return self.read1(-1 if size is None else size)
+
+    def read1(self, size: int = -1, /) -> bytes:
+        if not self._head:
+            data: bytes = self._read(size)
+            return data
+        end = len(self._head) if size < 0 else size
+        data, self._head = self._head[:end], self._head[end:]
+        return data
+
+
+class _Pipe:
+    """Bytes that come as they are read, so that nobody knows their size before."""
+
+    def __init__(self, raw: Readable, budget: Budget) -> None:
+        self._read = getattr(raw, "read1", raw.read)
+        self._budget = budget
+
+    def read1(self, size: int = -1) -> bytes:
+        data: bytes = self._read(size)
+        self._budget.packed_size += len(data)
+        return data
+
+    read = read1
+
+
+class _Layer:
+    """Bytes that may be packed once more, with the name that is shown and what they have been in so far."""
+
+    def __init__(
+        self,
+        raw: Readable,
+        label: str,
+        packing: tuple[Packing, ...] = (),
+        faults: Faults = (),
+        *,
+        seekable: bool = False,
+    ) -> None:
+        self.label = label
+        self.outer = packing
+        self.faults = faults
+        self.is_seekable = seekable
+        try:
+            self.head = _read_head(raw)
+        except (OSError, EOFError, zlib.error, *faults) as error:  # type: ignore[misc]  # mypy cannot see into the last
+            raise InputError(f"{label}: line 1: cannot be read on: {_explain(error)}") from None
+        if seekable:
+            raw.seek(0)
+        self.raw: Readable = raw if seekable else _Begun(self.head, raw)
+        self.packing = next((packing for magic, packing in _MAGIC if magic.match(self.head)), None)
+
+
+def _read_head(raw: Readable) -> bytes:
+    """Return the first bytes, as many as tell what they are; of a text no more than one reading gives."""
+    read = getattr(raw, "read1", raw.read)
+    head: bytes = read(_HEAD_BYTES)
+    while head and _may_be_packed(head) and (more := read(_HEAD_BYTES - len(head))):
+        head += more
+    return head
+
+
+def _may_be_packed(head: bytes) -> bool:
+    """Tell whether more bytes are needed to know: a line of text is none that anything packed begins with."""
+    return len(head) < _HEAD_BYTES and (b"\n" not in head or b"\0" in head or not head.isascii())
+
+
+def _explain(error: Exception) -> str:
+    return explain_unpacking(error if isinstance(error, OSError | EOFError) else OSError(str(error)))
+
+
+@dataclass(slots=True)
+class _Unpacking:
+    """Unpacks one input, layer by layer; what all its members come to is counted together."""
+
+    budget: Budget
+    stack: ExitStack
+
+    def members(self, layer: _Layer) -> Iterator[Member]:
+        """Yield the lists that are in these bytes."""
+        if layer.packing is None:
+            _refuse_unreadable(layer)
+            stream = Metered(layer.raw, layer.label, self.budget.take, layer.faults)
+            yield Member(layer.label, stream, layer.outer, is_workbook=layer.head.startswith(_OLD_WORKBOOK))
+            return
+        if len(layer.outer) == MOST_LAYERS:
+            raise InputError(f"{layer.label}: is packed more than {MOST_LAYERS} times over; unpack it")
+        packing = (*layer.outer, layer.packing)
+        if layer.packing is Packing.ZIP:
+            yield from self._of_zip(layer, packing)
+        elif layer.packing is Packing.TAR:
+            yield from self._of_tar(layer, packing)
+        else:
+            stream, faults = _open_packed(layer)
+            with stream:
+                yield from self.members(_Layer(stream, layer.label, packing, (*layer.faults, *faults)))
+
+    def _of_zip(self, layer: _Layer, packing: tuple[Packing, ...]) -> Iterator[Member]:
+        from zipfile import ZipFile  # most lists are not packed so
+
+        file = layer.raw if layer.is_seekable else self._spool(layer)
+        _check_directory(file, layer.label)
+        try:
+            archive = ZipFile(file)
+        except (OSError, EOFError, *zip_faults()) as error:  # type: ignore[misc]  # mypy cannot see into the last
+            raise InputError(f"{layer.label}: cannot be read: {_explain(error)}") from None
+        with archive:
+            if _is_workbook(archive, layer.label):
+                file.seek(0)
+                yield Member(layer.label, Metered(file, layer.label, self.budget.take), layer.outer, is_workbook=True)
+                return
+            faults = (*layer.faults, *zip_faults())
+            for info, label in _list_members(archive, layer.label):
+                with _open_member(archive, info, label) as stream:
+                    yield from self.members(_Layer(stream, label, packing, faults))
+
+    def _of_tar(self, layer: _Layer, packing: tuple[Packing, ...]) -> Iterator[Member]:
+        import tarfile  # most lists are not packed so
+
+        counted = _Tail(layer.raw, layer.label, self.budget.put, layer.faults)
+        seen = set[str]()
+        try:
+            with tarfile.open(fileobj=counted, mode="r|") as archive:
+                for info in archive:
+                    label = _label_member(layer.label, info.name, seen)
+                    if not info.isdir() and not _BESIDE.search(info.name):
+                        if not info.isfile():
+                            raise InputError(f"{label}: is a link; pack the file itself")
+                        faults: Faults = (*layer.faults, tarfile.TarError)
+                        if info.size:
+                            yield from self.members(_Layer(archive.extractfile(info), label, packing, faults))
+            counted.check_end()
+        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+            raise InputError(f"{layer.label}: cannot be read: {_explain(error)}") from None
+
+    def _spool(self, layer: _Layer) -> IO[bytes]:
+        """Copy bytes to where any part of them can be read: the list of a zip's members stands at its end."""
+        from tempfile import SpooledTemporaryFile  # most lists need none
+
+        file = self.stack.enter_context(SpooledTemporaryFile(_MEMORY_BYTES, prefix="bulkstop-"))  # noqa: SIM115 - the stack closes it
+        source = Metered(layer.raw, layer.label, self.budget.put, layer.faults)
+        try:
+            while data := source.read1(STEP):
+                file.write(data)
+        except (EOFError, zlib.error, OSError) as error:
+            raise InputError(f"{layer.label}: cannot be unpacked to a temporary file: {_explain(error)}") from None
+        file.seek(0)
+        return file
+
+
+def _refuse_unreadable(layer: _Layer) -> None:
+    for magic, what in _UNREADABLE:
+        if layer.head.startswith(magic):
+            raise InputError(f"{layer.label}: {what}; unpack it, or pack it as .zip or .gz")
+
+
+def _open_gzip(raw: Readable) -> tuple[Any, Faults]:
+    from gzip import GzipFile  # most lists are not packed so
+
+    return GzipFile(fileobj=raw), ()
+
+
+def _open_bzip2(raw: Readable) -> tuple[Any, Faults]:
+    from bz2 import BZ2File  # most lists are not packed so
+
+    return BZ2File(raw), ()
+
+
+def _open_xz(raw: Readable) -> tuple[Any, Faults]:
+    from lzma import LZMAError, LZMAFile  # most lists are not packed so
+
+    return LZMAFile(raw), (LZMAError,)
+
+
+def _open_zstd(raw: Readable) -> tuple[Any, Faults]:
+    if sys.version_info >= (3, 14):
+        from compression.zstd import ZstdError, ZstdFile
+    else:
+        from backports.zstd import ZstdError, ZstdFile
+    return ZstdFile(raw), (ZstdError,)
+
+
+def _open_packed(layer: _Layer) -> tuple[Any, Faults]:
+    assert layer.packing is not None  # noqa: S101 - asked before
+    try:
+        return _OPENERS[layer.packing](layer.raw)
+    except ImportError as error:
+        remedy = (
+            f"run {write_install('backports.zstd')}" if layer.packing is Packing.ZSTD else "unpack it on its way in"
+        )
+        why = f"is packed with {layer.packing}, for which this Python lacks {error.name}"
+        raise InputError(f"{layer.label}: {why}; {remedy}") from None
+
+
+_OPENERS: Mapping[Packing, Callable[[Readable], tuple[Any, Faults]]] = {
+    Packing.GZIP: _open_gzip,
+    Packing.BZIP2: _open_bzip2,
+    Packing.XZ: _open_xz,
+    Packing.ZSTD: _open_zstd,
+}
+
+
+def zip_faults() -> Faults:
+    """Return what reading a damaged zip raises beside what all do: its library checks little of what it reads."""
+    from lzma import LZMAError  # zipfile has them already
+    from struct import error as struct_error
+    from zipfile import BadZipFile
+
+    return (BadZipFile, LZMAError, struct_error, NotImplementedError, RuntimeError, ValueError, IndexError)
+
+
+def _check_directory(file: IO[bytes], label: str) -> None:
+    """Raise InputError for a zip whose list of members is too long to be read."""
+    file.seek(0, os.SEEK_END)
+    file.seek(max(0, file.tell() - _DIRECTORY_END_BYTES))
+    end = file.read(_DIRECTORY_END_BYTES)
+    at = end.rfind(b"PK\5\6")
+    count, size = int.from_bytes(end[at + 10 : at + 12], "little"), int.from_bytes(end[at + 12 : at + 16], "little")
+    if at >= 0 and (count > MOST_MEMBERS or size > _DIRECTORY_BYTES):
+        raise InputError(f"{label}: holds more than {format_count(MOST_MEMBERS, 'file')}; put the lists into one")
+    file.seek(0)
+
+
+def _is_workbook(archive: "ZipFile", label: str) -> bool:
+    """Tell whether a zip is a workbook; raises InputError for a document that is none."""
+    names = set(archive.namelist())
+    if not names.isdisjoint(_WORKBOOKS):
+        return True
+    if "mimetype" in names and archive.getinfo("mimetype").file_size < _MEMORY_BYTES:
+        with suppress(Exception):  # whatever is wrong with it, it is no workbook then
+            return archive.read("mimetype").startswith(_ODS)
+    if not names.isdisjoint(_NO_LISTS):
+        raise InputError(f"{label}: is a document and no list; save its table as CSV (UTF-8)")
+    return False
+
+
+def _list_members(archive: "ZipFile", label: str) -> list[tuple["ZipInfo", str]]:
+    """Return what may be lists of an archive, and their names; raises InputError for one that cannot be read."""
+    seen = set[str]()
+    found: list[tuple[ZipInfo, str]] = []
+    for info in archive.infolist():
+        if info.filename.endswith("/") or _BESIDE.search(info.filename):
+            continue
+        name = _label_member(label, info.filename, seen)
+        if info.flag_bits & _ENCRYPTED:
+            raise InputError(f"{name}: is encrypted; unpack it with its password")
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise InputError(f"{name}: is a link; pack the file itself")
+        if info.file_size:
+            found.append((info, name))
+    if not found:
+        raise InputError(f"{label}: holds no list{': what is in it is empty' if seen else ''}")
+    return found
+
+
+def _label_member(label: str, name: str, seen: set[str]) -> str:
+    """Return what a member is called; raises InputError for a name that two have, or that leads elsewhere."""
+    shown = f"{label}/{replace_controls(name)}"
+    if _OUTSIDE.search(name):
+        raise InputError(f"{label}: holds {shorten(name)!r}, a name that leads out of it; pack the lists anew")
+    if shown in seen:
+        raise InputError(f"{shown}: is in it twice; pack the lists anew")
+    if len(seen) == MOST_MEMBERS:
+        raise InputError(f"{label}: holds more than {format_count(MOST_MEMBERS, 'file')}; put the lists into one")
+    seen.add(shown)
+    return shown
+
+
+@contextmanager
+def _open_member(archive: "ZipFile", info: "ZipInfo", label: str) -> Iterator[IO[bytes]]:
+    try:
+        stream = archive.open(info)
+    except NotImplementedError:
+        method = f"method {info.compress_type}"
+        raise InputError(f"{label}: is packed in a way that cannot be read ({method}); pack it as usual") from None
+    except Exception as error:  # noqa: BLE001 - whatever a damaged archive makes of it
+        raise InputError(f"{label}: cannot be read: {_explain(error)}") from None
+    with stream:
+        yield stream
