@@ -92,14 +92,14 @@ class Table:
             raise InputError(f"{where}: {reason}, or say which: {choose}") from None
 
     def go_without_header(self, records: Sequence[Sequence[object]], *, begins_with_ids: bool) -> None:
-        """Name the columns by their numbers; `records` are the first of the table."""
+        """Name the columns by their numbers; `records` are the first of the table.
+
+        Raises InputError for a column that was chosen and is not there.
+        """
         width = max(map(len, records), default=1)
         names = [f"(column {number})" for number in range(1, width + 1)]
-        chosen = self.parser.choice.chosen
-        numbers = {int(name) - 1: field for field, name in chosen.items() if name.isdecimal()}
-        for place, meaning in ({0: _ID} if _ID not in chosen else {} | numbers).items():
-            if place < width:
-                names[place] = meaning
+        for meaning, number in ({_ID: "1"} | self.parser.choice.chosen).items():
+            names[self._read_number(meaning, number, width) - 1] = meaning
         if begins_with_ids and (place := _find_types(records, width)) and names[place].startswith("("):
             names[place] = "campaign_type"
         self.begins_with_ids = begins_with_ids
@@ -107,6 +107,17 @@ class Table:
         self._take(tuple(names), find_layout(tuple(names)))
         columns = self.parser.understood.columns
         columns |= {meaning: f"column {names.index(meaning) + 1}" for meaning in columns}
+
+    def _read_number(self, meaning: str, number: str, width: int) -> int:
+        """Return the number of a column that was chosen; raises InputError when the table has none of it."""
+        if number.isdecimal() and number.isascii() and 1 <= int(number) <= width:
+            return int(number)
+        remedy = name_setting("id_column", "2") if meaning == _ID else name_setting("column", f"{meaning}=2")
+        has = f"it has {format_count(width, 'column')}"
+        raise InputError(
+            f"{self.parser.source}: no column {number!r} for the {meaning}: there is no header, and {has}; "
+            f"give a number: {remedy}"
+        )
 
     def row(self, line: int, cells: Sequence[object]) -> Row | None:
         """Return the row of a record; None for one that is blank, or a header once more."""

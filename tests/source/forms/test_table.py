@@ -106,6 +106,15 @@ def test_no_header_that_is_said() -> None:
     ]
 
 
+def test_columns_by_number() -> None:
+    """Without a header a chosen column is known by its number; one that is not there is refused, never a default."""
+    rows, _ = table(f"{ONE},x,st-2", f"{TWO},y,st-3", columns=("stream_id=3",))
+    assert [(row.campaign_id, row.stream_id) for row in rows] == [(ONE, "st-2"), (TWO, "st-3")]
+    for number in ("4", "0", "Stream", "²"):
+        with pytest.raises(InputError, match="for the stream_id: there is no header, and it has 3 columns"):
+            table(f"{ONE},x,st-2", columns=(f"stream_id={number}",))
+
+
 @pytest.mark.parametrize("sep", ["sep=;", '"sep=;"', "\ufeffSEP=;", "sep=;\r"])
 def test_the_line_that_says_the_delimiter(sep: str) -> None:
     """A first line `sep=;` is no header, and obeyed."""
