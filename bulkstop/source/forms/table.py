@@ -128,14 +128,24 @@ class Table:
             self.parser.understood.note(Finding.COMMENTS, line)
             return None
         if self._is_header(value, cells):
-            self.parser.understood.note(Finding.REPEATED_HEADERS, line)
-            self.read_header(line, cells)
-            return None
+            return self._read_header_again(line, cells)
         if self._is_header_without_ids(cells):
             self.parser.understood.note(Finding.REPEATED_HEADERS, line)
             self.without_ids = line
             return None
         return self._odd_row(line, value, cells)
+
+    def _read_header_again(self, line: int, cells: Sequence[object]) -> Row | None:
+        """Take a header further down; return the `invalid` line of one that does not tell where the ids are."""
+        try:
+            self.read_header(line, cells)
+        except InputError as error:
+            self.without_ids = line
+            why = str(error).removeprefix(f"{self.parser.source}: line {line}: ")
+            own = cells[: self.layout.width]
+            return self.parser.invalid(line, why, self.layout.values(own), self.layout.carried(own))
+        self.parser.understood.note(Finding.REPEATED_HEADERS, line)
+        return None
 
     def _odd_row(self, line: int, value: object, cells: Sequence[object]) -> Row:
         layout = self.layout
