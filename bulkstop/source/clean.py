@@ -20,7 +20,7 @@ _PLAIN_BLANKS = " \t\r\n\v\f"
 _QUOTES = "\"'`\u00b4\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u2039\u203a\u00ab\u00bb\uff02\uff07"
 _AROUND = _QUOTES + "<>()[]{}*|\u2329\u232a\u3008\u3009\u300c\u300d\u300e\u300f\uff1c\uff1e"
 _BEFORE = re.compile(
-    r"(?:[-+*>\u2010-\u2015\u2022\u2023\u2043\u00b7\u2219\u25a0-\u25ff\u2605\u2606\u2610-\u2612\u2713-\u2718\u27a4\uf0b7]\s+"
+    r"(?:[-+*>\u2010-\u2015\u2022\u2023\u2043\u00b7\u2219\u25a0-\u25ff\u2605\u2606\u2610\u27a4\uf0b7]\s+"
     r"|[\u2022\u00b7](?=cd-)"  # a bullet without a blank; a hyphen may say as well that a line was taken away
     r"|\(?[0-9]{1,6}[.)]\s*|[0-9]{1,6}\s+(?=cd-)|#[0-9]{1,6}\s+"
     r"|\[ ?\]\s*|=(?=\"))"  # a box, but not one with a mark in it: that may say that this is done

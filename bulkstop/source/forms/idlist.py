@@ -6,17 +6,19 @@ from collections.abc import Iterator
 from bulkstop.model import Result, Row
 from bulkstop.source.clean import is_likely
 from bulkstop.source.forms.remarks import is_comment, is_rule
+from bulkstop.source.forms.table import BELOW_NO_IDS, has_id
 from bulkstop.source.line_reader import LineReader, read_lines, text_fault
 from bulkstop.source.rows import FIELDS, RowParser, field_of, id_alone
 from bulkstop.source.understood import Finding
 
+_NAME = re.compile(r"[\s\"'\ufeff]*+[A-Za-z_][A-Za-z _.*-]*[\"']?\s*")
 _REST = re.compile(r"(?!cd-)[0-9A-Fa-f-]+")
 """What may be the rest of an id that a mail program has broken over two lines."""
 
 
 def read_id_rows(reader: LineReader, parser: RowParser) -> Iterator[Row]:
     """Yield a row for every id, of which a line may have several; a comment and a line that is drawn are none."""
-    torn = 0
+    torn = without_ids = 0
     for line, content in read_lines(reader):
         text = content.removesuffix("\n").removesuffix("\r")
         if is_likely(text):
@@ -25,8 +27,11 @@ def read_id_rows(reader: LineReader, parser: RowParser) -> Iterator[Row]:
             parser.understood.note(Finding.COMMENTS, line)
         elif is_rule(text):
             parser.understood.note(Finding.RULES, line)
-        elif field_of(text) == FIELDS[0] and not parser.any_id:
+        elif not parser.any_id and _NAME.fullmatch(text) and (meaning := field_of(text)):
             parser.understood.note(Finding.REPEATED_HEADERS, line)
+            without_ids = 0 if meaning == FIELDS[0] else line
+        elif without_ids and not has_id(text):
+            yield parser.invalid(line, BELOW_NO_IDS.format(without_ids), id_alone(text))
         elif torn == line - 1 and torn and _REST.fullmatch(text.strip()):
             yield parser.invalid(
                 line, f"it may be the rest of line {torn}; put the whole id on one line", id_alone(text)

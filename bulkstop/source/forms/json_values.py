@@ -13,7 +13,7 @@ from bulkstop.errors import InputError
 from bulkstop.model import CampaignType
 from bulkstop.source.forms.table import has_id, names_ids
 from bulkstop.source.line_reader import LINE_CHARS, LineReader, is_blank, read_pieces, text_fault
-from bulkstop.source.rows import RowParser
+from bulkstop.source.rows import RowParser, field_of
 from bulkstop.source.understood import Finding
 from bulkstop.text.faults import describe_json
 
@@ -34,6 +34,8 @@ _TOO_DEEP = "nested too deeply to be carried into a result line"
 _LEVELS_SURELY_WRITABLE = 200
 _SURELY_WHOLE_DIGITS = 19
 _TYPES = frozenset(CampaignType)
+_OF_ALL_ROWS = frozenset(("campaign_type", "account_id", "stream_id", "iid"))
+"""What a row says: where it stands beside rows instead, a default would be used in its place."""
 _RECORD = "is a list with more than an id in it, and nothing says what its items mean; make an object of it"
 
 # Between rows may be commas, as of a list whose brackets are lost, marks of byte order, and record separators.
@@ -480,7 +482,18 @@ class _Reading:
                 continue
             if key == _MORE:
                 self._unfinished = self._text.line() if self._text.peek() == "t" else 0
-            self._pass()
+            if field_of(key) in _OF_ALL_ROWS and self._text.peek() == '"':
+                self._refuse_for_all(key)
+            else:
+                self._pass()
+
+    def _refuse_for_all(self, key: str) -> None:
+        """Pass over a text beside the rows of an answer; raise InputError if it is what each of them should say."""
+        at = self._text.line(), self._text.column()
+        value = json.loads(self._text.take())
+        if value and (field_of(key) != "campaign_type" or value.lower() in _TYPES):
+            where = f"{self._parser.source}: line {at[0]}, column {at[1]}"
+            raise InputError(f"{where}: {key!r} stands beside the rows; put it into each of them, or take it out")
 
     def _members(self) -> Iterator[str]:
         """Yield the key of each member of an object, with the text at its value, which is to be passed over then."""

@@ -18,6 +18,9 @@ LINES_ABOVE = 20
 """So many lines tell whether there is a header; of a title, at most, so many may stand above it."""
 _ID, *_OTHERS = FIELDS
 _TYPES = frozenset(CampaignType)
+BELOW_NO_IDS = "it stands below line {}, which names columns and none of ids; name that of the ids there"
+_SURE_KEYS = frozenset(("accountid", "streamid", "campaigntype"))
+"""Names of columns that are nothing else, where stands no id."""
 _SCOPE = ("account_id", "stream_id", "iid")
 
 
@@ -74,6 +77,8 @@ class Table:
     parser: RowParser
     layout: Layout = field(init=False)
     names: tuple[str, ...] = ()
+    without_ids: int = 0
+    """The line of a header that has no column of ids; 0 if the last one has."""
     begins_with_ids: bool = False
     """Whether there is no header, and each row has to begin with a likely id."""
 
@@ -134,13 +139,30 @@ class Table:
             self.parser.understood.note(Finding.COMMENTS, line)
             return None
         if self._is_header(value, cells):
+            return self._read_header_again(line, cells)
+        if self._is_header_without_ids(cells):
             self.parser.understood.note(Finding.REPEATED_HEADERS, line)
-            self.read_header(line, cells)
+            self.without_ids = line
             return None
         return self._odd_row(line, value, cells)
 
+    def _read_header_again(self, line: int, cells: Sequence[object]) -> Row | None:
+        """Take a header further down; return the `invalid` line of one that does not tell where the ids are."""
+        try:
+            self.read_header(line, cells)
+        except InputError as error:
+            self.without_ids = line
+            why = str(error).removeprefix(f"{self.parser.source}: line {line}: ")
+            own = cells[: self.layout.width]
+            return self.parser.invalid(line, why, self.layout.values(own), self.layout.carried(own))
+        self.parser.understood.note(Finding.REPEATED_HEADERS, line)
+        return None
+
     def _odd_row(self, line: int, value: object, cells: Sequence[object]) -> Row:
         layout = self.layout
+        if self.without_ids:
+            why = BELOW_NO_IDS.format(self.without_ids)
+            return self.parser.invalid(line, why, layout.values(cells[: layout.width]), layout.carried(cells))
         if self.begins_with_ids and not has_id(value):
             why = "does not begin with a campaign id, as the first rows of this list without a header do"
             return self.parser.invalid(line, why, layout.values(cells[: layout.width]), layout.carried(cells))
@@ -186,8 +208,17 @@ class Table:
             return True
         return all(field_of(cell) or key_of(cell) in map(key_of, self.names) for cell in texts)
 
+    def _is_header_without_ids(self, cells: Sequence[object]) -> bool:
+        """Tell whether a record names columns, and none with ids: nobody knows what stands below."""
+        texts = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
+        if self.parser.any_id or len(texts) < len(cells) or any(map(has_id, texts)):
+            return False
+        if any(key_of(cell) in _SURE_KEYS for cell in texts):
+            return True
+        return all(field_of(cell) or key_of(cell) in map(key_of, self.names) for cell in texts)
+
     def _take(self, names: tuple[str, ...], layout: Layout) -> None:
-        self.names, self.layout = names, layout
+        self.names, self.layout, self.without_ids = names, layout, 0
         self.parser.note_columns(names, layout)
 
 
