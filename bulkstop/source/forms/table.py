@@ -103,7 +103,7 @@ class Table:
         """
         width = max(map(len, records), default=1)
         names = [f"(column {number})" for number in range(1, width + 1)]
-        for meaning, number in ({_ID: "1"} | self.parser.choice.chosen).items():
+        for meaning, number in {_ID: "1", **self.parser.choice.chosen}.items():
             names[self._read_number(meaning, number, width) - 1] = meaning
         if begins_with_ids and (place := _find_types(records, width)) and names[place].startswith("("):
             names[place] = "campaign_type"
