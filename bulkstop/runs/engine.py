@@ -138,14 +138,16 @@ class Engine:
         *,
         types: str | Iterable[str] | None = None,
         name: str | None = None,
-        statuses: str | Iterable[str] = "Active",
+        statuses: str | Iterable[str] = "running",
         priorities: str | int | Iterable[int] = (),
     ) -> AsyncIterator[Campaign]:
         """Give the campaigns that run now in the settings' account and stream; it is a source of a run.
 
         Those of the settings' type, else of both, unless `types` (`voice,sms`) says which; whose names match the
-        pattern `name` (`Promo*`); in one of the `statuses` (`Active,Scheduled`; empty is any), with one of the
-        `priorities` (`1,2`). Raises a BulkstopError when a list cannot be read to its end.
+        pattern `name` (`Promo*`); in one of the `statuses` (`Active,Scheduled`; `running` is Active, Preparing and any
+        that nobody documented, for which the whole list is read; `all`, or empty, is any), with one of the `priorities`
+        (`1,2`). What the list tells of harm is in the `row` of each. Raises a BulkstopError when a list cannot be read
+        to its end.
         """
         from bulkstop.runs.lists.discover import find_campaigns  # seldom wanted
 

@@ -64,7 +64,7 @@ KEYS = "test_openssl"
 PIP = "test_install"
 SWEPT = {
     "cli/check.py: bulkstop check campaigns.csv --profile prod": HELP,
-    "cli/discover.py: bulkstop discover --status Active,Scheduled --profile prod -o running.csv": HELP,
+    "cli/discover.py: bulkstop discover --status running,Scheduled --profile prod -o running.csv": HELP,
     f"cli/discover.py: bulkstop discover --profile prod | bulkstop stop - {IN_A_HURRY}": HELP,
     "cli/load/command.py: bulkstop load --host http://127.0.0.1:8080 --account-id a1 --stream-id st-1 \\": HELP,
     "cli/report.py: bulkstop report campaigns.csv.results.jsonl --check": HELP,

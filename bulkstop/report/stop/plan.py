@@ -3,14 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bulkstop.model import CampaignType, Limit, Outcome, Pace, Result, utc_text
+from bulkstop.model import CampaignType, Limit, Order, Outcome, Pace, Result, utc_text
 from bulkstop.naming import name_setting
 from bulkstop.report.store import StoreFacts, format_store, store_to_json
-from bulkstop.text import format_count, format_duration, format_table, printable
+from bulkstop.text import format_count, format_duration, format_table, printable, shorten
 from bulkstop.text.clock import format_clock
 
 ACCOUNTS_SHOWN = 5
 UNUSABLE_SHOWN = 5
+SPECIAL_SHOWN = 10
 REMEDY = "mend the row, or take it out of the list"
 """What to do about a row whose reason does not say it."""
 
@@ -58,6 +59,15 @@ class UnusableRow(NamedTuple):
             (result.error or "").rpartition("; ") if "; " in (result.error or "") else (result.error, "", "")
         )
         return cls(result.source or "", result.line, reason or "", remedy or REMEDY)
+
+
+class SpecialCampaign(NamedTuple):
+    """A campaign to be stopped whose execution type is not NORMAL: an emergency, or what nobody documented."""
+
+    campaign_id: str
+    name: str | None
+    account_id: str
+    execution_type: str
 
 
 class GuardFacts(NamedTuple):
@@ -114,6 +124,10 @@ class PlanFacts(NamedTuple):
     """Rows that cannot be used: all of them, or the first."""
     store: StoreFacts | None = None
     """Where calls are counted; None where there is no quota."""
+    not_normal: int = 0
+    """Campaigns to be stopped whose execution type is not NORMAL."""
+    special: tuple[SpecialCampaign, ...] = ()
+    """All of them, or the first."""
 
     @property
     def last_s(self) -> float:
@@ -129,6 +143,8 @@ def format_plan(plan: PlanFacts, *, asks: bool = False) -> list[str]:
         ("host", plan.host),
         *format_way(plan.config, plan.profile, plan.proxy, plan.ca, plan.cert),
         ("to stop", f"{plan.to_send:,}" + (f" ({_format_counts(plan.types)})" if plan.types else "")),
+        *_format_special(plan),
+        *_format_order(plan),
         ("not sent", _format_counts(plan.held) or "0"),
         *_format_unusable(plan),
         *ended_before,
@@ -158,6 +174,7 @@ def plan_to_json(plan: PlanFacts) -> dict[str, Any]:
         "rows": plan.rows,
         "to_send": plan.to_send,
         "types": _counts_to_json(plan.types),
+        "not_normal": [each._asdict() for each in plan.special],
         "duplicates": plan.held.get(Outcome.DUPLICATE, 0),
         "invalid": plan.held.get(Outcome.INVALID, 0),
         "protected": plan.held.get(Outcome.PROTECTED, 0),
@@ -201,6 +218,33 @@ def _format_unusable(plan: PlanFacts) -> list[tuple[str, str]]:
             ("", f"and {more:,} more; {name_setting('dry_run', True)} {name_setting('json', True)} has them all")
         )
     return rows
+
+
+def _format_special(plan: PlanFacts) -> list[tuple[str, str]]:
+    """Name the first campaigns that are not of the execution type NORMAL."""
+    shown = plan.special[:SPECIAL_SHOWN]
+    rows = [("not NORMAL", printable(_describe_special(each))) for each in shown]
+    if shown and (more := plan.not_normal - len(shown)) > 0:
+        rows.append(
+            ("", f"and {more:,} more; {name_setting('dry_run', True)} {name_setting('json', True)} has them all")
+        )
+    return rows
+
+
+def _describe_special(each: SpecialCampaign) -> str:
+    name = f" ({shorten(each.name)})" if each.name else ""
+    return f"{each.campaign_id}{name}: execution type {shorten(each.execution_type)}, account {each.account_id}"
+
+
+def _format_order(plan: PlanFacts) -> list[tuple[str, str]]:
+    return [("order", _ORDERS[Order(plan.order)])] if plan.order in _ORDERS else []
+
+
+_ORDERS = {
+    Order.PRIORITY: "the highest priority first",
+    Order.PRIORITY_ASCENDING: "the lowest priority first",
+    Order.IMPACT: "what harms most first: not NORMAL, then by dialing mode, priority, newest instance",
+}
 
 
 def _format_forecasts(plan: PlanFacts) -> list[tuple[str, str]]:
