@@ -55,8 +55,7 @@ Example:
 \b
 What runs is what is Active, Preparing or in a state that nobody documented, so the whole list of the
 service is read, 50 campaigns a call; the others are counted by state. --status Active,Preparing asks
-for these alone, in a call or two. Nobody has a list at hand in an incident:
-  bulkstop discover --profile prod | bulkstop stop - --format csv --profile prod --expect 20..30
+for these alone, in a call or two. In an incident `bulkstop stop --running` lists for itself.
 The list is written when all of it has been read. Its ids begin as those of the service do, so a CSV
 list from a service that you do not trust has no place in a spreadsheet; use .jsonl then.
 
@@ -169,7 +168,7 @@ def note_odd_statuses(wanted: Iterable[str]) -> None:
 
 
 def _print_json(discovery: Discovery, output: str, code: int) -> int:
-    return print_last(json.dumps(discovery_to_json(discovery, output)), code)
+    return print_last(json.dumps(discovery_to_json(discovery) | {"output": output}), code)
 
 
 def command_to_stop(output: str, form: str, fmt: str | None, count: int) -> str:

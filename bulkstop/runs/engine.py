@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
@@ -17,6 +18,7 @@ from bulkstop.runs.stop.plan import check_usable, make_plan
 from bulkstop.runs.stop.prepare import Source, prepare, read_destination, read_plan
 from bulkstop.runs.stop.run import Prepare, Run
 from bulkstop.runs.stop.warnings import find_warnings
+from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import OPTION_SPECS, Settings
 from bulkstop.source.plan import Plan
 
@@ -78,6 +80,10 @@ class Engine:
                 plan.close()
             self._plans.clear()
             await self._open.aclose()
+
+    def count_before(self, accounts: Accounts) -> None:
+        """Count the calls that this process made for these accounts before; to be said before the engine is opened."""
+        self._hooks = replace(self._hooks, accounts=accounts)
 
     @property
     def parts(self) -> Parts:

@@ -57,6 +57,8 @@ class Discovery:
     fault: BulkstopError | None = None
     signum: int | None = None
     left_out: Mapping[str, int] | None = None
+    unread: tuple[str, ...] = ()
+    """What of the lists was not looked at, a line each."""
 
     @property
     def exit_code(self) -> int:
@@ -75,10 +77,10 @@ def format_verdict(discovery: Discovery, output: str) -> str:
         return format_not_complete(f"the list could not be read to its end; {why}; nothing was written")
     recurring = sum(item.recurs is True for _, item in discovery.rows)
     again = f"; {recurring:,} recurring: a stop does not end their schedule" if recurring else ""
-    rest = describe_rest(discovery.left_out)
+    rest = describe_rest(discovery)
     where = "standard output" if output == "-" else output
-    calls = f"{format_count(discovery.calls, 'call')} in {format_duration(discovery.elapsed_s)}"
-    return format_done(f"{describe_count(discovery)}; {rest}{again}; {calls}; written to {where}")
+    what = f"{describe_count(discovery)}; {rest}{again}; {describe_calls(discovery)}"
+    return format_done(f"{what}; written to {where}")
 
 
 def describe_count(discovery: Discovery) -> str:
@@ -90,15 +92,21 @@ def describe_count(discovery: Discovery) -> str:
     return f"{format_count(len(discovery.rows), 'campaign')} ({counts})"
 
 
-def describe_rest(left_out: Mapping[str, int] | None) -> str:
+def describe_rest(discovery: Discovery) -> str:
     """Say how many campaigns are in the list of the service and not in this one, by their states, the most first."""
-    if left_out is None:
+    if discovery.left_out is None:
         return "nothing else was asked for"
-    counts = sorted(left_out.items(), key=lambda each: -each[1])
-    return f"left out: {', '.join(f'{number:,} {printable(state)}' for state, number in counts) or 'none'}"
+    counts = sorted(discovery.left_out.items(), key=lambda each: -each[1])
+    seen = " of what was looked at" if discovery.unread else ""
+    return f"left out{seen}: {', '.join(f'{number:,} {printable(state)}' for state, number in counts) or 'none'}"
 
 
-def discovery_to_json(discovery: Discovery, output: str) -> dict[str, object]:
+def describe_calls(discovery: Discovery) -> str:
+    """Say how many calls it took, and how long."""
+    return f"{format_count(discovery.calls, 'call')} in {format_duration(discovery.elapsed_s)}"
+
+
+def discovery_to_json(discovery: Discovery) -> dict[str, object]:
     """Return what was found as JSON values, every key always there; the campaigns themselves stand in the list."""
     items = [item for _, item in discovery.rows]
     types = Counter(item.campaign_type for item in items)
@@ -116,9 +124,9 @@ def discovery_to_json(discovery: Discovery, output: str) -> dict[str, object]:
         "calls": discovery.calls,
         "elapsed_s": round(discovery.elapsed_s, 3),
         "notes": list(discovery.notes),
+        "not_looked_at": list(discovery.unread),
         "fault": None if discovery.fault is None else printable(str(discovery.fault)),
         "exit_code": discovery.exit_code,
-        "output": output,
     }
 
 

@@ -1,13 +1,16 @@
 """A plan, for a person to check before it is carried out, and for a machine."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bulkstop.model import CampaignType, Limit, Order, Outcome, Pace, Result, utc_text
 from bulkstop.naming import name_setting
 from bulkstop.report.store import StoreFacts, format_store, store_to_json
 from bulkstop.text import format_count, format_duration, format_table, printable, shorten
 from bulkstop.text.clock import format_clock
+
+if TYPE_CHECKING:
+    from bulkstop.report.lists.discovery import Discovery
 
 ACCOUNTS_SHOWN = 5
 UNUSABLE_SHOWN = 5
@@ -128,6 +131,8 @@ class PlanFacts(NamedTuple):
     """Campaigns to be stopped whose execution type is not NORMAL."""
     special: tuple[SpecialCampaign, ...] = ()
     """All of them, or the first."""
+    running: "tuple[str, Discovery] | None" = None
+    """The list that the run has made itself, and what it was made of."""
 
     @property
     def last_s(self) -> float:
@@ -143,6 +148,7 @@ def format_plan(plan: PlanFacts, *, asks: bool = False) -> list[str]:
         ("host", plan.host),
         *format_way(plan.config, plan.profile, plan.proxy, plan.ca, plan.cert),
         ("to stop", f"{plan.to_send:,}" + (f" ({_format_counts(plan.types)})" if plan.types else "")),
+        *_format_running(plan),
         *_format_special(plan),
         *_format_order(plan),
         ("not sent", _format_counts(plan.held) or "0"),
@@ -174,6 +180,7 @@ def plan_to_json(plan: PlanFacts) -> dict[str, Any]:
         "rows": plan.rows,
         "to_send": plan.to_send,
         "types": _counts_to_json(plan.types),
+        "running": _running_to_json(plan),
         "not_normal": [each._asdict() for each in plan.special],
         "duplicates": plan.held.get(Outcome.DUPLICATE, 0),
         "invalid": plan.held.get(Outcome.INVALID, 0),
@@ -218,6 +225,25 @@ def _format_unusable(plan: PlanFacts) -> list[tuple[str, str]]:
             ("", f"and {more:,} more; {name_setting('dry_run', True)} {name_setting('json', True)} has them all")
         )
     return rows
+
+
+def _format_running(plan: PlanFacts) -> list[tuple[str, str]]:
+    if plan.running is None:
+        return []
+    from bulkstop.report.lists.discovery import describe_calls, describe_rest  # most runs have a list
+
+    path, made_of = plan.running
+    found = f"{len(made_of.rows):,} found; {describe_rest(made_of)}; {describe_calls(made_of)}"
+    return [("list", printable(f"{path} ({found})"))]
+
+
+def _running_to_json(plan: PlanFacts) -> dict[str, object] | None:
+    if plan.running is None:
+        return None
+    from bulkstop.report.lists.discovery import discovery_to_json  # as above
+
+    path, made_of = plan.running
+    return discovery_to_json(made_of) | {"list": path}
 
 
 def _format_special(plan: PlanFacts) -> list[tuple[str, str]]:

@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from bulkstop.engine.caller import OnRest, ignore_rest
@@ -53,23 +54,20 @@ def discover(
     Raises a BulkstopError, SettingsError for one, when no call could be made at all.
     """
     scopes = list_scopes(settings, types)
-    return host.run(_discover(settings, wanted, scopes, name, signals, rests), fast=False)
+    read = partial(read_discovery, wanted=wanted, scopes=scopes, name=name, rests=rests)
+    return host.run(run_listing(settings, read, signals), fast=False)
 
 
-async def _discover(
-    settings: Settings,
-    wanted: ListFilter,
-    scopes: Sequence[Scope],
-    name: str | None,
-    signals: Sequence[int],
-    rests: OnRest,
+async def run_listing(
+    settings: Settings, read: Callable[[Parts], Awaitable[Discovery]], signals: Sequence[int]
 ) -> Discovery:
+    """Open what calls need, and have lists read; one of the `signals` ends it at once."""
     shutdown = Shutdown(grace_s=0.0, lost="nothing was written", observe=log_event)
     with handle_signals(shutdown, signals):
         try:
             async with open_parts(settings) as parts:
                 await parts.tokens.get()  # without credentials there is nothing to begin with
-                return await read_discovery(parts, wanted, scopes, name, rests)
+                return await read(parts)
         except asyncio.CancelledError:
             if shutdown.signum is None:
                 raise
@@ -228,6 +226,27 @@ def make_discovery(
         elapsed_s,
         next((ListError(printable(fault)) for fault in faults), None),
         left_out=left_out if is_whole else None,
+    )
+
+
+def merge_discoveries(discoveries: Iterable[Discovery]) -> Discovery:
+    """Make one of the discoveries of several targets, each campaign once; they were made side by side.
+
+    What one of them lacks the whole lacks: its fault, its signal, a count of what was left out.
+    """
+    every = list(discoveries)
+    rows = {(_place_of(scope, item.campaign_id)): (scope, item) for one in reversed(every) for scope, item in one.rows}
+    order = dict.fromkeys(_place_of(scope, item.campaign_id) for one in every for scope, item in one.rows)
+    left_out = sum((Counter(one.left_out) for one in every), Counter[str]())
+    return Discovery(
+        tuple(rows[place] for place in order),
+        tuple(note for one in every for note in one.notes),
+        sum(one.calls for one in every),
+        max((one.elapsed_s for one in every), default=0.0),
+        next((one.fault for one in every if one.fault), None),
+        next((one.signum for one in every if one.signum is not None), None),
+        None if any(one.left_out is None for one in every) else left_out,
+        tuple(text for one in every for text in one.unread),
     )
 
 

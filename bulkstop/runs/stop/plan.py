@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from bulkstop import source
 from bulkstop.errors import InputError
@@ -31,6 +32,9 @@ from bulkstop.source.protect import read_protection
 from bulkstop.source.rows import read_campaigns
 from bulkstop.text import format_count
 from bulkstop.text.clock import format_clock
+
+if TYPE_CHECKING:
+    from bulkstop.report.lists.discovery import Discovery
 
 Inputs = Sequence[str] | Iterable[Campaign]
 """Paths of lists, `-` for standard input; or campaigns made by hand."""
@@ -79,12 +83,13 @@ def describe_plan(
     profile: str | None = None,
     unusable: int | None = UNUSABLE_SHOWN,
     store: StoreFacts | None = None,
+    running: "tuple[str, Discovery] | None" = None,
 ) -> PlanFacts:
     """Return all that a plan shows; `begins_at` is the unix time at which the run would begin, by default now.
 
     `config` and `profile` are the file and the profile that the settings were taken from, if they were.
     Of the rows that cannot be used it has so many, all with None, as of the campaigns that are not NORMAL. `store` is
-    where calls are counted.
+    where calls are counted, `running` the list that the run has made itself, and of what.
     Without `forecasts` nothing is said about the time that the run takes. Raises SettingsError for impossible waves.
     """
     begins_at = time.time() if begins_at is None else begins_at
@@ -119,6 +124,7 @@ def describe_plan(
         store=store,
         not_normal=plan.looks.not_normal,
         special=tuple(islice(_find_special(plan), None if unusable is None else SPECIAL_SHOWN)),
+        running=running,
     )
 
 

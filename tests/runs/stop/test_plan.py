@@ -55,6 +55,7 @@ def test_a_plan_as_a_machine_reads_it() -> None:
         "rows": 11,
         "to_send": 8,
         "types": {"voice": 7, "sms": 1},
+        "running": None,
         "not_normal": [],
         "duplicates": 1,
         "invalid": 1,
