@@ -208,5 +208,5 @@ async def test_a_list_without_an_end(tmp_path: Path) -> None:
         run = await asyncio.to_thread(stop, server.url, "--yes", "--type", "voice", "--attempts", "1", cwd=tmp_path)
     assert run.code == 1, run.err
     *_, verdict, way_on = run.err.splitlines()
-    assert verdict.startswith("NOT STOPPED: 0 of 1; more may run, as the list could not be read to its end: voice ")
+    assert verdict.startswith("NOT STOPPED: 0 of 1; more may run than was found: voice ")
     assert way_on.startswith("To list and stop what still runs: ")

@@ -17,7 +17,7 @@ from bulkstop.cli.files import use_store
 from bulkstop.cli.log import log_to_stderr, say
 from bulkstop.cli.options import GroupedCommand, Origin, read_origin, read_settings
 from bulkstop.cli.stop.checks import Start, check_dry, check_files, check_plan, check_start, confirm
-from bulkstop.cli.stop.options import StopOptions, read_stop_options, with_stop_options
+from bulkstop.cli.stop.options import StopOptions, read_stop_options, refuse_no_source, with_stop_options
 from bulkstop.cli.stop.summary import print_summary, print_untold, write_way_on
 from bulkstop.cli.terminal import (
     can_redraw,
@@ -101,6 +101,7 @@ def command(ctx: click.Context, /, **_: object) -> int:
     INPUT is a .csv, .jsonl, .ndjson or .txt file, each also as .gz, or - for standard input; --running makes the list
     itself, of what runs now. A stop cannot be undone.
     """
+    refuse_no_source(ctx)
     settings = read_settings(ctx)
     secrets = list_secrets(settings)
     ctx.with_resource(log_to_stderr(ctx.params["log_level"], as_json=ctx.params["log_json"], secrets=secrets))

@@ -23,7 +23,7 @@ from bulkstop.settings.spec import TYPE
 from bulkstop.source.inputs import Format
 
 TYPES = "bulkstop.types"
-"""Where a context has the types that were typed."""
+"""Where a context has the types that were typed, if they are several."""
 
 
 class StopOptions(NamedTuple):
@@ -85,11 +85,14 @@ def read_stop_options(params: Mapping[str, Any]) -> StopOptions:
     return options._replace(quiet=is_quiet, target=options.output or name_results(options))
 
 
+def refuse_no_source(ctx: click.Context) -> None:
+    """Raise UsageError where nothing says what is to be stopped."""
+    if not ctx.params["running"] and not ctx.params["inputs"]:
+        raise click.UsageError("Missing argument 'INPUT [INPUT ...]', or --running for what runs now", ctx)
+
+
 def _check_source(options: StopOptions) -> None:
-    """Refuse two sources of campaigns, none at all, and what goes with the other one."""
-    context = click.get_current_context()
-    if not options.running and not options.inputs:
-        raise click.UsageError("Missing argument 'INPUT [INPUT ...]', or --running for what runs now", context)
+    """Refuse two sources of campaigns, and what goes with the other one."""
     if not options.running:
         given = {"--status": options.wanted, "--priority": options.priority, "--name": options.name}
         for flag in (*(flag for flag, value in given.items() if value), *(["--type"] if _has_types() else [])):
@@ -101,7 +104,7 @@ def _check_source(options: StopOptions) -> None:
 
 
 def _has_types() -> bool:
-    return len(click.get_current_context().meta.get(TYPES, ())) > 1
+    return bool(click.get_current_context().meta.get(TYPES))
 
 
 def usual_options(inputs: Sequence[str], fmt: str | None) -> StopOptions:
@@ -144,15 +147,18 @@ def _list_filter(reader: str, metavar: str) -> ParsedText:
     def read(text: str) -> Any:
         from bulkstop.runs.lists import discover
 
-        return getattr(discover, reader)(text)
+        values = getattr(discover, reader)(text)
+        return values[0] if reader == "parse_types" and len(values) == 1 else values
 
     return ParsedText(read, metavar)
 
 
-def _keep_types(ctx: click.Context, _: click.Parameter, kinds: tuple[CampaignType, ...] | None) -> CampaignType | None:
+def _keep_types(
+    ctx: click.Context, _: click.Parameter, kinds: CampaignType | tuple[CampaignType, ...] | None
+) -> CampaignType | None:
     """Keep the types to be listed; rows that name none can be of one type alone."""
-    ctx.meta[TYPES] = kinds or ()
-    return kinds[0] if kinds and len(kinds) == 1 else None
+    ctx.meta[TYPES] = kinds if isinstance(kinds, tuple) else ()
+    return None if isinstance(kinds, tuple) else kinds
 
 
 with_stop_options = with_options(
@@ -160,8 +166,8 @@ with_stop_options = with_options(
     click.option(
         "--running",
         is_flag=True,
-        help="In place of INPUT: list what runs now in the account and stream, and stop that; the list is kept beside "
-        "the results.",
+        help="In place of INPUT: list what runs now in the account and stream, and stop that, what harms most first; "
+        "the list is kept beside the results.",
     ),
     click.option(
         "--status",

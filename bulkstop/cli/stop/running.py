@@ -129,7 +129,7 @@ def list_doubts(discovery: Discovery) -> list[str]:
 
 def explain_fault(discovery: Discovery) -> str:
     """Say that more may run than was found."""
-    return f"more may run, as the list could not be read to its end: {printable(str(discovery.fault))}"
+    return f"more may run than was found: {printable(str(discovery.fault))}"
 
 
 def name_list(target: str) -> str:

@@ -16,8 +16,9 @@ from typing import NamedTuple, TypeVar
 from bulkstop.engine.caller import OnRest, ignore_rest
 from bulkstop.engine.limits.clock import elapsed_s
 from bulkstop.engine.limits.estimate import add_stored
-from bulkstop.errors import BulkstopError, SettingsError
-from bulkstop.kore.calls import Call
+from bulkstop.errors import BulkstopError, ListError, SettingsError
+from bulkstop.kore.calls import STATUSES, Call, list_call
+from bulkstop.kore.exchange import PageRange
 from bulkstop.kore.session import Perform
 from bulkstop.model import Attempt, CampaignType, Outcome, Scope
 from bulkstop.report.lists.discovery import Discovery
@@ -29,7 +30,7 @@ from bulkstop.runs.lists.states import describe_failure, describe_scope
 from bulkstop.runs.parts import Parts
 from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import Settings
-from bulkstop.text import printable
+from bulkstop.text import format_count, format_duration, printable
 from bulkstop.text.likeness import compile_pattern
 
 T = TypeVar("T")
@@ -95,28 +96,42 @@ async def list_target(
         raise
     except BulkstopError as fault:
         return Discovery(fault=fault, elapsed_s=time.monotonic() - began)
-    rest = await _LookOn(parts, wanted, _count_stops(roster, name, parts.settings)).read() if wanted.is_whole else {}
+    stops = _count_stops(roster, name, parts.settings)
+    rest = await _LookOn(parts, wanted, first, roster, stops).read() if wanted.is_whole else {}
     both = {scope: _join(one, rest.get(scope)) for scope, one in roster.listings.items()}
     discovery = make_discovery(Roster(both), name, is_whole=wanted.is_whole or wanted.asked == ((), ()))
-    unread = tuple(printable(text) for scope in both if wanted.is_whole for text in _explain_unread(scope, rest[scope]))
-    return replace(discovery, unread=unread, elapsed_s=time.monotonic() - began)
+    unread = tuple(printable(text) for scope in rest for text in _explain_unread(scope, rest[scope]))
+    lacks = (
+        text for scope, one in roster.listings.items() if (text := _explain_lack(one, both[scope], rest.get(scope)))
+    )
+    doubt = discovery.fault or next((ListError(printable(text)) for text in lacks), None)
+    return replace(discovery, fault=doubt, unread=unread, elapsed_s=time.monotonic() - began)
 
 
 class _Rest(NamedTuple):
-    """What a second reading of a list gave, the calls it took, how many campaigns it saw, and the service counts."""
+    """What a second reading of a list gave, the calls it took, how many campaigns it saw, and the service counts.
+
+    Of a list that was not read to its end `odd` are those that the service counts in states that nobody documented.
+    """
 
     listing: Listing | None = None
     calls: int = 0
     seen: int = 0
     total: int | None = None
+    odd: int | None = None
+    is_late: bool = False
 
 
 class _LookOn:
     """Reads whole lists as far as the quota goes when what was found has its stops."""
 
-    def __init__(self, parts: Parts, wanted: ListFilter, stops: Mapping[Scope, int]) -> None:
+    def __init__(
+        self, parts: Parts, wanted: ListFilter, first: ListFilter, roster: Roster, stops: Mapping[Scope, int]
+    ) -> None:
         self._parts = parts
         self._wanted = wanted
+        self._first = first
+        self._roster = roster
         self._stops = stops
         self._until = time.monotonic() + LOOK_ON_S
         self._rest: dict[Scope, _Rest] = {}
@@ -149,14 +164,32 @@ class _LookOn:
             seen, total = seen_now, total if total_now is None else total_now
 
         drained = asyncio.Event()
-        perform, count = self._within(most, drained)
+        perform, count = self._within(max(1, most - 1), drained)  # a call is for the count of those not looked at
         accounts = self._parts.accounts.of_run(drained=drained, rests=partial(_drain_for_long, drained))
-        any_id = self._parts.settings.any_id
+        any_id, odd = self._parts.settings.any_id, None
         try:
             listing = await read_listing(scope, perform, accounts.caller, self._wanted, on_page=note, any_id=any_id)
+            if listing.failure and listing.failure.outcome is Outcome.NOT_SENT and count() < most and total:
+                odd = await self._count_odd(scope, total)
         except BulkstopError as fault:  # what was found is no less to be stopped
             listing = Listing(scope, {}, failure=Attempt(Outcome.UNAUTHORIZED, error=str(fault)))
-        return _Rest(listing, count(), seen or 0, total)
+        is_late = time.monotonic() > self._until
+        return _Rest(listing, count() + (odd is not None), seen or 0, total, odd, is_late)
+
+    async def _count_odd(self, scope: Scope, total: int) -> int | None:
+        """Return how many campaigns the service counts in states that nobody documented; None where it cannot tell."""
+        first, (asked, priorities) = self._roster.listings[scope], self._first.asked
+        others = [status for status in STATUSES if status not in asked]
+        if first.failure or priorities or not others:
+            return None
+        drained = asyncio.Event()
+        accounts = self._parts.accounts.of_run(drained=drained, rests=partial(_drain_for_long, drained))
+        call = list_call(scope, PageRange(0, 1, 1), others, any_id=self._parts.settings.any_id)
+        page = await accounts.caller(scope.account_id).call(partial(self._parts.perform, call))
+        if isinstance(page, Attempt) or page.total is None:
+            return None
+        odd = total - page.total - len(first.items) - len(first.unusable)
+        return odd if odd >= 0 else None
 
     def _within(self, most: float, drained: asyncio.Event) -> tuple[Perform, Callable[[], int]]:
         """Make what lets no more than so many calls leave, and none after the time is over; and what counts them."""
@@ -224,6 +257,36 @@ def _explain_unread(scope: Scope, rest: _Rest) -> Iterable[str]:
     elif failure is not None:
         left = None if rest.total is None else rest.total - rest.seen
         many = f"{left:,} of {rest.total:,}" if left is not None and left > 0 else f"all but {rest.seen:,}"
-        is_cut = failure.outcome is Outcome.NOT_SENT
-        why = "the quota is needed for the stops" if is_cut else describe_failure(failure)
-        yield f"{name}: {many}, which may be in states that nobody documented: {why}"
+        why = "the quota is needed for the stops"
+        if rest.is_late:
+            why = f"that takes longer than {format_duration(LOOK_ON_S)}"
+        elif failure.outcome is not Outcome.NOT_SENT:
+            why = describe_failure(failure)
+        may = "which may be in states that nobody documented"
+        if rest.odd is not None:
+            whole = format_count(rest.odd, "of the whole list is", "of the whole list are")
+            count = whole if rest.odd else "none is"
+            may = f"though by the service's own count {count} in a state that nobody documented"
+        yield f"{name}: {many}, {may}: {why}"
+
+
+def _explain_lack(first: Listing, both: Listing, rest: _Rest | None) -> str | None:
+    """Say why campaigns may run that were not found although the list was read; None where nothing speaks for it."""
+    name = describe_scope(first.scope)
+    if first.unusable:
+        many = format_count(len(first.unusable), "campaign that runs", "campaigns that run")
+        return f"{name}: {many} cannot be used; first: {first.unusable[0]}"
+    if first.doubt:
+        return f"{name}: {first.doubt}"
+    return None if rest is None else _explain_missed(both, rest)
+
+
+def _explain_missed(listing: Listing, rest: _Rest) -> str | None:
+    """Say that there are campaigns in states that nobody documented which were not found; None if there are none."""
+    documented = {status.lower() for status in STATUSES}
+    odd = sum((item.status or "").lower() not in documented for item in listing.items.values())
+    if rest.odd is None or rest.odd <= odd:
+        return None
+    many = format_count(rest.odd - odd, "more campaign", "more campaigns")
+    name = describe_scope(listing.scope)
+    return f"{name}: the service counts {many} in states that nobody documented; discover finds them"
