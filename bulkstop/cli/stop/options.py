@@ -19,6 +19,7 @@ from bulkstop.runs.options import format_outcomes, outcomes_to_retry, parse_expe
 from bulkstop.runs.stop.journal import choose_mode
 from bulkstop.settings import GROUPS, OPTION_SPECS
 from bulkstop.settings.load import variable_of
+from bulkstop.settings.parse import parse_campaign_type
 from bulkstop.settings.spec import TYPE
 from bulkstop.source.inputs import Format
 
@@ -147,10 +148,15 @@ def _list_filter(reader: str, metavar: str) -> ParsedText:
     def read(text: str) -> Any:
         from bulkstop.runs.lists import discover
 
-        values = getattr(discover, reader)(text)
-        return values[0] if reader == "parse_types" and len(values) == 1 else values
+        return getattr(discover, reader)(text)
 
     return ParsedText(read, metavar)
+
+
+def _parse_types(text: str) -> CampaignType | tuple[CampaignType, ...]:
+    """Read a type, or several with commas between them."""
+    kinds = tuple(dict.fromkeys(parse_campaign_type(part.strip()) for part in text.split(",")))
+    return kinds if len(kinds) > 1 else kinds[0]
 
 
 def _keep_types(
@@ -235,7 +241,7 @@ with_stop_options = with_options(
     click.option(
         "--type",
         "type",
-        type=_list_filter("parse_types", OPTION_SPECS["type"].metavar),
+        type=ParsedText(_parse_types, OPTION_SPECS["type"].metavar),
         metavar=OPTION_SPECS["type"].metavar,
         envvar=variable_of("type"),
         callback=_keep_types,
