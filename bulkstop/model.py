@@ -31,6 +31,7 @@ class Order(StrEnum):
     INPUT = "input"
     PRIORITY = "priority"  # the highest first
     PRIORITY_ASCENDING = "priority-ascending"
+    IMPACT = "impact"  # what does the most harm first
 
 
 class Pace(StrEnum):
@@ -448,6 +449,16 @@ class ListedCampaign(NamedTuple):
     is_scheduled: bool | None = None
     is_recurring: bool | None = None
     updated_at: str | None = None
+    dialing_mode: str | None = None
+    execution_type: str | None = None
+    instance_updated_at: str | None = None
+    messages_sent: int | None = None
+
+    def without_texts(self) -> Self:
+        """Return it with nothing but what its state can be told by: the rest is most of a long list."""
+        return self._replace(
+            name=None, updated_at=None, dialing_mode=None, execution_type=None, instance_updated_at=None
+        )
 
     @property
     def recurs(self) -> bool | None:

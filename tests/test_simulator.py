@@ -426,15 +426,20 @@ async def test_full_last_page_is_the_last(call: Caller) -> None:
 
 
 async def test_rows_are_as_documented(call: Caller) -> None:
-    """Voice rows have `_id`, SMS rows `id` and what was sent; both have a priority in a string and a schedule."""
+    """Voice rows have `_id` and a dialing mode, SMS rows `id` and what was sent; all have a priority and a schedule.
+
+    Those that ran have a time of their instance.
+    """
     async with Simulator(SimulatorOptions(campaigns=30)) as sim:
         rows = {}
         for kind in ("voice", "sms"):
             _, answer = await call(sim, LIST_PATH, {"type": kind})
             assert answer["status"] == "success"
-            rows[kind] = answer["data"]["results"][0]  # type: ignore[index]
-    common = {"name", "status", "priority", "schedule", "createdAt", "updatedAt"}
-    assert rows["voice"].keys() == common | {"_id"}
+            every = answer["data"]["results"]  # type: ignore[index]
+            rows[kind] = next(row for row in every if row["status"] == "Active")
+            assert {"campaignInstanceUpdatedAt" in row for row in every if row["status"] == "Ready"} <= {False}
+    common = {"name", "status", "priority", "schedule", "createdAt", "updatedAt", "campaignInstanceUpdatedAt"}
+    assert rows["voice"].keys() == common | {"_id", "dialingMode"}
     assert rows["sms"].keys() == common | {"id", "totalMessagesSent", "campaignExecutionType"}
     assert rows["sms"]["priority"] in tuple("12345")
     assert rows["voice"]["schedule"].keys() == {"isSchedulingEnabled", "isRecurrenceEnabled"}

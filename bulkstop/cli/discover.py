@@ -1,6 +1,8 @@
 """`bulkstop discover`: the campaigns that run now, as a list for `stop`."""
 
+import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -9,38 +11,51 @@ from bulkstop.cli.again import rebuild_command
 from bulkstop.cli.files import check_written, name_free_results, use_store
 from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import GroupedCommand, ParsedText, read_settings, with_settings
-from bulkstop.cli.terminal import print_err
+from bulkstop.cli.terminal import print_err, print_last
 from bulkstop.engine.caller import ignore_rest
 from bulkstop.errors import OutputError, SettingsError
 from bulkstop.files.whole import AtomicFile, is_device
 from bulkstop.kore.calls import STATUSES
 from bulkstop.model import SIGNALS, CampaignType
-from bulkstop.report.lists.discovery import describe_count, format_verdict, to_csv, to_jsonl
+from bulkstop.report.lists.discovery import (
+    Discovery,
+    describe_count,
+    discovery_to_json,
+    format_verdict,
+    to_csv,
+    to_jsonl,
+)
 from bulkstop.report.verdict import format_not_complete
 from bulkstop.runs.lists.discover import (
-    USUAL_STATUS,
+    ANY_STATUS,
+    RUNNING,
     choose_types,
     discover,
+    make_filter,
     parse_priorities,
     parse_statuses,
     parse_types,
 )
-from bulkstop.runs.lists.listing import ListFilter
 from bulkstop.settings.spec import CONNECTION, CREDENTIALS, QUOTA, RETRY_AFTER, SCOPE
 from bulkstop.text import format_duration
 from bulkstop.text.likeness import suggest_near
 
 WRITERS = {"csv": to_csv, "jsonl": to_jsonl}
 ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+STATUS_HELP = (
+    f"Campaigns in one of these states: {', '.join(STATUSES)}; {RUNNING} is Active, Preparing and any that nobody "
+    f"documented, {ANY_STATUS} is any."
+)
 SHORT_REST_S = 2.0
 """A wait that nobody needs to be told of."""
 EXAMPLE = """\b
 Example:
-  bulkstop discover --status Active,Scheduled --profile prod -o running.csv
+  bulkstop discover --status running,Scheduled --profile prod -o running.csv
 
 \b
-Nobody has a list at hand in an incident:
-  bulkstop discover --profile prod | bulkstop stop - --format csv --profile prod --expect 20..30
+What runs is what is Active, Preparing or in a state that nobody documented, so the whole list of the
+service is read, 50 campaigns a call; the others are counted by state. --status Active,Preparing asks
+for these alone, in a call or two. In an incident `bulkstop stop --running` lists for itself.
 The list is written when all of it has been read. Its ids begin as those of the service do, so a CSV
 list from a service that you do not trust has no place in a spreadsheet; use .jsonl then.
 
@@ -68,10 +83,10 @@ Exit codes:
     "--status",
     "wanted",
     type=ParsedText(parse_statuses, "STATUS,..."),
-    default=USUAL_STATUS,
+    default=RUNNING,
     show_default=True,
     metavar="STATUS,...",
-    help=f"Campaigns in one of these states: {', '.join(STATUSES)}.",
+    help=STATUS_HELP,
 )
 @click.option(
     "--type",
@@ -86,6 +101,9 @@ Exit codes:
     "--priority", type=ParsedText(parse_priorities, "1..5,..."), metavar="1..5,...", help="... of these priorities."
 )
 @click.option("--name", metavar="GLOB", help="... with such a name, in any letter case: 'Promo*'.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Tell a machine what was found: one JSON object on standard output."
+)
 @click.option("--quiet", is_flag=True, help="Say only what went wrong, or may have.")
 @with_settings(CONNECTION, CREDENTIALS, SCOPE, QUOTA, RETRY_AFTER)
 @click.pass_context
@@ -100,6 +118,7 @@ def command(
     name: str | None,
     *,
     overwrite: bool,
+    as_json: bool,
     quiet: bool,
     **_: object,
 ) -> int:
@@ -109,18 +128,17 @@ def command(
     not be in the list; all others that fit are, each once.
     """
     settings = read_settings(ctx)
-    form = choose_format(output, fmt)
+    form, quiet = choose_format(output, fmt), quiet or as_json
+    if as_json and (output == "-" or is_device(output)):
+        raise SettingsError("--json: standard output has the list; give -o FILE for that")
     check_written([("-o", output)], settings, ctx.params["config"])
     file = open_output(output, overwrite=overwrite)
     if file is not None:
         ctx.call_on_close(file.close)
-    for status in wanted:
-        if status not in STATUSES:
-            known = f"is none of {', '.join(STATUSES)}{suggest_near(status, STATUSES) or ';'}"
-            print_err(f"bulkstop: note: --status {status}: {known} asked for all the same")
+    note_odd_statuses(wanted)
     discovery = discover(
         use_store(settings),
-        ListFilter(wanted, priority or ()),
+        make_filter(wanted, priority or ()),
         types=kinds or choose_types(settings),
         name=name,
         signals=SIGNALS,
@@ -128,7 +146,7 @@ def command(
     )
     if discovery.exit_code:
         print_err(f"{format_verdict(discovery, output)}\nTo try again: {rebuild_command()}")
-        return discovery.exit_code
+        return _print_json(discovery, output, discovery.exit_code) if as_json else discovery.exit_code
     for note in discovery.notes:
         print_err(f"bulkstop: note: {note}")
     if not write_list(output, WRITERS[form](discovery.rows), file):
@@ -138,7 +156,19 @@ def command(
         print_err(format_verdict(discovery, output))
     if not quiet and discovery.rows and output != "-" and not is_device(output):
         print_err(f"To stop them: {command_to_stop(output, form, fmt, len(discovery.rows))}")
-    return 0
+    return _print_json(discovery, output, 0) if as_json else 0
+
+
+def note_odd_statuses(wanted: Iterable[str]) -> None:
+    """Say which of the states that are asked for nobody documented: they may be slips."""
+    for status in wanted:
+        if status not in (*STATUSES, RUNNING, ANY_STATUS):
+            known = f"is none of {', '.join(STATUSES)}{suggest_near(status, STATUSES) or ';'}"
+            print_err(f"bulkstop: note: --status {status}: {known} asked for all the same")
+
+
+def _print_json(discovery: Discovery, output: str, code: int) -> int:
+    return print_last(json.dumps(discovery_to_json(discovery) | {"output": output}), code)
 
 
 def command_to_stop(output: str, form: str, fmt: str | None, count: int) -> str:

@@ -1,7 +1,7 @@
 """Settings as options: flag, else environment, else profile, else default."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import nullcontext
 from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -36,7 +36,7 @@ HEADINGS = {
         *("results", "hdr", "html", "print_token", "check", "latest", "failed"),
     ),
     "Campaigns": (
-        *("wanted", "kinds", "priority", "name", "singly", "others_count", "id_prefix"),
+        *("running", "wanted", "kinds", "priority", "name", "singly", "others_count", "id_prefix"),
         *("second_stop", "unknown", "campaigns", "churn", "seed"),
     ),
     "Load": (
@@ -210,6 +210,12 @@ def read_origin(ctx: click.Context) -> Origin:
     profile: Profile = ctx.meta[_PROFILE]
     is_there = bool(profile.text) or profile.values is not None
     return Origin(profile.path if is_there else None, None if profile.values is None else profile.name)
+
+
+def read_profile_keys(ctx: click.Context) -> Collection[str]:
+    """Return the settings that the profile of a command says, once they are read."""
+    profile: Profile = ctx.meta[_PROFILE]
+    return frozenset(profile.settings)
 
 
 def describe_way(settings: Settings) -> list[tuple[str, str]]:

@@ -426,6 +426,10 @@ def _read_item(row: object, scope: Scope, *, any_id: bool) -> ListedCampaign | s
         _read_flag(schedule.get("isSchedulingEnabled")),
         _read_flag(schedule.get("isRecurrenceEnabled")),
         one_line(row.get("updatedAt")),
+        one_line(row.get("dialingMode")),
+        one_line(row.get("campaignExecutionType")),
+        one_line(row.get("campaignInstanceUpdatedAt")),
+        _read_count(row.get("totalMessagesSent")),
     )
 
 

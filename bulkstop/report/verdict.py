@@ -15,6 +15,11 @@ def format_not_stopped(number: int, of: int, counts: Mapping[str, int], also: Se
     return "; ".join((text, *also))
 
 
+def format_not_stopped_at_all(why: str) -> str:
+    """Return the verdict on a run that had nothing to stop: `NOT STOPPED: nothing runs that fits`."""
+    return f"NOT STOPPED: {why}"
+
+
 def format_not_done(reasons: Sequence[str]) -> str:
     """Return the verdict on what was not carried out, or did not hold: `NOT DONE: errors<1%: FAILED (3%)`."""
     return f"NOT DONE: {'; '.join(reasons)}"

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
@@ -17,6 +18,7 @@ from bulkstop.runs.stop.plan import check_usable, make_plan
 from bulkstop.runs.stop.prepare import Source, prepare, read_destination, read_plan
 from bulkstop.runs.stop.run import Prepare, Run
 from bulkstop.runs.stop.warnings import find_warnings
+from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import OPTION_SPECS, Settings
 from bulkstop.source.plan import Plan
 
@@ -79,6 +81,10 @@ class Engine:
             self._plans.clear()
             await self._open.aclose()
 
+    def count_before(self, accounts: Accounts) -> None:
+        """Count the calls that this process made for these accounts before; to be said before the engine is opened."""
+        self._hooks = replace(self._hooks, accounts=accounts)
+
     @property
     def parts(self) -> Parts:
         """What runs share; raises SettingsError outside the block."""
@@ -138,14 +144,16 @@ class Engine:
         *,
         types: str | Iterable[str] | None = None,
         name: str | None = None,
-        statuses: str | Iterable[str] = "Active",
+        statuses: str | Iterable[str] = "running",
         priorities: str | int | Iterable[int] = (),
     ) -> AsyncIterator[Campaign]:
         """Give the campaigns that run now in the settings' account and stream; it is a source of a run.
 
         Those of the settings' type, else of both, unless `types` (`voice,sms`) says which; whose names match the
-        pattern `name` (`Promo*`); in one of the `statuses` (`Active,Scheduled`; empty is any), with one of the
-        `priorities` (`1,2`). Raises a BulkstopError when a list cannot be read to its end.
+        pattern `name` (`Promo*`); in one of the `statuses` (`Active,Scheduled`; `running` is Active, Preparing and any
+        that nobody documented, for which the whole list is read; `all`, or empty, is any), with one of the `priorities`
+        (`1,2`). What the list tells of harm is in the `row` of each. Raises a BulkstopError when a list cannot be read
+        to its end.
         """
         from bulkstop.runs.lists.discover import find_campaigns  # seldom wanted
 

@@ -39,12 +39,16 @@ Connect = Callable[[Settings], Transport]
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What takes the place of a part: of the token's source, of the transport, of how an attempt is sent and read."""
+    """What takes the place of a part: of the token's source, of the transport, of how an attempt is sent and read.
+
+    `accounts` are those of calls that this process made before, so that their calls count.
+    """
 
     token: GetToken | None = None
     transport: Transport | None = None
     around: Around | None = None
     classify: Classify | None = None
+    accounts: Accounts | None = None
 
 
 @dataclass(slots=True)
@@ -87,7 +91,8 @@ async def open_parts(
         store = await opened.enter_async_context(open_quota_store(settings, observe))
         transport = await opened.enter_async_context(hooks.transport or connect(settings))
         perform = make_perform(transport.post, tokens)
-        yield Parts(settings, tokens, perform, Accounts(settings, store), hooks, asyncio.get_running_loop())
+        accounts = Accounts(settings, store) if hooks.accounts is None else hooks.accounts.reopen(store)
+        yield Parts(settings, tokens, perform, accounts, hooks, asyncio.get_running_loop())
 
 
 def make_stop_send(parts: Parts) -> Send:

@@ -23,6 +23,7 @@ from bulkstop.engine.guards.guards import Guards
 from bulkstop.engine.guards.scopes import ScopeBreaker
 from bulkstop.engine.lanes import Claim, Lane, Turn
 from bulkstop.engine.limits.blocks import Blocks
+from bulkstop.engine.limits.clock import elapsed_s
 from bulkstop.engine.limits.estimate import Stored
 from bulkstop.engine.limits.quota import AllOf, EvenPacer, NoQuota, Quota, RollingWindow
 from bulkstop.engine.limits.store import is_server, open_store
@@ -327,11 +328,24 @@ class Accounts:
         own._quotas, own._account_rests, own._overload = self._quotas, self._account_rests, self._overload
         return own
 
+    def reopen(self, store: Blocks | None) -> "Accounts":
+        """Return the same accounts for other calls of the same process, counted in a store that was opened anew."""
+        own = Accounts(self._settings, store)
+        own._quotas, own._account_rests, own._overload = self._quotas, self._account_rests, self._overload
+        return own
+
     def quota(self, account_id: str) -> Quota:
         """Return the limits of an account, always the same object."""
         if account_id not in self._quotas:
             self._quotas[account_id] = make_quota(self._settings, self._overload)
         return self._quotas[account_id]
+
+    def read_ages(self, account_id: str) -> list[float]:
+        """Return how many seconds ago the calls of an account were made that its quota still counts."""
+        now = elapsed_s()
+        shared = [each for each in self.quota(account_id).places(now, 0.0) if each.is_shared]
+        longest = max(shared, key=lambda each: each.hold_s, default=None)
+        return [] if longest is None else [now - (until - longest.hold_s) for until in longest.taken_until]
 
     def claim(self, account_id: str) -> Claim | None:
         """Return the account's claim on the store, None without a store."""

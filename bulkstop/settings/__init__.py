@@ -218,7 +218,7 @@ class Settings:
     order: Order = setting(
         SELECTION,
         Order.INPUT,
-        "Order of the campaigns of an account; priority sends the highest (5) first.",
+        "Order of the campaigns of an account; priority sends the highest (5) first, impact what harms most.",
         read=one_of(*Order),
         metavar="|".join(Order),
     )

@@ -32,6 +32,8 @@ _NEXT: Final = {
     "Completed": ("Active",),
     STOPPED: (STOPPED,),
 }
+_DIALING_MODES: Final = ("Agentless", "Progressive", "Preview", "Power")
+_NEVER_RAN: Final = frozenset({"Ready", "Scheduled", "Preparing"})
 _EPOCH: Final = datetime(2025, 12, 1, tzinfo=UTC)
 
 
@@ -50,6 +52,16 @@ class SimulatedCampaign:
     recurring: bool = False
     messages_sent: int = 0
     generated: bool = False
+
+    @property
+    def dialing_mode(self) -> str | None:
+        """How a voice campaign dials, which depends on its id; SMS campaigns have no mode."""
+        return _DIALING_MODES[sum(self.campaign_id.encode()) % 4] if self.campaign_type is CampaignType.VOICE else None
+
+    @property
+    def instance_updated_at(self) -> str | None:
+        """When its instance changed last; None for one that never ran."""
+        return None if self.status in _NEVER_RAN else self.updated_at
 
     @property
     def at_rest(self) -> bool:

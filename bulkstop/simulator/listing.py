@@ -71,8 +71,10 @@ def _row(campaign: SimulatedCampaign) -> dict[str, object]:
         "createdAt": campaign.created_at,
         "updatedAt": campaign.updated_at,
     }
+    if campaign.instance_updated_at:
+        row["campaignInstanceUpdatedAt"] = campaign.instance_updated_at
     if campaign.campaign_type is CampaignType.VOICE:
-        return {"_id": campaign.campaign_id, **row}
+        return {"_id": campaign.campaign_id, **row, "dialingMode": campaign.dialing_mode}
     sent = {"totalMessagesSent": campaign.messages_sent, "campaignExecutionType": "NORMAL"}
     return {"id": campaign.campaign_id, **row, **sent}
 

@@ -1,6 +1,7 @@
 """What a list looks like: ids of an unusual shape are counted and the first ones kept, never refused."""
 
 from bulkstop.ids import LIKELY
+from bulkstop.impact import execution_type_of, is_normal
 from bulkstop.model import Campaign
 from bulkstop.source.rows import unreadable_priority
 
@@ -30,20 +31,23 @@ class Sample:
 
 
 class UnusualIds:
-    """What is unusual about the campaigns of a list."""
+    """What is unusual about the campaigns of a list; `not_normal` counts those of another execution type."""
 
-    __slots__ = ("instance_ids", "nameless", "odd_ids", "odd_priorities")
+    __slots__ = ("instance_ids", "nameless", "not_normal", "odd_ids", "odd_priorities")
 
     def __init__(self) -> None:
         self.instance_ids = Sample()
         self.odd_ids = Sample()
         self.odd_priorities = Sample()
         self.nameless = 0
+        self.not_normal = 0
 
     def add(self, campaign: Campaign) -> None:
         """Take the next campaign."""
         if campaign.name is None:
             self.nameless += 1
+        if campaign.row and not is_normal(execution_type_of(campaign)):
+            self.not_normal += 1
         campaign_id = campaign.campaign_id
         if campaign.priority is None and (text := unreadable_priority(campaign)) is not None:
             self.odd_priorities.add(f"{campaign.source} line {campaign.line}: {text!r}")

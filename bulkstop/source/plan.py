@@ -12,6 +12,7 @@ from typing import Any, Self
 import orjson
 
 from bulkstop.errors import InputError
+from bulkstop.impact import DEFAULT_PRIORITY, rank_impact
 from bulkstop.model import Campaign, CampaignType, Order, Outcome, Result, Row, unsent_result
 from bulkstop.naming import name_setting
 from bulkstop.source.digest import Digest, Digests
@@ -28,8 +29,6 @@ _TYPES = {kind.value: kind for kind in CampaignType}
 NEVER_SENT = frozenset({Outcome.INVALID, Outcome.DUPLICATE, Outcome.PROTECTED})
 SMALLEST_BLOCK, ALL_BLOCKS = 2048, 16 * 1024 * 1024
 """Bytes that an account reads ahead of the list at least, and that all of them together do."""
-DEFAULT_PRIORITY = 5
-"""What the vendor takes a campaign without a priority to have."""
 _ODD = b" "
 """Begins the line of a row that holds what the usual JSON cannot."""
 LAST = 2**62
@@ -232,8 +231,10 @@ class Plan:
 
 
 def _place(campaign: Campaign, order: Order) -> int:
-    """Return where a campaign stands by its priority, the smallest place being the first."""
+    """Return where a campaign stands by an order, the smallest place being the first."""
     priority = campaign.priority
+    if order is Order.IMPACT:
+        return rank_impact(campaign, is_odd=priority is None and unreadable_priority(campaign) is not None)
     if priority is None:
         if unreadable_priority(campaign) is not None:
             return LAST

@@ -1,6 +1,7 @@
 """`bulkstop discover` as a process, against the simulator as a process: what it writes, says and exits with."""
 
 import asyncio
+import json
 import signal
 import stat
 import time
@@ -30,7 +31,11 @@ pytestmark = pytest.mark.real
 COUNT, SEED, CHURN = 1200, 7, 9
 WHERE = ("--account-id", "a1", "--stream-id", "st-1")
 OPEN = (*WHERE, "--quota", "none")
-HEADER = "campaign_id,campaign_type,account_id,stream_id,iid,name,status,priority,recurring,updated_at"
+HEADER = (
+    "campaign_id,campaign_type,account_id,stream_id,iid,name,status,priority,recurring,updated_at,"
+    "dialing_mode,execution_type,instance_updated_at,messages_sent"
+)
+RUNS = ("Active", "Preparing")
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +64,18 @@ def population(**wanted: str) -> set[str]:
     return {c.campaign_id for c in found if all(str(getattr(c, name)) == value for name, value in wanted.items())}
 
 
-def always_active(calls: int) -> tuple[set[str], set[str]]:
-    """Let the simulator's campaigns change as often as calls were made; return those active all the time, and ever."""
+def all_that_run(**wanted: str) -> set[str]:
+    """Return the ids of the simulator's campaigns that run now."""
+    return population(status="Active", **wanted) | population(status="Preparing", **wanted)
+
+
+def always_running(calls: int) -> tuple[set[str], set[str]]:
+    """Let the simulator's campaigns change as often as calls were made; return those running all the time, and ever."""
     campaigns = Campaigns(count=COUNT, seed=SEED, any_id=False)
-    always = ever = population(status="Active")
+    always = ever = all_that_run()
     for _ in range(calls):
         campaigns.churn(CHURN, "2025-12-05T00:00:00.000Z")
-        now = {c.campaign_id for c in campaigns.by_id.values() if c.status == "Active"}
+        now = {c.campaign_id for c in campaigns.by_id.values() if c.status in RUNS}
         always, ever = always & now, ever | now
     return always, ever
 
@@ -74,40 +84,65 @@ def always_active(calls: int) -> tuple[set[str], set[str]]:
 
 
 def test_all_that_runs(still: Simulated, tmp_path: Path) -> None:
-    """Every active campaign of both types is written once, with all that `stop` needs, into a private file."""
+    """Every campaign of both types that runs is written once, with all that `stop` needs, into a private file.
+
+    The others are counted by state.
+    """
     run = discover(still, *OPEN, "-o", "running.csv", cwd=tmp_path)
     assert (run.code, run.out) == (0, "")
     path = tmp_path / "running.csv"
     rows = rows_of(path.read_text())
     assert len(rows) > 400
-    assert Counter(row["campaign_id"] for row in rows) == Counter(population(status="Active"))
+    assert Counter(row["campaign_id"] for row in rows) == Counter(all_that_run())
     for kind in ("voice", "sms"):
         ids = {row["campaign_id"] for row in rows if row["campaign_type"] == kind}
-        assert ids == population(status="Active", campaign_type=kind)
-    assert {(row["account_id"], row["stream_id"], row["iid"], row["status"]) for row in rows} == {
-        ("a1", "st-1", "st-1", "Active")
-    }
+        assert ids == all_that_run(campaign_type=kind)
+    assert {(row["account_id"], row["stream_id"], row["iid"]) for row in rows} == {("a1", "st-1", "st-1")}
+    assert {row["status"] for row in rows} == set(RUNS)
+    assert {row["dialing_mode"] for row in rows} == {"Agentless", "Progressive", "Preview", "Power", ""}
+    assert {row["execution_type"] for row in rows if row["campaign_type"] == "sms"} == {"NORMAL"}
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["running.csv"]
     counted = Counter(row["campaign_type"] for row in rows)
     said = f"{len(rows)} campaigns ({counted['voice']} voice, {counted['sms']} sms); "
     assert run.err.startswith(f"DONE: {said}")
+    rest = Counter(c.status for c in Campaigns(count=COUNT, seed=SEED, any_id=False).by_id.values())
+    left_out = ", ".join(f"{number} {status}" for status, number in rest.most_common() if status not in RUNS)
+    assert f" sms); left out: {left_out}; " in run.err
     assert "; written to running.csv\nTo stop them: " in run.err
 
 
+def test_all_states(still: Simulated, tmp_path: Path) -> None:
+    """With --status all nothing is left out."""
+    run = discover(still, *OPEN, "--status", "all", cwd=tmp_path)
+    assert len(rows_of(run.out)) == COUNT
+    assert "; left out: none; " in run.err
+
+
+def test_for_a_machine(still: Simulated, tmp_path: Path) -> None:
+    """With --json the facts are one object on standard output, whose counts are those of the list."""
+    run = discover(still, *OPEN, "-o", "running.csv", "--json", cwd=tmp_path)
+    facts = json.loads(run.out)
+    rows = rows_of((tmp_path / "running.csv").read_text())
+    assert (run.code, facts["campaigns"], facts["exit_code"], facts["output"]) == (0, len(rows), 0, "running.csv")
+    assert facts["states"] == Counter(row["status"] for row in rows)
+    assert facts["campaigns"] + sum(facts["left_out"].values()) == COUNT
+    assert discover(still, *OPEN, "--json", cwd=tmp_path).code == 2
+
+
 def test_while_they_change(tmp_path: Path) -> None:
-    """Of a list of many pages that changes after every call, all that ran all the time are found, and none twice."""
+    """Of a list of many pages that changes after every call, all that run all the time are found, and none twice."""
     options = ("--campaigns", str(COUNT), "--seed", str(SEED), "--churn", str(CHURN))
     with simulator(tmp_path, *options) as sim:
         run = discover(sim, cwd=tmp_path)
         calls = len(sim.requests())
     assert run.code == 0
     ids = [row["campaign_id"] for row in rows_of(run.out)]
-    always, ever = always_active(calls)
+    always, ever = always_running(calls)
     assert len(ids) == len(set(ids))
     assert always <= set(ids) <= ever
     assert len(always) < len(ids)  # else nothing changed
-    assert 11 < calls < 60
+    assert 24 < calls < 90
 
 
 def test_what_is_asked_for(still: Simulated, tmp_path: Path) -> None:
@@ -165,6 +200,7 @@ def test_a_status_nobody_documented(still: Simulated, tmp_path: Path) -> None:
     assert run.code == 0
     assert "bulkstop: note: --status Throttled: is none of Active, Completed, " in run.err
     assert len(rows_of(run.out)) == len(population(status="Active"))
+    assert " sms); nothing else was asked for; " in run.err
 
 
 # --- in an incident -------------------------------------------------------------------------------------------------
@@ -190,7 +226,7 @@ def test_straight_into_stop(expect: str, code: int, tmp_path: Path) -> None:
     assert again.out == f"{HEADER}\n"
     lines = results(next(tmp_path.glob("stdin-*.results.jsonl")))
     assert {line["outcome"] for line in lines} == {"stopped"}
-    assert {line["row"]["status"] for line in lines} == {"Active"}
+    assert {line["row"]["status"] for line in lines} == set(RUNS)
 
 
 def test_a_list_that_fails_stops_nothing(tmp_path: Path) -> None:
@@ -219,7 +255,7 @@ def test_throttled_in_mid_list(tmp_path: Path) -> None:
     with simulator(tmp_path, *options) as sim:
         run = discover(sim, *WHERE, "--quota", "none", "--max-retry-after", "300ms", cwd=tmp_path)
         statuses = Counter(request["status"] for request in sim.requests())
-    assert (run.code, {row["campaign_id"] for row in rows_of(run.out)}) == (0, population(status="Active"))
+    assert (run.code, {row["campaign_id"] for row in rows_of(run.out)}) == (0, all_that_run())
     assert statuses[429] >= 1
     assert statuses[200] > 10
 
@@ -231,7 +267,7 @@ def test_within_the_quota(tmp_path: Path) -> None:
         run = discover(sim, *WHERE, "--quota", "5/400ms", cwd=tmp_path)
         statuses = Counter(request["status"] for request in sim.requests())
     assert run.code == 0
-    assert len(rows_of(run.out)) == len(population(status="Active"))
+    assert len(rows_of(run.out)) == len(all_that_run())
     assert set(statuses) == {200}
 
 
@@ -280,7 +316,7 @@ async def test_more_for_ever(tmp_path: Path) -> None:
     async with listening(replying(http(body))) as server:
         run = await asyncio.to_thread(discover, server.url, *OPEN, "--type", "voice", cwd=tmp_path)
         assert len(server.requests) < 10
-    assert (run.code, run.out.splitlines()[1:]) == (0, ["cd-1,voice,a1,st-1,st-1,,Active,,,"])
+    assert (run.code, run.out.splitlines()[1:]) == (0, ["cd-1,voice,a1,st-1,st-1,,Active,,,,,,,"])
     assert "bulkstop: note: voice campaigns of account a1: the service counts 9 but gives 2\n" in run.err
     assert "left out, because they cannot be used: 1; first: campaign 'c d': campaign id 'c\\nd' holds" in run.err
 
@@ -347,7 +383,7 @@ def test_a_disk_that_is_full(still: Simulated, tmp_path: Path) -> None:
     assert run.code == 3
     fault, verdict = run.err.splitlines()
     assert fault == "bulkstop: /dev/full: cannot be written (No space left on device)"
-    assert verdict.startswith("NOT COMPLETE: 4")
+    assert verdict.startswith(f"NOT COMPLETE: {len(all_that_run())} campaigns (")
     assert verdict.endswith(" sms), and no list of it was written")
 
 

@@ -41,7 +41,10 @@ RESULTS = "list.csv.results.jsonl"
 AGAIN = f"{RESULTS}.running.csv"
 FREE = ("--quota", "none")
 WORDS = {"still running": "running", "scheduled    ": "scheduled", "not running  ": "not_running"}
-HEADER = "campaign_id,campaign_type,account_id,stream_id,iid,name,status,priority,recurring,updated_at"
+HEADER = (
+    "campaign_id,campaign_type,account_id,stream_id,iid,name,status,priority,recurring,updated_at,"
+    "dialing_mode,execution_type,instance_updated_at,messages_sent"
+)
 
 
 @pytest.fixture(scope="module")

@@ -141,7 +141,16 @@ class TestPage:
         """The documented row becomes a campaign, of either type."""
         assert page_of(listing(ROW, hasMore=False, totalPages=1, totalResults=1)) == Page((ENTRY,), (), 1, False, 1)
         row = {"id": "cd-2", "name": "S", "status": "Paused", "totalMessagesSent": 3, "campaignExecutionType": "NORMAL"}
-        assert page_of(listing(row), SMS).items == (ListedCampaign("cd-2", CampaignType.SMS, "S", "Paused"),)
+        sms = ListedCampaign("cd-2", CampaignType.SMS, "S", "Paused", execution_type="NORMAL", messages_sent=3)
+        assert page_of(listing(row), SMS).items == (sms,)
+
+    def test_what_tells_of_harm(self) -> None:
+        """How a campaign dials and when its instance changed is kept; what is of another kind is not told."""
+        told = {"dialingMode": "Power", "campaignInstanceUpdatedAt": "2025-12-05T12:01:35.312Z"}
+        entry = ENTRY._replace(dialing_mode="Power", instance_updated_at="2025-12-05T12:01:35.312Z")
+        assert page_of(listing(ROW | told)).items == (entry,)
+        odd = {"dialingMode": ["Power"], "campaignExecutionType": {}, "totalMessagesSent": "many"}
+        assert page_of(listing(ROW | odd)).items == (ENTRY,)
 
     def test_either_key(self) -> None:
         """The id may stand under either name; where both are there, the documented one counts."""

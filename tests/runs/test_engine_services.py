@@ -51,10 +51,12 @@ def running(service: Simulator, *statuses: str) -> set[str]:
 class TestDiscover:
     """What runs now, as a source."""
 
-    async def test_active(self, engine: Engine, service: Simulator) -> None:
-        """Unless it is said, what is active, of both types, as campaigns that can be stopped."""
+    async def test_what_runs(self, engine: Engine, service: Simulator) -> None:
+        """Unless it is said, what runs, of both types, as campaigns that can be stopped, with what tells of harm."""
         campaigns = [campaign async for campaign in engine.discover()]
-        assert {each.campaign_id for each in campaigns} == running(service, "Active")
+        assert {each.campaign_id for each in campaigns} == running(service, "Active", "Preparing")
+        assert {(each.row or {})["execution_type"] for each in campaigns} == {"NORMAL", None}
+        assert {(each.row or {})["status"] for each in campaigns} == {"Active", "Preparing"}
         assert {each.campaign_type for each in campaigns} == set(CampaignType)
         assert {(each.account_id, each.stream_id) for each in campaigns} == {("a1", "st-1")}
 

@@ -5,11 +5,11 @@ import itertools
 import json
 import sys
 import uuid
-from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, cast
 
 import click
 
@@ -17,7 +17,7 @@ from bulkstop.cli.files import use_store
 from bulkstop.cli.log import log_to_stderr, say
 from bulkstop.cli.options import GroupedCommand, Origin, read_origin, read_settings
 from bulkstop.cli.stop.checks import Start, check_dry, check_files, check_plan, check_start, confirm
-from bulkstop.cli.stop.options import StopOptions, read_stop_options, with_stop_options
+from bulkstop.cli.stop.options import StopOptions, read_stop_options, refuse_no_source, with_stop_options
 from bulkstop.cli.stop.summary import print_summary, print_untold, write_way_on
 from bulkstop.cli.terminal import (
     can_redraw,
@@ -44,11 +44,31 @@ from bulkstop.runs.stop.forecast import forecast_accounts
 from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.runs.stop.plan import describe_plan
 from bulkstop.runs.stop.warnings import find_warnings
-from bulkstop.runs.wiring import check_time, describe_store, import_transport, list_secrets
+from bulkstop.runs.wiring import Accounts, check_time, describe_store, import_transport, list_secrets
 from bulkstop.settings import OPTION_SPECS, Settings
 from bulkstop.settings.exposure import may_hold_secret
 from bulkstop.source.plan import Plan
 
+if TYPE_CHECKING:
+    from bulkstop.report.lists.discovery import Discovery
+
+
+class MadeList(NamedTuple):
+    """A list that the command has made itself: its file, what is shown of it, and the accounts whose calls it took.
+
+    `doubts` are warnings, `unread` is what was not looked at, `unlisted` why more may run than was found.
+    """
+
+    inputs: tuple[str, ...] = ()
+    facts: "tuple[str, Discovery] | None" = None
+    accounts: Accounts | None = None
+    doubts: Sequence[str] = ()
+    unread: tuple[str, ...] = ()
+    unlisted: str | None = None
+
+
+MakeList = Callable[[StopOptions, Settings, RunJournal], AbstractContextManager[MadeList]]
+NO_LIST = MadeList()
 LOST = "lines that were written stay, what was in flight is unknown"
 """Said where a run is ended by force."""
 STACK = ".stack.txt"
@@ -58,12 +78,14 @@ UVLOOP_FROM = 500
 EXAMPLE = """\b
 Example:
   bulkstop stop campaigns.csv --profile prod --expect 20..30
+  bulkstop stop --running --profile prod --expect 1..60
 
 \b
 Exit codes:
   0    every campaign is stopped, or was held back on purpose
-  1    finished, but something failed
-  2    usage, settings or input are wrong, or --resume finds a finished run with nothing left; nothing was sent
+  1    finished, but something failed, or what runs could not all be listed (--running)
+  2    usage, settings or input are wrong, nothing runs (--running), or --resume finds a finished run with nothing
+       left; nothing was sent
   3    a guard ended the run (failures, waves, outage), or it could not go on (credentials, result file, quota store)
   4    ended at --finish-by before all were sent; --resume goes on
   130  ended by Ctrl-C; 143 by SIGTERM, 129 by a closed terminal
@@ -77,30 +99,42 @@ def command(ctx: click.Context, /, **_: object) -> int:
     """Stop every campaign listed in INPUT; one result line each.
 
     INPUT is a table, JSON, or a list of ids, in any usual form and packing, or - for standard input; docs/input.md says
-    how each is read. A stop cannot be undone.
+    how each is read; --running makes the list itself, of what runs now. A stop cannot be undone.
     """
+    refuse_no_source(ctx)
     settings = read_settings(ctx)
     secrets = list_secrets(settings)
     ctx.with_resource(log_to_stderr(ctx.params["log_level"], as_json=ctx.params["log_json"], secrets=secrets))
     options = read_stop_options(ctx.params)
+    if options.running:
+        from bulkstop.cli.stop.running import stop_running  # a run that has a list need not wait for it
+
+        return stop_running(ctx, options, settings)
+    return stop_list(ctx, options, settings)
+
+
+def stop_list(ctx: click.Context, options: StopOptions, settings: Settings, make_list: MakeList | None = None) -> int:
+    """Plan, confirm, send and sum up; what `make_list` makes takes the place of the inputs."""
     check_files(options, settings, ctx.params["config"])
     with ExitStack() as opened:
         journal = opened.enter_context(
             RunJournal(options.target, mode=options.mode, retry=options.outcomes_to_retry, trust=options.trust_results)
         )
+        listed = NO_LIST if make_list is None else opened.enter_context(make_list(options, settings, journal))
+        options = options._replace(inputs=listed.inputs or options.inputs)
         with show_reading(is_quiet=options.quiet or options.log_json):
             plan = opened.enter_context(journal.plan(options.inputs, settings, fmt=options.fmt))
-        facts = show_plan(plan, settings, options, read_origin(ctx))
+        facts = show_plan(plan, settings, options, read_origin(ctx), listed)
         settings = fix_deadline(settings, facts)
         check_plan(plan, settings, options)
         start = Start(plan, settings, options, journal)
         if options.dry_run:
-            code = check_dry(start, facts)
+            code = check_dry(start, facts) or (1 if listed.unlisted else 0)
             return print_last(json.dumps(plan_to_json(facts)), code) if options.as_json else code
         check_start(start)
         if plan.to_send and options.asks:
             confirm(plan.to_send)
-        summary = carry_out(plan, settings, journal, options)
+        summary = carry_out(plan, settings, journal, options, listed)
         reads_back = options.reads_back and summary.signum is None and journal.rescue is None
         print_summary(summary, journal, options, reads_back=reads_back)
     if reads_back:
@@ -110,7 +144,9 @@ def command(ctx: click.Context, /, **_: object) -> int:
     return summary.exit_code
 
 
-def show_plan(plan: Plan, settings: Settings, options: StopOptions, origin: Origin) -> PlanFacts:
+def show_plan(
+    plan: Plan, settings: Settings, options: StopOptions, origin: Origin, listed: MadeList = NO_LIST
+) -> PlanFacts:
     """Show what will be done, to a person as a table, and what should be looked at twice to a machine also."""
     seconds_left = check_time(settings)
     is_shown = options.dry_run or not options.quiet
@@ -118,13 +154,17 @@ def show_plan(plan: Plan, settings: Settings, options: StopOptions, origin: Orig
         plan,
         settings,
         options.target,
-        forecasts=forecast_accounts(plan, use_store(settings), seconds_left) if is_shown else None,
-        warnings=find_warnings(plan, settings, history.load_last_run(options.profile, settings.host)),
+        forecasts=forecast_accounts(plan, use_store(settings), seconds_left, listed.accounts) if is_shown else None,
+        warnings=[
+            *listed.doubts,
+            *find_warnings(plan, settings, history.load_last_run(options.profile, settings.host)),
+        ],
         retry=options.outcomes_to_retry,
         config=origin.config,
         profile=origin.profile,
         unusable=None if options.as_json else UNUSABLE_SHOWN,
         store=describe_store(use_store(settings)),
+        running=listed.facts,
     )
     if not options.quiet:
         print_err("\n".join(format_plan(facts, asks=options.asks)))
@@ -148,14 +188,17 @@ def fix_deadline(settings: Settings, facts: PlanFacts) -> Settings:
     return fixed
 
 
-def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: StopOptions) -> StopSummary:
+def carry_out(
+    plan: Plan, settings: Settings, journal: RunJournal, options: StopOptions, listed: MadeList = NO_LIST
+) -> StopSummary:
     """Execute the plan with signals and progress, and note it for the next run's comparison."""
     from bulkstop.engine.shutdown import Shutdown, handle_signals  # help and a dry run need not wait for these
     from bulkstop.runs.engine import Engine
     from bulkstop.runs.stop.run import Prepared
 
     run_id = str(uuid.uuid4())
-    journal.open(plan, settings, command_line(sys.argv), run_id)
+    named = ["-o", options.target] if options.running and options.output is None else []
+    journal.open(plan, settings, [*command_line(sys.argv), *named], run_id)
 
     lost = f"{LOST}; to go on{write_way_on(options, ['--resume'])}" if journal.is_file else LOST
 
@@ -169,7 +212,10 @@ def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: Stop
             handle_signals(shutdown, SIGNALS),
             redirect_err(progress.say) if isinstance(progress, Bar) else nullcontext(),
         ):
-            async with Engine(use_store(settings)) as engine:
+            engine = Engine(use_store(settings))
+            if listed.accounts is not None:
+                engine.count_before(listed.accounts)
+            async with engine:
                 run = engine.prepare_run(lambda _: nullcontext(prepared), run_id=run_id)
                 summary = await run.execute(progress=progress, shutdown=shutdown)
             # Here, while signals are still heard: one that came next would take the only trace of these calls away.
@@ -184,7 +230,7 @@ def carry_out(plan: Plan, settings: Settings, journal: RunJournal, options: Stop
         raise click.Abort from None
     if summary.calls and summary.exit_code in (0, 1):
         history.save_run(options.profile, settings.host, plan.listed)
-    return summary
+    return replace(summary, unlisted=listed.unlisted, unread_lists=listed.unread)
 
 
 def choose_progress(options: StopOptions) -> Progress | None:

@@ -12,19 +12,29 @@ from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import ParsedText, with_options, with_settings
 from bulkstop.errors import SettingsError
 from bulkstop.files.whole import beside, find_free_name
-from bulkstop.model import WORTH_A_RETRY, Outcome
+from bulkstop.model import WORTH_A_RETRY, CampaignType, Outcome
 from bulkstop.naming import name_setting
 from bulkstop.report.stop.ledger import Mode
 from bulkstop.runs.options import format_outcomes, outcomes_to_retry, parse_expected
 from bulkstop.runs.stop.journal import choose_mode
-from bulkstop.settings import GROUPS
+from bulkstop.settings import GROUPS, OPTION_SPECS
+from bulkstop.settings.load import variable_of
+from bulkstop.settings.parse import parse_campaign_type
+from bulkstop.settings.spec import TYPE
 from bulkstop.source.forms.format import Format
+
+TYPES = "bulkstop.types"
+"""Where a context has the types that were typed, if they are several."""
 
 
 class StopOptions(NamedTuple):
     """What was given to `stop` beside the settings."""
 
     inputs: tuple[str, ...]
+    running: bool
+    wanted: tuple[str, ...] | None
+    priority: tuple[int, ...] | None
+    name: str | None
     output: str | None
     fmt: str | None
     expect: tuple[int, int] | None
@@ -69,10 +79,33 @@ class StopOptions(NamedTuple):
 def read_stop_options(params: Mapping[str, Any]) -> StopOptions:
     """Return what was given; what a machine reads leaves no words for persons. Raises SettingsError."""
     options = StopOptions(**{name: params[name] for name in StopOptions._fields if name != "target"})
+    _check_source(options)
     if options.as_json and not options.dry_run:
         raise SettingsError("--json: is a form of the plan; give --dry-run with it")
     is_quiet = options.quiet or options.log_json or options.as_json
     return options._replace(quiet=is_quiet, target=options.output or name_results(options))
+
+
+def refuse_no_source(ctx: click.Context) -> None:
+    """Raise UsageError where nothing says what is to be stopped."""
+    if not ctx.params["running"] and not ctx.params["inputs"]:
+        raise click.UsageError("Missing argument 'INPUT [INPUT ...]', or --running for what runs now", ctx)
+
+
+def _check_source(options: StopOptions) -> None:
+    """Refuse two sources of campaigns, and what goes with the other one."""
+    if not options.running:
+        given = {"--status": options.wanted, "--priority": options.priority, "--name": options.name}
+        for flag in (*(flag for flag, value in given.items() if value), *(["--type"] if _has_types() else [])):
+            why = "of several types" if flag == "--type" else "a filter"
+            raise SettingsError(f"{flag}: is {why}, which --running takes; a list has what it names")
+    elif options.inputs or options.fmt is not None:
+        what = f"--format {options.fmt}" if not options.inputs else " ".join(options.inputs)
+        raise SettingsError(f"--running: stops what the service lists, without an input; leave out {what}")
+
+
+def _has_types() -> bool:
+    return bool(click.get_current_context().meta.get(TYPES))
 
 
 def usual_options(inputs: Sequence[str], fmt: str | None) -> StopOptions:
@@ -86,8 +119,8 @@ def name_results(options: StopOptions) -> str:
 
     Raises SettingsError where a run is to go on with the file of a pipe: that of the run before has another name.
     """
-    first = options.inputs[0]
-    if not is_nameless(first):
+    first = "--running" if options.running else options.inputs[0]
+    if not options.running and not is_nameless(first):
         return beside(first, RESULTS)
     if options.goes_on:
         option = next(name for name in ("resume", "trust_results", "retry_failed", "retry") if getattr(options, name))
@@ -96,7 +129,12 @@ def name_results(options: StopOptions) -> str:
             f"{name_setting('output', 'FILE')} with the file to go on with",
             setting=option,
         )
-    return find_free_name(f"stdin-{datetime.now().astimezone():%Y-%m-%d-%H%M%S}", RESULTS)
+    return find_free_name(name_by_time("running" if options.running else "stdin"), RESULTS)
+
+
+def name_by_time(what: str) -> str:
+    """Return the beginning of the name of a file that has no other: what it is of, and the time."""
+    return f"{what}-{datetime.now().astimezone():%Y-%m-%d-%H%M%S}"
 
 
 def is_nameless(path: str) -> bool:
@@ -104,14 +142,61 @@ def is_nameless(path: str) -> bool:
     return path == "-" or path.startswith(("/dev/", "/proc/self/fd/"))
 
 
+def _list_filter(reader: str, metavar: str) -> ParsedText:
+    """Return how a filter of the service's list is read; most runs have none, and do not import what reads it."""
+
+    def read(text: str) -> Any:
+        from bulkstop.runs.lists import discover
+
+        return getattr(discover, reader)(text)
+
+    return ParsedText(read, metavar)
+
+
+def _parse_types(text: str) -> CampaignType | tuple[CampaignType, ...]:
+    """Read a type, or several with commas between them."""
+    kinds = tuple(dict.fromkeys(parse_campaign_type(part.strip()) for part in text.split(",")))
+    return kinds if len(kinds) > 1 else kinds[0]
+
+
+def _keep_types(
+    ctx: click.Context, _: click.Parameter, kinds: CampaignType | tuple[CampaignType, ...] | None
+) -> CampaignType | None:
+    """Keep the types to be listed; rows that name none can be of one type alone."""
+    ctx.meta[TYPES] = kinds if isinstance(kinds, tuple) else ()
+    return None if isinstance(kinds, tuple) else kinds
+
+
 with_stop_options = with_options(
-    click.argument("inputs", nargs=-1, required=True, metavar="INPUT [INPUT ...]"),
+    click.argument("inputs", nargs=-1, metavar="[INPUT ...]"),
+    click.option(
+        "--running",
+        is_flag=True,
+        help="In place of INPUT: list what runs now in the account and stream, and stop that, what harms most first; "
+        "the list is kept beside the results.",
+    ),
+    click.option(
+        "--status",
+        "wanted",
+        type=_list_filter("parse_statuses", "STATUS,..."),
+        metavar="STATUS,...",
+        help="With --running: campaigns in one of these states; running is Active, Preparing and any that nobody "
+        "documented, all is any.  [default: running]",
+    ),
+    click.option(
+        "--priority",
+        type=_list_filter("parse_priorities", "1..5,..."),
+        metavar="1..5,...",
+        help="... of these priorities.",
+    ),
+    click.option("--name", metavar="GLOB", help="... with such a name, in any letter case: 'Promo*'."),
     click.option(
         "-o",
         "--output",
         metavar="FILE",
         help="Result file; .csv writes CSV, - is standard output.  "
-        "[default: <first input>.results.jsonl; of standard input stdin-<date and time>.results.jsonl]",
+        "[default: <first input>.results.jsonl; of standard input stdin-<date and time>.results.jsonl, of --running "
+        "running-<date and time>.results.jsonl]",
     ),
     click.option("--resume", is_flag=True, help="Go on with the result file: send what has not ended in it."),
     click.option(
@@ -152,6 +237,15 @@ with_stop_options = with_options(
     ),
     click.option("--quiet", is_flag=True, help="Say only what went wrong."),
     with_log,
-    with_settings(*GROUPS),
+    with_settings(*(group for group in GROUPS if group is not TYPE)),
+    click.option(
+        "--type",
+        "type",
+        type=ParsedText(_parse_types, OPTION_SPECS["type"].metavar),
+        metavar=OPTION_SPECS["type"].metavar,
+        envvar=variable_of("type"),
+        callback=_keep_types,
+        help=f"{OPTION_SPECS['type'].help.removesuffix('.')}; with --running what is listed, by default both.",
+    ),
 )
 """Adds to a command all that `stop` takes."""

@@ -37,7 +37,8 @@ def print_untold(summary: StopSummary, journal: RunJournal, options: StopOptions
 
 def print_verdict(summary: StopSummary, journal: RunJournal, options: StopOptions) -> None:
     """Say in the last line that all is stopped; else what is not, and in one line how to go on."""
-    lines = [summary.verdict, *([] if summary.exit_code == 0 else [find_way_on(summary, journal, options)])]
+    unread = [f"Not looked at: {each}" for each in summary.unread_lists]
+    lines = [*unread, summary.verdict, *([] if summary.exit_code == 0 else [find_way_on(summary, journal, options)])]
     print_err("\n".join(lines))
 
 
@@ -69,6 +70,9 @@ def find_way_on(ended: StopSummary, journal: RunJournal, options: StopOptions) -
         return f"To go on, and send again what has no line{again}"
     if journal.mark and (way := _retry_options(ended, failed)):
         return f"To send what failed again{write_way_on(options, way)}"
+    if ended.unlisted:
+        drop = {"output", "overwrite", "resume", "retry", "retry_failed", "trust_results", "expect"}
+        return f"To list and stop what still runs: {rebuild_command(drop=drop)}"
     if journal.mark and failed[Outcome.INVALID]:
         return f"To go on, mend the rows that are invalid in the list{write_way_on(options, ['--resume'])}"
     if journal.mark:
@@ -88,7 +92,8 @@ def write_way_on(options: StopOptions, way: Sequence[str], before: str = "") -> 
     """Write the command that goes on with the result file, and what it needs that no command can have."""
     deadline = carry_deadline()
     drop = {"overwrite", "resume", "retry", "retry_failed"} | deadline.drop
-    more = ["-o", options.target] if "-" in options.inputs and options.output is None else []
+    is_nameless = options.running or "-" in options.inputs
+    more = ["-o", options.target] if is_nameless and options.output is None else []
     list_again = ", with the same list on its standard input" if needs_stdin(options.inputs) else ""
     command = rebuild_command(drop=drop, add=[*more, *deadline.add, *way])
     return f"{list_again}{deadline.words}: {before}{command}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import orjson
 
 from bulkstop.errors import BulkstopError
+from bulkstop.impact import is_normal
 from bulkstop.model import CampaignType, ListedCampaign, Scope
 from bulkstop.report.verdict import format_done, format_not_complete
 from bulkstop.text import format_count, format_duration, printable
@@ -27,8 +28,17 @@ COLUMNS = (
     "priority",
     "recurring",
     "updated_at",
+    "dialing_mode",
+    "execution_type",
+    "instance_updated_at",
+    "messages_sent",
 )
-"""The columns of the file; `stop` reads the first six and `priority`, and carries the others into its results."""
+"""The columns of the file; `stop` reads the first six and `priority`, and carries the others into its results.
+
+By what is carried it knows which campaigns do the most harm.
+"""
+UNTOLD = "no state"
+"""What stands for the state of a campaign of which the list tells none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,8 @@ class Discovery:
     """What was found, each campaign once, and what a person must know of it: `notes`, a line each.
 
     With a `fault`, or when a signal (`signum`) ended it, the list was not read to its end, and is not to be used.
+    `left_out` counts by state the campaigns of the list that are not among them, and is None where the service was
+    asked for some states alone, so that nobody knows.
     """
 
     rows: tuple[tuple[Scope, ListedCampaign], ...] = ()
@@ -44,6 +56,9 @@ class Discovery:
     elapsed_s: float = 0.0
     fault: BulkstopError | None = None
     signum: int | None = None
+    left_out: Mapping[str, int] | None = None
+    unread: tuple[str, ...] = ()
+    """What of the lists was not looked at, a line each."""
 
     @property
     def exit_code(self) -> int:
@@ -62,9 +77,10 @@ def format_verdict(discovery: Discovery, output: str) -> str:
         return format_not_complete(f"the list could not be read to its end; {why}; nothing was written")
     recurring = sum(item.recurs is True for _, item in discovery.rows)
     again = f"; {recurring:,} recurring: a stop does not end their schedule" if recurring else ""
+    rest = describe_rest(discovery)
     where = "standard output" if output == "-" else output
-    calls = f"{format_count(discovery.calls, 'call')} in {format_duration(discovery.elapsed_s)}"
-    return format_done(f"{describe_count(discovery)}{again}; {calls}; written to {where}")
+    what = f"{describe_count(discovery)}; {rest}{again}; {describe_calls(discovery)}"
+    return format_done(f"{what}; written to {where}")
 
 
 def describe_count(discovery: Discovery) -> str:
@@ -74,6 +90,44 @@ def describe_count(discovery: Discovery) -> str:
     types = Counter(scope.campaign_type for scope, _ in discovery.rows)
     counts = ", ".join(f"{types[kind]:,} {kind}" for kind in CampaignType)
     return f"{format_count(len(discovery.rows), 'campaign')} ({counts})"
+
+
+def describe_rest(discovery: Discovery) -> str:
+    """Say how many campaigns are in the list of the service and not in this one, by their states, the most first."""
+    if discovery.left_out is None:
+        return "nothing else was asked for"
+    counts = sorted(discovery.left_out.items(), key=lambda each: -each[1])
+    seen = " of what was looked at" if discovery.unread else ""
+    return f"left out{seen}: {', '.join(f'{number:,} {printable(state)}' for state, number in counts) or 'none'}"
+
+
+def describe_calls(discovery: Discovery) -> str:
+    """Say how many calls it took, and how long."""
+    return f"{format_count(discovery.calls, 'call')} in {format_duration(discovery.elapsed_s)}"
+
+
+def discovery_to_json(discovery: Discovery) -> dict[str, object]:
+    """Return what was found as JSON values, every key always there; the campaigns themselves stand in the list."""
+    items = [item for _, item in discovery.rows]
+    types = Counter(item.campaign_type for item in items)
+    return {
+        "campaigns": len(items),
+        "types": {kind.value: types[kind] for kind in CampaignType},
+        "states": dict(Counter(item.status or UNTOLD for item in items)),
+        "left_out": None if discovery.left_out is None else dict(discovery.left_out),
+        "recurring": sum(item.recurs is True for item in items),
+        "not_normal": [
+            {"campaign_id": item.campaign_id, "name": item.name, "execution_type": item.execution_type}
+            for item in items
+            if not is_normal(item.execution_type)
+        ],
+        "calls": discovery.calls,
+        "elapsed_s": round(discovery.elapsed_s, 3),
+        "notes": list(discovery.notes),
+        "not_looked_at": list(discovery.unread),
+        "fault": None if discovery.fault is None else printable(str(discovery.fault)),
+        "exit_code": discovery.exit_code,
+    }
 
 
 def to_csv(rows: Iterable[tuple[Scope, ListedCampaign]]) -> bytes:
@@ -102,7 +156,17 @@ def _list_ids(scope: Scope, item: ListedCampaign) -> list[str]:
 
 
 def _list_others(item: ListedCampaign) -> list[object]:
-    return [item.name, item.status, item.priority, item.recurs, item.updated_at]
+    return [item.name, item.status, item.priority, item.recurs, item.updated_at, *_list_harm(item)]
+
+
+def _list_harm(item: ListedCampaign) -> list[object]:
+    return [item.dialing_mode, item.execution_type, item.instance_updated_at, item.messages_sent]
+
+
+def list_carried(item: ListedCampaign) -> dict[str, object]:
+    """Return what the row of a campaign carries into its result beside what `stop` reads."""
+    told = [item.status, item.recurs, item.updated_at, *_list_harm(item)]
+    return dict(zip((each for each in COLUMNS[6:] if each != "priority"), told, strict=True))
 
 
 def to_json_line(row: Mapping[str, object]) -> bytes:

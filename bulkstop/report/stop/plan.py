@@ -1,18 +1,22 @@
 """A plan, for a person to check before it is carried out, and for a machine."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bulkstop.model import CampaignType, Limit, Outcome, Pace, Result, utc_text
+from bulkstop.model import CampaignType, Limit, Order, Outcome, Pace, Result, utc_text
 from bulkstop.naming import name_setting
 from bulkstop.report.stop.reading import ReadingFacts, format_reading, reading_to_json
 from bulkstop.report.store import StoreFacts, format_store, store_to_json
-from bulkstop.text import format_count, format_duration, format_table, printable
+from bulkstop.text import format_count, format_duration, format_table, printable, shorten
 from bulkstop.text.clock import format_clock
+
+if TYPE_CHECKING:
+    from bulkstop.report.lists.discovery import Discovery
 
 ACCOUNTS_SHOWN = 5
 UNUSABLE_SHOWN = 5
 INPUTS_SHOWN = 5
+SPECIAL_SHOWN = 10
 REMEDY = "mend the row, or take it out of the list"
 """What to do about a row whose reason does not say it."""
 
@@ -60,6 +64,15 @@ class UnusableRow(NamedTuple):
             (result.error or "").rpartition("; ") if "; " in (result.error or "") else (result.error, "", "")
         )
         return cls(result.source or "", result.line, reason or "", remedy or REMEDY)
+
+
+class SpecialCampaign(NamedTuple):
+    """A campaign to be stopped whose execution type is not NORMAL: an emergency, or what nobody documented."""
+
+    campaign_id: str
+    name: str | None
+    account_id: str
+    execution_type: str
 
 
 class GuardFacts(NamedTuple):
@@ -118,6 +131,12 @@ class PlanFacts(NamedTuple):
     """Where calls are counted; None where there is no quota."""
     inputs: tuple[ReadingFacts, ...] = ()
     """How each input was read."""
+    not_normal: int = 0
+    """Campaigns to be stopped whose execution type is not NORMAL."""
+    special: tuple[SpecialCampaign, ...] = ()
+    """All of them, or the first."""
+    running: "tuple[str, Discovery] | None" = None
+    """The list that the run has made itself, and what it was made of."""
 
     @property
     def last_s(self) -> float:
@@ -134,6 +153,9 @@ def format_plan(plan: PlanFacts, *, asks: bool = False) -> list[str]:
         *format_way(plan.config, plan.profile, plan.proxy, plan.ca, plan.cert),
         *_format_inputs(plan.inputs),
         ("to stop", f"{plan.to_send:,}" + (f" ({_format_counts(plan.types)})" if plan.types else "")),
+        *_format_running(plan),
+        *_format_special(plan),
+        *_format_order(plan),
         ("not sent", _format_counts(plan.held) or "0"),
         *_format_unusable(plan),
         *ended_before,
@@ -164,6 +186,8 @@ def plan_to_json(plan: PlanFacts) -> dict[str, Any]:
         "rows": plan.rows,
         "to_send": plan.to_send,
         "types": _counts_to_json(plan.types),
+        "running": _running_to_json(plan),
+        "not_normal": [each._asdict() for each in plan.special],
         "duplicates": plan.held.get(Outcome.DUPLICATE, 0),
         "invalid": plan.held.get(Outcome.INVALID, 0),
         "protected": plan.held.get(Outcome.PROTECTED, 0),
@@ -214,6 +238,52 @@ def _format_unusable(plan: PlanFacts) -> list[tuple[str, str]]:
             ("", f"and {more:,} more; {name_setting('dry_run', True)} {name_setting('json', True)} has them all")
         )
     return rows
+
+
+def _format_running(plan: PlanFacts) -> list[tuple[str, str]]:
+    if plan.running is None:
+        return []
+    from bulkstop.report.lists.discovery import describe_calls, describe_rest  # most runs have a list
+
+    path, made_of = plan.running
+    found = f"{len(made_of.rows):,} found; {describe_rest(made_of)}; {describe_calls(made_of)}"
+    return [("list", printable(f"{path} ({found})"))]
+
+
+def _running_to_json(plan: PlanFacts) -> dict[str, object] | None:
+    if plan.running is None:
+        return None
+    from bulkstop.report.lists.discovery import discovery_to_json  # as above
+
+    path, made_of = plan.running
+    return discovery_to_json(made_of) | {"list": path}
+
+
+def _format_special(plan: PlanFacts) -> list[tuple[str, str]]:
+    """Name the first campaigns that are not of the execution type NORMAL."""
+    shown = plan.special[:SPECIAL_SHOWN]
+    rows = [("not NORMAL", printable(_describe_special(each))) for each in shown]
+    if shown and (more := plan.not_normal - len(shown)) > 0:
+        rows.append(
+            ("", f"and {more:,} more; {name_setting('dry_run', True)} {name_setting('json', True)} has them all")
+        )
+    return rows
+
+
+def _describe_special(each: SpecialCampaign) -> str:
+    name = f" ({shorten(each.name)})" if each.name else ""
+    return f"{each.campaign_id}{name}: execution type {shorten(each.execution_type)}, account {each.account_id}"
+
+
+def _format_order(plan: PlanFacts) -> list[tuple[str, str]]:
+    return [("order", _ORDERS[Order(plan.order)])] if plan.order in _ORDERS else []
+
+
+_ORDERS = {
+    Order.PRIORITY: "the highest priority first",
+    Order.PRIORITY_ASCENDING: "the lowest priority first",
+    Order.IMPACT: "what harms most first: not NORMAL, then by dialing mode, priority, newest instance",
+}
 
 
 def _format_forecasts(plan: PlanFacts) -> list[tuple[str, str]]:

@@ -36,6 +36,10 @@ class StopSummary(Summary):
     """Lines that the result file does not hold any more."""
     unread: int = 0
     """Lines that a pipe or a device did not take, as nobody read it; they are not among those that are lost."""
+    unlisted: str | None = None
+    """Why more may run than the list has that was stopped, where the run has made that itself."""
+    unread_lists: tuple[str, ...] = ()
+    """What of the service's lists such a run did not look at, a line each."""
     ended: str | None = None
     """How whoever steers the run has ended it early: drained or aborted."""
 
@@ -54,7 +58,7 @@ class StopSummary(Summary):
         """Tell whether every row is stopped, or was held back on purpose; a schedule to be disabled is, too."""
         before = sum(self.settled.get(outcome, 0) for outcome in DONE | HELD_BACK)
         done = self.stats.done + self.stats.held_back + before
-        is_left = self.fault is not None or self.stats.schedules_failed
+        is_left = self.fault is not None or self.unlisted is not None or self.stats.schedules_failed
         return not is_left and done == self.rows == self.rows_with_lines
 
     @property
@@ -115,6 +119,7 @@ class StopSummary(Summary):
         if failed:
             recur = format_count(failed, "schedule is", "schedules are")
             also.append(f"{recur} not disabled and may start a campaign again")
+        also += [self.unlisted] if self.unlisted else []
         if not (listed - done or also):
             also.append(self.reason)
         return format_not_stopped(max(0, listed - done), listed, counts, also)

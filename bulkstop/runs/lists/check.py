@@ -17,8 +17,8 @@ from bulkstop.kore.interpret import Page
 from bulkstop.model import Attempt, Outcome, Scope
 from bulkstop.report.lists.check import CheckFacts, InputFacts, ScopeFacts
 from bulkstop.runs import host
-from bulkstop.runs.lists.discover import USUAL_STATUS, choose_types, list_scopes
-from bulkstop.runs.lists.states import describe_failure, describe_scope, scope_of
+from bulkstop.runs.lists.discover import choose_types, list_scopes
+from bulkstop.runs.lists.states import RUNNING_STATUSES, describe_failure, describe_scope, runs_now, scope_of
 from bulkstop.runs.parts import Parts, open_parts
 from bulkstop.runs.stop.reading import describe_reading
 from bulkstop.runs.wiring import describe_store, make_transport
@@ -101,7 +101,7 @@ async def _check(
 
 
 async def _read_page(parts: Parts, scope: Scope) -> Page | Attempt:
-    call = list_call(scope, find_page(0), (USUAL_STATUS,), any_id=parts.settings.any_id)
+    call = list_call(scope, find_page(0), RUNNING_STATUSES, any_id=parts.settings.any_id)
     return await parts.accounts.of_run().caller(scope.account_id).call(partial(parts.perform, call))
 
 
@@ -111,7 +111,7 @@ def _describe_page(scope: Scope, page: Page | Attempt | None) -> ScopeFacts:
         return ScopeFacts(name)
     if isinstance(page, Attempt):
         return ScopeFacts(name, fault=describe_failure(page))
-    running = sum((item.status or "").lower() == USUAL_STATUS.lower() for item in page.items)
+    running = sum(map(runs_now, page.items))
     return ScopeFacts(name, running, page.more)
 
 

@@ -2,16 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from bulkstop.engine.caller import OnRest, ignore_rest
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError, ListError, SettingsError
+from bulkstop.impact import is_normal
 from bulkstop.kore.calls import STATUSES
 from bulkstop.model import Campaign, CampaignType, ListedCampaign, Scope
 from bulkstop.naming import name_setting
-from bulkstop.report.lists.discovery import Discovery
+from bulkstop.report.lists.discovery import UNTOLD, Discovery, list_carried
 from bulkstop.report.log import log_event
 from bulkstop.runs import host
 from bulkstop.runs.lists.listing import ListFilter, Listing
@@ -26,8 +29,14 @@ from bulkstop.text.cells import runs_in_spreadsheet
 from bulkstop.text.likeness import compile_pattern
 
 T = TypeVar("T")
-USUAL_STATUS = "Active"
-"""What is looked for unless it is said."""
+Place = tuple[str, str, str]
+"""An account, a stream, and the id of a campaign in it."""
+RUNNING = "running"
+"""The word for all that may run now, in whatever state, and what is looked for unless it is said."""
+ANY_STATUS = "all"
+"""The word for campaigns in any state."""
+NAMED = 5
+"""Campaigns that a note names; the others are counted."""
 
 
 def discover(
@@ -45,23 +54,20 @@ def discover(
     Raises a BulkstopError, SettingsError for one, when no call could be made at all.
     """
     scopes = list_scopes(settings, types)
-    return host.run(_discover(settings, wanted, scopes, name, signals, rests), fast=False)
+    read = partial(read_discovery, wanted=wanted, scopes=scopes, name=name, rests=rests)
+    return host.run(run_listing(settings, read, signals), fast=False)
 
 
-async def _discover(
-    settings: Settings,
-    wanted: ListFilter,
-    scopes: Sequence[Scope],
-    name: str | None,
-    signals: Sequence[int],
-    rests: OnRest,
+async def run_listing(
+    settings: Settings, read: Callable[[Parts], Awaitable[Discovery]], signals: Sequence[int]
 ) -> Discovery:
+    """Open what calls need, and have lists read; one of the `signals` ends it at once."""
     shutdown = Shutdown(grace_s=0.0, lost="nothing was written", observe=log_event)
     with handle_signals(shutdown, signals):
         try:
             async with open_parts(settings) as parts:
                 await parts.tokens.get()  # without credentials there is nothing to begin with
-                return await read_discovery(parts, wanted, scopes, name, rests)
+                return await read(parts)
         except asyncio.CancelledError:
             if shutdown.signum is None:
                 raise
@@ -83,7 +89,8 @@ async def read_discovery(
         raise
     except BulkstopError as fault:
         return Discovery(fault=fault)
-    return make_discovery(roster, name, time.monotonic() - began)
+    is_whole = wanted.asked == ((), ())
+    return make_discovery(roster, name, time.monotonic() - began, is_whole=is_whole)
 
 
 async def find_campaigns(
@@ -91,14 +98,14 @@ async def find_campaigns(
     *,
     types: str | Iterable[str] | None = None,
     name: str | None = None,
-    statuses: str | Iterable[str] = USUAL_STATUS,
+    statuses: str | Iterable[str] = RUNNING,
     priorities: str | int | Iterable[int] = (),
 ) -> list[Campaign]:
     """Return the campaigns that run now; each filter is a text of the command line, or what it lists.
 
     Raises SettingsError for one that is none, and what keeps a list from being read to its end.
     """
-    wanted = ListFilter(_read("statuses", parse_statuses, statuses), _read("priorities", parse_priorities, priorities))
+    wanted = make_filter(_read("statuses", parse_statuses, statuses), _read("priorities", parse_priorities, priorities))
     kinds = _read("types", parse_types, () if types is None else types) or choose_types(parts.settings)
     discovery = await read_discovery(parts, wanted, list_scopes(parts.settings, kinds), name)
     if discovery.fault is not None:
@@ -112,6 +119,7 @@ async def find_campaigns(
             iid=scope.iid,
             priority=item.priority,
             name=item.name,
+            row=list_carried(item),
         )
         for scope, item in discovery.rows
     ]
@@ -123,9 +131,17 @@ def parse_types(text: str) -> tuple[CampaignType, ...]:
 
 
 def parse_statuses(text: str) -> tuple[str, ...]:
-    """Read statuses, in any letter case; one that is not documented is taken as it stands."""
-    known = {status.lower(): status for status in STATUSES}
+    """Read statuses, in any letter case, also `running` and `all`; one that is not documented is taken as it is."""
+    known = {status.lower(): status for status in (*STATUSES, RUNNING, ANY_STATUS)}
     return tuple(dict.fromkeys(known.get(part.lower(), part) for part in _split(text)))
+
+
+def make_filter(statuses: Sequence[str] = (RUNNING,), priorities: Sequence[int] = ()) -> ListFilter:
+    """Return which campaigns are asked for by these words; without a status those in any."""
+    if ANY_STATUS in statuses:
+        return ListFilter((), tuple(priorities))
+    named = tuple(status for status in statuses if status != RUNNING)
+    return ListFilter(named, tuple(priorities), running=RUNNING in statuses)
 
 
 def parse_priorities(text: str) -> tuple[int, ...]:
@@ -176,27 +192,86 @@ def _refuse_missing(name: str) -> str:
     raise SettingsError(f": not given; the list is that of one account and one stream: {remedy}", setting=name)
 
 
-def make_discovery(roster: Roster, name: str | None = None, elapsed_s: float = 0.0) -> Discovery:
-    """Return what a roster has of names that match a pattern: each campaign once, the row that may call somebody."""
-    rows: dict[str, tuple[Scope, ListedCampaign]] = {}
+def make_discovery(
+    roster: Roster, name: str | None = None, elapsed_s: float = 0.0, *, is_whole: bool = False
+) -> Discovery:
+    """Return what a roster has of names that match a pattern: each campaign once, the row that may call somebody.
+
+    If the lists were read as a whole (`is_whole`), what is left out is counted.
+    """
+    rows: dict[Place, tuple[Scope, ListedCampaign]] = {}
+    rest: dict[Place, str] = {}
     twice = changed = 0
     is_wanted = (lambda text: True) if name is None else compile_pattern(name)
     for scope, item in roster.rows():
+        place = _place_of(scope, item.campaign_id)
         if is_wanted(item.name or ""):
-            twice += item.campaign_id in rows
-            known = rows.setdefault(item.campaign_id, (scope, item))
+            twice += place in rows
+            known = rows.setdefault(place, (scope, item))
             if choose_worse(known[1], item) is not known[1]:
-                rows[item.campaign_id] = (scope, item)
+                rows[place] = (scope, item)
                 changed += 1
+        else:
+            rest[place] = item.status or ""
     listings = roster.listings.values()
+    for one in listings:
+        rest |= {_place_of(one.scope, key): status for key, status in one.rest.items()}
     faults = (f"{describe_scope(one.scope)}: {describe_failure(one.failure)}" for one in listings if one.failure)
+    notes = (*_list_notes(listings, [key for *_, key in rows], twice, changed), *_list_unusual(rows.values()))
+    left_out = _count_states(status for place, status in rest.items() if place not in rows)
     return Discovery(
         tuple(rows.values()),
-        tuple(map(printable, _list_notes(listings, rows, twice, changed))),
+        tuple(map(printable, notes)),
         sum(listing.calls for listing in listings),
         elapsed_s,
         next((ListError(printable(fault)) for fault in faults), None),
+        left_out=left_out if is_whole else None,
     )
+
+
+def merge_discoveries(discoveries: Iterable[Discovery]) -> Discovery:
+    """Make one of the discoveries of several targets, each campaign once; they were made side by side.
+
+    What one of them lacks the whole lacks: its fault, its signal, a count of what was left out.
+    """
+    every = list(discoveries)
+    rows = {(_place_of(scope, item.campaign_id)): (scope, item) for one in reversed(every) for scope, item in one.rows}
+    order = dict.fromkeys(_place_of(scope, item.campaign_id) for one in every for scope, item in one.rows)
+    left_out = sum((Counter(one.left_out) for one in every), Counter[str]())
+    return Discovery(
+        tuple(rows[place] for place in order),
+        tuple(note for one in every for note in one.notes),
+        sum(one.calls for one in every),
+        max((one.elapsed_s for one in every), default=0.0),
+        next((one.fault for one in every if one.fault), None),
+        next((one.signum for one in every if one.signum is not None), None),
+        None if any(one.left_out is None for one in every) else left_out,
+        tuple(text for one in every for text in one.unread),
+    )
+
+
+def _place_of(scope: Scope, campaign_id: str) -> Place:
+    return scope.account_id, scope.stream_id, campaign_id
+
+
+def _count_states(statuses: Iterable[str]) -> dict[str, int]:
+    """Count states, the documented ones by their documented spelling."""
+    known = {status.lower(): status for status in STATUSES}
+    return dict(Counter(known.get(status.lower(), status) or UNTOLD for status in statuses))
+
+
+def _list_unusual(rows: Iterable[tuple[Scope, ListedCampaign]]) -> Iterable[str]:
+    """Say what is listed although nobody documented its state, and what is no usual campaign."""
+    items = [item for _, item in rows]
+    documented = {status.lower() for status in STATUSES}
+    odd = _count_states(item.status or "" for item in items if (item.status or "").lower() not in documented)
+    if odd:
+        counts = ", ".join(f"{number:,} {state}" for state, number in odd.items())
+        yield f"in a state that nobody documented, so it may run and is listed: {counts}"
+    if special := [item for item in items if not is_normal(item.execution_type)]:
+        named = ", ".join(f"{item.campaign_id} ({item.execution_type})" for item in special[:NAMED])
+        more = f" and {len(special) - NAMED:,} more" if len(special) > NAMED else ""
+        yield f"not of the execution type NORMAL: {named}{more}"
 
 
 def _list_notes(listings: Iterable[Listing], rows: Iterable[str], twice: int, changed: int) -> Iterable[str]:

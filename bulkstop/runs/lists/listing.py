@@ -11,9 +11,9 @@ the one that may call somebody counts, to the end of the reading.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from sys import getsizeof
+from sys import getsizeof, intern
 
 from bulkstop.engine.caller import Caller
 from bulkstop.kore.calls import PAGE, find_page, list_call
@@ -21,7 +21,7 @@ from bulkstop.kore.exchange import PageRange
 from bulkstop.kore.interpret import Page
 from bulkstop.kore.session import Perform
 from bulkstop.model import Attempt, ListedCampaign, Outcome, Scope, State
-from bulkstop.runs.lists.states import combine, state_of
+from bulkstop.runs.lists.states import RUNNING_STATUSES, combine, runs_now, state_of
 from bulkstop.text import format_count
 
 READINGS = 3
@@ -49,18 +49,36 @@ Enough = Callable[[Sequence[ListedCampaign]], bool]
 class ListFilter:
     """Which campaigns of a scope are asked for: those in one of the statuses, with one of the priorities; empty is any.
 
-    The letter case of a status does not matter to us; the service is asked with the one given.
+    The letter case of a status does not matter to us; the service is asked with the one given. With `running` all that
+    may run now are wanted as well, in whatever status: the service is asked for its whole list, or, if `is_narrow`, for
+    the documented statuses alone.
     """
 
     statuses: tuple[str, ...] = ()
     priorities: tuple[int, ...] = ()
+    running: bool = False
+    is_narrow: bool = False
 
     def fits(self, item: ListedCampaign) -> bool:
         """Tell whether a campaign is wanted: a service may not heed what it is asked for."""
+        return self._fits_status(item) and (not self.priorities or item.priority in self.priorities)
+
+    def _fits_status(self, item: ListedCampaign) -> bool:
         known = {status.lower() for status in self.statuses}
-        return (not known or (item.status or "").lower() in known) and (
-            not self.priorities or item.priority in self.priorities
-        )
+        is_any = not known and not self.running
+        return is_any or (self.running and runs_now(item)) or (item.status or "").lower() in known
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the service is asked for its whole list, though not all of that is wanted."""
+        return self.running and not self.is_narrow
+
+    @property
+    def asked(self) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """The statuses and priorities that the service is asked for; those of a whole list are told apart here."""
+        if self.is_whole:
+            return (), ()
+        return (*(RUNNING_STATUSES if self.running else ()), *self.statuses), self.priorities
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +86,8 @@ class Listing:
     """What a scope's list gave: each wanted campaign by its id, and a line for each that cannot be used.
 
     With a `failure` the list was not read to its end; with a `doubt` it was, but may lack what came or went meanwhile.
-    `doubled` counts the campaigns that stand more than once in the list.
+    `doubled` counts the campaigns that stand more than once in the list. Of a whole list `rest` has the status of each
+    campaign that is not wanted.
     """
 
     scope: Scope
@@ -78,6 +97,7 @@ class Listing:
     doubt: str | None = None
     failure: Attempt | None = None
     doubled: int = 0
+    rest: Mapping[str, str] = field(default_factory=dict)
 
 
 class Allowance:
@@ -170,7 +190,7 @@ class _Reading:
         """Get the page that holds row number `start`."""
         at = find_page(start, self._most)
         self._calls += 1
-        call = list_call(self._scope, at, *self._filters, any_id=self._any_id)
+        call = list_call(self._scope, at, *self._wanted.asked, any_id=self._any_id)
         page = await self._caller.call(partial(self._perform, call))
         if isinstance(page, Page) and at.skip == 0 and page.more and 1 < page.rows < at.limit:
             self._most = page.rows  # the service gives no longer pages
@@ -204,10 +224,6 @@ class _Reading:
         return self._bytes > MOST_BYTES
 
     @property
-    def _filters(self) -> tuple[tuple[str, ...], tuple[int, ...]]:
-        return self._wanted.statuses, self._wanted.priorities
-
-    @property
     def _seen(self) -> int:
         return len(self._items) + len(self._unusable)
 
@@ -218,7 +234,7 @@ class _Reading:
         elif item.campaign_id in self._doubled:
             item = combine(known, item)
         if not self._wanted.fits(item) and state_of(item) is State.NOT_RUNNING:
-            item = item._replace(name=None, updated_at=None)  # nobody will read them, and they are most of a long list
+            item = item.without_texts()  # nobody will read them
         self._items[item.campaign_id] = item
 
     def _charge(self, size: int) -> None:
@@ -228,10 +244,13 @@ class _Reading:
     def _make_listing(self, doubt: str | None = None, failure: Attempt | None = None) -> Listing:
         is_usable = failure is None or not self.is_full
         items = {key: item for key, item in self._items.items() if is_usable and self._wanted.fits(item)}
-        self._charge(sum(map(_size_of, items.values())) - self._bytes)  # what is not in the listing is free again
-        return Listing(
-            self._scope, items, tuple(self._unusable), self._calls, doubt, failure, doubled=len(self._doubled)
-        )
+        rest = self._list_rest(items) if is_usable and self._wanted.is_whole else {}
+        kept = sum(map(_size_of, items.values())) + ROW_BYTES * len(rest)
+        self._charge(kept - self._bytes)  # what is not in the listing is free again
+        return Listing(self._scope, items, tuple(self._unusable), self._calls, doubt, failure, len(self._doubled), rest)
+
+    def _list_rest(self, items: Mapping[str, ListedCampaign]) -> dict[str, str]:
+        return {key: intern(item.status or "") for key, item in self._items.items() if key not in items}
 
 
 class _Pass:

@@ -14,6 +14,11 @@ so a list that was read before a run is no reason to send it no stop."""
 TO_COME = frozenset({"scheduled", "rescheduled"})
 """Statuses of campaigns that start by themselves."""
 
+RUNNING_STATUSES = ("Active", "Preparing")
+"""The documented statuses of campaigns that run now."""
+_DO_NOT_RUN = frozenset({"completed", "stopped", READY, "paused"}) | TO_COME
+"""The documented statuses of all others."""
+
 _AT_REST = {status.lower(): status for status in AT_REST}
 
 BY_WEIGHT = (State.RUNNING, State.SCHEDULED, State.UNKNOWN, State.NOT_RUNNING)
@@ -81,6 +86,14 @@ def state_of(item: ListedCampaign) -> State:
     return State.RUNS_AGAIN if item.recurs else State.NOT_RUNNING
 
 
+def runs_now(item: ListedCampaign) -> bool:
+    """Tell whether a campaign may call somebody right now: its status is not one of those known to call nobody.
+
+    A status that nobody documented, or that is not told, may be one of a campaign that runs.
+    """
+    return (item.status or "").lower() not in _DO_NOT_RUN
+
+
 def status_at_rest(item: ListedCampaign) -> str | None:
     """Return the status of a campaign that has ended, as the service documents it; None for one that has another."""
     return _AT_REST.get((item.status or "").lower())
@@ -101,10 +114,13 @@ def combine(one: ListedCampaign, other: ListedCampaign) -> ListedCampaign:
     )
 
 
-def _weigh(item: ListedCampaign) -> tuple[int, bool]:
-    """Return the place of a status: a campaign that is only saved is one that somebody may start."""
+def _weigh(item: ListedCampaign) -> tuple[int, bool, bool]:
+    """Return the place of a status: one that calls nobody for the moment comes after one that may call right now.
+
+    A campaign that is only saved is one that somebody may start.
+    """
     state = state_of(item._replace(is_recurring=None))
-    return BY_WEIGHT.index(state), (item.status or "").lower() != READY
+    return BY_WEIGHT.index(state), not runs_now(item), (item.status or "").lower() != READY
 
 
 def _choose_latest(before: Outcome | None, now: Outcome | None) -> Outcome | None:

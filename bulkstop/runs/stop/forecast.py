@@ -13,7 +13,7 @@ from bulkstop.engine.limits.estimate import Departures, Places, Stored, Workers,
 from bulkstop.engine.readback import ListWork
 from bulkstop.report.stop.plan import Forecast
 from bulkstop.runs import host
-from bulkstop.runs.wiring import make_quota, open_quota_store
+from bulkstop.runs.wiring import Accounts, make_quota, open_quota_store
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 
@@ -28,12 +28,17 @@ class CallCost(NamedTuple):
     calls_each: float = 1.0
 
 
-def forecast_accounts(plan: Plan, settings: Settings, seconds_left: float | None) -> list[Forecast]:
+def forecast_accounts(
+    plan: Plan, settings: Settings, seconds_left: float | None, known: Accounts | None = None
+) -> list[Forecast]:
     """Say for each account what the quota leaves right now, and when its first and last stop can leave.
 
+    Of the accounts that are `known` this process has made calls, which count where no store remembers them.
     Raises SettingsError when the quota store cannot be used.
     """
     ages = host.run(_read_ages(plan, settings), fast=False)
+    if known is not None and not ages:
+        ages = {account_id: known.read_ages(account_id) for account_id in plan.accounts} if settings.quota else {}
     forecast = _Forecaster(settings, seconds_left)
     return [forecast(account_id, campaigns, ages.get(account_id)) for account_id, campaigns in plan.accounts.items()]
 

@@ -6,7 +6,7 @@ import platform
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -183,6 +183,16 @@ class RunJournal:
         ended = self._with_fault(self._with_missing(summary))
         self._note(ended.reason, **_end_fields(ended))
         return self._with_fault(ended)
+
+    @property
+    def recorded_inputs(self) -> Collection[str]:
+        """The names of what the run before has read, as far as the manifest says."""
+        return self._manifest.last.inputs if self._manifest else ()
+
+    @property
+    def was_opened(self) -> bool:
+        """Tell whether a run has begun to write to it."""
+        return bool(self._section)
 
     @property
     def is_file(self) -> bool:

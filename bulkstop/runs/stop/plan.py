@@ -4,12 +4,23 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from bulkstop import source
 from bulkstop.errors import InputError
+from bulkstop.impact import execution_type_of, is_normal
 from bulkstop.model import Campaign, Defaults, Outcome, Pace, Result, Row
 from bulkstop.redact import hide_password
-from bulkstop.report.stop.plan import UNUSABLE_SHOWN, Deadline, Forecast, GuardFacts, PlanFacts, UnusableRow
+from bulkstop.report.stop.plan import (
+    SPECIAL_SHOWN,
+    UNUSABLE_SHOWN,
+    Deadline,
+    Forecast,
+    GuardFacts,
+    PlanFacts,
+    SpecialCampaign,
+    UnusableRow,
+)
 from bulkstop.report.store import StoreFacts
 from bulkstop.runs.stop.input_files import paths_in
 from bulkstop.runs.stop.reading import check_clean, describe_reading
@@ -23,6 +34,9 @@ from bulkstop.source.rows import ColumnChoice, read_campaigns
 from bulkstop.source.understood import Understood
 from bulkstop.text import format_count
 from bulkstop.text.clock import format_clock
+
+if TYPE_CHECKING:
+    from bulkstop.report.lists.discovery import Discovery
 
 Inputs = Sequence[str] | Iterable[Campaign]
 """Paths of lists, `-` for standard input; or campaigns made by hand."""
@@ -76,11 +90,13 @@ def describe_plan(
     profile: str | None = None,
     unusable: int | None = UNUSABLE_SHOWN,
     store: StoreFacts | None = None,
+    running: "tuple[str, Discovery] | None" = None,
 ) -> PlanFacts:
     """Return all that a plan shows; `begins_at` is the unix time at which the run would begin, by default now.
 
     `config` and `profile` are the file and the profile that the settings were taken from, if they were.
-    Of the rows that cannot be used it has so many, all with None. `store` is where calls are counted.
+    Of the rows that cannot be used it has so many, all with None, as of the campaigns that are not NORMAL. `store` is
+    where calls are counted, `running` the list that the run has made itself, and of what.
     Without `forecasts` nothing is said about the time that the run takes. Raises SettingsError for impossible waves.
     """
     begins_at = time.time() if begins_at is None else begins_at
@@ -114,12 +130,24 @@ def describe_plan(
         unusable=tuple(islice(_find_unusable(plan), unusable)),
         store=store,
         inputs=describe_reading(plan.understood, settings),
+        not_normal=plan.looks.not_normal,
+        special=tuple(islice(_find_special(plan), None if unusable is None else SPECIAL_SHOWN)),
+        running=running,
     )
 
 
 def _find_unusable(plan: Plan) -> Iterator[UnusableRow]:
     if plan.held_invalid:
         yield from (UnusableRow.of(each) for each in plan.held_results() if each.outcome is Outcome.INVALID)
+
+
+def _find_special(plan: Plan) -> Iterator[SpecialCampaign]:
+    if not plan.looks.not_normal:
+        return
+    for account_id in plan.accounts:
+        for each in plan.campaigns(account_id):
+            if not is_normal(kind := execution_type_of(each)):
+                yield SpecialCampaign(each.campaign_id, each.name, account_id, kind or "")
 
 
 def _deadline(plan: Plan, settings: Settings, forecasts: Sequence[Forecast], begins_at: float) -> Deadline | None:

@@ -191,7 +191,7 @@ def _keep(settings: Settings, observe: Observe, listing: Listing) -> Listing:
         observe(Warned(f"the list of {_describe(listing.scope)}: {listing.doubt}"))
     keeps_names = settings.disable_schedule
     items = {
-        key: item._replace(name=item.name if keeps_names else None, updated_at=None)
+        key: item.without_texts()._replace(name=item.name if keeps_names else None)
         for key, item in listing.items.items()
     }
     return replace(listing, items=items)

@@ -81,7 +81,7 @@ def _odd_priorities(sample: Sample, order: Order) -> Iterator[str]:
         what = (
             f"that matters with {name_setting('order', 'priority')} only"
             if order is Order.INPUT
-            else "sent after all others"
+            else f"sent after all others{' of its kind' if order is Order.IMPACT else ''}"
         )
         yield printable(f"{are}; {what}; the first is {sample.first[0]}")
 

@@ -10,8 +10,8 @@ from bulkstop.report.lists.discovery import Discovery, format_verdict
 
 SMS = Scope("a1", "st-1", "st-1", CampaignType.SMS)
 RECURRING = (
-    "DONE: 1 campaign (0 voice, 1 sms); 1 recurring: a stop does not end their schedule; 1 call in 0.0 s; "
-    "written to r.csv"
+    "DONE: 1 campaign (0 voice, 1 sms); nothing else was asked for; 1 recurring: a stop does not end their schedule; "
+    "1 call in 0.0 s; written to r.csv"
 )
 ONE = (SMS, ListedCampaign("cd-1", CampaignType.SMS, is_recurring=True))
 
@@ -23,7 +23,10 @@ ONE = (SMS, ListedCampaign("cd-1", CampaignType.SMS, is_recurring=True))
             {"rows": (ONE,), "calls": 1},
             RECURRING,
         ),
-        ({"calls": 2}, "DONE: no campaign fits; an empty list; 2 calls in 0.0 s; written to r.csv"),
+        (
+            {"calls": 2, "left_out": {"Paused": 4, "Ready": 201}},
+            "DONE: no campaign fits; an empty list; left out: 201 Ready, 4 Paused; 2 calls in 0.0 s; written to r.csv",
+        ),
         (
             {"rows": (ONE,), "fault": ListError("HTTP\t503")},
             "NOT COMPLETE: the list could not be read to its end; HTTP\ufffd503; nothing was written",

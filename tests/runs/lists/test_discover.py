@@ -15,7 +15,7 @@ from bulkstop.kore.calls import Call, T
 from bulkstop.kore.exchange import Response
 from bulkstop.model import Attempt, Campaign, CampaignType, Defaults, ListedCampaign, Scope
 from bulkstop.report.lists.discovery import COLUMNS, to_csv, to_jsonl
-from bulkstop.runs.lists.discover import make_discovery
+from bulkstop.runs.lists.discover import make_discovery, make_filter
 from bulkstop.runs.lists.listing import ListFilter, Listing
 from bulkstop.runs.lists.roster import Roster
 from bulkstop.text.cells import is_kept
@@ -24,7 +24,10 @@ from tests.runs.lists.test_listing import read as read_lists
 
 VOICE = Scope("a1", "st-1", "app-1", CampaignType.VOICE)
 SMS = VOICE._replace(campaign_type=CampaignType.SMS)
-PROMO = ListedCampaign("cd-1", CampaignType.VOICE, "Promo", "Active", 2, True, True, "2025-12-05T12:01:35.312Z")
+PROMO = ListedCampaign(
+    *("cd-1", CampaignType.VOICE, "Promo", "Active", 2, True, True, "2025-12-05T12:01:35.312Z"),
+    *("Power", "NORMAL", "2025-12-05T13:00:00.000Z", 7),
+)
 Rows = list[tuple[Scope, ListedCampaign]]
 
 IDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1).filter(
@@ -43,6 +46,10 @@ ROWS = st.lists(
         st.none() | st.booleans(),
         st.none() | st.booleans(),
         TEXTS,
+        TEXTS,
+        TEXTS,
+        TEXTS,
+        st.none() | st.integers(0, 9),
     ),
     unique_by=lambda row: row[1].campaign_id,
 )
@@ -61,9 +68,11 @@ def test_csv() -> None:
     """The list has the columns that are promised, in order."""
     rows = [(VOICE, PROMO), (SMS, ListedCampaign("cd-2", CampaignType.SMS))]
     assert to_csv(rows).decode() == (
-        "campaign_id,campaign_type,account_id,stream_id,iid,name,status,priority,recurring,updated_at\n"
-        "cd-1,voice,a1,st-1,app-1,Promo,Active,2,true,2025-12-05T12:01:35.312Z\n"
-        "cd-2,sms,a1,st-1,app-1,,,,,\n"
+        "campaign_id,campaign_type,account_id,stream_id,iid,name,status,priority,recurring,updated_at,"
+        "dialing_mode,execution_type,instance_updated_at,messages_sent\n"
+        "cd-1,voice,a1,st-1,app-1,Promo,Active,2,true,2025-12-05T12:01:35.312Z,"
+        "Power,NORMAL,2025-12-05T13:00:00.000Z,7\n"
+        "cd-2,sms,a1,st-1,app-1,,,,,,,,,\n"
     )
 
 
@@ -72,10 +81,12 @@ def test_jsonl() -> None:
     lines = to_jsonl([(VOICE, PROMO), (SMS, ListedCampaign("cd-2", CampaignType.SMS))]).splitlines()
     assert json.loads(lines[0]) == dict(
         zip(
-            COLUMNS, ["cd-1", "voice", "a1", "st-1", "app-1", "Promo", "Active", 2, True, PROMO.updated_at], strict=True
+            COLUMNS,
+            ["cd-1", "voice", "a1", "st-1", "app-1", "Promo", "Active", 2, True, *PROMO[7:]],
+            strict=True,
         )
     )
-    assert list(json.loads(lines[1]).values())[5:] == [None] * 5
+    assert list(json.loads(lines[1]).values())[5:] == [None] * 9
 
 
 def test_nothing_found(tmp_path: Path) -> None:
@@ -139,7 +150,7 @@ class Once:
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     value=st.one_of(VALUES, PAGES),
-    wanted=st.sampled_from([ListFilter(), ListFilter(("Active",)), ListFilter((), (1, 2))]),
+    wanted=st.sampled_from([ListFilter(), ListFilter(("Active",)), ListFilter((), (1, 2)), ListFilter(running=True)]),
 )
 def test_any_answer_makes_a_sound_list(value: object, wanted: ListFilter, tmp_path: Path) -> None:
     """Whatever a service answers ends in a failure with its reason, or in a list that `stop` can read."""
@@ -189,3 +200,69 @@ def test_a_campaign_that_runs_as_one_of_two_types(turned: bool) -> None:
     but = "" if turned else ", but for 1 of which only the other one runs"
     both = "campaigns listed as of both types: 1; each is written once, as of the type listed first"
     assert f"{both}{but}" in found.notes
+
+
+STATES = ["Active", "preparing", "Rerun", None, "Ready", "Paused", "COMPLETED", "Stopped", "Scheduled", "Rescheduled"]
+
+
+def test_what_runs() -> None:
+    """What runs is what is Active, Preparing or in a state that nobody documented; the others are counted by state."""
+    body = json.dumps(
+        {
+            "status": "success",
+            "data": {"results": [{"_id": f"cd-{n}", "status": state} for n, state in enumerate(STATES)]},
+        }
+    ).encode()
+    (one,) = read_lists(Once(body), VOICE, wanted=make_filter())
+    found = make_discovery(Roster({VOICE: one}), is_whole=True)
+    assert [item.status for _, item in found.rows] == ["Active", "preparing", "Rerun", None]
+    assert found.left_out == dict.fromkeys(["Ready", "Paused", "Completed", "Stopped", "Scheduled", "Rescheduled"], 1)
+    assert "in a state that nobody documented, so it may run and is listed: 1 Rerun, 1 no state" in found.notes
+
+
+def test_what_is_left_out_is_counted_once() -> None:
+    """What a name or a priority leaves out is counted by its state, and what both lists have is counted once."""
+    rows = [{"_id": "cd-1", "name": "A"}, {"_id": "cd-2", "name": "B"}, {"_id": "cd-3", "status": "Ready"}]
+    body = json.dumps(
+        {"status": "success", "data": {"results": [{"status": "Active", "priority": "5"} | row for row in rows]}}
+    ).encode()
+    lists = Roster({one.scope: one for one in read_lists(Once(body), VOICE, SMS, wanted=make_filter())})
+    found = make_discovery(lists, "A", is_whole=True)
+    assert ([item.campaign_id for _, item in found.rows], found.left_out) == (["cd-1"], {"Active": 1, "Ready": 1})
+    lists = Roster({one.scope: one for one in read_lists(Once(body), VOICE, wanted=make_filter(priorities=[1]))})
+    assert make_discovery(lists, is_whole=True).left_out == {"Active": 2, "Ready": 1}
+
+
+@pytest.mark.parametrize(
+    ("words", "asked", "fits"),
+    [
+        (["running"], (), ["Active", "Preparing", "Rerun"]),
+        (["running", "Scheduled"], (), ["Active", "Preparing", "Rerun", "Scheduled"]),
+        (["Scheduled"], ("Scheduled",), ["Scheduled"]),
+        (["Scheduled", "all"], (), ["Active", "Preparing", "Rerun", "Scheduled", "Ready"]),
+        ([], (), ["Active", "Preparing", "Rerun", "Scheduled", "Ready"]),
+    ],
+)
+def test_words_for_states(words: list[str], asked: tuple[str, ...], fits: list[str]) -> None:
+    """`running` adds all that may run, `all` is any state; the service is asked for its whole list for both."""
+    wanted = make_filter(words)
+    states = ["Active", "Preparing", "Rerun", "Scheduled", "Ready"]
+    assert [state for state in states if wanted.fits(PROMO._replace(status=state))] == fits
+    assert wanted.asked == (asked, ())
+
+
+def test_emergencies_are_named() -> None:
+    """What is not of the execution type NORMAL is named; one that is not told is no reason for a word."""
+    kinds = ["normal", None, "EMERGENCY", "Odd"]
+    items = {f"cd-{n}": PROMO._replace(campaign_id=f"cd-{n}", execution_type=kind) for n, kind in enumerate(kinds)}
+    found = make_discovery(Roster({VOICE: Listing(VOICE, items)}))
+    assert "not of the execution type NORMAL: cd-2 (EMERGENCY), cd-3 (Odd)" in found.notes
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_two_rows_the_one_that_runs_now(turned: bool) -> None:
+    """Of two rows of a campaign, paused and active, the one that runs now counts, whichever comes first."""
+    rows = [{"_id": "cd-1", "status": "Paused"}, {"_id": "cd-1", "status": "Active"}]
+    body = json.dumps({"status": "success", "data": {"results": rows[::-1] if turned else rows}}).encode()
+    (one,) = read_lists(Once(body), VOICE, wanted=make_filter())
+    assert [item.status for item in one.items.values()] == ["Active"]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bulkstop.model import Campaign, CampaignType, FailureCap, Limit, Outcome, Result, Row
+from bulkstop.model import Campaign, CampaignType, FailureCap, Limit, Order, Outcome, Result, Row
 from bulkstop.report.stop.plan import Forecast, format_plan, plan_to_json
 from bulkstop.runs.stop.forecast import forecast_accounts
 from bulkstop.runs.stop.plan import describe_plan, make_plan
@@ -56,6 +56,8 @@ def test_a_plan_as_a_machine_reads_it() -> None:
         "rows": 11,
         "to_send": 8,
         "types": {"voice": 7, "sms": 1},
+        "running": None,
+        "not_normal": [],
         "duplicates": 1,
         "invalid": 1,
         "protected": 1,
@@ -166,6 +168,21 @@ def test_nothing_to_send_needs_no_confirmation(tmp_path: Path) -> None:
         found = plan_to_json(describe_plan(plan, given, "-", forecasts=forecast_accounts(plan, given, None)))
     assert (found["to_send"], found["protected"]) == (0, 2)
     assert (found["confirmation"], found["first_stop"], found["last_stop"], found["accounts"]) == (None, None, None, [])
+
+
+def test_what_is_not_normal_is_named() -> None:
+    """The plan of any list names the campaigns of another execution type, ten at most, and a machine gets all."""
+    rows: list[Row] = [campaign(n)._replace(row={"executionType": "Normal"}) for n in range(1, 4)]
+    rows += [campaign(n)._replace(name="Alarm", row={"campaignExecutionType": "EMERGENCY"}) for n in range(4, 16)]
+    with Plan(rows, order=Order.IMPACT) as plan:
+        lines = format_plan(describe_plan(plan, settings(order=Order.IMPACT), "-"))
+        everything = plan_to_json(describe_plan(plan, settings(), "-", unusable=None))["not_normal"]
+        assert [each.campaign_id for each in plan.campaigns("a")][-3:] == ["cd-1", "cd-2", "cd-3"]
+    named = [line.split(None, 2)[2] for line in lines if line.startswith("  not NORMAL")]
+    assert (len(named), named[0]) == (10, "cd-4 (Alarm): execution type EMERGENCY, account a")
+    assert any("and 2 more; " in line for line in lines)
+    assert any(line.startswith("  order") and "what harms most first" in line for line in lines)
+    assert [each["campaign_id"] for each in everything] == [f"cd-{n}" for n in range(4, 16)]
 
 
 def test_the_first_unusable_rows_are_named() -> None:

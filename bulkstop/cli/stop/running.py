@@ -1,0 +1,149 @@
+"""`--running`: the list of what runs, made by the command itself and kept beside its results."""
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from bulkstop.cli.files import check_written, use_store
+from bulkstop.cli.options import read_profile_keys
+from bulkstop.cli.stop.command import MadeList, stop_list
+from bulkstop.cli.stop.options import TYPES, StopOptions, name_by_time
+from bulkstop.cli.terminal import print_err
+from bulkstop.errors import BulkstopError, SettingsError
+from bulkstop.files.whole import AtomicFile, beside, find_free_name, is_device
+from bulkstop.model import SIGNALS, Order
+from bulkstop.report.lists.discovery import Discovery, describe_rest, to_csv
+from bulkstop.report.verdict import format_not_stopped_at_all
+from bulkstop.runs.stop.journal import RunJournal
+from bulkstop.runs.wiring import Accounts, check_time
+from bulkstop.settings import Settings
+from bulkstop.source.protect import read_protection
+from bulkstop.text import printable
+
+LIST = ".list"
+"""What the name of the list has after that of the result file, before its ending."""
+NUMBER = re.compile(rf"{re.escape(LIST)}(-\d+)\.csv\Z")
+"""The number of a list whose usual name was taken."""
+
+
+class NoListError(BulkstopError):
+    """There is no list to be stopped; the message is the verdict, `exit_code` that of the run."""
+
+    def __init__(self, why: str, exit_code: int) -> None:
+        super().__init__(format_not_stopped_at_all(why))
+        self.exit_code = exit_code
+
+
+def stop_running(ctx: click.Context, options: StopOptions, settings: Settings) -> int:
+    """List what runs, and stop that as a list is stopped."""
+    try:
+        return stop_list(ctx, options, settle_settings(ctx, settings), open_list)
+    except NoListError as why:
+        print_err(str(why))
+        return why.exit_code
+
+
+def settle_settings(ctx: click.Context, settings: Settings) -> Settings:
+    """Return the settings of a run that lists for itself: what harms most is first, unless an order is given.
+
+    The list was just read, so it is not read once more for what runs.
+    """
+    is_typed = ctx.get_parameter_source("order") is not ParameterSource.DEFAULT
+    order = settings.order if is_typed or "order" in read_profile_keys(ctx) else Order.IMPACT
+    ctx.obj = settled = replace(settings, order=order, only_running=False)
+    return settled
+
+
+@contextmanager
+def open_list(options: StopOptions, settings: Settings, journal: RunJournal) -> Iterator[MadeList]:
+    """List what runs into a file that goes with the results; unless they come to be, it is taken away again.
+
+    A run that goes on with its result file goes on with its list. Raises NoListError when nothing was found.
+    """
+    if journal.past is not None:
+        kept = find_kept_list(options.target, journal)
+        yield MadeList((kept,), doubts=[f"{kept} is gone on with; what started since it was made is not in it"])
+        return
+    journal.check_open()
+    check_time(settings)
+    read_protection(settings.protect)
+    path = name_list(options.target)
+    check_written([("--running:", path)], settings, click.get_current_context().params["config"])
+    file = AtomicFile(path, is_derived=True)
+    discovery, accounts = _find(options, settings)
+    _check_found(discovery)
+    file.save(to_csv(discovery.rows))
+    unlisted = explain_fault(discovery) if discovery.fault else None
+    try:
+        yield MadeList((path,), (path, discovery), accounts, list_doubts(discovery), discovery.unread, unlisted)
+    finally:
+        if not journal.was_opened:
+            with suppress(OSError):
+                os.unlink(path)  # noqa: PTH108 - a name of our own
+
+
+def _find(options: StopOptions, settings: Settings) -> tuple[Discovery, Accounts | None]:
+    from bulkstop.cli.discover import note_odd_statuses, print_rest
+    from bulkstop.engine.caller import ignore_rest
+    from bulkstop.runs.lists.discover import RUNNING, choose_types, make_filter
+    from bulkstop.runs.lists.running import find_running
+
+    statuses = options.wanted or (RUNNING,)
+    note_odd_statuses(statuses)
+    return find_running(
+        use_store(settings),
+        make_filter(statuses, options.priority or ()),
+        types=click.get_current_context().meta.get(TYPES) or choose_types(settings),
+        name=options.name,
+        signals=SIGNALS,
+        rests=ignore_rest if options.quiet else print_rest,
+    )
+
+
+def _check_found(discovery: Discovery) -> None:
+    """Raise what keeps a run from having a list: a signal, a service that gives none, nothing that fits."""
+    if discovery.signum is not None:
+        name = signal.Signals(discovery.signum).name
+        raise NoListError(f"ended by {name} while the list was read; nothing was sent", 128 + discovery.signum)
+    if discovery.rows:
+        return
+    if discovery.fault is not None:
+        why = printable(str(discovery.fault))
+        raise NoListError(f"the list could not be read to its end; {why}; nothing was found or sent", 3)
+    unread = "".join(f"; not looked at: {each}" for each in discovery.unread)
+    raise NoListError(f"nothing runs that fits; {describe_rest(discovery)}{unread}; nothing was sent", 2)
+
+
+def list_doubts(discovery: Discovery) -> list[str]:
+    """Return what a person must know of the list before it is stopped, that first which may hide what runs."""
+    fault = [explain_fault(discovery)] if discovery.fault else []
+    return [*fault, *(f"not looked at: {each}" for each in discovery.unread), *discovery.notes]
+
+
+def explain_fault(discovery: Discovery) -> str:
+    """Say that more may run than was found."""
+    return f"more may run than was found: {printable(str(discovery.fault))}"
+
+
+def name_list(target: str) -> str:
+    """Name the list after the result file; what keeps no results has no name, so the time is its name."""
+    stem = name_by_time("running") if target == "-" or is_device(target) else target
+    return find_free_name(f"{stem}{LIST}", ".csv")
+
+
+def find_kept_list(target: str, journal: RunJournal) -> str:
+    """Return the list of the run that is gone on with; raises SettingsError where that had another input."""
+    kept = next(iter(journal.recorded_inputs), beside(target, f"{LIST}.csv"))
+    number = match[1] if (match := NUMBER.search(kept)) else ""
+    if Path(kept).name != Path(beside(target, f"{LIST}{number}.csv")).name:
+        raise SettingsError(f"--running: {target} has the results of {kept}; give that in place of --running")
+    if not Path(kept).is_file():
+        raise SettingsError(f"--running: {kept}, the list of {target}, is not there; give -o with another file")
+    return kept

@@ -1,0 +1,101 @@
+"""Which campaigns do the most harm, by what a list tells of them.
+
+A run that goes by impact stops first what nobody else can end, and then what contacts the most people a minute:
+
+1. What is not of the execution type NORMAL: an emergency overrides schedule and calling hours and cannot be paused. A
+   type that nobody documented may be one, and so may an SMS campaign of which the list tells none.
+2. By dialing mode: Power dials several people for each agent, Agentless as many as its line takes, Progressive one for
+   each agent who is free, Preview one whom an agent has chosen. SMS campaigns have none: as no agent holds them back,
+   they stand with Agentless. A mode that nobody documented, or that is not told, may be the worst.
+3. By priority, 5 being the highest and what a campaign without one has: the highest has the largest share of the lines.
+4. The newest instance: it has the most contacts still before it.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from bulkstop.model import Campaign, CampaignType
+
+NORMAL = "normal"
+"""The only execution type that the vendor documents."""
+DEFAULT_PRIORITY = 5
+"""What the vendor takes a campaign without a priority to have."""
+
+_EMERGENCY = "emergency"
+_AGENTLESS = 2
+_MODES = {"power": 1, "agentless": _AGENTLESS, "progressive": 3, "preview": 4}
+_FACTS = {
+    "executiontype": "execution_type",
+    "campaignexecutiontype": "execution_type",
+    "dialingmode": "dialing_mode",
+    "instanceupdatedat": "instance_updated_at",
+    "campaigninstanceupdatedat": "instance_updated_at",
+    "updatedat": "updated_at",
+}
+"""What columns are called that tell of harm, by their letters alone."""
+_MOST_PRIORITY, _MOST_MS = 2**13, 2**43
+
+
+def is_normal(execution_type: str | None) -> bool:
+    """Tell whether an execution type gives no reason for a word; one that is not told gives none."""
+    return execution_type is None or execution_type.strip().casefold() in ("", NORMAL)
+
+
+def execution_type_of(campaign: Campaign) -> str | None:
+    """Return the execution type that the row of a campaign carries; None where it tells none."""
+    return read_facts(campaign.row).get("execution_type")
+
+
+def read_facts(row: Mapping[str, object] | None) -> dict[str, str]:
+    """Return what a row carries that tells of harm, whatever the columns are called; also where it is a result line."""
+    if not row:
+        return {}
+    inner = row.get("row")
+    facts = read_facts(inner) if isinstance(inner, Mapping) else {}
+    for name, value in row.items():
+        if (fact := _fact_of(name)) and isinstance(value, str) and (text := value.strip()):
+            facts[fact] = text
+    return facts
+
+
+def rank_impact(campaign: Campaign, *, is_odd: bool = False) -> int:
+    """Return the place of a campaign in a run that goes by impact, the smallest being the first; below 2**62.
+
+    Where a priority stands that cannot be read (`is_odd`), it is after all others of its kind.
+    """
+    facts = read_facts(campaign.row)
+    priority = campaign.priority if campaign.priority is not None else DEFAULT_PRIORITY
+    urgency = 0 if is_odd else max(0, min(priority, _MOST_PRIORITY - 2)) + 1
+    place = _rank_type(campaign.campaign_type, facts.get("execution_type"))
+    place = place * 8 + _rank_mode(campaign.campaign_type, facts.get("dialing_mode"))
+    place = place * _MOST_PRIORITY + (_MOST_PRIORITY - 1 - urgency)
+    at_ms = _read_ms(facts.get("instance_updated_at") or facts.get("updated_at") or "")
+    return place * _MOST_MS + (_MOST_MS - 1 - at_ms)
+
+
+@lru_cache(maxsize=1024)
+def _fact_of(name: str) -> str | None:
+    return _FACTS.get("".join(filter(str.isalnum, name)).lower())
+
+
+def _rank_type(kind: CampaignType, execution_type: str | None) -> int:
+    if not is_normal(execution_type):
+        return 0 if _EMERGENCY in (execution_type or "").casefold() else 1
+    return 2 if execution_type is None and kind is CampaignType.SMS else 3
+
+
+def _rank_mode(kind: CampaignType, mode: str | None) -> int:
+    if mode is None:
+        return _AGENTLESS if kind is CampaignType.SMS else 0
+    return _MODES.get("".join(filter(str.isalnum, mode)).lower(), 0)
+
+
+def _read_ms(text: str) -> int:
+    """Return a time in unix milliseconds; 0 for what is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+        unix_s = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return 0
+    return max(0, min(int(unix_s * 1000), _MOST_MS - 1))

@@ -1,0 +1,292 @@
+"""List what runs as the first step of a stop: what is known to run at once, the rest with the quota that is left.
+
+A list of thousands takes longer to read than what runs in it takes to stop. So the service is first asked for the
+documented states of campaigns that run, which are a page or two; then as much of its whole list is read as the quota
+leaves when each campaign found has its stop, for states that nobody documented. What was not looked at is said.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+from bulkstop.engine.caller import OnRest, ignore_rest
+from bulkstop.engine.limits.clock import elapsed_s
+from bulkstop.engine.limits.estimate import add_stored
+from bulkstop.errors import BulkstopError, ListError, SettingsError
+from bulkstop.kore.calls import STATUSES, Call, list_call
+from bulkstop.kore.exchange import PageRange
+from bulkstop.kore.session import Perform
+from bulkstop.model import Attempt, CampaignType, Outcome, Scope
+from bulkstop.report.lists.discovery import Discovery
+from bulkstop.runs import host
+from bulkstop.runs.lists.discover import list_scopes, make_discovery, merge_discoveries, run_listing
+from bulkstop.runs.lists.listing import ListFilter, Listing, read_listing
+from bulkstop.runs.lists.roster import SIDE_BY_SIDE, Roster, read_roster, run_by_account
+from bulkstop.runs.lists.states import describe_failure, describe_scope
+from bulkstop.runs.parts import Parts
+from bulkstop.runs.wiring import Accounts
+from bulkstop.settings import Settings
+from bulkstop.text import format_count, format_duration, printable
+from bulkstop.text.likeness import compile_pattern
+
+T = TypeVar("T")
+
+LOOK_ON_S = 30.0
+"""The longest that stops wait while the rest of the lists is read."""
+LONGEST_WAIT_S = 2.0
+"""A longer wait for a place in the quota means that none is left."""
+
+
+SPARE = 20
+"""Stops for each of which one more call is kept, in case that one of them is tried again."""
+
+
+class Found(NamedTuple):
+    """What was found, and what the accounts may still do after the calls that it took."""
+
+    discovery: Discovery
+    accounts: Accounts | None = None
+
+
+def find_running(
+    settings: Settings,
+    wanted: ListFilter,
+    *,
+    types: Sequence[CampaignType],
+    name: str | None = None,
+    signals: Sequence[int] = (),
+    rests: OnRest = ignore_rest,
+) -> Found:
+    """List what is wanted in the settings' account and stream, before it is stopped; `name` is a pattern.
+
+    One of the `signals` ends it at once. Raises a BulkstopError when no call could be made at all.
+    """
+    scopes = list_scopes(settings, types)
+    accounts: list[Accounts] = []
+
+    async def read(parts: Parts) -> Discovery:
+        accounts.append(parts.accounts)
+        return merge_discoveries([await list_target(parts, wanted, scopes, name, rests)])
+
+    discovery = host.run(run_listing(settings, read, signals), fast=False)
+    return Found(discovery, accounts[0] if accounts else None)
+
+
+async def list_target(
+    parts: Parts,
+    wanted: ListFilter,
+    scopes: Sequence[Scope],
+    name: str | None = None,
+    rests: OnRest = ignore_rest,
+) -> Discovery:
+    """List what is wanted in these scopes, with the credentials and the quota of one target.
+
+    What was found counts although a list could not be read to its end: that is then the `fault`.
+    """
+    began, accounts = time.monotonic(), parts.accounts.of_run(rests=rests)
+    first = replace(wanted, is_narrow=wanted.running)
+    any_id = parts.settings.any_id
+    try:
+        roster = await read_roster(scopes, parts.perform, accounts.caller, first, any_id=any_id)
+    except SettingsError:
+        raise
+    except BulkstopError as fault:
+        return Discovery(fault=fault, elapsed_s=time.monotonic() - began)
+    stops = _count_stops(roster, name, parts.settings)
+    rest = await _LookOn(parts, wanted, first, roster, stops).read() if wanted.is_whole else {}
+    both = {scope: _join(one, rest.get(scope)) for scope, one in roster.listings.items()}
+    discovery = make_discovery(Roster(both), name, is_whole=wanted.is_whole or wanted.asked == ((), ()))
+    unread = tuple(printable(text) for scope in rest for text in _explain_unread(scope, rest[scope]))
+    lacks = (
+        text for scope, one in roster.listings.items() if (text := _explain_lack(one, both[scope], rest.get(scope)))
+    )
+    doubt = discovery.fault or next((ListError(printable(text)) for text in lacks), None)
+    return replace(discovery, fault=doubt, unread=unread, elapsed_s=time.monotonic() - began)
+
+
+class _Rest(NamedTuple):
+    """What a second reading of a list gave, the calls it took, how many campaigns it saw, and the service counts.
+
+    Of a list that was not read to its end `odd` are those that the service counts in states that nobody documented.
+    """
+
+    listing: Listing | None = None
+    calls: int = 0
+    seen: int = 0
+    total: int | None = None
+    odd: int | None = None
+    is_late: bool = False
+
+
+class _LookOn:
+    """Reads whole lists as far as the quota goes when what was found has its stops."""
+
+    def __init__(
+        self, parts: Parts, wanted: ListFilter, first: ListFilter, roster: Roster, stops: Mapping[Scope, int]
+    ) -> None:
+        self._parts = parts
+        self._wanted = wanted
+        self._first = first
+        self._roster = roster
+        self._stops = stops
+        self._until = time.monotonic() + LOOK_ON_S
+        self._rest: dict[Scope, _Rest] = {}
+
+    async def read(self) -> Mapping[Scope, _Rest]:
+        """Return what each scope's list has beyond what was found."""
+        by_account: dict[str, list[Scope]] = {}
+        for scope in self._stops:
+            by_account.setdefault(scope.account_id, []).append(scope)
+        jobs = [(account_id, partial(self._read_account, account_id, own)) for account_id, own in by_account.items()]
+        await run_by_account(jobs, SIDE_BY_SIDE)
+        return self._rest
+
+    async def _read_account(self, account_id: str, scopes: Sequence[Scope]) -> None:
+        stops = sum(self._stops[scope] for scope in scopes)
+        left = await _count_room(self._parts.accounts, account_id) - stops - math.ceil(stops / SPARE)
+        shortest_first = sorted(scopes, key=self._stops.__getitem__)  # so that what one does not need is another's
+        for number, scope in enumerate(shortest_first):
+            share = left if left == math.inf else math.ceil(left / (len(scopes) - number))
+            rest = self._rest[scope] = await self._read_scope(scope, share)
+            left -= rest.calls
+
+    async def _read_scope(self, scope: Scope, most: float) -> _Rest:
+        if most < 1 or time.monotonic() > self._until:
+            return _Rest()
+        seen = total = None
+
+        def note(_: Scope, seen_now: int, total_now: int | None) -> None:
+            nonlocal seen, total
+            seen, total = seen_now, total if total_now is None else total_now
+
+        drained = asyncio.Event()
+        perform, count = self._within(max(1, most - 1), drained)  # a call is for the count of those not looked at
+        accounts = self._parts.accounts.of_run(drained=drained, rests=partial(_drain_for_long, drained))
+        any_id, odd = self._parts.settings.any_id, None
+        try:
+            listing = await read_listing(scope, perform, accounts.caller, self._wanted, on_page=note, any_id=any_id)
+            if listing.failure and listing.failure.outcome is Outcome.NOT_SENT and count() < most and total:
+                odd = await self._count_odd(scope, total)
+        except BulkstopError as fault:  # what was found is no less to be stopped
+            listing = Listing(scope, {}, failure=Attempt(Outcome.UNAUTHORIZED, error=str(fault)))
+        is_late = time.monotonic() > self._until
+        return _Rest(listing, count() + (odd is not None), seen or 0, total, odd, is_late)
+
+    async def _count_odd(self, scope: Scope, total: int) -> int | None:
+        """Return how many campaigns the service counts in states that nobody documented; None where it cannot tell."""
+        first, (asked, priorities) = self._roster.listings[scope], self._first.asked
+        others = [status for status in STATUSES if status not in asked]
+        if first.failure or priorities or not others:
+            return None
+        drained = asyncio.Event()
+        accounts = self._parts.accounts.of_run(drained=drained, rests=partial(_drain_for_long, drained))
+        call = list_call(scope, PageRange(0, 1, 1), others, any_id=self._parts.settings.any_id)
+        page = await accounts.caller(scope.account_id).call(partial(self._parts.perform, call))
+        if isinstance(page, Attempt) or page.total is None:
+            return None
+        odd = total - page.total - len(first.items) - len(first.unusable)
+        return odd if odd >= 0 else None
+
+    def _within(self, most: float, drained: asyncio.Event) -> tuple[Perform, Callable[[], int]]:
+        """Make what lets no more than so many calls leave, and none after the time is over; and what counts them."""
+        calls = 0
+
+        async def perform(call: Call[T], /) -> T | Attempt:
+            nonlocal calls
+            calls += 1
+            if calls >= most or time.monotonic() > self._until:
+                drained.set()
+            return await self._parts.perform(call)
+
+        return perform, lambda: calls
+
+
+def _count_stops(roster: Roster, name: str | None, settings: Settings) -> Mapping[Scope, int]:
+    """Return for each list how many calls it takes to stop what was found in it."""
+    is_wanted = (lambda text: True) if name is None else compile_pattern(name)
+    return {
+        scope: sum(
+            1 + (settings.disable_schedule and item.recurs is True)
+            for item in one.items.values()
+            if is_wanted(item.name or "")
+        )
+        for scope, one in roster.listings.items()
+    }
+
+
+def _drain_for_long(drained: asyncio.Event, seconds: float, _: str) -> None:
+    if seconds > LONGEST_WAIT_S:
+        drained.set()
+
+
+async def _count_room(accounts: Accounts, account_id: str) -> float:
+    """Return how many calls an account may make right now, by its quota and by what a store knows of others."""
+    now = elapsed_s()
+    stored = await accounts.read_stored([account_id], elapsed_s)
+    places = add_stored(accounts.quota(account_id).places(now, 0.0), stored.get(account_id))
+    rooms = (each.size - sum(until > now for until in each.taken_until) for each in places if each.is_shared)
+    return min(rooms, default=math.inf)
+
+
+def _join(first: Listing, rest: _Rest | None) -> Listing:
+    """Put two readings of a list together: what either has running counts."""
+    if rest is None or (more := rest.listing) is None:
+        return first
+    items = {**more.items, **first.items}
+    left_out = {key: status for key, status in more.rest.items() if key not in items}
+    return replace(
+        first,
+        items={key: items[key] for key in dict.fromkeys((*first.items, *more.items))},
+        unusable=tuple(dict.fromkeys((*first.unusable, *more.unusable))),
+        calls=first.calls + rest.calls,
+        doubt=first.doubt or more.doubt,
+        doubled=max(first.doubled, more.doubled),
+        rest=left_out,
+    )
+
+
+def _explain_unread(scope: Scope, rest: _Rest) -> Iterable[str]:
+    """Say what of a list was not looked at for states that nobody documented, and why."""
+    name, failure = describe_scope(scope), rest.listing.failure if rest.listing else None
+    if rest.listing is None:
+        yield f"{name}: states that nobody documented, as the quota is needed for the stops"
+    elif failure is not None:
+        left = None if rest.total is None else rest.total - rest.seen
+        many = f"{left:,} of {rest.total:,}" if left is not None and left > 0 else f"all but {rest.seen:,}"
+        why = "the quota is needed for the stops"
+        if rest.is_late:
+            why = f"that takes longer than {format_duration(LOOK_ON_S)}"
+        elif failure.outcome is not Outcome.NOT_SENT:
+            why = describe_failure(failure)
+        may = "which may be in states that nobody documented"
+        if rest.odd is not None:
+            whole = format_count(rest.odd, "of the whole list is", "of the whole list are")
+            count = whole if rest.odd else "none is"
+            may = f"though by the service's own count {count} in a state that nobody documented"
+        yield f"{name}: {many}, {may}: {why}"
+
+
+def _explain_lack(first: Listing, both: Listing, rest: _Rest | None) -> str | None:
+    """Say why campaigns may run that were not found although the list was read; None where nothing speaks for it."""
+    name = describe_scope(first.scope)
+    if first.unusable:
+        many = format_count(len(first.unusable), "campaign that runs", "campaigns that run")
+        return f"{name}: {many} cannot be used; first: {first.unusable[0]}"
+    if first.doubt:
+        return f"{name}: {first.doubt}"
+    return None if rest is None else _explain_missed(both, rest)
+
+
+def _explain_missed(listing: Listing, rest: _Rest) -> str | None:
+    """Say that there are campaigns in states that nobody documented which were not found; None if there are none."""
+    documented = {status.lower() for status in STATUSES}
+    odd = sum((item.status or "").lower() not in documented for item in listing.items.values())
+    if rest.odd is None or rest.odd <= odd:
+        return None
+    many = format_count(rest.odd - odd, "more campaign", "more campaigns")
+    name = describe_scope(listing.scope)
+    return f"{name}: the service counts {many} in states that nobody documented; discover finds them"
