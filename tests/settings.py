@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bulkstop.model import CampaignType, FailureCap, Limit, Order, Pace, WarningKind
+from bulkstop.model import ApiVersion, CampaignType, FailureCap, Limit, Order, Pace, WarningKind
 from bulkstop.settings.parse import TransportName
 
 FIRM: dict[str, tuple[str, Any]] = {
@@ -13,8 +13,13 @@ FIRM: dict[str, tuple[str, Any]] = {
     "any_id": ("true", True),
     "max_input_size": ("4GB", 4 * 10**9),
     "type": ("SMS", CampaignType.SMS),
+    "api": ("V1", ApiVersion.V1),
     "voice_path": ("/v/{campaignId}", "/v/{campaignId}"),
     "sms_path": ("/s/{campaignId}", "/s/{campaignId}"),
+    "list_path": ("/l/{iid}", "/l/{iid}"),
+    "status_path": ("/t/{campaignId}", "/t/{campaignId}"),
+    "get_path": ("/g/{campaignId}", "/g/{campaignId}"),
+    "schedule_path": ("/d/{streamId}", "/d/{streamId}"),
     "ca": ("ca.pem", "ca.pem"),
     "cert": ("cert.pem", "cert.pem"),
     "key": ("cert.key", "cert.key"),

@@ -26,7 +26,7 @@ from bulkstop.runs.lists.discover import (
     parse_types,
 )
 from bulkstop.runs.lists.listing import ListFilter
-from bulkstop.settings.spec import CONNECTION, CREDENTIALS, QUOTA, RETRY_AFTER, SCOPE
+from bulkstop.settings.spec import CONNECTION, CREDENTIALS, PATHS, QUOTA, RETRY_AFTER, SCOPE
 from bulkstop.text import format_duration
 from bulkstop.text.likeness import suggest_near
 
@@ -87,7 +87,7 @@ Exit codes:
 )
 @click.option("--name", metavar="GLOB", help="... with such a name, in any letter case: 'Promo*'.")
 @click.option("--quiet", is_flag=True, help="Say only what went wrong, or may have.")
-@with_settings(CONNECTION, CREDENTIALS, SCOPE, QUOTA, RETRY_AFTER)
+@with_settings(CONNECTION, CREDENTIALS, PATHS, SCOPE, QUOTA, RETRY_AFTER)
 @click.pass_context
 def command(
     ctx: click.Context,

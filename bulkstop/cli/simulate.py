@@ -60,6 +60,9 @@ SHARE: Any = {"type": ParsedText(parse_share, "SHARE"), "default": 0.0, "metavar
 @click.option(
     "--client-id", envvar="BULKSTOP_CLIENT_ID", metavar="ID", help="The appId that tokens must carry; needs a secret."
 )
+@click.option(
+    "--api", type=WordChoice(["v1", "v2"]), default="v2", show_default=True, help="Version whose paths answer."
+)
 @click.option("--require-jti", is_flag=True, help="Accept only single-use tokens.")
 @click.option(
     "--quota",

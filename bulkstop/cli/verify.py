@@ -23,7 +23,7 @@ from bulkstop.runs.lists.states import Targets
 from bulkstop.runs.lists.verify import read_sources, verify
 from bulkstop.runs.stop.input_files import is_same
 from bulkstop.settings import Settings
-from bulkstop.settings.spec import CONCURRENCY, CONNECTION, CREDENTIALS, INPUT, QUOTA, RETRY_AFTER, SCOPE, TYPE
+from bulkstop.settings.spec import CONCURRENCY, CONNECTION, CREDENTIALS, INPUT, PATHS, QUOTA, RETRY_AFTER, SCOPE, TYPE
 from bulkstop.source.inputs import STDIN, Format
 from bulkstop.text import printable
 
@@ -72,7 +72,7 @@ Exit codes:
 )
 @click.option("--json", "as_json", is_flag=True, help="Tell a machine: one JSON object on standard output.")
 @click.option("--quiet", is_flag=True, help="Say only what still runs, went wrong, or may have.")
-@with_settings(CONNECTION, CREDENTIALS, SCOPE, TYPE, INPUT, QUOTA, RETRY_AFTER, CONCURRENCY)
+@with_settings(CONNECTION, CREDENTIALS, PATHS, SCOPE, TYPE, INPUT, QUOTA, RETRY_AFTER, CONCURRENCY)
 @click.pass_context
 def command(
     ctx: click.Context,

@@ -316,7 +316,7 @@ def read_page(
     rows = data.get("results") if isinstance(data, dict) else None
     if not isinstance(data, dict) or not isinstance(rows, list):
         return _call_failure(
-            response, "is no page of campaigns", "no such stream, or the path of the list is another here"
+            response, "is no page of campaigns", f"no such stream, or the path of the list {_elsewhere('list_path')}"
         )
     if len(rows) > PAGE_ROWS:
         return _refuse_page(response, f"has {format_count(len(rows), 'row')}, where {at.limit} were asked for")
@@ -337,18 +337,30 @@ def read_status(response: Response | TransportFailure, campaign_id: str) -> Stat
     status = one_line(data.get("status")) if isinstance(data, dict) else None
     if not isinstance(data, dict) or status is None:
         return _call_failure(
-            response, "tells no status", "no such campaign, or the path of the status call is another here"
+            response, "tells no status", f"no such campaign, or the path of the status call {_elsewhere('status_path')}"
         )
     if _read_id(data.get("id")) not in (None, campaign_id):
         return _call_failure(response, "tells of another campaign", "")
     return Status(campaign_id, status, _read_name(data.get("name")), find_allowance(response))
 
 
+def read_campaign(response: Response | TransportFailure, scope: Scope, campaign_id: str) -> ListedCampaign | Attempt:
+    """Read the answer that has one campaign whole; one about another is a failure."""
+    data = _read_success(response).get("data")
+    item = _read_item(data, scope, any_id=True) if isinstance(data, dict) else None
+    if not isinstance(item, ListedCampaign):
+        return _call_failure(response, "is no campaign", f"no such campaign, or the path {_elsewhere('get_path')}")
+    if item.campaign_id != campaign_id:
+        return _call_failure(response, "tells of another campaign", "")
+    return item
+
+
 def read_disabled(response: Response | TransportFailure) -> Disabled | Attempt:
     """Read the answer to disabling a schedule; only an explicit success is one."""
     fields = _read_success(response)
     if not fields.get("status"):
-        return _call_failure(response, "tells no success", "no campaign of this name, or the path is another here")
+        absent = f"no campaign of this name, or the path {_elsewhere('schedule_path')}"
+        return _call_failure(response, "tells no success", absent)
     return Disabled(one_line(fields.get("id")), one_line(fields.get("message")), find_allowance(response))
 
 
@@ -376,6 +388,11 @@ def _call_failure(response: Response | TransportFailure, what: str, absent: str)
         error = f"HTTP {response.status}, but the answer {what}"
         return attempt._replace(outcome=Outcome.UNCONFIRMED, again=again, error=error)
     return attempt
+
+
+def _elsewhere(setting: str) -> str:
+    """Say of a path at which nothing was found which options set another one."""
+    return f"is another here ({name_setting('api')}, {name_setting(setting)})"
 
 
 def _count_values(body: bytes) -> int:

@@ -31,6 +31,7 @@ class Faults(TypedDict, total=False):
     failure_rate: float
     failure_status: int
     fail_first_rate: float
+    api: Literal["v1", "v2"]
     second_stop: Literal["conflict", "success"]
     unknown: Literal["active", "not_found"]
     campaigns: int
@@ -43,6 +44,7 @@ class Faults(TypedDict, total=False):
 class SimulatorOptions:
     """One service; raises SettingsError, naming the option, for a value that makes no sense.
 
+    `api` is the version whose paths answer, and no others.
     Without `client_secret` any token will do. Each limit of `quota` is a rolling window per account, and
     `rate_limit_headers` is the form in which each answer says what is left of it.
     `latency_ms` is fixed, or with `latency_sigma` the median of a log-normal distribution. `failure_rate` is a share of
@@ -65,6 +67,7 @@ class SimulatorOptions:
     failure_rate: int | float = 0.0
     failure_status: int = 503
     fail_first_rate: int | float = 0.0
+    api: Literal["v1", "v2"] = "v2"
     second_stop: Literal["conflict", "success"] = "conflict"
     unknown: Literal["active", "not_found"] = "active"
     campaigns: int = 0

@@ -15,7 +15,7 @@ from bulkstop.simulator.auth import Access
 from bulkstop.simulator.calls import Call, Operation, read_call
 from bulkstop.simulator.campaigns import STOPPED, Campaigns, stamp
 from bulkstop.simulator.faults import Failures, RollingQuota, latency_s
-from bulkstop.simulator.listing import list_page, read_listing
+from bulkstop.simulator.listing import format_row, list_page, read_listing
 from bulkstop.simulator.options import SimulatorOptions
 from bulkstop.simulator.rate_limits import format_rate_limits
 
@@ -96,7 +96,7 @@ class Service:
         return replace(answer, headers=format_rate_limits(form, states))
 
     def _arrive(self, request: Request) -> _Arrival:
-        call = read_call(request.path)
+        call = read_call(request.path, self._options.api)
         key = (call.operation, call.campaign_id)
         self._attempts[key] += 1
         account_id = call.query.get("accountId") or request.account_id or ""
@@ -105,9 +105,10 @@ class Service:
     def _refuse(self, arrival: _Arrival) -> Answer | None:
         # The order of a gateway: a stranger costs no quota, and a throttled call does not reach what could fail.
         call, request = arrival.call, arrival.request
-        if call.operation is None:
+        is_get = call.operation is Operation.GET
+        if call.operation is None or (is_get and request.method != "GET"):
             return answers.errors(404, "no such path")
-        if request.method != "POST":
+        if not is_get and request.method != "POST":
             return answers.errors(405, f"method {request.method} is not allowed")
         if fault := self._access.fault(request.token, arrival.unix_s):
             return answers.errors(401, fault, UNAUTHORIZED_CODE)
@@ -129,6 +130,8 @@ class Service:
                 return self._stop(arrival, campaign_type, campaign_id)
             case Call(Operation.STATUS, _, str(campaign_id)):
                 return self._status(arrival, campaign_id)
+            case Call(Operation.GET, _, str(campaign_id)):
+                return self._get(arrival, campaign_id)
             case Call(Operation.SCHEDULE):
                 return self._disable_schedule(arrival)
             case Call(Operation.LIST):
@@ -162,6 +165,12 @@ class Service:
         data = {"id": campaign_id, "status": campaign.status, "name": campaign.name}
         return answers.success({"status": "success", "data": data})
 
+    def _get(self, arrival: _Arrival, campaign_id: str) -> Answer:
+        campaign = self.campaigns.find(campaign_id, stamp(arrival.unix_s))
+        if campaign is None:
+            return answers.failure(404, "Campaign not found")
+        return answers.success({"status": "success", "message": "Campaign fetched", "data": format_row(campaign)})
+
     def _disable_schedule(self, arrival: _Arrival) -> Answer:
         _expect(arrival, enableSchedule="false")
         name = arrival.call.query.get("campaignName")
@@ -182,6 +191,8 @@ def _read_body(arrival: _Arrival) -> dict[str, object]:
     header, query = arrival.request.account_id, arrival.call.query.get("accountId")
     if header and query and header != query:
         raise ValueError("header accountid and query accountId differ")
+    if arrival.call.operation is Operation.GET:
+        return {}
     try:
         body = orjson.loads(arrival.request.body or b"")
     except orjson.JSONDecodeError:
