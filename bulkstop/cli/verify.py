@@ -41,7 +41,8 @@ lines say which command stops it:
 \b
 Exit codes:
   0    nothing of it still runs, or is scheduled; protected campaigns do not count, others only with --all
-  1    something does, could not be told, found or looked at, or has no line in the results
+  1    something does, could not be told, found or looked at, or has no line in the results; with --calls
+       also where contacts started after a stop, last, or could not be read though the scope is there
   2    usage, settings or results are wrong; nothing was asked for
   3    nothing could be told at all (credentials, network), or the verdict could not be written
   130  ended by Ctrl-C; 143 by SIGTERM, 129 by a closed terminal; no list was written
@@ -63,6 +64,11 @@ Exit codes:
     is_flag=True,
     help="Ask for each campaign by itself: fewer calls for a few of many campaigns, but tells nothing of schedules.",
 )
+@click.option(
+    "--calls",
+    is_flag=True,
+    help="Also look for contacts that started after the stops, or last: takes the scope SmartAssist Analytics.",
+)
 @click.option("--all", "others_count", is_flag=True, help="Count what else runs in the same lists of the service, too.")
 @click.option(
     "--format",
@@ -82,6 +88,7 @@ def command(
     *,
     overwrite: bool,
     singly: bool,
+    calls: bool,
     others_count: bool,
     fmt: str | None,
     as_json: bool,
@@ -103,7 +110,7 @@ def command(
     if file is not None:
         ctx.call_on_close(file.close)
     quiet = quiet or as_json
-    targets = read_sources(paths, settings, fmt)
+    targets = read_sources(paths, settings, fmt, with_stops=calls)
     verification = read_back(targets, settings, singly=singly, others_count=others_count, quiet=quiet)
     for note in verification.notes:
         print_err(f"bulkstop: note: {note}")

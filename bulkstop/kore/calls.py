@@ -6,6 +6,7 @@ failure, never an empty list.
 
 import re
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import Generic, NamedTuple, Protocol, TypeVar
 from urllib.parse import quote
@@ -13,6 +14,7 @@ from urllib.parse import quote
 import orjson
 
 from bulkstop.errors import SettingsError
+from bulkstop.kore.contacts import ContactPage, read_contacts
 from bulkstop.kore.exchange import BODY, BODY_CAP, PageRange, Response, TransportFailure
 from bulkstop.kore.interpret import (
     NAME_CHARS,
@@ -33,6 +35,8 @@ T = TypeVar("T")
 
 PAGE = 50
 """Campaigns asked for at once, as in the vendor's samples; the most that a service gives is not documented."""
+CONTACTS_PAGE = 100
+"""Contacts asked for at once: the most that the service gives."""
 STATUSES = ("Active", "Completed", "Ready", "Paused", "Preparing", "Stopped", "Scheduled", "Rescheduled")
 """The documented states of a campaign."""
 
@@ -87,6 +91,8 @@ V1 = Paths(
     schedule=None,
     is_account_named=False,
 )
+_CONTACTS = "/agentassist/api/public/analytics/account/{accountId}/v2/interactionDetails"
+
 DOCUMENTED = {ApiVersion.V1: V1, ApiVersion.V2: V2}
 """The paths that the vendor's pages state, by version."""
 
@@ -237,6 +243,29 @@ def disable_schedule_call(where: HasScope, name: str) -> Call[Disabled]:
         return paths.target(paths.schedule, where, query)
 
     return Call(where, at, BODY, read_disabled)
+
+
+def contacts_call(scope: Scope, begin_s: float, end_s: float, offset: int) -> Call[ContactPage]:
+    """Ask for a page of the outbound contacts of an application that started between two unix times, whole seconds."""
+    body = {
+        "startDate": _utc_second(begin_s),
+        "endDate": _utc_second(end_s),
+        "timeZoneOffset": 0,
+        "direction": "Outbound",
+        "selectedFields": ["campaigninfo"],
+    }
+    query = f"offset={offset}&limit={CONTACTS_PAGE}"
+    return Call(
+        scope,
+        lambda paths: paths.target(_CONTACTS, scope, query),
+        orjson.dumps(body),
+        read_contacts,
+        PAGE_CAP,
+    )
+
+
+def _utc_second(unix_s: float) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def name_fault(name: str | None) -> str | None:

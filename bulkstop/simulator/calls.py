@@ -18,6 +18,7 @@ class Operation(StrEnum):
     LIST = "list"
     STATUS = "status"
     GET = "get"
+    CONTACTS = "contacts"
     SCHEDULE = "schedule"
 
 
@@ -35,6 +36,7 @@ class Call:
 
 
 _STREAM = "[^/]+"
+_CONTACTS = re.compile("/agentassist/api/public/analytics/account/[^/]+/v2/interactionDetails")
 _V1 = f"/agentassist/api/v1/public/{_STREAM}/campaign"
 _V2 = f"/campaign/api/v2/public/{_STREAM}/campaign"
 Route = tuple[Operation, CampaignType | None, re.Pattern[str]]
@@ -44,6 +46,7 @@ _ROUTES: Mapping[str, tuple[Route, ...]] = {
         (Operation.LIST, None, re.compile(_V1 + "/getAllCampaignDetails")),
         (Operation.STATUS, None, re.compile(_V1 + "/([^/]+)/status")),
         (Operation.GET, None, re.compile(_V1 + "/([^/]+)")),
+        (Operation.CONTACTS, None, _CONTACTS),
     ),
     "v2": (
         (Operation.STOP, CampaignType.VOICE, re.compile(f"/api/v2/public/{_STREAM}/campaign/trigger/([^/]+)")),
@@ -52,6 +55,7 @@ _ROUTES: Mapping[str, tuple[Route, ...]] = {
         (Operation.STATUS, None, re.compile(_V2 + "/([^/]+)/status")),
         (Operation.SCHEDULE, None, re.compile(_V2 + "/schedule")),
         (Operation.GET, None, re.compile(_V2 + "/([^/]+)")),
+        (Operation.CONTACTS, None, _CONTACTS),
     ),
 }
 """The calls of each version; the first whose path fits is meant."""

@@ -32,6 +32,8 @@ _NEXT: Final = {
     "Completed": ("Active",),
     STOPPED: (STOPPED,),
 }
+CALLING: Final = frozenset({"Active", "Preparing"})
+"""Statuses of campaigns that contact somebody."""
 _EPOCH: Final = datetime(2025, 12, 1, tzinfo=UTC)
 
 

@@ -36,6 +36,9 @@ class Faults(TypedDict, total=False):
     unknown: Literal["active", "not_found"]
     campaigns: int
     churn: int
+    contacts_per_minute: float
+    contacts_after_stop_s: float
+    analytics: bool
     seed: int
     log: str | Path | None
 
@@ -50,7 +53,9 @@ class SimulatorOptions:
     `latency_ms` is fixed, or with `latency_sigma` the median of a log-normal distribution. `failure_rate` is a share of
     calls, `fail_first_rate` a share of campaigns of which only the first call fails. `second_stop` is the answer for a
     campaign that does not run, `unknown` what becomes of an id that is not among the `campaigns` generated from `seed`.
-    Of those, `churn` change their status after each answered list call.
+    Of those, `churn` change their status after each answered list call. A running campaign contacts somebody
+    `contacts_per_minute` times, and goes on for `contacts_after_stop_s` seconds after its stop; without `analytics` the
+    app lacks the scope to ask for that.
     """
 
     host: str = "127.0.0.1"
@@ -72,6 +77,9 @@ class SimulatorOptions:
     unknown: Literal["active", "not_found"] = "active"
     campaigns: int = 0
     churn: int = 0
+    contacts_per_minute: int | float = 0.0
+    contacts_after_stop_s: int | float = 0.0
+    analytics: bool = True
     seed: int = 0
     log: str | Path | None = None
 
@@ -93,8 +101,9 @@ class SimulatorOptions:
             _check(name, getattr(self, name), 200, 599)
         for name in ("failure_rate", "fail_first_rate"):
             _check(name, getattr(self, name), 0, 1)
-        for name in ("latency_ms", "latency_sigma", "campaigns", "churn"):
+        for name in ("latency_ms", "latency_sigma", "campaigns", "churn", "contacts_after_stop_s"):
             _check(name, getattr(self, name), 0, 1e9)
+        _check("contacts_per_minute", self.contacts_per_minute, 0, 6000)
         _check("port", self.port, 0, 65535)
         if self.retry_after_s is not None:
             _check("retry_after_s", self.retry_after_s, 0, 1e9)

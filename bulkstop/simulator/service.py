@@ -13,7 +13,8 @@ from bulkstop.simulator import answers
 from bulkstop.simulator.answers import Answer
 from bulkstop.simulator.auth import Access
 from bulkstop.simulator.calls import Call, Operation, read_call
-from bulkstop.simulator.campaigns import STOPPED, Campaigns, stamp
+from bulkstop.simulator.campaigns import CALLING, STOPPED, Campaigns, stamp
+from bulkstop.simulator.contacts import Contacts, read_contacts_call
 from bulkstop.simulator.faults import Failures, RollingQuota, latency_s
 from bulkstop.simulator.listing import format_row, list_page, read_listing
 from bulkstop.simulator.options import SimulatorOptions
@@ -74,7 +75,13 @@ class Service:
         self._access = Access(
             client_id=options.client_id, client_secret=options.client_secret, require_jti=options.require_jti
         )
+        self._contacts = Contacts(
+            per_minute=options.contacts_per_minute, after_stop_s=options.contacts_after_stop_s, seed=options.seed
+        )
         self.campaigns = Campaigns(count=options.campaigns, seed=options.seed, any_id=options.unknown == "active")
+        for campaign in self.campaigns.by_id.values():
+            if campaign.status in CALLING:
+                self._contacts.note_running(campaign.campaign_id, wall())
 
     def answer(self, request: Request, unreadable: Answer | None = None) -> tuple[Answer | None, Exchange]:
         """Decide what a request gets and say so in a line; a body that could not be read gets `unreadable`."""
@@ -112,6 +119,8 @@ class Service:
             return answers.errors(405, f"method {request.method} is not allowed")
         if fault := self._access.fault(request.token, arrival.unix_s):
             return answers.errors(401, fault, UNAUTHORIZED_CODE)
+        if call.operation is Operation.CONTACTS and not self._options.analytics:
+            return answers.errors(401, "the app lacks the scope SmartAssist Analytics", UNAUTHORIZED_CODE)
         if not self._quota.admit(arrival.account_id, arrival.monotonic_s):
             return answers.throttled(self._options.throttle_status, self._options.retry_after_s)
         if self._failures.strike(call.operation, call.campaign_id, arrival.attempt):
@@ -132,6 +141,9 @@ class Service:
                 return self._status(arrival, campaign_id)
             case Call(Operation.GET, _, str(campaign_id)):
                 return self._get(arrival, campaign_id)
+            case Call(Operation.CONTACTS):
+                asked = read_contacts_call(body, arrival.call.query)
+                return answers.success(self._contacts.page(asked, arrival.unix_s))
             case Call(Operation.SCHEDULE):
                 return self._disable_schedule(arrival)
             case Call(Operation.LIST):
@@ -148,6 +160,8 @@ class Service:
         if campaign is None:
             return answers.failure(404, "Campaign not found")
         if not campaign.at_rest:
+            if campaign.status in CALLING:
+                self._contacts.note_stopped(campaign_id, arrival.unix_s)
             campaign.status = STOPPED
             campaign.updated_at = at
         elif self._options.second_stop == "conflict":
