@@ -50,6 +50,14 @@ class ContactFacts:
         """Tell whether campaigns still call, or were to be looked at and could not be; the scope may be missing."""
         return bool(self.calling or self.faults)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said beside the facts: what was not looked at, and what proves little."""
+        if self.contacts or self.from_s is None or self.faults:
+            return self.without_scope
+        why = "no contact of the stopped campaigns is known, not even from before their stops, which proves little"
+        return (*self.without_scope, why)
+
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values, every key always there."""
         return {
@@ -112,7 +120,11 @@ def format_calling(calling: Sequence[Calling], now_s: float) -> list[list[str]]:
 
 
 def _to_text(unix_s: float | None) -> str | None:
-    return None if unix_s is None else utc_text(unix_s)
+    return None if unix_s is None else _write_time(unix_s)
+
+
+def _write_time(unix_s: float) -> str:
+    return utc_text(unix_s + 0.0005)  # which cuts off, and a time that was read as a float may lie just below its text
 
 
 def _calling_to_json(calling: Calling) -> dict[str, Any]:
@@ -122,8 +134,8 @@ def _calling_to_json(calling: Calling) -> dict[str, Any]:
         "campaign_type": scope.campaign_type.value,
         "account_id": scope.account_id,
         "stream_id": scope.stream_id,
-        "stopped": utc_text(calling.stopped_s),
+        "stopped": _write_time(calling.stopped_s),
         "started_since": calling.started,
         "lasting": calling.lasting,
-        "last_start": utc_text(calling.last_s),
+        "last_start": _write_time(calling.last_s),
     }

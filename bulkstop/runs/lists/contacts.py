@@ -247,28 +247,26 @@ class _Reader:
 
     def _take(self, contacts: list[Contact], window: Window) -> str | None:
         """Keep contacts; say what is wrong with them."""
-        now_s = self._clock.now_s()
         for contact in contacts:
-            if _is_elsewhere(contact, window, now_s):
-                at = datetime.fromtimestamp(contact.started_s or 0.0, UTC).isoformat()
-                return (
-                    f"the service tells of a contact that started at {at}, which was not asked for: "
-                    "its times may be those of another zone"
-                )
+            if fault := _find_elsewhere(contact, window, self._clock.now_s()):
+                return f"{fault}: its times may be those of another zone"
             self._of.take(contact)
         if len(self._of.contacts) + len(self._of.nameless) > MOST_CONTACTS:
             return f"more than {MOST_CONTACTS:,} contacts of these campaigns"
         return None
 
 
-def _is_elsewhere(contact: Contact, window: Window, now_s: float) -> bool:
-    """Tell whether a contact is none of the time that was asked for; one that began before may last into it."""
-    if contact.started_s is None:
-        return False
-    ended_s = contact.ended_s if contact.ended_s is not None else now_s
-    return contact.started_s > min(window.end_s, now_s) + AHEAD_S or max(ended_s, contact.started_s) < (
-        window.begin_s - AHEAD_S
-    )
+def _find_elsewhere(contact: Contact, window: Window, now_s: float) -> str | None:
+    """Say why a contact is none of the time that was asked for; one that began before may last into it."""
+    start_s, end_s = contact.started_s, contact.ended_s
+    if start_s is None:
+        return None
+    if max(start_s, end_s or 0.0) > now_s + AHEAD_S:
+        return "the service tells of a contact that is yet to come"
+    if start_s > window.end_s + AHEAD_S or max(start_s, now_s if end_s is None else end_s) < window.begin_s - AHEAD_S:
+        at = datetime.fromtimestamp(start_s, UTC).isoformat()
+        return f"the service tells of a contact that started at {at}, which was not asked for"
+    return None
 
 
 def _find_calling(of: _Application, ahead_s: float, now_s: float) -> Iterator[Calling]:

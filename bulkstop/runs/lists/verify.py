@@ -193,7 +193,7 @@ async def read_all(survey: Survey, stops: StopTimes | None, parts: Parts, rests:
         verification,
         contacts=facts,
         calls=verification.calls + contacts.calls,
-        notes=(*verification.notes, *facts.without_scope),
+        notes=(*verification.notes, *facts.notes),
     )
 
 
