@@ -151,7 +151,8 @@ def test_simulated_v1(here: Here, tmp_path: Path) -> None:
         assert here("stop", "list.jsonl", *v1, "--expect", count).code == 0
         assert here("verify", "list.jsonl.results.jsonl", *v1).code == 0
         told = json.loads(here("check", *v1, "--json").out)
-        assert (told["fault"], told["answers"]) == (None, None)  # no campaign runs any more
+        assert (told["fault"], told["answers"]) == (None, None)
+        assert here("check", *v1).out.count(": not tried, as no campaign runs") == 2
         assert here("discover", "--host", sim.url, *WHERE, "-o", "other.csv").code != 0
 
 

@@ -117,8 +117,10 @@ def _format_path(of: CheckFacts, name: str, path: str | None) -> str:
         return f"none is documented for {of.api}"
     if name == "list":
         tried = f"{of.api} answers" if of.is_listed else f"{of.answering} answers, not this" if of.answering else ""
+    elif name in ("status", "get") and of.is_listed:
+        tried = (of.answers or {}).get(name, "not tried, as no campaign runs")
     else:
-        tried = (of.answers or {}).get(name, "")
+        tried = ""
     return printable(f"{path}: {tried}" if tried else path)
 
 
