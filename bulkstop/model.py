@@ -25,6 +25,13 @@ class CampaignType(StrEnum):
     SMS = "sms"
 
 
+class ApiVersion(StrEnum):
+    """The two documented forms of the API: what older deployments answer, and what newer ones do."""
+
+    V1 = "v1"
+    V2 = "v2"
+
+
 class Order(StrEnum):
     """In which order the campaigns of an account are sent."""
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bulkstop.model import CampaignType, FailureCap, Limit, Order, Pace, WarningKind
+from bulkstop.model import ApiVersion, CampaignType, FailureCap, Limit, Order, Pace, WarningKind
 from bulkstop.settings.parse import TransportName
 
 FIRM: dict[str, tuple[str, Any]] = {
@@ -18,8 +18,13 @@ FIRM: dict[str, tuple[str, Any]] = {
     "column": ("type=Channel", ("campaign_type=Channel",)),
     "sheet": ("Campaigns", "Campaigns"),
     "type": ("SMS", CampaignType.SMS),
+    "api": ("V1", ApiVersion.V1),
     "voice_path": ("/v/{campaignId}", "/v/{campaignId}"),
     "sms_path": ("/s/{campaignId}", "/s/{campaignId}"),
+    "list_path": ("/l/{iid}", "/l/{iid}"),
+    "status_path": ("/t/{campaignId}", "/t/{campaignId}"),
+    "get_path": ("/g/{campaignId}", "/g/{campaignId}"),
+    "schedule_path": ("/d/{streamId}", "/d/{streamId}"),
     "ca": ("ca.pem", "ca.pem"),
     "cert": ("cert.pem", "cert.pem"),
     "key": ("cert.key", "cert.key"),

@@ -154,7 +154,7 @@ def test_rule(rule: Callable[[str, str], set[str]]) -> None:
         (wrong_parts, "engine/pool.py", "from bulkstop import report", True),
         (wrong_parts, "report/stop/stats.py", "import bulkstop.kore.interpret", True),
         (wrong_parts, "engine/pool.py", "def f():\n    from bulkstop import stop", True),
-        (wrong_parts, "simulator/server.py", "from bulkstop.kore.calls import VOICE_PATH", True),
+        (wrong_parts, "simulator/server.py", "from bulkstop.kore.calls import V2", True),
         (wrong_parts, "model.py", "from bulkstop.errors import InputError", True),
         (wrong_parts, "runs/stop/run.py", "from bulkstop import source\nfrom bulkstop.kore import stop", False),
         (wrong_parts, "engine/pool.py", "from bulkstop.engine.lanes import Lanes", False),

@@ -335,3 +335,25 @@ def test_key_without_certificate() -> None:
     """A key alone identifies nobody."""
     with pytest.raises(SettingsError, match=r"^key: is the key of a certificate; give cert="):
         Settings(host="api.example", key="cert.key")
+
+
+PATH_SETTINGS = ("voice_path", "sms_path", "status_path", "get_path", "list_path", "schedule_path")
+
+
+@pytest.mark.parametrize("name", PATH_SETTINGS)
+def test_path_templates(name: str) -> None:
+    """Any path may hold the stream, the application and the account; the campaign stands in those of one alone."""
+    of_campaign = name not in ("list_path", "schedule_path")
+    campaign = "/{campaignId}" if of_campaign else ""
+    good: dict[str, Any] = {name: f"/p/{{iid}}/{{streamId}}/{{accountId}}{campaign}"}
+    assert getattr(Settings(host="api.example", **good), name) == good[name]
+    wrong = {
+        "/p" if of_campaign else "/p/{campaignId}": "campaignId",
+        "/p/{campaignId}{x}": "no other braces",
+        "p/{campaignId}": "no path that starts with",
+        "/p?a={campaignId}": "has no query",
+    }
+    for template, why in wrong.items():
+        bad: dict[str, Any] = {name: template}
+        with pytest.raises(SettingsError, match=f"^{name}: .*{why}"):
+            Settings(host="api.example", **bad)

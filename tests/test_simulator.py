@@ -1093,3 +1093,70 @@ def test_calls_in_flight_end_with_the_thread() -> None:
             threading.Event().wait(0.001)
     assert sim.states == {"cd-1": "Stopped"}
     assert left_over() == before
+
+
+CONTACTS_PATH = f"/agentassist/api/public/analytics/account/{ACCOUNT}/v2/interactionDetails"
+CONTACTS = {
+    "startDate": "2026-02-16 10:00:00",
+    "endDate": "2026-02-16 18:00:00",
+    "timeZoneOffset": 0,
+    "direction": "Outbound",
+    "selectedFields": ["campaigninfo"],
+}
+EIGHTEEN_S = 1771264800.0
+
+
+async def test_contacts(call: Caller) -> None:
+    """A running campaign makes contacts, the newest come first, and those of a stopped one end when they are to."""
+    clock = Clock()
+    clock.at_s = EIGHTEEN_S - 600
+    async with Simulator(contacts_per_minute=6, contacts_after_stop_s=60, wall=clock) as sim:
+        await call.stop(sim, "cd-1", "voice")
+        clock.at_s = EIGHTEEN_S
+        _, first = await call(sim, CONTACTS_PATH, CONTACTS)
+        _, fourth = await call(sim, f"{CONTACTS_PATH}?offset=3&limit=100", CONTACTS)
+        _, local = await call(sim, CONTACTS_PATH, CONTACTS | {"timeZoneOffset": -330, "endDate": "2026-02-16 23:30:00"})
+    rows: Any = first["data"]
+    starts = [row["sessionStartTime"] for row in rows]
+    assert (first["numResults"], len(rows), starts) == (100, 100, sorted(starts, reverse=True))
+    assert "2026-02-16T17:50:50" <= starts[0] < "2026-02-16T17:51:00"
+    assert rows[0]["campaigninfo"]["campaignId"] == "cd-1"
+    assert fourth["numResults"] == 366 - 300
+    assert local["data"][0]["sessionStartTime"].startswith("2026-02-16T23:20:5")  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("body", "query"),
+    [
+        ({"timeZoneOffset": None}, ""),
+        ({"startDate": "yesterday"}, ""),
+        ({"startDate": "2026-02-01 00:00:00"}, ""),
+        ({}, "?offset=11"),
+        ({}, "?limit=101"),
+    ],
+)
+async def test_contacts_that_cannot_be_asked_for(call: Caller, body: dict[str, object], query: str) -> None:
+    """A call for contacts that is not as documented is refused."""
+    async with Simulator() as sim:
+        status, _ = await call(sim, CONTACTS_PATH + query, CONTACTS | body)
+    assert status == 412
+
+
+async def test_no_scope_for_contacts(call: Caller) -> None:
+    """An app without the scope is refused contacts, and nothing else."""
+    async with Simulator(analytics=False, campaigns=5) as sim:
+        assert (await call(sim, CONTACTS_PATH, CONTACTS))[0] == 401
+        assert (await call(sim, LIST_PATH, {"type": "voice"}))[0] == 200
+
+
+@pytest.mark.parametrize("api", ["v1", "v2"])
+async def test_one_campaign(call: Caller, api: Any) -> None:
+    """A GET gives a campaign as the list has it, at the path of the version alone."""
+    paths = {"v1": f"/agentassist/api/v1/public/{STREAM}/campaign", "v2": V2}
+    async with Simulator(campaigns=5, api=api, unknown="not_found") as sim:
+        name = next(iter(sim.campaigns))
+        status, answer = await call(sim, f"{paths.pop(api)}/{name}", method="GET")
+        (other,) = paths.values()
+        assert (await call(sim, f"{other}/{name}", method="GET"))[0] == 404
+    assert status == 200
+    assert name in answer["data"].values()  # type: ignore[attr-defined]

@@ -36,7 +36,7 @@ from bulkstop.runs.lists.discover import (
     parse_statuses,
     parse_types,
 )
-from bulkstop.settings.spec import CONNECTION, CREDENTIALS, QUOTA, RETRY_AFTER, SCOPE
+from bulkstop.settings.spec import CONNECTION, CREDENTIALS, PATHS, QUOTA, RETRY_AFTER, SCOPE
 from bulkstop.text import format_duration
 from bulkstop.text.likeness import suggest_near
 
@@ -105,7 +105,7 @@ Exit codes:
     "--json", "as_json", is_flag=True, help="Tell a machine what was found: one JSON object on standard output."
 )
 @click.option("--quiet", is_flag=True, help="Say only what went wrong, or may have.")
-@with_settings(CONNECTION, CREDENTIALS, SCOPE, QUOTA, RETRY_AFTER)
+@with_settings(CONNECTION, CREDENTIALS, PATHS, SCOPE, QUOTA, RETRY_AFTER)
 @click.pass_context
 def command(
     ctx: click.Context,

@@ -36,8 +36,9 @@ HEADINGS = {
         *("results", "hdr", "html", "print_token", "check", "latest", "failed"),
     ),
     "Campaigns": (
-        *("running", "wanted", "kinds", "priority", "name", "singly", "others_count", "id_prefix"),
+        *("running", "wanted", "kinds", "priority", "name", "singly", "calls", "others_count", "id_prefix"),
         *("second_stop", "unknown", "campaigns", "churn", "seed"),
+        *("contacts_per_minute", "contacts_after_stop_s"),
     ),
     "Load": (
         *("rate", "ramp", "steps", "step_s", "spike", "closed", "length_s", "count", "max_in_flight", "processes"),
@@ -49,7 +50,7 @@ HEADINGS = {
     ),
     "Safety": ("dry_run", "yes", "expect", "reads_back", "allowed"),
     "Connection": ("port",),
-    "Credentials": ("require_jti",),
+    "Credentials": ("require_jti", "analytics"),
     "Logging": ("quiet", "log_level", "log_json", "log"),
     "Profile": ("profile", "config"),
 }

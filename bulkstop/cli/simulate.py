@@ -60,6 +60,9 @@ SHARE: Any = {"type": ParsedText(parse_share, "SHARE"), "default": 0.0, "metavar
 @click.option(
     "--client-id", envvar="BULKSTOP_CLIENT_ID", metavar="ID", help="The appId that tokens must carry; needs a secret."
 )
+@click.option(
+    "--api", type=WordChoice(["v1", "v2"]), default="v2", show_default=True, help="Version whose paths answer."
+)
 @click.option("--require-jti", is_flag=True, help="Accept only single-use tokens.")
 @click.option(
     "--quota",
@@ -115,6 +118,26 @@ SHARE: Any = {"type": ParsedText(parse_share, "SHARE"), "default": 0.0, "metavar
 @click.option("--campaigns", type=int, default=0, show_default=True, metavar="N", help="Campaigns made from the seed.")
 @click.option(
     "--churn", type=int, default=0, show_default=True, metavar="N", help="Change N of them after a list call."
+)
+@click.option(
+    "--contacts",
+    "contacts_per_minute",
+    type=float,
+    default=0.0,
+    metavar="N",
+    help="Contacts that a running campaign starts in a minute.",
+)
+@click.option(
+    "--contacts-after-stop",
+    "contacts_after_stop_s",
+    type=ParsedText(parse_pause, "TIME"),
+    default=0.0,
+    show_default="0",
+    metavar="TIME",
+    help="How long a stopped campaign goes on starting some.",
+)
+@click.option(
+    "--analytics/--no-analytics", default=True, show_default=True, help="Whether the app may ask for contacts."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all that is left to chance.")
 @click.option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Write one JSON line per request.")

@@ -23,7 +23,7 @@ from bulkstop.runs.lists.states import Targets
 from bulkstop.runs.lists.verify import read_sources, verify
 from bulkstop.runs.stop.input_files import is_same
 from bulkstop.settings import Settings
-from bulkstop.settings.spec import CONCURRENCY, CONNECTION, CREDENTIALS, INPUT, QUOTA, RETRY_AFTER, SCOPE, TYPE
+from bulkstop.settings.spec import CONCURRENCY, CONNECTION, CREDENTIALS, INPUT, PATHS, QUOTA, RETRY_AFTER, SCOPE, TYPE
 from bulkstop.source.forms.format import Format
 from bulkstop.source.inputs import STDIN
 from bulkstop.text import printable
@@ -42,7 +42,8 @@ lines say which command stops it:
 \b
 Exit codes:
   0    nothing of it still runs, or is scheduled; protected campaigns do not count, others only with --all
-  1    something does, could not be told, found or looked at, or has no line in the results
+  1    something does, could not be told, found or looked at, or has no line in the results; with --calls
+       also where contacts started after a stop, last, or could not be read though the scope is there
   2    usage, settings or results are wrong; nothing was asked for
   3    nothing could be told at all (credentials, network), or the verdict could not be written
   130  ended by Ctrl-C; 143 by SIGTERM, 129 by a closed terminal; no list was written
@@ -64,6 +65,11 @@ Exit codes:
     is_flag=True,
     help="Ask for each campaign by itself: fewer calls for a few of many campaigns, but tells nothing of schedules.",
 )
+@click.option(
+    "--calls",
+    is_flag=True,
+    help="Also look for contacts that started after the stops, or last: takes the scope SmartAssist Analytics.",
+)
 @click.option("--all", "others_count", is_flag=True, help="Count what else runs in the same lists of the service, too.")
 @click.option(
     "--format",
@@ -73,7 +79,7 @@ Exit codes:
 )
 @click.option("--json", "as_json", is_flag=True, help="Tell a machine: one JSON object on standard output.")
 @click.option("--quiet", is_flag=True, help="Say only what still runs, went wrong, or may have.")
-@with_settings(CONNECTION, CREDENTIALS, SCOPE, TYPE, INPUT, QUOTA, RETRY_AFTER, CONCURRENCY)
+@with_settings(CONNECTION, CREDENTIALS, PATHS, SCOPE, TYPE, INPUT, QUOTA, RETRY_AFTER, CONCURRENCY)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -83,6 +89,7 @@ def command(
     *,
     overwrite: bool,
     singly: bool,
+    calls: bool,
     others_count: bool,
     fmt: str | None,
     as_json: bool,
@@ -104,7 +111,7 @@ def command(
     if file is not None:
         ctx.call_on_close(file.close)
     quiet = quiet or as_json
-    targets = read_sources(paths, settings, fmt)
+    targets = read_sources(paths, settings, fmt, with_stops=calls)
     verification = read_back(targets, settings, singly=singly, others_count=others_count, quiet=quiet)
     for note in verification.notes:
         print_err(f"bulkstop: note: {note}")

@@ -1,4 +1,4 @@
-"""One attempt is one HTTP exchange: a POST goes out, a Response or a TransportFailure comes back."""
+"""One attempt is one HTTP exchange: a request goes out, a Response or a TransportFailure comes back."""
 
 import asyncio
 import socket
@@ -34,7 +34,7 @@ FIELD_CAP = 32 * 1024
 
 
 class AiohttpTransport:
-    """Sends a POST and returns within `timeout_s`, whatever the other side does; it never raises for a failed call.
+    """Sends a request and returns within `timeout_s`, whatever the other side does; it never raises for a failed call.
 
     Redirects are not followed, cookies are not kept, and a body is read up to BODY_CAP bytes, or as many as asked for.
     """
@@ -118,7 +118,7 @@ class AiohttpTransport:
     ) -> Response | TransportFailure:
         """POST a body to a path with query, sent to the byte as given, and read up to `cap` bytes of the answer.
 
-        Raises CredentialsError when a proxy lets nobody through.
+        Without a body it is a GET. Raises CredentialsError when a proxy lets nobody through.
         """
         if self._gate is None:
             return await self._exchange(target, headers, body, cap)
@@ -137,8 +137,13 @@ class AiohttpTransport:
         connecting = self._connector.connecting
         task = self._deadlines.begin()
         try:
-            response = await self._session.post(
-                self._url(target), data=body, headers=headers, allow_redirects=False, **self._to_proxy
+            response = await self._session.request(
+                "POST" if body else "GET",
+                self._url(target),
+                data=body or None,
+                headers=headers,
+                allow_redirects=False,
+                **self._to_proxy,
             )
             content = await _read(response, cap)
             answer, response = _answer(response, content, _ms_since(began)), None

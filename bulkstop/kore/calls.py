@@ -6,12 +6,15 @@ failure, never an empty list.
 
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from datetime import UTC, datetime
+from functools import lru_cache, partial
 from typing import Generic, NamedTuple, Protocol, TypeVar
 from urllib.parse import quote
 
 import orjson
 
+from bulkstop.errors import SettingsError
+from bulkstop.kore.contacts import ContactPage, read_contacts
 from bulkstop.kore.exchange import BODY, BODY_CAP, PageRange, Response, TransportFailure
 from bulkstop.kore.interpret import (
     NAME_CHARS,
@@ -20,24 +23,78 @@ from bulkstop.kore.interpret import (
     Page,
     Status,
     interpret,
+    read_campaign,
     read_disabled,
     read_page,
     read_status,
 )
-from bulkstop.model import Attempt, Campaign, CampaignType, Scope
+from bulkstop.model import ApiVersion, Attempt, Campaign, CampaignType, ListedCampaign, Scope
 from bulkstop.text import format_count, has_controls
 
 T = TypeVar("T")
 
 PAGE = 50
 """Campaigns asked for at once, as in the vendor's samples; the most that a service gives is not documented."""
+CONTACTS_PAGE = 100
+"""Contacts asked for at once: the most that the service gives."""
 STATUSES = ("Active", "Completed", "Ready", "Paused", "Preparing", "Stopped", "Scheduled", "Rescheduled")
 """The documented states of a campaign."""
 
-_V2 = "/campaign/api/v2/public/{}/campaign"
 
-VOICE_PATH = "/api/v2/public/{streamId}/campaign/trigger/{campaignId}"
-SMS_PATH = "/campaign/api/v2/public/{streamId}/campaign//trigger/{campaignId}"
+class Paths(NamedTuple):
+    """Where the calls of a deployment go, each as a template; None where no path is documented.
+
+    `is_account_named` tells whether the query of a list, of a status and of one campaign names the account: the headers
+    always do.
+    """
+
+    voice: str
+    sms: str
+    list: str
+    status: str
+    get: str
+    schedule: str | None
+    is_account_named: bool = True
+
+    def target(self, template: str, where: "HasScope", query: str, campaign_id: str = "") -> str:
+        """Return path and query of a call; every id is exactly one percent-encoded path segment or query value."""
+        account, stream, iid, campaign = (
+            quote(each, safe="") for each in (where.account_id, where.stream_id, where.iid, campaign_id)
+        )
+        path = template.format(accountId=account, streamId=stream, iid=iid, campaignId=campaign)
+        return f"{path}?{query}" if query else path
+
+    def target_with_account(self, template: str, where: "HasScope", *queries: str, campaign_id: str = "") -> str:
+        """Return path and query of a call whose query names the account, where the deployment's does."""
+        account = (f"accountId={quote(where.account_id, safe='')}",) if self.is_account_named else ()
+        return self.target(template, where, "&".join((*account, *queries)), campaign_id)
+
+
+_V2 = "/campaign/api/v2/public/{streamId}/campaign"
+_V1_STOP = "/campaign/api/v1/public/{streamId}/campaign/{campaignId}"
+_V1 = "/agentassist/api/v1/public/{iid}/campaign"
+
+V2 = Paths(
+    voice="/api/v2/public/{streamId}/campaign/trigger/{campaignId}",
+    sms=f"{_V2}//trigger/{{campaignId}}",
+    list=f"{_V2}/getAllCampaignDetails",
+    status=f"{_V2}/{{campaignId}}/status",
+    get=f"{_V2}/{{campaignId}}",
+    schedule=f"{_V2}/schedule",
+)
+V1 = Paths(
+    voice=_V1_STOP,
+    sms=_V1_STOP,
+    list=f"{_V1}/getAllCampaignDetails",
+    status=f"{_V1}/{{campaignId}}/status",
+    get=f"{_V1}/{{campaignId}}",
+    schedule=None,
+    is_account_named=False,
+)
+_CONTACTS = "/agentassist/api/public/analytics/account/{accountId}/v2/interactionDetails"
+
+DOCUMENTED = {ApiVersion.V1: V1, ApiVersion.V2: V2}
+"""The paths that the vendor's pages state, by version."""
 
 
 class HasScope(Protocol):
@@ -63,11 +120,11 @@ _STAYS = re.compile(r"[A-Za-z0-9_.~-]+")
 """What `quote` leaves as it is: nearly every id, found out in a quarter of the time."""
 
 
-def target(campaign: Campaign, *, voice_path: str = VOICE_PATH, sms_path: str = SMS_PATH) -> str:
+def target(campaign: Campaign, paths: Paths = V2) -> str:
     """Return path and query of the stop call; every id is exactly one percent-encoded path segment or query value."""
     kind = campaign.campaign_type
-    template = voice_path if kind is CampaignType.VOICE else sms_path
-    parts = _around_id(template, kind, campaign.account_id, campaign.stream_id)
+    template = paths.voice if kind is CampaignType.VOICE else paths.sms
+    parts = _around_id(template, kind, campaign.account_id, campaign.stream_id, campaign.iid)
     campaign_id = campaign.campaign_id
     if not _STAYS.fullmatch(campaign_id):
         campaign_id = quote(campaign_id, safe="")
@@ -75,11 +132,12 @@ def target(campaign: Campaign, *, voice_path: str = VOICE_PATH, sms_path: str = 
 
 
 @lru_cache(maxsize=1024)
-def _around_id(template: str, kind: str, account_id: str, stream_id: str) -> tuple[str, ...]:
+def _around_id(template: str, kind: str, account_id: str, stream_id: str, iid: str) -> tuple[str, ...]:
     """Fill in all but the campaign id; a list has few accounts and streams, so this is done a few times a run."""
-    account, stream = quote(account_id, safe=""), quote(stream_id, safe="")
+    account, stream, app = quote(account_id, safe=""), quote(stream_id, safe=""), quote(iid, safe="")
     whole = f"{template}?accountId={account}&campaignType={kind}&trigger=stop"
-    return tuple(part.format(streamId=stream, accountId=account) for part in whole.split("{campaignId}"))
+    parts = whole.split("{campaignId}")
+    return tuple(part.format(streamId=stream, accountId=account, iid=app) for part in parts)
 
 
 def headers(where: HasScope, token: str) -> dict[str, str]:
@@ -93,19 +151,28 @@ def headers(where: HasScope, token: str) -> dict[str, str]:
 
 
 class Call(NamedTuple, Generic[T]):
-    """One call: whom it is for, what to send, and how to read the answer (a value, or the Attempt that failed)."""
+    """One call: whom it is for, where it goes, what to send, and how to read the answer.
+
+    What is read is a value, or the Attempt that failed. Without a body (b"") the call is a GET.
+    """
 
     where: HasScope
-    target: str
+    at: Callable[[Paths], str]
     body: bytes
     read: Callable[[Response | TransportFailure], T | Attempt]
     cap: int = BODY_CAP
 
+    @property
+    def target(self) -> str:
+        """Path and query as they are documented for v2."""
+        return self.at(V2)
 
-def stop_call(campaign: Campaign, *, voice_path: str = VOICE_PATH, sms_path: str = SMS_PATH) -> Call[Attempt]:
+
+def stop_call(campaign: Campaign) -> Call[Attempt]:
     """Ask to stop a campaign."""
-    path = target(campaign, voice_path=voice_path, sms_path=sms_path)
-    return Call(campaign, path, BODY, lambda answer: interpret(answer, campaign_id=campaign.campaign_id))
+    return Call(
+        campaign, partial(target, campaign), BODY, lambda answer: interpret(answer, campaign_id=campaign.campaign_id)
+    )
 
 
 def find_page(start: int, most: int = PAGE) -> PageRange:
@@ -131,21 +198,74 @@ def list_call(
         "sortBy": {"createdAt": "desc"},
         "filters": {name: wanted for name, wanted in filters.items() if wanted},
     }
-    target = f"{_base(scope)}/getAllCampaignDetails?accountId={quote(scope.account_id, safe='')}"
-    return Call(scope, target, orjson.dumps(body), lambda answer: read_page(answer, scope, at, any_id=any_id), PAGE_CAP)
+    return Call(
+        scope,
+        lambda paths: paths.target_with_account(paths.list, scope),
+        orjson.dumps(body),
+        lambda answer: read_page(answer, scope, at, any_id=any_id),
+        PAGE_CAP,
+    )
 
 
 def status_call(where: HasScope, campaign_id: str) -> Call[Status]:
     """Ask for the status of one campaign."""
-    account = quote(where.account_id, safe="")
-    target = f"{_base(where)}/{quote(campaign_id, safe='')}/status?accountId={account}&view=status"
-    return Call(where, target, BODY, lambda answer: read_status(answer, campaign_id))
+    return Call(
+        where,
+        lambda paths: paths.target_with_account(paths.status, where, "view=status", campaign_id=campaign_id),
+        BODY,
+        lambda answer: read_status(answer, campaign_id),
+    )
+
+
+def get_call(scope: Scope, campaign_id: str) -> Call[ListedCampaign]:
+    """Ask for one campaign."""
+    return Call(
+        scope,
+        lambda paths: paths.target_with_account(paths.get, scope, campaign_id=campaign_id),
+        b"",
+        lambda answer: read_campaign(answer, scope, campaign_id),
+        PAGE_CAP,
+    )
 
 
 def disable_schedule_call(where: HasScope, name: str) -> Call[Disabled]:
-    """Ask to disable the schedule of the campaign called `name`, which has no `name_fault`."""
-    target = f"{_base(where)}/schedule?enableSchedule=false&campaignName={quote(name, safe='')}"
-    return Call(where, target, BODY, read_disabled)
+    """Ask to disable the schedule of the campaign called `name`, which has no `name_fault`.
+
+    The call raises SettingsError where no path is known for it.
+    """
+    query = f"enableSchedule=false&campaignName={quote(name, safe='')}"
+
+    def at(paths: Paths) -> str:
+        if paths.schedule is None:
+            raise SettingsError(
+                ": is needed to disable schedules, as none is documented for v1", setting="schedule_path"
+            )
+        return paths.target(paths.schedule, where, query)
+
+    return Call(where, at, BODY, read_disabled)
+
+
+def contacts_call(scope: Scope, begin_s: float, end_s: float, offset: int) -> Call[ContactPage]:
+    """Ask for a page of the outbound contacts of an application that started between two unix times, whole seconds."""
+    body = {
+        "startDate": _utc_second(begin_s),
+        "endDate": _utc_second(end_s),
+        "timeZoneOffset": 0,
+        "direction": "Outbound",
+        "selectedFields": ["campaigninfo"],
+    }
+    query = f"offset={offset}&limit={CONTACTS_PAGE}"
+    return Call(
+        scope,
+        lambda paths: paths.target(_CONTACTS, scope, query),
+        orjson.dumps(body),
+        read_contacts,
+        PAGE_CAP,
+    )
+
+
+def _utc_second(unix_s: float) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def name_fault(name: str | None) -> str | None:
@@ -157,7 +277,3 @@ def name_fault(name: str | None) -> str | None:
     if has_controls(name):
         return "the name holds a control character or half a surrogate pair"
     return None
-
-
-def _base(where: HasScope) -> str:
-    return _V2.format(quote(where.stream_id, safe=""))

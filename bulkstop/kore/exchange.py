@@ -51,7 +51,7 @@ class Post(Protocol):
     def __call__(
         self, target: str, headers: Mapping[str, str], body: bytes, cap: int, /
     ) -> Awaitable[Response | TransportFailure]:
-        """Make one exchange and read up to `cap` bytes of its answer."""
+        """Make one exchange and read up to `cap` bytes of its answer; without a body (b"") it is a GET."""
         ...
 
 
@@ -71,5 +71,8 @@ class Transport(Protocol):
     async def post(
         self, target: str, headers: Mapping[str, str], body: bytes = ..., cap: int = ...
     ) -> Response | TransportFailure:
-        """Make one exchange and read up to `cap` bytes of its answer; without a body it is that of a stop call."""
+        """Make one exchange and read up to `cap` bytes of its answer; unless a body is given it is that of a stop call.
+
+        With an empty one the exchange is a GET, else a POST.
+        """
         ...

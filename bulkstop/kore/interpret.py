@@ -312,11 +312,11 @@ def read_page(
     """Read a page of the list call; an id that is not possible (or not even with `any_id`) makes a row unusable."""
     if isinstance(response, Response) and _count_values(response.body) > PAGE_VALUES:
         return _refuse_page(response, f"has more than {PAGE_VALUES:,} objects, where {at.limit} were asked for")
-    data = _read_success(response).get("data")
+    data = read_success(response).get("data")
     rows = data.get("results") if isinstance(data, dict) else None
     if not isinstance(data, dict) or not isinstance(rows, list):
-        return _call_failure(
-            response, "is no page of campaigns", "no such stream, or the path of the list is another here"
+        return call_failure(
+            response, "is no page of campaigns", f"no such stream, or the path of the list {_elsewhere('list_path')}"
         )
     if len(rows) > PAGE_ROWS:
         return _refuse_page(response, f"has {format_count(len(rows), 'row')}, where {at.limit} were asked for")
@@ -333,26 +333,38 @@ def read_page(
 
 def read_status(response: Response | TransportFailure, campaign_id: str) -> Status | Attempt:
     """Read the answer about one campaign; one about another is a failure."""
-    data = _read_success(response).get("data")
+    data = read_success(response).get("data")
     status = one_line(data.get("status")) if isinstance(data, dict) else None
     if not isinstance(data, dict) or status is None:
-        return _call_failure(
-            response, "tells no status", "no such campaign, or the path of the status call is another here"
+        return call_failure(
+            response, "tells no status", f"no such campaign, or the path of the status call {_elsewhere('status_path')}"
         )
     if _read_id(data.get("id")) not in (None, campaign_id):
-        return _call_failure(response, "tells of another campaign", "")
+        return call_failure(response, "tells of another campaign", "")
     return Status(campaign_id, status, _read_name(data.get("name")), find_allowance(response))
+
+
+def read_campaign(response: Response | TransportFailure, scope: Scope, campaign_id: str) -> ListedCampaign | Attempt:
+    """Read the answer that has one campaign whole; one about another is a failure."""
+    data = read_success(response).get("data")
+    item = _read_item(data, scope, any_id=True) if isinstance(data, dict) else None
+    if not isinstance(item, ListedCampaign):
+        return call_failure(response, "is no campaign", f"no such campaign, or the path {_elsewhere('get_path')}")
+    if item.campaign_id != campaign_id:
+        return call_failure(response, "tells of another campaign", "")
+    return item
 
 
 def read_disabled(response: Response | TransportFailure) -> Disabled | Attempt:
     """Read the answer to disabling a schedule; only an explicit success is one."""
-    fields = _read_success(response)
+    fields = read_success(response)
     if not fields.get("status"):
-        return _call_failure(response, "tells no success", "no campaign of this name, or the path is another here")
+        absent = f"no campaign of this name, or the path {_elsewhere('schedule_path')}"
+        return call_failure(response, "tells no success", absent)
     return Disabled(one_line(fields.get("id")), one_line(fields.get("message")), find_allowance(response))
 
 
-def _read_success(response: Response | TransportFailure) -> Mapping[str, object]:
+def read_success(response: Response | TransportFailure) -> Mapping[str, object]:
     """Return the fields of a 2xx that tells of no failure; nothing for any other answer."""
     if isinstance(response, TransportFailure) or not 200 <= response.status < 300:
         return {}
@@ -362,7 +374,7 @@ def _read_success(response: Response | TransportFailure) -> Mapping[str, object]
     return fields if is_good else {}
 
 
-def _call_failure(response: Response | TransportFailure, what: str, absent: str) -> Attempt:
+def call_failure(response: Response | TransportFailure, what: str, absent: str) -> Attempt:
     """Say how a call failed."""
     attempt = failure(response)
     if isinstance(response, TransportFailure):
@@ -378,6 +390,11 @@ def _call_failure(response: Response | TransportFailure, what: str, absent: str)
     return attempt
 
 
+def _elsewhere(setting: str) -> str:
+    """Say of a path at which nothing was found which options set another one."""
+    return f"is another here ({name_setting('api')}, {name_setting(setting)})"
+
+
 def _count_values(body: bytes) -> int:
     """Return at least as many as there are objects and lists in a page that was read whole."""
     return body.count(b"{") + body.count(b"[") if len(body) < PAGE_CAP else 0
@@ -385,7 +402,7 @@ def _count_values(body: bytes) -> int:
 
 def _refuse_page(response: Response | TransportFailure, why: str) -> Attempt:
     """Say what is wrong with a page that would be the same at another try."""
-    return _call_failure(response, why, "")._replace(again=RetryHint.NO)
+    return call_failure(response, why, "")._replace(again=RetryHint.NO)
 
 
 def _more(data: Mapping[str, object], rows: int, at: PageRange) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol, TypeVar
 
-from bulkstop.kore.calls import SMS_PATH, VOICE_PATH, Call, headers, stop_call
+from bulkstop.kore.calls import V2, Call, Paths, headers, stop_call
 from bulkstop.kore.exchange import Post, Response, TransportFailure
 from bulkstop.kore.interpret import find_allowance
 from bulkstop.kore.redaction import redact_response
@@ -28,12 +28,15 @@ Classify = Callable[[Response], Attempt | None]
 """Says what the response to a stop means, or None to leave that to `interpret`."""
 
 
-def make_perform(post: Post, tokens: Tokens) -> Perform:
-    """Make what performs every call over `post`; a 401 renews the token and asks for another try at once."""
+def make_perform(post: Post, tokens: Tokens, paths: Paths = V2) -> Perform:
+    """Make what performs every call over `post`, at these paths.
+
+    A 401 renews the token and asks for another try at once.
+    """
 
     async def perform(call: Call[T], /) -> T | Attempt:
         token = tokens.cached or await tokens.get()  # a coroutine less for nearly every call
-        response = await post(call.target, headers(call.where, token.value), call.body, call.cap)
+        response = await post(call.at(paths), headers(call.where, token.value), call.body, call.cap)
         result = call.read(redact_token(token.value, response))
         if isinstance(result, Attempt) and refuses_token(result) and await tokens.renew(token):
             return result._replace(again=RetryHint.NOW)
@@ -42,13 +45,11 @@ def make_perform(post: Post, tokens: Tokens) -> Perform:
     return perform
 
 
-def make_stop(
-    perform: Perform, *, voice_path: str = VOICE_PATH, sms_path: str = SMS_PATH, classify: Classify | None = None
-) -> Send:
-    """Make the Send that stops a campaign at these paths; `classify` is asked first what a response means."""
+def make_stop(perform: Perform, *, classify: Classify | None = None) -> Send:
+    """Make the Send that stops a campaign; `classify` is asked first what a response means."""
 
     def send(campaign: Campaign) -> Awaitable[Attempt]:
-        call = stop_call(campaign, voice_path=voice_path, sms_path=sms_path)
+        call = stop_call(campaign)
         return perform(call if classify is None else call._replace(read=partial(_classify, classify, call.read)))
 
     return send

@@ -179,16 +179,24 @@ class Engine:
         check_names(options, LoadOptions.__annotations__)
         return await load_source(self.settings, source, options, self._hooks, self.parts)
 
-    async def verify(self, source: Source, *, format: str | None = None, singly: bool = False) -> "Verification":  # noqa: A002 - as above
+    async def verify(
+        self,
+        source: Source,
+        *,
+        format: str | None = None,  # noqa: A002 - as above
+        singly: bool = False,
+        calls: bool = False,
+    ) -> "Verification":
         """Read back whether what a run was to stop still runs, is scheduled, or will run again; nothing is stopped.
 
         The source is files of results, or whatever a run takes. `singly` asks for each campaign by itself instead of
-        reading lists. Raises a BulkstopError for a source that cannot be used; what ends the reading later stands in
+        reading lists. With `calls` the contacts of stopped campaigns are looked at, too: whether any started after the
+        stop, or lasts. Raises a BulkstopError for a source that cannot be used; what ends the reading later stands in
         what is returned, and `check()` raises it.
         """
         from bulkstop.runs.lists.verify import verify_source  # seldom wanted
 
-        return await verify_source(self.parts, source, fmt=format, singly=singly)
+        return await verify_source(self.parts, source, fmt=format, singly=singly, calls=calls)
 
 
 async def _end_all(runs: Sequence[Run]) -> None:

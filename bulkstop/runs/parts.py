@@ -18,6 +18,7 @@ from bulkstop.runs.wiring import (
     MEMORY,
     Accounts,
     make_load_transport,
+    make_paths,
     make_send,
     make_tokens,
     make_transport,
@@ -90,14 +91,14 @@ async def open_parts(
     async with AsyncExitStack() as opened:
         store = await opened.enter_async_context(open_quota_store(settings, observe))
         transport = await opened.enter_async_context(hooks.transport or connect(settings))
-        perform = make_perform(transport.post, tokens)
+        perform = make_perform(transport.post, tokens, make_paths(settings))
         accounts = Accounts(settings, store) if hooks.accounts is None else hooks.accounts.reopen(store)
         yield Parts(settings, tokens, perform, accounts, hooks, asyncio.get_running_loop())
 
 
 def make_stop_send(parts: Parts) -> Send:
     """Make what stops a campaign, once a try, with what the hooks put around it."""
-    send = make_send(parts.settings, parts.perform, classify=parts.hooks.classify)
+    send = make_send(parts.perform, classify=parts.hooks.classify)
     return send if parts.hooks.around is None else parts.hooks.around(send)
 
 

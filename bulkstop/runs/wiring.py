@@ -35,7 +35,7 @@ from bulkstop.engine.retry import Retry
 from bulkstop.errors import CredentialsError, QuotaError, SettingsError
 from bulkstop.events import AttemptBroken, AttemptEnded, Observe, TokenRenewed
 from bulkstop.kore import token
-from bulkstop.kore.calls import SMS_PATH, VOICE_PATH
+from bulkstop.kore.calls import DOCUMENTED, Paths
 from bulkstop.kore.exchange import Transport
 from bulkstop.kore.session import Classify, Perform, make_stop
 from bulkstop.model import Attempt, Campaign, Pace, Send
@@ -110,10 +110,22 @@ def make_load_transport(settings: Settings) -> Transport:
     return make_transport(replace(settings, transport=settings.transport or TransportName.WIRE))
 
 
-def make_send(settings: Settings, perform: Perform, classify: Classify | None = None) -> Send:
-    """Make the Send that stops campaigns at the paths of the settings; each try is logged at debug."""
-    voice_path, sms_path = settings.voice_path or VOICE_PATH, settings.sms_path or SMS_PATH
-    send = make_stop(perform, voice_path=voice_path, sms_path=sms_path, classify=classify)
+def make_paths(settings: Settings) -> Paths:
+    """Return where calls go: to the documented paths of the version that the settings name, but for their own."""
+    documented = DOCUMENTED[settings.api]
+    return documented._replace(
+        voice=settings.voice_path or documented.voice,
+        sms=settings.sms_path or documented.sms,
+        list=settings.list_path or documented.list,
+        status=settings.status_path or documented.status,
+        get=settings.get_path or documented.get,
+        schedule=settings.schedule_path or documented.schedule,
+    )
+
+
+def make_send(perform: Perform, classify: Classify | None = None) -> Send:
+    """Make the Send that stops campaigns; each try is logged at debug."""
+    send = make_stop(perform, classify=classify)
     return observe_attempts(send, log_event) if LOG.isEnabledFor(logging.DEBUG) else send
 
 

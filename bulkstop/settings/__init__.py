@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from bulkstop.errors import SettingsError
 from bulkstop.ids import id_fault
-from bulkstop.model import CampaignType, FailureCap, Limit, Order, Pace, WarningKind
+from bulkstop.model import ApiVersion, CampaignType, FailureCap, Limit, Order, Pace, WarningKind
 from bulkstop.naming import name_setting, name_variable
 from bulkstop.settings.finish_by import find_moment, has_own_zone, parse_finish_by
 from bulkstop.settings.machine_zone import explain_machine_zone
@@ -29,6 +29,7 @@ from bulkstop.settings.parse import (
     parse_encoding,
     parse_failure_cap,
     parse_limit,
+    parse_list_template,
     parse_path,
     parse_pause,
     parse_proxy_address,
@@ -127,11 +128,34 @@ class Settings:
     type: CampaignType | None = setting(
         TYPE, None, "Type of rows that name none.", read=parse_campaign_type, metavar="voice|sms"
     )
+    api: ApiVersion = setting(
+        PATHS,
+        ApiVersion.V2,
+        "Paths of all calls, as documented for this version; check says which one answers.",
+        read=one_of(*ApiVersion),
+        metavar="|".join(ApiVersion),
+    )
     voice_path: str | None = setting(
         PATHS, None, "Path of the voice stop call, if yours differs.", read=parse_template, metavar="PATH"
     )
     sms_path: str | None = setting(
         PATHS, None, "Path of the SMS stop call, if yours differs.", read=parse_template, metavar="PATH"
+    )
+    list_path: str | None = setting(
+        PATHS, None, "Path of the list call, if yours differs.", read=parse_list_template, metavar="PATH"
+    )
+    status_path: str | None = setting(
+        PATHS, None, "Path of the status call, if yours differs.", read=parse_template, metavar="PATH"
+    )
+    get_path: str | None = setting(
+        PATHS, None, "Path of the call for one campaign, if yours differs.", read=parse_template, metavar="PATH"
+    )
+    schedule_path: str | None = setting(
+        PATHS,
+        None,
+        "Path of the call that disables a schedule, if yours differs; none is documented for v1.",
+        read=parse_list_template,
+        metavar="PATH",
     )
     ca: str | None = setting(
         CONNECTION,
@@ -485,6 +509,14 @@ def _check_soak(settings: Settings) -> None:
         raise SettingsError(f": is the wait between waves; give {name_setting('waves')} with it", setting="soak_s")
 
 
+def _check_schedule_path(settings: Settings) -> None:
+    if settings.disable_schedule and settings.api is ApiVersion.V1 and settings.schedule_path is None:
+        raise SettingsError(
+            f": no path for it is documented for {settings.api}; give {name_setting('schedule_path', 'PATH')}",
+            setting="disable_schedule",
+        )
+
+
 def _check_zone(settings: Settings) -> None:
     if settings.finish_by is None or settings.tz is not None or has_own_zone(settings.finish_by):
         return
@@ -509,5 +541,5 @@ def _check_credentials(settings: Settings) -> None:
 
 _CHECKS = (
     *(_check_scheme, _check_ids, _check_proxy, _check_proxy_password, _check_key, _check_transport),
-    *(_check_soak, _check_zone, _check_credentials),
+    *(_check_schedule_path, _check_soak, _check_zone, _check_credentials),
 )

@@ -5,7 +5,7 @@ from datetime import datetime, time
 from pathlib import PurePath
 from typing import TypedDict
 
-from bulkstop.model import CampaignType, FailureCap, Limit, Order, Pace, WarningKind
+from bulkstop.model import ApiVersion, CampaignType, FailureCap, Limit, Order, Pace, WarningKind
 from bulkstop.settings.parse import TransportName
 
 
@@ -24,8 +24,13 @@ class SettingsOptions(TypedDict, total=False):
     column: Sequence[str] | str
     sheet: str | None
     type: CampaignType | str | None
+    api: ApiVersion | str
     voice_path: str | None
     sms_path: str | None
+    list_path: str | None
+    status_path: str | None
+    get_path: str | None
+    schedule_path: str | None
     ca: str | PurePath | None
     cert: str | PurePath | None
     key: str | PurePath | None

@@ -20,6 +20,8 @@ ALGORITHMS = ("HS256", "HS512", "RS256", "RS512")
 UNITS_S = in_seconds("ms", "s", "m", "min", "h") | {"": 1.0}
 COLUMNS = ("campaign_id", "campaign_type", "account_id", "stream_id", "iid", "priority", "name")
 """The fields of a list that a column can be named for."""
+_PLACES = ("{streamId}", "{iid}", "{accountId}")
+"""What any path template may hold."""
 LONGEST_S = 3600.0 * 100_000
 """Eleven years: whoever means more than that has mistyped."""
 
@@ -213,10 +215,21 @@ def parse_template(text: str) -> str:
     return text
 
 
-def template_fault(text: str) -> str | None:
-    """Say why a path template cannot be used, or None when it can."""
+def parse_list_template(text: str) -> str:
+    """Read the path template of a call that names no campaign in its path."""
+    if fault := template_fault(text, of_campaign=False):
+        raise ValueError(f"{text!r} {fault}")
+    return text
+
+
+def template_fault(text: str, *, of_campaign: bool = True) -> str | None:
+    """Say why a path template, of a call for a campaign or not, cannot be used; None when it can."""
     if not text.startswith("/") or not re.fullmatch(r"[\x21-\x7e]+", text) or re.search(r"[?#]", text):
         return "is no path that starts with '/' and has no query"
-    if set(re.findall(r"\{[^{}]*\}|[{}]", text)) - {"{streamId}", "{campaignId}", "{accountId}"}:
-        return "may hold {streamId}, {campaignId} and {accountId} and no other braces"
-    return None if "{campaignId}" in text else "does not hold {campaignId}"
+    used = set(re.findall(r"\{[^{}]*\}|[{}]", text))
+    if used - {"{campaignId}", *_PLACES}:
+        also = "{campaignId}, " if of_campaign else ""
+        return f"may hold {also}{', '.join(_PLACES[:-1])} and {_PLACES[-1]} and no other braces"
+    if of_campaign and "{campaignId}" not in used:
+        return "does not hold {campaignId}"
+    return None if of_campaign or "{campaignId}" not in used else "holds {campaignId}, but its call names no campaign"

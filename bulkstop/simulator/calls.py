@@ -17,6 +17,8 @@ class Operation(StrEnum):
     STOP = "stop"
     LIST = "list"
     STATUS = "status"
+    GET = "get"
+    CONTACTS = "contacts"
     SCHEDULE = "schedule"
 
 
@@ -33,26 +35,50 @@ class Call:
     query: Mapping[str, str]
 
 
-_V2 = "/campaign/api/v2/public/[^/]+/campaign"
-_ROUTES = (
-    (Operation.STOP, CampaignType.VOICE, re.compile("/api/v2/public/[^/]+/campaign/trigger/([^/]+)")),
-    (Operation.STOP, CampaignType.SMS, re.compile(_V2 + "//trigger/([^/]+)")),
-    (Operation.LIST, None, re.compile(_V2 + "/getAllCampaignDetails")),
-    (Operation.STATUS, None, re.compile(_V2 + "/([^/]+)/status")),
-    (Operation.SCHEDULE, None, re.compile(_V2 + "/schedule")),
-)
+_STREAM = "[^/]+"
+_CONTACTS = re.compile("/agentassist/api/public/analytics/account/[^/]+/v2/interactionDetails")
+_V1 = f"/agentassist/api/v1/public/{_STREAM}/campaign"
+_V2 = f"/campaign/api/v2/public/{_STREAM}/campaign"
+Route = tuple[Operation, CampaignType | None, re.Pattern[str]]
+_ROUTES: Mapping[str, tuple[Route, ...]] = {
+    "v1": (
+        (Operation.STOP, None, re.compile(f"/campaign/api/v1/public/{_STREAM}/campaign/([^/]+)")),
+        (Operation.LIST, None, re.compile(_V1 + "/getAllCampaignDetails")),
+        (Operation.STATUS, None, re.compile(_V1 + "/([^/]+)/status")),
+        (Operation.GET, None, re.compile(_V1 + "/([^/]+)")),
+        (Operation.CONTACTS, None, _CONTACTS),
+    ),
+    "v2": (
+        (Operation.STOP, CampaignType.VOICE, re.compile(f"/api/v2/public/{_STREAM}/campaign/trigger/([^/]+)")),
+        (Operation.STOP, CampaignType.SMS, re.compile(_V2 + "//trigger/([^/]+)")),
+        (Operation.LIST, None, re.compile(_V2 + "/getAllCampaignDetails")),
+        (Operation.STATUS, None, re.compile(_V2 + "/([^/]+)/status")),
+        (Operation.SCHEDULE, None, re.compile(_V2 + "/schedule")),
+        (Operation.GET, None, re.compile(_V2 + "/([^/]+)")),
+        (Operation.CONTACTS, None, _CONTACTS),
+    ),
+}
+"""The calls of each version; the first whose path fits is meant."""
 
 
-def read_call(raw_path: str) -> Call:
-    """Tell what a raw path, query included, asks for; nothing in it is normalised."""
-    path, _, query = raw_path.partition("?")
-    for operation, campaign_type, pattern in _ROUTES:
+def read_call(raw_path: str, api: str = "v2") -> Call:
+    """Tell what a raw path, query included, asks a version of the API for; nothing in it is normalised."""
+    path, _, text = raw_path.partition("?")
+    query = read_query(text)
+    for operation, campaign_type, pattern in _ROUTES[api]:
         if match := pattern.fullmatch(path):
             campaign_id = _decode(match[1]) if pattern.groups else None
             if campaign_id in (".", ".."):
                 break  # a step to another path, encoded or not, as gateways resolve it
-            return Call(operation, campaign_type, campaign_id, read_query(query))
-    return Call(None, None, None, read_query(query))
+            return Call(operation, campaign_type or _read_type(operation, query), campaign_id, query)
+    return Call(None, None, None, query)
+
+
+def _read_type(operation: Operation, query: Mapping[str, str]) -> CampaignType | None:
+    """Return the type of a stop whose path is that of both; voice where the query names none."""
+    if operation is not Operation.STOP:
+        return None
+    return CampaignType.SMS if query.get("campaignType") == CampaignType.SMS else CampaignType.VOICE
 
 
 @lru_cache(maxsize=1024)

@@ -34,6 +34,8 @@ _NEXT: Final = {
 }
 _DIALING_MODES: Final = ("Agentless", "Progressive", "Preview", "Power")
 _NEVER_RAN: Final = frozenset({"Ready", "Scheduled", "Preparing"})
+CALLING: Final = frozenset({"Active", "Preparing"})
+"""Statuses of campaigns that contact somebody."""
 _EPOCH: Final = datetime(2025, 12, 1, tzinfo=UTC)
 
 

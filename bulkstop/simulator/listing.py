@@ -53,7 +53,7 @@ def list_page(listing: Listing, campaigns: Iterable[SimulatedCampaign]) -> dict[
     rows.sort(key=lambda campaign: campaign.created_at, reverse=True)
     end = listing.offset + listing.limit
     return {
-        "results": [_row(campaign) for campaign in rows[listing.offset : end]],
+        "results": [format_row(campaign) for campaign in rows[listing.offset : end]],
         "skip": listing.offset,
         "limit": listing.limit,
         "hasMore": end < len(rows),
@@ -62,7 +62,8 @@ def list_page(listing: Listing, campaigns: Iterable[SimulatedCampaign]) -> dict[
     }
 
 
-def _row(campaign: SimulatedCampaign) -> dict[str, object]:
+def format_row(campaign: SimulatedCampaign) -> dict[str, object]:
+    """Return a campaign as lists have it."""
     row: dict[str, object] = {
         "name": campaign.name,
         "status": campaign.status,

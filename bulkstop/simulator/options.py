@@ -31,10 +31,14 @@ class Faults(TypedDict, total=False):
     failure_rate: float
     failure_status: int
     fail_first_rate: float
+    api: Literal["v1", "v2"]
     second_stop: Literal["conflict", "success"]
     unknown: Literal["active", "not_found"]
     campaigns: int
     churn: int
+    contacts_per_minute: float
+    contacts_after_stop_s: float
+    analytics: bool
     seed: int
     log: str | Path | None
 
@@ -43,12 +47,15 @@ class Faults(TypedDict, total=False):
 class SimulatorOptions:
     """One service; raises SettingsError, naming the option, for a value that makes no sense.
 
+    `api` is the version whose paths answer, and no others.
     Without `client_secret` any token will do. Each limit of `quota` is a rolling window per account, and
     `rate_limit_headers` is the form in which each answer says what is left of it.
     `latency_ms` is fixed, or with `latency_sigma` the median of a log-normal distribution. `failure_rate` is a share of
     calls, `fail_first_rate` a share of campaigns of which only the first call fails. `second_stop` is the answer for a
     campaign that does not run, `unknown` what becomes of an id that is not among the `campaigns` generated from `seed`.
-    Of those, `churn` change their status after each answered list call.
+    Of those, `churn` change their status after each answered list call. A running campaign contacts somebody
+    `contacts_per_minute` times, and goes on for `contacts_after_stop_s` seconds after its stop; without `analytics` the
+    app lacks the scope to ask for that.
     """
 
     host: str = "127.0.0.1"
@@ -65,10 +72,14 @@ class SimulatorOptions:
     failure_rate: int | float = 0.0
     failure_status: int = 503
     fail_first_rate: int | float = 0.0
+    api: Literal["v1", "v2"] = "v2"
     second_stop: Literal["conflict", "success"] = "conflict"
     unknown: Literal["active", "not_found"] = "active"
     campaigns: int = 0
     churn: int = 0
+    contacts_per_minute: int | float = 0.0
+    contacts_after_stop_s: int | float = 0.0
+    analytics: bool = True
     seed: int = 0
     log: str | Path | None = None
 
@@ -90,8 +101,9 @@ class SimulatorOptions:
             _check(name, getattr(self, name), 200, 599)
         for name in ("failure_rate", "fail_first_rate"):
             _check(name, getattr(self, name), 0, 1)
-        for name in ("latency_ms", "latency_sigma", "campaigns", "churn"):
+        for name in ("latency_ms", "latency_sigma", "campaigns", "churn", "contacts_after_stop_s"):
             _check(name, getattr(self, name), 0, 1e9)
+        _check("contacts_per_minute", self.contacts_per_minute, 0, 6000)
         _check("port", self.port, 0, 65535)
         if self.retry_after_s is not None:
             _check("retry_after_s", self.retry_after_s, 0, 1e9)

@@ -13,9 +13,10 @@ from bulkstop.simulator import answers
 from bulkstop.simulator.answers import Answer
 from bulkstop.simulator.auth import Access
 from bulkstop.simulator.calls import Call, Operation, read_call
-from bulkstop.simulator.campaigns import STOPPED, Campaigns, stamp
+from bulkstop.simulator.campaigns import CALLING, STOPPED, Campaigns, stamp
+from bulkstop.simulator.contacts import Contacts, read_contacts_call
 from bulkstop.simulator.faults import Failures, RollingQuota, latency_s
-from bulkstop.simulator.listing import list_page, read_listing
+from bulkstop.simulator.listing import format_row, list_page, read_listing
 from bulkstop.simulator.options import SimulatorOptions
 from bulkstop.simulator.rate_limits import format_rate_limits
 
@@ -74,7 +75,13 @@ class Service:
         self._access = Access(
             client_id=options.client_id, client_secret=options.client_secret, require_jti=options.require_jti
         )
+        self._contacts = Contacts(
+            per_minute=options.contacts_per_minute, after_stop_s=options.contacts_after_stop_s, seed=options.seed
+        )
         self.campaigns = Campaigns(count=options.campaigns, seed=options.seed, any_id=options.unknown == "active")
+        for campaign in self.campaigns.by_id.values():
+            if campaign.status in CALLING:
+                self._contacts.note_running(campaign.campaign_id, wall())
 
     def answer(self, request: Request, unreadable: Answer | None = None) -> tuple[Answer | None, Exchange]:
         """Decide what a request gets and say so in a line; a body that could not be read gets `unreadable`."""
@@ -96,7 +103,7 @@ class Service:
         return replace(answer, headers=format_rate_limits(form, states))
 
     def _arrive(self, request: Request) -> _Arrival:
-        call = read_call(request.path)
+        call = read_call(request.path, self._options.api)
         key = (call.operation, call.campaign_id)
         self._attempts[key] += 1
         account_id = call.query.get("accountId") or request.account_id or ""
@@ -105,12 +112,15 @@ class Service:
     def _refuse(self, arrival: _Arrival) -> Answer | None:
         # The order of a gateway: a stranger costs no quota, and a throttled call does not reach what could fail.
         call, request = arrival.call, arrival.request
-        if call.operation is None:
+        is_get = call.operation is Operation.GET
+        if call.operation is None or (is_get and request.method != "GET"):
             return answers.errors(404, "no such path")
-        if request.method != "POST":
+        if not is_get and request.method != "POST":
             return answers.errors(405, f"method {request.method} is not allowed")
         if fault := self._access.fault(request.token, arrival.unix_s):
             return answers.errors(401, fault, UNAUTHORIZED_CODE)
+        if call.operation is Operation.CONTACTS and not self._options.analytics:
+            return answers.errors(401, "the app lacks the scope SmartAssist Analytics", UNAUTHORIZED_CODE)
         if not self._quota.admit(arrival.account_id, arrival.monotonic_s):
             return answers.throttled(self._options.throttle_status, self._options.retry_after_s)
         if self._failures.strike(call.operation, call.campaign_id, arrival.attempt):
@@ -129,6 +139,11 @@ class Service:
                 return self._stop(arrival, campaign_type, campaign_id)
             case Call(Operation.STATUS, _, str(campaign_id)):
                 return self._status(arrival, campaign_id)
+            case Call(Operation.GET, _, str(campaign_id)):
+                return self._get(arrival, campaign_id)
+            case Call(Operation.CONTACTS):
+                asked = read_contacts_call(body, arrival.call.query)
+                return answers.success(self._contacts.page(asked, arrival.unix_s))
             case Call(Operation.SCHEDULE):
                 return self._disable_schedule(arrival)
             case Call(Operation.LIST):
@@ -145,6 +160,8 @@ class Service:
         if campaign is None:
             return answers.failure(404, "Campaign not found")
         if not campaign.at_rest:
+            if campaign.status in CALLING:
+                self._contacts.note_stopped(campaign_id, arrival.unix_s)
             campaign.status = STOPPED
             campaign.updated_at = at
         elif self._options.second_stop == "conflict":
@@ -161,6 +178,12 @@ class Service:
             return answers.failure(404, "Campaign not found")
         data = {"id": campaign_id, "status": campaign.status, "name": campaign.name}
         return answers.success({"status": "success", "data": data})
+
+    def _get(self, arrival: _Arrival, campaign_id: str) -> Answer:
+        campaign = self.campaigns.find(campaign_id, stamp(arrival.unix_s))
+        if campaign is None:
+            return answers.failure(404, "Campaign not found")
+        return answers.success({"status": "success", "message": "Campaign fetched", "data": format_row(campaign)})
 
     def _disable_schedule(self, arrival: _Arrival) -> Answer:
         _expect(arrival, enableSchedule="false")
@@ -182,6 +205,8 @@ def _read_body(arrival: _Arrival) -> dict[str, object]:
     header, query = arrival.request.account_id, arrival.call.query.get("accountId")
     if header and query and header != query:
         raise ValueError("header accountid and query accountId differ")
+    if arrival.call.operation is Operation.GET:
+        return {}
     try:
         body = orjson.loads(arrival.request.body or b"")
     except orjson.JSONDecodeError:

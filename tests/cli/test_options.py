@@ -85,7 +85,15 @@ def test_option_wins(name: str) -> None:
     text, value = FIRM[name]
     flag, key = OPTION_SPECS[name].option(name), key_of(name)
     args = [flag] if value is True else [flag, text]
-    others = {True: "false", "SMS": "voice", "WIRE": "aiohttp", "rs512": "HS512", "even": "burst", "priority": "input"}
+    others = {
+        True: "false",
+        "SMS": "voice",
+        "WIRE": "aiohttp",
+        "V1": "v2",
+        "rs512": "HS512",
+        "even": "burst",
+        "priority": "input",
+    }
     others |= {"18:00": "17:00", "Europe/Berlin": "UTC"}
     other = others.get(value if value is True else text, text + "0")
     if name in ("timeout_s", "quota", "max_retry_after_s", "grace_s"):

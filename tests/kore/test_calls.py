@@ -9,7 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkstop.kore.calls import PAGE, disable_schedule_call, find_page, list_call, name_fault, status_call
+from bulkstop.errors import SettingsError
+from bulkstop.kore.calls import (
+    PAGE,
+    V1,
+    V2,
+    disable_schedule_call,
+    find_page,
+    get_call,
+    list_call,
+    name_fault,
+    status_call,
+    stop_call,
+)
 from bulkstop.kore.exchange import PageRange, Response, TransportFailure
 from bulkstop.kore.interpret import NAME_CHARS, PAGE_CAP, Disabled, Page, Status, read_disabled, read_page, read_status
 from bulkstop.model import Allowance, Attempt, Campaign, CampaignType, ListedCampaign, Outcome, RetryHint, Scope
@@ -86,6 +98,38 @@ class TestTargets:
         assert path == "/campaign/api/v2/public/st-1/campaign/schedule"
         assert parse_qs(query) == {"enableSchedule": ["false"], "campaignName": ["Promo & more/100%"]}
         assert call.body == b"{}"
+
+    def test_get(self) -> None:
+        """One campaign is asked for by a GET, which has no body."""
+        call = get_call(VOICE, "cd-1")
+        assert (call.target, call.body) == (f"/campaign/api/v2/public/st-1/campaign/cd-1?accountId={'a' * 24}", b"")
+
+    def test_v1(self) -> None:
+        """The older form names the application in its paths, and the account in the query of stops alone."""
+        campaign = Campaign.of_row("cd-1", CampaignType.SMS, "a1", "st-1", "app-1", "list.csv", 2)
+        calls = stop_call(campaign), list_call(VOICE, FIRST), status_call(VOICE, "cd-1"), get_call(VOICE, "cd-1")
+        assert [call.at(V1) for call in calls] == [
+            "/campaign/api/v1/public/st-1/campaign/cd-1?accountId=a1&campaignType=sms&trigger=stop",
+            "/agentassist/api/v1/public/app-1/campaign/getAllCampaignDetails",
+            "/agentassist/api/v1/public/app-1/campaign/cd-1/status?view=status",
+            "/agentassist/api/v1/public/app-1/campaign/cd-1",
+        ]
+        with pytest.raises(SettingsError, match="schedule_path"):
+            disable_schedule_call(VOICE, "Promo").at(V1)
+
+    def test_own_paths(self) -> None:
+        """A template of the user's takes the place of a path, with each id as one segment of it; the query stays."""
+        scope = Scope("a/1", "st 1", "app?1", CampaignType.VOICE)
+        paths = V2._replace(
+            list="/l/{accountId}/{streamId}/{iid}", status="/t/{iid}/{campaignId}", get="/g/{campaignId}", schedule="/d"
+        )
+        calls = list_call(scope, FIRST), status_call(scope, "a/b"), get_call(scope, "cd-1")
+        assert [call.at(paths) for call in (*calls, disable_schedule_call(scope, "P"))] == [
+            "/l/a%2F1/st%201/app%3F1?accountId=a%2F1",
+            "/t/app%3F1/a%2Fb?accountId=a%2F1&view=status",
+            "/g/cd-1?accountId=a%2F1",
+            "/d?enableSchedule=false&campaignName=P",
+        ]
 
     @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1))
     def test_nothing_leaves_its_place(self, text: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from bulkstop.kore.calls import headers, target
+from bulkstop.kore.calls import V2, headers, target
 from bulkstop.kore.exchange import Response, TransportFailure
 from bulkstop.kore.interpret import interpret
 from bulkstop.model import Attempt, Campaign, CampaignType, Outcome, RetryHint
@@ -103,15 +103,15 @@ class TestRequest:
 
     def test_own_paths(self) -> None:
         """A template of the user's replaces the path of its type alone, and the query stays."""
-        paths = {"voice_path": "/v/{campaignId}/of/{streamId}", "sms_path": "/s/{accountId}/{campaignId}"}
+        paths = V2._replace(voice="/v/{campaignId}/of/{streamId}", sms="/s/{accountId}/{iid}/{campaignId}")
         query = f"?accountId={ACCOUNT}&campaignType="
-        voice, sms = (target(campaign(kind), **paths) for kind in (CampaignType.VOICE, CampaignType.SMS))
+        voice, sms = (target(campaign(kind, iid="app-1"), paths) for kind in (CampaignType.VOICE, CampaignType.SMS))
         assert voice == f"/v/{VOICE_ID}/of/{STREAM}{query}voice&trigger=stop"
-        assert sms == f"/s/{ACCOUNT}/{VOICE_ID}{query}sms&trigger=stop"
+        assert sms == f"/s/{ACCOUNT}/app-1/{VOICE_ID}{query}sms&trigger=stop"
 
     def test_id_twice(self) -> None:
         """A template may hold the id more than once."""
-        path = target(campaign(), voice_path="/{campaignId}/stop/{campaignId}").partition("?")[0]
+        path = target(campaign(), V2._replace(voice="/{campaignId}/stop/{campaignId}")).partition("?")[0]
         assert path == f"/{VOICE_ID}/stop/{VOICE_ID}"
 
     @TYPES

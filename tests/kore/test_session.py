@@ -7,7 +7,7 @@ import pytest
 
 from bulkstop.errors import CredentialsError
 from bulkstop.kore.aiohttp_transport import AiohttpTransport
-from bulkstop.kore.calls import SMS_PATH, VOICE_PATH, list_call, status_call
+from bulkstop.kore.calls import V2, list_call, status_call
 from bulkstop.kore.exchange import BODY_CAP, PageRange, Post, Response, Transport, TransportFailure
 from bulkstop.kore.interpret import PAGE_CAP, Page
 from bulkstop.kore.session import Perform, make_perform, make_stop
@@ -70,14 +70,14 @@ class TestTarget:
         await send(VOICE)
         await send(SMS)
         assert [target.partition("?")[0] for target, _ in service.calls] == [
-            path.format(streamId="st-1", campaignId="cd-1") for path in (VOICE_PATH, SMS_PATH)
+            path.format(streamId="st-1", campaignId="cd-1") for path in (V2.voice, V2.sms)
         ]
 
     async def test_own_paths(self) -> None:
         """A template of the user's is used for its type."""
         service = Service()
-        perform = make_perform(service.post, Tokens(service.mint, renewable=True))
-        send = make_stop(perform, voice_path="/v/{campaignId}", sms_path="/s/{campaignId}")
+        paths = V2._replace(voice="/v/{campaignId}", sms="/s/{campaignId}")
+        send = make_stop(make_perform(service.post, Tokens(service.mint, renewable=True), paths))
         await send(VOICE)
         await send(SMS)
         assert [target.partition("?")[0] for target, _ in service.calls] == ["/v/cd-1", "/s/cd-1"]

@@ -130,7 +130,7 @@ def test_above_debug_a_try_costs_nothing(kept: Kept, level: int, monkeypatch: py
     monkeypatch.setattr(wiring, "make_stop", lambda *_, **__: send)
     settings = Settings(host="platform.example.com", token="t")
     perform = make_perform(make_transport(settings).post, make_tokens(settings))
-    assert make_send(settings, perform) is send
+    assert make_send(perform) is send
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,14 @@ _OWN_NAMES = frozenset({"host", "connection", "content-length", "transfer-encodi
 
 
 class Requests:
-    """Writes POST requests along a route.
+    """Writes POST requests along a route, or GET requests where there is no body.
 
     Their fields are those of the other transport, in its order; those that recur are put together once.
     """
 
     __slots__ = (
         "_first",
+        "_get",
         "_last",
         "_latest",
         "_rests",
@@ -25,7 +26,7 @@ class Requests:
     )
 
     def __init__(self, route: Route, user_agent: str) -> None:
-        self._start = f"POST {route.start}".encode("ascii")
+        self._start, self._get = (f"{method} {route.start}".encode("ascii") for method in ("POST", "GET"))
         self._first = {"Host": route.host_field, "User-Agent": user_agent}
         self._last = {} if route.has_tunnel else route.login
         self._rests: dict[tuple[object, ...], bytes] = {}
@@ -39,7 +40,7 @@ class Requests:
         latest, length, rest = self._latest
         if length != len(body) or latest != headers:
             rest = self._rest(headers, len(body))
-        return b"".join((self._start, line, rest, body))
+        return b"".join((self._start if body else self._get, line, rest, body))
 
     def _rest(self, headers: Mapping[str, str], length: int) -> bytes:
         key = (length, *headers.items())
@@ -53,6 +54,7 @@ class Requests:
     def _new(self, headers: Mapping[str, str], length: int) -> bytes:
         if any(name.lower() in _OWN_NAMES for name in headers):
             raise LocalProtocolError("a header tells where a request ends or goes; nothing was sent")
-        after = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate", "Content-Length": str(length)}
-        fields = self._first | dict(headers) | after | dict(self._last)
+        after = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate"}
+        size = {"Content-Length": str(length)} if length else {}
+        fields = self._first | dict(headers) | after | size | dict(self._last)
         return f" HTTP/1.1\r\n{format_headers(fields)}\r\n".encode("ascii")

@@ -22,7 +22,7 @@ from bulkstop.redact import find_passwords
 
 
 class WireTransport:
-    """Sends a POST and returns within `timeout_s`, whatever the other side does; it never raises for a failed call.
+    """Sends a request and returns within `timeout_s`, whatever the other side does; it never raises for a failed call.
 
     It never sends a request a second time, not even when a kept connection ends under it without a byte of an answer:
     a service that closed it just before and one that did the work and closed it then look the same from here.
@@ -78,7 +78,7 @@ class WireTransport:
     ) -> Response | TransportFailure:
         """POST a body to a path with query, sent to the byte as given, and read up to `cap` bytes of the answer.
 
-        Raises CredentialsError when a proxy lets nobody through.
+        Without a body it is a GET. Raises CredentialsError when a proxy lets nobody through.
         """
         if self._gate is None:
             return await self._exchange(target, headers, body, cap)

@@ -1,6 +1,7 @@
 """What a profile reaches: facts, and views of them."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bulkstop.report.stop.reading import ReadingFacts, describe_form, format_reading
@@ -52,6 +53,14 @@ class CheckFacts:
     fault: str | None = None
     more_faults: tuple[str, ...] = ()
     """What else is in the way."""
+    api: str = "v2"
+    """The version of the API whose documented paths are used, but for those that are set."""
+    answering: str | None = None
+    """The other version, if it is that which answers."""
+    more_paths: Mapping[str, str | None] = field(default_factory=dict)
+    """The paths of the calls beside the stops, by the names of the calls; None where none is documented."""
+    answers: Mapping[str, str] | None = None
+    """Whether these answer that were tried with a campaign; None where there was none."""
     warnings: tuple[str, ...] = ()
     """What a person should look at twice in the input."""
     is_unread: bool = False
@@ -79,6 +88,7 @@ def format_check(of: CheckFacts) -> list[str]:
     """Write it for a person; the last line is the verdict."""
     rows = [("host", f"{of.host} ({of.tls})"), *of.way, *_format_token(of)]
     rows += [("stop path" if not number else "", path) for number, path in enumerate(of.paths)]
+    rows += [(f"{name} path", _format_path(of, name, path)) for name, path in of.more_paths.items()]
     rows += [("quota store", format_store(of.quota_store))] if of.quota_store else []
     if of.clock_s is not None:
         rows.append(("clock", _format_clock(of.clock_s)))
@@ -90,6 +100,19 @@ def format_check(of: CheckFacts) -> list[str]:
     rows += [("warning", printable(each)) for each in of.warnings]
     rows += [("in the way too" if not number else "", printable(each)) for number, each in enumerate(of.more_faults)]
     return [*format_table("Check", rows), _format_verdict(of)]
+
+
+def _format_path(of: CheckFacts, name: str, path: str | None) -> str:
+    """Write the path of a call, and whether it answers."""
+    if path is None:
+        return f"none is documented for {of.api}"
+    if name == "list":
+        tried = f"{of.api} answers" if of.is_listed else f"{of.answering} answers, not this" if of.answering else ""
+    elif name in ("status", "get") and of.is_listed:
+        tried = (of.answers or {}).get(name, "not tried, as no campaign runs")
+    else:
+        tried = ""
+    return printable(f"{path}: {tried}" if tried else path)
 
 
 def _format_scope(scope: ScopeFacts) -> str:

@@ -1,12 +1,21 @@
 """What was read back of the campaigns that were to be stopped."""
 
 import signal
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from bulkstop.errors import BulkstopError
 from bulkstop.model import ListedCampaign, Outcome, Scope, State
+from bulkstop.report.lists.contacts import (
+    Calling,
+    ContactFacts,
+    describe_contacts,
+    format_calling,
+    format_contacts,
+    list_contact_faults,
+)
 from bulkstop.report.summary import Summary
 from bulkstop.text import format_count, format_duration, format_table, printable
 
@@ -77,6 +86,8 @@ class Verification(Summary):
     others: Mapping[State, int] | None = None
     are_lists_whole: bool = False
     others_count: bool = False
+    contacts: ContactFacts | None = None
+    """What was found of contacts after the stops; None where nobody asked."""
 
     @property
     def outcomes(self) -> Mapping[State, int]:
@@ -100,8 +111,11 @@ class Verification(Summary):
 
     @property
     def to_stop(self) -> tuple[Finding, ...]:
-        """What is worth another stop."""
-        return tuple(each for each in self.findings if each.state in OPEN and each.outcome is not Outcome.PROTECTED)
+        """What is worth another stop: what runs, or may, and what calls though it is said to be at rest."""
+        found = [each for each in self.findings if each.state in OPEN and each.outcome is not Outcome.PROTECTED]
+        known = {(each.scope, each.item.campaign_id) for each in found}
+        calling = self.contacts.calling if self.contacts else ()
+        return (*found, *(_make_finding(each) for each in calling if each[:2] not in known))
 
     @property
     def exit_code(self) -> int:
@@ -113,7 +127,8 @@ class Verification(Summary):
         is_at_rest = self.states.get(State.NOT_RUNNING, 0) == self.campaigns
         if self.others_count:
             is_at_rest = is_at_rest and self.are_lists_whole and not self.others
-        return 0 if is_at_rest and not self.unlisted and not self.invalid else 1
+        is_quiet = self.contacts is None or not self.contacts.is_in_the_way
+        return 0 if is_at_rest and is_quiet and not self.unlisted and not self.invalid else 1
 
     @property
     def to_disable(self) -> int:
@@ -132,6 +147,7 @@ class Verification(Summary):
             "others": None if self.others is None else {state.value: self.others.get(state, 0) for state in State},
             "others_complete": self.are_lists_whole,
             "others_count": self.others_count,
+            "contacts": None if self.contacts is None else self.contacts.as_dict(),
             "findings": list(map(_finding_to_json, self.findings)),
             "calls": self.calls,
             "elapsed_s": round(self.elapsed_s, 3),
@@ -149,6 +165,7 @@ class Verification(Summary):
                 else []
             ),
             *([f"{format_count(self.unlisted, 'row')} without a line"] if self.unlisted else []),
+            *list_contact_faults(self.contacts),
         ]
 
 
@@ -159,7 +176,7 @@ def format_verdict(of: Verification) -> str:
     others = _sum_states(of.others or {})
     if of.exit_code == 0:
         done = f"none of {of.campaigns:,} runs" if of.campaigns else "nothing was to be stopped"
-        return f"DONE: {done}{_describe_others(of)}"
+        return f"DONE: {done}{_describe_others(of)}{describe_contacts(of.contacts, time.time())}"
     open_states: dict[State, int] = {
         state: count for state, count in of.states.items() if state is not State.NOT_RUNNING and count
     }
@@ -170,8 +187,11 @@ def format_verdict(of: Verification) -> str:
         parts.append("lists that were not read to their end")
     parts += [f"{format_count(of.invalid, 'row that names', 'rows that name')} no campaign"] if of.invalid else []
     parts += [f"{format_count(of.unlisted, 'row')} without a line"] if of.unlisted else []
+    parts += list_contact_faults(of.contacts)
     runs = any(of.states.get(state) for state in RUNS) or (of.others_count and others)
+    runs = runs or (of.contacts is not None and bool(of.contacts.calling))
     more = "" if of.others_count else _describe_others(of)
+    more += describe_contacts(of.contacts, time.time())
     return f"{'NOT STOPPED' if runs else 'NOT PROVEN'}: {', '.join(parts)}{more}"
 
 
@@ -206,10 +226,13 @@ def format_verification(of: Verification) -> list[str]:
     listed = [each for each in listed if each.state is not State.UNKNOWN or each.error not in silent]
     rows.append(("campaigns", f"{of.campaigns:,}"))
     rows += _format_others(of)
+    rows += format_contacts(of.contacts, time.time()) if of.contacts else []
     rows.append(("asked", f"{format_count(of.calls, 'call')} in {format_duration(of.elapsed_s)}"))
     if of.signum is not None:
         rows.append(("ended", "before all was told"))
     lines = format_table("Verification", rows)
+    if of.contacts and of.contacts.calling:
+        lines += ["", *_align(format_calling(of.contacts.calling, time.time()))]
     return [*lines, "", *_align([HEADER, *map(_cells, listed)])] if listed else lines
 
 
@@ -258,6 +281,12 @@ def _align(rows: list[list[str]]) -> list[str]:
     """Set cells in columns; a cell that is far wider than others shifts only its own line."""
     widths = [min(CELL_CHARS, max(map(len, column))) for column in zip(*rows, strict=True)]
     return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _make_finding(calling: Calling) -> Finding:
+    """Return a campaign that calls as one that is worth another stop."""
+    item = ListedCampaign(calling.campaign_id, calling.scope.campaign_type)
+    return Finding(calling.scope, item, State.NOT_RUNNING, None, "it still calls")
 
 
 def _finding_to_json(finding: Finding) -> dict[str, Any]:

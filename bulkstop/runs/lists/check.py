@@ -8,22 +8,26 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from itertools import islice
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from bulkstop.errors import BulkstopError
-from bulkstop.kore.calls import SMS_PATH, VOICE_PATH, find_page, list_call
+from bulkstop.kore.calls import DOCUMENTED, Call, Paths, find_page, get_call, list_call, status_call
 from bulkstop.kore.exchange import BODY, BODY_CAP, Response, Transport, TransportFailure
 from bulkstop.kore.interpret import Page
-from bulkstop.model import Attempt, Outcome, Scope
+from bulkstop.kore.session import Perform, make_perform
+from bulkstop.model import ApiVersion, Attempt, CampaignType, Outcome, Scope
+from bulkstop.naming import name_setting
 from bulkstop.report.lists.check import CheckFacts, InputFacts, ScopeFacts
 from bulkstop.runs import host
 from bulkstop.runs.lists.discover import choose_types, list_scopes
 from bulkstop.runs.lists.states import RUNNING_STATUSES, describe_failure, describe_scope, runs_now, scope_of
 from bulkstop.runs.parts import Parts, open_parts
 from bulkstop.runs.stop.reading import describe_reading
-from bulkstop.runs.wiring import describe_store, make_transport
+from bulkstop.runs.wiring import describe_store, make_paths, make_transport
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
+
+T = TypeVar("T")
 
 FIRST_IDS = 5
 """How many ids of an input are shown."""
@@ -35,7 +39,7 @@ _UNANSWERED = frozenset({Outcome.CONNECTION_ERROR, Outcome.TIMEOUT})
 def check(settings: Settings, scopes: Sequence[Scope] = ()) -> dict[str, object]:
     """Return what a page of each list tells, as fields of `CheckFacts`: those of the settings, and of an input.
 
-    Whatever is in the way is the `fault`.
+    What is known of which paths answer is among them. Whatever is in the way is the `fault`.
     """
     facts: dict[str, object] = {}
     try:
@@ -51,13 +55,21 @@ def check(settings: Settings, scopes: Sequence[Scope] = ()) -> dict[str, object]
 
 def describe_settings(settings: Settings) -> CheckFacts:
     """Return what the settings alone say."""
-    paths = {"voice": settings.voice_path or VOICE_PATH, "sms": settings.sms_path or SMS_PATH}
+    paths = make_paths(settings)
+    stops = {CampaignType.VOICE: paths.voice, CampaignType.SMS: paths.sms}
     is_tls = settings.host.startswith("https")
     trust = f"TLS, verified against {settings.ca or 'the usual authorities'}"
     return CheckFacts(
         host=settings.host,
         tls=trust if is_tls else "plain http",
-        paths=tuple(f"{kind}: {path}" for kind, path in paths.items() if settings.type in (None, kind)),
+        api=settings.api,
+        paths=tuple(f"{kind}: {path}" for kind, path in stops.items() if settings.type in (None, kind)),
+        more_paths={
+            "list": paths.list,
+            "status": paths.status,
+            "get": paths.get,
+            "schedule": paths.schedule,
+        },
         quota_store=describe_store(settings),
         way=(),
     )
@@ -89,20 +101,74 @@ async def _check(
         facts["is_renewable"] = not settings.token
         facts["expires_in_s"] = None if token.expires_at is None else token.expires_at - time.time()
         pages: list[ScopeFacts] = []
-        is_answered = True
+        is_answered, answering = True, None
+        campaign: tuple[Scope, str] | None = None
         for scope in scopes:
             page = await _read_page(parts, scope) if is_answered else None
             is_answered = is_answered and not (isinstance(page, Attempt) and page.outcome in _UNANSWERED)
             pages.append(_describe_page(scope, page))
             facts["scopes"] = tuple(pages)
+            if isinstance(page, Attempt) and not any(each.fault for each in pages[:-1]):
+                answering = await _find_version(parts, transport, scope, page)
+            elif isinstance(page, Page) and page.items and campaign is None:
+                campaign = scope, page.items[0].campaign_id
+        facts["answers"] = await _try_campaign(parts, *campaign) if campaign else None
         facts["clock_s"] = transport.clock_s
     if fault := next((page for page in pages if page.fault), None):
         facts["fault"] = f"{fault.fault} ({fault.name})" if is_answered else fault.fault
+    if answering is not None:
+        facts["answering"] = answering.value
+        remedy = _explain_version(settings, answering)
+        facts["fault"] = f"the API answers as {answering} here: {remedy}; {facts['fault']}"
 
 
-async def _read_page(parts: Parts, scope: Scope) -> Page | Attempt:
+async def _read_page(parts: Parts, scope: Scope, perform: Perform | None = None) -> Page | Attempt:
     call = list_call(scope, find_page(0), RUNNING_STATUSES, any_id=parts.settings.any_id)
-    return await parts.accounts.of_run().caller(scope.account_id).call(partial(parts.perform, call))
+    return await _call(parts, scope, call, perform)
+
+
+async def _call(parts: Parts, scope: Scope, call: Call[T], perform: Perform | None = None) -> T | Attempt:
+    caller = parts.accounts.of_run().caller(scope.account_id)
+    return await caller.call(partial(perform or parts.perform, call))
+
+
+async def _find_version(parts: Parts, transport: "DatedTransport", scope: Scope, failure: Attempt) -> ApiVersion | None:
+    """Return the version whose documented list path answers, where that of the settings failed otherwise than by load.
+
+    Raises a BulkstopError when no call can be made any more.
+    """
+    if failure.http_status is None or failure.outcome is Outcome.THROTTLED:
+        return None
+    own = make_paths(parts.settings)
+    for version, paths in reversed(DOCUMENTED.items()):
+        if (paths.list, paths.is_account_named) != (own.list, own.is_account_named):
+            page = await _read_page(parts, scope, _at(parts, transport, paths))
+            if isinstance(page, Page):
+                return version
+    return None
+
+
+def _explain_version(settings: Settings, answering: ApiVersion) -> str:
+    """Say how to call the version that answers."""
+    option, path = name_setting("api", answering), name_setting("list_path")
+    if settings.list_path is None:
+        return f"give {option}"
+    return f"leave out {path}" if settings.api is answering else f"give {option}, and leave out {path}"
+
+
+def _at(parts: Parts, transport: "DatedTransport", paths: Paths) -> Perform:
+    return make_perform(transport.post, parts.tokens, paths)
+
+
+async def _try_campaign(parts: Parts, scope: Scope, campaign_id: str) -> dict[str, str]:
+    """Say of the calls for one campaign, by their names, whether their paths answer."""
+    status = await _call(parts, scope, status_call(scope, campaign_id))
+    whole = await _call(parts, scope, get_call(scope, campaign_id))
+    return {"status": _describe_reply(status), "get": _describe_reply(whole)}
+
+
+def _describe_reply(reply: object) -> str:
+    return describe_failure(reply) if isinstance(reply, Attempt) else "answers"
 
 
 def _describe_page(scope: Scope, page: Page | Attempt | None) -> ScopeFacts:

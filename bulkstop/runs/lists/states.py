@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from bulkstop.model import Attempt, Campaign, ListedCampaign, Outcome, Scope, State
 from bulkstop.report.lists.verification import UNREAD_SHOWN, Unread
+from bulkstop.runs.lists.stop_times import StopTimes
 from bulkstop.text import printable
 
 AT_REST = ("Completed", "Stopped")
@@ -39,6 +40,8 @@ class Targets:
     unlisted: int = 0
     notes: list[str] = field(default_factory=list)
     unread: list[Unread] = field(default_factory=list)
+    stops: StopTimes | None = None
+    """When they were stopped; None where nobody needs to know."""
 
     def leave_out(self, row: Unread) -> None:
         """Count a row of which no campaign can be looked at."""

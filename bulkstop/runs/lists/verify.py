@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from bulkstop.engine.caller import OnRest, ignore_rest
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
 from bulkstop.files.whole import is_device
+from bulkstop.kore.session import Perform
 from bulkstop.model import Campaign, CampaignType, ListedCampaign, Outcome, Result, Scope
 from bulkstop.naming import name_setting
 from bulkstop.report.lists.verification import Unread, Verification
@@ -20,7 +22,9 @@ from bulkstop.report.stop.manifest import Manifest, manifest_path
 from bulkstop.report.stop.proof import flaw_in
 from bulkstop.report.stop.resume import ResumeIndex
 from bulkstop.runs import host
-from bulkstop.runs.lists.states import Targets
+from bulkstop.runs.lists.contacts import ContactSurvey, ServiceClock
+from bulkstop.runs.lists.states import Targets, scope_of
+from bulkstop.runs.lists.stop_times import StopTimes
 from bulkstop.runs.lists.survey import Say, Survey
 from bulkstop.runs.parts import Parts, open_parts
 from bulkstop.runs.stop.input_files import paths_in
@@ -39,17 +43,22 @@ SPEAKS_OF_ID = re.compile(r"(no )?campaign[ _]id\b")
 """How the reason begins why a row could not be used, if that was its id."""
 
 
-def read_targets(paths: Sequence[str], settings: Settings) -> Targets:
+def read_targets(paths: Sequence[str], settings: Settings, *, with_stops: bool = False) -> Targets:
     """Read what result files name; the latest line of a row counts, and each campaign once over all files.
 
-    A row that could not be used is looked at all the same, as long as it names a campaign. Raises OutputError for a
-    file that cannot be read or is none, SettingsError for one of another host, InputError when there is no row at all.
+    With the times of the stops, if they are asked for. A row that could not be used is looked at all the same, as long
+    as it names a campaign. Raises OutputError for a file that cannot be read or is none, SettingsError for one of
+    another host, InputError when there is no row at all.
     """
-    targets = Targets()
+    targets = _make_targets(with_stops=with_stops)
     _add_results(targets, paths, settings)
     if not (targets.campaigns or targets.invalid or targets.unlisted):
         raise InputError(f"{', '.join(paths)}: no row names a campaign; nothing was asked for")
     return targets
+
+
+def _make_targets(*, with_stops: bool) -> Targets:
+    return Targets(stops=StopTimes() if with_stops else None)
 
 
 def _add_results(targets: Targets, paths: Iterable[str], settings: Settings) -> None:
@@ -77,7 +86,9 @@ def _add_plan(targets: Targets, plan: Plan, settings: Settings) -> None:
         raise InputError("the list is empty; nothing was asked for")
 
 
-def read_sources(paths: Sequence[str], settings: Settings, fmt: str | None = None) -> Targets:
+def read_sources(
+    paths: Sequence[str], settings: Settings, fmt: str | None = None, *, with_stops: bool = False
+) -> Targets:
     """Read what files name, each the results of a run or a list; what a result says counts for more than a list.
 
     Raises what `read_targets` does, and InputError for a list that cannot be read or is empty.
@@ -85,8 +96,8 @@ def read_sources(paths: Sequence[str], settings: Settings, fmt: str | None = Non
     names = dict.fromkeys(paths)
     results = [path for path in names if is_result_file(path, fmt)]
     if len(results) == len(names):
-        return read_targets(results, settings)
-    targets = Targets()
+        return read_targets(results, settings, with_stops=with_stops)
+    targets = _make_targets(with_stops=with_stops)
     with make_plan([path for path in names if path not in results], settings, fmt=fmt) as plan:
         _add_plan(targets, plan, settings)
     _add_results(targets, results, settings)
@@ -107,9 +118,11 @@ def is_result_file(path: str, fmt: str | None = None) -> bool:
         return False
 
 
-def _read_source(inputs: Inputs, settings: Settings, fmt: str | None) -> AbstractContextManager[Targets]:
+def _read_source(
+    inputs: Inputs, settings: Settings, fmt: str | None, *, with_stops: bool
+) -> AbstractContextManager[Targets]:
     if paths := paths_in(inputs):
-        return nullcontext(read_sources(paths, settings, fmt))
+        return nullcontext(read_sources(paths, settings, fmt, with_stops=with_stops))
     with make_plan(inputs, settings, fmt=fmt) as plan:
         return nullcontext(make_targets(plan, settings))
 
@@ -122,6 +135,8 @@ def _add_result(targets: Targets, result: Result, settings: Settings, place: tup
         targets.leave_out(Unread(printable(source), line, result.campaign_id, printable(fault)))
     else:
         targets.add(campaign, result.outcome)
+        if targets.stops is not None:
+            targets.stops.note(scope_of(campaign), result)
 
 
 def verify(
@@ -137,38 +152,62 @@ def verify(
     """Ask the service for the state of all targets, within the quota; raises SettingsError when it cannot begin.
 
     `singly` asks for each campaign by itself instead of reading lists. If `others_count`, what else runs in those lists
-    counts too. One of the `signals` ends it at once.
+    counts too. If the targets have the times of their stops, contacts after these are looked for as well. One of the
+    `signals` ends it at once.
     """
     survey = make_survey(targets, settings, singly=singly, others_count=others_count, say=say)
-    return host.run(_verify(survey, settings, signals, rests), fast=False)
+    return host.run(_verify(survey, targets.stops, settings, signals, rests), fast=False)
 
 
 async def _verify(
     survey: Survey,
+    stops: StopTimes | None,
     settings: Settings,
     signals: Sequence[int],
     rests: OnRest,
 ) -> Verification:
-    shutdown, fault = Shutdown(grace_s=0.0, lost="no list was written", observe=log_event), None
+    shutdown, verification = Shutdown(grace_s=0.0, lost="no list was written", observe=log_event), None
     with handle_signals(shutdown, signals):
         try:
             async with open_parts(settings) as parts:
-                fault = await run_survey(survey, parts, rests)
+                verification = await read_all(survey, stops, parts, rests)
         except asyncio.CancelledError:
             if shutdown.signum is None:
                 raise
-    return survey.verification(fault=fault, signum=shutdown.signum)
+    return verification or survey.verification(signum=shutdown.signum)
 
 
-async def verify_source(parts: Parts, source: Source, *, fmt: str | None = None, singly: bool = False) -> Verification:
-    """Ask for the state of what a source names: files of results, lists, or campaigns.
+async def read_all(survey: Survey, stops: StopTimes | None, parts: Parts, rests: OnRest = ignore_rest) -> Verification:
+    """Ask for the states, and where the times of stops are known for the contacts since."""
+    clock = ServiceClock()
+    perform = parts.perform if stops is None else clock.watch(parts.perform)
+    fault = await run_survey(survey, parts, rests, perform)
+    verification = survey.verification(fault=fault)
+    if stops is None or fault is not None:
+        return verification
+    stops.settle()
+    contacts = ContactSurvey(stops, clock, parts.settings.concurrency)
+    facts = await contacts.run(perform, parts.accounts.of_run(rests=rests).caller)
+    verification = survey.verification()  # once more, as its time goes on
+    return replace(
+        verification,
+        contacts=facts,
+        calls=verification.calls + contacts.calls,
+        notes=(*verification.notes, *facts.notes),
+    )
+
+
+async def verify_source(
+    parts: Parts, source: Source, *, fmt: str | None = None, singly: bool = False, calls: bool = False
+) -> Verification:
+    """Ask for the state of what a source names: files of results, lists, or campaigns; with `calls` for contacts, too.
 
     Raises a BulkstopError for a source that cannot be used; what ends the reading later stands in what is returned.
     """
     settings = parts.settings
-    with await read_plan(source, partial(_read_source, settings=settings, fmt=fmt)) as targets:
+    with await read_plan(source, partial(_read_source, settings=settings, fmt=fmt, with_stops=calls)) as targets:
         survey = make_survey(targets, settings, singly=singly)
-    return survey.verification(fault=await run_survey(survey, parts))
+    return await read_all(survey, targets.stops, parts)
 
 
 def make_survey(
@@ -197,13 +236,15 @@ def make_survey(
     )
 
 
-async def run_survey(survey: Survey, parts: Parts, rests: OnRest = ignore_rest) -> BulkstopError | None:
+async def run_survey(
+    survey: Survey, parts: Parts, rests: OnRest = ignore_rest, perform: Perform | None = None
+) -> BulkstopError | None:
     """Ask for the state of all targets; return what ended that early."""
     try:
         await parts.tokens.get()  # without credentials there is nothing to begin with
     except BulkstopError as fault:
         return fault
-    return await survey.run(parts.perform, parts.accounts.of_run(rests=rests).caller)
+    return await survey.run(perform or parts.perform, parts.accounts.of_run(rests=rests).caller)
 
 
 def _check_manifest(path: str, host: str, targets: Targets) -> None:

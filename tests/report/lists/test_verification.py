@@ -1,9 +1,21 @@
 """What a person reads of a verification."""
 
+import time
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from bulkstop.model import CampaignType, ListedCampaign, Outcome, Scope, State
-from bulkstop.report.lists.verification import Finding, Unread, Verification, format_hint, format_verification
+from bulkstop.report.lists.contacts import Calling, ContactFacts
+from bulkstop.report.lists.verification import (
+    Finding,
+    Unread,
+    Verification,
+    format_hint,
+    format_verdict,
+    format_verification,
+)
 
 VOICE = Scope("a1", "st-1", "st-1", CampaignType.VOICE)
 
@@ -68,3 +80,81 @@ def test_way_on() -> None:
     assert format_hint(found, "bulkstop stop LIST") == (
         "To stop them (a schedule starts 1 of them again; --disable-schedule ends that): bulkstop stop LIST"
     )
+
+
+STOPPED_S = 1771264925.0
+QUIET = ContactFacts(3, 9, STOPPED_S - 1800, STOPPED_S + 600, STOPPED_S + 6)
+CALLING = Calling(VOICE, "cd-7", STOPPED_S, 2, 1, STOPPED_S + 60)
+
+
+@pytest.fixture
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Show times in UTC, whatever zone this machine has."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("contacts", "code", "verdict"),
+    [
+        (QUIET, 0, "DONE: none of 3 runs; no contact since 2026-02-16 18:02:11 UTC"),
+        (
+            ContactFacts(3, 9, 1.0, 2.0, STOPPED_S, without_scope=("account a2 ...",)),
+            0,
+            "DONE: none of 3 runs; no contact (but for 1 account) since 2026-02-16 18:02:05 UTC",
+        ),
+        (
+            ContactFacts(0, without_scope=("account a1 ...",)),
+            0,
+            "DONE: none of 3 runs; contacts were not looked at, as the scope is missing",
+        ),
+        (ContactFacts(0, unstopped=3), 0, "DONE: none of 3 runs; contacts were not looked at, as no stop is known"),
+        (ContactFacts(3, calling=(CALLING,)), 1, "NOT STOPPED: 1 of 3 stopped still calls"),
+        (ContactFacts(3, faults=("HTTP 404",)), 1, "NOT PROVEN: contacts that could not be looked at"),
+    ],
+)
+@pytest.mark.usefixtures("utc")
+def test_contacts_decide(contacts: ContactFacts, code: int, verdict: str) -> None:
+    """What calls is not stopped, and what could not be looked at is not proven, unless it is for want of the scope."""
+    found = verification(contacts=contacts)
+    assert (found.exit_code, found.is_done, format_verdict(found)) == (code, code == 0, verdict)
+
+
+@pytest.mark.usefixtures("utc")
+def test_what_calls() -> None:
+    """A campaign that calls has a line with its times, and is worth another stop, once."""
+    found = verification(contacts=ContactFacts(3, 9, STOPPED_S - 1800, STOPPED_S + 600, STOPPED_S, (CALLING,)))
+    assert format_verification(found)[3:] == [
+        "  contacts     9 contacts of 3 stopped campaigns, from 2026-02-16 17:32:05 UTC to 2026-02-16 18:12:05 UTC",
+        "  asked        1 call in 0.5 s",
+        "",
+        "still calls  type   account  stopped                  started since  last start               lasting",
+        "cd-7         voice  a1       2026-02-16 18:02:05 UTC  2              2026-02-16 18:03:05 UTC  1",
+    ]
+    assert [each.item.campaign_id for each in found.to_stop] == ["cd-7"]
+    runs = verification(finding("cd-7", State.RUNNING), contacts=found.contacts)
+    assert [each.item.campaign_id for each in runs.to_stop] == ["cd-7"]
+    assert "1 of 3 stopped still calls" in format_verdict(runs)
+
+
+def test_contacts_as_json() -> None:
+    """A machine is told the times in UTC, and none since which all is quiet where something calls."""
+    told = verification(contacts=QUIET).as_dict()["contacts"]
+    assert (told["no_contact_since"], told["from"]) == ("2026-02-16T18:02:11.000Z", "2026-02-16T17:32:05.000Z")
+    told = verification(contacts=ContactFacts(3, 9, 1.0, 2.0, STOPPED_S, (CALLING,))).as_dict()["contacts"]
+    assert told["no_contact_since"] is None
+    assert told["calling"] == [
+        {
+            "campaign_id": "cd-7",
+            "campaign_type": "voice",
+            "account_id": "a1",
+            "stream_id": "st-1",
+            "stopped": "2026-02-16T18:02:05.000Z",
+            "started_since": 2,
+            "lasting": 1,
+            "last_start": "2026-02-16T18:03:05.000Z",
+        }
+    ]

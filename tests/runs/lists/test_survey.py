@@ -399,7 +399,7 @@ def test_a_stream_that_is_not_there() -> None:
     seen = look(service, targets(*names(100)))
     assert service.asked == ["list", *names(FIRST)]
     assert (seen.states, seen.exit_code) == ({State.UNKNOWN: 100}, 3)
-    said = "HTTP 404: no such campaign, or the path of the status call is another here (not here)"
+    said = "HTTP 404: no such campaign, or the path of the status call is another here (api, status_path) (not here)"
     assert seen.notes == (f"voice campaigns of account a1: given up after {FIRST} of 100 calls: {said}",)
     assert {each.error for each in seen.findings[:FIRST]} == {said}
     assert {each.error for each in seen.findings[FIRST:]} == {f"not asked for, as those before it failed: {said}"}

@@ -414,6 +414,7 @@ def test_json() -> None:
         "others": None,
         "others_complete": False,
         "others_count": False,
+        "contacts": None,
         "calls": 4,
         "elapsed_s": 0.123,
         "notes": ["a note"],
