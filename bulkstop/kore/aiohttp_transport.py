@@ -24,7 +24,7 @@ from bulkstop.kore.connect.proxy import ProxyGate, make_login, strip_login
 from bulkstop.kore.connect.route import HostPort, find_route
 from bulkstop.kore.connect.tls import TlsFiles, make_tls_context
 from bulkstop.kore.deadlines import Deadlines
-from bulkstop.kore.exchange import BODY, BODY_CAP, Response, TransportFailure
+from bulkstop.kore.exchange import ACCEPTED, BODY, BODY_CAP, Response, TransportFailure
 from bulkstop.kore.redaction import redact_response
 from bulkstop.model import Outcome, RetryHint
 from bulkstop.redact import find_passwords
@@ -138,7 +138,7 @@ class AiohttpTransport:
         task = self._deadlines.begin()
         try:
             response = await self._session.post(
-                self._url(target), data=body, headers=headers, allow_redirects=False, **self._to_proxy
+                self._url(target), data=body, headers={**headers, **ACCEPTED}, allow_redirects=False, **self._to_proxy
             )
             content = await _read(response, cap)
             answer, response = _answer(response, content, _ms_since(began)), None
