@@ -24,7 +24,7 @@ from bulkstop.kore.connect.proxy import ProxyGate, make_login, strip_login
 from bulkstop.kore.connect.route import HostPort, find_route
 from bulkstop.kore.connect.tls import TlsFiles, make_tls_context
 from bulkstop.kore.deadlines import Deadlines
-from bulkstop.kore.exchange import BODY, BODY_CAP, Response, TransportFailure
+from bulkstop.kore.exchange import ACCEPTED, BODY, BODY_CAP, Response, TransportFailure
 from bulkstop.kore.redaction import redact_response
 from bulkstop.model import Outcome, RetryHint
 from bulkstop.redact import find_passwords
@@ -141,7 +141,7 @@ class AiohttpTransport:
                 "POST" if body else "GET",
                 self._url(target),
                 data=body or None,
-                headers=headers,
+                headers={**headers, **ACCEPTED},
                 allow_redirects=False,
                 **self._to_proxy,
             )

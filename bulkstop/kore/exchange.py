@@ -9,6 +9,8 @@ from bulkstop.model import Outcome, RetryHint
 BODY = b"{}"
 BODY_CAP = 64 * 1024
 """Bytes of an answer that are read; the documented ones have about 200."""
+ACCEPTED = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate"}
+"""What each request accepts, whatever a client could unpack beside it."""
 
 
 class Response(NamedTuple):

@@ -197,7 +197,7 @@ class RowParser:
         if fault or len(ids) < 2:
             yield self.row(line, id_alone(text))
             return
-        self.understood.note(Finding.SPLIT_LINES, line, shorten(text), f"{len(ids)} rows")
+        self.understood.note(Finding.SPLIT_LINES, line, shorten(text), format_count(len(ids), "row"))
         for campaign_id in ids:
             yield self.plain_row(line, id_alone(campaign_id), {FIELDS[0]: text})
 

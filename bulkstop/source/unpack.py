@@ -336,7 +336,7 @@ class _Unpacking:
             yield Member(layer.label, stream, layer.outer, is_workbook=layer.head.startswith(_OLD_WORKBOOK))
             return
         if len(layer.outer) == MOST_LAYERS:
-            raise InputError(f"{layer.label}: is packed more than {MOST_LAYERS} times over; unpack it")
+            raise InputError(f"{layer.label}: is packed more than {format_count(MOST_LAYERS, 'time')} over; unpack it")
         packing = (*layer.outer, layer.packing)
         if layer.packing is Packing.ZIP:
             yield from self._of_zip(layer, packing)

@@ -72,7 +72,7 @@ class TestSources:
             (Campaign("cd-1"), "is no source"),
             ([1], "1 is no Campaign"),
             ([Path("a.txt"), Campaign("cd-1")], "is no Campaign; give paths, or campaigns"),
-            (["promo"], "promo: nothing tells its form"),
+            (["promo"], "promo: cannot be read: No such file"),
             ([Campaign("cd-1", key="k"), Campaign("cd-2", key="k")], "the key 'k' is used twice"),
         ],
     )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from bulkstop.kore.connect.fields import LocalProtocolError, format_headers
 from bulkstop.kore.connect.route import Route
+from bulkstop.kore.exchange import ACCEPTED
 
 _MAX_HEADS = 256
 _VISIBLE = bytes(byte if 0x21 <= byte <= 0x7E else 0x3F for byte in range(256))
@@ -54,7 +55,6 @@ class Requests:
     def _new(self, headers: Mapping[str, str], length: int) -> bytes:
         if any(name.lower() in _OWN_NAMES for name in headers):
             raise LocalProtocolError("a header tells where a request ends or goes; nothing was sent")
-        after = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate"}
         size = {"Content-Length": str(length)} if length else {}
-        fields = self._first | dict(headers) | after | size | dict(self._last)
+        fields = self._first | dict(headers) | ACCEPTED | size | dict(self._last)
         return f" HTTP/1.1\r\n{format_headers(fields)}\r\n".encode("ascii")

@@ -50,9 +50,11 @@ def check_columns(plan: Plan) -> None:
             continue
         first = each.examples[Finding.IMPOSSIBLE_IDS]
         column = each.columns.get("campaign_id")
-        cells = f"of {digest.rows:,} cells of column {column!r}" if column else f"of {format_count(digest.rows, 'row')}"
+        cells = (
+            f"{format_count(digest.rows, 'cell')} of column {column!r}" if column else format_count(digest.rows, "row")
+        )
         reason = first.before.partition("; ")[0]
-        why = f"{bad:,} {cells} cannot be campaign ids (first line {first.line}: {reason})"
+        why = f"{bad:,} of {cells} cannot be campaign ids (first line {first.line}: {reason})"
         remedy = f"name the right column by {name_setting('id_column', 'NAME')}, or mend the list"
         raise InputError(printable(f"{each.label}: {why}; {remedy}; nothing was sent"))
 

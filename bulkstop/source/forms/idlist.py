@@ -11,7 +11,8 @@ from bulkstop.source.line_reader import LineReader, read_lines, text_fault
 from bulkstop.source.rows import FIELDS, RowParser, field_of, id_alone
 from bulkstop.source.understood import Finding
 
-_NAME = re.compile(r"[\s\"'\ufeff]*+[A-Za-z_][A-Za-z _.*-]*[\"']?\s*")
+_AROUND = " \t\r\"'\ufeff"
+_NAME = re.compile(r"[A-Za-z_ .*-]+")
 _REST = re.compile(r"(?!cd-)[0-9A-Fa-f-]+")
 """What may be the rest of an id that a mail program has broken over two lines."""
 
@@ -27,7 +28,7 @@ def read_id_rows(reader: LineReader, parser: RowParser) -> Iterator[Row]:
             parser.understood.note(Finding.COMMENTS, line)
         elif is_rule(text):
             parser.understood.note(Finding.RULES, line)
-        elif not parser.any_id and _NAME.fullmatch(text) and (meaning := field_of(text)):
+        elif not parser.any_id and _NAME.fullmatch(text.strip(_AROUND)) and (meaning := field_of(text)):
             parser.understood.note(Finding.REPEATED_HEADERS, line)
             without_ids = 0 if meaning == FIELDS[0] else line
         elif without_ids and not has_id(text):

@@ -219,7 +219,8 @@ def _check_part(part: Metered, label: str) -> None:
         rest = chunk[-_OVERLAP:]
     if right * below > max(MOST_CELLS, SPAN_PER_CELL * count):
         raise InputError(
-            f"{label}: has {format_count(count, 'cell')} scattered over {below:,} rows and {right:,} columns; "
+            f"{label}: has {format_count(count, 'cell')} scattered over {format_count(below, 'row')} "
+            f"and {format_count(right, 'column')}; "
             "clear those that stand far out, or save the sheet as CSV (UTF-8)"
         )
 
