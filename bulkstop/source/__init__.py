@@ -65,10 +65,9 @@ def read(
 
     `inputs` are paths, or `-` for standard input; `fmt` (csv, json, jsonl, txt or xlsx) is their form, which else fits
     their name or shows in their content; `any_id` allows ids with characters that ids do not have; of each input `most`
-    bytes may be read, unpacked, in this `encoding`; `choice` says which columns are meant, `sheet`
-    which one of a workbook. What is understood of each
-    input is appended to `understood`. Raises InputError at once for an input that is not there, and while iterating for
-    one that has no known form or cannot be read to its end.
+    bytes may be read, unpacked, in this `encoding`; `choice` says which columns are meant, and `sheet` which sheet of a
+    workbook. What is understood of each input is appended to `understood`. Raises InputError at once for an input that
+    is not there, and while iterating for one that has no known form or cannot be read to its end.
     """
     entries = [resolve_input(name, fmt) for name in inputs]
     if sum(entry.name == STDIN for entry in entries) > 1:
@@ -120,7 +119,7 @@ def _rows_of_text(member: Member, entry: Input, reading: _Reading, understood: U
 def _rows_of_workbook(member: Member, entry: Input, reading: _Reading, understood: Understood) -> Iterator[Row]:
     from bulkstop.source.forms.workbook import read_workbook_rows  # most lists are none
 
-    if entry.form is not Format.XLSX and entry.form_from is FormatOrigin.OPTION and entry.form is not None:
+    if entry.form not in (None, Format.XLSX) and entry.form_from is FormatOrigin.OPTION:
         raise InputError(f"{entry.label}: is a workbook, and not {entry.form}; leave out {name_setting('format')}")
     is_named = entry.form is Format.XLSX
     understood.form, understood.form_from = Format.XLSX, entry.form_from if is_named else FormatOrigin.CONTENT

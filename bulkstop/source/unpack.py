@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from bulkstop.errors import InputError
 from bulkstop.naming import name_setting
+from bulkstop.source.encoding import Begun
 from bulkstop.source.inputs import STDIN, Input
 from bulkstop.text import format_count, format_size, replace_controls, shorten, write_install
 from bulkstop.text.faults import explain_os, explain_unpacking
@@ -240,28 +241,6 @@ def _is_cut_off(head: bytes, name: str) -> bool:
     return len(head) < 2 and bool(_ENDINGS.search(name))
 
 
-class _Begun(io.BufferedIOBase):
-    """Bytes whose beginning was looked at."""
-
-    def __init__(self, head: bytes, rest: Readable) -> None:
-        self._head = head
-        self._read = getattr(rest, "read1", rest.read)
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        return self.read1(-1 if size is None else size)
-
-    def read1(self, size: int = -1, /) -> bytes:
-        if not self._head:
-            data: bytes = self._read(size)
-            return data
-        end = len(self._head) if size < 0 else size
-        data, self._head = self._head[:end], self._head[end:]
-        return data
-
-
 class _Pipe:
     """Bytes that come as they are read, so that nobody knows their size before."""
 
@@ -299,7 +278,7 @@ class _Layer:
             raise InputError(f"{label}: line 1: cannot be read on: {_explain(error)}") from None
         if seekable:
             raw.seek(0)
-        self.raw: Readable = raw if seekable else _Begun(self.head, raw)
+        self.raw: Readable = raw if seekable else Begun(self.head, raw)
         self.packing = next((packing for magic, packing in _MAGIC if magic.match(self.head)), None)
 
 
