@@ -77,8 +77,8 @@ def made(number: int) -> tuple[list[str], frozenset[str]]:
         return [campaign_id, kind, account(number), STREAM], frozenset({"invalid"})
     if number % 100 == 99:
         return made(number - 60)[0], frozenset({"duplicate"})
-    formula = "-" if number % 500 == 7 else ""
-    campaign_id = f"{formula}cd-{number:07x}-5f0a-4b1e-9c3d-2a7e8f6b1c0d"
+    begin = "-" if number % 500 == 7 else "cd-"  # as a formula does
+    campaign_id = f"{begin}{number:07x}-5f0a-4b1e-9c3d-2a7e8f6b1c0d"
     return [campaign_id, "voice" if number % 3 else "sms", account(number), STREAM], SENT
 
 

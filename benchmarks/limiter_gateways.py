@@ -10,6 +10,7 @@ import http.client
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from limiter_models import Gcra, Limiter, SlidingCounter
 
 from bulkstop.model import Limit
 
+LOG_S = 10.0
+"""How long a line of a gateway's log is waited for."""
 HAPROXY = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 """The HAProxy of this machine, if it has one."""
 
@@ -132,10 +135,16 @@ class Gateways:
         connection.getresponse().read()
         connection.close()
 
-    def read_calls(self, name: str, account: str) -> list[Call]:
-        """Return the calls of an account as they came in, the first of them at 0."""
-        lines = self._logs[SHAPES[name].program].read_text().splitlines()
-        own = [line.split() for line in lines if line.startswith(f"{account} ")]
+    def read_calls(self, name: str, account: str, least: int = 0) -> list[Call]:
+        """Return the calls of an account as they came in, the first of them at 0.
+
+        Wait until there are `least` of them: a gateway writes a line after its answer.
+        """
+        own, until = list[list[str]](), time.monotonic() + LOG_S
+        while len(own) < max(1, least) and time.monotonic() < until:
+            lines = self._logs[SHAPES[name].program].read_text().splitlines()
+            own = [line.split() for line in lines if line.startswith(f"{account} ")]
+            time.sleep(0.01)
         unit_s = 1.0 if SHAPES[name].program == "nginx" else 0.001
         arrived = sorted((float(at) * unit_s - float(took), int(status)) for _, at, took, status in own)
         return [Call(at_s - arrived[0][0], status) for at_s, status in arrived]

@@ -69,9 +69,11 @@ def write_fleet(path: Path, accounts: int, each: int) -> None:
         )
 
 
-def stop_fleet(host: str, folder: Path, store: str) -> tuple[float, float]:
-    """Stop the list with a store, and return the seconds that it took, and those of the processor."""
-    where = store if store == "memory" or "://" in store else str(folder / f"{store}-{time.monotonic_ns()}")
+def stop_fleet(host: str, folder: Path, store: str, number: int) -> tuple[float, float]:
+    """Stop the list with a store that knows of no earlier round; return its seconds, and those of the processor."""
+    where = (
+        f"{store[:-1]}{number}" if "://" in store else store if store == "memory" else str(folder / f"{store}-{number}")
+    )
     command = [sys.executable, "-m", "bulkstop", "stop", "fleet.csv", "-o", "results.jsonl", "--host", host]
     command += ["--quota-store", where, "--yes", "--quiet", "--overwrite"]
     ran = watched.run(command, cwd=folder, env=watched.environment(folder))
@@ -85,7 +87,7 @@ def measure_fleet(accounts: int, each: int, rounds: int) -> bool:
         folder = Path(name)
         write_fleet(folder / "fleet.csv", accounts, each)
         stores = ["memory", "quota.sqlite", *([url] if url else [])]
-        times = [{store: stop_fleet(host, folder, store) for store in stores} for _ in range(rounds)]
+        times = [{store: stop_fleet(host, folder, store, number) for store in stores} for number in range(rounds)]
     is_met = True
     for store in stores:
         took_s, cpu_s = map(statistics.median, zip(*(ran[store] for ran in times), strict=True))

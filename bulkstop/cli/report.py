@@ -361,6 +361,11 @@ def find_words(run: RunSection | None) -> Sequence[str] | None:
 
 
 def go_to_folder(run: RunSection) -> str:
-    """Write the command that goes to the folder in which a run was typed; empty where that is this one."""
+    """Write the command that goes to the folder in which a run was typed; empty where that is this one.
+
+    One whose name cannot be shown is named as far as it can.
+    """
     folder = run.facts.get("folder")
-    return f"cd {shlex.quote(folder)} && " if isinstance(folder, str) and folder != str(Path.cwd()) else ""
+    if not isinstance(folder, str) or folder == str(Path.cwd()):
+        return ""
+    return f"cd {shlex.quote(folder)} && " if folder.isprintable() else f"in the folder {printable(folder)}: "

@@ -150,8 +150,8 @@ class Caller:
             now, throttled = self._now(), again is RetryHint.THROTTLED
             if self._claim is not None:
                 self._claim.answered() if has_left else self._claim.give_back()
-            self._quota.note_allowance(now, sent_at, said, throttled=throttled, most_s=self._retry.most_stated_s)
             if has_left:
+                self._quota.note_allowance(now, sent_at, said, throttled=throttled, most_s=self._retry.most_stated_s)
                 self._quota.answered(now, sent_at, throttled=throttled, failed=again is RetryHint.LATER)
             else:
                 self._quota.give_back(sent_at)

@@ -263,9 +263,10 @@ class Pool:
         step = self._plan_next(turn, attempt, now)
         turn.tries = step.tries
         throttled, failed = again is RetryHint.THROTTLED, again is RetryHint.LATER
-        lane.quota.note_allowance(
-            now, turn.sent_at, attempt.allowance, throttled=throttled, most_s=self._retry.most_stated_s
-        )
+        if attempt.has_left:
+            lane.quota.note_allowance(
+                now, turn.sent_at, attempt.allowance, throttled=throttled, most_s=self._retry.most_stated_s
+            )
         lane.answered(turn, now, throttled=throttled, failed=failed, has_left=attempt.has_left)
         if throttled and (finding := lane.quota.finding()) is not None:
             self._observe(PaceLearnt(lane.account_id, *finding))

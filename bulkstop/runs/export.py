@@ -118,8 +118,15 @@ def _read_list(index: ResumeIndex, run: RunSection, is_wanted: Wanted) -> Iterat
     for name, path in _find_lists(run):
         if not Path(path).is_file():
             raise InputError(f"{path}: is no file")
-        any_id, encoding = bool(was.get("any_id")), _text(was.get("encoding"))
-        for row in read([path], defaults=defaults, any_id=any_id, encoding=encoding, choice=_choose_columns(was)):
+        rows = read(
+            [path],
+            defaults=defaults,
+            any_id=bool(was.get("any_id")),
+            encoding=_text(was.get("encoding")),
+            choice=_choose_columns(was),
+            sheet=_text(was.get("sheet")),
+        )
+        for row in rows:
             state = index.state_of(row._replace(source=name)) if isinstance(row, Campaign) else None
             if isinstance(row, Campaign) and state is not None and is_wanted(state):
                 yield state, _describe_campaign(row)

@@ -30,8 +30,8 @@ def run(job: Coroutine[Any, Any, T], *, fast: bool = True) -> T:
 
     Raises BulkstopError in a thread that runs an event loop already.
     """
-    make_loop = fast_loop() if fast else None
     try:
+        make_loop = fast_loop() if fast else None
         if is_in_loop():
             raise BulkstopError("this thread runs an event loop, which this would block; await stop_async() instead")
         with (

@@ -4,34 +4,25 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from bulkstop.errors import InputError
 from bulkstop.model import Defaults, Row, Source
 from bulkstop.naming import name_setting
 from bulkstop.source.encoding import UTF_8, open_text
-from bulkstop.source.forms.content import are_mostly_ids, find_form, fits, read_first_lines
-from bulkstop.source.forms.csvfile import read_csv_rows
 from bulkstop.source.forms.format import CHOICE, ENDINGS, Format, FormatOrigin
-from bulkstop.source.forms.idlist import read_id_rows
-from bulkstop.source.forms.jsonlines import read_json_rows
 from bulkstop.source.inputs import STDIN, Input, resolve_input
 from bulkstop.source.line_reader import LineReader, find_foreign
 from bulkstop.source.rows import ColumnChoice, RowParser
 from bulkstop.source.understood import Finding, Understood
-from bulkstop.source.unpack import Member, Metered, open_members
+
+if TYPE_CHECKING:
+    from bulkstop.source.unpack import Member, Metered
 
 __all__ = ["read", "watch_reading"]
 
 Notice = Callable[[str, int, int], object]
 """Called with the name of an input, the bytes of it that were read, unpacked, and the lines."""
-
-_READERS: dict[Format, Callable[[LineReader, RowParser], Iterator[Row]]] = {
-    Format.CSV: read_csv_rows,
-    Format.JSON: read_json_rows,
-    Format.JSONL: read_json_rows,
-    Format.TXT: read_id_rows,
-}
 
 
 class _Reading(NamedTuple):
@@ -65,10 +56,9 @@ def read(
 
     `inputs` are paths, or `-` for standard input; `fmt` (csv, json, jsonl, txt or xlsx) is their form, which else fits
     their name or shows in their content; `any_id` allows ids with characters that ids do not have; of each input `most`
-    bytes may be read, unpacked, in this `encoding`; `choice` says which columns are meant, `sheet`
-    which one of a workbook. What is understood of each
-    input is appended to `understood`. Raises InputError at once for an input that is not there, and while iterating for
-    one that has no known form or cannot be read to its end.
+    bytes may be read, unpacked, in this `encoding`; `choice` says which columns are meant, and `sheet` which sheet of a
+    workbook. What is understood of each input is appended to `understood`. Raises InputError at once for an input that
+    is not there, and while iterating for one that has no known form or cannot be read to its end.
     """
     entries = [resolve_input(name, fmt) for name in inputs]
     if sum(entry.name == STDIN for entry in entries) > 1:
@@ -94,6 +84,8 @@ def watch_reading(notice: Notice) -> Iterator[None]:
 
 
 def _rows(entries: Sequence[Input], reading: _Reading) -> Iterator[Row]:
+    from bulkstop.source.unpack import open_members
+
     for entry in entries:
         for member in open_members(entry, reading.stdin, reading.most):
             understood = Understood(member.label, packing=", ".join(member.packing) or None)
@@ -102,7 +94,9 @@ def _rows(entries: Sequence[Input], reading: _Reading) -> Iterator[Row]:
             yield from read_rows(member, entry.of_member(member.label), reading, understood)
 
 
-def _rows_of_text(member: Member, entry: Input, reading: _Reading, understood: Understood) -> Iterator[Row]:
+def _rows_of_text(member: "Member", entry: Input, reading: _Reading, understood: Understood) -> Iterator[Row]:
+    from bulkstop.source.forms.content import read_first_lines  # the names of forms alone are in every help page
+
     text = open_text(member.stream, entry.label, reading.encoding)
     understood.encoding = text.encoding
     parser = reading.parser(entry.label, understood)
@@ -114,13 +108,30 @@ def _rows_of_text(member: Member, entry: Input, reading: _Reading, understood: U
     note_cp1252 = partial(understood.note, Finding.CP1252_LINES) if is_by_rule else None
     reader = LineReader(text.stream, entry.label, note_cp1252, lines)
     _watch(reader, member.stream)
-    yield from _READERS[understood.form](reader, parser)
+    yield from _read_rows(understood.form, reader, parser)
 
 
-def _rows_of_workbook(member: Member, entry: Input, reading: _Reading, understood: Understood) -> Iterator[Row]:
+def _read_rows(form: Format, reader: LineReader, parser: RowParser) -> Iterator[Row]:
+    """Return the rows of a text; what reads other forms is not imported."""
+    match form:
+        case Format.CSV:
+            from bulkstop.source.forms.csvfile import read_csv_rows
+
+            return read_csv_rows(reader, parser)
+        case Format.TXT:
+            from bulkstop.source.forms.idlist import read_id_rows
+
+            return read_id_rows(reader, parser)
+        case _:
+            from bulkstop.source.forms.jsonlines import read_json_rows
+
+            return read_json_rows(reader, parser)
+
+
+def _rows_of_workbook(member: "Member", entry: Input, reading: _Reading, understood: Understood) -> Iterator[Row]:
     from bulkstop.source.forms.workbook import read_workbook_rows  # most lists are none
 
-    if entry.form is not Format.XLSX and entry.form_from is FormatOrigin.OPTION and entry.form is not None:
+    if entry.form not in (None, Format.XLSX) and entry.form_from is FormatOrigin.OPTION:
         raise InputError(f"{entry.label}: is a workbook, and not {entry.form}; leave out {name_setting('format')}")
     is_named = entry.form is Format.XLSX
     understood.form, understood.form_from = Format.XLSX, entry.form_from if is_named else FormatOrigin.CONTENT
@@ -129,6 +140,8 @@ def _rows_of_workbook(member: Member, entry: Input, reading: _Reading, understoo
 
 def _choose_form(entry: Input, lines: Sequence[str], head: str, parser: RowParser) -> tuple[Format, FormatOrigin]:
     """Return the form of an input: the one that was typed, else the one of its name if it fits, else what shows."""
+    from bulkstop.source.forms.content import are_mostly_ids, find_form, fits
+
     if entry.form is not None and entry.form_from is FormatOrigin.OPTION:
         return entry.form, entry.form_from
     shown = find_form(lines, parser)
@@ -146,7 +159,7 @@ def _choose_form(entry: Input, lines: Sequence[str], head: str, parser: RowParse
     raise InputError(f"{entry.label}: {why}")
 
 
-def _watch(reader: LineReader, meter: Metered) -> None:
+def _watch(reader: LineReader, meter: "Metered") -> None:
     notice = _notice.get()
     if notice is not None:
         meter.notice = lambda: notice(reader.label, meter.taken, reader.line)

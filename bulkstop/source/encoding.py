@@ -75,10 +75,10 @@ def find_encoding(head: bytes) -> str:
 class Begun(io.BufferedIOBase):
     """Bytes of which the first were read already."""
 
-    def __init__(self, head: bytes, rest: io.BufferedIOBase) -> None:
+    def __init__(self, head: bytes, rest: Any) -> None:
         self.name = ""
         self._head = head
-        self._rest = rest
+        self._read = getattr(rest, "read1", rest.read)
 
     def readable(self) -> bool:
         """Tell that it can be read."""
@@ -91,7 +91,8 @@ class Begun(io.BufferedIOBase):
     def read1(self, size: int = -1, /) -> bytes:
         """Read some bytes, at most `size`."""
         if not self._head:
-            return self._rest.read1(size)
+            data: bytes = self._read(size)
+            return data
         size = len(self._head) if size < 0 else size
         data, self._head = self._head[:size], self._head[size:]
         return data

@@ -11,6 +11,8 @@ from bulkstop.text.faults import explain_os
 
 STDIN = "-"
 """The name that stands for standard input."""
+MOST_BYTES = 2 * 10**9
+"""What is read of an input, unpacked, unless it is said: about ten million rows."""
 
 
 @dataclass(frozen=True, slots=True)

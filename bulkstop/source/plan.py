@@ -18,11 +18,11 @@ from bulkstop.naming import name_setting
 from bulkstop.source.digest import Digest, Digests
 from bulkstop.source.first_seen import FirstSeen
 from bulkstop.source.id_check import UnusualIds
+from bulkstop.source.inputs import MOST_BYTES
 from bulkstop.source.protect import Protection
 from bulkstop.source.rows import unreadable_priority
 from bulkstop.source.spool import BLOCK, Spool
 from bulkstop.source.understood import Understood
-from bulkstop.source.unpack import MOST_BYTES
 from bulkstop.text import format_count, format_size
 
 _TYPES = {kind.value: kind for kind in CampaignType}

@@ -3,7 +3,7 @@
 import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bulkstop.errors import InputError
 from bulkstop.ids import POSSIBLE, plain_id
@@ -12,9 +12,11 @@ from bulkstop.source.encoding import open_utf8
 from bulkstop.source.forms.format import Format
 from bulkstop.source.inputs import STDIN, resolve_input
 from bulkstop.source.line_reader import LineReader, read_lines, text_fault
-from bulkstop.source.unpack import Member, open_members
 from bulkstop.text import format_count, has_controls, shorten
 from bulkstop.text.likeness import fold, fold_pattern
+
+if TYPE_CHECKING:
+    from bulkstop.source.unpack import Member
 
 NAME = "name:"
 """A rule that begins so is held against the campaign's name, any other one against its id."""
@@ -191,6 +193,8 @@ def read_protection(paths: Sequence[str]) -> Protection:
 
 
 def _read(path: str) -> list[Rule]:
+    from bulkstop.source.unpack import open_members  # a help page reads nothing
+
     if path == STDIN:
         raise InputError(" -: standard input is for the list; name a file", setting="protect")
     try:
@@ -204,7 +208,7 @@ def _read(path: str) -> list[Rule]:
     return rules
 
 
-def _rules_of_member(member: Member) -> Iterator[Rule]:
+def _rules_of_member(member: "Member") -> Iterator[Rule]:
     if member.is_workbook:
         raise InputError(f"{member.label}: is a workbook; save the rules as plain text")
     return _rules(LineReader(open_utf8(member.stream), member.label))

@@ -15,15 +15,14 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from bulkstop.errors import InputError
 from bulkstop.naming import name_setting
-from bulkstop.source.inputs import STDIN, Input
+from bulkstop.source.encoding import Begun
+from bulkstop.source.inputs import MOST_BYTES, STDIN, Input
 from bulkstop.text import format_count, format_size, replace_controls, shorten, write_install
 from bulkstop.text.faults import explain_os, explain_unpacking
 
 if TYPE_CHECKING:
     from zipfile import ZipFile, ZipInfo
 
-MOST_BYTES = 2 * 10**9
-"""What is read of an input, unpacked, unless it is said: about ten million rows."""
 MOST_TIMES = 200
 """How many times its size a packed list may unpack to: one of ids and names comes to ten, of equal rows to 100."""
 HARMLESS_BYTES = 2**20
@@ -40,6 +39,7 @@ _DIRECTORY_BYTES = 2**10 * MOST_MEMBERS
 _DIRECTORY_END_BYTES = 22 + 2**16
 _TAR_END_BYTES = 1024
 _ENCRYPTED = 0x1
+_BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
 _HEAD_BYTES = 265
 """Where even a tar archive has said that it is one."""
 
@@ -55,14 +55,15 @@ class Packing(StrEnum):
     TAR = "tar"
 
 
-_MAGIC: Sequence[tuple[re.Pattern[bytes], Packing]] = (
-    (re.compile(rb"\x1f\x8b\x08"), Packing.GZIP),
-    (re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"), Packing.ZSTD),
-    (re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"), Packing.BZIP2),
-    (re.compile(rb"\xfd7zXZ\x00"), Packing.XZ),
-    (re.compile(rb"PK(?:\x03\x04|\x05\x06|\x07\x08)"), Packing.ZIP),
-    (re.compile(rb".{257}ustar", re.DOTALL), Packing.TAR),
+_MAGIC: Sequence[tuple[int, tuple[bytes, ...], Packing]] = (
+    (0, (b"\x1f\x8b\x08",), Packing.GZIP),
+    (0, (b"\x28\xb5\x2f\xfd", *(bytes((first, 0x2A, 0x4D, 0x18)) for first in range(0x50, 0x60))), Packing.ZSTD),
+    (0, tuple(b"BZh%d%b" % (level, block) for level in range(1, 10) for block in _BZIP2_BLOCKS), Packing.BZIP2),
+    (0, (b"\xfd7zXZ\x00",), Packing.XZ),
+    (0, (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"), Packing.ZIP),
+    (257, (b"ustar",), Packing.TAR),
 )
+"""Where the bytes stand that tell of a packing."""
 _UNREADABLE = (
     (b"7z\xbc\xaf\x27\x1c", "is packed with 7-Zip"),
     (b"Rar!\x1a\x07", "is a RAR archive"),
@@ -240,28 +241,6 @@ def _is_cut_off(head: bytes, name: str) -> bool:
     return len(head) < 2 and bool(_ENDINGS.search(name))
 
 
-class _Begun(io.BufferedIOBase):
-    """Bytes whose beginning was looked at."""
-
-    def __init__(self, head: bytes, rest: Readable) -> None:
-        self._head = head
-        self._read = getattr(rest, "read1", rest.read)
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        return self.read1(-1 if size is None else size)
-
-    def read1(self, size: int = -1, /) -> bytes:
-        if not self._head:
-            data: bytes = self._read(size)
-            return data
-        end = len(self._head) if size < 0 else size
-        data, self._head = self._head[:end], self._head[end:]
-        return data
-
-
 class _Pipe:
     """Bytes that come as they are read, so that nobody knows their size before."""
 
@@ -299,8 +278,8 @@ class _Layer:
             raise InputError(f"{label}: line 1: cannot be read on: {_explain(error)}") from None
         if seekable:
             raw.seek(0)
-        self.raw: Readable = raw if seekable else _Begun(self.head, raw)
-        self.packing = next((packing for magic, packing in _MAGIC if magic.match(self.head)), None)
+        self.raw: Readable = raw if seekable else Begun(self.head, raw)
+        self.packing = next((packing for at, magic, packing in _MAGIC if self.head.startswith(magic, at)), None)
 
 
 def _read_head(raw: Readable) -> bytes:

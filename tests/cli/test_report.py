@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from bulkstop.cli import main
+from bulkstop.cli.report import go_to_folder
 from bulkstop.model import Outcome
 from bulkstop.report.stop.ledger import Mode
+from bulkstop.report.stop.manifest import RunSection
 from bulkstop.runs.stop.journal import RunJournal
 from tests.processes import COMMAND, WAIT_S, Ended, bulkstop, checked, environment
 from tests.runs.stop.test_journal import killed, manifest, result_of, run, until, with_token, write_list
@@ -244,3 +246,18 @@ class TestProcess:
         process.stdout = None
         _, err = process.communicate(timeout=WAIT_S)
         assert (process.returncode, err) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("folder", "way"),
+    [
+        ("/a b", "cd '/a b' && "),
+        ("/a\x1b[2J\n", "in the folder /a\ufffd[2J\ufffd: "),
+        (str(Path.cwd()), ""),
+        (None, ""),
+    ],
+)
+def test_the_folder_of_a_run(folder: str | None, way: str) -> None:
+    """A command that goes on names the folder of its run, and shows nothing of a name that a terminal would obey."""
+    run = RunSection({"folder": folder}, "", "", "", {}, {}, 0, None, None, None, None, None)
+    assert go_to_folder(run) == way

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ from bulkstop.runs.stop import run as run_module
 from bulkstop.settings import Settings
 from tests.runs.scene import STOPPED, Service, ids, make_engine
 
+TOMORROW = f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M}"
 LEFT_S = 100.0
 """From the start of a run to the time to finish by."""
 ROWS = 60
@@ -49,7 +51,7 @@ async def run_beside(clock: Clock, monkeypatch: pytest.MonkeyPatch, **options: A
     for module in (wiring, run_module):
         monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: clock.wall_s, monotonic=time.monotonic))
     monkeypatch.setattr(Settings, "seconds_left", lambda self, now: LEFT_S)
-    async with make_engine(clock, finish_by="18:00", concurrency=1, **options) as engine:
+    async with make_engine(clock, finish_by=TOMORROW, tz="UTC", concurrency=1, **options) as engine:
         return await engine.run(ids(ROWS))
 
 
@@ -69,7 +71,7 @@ async def test_the_end_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (wiring, run_module):
         monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: clock.wall_s, monotonic=time.monotonic))
     monkeypatch.setattr(Settings, "seconds_left", lambda self, now: LEFT_S)
-    async with make_engine(clock, finish_by="18:00", quota="1/60s", quota_store="memory") as engine:
+    async with make_engine(clock, finish_by=TOMORROW, tz="UTC", quota="1/60s", quota_store="memory") as engine:
         run = engine.run(ids(ROWS))
         async for _ in run:
             seen = run.snapshot()

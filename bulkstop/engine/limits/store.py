@@ -4,7 +4,7 @@ A store is a sliding-window log: when each call was answered, or until when it c
 around reading the time and counting, and the time never goes back.
 """
 
-import secrets
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -61,7 +61,7 @@ async def open_store(
         except ImportError:
             needs = f"needs the package redis: {write_install('redis>=6')}"
             raise SettingsError(f": a Redis server {needs}", setting="quota_store") from None
-        server = RedisStore(where, server_of(host), windows, lease_s, secrets.token_hex(8), observe)
+        server = RedisStore(where, server_of(host), windows, lease_s, os.urandom(8).hex(), observe)
         await server.open()
         return server
     if "://" in where:  # what follows may hold a password

@@ -30,9 +30,9 @@ def find_form(lines: Sequence[str], parser: RowParser) -> Format | None:
     first = rows[0].lstrip("\ufeff \t")
     if _begins_json(first) or (first.startswith('"') and any(map(_OBJECT.match, rows))):
         return Format.JSON
-    if any(names_ids(glimpse(line, find_delimiter(line, parser)), parser) for line in rows[:1]):
+    if names_ids(glimpse(rows[0], find_delimiter(rows[0], parser)), parser):
         return Format.CSV
-    if not any(map(_holds_ids, rows[:1])):
+    if not _holds_ids(rows[0]):
         return None
     return Format.CSV if any(map(_has_other_cells, rows)) else Format.TXT
 

@@ -19,7 +19,7 @@ from bulkstop.text.cells import from_cell, unescape_cell
 
 DELIMITERS = ",;\t|\u2502\u2503"
 """What may separate cells; the last two are the bars of drawn tables."""
-_MARK = re.compile(r"['\\\\]").search
+_MARK = re.compile(r"['\\]").search
 _SEP = re.compile(r"\ufeff?\"?sep=([^\w\s]|\t)\"?\s*", re.IGNORECASE)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from bulkstop.model import Result, Row
 from bulkstop.source.clean import is_likely
 from bulkstop.source.forms.remarks import is_comment, is_rule
-from bulkstop.source.forms.table import BELOW_NO_IDS, has_id
+from bulkstop.source.forms.table import BELOW_NO_IDS, NO_IDS, has_id
 from bulkstop.source.line_reader import LineReader, read_lines, text_fault
 from bulkstop.source.rows import FIELDS, RowParser, field_of, id_alone
 from bulkstop.source.understood import Finding
@@ -29,8 +29,11 @@ def read_id_rows(reader: LineReader, parser: RowParser) -> Iterator[Row]:
         elif is_rule(text):
             parser.understood.note(Finding.RULES, line)
         elif not parser.any_id and _NAME.fullmatch(text.strip(_AROUND)) and (meaning := field_of(text)):
-            parser.understood.note(Finding.REPEATED_HEADERS, line)
             without_ids = 0 if meaning == FIELDS[0] else line
+            if without_ids:
+                yield parser.invalid(line, NO_IDS, id_alone(text))
+            else:
+                parser.understood.note(Finding.REPEATED_HEADERS, line)
         elif without_ids and not has_id(text):
             yield parser.invalid(line, BELOW_NO_IDS.format(without_ids), id_alone(text))
         elif torn == line - 1 and torn and _REST.fullmatch(text.strip()):

@@ -3,19 +3,28 @@
 from collections.abc import Iterator
 from contextlib import suppress
 
+from bulkstop.errors import InputError
 from bulkstop.model import Row
 from bulkstop.source.forms.json_values import Fault, read_json_values
 from bulkstop.source.line_reader import LineReader
-from bulkstop.source.rows import RowParser, id_alone
+from bulkstop.source.rows import RowParser, id_alone, key_of
 
 
 def read_json_rows(reader: LineReader, parser: RowParser) -> Iterator[Row]:
-    """Yield a row for every value that is meant as one, or the `invalid` line of what cannot be read as JSON."""
-    is_first = True
+    """Yield a row for every value that is meant as one, or the `invalid` line of what cannot be read as JSON.
+
+    Raises InputError at the end of a list none of whose objects has a key that was chosen: a default would stand
+    for it.
+    """
+    is_first, has_objects = True, False
+    missing = {key_of(name): name for name in parser.choice.chosen.values()}
     for line, value in read_json_values(reader, parser):
         if isinstance(value, dict):
             if is_first:
                 _note_keys(value, parser)
+            has_objects = True
+            if missing:
+                missing = {key: name for key, name in missing.items() if key not in map(key_of, value)}
             yield _object_row(line, value, parser)
         elif isinstance(value, Fault):
             yield parser.invalid(line, value.reason, id_alone(value.text))
@@ -25,6 +34,9 @@ def read_json_rows(reader: LineReader, parser: RowParser) -> Iterator[Row]:
         else:
             yield parser.row(line, id_alone(value))
         is_first = False
+    if has_objects and missing:
+        name = next(iter(missing.values()))
+        raise InputError(f"{reader.label}: no object has the key {name!r}; name one that is there")
 
 
 def _note_keys(keyed: dict[str, object], parser: RowParser) -> None:

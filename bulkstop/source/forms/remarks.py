@@ -7,7 +7,7 @@ MAY_BEGIN = frozenset("# \t\ufeff-+=|:(").union(map(chr, range(0x2500, 0x2580)))
 
 # `#N/A`, `#NAME?`, in whatever language: a spreadsheet's error stands where an id was, and its row must not be lost.
 _ERROR = re.compile(r"#[\u00a1\u00bf]?(?:N/?[ADV]|[^\W\d_]+(?:/0)?[!?])\s*(?:[,;\t|\"]|$)")
-_RULE = re.compile(r"(?=.*(?:-{3}|={3}|:-|-:|[\u2500\u2501\u2550]))[-+=:|\s\u2500-\u257f]+")
+_RULE = re.compile(r"(?=.*(?:-{3}|={3}|\|\s*:?-|-:?\s*\||[\u2500\u2501\u2550]))[-+=:|\s\u2500-\u257f]+")
 _FOOT = re.compile(r"\([0-9]+ [^\W\d_]+\)")
 
 

@@ -18,6 +18,7 @@ LINES_ABOVE = 20
 """So many lines tell whether there is a header; of a title, at most, so many may stand above it."""
 _ID, *_OTHERS = FIELDS
 _TYPES = frozenset(CampaignType)
+NO_IDS = "it names columns, and none of ids; name that of the ids there, or take the line out"
 BELOW_NO_IDS = "it stands below line {}, which names columns and none of ids; name that of the ids there"
 _SURE_KEYS = frozenset(("accountid", "streamid", "campaigntype"))
 """Names of columns that are nothing else, where stands no id."""
@@ -141,9 +142,9 @@ class Table:
         if self._is_header(value, cells):
             return self._read_header_again(line, cells)
         if self._is_header_without_ids(cells):
-            self.parser.understood.note(Finding.REPEATED_HEADERS, line)
             self.without_ids = line
-            return None
+            own = cells[: layout.width]
+            return self.parser.invalid(line, NO_IDS, layout.values(own), layout.carried(own))
         return self._odd_row(line, value, cells)
 
     def _read_header_again(self, line: int, cells: Sequence[object]) -> Row | None:

@@ -450,6 +450,8 @@ def test_every_record_is_a_row(dialect: tuple[str, int, str], records: list[tupl
 
 @settings(max_examples=200)
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n#"))))
+@example(["TYPE"])
+@example(["name", "Stream ID"])
 def test_every_record_of_a_single_column_is_a_row(ids: list[str]) -> None:
     """A single quoted column loses none either; what is blank is no row."""
     text = io.StringIO(newline="")

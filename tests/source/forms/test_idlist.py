@@ -3,11 +3,13 @@
 import io
 from collections.abc import Callable
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bulkstop.model import Campaign, CampaignType, Defaults, Result, Row
 from bulkstop.source import read
+from bulkstop.source.forms.remarks import is_rule
+from bulkstop.source.rows import field_of
 
 Read = Callable[[str, bytes], list[Row]]
 
@@ -33,8 +35,12 @@ def test_bad_plain_ids(rows_of: Read) -> None:
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\r\n", codec="utf-8"), min_size=1)))
+@example([":"])
+@example(["--", "id", "x"])
 def test_every_plain_line_is_a_row(ids: list[str]) -> None:
-    """As many rows come out as lines with something in them went in."""
-    stdin = io.BytesIO("".join(f"-{value}\n" for value in ids).encode())
+    """As many rows come out as lines with something in them went in, but for drawn lines and names of the column."""
+    lines = [f"-{value}" for value in ids]
+    stdin = io.BytesIO("".join(f"{line}\n" for line in lines).encode())
     rows = list(read(["-"], defaults=Defaults(CampaignType.SMS, "a", "s"), fmt="txt", stdin=stdin))
-    assert [row.line for row in rows] == list(range(1, len(ids) + 1))
+    is_row = [not is_rule(line) and field_of(line) != "campaign_id" for line in lines]
+    assert [row.line for row in rows] == [number for number, it_is in enumerate(is_row, start=1) if it_is]

@@ -2,14 +2,17 @@
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bulkstop.errors import InputError
 from bulkstop.model import Campaign, CampaignType, Defaults, Outcome, Result, Row
 from bulkstop.source import read
+from bulkstop.source.rows import ColumnChoice
 
 Read = Callable[[str, bytes], list[Row]]
 
@@ -146,3 +149,15 @@ def test_every_line_is_a_row(values: list[object]) -> None:
     assert [row.line for row in rows] == [line for line, count in enumerate(counts, start=1) for _ in range(count)]
     for row in rows:
         orjson.dumps([row.campaign_id, row.row, row.error if isinstance(row, Result) else row.name])
+
+
+def test_a_key_that_was_chosen(tmp_path: Path) -> None:
+    """A key that was chosen counts wherever it is there; one that no object has is refused, and no default taken."""
+    path, defaults = tmp_path / "list.json", Defaults(CampaignType.VOICE, "a", "s")
+    path.write_text('[{"id": "cd-1"}, {"id": "cd-2", "Channel": "sms"}]')
+    for name in ("Channel", "chan-nel"):
+        rows = read([str(path)], defaults=defaults, choice=ColumnChoice.of(None, [f"campaign_type={name}"]))
+        assert [row.campaign_type for row in rows] == ["voice", "sms"]
+    for choice in (ColumnChoice.of(None, ["campaign_type=Chanel"]), ColumnChoice.of("Chanel", [])):
+        with pytest.raises(InputError, match="no object has the key 'Chanel'"):
+            list(read([str(path)], defaults=defaults, choice=choice))
