@@ -119,7 +119,9 @@ def _read_list(index: ResumeIndex, run: RunSection, is_wanted: Wanted) -> Iterat
         if not Path(path).is_file():
             raise InputError(f"{path}: is no file")
         any_id, encoding = bool(was.get("any_id")), _text(was.get("encoding"))
-        for row in read([path], defaults=defaults, any_id=any_id, encoding=encoding, choice=_choose_columns(was)):
+        how = partial(read, any_id=any_id, encoding=encoding, choice=_choose_columns(was))
+        # What a profile gave its rows is not known here; where it is missed the lines of the results are read.
+        for row in how([path], defaults=defaults, find_defaults=lambda _: defaults):
             state = index.state_of(row._replace(source=name)) if isinstance(row, Campaign) else None
             if isinstance(row, Campaign) and state is not None and is_wanted(state):
                 yield state, _describe_campaign(row)
@@ -150,7 +152,7 @@ def _text(value: object) -> str | None:
 
 
 def _describe_campaign(campaign: Campaign) -> dict[str, object]:
-    campaign_id, kind, account_id, stream_id, iid, _, _, priority, name, carried = campaign
+    campaign_id, kind, account_id, stream_id, iid, _, _, priority, name, carried, _ = campaign
     row: dict[str, object] = dict(zip(COLUMNS, (campaign_id, kind, account_id, stream_id, iid), strict=False))
     row |= {key: value for key, value in (("priority", priority), ("name", name)) if value is not None}
     return _carry(row, carried)
