@@ -103,7 +103,7 @@ def _find(options: StopOptions, settings: Settings) -> tuple[Discovery, Accounts
         use_store(settings),
         make_filter(statuses, options.priority or ()),
         types=kinds or choose_types(settings),
-        targets=read_listed_targets(ctx, settings, kinds),
+        targets=read_listed_targets(ctx, settings, kinds or None),
         name=options.name,
         signals=SIGNALS,
         rests=ignore_rest if options.quiet else print_rest,

@@ -34,7 +34,7 @@ from bulkstop.source.plan import Plan
 from bulkstop.source.protect import read_protection
 from bulkstop.source.rows import ColumnChoice, read_campaigns, refuse_profile
 from bulkstop.source.understood import Understood
-from bulkstop.text import format_count, one_line
+from bulkstop.text import format_count, printable
 from bulkstop.text.clock import format_clock
 
 if TYPE_CHECKING:
@@ -212,4 +212,4 @@ def _find_defaults(profiles: Profiles, name: str) -> Defaults:
     try:
         return _make_defaults(profiles.settings(name))
     except SettingsError as fault:
-        raise ValueError(one_line(fault)) from None
+        raise ValueError(printable(str(fault))) from None
