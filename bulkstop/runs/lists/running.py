@@ -8,7 +8,7 @@ leaves when each campaign found has its stop, for states that nobody documented.
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -43,6 +43,9 @@ LATEST_S = 30.0
 LONGEST_WAIT_S = 2.0
 """A longer wait for a place in the quota means that none is left."""
 
+
+UNREAD_NAMED = 6
+"""Lists that are named one by one of those that were left alone; more of them are counted."""
 
 SPARE = 20
 """Stops for each of which one more call is kept, in case that one of them is tried again."""
@@ -110,7 +113,7 @@ async def list_target(
     discovery = make_discovery(
         Roster(both), name, is_whole=wanted.is_whole or wanted.asked == ((), ()), is_apart=is_apart
     )
-    unread = tuple(printable(text) for scope in rest for text in _explain_unread(scope, rest[scope]))
+    unread = tuple(map(printable, _list_unread(rest)))
     lacks = (
         text for scope, one in roster.listings.items() if (text := _explain_lack(one, both[scope], rest.get(scope)))
     )
@@ -139,6 +142,7 @@ class _LookOn:
         self, parts: Parts, wanted: ListFilter, first: ListFilter, roster: Roster, stops: Mapping[Scope, int]
     ) -> None:
         self._parts = parts
+        self._is_apart = has_targets(parts)  # then a list that failed is named, and costs no more calls
         self._wanted = wanted
         self._first = first
         self._roster = roster
@@ -149,7 +153,8 @@ class _LookOn:
     async def read(self) -> Mapping[Scope, _Rest]:
         """Return what each scope's list has beyond what was found."""
         by_account: dict[str, list[Scope]] = {}
-        for scope in self._stops:
+        failed = {scope for scope, one in self._roster.listings.items() if self._is_apart and one.failure}
+        for scope in (each for each in self._stops if each not in failed):
             by_account.setdefault(scope.account_id, []).append(scope)
         jobs = [(account_id, partial(self._read_account, account_id, own)) for account_id, own in by_account.items()]
         await run_by_account(jobs, max(1, len(jobs)))
@@ -259,7 +264,18 @@ def _join(first: Listing, rest: _Rest | None) -> Listing:
     )
 
 
-def _explain_unread(scope: Scope, rest: _Rest) -> Iterable[str]:
+def _list_unread(rest: Mapping[Scope, _Rest]) -> Iterable[str]:
+    """Say what was not looked at; of many lists that were left alone for the same reason one is named."""
+    left_alone = [scope for scope, one in rest.items() if one.listing is None]
+    for scope, one in rest.items():
+        if one.listing is not None or len(left_alone) <= UNREAD_NAMED:
+            yield from _explain_unread(scope, one)
+    if len(left_alone) > UNREAD_NAMED:
+        first = next(_explain_unread(left_alone[0], rest[left_alone[0]]))
+        yield f"{len(left_alone):,} lists, the first of which is that of {first}"
+
+
+def _explain_unread(scope: Scope, rest: _Rest) -> Iterator[str]:
     """Say what of a list was not looked at for states that nobody documented, and why."""
     name, failure = describe_scope(scope), rest.listing.failure if rest.listing else None
     if rest.listing is None:
