@@ -618,7 +618,7 @@ PLAUSIBLE = [
         "prod",
         "debug",
     ),
-    *("1..5", "2..2", "23:59", "UTC", "HS256", "Active", "cs-1", "/v/{campaignId}", "true", "3"),
+    *("1..5", "2..2", "23:59", "UTC", "HS256", "Active", "cs-1", "/v/{campaignId}", "/l/{streamId}", "v1", "true", "3"),
     *("wire", "aiohttp", "9/s", "1..9/s", "1,9/s", "9/s:1s", "p99<9ms"),
 ]
 

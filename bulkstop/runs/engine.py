@@ -86,7 +86,7 @@ class Engine:
         """Count the calls that this process made for these accounts before; to be said before the engine is opened."""
         self._hooks = replace(self._hooks, accounts=accounts)
 
-    def call_for(self, others: Others | None) -> None:
+    def call_for(self, others: Others) -> None:
         """Have calls of other profiles made with their own credentials; to be said before the engine is opened."""
         self._hooks = replace(self._hooks, others=others)
 

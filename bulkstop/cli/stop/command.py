@@ -216,7 +216,8 @@ def carry_out(
             redirect_err(progress.say) if isinstance(progress, Bar) else nullcontext(),
         ):
             engine = Engine(use_store(settings))
-            engine.call_for(plan_others(profiles, plan))
+            if (others := plan_others(profiles, plan)) is not None:
+                engine.call_for(others)
             if listed.accounts is not None:
                 engine.count_before(listed.accounts)
             async with engine:
