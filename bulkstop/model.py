@@ -243,6 +243,7 @@ class _CampaignFields(NamedTuple):
     priority: int | None = None
     name: str | None = None
     row: Mapping[str, object] | None = None
+    profile: str | None = None
 
 
 class Campaign(_CampaignFields):
@@ -251,7 +252,8 @@ class Campaign(_CampaignFields):
     `key` says which campaign it is, so that a run can be resumed whatever the order of its campaigns; in a result it
     stands as the `source`. `iid` is the application id that goes with the call, by default the stream id; a higher
     `priority` is more urgent, and none is the vendor's default (5); `row` is carried along into the result. `line`
-    counts from 1, and is 0 for a campaign with a key.
+    counts from 1, and is 0 for a campaign with a key. A `profile` says with whose credentials the call is made; None is
+    that of the run.
     A tuple, as is Attempt: a frozen dataclass takes four times as long to make, and a run makes millions.
     """
 
@@ -269,12 +271,13 @@ class Campaign(_CampaignFields):
         priority: int | None = None,
         name: str | None = None,
         row: Mapping[str, object] | None = None,
+        profile: str | None = None,
     ) -> Self:
         """Make one; nothing is checked before it is planned."""
         kind = cast("CampaignType", type)  # a text, or None, until the plan fills it in
         where = account_id or "", stream_id or "", iid or ""
         source = "" if key is None else str(key)  # it may come as a number out of a database
-        return cls.of_row(campaign_id, kind, *where, source, 0, priority, name, row)
+        return cls.of_row(campaign_id, kind, *where, source, 0, priority, name, row, profile)
 
     @classmethod
     def of_row(
@@ -289,9 +292,10 @@ class Campaign(_CampaignFields):
         priority: int | None = None,
         name: str | None = None,
         row: Mapping[str, object] | None = None,
+        profile: str | None = None,
     ) -> Self:
         """Make the campaign of a row, which lacks nothing; `line` counts from 1."""
-        fields = (campaign_id, campaign_type, account_id, stream_id, iid, source, line, priority, name, row)
+        fields = (campaign_id, campaign_type, account_id, stream_id, iid, source, line, priority, name, row, profile)
         return tuple.__new__(cls, fields)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -434,12 +438,13 @@ def _other_fault(account_id: str, stream_id: str, iid: str, any_id: bool) -> str
 
 
 class Scope(NamedTuple):
-    """The campaigns of one type in one stream: what a list call can ask for."""
+    """The campaigns of one type in one stream: what a list call can ask for, with the credentials of a profile."""
 
     account_id: str
     stream_id: str
     iid: str
     campaign_type: CampaignType
+    profile: str | None = None
 
 
 class ListedCampaign(NamedTuple):

@@ -10,6 +10,7 @@ FIRM: dict[str, tuple[str, Any]] = {
     "account_id": ("a1", "a1"),
     "stream_id": ("st-1", "st-1"),
     "iid": ("st-2", "st-2"),
+    "targets": ("targets.csv", "targets.csv"),
     "any_id": ("true", True),
     "max_input_size": ("4GB", 4 * 10**9),
     "encoding": ("Windows-1252", "cp1252"),

@@ -331,7 +331,7 @@ def test_answers(answer: Response, secret: tuple[str, ...]) -> None:
             assert len(reading.items) + len(reading.faults) == reading.rows
             assert all(is_one_line(fault) for fault in reading.faults)
             ids = [item.campaign_id for item in reading.items]
-            assert all(Campaign.of_row(each, *GROUP[3:], *GROUP[:3], "", 0).fault is None for each in ids)
+            assert all(Campaign.of_row(each, GROUP.campaign_type, *GROUP[:3], "", 0).fault is None for each in ids)
 
 
 def proves_nothing(answer: Response) -> bool:
@@ -618,7 +618,7 @@ PLAUSIBLE = [
         "prod",
         "debug",
     ),
-    *("1..5", "2..2", "23:59", "UTC", "HS256", "Active", "cs-1", "/v/{campaignId}", "true", "3"),
+    *("1..5", "2..2", "23:59", "UTC", "HS256", "Active", "cs-1", "/v/{campaignId}", "/l/{streamId}", "v1", "true", "3"),
     *("wire", "aiohttp", "9/s", "1..9/s", "1,9/s", "9/s:1s", "p99<9ms"),
 ]
 

@@ -60,6 +60,7 @@ FREE_TEXT = {
         "cert",
         "key",
         "token",
+        "targets",
         "token_file",
         "token_command",
         "client_id",

@@ -9,14 +9,22 @@ import click
 
 from bulkstop.cli.files import use_store
 from bulkstop.cli.naming import WordChoice
-from bulkstop.cli.options import GroupedCommand, describe_way, read_settings, with_settings
+from bulkstop.cli.options import (
+    GroupedCommand,
+    describe_way,
+    read_listed_targets,
+    read_profiles,
+    read_settings,
+    with_settings,
+)
 from bulkstop.cli.stop.checks import Start, find_list_faults, find_setting_faults
 from bulkstop.cli.stop.options import usual_options
 from bulkstop.cli.terminal import end_at_signals, print_last
 from bulkstop.errors import BulkstopError
 from bulkstop.model import Scope
 from bulkstop.report.lists.check import CheckFacts, format_check
-from bulkstop.runs.lists.check import check, describe_inputs, describe_settings
+from bulkstop.runs.clients import ListedTargets, choose_others
+from bulkstop.runs.lists.check import check, check_targets, describe_inputs, describe_settings
 from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.runs.stop.warnings import find_warnings
 from bulkstop.settings import GROUPS, Settings
@@ -51,7 +59,8 @@ Exit codes:
 def command(ctx: click.Context, /, inputs: tuple[str, ...], fmt: str | None, *, as_json: bool, **_: object) -> int:
     """See what a profile reaches: host, token, scope, clock, quota store, and what runs now; nothing is stopped.
 
-    A page of the service's list is read: of each type of the profile's account and stream, and of those of INPUT. Of
+    A page of the service's list is read: of each type of the profile's account and stream, and of those of INPUT, or of
+    each target instead (--targets). Of
     INPUT it is also said what `stop` would read of it, and all for which `stop` would refuse it.
     """
     ctx.with_resource(end_at_signals("; nothing was stopped"))
@@ -64,7 +73,8 @@ def command(ctx: click.Context, /, inputs: tuple[str, ...], fmt: str | None, *, 
             facts, scopes = _read_inputs(facts, inputs, fmt, settings, ctx.params["config"], faults)
         except BulkstopError as unread:
             return _print(replace(facts, fault=_one_line(str(unread)), is_unread=True), as_json=as_json)
-    found = cast("dict[str, Any]", check(settings, scopes))
+    targets = read_listed_targets(ctx, settings) or _find_targets(ctx, scopes)
+    found = cast("dict[str, Any]", check(settings, scopes) if targets is None else check_targets(settings, targets))
     fault, *more = dict.fromkeys(map(_one_line, filter(None, (found.pop("fault", None), *faults)))) or [None]
     return _print(replace(facts, fault=fault, more_faults=tuple(filter(None, more)), **found), as_json=as_json)
 
@@ -76,17 +86,23 @@ def _read_inputs(
 
     Raises a BulkstopError for what cannot be read to its end.
     """
-    options = usual_options(inputs, fmt)
+    options, profiles = usual_options(inputs, fmt), read_profiles(click.get_current_context())
     try:
         read_protection(settings.protect)
     except BulkstopError:  # which is among the faults already
         settings = replace(settings, protect=())
     journal = RunJournal(options.target, mode=options.mode)
-    with journal, journal.plan(inputs, settings, fmt=fmt) as plan:
+    with journal, journal.plan(inputs, settings, fmt=fmt, profiles=profiles) as plan:
         faults += map(str, find_list_faults(Start(plan, settings, options, journal), config))
         read, scopes = describe_inputs(plan, settings)
         warnings = tuple(find_warnings(plan, settings, None))
     return replace(facts, read=read, warnings=warnings), scopes
+
+
+def _find_targets(ctx: click.Context, scopes: Sequence[Scope]) -> ListedTargets | None:
+    """Return the lists of an input whose rows name profiles; None where they name none."""
+    profiles = read_profiles(ctx)
+    return ListedTargets(scopes, choose_others(profiles, scopes)) if profiles.others else None
 
 
 def _one_line(text: str) -> str:

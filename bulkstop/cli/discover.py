@@ -10,7 +10,14 @@ import click
 from bulkstop.cli.again import rebuild_command
 from bulkstop.cli.files import check_written, name_free_results, use_store
 from bulkstop.cli.naming import WordChoice
-from bulkstop.cli.options import GroupedCommand, ParsedText, read_settings, with_settings
+from bulkstop.cli.options import (
+    GroupedCommand,
+    ParsedText,
+    read_listed_targets,
+    read_origin,
+    read_settings,
+    with_settings,
+)
 from bulkstop.cli.terminal import print_err, print_last
 from bulkstop.engine.caller import ignore_rest
 from bulkstop.errors import OutputError, SettingsError
@@ -36,7 +43,7 @@ from bulkstop.runs.lists.discover import (
     parse_statuses,
     parse_types,
 )
-from bulkstop.settings.spec import CONNECTION, CREDENTIALS, PATHS, QUOTA, RETRY_AFTER, SCOPE
+from bulkstop.settings.spec import CONNECTION, CREDENTIALS, PATHS, QUOTA, RETRY_AFTER, SCOPE, TARGETS
 from bulkstop.text import format_duration
 from bulkstop.text.likeness import suggest_near
 
@@ -62,6 +69,7 @@ list from a service that you do not trust has no place in a spreadsheet; use .js
 \b
 Exit codes:
   0    the list is written, also when no campaign was found
+  1    the list is written, and lacks what some targets have: which, is said
   2    usage or settings are wrong; nothing was written
   3    the list could not be read to its end, or not written
   130  ended by Ctrl-C; 143 by SIGTERM, 129 by a closed terminal; nothing was written
@@ -105,7 +113,7 @@ Exit codes:
     "--json", "as_json", is_flag=True, help="Tell a machine what was found: one JSON object on standard output."
 )
 @click.option("--quiet", is_flag=True, help="Say only what went wrong, or may have.")
-@with_settings(CONNECTION, CREDENTIALS, PATHS, SCOPE, QUOTA, RETRY_AFTER)
+@with_settings(CONNECTION, CREDENTIALS, PATHS, SCOPE, TARGETS, QUOTA, RETRY_AFTER)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -124,8 +132,9 @@ def command(
 ) -> int:
     """Write the campaigns that are running now, as a list for `stop`.
 
-    It asks the service for all that one account has in one stream. A campaign that starts or ends meanwhile may or may
-    not be in the list; all others that fit are, each once.
+    It asks the service for all that one account has in one stream, or that the targets of a file or of the profile
+    have (--targets), each with its own credentials and all accounts at once. A campaign that starts or ends meanwhile
+    may or may not be in the list; all others that fit are, each once.
     """
     settings = read_settings(ctx)
     form, quiet = choose_format(output, fmt), quiet or as_json
@@ -140,23 +149,26 @@ def command(
         use_store(settings),
         make_filter(wanted, priority or ()),
         types=kinds or choose_types(settings),
+        targets=read_listed_targets(ctx, settings, kinds),
         name=name,
         signals=SIGNALS,
         rests=ignore_rest if quiet else print_rest,
     )
-    if discovery.exit_code:
+    if not discovery.is_usable:
         print_err(f"{format_verdict(discovery, output)}\nTo try again: {rebuild_command()}")
         return _print_json(discovery, output, discovery.exit_code) if as_json else discovery.exit_code
+    for fault in discovery.failed:
+        print_err(f"bulkstop: not read: {fault}")
     for note in discovery.notes:
         print_err(f"bulkstop: note: {note}")
     if not write_list(output, WRITERS[form](discovery.rows), file):
         print_err(format_not_complete(f"{describe_count(discovery)}, and no list of it was written"))
         return 3
-    if not quiet:
+    if not quiet or discovery.failed:
         print_err(format_verdict(discovery, output))
     if not quiet and discovery.rows and output != "-" and not is_device(output):
         print_err(f"To stop them: {command_to_stop(output, form, fmt, len(discovery.rows))}")
-    return _print_json(discovery, output, 0) if as_json else 0
+    return _print_json(discovery, output, discovery.exit_code) if as_json else discovery.exit_code
 
 
 def note_odd_statuses(wanted: Iterable[str]) -> None:
@@ -174,8 +186,16 @@ def _print_json(discovery: Discovery, output: str, code: int) -> int:
 def command_to_stop(output: str, form: str, fmt: str | None, count: int) -> str:
     """Write the command that stops what is in the list that was written."""
     form_of_it = [] if fmt is None else ["--format", form]
-    add = [*form_of_it, *name_free_results(output), "--expect", str(count)]
-    return rebuild_command(command="stop", inputs=[output], add=add)
+    add = [*form_of_it, *name_profile(), *name_free_results(output), "--expect", str(count)]
+    return rebuild_command(command="stop", inputs=[output], drop={"targets"}, add=add)
+
+
+def name_profile() -> list[str]:
+    """Return the option for the profile of the command, where that was taken from its targets."""
+    ctx = click.get_current_context()
+    name = read_origin(ctx).profile
+    is_said = ctx.params["profile"] is not None or name in (None, "default")
+    return [] if is_said or name is None else ["--profile", name]
 
 
 def choose_format(output: str, fmt: str | None, remedy: str = ", or give --format") -> str:

@@ -1,9 +1,9 @@
 """Settings as options: flag, else environment, else profile, else default."""
 
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from functools import reduce
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -15,10 +15,12 @@ from bulkstop.cli.naming import name_source, spell_option
 from bulkstop.cli.terminal import print_err
 from bulkstop.errors import SettingsError
 from bulkstop.events import Warned
+from bulkstop.model import CampaignType
 from bulkstop.naming import spelling
 from bulkstop.redact import hide_password
 from bulkstop.report.log import log_event
 from bulkstop.report.stop.plan import format_way
+from bulkstop.runs.clients import ListedTargets, choose_others
 from bulkstop.runs.wiring import list_secrets
 from bulkstop.settings import OPTION_SPECS, Settings, default_of, is_empty, join_limits, load, suggest_value
 from bulkstop.settings.exposure import find_exposures
@@ -26,6 +28,7 @@ from bulkstop.settings.load import CONFIG, merge_settings, open_profile, variabl
 from bulkstop.settings.machine_zone import explain_offset
 from bulkstop.settings.profiles import Profile
 from bulkstop.settings.spec import Group
+from bulkstop.settings.targets import Profiles, list_scopes, load_other_profile, read_targets, targets_of
 from bulkstop.text.likeness import find_near
 
 SECRETS = tuple(name for name, spec in OPTION_SPECS.items() if spec.secret)
@@ -58,6 +61,7 @@ HEADINGS = {
 
 
 _PROFILE = "bulkstop.profile"  # where a context has the profile of its command
+_PROFILES = "bulkstop.profiles"  # and those that its targets and rows may name
 
 
 class Origin(NamedTuple):
@@ -186,16 +190,54 @@ def read_settings(ctx: click.Context) -> Settings:
     if "protect" in options:  # files that are typed do not replace those of the variable
         variables["protect"] = tuple(os.environ.get(variable_of("protect"), "").split())
     is_named = ctx.get_parameter_source("config") is not ParameterSource.DEFAULT
-    profile = open_profile(ctx.params["profile"], ctx.params["config"] if is_named else None)
+    config = ctx.params["config"] if is_named else None
+    profile = open_profile(ctx.params["profile"], config)
+    if "targets" in ctx.params and ctx.params["profile"] is None and profile.values is None:
+        profile = _open_first_profile(options, variables, config) or profile
     ctx.meta[_PROFILE] = profile
     values = merge_settings(options, variables, profile)
     if "host" not in ctx.params:
         values["host"] = "localhost"  # nobody is called, so nobody need be named
     ctx.obj = settings = Settings(**values)
+    load_other = partial(load_other_profile, own=settings, options=options, variables=variables, config=config)
+    ctx.meta[_PROFILES] = Profiles(settings, None if profile.values is None else profile.name, load_other)
     _warn_of_exposures(ctx, settings, options)
     if "log_level" not in ctx.params:  # else the command says itself what is logged
         ctx.with_resource(log_to_stderr("warning", as_json=False, secrets=list_secrets(settings)))
     return settings
+
+
+def _open_first_profile(options: Mapping[str, Any], variables: Mapping[str, Any], config: str | None) -> Profile | None:
+    """Return the profile of the first target that names one: without one of its own a command takes that."""
+    path = options.get("targets") or variables.get("targets")
+    named = next((each.profile for each in read_targets(path) if each.profile), None) if path else None
+    return None if named is None else open_profile(named, config)
+
+
+def read_profiles(ctx: click.Context) -> Profiles:
+    """Return the profiles that the targets and the rows of a command may name, once its settings are read."""
+    profiles: Profiles = ctx.meta[_PROFILES]
+    return profiles
+
+
+def read_listed_targets(
+    ctx: click.Context, settings: Settings, types: Sequence[CampaignType] | None = None
+) -> ListedTargets | None:
+    """Return the lists of the targets of a command; None where it has none, so that it is about one account.
+
+    They are those of the file, or of its profile unless an account or a stream was typed. Raises SettingsError for one
+    that makes no sense.
+    """
+    profile: Profile = ctx.meta[_PROFILE]
+    is_typed = any(
+        ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ("account_id", "stream_id", "iid")
+    )
+    targets = read_targets(settings.targets) if settings.targets else () if is_typed else targets_of(profile)
+    if not targets:
+        return None
+    profiles = read_profiles(ctx)
+    scopes = list_scopes(targets, profiles, types)
+    return ListedTargets(scopes, choose_others(profiles, scopes))
 
 
 def _warn_of_exposures(ctx: click.Context, settings: Settings, typed: Iterable[str]) -> None:

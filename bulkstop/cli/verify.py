@@ -12,18 +12,30 @@ from bulkstop.cli.again import NO_DEADLINE, CarriedDeadline, rebuild_command
 from bulkstop.cli.discover import WRITERS, choose_format, print_rest
 from bulkstop.cli.files import check_written, name_free_results, use_store
 from bulkstop.cli.naming import WordChoice
-from bulkstop.cli.options import GroupedCommand, read_settings, with_settings
+from bulkstop.cli.options import GroupedCommand, read_listed_targets, read_profiles, read_settings, with_settings
 from bulkstop.cli.terminal import drop_output, print_err, print_out
 from bulkstop.engine.caller import ignore_rest
 from bulkstop.errors import SettingsError
 from bulkstop.files.whole import AtomicFile, beside, find_free_name
 from bulkstop.model import SIGNALS
 from bulkstop.report.lists.verification import Verification, format_hint, format_verdict, format_verification
+from bulkstop.runs.clients import Others, choose_others
 from bulkstop.runs.lists.states import Targets
-from bulkstop.runs.lists.verify import read_sources, verify
+from bulkstop.runs.lists.verify import Owners, read_sources, verify
 from bulkstop.runs.stop.input_files import is_same
 from bulkstop.settings import Settings
-from bulkstop.settings.spec import CONCURRENCY, CONNECTION, CREDENTIALS, INPUT, PATHS, QUOTA, RETRY_AFTER, SCOPE, TYPE
+from bulkstop.settings.spec import (
+    CONCURRENCY,
+    CONNECTION,
+    CREDENTIALS,
+    INPUT,
+    PATHS,
+    QUOTA,
+    RETRY_AFTER,
+    SCOPE,
+    TARGETS,
+    TYPE,
+)
 from bulkstop.source.forms.format import Format
 from bulkstop.source.inputs import STDIN
 from bulkstop.text import printable
@@ -79,7 +91,7 @@ Exit codes:
 )
 @click.option("--json", "as_json", is_flag=True, help="Tell a machine: one JSON object on standard output.")
 @click.option("--quiet", is_flag=True, help="Say only what still runs, went wrong, or may have.")
-@with_settings(CONNECTION, CREDENTIALS, PATHS, SCOPE, TYPE, INPUT, QUOTA, RETRY_AFTER, CONCURRENCY)
+@with_settings(CONNECTION, CREDENTIALS, PATHS, SCOPE, TARGETS, TYPE, INPUT, QUOTA, RETRY_AFTER, CONCURRENCY)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -111,8 +123,14 @@ def command(
     if file is not None:
         ctx.call_on_close(file.close)
     quiet = quiet or as_json
-    targets = read_sources(paths, settings, fmt, with_stops=calls)
-    verification = read_back(targets, settings, singly=singly, others_count=others_count, quiet=quiet)
+    profiles, listed = read_profiles(ctx), read_listed_targets(ctx, settings)
+    scopes = listed.scopes if listed else ()
+    owners = Owners(settings, profiles, {scope[:2]: scope.profile for scope in scopes})
+    targets = read_sources(paths, settings, fmt, with_stops=calls, owners=owners)
+    if others_count:
+        targets.add_lists(scopes)
+    others = choose_others(profiles, targets.by_scope) if profiles.others else None
+    verification = read_back(targets, settings, others=others, singly=singly, others_count=others_count, quiet=quiet)
     for note in verification.notes:
         print_err(f"bulkstop: note: {note}")
     if verification.fault:
@@ -159,13 +177,20 @@ def open_output(target: str, paths: Iterable[str], *, overwrite: bool, as_json: 
 
 
 def read_back(
-    targets: Targets, settings: Settings, *, singly: bool = False, others_count: bool = False, quiet: bool
+    targets: Targets,
+    settings: Settings,
+    *,
+    others: Others | None = None,
+    singly: bool = False,
+    others_count: bool = False,
+    quiet: bool,
 ) -> Verification:
     """Ask the service."""
     try:
         return verify(
             targets,
             use_store(settings),
+            others=others,
             singly=singly,
             others_count=others_count,
             signals=SIGNALS,

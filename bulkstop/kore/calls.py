@@ -115,6 +115,11 @@ class HasScope(Protocol):
         """The application in the headers."""
         ...
 
+    @property
+    def profile(self) -> str | None:
+        """The profile with whose credentials the call is made; None is that of the run."""
+        ...
+
 
 _STAYS = re.compile(r"[A-Za-z0-9_.~-]+")
 """What `quote` leaves as it is: nearly every id, found out in a quarter of the time."""

@@ -461,7 +461,7 @@ def _id_fault(campaign_id: str | None, scope: Scope, *, any_id: bool) -> str | N
         return "no campaign id"
     if campaign_id != campaign_id.strip():
         return "campaign id with blanks around it"
-    account_id, stream_id, iid, kind = scope
+    account_id, stream_id, iid, kind, _ = scope
     return Campaign.of_row(campaign_id, kind, account_id, stream_id, iid, "", 0).fault_with(any_id=any_id)
 
 

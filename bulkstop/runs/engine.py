@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 from bulkstop.engine.steering.early_end import EarlyEnd
 from bulkstop.errors import SettingsError
 from bulkstop.model import Campaign, OnResult
+from bulkstop.runs.clients import Others
 from bulkstop.runs.options import RunOptions, check_callable, check_kind, check_names, check_options, read_expected
 from bulkstop.runs.parts import Around, GetToken, Hooks, Parts, open_parts
 from bulkstop.runs.stop.forecast import find_earliest_end
@@ -84,6 +85,10 @@ class Engine:
     def count_before(self, accounts: Accounts) -> None:
         """Count the calls that this process made for these accounts before; to be said before the engine is opened."""
         self._hooks = replace(self._hooks, accounts=accounts)
+
+    def call_for(self, others: Others) -> None:
+        """Have calls of other profiles made with their own credentials; to be said before the engine is opened."""
+        self._hooks = replace(self._hooks, others=others)
 
     @property
     def parts(self) -> Parts:

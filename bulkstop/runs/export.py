@@ -125,6 +125,8 @@ def _read_list(index: ResumeIndex, run: RunSection, is_wanted: Wanted) -> Iterat
             encoding=_text(was.get("encoding")),
             choice=_choose_columns(was),
             sheet=_text(was.get("sheet")),
+            # What a profile gave its rows is not known here; where it is missed the lines of the results are read.
+            find_defaults=lambda _: defaults,
         )
         for row in rows:
             state = index.state_of(row._replace(source=name)) if isinstance(row, Campaign) else None
@@ -157,7 +159,7 @@ def _text(value: object) -> str | None:
 
 
 def _describe_campaign(campaign: Campaign) -> dict[str, object]:
-    campaign_id, kind, account_id, stream_id, iid, _, _, priority, name, carried = campaign
+    campaign_id, kind, account_id, stream_id, iid, _, _, priority, name, carried, _ = campaign
     row: dict[str, object] = dict(zip(COLUMNS, (campaign_id, kind, account_id, stream_id, iid), strict=False))
     row |= {key: value for key, value in (("priority", priority), ("name", name)) if value is not None}
     return _carry(row, carried)

@@ -1,18 +1,19 @@
 """What all calls of an engine share: its token, its connections, what each account may do."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from bulkstop.errors import SettingsError
+from bulkstop.errors import BulkstopError, CredentialsError, SettingsError
 from bulkstop.events import Observe
 from bulkstop.kore.exchange import Transport
 from bulkstop.kore.session import Classify, Perform, make_perform
-from bulkstop.kore.token import Tokens, called_source
+from bulkstop.kore.token import Tokens, TokenSource, called_source
 from bulkstop.model import Send
 from bulkstop.report.log import log_event
+from bulkstop.runs.clients import Client, Connect, Others, open_clients, open_terms, route_calls
 from bulkstop.runs.host import fit_open_files
 from bulkstop.runs.wiring import (
     MEMORY,
@@ -34,15 +35,14 @@ GetToken = Callable[[], Awaitable[str]]
 """Gives a token; it is awaited at the start, before one ends and after a 401."""
 Around = Callable[[Send], Send]
 """Returns a function that sends one attempt, given the one that does."""
-Connect = Callable[[Settings], Transport]
-"""Makes a transport with as many connections as `settings.concurrency` says."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """What takes the place of a part: of the token's source, of the transport, of how an attempt is sent and read.
 
-    `accounts` are those of calls that this process made before, so that their calls count.
+    `accounts` are those of calls that this process made before, so that their calls count. `others` are the profiles
+    beside that of the settings whose credentials are used.
     """
 
     token: GetToken | None = None
@@ -50,6 +50,7 @@ class Hooks:
     around: Around | None = None
     classify: Classify | None = None
     accounts: Accounts | None = None
+    others: Others | None = None
 
 
 @dataclass(slots=True)
@@ -63,6 +64,23 @@ class Parts:
     hooks: Hooks
     loop: asyncio.AbstractEventLoop | None
     runs: "set[Run]" = field(default_factory=set)
+    clients: Mapping[str, Client | SettingsError | CredentialsError] = field(default_factory=dict)
+    """What makes the calls of the other profiles, or what keeps it from that."""
+
+    async def check_credentials(self) -> None:
+        """Raise a BulkstopError when no token can be had: without any there is nothing to begin with."""
+        others = self.hooks.others
+        faults: list[BulkstopError] = []
+        for client in (self, *self.clients.values()) if others is None or others.is_own_used else self.clients.values():
+            try:
+                if isinstance(client, BulkstopError):
+                    raise client
+                await client.tokens.get()
+            except (CredentialsError, SettingsError) as fault:
+                faults.append(fault)
+            else:
+                return
+        raise faults[0]
 
     def check_usable(self) -> None:
         """Raise SettingsError when the engine is not open any more, or belongs to another event loop."""
@@ -92,8 +110,15 @@ async def open_parts(
         store = await opened.enter_async_context(open_quota_store(settings, observe))
         transport = await opened.enter_async_context(hooks.transport or connect(settings))
         perform = make_perform(transport.post, tokens, make_paths(settings))
-        accounts = Accounts(settings, store) if hooks.accounts is None else hooks.accounts.reopen(store)
-        yield Parts(settings, tokens, perform, accounts, hooks, asyncio.get_running_loop())
+        others = hooks.others or Others()
+        clients = await open_clients(others, settings, connect, observe, opened)
+        terms = await open_terms(others, settings, observe, opened)
+        if clients:
+            perform = route_calls(perform, clients)
+        accounts = Accounts(settings, store, terms=terms)
+        if hooks.accounts is not None:
+            accounts = hooks.accounts.reopen(store, terms)
+        yield Parts(settings, tokens, perform, accounts, hooks, asyncio.get_running_loop(), clients=clients)
 
 
 def make_stop_send(parts: Parts) -> Send:
@@ -124,6 +149,18 @@ async def open_load_parts(
 
 
 def _make_tokens(settings: Settings, hooks: Hooks, observe: Observe) -> Tokens:
+    if hooks.others is not None and hooks.others.profiles and hooks.token is None:
+        try:
+            return make_tokens(settings, observe)
+        except (SettingsError, CredentialsError) as fault:
+            return Tokens(_refusing_source(fault), renewable=False)  # the other profiles have their own
     if hooks.token is None:
         return make_tokens(settings, observe)
     return Tokens(watch_tokens(called_source(hooks.token), observe), renewable=True)
+
+
+def _refusing_source(fault: BulkstopError) -> TokenSource:
+    async def refuse() -> str:
+        raise fault
+
+    return refuse

@@ -7,9 +7,9 @@ import math
 import os
 import stat
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, cast
@@ -310,10 +310,29 @@ def check_accounts(settings: Settings, accounts: Collection[str]) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What binds the calls of an account: the settings of its profile, the store that remembers them.
+
+    `overload` is what is known of how busy the service is, by whichever account.
+    """
+
+    settings: Settings
+    store: Blocks | None
+    overload: Overload = field(default_factory=Overload)
+
+    @property
+    def is_paced(self) -> bool:
+        """Whether a quota of these accounts finds its pace by itself."""
+        settings = self.settings
+        return settings.adaptive or (bool(settings.quota) and settings.pace == Pace.AUTO)
+
+
 class Accounts:
     """What each account may do, noted in one place whoever calls: its limits, its claim on the shared store, its rest.
 
-    `drained`, once set, ends the waits of every caller; `rests` is told of each wait.
+    `drained`, once set, ends the waits of every caller; `rests` is told of each wait. `terms` are those of accounts
+    that belong to another profile than the settings.
     """
 
     def __init__(
@@ -323,11 +342,10 @@ class Accounts:
         *,
         drained: asyncio.Event | None = None,
         rests: OnRest = ignore_rest,
+        terms: Mapping[str, Terms] | None = None,
     ) -> None:
-        self.paced = settings.adaptive or (bool(settings.quota) and settings.pace == Pace.AUTO)
-        self._overload = Overload()
-        self._settings = settings
-        self._store = store
+        self._own = Terms(settings, store)
+        self._terms = terms or {}
         self._drained = drained
         self._rests = rests
         self._quotas: dict[str, Quota] = {}
@@ -336,20 +354,26 @@ class Accounts:
 
     def of_run(self, *, drained: asyncio.Event | None = None, rests: OnRest = ignore_rest) -> "Accounts":
         """Return the same accounts for one run of several: what they may do is shared, callers are its own."""
-        own = Accounts(self._settings, self._store, drained=drained, rests=rests)
-        own._quotas, own._account_rests, own._overload = self._quotas, self._account_rests, self._overload
+        own = Accounts(self._own.settings, None, drained=drained, rests=rests, terms=self._terms)
+        own._quotas, own._account_rests, own._own = self._quotas, self._account_rests, self._own
         return own
 
-    def reopen(self, store: Blocks | None) -> "Accounts":
-        """Return the same accounts for other calls of the same process, counted in a store that was opened anew."""
-        own = Accounts(self._settings, store)
-        own._quotas, own._account_rests, own._overload = self._quotas, self._account_rests, self._overload
+    def reopen(self, store: Blocks | None, terms: Mapping[str, Terms] | None = None) -> "Accounts":
+        """Return the same accounts for other calls of the same process, counted in stores that were opened anew."""
+        own = Accounts(self._own.settings, store, terms=terms)
+        own._quotas, own._account_rests = self._quotas, self._account_rests
+        own._own = replace(self._own, store=store)
         return own
+
+    def terms(self, account_id: str) -> Terms:
+        """Return what binds the calls of an account."""
+        return self._terms.get(account_id, self._own)
 
     def quota(self, account_id: str) -> Quota:
         """Return the limits of an account, always the same object."""
         if account_id not in self._quotas:
-            self._quotas[account_id] = make_quota(self._settings, self._overload)
+            terms = self.terms(account_id)
+            self._quotas[account_id] = make_quota(terms.settings, terms.overload)
         return self._quotas[account_id]
 
     def read_ages(self, account_id: str) -> list[float]:
@@ -361,19 +385,24 @@ class Accounts:
 
     def claim(self, account_id: str) -> Claim | None:
         """Return the account's claim on the store, None without a store."""
-        return None if self._store is None else self._store.account(account_id)
+        store = self.terms(account_id).store
+        return None if store is None else store.account(account_id)
 
     async def read_stored(self, account_ids: Iterable[str], now: Callable[[], float]) -> dict[str, Stored]:
         """Return what the store knows of the calls of these accounts; nothing without one, or where it cannot tell."""
-        asked = list(account_ids)
-        if self._store is not None:
+        by_store: dict[Blocks, list[str]] = {}
+        for account_id in account_ids:
+            if (store := self.terms(account_id).store) is not None:
+                by_store.setdefault(store, []).append(account_id)
+        stored: dict[str, Stored] = {}
+        for store, asked in by_store.items():
             with suppress(QuotaError):  # the first claim says so
-                ages, at = await self._store.read_ages(asked), now()
-                return {
+                ages, at = await store.read_ages(asked), now()
+                stored |= {
                     account_id: Stored(at, tuple(at - age for age in each))
                     for account_id, each in zip(asked, ages, strict=True)
                 }
-        return {}
+        return stored
 
     def rest(self, account_id: str) -> AccountRest:
         """Return how long an account rests, always the same object."""
@@ -389,18 +418,18 @@ class Accounts:
     ) -> Lane:
         """Make a lane of an account, within what the account may do."""
         quota, claim, rest = self.quota(account_id), self.claim(account_id), self.rest(account_id)
-        return Lane(
-            account_id, campaigns, quota, claim, left=left, paces_itself=self.paced, rest=rest, follow_up=follow_up
-        )
+        paced = self.terms(account_id).is_paced
+        return Lane(account_id, campaigns, quota, claim, left=left, paces_itself=paced, rest=rest, follow_up=follow_up)
 
     def caller(self, account_id: str) -> Caller:
         """Return what makes single calls for an account, always the same object."""
         if account_id not in self._callers:
+            terms = self.terms(account_id)
             self._callers[account_id] = Caller(
                 self.quota(account_id),
                 self.claim(account_id),
-                retry=Retry(self._settings.attempts, max_retry_after_s=self._settings.max_retry_after_s),
-                paces_itself=self.paced,
+                retry=Retry(terms.settings.attempts, max_retry_after_s=terms.settings.max_retry_after_s),
+                paces_itself=terms.is_paced,
                 rest=self.rest(account_id),
                 drained=self._drained,
                 rests=self._rests,

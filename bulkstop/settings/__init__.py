@@ -54,6 +54,7 @@ from bulkstop.settings.spec import (
     RETRY_AFTER,
     SCOPE,
     SELECTION,
+    TARGETS,
     TYPE,
     Group,
     OptionSpec,
@@ -93,6 +94,13 @@ class Settings:
     account_id: str | None = setting(SCOPE, None, "Account of rows that name none.", metavar="ID")
     stream_id: str | None = setting(SCOPE, None, "Stream (application) of rows that name none.", metavar="ID")
     iid: str | None = setting(SCOPE, None, "Application id header; default: the stream id.", metavar="ID")
+    targets: str | None = setting(
+        TARGETS,
+        None,
+        "Lists of many accounts: a table or JSON lines of profile, account_id, stream_id, iid, type.",
+        read=parse_path,
+        metavar="FILE",
+    )
     any_id: bool = setting(
         SCOPE, False, "Allow ids with other characters than letters, digits, - _ . ~ (never / \\ or %)."
     )

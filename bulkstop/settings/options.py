@@ -16,6 +16,7 @@ class SettingsOptions(TypedDict, total=False):
     account_id: str | None
     stream_id: str | None
     iid: str | None
+    targets: str | PurePath | None
     any_id: bool | str
     max_input_size: int | str | None
     encoding: str | None

@@ -16,6 +16,8 @@ from bulkstop.text.likeness import find_near, suggest_near
 
 TABLE = "profile"
 """The one table that a file of profiles has; each table in it is a profile."""
+TARGETS = "target"
+"""The tables within a profile that name what it lists: [[profile.NAME.target]]."""
 KINDS: Mapping[type, str] = {
     bool: "true or false",
     int: "a number",
@@ -35,6 +37,8 @@ class Profile:
     name: str = "default"
     text: str = ""
     values: Mapping[str, Any] | None = None
+    targets: tuple[Mapping[str, Any], ...] = ()
+    """What stands in its tables `[[profile.NAME.target]]`."""
 
     @property
     def settings(self) -> Iterator[str]:
@@ -89,11 +93,19 @@ def read_profile(path: str, name: str | None, *, is_named: bool = True) -> Profi
         raise SettingsError(
             f" {name}: {path} has no [profile.{name}]{suggest_near(name or '', profiles)}", setting="profile"
         )
-    profile = Profile(path, name or "default", text, values)
-    for key, value in values.items():
+    profile = Profile(path, name or "default", text, *_split_targets(values))
+    for key, value in (profile.values or {}).items():
         if fault := _explain_unknown_key(key) or _explain_empty(key, value):
             raise SettingsError(f"{profile.where(key)}: {fault}")
     return profile
+
+
+def _split_targets(values: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[Mapping[str, Any], ...]]:
+    """Return what a profile says, and its list of targets, if it has one."""
+    targets = values.get(TARGETS)
+    if not isinstance(targets, list) or not targets or not all(isinstance(each, dict) for each in targets):
+        return values, ()
+    return {key: value for key, value in values.items() if key != TARGETS}, tuple(targets)
 
 
 def _find_profiles(path: str, text: str, document: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
@@ -187,6 +199,8 @@ def _has_key(lines: list[str], keys: tuple[str, ...]) -> bool | None:
 
 def _explain_unknown_key(key: str) -> str | None:
     names = {key_of(name) for name in OPTION_SPECS}
+    if key == TARGETS:
+        return f"{key} is no list of tables; write [[{TABLE}.NAME.{TARGETS}]] for each"
     if key not in names:
         return f"unknown key {key!r}{suggest_near(key, names)}"
     if any(spec.secret and key == key_of(name) for name, spec in OPTION_SPECS.items()):

@@ -13,7 +13,7 @@ from bulkstop.source.encoding import UTF_8, open_text
 from bulkstop.source.forms.format import CHOICE, ENDINGS, Format, FormatOrigin
 from bulkstop.source.inputs import STDIN, Input, resolve_input
 from bulkstop.source.line_reader import LineReader, find_foreign
-from bulkstop.source.rows import ColumnChoice, RowParser
+from bulkstop.source.rows import ColumnChoice, FindDefaults, RowParser, refuse_profile
 from bulkstop.source.understood import Finding, Understood
 
 if TYPE_CHECKING:
@@ -51,14 +51,16 @@ def read(
     choice: ColumnChoice | None = None,
     sheet: str | None = None,
     understood: list[Understood] | None = None,
+    find_defaults: FindDefaults = refuse_profile,
 ) -> Source:
     """Yield every row of the inputs in their order, each as a campaign or as the `invalid` line that says why not.
 
     `inputs` are paths, or `-` for standard input; `fmt` (csv, json, jsonl, txt or xlsx) is their form, which else fits
     their name or shows in their content; `any_id` allows ids with characters that ids do not have; of each input `most`
     bytes may be read, unpacked, in this `encoding`; `choice` says which columns are meant, and `sheet` which sheet of a
-    workbook. What is understood of each input is appended to `understood`. Raises InputError at once for an input that
-    is not there, and while iterating for one that has no known form or cannot be read to its end.
+    workbook; `find_defaults` gives what the rows of a profile mean where they say nothing. What is understood of each
+    input is appended to `understood`. Raises InputError at once for an input that is not there, and while iterating for
+    one that has no known form or cannot be read to its end.
     """
     entries = [resolve_input(name, fmt) for name in inputs]
     if sum(entry.name == STDIN for entry in entries) > 1:
@@ -68,7 +70,7 @@ def read(
             raise InputError(f"{entry.label} is given twice; name it once")
 
     def parser(label: str, of: Understood) -> RowParser:
-        return RowParser(label, defaults, any_id, choice or ColumnChoice(), of)
+        return RowParser(label, defaults, any_id, choice or ColumnChoice(), of, find_defaults)
 
     return _rows(entries, _Reading(parser, encoding, stdin, most, sheet, [] if understood is None else understood))
 

@@ -248,7 +248,8 @@ def _identity(campaign: Campaign) -> tuple[str, str, str, str]:
 
 
 def _pack(campaign: Campaign) -> bytes:
-    return _line(tuple(campaign), campaign)
+    # By this line a resumed run knows its inputs again: without a profile it is what it was before there were any.
+    return _line(campaign[:-1] if campaign.profile is None else tuple(campaign), campaign)
 
 
 def _pack_names(result: Result) -> bytes:
@@ -264,7 +265,7 @@ def _pack_was(was: Result | None) -> bytes | None:
 def _unpack(line: bytes) -> Campaign:
     values = _read_line(line)
     values[1] = _TYPES[values[1]]
-    return Campaign._make(values)
+    return Campaign.of_row(*values)
 
 
 def _pack_held(result: Result) -> bytes:

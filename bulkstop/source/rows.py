@@ -20,7 +20,7 @@ from bulkstop.text import SHOWN_CHARS, format_count, replace_controls, shorten
 Values = tuple[object, ...]
 """What a row says for each of FIELDS, in that order; None where it says nothing."""
 
-FIELDS = ("campaign_id", "campaign_type", "account_id", "stream_id", "iid", "priority", "name")
+FIELDS = ("campaign_id", "campaign_type", "account_id", "stream_id", "iid", "priority", "name", "profile")
 """The columns and keys that mean something; all others are carried along."""
 ID_NAMES = ("campaign_id", "campaignId", "id", "_id")
 """What the column or key of the campaign id may be called."""
@@ -35,15 +35,16 @@ _FIELD_OF = {
     "iid": "iid",
     "priority": "priority",
     "name": "name",
+    "profile": "profile",
 }
-_NEEDED = frozenset(FIELDS) - {"priority", "name"}
+_NEEDED = frozenset(FIELDS) - {"priority", "name", "profile"}
 """Fields of which two columns are an error: of the others any one will do."""
 _TYPES = {str(kind): kind for kind in CampaignType}
 _NEAR_ENOUGH = 0.9
 """How much the name of a column must have of the one that may be meant: `campain_id` has, `campaign` may be a name."""
 _WHOLE = re.compile(r"([+-]?[0-9]{1,18})(?:\.0*|,0{1,2})?")  # spreadsheets write 1 as 1.0, or as 1,0
 _MORE_QUOTES = " '\"`"
-_PRIORITY = "priority"
+_PRIORITY, _PROFILE = "priority", "profile"
 BY_HAND = "campaigns"
 """The source of campaigns that were made by hand, and have no key."""
 _KINDS = {
@@ -119,7 +120,7 @@ def find_layout(names: tuple[str, ...], choice: ColumnChoice = ColumnChoice()) -
         places.setdefault(meaning or "", []).append(place)
     taken = tuple(_only(field, places.get(field, []), names) for field in FIELDS)
     others = tuple((name, place) for place, name in enumerate(names) if place not in taken)
-    return Layout(len(names), taken[0], taken[-1], itemgetter(*taken), others)
+    return Layout(len(names), taken[0], taken[FIELDS.index("name")], itemgetter(*taken), others)
 
 
 def _only(field: str, places: Sequence[int], names: Sequence[str]) -> int:
@@ -135,14 +136,24 @@ def _only(field: str, places: Sequence[int], names: Sequence[str]) -> int:
 
 def id_alone(value: object) -> Values:
     """Return the values of a row that is nothing but an id."""
-    return (value, None, None, None, None, None, None)
+    return (value, *[None] * (len(FIELDS) - 1))
+
+
+FindDefaults = Callable[[str], Defaults]
+"""Gives what the rows of a profile mean where they say nothing; raises ValueError for what is no profile."""
+
+
+def refuse_profile(name: str) -> Defaults:
+    """Raise ValueError: of the reader no profile is known."""
+    raise ValueError(f"profile {shorten(name)!r} is not known here")
 
 
 @dataclass(frozen=True, slots=True)
 class RowParser:
     """The input that rows come from, with what they mean where they say nothing.
 
-    What is met beside plain rows is noted in `understood`. Ids are not cleaned where `any_id` allows other characters,
+    What a row that names a profile does not say is what `find_defaults` gives for that. What is met beside plain rows
+    is noted in `understood`. Ids are not cleaned where `any_id` allows other characters,
     for these may be meant.
     """
 
@@ -151,6 +162,7 @@ class RowParser:
     any_id: bool = False
     choice: ColumnChoice = field(default_factory=ColumnChoice)
     understood: Understood = field(default_factory=lambda: Understood(""))
+    find_defaults: FindDefaults = refuse_profile
 
     def layout(self, names: tuple[str, ...]) -> Layout:
         """Return where the cells under these names belong; raises ValueError when two of them mean the same."""
@@ -246,8 +258,10 @@ class RowParser:
     def _campaign(
         self, line: int, values: Values, carried: Mapping[str, object] | None, *, is_usual: bool = False
     ) -> Campaign:
-        campaign_id, campaign_type, account_id, stream_id, iid, priority, name = values
-        defaults = self.defaults
+        campaign_id, campaign_type, account_id, stream_id, iid, priority, name, profile = values
+        defaults, profile, carried = self.defaults, *_profile(profile, carried)
+        if profile is not None:
+            defaults = self.find_defaults(profile)
         if is_usual:
             text_id = cast("str", campaign_id)
         else:
@@ -270,6 +284,7 @@ class RowParser:
             urgency,
             _name(name),
             carried,
+            profile,
         )
         if reason := (campaign.scope_fault if is_usual else campaign.fault_with)(any_id=self.any_id):
             if not self.any_id and (unquoted := _unquote_scope(values)) != values:
@@ -314,9 +329,9 @@ def _text(field: str, value: object, *, any_id: bool = False) -> str:
 
 def _unquote_scope(values: Values) -> Values:
     """Return values without quotes around account, stream and application: those of a dialect other than CSV's."""
-    campaign_id, campaign_type, *scope, priority, name = values
+    campaign_id, campaign_type, *scope, priority, name, profile = values
     plain = (value.strip(_MORE_QUOTES) if isinstance(value, str) else value for value in scope)
-    return (campaign_id, campaign_type, *plain, priority, name)
+    return (campaign_id, campaign_type, *plain, priority, name, profile)
 
 
 def _type(value: object) -> CampaignType | None:
@@ -351,7 +366,9 @@ def unreadable_priority(campaign: Campaign) -> str | None:
     return None
 
 
-def read_campaigns(items: Iterable[object], *, defaults: Defaults, any_id: bool = False) -> Iterator[Row]:
+def read_campaigns(
+    items: Iterable[object], *, defaults: Defaults, any_id: bool = False, find_defaults: FindDefaults = refuse_profile
+) -> Iterator[Row]:
     """Yield campaigns made by hand, each with what it lacks, or the `invalid` line that says why it cannot be used.
 
     One without a key is known by its number, from 1. Raises InputError for what is no campaign.
@@ -363,8 +380,8 @@ def read_campaigns(items: Iterable[object], *, defaults: Defaults, any_id: bool 
         source, line = (item.source, item.line) if item.source else (BY_HAND, number)
         ids = item.campaign_id, item.campaign_type, item.account_id or None, item.stream_id or None, item.iid or None
         parser, values, row = (
-            RowParser(source, defaults, any_id, understood=understood),
-            (*ids, item.priority, item.name),
+            RowParser(source, defaults, any_id, understood=understood, find_defaults=find_defaults),
+            (*ids, item.priority, item.name, item.profile),
             item.row,
         )
         if row is None or isinstance(row, Mapping):
@@ -382,6 +399,14 @@ def _name(value: object) -> str | None:
     if value is None or isinstance(value, str):
         return (value.strip() or None) if value else None
     return orjson.dumps(value).decode()  # a name of another kind is its JSON text
+
+
+def _profile(value: object, carried: Mapping[str, object] | None) -> tuple[str | None, Mapping[str, object] | None]:
+    """Return the profile that a row names, and what is carried along with it; what is no text is nothing but that."""
+    if value is None or value == "":
+        return None, carried
+    name = (value.strip() or None) if isinstance(value, str) else None
+    return name, {**(carried or {}), _PROFILE: name or value}
 
 
 def _show_value(value: object) -> str:

@@ -450,5 +450,5 @@ def test_any_answer(body: bytes, status: int) -> None:
         if isinstance(result, Page):
             assert len(result.items) + len(result.faults) == result.rows
             for item in result.items:
-                account_id, stream_id, iid, kind = VOICE
+                account_id, stream_id, iid, kind, _ = VOICE
                 assert Campaign.of_row(item.campaign_id, kind, account_id, stream_id, iid, "", 0).fault is None

@@ -13,7 +13,7 @@ ORIGIN = RowParser("list.csv", Defaults(CampaignType.VOICE, "acc", "st-1"))
 
 def test_defaults() -> None:
     """What a row does not say, or leaves blank, the defaults say; the iid is the stream otherwise."""
-    row = ORIGIN.row(7, ("cd-1", " ", "", None, None, "", None))
+    row = ORIGIN.row(7, ("cd-1", " ", "", None, None, "", None, None))
     assert row == Campaign.of_row("cd-1", CampaignType.VOICE, "acc", "st-1", "st-1", "list.csv", 7)
 
 
@@ -24,7 +24,7 @@ def test_defaults() -> None:
 def test_iid(own: str | None, default: str | None, iid: str) -> None:
     """The iid is the row's own, else the default, else the row's stream."""
     origin = RowParser("x", Defaults(CampaignType.SMS, "acc", "st-1", default))
-    row = origin.row(1, ("cd-1", None, None, "st-2", own, None, None))
+    row = origin.row(1, ("cd-1", None, None, "st-2", own, None, None, None))
     assert isinstance(row, Campaign)
     assert (row.iid, row.stream_id) == (iid, "st-2")
 
@@ -54,12 +54,12 @@ def test_missing_id_comes_first() -> None:
 @pytest.mark.parametrize(("text", "kind"), [("voice", "voice"), ("SMS", "sms"), (" Voice ", "voice")])
 def test_types(text: str, kind: str) -> None:
     """The type is voice or sms in any letter case."""
-    assert ORIGIN.row(1, ("cd-1", text, None, None, None, None, None)).campaign_type == kind
+    assert ORIGIN.row(1, ("cd-1", text, None, None, None, None, None, None)).campaign_type == kind
 
 
 def test_unknown_type() -> None:
     """Any other type is invalid, and is not taken for the default."""
-    row = ORIGIN.row(1, ("cd-1", "fax\n", None, None, None, None, None))
+    row = ORIGIN.row(1, ("cd-1", "fax\n", None, None, None, None, None, None))
     assert isinstance(row, Result)
     assert row.error == "campaign_type is 'fax'; it can be voice or sms"
     assert row.campaign_type is None
@@ -74,7 +74,7 @@ def test_unknown_type() -> None:
 )
 def test_priorities(value: object, priority: int | None) -> None:
     """A priority is a whole number, as text or not, also as spreadsheets write it."""
-    row = ORIGIN.row(1, ("cd-1", None, None, None, None, value, None))
+    row = ORIGIN.row(1, ("cd-1", None, None, None, None, value, None, None))
     assert isinstance(row, Campaign)
     assert (row.priority, row.row) == (priority, None)
     assert unreadable_priority(row) is None
@@ -89,7 +89,7 @@ def test_priorities(value: object, priority: int | None) -> None:
 )
 def test_priorities_that_are_none(value: object) -> None:
     """Anything else makes no row unusable: it is carried along, and can be told from none at all."""
-    row = ORIGIN.row(1, ("cd-1", None, None, None, None, value, None), {"tag": "x"})
+    row = ORIGIN.row(1, ("cd-1", None, None, None, None, value, None, None), {"tag": "x"})
     assert isinstance(row, Campaign)
     assert (row.priority, row.row) == (None, {"tag": "x", "priority": value})
     assert unreadable_priority(row) == shorten(str(value))
@@ -101,14 +101,14 @@ def test_priorities_that_are_none(value: object) -> None:
 )
 def test_names_of_another_kind(value: object, name: str) -> None:
     """A name that is no text is its JSON text."""
-    row = ORIGIN.row(1, ("cd-1", None, None, None, None, None, value))
+    row = ORIGIN.row(1, ("cd-1", None, None, None, None, None, value, None))
     assert isinstance(row, Campaign)
     assert row.name == name
 
 
 def test_what_is_known_of_an_invalid_row() -> None:
     """An invalid line says where it came from, why, and what is known of it, safe to print and to encode."""
-    row = ORIGIN.row(7, ("\t", "sms", "a\ud800\x1bc", "st-2", None, None, None), {"tag": "x"})
+    row = ORIGIN.row(7, ("\t", "sms", "a\ud800\x1bc", "st-2", None, None, None, None), {"tag": "x"})
     assert row == Result(
         campaign_id="",
         campaign_type=CampaignType.SMS,
@@ -131,7 +131,7 @@ def test_ids_that_cannot_be_sent() -> None:
         ("a/../b", "acc", "campaign id 'a/../b' holds U+002F SOLIDUS"),
         ("a", "ä", "account_id 'ä' holds U+00E4 LATIN SMALL LETTER A WITH DIAERESIS"),
     ):
-        row = ORIGIN.row(1, (campaign_id, None, account_id, None, None, None, None))
+        row = ORIGIN.row(1, (campaign_id, None, account_id, None, None, None, None, None))
         assert isinstance(row, Result)
         assert why in (row.error or "")
 
@@ -148,7 +148,7 @@ def test_any_id() -> None:
 @given(st.text(), st.text(), st.text(), st.text())
 def test_any_text(campaign_id: str, account_id: str, priority: str, name: str) -> None:
     """Whatever the texts, there is a campaign or an invalid line that can be encoded."""
-    row = ORIGIN.row(1, (campaign_id, None, account_id, None, None, priority, name))
+    row = ORIGIN.row(1, (campaign_id, None, account_id, None, None, priority, name, None))
     assert f"{row.campaign_id}{row.account_id}".encode()
     if isinstance(row, Result):
         assert row.error

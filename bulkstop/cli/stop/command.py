@@ -15,7 +15,7 @@ import click
 
 from bulkstop.cli.files import use_store
 from bulkstop.cli.log import log_to_stderr, say
-from bulkstop.cli.options import GroupedCommand, Origin, read_origin, read_settings
+from bulkstop.cli.options import GroupedCommand, Origin, read_origin, read_profiles, read_settings
 from bulkstop.cli.stop.checks import Start, check_dry, check_files, check_plan, check_start, confirm
 from bulkstop.cli.stop.options import StopOptions, read_stop_options, refuse_no_source, with_stop_options
 from bulkstop.cli.stop.summary import print_summary, print_untold, write_way_on
@@ -123,7 +123,9 @@ def stop_list(ctx: click.Context, options: StopOptions, settings: Settings, make
         listed = NO_LIST if make_list is None else opened.enter_context(make_list(options, settings, journal))
         options = options._replace(inputs=listed.inputs or options.inputs)
         with show_reading(is_quiet=options.quiet or options.log_json):
-            plan = opened.enter_context(journal.plan(options.inputs, settings, fmt=options.fmt))
+            plan = opened.enter_context(
+                journal.plan(options.inputs, settings, fmt=options.fmt, profiles=read_profiles(ctx))
+            )
         facts = show_plan(plan, settings, options, read_origin(ctx), listed)
         settings = fix_deadline(settings, facts)
         check_plan(plan, settings, options)
@@ -193,10 +195,11 @@ def carry_out(
 ) -> StopSummary:
     """Execute the plan with signals and progress, and note it for the next run's comparison."""
     from bulkstop.engine.shutdown import Shutdown, handle_signals  # help and a dry run need not wait for these
+    from bulkstop.runs.clients import plan_others
     from bulkstop.runs.engine import Engine
     from bulkstop.runs.stop.run import Prepared
 
-    run_id = str(uuid.uuid4())
+    run_id, profiles = str(uuid.uuid4()), read_profiles(click.get_current_context())
     named = ["-o", options.target] if options.running and options.output is None else []
     journal.open(plan, settings, [*command_line(sys.argv), *named], run_id)
 
@@ -213,6 +216,8 @@ def carry_out(
             redirect_err(progress.say) if isinstance(progress, Bar) else nullcontext(),
         ):
             engine = Engine(use_store(settings))
+            if (others := plan_others(profiles, plan)) is not None:
+                engine.call_for(others)
             if listed.accounts is not None:
                 engine.count_before(listed.accounts)
             async with engine:

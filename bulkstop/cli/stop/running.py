@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from bulkstop.cli.files import check_written, use_store
-from bulkstop.cli.options import read_profile_keys
+from bulkstop.cli.options import read_listed_targets, read_profile_keys
 from bulkstop.cli.stop.command import MadeList, stop_list
 from bulkstop.cli.stop.options import TYPES, StopOptions, name_by_time
 from bulkstop.cli.terminal import print_err
@@ -80,7 +80,7 @@ def open_list(options: StopOptions, settings: Settings, journal: RunJournal) -> 
     discovery, accounts = _find(options, settings)
     _check_found(discovery)
     file.save(to_csv(discovery.rows))
-    unlisted = explain_fault(discovery) if discovery.fault else None
+    unlisted = explain_fault(discovery) if discovery.fault or discovery.failed else None
     try:
         yield MadeList((path,), (path, discovery), accounts, list_doubts(discovery), discovery.unread, unlisted)
     finally:
@@ -97,10 +97,13 @@ def _find(options: StopOptions, settings: Settings) -> tuple[Discovery, Accounts
 
     statuses = options.wanted or (RUNNING,)
     note_odd_statuses(statuses)
+    ctx = click.get_current_context()
+    kinds = ctx.meta.get(TYPES)
     return find_running(
         use_store(settings),
         make_filter(statuses, options.priority or ()),
-        types=click.get_current_context().meta.get(TYPES) or choose_types(settings),
+        types=kinds or choose_types(settings),
+        targets=read_listed_targets(ctx, settings, kinds or None),
         name=options.name,
         signals=SIGNALS,
         rests=ignore_rest if options.quiet else print_rest,
@@ -114,6 +117,9 @@ def _check_found(discovery: Discovery) -> None:
         raise NoListError(f"ended by {name} while the list was read; nothing was sent", 128 + discovery.signum)
     if discovery.rows:
         return
+    if discovery.failed:
+        why = "; ".join(discovery.failed)
+        raise NoListError(f"nothing was found, and not all lists could be read: {why}; nothing was sent", 1)
     if discovery.fault is not None:
         why = printable(str(discovery.fault))
         raise NoListError(f"the list could not be read to its end; {why}; nothing was found or sent", 3)
@@ -123,13 +129,14 @@ def _check_found(discovery: Discovery) -> None:
 
 def list_doubts(discovery: Discovery) -> list[str]:
     """Return what a person must know of the list before it is stopped, that first which may hide what runs."""
-    fault = [explain_fault(discovery)] if discovery.fault else []
+    fault = [explain_fault(discovery)] if discovery.fault or discovery.failed else []
     return [*fault, *(f"not looked at: {each}" for each in discovery.unread), *discovery.notes]
 
 
 def explain_fault(discovery: Discovery) -> str:
     """Say that more may run than was found."""
-    return f"more may run than was found: {printable(str(discovery.fault))}"
+    faults = [*([] if discovery.fault is None else [printable(str(discovery.fault))]), *discovery.failed]
+    return f"more may run than was found: {'; '.join(faults)}"
 
 
 def name_list(target: str) -> str:

@@ -1,6 +1,9 @@
 """`--verify`: what still runs is read back after a run."""
 
+import click
+
 from bulkstop.cli.again import rebuild_command
+from bulkstop.cli.options import read_profiles
 from bulkstop.cli.stop.options import StopOptions
 from bulkstop.cli.stop.summary import carry_deadline, print_verdict
 from bulkstop.cli.terminal import print_err
@@ -8,7 +11,8 @@ from bulkstop.cli.verify import command_to_stop, name_list, read_back, write_lis
 from bulkstop.report.lists.verification import Verification, format_verification
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.report.verdict import format_not_stopped
-from bulkstop.runs.lists.verify import read_targets
+from bulkstop.runs.clients import choose_others
+from bulkstop.runs.lists.verify import Owners, read_targets
 from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.settings import Settings
 from bulkstop.text import printable
@@ -16,7 +20,10 @@ from bulkstop.text import printable
 
 def verify_after(options: StopOptions, settings: Settings, ended: StopSummary, journal: RunJournal) -> int:
     """Read back what still runs, say so, and give the exit code of the whole: that of the run, or 1 for what runs."""
-    verification = read_back(read_targets([options.target], settings), settings, quiet=options.quiet)
+    profiles = read_profiles(click.get_current_context())
+    targets = read_targets([options.target], settings, owners=Owners(settings, profiles))
+    others = choose_others(profiles, targets.by_scope) if profiles.others else None
+    verification = read_back(targets, settings, others=others, quiet=options.quiet)
     for note in (*verification.notes, *([str(verification.fault)] if verification.fault else [])):
         print_err(f"bulkstop: {printable(note)}")
     if verification.exit_code or not options.quiet:

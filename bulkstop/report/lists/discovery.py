@@ -37,6 +37,8 @@ COLUMNS = (
 
 By what is carried it knows which campaigns do the most harm.
 """
+PROFILE = "profile"
+"""One more column, where campaigns are reached with the credentials of profiles that are named."""
 UNTOLD = "no state"
 """What stands for the state of a campaign of which the list tells none."""
 
@@ -59,13 +61,25 @@ class Discovery:
     left_out: Mapping[str, int] | None = None
     unread: tuple[str, ...] = ()
     """What of the lists was not looked at, a line each."""
+    failed: tuple[str, ...] = ()
+    """Lists of targets that could not be read to their end, and why, a line each; the others were."""
 
     @property
     def exit_code(self) -> int:
-        """The exit code: 0 for a list that was read to its end."""
+        """The exit code: 0 for lists that were all read to their end, 1 where those of other targets could not be."""
         if self.signum is not None:
             return 128 + self.signum
-        return 3 if self.fault is not None else 0
+        return 3 if self.fault is not None else 1 if self.failed else 0
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether there is a list to be written."""
+        return self.signum is None and self.fault is None
+
+    @property
+    def has_profiles(self) -> bool:
+        """Whether any campaign is reached with the credentials of a profile that is named."""
+        return any(scope.profile for scope, _ in self.rows)
 
 
 def format_verdict(discovery: Discovery, output: str) -> str:
@@ -80,6 +94,9 @@ def format_verdict(discovery: Discovery, output: str) -> str:
     rest = describe_rest(discovery)
     where = "standard output" if output == "-" else output
     what = f"{describe_count(discovery)}; {rest}{again}; {describe_calls(discovery)}"
+    if discovery.failed:
+        many = format_count(len(discovery.failed), "list")
+        return format_not_complete(f"{many} could not be read; {what}; written to {where}")
     return format_done(f"{what}; written to {where}")
 
 
@@ -125,6 +142,7 @@ def discovery_to_json(discovery: Discovery) -> dict[str, object]:
         "elapsed_s": round(discovery.elapsed_s, 3),
         "notes": list(discovery.notes),
         "not_looked_at": list(discovery.unread),
+        "not_read": list(discovery.failed),
         "fault": None if discovery.fault is None else printable(str(discovery.fault)),
         "exit_code": discovery.exit_code,
     }
@@ -138,16 +156,23 @@ def to_csv(rows: Iterable[tuple[Scope, ListedCampaign]]) -> bytes:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for scope, item in rows:
+    every = list(rows)
+    with_profiles = any(scope.profile for scope, _ in every)
+    writer.writerow((*COLUMNS, PROFILE) if with_profiles else COLUMNS)
+    for scope, item in every:
         campaign_id, *ids = _list_ids(scope, item)
-        writer.writerow([escape_cell(campaign_id), *ids, *map(_to_cell, _list_others(item))])
+        profile = [_to_cell(scope.profile or "")] if with_profiles else []
+        writer.writerow([escape_cell(campaign_id), *ids, *map(_to_cell, _list_others(item)), *profile])
     return text.getvalue().encode()
 
 
 def to_jsonl(rows: Iterable[tuple[Scope, ListedCampaign]]) -> bytes:
     """Write the list as JSON lines, all values as they are; what does not print is escaped."""
-    keyed = (dict(zip(COLUMNS, [*_list_ids(*row), *_list_others(row[1])], strict=True)) for row in rows)
+    keyed = (
+        dict(zip(COLUMNS, [*_list_ids(*row), *_list_others(row[1])], strict=True))
+        | ({PROFILE: row[0].profile} if row[0].profile else {})
+        for row in rows
+    )
     return b"".join(map(to_json_line, keyed))
 
 

@@ -19,13 +19,16 @@ from bulkstop.model import ApiVersion, Attempt, CampaignType, Outcome, Scope
 from bulkstop.naming import name_setting
 from bulkstop.report.lists.check import CheckFacts, InputFacts, ScopeFacts
 from bulkstop.runs import host
+from bulkstop.runs.clients import ListedTargets
 from bulkstop.runs.lists.discover import choose_types, list_scopes
+from bulkstop.runs.lists.roster import run_by_account
 from bulkstop.runs.lists.states import RUNNING_STATUSES, describe_failure, describe_scope, runs_now, scope_of
-from bulkstop.runs.parts import Parts, open_parts
+from bulkstop.runs.parts import Hooks, Parts, open_parts
 from bulkstop.runs.stop.reading import describe_reading
 from bulkstop.runs.wiring import describe_store, make_paths, make_transport
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
+from bulkstop.text import format_count
 
 T = TypeVar("T")
 
@@ -51,6 +54,38 @@ def check(settings: Settings, scopes: Sequence[Scope] = ()) -> dict[str, object]
     except BulkstopError as fault:
         facts["fault"] = str(fault)
     return facts
+
+
+def check_targets(settings: Settings, targets: ListedTargets) -> dict[str, object]:
+    """Return what a page of the list of each target tells, of all accounts at once; the first in the way is `fault`.
+
+    Of an account at most MOST_SCOPES lists are asked for.
+    """
+    by_account: dict[str, list[Scope]] = {}
+    for scope in targets.scopes:
+        by_account.setdefault(scope.account_id, []).append(scope)
+    asked = [scope for own in by_account.values() for scope in own[:MOST_SCOPES]]
+    facts: dict[str, object] = {"more_scopes": len(targets.scopes) - len(asked)}
+    try:
+        pages = host.run(_check_all(settings, asked, targets), fast=False)
+    except BulkstopError as fault:
+        return facts | {"fault": str(fault)}
+    facts["scopes"] = pages
+    if faults := [page for page in pages if page.fault]:
+        many = f"{len(faults)} of {format_count(len(pages), 'list')} cannot be read; the first: "
+        facts["fault"] = f"{many}{faults[0].fault} ({faults[0].name})"
+    return facts
+
+
+async def _check_all(settings: Settings, scopes: Sequence[Scope], targets: ListedTargets) -> tuple[ScopeFacts, ...]:
+    pages: dict[Scope, ScopeFacts] = {}
+    async with open_parts(replace(settings, attempts=1), Hooks(others=targets.others)) as parts:
+
+        async def read(scope: Scope) -> None:
+            pages[scope] = _describe_page(scope, await _read_page(parts, scope))
+
+        await run_by_account([(scope.account_id, partial(read, scope)) for scope in scopes], max(1, len(scopes)))
+    return tuple(pages[scope] for scope in scopes)
 
 
 def describe_settings(settings: Settings) -> CheckFacts:

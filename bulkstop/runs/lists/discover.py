@@ -17,11 +17,12 @@ from bulkstop.naming import name_setting
 from bulkstop.report.lists.discovery import UNTOLD, Discovery, list_carried
 from bulkstop.report.log import log_event
 from bulkstop.runs import host
+from bulkstop.runs.clients import ListedTargets
 from bulkstop.runs.lists.listing import ListFilter, Listing
 from bulkstop.runs.lists.roster import Roster, read_roster
 from bulkstop.runs.lists.states import choose_worse, describe_failure, describe_scope
 from bulkstop.runs.options import explain_kind
-from bulkstop.runs.parts import Parts, open_parts
+from bulkstop.runs.parts import Hooks, Parts, open_parts
 from bulkstop.settings import Settings
 from bulkstop.settings.parse import parse_campaign_type
 from bulkstop.text import printable
@@ -35,6 +36,8 @@ RUNNING = "running"
 """The word for all that may run now, in whatever state, and what is looked for unless it is said."""
 ANY_STATUS = "all"
 """The word for campaigns in any state."""
+
+
 NAMED = 5
 """Campaigns that a note names; the others are counted."""
 
@@ -44,29 +47,34 @@ def discover(
     wanted: ListFilter,
     *,
     types: Sequence[CampaignType] = tuple(CampaignType),
+    targets: ListedTargets | None = None,
     name: str | None = None,
     signals: Sequence[int] = (),
     rests: OnRest = ignore_rest,
 ) -> Discovery:
     """Read the lists of the settings' account and stream; `name` is a pattern (`Promo*`) that names must match.
 
+    With `targets` it reads the lists of these instead: then one that cannot be read keeps none of the others.
     One of the `signals` ends it at once.
     Raises a BulkstopError, SettingsError for one, when no call could be made at all.
     """
-    scopes = list_scopes(settings, types)
+    scopes = list_scopes(settings, types) if targets is None else targets.scopes
     read = partial(read_discovery, wanted=wanted, scopes=scopes, name=name, rests=rests)
-    return host.run(run_listing(settings, read, signals), fast=False)
+    return host.run(run_listing(settings, read, signals, targets), fast=False)
 
 
 async def run_listing(
-    settings: Settings, read: Callable[[Parts], Awaitable[Discovery]], signals: Sequence[int]
+    settings: Settings,
+    read: Callable[[Parts], Awaitable[Discovery]],
+    signals: Sequence[int],
+    targets: ListedTargets | None = None,
 ) -> Discovery:
     """Open what calls need, and have lists read; one of the `signals` ends it at once."""
     shutdown = Shutdown(grace_s=0.0, lost="nothing was written", observe=log_event)
     with handle_signals(shutdown, signals):
         try:
-            async with open_parts(settings) as parts:
-                await parts.tokens.get()  # without credentials there is nothing to begin with
+            async with open_parts(settings, None if targets is None else Hooks(others=targets.others)) as parts:
+                await parts.check_credentials()  # without credentials there is nothing to begin with
                 return await read(parts)
         except asyncio.CancelledError:
             if shutdown.signum is None:
@@ -81,16 +89,27 @@ async def read_discovery(
     name: str | None,
     rests: OnRest = ignore_rest,
 ) -> Discovery:
-    """Read the lists of these scopes; what keeps them from being read to their end is the `fault` of what is found."""
+    """Read the lists of these scopes, of all accounts at once.
+
+    What keeps one from being read to its end is the `fault` of what is found; of several targets others can be read.
+    """
     began, accounts = time.monotonic(), parts.accounts.of_run(rests=rests)
     try:
-        roster = await read_roster(scopes, parts.perform, accounts.caller, wanted, any_id=parts.settings.any_id)
+        roster = await read_roster(
+            scopes, parts.perform, accounts.caller, wanted, any_id=parts.settings.any_id, at_once=len(scopes)
+        )
     except SettingsError:
         raise
     except BulkstopError as fault:
         return Discovery(fault=fault)
     is_whole = wanted.asked == ((), ())
-    return make_discovery(roster, name, time.monotonic() - began, is_whole=is_whole)
+    elapsed_s, is_apart = time.monotonic() - began, has_targets(parts)
+    return make_discovery(roster, name, elapsed_s, is_whole=is_whole, is_apart=is_apart)
+
+
+def has_targets(parts: Parts) -> bool:
+    """Tell whether several targets are listed, of which one that cannot be read keeps none of the others."""
+    return parts.hooks.others is not None
 
 
 async def find_campaigns(
@@ -193,11 +212,17 @@ def _refuse_missing(name: str) -> str:
 
 
 def make_discovery(
-    roster: Roster, name: str | None = None, elapsed_s: float = 0.0, *, is_whole: bool = False
+    roster: Roster,
+    name: str | None = None,
+    elapsed_s: float = 0.0,
+    *,
+    is_whole: bool = False,
+    is_apart: bool = False,
 ) -> Discovery:
     """Return what a roster has of names that match a pattern: each campaign once, the row that may call somebody.
 
-    If the lists were read as a whole (`is_whole`), what is left out is counted.
+    If the lists were read as a whole (`is_whole`), what is left out is counted. If they are those of several targets
+    (`is_apart`), one that could not be read is named beside what the others have.
     """
     rows: dict[Place, tuple[Scope, ListedCampaign]] = {}
     rest: dict[Place, str] = {}
@@ -216,7 +241,10 @@ def make_discovery(
     listings = roster.listings.values()
     for one in listings:
         rest |= {_place_of(one.scope, key): status for key, status in one.rest.items()}
-    faults = (f"{describe_scope(one.scope)}: {describe_failure(one.failure)}" for one in listings if one.failure)
+    failed = [one for one in listings if one.failure]
+    describe = _describe_stream if is_apart else describe_scope
+    faults = [printable(f"{describe(one.scope)}: {describe_failure(one.failure)}") for one in failed if one.failure]
+    is_partly_read = is_apart and (len(failed) < len(listings) or bool(rows))
     notes = (*_list_notes(listings, [key for *_, key in rows], twice, changed), *_list_unusual(rows.values()))
     left_out = _count_states(status for place, status in rest.items() if place not in rows)
     return Discovery(
@@ -224,30 +252,14 @@ def make_discovery(
         tuple(map(printable, notes)),
         sum(listing.calls for listing in listings),
         elapsed_s,
-        next((ListError(printable(fault)) for fault in faults), None),
+        None if is_partly_read else next(map(ListError, faults), None),
         left_out=left_out if is_whole else None,
+        failed=tuple(faults) if is_partly_read else (),
     )
 
 
-def merge_discoveries(discoveries: Iterable[Discovery]) -> Discovery:
-    """Make one of the discoveries of several targets, each campaign once; they were made side by side.
-
-    What one of them lacks the whole lacks: its fault, its signal, a count of what was left out.
-    """
-    every = list(discoveries)
-    rows = {(_place_of(scope, item.campaign_id)): (scope, item) for one in reversed(every) for scope, item in one.rows}
-    order = dict.fromkeys(_place_of(scope, item.campaign_id) for one in every for scope, item in one.rows)
-    left_out = sum((Counter(one.left_out) for one in every), Counter[str]())
-    return Discovery(
-        tuple(rows[place] for place in order),
-        tuple(note for one in every for note in one.notes),
-        sum(one.calls for one in every),
-        max((one.elapsed_s for one in every), default=0.0),
-        next((one.fault for one in every if one.fault), None),
-        next((one.signum for one in every if one.signum is not None), None),
-        None if any(one.left_out is None for one in every) else left_out,
-        tuple(text for one in every for text in one.unread),
-    )
+def _describe_stream(scope: Scope) -> str:
+    return f"{describe_scope(scope)}, stream {printable(scope.stream_id)}"
 
 
 def _place_of(scope: Scope, campaign_id: str) -> Place:

@@ -41,8 +41,9 @@ async def read_roster(
     *,
     any_id: bool = True,
     keep: Callable[[Listing], Listing] = lambda listing: listing,
+    at_once: int = SIDE_BY_SIDE,
 ) -> Roster:
-    """Read the list of each scope once: those of an account one after the other, accounts side by side.
+    """Read the list of each scope once: those of an account one after the other, `at_once` accounts side by side.
 
     A list that cannot be read, or takes too much memory together with the others, has its failure in its listing. Of
     each the roster has what `keep` makes of it. Raises a BulkstopError when no call can be made any more.
@@ -54,7 +55,7 @@ async def read_roster(
         listings[scope] = keep(listing)
 
     order = list(dict.fromkeys(scopes))
-    await run_by_account(((scope.account_id, partial(read, scope)) for scope in order), SIDE_BY_SIDE)
+    await run_by_account(((scope.account_id, partial(read, scope)) for scope in order), at_once)
     return Roster({scope: listings[scope] for scope in order})
 
 

@@ -8,7 +8,7 @@ leaves when each campaign found has its stop, for states that nobody documented.
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -23,9 +23,10 @@ from bulkstop.kore.session import Perform
 from bulkstop.model import Attempt, CampaignType, Outcome, Scope
 from bulkstop.report.lists.discovery import Discovery
 from bulkstop.runs import host
-from bulkstop.runs.lists.discover import list_scopes, make_discovery, merge_discoveries, run_listing
+from bulkstop.runs.clients import ListedTargets
+from bulkstop.runs.lists.discover import has_targets, list_scopes, make_discovery, run_listing
 from bulkstop.runs.lists.listing import ListFilter, Listing, read_listing
-from bulkstop.runs.lists.roster import SIDE_BY_SIDE, Roster, read_roster, run_by_account
+from bulkstop.runs.lists.roster import Roster, read_roster, run_by_account
 from bulkstop.runs.lists.states import describe_failure, describe_scope
 from bulkstop.runs.parts import Parts
 from bulkstop.runs.wiring import Accounts
@@ -37,9 +38,14 @@ T = TypeVar("T")
 
 LOOK_ON_S = 30.0
 """The longest that stops wait while the rest of the lists is read."""
+LATEST_S = 30.0
+"""How long the stops of all targets wait for the first lists of the slowest; what is not read by then is named."""
 LONGEST_WAIT_S = 2.0
 """A longer wait for a place in the quota means that none is left."""
 
+
+UNREAD_NAMED = 6
+"""Lists that are named one by one of those that were left alone; more of them are counted."""
 
 SPARE = 20
 """Stops for each of which one more call is kept, in case that one of them is tried again."""
@@ -57,22 +63,24 @@ def find_running(
     wanted: ListFilter,
     *,
     types: Sequence[CampaignType],
+    targets: ListedTargets | None = None,
     name: str | None = None,
     signals: Sequence[int] = (),
     rests: OnRest = ignore_rest,
 ) -> Found:
     """List what is wanted in the settings' account and stream, before it is stopped; `name` is a pattern.
 
-    One of the `signals` ends it at once. Raises a BulkstopError when no call could be made at all.
+    With `targets` it is what these have, all accounts at once. One of the `signals` ends it at once.
+    Raises a BulkstopError when no call could be made at all.
     """
-    scopes = list_scopes(settings, types)
+    scopes = list_scopes(settings, types) if targets is None else targets.scopes
     accounts: list[Accounts] = []
 
     async def read(parts: Parts) -> Discovery:
         accounts.append(parts.accounts)
-        return merge_discoveries([await list_target(parts, wanted, scopes, name, rests)])
+        return await list_target(parts, wanted, scopes, name, rests)
 
-    discovery = host.run(run_listing(settings, read, signals), fast=False)
+    discovery = host.run(run_listing(settings, read, signals, targets), fast=False)
     return Found(discovery, accounts[0] if accounts else None)
 
 
@@ -87,11 +95,14 @@ async def list_target(
 
     What was found counts although a list could not be read to its end: that is then the `fault`.
     """
-    began, accounts = time.monotonic(), parts.accounts.of_run(rests=rests)
+    began, drained = time.monotonic(), asyncio.Event()
+    accounts = parts.accounts.of_run(drained=drained, rests=rests)
+    if is_apart := has_targets(parts):
+        asyncio.get_running_loop().call_later(LATEST_S, drained.set)
     first = replace(wanted, is_narrow=wanted.running)
     any_id = parts.settings.any_id
     try:
-        roster = await read_roster(scopes, parts.perform, accounts.caller, first, any_id=any_id)
+        roster = await read_roster(scopes, parts.perform, accounts.caller, first, any_id=any_id, at_once=len(scopes))
     except SettingsError:
         raise
     except BulkstopError as fault:
@@ -99,8 +110,10 @@ async def list_target(
     stops = _count_stops(roster, name, parts.settings)
     rest = await _LookOn(parts, wanted, first, roster, stops).read() if wanted.is_whole else {}
     both = {scope: _join(one, rest.get(scope)) for scope, one in roster.listings.items()}
-    discovery = make_discovery(Roster(both), name, is_whole=wanted.is_whole or wanted.asked == ((), ()))
-    unread = tuple(printable(text) for scope in rest for text in _explain_unread(scope, rest[scope]))
+    discovery = make_discovery(
+        Roster(both), name, is_whole=wanted.is_whole or wanted.asked == ((), ()), is_apart=is_apart
+    )
+    unread = tuple(map(printable, _list_unread(rest)))
     lacks = (
         text for scope, one in roster.listings.items() if (text := _explain_lack(one, both[scope], rest.get(scope)))
     )
@@ -129,6 +142,7 @@ class _LookOn:
         self, parts: Parts, wanted: ListFilter, first: ListFilter, roster: Roster, stops: Mapping[Scope, int]
     ) -> None:
         self._parts = parts
+        self._is_apart = has_targets(parts)  # then a list that failed is named, and costs no more calls
         self._wanted = wanted
         self._first = first
         self._roster = roster
@@ -139,10 +153,11 @@ class _LookOn:
     async def read(self) -> Mapping[Scope, _Rest]:
         """Return what each scope's list has beyond what was found."""
         by_account: dict[str, list[Scope]] = {}
-        for scope in self._stops:
+        failed = {scope for scope, one in self._roster.listings.items() if self._is_apart and one.failure}
+        for scope in (each for each in self._stops if each not in failed):
             by_account.setdefault(scope.account_id, []).append(scope)
         jobs = [(account_id, partial(self._read_account, account_id, own)) for account_id, own in by_account.items()]
-        await run_by_account(jobs, SIDE_BY_SIDE)
+        await run_by_account(jobs, max(1, len(jobs)))
         return self._rest
 
     async def _read_account(self, account_id: str, scopes: Sequence[Scope]) -> None:
@@ -249,7 +264,18 @@ def _join(first: Listing, rest: _Rest | None) -> Listing:
     )
 
 
-def _explain_unread(scope: Scope, rest: _Rest) -> Iterable[str]:
+def _list_unread(rest: Mapping[Scope, _Rest]) -> Iterable[str]:
+    """Say what was not looked at; of many lists that were left alone for the same reason one is named."""
+    left_alone = [scope for scope, one in rest.items() if one.listing is None]
+    for scope, one in rest.items():
+        if one.listing is not None or len(left_alone) <= UNREAD_NAMED:
+            yield from _explain_unread(scope, one)
+    if len(left_alone) > UNREAD_NAMED:
+        first = next(_explain_unread(left_alone[0], rest[left_alone[0]]))
+        yield f"{len(left_alone):,} lists, the first of which is that of {first}"
+
+
+def _explain_unread(scope: Scope, rest: _Rest) -> Iterator[str]:
     """Say what of a list was not looked at for states that nobody documented, and why."""
     name, failure = describe_scope(scope), rest.listing.failure if rest.listing else None
     if rest.listing is None:

@@ -1,5 +1,6 @@
 """How campaigns are: what the service tells of each, and what that proves of all of them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from bulkstop.model import Attempt, Campaign, ListedCampaign, Outcome, Scope, State
@@ -54,6 +55,11 @@ class Targets:
         known = self.by_scope.setdefault(scope_of(campaign), {})
         known[campaign.campaign_id] = _choose_latest(known.get(campaign.campaign_id), outcome)
 
+    def add_lists(self, scopes: Iterable[Scope]) -> None:
+        """Add lists of which no campaign is named: what else runs in them may count."""
+        for scope in scopes:
+            self.by_scope.setdefault(scope, {})
+
     @property
     def campaigns(self) -> int:
         """How many campaigns there are, the protected ones among them."""
@@ -63,12 +69,13 @@ class Targets:
 def scope_of(campaign: Campaign) -> Scope:
     """Return the scope whose list has a campaign, if any has."""
     _, kind, account_id, stream_id, iid = campaign[:5]
-    return Scope(account_id, stream_id, iid, kind)
+    return Scope(account_id, stream_id, iid, kind, campaign.profile)
 
 
 def describe_scope(scope: Scope) -> str:
     """Name a scope to a person."""
-    return f"{scope.campaign_type} campaigns of account {printable(scope.account_id)}"
+    profile = f" (profile {printable(scope.profile)})" if scope.profile else ""
+    return f"{scope.campaign_type} campaigns of account {printable(scope.account_id)}{profile}"
 
 
 def describe_failure(failure: Attempt) -> str:

@@ -2,11 +2,13 @@
 
 import asyncio
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from bulkstop.engine.caller import OnRest, ignore_rest
 from bulkstop.engine.shutdown import Shutdown, handle_signals
@@ -22,15 +24,17 @@ from bulkstop.report.stop.manifest import Manifest, manifest_path
 from bulkstop.report.stop.proof import flaw_in
 from bulkstop.report.stop.resume import ResumeIndex
 from bulkstop.runs import host
+from bulkstop.runs.clients import Others
 from bulkstop.runs.lists.contacts import ContactSurvey, ServiceClock
 from bulkstop.runs.lists.states import Targets, scope_of
 from bulkstop.runs.lists.stop_times import StopTimes
 from bulkstop.runs.lists.survey import Say, Survey
-from bulkstop.runs.parts import Parts, open_parts
+from bulkstop.runs.parts import Hooks, Parts, open_parts
 from bulkstop.runs.stop.input_files import paths_in
 from bulkstop.runs.stop.plan import Inputs, make_plan
 from bulkstop.runs.stop.prepare import Source, read_plan
 from bulkstop.settings import Settings
+from bulkstop.settings.targets import Profiles
 from bulkstop.source.inputs import STDIN
 from bulkstop.source.plan import Plan
 from bulkstop.source.protect import read_protection
@@ -43,7 +47,27 @@ SPEAKS_OF_ID = re.compile(r"(no )?campaign[ _]id\b")
 """How the reason begins why a row could not be used, if that was its id."""
 
 
-def read_targets(paths: Sequence[str], settings: Settings, *, with_stops: bool = False) -> Targets:
+class Owners(NamedTuple):
+    """Whose credentials reach the campaign of a row: the profile that it names, else that of its stream."""
+
+    settings: Settings
+    profiles: Profiles | None = None
+    streams: Mapping[tuple[str, ...], str | None] = MappingProxyType({})
+
+    def find(self, account_id: str | None, stream_id: str | None, named: object) -> str | None:
+        """Return the profile of a row; None is that of the settings."""
+        if isinstance(named, str) and self.profiles is not None:
+            return named
+        return self.streams.get((account_id or "", stream_id or ""))
+
+    def settings_of(self, profile: str | None) -> Settings:
+        """Return the settings of a profile; raises SettingsError for one that there is not."""
+        return self.settings if self.profiles is None else self.profiles.settings(profile)
+
+
+def read_targets(
+    paths: Sequence[str], settings: Settings, *, with_stops: bool = False, owners: Owners | None = None
+) -> Targets:
     """Read what result files name; the latest line of a row counts, and each campaign once over all files.
 
     With the times of the stops, if they are asked for. A row that could not be used is looked at all the same, as long
@@ -51,7 +75,7 @@ def read_targets(paths: Sequence[str], settings: Settings, *, with_stops: bool =
     another host, InputError when there is no row at all.
     """
     targets = _make_targets(with_stops=with_stops)
-    _add_results(targets, paths, settings)
+    _add_results(targets, paths, owners or Owners(settings))
     if not (targets.campaigns or targets.invalid or targets.unlisted):
         raise InputError(f"{', '.join(paths)}: no row names a campaign; nothing was asked for")
     return targets
@@ -61,33 +85,39 @@ def _make_targets(*, with_stops: bool) -> Targets:
     return Targets(stops=StopTimes() if with_stops else None)
 
 
-def _add_results(targets: Targets, paths: Iterable[str], settings: Settings) -> None:
+def _add_results(targets: Targets, paths: Iterable[str], owners: Owners) -> None:
     for path in dict.fromkeys(paths):
-        _check_manifest(path, settings.host, targets)
+        _check_manifest(path, owners.settings.host, targets)
         for number, result in _read_results(path):
-            _add_result(targets, result, settings, (path, number))
+            _add_result(targets, result, owners, (path, number))
 
 
 def make_targets(plan: Plan, settings: Settings) -> Targets:
     """Return what a list names, as if nothing had been sent yet; raises InputError when there is no row at all."""
     targets = Targets()
-    _add_plan(targets, plan, settings)
+    _add_plan(targets, plan, Owners(settings))
     return targets
 
 
-def _add_plan(targets: Targets, plan: Plan, settings: Settings) -> None:
+def _add_plan(targets: Targets, plan: Plan, owners: Owners) -> None:
     for account_id in plan.accounts:
         for campaign in plan.campaigns(account_id):
-            targets.add(campaign)
+            profile = owners.find(account_id, campaign.stream_id, campaign.profile)
+            targets.add(campaign._replace(profile=profile))
     for result in plan.held_results():
         if result.outcome is not Outcome.DUPLICATE:
-            _add_result(targets, result, settings, ("", 0))
+            _add_result(targets, result, owners, ("", 0))
     if not plan.rows:
         raise InputError("the list is empty; nothing was asked for")
 
 
 def read_sources(
-    paths: Sequence[str], settings: Settings, fmt: str | None = None, *, with_stops: bool = False
+    paths: Sequence[str],
+    settings: Settings,
+    fmt: str | None = None,
+    *,
+    with_stops: bool = False,
+    owners: Owners | None = None,
 ) -> Targets:
     """Read what files name, each the results of a run or a list; what a result says counts for more than a list.
 
@@ -95,12 +125,14 @@ def read_sources(
     """
     names = dict.fromkeys(paths)
     results = [path for path in names if is_result_file(path, fmt)]
+    owners = owners or Owners(settings)
     if len(results) == len(names):
-        return read_targets(results, settings, with_stops=with_stops)
+        return read_targets(results, settings, with_stops=with_stops, owners=owners)
     targets = _make_targets(with_stops=with_stops)
-    with make_plan([path for path in names if path not in results], settings, fmt=fmt) as plan:
-        _add_plan(targets, plan, settings)
-    _add_results(targets, results, settings)
+    lists = [path for path in names if path not in results]
+    with make_plan(lists, settings, fmt=fmt, profiles=owners.profiles) as plan:
+        _add_plan(targets, plan, owners)
+    _add_results(targets, results, owners)
     return targets
 
 
@@ -127,10 +159,16 @@ def _read_source(
         return nullcontext(make_targets(plan, settings))
 
 
-def _add_result(targets: Targets, result: Result, settings: Settings, place: tuple[str, int]) -> None:
+def _add_result(targets: Targets, result: Result, owners: Owners, place: tuple[str, int]) -> None:
     """Add what a result names; `place` is where it stands itself, if it does not say where its row does."""
-    campaign = _make_campaign(result, settings)
-    if fault := _explain_unread(result, campaign, settings):
+    profile = owners.find(result.account_id, result.stream_id, (result.row or {}).get("profile"))
+    settings, unknown = owners.settings, None
+    try:
+        settings = owners.settings_of(profile)
+    except SettingsError as why:
+        unknown = str(why)
+    campaign = _make_campaign(result, settings)._replace(profile=profile)
+    if fault := _explain_unread(result, campaign, settings) or unknown:
         source, line = (result.source, result.line) if result.source and result.line else place
         targets.leave_out(Unread(printable(source), line, result.campaign_id, printable(fault)))
     else:
@@ -143,6 +181,7 @@ def verify(
     targets: Targets,
     settings: Settings,
     *,
+    others: Others | None = None,
     singly: bool = False,
     others_count: bool = False,
     signals: Sequence[int] = (),
@@ -151,12 +190,13 @@ def verify(
 ) -> Verification:
     """Ask the service for the state of all targets, within the quota; raises SettingsError when it cannot begin.
 
-    `singly` asks for each campaign by itself instead of reading lists. If `others_count`, what else runs in those lists
+    `others` are the profiles beside that of the settings. `singly` asks for each campaign by itself instead of reading
+    lists. If `others_count`, what else runs in those lists
     counts too. If the targets have the times of their stops, contacts after these are looked for as well. One of the
     `signals` ends it at once.
     """
     survey = make_survey(targets, settings, singly=singly, others_count=others_count, say=say)
-    return host.run(_verify(survey, targets.stops, settings, signals, rests), fast=False)
+    return host.run(_verify(survey, targets.stops, settings, signals, rests, others), fast=False)
 
 
 async def _verify(
@@ -165,11 +205,12 @@ async def _verify(
     settings: Settings,
     signals: Sequence[int],
     rests: OnRest,
+    others: Others | None,
 ) -> Verification:
     shutdown, verification = Shutdown(grace_s=0.0, lost="no list was written", observe=log_event), None
     with handle_signals(shutdown, signals):
         try:
-            async with open_parts(settings) as parts:
+            async with open_parts(settings, Hooks(others=others)) as parts:
                 verification = await read_all(survey, stops, parts, rests)
         except asyncio.CancelledError:
             if shutdown.signum is None:
@@ -241,7 +282,7 @@ async def run_survey(
 ) -> BulkstopError | None:
     """Ask for the state of all targets; return what ended that early."""
     try:
-        await parts.tokens.get()  # without credentials there is nothing to begin with
+        await parts.check_credentials()  # without credentials there is nothing to begin with
     except BulkstopError as fault:
         return fault
     return await survey.run(perform or parts.perform, parts.accounts.of_run(rests=rests).caller)

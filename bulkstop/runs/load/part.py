@@ -11,10 +11,11 @@ from bulkstop.files.output import BUFFER
 from bulkstop.model import Campaign
 from bulkstop.report.load.intervals import EVERY_S, Interval
 from bulkstop.report.load.metrics import Metrics
+from bulkstop.runs.clients import Connect
 from bulkstop.runs.host import every
 from bulkstop.runs.load.recorder import Outputs, Recorder
 from bulkstop.runs.load.run import Load, send_load
-from bulkstop.runs.parts import Connect, make_stop_send, open_load_parts
+from bulkstop.runs.parts import make_stop_send, open_load_parts
 from bulkstop.settings import Settings
 from bulkstop.workers.link import Lines, ParentLink, Ready
 

@@ -21,10 +21,10 @@ from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.summary import LoadSummary
 from bulkstop.report.log import log_event
 from bulkstop.runs import host
+from bulkstop.runs.clients import Connect
 from bulkstop.runs.load.part import IntervalReport, run_worker
 from bulkstop.runs.load.recorder import Outputs, Recorder, Say, report_progress
 from bulkstop.runs.load.run import LOST, Load, Share, sum_up
-from bulkstop.runs.parts import Connect
 from bulkstop.runs.wiring import make_load_transport
 from bulkstop.settings import Settings
 from bulkstop.workers.fork import WorkerProcess, fork_workers

@@ -16,9 +16,10 @@ from bulkstop.report.load.metrics import MAX_LATE_S, Metrics
 from bulkstop.report.load.summary import LoadPlan, LoadSummary
 from bulkstop.report.load.thresholds import Threshold, Verdict
 from bulkstop.report.log import log_event
+from bulkstop.runs.clients import Connect
 from bulkstop.runs.load.recorder import NOWHERE, Outputs, Recorder, Say, report_progress
 from bulkstop.runs.load.sending import generate_load
-from bulkstop.runs.parts import Connect, Hooks, Parts, make_stop_send, open_load_parts
+from bulkstop.runs.parts import Hooks, Parts, make_stop_send, open_load_parts
 from bulkstop.runs.wiring import make_load_transport
 from bulkstop.settings import Settings
 

@@ -22,11 +22,12 @@ from bulkstop.report.load.metrics import MAX_LATE_S, Metrics
 from bulkstop.report.load.summary import explain_few_files
 from bulkstop.report.load.thresholds import Threshold, parse_threshold
 from bulkstop.report.log import log_event
+from bulkstop.runs.clients import Connect
 from bulkstop.runs.load.recorder import Say
 from bulkstop.runs.load.run import LOST, choose_max_in_flight
 from bulkstop.runs.load.sending import generate_load
 from bulkstop.runs.load.watch import Rest, Watch
-from bulkstop.runs.parts import Connect, make_stop_send, open_load_parts
+from bulkstop.runs.parts import make_stop_send, open_load_parts
 from bulkstop.runs.wiring import make_load_transport
 from bulkstop.settings import Settings
 from bulkstop.text import format_count, format_duration

@@ -37,6 +37,7 @@ from bulkstop.runs.options import NEEDS_A_CHOICE, format_outcome_counts, format_
 from bulkstop.runs.stop.plan import make_plan
 from bulkstop.settings import OPTION_SPECS, Settings
 from bulkstop.settings.exposure import may_hold_secret
+from bulkstop.settings.targets import Profiles
 from bulkstop.source.digest import Digest
 from bulkstop.source.plan import Plan
 from bulkstop.text import printable
@@ -92,14 +93,22 @@ class RunJournal:
         self._close()
         self._note(None if kind is None else f"broken off: {kind.__name__}")
 
-    def plan(self, inputs: Sequence[str] | Iterable[Campaign], settings: Settings, *, fmt: str | None = None) -> Plan:
+    def plan(
+        self,
+        inputs: Sequence[str] | Iterable[Campaign],
+        settings: Settings,
+        *,
+        fmt: str | None = None,
+        profiles: Profiles | None = None,
+    ) -> Plan:
         """Plan a run of these inputs, holding back the rows that have ended by what the file says.
 
+        `profiles` are those that rows may name.
         Raises InputError for an input that cannot be read or is not what it was, SettingsError for another host, and
         for a run that is finished and has nothing left: who sends a list anew every day would not be told otherwise.
         """
         if self.past is None:
-            return make_plan(inputs, settings, fmt=fmt)
+            return make_plan(inputs, settings, fmt=fmt, profiles=profiles)
         host = self._manifest.last.settings.get("host", settings.host) if self._manifest else settings.host
         if host != settings.host:
             other = f"give that, or another {name_setting('output')}"
@@ -112,6 +121,7 @@ class RunJournal:
                 settled=partial(self.past.settled, retry=self._retry),
                 find_unusable=self.past.find_unusable,
                 recorded=self._read_digests(),
+                profiles=profiles,
             )
         except InputError as error:
             raise InputError(f"{error}{self._other_defaults(settings)}") from None

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from bulkstop import source
-from bulkstop.errors import InputError
+from bulkstop.errors import InputError, SettingsError
 from bulkstop.impact import execution_type_of, is_normal
 from bulkstop.model import Campaign, Defaults, Outcome, Pace, Result, Row
 from bulkstop.redact import hide_password
@@ -27,12 +28,13 @@ from bulkstop.runs.stop.reading import check_clean, describe_reading
 from bulkstop.runs.wiring import plan_waves
 from bulkstop.settings import Settings
 from bulkstop.settings.finish_by import find_moment
+from bulkstop.settings.targets import Profiles
 from bulkstop.source.digest import Digest
 from bulkstop.source.plan import Plan
 from bulkstop.source.protect import read_protection
-from bulkstop.source.rows import ColumnChoice, read_campaigns
+from bulkstop.source.rows import ColumnChoice, read_campaigns, refuse_profile
 from bulkstop.source.understood import Understood
-from bulkstop.text import format_count
+from bulkstop.text import format_count, printable
 from bulkstop.text.clock import format_clock
 
 if TYPE_CHECKING:
@@ -50,15 +52,16 @@ def make_plan(
     settled: Callable[[Row], Outcome | None] | None = None,
     find_unusable: Callable[[Row], Result | None] = lambda row: None,
     recorded: Mapping[str, Digest] | None = None,
+    profiles: Profiles | None = None,
 ) -> Plan:
     """Read every row of the inputs (paths, `-`, or campaigns made by hand) and plan the run; nothing is sent.
 
-    `settled`, `find_unusable` and `recorded` are what an earlier run knows, as `Plan` takes them. Raises InputError for
-    an input that cannot be read to its end, or is not what it was.
+    `settled`, `find_unusable` and `recorded` are what an earlier run knows, as `Plan` takes them; `profiles` are those
+    that rows may name. Raises InputError for an input that cannot be read to its end, or is not what it was.
     """
     understood: list[Understood] = []
     return Plan(
-        _rows(inputs, settings, fmt, understood),
+        _rows(inputs, settings, fmt, understood, profiles),
         understood=understood,
         order=settings.order,
         settled=settled,
@@ -179,8 +182,11 @@ def _count_lists(plan: Plan, settings: Settings) -> int:
     return len(list_scopes(plan, settings))
 
 
-def _rows(inputs: Inputs, settings: Settings, fmt: str | None, understood: list[Understood]) -> Iterator[Row]:
-    defaults = Defaults(settings.type, settings.account_id, settings.stream_id, settings.iid)
+def _rows(
+    inputs: Inputs, settings: Settings, fmt: str | None, understood: list[Understood], profiles: Profiles | None
+) -> Iterator[Row]:
+    defaults = _make_defaults(settings)
+    find_defaults = refuse_profile if profiles is None else partial(_find_defaults, profiles)
     if paths := paths_in(inputs):
         return source.read(
             paths,
@@ -192,5 +198,18 @@ def _rows(inputs: Inputs, settings: Settings, fmt: str | None, understood: list[
             choice=ColumnChoice.of(settings.id_column, settings.column, has_header=not settings.no_header),
             sheet=settings.sheet,
             understood=understood,
+            find_defaults=find_defaults,
         )
-    return read_campaigns(inputs, defaults=defaults, any_id=settings.any_id)
+    return read_campaigns(inputs, defaults=defaults, any_id=settings.any_id, find_defaults=find_defaults)
+
+
+def _make_defaults(settings: Settings) -> Defaults:
+    return Defaults(settings.type, settings.account_id, settings.stream_id, settings.iid)
+
+
+def _find_defaults(profiles: Profiles, name: str) -> Defaults:
+    """Return what the rows of a profile mean where they say nothing; raises ValueError for what is no profile."""
+    try:
+        return _make_defaults(profiles.settings(name))
+    except SettingsError as fault:
+        raise ValueError(printable(str(fault))) from None

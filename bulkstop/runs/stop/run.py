@@ -336,7 +336,7 @@ class Run:
         """Get what is needed before the first stop; whoever ends the run meanwhile does not wait for it."""
         async with self._ending.cuts_off():
             if plan.to_send and not self._ending.is_drained:
-                await self._parts.tokens.get()  # a run without credentials changes nothing
+                await self._parts.check_credentials()  # a run without credentials changes nothing
                 known = await self._read_lists(plan)
                 largest = heapq.nlargest(STORED_ACCOUNTS, plan.accounts, key=plan.accounts.__getitem__)
                 self._stored = await self._accounts.read_stored(largest, elapsed_s)

@@ -103,7 +103,11 @@ def _accounts(plan: Plan, settings: Settings) -> Iterator[str]:
             yield f"the list has campaigns of {format_count(len(accounts), 'account')}, not of {expected:,}{only}"
     elif usual is None and len(accounts) > 1:
         yield f"the list has campaigns of {format_count(len(accounts), 'account')}: {_format_counts(accounts)}"
-    elif others := {account: number for account, number in accounts.items() if account != usual and usual}:
+    elif others := {
+        account: number
+        for account, number in accounts.items()
+        if usual and account != usual and next(iter(plan.campaigns(account))).profile is None
+    }:
         number = sum(others.values())
         are = format_count(number, "campaign is", "campaigns are")
         yield f"{are} of another account than {name_setting('account_id')} {usual}: {_format_counts(others)}"

@@ -9,9 +9,9 @@ import pytest
 
 from bulkstop.errors import ListError
 from bulkstop.kore.exchange import Response
-from bulkstop.model import CampaignType, ListedCampaign, Scope
+from bulkstop.model import CampaignType, Scope
 from bulkstop.report.lists.discovery import Discovery
-from bulkstop.runs.lists.discover import make_filter, merge_discoveries
+from bulkstop.runs.lists.discover import make_filter
 from bulkstop.runs.lists.running import list_target
 from bulkstop.runs.parts import Hooks, open_parts
 from bulkstop.runs.wiring import Accounts
@@ -223,19 +223,3 @@ async def test_list_and_stops_share_the_quota() -> None:
     async with open_parts(settings, Hooks(token=get_token, transport=Lists(), accounts=before)) as parts:
         assert len(parts.accounts.read_ages("a1")) == 2
         assert parts.accounts.quota("a1") is before.quota("a1")
-
-
-def test_several_targets() -> None:
-    """Of several discoveries one is made, each campaign once; what one of them lacks the whole lacks."""
-    item = ListedCampaign("cd-1", CampaignType.VOICE, status="Active")
-    other = VOICE._replace(account_id="a2")
-    fault = ListError("a2: HTTP 503")
-    every = [
-        Discovery(((VOICE, item),), ("x",), 2, 1.0, left_out={"Ready": 1}, unread=("y",)),
-        Discovery(((other, item), (VOICE, item)), (), 3, 4.0, fault, left_out={"Ready": 2, "Paused": 1}),
-    ]
-    whole = merge_discoveries(every)
-    assert [(scope.account_id, each.campaign_id) for scope, each in whole.rows] == [("a1", "cd-1"), ("a2", "cd-1")]
-    assert (whole.calls, whole.elapsed_s, whole.notes, whole.unread) == (5, 4.0, ("x",), ("y",))
-    assert (whole.fault, whole.left_out) == (fault, {"Ready": 3, "Paused": 1})
-    assert merge_discoveries([*every, Discovery(left_out=None)]).left_out is None

@@ -23,7 +23,17 @@ LINKS: dict[str, Callable[[Path, Path], None]] = {
     "hard": lambda link, target: link.hardlink_to(target),
     "symbolic": lambda link, target: link.symlink_to(target),
 }
-NAMED = ["token_file", "client_secret_file", "proxy_password_file", "ca", "cert", "key", "protect", "quota_store"]
+NAMED = [
+    "targets",
+    "token_file",
+    "client_secret_file",
+    "proxy_password_file",
+    "ca",
+    "cert",
+    "key",
+    "protect",
+    "quota_store",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,134 @@
+"""The profiles of a run: what makes the calls of each, with its own tokens, and which account belongs to which.
+
+What is per profile is a client: its settings, its transport, its tokens, its paths. What is per account is in
+`Accounts` (wiring.py): its quota, its rest, its claim, its lane. A call says by its profile which client makes it, so
+that whoever has a campaign or a list to ask for need not know that there are several.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TypeVar
+
+from bulkstop.errors import BulkstopError, CredentialsError, SettingsError
+from bulkstop.events import Observe
+from bulkstop.kore.calls import Call, HasScope
+from bulkstop.kore.exchange import Transport
+from bulkstop.kore.session import Perform, make_perform
+from bulkstop.kore.token import Tokens
+from bulkstop.model import Attempt, Outcome, RetryHint, Scope
+from bulkstop.redact import REDACTOR
+from bulkstop.runs.wiring import Terms, find_proxy, list_secrets, make_paths, make_tokens, open_quota_store
+from bulkstop.settings import Settings
+from bulkstop.settings.targets import Profiles
+from bulkstop.source.plan import Plan
+
+T = TypeVar("T")
+Connect = Callable[[Settings], Transport]
+"""Makes a transport with as many connections as `settings.concurrency` says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """The profiles of a run beside its own, by name, and the accounts that belong to them."""
+
+    profiles: Mapping[str, Settings] = field(default_factory=dict)
+    accounts: Mapping[str, str] = field(default_factory=dict)
+    is_own_used: bool = True
+    """Whether any call is made with the credentials of the run's own profile."""
+
+
+class ListedTargets(NamedTuple):
+    """The lists of all targets of a command, and the profiles beside its own with whose credentials they are read."""
+
+    scopes: Sequence[Scope]
+    others: Others
+
+
+class Client(NamedTuple):
+    """What makes the calls of one profile."""
+
+    settings: Settings
+    tokens: Tokens
+    perform: Perform
+
+
+def choose_others(profiles: Profiles, where: Iterable[HasScope]) -> Others:
+    """Return the profiles of these calls beside the command's own; an account is that of the first that names it."""
+    accounts: dict[str, str | None] = {}
+    named = dict.fromkeys((each.account_id, each.profile) for each in where)
+    for account_id, name in named:
+        accounts.setdefault(account_id, name if name in profiles.others else None)
+    used = {name for _, name in named}
+    others = {name: settings for name, settings in profiles.others.items() if name in used}
+    is_own_used = any(name not in others for name in used)
+    return Others(others, {key: name for key, name in accounts.items() if name is not None}, is_own_used)
+
+
+def plan_others(profiles: Profiles, plan: Plan) -> Others | None:
+    """Return the profiles that the campaigns of a plan name; None where it is the command's own alone."""
+    if not profiles.others:
+        return None
+    first = [next(iter(plan.campaigns(account_id))) for account_id in plan.accounts]
+    return replace(choose_others(profiles, first), profiles=dict(profiles.others))
+
+
+async def open_clients(
+    others: Others, settings: Settings, connect: Connect, observe: Observe, opened: AsyncExitStack
+) -> Mapping[str, "Client | SettingsError | CredentialsError"]:
+    """Open what each of the other profiles calls with; profiles that go the same way share their connections.
+
+    One whose credentials cannot be had is kept as what is wrong: it stops no other.
+    """
+    transports: dict[object, Transport] = {}
+    clients: dict[str, Client | SettingsError | CredentialsError] = {}
+    for name, its in others.profiles.items():
+        for word in list_secrets(its):
+            REDACTOR.add(word)
+        its_own = replace(its, concurrency=settings.concurrency)
+        try:
+            way = (its.host, its.timeout_s, its.ca, its.cert, its.key, find_proxy(its), its.transport)
+            tokens = make_tokens(its, observe)
+            if way not in transports:
+                transports[way] = await opened.enter_async_context(connect(its_own))
+        except (SettingsError, CredentialsError) as fault:
+            clients[name] = fault
+            continue
+        clients[name] = Client(its, tokens, make_perform(transports[way].post, tokens, make_paths(its)))
+    return clients
+
+
+async def open_terms(
+    others: Others, settings: Settings, observe: Observe, opened: AsyncExitStack
+) -> Mapping[str, Terms]:
+    """Open the stores that remember the calls of other profiles' accounts; those of one service share one."""
+    by_service: dict[object, Terms] = {}
+    terms: dict[str, Terms] = {}
+    for name, its in others.profiles.items():
+        its_own = replace(its, quota_store=settings.quota_store)
+        service = (its.host, its.quota, its.pace, its.adaptive, its.timeout_s, its.attempts, its.max_retry_after_s)
+        if service not in by_service:
+            store = await opened.enter_async_context(open_quota_store(its_own, observe))
+            by_service[service] = Terms(its_own, store)
+        terms[name] = by_service[service]
+    return {account_id: terms[name] for account_id, name in others.accounts.items()}
+
+
+def route_calls(own: Perform, clients: Mapping[str, "Client | SettingsError | CredentialsError"]) -> Perform:
+    """Return what has each call made by the client of its profile; one that has no token ends nothing but its calls."""
+
+    async def perform(call: Call[T], /) -> T | Attempt:
+        name = call.where.profile
+        client = None if name is None else clients.get(name)
+        try:
+            if isinstance(client, BulkstopError):
+                raise client
+            answer = await (own if client is None else client.perform)(call)
+        except (CredentialsError, SettingsError) as fault:
+            whose = f"profile {name}: " if client is not None else ""
+            return Attempt(Outcome.UNAUTHORIZED, error=f"{whose}{fault}", has_left=False)
+        if isinstance(answer, Attempt) and answer.again is RetryHint.NEVER:  # for one service, and there may be others
+            return answer._replace(again=RetryHint.NO)
+        return answer
+
+    return perform

@@ -1,0 +1,258 @@
+"""Many accounts: the targets of a command, each with the profile whose credentials reach it."""
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from bulkstop.errors import SettingsError
+from bulkstop.ids import id_fault
+from bulkstop.model import CampaignType, Scope
+from bulkstop.settings import OPTION_SPECS, Settings
+from bulkstop.settings.load import open_profile
+from bulkstop.settings.parse import parse_campaign_type
+from bulkstop.settings.profiles import Profile
+from bulkstop.settings.spec import CONNECTION, CREDENTIALS, PATHS, QUOTA, RETRY_AFTER
+from bulkstop.text import printable, shorten
+from bulkstop.text.likeness import find_near
+
+KEYS = ("profile", "account_id", "stream_id", "iid", "type")
+"""What a row of a file of targets, or a table of a profile, may say."""
+FILE_BYTES = 16 * 1024 * 1024
+"""A longer file is no file of targets."""
+_NEAR_ENOUGH = 0.8
+_IDS = ("account_id", "stream_id", "iid", "type")
+_CREDENTIALS = frozenset(name for name, spec in OPTION_SPECS.items() if spec.group is CREDENTIALS)
+_PATHS = frozenset(name for name, spec in OPTION_SPECS.items() if spec.group is PATHS)
+_TOGETHER = (
+    _CREDENTIALS,
+    _PATHS,
+    frozenset({"ca"}),
+    frozenset({"cert", "key"}),
+    frozenset({"proxy", "proxy_password", "proxy_password_file"}),
+    frozenset({"host"}),
+    *(frozenset({name}) for name in _IDS),
+)
+"""Settings that say where a profile's accounts are and who calls: of each group a profile has its own, or none."""
+_WHERE_AND_WHO = frozenset(name for group in _TOGETHER for name in group)
+_OF_ACCOUNTS = frozenset(name for name, spec in OPTION_SPECS.items() if spec.group in (CONNECTION, QUOTA, RETRY_AFTER))
+"""Settings beside those that hold for the accounts of a profile, and not for a whole run."""
+
+
+class Target(NamedTuple):
+    """What is to be listed with the credentials of a profile; None is what that profile says."""
+
+    profile: str | None = None
+    account_id: str | None = None
+    stream_id: str | None = None
+    iid: str | None = None
+    type: CampaignType | None = None
+    where: str = "target"
+    """Where it stands itself."""
+
+
+class Profiles:
+    """The settings of every profile that a target or a row names, put together when one first does.
+
+    `own` are those of the command, which has no name or that of its profile; `load` reads another profile.
+    """
+
+    def __init__(
+        self, own: Settings, own_name: str | None = None, load: Callable[[str], Settings] | None = None
+    ) -> None:
+        self.own = own
+        self.own_name = own_name
+        self.others: dict[str, Settings] = {}
+        """The settings of the other profiles that were named so far."""
+        self._load = load or _refuse_profile
+        self._faults: dict[str, str] = {}
+
+    def settings(self, name: str | None) -> Settings:
+        """Return the settings of a profile, None being that of the command; raises SettingsError for one that fails."""
+        if name is None or name == self.own_name:
+            return self.own
+        if name in self._faults:
+            raise SettingsError(self._faults[name])
+        if name not in self.others:
+            try:
+                self.others[name] = self._load(name)
+            except SettingsError as fault:
+                self._faults[name] = str(fault)
+                raise
+        return self.others[name]
+
+
+def _refuse_profile(name: str) -> NoReturn:
+    raise SettingsError(f"profile {shorten(name)!r} is not known here")
+
+
+def load_other_profile(
+    name: str, own: Settings, options: Mapping[str, Any], variables: Mapping[str, Any], config: str | None
+) -> Settings:
+    """Return the settings of a profile that a target or a row names.
+
+    Where its accounts are and who calls is what it says itself: its credentials are never mixed with those of another.
+    It has those of options and variables if it says none; its host, its paths and all others are those of the command
+    (`own`) if it does not say them, and options and variables count for more than what it says of the others.
+    """
+    profile = open_profile(name, config)
+    says = frozenset(profile.settings)
+    nearer = {**variables, **options}
+    values = {each: getattr(own, each) for each in OPTION_SPECS if each not in _CREDENTIALS and each not in _IDS}
+    values |= {each: value for each, value in nearer.items() if each in _CREDENTIALS or each in _IDS}
+    for group in _TOGETHER:
+        if group & says:
+            values = {each: value for each, value in values.items() if each not in group}
+    kept = {each for each in says if each in _WHERE_AND_WHO or (each in _OF_ACCOUNTS and each not in nearer)}
+    values |= {each: profile.value(each) for each in kept}
+    try:
+        return Settings(**values)
+    except SettingsError as fault:
+        raise SettingsError(f"profile {printable(name)}: {fault}") from None
+
+
+def read_targets(path: str) -> tuple[Target, ...]:
+    """Read a file of targets: a table whose header names its columns, or JSON lines.
+
+    Raises SettingsError for one that cannot be read, with the line for a row that makes no sense.
+    """
+    text = _read_text(path)
+    rows = _read_json(path, text) if text.lstrip().startswith(("{", "[")) else _read_table(path, text)
+    targets = tuple(make_target(row, where) for where, row in rows)
+    if not targets:
+        raise SettingsError(f" {path}: has no targets", setting="targets")
+    return targets
+
+
+def targets_of(profile: Profile) -> tuple[Target, ...]:
+    """Return the targets that the tables `[[profile.NAME.target]]` of a profile name."""
+    where = profile.where("target")
+    return tuple(make_target(table, f"{where}: target {number}") for number, table in enumerate(profile.targets, 1))
+
+
+def make_target(row: Mapping[str, object], where: str) -> Target:
+    """Make a target of what a row says by the names of KEYS; raises SettingsError for what makes no sense."""
+    cells: dict[str, str] = {}
+    for name, value in row.items():
+        key = _key_of(name, where)
+        if key is None or value is None:
+            continue
+        if not isinstance(value, str) or key in cells:
+            why = f"names the {key} twice" if key in cells else f"{key} must be a text; put it in quotes"
+            raise SettingsError(f"{where}: {why}")
+        if value.strip():
+            cells[key] = value.strip()
+    if not cells:
+        raise SettingsError(f"{where}: says nothing; give {', '.join(KEYS)}, or some of them")
+    try:
+        kind = parse_campaign_type(cells["type"]) if "type" in cells else None
+    except ValueError as fault:
+        raise SettingsError(f"{where}: type: {fault}") from None
+    profile, account_id, stream_id, iid = map(cells.get, KEYS[:-1])
+    return Target(profile, account_id, stream_id, iid, kind, where)
+
+
+def list_scopes(
+    targets: Iterable[Target], profiles: Profiles, types: Sequence[CampaignType] | None = None
+) -> list[Scope]:
+    """Return the lists of all targets, each once; of `types`, if they are given, and else of those that are named.
+
+    Raises SettingsError for a target that names no profile that there is, and for one without account or stream.
+    """
+    scopes = dict.fromkeys(scope for target in targets for scope in _scopes_of(target, profiles, types))
+    if not scopes:
+        raise SettingsError("no target is of a type that is asked for; nothing was asked for")
+    return list(scopes)
+
+
+def _scopes_of(target: Target, profiles: Profiles, types: Sequence[CampaignType] | None) -> Iterator[Scope]:
+    try:
+        settings = profiles.settings(target.profile)
+    except SettingsError as fault:
+        raise SettingsError(f"{target.where}: {fault}") from None
+    account_id, stream_id = target.account_id or settings.account_id, target.stream_id or settings.stream_id
+    for name, value in (("account_id", account_id), ("stream_id", stream_id)):
+        if value is None:
+            whose = f"profile {printable(target.profile)}" if target.profile else "the profile of the command"
+            raise SettingsError(f"{target.where}: no {name}, and {whose} has none either; give it there or here")
+    assert account_id is not None and stream_id is not None  # noqa: S101, PT018 - else it has raised
+    iid = target.iid or settings.iid or stream_id
+    for name, value in (("account_id", account_id), ("stream_id", stream_id), ("iid", iid)):
+        if value and (why := id_fault(value, any_id=profiles.own.any_id, in_header=True)):
+            raise SettingsError(f"{target.where}: {name} {why}")
+    named = target.type or settings.type
+    kinds = tuple(CampaignType) if named is None else (named,)
+    if types is not None:
+        kinds = tuple(kind for kind in types if target.type in (None, kind))
+    profile = target.profile or profiles.own_name
+    yield from (Scope(account_id, stream_id, iid, kind, profile) for kind in kinds)
+
+
+def _key_of(name: str, where: str) -> str | None:
+    """Return which of KEYS a column is, None for one that says nothing here; raises SettingsError for a slip."""
+    known = {"".join(filter(str.isalnum, key)): key for key in KEYS} | {"campaigntype": "type"}
+    plain = "".join(filter(str.isalnum, name.lower()))
+    if plain not in known and (near := find_near(plain, known, _NEAR_ENOUGH)):
+        raise SettingsError(f"{where}: {shorten(name)!r} may be meant for {known[near]}; call it that, or leave it out")
+    return known.get(plain)
+
+
+def _read_text(path: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(FILE_BYTES + 1)
+        if len(data) > FILE_BYTES:
+            raise SettingsError(
+                f" {path}: has more than {FILE_BYTES:,} bytes; that is no file of targets", setting="targets"
+            )
+        return data.decode("utf-8-sig")
+    except OSError as error:
+        raise SettingsError(f" {path}: cannot be read ({error.strerror})", setting="targets") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f" {path}: is not UTF-8; save it so", setting="targets") from None
+
+
+def _read_table(path: str, text: str) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """Yield the rows of a table with the place of each."""
+    lines = text.splitlines()
+    start = next((number for number, line in enumerate(lines) if _is_row(line)), len(lines))
+    header = lines[start] if start < len(lines) else ""
+    delimiter = max(",;\t|", key=header.count)
+    reader = csv.reader((line if _is_row(line) else "" for line in lines[start:]), delimiter=delimiter)
+    names = [name.strip() for name in next(reader, [])]
+    if not any(_key_of(name, f"{path} line {start + 1}") for name in names):
+        raise SettingsError(
+            f" {path} line {start + 1}: names no column of targets; begin with {','.join(KEYS)}", setting="targets"
+        )
+    for cells in reader:
+        where = f"{path} line {start + reader.line_num}"
+        if len(cells) > len(names):
+            raise SettingsError(f"{where}: has {len(cells)} cells, and the header {len(names)} names")
+        if any(map(str.strip, cells)):
+            yield where, dict(zip(names, cells, strict=False))
+
+
+def _is_row(line: str) -> bool:
+    return bool(line.strip()) and not line.lstrip().startswith("#")
+
+
+def _read_json(path: str, text: str) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """Yield the objects of JSON lines, or of an array, with the place of each."""
+    if text.lstrip().startswith("["):
+        values = _load(path, text)
+        rows: Iterable[tuple[str, Any]] = ((f"{path}: target {number}", row) for number, row in enumerate(values, 1))
+    else:
+        lines = enumerate(text.splitlines(), 1)
+        rows = ((where := f"{path} line {number}", _load(where, line)) for number, line in lines if _is_row(line))
+    for where, row in rows:
+        if not isinstance(row, dict):
+            raise SettingsError(f"{where}: is no object with {', '.join(KEYS)}")
+        yield where, row
+
+
+def _load(where: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"{where}: is no JSON ({error})") from None

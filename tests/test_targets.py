@@ -1,0 +1,134 @@
+"""Targets: how they are written, what they ask for, and with whose credentials."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bulkstop.errors import SettingsError
+from bulkstop.model import CampaignType, Limit, Scope
+from bulkstop.settings import Settings
+from bulkstop.settings.profiles import read_profile
+from bulkstop.settings.targets import Profiles, Target, list_scopes, load_other_profile, read_targets, targets_of
+
+OWN = Settings(host="api.example", account_id="a1", stream_id="st-1", token="own")
+CONFIG = """
+[profile.north]
+host = "north.example"
+client_id = "n"
+client_secret_file = "n.key"
+account_id = "a2"
+quota = "10/60s"
+api = "v1"
+
+[profile.bare]
+account_id = "a3"
+"""
+HEADED = "Profile;Account ID;stream_id;Campaign Type;note\n# ours\n\nnorth;;st-2;voice;x\n;a9;st-3;;\n"
+OTHER = {"account_id": "a9", "stream_id": "st-3"}
+ROWS = [Target("north", None, "st-2", None, CampaignType.VOICE), Target(None, "a9", "st-3")]
+
+
+@pytest.fixture
+def profiles(tmp_path: Path) -> Profiles:
+    """Return the profiles of a file, beside settings with a token and a host of their own."""
+    path = tmp_path / "bulkstop.toml"
+    path.write_text(CONFIG)
+    path.chmod(0o600)
+    options = {"quota": (Limit(5, 60.0),), "voice_path": "/x/{campaignId}"}
+    return Profiles(OWN, None, lambda name: load_other_profile(name, OWN, options, {}, str(path)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HEADED,
+        f"\ufeff{HEADED}".replace(";", ","),
+        HEADED.replace(";", "\t").replace("\n", "\r\n"),
+        f'{{"profile": "north", "streamId": "st-2", "type": "VOICE", "iid": null}}\n\n{json.dumps(OTHER)}',
+        json.dumps([{"profile": "north", "stream_id": "st-2", "type": "voice"}, OTHER]),
+    ],
+)
+def test_forms(text: str, tmp_path: Path) -> None:
+    """A table with any usual delimiter and JSON are read; names go by letters and digits, blank cells say nothing."""
+    path = tmp_path / "targets"
+    path.write_text(text)
+    assert [target._replace(where="target") for target in read_targets(str(path))] == ROWS
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "line 1: names no column of targets"),
+        ("profile,stream_id\n", "has no targets"),
+        ("profil,stream_id\nnorth,st-1\n", "line 1: 'profil' may be meant for profile"),
+        ("profile,stream_id\nnorth,st-1,sms\n", "line 2: has 3 cells"),
+        ("profile,type\nnorth,fax\n", "line 2: type: "),
+        ("profile,Profile\nnorth,south\n", "line 2: names the profile twice"),
+        ("profile,note\n,x\n", "line 2: says nothing"),
+        ('{"profile": "north"}\n{"profile": 7}\n', "line 2: profile must be a text"),
+        ('{"profile": "north"}\nnorth\n', "line 2: is no JSON"),
+        ('["north"]', "target 1: is no object"),
+    ],
+)
+def test_refused_with_the_line(text: str, why: str, tmp_path: Path) -> None:
+    """What makes no sense is refused with its line: a slip must not list another account, or none."""
+    path = tmp_path / "targets"
+    path.write_text(text)
+    with pytest.raises(SettingsError) as refused:
+        read_targets(str(path))
+    assert why in str(refused.value)
+
+
+def test_tables_of_a_profile(tmp_path: Path) -> None:
+    """A profile can have its targets itself; they are no settings of it."""
+    path = tmp_path / "bulkstop.toml"
+    path.write_text(
+        '[profile.all]\nhost = "x"\n[[profile.all.target]]\nprofile = "north"\n[[profile.all.target]]\niid = "i"\n'
+    )
+    path.chmod(0o600)
+    profile = read_profile(str(path), "all")
+    assert [target[:4] for target in targets_of(profile)] == [("north", None, None, None), (None, None, None, "i")]
+    assert list(profile.settings) == ["host"]
+
+
+def test_lists_of_targets(profiles: Profiles) -> None:
+    """What a target does not say its profile says, else both types are meant; each list comes once."""
+    targets = [*ROWS, Target("north", "a2", "st-2", type=CampaignType.VOICE), Target(stream_id="st-9")]
+    voice, sms = CampaignType
+    assert list_scopes(targets, profiles) == [
+        Scope("a2", "st-2", "st-2", voice, "north"),
+        *(Scope("a9", "st-3", "st-3", kind) for kind in (voice, sms)),
+        *(Scope("a1", "st-9", "st-9", kind) for kind in (voice, sms)),
+    ]
+    assert [scope.account_id for scope in list_scopes(targets, profiles, [sms])] == ["a9", "a1"]
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        (Target("nowhere", where="t line 2"), "t line 2: "),
+        (Target("north", where="t line 3"), "t line 3: no stream_id, and profile north has none either"),
+        (Target("north", "a/b", "st", where="t line 4"), "t line 4: account_id "),
+    ],
+)
+def test_targets_that_cannot_be_listed(target: Target, why: str, profiles: Profiles) -> None:
+    """A target without profile, account or stream is refused with its place before anything is asked for."""
+    with pytest.raises(SettingsError) as refused:
+        list_scopes([target], profiles)
+    assert str(refused.value).startswith(why)
+
+
+def test_credentials_are_never_mixed(profiles: Profiles) -> None:
+    """A profile has its own credentials, ids, host and paths alone; credentials of another are never lent to it."""
+    north, bare = profiles.settings("north"), profiles.settings("bare")
+    assert (north.token, north.client_id, north.account_id, north.stream_id) == (None, "n", "a2", None)
+    assert (north.host, north.api, north.voice_path) == ("https://north.example", "v1", None)
+    assert (bare.token, bare.client_id, bare.account_id, bare.stream_id) == (None, None, "a3", None)
+    assert bare.host == OWN.host
+    assert profiles.settings(None) is OWN
+
+
+def test_an_option_counts_for_more(profiles: Profiles) -> None:
+    """Of what says neither where nor who a typed option counts for more than the profile that a target names."""
+    assert profiles.settings("north").quota == OWN.quota
