@@ -168,6 +168,15 @@ class LoopStalled(NamedTuple):
     """The file that says where it stands, if there is one."""
 
 
+class Sighted(NamedTuple):
+    """A sighting of a hold has been acted on: campaigns that ran, and how many of them are at rest now."""
+
+    run_id: str
+    sighting: int
+    rows: int
+    done: int
+
+
 class LoadBegan(NamedTuple):
     """A load test begins."""
 
@@ -205,6 +214,7 @@ Event = (
     | Warned
     | Progressed
     | LoopStalled
+    | Sighted
     | LoadBegan
     | SearchBegan
 )

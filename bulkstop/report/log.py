@@ -27,6 +27,7 @@ from bulkstop.events import (
     RunBegan,
     RunEnded,
     SearchBegan,
+    Sighted,
     TokenRenewed,
     Warned,
     WavePassed,
@@ -94,6 +95,7 @@ _RECORDS: dict[type[Event], tuple[str, int, str]] = {
     Warned: ("doubt", logging.WARNING, "{message}"),
     Progressed: ("progress", logging.INFO, "{sent} of {to_send} ended, {failed} of them failed"),
     LoopStalled: ("loop_stalled", logging.WARNING, "the event loop stands still, or stood still, for {stood_s:g} s"),
+    Sighted: ("sighted", logging.INFO, "sighting {sighting}: {done} of {rows} stopped"),
     LoadBegan: ("load_began", logging.INFO, "load test {run_id} of {host} begins"),
     SearchBegan: ("search_began", logging.INFO, "search {run_id} for the highest rate of {host} begins"),
 }

@@ -42,8 +42,8 @@ class Plan:
     standard input; in memory a row costs about 40 bytes. `settled` gives the outcome of a row that has ended in an
     earlier run, `find_unusable` the one that could not be used and stood in its place then, and `recorded` is what the
     inputs were; what `protection` names is held back, however often it is listed:
-    `protected` counts such campaigns each once, whether their rows have ended or not. A campaign that is listed again is
-    a duplicate, unless the list `repeats` campaigns on purpose.
+    `protected` counts such campaigns each once, whether their rows have ended or not.
+    A campaign that is listed again is a duplicate, unless the list `repeats` campaigns on purpose.
     Of temporary files the rows may take `most` bytes. `understood` is how the inputs were read, complete once they are.
     Raises the InputError of an input that cannot be read, or that is not what it was.
 

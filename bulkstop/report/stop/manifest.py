@@ -172,10 +172,10 @@ class Manifest:
             self.sections += (section,)
             self._save()
 
-    def extend(self, plan: Mapping[str, Any]) -> None:
+    def extend(self, facts: dict[str, Any]) -> None:
         """Note what this run has planned by now; it is another thread than this one that vouches."""
         with self._lock:
-            self._note({"plan": plan})
+            self._note(facts)
             self._save()
 
     def vouch(self, mark: Mark) -> None:

@@ -200,8 +200,9 @@ class RunJournal:
         not_sent = Counter(was["not_sent"]) + Counter(more["not_sent"])
         sums = {name: was[name] + more[name] for name in ("rows", "to_send")}
         self._section["plan"] = was | sums | {"not_sent": dict(not_sent)}
+        self._section["inputs"] = self._section["inputs"] or _list_inputs(plan)
         if self._manifest is not None and self._ledger is not None and self._ledger.is_begun:
-            self._manifest.extend(self._section["plan"])
+            self._manifest.extend({name: self._section[name] for name in ("plan", "inputs")})
 
     def check_open(self) -> None:
         """Raise what `open` would, and leave everything as it is; a device or a pipe is not opened for that."""
@@ -418,9 +419,13 @@ def _section(plan: Plan, settings: Settings, command: Sequence[str], run_id: str
         "python": platform.python_version(),
         "began_at": utc_text(time.time()),
         "settings": _show_settings(settings),
-        "inputs": {source: asdict(digest) for source, digest in plan.digests.items()},
+        "inputs": _list_inputs(plan),
         "plan": _count_rows(plan),
     }
+
+
+def _list_inputs(plan: Plan) -> dict[str, Any]:
+    return {source: asdict(digest) for source, digest in plan.digests.items()}
 
 
 def _count_rows(plan: Plan) -> dict[str, Any]:
