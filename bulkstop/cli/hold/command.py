@@ -27,10 +27,11 @@ from bulkstop.cli.terminal import flush_err, is_watched, print_err, print_last
 from bulkstop.errors import OutputError, SettingsError
 from bulkstop.files.whole import beside, is_device
 from bulkstop.model import SIGNALS, CampaignType, Scope
+from bulkstop.report.hold import HoldSummary
 from bulkstop.report.lists.discovery import Discovery
 from bulkstop.report.log import log_event
-from bulkstop.report.stop.hold import HoldSummary
 from bulkstop.report.stop.ledger import Mode
+from bulkstop.report.stop.plan import PlanFacts, plan_to_json
 from bulkstop.report.stop.progress import Lines, LoggedProgress, Progress
 from bulkstop.runs import host
 from bulkstop.runs.hold.sightings import Sighting, Sightings
@@ -121,16 +122,19 @@ def _hold(ctx: click.Context, hold: HoldOptions, options: StopOptions, settings:
         if not options.quiet:
             print_err(describe_hold(hold, settings))
         if options.dry_run:
-            code = check_dry(start, facts) or (1 if unlisted else 0)
-            from bulkstop.report.stop.plan import plan_to_json  # only a machine asks for it
-
-            return print_last(json.dumps(plan_to_json(facts)), code) if options.as_json else code
+            return end_dry(start, facts, unlisted)
         check_start(start)
         if options.asks:
             confirm(plan.to_send, settings)
-        summary = carry_out(hold, options, settings, journal, sightings, _Begin(whole, found, accounts))
+        summary = carry_out(hold, start, sightings, _Begin(whole, found, accounts))
         print_end(summary, journal, options)
     return summary.exit_code
+
+
+def end_dry(start: Start, facts: PlanFacts, unlisted: str | None) -> int:
+    """Say what would keep it from starting, to a machine the plan as well; return the exit code."""
+    code = check_dry(start, facts) or (1 if unlisted else 0)
+    return print_last(json.dumps(plan_to_json(facts)), code) if start.options.as_json else code
 
 
 def name_list(options: StopOptions) -> str:
@@ -225,19 +229,13 @@ def confirm(to_send: int, settings: Settings) -> None:
         raise SettingsError(f"not confirmed: {number} was not typed; nothing was sent")
 
 
-def carry_out(
-    hold: HoldOptions,
-    options: StopOptions,
-    settings: Settings,
-    journal: RunJournal,
-    sightings: Sightings,
-    begin: _Begin,
-) -> HoldSummary:
-    """Stop what was found and hold, with signals and progress."""
+def carry_out(hold: HoldOptions, start: Start, sightings: Sightings, begin: _Begin) -> HoldSummary:
+    """Stop what was found, then hold, with signals and progress."""
     from bulkstop.engine.shutdown import Shutdown, handle_signals  # help and a dry run need not wait for these
     from bulkstop.runs.engine import Engine
     from bulkstop.runs.hold.run import Hold
 
+    _, settings, options, journal = start
     run_id = str(uuid.uuid4())
     named = ["-o", options.target] if options.output is None else []
     journal.open(begin.whole, settings, [*command_line(sys.argv), *named], run_id)

@@ -1,1 +1,1 @@
-"""The recipe of `hold`: look at the list again and again, and stop what runs."""
+"""The recipe of `hold`: looks in turn, each with its stops."""

@@ -12,12 +12,12 @@ from bulkstop.engine.limits.clock import elapsed_s
 from bulkstop.engine.shutdown import Shutdown
 from bulkstop.engine.steering.early_end import EarlyEnd
 from bulkstop.engine.tasks import TICK_S, Sleepers
-from bulkstop.errors import BulkstopError, CredentialsError, GuardError
+from bulkstop.errors import BulkstopError, CredentialsError, GuardError, RefusedError
 from bulkstop.events import Observe, Sighted
 from bulkstop.model import ListedCampaign, Outcome, Result, Row, unsent_result
+from bulkstop.report.hold import HoldSummary
 from bulkstop.report.lists.discovery import Discovery
 from bulkstop.report.log import log_event
-from bulkstop.report.stop.hold import HoldSummary
 from bulkstop.report.stop.progress import Progress
 from bulkstop.report.stop.stats import Stats
 from bulkstop.report.stop.summary import StopSummary
@@ -104,6 +104,7 @@ class Hold:
         self._looked_at = self._whole_at = -math.inf
         self._fault: BulkstopError | None = None
         self._unread: str | None = None
+        self._refused: str | None = None
         self._notes: frozenset[str] = frozenset()
         self._told_alone: set[str] = set()
         self._is_out_of_time = False
@@ -244,7 +245,7 @@ class Hold:
         if self._ending.is_drained:
             self._run.drain()
         try:
-            self._take_in(await self._run.execute(progress=self._make_progress()))
+            self._take_in(await self._run.execute(progress=self._make_progress()), sighting)
         except CredentialsError as fault:
             self._say(f"sighting {sighting.number}: {fault}; nothing is stopped until there are credentials again")
         finally:
@@ -252,12 +253,21 @@ class Hold:
             self._report_unsent(left.values())
         self._tell_sighting(sighting, plan, self.stats.done - before)
 
-    def _take_in(self, ended: StopSummary) -> None:
-        """Count the calls of a sighting, and end the hold if a guard or the time to finish by has ended that."""
+    def _take_in(self, ended: StopSummary, sighting: Sighting) -> None:
+        """Count the calls of a sighting, and end the hold if a guard or the time to finish by has ended that.
+
+        That all is refused ends it at its beginning alone, while somebody looks: a campaign that comes up later and
+        cannot be stopped must not keep those after it running.
+        """
         self._calls += ended.calls
         self._unwritten += ended.unwritten
         self._is_out_of_time = ended.out_of_time
-        if ended.fault is not None and not isinstance(ended.fault, CredentialsError):
+        fault, self._refused = self._refused, None
+        if isinstance(ended.fault, CredentialsError) or (isinstance(ended.fault, RefusedError) and self._looks > 1):
+            self._refused = printable(str(ended.fault))
+            if self._refused != fault:
+                self._say(f"sighting {sighting.number}: {self._refused}; looking again all the same")
+        else:
             self._fault = ended.fault
 
     def _report_unsent(self, rows: Iterable[Row]) -> None:
