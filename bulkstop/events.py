@@ -177,6 +177,17 @@ class Sighted(NamedTuple):
     done: int
 
 
+class HoldEnded(NamedTuple):
+    """A hold has ended; `running` counts what runs then, and is None where nobody knows."""
+
+    run_id: str
+    looks: int
+    sightings: int
+    running: int | None
+    verdict: str
+    exit_code: int
+
+
 class LoadBegan(NamedTuple):
     """A load test begins."""
 
@@ -215,6 +226,7 @@ Event = (
     | Progressed
     | LoopStalled
     | Sighted
+    | HoldEnded
     | LoadBegan
     | SearchBegan
 )

@@ -15,6 +15,7 @@ from bulkstop.events import (
     BreakerClosed,
     BreakerOpened,
     Event,
+    HoldEnded,
     ListsRead,
     LoadBegan,
     LoopStalled,
@@ -96,6 +97,7 @@ _RECORDS: dict[type[Event], tuple[str, int, str]] = {
     Progressed: ("progress", logging.INFO, "{sent} of {to_send} ended, {failed} of them failed"),
     LoopStalled: ("loop_stalled", logging.WARNING, "the event loop stands still, or stood still, for {stood_s:g} s"),
     Sighted: ("sighted", logging.INFO, "sighting {sighting}: {done} of {rows} stopped"),
+    HoldEnded: ("hold_ended", logging.INFO, "hold {run_id} has ended: {verdict}"),
     LoadBegan: ("load_began", logging.INFO, "load test {run_id} of {host} begins"),
     SearchBegan: ("search_began", logging.INFO, "search {run_id} for the highest rate of {host} begins"),
 }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from bulkstop.cli.again import rebuild_command
 from bulkstop.cli.files import check_written, use_store
 from bulkstop.cli.hold.options import HoldOptions, read_hold_options, with_hold_options
 from bulkstop.cli.log import log_to_stderr, say
@@ -22,7 +23,7 @@ from bulkstop.cli.stop.checks import Start, check_dry, check_expected, check_fil
 from bulkstop.cli.stop.command import LOST, STACK, MadeList, command_line, fix_deadline, show_plan
 from bulkstop.cli.stop.options import TYPES, StopOptions, name_by_time
 from bulkstop.cli.stop.running import NoListError, check_listed, explain_fault, list_doubts, settle_settings
-from bulkstop.cli.stop.summary import format_run, print_untold, write_way_on
+from bulkstop.cli.stop.summary import format_run, print_untold
 from bulkstop.cli.terminal import flush_err, is_watched, print_err, print_last
 from bulkstop.errors import OutputError, SettingsError
 from bulkstop.files.whole import beside, is_device
@@ -241,7 +242,7 @@ def carry_out(hold: HoldOptions, start: Start, sightings: Sightings, begin: _Beg
     journal.open(begin.whole, settings, [*command_line(sys.argv), *named], run_id)
     if not sightings.is_open:
         sightings.open(is_new=options.mode is not Mode.RESUME)
-    lost = f"{LOST}; to go on{write_way_on(options, ['--resume'])}" if journal.is_file else LOST
+    lost = f"{LOST}; to go on: {write_way_on(options)}" if journal.is_file else LOST
 
     async def execute() -> HoldSummary:
         stack = beside(journal.path, STACK) if journal.is_file else None
@@ -303,4 +304,11 @@ def print_end(summary: HoldSummary, journal: RunJournal, options: StopOptions) -
     print_err("\n".join(format_run(summary.stops, journal)))
     print_err(summary.verdict)
     if summary.exit_code and journal.mark:
-        print_err(f"To go on{write_way_on(options, ['--resume'])}")
+        print_err(f"To go on: {write_way_on(options)}")
+
+
+def write_way_on(options: StopOptions) -> str:
+    """Write the command that goes on; how many its first look finds nobody can expect."""
+    named = ["-o", options.target] if options.output is None else []
+    sure = [] if options.expect is None else ["--yes"]
+    return rebuild_command(drop={"overwrite", "resume", "expect"}, add=[*named, *sure, "--resume"])

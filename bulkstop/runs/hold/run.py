@@ -13,7 +13,7 @@ from bulkstop.engine.shutdown import Shutdown
 from bulkstop.engine.steering.early_end import EarlyEnd
 from bulkstop.engine.tasks import TICK_S, Sleepers
 from bulkstop.errors import BulkstopError, CredentialsError, GuardError, RefusedError
-from bulkstop.events import Observe, Sighted
+from bulkstop.events import HoldEnded, Observe, Sighted
 from bulkstop.model import ListedCampaign, Outcome, Result, Row, unsent_result
 from bulkstop.report.hold import HoldSummary
 from bulkstop.report.lists.discovery import Discovery
@@ -23,6 +23,7 @@ from bulkstop.report.stop.stats import Stats
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs.engine import Engine
 from bulkstop.runs.hold.sightings import Sighting, Sightings
+from bulkstop.runs.host import every
 from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.runs.stop.run import Prepared, Run
 from bulkstop.runs.wiring import find_end
@@ -32,6 +33,9 @@ from bulkstop.text import format_count, format_duration, printable
 
 WHOLE_EVERY_S = 10.0
 """For each call that it took, so long the whole list is not read again: a tenth of the usual quota."""
+LATE_S = 300.0
+"""How long after its end stops may take: a service that is down could hold them up for ever."""
+LOOK_AT_END_S = 5.0
 CUT_OFF = "the hold was ended by force before this row had a line; what still ran was seen again"
 NAMED = 3
 """Campaigns of a sighting that are named when it is told; the others are counted."""
@@ -245,13 +249,20 @@ class Hold:
         if self._ending.is_drained:
             self._run.drain()
         try:
-            self._take_in(await self._run.execute(progress=self._make_progress()), sighting)
+            with every(self._drain_late, LOOK_AT_END_S):
+                self._take_in(await self._run.execute(progress=self._make_progress()), sighting)
         except CredentialsError as fault:
             self._say(f"sighting {sighting.number}: {fault}; nothing is stopped until there are credentials again")
         finally:
             self._run = None
             self._report_unsent(left.values())
         self._tell_sighting(sighting, plan, self.stats.done - before)
+
+    def _drain_late(self) -> float:
+        """End the stops that take too long after the end of the hold."""
+        if self._watch.left_s() < -LATE_S and self._run is not None:
+            self._run.drain()
+        return LOOK_AT_END_S
 
     def _take_in(self, ended: StopSummary, sighting: Sighting) -> None:
         """Count the calls of a sighting, and end the hold if a guard or the time to finish by has ended that.
@@ -320,7 +331,7 @@ class Hold:
         )
         running = None if last is None else [row for row in last.rows if not self._sightings.is_protected(*row)]
         alone = () if last is None else tuple(item.campaign_id for item in self._sightings.choose(last).left_alone)
-        return HoldSummary(
+        summary = HoldSummary(
             self._journal.end(stops),
             self._looks,
             self._acted,
@@ -329,3 +340,6 @@ class Hold:
             unread=None if last is None or last.fault is None else printable(str(last.fault)),
             early=self._early,
         )
+        many = None if summary.running is None else len(summary.running)
+        self._observe(HoldEnded(self.id, self._looks, self._acted, many, summary.verdict, summary.exit_code))
+        return summary

@@ -24,7 +24,7 @@ from bulkstop.report.lists.discovery import Discovery
 from bulkstop.report.stop.ledger import Mode
 from bulkstop.runs import wiring
 from bulkstop.runs.engine import Engine
-from bulkstop.runs.hold.run import Hold, Watch
+from bulkstop.runs.hold.run import LATE_S, Hold, Watch
 from bulkstop.runs.hold.sightings import Sightings
 from bulkstop.runs.lists import running
 from bulkstop.runs.lists.discover import make_filter
@@ -53,6 +53,7 @@ class World:
     quota: tuple[int, float] = (60, 60.0)
     down: tuple[float, float] = (0.0, 0.0)
     refuses: frozenset[str] = frozenset()
+    breaks: frozenset[str] = frozenset()
     on_stop: Callable[[str], object] = lambda campaign_id: None
     calls: list[float] = field(default_factory=list)
     stops: list[tuple[float, str]] = field(default_factory=list)
@@ -93,6 +94,8 @@ class World:
     def _stop(self, campaign_id: str, now: float) -> Response:
         self.stops.append((now, campaign_id))
         self.on_stop(campaign_id)
+        if campaign_id in self.breaks:
+            return Response(500, b"broken", 1.0)
         if campaign_id in self.refuses:
             return Response(400, b'{"message":"no"}', 1.0)
         if (since := self.running.pop(campaign_id, None)) is not None:
@@ -267,6 +270,17 @@ def test_a_stop_that_fails(virtual: Virtual, tmp_path: Path) -> None:
     assert outcomes["cd-2", "stopped"] == 1
     assert sum("looking again all the same" in said for said in scene.said) < outcomes["cd-1", "rejected"]
     assert (summary.exit_code, summary.running, summary.left_alone) == (1, ("cd-1",), ())
+
+
+def test_a_service_that_is_down_in_the_end(virtual: Virtual, tmp_path: Path) -> None:
+    """Stops that a service which is down holds up do not keep a hold from its end."""
+    ids = [f"cd-{number:x}" for number in range(60)]
+    starts = [(0.0, "cd-f0"), *((3500.0, each) for each in ids)]
+    scene = Scene(World(starts, breaks=frozenset(ids)), tmp_path, options={"attempts": 100})
+    summary = virtual(hold(scene))
+    assert scene.world.calls[-1] < 3600 + LATE_S + 60
+    assert (summary.exit_code, len(summary.running or ())) == (1, 60)
+    assert sorted(line["line"] for line in scene.lines) == list(range(1, len(scene.rows) + 1))
 
 
 def test_what_is_protected(virtual: Virtual, tmp_path: Path) -> None:
