@@ -84,11 +84,14 @@ def test_killed_once(service: Simulated, tmp_path: Path) -> None:
     """Killed in the midst of a sighting it goes on with a new one; the rows without a line are closed as unknown."""
     args = ("--host", service.url, *WHERE, *MINE, "--yes", "--concurrency", "1")
     process = started("hold", *args, "--quota", "8/60s", cwd=tmp_path)  # most of the first sighting waits
-    while not service.ids():
+    while not service.ids() or not (tmp_path / "mine.jsonl").stat().st_size:  # a check makes it, too, for a moment
         assert process.poll() is None, ended(process).err
     process.kill()
     ended(process)
     sent = service.ids()
+    told = bulkstop("report", "mine.jsonl", cwd=tmp_path).out
+    assert f"bulkstop hold --host {service.url}" in told
+    assert "--quota 8/60s --resume" in told
     run = bulkstop("hold", *args, "--quota", "none", "--for", "100ms", "--resume", cwd=tmp_path)
     assert run.code in (0, 1), run.err
     check_lines(tmp_path)
