@@ -8,6 +8,7 @@
     ├── QuotaError                calls cannot be counted
     ├── ListError                 a list of the service cannot be read to its end
     ├── GuardError                a guard ended the run
+    │   └── RefusedError          all calls for an account's stream and type were refused
     └── NotDoneError              a run has ended, and not all of it is done; only `check()` raises it
 
 A campaign that could not be stopped is none of these: it is a Result. What nobody foresaw is told by `unforeseen`.
@@ -64,6 +65,10 @@ class NotDoneError(BulkstopError):
 
 class GuardError(BulkstopError):
     """A guard ended the run; the message names the setting, what was counted and the first failure."""
+
+
+class RefusedError(GuardError):
+    """All calls for an account's stream and type were refused; the message says which, and what may be wrong."""
 
 
 def unforeseen(error: BaseException) -> str:

@@ -168,6 +168,26 @@ class LoopStalled(NamedTuple):
     """The file that says where it stands, if there is one."""
 
 
+class Sighted(NamedTuple):
+    """A sighting of a hold has been acted on: campaigns that ran, and how many of them are at rest now."""
+
+    run_id: str
+    sighting: int
+    rows: int
+    done: int
+
+
+class HoldEnded(NamedTuple):
+    """A hold has ended; `running` counts what runs then, and is None where nobody knows."""
+
+    run_id: str
+    looks: int
+    sightings: int
+    running: int | None
+    verdict: str
+    exit_code: int
+
+
 class LoadBegan(NamedTuple):
     """A load test begins."""
 
@@ -205,6 +225,8 @@ Event = (
     | Warned
     | Progressed
     | LoopStalled
+    | Sighted
+    | HoldEnded
     | LoadBegan
     | SearchBegan
 )

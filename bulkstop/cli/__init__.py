@@ -30,6 +30,7 @@ COMMANDS = {
     "stop": "Stop every campaign of a list; one result line each.",
     "check": "See what a profile reaches and what would be read; nothing is stopped.",
     "discover": "Write the campaigns that are running now, as a list for `stop`.",
+    "hold": "Keep stopping what runs, and runs again, until a time.",
     "verify": "Read back what was to be stopped; list what still runs.",
     "load": "Load-test the API: requests on a schedule, honest latencies.",
     "report": "Sum result files up, and check that they are as they were written.",
@@ -40,7 +41,7 @@ COMMANDS = {
 SYNONYMS = dict.fromkeys(("list", "ls", "running"), "discover") | dict.fromkeys(("doctor", "ping", "test"), "check")
 """What other tools call a command that looks like none of ours."""
 
-MODULES = {"load": "load.command", "stop": "stop.command"}
+MODULES = {"hold": "hold.command", "load": "load.command", "stop": "stop.command"}
 """Where a command is that is not a module of its own name."""
 
 WIDEST = 1_000

@@ -43,6 +43,7 @@ HEADINGS = {
         *("second_stop", "unknown", "campaigns", "churn", "seed"),
         *("contacts_per_minute", "contacts_after_stop_s"),
     ),
+    "Time": ("every_s", "for_s", "until"),
     "Load": (
         *("rate", "ramp", "steps", "step_s", "spike", "closed", "length_s", "count", "max_in_flight", "processes"),
         *("max_late_s", "require", "find_limit", "max_rate", "write_quota"),
@@ -51,7 +52,7 @@ HEADINGS = {
         *("throttle_status", "retry_after_s", "rate_limit_headers", "latency_ms", "latency_sigma"),
         *("failure_rate", "fail_first_rate", "failure_status"),
     ),
-    "Safety": ("dry_run", "yes", "expect", "reads_back", "allowed"),
+    "Safety": ("dry_run", "yes", "expect", "again", "reads_back", "allowed"),
     "Connection": ("port",),
     "Credentials": ("require_jti", "analytics"),
     "Logging": ("quiet", "log_level", "log_json", "log"),

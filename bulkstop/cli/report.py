@@ -326,6 +326,11 @@ def _format_run(run: RunSection) -> str:
 
 def write_way_on(run: RunSection, outcomes: Mapping[Outcome, int]) -> str:
     """Write the command that goes on with a result file, as its last run was typed; empty where nothing says it."""
+    if (words := find_words(run, "hold")) is not None:
+        from bulkstop.cli.hold.command import command as hold  # seldom wanted
+
+        drop = {"overwrite", "resume", "expect"}
+        return go_to_folder(run) + rebuild_recorded(words, hold, drop=drop, add=["--resume"])
     words = find_words(run)
     if words is None:
         return ""
@@ -352,10 +357,10 @@ def find_deadline(run: RunSection) -> CarriedDeadline:
     return CarriedDeadline(OF_DEADLINE)
 
 
-def find_words(run: RunSection | None) -> Sequence[str] | None:
-    """Return the words with which a run was typed; None where that is not known."""
+def find_words(run: RunSection | None, command: str = "stop") -> Sequence[str] | None:
+    """Return the words with which a run of a command was typed; None where that is not known."""
     words = run.facts.get("command") if run else None
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words) or words[1:2] != ["stop"]:
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words) or words[1:2] != [command]:
         return None
     return words
 

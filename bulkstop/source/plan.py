@@ -43,6 +43,7 @@ class Plan:
     earlier run, `find_unusable` the one that could not be used and stood in its place then, and `recorded` is what the
     inputs were; what `protection` names is held back, however often it is listed:
     `protected` counts such campaigns each once, whether their rows have ended or not.
+    A campaign that is listed again is a duplicate, unless the list `repeats` campaigns on purpose.
     Of temporary files the rows may take `most` bytes. `understood` is how the inputs were read, complete once they are.
     Raises the InputError of an input that cannot be read, or that is not what it was.
 
@@ -61,6 +62,7 @@ class Plan:
         protection: Protection | None = None,
         most: int | None = None,
         understood: Sequence[Understood] = (),
+        repeats: bool = False,
     ) -> None:
         self.rows = 0
         self.understood = understood
@@ -77,6 +79,7 @@ class Plan:
         self.digests: dict[str, Digest] = {}
         self._settled = settled
         self._find_unusable = find_unusable
+        self._repeats = repeats
         self._most = MOST_BYTES if most is None else most
         self._digests = Digests(recorded)
         self._campaigns = Spool()
@@ -180,7 +183,7 @@ class Plan:
                 self.protected += protected.first(hash(_identity(row)), self.rows) is None
                 self._hold(unsent_result(row, Outcome.PROTECTED, rule), outcome)
                 continue
-            if first := self._seen_before(seen, row):
+            if not self._repeats and (first := self._seen_before(seen, row)):
                 why = f"the same campaign stands at {first.source} line {first.line}"
                 self._hold(unsent_result(row, Outcome.DUPLICATE, why), outcome and Outcome.DUPLICATE)
                 continue

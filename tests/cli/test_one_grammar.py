@@ -20,7 +20,7 @@ TIMES = {"100ms": 0.1, "30": 30.0, "45s": 45.0, "5m": 300.0, "5min": 300.0, "2h"
 LIMITS = {"30/min": (30, 60.0), "30/m": (30, 60.0), "60/60s": (60, 60.0), "5/100ms": (5, 0.1), "9/2h": (9, 7200.0)}
 FINISH_BY = "finish_by"
 """It is a time of the day; one from now on is written as any other, behind a plus."""
-NO_TIME = {FINISH_BY}
+NO_TIME = {FINISH_BY, "until"}
 
 
 def params() -> Iterator[tuple[str, click.Option]]:

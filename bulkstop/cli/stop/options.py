@@ -142,7 +142,7 @@ def is_nameless(path: str) -> bool:
     return path == "-" or path.startswith(("/dev/", "/proc/self/fd/"))
 
 
-def _list_filter(reader: str, metavar: str) -> ParsedText:
+def list_filter(reader: str, metavar: str) -> ParsedText:
     """Return how a filter of the service's list is read; most runs have none, and do not import what reads it."""
 
     def read(text: str) -> Any:
@@ -153,13 +153,13 @@ def _list_filter(reader: str, metavar: str) -> ParsedText:
     return ParsedText(read, metavar)
 
 
-def _parse_types(text: str) -> CampaignType | tuple[CampaignType, ...]:
+def parse_types(text: str) -> CampaignType | tuple[CampaignType, ...]:
     """Read a type, or several with commas between them."""
     kinds = tuple(dict.fromkeys(parse_campaign_type(part.strip()) for part in text.split(",")))
     return kinds if len(kinds) > 1 else kinds[0]
 
 
-def _keep_types(
+def keep_types(
     ctx: click.Context, _: click.Parameter, kinds: CampaignType | tuple[CampaignType, ...] | None
 ) -> CampaignType | None:
     """Keep the types to be listed; rows that name none can be of one type alone."""
@@ -178,14 +178,14 @@ with_stop_options = with_options(
     click.option(
         "--status",
         "wanted",
-        type=_list_filter("parse_statuses", "STATUS,..."),
+        type=list_filter("parse_statuses", "STATUS,..."),
         metavar="STATUS,...",
         help="With --running: campaigns in one of these states; running is Active, Preparing and any that nobody "
         "documented, all is any.  [default: running]",
     ),
     click.option(
         "--priority",
-        type=_list_filter("parse_priorities", "1..5,..."),
+        type=list_filter("parse_priorities", "1..5,..."),
         metavar="1..5,...",
         help="... of these priorities.",
     ),
@@ -241,10 +241,10 @@ with_stop_options = with_options(
     click.option(
         "--type",
         "type",
-        type=ParsedText(_parse_types, OPTION_SPECS["type"].metavar),
+        type=ParsedText(parse_types, OPTION_SPECS["type"].metavar),
         metavar=OPTION_SPECS["type"].metavar,
         envvar=variable_of("type"),
-        callback=_keep_types,
+        callback=keep_types,
         help=f"{OPTION_SPECS['type'].help.removesuffix('.')}; with --running what is listed, by default both.",
     ),
 )

@@ -112,6 +112,15 @@ def _find(options: StopOptions, settings: Settings) -> tuple[Discovery, Accounts
 
 def _check_found(discovery: Discovery) -> None:
     """Raise what keeps a run from having a list: a signal, a service that gives none, nothing that fits."""
+    check_listed(discovery)
+    if discovery.rows:
+        return
+    unread = "".join(f"; not looked at: {each}" for each in discovery.unread)
+    raise NoListError(f"nothing runs that fits; {describe_rest(discovery)}{unread}; nothing was sent", 2)
+
+
+def check_listed(discovery: Discovery) -> None:
+    """Raise NoListError where a signal ended the look at the list, or nothing was found as it could not be read."""
     if discovery.signum is not None:
         name = signal.Signals(discovery.signum).name
         raise NoListError(f"ended by {name} while the list was read; nothing was sent", 128 + discovery.signum)
@@ -123,8 +132,6 @@ def _check_found(discovery: Discovery) -> None:
     if discovery.fault is not None:
         why = printable(str(discovery.fault))
         raise NoListError(f"the list could not be read to its end; {why}; nothing was found or sent", 3)
-    unread = "".join(f"; not looked at: {each}" for each in discovery.unread)
-    raise NoListError(f"nothing runs that fits; {describe_rest(discovery)}{unread}; nothing was sent", 2)
 
 
 def list_doubts(discovery: Discovery) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Generic
 from bulkstop.engine.guards.admission import Admission
 from bulkstop.engine.guards.breaker import UNANSWERED, Breaker
 from bulkstop.engine.guards.scopes import L, ScopeBreaker, Unwatched
-from bulkstop.errors import GuardError
+from bulkstop.errors import GuardError, RefusedError
 from bulkstop.model import Attempt, RetryHint
 
 SHOWN_SCOPES = 3
@@ -70,4 +70,4 @@ class Guards(Generic[L]):
         """What is wrong with the groups that were closed, of a run that came to its end but for those."""
         faults = self._scopes.faults()
         more = [f"and {len(faults) - SHOWN_SCOPES:,} more groups"] if len(faults) > SHOWN_SCOPES else []
-        return GuardError("; ".join(faults[:SHOWN_SCOPES] + more)) if faults else None
+        return RefusedError("; ".join(faults[:SHOWN_SCOPES] + more)) if faults else None

@@ -168,12 +168,13 @@ def to_csv(rows: Iterable[tuple[Scope, ListedCampaign]]) -> bytes:
 
 def to_jsonl(rows: Iterable[tuple[Scope, ListedCampaign]]) -> bytes:
     """Write the list as JSON lines, all values as they are; what does not print is escaped."""
-    keyed = (
-        dict(zip(COLUMNS, [*_list_ids(*row), *_list_others(row[1])], strict=True))
-        | ({PROFILE: row[0].profile} if row[0].profile else {})
-        for row in rows
-    )
-    return b"".join(map(to_json_line, keyed))
+    return b"".join(to_json_line(list_values(scope, item)) for scope, item in rows)
+
+
+def list_values(scope: Scope, item: ListedCampaign) -> dict[str, object]:
+    """Return what the list has of a campaign, by column; the profile only where one reaches it."""
+    profile = {PROFILE: scope.profile} if scope.profile else {}
+    return dict(zip(COLUMNS, [*_list_ids(scope, item), *_list_others(item)], strict=True)) | profile
 
 
 def _list_ids(scope: Scope, item: ListedCampaign) -> list[str]:

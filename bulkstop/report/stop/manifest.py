@@ -1,6 +1,7 @@
 """The manifest beside a result file: each run's who, when, with what and how it ended, and what it vouches for."""
 
 import json
+import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -126,6 +127,7 @@ class Manifest:
         self.data = b""
         self.others: str | None = None
         self._more = dict(more or {})
+        self._lock = threading.Lock()
 
     @classmethod
     def read(cls, path: str) -> "Manifest | None":
@@ -166,19 +168,27 @@ class Manifest:
 
     def begin(self, section: RunSection) -> None:
         """Add the section of a run that begins."""
-        self.sections += (section,)
-        self._save()
+        with self._lock:
+            self.sections += (section,)
+            self._save()
+
+    def extend(self, facts: dict[str, Any]) -> None:
+        """Note what this run has planned by now; it is another thread than this one that vouches."""
+        with self._lock:
+            self._note(facts)
+            self._save()
 
     def vouch(self, mark: Mark) -> None:
         """Note what this run has written so far."""
-        self._note({"ledger": mark._asdict()})
-        with suppress(OutputError):  # the result file is what counts; `end` tries once more and says so
+        with self._lock, suppress(OutputError):  # the result file is what counts; `end` tries again and says so
+            self._note({"ledger": mark._asdict()})
             self._save()
 
     def end(self, **how: Any) -> None:
         """Note how this run ended."""
-        self._note(how)
-        self._save()
+        with self._lock:
+            self._note(how)
+            self._save()
 
     def _note(self, facts: dict[str, Any]) -> None:
         self.sections = (*self.sections[:-1], self.last.with_facts(facts))

@@ -156,15 +156,25 @@ class ResumeIndex:
         What ended in one of the outcomes in `retry` is to be sent once more.
         Raises InputError when the line of the input names something else than it did.
         """
-        standing = self.state_of(row)
-        self._are_keyed |= not row.line
-        if standing is None:
-            self.met += self._stood(row)
-            return None
-        self.met += bool(row.line)
-        if not standing.is_final or standing.outcome in retry:
+        standing = self._meet(row)
+        if standing is None or not standing.is_final or standing.outcome in retry:
             return None
         return standing.outcome
+
+    def written(self, row: Row) -> Outcome | None:
+        """Return the outcome of a row that has a line, whether that is its end or not.
+
+        Raises InputError when the line of the input names something else than it did.
+        """
+        standing = self._meet(row)
+        return None if standing is None else standing.outcome
+
+    def _meet(self, row: Row) -> RowState | None:
+        """Return how a row of an input stands, and note that the input has it."""
+        standing = self.state_of(row)
+        self._are_keyed |= not row.line
+        self.met += self._stood(row) if standing is None else bool(row.line)
+        return standing
 
     def check_all_met(self) -> None:
         """Raise InputError when the inputs have lost rows that have a line here; of campaigns with keys some may go."""

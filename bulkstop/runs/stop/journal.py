@@ -6,7 +6,7 @@ import platform
 import socket
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
 from bulkstop.files.whole import is_device
-from bulkstop.model import FAILED, WORTH_A_RETRY, Campaign, Outcome, Result, utc_text
+from bulkstop.model import FAILED, WORTH_A_RETRY, Campaign, Outcome, Result, Row, utc_text
 from bulkstop.naming import name_setting
 from bulkstop.outbox import Outbox
 from bulkstop.redact import HIDDEN
@@ -109,6 +109,50 @@ class RunJournal:
         """
         if self.past is None:
             return make_plan(inputs, settings, fmt=fmt, profiles=profiles)
+        settled = partial(self.past.settled, retry=self._retry)
+        plan = self._plan_again(self.past, inputs, settings, fmt, settled, profiles=profiles)
+        try:
+            self._check_left(plan)
+        except BaseException:
+            plan.close()
+            raise
+        return plan
+
+    def plan_unwritten(
+        self,
+        inputs: Sequence[str],
+        settings: Settings,
+        note: Callable[[Row, Outcome | None], object],
+        *,
+        profiles: Profiles | None = None,
+    ) -> Plan:
+        """Plan the rows that have no line yet of a list that may name a campaign again and again.
+
+        Each row is noted with the outcome that its latest line has. Raises what `plan` does, but for a finished run.
+        """
+        past = self.past
+
+        def settled(row: Row) -> Outcome | None:
+            outcome = None if past is None else past.written(row)
+            note(row, outcome)
+            return outcome
+
+        if past is None:
+            return make_plan(inputs, settings, settled=settled, repeats=True, profiles=profiles)
+        return self._plan_again(past, inputs, settings, None, settled, repeats=True, profiles=profiles)
+
+    def _plan_again(
+        self,
+        past: ResumeIndex,
+        inputs: Sequence[str] | Iterable[Campaign],
+        settings: Settings,
+        fmt: str | None,
+        settled: Callable[[Row], Outcome | None],
+        *,
+        repeats: bool = False,
+        profiles: Profiles | None = None,
+    ) -> Plan:
+        """Plan what is left of inputs that are what they were, of a run at the same host."""
         host = self._manifest.last.settings.get("host", settings.host) if self._manifest else settings.host
         if host != settings.host:
             other = f"give that, or another {name_setting('output')}"
@@ -118,16 +162,16 @@ class RunJournal:
                 inputs,
                 settings,
                 fmt=fmt,
-                settled=partial(self.past.settled, retry=self._retry),
-                find_unusable=self.past.find_unusable,
+                settled=settled,
+                find_unusable=past.find_unusable,
                 recorded=self._read_digests(),
                 profiles=profiles,
+                repeats=repeats,
             )
         except InputError as error:
             raise InputError(f"{error}{self._other_defaults(settings)}") from None
         try:
-            self.past.check_all_met()
-            self._check_left(plan)
+            past.check_all_met()
         except BaseException:
             plan.close()
             raise
@@ -163,6 +207,19 @@ class RunJournal:
         if self._ledger.is_file:
             check_writable(manifest_path(self.path))
         self._ledger.start_thread()
+
+    def extend(self, plan: Plan) -> None:
+        """Note that so many rows are planned beside those before: what has more lines than rows proves nothing.
+
+        Raises OutputError when that cannot be written.
+        """
+        was, more = self._section["plan"], _count_rows(plan)
+        not_sent = Counter(was["not_sent"]) + Counter(more["not_sent"])
+        sums = {name: was[name] + more[name] for name in ("rows", "to_send")}
+        self._section["plan"] = was | sums | {"not_sent": dict(not_sent)}
+        self._section["inputs"] = self._section["inputs"] or _list_inputs(plan)
+        if self._manifest is not None and self._ledger is not None and self._ledger.is_begun:
+            self._manifest.extend({name: self._section[name] for name in ("plan", "inputs")})
 
     def check_open(self) -> None:
         """Raise what `open` would, and leave everything as it is; a device or a pipe is not opened for that."""
@@ -379,13 +436,21 @@ def _section(plan: Plan, settings: Settings, command: Sequence[str], run_id: str
         "python": platform.python_version(),
         "began_at": utc_text(time.time()),
         "settings": _show_settings(settings),
-        "inputs": {source: asdict(digest) for source, digest in plan.digests.items()},
-        "plan": {
-            "rows": plan.rows,
-            "to_send": plan.to_send,
-            "not_sent": {outcome.value: count for outcome, count in plan.held.items()},
-            "ended_before": {outcome.value: count for outcome, count in plan.settled.items()},
-        },
+        "inputs": _list_inputs(plan),
+        "plan": _count_rows(plan),
+    }
+
+
+def _list_inputs(plan: Plan) -> dict[str, Any]:
+    return {source: asdict(digest) for source, digest in plan.digests.items()}
+
+
+def _count_rows(plan: Plan) -> dict[str, Any]:
+    return {
+        "rows": plan.rows,
+        "to_send": plan.to_send,
+        "not_sent": {outcome.value: count for outcome, count in plan.held.items()},
+        "ended_before": {outcome.value: count for outcome, count in plan.settled.items()},
     }
 
 

@@ -53,11 +53,13 @@ def make_plan(
     find_unusable: Callable[[Row], Result | None] = lambda row: None,
     recorded: Mapping[str, Digest] | None = None,
     profiles: Profiles | None = None,
+    repeats: bool = False,
 ) -> Plan:
     """Read every row of the inputs (paths, `-`, or campaigns made by hand) and plan the run; nothing is sent.
 
-    `settled`, `find_unusable` and `recorded` are what an earlier run knows, as `Plan` takes them; `profiles` are those
-    that rows may name. Raises InputError for an input that cannot be read to its end, or is not what it was.
+    `settled`, `find_unusable` and `recorded` are what an earlier run knows, as `Plan` takes them, and `repeats` is what
+    it takes; `profiles` are those that rows may name. Raises InputError for an input that cannot be read to its end, or
+    is not what it was.
     """
     understood: list[Understood] = []
     return Plan(
@@ -69,6 +71,7 @@ def make_plan(
         recorded=recorded,
         protection=read_protection(settings.protect),
         most=settings.max_input_size,
+        repeats=repeats,
     )
 
 

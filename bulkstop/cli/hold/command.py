@@ -1,0 +1,314 @@
+"""`bulkstop hold`: list, plan, confirm, stop; then look again, and again."""
+
+import asyncio
+import json
+import os
+import sys
+import uuid
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from bulkstop.cli.again import rebuild_command
+from bulkstop.cli.files import check_written, use_store
+from bulkstop.cli.hold.options import HoldOptions, read_hold_options, with_hold_options
+from bulkstop.cli.log import log_to_stderr, say
+from bulkstop.cli.options import GroupedCommand, read_origin, read_settings
+from bulkstop.cli.stop.checks import Start, check_dry, check_expected, check_files, check_plan, check_start
+from bulkstop.cli.stop.command import LOST, STACK, MadeList, command_line, fix_deadline, show_plan
+from bulkstop.cli.stop.options import TYPES, StopOptions, name_by_time
+from bulkstop.cli.stop.running import NoListError, check_listed, explain_fault, list_doubts, settle_settings
+from bulkstop.cli.stop.summary import format_run, print_untold
+from bulkstop.cli.terminal import flush_err, is_watched, print_err, print_last
+from bulkstop.errors import OutputError, SettingsError
+from bulkstop.files.whole import beside, is_device
+from bulkstop.model import SIGNALS, CampaignType, Scope
+from bulkstop.report.hold import HoldSummary
+from bulkstop.report.lists.discovery import Discovery
+from bulkstop.report.log import log_event
+from bulkstop.report.stop.ledger import Mode
+from bulkstop.report.stop.plan import PlanFacts, plan_to_json
+from bulkstop.report.stop.progress import Lines, LoggedProgress, Progress
+from bulkstop.runs import host
+from bulkstop.runs.hold.sightings import Sighting, Sightings
+from bulkstop.runs.lists.discover import RUNNING, choose_types, list_scopes, make_filter
+from bulkstop.runs.lists.listing import ListFilter
+from bulkstop.runs.stop.journal import RunJournal
+from bulkstop.runs.wiring import Accounts, check_time, import_transport, list_secrets
+from bulkstop.settings import Settings
+from bulkstop.source.plan import Plan
+from bulkstop.source.protect import read_protection
+from bulkstop.text import format_count, format_duration
+
+if TYPE_CHECKING:
+    from bulkstop.runs.engine import Engine
+
+LIST = ".list.jsonl"
+"""How the name of the list ends, after that of the result file."""
+EXAMPLE = """\b
+Example:
+  bulkstop hold --until 08:00 --profile prod --max-campaigns 200 --yes
+
+\b
+It lists what runs, shows that as a plan and stops it; then it looks again every --every, and stops what
+is new, was rescheduled or has come back. Each time that something is stopped is a sighting: a row of the
+list beside the result file, with a line of its own, whose `row` has the number of the `sighting`.
+In the end it looks once more; the exit code tells of that. Where no end is given, Ctrl-C is the end.
+
+\b
+Exit codes:
+  0    nothing runs in the end that fits
+  1    something does, or it could not be looked at; also what came back too often
+  2    usage or settings are wrong; nothing was sent
+  3    a guard ended it (--max-campaigns, failures, outage), it could not go on, or not begin as no list can be read
+  4    ended at --finish-by before all were sent; --resume goes on
+  130  ended by Ctrl-C before its end; 143 by SIGTERM, 129 by a closed terminal; --resume goes on
+"""
+
+
+class _Begin(NamedTuple):
+    """What a hold begins with: what was found, and what of its list has no line yet."""
+
+    whole: Plan
+    found: Discovery
+    accounts: Accounts | None
+
+
+@click.command("hold", cls=GroupedCommand, epilog=EXAMPLE)
+@with_hold_options
+@click.pass_context
+def command(ctx: click.Context, /, **_: object) -> int:
+    """Keep stopping what runs, and runs again, until a time.
+
+    It needs no list: it looks itself at what the account and stream has, every minute. A stop cannot be undone.
+    """
+    settings = read_settings(ctx)
+    secrets = list_secrets(settings)
+    ctx.with_resource(log_to_stderr(ctx.params["log_level"], as_json=ctx.params["log_json"], secrets=secrets))
+    hold, options = read_hold_options(ctx.params, settings)
+    try:
+        return _hold(ctx, hold, options, settle_settings(ctx, settings))
+    except NoListError as why:
+        print_err(str(why))
+        return why.exit_code
+
+
+def _hold(ctx: click.Context, hold: HoldOptions, options: StopOptions, settings: Settings) -> int:
+    check_files(options, settings, ctx.params["config"])
+    path = name_list(options)
+    check_written([("-o", path)], settings, ctx.params["config"])
+    with ExitStack() as opened:
+        journal = opened.enter_context(RunJournal(options.target, mode=options.mode, trust=options.trust_results))
+        check_list(path, options, journal)
+        check_time(settings)
+        protection = read_protection(settings.protect)
+        sightings = opened.enter_context(Sightings(path, again=hold.again, any_id=settings.any_id))
+        whole = opened.enter_context(plan_unwritten(path, options, settings, journal, sightings))
+        if journal.past is None:
+            journal.check_open()
+        found, accounts = find_first(options, settings)
+        sighting = sightings.choose(found)
+        plan = opened.enter_context(Plan(sighting.rows, order=settings.order, protection=protection))
+        unlisted = explain_fault(found) if found.fault else None
+        listed = MadeList((path,), (path, found), accounts, list_doubts(found), found.unread, unlisted)
+        facts = show_plan(plan, settings, options, read_origin(ctx), listed)
+        settings = fix_deadline(settings, facts)
+        check_first(plan, sightings, sighting, settings, options)
+        start = Start(plan, settings, options, journal)
+        if not options.quiet:
+            print_err(describe_hold(hold, settings))
+        if options.dry_run:
+            return end_dry(start, facts, unlisted)
+        check_start(start)
+        if options.asks:
+            confirm(plan.to_send, settings)
+        summary = carry_out(hold, start, sightings, _Begin(whole, found, accounts))
+        print_end(summary, journal, options)
+    return summary.exit_code
+
+
+def end_dry(start: Start, facts: PlanFacts, unlisted: str | None) -> int:
+    """Say what would keep it from starting, to a machine the plan as well; return the exit code."""
+    code = check_dry(start, facts) or (1 if unlisted else 0)
+    return print_last(json.dumps(plan_to_json(facts)), code) if start.options.as_json else code
+
+
+def name_list(options: StopOptions) -> str:
+    """Name the list after the result file; what keeps no results has no name, so the time is its name."""
+    if options.target == "-" or is_device(options.target):
+        return f"{name_by_time('hold')}{LIST}"
+    return beside(options.target, LIST)
+
+
+def check_list(path: str, options: StopOptions, journal: RunJournal) -> None:
+    """Refuse a list that is there though nothing is gone on with, and one that is gone: raises OutputError."""
+    is_there = os.path.lexists(path)
+    if is_there and options.mode is Mode.NEW:
+        raise OutputError(
+            f"{path}: exists already; give --resume to go on with it, --overwrite, or -o with another file"
+        )
+    if journal.past is not None and journal.past.rows and not is_there:
+        raise OutputError(f"{path}: is not there, the list of {options.target}; give -o with another file")
+
+
+def plan_unwritten(
+    path: str, options: StopOptions, settings: Settings, journal: RunJournal, sightings: Sightings
+) -> Plan:
+    """Plan what of the list has no line yet; nothing, unless it is gone on with."""
+    if options.mode is not Mode.RESUME or not os.path.lexists(path):
+        return Plan(())
+    sightings.open(is_new=False)
+    if not Path(path).stat().st_size:
+        return Plan(())
+    return journal.plan_unwritten([path], settings, sightings.note)
+
+
+def find_first(options: StopOptions, settings: Settings) -> tuple[Discovery, Accounts | None]:
+    """List what runs now. Raises NoListError where a signal ended that, or nothing could be read."""
+    from bulkstop.cli.discover import note_odd_statuses, print_rest
+    from bulkstop.engine.caller import ignore_rest
+    from bulkstop.runs.lists.running import find_running
+
+    note_odd_statuses(options.wanted or (RUNNING,))
+    found, accounts = find_running(
+        use_store(settings),
+        filter_of(options),
+        types=types_of(settings),
+        name=options.name,
+        signals=SIGNALS,
+        rests=ignore_rest if options.quiet else print_rest,
+    )
+    check_listed(found)
+    return found, accounts
+
+
+def filter_of(options: StopOptions) -> ListFilter:
+    """Return which campaigns are looked for."""
+    return make_filter(options.wanted or (RUNNING,), options.priority or ())
+
+
+def types_of(settings: Settings) -> Sequence[CampaignType]:
+    """Return the types that are looked at."""
+    several: tuple[CampaignType, ...] = click.get_current_context().meta.get(TYPES, ())
+    return several or choose_types(settings)
+
+
+def check_first(plan: Plan, sightings: Sightings, sighting: Sighting, settings: Settings, options: StopOptions) -> None:
+    """Refuse a first sighting that is not what the caller expects; it may be empty. Raises SettingsError."""
+    check_plan(plan, settings, options) if plan.rows else check_expected(plan, options.expect)
+    many, most = sightings.count_campaigns(sighting), settings.max_campaigns
+    if most is not None and many > most:
+        raise SettingsError(
+            f" {most}: with those before there are {format_count(many, 'campaign')} to stop; nothing was sent",
+            setting="max_campaigns",
+        )
+
+
+def describe_hold(hold: HoldOptions, settings: Settings) -> str:
+    """Say how it goes on after the plan."""
+    return (
+        f"Hold: looks again every {format_duration(hold.every_s)}, {hold.describe_end(settings)}; "
+        f"stops at most {format_count(settings.max_campaigns or 0, 'campaign')}; "
+        f"leaves alone what came back {format_count(hold.again, 'time')}"
+    )
+
+
+def confirm(to_send: int, settings: Settings) -> None:
+    """Let a person type the number of campaigns; where none runs yet, that of those which may be stopped at most."""
+    if not is_watched():
+        raise SettingsError("nobody is here to confirm; give --expect N or --expect A..B (or --yes); nothing was sent")
+    most = settings.max_campaigns or 0
+    now = f"To stop {format_count(to_send, 'campaign')} now" if to_send else "To stop what comes"
+    print_err(f"A stop cannot be undone. {now}, {format_count(most, 'campaign')} at most, type that number:")
+    number = to_send or most
+    if sys.stdin.readline().strip() != str(number):
+        raise SettingsError(f"not confirmed: {number} was not typed; nothing was sent")
+
+
+def carry_out(hold: HoldOptions, start: Start, sightings: Sightings, begin: _Begin) -> HoldSummary:
+    """Stop what was found, then hold, with signals and progress."""
+    from bulkstop.engine.shutdown import Shutdown, handle_signals  # help and a dry run need not wait for these
+    from bulkstop.runs.engine import Engine
+    from bulkstop.runs.hold.run import Hold
+
+    _, settings, options, journal = start
+    run_id = str(uuid.uuid4())
+    named = ["-o", options.target] if options.output is None else []
+    journal.open(begin.whole, settings, [*command_line(sys.argv), *named], run_id)
+    if not sightings.is_open:
+        sightings.open(is_new=options.mode is not Mode.RESUME)
+    lost = f"{LOST}; to go on: {write_way_on(options)}" if journal.is_file else LOST
+
+    async def execute() -> HoldSummary:
+        stack = beside(journal.path, STACK) if journal.is_file else None
+        shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=lost, observe=log_event, stack=stack)
+        with handle_signals(shutdown, SIGNALS):
+            engine = Engine(use_store(settings))
+            if begin.accounts is not None:
+                engine.count_before(begin.accounts)
+            async with engine:
+                holding = Hold(
+                    engine,
+                    partial(look, engine, options, list_scopes(settings, types_of(settings))),
+                    sightings,
+                    journal,
+                    hold.make_watch(settings),
+                    protection=read_protection(settings.protect),
+                    shutdown=shutdown,
+                    say=say,
+                    tell=ignore_text if options.quiet else print_err,
+                    make_progress=partial(choose_progress, options),
+                    run_id=run_id,
+                )
+                summary = await holding.execute(begin.whole, begin.found)
+            print_untold(summary.stops, journal, options)
+            await flush_err(settings.grace_s)
+            return summary
+
+    import_transport(settings)
+    try:
+        return host.run(execute(), fast=False)
+    except asyncio.CancelledError:  # told to end before the first call
+        raise click.Abort from None
+
+
+async def look(engine: "Engine", options: StopOptions, scopes: Sequence[Scope], is_whole: bool) -> Discovery:
+    """List what runs now with what the engine has."""
+    from bulkstop.runs.lists.running import list_target
+
+    wanted = filter_of(options)
+    narrow = replace(wanted, is_narrow=wanted.running and not is_whole)
+    return await list_target(engine.parts, narrow, scopes, options.name)
+
+
+def ignore_text(text: str) -> None:
+    """Tell nobody."""
+
+
+def choose_progress(options: StopOptions) -> Progress | None:
+    """Choose lines, events for a machine, or nothing."""
+    if options.log_json:
+        return LoggedProgress(log_event)
+    return None if options.quiet else Lines(print_err)
+
+
+def print_end(summary: HoldSummary, journal: RunJournal, options: StopOptions) -> None:
+    """Say how it went, and in the last line whether anything runs; else also how to go on."""
+    if options.log_json or (options.quiet and not summary.exit_code):
+        return
+    print_err("\n".join(format_run(summary.stops, journal)))
+    print_err(summary.verdict)
+    if summary.exit_code and journal.mark:
+        print_err(f"To go on: {write_way_on(options)}")
+
+
+def write_way_on(options: StopOptions) -> str:
+    """Write the command that goes on; how many its first look finds nobody can expect."""
+    named = ["-o", options.target] if options.output is None else []
+    sure = [] if options.expect is None else ["--yes"]
+    return rebuild_command(drop={"overwrite", "resume", "expect"}, add=[*named, *sure, "--resume"])

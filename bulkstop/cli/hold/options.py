@@ -1,0 +1,190 @@
+"""The options of `bulkstop hold` beside the settings."""
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import click
+
+from bulkstop.cli.files import RESULTS
+from bulkstop.cli.log import with_log
+from bulkstop.cli.options import ParsedText, with_options, with_settings
+from bulkstop.cli.stop.options import StopOptions, keep_types, list_filter, name_by_time, parse_types
+from bulkstop.engine.limits.clock import elapsed_s
+from bulkstop.errors import SettingsError
+from bulkstop.files.whole import find_free_name
+from bulkstop.naming import name_setting
+from bulkstop.runs.hold.run import Watch
+from bulkstop.runs.lists.states import AT_REST
+from bulkstop.runs.options import parse_expected
+from bulkstop.settings import GROUPS, OPTION_SPECS, Settings
+from bulkstop.settings.finish_by import find_moment, parse_finish_by
+from bulkstop.settings.load import variable_of
+from bulkstop.settings.parse import parse_count, parse_seconds
+from bulkstop.settings.spec import TYPE
+from bulkstop.text.clock import format_clock
+
+EVERY_S = 60.0
+AGAIN = 3
+ANY_STATUS = "all"
+
+
+class HoldOptions(NamedTuple):
+    """What was given to `hold` alone."""
+
+    every_s: float
+    for_s: float | None
+    until: str | None
+    again: int
+
+    def make_watch(self, settings: Settings) -> Watch:
+        """Return how to look from now on; raises SettingsError for a time that has passed."""
+        most = settings.max_campaigns or 0
+        if self.for_s is not None:
+            began, for_s = elapsed_s(), self.for_s
+            return Watch(every_s=self.every_s, most=most, left_s=lambda: for_s - (elapsed_s() - began))
+        if self.until is not None:
+            at = self.find_end(settings).timestamp()
+            return Watch(every_s=self.every_s, most=most, left_s=lambda: at - time.time())
+        return Watch(every_s=self.every_s, most=most)
+
+    def find_end(self, settings: Settings) -> datetime:
+        """Return the moment of `--until`: a time of the day that has passed today is that of tomorrow."""
+        now, text = datetime.now(UTC), self.until or ""
+        for day in (now, now + timedelta(days=1)):
+            if (moment := find_moment(text, settings.tz, day)) > now:
+                return moment
+        raise SettingsError(f"--until {text}: has passed; nothing was sent")
+
+    def describe_end(self, settings: Settings) -> str:
+        """Say until when it looks."""
+        if self.for_s is not None:
+            return f"for {self.for_s / 3600:.3g} h" if self.for_s >= 3600 else f"for {self.for_s:g} s"
+        if self.until is None:
+            return "until Ctrl-C"
+        at = self.find_end(settings)
+        return f"until {format_clock(at.timestamp(), time.time(), at.tzinfo)}"
+
+
+def read_hold_options(params: Mapping[str, Any], settings: Settings) -> tuple[HoldOptions, StopOptions]:
+    """Return what was given to `hold` alone, and what `stop` would be given; raises SettingsError."""
+    hold = HoldOptions(params["every_s"], params["for_s"], params["until"], params["again"])
+    _check(hold, params, settings)
+    given: dict[str, Any] = {name: params.get(name) for name in StopOptions._fields}
+    options = StopOptions(**given | {"inputs": (), "retry": (), "running": True})
+    is_quiet = options.quiet or options.log_json or options.as_json
+    return hold, options._replace(quiet=is_quiet, target=options.output or _name_results(options))
+
+
+def _check(hold: HoldOptions, params: Mapping[str, Any], settings: Settings) -> None:
+    if params["as_json"] and not params["dry_run"]:
+        raise SettingsError("--json: is a form of the plan; give --dry-run with it")
+    if hold.for_s is not None and hold.until is not None:
+        raise SettingsError("--for and --until both say when it ends; give one")
+    if settings.max_campaigns is None:
+        raise SettingsError(
+            ": is needed, as nobody looks at what comes later: give the most campaigns that may ever be stopped",
+            setting="max_campaigns",
+        )
+    for status in params["wanted"] or ():
+        if status == ANY_STATUS or status in AT_REST:
+            raise SettingsError(f"--status {status}: fits a campaign that is stopped, too, so it would never end")
+    if hold.until is not None:
+        hold.find_end(settings)
+
+
+def _name_results(options: StopOptions) -> str:
+    """Name the result file by the time; raises SettingsError where the file of another time is to be gone on with."""
+    if options.goes_on:
+        raise SettingsError(
+            f": results of hold have the date and time in their name; give {name_setting('output', 'FILE')} "
+            "with the file to go on with",
+            setting="resume" if options.resume else "trust_results",
+        )
+    return find_free_name(name_by_time("hold"), RESULTS)
+
+
+with_hold_options: Callable[[Callable[..., Any]], Callable[..., Any]] = with_options(
+    click.option(
+        "--every",
+        "every_s",
+        type=ParsedText(parse_seconds, "SECONDS"),
+        default=f"{EVERY_S:g}s",
+        show_default=True,
+        metavar="SECONDS",
+        help="How often to look at the list.",
+    ),
+    click.option(
+        "--for",
+        "for_s",
+        type=ParsedText(parse_seconds, "SECONDS"),
+        metavar="SECONDS",
+        help="End after so long: 2h.  [default: at Ctrl-C]",
+    ),
+    click.option(
+        "--until",
+        type=ParsedText(parse_finish_by, "TIME"),
+        metavar="TIME",
+        help="... or at a time: 08:00 (of tomorrow, when it has passed today), 2026-12-01T08:00, 08:00+05:30.",
+    ),
+    click.option(
+        "--again",
+        type=ParsedText(parse_count, "N"),
+        default=str(AGAIN),
+        show_default=True,
+        metavar="N",
+        help="A campaign that came back so often is reported, and not stopped again.",
+    ),
+    click.option(
+        "--status",
+        "wanted",
+        type=list_filter("parse_statuses", "STATUS,..."),
+        metavar="STATUS,...",
+        help="Campaigns in one of these states; running is Active, Preparing and any that nobody documented.  "
+        "[default: running]",
+    ),
+    click.option(
+        "--priority",
+        type=list_filter("parse_priorities", "1..5,..."),
+        metavar="1..5,...",
+        help="... of these priorities.",
+    ),
+    click.option("--name", metavar="GLOB", help="... with such a name, in any letter case: 'Promo*'."),
+    click.option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="Result file; .csv writes CSV, - is standard output; what is seen is listed beside it.  "
+        "[default: hold-<date and time>.results.jsonl]",
+    ),
+    click.option("--resume", is_flag=True, help="Go on with the result file, and with what is known of its campaigns."),
+    click.option(
+        "--trust-results",
+        is_flag=True,
+        help="Go on with it also where its manifest does not prove it, or others can write it.",
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace a result file that exists."),
+    click.option("--dry-run", is_flag=True, help="Show what would be stopped first, and send nothing."),
+    click.option("--yes", is_flag=True, help="Do not ask."),
+    click.option(
+        "--expect",
+        type=ParsedText(parse_expected, "N|A..B"),
+        metavar="N|A..B",
+        help="Do not ask; send nothing unless the first look finds this many to stop.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="With --dry-run: the plan as JSON, on standard output."),
+    click.option("--quiet", is_flag=True, help="Say only what went wrong, or may have."),
+    with_log,
+    with_settings(*(group for group in GROUPS if group is not TYPE)),
+    click.option(
+        "--type",
+        "type",
+        type=ParsedText(parse_types, OPTION_SPECS["type"].metavar),
+        metavar=OPTION_SPECS["type"].metavar,
+        envvar=variable_of("type"),
+        callback=keep_types,
+        help=f"{OPTION_SPECS['type'].help.removesuffix('.')}; by default both.",
+    ),
+)
+"""Adds to a command all that `hold` takes."""

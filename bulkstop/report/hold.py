@@ -1,0 +1,73 @@
+"""How a hold ended, as facts and as text: whether anything runs that fits, and what came back."""
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bulkstop.report.stop.summary import StopSummary
+from bulkstop.report.verdict import format_done, format_not_stopped_at_all
+from bulkstop.text import format_count, printable
+
+NAMED = 5
+"""Campaigns that a verdict names; the others are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldSummary:
+    """How a hold ended: its stops, how often it looked, how many sightings it acted on, and what runs at the end.
+
+    `running` is None where that was not looked at, or could not be: `unread` says why. `left_alone` are those of them
+    that came back too often. An `early` end is one before the time that was given.
+    """
+
+    stops: StopSummary
+    looks: int
+    sightings: int
+    running: tuple[str, ...] | None = None
+    left_alone: tuple[str, ...] = ()
+    unread: str | None = None
+    early: int | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code: whether anything runs at the end, unless something ended the hold before."""
+        if self.stops.fault is not None:
+            return 3
+        if self.early is not None:
+            return 128 + self.early
+        if self.stops.out_of_time and self.stops.stats.left:
+            return 4
+        return 0 if self.running == () and self.unread is None else 1
+
+    @property
+    def verdict(self) -> str:
+        """Say in one line whether anything runs that fits."""
+        if self.exit_code == 0:
+            many = format_count(self.sightings, "sighting")
+            return format_done(f"nothing runs that fits; {many} in {format_count(self.looks, 'look')}")
+        return format_not_stopped_at_all("; ".join(self._list_reasons()))
+
+    def _list_reasons(self) -> Sequence[str]:
+        reasons = [printable(str(self.stops.fault))] if self.stops.fault else []
+        if self.early is not None:
+            reasons.append(f"ended by {signal.Signals(self.early).name} before its time")
+        if self.exit_code == 4:
+            reasons.append("ended at --finish-by before all were sent")
+        if self.running:
+            many = format_count(len(self.running), "campaign still runs", "campaigns still run")
+            reasons.append(f"{many}: {_name_some(self.running)}")
+        if self.left_alone:
+            many = format_count(
+                len(self.left_alone), "campaign is left alone as it", "campaigns are left alone as they"
+            )
+            reasons.append(f"{many} came back too often: {_name_some(self.left_alone)}")
+        if self.unread is not None:
+            reasons.append(f"more may run: {self.unread}")
+        elif self.running is None:
+            reasons.append("what runs now was not looked at")
+        return reasons
+
+
+def _name_some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return f"{', '.join(map(printable, names[:NAMED]))}{more}"

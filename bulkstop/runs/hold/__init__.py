@@ -1,0 +1,1 @@
+"""The recipe of `hold`: looks in turn, each with its stops."""

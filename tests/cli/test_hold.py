@@ -1,0 +1,140 @@
+"""`bulkstop hold` as a process: what it lists, stops and keeps, how it is refused, killed and gone on with."""
+
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.processes import Ended, Simulated, bulkstop, ended, results, simulator, started
+
+pytestmark = pytest.mark.real
+
+WHERE = ("--account-id", "a1", "--stream-id", "st-1")
+MINE = ("-o", "mine.jsonl", "--max-campaigns", "60")
+LIST = "mine.jsonl.list.jsonl"
+QUICK = ("--every", "200ms", "--for", "1s", "--quota", "none")
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Simulated]:
+    """Hold a simulator open whose campaigns start and end at each look."""
+    with simulator(tmp_path, "--campaigns", "60", "--seed", "3", "--churn", "2") as found:
+        yield found
+
+
+def hold(sim: Simulated, *args: str, cwd: Path, **variables: str | None) -> Ended:
+    """Hold a service."""
+    return bulkstop("hold", "--host", sim.url, *WHERE, *args, cwd=cwd, **variables)
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of the list."""
+    return [json.loads(line) for line in (folder / LIST).read_text().splitlines()]
+
+
+def check_lines(folder: Path) -> None:
+    """Check that each row of the list has one line, with its sighting, and that the file is proven."""
+    listed, lines = rows(folder), results(folder / "mine.jsonl")
+    assert sorted(line["line"] for line in lines) == list(range(1, len(listed) + 1))
+    for line in lines:
+        row = listed[line["line"] - 1]
+        assert (line["campaign_id"], line["row"]["sighting"]) == (row["campaign_id"], row["sighting"])
+    assert max(Counter((row["sighting"], row["campaign_id"]) for row in listed).values()) == 1
+    assert bulkstop("report", "--check", "mine.jsonl", cwd=folder).code == 0
+
+
+def test_what_comes_up_is_stopped(service: Simulated, tmp_path: Path) -> None:
+    """What runs, and what starts later, is stopped; each time is a row whose line has the number of the sighting."""
+    run = hold(service, *MINE, *QUICK, "--yes", cwd=tmp_path)
+    assert run.code in (0, 1), run.err  # in the very end something may start
+    verdict = run.err.splitlines()[-1 if run.code == 0 else -2]
+    assert verdict.startswith("DONE: nothing runs" if run.code == 0 else "NOT STOPPED: ")
+    assert rows(tmp_path)[-1]["sighting"] > 1
+    check_lines(tmp_path)
+    again = hold(service, *MINE, *QUICK, "--yes", "--resume", cwd=tmp_path)
+    assert again.code in (0, 1), again.err
+    check_lines(tmp_path)
+
+
+@pytest.mark.full
+def test_killed_twenty_times(service: Simulated, tmp_path: Path) -> None:
+    """However often it is killed and gone on with, no campaign is stopped twice in a sighting, and rows = lines."""
+    chance = random.Random(4)
+    args = ("--host", service.url, *WHERE, *MINE, "--yes", "--every", "50ms", "--again", "99", "--quota", "none")
+    for number in range(20):
+        before = len(service.requests())
+        process = started("hold", *args, *(["--resume"] if number else []), cwd=tmp_path)
+        enough = before + chance.randrange(5, 60)
+        while len(service.requests()) < enough:
+            assert process.poll() is None, ended(process).err
+        process.kill()
+        ended(process)
+    run = bulkstop("hold", *args, "--for", "300ms", "--resume", cwd=tmp_path)
+    assert run.code in (0, 1), run.err
+    check_lines(tmp_path)
+    sighted = Counter(row["campaign_id"] for row in rows(tmp_path))
+    assert Counter(service.ids()) <= sighted
+
+
+def test_killed_once(service: Simulated, tmp_path: Path) -> None:
+    """Killed in the midst of a sighting it goes on with a new one; the rows without a line are closed as unknown."""
+    args = ("--host", service.url, *WHERE, *MINE, "--yes", "--concurrency", "1")
+    process = started("hold", *args, "--quota", "8/60s", cwd=tmp_path)  # most of the first sighting waits
+    while not service.ids() or not (tmp_path / "mine.jsonl").stat().st_size:  # a check makes it, too, for a moment
+        assert process.poll() is None, ended(process).err
+    process.kill()
+    ended(process)
+    sent = service.ids()
+    told = bulkstop("report", "mine.jsonl", cwd=tmp_path).out
+    assert f"bulkstop hold --host {service.url}" in told
+    assert "--quota 8/60s --resume" in told
+    run = bulkstop("hold", *args, "--quota", "none", "--for", "100ms", "--resume", cwd=tmp_path)
+    assert run.code in (0, 1), run.err
+    check_lines(tmp_path)
+    lines = results(tmp_path / "mine.jsonl")
+    assert {line["outcome"] for line in lines if line["row"]["sighting"] == 1} <= {"stopped", "unknown"}
+    assert Counter(service.ids())[sent[0]] <= 2
+    assert max(line["row"]["sighting"] for line in lines) > 1
+
+
+def test_a_dry_run_leaves_nothing(service: Simulated, tmp_path: Path) -> None:
+    """A dry run shows the plan, sends nothing and keeps nothing; nor does one that is not confirmed."""
+    before = set(tmp_path.iterdir())
+    run = hold(service, *MINE, "--dry-run", "--json", cwd=tmp_path)
+    assert (run.code, json.loads(run.out)["to_send"] > 1) == (0, True)
+    for args, said in (((), "nobody is here to confirm"), (("--expect", "1..3"), "--expect: the list has")):
+        run = hold(service, *MINE, *args, cwd=tmp_path)
+        assert (run.code, said in run.err) == (2, True)
+    assert not service.ids()
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_nothing_runs(service: Simulated, tmp_path: Path) -> None:
+    """Nothing need run: then it looks, and ends well without a file."""
+    run = hold(service, *MINE, *QUICK, "--yes", "--name", "no such", cwd=tmp_path)
+    assert (run.code, run.err.splitlines()[-1][:28]) == (0, "DONE: nothing runs that fits")
+    assert not list(tmp_path.glob("mine.jsonl*"))
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--max-campaigns", "5", "--for", "1h", "--until", "08:00"], "--for and --until both say when it ends"),
+        (["-o", "x.jsonl"], "--max-campaigns: is needed, as nobody looks at what comes later"),
+        ([*MINE, "--status", "all"], "--status all: fits a campaign that is stopped, too"),
+        (["--max-campaigns", "5", "--resume"], "--resume: results of hold have the date and time in their name"),
+        ([*MINE, "--until", "2020-01-01T00:00"], "--until 2020-01-01T00:00: has passed"),
+        (["--max-campaigns", "5", "-o", "there.jsonl"], "there.jsonl: exists already; give --resume"),
+        ([*MINE, "--again", "0"], "is no whole number from 1"),
+    ],
+)
+def test_refused_before_it_lists(args: list[str], said: str, service: Simulated, tmp_path: Path) -> None:
+    """What cannot be done is one line and exit 2, and no call is made."""
+    (tmp_path / "there.jsonl").write_text("mine\n")
+    run = hold(service, "--yes", *args, cwd=tmp_path)
+    assert (run.code, said in run.err) == (2, True), run.err
+    assert service.requests() == []

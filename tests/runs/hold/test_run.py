@@ -1,0 +1,351 @@
+"""A hold in virtual time: what it stops and when, what it leaves alone, what it says, and how it ends."""
+
+import asyncio
+import json
+import re
+import signal
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+
+from bulkstop.engine.caller import Caller
+from bulkstop.engine.pool import Pool
+from bulkstop.engine.shutdown import Shutdown
+from bulkstop.kore.exchange import Response
+from bulkstop.model import CampaignType, Scope
+from bulkstop.report.hold import HoldSummary
+from bulkstop.report.lists.discovery import Discovery
+from bulkstop.report.stop.ledger import Mode
+from bulkstop.runs import wiring
+from bulkstop.runs.engine import Engine
+from bulkstop.runs.hold.run import LATE_S, Hold, Watch
+from bulkstop.runs.hold.sightings import Sightings
+from bulkstop.runs.lists import running
+from bulkstop.runs.lists.discover import make_filter
+from bulkstop.runs.lists.listing import ListFilter
+from bulkstop.runs.lists.running import list_target
+from bulkstop.runs.review import review_results
+from bulkstop.runs.stop import run as run_module
+from bulkstop.runs.stop.journal import RunJournal
+from bulkstop.source.plan import Plan
+from bulkstop.source.protect import Protection, Rule
+from tests.runs.scene import get_token, make_settings
+from tests.virtual_time import VirtualLoop, run
+
+SCOPE = Scope("a1", "st-1", "st-1", CampaignType.VOICE)
+LATENCY_S = 0.05
+DAY_S = 86_400.0
+STOP = re.compile(r"/trigger/([^?]+)\?")
+
+
+@dataclass
+class World:
+    """A service whose campaigns start at their times (`starts`), each as often as it stands there."""
+
+    starts: list[tuple[float, str]] = field(default_factory=list)
+    at_rest: int = 0
+    quota: tuple[int, float] = (60, 60.0)
+    down: tuple[float, float] = (0.0, 0.0)
+    refuses: frozenset[str] = frozenset()
+    breaks: frozenset[str] = frozenset()
+    on_stop: Callable[[str], object] = lambda campaign_id: None
+    calls: list[float] = field(default_factory=list)
+    stops: list[tuple[float, str]] = field(default_factory=list)
+    running: dict[str, float] = field(default_factory=dict)
+    known: dict[str, None] = field(default_factory=dict)
+    lags: list[float] = field(default_factory=list)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    async def post(self, target: str, headers: Mapping[str, str], body: bytes = b"", cap: int = 0) -> Response:
+        """Answer a call, after a while."""
+        await asyncio.sleep(LATENCY_S)
+        now = asyncio.get_running_loop().time()
+        self.calls.append(now)
+        while self.starts and self.starts[0][0] <= now:
+            at, campaign_id = self.starts.pop(0)
+            self.running.setdefault(campaign_id, at)
+            self.known[campaign_id] = None
+        if self.down[0] <= now < self.down[1]:
+            return Response(500, b"down", 1.0)
+        if stop := STOP.search(target):
+            return self._stop(stop[1], now)
+        return self._list(json.loads(body))
+
+    def most_in_a_window(self) -> int:
+        """Return the most calls that came within one window of the quota."""
+        return max(
+            sum(at <= other < at + self.quota[1] for other in self.calls[i : i + 200])
+            for i, at in enumerate(self.calls)
+        )
+
+    def _stop(self, campaign_id: str, now: float) -> Response:
+        self.stops.append((now, campaign_id))
+        self.on_stop(campaign_id)
+        if campaign_id in self.breaks:
+            return Response(500, b"broken", 1.0)
+        if campaign_id in self.refuses:
+            return Response(400, b'{"message":"no"}', 1.0)
+        if (since := self.running.pop(campaign_id, None)) is not None:
+            self.lags.append(now - since)
+        return Response(200, b'{"status":"Stopped"}', 1.0)
+
+    def _list(self, asked: dict[str, Any]) -> Response:
+        wanted = asked["filters"].get("status")
+        rows = [{"_id": key, "name": key, "status": "Active"} for key in self.running]
+        if not wanted:
+            rows += [{"_id": f"cd-f{number}", "name": "at rest", "status": "Stopped"} for number in range(self.at_rest)]
+        page = rows[asked["skip"] : asked["skip"] + asked["limit"]]
+        data = {"results": page, "hasMore": asked["skip"] + len(page) < len(rows), "totalResults": len(rows)}
+        return Response(200, json.dumps({"status": "success", "data": data}).encode(), 1.0)
+
+
+@dataclass
+class Scene:
+    """A hold of a world, its files, and what it says."""
+
+    world: World
+    folder: Path
+    hours: float = 1.0
+    every_s: float = 60.0
+    again: int = 3
+    most: int = 10_000
+    end: Callable[["Scene"], Coroutine[Any, Any, None]] | None = None
+    protection: Protection = field(default_factory=Protection)
+    said: list[str] = field(default_factory=list)
+    hold: Hold | None = None
+    shutdown: Shutdown | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """The result file."""
+        return self.folder / "h.jsonl"
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of its list."""
+        return [json.loads(line) for line in Path(f"{self.path}.list.jsonl").read_text().splitlines()]
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Its result lines."""
+        return [json.loads(line) for line in self.path.read_text().splitlines()]
+
+
+async def hold(scene: Scene, *, resume: bool = False) -> HoldSummary:
+    """Hold as the command does."""
+    settings = make_settings(
+        **{"quota": f"{scene.world.quota[0]}/{scene.world.quota[1]:g}s", "attempts": 1} | scene.options
+    )
+    loop = asyncio.get_running_loop()
+    end_s = loop.time() + scene.hours * 3600
+    listed = f"{scene.path}.list.jsonl"
+    with (
+        RunJournal(str(scene.path), mode=Mode.RESUME if resume else Mode.NEW) as journal,
+        Sightings(listed, again=scene.again) as sightings,
+    ):
+        sightings.open(is_new=not resume)
+        whole = journal.plan_unwritten([listed], settings, sightings.note) if resume else Plan(())
+        with whole:
+            journal.open(whole, settings, ["bulkstop", "hold"], "run-2" if resume else "run-1")
+            shutdown = scene.shutdown = Shutdown(grace_s=10.0)
+            async with Engine(settings, token=get_token, transport=scene.world) as engine:
+                look = partial(look_at, engine)
+                left_s = (lambda: end_s - loop.time()) if scene.hours < 1e6 else (lambda: float("inf"))
+                scene.hold = Hold(
+                    engine,
+                    look,
+                    sightings,
+                    journal,
+                    Watch(every_s=scene.every_s, left_s=left_s, most=scene.most),
+                    protection=scene.protection,
+                    shutdown=shutdown,
+                    say=scene.said.append,
+                    tell=scene.said.append,
+                    run_id="run-2" if resume else "run-1",
+                    now=loop.time,
+                )
+                first = await look(True)
+                task = loop.create_task(scene.end(scene)) if scene.end else None
+                try:
+                    return await scene.hold.execute(whole, first)
+                finally:
+                    shutdown.close()
+                    if task is not None:
+                        task.cancel()
+
+
+async def look_at(engine: Engine, is_whole: bool) -> Discovery:
+    """List what runs."""
+    wanted = make_filter() if is_whole else ListFilter((), (), running=True, is_narrow=True)
+    return await list_target(engine.parts, wanted, (SCOPE,))
+
+
+@pytest.fixture
+def virtual(monkeypatch: pytest.MonkeyPatch) -> Callable[[Coroutine[Any, Any, HoldSummary]], HoldSummary]:
+    """Return what runs a hold in virtual time, by which waits for quota are counted as well."""
+
+    def carry_out(job: Coroutine[Any, Any, HoldSummary]) -> HoldSummary:
+        loop = VirtualLoop()
+        for module in (wiring, run_module, running):
+            monkeypatch.setattr(module, "elapsed_s", loop.time)
+        for kind in (Pool, Caller):
+            monkeypatch.setitem(kind.__init__.__kwdefaults__ or {}, "now", loop.time)
+        monkeypatch.setitem(Pool.__init__.__kwdefaults__ or {}, "tick_s", 0.0)
+        return run(job, loop=loop)[0]
+
+    return carry_out
+
+
+Virtual = Callable[[Coroutine[Any, Any, HoldSummary]], HoldSummary]
+
+
+def test_a_day(virtual: Virtual, tmp_path: Path) -> None:
+    """In a day of new campaigns each is stopped within an interval and the quota, with no call beyond the quota."""
+    starts = [(600.0 * n + 7.0, f"cd-{n:x}") for n in range(143)]
+    starts += [(40_000.0, f"cd-b{n:x}") for n in range(80)]  # more than one window holds
+    scene = Scene(World(sorted(starts), at_rest=70), tmp_path, hours=24)
+    summary = virtual(hold(scene))
+    world = scene.world
+    assert (summary.exit_code, summary.verdict[:28]) == (0, "DONE: nothing runs that fits")
+    assert len(world.stops) == len(starts) == len(scene.rows) == len(scene.lines)
+    assert world.most_in_a_window() <= world.quota[0]
+    one_by_one = sorted(world.lags)[:-80]
+    assert max(one_by_one) < scene.every_s + 2
+    assert max(world.lags) < 2 * (scene.every_s + world.quota[1])
+    assert [line["row"]["sighting"] for line in scene.lines] == [row["sighting"] for row in scene.rows]
+    assert not review_results(str(scene.path)).flaws
+
+
+def test_what_comes_back(virtual: Virtual, tmp_path: Path) -> None:
+    """A campaign that came back three times is told and left alone; that it runs in the end is exit 1."""
+    scene = Scene(World([(600.0 * n, "cd-1") for n in range(5)]), tmp_path)
+    summary = virtual(hold(scene))
+    assert [row["sighting"] for row in scene.rows] == [1, 2, 3] == [line["row"]["sighting"] for line in scene.lines]
+    assert (summary.exit_code, summary.running, summary.left_alone) == (1, ("cd-1",), ("cd-1",))
+    assert sum("left alone" in said for said in scene.said) == 1
+
+
+def test_a_list_that_cannot_be_read(virtual: Virtual, tmp_path: Path) -> None:
+    """While no list can be read nothing is stopped, which is told once, as is its return; then it goes on."""
+    scene = Scene(World([(1000.0, "cd-1")], down=(500.0, 1500.0)), tmp_path)
+    summary = virtual(hold(scene))
+    said = [text for text in scene.said if "list c" in text]
+    assert said[0].startswith(
+        "the list cannot be read to its end: voice campaigns of account a1: HTTP 500 (down); nothing"
+    )
+    assert (len(said), said[1]) == (2, "the list can be read again")
+    assert (summary.exit_code, summary.running) == (0, ())
+    assert [1500 < at < 1562 for at, _ in scene.world.stops] == [True]
+
+
+def test_a_list_that_cannot_be_read_in_the_end(virtual: Virtual, tmp_path: Path) -> None:
+    """Where nobody knows what runs in the end, that is exit 1, and is said."""
+    summary = virtual(hold(Scene(World(down=(500.0, 1e9)), tmp_path)))
+    assert summary.exit_code == 1
+    assert summary.verdict.startswith("NOT STOPPED: more may run: voice campaigns of account a1: HTTP 500")
+
+
+def test_a_stop_that_fails(virtual: Virtual, tmp_path: Path) -> None:
+    """A campaign that comes up and cannot be stopped is sighted again and again; others are stopped all the same."""
+    starts = [(100.0, "cd-1"), (250.0, "cd-2")]
+    scene = Scene(World(starts, refuses=frozenset({"cd-1"})), tmp_path, hours=0.1)
+    summary = virtual(hold(scene))
+    outcomes = Counter((line["campaign_id"], line["outcome"]) for line in scene.lines)
+    assert outcomes.keys() == {("cd-1", "rejected"), ("cd-2", "stopped")}
+    assert outcomes["cd-1", "rejected"] >= 5
+    assert outcomes["cd-2", "stopped"] == 1
+    assert sum("looking again all the same" in said for said in scene.said) < outcomes["cd-1", "rejected"]
+    assert (summary.exit_code, summary.running, summary.left_alone) == (1, ("cd-1",), ())
+
+
+def test_a_service_that_is_down_in_the_end(virtual: Virtual, tmp_path: Path) -> None:
+    """Stops that a service which is down holds up do not keep a hold from its end."""
+    ids = [f"cd-{number:x}" for number in range(60)]
+    starts = [(0.0, "cd-f0"), *((3500.0, each) for each in ids)]
+    scene = Scene(World(starts, breaks=frozenset(ids)), tmp_path, options={"attempts": 100})
+    summary = virtual(hold(scene))
+    assert scene.world.calls[-1] < 3600 + LATE_S + 60
+    assert (summary.exit_code, len(summary.running or ())) == (1, 60)
+    assert sorted(line["line"] for line in scene.lines) == list(range(1, len(scene.rows) + 1))
+
+
+def test_what_is_protected(virtual: Virtual, tmp_path: Path) -> None:
+    """A protected campaign has its row once, is never sent, and does not count in the end."""
+    starts = [(0.0, "cd-1"), (0.0, "cd-2")]
+    scene = Scene(World(starts), tmp_path, protection=Protection([Rule("p.txt", 1, "cd-1")]))
+    summary = virtual(hold(scene))
+    assert {line["campaign_id"]: line["outcome"] for line in scene.lines} == {"cd-1": "protected", "cd-2": "stopped"}
+    assert (len(scene.rows), summary.exit_code, [each for _, each in scene.world.stops]) == (2, 0, ["cd-2"])
+
+
+def test_a_service_that_refuses_all(virtual: Virtual, tmp_path: Path) -> None:
+    """That the first sighting is refused as a whole ends it, while somebody is there to see to it."""
+    summary = virtual(hold(Scene(World([(0.0, "cd-1")], refuses=frozenset({"cd-1"})), tmp_path)))
+    assert (summary.exit_code, "may be wrong for your deployment" in summary.verdict) == (3, True)
+
+
+def test_more_campaigns_than_may_be(virtual: Virtual, tmp_path: Path) -> None:
+    """A sighting that would make it too many campaigns in all is not stopped, and ends the hold."""
+    scene = Scene(World([(0.0, "cd-1"), (0.0, "cd-2"), (700.0, "cd-1"), (900.0, "cd-3")]), tmp_path, most=2)
+    summary = virtual(hold(scene))
+    assert [row["campaign_id"] for row in scene.rows] == ["cd-1", "cd-2", "cd-1"]
+    assert summary.exit_code == 3
+    assert summary.verdict.startswith("NOT STOPPED: --max-campaigns 2: sighting 3 would make it 3 campaigns")
+
+
+@pytest.mark.parametrize(
+    ("hours", "signum", "code"),
+    [
+        (1.0, signal.SIGTERM, 143),
+        (1.0, signal.SIGINT, 130),
+        (1e9, signal.SIGINT, 0),
+        (1e9, signal.SIGTERM, 143),
+    ],
+)
+def test_a_signal(hours: float, signum: int, code: int, virtual: Virtual, tmp_path: Path) -> None:
+    """A signal ends it early; where it has no end a Ctrl-C is the end, after which it looks what runs."""
+
+    async def end(scene: Scene) -> None:
+        await asyncio.sleep(600.0)
+        assert scene.shutdown is not None
+        scene.shutdown.request(signum)
+
+    scene = Scene(World([(30.0, "cd-1")]), tmp_path, hours=hours, end=end)
+    summary = virtual(hold(scene))
+    assert (summary.exit_code, summary.running) == (code, () if code == 0 else None)
+    assert not review_results(str(scene.path)).flaws
+
+
+def test_it_goes_on(virtual: Virtual, tmp_path: Path) -> None:
+    """A hold that goes on numbers on, knows who came back how often, and closes the rows that have no line."""
+    virtual(hold(Scene(World([(0.0, "cd-1"), (700.0, "cd-1")]), tmp_path)))
+    listed = tmp_path / "h.jsonl.list.jsonl"
+    row = json.loads(listed.read_text().splitlines()[-1]) | {"campaign_id": "cd-2", "sighting": 3}
+    with listed.open("a") as file:
+        file.write(json.dumps(row) + '\n{"campaign_id":"cd-3","acc')  # as a crash leaves it
+    scene = Scene(World([(0.0, "cd-1"), (0.0, "cd-2"), (700.0, "cd-1")]), tmp_path)
+    summary = virtual(hold(scene, resume=True))
+    assert [(line["campaign_id"], line["row"]["sighting"], line["outcome"]) for line in scene.lines] == [
+        ("cd-1", 1, "stopped"),
+        ("cd-1", 2, "stopped"),
+        ("cd-2", 3, "unknown"),
+        ("cd-1", 4, "stopped"),
+        ("cd-2", 4, "stopped"),
+    ]
+    assert [line["line"] for line in scene.lines] == list(range(1, len(scene.rows) + 1))
+    assert (summary.exit_code, summary.left_alone) == (1, ("cd-1",))
+    assert not review_results(str(scene.path)).flaws
