@@ -1,6 +1,7 @@
 """Targets: how they are written, what they ask for, and with whose credentials."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,17 @@ import pytest
 from bulkstop.errors import SettingsError
 from bulkstop.model import CampaignType, Limit, Scope
 from bulkstop.settings import Settings
+from bulkstop.settings.parse import parse_address
 from bulkstop.settings.profiles import read_profile
-from bulkstop.settings.targets import Profiles, Target, list_scopes, load_other_profile, read_targets, targets_of
+from bulkstop.settings.targets import (
+    Profiles,
+    Target,
+    account_id_of,
+    list_scopes,
+    load_other_profile,
+    read_targets,
+    targets_of,
+)
 
 OWN = Settings(host="api.example", account_id="a1", stream_id="st-1", token="own")
 CONFIG = """
@@ -132,3 +142,15 @@ def test_credentials_are_never_mixed(profiles: Profiles) -> None:
 def test_an_option_counts_for_more(profiles: Profiles) -> None:
     """Of what says neither where nor who a typed option counts for more than the profile that a target names."""
     assert profiles.settings("north").quota == OWN.quota
+
+
+def test_an_account_is_that_of_a_host() -> None:
+    """An account at another host has another name, whatever its id; profiles of one host, however spelt, share one."""
+    hosts = {"same": "https://API.example:443/", "other": "https://other.example", "port": "https://api.example:8443"}
+    profiles = Profiles(OWN)
+    profiles.others |= {name: replace(OWN, host=parse_address(host)) for name, host in hosts.items()}
+    names = [
+        profiles.name_account(Scope("a1", "st-1", "st-1", CampaignType.SMS, name)) for name in (None, "own", *hosts)
+    ]
+    assert names == ["a1", "a1", "a1", "a1 at https://other.example", "a1 at https://api.example:8443"]
+    assert {account_id_of(name) for name in names} == {"a1"}

@@ -30,10 +30,9 @@ Connect = Callable[[Settings], Transport]
 
 @dataclass(frozen=True, slots=True)
 class Others:
-    """The profiles of a run beside its own, by name, and the accounts that belong to them."""
+    """The profiles of a run beside its own, by name."""
 
     profiles: Mapping[str, Settings] = field(default_factory=dict)
-    accounts: Mapping[str, str] = field(default_factory=dict)
     is_own_used: bool = True
     """Whether any call is made with the credentials of the run's own profile."""
 
@@ -54,22 +53,17 @@ class Client(NamedTuple):
 
 
 def choose_others(profiles: Profiles, where: Iterable[HasScope]) -> Others:
-    """Return the profiles of these calls beside the command's own; an account is that of the first that names it."""
-    accounts: dict[str, str | None] = {}
-    named = dict.fromkeys((each.account_id, each.profile) for each in where)
-    for account_id, name in named:
-        accounts.setdefault(account_id, name if name in profiles.others else None)
-    used = {name for _, name in named}
+    """Return the profiles of these calls beside the command's own."""
+    used = {each.profile for each in where}
     others = {name: settings for name, settings in profiles.others.items() if name in used}
-    is_own_used = any(name not in others for name in used)
-    return Others(others, {key: name for key, name in accounts.items() if name is not None}, is_own_used)
+    return Others(others, is_own_used=any(name not in others for name in used))
 
 
 def plan_others(profiles: Profiles, plan: Plan) -> Others | None:
     """Return the profiles that the campaigns of a plan name; None where it is the command's own alone."""
     if not profiles.others:
         return None
-    first = [next(iter(plan.campaigns(account_id))) for account_id in plan.accounts]
+    first = map(plan.first, plan.accounts)
     return replace(choose_others(profiles, first), profiles=dict(profiles.others))
 
 
@@ -101,7 +95,7 @@ async def open_clients(
 async def open_terms(
     others: Others, settings: Settings, observe: Observe, opened: AsyncExitStack
 ) -> Mapping[str, Terms]:
-    """Open the stores that remember the calls of other profiles' accounts; those of one service share one."""
+    """Open what binds the calls of the other profiles, by their names; those of one service share one store."""
     by_service: dict[object, Terms] = {}
     terms: dict[str, Terms] = {}
     for name, its in others.profiles.items():
@@ -111,7 +105,7 @@ async def open_terms(
             store = await opened.enter_async_context(open_quota_store(its_own, observe))
             by_service[service] = Terms(its_own, store)
         terms[name] = by_service[service]
-    return {account_id: terms[name] for account_id, name in others.accounts.items()}
+    return terms
 
 
 def route_calls(own: Perform, clients: Mapping[str, "Client | SettingsError | CredentialsError"]) -> Perform:

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -35,7 +36,7 @@ from bulkstop.engine.retry import Retry
 from bulkstop.errors import CredentialsError, QuotaError, SettingsError
 from bulkstop.events import AttemptBroken, AttemptEnded, Observe, TokenRenewed
 from bulkstop.kore import token
-from bulkstop.kore.calls import DOCUMENTED, Paths
+from bulkstop.kore.calls import DOCUMENTED, HasScope, Paths
 from bulkstop.kore.exchange import Transport
 from bulkstop.kore.session import Classify, Perform, make_stop
 from bulkstop.model import Attempt, Campaign, Pace, Send
@@ -47,6 +48,8 @@ from bulkstop.settings import Settings
 from bulkstop.settings.finish_by import explain_moment
 from bulkstop.settings.load import list_open_variables
 from bulkstop.settings.parse import TransportName
+from bulkstop.settings.targets import account_id_of, name_account
+from bulkstop.source.plan import Plan
 from bulkstop.text import decode_secret, format_count, shorten
 from bulkstop.version import __version__
 
@@ -252,14 +255,19 @@ def list_secrets(settings: Settings) -> list[str]:
     return [*filter(None, given), *(word for url in addresses if url for word in find_passwords(url))]
 
 
-def make_guards(settings: Settings, to_send: int, observe: Observe = log_event) -> Guards[Turn]:
+def make_guards(
+    settings: Settings,
+    to_send: int,
+    observe: Observe = log_event,
+    account_of: Callable[[Campaign], str] = attrgetter("account_id"),
+) -> Guards[Turn]:
     """Make the guards of one run; raises SettingsError for waves that do not fit."""
     waves = plan_waves(settings, to_send)
     admission = None
     if settings.max_failures is not None or len(waves) > 1:
         admission = Admission(settings.max_failures, waves=waves, soak_s=settings.soak_s, observe=observe)
     breaker = Breaker(bound_s=settings.max_outage_s, observe=observe, awake_s=time.monotonic)
-    return Guards(admission, breaker, ScopeBreaker(can_list=True))
+    return Guards(admission, breaker, ScopeBreaker(can_list=True, account_of=account_of))
 
 
 def plan_waves(settings: Settings, to_send: int) -> list[int]:
@@ -331,8 +339,9 @@ class Terms:
 class Accounts:
     """What each account may do, noted in one place whoever calls: its limits, its claim on the shared store, its rest.
 
-    `drained`, once set, ends the waits of every caller; `rests` is told of each wait. `terms` are those of accounts
-    that belong to another profile than the settings.
+    Each is told by its name, which is that of one account at one host, whichever profiles reach it: `name` gives it.
+    `drained`, once set, ends the waits of every caller; `rests` is told of each wait. `terms` are those of the other
+    profiles, by their names; those of an account are those of the profile by which it is named first.
     """
 
     def __init__(
@@ -345,7 +354,8 @@ class Accounts:
         terms: Mapping[str, Terms] | None = None,
     ) -> None:
         self._own = Terms(settings, store)
-        self._terms = terms or {}
+        self._profiles = terms or {}
+        self._terms: dict[str, Terms] = {}
         self._drained = drained
         self._rests = rests
         self._quotas: dict[str, Quota] = {}
@@ -354,8 +364,9 @@ class Accounts:
 
     def of_run(self, *, drained: asyncio.Event | None = None, rests: OnRest = ignore_rest) -> "Accounts":
         """Return the same accounts for one run of several: what they may do is shared, callers are its own."""
-        own = Accounts(self._own.settings, None, drained=drained, rests=rests, terms=self._terms)
+        own = Accounts(self._own.settings, None, drained=drained, rests=rests, terms=self._profiles)
         own._quotas, own._account_rests, own._own = self._quotas, self._account_rests, self._own
+        own._terms = self._terms
         return own
 
     def reopen(self, store: Blocks | None, terms: Mapping[str, Terms] | None = None) -> "Accounts":
@@ -364,6 +375,20 @@ class Accounts:
         own._quotas, own._account_rests = self._quotas, self._account_rests
         own._own = replace(self._own, store=store)
         return own
+
+    def name(self, where: HasScope) -> str:
+        """Return the name of the account for which a call is made."""
+        if not self._profiles:
+            return where.account_id
+        terms = self._own if where.profile is None else self._profiles.get(where.profile, self._own)
+        name = name_account(where.account_id, terms.settings, self._own.settings)
+        self._terms.setdefault(name, terms)
+        return name
+
+    def note_first(self, plan: Plan) -> None:
+        """Note which profile reaches each account of a plan."""
+        for name in plan.accounts if self._profiles else ():
+            self.name(plan.first(name))
 
     def terms(self, account_id: str) -> Terms:
         """Return what binds the calls of an account."""
@@ -386,7 +411,7 @@ class Accounts:
     def claim(self, account_id: str) -> Claim | None:
         """Return the account's claim on the store, None without a store."""
         store = self.terms(account_id).store
-        return None if store is None else store.account(account_id)
+        return None if store is None else store.account(account_id_of(account_id))
 
     async def read_stored(self, account_ids: Iterable[str], now: Callable[[], float]) -> dict[str, Stored]:
         """Return what the store knows of the calls of these accounts; nothing without one, or where it cannot tell."""
@@ -397,7 +422,7 @@ class Accounts:
         stored: dict[str, Stored] = {}
         for store, asked in by_store.items():
             with suppress(QuotaError):  # the first claim says so
-                ages, at = await store.read_ages(asked), now()
+                ages, at = await store.read_ages(list(map(account_id_of, asked))), now()
                 stored |= {
                     account_id: Stored(at, tuple(at - age for age in each))
                     for account_id, each in zip(asked, ages, strict=True)
@@ -420,6 +445,10 @@ class Accounts:
         quota, claim, rest = self.quota(account_id), self.claim(account_id), self.rest(account_id)
         paced = self.terms(account_id).is_paced
         return Lane(account_id, campaigns, quota, claim, left=left, paces_itself=paced, rest=rest, follow_up=follow_up)
+
+    def caller_of(self, where: HasScope) -> Caller:
+        """Return what makes single calls for the account of a scope, or of a campaign."""
+        return self.caller(self.name(where))
 
     def caller(self, account_id: str) -> Caller:
         """Return what makes single calls for an account, always the same object."""

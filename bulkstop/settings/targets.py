@@ -3,8 +3,10 @@
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, Protocol
+from urllib.parse import urlsplit
 
 from bulkstop.errors import SettingsError
 from bulkstop.ids import id_fault
@@ -19,6 +21,8 @@ from bulkstop.text.likeness import find_near
 
 KEYS = ("profile", "account_id", "stream_id", "iid", "type")
 """What a row of a file of targets, or a table of a profile, may say."""
+AT = " at "
+"""Stands between an account and its host in the account's name; no id has a blank."""
 FILE_BYTES = 16 * 1024 * 1024
 """A longer file is no file of targets."""
 _NEAR_ENOUGH = 0.8
@@ -52,6 +56,20 @@ class Target(NamedTuple):
     """Where it stands itself."""
 
 
+class HasAccount(Protocol):
+    """An account, and the profile with whose credentials it is reached."""
+
+    @property
+    def account_id(self) -> str:
+        """Its id."""
+        ...
+
+    @property
+    def profile(self) -> str | None:
+        """The profile; None is that of the command."""
+        ...
+
+
 class Profiles:
     """The settings of every profile that a target or a row names, put together when one first does.
 
@@ -68,6 +86,10 @@ class Profiles:
         self._load = load or _refuse_profile
         self._faults: dict[str, str] = {}
 
+    def name_account(self, where: HasAccount) -> str:
+        """Return the name of the account of a campaign, or of a scope."""
+        return name_account(where.account_id, self.others.get(where.profile or "", self.own), self.own)
+
     def settings(self, name: str | None) -> Settings:
         """Return the settings of a profile, None being that of the command; raises SettingsError for one that fails."""
         if name is None or name == self.own_name:
@@ -81,6 +103,29 @@ class Profiles:
                 self._faults[name] = str(fault)
                 raise
         return self.others[name]
+
+
+def name_account(account_id: str, settings: Settings, own: Settings) -> str:
+    """Return what tells an account from those of other hosts: its id, and its host unless that is the command's own.
+
+    An id says nothing across hosts: what is counted, or waited for, is that of one account at one host.
+    """
+    host = _find_address(settings.host)
+    return account_id if host == _find_address(own.host) else f"{account_id}{AT}{host}"
+
+
+def account_id_of(name: str) -> str:
+    """Return the id of an account, given its name."""
+    return name.partition(AT)[0]
+
+
+@lru_cache(maxsize=256)
+def _find_address(host: str) -> str:
+    """Return one spelling for all of the same host."""
+    parts = urlsplit(host)
+    port = "" if parts.port in (None, {"https": 443, "http": 80}.get(parts.scheme)) else f":{parts.port}"
+    name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{name}{port}{parts.path}"
 
 
 def _refuse_profile(name: str) -> NoReturn:

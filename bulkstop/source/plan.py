@@ -6,6 +6,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter
 from types import TracebackType
 from typing import Any, Self
 
@@ -45,6 +46,8 @@ class Plan:
     `protected` counts such campaigns each once, whether their rows have ended or not.
     A campaign that is listed again is a duplicate, unless the list `repeats` campaigns on purpose.
     Of temporary files the rows may take `most` bytes. `understood` is how the inputs were read, complete once they are.
+    `account_of` names the account of a campaign that says with whose credentials it is reached: what has the same ids
+    at another host is another account, and another campaign.
     Raises the InputError of an input that cannot be read, or that is not what it was.
 
     Whoever knows the settings adds `warnings`, what should be looked at twice, and `ends_at`, the earliest time at
@@ -63,6 +66,7 @@ class Plan:
         most: int | None = None,
         understood: Sequence[Understood] = (),
         repeats: bool = False,
+        account_of: Callable[[Campaign], str] = attrgetter("account_id"),
     ) -> None:
         self.rows = 0
         self.understood = understood
@@ -80,6 +84,7 @@ class Plan:
         self._settled = settled
         self._find_unusable = find_unusable
         self._repeats = repeats
+        self._account_of = account_of
         self._most = MOST_BYTES if most is None else most
         self._digests = Digests(recorded)
         self._campaigns = Spool()
@@ -135,6 +140,10 @@ class Plan:
         block_bytes = max(SMALLEST_BLOCK, min(BLOCK, ALL_BLOCKS // len(self._lanes)))  # every account keeps one
         return map(_unpack, self._campaigns.lines(self._lanes[account_id], block_bytes))
 
+    def first(self, account_id: str) -> Campaign:
+        """Return the first campaign of one account."""
+        return _unpack(self._campaigns.line(self._lanes[account_id][0]))
+
     def at(self, places: Iterable[int]) -> Iterator[Campaign]:
         """Return the campaigns at these places, counted from 0, of all that will be sent; not for one by priority."""
         lanes = list(self._lanes.values())
@@ -180,7 +189,7 @@ class Plan:
                 was = self._find_unusable(row) if outcome is None else None
                 self._digests.add(row.source, row.line, line, _pack_was(was))
             if rule := self.protection.of(row):
-                self.protected += protected.first(hash(_identity(row)), self.rows) is None
+                self.protected += protected.first(hash(self._identify(row)), self.rows) is None
                 self._hold(unsent_result(row, Outcome.PROTECTED, rule), outcome)
                 continue
             if not self._repeats and (first := self._seen_before(seen, row)):
@@ -191,7 +200,7 @@ class Plan:
                 outcome = None
             self._admit(row, line, outcome)
             if is_sorted and outcome is None:
-                priorities.setdefault(row.account_id, array("q")).append(_place(row, order))
+                priorities.setdefault(self._name_account(row), array("q")).append(_place(row, order))
         return priorities
 
     def _explain_too_long(self) -> InputError:
@@ -209,19 +218,25 @@ class Plan:
 
     def _seen_before(self, seen: FirstSeen, campaign: Campaign) -> Campaign | None:
         """Find the earlier row of the same campaign; the hash only says where to look, so no two are ever confused."""
-        key = _identity(campaign)
+        key = self._identify(campaign)
         offset = seen.first(hash(key), self._campaigns.size)
         if offset is None:
             return None
         first = _unpack(self._campaigns.line(offset))
-        return first if _identity(first) == key else None
+        return first if self._identify(first) == key else None
+
+    def _identify(self, campaign: Campaign) -> tuple[str, str, str, str]:
+        return campaign.campaign_id, campaign.campaign_type.value, self._name_account(campaign), campaign.stream_id
+
+    def _name_account(self, campaign: Campaign) -> str:
+        return campaign.account_id if campaign.profile is None else self._account_of(campaign)
 
     def _admit(self, campaign: Campaign, line: bytes, outcome: Outcome | None) -> None:
         offset = self._campaigns.append(line)  # also of one that has ended: a later row may name it again
         if outcome is not None:
             self.settled[outcome] += 1
             return
-        self._lanes.setdefault(campaign.account_id, array("Q")).append(offset)
+        self._lanes.setdefault(self._name_account(campaign), array("Q")).append(offset)
         self.types[campaign.campaign_type] += 1
         self.looks.add(campaign)
 
@@ -244,10 +259,6 @@ def _place(campaign: Campaign, order: Order) -> int:
         priority = DEFAULT_PRIORITY
     priority = max(1 - LAST, min(priority, LAST - 1))
     return priority if order is Order.PRIORITY_ASCENDING else -priority
-
-
-def _identity(campaign: Campaign) -> tuple[str, str, str, str]:
-    return campaign.campaign_id, campaign.campaign_type.value, campaign.account_id, campaign.stream_id
 
 
 def _pack(campaign: Campaign) -> bytes:

@@ -102,3 +102,14 @@ def test_no_account_answers(services: dict[str, Simulated], tmp_path: Path) -> N
     (tmp_path / "targets.csv").write_text("profile,stream_id\nrefused,st-1\n")
     found = bulkstop("discover", "--targets", "targets.csv", "-o", "list.csv", cwd=tmp_path, BULKSTOP_TOKEN=None)
     assert (found.code, (tmp_path / "list.csv").exists()) == (3, False)
+
+
+def test_one_account_at_two_hosts(services: dict[str, Simulated], tmp_path: Path) -> None:
+    """What has the same ids at two hosts is two campaigns of two accounts: both are stopped, each by its own quota."""
+    (tmp_path / "targets.csv").write_text("profile,account_id,stream_id\nnorth,a1,st-1\nsouth,a1,st-1\n")
+    how = ("--running", "--targets", "targets.csv", "--quota", f"{len(RUNS) + 10}/1h", "-o", "r.jsonl", "--yes")
+    run = bulkstop("stop", *how, cwd=tmp_path, BULKSTOP_TOKEN=None)
+    assert run.code == 0, run.err
+    lines = results(tmp_path / "r.jsonl")
+    stopped = {(line["row"]["profile"], line["campaign_id"]) for line in lines if line["outcome"] == "stopped"}
+    assert stopped == {(name, campaign_id) for name in services for campaign_id in RUNS}

@@ -2,20 +2,26 @@
 
 import os
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
 
+from bulkstop.engine.limits.blocks import Blocks
 from bulkstop.errors import CredentialsError
+from bulkstop.model import Campaign, CampaignType, Limit, Outcome
 from bulkstop.redact import MASK, REDACTOR
 from bulkstop.runs.lists.roster import Roster
 from bulkstop.runs.stop.plan import make_plan
 from bulkstop.runs.stop.precheck import KnownStates, narrow_plan
 from bulkstop.runs.stop.work import make_lanes
-from bulkstop.runs.wiring import Accounts, find_proxy, make_tokens
+from bulkstop.runs.wiring import Accounts, Terms, find_proxy, make_guards, make_tokens
 from bulkstop.settings import Settings
+from bulkstop.settings.targets import Profiles
+from bulkstop.source.plan import Plan
+from tests.engine.limits.shelf import Shelf
 from tests.engine.parts import accounts
 
 
@@ -60,3 +66,32 @@ def test_secret_from_what_is_no_file(kind: str, tmp_path: Path) -> None:
     settings = Settings(host="h", client_id="cs-1", client_secret_file=str(path))
     with pytest.raises(CredentialsError, match=r"^client_secret_file .*: cannot be read \("):
         make_tokens(settings)
+
+
+def test_what_an_account_may_do_is_that_of_one_host() -> None:
+    """One id at two hosts has two quotas, rests and places in a store; two profiles of one host share all of them."""
+    own = Settings(host="one.example", token="t", quota=(Limit(2, 60.0),))
+    other = Terms(replace(own, host="two.example", quota=(Limit(9, 60.0),)), Blocks(Shelf([Limit(9, 60.0)])))
+    same = Terms(replace(own, quota=(Limit(7, 60.0),)), None)
+    shared = Accounts(own, None, terms={"two": other, "same": same})
+    profiles = Profiles(own)
+    profiles.others |= {"two": other.settings, "same": same.settings}
+    names = enumerate((None, "two", "same", "two"), start=1)
+    ids = "cd-1", CampaignType.SMS, "a1", "st-1", "st-1"
+    made = [Campaign.of_row(*ids, "list.csv", line, profile=name) for line, name in names]
+    with closing(Plan(made, account_of=profiles.name_account)) as plan:
+        shared.note_first(plan)
+        assert plan.accounts == {"a1": 1, "a1 at https://two.example": 1}
+        assert plan.held[Outcome.DUPLICATE] == 2
+        first, second = make_lanes(plan, shared)
+    assert [lane.quota.places(0.0, 0.0)[0].size for lane in (first, second)] == [2, 9]
+    assert (first.rest is second.rest, shared.claim("a1")) == (False, None)
+    assert other.store is not None
+    assert shared.claim("a1 at https://two.example") is other.store.account("a1")
+    callers = [shared.caller_of(campaign) for campaign in made]
+    assert callers[0] is callers[2]
+    assert callers[1] is callers[3]
+    assert callers[0] is not callers[1]
+    guards = make_guards(own, 2, account_of=shared.name)
+    assert guards.group_of(made[0]) is not guards.group_of(made[1])
+    assert guards.limit_of("a1 at https://two.example") == 1

@@ -18,7 +18,7 @@ from bulkstop.cli.again import rebuild_command
 from bulkstop.cli.files import check_written, use_store
 from bulkstop.cli.hold.options import HoldOptions, read_hold_options, with_hold_options
 from bulkstop.cli.log import log_to_stderr, say
-from bulkstop.cli.options import GroupedCommand, read_origin, read_settings
+from bulkstop.cli.options import GroupedCommand, read_origin, read_profiles, read_settings
 from bulkstop.cli.stop.checks import Start, check_dry, check_expected, check_files, check_plan, check_start
 from bulkstop.cli.stop.command import LOST, STACK, MadeList, command_line, fix_deadline, show_plan
 from bulkstop.cli.stop.options import TYPES, StopOptions, name_by_time
@@ -113,7 +113,10 @@ def _hold(ctx: click.Context, hold: HoldOptions, options: StopOptions, settings:
             journal.check_open()
         found, accounts = find_first(options, settings)
         sighting = sightings.choose(found)
-        plan = opened.enter_context(Plan(sighting.rows, order=settings.order, protection=protection))
+        name_account = read_profiles(ctx).name_account
+        plan = opened.enter_context(
+            Plan(sighting.rows, order=settings.order, protection=protection, account_of=name_account)
+        )
         unlisted = explain_fault(found) if found.fault else None
         listed = MadeList((path,), (path, found), accounts, list_doubts(found), found.unread, unlisted)
         facts = show_plan(plan, settings, options, read_origin(ctx), listed)

@@ -5,7 +5,10 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
+import click
+
 from bulkstop.cli.files import check_results, check_written, use_store
+from bulkstop.cli.options import read_profiles
 from bulkstop.cli.stop.options import StopOptions
 from bulkstop.cli.terminal import is_watched, print_err
 from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
@@ -138,7 +141,8 @@ def _check_deadline(start: Start) -> None:
     plan, settings, options, _ = start
     if settings.finish_by is None:
         return
-    forecasts = forecast_accounts(plan, use_store(settings), check_time(settings))
+    profiles = read_profiles(click.get_current_context())
+    forecasts = forecast_accounts(plan, use_store(settings), check_time(settings), profiles=profiles)
     if late := describe_late(describe_plan(plan, settings, options.target, forecasts=forecasts)):
         raise SettingsError(late)
 

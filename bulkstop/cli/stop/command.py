@@ -156,7 +156,17 @@ def show_plan(
         plan,
         settings,
         options.target,
-        forecasts=forecast_accounts(plan, use_store(settings), seconds_left, listed.accounts) if is_shown else None,
+        forecasts=(
+            forecast_accounts(
+                plan,
+                use_store(settings),
+                seconds_left,
+                listed.accounts,
+                read_profiles(click.get_current_context()),
+            )
+            if is_shown
+            else None
+        ),
         warnings=[
             *listed.doubts,
             *find_warnings(plan, settings, history.load_last_run(options.profile, settings.host)),

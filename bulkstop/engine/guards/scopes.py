@@ -8,9 +8,10 @@ refused rows wait for their line until it is known whether they ended, or only m
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from enum import StrEnum
 from http import HTTPStatus
+from operator import attrgetter
 from typing import Any, Generic, Protocol, TypeVar
 
 from bulkstop.model import CERTIFICATE_WANTED, DONE, LEFT, Attempt, Campaign, CampaignType, Outcome
@@ -63,6 +64,8 @@ class Line(Protocol):
 
 
 L = TypeVar("L", bound=Line)
+GroupKey = tuple[str, str, CampaignType, str | None]
+"""An account, a stream, a type, and the profile with whose credentials it is called."""
 
 
 class Group(Generic[L]):
@@ -85,7 +88,7 @@ class Group(Generic[L]):
         "skipped",
     )
 
-    def __init__(self, key: tuple[str, str, CampaignType] | None = None, limit: float = 1) -> None:
+    def __init__(self, key: GroupKey | None = None, limit: float = 1) -> None:
         self.key = key
         self.limit = limit
         self.in_flight = 0
@@ -122,21 +125,28 @@ class ScopeBreaker(Generic[L]):
     names closes a group: others may be campaigns of one kind that stand together, and those behind them still run.
     """
 
-    def __init__(self, first: int = FIRST, *, can_list: bool = False) -> None:
+    def __init__(
+        self,
+        first: int = FIRST,
+        *,
+        can_list: bool = False,
+        account_of: Callable[[Campaign], str] = attrgetter("account_id"),
+    ) -> None:
         self.to_review: list[Group[L]] = []
         """Groups whose list is to be read now; who reads it takes them out, and tells by `reviewed`."""
         self._first = first
         self._can_list = can_list
-        self._groups: dict[tuple[str, str, CampaignType], Group[L]] = {}
+        self._account_of = account_of
+        self._groups: dict[GroupKey, Group[L]] = {}
         self._by_account: dict[str, list[Group[L]]] = {}
 
     def of(self, campaign: Campaign) -> Group[L]:
         """Return the group of a campaign."""
-        key = (campaign.account_id, campaign.stream_id, campaign.campaign_type)
+        key = (campaign.account_id, campaign.stream_id, campaign.campaign_type, campaign.profile)
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = Group(key)
-            self._by_account.setdefault(campaign.account_id, []).append(group)
+            self._by_account.setdefault(self._account_of(campaign), []).append(group)
         return group
 
     def limit_of(self, account_id: str) -> float:
@@ -323,8 +333,9 @@ def _reason(group: Group[L], note: str) -> str:
 
 
 def _named(group: Group[L]) -> str:
-    account_id, stream_id, kind = group.key or ("", "", CampaignType.VOICE)
-    return f"account {shorten(account_id)}, stream {shorten(stream_id)}, {kind}"
+    account_id, stream_id, kind, profile = group.key or ("", "", CampaignType.VOICE, None)
+    whose = f" (profile {shorten(profile)})" if profile else ""
+    return f"account {shorten(account_id)}{whose}, stream {shorten(stream_id)}, {kind}"
 
 
 def _words_of(attempt: Attempt) -> str:

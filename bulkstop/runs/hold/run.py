@@ -227,7 +227,12 @@ class Hold:
         if (campaigns := self._sightings.count_campaigns(sighting)) > self._watch.most:
             many = format_count(campaigns, "campaign")
             raise GuardError(f"--max-campaigns {self._watch.most}: sighting {sighting.number} would make it {many}")
-        with Plan(sighting.rows, order=self._engine.settings.order, protection=self._protection) as plan:
+        with Plan(
+            sighting.rows,
+            order=self._engine.settings.order,
+            protection=self._protection,
+            account_of=self._engine.parts.accounts.name,
+        ) as plan:
             self._sightings.keep(sighting)
             self._journal.extend(plan)
             self._rows += plan.rows

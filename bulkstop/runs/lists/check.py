@@ -61,9 +61,9 @@ def check_targets(settings: Settings, targets: ListedTargets) -> dict[str, objec
 
     Of an account at most MOST_SCOPES lists are asked for.
     """
-    by_account: dict[str, list[Scope]] = {}
+    by_account: dict[tuple[str, str | None], list[Scope]] = {}
     for scope in targets.scopes:
-        by_account.setdefault(scope.account_id, []).append(scope)
+        by_account.setdefault((scope.account_id, scope.profile), []).append(scope)
     asked = [scope for own in by_account.values() for scope in own[:MOST_SCOPES]]
     facts: dict[str, object] = {"more_scopes": len(targets.scopes) - len(asked)}
     try:
@@ -84,7 +84,8 @@ async def _check_all(settings: Settings, scopes: Sequence[Scope], targets: Liste
         async def read(scope: Scope) -> None:
             pages[scope] = _describe_page(scope, await _read_page(parts, scope))
 
-        await run_by_account([(scope.account_id, partial(read, scope)) for scope in scopes], max(1, len(scopes)))
+        jobs = [(parts.accounts.name(scope), partial(read, scope)) for scope in scopes]
+        await run_by_account(jobs, max(1, len(jobs)))
     return tuple(pages[scope] for scope in scopes)
 
 
@@ -163,7 +164,7 @@ async def _read_page(parts: Parts, scope: Scope, perform: Perform | None = None)
 
 
 async def _call(parts: Parts, scope: Scope, call: Call[T], perform: Perform | None = None) -> T | Attempt:
-    caller = parts.accounts.of_run().caller(scope.account_id)
+    caller = parts.accounts.of_run().caller_of(scope)
     return await caller.call(partial(perform or parts.perform, call))
 
 

@@ -117,14 +117,14 @@ class ContactSurvey:
         self._stops = stops
         self._clock = clock
         self._concurrency = concurrency
-        self._applications: dict[tuple[str, str, str], _Application] = {}
+        self._applications: dict[tuple[str | None, ...], _Application] = {}
         for scope, own in stops.by_scope.items():
-            self._applications.setdefault(scope[:3], _Application(scope)).add(scope, own)
+            self._applications.setdefault((*scope[:3], scope.profile), _Application(scope)).add(scope, own)
 
-    async def run(self, perform: Perform, caller_of: Callable[[str], Caller]) -> ContactFacts:
+    async def run(self, perform: Perform, caller_of: Callable[[Scope], Caller]) -> ContactFacts:
         """Read them all; what ends that early is among the faults of what is found."""
         jobs = [
-            (each.scope.account_id, partial(self._read, each, perform, caller_of))
+            (caller_of(each.scope), partial(self._read, each, perform, caller_of))
             for each in self._applications.values()
         ]
         faults = []
@@ -134,7 +134,7 @@ class ContactSurvey:
             faults.append(str(fault))
         return self._sum_up(faults)
 
-    async def _read(self, of: _Application, perform: Perform, caller_of: Callable[[str], Caller]) -> None:
+    async def _read(self, of: _Application, perform: Perform, caller_of: Callable[[Scope], Caller]) -> None:
         now_s, name = self._clock.now_s(), _describe_application(of.scope)
         times = _list_stops(of, self._clock.ahead_s, now_s)
         if len(times) < len(of.stops):
@@ -142,7 +142,7 @@ class ContactSurvey:
         if not times:
             return
         of.window = Window(int(min(times) - LOOK_BACK_S), int(now_s + AHEAD_S))
-        reader = _Reader(of, partial(self._get, of.scope, perform, caller_of(of.scope.account_id)), self._clock)
+        reader = _Reader(of, partial(self._get, of.scope, perform, caller_of(of.scope)), self._clock)
         failure = await reader.read(of.window)
         if isinstance(failure, Attempt) and failure.outcome is Outcome.UNAUTHORIZED:
             of.without_scope = (

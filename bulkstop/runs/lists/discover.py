@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import TypeVar
 
 from bulkstop.engine.caller import OnRest, ignore_rest
@@ -96,7 +97,7 @@ async def read_discovery(
     began, accounts = time.monotonic(), parts.accounts.of_run(rests=rests)
     try:
         roster = await read_roster(
-            scopes, parts.perform, accounts.caller, wanted, any_id=parts.settings.any_id, at_once=len(scopes)
+            scopes, parts.perform, accounts.caller_of, wanted, any_id=parts.settings.any_id, at_once=len(scopes)
         )
     except SettingsError:
         raise
@@ -104,7 +105,7 @@ async def read_discovery(
         return Discovery(fault=fault)
     is_whole = wanted.asked == ((), ())
     elapsed_s, is_apart = time.monotonic() - began, has_targets(parts)
-    return make_discovery(roster, name, elapsed_s, is_whole=is_whole, is_apart=is_apart)
+    return make_discovery(roster, name, elapsed_s, is_whole=is_whole, is_apart=is_apart, account_of=parts.accounts.name)
 
 
 def has_targets(parts: Parts) -> bool:
@@ -218,18 +219,24 @@ def make_discovery(
     *,
     is_whole: bool = False,
     is_apart: bool = False,
+    account_of: Callable[[Scope], str] = attrgetter("account_id"),
 ) -> Discovery:
     """Return what a roster has of names that match a pattern: each campaign once, the row that may call somebody.
 
     If the lists were read as a whole (`is_whole`), what is left out is counted. If they are those of several targets
-    (`is_apart`), one that could not be read is named beside what the others have.
+    (`is_apart`), one that could not be read is named beside what the others have. `account_of` tells accounts apart
+    that have the same id at two hosts.
     """
+
+    def place_of(scope: Scope, campaign_id: str) -> Place:
+        return account_of(scope), scope.stream_id, campaign_id
+
     rows: dict[Place, tuple[Scope, ListedCampaign]] = {}
     rest: dict[Place, str] = {}
     twice = changed = 0
     is_wanted = (lambda text: True) if name is None else compile_pattern(name)
     for scope, item in roster.rows():
-        place = _place_of(scope, item.campaign_id)
+        place = place_of(scope, item.campaign_id)
         if is_wanted(item.name or ""):
             twice += place in rows
             known = rows.setdefault(place, (scope, item))
@@ -240,7 +247,7 @@ def make_discovery(
             rest[place] = item.status or ""
     listings = roster.listings.values()
     for one in listings:
-        rest |= {_place_of(one.scope, key): status for key, status in one.rest.items()}
+        rest |= {place_of(one.scope, key): status for key, status in one.rest.items()}
     failed = [one for one in listings if one.failure]
     describe = _describe_stream if is_apart else describe_scope
     faults = [printable(f"{describe(one.scope)}: {describe_failure(one.failure)}") for one in failed if one.failure]
@@ -260,10 +267,6 @@ def make_discovery(
 
 def _describe_stream(scope: Scope) -> str:
     return f"{describe_scope(scope)}, stream {printable(scope.stream_id)}"
-
-
-def _place_of(scope: Scope, campaign_id: str) -> Place:
-    return scope.account_id, scope.stream_id, campaign_id
 
 
 def _count_states(statuses: Iterable[str]) -> dict[str, int]:

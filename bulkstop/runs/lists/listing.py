@@ -118,7 +118,7 @@ class DiscardAll(ListFilter):
 async def read_listing(
     scope: Scope,
     perform: Perform,
-    caller_of: Callable[[str], Caller],
+    caller_of: Callable[[Scope], Caller],
     wanted: ListFilter,
     *,
     on_page: OnPage = lambda scope, seen, total: None,
@@ -130,7 +130,7 @@ async def read_listing(
 
     A list that takes more memory than `allowance` has left cannot be read to its end.
     """
-    caller = caller_of(scope.account_id)
+    caller = caller_of(scope)
     reading = _Reading(scope, perform, caller, wanted, on_page, enough, allowance or Allowance(), any_id=any_id)
     return await reading.read()
 

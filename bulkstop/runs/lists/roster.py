@@ -1,6 +1,6 @@
 """What the lists of many scopes say of campaigns: read once, by account, and asked as often as need be."""
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -36,7 +36,7 @@ class Roster:
 async def read_roster(
     scopes: Iterable[Scope],
     perform: Perform,
-    caller_of: Callable[[str], Caller],
+    caller_of: Callable[[Scope], Caller],
     wanted: ListFilter,
     *,
     any_id: bool = True,
@@ -55,18 +55,19 @@ async def read_roster(
         listings[scope] = keep(listing)
 
     order = list(dict.fromkeys(scopes))
-    await run_by_account(((scope.account_id, partial(read, scope)) for scope in order), at_once)
+    await run_by_account(((caller_of(scope), partial(read, scope)) for scope in order), at_once)
     return Roster({scope: listings[scope] for scope in order})
 
 
-async def run_by_account(jobs: Iterable[tuple[str, Job]], concurrency: int) -> None:
+async def run_by_account(jobs: Iterable[tuple[Hashable, Job]], concurrency: int) -> None:
     """Carry out jobs of accounts: those of an account one after the other, at most `concurrency` accounts side by side.
 
+    An account is told by what stands before its jobs: its name, or what makes its calls.
     What one of them raises ends the others and is raised.
     """
-    by_account: dict[str, list[Job]] = {}
-    for account_id, job in jobs:
-        by_account.setdefault(account_id, []).append(job)
+    by_account: dict[Hashable, list[Job]] = {}
+    for account, job in jobs:
+        by_account.setdefault(account, []).append(job)
     await run_concurrently(
         [partial(_run_in_turn, own) for own in by_account.values()], min(concurrency, len(by_account))
     )

@@ -102,7 +102,7 @@ async def list_target(
     first = replace(wanted, is_narrow=wanted.running)
     any_id = parts.settings.any_id
     try:
-        roster = await read_roster(scopes, parts.perform, accounts.caller, first, any_id=any_id, at_once=len(scopes))
+        roster = await read_roster(scopes, parts.perform, accounts.caller_of, first, any_id=any_id, at_once=len(scopes))
     except SettingsError:
         raise
     except BulkstopError as fault:
@@ -111,7 +111,11 @@ async def list_target(
     rest = await _LookOn(parts, wanted, first, roster, stops).read() if wanted.is_whole else {}
     both = {scope: _join(one, rest.get(scope)) for scope, one in roster.listings.items()}
     discovery = make_discovery(
-        Roster(both), name, is_whole=wanted.is_whole or wanted.asked == ((), ()), is_apart=is_apart
+        Roster(both),
+        name,
+        is_whole=wanted.is_whole or wanted.asked == ((), ()),
+        is_apart=is_apart,
+        account_of=parts.accounts.name,
     )
     unread = tuple(map(printable, _list_unread(rest)))
     lacks = (
@@ -155,7 +159,7 @@ class _LookOn:
         by_account: dict[str, list[Scope]] = {}
         failed = {scope for scope, one in self._roster.listings.items() if self._is_apart and one.failure}
         for scope in (each for each in self._stops if each not in failed):
-            by_account.setdefault(scope.account_id, []).append(scope)
+            by_account.setdefault(self._parts.accounts.name(scope), []).append(scope)
         jobs = [(account_id, partial(self._read_account, account_id, own)) for account_id, own in by_account.items()]
         await run_by_account(jobs, max(1, len(jobs)))
         return self._rest
@@ -183,7 +187,7 @@ class _LookOn:
         accounts = self._parts.accounts.of_run(drained=drained, rests=partial(_drain_for_long, drained))
         any_id, odd = self._parts.settings.any_id, None
         try:
-            listing = await read_listing(scope, perform, accounts.caller, self._wanted, on_page=note, any_id=any_id)
+            listing = await read_listing(scope, perform, accounts.caller_of, self._wanted, on_page=note, any_id=any_id)
             if listing.failure and listing.failure.outcome is Outcome.NOT_SENT and count() < most and total:
                 odd = await self._count_odd(scope, total)
         except BulkstopError as fault:  # what was found is no less to be stopped
@@ -200,7 +204,7 @@ class _LookOn:
         drained = asyncio.Event()
         accounts = self._parts.accounts.of_run(drained=drained, rests=partial(_drain_for_long, drained))
         call = list_call(scope, PageRange(0, 1, 1), others, any_id=self._parts.settings.any_id)
-        page = await accounts.caller(scope.account_id).call(partial(self._parts.perform, call))
+        page = await accounts.caller_of(scope).call(partial(self._parts.perform, call))
         if isinstance(page, Attempt) or page.total is None:
             return None
         odd = total - page.total - len(first.items) - len(first.unusable)

@@ -184,11 +184,11 @@ class Survey:
         self._allowance = Allowance()
         self._began = time.monotonic()
 
-    async def run(self, perform: Perform, caller_of: Callable[[str], Caller]) -> BulkstopError | None:
+    async def run(self, perform: Perform, caller_of: Callable[[Scope], Caller]) -> BulkstopError | None:
         """Ask for all that can be told; return what ended it early."""
         perform_counted = self._count_calls(perform)
         jobs = [
-            (scope.account_id, partial(self._ask_scope, status, perform_counted, caller_of))
+            (caller_of(scope), partial(self._ask_scope, status, perform_counted, caller_of))
             for scope, status in self._statuses.items()
             if status.to_tell or self._others_count  # else nobody needs to know how protected ones are
         ]
@@ -239,7 +239,7 @@ class Survey:
 
         return perform_counted
 
-    async def _ask_scope(self, status: _ScopeStatus, perform: Perform, caller_of: Callable[[str], Caller]) -> None:
+    async def _ask_scope(self, status: _ScopeStatus, perform: Perform, caller_of: Callable[[Scope], Caller]) -> None:
         listing = None if self._singly else await self._read_list(status, perform, caller_of)
         failure = None if listing is None else listing.failure
         if failure is not None and failure.outcome in _ENDS_SCOPE:
@@ -248,11 +248,11 @@ class Survey:
             is_listed = listing is not None and failure is None
             why, cost = _explain_singly(listing), self._describe_cost(len(left))
             self._say(f"{describe_scope(status.scope)}: {why}asking one by one: {cost}")
-            singles = _StatusPoller(status, perform, caller_of(status.scope.account_id), is_listed=is_listed)
+            singles = _StatusPoller(status, perform, caller_of(status.scope), is_listed=is_listed)
             if given_up := await singles.ask(left):
                 self._notes.append(f"{describe_scope(status.scope)}: {given_up}")
 
-    async def _read_list(self, status: _ScopeStatus, perform: Perform, caller_of: Callable[[str], Caller]) -> Listing:
+    async def _read_list(self, status: _ScopeStatus, perform: Perform, caller_of: Callable[[Scope], Caller]) -> Listing:
         on_page = partial(self._say_length, status)
         listing = await read_listing(
             status.scope,

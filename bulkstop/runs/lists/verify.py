@@ -228,7 +228,7 @@ async def read_all(survey: Survey, stops: StopTimes | None, parts: Parts, rests:
         return verification
     stops.settle()
     contacts = ContactSurvey(stops, clock, parts.settings.concurrency)
-    facts = await contacts.run(perform, parts.accounts.of_run(rests=rests).caller)
+    facts = await contacts.run(perform, parts.accounts.of_run(rests=rests).caller_of)
     verification = survey.verification()  # once more, as its time goes on
     return replace(
         verification,
@@ -285,7 +285,7 @@ async def run_survey(
         await parts.check_credentials()  # without credentials there is nothing to begin with
     except BulkstopError as fault:
         return fault
-    return await survey.run(perform or parts.perform, parts.accounts.of_run(rests=rests).caller)
+    return await survey.run(perform or parts.perform, parts.accounts.of_run(rests=rests).caller_of)
 
 
 def _check_manifest(path: str, host: str, targets: Targets) -> None:

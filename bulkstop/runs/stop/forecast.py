@@ -3,6 +3,7 @@
 import heapq
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import accumulate
@@ -15,6 +16,7 @@ from bulkstop.report.stop.plan import Forecast
 from bulkstop.runs import host
 from bulkstop.runs.wiring import Accounts, make_quota, open_quota_store
 from bulkstop.settings import Settings
+from bulkstop.settings.targets import Profiles, account_id_of
 from bulkstop.source.plan import Plan
 
 LAST_LANES = 3
@@ -29,18 +31,39 @@ class CallCost(NamedTuple):
 
 
 def forecast_accounts(
-    plan: Plan, settings: Settings, seconds_left: float | None, known: Accounts | None = None
+    plan: Plan,
+    settings: Settings,
+    seconds_left: float | None,
+    known: Accounts | None = None,
+    profiles: Profiles | None = None,
 ) -> list[Forecast]:
     """Say for each account what the quota leaves right now, and when its first and last stop can leave.
 
-    Of the accounts that are `known` this process has made calls, which count where no store remembers them.
+    Of the accounts that are `known` this process has made calls, which count where no store remembers them. What binds
+    an account is what its profile says, of those that rows may name.
     Raises SettingsError when the quota store cannot be used.
     """
-    ages = host.run(_read_ages(plan, settings), fast=False)
+    bound, accounts = _sort_by_terms(plan, settings, profiles), plan.accounts
+    ages = host.run(_read_ages(bound), fast=False)
     if known is not None and not ages:
-        ages = {account_id: known.read_ages(account_id) for account_id in plan.accounts} if settings.quota else {}
-    forecast = _Forecaster(settings, seconds_left)
-    return [forecast(account_id, campaigns, ages.get(account_id)) for account_id, campaigns in plan.accounts.items()]
+        ages = {name: known.read_ages(name) for its, names in bound if its.quota for name in names}
+    forecasts: dict[str, Forecast] = {}
+    for its, names in bound:
+        forecast = _Forecaster(its, seconds_left)
+        forecasts |= {name: forecast(name, accounts[name], ages.get(name)) for name in names}
+    return [forecasts[name] for name in accounts]
+
+
+def _sort_by_terms(plan: Plan, settings: Settings, profiles: Profiles | None) -> list[tuple[Settings, list[str]]]:
+    """Return the accounts of a plan by what binds them; of one that several profiles reach the first counts."""
+    bound: dict[object, tuple[Settings, list[str]]] = {}
+    for name in plan.accounts:
+        its = settings
+        if profiles is not None and profiles.others:
+            its = profiles.others.get(plan.first(name).profile or "", settings)
+        key = its.host, its.quota, its.pace, its.adaptive
+        bound.setdefault(key, (replace(its, quota_store=settings.quota_store), []))[1].append(name)
+    return list(bound.values())
 
 
 def find_earliest_end(plan: Plan, settings: Settings) -> datetime:
@@ -50,10 +73,13 @@ def find_earliest_end(plan: Plan, settings: Settings) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=last_s)
 
 
-async def _read_ages(plan: Plan, settings: Settings) -> dict[str, Sequence[float]]:
-    async with open_quota_store(settings) as store:
-        accounts = list(plan.accounts)
-        return {} if store is None else dict(zip(accounts, await store.read_ages(accounts), strict=True))
+async def _read_ages(bound: Sequence[tuple[Settings, Sequence[str]]]) -> dict[str, Sequence[float]]:
+    ages: dict[str, Sequence[float]] = {}
+    for settings, names in bound:
+        async with open_quota_store(settings) as store:
+            if store is not None:
+                ages |= zip(names, await store.read_ages([account_id_of(name) for name in names]), strict=True)
+    return ages
 
 
 class _Forecaster:

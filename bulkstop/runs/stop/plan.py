@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from bulkstop import source
@@ -72,6 +73,7 @@ def make_plan(
         protection=read_protection(settings.protect),
         most=settings.max_input_size,
         repeats=repeats,
+        account_of=attrgetter("account_id") if profiles is None else profiles.name_account,
     )
 
 

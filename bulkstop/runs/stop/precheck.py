@@ -168,11 +168,12 @@ async def read_known_states(
     wanted = ListFilter() if settings.disable_schedule else ListFilter(AT_REST)
     try:
         async with until(ends_at):
-            roster = await read_roster(scopes, perform, accounts.caller, wanted, keep=partial(_keep, settings, observe))
+            keep = partial(_keep, settings, observe)
+            roster = await read_roster(scopes, perform, accounts.caller_of, wanted, keep=keep)
     except TimeoutError:
         why = f" {settings.finish_by}: came before the list was read; nothing was sent"
         raise BulkstopError(why, setting="finish_by") from None
-    calls = sum(accounts.caller(account_id).calls for account_id in {scope.account_id for scope in scopes})
+    calls = sum(caller.calls for caller in set(map(accounts.caller_of, scopes)))
     at_rest = sum(status_at_rest(item) is not None for _, item in roster.rows()) if settings.only_running else None
     observe(ListsRead(len(scopes), calls, at_rest))
     return KnownStates(roster, settings.only_running, settings.disable_schedule, calls, _count_names(roster))

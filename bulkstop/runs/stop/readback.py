@@ -8,7 +8,7 @@ from bulkstop.engine.readback import IsEnough, ListedState, ListProgress, Readin
 from bulkstop.kore.calls import PAGE, Call
 from bulkstop.kore.interpret import Page
 from bulkstop.kore.session import Perform
-from bulkstop.model import Attempt, Campaign, State
+from bulkstop.model import Attempt, Campaign, Scope, State
 from bulkstop.runs.lists.listing import DiscardAll, count_pages, read_listing
 from bulkstop.runs.lists.states import scope_of, state_of
 
@@ -21,7 +21,7 @@ One that is only saved is among them, as the service has just said itself that i
 """
 
 
-def list_reader(perform: Perform, caller_of: Callable[[str], Caller]) -> ReadList:
+def list_reader(perform: Perform, caller_of: Callable[[Scope], Caller]) -> ReadList:
     """Make what reads the list of a campaign's scope within the quota of its account."""
 
     async def read(of: Campaign, is_enough: IsEnough, progress: ListProgress) -> Reading:

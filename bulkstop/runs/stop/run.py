@@ -179,6 +179,7 @@ class Run:
                 self._ends_at = find_end(settings)
                 check_size(settings, plan.listed)
                 check_accounts(settings, plan.accounts)
+                self._accounts.note_first(plan)
                 plan_waves(settings, plan.to_send)
                 self._began = time.monotonic()
                 self.state = RunState.PAUSED if self._is_paused else RunState.RUNNING

@@ -63,7 +63,8 @@ def make_work(
     lanes_at_rest: Callable[[], Iterable[Lane]] = tuple
     if known is not None:
         to_send, follow, lanes_at_rest = _narrow(plan, parts, accounts, known, report, run_id, observe)
-    lanes = Lanes(make_lanes(to_send, accounts), settings.concurrency, make_guards(settings, to_send.to_send, observe))
+    guards = make_guards(settings, to_send.to_send, observe, accounts.name)
+    lanes = Lanes(make_lanes(to_send, accounts), settings.concurrency, guards)
     pool = Pool(
         lanes,
         make_stop_send(parts),
@@ -109,6 +110,6 @@ def _read_list_of(perform: Perform, accounts: Accounts) -> ReadList:
     async def read_list(of: Campaign, is_enough: IsEnough, progress: ListProgress) -> Reading:
         from bulkstop.runs.stop.readback import list_reader
 
-        return await list_reader(perform, accounts.caller)(of, is_enough, progress)
+        return await list_reader(perform, accounts.caller_of)(of, is_enough, progress)
 
     return read_list

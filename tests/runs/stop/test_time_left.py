@@ -159,7 +159,7 @@ def make_list_reader(shape: Shape, quotas: Mapping[str, Quota]) -> ReadList:
             await asyncio.sleep(shape.page_s)
             return await service.ask(call)
 
-        return await list_reader(ask, callers.__getitem__)(of, is_enough, progress)
+        return await list_reader(ask, lambda scope: callers[scope.account_id])(of, is_enough, progress)
 
     return read
 
