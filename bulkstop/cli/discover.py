@@ -13,8 +13,8 @@ from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import (
     GroupedCommand,
     ParsedText,
+    name_profile,
     read_listed_targets,
-    read_origin,
     read_settings,
     with_settings,
 )
@@ -188,14 +188,6 @@ def command_to_stop(output: str, form: str, fmt: str | None, count: int) -> str:
     form_of_it = [] if fmt is None else ["--format", form]
     add = [*form_of_it, *name_profile(), *name_free_results(output), "--expect", str(count)]
     return rebuild_command(command="stop", inputs=[output], drop={"targets"}, add=add)
-
-
-def name_profile() -> list[str]:
-    """Return the option for the profile of the command, where that was taken from its targets."""
-    ctx = click.get_current_context()
-    name = read_origin(ctx).profile
-    is_said = ctx.params["profile"] is not None or name in (None, "default")
-    return [] if is_said or name is None else ["--profile", name]
 
 
 def choose_format(output: str, fmt: str | None, remedy: str = ", or give --format") -> str:

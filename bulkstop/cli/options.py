@@ -256,6 +256,14 @@ def read_origin(ctx: click.Context) -> Origin:
     return Origin(profile.path if is_there else None, None if profile.values is None else profile.name)
 
 
+def name_profile() -> list[str]:
+    """Return the option for the profile of the command, where that was taken from its targets."""
+    ctx = click.get_current_context()
+    name = read_origin(ctx).profile
+    is_said = ctx.params["profile"] is not None or name in (None, "default")
+    return [] if is_said or name is None else ["--profile", name]
+
+
 def read_profile_keys(ctx: click.Context) -> Collection[str]:
     """Return the settings that the profile of a command says, once they are read."""
     profile: Profile = ctx.meta[_PROFILE]

@@ -292,14 +292,14 @@ def command_to_stop(run: RunSection | None, options: ReportOptions, remainder: R
 
     is_one = len(set(options.paths)) == 1  # a campaign may stand in several files, and is sent once
     add = ["--disable-schedule"] * remainder.has_schedules + ["--expect", str(count)] * is_one
-    words = find_words(run) or ["bulkstop", "stop"]
+    words = find_words(run) or ["bulkstop", "stop", *(find_words(run, "hold") or ())[2:]]
     host = run.settings.get("host") if run else None
     if isinstance(host, str) and not names_service(words, stop):
         add = ["--host", host, *add]
     there = go_to_folder(run) if run else ""
     listed = str(Path(options.target).absolute()) if there else options.target
     deadline = find_deadline(run) if run else NO_DEADLINE
-    drop = deadline.drop | ({"disable_schedule"} if remainder.has_schedules else frozenset())
+    drop = deadline.drop | {"targets"} | ({"disable_schedule"} if remainder.has_schedules else frozenset())
     add = [*name_free_results(listed), *deadline.add, *add]
     return there + rebuild_recorded(words, stop, drop=drop, add=add, inputs=[listed])
 

@@ -12,7 +12,14 @@ from bulkstop.cli.again import NO_DEADLINE, CarriedDeadline, rebuild_command
 from bulkstop.cli.discover import WRITERS, choose_format, print_rest
 from bulkstop.cli.files import check_written, name_free_results, use_store
 from bulkstop.cli.naming import WordChoice
-from bulkstop.cli.options import GroupedCommand, read_listed_targets, read_profiles, read_settings, with_settings
+from bulkstop.cli.options import (
+    GroupedCommand,
+    name_profile,
+    read_listed_targets,
+    read_profiles,
+    read_settings,
+    with_settings,
+)
 from bulkstop.cli.terminal import drop_output, print_err, print_out
 from bulkstop.engine.caller import ignore_rest
 from bulkstop.errors import SettingsError
@@ -63,7 +70,7 @@ Exit codes:
 
 
 @click.command("verify", cls=GroupedCommand, epilog=EXAMPLE)
-@click.argument("paths", nargs=-1, required=True, metavar="FILE [FILE ...]")
+@click.argument("paths", nargs=-1, metavar="[FILE ...]")
 @click.option(
     "-o",
     "--output",
@@ -110,23 +117,27 @@ def command(
 ) -> int:
     """Read back whether the campaigns of result files, or of lists, still run, are scheduled, or will run again.
 
-    FILE is the results of a run, or a list as `stop` takes it, or - for standard input. Nothing is stopped. All
+    FILE is the results of a run, or a list as `stop` takes it, or - for standard input; without one all counts that
+    runs in the targets. Nothing is stopped. All
     campaigns are looked at, also those that were never sent; how they are is that of the moment in which the service
     was asked.
     """
     settings = read_settings(ctx)
     if singly and others_count:
         raise SettingsError("--all: what else runs stands in the lists; leave out --singly")
-    target = output or name_list(paths[0], overwrite=overwrite)
+    profiles, listed = read_profiles(ctx), read_listed_targets(ctx, settings)
+    scopes = listed.scopes if listed else ()
+    if not paths and not (scopes and not (singly or calls)):
+        raise click.UsageError("Missing argument 'FILE [FILE ...]', or --targets for all that runs in these", ctx)
+    others_count = others_count or not paths
+    target = output or name_list(paths[0] if paths else settings.targets or "targets", overwrite=overwrite)
     check_written([("-o", target)], settings, ctx.params["config"])
     file = open_output(output, paths, overwrite=overwrite, as_json=as_json) if output else None
     if file is not None:
         ctx.call_on_close(file.close)
     quiet = quiet or as_json
-    profiles, listed = read_profiles(ctx), read_listed_targets(ctx, settings)
-    scopes = listed.scopes if listed else ()
     owners = Owners(settings, profiles, {scope[:2]: scope.profile for scope in scopes})
-    targets = read_sources(paths, settings, fmt, with_stops=calls, owners=owners)
+    targets = read_sources(paths, settings, fmt, with_stops=calls, owners=owners) if paths else Targets()
     if others_count:
         targets.add_lists(scopes)
     others = choose_others(profiles, targets.by_scope) if profiles.others else None
@@ -224,6 +235,6 @@ def command_to_stop(verification: Verification, written: str, deadline: CarriedD
     return rebuild_command(
         command="stop",
         inputs=[written],
-        drop={"disable_schedule"} | deadline.drop,
-        add=[*name_free_results(written), *deadline.add, *add],
+        drop={"disable_schedule", "targets"} | deadline.drop,  # each row names its profile, but for that of the command
+        add=[*name_profile(), *name_free_results(written), *deadline.add, *add],
     )

@@ -1,13 +1,14 @@
 """`--targets` as a process: two services with apps of their own, and accounts that refuse or are down."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bulkstop.simulator.campaigns import Campaigns
-from tests.processes import Simulated, bulkstop, results, simulator
+from tests.processes import Ended, Simulated, bulkstop, results, simulator
 
 pytestmark = pytest.mark.real
 
@@ -113,3 +114,55 @@ def test_one_account_at_two_hosts(services: dict[str, Simulated], tmp_path: Path
     lines = results(tmp_path / "r.jsonl")
     stopped = {(line["row"]["profile"], line["campaign_id"]) for line in lines if line["outcome"] == "stopped"}
     assert stopped == {(name, campaign_id) for name in services for campaign_id in RUNS}
+
+
+def paste(text: str, folder: Path, *more: str) -> Ended:
+    """Run the command that a line ends with, as it was handed out."""
+    words = shlex.split(text.partition(" -m bulkstop ")[2])
+    return bulkstop(*words, *more, cwd=folder, BULKSTOP_TOKEN=None)
+
+
+def test_commands_handed_out(services: dict[str, Simulated], tmp_path: Path) -> None:
+    """What is handed out names the profile that the targets gave, and works as it stands."""
+    found = bulkstop("discover", "--targets", "targets.csv", "-o", "list.csv", cwd=tmp_path, BULKSTOP_TOKEN=None)
+    assert found.code == 0, found.err
+    back = bulkstop("verify", "list.csv", "--targets", "targets.csv", cwd=tmp_path, BULKSTOP_TOKEN=None)
+    assert back.code == 1, back.err
+    tried = paste(back.out.splitlines()[-1], tmp_path, "--dry-run")
+    assert tried.code == 0, tried.err
+    how = ("--running", "--targets", "targets.csv", "-o", "r.jsonl", "--yes", "--max-failures", "1", "--attempts", "1")
+    cut = bulkstop("stop", *how, "--voice-path", "/wrong/{campaignId}", cwd=tmp_path, BULKSTOP_TOKEN=None)
+    assert cut.code == 3, cut.err
+    left = bulkstop("report", "r.jsonl", "--failed", "-o", "left.csv", cwd=tmp_path, BULKSTOP_TOKEN=None)
+    assert left.code == 0, left.err
+    tried = paste(next(line for line in left.err.splitlines() if " left.csv " in line), tmp_path, "--dry-run")
+    assert tried.code == 0, tried.err
+    tried = paste(cut.err.splitlines()[-1], tmp_path, "--dry-run")
+    assert tried.code == 0, tried.err
+
+
+def test_targets_beside_a_list(services: dict[str, Simulated], tmp_path: Path) -> None:
+    """A list has what it names: targets that are typed beside it are refused, those of a variable say nothing."""
+    (tmp_path / "list.csv").write_text("campaign_id,campaign_type,stream_id\ncd-1,sms,st-1\n")
+    run = bulkstop("stop", "list.csv", "--targets", "targets.csv", "--dry-run", cwd=tmp_path)
+    why = "--targets: are looked at with --running; a list has what it names: leave out --targets, or list.csv"
+    assert (run.code, run.err.splitlines()) == (2, [f"bulkstop: {why}"])
+    run = bulkstop("stop", "list.csv", "--dry-run", cwd=tmp_path, BULKSTOP_TOKEN=None, BULKSTOP_TARGETS="targets.csv")
+    assert run.code == 0, run.err
+
+
+def test_nothing_runs_anywhere(services: dict[str, Simulated], tmp_path: Path) -> None:
+    """`verify --targets` without a file proves that nothing runs in any of them, or says what does."""
+    (tmp_path / "targets.csv").write_text("profile,stream_id,type\nnorth,st-1,voice\nsouth,st-1,sms\n")
+    for _ in ("runs", "will run again"):
+        back = bulkstop("verify", "--targets", "targets.csv", cwd=tmp_path, BULKSTOP_TOKEN=None)
+        assert back.code == 1, back.err
+        run = paste(back.out.splitlines()[-1], tmp_path)
+        assert run.code == 0, run.err
+    back = bulkstop("verify", "--targets", "targets.csv", cwd=tmp_path, BULKSTOP_TOKEN=None)
+    assert (back.code, back.out.splitlines()[-1]) == (0, "DONE: nothing runs, or will run again"), back.err
+    (tmp_path / "targets.csv").write_text(f"{ROWS}refused,st-1\n")
+    back = bulkstop("verify", "--targets", "targets.csv", cwd=tmp_path, BULKSTOP_TOKEN=None)
+    assert back.code == 1, back.err
+    alone = bulkstop("verify", "--profile", "north", cwd=tmp_path, BULKSTOP_TOKEN=None)
+    assert (alone.code, "--targets" in alone.err) == (2, True)

@@ -15,7 +15,7 @@ import click
 
 from bulkstop.cli.files import use_store
 from bulkstop.cli.log import log_to_stderr, say
-from bulkstop.cli.options import GroupedCommand, Origin, read_origin, read_profiles, read_settings
+from bulkstop.cli.options import GroupedCommand, Origin, name_profile, read_origin, read_profiles, read_settings
 from bulkstop.cli.stop.checks import Start, check_dry, check_files, check_plan, check_start, confirm
 from bulkstop.cli.stop.options import StopOptions, read_stop_options, refuse_no_source, with_stop_options
 from bulkstop.cli.stop.summary import print_summary, print_untold, write_way_on
@@ -210,7 +210,7 @@ def carry_out(
     from bulkstop.runs.stop.run import Prepared
 
     run_id, profiles = str(uuid.uuid4()), read_profiles(click.get_current_context())
-    named = ["-o", options.target] if options.running and options.output is None else []
+    named = [*(["-o", options.target] if options.running and options.output is None else []), *name_profile()]
     journal.open(plan, settings, [*command_line(sys.argv), *named], run_id)
 
     lost = f"{LOST}; to go on{write_way_on(options, ['--resume'])}" if journal.is_file else LOST

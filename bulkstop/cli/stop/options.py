@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import click
+from click.core import ParameterSource
 
 from bulkstop.cli.files import RESULTS
 from bulkstop.cli.log import with_log
@@ -87,9 +88,14 @@ def read_stop_options(params: Mapping[str, Any]) -> StopOptions:
 
 
 def refuse_no_source(ctx: click.Context) -> None:
-    """Raise UsageError where nothing says what is to be stopped."""
+    """Raise UsageError where nothing says what is to be stopped, SettingsError for targets beside a list."""
     if not ctx.params["running"] and not ctx.params["inputs"]:
         raise click.UsageError("Missing argument 'INPUT [INPUT ...]', or --running for what runs now", ctx)
+    if not ctx.params["running"] and ctx.get_parameter_source("targets") is ParameterSource.COMMANDLINE:
+        raise SettingsError(
+            f"--targets: are looked at with --running; a list has what it names: leave out --targets, or "
+            f"{' '.join(ctx.params['inputs'])}"
+        )
 
 
 def _check_source(options: StopOptions) -> None:

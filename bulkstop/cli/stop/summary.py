@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from bulkstop.cli.again import NO_DEADLINE, OF_DEADLINE, CarriedDeadline, carry_moment, needs_stdin, rebuild_command
+from bulkstop.cli.options import name_profile
 from bulkstop.cli.stop.options import StopOptions
 from bulkstop.cli.terminal import print_err
 from bulkstop.model import WORTH_A_RETRY, Outcome
@@ -72,7 +73,7 @@ def find_way_on(ended: StopSummary, journal: RunJournal, options: StopOptions) -
         return f"To send what failed again{write_way_on(options, way)}"
     if ended.unlisted:
         drop = {"output", "overwrite", "resume", "retry", "retry_failed", "trust_results", "expect"}
-        return f"To list and stop what still runs: {rebuild_command(drop=drop)}"
+        return f"To list and stop what still runs: {rebuild_command(drop=drop, add=name_profile())}"
     if journal.mark and failed[Outcome.INVALID]:
         return f"To go on, mend the rows that are invalid in the list{write_way_on(options, ['--resume'])}"
     if journal.mark:
@@ -92,10 +93,11 @@ def write_way_on(options: StopOptions, way: Sequence[str], before: str = "") -> 
     """Write the command that goes on with the result file, and what it needs that no command can have."""
     deadline = carry_deadline()
     drop = {"overwrite", "resume", "retry", "retry_failed"} | deadline.drop
+    drop |= set() if options.running else {"targets"}  # those of a variable, which a list makes nothing of
     is_nameless = options.running or "-" in options.inputs
     more = ["-o", options.target] if is_nameless and options.output is None else []
     list_again = ", with the same list on its standard input" if needs_stdin(options.inputs) else ""
-    command = rebuild_command(drop=drop, add=[*more, *deadline.add, *way])
+    command = rebuild_command(drop=drop, add=[*more, *name_profile(), *deadline.add, *way])
     return f"{list_again}{deadline.words}: {before}{command}"
 
 

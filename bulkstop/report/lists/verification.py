@@ -175,7 +175,8 @@ def format_verdict(of: Verification) -> str:
         return f"NOT PROVEN: ended by {signal.Signals(of.signum).name} before all was told"
     others = _sum_states(of.others or {})
     if of.exit_code == 0:
-        done = f"none of {of.campaigns:,} runs" if of.campaigns else "nothing was to be stopped"
+        nothing = "nothing runs, or will run again" if of.others_count else "nothing was to be stopped"
+        done = f"none of {of.campaigns:,} runs" if of.campaigns else nothing
         return f"DONE: {done}{_describe_others(of)}{describe_contacts(of.contacts, time.time())}"
     open_states: dict[State, int] = {
         state: count for state, count in of.states.items() if state is not State.NOT_RUNNING and count
