@@ -14,6 +14,7 @@ from bulkstop.cli.options import GroupedCommand, ParsedText, refuse_empty_variab
 from bulkstop.cli.terminal import print_err
 from bulkstop.errors import SettingsError
 from bulkstop.runs import host
+from bulkstop.runs.load.shapes import parse_rate
 from bulkstop.settings.parse import parse_limit, parse_pause
 from bulkstop.simulator import SimulatorOptions, serve
 from bulkstop.simulator.rate_limits import HEADER_FORMS
@@ -121,11 +122,12 @@ SHARE: Any = {"type": ParsedText(parse_share, "SHARE"), "default": 0.0, "metavar
 )
 @click.option(
     "--contacts",
-    "contacts_per_minute",
-    type=float,
+    "contacts",
+    type=ParsedText(parse_rate, "RATE"),
     default=0.0,
-    metavar="N",
-    help="Contacts that a running campaign starts in a minute.",
+    show_default="0",
+    metavar="RATE",
+    help="How often a running campaign starts a contact: 6/min.",
 )
 @click.option(
     "--contacts-after-stop",
@@ -142,7 +144,9 @@ SHARE: Any = {"type": ParsedText(parse_share, "SHARE"), "default": 0.0, "metavar
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all that is left to chance.")
 @click.option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Write one JSON line per request.")
 @click.pass_context
-def command(ctx: click.Context, /, *, quota: tuple[Any, ...], client_id: str | None, **options: Any) -> int:
+def command(
+    ctx: click.Context, /, *, quota: tuple[Any, ...], client_id: str | None, contacts: float, **options: Any
+) -> int:
     """Imitate the API on this machine, with faults on demand."""
     refuse_empty_variables(ctx, ["client_secret"])
     secret = os.environ.get("BULKSTOP_CLIENT_SECRET")
@@ -151,6 +155,7 @@ def command(ctx: click.Context, /, *, quota: tuple[Any, ...], client_id: str | N
         client_id=client_id if secret else None,
         client_secret=secret,
         quota=tuple((each.calls, each.window_s) for each in quota if each is not None),
+        contacts_per_minute=contacts * 60,
         **options,
     )
     try:

@@ -64,7 +64,7 @@ def test_what_is_looked_at() -> None:
         "latency_ms",
     }
     rates = {each.values[0].name for each in RATE_OPTIONS}  # type: ignore[union-attr]
-    assert rates == {"quota", "rate", "ramp", "steps", "spike", "max_rate"}
+    assert rates == {"quota", "rate", "ramp", "steps", "spike", "max_rate", "contacts"}
     assert names >= set(TIME_SETTINGS)
 
 

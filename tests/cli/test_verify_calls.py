@@ -37,7 +37,7 @@ def test_no_contact_since(here: Here, tmp_path: Path) -> None:
 
 def test_still_calls(here: Here, tmp_path: Path) -> None:
     """Campaigns that call though they are said to be stopped are listed, and worth another stop."""
-    with simulator(tmp_path, "--contacts", "6", "--contacts-after-stop", "1h") as sim:
+    with simulator(tmp_path, "--contacts", "6/min", "--contacts-after-stop", "1h") as sim:
         stop(here, sim, tmp_path)
         run = here("verify", RESULTS, "--calls", "--host", sim.url)
         told = json.loads(here("verify", RESULTS, "--calls", "--host", sim.url, "--json").out)
@@ -75,7 +75,7 @@ def test_plain_list(here: Here, tmp_path: Path) -> None:
 
 def test_within_the_quota(here: Here, tmp_path: Path) -> None:
     """The calls for contacts are counted with all others of the account."""
-    with simulator(tmp_path, "--contacts", "6", "--contacts-after-stop", "1h") as sim:
+    with simulator(tmp_path, "--contacts", "6/min", "--contacts-after-stop", "1h") as sim:
         stop(here, sim, tmp_path)
         quota = ("--quota", "4/500ms", "--quota-store", "memory")
         assert here("verify", RESULTS, "--calls", "--host", sim.url, *quota, "--quiet").code == 1

@@ -75,5 +75,7 @@ def test_settings_with_any_id() -> None:
 def test_order() -> None:
     """An order is read from a text as well, and one that does not exist is refused."""
     assert Settings(host="h", order="priority-ascending").order is Order.PRIORITY_ASCENDING
-    with pytest.raises(SettingsError, match=r"^order: 'random' is none of input, priority, priority-ascending$"):
+    with pytest.raises(
+        SettingsError, match=r"^order: 'random' is none of input, priority, priority-ascending, impact$"
+    ):
         Settings(host="h", order="random")
