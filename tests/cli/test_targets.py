@@ -166,3 +166,24 @@ def test_nothing_runs_anywhere(services: dict[str, Simulated], tmp_path: Path) -
     assert back.code == 1, back.err
     alone = bulkstop("verify", "--profile", "north", cwd=tmp_path, BULKSTOP_TOKEN=None)
     assert (alone.code, "--targets" in alone.err) == (2, True)
+
+
+@pytest.mark.parametrize("option", ["--only-running", "--disable-schedule"])
+def test_lists_that_cannot_be_read(option: str, services: dict[str, Simulated], tmp_path: Path) -> None:
+    """An account whose list cannot be read has its rows `not_sent`, the others are stopped, and `--resume` goes on."""
+    running = sorted(RUNS)[:2]
+    kinds = {each: Campaigns(count=20, seed=3, any_id=False).by_id[each].campaign_type for each in running}
+    rows = [f"{each},{kinds[each]},a1,st-1,{name}\n" for each in running for name in ("south", "down", "refused")]
+    (tmp_path / "list.csv").write_text("campaign_id,campaign_type,account_id,stream_id,profile\n" + "".join(rows))
+    how = ("list.csv", option, "--profile", "north", "-o", "r.jsonl", "--yes")
+    run = bulkstop("stop", *how, cwd=tmp_path, BULKSTOP_TOKEN=None)
+    assert run.code == 1, run.err
+    lines = results(tmp_path / "r.jsonl")
+    outcomes = {(line["row"]["profile"], line["outcome"]) for line in lines}
+    assert outcomes == {("south", "stopped"), ("down", "not_sent"), ("refused", "not_sent")}
+    assert f"{option}: the list of " in next(line["error"] for line in lines if line["outcome"] == "not_sent")
+    assert run.err.count("nothing of this account is sent") == 2
+    tried = paste(run.err.splitlines()[-1], tmp_path)
+    assert tried.code == 2, tried.err
+    assert tried.err.count("nothing of this account is sent") == 0
+    assert f"nothing was sent: try again, or go without {option}" in tried.err

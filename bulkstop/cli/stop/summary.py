@@ -71,6 +71,8 @@ def find_way_on(ended: StopSummary, journal: RunJournal, options: StopOptions) -
         return f"To go on, and send again what has no line{again}"
     if journal.mark and (way := _retry_options(ended, failed)):
         return f"To send what failed again{write_way_on(options, way)}"
+    if journal.mark and ended.stats.outcomes[Outcome.NOT_SENT]:
+        return f"To send what was not sent{write_way_on(options, ['--resume'])}"
     if ended.unlisted:
         drop = {"output", "overwrite", "resume", "retry", "retry_failed", "trust_results", "expect"}
         return f"To list and stop what still runs: {rebuild_command(drop=drop, add=name_profile())}"

@@ -58,6 +58,8 @@ class KnownStates:
     disable_schedule: bool = False
     calls: int = 0
     name_counts: Mapping[StreamName, int] = field(default_factory=dict)
+    unread: Mapping[str, str] = field(default_factory=dict)
+    """The accounts of which a list cannot be read, each with why: their campaigns are not sent."""
 
     def status_at_rest(self, campaign: Campaign) -> str | None:
         """Return the listed status of a campaign that does not run; None for one that may."""
@@ -116,19 +118,32 @@ class RemainingWork:
     def recurring(self, account_id: str) -> Iterator[Campaign]:
         """Yield the campaigns of one account at rest that a schedule starts again, unless it is disabled."""
         known = self.known_states
-        for each in self.plan.campaigns(account_id) if self.resting else ():
+        is_read = account_id not in known.unread
+        for each in self.plan.campaigns(account_id) if self.resting and is_read else ():
             if known.status_at_rest(each) is not None and not known.needs_no_call(each):
                 yield each
 
 
-def narrow_plan(plan: Plan, known_states: KnownStates, settle: Callable[[Campaign], object]) -> RemainingWork:
-    """Return what the lists leave of a plan to be sent; `settle` is given each campaign that needs no call."""
-    if not known_states.only_running:
-        return RemainingWork(plan, known_states, plan.accounts)
+def narrow_plan(
+    plan: Plan,
+    known_states: KnownStates,
+    settle: Callable[[Campaign], object],
+    leave: Callable[[Campaign, str], object] = lambda campaign, why: None,
+) -> RemainingWork:
+    """Return what the lists leave of a plan to be sent.
+
+    `settle` is given each campaign that needs no call, and `leave` each of an account whose lists cannot be read.
+    """
     accounts, resting = dict[str, int](), 0
-    for account_id in plan.accounts:
+    for account_id, count in plan.accounts.items():
+        why = known_states.unread.get(account_id)
+        if why is None and not known_states.only_running:
+            accounts[account_id] = count
+            continue
         for each in plan.campaigns(account_id):
-            if known_states.status_at_rest(each) is None:
+            if why is not None:
+                leave(each, why)
+            elif known_states.status_at_rest(each) is None:
                 accounts[account_id] = accounts.get(account_id, 0) + 1
             elif known_states.needs_no_call(each):
                 settle(each)
@@ -160,7 +175,8 @@ async def read_known_states(
 ) -> KnownStates | None:
     """Read the lists that a plan needs; None when it needs none.
 
-    Raises a BulkstopError when one of them cannot be read to its end, or the time to finish by, `ends_at`, comes first.
+    An account of which one cannot be read to its end keeps no other from being stopped. Raises a BulkstopError when
+    that is so of all of them, or the time to finish by, `ends_at`, comes first.
     """
     scopes = list_scopes(plan, settings)
     if not scopes:
@@ -168,26 +184,46 @@ async def read_known_states(
     wanted = ListFilter() if settings.disable_schedule else ListFilter(AT_REST)
     try:
         async with until(ends_at):
-            keep = partial(_keep, settings, observe)
+            keep = partial(_keep, settings, observe, is_alone=len(plan.accounts) == 1)
             roster = await read_roster(scopes, perform, accounts.caller_of, wanted, keep=keep)
     except TimeoutError:
         why = f" {settings.finish_by}: came before the list was read; nothing was sent"
         raise BulkstopError(why, setting="finish_by") from None
+    unread = _find_unread(roster, accounts, settings)
+    if unread.keys() >= plan.accounts.keys():
+        raise BulkstopError(f"{next(iter(unread.values()))}; {_tell_remedy(settings)}")
+    for why in unread.values():
+        observe(Warned(f"{why}; nothing of this account is sent"))
     calls = sum(caller.calls for caller in set(map(accounts.caller_of, scopes)))
     at_rest = sum(status_at_rest(item) is not None for _, item in roster.rows()) if settings.only_running else None
     observe(ListsRead(len(scopes), calls, at_rest))
-    return KnownStates(roster, settings.only_running, settings.disable_schedule, calls, _count_names(roster))
+    return KnownStates(roster, settings.only_running, settings.disable_schedule, calls, _count_names(roster), unread)
 
 
-def _keep(settings: Settings, observe: Observe, listing: Listing) -> Listing:
-    """Return what is needed of a list; raises BulkstopError for one that was not read to its end."""
+def _find_unread(roster: Roster, accounts: Accounts, settings: Settings) -> Mapping[str, str]:
+    """Return the accounts of which a list was not read to its end, each with why."""
+    unread: dict[str, str] = {}
+    for scope, listing in roster.listings.items():
+        if listing.failure is not None and (name := accounts.name(scope)) not in unread:
+            unread[name] = _explain_unread(listing, settings)
+    return unread
+
+
+def _explain_unread(listing: Listing, settings: Settings) -> str:
+    why = printable(describe_failure(listing.failure)).removesuffix("; nothing was sent") if listing.failure else ""
+    return f"{_name_options(settings)}: the list of {_describe(listing.scope)} cannot be read to its end: {why}"
+
+
+def _tell_remedy(settings: Settings) -> str:
+    return f"nothing was sent: try again, or go without {_name_options(settings)}"
+
+
+def _keep(settings: Settings, observe: Observe, listing: Listing, *, is_alone: bool) -> Listing:
+    """Return what is needed of a list; raises BulkstopError for one of the only account that cannot be read."""
     if listing.failure is not None:
-        options = _name_options(settings)
-        why = printable(describe_failure(listing.failure))
-        raise BulkstopError(
-            f"{options}: the list of {_describe(listing.scope)} cannot be read to its end: {why}; "
-            f"nothing was sent: try again, or go without {options}"
-        )
+        if is_alone:  # no other list is worth a call any more
+            raise BulkstopError(f"{_explain_unread(listing, settings)}; {_tell_remedy(settings)}")
+        return replace(listing, items={})
     if listing.doubt:
         observe(Warned(f"the list of {_describe(listing.scope)}: {listing.doubt}"))
     keeps_names = settings.disable_schedule

@@ -1,6 +1,7 @@
 """What a run has to do: its lanes, and the pool that works through them."""
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from bulkstop.engine.followup import Follow, follow_nothing
@@ -10,7 +11,7 @@ from bulkstop.engine.readback import IsEnough, ListProgress, Reading, ReadList
 from bulkstop.engine.retry import Retry
 from bulkstop.events import Observe
 from bulkstop.kore.session import Perform
-from bulkstop.model import Campaign, Report
+from bulkstop.model import Campaign, Outcome, Report, unsent_result
 from bulkstop.runs.parts import Parts, make_stop_send
 from bulkstop.runs.wiring import Accounts, make_guards
 from bulkstop.source.plan import Plan
@@ -96,7 +97,12 @@ def _narrow(
     from bulkstop.runs.stop.precheck import narrow_plan  # seldom wanted, and a start-up need not wait for it
     from bulkstop.runs.stop.recurrence import ScheduleCalls
 
-    left = narrow_plan(plan, known, lambda campaign: report(known.result(campaign, run_id)))
+    left = narrow_plan(
+        plan,
+        known,
+        lambda campaign: report(known.result(campaign, run_id)),
+        lambda campaign, why: report(replace(unsent_result(campaign, Outcome.NOT_SENT, why), run_id=run_id)),
+    )
     if not known.disable_schedule:
         return left, follow_nothing, tuple
     calls = ScheduleCalls(known, parts.perform, observe)
