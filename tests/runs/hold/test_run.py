@@ -5,7 +5,7 @@ import json
 import re
 import signal
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import pytest
 
+from bulkstop.engine import tasks
 from bulkstop.engine.caller import Caller
 from bulkstop.engine.pool import Pool
 from bulkstop.engine.shutdown import Shutdown
@@ -24,6 +25,8 @@ from bulkstop.report.lists.discovery import Discovery
 from bulkstop.report.stop.ledger import Mode
 from bulkstop.runs import wiring
 from bulkstop.runs.engine import Engine
+from bulkstop.runs.hold.accounts import list_accounts
+from bulkstop.runs.hold.backoff import Backoff
 from bulkstop.runs.hold.run import LATE_S, Hold, Watch
 from bulkstop.runs.hold.sightings import Sightings
 from bulkstop.runs.lists import running
@@ -38,7 +41,7 @@ from bulkstop.source.protect import Protection, Rule
 from tests.runs.scene import get_token, make_settings
 from tests.virtual_time import VirtualLoop, run
 
-SCOPE = Scope("a1", "st-1", "st-1", CampaignType.VOICE)
+SCOPES = (Scope("a1", "st-1", "st-1", CampaignType.VOICE),)
 LATENCY_S = 0.05
 DAY_S = 86_400.0
 STOP = re.compile(r"/trigger/([^?]+)\?")
@@ -155,7 +158,7 @@ async def hold(scene: Scene, *, resume: bool = False) -> HoldSummary:
     listed = f"{scene.path}.list.jsonl"
     with (
         RunJournal(str(scene.path), mode=Mode.RESUME if resume else Mode.NEW) as journal,
-        Sightings(listed, again=scene.again) as sightings,
+        Sightings(listed, again=scene.again, backoff=Backoff(scene.every_s, loop.time)) as sightings,
     ):
         sightings.open(is_new=not resume)
         whole = journal.plan_unwritten([listed], settings, sightings.note) if resume else Plan(())
@@ -171,6 +174,7 @@ async def hold(scene: Scene, *, resume: bool = False) -> HoldSummary:
                     sightings,
                     journal,
                     Watch(every_s=scene.every_s, left_s=left_s, most=scene.most),
+                    list_accounts(SCOPES),
                     protection=scene.protection,
                     shutdown=shutdown,
                     say=scene.said.append,
@@ -178,7 +182,7 @@ async def hold(scene: Scene, *, resume: bool = False) -> HoldSummary:
                     run_id="run-2" if resume else "run-1",
                     now=loop.time,
                 )
-                first = await look(True)
+                first = await look(list_accounts(SCOPES), True)
                 task = loop.create_task(scene.end(scene)) if scene.end else None
                 try:
                     return await scene.hold.execute(whole, first)
@@ -188,10 +192,10 @@ async def hold(scene: Scene, *, resume: bool = False) -> HoldSummary:
                         task.cancel()
 
 
-async def look_at(engine: Engine, is_whole: bool) -> Discovery:
+async def look_at(engine: Engine, account_ids: Collection[str], is_whole: bool) -> Discovery:
     """List what runs."""
     wanted = make_filter() if is_whole else ListFilter((), (), running=True, is_narrow=True)
-    return await list_target(engine.parts, wanted, (SCOPE,))
+    return await list_target(engine.parts, wanted, [each for each in SCOPES if each.account_id in account_ids])
 
 
 @pytest.fixture
@@ -200,6 +204,7 @@ def virtual(monkeypatch: pytest.MonkeyPatch) -> Callable[[Coroutine[Any, Any, Ho
 
     def carry_out(job: Coroutine[Any, Any, HoldSummary]) -> HoldSummary:
         loop = VirtualLoop()
+        monkeypatch.setattr(tasks, "CLOCK_AGAIN_S", DAY_S)  # this clock never stands still
         for module in (wiring, run_module, running):
             monkeypatch.setattr(module, "elapsed_s", loop.time)
         for kind in (Pool, Caller):
@@ -260,16 +265,31 @@ def test_a_list_that_cannot_be_read_in_the_end(virtual: Virtual, tmp_path: Path)
 
 
 def test_a_stop_that_fails(virtual: Virtual, tmp_path: Path) -> None:
-    """A campaign that comes up and cannot be stopped is sighted again and again; others are stopped all the same."""
+    """A campaign that cannot be stopped is tried after 1, 2, 4 looks and so on, and in the end; others at once."""
     starts = [(100.0, "cd-1"), (250.0, "cd-2")]
-    scene = Scene(World(starts, refuses=frozenset({"cd-1"})), tmp_path, hours=0.1)
+    scene = Scene(World(starts, refuses=frozenset({"cd-1"})), tmp_path)
     summary = virtual(hold(scene))
+    tries = [round((at - 120) / scene.every_s) for at, campaign_id in scene.world.stops if campaign_id == "cd-1"]
+    assert tries == [0, 1, 3, 7, 15, 30, 45, 58]
     outcomes = Counter((line["campaign_id"], line["outcome"]) for line in scene.lines)
-    assert outcomes.keys() == {("cd-1", "rejected"), ("cd-2", "stopped")}
-    assert outcomes["cd-1", "rejected"] >= 5
-    assert outcomes["cd-2", "stopped"] == 1
-    assert sum("looking again all the same" in said for said in scene.said) < outcomes["cd-1", "rejected"]
+    assert outcomes == {("cd-1", "rejected"): len(tries), ("cd-2", "stopped"): 1}
+    assert sum("looking again all the same" in said for said in scene.said) < len(tries)
     assert (summary.exit_code, summary.running, summary.left_alone) == (1, ("cd-1",), ())
+
+
+def test_what_failed_and_came_back(virtual: Virtual, tmp_path: Path) -> None:
+    """A campaign whose stop failed and that came to rest otherwise waits for nothing when it is back."""
+    world = World([(100.0, "cd-1")], refuses=frozenset({"cd-1"}))
+
+    async def rest(scene: Scene) -> None:
+        await asyncio.sleep(620.0)  # the next try would be at 1020
+        world.running.clear()
+        world.refuses = frozenset()
+        await asyncio.sleep(100.0)
+        world.running["cd-1"] = 720.0
+
+    virtual(hold(Scene(world, tmp_path, end=rest)))
+    assert 720 < world.stops[-1][0] < 785
 
 
 def test_a_service_that_is_down_in_the_end(virtual: Virtual, tmp_path: Path) -> None:
