@@ -35,7 +35,7 @@ from bulkstop.engine.limits.clock import elapsed_s
 from bulkstop.errors import OutputError, SettingsError
 from bulkstop.files.whole import beside, is_device
 from bulkstop.model import SIGNALS, CampaignType, Scope
-from bulkstop.report.hold import HoldSummary
+from bulkstop.report.hold import HoldSummary, format_campaigns
 from bulkstop.report.lists.discovery import Discovery
 from bulkstop.report.log import log_event
 from bulkstop.report.stop.ledger import Mode
@@ -336,7 +336,7 @@ def print_end(summary: HoldSummary, journal: RunJournal, options: StopOptions) -
     """Say how it went, and in the last line whether anything runs; else also how to go on."""
     if options.log_json or (options.quiet and not summary.exit_code):
         return
-    print_err("\n".join(format_run(summary.stops, journal)))
+    print_err("\n".join([*format_run(summary.stops, journal), f"Campaigns: {format_campaigns(summary.campaigns)}"]))
     print_err(summary.verdict)
     if summary.exit_code and journal.mark:
         print_err(f"To go on: {write_way_on(options)}")

@@ -16,7 +16,7 @@ from bulkstop.engine.tasks import Tasks
 from bulkstop.errors import BulkstopError, CredentialsError, GuardError, RefusedError
 from bulkstop.events import HoldEnded, Observe, Sighted
 from bulkstop.model import DONE, ListedCampaign, Outcome, Report, Result, Row, Scope, unsent_result
-from bulkstop.report.hold import HoldSummary
+from bulkstop.report.hold import HoldStops, HoldSummary, count_campaigns
 from bulkstop.report.lists.discovery import Discovery
 from bulkstop.report.log import log_event
 from bulkstop.report.stop.progress import Progress
@@ -368,7 +368,7 @@ class Hold:
         return last
 
     def _sum_up(self, whole: Plan, last: Discovery | None) -> HoldSummary:
-        stops = StopSummary(
+        stops = HoldStops(
             self.stats,
             self._rows,
             self._calls,
@@ -384,14 +384,16 @@ class Hold:
         running = None if last is None else [row for row in last.rows if not self._sightings.is_protected(*row)]
         alone = () if last is None else self._sightings.choose(last).left_alone
         summary = HoldSummary(
-            self._journal.end(stops),
+            stops,
             self._looks,
             self._acted,
             running=None if running is None else tuple(self._name_campaign(*row) for row in running),
             left_alone=tuple(self._name_campaign(*row) for row in alone),
             unread=None if last is None else explain_unread(last),
             early=self._early,
+            campaigns=count_campaigns(self._sightings.latest.values()),
         )
+        summary = replace(summary, stops=self._journal.end(replace(stops, code=summary.exit_code)))
         many = None if summary.running is None else len(summary.running)
         self._observe(HoldEnded(self.id, self._looks, self._acted, many, summary.verdict, summary.exit_code))
         return summary

@@ -272,7 +272,7 @@ def _list_unread(rest: Mapping[Scope, _Rest]) -> Iterable[str]:
             yield from _explain_unread(scope, one)
     if len(left_alone) > UNREAD_NAMED:
         first = next(_explain_unread(left_alone[0], rest[left_alone[0]]))
-        yield f"{len(left_alone):,} lists, the first of which is that of {first}"
+        yield f"{format_count(len(left_alone), 'list')}, the first of which is that of {first}"
 
 
 def _explain_unread(scope: Scope, rest: _Rest) -> Iterator[str]:

@@ -19,7 +19,7 @@ from bulkstop.engine.caller import Caller
 from bulkstop.engine.pool import Pool
 from bulkstop.engine.shutdown import Shutdown
 from bulkstop.kore.exchange import Response
-from bulkstop.model import CampaignType, Scope
+from bulkstop.model import CampaignType, Outcome, Scope
 from bulkstop.report.hold import HoldSummary
 from bulkstop.report.lists.discovery import Discovery
 from bulkstop.report.stop.ledger import Mode
@@ -368,4 +368,7 @@ def test_it_goes_on(virtual: Virtual, tmp_path: Path) -> None:
     ]
     assert [line["line"] for line in scene.lines] == list(range(1, len(scene.rows) + 1))
     assert (summary.exit_code, summary.left_alone) == (1, ("cd-1",))
-    assert not review_results(str(scene.path)).flaws
+    assert summary.campaigns == {Outcome.STOPPED: 2}  # a later sighting has stopped what was cut off
+    review = review_results(str(scene.path))
+    assert (review.flaws, review.open_rows, review.campaigns) == ((), 0, summary.campaigns)
+    assert review.runs[-1].exit_code == summary.exit_code
