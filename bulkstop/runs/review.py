@@ -50,7 +50,7 @@ def review_results(path: str, *, check: bool = False) -> Review:
     listed = runs[-1].rows if runs else past.rows
     open_rows = past.rows - past.final + max(0, listed - past.rows)
     campaigns = None
-    if runs and is_of_hold(runs[-1]):
+    if runs and runs[-1].is_hold:
         latest = read_latest_sightings(path)
         campaigns = count_campaigns(each.outcome for each in latest)
         open_rows = sum(not is_final(each) for each in latest) + max(0, listed - past.rows)
@@ -59,12 +59,6 @@ def review_results(path: str, *, check: bool = False) -> Review:
         return Review(*counts, (f"there is no {manifest_path(path)} to check it against",))
     proof = prove(past, manifest)
     return Review(*counts, tuple(_flaws(past, manifest, proof)), proof.sha256, campaigns)
-
-
-def is_of_hold(run: RunSection) -> bool:
-    """Tell whether a run was a hold."""
-    words = run.facts.get("command")
-    return isinstance(words, list) and words[1:2] == ["hold"]
 
 
 def read_latest_sightings(path: str) -> Collection[Result]:
