@@ -30,8 +30,8 @@ from bulkstop.text.cells import runs_in_spreadsheet
 from bulkstop.text.likeness import compile_pattern
 
 T = TypeVar("T")
-Place = tuple[str, str, str]
-"""An account, a stream, and the id of a campaign in it."""
+Place = tuple[str | None, str, str, str]
+"""A profile, whose host may be another, an account, a stream, and the id of a campaign in it."""
 RUNNING = "running"
 """The word for all that may run now, in whatever state, and what is looked for unless it is said."""
 ANY_STATUS = "all"
@@ -263,7 +263,7 @@ def _describe_stream(scope: Scope) -> str:
 
 
 def _place_of(scope: Scope, campaign_id: str) -> Place:
-    return scope.account_id, scope.stream_id, campaign_id
+    return scope.profile, scope.account_id, scope.stream_id, campaign_id
 
 
 def _count_states(statuses: Iterable[str]) -> dict[str, int]:
