@@ -27,6 +27,7 @@ from bulkstop.cli.terminal import print_err, print_last
 from bulkstop.errors import OutputError, SettingsError
 from bulkstop.files.whole import AtomicFile, is_device
 from bulkstop.model import SIGNALS, Outcome
+from bulkstop.report.hold import format_campaigns
 from bulkstop.report.stop.formats import is_csv
 from bulkstop.report.stop.manifest import RunSection
 from bulkstop.report.stop.summary import format_counts
@@ -307,6 +308,8 @@ def command_to_stop(run: RunSection | None, options: ReportOptions, remainder: R
 def format_review(of: Review) -> list[str]:
     """Write what a result file says."""
     rows = [*format_counts(of.outcomes), ("rows", f"{of.rows:,} in {format_count(of.lines, 'line')}")]
+    if of.campaigns is not None:
+        rows.append(("campaigns", format_campaigns(of.campaigns)))
     if of.open_rows:
         rows.append(("not ended", f"{of.open_rows:,}"))
         if of.runs and (command := write_way_on(of.runs[-1], of.outcomes)):

@@ -1,15 +1,29 @@
 """How a hold ended, as facts and as text: whether anything runs that fits, and what came back."""
 
 import signal
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from bulkstop.model import Outcome
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.report.verdict import format_done, format_not_stopped_at_all
 from bulkstop.text import format_count, printable
 
 NAMED = 5
 """Campaigns that a verdict names; the others are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldStops(StopSummary):
+    """The stops of a hold; whether these are all done says nothing of what runs in the end, so `code` is its own."""
+
+    code: int = 1
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the hold, unless its results could not be kept."""
+        return 3 if self.fault is not None else self.code
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +41,8 @@ class HoldSummary:
     left_alone: tuple[str, ...] = ()
     unread: str | None = None
     early: int | None = None
+    campaigns: Mapping[Outcome, int] = field(default_factory=dict)
+    """How many campaigns each outcome has, each counted by the latest sighting that was acted on."""
 
     @property
     def exit_code(self) -> int:
@@ -71,3 +87,15 @@ class HoldSummary:
 def _name_some(names: Sequence[str]) -> str:
     more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
     return f"{', '.join(map(printable, names[:NAMED]))}{more}"
+
+
+def count_campaigns(latest: Iterable[Outcome]) -> Mapping[Outcome, int]:
+    """Count campaigns by what became of each in its latest sighting."""
+    counts = Counter(latest)
+    return {outcome: counts[outcome] for outcome in Outcome if counts[outcome]}
+
+
+def format_campaigns(campaigns: Mapping[Outcome, int]) -> str:
+    """Write what became of the campaigns: a row of an earlier sighting says nothing of a campaign any more."""
+    counts = ", ".join(f"{number:,} {outcome}" for outcome, number in campaigns.items())
+    return f"{sum(campaigns.values()):,}, each by its latest sighting: {counts}" if counts else "none"

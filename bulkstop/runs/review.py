@@ -1,13 +1,15 @@
 """Sum a result file up, and check it against its manifest."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 from bulkstop.errors import OutputError
-from bulkstop.model import Outcome
+from bulkstop.model import Outcome, Result
+from bulkstop.report.hold import count_campaigns
+from bulkstop.report.stop.formats import read_lines
 from bulkstop.report.stop.manifest import Manifest, RunSection, manifest_path
 from bulkstop.report.stop.proof import Proof, prove
-from bulkstop.report.stop.resume import ResumeIndex
+from bulkstop.report.stop.resume import ResumeIndex, is_final, open_results
 from bulkstop.text import format_count
 
 
@@ -15,8 +17,9 @@ from bulkstop.text import format_count
 class Review:
     """What a result file says: the latest outcome of each row, how many lines, and the runs that wrote it.
 
-    `open_rows` is how many rows of the list have not ended; `flaws` are the reasons why it is not proven that the file
-    is whole and as it was written. `sha256` is that of the file and its manifest, one after the other.
+    `open_rows` is how many rows of the list have not ended, in a file of `hold` how many campaigns; `flaws` are the
+    reasons why it is not proven that the file is whole and as it was written. `sha256` is that of the file and its
+    manifest, one after the other.
     """
 
     path: str
@@ -27,6 +30,8 @@ class Review:
     runs: tuple[RunSection, ...]
     flaws: tuple[str, ...]
     sha256: str | None = None
+    campaigns: Mapping[Outcome, int] | None = None
+    """Of a file of `hold`, which has a row for each sighting of a campaign: how each stands by its latest."""
 
 
 def review_results(path: str, *, check: bool = False) -> Review:
@@ -44,11 +49,28 @@ def review_results(path: str, *, check: bool = False) -> Review:
         return Review(path, {}, 0, 0, 0, runs, (str(flaw),))
     listed = runs[-1].rows if runs else past.rows
     open_rows = past.rows - past.final + max(0, listed - past.rows)
+    campaigns = None
+    if runs and runs[-1].is_hold:
+        latest = read_latest_sightings(path)
+        campaigns = count_campaigns(each.outcome for each in latest)
+        open_rows = sum(not is_final(each) for each in latest) + max(0, listed - past.rows)
     counts = path, past.latest, past.rows, past.lines, open_rows, runs
     if manifest is None:
         return Review(*counts, (f"there is no {manifest_path(path)} to check it against",))
     proof = prove(past, manifest)
-    return Review(*counts, tuple(_flaws(past, manifest, proof)), proof.sha256)
+    return Review(*counts, tuple(_flaws(past, manifest, proof)), proof.sha256, campaigns)
+
+
+def read_latest_sightings(path: str) -> Collection[Result]:
+    """Return the latest line of each campaign of a file of `hold`, whose later sightings tell what became of it."""
+    latest: dict[tuple[object, ...], Result] = {}
+    with open_results(path) as file:
+        for result in (line.result for line in read_lines(file, path)):
+            if result is not None:
+                profile = (result.row or {}).get("profile")
+                key = (profile, result.account_id, result.stream_id, result.campaign_id)
+                latest[key] = replace(result, row=None)
+    return latest.values()
 
 
 def _flaws(index: ResumeIndex, manifest: Manifest, proof: Proof) -> list[str]:

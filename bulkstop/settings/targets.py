@@ -16,7 +16,7 @@ from bulkstop.settings.load import open_profile
 from bulkstop.settings.parse import parse_campaign_type
 from bulkstop.settings.profiles import Profile
 from bulkstop.settings.spec import CONNECTION, CREDENTIALS, PATHS, QUOTA, RETRY_AFTER
-from bulkstop.text import printable, shorten
+from bulkstop.text import format_count, printable, shorten
 from bulkstop.text.likeness import find_near
 
 KEYS = ("profile", "account_id", "stream_id", "iid", "type")
@@ -273,7 +273,9 @@ def _read_table(path: str, text: str) -> Iterator[tuple[str, Mapping[str, object
     for cells in reader:
         where = f"{path} line {start + reader.line_num}"
         if len(cells) > len(names):
-            raise SettingsError(f"{where}: has {len(cells)} cells, and the header {len(names)} names")
+            raise SettingsError(
+                f"{where}: has {format_count(len(cells), 'cell')}, and the header {format_count(len(names), 'name')}"
+            )
         if any(map(str.strip, cells)):
             yield where, dict(zip(names, cells, strict=False))
 

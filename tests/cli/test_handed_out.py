@@ -67,6 +67,8 @@ SWEPT = {
     "cli/discover.py: for these alone, in a call or two. In an incident `bulkstop stop --running` lists for itself.": (
         "names a command"
     ),
+    "cli/hold/command.py: bulkstop hold --until 08:00 --profile prod --max-campaigns 200 --yes": HELP,
+    "cli/hold/command.py: rebuild_command in write_way_on": "test_hold",
     "cli/stop/command.py: bulkstop stop --running --profile prod --expect 1..60": HELP,
     "cli/stop/summary.py: rebuild_command in find_way_on": "test_stop_that_could_not_list_all",
     "cli/load/command.py: bulkstop load --host http://127.0.0.1:8080 --account-id a1 --stream-id st-1 \\": HELP,
@@ -251,6 +253,16 @@ class TestEnds:
         assert (run.code, on.code) == codes, on
         assert "rows = lines  3 = 3" in on.err
 
+    def test_hold(self, desk: Path) -> None:
+        """A hold that a guard ended goes on."""
+        with simulator(desk, "--campaigns", "20", "--fail-first", "100%") as sim:
+            set_up(desk, sim.url)
+            more = ("--max-campaigns", "20", "--max-failures", "1", "--attempts", "1", "--yes", "--for", "50ms")
+            run = bulkstop("hold", *OPTIONS, *more, cwd=desk)
+            on = paste(take(run), desk)
+        assert (run.code, on.code) == (3, 3), on
+        assert "rows = lines  " in on.err
+
     def test_discover(self, desk: Path) -> None:
         """What was discovered is stopped."""
         with simulator(desk, "--campaigns", "40") as sim:
@@ -386,12 +398,13 @@ def test_help(desk: Path) -> None:
     with simulator(desk, "--campaigns", "60") as sim:
         (desk / "bulkstop.toml").write_text(CONFIG.format(sim.url).replace('"it\'s prod"', "prod"))
         codes: dict[str, int] = {}
-        (write,), others = examples.pop("discover"), ("stop", "check", "token", "report", "verify", "load")
+        (write,), others = examples.pop("discover"), ("stop", "hold", "check", "token", "report", "verify", "load")
         codes[write] = paste(write, desk, PATH=path).code
         listed = (desk / "running.csv").read_text().splitlines(keepends=True)
         (desk / "campaigns.csv").write_text("".join(listed[:26]))  # some of them recur, so `verify` finds those
         for example in (each for name in others for each in examples.pop(name)):
             here = example.replace("http://127.0.0.1:8080", sim.url).replace("--duration 30s", "--duration 1s")
+            here = here.replace("--until 08:00", "--for 100ms")
             codes[example] = paste(here, desk, PATH=path).code
     (simulate,) = examples.pop("simulate")
     simulate = simulate.replace("--port 8080", "--port 0")

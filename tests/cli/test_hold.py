@@ -1,22 +1,28 @@
 """`bulkstop hold` as a process: what it lists, stops and keeps, how it is refused, killed and gone on with."""
 
 import json
+import os
+import pty
 import random
+import re
+import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.processes import Ended, Simulated, bulkstop, ended, results, simulator, started
+from tests.processes import COMMAND, WAIT_S, Ended, Simulated, bulkstop, ended, environment, results, simulator, started
 
 pytestmark = pytest.mark.real
 
 WHERE = ("--account-id", "a1", "--stream-id", "st-1")
 MINE = ("-o", "mine.jsonl", "--max-campaigns", "60")
+ASKED = re.compile(r"To stop (?:(\d+) campaigns now|what comes), (\d+) campaigns at most, type that number:")
 LIST = "mine.jsonl.list.jsonl"
-QUICK = ("--every", "200ms", "--for", "1s", "--quota", "none")
+QUICK = ("--every", "50ms", "--for", "100ms", "--quota", "none")
 
 
 @pytest.fixture
@@ -99,6 +105,44 @@ def test_killed_once(service: Simulated, tmp_path: Path) -> None:
     assert {line["outcome"] for line in lines if line["row"]["sighting"] == 1} <= {"stopped", "unknown"}
     assert Counter(service.ids())[sent[0]] <= 2
     assert max(line["row"]["sighting"] for line in lines) > 1
+
+
+def test_a_person_types_the_number(service: Simulated, tmp_path: Path) -> None:
+    """On a terminal the number of what runs now is typed, and where nothing does, that of --max-campaigns."""
+    for more, besides, codes in ((), 1, {2}), (("--name", "no such"), 1, {2}), ((), 0, {0, 1}):
+        words = ("hold", "--host", service.url, *WHERE, *MINE, *QUICK, *more)
+        said, number, code = answer(words, besides, tmp_path)
+        assert code in codes, said
+        assert (f"not confirmed: {number} was not typed; nothing was sent" in said) is (code == 2), said
+        assert (number == 60) is bool(more)
+        assert bool(service.ids()) is (code != 2)
+
+
+def answer(words: Sequence[str], besides: int, folder: Path) -> tuple[str, int, int]:
+    """Run the command on a terminal of its own, and type the number that it asks for, or one so far `besides` it.
+
+    Return what it showed, that number, and the exit code.
+    """
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *words],
+        cwd=folder,
+        env=environment(TERM="xterm", XDG_STATE_HOME=str(folder / "state")),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    said, number = "", 0
+    with suppress(OSError):  # of a terminal that is gone
+        while data := os.read(ours, 65536):
+            said += data.decode()
+            if not number and (asked := ASKED.search(said)):
+                number = int(asked[1] or asked[2])
+                os.write(ours, f"{number + besides}\n".encode())
+    os.close(ours)
+    return said, number, process.wait(WAIT_S)
 
 
 def test_a_dry_run_leaves_nothing(service: Simulated, tmp_path: Path) -> None:

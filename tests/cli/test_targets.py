@@ -187,3 +187,23 @@ def test_lists_that_cannot_be_read(option: str, services: dict[str, Simulated], 
     assert tried.code == 2, tried.err
     assert tried.err.count("nothing of this account is sent") == 0
     assert f"nothing was sent: try again, or go without {option}" in tried.err
+
+
+def test_hold(services: dict[str, Simulated], tmp_path: Path) -> None:
+    """All accounts are held, each with its own credentials; one that refuses is named, and makes exit 1."""
+    with (tmp_path / "bulkstop.toml").open("a") as file:
+        for name in services:  # two hosts may have accounts of one name
+            file.write(f'[[profile.north.target]]\nprofile = "{name}"\naccount_id = "same"\nstream_id = "st-1"\n')
+    how = ("-o", "h.jsonl", "--max-campaigns", "100", "--yes", "--every", "100ms")
+    run = bulkstop("hold", "--profile", "north", *how, "--for", "50ms", cwd=tmp_path, BULKSTOP_TOKEN=None)
+    assert run.code == 0, run.err
+    lines = results(tmp_path / "h.jsonl")
+    stopped = {(line["row"]["profile"], line["campaign_id"]) for line in lines if line["outcome"] == "stopped"}
+    assert stopped == {(name, campaign_id) for name in services for campaign_id in RUNS}
+    assert {each["account_id"] for each in services["south"].requests()} == {"same"}
+    (tmp_path / "targets.csv").write_text(f"{ROWS}refused,st-1\n")
+    args = (*how, "--targets", "targets.csv", "--for", "1s", "--resume")
+    again = bulkstop("hold", *args, cwd=tmp_path, BULKSTOP_TOKEN=None)
+    assert again.code == 1, again.err
+    assert again.err.count("the list of account a-refused cannot be read to its end: ") == 1
+    assert "NOT STOPPED: more may run: " in again.err

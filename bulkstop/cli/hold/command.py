@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -18,23 +18,33 @@ from bulkstop.cli.again import rebuild_command
 from bulkstop.cli.files import check_written, use_store
 from bulkstop.cli.hold.options import HoldOptions, read_hold_options, with_hold_options
 from bulkstop.cli.log import log_to_stderr, say
-from bulkstop.cli.options import GroupedCommand, read_origin, read_profiles, read_settings
+from bulkstop.cli.options import (
+    GroupedCommand,
+    read_listed_targets,
+    read_origin,
+    read_profiles,
+    read_settings,
+)
 from bulkstop.cli.stop.checks import Start, check_dry, check_expected, check_files, check_plan, check_start
 from bulkstop.cli.stop.command import LOST, STACK, MadeList, command_line, fix_deadline, show_plan
 from bulkstop.cli.stop.options import TYPES, StopOptions, name_by_time
 from bulkstop.cli.stop.running import NoListError, check_listed, explain_fault, list_doubts, settle_settings
 from bulkstop.cli.stop.summary import format_run, print_untold
 from bulkstop.cli.terminal import flush_err, is_watched, print_err, print_last
+from bulkstop.engine.limits.clock import elapsed_s
 from bulkstop.errors import OutputError, SettingsError
 from bulkstop.files.whole import beside, is_device
 from bulkstop.model import SIGNALS, CampaignType, Scope
-from bulkstop.report.hold import HoldSummary
+from bulkstop.report.hold import HoldSummary, format_campaigns
 from bulkstop.report.lists.discovery import Discovery
 from bulkstop.report.log import log_event
 from bulkstop.report.stop.ledger import Mode
 from bulkstop.report.stop.plan import PlanFacts, plan_to_json
 from bulkstop.report.stop.progress import Lines, LoggedProgress, Progress
 from bulkstop.runs import host
+from bulkstop.runs.clients import ListedTargets
+from bulkstop.runs.hold.accounts import list_accounts
+from bulkstop.runs.hold.backoff import Backoff
 from bulkstop.runs.hold.sightings import Sighting, Sightings
 from bulkstop.runs.lists.discover import RUNNING, choose_types, list_scopes, make_filter
 from bulkstop.runs.lists.listing import ListFilter
@@ -77,6 +87,7 @@ class _Begin(NamedTuple):
     whole: Plan
     found: Discovery
     accounts: Accounts | None
+    targets: ListedTargets | None
 
 
 @click.command("hold", cls=GroupedCommand, epilog=EXAMPLE)
@@ -85,7 +96,8 @@ class _Begin(NamedTuple):
 def command(ctx: click.Context, /, **_: object) -> int:
     """Keep stopping what runs, and runs again, until a time.
 
-    It needs no list: it looks itself at what the account and stream has, every minute. A stop cannot be undone.
+    It needs no list: it looks itself, every minute, at what the account and stream has, or what the targets of a file
+    or of the profile have (--targets), each with its own credentials. A stop cannot be undone.
     """
     settings = read_settings(ctx)
     secrets = list_secrets(settings)
@@ -107,17 +119,18 @@ def _hold(ctx: click.Context, hold: HoldOptions, options: StopOptions, settings:
         check_list(path, options, journal)
         check_time(settings)
         protection = read_protection(settings.protect)
-        sightings = opened.enter_context(Sightings(path, again=hold.again, any_id=settings.any_id))
+        sightings = opened.enter_context(make_sightings(path, hold, settings))
         whole = opened.enter_context(plan_unwritten(path, options, settings, journal, sightings))
         if journal.past is None:
             journal.check_open()
-        found, accounts = find_first(options, settings)
+        targets = read_listed_targets(ctx, settings, ctx.meta.get(TYPES) or None)
+        found, accounts = find_first(options, settings, targets)
         sighting = sightings.choose(found)
         name_account = read_profiles(ctx).name_account
         plan = opened.enter_context(
             Plan(sighting.rows, order=settings.order, protection=protection, account_of=name_account)
         )
-        unlisted = explain_fault(found) if found.fault else None
+        unlisted = explain_fault(found) if found.fault or found.failed else None
         listed = MadeList((path,), (path, found), accounts, list_doubts(found), found.unread, unlisted)
         facts = show_plan(plan, settings, options, read_origin(ctx), listed)
         settings = fix_deadline(settings, facts)
@@ -130,9 +143,20 @@ def _hold(ctx: click.Context, hold: HoldOptions, options: StopOptions, settings:
         check_start(start)
         if options.asks:
             confirm(plan.to_send, settings)
-        summary = carry_out(hold, start, sightings, _Begin(whole, found, accounts))
+        summary = carry_out(hold, start, sightings, _Begin(whole, found, accounts, targets))
         print_end(summary, journal, options)
     return summary.exit_code
+
+
+def make_sightings(path: str, hold: HoldOptions, settings: Settings) -> Sightings:
+    """Return what the hold has seen, which is nothing yet."""
+    return Sightings(
+        path,
+        again=hold.again,
+        any_id=settings.any_id,
+        backoff=Backoff(hold.every_s, elapsed_s),
+        own_profile=read_profiles(click.get_current_context()).own_name,
+    )
 
 
 def end_dry(start: Start, facts: PlanFacts, unlisted: str | None) -> int:
@@ -168,10 +192,13 @@ def plan_unwritten(
     sightings.open(is_new=False)
     if not Path(path).stat().st_size:
         return Plan(())
-    return journal.plan_unwritten([path], settings, sightings.note)
+    profiles = read_profiles(click.get_current_context())
+    return journal.plan_unwritten([path], settings, sightings.note, profiles=profiles)
 
 
-def find_first(options: StopOptions, settings: Settings) -> tuple[Discovery, Accounts | None]:
+def find_first(
+    options: StopOptions, settings: Settings, targets: ListedTargets | None
+) -> tuple[Discovery, Accounts | None]:
     """List what runs now. Raises NoListError where a signal ended that, or nothing could be read."""
     from bulkstop.cli.discover import note_odd_statuses, print_rest
     from bulkstop.engine.caller import ignore_rest
@@ -182,11 +209,12 @@ def find_first(options: StopOptions, settings: Settings) -> tuple[Discovery, Acc
         use_store(settings),
         filter_of(options),
         types=types_of(settings),
+        targets=targets,
         name=options.name,
         signals=SIGNALS,
         rests=ignore_rest if options.quiet else print_rest,
     )
-    check_listed(found)
+    check_listed(replace(found, failed=()))  # accounts whose lists can be read later keep none of the others
     return found, accounts
 
 
@@ -245,6 +273,7 @@ def carry_out(hold: HoldOptions, start: Start, sightings: Sightings, begin: _Beg
     journal.open(begin.whole, settings, [*command_line(sys.argv), *named], run_id)
     if not sightings.is_open:
         sightings.open(is_new=options.mode is not Mode.RESUME)
+    scopes = list_scopes(settings, types_of(settings)) if begin.targets is None else begin.targets.scopes
     lost = f"{LOST}; to go on: {write_way_on(options)}" if journal.is_file else LOST
 
     async def execute() -> HoldSummary:
@@ -252,15 +281,18 @@ def carry_out(hold: HoldOptions, start: Start, sightings: Sightings, begin: _Beg
         shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=lost, observe=log_event, stack=stack)
         with handle_signals(shutdown, SIGNALS):
             engine = Engine(use_store(settings))
+            if begin.targets is not None:
+                engine.call_for(begin.targets.others)
             if begin.accounts is not None:
                 engine.count_before(begin.accounts)
             async with engine:
                 holding = Hold(
                     engine,
-                    partial(look, engine, options, list_scopes(settings, types_of(settings))),
+                    partial(look, engine, options, scopes),
                     sightings,
                     journal,
                     hold.make_watch(settings),
+                    list_accounts(scopes),
                     protection=read_protection(settings.protect),
                     shutdown=shutdown,
                     say=say,
@@ -280,13 +312,16 @@ def carry_out(hold: HoldOptions, start: Start, sightings: Sightings, begin: _Beg
         raise click.Abort from None
 
 
-async def look(engine: "Engine", options: StopOptions, scopes: Sequence[Scope], is_whole: bool) -> Discovery:
-    """List what runs now with what the engine has."""
+async def look(
+    engine: "Engine", options: StopOptions, scopes: Sequence[Scope], account_ids: Collection[str], is_whole: bool
+) -> Discovery:
+    """List what runs now in these accounts with what the engine has."""
     from bulkstop.runs.lists.running import list_target
 
     wanted = filter_of(options)
     narrow = replace(wanted, is_narrow=wanted.running and not is_whole)
-    return await list_target(engine.parts, narrow, scopes, options.name)
+    chosen = [scope for scope in scopes if scope.account_id in account_ids]
+    return await list_target(engine.parts, narrow, chosen, options.name)
 
 
 def ignore_text(text: str) -> None:
@@ -304,7 +339,7 @@ def print_end(summary: HoldSummary, journal: RunJournal, options: StopOptions) -
     """Say how it went, and in the last line whether anything runs; else also how to go on."""
     if options.log_json or (options.quiet and not summary.exit_code):
         return
-    print_err("\n".join(format_run(summary.stops, journal)))
+    print_err("\n".join([*format_run(summary.stops, journal), f"Campaigns: {format_campaigns(summary.campaigns)}"]))
     print_err(summary.verdict)
     if summary.exit_code and journal.mark:
         print_err(f"To go on: {write_way_on(options)}")

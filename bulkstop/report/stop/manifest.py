@@ -101,6 +101,12 @@ class RunSection:
         return _counts(self.facts["plan"].get("ended_before")) or Counter()
 
     @property
+    def is_hold(self) -> bool:
+        """Whether it was a run of `hold`."""
+        words = self.facts.get("command")
+        return isinstance(words, list) and words[1:2] == ["hold"]
+
+    @property
     def is_closed(self) -> bool:
         """Tell whether nothing can be in the file after what is vouched for."""
         return bool(self.facts.get("closed"))

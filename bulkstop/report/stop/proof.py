@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 BROKEN_OFF = "broken off: "
 """How the reason begins of a run that an exception has ended."""
+OF_WHAT_RUNS = frozenset({0, 1, 4})
+"""The exit codes among which what ran in the end decides, where the run was a hold."""
 GUARD_EXIT = 3
 """The exit code of a run that could not go on, whatever was the reason."""
 STEERED = (None, "drained", "aborted")
@@ -211,7 +213,15 @@ def _fits(section: RunSection, written: Stretch) -> bool:
     ]
     if section.exit_code == GUARD_EXIT:
         return section.reason is not None and section.reason not in {end.reason for end in ends}
-    return any(end.exit_code == section.exit_code and section.reason in _list_reasons(end) for end in ends)
+    return any(_may_end_with(section, end.exit_code) and section.reason in _list_reasons(end) for end in ends)
+
+
+def _may_end_with(section: RunSection, code: int) -> bool:
+    """Tell whether a run whose lines come to an exit code may have had the one that it has.
+
+    That of a hold says what ran in the end, which is in none of its lines.
+    """
+    return section.exit_code == code or (section.is_hold and {section.exit_code, code} <= OF_WHAT_RUNS)
 
 
 def _list_reasons(end: StopSummary) -> tuple[str, ...]:

@@ -4,24 +4,26 @@ import math
 import signal
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 
 from bulkstop.engine.limits.clock import elapsed_s
 from bulkstop.engine.shutdown import Shutdown
 from bulkstop.engine.steering.early_end import EarlyEnd
-from bulkstop.engine.tasks import TICK_S, Sleepers
+from bulkstop.engine.tasks import Tasks
 from bulkstop.errors import BulkstopError, CredentialsError, GuardError, RefusedError
 from bulkstop.events import HoldEnded, Observe, Sighted
-from bulkstop.model import ListedCampaign, Outcome, Result, Row, unsent_result
-from bulkstop.report.hold import HoldSummary
+from bulkstop.model import DONE, ListedCampaign, Outcome, Report, Result, Row, Scope, unsent_result
+from bulkstop.report.hold import HoldStops, HoldSummary, count_campaigns
 from bulkstop.report.lists.discovery import Discovery
 from bulkstop.report.log import log_event
 from bulkstop.report.stop.progress import Progress
 from bulkstop.report.stop.stats import Stats
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs.engine import Engine
+from bulkstop.runs.hold.accounts import WatchedAccount, WatchedAccounts, explain_unread
 from bulkstop.runs.hold.sightings import Sighting, Sightings
 from bulkstop.runs.host import every
 from bulkstop.runs.stop.journal import RunJournal
@@ -31,8 +33,6 @@ from bulkstop.source.plan import Plan
 from bulkstop.source.protect import Protection
 from bulkstop.text import format_count, format_duration, printable
 
-WHOLE_EVERY_S = 10.0
-"""For each call that it took, so long the whole list is not read again: a tenth of the usual quota."""
 LATE_S = 300.0
 """How long after its end stops may take: a service that is down could hold them up for ever."""
 LOOK_AT_END_S = 5.0
@@ -40,8 +40,9 @@ CUT_OFF = "the hold was ended by force before this row had a line; what still ra
 NAMED = 3
 """Campaigns of a sighting that are named when it is told; the others are counted."""
 
-Look = Callable[[bool], Awaitable[Discovery]]
-"""Lists what runs now; if it is given True, the whole lists are read, for states that nobody documented."""
+Look = Callable[[Collection[str], bool], Awaitable[Discovery]]
+"""Lists what runs now in these accounts; if it is given True, the whole lists are read, for states that nobody
+documented."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +63,10 @@ class Watch:
 
 
 class Hold:
-    """Keeps what a list names stopped: looks at it every so often, and stops what runs, each sighting as a run.
+    """Keeps what lists name stopped: looks at them every so often, and stops what runs, each sighting as a run.
 
-    All sightings are of one result file and one list. It can be ended as a run can: drained, or aborted.
+    Each account is looked at and stopped by itself, so that one which is slow, rests or refuses holds up no other. All
+    sightings are of one result file and one list. It can be ended as a run can: drained, or aborted.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Hold:
         sightings: Sightings,
         journal: RunJournal,
         watch: Watch,
+        account_ids: Iterable[str],
         *,
         protection: Protection,
         shutdown: Shutdown,
@@ -98,62 +101,80 @@ class Hold:
         self._observe = observe
         self._make_progress = make_progress
         self._now = now
+        self._accounts = WatchedAccounts(account_ids, now)
         self._ending = EarlyEnd()
-        self._sleepers = Sleepers(now, TICK_S)
-        self._run: Run | None = None
+        self._runs: set[Run] = set()
         self._is_open = watch.is_open
         self._ends_at = find_end(engine.settings)
         self._looks = self._acted = self._calls = self._rows = 0
         self._began = time.monotonic()
-        self._looked_at = self._whole_at = -math.inf
         self._fault: BulkstopError | None = None
-        self._unread: str | None = None
         self._refused: str | None = None
-        self._notes: frozenset[str] = frozenset()
-        self._told_alone: set[str] = set()
+        self._told_alone: set[tuple[Scope, str]] = set()
         self._is_out_of_time = False
         self._unwritten: list[Result] = []
 
     @property
     def in_flight(self) -> int:
         """How many calls have no answer yet."""
-        return self._run.in_flight if self._run else 0
+        return sum(each.in_flight for each in self._runs)
 
     def drain(self) -> None:
         """Look no more, and let no more stops leave."""
         self._ending.drain()
-        self._sleepers.wake_all()
-        if self._run is not None:
-            self._run.drain()
+        self._accounts.wake_all()
+        for each in self._runs:
+            each.drain()
 
     def abort(self) -> None:
         """Cut off what is under way."""
         self._ending.abort()
-        self._sleepers.wake_all()
-        if self._run is not None:
-            self._run.abort()
+        self._accounts.wake_all()
+        for each in self._runs:
+            each.abort()
 
     async def execute(self, whole: Plan, first: Discovery) -> HoldSummary:
         """Stop what was found `first`, then look again and again until the end, and say what runs then.
 
-        `whole` is the list as it was, with the rows of it that have no line. Raises what keeps the first sighting from
-        being acted on.
+        `whole` is the list as it was, with the rows of it that have no line.
         """
         self._shutdown.attach(self)
-        self._note_look(first, is_whole=True)
-        self._looked_at = self._now()
+        every_account = [*self._accounts.by_id.values()]
+        self._note_look(first, every_account, is_whole=True)
+        for each in every_account:
+            each.looked_at = self._now()
         last: Discovery | None = None
         try:
             self._close_rows(whole)
-            await self._act(first)
-            while self._goes_on:
-                await self._sleep()
-                if self._goes_on and (found := await self._look_now()) is not None:
-                    await self._act(found)
-            last = await self._look_last()
+            async with Tasks() as tasks:
+                if (sighting := self._begin(first)) is not None:
+                    tasks.start(self._guarded(self._stop(sighting, is_first=True)))
+                for account in every_account:
+                    tasks.start(self._guarded(self._keep_watch(account)))
+            last = await self._look_last(every_account)
         except BulkstopError as fault:
             self._fault = self._fault or fault
         return self._sum_up(whole, last)
+
+    async def _keep_watch(self, account: WatchedAccount) -> None:
+        """Look at an account, and stop what runs, until the end."""
+        while self._goes_on:
+            await self._sleep(account)
+            if self._goes_on and (found := await self._look_now([account])) is not None:
+                await self._act(found)
+
+    async def _guarded(self, work: Awaitable[None]) -> None:
+        """Have a fault of one account end the whole hold: it is a guard, or a file that cannot be written."""
+        try:
+            await work
+        except BulkstopError as fault:
+            self._end_by(fault)
+
+    def _end_by(self, fault: BulkstopError) -> None:
+        self._fault = self._fault or fault
+        self._accounts.wake_all()
+        for each in self._runs:
+            each.drain()
 
     @property
     def _goes_on(self) -> bool:
@@ -180,96 +201,122 @@ class Hold:
             for campaign in whole.campaigns(account_id):
                 self._report(replace(unsent_result(campaign, Outcome.UNKNOWN, CUT_OFF), run_id=self.id))
 
-    async def _sleep(self) -> None:
-        due = self._looked_at + self._watch.every_s
-        await self._sleepers.sleep_until(min(due, self._now() + max(0.0, self._watch.left_s())))
+    async def _sleep(self, account: WatchedAccount) -> None:
+        """Sleep until an account is to be looked at: not before all that was seen in it has its line."""
+        due = account.looked_at + self._watch.every_s
+        while self._goes_on and (account.left or self._now() < due):
+            end = self._now() + self._watch.left_s()
+            await account.sleepers.sleep_until(end if account.left else min(due, end))
 
-    async def _look_now(self, *, is_last: bool = False) -> Discovery | None:
-        """Look at the list; None when that was cut off. What cannot be read is told once, and so is its return."""
+    async def _look_now(self, accounts: Sequence[WatchedAccount], *, is_last: bool = False) -> Discovery | None:
+        """Look at the lists; None when that was cut off. What cannot be read is told once, and so is its return."""
         self._journal.watch()
-        self._looked_at, is_whole = self._now(), is_last or self._now() >= self._whole_at
+        began = self._now()
+        is_whole = is_last or any(began >= each.whole_at for each in accounts)
         discovery: Discovery | None = None
         async with self._ending.cuts_off(by_drain=not is_last):
-            discovery = await self._look(is_whole)
+            discovery = await self._look([each.account_id for each in accounts], is_whole)
+        for each in accounts:
+            each.looked_at = began
         if discovery is not None:
-            self._note_look(discovery, is_whole=is_whole)
-            self._tell_unread(discovery)
+            self._note_look(discovery, accounts, is_whole=is_whole)
+            if len(accounts) == 1:
+                self._tell_unread(accounts[0], discovery)
         return discovery
 
-    def _note_look(self, discovery: Discovery, *, is_whole: bool) -> None:
+    def _note_look(self, discovery: Discovery, accounts: Sequence[WatchedAccount], *, is_whole: bool) -> None:
         self._looks += 1
         self._calls += discovery.calls
         if is_whole:
-            self._whole_at = self._now() + WHOLE_EVERY_S * discovery.calls
+            self._accounts.note_whole(accounts, discovery)
+        if explain_unread(discovery) is None:
+            self._sightings.note_gone(discovery, [each.account_id for each in accounts], is_whole=is_whole)
 
-    def _tell_unread(self, discovery: Discovery) -> None:
-        unread = None if discovery.fault is None else printable(str(discovery.fault))
-        if unread is not None and unread != self._unread:
+    def _tell_unread(self, account: WatchedAccount, discovery: Discovery) -> None:
+        unread = explain_unread(discovery)
+        if unread is not None and unread != account.unread:
             until = "nothing is stopped until it can be" if not discovery.rows else "what was found is stopped"
             self._say(
-                f"the list cannot be read to its end: {unread}; {until}; "
+                f"{self._name_list(account)} cannot be read to its end: {unread}; {until}; "
                 f"looking again every {format_duration(self._watch.every_s)}"
             )
-        elif unread is None and self._unread is not None:
-            self._say("the list can be read again")
-        self._unread = unread
+        elif unread is None and account.unread is not None:
+            self._say(f"{self._name_list(account)} can be read again")
+        account.unread = unread
         for note in discovery.notes:
-            if note not in self._notes:
+            if note not in account.notes:
                 self._say(f"note: {note}")
-        self._notes = frozenset(discovery.notes)
+        account.notes = frozenset(discovery.notes)
 
-    async def _act(self, discovery: Discovery) -> None:
+    def _name_list(self, account: WatchedAccount) -> str:
+        return f"the list of account {printable(account.account_id)}" if self._accounts.are_several else "the list"
+
+    async def _act(self, discovery: Discovery, *, is_last: bool = False) -> None:
         """Stop what was found; what came back too often is told and left alone."""
-        sighting = self._sightings.choose(discovery)
+        if (sighting := self._begin(discovery, is_last=is_last)) is not None:
+            await self._stop(sighting)
+
+    def _begin(self, discovery: Discovery, *, is_last: bool = False) -> Sighting | None:
+        """Write a sighting into the list; None if nothing is to be stopped. Raises GuardError for one too many."""
+        sighting = self._sightings.choose(discovery, is_last=is_last)
         self._tell_left_alone(sighting.left_alone)
         if not sighting.rows or self._is_late:
-            return
+            return None
         if (campaigns := self._sightings.count_campaigns(sighting)) > self._watch.most:
             many = format_count(campaigns, "campaign")
             raise GuardError(f"--max-campaigns {self._watch.most}: sighting {sighting.number} would make it {many}")
+        self._sightings.keep(sighting)
+        self._accounts.add_left(row.account_id for row in sighting.rows)
+        return sighting
+
+    async def _stop(self, sighting: Sighting, *, is_first: bool = False) -> None:
+        """Send a sighting as a run; each of its rows has its line, whatever ends that."""
+        settings = self._engine.settings
         with Plan(
             sighting.rows,
-            order=self._engine.settings.order,
+            order=settings.order,
             protection=self._protection,
             account_of=self._engine.parts.accounts.name,
+            repeats=True,
         ) as plan:
-            self._sightings.keep(sighting)
             self._journal.extend(plan)
             self._rows += plan.rows
             self._acted += 1
-            await self._stop(sighting, plan)
+            await self._send(sighting, plan, is_first=is_first)
 
-    async def _stop(self, sighting: Sighting, plan: Plan) -> None:
-        """Send a sighting as a run; each of its rows has its line, whatever ends that."""
-        left = {row.line: row for row in sighting.rows}
-        before = self.stats.done
+    async def _send(self, sighting: Sighting, plan: Plan, *, is_first: bool) -> None:
+        left, done = {row.line: row for row in sighting.rows}, 0
 
         def report(result: Result) -> None:
+            nonlocal done
             self._report(result)
-            left.pop(result.line, None)
+            done += result.outcome in DONE
+            if left.pop(result.line, None) is not None:
+                self._accounts.end_one(result.account_id)
 
         outboxes = self._journal.outboxes
         prepared = Prepared(plan, report, self._journal.watch, outboxes=outboxes)
-        self._run = self._engine.prepare_run(lambda _: nullcontext(prepared), run_id=self.id)
-        if self._ending.is_drained:
-            self._run.drain()
+        run = self._engine.prepare_run(lambda _: nullcontext(prepared), run_id=self.id)
+        self._runs.add(run)
+        if self._ending.is_drained or self._fault:
+            run.drain()
         try:
-            with every(self._drain_late, LOOK_AT_END_S):
-                self._take_in(await self._run.execute(progress=self._make_progress()), sighting)
+            with every(partial(self._drain_late, run), LOOK_AT_END_S):
+                self._take_in(await run.execute(progress=self._make_progress()), sighting, is_first=is_first)
         except CredentialsError as fault:
             self._say(f"sighting {sighting.number}: {fault}; nothing is stopped until there are credentials again")
         finally:
-            self._run = None
-            self._report_unsent(left.values())
-        self._tell_sighting(sighting, plan, self.stats.done - before)
+            self._runs.discard(run)
+            self._report_unsent(tuple(left.values()), report)
+        self._tell_sighting(sighting, plan, done)
 
-    def _drain_late(self) -> float:
+    def _drain_late(self, run: Run) -> float:
         """End the stops that take too long after the end of the hold."""
-        if self._watch.left_s() < -LATE_S and self._run is not None:
-            self._run.drain()
+        if self._watch.left_s() < -LATE_S:
+            run.drain()
         return LOOK_AT_END_S
 
-    def _take_in(self, ended: StopSummary, sighting: Sighting) -> None:
+    def _take_in(self, ended: StopSummary, sighting: Sighting, *, is_first: bool) -> None:
         """Count the calls of a sighting, and end the hold if a guard or the time to finish by has ended that.
 
         That all is refused ends it at its beginning alone, while somebody looks: a campaign that comes up later and
@@ -277,19 +324,19 @@ class Hold:
         """
         self._calls += ended.calls
         self._unwritten += ended.unwritten
-        self._is_out_of_time = ended.out_of_time
+        self._is_out_of_time = self._is_out_of_time or ended.out_of_time
         fault, self._refused = self._refused, None
-        if isinstance(ended.fault, CredentialsError) or (isinstance(ended.fault, RefusedError) and self._looks > 1):
+        if isinstance(ended.fault, CredentialsError) or (isinstance(ended.fault, RefusedError) and not is_first):
             self._refused = printable(str(ended.fault))
             if self._refused != fault:
                 self._say(f"sighting {sighting.number}: {self._refused}; looking again all the same")
-        else:
-            self._fault = ended.fault
+        elif ended.fault is not None:
+            self._end_by(ended.fault)
 
-    def _report_unsent(self, rows: Iterable[Row]) -> None:
-        for row in tuple(rows):
+    def _report_unsent(self, rows: Iterable[Row], report: Report) -> None:
+        for row in rows:
             result = row if isinstance(row, Result) else unsent_result(row, Outcome.NOT_SENT, "the run could not begin")
-            self._report(replace(result, run_id=self.id))
+            report(replace(result, run_id=self.id))
 
     def _report(self, result: Result) -> None:
         self._journal.write(result)
@@ -303,25 +350,31 @@ class Hold:
         self._tell(f"sighting {sighting.number}: {done:,} of {plan.rows:,} stopped: {', '.join(names)}{more}")
         self._observe(Sighted(self.id, sighting.number, plan.rows, done))
 
-    def _tell_left_alone(self, items: Sequence[ListedCampaign]) -> None:
-        for item in items:
-            if item.campaign_id not in self._told_alone:
-                self._told_alone.add(item.campaign_id)
-                name = printable(item.campaign_id)
+    def _tell_left_alone(self, rows: Sequence[tuple[Scope, ListedCampaign]]) -> None:
+        for scope, item in rows:
+            if (scope, item.campaign_id) not in self._told_alone:
+                self._told_alone.add((scope, item.campaign_id))
+                name = self._name_campaign(scope, item)
                 self._say(f"{name} runs again, and was stopped so often that it is left alone (--again)")
 
-    async def _look_last(self) -> Discovery | None:
+    def _name_campaign(self, scope: Scope, item: ListedCampaign) -> str:
+        whose = f" (account {printable(scope.account_id)})" if self._accounts.are_several else ""
+        return f"{printable(item.campaign_id)}{whose}"
+
+    async def _look_last(self, accounts: Sequence[WatchedAccount]) -> Discovery | None:
         """Look what runs at the end; what came up since the last look is stopped first, unless somebody ended it."""
         if self._early is not None or self._fault or self._is_out_of_time or self._ending.is_aborted:
             return None
-        last = await self._look_now(is_last=True)
-        if last is not None and not (self._ending.is_drained or self._is_late) and self._sightings.choose(last).rows:
-            await self._act(last)
-            last = None if self._fault else await self._look_now(is_last=True)
+        last = await self._look_now(accounts, is_last=True)
+        if last is None or self._ending.is_drained or self._is_late:
+            return last
+        if self._sightings.choose(last, is_last=True).rows:
+            await self._act(last, is_last=True)
+            return None if self._fault else await self._look_now(accounts, is_last=True)
         return last
 
     def _sum_up(self, whole: Plan, last: Discovery | None) -> HoldSummary:
-        stops = StopSummary(
+        stops = HoldStops(
             self.stats,
             self._rows,
             self._calls,
@@ -335,16 +388,18 @@ class Hold:
             ended=self._ending.kind,
         )
         running = None if last is None else [row for row in last.rows if not self._sightings.is_protected(*row)]
-        alone = () if last is None else tuple(item.campaign_id for item in self._sightings.choose(last).left_alone)
+        alone = () if last is None else self._sightings.choose(last).left_alone
         summary = HoldSummary(
-            self._journal.end(stops),
+            stops,
             self._looks,
             self._acted,
-            running=None if running is None else tuple(item.campaign_id for _, item in running),
-            left_alone=alone,
-            unread=None if last is None or last.fault is None else printable(str(last.fault)),
+            running=None if running is None else tuple(self._name_campaign(*row) for row in running),
+            left_alone=tuple(self._name_campaign(*row) for row in alone),
+            unread=None if last is None else explain_unread(last),
             early=self._early,
+            campaigns=count_campaigns(self._sightings.latest.values()),
         )
+        summary = replace(summary, stops=self._journal.end(replace(stops, code=summary.exit_code)))
         many = None if summary.running is None else len(summary.running)
         self._observe(HoldEnded(self.id, self._looks, self._acted, many, summary.verdict, summary.exit_code))
         return summary

@@ -2,57 +2,74 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from bulkstop.errors import OutputError
 from bulkstop.files.places import open_in_place, open_place
-from bulkstop.model import DONE, Campaign, Defaults, ListedCampaign, Outcome, Result, Row, Scope
+from bulkstop.model import DONE, HELD_BACK, LEFT, Campaign, Defaults, ListedCampaign, Outcome, Result, Row, Scope
 from bulkstop.report.lists.discovery import Discovery, list_values, to_json_line
+from bulkstop.runs.hold.backoff import Backoff
+from bulkstop.runs.lists.states import RUNNING_STATUSES
 from bulkstop.source.rows import RowParser
 
 SIGHTING = "sighting"
 """The column of the list, carried into the result line, that says by its number when a campaign was seen."""
 BLOCK = 64 * 1024
 
-Key = tuple[str | None, str | None, str | None]
-"""An account, a stream, and the id of a campaign in it."""
+Key = tuple[str | None, str | None, str | None, str | None]
+"""A profile, None being that of the command, an account, a stream, and the id of a campaign in it."""
+NO_DEFAULTS = Defaults(None, None, None, None)
+"""A row of the list says all by itself."""
+NO_FAILURE = HELD_BACK | LEFT
+"""Outcomes of rows for which no call was made, or whose call was cut off: that is no reason to wait."""
 
 
 class Sighting(NamedTuple):
     """What one look has found: the rows that are to be stopped, their lines in the list, and who is left alone.
 
-    `left_alone` are those that came back too often.
+    `left_alone` are those that came back too often; `waiting` those whose stop failed, until they are tried again.
     """
 
     number: int
     rows: Sequence[Row] = ()
     data: bytes = b""
-    left_alone: Sequence[ListedCampaign] = ()
-
-    @property
-    def keys(self) -> set[Key]:
-        """The campaigns that are to be stopped."""
-        return {key_of(row) for row in self.rows}
+    left_alone: Sequence[tuple[Scope, ListedCampaign]] = ()
+    waiting: int = 0
 
 
 class Sightings:
     """The list of all that was seen and acted on, a line each time, and how often each campaign was stopped.
 
-    A campaign that was stopped and has come back `again` times is left alone. Raises OutputError for a list that cannot
-    be written.
+    A campaign that was stopped and has come back `again` times is left alone; one whose stop failed waits as long as
+    `backoff` says. `own_profile` is the name of the command's own, which no campaign needs to name. Raises OutputError
+    for a list that cannot be written.
     """
 
-    def __init__(self, path: str, *, again: int, any_id: bool = False) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        again: int,
+        any_id: bool = False,
+        backoff: Backoff[Key] | None = None,
+        own_profile: str | None = None,
+    ) -> None:
         self.path = path
         self.number = 0
         self.lines = 0
+        self.latest: dict[Key, Outcome] = {}
+        """What became of each campaign the last time that it was seen and acted on."""
         self._again = again
+        self._backoff = backoff or Backoff(0.0, lambda: 0.0)
+        self._own_profile = own_profile
         self._stops: dict[Key, int] = {}
+        self._keys: dict[int, Key] = {}  # of the lines of the list that have no result yet
         self._protected: set[Key] = set()
-        self._parser = RowParser(path, Defaults(None, None, None, None), any_id)
+        self._usual: set[Key] = set()  # seen in a documented state, in which every look finds them
+        self._parser = RowParser(path, NO_DEFAULTS, any_id, find_defaults=lambda _: NO_DEFAULTS)
         self._fd = -1
 
     def __enter__(self) -> Self:
@@ -92,28 +109,48 @@ class Sightings:
         number = (row.row or {}).get(SIGHTING)
         if isinstance(number, int):
             self.number = max(self.number, number)
-        self._count(key_of(row), outcome)
+        key = self._key_of(row)
+        if outcome is None:
+            self._keys[self.lines] = key
+        self._count(key, outcome)
 
     def record(self, result: Result) -> None:
         """Take in what became of a row; one that is protected is not looked at again."""
+        key = self._keys.pop(result.line or 0, None) or self._key_of(result)
+        self._count(key, result.outcome)
         if result.outcome is Outcome.PROTECTED:
-            self._protected.add(key_of(result))
-        else:
-            self._count(key_of(result), result.outcome)
+            self._protected.add(key)
+        elif result.outcome in DONE:
+            self._backoff.forget([key])
+        elif result.outcome not in NO_FAILURE:
+            self._backoff.note_failed(key)
 
-    def choose(self, discovery: Discovery) -> Sighting:
-        """Return what is to be stopped of what was found; nothing is written yet."""
+    def choose(self, discovery: Discovery, *, is_last: bool = False) -> Sighting:
+        """Return what is to be stopped of what was found; nothing is written yet.
+
+        At the `last` look none waits for another try.
+        """
         number, rows, lines = self.number + 1, list[Row](), list[bytes]()
-        left_alone = []
+        left_alone, waiting = [], 0
         for scope, item in discovery.rows:
-            if self.is_protected(scope, item):
+            key = self._key(scope, item)
+            if key in self._protected:
                 continue
-            if self._stops.get(_key(scope, item), 0) >= self._again:
-                left_alone.append(item)
-                continue
-            lines.append(to_json_line(list_values(scope, item) | {SIGHTING: number}))
-            rows.append(self._parse(self.lines + len(lines), lines[-1]))
-        return Sighting(number, rows, b"".join(lines), left_alone)
+            if self._stops.get(key, 0) >= self._again:
+                left_alone.append((scope, item))
+            elif not (is_last or self._backoff.is_due(key)):
+                waiting += 1
+            else:
+                lines.append(to_json_line(list_values(scope, item) | {SIGHTING: number}))
+                rows.append(self._parse(self.lines + len(lines), lines[-1]))
+        return Sighting(number, rows, b"".join(lines), left_alone, waiting)
+
+    def note_gone(self, discovery: Discovery, account_ids: Collection[str], *, is_whole: bool) -> None:
+        """Note what these accounts have no more, by lists that were all read: when it is back it waits for nothing."""
+        found = {self._key(*each) for each in discovery.rows}
+        self._usual |= {self._key(*each) for each in discovery.rows if each[1].status in RUNNING_STATUSES}
+        waiting = {key for key in self._backoff.keys if key[1] in account_ids}
+        self._backoff.forget(key for key in waiting - found if is_whole or key in self._usual)
 
     def keep(self, sighting: Sighting) -> None:
         """Write a sighting into the list, durably, before any of it is stopped."""
@@ -130,33 +167,38 @@ class Sightings:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror}); sending stops") from None
         self.number = sighting.number
         self.lines += len(sighting.rows)
+        self._keys |= {row.line or 0: self._key_of(row) for row in sighting.rows}
 
     def count_campaigns(self, sighting: Sighting) -> int:
         """Return how many campaigns there are with those of a sighting, each counted once."""
-        return len(self._stops.keys() | sighting.keys)
+        return len(self._stops.keys() | {self._key_of(row) for row in sighting.rows})
 
     def is_protected(self, scope: Scope, item: ListedCampaign) -> bool:
         """Tell whether a campaign was held back, since it is never to be stopped."""
-        return _key(scope, item) in self._protected
+        return self._key(scope, item) in self._protected
 
     def _count(self, key: Key, outcome: Outcome | None) -> None:
+        if outcome is not None:
+            self.latest[key] = outcome
         if outcome is not Outcome.PROTECTED:
             self._stops[key] = self._stops.get(key, 0) + (outcome in DONE)
+
+    def _key_of(self, row: Campaign | Result) -> Key:
+        """Return what a campaign is known by from one sighting to the next."""
+        profile = row.profile if isinstance(row, Campaign) else None
+        return self._name_other(profile), row.account_id, row.stream_id, row.campaign_id
+
+    def _key(self, scope: Scope, item: ListedCampaign) -> Key:
+        return self._name_other(scope.profile), scope.account_id, scope.stream_id, item.campaign_id
+
+    def _name_other(self, profile: str | None) -> str | None:
+        return None if profile == self._own_profile else profile
 
     def _parse(self, line: int, data: bytes) -> Row:
         """Read a line as it will be read when the list is read again."""
         keyed = json.loads(data)
         columns, cells = self._parser.layout(tuple(keyed)), list(keyed.values())
         return self._parser.row(line, columns.values(cells), columns.carried(cells))
-
-
-def key_of(row: Campaign | Result) -> Key:
-    """Return what a campaign is known by from one sighting to the next."""
-    return row.account_id, row.stream_id, row.campaign_id
-
-
-def _key(scope: Scope, item: ListedCampaign) -> Key:
-    return scope.account_id, scope.stream_id, item.campaign_id
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -97,8 +97,8 @@ async def list_target(
     """
     began, drained = time.monotonic(), asyncio.Event()
     accounts = parts.accounts.of_run(drained=drained, rests=rests)
-    if is_apart := has_targets(parts):
-        asyncio.get_running_loop().call_later(LATEST_S, drained.set)
+    is_apart = has_targets(parts)
+    timer = asyncio.get_running_loop().call_later(LATEST_S, drained.set) if is_apart else None
     first = replace(wanted, is_narrow=wanted.running)
     any_id = parts.settings.any_id
     try:
@@ -107,6 +107,9 @@ async def list_target(
         raise
     except BulkstopError as fault:
         return Discovery(fault=fault, elapsed_s=time.monotonic() - began)
+    finally:
+        if timer is not None:
+            timer.cancel()
     stops = _count_stops(roster, name, parts.settings)
     rest = await _LookOn(parts, wanted, first, roster, stops).read() if wanted.is_whole else {}
     both = {scope: _join(one, rest.get(scope)) for scope, one in roster.listings.items()}
@@ -276,7 +279,7 @@ def _list_unread(rest: Mapping[Scope, _Rest]) -> Iterable[str]:
             yield from _explain_unread(scope, one)
     if len(left_alone) > UNREAD_NAMED:
         first = next(_explain_unread(left_alone[0], rest[left_alone[0]]))
-        yield f"{len(left_alone):,} lists, the first of which is that of {first}"
+        yield f"{format_count(len(left_alone), 'list')}, the first of which is that of {first}"
 
 
 def _explain_unread(scope: Scope, rest: _Rest) -> Iterator[str]:

@@ -3,27 +3,35 @@
 import asyncio
 import json
 import re
+import resource
 import signal
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
 from functools import partial
 from pathlib import Path
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any, Self
 
 import pytest
 
+from bulkstop.cli.hold import options as hold_options
+from bulkstop.cli.hold.options import HoldOptions
+from bulkstop.engine import tasks
 from bulkstop.engine.caller import Caller
 from bulkstop.engine.pool import Pool
 from bulkstop.engine.shutdown import Shutdown
 from bulkstop.kore.exchange import Response
-from bulkstop.model import CampaignType, Scope
+from bulkstop.model import CampaignType, Outcome, Scope
 from bulkstop.report.hold import HoldSummary
 from bulkstop.report.lists.discovery import Discovery
 from bulkstop.report.stop.ledger import Mode
 from bulkstop.runs import wiring
+from bulkstop.runs.clients import Others
 from bulkstop.runs.engine import Engine
+from bulkstop.runs.hold.accounts import list_accounts
+from bulkstop.runs.hold.backoff import Backoff
 from bulkstop.runs.hold.run import LATE_S, Hold, Watch
 from bulkstop.runs.hold.sightings import Sightings
 from bulkstop.runs.lists import running
@@ -33,6 +41,7 @@ from bulkstop.runs.lists.running import list_target
 from bulkstop.runs.review import review_results
 from bulkstop.runs.stop import run as run_module
 from bulkstop.runs.stop.journal import RunJournal
+from bulkstop.settings.finish_by import parse_finish_by
 from bulkstop.source.plan import Plan
 from bulkstop.source.protect import Protection, Rule
 from tests.runs.scene import get_token, make_settings
@@ -52,6 +61,8 @@ class World:
     at_rest: int = 0
     quota: tuple[int, float] = (60, 60.0)
     down: tuple[float, float] = (0.0, 0.0)
+    denies: tuple[float, float] = (0.0, 0.0)
+    denied: str = ""
     refuses: frozenset[str] = frozenset()
     breaks: frozenset[str] = frozenset()
     on_stop: Callable[[str], object] = lambda campaign_id: None
@@ -80,6 +91,8 @@ class World:
             self.known[campaign_id] = None
         if self.down[0] <= now < self.down[1]:
             return Response(500, b"down", 1.0)
+        if self.denies[0] <= now < self.denies[1] and self.denied in target:
+            return Response(401, b'{"message":"no"}', 1.0)
         if stop := STOP.search(target):
             return self._stop(stop[1], now)
         return self._list(json.loads(body))
@@ -113,11 +126,32 @@ class World:
 
 
 @dataclass
+class Worlds:
+    """Services of several accounts, each with its own."""
+
+    by_account: dict[str, World]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    async def post(self, target: str, headers: Mapping[str, str], body: bytes = b"", cap: int = 0) -> Response:
+        """Have the account's own service answer."""
+        return await self.by_account[headers["accountid"]].post(target, headers, body, cap)
+
+
+@dataclass
 class Scene:
     """A hold of a world, its files, and what it says."""
 
     world: World
     folder: Path
+    others: dict[str, World] = field(default_factory=dict)
+    left_s: Callable[[], float] | None = None
     hours: float = 1.0
     every_s: float = 60.0
     again: int = 3
@@ -135,9 +169,19 @@ class Scene:
         return self.folder / "h.jsonl"
 
     @property
+    def scopes(self) -> list[Scope]:
+        """The lists of all accounts."""
+        return [SCOPE, *(SCOPE._replace(account_id=account_id) for account_id in self.others)]
+
+    @property
     def rows(self) -> list[dict[str, Any]]:
         """The rows of its list."""
-        return [json.loads(line) for line in Path(f"{self.path}.list.jsonl").read_text().splitlines()]
+        return [json.loads(line) for line in self.listed.splitlines()]
+
+    @property
+    def listed(self) -> bytes:
+        """The list, as it stands in its file."""
+        return Path(f"{self.path}.list.jsonl").read_bytes()
 
     @property
     def lines(self) -> list[dict[str, Any]]:
@@ -155,22 +199,27 @@ async def hold(scene: Scene, *, resume: bool = False) -> HoldSummary:
     listed = f"{scene.path}.list.jsonl"
     with (
         RunJournal(str(scene.path), mode=Mode.RESUME if resume else Mode.NEW) as journal,
-        Sightings(listed, again=scene.again) as sightings,
+        Sightings(listed, again=scene.again, backoff=Backoff(scene.every_s, loop.time)) as sightings,
     ):
         sightings.open(is_new=not resume)
         whole = journal.plan_unwritten([listed], settings, sightings.note) if resume else Plan(())
         with whole:
             journal.open(whole, settings, ["bulkstop", "hold"], "run-2" if resume else "run-1")
             shutdown = scene.shutdown = Shutdown(grace_s=10.0)
-            async with Engine(settings, token=get_token, transport=scene.world) as engine:
-                look = partial(look_at, engine)
+            transport = Worlds({SCOPE.account_id: scene.world, **scene.others})
+            engine = Engine(settings, token=get_token, transport=transport)
+            if scene.others:
+                engine.call_for(Others())
+            async with engine:
+                look = partial(look_at, engine, scene.scopes)
                 left_s = (lambda: end_s - loop.time()) if scene.hours < 1e6 else (lambda: float("inf"))
                 scene.hold = Hold(
                     engine,
                     look,
                     sightings,
                     journal,
-                    Watch(every_s=scene.every_s, left_s=left_s, most=scene.most),
+                    Watch(every_s=scene.every_s, left_s=scene.left_s or left_s, most=scene.most),
+                    list_accounts(scene.scopes),
                     protection=scene.protection,
                     shutdown=shutdown,
                     say=scene.said.append,
@@ -178,7 +227,7 @@ async def hold(scene: Scene, *, resume: bool = False) -> HoldSummary:
                     run_id="run-2" if resume else "run-1",
                     now=loop.time,
                 )
-                first = await look(True)
+                first = await look(list_accounts(scene.scopes), True)
                 task = loop.create_task(scene.end(scene)) if scene.end else None
                 try:
                     return await scene.hold.execute(whole, first)
@@ -188,10 +237,10 @@ async def hold(scene: Scene, *, resume: bool = False) -> HoldSummary:
                         task.cancel()
 
 
-async def look_at(engine: Engine, is_whole: bool) -> Discovery:
+async def look_at(engine: Engine, scopes: Sequence[Scope], account_ids: Collection[str], is_whole: bool) -> Discovery:
     """List what runs."""
     wanted = make_filter() if is_whole else ListFilter((), (), running=True, is_narrow=True)
-    return await list_target(engine.parts, wanted, (SCOPE,))
+    return await list_target(engine.parts, wanted, [each for each in scopes if each.account_id in account_ids])
 
 
 @pytest.fixture
@@ -200,6 +249,7 @@ def virtual(monkeypatch: pytest.MonkeyPatch) -> Callable[[Coroutine[Any, Any, Ho
 
     def carry_out(job: Coroutine[Any, Any, HoldSummary]) -> HoldSummary:
         loop = VirtualLoop()
+        monkeypatch.setattr(tasks, "CLOCK_AGAIN_S", DAY_S)  # this clock never stands still
         for module in (wiring, run_module, running):
             monkeypatch.setattr(module, "elapsed_s", loop.time)
         for kind in (Pool, Caller):
@@ -213,11 +263,12 @@ def virtual(monkeypatch: pytest.MonkeyPatch) -> Callable[[Coroutine[Any, Any, Ho
 Virtual = Callable[[Coroutine[Any, Any, HoldSummary]], HoldSummary]
 
 
-def test_a_day(virtual: Virtual, tmp_path: Path) -> None:
+@pytest.mark.parametrize("hours", [1, pytest.param(24, marks=pytest.mark.full)])
+def test_a_day(hours: int, virtual: Virtual, tmp_path: Path) -> None:
     """In a day of new campaigns each is stopped within an interval and the quota, with no call beyond the quota."""
-    starts = [(600.0 * n + 7.0, f"cd-{n:x}") for n in range(143)]
-    starts += [(40_000.0, f"cd-b{n:x}") for n in range(80)]  # more than one window holds
-    scene = Scene(World(sorted(starts), at_rest=70), tmp_path, hours=24)
+    starts = [(600.0 * n + 7.0, f"cd-{n:x}") for n in range(6 * hours - 1)]
+    starts += [(1800.0 * hours, f"cd-b{n:x}") for n in range(80)]  # more than one window holds
+    scene = Scene(World(sorted(starts), at_rest=70), tmp_path, hours=hours)
     summary = virtual(hold(scene))
     world = scene.world
     assert (summary.exit_code, summary.verdict[:28]) == (0, "DONE: nothing runs that fits")
@@ -259,17 +310,115 @@ def test_a_list_that_cannot_be_read_in_the_end(virtual: Virtual, tmp_path: Path)
     assert summary.verdict.startswith("NOT STOPPED: more may run: voice campaigns of account a1: HTTP 500")
 
 
-def test_a_stop_that_fails(virtual: Virtual, tmp_path: Path) -> None:
-    """A campaign that comes up and cannot be stopped is sighted again and again; others are stopped all the same."""
-    starts = [(100.0, "cd-1"), (250.0, "cd-2")]
-    scene = Scene(World(starts, refuses=frozenset({"cd-1"})), tmp_path, hours=0.1)
+def test_accounts(virtual: Virtual, tmp_path: Path) -> None:
+    """An account that has more to stop than its quota lets leave, or cannot be read, holds up no other."""
+    busy = World([(100.0, f"cd-b{n:x}") for n in range(300)])
+    down = World([(1000.0, "cd-d")], down=(500.0, 1500.0))
+    free = World([(130.0 + 200 * n, f"cd-{n}") for n in range(5)])
+    scene = Scene(free, tmp_path, others={"busy": busy, "down": down})
     summary = virtual(hold(scene))
+    assert (summary.exit_code, len(scene.rows), len(scene.lines)) == (0, 306, 306)
+    assert max(free.lags) < scene.every_s + 2
+    assert busy.stops[-1][0] > 350  # its stops took several windows
+    assert [1500 < at < 1562 for at, _ in down.stops] == [True]
+    assert [text.partition(":")[0] for text in scene.said if "list of" in text] == [
+        "the list of account down cannot be read to its end",
+        "the list of account down can be read again",
+    ]
+    assert max(world.most_in_a_window() for world in (free, busy, down)) <= free.quota[0]
+
+
+def test_an_account_that_cannot_be_read_in_the_end(virtual: Virtual, tmp_path: Path) -> None:
+    """What one account has in the end is not known, which is exit 1 and said, whatever the others have."""
+    scene = Scene(World([(30.0, "cd-1")]), tmp_path, others={"down": World(down=(500.0, 1e9))})
+    summary = virtual(hold(scene))
+    assert (summary.exit_code, summary.running) == (1, ())
+    assert "more may run: voice campaigns of account down" in summary.verdict
+
+
+@pytest.mark.parametrize("denied", ["", "/trigger/"])
+def test_a_token_that_is_lost(denied: str, virtual: Virtual, tmp_path: Path) -> None:
+    """While the service takes no token of ours it looks on, says so once, and stops what runs once it does again."""
+    scene = Scene(World([(700.0, "cd-1")], denies=(500.0, 1500.0), denied=denied), tmp_path)
+    summary = virtual(hold(scene))
+    assert (summary.exit_code, summary.running) == (0, ())
+    assert [line["outcome"] for line in scene.lines][-1] == "stopped"
+    assert {at > 1500 for at, campaign_id in scene.world.stops} == {True}
+    assert sum("401" in text for text in scene.said) == 1
+
+
+def test_a_full_disk(virtual: Virtual, tmp_path: Path) -> None:
+    """A sighting that has no place in the list is not stopped and ends the hold; with room it is gone on with."""
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    async def fill(scene: Scene) -> None:
+        await asyncio.sleep(300.0)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(scene.listed) + 10, usual[1]))
+
+    scene = Scene(World([(0.0, "cd-1"), (600.0, "cd-2")]), tmp_path, end=fill)
+    try:
+        summary = virtual(hold(scene))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert (summary.exit_code, "list.jsonl: cannot be written (File too large)" in summary.verdict) == (3, True)
+    assert ([each for _, each in scene.world.stops], len(scene.rows), len(scene.lines)) == (["cd-1"], 1, 1)
+    again = Scene(World([(0.0, "cd-2")]), tmp_path)
+    assert virtual(hold(again, resume=True)).exit_code == 0
+    assert [line["campaign_id"] for line in again.lines] == ["cd-1", "cd-2"]
+
+
+@pytest.mark.parametrize(("zone", "now"), [("UTC", "23:50"), ("Asia/Kolkata", "18:20")])
+def test_until_after_midnight(
+    zone: str, now: str, virtual: Virtual, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A time of the day that has passed today is that of tomorrow, in the zone of the settings."""
+    began = datetime.fromisoformat(f"2026-03-31T{now}:00+00:00")
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Clock":
+            return cls.fromisoformat(began.isoformat()).astimezone(tz)
+
+    monkeypatch.setattr(hold_options, "datetime", Clock)
+    seconds = SimpleNamespace(time=lambda: began.timestamp() + asyncio.get_running_loop().time())
+    monkeypatch.setattr(hold_options, "time", seconds)
+    until = HoldOptions(60.0, None, parse_finish_by("00:30"), 3)
+
+    async def job() -> HoldSummary:
+        watch = until.make_watch(make_settings(tz=zone, max_campaigns=5))
+        return await hold(Scene(world, tmp_path, left_s=watch.left_s))
+
+    world = World([(1200.0, "cd-1")])
+    assert virtual(job()).exit_code == 0
+    assert 2400 <= world.calls[-1] < 2460
+
+
+def test_a_stop_that_fails(virtual: Virtual, tmp_path: Path) -> None:
+    """A campaign that cannot be stopped is tried after 1, 2, 4 looks and so on, and in the end; others at once."""
+    starts = [(100.0, "cd-1"), (250.0, "cd-2")]
+    scene = Scene(World(starts, refuses=frozenset({"cd-1"})), tmp_path)
+    summary = virtual(hold(scene))
+    tries = [round((at - 120) / scene.every_s) for at, campaign_id in scene.world.stops if campaign_id == "cd-1"]
+    assert tries == [0, 1, 3, 7, 15, 30, 45, 58]
     outcomes = Counter((line["campaign_id"], line["outcome"]) for line in scene.lines)
-    assert outcomes.keys() == {("cd-1", "rejected"), ("cd-2", "stopped")}
-    assert outcomes["cd-1", "rejected"] >= 5
-    assert outcomes["cd-2", "stopped"] == 1
-    assert sum("looking again all the same" in said for said in scene.said) < outcomes["cd-1", "rejected"]
+    assert outcomes == {("cd-1", "rejected"): len(tries), ("cd-2", "stopped"): 1}
+    assert sum("looking again all the same" in said for said in scene.said) < len(tries)
     assert (summary.exit_code, summary.running, summary.left_alone) == (1, ("cd-1",), ())
+
+
+def test_what_failed_and_came_back(virtual: Virtual, tmp_path: Path) -> None:
+    """A campaign whose stop failed and that came to rest otherwise waits for nothing when it is back."""
+    world = World([(100.0, "cd-1")], refuses=frozenset({"cd-1"}))
+
+    async def rest(scene: Scene) -> None:
+        await asyncio.sleep(620.0)  # the next try would be at 1020
+        world.running.clear()
+        world.refuses = frozenset()
+        await asyncio.sleep(100.0)
+        world.running["cd-1"] = 720.0
+
+    virtual(hold(Scene(world, tmp_path, end=rest)))
+    assert 720 < world.stops[-1][0] < 785
 
 
 def test_a_service_that_is_down_in_the_end(virtual: Virtual, tmp_path: Path) -> None:
@@ -348,4 +497,7 @@ def test_it_goes_on(virtual: Virtual, tmp_path: Path) -> None:
     ]
     assert [line["line"] for line in scene.lines] == list(range(1, len(scene.rows) + 1))
     assert (summary.exit_code, summary.left_alone) == (1, ("cd-1",))
-    assert not review_results(str(scene.path)).flaws
+    assert summary.campaigns == {Outcome.STOPPED: 2}  # a later sighting has stopped what was cut off
+    review = review_results(str(scene.path))
+    assert (review.flaws, review.open_rows, review.campaigns) == ((), 0, summary.campaigns)
+    assert review.runs[-1].exit_code == summary.exit_code
