@@ -31,7 +31,7 @@ from bulkstop.text.cells import runs_in_spreadsheet
 from bulkstop.text.likeness import compile_pattern
 
 T = TypeVar("T")
-Place = tuple[str | None, str, str, str]
+Place = tuple[str, str, str]
 """A profile, whose host may be another, an account, a stream, and the id of a campaign in it."""
 RUNNING = "running"
 """The word for all that may run now, in whatever state, and what is looked for unless it is said."""
