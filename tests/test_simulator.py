@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 from urllib.request import Request as UrlRequest
@@ -34,8 +34,9 @@ from yarl import URL
 from bulkstop.errors import OutputError, SettingsError
 from bulkstop.kore.allowance import pick_rate_limit, read_allowance
 from bulkstop.model import Allowance, Limit
-from bulkstop.simulator import Exchange, Operation, Simulator, SimulatorOptions, serve
+from bulkstop.simulator import App, Exchange, Operation, Simulator, SimulatorOptions, serve
 from bulkstop.simulator.answers import OVER_LIMIT
+from bulkstop.simulator.campaigns import Place, Population
 from bulkstop.simulator.faults import RollingQuota, latency_s
 from bulkstop.simulator.options import Faults
 from bulkstop.simulator.rate_limits import RateLimitHeaders
@@ -956,6 +957,10 @@ async def test_log_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         ("latency_sigma", -1),
         ("campaigns", -1),
         ("churn", -1),
+        ("accounts", -1),
+        ("streams", 0),
+        ("running", 1),
+        ("slow", {"a1": -1}),
         ("port", 70_000),
         ("retry_after_s", -1),
         ("quota", ((0, 60.0),)),
@@ -975,7 +980,7 @@ def test_option_that_makes_no_sense_is_named(option: str, value: object) -> None
 
 def test_secret_is_not_shown() -> None:
     """The options can be printed without giving the secret away."""
-    assert SECRET not in repr(SimulatorOptions(client_secret=SECRET))
+    assert SECRET not in repr(SimulatorOptions(client_secret=SECRET, apps=[App("cs-1", SECRET)]))
 
 
 @pytest.mark.parametrize(
@@ -993,6 +998,9 @@ def test_secret_is_not_shown() -> None:
         ({"second_stop": ["conflict"]}, r"^second_stop is \['conflict'\]; give conflict or success$"),
         ({"quota": "60/60s"}, r"^quota: give limits .* such as Limit\(60, 60\)$"),
         ({"quota": 5}, "^quota: "),
+        ({"apps": ["cs-1"]}, r"^apps: give a list of App$"),
+        ({"refused": "account-01"}, r"^refused: give a list of str$"),
+        ({"slow": "account-01"}, r"^slow is of type str; give Mapping$"),
         ({"quota": [(1, "a")]}, "^quota: "),
         ({"options": 10}, r"takes its options by name, such as Simulator\(campaigns=10\)$"),
     ],
@@ -1160,3 +1168,103 @@ async def test_one_campaign(call: Caller, api: Any) -> None:
         assert (await call(sim, f"{other}/{name}", method="GET"))[0] == 404
     assert status == 200
     assert name in answer["data"].values()  # type: ignore[attr-defined]
+
+
+NORTH = App("north", SECRET, ("account-01", "b-*"))
+SOUTH = App("south", f"{SECRET} of the other", ("account-02",))
+
+
+def token_of(app: App) -> str:
+    """Sign a token as an app does."""
+    return jwt.encode({"sub": "u1", "appId": app.client_id}, app.client_secret, "HS256")
+
+
+def list_path(place: Place) -> str:
+    """Write the path of the list of a stream."""
+    return f"/campaign/api/v2/public/{place.stream_id}/campaign/getAllCampaignDetails?accountId={place.account_id}"
+
+
+@pytest.mark.parametrize(
+    ("app", "account_id", "status"),
+    [
+        (NORTH, "account-01", 200),
+        (NORTH, "b-7", 200),
+        (NORTH, "account-02", 401),
+        (SOUTH, "account-02", 200),
+        (SOUTH, "account-01", 401),
+        (App("south", SECRET), "account-02", 401),
+        (App("north", SECRET[::-1]), "account-01", 401),
+    ],
+)
+async def test_apps_call_for_their_accounts_alone(call: Caller, app: App, account_id: str, status: int) -> None:
+    """A token of another app, or signed with the secret of another, is refused, and costs the account no call."""
+    async with Simulator(apps=[NORTH, SOUTH], quota=Limit(1, 60)) as sim:
+        path = list_path(Place(account_id, "st-1"))
+        got = [(await call(sim, path, {"type": "sms"}, auth=token_of(each)))[0] for each in (app, NORTH, SOUTH)]
+    assert got[0] == status
+    assert sorted(got[1:]) == ([200, 401] if status == 401 else [401, 429])
+
+
+async def test_campaigns_of_accounts_and_streams(call: Caller) -> None:
+    """Each campaign is in one stream of one account: in its list, and to be stopped or looked at there alone."""
+    async with Simulator(campaigns=60, accounts=2, streams=3, running=12, unknown="not_found") as sim:
+        places = Population(accounts=2, streams=3).list_places()
+        assert places[1] == Place("account-02", "stream-02-1")
+        lists: dict[Place, list[str]] = {place: [] for place in places}
+        for place in places:
+            for kind in ("voice", "sms"):
+                _, answer = await call(sim, list_path(place), {"type": kind})
+                data: Any = answer["data"]
+                lists[place] += [row.get("_id") or row["id"] for row in data["results"]]
+        assert [len(ids) for ids in lists.values()] == [10] * 6
+        assert {each for ids in lists.values() for each in ids} == sim.campaigns.keys()
+        assert sum(each.status in ("Active", "Preparing") for each in sim.campaigns.values()) == 12
+        (campaign_id, *_), other = lists[places[0]], places[1]
+        paths = [f"/campaign/api/v2/public/{each.stream_id}/campaign/{campaign_id}" for each in (places[0], other)]
+        found = [
+            (await call(sim, f"{path}?accountId={each.account_id}", method="GET"))[0]
+            for path, each in zip(paths, (places[0], other), strict=True)
+        ]
+        assert found == [200, 404]
+        assert (await call(sim, list_path(Place("account-01", "stream-02-1")), {"type": "sms"}))[0] == 401
+
+
+async def test_emergencies_and_a_status_nobody_documented(call: Caller) -> None:
+    """One SMS campaign of each account runs as an emergency, which its stop says too; some have the other status."""
+    options: Faults = {"campaigns": 80, "accounts": 4, "emergency": True, "other_status": "Rerun", "churn": 80}
+    async with Simulator(**options) as sim:
+        urgent = [each for each in sim.campaigns.values() if each.execution_type != "NORMAL"]
+        assert [(each.execution_type, each.status) for each in urgent] == [("EMERGENCY", "Active")] * 4
+        assert len({each.place for each in urgent}) == 4
+        assert "Rerun" in sim.states.values()
+        place = urgent[0].place
+        assert place is not None
+        path = f"/campaign/api/v2/public/{place.stream_id}/campaign//trigger/{urgent[0].campaign_id}"
+        _, stopped = await call(sim, f"{path}?accountId={place.account_id}&campaignType=sms&trigger=stop")
+        assert stopped["campaignExecutionType"] == "EMERGENCY"
+        assert (await call(sim, list_path(place), {"type": "sms"}))[0] == 200  # and what changes has somewhere to go
+
+
+async def test_an_account_that_refuses_and_one_that_is_slow(call: Caller) -> None:
+    """Lists of an account may be refused, but not its stops; the calls of another may take their time."""
+    async with Simulator(accounts=3, refused=["account-02"], slow={"account-03": 60}) as sim:
+        places = Population(accounts=3).list_places()
+        assert [(await call(sim, list_path(place), {"type": "sms"}))[0] for place in places] == [200, 403, 200]
+        path = stop_path("voice", "cd-1", "account-02").replace(STREAM, "stream-02-1")
+        assert (await call(sim, path))[0] == 200
+        target = service(accounts=3, slow={"account-03": 60})
+        taken = [target.latency_s(replace(sim.requests[0], account_id=each.account_id)) for each in places]
+    assert taken == [0, 0, 0.06]
+
+
+async def test_contacts_of_an_account(call: Caller) -> None:
+    """Contacts are those of the application that is asked for, and no others."""
+    clock = Clock()
+    clock.at_s = EIGHTEEN_S
+    async with Simulator(campaigns=60, accounts=2, contacts_per_minute=1, wall=clock) as sim:
+        path = "/agentassist/api/public/analytics/account/account-02/v2/interactionDetails"
+        _, answer = await call(sim, path, CONTACTS, accountid="account-02", iid="stream-02-1")
+        assert (await call(sim, path, CONTACTS, accountid="account-02", iid="stream-01-1"))[0] == 401
+        rows: Any = answer["data"]
+        contacted = {sim.campaigns[row["campaigninfo"]["campaignId"]].place for row in rows}
+    assert contacted == {Place("account-02", "stream-02-1")}

@@ -40,7 +40,7 @@ HEADINGS = {
     ),
     "Campaigns": (
         *("running", "wanted", "kinds", "priority", "name", "singly", "calls", "others_count", "id_prefix"),
-        *("second_stop", "unknown", "campaigns", "churn", "seed"),
+        *("second_stop", "unknown", "campaigns", "accounts", "streams", "emergency", "other_status", "churn", "seed"),
         *("contacts_per_minute", "contacts_after_stop_s"),
     ),
     "Time": ("every_s", "for_s", "until"),
@@ -49,12 +49,12 @@ HEADINGS = {
         *("max_late_s", "require", "find_limit", "max_rate", "write_quota"),
     ),
     "Faults": (
-        *("throttle_status", "retry_after_s", "rate_limit_headers", "latency_ms", "latency_sigma"),
+        *("throttle_status", "retry_after_s", "rate_limit_headers", "latency_ms", "latency_sigma", "slow", "refused"),
         *("failure_rate", "fail_first_rate", "failure_status"),
     ),
     "Safety": ("dry_run", "yes", "expect", "again", "reads_back", "allowed"),
     "Connection": ("port",),
-    "Credentials": ("require_jti", "analytics"),
+    "Credentials": ("apps", "require_jti", "analytics"),
     "Logging": ("quiet", "log_level", "log_json", "log"),
     "Profile": ("profile", "config"),
 }

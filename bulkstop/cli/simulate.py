@@ -16,7 +16,7 @@ from bulkstop.errors import SettingsError
 from bulkstop.runs import host
 from bulkstop.runs.load.shapes import parse_rate
 from bulkstop.settings.parse import parse_limit, parse_pause
-from bulkstop.simulator import SimulatorOptions, serve
+from bulkstop.simulator import App, SimulatorOptions, serve
 from bulkstop.simulator.rate_limits import HEADER_FORMS
 from bulkstop.units import parse_percentage
 
@@ -27,6 +27,14 @@ Example:
 \b
 It writes its address to standard output as soon as it answers, and ends with Ctrl-C.
 With BULKSTOP_CLIENT_SECRET set it accepts only tokens that are signed with it.
+With --accounts there are account-01, account-02 and so on, with stream-01-1, stream-01-2 and so on,
+and each campaign is in one of them; without, every campaign is in whatever account and stream is asked for.
+
+\b
+Forty accounts of two apps, each with an emergency that runs; one refuses its lists, and one is slow:
+  bulkstop simulate --accounts 40 --streams 3 --campaigns 20000 --running 800 --emergency \\
+    --app north:north.key:account-0*,account-1* --app south:south.key:account-2*,account-3*,account-40 \\
+    --refuse account-13 --slow account-27:1s --quota 60/60s
 
 \b
 Exit codes:
@@ -47,6 +55,29 @@ def parse_share(text: str) -> float:
     return value
 
 
+def parse_app(text: str) -> App:
+    """Read an app, and its secret from the file: `CLIENT_ID:SECRET_FILE` or `CLIENT_ID:SECRET_FILE:ACCOUNT,…`."""
+    client_id, _, rest = text.partition(":")
+    path, _, accounts = rest.partition(":")
+    if not client_id or not path:
+        raise ValueError(f"{text!r} is no app such as cs-1:secret.key or cs-1:secret.key:account-01,account-02")
+    try:
+        secret = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"the secret cannot be read from {path}: {getattr(error, 'strerror', 'no UTF-8')}") from None
+    if not secret:
+        raise ValueError(f"{path} is empty; it must hold the secret of {client_id}")
+    return App(client_id, secret, tuple(each.strip() for each in accounts.split(",") if each.strip()))
+
+
+def parse_slow(text: str) -> tuple[str, float]:
+    """Read an account and the latency of its calls in milliseconds: `ACCOUNT:TIME`."""
+    account_id, _, time = text.rpartition(":")
+    if not account_id:
+        raise ValueError(f"{text!r} is no account with a time such as account-01:2s")
+    return account_id, parse_milliseconds(time)
+
+
 def parse_milliseconds(text: str) -> float:
     """Read a time as other options do, but in milliseconds where no unit stands."""
     return parse_pause(f"{text.strip()}ms" if text.strip()[-1:].isdigit() else text) * 1e3
@@ -63,6 +94,14 @@ SHARE: Any = {"type": ParsedText(parse_share, "SHARE"), "default": 0.0, "metavar
 )
 @click.option(
     "--api", type=WordChoice(["v1", "v2"]), default="v2", show_default=True, help="Version whose paths answer."
+)
+@click.option(
+    "--app",
+    "apps",
+    multiple=True,
+    type=ParsedText(parse_app, "ID:FILE[:ACCOUNTS]"),
+    metavar="ID:FILE[:ACCOUNTS]",
+    help="An app that may call: client id, file with its secret, and its accounts, such as a-1,b-*; repeatable.",
 )
 @click.option("--require-jti", is_flag=True, help="Accept only single-use tokens.")
 @click.option(
@@ -99,6 +138,14 @@ SHARE: Any = {"type": ParsedText(parse_share, "SHARE"), "default": 0.0, "metavar
 @click.option(
     "--sigma", "latency_sigma", type=float, default=0.0, show_default=True, help="Spread of a log-normal latency."
 )
+@click.option(
+    "--slow",
+    multiple=True,
+    type=ParsedText(parse_slow, "ACCOUNT:TIME"),
+    metavar="ACCOUNT:TIME",
+    help="Latency of an account, in place of --latency; repeatable.",
+)
+@click.option("--refuse", "refused", multiple=True, metavar="ACCOUNT", help="Account whose lists are 403; repeatable.")
 @click.option("--fail", "failure_rate", **SHARE, help="Share of calls that fail.")
 @click.option("--fail-first", "fail_first_rate", **SHARE, help="Share of campaigns whose first call fails.")
 @click.option("--fail-status", "failure_status", type=int, default=503, show_default=True, help="HTTP status of those.")
@@ -117,6 +164,11 @@ SHARE: Any = {"type": ParsedText(parse_share, "SHARE"), "default": 0.0, "metavar
     help="What an id is that is not among --campaigns.",
 )
 @click.option("--campaigns", type=int, default=0, show_default=True, metavar="N", help="Campaigns made from the seed.")
+@click.option("--accounts", type=int, default=0, metavar="N", help="Accounts that they are spread over.")
+@click.option("--streams", type=int, default=1, show_default=True, metavar="N", help="Streams of each account.")
+@click.option("--running", type=int, metavar="N", help="How many of them run; else left to chance.")
+@click.option("--emergency", is_flag=True, help="Have an SMS campaign of each account run as an emergency.")
+@click.option("--other-status", metavar="STATUS", help="A status of some of them that nobody documented.")
 @click.option(
     "--churn", type=int, default=0, show_default=True, metavar="N", help="Change N of them after a list call."
 )
@@ -150,13 +202,16 @@ def command(
     """Imitate the API on this machine, with faults on demand."""
     refuse_empty_variables(ctx, ["client_secret"])
     secret = os.environ.get("BULKSTOP_CLIENT_SECRET")
-    ctx.with_resource(log_to_stderr("warning", as_json=False, secrets=[secret] if secret else []))
+    if secret and options["apps"]:
+        raise SettingsError("--app: BULKSTOP_CLIENT_SECRET is set as well; unset it, and give that app with --app, too")
+    secrets = [*([secret] if secret else []), *(app.client_secret for app in options["apps"])]
+    ctx.with_resource(log_to_stderr("warning", as_json=False, secrets=secrets))
     chosen = SimulatorOptions(
         client_id=client_id if secret else None,
         client_secret=secret,
         quota=tuple((each.calls, each.window_s) for each in quota if each is not None),
         contacts_per_minute=contacts * 60,
-        **options,
+        **options | {"slow": dict(options["slow"])},
     )
     try:
         host.run(_serve(chosen), fast=False)

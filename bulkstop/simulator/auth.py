@@ -1,6 +1,8 @@
 """Who may call: the token is verified as the service documents it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final
 
@@ -9,36 +11,56 @@ import orjson
 JTI_LIFETIME_S: Final = 3600
 
 
-class Access:
-    """The gate: a token signed with the client secret, of the client id; one with a `jti` opens it once.
+@dataclass(frozen=True, slots=True)
+class App:
+    """An app: its client id (None is any), its secret, and the accounts it may call for: names, or patterns with `*`.
 
-    Without a secret any token does.
+    Without accounts it may call for all.
     """
 
-    def __init__(self, *, client_id: str | None, client_secret: str | None, require_jti: bool) -> None:
-        self._client_id = client_id
+    client_id: str | None
+    client_secret: str = field(repr=False)
+    accounts: tuple[str, ...] = ()
+
+    def may_call(self, account_id: str) -> bool:
+        """Tell whether it may call for an account."""
+        return not self.accounts or any(fnmatchcase(account_id, each) for each in self.accounts)
+
+
+class Access:
+    """The gate: a token signed with the secret of an app, of its client id; one with a `jti` opens it once.
+
+    Without any app any token does.
+    """
+
+    def __init__(self, apps: Sequence[App], *, require_jti: bool) -> None:
         self._require_jti = require_jti
-        self._read = None if client_secret is None else _reader(client_secret)
+        self._apps = [(app, _reader(app.client_secret)) for app in apps]
         self._used: dict[str, float] = {}  # jti to expiry, oldest use first
 
-    def fault(self, token: str | None, unix_s: float) -> str | None:
-        """Say what is wrong with a token, None for nothing; a `jti` that is fine is used up by asking."""
+    def fault(self, token: str | None, account_id: str, unix_s: float) -> str | None:
+        """Say what is wrong with a token for an account, None for nothing; a `jti` that is fine is used up by it."""
         if not token:
             return "auth token is missing"
-        if self._read is None:
+        if not self._apps:
             return None
-        try:
-            claims = self._read(token)
-        except ValueError as error:
-            return f"auth token is invalid: {error}"
-        return self._claims_fault(claims, unix_s) or self._jti_fault(claims, unix_s)
+        invalid = ""
+        for app, read in self._apps:
+            try:
+                claims = read(token)
+            except ValueError as error:
+                invalid = invalid or f"auth token is invalid: {error}"
+                continue
+            fault = self._claims_fault(claims, app, unix_s) or self._jti_fault(claims, unix_s)
+            return fault or (None if app.may_call(account_id) else "the app has no access to this account")
+        return invalid
 
-    def _claims_fault(self, claims: Mapping[str, object], unix_s: float) -> str | None:
+    def _claims_fault(self, claims: Mapping[str, object], app: App, unix_s: float) -> str | None:
         if not claims.get("sub"):
             return "auth token has no sub"
         if not claims.get("appId"):
             return "auth token has no appId"
-        if self._client_id is not None and claims["appId"] != self._client_id:
+        if app.client_id is not None and claims["appId"] != app.client_id:
             return "auth token has another appId"
         if "exp" not in claims:
             return None

@@ -26,35 +26,38 @@ class Operation(StrEnum):
 class Call:
     """One request's meaning; without an operation the path leads nowhere.
 
-    A campaign id is one decoded path segment; it is None on calls without one and when it is no UTF-8.
+    A campaign id is one decoded path segment; it is None on calls without one and when it is no UTF-8. The stream is
+    the segment that has its place, which in v1 may be the application; None where the path has none.
     """
 
     operation: Operation | None
     campaign_type: CampaignType | None
     campaign_id: str | None
     query: Mapping[str, str]
+    stream_id: str | None = None
 
 
-_STREAM = "[^/]+"
+_STREAM = "(?P<stream>[^/]+)"
+_ID = "(?P<id>[^/]+)"
 _CONTACTS = re.compile("/agentassist/api/public/analytics/account/[^/]+/v2/interactionDetails")
 _V1 = f"/agentassist/api/v1/public/{_STREAM}/campaign"
 _V2 = f"/campaign/api/v2/public/{_STREAM}/campaign"
 Route = tuple[Operation, CampaignType | None, re.Pattern[str]]
 _ROUTES: Mapping[str, tuple[Route, ...]] = {
     "v1": (
-        (Operation.STOP, None, re.compile(f"/campaign/api/v1/public/{_STREAM}/campaign/([^/]+)")),
+        (Operation.STOP, None, re.compile(f"/campaign/api/v1/public/{_STREAM}/campaign/{_ID}")),
         (Operation.LIST, None, re.compile(_V1 + "/getAllCampaignDetails")),
-        (Operation.STATUS, None, re.compile(_V1 + "/([^/]+)/status")),
-        (Operation.GET, None, re.compile(_V1 + "/([^/]+)")),
+        (Operation.STATUS, None, re.compile(f"{_V1}/{_ID}/status")),
+        (Operation.GET, None, re.compile(f"{_V1}/{_ID}")),
         (Operation.CONTACTS, None, _CONTACTS),
     ),
     "v2": (
-        (Operation.STOP, CampaignType.VOICE, re.compile(f"/api/v2/public/{_STREAM}/campaign/trigger/([^/]+)")),
-        (Operation.STOP, CampaignType.SMS, re.compile(_V2 + "//trigger/([^/]+)")),
+        (Operation.STOP, CampaignType.VOICE, re.compile(f"/api/v2/public/{_STREAM}/campaign/trigger/{_ID}")),
+        (Operation.STOP, CampaignType.SMS, re.compile(f"{_V2}//trigger/{_ID}")),
         (Operation.LIST, None, re.compile(_V2 + "/getAllCampaignDetails")),
-        (Operation.STATUS, None, re.compile(_V2 + "/([^/]+)/status")),
+        (Operation.STATUS, None, re.compile(f"{_V2}/{_ID}/status")),
         (Operation.SCHEDULE, None, re.compile(_V2 + "/schedule")),
-        (Operation.GET, None, re.compile(_V2 + "/([^/]+)")),
+        (Operation.GET, None, re.compile(f"{_V2}/{_ID}")),
         (Operation.CONTACTS, None, _CONTACTS),
     ),
 }
@@ -67,10 +70,12 @@ def read_call(raw_path: str, api: str = "v2") -> Call:
     query = read_query(text)
     for operation, campaign_type, pattern in _ROUTES[api]:
         if match := pattern.fullmatch(path):
-            campaign_id = _decode(match[1]) if pattern.groups else None
+            segments = {name: _decode(segment) for name, segment in match.groupdict().items()}
+            campaign_id = segments.get("id")
             if campaign_id in (".", ".."):
                 break  # a step to another path, encoded or not, as gateways resolve it
-            return Call(operation, campaign_type or _read_type(operation, query), campaign_id, query)
+            kind = campaign_type or _read_type(operation, query)
+            return Call(operation, kind, campaign_id, query, segments.get("stream"))
     return Call(None, None, None, query)
 
 

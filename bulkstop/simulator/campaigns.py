@@ -1,10 +1,10 @@
 """The campaigns of the service: generated from a seed, or there because somebody asked for them."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import NAMESPACE_OID, uuid5
 
 from bulkstop.model import CampaignType
@@ -34,8 +34,10 @@ _NEXT: Final = {
 }
 _DIALING_MODES: Final = ("Agentless", "Progressive", "Preview", "Power")
 _NEVER_RAN: Final = frozenset({"Ready", "Scheduled", "Preparing"})
-CALLING: Final = frozenset({"Active", "Preparing"})
-"""Statuses of campaigns that contact somebody."""
+_RUNNING: Final = ("Active", "Preparing")
+_QUIET: Final = _WEIGHTS.keys() - set(_RUNNING)
+NORMAL: Final = "NORMAL"
+EMERGENCY: Final = "EMERGENCY"
 _EPOCH: Final = datetime(2025, 12, 1, tzinfo=UTC)
 
 
@@ -54,6 +56,8 @@ class SimulatedCampaign:
     recurring: bool = False
     messages_sent: int = 0
     generated: bool = False
+    place: "Place | None" = None
+    execution_type: str = NORMAL
 
     @property
     def dialing_mode(self) -> str | None:
@@ -70,40 +74,92 @@ class SimulatedCampaign:
         """Whether there is nothing to stop."""
         return self.status in _AT_REST
 
+    @property
+    def is_calling(self) -> bool:
+        """Whether it contacts somebody; in a state that nobody documented it does."""
+        return self.status not in _QUIET
+
+
+class Place(NamedTuple):
+    """Where a campaign is: in a stream of an account."""
+
+    account_id: str
+    stream_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """How the generated campaigns are: spread over so many streams in each of so many accounts; with none, everywhere.
+
+    `running` is how many of them run; None leaves that to chance. `other_status` is a status beside the documented
+    ones. With `emergency` an SMS campaign of each account runs as an emergency; it is the last of its list.
+    """
+
+    accounts: int = 0
+    streams: int = 1
+    running: int | None = None
+    other_status: str | None = None
+    emergency: bool = False
+
+    def list_places(self) -> list[Place]:
+        """Return the streams of all accounts: account-01 has stream-01-1, stream-01-2 and so on."""
+        digits = max(2, len(str(self.accounts)))
+        numbers = [f"{number:0{digits}}" for number in range(1, self.accounts + 1)]
+        return [Place(f"account-{n}", f"stream-{n}-{each}") for each in range(1, self.streams + 1) for n in numbers]
+
 
 class Campaigns:
-    """Every campaign by its id, which is the same for all accounts and streams; `any_id` makes every id exist."""
+    """Every campaign by its id; `any_id` makes every id exist. Without places they are those of all streams."""
 
-    def __init__(self, *, count: int, seed: int, any_id: bool) -> None:
+    def __init__(self, *, count: int, seed: int, any_id: bool, population: Population | None = None) -> None:
+        population = population or Population()
         self._any_id = any_id
         self._seed = seed
         self._turns = 0
-        self.by_id = {campaign.campaign_id: campaign for campaign in _population(count, seed)}
+        self.by_id = {campaign.campaign_id: campaign for campaign in _populate(count, seed, population)}
         self._by_name = {campaign.name: campaign for campaign in self.by_id.values()}
+        self._by_place: dict[Place, list[SimulatedCampaign]] = {place: [] for place in population.list_places()}
+        for campaign in self.by_id.values():
+            if campaign.place is not None:
+                self._by_place[campaign.place].append(campaign)
 
-    def find(self, campaign_id: str, at: str) -> SimulatedCampaign | None:
-        """Return a campaign; one that is asked for first is created now, active, if any id may exist."""
+    def has(self, place: Place) -> bool:
+        """Tell whether there is such a stream; without places there is any."""
+        return not self._by_place or place in self._by_place
+
+    def list_in(self, place: Place) -> Collection[SimulatedCampaign]:
+        """Return the campaigns of a stream."""
+        return self._by_place[place] if self._by_place else self.by_id.values()
+
+    def find(self, campaign_id: str, place: Place, at: str) -> SimulatedCampaign | None:
+        """Return a campaign of a stream; one that is asked for first is created now, active, if any id may exist."""
         campaign = self.by_id.get(campaign_id)
         if campaign is None and self._any_id:
             campaign = SimulatedCampaign(campaign_id, None, campaign_id, "Active", at, at)
             self.by_id[campaign_id] = campaign
-        return campaign
+            if self._by_place:
+                campaign.place = place
+                self._by_place[place].append(campaign)
+        return campaign if campaign is None or campaign.place in (None, place) else None
 
-    def find_to_stop(self, campaign_id: str, campaign_type: CampaignType, at: str) -> SimulatedCampaign | None:
+    def find_to_stop(
+        self, campaign_id: str, campaign_type: CampaignType, place: Place, at: str
+    ) -> SimulatedCampaign | None:
         """Return a campaign of this type; one that was created on demand is of the type it is first stopped as."""
-        campaign = self.find(campaign_id, at)
+        campaign = self.find(campaign_id, place, at)
         if campaign is None or (campaign.generated and campaign.campaign_type is not campaign_type):
             return None
         campaign.campaign_type = campaign.campaign_type or campaign_type
         return campaign
 
-    def find_named(self, name: str, at: str) -> SimulatedCampaign | None:
+    def find_named(self, name: str, place: Place, at: str) -> SimulatedCampaign | None:
         """Return a campaign by its name; where any id may exist, an unknown name belongs to a new one."""
-        campaign = self._by_name.get(name) or self.by_id.get(name)
-        if campaign is None and self._any_id:
-            campaign = self.find(f"cd-{uuid5(NAMESPACE_OID, name)}", at)
-            if campaign is not None:
-                campaign.name = name
+        known = self._by_name.get(name) or self.by_id.get(name)
+        if known is not None:
+            return self.find(known.campaign_id, place, at)
+        campaign = self.find(f"cd-{uuid5(NAMESPACE_OID, name)}", place, at)
+        if campaign is not None:
+            campaign.name = name
         return campaign
 
     def churn(self, number: int, at: str) -> None:
@@ -111,19 +167,34 @@ class Campaigns:
         self._turns += 1
         chance = random.Random(f"churn {self._seed} {self._turns}")  # noqa: S311 - reproducible on purpose
         for campaign in chance.sample(list(self.by_id.values()), min(number, len(self.by_id))):
-            campaign.status = chance.choice(_NEXT[campaign.status])
+            campaign.status = chance.choice(_NEXT.get(campaign.status, ("Active",)))
             campaign.updated_at = at
 
 
-def _population(count: int, seed: int) -> Iterator[SimulatedCampaign]:
+def _populate(count: int, seed: int, population: Population) -> Iterator[SimulatedCampaign]:
     chance = random.Random(seed)  # noqa: S311 - reproducible on purpose
+    running = random.Random(f"running {seed}").sample(range(count), min(count, population.running or 0))  # noqa: S311 - so is this
+    numbers, places, served = frozenset(running), population.list_places(), set[str]()
     for number in range(1, count + 1):
-        yield _generate(number, chance)
+        runs = None if population.running is None else number - 1 in numbers
+        campaign = _generate(number, chance, _weigh(population, runs=runs))
+        campaign.place = places[number % len(places)] if places else None
+        account_id = campaign.place.account_id if campaign.place else ""
+        if population.emergency and campaign.campaign_type is CampaignType.SMS and account_id not in served:
+            served.add(account_id)
+            campaign.status, campaign.execution_type = "Active", EMERGENCY
+        yield campaign
 
 
-def _generate(number: int, chance: random.Random) -> SimulatedCampaign:
+def _weigh(population: Population, *, runs: bool | None) -> dict[str, int]:
+    """Return how often each status comes: of campaigns that run, of the others, or None of all."""
+    weights = _WEIGHTS | ({population.other_status: 5} if population.other_status else {})
+    return {each: weight for each, weight in weights.items() if runs is None or runs == (each not in _QUIET)}
+
+
+def _generate(number: int, chance: random.Random, weights: dict[str, int]) -> SimulatedCampaign:
     campaign_type = chance.choice(tuple(CampaignType))
-    status = chance.choices(tuple(_WEIGHTS), tuple(_WEIGHTS.values()))[0]
+    status = chance.choices(tuple(weights), tuple(weights.values()))[0]
     created_at = stamp((_EPOCH + timedelta(minutes=number)).timestamp())
     return SimulatedCampaign(
         campaign_id=_generate_id(campaign_type, chance),

@@ -1,6 +1,6 @@
 """The contacts that campaigns make while they run, and the call that tells of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
@@ -57,15 +57,17 @@ class Contacts:
         if self._per_minute:
             self._spans[campaign_id].until_s = at_s + self._after_stop_s
 
-    def page(self, asked: Asked, now_s: float) -> dict[str, object]:
-        """Return the answer to a call: a page, the newest first, and how many it has."""
-        starts = sorted(self._list_starts(asked, now_s), reverse=True) if asked.is_outbound else []
+    def page(self, asked: Asked, now_s: float, is_asked: Callable[[str], bool]) -> dict[str, object]:
+        """Return the answer to a call: a page of contacts of some campaigns, the newest first, and how many it has."""
+        starts = sorted(self._list_starts(asked, now_s, is_asked), reverse=True) if asked.is_outbound else []
         first = asked.offset * asked.limit
         rows = [_row(asked, start_s, key, now_s) for start_s, key in starts[first : first + asked.limit]]
         return {"numResults": len(rows), "data": rows}
 
-    def _list_starts(self, asked: Asked, now_s: float) -> Iterator[tuple[float, str]]:
+    def _list_starts(self, asked: Asked, now_s: float, is_asked: Callable[[str], bool]) -> Iterator[tuple[float, str]]:
         for key, span in self._spans.items():
+            if not is_asked(key):
+                continue
             every_s = 60.0 / self._per_minute
             last_s = min(now_s, asked.end_s + 1, now_s if span.until_s is None else span.until_s)
             start_s = span.since_s + share(self._seed, "contact", key) * every_s

@@ -76,7 +76,7 @@ def format_row(campaign: SimulatedCampaign) -> dict[str, object]:
         row["campaignInstanceUpdatedAt"] = campaign.instance_updated_at
     if campaign.campaign_type is CampaignType.VOICE:
         return {"_id": campaign.campaign_id, **row, "dialingMode": campaign.dialing_mode}
-    sent = {"totalMessagesSent": campaign.messages_sent, "campaignExecutionType": "NORMAL"}
+    sent = {"totalMessagesSent": campaign.messages_sent, "campaignExecutionType": campaign.execution_type}
     return {"id": campaign.campaign_id, **row, **sent}
 
 

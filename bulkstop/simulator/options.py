@@ -3,15 +3,18 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypedDict, cast, get_args, get_origin
+from typing import Any, Final, Literal, TypedDict, TypeVar, cast, get_args, get_origin
 
 from bulkstop.errors import SettingsError
 from bulkstop.model import Limit
+from bulkstop.simulator.auth import App
 from bulkstop.simulator.rate_limits import RateLimitHeaders
 from bulkstop.text.likeness import find_near
 
+T = TypeVar("T")
 Quota = Limit | Iterable[Limit | tuple[int, float]]
 """A limit, or several, each of which may be (calls, window_s)."""
+_READ_APART: Final = frozenset({"quota", "apps", "refused"})
 
 
 class Faults(TypedDict, total=False):
@@ -21,6 +24,7 @@ class Faults(TypedDict, total=False):
     port: int
     client_id: str | None
     client_secret: str | None
+    apps: Iterable[App]
     require_jti: bool
     quota: Quota
     throttle_status: int
@@ -28,13 +32,20 @@ class Faults(TypedDict, total=False):
     rate_limit_headers: RateLimitHeaders
     latency_ms: float
     latency_sigma: float
+    slow: Mapping[str, float]
     failure_rate: float
     failure_status: int
     fail_first_rate: float
+    refused: Iterable[str]
     api: Literal["v1", "v2"]
     second_stop: Literal["conflict", "success"]
     unknown: Literal["active", "not_found"]
     campaigns: int
+    accounts: int
+    streams: int
+    running: int | None
+    emergency: bool
+    other_status: str | None
     churn: int
     contacts_per_minute: float
     contacts_after_stop_s: float
@@ -48,12 +59,17 @@ class SimulatorOptions:
     """One service; raises SettingsError, naming the option, for a value that makes no sense.
 
     `api` is the version whose paths answer, and no others.
-    Without `client_secret` any token will do. Each limit of `quota` is a rolling window per account, and
-    `rate_limit_headers` is the form in which each answer says what is left of it.
-    `latency_ms` is fixed, or with `latency_sigma` the median of a log-normal distribution. `failure_rate` is a share of
-    calls, `fail_first_rate` a share of campaigns of which only the first call fails. `second_stop` is the answer for a
-    campaign that does not run, `unknown` what becomes of an id that is not among the `campaigns` generated from `seed`.
-    Of those, `churn` change their status after each answered list call. A running campaign contacts somebody
+    Without `client_secret` any token will do; `apps` are several, each with the accounts that it may call for. Each
+    limit of `quota` is a rolling window per account, and `rate_limit_headers` is the form in which each answer says
+    what is left of it.
+    `latency_ms` is fixed, or with `latency_sigma` the median of a log-normal distribution; accounts in `slow` have
+    their own. Lists of `refused` accounts are 403. `failure_rate` is a share of calls, `fail_first_rate` a share of
+    campaigns of which only the first call fails. `second_stop` is the answer for a campaign that does not run,
+    `unknown` what becomes of an id that is not among the `campaigns` generated from `seed`.
+    With `accounts` these are spread over as many, account-01 and so on, each with its `streams`, stream-01-1 and so on;
+    without, they are in any. `running` is how many of them run, else chance decides; with `emergency` one SMS campaign
+    of each account is an emergency that runs; `other_status` is a status of some that nobody documented.
+    Of them, `churn` change their status after each answered list call. A running campaign contacts somebody
     `contacts_per_minute` times, and goes on for `contacts_after_stop_s` seconds after its stop; without `analytics` the
     app lacks the scope to ask for that.
     """
@@ -62,6 +78,7 @@ class SimulatorOptions:
     port: int = 0
     client_id: str | None = None
     client_secret: str | None = field(default=None, repr=False)
+    apps: Iterable[App] = ()
     require_jti: bool = False
     quota: Quota = ()
     throttle_status: int = 429
@@ -69,13 +86,20 @@ class SimulatorOptions:
     rate_limit_headers: RateLimitHeaders = "none"
     latency_ms: int | float = 0.0
     latency_sigma: int | float = 0.0
+    slow: Mapping[str, float] = field(default_factory=dict)
     failure_rate: int | float = 0.0
     failure_status: int = 503
     fail_first_rate: int | float = 0.0
+    refused: Iterable[str] = ()
     api: Literal["v1", "v2"] = "v2"
     second_stop: Literal["conflict", "success"] = "conflict"
     unknown: Literal["active", "not_found"] = "active"
     campaigns: int = 0
+    accounts: int = 0
+    streams: int = 1
+    running: int | None = None
+    emergency: bool = False
+    other_status: str | None = None
     churn: int = 0
     contacts_per_minute: int | float = 0.0
     contacts_after_stop_s: int | float = 0.0
@@ -88,6 +112,8 @@ class SimulatorOptions:
         for each in fields(self):
             _check_kind(each.name, each.type, getattr(self, each.name))
         object.__setattr__(self, "quota", _read_quota(self.quota))
+        object.__setattr__(self, "apps", _read_each("apps", self.apps, App))
+        object.__setattr__(self, "refused", _read_each("refused", self.refused, str))
         self._check_ranges()
         self._check_credentials()
 
@@ -96,6 +122,11 @@ class SimulatorOptions:
         """The quota as (calls, window_s)."""
         return tuple((limit.calls, limit.window_s) for limit in cast("tuple[Limit, ...]", self.quota))
 
+    def list_apps(self) -> tuple[App, ...]:
+        """Return the apps whose tokens are accepted; without any, all are."""
+        own = () if self.client_secret is None else (App(self.client_id, self.client_secret),)
+        return (*own, *self.apps)
+
     def _check_ranges(self) -> None:
         for name in ("throttle_status", "failure_status"):
             _check(name, getattr(self, name), 200, 599)
@@ -103,6 +134,12 @@ class SimulatorOptions:
             _check(name, getattr(self, name), 0, 1)
         for name in ("latency_ms", "latency_sigma", "campaigns", "churn", "contacts_after_stop_s"):
             _check(name, getattr(self, name), 0, 1e9)
+        for name, low in (("accounts", 0), ("streams", 1)):
+            _check(name, getattr(self, name), low, 10_000)
+        if self.running is not None:
+            _check("running", self.running, 0, self.campaigns)
+        for account_id, median_ms in self.slow.items():
+            _check(f"slow: {account_id}", median_ms, 0, 1e9)
         _check("contacts_per_minute", self.contacts_per_minute, 0, 6000)
         _check("port", self.port, 0, 65535)
         if self.retry_after_s is not None:
@@ -111,7 +148,8 @@ class SimulatorOptions:
     def _check_credentials(self) -> None:
         if self.client_secret == "":
             raise SettingsError("client_secret is empty; give a secret, or none at all to accept any token")
-        if self.client_secret is None and (self.client_id is not None or self.require_jti):
+        is_open = not self.list_apps()
+        if (self.client_secret is None and self.client_id is not None) or (is_open and self.require_jti):
             raise SettingsError("client_id and require_jti need client_secret; without it any token is accepted")
 
 
@@ -132,12 +170,20 @@ def _suggest(name: str, names: list[str]) -> str:
 
 
 def _check_kind(name: str, kind: Any, value: object) -> None:
+    kind = Mapping if get_origin(kind) is Mapping else kind
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
             raise SettingsError(f"{name} is {value!r}; give {' or '.join(get_args(kind))}")
-    elif name != "quota" and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
+    elif name not in _READ_APART and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
         words = getattr(kind, "__name__", str(kind).replace("pathlib.", ""))
         raise SettingsError(f"{name} is of type {type(value).__name__}; give {words}")
+
+
+def _read_each(name: str, values: Iterable[T], kind: type[T]) -> tuple[T, ...]:
+    each = () if isinstance(values, str) or not isinstance(values, Iterable) else tuple(values)
+    if not all(isinstance(value, kind) for value in each) or (values and not each):
+        raise SettingsError(f"{name}: give a list of {kind.__name__}")
+    return each
 
 
 def _read_quota(quota: Quota) -> tuple[Limit, ...]:

@@ -180,6 +180,7 @@ def _request(http: web.BaseRequest, body: bytes | None) -> Request:
         token=headers.get("auth"),
         account_id=account_id and _printable(account_id),
         body=body,
+        iid=headers.get("iid"),
     )
 
 

@@ -13,7 +13,7 @@ from bulkstop.simulator import answers
 from bulkstop.simulator.answers import Answer
 from bulkstop.simulator.auth import Access
 from bulkstop.simulator.calls import Call, Operation, read_call
-from bulkstop.simulator.campaigns import CALLING, STOPPED, Campaigns, stamp
+from bulkstop.simulator.campaigns import STOPPED, Campaigns, Place, Population, stamp
 from bulkstop.simulator.contacts import Contacts, read_contacts_call
 from bulkstop.simulator.faults import Failures, RollingQuota, latency_s
 from bulkstop.simulator.listing import format_row, list_page, read_listing
@@ -32,6 +32,7 @@ class Request:
     token: str | None
     account_id: str | None
     body: bytes | None
+    iid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,11 @@ class _Arrival:
     unix_s: float
     monotonic_s: float
 
+    @property
+    def place(self) -> Place:
+        """The stream that is meant; a call without one in its path means that of the application."""
+        return Place(self.account_id, self.call.stream_id or self.request.iid or "")
+
 
 class Service:
     """The service without its network; `now` is the quota's clock, `wall` that of tokens and `updatedAt`."""
@@ -72,15 +78,22 @@ class Service:
         self._attempts: Counter[tuple[Operation | None, str | None]] = Counter()
         self._quota = RollingQuota(options.windows)
         self._failures = Failures(rate=options.failure_rate, first_rate=options.fail_first_rate, seed=options.seed)
-        self._access = Access(
-            client_id=options.client_id, client_secret=options.client_secret, require_jti=options.require_jti
-        )
+        self._access = Access(options.list_apps(), require_jti=options.require_jti)
         self._contacts = Contacts(
             per_minute=options.contacts_per_minute, after_stop_s=options.contacts_after_stop_s, seed=options.seed
         )
-        self.campaigns = Campaigns(count=options.campaigns, seed=options.seed, any_id=options.unknown == "active")
+        population = Population(
+            accounts=options.accounts,
+            streams=options.streams,
+            running=options.running,
+            other_status=options.other_status,
+            emergency=options.emergency,
+        )
+        self.campaigns = Campaigns(
+            count=options.campaigns, seed=options.seed, any_id=options.unknown == "active", population=population
+        )
         for campaign in self.campaigns.by_id.values():
-            if campaign.status in CALLING:
+            if campaign.is_calling:
                 self._contacts.note_running(campaign.campaign_id, wall())
 
     def answer(self, request: Request, unreadable: Answer | None = None) -> tuple[Answer | None, Exchange]:
@@ -93,7 +106,8 @@ class Service:
         """Return how long the answer takes."""
         options = self._options
         what = (exchange.operation, exchange.campaign_id, exchange.attempt)
-        return latency_s(options.latency_ms, options.latency_sigma, options.seed, *what)
+        median_ms = options.slow.get(exchange.account_id or "", options.latency_ms)
+        return latency_s(median_ms, options.latency_sigma, options.seed, *what)
 
     def _with_rate_limits(self, arrival: _Arrival, answer: Answer | None) -> Answer | None:
         form = self._options.rate_limit_headers
@@ -117,12 +131,16 @@ class Service:
             return answers.errors(404, "no such path")
         if not is_get and request.method != "POST":
             return answers.errors(405, f"method {request.method} is not allowed")
-        if fault := self._access.fault(request.token, arrival.unix_s):
+        if fault := self._access.fault(request.token, arrival.account_id, arrival.unix_s):
             return answers.errors(401, fault, UNAUTHORIZED_CODE)
+        if not self.campaigns.has(arrival.place):
+            return answers.errors(401, "no such stream", UNAUTHORIZED_CODE)
         if call.operation is Operation.CONTACTS and not self._options.analytics:
             return answers.errors(401, "the app lacks the scope SmartAssist Analytics", UNAUTHORIZED_CODE)
         if not self._quota.admit(arrival.account_id, arrival.monotonic_s):
             return answers.throttled(self._options.throttle_status, self._options.retry_after_s)
+        if call.operation is Operation.LIST and arrival.account_id in self._options.refused:
+            return answers.errors(403, "the account does not allow this")
         if self._failures.strike(call.operation, call.campaign_id, arrival.attempt):
             return answers.out_of_order(self._options.failure_status)
         return None
@@ -143,11 +161,12 @@ class Service:
                 return self._get(arrival, campaign_id)
             case Call(Operation.CONTACTS):
                 asked = read_contacts_call(body, arrival.call.query)
-                return answers.success(self._contacts.page(asked, arrival.unix_s))
+                here = {campaign.campaign_id for campaign in self.campaigns.list_in(arrival.place)}
+                return answers.success(self._contacts.page(asked, arrival.unix_s, here.__contains__))
             case Call(Operation.SCHEDULE):
                 return self._disable_schedule(arrival)
             case Call(Operation.LIST):
-                data = list_page(read_listing(body), self.campaigns.by_id.values())
+                data = list_page(read_listing(body), self.campaigns.list_in(arrival.place))
                 if self._options.churn:
                     self.campaigns.churn(self._options.churn, stamp(arrival.unix_s))
                 return answers.success({"status": "success", "message": "Campaigns fetched", "data": data})
@@ -156,11 +175,11 @@ class Service:
     def _stop(self, arrival: _Arrival, campaign_type: CampaignType, campaign_id: str) -> Answer:
         _expect(arrival, campaignType=campaign_type, trigger="stop")
         at = stamp(arrival.unix_s)
-        campaign = self.campaigns.find_to_stop(campaign_id, campaign_type, at)
+        campaign = self.campaigns.find_to_stop(campaign_id, campaign_type, arrival.place, at)
         if campaign is None:
             return answers.failure(404, "Campaign not found")
         if not campaign.at_rest:
-            if campaign.status in CALLING:
+            if campaign.is_calling:
                 self._contacts.note_stopped(campaign_id, arrival.unix_s)
             campaign.status = STOPPED
             campaign.updated_at = at
@@ -169,18 +188,18 @@ class Service:
         fields: dict[str, object] = {"status": STOPPED, "message": "Campaign Stopped", "updatedAt": campaign.updated_at}
         if campaign_type is CampaignType.VOICE:
             return answers.success({**fields, "campaignInstanceId": f"cid-{uuid5(NAMESPACE_OID, campaign_id)}"})
-        return answers.success({**fields, "campaignExecutionType": "NORMAL"})
+        return answers.success({**fields, "campaignExecutionType": campaign.execution_type})
 
     def _status(self, arrival: _Arrival, campaign_id: str) -> Answer:
         _expect(arrival, view="status")
-        campaign = self.campaigns.find(campaign_id, stamp(arrival.unix_s))
+        campaign = self.campaigns.find(campaign_id, arrival.place, stamp(arrival.unix_s))
         if campaign is None:
             return answers.failure(404, "Campaign not found")
         data = {"id": campaign_id, "status": campaign.status, "name": campaign.name}
         return answers.success({"status": "success", "data": data})
 
     def _get(self, arrival: _Arrival, campaign_id: str) -> Answer:
-        campaign = self.campaigns.find(campaign_id, stamp(arrival.unix_s))
+        campaign = self.campaigns.find(campaign_id, arrival.place, stamp(arrival.unix_s))
         if campaign is None:
             return answers.failure(404, "Campaign not found")
         return answers.success({"status": "success", "message": "Campaign fetched", "data": format_row(campaign)})
@@ -191,7 +210,7 @@ class Service:
         if not name:
             raise ValueError("query lacks campaignName")
         at = stamp(arrival.unix_s)
-        campaign = self.campaigns.find_named(name, at)
+        campaign = self.campaigns.find_named(name, arrival.place, at)
         if campaign is None:
             return answers.failure(404, "Campaign not found")
         campaign.scheduled = campaign.recurring = False

@@ -39,11 +39,17 @@ def test_address_first(signum: signal.Signals, tmp_path: Path) -> None:
         (["--second-stop", "shrug"], "'--second-stop'"),
         (["--require-jti"], "need client_secret"),
         (["--log", "no/such/folder.jsonl"], "no/such/folder.jsonl"),
+        (["--app", "cs-1"], "cs-1:secret.key"),
+        (["--app", "cs-1:none.key"], "none.key: No such file"),
+        (["--app", "cs-1:empty.key"], "empty.key is empty"),
+        (["--slow", "5s"], "account-01:2s"),
+        (["--running", "3"], "running is 3"),
         (["--bind", "192.0.2.1"], "cannot listen on 192.0.2.1"),
     ],
 )
 def test_refusals(args: list[str], told: str, tmp_path: Path) -> None:
     """A wrong option is exit 2 and one line that names it."""
+    (tmp_path / "empty.key").touch()
     run = bulkstop("simulate", *args, cwd=tmp_path)
     assert (run.code, run.out) == (2, "")
     assert run.err.startswith("bulkstop: ")

@@ -97,7 +97,7 @@ async def read_discovery(
     began, accounts = time.monotonic(), parts.accounts.of_run(rests=rests)
     try:
         roster = await read_roster(
-            scopes, parts.perform, accounts.caller_of, wanted, any_id=parts.settings.any_id, at_once=len(scopes)
+            scopes, parts.perform, accounts.caller_of, wanted, any_id=parts.settings.any_id, all_at_once=True
         )
     except SettingsError:
         raise

@@ -41,10 +41,11 @@ async def read_roster(
     *,
     any_id: bool = True,
     keep: Callable[[Listing], Listing] = lambda listing: listing,
-    at_once: int = SIDE_BY_SIDE,
+    all_at_once: bool = False,
 ) -> Roster:
-    """Read the list of each scope once: those of an account one after the other, `at_once` accounts side by side.
+    """Read the list of each scope once: of some accounts side by side, those of each one after the other.
 
+    With `all_at_once` no list waits for another, so that an account which is slow to answer takes no longer for many.
     A list that cannot be read, or takes too much memory together with the others, has its failure in its listing. Of
     each the roster has what `keep` makes of it. Raises a BulkstopError when no call can be made any more.
     """
@@ -55,7 +56,11 @@ async def read_roster(
         listings[scope] = keep(listing)
 
     order = list(dict.fromkeys(scopes))
-    await run_by_account(((caller_of(scope), partial(read, scope)) for scope in order), at_once)
+    jobs = [partial(read, scope) for scope in order]
+    if all_at_once:
+        await run_concurrently(jobs, len(jobs))
+    else:
+        await run_by_account(zip(map(caller_of, order), jobs, strict=True), SIDE_BY_SIDE)
     return Roster({scope: listings[scope] for scope in order})
 
 

@@ -102,7 +102,7 @@ async def list_target(
     first = replace(wanted, is_narrow=wanted.running)
     any_id = parts.settings.any_id
     try:
-        roster = await read_roster(scopes, parts.perform, accounts.caller_of, first, any_id=any_id, at_once=len(scopes))
+        roster = await read_roster(scopes, parts.perform, accounts.caller_of, first, any_id=any_id, all_at_once=True)
     except SettingsError:
         raise
     except BulkstopError as fault:

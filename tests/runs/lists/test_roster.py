@@ -55,6 +55,14 @@ def test_several_lists() -> None:
     assert (sorted(callers), service.most_open) == (["a1", "a2"], 2)
 
 
+def test_no_list_waits_for_another() -> None:
+    """Those of an account that is slow to answer are read side by side, if all are to be had at once."""
+    service = Failing()
+    caller = Caller(NoQuota(), retry=Retry(1))
+    asyncio.run(read_roster(GROUPS, service.ask, lambda account_id: caller, ListFilter(), all_at_once=True))
+    assert service.most_open == len(GROUPS)
+
+
 def test_no_list_at_all() -> None:
     """Of nothing nothing is read."""
     assert asyncio.run(read_roster([], Failing().ask, lambda account_id: pytest.fail("no account"), ListFilter())) == (
