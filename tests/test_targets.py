@@ -9,7 +9,15 @@ from bulkstop.errors import SettingsError
 from bulkstop.model import CampaignType, Limit, Scope
 from bulkstop.settings import Settings
 from bulkstop.settings.profiles import read_profile
-from bulkstop.settings.targets import Profiles, Target, list_scopes, load_other_profile, read_targets, targets_of
+from bulkstop.settings.targets import (
+    Profiles,
+    Target,
+    borrow_reach,
+    list_scopes,
+    load_other_profile,
+    read_targets,
+    targets_of,
+)
 
 OWN = Settings(host="api.example", account_id="a1", stream_id="st-1", token="own")
 CONFIG = """
@@ -132,3 +140,23 @@ def test_credentials_are_never_mixed(profiles: Profiles) -> None:
 def test_an_option_counts_for_more(profiles: Profiles) -> None:
     """Of what says neither where nor who a typed option counts for more than the profile that a target names."""
     assert profiles.settings("north").quota == OWN.quota
+
+
+@pytest.mark.parametrize(
+    ("tables", "values", "borrows"),
+    [
+        ('[[profile.all.target]]\nprofile = "north"\n', {}, True),
+        ('[[profile.all.target]]\nprofile = "north"\n[[profile.all.target]]\naccount_id = "a9"\n', {}, False),
+        ('[[profile.all.target]]\nprofile = "north"\n', {"host": "own.example"}, False),
+        ('[[profile.all.target]]\nprofile = "north"\n', {"token": "own"}, False),
+        ("", {}, False),
+    ],
+)
+def test_a_profile_of_targets_alone(tables: str, values: dict[str, str], borrows: bool, tmp_path: Path) -> None:
+    """A profile that only names others needs no host of its own; one that calls itself is never lent credentials."""
+    path = tmp_path / "bulkstop.toml"
+    path.write_text(f"{CONFIG}\n[profile.all]\nmax_campaigns = 9\n{tables}")
+    path.chmod(0o600)
+    lent = borrow_reach(read_profile(str(path), "all"), values, str(path))
+    wanted = {"host": "https://north.example", "client_id": "n", "client_secret_file": "n.key", "api": "v1"}
+    assert lent == (wanted if borrows else {})
