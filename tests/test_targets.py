@@ -160,3 +160,13 @@ def test_a_profile_of_targets_alone(tables: str, values: dict[str, str], borrows
     lent = borrow_reach(read_profile(str(path), "all"), values, str(path))
     wanted = {"host": "https://north.example", "client_id": "n", "client_secret_file": "n.key", "api": "v1"}
     assert lent == (wanted if borrows else {})
+
+
+def test_a_profile_of_targets_that_are_not_there(tmp_path: Path) -> None:
+    """That a profile is missing is said with the place of the target that names it."""
+    path = tmp_path / "bulkstop.toml"
+    path.write_text('[[profile.all.target]]\nprofile = "nowhere"\n')
+    path.chmod(0o600)
+    with pytest.raises(SettingsError) as refused:
+        borrow_reach(read_profile(str(path), "all"), {}, str(path))
+    assert f"{path} line 1: target 1: " in str(refused.value)

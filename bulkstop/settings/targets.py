@@ -139,10 +139,13 @@ def borrow_reach(profile: Profile, values: Mapping[str, Any], config: str | None
     Nothing is called with them but what the first target names: where `values` has a host or credentials, and where a
     target names no profile, that profile has to say for itself who calls whom.
     """
-    names = [target.profile for target in targets_of(profile)]
-    if not names or names[0] is None or None in names or values.keys() & {"host", *_CREDENTIALS}:
+    targets = targets_of(profile)
+    if not targets or any(each.profile is None for each in targets) or values.keys() & {"host", *_CREDENTIALS}:
         return {}
-    first = open_profile(names[0], config)
+    try:
+        first = open_profile(targets[0].profile, config)
+    except SettingsError as fault:
+        raise SettingsError(f"{targets[0].where}: {fault}") from None
     return {name: first.value(name) for name in first.settings if name in _REACH and name not in values}
 
 
