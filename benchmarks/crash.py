@@ -124,7 +124,7 @@ class Server:
             request = json.loads(line)
             if request["path"] == MARK:
                 process += 1
-            elif request["campaign_id"] is not None:  # else it asks for the list
+            elif request["operation"] == "stop":  # else it asks for the list, or for a state
                 calls.append(Call(request["campaign_id"], process, request["status"]))
         return calls
 

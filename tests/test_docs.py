@@ -209,7 +209,11 @@ def test_exit_codes() -> None:
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/input.md", "docs/python.md"]
+    "document",
+    [
+        *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"),
+        *("docs/incident.md", "docs/input.md", "docs/python.md"),
+    ],
 )
 def test_links(document: str) -> None:
     """A link to a file of the project leads somewhere."""

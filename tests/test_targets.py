@@ -15,6 +15,7 @@ from bulkstop.settings.targets import (
     Profiles,
     Target,
     account_id_of,
+    borrow_reach,
     list_scopes,
     load_other_profile,
     read_targets,
@@ -154,3 +155,33 @@ def test_an_account_is_that_of_a_host() -> None:
     ]
     assert names == ["a1", "a1", "a1", "a1 at https://other.example", "a1 at https://api.example:8443"]
     assert {account_id_of(name) for name in names} == {"a1"}
+
+
+@pytest.mark.parametrize(
+    ("tables", "values", "borrows"),
+    [
+        ('[[profile.all.target]]\nprofile = "north"\n', {}, True),
+        ('[[profile.all.target]]\nprofile = "north"\n[[profile.all.target]]\naccount_id = "a9"\n', {}, False),
+        ('[[profile.all.target]]\nprofile = "north"\n', {"host": "own.example"}, False),
+        ('[[profile.all.target]]\nprofile = "north"\n', {"token": "own"}, False),
+        ("", {}, False),
+    ],
+)
+def test_a_profile_of_targets_alone(tables: str, values: dict[str, str], borrows: bool, tmp_path: Path) -> None:
+    """A profile that only names others needs no host of its own; one that calls itself is never lent credentials."""
+    path = tmp_path / "bulkstop.toml"
+    path.write_text(f"{CONFIG}\n[profile.all]\nmax_campaigns = 9\n{tables}")
+    path.chmod(0o600)
+    lent = borrow_reach(read_profile(str(path), "all"), values, str(path))
+    wanted = {"host": "https://north.example", "client_id": "n", "client_secret_file": "n.key", "api": "v1"}
+    assert lent == (wanted if borrows else {})
+
+
+def test_a_profile_of_targets_that_are_not_there(tmp_path: Path) -> None:
+    """That a profile is missing is said with the place of the target that names it."""
+    path = tmp_path / "bulkstop.toml"
+    path.write_text('[[profile.all.target]]\nprofile = "nowhere"\n')
+    path.chmod(0o600)
+    with pytest.raises(SettingsError) as refused:
+        borrow_reach(read_profile(str(path), "all"), {}, str(path))
+    assert f"{path} line 1: target 1: " in str(refused.value)

@@ -26,6 +26,7 @@ from bulkstop.kore.calls import STATUSES
 from bulkstop.model import SIGNALS, CampaignType
 from bulkstop.report.lists.discovery import (
     Discovery,
+    Expected,
     describe_count,
     discovery_to_json,
     format_verdict,
@@ -43,6 +44,7 @@ from bulkstop.runs.lists.discover import (
     parse_statuses,
     parse_types,
 )
+from bulkstop.runs.options import parse_expected
 from bulkstop.settings.spec import CONNECTION, CREDENTIALS, PATHS, QUOTA, RETRY_AFTER, SCOPE, TARGETS
 from bulkstop.text import format_duration
 from bulkstop.text.likeness import suggest_near
@@ -58,6 +60,7 @@ SHORT_REST_S = 2.0
 EXAMPLE = """\b
 Example:
   bulkstop discover --status running,Scheduled --profile prod -o running.csv
+  bulkstop discover --expect 0 --profile prod -o left.csv
 
 \b
 What runs is what is Active, Preparing or in a state that nobody documented, so the whole list of the
@@ -68,8 +71,8 @@ list from a service that you do not trust has no place in a spreadsheet; use .js
 
 \b
 Exit codes:
-  0    the list is written, also when no campaign was found
-  1    the list is written, and lacks what some targets have: which, is said
+  0    the list is written, also when no campaign was found (unless --expect wants some)
+  1    the list is written, and lacks what some targets have: which, is said; or has more or fewer than --expect
   2    usage or settings are wrong; nothing was written
   3    the list could not be read to its end, or not written
   130  ended by Ctrl-C; 143 by SIGTERM, 129 by a closed terminal; nothing was written
@@ -112,6 +115,12 @@ Exit codes:
 @click.option(
     "--json", "as_json", is_flag=True, help="Tell a machine what was found: one JSON object on standard output."
 )
+@click.option(
+    "--expect",
+    type=ParsedText(parse_expected, "N|A..B"),
+    metavar="N|A..B",
+    help="Exit code 1 unless so many campaigns fit; 0 proves that nothing runs.",
+)
 @click.option("--quiet", is_flag=True, help="Say only what went wrong, or may have.")
 @with_settings(CONNECTION, CREDENTIALS, PATHS, SCOPE, TARGETS, QUOTA, RETRY_AFTER)
 @click.pass_context
@@ -124,6 +133,7 @@ def command(
     kinds: tuple[CampaignType, ...] | None,
     priority: tuple[int, ...] | None,
     name: str | None,
+    expect: tuple[int, int] | None,
     *,
     overwrite: bool,
     as_json: bool,
@@ -145,11 +155,12 @@ def command(
     if file is not None:
         ctx.call_on_close(file.close)
     note_odd_statuses(wanted)
+    types, targets = kinds or choose_types(settings), read_listed_targets(ctx, settings, kinds)
     discovery = discover(
         use_store(settings),
         make_filter(wanted, priority or ()),
-        types=kinds or choose_types(settings),
-        targets=read_listed_targets(ctx, settings, kinds),
+        types=types,
+        targets=targets,
         name=name,
         signals=SIGNALS,
         rests=ignore_rest if quiet else print_rest,
@@ -164,11 +175,14 @@ def command(
     if not write_list(output, WRITERS[form](discovery.rows), file):
         print_err(format_not_complete(f"{describe_count(discovery)}, and no list of it was written"))
         return 3
-    if not quiet or discovery.failed:
-        print_err(format_verdict(discovery, output))
+    lists = len(types) if targets is None else len(targets.scopes)
+    proof = None if expect is None else Expected(*expect, lists)
+    code = discovery.exit_code or int(proof is not None and not proof.holds(discovery))
+    if not quiet or code:
+        print_err(format_verdict(discovery, output, proof))
     if not quiet and discovery.rows and output != "-" and not is_device(output):
         print_err(f"To stop them: {command_to_stop(output, form, fmt, len(discovery.rows))}")
-    return _print_json(discovery, output, discovery.exit_code) if as_json else discovery.exit_code
+    return _print_json(discovery, output, code) if as_json else code
 
 
 def note_odd_statuses(wanted: Iterable[str]) -> None:
@@ -180,7 +194,7 @@ def note_odd_statuses(wanted: Iterable[str]) -> None:
 
 
 def _print_json(discovery: Discovery, output: str, code: int) -> int:
-    return print_last(json.dumps(discovery_to_json(discovery) | {"output": output}), code)
+    return print_last(json.dumps(discovery_to_json(discovery) | {"output": output, "exit_code": code}), code)
 
 
 def command_to_stop(output: str, form: str, fmt: str | None, count: int) -> str:

@@ -28,7 +28,14 @@ from bulkstop.settings.load import CONFIG, merge_settings, open_profile, variabl
 from bulkstop.settings.machine_zone import explain_offset
 from bulkstop.settings.profiles import Profile
 from bulkstop.settings.spec import Group
-from bulkstop.settings.targets import Profiles, list_scopes, load_other_profile, read_targets, targets_of
+from bulkstop.settings.targets import (
+    Profiles,
+    borrow_reach,
+    list_scopes,
+    load_other_profile,
+    read_targets,
+    targets_of,
+)
 from bulkstop.text.likeness import find_near
 
 SECRETS = tuple(name for name, spec in OPTION_SPECS.items() if spec.secret)
@@ -197,6 +204,8 @@ def read_settings(ctx: click.Context) -> Settings:
         profile = _open_first_profile(options, variables, config) or profile
     ctx.meta[_PROFILE] = profile
     values = merge_settings(options, variables, profile)
+    if "targets" in ctx.params:
+        values |= borrow_reach(profile, values, config)
     if "host" not in ctx.params:
         values["host"] = "localhost"  # nobody is called, so nobody need be named
     ctx.obj = settings = Settings(**values)

@@ -28,3 +28,8 @@ def format_not_done(reasons: Sequence[str]) -> str:
 def format_not_complete(reason: str) -> str:
     """Return the verdict on what was not read or written to its end: `NOT COMPLETE: ended by SIGINT`."""
     return f"NOT COMPLETE: {reason}"
+
+
+def format_not_expected(what: str) -> str:
+    """Return the verdict on a list that is not as it was to be: `NOT AS EXPECTED: 3 campaigns, not 0`."""
+    return f"NOT AS EXPECTED: {what}"

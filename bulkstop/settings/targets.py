@@ -40,6 +40,8 @@ _TOGETHER = (
 )
 """Settings that say where a profile's accounts are and who calls: of each group a profile has its own, or none."""
 _WHERE_AND_WHO = frozenset(name for group in _TOGETHER for name in group)
+_REACH = _WHERE_AND_WHO - frozenset(_IDS)
+"""Those of them that say how calls get there, and not which campaigns they are about."""
 _OF_ACCOUNTS = frozenset(name for name, spec in OPTION_SPECS.items() if spec.group in (CONNECTION, QUOTA, RETRY_AFTER))
 """Settings beside those that hold for the accounts of a profile, and not for a whole run."""
 
@@ -174,6 +176,22 @@ def targets_of(profile: Profile) -> tuple[Target, ...]:
     """Return the targets that the tables `[[profile.NAME.target]]` of a profile name."""
     where = profile.where("target")
     return tuple(make_target(table, f"{where}: target {number}") for number, table in enumerate(profile.targets, 1))
+
+
+def borrow_reach(profile: Profile, values: Mapping[str, Any], config: str | None) -> dict[str, Any]:
+    """Return host and credentials of the first target for a profile whose targets all name another; else nothing.
+
+    Nothing is called with them but what the first target names: where `values` has a host or credentials, and where a
+    target names no profile, that profile has to say for itself who calls whom.
+    """
+    targets = targets_of(profile)
+    if not targets or any(each.profile is None for each in targets) or values.keys() & {"host", *_CREDENTIALS}:
+        return {}
+    try:
+        first = open_profile(targets[0].profile, config)
+    except SettingsError as fault:
+        raise SettingsError(f"{targets[0].where}: {fault}") from None
+    return {name: first.value(name) for name in first.settings if name in _REACH and name not in values}
 
 
 def make_target(row: Mapping[str, object], where: str) -> Target:

@@ -14,7 +14,19 @@ from typing import Any
 
 import pytest
 
-from tests.processes import COMMAND, WAIT_S, Ended, Simulated, bulkstop, ended, environment, results, simulator, started
+from tests.processes import (
+    COMMAND,
+    ROOT,
+    WAIT_S,
+    Ended,
+    Simulated,
+    bulkstop,
+    ended,
+    environment,
+    results,
+    simulator,
+    started,
+)
 
 pytestmark = pytest.mark.real
 
@@ -182,3 +194,27 @@ def test_refused_before_it_lists(args: list[str], said: str, service: Simulated,
     run = hold(service, "--yes", *args, cwd=tmp_path)
     assert (run.code, said in run.err) == (2, True), run.err
     assert service.requests() == []
+
+
+@pytest.mark.full
+def test_the_checks_of_crashes_find_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lost or doubled line, a row that stands twice and a stop that no sighting was for are each found."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from crash import simulator as watched_simulator
+    from crash_hold import CAMPAIGNS, HoldJob
+
+    with watched_simulator(tmp_path, *CAMPAIGNS) as server:
+        job = HoldJob(tmp_path, server)
+        job.kill(random.Random(4))
+        assert job.flaws(*job.finish()) == []
+    stop = next(line for line in server.log.read_text().splitlines() if '"stop"' in line and ":200," in line)
+    for path, change in (
+        (job.results, lambda lines: lines[:-1]),
+        (job.results, lambda lines: [*lines, lines[-1]]),
+        (job.list, lambda lines: [*lines[:-1], lines[0], lines[-1]]),
+        (server.log, lambda lines: [stop, *lines]),
+    ):
+        was = path.read_text()
+        path.write_text("".join(f"{line}\n" for line in change(was.splitlines())))
+        assert list(job.flaws_of_files()), path
+        path.write_text(was)

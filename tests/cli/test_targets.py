@@ -207,3 +207,19 @@ def test_hold(services: dict[str, Simulated], tmp_path: Path) -> None:
     assert again.code == 1, again.err
     assert again.err.count("the list of account a-refused cannot be read to its end: ") == 1
     assert "NOT STOPPED: more may run: " in again.err
+
+
+def test_a_profile_that_names_the_accounts(services: dict[str, Simulated], tmp_path: Path) -> None:
+    """Without a host of its own a profile of targets is enough to stop all and to prove that none runs."""
+    tables = "".join(f'[[profile.all.target]]\nprofile = "{name}"\nstream_id = "st-1"\n' for name in services)
+    with (tmp_path / "bulkstop.toml").open("a") as file:
+        file.write(f"[profile.all]\nmax_campaigns = 100\n{tables}")
+    how = ("--profile", "all", "-o")
+    look = bulkstop("discover", *how, "left.csv", "--expect", "0", "--json", cwd=tmp_path, BULKSTOP_TOKEN=None)
+    assert (look.code, json.loads(look.out)["exit_code"]) == (1, 1)
+    assert look.err.startswith(f"NOT AS EXPECTED: {2 * len(RUNS)} campaigns")
+    run = bulkstop("stop", "--running", *how, "r.jsonl", "--yes", cwd=tmp_path, BULKSTOP_TOKEN=None)
+    assert run.code == 0, run.err
+    assert [f"{service.url}" in run.err for service in services.values()] == [True, True]
+    proof = bulkstop("discover", *how, "now.csv", "--expect", "0", cwd=tmp_path, BULKSTOP_TOKEN=None)
+    assert (proof.code, proof.err.startswith("DONE: nothing that fits in 4 lists, as expected")) == (0, True)

@@ -276,7 +276,7 @@ class TestLastWord:
         run = self.stop(own, tmp_path, *quiet, recurring=True)
         verdict, way_on = run.err.splitlines()[-2:]
         assert run.code == 1
-        assert verdict == "NOT STOPPED: 1 of 1; as read back, not all of them are at rest for good"
+        assert verdict == "NOT STOPPED: 1 of 1 (1 will run again); as read back, not all of them are at rest for good"
         assert way_on.startswith("To go on: ")
         assert f" stop list.csv.results.jsonl.running.csv --host {own.url} " in way_on
         assert "DONE: " not in run.err

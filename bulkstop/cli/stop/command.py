@@ -177,6 +177,7 @@ def show_plan(
         unusable=None if options.as_json else UNUSABLE_SHOWN,
         store=describe_store(use_store(settings)),
         running=listed.facts,
+        hosts=list_other_hosts(plan, settings),
     )
     if not options.quiet:
         print_err("\n".join(format_plan(facts, asks=options.asks)))
@@ -184,6 +185,16 @@ def show_plan(
         for warning in facts.warnings:
             log_event(Warned(warning)) if options.log_json else print_err(f"warning: {warning}")
     return facts
+
+
+def list_other_hosts(plan: Plan, settings: Settings) -> dict[str, str]:
+    """Return the hosts that profiles of the plan's campaigns have for themselves, by the names of the profiles."""
+    from bulkstop.runs.clients import plan_others
+
+    others = plan_others(read_profiles(click.get_current_context()), plan)
+    used = dict.fromkeys(others.accounts.values()) if others else ()
+    hosts = {name: others.profiles[name].host for name in used} if others else {}
+    return {name: each for name, each in hosts.items() if each != settings.host}
 
 
 def fix_deadline(settings: Settings, facts: PlanFacts) -> Settings:

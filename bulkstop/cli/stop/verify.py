@@ -1,5 +1,7 @@
 """`--verify`: what still runs is read back after a run."""
 
+from collections import Counter
+
 import click
 
 from bulkstop.cli.again import rebuild_command
@@ -8,7 +10,7 @@ from bulkstop.cli.stop.options import StopOptions
 from bulkstop.cli.stop.summary import carry_deadline, print_verdict
 from bulkstop.cli.terminal import print_err
 from bulkstop.cli.verify import command_to_stop, name_list, read_back, write_list
-from bulkstop.report.lists.verification import Verification, format_verification
+from bulkstop.report.lists.verification import WORDS, Verification, format_verification
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.report.verdict import format_not_stopped
 from bulkstop.runs.clients import choose_others
@@ -45,7 +47,8 @@ def print_last_word(
         print_verdict(ended, journal, options)
         return
     also = ["as read back, not all of them are at rest for good"]
-    print_err(format_not_stopped(len(verification.to_stop), ended.rows, {}, also))
+    counts = Counter(WORDS[each.state] for each in verification.to_stop)
+    print_err(format_not_stopped(len(verification.to_stop), ended.rows, counts, also))
     if written:
         deadline = carry_deadline()
         print_err(f"To go on{deadline.words}: {command_to_stop(verification, written, deadline)}")

@@ -7,13 +7,14 @@ import signal
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
 from bulkstop.errors import BulkstopError
 from bulkstop.impact import is_normal
 from bulkstop.model import CampaignType, ListedCampaign, Scope
-from bulkstop.report.verdict import format_done, format_not_complete
+from bulkstop.report.verdict import format_done, format_not_complete, format_not_expected
 from bulkstop.text import format_count, format_duration, printable
 from bulkstop.text.cells import escape_cell, escape_json_line, to_cell
 
@@ -82,7 +83,28 @@ class Discovery:
         return any(scope.profile for scope, _ in self.rows)
 
 
-def format_verdict(discovery: Discovery, output: str) -> str:
+class Expected(NamedTuple):
+    """How many campaigns were expected to be found, and in how many lists of the service they were looked for."""
+
+    least: int
+    most: int
+    lists: int
+
+    def holds(self, discovery: Discovery) -> bool:
+        """Tell whether so many were found."""
+        return self.least <= len(discovery.rows) <= self.most
+
+    def describe(self, discovery: Discovery) -> str:
+        """Say what was found in how many lists, and what was expected where that is something else."""
+        what = describe_count(discovery) if discovery.rows else "nothing that fits"
+        where = f"{what} in {format_count(self.lists, 'list')}"
+        if self.holds(discovery):
+            return f"{where}, as expected"
+        many = f"{self.least:,}" if self.least == self.most else f"{self.least:,} to {self.most:,}"
+        return f"{where}, and not the {many} expected"
+
+
+def format_verdict(discovery: Discovery, output: str, expected: Expected | None = None) -> str:
     """Say in one line what was found, and where the list is; or that there is none, and why."""
     if discovery.signum is not None:
         return format_not_complete(f"ended by {signal.Signals(discovery.signum).name}; nothing was written")
@@ -93,10 +115,13 @@ def format_verdict(discovery: Discovery, output: str) -> str:
     again = f"; {recurring:,} recurring: a stop does not end their schedule" if recurring else ""
     rest = describe_rest(discovery)
     where = "standard output" if output == "-" else output
-    what = f"{describe_count(discovery)}; {rest}{again}; {describe_calls(discovery)}"
+    count = describe_count(discovery) if expected is None or discovery.failed else expected.describe(discovery)
+    what = f"{count}; {rest}{again}; {describe_calls(discovery)}"
     if discovery.failed:
         many = format_count(len(discovery.failed), "list")
         return format_not_complete(f"{many} could not be read; {what}; written to {where}")
+    if expected is not None and not expected.holds(discovery):
+        return format_not_expected(f"{what}; written to {where}")
     return format_done(f"{what}; written to {where}")
 
 

@@ -1,6 +1,7 @@
 """A plan, for a person to check before it is carried out, and for a machine."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bulkstop.model import CampaignType, Limit, Order, Outcome, Pace, Result, utc_text
@@ -137,6 +138,8 @@ class PlanFacts(NamedTuple):
     """All of them, or the first."""
     running: "tuple[str, Discovery] | None" = None
     """The list that the run has made itself, and what it was made of."""
+    hosts: Mapping[str, str] = MappingProxyType({})
+    """Other hosts that are called, by the profiles that the campaigns name."""
 
     @property
     def last_s(self) -> float:
@@ -150,6 +153,7 @@ def format_plan(plan: PlanFacts, *, asks: bool = False) -> list[str]:
     retry = [("sent again", f"what ended as {', '.join(plan.retry)}")] if plan.retry else []
     rows = [
         ("host", plan.host),
+        *_format_hosts(plan),
         *format_way(plan.config, plan.profile, plan.proxy, plan.ca, plan.cert),
         *_format_inputs(plan.inputs),
         ("to stop", f"{plan.to_send:,}" + (f" ({_format_counts(plan.types)})" if plan.types else "")),
@@ -177,6 +181,7 @@ def plan_to_json(plan: PlanFacts) -> dict[str, Any]:
     """Return a plan as JSON values, every key always there; times are UTC and the earliest that the quota allows."""
     return {
         "host": plan.host,
+        "hosts": dict(plan.hosts),
         "config": plan.config,
         "profile": plan.profile,
         "proxy": plan.proxy,
@@ -284,6 +289,12 @@ _ORDERS = {
     Order.PRIORITY_ASCENDING: "the lowest priority first",
     Order.IMPACT: "what harms most first: not NORMAL, then by dialing mode, priority, newest instance",
 }
+
+
+def _format_hosts(plan: PlanFacts) -> list[tuple[str, str]]:
+    rows = [("", f"{host} (profile {printable(name)})") for name, host in plan.hosts.items()]
+    more = len(rows) - ACCOUNTS_SHOWN
+    return rows if more <= 0 else [*rows[:ACCOUNTS_SHOWN], ("", f"and {format_count(more, 'profile')} more")]
 
 
 def _format_forecasts(plan: PlanFacts) -> list[tuple[str, str]]:

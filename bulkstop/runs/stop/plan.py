@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 from operator import attrgetter
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from bulkstop import source
@@ -99,12 +100,14 @@ def describe_plan(
     unusable: int | None = UNUSABLE_SHOWN,
     store: StoreFacts | None = None,
     running: "tuple[str, Discovery] | None" = None,
+    hosts: Mapping[str, str] = MappingProxyType({}),
 ) -> PlanFacts:
     """Return all that a plan shows; `begins_at` is the unix time at which the run would begin, by default now.
 
     `config` and `profile` are the file and the profile that the settings were taken from, if they were.
     Of the rows that cannot be used it has so many, all with None, as of the campaigns that are not NORMAL. `store` is
-    where calls are counted, `running` the list that the run has made itself, and of what.
+    where calls are counted, `running` the list that the run has made itself, and of what, `hosts` what other profiles
+    call, by their names.
     Without `forecasts` nothing is said about the time that the run takes. Raises SettingsError for impossible waves.
     """
     begins_at = time.time() if begins_at is None else begins_at
@@ -141,6 +144,7 @@ def describe_plan(
         not_normal=plan.looks.not_normal,
         special=tuple(islice(_find_special(plan), None if unusable is None else SPECIAL_SHOWN)),
         running=running,
+        hosts=hosts,
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from bulkstop.errors import ListError
 from bulkstop.model import CampaignType, ListedCampaign, Scope
-from bulkstop.report.lists.discovery import Discovery, format_verdict
+from bulkstop.report.lists.discovery import Discovery, Expected, format_verdict
 
 SMS = Scope("a1", "st-1", "st-1", CampaignType.SMS)
 RECURRING = (
@@ -39,3 +39,18 @@ def test_verdict(facts: dict[str, Any], said: str) -> None:
     discovery = Discovery(**facts)
     assert format_verdict(discovery, "r.csv") == said
     assert said.startswith("DONE: ") == (discovery.exit_code == 0)
+
+
+@pytest.mark.parametrize(
+    ("expected", "facts", "said"),
+    [
+        ((0, 0), {"calls": 2}, "DONE: nothing that fits in 8 lists, as expected; "),
+        ((1, 3), {"rows": (ONE,)}, "DONE: 1 campaign (0 voice, 1 sms) in 8 lists, as expected; "),
+        ((0, 0), {"rows": (ONE,)}, "NOT AS EXPECTED: 1 campaign (0 voice, 1 sms) in 8 lists, and not the 0 expected; "),
+        ((2, 9), {}, "NOT AS EXPECTED: nothing that fits in 8 lists, and not the 2 to 9 expected; "),
+        ((0, 0), {"failed": ("sms of a1: HTTP 503",)}, "NOT COMPLETE: 1 list could not be read; no campaign fits; "),
+    ],
+)
+def test_expected(expected: tuple[int, int], facts: dict[str, Any], said: str) -> None:
+    """Where a number was expected the last word is DONE if so many were found, and all lists were read."""
+    assert format_verdict(Discovery(**facts), "r.csv", Expected(*expected, 8)).startswith(said)

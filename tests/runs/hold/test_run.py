@@ -117,8 +117,10 @@ class World:
 
     def _list(self, asked: dict[str, Any]) -> Response:
         wanted = asked["filters"].get("status")
-        rows = [{"_id": key, "name": key, "status": "Active"} for key in self.running]
-        if not wanted:
+        rows = [
+            {"_id": key, "name": key, "status": "Active"} for key in self.running if not wanted or "Active" in wanted
+        ]
+        if not wanted or "Stopped" in wanted:
             rows += [{"_id": f"cd-f{number}", "name": "at rest", "status": "Stopped"} for number in range(self.at_rest)]
         page = rows[asked["skip"] : asked["skip"] + asked["limit"]]
         data = {"results": page, "hasMore": asked["skip"] + len(page) < len(rows), "totalResults": len(rows)}

@@ -52,6 +52,7 @@ def test_a_plan_as_a_machine_reads_it() -> None:
         "proxy": None,
         "ca": None,
         "cert": None,
+        "hosts": {},
         "inputs": [],
         "rows": 11,
         "to_send": 8,
