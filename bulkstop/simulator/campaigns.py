@@ -34,8 +34,9 @@ _NEXT: Final = {
 }
 _DIALING_MODES: Final = ("Agentless", "Progressive", "Preview", "Power")
 _NEVER_RAN: Final = frozenset({"Ready", "Scheduled", "Preparing"})
-_RUNNING: Final = ("Active", "Preparing")
-_QUIET: Final = _WEIGHTS.keys() - set(_RUNNING)
+CALLING: Final = ("Active", "Preparing")
+"""States in which a campaign calls, or is about to."""
+_QUIET: Final = _WEIGHTS.keys() - set(CALLING)
 NORMAL: Final = "NORMAL"
 EMERGENCY: Final = "EMERGENCY"
 _EPOCH: Final = datetime(2025, 12, 1, tzinfo=UTC)

@@ -192,8 +192,8 @@ def list_other_hosts(plan: Plan, settings: Settings) -> dict[str, str]:
     from bulkstop.runs.clients import plan_others
 
     others = plan_others(read_profiles(click.get_current_context()), plan)
-    used = dict.fromkeys(others.accounts.values()) if others else ()
-    hosts = {name: others.profiles[name].host for name in used} if others else {}
+    used = {plan.first(account).profile for account in plan.accounts}
+    hosts = {name: its.host for name, its in others.profiles.items() if name in used} if others else {}
     return {name: each for name, each in hosts.items() if each != settings.host}
 
 
