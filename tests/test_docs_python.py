@@ -43,6 +43,7 @@ SCRIPTS = {
     "Approval before each send 2": (r"Counter\({<Outcome.STOPPED: 'stopped'>: 1}\)", 1),
     "A token source of your own": ("True", 1),
     "What runs, and what still runs": (r"{<State.NOT_RUNNING: 'not_running'>: \d+.*} (True|False)", None),
+    "Many accounts": (r"Counter\({<Outcome.STOPPED: 'stopped'>: 2}\)", 2),
     "Load in a CI job": (r"{.*'p99'.*}", None),
 }
 """What each script prints, and how many campaigns it stops, where that is known."""

@@ -1,7 +1,7 @@
 """An engine: what runs share, and the runs themselves."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -21,6 +21,7 @@ from bulkstop.runs.stop.run import Prepare, Run
 from bulkstop.runs.stop.warnings import find_warnings
 from bulkstop.runs.wiring import Accounts
 from bulkstop.settings import OPTION_SPECS, Settings
+from bulkstop.settings.targets import Profiles
 from bulkstop.source.plan import Plan
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ class Engine:
     Use it as an async context manager, in one event loop. `token` gives a token each time it is awaited, in place of
     the credentials in the settings; `transport` carries the calls; `around` is given the function that sends one
     attempt, and returns another in its place; `classify` says what the response to a stop means, or None to leave that
-    to the engine. Leaving the block aborts the runs that have not ended, and waits for them.
+    to the engine. `profiles` are the settings with which campaigns are stopped that name a profile, each with its own
+    credentials, connections and quota; the hooks are not for these.
+    Leaving the block aborts the runs that have not ended, and waits for them.
 
     Raises a BulkstopError, when the block is entered, for settings that cannot work.
     """
@@ -50,13 +53,16 @@ class Engine:
         transport: "Transport | None" = None,
         around: Around | None = None,
         classify: "Classify | None" = None,
+        profiles: Mapping[str, Settings] | None = None,
     ) -> None:
         check_kind("settings", settings, "Settings", *OPTION_SPECS)
         check_callable(token=token, around=around, classify=classify)
         if transport is not None:
             check_kind("transport", transport, "a Transport", "post", "__aenter__", "__aexit__")
         self.settings = settings
-        self._hooks = Hooks(token, transport, around, classify)
+        self._profiles = make_profiles(settings, profiles)
+        others = Others(dict(self._profiles.others)) if self._profiles else None
+        self._hooks = Hooks(token, transport, around, classify, others=others)
         self._open = AsyncExitStack()
         self._parts: Parts | None = None
         self._plans: list[Plan] = []
@@ -105,11 +111,11 @@ class Engine:
         """
         self.parts.check_usable()
         check_options({"format": format})
-        plan = await read_plan(source, partial(make_plan, settings=self.settings, fmt=format))
+        plan = await read_plan(source, partial(make_plan, settings=self.settings, fmt=format, profiles=self._profiles))
         self._plans = [each for each in self._plans if not each.is_closed]
         self._plans.append(plan)
         plan.warnings = tuple(find_warnings(plan, self.settings, None))
-        plan.ends_at = find_earliest_end(plan, self.settings)
+        plan.ends_at = find_earliest_end(plan, self.settings, self._profiles)
         if strict:
             check_usable(plan)
         return plan
@@ -128,7 +134,9 @@ class Engine:
         destination = read_destination(source, self.settings, options)
         fmt, expect, ending = options.get("format"), read_expected(options.get("expect")), EarlyEnd()
         return self.prepare_run(
-            lambda run_id: prepare(source, self.settings, destination, run_id, ending, fmt=fmt, expect=expect),
+            lambda run_id: prepare(
+                source, self.settings, destination, run_id, ending, fmt=fmt, expect=expect, profiles=self._profiles
+            ),
             on_result,
             ending=ending,
         )
@@ -201,7 +209,19 @@ class Engine:
         """
         from bulkstop.runs.lists.verify import verify_source  # seldom wanted
 
-        return await verify_source(self.parts, source, fmt=format, singly=singly, calls=calls)
+        return await verify_source(self.parts, source, fmt=format, singly=singly, calls=calls, profiles=self._profiles)
+
+
+def make_profiles(settings: Settings, profiles: Mapping[str, Settings] | None) -> Profiles | None:
+    """Return the profiles that campaigns may name; None where there are none. Raises SettingsError for what is none."""
+    if profiles is None:
+        return None
+    check_kind("profiles", profiles, "a mapping of names to Settings", "items")
+    for each in profiles.values():
+        check_kind("profiles", each, "a mapping of names to Settings", *OPTION_SPECS)
+    made = Profiles(settings)
+    made.others.update(profiles)
+    return made
 
 
 async def _end_all(runs: Sequence[Run]) -> None:

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from bulkstop import stop, stop_async
 from bulkstop.errors import BulkstopError, InputError, SettingsError
 from bulkstop.model import Campaign, Limit, Result
 from bulkstop.runs.engine import Engine
+from bulkstop.settings import Settings
 from bulkstop.simulator import Simulator, SimulatorOptions
 from tests.runs.scene import Service, ids, make_engine, make_settings, turn, until
 
@@ -347,3 +349,26 @@ class TestInOneCall:
         finally:
             asyncio.set_event_loop(None)
             loop.close()
+
+
+@pytest.mark.real
+async def test_campaigns_of_several_profiles(tmp_path: Path) -> None:
+    """A campaign that names a profile is stopped, and read back, with its settings; one of no profile is `invalid`."""
+    secret = "south-0123456789abcdef0123456789abcdef"
+    async with Simulator() as north, Simulator(client_id="south", client_secret=secret) as south:
+        own = Settings(host=north.url, token="t", account_id="a1", stream_id="st-1", type="voice")
+        profiles = {"south": replace(own, host=south.url, token=None, client_id="south", client_secret=secret)}
+        given = [Campaign("cd-1"), Campaign("cd-1", profile="south"), Campaign("cd-2", profile="west")]
+        results = tmp_path / "r.jsonl"
+        async with Engine(own, profiles=profiles) as engine:
+            plan = await engine.plan(given)
+            assert list(plan.accounts.values()) == [1, 1]
+            summary = await engine.run(given, output=results)
+            assert summary.outcomes == {"stopped": 2, "invalid": 1}
+            asked = len(south.requests)
+            await engine.verify(results)
+        assert len(south.requests) > asked
+        assert [len([each for each in sim.requests if each.operation == "stop"]) for sim in (north, south)] == [1, 1]
+        assert {each.status for each in south.requests} <= {200, 404}
+    with pytest.raises(SettingsError, match=r"^profiles: is of type str and must be a mapping of names to Settings$"):
+        Engine(own, profiles={"south": "south.example"})  # type: ignore[dict-item]

@@ -130,6 +130,8 @@ async def find_campaigns(
     discovery = await read_discovery(parts, wanted, list_scopes(parts.settings, kinds), name)
     if discovery.fault is not None:
         raise discovery.fault
+    if discovery.failed:
+        raise ListError("; ".join(discovery.failed))
     return [
         Campaign(
             item.campaign_id,

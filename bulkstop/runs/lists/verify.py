@@ -92,10 +92,10 @@ def _add_results(targets: Targets, paths: Iterable[str], owners: Owners) -> None
             _add_result(targets, result, owners, (path, number))
 
 
-def make_targets(plan: Plan, settings: Settings) -> Targets:
+def make_targets(plan: Plan, owners: Owners) -> Targets:
     """Return what a list names, as if nothing had been sent yet; raises InputError when there is no row at all."""
     targets = Targets()
-    _add_plan(targets, plan, Owners(settings))
+    _add_plan(targets, plan, owners)
     return targets
 
 
@@ -151,12 +151,13 @@ def is_result_file(path: str, fmt: str | None = None) -> bool:
 
 
 def _read_source(
-    inputs: Inputs, settings: Settings, fmt: str | None, *, with_stops: bool
+    inputs: Inputs, owners: Owners, fmt: str | None, *, with_stops: bool
 ) -> AbstractContextManager[Targets]:
+    settings = owners.settings
     if paths := paths_in(inputs):
-        return nullcontext(read_sources(paths, settings, fmt, with_stops=with_stops))
-    with make_plan(inputs, settings, fmt=fmt) as plan:
-        return nullcontext(make_targets(plan, settings))
+        return nullcontext(read_sources(paths, settings, fmt, with_stops=with_stops, owners=owners))
+    with make_plan(inputs, settings, fmt=fmt, profiles=owners.profiles) as plan:
+        return nullcontext(make_targets(plan, owners))
 
 
 def _add_result(targets: Targets, result: Result, owners: Owners, place: tuple[str, int]) -> None:
@@ -239,14 +240,21 @@ async def read_all(survey: Survey, stops: StopTimes | None, parts: Parts, rests:
 
 
 async def verify_source(
-    parts: Parts, source: Source, *, fmt: str | None = None, singly: bool = False, calls: bool = False
+    parts: Parts,
+    source: Source,
+    *,
+    fmt: str | None = None,
+    singly: bool = False,
+    calls: bool = False,
+    profiles: Profiles | None = None,
 ) -> Verification:
     """Ask for the state of what a source names: files of results, lists, or campaigns; with `calls` for contacts, too.
 
     Raises a BulkstopError for a source that cannot be used; what ends the reading later stands in what is returned.
     """
     settings = parts.settings
-    with await read_plan(source, partial(_read_source, settings=settings, fmt=fmt, with_stops=calls)) as targets:
+    owners = Owners(settings, profiles)
+    with await read_plan(source, partial(_read_source, owners=owners, fmt=fmt, with_stops=calls)) as targets:
         survey = make_survey(targets, settings, singly=singly)
     return await read_all(survey, targets.stops, parts)
 

@@ -66,10 +66,12 @@ def _sort_by_terms(plan: Plan, settings: Settings, profiles: Profiles | None) ->
     return list(bound.values())
 
 
-def find_earliest_end(plan: Plan, settings: Settings) -> datetime:
-    """Return the time at which the last stop can leave at the earliest, by the quota alone."""
-    forecast = _Forecaster(settings, None)
-    last_s = max((forecast("", campaigns, None).last_s for campaigns in plan.accounts.values()), default=0.0)
+def find_earliest_end(plan: Plan, settings: Settings, profiles: Profiles | None = None) -> datetime:
+    """Return the time at which the last stop can leave at the earliest, by the quotas alone."""
+    last_s, accounts = 0.0, plan.accounts
+    for its, names in _sort_by_terms(plan, settings, profiles):
+        forecast = _Forecaster(its, None)
+        last_s = max(last_s, *(forecast(name, accounts[name], None).last_s for name in names))
     return datetime.now(UTC) + timedelta(seconds=last_s)
 
 

@@ -22,6 +22,7 @@ from bulkstop.runs.stop.plan import Inputs, make_plan
 from bulkstop.runs.stop.reading import check_columns
 from bulkstop.runs.stop.run import Prepared
 from bulkstop.settings import Settings
+from bulkstop.settings.targets import Profiles
 from bulkstop.source.plan import Plan
 from bulkstop.source.rows import BY_HAND
 from bulkstop.text import format_count
@@ -71,8 +72,9 @@ async def prepare(
     *,
     fmt: str | None = None,
     expect: tuple[int, int] | None = None,
+    profiles: Profiles | None = None,
 ) -> AsyncIterator[Prepared]:
-    """Plan a run and open the file of its results while the block runs.
+    """Plan a run and open the file of its results while the block runs; `profiles` are those that rows may name.
 
     A run that is to end before its list is read has an empty plan, and leaves the file alone. Raises InputError for a
     source that is empty, cannot be read or is not what `expect` says; OutputError for a file that cannot be written.
@@ -85,7 +87,9 @@ async def prepare(
             source.claim()
             plan = opened.enter_context(source)
         else:
-            make = partial(make_plan if journal is None else journal.plan, settings=settings, fmt=fmt)
+            make = partial(
+                make_plan if journal is None else journal.plan, settings=settings, fmt=fmt, profiles=profiles
+            )
             try:
                 plan = opened.enter_context(await read_plan(source, make, ending))
             except ReadingCutError as cut:
