@@ -73,6 +73,14 @@ def plan_others(profiles: Profiles, plan: Plan) -> Others | None:
     return replace(choose_others(profiles, first), profiles=dict(profiles.others))
 
 
+def list_settings(others: Others | None, quota_store: str | None) -> dict[str, Settings]:
+    """Return the settings of each account of another profile; its calls are counted where those of the run are."""
+    if others is None:
+        return {}
+    stored = {name: replace(each, quota_store=quota_store) for name, each in others.profiles.items()}
+    return {account_id: stored[name] for account_id, name in others.accounts.items()}
+
+
 async def open_clients(
     others: Others, settings: Settings, connect: Connect, observe: Observe, opened: AsyncExitStack
 ) -> Mapping[str, "Client | SettingsError | CredentialsError"]:

@@ -5,7 +5,10 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
+import click
+
 from bulkstop.cli.files import check_results, check_written, use_store
+from bulkstop.cli.options import read_profiles
 from bulkstop.cli.stop.options import StopOptions
 from bulkstop.cli.terminal import is_watched, print_err
 from bulkstop.errors import BulkstopError, InputError, OutputError, SettingsError
@@ -14,6 +17,7 @@ from bulkstop.model import Outcome
 from bulkstop.naming import name_setting
 from bulkstop.report.stop.plan import PlanFacts
 from bulkstop.runs import host
+from bulkstop.runs.clients import list_settings, plan_others
 from bulkstop.runs.stop.forecast import forecast_accounts
 from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.runs.stop.plan import check_usable, describe_plan
@@ -138,7 +142,9 @@ def _check_deadline(start: Start) -> None:
     plan, settings, options, _ = start
     if settings.finish_by is None:
         return
-    forecasts = forecast_accounts(plan, use_store(settings), check_time(settings))
+    stored, profiles = use_store(settings), read_profiles(click.get_current_context())
+    accounts = list_settings(plan_others(profiles, plan), stored.quota_store)
+    forecasts = forecast_accounts(plan, stored, check_time(settings), others=accounts)
     if late := describe_late(describe_plan(plan, settings, options.target, forecasts=forecasts)):
         raise SettingsError(late)
 

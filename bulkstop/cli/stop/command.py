@@ -39,6 +39,7 @@ from bulkstop.report.stop.plan import UNUSABLE_SHOWN, PlanFacts, format_plan, pl
 from bulkstop.report.stop.progress import Bar, Lines, LoggedProgress, Progress
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs import host
+from bulkstop.runs.clients import Others, list_settings, plan_others
 from bulkstop.runs.stop import history
 from bulkstop.runs.stop.forecast import forecast_accounts
 from bulkstop.runs.stop.journal import RunJournal
@@ -150,13 +151,15 @@ def show_plan(
     plan: Plan, settings: Settings, options: StopOptions, origin: Origin, listed: MadeList = NO_LIST
 ) -> PlanFacts:
     """Show what will be done, to a person as a table, and what should be looked at twice to a machine also."""
-    seconds_left = check_time(settings)
+    seconds_left, stored = check_time(settings), use_store(settings)
     is_shown = options.dry_run or not options.quiet
+    others = plan_others(read_profiles(click.get_current_context()), plan)
+    accounts = list_settings(others, stored.quota_store)
     facts = describe_plan(
         plan,
         settings,
         options.target,
-        forecasts=forecast_accounts(plan, use_store(settings), seconds_left, listed.accounts) if is_shown else None,
+        forecasts=forecast_accounts(plan, stored, seconds_left, listed.accounts, accounts) if is_shown else None,
         warnings=[
             *listed.doubts,
             *find_warnings(plan, settings, history.load_last_run(options.profile, settings.host)),
@@ -165,9 +168,9 @@ def show_plan(
         config=origin.config,
         profile=origin.profile,
         unusable=None if options.as_json else UNUSABLE_SHOWN,
-        store=describe_store(use_store(settings)),
+        store=describe_store(stored),
         running=listed.facts,
-        hosts=list_other_hosts(plan, settings),
+        hosts=list_other_hosts(others, settings),
     )
     if not options.quiet:
         print_err("\n".join(format_plan(facts, asks=options.asks)))
@@ -177,13 +180,9 @@ def show_plan(
     return facts
 
 
-def list_other_hosts(plan: Plan, settings: Settings) -> dict[str, str]:
+def list_other_hosts(others: Others | None, settings: Settings) -> dict[str, str]:
     """Return the hosts that profiles of the plan's campaigns have for themselves, by the names of the profiles."""
-    from bulkstop.runs.clients import plan_others
-
-    others = plan_others(read_profiles(click.get_current_context()), plan)
-    used = dict.fromkeys(others.accounts.values()) if others else ()
-    hosts = {name: others.profiles[name].host for name in used} if others else {}
+    hosts = {name: others.profiles[name].host for name in others.accounts.values()} if others else {}
     return {name: each for name, each in hosts.items() if each != settings.host}
 
 
@@ -206,7 +205,6 @@ def carry_out(
 ) -> StopSummary:
     """Execute the plan with signals and progress, and note it for the next run's comparison."""
     from bulkstop.engine.shutdown import Shutdown, handle_signals  # help and a dry run need not wait for these
-    from bulkstop.runs.clients import plan_others
     from bulkstop.runs.engine import Engine
     from bulkstop.runs.stop.run import Prepared
 

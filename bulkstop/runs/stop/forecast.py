@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import accumulate
+from types import MappingProxyType
 from typing import NamedTuple
 
 from bulkstop.engine.lanes import Lane, Lanes
@@ -29,18 +30,25 @@ class CallCost(NamedTuple):
 
 
 def forecast_accounts(
-    plan: Plan, settings: Settings, seconds_left: float | None, known: Accounts | None = None
+    plan: Plan,
+    settings: Settings,
+    seconds_left: float | None,
+    known: Accounts | None = None,
+    others: Mapping[str, Settings] = MappingProxyType({}),
 ) -> list[Forecast]:
     """Say for each account what the quota leaves right now, and when its first and last stop can leave.
 
-    Of the accounts that are `known` this process has made calls, which count where no store remembers them.
-    Raises SettingsError when the quota store cannot be used.
+    Of the accounts that are `known` this process has made calls, which count where no store remembers them; `others`
+    are accounts with settings of their own. Raises SettingsError when the quota store cannot be used.
     """
-    ages = host.run(_read_ages(plan, settings), fast=False)
+    ages = host.run(_read_ages(plan, settings, others), fast=False)
     if known is not None and not ages:
         ages = {account_id: known.read_ages(account_id) for account_id in plan.accounts} if settings.quota else {}
-    forecast = _Forecaster(settings, seconds_left)
-    return [forecast(account_id, campaigns, ages.get(account_id)) for account_id, campaigns in plan.accounts.items()]
+    forecasters = {id(each): _Forecaster(each, seconds_left) for each in (settings, *others.values())}
+    return [
+        forecasters[id(others.get(account_id, settings))](account_id, campaigns, ages.get(account_id))
+        for account_id, campaigns in plan.accounts.items()
+    ]
 
 
 def find_earliest_end(plan: Plan, settings: Settings) -> datetime:
@@ -50,10 +58,13 @@ def find_earliest_end(plan: Plan, settings: Settings) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=last_s)
 
 
-async def _read_ages(plan: Plan, settings: Settings) -> dict[str, Sequence[float]]:
-    async with open_quota_store(settings) as store:
-        accounts = list(plan.accounts)
-        return {} if store is None else dict(zip(accounts, await store.read_ages(accounts), strict=True))
+async def _read_ages(plan: Plan, settings: Settings, others: Mapping[str, Settings]) -> dict[str, Sequence[float]]:
+    ages = dict[str, Sequence[float]]()
+    for each in {id(each): each for each in (settings, *others.values())}.values():
+        if accounts := [account_id for account_id in plan.accounts if others.get(account_id, settings) is each]:
+            async with open_quota_store(each) as store:
+                ages |= {} if store is None else zip(accounts, await store.read_ages(accounts), strict=True)
+    return ages
 
 
 class _Forecaster:
