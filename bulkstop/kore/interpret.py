@@ -34,6 +34,8 @@ PAGE_CAP = 4 * 1024 * 1024
 """Bytes of a page that are read."""
 PAGE_ROWS = 10_000
 """Rows of a page that are read, be it that a service gives more than it is asked for: more hold up the event loop."""
+COUNTS = ("totalResults", "totalPages")
+"""Fields of a page that count what the list has."""
 PAGE_VALUES = 10 * PAGE_ROWS
 """Objects and lists of a page that are read: empty ones take 60 times the memory of their text."""
 CLOCK_NOISE_S = 1.4
@@ -278,7 +280,8 @@ def _http_date(text: str) -> datetime | None:
 class Page(NamedTuple):
     """One page: the usable items, a line for each unusable one, the rows of both, whether more follow, and of how many.
 
-    `total` is what the service counts, None if it does not say, as is `allowance`.
+    `total` is what the service counts, None if it does not say, as is `allowance`. `is_known` tells whether it says
+    how far the list goes.
     """
 
     items: tuple[ListedCampaign, ...]
@@ -287,6 +290,7 @@ class Page(NamedTuple):
     more: bool
     total: int | None = None
     allowance: Allowance | None = None
+    is_known: bool = True
 
 
 class Status(NamedTuple):
@@ -328,6 +332,7 @@ def read_page(
         _more(data, len(rows), at),
         _read_count(data.get("totalResults")),
         find_allowance(response),
+        _says_end(data, len(rows), at),
     )
 
 
@@ -408,19 +413,24 @@ def _refuse_page(response: Response | TransportFailure, why: str) -> Attempt:
 def _more(data: Mapping[str, object], rows: int, at: PageRange) -> bool:
     """Tell whether a page is not the last; when its fields contradict each other, the one that says more is believed.
 
-    An incomplete page that says it is the last one is believed too.
+    An incomplete page that says it is the last one is believed too, and one that has more than it was asked for. A
+    count below what was read is that of the page, or none.
     """
-    has_more, total = data.get("hasMore"), _read_count(data.get("totalResults"))
-    if has_more is True:
+    has_more, read, is_full = data.get("hasMore"), at.skip + rows, rows >= at.limit
+    total, pages = (_read_count(data.get(name)) for name in COUNTS)
+    if has_more is True or (has_more is False and not is_full):
+        return has_more
+    if total is not None and (read < total or (rows == at.limit and total < read)):
         return True
-    if has_more is False and (total is None or rows < at.limit):
-        return False
-    if total is not None:
-        return at.skip + rows < total
-    pages, read = _read_count(data.get("totalPages")), at.skip + rows
     if pages is None:
-        return rows >= at.limit
-    return read <= (pages - 1) * at.limit or (rows >= at.limit and read < pages * at.limit)
+        return is_full and total is None and has_more is None
+    return read <= (pages - 1) * at.limit or (is_full and total is None and read < pages * at.limit)
+
+
+def _says_end(data: Mapping[str, object], rows: int, at: PageRange) -> bool:
+    """Tell whether a page says how far the list goes: by a count, or being short by its flag."""
+    is_counted = any(_read_count(data.get(name)) is not None for name in COUNTS)
+    return is_counted or (isinstance(data.get("hasMore"), bool) and rows != at.limit)
 
 
 def _read_item(row: object, scope: Scope, *, any_id: bool) -> ListedCampaign | str:

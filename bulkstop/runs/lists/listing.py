@@ -192,7 +192,7 @@ class _Reading:
         self._calls += 1
         call = list_call(self._scope, at, *self._wanted.asked, any_id=self._any_id)
         page = await self._caller.call(partial(self._perform, call))
-        if isinstance(page, Page) and at.skip == 0 and page.more and 1 < page.rows < at.limit:
+        if isinstance(page, Page) and at.skip == 0 and _may_go_on(page) and 1 < page.rows < at.limit:
             self._most = page.rows  # the service gives no longer pages
         return at, page
 
@@ -275,7 +275,7 @@ class _Pass:
             is_new = is_tied and self._take(page, is_ahead=start >= self._far)
             if is_tied and self._reading.is_enough:
                 return page._replace(more=False, total=None)
-            if is_tied and (not page.more or _is_past_end(page, at, is_new=is_new)):
+            if is_tied and _is_last(page, at, start, is_new=is_new):
                 return page
             if self._is_stuck(start, is_new=is_new):
                 return self._explain_stuck(page)
@@ -329,9 +329,22 @@ def _size_of(item: ListedCampaign) -> int:
     return ROW_BYTES + getsizeof(item) + sum(getsizeof(text) for text in item if isinstance(text, str))
 
 
-def _is_past_end(page: Page, at: PageRange, *, is_new: bool) -> bool:
-    """Tell whether there is nothing behind what was read, whatever the service promises."""
-    return at.skip > 0 and not is_new and page.rows < at.limit
+def _may_go_on(page: Page) -> bool:
+    """Tell whether more may follow a page."""
+    return page.more or not page.is_known
+
+
+def _is_last(page: Page, at: PageRange, start: int, *, is_new: bool) -> bool:
+    """Tell whether nothing is behind a page that was asked for row number `start`, the last one that was known.
+
+    What brings something new is the last as it says so; where nothing says how far the list goes, a service may give
+    less than it is asked for, and the end is what brings nothing new. Of that, a promise of more is none, but where
+    nobody counts, no more than the known row may be there: else it is an earlier page, given again.
+    """
+    if is_new:
+        return not _may_go_on(page)
+    is_repeated = page.total is None and page.rows > start - at.skip + 1
+    return not is_repeated and (not page.more or (at.skip > 0 and page.rows < at.limit))
 
 
 def _explain_unread(why: str) -> Attempt:

@@ -309,6 +309,102 @@ def failure(service: Any) -> str:
     return one.failure.error or ""
 
 
+Change = Callable[["Odd", dict[str, Any], list[Any], int], dict[str, Any]]
+FIELDS = ("hasMore", "totalPages", "totalResults")
+
+
+class Odd:
+    """A service of 120 campaigns, every seventh of which runs in a state that nobody documented, and odd answers."""
+
+    def __init__(self, change: Change) -> None:
+        states = {number: "Rerun" if number % 7 == 0 else "Ready" for number in range(120, 0, -1)}
+        self.rows = [{"_id": f"cd-{number}", "status": state} for number, state in states.items()]
+        self.running = {row["_id"] for row in self.rows if row["status"] == "Rerun"}
+        self.calls = 0
+        self.last: dict[str, Any] = {}
+        self._change = change
+
+    async def ask(self, call: Call[T], /) -> T | Attempt:
+        """Answer a list call."""
+        self.calls += 1
+        asked = json.loads(call.body)
+        begin, limit = asked["skip"], asked["limit"]
+        whole: dict[str, Any] = {
+            "results": self.rows[begin : begin + limit],
+            "hasMore": begin + limit < len(self.rows),
+            "totalPages": -(-len(self.rows) // limit),
+            "totalResults": len(self.rows),
+        }
+        data = self._change(self, whole, self.rows, begin)
+        self.last = whole
+        return call.read(Response(200, json.dumps({"status": "success", "data": data}).encode(), 1.0))
+
+
+def say(**fields: object) -> Change:
+    """Say other things of how far the list goes; what is left out is as it should be, None stands for not at all."""
+    return lambda service, data, rows, begin: {
+        name: value for name, value in (data | fields).items() if value is not None
+    }
+
+
+AS_IT_IS: Change = say()
+
+
+def give(change: Callable[[Odd, dict[str, Any]], object], **fields: object) -> Change:
+    """Give other rows, and say other things."""
+    return lambda service, data, rows, begin: say(**fields)(service, data | {"results": change(service, data)}, rows, 0)
+
+
+def at_call(number: int, change: Change, otherwise: Change = AS_IT_IS) -> Change:
+    """Be odd once."""
+    return lambda service, data, rows, begin: (change if service.calls == number else otherwise)(
+        service, data, rows, begin
+    )
+
+
+SILENT: dict[str, object] = dict.fromkeys(FIELDS)
+FIRST_TEN: Change = give(lambda service, data: data["results"][:10], **SILENT)
+UNCOUNTED: dict[str, object] = {"totalPages": None, "totalResults": None}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(say(totalResults=3), id="a total too low"),
+        pytest.param(say(totalResults=3, hasMore=None), id="a total too low, and no flag"),
+        pytest.param(say(totalResults=3, hasMore=False), id="a total too low, and a wrong flag"),
+        pytest.param(say(totalResults=3, hasMore=False, totalPages=1), id="nothing right"),
+        pytest.param(say(totalResults=50, hasMore=False), id="a total of the page, and a wrong flag"),
+        pytest.param(say(totalResults=0), id="a total of nothing"),
+        pytest.param(say(totalResults=125), id="a total too high"),
+        pytest.param(say(totalResults="120"), id="a total as text"),
+        pytest.param(say(totalResults="120", hasMore=None, totalPages=None), id="a total as text, and no more"),
+        pytest.param(say(totalResults=-1), id="a total below nothing"),
+        pytest.param(say(totalResults=None, hasMore=False), id="a flag against the pages"),
+        pytest.param(say(**UNCOUNTED | {"hasMore": False}), id="a full page that is the last by its flag alone"),
+        pytest.param(say(**UNCOUNTED | {"hasMore": "false"}), id="a flag as text"),
+        pytest.param(give(lambda service, data: data["results"][:20], **SILENT), id="shorter pages, and no word"),
+        pytest.param(at_call(1, FIRST_TEN, say(**SILENT)), id="a short first"),
+        pytest.param(at_call(2, FIRST_TEN, say(**SILENT)), id="a short second"),
+        pytest.param(at_call(2, give(lambda service, data: [])), id="an empty page in the middle"),
+        pytest.param(at_call(2, give(lambda service, data: [], hasMore=False, totalResults=0)), id="an empty end"),
+        pytest.param(at_call(1, give(lambda service, data: [], **UNCOUNTED)), id="an empty first page"),
+        pytest.param(
+            at_call(3, give(lambda service, data: service.last["results"], **UNCOUNTED), say(**UNCOUNTED)),
+            id="a page again, which is the last by its flag",
+        ),
+        pytest.param(give(lambda service, data: service.rows[:50], hasMore=False), id="the first page for ever"),
+        pytest.param(at_call(2, give(lambda service, data: None)), id="no rows at all"),
+    ],
+)
+def test_nothing_that_runs_is_missed_in_silence(change: Change) -> None:
+    """Whatever a service says of how far its list goes, what runs is found, or it is said that some may be missing."""
+    service = Odd(change)
+    (one,) = read(service, wanted=ListFilter(running=True))
+    assert ids(one) == service.running or one.doubt or one.failure
+    assert service.calls <= 20
+
+
 def test_more_for_ever_but_empty() -> None:
     """A service that always promises more and gives nothing is asked a few times, and what it gave is kept."""
     service = Service(120, says=())
