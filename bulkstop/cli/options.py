@@ -48,7 +48,7 @@ HEADINGS = {
     "Campaigns": (
         *("running", "wanted", "kinds", "priority", "name", "singly", "calls", "others_count", "id_prefix"),
         *("second_stop", "unknown", "campaigns", "accounts", "streams", "emergency", "other_status", "churn", "seed"),
-        *("contacts_per_minute", "contacts_after_stop_s"),
+        *("contacts", "contacts_after_stop_s"),
     ),
     "Time": ("every_s", "for_s", "until"),
     "Load": (

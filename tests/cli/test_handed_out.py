@@ -64,6 +64,7 @@ PIP = "test_install"
 SWEPT = {
     "cli/check.py: bulkstop check campaigns.csv --profile prod": HELP,
     "cli/discover.py: bulkstop discover --status running,Scheduled --profile prod -o running.csv": HELP,
+    "cli/discover.py: bulkstop discover --expect 0 --profile prod -o left.csv": HELP,
     "cli/discover.py: for these alone, in a call or two. In an incident `bulkstop stop --running` lists for itself.": (
         "names a command"
     ),
@@ -74,6 +75,7 @@ SWEPT = {
     "cli/load/command.py: bulkstop load --host http://127.0.0.1:8080 --account-id a1 --stream-id st-1 \\": HELP,
     "cli/report.py: bulkstop report campaigns.csv.results.jsonl --check": HELP,
     "cli/simulate.py: bulkstop simulate --port 8080 --quota 60/60s --latency 120 --fail 5% --log requests.jsonl": HELP,
+    "cli/simulate.py: bulkstop simulate --accounts 40 --streams 3 --campaigns 20000 --running 800 --emergency \\": HELP,
     "cli/stop/command.py: bulkstop stop campaigns.csv --profile prod --expect 20..30": HELP,
     "cli/token.py: bulkstop token --profile prod": HELP,
     "cli/verify.py: bulkstop verify campaigns.csv.results.jsonl --profile prod": HELP,
@@ -398,18 +400,23 @@ def test_help(desk: Path) -> None:
     with simulator(desk, "--campaigns", "60") as sim:
         (desk / "bulkstop.toml").write_text(CONFIG.format(sim.url).replace('"it\'s prod"', "prod"))
         codes: dict[str, int] = {}
-        (write,), others = examples.pop("discover"), ("stop", "hold", "check", "token", "report", "verify", "load")
+        (write, prove), others = (
+            examples.pop("discover"),
+            ("stop", "hold", "check", "token", "report", "verify", "load"),
+        )
         codes[write] = paste(write, desk, PATH=path).code
         listed = (desk / "running.csv").read_text().splitlines(keepends=True)
         (desk / "campaigns.csv").write_text("".join(listed[:26]))  # some of them recur, so `verify` finds those
-        for example in (each for name in others for each in examples.pop(name)):
+        for example in (prove, *(each for name in others for each in examples.pop(name))):
             here = example.replace("http://127.0.0.1:8080", sim.url).replace("--duration 30s", "--duration 1s")
             here = here.replace("--until 08:00", "--for 100ms")
             codes[example] = paste(here, desk, PATH=path).code
-    (simulate,) = examples.pop("simulate")
-    simulate = simulate.replace("--port 8080", "--port 0")
-    stopped = f"{simulate} > address & while ! grep -q http address; do sleep 0.05; done; kill $!; wait $!"
-    assert paste(stopped, desk, PATH=path).code == 0
+    for key in ("north.key", "south.key"):
+        (desk / key).write_text("a secret of an app, which is long enough for it")
+    for simulate in examples.pop("simulate"):
+        here = simulate.replace("--port 8080", "--port 0")
+        stopped = f"{here} > address & while ! grep -q http address; do sleep 0.05; done; kill $!; wait $!"
+        assert paste(stopped, desk, PATH=path).code == 0
     assert examples == {}
     load = next(example for example in codes if " load " in example)
     assert codes.pop(load) in (0, 1, 3)  # a machine with other work to do does not keep the schedule

@@ -20,6 +20,9 @@ CHECKED = {"host": {"insecure_http"}}
 NO_USE = {"list_secrets", "find_exposures"}
 """Functions that read settings for no use of their own: their values are masked, or warned of."""
 READ_WITHOUT_OPTION = {
+    "token": dict.fromkeys(
+        ("host", "insecure_http"), "its profiles could tell accounts of hosts apart, which it never asks"
+    ),
     "verify": dict.fromkeys(("order", "protect"), "nothing is sent, and what is protected is for the profile to say"),
     "discover": {
         "concurrency": "the calls of its one account leave one after the other",

@@ -221,7 +221,7 @@ def test_a_profile_that_names_the_accounts(services: dict[str, Simulated], tmp_p
     assert look.err.startswith(f"NOT AS EXPECTED: {2 * len(RUNS)} campaigns")
     run = bulkstop("stop", "--running", *how, "r.jsonl", "--yes", cwd=tmp_path, BULKSTOP_TOKEN=None)
     assert run.code == 0, run.err
-    assert re.findall(r"account-?\S* +a-\w+: \d+ to stop; (\d+) calls left", run.err) == ["54", "54"]
+    assert re.findall(r"account-?\S* +a-\w+(?: at \S+)?: \d+ to stop; (\d+) calls left", run.err) == ["54", "54"]
     assert [f"{service.url}" in run.err for service in services.values()] == [True, True]
     proof = bulkstop("discover", *how, "now.csv", "--expect", "0", cwd=tmp_path, BULKSTOP_TOKEN=None)
     assert (proof.code, proof.err.startswith("DONE: nothing that fits in 4 lists, as expected")) == (0, True)
