@@ -69,7 +69,7 @@ list from a service that you do not trust has no place in a spreadsheet; use .js
 \b
 Exit codes:
   0    the list is written, also when no campaign was found
-  1    the list is written, and lacks what some targets have: which, is said
+  1    the list is written, and lacks what some targets have, or may lack some: which, is said
   2    usage or settings are wrong; nothing was written
   3    the list could not be read to its end, or not written
   130  ended by Ctrl-C; 143 by SIGTERM, 129 by a closed terminal; nothing was written
@@ -164,7 +164,7 @@ def command(
     if not write_list(output, WRITERS[form](discovery.rows), file):
         print_err(format_not_complete(f"{describe_count(discovery)}, and no list of it was written"))
         return 3
-    if not quiet or discovery.failed:
+    if not quiet or discovery.exit_code:
         print_err(format_verdict(discovery, output))
     if not quiet and discovery.rows and output != "-" and not is_device(output):
         print_err(f"To stop them: {command_to_stop(output, form, fmt, len(discovery.rows))}")
