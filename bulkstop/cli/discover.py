@@ -72,7 +72,8 @@ list from a service that you do not trust has no place in a spreadsheet; use .js
 \b
 Exit codes:
   0    the list is written, also when no campaign was found (unless --expect wants some)
-  1    the list is written, and lacks what some targets have: which, is said; or has more or fewer than --expect
+  1    the list is written, and lacks what some targets have, or may lack some: which, is said; or has more or fewer
+       than --expect
   2    usage or settings are wrong; nothing was written
   3    the list could not be read to its end, or not written
   130  ended by Ctrl-C; 143 by SIGTERM, 129 by a closed terminal; nothing was written

@@ -64,13 +64,15 @@ class Discovery:
     """What of the lists was not looked at, a line each."""
     failed: tuple[str, ...] = ()
     """Lists of targets that could not be read to their end, and why, a line each; the others were."""
+    is_doubtful: bool = False
+    """Whether a list was read to its end and may lack some all the same; a note says why."""
 
     @property
     def exit_code(self) -> int:
-        """The exit code: 0 for lists that were all read to their end, 1 where those of other targets could not be."""
+        """The exit code: 0 for lists read to their end, 1 where some may lack campaigns, or were not read."""
         if self.signum is not None:
             return 128 + self.signum
-        return 3 if self.fault is not None else 1 if self.failed else 0
+        return 3 if self.fault is not None else 1 if self.failed or self.is_doubtful else 0
 
     @property
     def is_usable(self) -> bool:
@@ -120,6 +122,8 @@ def format_verdict(discovery: Discovery, output: str, expected: Expected | None 
     if discovery.failed:
         many = format_count(len(discovery.failed), "list")
         return format_not_complete(f"{many} could not be read; {what}; written to {where}")
+    if discovery.is_doubtful:
+        return format_not_complete(f"more may run than was found, as noted; {what}; written to {where}")
     if expected is not None and not expected.holds(discovery):
         return format_not_expected(f"{what}; written to {where}")
     return format_done(f"{what}; written to {where}")

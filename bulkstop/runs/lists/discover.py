@@ -264,6 +264,7 @@ def make_discovery(
         None if is_partly_read else next(map(ListError, faults), None),
         left_out=left_out if is_whole else None,
         failed=tuple(faults) if is_partly_read else (),
+        is_doubtful=any(listing.doubt for listing in listings),
     )
 
 
