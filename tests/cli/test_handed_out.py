@@ -415,7 +415,9 @@ def test_help(desk: Path) -> None:
         (desk / key).write_text("a secret of an app, which is long enough for it")
     for simulate in examples.pop("simulate"):
         here = simulate.replace("--port 8080", "--port 0")
-        stopped = f"{here} > address & while ! grep -q http address; do sleep 0.05; done; kill $!; wait $!"
+        stopped = (
+            f"rm -f address; {here} > address & while ! grep -q http address; do sleep 0.05; done; kill $!; wait $!"
+        )
         assert paste(stopped, desk, PATH=path).code == 0
     assert examples == {}
     load = next(example for example in codes if " load " in example)

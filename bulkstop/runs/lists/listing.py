@@ -30,6 +30,8 @@ IDLE_PAGES = 2
 """Pages in a row that may bring nothing new at the far end, before the service is taken to repeat itself."""
 PAGES_COUNTED = 200
 """Pages that are counted one by one; a longer list is taken to go on so."""
+LEAST_PAGE = 3
+"""The shortest pages with which a list can be read: the next one has to overlap, and to bring something."""
 SPARE_CALLS = 64
 """Calls of one reading beyond two for each page's worth of campaigns."""
 MOST_BYTES = 128 * 1024 * 1024
@@ -192,7 +194,7 @@ class _Reading:
         self._calls += 1
         call = list_call(self._scope, at, *self._wanted.asked, any_id=self._any_id)
         page = await self._caller.call(partial(self._perform, call))
-        if isinstance(page, Page) and at.skip == 0 and _may_go_on(page) and 1 < page.rows < at.limit:
+        if isinstance(page, Page) and at.skip == 0 and _may_go_on(page) and LEAST_PAGE <= page.rows < at.limit:
             self._most = page.rows  # the service gives no longer pages
         return at, page
 
@@ -260,6 +262,7 @@ class _Pass:
         self._reading = reading
         self._met: set[str] = set()
         self._last: str | None = None
+        self._pages: set[int] = set()
         self._calls = 0
         self._idle = 0
         self._far = 0
@@ -271,11 +274,14 @@ class _Pass:
             at, page = await self._reading.get_page(start)
             if isinstance(page, Attempt):
                 return page
-            is_tied = at.skip == 0 or any(key in self._met for key in _list_keys(page))
+            keys = _list_keys(page)
+            is_tied = at.skip == 0 or any(key in self._met for key in keys)
+            is_repeated = hash(keys) in self._pages
+            self._pages.add(hash(keys))
             is_new = is_tied and self._take(page, is_ahead=start >= self._far)
             if is_tied and self._reading.is_enough:
                 return page._replace(more=False, total=None)
-            if is_tied and _is_last(page, at, start, is_new=is_new):
+            if is_tied and _is_last(page, at, start, is_new=is_new, is_repeated=is_repeated):
                 return page
             if self._is_stuck(start, is_new=is_new):
                 return self._explain_stuck(page)
@@ -334,17 +340,17 @@ def _may_go_on(page: Page) -> bool:
     return page.more or not page.is_known
 
 
-def _is_last(page: Page, at: PageRange, start: int, *, is_new: bool) -> bool:
+def _is_last(page: Page, at: PageRange, start: int, *, is_new: bool, is_repeated: bool) -> bool:
     """Tell whether nothing is behind a page that was asked for row number `start`, the last one that was known.
 
     What brings something new is the last as it says so; where nothing says how far the list goes, a service may give
     less than it is asked for, and the end is what brings nothing new. Of that, a promise of more is none, but where
-    nobody counts, no more than the known row may be there: else it is an earlier page, given again.
+    nobody counts, a page that was given before, with more on it than the known row, is an earlier one, given again.
     """
     if is_new:
         return not _may_go_on(page)
-    is_repeated = page.total is None and page.rows > start - at.skip + 1
-    return not is_repeated and (not page.more or (at.skip > 0 and page.rows < at.limit))
+    is_earlier = is_repeated and page.total is None and page.rows > start - at.skip + 1
+    return not is_earlier and (not page.more or (at.skip > 0 and page.rows < at.limit))
 
 
 def _explain_unread(why: str) -> Attempt:
