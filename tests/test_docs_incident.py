@@ -162,6 +162,7 @@ def test_the_first_minute(disaster: Disaster) -> None:
 
 
 @pytest.mark.real
+@pytest.mark.full
 def test_what_it_looks_like(disaster: Disaster) -> None:
     """Each command of the page does what stands there, and brings what is printed below it."""
     seen = [part for block in REST[2:] for part in commands_of(block)]

@@ -123,6 +123,7 @@ def paste(text: str, folder: Path, *more: str) -> Ended:
     return bulkstop(*words, *more, cwd=folder, BULKSTOP_TOKEN=None)
 
 
+@pytest.mark.full
 def test_commands_handed_out(services: dict[str, Simulated], tmp_path: Path) -> None:
     """What is handed out names the profile that the targets gave, and works as it stands."""
     found = bulkstop("discover", "--targets", "targets.csv", "-o", "list.csv", cwd=tmp_path, BULKSTOP_TOKEN=None)
@@ -152,6 +153,7 @@ def test_targets_beside_a_list(services: dict[str, Simulated], tmp_path: Path) -
     assert run.code == 0, run.err
 
 
+@pytest.mark.full
 def test_nothing_runs_anywhere(services: dict[str, Simulated], tmp_path: Path) -> None:
     """`verify --targets` without a file proves that nothing runs in any of them, or says what does."""
     (tmp_path / "targets.csv").write_text("profile,stream_id,type\nnorth,st-1,voice\nsouth,st-1,sms\n")
