@@ -210,6 +210,8 @@ def test_hold(services: dict[str, Simulated], tmp_path: Path) -> None:
     assert again.code == 1, again.err
     assert again.err.count("the list of account a-refused cannot be read to its end: ") == 1
     assert "NOT STOPPED: more may run: " in again.err
+    *_, last = json.loads((tmp_path / "h.jsonl.run.json").read_text())["runs"]
+    assert last["command"][-2:] == ["--profile", "north"]  # that of the targets, for whoever goes on with the results
 
 
 def test_a_profile_that_names_the_accounts(services: dict[str, Simulated], tmp_path: Path) -> None:

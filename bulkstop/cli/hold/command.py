@@ -18,23 +18,27 @@ from bulkstop.cli.again import rebuild_command
 from bulkstop.cli.files import check_written, use_store
 from bulkstop.cli.hold.options import HoldOptions, read_hold_options, with_hold_options
 from bulkstop.cli.log import log_to_stderr, say
-from bulkstop.cli.options import (
-    GroupedCommand,
-    read_listed_targets,
-    read_origin,
-    read_profiles,
-    read_settings,
-)
+from bulkstop.cli.options import GroupedCommand, name_profile, read_origin, read_profiles, read_settings
 from bulkstop.cli.stop.checks import Start, check_dry, check_expected, check_files, check_plan, check_start
 from bulkstop.cli.stop.command import LOST, STACK, MadeList, command_line, fix_deadline, show_plan
-from bulkstop.cli.stop.options import TYPES, StopOptions, name_by_time
-from bulkstop.cli.stop.running import NoListError, check_listed, explain_fault, list_doubts, settle_settings
+from bulkstop.cli.stop.options import StopOptions, name_by_time
+from bulkstop.cli.stop.running import (
+    NoListError,
+    check_listed,
+    explain_fault,
+    filter_of,
+    list_doubts,
+    list_running,
+    settle_settings,
+    targets_of,
+    types_of,
+)
 from bulkstop.cli.stop.summary import format_run, print_untold
 from bulkstop.cli.terminal import flush_err, is_watched, print_err, print_last
 from bulkstop.engine.limits.clock import elapsed_s
 from bulkstop.errors import OutputError, SettingsError
 from bulkstop.files.whole import beside, is_device
-from bulkstop.model import SIGNALS, CampaignType, Scope
+from bulkstop.model import SIGNALS, Scope
 from bulkstop.report.hold import HoldSummary, format_campaigns
 from bulkstop.report.lists.discovery import Discovery
 from bulkstop.report.log import log_event
@@ -46,8 +50,7 @@ from bulkstop.runs.clients import ListedTargets
 from bulkstop.runs.hold.accounts import list_accounts
 from bulkstop.runs.hold.backoff import Backoff
 from bulkstop.runs.hold.sightings import Sighting, Sightings
-from bulkstop.runs.lists.discover import RUNNING, choose_types, list_scopes, make_filter
-from bulkstop.runs.lists.listing import ListFilter
+from bulkstop.runs.lists.discover import list_scopes
 from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.runs.wiring import Accounts, check_time, import_transport, list_secrets
 from bulkstop.settings import Settings
@@ -123,7 +126,7 @@ def _hold(ctx: click.Context, hold: HoldOptions, options: StopOptions, settings:
         whole = opened.enter_context(plan_unwritten(path, options, settings, journal, sightings))
         if journal.past is None:
             journal.check_open()
-        targets = read_listed_targets(ctx, settings, ctx.meta.get(TYPES) or None)
+        targets = targets_of(settings)
         found, accounts = find_first(options, settings, targets)
         sighting = sightings.choose(found)
         name_account = read_profiles(ctx).name_account
@@ -200,33 +203,9 @@ def find_first(
     options: StopOptions, settings: Settings, targets: ListedTargets | None
 ) -> tuple[Discovery, Accounts | None]:
     """List what runs now. Raises NoListError where a signal ended that, or nothing could be read."""
-    from bulkstop.cli.discover import note_odd_statuses, print_rest
-    from bulkstop.engine.caller import ignore_rest
-    from bulkstop.runs.lists.running import find_running
-
-    note_odd_statuses(options.wanted or (RUNNING,))
-    found, accounts = find_running(
-        use_store(settings),
-        filter_of(options),
-        types=types_of(settings),
-        targets=targets,
-        name=options.name,
-        signals=SIGNALS,
-        rests=ignore_rest if options.quiet else print_rest,
-    )
+    found, accounts = list_running(options, settings, targets)
     check_listed(replace(found, failed=()))  # accounts whose lists can be read later keep none of the others
     return found, accounts
-
-
-def filter_of(options: StopOptions) -> ListFilter:
-    """Return which campaigns are looked for."""
-    return make_filter(options.wanted or (RUNNING,), options.priority or ())
-
-
-def types_of(settings: Settings) -> Sequence[CampaignType]:
-    """Return the types that are looked at."""
-    several: tuple[CampaignType, ...] = click.get_current_context().meta.get(TYPES, ())
-    return several or choose_types(settings)
 
 
 def check_first(plan: Plan, sightings: Sightings, sighting: Sighting, settings: Settings, options: StopOptions) -> None:
@@ -269,7 +248,7 @@ def carry_out(hold: HoldOptions, start: Start, sightings: Sightings, begin: _Beg
 
     _, settings, options, journal = start
     run_id = str(uuid.uuid4())
-    named = ["-o", options.target] if options.output is None else []
+    named = [*(["-o", options.target] if options.output is None else []), *name_profile()]
     journal.open(begin.whole, settings, [*command_line(sys.argv), *named], run_id)
     if not sightings.is_open:
         sightings.open(is_new=options.mode is not Mode.RESUME)

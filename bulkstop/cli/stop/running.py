@@ -3,7 +3,7 @@
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +18,12 @@ from bulkstop.cli.stop.options import TYPES, StopOptions, name_by_time
 from bulkstop.cli.terminal import print_err
 from bulkstop.errors import BulkstopError, SettingsError
 from bulkstop.files.whole import AtomicFile, beside, find_free_name, is_device
-from bulkstop.model import SIGNALS, Order
+from bulkstop.model import SIGNALS, CampaignType, Order
 from bulkstop.report.lists.discovery import Discovery, describe_rest, to_csv
 from bulkstop.report.verdict import format_not_stopped_at_all
+from bulkstop.runs.clients import ListedTargets
+from bulkstop.runs.lists.discover import RUNNING, choose_types, make_filter
+from bulkstop.runs.lists.listing import ListFilter
 from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.runs.wiring import Accounts, check_time
 from bulkstop.settings import Settings
@@ -77,7 +80,7 @@ def open_list(options: StopOptions, settings: Settings, journal: RunJournal) -> 
     path = name_list(options.target)
     check_written([("--running:", path)], settings, click.get_current_context().params["config"])
     file = AtomicFile(path, is_derived=True)
-    discovery, accounts = _find(options, settings)
+    discovery, accounts = list_running(options, settings, targets_of(settings))
     _check_found(discovery)
     file.save(to_csv(discovery.rows))
     unlisted = explain_fault(discovery) if discovery.fault or discovery.failed else None
@@ -89,25 +92,41 @@ def open_list(options: StopOptions, settings: Settings, journal: RunJournal) -> 
                 os.unlink(path)  # noqa: PTH108 - a name of our own
 
 
-def _find(options: StopOptions, settings: Settings) -> tuple[Discovery, Accounts | None]:
+def list_running(
+    options: StopOptions, settings: Settings, targets: ListedTargets | None
+) -> tuple[Discovery, Accounts | None]:
+    """List what runs now, in the targets if there are any, and what its accounts may still call."""
     from bulkstop.cli.discover import note_odd_statuses, print_rest
     from bulkstop.engine.caller import ignore_rest
-    from bulkstop.runs.lists.discover import RUNNING, choose_types, make_filter
     from bulkstop.runs.lists.running import find_running
 
-    statuses = options.wanted or (RUNNING,)
-    note_odd_statuses(statuses)
-    ctx = click.get_current_context()
-    kinds = ctx.meta.get(TYPES)
+    note_odd_statuses(options.wanted or (RUNNING,))
     return find_running(
         use_store(settings),
-        make_filter(statuses, options.priority or ()),
-        types=kinds or choose_types(settings),
-        targets=read_listed_targets(ctx, settings, kinds or None),
+        filter_of(options),
+        types=types_of(settings),
+        targets=targets,
         name=options.name,
         signals=SIGNALS,
         rests=ignore_rest if options.quiet else print_rest,
     )
+
+
+def filter_of(options: StopOptions) -> ListFilter:
+    """Return which campaigns are looked for."""
+    return make_filter(options.wanted or (RUNNING,), options.priority or ())
+
+
+def types_of(settings: Settings) -> Sequence[CampaignType]:
+    """Return the types that are looked at."""
+    several: tuple[CampaignType, ...] = click.get_current_context().meta.get(TYPES, ())
+    return several or choose_types(settings)
+
+
+def targets_of(settings: Settings) -> ListedTargets | None:
+    """Return the lists of the targets, of the types that were typed; None where there are no targets."""
+    ctx = click.get_current_context()
+    return read_listed_targets(ctx, settings, ctx.meta.get(TYPES) or None)
 
 
 def _check_found(discovery: Discovery) -> None:
