@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import click
@@ -117,10 +117,9 @@ def command(
 ) -> int:
     """Read back whether the campaigns of result files, or of lists, still run, are scheduled, or will run again.
 
-    FILE is the results of a run, or a list as `stop` takes it, or - for standard input; without one all counts that
-    runs in the targets. Nothing is stopped. All
-    campaigns are looked at, also those that were never sent; how they are is that of the moment in which the service
-    was asked.
+    FILE is the results of a run, or a list as `stop` takes it, or - for standard input. Without FILE, every campaign of
+    the targets counts that runs. Nothing is stopped. All campaigns are looked at, also those that were never sent; how
+    they are is that of the moment in which the service was asked.
     """
     settings = read_settings(ctx)
     if singly and others_count:
@@ -149,26 +148,31 @@ def command(
     written = write_list(verification, target, file, overwrite=overwrite, quiet=quiet)
     if quiet and not as_json and not verification.exit_code:
         return 0
-    verdict = [
-        format_verdict(verification),
-        *([format_hint(verification, command_to_stop(verification, written))] if written else []),
-    ]
+    if as_json:
+        facts = verification.as_dict() | {"host": settings.host, "results": paths, "list": written}
+        is_printed = print_whole(json.dumps(facts), print_out, as_json=True)
+    else:
+        hint = [format_hint(verification, command_to_stop(verification, written))] if written else []
+        lines = [*format_verification(verification), format_verdict(verification), *hint]
+        is_printed = print_whole("\n".join(lines), print_err if target == "-" else print_out, as_json=False)
+    return verification.exit_code if is_printed else 3
+
+
+def print_whole(text: str, write: Callable[[str], object], *, as_json: bool) -> bool:
+    """Print what was found; where it cannot be written that is said. A person who reads no more has seen enough."""
     try:
-        if as_json:
-            print_out(json.dumps(verification.as_dict() | {"host": settings.host, "results": paths, "list": written}))
-        else:
-            lines = [*format_verification(verification), *verdict]
-            (print_err if target == "-" else print_out)("\n".join(lines))
+        write(text)
     except BrokenPipeError:
-        if not as_json:  # a person has seen enough
+        if not as_json:
             raise
         drop_output()
-        print_err("bulkstop: standard output: the verdict cannot be written (Broken pipe)")
-        return 3
+        why = "Broken pipe"
     except OSError as error:
-        print_err(f"bulkstop: standard output: the verdict cannot be written ({error.strerror})")
-        return 3
-    return verification.exit_code
+        why = error.strerror or type(error).__name__
+    else:
+        return True
+    print_err(f"bulkstop: standard output: the verdict cannot be written ({why})")
+    return False
 
 
 def name_list(path: str, *, overwrite: bool) -> str:
