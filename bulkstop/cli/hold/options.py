@@ -10,12 +10,13 @@ import click
 from bulkstop.cli.files import RESULTS
 from bulkstop.cli.log import with_log
 from bulkstop.cli.options import ParsedText, with_options, with_settings
-from bulkstop.cli.stop.options import StopOptions, keep_types, list_filter, name_by_time, parse_types
+from bulkstop.cli.stop.options import StopOptions, keep_types, make_filter_options, name_by_time, parse_types
 from bulkstop.engine.limits.clock import elapsed_s
 from bulkstop.errors import SettingsError
 from bulkstop.files.whole import find_free_name
 from bulkstop.naming import name_setting
 from bulkstop.runs.hold.run import Watch
+from bulkstop.runs.lists.discover import ANY_STATUS
 from bulkstop.runs.lists.states import AT_REST
 from bulkstop.runs.options import parse_expected
 from bulkstop.settings import GROUPS, OPTION_SPECS, Settings
@@ -27,7 +28,6 @@ from bulkstop.text.clock import format_clock
 
 EVERY_S = 60.0
 AGAIN = 3
-ANY_STATUS = "all"
 
 
 class HoldOptions(NamedTuple):
@@ -136,21 +136,9 @@ with_hold_options: Callable[[Callable[..., Any]], Callable[..., Any]] = with_opt
         metavar="N",
         help="A campaign that came back so often is reported, and not stopped again.",
     ),
-    click.option(
-        "--status",
-        "wanted",
-        type=list_filter("parse_statuses", "STATUS,..."),
-        metavar="STATUS,...",
-        help="Campaigns in one of these states; running is Active, Preparing and any that nobody documented.  "
-        "[default: running]",
+    *make_filter_options(
+        "Campaigns in one of these states; running is Active, Preparing and any that nobody documented."
     ),
-    click.option(
-        "--priority",
-        type=list_filter("parse_priorities", "1..5,..."),
-        metavar="1..5,...",
-        help="... of these priorities.",
-    ),
-    click.option("--name", metavar="GLOB", help="... with such a name, in any letter case: 'Promo*'."),
     click.option(
         "-o",
         "--output",

@@ -1,6 +1,6 @@
 """The options of `bulkstop stop` beside the settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -173,6 +173,26 @@ def keep_types(
     return None if isinstance(kinds, tuple) else kinds
 
 
+def make_filter_options(states: str) -> tuple[Callable[..., Any], ...]:
+    """Return the options that say which campaigns are listed; `states` is the help of that for their states."""
+    return (
+        click.option(
+            "--status",
+            "wanted",
+            type=list_filter("parse_statuses", "STATUS,..."),
+            metavar="STATUS,...",
+            help=f"{states}  [default: running]",
+        ),
+        click.option(
+            "--priority",
+            type=list_filter("parse_priorities", "1..5,..."),
+            metavar="1..5,...",
+            help="... of these priorities.",
+        ),
+        click.option("--name", metavar="GLOB", help="... with such a name, in any letter case: 'Promo*'."),
+    )
+
+
 with_stop_options = with_options(
     click.argument("inputs", nargs=-1, metavar="[INPUT ...]"),
     click.option(
@@ -181,21 +201,10 @@ with_stop_options = with_options(
         help="In place of INPUT: list what runs now in the account and stream, and stop that, what harms most first; "
         "the list is kept beside the results.",
     ),
-    click.option(
-        "--status",
-        "wanted",
-        type=list_filter("parse_statuses", "STATUS,..."),
-        metavar="STATUS,...",
-        help="With --running: campaigns in one of these states; running is Active, Preparing and any that nobody "
-        "documented, all is any.  [default: running]",
+    *make_filter_options(
+        "With --running: campaigns in one of these states; running is Active, Preparing and any that nobody "
+        "documented, all is any."
     ),
-    click.option(
-        "--priority",
-        type=list_filter("parse_priorities", "1..5,..."),
-        metavar="1..5,...",
-        help="... of these priorities.",
-    ),
-    click.option("--name", metavar="GLOB", help="... with such a name, in any letter case: 'Promo*'."),
     click.option(
         "-o",
         "--output",
