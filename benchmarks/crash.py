@@ -353,18 +353,23 @@ class Job:
         return "--host", self.server.url
 
     def _command(self, *words: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [sys.executable, "-m", "bulkstop", *words],
-            cwd=self._folder,
-            env=environment(self._folder),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        return start_command(self._folder, *words)
 
 
 T = TypeVar("T", str, int)
+
+
+def start_command(folder: Path, *words: str) -> "subprocess.Popen[str]":
+    """Start a command in a folder; what it says can be read."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "bulkstop", *words],
+        cwd=folder,
+        env=environment(folder),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def unequal(what: str, one: set[T], other: set[T]) -> list[str]:

@@ -19,7 +19,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -27,8 +26,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from crash import LOOK_EVERY_S, WAIT_S, Call, Server, Watch, read_results, simulator, unequal
-from watched import environment
+from crash import LOOK_EVERY_S, WAIT_S, Call, Server, Watch, read_results, simulator, start_command, unequal
 
 KILLS = 20
 CAMPAIGNS = ("--campaigns", "600", "--churn", "10", "--latency", "2")
@@ -128,15 +126,7 @@ class HoldJob:
             )
 
     def _command(self, *words: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [sys.executable, "-m", "bulkstop", *words],
-            cwd=self._folder,
-            env=environment(self._folder),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        return start_command(self._folder, *words)
 
 
 class Trial(NamedTuple):

@@ -13,6 +13,18 @@ from bulkstop.settings import NO_LIMIT, Settings
 STOPPED = Response(200, b'{"status":"Stopped"}', 1.0)
 
 
+class AlwaysOpen:
+    """A transport that need not be opened or closed."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
 class Service:
     """Answers every call after a few turns of the loop; while `is_silent` it answers none."""
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace, TracebackType
-from typing import Any, Self
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -44,7 +44,7 @@ from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.settings.finish_by import parse_finish_by
 from bulkstop.source.plan import Plan
 from bulkstop.source.protect import Protection, Rule
-from tests.runs.scene import get_token, make_settings
+from tests.runs.scene import AlwaysOpen, get_token, make_settings
 from tests.virtual_time import VirtualLoop, run
 
 SCOPE = Scope("a1", "st-1", "st-1", CampaignType.VOICE)
@@ -54,7 +54,7 @@ STOP = re.compile(r"/trigger/([^?]+)\?")
 
 
 @dataclass
-class World:
+class World(AlwaysOpen):
     """A service whose campaigns start at their times (`starts`), each as often as it stands there."""
 
     starts: list[tuple[float, str]] = field(default_factory=list)
@@ -71,14 +71,6 @@ class World:
     running: dict[str, float] = field(default_factory=dict)
     known: dict[str, None] = field(default_factory=dict)
     lags: list[float] = field(default_factory=list)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
     async def post(self, target: str, headers: Mapping[str, str], body: bytes = b"", cap: int = 0) -> Response:
         """Answer a call, after a while."""
@@ -128,18 +120,10 @@ class World:
 
 
 @dataclass
-class Worlds:
+class Worlds(AlwaysOpen):
     """Services of several accounts, each with its own."""
 
     by_account: dict[str, World]
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
     async def post(self, target: str, headers: Mapping[str, str], body: bytes = b"", cap: int = 0) -> Response:
         """Have the account's own service answer."""

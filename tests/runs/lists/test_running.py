@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
@@ -15,28 +14,20 @@ from bulkstop.runs.lists.discover import make_filter
 from bulkstop.runs.lists.running import list_target
 from bulkstop.runs.parts import Hooks, open_parts
 from bulkstop.runs.wiring import Accounts
-from tests.runs.scene import get_token, make_settings
+from tests.runs.scene import AlwaysOpen, get_token, make_settings
 
 VOICE = Scope("a1", "st-1", "st-1", CampaignType.VOICE)
 SMS = VOICE._replace(campaign_type=CampaignType.SMS)
 Answer = Callable[[dict[str, Any], dict[str, Any]], object]
 
 
-class Lists:
+class Lists(AlwaysOpen):
     """A service with one list of voice campaigns, newest first; `spoil` may change the data of any answer."""
 
     def __init__(self, *states: str | None, heeds: bool = True, spoil: Answer = lambda asked, data: None) -> None:
         self.states = {f"cd-{number}": state for number, state in enumerate(states)}
         self.asked: list[dict[str, Any]] = []
         self._heeds, self._spoil = heeds, spoil
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
     @property
     def narrow(self) -> int:
