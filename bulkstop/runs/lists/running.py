@@ -309,8 +309,8 @@ def _explain_lack(first: Listing, both: Listing, rest: _Rest | None) -> str | No
     if first.unusable:
         many = format_count(len(first.unusable), "campaign that runs", "campaigns that run")
         return f"{name}: {many} cannot be used; first: {first.unusable[0]}"
-    if first.doubt:
-        return f"{name}: {first.doubt}"
+    if both.doubt:
+        return f"{name}: {both.doubt}"
     return None if rest is None else _explain_missed(both, rest)
 
 

@@ -105,6 +105,17 @@ async def test_a_state_that_nobody_documented() -> None:
     assert one.left_out == {"Ready": 100}
 
 
+async def test_a_whole_list_that_gives_too_few() -> None:
+    """Where the service counts more in the whole list than it gives, more may run than was found."""
+
+    def count_more(asked: dict[str, Any], data: dict[str, Any]) -> None:
+        data["totalResults"] += 0 if asked["filters"] else 5
+
+    one = await found(Lists("Active", *["Ready"] * 3, spoil=count_more))
+    assert ids(one) == {"cd-0"}
+    assert ": the service counts 9 but gives 4" in str(one.fault)
+
+
 async def test_no_quota_left() -> None:
     """Where all calls are needed for the stops the whole list is not read, and that is said; nobody waits."""
     service = Lists(*["Active"] * 30)
