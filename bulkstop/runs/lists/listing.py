@@ -168,6 +168,7 @@ class _Reading:
         self._unusable: dict[str, None] = {}
         self._bytes = 0
         self._most = PAGE
+        self._longest = 0
         self._calls = 0
 
     async def read(self) -> Listing:
@@ -194,8 +195,11 @@ class _Reading:
         self._calls += 1
         call = list_call(self._scope, at, *self._wanted.asked, any_id=self._any_id)
         page = await self._caller.call(partial(self._perform, call))
-        if isinstance(page, Page) and at.skip == 0 and _may_go_on(page) and LEAST_PAGE <= page.rows < at.limit:
-            self._most = page.rows  # the service gives no longer pages
+        if isinstance(page, Page):
+            self._longest = max(self._longest, page.rows)
+            if at.skip == 0 and _may_go_on(page) and LEAST_PAGE <= page.rows < at.limit:
+                # The service gives no longer pages, unless one was longer: then the list is short by now.
+                self._most = min(PAGE, self._longest)
         return at, page
 
     def add(self, page: Page, doubled: Set[str]) -> None:

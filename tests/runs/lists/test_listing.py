@@ -262,6 +262,7 @@ def test_the_worse_of_two_rows(first: int, second: int, wanted: ListFilter, turn
 
 @settings(max_examples=100)
 @example(seed=0, count=1, leave=0, join=1, heeds="skip", says=set())  # of one campaign, then two
+@example(seed=1, count=363, leave=200, join=60, heeds="skip", says=set())  # it becomes shorter than a page
 @example(seed=0, count=65, leave=0, join=1, heeds="skip", says=set())  # its last page is longer than it was
 @given(
     seed=st.integers(0, 2**32),
@@ -293,8 +294,7 @@ def test_any_change(seed: int, count: int, leave: int, join: int, heeds: str, sa
         service.put(f"cd-{number}", "Ready")
     service.ever = {name for name, state in service.states.items() if state == "Active"}
     (one,) = read(service)
-    # Where nothing says how far the list goes, and most of it comes and goes, that it cannot be read is said.
-    if one.failure is not None and (heeds == "sum" or (not says and leave > 40)):
+    if heeds == "sum" and one.failure is not None:
         return
     assert service.always <= ids(one) <= service.ever
     assert one.failure is None
