@@ -249,6 +249,7 @@ def test_a_list_that_fails_stops_nothing(tmp_path: Path) -> None:
 # --- when the service is in trouble ---------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_throttled_in_mid_list(tmp_path: Path) -> None:
     """A service that refuses some of the calls is waited for; the list is complete all the same."""
     options = ("--campaigns", str(COUNT), "--seed", str(SEED), "--quota", "4/300ms", "--retry-after", "0.3")
@@ -260,6 +261,7 @@ def test_throttled_in_mid_list(tmp_path: Path) -> None:
     assert statuses[200] > 10
 
 
+@pytest.mark.full
 def test_within_the_quota(tmp_path: Path) -> None:
     """Within its own quota it is never refused."""
     options = ("--campaigns", str(COUNT), "--seed", str(SEED), "--quota", "5/400ms")

@@ -98,6 +98,7 @@ def test_killed_twenty_times(service: Simulated, tmp_path: Path) -> None:
     assert Counter(service.ids()) <= sighted
 
 
+@pytest.mark.full
 def test_killed_once(service: Simulated, tmp_path: Path) -> None:
     """Killed in the midst of a sighting it goes on with a new one; the rows without a line are closed as unknown."""
     args = ("--host", service.url, *WHERE, *MINE, "--yes", "--concurrency", "1")

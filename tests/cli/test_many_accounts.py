@@ -55,6 +55,7 @@ def service(tmp_path: Path) -> Iterator[Simulated]:
         yield sim
 
 
+@pytest.mark.full
 def test_what_runs_in_all_accounts(service: Simulated, tmp_path: Path) -> None:
     """All that runs is found, and stopped with the emergency of each account first; what refuses is named, exit 1."""
     running = list_running()

@@ -72,6 +72,7 @@ def test_without_a_name(service: Simulated, tmp_path: Path) -> None:
     assert all(line["row"]["status"] in ("Active", "Preparing") for line in results(path))
 
 
+@pytest.mark.full
 def test_an_order_that_is_given(service: Simulated, tmp_path: Path) -> None:
     """An order that is typed, or stands in the profile, wins over that of impact."""
     (tmp_path / "bulkstop.toml").write_text('[profile.p]\norder = "priority"\n')
@@ -105,6 +106,7 @@ def test_nothing_runs(service: Simulated, tmp_path: Path) -> None:
     assert run.err.endswith("; nothing was sent\n")
 
 
+@pytest.mark.full
 def test_it_goes_on_with_its_list(tmp_path: Path) -> None:
     """A run that was ended goes on with the list that was kept: nothing is listed anew, and nobody is stopped twice."""
     with simulator(tmp_path, *OPTIONS, "--latency", "100") as sim:
@@ -135,6 +137,7 @@ def test_results_of_another_list(service: Simulated, tmp_path: Path) -> None:
     assert "mine.jsonl has the results of ids.txt; give that in place of --running" in run.err
 
 
+@pytest.mark.full
 def test_list_and_stops_in_one_quota(tmp_path: Path) -> None:
     """Also where no store remembers calls, the list and the stops together keep to the quota."""
     with simulator(tmp_path, *OPTIONS, "--quota", "12/1s") as sim:

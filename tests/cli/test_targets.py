@@ -99,6 +99,7 @@ def test_one_that_refuses_stops_no_other(services: dict[str, Simulated], tmp_pat
     assert "more may run than was found" in run.err
 
 
+@pytest.mark.full
 def test_no_account_answers(services: dict[str, Simulated], tmp_path: Path) -> None:
     """Where no list at all could be read there is no list, and the exit code is 3."""
     (tmp_path / "targets.csv").write_text("profile,stream_id\nrefused,st-1\n")
@@ -106,6 +107,7 @@ def test_no_account_answers(services: dict[str, Simulated], tmp_path: Path) -> N
     assert (found.code, (tmp_path / "list.csv").exists()) == (3, False)
 
 
+@pytest.mark.full
 def test_one_account_at_two_hosts(services: dict[str, Simulated], tmp_path: Path) -> None:
     """What has the same ids at two hosts is two campaigns of two accounts: both are stopped, each by its own quota."""
     (tmp_path / "targets.csv").write_text("profile,account_id,stream_id\nnorth,a1,st-1\nsouth,a1,st-1\n")
@@ -172,6 +174,7 @@ def test_nothing_runs_anywhere(services: dict[str, Simulated], tmp_path: Path) -
 
 
 @pytest.mark.parametrize("option", ["--only-running", "--disable-schedule"])
+@pytest.mark.full
 def test_lists_that_cannot_be_read(option: str, services: dict[str, Simulated], tmp_path: Path) -> None:
     """An account whose list cannot be read has its rows `not_sent`, the others are stopped, and `--resume` goes on."""
     running = sorted(RUNS)[:2]
@@ -214,6 +217,7 @@ def test_hold(services: dict[str, Simulated], tmp_path: Path) -> None:
     assert last["command"][-2:] == ["--profile", "north"]  # that of the targets, for whoever goes on with the results
 
 
+@pytest.mark.full
 def test_a_profile_that_names_the_accounts(services: dict[str, Simulated], tmp_path: Path) -> None:
     """Without a host of its own a profile of targets is enough to stop all and to prove that none runs."""
     tables = "".join(f'[[profile.all.target]]\nprofile = "{name}"\nstream_id = "st-1"\n' for name in services)

@@ -45,6 +45,7 @@ def stopped_and_verified(folder: Path, transport: str) -> tuple[list[tuple[objec
         return sorted((*lines, *(tuple(row.items()) for row in listed)), key=repr), calls(sim)
 
 
+@pytest.mark.full
 def test_the_whole_way(tmp_path: Path) -> None:
     """`discover`, `stop` with the lists and `--verify` make the same calls and write the same lines over either."""
     over_aiohttp, over_wire = (stopped_and_verified(tmp_path / name, name) for name in TRANSPORTS)
