@@ -851,10 +851,10 @@ async def test_log_that_cannot_be_written_is_loud(call: Caller) -> None:
 SERVER = """
 import asyncio, sys
 from pathlib import Path
-from bulkstop.simulator import SimulatorOptions, serve
+from bulkstop.simulator import Simulator, serve
 
-options = SimulatorOptions(log=Path(sys.argv[1]))
-asyncio.run(serve(options, ready=lambda url: print(url, flush=True), stop=asyncio.Event()))
+simulator = Simulator(log=Path(sys.argv[1]))
+asyncio.run(serve(simulator, ready=lambda url: print(url, flush=True), stop=asyncio.Event()))
 """
 
 
@@ -907,7 +907,7 @@ async def test_account_that_is_no_text_leaves_a_readable_line(tmp_path: Path) ->
 async def test_serve_tells_its_url_and_ends_when_told(call: Caller) -> None:
     """`serve` listens by the time it is ready, on a free port, and is gone once stopped."""
     stop, urls = asyncio.Event(), asyncio.Queue[str]()
-    serving = asyncio.create_task(serve(SimulatorOptions(), ready=urls.put_nowait, stop=stop))
+    serving = asyncio.create_task(serve(Simulator(), ready=urls.put_nowait, stop=stop))
     host, port = (await urls.get()).removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
     writer.close()

@@ -16,7 +16,7 @@ from bulkstop.errors import SettingsError
 from bulkstop.runs import host
 from bulkstop.runs.load.shapes import parse_rate
 from bulkstop.settings.parse import parse_limit, parse_pause
-from bulkstop.simulator import App, SimulatorOptions, serve
+from bulkstop.simulator import App, Simulator, SimulatorOptions, serve
 from bulkstop.simulator.rate_limits import HEADER_FORMS
 from bulkstop.units import parse_percentage
 
@@ -213,19 +213,20 @@ def command(
         contacts_per_minute=contacts * 60,
         **options | {"slow": dict(options["slow"])},
     )
+    simulator = Simulator(chosen)  # a service of many campaigns takes a while to make, in which no loop could turn
     try:
-        host.run(_serve(chosen), fast=False)
+        host.run(_serve(simulator), fast=False)
     except OSError as error:
         where = f"--log {chosen.log}" if error.filename else f"--port {chosen.port}"
         raise SettingsError(f"{where}: {error.strerror}") from None
     return 0
 
 
-async def _serve(options: SimulatorOptions) -> None:
+async def _serve(simulator: Simulator) -> None:
     stop = asyncio.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-    await serve(options, ready=_ready, stop=stop)
+    await serve(simulator, ready=_ready, stop=stop)
     print_err("simulator: ended")
 
 

@@ -153,9 +153,9 @@ class Simulator:
         return _response(answer)
 
 
-async def serve(options: SimulatorOptions, *, ready: Callable[[str], None], stop: Event) -> None:
+async def serve(simulator: Simulator, *, ready: Callable[[str], None], stop: Event) -> None:
     """Run a service until `stop` is set; `ready` is called with its URL once it listens."""
-    async with Simulator(options) as simulator:
+    async with simulator:
         ready(simulator.url)
         await stop.wait()
 
