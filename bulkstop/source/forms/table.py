@@ -205,9 +205,16 @@ class Table:
         keys = {key_of(cell) for cell in texts}
         if not any(_means_id(cell, self.parser) for cell in texts) or any(map(has_id, texts)):
             return False
+        if self._has_type(cells):
+            return False
         if "campaignid" in keys or (isinstance(value, str) and _means_id(value, self.parser)):
             return True
         return all(field_of(cell) or key_of(cell) in map(key_of, self.names) for cell in texts)
+
+    def _has_type(self, cells: Sequence[object]) -> bool:
+        """Tell whether a type of campaign stands where the rows have theirs: such a record is a row."""
+        kind = dict(zip(FIELDS, self.layout.values(cells), strict=True))["campaign_type"]
+        return isinstance(kind, str) and kind.strip().lower() in _TYPES
 
     def _is_header_without_ids(self, cells: Sequence[object]) -> bool:
         """Tell whether a record names columns, and none with ids: nobody knows what stands below."""
