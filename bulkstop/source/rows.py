@@ -266,7 +266,7 @@ class RowParser:
             text_id = cast("str", campaign_id)
         else:
             text_id = _text("campaign_id", campaign_id, any_id=self.any_id) or _missing("campaign_id", carried)
-        kind = _type(campaign_type) or defaults.campaign_type or _missing("campaign_type", carried, "type")
+        kind = read_type(campaign_type) or defaults.campaign_type or _missing("campaign_type", carried, "type")
         account = _text("account_id", account_id) or defaults.account_id or _missing("account_id", carried)
         stream = _text("stream_id", stream_id) or defaults.stream_id or _missing("stream_id", carried)
         try:
@@ -334,7 +334,8 @@ def _unquote_scope(values: Values) -> Values:
     return (campaign_id, campaign_type, *plain, priority, name, profile)
 
 
-def _type(value: object) -> CampaignType | None:
+def read_type(value: object) -> CampaignType | None:
+    """Read the type of a campaign, None for an empty cell; raises ValueError for what is no type."""
     text = _text("campaign_type", value)
     kind = _TYPES.get(text) or _TYPES.get(text.strip(_MORE_QUOTES).lower())
     if text and kind is None:

@@ -147,6 +147,8 @@ def test_shifted_rows(rows_of_csv: ReadCsv, header: str, row: str) -> None:
         (["cd-1,x", "campaign_id,type", "cd-2,sms"], [(1, "cd-1"), (3, "cd-2")]),
         (["id,name", "cd-1,id", "A17,ID", "A18,campaign"], [(2, "cd-1"), (3, "A17"), (4, "A18")]),
         (["id,type,name", "cd-1,sms,x", "A,sms,campaign_id", "B,Voice,y"], [(2, "cd-1"), (3, "A"), (4, "B")]),
+        (["id,type,name", "cd-1,sms,x", "A,'sms',campaign_id", "B,Voice,y"], [(2, "cd-1"), (3, "A"), (4, "B")]),
+        (["id,type,name", "cd-1,sms,x", "A,sms,stream_id", "B,voice,y"], [(2, "cd-1"), (3, "A"), (4, "B")]),
     ],
 )
 def test_header_once_more(rows_of_csv: ReadCsv, lines: list[str], expected: list[tuple[int, str]]) -> None:
