@@ -23,6 +23,7 @@ class CampaignType(StrEnum):
 
     VOICE = "voice"
     SMS = "sms"
+    __hash__ = str.__hash__  # an Enum's own is a function in Python, and rows are counted by type
 
 
 class ApiVersion(StrEnum):

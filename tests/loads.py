@@ -123,9 +123,12 @@ def measured(
     answered: bool = True,
     error: str | None = None,
     before: Metrics | None = None,
+    unsent: int = 0,
 ) -> Metrics:
-    """Measure requests that are all the same, after those that were before."""
+    """Measure requests that are all the same, after those that were before, and some that never left."""
     metrics = before or Metrics()
+    for _ in range(unsent):
+        metrics.add_unsent(latency_s)
     service_s = latency_s if service_s is None else service_s
     for _ in range(count):
         metrics.add(

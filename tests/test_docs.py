@@ -212,7 +212,7 @@ def test_exit_codes() -> None:
     "document",
     [
         *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"),
-        *("docs/incident.md", "docs/input.md", "docs/python.md"),
+        *("docs/incident.md", "docs/input.md", "docs/load-testing.md", "docs/python.md"),
     ],
 )
 def test_links(document: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from bulkstop.errors import InputError
@@ -72,7 +73,9 @@ def read(
     def parser(label: str, of: Understood) -> RowParser:
         return RowParser(label, defaults, any_id, choice or ColumnChoice(), of, find_defaults)
 
-    return _rows(entries, _Reading(parser, encoding, stdin, most, sheet, [] if understood is None else understood))
+    return chain.from_iterable(
+        _rows(entries, _Reading(parser, encoding, stdin, most, sheet, [] if understood is None else understood))
+    )
 
 
 @contextmanager
@@ -85,7 +88,7 @@ def watch_reading(notice: Notice) -> Iterator[None]:
         _notice.reset(token)
 
 
-def _rows(entries: Sequence[Input], reading: _Reading) -> Iterator[Row]:
+def _rows(entries: Sequence[Input], reading: _Reading) -> Iterator[Iterator[Row]]:
     from bulkstop.source.unpack import open_members
 
     for entry in entries:
@@ -93,7 +96,7 @@ def _rows(entries: Sequence[Input], reading: _Reading) -> Iterator[Row]:
             understood = Understood(member.label, packing=", ".join(member.packing) or None)
             reading.understood.append(understood)
             read_rows = _rows_of_workbook if member.is_workbook else _rows_of_text
-            yield from read_rows(member, entry.of_member(member.label), reading, understood)
+            yield read_rows(member, entry.of_member(member.label), reading, understood)
 
 
 def _rows_of_text(member: "Member", entry: Input, reading: _Reading, understood: Understood) -> Iterator[Row]:
@@ -110,7 +113,7 @@ def _rows_of_text(member: "Member", entry: Input, reading: _Reading, understood:
     note_cp1252 = partial(understood.note, Finding.CP1252_LINES) if is_by_rule else None
     reader = LineReader(text.stream, entry.label, note_cp1252, lines)
     _watch(reader, member.stream)
-    yield from _read_rows(understood.form, reader, parser)
+    return _read_rows(understood.form, reader, parser)
 
 
 def _read_rows(form: Format, reader: LineReader, parser: RowParser) -> Iterator[Row]:
@@ -137,7 +140,7 @@ def _rows_of_workbook(member: "Member", entry: Input, reading: _Reading, underst
         raise InputError(f"{entry.label}: is a workbook, and not {entry.form}; leave out {name_setting('format')}")
     is_named = entry.form is Format.XLSX
     understood.form, understood.form_from = Format.XLSX, entry.form_from if is_named else FormatOrigin.CONTENT
-    yield from read_workbook_rows(member.stream, entry.label, reading.parser(entry.label, understood), reading.sheet)
+    return read_workbook_rows(member.stream, entry.label, reading.parser(entry.label, understood), reading.sheet)
 
 
 def _choose_form(entry: Input, lines: Sequence[str], head: str, parser: RowParser) -> tuple[Format, FormatOrigin]:

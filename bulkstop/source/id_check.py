@@ -46,10 +46,11 @@ class UnusualIds:
         """Take the next campaign."""
         if campaign.name is None:
             self.nameless += 1
-        if campaign.row and not is_normal(execution_type_of(campaign)):
-            self.not_normal += 1
+        if campaign.row:
+            if not is_normal(execution_type_of(campaign)):
+                self.not_normal += 1
+            if campaign.priority is None and (text := unreadable_priority(campaign)) is not None:
+                self.odd_priorities.add(f"{campaign.source} line {campaign.line}: {text!r}")
         campaign_id = campaign.campaign_id
-        if campaign.priority is None and (text := unreadable_priority(campaign)) is not None:
-            self.odd_priorities.add(f"{campaign.source} line {campaign.line}: {text!r}")
         if not _is_likely(campaign_id):
             (self.instance_ids if campaign_id.startswith(INSTANCE_ID) else self.odd_ids).add(campaign_id)

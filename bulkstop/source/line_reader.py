@@ -4,6 +4,7 @@ import io
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Self
 
 from bulkstop.errors import InputError
@@ -14,6 +15,9 @@ LINE_CHARS = 1024 * 1024
 
 AHEAD_CHARS = 64 * 1024
 """What is read at once where blank lines are passed over; shorter than a line may be."""
+
+READ_ERRORS = (OSError, EOFError, zlib.error)
+"""What says that an input cannot be read on."""
 
 _ENDS_OF_FILE = ("\x1a", "\x1a\n", "\x1a\r\n")
 """How some programs end a text, as DOS did: Ctrl-Z."""
@@ -87,6 +91,7 @@ class LineReader:
         self.ended = True
         self._note_cp1252 = note_cp1252
         self._readline = stream.readline
+        self._pieces = iter(partial(stream.readline, LINE_CHARS + 1), "")
         self._read = stream.read
         self._ahead = ""
         self._at = 0
@@ -96,13 +101,9 @@ class LineReader:
 
     def __next__(self) -> str:
         try:
-            piece = self._next_ahead() if self._ahead else self._readline(LINE_CHARS + 1)
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(
-                f"{self.label}: line {self.line + 1}: cannot be read on: {explain_unpacking(error)}"
-            ) from None
-        if not piece:
-            raise StopIteration
+            piece = self._next_ahead() if self._ahead else next(self._pieces)
+        except READ_ERRORS as error:
+            raise self.cut_off(error) from None
         if self.ended:
             self.line += 1
             if self.line == 1:
@@ -119,12 +120,22 @@ class LineReader:
             try:
                 while self._pass_over():
                     pass
-            except (OSError, EOFError, zlib.error) as error:
-                raise InputError(
-                    f"{self.label}: line {self.line + 1}: cannot be read on: {explain_unpacking(error)}"
-                ) from None
+            except READ_ERRORS as error:
+                raise self.cut_off(error) from None
 
-    def _cut_off(self, error: Exception) -> InputError:
+    def lines_ahead(self) -> Iterator[str]:
+        """Return the pieces that come next, for somebody who counts them and gives back what is too much."""
+        return iter(self._next_ahead, "") if self._ahead else self._pieces
+
+    def give_back(self, piece: str) -> None:
+        """Have a piece that was taken from the lines ahead come next."""
+        if self._ahead:
+            self._at -= len(piece)
+        else:
+            self._ahead, self._at = piece, 0
+
+    def cut_off(self, error: Exception) -> InputError:
+        """Return the error that says why it cannot be read on, with the line reached."""
         why = explain_unpacking(error)
         return InputError(f"{self.label}: line {self.line + 1}: cannot be read on: {why}")
 

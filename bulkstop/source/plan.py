@@ -168,39 +168,46 @@ class Plan:
 
     def _read(self, rows: Iterable[Row], order: Order) -> dict[str, "array[int]"]:
         """Take every row; return the place of each campaign of an account by its priority, where that matters."""
-        seen, keys, is_sorted = FirstSeen(), FirstSeen(), order != Order.INPUT
-        protected = FirstSeen()
+        seen, keys, protected = FirstSeen(), FirstSeen(), FirstSeen()
         priorities: dict[str, array[int]] = {}
+        campaigns, held, looks, types, lanes = self._campaigns, self._held, self.looks, self.types, self._lanes
+        has_rules = self.protection.rules > 0
         for row in rows:
             self.rows += 1
-            if self._campaigns.size + self._held.size > self._most:
+            if campaigns.size + held.size > self._most:
                 raise self._explain_too_long()
             if not row.line and keys.first(hash(row.source), self.rows):
                 raise InputError(f"the key {row.source!r} is used twice; give each campaign a key of its own")
             outcome = None if self._settled is None else self._settled(row)
             if isinstance(row, Result):
-                if row.line:  # else its key says which it is, whatever the order
-                    was = self._find_unusable(row) if outcome is None else None
-                    self._digests.add(row.source or "", row.line, _pack_names(row), _pack_was(was))
-                self._hold(row, outcome)
+                self._take_unusable(row, outcome)
                 continue
             line = _pack(row)
             if row.line:
                 was = self._find_unusable(row) if outcome is None else None
-                self._digests.add(row.source, row.line, line, _pack_was(was))
-            if rule := self.protection.of(row):
-                self.protected += protected.first(hash(self._identify(row)), self.rows) is None
+                self._digests.add(row.source, row.line, line, None if was is None else _pack_names(was))
+            account = row.account_id if row.profile is None else self._account_of(row)
+            key_hash = hash((row.campaign_id, row.campaign_type, account, row.stream_id))
+            if has_rules and (rule := self.protection.of(row)):
+                self.protected += protected.first(key_hash, self.rows) is None
                 self._hold(unsent_result(row, Outcome.PROTECTED, rule), outcome)
                 continue
-            if not self._repeats and (first := self._seen_before(seen, row)):
+            at = None if self._repeats else seen.first(key_hash, campaigns.size)
+            if at is not None and (first := self._same_at(at, row)):
                 why = f"the same campaign stands at {first.source} line {first.line}"
                 self._hold(unsent_result(row, Outcome.DUPLICATE, why), outcome and Outcome.DUPLICATE)
                 continue
-            if outcome is Outcome.DUPLICATE:  # of a row that is gone from before it: somebody has to be sent
-                outcome = None
-            self._admit(row, line, outcome)
-            if is_sorted and outcome is None:
-                priorities.setdefault(self._name_account(row), array("q")).append(_place(row, order))
+            offset = campaigns.append(line)  # also of one that has ended: a later row may name it again
+            if outcome is not None and outcome is not Outcome.DUPLICATE:  # of a row that is gone from before it
+                self.settled[outcome] += 1
+                continue
+            if (lane := lanes.get(account)) is None:
+                lane = lanes[account] = array("Q")
+            lane.append(offset)
+            types[row.campaign_type] += 1
+            looks.add(row)
+            if order is not Order.INPUT:
+                priorities.setdefault(account, array("q")).append(_place(row, order))
         return priorities
 
     def _explain_too_long(self) -> InputError:
@@ -216,29 +223,22 @@ class Plan:
             order = sorted(range(len(places)), key=places.__getitem__)
             self._lanes[account_id] = array("Q", (offsets[i] for i in order))
 
-    def _seen_before(self, seen: FirstSeen, campaign: Campaign) -> Campaign | None:
-        """Find the earlier row of the same campaign; the hash only says where to look, so no two are ever confused."""
-        key = self._identify(campaign)
-        offset = seen.first(hash(key), self._campaigns.size)
-        if offset is None:
-            return None
+    def _take_unusable(self, row: Result, outcome: Outcome | None) -> None:
+        if row.line:  # else its key says which it is, whatever the order
+            was = self._find_unusable(row) if outcome is None else None
+            self._digests.add(row.source or "", row.line, _pack_names(row), None if was is None else _pack_names(was))
+        self._hold(row, outcome)
+
+    def _same_at(self, offset: int, campaign: Campaign) -> Campaign | None:
+        """Return the earlier row there, if it is of the same campaign: a hash only says where to look."""
         first = _unpack(self._campaigns.line(offset))
-        return first if self._identify(first) == key else None
+        return first if self._identify(first) == self._identify(campaign) else None
 
     def _identify(self, campaign: Campaign) -> tuple[str, str, str, str]:
         return campaign.campaign_id, campaign.campaign_type.value, self._name_account(campaign), campaign.stream_id
 
     def _name_account(self, campaign: Campaign) -> str:
         return campaign.account_id if campaign.profile is None else self._account_of(campaign)
-
-    def _admit(self, campaign: Campaign, line: bytes, outcome: Outcome | None) -> None:
-        offset = self._campaigns.append(line)  # also of one that has ended: a later row may name it again
-        if outcome is not None:
-            self.settled[outcome] += 1
-            return
-        self._lanes.setdefault(self._name_account(campaign), array("Q")).append(offset)
-        self.types[campaign.campaign_type] += 1
-        self.looks.add(campaign)
 
     def _hold(self, result: Result, outcome: Outcome | None) -> None:
         if outcome is not None:
@@ -263,17 +263,14 @@ def _place(campaign: Campaign, order: Order) -> int:
 
 def _pack(campaign: Campaign) -> bytes:
     # By this line a resumed run knows its inputs again: without a profile it is what it was before there were any.
-    return _line(campaign[:-1] if campaign.profile is None else tuple(campaign), campaign)
+    values = campaign[:-1] if campaign.profile is None else tuple(campaign)
+    return _line(values, campaign)
 
 
 def _pack_names(result: Result) -> bytes:
     """Pack what the row of an input says, without our reason why it cannot be used: that may be worded anew."""
     names = result.line, result.campaign_id, result.campaign_type, result.account_id, result.stream_id, result.row
     return _line(names, result)
-
-
-def _pack_was(was: Result | None) -> bytes | None:
-    return None if was is None else _pack_names(was)
 
 
 def _unpack(line: bytes) -> Campaign:

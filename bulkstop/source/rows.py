@@ -11,7 +11,7 @@ import orjson
 
 from bulkstop.errors import InputError
 from bulkstop.ids import POSSIBLE, id_fault
-from bulkstop.model import Campaign, CampaignType, Defaults, Outcome, Result, Row
+from bulkstop.model import Campaign, CampaignType, Defaults, Outcome, Result, Row, Scope
 from bulkstop.naming import name_setting
 from bulkstop.source.clean import Cleaned, clean_id, is_likely, strip_unseen
 from bulkstop.source.understood import Finding, Understood
@@ -45,6 +45,10 @@ _NEAR_ENOUGH = 0.9
 _WHOLE = re.compile(r"([+-]?[0-9]{1,18})(?:\.0*|,0{1,2})?")  # spreadsheets write 1 as 1.0, or as 1,0
 _MORE_QUOTES = " '\"`"
 _PRIORITY, _PROFILE = "priority", "profile"
+SCOPE_FIELDS = ("campaign_type", "account_id", "stream_id", "iid", "profile")
+"""What a list says in few ways, so that each of them needs to be understood once."""
+MOST_SCOPES = 4096
+"""So many ways are remembered, in about 2 MB."""
 BY_HAND = "campaigns"
 """The source of campaigns that were made by hand, and have no key."""
 _KINDS = {
@@ -163,6 +167,8 @@ class RowParser:
     choice: ColumnChoice = field(default_factory=ColumnChoice)
     understood: Understood = field(default_factory=lambda: Understood(""))
     find_defaults: FindDefaults = refuse_profile
+    scopes: dict[Values, Scope] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What was understood of the values of SCOPE_FIELDS, texts all of them, that rows have had."""
 
     def layout(self, names: tuple[str, ...]) -> Layout:
         """Return where the cells under these names belong; raises ValueError when two of them mean the same."""
@@ -290,7 +296,16 @@ class RowParser:
             if not self.any_id and (unquoted := _unquote_scope(values)) != values:
                 return self._campaign(line, unquoted, carried)
             raise ValueError(reason)
+        self._remember((campaign_type, account_id, stream_id, iid, values[7]), campaign)
         return campaign
+
+    def _remember(self, said: Values, campaign: Campaign) -> None:
+        if all(value is None or isinstance(value, str) for value in said):  # 1 and True are the same key
+            if len(self.scopes) >= MOST_SCOPES:
+                self.scopes.clear()
+            self.scopes[said] = Scope(
+                campaign.account_id, campaign.stream_id, campaign.iid, campaign.campaign_type, campaign.profile
+            )
 
 
 def _other_id(carried: Mapping[str, object] | None) -> str | None:
@@ -355,6 +370,10 @@ def read_priority(value: object) -> int | None:
     return None
 
 
+read_urgency = lru_cache(maxsize=1024)(read_priority)
+"""Reads the text of a priority, of which a list has few."""
+
+
 def unreadable_priority(campaign: Campaign) -> str | None:
     """Return what stands in the place of a campaign's priority and is none; it is carried along."""
     if campaign.priority is not None or not campaign.row or _PRIORITY not in campaign.row:
@@ -408,6 +427,11 @@ def _profile(value: object, carried: Mapping[str, object] | None) -> tuple[str |
         return None, carried
     name = (value.strip() or None) if isinstance(value, str) else None
     return name, {**(carried or {}), _PROFILE: name or value}
+
+
+def carry_profile(text: str, carried: Mapping[str, object] | None) -> Mapping[str, object] | None:
+    """Return what is carried along with the text that stands where the profile does."""
+    return _profile(text, carried)[1]
 
 
 def _show_value(value: object) -> str:

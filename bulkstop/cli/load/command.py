@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import click
 
+from bulkstop.cli.again import rebuild_command
 from bulkstop.cli.load import limit
 from bulkstop.cli.load.options import (
     HTML,
@@ -26,16 +28,19 @@ from bulkstop.cli.log import log_to_stderr, say
 from bulkstop.cli.options import GroupedCommand, describe_way, read_settings
 from bulkstop.cli.stop.checks import check_expected, confirm
 from bulkstop.cli.terminal import err_outboxes, is_watched, print_err, print_last
-from bulkstop.errors import BulkstopError, SettingsError
+from bulkstop.errors import BulkstopError, InputError, SettingsError
 from bulkstop.files.output import Output
 from bulkstop.files.whole import AtomicFile
 from bulkstop.model import SIGNALS, CampaignType, Outcome
 from bulkstop.outbox import Outbox
 from bulkstop.report.load.charts import check_library, read_library
+from bulkstop.report.load.comparison import MAX_REGRESSION, Values, compare, list_differences, read_baseline
 from bulkstop.report.load.requests import KEYS
 from bulkstop.report.load.summary import LoadSummary, format_plan, format_summary, format_verdict, list_faults
+from bulkstop.report.load.thresholds import USUAL
 from bulkstop.report.load.timeline import Timeline, choose_width
 from bulkstop.runs import host
+from bulkstop.runs.load.abort import LEAST_REQUESTS, SECONDS
 from bulkstop.runs.load.hosts import is_named, is_vendor, read_host_name
 from bulkstop.runs.load.prepare import make_load
 from bulkstop.runs.load.recorder import Outputs
@@ -46,8 +51,10 @@ from bulkstop.runs.stop.warnings import find_warnings
 from bulkstop.runs.wiring import list_secrets
 from bulkstop.settings import Settings, is_loopback
 from bulkstop.source.plan import Plan
-from bulkstop.text import format_count, format_table
+from bulkstop.text import format_count, format_table, printable
 
+OF_CLOSED = frozenset({"closed", "concurrency", "count", "length_s", "results", "hdr", "html", "compare"})
+"""Options that the command of an open model goes without: those that say how much is sent, and files that are there."""
 EXAMPLE = f"""\b
 Example:
   bulkstop load --host http://127.0.0.1:8080 --account-id a1 --stream-id st-1 \\
@@ -70,25 +77,35 @@ What is held up may leave until --grace after the schedule's end.
 
 \b
 --require FIGURE<VALUE, with <, <=, > or >=:
-  p99 p99.9 max mean    latency; with service. in front the service time; in us, ms or s
-  errors                requests that did not end as stopped or already_stopped; in %
+  p99 p99.9 max mean    latency of the successes; with service. in front the service time; with all. in
+                        front (all.p99, all.service.max) that of all requests; in us, ms or s
+  failed (or errors)    requests that were due and did not end as stopped or already_stopped; in %
   throttled ...         requests with that outcome; in %
-  rate                  requests a second, in the time of the schedule or up to the last answer; in /s
+  rate                  successes a second, over the time of sending, or of answering if that is longer;
+                        answered.rate, offered.rate: answers, and requests that were due; in /s
+Wherever something is required, {USUAL} is too, unless a line about failed or errors is given.
+Requests that never left, or were cut off, count as failed and as the slowest of all.
+--abort-on takes the same conditions: once one is true of the last {SECONDS} seconds (of at least {LEAST_REQUESTS}
+requests) the run ends at once, what is in flight is cut off, and the exit code is 1.
+--compare holds p50 p90 p99 p99.9, rate and failed against those of an earlier run (the file that --json
+wrote): what is worse by more than --max-regression, and by more than chance brings, is exit code 1.
 
 \b
 --results writes a JSON object for each request, in the order of the answers (of each process):
   {", ".join(KEYS[:6])},
   {", ".join(KEYS[6:])}
   The times _s are seconds since the beginning; latency_ms is from intended_s, service_ms from started_s.
+  Requests of --warmup have times below zero.
 --hdr writes HdrHistograms in microseconds, one a second for the latency and one tagged `service`.
 
 \b
 Exit codes:
   0    done, and all that is required held
-  1    something required did not hold, or no request was answered; also where requests never left
-       because all places were taken, for they could only have made it worse
+  1    something required did not hold, a figure is worse than --compare allows, --abort-on ended it, or no
+       request was answered; also where requests never left, for they could only have made it worse
   2    usage, settings or input are wrong; nothing was sent
-  3    the schedule was not kept, so the run says nothing; or the run could not go on (credentials, files)
+  3    the generator and not the service was the limit (it sent late, read late, or had too few places), so
+       the run says nothing; or the run could not go on (credentials, files)
   130  ended by Ctrl-C; 143 by SIGTERM, 129 by a closed terminal
 """
 
@@ -118,6 +135,7 @@ def command(ctx: click.Context, /, *, log_level: str, log_json: bool, **_: objec
 
 def load_test(shape: Shape, options: LoadOptions, settings: Settings) -> int:
     """Show what will be sent, send it, and say how that went; returns the exit code."""
+    baseline = None if options.compare is None else read_earlier(options.compare, shape)
     with read_list(options, settings) as plan:
         load = make_load(
             shape,
@@ -127,6 +145,7 @@ def load_test(shape: Shape, options: LoadOptions, settings: Settings) -> int:
             max_in_flight=options.max_in_flight,
             max_late_s=options.max_late_s,
             require=options.require,
+            abort_on=options.abort_on,
             processes=options.processes,
         )
         check_processes(load)
@@ -138,18 +157,47 @@ def load_test(shape: Shape, options: LoadOptions, settings: Settings) -> int:
             table = [host_row, *describe_way(settings), *rows]
             print_err("\n".join(format_table("Load test: every request is a real stop", table)))
         confirm_all(plan, settings, options, load.planned)
-        summary = measure(load, share, settings, options)
+        summary = measure(load, share, settings, options, baseline)
     code = print_last(json.dumps(summary.as_dict()), summary.exit_code) if options.as_json else summary.exit_code
     if code == summary.exit_code and options.has_verdict(code):  # else what could not be written is the last word
         print_err(format_verdict(summary))
     return code
 
 
-def measure(load: Load, share: Share, settings: Settings, options: LoadOptions) -> LoadSummary:
+def read_earlier(path: str, shape: Shape) -> Values:
+    """Read the figures of an earlier run; raises InputError or SettingsError where these are no such figures."""
+    try:
+        values = read_baseline(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"--compare {path}: cannot be read ({error.strerror}); nothing was sent") from None
+    except ValueError as error:
+        raise SettingsError(f"--compare {path}: {error}; nothing was sent") from None
+    model = "closed" if shape.closed else "open"
+    if values["model"] != model:
+        raise SettingsError(f"--compare {path}: is of another model ({values['model']}) than {model}; nothing was sent")
+    return values
+
+
+def compare_with(baseline: Values, summary: LoadSummary, options: LoadOptions) -> LoadSummary:
+    """Return the summary with how it compares with an earlier run, and say in what the two were not alike."""
+    new = summary.as_dict()
+    for difference in list_differences(baseline, new):
+        print_err(f"note: --compare {options.compare}: {printable(difference)}")
+    limit_ = MAX_REGRESSION if options.max_regression is None else options.max_regression
+    return replace(summary, changes=compare(baseline, new, limit_))
+
+
+def measure(
+    load: Load, share: Share, settings: Settings, options: LoadOptions, baseline: Values | None = None
+) -> LoadSummary:
     """Send it, and write and say what was measured."""
     with open_outputs(options, load) as (outputs, page):
         summary = run_load(load, share, settings, outputs, options)
+        if baseline is not None:
+            summary = compare_with(baseline, summary, options)
         print_summary(summary, options)
+        if not options.quiet and load.schedule is None and summary.metrics.answered:
+            print_err(explain_closed(summary))
         if page is None or outputs.timeline is None:
             return summary
         return save_page(page, summary, outputs.timeline, options)
@@ -209,6 +257,17 @@ def print_summary(summary: LoadSummary, options: LoadOptions) -> None:
     for line in list_faults(summary):
         if line not in verdict:
             print_err(f"bulkstop: {line}")
+
+
+def explain_closed(summary: LoadSummary) -> str:
+    """Say what a closed model hides, and which command shows it."""
+    metrics = summary.metrics
+    rate, length_s = float(f"{metrics.rates.answered:.3g}") or 1.0, max(1.0, round(metrics.elapsed_s))
+    shown = rebuild_command(drop=OF_CLOSED, add=("--rate", f"{rate:g}/s", "--duration", f"{length_s:g}s"))
+    return (
+        "note: a closed model sends nothing while it waits for answers, so what callers would have waited "
+        f"meanwhile is in no figure (coordinated omission); to see it: {shown}"
+    )
 
 
 def confirm_host(settings: Settings, allowed: Sequence[str]) -> None:

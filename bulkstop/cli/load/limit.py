@@ -41,7 +41,9 @@ ABOUT = f"""\b
 not, halves the gap until it is below 5 %, and lets the highest that held do so once more, for twice the time.
   a step        --step, or {STEP_S:g}s; longer once a refusal shows that the service still counts the requests of
                 earlier steps, until --duration or --count is used up: then the limit is not known, exit code 3
-  it holds      if all that is required does, and, unless a --require is about the same,
+  it holds      if the service keeps up (no queue grows: no third of the step is slower than the one before, and
+                what is left at the end takes no longer than an answer does), and all that is required of all its
+                requests does, and, unless a --require is about the same,
                 {", ".join(each.text for each in USUAL)}
   after one that did not, nothing is sent for a step, or for as long as the service asks for; before a rate has
                 to hold for twice the time, calls are sent until one is refused, so that none are saved up

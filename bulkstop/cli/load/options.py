@@ -14,9 +14,11 @@ from bulkstop.cli.log import with_log
 from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import ParsedText, with_options, with_settings
 from bulkstop.errors import SettingsError
+from bulkstop.report.load.comparison import MAX_REGRESSION
 from bulkstop.report.load.metrics import MAX_LATE_S
 from bulkstop.report.load.thresholds import Threshold, parse_threshold
 from bulkstop.runs.load import shapes
+from bulkstop.runs.load.abort import SECONDS
 from bulkstop.runs.load.run import LEAST_IN_FLIGHT, MOST_IN_FLIGHT
 from bulkstop.runs.load.shapes import Shape
 from bulkstop.runs.load.targets import PREFIX
@@ -38,8 +40,19 @@ from bulkstop.settings.spec import (
 )
 from bulkstop.source.forms.format import Format
 from bulkstop.text import printable
+from bulkstop.units import parse_percentage
 
 HTML = "--html"
+
+
+def parse_regression(text: str) -> float:
+    """Read how much worse a figure may be: `10%`."""
+    share = parse_percentage(text)
+    if share is None:
+        raise ValueError(f"{text!r} is no percentage, such as 10%")
+    return share
+
+
 with_load_options = with_options(
     click.argument("source", required=False, metavar="[INPUT]"),
     click.option(
@@ -86,7 +99,7 @@ with_load_options = with_options(
         "--max-in-flight",
         type=ParsedText(parse_count, "N"),
         metavar="N",
-        help=f"Requests in flight at once.  [default: those of a second, {LEAST_IN_FLIGHT} to {MOST_IN_FLIGHT}]",
+        help=f"Requests in flight at once.  [default: those of --timeout, {LEAST_IN_FLIGHT} to {MOST_IN_FLIGHT}]",
     ),
     click.option(
         "--processes",
@@ -109,6 +122,34 @@ with_load_options = with_options(
         type=ParsedText(parse_threshold, "CONDITION"),
         metavar="CONDITION",
         help="What must hold, such as 'p99<250ms'; repeatable.",
+    ),
+    click.option(
+        "--warmup",
+        "warmup_s",
+        type=ParsedText(parse_seconds, "TIME"),
+        default=0.0,
+        metavar="TIME",
+        help="Send for so long before what counts, at the rate with which the load begins.",
+    ),
+    click.option(
+        "--arrivals",
+        type=WordChoice([shapes.EVEN, shapes.POISSON]),
+        default=shapes.EVEN,
+        help=f"How requests are spread over the time: {shapes.EVEN}ly, or at random, as those of many callers are.",
+    ),
+    click.option(
+        "--abort-on",
+        multiple=True,
+        type=ParsedText(parse_threshold, "CONDITION"),
+        metavar="CONDITION",
+        help=f"End at once if this is so of the last {SECONDS} s, such as 'failed>20%'; repeatable.",
+    ),
+    click.option("--compare", metavar="OLD.json", help="Compare with an earlier run, as --json has written it."),
+    click.option(
+        "--max-regression",
+        type=ParsedText(parse_regression, "N%"),
+        metavar="N%",
+        help=f"With --compare: how much worse a figure may be.  [default: {MAX_REGRESSION * 100:g}%]",
     ),
     limit.options,
     click.option("--id-prefix", default=PREFIX, show_default=True, metavar="TEXT", help="How made-up ids begin."),
@@ -148,6 +189,9 @@ class LoadOptions:
     processes: int
     max_late_s: float
     require: tuple[Threshold, ...]
+    abort_on: tuple[Threshold, ...]
+    compare: str | None
+    max_regression: float | None
     id_prefix: str
     results: str | None
     hdr: str | None
@@ -196,6 +240,8 @@ def check_usage(ctx: click.Context, shape: Shape, options: LoadOptions, settings
         raise SettingsError(
             "--concurrency: is for --closed; how many may be in flight on a schedule is --max-in-flight"
         )
+    if options.max_regression is not None and options.compare is None:
+        raise SettingsError("--max-regression: goes with --compare OLD.json")
     check_files(options)
     check_written(options.outputs, settings, ctx.params["config"])
 

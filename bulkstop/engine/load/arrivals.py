@@ -4,6 +4,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
+from random import Random
 from typing import NamedTuple, Protocol
 
 SLACK = 1e-6
@@ -68,8 +69,21 @@ class Schedule:
 
     def at(self, number: int) -> float:
         """Return the time of a request, counted from 0."""
-        place = bisect_right(self._before, number) - 1
-        return self._starts_s[place] + self._stages[place].at(number - self._before[place])
+        return self._time_of(number)
+
+    def _time_of(self, requests: float) -> float:
+        """Return when so many requests, not rounded, are due."""
+        place = min(bisect_right(self._before, requests), len(self._stages)) - 1
+        return self._starts_s[place] + self._stages[place].at(requests - self._before[place])
+
+    def at_random(self) -> "RandomSchedule":
+        """Return a schedule with the same rates, and as many requests, at random times."""
+        return RandomSchedule(self._stages, self._count)
+
+    @property
+    def first_rate(self) -> float:
+        """The rate that it begins with, or the highest where that is none."""
+        return self._stages[0].from_rate or self.peak
 
     @property
     def peak(self) -> float:
@@ -92,6 +106,28 @@ class Schedule:
     def length_s(self) -> float:
         """The seconds until it ends: those of its stages, or until the last request is due if that is sooner."""
         return self._starts_s[-1] if self._count >= self._before[-1] - SLACK else self.at(self._count)
+
+
+class RandomSchedule(Schedule):
+    """A schedule of the same rates whose requests are due independently of each other: a Poisson process.
+
+    It has as many requests as the other, spread over the same time; so what is due in a second varies, and two runs
+    are alike in all but that: the times come from a seed.
+    """
+
+    def __init__(self, stages: Sequence[Stage], count: int | None = None, seed: int = 0) -> None:
+        super().__init__(stages, count)
+        self._seed = seed
+
+    def every(self, first: int = 0, step: int = 1) -> Iterator[float]:
+        """Give, in order, the time of every `step`-th request, from number `first` on."""
+        draw, total = Random(self._seed).random, min(float(self._count), self._before[-1])  # noqa: S311 - no secret
+        left = total
+        for number in range(self._count):
+            # The first of so many that are anywhere in what is left.
+            left *= draw() ** (1 / (self._count - number))
+            if number >= first and (number - first) % step == 0:
+                yield self._time_of(total - left)
 
 
 def constant(rate: float, length_s: float | None = None, count: int | None = None) -> Schedule:
@@ -138,6 +174,10 @@ class Arrivals(Protocol):
         """Take the next request off; returns when it was due."""
         ...
 
+    def overdue(self, upto: float) -> list[float]:
+        """Take off all that were due at times of their own by then; returns these."""
+        ...
+
 
 class OpenModel:
     """An open model: requests are due at times of their own, whatever became of those before."""
@@ -155,6 +195,13 @@ class OpenModel:
     def take(self, now: float) -> float:
         """Return when the next was due, however long ago, and go on to the one after it."""
         due_at, self.due_at = self.due_at, self._began + next(self._times_s, math.inf)
+        return due_at
+
+    def overdue(self, upto: float) -> list[float]:
+        """Return when those were due that nobody has taken."""
+        due_at = []
+        while self.due_at <= upto and self.due_at < math.inf:
+            due_at.append(self.take(upto))
         return due_at
 
 
@@ -176,3 +223,7 @@ class ClosedModel:
         if self._left <= 0:
             self.due_at = math.inf
         return now
+
+    def overdue(self, upto: float) -> list[float]:
+        """Return none: a request is due when there is a place for it."""
+        return []

@@ -110,6 +110,8 @@ class Generator:
         self._timer: asyncio.Handle | None = None
         self._full_since = math.inf
         self._busy_since = 0.0
+        self._drained_at = math.inf
+        self._dropped: list[float] = []
 
     async def run(self, begin_at: float | None = None) -> None:
         """Work until every arrival has had its answer, or the generator was told to stop.
@@ -126,8 +128,31 @@ class Generator:
         if self.fault is not None:
             raise self.fault
 
+    def list_unsent(self) -> list[tuple[float, float]]:
+        """Return what was due before nothing more could leave, and never left: when, and how long it has waited by now.
+
+        The time that something was due is in seconds since the run began, which is over.
+        """
+        if self._began is None:
+            return []
+        now, began = self._now(), self._began
+        due_at = [*self._dropped, *self._arrivals.overdue(min(now, self._drained_at))]
+        return [(at - began, now - at) for at in due_at]
+
+    @property
+    def elapsed_s(self) -> float:
+        """How long ago the run began; below zero if it has not."""
+        return -math.inf if self._began is None else self._now() - self._began
+
+    @property
+    def sending_s(self) -> float:
+        """For how long requests could leave: until nothing more could, or the run was over."""
+        return 0.0 if self._began is None else max(0.0, min(self._now(), self._drained_at) - self._began)
+
     def drain(self) -> None:
         """Let nothing more leave; what is in flight is waited for."""
+        if self._began is not None and not self._draining:
+            self._drained_at = self._now()
         self._draining = True
         self._disarm()
         self._release()
@@ -143,7 +168,10 @@ class Generator:
         assert worker is not None, "run_concurrently makes tasks"  # noqa: S101 - a slip
         self._workers.add(worker)
         try:
-            while (turn := self._take_due() or await self._wait()) is not None and not self._draining:
+            while (turn := self._take_due() or await self._wait()) is not None:
+                if self._draining:
+                    self._dropped.append(turn[0])
+                    break
                 await self._request(turn)
                 if (room := self._make_room()) is not None:
                     await room

@@ -1,5 +1,7 @@
 """The figures of a load test as text and as JSON."""
 
+import math
+
 from bulkstop.model import Outcome
 from bulkstop.report.load.error_counts import error_counts_to_json, format_error_counts
 from bulkstop.report.load.histogram import PERCENTILES, Histogram, percentile_name
@@ -8,34 +10,39 @@ from bulkstop.report.stop.summary import format_counts
 from bulkstop.text import format_count, format_duration, printable
 
 COLUMN = 10
+NORMAL_99 = 2.576
+"""So many standard deviations around the mean lie 99 of 100 values."""
 NAMES = tuple(map(percentile_name, PERCENTILES))
 
 
 def format_metrics(metrics: Metrics, *, is_open: bool) -> list[tuple[str, str]]:
     """Write the figures in two columns; a closed model has no times at which its requests were due."""
     rows = format_counts(metrics.outcomes)
-    if errors := metrics.errors:
-        rows.append(("errors", f"{errors:,} of {metrics.requests:,} ({_percent(errors / metrics.requests)})"))
+    if metrics.unsent:
+        rows.append(("never left", f"{metrics.unsent:,} that were due: they count as failed, and as the slowest"))
+    if metrics.failed:
+        rows.append(("failed", f"{metrics.failed:,} of {metrics.due:,} ({_percent(metrics.failed_share)})"))
     rows += format_error_counts(metrics.reasons)
     if cut := metrics.outcomes[Outcome.UNKNOWN]:
         count = "it counts" if cut == 1 else "they count"
         rows.append(
             ("cut off", f"{cut:,} of the requests: {count} with the time up to then, so the times are the least")
         )
-    rows.append(
-        (
-            "rate",
-            (
-                f"{metrics.rate:,.1f}/s: {format_count(metrics.requests, 'request')} "
-                f"in {format_duration(metrics.elapsed_s)}"
-            ),
-        )
-    )
+    if metrics.warmup:
+        rows.append(("warm-up", f"{format_count(metrics.warmup, 'request')} before that, which count nowhere"))
+    rows.append(("rate", format_rates(metrics, is_open=is_open)))
     rows.append(("in flight", f"at most {metrics.most_in_flight:,}"))
     rows.append(("", "".join(f"{name:>{COLUMN}}" for name in (*NAMES, "max", "mean")) + "  ms"))
-    if is_open:
-        rows.append(("latency", _times(metrics.latency) + "  from the intended time"))
-    rows.append(("service", _times(metrics.service) + "  from the actual send"))
+    sets = [("latency", metrics.latency, metrics.success_latency, "from the intended time")] if is_open else []
+    sets.append(("service", metrics.service, metrics.success_service, "from the actual send"))
+    for name, of_all, of_successes, since in sets:
+        if not metrics.failed:
+            rows.append((name, f"{_times(of_all)}  {since}"))
+            continue
+        rows.append(
+            (name, f"{_times(of_successes)}  {since}, of {format_count(metrics.successes, 'success', 'successes')}")
+        )
+        rows.append((f"all.{name}", f"{_times(of_all)}  ... of all, failed ones too"))
     if is_open:
         rows.append(("lateness", _times(metrics.lateness) + "  of the generator itself"))
         rows += _format_held_back(metrics)
@@ -46,22 +53,37 @@ def metrics_to_json(metrics: Metrics, *, is_open: bool) -> dict[str, object]:
     """Return the figures as a JSON object; times in milliseconds."""
     cells: dict[str, object] = {
         "requests": metrics.requests,
+        "warmup_requests": metrics.warmup,
+        "unsent": metrics.unsent,
         "answered": metrics.answered,
+        "successes": metrics.successes,
+        "failed": metrics.failed,
+        "failed_share": round(metrics.failed_share, 6),
         "outcomes": {outcome.value: metrics.outcomes[outcome] for outcome in Outcome if metrics.outcomes[outcome]},
         "errors": metrics.errors,
         "reasons": error_counts_to_json(metrics.reasons),
         "elapsed_s": round(metrics.elapsed_s, 6),
-        "rate": round(metrics.rate, 3),
+        "sending_s": round(metrics.sending_s, 6),
+        "rate": round(metrics.rates.answered, 3),
+        "rates": {
+            "offered": round(metrics.rates.offered, 3) if is_open else None,
+            "answered": round(metrics.rates.answered, 3),
+            "successful": round(metrics.rates.successful, 3),
+        },
         "most_in_flight": metrics.most_in_flight,
         "service_ms": _times_to_json(metrics.service),
+        "success_service_ms": _times_to_json(metrics.success_service),
+        "range_ms": _ranges_to_json(metrics.success_latency if is_open else metrics.success_service),
+        "reading_late_ms": _times_to_json(metrics.reading),
     }
     if is_open:
         cells |= {
             "latency_ms": _times_to_json(metrics.latency),
+            "success_latency_ms": _times_to_json(metrics.success_latency),
             "lateness_ms": _times_to_json(metrics.lateness),
             "late_share": round(metrics.late_share, 6),
             "max_late_ms": round(metrics.max_late_s * 1e3, 3),
-            "kept_schedule": metrics.is_punctual,
+            "kept_schedule": metrics.kept_schedule,
             "held": metrics.held,
             "longest_held_ms": round(metrics.longest_held_s * 1e3, 3),
             "full_s": round(metrics.full_s, 3),
@@ -77,6 +99,34 @@ def warn_unpunctual(metrics: Metrics) -> str:
         f"{metrics.max_late_s * 1e3:g} ms late because this program, or this machine, was too slow (allowed: "
         f"{_percent(MAX_LATE_SHARE)}); the figures say nothing about the service; lower the rate, or free the machine"
     )
+
+
+def warn_late_reading(metrics: Metrics) -> str:
+    """Say, in one line, that the generator read answers too late, and what to do."""
+    usual_s, seldom_s = metrics.reading.at(50, 99)
+    return (
+        f"ANSWERS WERE READ TOO LATE: this program waited for a processor, or was busy, for {format_ms(usual_s)} ms "
+        f"usually and {format_ms(seldom_s)} ms or more in one of a hundred looks, and times of the service of "
+        f"{format_ms(metrics.service.at(50)[0])} ms have that in them; free the machine, or lower the rate"
+    )
+
+
+def warn_no_room(metrics: Metrics) -> str:
+    """Say, in one line, that there were too few places for what answers take."""
+    return (
+        f"THE GENERATOR AND NOT THE SERVICE WAS THE LIMIT: {metrics.held:,} of {metrics.requests:,} requests waited "
+        f"for one of {metrics.most_in_flight:,} places, and what an answer takes when nothing waits, at "
+        f"{metrics.rates.offered:,.1f}/s, takes {metrics.wanted_places:,}"
+    )
+
+
+def format_rates(metrics: Metrics, *, is_open: bool) -> str:
+    """Write how many requests a second were due, answered and successful."""
+    rates = metrics.rates
+    names = [("offered", rates.offered)] if is_open else []
+    names += [("answered", rates.answered), ("successful", rates.successful)]
+    each = ", ".join(f"{name} {value:,.1f}/s" for name, value in names)
+    return f"{each}: {format_count(metrics.requests, 'request')} in {format_duration(metrics.elapsed_s)}"
 
 
 def describe_outcome(metrics: Metrics) -> str:
@@ -120,6 +170,19 @@ def _times_to_json(times: Histogram) -> dict[str, float] | None:
         return None
     values = dict(zip(NAMES, times.at(*PERCENTILES), strict=True)) | {"max": times.max_s, "mean": times.mean_s}
     return {name: round(value * 1e3, 3) for name, value in values.items()}
+
+
+def _ranges_to_json(times: Histogram) -> dict[str, list[float]] | None:
+    """Return between which values a percentile would be, 99 times of a hundred, by the number of requests alone."""
+    if not (count := len(times)):
+        return None
+    ranges = {}
+    for name, percent in zip(NAMES, PERCENTILES, strict=True):
+        share = percent / 100
+        around = NORMAL_99 * math.sqrt(count * share * (1 - share)) + 1
+        ends = times.of_ranks(math.floor(count * share - around), math.ceil(count * share + around))
+        ranges[name] = [round(value * 1e3, 3) for value in ends]
+    return ranges
 
 
 def _format_held_back(metrics: Metrics) -> list[tuple[str, str]]:

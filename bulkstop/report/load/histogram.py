@@ -11,7 +11,7 @@ import math
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -91,6 +91,24 @@ class Histogram:
         ctypes.memmove(self._counts.buffer_info()[0], hdr.counts, self._bytes)
         self.max_us = max(self.max_us, other.max_us)
 
+    def without(self, part: "Histogram") -> "Histogram":
+        """Return all but what another has counted, which is a part of this one."""
+        rest = Histogram()
+        rest._counts = array("Q", map(int.__sub__, self._used, part._counts))  # noqa: SLF001 - one of its own kind
+        last = next((place for place in reversed(range(len(rest._counts))) if rest._counts[place]), -1)
+        rest._counts.extend(array("Q", bytes(8 * (len(self._counts) - len(rest._counts)))))
+        rest.max_us = 0 if last < 0 else min(self.max_us, _highest_us(last))
+        return rest
+
+    def counts(self) -> Sequence[int]:
+        """Return how many there are of each class of durations, the shortest first."""
+        return self._used
+
+    def of_ranks(self, *ranks: int) -> list[float]:
+        """Return, in seconds, the values of some ranks, from 1."""
+        upto = list(accumulate(self._used))
+        return [self._of_rank(upto, min(max(1, rank), max(1, upto[-1]))) for rank in ranks]
+
     def clear(self) -> None:
         """Count from zero again."""
         ctypes.memset(self._counts.buffer_info()[0], 0, self._bytes)
@@ -113,12 +131,11 @@ class Histogram:
         return self._hdr
 
     def _at(self, upto: list[int], percentile: float) -> float:
-        rank = max(1, math.ceil(percentile / 100 * upto[-1] - 1e-9))
+        return self._of_rank(upto, max(1, math.ceil(percentile / 100 * upto[-1] - 1e-9)))
+
+    def _of_rank(self, upto: list[int], rank: int) -> float:
         place = bisect_left(upto, rank)
-        if place == len(upto):
-            return 0.0
-        highest_us: int = _model().get_highest_equivalent_value(_model().get_value_from_index(place))
-        return min(highest_us, self.max_us) / 1e6
+        return 0.0 if place == len(upto) else min(_highest_us(place), self.max_us) / 1e6
 
 
 def _new() -> "HdrHistogram":
@@ -131,6 +148,12 @@ def _new() -> "HdrHistogram":
 def _model() -> "HdrHistogram":
     """Return one without counts, for what is the same in all of them."""
     return _new()
+
+
+def _highest_us(place: int) -> int:
+    """Return the longest duration that is counted at a place."""
+    highest_us: int = _model().get_highest_equivalent_value(_model().get_value_from_index(place))
+    return highest_us
 
 
 def _unpickled(max_us: int, counts: bytes) -> Histogram:

@@ -19,6 +19,8 @@ from bulkstop.report.stop.summary import format_counts
 from bulkstop.report.verdict import format_done, format_not_done
 from bulkstop.text import format_count, format_duration, printable
 
+LIMIT_SCHEMA = "bulkstop-find-limit/1"
+"""What a search as JSON is called; the number changes when a key goes or means something else."""
 EVEN = Pace.EVEN
 REFUSED_SHARE = 0.5
 WINDOWS_S = (1.0, 10.0, 60.0, 600.0, 3600.0)
@@ -141,7 +143,7 @@ class LimitSummary:
     def verdicts(self) -> tuple[Verdict, ...]:
         """What became of what is required of the rate that was found."""
         metrics = self.confirmed.metrics if self.confirmed else Metrics()
-        return tuple(each.judge(metrics) for each in self.plan.require if each.name == "rate")
+        return tuple(each.of_all.judge(metrics) for each in self.plan.require if each.name == "rate")
 
     @property
     def refused(self) -> str:
@@ -297,6 +299,7 @@ def _quote(text: str) -> str:
 def limit_to_json(summary: LimitSummary) -> dict[str, object]:
     """Return what was found as a JSON object."""
     return {
+        "schema": LIMIT_SCHEMA,
         "run_id": summary.run_id,
         "host": summary.plan.host,
         "model": "find-limit",

@@ -1,11 +1,14 @@
-"""What a load test measured: outcomes and times, of every request.
+"""What a load test measured: outcomes and times, of every request that was due.
 
 `latency` is from when a request was due to its answer, what a user would have waited: a server that stands still for a
 while is seen in it, whether or not a request could leave meanwhile (no "coordinated omission"). `service` is from when
 it left to its answer. `lateness` is how late it left because the generator was late, and for no other reason.
+`reading` is how late the generator's event loop was, and so how late it may have read answers.
 """
 
+import math
 from collections import Counter
+from typing import NamedTuple
 
 from bulkstop.model import DONE, Outcome
 from bulkstop.report.load.error_counts import ErrorCounts
@@ -17,6 +20,33 @@ MAX_LATE_SHARE = 0.01
 """The share of requests that may leave later than that; with more, the figures are not the service's."""
 BUSY_SHARE = 0.8
 """At work for so much of the time in which no place was free, it was the generator that could not keep up."""
+READING_SHARE = 0.2
+"""The event loop may usually be late by so much of a usual service time ..."""
+READING_SLACK = 0.1
+"""... or by this part of how late a request may leave, which is a millisecond."""
+FEW_LOOKS = 3
+"""So many looks at the event loop may find it late however few there are."""
+ROOM_SHARE = 0.01
+"""So many requests may wait for a place, whyever."""
+QUICK = 10.0
+"""A percentile that says what answers take when nothing waits: while a queue grows, the first of it are quick."""
+SLOT_S = 0.1
+"""Answers are counted in parts of a second that are so long."""
+ALIKE = 0.02
+"""The times of sending and answering are alike if they differ by no more than that."""
+ANSWERED_SHARE = 0.99
+"""The answers to so many requests say for how long answers came; the last ones may take as long as they like."""
+
+
+HISTOGRAMS = ("latency", "service", "lateness", "failed_latency", "failed_service", "crowded_service", "reading")
+
+
+class Rates(NamedTuple):
+    """Requests a second: how many were due, were answered, and stopped a campaign."""
+
+    offered: float
+    answered: float
+    successful: float
 
 
 class Metrics:
@@ -28,11 +58,17 @@ class Metrics:
         self.reasons = ErrorCounts()
         self.answered = 0
         self.latency, self.service, self.lateness = Histogram(), Histogram(), Histogram()
+        self.failed_latency, self.failed_service, self.crowded_service = Histogram(), Histogram(), Histogram()
+        self.reading = Histogram()
         self.held = self.late = self.late_or_held = 0
         self.longest_held_s = 0.0
         self.most_in_flight = 0
         self.full_s = self.full_busy_s = 0.0
-        self.elapsed_s = 0.0
+        self.elapsed_s = self.sending_s = 0.0
+        self.unsent = self.warmup = 0
+        self.answers: Counter[int] = Counter()
+        """How many answers came in each slot of SLOT_S."""
+        self._marked = 0
 
     def add(
         self,
@@ -49,8 +85,10 @@ class Metrics:
         self.outcomes[outcome] += 1
         if answered:
             self.answered += 1
-        if error is not None and outcome not in DONE:
-            self.reasons.add(outcome, error)
+        if outcome not in DONE:
+            self._add_failed(outcome, latency_s, service_s, error)
+        if held_s > 0 or not answered:
+            self.crowded_service.record(service_s)
         self.lateness.record(late_s)
         if late_s > self.max_late_s:
             self.late += 1
@@ -59,15 +97,31 @@ class Metrics:
         self.latency.record(latency_s)
         self.service.record(service_s)
 
+    def add_unsent(self, waited_s: float) -> None:
+        """Count a request that was due and never left, with the time that it had waited: it would have taken longer."""
+        self.unsent += 1
+        self.latency.record(waited_s)
+        self.failed_latency.record(waited_s)
+
+    def mark(self, at_s: float) -> None:
+        """Have the answers that were not marked before have come by now, in seconds since the beginning."""
+        if self.answered > self._marked:
+            self.answers[int(max(0.0, at_s) / SLOT_S)] += self.answered - self._marked
+            self._marked = self.answered
+
     def merge(self, other: "Metrics") -> None:
         """Add what another has measured at the same time."""
         self.outcomes.update(other.outcomes)
         self.reasons.merge(other.reasons)
-        for name in ("latency", "service", "lateness"):
-            getattr(self, name).add(getattr(other, name))
+        self.answers.update(other.answers)
+        for name in HISTOGRAMS:
+            if len(part := getattr(other, name)):
+                getattr(self, name).add(part)
         for name in ("answered", "held", "late", "late_or_held", "most_in_flight", "full_s", "full_busy_s"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in ("longest_held_s", "elapsed_s"):
+        for name in ("unsent", "warmup", "_marked"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in ("longest_held_s", "elapsed_s", "sending_s"):
             setattr(self, name, max(getattr(self, name), getattr(other, name)))
 
     @property
@@ -76,14 +130,58 @@ class Metrics:
         return self.outcomes.total()
 
     @property
-    def errors(self) -> int:
-        """Requests that did not end with a campaign that is proven not to run."""
-        return self.requests - sum(self.outcomes[outcome] for outcome in DONE)
+    def due(self) -> int:
+        """All that were due: those that were sent, and those that never left."""
+        return self.requests + self.unsent
 
     @property
-    def rate(self) -> float:
-        """Requests a second, over the whole time up to the last answer."""
-        return self.requests / self.elapsed_s if self.elapsed_s > 0 else 0.0
+    def successes(self) -> int:
+        """Requests that ended with a campaign that is proven not to run."""
+        return sum(self.outcomes[outcome] for outcome in DONE)
+
+    @property
+    def errors(self) -> int:
+        """Requests that were sent and did not end so."""
+        return self.requests - self.successes
+
+    @property
+    def failed(self) -> int:
+        """Requests that were due and did not end so."""
+        return self.errors + self.unsent
+
+    @property
+    def failed_share(self) -> float:
+        """Their share of those that were due."""
+        return self.failed / self.due if self.due else 0.0
+
+    @property
+    def cut_off(self) -> int:
+        """Requests that would have taken longer than is known: they never left, or were cut off."""
+        return self.unsent + self.outcomes[Outcome.UNKNOWN]
+
+    @property
+    def success_latency(self) -> Histogram:
+        """The latency of the successes."""
+        return self.latency.without(self.failed_latency)
+
+    @property
+    def success_service(self) -> Histogram:
+        """The service time of the successes."""
+        return self.service.without(self.failed_service)
+
+    @property
+    def rates(self) -> Rates:
+        """Requests a second: offered in the time of sending, the others in that of sending or of answering.
+
+        The longer of the two counts where they differ; the last answers may take long without making a rate less.
+        """
+        sending_s = self.sending_s or self.elapsed_s
+        if not sending_s > 0:
+            return Rates(0.0, 0.0, 0.0)
+        answering_s = self._answering_s
+        if answering_s <= sending_s + max(SLOT_S, ALIKE * sending_s):
+            answering_s = sending_s
+        return Rates(self.due / sending_s, self.answered / answering_s, self.successes / answering_s)
 
     @property
     def was_busy(self) -> bool:
@@ -98,8 +196,66 @@ class Metrics:
 
     @property
     def is_punctual(self) -> bool:
-        """Tell whether the generator kept its schedule, so that the figures are the service's."""
+        """Tell whether requests left when they were due, as far as the generator goes."""
         return self.late_share <= MAX_LATE_SHARE
+
+    @property
+    def reads_in_time(self) -> bool:
+        """Tell whether answers were read soon enough for the times to be the service's.
+
+        The event loop may be late by a fifth of a usual service time, and in one of a hundred looks by as much as a
+        request may leave late.
+        """
+        looks = len(self.reading)
+        seldom = max(FEW_LOOKS, math.floor(MAX_LATE_SHARE * looks))
+        if looks <= seldom:
+            return True
+        usual_s, seldom_s = self.reading.of_ranks(math.ceil(looks / 2), looks - seldom)
+        (service_s,) = self.service.at(50)
+        allowed_s = max(READING_SLACK * self.max_late_s, READING_SHARE * service_s)
+        return seldom_s <= self.max_late_s and usual_s <= allowed_s
+
+    @property
+    def has_room(self) -> bool:
+        """Tell whether there were places enough for what answers take when nothing waits.
+
+        With fewer places than that requests have to wait however good the service is.
+        """
+        return self.held <= ROOM_SHARE * self.due or self.wanted_places <= self.most_in_flight
+
+    @property
+    def wanted_places(self) -> int:
+        """How many requests would be in flight at the rate that was offered if none had to wait.
+
+        What an answer takes by itself is told by the quicker ones of the requests that had a place at once.
+        """
+        (alone_s,) = self.service.without(self.crowded_service).at(QUICK)
+        return math.ceil(self.rates.offered * alone_s)
+
+    @property
+    def kept_schedule(self) -> bool:
+        """Tell whether all that was due left in time, as far as the generator goes."""
+        return self.is_punctual and self.reads_in_time and self.has_room and not self.unsent
+
+    @property
+    def _answering_s(self) -> float:
+        """For how long answers came: from the first to where nearly all were there."""
+        total = self.answers.total()
+        if not total:
+            return 0.0
+        before, wanted = 0, ANSWERED_SHARE * total
+        first = min(self.answers)
+        for slot, count in sorted(self.answers.items()):
+            if before + count >= wanted:
+                return (slot + (wanted - before) / count - first) * SLOT_S
+            before += count
+        return 0.0
+
+    def _add_failed(self, outcome: Outcome, latency_s: float, service_s: float, error: str | None) -> None:
+        self.failed_latency.record(latency_s)
+        self.failed_service.record(service_s)
+        if error is not None:
+            self.reasons.add(outcome, error)
 
     def _add_held(self, late_s: float, held_s: float) -> None:
         self.held += 1

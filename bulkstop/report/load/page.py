@@ -112,7 +112,7 @@ def _foot(plan: LoadPlan) -> str:
 def _verdicts(summary: LoadSummary) -> str:
     rows = [(str(verdict), verdict.held) for verdict in summary.verdicts]
     metrics = summary.metrics
-    if summary.plan.is_open and metrics.requests and not (summary.is_late or summary.unsent):
+    if summary.plan.is_open and metrics.requests and metrics.kept_schedule:
         late = f"{metrics.late_share * 100:.3g}% left more than {metrics.max_late_s * 1e3:g}ms late"
         rows.append((f"schedule: kept ({late}; allowed: {MAX_LATE_SHARE * 100:g}%)", True))
     items = "".join(f'<li class="{"held" if held else "failed"}">{_safe(text)}</li>' for text, held in rows)
@@ -121,11 +121,10 @@ def _verdicts(summary: LoadSummary) -> str:
 
 def _tiles(metrics: Metrics, *, is_open: bool) -> str:
     name, times = ("latency", metrics.latency) if is_open else ("service", metrics.service)
-    share = metrics.errors / metrics.requests if metrics.requests else 0.0
     tiles = [
         ("requests", f"{metrics.requests:,}"),
-        ("rate", f"{metrics.rate:,.1f}/s"),
-        ("errors", f"{metrics.errors:,} ({share * 100:.3g}%)"),
+        ("rate of answers", f"{metrics.rates.answered:,.1f}/s"),
+        ("failed", f"{metrics.failed:,} ({metrics.failed_share * 100:.3g}%)"),
     ]
     values = zip(("p50", "p99", "p99.9", "max"), (*times.at(50, 99, 99.9), times.max_s), strict=True)
     tiles += [(f"{name} {which}", f"{format_ms(value)} ms" if len(times) else "-") for which, value in values]
@@ -189,9 +188,11 @@ def _describe_bands(plan: LoadPlan, metrics: Metrics) -> str:
 def _tables(summary: LoadSummary, points: Sequence[Point]) -> Iterator[str]:
     yield "<section aria-labelledby='figures-title'>\n<h2 id='figures-title'>Figures</h2>\n"
     metrics, is_open = summary.metrics, summary.plan.is_open
-    sets = [("latency", metrics.latency), ("service", metrics.service), ("lateness", metrics.lateness)]
+    sets = [("latency", metrics.latency), ("latency of successes", metrics.success_latency)] if is_open else []
+    sets += [("service", metrics.service), ("service of successes", metrics.success_service)]
+    sets += [("lateness", metrics.lateness)] if is_open else []
     caption = "Milliseconds" + ("; lateness is how late the generator itself was" if is_open else "")
-    rows = [[name, *_figures(times)] for name, times in (sets if is_open else sets[1:2])]
+    rows = [[name, *_figures(times)] for name, times in sets if metrics.failed or "success" not in name]
     yield _table(caption, ["", *NAMES, "max", "mean"], rows)
     share = 100 / (metrics.requests or 1)
     counts = [

@@ -29,7 +29,10 @@ KEYS = (
 def format_request(
     campaign: Campaign, attempt: Attempt, *, intended_s: float, started_s: float, ended_s: float
 ) -> bytes:
-    """Write a request as one JSON object and a newline; the latency of one that was cut off is that up to then."""
+    """Write a request as one JSON object and a newline; the latency of one that was cut off is that up to then.
+
+    The times of one that left to warm the service up are below zero.
+    """
     cells = {
         "campaign_id": campaign.campaign_id,
         "campaign_type": campaign.campaign_type,
@@ -38,8 +41,8 @@ def format_request(
         "outcome": attempt.outcome,
         "http_status": attempt.http_status,
         # int() of something half a step larger: a third of what round() takes, of which there would be four a request.
-        "intended_s": int(intended_s * 1e6 + 0.5) / 1e6,
-        "started_s": int(started_s * 1e6 + 0.5) / 1e6,
+        "intended_s": int(intended_s * 1e6 + 0.5) / 1e6 if intended_s >= 0 else round(intended_s, 6),
+        "started_s": int(started_s * 1e6 + 0.5) / 1e6 if started_s >= 0 else round(started_s, 6),
         "latency_ms": int((ended_s - intended_s) * 1e6 + 0.5) / 1e3,
         "service_ms": int((ended_s - started_s) * 1e6 + 0.5) / 1e3,
         "error": attempt.error,

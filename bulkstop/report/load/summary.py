@@ -1,5 +1,6 @@
 """How a load test went: facts, as text and as JSON."""
 
+import math
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +9,13 @@ from typing import Any
 from bulkstop.errors import BulkstopError
 from bulkstop.model import Outcome, utc_text
 from bulkstop.naming import name_setting
+from bulkstop.report.load.comparison import SCHEMA, Change, changes_to_json, format_changes
 from bulkstop.report.load.figures import (
     explain_unanswered,
     format_metrics,
     metrics_to_json,
+    warn_late_reading,
+    warn_no_room,
     warn_nothing_stopped,
     warn_unpunctual,
 )
@@ -19,8 +23,10 @@ from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.thresholds import Threshold, Verdict
 from bulkstop.report.summary import Summary
 from bulkstop.report.verdict import format_done, format_not_done
-from bulkstop.text import format_count, printable
+from bulkstop.text import format_count, format_duration, printable
 
+ROOM_S = 5.0
+"""Places for answers that take so long are not worth a word."""
 Corner = tuple[float, float]
 """Where a line bends: seconds since the beginning, and a rate."""
 
@@ -43,6 +49,16 @@ class LoadPlan:
     """The rate that they are due at, as a line."""
 
     @property
+    def peak(self) -> float:
+        """The highest rate that they are due at; 0 where none is due at a time."""
+        return max((rate for _, rate in self.intended), default=0.0)
+
+    def room_s(self, places: int) -> float | None:
+        """Return how long answers may take until requests wait for a place; None where that is long enough."""
+        room_s = places / self.peak if self.peak else math.inf
+        return None if room_s >= ROOM_S else room_s
+
+    @property
     def load(self) -> str:
         """When they leave, and how many."""
         return self.shape + ("" if self.planned is None else f": {format_count(self.planned, 'request')}")
@@ -61,6 +77,10 @@ class LoadSummary(Summary):
     """How many requests could be in flight."""
     signum: int | None = None
     fault: BulkstopError | None = None
+    aborted: Verdict | None = None
+    """The condition that ended it, and what was measured then."""
+    changes: tuple[Change, ...] = ()
+    """How it compares with an earlier run."""
 
     @property
     def outcomes(self) -> Mapping[Outcome, int]:
@@ -74,10 +94,8 @@ class LoadSummary(Summary):
 
     @property
     def unsent(self) -> int:
-        """Requests that were due and never left, because those before them had no answer in all the time there was."""
-        if not self.plan.is_open or self.signum is not None or self.fault is not None:
-            return 0
-        return (self.plan.planned or 0) - self.metrics.requests
+        """Requests that were due and never left, because those before them had no answer, or the run was ended."""
+        return self.metrics.unsent
 
     @property
     def has_few_files(self) -> bool:
@@ -95,12 +113,29 @@ class LoadSummary(Summary):
         return self.plan.is_open and not self.metrics.is_punctual
 
     @property
+    def is_starved(self) -> bool:
+        """Tell whether the generator read answers so late that the times are not the service's."""
+        return self.plan.is_open and not self.metrics.reads_in_time
+
+    @property
+    def is_cramped(self) -> bool:
+        """Tell whether there were too few places for what answers take, however good the service is."""
+        return self.plan.is_open and not self.metrics.has_room
+
+    @property
+    def is_by_machine(self) -> bool:
+        """Tell whether the figures are those of the generator or of this machine, and not of the service."""
+        return self.is_late or self.is_starved or self.is_cramped or self.is_short_of_files
+
+    @property
     def reason(self) -> str:
         """What ended it, in words."""
         if self.fault is not None:
             return str(self.fault)
         if self.signum is not None:
             return f"by {signal.Signals(self.signum).name}, before all were sent"
+        if self.aborted is not None:
+            return f"by --abort-on, before all were sent: {describe_abort(self.aborted)}"
         return f"with {format_count(self.unsent, 'request')} not sent" if self.unsent else "all sent"
 
     @property
@@ -110,26 +145,32 @@ class LoadSummary(Summary):
             return 3
         if self.signum is not None:
             return 128 + self.signum
-        if self.is_late or self.is_short_of_files:
+        if self.is_by_machine:
             return 3
-        if not self.metrics.answered or not all(verdict.held for verdict in self.verdicts):
+        if self.aborted is not None or not self.metrics.answered or not all(each.held for each in self.verdicts):
             return 1  # also with requests unsent: they could only have made it worse
+        if any(change.is_regression for change in self.changes):
+            return 1
         return 3 if self.unsent else 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values, every key always there."""
         plan = self.plan
         return {
+            "schema": SCHEMA,
             "run_id": self.run_id,
             "host": plan.host,
             "model": "open" if plan.is_open else "closed",
+            "load": plan.load,
             "began_at": utc_text(self.began) if self.metrics.requests else None,
             "planned": plan.planned,
             "max_in_flight": self.in_flight,
             "processes": plan.processes,
             **metrics_to_json(self.metrics, is_open=plan.is_open),
-            "unsent": self.unsent,
             "required": verdicts_to_json(self.verdicts),
+            "compared": changes_to_json(self.changes),
+            "aborted": None if self.aborted is None else verdicts_to_json([self.aborted])[0],
+            "by_machine": self.is_by_machine,
             "ended": self.reason,
             "exit_code": self.exit_code,
         }
@@ -143,7 +184,7 @@ def format_plan(plan: LoadPlan) -> list[tuple[str, str]]:
     rows = [
         ("host", plan.host),
         ("load", plan.load),
-        ("in flight", f"at most {plan.max_in_flight:,}"),
+        ("in flight", f"at most {plan.max_in_flight:,}{_describe_room(plan, plan.max_in_flight)}"),
         ("campaigns", plan.targets),
     ]
     if plan.processes > 1:
@@ -159,6 +200,7 @@ def format_summary(summary: LoadSummary) -> list[tuple[str, str]]:
     if summary.has_few_files:
         rows.append(("connections", f"{summary.in_flight:,}: the limit on open files has no room for more"))
     rows += [("required", str(verdict)) for verdict in summary.verdicts]
+    rows += [("compared", line) for line in format_changes(summary.changes)]
     return [*rows, ("ended", summary.reason)]
 
 
@@ -184,19 +226,28 @@ def _list_reasons(summary: LoadSummary) -> list[str]:
             many = f"{sent:,} of {format_count(summary.plan.planned, 'request')}"
         return [f"ended by {signal.Signals(summary.signum).name} after {many}"]
     reasons = [] if summary.metrics.answered else [explain_unanswered(summary.metrics)]
+    if summary.aborted is not None:
+        reasons.append(f"aborted after {format_count(sent, 'request')}, as {describe_abort(summary.aborted)}")
     reasons += [str(verdict) for verdict in summary.verdicts if not verdict.held]
+    reasons += [str(change) for change in summary.changes if change.is_regression]
     if summary.is_late:
         reasons.append("the schedule was not kept, so the figures say nothing about the service")
+    if summary.is_starved:
+        reasons.append("answers were read too late, so the figures say nothing about the service")
+    if summary.is_cramped:
+        reasons.append("the generator and not the service was the limit: too few requests could be in flight")
     if summary.is_short_of_files:
         reasons.append("this machine gave way, so the figures are not the service's")
     if summary.unsent:
-        reasons.append(f"{summary.unsent:,} of {format_count(summary.plan.planned or 0, 'request')} never left")
+        reasons.append(f"{summary.unsent:,} of {format_count(summary.metrics.due, 'request')} never left")
     return reasons
 
 
 def list_faults(summary: LoadSummary) -> list[str]:
     """Name all that went wrong, but for what ended the run early."""
-    return [*(str(verdict) for verdict in summary.verdicts if not verdict.held), *list_warnings(summary)]
+    failed = [str(verdict) for verdict in summary.verdicts if not verdict.held]
+    worse = [str(change) for change in summary.changes if change.is_regression]
+    return [*failed, *worse, *list_warnings(summary)]
 
 
 def list_warnings(summary: LoadSummary) -> list[str]:
@@ -204,6 +255,11 @@ def list_warnings(summary: LoadSummary) -> list[str]:
     warnings = []
     if summary.is_late:
         warnings.append(warn_unpunctual(summary.metrics))
+    if summary.is_starved:
+        warnings.append(warn_late_reading(summary.metrics))
+    if summary.is_cramped:
+        room = "the limit on open files (ulimit -n)" if summary.has_few_files else name_setting("max_in_flight")
+        warnings.append(f"{warn_no_room(summary.metrics)}; raise {room}")
     if summary.is_short_of_files:
         warnings.append(
             f"THIS MACHINE GAVE WAY: {explain_few_files(summary.in_flight)}; the figures are not the service's"
@@ -212,12 +268,37 @@ def list_warnings(summary: LoadSummary) -> list[str]:
         room = "the limit on open files (ulimit -n)" if summary.has_few_files else name_setting("max_in_flight")
         warnings.append(
             f"THE SCHEDULE WAS NOT KEPT: {format_count(summary.unsent, 'request was', 'requests were')} "
-            f"due and never left, as {summary.in_flight:,} "
-            f"were in flight all the time; the longest latencies are missing; lower the rate, or raise {room}"
+            f"due and never left, as {_explain_unsent(summary, room)}; they count as failed, and as the slowest"
         )
     if warning := warn_nothing_stopped(summary.metrics):
         warnings.append(warning)
     return warnings
+
+
+def _explain_unsent(summary: LoadSummary, room: str) -> str:
+    """Say what kept requests from leaving."""
+    if summary.fault is None and summary.signum is None and summary.aborted is None:
+        return f"{summary.in_flight:,} were in flight all the time; lower the rate, or raise {room}"
+    return "none before them was answered in time and then the run was ended"
+
+
+def describe_abort(verdict: Verdict) -> str:
+    """Say what was measured when a condition to abort on came true."""
+    return str(verdict).replace(": held (", " (")
+
+
+def warn_few_files(plan: LoadPlan, places: int) -> str:
+    """Warn, before anything is sent, that open files let too few requests be in flight; empty if there are enough."""
+    if places >= plan.max_in_flight or plan.room_s(places) is None:
+        return ""
+    few = f"the limit on open files (ulimit -n) lets {places:,} requests be in flight and not {plan.max_in_flight:,}"
+    return f"warning: {few}{_describe_room(plan, places)}"
+
+
+def _describe_room(plan: LoadPlan, places: int) -> str:
+    """Say how long answers may take until requests wait for a place; empty where that is long enough."""
+    room_s = plan.room_s(places)
+    return "" if room_s is None else f": at {plan.peak:,g}/s enough while answers take up to {format_duration(room_s)}"
 
 
 def explain_few_files(places: int) -> str:

@@ -3,8 +3,8 @@
 import math
 import operator
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from bulkstop.model import Outcome
@@ -14,7 +14,11 @@ from bulkstop.units import PERCENT, in_seconds
 
 PER_S = {unit: 1 / seconds for unit, seconds in in_seconds("s", "m", "min", "h").items()}
 """What one in such a time is in a second."""
-FORMS = "such as p99<250ms, service.p99<200ms, max<2s, errors<1%, throttled<0.5% or rate>480/s"
+FORMS = "such as p99<250ms, service.p99<200ms, all.max<2s, failed<1%, throttled<0.5% or rate>480/s"
+USUAL = "failed<1%"
+"""What is required as well wherever something is."""
+ALL = "all."
+_FAILED = ("failed", "errors")
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -22,8 +26,8 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_PARTS = re.compile(r"([a-z_]+(?:\.[a-z]+)?(?:\d+(?:\.\d+)?)?)\s*([<>]=?)\s*(\d+(?:\.\d+)?)\s*(\S*)", re.ASCII)
-_TIME = re.compile(r"(?:(latency|service)\.)?(?:p(\d{1,3}(?:\.\d{1,6})?)|(max|mean))", re.ASCII)
+_PARTS = re.compile(r"([a-z_]+(?:\.[a-z]+){0,2}(?:\d+(?:\.\d+)?)?)\s*([<>]=?)\s*(\d+(?:\.\d+)?)\s*(\S*)", re.ASCII)
+_TIME = re.compile(r"(all\.)?(?:(latency|service)\.)?(?:p(\d{1,3}(?:\.\d{1,6})?)|(max|mean))", re.ASCII)
 _TIME_UNITS = in_seconds("us", "ms", "s", "m", "min", "h")
 _RATE_UNITS = {f"/{unit}": a_second for unit, a_second in PER_S.items()}
 _SHARE_UNITS = {"%": PERCENT}
@@ -39,7 +43,8 @@ Figure = Callable[[Metrics], tuple[float, float] | None]
 class Verdict(NamedTuple):
     """What became of a threshold: its text, what was measured, None if nothing was, and in which unit.
 
-    `is_least` tells that it may be more: requests that were cut off would have taken longer.
+    `is_least` tells that it may be more: requests that never left or were cut off would have taken longer. `of` says
+    which requests it is about, where that is not plain.
     """
 
     text: str
@@ -47,26 +52,29 @@ class Verdict(NamedTuple):
     value: float | None
     unit: str
     is_least: bool = False
+    of: str = ""
 
     def __str__(self) -> str:
         """Name it, and say what was measured."""
         figure = "nothing was measured" if self.value is None else f"{_number(self.value)}{self.unit}"
-        figure += " or more, as requests were cut off" if self.is_least else ""
+        figure += f" {self.of}" if self.of and self.value is not None else ""
+        figure += " or more, as requests never left or were cut off" if self.is_least else ""
         return f"{self.text}: {'held' if self.held else 'FAILED'} ({figure})"
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A limit on a figure; it must hold even if the requests that were cut off had been the slowest."""
+    """A limit on a figure; it must hold even if the requests that never left or were cut off had been the slowest."""
 
     text: str
     name: str
-    """What it is about: p99, errors, rate ..."""
+    """What it is about: p99, failed, rate ..."""
     figure: Figure
     compare: Callable[[float, float], bool]
     number: float
     unit: str
     scale: float
+    of: str = ""
 
     @property
     def bound(self) -> float:
@@ -78,6 +86,14 @@ class Threshold:
         """Tell whether it is about a time."""
         return self.unit in _TIME_UNITS
 
+    @property
+    def of_all(self) -> "Threshold":
+        """The same limit on what was answered in any way, where this one is about successes."""
+        if self.name == "rate":
+            return replace(self, figure=_FIGURES["answered.rate"])
+        figure = _time(f"{ALL}{self.name}") if self.is_time and not self.name.startswith(ALL) else None
+        return self if figure is None else replace(self, figure=figure, of="")
+
     def judge(self, metrics: Metrics) -> Verdict:
         """Hold it against what was measured; if nothing was, it did not hold."""
         span = self.figure(metrics)
@@ -85,14 +101,16 @@ class Threshold:
             return Verdict(self.text, held=False, value=None, unit=self.unit)
         least, most = (float(f"{value / self.scale:.9g}") for value in span)  # 35 of 100 are 35 %, no less
         held = self.compare(least, self.number) and self.compare(most, self.number)
-        return Verdict(self.text, held, least, self.unit, is_least=most > least)
+        of = self.of if metrics.failed else ""
+        return Verdict(self.text, held, least, self.unit, is_least=most > least, of=of)
 
 
 def parse_threshold(text: str) -> Threshold:
     """Read a threshold; raises ValueError with the forms there are.
 
-    Times are latencies, from when a request was due; `service.` in front makes it those from when it left. `errors` and
-    the names of outcomes are shares of the requests; `rate` is requests a second.
+    Times are latencies of successes, from when a request was due; `service.` in front makes them those from when it
+    left, and `all.` those of all requests. `failed`, or `errors`, and the names of outcomes are shares of the requests
+    that were due; `rate` is successes a second, `answered.rate` answers, `offered.rate` requests that were due.
     """
     match = _PARTS.fullmatch(text.strip().lower())
     name, sign, number, unit = match.groups() if match else ("", "<", "0", "")
@@ -100,23 +118,33 @@ def parse_threshold(text: str) -> Threshold:
     if figure is None or unit not in units:
         why = f"; {name} is given in {', '.join(units)}" if figure is not None else _suggest(name)
         raise ValueError(f"{text!r} is no threshold, {FORMS}{why}")
-    scale = units[unit]
-    return Threshold(text.strip(), name, figure, _COMPARE[sign], float(number), unit, scale)
+    scale, of = units[unit], "of successes" if units is _TIME_UNITS and not name.startswith(ALL) else ""
+    return Threshold(text.strip(), name, figure, _COMPARE[sign], float(number), unit, scale, of)
+
+
+def with_usual(require: Sequence[Threshold]) -> tuple[Threshold, ...]:
+    """Return what is required, and that hardly any request fails where something is and nothing is said about that.
+
+    A service that refuses nearly all it is asked is quick at that.
+    """
+    if not require or any(each.name in _FAILED for each in require):
+        return tuple(require)
+    return (*require, parse_threshold(USUAL))
 
 
 def _suggest(name: str) -> str:
     from bulkstop.text.likeness import suggest_near  # only a mistake needs it
 
-    return suggest_near(name, ("errors", "rate", "max", "mean", "p99", *_OUTCOMES)) if name else ""
+    return suggest_near(name, ("failed", "errors", "rate", "max", "mean", "p99", *_OUTCOMES)) if name else ""
 
 
 def _figure(name: str) -> tuple[Figure | None, dict[str, float]]:
-    if name == "rate":
-        return lambda metrics: (metrics.rate, metrics.rate) if metrics.requests else None, _RATE_UNITS
-    if name == "errors":
-        return lambda metrics: _share(metrics, metrics.errors), _SHARE_UNITS
+    if name in _FIGURES:
+        return _FIGURES[name], _RATE_UNITS
+    if name in _FAILED:
+        return lambda metrics: _share(metrics, metrics.failed), _SHARE_UNITS
     if outcome := _OUTCOMES.get(name):
-        return lambda metrics: _share(metrics, metrics.outcomes[outcome]), _SHARE_UNITS
+        return lambda metrics: _share(metrics, metrics.outcomes[outcome], metrics.unsent), _SHARE_UNITS
     return _time(name), _TIME_UNITS
 
 
@@ -124,33 +152,54 @@ def _number(value: float) -> str:
     return f"{value:.6g}" if value < 1000 else f"{value:,.1f}".removesuffix(".0")
 
 
-def _share(metrics: Metrics, part: int) -> tuple[float, float] | None:
-    return (part / metrics.requests, part / metrics.requests) if metrics.requests else None
+def _rate(which: str) -> Figure:
+    def figure(metrics: Metrics) -> tuple[float, float] | None:
+        value = getattr(metrics.rates, which)
+        return (value, value) if metrics.requests else None
+
+    return figure
+
+
+_FIGURES = {"rate": _rate("successful"), "answered.rate": _rate("answered"), "offered.rate": _rate("offered")}
+
+
+def _share(metrics: Metrics, part: int, unknown: int = 0) -> tuple[float, float] | None:
+    """Return a share of what was due, and what it is if it is that of those that never left as well."""
+    return (part / metrics.due, (part + unknown) / metrics.due) if metrics.due else None
 
 
 def _time(name: str) -> Figure | None:
     match = _TIME.fullmatch(name)
     if match is None:
         return None
-    which, percent, other = match.groups()
+    of_all, which, percent, other = match.groups()
     if percent is not None and not 0 < float(percent) <= 100:
         return None
 
     def figure(metrics: Metrics) -> tuple[float, float] | None:
-        times = metrics.service if which == "service" else metrics.latency
-        if not metrics.requests:
+        times, too_short, missing = _choose_times(metrics, is_service=which == "service", of_all=bool(of_all))
+        if not len(times):
             return None
-        cut_share = metrics.outcomes[Outcome.UNKNOWN] / metrics.requests
         if percent is not None:
-            return _percentile(times, float(percent), cut_share)
+            return _percentile(times, float(percent), too_short, missing)
         value = times.max_s if other == "max" else times.mean_s
-        return value, math.inf if cut_share else value
+        return value, math.inf if too_short or missing else value
 
     return figure
 
 
-def _percentile(times: Histogram, percent: float, cut_share: float) -> tuple[float, float]:
-    """Return a percentile, and what it is at most if the requests that were cut off were the slowest of all."""
-    highest = percent + 100 * cut_share
-    least, most = times.at(percent, min(highest, 100.0))
-    return least, most if highest <= 100 else math.inf
+def _choose_times(metrics: Metrics, *, is_service: bool, of_all: bool) -> tuple[Histogram, int, int]:
+    """Return times, how many of these are shorter than they would have been, and how many are missing."""
+    if not of_all:
+        return (metrics.success_service if is_service else metrics.success_latency), 0, metrics.cut_off
+    if is_service:
+        return metrics.service, metrics.cut_off - metrics.unsent, metrics.unsent
+    return metrics.latency, metrics.cut_off, 0
+
+
+def _percentile(times: Histogram, percent: float, too_short: int, missing: int) -> tuple[float, float]:
+    """Return a percentile, and what it is at most if those that are too short or missing were the slowest of all."""
+    count = len(times)
+    rank = max(1, math.ceil(percent / 100 * (count + missing) - 1e-9))
+    least_s, most_s = times.of_ranks(rank, rank + too_short)
+    return least_s, most_s if rank + too_short <= count else math.inf

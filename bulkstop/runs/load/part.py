@@ -39,22 +39,23 @@ class IntervalReport(NamedTuple):
 class _PartRecorder(Recorder):
     """Measures the requests of one process, and tells the parent of each second when it is over."""
 
-    def __init__(self, link: ParentLink, max_late_s: float, *, has_lines: bool) -> None:
+    def __init__(self, link: ParentLink, load: Load, *, has_lines: bool) -> None:
         self._lines = _LineSender(link) if has_lines else None
-        super().__init__(Metrics(max_late_s=max_late_s), Outputs(results=self._lines))
+        super().__init__(Metrics(max_late_s=load.max_late_s), Outputs(results=self._lines), warmup_s=load.warmup_s)
         self._link = link
         self._start_s = 0.0
 
-    def note(self, sample: Sample) -> None:
-        """Take a request."""
+    def count(self, sample: Sample) -> None:
+        """Take a request that counts."""
         if sample.ended_s >= self._start_s + EVERY_S:
             self.report(sample.ended_s)
-        super().note(sample)
+        super().count(sample)
 
     def report(self, upto_s: float) -> None:
         """Report what was measured up to then, and begin anew."""
         if self._lines is not None:
             self._lines.close()
+        self.metrics.mark(upto_s)
         metrics, self.metrics = self.metrics, Metrics(max_late_s=self.metrics.max_late_s)
         self._link.send(IntervalReport(self._start_s, upto_s, self._link.in_flight, metrics))
         self._start_s = upto_s // EVERY_S * EVERY_S
@@ -93,17 +94,17 @@ async def run_worker(
     has_lines: bool,
 ) -> BulkstopError | None:
     """Do a part of a load test when the parent says so; return what ended it early."""
-    recorder = _PartRecorder(link, load.max_late_s, has_lines=has_lines)
+    recorder = _PartRecorder(link, load, has_lines=has_lines)
     with link.listen():
         async with open_load_parts(settings, load.max_in_flight, connect=connect) as parts:
             await parts.tokens.get()
             link.send(Ready(parts.settings.concurrency))
             begin_at = await link.wait_for_begin()
-            with _each_second(recorder, begin_at):
+            with _each_second(recorder, begin_at + load.warmup_s):
                 fault = await send_load(
                     load, campaigns, make_stop_send(parts), recorder, link.attach, parts.settings, begin_at
                 )
-            recorder.report(time.monotonic() - begin_at)
+            recorder.report(max(0.0, time.monotonic() - begin_at - load.warmup_s))
     return fault
 
 

@@ -10,10 +10,10 @@ from typing import Any, TypedDict
 from bulkstop.errors import SettingsError
 from bulkstop.report.load.metrics import MAX_LATE_S
 from bulkstop.report.load.summary import LoadSummary
-from bulkstop.report.load.thresholds import Threshold, parse_threshold
+from bulkstop.report.load.thresholds import Threshold, parse_threshold, with_usual
 from bulkstop.runs.load.hosts import check_named
 from bulkstop.runs.load.run import Load, choose_max_in_flight, execute
-from bulkstop.runs.load.shapes import Shape, parse_ramp, parse_rate, parse_spike, parse_steps
+from bulkstop.runs.load.shapes import Shape, parse_arrivals, parse_ramp, parse_rate, parse_spike, parse_steps
 from bulkstop.runs.load.targets import PREFIX, check_number, check_targets, choose_targets, describe_targets
 from bulkstop.runs.parts import Hooks, Parts
 from bulkstop.runs.stop.plan import make_plan
@@ -36,7 +36,10 @@ class LoadOptions(TypedDict, total=False):
     count: int | None
     max_in_flight: int | None
     max_late: str | float | None
+    arrivals: str
+    warmup: str | float | None
     require: str | Iterable[str]
+    abort_on: str | Iterable[str]
     id_prefix: str
     allow_host: str | Iterable[str]
     format: str | None
@@ -52,6 +55,8 @@ _PARSERS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "count": ("count", parse_count),
     "max_in_flight": ("max_in_flight", parse_count),
     "max_late": ("max_late_s", parse_seconds),
+    "arrivals": ("arrivals", parse_arrivals),
+    "warmup": ("warmup_s", parse_seconds),
 }
 """How a text is read, and what its value is called."""
 
@@ -65,6 +70,7 @@ def make_load(
     max_in_flight: int | None = None,
     max_late_s: float = MAX_LATE_S,
     require: tuple[Threshold, ...] = (),
+    abort_on: tuple[Threshold, ...] = (),
     processes: int = 1,
 ) -> Load:
     """Put together what is to be done; `label` is what the campaigns are called.
@@ -77,9 +83,13 @@ def make_load(
         schedule=schedule,
         count=shape.count_for(to_send),
         length_s=shape.length_s,
-        max_in_flight=settings.concurrency if schedule is None else max_in_flight or choose_max_in_flight(schedule),
+        max_in_flight=settings.concurrency
+        if schedule is None
+        else max_in_flight or choose_max_in_flight(schedule, settings.timeout_s),
         max_late_s=max_late_s,
-        require=require,
+        require=with_usual(require),
+        abort_on=abort_on,
+        warmup_s=shape.warmup_s,
         processes=processes,
         shape=shape.words(),
     )
@@ -92,7 +102,8 @@ async def load_source(
     """Send a load to the campaigns of a source, or to made-up ones; raises a BulkstopError for one that cannot be."""
     values, prefix = _parse_all(options), options.get("id_prefix", PREFIX)
     shape = Shape(closed=options.get("closed", False), **{name: values.pop(name) for name in _SHAPE & values.keys()})
-    require = tuple(_parse("require", parse_threshold, text) for text in _list(options.get("require", ())))
+    require = _parse_thresholds("require", options.get("require", ()))
+    abort_on = _parse_thresholds("abort_on", options.get("abort_on", ()))
     check_named(settings.host, _list(options.get("allow_host", ())))
     label = prefix if source is None else "the source"
     if isinstance(source, str | PathLike):
@@ -101,7 +112,7 @@ async def load_source(
     with nullcontext() if source is None else await read_plan(source, make) as plan:
         if plan is not None:
             check_targets(plan, settings, label)
-        load = make_load(shape, plan, settings, label, require=require, **values)
+        load = make_load(shape, plan, settings, label, require=require, abort_on=abort_on, **values)
         if plan is None:
             check_number(settings, load.planned)
         campaigns = choose_targets(plan, settings, prefix)(0, 1)
@@ -115,6 +126,10 @@ def _parse_all(options: LoadOptions) -> dict[str, Any]:
     """Return the values of the options that are texts, by what they are called."""
     texts = {name: text for name, text in options.items() if name in _PARSERS and text is not None}
     return {_PARSERS[name][0]: _parse(name, _PARSERS[name][1], text) for name, text in texts.items()}
+
+
+def _parse_thresholds(name: str, texts: str | Iterable[str]) -> tuple[Threshold, ...]:
+    return tuple(_parse(name, parse_threshold, text) for text in _list(texts))
 
 
 def _parse(name: str, parse: Callable[[str], Any], value: object) -> Any:

@@ -10,6 +10,7 @@ import math
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 from bulkstop.engine.shutdown import Shutdown, handle_signals
@@ -18,10 +19,11 @@ from bulkstop.errors import BulkstopError
 from bulkstop.events import LoadBegan
 from bulkstop.report.load.intervals import IntervalMerger
 from bulkstop.report.load.metrics import Metrics
-from bulkstop.report.load.summary import LoadSummary
+from bulkstop.report.load.summary import LoadSummary, warn_few_files
 from bulkstop.report.log import log_event
 from bulkstop.runs import host
 from bulkstop.runs.clients import Connect
+from bulkstop.runs.load.abort import watch_recent
 from bulkstop.runs.load.part import IntervalReport, run_worker
 from bulkstop.runs.load.recorder import Outputs, Recorder, Say, report_progress
 from bulkstop.runs.load.run import LOST, Load, Share, sum_up
@@ -30,8 +32,8 @@ from bulkstop.settings import Settings
 from bulkstop.workers.fork import WorkerProcess, fork_workers
 from bulkstop.workers.link import ABORT, BEGIN, DRAIN, Ended, Lines, ParentLink, Ready
 
-AHEAD_S = 0.1
-"""The beginning is agreed on so long before: to make a thousand workers takes some of it."""
+AHEAD_S = 0.25
+"""The beginning is agreed on so long before: to make some thousand workers takes some of it."""
 REPORTED_AFTER_S = 0.15
 """So long after it ended a second has been reported by all."""
 
@@ -59,15 +61,22 @@ def run(
         return host.run(job)
 
     with fork_workers(work, load.processes) as workers:
-        crew = Crew(workers, Recorder(Metrics(max_late_s=load.max_late_s), outputs), outputs)
+        recent = watch_recent(load.abort_on)
+        recorder = Recorder(Metrics(max_late_s=load.max_late_s), outputs, warmup_s=load.warmup_s, recent=recent)
+        crew = Crew(workers, recorder, outputs, warmup_s=load.warmup_s)
         return host.run(execute(load, crew, settings, signals=signals, say=say, progress=progress))
 
 
 class Crew:
     """All the processes of a run: begins, drains and aborts them as one, and puts together what they tell."""
 
-    def __init__(self, workers: Sequence[WorkerProcess], recorder: Recorder, outputs: Outputs) -> None:
+    def __init__(
+        self, workers: Sequence[WorkerProcess], recorder: Recorder, outputs: Outputs, *, warmup_s: float = 0.0
+    ) -> None:
         self.recorder = recorder
+        self._warmup_s = warmup_s
+        if recorder.recent is not None:
+            recorder.recent.end = self.abort
         self.fault: BulkstopError | None = None
         self._workers = workers
         self._outputs = outputs
@@ -117,7 +126,7 @@ class Crew:
 
     async def work(self, begin_at: float) -> None:
         """Let them begin, and hear them until all have ended."""
-        self._unix_s = time.time() + begin_at - time.monotonic()
+        self._unix_s = time.time() + begin_at + self._warmup_s - time.monotonic()
         for worker in self._workers:
             worker.order(BEGIN, repr(begin_at).encode())
         await self._each(self._read_messages)
@@ -156,6 +165,8 @@ class Crew:
     def _add_report(self, worker: WorkerProcess, report: IntervalReport) -> None:
         worker.in_flight, worker.upto_s = report.in_flight, report.upto_s
         self.recorder.metrics.merge(report.metrics)
+        if self.recorder.recent is not None:
+            self.recorder.recent.add(report.metrics)
         if report.metrics.requests:
             if math.isnan(self.recorder.began):
                 self.recorder.begin(self._unix_s)
@@ -184,10 +195,15 @@ async def execute(
     with handle_signals(shutdown, signals):
         try:
             places = await crew.ready()
+            if warning := warn_few_files(load.plan(settings), places):
+                say(warning)
             log_event(LoadBegan(run_id, settings.host, load.planned, places))
             shutdown.attach(crew)
             begin_at = time.monotonic() + AHEAD_S
-            with report_progress(progress, recorder.metrics, begin_at + REPORTED_AFTER_S):
+            with (
+                report_progress(progress, recorder.metrics, begin_at + load.warmup_s + REPORTED_AFTER_S),
+                nullcontext() if recorder.recent is None else recorder.recent.watch(),
+            ):
                 await crew.work(begin_at)
         finally:
             await crew.disconnect()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from bulkstop.engine.load.generator import Sample
+from bulkstop.engine.load.generator import Generator, Sample
 from bulkstop.errors import BulkstopError
 from bulkstop.files.output import Sink
 from bulkstop.model import Outcome, RetryHint
@@ -19,11 +19,14 @@ from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.requests import format_request
 from bulkstop.report.load.timeline import Timeline
 from bulkstop.runs.host import every
+from bulkstop.runs.load.abort import RecentRequests
 from bulkstop.text import format_count, format_duration
 
 FIRST_PROGRESS_S, PROGRESS_EVERY_S = 1.0, 10.0
 
 Say = Callable[[str], None]
+SLACK_S = 1e-6
+"""What a time may be below another of which it is a sum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,13 @@ NOWHERE = Outputs()
 class Recorder:
     """Measures each request, and writes it down where that is wanted."""
 
-    def __init__(self, metrics: Metrics, outputs: Outputs) -> None:
+    def __init__(
+        self, metrics: Metrics, outputs: Outputs, *, warmup_s: float = 0.0, recent: RecentRequests | None = None
+    ) -> None:
         self.metrics = metrics
         self.began = math.nan
+        self.recent = recent
+        self._warmup_s = warmup_s
         self._results, self._hdr, self._timeline = outputs.results, outputs.hdr, outputs.timeline
         self._outboxes = outputs.outboxes()
         self._intervals = list[Intervals]()
@@ -57,7 +64,16 @@ class Recorder:
             self._intervals.append(Intervals(self._log))
 
     def note(self, sample: Sample) -> None:
-        """Take a request; first of all it counts, then it is written."""
+        """Take a request, with its times since the run began; those of the warm-up are written, and count nowhere."""
+        if self._warmup_s:
+            sample = _shift(sample, self._warmup_s)
+            if sample.intended_s < -SLACK_S:
+                self._note_warmup(sample)
+                return
+        self.count(sample)
+
+    def count(self, sample: Sample) -> None:
+        """Take a request that counts; first of all it does, then it is written."""
         campaign, attempt, intended_s, started_s, ended_s, held_s = sample
         if attempt.again is RetryHint.READ_BACK:
             # A load test measures the service and proves nothing of a campaign: an answer that it does not run is one.
@@ -73,6 +89,8 @@ class Recorder:
             error=attempt.error,
         )
         self.metrics.elapsed_s = ended_s
+        if self.recent is not None:
+            self.recent.count(sample, attempt)
         if self.began != self.began:  # nan: it is the first
             self.begin(time.time() - ended_s)
         if self._results is not None:
@@ -81,6 +99,23 @@ class Recorder:
             )
         for intervals in self._intervals:
             intervals.add(ended_s, attempt.outcome, latency_s, service_s)
+
+    def probe(self, elapsed_s: float, late_s: float) -> None:
+        """Know how late the event loop was, and that all answers up to now have come, so long after the beginning."""
+        if elapsed_s >= self._warmup_s:
+            self.metrics.reading.record(late_s)
+            self.metrics.mark(elapsed_s - self._warmup_s)
+
+    def finish(self, generator: Generator) -> None:
+        """Take what a generator knows that has ended: what was due and never left, and what held it up."""
+        metrics, warmup_s = self.metrics, self._warmup_s
+        for due_s, waited_s in generator.list_unsent():
+            if due_s >= warmup_s - SLACK_S:
+                metrics.add_unsent(waited_s)
+        metrics.mark(generator.elapsed_s - warmup_s)
+        metrics.sending_s = max(0.0, generator.sending_s - warmup_s)
+        metrics.most_in_flight = generator.most_in_flight
+        metrics.full_s, metrics.full_busy_s = generator.full_s, generator.full_busy_s
 
     def make_room(self) -> Awaitable[None] | None:
         """Return what waits until whoever reads what is written keeps up; None when that is so."""
@@ -120,10 +155,25 @@ class Recorder:
         if self._hdr is not None:
             self._log(interval)
 
+    def _note_warmup(self, sample: Sample) -> None:
+        self.metrics.warmup += 1
+        if self._results is not None:
+            campaign, attempt, intended_s, started_s, ended_s, _ = sample
+            self._results.write(
+                format_request(campaign, attempt, intended_s=intended_s, started_s=started_s, ended_s=ended_s)
+            )
+
     def _log(self, interval: Interval) -> None:
         assert self._hdr is not None, "there are no intervals without a log"  # noqa: S101 - a slip
         for histogram, tag in ((interval.latency, ""), (interval.service, "service")):
             self._hdr.write(format_log_line(interval.start_s, interval.length_s, histogram, tag).encode())
+
+
+def _shift(sample: Sample, by_s: float) -> Sample:
+    """Return a request with its times since so many seconds later."""
+    return sample._replace(
+        intended_s=sample.intended_s - by_s, started_s=sample.started_s - by_s, ended_s=sample.ended_s - by_s
+    )
 
 
 def report_progress(progress: Say | None, metrics: Metrics, began: float) -> AbstractContextManager[None]:

@@ -4,27 +4,30 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
+from itertools import chain
 
-from bulkstop.engine.load.arrivals import Arrivals, ClosedModel, OpenModel, Schedule
+from bulkstop.engine.load.arrivals import Arrivals, ClosedModel, OpenModel, Schedule, constant
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError
 from bulkstop.events import LoadBegan
 from bulkstop.model import Campaign, Endable, Send
 from bulkstop.report.load.metrics import MAX_LATE_S, Metrics
-from bulkstop.report.load.summary import LoadPlan, LoadSummary
+from bulkstop.report.load.summary import LoadPlan, LoadSummary, warn_few_files
 from bulkstop.report.load.thresholds import Threshold, Verdict
 from bulkstop.report.log import log_event
 from bulkstop.runs.clients import Connect
+from bulkstop.runs.load.abort import watch_recent
 from bulkstop.runs.load.recorder import NOWHERE, Outputs, Recorder, Say, report_progress
 from bulkstop.runs.load.sending import generate_load
 from bulkstop.runs.parts import Hooks, Parts, make_stop_send, open_load_parts
 from bulkstop.runs.wiring import make_load_transport
 from bulkstop.settings import Settings
 
-LEAST_IN_FLIGHT, MOST_IN_FLIGHT = 32, 1000
-"""Unless it is said, as many requests may be in flight as leave in a second, but no fewer and no more than these."""
+LEAST_IN_FLIGHT, MOST_IN_FLIGHT = 32, 5000
+"""Unless it is said, as many requests may be in flight as leave until a call's deadline, within these bounds."""
 LOST = "what was measured is lost"
 """Said where a load test is ended by force."""
 
@@ -48,6 +51,9 @@ class Load:
     max_in_flight: int = LEAST_IN_FLIGHT
     max_late_s: float = MAX_LATE_S
     require: tuple[Threshold, ...] = ()
+    abort_on: tuple[Threshold, ...] = ()
+    warmup_s: float = 0.0
+    """So long requests leave before those that count, at the rate with which the schedule begins."""
     processes: int = 1
     first: int = 0
     step: int = 1
@@ -62,12 +68,14 @@ class Load:
     def arrivals(self) -> Arrivals:
         """Say when each request is due."""
         if self.schedule is not None:
-            return OpenModel(self.schedule.every(self.first, self.step))
+            return OpenModel(chain(self._warmup_times_s(self.schedule.first_rate), self._times_s(self.schedule)))
         return ClosedModel(math.inf if self.count is None else self.count)
 
     def sending_s(self, grace_s: float) -> float | None:
         """Return for how long requests may leave: on a schedule, what was held up has its time as well."""
-        return self.length_s if self.schedule is None else self.schedule.length_s + grace_s
+        if self.schedule is None:
+            return None if self.length_s is None else self.warmup_s + self.length_s
+        return self.warmup_s + self.schedule.length_s + grace_s
 
     def elapsed_s(self, metrics: Metrics) -> float:
         """Return how long it took when nothing ended it early: until the last answer, or for as long as the schedule.
@@ -76,11 +84,17 @@ class Load:
         """
         return max(metrics.elapsed_s, 0.0 if self.schedule is None else self.schedule.length_s)
 
+    def offering_s(self, metrics: Metrics, *, is_early: bool) -> float:
+        """Return for how long requests were due: for as long as the schedule, unless something ended it early."""
+        if self.schedule is None:
+            return metrics.sending_s
+        return min(metrics.sending_s, self.schedule.length_s) if is_early else self.schedule.length_s
+
     def judge(self, metrics: Metrics) -> tuple[Verdict, ...]:
         """Say what became of all that is required; where nothing was due at a time, latency is service time."""
         if self.schedule is None:
             metrics = copy(metrics)
-            metrics.latency = metrics.service
+            metrics.latency, metrics.failed_latency = metrics.service, metrics.failed_service
         return tuple(threshold.judge(metrics) for threshold in self.require)
 
     def plan(self, settings: Settings) -> LoadPlan:
@@ -107,14 +121,21 @@ class Load:
             step=self.processes,
         )
 
+    def _warmup_times_s(self, rate: float) -> Iterator[float]:
+        return constant(rate, self.warmup_s).every(self.first, self.step) if self.warmup_s else iter(())
+
+    def _times_s(self, schedule: Schedule) -> Iterator[float]:
+        times_s = schedule.every(self.first, self.step)
+        return (self.warmup_s + time_s for time_s in times_s) if self.warmup_s else times_s
+
 
 def _share(whole: int, number: int, of: int) -> int:
     return whole // of + (number < whole % of)
 
 
-def choose_max_in_flight(schedule: Schedule) -> int:
+def choose_max_in_flight(schedule: Schedule, timeout_s: float) -> int:
     """Return how many requests may be in flight unless it is said."""
-    return max(LEAST_IN_FLIGHT, min(MOST_IN_FLIGHT, round(schedule.peak)))
+    return max(LEAST_IN_FLIGHT, min(MOST_IN_FLIGHT, math.ceil(schedule.peak * timeout_s)))
 
 
 async def execute(
@@ -136,14 +157,26 @@ async def execute(
     Raises a BulkstopError for what keeps the run from starting; what ends it later stands in the summary.
     """
     shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST, observe=log_event)
-    recorder, run_id = Recorder(Metrics(max_late_s=load.max_late_s), outputs), str(uuid.uuid4())
+    recent, run_id = watch_recent(load.abort_on), str(uuid.uuid4())
+    recorder = Recorder(Metrics(max_late_s=load.max_late_s), outputs, warmup_s=load.warmup_s, recent=recent)
+
+    def attach(sending: Endable) -> None:
+        if recent is not None:
+            recent.end = sending.abort
+        shutdown.attach(sending)
+
     with handle_signals(shutdown, signals):
         async with open_load_parts(settings, load.max_in_flight, hooks, shared=shared, connect=connect) as parts:
             settings = parts.settings
             await parts.tokens.get()  # before anything is sent: a run without credentials measures nothing
+            if warning := warn_few_files(load.plan(settings), settings.concurrency):
+                say(warning)
             log_event(LoadBegan(run_id, settings.host, load.planned, settings.concurrency))
-            with report_progress(progress, recorder.metrics, time.monotonic()):
-                fault = await send_load(load, campaigns, make_stop_send(parts), recorder, shutdown.attach, settings)
+            with (
+                report_progress(progress, recorder.metrics, time.monotonic() + load.warmup_s),
+                nullcontext() if recent is None else recent.watch(),
+            ):
+                fault = await send_load(load, campaigns, make_stop_send(parts), recorder, attach, settings)
     return sum_up(load, settings, recorder, run_id, shutdown.signum, fault, in_flight=settings.concurrency)
 
 
@@ -160,10 +193,13 @@ def sum_up(
     """Write what is left, whatever ended the run, and put together how it went; what went wrong first is its fault."""
     closing = recorder.close()
     fault, metrics = fault or closing, recorder.metrics
-    if fault is None and signum is None:
+    aborted = None if recorder.recent is None else recorder.recent.verdict
+    is_early = fault is not None or signum is not None or aborted is not None
+    metrics.sending_s = load.offering_s(metrics, is_early=is_early)
+    if not is_early:
         metrics.elapsed_s = load.elapsed_s(metrics)
     plan, verdicts = load.plan(settings), load.judge(metrics)
-    return LoadSummary(plan, metrics, verdicts, run_id, recorder.began, in_flight, signum, fault)
+    return LoadSummary(plan, metrics, verdicts, run_id, recorder.began, in_flight, signum, fault, aborted)
 
 
 async def send_load(

@@ -36,6 +36,8 @@ START, TOP, STEP_S = 10.0, 100_000.0, 10.0
 LEAST_REQUESTS = 10
 """A rate at which fewer leave in a step is not tried: they would say nothing."""
 LEAST_PATIENCE_S = 1.0
+PATIENCE_S = 5.0
+"""There are places for answers that take so long, at every rate that is tried."""
 LONGEST_STEP_S = 600.0
 """No rate is held for longer, unless that is asked for: a service that counts over hours cannot be searched."""
 PROOF_S = 120.0
@@ -59,10 +61,11 @@ OF_ERRORS = frozenset({"server_error", "timeout", "connection_error", "unauthori
 def choose_thresholds(require: Sequence[Threshold]) -> tuple[Threshold, ...]:
     """Return what every short run has to come to: what is required, and the usual where nothing is said about it."""
     named = {each.name for each in require}
-    replaced = named | (OF_ERRORS if "errors" in named else set())
+    replaced = named | (OF_ERRORS if named & {"errors", "failed"} else set())
     if any(each.is_time for each in require):
         replaced |= {"p99"}
-    return (*(each for each in require if each.name != "rate"), *(each for each in USUAL if each.name not in replaced))
+    lines = (*(each for each in require if each.name != "rate"), *(each for each in USUAL if each.name not in replaced))
+    return tuple(each.of_all for each in lines)  # a campaign that is not found says nothing against a rate
 
 
 def count_tolerated_throttles(lines: Sequence[Threshold], planned: int) -> float:
@@ -70,10 +73,19 @@ def count_tolerated_throttles(lines: Sequence[Threshold], planned: int) -> float
     return min((each.bound * planned for each in lines if each.name == "throttled"), default=math.inf)
 
 
-def judge(metrics: Metrics, planned: int, lines: Sequence[Threshold], *, cut_short: bool) -> tuple[TrialResult, str]:
-    """Judge a short run, and say why it did not hold; `cut_short` is one that ended since too many were throttled."""
+def judge(
+    metrics: Metrics, planned: int, lines: Sequence[Threshold], *, cut_short: bool, growth: str = ""
+) -> tuple[TrialResult, str]:
+    """Judge a short run, and say why it did not hold; `cut_short` is one that ended since too many were throttled.
+
+    `growth` says how a queue has grown, if one has.
+    """
     if not metrics.is_punctual:
         return TrialResult.LATE, f"this machine was late with {metrics.late_share * 100:.2g}% of the requests"
+    if not metrics.reads_in_time:
+        return TrialResult.LATE, "this machine was late with reading the answers"
+    if not (cut_short or metrics.has_room):
+        return TrialResult.LATE, f"{metrics.most_in_flight:,} places were too few for what an answer takes"
     unsent = 0 if cut_short else planned - metrics.requests
     if unsent and (metrics.was_busy or not metrics.full_s):
         return TrialResult.LATE, f"this machine was too slow to send {unsent:,} of the requests"
@@ -82,6 +94,8 @@ def judge(metrics: Metrics, planned: int, lines: Sequence[Threshold], *, cut_sho
     failed = [str(verdict) for each in lines if not (verdict := each.judge(metrics)).held]
     if unsent:
         failed.insert(0, f"{format_count(unsent, 'request')} got no place, as all were taken")
+    if growth:
+        failed.append(growth)
     return (TrialResult.GAVE_WAY, "; ".join(failed)) if failed else (TrialResult.HELD, "")
 
 
@@ -120,7 +134,7 @@ class Search:
     @property
     def room(self) -> int:
         """How many requests may be in flight at the highest rate."""
-        return self.max_in_flight or choose_max_in_flight(constant(self.top, self.step_s))
+        return self.max_in_flight or choose_max_in_flight(constant(self.top, self.step_s), PATIENCE_S)
 
     def plan(self, settings: Settings, targets: str = "") -> SearchPlan:
         """Return what there is to be told of it; `targets` says which campaigns the requests are for."""
@@ -283,11 +297,13 @@ class _Prober:
     async def _probe(self, rate: float, length_s: float, purpose: _Purpose = _Purpose.MEASURE) -> TrialResult:
         schedule = constant(rate, length_s)
         self._check_room(schedule)
-        watch = Watch(Metrics(max_late_s=self._search.max_late_s), self._most_throttled(schedule, purpose))
+        metrics = Metrics(max_late_s=self._search.max_late_s)
+        watch = Watch(metrics, self._most_throttled(schedule, purpose), schedule.length_s)
         begin_s = time.monotonic()
         await self._send_load(schedule, watch)
         if not watch.cut_short:
             watch.metrics.elapsed_s = max(watch.metrics.elapsed_s, schedule.length_s)
+            watch.metrics.sending_s = schedule.length_s
         trial, why = self._judge(schedule, watch, purpose)
         if watch.cut_short and (earlier := self._explain_by_earlier(rate, begin_s, watch, purpose)):
             why = f"{why}: {earlier}"
@@ -307,7 +323,8 @@ class _Prober:
         return SETTLING_SHARE * len(schedule) if purpose is _Purpose.SETTLE else 0.0
 
     def _judge(self, schedule: Schedule, watch: Watch, purpose: _Purpose) -> tuple[TrialResult, str]:
-        trial, why = judge(watch.metrics, len(schedule), self._search.lines, cut_short=watch.cut_short)
+        growth = watch.backlog.describe_growth()
+        trial, why = judge(watch.metrics, len(schedule), self._search.lines, cut_short=watch.cut_short, growth=growth)
         places = self._settings.concurrency
         if trial is TrialResult.GAVE_WAY and watch.metrics.held and places < self._wanted_places(schedule):
             return TrialResult.LATE, explain_few_files(places)
@@ -408,7 +425,7 @@ class _Prober:
             self._rates.extend_down(LEAST_REQUESTS / self._step_s)
 
     def _wanted_places(self, schedule: Schedule) -> int:
-        return self._search.max_in_flight or choose_max_in_flight(schedule)
+        return self._search.max_in_flight or choose_max_in_flight(schedule, PATIENCE_S)
 
     def _end(self, dead_end: str) -> NoReturn:
         self._dead_end = dead_end

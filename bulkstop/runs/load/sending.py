@@ -6,10 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bulkstop.engine.load.arrivals import Arrivals
-from bulkstop.engine.load.generator import Busy, Generator
+from bulkstop.engine.load.generator import TICK_S, Busy, Generator
 from bulkstop.errors import BulkstopError
 from bulkstop.model import Campaign, Endable, Send
+from bulkstop.runs.host import every
 from bulkstop.runs.load.recorder import Recorder
+
+PROBE_S = 0.02
+"""How soon to look again how late the event loop is: it costs a ten-thousandth of a core."""
 
 
 async def generate_load(
@@ -39,16 +43,14 @@ async def generate_load(
     )
     attach(_Sending(generator, recorder))
     try:
-        with _until(length_s, generator, begin_at):
+        with _until(length_s, generator, begin_at), _probing(generator, recorder):
             await generator.run(begin_at)
         await recorder.flush()
     except BulkstopError as fault:
         return fault
     finally:
         busy.close()
-        metrics = recorder.metrics
-        metrics.most_in_flight = generator.most_in_flight
-        metrics.full_s, metrics.full_busy_s = generator.full_s, generator.full_busy_s
+        recorder.finish(generator)
     return None
 
 
@@ -72,6 +74,22 @@ class _Sending:
         """Cut off what is in flight, and wait for no reader."""
         self._generator.abort()
         self._recorder.hurry()
+
+
+@contextmanager
+def _probing(generator: Generator, recorder: Recorder) -> Iterator[None]:
+    """Look meanwhile, every PROBE_S, how late the event loop is: as late are answers read that have arrived."""
+    due = time.monotonic() + PROBE_S
+
+    def probe() -> float:
+        nonlocal due
+        now = time.monotonic()
+        recorder.probe(generator.elapsed_s, max(0.0, now - due - TICK_S))
+        due = time.monotonic() + PROBE_S
+        return PROBE_S
+
+    with every(probe, PROBE_S):
+        yield
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from bulkstop.naming import name_setting
 from bulkstop.settings.parse import UNITS_S, parse_seconds
 from bulkstop.text import format_duration
 
+EVEN, POISSON = "even", "poisson"
+"""How requests are spread over the time: evenly by the rate, or each independently of the others."""
 MOST_PER_S = 1e6
 _NUMBER = r"\d{1,9}(?:\.\d{1,6})?"
 _RATE = re.compile(rf"({_NUMBER})\s*(?:/\s*(?=\w)({_NUMBER})?\s*({'|'.join(UNITS_S)}))?", re.ASCII)
@@ -40,6 +42,13 @@ def parse_spike(text: str) -> tuple[float, float | None]:
     """Read a spike: `2000/s`, or `2000/s:5s` with its length; returns the rate, and the seconds if they are given."""
     peak, colon, length = text.partition(":")
     return parse_rate(peak), parse_seconds(length) if colon else None
+
+
+def parse_arrivals(text: str) -> str:
+    """Read how requests are spread over the time."""
+    if text not in (EVEN, POISSON):
+        raise ValueError(f"{text!r} is neither {EVEN} nor {POISSON}")
+    return text
 
 
 def _parse_rates(parts: list[str]) -> list[float]:
@@ -76,6 +85,8 @@ class Shape:
     closed: bool = False
     length_s: float | None = None
     count: int | None = None
+    arrivals: str = EVEN
+    warmup_s: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what does not go together."""
@@ -92,6 +103,11 @@ class Shape:
         if self.spike is not None and (self.rate is None or self.length_s is None):
             both = f"{name_setting('rate')} and {name_setting('duration')}"
             raise SettingsError(f": is a jump in the middle of {both}; give both", setting="spike")
+        if self.closed and self.arrivals != EVEN:
+            raise SettingsError(": a closed model has no times at which requests are due", setting="arrivals")
+        if self.closed and self.warmup_s and (self.length_s is None or self.count is not None):
+            both = f"{name_setting('duration', '30s')}, and without {name_setting('count')}"
+            raise SettingsError(f": goes with a closed model only together with {both}", setting="warmup")
 
     @property
     def has_end(self) -> bool:
@@ -102,7 +118,8 @@ class Shape:
         """Make its schedule, None for a closed model; without an end of its own it ends after the `listed` requests."""
         count = self.count_for(listed)
         try:
-            return None if self.closed else self._maker()(count=count)
+            schedule = None if self.closed else self._maker()(count=count)
+            return schedule if schedule is None or self.arrivals == EVEN else schedule.at_random()
         except ValueError as error:
             names = ", ".join(map(name_setting, ("rate", "ramp", "steps", "spike")))
             raise SettingsError(f"{names}: {error}; nothing was sent") from None
@@ -129,7 +146,10 @@ class Shape:
             )
         if self.spike is not None:
             words += f", in the middle {self.spike[0]:,g}/s"
-        return words if self.length_s is None else f"{words}, for {format_duration(self.length_s)}"
+        if self.arrivals == POISSON:
+            words += " at random times (Poisson)"
+        words = words if self.length_s is None else f"{words}, for {format_duration(self.length_s)}"
+        return f"{words}, after {format_duration(self.warmup_s)} of warm-up" if self.warmup_s else words
 
     def _maker(self) -> Callable[..., Schedule]:
         if self.steps is not None:

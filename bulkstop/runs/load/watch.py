@@ -9,14 +9,16 @@ from contextlib import suppress
 from bulkstop.engine.load.generator import Sample
 from bulkstop.model import Outcome
 from bulkstop.report.load.metrics import Metrics
+from bulkstop.runs.load.backlog import Backlog
 from bulkstop.runs.load.recorder import NOWHERE, Recorder
 
 
 class Watch(Recorder):
     """Measures the requests of a probe, and ends it when too many are throttled."""
 
-    def __init__(self, metrics: Metrics, most_throttled: float) -> None:
+    def __init__(self, metrics: Metrics, most_throttled: float, length_s: float) -> None:
         super().__init__(metrics, NOWHERE)
+        self.backlog = Backlog(length_s)
         self.cut_short = False
         self.wait_until, self.longest_wait_s = -math.inf, 0.0
         self.first_refused_s, self.last_refused_s, self.last_taken_s = math.inf, -math.inf, -math.inf
@@ -37,6 +39,7 @@ class Watch(Recorder):
     def note(self, sample: Sample) -> None:
         """Take a request."""
         super().note(sample)
+        self.backlog.add(sample.intended_s, sample.ended_s - sample.intended_s)
         if sample.attempt.outcome is Outcome.THROTTLED:
             self.first_refused_s = min(self.first_refused_s, sample.started_s)
             self.last_refused_s = max(self.last_refused_s, sample.started_s)

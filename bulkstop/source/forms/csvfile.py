@@ -2,15 +2,16 @@
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from bulkstop.errors import InputError
 from bulkstop.model import Row
-from bulkstop.source.clean import is_likely
 from bulkstop.source.forms.quotes import RowShape
 from bulkstop.source.forms.records import Record, Records, glimpse
 from bulkstop.source.forms.remarks import is_comment, is_rule
 from bulkstop.source.forms.table import LINES_ABOVE, Table, begins_with_id, is_headless, is_title, names_ids
+from bulkstop.source.forms.usual import UsualRows
 from bulkstop.source.line_reader import LineReader, is_blank, read_pieces
 from bulkstop.source.rows import ID_NAMES, Layout, RowParser, field_of
 from bulkstop.source.understood import Finding
@@ -19,15 +20,18 @@ from bulkstop.text.cells import from_cell, unescape_cell
 
 DELIMITERS = ",;\t|\u2502\u2503"
 """What may separate cells; the last two are the bars of drawn tables."""
-_MARK = re.compile(r"['\\]").search
 _SEP = re.compile(r"\ufeff?\"?sep=([^\w\s]|\t)\"?\s*", re.IGNORECASE)
 
 
 def read_csv_rows(reader: LineReader, parser: RowParser) -> Iterator[Row]:
-    """Yield a row for every record that is neither a header nor blank.
+    """Return a row for every record that is neither a header nor blank.
 
     Raises InputError for a header that does not tell where the campaign ids are, and for a quote that is never closed.
     """
+    return chain.from_iterable(_read(reader, parser))
+
+
+def _read(reader: LineReader, parser: RowParser) -> Iterator[Iterable[Row]]:
     first, delimiter = _begin(reader, parser)
     if first is None:
         raise InputError(f"{reader.label}: is empty; its first line must name the columns, at least {ID_NAMES[0]}")
@@ -96,7 +100,9 @@ def _begin(reader: LineReader, parser: RowParser) -> tuple[str | None, str | Non
     return None, None
 
 
-def _rows_below_header(reader: LineReader, first: str, delimiter: str | None, parser: RowParser) -> Iterator[Row]:
+def _rows_below_header(
+    reader: LineReader, first: str, delimiter: str | None, parser: RowParser
+) -> Iterator[Iterable[Row]]:
     table, fault, above = Table(parser), None, 0
     pieces = read_pieces(reader)
     piece: str | None = first
@@ -135,31 +141,29 @@ def _shape(records: Records, layout: Layout) -> RowShape:
     return RowShape(records.delimiter, layout.width, layout.id_at)
 
 
-def _rows(records: Records, table: Table) -> Iterator[Row]:
+def _rows(records: Records, table: Table) -> Iterator[Iterable[Row]]:
+    """Yield the rows, as many at a time as come easily."""
     table.parser.understood.delimiter = records.delimiter
-    usual_row = table.parser.likely_row
     while True:
         layout = table.layout
         records.shape = _shape(records, layout)
-        width, id_at, name_at, values, carried = (
-            *(layout.width, layout.id_at, layout.name_at),
-            *(layout.values, layout.carried),
-        )
-        for record in records:
-            cells = record.cells
-            if record.fault:
-                yield _invalid(record, record.fault, table)
-            # As nearly all are; every call that it spares counts, in a list of a million.
-            elif len(cells) == width and is_likely(cells[id_at]) and (name_at == width or not _MARK(cells[name_at])):
-                yield usual_row(record.line, values(cells), carried(cells))
-            else:
-                _unescape(cells, layout)
-                if (row := table.row(record.line, cells)) is not None:
-                    yield row
-                elif table.layout is not layout:
-                    break
-        else:
-            return
+        usual_rows = UsualRows(records.text, records.delimiter, layout, table.parser)
+        while table.layout is layout:
+            if (taken := records.take()) is None:
+                return
+            for record in taken:
+                if (row := _row(record, table)) is not None:
+                    yield (row,)
+            if table.layout is layout:
+                yield from usual_rows
+
+
+def _row(record: Record, table: Table) -> Row | None:
+    """Return the row of a record; None for a blank one, and for a header once more."""
+    if record.fault:
+        return _invalid(record, record.fault, table)
+    _unescape(record.cells, table.layout)
+    return table.row(record.line, record.cells)
 
 
 def _unescape(cells: list[str], layout: Layout) -> None:

@@ -1,7 +1,7 @@
 """Cuts a CSV text into records, so that no broken one hides another."""
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Self
@@ -43,6 +43,7 @@ class Records:
     """
 
     def __init__(self, reader: LineReader, first: str, delimiter: str, parser: RowParser) -> None:
+        self.text = reader
         self.delimiter = delimiter
         self.shape: RowShape | None = None
         self._understood = parser.understood
@@ -58,21 +59,21 @@ class Records:
         except (csv.Error, _TooLongError) as error:
             return next(_torn(feed, error, self.delimiter, None))
 
-    def __iter__(self) -> Iterator[Record]:
-        """Yield the records that follow; one whose quotes have swallowed lines that look like rows is torn."""
-        feed, reader = self._feed, self._reader
-        while True:
-            try:
-                cells = feed.next_record(reader)
-            except StopIteration:
-                return
-            except (csv.Error, _TooLongError) as error:
-                yield from _torn(feed, error, self.delimiter, self.shape)
-                continue
-            if feed.inner and self.shape is not None and self.shape.swallows(cells):
-                yield from _swallowed(feed, self.delimiter)
-            elif len(cells) > 1 or not is_blank(feed.piece):
-                yield Record(feed.start, cells, feed.fault)
+    def take(self) -> Iterable[Record] | None:
+        """Return the record that comes next, None at the end: none of a blank line, several where they are torn.
+
+        One whose quotes have swallowed lines that look like rows is torn.
+        """
+        feed = self._feed
+        try:
+            cells = feed.next_record(self._reader)
+        except StopIteration:
+            return None
+        except (csv.Error, _TooLongError) as error:
+            return _torn(feed, error, self.delimiter, self.shape)
+        if feed.inner and self.shape is not None and self.shape.swallows(cells):
+            return _swallowed(feed, self.delimiter)
+        return (Record(feed.start, cells, feed.fault),) if len(cells) > 1 or not is_blank(feed.piece) else ()
 
     def _is_remark(self, piece: str) -> bool | None:
         """Tell whether a line is a comment, or drawn around rows; None where it may as well be a row."""

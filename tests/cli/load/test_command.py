@@ -114,7 +114,7 @@ def test_failures_are_told(tmp_path: Path) -> None:
         run = load(
             sim,
             *(*WHERE, "--rate", "100/s", "--count", "20", "--quiet", "--require", "errors<1%"),
-            *("--require", "rate>0/s", "--require", "server_error<=100%"),
+            *("--require", "answered.rate>0/s", "--require", "server_error<=100%"),
             cwd=tmp_path,
         )
         assert len(sim.requests()) == 20
@@ -179,7 +179,7 @@ async def test_signal(tmp_path: Path) -> None:
     assert run.code == 129
     report = json.loads(run.out)
     assert report["requests"] == report["outcomes"]["stopped"] == sent == len(results(tmp_path / "r.jsonl")) >= 10
-    assert (report["ended"], report["unsent"]) == ("by SIGHUP, before all were sent", 0)
+    assert report["ended"] == "by SIGHUP, before all were sent"
     assert "  ended      by SIGHUP, before all were sent\n" in run.err
     assert run.err.endswith(f"\nNOT DONE: ended by SIGHUP after {sent} of 30,000 requests\n")
     assert "\nTag=service," in (tmp_path / "h.hlog").read_text()
@@ -232,6 +232,14 @@ def test_reader_that_goes(sim: Simulated, tmp_path: Path) -> None:
         (("--rate", "5/s", "--count", "3", "--max-campaigns", "2"), "--max-campaigns 2: 3 campaigns would be made up"),
         (("--closed", "--duration", "1s", "--max-campaigns", "2"), "--max-campaigns 2: as many campaigns as there is"),
         (("--find-limit", "--max-campaigns", "2"), "--max-campaigns 2: as many campaigns as there is time for"),
+        (("--closed", "--count", "9", "--warmup", "5s"), "--warmup: goes with a closed model only together with"),
+        (("--closed", "--count", "9", "--arrivals", "poisson"), "--arrivals: a closed model has no times"),
+        ((*SHORT, "--abort-on", "often"), "'often' is no threshold"),
+        ((*SHORT, "--max-regression", "5%"), "--max-regression: goes with --compare OLD.json"),
+        ((*SHORT, "--compare", "there", "--max-regression", "5"), "'5' is no percentage, such as 10%"),
+        ((*SHORT, "--compare", "there"), "--compare there: is no JSON; give what --json has written; nothing was sent"),
+        ((*SHORT, "--compare", "none"), "--compare none: cannot be read (No such file or directory); nothing was sent"),
+        (("--find-limit", "--warmup", "5s"), "--warmup: does not go with --find-limit"),
         ((*SHORT, "--html", "-"), "--html -: a page is a file; give --html FILE; nothing was sent"),
         ((*SHORT, "--html", "there"), "--html there: exists already; give --overwrite, or another file"),
         ((*SHORT, "--html", "r", "--results", "./r"), "--html r: is also what --results or --hdr writes; give another"),

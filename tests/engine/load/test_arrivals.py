@@ -141,3 +141,38 @@ def test_divided(processes: int) -> None:
     parts = [list(schedule.every(first, processes)) for first in range(processes)]
     assert sorted(each for part in parts for each in part) == list(schedule)
     assert {len(part) for part in parts} <= {len(schedule) // processes, len(schedule) // processes + 1}
+
+
+@given(rate=st.floats(1, 500), length_s=st.floats(1, 20), step=st.integers(1, 4))
+def test_at_random(rate: float, length_s: float, step: int) -> None:
+    """At random times as many are due in the same time, in order and the same in each run; processes divide them."""
+    even = constant(rate, length_s)
+    schedule = even.at_random()
+    times_s = list(schedule)
+    assert len(times_s) == len(schedule) == len(even)
+    assert times_s == sorted(times_s) == list(even.at_random())
+    assert 0 <= times_s[0] <= times_s[-1] <= length_s + 1e-6
+    assert sorted(t for first in range(step) for t in schedule.every(first, step)) == times_s
+
+
+def test_random_times_follow_the_rate() -> None:
+    """Gaps vary as much as their mean, as those of callers who know nothing of each other; a ramp stays a ramp."""
+    times_s = list(constant(1000, 20).at_random())
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times_s)]
+    mean = sum(gaps) / len(gaps)
+    assert mean == pytest.approx(0.001, rel=0.01)
+    assert math.sqrt(sum((gap - mean) ** 2 for gap in gaps) / len(gaps)) == pytest.approx(mean, rel=0.05)
+    rising = list(ramp(0, 1000, 20).at_random())
+    assert sum(t < 10 for t in rising) == pytest.approx(len(rising) / 4, rel=0.05)
+
+
+def test_overdue() -> None:
+    """What was due at times of its own and nobody took is told, and is taken by that; a closed model has none."""
+    arrivals = OpenModel(iter([0.0, 1.0, 2.0, 3.0]))
+    arrivals.begin(10.0)
+    arrivals.take(10.0)
+    assert arrivals.overdue(12.0) == [11.0, 12.0]
+    assert arrivals.due_at == 13.0
+    closed = ClosedModel(5)
+    closed.begin(10.0)
+    assert closed.overdue(12.0) == []

@@ -28,21 +28,22 @@ def some(*, held_s: float = 0.0, late_s: float = 0.0) -> Metrics:
             held_s=held_s,
             answered=number >= 10,
         )
-    metrics.elapsed_s, metrics.most_in_flight = 2.0, 7
+    metrics.elapsed_s, metrics.sending_s, metrics.most_in_flight = 2.1, 2.0, 7
     return metrics
 
 
 def test_open_model() -> None:
-    """A person sees outcomes, the rate, and three lines of percentiles that say from when they count."""
+    """A person sees outcomes, rates, and percentiles of successes and of all, which say from when they count."""
     rows = dict(format_metrics(some(), is_open=True))
     assert rows["stopped"] == "90"
-    assert rows["errors"] == "10 of 100 (10%)"
-    assert rows["rate"] == "50.0/s: 100 requests in 2.0 s"
+    assert rows["failed"] == "10 of 100 (10%)"
+    assert rows["rate"] == "offered 50.0/s, answered 45.0/s, successful 45.0/s: 100 requests in 2.1 s"
     assert rows["in flight"] == "at most 7"
     assert rows[""].split() == ["p50", "p90", "p95", "p99", "p99.9", "p99.99", "max", "mean", "ms"]
-    assert rows["latency"].split()[:8] == ["4.049", "4.089", "4.095", "4.099", "4.099", "4.099", "4.099", "4.050"]
-    assert rows["latency"].endswith("  from the intended time")
-    assert rows["service"].endswith("  from the actual send")
+    assert rows["all.latency"].split()[:8] == ["4.049", "4.089", "4.095", "4.099", "4.099", "4.099", "4.099", "4.050"]
+    assert rows["latency"].split()[0] == "4.055"  # the ten that failed were the quickest
+    assert rows["latency"].endswith("  from the intended time, of 90 successes")
+    assert rows["service"].endswith("  from the actual send, of 90 successes")
     assert rows["lateness"].split()[0] == "0.000"
     assert "held up" not in rows
 
@@ -61,7 +62,7 @@ def test_cut_off() -> None:
     measured(1, Outcome.UNKNOWN, latency_s=9.0, answered=False, before=metrics)
     rows = dict(format_metrics(metrics, is_open=True))
     assert rows["cut off"] == "1 of the requests: it counts with the time up to then, so the times are the least"
-    assert rows["latency"].split()[6] == "9,000.0"
+    assert rows["all.latency"].split()[6] == "9,000.0"
     assert "cut off" not in dict(format_metrics(some(), is_open=True))
 
 
@@ -94,7 +95,8 @@ def test_for_machines() -> None:
     """A machine gets the same numbers, in milliseconds."""
     metrics = metrics_to_json(some(late_s=0.02), is_open=True)
     assert metrics["outcomes"] == {"stopped": 90, "timeout": 10}
-    assert (metrics["requests"], metrics["answered"], metrics["errors"], metrics["rate"]) == (100, 90, 10, 50.0)
+    assert (metrics["requests"], metrics["answered"], metrics["errors"], metrics["failed"]) == (100, 90, 10, 10)
+    assert (metrics["rate"], metrics["rates"]) == (45.0, {"offered": 50.0, "answered": 45.0, "successful": 45.0})
     p99s = dict.fromkeys(("p99", "p99.9", "p99.99", "max"), 24.099)
     times = {"p50": 24.063, "p90": 24.095, "p95": 24.095, **p99s, "mean": pytest.approx(24.05, rel=1e-3)}
     assert metrics["latency_ms"] == times

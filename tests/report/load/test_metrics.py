@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bulkstop.model import Outcome
 from bulkstop.report.load.histogram import PERCENTILES
-from bulkstop.report.load.metrics import Metrics
+from bulkstop.report.load.metrics import HISTOGRAMS, Metrics
 
 requests = st.lists(
     st.fixed_dictionaries(
@@ -48,7 +48,7 @@ def request(late_s: float = 0.0, held_s: float = 0.0, outcome: Outcome = Outcome
 def values_of(metrics: Metrics) -> dict[str, Any]:
     """Return all that was measured."""
     values = dict(vars(metrics))
-    for name in ("latency", "service", "lateness"):
+    for name in HISTOGRAMS:
         values[name] = (values[name].encode(), values[name].max_us)
     return values
 
@@ -71,7 +71,7 @@ def test_counts() -> None:
         + [request(outcome=Outcome.UNKNOWN)] * 2
     )
     metrics.elapsed_s = 2.0
-    assert (metrics.requests, metrics.errors, metrics.rate) == (5, 3, 2.5)
+    assert (metrics.requests, metrics.errors, metrics.rates) == (5, 3, (2.5, 2.5, 1.0))
     assert (len(metrics.latency), len(metrics.service), len(metrics.lateness)) == (5, 5, 5)
 
 
@@ -102,7 +102,57 @@ def test_held_up_by_the_generator() -> None:
 def test_nothing() -> None:
     """Without requests there is no rate and nobody is late."""
     metrics = Metrics()
-    assert (metrics.requests, metrics.rate, metrics.late_share, metrics.is_punctual) == (0, 0.0, 0.0, True)
+    assert (metrics.requests, metrics.rates, metrics.late_share) == (0, (0.0, 0.0, 0.0), 0.0)
+    assert metrics.kept_schedule
+
+
+def test_last_answers_make_no_rate_less() -> None:
+    """500/s for a second are 500/s, though the last answers take long; where all take 2 s it is 250/s."""
+    for seconds, rate in ((1, 500), (2, 250)):
+        metrics = Metrics()
+        metrics.sending_s, metrics.elapsed_s = 1.0, 30.0
+        for slot in range(10 * seconds):
+            for _ in range(50 // seconds):
+                metrics.add(**request())
+            metrics.mark(slot / 10 + 5.05)
+        assert metrics.rates.answered == pytest.approx(rate, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("looks_s", "service_s", "in_time"),
+    [
+        ([0.0] * 100, 0.001, True),
+        ([0.003] * 60 + [0.0] * 40, 0.005, False),
+        ([0.003] * 60 + [0.0] * 40, 0.020, True),
+        ([0.011] * 3 + [0.0] * 97, 0.005, True),
+        ([0.011] * 11 + [0.0] * 989, 0.005, False),
+        ([], 0.005, True),
+    ],
+)
+def test_reading(looks_s: list[float], service_s: float, in_time: bool) -> None:
+    """Answers that are usually read late, beside what the service takes, or seldom very late, are not the service's."""
+    metrics = measured([{**request(), "service_s": service_s}])
+    for late_s in looks_s:
+        metrics.reading.record(late_s)
+    assert metrics.reads_in_time is metrics.kept_schedule is in_time
+
+
+@pytest.mark.parametrize(("places", "quick_s", "has_room"), [(50, 2.0, False), (250, 2.0, True), (50, 0.002, True)])
+def test_room(places: int, quick_s: float, has_room: bool) -> None:
+    """Too few places for what an answer takes by itself are the generator's fault; a queue at the service is not."""
+    metrics = measured(
+        [{**request(), "service_s": quick_s}] * places + [{**request(held_s=1.0), "service_s": 2.0}] * 150
+    )
+    metrics.sending_s, metrics.most_in_flight = (places + 150) / 100, places
+    assert metrics.has_room is has_room
+
+
+def test_unsent() -> None:
+    """What never left is due, has failed and was slow; the schedule was not kept."""
+    metrics = measured([request()] * 9)
+    metrics.add_unsent(3.0)
+    assert (metrics.requests, metrics.due, metrics.failed, metrics.errors) == (9, 10, 1, 0)
+    assert (metrics.latency.max_s, len(metrics.success_latency), metrics.kept_schedule) == (3.0, 9, False)
 
 
 @pytest.mark.full

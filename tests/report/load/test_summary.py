@@ -7,6 +7,7 @@ import pytest
 
 from bulkstop.errors import BulkstopError
 from bulkstop.model import Outcome
+from bulkstop.report.load.comparison import Change
 from bulkstop.report.load.summary import (
     LoadPlan,
     LoadSummary,
@@ -14,6 +15,7 @@ from bulkstop.report.load.summary import (
     format_summary,
     format_verdict,
     list_faults,
+    warn_few_files,
 )
 from bulkstop.report.load.thresholds import Verdict, parse_threshold
 from tests.loads import measured
@@ -23,12 +25,13 @@ FAILED = HELD._replace(held=False)
 PLAN = LoadPlan(host="http://h", shape="100/s, for 1.0 s", targets="made up", planned=100, max_in_flight=32)
 
 
+WORSE = Change("p99", "ms", 10.0, 20.0, is_noise=False, is_worse=True, max_regression=0.1)
 LATE = {"late_s": 0.05}
 
 
 def summarized(verdicts: tuple[Verdict, ...] = (), *, plan: LoadPlan = PLAN, **how: Any) -> LoadSummary:
     """Sum up a run that all requests of were sent, unless it is said."""
-    ended = {name: how.pop(name) for name in ("signum", "fault", "in_flight") if name in how}
+    ended = {name: how.pop(name) for name in ("signum", "fault", "in_flight", "aborted", "changes") if name in how}
     return LoadSummary(plan, measured(**{"count": 100, **how}), verdicts, "run-1", 0.0, **{"in_flight": 32, **ended})
 
 
@@ -41,13 +44,17 @@ def summarized(verdicts: tuple[Verdict, ...] = (), *, plan: LoadPlan = PLAN, **h
         ({"answered": False}, (HELD,), 1),
         (LATE, (), 3),
         (LATE, (FAILED,), 3),
-        ({"count": 99}, (HELD,), 3),
-        ({"count": 99}, (FAILED,), 1),
+        ({"count": 99, "unsent": 1}, (HELD,), 3),
+        ({"count": 99, "unsent": 1}, (FAILED,), 1),
         ({"count": 99, "signum": 2}, (FAILED,), 130),
         ({**LATE, "signum": 15}, (FAILED,), 143),
         ({"count": 0, "answered": False, "signum": 2}, (FAILED,), 130),
         ({"fault": BulkstopError("no token")}, (HELD,), 3),
         ({"count": 50, "fault": BulkstopError("no token"), "signum": 2}, (FAILED,), 3),
+        ({"aborted": HELD}, (HELD,), 1),
+        ({"aborted": HELD, **LATE}, (), 3),
+        ({"changes": (WORSE,)}, (HELD,), 1),
+        ({"changes": (WORSE._replace(is_noise=True),)}, (HELD,), 0),
         ({**LATE, "plan": replace(PLAN, is_open=False)}, (), 0),  # where nothing is due nothing is late
     ],
 )
@@ -60,8 +67,8 @@ def test_exit_codes(how: dict[str, Any], verdicts: tuple[Verdict, ...], code: in
     ("how", "reason", "unsent"),
     [
         ({}, "all sent", 0),
-        ({"count": 90}, "with 10 requests not sent", 10),
-        ({"count": 90, "signum": 15}, "by SIGTERM, before all were sent", 0),
+        ({"count": 90, "unsent": 10}, "with 10 requests not sent", 10),
+        ({"count": 90, "unsent": 4, "signum": 15}, "by SIGTERM, before all were sent", 4),
         ({"count": 90, "fault": BulkstopError("no token")}, "no token", 0),
     ],
 )
@@ -91,7 +98,7 @@ def test_reason(how: dict[str, Any], reason: str, unsent: int) -> None:
             "NOT DONE: no request was answered: it is down; the schedule was not kept",
         ),
         (LATE, (), "NOT DONE: the schedule was not kept, so the figures say nothing about the service"),
-        ({"count": 90}, (HELD,), "NOT DONE: 10 of 100 requests never left"),
+        ({"count": 90, "unsent": 10}, (HELD,), "NOT DONE: 10 of 100 requests never left"),
         ({"count": 90, "signum": 2}, (FAILED,), "NOT DONE: ended by SIGINT after 90 of 100 requests"),
         ({"count": 90, "signum": 2, "plan": replace(PLAN, planned=None)}, (), "NOT DONE: ended by SIGINT after 90 r"),
         ({"count": 90, "signum": 2, "fault": BulkstopError("no\ttoken")}, (FAILED,), "NOT DONE: no\ufffdtoken"),
@@ -128,21 +135,21 @@ def test_plan() -> None:
 
 def test_faults() -> None:
     """All that went wrong is named, each once: what did not hold, who was late, what never left."""
-    faults = list_faults(summarized((HELD, FAILED), late_s=0.05, count=90))
+    faults = list_faults(summarized((HELD, FAILED), late_s=0.05, count=90, unsent=10))
     assert [fault.split(" left ")[0].split(", as ")[0] for fault in faults] == [
         "p99<1s: FAILED (1ms)",
         "THE SCHEDULE WAS NOT KEPT: 100% of the requests",
         "THE SCHEDULE WAS NOT KEPT: 10 requests were due and never left",
     ]
-    assert faults[-1].endswith("lower the rate, or raise max_in_flight")
+    assert "lower the rate, or raise max_in_flight; they count as failed, and as the slowest" in faults[-1]
     assert list_faults(summarized((HELD,))) == []
 
 
 def test_few_files() -> None:
     """Where open files are what is short, it is they that are named, and not an option that changes nothing."""
-    summary = summarized(count=90, in_flight=5)
+    summary = summarized(count=90, unsent=10, in_flight=5)
     assert ("connections", "5: the limit on open files has no room for more") in format_summary(summary)
-    assert list_faults(summary)[-1].endswith("raise the limit on open files (ulimit -n)")
+    assert "raise the limit on open files (ulimit -n); they count as failed" in list_faults(summary)[-1]
 
 
 def test_held_up_by_few_files() -> None:
@@ -164,5 +171,31 @@ def test_json() -> None:
         "planned": 100,
         "max_in_flight": 32,
     }
+    assert (told["schema"], told["kept_schedule"], told["by_machine"]) == ("bulkstop-load/1", True, False)
     assert told["required"] == [{"require": "p99<1s", "held": False, "value": 1.0, "unit": "ms"}]
     assert summarized(count=0).as_dict()["began_at"] is None
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"unsent": 2}, "THE SCHEDULE WAS NOT KEPT: 2 requests were due and never left"),
+        ({"late_s": 0.05}, "THE SCHEDULE WAS NOT KEPT: 100% of the requests left more than 10 ms late"),
+    ],
+)
+def test_one_source(how: dict[str, Any], said: str) -> None:
+    """A machine is told that the schedule was not kept whenever a person is."""
+    summary = summarized(**how)
+    assert any(fault.startswith(said) for fault in list_faults(summary))
+    assert summary.as_dict()["kept_schedule"] is False
+    assert summary.exit_code == 3
+
+
+def test_room_is_told_before() -> None:
+    """That slow answers would take all places is said before anything is sent, where there are few."""
+    plan = replace(PLAN, max_in_flight=50, intended=((0.0, 100.0), (1.0, 100.0)))
+    assert ("in flight", "at most 50: at 100/s enough while answers take up to 0.5 s") in format_plan(plan)
+    assert ("in flight", "at most 500") in format_plan(replace(plan, max_in_flight=500))
+    warning = warn_few_files(plan, 20)
+    assert warning.startswith("warning: the limit on open files (ulimit -n) lets 20 requests be in flight and not 50: ")
+    assert warn_few_files(plan, 50) == warn_few_files(replace(plan, max_in_flight=5000), 4000) == ""

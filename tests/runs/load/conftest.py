@@ -14,5 +14,6 @@ from tests.engine.parts import now_s
 def virtual(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a load test count in the time of a virtual loop."""
     monkeypatch.setattr(sending, "Generator", partial(Generator, now=now_s, tick_s=0.0))
+    monkeypatch.setattr(sending, "PROBE_S", 0.1)  # in an hour of virtual time it looks often enough
     for module in (processes, recorder, run, search, watch):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=now_s, time=now_s))

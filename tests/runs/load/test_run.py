@@ -1,6 +1,9 @@
 """The whole load test, in virtual time: every request counted, honestly."""
 
+import asyncio
 import json
+import os
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -101,7 +104,7 @@ class TestEnds:
     def test_rate_is_at_most_what_was_asked_for(self) -> None:
         """Twenty requests at 40/s are 40/s and no more, though the last is answered before its part of the time."""
         summary = loaded(Service(), load(constant(40, count=20), require=(parse_threshold("rate>40/s"),)))
-        assert summary.metrics.rate == pytest.approx(40)
+        assert summary.metrics.rates.successful == pytest.approx(40)
         assert (summary.exit_code, [each.held for each in summary.verdicts]) == (1, [False])
 
     def test_no_credentials(self) -> None:
@@ -119,7 +122,7 @@ class TestEnds:
         summary = loaded(service, load(constant(100, count=400), max_in_flight=1), SETTINGS, outputs)
         assert (summary.exit_code, type(summary.fault), summary.reason) == (3, OutputError, "full")
         assert summary.metrics.requests == len(service.seen) == 1
-        assert summary.unsent == 0
+        assert summary.unsent == 2  # due at 10 and 20 ms
 
     def test_progress(self) -> None:
         """Who watches is told how it goes, after a second and every ten; what came before counts for nothing."""
@@ -145,6 +148,57 @@ class TestEnds:
         assert [line["intended_s"] for line in lines] == pytest.approx([number / 10 for number in range(20)])
         assert counts_of(tmp_path / "h.hlog") == {None: 20, "service": 20}
 
+    def test_warmup(self, tmp_path: Path) -> None:
+        """What leaves to warm the service up is sent and written, with times below zero, and counts nowhere."""
+        outputs = Outputs(Output(str(tmp_path / "r.jsonl"), "--results"))
+        service = Service(lambda number: OK if number >= 10 else Response(503, b"", 1.0))
+        what = load(constant(10, count=20), warmup_s=1.0, require=(parse_threshold("failed<=0%"),))
+        summary = loaded(service, what, SETTINGS, outputs)
+        lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+        assert [line["intended_s"] for line in lines] == pytest.approx([number / 10 - 1 for number in range(30)])
+        assert (summary.metrics.warmup, summary.metrics.requests, summary.exit_code) == (10, 20, 0)
+        assert summary.metrics.elapsed_s == pytest.approx(2.0)
+        assert summary.metrics.rates.successful == pytest.approx(10.0)
+
+    def test_aborted(self) -> None:
+        """A condition to abort on ends the run at once: what is in flight is cut off, and the exit code is 1."""
+        service = Service(lambda number: Response(503, b"", 1.0) if number > 100 else OK)
+        slow = Service(lambda number: Response(503, b"", 1.0), latency_s=1.5)
+        for each, least_s, most_s in ((service, 2.0, 5.0), (slow, 2.0, 3.0)):
+            job = load(constant(50, 60), max_in_flight=500, abort_on=(parse_threshold("failed>20%"),))
+            summary, took_s = run(execute(job, endless(), SETTINGS, connect=each.connect))
+            assert least_s <= took_s <= most_s
+            assert summary.aborted is not None
+            assert (summary.exit_code, summary.aborted.held) == (1, True)
+            assert summary.reason.startswith("by --abort-on, before all were sent: failed>20% (")
+        assert summary.metrics.outcomes[Outcome.UNKNOWN] > 50
+
+    def test_stall_that_is_ended(self) -> None:
+        """What was due while a service stood still counts, also after a signal: with the time it had waited."""
+        service = Service(latency_s=3.0)
+        timer = []
+
+        def attach_end() -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+        async def main() -> LoadSummary:
+            timer.append(asyncio.get_running_loop().call_later(2.5, attach_end))
+            job = execute(
+                load(constant(100, 60), max_in_flight=50), endless(), SETTINGS, connect=service.connect, **how
+            )
+            return await job
+
+        how: dict[str, Any] = {"signals": [signal.SIGINT]}
+        was = signal.getsignal(signal.SIGINT)
+        try:
+            summary, _ = run(main())
+        finally:
+            signal.signal(signal.SIGINT, was)
+        assert (summary.exit_code, summary.metrics.requests) == (130, 50)
+        assert summary.unsent == pytest.approx(201, abs=1)
+        assert summary.metrics.latency.at(50)[0] > 1.8
+        assert summary.as_dict()["kept_schedule"] is False
+
     def test_one_transport(self) -> None:
         """The transport is opened once, with as many connections as may be in flight, and sees every request."""
         service = Service()
@@ -164,7 +218,7 @@ def test_closed_model_is_judged_by_what_it_shows() -> None:
     assert metrics.latency.max_s == 2.0
 
 
-@pytest.mark.parametrize(("rate", "room"), [(1, 32), (500, 500), (50_000, 1000)])
+@pytest.mark.parametrize(("rate", "room"), [(1, 32), (100, 3000), (50_000, 5000)])
 def test_room(rate: float, room: int) -> None:
-    """Unless it is said, as many may be in flight as leave in a second, within bounds."""
-    assert choose_max_in_flight(constant(rate, 10)) == room
+    """Unless it is said, as many may be in flight as leave until the deadline of a call, within bounds."""
+    assert choose_max_in_flight(constant(rate, 10), 30.0) == room

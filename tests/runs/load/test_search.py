@@ -146,8 +146,17 @@ class TestSearch:
         found = service.searched(start=50.0, step_s=0.5, require=(parse_threshold("p99<100ms"),))
         assert found.exit_code == 0
         assert found.rate is not None
-        assert 195 <= found.rate <= 225  # in a second 100 ms of waiting come together only at 10 % above
+        assert 190 <= found.rate <= 201
         assert any("p99<100ms: FAILED" in probe.why for probe in found.probes)
+
+    @pytest.mark.parametrize("step_s", [1.0, 2.0])
+    def test_queue(self, step_s: float) -> None:
+        """A rate at which a queue grows does not hold, however quick the answers still are when a step is over."""
+        service = OneByOne(lambda number: OK)
+        found = service.searched(start=50.0, step_s=step_s)
+        assert found.rate is not None
+        assert 190 <= found.rate <= 202
+        assert any("a queue grew" in probe.why for probe in found.probes)
 
     def test_refused(self) -> None:
         """A limit that most requests reached without a stop is told as what it is."""

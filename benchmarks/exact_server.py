@@ -1,0 +1,245 @@
+"""A server that behaves in one exact way and keeps an exact log: when each request arrived, and when it was answered.
+
+    python benchmarks/exact_server.py constant --port 8080 --log log.jsonl     # SIGTERM ends it and writes the log
+
+The log has an object for each request, in the order of arrival: `id`, `arrived`, `answered` (seconds of the monotonic
+clock, which all processes of a machine share; null without an answer) and `status` (null where it hung up).
+"""
+
+import argparse
+import asyncio
+import gc
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from peers import await_port, free_port
+
+BODY = b'{"status":"Stopped","message":"Campaign Stopped","updatedAt":"2025-12-05T12:01:35.312Z"}'
+REASONS = {200: "OK", 404: "Not Found", 429: "Too Many Requests", 500: "Internal Server Error", 503: "Unavailable"}
+BASE_S = 0.002
+
+
+class Answer(NamedTuple):
+    """When a request is answered, with which status (None hangs up), and whether the connection ends with it."""
+
+    at: float
+    status: int | None = 200
+    closes: bool = False
+
+
+class Log(NamedTuple):
+    """What the server noted of a request."""
+
+    id: str
+    arrived: float
+    answered: float | None
+    status: int | None
+
+
+Shape = Callable[[float, float, int], Answer]
+"""How a request is answered that arrives now, so long after the first of all, as the n-th."""
+
+
+def constant(latency_s: float) -> Shape:
+    """Answer each after the same time."""
+    return lambda now, since_s, number: Answer(now + latency_s)
+
+
+def log_normal(median_s: float = 0.005, sigma: float = 0.6) -> Shape:
+    """Answer after times with a long tail, the same ones in each run."""
+    draw = random.Random(1)
+    return lambda now, since_s, number: Answer(now + median_s * draw.lognormvariate(0, sigma))
+
+
+def stall(every_s: float = 2.0, for_s: float = 0.4) -> Shape:
+    """Answer nothing for a while, again and again; the first time after half of `every_s`."""
+
+    def answer(now: float, since_s: float, number: int) -> Answer:
+        into_s = (since_s + BASE_S + every_s / 2) % every_s
+        return Answer(now + BASE_S + (for_s - into_s if into_s < for_s and since_s > every_s / 4 else 0.0))
+
+    return answer
+
+
+def freeze(from_s: float = 1.0) -> Shape:
+    """Answer nothing any more after a while."""
+    return lambda now, since_s, number: Answer(now + (BASE_S if since_s < from_s else 3600.0))
+
+
+def seldom_slow(share: int = 100, slow_s: float = 1.0) -> Shape:
+    """Answer one in a hundred after a second."""
+    return lambda now, since_s, number: Answer(now + (slow_s if number % share == share - 1 else BASE_S))
+
+
+def one_by_one(rate: float = 500.0) -> Shape:
+    """Take so many a second, one after the other."""
+    free_at = 0.0
+
+    def answer(now: float, since_s: float, number: int) -> Answer:
+        nonlocal free_at
+        free_at = max(free_at, now) + 1 / rate
+        return Answer(free_at)
+
+    return answer
+
+
+def mixed() -> Shape:
+    """Answer one in ten with 500, one with 404, one with 429, and hang up on one."""
+    statuses = {3: 500, 5: 404, 7: 429, 9: None}
+    return lambda now, since_s, number: Answer(now + BASE_S, statuses.get(number % 10, 200))
+
+
+def ending() -> Shape:
+    """End the connection with every fifth answer, as servers do after so many requests."""
+    return lambda now, since_s, number: Answer(now + BASE_S, closes=number % 5 == 4)
+
+
+def limited(rate: int = 100) -> Shape:
+    """Answer 429 to what is over a rate in a second."""
+    taken = dict[int, int]()
+
+    def answer(now: float, since_s: float, number: int) -> Answer:
+        second = int(since_s)
+        taken[second] = taken.get(second, 0) + 1
+        return Answer(now + BASE_S, 200 if taken[second] <= rate else 429)
+
+    return answer
+
+
+def dead() -> Shape:
+    """Hang up on 78 of a hundred."""
+    return lambda now, since_s, number: Answer(now + BASE_S, 200 if number % 100 < 22 else None)
+
+
+def failing(latency_s: float = 1.5) -> Shape:
+    """Answer everything with 503, slowly."""
+    return lambda now, since_s, number: Answer(now + latency_s, 503)
+
+
+def cold(for_s: float = 1.5, slow_s: float = 0.2) -> Shape:
+    """Answer slowly at first."""
+    return lambda now, since_s, number: Answer(now + (slow_s if since_s < for_s else BASE_S))
+
+
+SHAPES: dict[str, Callable[[], Shape]] = {
+    "constant": lambda: constant(0.005),
+    "constant 20 ms": lambda: constant(0.02),
+    "constant 2 s": lambda: constant(2.0),
+    "log-normal": log_normal,
+    "stall": stall,
+    "freeze": freeze,
+    "1 % of 1 s": seldom_slow,
+    "500/s": one_by_one,
+    "mixed errors": mixed,
+    "keep-alive ends": ending,
+    "429 over 100/s": limited,
+    "dead": dead,
+    "failing": failing,
+    "cold": cold,
+}
+
+
+class Connection(asyncio.Protocol):
+    """Answers the requests of a connection, one after the other, as the shape says."""
+
+    def __init__(self, shape: Shape, log: list[Log], began: list[float]) -> None:
+        self._shape, self._log, self._began = shape, log, began
+        self._transport: asyncio.Transport | None = None
+        self._unread = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Take a request when all of it is there."""
+        now = time.monotonic()
+        self._unread += data
+        while (end := self._unread.find(b"\r\n\r\n")) >= 0:
+            head = self._unread[:end].lower()
+            at = head.find(b"content-length:")
+            length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+            if len(self._unread) < end + 4 + length:
+                return
+            path = self._unread.split(b" ", 2)[1].split(b"?", 1)[0]
+            self._unread = self._unread[end + 4 + length :]
+            self._take(path.rsplit(b"/", 1)[1].decode(), now)
+
+    def _take(self, name: str, now: float) -> None:
+        self._began.append(now) if not self._began else None
+        number = len(self._log)
+        answer = self._shape(now, now - self._began[0], number)
+        self._log.append(Log(name, now, None, answer.status))
+        loop = asyncio.get_running_loop()
+        loop.call_at(loop.time() + max(0.0, answer.at - time.monotonic()), self._answer, number, answer)
+
+    def _answer(self, number: int, answer: Answer) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        if answer.status is None:
+            self._transport.abort()
+            return
+        closes = "Connection: close\r\n" if answer.closes else ""
+        head = f"HTTP/1.1 {answer.status} {REASONS[answer.status]}\r\nContent-Type: application/json\r\n{closes}"
+        self._log[number] = self._log[number]._replace(answered=time.monotonic())
+        self._transport.write(f"{head}Content-Length: {len(BODY)}\r\n\r\n".encode() + BODY)
+        if answer.closes:
+            self._transport.close()
+
+
+async def serve(shape: Shape, port: int) -> list[Log]:
+    """Serve until SIGTERM; return the log."""
+    log, began, over = list[Log](), list[float](), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, over.set)
+    server = await loop.create_server(lambda: Connection(shape, log, began), "127.0.0.1", port, backlog=4096)
+    await over.wait()
+    server.close()
+    return log
+
+
+@contextmanager
+def exact_server(shape: str) -> Iterator[tuple[str, Callable[[], list[Log]]]]:
+    """Run a server of a shape in a process of its own; yields its URL, and what ends it and returns its log."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name, "log.jsonl")
+        process = subprocess.Popen([sys.executable, __file__, shape, "--port", str(port), "--log", str(path)])
+
+        def end() -> list[Log]:
+            process.terminate()
+            process.wait(30)
+            return [Log(**json.loads(line)) for line in path.read_text().splitlines()]
+
+        try:
+            await_port(port)
+            yield f"http://127.0.0.1:{port}", end
+        finally:
+            process.kill()
+            process.wait()
+
+
+def main() -> None:
+    """Serve, and write the log at the end."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("shape", choices=SHAPES)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--log", type=Path, required=True)
+    args = parser.parse_args()
+    gc.disable()
+    log = asyncio.run(serve(SHAPES[args.shape](), args.port))
+    args.log.write_text("".join(json.dumps(each._asdict()) + "\n" for each in log))
+
+
+if __name__ == "__main__":
+    main()
