@@ -9,11 +9,12 @@ MADE = .venv/.made-with-$(subst /,-,$(PYTHON))
 # Else each of the hundreds of processes that the tests start compiles the whole package for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo install uninstall check test test-all test-newest test-full test-lowest lint format bench bench-smoke clean
+.PHONY: help demo demo-picture docs install uninstall check test test-all test-newest test-full test-lowest lint format bench bench-smoke licenses release-check clean
 
 help:
 	@echo "make demo         stop the sample campaigns at a simulator on this machine"
 	@echo "make install      put bulkstop on the PATH: by pipx or uv, else with a link in ~/.local/bin; make uninstall"
+	@echo "make docs         write the tables of docs/ anew from the code; make demo-picture: its picture"
 	@echo "make check        lint, types and the tests without sockets and processes: while you write"
 	@echo "make test         lint, types and tests: before you offer a change"
 	@echo "make test-all     also real services, kills, large files, and the newest and lowest versions of what is depended on"
@@ -21,10 +22,18 @@ help:
 	@echo "make format       let ruff put the code in form"
 	@echo "make bench        \`load\` beside other load generators; adds to benchmarks/RESULTS.md"
 	@echo "make bench-smoke  a short run of each benchmark"
+	@echo "make licenses     list the licence of every package that is needed"
+	@echo "make release-check  build the last commit, check it, and install it on the oldest and the newest Python here"
 	@echo "make clean        remove what the others have made"
 
 demo: .venv/.package
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" sh samples/demo.sh
+
+docs: .venv/.package
+	$(RUN) docs.generate
+
+demo-picture: .venv/.tools
+	$(RUN) docs.record_demo
 
 install:
 	@PYTHON="$(PYTHON)" sh samples/install.sh
@@ -60,7 +69,7 @@ lint: .venv/.tools
 	$(RUN) mypy
 
 format: .venv/.tools
-	$(RUN) ruff check --fix .
+	$(RUN) ruff check --fix-only --quiet .
 	$(RUN) ruff format .
 
 bench: .venv/.tools
@@ -71,8 +80,14 @@ bench-smoke: .venv/.tools
 		echo "$$script"; .venv/bin/python "$$script" --smoke || exit 1; \
 	done
 
+licenses: .venv/.tools
+	@$(RUN) release.licenses
+
+release-check: .venv-release/.tools
+	@.venv-release/bin/python -m release.check
+
 clean:
-	rm -rf .venv .venv-lowest build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo.results.jsonl*
+	rm -rf .venv .venv-lowest .venv-release build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo.results.jsonl*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(MADE):
@@ -93,4 +108,9 @@ $(MADE):
 	$(PYTHON) -m venv --clear .venv-lowest
 	$(PYTHON) tests/lowest.py pyproject.toml constraints.txt > .venv-lowest/constraints.txt
 	.venv-lowest/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[test]' --constraint .venv-lowest/constraints.txt
+	@touch $@
+
+.venv-release/.tools: release/requirements.txt
+	$(PYTHON) -m venv --clear .venv-release
+	.venv-release/bin/python -m pip --disable-pip-version-check --quiet install --requirement release/requirements.txt
 	@touch $@

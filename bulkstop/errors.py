@@ -2,16 +2,16 @@
 
     BulkstopError                 one line: what is wrong, where, what to do
     ├── SettingsError             an option, a variable or a profile key is wrong
-    ├── InputError                a list cannot be read to its end
+    ├── InputError                a list cannot be read completely
     ├── CredentialsError          no token can be had
     ├── OutputError               a result line cannot be written
     ├── QuotaError                calls cannot be counted
-    ├── ListError                 a list of the service cannot be read to its end
+    ├── ListError                 a list of the service cannot be read completely
     ├── GuardError                a guard ended the run
     │   └── RefusedError          all calls for an account's stream and type were refused
     └── NotDoneError              a run has ended, and not all of it is done; only `check()` raises it
 
-A campaign that could not be stopped is none of these: it is a Result. What nobody foresaw is told by `unforeseen`.
+A campaign that could not be stopped is not one of these: it is a Result. What nobody foresaw is told by `unforeseen`.
 """
 
 import errno
@@ -40,7 +40,7 @@ class SettingsError(BulkstopError):
 
 
 class InputError(BulkstopError):
-    """A list cannot be read to its end; the message names the file and the line."""
+    """A list cannot be read completely; the message names the file and the line."""
 
 
 class CredentialsError(BulkstopError):
@@ -56,7 +56,7 @@ class QuotaError(BulkstopError):
 
 
 class ListError(BulkstopError):
-    """A list of the service cannot be read to its end; the message says which, and what came instead."""
+    """A list of the service cannot be read completely; the message says which, and what came instead."""
 
 
 class NotDoneError(BulkstopError):

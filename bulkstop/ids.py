@@ -10,7 +10,7 @@ ID_CHARS = 256
 LIKELY = re.compile(r"cd-(?!-)[0-9a-fA-F-]+(?<!-)")
 """How the campaign ids in the vendor's documents look."""
 POSSIBLE = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.~-]{1,256}")
-"""What needs no encoding and is no path step: no gateway can read anything else into it."""
+"""What needs no encoding and is not a path step: no gateway can read anything else into it."""
 
 _CHARS = re.compile(r"[A-Za-z0-9_.~-]")
 _NAMELESS = {

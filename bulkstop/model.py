@@ -65,7 +65,7 @@ class PaceFinding(NamedTuple):
 
 
 class Outcome(StrEnum):
-    """What became of one row; the values are public (see the contract in README.md)."""
+    """What became of one row; the values are public (see docs/results.md)."""
 
     STOPPED = "stopped"
     ALREADY_STOPPED = "already_stopped"
@@ -340,7 +340,7 @@ class Attempt(NamedTuple):
     """What one exchange with the service told: an outcome, and whether to try again.
 
     `latency_ms` is in milliseconds; `retry_after_s` is how many seconds the service asked to be left alone.
-    `is_foreign` marks a 2xx that is no answer of this API: a page to sign in, or nothing at all. `allowance` is None
+    `is_foreign` marks a 2xx that this API did not give: a page to sign in, or nothing at all. `allowance` is None
     where the service does not say how much it still takes. `has_left` is False where nothing was sent, so that no limit
     has counted it.
     """

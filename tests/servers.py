@@ -178,7 +178,7 @@ async def _accepted() -> None:
 
 @contextmanager
 def full_queue() -> Iterator[tuple[str, int]]:
-    """Have an address where a caller waits: nobody is accepted there."""
+    """Have an address where a caller waiting: nobody is accepted there."""
     with socket.socket() as busy, contextlib.ExitStack() as queue:
         busy.bind(("127.0.0.1", 0))
         busy.listen(0)

@@ -59,10 +59,9 @@ def test_foreign(config: Path) -> None:
     os.chown(config, FOREIGN, FOREIGN)
     assert "it belongs to user " in refusal()
     assert refusal().endswith(
-        'not to you or root, so it is not obeyed; give config="bulkstop.toml" if you trust it, '
-        'or config="/dev/null" to go without'
+        'not to you or root; give config="bulkstop.toml" if you trust it, or config="/dev/null" to use none'
     )
-    with pytest.raises(SettingsError, match="it is not obeyed"):
+    with pytest.raises(SettingsError, match="is not used, because"):
         Settings.load(host="api.example")
     assert Settings.load(config="bulkstop.toml", host="api.example").attempts == 3
     assert Settings.load(config="/dev/null", host="api.example").attempts == 5
@@ -79,7 +78,7 @@ def test_foreign_link(config: Path) -> None:
         assert "a link that belongs to " in refusal()
         os.chown(link, 0, 0, follow_symlinks=False)
     os.chown("real.toml", FOREIGN, FOREIGN)
-    assert ", but it belongs to " in refusal()
+    assert ", because it belongs to " in refusal()
 
 
 @as_root
@@ -93,7 +92,7 @@ def test_writable_by_all(config: Path) -> None:
     """A file that everybody can write is not obeyed."""
     config.chmod(0o666)
     why = "everybody on this machine can write it (mode 0666)"
-    assert f"{why}, so it is not obeyed; chmod o-w bulkstop.toml, or give config=" in refusal()
+    assert f"{why}; chmod o-w bulkstop.toml, or give config=" in refusal()
 
 
 @as_root
@@ -138,7 +137,7 @@ def test_own_group(
 
 @as_root
 def test_access_list(config: Path) -> None:
-    """Where a list of names says who may write a file, its mode does not, and it is not obeyed."""
+    """Where a list of names says who may write a file, its mode does not, and is not used, because."""
     config.chmod(0o664)
     # Version 2; the owner, user 65534, the group, the mask, the others: each may read and write but the last.
     entries = [(1, 6, -1), (2, 6, FOREIGN), (4, 6, -1), (16, 6, -1), (32, 4, -1)]
@@ -168,7 +167,7 @@ def test_access_list(config: Path) -> None:
 )
 @pytest.mark.parametrize("is_named", [True, False])
 def test_no_file_of_profiles(make: Callable[[str], object], fault: str, is_named: bool, config: Path) -> None:
-    """What is no text file is refused at once and in words, named or not; nothing waits for a pipe."""
+    """What is not a text file is refused at once and in words, named or not; nothing waits for a pipe."""
     config.unlink()
     make(str(config))
     with pytest.raises(SettingsError, match=r"^config bulkstop\.toml: ") as caught:
@@ -177,6 +176,6 @@ def test_no_file_of_profiles(make: Callable[[str], object], fault: str, is_named
 
 
 def test_mark_before_the_text(config: Path) -> None:
-    """The mark that some editors put before a text is no part of it."""
+    """The mark that some editors put before a text is not a part of it."""
     config.write_bytes(b"\xef\xbb\xbf" + TEXT.encode())
     assert Settings.load(host="api.example").attempts == 3

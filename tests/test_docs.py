@@ -1,226 +1,231 @@
-"""What the documents say is so: the README's blocks are run as they stand, its tables compared with the code.
+"""What the pages say is so: their tables are those of the code, their links lead somewhere, their messages exist.
 
-Every `sh`, `console` and `python` block of the README is run, in order, by one shell in an empty folder with a copy of
-`samples`, as by a reader who types them. Three things differ: http://127.0.0.1:8080 is the address of a simulator on a
-free port, BULKSTOP_HOST is that address too (so that a profile's host is not called), and the secret that a reader
-pastes comes from standard input. In a `console` block lines that begin with `$` are typed and the others must come out;
-`…` stands for anything. Blocks that are not run are in NOT_RUN, with the reason.
+The commands in their blocks are run by tests/test_docs_commands.py, or by the test of a page of its own.
 """
 
+import ast
 import re
-import shutil
-import subprocess
-from dataclasses import dataclass
-from pathlib import Path
+import shlex
+import tomllib
+from itertools import pairwise
 
 import click
 import pytest
 
-from bulkstop.cli.stop.command import command as stop_command
-from bulkstop.model import Outcome
+from bulkstop.model import Outcome, WarningKind
 from bulkstop.report.stop.formats import COLUMNS
-from bulkstop.runs.load.targets import PREFIX
-from bulkstop.settings import OPTION_SPECS, default_of, key_of
-from tests.processes import ROOT, WAIT_S, Simulated, environment, results, simulator, with_command
+from bulkstop.settings import OPTION_SPECS
+from bulkstop.settings.load import variable_of
+from docs.generate import CODES, DOCS, every_command, find_command, render
+from docs.record_demo import draw
+from tests.documents import (
+    OTHERS,
+    PAGES,
+    README,
+    TYPED,
+    anchors_of,
+    blocks_of,
+    links_of,
+    prose_of,
+    read,
+    spans_of,
+    table,
+)
+from tests.processes import ROOT
 
-README = (ROOT / "README.md").read_text()
-ADDRESS = "http://127.0.0.1:8080"
-SECRET = "a-secret-of-32-characters-or-more"
-NOT_RUN = {
-    "make demo": "they set up an environment from a registry, and the tests would run themselves; .ci/run runs both",
-    "make install": "it sets up an environment from a registry; tests/test_install.py has homes of its own for it",
-    "bulkstop simulate --port 8080": "it runs until Ctrl-C, on a port that may be taken; the tests start their own",
+DATA = {"toml", "csv", "json", "yaml", "ini", "text"}
+OTHER_SHELLS = {"bash", "zsh", "fish"}
+LANGUAGES = {"sh", "console", "python", TYPED} | DATA | OTHER_SHELLS
+README_LINES = 200
+FOREIGN = {"--joblog", "--resume-failed", "--parallel", "--jobs", "--phases", "--help", "--strict", "--version"}
+"""Options in the pages that other programs have, or every command."""
+FLAGS = {
+    name: {
+        flag
+        for param in command.params
+        if isinstance(param, click.Option)
+        for flag in (*param.opts, *param.secondary_opts)
+    }
+    for name, command in every_command()
 }
+"""The options of each command."""
+OPTIONS = set[str]().union(*FLAGS.values())
 
 
-@dataclass(frozen=True)
-class Block:
-    """A block of code: its language and its lines, not indented."""
-
-    language: str
-    text: str
-
-    @property
-    def is_run(self) -> bool:
-        """Tell whether it is run at all."""
-        return not self.text.startswith(tuple(NOT_RUN))
-
-    @property
-    def script(self) -> str:
-        """Return what a shell is to do."""
-        if self.language == "python":
-            return f"python - <<'END'\n{self.text}END\n"
-        if self.language == "console":
-            return "".join(f"{line[2:]}\n" for line in self.text.splitlines() if line.startswith("$ "))
-        return f"set -e\n{self.text}set +e\n"
-
-    @property
-    def expected(self) -> list[str]:
-        """Return the lines that must come out."""
-        return [line for line in self.text.splitlines() if not line.startswith("$ ")]
+def test_readme_is_short() -> None:
+    """The README has at most 200 lines, so that somebody reads it to its end."""
+    assert len(read(README).splitlines()) <= README_LINES
 
 
-def blocks() -> list[Block]:
-    """Read the blocks of the README."""
-    found = re.findall(r"^( *)```(\w+)\n(.*?)^ *```$", README, re.MULTILINE | re.DOTALL)
-    return [Block(language, re.sub(f"^{indent}", "", text, flags=re.MULTILINE)) for indent, language, text in found]
+@pytest.mark.parametrize("page", PAGES[1:])
+def test_generated(page: str) -> None:
+    """What pages show of the code is what the code says; `make docs` writes it."""
+    assert render(read(page)) == read(page), "run `make docs`"
 
 
-RUN = [block for block in blocks() if block.is_run]
+@pytest.mark.parametrize("page", [*PAGES, *OTHERS])
+def test_links(page: str) -> None:
+    """Each link to a file of the project, and to a heading in it, leads somewhere."""
+    broken = []
+    for link in links_of(page):
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent.joinpath(path).resolve() if path else ROOT / page
+        name = str(target.relative_to(ROOT))
+        if not target.exists() or (anchor and anchor not in anchors_of(name)):
+            broken.append(link)
+    assert broken == []
 
 
-def name_of(block: Block) -> str:
-    """Name a test after the first line of its block."""
-    return block.text.splitlines()[0].removeprefix("$ ")
+def test_every_page_is_linked() -> None:
+    """Whoever reads the README is led to every page."""
+    assert {f"docs/{path.name}" for path in DOCS.glob("*.md")} - set(links_of(README)) == set()
 
 
-@dataclass(frozen=True)
-class Session:
-    """What came of typing all the blocks."""
-
-    sim: Simulated
-    folder: Path
-    said: list[list[str]]
-
-
-@pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
-    """Type every block into one shell; return the lines that each of them brought."""
-    folder = tmp_path_factory.mktemp("reader")
-    here = folder / "checkout"
-    shutil.copytree(ROOT / "samples", here / "samples")
-    script = "".join(f"echo @@@\n{block.script}" for block in RUN) + "echo @@@ end\n"
-    with simulator(folder) as sim:
-        done = subprocess.run(
-            ["sh", "-c", script.replace(ADDRESS, sim.url)],
-            cwd=here,
-            env=environment(
-                PATH=with_command(folder / "bin"), BULKSTOP_HOST=sim.url, BULKSTOP_TOKEN=None, LC_ALL="C.UTF-8"
-            ),
-            input=SECRET,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=WAIT_S,
-        )
-        said = done.stdout.replace(sim.url, ADDRESS)
-        return Session(sim, here, [part.splitlines()[1:] for part in said.split("@@@")[1:]])
+@pytest.mark.parametrize("page", PAGES)
+def test_languages(page: str) -> None:
+    """Each block says what it is; what is typed on a terminal is what the test of docs/incident.md types there."""
+    assert {block.language for block in blocks_of(page)} <= LANGUAGES
+    typed = {line.removeprefix("$ ") for block in blocks_of("docs/incident.md") for line in block.text.splitlines()}
+    assert {line for block in blocks_of(page) if block.language == TYPED for line in block.text.splitlines()} <= typed
 
 
-@pytest.mark.real
-@pytest.mark.parametrize("number", range(len(RUN)), ids=[name_of(block) for block in RUN])
-def test_block(number: int, session: Session) -> None:
-    """The block works as it stands, and brings what is printed below it."""
-    # A block that fails ends the shell, so the next mark is missing.
-    assert len(session.said) > number + 1, session.said[-1]
-    block, said = RUN[number], session.said[number]
-    assert "Traceback" not in "\n".join(said)
-    if block.language == "console":
-        patterns = [".*".join(re.escape(part) for part in line.split("…")) for line in block.expected]
-        assert len(said) == len(patterns), said
-        for line, pattern in zip(said, patterns, strict=True):
-            assert re.fullmatch(pattern, line)
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_in_the_text(page: str) -> None:
+    """A command in the text of a page exists, and has the options that stand there."""
+    wrong = []
+    for span in spans_of(page):
+        words = span.split()
+        if words[0] != "bulkstop" or words[1:2] in ([], ["COMMAND"]) or words[1].startswith(("-", "{", "[")):
+            continue
+        name = " ".join(words[1:3]) if " ".join(words[1:3]) in FLAGS else words[1]
+        flags = FLAGS.get(name, set()) | {"--help"}
+        if name not in FLAGS or any(word[0] == "-" and word != "-" and word not in flags for word in words[2:]):
+            wrong.append(span)
+    assert wrong == []
 
 
-@pytest.mark.real
-def test_what_the_blocks_did(session: Session) -> None:
-    """The campaigns of both samples have arrived at the service, and every row has its line."""
-    assert len(results(session.folder / "campaigns.csv.results.jsonl")) == 24
-    assert len(results(session.folder / "one.csv.results.jsonl")) == 1
-    assert len(results(session.folder / "python.results.jsonl")) == 24
-    ids = set(session.sim.ids())
-    assert sum(not each.startswith(PREFIX) for each in ids) == 6 + 24
-    assert sum(each.startswith(PREFIX) for each in ids) == 600 + 64
-    assert session.said[-2] == ["already_stopped: 24"]
+@pytest.mark.parametrize("page", PAGES)
+def test_options_in_the_text(page: str) -> None:
+    """An option in the text of a page is one of a command."""
+    words = {word for span in spans_of(page) for word in re.findall(r"(?:^| |\[)(--[a-z][a-z-]*)", span)}
+    assert words - OPTIONS - FOREIGN == set()
 
 
-@pytest.mark.real
-def test_secret_is_private(session: Session) -> None:
-    """The file that the reader pastes the secret into can be read by nobody else."""
-    assert (session.folder / "client-secret").stat().st_mode & 0o077 == 0
-
-
-@pytest.mark.parametrize("block", [block for block in RUN if "bulkstop load" in block.script], ids=["load", "limit"])
-def test_load_test_by_itself(block: Block) -> None:
-    """A reader who has come no further than to the simulator can do a load test: it takes no profile and no file."""
-    assert ADDRESS in block.script
-    assert not re.search(r"--profile|--config|_file|-file", block.script)
-    (set_, unset) = (re.search(rf"^{word} (.*)$", block.script, re.MULTILINE) for word in ("export", "unset"))
-    assert set_ is not None
-    assert unset is not None
-    assert re.findall(r"(BULKSTOP_\w+)=", set_[1]) == unset[1].split()
-
-
-def test_not_run_is_there() -> None:
-    """A block that is not run is in the README."""
-    skipped = [block for block in blocks() if not block.is_run]
-    assert len(skipped) == len(NOT_RUN)
-    assert {block.language for block in blocks()} == {"sh", "console", "python"}
-
-
-def table(first: str) -> list[list[str]]:
-    """Return the cells of the table whose header begins with this."""
-    lines = README[README.index(f"| {first}") :].split("\n\n")[0].splitlines()[2:]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-
-
-def shown(default: object) -> str:
-    """Write a default as the table does."""
-    if default in (None, "", ()):
-        return ""
-    if isinstance(default, bool):
-        return "yes" if default else "no"
-    if isinstance(default, tuple):
-        return f"`{' '.join(map(str, default))}`"
-    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
-
-
-def test_settings_table() -> None:
-    """The table of settings is what the code has: the words, the names and the defaults."""
-    wanted = []
-    for name, knob in OPTION_SPECS.items():
-        key = key_of(name)
-        option, in_profile = ("", "") if knob.secret else (f"`{knob.option(name)}`", f"`{key}`")
-        wanted.append([knob.help, option, f"`BULKSTOP_{key.upper()}`", in_profile, shown(default_of(name))])
-    assert table("what it is") == wanted
-
-
-def test_every_option_is_named() -> None:
-    """Every option of `stop` is in the README."""
-    options = {flag for param in stop_command.params if isinstance(param, click.Option) for flag in param.opts}
-    assert {flag for flag in options if f"`{flag}`" not in README} == set()
+def test_every_option_is_documented() -> None:
+    """Each option of each command, each variable and each key of a profile stands in a page."""
+    spans = {word for page in PAGES for span in spans_of(page) for word in span.split()}
+    assert {flag for flag in OPTIONS if flag not in spans} == set()
+    settings = read("docs/settings.md")
+    assert [name for name in OPTION_SPECS if f"`{variable_of(name)}`" not in settings] == []
 
 
 def test_outcomes() -> None:
-    """The table of outcomes has each of them, in the order of the code."""
-    assert [row[0] for row in table("outcome")] == [f"`{outcome}`" for outcome in Outcome]
+    """Each outcome is explained, in the order of the code, and says what to do about it."""
+    rows = table("docs/results.md", "outcome")
+    assert [row[0] for row in rows] == [f"`{outcome}`" for outcome in Outcome]
+    assert all(row[-1] for row in rows)
 
 
-def test_columns() -> None:
-    """The keys of a result line are listed in their order."""
-    assert f"`{', '.join(COLUMNS)}`" in README
+def test_keys() -> None:
+    """Each key of a result line is explained, in the order of the line."""
+    assert [row[0] for row in table("docs/results.md", "key")] == [f"`{name}`" for name in COLUMNS]
+
+
+def test_warnings() -> None:
+    """Each warning is explained by the name with which it can be expected, in the order of the code."""
+    assert [row[0] for row in table("docs/guards.md", "name")] == [f"`{kind}`" for kind in WarningKind]
 
 
 def test_exit_codes() -> None:
-    """The exit codes are those of the command's own help."""
-    told = {code for row in table("exit code") for code in row[0].split(", ")}
-    assert told == set(re.findall(r"\b(?:\d|1\d\d)\b(?=  | by)", stop_command.epilog or ""))
+    """The exit codes of `stop` are those of its own help."""
+    told = {code for row in table("docs/exit-codes.md", "exit code") for code in row[0].split(", ")}
+    own = (find_command("stop").epilog or "").partition(CODES)[2]
+    assert told == set(re.findall(r"\b(?:\d|1\d\d)\b(?=  | by)", own))
 
 
-@pytest.mark.parametrize(
-    "document",
-    [
-        *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"),
-        *("docs/incident.md", "docs/input.md", "docs/load-testing.md", "docs/python.md"),
-    ],
-)
-def test_links(document: str) -> None:
-    """A link to a file of the project leads somewhere."""
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / document).read_text())
-    assert [link for link in links if not (ROOT / document).parent.joinpath(link).exists()] == []
+@pytest.mark.parametrize(("name", "command"), [each for each in every_command() if each[0] != "stop"])
+def test_exit_codes_of_others(name: str, command: click.Command) -> None:
+    """Each other command has its exit codes on the page as well."""
+    section = read("docs/exit-codes.md").partition(f"### bulkstop {name}\n")[2].partition("###")[0]
+    own = (command.epilog or "").partition(CODES)[2]
+    assert re.findall(r"^\| (\d+) \|", section, re.MULTILINE) == re.findall(r"^  (\d+) ", own, re.MULTILINE)
 
 
-def test_python_is_linked() -> None:
-    """Whoever reads of Python in the README is led to the examples."""
-    assert "](docs/python.md)" in README.partition("\n## From Python\n")[2]
+@pytest.mark.parametrize("message", re.findall(r"^\| `([^`]+)` \|", read("docs/troubleshooting.md"), re.MULTILINE))
+def test_messages(message: str) -> None:
+    """A message that a page explains is one that the code can say."""
+    pattern = ".*?".join(re.escape(part.strip(" ")) for part in message.split("…"))
+    assert any(re.search(pattern, each, re.DOTALL) for each in texts())
+
+
+def texts() -> list[str]:
+    """Return every text in the package; `…` stands where something is filled in."""
+    if not _TEXTS:
+        for path in sorted((ROOT / "bulkstop").rglob("*.py")):
+            tree = ast.parse(path.read_text())
+            _TEXTS.extend(filter(None, map(_text_of, ast.walk(tree))))
+    return _TEXTS
+
+
+_TEXTS: list[str] = []
+
+
+def _text_of(node: ast.AST) -> str | None:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(each.value) if isinstance(each, ast.Constant) else "…" for each in node.values)
+    return None
+
+
+def test_promises() -> None:
+    """What the README names as the proof of a promise is there."""
+    rows = table(README, "promise")
+    names = [name for row in rows for name in re.findall(r"`([^`]+)`", row[1])]
+    assert len(names) >= len(rows)
+    assert [name for name in names if not (ROOT / name).exists()] == []
+
+
+def test_the_picture() -> None:
+    """The picture shows a demo that went well, and loads nothing from the network."""
+    picture = read("docs/demo.svg").replace("&#160;", " ")
+    assert "DONE: all 24 stopped" in picture
+    assert "url(http" not in picture
+    assert "(docs/demo.svg)" in read(README)
+
+
+def test_a_picture_is_what_the_screen_shows() -> None:
+    """A picture has what is left on the screen, in its colours, and ends before what a reader may try next."""
+    picture = draw("24/24 done\r\x1b[2K\x1b[31mDONE\x1b[0m\r\n\r\nWhat to try next:\r\n").replace("&#160;", " ")
+    assert "DONE" in picture
+    assert "24/24" not in picture
+    assert "What to try" not in picture
+    assert "fill: #cc" in picture
+
+
+def test_incident_is_found_first() -> None:
+    """The README leads to the incident page, and its command there is the one of the README."""
+    (typed,) = [block.text for block in blocks_of(README) if block.language == TYPED]
+    assert f"$ {typed}" in read("docs/incident.md")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_headings(page: str) -> None:
+    """No two headings of a page have one anchor, and no level is left out."""
+    titles = re.findall(r"^(#+) (.*)$", prose_of(page), re.MULTILINE)
+    assert len({title for _, title in titles}) == len(titles)
+    assert all(len(after) <= len(before) + 1 for (before, _), (after, _) in pairwise(titles))
+
+
+def test_shell_blocks_are_whole() -> None:
+    """Each line of a block for a shell can be read by one."""
+    for page in PAGES:
+        for block in blocks_of(page):
+            if block.language in {"sh", "console"}:
+                assert shlex.split(block.script, comments=True)
+
+
+def test_profiles_can_be_read() -> None:
+    """What a page shows of a file of profiles is TOML."""
+    shown = [block.text for page in PAGES for block in blocks_of(page) if block.language == "toml"]
+    assert all(tomllib.loads(text)["profile"] for text in shown)

@@ -37,7 +37,7 @@ SCRIPTS = {
     "bulkstop from Python": (r"Counter\({<Outcome.STOPPED: 'stopped'>: 2}\)", 2),
     "Watch and steer a run": (r"50\nCounter\({<Outcome.STOPPED: 'stopped'>: 50}\)", 50),
     "A plan first": (r"3 rows, 2 to send, at the earliest done at 20.*", 2),
-    "From a database, to be gone on with": (r"Counter\({<Outcome.STOPPED: 'stopped'>: 3}\)", 3),
+    "From a database, in several runs": (r"Counter\({<Outcome.STOPPED: 'stopped'>: 3}\)", 3),
     "Results into a database": ("True", 2),
     "Approval before each send": ("cd-2-vip rejected\ncd-1 stopped|cd-1 stopped\ncd-2-vip rejected", 1),
     "Approval before each send 2": (r"Counter\({<Outcome.STOPPED: 'stopped'>: 1}\)", 1),

@@ -69,5 +69,5 @@ def test_secret_in_a_file(name: str, mode: int, what: str, tmp_path: Path) -> No
 
 
 def test_file_that_is_not_there() -> None:
-    """What is no file is for whoever reads it to refuse."""
+    """What is not a file is for whoever reads it to refuse."""
     assert exposures(token_file="gone") == exposures(token_file="/dev/null") == []

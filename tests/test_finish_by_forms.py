@@ -66,28 +66,28 @@ def test_nights_with_another_hour(now: str, moment: str) -> None:
         ("25:00", "a time of the day is 00:00 to 23:59:59"),
         ("18:60", "a time of the day is 00:00 to 23:59:59"),
         ("2027-02-29T18:00", "the calendar has no 2027-02-29"),
-        ("9999-12-31T23:59", "the year 9999 is no year to finish in"),
-        ("0001-01-01T00:00", "the year 1 is no year to finish in"),
-        ("+0s", "'0s' is no time above zero"),
-        ("+-2h", "'-2h' is no time above zero"),
-        ("+", "'' is no time above zero"),
-        ("+2d", "'2d': a time is given in"),
+        ("9999-12-31T23:59", "the year 9999 is not a year to finish in"),
+        ("0001-01-01T00:00", "the year 1 is not a year to finish in"),
+        ("+0s", "'0s' is not a time above zero"),
+        ("+-2h", "'-2h' is not a time above zero"),
+        ("+", "'' is not a time above zero"),
+        ("+2d", "'2d': write a time in"),
         ("+9000h", "is more than a year; give a shorter time"),
-        ("18:00 CET", "name a zone by tz, or give an offset"),
-        ("18:00 Europe/Berlin", "name a zone by tz, or give an offset"),
+        ("18:00 CET", "give the zone with tz, or an offset"),
+        ("18:00 Europe/Berlin", "give the zone with tz, or an offset"),
         ("18:00+25:00", "an offset is -12:00 to +14:00"),
         ("18:00+05:75", "an offset is -12:00 to +14:00"),
-        ("-2h", "is no time to finish by, such as 18:00"),
-        ("6pm", "is no time to finish by, such as 18:00"),
-        ("18", "is no time to finish by, such as 18:00"),
-        ("2026-12-01", "is no time to finish by, such as 18:00"),
-        ("\uff11\uff18:00", "is no time to finish by, such as 18:00"),
-        ("18:0\u0663", "is no time to finish by, such as 18:00"),
-        ("2026-12-01  18:00", "is no time to finish by, such as 18:00"),
+        ("-2h", "is not a time to finish by such as 18:00"),
+        ("6pm", "is not a time to finish by such as 18:00"),
+        ("18", "is not a time to finish by such as 18:00"),
+        ("2026-12-01", "is not a time to finish by such as 18:00"),
+        ("\uff11\uff18:00", "is not a time to finish by such as 18:00"),
+        ("18:0\u0663", "is not a time to finish by such as 18:00"),
+        ("2026-12-01  18:00", "is not a time to finish by such as 18:00"),
     ],
 )
 def test_what_cannot_be_read(text: str, why: str) -> None:
-    """What is no time is refused in one line that repeats it and says what to write."""
+    """What is not a time is refused in one line that repeats it and says what to write."""
     with pytest.raises(ValueError, match=re.escape(why)) as caught:
         parse_finish_by(text)
     assert repr(text) in str(caught.value)
@@ -97,11 +97,11 @@ def test_what_cannot_be_read(text: str, why: str) -> None:
 @pytest.mark.parametrize(
     ("text", "tz", "why"),
     [
-        ("09:30", "UTC", "has passed today, it is 12:00:00 UTC; if tomorrow is meant, give 2026-11-30T09:30"),
-        ("18:00", "Asia/Tokyo", "has passed today, it is 21:00:00 JST; if tomorrow is meant, give 2026-11-30T18:00"),
-        ("11:00Z", "Asia/Tokyo", "has passed today, it is 21:00:00 JST; if tomorrow is meant, give 2026-11-30T11:00Z"),
-        ("2026-11-29T09:30", "UTC", "has passed, it is 2026-11-29 12:00:00 UTC"),
-        ("2028-02-29T18:00", "UTC", "is more than a year away; give a nearer date"),
+        ("09:30", "UTC", "has passed today; it is 12:00:00 UTC; if you mean tomorrow, give 2026-11-30T09:30"),
+        ("18:00", "Asia/Tokyo", "has passed today; it is 21:00:00 JST; if you mean tomorrow, give 2026-11-30T18:00"),
+        ("11:00Z", "Asia/Tokyo", "has passed today; it is 21:00:00 JST; if you mean tomorrow, give 2026-11-30T11:00Z"),
+        ("2026-11-29T09:30", "UTC", "has passed; it is 2026-11-29 12:00:00 UTC"),
+        ("2028-02-29T18:00", "UTC", "is more than a year away; give an earlier date"),
         ("2027-11-28T18:00", "UTC", None),
         ("+2h", "UTC", None),
     ],
@@ -113,7 +113,7 @@ def test_a_moment_that_is_not_ahead(text: str, tz: str, why: str | None) -> None
 
 def test_a_date_that_has_passed_sends_nothing() -> None:
     """Nothing is sent when the date is a past one."""
-    with pytest.raises(SettingsError, match=r"^finish_by 2020-01-01T10:00: has passed, it is .*; nothing was sent$"):
+    with pytest.raises(SettingsError, match=r"^finish_by 2020-01-01T10:00: has passed; it is .*; nothing was sent$"):
         check_time(Settings(host="h", finish_by="2020-01-01T10:00", tz="UTC"))
 
 

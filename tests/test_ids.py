@@ -46,7 +46,7 @@ def test_possible(value: str) -> None:
     ],
 )
 def test_not_possible(value: str, why: str) -> None:
-    """Anything else is no id, and the reason names the character, also one that nobody can see."""
+    """Anything else is not an id, and the reason names the character, also one that nobody can see."""
     assert id_fault(value) == why
 
 

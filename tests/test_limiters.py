@@ -138,7 +138,7 @@ def test_run_is_written() -> None:
 
 
 def test_late_lab_is_told() -> None:
-    """A machine that was too slow for the runs is no proof of anything, and the last line says so."""
+    """A machine that was too slow for the runs is not a proof of anything, and the last line says so."""
     assert "kept up" in limiters.write_lateness([1.0] * 100)
     assert "DID NOT KEEP UP" in limiters.write_lateness([1.0] * 90 + [50.0] * 10)
 

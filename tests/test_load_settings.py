@@ -83,7 +83,7 @@ def test_one_way_to_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BULKSTOP_PROXY_PASSWORD", "pa55word")
     settings = Settings.load()
     assert (settings.proxy_password, settings.proxy_password_file) == ("pa55word", None)
-    with pytest.raises(SettingsError, match=r"^proxy_password and proxy_password_file are both given; keep one$"):
+    with pytest.raises(SettingsError, match=r"^proxy_password and proxy_password_file are both set; keep one$"):
         Settings.load(proxy_password_file="other")
 
 
@@ -93,17 +93,17 @@ def test_quota(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings.load(host="h").quota == (Limit(60, 60.0), Limit(5, 1.0))
     assert Settings.load(host="h", quota="none").quota is NO_LIMIT
     monkeypatch.setenv("BULKSTOP_QUOTA", "60/60s none")
-    with pytest.raises(SettingsError, match=r"^BULKSTOP_QUOTA: none stands alone$"):
+    with pytest.raises(SettingsError, match=r"^BULKSTOP_QUOTA: none cannot be combined with other limits$"):
         Settings.load(host="h")
 
 
 @pytest.mark.parametrize(
     ("options", "variables", "fault"),
     [
-        ({}, {}, "host: not given; "),
+        ({}, {}, "host: is missing; "),
         ({"hots": "h"}, {}, r"hots: there is no such setting; did you mean host\?"),
-        ({"host": "h"}, {"ATTEMPTS": "many"}, "BULKSTOP_ATTEMPTS: 'many' is no whole number from 1"),
-        ({"host": "h"}, {"JTI": "perhaps"}, "BULKSTOP_JTI: 'perhaps' is none of "),
+        ({"host": "h"}, {"ATTEMPTS": "many"}, "BULKSTOP_ATTEMPTS: 'many' is not a whole number of at least 1"),
+        ({"host": "h"}, {"JTI": "perhaps"}, "BULKSTOP_JTI: 'perhaps' is not one of "),
         ({"host": "h", "attempts": 3}, {"ATTEMPTS": " "}, "BULKSTOP_ATTEMPTS: is empty; give it a value, or unset it"),
         ({"host": "h"}, {"PROFILE": ""}, "BULKSTOP_PROFILE: is empty; "),
         ({"host": "h", "profile": 5}, {}, "profile: is of type int"),

@@ -57,7 +57,7 @@ def test_file_of_a_zone(set_zone: SetZone) -> None:
         set_zone(f":{path}")
         assert Settings(host="h", finish_by="18:00").seconds_left(NOON) == 5 * 3600
     set_zone(__file__)
-    with pytest.raises(SettingsError, match="is no time zone that this machine knows"):
+    with pytest.raises(SettingsError, match="is not a time zone that this machine knows"):
         Settings(host="h", finish_by="18:00")
 
 
@@ -65,10 +65,10 @@ def test_file_of_a_zone(set_zone: SetZone) -> None:
     "zone", ["Europe/Berlln", "Foo/Bar", "../../etc/passwd", "/etc", "/dev/zero", "x" * 5000, "+2", "\udcff"]
 )
 def test_no_zone(zone: str, set_zone: SetZone) -> None:
-    """What is no zone, of which the C library would make UTC, is refused where a time of the day is to be met."""
+    """What is not a zone, of which the C library would make UTC, is refused where a time of the day is to be met."""
     set_zone(zone)
     with pytest.raises(
-        SettingsError, match=r"^finish_by 18:00: TZ '.{1,46}' is no time zone that .*; give tz, or mend it$"
+        SettingsError, match=r"^finish_by 18:00: TZ '.{1,46}' is not a time zone that .*; give tz, or correct it$"
     ):
         Settings(host="h", finish_by="18:00")
     assert Settings(host="h", finish_by="18:00", tz="Europe/Berlin").seconds_left(NOON) == 5 * 3600
@@ -79,7 +79,9 @@ def test_no_zone(zone: str, set_zone: SetZone) -> None:
 def test_offset_of_a_day(zone: str, set_zone: SetZone) -> None:
     """An offset of a day or more, in which no time can be written, is refused where a time of the day is to be met."""
     set_zone(zone)
-    with pytest.raises(SettingsError, match=r"^finish_by 18:00: TZ '.*' is off by a day or more; give tz, or mend it$"):
+    with pytest.raises(
+        SettingsError, match=r"^finish_by 18:00: TZ '.*' is off by a day or more; give tz, or correct it$"
+    ):
         Settings(host="h", finish_by="18:00")
 
 
@@ -90,6 +92,5 @@ def test_command_in_such_a_zone(tmp_path: Path) -> None:
     ended = bulkstop("stop", "list.txt", "--host", "https://api.example", "--dry-run", cwd=tmp_path, TZ="XXX+167")
     assert ended.code == 2
     assert (
-        ended.err
-        == "bulkstop: TZ 'XXX+167' is off by a day or more, so no time can be written in it; mend or unset it\n"
+        ended.err == "bulkstop: TZ 'XXX+167' is off by a day or more, so times cannot be shown; correct or unset it\n"
     )

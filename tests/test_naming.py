@@ -38,7 +38,7 @@ def test_variable() -> None:
 
 
 def test_options() -> None:
-    """Every setting that is no secret is spelled as its option, and every other as its variable."""
+    """Every setting that is not a secret is spelled as its option, and every other as its variable."""
     assert {name for name, spec in OPTION_SPECS.items() if spec.secret} == WITHOUT_OPTION
     for name in OPTION_SPECS.keys() - WITHOUT_OPTION:
         assert spell_option(name) == OPTION_SPECS[name].option(name)

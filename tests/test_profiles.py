@@ -8,7 +8,7 @@ from bulkstop.errors import SettingsError
 from bulkstop.settings.profiles import line_of, read_profile
 
 KEY = ("profile", "default", "quota")
-OUTSIDE = "stands outside of all profiles; put it below [profile.default]"
+OUTSIDE = "is outside of all profiles; put it below [profile.default]"
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_main_sample_is_mixed(tmp_path: Path) -> None:
     """The sample that the demo stops has both types of campaign and more than one account."""
     run = bulkstop("stop", str(SAMPLES / "campaigns.csv"), "--dry-run", "--host", "api.example", cwd=tmp_path)
     assert re.search(r"  to stop   24 \(\d+ voice, \d+ sms\)\n", run.err)
-    assert len(re.findall(r"^  account   \w+: \d+ to stop; 60 calls left right now; ", run.err, re.MULTILINE)) == 2
+    assert len(re.findall(r"^  account   \w+: \d+ to stop; 60 calls free now; ", run.err, re.MULTILINE)) == 2
 
 
 def test_profiles(tmp_path: Path) -> None:

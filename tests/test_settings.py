@@ -22,7 +22,7 @@ from tests.settings import BESIDE, FIRM
 def test_empty_texts(name: str) -> None:
     """A text that is given and holds nothing is refused with the name of its setting."""
     given: dict[str, Any] = {name: " "}
-    with pytest.raises(SettingsError, match=f"^{name}: is empty; give it a value, or take it out$"):
+    with pytest.raises(SettingsError, match=f"^{name}: is empty; give it a value, or leave it out$"):
         Settings(host="api.example", **given)
 
 
@@ -37,7 +37,7 @@ NO_QUOTA: list[Any] = [(), [], None, "", (None,), "banana", ("60/60s", "none"), 
 
 @pytest.mark.parametrize("quota", NO_QUOTA)
 def test_what_is_no_quota(quota: Any) -> None:
-    """Only limits are a quota, and nothing that may have been forgotten is no limit."""
+    """Only limits are a quota, and nothing that may have been forgotten means no limit."""
     with pytest.raises(SettingsError, match=r"^quota: .*such as \(Limit\(60, 60\),\), or .none.$"):
         Settings(host="api.example", quota=quota)
 
@@ -180,16 +180,16 @@ def test_read(name: str, value: object, read: object) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "fault"),
     [
-        ("concurrency", 2.5, "'2.5' is no whole number from 1"),
+        ("concurrency", 2.5, "'2.5' is not a whole number of at least 1"),
         ("concurrency", True, "is of type bool and must be a text or a number (N)"),
         (
             "finish_by",
             "banana",
-            "'banana' is no time to finish by, such as 18:00, 2026-12-01T18:00, 18:00+05:30 or +2h",
+            "'banana' is not a time to finish by such as 18:00, 2026-12-01T18:00, 18:00+05:30 or +2h",
         ),
-        ("finish_by", "18:00 CET", "'18:00 CET': name a zone by tz, or give an offset such as +05:30"),
-        ("timeout_s", "x", "'x' is no time above zero, such as 30, 500ms or 5m"),
-        ("timeout_s", 0, "'0' is no time above zero, such as 30, 500ms or 5m"),
+        ("finish_by", "18:00 CET", "'18:00 CET': give the zone with tz, or an offset such as +05:30"),
+        ("timeout_s", "x", "'x' is not a time above zero such as 30, 500ms or 5m"),
+        ("timeout_s", 0, "'0' is not a time above zero such as 30, 500ms or 5m"),
         ("account_id", 12, "is of type int and must be a text (ID)"),
         ("jti", 1, "is of type int and must be True or False"),
         ("waves", "1,x", "'x' is neither a number of campaigns nor a percentage, such as 1,10%,100%"),
@@ -213,7 +213,7 @@ def test_fault(name: str, value: object, fault: str) -> None:
     ],
 )
 def test_unknown_name(name: str, near: str | None) -> None:
-    """A name that is no setting's is refused with the nearest one."""
+    """A name that is not a setting's is refused with the nearest one."""
     options: dict[str, Any] = {"host": "h", name: "x"}
     with pytest.raises(SettingsError) as caught:
         Settings(**options)
@@ -222,9 +222,11 @@ def test_unknown_name(name: str, near: str | None) -> None:
 
 def test_without_host() -> None:
     """Settings need a host, and are given by name."""
-    with pytest.raises(SettingsError, match=r'^host: not given; for example host="platform.kore.ai", or BULKSTOP_HOST'):
+    with pytest.raises(
+        SettingsError, match=r'^host: is missing; give host="platform.kore.ai", for example, set BULKSTOP_HOST'
+    ):
         Settings()
-    with pytest.raises(SettingsError, match=r"^settings are given by their names, such as Settings\(host=...\)$"):
+    with pytest.raises(SettingsError, match=r"^pass settings by name, such as Settings\(host=...\)$"):
         Settings("api.example")  # type: ignore[arg-type]
 
 
@@ -262,7 +264,7 @@ def test_size(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1GB", "4XB", "GB", "1e9", "4 G B", "\u0664GB", "9" * 15 + "TB", ""])
 def test_no_size(text: str) -> None:
-    """What is no size above zero is refused with an example of one."""
+    """What is not a size above zero is refused with an example of one."""
     with pytest.raises(ValueError, match="such as 4GB"):
         parse_size(text)
 
@@ -300,7 +302,9 @@ def test_no_limit() -> None:
 def test_no_way_round_this_machine(host: str, more: dict[str, Any]) -> None:
     """A token in clear for this machine goes through no proxy elsewhere, whatever is allowed beside."""
     for proxy in ("http://proxy:3128", "http://user@10.0.0.1:3128", "https://127.example:3128"):
-        with pytest.raises(SettingsError, match=r"^proxy: http://.* is this machine, and plain http through a proxy"):
+        with pytest.raises(
+            SettingsError, match=r"^proxy: http://.* is this machine, and plain http through a remote proxy"
+        ):
             Settings(host=host, proxy=proxy, **more)
     for proxy in ("http://127.0.0.1:3128", "http://localhost:3128", "http://[::1]:3128", "http://127.0.0.2:3128"):
         assert Settings(host=host, proxy=proxy, **more).proxy == proxy
@@ -316,9 +320,9 @@ def test_plain_http_through_a_proxy() -> None:
 def test_password_without_its_user(name: str) -> None:
     """A password needs the user that the proxy's address names, and that address has no other one."""
     given: dict[str, Any] = {"host": "api.example", name: "pa55word"}
-    with pytest.raises(SettingsError, match=r"^proxy: names no user for its password"):
+    with pytest.raises(SettingsError, match=r"^proxy: has a password but no user"):
         Settings(proxy="http://proxy:3128", **given)
-    with pytest.raises(SettingsError, match=f"^proxy: has a password, and {name} is another; keep one"):
+    with pytest.raises(SettingsError, match=f"^proxy: contains a password, and {name} gives another; keep one"):
         Settings(proxy="http://user:other@proxy:3128", **given)
     assert "pa55word" not in repr(Settings(host="api.example", proxy="http://user@proxy", proxy_password="pa55word"))
     assert Settings(**given).proxy is None
@@ -326,7 +330,7 @@ def test_password_without_its_user(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["token", "client_id", "client_secret", "proxy_password"])
 def test_secrets_as_they_come(name: str) -> None:
-    """What editors, shells and clipboards put around a secret or an id is none of it; nothing else is an error."""
+    """What editors, shells and clipboards put around a secret or an id is not one of it; nothing else is an error."""
     assert getattr(make(name, "\ufeff\r\n s3cret \ufeff\r\n"), name) == "s3cret"
     with pytest.raises(SettingsError, match="is empty"):
         make(name, "\ufeff\r\n")
@@ -350,8 +354,8 @@ def test_path_templates(name: str) -> None:
     assert getattr(Settings(host="api.example", **good), name) == good[name]
     wrong = {
         "/p" if of_campaign else "/p/{campaignId}": "campaignId",
-        "/p/{campaignId}{x}": "no other braces",
-        "p/{campaignId}": "no path that starts with",
+        "/p/{campaignId}{x}": "in braces",
+        "p/{campaignId}": "not a path that starts with",
         "/p?a={campaignId}": "has no query",
     }
     for template, why in wrong.items():

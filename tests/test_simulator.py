@@ -241,7 +241,7 @@ async def test_id_is_one_decoded_segment(segment: str, campaign_id: str) -> None
 
 
 async def test_id_that_is_no_text_is_refused() -> None:
-    """An id that encodes bytes that are no UTF-8 is answered 412 and stops nothing."""
+    """An id that encodes bytes that are not UTF-8 is answered 412 and stops nothing."""
     async with Simulator(SimulatorOptions()) as sim:
         answer = await send_raw(sim, raw_post(stop_path("voice", "%ff")))
         assert sim.states == {}
@@ -896,7 +896,7 @@ async def test_body_that_cannot_be_decoded_is_logged(caplog: pytest.LogCaptureFi
 
 
 async def test_account_that_is_no_text_leaves_a_readable_line(tmp_path: Path) -> None:
-    """A header of bytes that are no UTF-8 does not break the log."""
+    """A header of bytes that are not UTF-8 does not break the log."""
     log = tmp_path / "log"
     request = raw_post(stop_path("voice", "cd-1").replace(f"accountId={ACCOUNT}&", ""))
     async with Simulator(SimulatorOptions(log=log)) as sim:
@@ -986,8 +986,8 @@ def test_secret_is_not_shown() -> None:
 @pytest.mark.parametrize(
     ("faults", "match"),
     [
-        ({"failure_rat": 0.5}, r"^failure_rat is no option of the simulator; did you mean failure_rate\?$"),
-        ({"zz": 1}, r"^zz is no option of the simulator; it has host, port, "),
+        ({"failure_rat": 0.5}, r"^failure_rat is not an option of the simulator; did you mean failure_rate\?$"),
+        ({"zz": 1}, r"^zz is not an option of the simulator; it has host, port, "),
         ({"campaigns": "10"}, r"^campaigns is of type str; give int$"),
         ({"campaigns": 2.5}, r"^campaigns is of type float; give int$"),
         ({"churn": True}, r"^churn is of type bool; give int$"),

@@ -70,16 +70,16 @@ def test_forms(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "line 1: names no column of targets"),
+        ("", "line 1: does not name the columns"),
         ("profile,stream_id\n", "has no targets"),
-        ("profil,stream_id\nnorth,st-1\n", "line 1: 'profil' may be meant for profile"),
+        ("profil,stream_id\nnorth,st-1\n", "line 1: 'profil' looks like profile"),
         ("profile,stream_id\nnorth,st-1,sms\n", "line 2: has 3 cells"),
         ("profile,type\nnorth,fax\n", "line 2: type: "),
         ("profile,Profile\nnorth,south\n", "line 2: names the profile twice"),
-        ("profile,note\n,x\n", "line 2: says nothing"),
+        ("profile,note\n,x\n", "line 2: is empty"),
         ('{"profile": "north"}\n{"profile": 7}\n', "line 2: profile must be a text"),
-        ('{"profile": "north"}\nnorth\n', "line 2: is no JSON"),
-        ('["north"]', "target 1: is no object"),
+        ('{"profile": "north"}\nnorth\n', "line 2: is not JSON"),
+        ('["north"]', "target 1: is not an object"),
     ],
 )
 def test_refused_with_the_line(text: str, why: str, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_refused_with_the_line(text: str, why: str, tmp_path: Path) -> None:
 
 
 def test_tables_of_a_profile(tmp_path: Path) -> None:
-    """A profile can have its targets itself; they are no settings of it."""
+    """A profile can have its targets itself; they are not settings of it."""
     path = tmp_path / "bulkstop.toml"
     path.write_text(
         '[profile.all]\nhost = "x"\n[[profile.all.target]]\nprofile = "north"\n[[profile.all.target]]\niid = "i"\n'
@@ -119,7 +119,7 @@ def test_lists_of_targets(profiles: Profiles) -> None:
     ("target", "why"),
     [
         (Target("nowhere", where="t line 2"), "t line 2: "),
-        (Target("north", where="t line 3"), "t line 3: no stream_id, and profile north has none either"),
+        (Target("north", where="t line 3"), "t line 3: has no stream_id, and profile north has none either"),
         (Target("north", "a/b", "st", where="t line 4"), "t line 4: account_id "),
     ],
 )

@@ -25,7 +25,7 @@ RAW = re.compile(
     [
         ("# none", "it is not written as JSON has it (column 1)"),
         ('{"id":"cd-1', "it breaks off (column 12)"),
-        ('{"id":"cd-1"} x', "there is more behind its end (column 15)"),
+        ('{"id":"cd-1"} x', "there is more after its end (column 15)"),
         ('{"id":1,}', "there is a comma too many (column 8)"),
         ("{a:1}", "it is not written as JSON has it (column 2)"),
         ('"a\tb"', "a text holds a tab or a control character (column 3)"),
@@ -104,7 +104,7 @@ def test_other_words() -> None:
     ],
 )
 def test_packed(error: Exception, why: str) -> None:
-    """A packed file that cannot be read on breaks off, is damaged, or the system says why."""
+    """A packed file that cannot be read further breaks off, is damaged, or the system says why."""
     assert explain_unpacking(error).startswith(why)
     assert not RAW.search(explain_unpacking(error))
 

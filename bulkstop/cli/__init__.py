@@ -1,16 +1,15 @@
 """Words to a call, a call to an exit code; nothing outside this package prints or exits."""
 
-import gc
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib import import_module
 from typing import NoReturn
 
 import click
 
+from bulkstop.cli.imports import freeze_imports
 from bulkstop.cli.naming import spell_option
 from bulkstop.cli.terminal import (
     drop_output,
@@ -27,41 +26,27 @@ from bulkstop.naming import spelling
 from bulkstop.version import __version__
 
 COMMANDS = {
-    "stop": "Stop every campaign of a list; one result line each.",
-    "check": "See what a profile reaches and what would be read; nothing is stopped.",
-    "discover": "Write the campaigns that are running now, as a list for `stop`.",
-    "hold": "Keep stopping what runs, and runs again, until a time.",
-    "verify": "Read back what was to be stopped; list what still runs.",
-    "load": "Load-test the API: requests on a schedule, honest latencies.",
-    "report": "Sum result files up, and check that they are as they were written.",
-    "simulate": "Imitate the API on this machine, with faults on demand.",
-    "token": "Show the claims and the time left of the credentials in use.",
+    "stop": "Stop the campaigns of a list, or all that run now.",
+    "check": "Check the connection, the token and the input; stop nothing.",
+    "discover": "Write the campaigns that run now as a list for `stop`.",
+    "hold": "Stop whatever runs, again and again, until a time.",
+    "verify": "Check that stopped campaigns do not run; list those that do.",
+    "load": "Load-test the API with requests on a schedule.",
+    "report": "Summarise and check result files.",
+    "simulate": "Run a simulator of the API on this machine.",
+    "token": "Show the claims and the expiry of the token in use.",
 }
 
 SYNONYMS = dict.fromkeys(("list", "ls", "running"), "discover") | dict.fromkeys(("doctor", "ping", "test"), "check")
 """What other tools call a command that looks like none of ours."""
 
-MODULES = {"hold": "hold.command", "load": "load.command", "stop": "stop.command"}
+MODULES = {"hold": "hold.command", "load": "load.command", "stop": "stop.entry"}
 """Where a command is that is not a module of its own name."""
 
 WIDEST = 1_000
 """Columns of a help page at most: as wide as the terminal is."""
 PACKAGES = {"jwt": "pyjwt[crypto]", "hdrh": "hdrhistogram"}
 """Packages whose modules have other names."""
-
-
-@contextmanager
-def _freeze_imports() -> Iterator[None]:
-    """Keep the garbage collector off what is imported meanwhile, now and at the exit: it lives as long as the process.
-
-    Of the 215 ms of `import aiohttp` alone this saves 40.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.freeze()
 
 
 class Commands(click.Group):
@@ -75,7 +60,7 @@ class Commands(click.Group):
         """Import the module of a command."""
         if cmd_name not in COMMANDS:
             return None
-        with _freeze_imports():
+        with freeze_imports():
             command = import_module(f"bulkstop.cli.{MODULES.get(cmd_name, cmd_name)}").command
         assert isinstance(command, click.Command)  # noqa: S101 - a slip in the module
         return command

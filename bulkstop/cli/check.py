@@ -33,35 +33,35 @@ from bulkstop.source.forms.format import Format
 from bulkstop.source.protect import read_protection
 
 EXAMPLE = """\b
-Example:
+Examples:
+  # Check the settings of a profile, and a list
   bulkstop check campaigns.csv --profile prod
 
 \b
 Exit codes:
-  0  the service was reached, took the token and gave its lists, and all rows of INPUT can be used
-  1  something is in the way, and the last line says what
+  0  ready: the service took the token and gave its lists, and every row of INPUT can be used
+  1  not ready; the last line says why
   2  usage or settings are wrong, or INPUT cannot be read; nothing was asked for
   3  standard output cannot be written
 """
 
 
-@click.command("check", cls=GroupedCommand, epilog=EXAMPLE)
+@click.command("check", cls=GroupedCommand, epilog=EXAMPLE, main=("profile", "targets", "as_json"))
 @click.argument("inputs", nargs=-1, metavar="[INPUT ...]")
 @click.option(
     "--format",
     "fmt",
     type=WordChoice([form.value for form in Format]),
-    help="Form of all lists; by default what their names and contents show.",
+    help="Format of every input; default: taken from its name and content.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Tell a machine: one JSON object on standard output.")
+@click.option("--json", "as_json", is_flag=True, help="Write the findings as one JSON object to standard output.")
 @with_settings(*(group for group in GROUPS if group != GRACE))
 @click.pass_context
 def command(ctx: click.Context, /, inputs: tuple[str, ...], fmt: str | None, *, as_json: bool, **_: object) -> int:
-    """See what a profile reaches: host, token, scope, clock, quota store, and what runs now; nothing is stopped.
+    """Check the host, the token, its scope, the clock, the quota store and INPUT; stop nothing.
 
-    A page of the service's list is read: of each type of the profile's account and stream, and of those of INPUT, or of
-    each target instead (--targets). Of
-    INPUT it is also said what `stop` would read of it, and all for which `stop` would refuse it.
+    check reads one page of the service's list for each type in the profile's account and stream and in INPUT, or for
+    each of the --targets. It shows what `stop` would read of INPUT, and everything for which `stop` would refuse it.
     """
     ctx.with_resource(end_at_signals("; nothing was stopped"))
     settings = use_store(read_settings(ctx))
@@ -84,7 +84,7 @@ def _read_inputs(
 ) -> tuple[CheckFacts, list[Scope]]:
     """Return the facts with those of the inputs, and their lists; add to the faults what `stop` would refuse them for.
 
-    Raises a BulkstopError for what cannot be read to its end.
+    Raises a BulkstopError for what cannot be read completely.
     """
     options, profiles = usual_options(inputs, fmt), read_profiles(click.get_current_context())
     try:

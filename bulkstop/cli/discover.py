@@ -52,45 +52,52 @@ from bulkstop.text.likeness import suggest_near
 WRITERS = {"csv": to_csv, "jsonl": to_jsonl}
 ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 STATUS_HELP = (
-    f"Campaigns in one of these states: {', '.join(STATUSES)}; {RUNNING} is Active, Preparing and any that nobody "
-    f"documented, {ANY_STATUS} is any."
+    f"Only campaigns in these states: {', '.join(STATUSES)}; {RUNNING}: Active, Preparing or undocumented; "
+    f"{ANY_STATUS}: any state."
 )
 SHORT_REST_S = 2.0
 """A wait that nobody needs to be told of."""
+MAIN_OPTIONS = ("profile", "output", "overwrite", "wanted", "kinds", "priority", "name", "targets", "expect", "as_json")
 EXAMPLE = """\b
-Example:
+Examples:
+  # List what runs now or is scheduled
   bulkstop discover --status running,Scheduled --profile prod -o running.csv
+  # Prove that nothing runs
   bulkstop discover --expect 0 --profile prod -o left.csv
 
 \b
-What runs is what is Active, Preparing or in a state that nobody documented, so the whole list of the
-service is read, 50 campaigns a call; the others are counted by state. --status Active,Preparing asks
-for these alone, in a call or two. In an incident `bulkstop stop --running` lists for itself.
-The list is written when all of it has been read. Its ids begin as those of the service do, so a CSV
-list from a service that you do not trust has no place in a spreadsheet; use .jsonl then.
+A campaign runs if it is Active, Preparing or in an undocumented state. To find undocumented states, discover
+reads the whole list of the service, 50 campaigns a call, and counts the other campaigns by state.
+--status Active,Preparing reads only these, in a call or two. In an incident, use `bulkstop stop --running`.
+The list is written once all of it has been read. Ids are written unchanged: if you do not
+trust the service, write .jsonl, because a spreadsheet may run a cell of a CSV file as a formula.
 
 \b
 Exit codes:
-  0    the list is written, also when no campaign was found (unless --expect wants some)
-  1    the list is written, and lacks what some targets have, or may lack some: which, is said; or has more or fewer
-       than --expect
+  0    the list is written, even if no campaign was found (unless --expect says otherwise)
+  1    the list is written but incomplete (the output names what is missing), or its length is not as --expect says
   2    usage or settings are wrong; nothing was written
-  3    the list could not be read to its end, or not written
+  3    the list could not be read completely, or could not be written
   130  ended by Ctrl-C; 143 by SIGTERM, 129 by a closed terminal; nothing was written
 """
 
 
-@click.command("discover", cls=GroupedCommand, epilog=EXAMPLE)
+@click.command("discover", cls=GroupedCommand, epilog=EXAMPLE, main=MAIN_OPTIONS)
 @click.option(
     "-o",
     "--output",
     default="-",
     metavar="FILE",
     show_default="standard output",
-    help="List to write, .csv or .jsonl; - is standard output.",
+    help="List to write: .csv or .jsonl; - is standard output.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a list that exists.")
-@click.option("--format", "fmt", type=WordChoice(list(WRITERS)), help="Form, where no ending tells it.  [default: csv]")
+@click.option("--overwrite", is_flag=True, help="Replace an existing list.")
+@click.option(
+    "--format",
+    "fmt",
+    type=WordChoice(list(WRITERS)),
+    help="Format of the list, if its name does not end in one.  [default: csv]",
+)
 @click.option(
     "--status",
     "wanted",
@@ -106,23 +113,26 @@ Exit codes:
     type=ParsedText(parse_types, "voice,sms"),
     envvar="BULKSTOP_TYPE",
     metavar="voice,sms",
-    show_default="that of the profile, else both",
-    help="Campaigns of these types.",
+    show_default="the profile's, else both",
+    help="Only campaigns of these types.",
 )
 @click.option(
-    "--priority", type=ParsedText(parse_priorities, "1..5,..."), metavar="1..5,...", help="... of these priorities."
+    "--priority",
+    type=ParsedText(parse_priorities, "1..5,..."),
+    metavar="1..5,...",
+    help="Only campaigns of these priorities.",
 )
-@click.option("--name", metavar="GLOB", help="... with such a name, in any letter case: 'Promo*'.")
 @click.option(
-    "--json", "as_json", is_flag=True, help="Tell a machine what was found: one JSON object on standard output."
+    "--name", metavar="GLOB", help="Only campaigns with a matching name, such as 'Promo*'; letter case is ignored."
 )
+@click.option("--json", "as_json", is_flag=True, help="Write what was found as one JSON object to standard output.")
 @click.option(
     "--expect",
     type=ParsedText(parse_expected, "N|A..B"),
     metavar="N|A..B",
-    help="Exit code 1 unless so many campaigns fit; 0 proves that nothing runs.",
+    help="Exit with 1 unless this many campaigns are found; --expect 0 proves that nothing runs.",
 )
-@click.option("--quiet", is_flag=True, help="Say only what went wrong, or may have.")
+@click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
 @with_settings(CONNECTION, CREDENTIALS, PATHS, SCOPE, TARGETS, QUOTA, RETRY_AFTER)
 @click.pass_context
 def command(
@@ -141,16 +151,15 @@ def command(
     quiet: bool,
     **_: object,
 ) -> int:
-    """Write the campaigns that are running now, as a list for `stop`.
+    """Write the campaigns that run now as a list for `stop`.
 
-    It asks the service for all that one account has in one stream, or that the targets of a file or of the profile
-    have (--targets), each with its own credentials and all accounts at once. A campaign that starts or ends meanwhile
-    may or may not be in the list; all others that fit are, each once.
+    discover lists the campaigns of one account and stream, or of all --targets at once, each with its own credentials.
+    A campaign that starts or ends meanwhile may be missing; every other matching campaign is in the list once.
     """
     settings = read_settings(ctx)
     form, quiet = choose_format(output, fmt), quiet or as_json
     if as_json and (output == "-" or is_device(output)):
-        raise SettingsError("--json: standard output has the list; give -o FILE for that")
+        raise SettingsError("--json: standard output already takes the list; give -o FILE for the list")
     check_written([("-o", output)], settings, ctx.params["config"])
     file = open_output(output, overwrite=overwrite)
     if file is not None:
@@ -190,8 +199,8 @@ def note_odd_statuses(wanted: Iterable[str]) -> None:
     """Say which of the states that are asked for nobody documented: they may be slips."""
     for status in wanted:
         if status not in (*STATUSES, RUNNING, ANY_STATUS):
-            known = f"is none of {', '.join(STATUSES)}{suggest_near(status, STATUSES) or ';'}"
-            print_err(f"bulkstop: note: --status {status}: {known} asked for all the same")
+            known = f"is not one of {', '.join(STATUSES)}{suggest_near(status, STATUSES) or ';'}"
+            print_err(f"bulkstop: note: --status {status}: {known} asked for anyway")
 
 
 def _print_json(discovery: Discovery, output: str, code: int) -> int:
@@ -209,9 +218,9 @@ def choose_format(output: str, fmt: str | None, remedy: str = ", or give --forma
     """Tell the form of a list by its name; raises SettingsError for a name that `stop` could not read either."""
     form = ENDINGS.get(Path(output.lower()).suffix)
     if output != "-" and not output.startswith("/dev/") and form is None and fmt is None:
-        raise SettingsError(f"-o {output}: nothing tells its form: name it {', '.join(ENDINGS)}{remedy}")
+        raise SettingsError(f"-o {output}: the format is unknown: name it {', '.join(ENDINGS)}{remedy}")
     if form is not None and fmt not in (None, form):
-        raise SettingsError(f"--format {fmt}: -o {output} is named as {form}; change one of the two")
+        raise SettingsError(f"--format {fmt}: -o {output} has the ending of {form}; change one of the two")
     return form or fmt or "csv"
 
 

@@ -25,7 +25,7 @@ def with_log(command: Callable[..., Any]) -> Callable[..., Any]:
         "--log-json",
         is_flag=True,
         envvar="BULKSTOP_LOG_JSON",
-        help="Log a JSON object a line, and leave out what is said to a person.",
+        help="Log JSON objects, one a line, instead of text for people.",
     )(command)
     return click.option(
         "--log-level",
@@ -33,7 +33,7 @@ def with_log(command: Callable[..., Any]) -> Callable[..., Any]:
         default="warning",
         show_default=True,
         envvar="BULKSTOP_LOG_LEVEL",
-        help="What is logged on standard error.",
+        help="Least severe messages to log on standard error.",
     )(command)
 
 
@@ -82,7 +82,7 @@ def is_json() -> bool:
 def _log_unraised(found: "threading.ExceptHookArgs | sys.UnraisableHookArgs") -> None:
     if found.exc_value is not None and not isinstance(found.exc_value, SystemExit):
         error = found.exc_type, found.exc_value, found.exc_traceback
-        LOG.error("an error reached nobody", exc_info=error)
+        LOG.error("an unhandled error", exc_info=error)
 
 
 class _StderrHandler(logging.Handler):

@@ -10,22 +10,15 @@ import click
 from click.core import ParameterSource
 
 from bulkstop.cli.again import TYPED
+from bulkstop.cli.completion import FileName, complete_by, names_file
+from bulkstop.cli.imports import freeze_imports
 from bulkstop.cli.log import log_to_stderr
 from bulkstop.cli.naming import name_source, spell_option
-from bulkstop.cli.terminal import print_err
 from bulkstop.errors import SettingsError
-from bulkstop.events import Warned
 from bulkstop.model import CampaignType
 from bulkstop.naming import spelling
-from bulkstop.redact import hide_password
-from bulkstop.report.log import log_event
-from bulkstop.report.stop.plan import format_way
-from bulkstop.runs.clients import ListedTargets, choose_others
-from bulkstop.runs.wiring import list_secrets
 from bulkstop.settings import OPTION_SPECS, Settings, default_of, is_empty, join_limits, load, suggest_value
-from bulkstop.settings.exposure import find_exposures
 from bulkstop.settings.load import CONFIG, merge_settings, open_profile, variable_of
-from bulkstop.settings.machine_zone import explain_offset
 from bulkstop.settings.profiles import Profile
 from bulkstop.settings.spec import Group
 from bulkstop.settings.targets import (
@@ -40,17 +33,14 @@ from bulkstop.text.likeness import find_near
 
 SECRETS = tuple(name for name, spec in OPTION_SPECS.items() if spec.secret)
 """Settings that have a variable and no option."""
+MAIN = "Main options"
 HEADINGS = {
-    "Input and output": (
-        *("output", "resume", "retry_failed", "retry", "trust_results", "overwrite", "fmt", "strict", "as_json"),
-        *("results", "hdr", "html", "print_token", "check", "latest", "failed"),
-    ),
+    MAIN: (),
     "Campaigns": (
         *("running", "wanted", "kinds", "priority", "name", "singly", "calls", "others_count", "id_prefix"),
         *("second_stop", "unknown", "campaigns", "accounts", "streams", "emergency", "other_status", "churn", "seed"),
         *("contacts", "contacts_after_stop_s"),
     ),
-    "Time": ("every_s", "for_s", "until"),
     "Load": (
         *("rate", "ramp", "steps", "step_s", "spike", "closed", "length_s", "count", "max_in_flight", "processes"),
         *("max_late_s", "require", "find_limit", "max_rate", "write_quota"),
@@ -59,13 +49,24 @@ HEADINGS = {
         *("throttle_status", "retry_after_s", "rate_limit_headers", "latency_ms", "latency_sigma", "slow", "refused"),
         *("failure_rate", "fail_first_rate", "failure_status"),
     ),
+    "Input and output": (
+        *("output", "resume", "retry_failed", "retry", "trust_results", "overwrite", "fmt", "strict", "as_json"),
+        *("results", "hdr", "html", "print_token", "check", "latest", "failed"),
+    ),
     "Safety": ("dry_run", "yes", "expect", "again", "reads_back", "allowed"),
-    "Connection": ("port",),
+    "Rate limit": (),
+    "Connection": ("profile", "config", "port"),
     "Credentials": ("apps", "require_jti", "analytics"),
+    "Timing": ("every_s", "for_s", "until"),
     "Logging": ("quiet", "log_level", "log_json", "log"),
-    "Profile": ("profile", "config"),
+    "Other": (),
 }
-"""The headings of help pages, and the parameters of commands below them; a setting is below that of its group."""
+"""The headings of help pages in their order, and the parameters of commands below them.
+
+A setting is below the heading of its group, and an option that nobody else claims below the last.
+"""
+FLAGS_WIDTH = 26
+"""The room for flags in a help page: clauses begin in one column, below a flag that takes more."""
 
 
 _PROFILE = "bulkstop.profile"  # where a context has the profile of its command
@@ -80,6 +81,10 @@ class Origin(NamedTuple):
 
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from bulkstop.runs.clients import ListedTargets
+
     _ParamType = click.ParamType[Any]
 else:
     _ParamType = click.ParamType  # generic from click 8.4 on only
@@ -104,9 +109,26 @@ class ParsedText(_ParamType):
         except ValueError as error:
             self.fail(f"{error}{name_source(param, ctx)}", param, ctx)
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
+        """Offer files or words, as the metavar has them."""
+        return complete_by(self.name, incomplete)
+
 
 class GroupedCommand(click.Command):
-    """A command whose help page has its options below headings; it remembers what was typed."""
+    """A command whose help page has its options below headings; it remembers what was typed.
+
+    `main` names the parameters that most users need: they come first.
+    """
+
+    def __init__(self, *args: Any, main: Sequence[str] = (), **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self._main = tuple(main)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for param in self.params:
+            if param.type is click.STRING and names_file(param.metavar or ""):
+                param.type = FileName()
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the words, and keep them for those who hand out the command once more."""
@@ -119,14 +141,24 @@ class GroupedCommand(click.Command):
             raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, each below its heading."""
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for param in self.get_params(ctx):
-            if isinstance(param, click.Option) and (row := param.get_help_record(ctx)):
-                sections.setdefault(heading_of(param.name or ""), []).append(row)
-        for heading, rows in sections.items():
-            with formatter.section(heading):
-                formatter.write_dl(rows)
+        """Write the options, each below its heading, those that matter first before all others."""
+        params = {param.name or "": param for param in self.get_params(ctx) if isinstance(param, click.Option)}
+        rows = {name: row for name, param in params.items() if (row := param.get_help_record(ctx))}
+        sections: dict[str, list[tuple[str, str]]] = {heading: [] for heading in HEADINGS}
+        for name in self._main:
+            sections[MAIN].append(rows.pop(name))
+        for name, row in rows.items():
+            sections[heading_of(name)].append(row)
+        for heading, lines in sections.items():
+            if lines:
+                with formatter.section(heading):
+                    formatter.write_dl([(_write_flags(flags), clause) for flags, clause in lines], FLAGS_WIDTH)
+
+
+def _write_flags(flags: str) -> str:
+    """Return the flags of an option with one word for both of a switch, as wide as their column is."""
+    on, _, off = flags.partition(" / --no-")
+    return (f"--[no-]{off}" if off and on == f"--{off}" else flags).ljust(FLAGS_WIDTH)
 
 
 def _find_long_option(command: click.Command, words: Iterable[str], name: str) -> tuple[str, str] | None:
@@ -145,7 +177,7 @@ def heading_of(name: str) -> str:
     """Return the heading of a parameter in a help page."""
     if name in OPTION_SPECS:
         return OPTION_SPECS[name].group.heading
-    return next((heading for heading, names in HEADINGS.items() if name in names), "Options")
+    return next((heading for heading, names in HEADINGS.items() if name in names), "Other")
 
 
 _PROFILE_OPTIONS = (
@@ -154,7 +186,7 @@ _PROFILE_OPTIONS = (
         type=ParsedText(str, "NAME"),
         metavar="NAME",
         envvar="BULKSTOP_PROFILE",
-        help="Take [profile.NAME] of that file.",
+        help="Use the settings of [profile.NAME] in the file of profiles.",
     ),
     click.option(
         "--config",
@@ -163,7 +195,7 @@ _PROFILE_OPTIONS = (
         type=ParsedText(str, "FILE"),
         metavar="FILE",
         envvar="BULKSTOP_CONFIG",
-        help="File of profiles.",
+        help="File of profiles, in TOML.",
     ),
 )
 
@@ -185,9 +217,13 @@ def read_settings(ctx: click.Context) -> Settings:
     A profile is shared by all commands, so it may have what this one has no option for.
     Until the command has ended, messages name options, and warnings are logged without what is secret in its settings.
     """
+    with freeze_imports():  # a help page need not wait for these
+        from bulkstop.cli.log import log_to_stderr
+        from bulkstop.runs.wiring import list_secrets
+        from bulkstop.settings.machine_zone import explain_offset
     ctx.with_resource(spelling(spell_option))
     if fault := explain_offset():
-        raise SettingsError(f"{fault}, so no time can be written in it; mend or unset it")
+        raise SettingsError(f"{fault}, so times cannot be shown; correct or unset it")
     refuse_empty_variables(ctx)
     options = _get_values(ctx, ParameterSource.COMMANDLINE)
     if "quota" in options:
@@ -232,12 +268,14 @@ def read_profiles(ctx: click.Context) -> Profiles:
 
 def read_listed_targets(
     ctx: click.Context, settings: Settings, types: Sequence[CampaignType] | None = None
-) -> ListedTargets | None:
+) -> "ListedTargets | None":
     """Return the lists of the targets of a command; None where it has none, so that it is about one account.
 
     They are those of the file, or of its profile unless an account or a stream was typed. Raises SettingsError for one
     that makes no sense.
     """
+    from bulkstop.runs.clients import ListedTargets, choose_others
+
     profile: Profile = ctx.meta[_PROFILE]
     is_typed = any(
         ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ("account_id", "stream_id", "iid")
@@ -251,6 +289,13 @@ def read_listed_targets(
 
 
 def _warn_of_exposures(ctx: click.Context, settings: Settings, typed: Iterable[str]) -> None:
+    from bulkstop.cli.log import log_to_stderr
+    from bulkstop.cli.terminal import print_err
+    from bulkstop.events import Warned
+    from bulkstop.report.log import log_event
+    from bulkstop.runs.wiring import list_secrets
+    from bulkstop.settings.exposure import find_exposures
+
     exposures = list(find_exposures(settings, typed))
     as_json = bool(ctx.params.get("log_json"))
     with log_to_stderr("warning", as_json=as_json, secrets=list_secrets(settings)) if exposures else nullcontext():
@@ -281,6 +326,9 @@ def read_profile_keys(ctx: click.Context) -> Collection[str]:
 
 def describe_way(settings: Settings) -> list[tuple[str, str]]:
     """Return rows of a plan that say where the settings of the command come from, and what stands before the host."""
+    from bulkstop.redact import hide_password
+    from bulkstop.report.stop.plan import format_way
+
     proxy = None if settings.proxy is None else hide_password(settings.proxy)
     return format_way(*read_origin(click.get_current_context()), proxy, settings.ca, settings.cert)
 
@@ -313,7 +361,7 @@ def _make_option(name: str) -> Callable[[Any], Any]:
 
 
 def refuse_empty_variables(ctx: click.Context, secrets: Iterable[str] = SECRETS) -> None:
-    """Raise SettingsError for a variable of the command that is set to nothing: that may be a slip, and is no value."""
+    """Raise SettingsError for a variable of the command that is empty: that may be a slip."""
     options = {name: param.envvar for param in ctx.command.params if (name := param.name) and param.envvar}
     variables = {name: variable for name, variable in options.items() if isinstance(variable, str)}
     load.refuse_empty_variables(variables | {name: variable_of(name) for name in secrets})

@@ -40,21 +40,20 @@ from bulkstop.text import format_count, format_table, printable
 
 _UNKNOWN_RUN = ", with the --profile or --host of the run, which no manifest tells"
 EXAMPLE = """\b
-Example:
+Examples:
+  # Summarise a result file, and prove that it is complete and unchanged
   bulkstop report campaigns.csv.results.jsonl --check
-
-\b
-What was not sent, was cut off, or failed and is worth a retry, as a list; the last line is the command that stops it:
+  # List the rows to send again; the last line says how to stop them
   bulkstop report campaigns.csv.results.jsonl --failed -o again.csv
-The latest line of each row, here as a table:
+  # Write the latest line of each row as CSV
   bulkstop report campaigns.csv.results.jsonl --latest -o latest.csv
 
 \b
 Exit codes:
-  0    told or written; with --check: every line is as it was written, and every row has one
-  1    --check: it is not proven, and the line "check" says why; no file was written
+  0    the summary or the file was written; with --check: every line is proven, and every row has one
+  1    with --check: something is not proven, and the line "check" says what; no file was written
   2    usage is wrong, or a file cannot be read
-  3    standard output, or the file that -o names, cannot be written
+  3    standard output, or the file of -o, cannot be written
   130  ended by Ctrl-C; 143 by SIGTERM, 129 by a closed terminal; no file was written
 """
 
@@ -78,31 +77,31 @@ class ReportOptions(NamedTuple):
 
 @click.command("report", cls=GroupedCommand, epilog=EXAMPLE)
 @click.argument("paths", nargs=-1, required=True, metavar="RESULTS [RESULTS ...]")
-@click.option("--check", is_flag=True, help="Fail unless the manifest proves each file whole and unaltered.")
-@click.option("--latest", is_flag=True, help="Write the latest line of each row, in place of the sums.")
+@click.option("--check", is_flag=True, help="Exit with 1 unless the manifest proves each file complete and unchanged.")
+@click.option("--latest", is_flag=True, help="Write the latest line of each row instead of the summary.")
 @click.option(
     "--failed",
     is_flag=True,
-    help="Write a list for `stop` of what --retry-failed would send: rows that have not ended or are worth a retry.",
+    help="Write a list of the rows that --retry-failed would send, for `stop`.",
 )
 @click.option(
     "--retry",
     metavar="OUTCOME,...",
     multiple=True,
-    help="With --failed: also what ended so, such as unauthorized,not_found; repeatable.",
+    help="With --failed: also rows with these outcomes, such as unauthorized; repeatable.",
 )
 @click.option(
     "-o",
     "--output",
     metavar="FILE",
     show_default="standard output",
-    help="With --latest or --failed: file to write; .csv writes CSV, - is standard output.",
+    help="With --latest or --failed: file to write, CSV if it ends in .csv; - is standard output.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 def command(**given: object) -> int:
-    """Sum result files up: the latest outcome of each row, what is left, and the runs that wrote them.
+    """Summarise result files: the latest outcome of each row, what is left, and the runs that wrote them.
 
-    With --latest or --failed, write what they say in the end as one file instead.
+    With --latest or --failed, write rows of them to one file instead.
     """
     options = ReportOptions(**given)  # type: ignore[arg-type]  # as click has read them
     check_usage(options)
@@ -163,15 +162,15 @@ def export(options: ReportOptions) -> int:
 def check_usage(options: ReportOptions) -> None:
     """Refuse options that mean nothing together: raises SettingsError."""
     if options.latest and options.failed:
-        raise SettingsError("--latest and --failed: write different files; give one of them at a time")
+        raise SettingsError("--latest and --failed: write different files; use one at a time")
     if options.retry and not options.failed:
-        raise SettingsError("--retry: says what else --failed writes; give that with it")
+        raise SettingsError("--retry: only works with --failed; add --failed")
     if options.output is not None and not options.output.strip():
         raise SettingsError("-o: is empty; give the path of a file, or - for standard output")
     alone = {"-o": options.output is not None, "--overwrite": options.overwrite}
     for option, is_given in alone.items():
         if is_given and not (options.latest or options.failed):
-            raise SettingsError(f"{option}: goes with --latest or --failed, which say what is to be written")
+            raise SettingsError(f"{option}: only works with --latest or --failed; add one of them")
     outcomes_to_retry(options.retry, retry_failed=True)
 
 
@@ -255,20 +254,20 @@ def describe_remainder(remainder: Remainder, options: ReportOptions) -> Iterator
     where = "standard output" if options.target == "-" else options.target
     counts = format_outcome_counts(remainder.outcomes, Outcome)
     what = (
-        f"{format_count(count, 'row')} to try again ({counts})"
+        f"{format_count(count, 'row')} to send again ({counts})"
         if count
-        else "no row is to be tried again; an empty list"
+        else "no row has to be sent again; the list is empty"
     )
     yield f"{what}; written to {where}"
     left = {outcome: number for outcome, number in remainder.left_out.items() if number}
     if invalid := left.pop(Outcome.INVALID, 0):
-        yield f"left out: {invalid:,} invalid, as such rows can never be sent; mend them in the list, and resume"
+        yield f"left out: {invalid:,} invalid, because they can never be sent; correct them in the list, and resume"
     if left:
         numbers = format_outcome_counts(left, left)
-        yield f"left out: {numbers}, as another try alone changes nothing; {retry_option(left)} takes them in"
+        yield f"left out: {numbers}, because another attempt alone changes nothing; {retry_option(left)} includes them"
     if remainder.without_list:
         names = ", ".join(remainder.without_list)
-        yield f"note: {names}: the list is not there as it was, so what only that has (iid, priority, name) is not here"
+        yield f"note: {names}: the list is gone or changed, so iid, priority and name of its rows are missing here"
     for path, number in remainder.unlisted.items():
         yield describe_unlisted(path, number)
     if count and options.target != "-" and not is_device(options.target):
@@ -283,13 +282,13 @@ def describe_unlisted(path: str, count: int) -> str:
     run = read_last_run(path)
     way = write_way_on(run, {}) if run else ""  # what is open otherwise stands in the list
     go_on = f"; to go on{find_deadline(run).words}: {way}" if run and way else ""
-    return f"NOT IN THE LIST: {path}: {rows}, as its run was killed or is not over{go_on}"
+    return f"NOT IN THE LIST: {path}: {rows}, because its run was killed or still runs{go_on}"
 
 
 def command_to_stop(run: RunSection | None, options: ReportOptions, remainder: Remainder, count: int) -> str:
     """Write the command that stops what is in the list, with the settings of the last run as it was typed."""
     from bulkstop.cli.files import name_free_results  # here, because most results have ended
-    from bulkstop.cli.stop.command import command as stop
+    from bulkstop.cli.stop.entry import command as stop
 
     is_one = len(set(options.paths)) == 1  # a campaign may stand in several files, and is sent once
     add = ["--disable-schedule"] * remainder.has_schedules + ["--expect", str(count)] * is_one
@@ -323,7 +322,7 @@ def format_review(of: Review) -> list[str]:
 
 
 def _format_run(run: RunSection) -> str:
-    end = run.reason or "no end noted" if run.exit_code is None else f"{run.reason} (exit code {run.exit_code})"
+    end = run.reason or "no end recorded" if run.exit_code is None else f"{run.reason} (exit code {run.exit_code})"
     return printable(f"{run.began_at}, {run.user} on {run.machine}: {end}")
 
 
@@ -337,7 +336,7 @@ def write_way_on(run: RunSection, outcomes: Mapping[Outcome, int]) -> str:
     words = find_words(run)
     if words is None:
         return ""
-    from bulkstop.cli.stop.command import command as stop  # here, because most results have ended
+    from bulkstop.cli.stop.entry import command as stop  # here, because most results have ended
 
     deadline = find_deadline(run)
     drop = {"overwrite", "resume", "retry", "retry_failed"} | deadline.drop
@@ -348,7 +347,7 @@ def write_way_on(run: RunSection, outcomes: Mapping[Outcome, int]) -> str:
 
 def find_deadline(run: RunSection) -> CarriedDeadline:
     """Return what becomes of the time to finish by that was typed for a run, in a command that goes on from it."""
-    from bulkstop.cli.stop.command import command as stop  # here, because most results have ended
+    from bulkstop.cli.stop.entry import command as stop  # here, because most results have ended
     from bulkstop.settings.finish_by import find_moment
 
     given = find_typed(find_words(run) or (), stop, "finish_by")

@@ -20,26 +20,26 @@ from bulkstop.simulator import App, Simulator, SimulatorOptions, serve
 from bulkstop.simulator.rate_limits import HEADER_FORMS
 from bulkstop.units import parse_percentage
 
+MAIN_OPTIONS = ("port", "api", "campaigns", "running", "accounts", "quota", "latency_ms", "failure_rate", "log")
 EXAMPLE = """\b
-Example:
+Examples:
+  # A service with a quota, latency and faults
   bulkstop simulate --port 8080 --quota 60/60s --latency 120 --fail 5% --log requests.jsonl
-
-\b
-It writes its address to standard output as soon as it answers, and ends with Ctrl-C.
-With BULKSTOP_CLIENT_SECRET set it accepts only tokens that are signed with it.
-With --accounts there are account-01, account-02 and so on, with stream-01-1, stream-01-2 and so on,
-and each campaign is in one of them; without, every campaign is in whatever account and stream is asked for.
-
-\b
-Forty accounts of two apps, each with an emergency that runs; one refuses its lists, and one is slow:
+  # Forty accounts of two apps, each with a running emergency; one refuses its lists, and one is slow
   bulkstop simulate --accounts 40 --streams 3 --campaigns 20000 --running 800 --emergency \\
     --app north:north.key:account-0*,account-1* --app south:south.key:account-2*,account-3*,account-40 \\
     --refuse account-13 --slow account-27:1s --quota 60/60s
 
 \b
+The simulator writes its address to standard output when it is ready, and ends with Ctrl-C.
+If BULKSTOP_CLIENT_SECRET is set, it accepts only tokens that are signed with it.
+With --accounts, there are account-01, account-02 ... with stream-01-1, stream-01-2 ..., and each campaign
+belongs to one of them. Without it, every campaign belongs to whichever account and stream a call names.
+
+\b
 Exit codes:
   0  ended by Ctrl-C or SIGTERM
-  2  usage is wrong, or the port cannot be had
+  2  usage is wrong, or the port is not available
 """
 
 
@@ -51,7 +51,7 @@ def parse_share(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise ValueError(f"{text!r} is no share such as 5% or 0.05")
+        raise ValueError(f"{text!r} is not a share such as 5% or 0.05")
     return value
 
 
@@ -60,7 +60,7 @@ def parse_app(text: str) -> App:
     client_id, _, rest = text.partition(":")
     path, _, accounts = rest.partition(":")
     if not client_id or not path:
-        raise ValueError(f"{text!r} is no app such as cs-1:secret.key or cs-1:secret.key:account-01,account-02")
+        raise ValueError(f"{text!r} is not an app such as cs-1:secret.key or cs-1:secret.key:account-01,account-02")
     try:
         secret = Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -74,7 +74,7 @@ def parse_slow(text: str) -> tuple[str, float]:
     """Read an account and the latency of its calls in milliseconds: `ACCOUNT:TIME`."""
     account_id, _, time = text.rpartition(":")
     if not account_id:
-        raise ValueError(f"{text!r} is no account with a time such as account-01:2s")
+        raise ValueError(f"{text!r} is not an account with a time such as account-01:2s")
     return account_id, parse_milliseconds(time)
 
 
@@ -86,14 +86,17 @@ def parse_milliseconds(text: str) -> float:
 SHARE: Any = {"type": ParsedText(parse_share, "SHARE"), "default": 0.0, "metavar": "SHARE", "show_default": "0%"}
 
 
-@click.command("simulate", cls=GroupedCommand, epilog=EXAMPLE)
+@click.command("simulate", cls=GroupedCommand, epilog=EXAMPLE, main=MAIN_OPTIONS)
 @click.option("--bind", "host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address to listen on.")
 @click.option("--port", type=int, default=0, show_default="a free one", metavar="PORT", help="Port to listen on.")
 @click.option(
-    "--client-id", envvar="BULKSTOP_CLIENT_ID", metavar="ID", help="The appId that tokens must carry; needs a secret."
+    "--client-id",
+    envvar="BULKSTOP_CLIENT_ID",
+    metavar="ID",
+    help="Client id (appId) that tokens must contain; needs BULKSTOP_CLIENT_SECRET.",
 )
 @click.option(
-    "--api", type=WordChoice(["v1", "v2"]), default="v2", show_default=True, help="Version whose paths answer."
+    "--api", type=WordChoice(["v1", "v2"]), default="v2", show_default=True, help="API version whose paths exist."
 )
 @click.option(
     "--app",
@@ -101,7 +104,7 @@ SHARE: Any = {"type": ParsedText(parse_share, "SHARE"), "default": 0.0, "metavar
     multiple=True,
     type=ParsedText(parse_app, "ID:FILE[:ACCOUNTS]"),
     metavar="ID:FILE[:ACCOUNTS]",
-    help="An app that may call: client id, file with its secret, and its accounts, such as a-1,b-*; repeatable.",
+    help="App that may call: client id, file with its secret, and its accounts (a-1,b-*); repeatable.",
 )
 @click.option("--require-jti", is_flag=True, help="Accept only single-use tokens.")
 @click.option(
@@ -109,22 +112,24 @@ SHARE: Any = {"type": ParsedText(parse_share, "SHARE"), "default": 0.0, "metavar
     multiple=True,
     type=ParsedText(parse_limit, "N/TIME"),
     metavar="N/TIME",
-    help="Calls an account may make, such as 60/60s; repeatable.",
+    help="Calls that one account may make, such as 60/60s; repeatable.",
 )
-@click.option("--throttle-status", type=int, default=429, show_default=True, help="HTTP status over the quota.")
+@click.option(
+    "--throttle-status", type=int, default=429, show_default=True, help="HTTP status of calls over the quota."
+)
 @click.option(
     "--retry-after",
     "retry_after_s",
     type=ParsedText(parse_pause, "TIME"),
     metavar="TIME",
-    help="Retry-After over the quota.",
+    help="Retry-After header of calls over the quota.",
 )
 @click.option(
     "--rate-limit-headers",
     type=WordChoice(HEADER_FORMS),
     default="none",
     show_default=True,
-    help="Headers in which each answer says what is left of the quota.",
+    help="Headers that say how much of the quota is left.",
 )
 @click.option(
     "--latency",
@@ -133,44 +138,55 @@ SHARE: Any = {"type": ParsedText(parse_share, "SHARE"), "default": 0.0, "metavar
     default=0.0,
     show_default="0",
     metavar="TIME",
-    help="Latency, in milliseconds where no unit stands: 120, 120ms, 0.5s.",
+    help="Latency of every answer: 120 (milliseconds), 120ms or 0.5s.",
 )
 @click.option(
-    "--sigma", "latency_sigma", type=float, default=0.0, show_default=True, help="Spread of a log-normal latency."
+    "--sigma",
+    "latency_sigma",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Spread (sigma) of a log-normal latency.",
 )
 @click.option(
     "--slow",
     multiple=True,
     type=ParsedText(parse_slow, "ACCOUNT:TIME"),
     metavar="ACCOUNT:TIME",
-    help="Latency of an account, in place of --latency; repeatable.",
+    help="Latency of one account, instead of --latency; repeatable.",
 )
-@click.option("--refuse", "refused", multiple=True, metavar="ACCOUNT", help="Account whose lists are 403; repeatable.")
+@click.option(
+    "--refuse", "refused", multiple=True, metavar="ACCOUNT", help="Account whose list calls get HTTP 403; repeatable."
+)
 @click.option("--fail", "failure_rate", **SHARE, help="Share of calls that fail.")
 @click.option("--fail-first", "fail_first_rate", **SHARE, help="Share of campaigns whose first call fails.")
-@click.option("--fail-status", "failure_status", type=int, default=503, show_default=True, help="HTTP status of those.")
+@click.option(
+    "--fail-status", "failure_status", type=int, default=503, show_default=True, help="HTTP status of failing calls."
+)
 @click.option(
     "--second-stop",
     type=WordChoice(["conflict", "success"]),
     default="conflict",
     show_default=True,
-    help="Answer for a campaign that does not run.",
+    help="Answer to a stop of a campaign that does not run.",
 )
 @click.option(
     "--unknown",
     type=WordChoice(["active", "not_found"]),
     default="active",
     show_default=True,
-    help="What an id is that is not among --campaigns.",
+    help="What a campaign id means that is not among --campaigns.",
 )
-@click.option("--campaigns", type=int, default=0, show_default=True, metavar="N", help="Campaigns made from the seed.")
-@click.option("--accounts", type=int, default=0, metavar="N", help="Accounts that they are spread over.")
-@click.option("--streams", type=int, default=1, show_default=True, metavar="N", help="Streams of each account.")
-@click.option("--running", type=int, metavar="N", help="How many of them run; else left to chance.")
-@click.option("--emergency", is_flag=True, help="Have an SMS campaign of each account run as an emergency.")
-@click.option("--other-status", metavar="STATUS", help="A status of some of them that nobody documented.")
+@click.option("--campaigns", type=int, default=0, show_default=True, metavar="N", help="Number of campaigns to create.")
+@click.option("--accounts", type=int, default=0, metavar="N", help="Number of accounts that share the campaigns.")
 @click.option(
-    "--churn", type=int, default=0, show_default=True, metavar="N", help="Change N of them after a list call."
+    "--streams", type=int, default=1, show_default=True, metavar="N", help="Number of streams of each account."
+)
+@click.option("--running", type=int, metavar="N", help="Number of campaigns that run; default: random.")
+@click.option("--emergency", is_flag=True, help="Run one SMS campaign of each account as an emergency.")
+@click.option("--other-status", metavar="STATUS", help="Give some campaigns this undocumented status.")
+@click.option(
+    "--churn", type=int, default=0, show_default=True, metavar="N", help="Change N campaigns after each list call."
 )
 @click.option(
     "--contacts",
@@ -179,7 +195,7 @@ SHARE: Any = {"type": ParsedText(parse_share, "SHARE"), "default": 0.0, "metavar
     default=0.0,
     show_default="0",
     metavar="RATE",
-    help="How often a running campaign starts a contact: 6/min.",
+    help="Contacts that each running campaign starts, such as 6/min.",
 )
 @click.option(
     "--contacts-after-stop",
@@ -188,18 +204,16 @@ SHARE: Any = {"type": ParsedText(parse_share, "SHARE"), "default": 0.0, "metavar
     default=0.0,
     show_default="0",
     metavar="TIME",
-    help="How long a stopped campaign goes on starting some.",
+    help="Time for which a stopped campaign still starts contacts.",
 )
-@click.option(
-    "--analytics/--no-analytics", default=True, show_default=True, help="Whether the app may ask for contacts."
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all that is left to chance.")
-@click.option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Write one JSON line per request.")
+@click.option("--analytics/--no-analytics", default=True, show_default=True, help="Allow the app to read contacts.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
+@click.option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Write one JSON line for each request.")
 @click.pass_context
 def command(
     ctx: click.Context, /, *, quota: tuple[Any, ...], client_id: str | None, contacts: float, **options: Any
 ) -> int:
-    """Imitate the API on this machine, with faults on demand."""
+    """Run a simulator of the API on this machine, with faults on demand."""
     refuse_empty_variables(ctx, ["client_secret"])
     secret = os.environ.get("BULKSTOP_CLIENT_SECRET")
     if secret and options["apps"]:

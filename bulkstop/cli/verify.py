@@ -49,55 +49,65 @@ from bulkstop.text import printable
 
 LIST = ".running.csv"
 """How the name ends of a list of what still runs, after that of the file that was looked at."""
+MAIN_OPTIONS = (
+    "profile",
+    "output",
+    "overwrite",
+    "targets",
+    "type",
+    "singly",
+    "others_count",
+    "calls",
+    "as_json",
+    "quiet",
+)
 EXAMPLE = """\b
-Example:
+Examples:
+  # Check the campaigns of a run
   bulkstop verify campaigns.csv.results.jsonl --profile prod
-
-\b
-What still runs, will run again, or could not be told is written as a list for `stop`, and the last
-lines say which command stops it:
+  # Stop those that still run: verify prints this command
   bulkstop stop campaigns.csv.results.jsonl.running.csv --profile prod --expect 1..20
 
 \b
 Exit codes:
-  0    nothing of it still runs, or is scheduled; protected campaigns do not count, others only with --all
-  1    something does, could not be told, found or looked at, or has no line in the results; with --calls
-       also where contacts started after a stop, last, or could not be read though the scope is there
+  0    none of the campaigns runs or is scheduled (protected ones do not count; others only count with --all)
+  1    some run, are unknown, or have no result line; with --calls also if contacts started after a stop, or
+       could not be read although the token has the scope
   2    usage, settings or results are wrong; nothing was asked for
-  3    nothing could be told at all (credentials, network), or the verdict could not be written
+  3    no state could be read (credentials, network), or the verdict could not be written
   130  ended by Ctrl-C; 143 by SIGTERM, 129 by a closed terminal; no list was written
 """
 
 
-@click.command("verify", cls=GroupedCommand, epilog=EXAMPLE)
+@click.command("verify", cls=GroupedCommand, epilog=EXAMPLE, main=MAIN_OPTIONS)
 @click.argument("paths", nargs=-1, metavar="[FILE ...]")
 @click.option(
     "-o",
     "--output",
     metavar="FILE",
-    help="List of what is to be stopped again, .csv or .jsonl; - is standard output.  "
-    "[default: <first file>.running.csv, with a number if that is there]",
+    help="List of what has to be stopped again: .csv or .jsonl; - is standard output.  "
+    "[default: FILE.running.csv, numbered if that exists]",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a list that exists.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing list.")
 @click.option(
     "--singly",
     is_flag=True,
-    help="Ask for each campaign by itself: fewer calls for a few of many campaigns, but tells nothing of schedules.",
+    help="Read each campaign by itself: fewer calls for a short list, but schedules stay unknown.",
 )
 @click.option(
     "--calls",
     is_flag=True,
-    help="Also look for contacts that started after the stops, or last: takes the scope SmartAssist Analytics.",
+    help="Also look for contacts that started after the stops; needs the scope SmartAssist Analytics.",
 )
-@click.option("--all", "others_count", is_flag=True, help="Count what else runs in the same lists of the service, too.")
+@click.option("--all", "others_count", is_flag=True, help="Also count campaigns that run but are not in FILE.")
 @click.option(
     "--format",
     "fmt",
     type=WordChoice([form.value for form in Format]),
-    help="Form of all lists; by default what their names and contents show.",
+    help="Format of every input; default: taken from its name and content.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Tell a machine: one JSON object on standard output.")
-@click.option("--quiet", is_flag=True, help="Say only what still runs, went wrong, or may have.")
+@click.option("--json", "as_json", is_flag=True, help="Write the verdict as one JSON object to standard output.")
+@click.option("--quiet", is_flag=True, help="Show only what still runs, warnings and errors.")
 @with_settings(CONNECTION, CREDENTIALS, PATHS, SCOPE, TARGETS, TYPE, INPUT, QUOTA, RETRY_AFTER, CONCURRENCY)
 @click.pass_context
 def command(
@@ -115,19 +125,19 @@ def command(
     quiet: bool,
     **_: object,
 ) -> int:
-    """Read back whether the campaigns of result files, or of lists, still run, are scheduled, or will run again.
+    """Check whether the campaigns of FILE still run, are scheduled, or will run again; stop nothing.
 
-    FILE is the results of a run, or a list as `stop` takes it, or - for standard input. Without FILE, every campaign of
-    the targets counts that runs. Nothing is stopped. All campaigns are looked at, also those that were never sent; how
-    they are is that of the moment in which the service was asked.
+    FILE is a result file, a list that `stop` takes, or - for standard input. Without FILE, verify counts every campaign
+    that runs in the --targets. It checks all campaigns of FILE, also those that were never sent, and reports the state
+    that the service has at that moment.
     """
     settings = read_settings(ctx)
     if singly and others_count:
-        raise SettingsError("--all: what else runs stands in the lists; leave out --singly")
+        raise SettingsError("--all: needs the lists, which --singly does not read; leave out one of them")
     profiles, listed = read_profiles(ctx), read_listed_targets(ctx, settings)
     scopes = listed.scopes if listed else ()
     if not paths and not (scopes and not (singly or calls)):
-        raise click.UsageError("Missing argument 'FILE [FILE ...]', or --targets for all that runs in these", ctx)
+        raise click.UsageError("Missing argument 'FILE [FILE ...]'; or use --targets to check all that runs there", ctx)
     others_count = others_count or not paths
     target = output or name_list(paths[0] if paths else settings.targets or "targets", overwrite=overwrite)
     check_written([("-o", target)], settings, ctx.params["config"])
@@ -184,10 +194,10 @@ def name_list(path: str, *, overwrite: bool) -> str:
 def open_output(target: str, paths: Iterable[str], *, overwrite: bool, as_json: bool) -> AtomicFile | None:
     """Open the list, None for standard output; raises SettingsError or OutputError before any call is made."""
     if target == "-" and as_json:
-        raise SettingsError("-o -: standard output is for --json; give -o FILE")
+        raise SettingsError("-o -: standard output already takes --json; give -o FILE")
     choose_format(target, None, remedy="")
     if overwrite and target != "-" and any(is_same(path, target) for path in paths):
-        raise SettingsError(f"-o {target}: is a result file; the list would take its place")
+        raise SettingsError(f"-o {target}: is a result file, which the list would replace; give another file")
     return discover.open_output(target, overwrite=overwrite)
 
 
@@ -227,7 +237,7 @@ def write_list(
     if verification.exit_code not in (0, 1) or not (verification.to_stop or is_stale):
         return None
     if not verification.to_stop and not quiet:
-        print_err(f"{printable(target)}: is an empty list now, as nothing is to be stopped again")
+        print_err(f"{printable(target)}: is now an empty list, because nothing has to be stopped again")
     data = WRITERS[choose_format(target, None)]([(each.scope, each.item) for each in verification.to_stop])
     is_written = discover.write_list(target, data, file, overwrite=overwrite)
     return target if is_written and verification.to_stop and target != "-" else None

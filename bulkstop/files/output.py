@@ -99,7 +99,7 @@ class Output:
         self._check(outbox)
         if outbox.waiting_bytes > MOST_UNREAD_BYTES and not self._is_broken:
             self._is_broken = True
-            raise OutputError(f"{self.name}: nobody reads it; sending stops")
+            raise OutputError(f"{self.name}: nobody reads it, so sending stops")
         for line in data.splitlines(keepends=True):  # one by one: what nobody reads is counted, and none is torn
             self._missed += not outbox.put(line, None)
 

@@ -82,7 +82,7 @@ class Place(NamedTuple):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
 
     def refuse_irregular(self) -> None:
-        """Raise OSError for what is there and is no regular file."""
+        """Raise OSError for what is there and is not a regular file."""
         if (status := self.status()) is not None:
             _refuse_irregular(status)
 

@@ -87,7 +87,7 @@ def write_atomically(path: Path, blocks: Iterable[bytes], *, replace: bool = Tru
     """Have a file hold these blocks, whatever happens either all of them or what was there; raises OSError.
 
     It is private to the user. Of a link, what it leads to is written. Without `replace` what is there stays, and
-    FileExistsError is raised. Nobody has named a file that `is_derived`: what is there and is no file is refused.
+    FileExistsError is raised. Nobody has named a file that `is_derived`: what is there and is not a file is refused.
     """
     with open_place(path) as place:
         _check(place, is_derived=is_derived)
@@ -134,7 +134,7 @@ def refuse_existing(name: str, other: str = "another file") -> OutputError:
 
 
 def _check(place: Place, *, is_derived: bool) -> None:
-    """Raise OSError for a place that no file can take, or that something has which is no file to be replaced."""
+    """Raise OSError for a place that no file can take, or that something has which is not a file to be replaced."""
     place.refuse_directory()  # a name may be too long, too
     place.refuse_fixed()
     if is_derived and not place.is_regular:

@@ -13,7 +13,7 @@ def parse_json(body: bytes) -> Any:
     r"""Return the JSON value of a body; raises orjson.JSONDecodeError for what is none.
 
     A text that was cut within a character, as services cut names, does not make the rest unreadable: what is left of
-    that character (half a surrogate pair, bytes that are no UTF-8) is read as `\ufffd`.
+    that character (half a surrogate pair, bytes that are not UTF-8) is read as `\ufffd`.
     """
     body = body.removeprefix(codecs.BOM_UTF8)
     try:

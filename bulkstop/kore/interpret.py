@@ -320,7 +320,7 @@ def read_page(
     rows = data.get("results") if isinstance(data, dict) else None
     if not isinstance(data, dict) or not isinstance(rows, list):
         return call_failure(
-            response, "is no page of campaigns", f"no such stream, or the path of the list {_elsewhere('list_path')}"
+            response, "is not a page of campaigns", f"no such stream, or the path of the list {_elsewhere('list_path')}"
         )
     if len(rows) > PAGE_ROWS:
         return _refuse_page(response, f"has {format_count(len(rows), 'row')}, where {at.limit} were asked for")
@@ -354,7 +354,7 @@ def read_campaign(response: Response | TransportFailure, scope: Scope, campaign_
     data = read_success(response).get("data")
     item = _read_item(data, scope, any_id=True) if isinstance(data, dict) else None
     if not isinstance(item, ListedCampaign):
-        return call_failure(response, "is no campaign", f"no such campaign, or the path {_elsewhere('get_path')}")
+        return call_failure(response, "is not a campaign", f"no such campaign, or the path {_elsewhere('get_path')}")
     if item.campaign_id != campaign_id:
         return call_failure(response, "tells of another campaign", "")
     return item
@@ -436,7 +436,7 @@ def _says_end(data: Mapping[str, object], rows: int, at: PageRange) -> bool:
 def _read_item(row: object, scope: Scope, *, any_id: bool) -> ListedCampaign | str:
     """Read a row, or say why it cannot be used."""
     if not isinstance(row, dict):
-        return f"a row that is no object: {one_line(orjson.dumps(row).decode())}"
+        return f"a row that is not an object: {one_line(orjson.dumps(row).decode())}"
     keys = ("_id", "id") if scope.campaign_type is CampaignType.VOICE else ("id", "_id")
     campaign_id = next((value for key in keys if (value := _read_id(row.get(key))) is not None), None)
     if fault := _id_fault(campaign_id, scope, any_id=any_id):

@@ -35,7 +35,7 @@ Algorithm = Literal["HS256", "HS512", "RS256", "RS512"]
 ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 
 TOKEN_BYTES = 64 * 1024
-"""More than this from a file or a command is no token."""
+"""More than this from a file or a command is not a token."""
 JTI_LIFETIME_S = 300
 """How long a single-use token lives; the vendor allows an hour, one attempt needs far less."""
 BACK_DATED_S = 60
@@ -65,7 +65,7 @@ class Token:
 
 
 def read_claims(token: str) -> dict[str, Any] | None:
-    """Return the payload of a JWT, unverified; None for a token that is no JWT."""
+    """Return the payload of a JWT, unverified; None for a token that is not a JWT."""
     # By hand: nothing is verified here, and PyJWT would cost a run with a ready-made token its import.
     parts = token.split(".")
     if len(parts) != 3:
@@ -88,7 +88,7 @@ def static_source(token: str, name: str = "BULKSTOP_TOKEN") -> TokenSource:
 
 
 def called_source(get_token: Callable[[], Awaitable[str]]) -> TokenSource:
-    """Await a function of the caller at each renewal; raises CredentialsError for what it raises or is no token."""
+    """Await a function of the caller at each renewal; raises CredentialsError for what it raises or is not a token."""
 
     async def mint() -> str:
         try:

@@ -60,7 +60,7 @@ class HoldSummary:
         """Say in one line whether anything runs that fits."""
         if self.exit_code == 0:
             many = format_count(self.sightings, "sighting")
-            return format_done(f"nothing runs that fits; {many} in {format_count(self.looks, 'look')}")
+            return format_done(f"no matching campaign runs; {many} in {format_count(self.looks, 'look')}")
         return format_not_stopped_at_all("; ".join(self._list_reasons()))
 
     def _list_reasons(self) -> Sequence[str]:
@@ -74,7 +74,9 @@ class HoldSummary:
             reasons.append(f"{many}: {_name_some(self.running)}")
         if self.left_alone:
             many = format_count(
-                len(self.left_alone), "campaign is left alone as it", "campaigns are left alone as they"
+                len(self.left_alone),
+                "campaign is not stopped again because it",
+                "campaigns are not stopped again because they",
             )
             reasons.append(f"{many} came back too often: {_name_some(self.left_alone)}")
         if self.unread is not None:

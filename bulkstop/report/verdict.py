@@ -16,7 +16,7 @@ def format_not_stopped(number: int, of: int, counts: Mapping[str, int], also: Se
 
 
 def format_not_stopped_at_all(why: str) -> str:
-    """Return the verdict on a run that had nothing to stop: `NOT STOPPED: nothing runs that fits`."""
+    """Return the verdict on a run that had nothing to stop: `NOT STOPPED: no matching campaign runs`."""
     return f"NOT STOPPED: {why}"
 
 

@@ -117,7 +117,7 @@ def _read_list(index: ResumeIndex, run: RunSection, is_wanted: Wanted) -> Iterat
     defaults = Defaults(None if kind is None else CampaignType(kind), *ids)
     for name, path in _find_lists(run):
         if not Path(path).is_file():
-            raise InputError(f"{path}: is no file")
+            raise InputError(f"{path}: is not a file")
         rows = read(
             [path],
             defaults=defaults,

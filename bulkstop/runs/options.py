@@ -72,7 +72,7 @@ def read_expected(value: object) -> tuple[int, int] | None:
     if not (isinstance(bounds, tuple | list) and len(bounds) == 2 and all(type(each) is int for each in bounds)):
         raise ValueError(explain_kind(value, "a number or a pair of numbers, such as (20, 30)"))
     if not 0 <= bounds[0] <= bounds[1]:
-        raise ValueError(f"{bounds[0]} to {bounds[1]} is no range")
+        raise ValueError(f"{bounds[0]} to {bounds[1]} is not a range")
     return bounds[0], bounds[1]
 
 
@@ -81,7 +81,7 @@ def parse_expected(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{1,9})(?:\.\.(\d{1,9}))?", text.strip(), re.ASCII)
     low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
     if low > high:
-        raise ValueError(f"{text!r} is no number and no range such as 20..30")
+        raise ValueError(f"{text!r} is neither a number nor a range such as 20..30")
     return low, high
 
 
@@ -97,7 +97,7 @@ def read_rate(value: object) -> Limit | None:
 def outcomes_to_retry(names: Iterable[str], *, retry_failed: bool) -> frozenset[Outcome]:
     """Return the outcomes that are sent again, besides what has not ended; a text may name several, with commas.
 
-    Raises SettingsError for a name that is no outcome, and for one that is never sent again.
+    Raises SettingsError for a name that is not an outcome, and for one that is never sent again.
     """
     texts = [names] if isinstance(names, str) else names
     chosen = frozenset(_outcome(name.strip()) for text in texts for name in text.split(","))
@@ -129,12 +129,12 @@ def _outcome(name: str) -> Outcome:
     try:
         outcome = Outcome(name.lower())
     except ValueError:
-        raise SettingsError(f": {name!r} is no outcome{_nearest(name.lower())}", setting="retry") from None
+        raise SettingsError(f": {name!r} is not an outcome{_nearest(name.lower())}", setting="retry") from None
     if outcome in CAN_BE_RETRIED:
         return outcome
-    why = "is done and is not sent again" if outcome in DONE else "was held back on purpose and is not sent again"
+    why = "is done and is never sent again" if outcome in DONE else "was left out on purpose and is never sent again"
     if outcome is Outcome.INVALID:
-        why = "can never be sent as it is; mend such rows in the list, and resume"
+        why = "can never be sent; correct such rows in the list, and resume"
     others = format_outcomes(CAN_BE_RETRIED)
     raise SettingsError(f": what is {outcome} {why}; give {others}", setting="retry")
 

@@ -194,7 +194,7 @@ def has_token_command(settings: Settings) -> bool:
 
 
 def check_token_command(settings: Settings) -> None:
-    """Raise CredentialsError when the token command begins with what is no command; it is not run."""
+    """Raise CredentialsError when the token command begins with what is not a command; it is not run."""
     token.check_command(settings.token_command or "", environment=list_open_variables())
 
 
@@ -235,7 +235,7 @@ def _read_secret(name: str, path: str) -> str:
         raise CredentialsError(f" {path}: cannot be read ({said})", setting=name) from None
     REDACTOR.add(secret)
     if not 0 < len(secret) <= SECRET_BYTES:
-        raise CredentialsError(f" {path}: is empty or no secret", setting=name)
+        raise CredentialsError(f" {path}: is empty, or not a secret", setting=name)
     return secret
 
 

@@ -89,79 +89,101 @@ class Settings:
     """
 
     host: str = setting(
-        CONNECTION, "", "The API's address, such as platform.kore.ai.", read=parse_address, metavar="URL"
+        CONNECTION, "", "Address of the API, such as platform.kore.ai.", read=parse_address, metavar="URL"
     )
-    account_id: str | None = setting(SCOPE, None, "Account of rows that name none.", metavar="ID")
-    stream_id: str | None = setting(SCOPE, None, "Stream (application) of rows that name none.", metavar="ID")
-    iid: str | None = setting(SCOPE, None, "Application id header; default: the stream id.", metavar="ID")
+    account_id: str | None = setting(SCOPE, None, "Account of the rows that name none.", metavar="ID")
+    stream_id: str | None = setting(SCOPE, None, "Stream (application) of the rows that name none.", metavar="ID")
+    iid: str | None = setting(
+        SCOPE, None, "Application id that is sent in the iid header; default: the stream id.", metavar="ID"
+    )
     targets: str | None = setting(
         TARGETS,
         None,
-        "Lists of many accounts: a table or JSON lines of profile, account_id, stream_id, iid, type.",
+        "File that lists many accounts and streams: profile, account_id, stream_id, iid, type.",
         read=parse_path,
         metavar="FILE",
     )
     any_id: bool = setting(
-        SCOPE, False, "Allow ids with other characters than letters, digits, - _ . ~ (never / \\ or %)."
+        SCOPE, False, "Accept ids with characters other than letters, digits, - _ . ~ (never / \\ or %)."
     )
     max_input_size: int | None = setting(
         INPUT,
         None,
-        "Most that is read of a list, unpacked; default: 2GB, of a packed one 200 times its size.",
+        "Largest input after unpacking; default: 2GB, or 200 times the size of a packed file.",
         read=parse_size,
         metavar="SIZE",
     )
     encoding: str | None = setting(
         INPUT,
         None,
-        "Encoding of lists, such as cp1252 or utf-16; default: what they show, else UTF-8.",
+        "Encoding of the input, such as cp1252 or utf-16; default: detected, else UTF-8.",
         read=parse_encoding,
         metavar="NAME",
     )
-    no_header: bool = setting(INPUT, False, "Read tables without names of columns: the first one has the ids.")
+    no_header: bool = setting(INPUT, False, "Read tables that have no header row; the ids are in the first column.")
     id_column: str | None = setting(
-        INPUT, None, "Name of the column, or key, with the campaign ids; without a header its number.", metavar="NAME"
+        INPUT, None, "Column or key that has the campaign ids; a number if there is no header.", metavar="NAME"
     )
     column: tuple[str, ...] = setting(
         INPUT,
         (),
-        "Name of the column, or key, of another field, such as campaign_type=Channel; repeatable.",
+        "Column or key of another field, such as campaign_type=Channel; repeatable.",
         read=parse_column,
         metavar="FIELD=NAME",
         repeatable=True,
     )
     sheet: str | None = setting(
-        INPUT, None, "Name, or number, of the sheet of a workbook; default: the first that is shown.", metavar="NAME"
+        INPUT, None, "Sheet of a workbook, by name or number; default: the first visible one.", metavar="NAME"
     )
     type: CampaignType | None = setting(
-        TYPE, None, "Type of rows that name none.", read=parse_campaign_type, metavar="voice|sms"
+        TYPE, None, "Campaign type of the rows that name none.", read=parse_campaign_type, metavar="voice|sms"
     )
     api: ApiVersion = setting(
         PATHS,
         ApiVersion.V2,
-        "Paths of all calls, as documented for this version; check says which one answers.",
+        "API version whose documented paths are used; check says which one answers.",
         read=one_of(*ApiVersion),
         metavar="|".join(ApiVersion),
     )
     voice_path: str | None = setting(
-        PATHS, None, "Path of the voice stop call, if yours differs.", read=parse_template, metavar="PATH"
+        PATHS,
+        None,
+        "Path of the voice stop call, if it differs from the documented one.",
+        read=parse_template,
+        metavar="PATH",
     )
     sms_path: str | None = setting(
-        PATHS, None, "Path of the SMS stop call, if yours differs.", read=parse_template, metavar="PATH"
+        PATHS,
+        None,
+        "Path of the SMS stop call, if it differs from the documented one.",
+        read=parse_template,
+        metavar="PATH",
     )
     list_path: str | None = setting(
-        PATHS, None, "Path of the list call, if yours differs.", read=parse_list_template, metavar="PATH"
+        PATHS,
+        None,
+        "Path of the list call, if it differs from the documented one.",
+        read=parse_list_template,
+        metavar="PATH",
     )
     status_path: str | None = setting(
-        PATHS, None, "Path of the status call, if yours differs.", read=parse_template, metavar="PATH"
+        PATHS,
+        None,
+        "Path of the status call, if it differs from the documented one.",
+        read=parse_template,
+        metavar="PATH",
     )
     get_path: str | None = setting(
-        PATHS, None, "Path of the call for one campaign, if yours differs.", read=parse_template, metavar="PATH"
+        PATHS,
+        None,
+        "Path of the call that reads one campaign, if it differs from the documented one.",
+        read=parse_template,
+        metavar="PATH",
     )
     schedule_path: str | None = setting(
         PATHS,
         None,
-        "Path of the call that disables a schedule, if yours differs; none is documented for v1.",
+        "Path of the call that disables a schedule; v1 documents none.",
         read=parse_list_template,
         metavar="PATH",
     )
@@ -175,58 +197,74 @@ class Settings:
     cert: str | None = setting(
         CONNECTION,
         None,
-        "PEM file of the client certificate, if the server asks for one.",
+        "PEM file of the client certificate, if the server requires one.",
         read=parse_path,
         metavar="FILE",
     )
     key: str | None = setting(
-        CONNECTION, None, "PEM file of its private key, if not in the same file.", read=parse_path, metavar="FILE"
+        CONNECTION,
+        None,
+        "PEM file of the client certificate's private key, if it is in a separate file.",
+        read=parse_path,
+        metavar="FILE",
     )
     proxy: str | None = setting(
-        CONNECTION, None, "HTTP proxy to go through.", read=parse_proxy_address, metavar="URL", visible=False
+        CONNECTION, None, "HTTP proxy to use.", read=parse_proxy_address, metavar="URL", visible=False
     )
     proxy_password: str | None = setting(
         CONNECTION, None, "Password of the user that --proxy names.", read=parse_secret, secret=True
     )
     proxy_password_file: str | None = setting(
-        CONNECTION, None, "File with the password of the user that --proxy names.", read=parse_path, metavar="FILE"
+        CONNECTION,
+        None,
+        "File that contains the password of the user that --proxy names.",
+        read=parse_path,
+        metavar="FILE",
     )
     transport: TransportName | None = setting(
         CONNECTION,
         None,
-        "What carries the calls; wire is the quicker one; default: aiohttp, for load wire.",
+        "HTTP client; wire is faster; default: aiohttp, but wire for load.",
         read=one_of(*TransportName),
         metavar="|".join(TransportName),
     )
     timeout_s: float = setting(
-        CONNECTION, 30.0, "Deadline of one call, answer included.", read=parse_seconds, metavar="TIME"
+        CONNECTION, 30.0, "Longest time for one call, until its answer is complete.", read=parse_seconds, metavar="TIME"
     )
-    insecure_http: bool = setting(CONNECTION, False, "Allow plain http:// to a host that is not this machine.")
+    insecure_http: bool = setting(CONNECTION, False, "Allow plain http:// to a host other than this machine.")
 
-    token: str | None = setting(CREDENTIALS, None, "Ready-made token.", read=parse_secret, secret=True)
+    token: str | None = setting(CREDENTIALS, None, "Access token.", read=parse_secret, secret=True)
     token_file: str | None = setting(
-        CREDENTIALS, None, "File with a token, read again for renewal.", read=parse_path, metavar="FILE"
+        CREDENTIALS,
+        None,
+        "File that contains a token; it is read again when the token has to be renewed.",
+        read=parse_path,
+        metavar="FILE",
     )
     token_command: str | None = setting(
-        CREDENTIALS, None, "Command that prints a token, run again for renewal.", metavar="CMD", visible=False
+        CREDENTIALS,
+        None,
+        "Command that prints a token; it is run again when the token has to be renewed.",
+        metavar="CMD",
+        visible=False,
     )
     client_id: str | None = setting(
         CREDENTIALS, None, "Client id of the app whose secret signs the tokens.", read=parse_secret, metavar="ID"
     )
     client_secret: str | None = setting(CREDENTIALS, None, "Client secret.", read=parse_secret, secret=True)
     client_secret_file: str | None = setting(
-        CREDENTIALS, None, "File with the client secret, or the RSA key.", read=parse_path, metavar="FILE"
+        CREDENTIALS, None, "File that contains the client secret or the RSA key.", read=parse_path, metavar="FILE"
     )
     jwt_alg: str = setting(
-        CREDENTIALS, "HS256", "How minted tokens are signed.", read=one_of(*ALGORITHMS), metavar="|".join(ALGORITHMS)
+        CREDENTIALS, "HS256", "Algorithm that signs the tokens.", read=one_of(*ALGORITHMS), metavar="|".join(ALGORITHMS)
     )
-    jwt_sub: str = setting(CREDENTIALS, "bulkstop", "User id in minted tokens.", metavar="ID")
-    jti: bool = setting(CREDENTIALS, False, "A fresh single-use token for every attempt.")
+    jwt_sub: str = setting(CREDENTIALS, "bulkstop", "User id in the signed tokens.", metavar="ID")
+    jti: bool = setting(CREDENTIALS, False, "Sign a new single-use token for every attempt.")
 
     quota: tuple[Limit, ...] = setting(
         QUOTA,
         DEFAULT_QUOTA,
-        "Calls an account may make; repeatable; or none.",
+        "Calls that one account may make in a time, or none; repeatable.",
         read=parse_limit,
         metavar="N/TIME",
         repeatable=True,
@@ -234,30 +272,30 @@ class Settings:
     quota_store: str | None = setting(
         QUOTA,
         None,
-        "Where the calls made are remembered: FILE, redis://..., or memory; default: a file of the user's state.",
+        "Where calls are counted across runs: FILE, redis://..., or memory; default: a file of this user.",
         read=parse_path,
         metavar="STORE",
         visible=False,
     )
-    adaptive: bool = setting(QUOTA, False, "Find and hold a limit that nobody knows; with --quota none.")
+    adaptive: bool = setting(QUOTA, False, "Find and keep an unknown rate limit; needs --quota none.")
     pace: Pace = setting(
         QUOTA,
         Pace.AUTO,
-        "As soon as the quota allows (burst), evenly, or in bursts until the service refuses one (auto).",
+        "How calls are spread: burst (at once), even, or auto (bursts until the service refuses one).",
         read=one_of(*Pace),
         metavar="|".join(Pace),
     )
     order: Order = setting(
         SELECTION,
         Order.INPUT,
-        "Order of the campaigns of an account; priority sends the highest (5) first, impact what harms most.",
+        "Order of an account's campaigns; priority: highest (5) first; impact: most harmful first.",
         read=one_of(*Order),
         metavar="|".join(Order),
     )
     protect: tuple[str, ...] = setting(
         PROTECTION,
         (),
-        "Never stop what this file lists: ids, patterns, name:PATTERN; repeatable.",
+        "File of campaigns that are never stopped: ids, patterns, name:PATTERN; repeatable.",
         read=parse_path,
         metavar="FILE",
         repeatable=True,
@@ -265,21 +303,21 @@ class Settings:
     max_campaigns: int | None = setting(
         PROTECTION,
         None,
-        "Send nothing if the list has more campaigns to stop, whatever is typed.",
+        "Send nothing if there are more campaigns to stop than this, even with --yes.",
         read=parse_count,
         metavar="N",
     )
     expect_accounts: int | None = setting(
         PROTECTION,
         None,
-        "Accounts that a list has: nothing is sent if it has more, and fewer are warned of.",
+        "Send nothing if the input has more accounts than this; warn if it has fewer.",
         read=parse_count,
         metavar="N",
     )
     expect_warnings: tuple[WarningKind, ...] = setting(
         PROTECTION,
         (),
-        "Warning that is expected, so not worth a word; one that does not come is; repeatable.",
+        "Hide a warning that you expect, and warn if it does not come; repeatable.",
         read=one_of(*WarningKind),
         metavar="NAME",
         repeatable=True,
@@ -287,52 +325,54 @@ class Settings:
     max_failures: FailureCap | None = setting(
         GUARDS,
         None,
-        "End the run when so many campaigns have failed; never more do.",
+        "End the run when this many campaigns have failed.",
         read=parse_failure_cap,
         metavar="N|N%",
     )
     waves: str | None = setting(
         GUARDS,
         None,
-        "Begin with few, and go on only if all went well: 1,10%,100%.",
+        "Stop a few campaigns first, and continue only if all went well: 1,10%,100%.",
         read=parse_waves,
         metavar="N|N%,...",
     )
     soak_s: float = setting(GUARDS, 0.0, "Wait between two waves.", read=parse_pause, metavar="TIME")
     max_outage_s: float = setting(
-        GUARDS, 300.0, "End the run when the service is down for so long.", read=parse_seconds, metavar="TIME"
+        GUARDS, 300.0, "End the run after the service has been down for this long.", read=parse_seconds, metavar="TIME"
     )
     only_running: bool = setting(
-        SELECTION, False, "Read the list first; send nothing to what it has as completed or stopped."
+        SELECTION, False, "Read the service's list first, and skip campaigns that are completed or stopped."
     )
     disable_schedule: bool = setting(
-        SELECTION, False, "Also disable the recurring schedule of each stopped campaign, by its name in the list."
+        SELECTION, False, "Also disable the recurring schedule of each stopped campaign, found by its name."
     )
     finish_by: str | None = setting(
         DEADLINE,
         None,
-        "Let nothing leave after this time: 18:00, 2026-12-01T18:00, 18:00+05:30, or +2h from now.",
+        "Send nothing after this time: 18:00, 2026-12-01T18:00, 18:00+05:30, or +2h from now.",
         read=parse_finish_by,
         metavar="TIME",
     )
     tz: str | None = setting(
         DEADLINE,
         None,
-        "Zone of that time; of one with an offset, the zone that it is shown in; default: this machine's.",
+        "Time zone of --finish-by, or in which it is shown; default: this machine's zone.",
         read=parse_zone,
         metavar="ZONE",
     )
-    concurrency: int = setting(CONCURRENCY, 32, "Calls in flight at once.", read=parse_count, metavar="N")
-    attempts: int = setting(QUOTA, 5, "Tries per campaign.", read=parse_count, metavar="N")
+    concurrency: int = setting(CONCURRENCY, 32, "Largest number of calls in flight.", read=parse_count, metavar="N")
+    attempts: int = setting(QUOTA, 5, "Largest number of attempts per campaign.", read=parse_count, metavar="N")
     max_retry_after_s: float = setting(
-        RETRY_AFTER, 120.0, "Longest wait that a server may ask for.", read=parse_seconds, metavar="TIME"
+        RETRY_AFTER, 120.0, "Longest wait that the service may ask for.", read=parse_seconds, metavar="TIME"
     )
-    grace_s: float = setting(GRACE, 20.0, "Time for calls in flight after Ctrl-C.", read=parse_seconds, metavar="TIME")
+    grace_s: float = setting(
+        GRACE, 20.0, "Longest wait for calls in flight after Ctrl-C.", read=parse_seconds, metavar="TIME"
+    )
 
     def __init__(self, *values: Never, **options: Unpack[SettingsOptions]) -> None:
         """Read every value as its text would be, and check what depends on more than one setting."""
         if values:
-            raise SettingsError("settings are given by their names, such as Settings(host=...)")
+            raise SettingsError("pass settings by name, such as Settings(host=...)")
         check_names(options)
         for name in OPTION_SPECS:
             object.__setattr__(self, name, options.get(name, default_of(name)))
@@ -390,7 +430,7 @@ def key_of(name: str) -> str:
 
 
 def check_names(options: Iterable[str]) -> None:
-    """Raise SettingsError for what is no setting."""
+    """Raise SettingsError for what is not a setting."""
     for name in options:
         if name not in OPTION_SPECS:
             from bulkstop.text.likeness import suggest_near  # only a mistake needs it
@@ -411,7 +451,7 @@ def is_empty(value: object) -> bool:
 
 def suggest_value(name: str) -> str:
     """Say what to write in the place of an empty value."""
-    return 'write "none" for no limit' if name == "quota" else "give it a value, or take it out"
+    return 'write "none" for no limit' if name == "quota" else "give it a value, or leave it out"
 
 
 def _check_empty(settings: Settings) -> None:
@@ -443,21 +483,23 @@ def join_limits(limits: Iterable[Limit | None]) -> tuple[Limit, ...]:
     if len(finite) == len(parsed):
         return finite
     if len(parsed) > 1:
-        raise ValueError("none stands alone")
+        raise ValueError("none cannot be combined with other limits")
     return NO_LIMIT
 
 
 def _check_host(settings: Settings) -> None:
     if not settings.host:
         example = name_setting("host", "platform.kore.ai")
-        raise SettingsError(f": not given; for example {example}, or BULKSTOP_HOST, or a profile", setting="host")
+        raise SettingsError(
+            f": is missing; give {example}, for example, set BULKSTOP_HOST, or use a profile", setting="host"
+        )
 
 
 def _check_scheme(settings: Settings) -> None:
     parts = urlsplit(settings.host)
     if parts.scheme == "http" and parts.hostname not in LOOPBACK and not settings.insecure_http:
         raise SettingsError(
-            f" {settings.host}: plain http shows the token to the network; use https, or "
+            f" {settings.host}: plain http would show the token to the network; use https, or "
             f"{name_setting('insecure_http', True)}",
             setting="host",
         )
@@ -477,8 +519,8 @@ def _check_proxy(settings: Settings) -> None:
         return
     if is_loopback(host.hostname) and not is_loopback(proxy.hostname):
         raise SettingsError(
-            f": {settings.host} is this machine, and plain http through a proxy elsewhere would show the token to it; "
-            "go without the proxy, or use https",
+            f": {settings.host} is this machine, and plain http through a remote proxy would show it the token; "
+            "leave out the proxy, or use https",
             setting="proxy",
         )
 
@@ -487,13 +529,15 @@ def _check_proxy_password(settings: Settings) -> None:
     names = [name for name in ("proxy_password", "proxy_password_file") if getattr(settings, name)]
     if len(names) > 1:
         variable, file = name_variable("proxy_password"), name_setting("proxy_password_file")
-        raise SettingsError(f"{variable} and {file} are both given; keep one")
+        raise SettingsError(f"{variable} and {file} are both set; keep one")
     if not names or not settings.proxy:
         return
     if urlsplit(settings.proxy).password:
-        raise SettingsError(f": has a password, and {name_setting(names[0])} is another; keep one", setting="proxy")
+        raise SettingsError(
+            f": contains a password, and {name_setting(names[0])} gives another; keep one", setting="proxy"
+        )
     if not urlsplit(settings.proxy).username:
-        raise SettingsError(": names no user for its password, as in http://USER@proxy:3128", setting="proxy")
+        raise SettingsError(": has a password but no user; name one, as in http://USER@proxy:3128", setting="proxy")
 
 
 def _check_key(settings: Settings) -> None:
@@ -507,7 +551,7 @@ def _check_transport(settings: Settings) -> None:
     is_secure = (settings.proxy or "").lower().startswith("https:")
     if settings.transport == TransportName.WIRE and is_secure:
         raise SettingsError(
-            f": the wire goes through http:// proxies only; give {name_setting('transport', 'aiohttp')} with this one",
+            f": the wire only supports http:// proxies; give {name_setting('transport', 'aiohttp')} with this one",
             setting="proxy",
         )
 
@@ -520,7 +564,7 @@ def _check_soak(settings: Settings) -> None:
 def _check_schedule_path(settings: Settings) -> None:
     if settings.disable_schedule and settings.api is ApiVersion.V1 and settings.schedule_path is None:
         raise SettingsError(
-            f": no path for it is documented for {settings.api}; give {name_setting('schedule_path', 'PATH')}",
+            f": {settings.api} documents no path for it; give {name_setting('schedule_path', 'PATH')}",
             setting="disable_schedule",
         )
 
@@ -530,7 +574,7 @@ def _check_zone(settings: Settings) -> None:
         return
     if fault := explain_machine_zone():
         raise SettingsError(
-            f" {settings.finish_by}: {fault}; give {name_setting('tz')}, or mend it", setting="finish_by"
+            f" {settings.finish_by}: {fault}; give {name_setting('tz')}, or correct it", setting="finish_by"
         )
 
 
@@ -539,11 +583,11 @@ def _check_credentials(settings: Settings) -> None:
     ways = [bool(settings.token), bool(settings.token_file), bool(settings.token_command), minted]
     if sum(ways) > 1:
         token, file, command = name_variable("token"), name_setting("token_file"), name_setting("token_command")
-        raise SettingsError(f"more than one of {token}, {file}, {command} and a client secret is given; keep one")
+        raise SettingsError(f"more than one of {token}, {file}, {command} and a client secret is set; keep one")
     if minted and not settings.client_id:
-        raise SettingsError(f"a client secret is given without the client id; set {name_variable('client_id')}")
+        raise SettingsError(f"a client secret is set without a client id; set {name_variable('client_id')}")
     if settings.jti and not minted:
-        why = "only minted tokens can be fresh for every call; give a client id and its secret"
+        why = "only signed tokens can be new for every call; give a client id and its secret"
         raise SettingsError(f": {why}", setting="jti")
 
 

@@ -17,7 +17,7 @@ from bulkstop.naming import name_setting
 from bulkstop.text.faults import explain_os
 
 CONFIG_BYTES = 1024 * 1024
-"""More than this is no file of profiles."""
+"""More than this is not a file of profiles."""
 _LINKS = 40  # as many as the kernel follows
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -106,9 +106,9 @@ def _refuse_owner(path: str, what: str, uid: int) -> None:
 
 def _distrust(path: str, why: str, remedy: str = "") -> SettingsError:
     trust, none = name_setting("config", path), name_setting("config", os.devnull)
-    what = f"give {trust} if you trust it, or {none} to go without"
+    what = f"give {trust} if you trust it, or {none} to use none"
     return SettingsError(
-        f" {path}: stands in this folder, but {why}, so it is not obeyed; {f'{remedy}, or ' if remedy else ''}{what}",
+        f" {path}: is in this folder, but is not used, because {why}; {f'{remedy}, or ' if remedy else ''}{what}",
         setting="config",
     )
 
@@ -116,7 +116,7 @@ def _distrust(path: str, why: str, remedy: str = "") -> SettingsError:
 def _decode(path: str, data: bytes) -> str:
     if len(data) > CONFIG_BYTES:
         raise SettingsError(
-            f" {path}: has more than {CONFIG_BYTES:,} bytes; that is no file of profiles", setting="config"
+            f" {path}: has more than {CONFIG_BYTES:,} bytes; that is not a file of profiles", setting="config"
         )
     try:
         return data.decode("utf-8-sig")  # editors of some systems put a mark before the text

@@ -9,7 +9,7 @@ from bulkstop.settings.parse import parse_address, parse_proxy_address
 
 
 def find_environment_proxy(host: object) -> str | None:
-    """Return the proxy for a host as it was given, None for none; raises SettingsError for one that is no address.
+    """Return the proxy for a host as it was given, None for none; raises SettingsError for one that is not an address.
 
     This machine itself is never reached through a proxy. Names in small letters come first, as with curl.
     """
@@ -26,7 +26,7 @@ def find_environment_proxy(host: object) -> str | None:
     try:
         return parse_proxy_address(text if "://" in text else f"http://{text}")
     except ValueError as error:
-        raise SettingsError(f"{variable}: {error}; mend or unset it, or name the host in NO_PROXY") from None
+        raise SettingsError(f"{variable}: {error}; correct or unset it, or name the host in NO_PROXY") from None
 
 
 def is_this_machine(name: str) -> bool:

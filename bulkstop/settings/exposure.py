@@ -37,7 +37,7 @@ def _on_command_line(name: str, value: object) -> Iterator[str]:
     instead = f"give it as {name_variable(name)}"
     if name == "proxy":
         instead = (
-            f"leave it out, and give it as {name_variable('proxy_password')} or in a file by "
+            f"leave it out, and set it as {name_variable('proxy_password')} or in a file by "
             f"{name_setting('proxy_password_file')}"
         )
     yield f"{name_setting(name)}: everybody on this machine can read the password on the command line; {instead}"

@@ -69,14 +69,14 @@ def explain_moment(text: str, tz: str | None, now: datetime) -> str | None:
     """Say why a time cannot be finished by, beginning with it, or None: it has passed, or is far away."""
     at = find_moment(text, tz, now)
     if (left_s := (at - now).total_seconds()) > MOST_AHEAD_S:
-        return f"{text}: is more than a year away; give a nearer date"
+        return f"{text}: is more than a year away; give an earlier date"
     if left_s > 0:
         return None
     clock, written = format_clock(now.timestamp(), now.timestamp(), at.tzinfo), _read(text)
     if written.date is not None:
-        return f"{text}: has passed, it is {now.astimezone(at.tzinfo):%Y-%m-%d} {clock}"
+        return f"{text}: has passed; it is {now.astimezone(at.tzinfo):%Y-%m-%d} {clock}"
     today = at.astimezone(written.offset or at.tzinfo).date()
-    return f"{text}: has passed today, it is {clock}; if tomorrow is meant, give {today + timedelta(days=1)}T{text}"
+    return f"{text}: has passed today; it is {clock}; if you mean tomorrow, give {today + timedelta(days=1)}T{text}"
 
 
 def _to_timestamp(day: date, clock: time, zone: tzinfo | None) -> float:
@@ -99,8 +99,8 @@ def _read(text: str) -> _Written:
     match = _PARTS.fullmatch(text)
     if match is None:
         if _WITH_NAME.fullmatch(text):
-            raise ValueError(f"{text!r}: name a zone by {name_setting('tz')}, or give an offset such as +05:30")
-        raise ValueError(f"{text!r} is no time to finish by, {FORMS}")
+            raise ValueError(f"{text!r}: give the zone with {name_setting('tz')}, or an offset such as +05:30")
+        raise ValueError(f"{text!r} is not a time to finish by {FORMS}")
     return _Written(
         _read_date(text, match["date"]),
         _read_time(text, f"{match['hour']:0>2}{match['rest']}"),
@@ -116,7 +116,7 @@ def _read_date(text: str, written: str | None) -> date | None:
     except ValueError:
         raise ValueError(f"{text!r}: the calendar has no {written}") from None
     if day.year not in _YEARS:
-        raise ValueError(f"{text!r}: the year {day.year} is no year to finish in")
+        raise ValueError(f"{text!r}: the year {day.year} is not a year to finish in")
     return day
 
 

@@ -24,7 +24,7 @@ def explain_machine_zone() -> str | None:
     name = _name()
     if read_machine_zone() is not None or name in ("", "UTC", "GMT") or _POSIX.fullmatch(name) or _is_zone_file(name):
         return explain_offset()
-    return f"TZ {name[:40]!r} is no time zone that this machine knows"
+    return f"TZ {name[:40]!r} is not a time zone that this machine knows"
 
 
 def explain_offset() -> str | None:

@@ -39,12 +39,12 @@ def parse_seconds(text: str) -> float:
     """Read a time: `30`, `30s`, `500ms`, `5m` or `2h`, above zero; returns seconds."""
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([^\W\d_]*)", text.strip())
     if match and match[2] not in UNITS_S:
-        raise ValueError(f"{text!r}: a time is given in {', '.join(filter(None, UNITS_S))}, such as 30s, 500ms or 5m")
+        raise ValueError(f"{text!r}: write a time in {', '.join(filter(None, UNITS_S))}, such as 30s, 500ms or 5m")
     value = float(match[1]) * UNITS_S[match[2]] if match else 0.0
     if not value > 0:
-        raise ValueError(f"{text!r} is no time above zero, such as 30, 500ms or 5m")
+        raise ValueError(f"{text!r} is not a time above zero such as 30, 500ms or 5m")
     if value > LONGEST_S:
-        raise ValueError(f"{text!r} is too long; a time is at most {LONGEST_S / 3600:.0f}h")
+        raise ValueError(f"{text!r} is too long; the longest time is {LONGEST_S / 3600:.0f}h")
     return value
 
 
@@ -57,7 +57,7 @@ def parse_encoding(text: str) -> str:
         "\u20ac".encode(name, errors="replace")
         codecs.getincrementaldecoder(name)
     except (LookupError, ValueError):
-        raise ValueError(f"{text!r} is no encoding of texts; give one such as utf-8, cp1252 or utf-16") from None
+        raise ValueError(f"{text!r} is not a text encoding; use one such as utf-8, cp1252 or utf-16") from None
     return name
 
 
@@ -67,7 +67,7 @@ def parse_column(text: str) -> str:
     fields = {"".join(filter(str.isalnum, each)): each for each in COLUMNS} | {"type": "campaign_type"}
     known = fields.get("".join(filter(str.isalnum, field.lower())))
     if not is_there or not name or known is None:
-        raise ValueError(f"{text!r} names no column of a field, as campaign_type=Channel does; {_FIELDS}")
+        raise ValueError(f"{text!r} does not name a field and its column, such as campaign_type=Channel; {_FIELDS}")
     return f"{known}={name}"
 
 
@@ -77,20 +77,20 @@ def parse_pause(text: str) -> float:
 
 
 def parse_limit(text: str) -> Limit | None:
-    """Read a quota: `60/60s` is 60 calls in any 60 seconds, `none` is no limit."""
+    """Read a quota: `60/60s` is 60 calls in any 60 seconds, `none` means no limit."""
     if text.strip().lower() == "none":
         return None
     calls, _, window = (part.strip() for part in text.partition("/"))
     try:
         return Limit(parse_count(calls), parse_seconds(f"1{window}" if window.isalpha() else window))
     except ValueError:
-        raise ValueError(f"{text!r} is no quota, such as 60/60s, 500/s or none") from None
+        raise ValueError(f"{text!r} is not a quota such as 60/60s, 500/s or none") from None
 
 
 def parse_count(text: str) -> int:
     """Read a whole number from 1."""
     if not re.fullmatch(r"\d{1,9}", text.strip(), re.ASCII) or int(text) < 1:
-        raise ValueError(f"{text!r} is no whole number from 1")
+        raise ValueError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 
 
@@ -98,10 +98,10 @@ def parse_size(text: str) -> int:
     """Read a size: `4GB`, `500MB`, `1.5GiB` or a number of bytes, from 1; returns bytes."""
     match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([^\W\d_]*)", text.strip())
     if match and match[2].upper() not in (*BYTES, ""):
-        raise ValueError(f"{text!r}: a size is given in KB, MB, GB or TB, such as 4GB")
+        raise ValueError(f"{text!r}: write a size in KB, MB, GB or TB, such as 4GB")
     size = int(float(match[1]) * BYTES.get(match[2].upper(), 1)) if match else 0
     if not 0 < size < 2**63:
-        raise ValueError(f"{text!r} is no size, such as 4GB or 500MB")
+        raise ValueError(f"{text!r} is not a size such as 4GB or 500MB")
     return size
 
 
@@ -109,7 +109,7 @@ def parse_failure_cap(text: str) -> FailureCap:
     """Read a failure cap: `10` campaigns, or `5%` of those that have ended."""
     share = parse_percentage(text)
     if share is None and not re.fullmatch(r"\d{1,9}", text.strip(), re.ASCII):
-        raise ValueError(f"{text!r} is no number of campaigns and no percentage, such as 10 or 5%")
+        raise ValueError(f"{text!r} is neither a number of campaigns nor a percentage such as 10 or 5%")
     try:
         return FailureCap(int(text)) if share is None else FailureCap(share=share)
     except ValueError as error:
@@ -125,7 +125,7 @@ def one_of(*words: W) -> Callable[[str], W]:
                 return word
         from bulkstop.text.likeness import suggest_near  # only a mistake needs it
 
-        raise ValueError(f"{str(text)!r} is none of {', '.join(words)}{suggest_near(text, words)}")
+        raise ValueError(f"{str(text)!r} is not one of {', '.join(words)}{suggest_near(text, words)}")
 
     return parse_word
 
@@ -143,7 +143,7 @@ def parse_path(text: str) -> str:
     with suppress(ValueError):
         if b"\0" not in os.fsencode(text):
             return text
-    raise ValueError("holds a character that no file name can hold")  # not shown: a URL may have a password
+    raise ValueError("has a character that no file name can have")  # not shown: a URL may have a password
 
 
 def parse_secret(text: str) -> str:
@@ -167,7 +167,7 @@ def parse_zone(text: str) -> str:
     try:
         ZoneInfo(text.strip())
     except (ValueError, OSError, ZoneInfoNotFoundError):
-        raise ValueError(f"{text!r} is no time zone, such as Europe/Berlin{_suggest_zone(text)}") from None
+        raise ValueError(f"{text!r} is not a time zone such as Europe/Berlin{_suggest_zone(text)}") from None
     return text.strip()
 
 
@@ -190,7 +190,7 @@ def parse_address(text: str) -> str:
     except ValueError:
         sound = False
     if not sound or parts.query or parts.fragment or "@" in parts.netloc or not re.fullmatch(r"[\x21-\x7e]+", url):
-        raise ValueError(f"{text!r} is no host, such as platform.kore.ai or https://host:8443")
+        raise ValueError(f"{text!r} is not a host such as platform.kore.ai or https://host:8443")
     return url
 
 
@@ -202,9 +202,9 @@ def parse_proxy_address(text: str) -> str:
     except ValueError:
         sound = False
     if re.match(r"\s*socks", text, re.IGNORECASE):
-        raise ValueError("a SOCKS proxy is not supported; give one that is reached by http:// or https://")
+        raise ValueError("a SOCKS proxy is not supported; use one with http:// or https://")
     if not sound:
-        raise ValueError("what is given (not shown: it may hold a password) is no URL such as http://proxy:3128")
+        raise ValueError("what is given (not shown: it may hold a password) is not a URL such as http://proxy:3128")
     return text.strip()
 
 
@@ -225,11 +225,11 @@ def parse_list_template(text: str) -> str:
 def template_fault(text: str, *, of_campaign: bool = True) -> str | None:
     """Say why a path template, of a call for a campaign or not, cannot be used; None when it can."""
     if not text.startswith("/") or not re.fullmatch(r"[\x21-\x7e]+", text) or re.search(r"[?#]", text):
-        return "is no path that starts with '/' and has no query"
+        return "is not a path that starts with '/' and has no query"
     used = set(re.findall(r"\{[^{}]*\}|[{}]", text))
     if used - {"{campaignId}", *_PLACES}:
         also = "{campaignId}, " if of_campaign else ""
-        return f"may hold {also}{', '.join(_PLACES[:-1])} and {_PLACES[-1]} and no other braces"
+        return f"may only contain {also}{', '.join(_PLACES[:-1])} and {_PLACES[-1]} in braces"
     if of_campaign and "{campaignId}" not in used:
-        return "does not hold {campaignId}"
-    return None if of_campaign or "{campaignId}" not in used else "holds {campaignId}, but its call names no campaign"
+        return "does not contain {campaignId}"
+    return None if of_campaign or "{campaignId}" not in used else "contains {campaignId}, which this call has not"

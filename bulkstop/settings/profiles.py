@@ -143,14 +143,14 @@ def _explain_outside(key: str, value: object) -> str:
         return f"unknown table [{key}]; did you mean [{TABLE}.{name}]?"
     if isinstance(value, dict):
         return f"unknown table [{key}]; did you mean [{TABLE}.{key}]?"
-    return f"{_name_key(key)} stands outside of all profiles; put it below [{TABLE}.default]"
+    return f"{_name_key(key)} is outside of all profiles; put it below [{TABLE}.default]"
 
 
 def _explain_no_profile(name: str, value: object) -> str:
     """Say what to write in the place of what stands in the table of profiles and is none."""
     if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
         return f"[[{TABLE}.{name}]] is a list of tables; write [{TABLE}.{name}]"
-    return f"{_name_key(name)} stands outside of all profiles; put it below [{TABLE}.default], not [{TABLE}]"
+    return f"{_name_key(name)} is outside of all profiles; put it below [{TABLE}.default], not [{TABLE}]"
 
 
 def _name_key(key: str) -> str:
@@ -200,7 +200,7 @@ def _has_key(lines: list[str], keys: tuple[str, ...]) -> bool | None:
 def _explain_unknown_key(key: str) -> str | None:
     names = {key_of(name) for name in OPTION_SPECS}
     if key == TARGETS:
-        return f"{key} is no list of tables; write [[{TABLE}.NAME.{TARGETS}]] for each"
+        return f"{key} is not a list of tables; write [[{TABLE}.NAME.{TARGETS}]] for each"
     if key not in names:
         return f"unknown key {key!r}{suggest_near(key, names)}"
     if any(spec.secret and key == key_of(name) for name, spec in OPTION_SPECS.items()):

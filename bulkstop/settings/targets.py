@@ -24,7 +24,7 @@ KEYS = ("profile", "account_id", "stream_id", "iid", "type")
 AT = " at "
 """Stands between an account and its host in the account's name; no id has a blank."""
 FILE_BYTES = 16 * 1024 * 1024
-"""A longer file is no file of targets."""
+"""A longer file is not a file of targets."""
 _NEAR_ENOUGH = 0.8
 _IDS = ("account_id", "stream_id", "iid", "type")
 _CREDENTIALS = frozenset(name for name, spec in OPTION_SPECS.items() if spec.group is CREDENTIALS)
@@ -207,7 +207,7 @@ def make_target(row: Mapping[str, object], where: str) -> Target:
         if value.strip():
             cells[key] = value.strip()
     if not cells:
-        raise SettingsError(f"{where}: says nothing; give {', '.join(KEYS)}, or some of them")
+        raise SettingsError(f"{where}: is empty; give at least one of {', '.join(KEYS)}")
     try:
         kind = parse_campaign_type(cells["type"]) if "type" in cells else None
     except ValueError as fault:
@@ -225,7 +225,7 @@ def list_scopes(
     """
     scopes = dict.fromkeys(scope for target in targets for scope in _scopes_of(target, profiles, types))
     if not scopes:
-        raise SettingsError("no target is of a type that is asked for; nothing was asked for")
+        raise SettingsError("no target has a type that was asked for; nothing was read")
     return list(scopes)
 
 
@@ -238,7 +238,7 @@ def _scopes_of(target: Target, profiles: Profiles, types: Sequence[CampaignType]
     for name, value in (("account_id", account_id), ("stream_id", stream_id)):
         if value is None:
             whose = f"profile {printable(target.profile)}" if target.profile else "the profile of the command"
-            raise SettingsError(f"{target.where}: no {name}, and {whose} has none either; give it there or here")
+            raise SettingsError(f"{target.where}: has no {name}, and {whose} has none either; add it to one of them")
     assert account_id is not None and stream_id is not None  # noqa: S101, PT018 - else it has raised
     iid = target.iid or settings.iid or stream_id
     for name, value in (("account_id", account_id), ("stream_id", stream_id), ("iid", iid)):
@@ -257,7 +257,7 @@ def _key_of(name: str, where: str) -> str | None:
     known = {"".join(filter(str.isalnum, key)): key for key in KEYS} | {"campaigntype": "type"}
     plain = "".join(filter(str.isalnum, name.lower()))
     if plain not in known and (near := find_near(plain, known, _NEAR_ENOUGH)):
-        raise SettingsError(f"{where}: {shorten(name)!r} may be meant for {known[near]}; call it that, or leave it out")
+        raise SettingsError(f"{where}: {shorten(name)!r} looks like {known[near]}; rename it, or leave it out")
     return known.get(plain)
 
 
@@ -267,13 +267,13 @@ def _read_text(path: str) -> str:
             data = file.read(FILE_BYTES + 1)
         if len(data) > FILE_BYTES:
             raise SettingsError(
-                f" {path}: has more than {FILE_BYTES:,} bytes; that is no file of targets", setting="targets"
+                f" {path}: has more than {FILE_BYTES:,} bytes; that is not a file of targets", setting="targets"
             )
         return data.decode("utf-8-sig")
     except OSError as error:
         raise SettingsError(f" {path}: cannot be read ({error.strerror})", setting="targets") from None
     except UnicodeDecodeError:
-        raise SettingsError(f" {path}: is not UTF-8; save it so", setting="targets") from None
+        raise SettingsError(f" {path}: is not UTF-8; save it as UTF-8", setting="targets") from None
 
 
 def _read_table(path: str, text: str) -> Iterator[tuple[str, Mapping[str, object]]]:
@@ -286,7 +286,7 @@ def _read_table(path: str, text: str) -> Iterator[tuple[str, Mapping[str, object
     names = [name.strip() for name in next(reader, [])]
     if not any(_key_of(name, f"{path} line {start + 1}") for name in names):
         raise SettingsError(
-            f" {path} line {start + 1}: names no column of targets; begin with {','.join(KEYS)}", setting="targets"
+            f" {path} line {start + 1}: does not name the columns; begin with {','.join(KEYS)}", setting="targets"
         )
     for cells in reader:
         where = f"{path} line {start + reader.line_num}"
@@ -312,7 +312,7 @@ def _read_json(path: str, text: str) -> Iterator[tuple[str, Mapping[str, object]
         rows = ((where := f"{path} line {number}", _load(where, line)) for number, line in lines if _is_row(line))
     for where, row in rows:
         if not isinstance(row, dict):
-            raise SettingsError(f"{where}: is no object with {', '.join(KEYS)}")
+            raise SettingsError(f"{where}: is not an object with {', '.join(KEYS)}")
         yield where, row
 
 
@@ -320,4 +320,4 @@ def _load(where: str, text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise SettingsError(f"{where}: is no JSON ({error})") from None
+        raise SettingsError(f"{where}: is not JSON ({error})") from None

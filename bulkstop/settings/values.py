@@ -35,7 +35,7 @@ RETURNS: Mapping[Reader, type] = {parse_failure_cap: FailureCap, parse_limit: Li
 
 
 def read_value(spec: OptionSpec, default: object, value: object) -> Any:
-    """Return a value as its setting has it; raises ValueError, which does not repeat what is no text."""
+    """Return a value as its setting has it; raises ValueError, which does not repeat what is not text."""
     if type(value) is type(default) and value == default:
         return value
     if not spec.repeatable:
@@ -48,7 +48,7 @@ def read_value(spec: OptionSpec, default: object, value: object) -> Any:
 
 
 def write_text(value: object) -> str:
-    """Write a value that is no text as the text to be read: a number without an exponent."""
+    """Write a value that is not text as the text to be read: a number without an exponent."""
     if not isinstance(value, float):
         return str(value)
     from decimal import Decimal  # seldom wanted: texts are the rule

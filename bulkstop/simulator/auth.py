@@ -66,7 +66,7 @@ class Access:
             return None
         exp = _number(claims["exp"])
         if exp is None:
-            return "auth token has an exp that is no number"
+            return "auth token has an exp that is not a number"
         return "auth token has expired" if exp <= unix_s else None
 
     def _jti_fault(self, claims: Mapping[str, object], unix_s: float) -> str | None:
@@ -74,7 +74,7 @@ class Access:
             return "auth token has no jti, which this app enforces" if self._require_jti else None
         jti, exp = claims["jti"], _number(claims.get("exp"))
         if not isinstance(jti, str) or not jti:
-            return "auth token has a jti that is no string"
+            return "auth token has a jti that is not a string"
         if exp is None or exp > unix_s + JTI_LIFETIME_S:
             return "auth token with a jti must expire within 1 hour"
         if jti in self._used:
@@ -120,7 +120,7 @@ def _reader(secret: str) -> Callable[[str], Mapping[str, object]]:
         except PyJWTError as error:
             raise ValueError(error) from None
         if not isinstance(claims, dict):
-            raise ValueError("claims are no object")  # noqa: TRY004 - one kind of error for a bad token
+            raise ValueError("claims are not an object")  # noqa: TRY004 - one kind of error for a bad token
         return claims
 
     return read

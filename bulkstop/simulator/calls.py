@@ -26,7 +26,7 @@ class Operation(StrEnum):
 class Call:
     """One request's meaning; without an operation the path leads nowhere.
 
-    A campaign id is one decoded path segment; it is None on calls without one and when it is no UTF-8. The stream is
+    A campaign id is one decoded path segment; it is None on calls without one and when it is not UTF-8. The stream is
     the segment that has its place, which in v1 may be the application; None where the path has none.
     """
 

@@ -77,7 +77,7 @@ class SimulatedCampaign:
 
     @property
     def is_calling(self) -> bool:
-        """Whether it contacts somebody; in a state that nobody documented it does."""
+        """Whether it contacts somebody; in an undocumented state it does."""
         return self.status not in _QUIET
 
 

@@ -158,7 +158,7 @@ def make_options(options: SimulatorOptions | None, faults: Mapping[str, object])
     names = [each.name for each in fields(SimulatorOptions)]
     for name in faults:
         if name not in names:
-            raise SettingsError(f"{name} is no option of the simulator; {_suggest(name, names)}")
+            raise SettingsError(f"{name} is not an option of the simulator; {_suggest(name, names)}")
     if options is not None and not isinstance(options, SimulatorOptions):
         raise SettingsError("the simulator takes its options by name, such as Simulator(campaigns=10)")
     return replace(options or SimulatorOptions(), **cast("dict[str, Any]", faults))

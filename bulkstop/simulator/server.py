@@ -199,7 +199,7 @@ def _printable(text: str) -> str:
 
 
 class _OneLine(logging.Filter):
-    """Bytes that are no HTTP are the caller's fault: no traceback, and none of the bytes: they may hold a token."""
+    """Bytes that are not HTTP are the caller's fault: no traceback, and none of the bytes: they may hold a token."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info and record.exc_info[1]

@@ -61,14 +61,14 @@ def read(
     bytes may be read, unpacked, in this `encoding`; `choice` says which columns are meant, and `sheet` which sheet of a
     workbook; `find_defaults` gives what the rows of a profile mean where they say nothing. What is understood of each
     input is appended to `understood`. Raises InputError at once for an input that is not there, and while iterating for
-    one that has no known form or cannot be read to its end.
+    one that has no known form or cannot be read completely.
     """
     entries = [resolve_input(name, fmt) for name in inputs]
     if sum(entry.name == STDIN for entry in entries) > 1:
-        raise InputError("- (standard input) is given twice; it can be read only once")
+        raise InputError("- (standard input) is named twice, but can be read only once; name it once")
     for place, entry in enumerate(entries):
         if any(entry.label == other.label for other in entries[:place]):
-            raise InputError(f"{entry.label} is given twice; name it once")
+            raise InputError(f"{entry.label} is named twice; name it once")
 
     def parser(label: str, of: Understood) -> RowParser:
         return RowParser(label, defaults, any_id, choice or ColumnChoice(), of, find_defaults)
@@ -108,7 +108,7 @@ def _rows_of_text(member: "Member", entry: Input, reading: _Reading, understood:
     lines = read_first_lines(text.head, is_whole=text.is_whole)
     understood.form, understood.form_from = _choose_form(entry, lines, text.head, parser)
     if understood.form is Format.XLSX:
-        raise InputError(f"{entry.label}: is no workbook; give {name_setting('format')} {CHOICE}")
+        raise InputError(f"{entry.label}: is not a workbook; give {name_setting('format')} {CHOICE}")
     is_by_rule = text.encoding == UTF_8 and not reading.encoding
     note_cp1252 = partial(understood.note, Finding.CP1252_LINES) if is_by_rule else None
     reader = LineReader(text.stream, entry.label, note_cp1252, lines)
@@ -137,7 +137,7 @@ def _rows_of_workbook(member: "Member", entry: Input, reading: _Reading, underst
     from bulkstop.source.forms.workbook import read_workbook_rows  # most lists are none
 
     if entry.form not in (None, Format.XLSX) and entry.form_from is FormatOrigin.OPTION:
-        raise InputError(f"{entry.label}: is a workbook, and not {entry.form}; leave out {name_setting('format')}")
+        raise InputError(f"{entry.label}: is a workbook, not {entry.form}; leave out {name_setting('format')}")
     is_named = entry.form is Format.XLSX
     understood.form, understood.form_from = Format.XLSX, entry.form_from if is_named else FormatOrigin.CONTENT
     return read_workbook_rows(member.stream, entry.label, reading.parser(entry.label, understood), reading.sheet)
@@ -157,7 +157,7 @@ def _choose_form(entry: Input, lines: Sequence[str], head: str, parser: RowParse
     if shown is not None:
         return shown, FormatOrigin.CONTENT
     why = find_foreign(head) or (
-        f"nothing tells its form: name it {', '.join(ENDINGS)}, or give {name_setting('format')} {CHOICE}"
+        f"the format is unknown: name it {', '.join(ENDINGS)}, or give {name_setting('format')} {CHOICE}"
         if head.strip()
         else "is empty"
     )

@@ -111,28 +111,26 @@ def _fault(bare: str) -> str | None:
     core = _peel(bare)
     is_cut = core.strip(".") and (core.endswith("..") or core.startswith(".."))
     if "\u2026" in bare or is_cut or _CUT.fullmatch(core):
-        return f"{shorten(bare)!r} is cut short; take the whole id from where it came from"
+        return f"{shorten(bare)!r} is cut short; copy the whole id from its origin"
     if _NUMBER.fullmatch(bare.strip(_AROUND)):
-        return (
-            f"{shorten(bare)!r} is a number that a spreadsheet has made of an id; take the id from where it came from"
-        )
+        return f"{shorten(bare)!r} is a number that a spreadsheet made of an id; copy the id from its origin"
     if _INSTANCE.fullmatch(core):
-        return f"{shorten(bare)!r} is the id of an instance; a stop takes the id of the campaign (cd-...)"
+        return f"{shorten(bare)!r} is the id of an instance; a stop needs the id of the campaign (cd-...)"
     return None
 
 
 def _fault_of_possible(bare: str) -> str | None:
     """Say of a text that holds no likely id by itself what makes it none, though its characters are those of an id."""
     if not bare.strip("_.~-") and bare not in _PATH_STEPS:
-        return f"{shorten(bare)!r} has neither a letter nor a digit, so it is no id"
+        return f"{shorten(bare)!r} has neither a letter nor a digit, so it is not an id"
     if bare.lower() in _NOTHING:
-        return f"no campaign id: {bare!r} stands for none"
+        return f"no campaign id: {bare!r} means none"
     if bare.lower() in _TYPES:
         return f"no campaign id: {bare!r} is a type"
     if _DATE.fullmatch(bare.strip(_AROUND)):
-        return f"{shorten(bare)!r} is a date that a spreadsheet has made of an id; take the id from where it came from"
+        return f"{shorten(bare)!r} is a date that a spreadsheet made of an id; copy the id from its origin"
     if POSSIBLE.fullmatch(bare) and _HOLDS_ONE.search(bare):
-        return f"{shorten(bare)!r} holds more than a campaign id; take away what stands around it"
+        return f"{shorten(bare)!r} has more than a campaign id; remove the rest"
     return None
 
 

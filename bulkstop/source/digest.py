@@ -77,11 +77,11 @@ class Digests:
             rows = self._running[source].rows if source in self._running else 0
             if rows < was.rows:
                 raise InputError(
-                    f"{source}: had {format_count(was.rows, 'row')} when the run began, has {rows:,} now; {_SAME}"
+                    f"{source}: had {format_count(was.rows, 'row')} when the run began, and has {rows:,} now; {_SAME}"
                 )
         if [source for source in self._running if source in self._recorded] != list(self._recorded):
             order = ", ".join(self._recorded)
-            raise InputError(f"the inputs come in another order than when the run began: {order}; {_SAME}")
+            raise InputError(f"the inputs are in another order than when the run began: {order}; {_SAME}")
         return {
             source: Digest(running.rows, running.hash.hexdigest(), tuple(running.marks))
             for source, running in self._running.items()
@@ -99,7 +99,7 @@ class Digests:
         else:
             return
         if not is_same:
-            raise InputError(f"{source}: a row of lines {running.since} to {line} is not what it was; {_SAME}")
+            raise InputError(f"{source}: a row of lines {running.since} to {line} has changed; {_SAME}")
 
 
 _SAME = "give the inputs as they were when the run began (rows may be added at the end), or -o with another file"

@@ -108,7 +108,7 @@ def _read_head(binary: io.BufferedIOBase, label: str, encoding: str | None) -> t
         except (OSError, EOFError, zlib.error) as error:
             if head:
                 break  # what there is of it may be rows
-            raise InputError(f"{label}: line 1: cannot be read on: {explain_unpacking(error)}") from None
+            raise InputError(f"{label}: line 1: cannot be read further: {explain_unpacking(error)}") from None
         is_whole = not data
         head += data
         if len(head) < LONGEST_MARK and not is_whole:

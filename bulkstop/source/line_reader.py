@@ -26,12 +26,12 @@ _AS_CP1252 = {0xDC00 + byte: bytes([byte]).decode("cp1252", errors="replace") fo
 _BLANK_LINES = re.compile(r"(?: *\r?\n)+")
 _SYLK = ("WXL", "SCALC", "CALC", "Gnumeric")
 _STRAY_RETURN = re.compile(r"\r(?![\r\n]|$)")
-# What the first bytes say of a text that is none of ours, as they look when decoded (see opening).
+# What the first bytes say of a text that is not one of ours, as they look when decoded (see opening).
 _FOREIGN = (
     ("\udcff\udcfe", "is UTF-16; save it as UTF-8"),
     ("\udcfe\udcff", "is UTF-16; save it as UTF-8"),
     ("\0\0\udcfe\udcff", "is UTF-32; save it as UTF-8"),
-    ("\x1f\udc8b", "is compressed with gzip; name it .gz, or unpack it on its way in"),
+    ("\x1f\udc8b", "is compressed with gzip; name it .gz, or unpack it first"),
     ("PK\x03\x04", "is a workbook or a zip archive; save it as CSV (UTF-8)"),
     ("\udcd0\udccf\x11", "is a workbook of an old kind; save it as CSV (UTF-8)"),
     ("%PDF-", "is a PDF; save the list as CSV (UTF-8)"),
@@ -42,10 +42,10 @@ _PAGE = re.compile(r"<(?!\s*(?:cd-|[a-z]+://))", re.IGNORECASE)
 
 
 def find_foreign(beginning: str) -> str | None:
-    """Say of the first line of a text that is none of ours what it is, and what to do; None of any other."""
+    """Say of the first line of a text that is not one of ours what it is, and what to do; None of any other."""
     text = beginning.lstrip("\ufeff \r\n")
     if _PAGE.match(text):
-        return "is a web page or XML, and no list; was a page to sign in saved in its place?"
+        return "is a web page or XML, not a list; was a sign-in page saved instead?"
     return next((what for mark, what in _FOREIGN if text.startswith(mark)), None)
 
 
@@ -137,7 +137,7 @@ class LineReader:
     def cut_off(self, error: Exception) -> InputError:
         """Return the error that says why it cannot be read on, with the line reached."""
         why = explain_unpacking(error)
-        return InputError(f"{self.label}: line {self.line + 1}: cannot be read on: {why}")
+        return InputError(f"{self.label}: line {self.line + 1}: cannot be read further: {why}")
 
     def _pass_over(self) -> bool:
         """Pass over the blank lines of what was read ahead; tell whether there may be more of them."""

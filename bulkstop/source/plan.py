@@ -157,7 +157,9 @@ class Plan:
     def claim(self) -> None:
         """Have it for a run; raises InputError for a plan that another run has had, or that is closed."""
         if self.is_claimed or self.is_closed:
-            raise InputError("the plan has been used: a plan is for one run, while its engine is open")
+            raise InputError(
+                "the plan has been used: a plan is good for one run, while its engine is open; make another"
+            )
         self.is_claimed = True
 
     def close(self) -> None:
@@ -177,7 +179,7 @@ class Plan:
             if campaigns.size + held.size > self._most:
                 raise self._explain_too_long()
             if not row.line and keys.first(hash(row.source), self.rows):
-                raise InputError(f"the key {row.source!r} is used twice; give each campaign a key of its own")
+                raise InputError(f"the key {row.source!r} is used twice; give each campaign its own key")
             outcome = None if self._settled is None else self._settled(row)
             if isinstance(row, Result):
                 self._take_unusable(row, outcome)
@@ -194,7 +196,7 @@ class Plan:
                 continue
             at = None if self._repeats else seen.first(key_hash, campaigns.size)
             if at is not None and (first := self._same_at(at, row)):
-                why = f"the same campaign stands at {first.source} line {first.line}"
+                why = f"the same campaign is at {first.source} line {first.line}"
                 self._hold(unsent_result(row, Outcome.DUPLICATE, why), outcome and Outcome.DUPLICATE)
                 continue
             offset = campaigns.append(line)  # also of one that has ended: a later row may name it again
@@ -213,9 +215,9 @@ class Plan:
     def _explain_too_long(self) -> InputError:
         what = (
             f"the first {format_count(self.rows, 'row')} of the list "
-            f"take more than {format_size(self._most)} of temporary files"
+            f"need more than {format_size(self._most)} of temporary files"
         )
-        return InputError(f"{what}; give {name_setting('max_input_size', '4GB')}, or more, if it is meant")
+        return InputError(f"{what}; give {name_setting('max_input_size', '4GB')}, or more, if this is right")
 
     def _sort(self, priorities: dict[str, "array[int]"]) -> None:
         for account_id, places in priorities.items():

@@ -182,7 +182,7 @@ class _Patterns:
 
 
 def read_protection(paths: Sequence[str]) -> Protection:
-    """Read files of rules, one rule a line; blank lines, and what follows a `#`, are no rules.
+    """Read files of rules, one rule a line; blank lines, and what follows a `#`, are not rules.
 
     A rule is a campaign id, or a shell pattern for whole ids; behind `name:`, the same for the campaign's name. Letter
     case, the sorts of quotes, dashes and blanks, and what cannot be seen make no difference. Raises InputError for a
@@ -203,7 +203,7 @@ def _read(path: str) -> list[Rule]:
     except InputError as error:
         raise InputError(f" {error}", setting="protect") from None
     if not rules:
-        why = "holds no rule; leave the option out if nothing is to be protected"
+        why = "contains no rule; leave out the option if nothing has to be protected"
         raise InputError(f" {entry.label}: {why}", setting="protect")
     return rules
 
@@ -248,9 +248,9 @@ def _unquote(text: str) -> str:
 
 def _check_name(pattern: str) -> None:
     if not fold(pattern).strip("\"' "):
-        raise ValueError(f"no name behind {NAME}")
+        raise ValueError(f"no name after {NAME}")
     if _NAME_COMMENT.search(pattern):
-        raise ValueError("a # in a name: put a comment on a line of its own; for a name that holds it write [#]")
+        raise ValueError("a # in a name: put the comment on its own line; in a name write [#]")
     if has_controls(pattern):
         raise ValueError(f"{shorten(pattern)!r} holds a control character")
 
@@ -261,8 +261,8 @@ def _check_id(pattern: str) -> None:
         raise ValueError(f"{shorten(pattern)!r} holds a character that cannot be seen (U+{ord(hidden):04X})")
     if stray := _STRAY.search(pattern):
         raise ValueError(
-            f"{shorten(pattern)!r} holds {stray[0]!r}: give one id or pattern a line, or {NAME}PATTERN; "
-            "in an id that really holds it write it between [ and ]"
+            f"{shorten(pattern)!r} holds {stray[0]!r}: write one id or pattern a line, or {NAME}PATTERN; "
+            "put the character between [ and ] if the id has it"
         )
     if pattern in (".", ".."):
         raise ValueError(f"{pattern!r} is a path step, not an id")

@@ -144,7 +144,7 @@ def id_alone(value: object) -> Values:
 
 
 FindDefaults = Callable[[str], Defaults]
-"""Gives what the rows of a profile mean where they say nothing; raises ValueError for what is no profile."""
+"""Gives what the rows of a profile mean where they say nothing; raises ValueError for what is not a profile."""
 
 
 def refuse_profile(name: str) -> Defaults:
@@ -196,7 +196,7 @@ class RowParser:
             return self.plain_row(line, values, carried)
         ids, fault, is_changed = clean_id(value)
         if len(ids) > 1:
-            fault = f"{shorten(value)!r} holds {format_count(len(ids), 'id')}; put each into a row of its own"
+            fault = f"{shorten(value)!r} holds {format_count(len(ids), 'id')}; put each in its own row"
         if fault:
             return self._impossible(line, fault, values, carried)
         if is_changed:
@@ -204,8 +204,8 @@ class RowParser:
         elif not POSSIBLE.fullmatch(ids[0]) and (why := id_fault(ids[0])) and ids[0]:
             return self._impossible(line, f"campaign id {why}", values, carried)
         elif not self.choice.id_column and (other := _other_id(carried)):
-            why = f"{shorten(value)!r} stands where the id should, and what looks like one under {shorten(other)!r}"
-            remedy = f"put each name above its own column, or give {name_setting('id_column', 'NAME')}"
+            why = f"{shorten(value)!r} is in the place of the id, and what looks like an id is under {shorten(other)!r}"
+            remedy = f"correct the header, or give {name_setting('id_column', 'NAME')}"
             return self._impossible(line, f"{why}; {remedy}", values, carried)
         return self.plain_row(line, values, carried)
 
@@ -318,15 +318,15 @@ def _other_id(carried: Mapping[str, object] | None) -> str | None:
 
 def _missing(field: str, carried: Mapping[str, object] | None, setting: str | None = None) -> NoReturn:
     near = near_column(field, tuple(carried or ()))
-    column = f" ({shorten(near)!r} may be meant: name it {field})" if near else ""
+    column = f" ({shorten(near)!r} looks like it: name it {field})" if near else ""
     if field == "campaign_id":
         raise ValueError(f"no campaign id{column}")
-    raise ValueError(f"no {field} in the row{column}; give {name_setting(setting or field)} for all rows without one")
+    raise ValueError(f"no {field} in the row{column}; give {name_setting(setting or field)} for all such rows")
 
 
 @lru_cache(maxsize=32)
 def near_column(field: str, names: tuple[str, ...]) -> str | None:
-    """Return the column or key that is none of FIELDS and may be meant for this one."""
+    """Return the column or key that is not one of FIELDS and may be meant for this one."""
     from bulkstop.text.likeness import find_near  # only a mistake needs it
 
     return find_near(field, [name for name in names if field_of(name) is None], _NEAR_ENOUGH)
@@ -391,12 +391,12 @@ def read_campaigns(
 ) -> Iterator[Row]:
     """Yield campaigns made by hand, each with what it lacks, or the `invalid` line that says why it cannot be used.
 
-    One without a key is known by its number, from 1. Raises InputError for what is no campaign.
+    One without a key is known by its number, from 1. Raises InputError for what is not a campaign.
     """
     understood = Understood("")
     for number, item in enumerate(items, start=1):
         if not isinstance(item, Campaign):
-            raise InputError(f"{item!r} is no Campaign; give paths, or campaigns")
+            raise InputError(f"{item!r} is not a Campaign; give paths, or campaigns")
         source, line = (item.source, item.line) if item.source else (BY_HAND, number)
         ids = item.campaign_id, item.campaign_type, item.account_id or None, item.stream_id or None, item.iid or None
         parser, values, row = (
@@ -422,7 +422,7 @@ def _name(value: object) -> str | None:
 
 
 def _profile(value: object, carried: Mapping[str, object] | None) -> tuple[str | None, Mapping[str, object] | None]:
-    """Return the profile that a row names, and what is carried along with it; what is no text is nothing but that."""
+    """Return the profile that a row names, and what is carried along with it; what is not text is nothing but that."""
     if value is None or value == "":
         return None, carried
     name = (value.strip() or None) if isinstance(value, str) else None

@@ -113,11 +113,11 @@ class Budget:
             )
         if self.most is None and self.is_packed and size > max(HARMLESS_BYTES, self.packed_size * MOST_TIMES):
             times = f"{MOST_TIMES} times its {format_size(self.packed_size)}"
-            raise InputError(f"{label}: unpacks to more than {times}, as no list does; {_remedy()}")
+            raise InputError(f"{label}: unpacks to more than {times}, which no list does; {_remedy()}")
 
 
 def _remedy() -> str:
-    return f"give {name_setting('max_input_size', '4GB')}, or more, if it is meant"
+    return f"give {name_setting('max_input_size', '4GB')}, or more, if this is right"
 
 
 Readable = Any
@@ -202,7 +202,7 @@ def open_members(entry: Input, stdin: BinaryIO | None = None, most: int | None =
         layer = _Layer(raw if size is not None else _Pipe(raw, budget), entry.label, seekable=size is not None)
         if entry.name != STDIN and _is_cut_off(layer.head, entry.name):
             raise InputError(
-                f"{entry.label}: is empty, so it was cut off: even an empty list has a beginning when packed"
+                f"{entry.label}: is empty, so it was cut off: even a packed empty list has some bytes; fetch it again"
             )
         budget.is_packed = layer.packing is not None
         if budget.is_packed and size and size <= SMALL_BYTES and most is None:
@@ -233,7 +233,7 @@ def _open(entry: Input, stdin: BinaryIO | None, stack: ExitStack) -> tuple[Binar
 
 def _standard_input() -> BinaryIO:
     if sys.stdin is None:
-        raise InputError("- (standard input): is closed; pipe a list into it or name a file")
+        raise InputError("- (standard input): is closed; pipe a list into it, or name a file")
     return sys.stdin.buffer
 
 
@@ -275,7 +275,7 @@ class _Layer:
         try:
             self.head = _read_head(raw)
         except (OSError, EOFError, zlib.error, *faults) as error:  # type: ignore[misc]  # mypy cannot see into the last
-            raise InputError(f"{label}: line 1: cannot be read on: {_explain(error)}") from None
+            raise InputError(f"{label}: line 1: cannot be read further: {_explain(error)}") from None
         if seekable:
             raw.seek(0)
         self.raw: Readable = raw if seekable else Begun(self.head, raw)
@@ -315,7 +315,7 @@ class _Unpacking:
             yield Member(layer.label, stream, layer.outer, is_workbook=layer.head.startswith(_OLD_WORKBOOK))
             return
         if len(layer.outer) == MOST_LAYERS:
-            raise InputError(f"{layer.label}: is packed more than {format_count(MOST_LAYERS, 'time')} over; unpack it")
+            raise InputError(f"{layer.label}: is packed more than {format_count(MOST_LAYERS, 'time')}; unpack it")
         packing = (*layer.outer, layer.packing)
         if layer.packing is Packing.ZIP:
             yield from self._of_zip(layer, packing)
@@ -416,9 +416,7 @@ def _open_packed(layer: _Layer) -> tuple[Any, Faults]:
     try:
         return _OPENERS[layer.packing](layer.raw)
     except ImportError as error:
-        remedy = (
-            f"run {write_install('backports.zstd')}" if layer.packing is Packing.ZSTD else "unpack it on its way in"
-        )
+        remedy = f"run {write_install('backports.zstd')}" if layer.packing is Packing.ZSTD else "unpack it first"
         why = f"is packed with {layer.packing}, for which this Python lacks {error.name}"
         raise InputError(f"{layer.label}: {why}; {remedy}") from None
 
@@ -448,7 +446,9 @@ def _check_directory(file: IO[bytes], label: str) -> None:
     at = end.rfind(b"PK\5\6")
     count, size = int.from_bytes(end[at + 10 : at + 12], "little"), int.from_bytes(end[at + 12 : at + 16], "little")
     if at >= 0 and (count > MOST_MEMBERS or size > _DIRECTORY_BYTES):
-        raise InputError(f"{label}: holds more than {format_count(MOST_MEMBERS, 'file')}; put the lists into one")
+        raise InputError(
+            f"{label}: holds more than {format_count(MOST_MEMBERS, 'file')}; put the lists into fewer files"
+        )
     file.seek(0)
 
 
@@ -461,7 +461,7 @@ def _is_workbook(archive: "ZipFile", label: str) -> bool:
         with suppress(Exception):  # whatever is wrong with it, it is no workbook then
             return archive.read("mimetype").startswith(_ODS)
     if not names.isdisjoint(_NO_LISTS):
-        raise InputError(f"{label}: is a document and no list; save its table as CSV (UTF-8)")
+        raise InputError(f"{label}: is a document, not a list; save its table as CSV (UTF-8)")
     return False
 
 
@@ -480,7 +480,7 @@ def _list_members(archive: "ZipFile", label: str) -> list[tuple["ZipInfo", str]]
         if info.file_size:
             found.append((info, name))
     if not found:
-        raise InputError(f"{label}: holds no list{': what is in it is empty' if seen else ''}")
+        raise InputError(f"{label}: contains no list{': what is in it is empty' if seen else ''}")
     return found
 
 
@@ -488,11 +488,13 @@ def _label_member(label: str, name: str, seen: set[str]) -> str:
     """Return what a member is called; raises InputError for a name that two have, or that leads elsewhere."""
     shown = f"{label}/{replace_controls(name)}"
     if _OUTSIDE.search(name):
-        raise InputError(f"{label}: holds {shorten(name)!r}, a name that leads out of it; pack the lists anew")
+        raise InputError(f"{label}: holds {shorten(name)!r}, a name that points outside of it; pack the lists again")
     if shown in seen:
-        raise InputError(f"{shown}: is in it twice; pack the lists anew")
+        raise InputError(f"{shown}: is in it twice; pack the lists again")
     if len(seen) == MOST_MEMBERS:
-        raise InputError(f"{label}: holds more than {format_count(MOST_MEMBERS, 'file')}; put the lists into one")
+        raise InputError(
+            f"{label}: holds more than {format_count(MOST_MEMBERS, 'file')}; put the lists into fewer files"
+        )
     seen.add(shown)
     return shown
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 _JSON: Mapping[str, str] = {
     "unexpected end of data": "it breaks off",
     "Unterminated string": "a text in quotes is not closed",
-    "unexpected content": "there is more behind its end",
-    "Extra data": "there is more behind its end",
+    "unexpected content": "there is more after its end",
+    "Extra data": "there is more after its end",
     "Expecting ','": "a comma or a closing bracket is missing",
     "Expecting ':'": "a colon is missing",
     "Expecting property name": "a name in quotes is missing",

@@ -9,8 +9,8 @@ import pytest
 
 from bulkstop.cli import again
 from bulkstop.cli.again import TYPED, rebuild_command, rebuild_recorded
-from bulkstop.cli.stop.command import command as stop
 from bulkstop.cli.stop.command import command_line
+from bulkstop.cli.stop.entry import command as stop
 from tests.cli.conftest import Here
 from tests.processes import Ended, Simulated, campaigns, shell, simulator
 

@@ -115,7 +115,7 @@ def test_check_says_which_answers(here: Here, older: Older) -> None:
     """With the paths of the other version check finds that this one answers, and with its own that all of them do."""
     run = here("check", "--host", older.url, *WHERE, "--type", "voice")
     assert run.code == 1
-    assert run.out.splitlines()[-1].startswith("NOT READY: the API answers as v1 here: give --api v1; HTTP 404: ")
+    assert run.out.splitlines()[-1].startswith("NOT READY: the API answers as v1: give --api v1; HTTP 404: ")
     older.log.clear()
     run = here("check", "--host", older.url, *WHERE, "--type", "voice", "--api", "v1", "--json")
     told = json.loads(run.out)
@@ -128,10 +128,10 @@ def test_check_of_the_newer(here: Here, tmp_path: Path) -> None:
     """The other way about too; and a path of the user's that leads nowhere is told from a version that does not."""
     with simulator(tmp_path, "--campaigns", "20") as sim:
         where = ("--host", sim.url, *WHERE, "--type", "voice")
-        assert "the API answers as v2 here: give --api v2" in here("check", *where, "--api", "v1").out
+        assert "the API answers as v2: give --api v2" in here("check", *where, "--api", "v1").out
         told = json.loads(here("check", *where, "--list-path", "/lists/{iid}", "--json").out)
         assert (told["answering"], told["more_paths"]["list"]) == ("v2", "/lists/{iid}")
-        assert told["fault"].startswith("the API answers as v2 here: leave out --list-path; ")
+        assert told["fault"].startswith("the API answers as v2: leave out --list-path; ")
 
 
 def test_neither_answers(here: Here, older: Older, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_simulated_v1(here: Here, tmp_path: Path) -> None:
         assert here("verify", "list.jsonl.results.jsonl", *v1).code == 0
         told = json.loads(here("check", *v1, "--json").out)
         assert (told["fault"], told["answers"]) == (None, None)
-        assert here("check", *v1).out.count(": not tried, as no campaign runs") == 2
+        assert here("check", *v1).out.count(": not tried, because no campaign runs") == 2
         assert here("discover", "--host", sim.url, *WHERE, "-o", "other.csv").code != 0
 
 
@@ -161,4 +161,4 @@ def test_no_schedule_path(here: Here, older: Older, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("campaign_id,campaign_type\ncd-1,voice\n")
     run = here("stop", "list.csv", "--host", older.url, *WHERE, "--api", "v1", "--disable-schedule", "--yes")
     assert (run.code, older.log) == (2, [])
-    assert "--disable-schedule: no path for it is documented for v1; give --schedule-path PATH" in run.err
+    assert "--disable-schedule: v1 documents no path for it; give --schedule-path PATH" in run.err

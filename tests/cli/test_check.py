@@ -90,11 +90,11 @@ def test_input(here: Here, sim: Simulated, tmp_path: Path) -> None:
     run = here(*words)
     lines = tell(run)
     assert run.code == 0, run
-    first = lines.index("input 9 rows: 9 to stop, 0 unusable, 0 held back")
+    first = lines.index("input 9 rows: 9 to stop, 0 invalid, 0 protected or duplicate")
     assert lines[first + 1 : -1] == [
         "first ids cd-0, cd-1, cd-2, cd-3, cd-4",
         f"read as it's a list.csv: csv, {ALIASES}, account_id, stream_id; carried along: city",
-        "ids.txt: txt, an id a line",
+        "ids.txt: txt, one id a line",
         "keys.jsonl: jsonl, campaign_id from '_id', name, campaign_type",
         "warning 7 campaigns are of another account than --account-id a1: a2 (7)",
     ]
@@ -111,7 +111,7 @@ def test_many_lists(here: Here, sim: Simulated, make_list: MakeList) -> None:
     apart(make_list(12))
     run = here("check", "campaigns.csv", "--host", sim.url)
     assert (run.code, run.out.count("stream st-")) == (0, 8)
-    assert "4 more in the list, which were not asked for" in tell(run)
+    assert "4 more in the list, which were not read" in tell(run)
 
 
 def test_one_of_several(here: Here) -> None:
@@ -124,7 +124,7 @@ def test_one_of_several(here: Here) -> None:
     assert lines[-1].endswith("(sms campaigns of account a1, stream st-1)")
     assert "scope voice campaigns of account a1, stream st-1: none runs now" in lines
     gone = here("check", "--host", "http://127.0.0.1:9", *WHERE)
-    assert "sms campaigns of account a1, stream st-1: not asked for any more" in tell(gone)
+    assert "sms campaigns of account a1, stream st-1: not read after that" in tell(gone)
 
 
 def test_clock_that_is_off(here: Here) -> None:
@@ -133,7 +133,7 @@ def test_clock_that_is_off(here: Here) -> None:
         run = here("check", "--host", url, *WHERE)
     (clock,) = (line for line in tell(run) if line.startswith("clock "))
     assert re.fullmatch(
-        r"clock (5 min.*|\d min \d+ s|\d+\.\d s) behind the service's: set it right, for tokens .*", clock
+        r"clock (5 min.*|\d min \d+ s|\d+\.\d s) behind the service's: correct it, because tokens .*", clock
     )
 
 
@@ -225,7 +225,7 @@ def test_several_causes(here: Here, make_list: MakeList) -> None:
     make_list(2)
     run = here("check", "campaigns.csv", "--host", "http://127.0.0.1:9", *WHERE, variables={"BULKSTOP_PROTECT": "gone"})
     assert run.code == 1
-    assert "in the way too" in run.out
+    assert "also" in run.out
     assert "gone" in run.out
     assert "ECONNREFUSED" in run.out.splitlines()[-1]
 
@@ -245,7 +245,7 @@ def test_unusable_rows(here: Here, sim: Simulated, make_list: MakeList) -> None:
 def test_no_profile(here: Here, sim: Simulated) -> None:
     """Who forgets the profile is told that it may have what is missing."""
     run = here("check", "--host", sim.url)
-    assert (run.code, run.out.splitlines()[-1].startswith("NOT READY: --account-id: not given; ")) == (1, True)
+    assert (run.code, run.out.splitlines()[-1].startswith("NOT READY: --account-id: is missing; ")) == (1, True)
     assert "a profile that has it (--profile NAME)" in run.out
 
 

@@ -1,11 +1,14 @@
 """The command itself: help, version, completion, and slips."""
 
+import re
 import signal
 from pathlib import Path
 
+import click
 import pytest
 
-from bulkstop.cli import COMMANDS
+from bulkstop.cli import COMMANDS, commands
+from bulkstop.cli.options import HEADINGS, MAIN
 from bulkstop.text import write_install
 from bulkstop.version import __version__
 from tests.processes import ROOT, bulkstop
@@ -32,8 +35,20 @@ def test_help_of(name: str, tmp_path: Path) -> None:
     run = bulkstop(name, "--help", cwd=tmp_path)
     assert (run.code, run.err) == (0, "")
     assert ("\nCredentials:\n  --" in run.out) == (name != "report")
-    assert f"Example:\n    bulkstop {name}" in run.out
+    assert re.search(rf"Examples?:\n(    # .*\n)?    bulkstop {name} ", run.out)
     assert "Exit codes:" in run.out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_headings(name: str) -> None:
+    """A help page has its options below known headings in one order, and at most ten that matter first."""
+    command = commands.get_command(click.Context(commands), name)
+    assert command is not None
+    page = command.get_help(click.Context(command, info_name=name))
+    headings = re.findall(r"^(\S.*):$", page, re.MULTILINE)
+    assert headings == [each for each in HEADINGS if each in headings]
+    main = re.search(rf"^{MAIN}:\n((?: .*\n)+)", page, re.MULTILINE)
+    assert main is None or 1 < len(re.findall(r"^  -", main[1], re.MULTILINE)) <= 10
 
 
 def test_nothing(tmp_path: Path) -> None:
@@ -50,21 +65,6 @@ def test_slips(args: list[str], tmp_path: Path) -> None:
     assert (run.code, run.out) == (2, "")
     assert run.err.startswith("bulkstop: No such ")
     assert run.err.count("\n") == 1
-
-
-def test_completion(tmp_path: Path) -> None:
-    """A shell gets what it needs to complete commands and options."""
-    run = bulkstop(cwd=tmp_path, _BULKSTOP_COMPLETE="bash_source")
-    assert run.code == 0
-    assert "_BULKSTOP_COMPLETE" in run.out
-
-
-def test_completes(tmp_path: Path) -> None:
-    """Completion offers the commands, and the options of a command."""
-    run = bulkstop(cwd=tmp_path, _BULKSTOP_COMPLETE="bash_complete", COMP_WORDS="bulkstop s", COMP_CWORD="1")
-    assert run.out.split() == ["plain,stop", "plain,simulate"]
-    run = bulkstop(cwd=tmp_path, _BULKSTOP_COMPLETE="bash_complete", COMP_WORDS="bulkstop stop --dry", COMP_CWORD="2")
-    assert run.out.split() == ["plain,--dry-run"]
 
 
 def instead_of(module: str, text: str, folder: Path) -> str:

@@ -42,7 +42,7 @@ def test_plan_without_a_profile(here: Here) -> None:
     """A file of which no profile was taken is named as that; without a file nothing is."""
     Path("other.toml").write_text(PROFILE)
     words = ("stop", "campaigns.csv", "--host", "https://api.example", "--dry-run")
-    assert "other.toml (no profile of it)" in here(*words, "--config", "other.toml").err
+    assert "other.toml (no profile used)" in here(*words, "--config", "other.toml").err
     plan = json.loads(here(*words, "--json").out)
     assert (plan["config"], plan["profile"], plan["proxy"], plan["ca"]) == (None, None, None, None)
 
@@ -59,10 +59,10 @@ def test_file_of_somebody_else(words: tuple[str, ...], here: Here) -> None:
         os.chown(path, 65534, 65534)
     ended = here(*words)
     assert ended.code == 2
-    assert "so it is not obeyed; " in ended.err
-    assert "give --config bulkstop.toml if you trust it, or --config /dev/null to go without" in ended.err
-    assert "bulkstop.toml line 2: attempts: '0' is no whole number" in here(*words, "--config", "bulkstop.toml").err
-    assert "host: not given" in here(*words, "--config", "/dev/null").err or words == ("token",)
+    assert "is not used, because" in ended.err
+    assert "give --config bulkstop.toml if you trust it, or --config /dev/null to use none" in ended.err
+    assert "bulkstop.toml line 2: attempts: '0' is not a whole number" in here(*words, "--config", "bulkstop.toml").err
+    assert "host: is missing" in here(*words, "--config", "/dev/null").err or words == ("token",)
 
 
 @pytest.mark.real

@@ -54,7 +54,7 @@ def test_format_count(number: int, one: str, many: str | None, text: str) -> Non
 
 
 def test_in_the_code() -> None:
-    """No message puts a number before a noun in the plural by hand; what is no number is known by name."""
+    """No message puts a number before a noun in the plural by hand; what is not a number is known by name."""
     assert bulkstop.__file__ is not None
     found = []
     for path in Path(bulkstop.__file__).parent.rglob("*.py"):

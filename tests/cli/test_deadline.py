@@ -101,8 +101,8 @@ def test_a_time_that_has_passed(here: Here) -> None:
     run = here("stop", "campaigns.csv", *HOST, "--finish-by", "0:00Z", "--yes")
     assert run.code == 2
     assert re.search(
-        r"--finish-by 00:00Z: has passed today, it is \d\d:\d\d:\d\d UTC; "
-        r"if tomorrow is meant, give \d{4}-\d\d-\d\dT00:00Z; nothing was sent",
+        r"--finish-by 00:00Z: has passed today; it is \d\d:\d\d:\d\d UTC; "
+        r"if you mean tomorrow, give \d{4}-\d\d-\d\dT00:00Z; nothing was sent",
         run.err,
     )
 

@@ -187,7 +187,7 @@ def test_types_from_elsewhere(still: Simulated, tmp_path: Path) -> None:
 def test_nothing_found(still: Simulated, tmp_path: Path) -> None:
     """An empty list is written as such, and said but to those who want quiet; `stop` refuses it."""
     run = discover(still, *OPEN, "--name", "no such", cwd=tmp_path)
-    assert run.err.startswith("DONE: no campaign fits; an empty list; ")
+    assert run.err.startswith("DONE: no campaign matches; the list is empty; ")
     run = discover(still, *OPEN, "--name", "no such", "--quiet", cwd=tmp_path)
     assert (run.code, run.out, run.err) == (0, f"{HEADER}\n", "")
     stop = bulkstop("stop", "-", "--format", "csv", "--host", still.url, "--yes", cwd=tmp_path, stdin=run.out)
@@ -198,7 +198,7 @@ def test_a_status_nobody_documented(still: Simulated, tmp_path: Path) -> None:
     """An unknown status may be one that a service has: it is asked for, and its like is named."""
     run = discover(still, *OPEN, "--status", "Active,Throttled", cwd=tmp_path)
     assert run.code == 0
-    assert "bulkstop: note: --status Throttled: is none of Active, Completed, " in run.err
+    assert "bulkstop: note: --status Throttled: is not one of Active, Completed, " in run.err
     assert len(rows_of(run.out)) == len(population(status="Active"))
     assert " sms); nothing else was asked for; " in run.err
 
@@ -230,12 +230,12 @@ def test_straight_into_stop(expect: str, code: int, tmp_path: Path) -> None:
 
 
 def test_a_list_that_fails_stops_nothing(tmp_path: Path) -> None:
-    """When the list cannot be read to its end, nothing is on standard output, and `stop` has nothing to do."""
+    """When the list cannot be read completely, nothing is on standard output, and `stop` has nothing to do."""
     with simulator(tmp_path, "--campaigns", "300", "--fail", "100%") as sim:
         run = discover(sim, *OPEN, "--attempts", "2", cwd=tmp_path)
         assert (run.code, run.out) == (3, "")
         assert run.err.startswith(
-            "NOT COMPLETE: the list could not be read to its end; voice campaigns of account a1: HTTP 503 (<html>"
+            "NOT COMPLETE: the list could not be read completely; voice campaigns of account a1: HTTP 503 (<html>"
         )
         *_, verdict, way_on = run.err.splitlines()
         assert verdict.endswith("</html>); nothing was written")
@@ -298,7 +298,7 @@ def test_a_token_that_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (http(b"<html>busy</html>"), "HTTP 200, but the answer is no page of campaigns (<html>busy</html>)"),
+        (http(b"<html>busy</html>"), "HTTP 200, but the answer is not a page of campaigns (<html>busy</html>)"),
         (b"\x00\xff\r\n\r\n", "the answer is not HTTP"),
     ],
 )
@@ -321,7 +321,7 @@ async def test_more_for_ever(tmp_path: Path) -> None:
     assert (run.code, run.out.splitlines()[1:]) == (1, ["cd-1,voice,a1,st-1,st-1,,Active,,,,,,,"])
     assert "bulkstop: note: voice campaigns of account a1: the service counts 9 but gives 2\n" in run.err
     assert "NOT COMPLETE: more may run than was found, as noted; 1 campaign (1 voice, 0 sms)" in run.err
-    assert "left out, because they cannot be used: 1; first: campaign 'c d': campaign id 'c\\nd' holds" in run.err
+    assert "1 left out, because they cannot be used; first: campaign 'c d': campaign id 'c\\nd' holds" in run.err
 
 
 # --- what is refused, and how it ends -------------------------------------------------------------------------------
@@ -330,17 +330,17 @@ async def test_more_for_ever(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["--stream-id", "st-1"], "--account-id: not given"),
-        (["--account-id", "a1"], "--stream-id: not given"),
+        (["--stream-id", "st-1"], "--account-id: is missing"),
+        (["--account-id", "a1"], "--stream-id: is missing"),
         (
             ["--account-id", "a\u00e9", "--stream-id", "s"],
             "--account-id: 'aé' holds U+00E9 LATIN SMALL",
         ),
-        ([*WHERE, "--type", "voice,fax"], "'fax' is none of voice, sms"),
-        ([*WHERE, "--status", "Active,"], "is no list of words"),
-        ([*WHERE, "--priority", "0"], "is no list of priorities from 1 to 5"),
-        ([*WHERE, "-o", "list.txt"], "-o list.txt: nothing tells its form: name it .csv, .jsonl, .ndjson"),
-        ([*WHERE, "-o", "list.csv", "--format", "jsonl"], "--format jsonl: -o list.csv is named as csv"),
+        ([*WHERE, "--type", "voice,fax"], "'fax' is not one of voice, sms"),
+        ([*WHERE, "--status", "Active,"], "is not a list of words"),
+        ([*WHERE, "--priority", "0"], "is not a list of priorities from 1 to 5"),
+        ([*WHERE, "-o", "list.txt"], "-o list.txt: the format is unknown: name it .csv, .jsonl, .ndjson"),
+        ([*WHERE, "-o", "list.csv", "--format", "jsonl"], "--format jsonl: -o list.csv has the ending of csv"),
         ([*WHERE, "-o", "there.csv"], "there.csv: exists already; give --overwrite"),
         (
             [*WHERE, "-o", "gone/list.csv"],
@@ -381,7 +381,7 @@ def test_replaced_when_asked_for(still: Simulated, tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_full(still: Simulated, tmp_path: Path) -> None:
-    """A list that cannot be written is no success."""
+    """A list that cannot be written is not a success."""
     run = discover(still, *OPEN, "-o", "/dev/full", cwd=tmp_path)
     assert run.code == 3
     fault, verdict = run.err.splitlines()

@@ -56,7 +56,7 @@ FAULTS: dict[str, tuple[tuple[str, ...], dict[str, str | None], str]] = {
         {},
         "campaigns.csv/quota: cannot be made",
     ),
-    "file that is no quota": (("--quota-store", ".", "--quota", "60/60s"), {}, "Is a directory"),
+    "file that is not a quota": (("--quota-store", ".", "--quota", "60/60s"), {}, "Is a directory"),
     "no place for results": (("-o", "gone/r.jsonl"), {}, "gone/r.jsonl: cannot be opened"),
     "folder for results": (("-o", "."), {}, ".: "),
 }
@@ -129,7 +129,7 @@ def test_a_deadline_that_cannot_be_met(here: Here) -> None:
     words = ("--finish-by", "23:59", "--quota", "1/24h", "--quota-store", "memory", "--dry-run")
     run = here("stop", "campaigns.csv", *HOST, *words, variables={"BULKSTOP_QUOTA": None})
     assert run.code == 4
-    assert "--finish-by cannot be met: at least 2 of 3 will not have been sent by 23:59" in run.err
+    assert "--finish-by cannot be met: at least 2 of 3 cannot be sent by 23:59" in run.err
     assert here("stop", "campaigns.csv", *HOST, *words, "--quota", "none").code == 2
 
 

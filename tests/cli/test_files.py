@@ -8,7 +8,7 @@ import pytest
 
 from bulkstop.cli.discover import command as discover
 from bulkstop.cli.load.command import command as load
-from bulkstop.cli.stop.command import command as stop
+from bulkstop.cli.stop.entry import command as stop
 from bulkstop.cli.verify import command as verify
 from bulkstop.errors import SettingsError
 from bulkstop.runs.stop.input_files import is_same

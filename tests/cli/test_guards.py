@@ -367,16 +367,16 @@ class TestProtect:
         assert why[ids[0]] == f"protected by profile.txt line 2 ({ids[0]})"
         assert why["cd-a-0005"] == "protected by option.txt line 1 (cd-a-000[5-9])"
         assert why["cd-b-0020"] == "protected by variable.txt line 1 (cd-b-002?)"
-        assert "guards    4 rules of --protect: 16 campaigns held back" in run.err
-        assert "1 of 4 rules of --protect holds back no campaign of this list: option.txt line 3 (cd-none-*)" in run.err
+        assert "guards    4 rules of --protect: 16 campaigns protected" in run.err
+        assert "1 of 4 rules of --protect matches no campaign of this list: option.txt line 3 (cd-none-*)" in run.err
 
     async def test_all(self, tmp_path: Path) -> None:
-        """A list of which nothing is left is no failure, is said, and makes no call."""
+        """A list of which nothing is left is not a failure, is said, and makes no call."""
         listed(tmp_path, ("a", 3))
         (tmp_path / "keep.txt").write_text("cd-*")
         service = Service()
         async with listening(service) as server:
             run = await stop(server.url, "--protect", "keep.txt", cwd=tmp_path)
         assert (run.code, service.calls) == (0, [])
-        assert "warning: all that could be sent is protected, so nothing will be" in run.err
+        assert "warning: every campaign is protected, so nothing will be sent" in run.err
         assert outcomes(tmp_path) == {"protected": 3}

@@ -32,7 +32,9 @@ pytestmark = pytest.mark.real
 
 WHERE = ("--account-id", "a1", "--stream-id", "st-1")
 MINE = ("-o", "mine.jsonl", "--max-campaigns", "60")
-ASKED = re.compile(r"To stop (?:(\d+) campaigns now|what comes), (\d+) campaigns at most, type that number:")
+ASKED = re.compile(
+    r"To stop (?:(\d+) campaigns now|campaigns as they start), (\d+) campaigns at most, type that number:"
+)
 LIST = "mine.jsonl.list.jsonl"
 QUICK = ("--every", "50ms", "--for", "100ms", "--quota", "none")
 
@@ -163,7 +165,7 @@ def test_a_dry_run_leaves_nothing(service: Simulated, tmp_path: Path) -> None:
     before = set(tmp_path.iterdir())
     run = hold(service, *MINE, "--dry-run", "--json", cwd=tmp_path)
     assert (run.code, json.loads(run.out)["to_send"] > 1) == (0, True)
-    for args, said in (((), "nobody is here to confirm"), (("--expect", "1..3"), "--expect: the list has")):
+    for args, said in (((), "there is no terminal to confirm on"), (("--expect", "1..3"), "--expect: the list has")):
         run = hold(service, *MINE, *args, cwd=tmp_path)
         assert (run.code, said in run.err) == (2, True)
     assert not service.ids()
@@ -173,20 +175,20 @@ def test_a_dry_run_leaves_nothing(service: Simulated, tmp_path: Path) -> None:
 def test_nothing_runs(service: Simulated, tmp_path: Path) -> None:
     """Nothing need run: then it looks, and ends well without a file."""
     run = hold(service, *MINE, *QUICK, "--yes", "--name", "no such", cwd=tmp_path)
-    assert (run.code, run.err.splitlines()[-1][:28]) == (0, "DONE: nothing runs that fits")
+    assert (run.code, run.err.splitlines()[-1][:31]) == (0, "DONE: no matching campaign runs")
     assert not list(tmp_path.glob("mine.jsonl*"))
 
 
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["--max-campaigns", "5", "--for", "1h", "--until", "08:00"], "--for and --until both say when it ends"),
-        (["-o", "x.jsonl"], "--max-campaigns: is needed, as nobody looks at what comes later"),
-        ([*MINE, "--status", "all"], "--status all: fits a campaign that is stopped, too"),
-        (["--max-campaigns", "5", "--resume"], "--resume: results of hold have the date and time in their name"),
+        (["--max-campaigns", "5", "--for", "1h", "--until", "08:00"], "--for and --until both set the end"),
+        (["-o", "x.jsonl"], "--max-campaigns: is required without a person to confirm"),
+        ([*MINE, "--status", "all"], "--status all: also matches stopped campaigns"),
+        (["--max-campaigns", "5", "--resume"], "--resume: the result file of a hold has the date and time in its name"),
         ([*MINE, "--until", "2020-01-01T00:00"], "--until 2020-01-01T00:00: has passed"),
         (["--max-campaigns", "5", "-o", "there.jsonl"], "there.jsonl: exists already; give --resume"),
-        ([*MINE, "--again", "0"], "is no whole number from 1"),
+        ([*MINE, "--again", "0"], "is not a whole number of at least 1"),
     ],
 )
 def test_refused_before_it_lists(args: list[str], said: str, service: Simulated, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def plan(here: Here, *args: str) -> list[str]:
         ("list.csv", f"{ONE},sms\n", "no header, campaign_id from column 1, campaign_type from column 2"),
         ("list.csv", f"id,channel\n{ONE},sms\n", "columns not used: 'channel'"),
         ("list.csv", f"id\n#x\n#y\n{ONE}\n", "2 comments skipped (first line 2)"),
-        ("list.csv", f"id\n{ONE}\nid\n{TWO}\n", "1 header once more (first line 3)"),
+        ("list.csv", f"id\n{ONE}\nid\n{TWO}\n", "1 repeated header skipped (first line 3)"),
         ("list.txt", f"`{ONE}`\n- {TWO}\n", f"2 ids cleaned (first line 1: '`{ONE}`' is {ONE})"),
         ("list.txt", f"\u200b{ONE}\n", f"1 id cleaned (first line 1: '\\u200b{ONE}' is {ONE})"),
         ("list.txt", f"{ONE};{TWO}\n", f"1 line with several ids (first line 1: '{ONE};{TWO}' is 2 rows)"),
@@ -110,10 +110,10 @@ def test_options_of_lists(here: Here) -> None:
 @pytest.mark.parametrize(
     ("option", "why"),
     [
-        ("--encoding=latin-99", "--encoding: 'latin-99' is no encoding of texts"),
-        ("--encoding=hex", "--encoding: 'hex' is no encoding of texts"),
-        ("--column=Channel", "--column: 'Channel' names no column of a field, as campaign_type=Channel does"),
-        ("--column=colour=x", "--column: 'colour=x' names no column of a field"),
+        ("--encoding=latin-99", "--encoding: 'latin-99' is not a text encoding"),
+        ("--encoding=hex", "--encoding: 'hex' is not a text encoding"),
+        ("--column=Channel", "--column: 'Channel' does not name a field and its column, such as campaign_type=Channel"),
+        ("--column=colour=x", "--column: 'colour=x' does not name a field and its column"),
         ("--id-column=Kampagne", "no column 'Kampagne' among 'campaign_id'"),
         ("--format=xml", "'xml'"),
     ],
@@ -163,7 +163,7 @@ def test_a_mended_row(here: Here, sim: Simulated) -> None:
     run = here("stop", "list.csv", *where)
     assert run.code == 1
     way_on = run.err.splitlines()[-1]
-    assert way_on.startswith("To go on, mend the rows that are invalid in the list: bulkstop stop list.csv ")
+    assert way_on.startswith("To go on, correct the invalid rows of the list: bulkstop stop list.csv ")
     assert way_on.endswith(" --resume")
     rows[2], rows[4] = f"{ids[2]},n2", f"{ids[3]},n4"
     Path("list.csv").write_text("".join(f"{row}\n" for row in rows))

@@ -205,7 +205,7 @@ def test_a_level_that_does_not_exist_is_refused(sim: Simulated, three: list[str]
     run = stop(sim, "--yes", "--log-level", "verbose", cwd=tmp_path)
     assert run.code == 2
     assert "'--log-level'" in run.err
-    assert "'verbose' is none of debug, info, warning, error" in run.err
+    assert "'verbose' is not one of debug, info, warning, error" in run.err
 
 
 def test_on_a_terminal_the_bar_and_the_log_do_not_tear_each_other(

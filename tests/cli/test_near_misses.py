@@ -25,9 +25,9 @@ def test_choices(param: click.Option) -> None:
     """Every option that takes one of some words names the one that is near; which these are its own error says."""
     if param.name in ("expect", "max_failures", "waves"):
         return  # numbers
-    with pytest.raises(click.BadParameter, match="is none of ") as caught:
+    with pytest.raises(click.BadParameter, match="is not one of ") as caught:
         param.type.convert("zzzzz", param, None)
-    words = caught.value.message.partition("is none of ")[2].split(", ")
+    words = caught.value.message.partition("is not one of ")[2].split(", ")
     for word in words:
         slip = f"{word[:2]}{word[1:]}"  # a letter twice
         with pytest.raises(click.BadParameter, match=f"did you mean {word}\\?"):
@@ -78,9 +78,9 @@ def test_names(here: Here, tmp_path: Path, words: tuple[str, ...], meant: str) -
     ("name", "text", "said"),
     [
         ("b.csv", "campain_id,type\ncd-1,voice\n", "name 'campain_id' campaign_id"),
-        ("b.csv", "campaign_id,campaign_typ\ncd-1,voice\n", "('campaign_typ' may be meant: name it campaign_type)"),
-        ("b.csv", "campaign_id,type,acount_id\ncd-1,sms,a\n", "('acount_id' may be meant: name it account_id)"),
-        ("b.jsonl", '{"campain_id": "cd-1"}\n', "no campaign id ('campain_id' may be meant: name it campaign_id)"),
+        ("b.csv", "campaign_id,campaign_typ\ncd-1,voice\n", "('campaign_typ' looks like it: name it campaign_type)"),
+        ("b.csv", "campaign_id,type,acount_id\ncd-1,sms,a\n", "('acount_id' looks like it: name it account_id)"),
+        ("b.jsonl", '{"campain_id": "cd-1"}\n', "no campaign id ('campain_id' looks like it: name it campaign_id)"),
         ("b.csv", "name,campaign\nx,y\n", "name it campaign_id, campaignId, id or _id"),
     ],
 )

@@ -133,8 +133,11 @@ def test_a_dry_run_asks_nothing(here: Here, tmp_path: Path) -> None:
         both = here.stop(sim, *OPTIONS, *BOTH, "--dry-run")
         assert (only.code, both.code, sim.requests()) == (0, 0, [])
     kinds = len({each.campaign_type for each in population().values()})
-    assert f"list first  at least {kinds} calls of the quota; what it has as completed or stopped gets" in only.err
-    assert "list first  at least 2 calls of the quota; what it has" in both.err
+    assert (
+        f"list first  at least {kinds} calls of the quota; campaigns that it shows as completed or stopped get"
+        in only.err
+    )
+    assert "list first  at least 2 calls of the quota; campaigns that it shows" in both.err
 
 
 def test_going_on(here: Here, tmp_path: Path) -> None:
@@ -206,9 +209,9 @@ def test_a_list_that_cannot_be_read(options: tuple[str, ...], tmp_path: Path) ->
     failed, left, run = asyncio.run(main())
     assert failed.code == 2
     flags = " ".join(options)
-    told = f"{flags}: the list of voice campaigns of account a1, stream st-1 cannot be read to its end: HTTP 403"
+    told = f"{flags}: the list of voice campaigns of account a1, stream st-1 cannot be read completely: HTTP 403"
     assert failed.err.splitlines()[-1].startswith(f"bulkstop: {told}")
-    assert failed.err.endswith(f"; nothing was sent: try again, or go without {flags}\n")
+    assert failed.err.endswith(f"; nothing was sent; try again, or leave out {flags}\n")
     assert left == [LIST]
     assert (run.code, len(arrived)) == (0, 3)
 

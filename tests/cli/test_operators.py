@@ -102,7 +102,7 @@ def rows(count: int, prefix: str = "cd-", account: str = "a") -> str:
 
 
 class TestLists:
-    """What is no list of campaigns is refused before the first call, with what to do about it."""
+    """What is not a list of campaigns is refused before the first call, with what to do about it."""
 
     async def test_spreadsheets(self, desk: Desk) -> None:
         """What a spreadsheet writes in any country is read: semicolons, tabs, a byte order mark, quotes, CR LF."""
@@ -173,7 +173,7 @@ class TestWrongCampaigns:
         del desk.service.calls[:]
         (desk.folder / "list.csv.results.jsonl").unlink()
         desk.write(HEAD + rows(50))
-        warned = "warning: the list has 50 campaigns to stop, the last one of this profile had 5 ("
+        warned = "warning: the list has 50 campaigns to stop, but the last list of this profile had 5 ("
         for guard, said in (
             ("--expect=1..9", "not 1 to 9; nothing was sent"),
             ("--max-campaigns=9", "--max-campaigns 9:"),
@@ -183,7 +183,7 @@ class TestWrongCampaigns:
             desk.check_refused(run, said)
 
     async def test_finished_campaigns(self, desk: Desk) -> None:
-        """Campaigns that have ended already are no failures, as the list shows; the others are stopped."""
+        """Campaigns that have ended already are not failures, as the list shows; the others are stopped."""
         ended = [{"_id": f"cd-{number:04}", "status": "Completed"} for number in range(10)]
         page = http(json.dumps({"status": "success", "data": {"results": ended, "hasMore": False}}).encode())
 

@@ -174,5 +174,5 @@ def test_unread_option_is_found() -> None:
 def test_headings() -> None:
     """Every option stands below a heading of its own in the help page, and no heading is of options that are gone."""
     options = set[str]().union(*map(options_of, COMMANDS))
-    assert {name for name in options if heading_of(name) == "Options"} == set()
+    assert {name for name in options if heading_of(name) == "Other"} == set()
     assert {name for names in HEADINGS.values() for name in names} - options == set()

@@ -56,7 +56,7 @@ def test_every_setting_is_covered() -> None:
 
 @pytest.mark.parametrize("name", OPEN)
 def test_option(name: str) -> None:
-    """Every setting that is no secret has an option."""
+    """Every setting that is not a secret has an option."""
     text, value = FIRM[name]
     flag = OPTION_SPECS[name].option(name)
     args = [flag] if value is True else [flag, text]
@@ -73,7 +73,7 @@ def test_variable(name: str) -> None:
 
 @pytest.mark.parametrize("name", OPEN)
 def test_profile_key(name: str) -> None:
-    """Every setting that is no secret has a key in a profile, named like its option."""
+    """Every setting that is not a secret has a key in a profile, named like its option."""
     text, value = FIRM[name]
     profile = f"{key_of(name)} = {'true' if value is True else repr(text)}"
     assert getattr(settings(beside(name), profile=profile), name) == value
@@ -172,7 +172,7 @@ def test_empty_option(name: str) -> None:
 def test_empty_key(name: str, value: str) -> None:
     """A key of a profile that holds nothing is refused with its line, also where an option says something else."""
     key, (text, is_good) = key_of(name), FIRM[name]
-    instead = 'write "none" for no limit' if name == "quota" else "give it a value, or take it out"
+    instead = 'write "none" for no limit' if name == "quota" else "give it a value, or leave it out"
     with pytest.raises(SettingsError) as caught:
         settings(beside(name), profile=f"\n{key} = {value}\n")
     assert str(caught.value) == f"bulkstop.toml line 3: {key} is empty; {instead}"
@@ -182,7 +182,7 @@ def test_empty_key(name: str, value: str) -> None:
 
 
 def test_no_quota() -> None:
-    """Only `none` is no limit, wherever it stands, and it stands alone."""
+    """Only `none` means no limit, wherever it stands, and it stands alone."""
     host = ["--host", "api.example"]
     for values in (
         settings([*host, "--quota", "none"]),
@@ -192,11 +192,13 @@ def test_no_quota() -> None:
         settings([*host, "--quota", "none"], profile='quota = "60/60s"'),
     ):
         assert values.quota is NO_LIMIT
-    with pytest.raises(SettingsError, match=r"^--quota: none stands alone$"):
+    with pytest.raises(SettingsError, match=r"^--quota: none cannot be combined with other limits$"):
         settings([*host, "--quota", "none", "--quota", "60/60s"])
-    with pytest.raises(SettingsError, match=r"^BULKSTOP_QUOTA: none stands alone$"):
+    with pytest.raises(SettingsError, match=r"^BULKSTOP_QUOTA: none cannot be combined with other limits$"):
         settings(host, {"BULKSTOP_QUOTA": "60/60s none"})
-    with pytest.raises(SettingsError, match=r"^bulkstop[.]toml line 2: quota: none stands alone$"):
+    with pytest.raises(
+        SettingsError, match=r"^bulkstop[.]toml line 2: quota: none cannot be combined with other limits$"
+    ):
         settings(host, profile='quota = ["60/60s", "none"]')
 
 
@@ -247,8 +249,8 @@ def test_wrong_variable() -> None:
         ("atempts = 3", "bulkstop.toml line 2: unknown key 'atempts'; did you mean attempts"),
         ('token = "x"', "token is a secret.*token_file or BULKSTOP_TOKEN"),
         ('client_secret = "x"', "client_secret is a secret.*client_secret_file or BULKSTOP_CLIENT_SECRET"),
-        ("attempts = 0", "bulkstop.toml line 2: attempts: '0' is no whole number"),
-        ("attempts = 2.5", "bulkstop.toml line 2: attempts: '2.5' is no whole number"),
+        ("attempts = 0", "bulkstop.toml line 2: attempts: '0' is not a whole number"),
+        ("attempts = 2.5", "bulkstop.toml line 2: attempts: '2.5' is not a whole number"),
         ('jti = "yes"', "bulkstop.toml line 2: jti: is true or false, without quotes"),
         ("concurrency = true", "bulkstop.toml line 2: concurrency: is true or false and must be a text"),
         ("quota = 60", "bulkstop.toml line 2: quota: is a number and must be a text; put it in quotes"),

@@ -1,4 +1,4 @@
-"""What a machine is to read and cannot be written is no success: exit 3 and one line."""
+"""What a machine is to read and cannot be written is not a success: exit 3 and one line."""
 
 import os
 import subprocess

@@ -79,6 +79,6 @@ def test_a_pipe_of_the_usual_name(here: Here, shared: Path) -> None:
     run = here(*STOP)
     assert (run.code, run.err.splitlines()[-1]) == (
         2,
-        "bulkstop: list.txt.results.jsonl: is no regular file; give -o FILE",
+        "bulkstop: list.txt.results.jsonl: is not a regular file; give -o FILE",
     )
     assert stat.S_ISFIFO((here.folder / "list.txt.results.jsonl").lstat().st_mode)

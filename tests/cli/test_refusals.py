@@ -15,7 +15,7 @@ LIST = HEAD + "".join(f"cd-{number},voice,a,st-1\n" for number in range(3))
 HOST = ("--host", "http://127.0.0.1:9")
 ONE_KIND = ("--type", "voice", "--account-id", "a", "--stream-id", "st-1")
 EXPIRED = jwt.encode({"sub": "u", "exp": 1_700_000_000}, "k" * 40)
-CONFIRM = "nobody is here to confirm; give --expect N or --expect A..B (or --yes)"
+CONFIRM = "there is no terminal to confirm on; give --expect N, --expect A..B or --yes"
 STARTS = pytest.mark.real
 """What is found out when the run has begun, with its watchdog: only its calls are still to come."""
 OTHER_NUMBER = "--expect: the list has 3 campaigns to stop, not"
@@ -47,7 +47,7 @@ def refuse(
     ("name", "data", "said"),
     [
         ("list.csv", "", "list.csv: is empty; its first line must name the columns, at least campaign_id"),
-        ("list.csv", HEAD, "the list holds no campaign to stop; nothing was sent"),
+        ("list.csv", HEAD, "the list has no campaign to stop; nothing was sent"),
         (
             "list.csv",
             "phone,name\n+49123,A\n",
@@ -55,17 +55,17 @@ def refuse(
         ),
         ("list.csv", "cd-1\ncd-2\n", "first list.csv line 1: no campaign_type in the row; give --type"),
         ("list.csv", "65b1ee85b0c6\n", "this line looks like an id: --no-header reads a list without names of columns"),
-        ("list.csv", HEAD.encode("utf-16"), "the list holds no campaign to stop; nothing was sent"),
+        ("list.csv", HEAD.encode("utf-16"), "the list has no campaign to stop; nothing was sent"),
         ("list.csv", b"PK\x03\x04\x14\x00\x06\x00\x08", "cannot be read: the packed file is damaged; fetch it again"),
         ("list.csv", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0", "cannot be read as a workbook; save it as CSV (UTF-8)"),
-        ("list.csv", "\ufeff<!DOCTYPE html>\n", "is a web page or XML, and no list; was a page to sign in saved"),
-        ("list.csv", HEAD + 'cd-1,voice,"a,st-1\ncd-2,voice,a,st\n', "a quote that opens in this row is never closed"),
+        ("list.csv", "\ufeff<!DOCTYPE html>\n", "is a web page or XML, not a list; was a sign-in page saved"),
+        ("list.csv", HEAD + 'cd-1,voice,"a,st-1\ncd-2,voice,a,st\n', "a quote in this row is never closed"),
         ("list.csv", HEAD + "cd-1,email,a,st-1\n", "line 2: campaign_type is 'email'; it can be voice or sms"),
         ("list.csv", "campaign_id\ncd-1\n", "first list.csv line 2: no campaign_type in the row; give --type"),
         ("list.jsonl", '[\n  "cd-1",\n  "cd-2"\n', "list.jsonl: line 3, column 10: not JSON: it breaks off"),
         ("list.jsonl", '{"id": "cd-1"\n', "first list.jsonl line 1: not JSON: it breaks off"),
         ("list.jsonl", "none today\n", "line 1: not JSON"),
-        ("list.dat", "none today\n", "list.dat: nothing tells its form: name it .csv"),
+        ("list.dat", "none today\n", "list.dat: the format is unknown: name it .csv"),
     ],
 )
 def test_no_list(name: str, data: str | bytes, said: str, here: Here) -> None:
@@ -90,8 +90,11 @@ def test_no_such_list(name: str, said: str, here: Here) -> None:
     [
         (("--no-such-option",), "--no-such-option"),
         (("--expect", "5..3"), "'--expect'"),
-        (("--host", "http://platform.example"), "plain http shows the token to the network; use https, or --insecure"),
-        (("--host", "platform.example/?x=1"), "is no host, such as platform.kore.ai or https://host:8443"),
+        (
+            ("--host", "http://platform.example"),
+            "plain http would show the token to the network; use https, or --insecure",
+        ),
+        (("--host", "platform.example/?x=1"), "is not a host such as platform.kore.ai or https://host:8443"),
         (("--config", "no.toml"), "--config no.toml: no such file"),
         pytest.param(("--ca", "no.pem"), "--ca no.pem", marks=STARTS),
         (("-o", "no/such/folder.jsonl"), "no/such/folder.jsonl: cannot be opened"),
@@ -111,7 +114,7 @@ def test_options(args: tuple[str, ...], said: str, here: Here) -> None:
 @pytest.mark.parametrize("rules", ["# nothing yet\n", "cd-1,cd-2\n", "cd-[\n"])
 def test_a_file_that_protects_nothing(rules: str, here: Here) -> None:
     """A file of `--protect` that is empty, or of another form, ends the run before the first call."""
-    said = {"#": "holds no rule", "c": "line 1: 'cd-1,cd-2' holds ','"}
+    said = {"#": "contains no rule", "c": "line 1: 'cd-1,cd-2' holds ','"}
     why = "line 1: 'cd-[' has a [ without its ]" if "[" in rules else said[rules[0]]
     files = {"list.csv": LIST, "keep.txt": rules}
     refuse(here, f"--protect keep.txt: {why}", "list.csv", "--yes", *HOST, "--protect", "keep.txt", files=files)
@@ -150,7 +153,7 @@ def test_profile(profile: str | None, args: tuple[str, ...], said: str, here: He
 def test_nothing_given(here: Here) -> None:
     """Without a list, or without a host, nothing is guessed."""
     refuse(here, "INPUT", files={})
-    refuse(here, "--host: not given", "list.csv", "--yes", files={"list.csv": LIST})
+    refuse(here, "--host: is missing", "list.csv", "--yes", files={"list.csv": LIST})
 
 
 @pytest.mark.parametrize("stdin", ["", "yes\n" * 99, "3\n"])

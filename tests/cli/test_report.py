@@ -144,7 +144,7 @@ class TestCheck:
         killed(path, 2, 2)
         told = report("--check", str(path))
         assert told.code == 1
-        assert value(told, "run 1").endswith(": no end noted")
+        assert value(told, "run 1").endswith(": no end recorded")
         assert "the last 2 lines are not vouched for: the run that wrote them was killed, or still runs" in told.out
         assert "FAILED: 5 rows were planned, 4 have a line" in told.out
         run(path)
@@ -183,8 +183,8 @@ class TestRefused:
         [
             ("absent.jsonl", "absent.jsonl: cannot be read (No such file or directory)"),
             (".", ".: cannot be read (Is a directory)"),
-            ("list.csv", "list.csv line 1: is no header of a result file; give another file"),
-            ("r.jsonl.run.json", "r.jsonl.run.json line 1: is no result line ("),
+            ("list.csv", "list.csv line 1: is not the header of a result file; give another file"),
+            ("r.jsonl.run.json", "r.jsonl.run.json line 1: is not a result line ("),
         ],
     )
     def test_no_result_file(self, name: str, said: str, report: Report, path: Path) -> None:
@@ -200,17 +200,17 @@ class TestRefused:
         path.write_bytes(path.read_bytes().replace(b'"cd-2"', b'"cd-2'))
         told = report(str(path))
         assert (told.code, told.out) == (2, "")
-        assert told.err.startswith("bulkstop: r.jsonl line 2: is no result line (")
+        assert told.err.startswith("bulkstop: r.jsonl line 2: is not a result line (")
         told = report("--check", str(path))
         assert told.code == 1
-        assert value(told, "check").startswith("FAILED: r.jsonl line 2: is no result line (")
+        assert value(told, "check").startswith("FAILED: r.jsonl line 2: is not a result line (")
 
     def test_a_damaged_manifest(self, report: Report, path: Path) -> None:
         """A manifest that cannot be read is told with what to do."""
         run(path)
         Path(f"{path}.run.json").write_text("{}")
         told = report("--check", str(path))
-        said = "bulkstop: r.jsonl.run.json: cannot be read (it is no manifest, or was damaged); restore it, or give"
+        said = "bulkstop: r.jsonl.run.json: cannot be read (it is not a manifest, or was damaged); restore it, or give"
         assert (told.code, told.out) == (2, "")
         assert told.err == f"{said} --trust-results to go on without it\n"
 
@@ -232,7 +232,7 @@ class TestProcess:
 
     @pytest.mark.real
     def test_a_reader_that_goes(self, path: Path) -> None:
-        """A reader that has gone before anything was told is no traceback."""
+        """A reader that has gone before anything was told is not a traceback."""
         run(path)
         process = subprocess.Popen(
             [*COMMAND, "report", str(path)],

@@ -50,15 +50,15 @@ class TestLatest:
     @pytest.mark.parametrize(
         ("args", "said"),
         [
-            (("--latest", "--failed"), "--latest and --failed: write different files; give one of them at a time"),
-            (("-o", "x.csv"), "-o: goes with --latest or --failed, which say what is to be written"),
+            (("--latest", "--failed"), "--latest and --failed: write different files; use one at a time"),
+            (("-o", "x.csv"), "-o: only works with --latest or --failed"),
             (("--latest", "-o", " "), "-o: is empty; give the path of a file, or - for standard output"),
-            (("--overwrite",), "--overwrite: goes with --latest or --failed, which say what is to be written"),
-            (("--retry", "not_found"), "--retry: says what else --failed writes; give that with it"),
-            (("--failed", "--retry", "not_fond"), "--retry: 'not_fond' is no outcome; did you mean not_found?"),
+            (("--overwrite",), "--overwrite: only works with --latest or --failed"),
+            (("--retry", "not_found"), "--retry: only works with --failed; add --failed"),
+            (("--failed", "--retry", "not_fond"), "--retry: 'not_fond' is not an outcome; did you mean not_found?"),
             (
                 ("--failed", "--retry", "invalid"),
-                "--retry: what is invalid can never be sent as it is; mend such rows in the list, and resume; give "
+                "--retry: what is invalid can never be sent; correct such rows in the list, and resume; give "
                 + format_outcomes(CAN_BE_RETRIED),
             ),
             (("--latest", "-o", "there.csv"), "there.csv: exists already; give --overwrite, or -o with another file"),
@@ -71,7 +71,7 @@ class TestLatest:
                 "-o list.csv: is a list that r.jsonl is about; give another",
             ),
             (("--latest", "-o", "no/x.csv"), "no/x.csv: cannot be opened (No such file or directory); give -o with"),
-            (("--failed", "-o", "x.txt"), "-o x.txt: nothing tells its form: name it .csv, .jsonl, .ndjson"),
+            (("--failed", "-o", "x.txt"), "-o x.txt: the format is unknown: name it .csv, .jsonl, .ndjson"),
         ],
     )
     def test_refused(self, args: tuple[str, ...], said: str, report: Report, path: Path) -> None:
@@ -91,7 +91,7 @@ class TestLatest:
         Path("latest.jsonl").write_text("old")
         told = report(str(path), "--latest", "-o", "latest.jsonl", "--overwrite")
         assert (told.code, told.err.count("\n")) == (2, 1)
-        assert "r.jsonl line 1: is no result line" in told.err
+        assert "r.jsonl line 1: is not a result line" in told.err
         assert Path("latest.jsonl").read_text() == "old"
         assert report("gone.jsonl", "--latest", "-o", "x.jsonl").code == 2
         assert sorted(each.name for each in Path().iterdir()) == ["latest.jsonl", "list.csv", "r.jsonl"]
@@ -139,14 +139,14 @@ class TestFailed:
         told = report(str(path), "--failed", "-o", "again.csv")
         assert (told.code, told.out) == (0, "")
         assert told.err.splitlines()[:2] == [
-            "3 rows to try again (1 timeout, 1 unknown, 1 not_sent); written to again.csv",
-            "left out: 1 not_found, as another try alone changes nothing; --retry not_found takes them in",
+            "3 rows to send again (1 timeout, 1 unknown, 1 not_sent); written to again.csv",
+            "left out: 1 not_found, because another attempt alone changes nothing; --retry not_found includes them",
         ]
         header, *rows = Path("again.csv").read_text().splitlines()
         assert header.startswith("campaign_id,campaign_type,account_id,stream_id,iid,priority,name")
         assert len(rows) == 3
         more = report(str(path), "--failed", "--retry", "not_found", "-o", "more.jsonl")
-        assert more.err.startswith("4 rows to try again (1 not_found, 1 timeout, ")
+        assert more.err.startswith("4 rows to send again (1 not_found, 1 timeout, ")
         assert len(Path("more.jsonl").read_text().splitlines()) == 4
 
     @pytest.mark.real
@@ -174,20 +174,20 @@ class TestFailed:
             assert "note: " not in told.err
         else:
             assert sorted(found) == [f"cd-1,{ids},,,,Ann", f"cd-2,{ids},,,,Bob", f"cd-3,{ids},,,,"]
-            assert "note: list.csv.results.jsonl: the list is not there as it was, so what only that has" in told.err
+            assert "note: list.csv.results.jsonl: the list is gone or changed, so" in told.err
 
     def test_nothing(self, report: Report, path: Path) -> None:
         """Where all is done the list is empty, and no command is handed out."""
         run(path)
         told = report(str(path), "--failed", "-o", "again.csv")
-        assert told == Ended(0, "", "no row is to be tried again; an empty list; written to again.csv\n")
+        assert told == Ended(0, "", "no row has to be sent again; the list is empty; written to again.csv\n")
 
     @pytest.mark.real
     def test_rows_without_a_line(self, report: Report, path: Path) -> None:
         """Rows that a killed run has left without a line are in no list, and that is said."""
         killed(path, 2, 1)
         told = report(str(path), "--failed", "-o", "again.csv")
-        assert "NOT IN THE LIST: r.jsonl: 2 rows of its list have no line yet, as its run was killed " in told.err
+        assert "NOT IN THE LIST: r.jsonl: 2 rows of its list have no line yet, because its run was killed " in told.err
 
     def test_without_a_manifest(self, report: Report, path: Path) -> None:
         """Where nothing says how the run was typed, what the command lacks is said."""

@@ -68,7 +68,7 @@ async def test_in_mid_run(deed: Deed, tmp_path: Path) -> None:
     async with listening(service) as server:
         run = await stopped(server.url, *PACED, "-o", OUTPUT, cwd=tmp_path)
         assert run.code == 3, run.err
-        assert re.search(rf"{OUTPUT}: was {DEEDS[deed]} while it was written; sending stops", run.err)
+        assert re.search(rf"{OUTPUT}: was {DEEDS[deed]} during the run, so sending stops", run.err)
         assert len(service.ids) <= FIRST
         left = whole_lines(path) if path.exists() else []
         assert sorted(sent_of(left) + told(run)) == sorted(service.ids)
@@ -95,7 +95,7 @@ async def test_right_before_the_end(deed: Deed, tmp_path: Path) -> None:
 
 
 async def test_put_back_in_time(tmp_path: Path) -> None:
-    """A file that was away for a moment, or is read, copied and looked at, is no loss."""
+    """A file that was away for a moment, or is read, copied and looked at, is not a loss."""
     listed(tmp_path, 5)
     path = tmp_path / OUTPUT
 

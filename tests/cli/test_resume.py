@@ -123,7 +123,7 @@ class TestGoingOn:
         assert again.err == (
             f"bulkstop: {LINE}: its run finished at {at} (3 stopped); nothing is left to send. To stop the list once "
             "more give -o with the date in its name, or --overwrite; what failed is sent again by --retry-failed "
-            "(nothing is worth it)\n"
+            "(nothing to retry)\n"
         )
         assert sorted(arrived(sim, three)) == sorted(three)
         assert (tmp_path / LINE).read_bytes() == before
@@ -239,15 +239,17 @@ class TestRefused:
         """Throwing the file away and going on with it, one that keeps nothing, and a number that is not the list's."""
         lived_through(tmp_path, three, [Outcome.STOPPED, Outcome.NOT_SENT])
         self.refused(here, sim, "--overwrite", said="--overwrite throws away what --resume and --retry-failed go on")
-        self.refused(here, sim, "-o", "-", said="--resume: - keeps nothing to go on with; give -o FILE")
-        self.refused(here, sim, "-o", "/dev/null", said="--resume: /dev/null keeps nothing to go on with")
+        self.refused(here, sim, "-o", "-", said="--resume: - cannot be resumed, because it keeps nothing; give -o FILE")
         self.refused(
-            here, sim, "--retry", "not_fuond", said="--retry: 'not_fuond' is no outcome; did you mean not_found?"
+            here, sim, "-o", "/dev/null", said="--resume: /dev/null cannot be resumed, because it keeps nothing"
         )
         self.refused(
-            here, sim, "--retry", "stopped", said="--retry: what is stopped is done and is not sent again; give"
+            here, sim, "--retry", "not_fuond", said="--retry: 'not_fuond' is not an outcome; did you mean not_found?"
         )
-        self.refused(here, sim, "--retry", "protected", said="what is protected was held back on purpose and is not")
+        self.refused(
+            here, sim, "--retry", "stopped", said="--retry: what is stopped is done and is never sent again; give"
+        )
+        self.refused(here, sim, "--retry", "protected", said="what is protected was left out on purpose and is never")
         self.refused(here, sim, "--expect", "2", said="--expect: the list has 3 campaigns to stop, not 2; nothing")
         assert arrived(sim, three) == []
 

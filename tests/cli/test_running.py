@@ -47,7 +47,7 @@ def operations(sim: Simulated) -> Counter[str]:
 
 
 def test_all_that_runs_is_stopped(service: Simulated, tmp_path: Path) -> None:
-    """One command lists, stops and proves it; the list is kept beside the results, and says what harms most first."""
+    """One command lists, stops and proves it; the list is kept beside the results, and says most harmful first."""
     run = stop(service, *MINE, "--expect", "1..60", cwd=tmp_path)
     assert run.code == 0, run.err
     lines = results(tmp_path / "mine.jsonl")
@@ -91,7 +91,7 @@ def test_a_dry_run_leaves_nothing(service: Simulated, tmp_path: Path) -> None:
         c.status for c in Campaigns(count=60, seed=3, any_id=False).by_id.values() if c.campaign_id not in RUNS
     )
     run = stop(service, *MINE, cwd=tmp_path)
-    assert (run.code, "nobody is here to confirm" in run.err) == (2, True)
+    assert (run.code, "there is no terminal to confirm on" in run.err) == (2, True)
     run = stop(service, *MINE, "--expect", "1..3", cwd=tmp_path)
     assert (run.code, "--expect: the list has" in run.err) == (2, True)
     assert operations(service)["stop"] == 0
@@ -99,10 +99,10 @@ def test_a_dry_run_leaves_nothing(service: Simulated, tmp_path: Path) -> None:
 
 
 def test_nothing_runs(service: Simulated, tmp_path: Path) -> None:
-    """Where nothing fits, that is said with what is left out, and is no success."""
+    """Where nothing fits, that is said with what is left out, and is not a success."""
     run = stop(service, "--name", "no such", "--yes", cwd=tmp_path)
     assert run.code == 2
-    assert run.err.startswith("NOT STOPPED: nothing runs that fits; left out: ")
+    assert run.err.startswith("NOT STOPPED: no matching campaign runs; left out: ")
     assert run.err.endswith("; nothing was sent\n")
 
 
@@ -123,7 +123,7 @@ def test_it_goes_on_with_its_list(tmp_path: Path) -> None:
         second = stop(sim, *args, "--resume", cwd=tmp_path)
         assert (second.code, operations(sim)["list"]) == (0, listed), second.err
         assert Counter(sim.ids()) == Counter(RUNS)
-    assert "mine.jsonl.list.csv is gone on with; what started since it was made is not in it" in second.err
+    assert "continuing with mine.jsonl.list.csv; campaigns that started since then are not in it" in second.err
     again = stop("http://127.0.0.1:9", *args, "--resume", cwd=tmp_path)
     assert (again.code, "is of a run at" in again.err) == (2, True)
 
@@ -134,7 +134,7 @@ def test_results_of_another_list(service: Simulated, tmp_path: Path) -> None:
     bulkstop("stop", "ids.txt", "--host", service.url, *WHERE, "--type", "sms", "--yes", *MINE, cwd=tmp_path)
     run = stop(service, *MINE, "--resume", "--yes", cwd=tmp_path)
     assert run.code == 2
-    assert "mine.jsonl has the results of ids.txt; give that in place of --running" in run.err
+    assert "mine.jsonl has the results of ids.txt; name ids.txt instead of --running" in run.err
 
 
 @pytest.mark.full
@@ -151,13 +151,13 @@ def test_list_and_stops_in_one_quota(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["ids.txt"], "--running: stops what the service lists, without an input; leave out ids.txt"),
+        (["ids.txt"], "--running: takes its list from the service; leave out ids.txt"),
         (["--format", "csv"], "leave out --format csv"),
-        (["--resume"], "--resume: results of --running have the date and time in their name; give -o FILE"),
+        (["--resume"], "--resume: the result file of --running has the date and time in its name; give -o FILE"),
         (["-o", "there.jsonl"], "there.jsonl: exists already; give --resume to go on with it, --overwrite,"),
         (["--protect", "gone.txt"], "--protect gone.txt: "),
         (["--finish-by", "2020-01-01T00:00"], "--finish-by 2020-01-01T00:00"),
-        (["--priority", "7"], "is no list of priorities from 1 to 5"),
+        (["--priority", "7"], "is not a list of priorities from 1 to 5"),
     ],
 )
 def test_refused_before_it_lists(args: list[str], said: str, service: Simulated, tmp_path: Path) -> None:
@@ -173,9 +173,9 @@ def test_refused_before_it_lists(args: list[str], said: str, service: Simulated,
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["--status", "Active"], "--status: is a filter, which --running takes"),
-        (["--name", "x"], "--name: is a filter, which --running takes"),
-        (["--type", "voice,sms"], "--type: is of several types, which --running takes"),
+        (["--status", "Active"], "--status: a filter only works with --running"),
+        (["--name", "x"], "--name: a filter only works with --running"),
+        (["--type", "voice,sms"], "--type: a list of types only works with --running"),
         ([], None),
     ],
 )
@@ -185,7 +185,7 @@ def test_filters_of_a_list(args: list[str], said: str | None, tmp_path: Path) ->
     where = ("--host", "http://127.0.0.1:9", *WHERE, "--yes")
     run = bulkstop("stop", *(["ids.txt"] if said else []), *where, *args, cwd=tmp_path)
     assert run.code == 2
-    assert (said or "Missing argument 'INPUT [INPUT ...]', or --running for what runs now") in run.err
+    assert (said or "Missing argument 'INPUT [INPUT ...]'; or use --running to stop what runs now") in run.err
 
 
 async def test_a_list_that_cannot_be_read(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ async def test_a_list_that_cannot_be_read(tmp_path: Path) -> None:
     async with listening(replying(http(b'{"message":"down"}', status="500 Down"))) as server:
         run = await asyncio.to_thread(stop, server.url, "--yes", "--attempts", "1", cwd=tmp_path)
     assert run.code == 3
-    why = "the list could not be read to its end; voice campaigns of account a1: HTTP 500"
+    why = "the list could not be read completely; voice campaigns of account a1: HTTP 500"
     assert run.err.startswith(f"NOT STOPPED: {why}")
 
 

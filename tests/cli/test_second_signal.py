@@ -56,7 +56,7 @@ def stuck(*args):
 here.redact_token = stuck
 """
 IMPATIENT = "import bulkstop.runs.stop.run as here; here.UNREAD_S = 0.2"
-UNREAD = "standard output takes no more: nothing new is sent until somebody reads it"
+UNREAD = "standard output is full: nothing more is sent until somebody reads it"
 SLOW_ANSWER = """
 import time, bulkstop.engine.ending as ending, bulkstop.kore.session as here
 ending.STALL_S, ending.BEAT_S = {stall_s}, 0.05
@@ -189,7 +189,7 @@ class TestStuckLoop:
         assert (run.code, run.out) == (143, "")
         assert run.err.splitlines()[-1] == (
             "bulkstop: ended by force after the second signal: the event loop did not answer; "
-            "lines that were written stay, what was in flight is unknown; to go on: "
+            "result lines already written are kept; campaigns in flight are unknown; to go on: "
             f"{shlex.join([*COMMAND, *args])} --quiet --resume"
         )
         again = bulkstop(*args, "--resume", cwd=tmp_path)
@@ -293,7 +293,7 @@ class TestUnreadOutput:
         assert {line["outcome"] for line in lines} <= {"stopped", "unknown"}
         assert len(lines) > 50
         missing = re.search(
-            r"standard output: ([\d,]+) result lines could not be written, as nobody reads them", run.err
+            r"standard output: ([\d,]+) result lines could not be written, because nobody reads them", run.err
         )
         assert missing is not None
         assert len(lines) + int(missing[1].replace(",", "")) == rows
@@ -336,7 +336,7 @@ class TestUnreadOutput:
             with os.fdopen(reads, closefd=False) as file:
                 lines = file.read().splitlines()
         requests = re.search(r"^ +rate +[\d.,]+/s: ([\d,]+) requests in", err, re.MULTILINE)
-        missing = re.search(r"--results -: ([\d,]+) lines could not be written, as nobody reads them", err)
+        missing = re.search(r"--results -: ([\d,]+) lines could not be written, because nobody reads them", err)
         assert requests is not None
         counts = [int(match[1].replace(",", "")) for match in (requests, missing) if match]
         assert len(lines) + sum(counts[1:]) == counts[0]

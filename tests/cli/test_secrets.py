@@ -1,7 +1,7 @@
 """A secret is planted wherever one can be given, and then looked for in every byte that the command has written.
 
 The server repeats what it was sent: as it is, percent-encoded, in base64, with JSON's escapes; in bodies, headers,
-redirects and in what is no HTTP. The one place where a token may stand is the standard output of `token --print`.
+redirects and in what is not HTTP. The one place where a token may stand is the standard output of `token --print`.
 """
 
 import asyncio

@@ -103,7 +103,9 @@ class TestARun:
         """The results of a pipe have a name of their own each time, so whoever goes on with some says which."""
         run = here("stop", "-", "--host", "api.example", "--format", "txt", option)
         assert run.code == 2
-        assert run.err.startswith(f"bulkstop: {option.partition('=')[0]}: results of standard input have the date and")
+        assert run.err.startswith(
+            f"bulkstop: {option.partition('=')[0]}: the result file of standard input has the date and"
+        )
         assert "give -o FILE with the file to go on with" in run.err or "--output FILE" in run.err
         assert list(tmp_path.iterdir()) == []
 

@@ -20,7 +20,7 @@ def test_claims(tmp_path: Path) -> None:
     run = bulkstop("token", cwd=tmp_path)
     assert (run.code, run.out) == (0, "")
     assert '"sub": "u"' in run.err
-    assert "expires: not said" in run.err
+    assert "expires: unknown" in run.err
 
 
 def test_print(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_expired(tmp_path: Path) -> None:
 
 
 def test_opaque(tmp_path: Path) -> None:
-    """A token that is no JWT has no claims to show, and is not shown either."""
+    """A token that is not a JWT has no claims to show, and is not shown either."""
     run = bulkstop("token", cwd=tmp_path, BULKSTOP_TOKEN="opaque-opaque-opaque")
     assert run.code == 0
     assert "no claims" in run.err
@@ -85,7 +85,7 @@ def test_profile_of_other_commands(tmp_path: Path) -> None:
         f'[profile.prod]\nhost = "http://plain.example"\nquota = "1/s"\ntoken_command = "echo {TOKEN}"\n'
     )
     run = bulkstop("token", "--profile", "prod", cwd=tmp_path, BULKSTOP_TOKEN=None, BULKSTOP_QUOTA="soon")
-    assert (run.code, "expires: not said" in run.err) == (0, True), run
+    assert (run.code, "expires: unknown" in run.err) == (0, True), run
     run = bulkstop("token", "--host", "api.example", cwd=tmp_path)
     assert run.code == 2
     assert re.fullmatch(r"bulkstop: No such option:? '?--host'?\.?\n", run.err), run.err

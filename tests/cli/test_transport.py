@@ -98,5 +98,5 @@ def test_https_proxy(tmp_path: Path) -> None:
     to = ("--host", "https://api.example", "--proxy", "https://u:pa55word@proxy", "--transport", "wire")
     run = bulkstop("stop", "one.csv", *to, "--yes", cwd=tmp_path)
     assert run.code == 2
-    assert "--proxy: the wire goes through http:// proxies only; give --transport aiohttp" in run.err
+    assert "--proxy: the wire only supports http:// proxies; give --transport aiohttp" in run.err
     assert "pa55word" not in run.err

@@ -276,7 +276,7 @@ class TestLastWord:
         run = self.stop(own, tmp_path, *quiet, recurring=True)
         verdict, way_on = run.err.splitlines()[-2:]
         assert run.code == 1
-        assert verdict == "NOT STOPPED: 1 of 1 (1 will run again); as read back, not all of them are at rest for good"
+        assert verdict == "NOT STOPPED: 1 of 1 (1 will run again); read back: not all of them have stopped for good"
         assert way_on.startswith("To go on: ")
         assert f" stop list.csv.results.jsonl.running.csv --host {own.url} " in way_on
         assert "DONE: " not in run.err
@@ -287,7 +287,7 @@ class TestLastWord:
         verdict, way_on = run.err.splitlines()[-2:]
         assert (run.code, verdict) == (1, "NOT STOPPED: 1 of 2 (1 invalid)")
         assert run.err.index("Verification") < run.err.index(verdict)
-        assert way_on.startswith("To go on, mend the rows that are invalid in the list: ")
+        assert way_on.startswith("To go on, correct the invalid rows of the list: ")
 
     def test_log_for_machines(self, own: Simulated, tmp_path: Path) -> None:
         """A log of JSON has no verdict between its lines."""
@@ -297,7 +297,7 @@ class TestLastWord:
 
 
 def test_nothing_that_can_be_looked_at(tmp_path: Path) -> None:
-    """When no row names a campaign, nobody is asked, and that is no proof."""
+    """When no row names a campaign, nobody is asked, and that is not a proof."""
     write(tmp_path, result("", Outcome.INVALID, error="no campaign id"), result("..", line=3))
     run = verify("http://127.0.0.1:1", cwd=tmp_path)
     assert (run.code, "list.csv line 3: campaign id '..' is a path step" in run.out) == (1, True)
@@ -315,7 +315,7 @@ def test_several_accounts_and_files(still: Simulated, tmp_path: Path) -> None:
 
 
 def test_rows_without_a_line(still: Simulated, tmp_path: Path) -> None:
-    """When a run was killed, campaigns of its list may be missing from the results: that is no proof."""
+    """When a run was killed, campaigns of its list may be missing from the results: that is not a proof."""
     write_all(tmp_path, "not_running")
     rows = len(results(tmp_path / RESULTS))
     section = {"began_at": "", "user": "", "machine": "", "settings": {"host": still.url}, "inputs": {}}
@@ -338,7 +338,7 @@ def test_what_the_list_does_not_have(tmp_path: Path) -> None:
         operations = [request["operation"] for request in sim.requests()]
     assert run.code == 1
     assert operations == ["list", *["status"] * 7]
-    said = "voice campaigns of account a1: not all of them are in the list; asking one by one: 7 calls\n"
+    said = "voice campaigns of account a1: not all of them are in the list; reading each campaign by itself: 7 calls\n"
     assert run.err.startswith(said)
     assert "  still running  7\n" in run.out
 
@@ -389,7 +389,7 @@ def test_one_quota_with_stop(tmp_path: Path) -> None:
         operations = {request["operation"] for request in sim.requests()}
     assert re.fullmatch(r"waiting \d+ min: the account's quota is used up\n", said)
     assert (run.code, operations) == (130, {"stop"})
-    assert "  ended      before all was told\n" in run.out
+    assert "  ended      before everything was read\n" in run.out
     assert not (tmp_path / AGAIN).exists()
 
 
@@ -420,7 +420,7 @@ def test_no_network(tmp_path: Path) -> None:
     assert run.code == 3
     assert run.err == ""
     assert run.out.count("ECONNREFUSED") == 1
-    assert run.out.endswith("\nNOT PROVEN: 2 of 2 (2 not told)\n")
+    assert run.out.endswith("\nNOT PROVEN: 2 of 2 (2 not known)\n")
     assert not (tmp_path / AGAIN).exists()
 
 
@@ -452,7 +452,7 @@ async def test_hostile_answers(answer: bytes, tmp_path: Path) -> None:
         assert len(server.requests) < 12
     assert run.code == 3
     assert all(char.isprintable() or char == "\n" for char in run.out + run.err)
-    assert "  not told   2\n" in run.out
+    assert "  not known  2\n" in run.out
 
 
 async def test_hostile_texts(tmp_path: Path) -> None:
@@ -481,16 +481,16 @@ async def test_hostile_texts(tmp_path: Path) -> None:
     [
         ([], "Missing argument"),
         (["empty.jsonl"], "the list is empty; nothing was asked for"),
-        ([RESULTS, "--all", "--singly"], "--all: what else runs stands in the lists"),
+        ([RESULTS, "--all", "--singly"], "--all: needs the lists"),
         (["other.jsonl"], ": other.jsonl is of a run at https://other.test; give that, or other results"),
         ([RESULTS, "-o", "there.csv"], "there.csv: exists already; give --overwrite"),
         (
             [RESULTS, "-o", "gone/x.csv"],
             "gone/x.csv: cannot be opened (No such file or directory); give -o with another file",
         ),
-        ([RESULTS, "-o", "list.txt"], "-o list.txt: nothing tells its form: name it .csv, .jsonl, .ndjson"),
-        ([RESULTS, "-o", RESULTS, "--overwrite"], f"-o {RESULTS}: is a result file; the list would take its place"),
-        ([RESULTS, "-o", "-", "--json"], "-o -: standard output is for --json"),
+        ([RESULTS, "-o", "list.txt"], "-o list.txt: the format is unknown: name it .csv, .jsonl, .ndjson"),
+        ([RESULTS, "-o", RESULTS, "--overwrite"], f"-o {RESULTS}: is a result file, which the list would replace"),
+        ([RESULTS, "-o", "-", "--json"], "-o -: standard output already takes --json"),
         ([RESULTS, "--ca", "gone.pem"], "--ca gone.pem: cannot be read"),
         ([RESULTS, "--waves", "1"], "No such option"),
     ],
@@ -547,7 +547,7 @@ def test_an_older_list(still: Simulated, tmp_path: Path) -> None:
     write_all(tmp_path, "not_running")
     run = verify(still, RESULTS, "--overwrite", cwd=tmp_path)
     assert (run.code, (tmp_path / AGAIN).read_text()) == (0, f"{HEADER}\n")
-    assert run.err == f"{AGAIN}: is an empty list now, as nothing is to be stopped again\n"
+    assert run.err == f"{AGAIN}: is now an empty list, because nothing has to be stopped again\n"
 
 
 def test_a_plain_list(still: Simulated, tmp_path: Path) -> None:

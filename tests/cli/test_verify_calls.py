@@ -58,8 +58,8 @@ def test_missing_scope(here: Here, tmp_path: Path) -> None:
         quiet = here("verify", RESULTS, "--calls", "--host", sim.url, "--quiet")
     assert (run.code, quiet.code, quiet.out) == (0, 0, "")
     for each in (run, quiet):
-        assert 'the scope "SmartAssist Analytics" is missing, so the states alone count (HTTP 401: ' in each.err
-    assert run.out.splitlines()[-1].endswith("; contacts were not looked at, as the scope is missing")
+        assert 'the scope "SmartAssist Analytics" is missing, so only the states count (HTTP 401: ' in each.err
+    assert run.out.splitlines()[-1].endswith("; contacts were not read, because the scope is missing")
 
 
 def test_plain_list(here: Here, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_plain_list(here: Here, tmp_path: Path) -> None:
         run = here("verify", "campaigns.csv", "--calls", "--host", sim.url)
         assert [request["operation"] for request in sim.requests()].count("contacts") == 0
     assert run.code == 0
-    assert run.out.splitlines()[-1].endswith("; contacts were not looked at, as no stop is known")
+    assert run.out.splitlines()[-1].endswith("; contacts were not read, because no stop is known")
 
 
 def test_within_the_quota(here: Here, tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ class TestFiles:
                 write(str(shared / "r"))
 
     def test_name_of_a_folder(self, tmp_path: Path) -> None:
-        """A path that ends like a folder's is none of a file."""
+        """A path that ends like a folder's is not one of a file."""
         for path, number in ((f"{tmp_path}/", errno.EISDIR), (f"{tmp_path}/new/", errno.ENOENT), ("", errno.EISDIR)):
             with pytest.raises(OSError) as caught, open_place(path) as place:  # noqa: PT011 - its number is held below
                 place.open(os.O_RDWR | os.O_CREAT)

@@ -140,7 +140,7 @@ def test_a_disk_that_fails(failing: str, tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("make", [AtomicFile, Output])
 def test_directory(make: type[AtomicFile | Output], tmp_path: Path, *, overwrite: bool) -> None:
-    """A directory is no device, and is told as what it is, not as a file to overwrite."""
+    """A directory is not a device, and is told as what it is, not as a file to overwrite."""
     assert not is_device(str(tmp_path))
     with pytest.raises(OutputError, match=r"cannot be opened \(Is a directory\); give another file$"):
         make(str(tmp_path), "-o", overwrite=overwrite)

@@ -221,8 +221,8 @@ class TestPage:
             ({"_id": " cd-1"}, "campaign 'cd-1': campaign id with blanks around it"),
             ({"_id": "x" * 2000}, f"campaign '{'x' * 300}': campaign id has 2,000 characters"),
             ({"_id": "cd-0/../cd-1"}, "campaign 'cd-0/../cd-1': campaign id 'cd-0/../cd-1' holds U+002F SOLIDUS"),
-            (None, "a row that is no object: null"),
-            ("cd-1", 'a row that is no object: "cd-1"'),
+            (None, "a row that is not an object: null"),
+            ("cd-1", 'a row that is not an object: "cd-1"'),
         ],
     )
     def test_unusable(self, row: object, fault: str) -> None:
@@ -294,7 +294,7 @@ class TestFailures:
         """A 2xx that holds no list is none, whatever it says; it is asked for again."""
         result = failed(read_page(answer(body), VOICE, FIRST))
         assert (result.outcome, result.again) == (Outcome.UNCONFIRMED, RetryHint.LATER)
-        assert result.error == "HTTP 200, but the answer is no page of campaigns"
+        assert result.error == "HTTP 200, but the answer is not a page of campaigns"
 
     def test_too_long(self) -> None:
         """A page that was cut off at the cap is told as such, and not asked for again."""

@@ -216,7 +216,7 @@ WORDS = [
 
 
 def answered(body: object, status: int = 409, campaign_id: str | None = ID) -> Attempt:
-    """Return what an answer means; a body that is no bytes is written as JSON."""
+    """Return what an answer means; a body that is not bytes is written as JSON."""
     data = body if isinstance(body, bytes) else orjson.dumps(body)
     return interpret(Response(status, data, 1.0), campaign_id=campaign_id)
 
@@ -299,7 +299,7 @@ def test_the_claim_is_named(text: str, words: str) -> None:
     ],
 )
 def test_statuses_that_say_otherwise(status: int, text: str, outcome: Outcome, again: RetryHint) -> None:
-    """A claim is no way past a refused token; a limit and a redirect count for more than any words."""
+    """A claim is not a way past a refused token; a limit and a redirect count for more than any words."""
     found = answered({"message": text}, status)
     assert (found.outcome, found.again) == (outcome, again)
 
@@ -360,7 +360,7 @@ def test_shapes(status: int, body: object, wanted: str) -> None:
 
 
 def test_without_an_id() -> None:
-    """Where the campaign's id is not known, an answer that names one is no proof."""
+    """Where the campaign's id is not known, an answer that names one is not a proof."""
     assert kind(answered({"message": "Campaign already stopped"}, campaign_id=None)) == "proof"
     assert kind(answered({"message": f"Campaign {ID} already stopped"}, campaign_id=None)) == "claim"
     assert kind(answered({"message": "Campaign already stopped", "campaignId": ID}, campaign_id=None)) == "claim"

@@ -99,7 +99,7 @@ def test_whose() -> None:
     ],
 )
 def test_what_is_no_page(body: object, status: int, outcome: Outcome) -> None:
-    """An answer that is no page of contacts is a failure, never an empty page."""
+    """An answer that is not a page of contacts is a failure, never an empty page."""
     answer = read(body, status)
     assert isinstance(answer, Attempt)
     assert answer.outcome is outcome

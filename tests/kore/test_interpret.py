@@ -67,7 +67,7 @@ def campaign(
 
 
 def answered(status: int, body: bytes | object = b"", **fields: Any) -> Attempt:
-    """Return what an answer means; a body that is no bytes is written as JSON."""
+    """Return what an answer means; a body that is not bytes is written as JSON."""
     data = body if isinstance(body, bytes) else orjson.dumps(body)
     return interpret(Response(status, data, 12.5, **fields), wall=lambda: NOW)
 
@@ -279,7 +279,7 @@ class TestStopped:
         ],
     )
     def test_foreign_2xx(self, body: object, glimpse: str) -> None:
-        """A 2xx that is no answer of this API is marked as such, and its error shows how it begins, on one line."""
+        """A 2xx that is not an answer of this API is marked as such, and its error shows how it begins, on one line."""
         attempt = answered(200, body)
         assert (attempt.outcome, attempt.again, attempt.is_foreign) == (Outcome.UNCONFIRMED, RetryHint.NO, True)
         assert attempt.error == f"HTTP 200, but no answer of this API ({glimpse})"
@@ -291,7 +291,7 @@ class TestStopped:
 
     @pytest.mark.parametrize("status", [100, 199, 300, 302, 400, 401, 403, 404, 408, 409, 412, 429, 500, 503, 600])
     def test_the_word_needs_a_2xx(self, status: int) -> None:
-        """The word alone is no success under another HTTP status."""
+        """The word alone is not a success under another HTTP status."""
         assert answered(status, {"status": "Stopped"}).outcome is not Outcome.STOPPED
 
     @given(
@@ -369,7 +369,7 @@ class TestThrottled:
         ],
     )
     def test_near_misses(self, text: str) -> None:
-        """Words about limits that do not say one was passed are no throttling."""
+        """Words about limits that do not say one was passed are not throttling."""
         assert answered(400, {"message": text}).outcome is Outcome.REJECTED
 
     @pytest.mark.parametrize(
@@ -381,7 +381,7 @@ class TestThrottled:
         ],
     )
     def test_a_certificate_that_is_wanted(self, status: int, page: bytes) -> None:
-        """A server that asks for a client certificate is no wrong path: the options for one are named."""
+        """A server that asks for a client certificate is not a wrong path: the options for one are named."""
         attempt = interpret(Response(status, page, 1.0))
         assert (attempt.outcome, attempt.again) == (Outcome.REJECTED, RetryHint.NO)
         assert attempt.error == f"HTTP {status}: a client certificate is wanted: give one that it takes (cert, key)"
@@ -427,7 +427,7 @@ class TestRetryAfter:
     )
     @pytest.mark.parametrize("status", [408, 429, 500, 503])
     def test_header(self, status: int, header: str | None, seconds: float | None) -> None:
-        """Seconds and dates in all three forms are read, a past date is no wait, and anything else is not there."""
+        """Seconds and dates in all three forms are read, a past date is not a wait, and anything else is not there."""
         assert answered(status, retry_after=header).retry_after_s == seconds
 
     def test_clock_of_the_server(self) -> None:
@@ -438,7 +438,7 @@ class TestRetryAfter:
 
     @pytest.mark.parametrize("ms", [-1, True, "1500", None, [], 10**13])
     def test_unsound_body_field(self, ms: object) -> None:
-        """A `retryAfterMs` that is no sound number leaves it to the header."""
+        """A `retryAfterMs` that is not a sound number leaves it to the header."""
         assert answered(429, {"retryAfterMs": ms}, retry_after="7").retry_after_s == 7.0
 
     @pytest.mark.parametrize("status", [200, 302, 400, 401, 404])
@@ -551,6 +551,6 @@ def test_clock_of_a_refusal(date: str | None, words: str) -> None:
 
 
 def test_byte_order_mark() -> None:
-    """A byte order mark before the JSON is none of it."""
+    """A byte order mark before the JSON is not one of it."""
     body = b'\xef\xbb\xbf{"status":"Stopped","message":"Campaign Stopped"}'
     assert interpret(Response(200, body, 1.0)).outcome is Outcome.STOPPED

@@ -121,7 +121,7 @@ def test_rate_limit_is_masked() -> None:
 
 
 def test_nothing_too_short_is_masked() -> None:
-    """A word of three letters is no secret."""
+    """A word of three letters is not a secret."""
     assert encodings("abc") == ()
 
 

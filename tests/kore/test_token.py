@@ -146,7 +146,7 @@ class TestClaims:
 
     @pytest.mark.parametrize("token", ["", "opaque", "a.b.c", "..", "a.b", "a.b.c.d.e", f"h.{segment([1])}.s"])
     def test_of_anything_else(self, token: str) -> None:
-        """A token that is no JWT has no claims."""
+        """A token that is not a JWT has no claims."""
         assert read_claims(token) is None
 
     @given(st.text())
@@ -488,7 +488,7 @@ class TestGet:
 
     @pytest.mark.parametrize("exp", [0, -5, True, "1700000300", None, 1e300, [1], {}])
     async def test_odd_expiry(self, clock: Clock, exp: object) -> None:
-        """An expiry that is no time counts as none: the service is to judge such a token."""
+        """An expiry that is not a time counts as none: the service is to judge such a token."""
         token = await Tokens(static_source(a_jwt(exp)), renewable=False, now=clock).get()
         assert token.expires_at is None
 

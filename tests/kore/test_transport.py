@@ -353,7 +353,7 @@ class TestAnswer:
         assert (response.status, response.body) == (status, body)
 
     async def test_a_coding_that_was_not_offered(self, make: Make) -> None:
-        """A body that is packed in a way nobody asked for is no proof of anything."""
+        """A body that is packed in a way nobody asked for is not a proof of anything."""
         async with listening(replying(http(VOICE_ANSWER, "Content-Encoding: br"))) as server:
             response = await ask(make, server.url)
         assert isinstance(response, TransportFailure)
@@ -430,7 +430,7 @@ class TestNoAnswer:
     @pytest.mark.parametrize("raw", RUBBISH, ids=_short)
     @pytest.mark.parametrize("end", ["close", "reset", "hang"])
     async def test_rubbish(self, make: Make, raw: bytes, end: End) -> None:
-        """What is no HTTP is a connection error worth another try, and the stop may have arrived."""
+        """What is not HTTP is a connection error worth another try, and the stop may have arrived."""
         async with listening(replying(raw, end)) as server:
             response = failure(await ask(make, server.url), Outcome.CONNECTION_ERROR)
         assert response.may_have_arrived

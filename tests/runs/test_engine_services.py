@@ -92,7 +92,7 @@ class TestDiscover:
         ],
     )
     async def test_no_filter(self, engine: Engine, wanted: dict[str, Any]) -> None:
-        """What is no filter is a SettingsError that names it."""
+        """What is not a filter is a SettingsError that names it."""
         with pytest.raises(SettingsError, match=f"^{next(iter(wanted))}: "):
             await anext(engine.discover(**wanted))
 
@@ -132,7 +132,7 @@ class TestVerify:
                 verification.check()
 
     async def test_rows_that_name_nothing(self, engine: Engine, tmp_path: Path) -> None:
-        """A row that cannot be used is no proof, and stands there with its place; what is held twice counts once."""
+        """A row that cannot be used is not a proof, and stands there with its place; what is held twice counts once."""
         path = tmp_path / "list.csv"
         path.write_text("campaign_id,type\ncd-1,voice\ncd-1,voice\n,voice\n")
         verification = await engine.verify(path)
@@ -226,7 +226,7 @@ class TestLoad:
         ],
     )
     async def test_wrong_options(self, engine: Engine, service: Simulator, options: dict[str, Any], words: str) -> None:
-        """What is no load is a SettingsError before anything is sent."""
+        """What is not a load is a SettingsError before anything is sent."""
         with pytest.raises(SettingsError, match=words):
             await engine.load(**options)
         assert not service.requests

@@ -41,7 +41,7 @@ def test_any_id() -> None:
 
 @pytest.mark.parametrize("priority", ["high", 1.5, ["x"]])
 def test_priority(priority: object) -> None:
-    """A priority that is no number makes no campaign unusable: it is carried along, and the campaign goes last."""
+    """A priority that is not a number makes no campaign unusable: it is carried along, and the campaign goes last."""
     rows = [CAMPAIGN._replace(priority=priority, row={"tag": 1}), CAMPAIGN._replace(campaign_id="cd-2", line=2)]  # type: ignore[arg-type]
     with make_plan(rows, Settings(host="h", order=Order.PRIORITY)) as plan:
         second, first = plan.campaigns("a")
@@ -76,6 +76,6 @@ def test_order() -> None:
     """An order is read from a text as well, and one that does not exist is refused."""
     assert Settings(host="h", order="priority-ascending").order is Order.PRIORITY_ASCENDING
     with pytest.raises(
-        SettingsError, match=r"^order: 'random' is none of input, priority, priority-ascending, impact$"
+        SettingsError, match=r"^order: 'random' is not one of input, priority, priority-ascending, impact$"
     ):
         Settings(host="h", order="random")

@@ -16,19 +16,19 @@ WRONG: list[tuple[str, object, str]] = [
     ("output", "", "is empty; give the path of a file"),
     ("output", 5, "is of type int and must be the path of a file"),
     ("output", b"r.jsonl", "is of type bytes and must be the path of a file"),
-    ("output", "a\0b", "holds a character that no file name can hold"),
+    ("output", "a\0b", "has a character that no file name can have"),
     ("resume", "yes", "is of type str and must be True or False"),
     ("overwrite", 1, "is of type int and must be True or False"),
     ("retry_failed", None, "is None and must be True or False"),
     ("retry", 5, "is of type int and must be the names of outcomes"),
     ("retry", [5], "is of type list and must be the names of outcomes"),
     ("retry", None, "is None and must be the names of outcomes"),
-    ("retry", "nonsense", "'nonsense' is no outcome"),
+    ("retry", "nonsense", "'nonsense' is not an outcome"),
     ("format", "xml", "is 'xml' and must be one of csv, json, jsonl, txt, xlsx"),
     ("format", object(), "is of type object and must be one of csv, json, jsonl, txt, xlsx"),
-    ("expect", "many", "'many' is no number and no range such as 20..30"),
-    ("expect", (3, 2), "3 to 2 is no range"),
-    ("expect", -1, "-1 to -1 is no range"),
+    ("expect", "many", "'many' is neither a number nor a range such as 20..30"),
+    ("expect", (3, 2), "3 to 2 is not a range"),
+    ("expect", -1, "-1 to -1 is not a range"),
     ("expect", True, "is of type bool and must be a number or a pair of numbers"),
     ("expect", (1, 2, 3), "is of type tuple and must be a number or a pair of numbers"),
     ("expect", 2.5, "is of type float and must be a number or a pair of numbers"),
@@ -65,7 +65,7 @@ def test_wrong_hook(name: str, value: object, fault: str) -> None:
 
 @pytest.mark.parametrize("settings", [None, "prod", {}, Settings])
 def test_wrong_settings(settings: Any) -> None:
-    """What are no settings are refused by name."""
+    """What are not settings are refused by name."""
     with pytest.raises(SettingsError, match=r"^settings: is .* and must be Settings$"):
         Engine(settings)
     with pytest.raises(SettingsError, match=r"^settings: "):
@@ -95,6 +95,6 @@ def test_rate(value: object, limit: Limit | None) -> None:
 
 @pytest.mark.parametrize("value", [5, object(), ["30/s"], "fast", b"30/s"])
 def test_no_rate(value: object) -> None:
-    """What is no rate is refused."""
-    with pytest.raises(ValueError, match=r"is of type|is no quota"):
+    """What is not a rate is refused."""
+    with pytest.raises(ValueError, match=r"is of type|is not a quota"):
         read_rate(value)

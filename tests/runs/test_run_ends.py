@@ -338,7 +338,7 @@ class TestEndedBeforeItSends:
                 await task
             assert run.summary is not None
         assert (outcomes(run), closed, run.summary.is_done) == ({}, [True], False)
-        with pytest.raises(InputError, match="before its list was read to the end"):
+        with pytest.raises(InputError, match="before its list was read completely"):
             raise run.summary.fault or AssertionError
 
     async def test_pause(self) -> None:
@@ -358,7 +358,7 @@ class TestEndedBeforeItSends:
 
 
 async def test_a_run_that_nobody_awaits(caplog: pytest.LogCaptureFixture) -> None:
-    """What keeps it from starting is logged, and is no exception that was never retrieved."""
+    """What keeps it from starting is logged, and is not an exception that was never retrieved."""
     async with make_engine() as engine:
         run = engine.run([])
         run.start()

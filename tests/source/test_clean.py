@@ -15,7 +15,7 @@ TWO = "cd-db53334-fb03-23a1-d576-d4155ec17dbe"
 
 @pytest.mark.parametrize("text", [ONE, "cd-1", "A17", "campaign_7", "1.x", "a..b", "..", "", "Ümlaut", "cd-xyz"])
 def test_what_stays(text: str) -> None:
-    """What nothing stands around stays as it is; blanks are no part of it."""
+    """What nothing stands around stays as it is; blanks are not part of it."""
     assert clean_id(text) == ((text,), None, False)
     assert clean_id(f" {text}\t\r\n") == ((text,), None, False)
 
@@ -78,7 +78,7 @@ def test_several_ids(text: str) -> None:
         *((text, "a spreadsheet") for text in ("6.7E+23", "6,7E+23", "6.7E23", "5464E+37", "6E+23", '"6.7E+23"')),
         *((text, "the id of an instance") for text in ("cid-12ab-34", "`cid-12ab-34`", "- cid-12ab")),
         *((text, "neither a letter nor a digit") for text in ("-", "---", "_", "~", "...", "-.-")),
-        *((text, "stands for none") for text in ("NULL", "null", "None", "nan", "NaN", "NA", "undefined")),
+        *((text, "means none") for text in ("NULL", "null", "None", "nan", "NaN", "NA", "undefined")),
         *((text, "is a type") for text in ("voice", "SMS", " Voice ")),
         *((text, "a date") for text in ("05.03.2026", "2026-03-05", "3/5/26", "5-Mar", "Mar-26", "5-Mar-2026")),
         *(
@@ -109,7 +109,7 @@ BITS = st.sampled_from([*" \t,;.-*1)#\"'`<>[]|/:=?\u00a0\u200b\u2026", "cd-", "c
 def test_never_another_id(before: list[str], after: list[str]) -> None:
     """Whatever stands around an id, it is that one alone, several with it, or no likely id at all.
 
-    An id that stands in the note of another is no reading of the line.
+    An id that stands in the note of another is not a reading of the line.
     """
     text = f"{''.join(before)} {ONE} {''.join(after)}"
     ids = clean_id(text).ids

@@ -72,7 +72,7 @@ def test_a_changed_row(count: int, more: int) -> None:
         now[changed] += b"!"
         first = changed // EVERY * EVERY
         last = min(first + EVERY, count) - 1
-        assert refusal(now, recorded) == f"a.csv: a row of lines {first + 2} to {last + 2} is not what it was"
+        assert refusal(now, recorded) == f"a.csv: a row of lines {first + 2} to {last + 2} has changed"
 
 
 @pytest.mark.parametrize("count", [2, 1000, 3500])
@@ -81,10 +81,12 @@ def test_removed_rows(count: int) -> None:
     recorded = read(rows(count))
     now = rows(count)
     del now[count // 2]
-    assert "is not what it was" in (reason := refusal(now, recorded)) or reason == (
-        f"a.csv: had {count:,} rows when the run began, has {count - 1:,} now"
+    assert "has changed" in (reason := refusal(now, recorded)) or reason == (
+        f"a.csv: had {count:,} rows when the run began, and has {count - 1:,} now"
     )
-    assert refusal(rows(count - 1), recorded) == f"a.csv: had {count:,} rows when the run began, has {count - 1:,} now"
+    assert (
+        refusal(rows(count - 1), recorded) == f"a.csv: had {count:,} rows when the run began, and has {count - 1:,} now"
+    )
 
 
 @pytest.mark.parametrize("count", [2, 1000, 3500])
@@ -94,14 +96,14 @@ def test_another_order(count: int) -> None:
     for one, other in ((0, 1), (0, count - 1), (count - 2, count - 1)):
         now = rows(count)
         now[one], now[other] = now[other], now[one]
-        assert "is not what it was" in refusal(now, recorded)
+        assert "has changed" in refusal(now, recorded)
 
 
 def test_lines_are_named_as_they_stand() -> None:
     """What is named are lines of the input, with its blank lines and records of several lines."""
     digests = Digests({A: Digest(2, "another")})
     digests.add(A, 17, b"one")
-    with pytest.raises(InputError, match=r"^a\.csv: a row of lines 17 to 23 is not what it was; "):
+    with pytest.raises(InputError, match=r"^a\.csv: a row of lines 17 to 23 has changed; "):
         digests.add(A, 23, b"two")
 
 
@@ -111,14 +113,14 @@ class TestInputs:
     def test_missing_and_renamed(self) -> None:
         """An input that is not given any more, or under another name, is refused by its name."""
         recorded = read({"a.csv": rows(3), "b.csv": rows(4)})
-        reason = "b.csv: had 4 rows when the run began, has 0 now"
+        reason = "b.csv: had 4 rows when the run began, and has 0 now"
         assert refusal({"a.csv": rows(3)}, recorded) == reason
         assert refusal({"a.csv": rows(3), "./b.csv": rows(4)}, recorded) == reason
 
     def test_another_order(self) -> None:
         """The inputs in another order are refused: which of two duplicates is sent depends on it."""
         recorded = read({"a.csv": rows(3), "b.csv": rows(4)})
-        reason = "the inputs come in another order than when the run began: a.csv, b.csv"
+        reason = "the inputs are in another order than when the run began: a.csv, b.csv"
         assert refusal({"b.csv": rows(4), "a.csv": rows(3)}, recorded) == reason
 
     def test_one_more(self) -> None:
@@ -163,7 +165,7 @@ class TestRecorded:
         ],
     )
     def test_garbage(self, given: Any) -> None:
-        """What is no digest is a ValueError and nothing else: it would let changes pass, or fail in mid-plan."""
+        """What is not a digest is a ValueError and nothing else: it would let changes pass, or fail in mid-plan."""
         with pytest.raises(ValueError, match="no digest of an input"):
             Digest.of(given)
 

@@ -12,7 +12,7 @@ from bulkstop.source import read, unpack, watch_reading
 from bulkstop.source.plan import Plan
 
 DEFAULTS = Defaults(CampaignType.VOICE, "a1", "st-1")
-MEANT = 'give max_input_size="4GB", or more, if it is meant'
+MEANT = 'give max_input_size="4GB", or more, if this is right'
 
 
 class Endless(io.RawIOBase):
@@ -56,7 +56,7 @@ def test_what_a_file_says_of_itself_proves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "list.txt.gz"
     packed = gzip.compress(b"".join(b"cd-%d\n" % number for number in range(1000)))
     path.write_bytes(packed[:-4] + (10**6 * 3).to_bytes(4, "little"))
-    with pytest.raises(InputError, match=r"list\.txt\.gz: line \d+: cannot be read on"):
+    with pytest.raises(InputError, match=r"list\.txt\.gz: line \d+: cannot be read further"):
         list(read([str(path)], defaults=DEFAULTS))
     path.write_bytes(gzip.compress(b"cd-1\n" * 1000))  # more than 100 times its size, and harmless
     assert len(list(read([str(path)], defaults=DEFAULTS))) == 1000
@@ -76,7 +76,7 @@ def test_an_input_without_end(line: bytes, monkeypatch: pytest.MonkeyPatch) -> N
 def test_rows_that_take_more_room_than_their_list() -> None:
     """What rows take in temporary files is bounded too: a row of five bytes takes a hundred there."""
     campaigns = (Campaign.of_row("cd-1", CampaignType.VOICE, "a1", "st-1", "st-1", "l", n) for n in range(1, 10**6))
-    with pytest.raises(InputError, match=rf"rows of the list take more than 100 KB of temporary files; {MEANT}"):
+    with pytest.raises(InputError, match=rf"rows of the list need more than 100 KB of temporary files; {MEANT}"):
         Plan(campaigns, most=100_000)
 
 
@@ -96,7 +96,7 @@ def test_blank_lines_cost_nothing(tmp_path: Path, ending: str, blank: bytes) -> 
 
 
 def test_long_rows_among_blank_lines(tmp_path: Path) -> None:
-    """What is read ahead to pass over blank lines is no part lost of the rows behind them, however long they are."""
+    """What is read ahead to pass over blank lines is not a part lost of the rows behind them, however long they are."""
     path = tmp_path / "list.jsonl"
     notes = ["x" * size for size in (1, 65_520, 65_536, 200_000, 3)]
     rows = (f'{{"campaign_id": "cd-{n}", "note": "{note}"}}' for n, note in enumerate(notes))
@@ -115,7 +115,7 @@ def test_blank_lines_in_a_cell(tmp_path: Path) -> None:
 
 
 def test_tabs_are_no_blank_line(tmp_path: Path) -> None:
-    """Of a list with tabs a line of nothing else is no row, and counts as a line."""
+    """Of a list with tabs a line of nothing else is not a row, and counts as a line."""
     path = tmp_path / "list.csv"
     path.write_text("campaign_id\tname\n\n\n\t\ncd-1\tx\n")
     assert [row.line for row in read([str(path)], defaults=DEFAULTS)] == [5]

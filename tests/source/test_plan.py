@@ -67,7 +67,7 @@ class TestFirstRun:
             assert plan.settled == {}
             assert sent(plan) == [2, 5]
             assert holding(plan) == [(3, Outcome.INVALID), (4, Outcome.DUPLICATE)]
-            assert [result.error for result in plan.held_results()][1] == "the same campaign stands at a.csv line 2"
+            assert [result.error for result in plan.held_results()][1] == "the same campaign is at a.csv line 2"
 
     def test_what_makes_a_duplicate(self) -> None:
         """Id, type, account and stream together name a campaign; no three of them are enough."""
@@ -226,7 +226,7 @@ class TestRecorded:
         for place in range(3):
             now = [*rows]
             now[place] = now[place]._replace(**change)  # type: ignore[arg-type]
-            with pytest.raises(InputError, match=r"^a\.csv: a row of lines \d to \d is not what it was"):
+            with pytest.raises(InputError, match=r"^a\.csv: a row of lines \d to \d has changed"):
                 Plan(now, recorded=recorded)
 
     def test_an_unusable_row(self) -> None:
@@ -239,7 +239,7 @@ class TestRecorded:
             replace(row, row={"n": "2"}),
             campaign(2, ".."),
         ):
-            with pytest.raises(InputError, match=r"^a\.csv: a row of lines 2 to 2 is not what it was"):
+            with pytest.raises(InputError, match=r"^a\.csv: a row of lines 2 to 2 has changed"):
                 Plan([now], recorded=recorded)
             found = Plan([now], recorded=recorded, find_unusable=lambda _: row)
             found.close()

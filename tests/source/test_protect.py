@@ -70,7 +70,7 @@ def test_an_id_is_protected_by_its_line(write: Write) -> None:
     ],
 )
 def test_a_pattern_holds_whole_ids(write: Write, pattern: str, matches: list[str], free: list[str]) -> None:
-    """Wildcards are those of a shell, for the whole id, whatever its letter case; quotes and comments are no part."""
+    """Wildcards are those of a shell, for the whole id, whatever its letter case; quotes and comments are not part."""
     protection = read_protection([write(pattern)])
     assert [each for each in matches if protection.of(campaign(each)) is None] == []
     assert [each for each in free if protection.of(campaign(each)) is not None] == []
@@ -148,8 +148,8 @@ def test_gzip_and_pipes(write: Write, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "holds no rule"),
-        (b"\n# only this\n   \n", "holds no rule"),
+        (b"", "contains no rule"),
+        (b"\n# only this\n   \n", "contains no rule"),
         (b"cd-1\ncd-\x002\n", "line 2: the row holds a NUL byte"),
         (b"cd-1\ncd-\x1b[2m*\n", r"line 2: .* cannot be seen \(U\+001B\)"),
         ("cd-1\u200b\n".encode(), r"line 1: .* cannot be seen \(U\+200B\)"),
@@ -190,9 +190,9 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, write: Write) -> 
     for path, reason in [
         (str(tmp_path / "none.txt"), "No such file"),
         (str(tmp_path), "is a directory"),
-        ("/proc/self/mem", "cannot be read on: .*Input/output error"),
+        ("/proc/self/mem", "cannot be read further: .*Input/output error"),
         ("-", "standard input is for the list"),
-        (write(packed[:-20], "keep.txt.gz"), "line .*: cannot be read on"),
+        (write(packed[:-20], "keep.txt.gz"), "line .*: cannot be read further"),
     ]:
         with pytest.raises(InputError, match=reason):
             read_protection([path])

@@ -64,7 +64,7 @@ def test_source_and_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, defaul
 
 
 def test_no_inputs(defaults: Defaults) -> None:
-    """No inputs are no rows."""
+    """No inputs give no rows."""
     assert list(read([], defaults=defaults)) == []
 
 
@@ -89,7 +89,7 @@ def test_standard_input_of_the_process(defaults: Defaults, monkeypatch: pytest.M
 
 def test_what_tells_no_form(defaults: Defaults) -> None:
     """Where nothing tells the form of an input, --format has to; a form that there is not is an error at once."""
-    with pytest.raises(InputError, match=r"^-: nothing tells its form: .*format csv\|json\|jsonl\|txt\|xlsx$"):
+    with pytest.raises(InputError, match=r"^-: the format is unknown: .*format csv\|json\|jsonl\|txt\|xlsx$"):
         list(read(["-"], defaults=defaults, stdin=io.BytesIO(b"A17\nA18\n")))
     with pytest.raises(InputError, match=r"^-: is empty$"):
         list(read(["-"], defaults=defaults, stdin=io.BytesIO(b"\n")))
@@ -137,8 +137,8 @@ def test_not_allowed(tmp_path: Path, defaults: Defaults) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that opens but cannot be read")
 def test_fails_while_reading(defaults: Defaults) -> None:
-    """A file that cannot be read on is one error with the line."""
-    with pytest.raises(InputError, match=r"^/proc/self/mem: line 1: cannot be read on: "):
+    """A file that cannot be read further is one error with the line."""
+    with pytest.raises(InputError, match=r"^/proc/self/mem: line 1: cannot be read further: "):
         list(read(["/proc/self/mem"], defaults=defaults, fmt="txt"))
 
 
@@ -151,7 +151,7 @@ def test_truncated_gzip(tmp_path: Path, defaults: Defaults) -> None:
         rows.extend(read([str(path)], defaults=defaults))
     assert ids(rows) == [f"cd-{n}" for n in range(len(rows))]
     assert 1000 < len(rows) < 50_000
-    assert str(caught.value).startswith(f"{path}: line {len(rows) + 1}: cannot be read on: ")
+    assert str(caught.value).startswith(f"{path}: line {len(rows) + 1}: cannot be read further: ")
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_damaged_gzip(rows_of: Read) -> None:
     """A .gz with a flipped byte is an error."""
     packed = bytearray(gzip.compress(b"".join(b"cd-%d\n" % (n * 7919) for n in range(2000))))
     packed[len(packed) // 2] ^= 0xFF
-    with pytest.raises(InputError, match="cannot be read on"):
+    with pytest.raises(InputError, match="cannot be read further"):
         rows_of("list.txt.gz", bytes(packed))
 
 
@@ -190,7 +190,7 @@ def test_damaged_gzip(rows_of: Read) -> None:
     ],
 )
 def test_foreign_contents(rows_of: Read, name: str, content: bytes, why: str) -> None:
-    """What is no text of ours at all is one error that says what to do."""
+    """What is not text of ours at all is one error that says what to do."""
     with pytest.raises(InputError, match=rf"{name}: (line 1: )?.*{why}"):
         rows_of(name, content)
 
@@ -199,7 +199,7 @@ def test_foreign_contents(rows_of: Read, name: str, content: bytes, why: str) ->
     ("name", "content"), [("list.csv", CSV), ("list.jsonl", b'"cd-1"\n"cd-2"'), ("list.txt", b"cd-1\ncd-2")]
 )
 def test_byte_order_mark(rows_of: Read, name: str, content: bytes) -> None:
-    """A UTF-8 byte order mark is no part of the first line, not even of a blank one."""
+    """A UTF-8 byte order mark is not a part of the first line, not even of a blank one."""
     assert ids(rows_of(name, b"\xef\xbb\xbf" + content)) == ["cd-1", "cd-2"]
     assert ids(rows_of(name, b"\xef\xbb\xbf\n" + content)) == ["cd-1", "cd-2"]
 
@@ -214,7 +214,7 @@ def test_byte_order_mark(rows_of: Read, name: str, content: bytes) -> None:
     ],
 )
 def test_line_ends(rows_of: Read, name: str, content: bytes, end: bytes) -> None:
-    """Lines end with LF, CR LF, or that converted once too often; blank ones are no rows but count as lines."""
+    """Lines end with LF, CR LF, or that converted once too often; blank ones are not rows but count as lines."""
     rows = rows_of(name, content.replace(b"\n", end))
     assert ids(rows) == ["cd-1", "cd-2"]
     assert [row.line for row in rows] == [3, 5]
@@ -391,5 +391,5 @@ def test_an_input_named_twice_is_refused(tmp_path: Path) -> None:
     """A row is known by its input and line, so an input stands once in a run."""
     path = tmp_path / "list.txt"
     path.write_text("cd-1\n")
-    with pytest.raises(InputError, match=r"list\.txt is given twice; name it once$"):
+    with pytest.raises(InputError, match=r"list\.txt is named twice; name it once$"):
         read([str(path), str(path)], defaults=Defaults())

@@ -100,7 +100,7 @@ def test_priorities_that_are_none(value: object) -> None:
     [(7, "7"), (2026.5, "2026.5"), (True, "true"), (["a", 1], '["a",1]'), ({"a": None}, '{"a":null}')],
 )
 def test_names_of_another_kind(value: object, name: str) -> None:
-    """A name that is no text is its JSON text."""
+    """A name that is not text is its JSON text."""
     row = ORIGIN.row(1, ("cd-1", None, None, None, None, None, value, None))
     assert isinstance(row, Campaign)
     assert row.name == name

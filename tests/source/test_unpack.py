@@ -29,7 +29,7 @@ else:
     from backports import zstd
 
 CSV = b"campaign_id\ncd-1\ncd-2\n"
-MEANT = 'give max_input_size="4GB", or more, if it is meant'
+MEANT = 'give max_input_size="4GB", or more, if this is right'
 
 
 def make_zip(members: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -183,18 +183,18 @@ def _linked_tar() -> bytes:
     [
         (_encrypted(), r"/list\.csv: is encrypted; unpack it with its password"),
         (_of_method(9), r"/list\.csv: is packed in a way that cannot be read \(method 9\)"),
-        (_twice(), r"/list\.csv: is in it twice; pack the lists anew"),
+        (_twice(), r"/list\.csv: is in it twice; pack the lists again"),
         (_linked(), r"/list\.csv: is a link; pack the file itself"),
         (_linked_tar(), r"/list\.csv: is a link; pack the file itself"),
-        (make_zip({"../list.csv": CSV}), r": holds '\.\./list\.csv', a name that leads out of it"),
-        (make_tar({"/etc/list.csv": CSV}), r": holds '/etc/list\.csv', a name that leads out of it"),
-        (make_zip({"C:\\list.csv": CSV}), r": holds 'C:.+list\.csv', a name that leads out of it"),
+        (make_zip({"../list.csv": CSV}), r": holds '\.\./list\.csv', a name that points outside of it"),
+        (make_tar({"/etc/list.csv": CSV}), r": holds '/etc/list\.csv', a name that points outside of it"),
+        (make_zip({"C:\\list.csv": CSV}), r": holds 'C:.+list\.csv', a name that points outside of it"),
         (make_zip({f"{n}.txt": b"cd-1" for n in range(MOST_MEMBERS + 1)}), ": holds more than 1,000 files"),
         (make_tar({f"{n}.txt": b"A17\n" for n in range(MOST_MEMBERS + 1)}), ": holds more than 1,000 files"),
-        (make_zip({}), ": holds no list$"),
-        (make_zip({"list.csv": b""}), ": holds no list: what is in it is empty"),
-        (make_zip({"word/document.xml": b"<x/>"}), r": is a document and no list; save its table as CSV"),
-        (gzip.compress(gzip.compress(gzip.compress(gzip.compress(CSV)))), ": is packed more than 3 times over"),
+        (make_zip({}), ": contains no list$"),
+        (make_zip({"list.csv": b""}), ": contains no list: what is in it is empty"),
+        (make_zip({"word/document.xml": b"<x/>"}), r": is a document, not a list; save its table as CSV"),
+        (gzip.compress(gzip.compress(gzip.compress(gzip.compress(CSV)))), ": is packed more than 3 times"),
         (b"Rar!\x1a\x07\1\0", ": is a RAR archive; unpack it, or pack it as .zip or .gz"),
         (gzip.compress(b"7z\xbc\xaf\x27\x1c\0\4"), ": is packed with 7-Zip; unpack it, or pack it as .zip or .gz"),
     ],
@@ -234,7 +234,7 @@ def test_bombs(rows: Rows, packing: str) -> None:
     bomb = PACKERS[packing](b"campaign_id\ncd-1" + b" " * 3_000_000)
     packed = gzip.compress(bomb) if packing == "tar" else bomb
     for content in (packed, make_zip({"list.txt": packed})):
-        with pytest.raises(InputError, match=rf"unpacks to more than 200 times its .* KB, as no list does; {MEANT}"):
+        with pytest.raises(InputError, match=rf"unpacks to more than 200 times its .* KB, which no list does; {MEANT}"):
             rows(content)
 
 
@@ -284,7 +284,7 @@ def test_without_zstd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_rules_are_unpacked_too(tmp_path: Path) -> None:
-    """A file of rules may be packed as a list may be, but is no workbook."""
+    """A file of rules may be packed as a list may be, but is not a workbook."""
     path = tmp_path / "keep.txt"
     path.write_bytes(make_zip({"a.txt": b"cd-1\n", "b.txt": b"name:Hotline\n"}))
     assert read_protection([str(path)]).rules == 2

@@ -63,24 +63,31 @@ if TYPE_CHECKING:
 
 LIST = ".list.jsonl"
 """How the name of the list ends, after that of the result file."""
+MAIN_OPTIONS = (
+    *("profile", "until", "for_s", "every_s", "dry_run", "expect", "yes", "max_campaigns", "protect", "resume"),
+)
 EXAMPLE = """\b
-Example:
+Examples:
+  # Show what the first look would stop; send nothing
+  bulkstop hold --until 08:00 --profile prod --max-campaigns 200 --dry-run
+  # Stop whatever runs until tomorrow morning
   bulkstop hold --until 08:00 --profile prod --max-campaigns 200 --yes
 
 \b
-It lists what runs, shows that as a plan and stops it; then it looks again every --every, and stops what
-is new, was rescheduled or has come back. Each time that something is stopped is a sighting: a row of the
-list beside the result file, with a line of its own, whose `row` has the number of the `sighting`.
-In the end it looks once more; the exit code tells of that. Where no end is given, Ctrl-C is the end.
+hold lists the campaigns that run, shows a plan and stops them. Then it looks again every --every, and stops
+those that are new, were rescheduled or have come back. Each time that a campaign is stopped is a sighting:
+a row in the list beside the result file, with its own result line, whose `row` has the `sighting` number.
+At the end hold looks once more, and the exit code says whether anything runs. Without --until or --for, it
+ends at Ctrl-C.
 
 \b
 Exit codes:
-  0    nothing runs in the end that fits
-  1    something does, or it could not be looked at; also what came back too often
+  0    at the end, no matching campaign runs
+  1    some still run, came back too often, or could not be looked at
   2    usage or settings are wrong; nothing was sent
-  3    a guard ended it (--max-campaigns, failures, outage), it could not go on, or not begin as no list can be read
-  4    ended at --finish-by before all were sent; --resume goes on
-  130  ended by Ctrl-C before its end; 143 by SIGTERM, 129 by a closed terminal; --resume goes on
+  3    a guard ended it (--max-campaigns, failures, outage), it could not continue, or no list could be read
+  4    it ended at --finish-by before all were sent; --resume continues it
+  130  ended by Ctrl-C before its end; 143 by SIGTERM, 129 by a closed terminal; --resume continues it
 """
 
 
@@ -93,14 +100,14 @@ class _Begin(NamedTuple):
     targets: ListedTargets | None
 
 
-@click.command("hold", cls=GroupedCommand, epilog=EXAMPLE)
+@click.command("hold", cls=GroupedCommand, epilog=EXAMPLE, main=MAIN_OPTIONS)
 @with_hold_options
 @click.pass_context
 def command(ctx: click.Context, /, **_: object) -> int:
-    """Keep stopping what runs, and runs again, until a time.
+    """Stop whatever runs, again and again, until a time.
 
-    It needs no list: it looks itself, every minute, at what the account and stream has, or what the targets of a file
-    or of the profile have (--targets), each with its own credentials. A stop cannot be undone.
+    hold needs no list: every minute it lists the campaigns of the account and stream, or of all --targets, each with
+    its own credentials. A stop cannot be undone.
     """
     settings = read_settings(ctx)
     secrets = list_secrets(settings)
@@ -183,7 +190,7 @@ def check_list(path: str, options: StopOptions, journal: RunJournal) -> None:
             f"{path}: exists already; give --resume to go on with it, --overwrite, or -o with another file"
         )
     if journal.past is not None and journal.past.rows and not is_there:
-        raise OutputError(f"{path}: is not there, the list of {options.target}; give -o with another file")
+        raise OutputError(f"{path}: the list of {options.target} does not exist; give -o with another file")
 
 
 def plan_unwritten(
@@ -224,16 +231,18 @@ def describe_hold(hold: HoldOptions, settings: Settings) -> str:
     return (
         f"Hold: looks again every {format_duration(hold.every_s)}, {hold.describe_end(settings)}; "
         f"stops at most {format_count(settings.max_campaigns or 0, 'campaign')}; "
-        f"leaves alone what came back {format_count(hold.again, 'time')}"
+        f"each at most {format_count(hold.again, 'time')}"
     )
 
 
 def confirm(to_send: int, settings: Settings) -> None:
     """Let a person type the number of campaigns; where none runs yet, that of those which may be stopped at most."""
     if not is_watched():
-        raise SettingsError("nobody is here to confirm; give --expect N or --expect A..B (or --yes); nothing was sent")
+        raise SettingsError(
+            "there is no terminal to confirm on; give --expect N, --expect A..B or --yes; nothing was sent"
+        )
     most = settings.max_campaigns or 0
-    now = f"To stop {format_count(to_send, 'campaign')} now" if to_send else "To stop what comes"
+    now = f"To stop {format_count(to_send, 'campaign')} now" if to_send else "To stop campaigns as they start"
     print_err(f"A stop cannot be undone. {now}, {format_count(most, 'campaign')} at most, type that number:")
     number = to_send or most
     if sys.stdin.readline().strip() != str(number):

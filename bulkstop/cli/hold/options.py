@@ -79,17 +79,17 @@ def read_hold_options(params: Mapping[str, Any], settings: Settings) -> tuple[Ho
 
 def _check(hold: HoldOptions, params: Mapping[str, Any], settings: Settings) -> None:
     if params["as_json"] and not params["dry_run"]:
-        raise SettingsError("--json: is a form of the plan; give --dry-run with it")
+        raise SettingsError("--json: writes the plan; use it with --dry-run")
     if hold.for_s is not None and hold.until is not None:
-        raise SettingsError("--for and --until both say when it ends; give one")
+        raise SettingsError("--for and --until both set the end; use one of them")
     if settings.max_campaigns is None:
         raise SettingsError(
-            ": is needed, as nobody looks at what comes later: give the most campaigns that may ever be stopped",
+            ": is required without a person to confirm: set the most campaigns that hold may stop in all",
             setting="max_campaigns",
         )
     for status in params["wanted"] or ():
         if status == ANY_STATUS or status in AT_REST:
-            raise SettingsError(f"--status {status}: fits a campaign that is stopped, too, so it would never end")
+            raise SettingsError(f"--status {status}: also matches stopped campaigns, so hold would never end")
     if hold.until is not None:
         hold.find_end(settings)
 
@@ -98,7 +98,7 @@ def _name_results(options: StopOptions) -> str:
     """Name the result file by the time; raises SettingsError where the file of another time is to be gone on with."""
     if options.goes_on:
         raise SettingsError(
-            f": results of hold have the date and time in their name; give {name_setting('output', 'FILE')} "
+            f": the result file of a hold has the date and time in its name; give {name_setting('output', 'FILE')} "
             "with the file to go on with",
             setting="resume" if options.resume else "trust_results",
         )
@@ -113,20 +113,20 @@ with_hold_options: Callable[[Callable[..., Any]], Callable[..., Any]] = with_opt
         default=f"{EVERY_S:g}s",
         show_default=True,
         metavar="SECONDS",
-        help="How often to look at the list.",
+        help="Time between two looks at the service's list.",
     ),
     click.option(
         "--for",
         "for_s",
         type=ParsedText(parse_seconds, "SECONDS"),
         metavar="SECONDS",
-        help="End after so long: 2h.  [default: at Ctrl-C]",
+        help="End after this time, such as 2h.  [default: at Ctrl-C]",
     ),
     click.option(
         "--until",
         type=ParsedText(parse_finish_by, "TIME"),
         metavar="TIME",
-        help="... or at a time: 08:00 (of tomorrow, when it has passed today), 2026-12-01T08:00, 08:00+05:30.",
+        help="End at this time: 08:00 (tomorrow if it has passed), 2026-12-01T08:00, 08:00+05:30.",
     ),
     click.option(
         "--again",
@@ -134,35 +134,33 @@ with_hold_options: Callable[[Callable[..., Any]], Callable[..., Any]] = with_opt
         default=str(AGAIN),
         show_default=True,
         metavar="N",
-        help="A campaign that came back so often is reported, and not stopped again.",
+        help="Stop each campaign at most this many times; report it after that.",
     ),
-    *make_filter_options(
-        "Campaigns in one of these states; running is Active, Preparing and any that nobody documented."
-    ),
+    *make_filter_options("Only campaigns in these states; running: Active, Preparing or undocumented."),
     click.option(
         "-o",
         "--output",
         metavar="FILE",
-        help="Result file; .csv writes CSV, - is standard output; what is seen is listed beside it.  "
-        "[default: hold-<date and time>.results.jsonl]",
+        help="Result file: JSON lines, or CSV if it ends in .csv; - is standard output.  "
+        "[default: hold-TIME.results.jsonl]",
     ),
-    click.option("--resume", is_flag=True, help="Go on with the result file, and with what is known of its campaigns."),
+    click.option("--resume", is_flag=True, help="Continue an earlier hold with its result file."),
     click.option(
         "--trust-results",
         is_flag=True,
-        help="Go on with it also where its manifest does not prove it, or others can write it.",
+        help="Resume even if the manifest does not prove the result file, or others can change it.",
     ),
-    click.option("--overwrite", is_flag=True, help="Replace a result file that exists."),
-    click.option("--dry-run", is_flag=True, help="Show what would be stopped first, and send nothing."),
-    click.option("--yes", is_flag=True, help="Do not ask."),
+    click.option("--overwrite", is_flag=True, help="Replace an existing result file."),
+    click.option("--dry-run", is_flag=True, help="Show what the first look would stop, and send nothing."),
+    click.option("--yes", is_flag=True, help="Do not ask for confirmation."),
     click.option(
         "--expect",
         type=ParsedText(parse_expected, "N|A..B"),
         metavar="N|A..B",
-        help="Do not ask; send nothing unless the first look finds this many to stop.",
+        help="Do not ask; send nothing unless the first look finds this many campaigns to stop.",
     ),
-    click.option("--json", "as_json", is_flag=True, help="With --dry-run: the plan as JSON, on standard output."),
-    click.option("--quiet", is_flag=True, help="Say only what went wrong, or may have."),
+    click.option("--json", "as_json", is_flag=True, help="With --dry-run: write the plan as JSON to standard output."),
+    click.option("--quiet", is_flag=True, help="Show only warnings, errors and the verdict."),
     with_log,
     with_settings(*(group for group in GROUPS if group is not TYPE)),
     click.option(
@@ -172,7 +170,7 @@ with_hold_options: Callable[[Callable[..., Any]], Callable[..., Any]] = with_opt
         metavar=OPTION_SPECS["type"].metavar,
         envvar=variable_of("type"),
         callback=keep_types,
-        help=f"{OPTION_SPECS['type'].help.removesuffix('.')}; by default both.",
+        help=f"{OPTION_SPECS['type'].help.removesuffix('.')}; default: both.",
     ),
 )
 """Adds to a command all that `hold` takes."""

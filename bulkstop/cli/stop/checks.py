@@ -51,9 +51,9 @@ def check_files(options: StopOptions, settings: Settings, config: str) -> None:
     check_results(target, options.inputs, settings, more=running)
     check_written([("-o", target)], settings, config)
     if options.output is None and is_device(target):
-        raise OutputError(f"{target}: is no regular file; give -o FILE")
+        raise OutputError(f"{target}: is not a regular file; give -o FILE")
     if options.reads_back and (target == "-" or is_device(target)):
-        raise SettingsError("--verify: reads the result file afterwards; give -o FILE")
+        raise SettingsError("--verify: needs a result file to read; give -o FILE")
     for path in running:
         AtomicFile(path, overwrite=True, is_derived=True).close()
     if target == "-" and sys.stdout is None:
@@ -72,7 +72,7 @@ def check_plan(plan: Plan, settings: Settings, options: StopOptions) -> None:
     if options.strict:
         check_usable(plan)
     if not plan.to_send and not plan.settled and not plan.held[Outcome.PROTECTED]:
-        raise InputError(f"the list holds no campaign to stop{why}; nothing was sent")
+        raise InputError(f"the list has no campaign to stop{why}; nothing was sent")
     check_size(settings, plan.listed)
     check_accounts(settings, plan.accounts)
     plan_waves(settings, plan.to_send)
@@ -151,7 +151,7 @@ def describe_late(facts: PlanFacts) -> str | None:
     """Say that the time to finish by cannot be met; None where it can."""
     if facts.deadline is None or not facts.deadline.late:
         return None
-    by = f"at least {facts.deadline.late:,} of {facts.to_send:,} will not have been sent by {facts.deadline.clock}"
+    by = f"at least {facts.deadline.late:,} of {facts.to_send:,} cannot be sent by {facts.deadline.clock}"
     return f"{name_setting('finish_by')} cannot be met: {by}; the run would end with exit code 4"
 
 
@@ -210,7 +210,9 @@ def check_dry(start: Start, facts: PlanFacts) -> int:
 def confirm(to_send: int) -> None:
     """Let a person type the number of campaigns; raises SettingsError where nobody can, or the number is another."""
     if not is_watched():
-        raise SettingsError("nobody is here to confirm; give --expect N or --expect A..B (or --yes); nothing was sent")
+        raise SettingsError(
+            "there is no terminal to confirm on; give --expect N, --expect A..B or --yes; nothing was sent"
+        )
     print_err(f"A stop cannot be undone. To stop {format_count(to_send, 'campaign')}, type that number:")
     if sys.stdin.readline().strip() != str(to_send):
         raise SettingsError(f"not confirmed: {to_send} was not typed; nothing was sent")

@@ -15,9 +15,9 @@ import click
 
 from bulkstop.cli.files import use_store
 from bulkstop.cli.log import log_to_stderr, say
-from bulkstop.cli.options import GroupedCommand, Origin, name_profile, read_origin, read_profiles, read_settings
+from bulkstop.cli.options import Origin, name_profile, read_origin, read_profiles, read_settings
 from bulkstop.cli.stop.checks import Start, check_dry, check_files, check_plan, check_start, confirm
-from bulkstop.cli.stop.options import StopOptions, read_stop_options, refuse_no_source, with_stop_options
+from bulkstop.cli.stop.options import StopOptions, read_stop_options, refuse_no_source
 from bulkstop.cli.stop.summary import print_summary, print_untold, write_way_on
 from bulkstop.cli.terminal import (
     can_redraw,
@@ -69,38 +69,16 @@ class MadeList(NamedTuple):
 
 MakeList = Callable[[StopOptions, Settings, RunJournal], AbstractContextManager[MadeList]]
 NO_LIST = MadeList()
-LOST = "lines that were written stay, what was in flight is unknown"
+LOST = "result lines already written are kept; campaigns in flight are unknown"
 """Said where a run is ended by force."""
 STACK = ".stack.txt"
 """How the name of the file ends that says where a run stands that stands still."""
 UVLOOP_FROM = 500
 """Campaigns from which uvloop's import (about 20 ms) is worth it."""
-EXAMPLE = """\b
-Example:
-  bulkstop stop campaigns.csv --profile prod --expect 20..30
-  bulkstop stop --running --profile prod --expect 1..60
-
-\b
-Exit codes:
-  0    every campaign is stopped, or was held back on purpose
-  1    finished, but something failed, or what runs could not all be listed (--running)
-  2    usage, settings or input are wrong, nothing runs (--running), or --resume finds a finished run with nothing
-       left; nothing was sent
-  3    a guard ended the run (failures, waves, outage), or it could not go on (credentials, result file, quota store)
-  4    ended at --finish-by before all were sent; --resume goes on
-  130  ended by Ctrl-C; 143 by SIGTERM, 129 by a closed terminal
-"""
 
 
-@click.command("stop", cls=GroupedCommand, epilog=EXAMPLE)
-@with_stop_options
-@click.pass_context
-def command(ctx: click.Context, /, **_: object) -> int:
-    """Stop every campaign listed in INPUT; one result line each.
-
-    INPUT is a table, JSON, or a list of ids, in any usual form and packing, or - for standard input; docs/input.md says
-    how each is read; --running makes the list itself, of what runs now. A stop cannot be undone.
-    """
+def run_stop(ctx: click.Context) -> int:
+    """Read what was typed, and stop the campaigns of a list, or those that run now."""
     refuse_no_source(ctx)
     settings = read_settings(ctx)
     secrets = list_secrets(settings)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from click.core import ParameterSource
@@ -12,17 +12,17 @@ from bulkstop.cli.log import with_log
 from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import ParsedText, with_options, with_settings
 from bulkstop.errors import SettingsError
-from bulkstop.files.whole import beside, find_free_name
 from bulkstop.model import WORTH_A_RETRY, CampaignType, Outcome
 from bulkstop.naming import name_setting
-from bulkstop.report.stop.ledger import Mode
 from bulkstop.runs.options import format_outcomes, outcomes_to_retry, parse_expected
-from bulkstop.runs.stop.journal import choose_mode
 from bulkstop.settings import GROUPS, OPTION_SPECS
 from bulkstop.settings.load import variable_of
 from bulkstop.settings.parse import parse_campaign_type
 from bulkstop.settings.spec import TYPE
 from bulkstop.source.forms.format import Format
+
+if TYPE_CHECKING:
+    from bulkstop.report.stop.ledger import Mode
 
 TYPES = "bulkstop.types"
 """Where a context has the types that were typed, if they are several."""
@@ -72,8 +72,10 @@ class StopOptions(NamedTuple):
         return self.resume or self.trust_results or bool(self.outcomes_to_retry)
 
     @property
-    def mode(self) -> Mode:
+    def mode(self) -> "Mode":
         """What may become of a result file that exists; raises SettingsError for two answers."""
+        from bulkstop.runs.stop.journal import choose_mode
+
         return choose_mode(overwrite=self.overwrite, resume=self.goes_on)
 
 
@@ -82,7 +84,7 @@ def read_stop_options(params: Mapping[str, Any]) -> StopOptions:
     options = StopOptions(**{name: params[name] for name in StopOptions._fields if name != "target"})
     _check_source(options)
     if options.as_json and not options.dry_run:
-        raise SettingsError("--json: is a form of the plan; give --dry-run with it")
+        raise SettingsError("--json: writes the plan; use it with --dry-run")
     is_quiet = options.quiet or options.log_json or options.as_json
     return options._replace(quiet=is_quiet, target=options.output or name_results(options))
 
@@ -90,10 +92,10 @@ def read_stop_options(params: Mapping[str, Any]) -> StopOptions:
 def refuse_no_source(ctx: click.Context) -> None:
     """Raise UsageError where nothing says what is to be stopped, SettingsError for targets beside a list."""
     if not ctx.params["running"] and not ctx.params["inputs"]:
-        raise click.UsageError("Missing argument 'INPUT [INPUT ...]', or --running for what runs now", ctx)
+        raise click.UsageError("Missing argument 'INPUT [INPUT ...]'; or use --running to stop what runs now", ctx)
     if not ctx.params["running"] and ctx.get_parameter_source("targets") is ParameterSource.COMMANDLINE:
         raise SettingsError(
-            f"--targets: are looked at with --running; a list has what it names: leave out --targets, or "
+            f"--targets: only works with --running, because a list names its own accounts; leave out --targets, or "
             f"{' '.join(ctx.params['inputs'])}"
         )
 
@@ -103,11 +105,13 @@ def _check_source(options: StopOptions) -> None:
     if not options.running:
         given = {"--status": options.wanted, "--priority": options.priority, "--name": options.name}
         for flag in (*(flag for flag, value in given.items() if value), *(["--type"] if _has_types() else [])):
-            why = "of several types" if flag == "--type" else "a filter"
-            raise SettingsError(f"{flag}: is {why}, which --running takes; a list has what it names")
+            why = "a list of types" if flag == "--type" else "a filter"
+            raise SettingsError(
+                f"{flag}: {why} only works with --running; leave it out, or use --running instead of the list"
+            )
     elif options.inputs or options.fmt is not None:
         what = f"--format {options.fmt}" if not options.inputs else " ".join(options.inputs)
-        raise SettingsError(f"--running: stops what the service lists, without an input; leave out {what}")
+        raise SettingsError(f"--running: takes its list from the service; leave out {what}")
 
 
 def _has_types() -> bool:
@@ -125,13 +129,16 @@ def name_results(options: StopOptions) -> str:
 
     Raises SettingsError where a run is to go on with the file of a pipe: that of the run before has another name.
     """
+    from bulkstop.files.whole import beside, find_free_name  # a help page names no file
+
     first = "--running" if options.running else options.inputs[0]
     if not options.running and not is_nameless(first):
         return beside(first, RESULTS)
     if options.goes_on:
         option = next(name for name in ("resume", "trust_results", "retry_failed", "retry") if getattr(options, name))
         raise SettingsError(
-            f": results of {'standard input' if first == '-' else first} have the date and time in their name; give "
+            f": the result file of {'standard input' if first == '-' else first} has the date and time in its name; "
+            "give "
             f"{name_setting('output', 'FILE')} with the file to go on with",
             setting=option,
         )
@@ -187,9 +194,13 @@ def make_filter_options(states: str) -> tuple[Callable[..., Any], ...]:
             "--priority",
             type=list_filter("parse_priorities", "1..5,..."),
             metavar="1..5,...",
-            help="... of these priorities.",
+            help="Only campaigns of these priorities.",
         ),
-        click.option("--name", metavar="GLOB", help="... with such a name, in any letter case: 'Promo*'."),
+        click.option(
+            "--name",
+            metavar="GLOB",
+            help="Only campaigns with a matching name, such as 'Promo*'; letter case is ignored.",
+        ),
     )
 
 
@@ -198,59 +209,60 @@ with_stop_options = with_options(
     click.option(
         "--running",
         is_flag=True,
-        help="In place of INPUT: list what runs now in the account and stream, and stop that, what harms most first; "
-        "the list is kept beside the results.",
+        help="Instead of INPUT, list the campaigns that run now, and stop them; the list is kept beside the results.",
     ),
     *make_filter_options(
-        "With --running: campaigns in one of these states; running is Active, Preparing and any that nobody "
-        "documented, all is any."
+        "With --running: only campaigns in these states; running: Active, Preparing or undocumented; all: any state."
     ),
     click.option(
         "-o",
         "--output",
         metavar="FILE",
-        help="Result file; .csv writes CSV, - is standard output.  "
-        "[default: <first input>.results.jsonl; of standard input stdin-<date and time>.results.jsonl, of --running "
-        "running-<date and time>.results.jsonl]",
+        help="Result file: JSON lines, or CSV if it ends in .csv; - is standard output.  "
+        "[default: INPUT.results.jsonl; without an INPUT file stdin-TIME or running-TIME.results.jsonl]",
     ),
-    click.option("--resume", is_flag=True, help="Go on with the result file: send what has not ended in it."),
+    click.option(
+        "--resume",
+        is_flag=True,
+        help="Continue an earlier run: send the campaigns that have not ended in its result file.",
+    ),
     click.option(
         "--retry-failed",
         is_flag=True,
-        help=f"Go on with it, and send again what failed and is worth a retry: {format_outcomes(WORTH_A_RETRY)}.",
+        help=f"Resume, and also send again what ended as {format_outcomes(WORTH_A_RETRY)}.",
     ),
     click.option(
         "--retry",
         metavar="OUTCOME,...",
         multiple=True,
-        help="Go on with it, and send again what ended so, such as not_found,rejected; repeatable.",
+        help="Resume, and also send again what ended with these outcomes, such as not_found; repeatable.",
     ),
     click.option(
         "--trust-results",
         is_flag=True,
-        help="Go on with it also where its manifest does not prove it, or others can write it.",
+        help="Resume even if the manifest does not prove the result file, or others can change it.",
     ),
-    click.option("--overwrite", is_flag=True, help="Replace a result file that exists."),
+    click.option("--overwrite", is_flag=True, help="Replace an existing result file."),
     click.option(
         "--format",
         "fmt",
         type=WordChoice([form.value for form in Format]),
-        help="Form of all lists; by default what their names and contents show.",
+        help="Format of every input; default: taken from its name and content.",
     ),
-    click.option("--strict", is_flag=True, help="Send nothing if a row cannot be used, or an id had to be cleaned."),
+    click.option("--strict", is_flag=True, help="Send nothing if any row is invalid or any id has to be cleaned."),
     click.option("--dry-run", is_flag=True, help="Show the plan and send nothing."),
-    click.option("--yes", is_flag=True, help="Do not ask."),
+    click.option("--yes", is_flag=True, help="Do not ask for confirmation."),
     click.option(
         "--expect",
         type=ParsedText(parse_expected, "N|A..B"),
         metavar="N|A..B",
-        help="Do not ask; send nothing unless the list has this many to stop.",
+        help="Do not ask; send nothing unless there are this many campaigns to stop.",
     ),
-    click.option("--json", "as_json", is_flag=True, help="With --dry-run: the plan as JSON, on standard output."),
+    click.option("--json", "as_json", is_flag=True, help="With --dry-run: write the plan as JSON to standard output."),
     click.option(
-        "--verify", "reads_back", is_flag=True, help="Read back afterwards what still runs, as `bulkstop verify` does."
+        "--verify", "reads_back", is_flag=True, help="Check afterwards what still runs, as `bulkstop verify` does."
     ),
-    click.option("--quiet", is_flag=True, help="Say only what went wrong."),
+    click.option("--quiet", is_flag=True, help="Show only warnings, errors and the verdict."),
     with_log,
     with_settings(*(group for group in GROUPS if group is not TYPE)),
     click.option(
@@ -260,7 +272,7 @@ with_stop_options = with_options(
         metavar=OPTION_SPECS["type"].metavar,
         envvar=variable_of("type"),
         callback=keep_types,
-        help=f"{OPTION_SPECS['type'].help.removesuffix('.')}; with --running what is listed, by default both.",
+        help=f"{OPTION_SPECS['type'].help.removesuffix('.')}; with --running, the type to list; default: both.",
     ),
 )
 """Adds to a command all that `stop` takes."""

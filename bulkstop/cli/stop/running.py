@@ -72,7 +72,7 @@ def open_list(options: StopOptions, settings: Settings, journal: RunJournal) -> 
     """
     if journal.past is not None:
         kept = find_kept_list(options.target, journal)
-        yield MadeList((kept,), doubts=[f"{kept} is gone on with; what started since it was made is not in it"])
+        yield MadeList((kept,), doubts=[f"continuing with {kept}; campaigns that started since then are not in it"])
         return
     journal.check_open()
     check_time(settings)
@@ -130,12 +130,12 @@ def targets_of(settings: Settings) -> ListedTargets | None:
 
 
 def _check_found(discovery: Discovery) -> None:
-    """Raise what keeps a run from having a list: a signal, a service that gives none, nothing that fits."""
+    """Raise what keeps a run from having a list: a signal, a service that gives none, no campaign."""
     check_listed(discovery)
     if discovery.rows:
         return
     unread = "".join(f"; not looked at: {each}" for each in discovery.unread)
-    raise NoListError(f"nothing runs that fits; {describe_rest(discovery)}{unread}; nothing was sent", 2)
+    raise NoListError(f"no matching campaign runs; {describe_rest(discovery)}{unread}; nothing was sent", 2)
 
 
 def check_listed(discovery: Discovery) -> None:
@@ -150,7 +150,7 @@ def check_listed(discovery: Discovery) -> None:
         raise NoListError(f"nothing was found, and not all lists could be read: {why}; nothing was sent", 1)
     if discovery.fault is not None:
         why = printable(str(discovery.fault))
-        raise NoListError(f"the list could not be read to its end; {why}; nothing was found or sent", 3)
+        raise NoListError(f"the list could not be read completely; {why}; nothing was found or sent", 3)
 
 
 def list_doubts(discovery: Discovery) -> list[str]:
@@ -176,7 +176,7 @@ def find_kept_list(target: str, journal: RunJournal) -> str:
     kept = next(iter(journal.recorded_inputs), beside(target, f"{LIST}.csv"))
     number = match[1] if (match := NUMBER.search(kept)) else ""
     if Path(kept).name != Path(beside(target, f"{LIST}{number}.csv")).name:
-        raise SettingsError(f"--running: {target} has the results of {kept}; give that in place of --running")
+        raise SettingsError(f"--running: {target} has the results of {kept}; name {kept} instead of --running")
     if not Path(kept).is_file():
-        raise SettingsError(f"--running: {kept}, the list of {target}, is not there; give -o with another file")
+        raise SettingsError(f"--running: {kept}, the list of {target}, does not exist; give -o with another file")
     return kept

@@ -77,10 +77,10 @@ def find_way_on(ended: StopSummary, journal: RunJournal, options: StopOptions) -
         drop = {"output", "overwrite", "resume", "retry", "retry_failed", "trust_results", "expect"}
         return f"To list and stop what still runs: {rebuild_command(drop=drop, add=name_profile())}"
     if journal.mark and failed[Outcome.INVALID]:
-        return f"To go on, mend the rows that are invalid in the list{write_way_on(options, ['--resume'])}"
+        return f"To go on, correct the invalid rows of the list{write_way_on(options, ['--resume'])}"
     if journal.mark:
-        return "To go on: see the result lines, and put right what they say"
-    return f"To go on; what is stopped already stays so{write_way_on(options, [])}"
+        return "To go on, correct what the result lines report"
+    return f"To go on; campaigns already stopped stay stopped{write_way_on(options, [])}"
 
 
 def _retry_options(ended: StopSummary, failed: Counter[Outcome]) -> list[str]:
@@ -131,7 +131,7 @@ def print_lost(journal: RunJournal) -> None:
     if lost:
         print_err(
             f"bulkstop: {format_count(len(lost), 'result, the last one, is', 'results, the last ones, are')} "
-            f"not in {journal.path} any more; they are:"
+            f"not in {journal.path} any more; here they are:"
         )
     for result in lost:
         print_err(to_json(result).decode().rstrip())
@@ -142,11 +142,12 @@ def print_unwritten(ended: StopSummary, output: str) -> None:
     place = "standard output" if output == "-" else output
     if ended.unread:
         print_err(
-            f"bulkstop: {place}: {format_count(ended.unread, 'result line')} could not be written, as nobody reads them"
+            f"bulkstop: {place}: {format_count(ended.unread, 'result line')} could not be written, "
+            "because nobody reads them"
         )
     if ended.unwritten:
         print_err(
-            f"bulkstop: {format_count(len(ended.unwritten), 'result')} could not be written to {place}; they are:"
+            f"bulkstop: {format_count(len(ended.unwritten), 'result')} could not be written to {place}; here they are:"
         )
         for result in ended.unwritten:
             print_err(to_json(result).decode().rstrip())

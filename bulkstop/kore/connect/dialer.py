@@ -152,7 +152,7 @@ async def _getaddrinfo(host: str, port: int) -> Sequence[Address]:
 
 
 async def _read_head(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> tuple[bytes, bytes]:
-    """Read the head of an answer that is no interim one, and what came behind it; what breaks off is no head."""
+    """Read the head of an answer that is not an interim one, and what came behind it; what breaks off is not a head."""
     data = b""
     while len(data) < TUNNEL_HEAD_CAP:
         if end := _HEAD_END.search(data):
@@ -167,7 +167,7 @@ async def _read_head(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> tu
 
 
 def _read_status(head: bytes) -> int | None:
-    """Return the status in a proxy's answer, None for what is no HTTP."""
+    """Return the status in a proxy's answer, None for what is not HTTP."""
     status_line = re.match(rb"HTTP/1\.[01] ([1-9]\d\d)[ \r\n]", head)
     return int(status_line[1]) if status_line else None
 

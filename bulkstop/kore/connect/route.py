@@ -56,7 +56,7 @@ def find_route(host: str, proxy: str | None) -> Route:
         return Route(place, place, is_secure, False, url.path, host_field, {})
     if via.scheme != "http":
         raise SettingsError(
-            f": the wire goes through http:// proxies only; give {name_setting('transport', 'aiohttp')} with this one",
+            f": the wire only supports http:// proxies; give {name_setting('transport', 'aiohttp')} with this one",
             setting="proxy",
         )
     start = url.path if is_secure else f"http://{url.netloc}{url.path}"

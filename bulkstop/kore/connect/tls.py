@@ -85,7 +85,7 @@ def _find_unusable(cert: str, key: str | None, error: OSError) -> SettingsError:
 
 
 def _explain_file(path: str, error: OSError, wanted: str) -> str:
-    return _find_fault(path, wanted) or f"is no readable file of PEM certificates ({_word_of(error)})"
+    return _find_fault(path, wanted) or f"is not a readable file of PEM certificates ({_word_of(error)})"
 
 
 def _find_fault(path: str, wanted: str) -> str | None:
@@ -198,7 +198,7 @@ _VERIFY_FAULTS = {
     20: _UNKNOWN_ISSUER,
     21: _UNKNOWN_ISSUER,
     23: "has been revoked; the service must renew it",
-    24: "is signed by a certificate that is no authority's; give the authority's own as {ca}",
+    24: "is signed by a certificate that is not an authority's; give the authority's own as {ca}",
     26: "is not made for servers; the service must have another one",
     62: _OTHER_HOST,
     64: _OTHER_HOST,

@@ -95,21 +95,21 @@ def format_check(of: CheckFacts) -> list[str]:
     rows += [("scope" if not number else "", _format_scope(scope)) for number, scope in enumerate(of.scopes)]
     if of.more_scopes:
         were = "was" if of.more_scopes == 1 else "were"
-        rows.append(("", f"{of.more_scopes:,} more in the list, which {were} not asked for"))
+        rows.append(("", f"{of.more_scopes:,} more in the list, which {were} not read"))
     rows += _format_input(of.read) if of.read else []
     rows += [("warning", printable(each)) for each in of.warnings]
-    rows += [("in the way too" if not number else "", printable(each)) for number, each in enumerate(of.more_faults)]
+    rows += [("also" if not number else "", printable(each)) for number, each in enumerate(of.more_faults)]
     return [*format_table("Check", rows), _format_verdict(of)]
 
 
 def _format_path(of: CheckFacts, name: str, path: str | None) -> str:
     """Write the path of a call, and whether it answers."""
     if path is None:
-        return f"none is documented for {of.api}"
+        return f"{of.api} documents none"
     if name == "list":
         tried = f"{of.api} answers" if of.is_listed else f"{of.answering} answers, not this" if of.answering else ""
     elif name in ("status", "get") and of.is_listed:
-        tried = (of.answers or {}).get(name, "not tried, as no campaign runs")
+        tried = (of.answers or {}).get(name, "not tried, because no campaign runs")
     else:
         tried = ""
     return printable(f"{path}: {tried}" if tried else path)
@@ -117,7 +117,7 @@ def _format_path(of: CheckFacts, name: str, path: str | None) -> str:
 
 def _format_scope(scope: ScopeFacts) -> str:
     if scope.running is None:
-        return printable(f"{scope.name}: {scope.fault or 'not asked for any more'}")
+        return printable(f"{scope.name}: {scope.fault or 'not read after that'}")
     count = f"{scope.running:,} run{'s' * (scope.running == 1)} now" if scope.running else "none runs now"
     return printable(f"{scope.name}: {count}{' on the first page; there are more' if scope.has_more else ''}")
 
@@ -135,12 +135,15 @@ def _format_clock(seconds: float) -> str:
     if abs(seconds) < CLOCK_OFF_S:
         return "as the service's"
     way = "ahead of" if seconds > 0 else "behind"
-    return f"{format_duration(abs(seconds))} {way} the service's: set it right, for tokens and --finish-by go by it"
+    return (
+        f"{format_duration(abs(seconds))} {way} the service's: correct it, because tokens and --finish-by depend on it"
+    )
 
 
 def _format_input(read: InputFacts) -> list[tuple[str, str]]:
     count = format_count(read.rows, "row")
-    rows = [("input", f"{count}: {read.to_stop:,} to stop, {read.invalid:,} unusable, {read.held:,} held back")]
+    rest = f"{read.invalid:,} invalid, {read.held:,} protected or duplicate"
+    rows = [("input", f"{count}: {read.to_stop:,} to stop, {rest}")]
     rows += [("first ids", printable(", ".join(read.first_ids)))] if read.first_ids else []
     rows += [("read as" if not number else "", _format_form(form)) for number, form in enumerate(read.forms)]
     return [*rows, ("unusable", f"first: {read.first_invalid}")] if read.first_invalid else rows
@@ -152,7 +155,7 @@ def _format_form(of: ReadingFacts) -> str:
     carried = f"; carried along: {', '.join(of.carried)}" if of.carried else ""
     more = (format_reading(of) or "").partition(": ")[2]
     return printable(
-        f"{of.name}: {describe_form(of)}, {', '.join(used) or 'an id a line'}{carried}{more and f'; {more}'}"
+        f"{of.name}: {describe_form(of)}, {', '.join(used) or 'one id a line'}{carried}{more and f'; {more}'}"
     )
 
 

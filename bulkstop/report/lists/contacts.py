@@ -55,7 +55,7 @@ class ContactFacts:
         """What is to be said beside the facts: what was not looked at, and what proves little."""
         if self.contacts or self.from_s is None or self.faults:
             return self.without_scope
-        why = "no contact of the stopped campaigns is known, not even from before their stops, which proves little"
+        why = "no contact of the stopped campaigns is known, not even from before their stops, so this proves little"
         return (*self.without_scope, why)
 
     def as_dict(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def describe_contacts(of: ContactFacts | None, now_s: float) -> str:
         return ""
     if of.since_s is None:
         why = "the scope is missing" if of.without_scope else "no stop is known"
-        return f"; contacts were not looked at, as {why}"
+        return f"; contacts were not read, because {why}"
     some = f" (but for {format_count(len(of.without_scope), 'account')})" if of.without_scope else ""
     return f"; no contact{some} since {format_clock(of.since_s, now_s)}"
 
@@ -89,7 +89,7 @@ def list_contact_faults(of: ContactFacts | None) -> list[str]:
     if of is None:
         return []
     calling = [f"{len(of.calling):,} of {of.campaigns:,} stopped still {'calls' if len(of.calling) == 1 else 'call'}"]
-    return [*(calling if of.calling else []), *(["contacts that could not be looked at"] if of.faults else [])]
+    return [*(calling if of.calling else []), *(["contacts that could not be read"] if of.faults else [])]
 
 
 def format_contacts(of: ContactFacts, now_s: float) -> list[tuple[str, str]]:

@@ -48,7 +48,7 @@ UNTOLD = "no state"
 class Discovery:
     """What was found, each campaign once, and what a person must know of it: `notes`, a line each.
 
-    With a `fault`, or when a signal (`signum`) ended it, the list was not read to its end, and is not to be used.
+    With a `fault`, or when a signal (`signum`) ended it, the list was not read completely, and is not to be used.
     `left_out` counts by state the campaigns of the list that are not among them, and is None where the service was
     asked for some states alone, so that nobody knows.
     """
@@ -98,7 +98,7 @@ class Expected(NamedTuple):
 
     def describe(self, discovery: Discovery) -> str:
         """Say what was found in how many lists, and what was expected where that is something else."""
-        what = describe_count(discovery) if discovery.rows else "nothing that fits"
+        what = describe_count(discovery) if discovery.rows else "no campaign"
         where = f"{what} in {format_count(self.lists, 'list')}"
         if self.holds(discovery):
             return f"{where}, as expected"
@@ -112,7 +112,7 @@ def format_verdict(discovery: Discovery, output: str, expected: Expected | None 
         return format_not_complete(f"ended by {signal.Signals(discovery.signum).name}; nothing was written")
     if discovery.fault is not None:
         why = printable(str(discovery.fault))
-        return format_not_complete(f"the list could not be read to its end; {why}; nothing was written")
+        return format_not_complete(f"the list could not be read completely; {why}; nothing was written")
     recurring = sum(item.recurs is True for _, item in discovery.rows)
     again = f"; {recurring:,} recurring: a stop does not end their schedule" if recurring else ""
     rest = describe_rest(discovery)
@@ -132,7 +132,7 @@ def format_verdict(discovery: Discovery, output: str, expected: Expected | None 
 def describe_count(discovery: Discovery) -> str:
     """Say how many campaigns were found, of each type."""
     if not discovery.rows:
-        return "no campaign fits; an empty list"
+        return "no campaign matches; the list is empty"
     types = Counter(scope.campaign_type for scope, _ in discovery.rows)
     counts = ", ".join(f"{types[kind]:,} {kind}" for kind in CampaignType)
     return f"{format_count(len(discovery.rows), 'campaign')} ({counts})"

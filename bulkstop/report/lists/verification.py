@@ -31,7 +31,7 @@ WORDS = {
     State.RUNS_AGAIN: "will run again",
     State.NOT_RUNNING: "not running",
     State.NOT_FOUND: "not found",
-    State.UNKNOWN: "not told",
+    State.UNKNOWN: "not known",
 }
 """What each state is called for a person."""
 HEADER = ["state", "status", "campaign", "type", "account", "result", "name"]
@@ -172,10 +172,10 @@ class Verification(Summary):
 def format_verdict(of: Verification) -> str:
     """Say in one line whether it is proven that nothing of what was to be stopped runs, or will run again."""
     if of.signum is not None:
-        return f"NOT PROVEN: ended by {signal.Signals(of.signum).name} before all was told"
+        return f"NOT PROVEN: ended by {signal.Signals(of.signum).name} before everything was read"
     others = _sum_states(of.others or {})
     if of.exit_code == 0:
-        nothing = "nothing runs, or will run again" if of.others_count else "nothing was to be stopped"
+        nothing = "nothing runs or will run again" if of.others_count else "nothing was to be stopped"
         done = f"none of {of.campaigns:,} runs" if of.campaigns else nothing
         return f"DONE: {done}{_describe_others(of)}{describe_contacts(of.contacts, time.time())}"
     open_states: dict[State, int] = {
@@ -185,7 +185,7 @@ def format_verdict(of: Verification) -> str:
     if of.others_count and others:
         parts.append(f"{format_count(others, 'other')} ({_format_states(of.others or {})})")
     elif of.others_count and not of.are_lists_whole:
-        parts.append("lists that were not read to their end")
+        parts.append("lists that were not read completely")
     parts += [f"{format_count(of.invalid, 'row that names', 'rows that name')} no campaign"] if of.invalid else []
     parts += [f"{format_count(of.unlisted, 'row')} without a line"] if of.unlisted else []
     parts += list_contact_faults(of.contacts)
@@ -230,7 +230,7 @@ def format_verification(of: Verification) -> list[str]:
     rows += format_contacts(of.contacts, time.time()) if of.contacts else []
     rows.append(("asked", f"{format_count(of.calls, 'call')} in {format_duration(of.elapsed_s)}"))
     if of.signum is not None:
-        rows.append(("ended", "before all was told"))
+        rows.append(("ended", "before everything was read"))
     lines = format_table("Verification", rows)
     if of.contacts and of.contacts.calling:
         lines += ["", *_align(format_calling(of.contacts.calling, time.time()))]
@@ -261,7 +261,7 @@ def _format_others(of: Verification) -> list[tuple[str, str]]:
         killed = format_count(of.unlisted, "row: its run was killed", "rows: their run was killed")
         rows.append(("without line", f"{killed}, or goes on; --resume it first"))
     if of.others is not None and (of.answered or not of.campaigns):
-        counts = _format_states(of.others) or "none runs"
+        counts = _format_states(of.others) or "none running"
         end = "" if of.are_lists_whole else " on the pages that were read"
         rows.append(("others", f"{counts} in the same lists{end}{'' if of.others_count else '; --all counts them'}"))
     return rows

@@ -31,7 +31,7 @@ _NUMBERS = (("http_status", int), ("attempts", int), ("line", int), ("latency_ms
 _KEYS = frozenset(COLUMNS)
 _TEXTS = _KEYS - {name for name, _ in _NUMBERS} - {"row"}
 REASON_CHARS = 120
-"""How much is said about a line that is no result."""
+"""How much is said about a line that is not a result."""
 _CELL_CHARS = 131_072
 """The longest cell that the csv module reads unless told."""
 
@@ -41,9 +41,7 @@ class NewerLineError(ValueError):
 
     def __init__(self, key: str, word: str) -> None:
         shown = printable(word[:40])
-        super().__init__(
-            f"has the {key} {shown!r}, which bulkstop {__version__} does not know; use a newer version of it"
-        )
+        super().__init__(f"has the {key} {shown!r}, which bulkstop {__version__} does not know; use a newer version")
 
 
 class Line(NamedTuple):
@@ -83,7 +81,7 @@ def csv_header(columns: Sequence[str] = COLUMNS) -> bytes:
 
 
 def read_header(line: bytes) -> tuple[str, ...] | None:
-    """Read the columns of a CSV result file, of whichever version, off its first line; None when that is no header."""
+    """Read the columns of a CSV result file of any version from its first line; None if that is not a header."""
     try:
         names = tuple(_cells(line.decode()))
     except (ValueError, csv.Error):
@@ -123,7 +121,7 @@ def read_lines(file: BinaryIO, name: str) -> Iterator[Line]:
     for number, raw in enumerate(file, start=1):
         if not raw.endswith(b"\n") or not raw.strip(b"\0\n"):  # a power failure leaves zeros where lines should be
             if file.read(1):
-                raise OutputError(f"{name} line {number}: is no result line; what stands after it would be lost")
+                raise OutputError(f"{name} line {number}: is not a result line; the lines after it would be lost")
             return
         if number == 1 and is_csv(name) and (columns := read_header(raw)):
             read = partial(from_csv, columns=columns)
@@ -135,9 +133,9 @@ def read_lines(file: BinaryIO, name: str) -> Iterator[Line]:
             raise OutputError(f"{name} line {number}: {error}") from None
         except (ValueError, csv.Error) as error:
             if number == 1 and is_csv(name):
-                raise OutputError(f"{name} line 1: is no header of a result file; give another file") from None
+                raise OutputError(f"{name} line 1: is not the header of a result file; give another file") from None
             raise OutputError(
-                f"{name} line {number}: is no result line ({_explain(error)}); give another file"
+                f"{name} line {number}: is not a result line ({_explain(error)}); give another file"
             ) from None
         yield Line(number, raw, result)
 
@@ -217,7 +215,7 @@ def _value(name: str, cell: str) -> Any:
         try:
             return _NUMBER_OF[name](cell)
         except ValueError:
-            raise ValueError(f"its {name} is no number") from None
+            raise ValueError(f"its {name} is not a number") from None
     return from_cell(cell)
 
 
@@ -229,7 +227,7 @@ def _result(cells: dict[str, Any]) -> Result:
     if not all(cells[name] is None or _is_number(cells[name], kinds) for name, kinds in _NUMBERS):
         raise ValueError("a number in it is none")
     if not isinstance(cells["row"], dict | None):
-        raise ValueError("its row is no object")  # noqa: TRY004 - as above
+        raise ValueError("its row is not an object")  # noqa: TRY004 - as above
     outcome, kind = _OUTCOMES.get(cells["outcome"]), cells["campaign_type"]
     if outcome is None:
         raise NewerLineError("outcome", cells["outcome"]) if cells["outcome"] else ValueError("it has no outcome")

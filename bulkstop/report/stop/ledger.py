@@ -151,7 +151,7 @@ class Ledger:
                 self._loss = loss_of(self._fd, self.name, self._size, self._head)
                 self._unseen = 0
             if self._loss:
-                self.lost = f"{self.name}: was {self._loss.what} while it was written; sending stops"
+                self.lost = f"{self.name}: was {self._loss.what} during the run, so sending stops"
                 self.fault = self.fault or OutputError(self.lost)
         if self.outbox is not None:
             self.fault = self.fault or self._outbox_fault(self.outbox)

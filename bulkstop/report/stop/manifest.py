@@ -220,7 +220,7 @@ def check_writable(path: str) -> None:
 
 def unreadable(path: str, why: str | None = None) -> OutputError:
     """Make the error of a manifest that is there, but of no use."""
-    reason = why or "it is no manifest, or was damaged"
+    reason = why or "it is not a manifest, or was damaged"
     without = f"give {name_setting('trust_results', True)} to go on without it"
     return OutputError(f"{path}: cannot be read ({reason}); restore it, or {without}")
 
@@ -230,7 +230,7 @@ def _unwritable(path: str, error: OSError) -> OutputError:
 
 
 def _check_schema(path: str, schema: object) -> None:
-    """Refuse what only a newer version can read; what is no number is no manifest."""
+    """Refuse what only a newer version can read; what is not a number is not a manifest."""
     if isinstance(schema, bool) or not isinstance(schema, int | float):
         raise ValueError("no version")  # noqa: TRY004 - one kind of error for whatever is no manifest
     if int(schema) > SCHEMA:

@@ -18,7 +18,7 @@ ACCOUNTS_SHOWN = 5
 UNUSABLE_SHOWN = 5
 INPUTS_SHOWN = 5
 SPECIAL_SHOWN = 10
-REMEDY = "mend the row, or take it out of the list"
+REMEDY = "correct the row, or take it out of the list"
 """What to do about a row whose reason does not say it."""
 
 
@@ -220,7 +220,7 @@ def format_way(
     config: str | None, profile: str | None, proxy: str | None, ca: str | None, cert: str | None = None
 ) -> list[tuple[str, str]]:
     """Say where settings come from, and what stands between here and the host: somebody else may have chosen it."""
-    chosen = f"profile {profile}" if profile else "no profile of it"
+    chosen = f"profile {profile}" if profile else "no profile used"
     file = f"{config} ({chosen})" if config else None
     rows = (("config", file), ("proxy", proxy), ("ca", ca), ("cert", cert))
     return [(name, printable(value)) for name, value in rows if value]
@@ -287,7 +287,7 @@ def _format_order(plan: PlanFacts) -> list[tuple[str, str]]:
 _ORDERS = {
     Order.PRIORITY: "the highest priority first",
     Order.PRIORITY_ASCENDING: "the lowest priority first",
-    Order.IMPACT: "what harms most first: not NORMAL, then by dialing mode, priority, newest instance",
+    Order.IMPACT: "most harmful first: not NORMAL, then dialing mode, priority, newest instance",
 }
 
 
@@ -304,12 +304,12 @@ def _format_forecasts(plan: PlanFacts) -> list[tuple[str, str]]:
     if (more := len(plan.forecasts) - ACCOUNTS_SHOWN) > 0:
         rows.append(("", f"and {format_count(more, 'account')} more"))
     last = format_clock(plan.begins_at + plan.last_s, plan.begins_at)
-    takes = f"at least {format_duration(plan.last_s)}: the last stop leaves at {last} or later"
+    takes = f"at least {format_duration(plan.last_s)}: the last stop is sent at {last} or later"
     return [*rows, ("takes", takes)]
 
 
 def _format_forecast(each: Forecast, begins_at: float) -> str:
-    room = "" if each.room is None else f"; {format_count(each.room, 'call')} left right now"
+    room = "" if each.room is None else f"; {format_count(each.room, 'call')} free now"
     first = format_clock(begins_at + each.first_s, begins_at)
     return (
         f"{printable(each.account_id)}: {each.campaigns:,} to stop{room}; first stop {first}, last "
@@ -334,7 +334,7 @@ def _format_deadline(plan: PlanFacts) -> list[tuple[str, str]]:
     if plan.deadline is None:
         return []
     late = plan.deadline.late
-    verdict = f"CANNOT BE MET: at least {late:,} of {plan.to_send:,} will not have been sent by then"
+    verdict = f"CANNOT BE MET: at least {late:,} of {plan.to_send:,} cannot be sent by then"
     return [("finish by", f"{plan.deadline.clock}: {verdict if late else 'can be met'}")]
 
 
@@ -350,14 +350,16 @@ def _format_guards(plan: PlanFacts) -> list[tuple[str, str]]:
         parts.append(f"waves up to {sizes}, {format_duration(guards.soak_s)} apart")
     if guards.protect:
         rules, campaigns = format_count(guards.protected_rules, "rule"), format_count(guards.protected, "campaign")
-        parts.append(f"{rules} of {name_setting('protect')}: {campaigns} held back")
+        parts.append(f"{rules} of {name_setting('protect')}: {campaigns} protected")
     return [("guards", "; ".join(parts))] if parts else []
 
 
 def _format_lists(plan: PlanFacts) -> list[tuple[str, str]]:
     rows = []
     if plan.lists_first:
-        spares = "; what it has as completed or stopped gets its line without a call" if plan.only_running else ""
+        spares = (
+            "; campaigns that it shows as completed or stopped get a line without a call" if plan.only_running else ""
+        )
         rows.append(("list first", f"at least {format_count(plan.lists_first, 'call')} of the quota{spares}"))
     if plan.disable_schedule:
         rows.append(("schedules", "the recurring schedule of each stopped campaign is DISABLED as well"))

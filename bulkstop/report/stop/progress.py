@@ -84,12 +84,12 @@ def _format_pace(run: Snapshot) -> str:
     """Say that calls leave evenly, and why."""
     if run.pace is None:
         return ""
-    evenly = f"evenly, one in {format_duration(run.pace.interval_s)}"
+    evenly = f"evenly, one every {format_duration(run.pace.interval_s)}"
     if run.pace.share == 1:
         return f"{evenly}: refused at {run.pace.at_once} at once"
     if run.pace.steady is not None:
-        return f"{evenly}: the service takes {run.pace.steady} in a window, not what {name_setting('quota')} says"
-    return f"{evenly}: somebody else uses the account"
+        return f"{evenly}: the service accepts {run.pace.steady} in a window, fewer than {name_setting('quota')} says"
+    return f"{evenly}: something else also uses the account"
 
 
 def _format_rate(run: Snapshot) -> str:

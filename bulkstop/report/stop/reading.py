@@ -13,15 +13,15 @@ DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 NAMES_SHOWN = 5
 _MET = {
     "comments": ("comment skipped", "comments skipped"),
-    "drawn_lines": ("line drawn around the table skipped", "lines drawn around the table skipped"),
+    "drawn_lines": ("table border line skipped", "table border lines skipped"),
     "lines_above_header": ("line above the header skipped", "lines above the header skipped"),
-    "repeated_headers": ("header once more", "headers once more"),
+    "repeated_headers": ("repeated header skipped", "repeated headers skipped"),
     "blank_rows": ("blank row skipped", "blank rows skipped"),
     "cp1252_lines": ("line that is not UTF-8 read as Windows-1252", "lines that are not UTF-8 read as Windows-1252"),
-    "rows_with_extra_cells": ("row with more cells than names", "rows with more cells than names"),
+    "rows_with_extra_cells": ("row with more cells than the header", "rows with more cells than the header"),
     "rows_cleaned": ("id cleaned", "ids cleaned"),
     "lines_with_several_ids": ("line with several ids", "lines with several ids"),
-    "more_pages": ("answer says that more pages follow, which are not here", "answers say that more pages follow"),
+    "more_pages": ("saved answer says that more pages follow", "saved answers say that more pages follow"),
 }
 """What can be met beside plain rows, in words; what makes a row unusable is told with the row."""
 
@@ -71,7 +71,7 @@ def reading_to_json(of: ReadingFacts) -> dict[str, Any]:
 
 def describe_form(of: ReadingFacts) -> str:
     """Say which form an input has, and what that was taken from unless it is its name."""
-    by = {"content": ", by its content", "option": ", as it is said to be"}.get(of.form_from, "")
+    by = {"content": ", by its content", "option": ", as --format says"}.get(of.form_from, "")
     return f"{of.form}{f' ({of.packing})' if of.packing else ''}{by}"
 
 

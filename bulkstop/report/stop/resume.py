@@ -271,8 +271,8 @@ class ResumeIndex:
             return None
         if not line:
             raise OutputError(
-                f"{self.path} line {number}: {_describe_row(result)} stands at {_describe_place(source, line)}, "
-                "and so does another row further up; only rows with a line of their own can be told apart"
+                f"{self.path} line {number}: {_describe_row(result)} is at {_describe_place(source, line)}, "
+                "and an earlier row is too; rows can only be resumed if each is on a line of its own"
             )
         if was is Outcome.INVALID and not is_same_run:
             return None
@@ -292,7 +292,7 @@ class ResumeIndex:
         stretch = self._stretch
         if stretch is None or stretch.run_id != result.run_id:
             if len(self.stretches) == MOST_STRETCHES:
-                raise OutputError(f"{self.path}: its lines are of more runs than any file; give another file")
+                raise OutputError(f"{self.path}: its lines come from too many runs; give another file")
             stretch = self._stretch = Stretch(result.run_id)
             self.stretches.append(stretch)
         stretch.add(result)

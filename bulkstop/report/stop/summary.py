@@ -55,7 +55,7 @@ class StopSummary(Summary):
 
     @property
     def is_done(self) -> bool:
-        """Tell whether every row is stopped, or was held back on purpose; a schedule to be disabled is, too."""
+        """Tell whether every row is stopped, or was left out on purpose; a schedule to be disabled is, too."""
         before = sum(self.settled.get(outcome, 0) for outcome in DONE | HELD_BACK)
         done = self.stats.done + self.stats.held_back + before
         is_left = self.fault is not None or self.unlisted is not None or self.stats.schedules_failed

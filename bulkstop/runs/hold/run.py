@@ -36,7 +36,7 @@ from bulkstop.text import format_count, format_duration, printable
 LATE_S = 300.0
 """How long after its end stops may take: a service that is down could hold them up for ever."""
 LOOK_AT_END_S = 5.0
-CUT_OFF = "the hold was ended by force before this row had a line; what still ran was seen again"
+CUT_OFF = "hold was ended by force before this row had a line; campaigns that still ran were seen again"
 NAMED = 3
 """Campaigns of a sighting that are named when it is told; the others are counted."""
 
@@ -237,8 +237,8 @@ class Hold:
         if unread is not None and unread != account.unread:
             until = "nothing is stopped until it can be" if not discovery.rows else "what was found is stopped"
             self._say(
-                f"{self._name_list(account)} cannot be read to its end: {unread}; {until}; "
-                f"looking again every {format_duration(self._watch.every_s)}"
+                f"{self._name_list(account)} cannot be read completely: {unread}; {until}; "
+                f"the next look follows in {format_duration(self._watch.every_s)}"
             )
         elif unread is None and account.unread is not None:
             self._say(f"{self._name_list(account)} can be read again")
@@ -264,7 +264,9 @@ class Hold:
             return None
         if (campaigns := self._sightings.count_campaigns(sighting)) > self._watch.most:
             many = format_count(campaigns, "campaign")
-            raise GuardError(f"--max-campaigns {self._watch.most}: sighting {sighting.number} would make it {many}")
+            raise GuardError(
+                f"--max-campaigns {self._watch.most}: sighting {sighting.number} would bring the total to {many}"
+            )
         self._sightings.keep(sighting)
         self._accounts.add_left(row.account_id for row in sighting.rows)
         return sighting
@@ -304,7 +306,7 @@ class Hold:
             with every(partial(self._drain_late, run), LOOK_AT_END_S):
                 self._take_in(await run.execute(progress=self._make_progress()), sighting, is_first=is_first)
         except CredentialsError as fault:
-            self._say(f"sighting {sighting.number}: {fault}; nothing is stopped until there are credentials again")
+            self._say(f"sighting {sighting.number}: {fault}; nothing is stopped until the credentials work again")
         finally:
             self._runs.discard(run)
             self._report_unsent(tuple(left.values()), report)
@@ -329,7 +331,7 @@ class Hold:
         if isinstance(ended.fault, CredentialsError) or (isinstance(ended.fault, RefusedError) and not is_first):
             self._refused = printable(str(ended.fault))
             if self._refused != fault:
-                self._say(f"sighting {sighting.number}: {self._refused}; looking again all the same")
+                self._say(f"sighting {sighting.number}: {self._refused}; hold continues to look")
         elif ended.fault is not None:
             self._end_by(ended.fault)
 
@@ -355,7 +357,7 @@ class Hold:
             if (scope, item.campaign_id) not in self._told_alone:
                 self._told_alone.add((scope, item.campaign_id))
                 name = self._name_campaign(scope, item)
-                self._say(f"{name} runs again, and was stopped so often that it is left alone (--again)")
+                self._say(f"{name} runs again, but reached the number of stops of --again, so it is not stopped again")
 
     def _name_campaign(self, scope: Scope, item: ListedCampaign) -> str:
         whose = f" (account {printable(scope.account_id)})" if self._accounts.are_several else ""

@@ -155,7 +155,7 @@ async def _check(
     if answering is not None:
         facts["answering"] = answering.value
         remedy = _explain_version(settings, answering)
-        facts["fault"] = f"the API answers as {answering} here: {remedy}; {facts['fault']}"
+        facts["fault"] = f"the API answers as {answering}: {remedy}; {facts['fault']}"
 
 
 async def _read_page(parts: Parts, scope: Scope, perform: Perform | None = None) -> Page | Attempt:

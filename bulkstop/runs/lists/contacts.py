@@ -138,7 +138,7 @@ class ContactSurvey:
         now_s, name = self._clock.now_s(), _describe_application(of.scope)
         times = _list_stops(of, self._clock.ahead_s, now_s)
         if len(times) < len(of.stops):
-            of.faults.append(f"{name}: the service says of stops that they are yet to come")
+            of.faults.append(f"{name}: the service reports stops in the future")
         if not times:
             return
         of.window = Window(int(min(times) - LOOK_BACK_S), int(now_s + AHEAD_S))
@@ -146,7 +146,7 @@ class ContactSurvey:
         failure = await reader.read(of.window)
         if isinstance(failure, Attempt) and failure.outcome is Outcome.UNAUTHORIZED:
             of.without_scope = (
-                f'{name}: the scope "{SCOPE_NAME}" is missing, so the states alone count ({describe_failure(failure)})'
+                f'{name}: the scope "{SCOPE_NAME}" is missing, so only the states count ({describe_failure(failure)})'
             )
         elif failure is not None:
             why = describe_failure(failure) if isinstance(failure, Attempt) else failure
@@ -249,7 +249,7 @@ class _Reader:
         """Keep contacts; say what is wrong with them."""
         for contact in contacts:
             if fault := _find_elsewhere(contact, window, self._clock.now_s()):
-                return f"{fault}: its times may be those of another zone"
+                return f"{fault}: its times may be in another time zone"
             self._of.take(contact)
         if len(self._of.contacts) + len(self._of.nameless) > MOST_CONTACTS:
             return f"more than {MOST_CONTACTS:,} contacts of these campaigns"
@@ -257,15 +257,15 @@ class _Reader:
 
 
 def _find_elsewhere(contact: Contact, window: Window, now_s: float) -> str | None:
-    """Say why a contact is none of the time that was asked for; one that began before may last into it."""
+    """Say why a contact is not one of the time that was asked for; one that began before may last into it."""
     start_s, end_s = contact.started_s, contact.ended_s
     if start_s is None:
         return None
     if max(start_s, end_s or 0.0) > now_s + AHEAD_S:
-        return "the service tells of a contact that is yet to come"
+        return "the service reports a contact in the future"
     if start_s > window.end_s + AHEAD_S or max(start_s, now_s if end_s is None else end_s) < window.begin_s - AHEAD_S:
         at = datetime.fromtimestamp(start_s, UTC).isoformat()
-        return f"the service tells of a contact that started at {at}, which was not asked for"
+        return f"the service reports a contact that started at {at}, outside of the time asked for"
     return None
 
 
@@ -307,7 +307,7 @@ def _find_faults(of: _Application, ahead_s: float, now_s: float) -> Iterator[str
     nameless = of.nameless.values()
     if late := [each for each in nameless if each.ended_s is None or _is_late(each, first_s)]:
         names = format_count(len(late), "contact names", "contacts name")
-        yield f"{name}: {names} no campaign, and may be of a stopped one"
+        yield f"{name}: {names} no campaign, and may belong to a stopped one"
 
 
 def _describe_application(scope: Scope) -> str:

@@ -170,14 +170,14 @@ def parse_priorities(text: str) -> tuple[int, ...]:
     """Read priorities from 1 to 5: `1` or `1,2`."""
     parts = _split(text)
     if not set(parts) <= set("12345"):
-        raise ValueError(f"{text!r} is no list of priorities from 1 to 5, such as 1,2")
+        raise ValueError(f"{text!r} is not a list of priorities from 1 to 5 such as 1,2")
     return tuple(dict.fromkeys(map(int, parts)))
 
 
 def _split(text: str) -> list[str]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isprintable() and part for part in parts):
-        raise ValueError(f"{text!r} is no list of words with commas between them")
+        raise ValueError(f"{text!r} is not a list of words separated by commas")
     return parts
 
 
@@ -211,7 +211,7 @@ def list_scopes(settings: Settings, types: Sequence[CampaignType]) -> list[Scope
 
 def _refuse_missing(name: str) -> str:
     remedy = f"give it, or a profile that has it ({name_setting('profile', 'NAME')})"
-    raise SettingsError(f": not given; the list is that of one account and one stream: {remedy}", setting=name)
+    raise SettingsError(f": is missing; a list belongs to one account and one stream: {remedy}", setting=name)
 
 
 def make_discovery(
@@ -285,7 +285,7 @@ def _list_unusual(rows: Iterable[tuple[Scope, ListedCampaign]]) -> Iterable[str]
     odd = _count_states(item.status or "" for item in items if (item.status or "").lower() not in documented)
     if odd:
         counts = ", ".join(f"{number:,} {state}" for state, number in odd.items())
-        yield f"in a state that nobody documented, so it may run and is listed: {counts}"
+        yield f"in an undocumented state, so they may run and are listed: {counts}"
     if special := [item for item in items if not is_normal(item.execution_type)]:
         named = ", ".join(f"{item.campaign_id} ({item.execution_type})" for item in special[:NAMED])
         more = f" and {len(special) - NAMED:,} more" if len(special) > NAMED else ""
@@ -298,12 +298,12 @@ def _list_notes(listings: Iterable[Listing], rows: Iterable[str], twice: int, ch
         if listing.doubt:
             yield f"{scope}: {listing.doubt}"
         if listing.doubled:
-            yield f"{scope}: listed more than once: {listing.doubled:,}; one row that runs counts"
+            yield f"{scope}: listed more than once: {listing.doubled:,}; a row that runs wins"
         if listing.unusable:
             many, first = len(listing.unusable), listing.unusable[0]
-            yield f"{scope}: left out, because they cannot be used: {many:,}; first: {first}"
+            yield f"{scope}: {many:,} left out, because they cannot be used; first: {first}"
     if twice:
         but = f", but for {changed:,} of which only the other one runs" if changed else ""
-        yield f"campaigns listed as of both types: {twice:,}; each is written once, as of the type listed first{but}"
+        yield f"campaigns listed with both types: {twice:,}; each is written once, with the type listed first{but}"
     if risky := sum(map(runs_in_spreadsheet, rows)):
-        yield f"ids that look like formulas to a spreadsheet: {risky:,}; they are written as they are"
+        yield f"ids that a spreadsheet would run as formulas: {risky:,}; they are written unchanged"

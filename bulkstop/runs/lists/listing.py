@@ -87,7 +87,7 @@ class ListFilter:
 class Listing:
     """What a scope's list gave: each wanted campaign by its id, and a line for each that cannot be used.
 
-    With a `failure` the list was not read to its end; with a `doubt` it was, but may lack what came or went meanwhile.
+    With a `failure` the list was not read completely; with a `doubt` it was, but may lack what came or went meanwhile.
     `doubled` counts the campaigns that stand more than once in the list. Of a whole list `rest` has the status of each
     campaign that is not wanted.
     """
@@ -130,7 +130,7 @@ async def read_listing(
 ) -> Listing:
     """Read the list of one scope; without `any_id` campaigns with ids that cannot be sent are left out.
 
-    A list that takes more memory than `allowance` has left cannot be read to its end.
+    A list that takes more memory than `allowance` has left cannot be read completely.
     """
     caller = caller_of(scope)
     reading = _Reading(scope, perform, caller, wanted, on_page, enough, allowance or Allowance(), any_id=any_id)
@@ -179,7 +179,7 @@ class _Reading:
             if isinstance(last, Attempt):
                 return self._make_listing(failure=last)
             if last.total is None and last.more:
-                return self._make_listing(doubt="the service says that there are more, and gives none")
+                return self._make_listing(doubt="the service says that there are more campaigns, but gives none")
             missing = (last.total or 0) - self._seen
             if missing <= 0:
                 return self._make_listing()
@@ -187,7 +187,7 @@ class _Reading:
                 flaw = f"the service counts {last.total:,} but gives {before:,}"
                 failure = _explain_unread(flaw) if last.more else None
                 return self._make_listing(None if failure else flaw, failure)
-        return self._make_listing(doubt=f"the list did not come to rest in {READINGS} readings; read it again")
+        return self._make_listing(doubt=f"the list kept changing in {READINGS} readings; try again")
 
     async def get_page(self, start: int) -> tuple[PageRange, Page | Attempt]:
         """Get the page that holds row number `start`."""

@@ -2,7 +2,7 @@
 
 A list of thousands takes longer to read than what runs in it takes to stop. So the service is first asked for the
 documented states of campaigns that run, which are a page or two; then as much of its whole list is read as the quota
-leaves when each campaign found has its stop, for states that nobody documented. What was not looked at is said.
+leaves when each campaign found has its stop, for undocumented states. What was not looked at is said.
 """
 
 import asyncio
@@ -93,7 +93,7 @@ async def list_target(
 ) -> Discovery:
     """List what is wanted in these scopes, with the credentials and the quota of one target.
 
-    What was found counts although a list could not be read to its end: that is then the `fault`.
+    What was found counts although a list could not be read completely: that is then the `fault`.
     """
     began, drained = time.monotonic(), asyncio.Event()
     accounts = parts.accounts.of_run(drained=drained, rests=rests)
@@ -131,7 +131,7 @@ async def list_target(
 class _Rest(NamedTuple):
     """What a second reading of a list gave, the calls it took, how many campaigns it saw, and the service counts.
 
-    Of a list that was not read to its end `odd` are those that the service counts in states that nobody documented.
+    Of a list that was not read completely `odd` are those that the service counts in undocumented states.
     """
 
     listing: Listing | None = None
@@ -199,7 +199,7 @@ class _LookOn:
         return _Rest(listing, count() + (odd is not None), seen or 0, total, odd, is_late)
 
     async def _count_odd(self, scope: Scope, total: int) -> int | None:
-        """Return how many campaigns the service counts in states that nobody documented; None where it cannot tell."""
+        """Return how many campaigns the service counts in undocumented states; None where it cannot tell."""
         first, (asked, priorities) = self._roster.listings[scope], self._first.asked
         others = [status for status in STATUSES if status not in asked]
         if first.failure or priorities or not others:
@@ -283,10 +283,10 @@ def _list_unread(rest: Mapping[Scope, _Rest]) -> Iterable[str]:
 
 
 def _explain_unread(scope: Scope, rest: _Rest) -> Iterator[str]:
-    """Say what of a list was not looked at for states that nobody documented, and why."""
+    """Say what of a list was not looked at for undocumented states, and why."""
     name, failure = describe_scope(scope), rest.listing.failure if rest.listing else None
     if rest.listing is None:
-        yield f"{name}: states that nobody documented, as the quota is needed for the stops"
+        yield f"{name}: undocumented states, as the quota is needed for the stops"
     elif failure is not None:
         left = None if rest.total is None else rest.total - rest.seen
         many = f"{left:,} of {rest.total:,}" if left is not None and left > 0 else f"all but {rest.seen:,}"
@@ -295,11 +295,11 @@ def _explain_unread(scope: Scope, rest: _Rest) -> Iterator[str]:
             why = f"that takes longer than {format_duration(LOOK_ON_S)}"
         elif failure.outcome is not Outcome.NOT_SENT:
             why = describe_failure(failure)
-        may = "which may be in states that nobody documented"
+        may = "which may be in undocumented states"
         if rest.odd is not None:
             whole = format_count(rest.odd, "of the whole list is", "of the whole list are")
             count = whole if rest.odd else "none is"
-            may = f"though by the service's own count {count} in a state that nobody documented"
+            may = f"though by the service's own count {count} in an undocumented state"
         yield f"{name}: {many}, {may}: {why}"
 
 
@@ -315,11 +315,11 @@ def _explain_lack(first: Listing, both: Listing, rest: _Rest | None) -> str | No
 
 
 def _explain_missed(listing: Listing, rest: _Rest) -> str | None:
-    """Say that there are campaigns in states that nobody documented which were not found; None if there are none."""
+    """Say that there are campaigns in undocumented states which were not found; None if there are none."""
     documented = {status.lower() for status in STATUSES}
     odd = sum((item.status or "").lower() not in documented for item in listing.items.values())
     if rest.odd is None or rest.odd <= odd:
         return None
     many = format_count(rest.odd - odd, "more campaign", "more campaigns")
     name = describe_scope(listing.scope)
-    return f"{name}: the service counts {many} in states that nobody documented; discover finds them"
+    return f"{name}: the service counts {many} in undocumented states; discover finds them"

@@ -18,7 +18,7 @@ from bulkstop.naming import name_setting
 from bulkstop.report.lists.verification import RUNS, Finding, Verification
 from bulkstop.runs.lists.listing import Allowance, DiscardAll, Listing, read_listing
 from bulkstop.runs.lists.roster import run_by_account
-from bulkstop.runs.lists.states import Targets, describe_failure, describe_scope, state_of
+from bulkstop.runs.lists.states import Targets, describe_failure, describe_scope, runs_now, state_of
 from bulkstop.text import format_count, format_duration, printable
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ LONG_LIST = 20
 
 _ENDS_SINGLES = frozenset({Outcome.UNAUTHORIZED, Outcome.THROTTLED, Outcome.NOT_SENT})
 _ENDS_SCOPE = _ENDS_SINGLES | {Outcome.CONNECTION_ERROR}
-_NOT_ASKED = "not asked for: the run ended before"
+_NOT_ASKED = "not read: the run ended before"
 
 Say = Callable[[str], object]
 IsProtected = Callable[[Scope, ListedCampaign], bool]
@@ -93,9 +93,10 @@ class _ScopeStatus:
             self.put(item, state)
 
     def _note_other(self, item: ListedCampaign) -> None:
-        """Note one that nobody has named, as long as it runs or will run."""
+        """Note one that nobody has named, as long as it runs or will run; a paused one does neither."""
         state = state_of(item)
-        if state in RUNS and not self._is_protected(self.scope, item):
+        is_paused = state is State.RUNNING and not runs_now(item)
+        if state in RUNS and not is_paused and not self._is_protected(self.scope, item):
             self._others[item.campaign_id] = Finding(self.scope, item, state, None)
         else:
             self._others.pop(item.campaign_id, None)
@@ -226,8 +227,8 @@ class Survey:
     def _describe_silent(self) -> Iterator[str]:
         if silent := sum(status.silent for status in self._statuses.values()):
             yield (
-                f"of {format_count(silent, 'campaign that does', 'campaigns that do')} "
-                "not run nothing tells whether a schedule starts them again"
+                f"{format_count(silent, 'campaign that does', 'campaigns that do')} not run may have a schedule that "
+                "starts them again: the service does not say"
             )
 
     def _count_calls(self, perform: Perform) -> Perform:
@@ -247,7 +248,7 @@ class Survey:
         elif left := status.list_left():
             is_listed = listing is not None and failure is None
             why, cost = _explain_singly(listing), self._describe_cost(len(left))
-            self._say(f"{describe_scope(status.scope)}: {why}asking one by one: {cost}")
+            self._say(f"{describe_scope(status.scope)}: {why}reading each campaign by itself: {cost}")
             singles = _StatusPoller(status, perform, caller_of(status.scope), is_listed=is_listed)
             if given_up := await singles.ask(left):
                 self._notes.append(f"{describe_scope(status.scope)}: {given_up}")
@@ -274,11 +275,11 @@ class Survey:
             )
             self._notes.append(f"{describe_scope(status.scope)}: {note}")
         if self._others_count and listing.failure:
-            self._notes.append(f"{describe_scope(status.scope)}: the list was not read to its end")
+            self._notes.append(f"{describe_scope(status.scope)}: the list was not read completely")
         if listing.doubled:
             note = (
                 f"the list has {format_count(listing.doubled, 'campaign')} "
-                "more than once; the state that may call somebody counts"
+                "more than once; the state in which it may call somebody counts"
             )
             self._notes.append(f"{describe_scope(status.scope)}: {note}")
         return listing
@@ -292,7 +293,7 @@ class Survey:
         status.is_length_known = True
         other = ""
         if 2 * status.to_stop < pages:
-            other = f"; {name_setting('singly')} takes {status.to_stop:,}, but tells nothing of schedules"
+            other = f"; {name_setting('singly')} takes {status.to_stop:,}, but does not read schedules"
         self._say(f"{describe_scope(scope)}: a list of {total:,}: about {self._describe_cost(pages)}{other}")
 
     def _describe_cost(self, calls: int) -> str:
@@ -321,7 +322,7 @@ class _StatusPoller:
             reply = await self._caller.call(partial(self._perform, call))
             self._note_reply(ListedCampaign(campaign_id, self._status.scope.campaign_type), reply)
             if isinstance(reply, Attempt) and self._is_useless(reply) and number < len(left):
-                self._status.why = f"not asked for, as those before it failed: {_explain(reply)}"
+                self._status.why = f"not read, because the calls before it failed: {_explain(reply)}"
                 return f"given up after {number:,} of {format_count(len(left), 'call')}: {_explain(reply)}"
         return None
 

@@ -77,7 +77,7 @@ def read_targets(
     targets = _make_targets(with_stops=with_stops)
     _add_results(targets, paths, owners or Owners(settings))
     if not (targets.campaigns or targets.invalid or targets.unlisted):
-        raise InputError(f"{', '.join(paths)}: no row names a campaign; nothing was asked for")
+        raise InputError(f"{', '.join(paths)}: no row names a campaign; nothing was read")
     return targets
 
 

@@ -64,7 +64,7 @@ def _path() -> Path | None:
 
 
 def _read() -> list[_Run]:
-    """Read the runs, the newest first; what this program has not written is no run."""
+    """Read the runs, the newest first; what this program has not written is not a run."""
     path = _path()
     if path is None:
         return []

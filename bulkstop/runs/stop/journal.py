@@ -299,11 +299,14 @@ class RunJournal:
     def _resume(self) -> None:
         if self.path == "-" or is_device(self.path):
             raise OutputError(
-                f": {self.path} keeps nothing to go on with; give {name_setting('output', 'FILE')}", setting="resume"
+                f": {self.path} cannot be resumed, because it keeps nothing; give {name_setting('output', 'FILE')}",
+                setting="resume",
             )
         if not os.path.lexists(self.path):
             if Path(beside := manifest_path(self.path)).exists():
-                raise OutputError(f"{self.path}: is gone, but {beside} is there; restore the one or remove the other")
+                raise OutputError(
+                    f"{self.path}: does not exist, but {beside} does; restore the first or remove the second"
+                )
             return
         self._ledger = self._open_ledger(self._mode)
         try:
@@ -405,9 +408,7 @@ class RunJournal:
 
 def _ways_to_retry(ended: Mapping[Outcome, int]) -> str:
     """Name the options that send what failed again, each with what it would send."""
-    ways = (
-        f"{name_setting('retry_failed', True)} ({format_outcome_counts(ended, WORTH_A_RETRY) or 'nothing is worth it'})"
-    )
+    ways = f"{name_setting('retry_failed', True)} ({format_outcome_counts(ended, WORTH_A_RETRY) or 'nothing to retry'})"
     chosen = [each for each in NEEDS_A_CHOICE if ended.get(each)]
     return f"{ways} or {retry_option(chosen)} ({format_outcome_counts(ended, chosen)})" if chosen else ways
 

@@ -60,7 +60,7 @@ def make_plan(
     """Read every row of the inputs (paths, `-`, or campaigns made by hand) and plan the run; nothing is sent.
 
     `settled`, `find_unusable` and `recorded` are what an earlier run knows, as `Plan` takes them, and `repeats` is what
-    it takes; `profiles` are those that rows may name. Raises InputError for an input that cannot be read to its end, or
+    it takes; `profiles` are those that rows may name. Raises InputError for an input that cannot be read completely, or
     is not what it was.
     """
     understood: list[Understood] = []
@@ -217,7 +217,7 @@ def _make_defaults(settings: Settings) -> Defaults:
 
 
 def _find_defaults(profiles: Profiles, name: str) -> Defaults:
-    """Return what the rows of a profile mean where they say nothing; raises ValueError for what is no profile."""
+    """Return what the rows of a profile mean where they say nothing; raises ValueError for what is not a profile."""
     try:
         return _make_defaults(profiles.settings(name))
     except SettingsError as fault:

@@ -32,8 +32,8 @@ from bulkstop.source.plan import Plan
 from bulkstop.text import printable
 from bulkstop.text.likeness import fold
 
-UNLISTED = schedule_failure("the list does not have the campaign, so nobody knows whether it recurs")
-NOT_STATED = schedule_failure("the list does not tell whether the campaign recurs")
+UNLISTED = schedule_failure("the list does not have the campaign, so it is unknown whether it recurs")
+NOT_STATED = schedule_failure("the list does not say whether the campaign recurs")
 
 StreamName = tuple[str, str, str]
 """An account, a stream, and the folded name of a campaign in it."""
@@ -175,7 +175,7 @@ async def read_known_states(
 ) -> KnownStates | None:
     """Read the lists that a plan needs; None when it needs none.
 
-    An account of which one cannot be read to its end keeps no other from being stopped. Raises a BulkstopError when
+    An account of which one cannot be read completely keeps no other from being stopped. Raises a BulkstopError when
     that is so of all of them, or the time to finish by, `ends_at`, comes first.
     """
     scopes = list_scopes(plan, settings)
@@ -187,13 +187,13 @@ async def read_known_states(
             keep = partial(_keep, settings, observe, is_alone=len(plan.accounts) == 1)
             roster = await read_roster(scopes, perform, accounts.caller_of, wanted, keep=keep)
     except TimeoutError:
-        why = f" {settings.finish_by}: came before the list was read; nothing was sent"
+        why = f" {settings.finish_by}: passed before the list was read; nothing was sent"
         raise BulkstopError(why, setting="finish_by") from None
     unread = _find_unread(roster, accounts, settings)
     if unread.keys() >= plan.accounts.keys():
         raise BulkstopError(f"{next(iter(unread.values()))}; {_tell_remedy(settings)}")
     for why in unread.values():
-        observe(Warned(f"{why}; nothing of this account is sent"))
+        observe(Warned(f"{why}; nothing is sent for this account"))
     calls = sum(caller.calls for caller in set(map(accounts.caller_of, scopes)))
     at_rest = sum(status_at_rest(item) is not None for _, item in roster.rows()) if settings.only_running else None
     observe(ListsRead(len(scopes), calls, at_rest))
@@ -201,7 +201,7 @@ async def read_known_states(
 
 
 def _find_unread(roster: Roster, accounts: Accounts, settings: Settings) -> Mapping[str, str]:
-    """Return the accounts of which a list was not read to its end, each with why."""
+    """Return the accounts of which a list was not read completely, each with why."""
     unread: dict[str, str] = {}
     for scope, listing in roster.listings.items():
         if listing.failure is not None and (name := accounts.name(scope)) not in unread:
@@ -211,11 +211,11 @@ def _find_unread(roster: Roster, accounts: Accounts, settings: Settings) -> Mapp
 
 def _explain_unread(listing: Listing, settings: Settings) -> str:
     why = printable(describe_failure(listing.failure)).removesuffix("; nothing was sent") if listing.failure else ""
-    return f"{_name_options(settings)}: the list of {_describe(listing.scope)} cannot be read to its end: {why}"
+    return f"{_name_options(settings)}: the list of {_describe(listing.scope)} cannot be read completely: {why}"
 
 
 def _tell_remedy(settings: Settings) -> str:
-    return f"nothing was sent: try again, or go without {_name_options(settings)}"
+    return f"nothing was sent; try again, or leave out {_name_options(settings)}"
 
 
 def _keep(settings: Settings, observe: Observe, listing: Listing, *, is_alone: bool) -> Listing:

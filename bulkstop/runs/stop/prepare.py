@@ -83,7 +83,7 @@ async def prepare(
         journal = await _open_journal(destination, opened)
         if isinstance(source, Plan):
             if journal is not None and journal.past is not None:
-                raise SettingsError("resume: takes a source, not a plan: what has ended is not planned")
+                raise SettingsError("resume: needs a source instead of a plan, to plan only what has not ended")
             source.claim()
             plan = opened.enter_context(source)
         else:
@@ -129,13 +129,13 @@ class ReadingCutError(InputError):
     """The run was to end before its list was read to the end."""
 
     def __init__(self) -> None:
-        super().__init__("the run was ended before its list was read to the end; nothing was sent")
+        super().__init__("the run ended before its list was read completely; nothing was sent")
 
 
 async def read_plan(source: Source, make: Callable[[Inputs], Opened], ending: EarlyEnd | None = None) -> Opened:
     """Plan a run of a source in a thread, or make something else of it.
 
-    Raises InputError for a source that cannot be read to its end.
+    Raises InputError for a source that cannot be read completely.
     Files are read in that thread, an iterable in this one. Raises ReadingCutError when `ending` says that the run is to
     end: at once while something asynchronous is read, and else when the rest of it takes seconds.
     """
@@ -225,7 +225,7 @@ async def _split(source: object) -> AsyncGenerator[list[object], None]:
     except BulkstopError:
         raise
     except Exception as error:
-        raise InputError(f"the campaigns cannot be read to their end ({type(error).__name__})") from error
+        raise InputError(f"the campaigns cannot be read completely ({type(error).__name__})") from error
     finally:
         if isinstance(source, AsyncGenerator):
             await source.aclose()
@@ -235,7 +235,7 @@ async def _split(source: object) -> AsyncGenerator[list[object], None]:
 
 async def _iterate(source: object) -> AsyncIterator[object]:
     if isinstance(source, Campaign) or not isinstance(source, Iterable):
-        raise InputError(f"{source!r} is no source; give a path, paths, or an iterable of campaigns")
+        raise InputError(f"{source!r} is not a source; give a path, paths, or an iterable of campaigns")
     for item in source:
         yield item
 

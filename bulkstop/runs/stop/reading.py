@@ -55,7 +55,7 @@ def check_columns(plan: Plan) -> None:
         )
         reason = first.before.partition("; ")[0]
         why = f"{bad:,} of {cells} cannot be campaign ids (first line {first.line}: {reason})"
-        remedy = f"name the right column by {name_setting('id_column', 'NAME')}, or mend the list"
+        remedy = f"name the right column by {name_setting('id_column', 'NAME')}, or correct the list"
         raise InputError(printable(f"{each.label}: {why}; {remedy}; nothing was sent"))
 
 

@@ -49,7 +49,7 @@ class ScheduleCalls:
 
         def follow(campaign: Campaign) -> FollowUp:
             follow_up = self.follow(campaign, self._known.result(campaign, run_id))
-            assert isinstance(follow_up, FollowUp)  # noqa: S101 - else it is none of these campaigns
+            assert isinstance(follow_up, FollowUp)  # noqa: S101 - else it is not one of these campaigns
             return follow_up
 
         for account_id, own in campaigns.items():

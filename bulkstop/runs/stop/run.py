@@ -211,7 +211,7 @@ class Run:
     def set_rate(self, rate: str | Limit | None) -> None:
         """Let each account make at most so many calls (`30/m`) from now on, beside its quota; None ends that.
 
-        Raises SettingsError for what is no rate.
+        Raises SettingsError for what is not a rate.
         """
         try:
             limit = read_rate(rate)
@@ -457,7 +457,7 @@ class Run:
         behind = {outbox.name: outbox.pieces for outbox in self._outboxes if outbox.is_behind}
         is_unread = bool(behind) and behind == self._behind
         if is_unread and not self._is_unread:
-            self._observe(Warned(f"{next(iter(behind))} takes no more: nothing new is sent until somebody reads it"))
+            self._observe(Warned(f"{next(iter(behind))} is full: nothing more is sent until somebody reads it"))
         self._behind, self._is_unread = behind, is_unread
         return UNREAD_S
 

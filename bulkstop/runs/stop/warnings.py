@@ -39,7 +39,7 @@ def _hold_against(kind: WarningKind, lines: Iterator[str], plan: Plan, settings:
     if kind not in settings.expect_warnings:
         yield from lines
     elif not list(lines) and not plan.settled and kind is not WarningKind.LARGER_LIST:
-        yield f"{name_setting('expect_warnings', kind.value)}: there is nothing of the kind; is it the right list?"
+        yield f"{name_setting('expect_warnings', kind.value)}: no such warning came; is this the right list?"
 
 
 def _much_larger(plan: Plan, last: LastRun | None) -> Iterator[str]:
@@ -47,8 +47,8 @@ def _much_larger(plan: Plan, last: LastRun | None) -> Iterator[str]:
         when = last.at[:16].replace("T", " ")
         yield (
             f"the list has {format_count(plan.listed, 'campaign')} "
-            f"to stop, the last one of this profile had {last.listed:,} "
-            f"({when} UTC); is it the right one?"
+            f"to stop, but the last list of this profile had {last.listed:,} "
+            f"({when} UTC); is this the right list?"
         )
 
 
@@ -57,7 +57,7 @@ def _instance_ids(sample: Sample) -> Iterator[str]:
         are = format_count(sample.count, "id looks like an instance id", "ids look like instance ids")
         yield (
             f"{are} ({INSTANCE_ID}...): {_first(sample)}; "
-            f"a stop takes campaign ids ({CAMPAIGN_ID}...), so the service may not know them"
+            f"a stop needs campaign ids ({CAMPAIGN_ID}...), so the service may not find them"
         )
 
 
@@ -74,9 +74,9 @@ def _odd_ids(plan: Plan) -> Iterator[str]:
 def _odd_priorities(sample: Sample, order: Order) -> Iterator[str]:
     if sample.count:
         are = (
-            "1 priority is no whole number"
+            "1 priority is not a whole number"
             if sample.count == 1
-            else f"{sample.count:,} priorities are no whole numbers"
+            else f"{sample.count:,} priorities are not whole numbers"
         )
         what = (
             f"that matters with {name_setting('order', 'priority')} only"
@@ -118,13 +118,13 @@ def _nameless(plan: Plan) -> Iterator[str]:
         have = "has" if plan.looks.nameless == 1 else "have"
         yield (
             f"{plan.looks.nameless:,} of {format_count(plan.to_send, 'campaign')} {have} no name in the list, "
-            f"so no name: rule of {name_setting('protect')} can hold them back"
+            f"so no name: rule of {name_setting('protect')} can match them"
         )
 
 
 def _all_protected(plan: Plan) -> Iterator[str]:
     if not plan.to_send and plan.held[Outcome.PROTECTED]:
-        yield "all that could be sent is protected, so nothing will be"
+        yield "every campaign is protected, so nothing will be sent"
 
 
 def _unused_rules(plan: Plan) -> Iterator[str]:
@@ -132,15 +132,15 @@ def _unused_rules(plan: Plan) -> Iterator[str]:
     if unused and plan.rows:
         first = ", ".join(f"{rule.place} ({rule.words})" for rule in unused[:NAMED])
         more = f" and {len(unused) - NAMED:,} more" if len(unused) > NAMED else ""
-        hold = "holds" if len(unused) == 1 else "hold"
+        match = "matches" if len(unused) == 1 else "match"
         rules = f"{len(unused):,} of {format_count(plan.protection.rules, 'rule')} of {name_setting('protect')}"
-        yield printable(f"{rules} {hold} back no campaign of this list: {first}{more}")
+        yield printable(f"{rules} {match} no campaign of this list: {first}{more}")
 
 
 def _open_to_the_network(settings: Settings) -> Iterator[str]:
     parts = urlsplit(settings.host)
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        yield f"{settings.host} is plain http: everybody on the way can read the token, and use it"
+        yield f"{settings.host} is plain http: anybody on the network can read and use the token"
 
 
 def _first(sample: Sample) -> str:

@@ -132,8 +132,7 @@ def _read_header(table: Table, header: Record, records: Records, label: str) -> 
     table.read_header(header.line, cells)
     if _shape(records, table.layout).header_swallows(header.cells):
         raise InputError(
-            f"{label}: line {header.line}: the header goes over lines that look like rows; "
-            "close or double a stray quote"
+            f"{label}: line {header.line}: the header includes lines that look like rows; close or double a stray quote"
         )
 
 

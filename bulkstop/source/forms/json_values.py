@@ -19,7 +19,7 @@ from bulkstop.text.faults import describe_json
 
 _WRAPPERS = ("data", "results", "result", "items", "campaigns", "records", "rows", "list", "content", "value")
 ANSWER_KEYS = frozenset({*_WRAPPERS, *map(str.capitalize, _WRAPPERS), "ids", "campaign_ids", "campaignIds"})
-"""Under which keys an answer, an object that is no row itself, has its rows: `data.results` in that of the list API."""
+"""The keys under which an answer that is not itself a row has its rows: `data.results` in that of the list API."""
 
 _MORE = "hasMore"
 """What says in an answer of the list API whether there are more pages."""
@@ -36,7 +36,7 @@ _SURELY_WHOLE_DIGITS = 19
 _TYPES = frozenset(CampaignType)
 _OF_ALL_ROWS = frozenset(("campaign_type", "account_id", "stream_id", "iid"))
 """What a row says: where it stands beside rows instead, a default would be used in its place."""
-_RECORD = "is a list with more than an id in it, and nothing says what its items mean; make an object of it"
+_RECORD = "is a list with more than an id in it, and nothing says what its items mean; make it an object"
 
 # Between rows may be commas, as of a list whose brackets are lost, marks of byte order, and record separators.
 _AROUND = " \t\r\n,\ufeff\x1e"
@@ -493,7 +493,7 @@ class _Reading:
         value = json.loads(self._text.take())
         if value and (field_of(key) != "campaign_type" or value.lower() in _TYPES):
             where = f"{self._parser.source}: line {at[0]}, column {at[1]}"
-            raise InputError(f"{where}: {key!r} stands beside the rows; put it into each of them, or take it out")
+            raise InputError(f"{where}: {key!r} is beside the rows; put it into each of them, or remove it")
 
     def _members(self) -> Iterator[str]:
         """Yield the key of each member of an object, with the text at its value, which is to be passed over then."""
@@ -590,7 +590,7 @@ class _Reading:
         """Return the Fault of a line that holds no JSON, or refuse it where it ends what began before it."""
         text = self._text
         if text.line() == self._ended:
-            text.refuse("there is more behind its end")
+            text.refuse("there is more after its end")
         value = _load(content.strip(), text.line(), text.column())
         return value if isinstance(value, Fault) else Fault("not JSON", content)
 

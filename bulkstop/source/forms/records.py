@@ -16,9 +16,9 @@ from bulkstop.source.understood import Finding
 from bulkstop.text.faults import explain_csv
 
 _GLIMPSE_CHARS = 65_536
-_STRAY_RETURN = "a carriage return stands in the row outside quotes"
-_DOUBTFUL = "it begins with #, so it may be a comment; put its first cell in quotes if it is a row, or take it out"
-_SWALLOWED = "its quotes go over lines that look like rows"
+_STRAY_RETURN = "the row has a carriage return outside quotes"
+_DOUBTFUL = "it begins with #, so it may be a comment; put its first cell in quotes if it is a row, or remove it"
+_SWALLOWED = "its quotes include lines that look like rows"
 
 
 @dataclass(slots=True)
@@ -179,7 +179,7 @@ class _Feed:
         return piece
 
     def _pass_remark(self, piece: str) -> bool:
-        """Tell whether a line is no row, and pass over what is left of it; note where it may be one."""
+        """Tell whether a line is not a row, and pass over what is left of it; note where it may be one."""
         is_remark = self._is_remark(piece)
         if is_remark is None:
             self.fault = _DOUBTFUL
@@ -224,6 +224,6 @@ class _Feed:
 
     def _unclosed(self) -> InputError:
         return InputError(
-            f"{self.text.label}: line {self.start}: a quote that opens in this row is never closed, "
-            "so the lines after it cannot be told apart; close it, or double it if it belongs to the text"
+            f"{self.text.label}: line {self.start}: a quote in this row is never closed, "
+            "so the rows after it cannot be read; close it, or double it if it is part of the text"
         )

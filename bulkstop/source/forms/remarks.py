@@ -1,4 +1,4 @@
-"""Which lines of a text are no rows: comments, and what is drawn around a table."""
+"""Which lines of a text are not rows: comments, and what is drawn around a table."""
 
 import re
 

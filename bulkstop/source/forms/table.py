@@ -9,7 +9,7 @@ from bulkstop.model import CampaignType, Row
 from bulkstop.naming import name_setting
 from bulkstop.source.clean import clean_id, is_likely
 from bulkstop.source.forms.remarks import is_comment
-from bulkstop.source.rows import FIELDS, Layout, RowParser, field_of, find_layout, key_of, near_column, read_type
+from bulkstop.source.rows import FIELDS, Layout, RowParser, field_of, find_layout, key_of, near_column
 from bulkstop.source.understood import Finding
 from bulkstop.text import format_count, printable, shorten
 
@@ -18,9 +18,8 @@ LINES_ABOVE = 20
 """So many lines tell whether there is a header; of a title, at most, so many may stand above it."""
 _ID, *_OTHERS = FIELDS
 _TYPES = frozenset(CampaignType)
-_TYPE_AT = FIELDS.index("campaign_type")
-NO_IDS = "it names columns, and none of ids; name that of the ids there, or take the line out"
-BELOW_NO_IDS = "it stands below line {}, which names columns and none of ids; name that of the ids there"
+NO_IDS = "it names columns, but none for the ids; name that column, or remove the line"
+BELOW_NO_IDS = "it is below line {}, which names columns, but none for the ids; name that column there"
 _SURE_KEYS = frozenset(("accountid", "streamid", "campaigntype"))
 """Names of columns that are nothing else, where stands no id."""
 _SCOPE = ("account_id", "stream_id", "iid")
@@ -127,7 +126,7 @@ class Table:
         )
 
     def row(self, line: int, cells: Sequence[object]) -> Row | None:
-        """Return the row of a record; None for one that is blank, or a header once more."""
+        """Return the row of a record; None for one that is blank, or a repeated header skipped."""
         layout = self.layout
         value = cells[layout.id_at] if layout.id_at < len(cells) else None
         if isinstance(value, str) and is_likely(value):
@@ -140,10 +139,9 @@ class Table:
         if not self.parser.any_id and _is_comment(value, cells):
             self.parser.understood.note(Finding.COMMENTS, line)
             return None
-        is_row = self._has_type(cells)  # whatever its other cells say
-        if not is_row and self._is_header(value, cells):
+        if self._is_header(value, cells):
             return self._read_header_again(line, cells)
-        if not is_row and self._is_header_without_ids(cells):
+        if self._is_header_without_ids(cells):
             self.without_ids = line
             own = cells[: layout.width]
             return self.parser.invalid(line, NO_IDS, layout.values(own), layout.carried(own))
@@ -207,16 +205,16 @@ class Table:
         keys = {key_of(cell) for cell in texts}
         if not any(_means_id(cell, self.parser) for cell in texts) or any(map(has_id, texts)):
             return False
+        if self._has_type(cells):
+            return False
         if "campaignid" in keys or (isinstance(value, str) and _means_id(value, self.parser)):
             return True
         return all(field_of(cell) or key_of(cell) in map(key_of, self.names) for cell in texts)
 
     def _has_type(self, cells: Sequence[object]) -> bool:
         """Tell whether a type of campaign stands where the rows have theirs: such a record is a row."""
-        try:
-            return read_type(self.layout.values(cells)[_TYPE_AT]) is not None
-        except ValueError:
-            return False
+        kind = dict(zip(FIELDS, self.layout.values(cells), strict=True))["campaign_type"]
+        return isinstance(kind, str) and kind.strip().lower() in _TYPES
 
     def _is_header_without_ids(self, cells: Sequence[object]) -> bool:
         """Tell whether a record names columns, and none with ids: nobody knows what stands below."""

@@ -39,7 +39,7 @@ _ZIP = b"PK"
 _SHEETS_SHOWN = 10
 _OF_THE_READER = frozenset({"python_calamine", "pyo3_runtime"})
 _MOMENTS = (date, datetime, time, timedelta)
-_CHANGED = "the spreadsheet made {} of it; give the column the format Text, and enter the ids once more"
+_CHANGED = "the spreadsheet turned it into {}; set the column's format to Text, and enter the ids again"
 
 Cells = list[object]
 
@@ -89,7 +89,7 @@ def _find_header(rows: Iterator[tuple[int, Cells]], table: Table, others: Sequen
 
 
 def _row(line: int, cells: Cells, table: Table) -> Row | None:
-    """Return the row of a row of the sheet, unless it is none; an id that is no text is not the one that was meant."""
+    """Return the row of a row of the sheet, unless it is none; an id that is not text is not the one that was meant."""
     layout = table.layout
     value = cells[layout.id_at] if layout.id_at < len(cells) else ""
     cells = [str(cell) if isinstance(cell, _MOMENTS) else cell for cell in _trim(cells)]
@@ -98,7 +98,7 @@ def _row(line: int, cells: Cells, table: Table) -> Row | None:
         if isinstance(name, str):
             cells[layout.name_at] = from_cell(name)  # a list of `discover` that was opened and saved
         return table.row(line, cells)
-    why = f"{str(value)!r} is no campaign id: {_CHANGED.format(_name_kind(value))}"
+    why = f"{str(value)!r} is not a campaign id: {_CHANGED.format(_name_kind(value))}"
     table.parser.understood.note(Finding.IMPOSSIBLE_IDS, line, why)
     own = cells[: layout.width]
     own[layout.id_at] = str(value)
@@ -153,7 +153,11 @@ def _explain_faults(label: str) -> Iterator[None]:
         if type(error).__module__.split(".")[0] not in _OF_THE_READER:
             raise
         is_locked = type(error).__name__ == "PasswordError"
-        why = "has a password; save it without" if is_locked else "cannot be read as a workbook; save it as CSV (UTF-8)"
+        why = (
+            "has a password; save it without one"
+            if is_locked
+            else "cannot be read as a workbook; save it as CSV (UTF-8)"
+        )
         raise InputError(f"{label}: {why}") from None
 
 
@@ -221,7 +225,7 @@ def _check_part(part: Metered, label: str) -> None:
         raise InputError(
             f"{label}: has {format_count(count, 'cell')} scattered over {format_count(below, 'row')} "
             f"and {format_count(right, 'column')}; "
-            "clear those that stand far out, or save the sheet as CSV (UTF-8)"
+            "clear the far ones, or save the sheet as CSV (UTF-8)"
         )
 
 

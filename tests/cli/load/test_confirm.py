@@ -18,7 +18,7 @@ LOAD = ("--rate", "5/s", "--count", "1")
 @pytest.mark.parametrize(
     ("args", "error"),
     [
-        (HOST, "nobody is here to confirm; give --expect N"),
+        (HOST, "there is no terminal to confirm on; give --expect N"),
         ((*HOST, "--expect", "5"), "--expect: the list has 3 campaigns to stop, not 5; nothing was sent"),
         ((*HOST, "--yes", "--max-campaigns", "2"), "max_campaigns"),
         (("--host", "http://127.0.0.1:1", "--expect", "5"), "--expect: the list has 3 campaigns to stop, not 5"),

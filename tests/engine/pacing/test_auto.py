@@ -179,7 +179,7 @@ def test_what_was_refused_is_told() -> None:
     ids=["a lower limit", "a lower limit without bursts", "others"],
 )
 def test_why_it_is_slow(limiter: Limiter, every_s: float, steady: range | None) -> None:
-    """Where as many calls are taken in each window the limit is lower; else somebody else uses the account."""
+    """Where as many calls are taken in each window the limit is lower; else something else also uses the account."""
     quota = pacer(QUICK)
     World(Bursts(limiter, every_s)).run(quota, math.inf, 200.0)
     finding = quota.finding()

@@ -164,7 +164,7 @@ class TestTunnel:
         ids=lambda value: repr(value[:24]) if isinstance(value, bytes) else "",
     )
     async def test_answer(self, said: bytes, error: str) -> None:
-        """Anything but a clean 2xx is no tunnel; the connection to the proxy is closed."""
+        """Anything but a clean 2xx is not a tunnel; the connection to the proxy is closed."""
 
         async def serve(connection: Connection) -> None:
             await connection.head()

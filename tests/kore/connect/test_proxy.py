@@ -85,7 +85,7 @@ class TestGate:
         [(407, b"{}", True), (403, b"<html>denied</html>", True), (403, b'{"errors":[]}', False), (502, b"", False)],
     )
     def test_plain_calls(self, status: int, body: bytes, ends: bool) -> None:
-        """Of a plain call a 407 is the proxy's, and so is a 403 that is no JSON object; others are the service's."""
+        """Of a plain call a 407 is the proxy's, and so is a 403 that is not JSON object; others are the service's."""
         gate = ProxyGate("http://proxy:3128", "api.example:80")
         if not ends:
             gate.judge(Response(status, body, 1.0))

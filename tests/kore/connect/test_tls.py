@@ -97,7 +97,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_wrong_kind_of_file(files: Path, name: str, words: str) -> None:
-    """A file that is no authority's certificate is told by what it is, and so is one that is to be our own."""
+    """A file that is not an authority's certificate is told by what it is, and so is one that is to be our own."""
     for role, given in (("ca", TlsFiles(ca=str(files / name))), ("cert", TlsFiles(cert=str(files / name)))):
         with pytest.raises(SettingsError) as caught:
             make_tls_context(given)

@@ -25,11 +25,14 @@ ONE = (SMS, ListedCampaign("cd-1", CampaignType.SMS, is_recurring=True))
         ),
         (
             {"calls": 2, "left_out": {"Paused": 4, "Ready": 201}},
-            "DONE: no campaign fits; an empty list; left out: 201 Ready, 4 Paused; 2 calls in 0.0 s; written to r.csv",
+            (
+                "DONE: no campaign matches; the list is empty; "
+                "left out: 201 Ready, 4 Paused; 2 calls in 0.0 s; written to r.csv"
+            ),
         ),
         (
             {"rows": (ONE,), "fault": ListError("HTTP\t503")},
-            "NOT COMPLETE: the list could not be read to its end; HTTP\ufffd503; nothing was written",
+            "NOT COMPLETE: the list could not be read completely; HTTP\ufffd503; nothing was written",
         ),
         ({"signum": 2, "fault": ListError("cut")}, "NOT COMPLETE: ended by SIGINT; nothing was written"),
     ],
@@ -44,11 +47,11 @@ def test_verdict(facts: dict[str, Any], said: str) -> None:
 @pytest.mark.parametrize(
     ("expected", "facts", "said"),
     [
-        ((0, 0), {"calls": 2}, "DONE: nothing that fits in 8 lists, as expected; "),
+        ((0, 0), {"calls": 2}, "DONE: no campaign in 8 lists, as expected; "),
         ((1, 3), {"rows": (ONE,)}, "DONE: 1 campaign (0 voice, 1 sms) in 8 lists, as expected; "),
         ((0, 0), {"rows": (ONE,)}, "NOT AS EXPECTED: 1 campaign (0 voice, 1 sms) in 8 lists, and not the 0 expected; "),
-        ((2, 9), {}, "NOT AS EXPECTED: nothing that fits in 8 lists, and not the 2 to 9 expected; "),
-        ((0, 0), {"failed": ("sms of a1: HTTP 503",)}, "NOT COMPLETE: 1 list could not be read; no campaign fits; "),
+        ((2, 9), {}, "NOT AS EXPECTED: no campaign in 8 lists, and not the 2 to 9 expected; "),
+        ((0, 0), {"failed": ("sms of a1: HTTP 503",)}, "NOT COMPLETE: 1 list could not be read; no campaign matches; "),
     ],
 )
 def test_expected(expected: tuple[int, int], facts: dict[str, Any], said: str) -> None:

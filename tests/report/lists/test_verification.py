@@ -50,7 +50,7 @@ def test_lines() -> None:
         "  still running  1",
         "  not running    3",
         "  not found      1",
-        "  not told       1",
+        "  not known      1",
         "  campaigns      6",
         "  protected      2, as they are; 1 was seen running",
         "  invalid rows   12, which name no campaign",
@@ -62,7 +62,7 @@ def test_lines() -> None:
         "state          status    campaign  type   account  result   name",
         "still running  Dialling  cd-2      voice  a1       stopped  a \ufffd[2Jname\ufffd",
         "not found      -         cd-gone   voice  a1       stopped",
-        f"not told       -         cd-4      voice  a1       unknown  (HTTP 500 {'x' * 91})",
+        f"not known      -         cd-4      voice  a1       unknown  (HTTP 500 {'x' * 91})",
     ]
 
 
@@ -70,7 +70,7 @@ def test_ended_early() -> None:
     """After a signal only what was seen running is listed: the others would be a long list of nothing."""
     found = verification(finding("cd-1", State.UNKNOWN), finding("cd-2", State.RUNNING), signum=2)
     lines = format_verification(found)
-    assert "  ended          before all was told" in lines
+    assert "  ended          before everything was read" in lines
     assert [line.split()[3] for line in lines if "cd-" in line] == ["cd-2"]
 
 
@@ -109,11 +109,11 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (
             ContactFacts(0, without_scope=("account a1 ...",)),
             0,
-            "DONE: none of 3 runs; contacts were not looked at, as the scope is missing",
+            "DONE: none of 3 runs; contacts were not read, because the scope is missing",
         ),
-        (ContactFacts(0, unstopped=3), 0, "DONE: none of 3 runs; contacts were not looked at, as no stop is known"),
+        (ContactFacts(0, unstopped=3), 0, "DONE: none of 3 runs; contacts were not read, because no stop is known"),
         (ContactFacts(3, calling=(CALLING,)), 1, "NOT STOPPED: 1 of 3 stopped still calls"),
-        (ContactFacts(3, faults=("HTTP 404",)), 1, "NOT PROVEN: contacts that could not be looked at"),
+        (ContactFacts(3, faults=("HTTP 404",)), 1, "NOT PROVEN: contacts that could not be read"),
     ],
 )
 @pytest.mark.usefixtures("utc")

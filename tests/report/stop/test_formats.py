@@ -274,7 +274,7 @@ class TestGarbage:
     def test_words_of_a_newer_version(self, key: str, word: str) -> None:
         """An outcome or a type that this version does not know is refused with its line, in words of its own."""
         newer = json.dumps(json.loads(to_json(PLAIN)) | {key: word}).encode() + b"\n"
-        said = rf"^r\.jsonl line 2: has the {key} '[^']+', which bulkstop \S+ does not know; use a newer version of it$"
+        said = rf"^r\.jsonl line 2: has the {key} '[^']+', which bulkstop \S+ does not know; use a newer version$"
         with pytest.raises(OutputError, match=said) as caught:
             lines_of(to_json(PLAIN) + newer, "r.jsonl")
         assert str(caught.value).isprintable()
@@ -286,17 +286,17 @@ class TestGarbage:
         columns = ("line", "added", *(name for name in COLUMNS if name not in ("line", "row")))
         data = csv_header(columns) + to_csv(PLAIN, columns)
         assert [line.result for line in lines_of(data, "r.csv")] == [None, replace(PLAIN, row=None)]
-        with pytest.raises(OutputError, match=r"r\.csv line 2: is no result line \(20 cells instead of 19\)"):
+        with pytest.raises(OutputError, match=r"r\.csv line 2: is not a result line \(20 cells instead of 19\)"):
             lines_of(csv_header(COLUMNS[:-1]) + to_csv(PLAIN), "r.csv")
 
     @pytest.mark.parametrize("columns", [("campaign_id", "outcome", "line"), (*COLUMNS, "line"), ("id",)])
     def test_no_header(self, columns: Sequence[str]) -> None:
-        """A first line without what every result has, or with a column twice, is no header."""
+        """A first line without what every result has, or with a column twice, is not a header."""
         assert read_header(csv_header(columns)) is None
 
     @pytest.mark.parametrize("count", [0, 19, 21])
     def test_cells_are_counted(self, count: int) -> None:
-        """A record with a cell less or more is no result."""
+        """A record with a cell less or more is not a result."""
         with pytest.raises(ValueError, match=f"{count} cells instead of 20"):
             from_csv(b",".join([b"1"] * count) + b"\n")
 
@@ -347,9 +347,9 @@ class TestFile:
 
     def test_header_comes_first_or_not_at_all(self) -> None:
         """The names of the columns are no result: not in a second line, and not in a JSON file."""
-        with pytest.raises(OutputError, match=r"r\.csv line 2: is no result line"):
+        with pytest.raises(OutputError, match=r"r\.csv line 2: is not a result line"):
             lines_of(csv_header() * 2, "r.csv")
-        with pytest.raises(OutputError, match=r"r\.jsonl line 1: is no result line"):
+        with pytest.raises(OutputError, match=r"r\.jsonl line 1: is not a result line"):
             lines_of(csv_header(), "r.jsonl")
 
     @pytest.mark.parametrize("name", ["r.jsonl", "r.csv"])
@@ -377,7 +377,7 @@ class TestFile:
     def test_broken_in_the_middle(self, name: str, hole: bytes) -> None:
         """A line that no run has written, with others after it, is refused with its number: nothing may be lost."""
         line = (to_csv if name == "r.csv" else to_json)(PLAIN)
-        with pytest.raises(OutputError, match=rf"^{name} line 3: is no result line"):
+        with pytest.raises(OutputError, match=rf"^{name} line 3: is not a result line"):
             lines_of(line + line + hole + line, name)
 
     def test_a_list_is_no_result_file(self, tmp_path: Path) -> None:
@@ -386,5 +386,8 @@ class TestFile:
         header = csv_header().decode()
         for first in ("campaign_id,campaign_type\n", f"\ufeff{header}", header.upper()):
             path.write_text(f"{first}cd-1,voice\n")
-            with path.open("rb") as file, pytest.raises(OutputError, match=r"line 1: is no header of a result file"):
+            with (
+                path.open("rb") as file,
+                pytest.raises(OutputError, match=r"line 1: is not the header of a result file"),
+            ):
                 list(read_lines(file, str(path)))

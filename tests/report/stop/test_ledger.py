@@ -244,7 +244,7 @@ class TestLock:
         assert path.read_bytes() == LINE
 
     def test_by_another_name(self, path: Path) -> None:
-        """The lock is the file's: a link to it is no way around."""
+        """The lock is the file's: a link to it is not a way around."""
         path.write_bytes(LINE)
         path.with_suffix(".link").symlink_to(path)
         with Ledger(str(path), mode=Mode.RESUME), pytest.raises(OutputError, match="another run is writing it"):

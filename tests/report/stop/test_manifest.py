@@ -112,7 +112,7 @@ class TestWriting:
         assert names(path.parent) == {path.name}
 
     def test_any_text(self, path: Path) -> None:
-        """A name that is no UTF-8, as a file's may be, is kept in plain ASCII, whatever the machine's encoding is."""
+        """A name that is not UTF-8, as a file's may be, is kept in plain ASCII, whatever the machine's encoding is."""
         command = ["bulkstop", os.fsdecode(b"\xff.csv"), "é\u2028\N{GRINNING FACE}"]
         Manifest(str(path)).begin(section(command=command))
         assert path.read_bytes().isascii()
@@ -236,10 +236,10 @@ class TestReading:
         ids=lambda text: text[:16],
     )
     def test_garbage(self, text: str, path: Path) -> None:
-        """What is no manifest is one line that says what to do."""
+        """What is not a manifest is one line that says what to do."""
         path.write_text(text)
         with pytest.raises(
-            OutputError, match=r"cannot be read \(it is no manifest, or was damaged\); restore it, or giv"
+            OutputError, match=r"cannot be read \(it is not a manifest, or was damaged\); restore it, or giv"
         ):
             Manifest.read(str(path))
 
@@ -264,7 +264,7 @@ class TestReading:
         given = facts()
         del given[key]
         path.write_text(json.dumps({"runs": [facts(), given]}))
-        with pytest.raises(OutputError, match="it is no manifest, or was damaged"):
+        with pytest.raises(OutputError, match="it is not a manifest, or was damaged"):
             Manifest.read(str(path))
 
     @pytest.mark.parametrize("schema", [1, 1.7, 2, 2.0, 17, 10**400, None, True, "1", [], -1, float("inf")])
@@ -274,7 +274,7 @@ class TestReading:
         if isinstance(schema, int | float) and schema is not True and schema < 2:
             assert Manifest.read(str(path)) is not None
             return
-        said = "use that version$" if schema in (2, 17, 10**400) else "it is no manifest, or was damaged"
+        said = "use that version$" if schema in (2, 17, 10**400) else "it is not a manifest, or was damaged"
         with pytest.raises(OutputError, match=said) as caught:
             Manifest.read(str(path))
         assert ("is of a newer version of bulkstop (its schema is 2" in str(caught.value)) is (schema == 2)
@@ -283,7 +283,7 @@ class TestReading:
     def test_another_kind(self, key: str, path: Path) -> None:
         """What is read when it is needed is held to be of its kind at once."""
         path.write_text(json.dumps({"runs": [facts(**{key: [1]})]}))
-        with pytest.raises(OutputError, match="it is no manifest, or was damaged"):
+        with pytest.raises(OutputError, match="it is not a manifest, or was damaged"):
             Manifest.read(str(path))
 
     @given(st.binary())

@@ -94,12 +94,12 @@ def test_the_bar_is_one_line(columns: int, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("pace", "words"),
     [
-        (PaceFinding(12, 1.0), "evenly, one in 1.0 s: refused at 12 at once"),
+        (PaceFinding(12, 1.0), "evenly, one every 1.0 s: refused at 12 at once"),
         (
             PaceFinding(1, 1.5, 0.67, 40),
-            "evenly, one in 1.5 s: the service takes 40 in a window, not what quota says",
+            "evenly, one every 1.5 s: the service accepts 40 in a window, fewer than quota says",
         ),
-        (PaceFinding(1, 1.5, 0.67), "evenly, one in 1.5 s: somebody else uses the account"),
+        (PaceFinding(1, 1.5, 0.67), "evenly, one every 1.5 s: something else also uses the account"),
     ],
 )
 def test_pace(pace: PaceFinding, words: str) -> None:

@@ -231,13 +231,15 @@ class TestSameRow:
         """A result file with two rows of one key is refused with its line: they cannot be told apart."""
         written(path, [replace(ended(campaign(0, each, "key-1")), line=None) for each in ("cd-1", "cd-other")])
         number = 3 if path.suffix == ".csv" else 2
-        with pytest.raises(OutputError, match=rf" line {number}: voice 'cd-other' of .* stands at key key-1, and so"):
+        with pytest.raises(
+            OutputError, match=rf" line {number}: voice 'cd-other' of .* is at key key-1, and an earlier row is too"
+        ):
             ResumeIndex(str(path))
 
     def test_several_rows_of_a_line(self, path: Path) -> None:
         """A line with several ids is several rows; so is one with the same id twice."""
         rows = [campaign(2, each) for each in ("cd-1", "cd-2", "cd-3")]
-        twice = unsent_result(rows[0], Outcome.DUPLICATE, "the same campaign stands at a.csv line 2")
+        twice = unsent_result(rows[0], Outcome.DUPLICATE, "the same campaign is at a.csv line 2")
         bad = Result("..", VOICE, "acc", "st-1", Outcome.INVALID, source="a.csv", line=2)
         lines = [twice, bad, not_sent(rows[0]), ended(rows[1]), ended(rows[2], Outcome.TIMEOUT)]
         past = ResumeIndex(written(path, [replace(each, run_id="run-1") for each in lines]), keeps_places=True)
@@ -279,7 +281,7 @@ class TestFile:
         written(path, [ended(campaign(2))])
         path.write_bytes(path.read_bytes() + b"garbage\n" * 2)
         number = 3 if path.suffix == ".csv" else 2
-        with pytest.raises(OutputError, match=rf"r\.\w+ line {number}: is no result line"):
+        with pytest.raises(OutputError, match=rf"r\.\w+ line {number}: is not a result line"):
             ResumeIndex(str(path))
 
     def test_runs(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,7 +296,7 @@ class TestFile:
         assert stretches[0].schedules_failed == 1
         assert stretches[2].outcomes == Counter({Outcome.STOPPED: 1, Outcome.NOT_SENT: 1})
         monkeypatch.setattr(resume, "MOST_STRETCHES", 2)
-        with pytest.raises(OutputError, match=r"r\.\w+: its lines are of more runs than any file; give another file"):
+        with pytest.raises(OutputError, match=r"r\.\w+: its lines come from too many runs; give another file"):
             ResumeIndex(str(path))
 
     def test_pipe(self, path: Path) -> None:

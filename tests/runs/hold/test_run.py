@@ -257,7 +257,7 @@ def test_a_day(hours: int, virtual: Virtual, tmp_path: Path) -> None:
     scene = Scene(World(sorted(starts), at_rest=70), tmp_path, hours=hours)
     summary = virtual(hold(scene))
     world = scene.world
-    assert (summary.exit_code, summary.verdict[:28]) == (0, "DONE: nothing runs that fits")
+    assert (summary.exit_code, summary.verdict[:31]) == (0, "DONE: no matching campaign runs")
     assert len(world.stops) == len(starts) == len(scene.rows) == len(scene.lines)
     assert world.most_in_a_window() <= world.quota[0]
     one_by_one = sorted(world.lags)[:-80]
@@ -273,7 +273,7 @@ def test_what_comes_back(virtual: Virtual, tmp_path: Path) -> None:
     summary = virtual(hold(scene))
     assert [row["sighting"] for row in scene.rows] == [1, 2, 3] == [line["row"]["sighting"] for line in scene.lines]
     assert (summary.exit_code, summary.running, summary.left_alone) == (1, ("cd-1",), ("cd-1",))
-    assert sum("left alone" in said for said in scene.said) == 1
+    assert sum("so it is not stopped again" in said for said in scene.said) == 1
 
 
 def test_a_list_that_cannot_be_read(virtual: Virtual, tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def test_a_list_that_cannot_be_read(virtual: Virtual, tmp_path: Path) -> None:
     summary = virtual(hold(scene))
     said = [text for text in scene.said if "list c" in text]
     assert said[0].startswith(
-        "the list cannot be read to its end: voice campaigns of account a1: HTTP 500 (down); nothing"
+        "the list cannot be read completely: voice campaigns of account a1: HTTP 500 (down); nothing"
     )
     assert (len(said), said[1]) == (2, "the list can be read again")
     assert (summary.exit_code, summary.running) == (0, ())
@@ -308,7 +308,7 @@ def test_accounts(virtual: Virtual, tmp_path: Path) -> None:
     assert busy.stops[-1][0] > 350  # its stops took several windows
     assert [1500 < at < 1562 for at, _ in down.stops] == [True]
     assert [text.partition(":")[0] for text in scene.said if "list of" in text] == [
-        "the list of account down cannot be read to its end",
+        "the list of account down cannot be read completely",
         "the list of account down can be read again",
     ]
     assert max(world.most_in_a_window() for world in (free, busy, down)) <= free.quota[0]
@@ -388,7 +388,7 @@ def test_a_stop_that_fails(virtual: Virtual, tmp_path: Path) -> None:
     assert tries == [0, 1, 3, 7, 15, 30, 45, 58]
     outcomes = Counter((line["campaign_id"], line["outcome"]) for line in scene.lines)
     assert outcomes == {("cd-1", "rejected"): len(tries), ("cd-2", "stopped"): 1}
-    assert sum("looking again all the same" in said for said in scene.said) < len(tries)
+    assert sum("hold continues to look" in said for said in scene.said) < len(tries)
     assert (summary.exit_code, summary.running, summary.left_alone) == (1, ("cd-1",), ())
 
 
@@ -439,7 +439,7 @@ def test_more_campaigns_than_may_be(virtual: Virtual, tmp_path: Path) -> None:
     summary = virtual(hold(scene))
     assert [row["campaign_id"] for row in scene.rows] == ["cd-1", "cd-2", "cd-1"]
     assert summary.exit_code == 3
-    assert summary.verdict.startswith("NOT STOPPED: --max-campaigns 2: sighting 3 would make it 3 campaigns")
+    assert summary.verdict.startswith("NOT STOPPED: --max-campaigns 2: sighting 3 would bring the total to 3 campaigns")
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ def test_stop_without_a_time() -> None:
     assert facts.faults == ("the results do not say when 1 campaign was stopped",)
     assert facts.is_in_the_way
     future = look(Service(), result(updated_at=utc_text(NOW_S + 999), started_at=None, finished_at=None))
-    assert future.faults == ("account a1, stream st-1: the service says of stops that they are yet to come",)
+    assert future.faults == ("account a1, stream st-1: the service reports stops in the future",)
 
 
 @pytest.mark.parametrize("offsets_count_rows", [False, True])
@@ -234,13 +234,13 @@ def test_other_zone(zone_s: float) -> None:
     service = Service(*(("cd-1", STOP_S - 60 * number, STOP_S) for number in range(1, 10)))
     service.zone_s = zone_s
     (fault,) = look(service).faults
-    assert fault.endswith(": its times may be those of another zone")
+    assert fault.endswith(": its times may be in another time zone")
 
 
 def test_an_end_to_come() -> None:
     """A contact that has ended in the future is not believed."""
     (fault,) = look(Service(("cd-1", STOP_S - 60, NOW_S + 3600))).faults
-    assert "tells of a contact that is yet to come" in fault
+    assert "reports a contact in the future" in fault
 
 
 def test_no_contact_at_all() -> None:
@@ -263,7 +263,7 @@ def test_contacts_without_a_campaign() -> None:
     service = Service(("", STOP_S + 60, STOP_S + 61), ("", STOP_S - 60, STOP_S - 59))
     service.info = lambda name: {}
     assert look(service).faults == (
-        "account a1, stream st-1: 1 contact names no campaign, and may be of a stopped one",
+        "account a1, stream st-1: 1 contact names no campaign, and may belong to a stopped one",
     )
     service.info = lambda name: {"campaigninfo": {"attempt": ""}}  # an agent's own call
     assert not look(service).is_in_the_way

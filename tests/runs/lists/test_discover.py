@@ -32,7 +32,7 @@ PROMO = ListedCampaign(
 Rows = list[tuple[Scope, ListedCampaign]]
 
 IDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1).filter(
-    # the name of a column is a header once more, and no row
+    # the name of a column is a repeated header skipped, and no row
     lambda text: text == text.strip() and id_fault(text, any_id=True) is None and field_of(text) is None
 )
 ODD = ["=1+1", "a\nb", 'a"b,c', "\x1b[2J", "'a'", "-10% off", "a;=1", "\\u202e", "\u202e"]
@@ -181,10 +181,10 @@ def test_a_campaign_of_two_types(tmp_path: Path) -> None:
     found = make_discovery(Roster({one.scope: one for one in lists}))
     assert [(group, item.campaign_id) for group, item in found.rows] == [(VOICE, "-cd-1")]
     assert found.notes == (
-        "voice campaigns of account a1: left out, because they cannot be used: 1; first: campaign '?': no campaign id",
-        "sms campaigns of account a1: left out, because they cannot be used: 1; first: campaign '?': no campaign id",
-        "campaigns listed as of both types: 1; each is written once, as of the type listed first",
-        "ids that look like formulas to a spreadsheet: 1; they are written as they are",
+        "voice campaigns of account a1: 1 left out, because they cannot be used; first: campaign '?': no campaign id",
+        "sms campaigns of account a1: 1 left out, because they cannot be used; first: campaign '?': no campaign id",
+        "campaigns listed with both types: 1; each is written once, with the type listed first",
+        "ids that a spreadsheet would run as formulas: 1; they are written unchanged",
     )
 
 
@@ -198,9 +198,9 @@ def test_a_campaign_that_runs_as_one_of_two_types(turned: bool) -> None:
     lists = [Listing(VOICE, {"cd-1": rest}), Listing(SMS, {"cd-1": runs}, doubled=1)]
     found = make_discovery(Roster({one.scope: one for one in (lists[::-1] if turned else lists)}))
     assert found.rows == ((SMS, runs),)
-    assert "sms campaigns of account a1: listed more than once: 1; one row that runs counts" in found.notes
+    assert "sms campaigns of account a1: listed more than once: 1; a row that runs wins" in found.notes
     but = "" if turned else ", but for 1 of which only the other one runs"
-    both = "campaigns listed as of both types: 1; each is written once, as of the type listed first"
+    both = "campaigns listed with both types: 1; each is written once, with the type listed first"
     assert f"{both}{but}" in found.notes
 
 
@@ -208,7 +208,7 @@ STATES = ["Active", "preparing", "Rerun", None, "Ready", "Paused", "COMPLETED", 
 
 
 def test_what_runs() -> None:
-    """What runs is what is Active, Preparing or in a state that nobody documented; the others are counted by state."""
+    """What runs is what is Active, Preparing or in an undocumented state; the others are counted by state."""
     body = json.dumps(
         {
             "status": "success",
@@ -219,7 +219,7 @@ def test_what_runs() -> None:
     found = make_discovery(Roster({VOICE: one}), is_whole=True)
     assert [item.status for _, item in found.rows] == ["Active", "preparing", "Rerun", None]
     assert found.left_out == dict.fromkeys(["Ready", "Paused", "Completed", "Stopped", "Scheduled", "Rescheduled"], 1)
-    assert "in a state that nobody documented, so it may run and is listed: 1 Rerun, 1 no state" in found.notes
+    assert "in an undocumented state, so they may run and are listed: 1 Rerun, 1 no state" in found.notes
 
 
 def test_what_is_left_out_is_counted_once() -> None:

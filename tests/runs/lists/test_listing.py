@@ -220,7 +220,7 @@ def test_a_list_that_never_rests() -> None:
     service = Service(200, change=change)
     one = found(service)
     assert ids(one) >= service.always
-    assert one.doubt == "the list did not come to rest in 3 readings; read it again"
+    assert one.doubt == "the list kept changing in 3 readings; try again"
     assert one.calls < 30
 
 
@@ -317,7 +317,7 @@ FIELDS = ("hasMore", "totalPages", "totalResults")
 
 
 class Odd:
-    """A service of 120 campaigns, every seventh of which runs in a state that nobody documented, and odd answers."""
+    """A service of 120 campaigns, every seventh of which runs in an undocumented state, and odd answers."""
 
     def __init__(self, change: Change) -> None:
         states = {number: "Rerun" if number % 7 == 0 else "Ready" for number in range(120, 0, -1)}
@@ -414,7 +414,7 @@ def test_more_for_ever_but_empty() -> None:
     service.more = {"hasMore": True}
     one = found(service)
     assert len(one.items) == 120
-    assert one.doubt == "the service says that there are more, and gives none"
+    assert one.doubt == "the service says that there are more campaigns, but gives none"
     assert one.calls < 15
 
 

@@ -79,7 +79,7 @@ async def test_fifty_of_five_thousand() -> None:
     assert service.narrow + 3 < len(service.asked) == one.calls <= 60 - 50
     (unread,) = one.unread
     assert unread.startswith("voice campaigns of account a1: 4,")
-    none = "though by the service's own count none is in a state that nobody documented"
+    none = "though by the service's own count none is in an undocumented state"
     assert unread.endswith(f" of 5,000, {none}: the quota is needed for the stops")
     assert one.fault is None
 
@@ -92,9 +92,9 @@ async def test_a_state_beyond_what_was_read(place: int, is_found: bool) -> None:
     one = await found(Lists(*states))
     assert (f"cd-{place}" in ids(one), one.fault is None) == (is_found, is_found)
     (unread,) = one.unread
-    assert " though by the service's own count 1 of the whole list is in a state that nobody documented" in unread
+    assert " though by the service's own count 1 of the whole list is in an undocumented state" in unread
     if one.fault:
-        assert ": the service counts 1 more campaign in states that nobody documented" in str(one.fault)
+        assert ": the service counts 1 more campaign in undocumented states" in str(one.fault)
 
 
 async def test_a_state_that_nobody_documented() -> None:
@@ -121,7 +121,7 @@ async def test_no_quota_left() -> None:
     service = Lists(*["Active"] * 30)
     one = await found(service, room=20)
     assert (len(one.rows), len(service.asked)) == (30, 1)
-    why = "states that nobody documented, as the quota is needed for the stops"
+    why = "undocumented states, as the quota is needed for the stops"
     assert one.unread == (f"voice campaigns of account a1: {why}",)
 
 

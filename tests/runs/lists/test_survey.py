@@ -181,7 +181,9 @@ def test_nothing_runs() -> None:
     """When all are at rest there is nothing to find, and that is a proof."""
     seen = look(Service({"cd-1": "Stopped", "cd-2": "Completed"}), targets("cd-1", "cd-2"))
     assert (seen.findings, seen.to_stop, seen.exit_code) == ((), (), 0)
-    assert seen.notes == ("of 2 campaigns that do not run nothing tells whether a schedule starts them again",)
+    assert seen.notes == (
+        "2 campaigns that do not run may have a schedule that starts them again: the service does not say",
+    )
 
 
 @pytest.mark.parametrize(("last", "calls"), [(0, 1), (49, 1), (50, 2), (600, 15), (1199, 29)])
@@ -257,6 +259,13 @@ PAIRS = [
 """Two rows of a campaign, and the state of both together."""
 
 
+def test_a_paused_one_does_not_run_beside_ours() -> None:
+    """Others count as running where they run, as for `discover`: one that is paused does not."""
+    beside = [("other-1", "Paused"), ("other-2", "Active"), ("other-3", "Scheduled"), ("other-4", "Rerun")]
+    seen = look(Service(dict([("cd-1", "Stopped"), *beside])), targets("cd-1"), others_count=True)
+    assert seen.others == {State.RUNNING: 2, State.SCHEDULED: 1}
+
+
 def others(first: int, last: int) -> list[tuple[str, str]]:
     """Make rows of campaigns that nobody asks for."""
     return [(f"other-{number}", "Completed") for number in range(first, last)]
@@ -280,7 +289,7 @@ def test_the_worse_of_two(
     if state is State.UNKNOWN:  # the list does not tell, and the status call knows no such campaign
         state = State.NOT_FOUND
     assert (found, seen.exit_code) == ({"cd-1": state}, 1)
-    assert "the list has 1 campaign more than once; the state that may call somebody counts" in str(seen.notes)
+    assert "the list has 1 campaign more than once; the state in which it may call somebody counts" in str(seen.notes)
 
 
 def test_two_that_are_alike() -> None:
@@ -327,7 +336,10 @@ def test_what_the_list_does_not_have() -> None:
     seen = look(service, targets("cd-1", "cd-2", "cd-3", "cd-4", "cd-5"), say=said.append, quota=[Limit(2, 60.0)])
     assert said == [
         "list",
-        "voice campaigns of account a1: not all of them are in the list; asking one by one: 4 calls, at least 60 s",
+        (
+            "voice campaigns of account a1: not all of them are in the list; reading each campaign by itself: "
+            "4 calls, at least 60 s"
+        ),
         *("cd-2", "cd-3", "cd-4", "cd-5"),
     ]
     assert {each.item.campaign_id: each.state for each in seen.findings} == {
@@ -358,8 +370,10 @@ def test_a_list_that_cannot_be_read(lists: Response | TransportFailure) -> None:
     assert service.asked == ["list", "cd-1", "cd-2"]
     assert seen.states == {State.RUNNING: 1, State.NOT_RUNNING: 1}
     assert said[0].startswith("voice campaigns of account a1: the list cannot be read (")
-    assert said[0].endswith("; asking one by one: 2 calls")
-    assert seen.notes == ("of 1 campaign that does not run nothing tells whether a schedule starts them again",)
+    assert said[0].endswith("; reading each campaign by itself: 2 calls")
+    assert seen.notes == (
+        "1 campaign that does not run may have a schedule that starts them again: the service does not say",
+    )
 
 
 def test_a_list_that_breaks_off() -> None:
@@ -381,7 +395,7 @@ def test_a_list_that_is_long() -> None:
     """How long a long list is, and the other way to ask, is said once, after the first page."""
     service, said = Service({f"cd-{number}": "Stopped" for number in range(1200)}), list[str]()
     look(service, targets("cd-1199", "cd-3"), say=said.append, quota=[Limit(10, 60.0)])
-    singly = "singly takes 2, but tells nothing of schedules"
+    singly = "singly takes 2, but does not read schedules"
     assert said == [f"voice campaigns of account a1: a list of 1,200: about 30 calls, at least 2 min; {singly}"]
 
 
@@ -402,7 +416,7 @@ def test_a_stream_that_is_not_there() -> None:
     said = "HTTP 404: no such campaign, or the path of the status call is another here (api, status_path) (not here)"
     assert seen.notes == (f"voice campaigns of account a1: given up after {FIRST} of 100 calls: {said}",)
     assert {each.error for each in seen.findings[:FIRST]} == {said}
-    assert {each.error for each in seen.findings[FIRST:]} == {f"not asked for, as those before it failed: {said}"}
+    assert {each.error for each in seen.findings[FIRST:]} == {f"not read, because the calls before it failed: {said}"}
 
 
 def test_a_list_without_any_of_them() -> None:
@@ -483,7 +497,7 @@ def test_a_drained_run() -> None:
     seen = asyncio.run(drained())
     assert (seen.states, seen.exit_code) == ({State.NOT_RUNNING: 4, State.UNKNOWN: 5}, 1)
     assert {each.error for each in seen.findings if each.item.campaign_id != "cd-4"} == {
-        "not asked for, as those before it failed: not asked for: the run ended before"
+        "not read, because the calls before it failed: not read: the run ended before"
     }
 
 

@@ -125,7 +125,7 @@ def test_what_a_line_does_not_say(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a\nb", "x" * 2000])
 def test_an_id_that_cannot_be_sent(name: str, tmp_path: Path) -> None:
-    """An id for which no call can be made is no campaign, whatever its line says."""
+    """An id for which no call can be made is not a campaign, whatever its line says."""
     path = written(tmp_path / "r.jsonl", result(name, Outcome.STOPPED), result("cd-1"))
     targets = read_targets([path], HERE)
     assert (targets.invalid, targets.campaigns) == (1, 1)
@@ -180,7 +180,7 @@ def test_many_that_cannot_be_looked_at(tmp_path: Path) -> None:
 
 
 def test_no_line_at_all(tmp_path: Path) -> None:
-    """A file without a line is none of results, unless a run was killed before its first: then all are without."""
+    """A file without a line is not one of results, unless a run was killed before its first: then all are without."""
     path = written(tmp_path / "r.jsonl")
     with pytest.raises(InputError, match="no row names a campaign"):
         read_targets([path], HERE)
@@ -307,10 +307,10 @@ def test_another_host(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "kind", "said"),
     [
-        ("r.jsonl", "", InputError, "r.jsonl: no row names a campaign; nothing was asked for"),
-        ("list.csv", "campaign_id\ncd-1\n", OutputError, "list.csv line 1: is no header of a result file"),
-        ("list.txt", "cd-1\n", OutputError, "list.txt line 1: is no result line"),
-        ("list.jsonl", '{"campaign_id":"cd-1"}\n', OutputError, "list.jsonl line 1: is no result line"),
+        ("r.jsonl", "", InputError, "r.jsonl: no row names a campaign; nothing was read"),
+        ("list.csv", "campaign_id\ncd-1\n", OutputError, "list.csv line 1: is not the header of a result file"),
+        ("list.txt", "cd-1\n", OutputError, "list.txt line 1: is not a result line"),
+        ("list.jsonl", '{"campaign_id":"cd-1"}\n', OutputError, "list.jsonl line 1: is not a result line"),
     ],
 )
 def test_what_is_no_result_file(name: str, text: str, kind: type[BulkstopError], said: str, tmp_path: Path) -> None:

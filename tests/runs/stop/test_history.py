@@ -119,7 +119,7 @@ def test_any_bytes_are_read_without_an_error(state: Path, content: bytes) -> Non
 
 
 def test_a_place_that_cannot_be_written_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a name that is no text, a file for a folder, a file system that takes nothing, a run has no history."""
+    """With a name that is not text, a file for a folder, a file system that takes nothing, a run has no history."""
     (tmp_path / "file").write_text("")
     save_run("\udcff", HOST, 5)
     assert load_last_run("\udcff", HOST) is None

@@ -261,14 +261,14 @@ class TestManifest:
             raise ZeroDivisionError
 
     def test_odd_names(self, path: Path) -> None:
-        """Inputs and campaigns with names that are no plain text have their manifest, and can be resumed."""
+        """Inputs and campaigns with names that are not plain text have their manifest, and can be resumed."""
         given = [each._replace(source="é\n\N{GRINNING FACE}.csv") for each in campaigns(3)]
         run(path, given, until(2))
         assert run(path, given).exit_code == 0
         assert [section["plan"]["to_send"] for section in manifest(path)] == [3, 2]
 
     def test_devices_have_none(self, path: Path) -> None:
-        """What is no file has no manifest and no mark."""
+        """What is not a file has no manifest and no mark."""
         settings = with_token()
         before = contents(Path())
         for name in ("/dev/null", "-"):
@@ -300,7 +300,9 @@ class TestResume:
         """Where the manifest stands without its results, nothing begins anew in their place."""
         run(path)
         path.unlink()
-        with pytest.raises(OutputError, match=r"^r\.jsonl: is gone, but r\.jsonl\.run\.json is there; restore the one"):
+        with pytest.raises(
+            OutputError, match=r"^r\.jsonl: does not exist, but r\.jsonl\.run\.json does; restore the first"
+        ):
             RunJournal(str(path), mode=Mode.RESUME)
 
     def test_other_defaults_are_named(self, path: Path) -> None:
@@ -366,7 +368,7 @@ class TestResume:
                 run(path, retry=retry)
             said = str(caught.value)
             assert said.startswith(f"{name}: its run finished at {at} (4 stopped, 1 rejected); nothing is left to send")
-            assert said.endswith('retry_failed=True (nothing is worth it) or retry="rejected" (1 rejected)')
+            assert said.endswith('retry_failed=True (nothing to retry) or retry="rejected" (1 rejected)')
         assert contents(Path()) == before
         assert run(path, retry={Outcome.REJECTED}).exit_code == 0
         assert lines(path)[5:] == [(2, "stopped")]
@@ -421,7 +423,7 @@ class TestResume:
         assert lines(path)[5:] == [(7, "stopped"), (8, "stopped")]
         assert [section["inputs"]["list.csv"]["rows"] for section in manifest(path)] == [5, 7]
         write_list(5)
-        with pytest.raises(InputError, match=r"list\.csv: had 7 rows when the run began, has 5 now"):
+        with pytest.raises(InputError, match=r"list\.csv: had 7 rows when the run began, and has 5 now"):
             run(path)
 
     @pytest.mark.real
@@ -433,8 +435,8 @@ class TestResume:
                 "cd-x,",
                 "list.csv line 3: was voice 'cd-2' of account 'acc', stream 'st' in the run that wrote r.jsonl",
             ),
-            ("cd-5,", "cd-x,", "list.csv: a row of lines 2 to 6 is not what it was"),
-            ("cd-5,voice,acc,st\n", "", "list.csv: had 5 rows when the run began, has 4 now"),
+            ("cd-5,", "cd-x,", "list.csv: a row of lines 2 to 6 has changed"),
+            ("cd-5,voice,acc,st\n", "", "list.csv: had 5 rows when the run began, and has 4 now"),
         ],
     )
     def test_a_changed_list(self, was: str, now: str, said: str, path: Path) -> None:
@@ -484,9 +486,11 @@ class TestResume:
 
     @pytest.mark.parametrize("name", ["-", "/dev/null", "pipe"])
     def test_what_keeps_nothing(self, name: str, path: Path) -> None:
-        """There is nothing to go on with in what is no file."""
+        """There is nothing to go on with in what is not a file."""
         os.mkfifo("pipe")
-        with pytest.raises(OutputError, match=rf"^resume: {name} keeps nothing to go on with; give output=.FILE.$"):
+        with pytest.raises(
+            OutputError, match=rf"^resume: {name} cannot be resumed, because it keeps nothing; give output=.FILE.$"
+        ):
             RunJournal(name, mode=Mode.RESUME)
 
     def test_one_answer(self) -> None:
@@ -516,9 +520,9 @@ class TestResume:
         run(path, ["list.csv"], until(3), **more)
         run(path, ["list.csv", "two.txt"], until(3), **more)
         for inputs, said in (
-            (["list.csv"], r"^two\.txt: had 2 rows when the run began, has 0 now"),
-            (["two.txt", "list.csv"], "^the inputs come in another order than when the run began: list.csv, two.txt"),
-            (["list.csv", "./two.txt"], r"^two\.txt: had 2 rows when the run began, has 0 now"),
+            (["list.csv"], r"^two\.txt: had 2 rows when the run began, and has 0 now"),
+            (["two.txt", "list.csv"], "^the inputs are in another order than when the run began: list.csv, two.txt"),
+            (["list.csv", "./two.txt"], r"^two\.txt: had 2 rows when the run began, and has 0 now"),
         ):
             with pytest.raises(InputError, match=said):
                 run(path, inputs, **more)
@@ -595,7 +599,7 @@ class TestTampering:
         run(path)
         Path(f"{path}.run.json").write_text(text)
         for read in (review_results, lambda name: RunJournal(name, mode=Mode.RESUME)):
-            with pytest.raises(OutputError, match=r"^r\.jsonl\.run\.json: cannot be read \(it is no manifest"):
+            with pytest.raises(OutputError, match=r"^r\.jsonl\.run\.json: cannot be read \(it is not a manifest"):
                 read(str(path))
 
     @pytest.mark.parametrize("given", [{"rows": 5}, "x", {"rows": 5000, "sha256": "a", "marks": []}])

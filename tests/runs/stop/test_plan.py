@@ -67,7 +67,7 @@ def test_a_plan_as_a_machine_reads_it() -> None:
                 "source": "list.csv",
                 "line": 11,
                 "reason": "no campaign id",
-                "remedy": "mend the row, or take it out of the list",
+                "remedy": "correct the row, or take it out of the list",
             }
         ],
         "ended_before": {},
@@ -182,7 +182,7 @@ def test_what_is_not_normal_is_named() -> None:
     named = [line.split(None, 2)[2] for line in lines if line.startswith("  not NORMAL")]
     assert (len(named), named[0]) == (10, "cd-4 (Alarm): execution type EMERGENCY, account a")
     assert any("and 2 more; " in line for line in lines)
-    assert any(line.startswith("  order") and "what harms most first" in line for line in lines)
+    assert any(line.startswith("  order") and "most harmful first" in line for line in lines)
     assert [each["campaign_id"] for each in everything] == [f"cd-{n}" for n in range(4, 16)]
 
 
@@ -199,7 +199,7 @@ def test_the_first_unusable_rows_are_named() -> None:
         everything = describe_plan(plan, settings(), "-", unusable=None)
     named = [line.split(None, 1)[1] for line in lines if line.startswith("  unusable")]
     assert named[:2] == [
-        "list.csv line 2: no campaign id; mend the row, or take it out of the list",
+        "list.csv line 2: no campaign id; correct the row, or take it out of the list",
         "list.csv line 3: no account_id in the row; give account_id for all rows without one",
     ]
     assert len(named) == 5

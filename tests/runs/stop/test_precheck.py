@@ -362,8 +362,8 @@ def test_a_list_that_cannot_be_read(options: tuple[str, ...], flags: str) -> Non
     with pytest.raises(BulkstopError) as caught:
         known([campaign("cd-1"), campaign("cd-2", SMS)], service, *options)
     assert str(caught.value) == (
-        f"{flags}: the list of sms campaigns of account a1, stream st-1 cannot be read to its end: "
-        f"HTTP 401: wrong token (no such scope); nothing was sent: try again, or go without {flags}"
+        f"{flags}: the list of sms campaigns of account a1, stream st-1 cannot be read completely: "
+        f"HTTP 401: wrong token (no such scope); nothing was sent; try again, or leave out {flags}"
     )
 
 
@@ -371,7 +371,7 @@ def test_a_list_that_breaks_off() -> None:
     """A list that fails on its last page is as good as none."""
     service = one_list(*(row(f"cd-{n}", "Stopped") for n in range(3 * PAGE)))
     service.fails_from = 3
-    with pytest.raises(BulkstopError, match="cannot be read to its end"):
+    with pytest.raises(BulkstopError, match="cannot be read completely"):
         known([campaign("cd-1")], service)
 
 
@@ -428,7 +428,7 @@ def test_the_time_to_finish_comes_first(monkeypatch: pytest.MonkeyPatch) -> None
     settings = settings_for("only_running", finish_by="18:00")
     monkeypatch.setattr(host, "time", SimpleNamespace(time=lambda: asyncio.get_running_loop().time()))
     service = Service({}, latency_s=60.0)
-    with pytest.raises(BulkstopError, match="finish_by 18:00: came before the list was read; nothing was sent"):
+    with pytest.raises(BulkstopError, match="finish_by 18:00: passed before the list was read; nothing was sent"):
         run(read([campaign("cd-1")], service, settings, ends_at=5.0))
 
 

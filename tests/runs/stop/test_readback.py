@@ -137,7 +137,7 @@ def test_a_later_page_has_the_newer_state(first: str, later: str) -> None:
 
 @pytest.mark.parametrize("status", [403, 500, 404])
 def test_a_list_that_fails_says_why_and_keeps_what_it_gave(status: int) -> None:
-    """What was read before counts, what was not read is no proof of anything."""
+    """What was read before counts, what was not read is not a proof of anything."""
     reading = read(Service(rows(3 * PAGE), fails_at=2, status=status), has(1, 2 * PAGE))
     assert reading.states.keys() == {f"cd-{number}" for number in range(1, PAGE + 1)}
     assert reading.fault is not None

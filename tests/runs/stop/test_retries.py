@@ -28,9 +28,9 @@ def test_names(names: tuple[str, ...], found: set[Outcome]) -> None:
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_each(outcome: Outcome) -> None:
-    """What is done, was held back on purpose or cannot be sent is never sent again; any other outcome can be named."""
+    """What is done, was left out on purpose or cannot be sent is never sent again; any other outcome can be named."""
     if outcome in DONE | HELD_BACK | {Outcome.INVALID}:
-        why = "is done and|was held back on purpose and|can never be sent as it is"
+        why = "is done and|was left out on purpose and|can never be sent"
         with pytest.raises(SettingsError, match=rf"^retry: what is {outcome} ({why})"):
             outcomes_to_retry([outcome], retry_failed=False)
     else:
@@ -40,11 +40,11 @@ def test_each(outcome: Outcome) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("timout", "'timout' is no outcome; did you mean timeout?"),
-        ("not-found", "'not-found' is no outcome; did you mean not_found?"),
-        ("", "'' is no outcome; give unconfirmed, not_found, rejected, "),
-        ("timeout,", "'' is no outcome; give "),
-        ("500", "'500' is no outcome; give "),
+        ("timout", "'timout' is not an outcome; did you mean timeout?"),
+        ("not-found", "'not-found' is not an outcome; did you mean not_found?"),
+        ("", "'' is not an outcome; give unconfirmed, not_found, rejected, "),
+        ("timeout,", "'' is not an outcome; give "),
+        ("500", "'500' is not an outcome; give "),
     ],
 )
 def test_no_outcome(name: str, said: str) -> None:

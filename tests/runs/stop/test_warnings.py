@@ -52,7 +52,7 @@ def test_instance_ids() -> None:
     (line,) = warned([campaign(f"cid-{n}") for n in range(5)])
     assert line == (
         "5 ids look like instance ids (cid-...): cid-0, cid-1, cid-2 and 2 more; "
-        "a stop takes campaign ids (cd-...), so the service may not know them"
+        "a stop needs campaign ids (cd-...), so the service may not find them"
     )
     assert warned([campaign("cid-1"), *plain(9)])[0].startswith("1 id looks like an instance id (cid-...): cid-1;")
 
@@ -75,10 +75,10 @@ def test_priorities_that_cannot_be_read() -> None:
     rows: list[Row] = [campaign("cd-1")._replace(row={"priority": text}) for text in ("high\x07", [1])]
     rows += [campaign(f"cd-{n}")._replace(row={"priority": text}) for n, text in enumerate(("3", None, ""), 2)]
     first = "the first is list.csv line 2: 'high\N{REPLACEMENT CHARACTER}'"
-    assert warned(rows[:1]) == [f'1 priority is no whole number; that matters with order="priority" only; {first}']
+    assert warned(rows[:1]) == [f'1 priority is not a whole number; that matters with order="priority" only; {first}']
     rows[1] = rows[1]._replace(campaign_id="cd-9")  # type: ignore[union-attr]
     for order in ("priority", "priority-ascending"):
-        assert warned(rows, order=order) == [f"2 priorities are no whole numbers; sent after all others; {first}"]
+        assert warned(rows, order=order) == [f"2 priorities are not whole numbers; sent after all others; {first}"]
 
 
 def test_several_accounts() -> None:
@@ -102,8 +102,8 @@ def test_a_list_much_larger_than_the_last() -> None:
     rows: list[Row] = [campaign(f"cid-{n}") for n in range(60)]
     found = warned(rows, LAST)
     assert found[0] == (
-        "the list has 60 campaigns to stop, the last one of this profile had 25 (2026-01-02 18:00 UTC); "
-        "is it the right one?"
+        "the list has 60 campaigns to stop, but the last list of this profile had 25 (2026-01-02 18:00 UTC); "
+        "is this the right list?"
     )
     assert len(found) == 2
     assert warned(plain(50), LAST) == []
@@ -122,8 +122,8 @@ def test_names_are_protected_that_the_list_does_not_have() -> None:
     """A rule for names holds nothing in a list without names, and that is said."""
     rules = (Rule("keep.txt", 1, "Hot*", of_name=True),)
     assert warned([*plain(2), campaign("cd-9", name="Other")], rules=rules) == [
-        "2 of 3 campaigns have no name in the list, so no name: rule of protect can hold them back",
-        "1 of 1 rule of protect holds back no campaign of this list: keep.txt line 1 (name:Hot*)",
+        "2 of 3 campaigns have no name in the list, so no name: rule of protect can match them",
+        "1 of 1 rule of protect matches no campaign of this list: keep.txt line 1 (name:Hot*)",
     ]
     assert warned([campaign("cd-8", name="Hotline"), campaign("cd-9", name="Other")], rules=rules) == []
 
@@ -135,7 +135,7 @@ def test_rules_that_hold_nothing_back() -> None:
     assert warned([campaign("cd-1"), campaign("x", name="Other")], rules=tuple(rules))[1:] == []
     *_, line = warned([campaign("cd-1"), campaign("x", name="Other")], rules=(*rules, *idle))
     assert line == (
-        "4 of 7 rules of protect hold back no campaign of this list: keep.txt line 4 (name:Promo 4\ufffd*), "
+        "4 of 7 rules of protect match no campaign of this list: keep.txt line 4 (name:Promo 4\ufffd*), "
         "keep.txt line 5 (name:Promo 5\ufffd*), keep.txt line 6 (name:Promo 6\ufffd*) and 1 more"
     )
 
@@ -143,7 +143,7 @@ def test_rules_that_hold_nothing_back() -> None:
 def test_all_is_protected() -> None:
     """A rule that holds everything back is allowed, and said."""
     assert warned(plain(2), rules=(Rule("keep.txt", 1, "*"),)) == [
-        "all that could be sent is protected, so nothing will be"
+        "every campaign is protected, so nothing will be sent"
     ]
 
 
@@ -201,5 +201,5 @@ def test_an_expected_warning_is_worth_no_word(kind: WarningKind) -> None:
     assert len(warned(rows, **more)) == 1
     assert warned(rows, expect_warnings=[kind.value], **more) == []
     assert warned(plain(1), expect_warnings=kind.value) == [
-        f'expect_warnings="{kind}": there is nothing of the kind; is it the right list?'
+        f'expect_warnings="{kind}": no such warning came; is this the right list?'
     ]

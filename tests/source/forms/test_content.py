@@ -89,7 +89,7 @@ def test_what_is_typed_wins(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "why"), [("A17\n", "nothing tells its form"), ("", "is empty"), ("<!doctype html>", "is a web page")]
+    ("content", "why"), [("A17\n", "the format is unknown"), ("", "is empty"), ("<!doctype html>", "is a web page")]
 )
 def test_what_tells_nothing(content: str, why: str) -> None:
     """An input of which nothing tells the form is refused, and what it is said where that shows."""

@@ -105,7 +105,7 @@ def test_quoted_newlines(rows_of_csv: ReadCsv) -> None:
 
 
 def test_blanks_around_cells(rows_of_csv: ReadCsv) -> None:
-    """Blanks around a known value are no part of it; what is only carried along stays as it is."""
+    """Blanks around a known value are not part of it; what is only carried along stays as it is."""
     (row,) = rows_of_csv(b"id , type, tag\n cd-1 ,\tvoice , x \n")
     assert (row.campaign_id, row.campaign_type, row.row) == ("cd-1", "voice", {"tag": " x "})
 
@@ -152,7 +152,7 @@ def test_shifted_rows(rows_of_csv: ReadCsv, header: str, row: str) -> None:
     ],
 )
 def test_header_once_more(rows_of_csv: ReadCsv, lines: list[str], expected: list[tuple[int, str]]) -> None:
-    """A header in the middle, as in files put one after another, is no row; its columns hold from there on."""
+    """A header in the middle, as in files put one after another, is not a row; its columns hold from there on."""
     rows = rows_of_csv("\n".join(lines).encode())
     assert [(row.line, row.campaign_id) for row in rows if isinstance(row, Campaign)] == expected
     assert len(rows) == len(expected)
@@ -301,7 +301,7 @@ def test_quotes_that_do_not_fit(rows_of_csv: ReadCsv) -> None:
     assert all("may belong to the row of line 4" in reason for reason in reasons[2:])
 
 
-SWALLOWED = "its quotes go over lines that look like rows"
+SWALLOWED = "its quotes include lines that look like rows"
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
@@ -393,7 +393,7 @@ def test_lines_of_a_cell(rows_of_csv: ReadCsv, header: str, cells: list[str], en
 )
 def test_header_that_swallows_rows(rows_of_csv: ReadCsv, header: bytes) -> None:
     """A header whose quotes go over rows is an error: they would be missed by nobody."""
-    with pytest.raises(InputError, match=r"list\.csv: line 1: the header goes over lines that look like rows"):
+    with pytest.raises(InputError, match=r"list\.csv: line 1: the header includes lines that look like rows"):
         rows_of_csv(header + b"\ncd-9,z\n")
 
 
@@ -410,7 +410,7 @@ def test_a_huge_cell_of_rows(rows_of_csv: ReadCsv) -> None:
 def test_stray_carriage_return(rows_of_csv: ReadCsv) -> None:
     """A carriage return outside quotes does not end a row: the rest of it would be taken for another campaign."""
     rows = rows_of_csv(b'id,tag\ncd-1,x\rcd-2,y\ncd-3,"x\ry"\ncd-4,x\ry"z"\r\ncd-5,"a\nb"\n')
-    reason = "a carriage return stands in the row outside quotes"
+    reason = "the row has a carriage return outside quotes"
     assert faults(rows) == [(2, reason), (3, None), (4, reason), (5, None)]
 
 
@@ -456,7 +456,7 @@ def test_every_record_is_a_row(dialect: tuple[str, int, str], records: list[tupl
 @example(["TYPE"])
 @example(["name", "Stream ID"])
 def test_every_record_of_a_single_column_is_a_row(ids: list[str]) -> None:
-    """A single quoted column loses none either; what is blank is no row."""
+    """A single quoted column loses none either; what is blank is not a row."""
     text = io.StringIO(newline="")
     csv.writer(text, quoting=csv.QUOTE_ALL).writerows([["campaign_id"], *([value] for value in ids)])
     stdin = io.BytesIO(text.getvalue().encode())

@@ -137,8 +137,8 @@ def test_a_list_that_is_a_row(text: str) -> None:
         ('{"id":"a",\n{"id":"b"}\n', [(1, "not JSON: it breaks off"), *rows(2, "b")]),
         ('{"id":"a","t":[\n{"id":"b"}\n{"id":"c"}', [(1, "breaks off"), *rows(2, "b", 3, "c")]),
         ('{"id":"a"', [(1, "breaks off")]),
-        ('{"id":"a"} b\n"c"', [(1, "more behind its end (column 12)"), (2, "c")]),
-        ('"id": "a"\n', [(1, "more behind its end")]),
+        ('{"id":"a"} b\n"c"', [(1, "more after its end (column 12)"), (2, "c")]),
+        ('"id": "a"\n', [(1, "more after its end")]),
     ],
 )
 def test_broken_lines(text: str, found: list[tuple[int, object]]) -> None:
@@ -165,7 +165,7 @@ def test_broken_lines(text: str, found: list[tuple[int, object]]) -> None:
         ('[{"id":"a"},\n{"id":"b}, {"id":"c}]', "line 2, column 14", "a comma or a closing bracket is missing"),
         ('{\n"id": "a"\n"name": "b"\n}\n', "line 3, column 1", "a comma or a closing bracket is missing"),
         ('{"id":"a"}\n]\n', "line 2, column 1", "a bracket is closed that is not open"),
-        ('["a"\n] b\n', "line 2, column 3", "there is more behind its end"),
+        ('["a"\n] b\n', "line 2, column 3", "there is more after its end"),
         ('{"data":{"results":[{"id":"a"},{"id":"b"', "line 1, column 41", "it breaks off"),
         ('{\n"data":\n{"results":[{"id":"a"},\n', "line 3, column 24", "it breaks off"),
         ('{"data":{"results":[{"id":"a"}]', "line 1, column 32", "it breaks off"),
@@ -182,7 +182,7 @@ def test_what_nobody_can_read(text: str, place: str, why: str) -> None:
 
 
 def test_comments() -> None:
-    """A line that begins as a comment is no row, and is counted."""
+    """A line that begins as a comment is not a row, and is counted."""
     parser = RowParser("x", Defaults())
     assert read('# what\n// more\n{"id":"a"}\n  # end', parser) == rows(3, "a")
     assert parser.understood.counts == {Finding.COMMENTS: 3}

@@ -1,4 +1,4 @@
-"""The rows of JSON lines: an object a line, or a bare id; plain lists: an id a line."""
+"""The rows of JSON lines: an object a line, or a bare id; plain lists: one id a line."""
 
 import io
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def test_bare_ids(rows_of: Read) -> None:
     ],
 )
 def test_ids_that_are_none(rows_of: Read, value: bytes, why: str) -> None:
-    """An id that is no text and no whole number is invalid, in an object or, where it can be, bare."""
+    """An id that is neither text nor a whole number is invalid, in an object or, where it can be, bare."""
     (row,) = rows_of("list.jsonl", b'{"id": %b, "tag": 1}' % value)
     assert why in reason(row)
     assert row.row == {"tag": 1}
@@ -68,7 +68,7 @@ def test_ids_that_are_none(rows_of: Read, value: bytes, why: str) -> None:
 @pytest.mark.parametrize("key", ["campaign_type", "account_id", "stream_id", "iid"])
 @pytest.mark.parametrize("value", [True, 1.5, ["x"], {"x": 1}])
 def test_other_fields_are_text(rows_of: Read, key: str, value: object) -> None:
-    """A known key whose value is no text is invalid, and the reason names the key."""
+    """A known key whose value is not text is invalid, and the reason names the key."""
     (row,) = rows_of("list.jsonl", orjson.dumps({"id": "cd-1", key: value}))
     assert reason(row).startswith(f"{key} is ")
     assert row.campaign_id == "cd-1"
@@ -76,7 +76,7 @@ def test_other_fields_are_text(rows_of: Read, key: str, value: object) -> None:
 
 @pytest.mark.parametrize("value", [True, 1.5, ["x"], {"x": 1}])
 def test_what_is_not_needed_makes_no_row_unusable(rows_of: Read, value: object) -> None:
-    """A priority or a name that is no text costs nobody a campaign, and neither is lost."""
+    """A priority or a name that is not text costs nobody a campaign, and neither is lost."""
     (row,) = rows_of("list.jsonl", orjson.dumps({"id": "cd-1", "Priority": value, "name": value, "tag": 1}))
     assert isinstance(row, Campaign)
     assert (row.priority, row.name) == (None, orjson.dumps(value).decode())

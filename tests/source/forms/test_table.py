@@ -117,13 +117,13 @@ def test_columns_by_number() -> None:
 
 @pytest.mark.parametrize("sep", ["sep=;", '"sep=;"', "\ufeffSEP=;", "sep=;\r"])
 def test_the_line_that_says_the_delimiter(sep: str) -> None:
-    """A first line `sep=;` is no header, and obeyed."""
+    """A first line `sep=;` is not a header, and obeyed."""
     rows, understood = table(sep, "name,x;campaign_id", f"a,b;{ONE}")
     assert (ids(rows), rows[0].line, understood.delimiter) == ([ONE], 3, ";")
 
 
 def test_comments_and_blank_rows() -> None:
-    """Lines that begin with # and rows of nothing but delimiters are no rows, wherever they stand, and counted."""
+    """Lines that begin with # and rows of nothing but delimiters are not rows, wherever they stand, and counted."""
     rows, understood = table(
         '# a "note", here', "", "campaign_id,name", f"#{ONE},x", ",", '"",  ', f"{TWO},y", '"# quoted",', " # last"
     )
@@ -161,10 +161,10 @@ def test_lines_above_the_header() -> None:
 
 
 def test_several_ids_in_a_cell() -> None:
-    """A cell of a table with several ids is no list: the row is invalid, with what to do."""
+    """A cell of a table with several ids is not a list: the row is invalid, with what to do."""
     (row,), _ = table("id,name", f'"{ONE}, {TWO}",x')
     assert isinstance(row, Result)
-    assert "holds 2 ids; put each into a row of its own" in (row.error or "")
+    assert "holds 2 ids; put each in its own row" in (row.error or "")
 
 
 def test_what_was_cleaned() -> None:

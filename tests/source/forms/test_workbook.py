@@ -140,7 +140,7 @@ def test_an_id_that_is_no_text(rows: Rows, cell: Cell, shown: str, kind: str) ->
     bad, good = rows(write_workbook({"a": table(["name", "id"], ["x", cell], ["y", ID])}))
     assert isinstance(bad, Result)
     assert (bad.outcome, bad.line, bad.campaign_id) == (Outcome.INVALID, 2, shown)
-    assert (bad.error or "").startswith(f"{shown!r} is no campaign id: the spreadsheet made {kind}")
+    assert (bad.error or "").startswith(f"{shown!r} is not a campaign id: the spreadsheet turned it into {kind}")
     assert good.campaign_id == ID
 
 
@@ -192,9 +192,9 @@ def test_a_workbook_shows_by_its_content(rows: Rows) -> None:
         archive.writestr("in/list.xlsx", book)
     (row,) = rows(packed.getvalue(), "list.zip")
     assert (row.campaign_id, str(row.source).rpartition("list.zip")[2]) == (ID, "/in/list.xlsx")
-    with pytest.raises(InputError, match=r"is a workbook, and not csv; leave out format"):
+    with pytest.raises(InputError, match=r"is a workbook, not csv; leave out format"):
         rows(book, fmt="csv")
-    with pytest.raises(InputError, match=r"is no workbook"):
+    with pytest.raises(InputError, match=r"is not a workbook"):
         rows(b"id\ncd-1\n", fmt="xlsx")
     assert rows(f"id\n{ID}\n".encode())[0].campaign_id == ID
 
@@ -224,7 +224,7 @@ def test_what_cannot_be_read(rows: Rows, content: bytes, why: str) -> None:
 
 
 def test_a_cell_far_out_among_many(rows: Rows) -> None:
-    """A long or a wide sheet is no scattered one."""
+    """A long or a wide sheet is not a scattered one."""
     assert len(rows(write_workbook({"a": {"A1": "id", "A60000": ID}}))) == 1
     assert len(rows(write_workbook({"a": {"A1": "id", "XFD1": "x", "A2": ID}}))) == 1
 
