@@ -160,6 +160,15 @@ class Progressed(NamedTuple):
     waits_for: str | None
 
 
+class FellBehind(NamedTuple):
+    """At its pace a run will not be done in time; the times are in unix seconds, `left` counts campaigns."""
+
+    run_id: str
+    ends_at: float
+    finish_by: float
+    left: int
+
+
 class LoopStalled(NamedTuple):
     """The event loop stood still: nothing was sent, no answer was read, and no time ran out."""
 
@@ -224,6 +233,7 @@ Event = (
     | QuotaStoreEmptied
     | Warned
     | Progressed
+    | FellBehind
     | LoopStalled
     | Sighted
     | HoldEnded

@@ -145,6 +145,8 @@ class WarningKind(StrEnum):
     ALL_PROTECTED = "all_protected"
     UNUSED_RULES = "unused_rules"
     PLAIN_HTTP = "plain_http"
+    LATE_STOPS = "late_stops"
+    NO_STOP_AT = "no_stop_at"
 
 
 class WaitReason(StrEnum):
@@ -162,6 +164,7 @@ class WaitReason(StrEnum):
     CAP = "cap"  # all that is under way could fail, and the failure cap would be reached
     RAMP = "ramp"  # a group begins with one call at a time
     RETRY = "retry"
+    STOP_AT = "stop_at"  # the next campaign still has time
     LIST = "list"  # a list decides
 
 
@@ -245,6 +248,7 @@ class _CampaignFields(NamedTuple):
     name: str | None = None
     row: Mapping[str, object] | None = None
     profile: str | None = None
+    stop_at: str | None = None
 
 
 class Campaign(_CampaignFields):
@@ -254,7 +258,8 @@ class Campaign(_CampaignFields):
     stands as the `source`. `iid` is the application id that goes with the call, by default the stream id; a higher
     `priority` is more urgent, and none is the vendor's default (5); `row` is carried along into the result. `line`
     counts from 1, and is 0 for a campaign with a key. A `profile` says with whose credentials the call is made; None is
-    that of the run.
+    that of the run. It is stopped at once, or by `stop_at`: a datetime with a zone, or a text as in a list; once it is
+    planned that is a moment in UTC.
     A tuple, as is Attempt: a frozen dataclass takes four times as long to make, and a run makes millions.
     """
 
@@ -273,8 +278,11 @@ class Campaign(_CampaignFields):
         name: str | None = None,
         row: Mapping[str, object] | None = None,
         profile: str | None = None,
+        stop_at: datetime | str | None = None,
     ) -> Self:
         """Make one; nothing is checked before it is planned."""
+        if stop_at is not None:
+            row = {**(row or {}), "stop_at": stop_at if isinstance(stop_at, str) else stop_at.isoformat()}
         kind = cast("CampaignType", type)  # a text, or None, until the plan fills it in
         where = account_id or "", stream_id or "", iid or ""
         source = "" if key is None else str(key)  # it may come as a number out of a database
@@ -294,10 +302,11 @@ class Campaign(_CampaignFields):
         name: str | None = None,
         row: Mapping[str, object] | None = None,
         profile: str | None = None,
+        stop_at: str | None = None,
     ) -> Self:
         """Make the campaign of a row, which lacks nothing; `line` counts from 1."""
-        fields = (campaign_id, campaign_type, account_id, stream_id, iid, source, line, priority, name, row, profile)
-        return tuple.__new__(cls, fields)
+        ids = campaign_id, campaign_type, account_id, stream_id, iid
+        return tuple.__new__(cls, (*ids, source, line, priority, name, row, profile, stop_at))
 
     def __reduce__(self) -> tuple[object, ...]:
         """Be copied and sent to another process as what it holds."""
@@ -365,7 +374,8 @@ class Result:
     """One row's end: the fields are the columns of the result line, in order.
 
     Times are UTC, such as 2026-01-02T03:04:05.678Z; `latency_ms`, of the last attempt, is in milliseconds.
-    `schedule` is None where nobody asked for schedules to be disabled, or the campaign was not stopped.
+    `schedule` is None where nobody asked for schedules to be disabled, or the campaign was not stopped. `stop_at` is
+    the moment by which it was to be stopped, None for one that had no time.
     """
 
     campaign_id: str
@@ -388,6 +398,12 @@ class Result:
     run_id: str | None = None
     row: Mapping[str, object] | None = None
     schedule: str | None = None
+    stop_at: str | None = None
+
+    @property
+    def is_late(self) -> bool:
+        """Tell whether the campaign was stopped after the time by which it was to be."""
+        return self.outcome in DONE and bool(self.stop_at) and (self.finished_at or "") > (self.stop_at or "")
 
     @property
     def schedule_failed(self) -> bool:
@@ -407,6 +423,7 @@ def unsent_result(campaign: Campaign, outcome: Outcome, why: str) -> Result:
         source=campaign.source,
         line=campaign.line or None,
         row=campaign.row,
+        stop_at=campaign.stop_at,
     )
 
 

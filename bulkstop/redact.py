@@ -99,6 +99,13 @@ def find_passwords(url: str) -> list[str]:
     return forms
 
 
+def find_url_secrets(url: str) -> list[str]:
+    """Return what may be secret in the address of a receiver: all of it, and what stands behind its host."""
+    parts = urlsplit(url)
+    behind = url.partition(parts.netloc)[2]
+    return [url, *([behind] if len(behind) >= CUT_CHARS else []), *find_passwords(url)]
+
+
 def hide_password(url: str) -> str:
     """Return an address without the password in it."""
     before, at, place = url.rpartition("@")

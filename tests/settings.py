@@ -65,6 +65,9 @@ FIRM: dict[str, tuple[str, Any]] = {
     "attempts": ("2", 2),
     "max_retry_after_s": ("2m", 120.0),
     "grace_s": ("1m", 60.0),
+    "notify": ("https://hooks.example/eod?key=a1b2", ("https://hooks.example/eod?key=a1b2",)),
+    "on_success": ("https://ping.example/1", ("https://ping.example/1",)),
+    "on_failure": ("http://localhost:8080/fail", ("http://localhost:8080/fail",)),
 }
 """A text for every setting, and the value it means."""
 

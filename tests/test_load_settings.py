@@ -129,7 +129,8 @@ def test_environment_of_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAULT_TOKEN", "of-the-command-itself")
     before = {**os.environ}
     assert before.keys() - list_open_variables().keys() == {
-        *("BULKSTOP_TOKEN", "BULKSTOP_TOKEN_COMMAND", "BULKSTOP_CLIENT_SECRET", "BULKSTOP_PROXY_PASSWORD")
+        *("BULKSTOP_TOKEN", "BULKSTOP_TOKEN_COMMAND", "BULKSTOP_CLIENT_SECRET", "BULKSTOP_PROXY_PASSWORD"),
+        *("BULKSTOP_NOTIFY", "BULKSTOP_ON_SUCCESS", "BULKSTOP_ON_FAILURE"),
     }
     monkeypatch.setenv("BULKSTOP_PROXY", "http://user:pa55word@proxy:3128")
     monkeypatch.setenv("BULKSTOP_QUOTA_STORE", "redis://redis/0?password=pa55word")

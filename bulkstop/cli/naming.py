@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 else:
     _Choice = click.Choice  # generic from click 8.2 on only
 
-WITHOUT_OPTION = frozenset({"token", "client_secret", "proxy_password"})
+WITHOUT_OPTION = frozenset({"token", "client_secret", "proxy_password", "notify", "on_success", "on_failure"})
 """Secrets: a command line is seen by everybody on the machine."""
 
 

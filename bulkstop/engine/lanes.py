@@ -94,7 +94,8 @@ class Lane:
     """The campaigns of one account, in order: those not tried yet, and those that wait for another try.
 
     `quota`, `claim` and `rest` are the account's, and may be those of others that make calls for it. For campaigns that
-    need no stop `follow_up` gives the call that is made in its place.
+    need no stop `follow_up` gives the call that is made in its place. `due_of` says before which time a campaign
+    does not leave; the campaigns come in the order of these times.
     """
 
     def __init__(
@@ -108,7 +109,14 @@ class Lane:
         paces_itself: bool = False,
         rest: AccountRest | None = None,
         follow_up: Callable[[Campaign], FollowUp] | None = None,
+        due_of: Callable[[Campaign], float] | None = None,
     ) -> None:
+        self.ends_after = -math.inf
+        """The time at which its last campaign may leave, as far as that is planned."""
+        self.sibling: Lane | None = None
+        """The other lane of the account, if it has two: they share its quota and its groups."""
+        self._due_of = due_of
+        self._due = self._seen = -math.inf  # when the next new campaign may leave, and the time that was last looked at
         self.account_id = account_id
         self.quota = self._own_quota = quota
         self.claim = claim
@@ -145,8 +153,10 @@ class Lane:
             due = self._follow_ups[0][0] if self._follow_ups else math.inf
         elif (self._tries and _has_room(self._tries)) or self._may_begin(room):
             due = -math.inf
-        elif self._waiting:
-            due = self._waiting[0][0]
+        elif self._waiting or self._due > self._seen:
+            due = self._waiting[0][0] if self._waiting else math.inf
+            if self._due > self._seen and self._head is not None and not self.parked:
+                due = min(due, self._due)
         else:
             return math.inf
         return max(due, self.rests_until, self.quota.ready_at())
@@ -168,7 +178,11 @@ class Lane:
 
     def count_wanted(self, now: float) -> int:
         """Return how many places of the store it can use at once, that of the turn just drawn among them."""
-        return 1 if self.quota.ready_at() > now + SOON_S else max(1, self.left - self.in_flight + 1)
+        return (
+            1
+            if self._due_of is not None or self.quota.ready_at() > now + SOON_S
+            else max(1, self.left - self.in_flight + 1)
+        )
 
     def recall(self, wall_s: float) -> None:
         """Begin with what others have learnt of the account's pace, once; `wall_s` is the time in unix seconds."""
@@ -205,6 +219,8 @@ class Lane:
             return retry or (Wait(WaitReason.RAMP, math.inf) if self._tries else None)
         if begins is not None:
             return min(filter(None, (begins, retry)), key=lambda wait: wait.until)
+        if self._due > now and not self._aside:
+            return min(filter(None, (Wait(WaitReason.STOP_AT, self._due), retry)), key=lambda wait: wait.until)
         has_room = (self._aside and _has_room(self._aside)) or (self._head is not None and self._head.group.has_room)
         return None if has_room else Wait(WaitReason.RAMP, math.inf)
 
@@ -228,6 +244,7 @@ class Lane:
 
         None when the tries that are due have to wait for room in their groups.
         """
+        self._seen = now
         turn = self._take(now, room)
         if turn is not None:
             self.quota.take(now)
@@ -322,6 +339,8 @@ class Lane:
         campaign = next(self._fresh, None)
         if campaign is None:
             return None
+        if self._due_of is not None:
+            self._due = self._due_of(campaign)
         group = OPEN if self._group_of is None else self._group_of(campaign)
         return Turn(campaign, self, group, follow_up=None if self._follow_up is None else self._follow_up(campaign))
 
@@ -352,7 +371,7 @@ class Lane:
 
     def _has_open_head(self, room: int) -> bool:
         """Tell whether the next new campaign may leave; those before it whose groups have no room are set aside."""
-        while self._head is not None and self._waits() < room:
+        while self._head is not None and self._due <= self._seen and self._waits() < room:
             if self._head.group.has_room:
                 return True
             head, self._head = self._head, self._next_fresh()
@@ -467,6 +486,11 @@ class Lanes:
 
     def update(self, lane: Lane, now: float) -> None:
         """Look once more when a lane is ready, and whether it is done, as something has changed for it."""
+        self._update(lane, now)
+        if lane.sibling is not None and not lane.sibling.is_over:
+            self._update(lane.sibling, now)
+
+    def _update(self, lane: Lane, now: float) -> None:
         if not lane.is_done:
             if not lane.queued_at <= now:  # else it is in the queue, and ready
                 self._queue(lane, now)

@@ -61,4 +61,5 @@ def make_result(turn: Turn, attempt: Attempt, run_id: str | None, finished_at: f
         utc_text(finished_at) if was_sent and finished_at is not None else None,
         run_id,
         campaign.row,
+        stop_at=campaign.stop_at,
     )

@@ -1,7 +1,7 @@
 """An engine: what runs share, and the runs themselves."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -12,6 +12,7 @@ from bulkstop.engine.steering.early_end import EarlyEnd
 from bulkstop.errors import SettingsError
 from bulkstop.model import Campaign, OnResult
 from bulkstop.runs.clients import Others
+from bulkstop.runs.notify import Notifier, RunNotices, has_receivers
 from bulkstop.runs.options import RunOptions, check_callable, check_kind, check_names, check_options, read_expected
 from bulkstop.runs.parts import Around, GetToken, Hooks, Parts, open_parts
 from bulkstop.runs.stop.forecast import find_earliest_end
@@ -66,12 +67,14 @@ class Engine:
         self._open = AsyncExitStack()
         self._parts: Parts | None = None
         self._plans: list[Plan] = []
+        self._notifier: Notifier | None = None
 
     async def __aenter__(self) -> Self:
         """Open what runs share; raises SettingsError for an engine that is open."""
         if self._parts is not None:
             raise SettingsError("the engine is open already: what uses it runs in one block")
         self._parts = await self._open.enter_async_context(open_parts(self.settings, self._hooks))
+        self._notifier = Notifier(self.settings) if has_receivers(self.settings) else None
         return self
 
     async def __aexit__(
@@ -86,6 +89,8 @@ class Engine:
             for plan in self._plans:
                 plan.close()
             self._plans.clear()
+            if self._notifier is not None:
+                await self._notifier.close()
             await self._open.aclose()
 
     def count_before(self, accounts: Accounts) -> None:
@@ -114,7 +119,7 @@ class Engine:
         plan = await read_plan(source, partial(make_plan, settings=self.settings, fmt=format, profiles=self._profiles))
         self._plans = [each for each in self._plans if not each.is_closed]
         self._plans.append(plan)
-        plan.warnings = tuple(find_warnings(plan, self.settings, None))
+        plan.warnings = tuple(find_warnings(plan, self.settings, None, self._profiles))
         plan.ends_at = find_earliest_end(plan, self.settings, self._profiles)
         if strict:
             check_usable(plan)
@@ -139,6 +144,7 @@ class Engine:
             ),
             on_result,
             ending=ending,
+            make_notices=self.make_notices,
         )
 
     def prepare_run(
@@ -148,9 +154,16 @@ class Engine:
         *,
         run_id: str | None = None,
         ending: EarlyEnd | None = None,
+        make_notices: "Callable[[str], RunNotices | None] | None" = None,
     ) -> Run:
-        """Return a run whose plan and results somebody else prepares."""
-        return Run(self.parts, prepare, on_result, run_id=run_id, ending=ending)
+        """Return a run whose plan and results somebody else prepares; nobody is told of it without notices."""
+        return Run(self.parts, prepare, on_result, run_id=run_id, ending=ending, make_notices=make_notices)
+
+    def make_notices(self, run_id: str, *, profile: str | None = None, tells_end: bool = True) -> RunNotices | None:
+        """Return what tells others of a run; None where the settings name nobody."""
+        if self._notifier is None:
+            return None
+        return RunNotices(self._notifier, self.settings, run_id, profile=profile, tells_end=tells_end)
 
     async def discover(
         self,

@@ -159,7 +159,7 @@ def _text(value: object) -> str | None:
 
 
 def _describe_campaign(campaign: Campaign) -> dict[str, object]:
-    campaign_id, kind, account_id, stream_id, iid, _, _, priority, name, carried, _ = campaign
+    campaign_id, kind, account_id, stream_id, iid, _, _, priority, name, carried, *_ = campaign
     row: dict[str, object] = dict(zip(COLUMNS, (campaign_id, kind, account_id, stream_id, iid), strict=False))
     row |= {key: value for key, value in (("priority", priority), ("name", name)) if value is not None}
     return _carry(row, carried)

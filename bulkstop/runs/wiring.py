@@ -7,7 +7,7 @@ import math
 import os
 import stat
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -25,9 +25,10 @@ from bulkstop.engine.guards.scopes import ScopeBreaker
 from bulkstop.engine.lanes import Claim, Lane, Turn
 from bulkstop.engine.limits.blocks import Blocks
 from bulkstop.engine.limits.clock import elapsed_s
-from bulkstop.engine.limits.estimate import Stored
+from bulkstop.engine.limits.estimate import Places, Stored
 from bulkstop.engine.limits.quota import AllOf, EvenPacer, NoQuota, Quota, RollingWindow
 from bulkstop.engine.limits.store import is_server, open_store
+from bulkstop.engine.limits.timetable import Reserve, Timetable, plan_backwards, spread_evenly
 from bulkstop.engine.limits.windows import add_safety_margin
 from bulkstop.engine.pacing.auto import AutoPacer
 from bulkstop.engine.pacing.overload import Overload
@@ -41,7 +42,7 @@ from bulkstop.kore.exchange import Transport
 from bulkstop.kore.session import Classify, Perform, make_stop
 from bulkstop.model import Attempt, Campaign, Pace, Send
 from bulkstop.naming import name_setting, name_variable
-from bulkstop.redact import REDACTOR, find_passwords, hide_password
+from bulkstop.redact import REDACTOR, find_passwords, find_url_secrets, hide_password
 from bulkstop.report.log import LOG, log_event
 from bulkstop.report.store import SharedBy, StoreFacts
 from bulkstop.settings import Settings
@@ -252,7 +253,12 @@ def list_secrets(settings: Settings) -> list[str]:
     """Return what is secret in settings: credentials, and the passwords in addresses."""
     given = (settings.token, settings.client_secret, settings.token_command, settings.proxy_password)
     addresses = (settings.proxy, settings.quota_store)
-    return [*filter(None, given), *(word for url in addresses if url for word in find_passwords(url))]
+    receivers = (*settings.notify, *settings.on_success, *settings.on_failure)
+    return [
+        *filter(None, given),
+        *(word for url in addresses if url for word in find_passwords(url)),
+        *(word for url in receivers for word in find_url_secrets(url)),
+    ]
 
 
 def make_guards(
@@ -440,11 +446,28 @@ class Accounts:
         *,
         left: int = 0,
         follow_up: Callable[[Campaign], FollowUp] | None = None,
+        due_of: Callable[[Campaign], float] | None = None,
+        timetable: Timetable | None = None,
     ) -> Lane:
-        """Make a lane of an account, within what the account may do."""
+        """Make a lane of an account, within what the account may do; it leaves places to the calls of a timetable."""
         quota, claim, rest = self.quota(account_id), self.claim(account_id), self.rest(account_id)
-        paced = self.terms(account_id).is_paced
-        return Lane(account_id, campaigns, quota, claim, left=left, paces_itself=paced, rest=rest, follow_up=follow_up)
+        if timetable is not None:
+            quota = AllOf((quota, Reserve(quota, timetable, elapsed_s, time.time)))
+        return Lane(
+            account_id,
+            campaigns,
+            quota,
+            claim,
+            left=left,
+            paces_itself=self.terms(account_id).is_paced,
+            rest=rest,
+            follow_up=follow_up,
+            due_of=due_of,
+        )
+
+    def plan_backwards(self, account_id: str, moments: Sequence[float]) -> Sequence[float]:
+        """Return when the calls of an account leave that have a time, by the quota of its own profile."""
+        return plan_backwards(moments, list_planned_places(self.terms(account_id).settings))
 
     def caller_of(self, where: HasScope) -> Caller:
         """Return what makes single calls for the account of a scope, or of a campaign."""
@@ -464,6 +487,14 @@ class Accounts:
                 rests=self._rests,
             )
         return self._callers[account_id]
+
+
+def list_planned_places(settings: Settings) -> list[Places]:
+    """Return the limits within which calls of an account are planned; evenly where a service may refuse bursts."""
+    places = make_quota(settings).places(0.0, 0.0) if settings.quota else []
+    if settings.pace == Pace.AUTO:
+        places = spread_evenly(places)
+    return [*places, Places(settings.concurrency, 1.0)]
 
 
 def make_quota(settings: Settings, overload: Overload | None = None) -> Quota:

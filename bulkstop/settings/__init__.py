@@ -30,6 +30,7 @@ from bulkstop.settings.parse import (
     parse_failure_cap,
     parse_limit,
     parse_list_template,
+    parse_notify_url,
     parse_path,
     parse_pause,
     parse_proxy_address,
@@ -48,6 +49,7 @@ from bulkstop.settings.spec import (
     GRACE,
     GUARDS,
     INPUT,
+    NOTIFICATIONS,
     PATHS,
     PROTECTION,
     QUOTA,
@@ -367,6 +369,36 @@ class Settings:
     )
     grace_s: float = setting(
         GRACE, 20.0, "Longest wait for calls in flight after Ctrl-C.", read=parse_seconds, metavar="TIME"
+    )
+    notify: tuple[str, ...] = setting(
+        NOTIFICATIONS,
+        (),
+        "Webhooks told at the start, when it is behind, when a guard ends it, and at the end; repeatable.",
+        read=parse_notify_url,
+        metavar="URL",
+        repeatable=True,
+        secret=True,
+        in_profile=True,
+    )
+    on_success: tuple[str, ...] = setting(
+        NOTIFICATIONS,
+        (),
+        "URLs that are called (GET) once all is done: exit code 0; repeatable.",
+        read=parse_notify_url,
+        metavar="URL",
+        repeatable=True,
+        secret=True,
+        in_profile=True,
+    )
+    on_failure: tuple[str, ...] = setting(
+        NOTIFICATIONS,
+        (),
+        "URLs that are called (GET) for any other end; repeatable.",
+        read=parse_notify_url,
+        metavar="URL",
+        repeatable=True,
+        secret=True,
+        in_profile=True,
     )
 
     def __init__(self, *values: Never, **options: Unpack[SettingsOptions]) -> None:

@@ -71,3 +71,6 @@ class SettingsOptions(TypedDict, total=False):
     attempts: int | str
     max_retry_after_s: float | str
     grace_s: float | str
+    notify: Sequence[str] | str
+    on_success: Sequence[str] | str
+    on_failure: Sequence[str] | str

@@ -208,6 +208,21 @@ def parse_proxy_address(text: str) -> str:
     return text.strip()
 
 
+def parse_notify_url(text: str) -> str:
+    """Read the address of a receiver of notices; an error does not repeat it, for it may hold a secret."""
+    url = text.strip()
+    try:
+        parts = urlsplit(url)
+        sound = bool(parts.hostname) and (parts.port is None or parts.port > 0) and not parts.fragment
+    except ValueError:
+        sound = False
+    if not sound or parts.scheme not in ("https", "http") or not re.fullmatch(r"[\x21-\x7e]+", url):
+        raise ValueError("what is given (not shown: it may hold a secret) is no URL such as https://hooks.example/eod")
+    if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise ValueError("plain http shows what is in the URL to the network; give an https:// address")
+    return url
+
+
 def parse_template(text: str) -> str:
     """Read a path template."""
     if fault := template_fault(text):

@@ -203,7 +203,7 @@ def _explain_unknown_key(key: str) -> str | None:
         return f"{key} is not a list of tables; write [[{TABLE}.NAME.{TARGETS}]] for each"
     if key not in names:
         return f"unknown key {key!r}{suggest_near(key, names)}"
-    if any(spec.secret and key == key_of(name) for name, spec in OPTION_SPECS.items()):
+    if any(spec.secret and not spec.in_profile and key == key_of(name) for name, spec in OPTION_SPECS.items()):
         return f"{key} is a secret, not a setting; use {key}_file or BULKSTOP_{key.upper()}"
     return None
 

@@ -29,6 +29,7 @@ RETRY_AFTER = Group("Rate limit")
 CONCURRENCY = Group("Rate limit")
 DEADLINE = Group("Timing")
 GRACE = Group("Timing")
+NOTIFICATIONS = Group("Notifications")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class OptionSpec:
     repeatable: bool = False
     secret: bool = False
     """Only an environment variable, never an option: a command line is seen by everybody on the machine."""
+    in_profile: bool = False
+    """A secret that may stand in a profile all the same: there is no other file for it."""
 
     def option(self, name: str) -> str:
         """Return the option of the setting called `name`, which has no unit: its text may have one."""

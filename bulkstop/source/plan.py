@@ -2,6 +2,7 @@
 
 import heapq
 import json
+import time
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,9 +15,11 @@ import orjson
 
 from bulkstop.errors import InputError
 from bulkstop.impact import DEFAULT_PRIORITY, rank_impact
-from bulkstop.model import Campaign, CampaignType, Order, Outcome, Result, Row, unsent_result
+from bulkstop.model import Campaign, CampaignType, Order, Outcome, Result, Row, unsent_result, utc_text
 from bulkstop.naming import name_setting
 from bulkstop.source.digest import Digest, Digests
+from bulkstop.source.due.stop_at import read_stop_time
+from bulkstop.source.due.stop_times import StopTimes
 from bulkstop.source.first_seen import FirstSeen
 from bulkstop.source.id_check import UnusualIds
 from bulkstop.source.inputs import MOST_BYTES
@@ -32,6 +35,7 @@ SMALLEST_BLOCK, ALL_BLOCKS = 2048, 16 * 1024 * 1024
 """Bytes that an account reads ahead of the list at least, and that all of them together do."""
 _ODD = b" "
 """Begins the line of a row that holds what the usual JSON cannot."""
+PROFILE_AT = Campaign._fields.index("profile")
 LAST = 2**62
 """The place of a campaign whose priority cannot be read: after all others, in either order."""
 
@@ -50,6 +54,8 @@ class Plan:
     at another host is another account, and another campaign.
     Raises the InputError of an input that cannot be read, or that is not what it was.
 
+    A time of the day by which a campaign is to be stopped is that which comes next after `now`, in unix seconds.
+
     Whoever knows the settings adds `warnings`, what should be looked at twice, and `ends_at`, the earliest time at
     which the last stop can leave.
     """
@@ -67,8 +73,11 @@ class Plan:
         understood: Sequence[Understood] = (),
         repeats: bool = False,
         account_of: Callable[[Campaign], str] = attrgetter("account_id"),
+        now: float | None = None,
     ) -> None:
         self.rows = 0
+        self.now = time.time() if now is None else now
+        self.stop_times = StopTimes()
         self.understood = understood
         self.protected = 0
         self.is_claimed = False
@@ -138,7 +147,8 @@ class Plan:
     def campaigns(self, account_id: str) -> Iterator[Campaign]:
         """Return the campaigns of one account in the order of sending."""
         block_bytes = max(SMALLEST_BLOCK, min(BLOCK, ALL_BLOCKS // len(self._lanes)))  # every account keeps one
-        return map(_unpack, self._campaigns.lines(self._lanes[account_id], block_bytes))
+        campaigns = map(_unpack, self._campaigns.lines(self._lanes[account_id], block_bytes))
+        return map(self._with_time, campaigns) if self.stop_times else campaigns
 
     def first(self, account_id: str) -> Campaign:
         """Return the first campaign of one account."""
@@ -174,7 +184,7 @@ class Plan:
         priorities: dict[str, array[int]] = {}
         campaigns, held, looks, types, lanes = self._campaigns, self._held, self.looks, self.types, self._lanes
         has_rules = self.protection.rules > 0
-        for row in rows:
+        for row in map(self._with_time_or_why, rows):
             self.rows += 1
             if campaigns.size + held.size > self._most:
                 raise self._explain_too_long()
@@ -208,6 +218,7 @@ class Plan:
             lane.append(offset)
             types[row.campaign_type] += 1
             looks.add(row)
+            self.stop_times.add(account, read_stop_time(row.row, self.now) if row.stop_at else None)
             if order is not Order.INPUT:
                 priorities.setdefault(account, array("q")).append(_place(row, order))
         return priorities
@@ -224,6 +235,25 @@ class Plan:
             offsets = self._lanes[account_id]
             order = sorted(range(len(places)), key=places.__getitem__)
             self._lanes[account_id] = array("Q", (offsets[i] for i in order))
+            self.stop_times.sort(account_id, order)
+        for account_id in self.stop_times.accounts:
+            order, offsets = self.stop_times.sort_by_time(account_id), self._lanes[account_id]
+            self._lanes[account_id] = array("Q", (offsets[i] for i in order))
+
+    def _with_time(self, campaign: Campaign) -> Campaign:
+        """Return a campaign with the moment by which it is to be stopped, if its row says one."""
+        if campaign.row is None or (stop := read_stop_time(campaign.row, self.now)) is None:
+            return campaign
+        return campaign._replace(stop_at=utc_text(stop.at))
+
+    def _with_time_or_why(self, row: Row) -> Row:
+        """Return a row with that moment, or the `invalid` line that says why it cannot be told: nobody may guess it."""
+        if row.row is None or isinstance(row, Result):
+            return row
+        try:
+            return self._with_time(row)
+        except ValueError as why:
+            return unsent_result(row, Outcome.INVALID, str(why))
 
     def _take_unusable(self, row: Result, outcome: Outcome | None) -> None:
         if row.line:  # else its key says which it is, whatever the order
@@ -265,8 +295,8 @@ def _place(campaign: Campaign, order: Order) -> int:
 
 def _pack(campaign: Campaign) -> bytes:
     # By this line a resumed run knows its inputs again: without a profile it is what it was before there were any.
-    values = campaign[:-1] if campaign.profile is None else tuple(campaign)
-    return _line(values, campaign)
+    # The moment to stop it by is no part of it: that of a time of the day is another one each day.
+    return _line(campaign[: PROFILE_AT + (campaign.profile is not None)], campaign)
 
 
 def _pack_names(result: Result) -> bytes:

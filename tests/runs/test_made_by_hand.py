@@ -1,11 +1,14 @@
 """Campaigns made by hand: held to the same rules as rows of a file."""
 
+import asyncio
+
 import pytest
 
 from bulkstop.errors import SettingsError
-from bulkstop.model import Campaign, CampaignType, Order
+from bulkstop.model import Campaign, CampaignType, Order, Outcome, Result
 from bulkstop.runs.stop.plan import make_plan
 from bulkstop.settings import Settings
+from tests.runs.scene import Service, make_engine
 
 CAMPAIGN = Campaign.of_row("cd-1", CampaignType.SMS, "a", "st-1", "st-1", "script", 1)
 
@@ -79,3 +82,22 @@ def test_order() -> None:
         SettingsError, match=r"^order: 'random' is not one of input, priority, priority-ascending, impact$"
     ):
         Settings(host="h", order="random")
+
+
+def test_stop_at() -> None:
+    """A campaign made by hand may have a time: one that has passed is stopped at once, and known as late."""
+    results: list[Result] = []
+
+    async def work() -> None:
+        async with make_engine(Service()) as engine:
+            past = Campaign("cd-1", stop_at="2020-01-01T18:00+01:00")
+            plan = await engine.plan([past, Campaign("cd-2"), Campaign("cd-3", stop_at="banana")])
+            assert any("has passed" in each for each in plan.warnings)
+            assert any("no stop_at" in each for each in plan.warnings)
+            await engine.run(plan, results.append)
+
+    asyncio.run(work())
+    states = {each.campaign_id: (each.outcome, each.stop_at, each.is_late) for each in results}
+    assert states["cd-1"] == (Outcome.STOPPED, "2020-01-01T17:00:00.000Z", True)
+    assert states["cd-2"] == (Outcome.STOPPED, None, False)
+    assert states["cd-3"] == (Outcome.INVALID, None, False)

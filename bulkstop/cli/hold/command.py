@@ -18,6 +18,7 @@ from bulkstop.cli.again import rebuild_command
 from bulkstop.cli.files import check_written, use_store
 from bulkstop.cli.hold.options import HoldOptions, read_hold_options, with_hold_options
 from bulkstop.cli.log import log_to_stderr, say
+from bulkstop.cli.notify import name_outcomes, note_end, run_and_tell
 from bulkstop.cli.options import GroupedCommand, name_profile, read_origin, read_profiles, read_settings
 from bulkstop.cli.stop.checks import Start, check_dry, check_expected, check_files, check_plan, check_start
 from bulkstop.cli.stop.command import LOST, STACK, MadeList, command_line, fix_deadline, show_plan
@@ -113,10 +114,16 @@ def command(ctx: click.Context, /, **_: object) -> int:
     secrets = list_secrets(settings)
     ctx.with_resource(log_to_stderr(ctx.params["log_level"], as_json=ctx.params["log_json"], secrets=secrets))
     hold, options = read_hold_options(ctx.params, settings)
+    work = partial(_hold_or_refuse, ctx, hold, options, settings)
+    return work() if options.dry_run else run_and_tell(ctx, settings, work, options.profile)
+
+
+def _hold_or_refuse(ctx: click.Context, hold: HoldOptions, options: StopOptions, settings: Settings) -> int:
     try:
         return _hold(ctx, hold, options, settle_settings(ctx, settings))
     except NoListError as why:
         print_err(str(why))
+        note_end(str(why))
         return why.exit_code
 
 
@@ -154,6 +161,7 @@ def _hold(ctx: click.Context, hold: HoldOptions, options: StopOptions, settings:
         if options.asks:
             confirm(plan.to_send, settings)
         summary = carry_out(hold, start, sightings, _Begin(whole, found, accounts, targets))
+        note_end(summary.verdict, summary.stops.run_id, name_outcomes(summary.campaigns))
         print_end(summary, journal, options)
     return summary.exit_code
 
@@ -255,7 +263,7 @@ def carry_out(hold: HoldOptions, start: Start, sightings: Sightings, begin: _Beg
     from bulkstop.runs.engine import Engine
     from bulkstop.runs.hold.run import Hold
 
-    _, settings, options, journal = start
+    plan, settings, options, journal = start
     run_id = str(uuid.uuid4())
     named = [*(["-o", options.target] if options.output is None else []), *name_profile()]
     journal.open(begin.whole, settings, [*command_line(sys.argv), *named], run_id)
@@ -288,6 +296,8 @@ def carry_out(hold: HoldOptions, start: Start, sightings: Sightings, begin: _Beg
                     make_progress=partial(choose_progress, options),
                     run_id=run_id,
                 )
+                if (notices := engine.make_notices(run_id, profile=options.profile, tells_end=False)) is not None:
+                    notices.begin(f"a hold begins at {settings.host}, {hold.describe_end(settings)}", plan)
                 summary = await holding.execute(begin.whole, begin.found)
             print_untold(summary.stops, journal, options)
             await flush_err(settings.grace_s)

@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, cast
 
 import click
 
 from bulkstop.cli.files import use_store
 from bulkstop.cli.log import log_to_stderr, say
+from bulkstop.cli.notify import name_outcomes, note_end, run_and_tell
 from bulkstop.cli.options import Origin, name_profile, read_origin, read_profiles, read_settings
 from bulkstop.cli.stop.checks import Start, check_dry, check_files, check_plan, check_start, confirm
 from bulkstop.cli.stop.options import StopOptions, read_stop_options, refuse_no_source
@@ -84,11 +86,14 @@ def run_stop(ctx: click.Context) -> int:
     secrets = list_secrets(settings)
     ctx.with_resource(log_to_stderr(ctx.params["log_level"], as_json=ctx.params["log_json"], secrets=secrets))
     options = read_stop_options(ctx.params)
+    stop: Callable[[click.Context, StopOptions, Settings], int] = stop_list
     if options.running:
         from bulkstop.cli.stop.running import stop_running  # a run that has a list need not wait for it
 
-        return stop_running(ctx, options, settings)
-    return stop_list(ctx, options, settings)
+        stop = stop_running
+    if options.dry_run:
+        return stop(ctx, options, settings)
+    return run_and_tell(ctx, settings, lambda: stop(ctx, options, settings), options.profile)
 
 
 def stop_list(ctx: click.Context, options: StopOptions, settings: Settings, make_list: MakeList | None = None) -> int:
@@ -115,6 +120,7 @@ def stop_list(ctx: click.Context, options: StopOptions, settings: Settings, make
         if plan.to_send and options.asks:
             confirm(plan.to_send)
         summary = carry_out(plan, settings, journal, options, listed)
+        note_end(summary.verdict, summary.run_id, name_outcomes(summary.outcomes))
         reads_back = options.reads_back and summary.signum is None and journal.rescue is None
         print_summary(summary, journal, options, reads_back=reads_back)
     if reads_back:
@@ -147,7 +153,12 @@ def show_plan(
         ),
         warnings=[
             *listed.doubts,
-            *find_warnings(plan, settings, history.load_last_run(options.profile, settings.host)),
+            *find_warnings(
+                plan,
+                settings,
+                history.load_last_run(options.profile, settings.host),
+                read_profiles(click.get_current_context()),
+            ),
         ],
         retry=options.outcomes_to_retry,
         config=origin.config,
@@ -220,7 +231,11 @@ def carry_out(
             if listed.accounts is not None:
                 engine.count_before(listed.accounts)
             async with engine:
-                run = engine.prepare_run(lambda _: nullcontext(prepared), run_id=run_id)
+                run = engine.prepare_run(
+                    lambda _: nullcontext(prepared),
+                    run_id=run_id,
+                    make_notices=partial(engine.make_notices, profile=options.profile, tells_end=False),
+                )
                 summary = await run.execute(progress=progress, shutdown=shutdown)
             # Here, while signals are still heard: one that came next would take the only trace of these calls away.
             print_untold(summary, journal, options)

@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from bulkstop.cli.files import check_written, use_store
+from bulkstop.cli.notify import note_end
 from bulkstop.cli.options import read_listed_targets, read_profile_keys
 from bulkstop.cli.stop.command import MadeList, stop_list
 from bulkstop.cli.stop.options import TYPES, StopOptions, name_by_time
@@ -50,6 +51,7 @@ def stop_running(ctx: click.Context, options: StopOptions, settings: Settings) -
         return stop_list(ctx, options, settle_settings(ctx, settings), open_list)
     except NoListError as why:
         print_err(str(why))
+        note_end(str(why))
         return why.exit_code
 
 

@@ -18,6 +18,7 @@ ACCOUNTS_SHOWN = 5
 UNUSABLE_SHOWN = 5
 INPUTS_SHOWN = 5
 SPECIAL_SHOWN = 10
+TIMES_SHOWN = 24
 REMEDY = "correct the row, or take it out of the list"
 """What to do about a row whose reason does not say it."""
 
@@ -48,6 +49,16 @@ class Deadline(NamedTuple):
     at: float
     late: int
     clock: str
+
+
+class StopTimeFacts(NamedTuple):
+    """How many campaigns are to be stopped by a moment, in unix seconds, that their rows say in this zone."""
+
+    at: float
+    zone: str
+    campaigns: int
+    clock: str
+    """The moment as a person there reads it."""
 
 
 class UnusableRow(NamedTuple):
@@ -140,6 +151,8 @@ class PlanFacts(NamedTuple):
     """The list that the run has made itself, and what it was made of."""
     hosts: Mapping[str, str] = MappingProxyType({})
     """Other hosts that are called, by the profiles that the campaigns name."""
+    timetable: tuple[StopTimeFacts, ...] = ()
+    """By when campaigns are to be stopped, the earliest first."""
 
     @property
     def last_s(self) -> float:
@@ -167,6 +180,7 @@ def format_plan(plan: PlanFacts, *, asks: bool = False) -> list[str]:
         ("quota", f"{' '.join(map(str, plan.quota)) or 'none'} per account{_format_pace(plan)}"),
         *([("store", format_store(plan.store))] if plan.store else []),
         *_format_forecasts(plan),
+        *_format_timetable(plan),
         *_format_deadline(plan),
         *_format_guards(plan),
         *_format_lists(plan),
@@ -206,6 +220,10 @@ def plan_to_json(plan: PlanFacts) -> dict[str, Any]:
         "accounts": [_forecast_to_json(each, plan.begins_at) for each in plan.forecasts],
         "first_stop": _first_stop(plan.forecasts, plan.begins_at),
         "last_stop": utc_text(plan.begins_at + plan.last_s) if plan.forecasts else None,
+        "timetable": [
+            {"at": utc_text(each.at), "zone": each.zone, "local": each.clock, "campaigns": each.campaigns}
+            for each in plan.timetable
+        ],
         "finish_by": _deadline_to_json(plan.deadline),
         "confirmation": {"type": plan.to_send, "expect": plan.listed} if plan.to_send else None,
         "guards": _guards_to_json(plan.guards),
@@ -328,6 +346,14 @@ def _format_pace(plan: PlanFacts) -> str:
     if plan.adaptive:
         return ", adaptive"
     return _PACES[plan.pace] if plan.quota else ""
+
+
+def _format_timetable(plan: PlanFacts) -> list[tuple[str, str]]:
+    """Say by when how many are stopped, by the clock of each zone."""
+    shown = plan.timetable[:TIMES_SHOWN]
+    rows = [("stop by", printable(f"{each.clock} ({each.zone}): {each.campaigns:,}")) for each in shown]
+    more = sum(each.campaigns for each in plan.timetable[TIMES_SHOWN:])
+    return [*rows, ("", f"and {more:,} campaigns later")] if more else rows
 
 
 def _format_deadline(plan: PlanFacts) -> list[tuple[str, str]]:

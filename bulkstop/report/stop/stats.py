@@ -44,6 +44,8 @@ class Stats:
     def __init__(self) -> None:
         self.outcomes: Counter[Outcome] = Counter()
         self.schedules: Counter[str] = Counter()
+        self.late = 0
+        """Campaigns that were stopped after the time by which they were to be."""
         self.attempts = 0
         self.latency_ms = 0.0
         """The mean of the latest answers; 0 before the first."""
@@ -55,6 +57,8 @@ class Stats:
         """Count one result."""
         self.outcomes[result.outcome] += 1
         self.attempts += result.attempts
+        if result.stop_at is not None:
+            self.late += result.is_late
         self._tried += result.attempts > 0
         if result.schedule is not None and (state := ScheduleState.of(result.schedule)):
             self.schedules[state] += 1

@@ -157,6 +157,8 @@ def format_summary(summary: StopSummary) -> list[str]:
     rows += [("failed", printable(each.describe())) for each in stats.failure_groups]
     if more := stats.other_failures:
         rows.append(("failed", f"{more:,} more, for other reasons: see the result lines"))
+    if stats.late:
+        rows.append(("late", f"{format_count(stats.late, 'campaign')} stopped after stop_at"))
     if stats.schedules:
         rows.append(("schedules", ", ".join(f"{number:,} {name}" for name, number in sorted(stats.schedules.items()))))
     before = sum(summary.settled.values())

@@ -2,6 +2,7 @@
 
 import heapq
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 from bulkstop.engine.lanes import Lane, Lanes
 from bulkstop.engine.limits.estimate import Departures, Places, Stored, Workers, add_stored, count_leaving
+from bulkstop.engine.limits.timetable import LEAD_S
 from bulkstop.engine.readback import ListWork
 from bulkstop.report.stop.plan import Forecast
 from bulkstop.runs import host
@@ -51,7 +53,17 @@ def forecast_accounts(
     for its, names in bound:
         forecast = _Forecaster(its, seconds_left)
         forecasts |= {name: forecast(name, accounts[name], ages.get(name)) for name in names}
-    return [forecasts[name] for name in accounts]
+    return [_with_stop_times(forecasts[name], plan) for name in accounts]
+
+
+def _with_stop_times(forecast: Forecast, plan: Plan) -> Forecast:
+    """Return a forecast that knows of the last time by which campaigns are to be stopped: nothing leaves before."""
+    moments = plan.stop_times.moments(forecast.account_id)
+    if not moments:
+        return forecast
+    now, others = time.time(), plan.stop_times.count_without(forecast.account_id)
+    first_s = forecast.first_s if others else max(forecast.first_s, moments[0] - LEAD_S - now - forecast.last_s)
+    return forecast._replace(first_s=first_s, last_s=max(forecast.last_s, moments[-1] - LEAD_S - now))
 
 
 def _sort_by_terms(plan: Plan, settings: Settings, profiles: Profiles | None) -> list[tuple[Settings, list[str]]]:
@@ -145,7 +157,7 @@ def forecast_left_s(
         level = _find_level([each.calls for each in outlooks], begun)
         ends = [at, everything.leave(begun - begun_before, at), *(each.leave(level_before, level, at) for each in last)]
         at, begun_before, level_before = max(ends) + cost.latency_s + soak_s, begun, level
-    stopped_at = at if total or in_flight else begins_at
+    stopped_at = max(at if total or in_flight else begins_at, *(each.lane.ends_after for each in outlooks))
     return max(stopped_at, *(each.read_lists(begins_at, cost) for each in last)) - now
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import asdict, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -35,7 +36,7 @@ from bulkstop.report.stop.resume import ResumeIndex, is_final
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs.options import NEEDS_A_CHOICE, format_outcome_counts, format_outcomes, retry_option
 from bulkstop.runs.stop.plan import make_plan
-from bulkstop.settings import OPTION_SPECS, Settings
+from bulkstop.settings import OPTION_SPECS, Settings, is_hidden
 from bulkstop.settings.exposure import may_hold_secret
 from bulkstop.settings.targets import Profiles
 from bulkstop.source.digest import Digest
@@ -167,6 +168,7 @@ class RunJournal:
                 recorded=self._read_digests(),
                 profiles=profiles,
                 repeats=repeats,
+                now=self._find_beginning(),
             )
         except InputError as error:
             raise InputError(f"{error}{self._other_defaults(settings)}") from None
@@ -176,6 +178,12 @@ class RunJournal:
             plan.close()
             raise
         return plan
+
+    def _find_beginning(self) -> float | None:
+        """Return when the first run of the file began: what was due that day is not put off to the next."""
+        with suppress(ValueError):
+            return datetime.fromisoformat(self._manifest.sections[0].began_at).timestamp() if self._manifest else None
+        return None
 
     def _check_left(self, plan: Plan) -> None:
         """Refuse to go on with a run that came to its end by itself, when no row is left or new."""
@@ -470,7 +478,7 @@ def _show_settings(settings: Settings) -> dict[str, Any]:
     for name in OPTION_SPECS:
         value = getattr(settings, name)
         if isinstance(value, tuple):
-            value = [str(item) for item in value]
+            value = HIDDEN if value and is_hidden(name) else [str(item) for item in value]
         values[name] = HIDDEN if isinstance(value, str) and may_hold_secret(name, value) else value
     return values
 

@@ -1,6 +1,7 @@
 """Plan a run: read every row of the inputs, and say what the run will do."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from functools import partial
@@ -8,11 +9,13 @@ from itertools import islice
 from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from bulkstop import source
+from bulkstop.engine.limits.timetable import LEAD_S
 from bulkstop.errors import InputError, SettingsError
 from bulkstop.impact import execution_type_of, is_normal
-from bulkstop.model import Campaign, Defaults, Outcome, Pace, Result, Row
+from bulkstop.model import Campaign, Defaults, Outcome, Pace, Result, Row, utc_text
 from bulkstop.redact import hide_password
 from bulkstop.report.stop.plan import (
     SPECIAL_SHOWN,
@@ -22,6 +25,7 @@ from bulkstop.report.stop.plan import (
     GuardFacts,
     PlanFacts,
     SpecialCampaign,
+    StopTimeFacts,
     UnusableRow,
 )
 from bulkstop.report.store import StoreFacts
@@ -56,12 +60,13 @@ def make_plan(
     recorded: Mapping[str, Digest] | None = None,
     profiles: Profiles | None = None,
     repeats: bool = False,
+    now: float | None = None,
 ) -> Plan:
     """Read every row of the inputs (paths, `-`, or campaigns made by hand) and plan the run; nothing is sent.
 
     `settled`, `find_unusable` and `recorded` are what an earlier run knows, as `Plan` takes them, and `repeats` is what
-    it takes; `profiles` are those that rows may name. Raises InputError for an input that cannot be read completely, or
-    is not what it was.
+    it takes; `profiles` are those that rows may name. A time of the day in a list is the
+    next one after `now`. Raises InputError for an input that cannot be read completely, or is not what it was.
     """
     understood: list[Understood] = []
     return Plan(
@@ -75,6 +80,7 @@ def make_plan(
         most=settings.max_input_size,
         repeats=repeats,
         account_of=attrgetter("account_id") if profiles is None else profiles.name_account,
+        now=now,
     )
 
 
@@ -145,7 +151,19 @@ def describe_plan(
         special=tuple(islice(_find_special(plan), None if unusable is None else SPECIAL_SHOWN)),
         running=running,
         hosts=hosts,
+        timetable=tuple(_list_times(plan, begins_at)),
     )
+
+
+def _list_times(plan: Plan, now: float) -> Iterator[StopTimeFacts]:
+    times = Counter(
+        pair
+        for account_id in plan.stop_times.accounts
+        for pair in zip(plan.stop_times.moments(account_id), plan.stop_times.zones(account_id), strict=False)
+    )
+    for (at, name), count in sorted(times.items()):
+        zone = ZoneInfo(name) if "/" in name else datetime.fromisoformat(utc_text(at)).tzinfo
+        yield StopTimeFacts(at, name, count, format_clock(at, now, zone))
 
 
 def _find_unusable(plan: Plan) -> Iterator[UnusableRow]:
@@ -167,6 +185,8 @@ def _deadline(plan: Plan, settings: Settings, forecasts: Sequence[Forecast], beg
         return None
     moment = find_moment(settings.finish_by, settings.tz, datetime.fromtimestamp(begins_at, UTC))
     late, at = plan.to_send - sum(each.fit for each in forecasts), moment.timestamp()
+    moments = map(plan.stop_times.moments, plan.stop_times.accounts)
+    late = max(late, sum(each - LEAD_S > at for times in moments for each in times))
     return Deadline(settings.finish_by, settings.tz, at, late, format_clock(at, begins_at, moment.tzinfo))
 
 

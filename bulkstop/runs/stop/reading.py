@@ -6,6 +6,7 @@ from bulkstop.errors import InputError
 from bulkstop.naming import name_setting
 from bulkstop.report.stop.reading import Met, ReadingFacts
 from bulkstop.settings import Settings
+from bulkstop.source.due.stop_at import is_time_column
 from bulkstop.source.plan import Plan
 from bulkstop.source.understood import CLEANINGS, Finding, Understood
 from bulkstop.text import format_count, printable
@@ -34,7 +35,7 @@ def _describe(of: Understood, settings: Settings) -> ReadingFacts:
         sheet=of.sheet,
         has_header=of.has_header,
         columns=dict(of.columns),
-        carried=of.others,
+        carried=tuple(name for name in of.others if not is_time_column(name, of.others)),
         not_taken=of.id_not_taken,
         is_filled=any(field not in of.columns and getattr(settings, name) for field, name in _FILLED.items()),
         met=met,

@@ -20,7 +20,7 @@ from bulkstop.engine.steering.early_end import EarlyEnd
 from bulkstop.engine.steering.stream import Stream
 from bulkstop.engine.tasks import start_task
 from bulkstop.errors import BulkstopError, OutputError, SettingsError, unforeseen
-from bulkstop.events import Event, Observe, Resting, RunBegan, RunEnded, Warned
+from bulkstop.events import Event, FellBehind, Observe, Resting, RunBegan, RunEnded, Warned
 from bulkstop.model import Limit, OnResult, Outcome, Report, Result, Wait, WaitReason
 from bulkstop.outbox import Outbox, keep_up, make_room
 from bulkstop.report.log import log_event
@@ -38,6 +38,7 @@ from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 
 if TYPE_CHECKING:
+    from bulkstop.runs.notify import RunNotices
     from bulkstop.runs.stop.precheck import KnownStates
 
 WATCH_EVERY_S = 1.0
@@ -50,6 +51,8 @@ STORED_ACCOUNTS = 100
 """Accounts, those with the most campaigns, of which a store is asked what it knows."""
 UNREAD_S = 5.0
 """How long nobody reads what is written before somebody is told that nothing is sent."""
+BEHIND_S = 5.0
+"""How soon to look again whether a run is behind; somebody is told when it is so twice in a row."""
 EVENTS_KEPT = 10_000
 """Events that nobody has taken yet; the oldest go first."""
 
@@ -90,8 +93,11 @@ class Run:
         run_id: str | None = None,
         ending: EarlyEnd | None = None,
         observe: Observe = log_event,
+        make_notices: "Callable[[str], RunNotices | None] | None" = None,
     ) -> None:
         self.id = run_id or str(uuid.uuid4())
+        self._notices = None if make_notices is None else make_notices(self.id)
+        self._behind_looks = 0
         self.state = RunState.PLANNED
         self.summary: StopSummary | None = None
         self.stats = Stats()
@@ -185,6 +191,10 @@ class Run:
                 self.state = RunState.PAUSED if self._is_paused else RunState.RUNNING
                 self._observe(_run_began(self.id, plan, settings))
                 await self._send_all(prepared, shutdown, progress)
+        except BaseException as fault:
+            if self._notices is not None and self.summary is None:
+                self._notices.refuse(fault)
+            raise
         finally:
             self._end()
         if self._delivery.error is not None:
@@ -394,6 +404,7 @@ class Run:
             every(self._look_again, LOOK_AGAIN_S),
             every(self._warn_if_unread, UNREAD_S),
             every(self._hurry_readers, WATCH_EVERY_S),
+            every(self._look_whether_behind, BEHIND_S),
         ):
             fault, cancelled = await _work_through(work.pool)
             if cancelled is not None:
@@ -461,6 +472,17 @@ class Run:
         self._behind, self._is_unread = behind, is_unread
         return UNREAD_S
 
+    def _look_whether_behind(self) -> float:
+        """Tell observers once that the run will not be done in time; nobody is asked where nobody is told."""
+        if self._notices is not None and self._ends_at < math.inf and self._behind_looks < 2:
+            left_s = self._forecast_left_s(elapsed_s())
+            ends_at = time.time() + (left_s or 0.0)
+            self._behind_looks = self._behind_looks + 1 if ends_at > self._ends_at else 0
+            if self._behind_looks == 2 and self._plan is not None:
+                left = max(0, self._plan.to_send - self.stats.sent)
+                self._observe(FellBehind(self.id, ends_at, self._ends_at, left))
+        return BEHIND_S
+
     def _hurry_readers(self) -> float:
         """Wait for no reader that takes nothing once the grace is over of a run that has ended early."""
         if self._work is not None and self._work.pool.is_draining:
@@ -481,6 +503,8 @@ class Run:
 
     def _observe(self, event: Event) -> None:
         self._observer(event)
+        if self._notices is not None:
+            self._notices.observe(event)
         for events in self._events:
             events.put(event)
 

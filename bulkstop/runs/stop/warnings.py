@@ -1,13 +1,17 @@
 """What a person should look at twice before a run, one line each; nothing here stops it."""
 
+import time
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from urllib.parse import urlsplit
 
+from bulkstop.engine.limits.timetable import find_late
 from bulkstop.model import Order, Outcome, WarningKind
 from bulkstop.naming import name_setting
 from bulkstop.runs.stop.history import LastRun, is_much_larger
+from bulkstop.runs.wiring import make_quota
 from bulkstop.settings import LOOPBACK, Settings
+from bulkstop.settings.targets import Profiles
 from bulkstop.source.id_check import CAMPAIGN_ID, INSTANCE_ID, Sample
 from bulkstop.source.plan import Plan
 from bulkstop.text import format_count, printable
@@ -17,7 +21,7 @@ NAMED = 3
 ID_CHARS_SHOWN = 60
 
 
-def find_warnings(plan: Plan, settings: Settings, last: LastRun | None) -> list[str]:
+def find_warnings(plan: Plan, settings: Settings, last: LastRun | None, profiles: Profiles | None = None) -> list[str]:
     """Say what is unusual about a plan, the worst first; `last` is the last run of the same profile, if it is known."""
     warnings = {
         WarningKind.LARGER_LIST: _much_larger(plan, last),
@@ -30,6 +34,8 @@ def find_warnings(plan: Plan, settings: Settings, last: LastRun | None) -> list[
         WarningKind.ALL_PROTECTED: _all_protected(plan),
         WarningKind.UNUSED_RULES: _unused_rules(plan),
         WarningKind.PLAIN_HTTP: _open_to_the_network(settings),
+        WarningKind.LATE_STOPS: _late_stops(plan, settings, profiles),
+        WarningKind.NO_STOP_AT: _no_stop_at(plan),
     }
     return [line for kind, lines in warnings.items() for line in _hold_against(kind, lines, plan, settings)]
 
@@ -135,6 +141,31 @@ def _unused_rules(plan: Plan) -> Iterator[str]:
         match = "matches" if len(unused) == 1 else "match"
         rules = f"{len(unused):,} of {format_count(plan.protection.rules, 'rule')} of {name_setting('protect')}"
         yield printable(f"{rules} {match} no campaign of this list: {first}{more}")
+
+
+def _late_stops(plan: Plan, settings: Settings, profiles: Profiles | None) -> Iterator[str]:
+    """Say how many campaigns cannot be stopped by their times, each by the quota of its own profile."""
+    now, late, past = time.time(), 0, 0
+    for account_id in plan.stop_times.accounts:
+        its = settings
+        if profiles is not None and profiles.others:
+            its = profiles.others.get(plan.first(account_id).profile or "", settings)
+        moments = plan.stop_times.moments(account_id)
+        places = make_quota(its).places(0.0, 0.0) if its.quota else []
+        gone = sum(moment < now for moment in moments)
+        late, past = late + sum(find_late(moments, places, now)) - gone, past + gone
+    if past:
+        yield f"the stop_at of {format_count(past, 'campaign')} has passed; stopped at once"
+    if late > 0:
+        yield f"{format_count(late, 'campaign')} will be stopped after stop_at: the quota lets no more leave by then"
+
+
+def _no_stop_at(plan: Plan) -> Iterator[str]:
+    if plan.stop_times and (
+        count := plan.to_send - sum(map(len, map(plan.stop_times.moments, plan.stop_times.accounts)))
+    ):
+        have = format_count(count, "campaign has", "campaigns have")
+        yield f"{have} no stop_at, though others have one; they are stopped at once"
 
 
 def _open_to_the_network(settings: Settings) -> Iterator[str]:

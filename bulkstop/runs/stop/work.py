@@ -1,19 +1,24 @@
 """What a run has to do: its lanes, and the pool that works through them."""
 
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import dropwhile, takewhile
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from bulkstop.engine.followup import Follow, follow_nothing
 from bulkstop.engine.lanes import Lane, Lanes
+from bulkstop.engine.limits.clock import elapsed_s
+from bulkstop.engine.limits.timetable import Timetable
 from bulkstop.engine.pool import Pool
 from bulkstop.engine.readback import IsEnough, ListProgress, Reading, ReadList
 from bulkstop.engine.retry import Retry
 from bulkstop.events import Observe
 from bulkstop.kore.session import Perform
-from bulkstop.model import Campaign, Outcome, Report, unsent_result
+from bulkstop.model import Campaign, Outcome, Report, unsent_result, utc_text
 from bulkstop.runs.parts import Parts, make_stop_send
 from bulkstop.runs.wiring import Accounts, make_guards
+from bulkstop.source.due.stop_times import StopTimes
 from bulkstop.source.plan import Plan
 
 if TYPE_CHECKING:
@@ -65,7 +70,7 @@ def make_work(
     if known is not None:
         to_send, follow, lanes_at_rest = _narrow(plan, parts, accounts, known, report, run_id, observe)
     guards = make_guards(settings, to_send.to_send, observe, accounts.name)
-    lanes = Lanes(make_lanes(to_send, accounts), settings.concurrency, guards)
+    lanes = Lanes(make_lanes(to_send, accounts, plan.stop_times), settings.concurrency, guards)
     pool = Pool(
         lanes,
         make_stop_send(parts),
@@ -84,10 +89,38 @@ def make_work(
     return Work(pool, lanes)
 
 
-def make_lanes(to_send: ToSend, accounts: Accounts) -> Iterator[Lane]:
-    """Yield the lane of every account, within what the account may do."""
+def make_lanes(to_send: ToSend, accounts: Accounts, stop_times: StopTimes | None = None) -> Iterator[Lane]:
+    """Yield the lane of every account, within what the account may do; an account with stop times has one for these."""
     for account_id, left in to_send.accounts.items():
-        yield accounts.lane(account_id, to_send.campaigns(account_id), left=left)
+        if stop_times is None or not stop_times.moments(account_id):
+            yield accounts.lane(account_id, to_send.campaigns(account_id), left=left)
+        else:
+            yield from _make_timed_lanes(to_send, accounts, stop_times, account_id, left)
+
+
+def _make_timed_lanes(
+    to_send: ToSend, accounts: Accounts, stop_times: StopTimes, account_id: str, left: int
+) -> Iterator[Lane]:
+    """Yield the lane of the campaigns of an account that have a stop time, and that of those that have none."""
+    moments = stop_times.moments(account_id)
+    by_text: dict[str, list[float]] = {}
+    for moment, leaves_at in zip(moments, accounts.plan_backwards(account_id, moments), strict=True):
+        by_text.setdefault(utc_text(moment), []).append(leaves_at)
+    timetable = Timetable(by_text)
+
+    def due_of(campaign: Campaign) -> float:
+        return elapsed_s() + timetable.leave_at(campaign.stop_at or "") - time.time()
+
+    timed = sum(each.stop_at is not None for each in to_send.campaigns(account_id))
+    first = takewhile(lambda each: each.stop_at is not None, to_send.campaigns(account_id))
+    others = dropwhile(lambda each: each.stop_at is not None, to_send.campaigns(account_id))
+    lane = accounts.lane(account_id, first, left=timed, due_of=due_of)
+    lane.ends_after = elapsed_s() + max(each[-1] for each in by_text.values()) - time.time()
+    timetable.left = lambda: lane.unsent
+    other = accounts.lane(account_id, others, left=left - timed, timetable=timetable)
+    if timed and timed < left:
+        lane.sibling, other.sibling = other, lane
+    yield from (lane, other)
 
 
 def _narrow(

@@ -95,6 +95,7 @@ def test_a_plan_as_a_machine_reads_it() -> None:
         ],
         "first_stop": "2026-01-02T12:00:00.000Z",
         "last_stop": "2026-01-02T12:02:00.299Z",
+        "timetable": [],
         "finish_by": None,
         "confirmation": {"type": 8, "expect": 8},
         "guards": {

@@ -1,0 +1,141 @@
+"""When a campaign is to be stopped, as its row says it: the end of its local day."""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from functools import lru_cache
+from typing import NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from bulkstop.text import shorten
+
+STOP_AT, TIMEZONE = "stop_at", "timezone"
+"""The columns: a time with its zone or offset, or a local time with an IANA zone beside it."""
+FORMS = "such as 18:00 with a column timezone, 2026-03-02T18:00+01:00 or 18:00 Europe/Berlin"
+MOST_AHEAD_S = 366 * 86_400.0
+"""A year: whoever means more than that has mistyped."""
+_KEYS = {"stopat": STOP_AT, "timezone": TIMEZONE}
+_PARTS = re.compile(
+    r"(?:(?P<date>\d{4}-\d{2}-\d{2})(?:[Tt]| +))?"
+    r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:\.\d{1,9})?)?"
+    r"(?: ?(?P<half>[AaPp])\.?[Mm]\.?)?"
+    r"(?: ?(?P<offset>[Zz]|[+-]\d{2}(?::?\d{2})?)| +(?P<zone>[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*))?",
+    re.ASCII,
+)
+
+
+class StopTime(NamedTuple):
+    """The moment by which a campaign is to be stopped, in unix seconds, and the zone in which its row says it."""
+
+    at: float
+    zone: str
+
+
+@lru_cache(maxsize=1024)
+def _column_of(name: str) -> str | None:
+    return _KEYS.get("".join(filter(str.isalnum, name)).lower())
+
+
+def is_time_column(name: str, names: Iterable[str]) -> bool:
+    """Tell whether a column, one of these, says by when campaigns are to be stopped."""
+    return _column_of(name) is not None and STOP_AT in map(_column_of, names)
+
+
+def read_stop_time(row: Mapping[str, object] | None, now: float) -> StopTime | None:
+    """Return by when the campaign of a row is to be stopped, None where it says nothing; raises ValueError.
+
+    `row` is what is carried along with a campaign. A time of the day is that of its next occurrence after `now`, in
+    unix seconds.
+    """
+    said: dict[str, object] = {}
+    for name in row or ():
+        if (column := _column_of(name)) is not None and row is not None and row[name] not in (None, ""):
+            said[column] = row[name]
+    if not str(said.get(STOP_AT, "")).strip():
+        return None
+    for column, value in said.items():
+        if not isinstance(value, str):
+            raise ValueError(f"{column} is no text; write it {FORMS}")  # noqa: TRY004 - one kind of error for all rows
+    text, zone = (str(said.get(column, "")).strip() for column in (STOP_AT, TIMEZONE))
+    return find_stop_time(text, zone or None, now)
+
+
+@lru_cache(maxsize=4096)  # a list has few of them, and a zone's rules take their time
+def find_stop_time(text: str, zone_name: str | None, now: float) -> StopTime:
+    """Return the moment that a text means; a time that the clock leaves out is the first moment after that gap.
+
+    One that it shows twice is the first of the two. Raises ValueError, which says what is wrong with it.
+    """
+    match = _PARTS.fullmatch(text)
+    if match is None:
+        raise ValueError(f"stop_at is {shorten(text)!r}; write it {FORMS}")
+    zone, name = _read_zone(match["offset"], match["zone"] or zone_name, text)
+    clock = _read_time(text, match["hour"], match["minute"], match["second"], match["half"])
+    if match["date"]:
+        at = find_moment(_read_date(text, match["date"]), clock, zone)
+    else:
+        today = datetime.fromtimestamp(now, zone).date()
+        at = find_moment(today, clock, zone)
+        if at < now:
+            at = find_moment(today + timedelta(days=1), clock, zone)
+    if at - now > MOST_AHEAD_S:
+        raise ValueError(f"stop_at is {shorten(text)!r}, which is more than a year away; give a nearer date")
+    return StopTime(at, name)
+
+
+def find_moment(day: date, clock: time, zone: tzinfo) -> float:
+    """Return the unix time of a local time: the first of two, and the first moment after a gap."""
+    local = datetime.combine(day, clock)
+    at, later = (local.replace(tzinfo=zone, fold=fold).timestamp() for fold in (0, 1))
+    if datetime.fromtimestamp(at, zone).replace(tzinfo=None) == local:
+        return at
+    low, high = int(min(at, later)) - 1, int(max(at, later)) + 1  # in a gap the offset changes between these two
+    before = datetime.fromtimestamp(low, zone).utcoffset()
+    while high - low > 1:
+        middle = (low + high) // 2
+        if datetime.fromtimestamp(middle, zone).utcoffset() == before:
+            low = middle
+        else:
+            high = middle
+    return float(high)
+
+
+def _read_zone(offset: str | None, name: str | None, text: str) -> tuple[tzinfo, str]:
+    if offset is not None:
+        zone = _read_offset(offset, text)
+        return zone, "UTC" if zone is UTC else str(zone).removeprefix("UTC")
+    if name is None:
+        raise ValueError(
+            f"stop_at is {shorten(text)!r}, which has no zone; "
+            "add a column timezone with one such as Europe/Berlin, or an offset to the time"
+        )
+    try:
+        return ZoneInfo(name), name
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        raise ValueError(f"timezone {shorten(name)!r} is none that is known, such as Europe/Berlin") from None
+
+
+def _read_offset(offset: str, text: str) -> tzinfo:
+    if offset in "Zz":
+        return UTC
+    minutes = int(offset[1:3]) * 60 + int(offset[3:].removeprefix(":") or 0)
+    if not -12 * 60 <= (minutes if offset[0] == "+" else -minutes) <= 14 * 60:
+        raise ValueError(f"stop_at is {shorten(text)!r}; an offset is -12:00 to +14:00")
+    return timezone(timedelta(minutes=minutes if offset[0] == "+" else -minutes)) if minutes else UTC
+
+
+def _read_time(text: str, hour: str, minute: str, second: str | None, half: str | None) -> time:
+    hours = int(hour)
+    if half:
+        hours = hours % 12 + (12 if half in "Pp" else 0) if 1 <= hours <= 12 else 24
+    try:
+        return time(hours, int(minute), int(second or 0))
+    except ValueError:
+        raise ValueError(f"stop_at is {shorten(text)!r}; a time of the day is 00:00 to 23:59:59") from None
+
+
+def _read_date(text: str, written: str) -> date:
+    try:
+        return date.fromisoformat(written)
+    except ValueError:
+        raise ValueError(f"stop_at is {shorten(text)!r}; the calendar has no {written}") from None

@@ -1,0 +1,86 @@
+"""The times by which the campaigns of a plan are to be stopped, account by account."""
+
+import math
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from bulkstop.source.due.stop_at import StopTime
+
+NEVER = math.inf
+"""The moment of a campaign that has none: it comes after all others of its account."""
+
+
+class TimeOfAccount(NamedTuple):
+    """A moment in unix seconds, the zone in which rows say it, and how many campaigns of an account have it."""
+
+    at: float
+    zone: str
+    campaigns: int
+
+
+class StopTimes:
+    """Keeps the moment and the zone of each campaign that is to be sent, in the order of the lanes; 10 bytes each.
+
+    An account has an entry from the first of its campaigns on that has a time.
+    """
+
+    def __init__(self) -> None:
+        self._moments: dict[str, array[float]] = {}
+        self._zones: dict[str, array[int]] = {}
+        self._names: dict[str, int] = {"": 0}
+        self._before: Counter[str] = Counter()
+
+    def __bool__(self) -> bool:
+        """Tell whether any campaign has a time."""
+        return bool(self._moments)
+
+    @property
+    def accounts(self) -> list[str]:
+        """The accounts with a campaign that has a time."""
+        return list(self._moments)
+
+    def add(self, account_id: str, stop: StopTime | None) -> None:
+        """Note the next campaign of an account."""
+        if account_id not in self._moments:
+            if stop is None:
+                self._before[account_id] += 1
+                return
+            count = self._before.pop(account_id, 0)
+            self._moments[account_id] = array("d", [NEVER]) * count
+            self._zones[account_id] = array("H", [0]) * count
+        at, zone = (NEVER, "") if stop is None else stop
+        self._moments[account_id].append(at)
+        self._zones[account_id].append(self._names.setdefault(zone, len(self._names)))
+
+    def sort(self, account_id: str, order: Sequence[int]) -> None:
+        """Put those of an account into another order."""
+        if account_id in self._moments:
+            moments, zones = self._moments[account_id], self._zones[account_id]
+            self._moments[account_id] = array("d", (moments[i] for i in order))
+            self._zones[account_id] = array("H", (zones[i] for i in order))
+
+    def sort_by_time(self, account_id: str) -> list[int]:
+        """Put those of an account into the order of their times, the earliest first; return that order.
+
+        Campaigns of one moment stay in the order that they have.
+        """
+        moments = self._moments[account_id]
+        order = sorted(range(len(moments)), key=moments.__getitem__)
+        self.sort(account_id, order)
+        return order
+
+    def moments(self, account_id: str) -> Sequence[float]:
+        """Return the moments of the campaigns of an account that have one, the earliest first."""
+        moments = self._moments.get(account_id, array("d"))
+        return moments[: len(moments) - self.count_without(account_id)]
+
+    def zones(self, account_id: str) -> Iterable[str]:
+        """Return the zones of these moments."""
+        names = list(self._names)
+        return map(names.__getitem__, self._zones.get(account_id, ()))
+
+    def count_without(self, account_id: str) -> int:
+        """Return how many campaigns of an account have no time, if any has."""
+        return self._moments[account_id].count(NEVER) if account_id in self._moments else 0
