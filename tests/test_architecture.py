@@ -31,7 +31,7 @@ NOUNS = {
     "outbox",
     "units",
 }
-FLOW = {"source", "engine", "kore", "report", "workers"}
+FLOW = {"source", "engine", "kore", "report", "workers", "schedule"}
 MAY_IMPORT = {
     **dict.fromkeys(NOUNS, frozenset[str]()),
     "errors": {"naming"},
@@ -65,6 +65,8 @@ ONLY_IN = {
     "import hdrh": ("report/load/histogram.py",),
     "import multiprocessing": ("workers/fork.py",),
     "import uvloop": ("runs/host.py",),
+    "import cronsim": ("schedule/firings.py",),
+    "import holidays": ("schedule/free_days.py",),
     **dict.fromkeys((".create_task", ".TaskGroup", ".ensure_future", ".gather"), ("engine/tasks.py",)),
     **dict.fromkeys(("asyncio.run", "asyncio.Runner"), ("runs/host.py", "simulator/thread.py")),
     "asyncio.new_event_loop": ("runs/host.py",),

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from bulkstop.cli.naming import WITHOUT_OPTION, spell_option
+from bulkstop.cli.words.naming import WITHOUT_OPTION, spell_option
 from bulkstop.errors import SettingsError
 from bulkstop.naming import name_setting, name_variable, spelling
 from bulkstop.settings import OPTION_SPECS

@@ -1,30 +1,23 @@
-"""The samples work as they stand: lists, profile, demo, and the end of the day with cron, systemd and Kubernetes."""
+"""The samples work as they stand: lists, profile and demo."""
 
-import itertools
 import os
 import re
-import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import yaml
 
 from bulkstop.settings import OPTION_SPECS, key_of
-from bulkstop.settings.load import WAYS_TO_A_TOKEN
-from tests.processes import ROOT, TOKEN, WAIT_S, Simulated, bulkstop, environment, results, simulator, with_command
+from tests.processes import ROOT, WAIT_S, bulkstop, environment, results, with_command
 
 pytestmark = pytest.mark.real
 
 SAMPLES = ROOT / "samples"
-END_OF_DAY = SAMPLES / "end-of-day"
 LISTS = sorted([*SAMPLES.glob("*.csv"), *(SAMPLES / "inputs").iterdir()])
 DEFAULTS = ("--type", "voice", "--account-id", "a", "--stream-id", "st-1")
 
@@ -159,164 +152,3 @@ class TestDemo:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((url.hostname or "", url.port or 0))
         assert list((here.parent / "tmp").iterdir()) == []
-
-
-def cron_line() -> str:
-    """Return the command of the crontab as the shell gets it."""
-    (line,) = (line for line in (END_OF_DAY / "crontab").read_text().splitlines() if re.match(r"[\d*]", line))
-    *times, command = line.split(None, 5)
-    assert len(times) == 5
-    assert not re.search(r"(?<!\\)%", command), "cron reads % as the end of the line"
-    return command.replace("\\%", "%")
-
-
-def unit(name: str) -> dict[str, list[str]]:
-    """Read a systemd unit: every key with its values, whatever its section."""
-    found: dict[str, list[str]] = {}
-    for line in (END_OF_DAY / name).read_text().splitlines():
-        if match := re.match(r"(\w+)=(.*)", line):
-            found.setdefault(match[1], []).append(match[2])
-    return found
-
-
-def systemd_line() -> str:
-    """Return the command of the service as the shell gets it, its specifiers filled in as systemd does."""
-    (line,) = unit("bulkstop.service")["ExecStart"]
-    shell, option, script = shlex.split(line)
-    assert (shell, option) == ("/bin/sh", "-c")
-    filled = {"%%": "%", "$$": "$", "%d": "/run/credentials/bulkstop.service", "%S": "/var/lib"}
-    return re.sub(r"%.|\$\$", lambda found: filled[found[0]], script)
-
-
-def cron_job() -> dict[str, Any]:
-    """Read the CronJob."""
-    job, claim = yaml.safe_load_all((END_OF_DAY / "cronjob.yaml").read_text())
-    assert (job["kind"], claim["kind"]) == ("CronJob", "PersistentVolumeClaim")
-    return dict(job)
-
-
-def kubernetes_line() -> str:
-    """Return the command of the CronJob, as a shell would take it."""
-    (container,) = cron_job()["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
-    shell, option, script = container["command"]
-    assert (shell, option) == ("/bin/sh", "-c")
-    return str(script).replace("$$(", "$(")
-
-
-# The folders of each sample, and what they are called in the test.
-CASES = {
-    "cron": (cron_line, {"/srv/bulkstop": "config", "/opt/bulkstop/bin": "bin"}),
-    "systemd": (
-        systemd_line,
-        {
-            "/opt/bulkstop/bin": "bin",
-            "/run/credentials/bulkstop.service": "config",
-            "/var/lib/bulkstop": "config/results",
-        },
-    ),
-    "kubernetes": (kubernetes_line, {"/run/secrets/bulkstop": "config", "/results": "config/results"}),
-}
-
-
-class TestEndOfDay:
-    """What runs unattended runs: the command lines, as cron, systemd and Kubernetes would run them."""
-
-    @pytest.fixture
-    def sim(self, tmp_path: Path) -> Iterator[Simulated]:
-        """Hold a simulator open."""
-        with simulator(tmp_path) as found:
-            yield found
-
-    @pytest.mark.parametrize("name", CASES)
-    def test_command(self, name: str, sim: Simulated, tmp_path: Path) -> None:
-        """The command stops the list with the token of its file, writes its result file, and asks nobody."""
-        give_line, folders = CASES[name]
-        line = give_line()
-        path = with_command(tmp_path / "bin")
-        config = tmp_path / "config"
-        (config / "results").mkdir(parents=True)
-        for sample in ("campaigns.csv", "bulkstop.toml"):
-            shutil.copy(SAMPLES / sample, config)
-        (config / "token").write_text(TOKEN)
-        (config / "token").chmod(0o600)
-        for folder, here in folders.items():
-            assert folder in line
-            line = re.sub(f"(?<![\\w.]){folder}", str(tmp_path / here), line)
-        variables = environment(PATH=path, BULKSTOP_HOST=sim.url, BULKSTOP_TOKEN=None)
-        for code in (0, 2):  # the second run on the same day finds the result file there
-            done = subprocess.run(
-                ["sh", "-c", line],
-                cwd=config,
-                env=variables,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=WAIT_S,
-            )
-            assert done.returncode == code, done.stderr
-            assert done.stdout == ""
-            assert code or "warning" not in done.stderr, "a job of every night would be looked at every night"
-            assert code or "--quiet" not in line or not done.stderr
-        assert "exists already" in done.stderr
-        (written,) = (config / "results").glob("*.jsonl")
-        assert [line["outcome"] for line in results(written)] == ["stopped"] * 24
-        assert len(sim.requests()) == 24
-
-    @pytest.mark.parametrize("name", CASES)
-    def test_a_file_a_day(self, name: str) -> None:
-        """The result file has the day in its name, and nothing goes on with the one of yesterday."""
-        line = CASES[name][0]()
-        assert "$(date +%F).jsonl" in line
-        assert not re.search(r"--(resume|retry|overwrite)", line)
-
-    @pytest.mark.parametrize("name", CASES)
-    def test_options(self, name: str) -> None:
-        """It is told how many campaigns to expect, and takes the token from a file."""
-        words = re.split(r"[ =]", CASES[name][0]())
-        assert re.fullmatch(r"\d+\.\.\d+", words[words.index("--expect") + 1])
-        assert [knob for knob in WAYS_TO_A_TOKEN if OPTION_SPECS[knob].option(knob) in words] == ["token_file"]
-        assert "--yes" not in words
-
-    def test_timer(self) -> None:
-        """The timer names its zone and makes up for a time that was missed."""
-        timer = unit("bulkstop.timer")
-        assert timer["OnCalendar"] == ["Mon..Fri 17:55:00 Europe/Berlin"]
-        assert timer["Persistent"] == ["true"]
-        assert unit("bulkstop.service")["LoadCredential"] == ["token:/etc/bulkstop/token"]
-
-    @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")
-    def test_units(self) -> None:
-        """Nothing is wrong with the units as systemd sees them, and the service is well shut in."""
-        for check in (
-            ["verify", "bulkstop.timer"],
-            ["security", "--offline=true", "--threshold=20", "bulkstop.service"],
-        ):
-            command = ["systemd-analyze", check[0], *check[1:-1], str(END_OF_DAY / check[-1])]
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=WAIT_S)
-            assert done.returncode == 0, done.stdout + done.stderr
-            assert done.stderr == ""
-
-    def test_cron_job(self) -> None:
-        """The CronJob names its zone, never runs twice at a time, is never repeated by itself, and may drain."""
-        spec = cron_job()["spec"]
-        job = spec["jobTemplate"]["spec"]
-        pod = job["template"]["spec"]
-        assert (spec["timeZone"], spec["concurrencyPolicy"]) == ("Europe/Berlin", "Forbid")
-        assert (job["backoffLimit"], pod["restartPolicy"]) == (0, "Never")
-        (container,) = pod["containers"]
-        mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-        assert set(mounted) == {volume["name"] for volume in pod["volumes"]}
-        words = shlex.split(kubernetes_line().replace("$(date +%F)", "2025-12-05"))
-        options = dict(itertools.pairwise(words))
-        assert options["--token-file"].startswith(mounted["token"])
-        assert options["--output"].startswith(mounted["results"])
-        assert pod["terminationGracePeriodSeconds"] > OPTION_SPECS["grace_s"].read(options["--grace"])
-
-    def test_grace(self) -> None:
-        """The service, too, has longer than `--grace` before it is killed."""
-        service = unit("bulkstop.service")
-        found = re.search(r"--grace (\S+)", systemd_line())
-        assert found is not None
-        read = OPTION_SPECS["grace_s"].read
-        assert read(service["TimeoutStopSec"][0]) > read(found[1])

@@ -5,12 +5,12 @@ import signal
 import sys
 from contextlib import suppress
 from importlib import import_module
+from io import RawIOBase
 from typing import NoReturn
 
 import click
 
 from bulkstop.cli.imports import freeze_imports
-from bulkstop.cli.naming import spell_option
 from bulkstop.cli.terminal import (
     drop_output,
     drop_unread,
@@ -20,6 +20,7 @@ from bulkstop.cli.terminal import (
     unblock_err,
     write_err_beside,
 )
+from bulkstop.cli.words.naming import spell_option
 from bulkstop.engine.ending import Process, own_process
 from bulkstop.errors import BulkstopError, unforeseen
 from bulkstop.naming import spelling
@@ -30,6 +31,7 @@ COMMANDS = {
     "check": "Check the connection, the token and the input; stop nothing.",
     "discover": "Write the campaigns that run now as a list for `stop`.",
     "hold": "Stop whatever runs, again and again, until a time.",
+    "schedule": "Stop campaigns at set times, such as every working day at 18:00.",
     "verify": "Check that stopped campaigns do not run; list those that do.",
     "load": "Load-test the API with requests on a schedule.",
     "report": "Summarise and check result files.",
@@ -40,7 +42,7 @@ COMMANDS = {
 SYNONYMS = dict.fromkeys(("list", "ls", "running"), "discover") | dict.fromkeys(("doctor", "ping", "test"), "check")
 """What other tools call a command that looks like none of ours."""
 
-MODULES = {"hold": "hold.command", "load": "load.command", "stop": "stop.entry"}
+MODULES = {"hold": "hold.command", "load": "load.command", "schedule": "schedule.command", "stop": "stop.entry"}
 """Where a command is that is not a module of its own name."""
 
 WIDEST = 1_000
@@ -108,6 +110,7 @@ def main() -> NoReturn:
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see bulkstop/__main__.py
         signal.signal(signal.SIGINT, signal.default_int_handler)
     _fill_closed_streams()
+    _write_out_whole()
     _keep_to_oneself()
     with own_process(os._exit, say_at_once, unblock_err, write_err_beside) as process:
         code = _run(process)
@@ -171,6 +174,17 @@ def _fill_closed_streams() -> None:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+
+
+def _write_out_whole() -> None:
+    """Have standard output raise an error for what it cannot take.
+
+    Where PYTHONUNBUFFERED is set, as in many containers, Python writes once and drops, unsaid, what a full disk or a
+    reader that is gone has not taken.
+    """
+    out = sys.stdout
+    if isinstance(getattr(out, "buffer", None), RawIOBase):
+        sys.stdout = open(out.fileno(), "w", encoding=out.encoding, errors=out.errors, closefd=False)  # noqa: SIM115
 
 
 def _keep_to_oneself() -> None:

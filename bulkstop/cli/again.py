@@ -21,6 +21,8 @@ TYPED = "bulkstop.typed"
 """Where a context has the words behind the name of its command."""
 SHARED = frozenset({"profile", "config"})
 """Options beside the settings that mean the same for every command."""
+WAY_ON = "bulkstop.way_on"
+"""Where a context has the command that goes on in the place of its own: that of a schedule, up to its last option."""
 STDIN = Path("/proc/self/fd/0")
 
 
@@ -47,6 +49,12 @@ class CarriedDeadline(NamedTuple):
 
 
 NO_DEADLINE = CarriedDeadline()
+
+
+def name_way_on(option: str) -> str | None:
+    """Return the command that goes on with what a schedule has begun; None for what was typed as it stands."""
+    way: str | None = click.get_current_context().meta.get(WAY_ON)
+    return None if way is None else f"{way} {option}"
 
 
 def rebuild_command(

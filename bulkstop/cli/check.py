@@ -8,7 +8,6 @@ from typing import Any, cast
 import click
 
 from bulkstop.cli.files import use_store
-from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import (
     GroupedCommand,
     describe_way,
@@ -20,6 +19,7 @@ from bulkstop.cli.options import (
 from bulkstop.cli.stop.checks import Start, find_list_faults, find_setting_faults
 from bulkstop.cli.stop.options import usual_options
 from bulkstop.cli.terminal import end_at_signals, print_last
+from bulkstop.cli.words.naming import WordChoice
 from bulkstop.errors import BulkstopError
 from bulkstop.model import Scope
 from bulkstop.report.lists.check import CheckFacts, format_check

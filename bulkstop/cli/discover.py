@@ -9,7 +9,6 @@ import click
 
 from bulkstop.cli.again import rebuild_command
 from bulkstop.cli.files import check_written, name_free_results, use_store
-from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import (
     GroupedCommand,
     ParsedText,
@@ -19,6 +18,7 @@ from bulkstop.cli.options import (
     with_settings,
 )
 from bulkstop.cli.terminal import print_err, print_last
+from bulkstop.cli.words.naming import WordChoice
 from bulkstop.engine.caller import ignore_rest
 from bulkstop.errors import OutputError, SettingsError
 from bulkstop.files.whole import AtomicFile, is_device

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.terminal import print_err
+from bulkstop.cli.words.naming import WordChoice
 from bulkstop.engine.ending import owned
 from bulkstop.events import Warned
 from bulkstop.redact import REDACTOR

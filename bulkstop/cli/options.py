@@ -10,10 +10,9 @@ import click
 from click.core import ParameterSource
 
 from bulkstop.cli.again import TYPED
-from bulkstop.cli.completion import FileName, complete_by, names_file
 from bulkstop.cli.imports import freeze_imports
-from bulkstop.cli.log import log_to_stderr
-from bulkstop.cli.naming import name_source, spell_option
+from bulkstop.cli.words.completion import FileName, complete_by, names_file
+from bulkstop.cli.words.naming import name_source, spell_option
 from bulkstop.errors import SettingsError
 from bulkstop.model import CampaignType
 from bulkstop.naming import spelling
@@ -123,9 +122,6 @@ class GroupedCommand(click.Command):
     def __init__(self, *args: Any, main: Sequence[str] = (), **attributes: Any) -> None:
         super().__init__(*args, **attributes)
         self._main = tuple(main)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
         for param in self.params:
             if param.type is click.STRING and names_file(param.metavar or ""):
                 param.type = FileName()

@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from bulkstop.cli.log import log_to_stderr
-from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import GroupedCommand, ParsedText, refuse_empty_variables
 from bulkstop.cli.terminal import print_err
+from bulkstop.cli.words.naming import WordChoice
 from bulkstop.errors import SettingsError
 from bulkstop.runs import host
 from bulkstop.runs.load.shapes import parse_rate

@@ -11,7 +11,6 @@ from bulkstop.cli import discover
 from bulkstop.cli.again import NO_DEADLINE, CarriedDeadline, rebuild_command
 from bulkstop.cli.discover import WRITERS, choose_format, print_rest
 from bulkstop.cli.files import check_written, name_free_results, use_store
-from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import (
     GroupedCommand,
     name_profile,
@@ -21,6 +20,7 @@ from bulkstop.cli.options import (
     with_settings,
 )
 from bulkstop.cli.terminal import drop_output, print_err, print_out
+from bulkstop.cli.words.naming import WordChoice
 from bulkstop.engine.caller import ignore_rest
 from bulkstop.errors import SettingsError
 from bulkstop.files.whole import AtomicFile, beside, find_free_name

@@ -49,6 +49,8 @@ class NoticeEvent(StrEnum):
     GUARD = "guard"
     END = "end"
     PREFLIGHT_FAILED = "preflight_failed"
+    MISSED = "missed"
+    """A firing of a schedule that did not run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,7 @@ class Notice:
     @property
     def is_failure(self) -> bool | None:
         """Whether somebody has to look; None while that is not decided."""
-        if self.event is NoticeEvent.PREFLIGHT_FAILED:
+        if self.event in (NoticeEvent.PREFLIGHT_FAILED, NoticeEvent.MISSED):
             return True
         return self.exit_code != 0 if self.event is NoticeEvent.END else None
 

@@ -15,7 +15,9 @@ from bulkstop.text.faults import explain_toml
 from bulkstop.text.likeness import find_near, suggest_near
 
 TABLE = "profile"
-"""The one table that a file of profiles has; each table in it is a profile."""
+"""The table that a file of profiles has; each table in it is a profile."""
+SCHEDULES = "schedule"
+"""The other table of such a file, which only `bulkstop schedule` reads."""
 TARGETS = "target"
 """The tables within a profile that name what it lists: [[profile.NAME.target]]."""
 KINDS: Mapping[type, str] = {
@@ -114,6 +116,8 @@ def _find_profiles(path: str, text: str, document: Mapping[str, Any]) -> Mapping
     A guard in a wrong table would hold nothing back, and nobody would be told.
     """
     for key, value in document.items():
+        if key == SCHEDULES and isinstance(value, dict):
+            continue
         if key != TABLE or not isinstance(value, dict):
             raise SettingsError(f"{_where(path, text, key)}: {_explain_outside(key, value)}")
     profiles: Mapping[str, Any] = document.get(TABLE, {})
@@ -138,9 +142,9 @@ def _explain_outside(key: str, value: object) -> str:
     """Say what to write in the place of what stands outside of all profiles."""
     if key == TABLE:
         return f"{TABLE} is {_name_kind(value)}; write [{TABLE}.default] for a profile"
-    if isinstance(value, dict | list) and find_near(key.lower(), [TABLE]):
+    if isinstance(value, dict | list) and (near := find_near(key.lower(), [TABLE, SCHEDULES])):
         name = next(iter(value), "default") if isinstance(value, dict) else "default"
-        return f"unknown table [{key}]; did you mean [{TABLE}.{name}]?"
+        return f"unknown table [{key}]; did you mean [{near}.{name}]?"
     if isinstance(value, dict):
         return f"unknown table [{key}]; did you mean [{TABLE}.{key}]?"
     return f"{_name_key(key)} is outside of all profiles; put it below [{TABLE}.default]"

@@ -409,3 +409,12 @@ def test_the_reader_is_gone(still: Simulated, tmp_path: Path) -> None:
     command = f"bulkstop discover --host {still.url} {' '.join(OPEN)} --quiet | head -c 0"
     run = shell(command, cwd=tmp_path)
     assert (run.out, run.err) == ("", "")
+
+
+def test_unbuffered(tmp_path: Path) -> None:
+    """Where PYTHONUNBUFFERED is set a list of which its reader takes a part is no success either."""
+    with simulator(tmp_path, "--campaigns", "2000") as many:
+        discover = f"bulkstop discover --host {many.url} {' '.join(OPEN)}"
+        run = shell(f"export PYTHONUNBUFFERED=1; set -o pipefail; {discover} | head -c 1", cwd=tmp_path)
+    assert (run.code, run.out) == (1, "c")
+    assert "DONE" not in run.err

@@ -61,7 +61,32 @@ WRITERS = frozenset({"rebuild_command", "rebuild_recorded", "write_install"})
 HELP = "test_help"
 KEYS = "test_openssl"
 PIP = "test_install"
+OF_SCHEDULE = "names a command of a schedule, as test_schedule.py and test_docs_end_of_day.py run them"
 SWEPT = {
+    "cli/schedule/check.py: bulkstop schedule check": OF_SCHEDULE,
+    "cli/schedule/command.py: bulkstop schedule check": OF_SCHEDULE,
+    "cli/schedule/command.py: bulkstop schedule export systemd eod -o units": OF_SCHEDULE,
+    "cli/schedule/command.py: bulkstop schedule next eod -n 10": OF_SCHEDULE,
+    "cli/schedule/export.py: bulkstop schedule export cron eod --zone Etc/UTC > eod.crontab": OF_SCHEDULE,
+    "cli/schedule/export.py: bulkstop schedule export systemd eod -o units": OF_SCHEDULE,
+    "cli/schedule/history.py: bulkstop schedule history eod -n 20": OF_SCHEDULE,
+    "cli/schedule/next.py: bulkstop schedule next --from 2027-03-27T00:00Z --json": OF_SCHEDULE,
+    "cli/schedule/next.py: bulkstop schedule next eod -n 10": OF_SCHEDULE,
+    "cli/schedule/reading.py: (and {} more; see bulkstop schedule check)": OF_SCHEDULE,
+    "cli/schedule/run.py: bulkstop schedule run eod": OF_SCHEDULE,
+    "cli/schedule/run.py: bulkstop schedule run eod --again": OF_SCHEDULE,
+    "cli/schedule/run.py: bulkstop schedule run eod --preflight": OF_SCHEDULE,
+    "cli/schedule/serve.py: bulkstop schedule serve --config /etc/bulkstop/bulkstop.toml": OF_SCHEDULE,
+    "runs/schedule/firing.py: {}: is done; bulkstop schedule run {} --again goes on with it": OF_SCHEDULE,
+    "runs/schedule/settings.py: {} (and {} more; see bulkstop schedule check)": OF_SCHEDULE,
+    "schedule/export/cron.py: cd {} && {}": OF_SCHEDULE,
+    "schedule/export/job.py: # {}: written by `bulkstop schedule export`; by time-zone data {} each firing until {}": (
+        OF_SCHEDULE
+    ),
+    'schedule/export/kubernetes.py: RUN python -m pip install --no-cache-dir "/src[holidays]" && rm -rf /src \\': (
+        OF_SCHEDULE
+    ),
+    "schedule/free_days.py: write_install in check_region": OF_SCHEDULE,
     "cli/check.py: bulkstop check campaigns.csv --profile prod": HELP,
     "cli/discover.py: bulkstop discover --status running,Scheduled --profile prod -o running.csv": HELP,
     "cli/discover.py: bulkstop discover --expect 0 --profile prod -o left.csv": HELP,

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
-from bulkstop.cli.naming import WordChoice
+from bulkstop.cli.words.naming import WordChoice
 from bulkstop.settings import OPTION_SPECS
 from tests.cli.conftest import Here
 from tests.cli.test_one_grammar import params

@@ -18,10 +18,10 @@ from bulkstop.cli.again import rebuild_command
 from bulkstop.cli.files import check_written, use_store
 from bulkstop.cli.hold.options import HoldOptions, read_hold_options, with_hold_options
 from bulkstop.cli.log import log_to_stderr, say
-from bulkstop.cli.notify import name_outcomes, note_end, run_and_tell
 from bulkstop.cli.options import GroupedCommand, name_profile, read_origin, read_profiles, read_settings
 from bulkstop.cli.stop.checks import Start, check_dry, check_expected, check_files, check_plan, check_start
 from bulkstop.cli.stop.command import LOST, STACK, MadeList, command_line, fix_deadline, show_plan
+from bulkstop.cli.stop.notify import name_outcomes, note_end, run_and_tell
 from bulkstop.cli.stop.options import StopOptions, name_by_time
 from bulkstop.cli.stop.running import (
     NoListError,

@@ -11,8 +11,8 @@ from click.core import ParameterSource
 from bulkstop.cli.files import check_written
 from bulkstop.cli.load import limit
 from bulkstop.cli.log import with_log
-from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import ParsedText, with_options, with_settings
+from bulkstop.cli.words.naming import WordChoice
 from bulkstop.errors import SettingsError
 from bulkstop.report.load.comparison import MAX_REGRESSION
 from bulkstop.report.load.metrics import MAX_LATE_S

@@ -10,21 +10,20 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from bulkstop.cli.files import use_store
 from bulkstop.cli.log import log_to_stderr, say
-from bulkstop.cli.notify import name_outcomes, note_end, run_and_tell
 from bulkstop.cli.options import Origin, name_profile, read_origin, read_profiles, read_settings
 from bulkstop.cli.stop.checks import Start, check_dry, check_files, check_plan, check_start, confirm
+from bulkstop.cli.stop.notify import name_outcomes, note_end, run_and_tell
 from bulkstop.cli.stop.options import StopOptions, read_stop_options, refuse_no_source
+from bulkstop.cli.stop.progress import choose_progress, watch_deadline
 from bulkstop.cli.stop.summary import print_summary, print_untold, write_way_on
 from bulkstop.cli.terminal import (
-    can_redraw,
     err_outboxes,
-    err_stream,
     flush_err,
     print_err,
     print_last,
@@ -38,7 +37,7 @@ from bulkstop.outbox import Outbox
 from bulkstop.redact import HIDDEN
 from bulkstop.report.log import log_event
 from bulkstop.report.stop.plan import UNUSABLE_SHOWN, PlanFacts, format_plan, plan_to_json
-from bulkstop.report.stop.progress import Bar, Lines, LoggedProgress, Progress
+from bulkstop.report.stop.progress import Bar
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs import host
 from bulkstop.runs.stop import history
@@ -236,7 +235,7 @@ def carry_out(
                     run_id=run_id,
                     make_notices=partial(engine.make_notices, profile=options.profile, tells_end=False),
                 )
-                summary = await run.execute(progress=progress, shutdown=shutdown)
+                summary = await run.execute(progress=watch_deadline(progress), shutdown=shutdown)
             # Here, while signals are still heard: one that came next would take the only trace of these calls away.
             print_untold(summary, journal, options)
             await flush_err(settings.grace_s)
@@ -250,15 +249,6 @@ def carry_out(
     if summary.calls and summary.exit_code in (0, 1):
         history.save_run(options.profile, settings.host, plan.listed)
     return replace(summary, unlisted=listed.unlisted, unread_lists=listed.unread)
-
-
-def choose_progress(options: StopOptions) -> Progress | None:
-    """Choose a bar for a terminal, lines for other places, events for a machine."""
-    if options.log_json:
-        return LoggedProgress(log_event)
-    if options.quiet:
-        return None
-    return Bar(cast("TextIO", err_stream() or sys.stderr)) if can_redraw() else Lines(print_err)
 
 
 def command_line(words: Sequence[str]) -> list[str]:

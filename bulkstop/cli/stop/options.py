@@ -9,8 +9,8 @@ from click.core import ParameterSource
 
 from bulkstop.cli.files import RESULTS
 from bulkstop.cli.log import with_log
-from bulkstop.cli.naming import WordChoice
 from bulkstop.cli.options import ParsedText, with_options, with_settings
+from bulkstop.cli.words.naming import WordChoice
 from bulkstop.errors import SettingsError
 from bulkstop.model import WORTH_A_RETRY, CampaignType, Outcome
 from bulkstop.naming import name_setting

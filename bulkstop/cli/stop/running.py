@@ -12,9 +12,9 @@ import click
 from click.core import ParameterSource
 
 from bulkstop.cli.files import check_written, use_store
-from bulkstop.cli.notify import note_end
 from bulkstop.cli.options import read_listed_targets, read_profile_keys
 from bulkstop.cli.stop.command import MadeList, stop_list
+from bulkstop.cli.stop.notify import note_end
 from bulkstop.cli.stop.options import TYPES, StopOptions, name_by_time
 from bulkstop.cli.terminal import print_err
 from bulkstop.errors import BulkstopError, SettingsError

@@ -8,7 +8,15 @@ from datetime import UTC, datetime
 import click
 from click.core import ParameterSource
 
-from bulkstop.cli.again import NO_DEADLINE, OF_DEADLINE, CarriedDeadline, carry_moment, needs_stdin, rebuild_command
+from bulkstop.cli.again import (
+    NO_DEADLINE,
+    OF_DEADLINE,
+    CarriedDeadline,
+    carry_moment,
+    name_way_on,
+    needs_stdin,
+    rebuild_command,
+)
 from bulkstop.cli.options import name_profile
 from bulkstop.cli.stop.options import StopOptions
 from bulkstop.cli.terminal import print_err
@@ -75,7 +83,8 @@ def find_way_on(ended: StopSummary, journal: RunJournal, options: StopOptions) -
         return f"To send what was not sent{write_way_on(options, ['--resume'])}"
     if ended.unlisted:
         drop = {"output", "overwrite", "resume", "retry", "retry_failed", "trust_results", "expect"}
-        return f"To list and stop what still runs: {rebuild_command(drop=drop, add=name_profile())}"
+        listing = name_way_on("--now") or rebuild_command(drop=drop, add=name_profile())
+        return f"To list and stop what still runs: {listing}"
     if journal.mark and failed[Outcome.INVALID]:
         return f"To go on, correct the invalid rows of the list{write_way_on(options, ['--resume'])}"
     if journal.mark:
@@ -93,6 +102,8 @@ def _retry_options(ended: StopSummary, failed: Counter[Outcome]) -> list[str]:
 
 def write_way_on(options: StopOptions, way: Sequence[str], before: str = "") -> str:
     """Write the command that goes on with the result file, and what it needs that no command can have."""
+    if (scheduled := name_way_on("--again")) is not None:
+        return f": {before}{scheduled}"
     deadline = carry_deadline()
     drop = {"overwrite", "resume", "retry", "retry_failed"} | deadline.drop
     drop |= set() if options.running else {"targets"}  # those of a variable, which a list makes nothing of

@@ -23,13 +23,17 @@ SCHEMA = 1
 """The version of the form of manifests; one with a higher number means something that this program cannot know."""
 
 
+PACKED = ".gz"
+"""How the name of a result file ends that was compressed."""
+
+
 class NewerManifestError(OutputError):
     """A manifest is of a newer version of this program."""
 
 
 def manifest_path(ledger: str) -> str:
-    """Name the manifest of a result file."""
-    return beside(ledger, ".run.json")
+    """Name the manifest of a result file, which stays as it is when that is compressed."""
+    return beside(ledger.removesuffix(PACKED), ".run.json")
 
 
 @dataclass(frozen=True, slots=True)

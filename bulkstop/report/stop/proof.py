@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bulkstop.errors import OutputError
@@ -14,7 +13,7 @@ from bulkstop.model import SIGNALS, Outcome, ScheduleState
 from bulkstop.report.stop.formats import is_csv, read_header
 from bulkstop.report.stop.ledger import BLOCK, Mark
 from bulkstop.report.stop.manifest import Manifest, RunSection
-from bulkstop.report.stop.resume import ResumeIndex, Stretch
+from bulkstop.report.stop.resume import ResumeIndex, Stretch, open_results
 from bulkstop.report.stop.stats import Stats
 from bulkstop.report.stop.summary import ALL_SENT, StopSummary
 from bulkstop.text import format_count
@@ -99,7 +98,7 @@ class _Beginning(NamedTuple):
 def _measure(path: str, sizes: set[int]) -> list[_Beginning]:
     """Read a file once, and measure its beginnings of these sizes, as far as it has them, and the whole of it."""
     try:
-        with Path(path).open("rb") as file:
+        with open_results(path) as file:
             ends = sorted({size for size in sizes if size >= 0} | {os.fstat(file.fileno()).st_size})
             lines = -1 if is_csv(path) and read_header(file.readline()) else 0
             file.seek(0)

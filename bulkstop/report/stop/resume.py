@@ -1,15 +1,17 @@
 """What a result file already says: which rows have ended, and how."""
 
+import errno
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 from bulkstop.errors import InputError, OutputError
 from bulkstop.files.places import open_regular
 from bulkstop.model import LEFT, Campaign, Outcome, Result, Row
 from bulkstop.report.stop.formats import COLUMNS, as_cell, from_csv, from_json, is_csv, read_header, read_lines
+from bulkstop.report.stop.manifest import PACKED
 from bulkstop.text import format_count, printable
 
 BLOCK_LINES = 1024
@@ -327,11 +329,29 @@ def _row_state(entry: int) -> RowState:
 
 
 def open_results(path: str) -> BinaryIO:
-    """Open a result file to be read; raises OutputError."""
+    """Open a result file to be read, one that is compressed (.gz) as what it was; raises OutputError."""
     try:
-        return open_regular(path)
+        return _unpack(open_regular(path)) if path.endswith(PACKED) else open_regular(path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _unpack(packed: BinaryIO) -> BinaryIO:
+    """Return what is in a compressed file as a file; raises OSError."""
+    import gzip  # seldom wanted
+    import shutil
+    import tempfile
+    import zlib
+
+    whole = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    try:
+        with packed, gzip.GzipFile(fileobj=packed) as file:
+            shutil.copyfileobj(file, whole)
+    except (EOFError, zlib.error) as error:
+        whole.close()
+        raise OSError(errno.EIO, f"it is no whole gzip file: {error}") from None
+    whole.seek(0)
+    return cast("BinaryIO", whole)
 
 
 def _describe_place(source: str, line: int) -> str:

@@ -1,0 +1,80 @@
+"""`bulkstop schedule check`: every schedule of a file, and each fault with its line."""
+
+from datetime import UTC, datetime
+
+import click
+
+from bulkstop.cli.options import GroupedCommand
+from bulkstop.cli.schedule.reading import is_config_named, read_all, with_config
+from bulkstop.cli.schedule.stopping import find_fault
+from bulkstop.cli.terminal import print_err, print_last
+from bulkstop.runs.schedule.firing import Work
+from bulkstop.runs.schedule.occasion import Occasion
+from bulkstop.runs.schedule.settings import Schedule
+from bulkstop.schedule.firings import Firing, find_next
+from bulkstop.schedule.zones import explain_age, find_version
+
+EXAMPLE = """\b
+Example:
+  bulkstop schedule check
+
+\b
+Exit codes:
+  0  every schedule makes sense
+  2  one does not; each fault is a line on standard error, with file, line, key and what to do
+  3  standard output cannot be written
+"""
+
+
+@click.command("check", cls=GroupedCommand, epilog=EXAMPLE)
+@with_config
+@click.pass_context
+def command(ctx: click.Context, /, **_: object) -> int:
+    """Read all schedules, with the profiles and options of `stop` that they name; nobody is called."""
+    schedules, now = read_all(ctx), datetime.now(UTC)
+    faults = list(schedules.faults)
+    lines = []
+    for schedule in schedules.found.values():
+        if fault := _find_fault(ctx, schedule, now):
+            faults.append(f"{schedule.path}: schedule.{schedule.name}: {fault}")
+        else:
+            lines += describe(schedule, now)
+    for fault in faults:
+        print_err(f"bulkstop: {' '.join(fault.splitlines())}")
+    version = find_version()
+    if age := explain_age(version, now.date()):
+        print_err(f"warning: {age}")
+    if not lines:
+        return 2
+    return print_last("\n".join(lines), 2 if faults else 0, is_for_a_person=True)
+
+
+def _find_fault(ctx: click.Context, schedule: Schedule, now: datetime) -> str | None:
+    """Say what keeps a schedule from firing, None for nothing."""
+    if (firing := find_next(schedule.timetable, now)) is None:
+        return "never fires again; give other days"
+    return find_fault(ctx, schedule, make_work(schedule, firing), is_named=is_config_named(ctx))
+
+
+def make_work(schedule: Schedule, firing: Firing) -> Work:
+    """Return what a firing will do."""
+    occasion = Occasion(firing)
+    return Work(occasion, occasion.results(schedule.results), schedule.find_deadline(firing))
+
+
+def describe(schedule: Schedule, now: datetime) -> list[str]:
+    """Say what a schedule does, and when next; warn where nothing bounds what it stops."""
+    firing = find_next(schedule.timetable, now)
+    what = (
+        f"the list {schedule.input}" if schedule.input else "what runs" if schedule.running else "the list of a command"
+    )
+    when = (
+        f"{firing.local:%a %Y-%m-%d %H:%M %z} {firing.zone}{f' ({firing.note})' if firing.note else ''}"
+        if firing
+        else ""
+    )
+    by = f", to be done by {schedule.finish_by}" if schedule.finish_by else ""
+    lines = [f"{schedule.name}: stops {what}{by}; next {when}"]
+    if not schedule.is_guarded:
+        lines.append('  warning: a list of any length is stopped; give expect = "20..30" or max_campaigns = 500')
+    return lines

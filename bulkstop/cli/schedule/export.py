@@ -1,0 +1,204 @@
+"""`bulkstop schedule export`: the files of the schedulers that people run."""
+
+import os
+import shutil
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from bulkstop.cli.options import GroupedCommand
+from bulkstop.cli.schedule.next import parse_moment
+from bulkstop.cli.schedule.reading import choose, is_config_named, with_config
+from bulkstop.cli.terminal import print_err, print_last
+from bulkstop.cli.words.naming import WordChoice
+from bulkstop.errors import SettingsError
+from bulkstop.files.whole import AtomicFile
+from bulkstop.runs.schedule.settings import Schedule
+from bulkstop.schedule.export.job import Job, SecretFile
+from bulkstop.schedule.firings import find_next
+from bulkstop.schedule.triggers import begin_of_year, list_moments
+from bulkstop.schedule.zones import find_version, open_zone
+from bulkstop.settings.load import variable_of
+from bulkstop.settings.profiles import read_profile
+from bulkstop.version import __version__
+
+TARGETS = ("systemd", "cron", "kubernetes")
+SECRETS = ("token_file", "client_secret_file", "proxy_password_file", "cert", "key")
+"""Settings of a profile that name files which only the service is to read."""
+UNBOUNDED_S = 43_200.0
+"""A firing without a time to finish by takes no longer than this."""
+EXAMPLE = """\b
+Example:
+  bulkstop schedule export systemd eod -o units
+  bulkstop schedule export cron eod --zone Etc/UTC > eod.crontab
+
+\b
+Exit codes:
+  0  written
+  2  usage or a schedule is wrong, or a file exists
+  3  standard output cannot be written
+"""
+
+
+@click.command("export", cls=GroupedCommand, epilog=EXAMPLE)
+@click.argument("target", type=WordChoice(TARGETS), metavar="systemd|cron|kubernetes")
+@click.argument("names", nargs=-1, metavar="[NAME ...]")
+@click.option("-o", "--output", metavar="FOLDER", help="Write the files there; by default to standard output.")
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@click.option(
+    "--directory", metavar="FOLDER", help="Where it runs, beside the file of profiles.  [default: where that is]"
+)
+@click.option("--program", metavar="PATH", help="This program there.  [default: as it is here]")
+@click.option("--zone", metavar="ZONE", help="The zone of cron's machine.  [default: that of this one]")
+@click.option("--user", default="bulkstop", show_default=True, help="Who runs it, unless the results are in /var/lib.")
+@click.option("--mail-to", metavar="ADDRESS", help="Who gets a mail of a failure, from cron or systemd.")
+@click.option("--image", default=f"bulkstop:{__version__}", show_default=True, help="The image that Kubernetes runs.")
+@click.option(
+    "--from", "since", metavar="TIME", callback=parse_moment, help="Triggers from this time on.  [default: this year's]"
+)
+@with_config
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    target: str,
+    names: tuple[str, ...],
+    output: str | None,
+    *,
+    overwrite: bool,
+    since: datetime,
+    **more: Any,
+) -> int:
+    """Write complete files for systemd, cron or Kubernetes, which call `bulkstop schedule run` at each firing.
+
+    They have extra triggers where a scheduler would leave a firing out: for each of the next ten years one lies within
+    five minutes after it. The same schedule gives the same files.
+    """
+    if ctx.get_parameter_source("since") is ParameterSource.DEFAULT:
+        since = begin_of_year(since)
+    files: dict[str, str] = {}
+    for schedule in choose(ctx, names):
+        job = make_job(ctx, schedule, target, since, more)
+        files |= write_files(job, target, more["zone"])
+    if output is None:
+        text = (
+            "\n".join(f"# {name}\n{text}" for name, text in files.items())
+            if len(files) > 1
+            else "".join(files.values())
+        )
+        return print_last(text.rstrip("\n"), 0)
+    save(files, output, overwrite=overwrite)
+    return 0
+
+
+def save(files: dict[str, str], folder: str, *, overwrite: bool) -> None:
+    """Write files into a folder, which is made where it is missing."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"-o {folder}: cannot be made ({error.strerror})") from None
+    written = [(AtomicFile(str(Path(folder, name)), overwrite=overwrite), text) for name, text in files.items()]
+    for file, text in written:
+        file.save(text.encode())
+    for name in files:
+        print_err(f"written: {Path(folder, name)}")
+
+
+def write_files(job: Job, target: str, zone: str | None) -> dict[str, str]:
+    """Return the files of a job by their names."""
+    if target == "systemd":
+        from bulkstop.schedule.export.systemd import write_units  # one of the three is wanted
+
+        return write_units(job)
+    if target == "kubernetes":
+        from bulkstop.schedule.export.kubernetes import write_manifests
+
+        return write_manifests(job)
+    from bulkstop.schedule.export.cron import write_crontab
+
+    try:
+        return write_crontab(job, open_zone(zone or find_machine_zone()).key)
+    except ValueError as error:
+        raise SettingsError(f"--zone: {error}") from None
+
+
+def find_machine_zone() -> str:
+    """Return the name of this machine's zone: TZ, what /etc/localtime leads to, /etc/timezone, else UTC."""
+    if name := os.environ.get("TZ", "").removeprefix(":"):
+        return name
+    where = os.path.realpath("/etc/localtime")
+    if "zoneinfo/" in where:
+        return where.rpartition("zoneinfo/")[2]
+    try:
+        return Path("/etc/timezone").read_text().strip() or "UTC"
+    except OSError:
+        return "UTC"
+
+
+def make_job(ctx: click.Context, schedule: Schedule, target: str, since: datetime, more: dict[str, Any]) -> Job:
+    """Return a schedule as its scheduler has to run it."""
+    default = "/etc/bulkstop" if target == "kubernetes" else str(Path(schedule.path).absolute().parent)
+    directory = more["directory"] or default
+    table = schedule.timetable
+    before = None if schedule.preflight_s is None else timedelta(seconds=schedule.preflight_s)
+    moments = list_moments(table, since)
+    at = f"{schedule.name} at {', '.join(f'{each:%H:%M}' for each in table.at)} {table.zone}"
+    return Job(
+        name=schedule.name,
+        at=at,
+        zone=table.zone,
+        moments=tuple(moments),
+        preflights=tuple(moment - before for moment in moments) if before else (),
+        program=more["program"] or find_program(),
+        directory=directory,
+        config=str(Path(directory, Path(schedule.path).name)),
+        results=str(Path(directory, schedule.results)),
+        secrets=tuple(list_secret_files(ctx, schedule, directory)),
+        grace_s=_find_grace(schedule),
+        catch_up_s=schedule.catch_up_s,
+        longest_s=_find_longest(schedule, since),
+        user=more["user"],
+        mail_to=more["mail_to"],
+        image=more["image"],
+        zone_data=find_version() or "unknown",
+    )
+
+
+def find_program() -> str:
+    """Return the path of this program."""
+    found = shutil.which("bulkstop", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    return str(Path(found).absolute()) if found else "/usr/local/bin/bulkstop"
+
+
+def list_secret_files(ctx: click.Context, schedule: Schedule, directory: str) -> list[SecretFile]:
+    """Return the files of the schedule's profile that only the service reads; without one it is `token` beside it."""
+    profile = read_profile(schedule.path, schedule.profile, is_named=is_config_named(ctx))
+    named = [name for name in SECRETS if name in set(profile.settings)]
+    files = [
+        SecretFile(
+            name.removesuffix("_file").replace("_", "-"), str(Path(directory, profile.value(name))), variable_of(name)
+        )
+        for name in named
+    ]
+    if "token_command" in set(profile.settings) or {"token_file", "client_secret_file"} & set(named):
+        return files
+    return [SecretFile("token", str(Path(directory, "token")), variable_of("token_file")), *files]
+
+
+def _find_grace(schedule: Schedule) -> float:
+    from bulkstop.settings.parse import parse_seconds  # as the option reads it
+
+    given = next((each.partition("=")[2] for each in schedule.options if each.startswith("--grace=")), None)
+    return parse_seconds(given) if given else 20.0
+
+
+def _find_longest(schedule: Schedule, since: datetime) -> float:
+    """Return how long a firing can take: late, to its time to finish by, drained, and read back."""
+    firing = find_next(schedule.timetable, since.astimezone(UTC))
+    deadline = schedule.find_deadline(firing) if firing else None
+    most = (deadline - firing.moment).total_seconds() if deadline and firing else UNBOUNDED_S
+    return most + schedule.catch_up_s + (schedule.verify_s or 0) + _find_grace(schedule) + 600

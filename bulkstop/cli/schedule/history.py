@@ -1,0 +1,69 @@
+"""`bulkstop schedule history`: the firings so far."""
+
+import json
+from dataclasses import asdict
+
+import click
+
+from bulkstop.cli.options import GroupedCommand
+from bulkstop.cli.schedule.reading import choose, with_config
+from bulkstop.cli.terminal import print_last
+from bulkstop.runs.schedule.journal import Entry, Event, Journal
+
+EXAMPLE = """\b
+Example:
+  bulkstop schedule history eod -n 20
+
+\b
+Exit codes:
+  0  told
+  2  usage or a schedule is wrong, or the journal cannot be read
+  3  standard output cannot be written
+"""
+
+
+@click.command("history", cls=GroupedCommand, epilog=EXAMPLE)
+@click.argument("names", nargs=-1, metavar="[NAME ...]")
+@click.option("-n", "count", type=click.IntRange(1), default=20, show_default=True, help="So many of the last firings.")
+@click.option("--json", "as_json", is_flag=True, help="Tell a machine: each line of the journal, on standard output.")
+@with_config
+@click.pass_context
+def command(ctx: click.Context, /, names: tuple[str, ...], count: int, *, as_json: bool, **_: object) -> int:
+    """Show what became of each firing: when it began and ended, with which exit code, and where its results are."""
+    entries = [entry for each in choose(ctx, names) for entry in Journal(each.results, each.name).read()]
+    entries.sort(key=lambda each: each.at)
+    if as_json:
+        return print_last("\n".join(json.dumps(asdict(each)) for each in entries[-count:]), 0)
+    lines = format_history(entries, count)
+    return print_last("\n".join(lines) or "no firing so far", 0, is_for_a_person=True)
+
+
+def format_history(entries: list[Entry], count: int) -> list[str]:
+    """Write a line for each firing."""
+    firings: dict[tuple[str, str, bool], list[Entry]] = {}
+    for each in entries:
+        firings.setdefault((each.schedule, each.firing, each.event is Event.PREFLIGHT), []).append(each)
+    return [_format(told) for told in list(firings.values())[-count:]]
+
+
+def _format(told: list[Entry]) -> str:
+    first, last = told[0], told[-1]
+    ended = next((each for each in reversed(told) if each.event is Event.ENDED), last)
+    code = next((each.exit_code for each in (ended, last) if each.exit_code is not None), 0)
+    what = (
+        f"{ended.event}, exit code {code}"
+        if ended.event in (Event.ENDED, Event.INTERRUPTED, Event.PREFLIGHT)
+        else ended.event
+    )
+    read = next((each for each in told if each.event is Event.VERIFIED), None)
+    parts = [
+        what,
+        ""
+        if read is None
+        else "read back: nothing still runs"
+        if not read.exit_code
+        else "read back: something still runs",
+        last.note,
+        last.results or ended.results or "",
+    ]
+    return f"{first.schedule}  {first.firing}  began {first.at}  " + "; ".join(filter(None, parts))

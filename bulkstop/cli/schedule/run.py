@@ -1,0 +1,122 @@
+"""`bulkstop schedule run`: one firing."""
+
+import shlex
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+
+import click
+
+from bulkstop.cli.again import name_program
+from bulkstop.cli.log import log_to_stderr, say, with_log
+from bulkstop.cli.options import GroupedCommand
+from bulkstop.cli.schedule.notify import Notifier, make_notifier
+from bulkstop.cli.schedule.reading import is_config_named, read_one, with_config
+from bulkstop.cli.terminal import end_at_signals
+from bulkstop.runs.schedule.firing import Conductor, Work
+from bulkstop.runs.schedule.notices import Notice, NoticeKind
+from bulkstop.runs.schedule.settings import Schedule
+
+EXAMPLE = """\b
+Example:
+  bulkstop schedule run eod
+  bulkstop schedule run eod --preflight
+  bulkstop schedule run eod --again
+
+\b
+Exit codes are those of `stop`, and:
+  0    also where nothing is due, or the firing is done or runs already
+  1    also where a firing was missed, or did not get its turn; --preflight: something is in the way
+"""
+
+
+@click.command("run", cls=GroupedCommand, epilog=EXAMPLE)
+@click.argument("name")
+@click.option("--now", "by_hand", is_flag=True, help="Run at once, whatever the calendar says.")
+@click.option("--again", "is_again", is_flag=True, help="Go on with the last run: send what was not sent, or failed.")
+@click.option("--preflight", is_flag=True, help="Try token, list, lock, disk and zones; stop nothing, tell of a fault.")
+@click.option("--if-due", is_flag=True, help="With --preflight: only at the time that the schedule has for it.")
+@click.option("--quiet", is_flag=True, help="Say only what went wrong.")
+@with_log
+@with_config
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    name: str,
+    *,
+    by_hand: bool,
+    is_again: bool,
+    preflight: bool,
+    if_due: bool,
+    quiet: bool,
+    log_level: str,
+    log_json: bool,
+    **_: object,
+) -> int:
+    """Run the firing of a schedule that is due; otherwise nothing happens, and that is no failure.
+
+    It can be called as often as you like: a firing that was cut off is gone on with, and one that has ended is done.
+    """
+    if by_hand + is_again + preflight > 1:
+        raise click.UsageError("--now, --again and --preflight exclude one another", ctx)
+    if if_due and not preflight:
+        raise click.UsageError("--if-due: goes with --preflight", ctx)
+    ctx.with_resource(end_at_signals("; nothing more was stopped"))
+    speak = partial(_say, log_level, as_json=log_json)
+    schedule = read_one(ctx, name)
+    notifier = make_notifier(schedule)
+    ctx.call_on_close(notifier.close)
+    if preflight:
+        from bulkstop.cli.schedule.preflight import run_preflight  # seldom wanted
+
+        return run_preflight(ctx, schedule, notifier, speak, only_if_due=if_due, quiet=quiet)
+    conductor = _make_conductor(ctx, schedule, notifier, speak, quiet=quiet)
+    return conductor.fire_by_hand() if by_hand else conductor.fire_again() if is_again else conductor.fire()
+
+
+def _say(level: str, text: str, *, as_json: bool) -> None:
+    """Say something to a person as it is, to a machine as what is logged."""
+    with log_to_stderr(level, as_json=as_json):
+        say(text)
+
+
+def _make_conductor(
+    ctx: click.Context, schedule: Schedule, notifier: Notifier, speak: Callable[[str], None], *, quiet: bool
+) -> Conductor:
+    from bulkstop.cli.schedule import stopping  # what is not due need not wait for it
+    from bulkstop.errors import BulkstopError
+
+    is_named = is_config_named(ctx)
+    config = ["--config", schedule.path] if is_named else []
+    way_on = f"{name_program()} {shlex.join(['schedule', 'run', schedule.name, *config])}"
+    talk = [*(["--quiet"] if quiet else []), *(["--log-json"] if ctx.params["log_json"] else [])]
+
+    def stop(work: Work) -> int:
+        stem = work.results.removesuffix(".results.jsonl")
+        try:
+            inputs = stopping.list_inputs(schedule, stem)
+        except BulkstopError as error:
+            speak(f"bulkstop: {error}")
+            return 2
+        words = stopping.write_stop(schedule, work, inputs, is_named=is_named)
+        words += [*talk, "--log-level", ctx.params["log_level"]]
+        behind = Notice(
+            NoticeKind.BEHIND,
+            schedule.name,
+            work.occasion.key,
+            datetime.now(UTC),
+            f"will not be done by {schedule.finish_by}",
+            results=work.results,
+        )
+        return stopping.call(ctx, "stop", words, way_on=way_on, behind=lambda: notifier.notify(behind))
+
+    def verify(results: str) -> int:
+        words = [*stopping.write_verify(schedule, results, is_named=is_named), *(["--quiet"] if quiet else [])]
+        code = stopping.call(ctx, "verify", words, way_on=way_on)
+        sys.stdout.flush()
+        return code
+
+    note = (lambda text: None) if quiet else speak
+    return Conductor(schedule, stop, verify, notifier.notify, speak, note)

@@ -1,0 +1,134 @@
+"""`bulkstop schedule serve`: the firings, where nothing else waits for them."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from types import FrameType
+
+import click
+
+from bulkstop.cli.log import log_to_stderr, say, with_log
+from bulkstop.cli.options import GroupedCommand
+from bulkstop.cli.schedule.reading import choose, is_config_named, with_config
+from bulkstop.errors import BulkstopError
+from bulkstop.runs.schedule.due import Due, decide
+from bulkstop.runs.schedule.journal import Journal
+from bulkstop.runs.schedule.settings import Schedule
+from bulkstop.schedule.firings import find_next
+
+STEP_S = 5.0
+"""It looks at the clock so often: a clock that is set, or a machine that slept, is noticed at once."""
+AGAIN_S = 60.0
+"""A firing whose process has ended without being done is tried again after this."""
+EXAMPLE = """\b
+Example:
+  bulkstop schedule serve --config /etc/bulkstop/bulkstop.toml
+
+\b
+Exit codes:
+  0  told to end (SIGTERM, Ctrl-C), and what ran has drained
+  2  usage or a schedule is wrong
+"""
+
+
+@click.command("serve", cls=GroupedCommand, epilog=EXAMPLE)
+@click.argument("names", nargs=-1, metavar="[NAME ...]")
+@with_log
+@with_config
+@click.pass_context
+def command(ctx: click.Context, /, names: tuple[str, ...], *, log_level: str, log_json: bool, **_: object) -> int:
+    """Wait for the firings of schedules, and run each as `bulkstop schedule run` does, in a process of its own.
+
+    It is for a container, or a machine without a scheduler. Firings are remembered in the journal across restarts, and
+    two servers with one folder of results fire once.
+    """
+    schedules = choose(ctx, names)
+    options = ["--config", ctx.params["config"]] if is_config_named(ctx) else []
+    options += ["--log-level", log_level, *(["--log-json"] if log_json else [])]
+    server = Server(schedules, partial(_start, options), partial(_say, log_level, as_json=log_json))
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, server.end)
+    return server.serve()
+
+
+def _say(level: str, text: str, *, as_json: bool) -> None:
+    with log_to_stderr(level, as_json=as_json):
+        say(text)
+
+
+def _start(options: Sequence[str], name: str) -> "subprocess.Popen[bytes]":
+    """Start the run of a schedule; a signal from a terminal reaches it through us alone."""
+    words = [sys.executable, "-m", "bulkstop", "schedule", "run", name, *options]
+    return subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - ourselves
+
+
+def read_clock() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
+
+
+@dataclass
+class Server:
+    """Starts a process for each firing that is due, until it is told to end."""
+
+    schedules: Sequence[Schedule]
+    start: Callable[[str], "subprocess.Popen[bytes]"]
+    say: Callable[[str], None]
+    now: Callable[[], datetime] = read_clock
+    sleep: Callable[[float], None] = time.sleep
+    is_ending: bool = False
+    running: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+    tried: dict[str, datetime] = field(default_factory=dict)
+
+    def end(self, signum: int, frame: FrameType | None) -> None:
+        """Start nothing more, and have what runs drain; told again, it is cut off."""
+        self.is_ending = True
+        for process in self.running.values():
+            with suppress(OSError):
+                process.send_signal(signal.SIGTERM)
+
+    def serve(self) -> int:
+        """Wait for firings until told to end, and then for what still runs."""
+        for each in self.schedules:
+            if upcoming := find_next(each.timetable, self.now()):
+                self.say(f"{each.name}: fires next at {upcoming.local:%Y-%m-%d %H:%M %z} {upcoming.zone}")
+        while not self.is_ending:
+            self.step()
+            self.sleep(STEP_S)
+        while self.running:
+            self._reap()
+            self.sleep(0.1)
+        return 0
+
+    def step(self) -> None:
+        """Start what is due at this moment."""
+        self._reap()
+        for each in self.schedules:
+            if each.name not in self.running and not self.is_ending and self._is_due(each):
+                self.tried[each.name] = self.now()
+                self.running[each.name] = self.start(each.name)
+
+    def _reap(self) -> None:
+        for name, process in list(self.running.items()):
+            if (code := process.poll()) is not None:
+                del self.running[name]
+                if code:
+                    self.say(f"{name}: ended with exit code {code}")
+
+    def _is_due(self, schedule: Schedule) -> bool:
+        now, tried = self.now(), self.tried.get(schedule.name)
+        if tried is not None and timedelta() <= now - tried < timedelta(seconds=AGAIN_S):
+            return False
+        try:
+            entries = Journal(schedule.results, schedule.name).read()
+        except BulkstopError as error:
+            self.say(f"bulkstop: {error}")
+            return False
+        decision = decide(schedule.timetable, entries, now, schedule.catch_up_s)
+        return decision.due in (Due.RUN, Due.RESUME) or bool(decision.missed)

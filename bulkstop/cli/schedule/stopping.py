@@ -1,0 +1,160 @@
+"""`stop`, `verify` and `check`, called by a schedule with the words that a person would type."""
+
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC
+from pathlib import Path
+
+import click
+
+from bulkstop.cli.again import WAY_ON
+from bulkstop.cli.options import read_settings
+from bulkstop.cli.stop.options import read_stop_options, refuse_no_source
+from bulkstop.cli.stop.progress import BEHIND
+from bulkstop.cli.terminal import print_err
+from bulkstop.engine.ending import owned
+from bulkstop.errors import BulkstopError, InputError
+from bulkstop.files.whole import write_atomically
+from bulkstop.runs.schedule.firing import Work
+from bulkstop.runs.schedule.settings import Schedule
+
+LIST = ".list"
+"""How the name ends of a list that a command has made, after that of its results."""
+COMMAND_S = 600.0
+"""A command that makes a list may take so long."""
+
+
+def write_stop(schedule: Schedule, work: Work, inputs: Sequence[str], *, is_named: bool) -> list[str]:
+    """Return the words of `stop` for an occasion, with all guards of the schedule."""
+    words = [*inputs, *(["--running"] if schedule.running else [])]
+    words += ["--config", schedule.path] if is_named else []
+    words += ["--profile", schedule.profile] if schedule.profile else []
+    words += schedule.options
+    words += [] if any(each.startswith("--expect=") for each in schedule.options) else ["--yes"]
+    words += ["-o", work.results]
+    if work.deadline is not None:
+        at = work.deadline.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        words += ["--finish-by", at, "--tz", schedule.timetable.zone]
+    if work.resumes:
+        words.append("--retry-failed" if work.is_again else "--resume")
+    return words
+
+
+def write_verify(schedule: Schedule, results: str, *, is_named: bool) -> list[str]:
+    """Return the words of `verify` for the results of an occasion."""
+    words = ["--config", schedule.path] if is_named else []
+    words += ["--profile", schedule.profile] if schedule.profile else []
+    return [results, *words, *(["--targets=" + path] if (path := _find_option(schedule, "--targets")) else [])]
+
+
+def write_check(schedule: Schedule, inputs: Sequence[str], *, is_named: bool) -> list[str]:
+    """Return the words of `check` for what a schedule will stop."""
+    words = [*inputs, *(["--config", schedule.path] if is_named else [])]
+    words += ["--profile", schedule.profile] if schedule.profile else []
+    shared = ("--strict", "--expect", "--status", "--priority", "--name")
+    return words + [each for each in schedule.options if each.split("=")[0] not in shared]
+
+
+def _find_option(schedule: Schedule, flag: str) -> str | None:
+    found = (each.partition("=")[2] for each in schedule.options if each.startswith(f"{flag}="))
+    return next(found, None)
+
+
+def find_fault(ctx: click.Context, schedule: Schedule, work: Work, *, is_named: bool) -> str | None:
+    """Say why `stop` would refuse the options of a schedule and its profile; None where it would take them."""
+    inputs = [schedule.input] if schedule.input else ["list"] if schedule.command else []
+    command = find_command(ctx, "stop")
+    try:
+        with command.make_context("stop", write_stop(schedule, work, inputs, is_named=is_named), parent=ctx) as sub:
+            refuse_no_source(sub)
+            read_settings(sub)
+            read_stop_options(sub.params)
+    except click.ClickException as error:
+        return error.format_message()
+    except BulkstopError as error:
+        return str(error)
+    if schedule.input and not Path(schedule.input).exists():
+        return f"input: {schedule.input}: no such file (from {Path.cwd()})"
+    return find_command_fault(schedule.command) if schedule.command else None
+
+
+def find_command_fault(command: str) -> str | None:
+    """Say that the program of a command cannot be found, or None."""
+    program = shlex.split(command)[0]
+    return None if shutil.which(program) else f"command: {program}: no such program on the PATH"
+
+
+def find_command(ctx: click.Context, name: str) -> click.Command:
+    """Return one of our commands."""
+    root = ctx.find_root().command
+    command = root.get_command(ctx, name) if isinstance(root, click.Group) else None
+    assert command is not None  # noqa: S101 - they are our own names
+    return command
+
+
+def call(
+    ctx: click.Context, name: str, words: Sequence[str], *, way_on: str, behind: Callable[[], object] | None = None
+) -> int:
+    """Run one of our commands as if it had been typed, and return its exit code; what it refuses is said."""
+    ctx.meta[WAY_ON], ctx.meta[BEHIND] = way_on, behind
+    try:
+        with _typed([name, *words]), find_command(ctx, name).make_context(name, list(words), parent=ctx) as sub:
+            code = sub.command.invoke(sub)
+    except click.ClickException as error:
+        print_err(f"bulkstop: {' '.join(error.format_message().splitlines())}")
+        return 2
+    except BulkstopError as error:
+        print_err(f"bulkstop: {' '.join(str(error).splitlines())}")
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        process = owned()
+        return 128 + ((process.signum if process else None) or 2)
+    return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _typed(words: Sequence[str]) -> Iterator[None]:
+    """Have the record of a run show the command that would do the same."""
+    before = sys.argv
+    sys.argv = [before[0], *words]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def list_inputs(schedule: Schedule, stem: str) -> list[str]:
+    """Return the list of a schedule; what its command gives is kept as a file of that stem, made once.
+
+    Raises InputError for a command that fails, takes too long, or gives nothing.
+    """
+    if schedule.command is None:
+        return [schedule.input] if schedule.input else []
+    path = Path(f"{stem}{LIST}")
+    if not path.exists():
+        try:
+            write_atomically(path, [run_list_command(schedule.command)])
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror}); nothing was sent") from None
+    return [str(path)]
+
+
+def run_list_command(command: str) -> bytes:
+    """Return what a command writes to its standard output; what it says otherwise goes to ours."""
+    try:
+        done = subprocess.run(  # noqa: S603 - the operator's own command, without a shell
+            shlex.split(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=COMMAND_S, check=False
+        )
+    except OSError as error:
+        raise InputError(f"command: {command}: cannot be run ({error.strerror}); nothing was sent") from None
+    except subprocess.TimeoutExpired:
+        raise InputError(f"command: {command}: took longer than {COMMAND_S:.0f}s; nothing was sent") from None
+    if done.returncode:
+        raise InputError(f"command: {command}: ended with exit code {done.returncode}; nothing was sent")
+    if not done.stdout.strip():
+        raise InputError(f"command: {command}: gave an empty list; nothing was sent")
+    return done.stdout

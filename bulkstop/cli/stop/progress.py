@@ -1,0 +1,53 @@
+"""How far a run is, shown to whoever looks on, and told where it will not be done in time."""
+
+import sys
+from collections.abc import Callable
+from typing import TextIO, cast
+
+import click
+
+from bulkstop.cli.stop.options import StopOptions
+from bulkstop.cli.terminal import can_redraw, err_stream, print_err
+from bulkstop.report.log import log_event
+from bulkstop.report.stop.progress import Bar, Lines, LoggedProgress, Progress
+from bulkstop.report.stop.snapshot import Snapshot
+
+BEHIND = "bulkstop.behind"
+"""Where a context has what is called once when a run will not be done by its time to finish by."""
+
+
+def choose_progress(options: StopOptions) -> Progress | None:
+    """Choose a bar for a terminal, lines for other places, events for a machine."""
+    if options.log_json:
+        return LoggedProgress(log_event)
+    if options.quiet:
+        return None
+    return Bar(cast("TextIO", err_stream() or sys.stderr)) if can_redraw() else Lines(print_err)
+
+
+def watch_deadline(progress: Progress | None) -> Progress | None:
+    """Return a progress that also tells of a run that is behind, where somebody is to be told."""
+    behind = click.get_current_context().meta.get(BEHIND)
+    return progress if behind is None else DeadlineWatch(progress, behind)
+
+
+class DeadlineWatch:
+    """Shows a run, and tells once that it will not be done by its time to finish by."""
+
+    def __init__(self, shown: Progress | None, behind: Callable[[], object]) -> None:
+        self._shown, self._behind = shown, behind
+        self._is_told = False
+        self.every_s = getattr(shown, "every_s", 1.0)
+
+    def show(self, run: Snapshot) -> None:
+        """Show how a run stands."""
+        if self._shown is not None:
+            self._shown.show(run)
+        if run.ends_at_deadline and not self._is_told:
+            self._is_told = True
+            self._behind()
+
+    def close(self) -> None:
+        """Show nothing more."""
+        if self._shown is not None:
+            self._shown.close()

@@ -1,0 +1,1 @@
+"""A firing of a schedule."""

@@ -1,0 +1,240 @@
+"""The keys of a schedule: how the value of each is read, and what it is for."""
+
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from datetime import date, time
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bulkstop.runs.options import parse_expected
+from bulkstop.schedule.days import parse_days, parse_time
+from bulkstop.schedule.firings import OnHoliday
+from bulkstop.schedule.free_days import check_region, parse_own_dates
+from bulkstop.schedule.zones import list_zones, open_zone
+from bulkstop.settings import OPTION_SPECS, default_of, is_empty, key_of
+from bulkstop.settings.finish_by import parse_finish_by
+from bulkstop.settings.parse import parse_notify_url, parse_seconds
+from bulkstop.settings.spec import (
+    CONCURRENCY,
+    GRACE,
+    GUARDS,
+    INPUT,
+    PROTECTION,
+    QUOTA,
+    RETRY_AFTER,
+    SCOPE,
+    SELECTION,
+    TARGETS,
+    TYPE,
+)
+from bulkstop.settings.values import write_text
+from bulkstop.text.likeness import suggest_near
+
+_CLOCK = re.compile(r"\d{1,2}:\d{2}", re.ASCII)
+DAY_S = 86_400.0
+_DAYS = re.compile(r"(\d{1,5})\s*d(?:ays?)?", re.ASCII)
+VERIFY_S = 120.0
+GROUPS = (SCOPE, TARGETS, INPUT, TYPE, SELECTION, PROTECTION, GUARDS, QUOTA, RETRY_AFTER, CONCURRENCY, GRACE)
+"""Settings of `stop` that a schedule can have for itself; the others are those of its profile."""
+
+
+class Overlap(StrEnum):
+    """What a firing does while the one before still runs."""
+
+    WAIT = "wait"
+    SKIP = "skip"
+    FAIL = "fail"
+
+
+class Key(NamedTuple):
+    """A key of a schedule: how its value is read, and what it is for."""
+
+    read: Callable[[Any], Any]
+    about: str
+
+
+def read_text(value: object) -> str:
+    """Read a text that is not empty."""
+    if not isinstance(value, str) or is_empty(value):
+        raise ValueError("must be a text in quotes")
+    return value
+
+
+def read_texts(value: object) -> tuple[str, ...]:
+    """Read a text, or a list of them."""
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise ValueError("is an empty list; leave it out, or put something into it")
+    return tuple(map(read_text, values))
+
+
+def read_flag(value: object) -> bool:
+    """Read true or false."""
+    if not isinstance(value, bool):
+        raise ValueError("is true or false, without quotes")  # noqa: TRY004 - the caller names the key
+    return value
+
+
+def read_span(value: object) -> float:
+    """Read a time in seconds: `10m`, `2h`, `30d`."""
+    text = write_text(value) if isinstance(value, int | float) and not isinstance(value, bool) else read_text(value)
+    if match := _DAYS.fullmatch(text.strip()):
+        return int(match[1]) * DAY_S
+    return parse_seconds(text)
+
+
+def read_times(value: object) -> tuple[time, ...]:
+    """Read times of the day, in their order."""
+    values = value if isinstance(value, list) else [value]
+    times = [each if isinstance(each, time) else parse_time(read_text(each)) for each in values]
+    if not times:
+        raise ValueError("is an empty list; give a time such as 18:00")
+    return tuple(sorted({each.replace(second=0, microsecond=0) for each in times}))
+
+
+def read_days(value: object) -> str:
+    """Read days of the week or of the month."""
+    return parse_days([str(each) if isinstance(each, int) else read_text(each) for each in _listed(value)])
+
+
+def read_zone(value: object) -> str:
+    """Read the name of a time zone."""
+    name = read_text(value)
+    try:
+        return open_zone(name).key
+    except ValueError as error:
+        near = suggest_near(name, list_zones(), 0.75)
+        raise ValueError(str(error).partition(";")[0] + near if near else str(error)) from None
+
+
+def read_regions(value: object) -> tuple[str, ...]:
+    """Read countries, or parts of them."""
+    return tuple(map(check_region, read_texts(value)))
+
+
+def read_dates(value: object) -> Mapping[date, str]:
+    """Read a file of own dates."""
+    path = read_text(value)
+    try:
+        return parse_own_dates(path, Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'it is no text'})") from None
+
+
+def read_verify(value: object) -> float | None:
+    """Read how long after the end is read back: true is two minutes, false never."""
+    if isinstance(value, bool):
+        return VERIFY_S if value else None
+    return read_span(value)
+
+
+def read_deadline(value: object) -> str:
+    """Read a time to finish by: a time of the day, or so long after the firing."""
+    text = parse_finish_by(value.strftime("%H:%M") if isinstance(value, time) else read_text(value))
+    if not text.startswith("+") and not _CLOCK.fullmatch(text):
+        raise ValueError(f"{text!r} has a date or a zone; give a time of the day in the schedule's zone, or +30m")
+    return text
+
+
+def read_command(value: object) -> str:
+    """Read a command whose output is a list."""
+    text = read_text(value)
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"is no command ({error})") from None
+    if not words:
+        raise ValueError("is no command")
+    return text
+
+
+def read_urls(value: object) -> tuple[str, ...]:
+    """Read addresses."""
+    return tuple(map(read_url, read_texts(value)))
+
+
+def read_url(value: object) -> str:
+    """Read the address of a receiver: https://, or http:// to this machine; an error does not repeat it."""
+    return parse_notify_url(read_text(value))
+
+
+def one_of(words: type[StrEnum]) -> Callable[[object], Any]:
+    """Return what reads one of these words."""
+
+    def read(value: object) -> Any:
+        text = read_text(value)
+        if text not in list(words):
+            raise ValueError(f"{text[:20]!r} is not one of {', '.join(words)}{suggest_near(text, list(words))}")
+        return words(text)
+
+    return read
+
+
+def read_expect(value: object) -> str:
+    """Read how many campaigns a list has to have."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else read_text(value)
+    parse_expected(text)
+    return text
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+KEYS: Mapping[str, Key] = {
+    "at": Key(read_times, "times of the day, in its zone: 18:00"),
+    "days": Key(read_days, "days of the week (mon-fri, mon#1) or the month (1, 15, last)"),
+    "tz": Key(read_zone, "its time zone, by the IANA name: Europe/Berlin"),
+    "holidays": Key(read_regions, "public holidays of a country or a part of it: DE, DE-BY"),
+    "holidays_file": Key(read_dates, "own free days, one date a line"),
+    "on_holiday": Key(one_of(OnHoliday), "what a firing on a free day does: skip, run-before"),
+    "profile": Key(read_text, "the profile whose settings it has"),
+    "input": Key(read_text, "the list to stop"),
+    "command": Key(read_command, "a command whose output is the list to stop"),
+    "running": Key(read_flag, "stop what runs then"),
+    "status": Key(read_text, "with running: campaigns in these states"),
+    "priority": Key(read_text, "with running: campaigns of these priorities"),
+    "name": Key(read_text, "with running: campaigns with such a name"),
+    "expect": Key(read_expect, "how many campaigns the list has to have: 20, 20..30"),
+    "strict": Key(read_flag, "send nothing if a row cannot be used"),
+    "finish_by": Key(read_deadline, "the time to finish by, in its zone: 18:30, or so long after the firing: +30m"),
+    "results": Key(read_text, "the folder of results, journal and lock"),
+    "keep": Key(read_span, "results older than this are compressed: 30d"),
+    "keep_delete": Key(read_flag, "delete them instead"),
+    "verify": Key(read_verify, "how long after the end is read back what still runs; false never"),
+    "catch_up": Key(read_span, "how late a firing that was missed still runs"),
+    "overlap": Key(one_of(Overlap), "what a firing does while the one before still runs: wait, skip, fail"),
+    "preflight": Key(read_span, "how long before a firing everything is tried"),
+    "notify": Key(read_urls, "addresses that are told how it goes"),
+    "on_success": Key(read_url, "an address that is called after a firing that ended well"),
+    "on_failure": Key(read_url, "an address that is called after one that did not"),
+}
+"""All keys of a schedule, beside the settings of `stop`."""
+OF_STOP = {key_of(name): name for name, spec in OPTION_SPECS.items() if spec.group in GROUPS and not spec.secret}
+OF_RUNNING = ("status", "priority", "name")
+BOUNDS = ("expect", "max_campaigns")
+
+
+def write_option(name: str, value: object) -> list[str]:
+    """Return a setting as it is typed; raises ValueError for a value that makes no sense."""
+    spec, flag = OPTION_SPECS[name], OPTION_SPECS[name].option(name)
+    if isinstance(default_of(name), bool):
+        return (
+            [flag]
+            if read_flag(value)
+            else [f"--{flag.removeprefix('--no-')}" if flag.startswith("--no-") else f"--no-{flag[2:]}"]
+        )
+    values = value if isinstance(value, list) and spec.repeatable else [value]
+    if any(isinstance(each, bool | list | dict) for each in values):
+        raise ValueError("must be a text in quotes")
+    words = list[str]()
+    for each in values:
+        text = write_text(each)
+        if is_empty(text):
+            raise ValueError("is empty")
+        if name != "type":  # which takes several for what runs
+            spec.read(text)
+        words += [f"{flag}={text}"]
+    return words

@@ -1,0 +1,1 @@
+"""When schedules fire: pure arithmetic of calendars."""

@@ -1,0 +1,104 @@
+"""What an export is made of: one schedule as its scheduler has to run it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, time
+from zoneinfo import ZoneInfo
+
+from bulkstop.schedule.triggers import Triggers, plan_triggers
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFile:
+    """A file that only the service reads: what it is called, where it lies, and the variable that names it."""
+
+    name: str
+    path: str
+    variable: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A schedule, and the machine that runs it."""
+
+    name: str
+    at: str
+    """When it fires, for a person."""
+    zone: str
+    moments: tuple[datetime, ...]
+    """When it fires in the years to come."""
+    preflights: tuple[datetime, ...]
+    program: str
+    directory: str
+    config: str
+    results: str
+    secrets: tuple[SecretFile, ...]
+    grace_s: float
+    catch_up_s: float
+    longest_s: float
+    """A firing takes no longer than this, with reading back."""
+    user: str = "bulkstop"
+    mail_to: str | None = None
+    image: str = "bulkstop"
+    zone_data: str = "unknown"
+
+    @property
+    def head(self) -> str:
+        """What stands at the top of each file."""
+        last = max(self.moments).year if self.moments else 0
+        return (
+            f"# {self.at}: written by `bulkstop schedule export`; by time-zone data {self.zone_data} each firing until "
+            f"{last}\n# has a trigger, and surplus triggers end as not due. Write it anew when zones get other rules."
+        )
+
+    @property
+    def stop_s(self) -> int:
+        """How long whoever ends a firing waits: longer than what is in flight may take."""
+        return int(self.grace_s) + 25
+
+
+def write_cron_times(triggers: Triggers) -> list[str]:
+    """Return triggers as the five fields of cron, as few lines as can be.
+
+    A moment in the second of two hours that look alike is no time of its own to cron: that day has a trigger every
+    five minutes.
+    """
+    lines = []
+    for minute, days, hours in _merge(
+        (each.at, tuple((day + 1) % 7 for day in each.weekdays)) for each in triggers.weekly
+    ):
+        lines.append(f"{minute} {_list(hours)} * * {_list_days(days)}")
+    by_date = _merge((each.at, (each.month, each.day)) for each in triggers.dated)
+    for minute, (month, day), hours in by_date:
+        lines.append(f"{minute} {_list(hours)} {day} {month} *")
+    zone = ZoneInfo(triggers.zone)
+    second = {(at.month, at.day) for at in (each.astimezone(zone) for each in triggers.doubled) if at.fold}
+    return lines + [f"*/5 * {day} {month} *" for month, day in sorted(second)]
+
+
+def _merge(times: Iterable[tuple[time, tuple[int, ...]]]) -> list[tuple[int, tuple[int, ...], list[int]]]:
+    """Put the hours together that have the same minute and the same days."""
+    found: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+    for at, days in times:
+        found.setdefault((at.minute, days), []).append(at.hour)
+    return [(minute, days, sorted(hours)) for (minute, days), hours in sorted(found.items())]
+
+
+def _list(numbers: Iterable[int]) -> str:
+    return ",".join(map(str, sorted(numbers)))
+
+
+def _list_days(days: tuple[int, ...]) -> str:
+    if len(days) == 7:
+        return "*"
+    return "1-5" if sorted(days) == [1, 2, 3, 4, 5] else _list(days)
+
+
+def plan_in(moments: Iterable[datetime], zone: str) -> Triggers:
+    """Return the triggers by the clock of a zone."""
+    return plan_triggers(moments, ZoneInfo(zone))
+
+
+def format_utc(moment: datetime) -> str:
+    """Write a moment as systemd takes it."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

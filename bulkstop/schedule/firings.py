@@ -1,0 +1,140 @@
+"""The firings of a schedule, one after the other, and the days that it leaves out."""
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+
+from bulkstop.schedule.days import DAILY, has_weekend
+from bulkstop.schedule.free_days import FreeDays
+from bulkstop.schedule.zones import open_zone, resolve
+
+MOST_DAYS_BEFORE = 14
+"""A firing that is to run before a holiday runs no more than so many days earlier."""
+_DAY = timedelta(days=1)
+_SATURDAY = 5
+
+
+class OnHoliday(StrEnum):
+    """What becomes of a firing on a free day."""
+
+    SKIP = "skip"
+    RUN_BEFORE = "run-before"
+
+
+@dataclass(frozen=True)
+class Timetable:
+    """When a schedule fires: at these times of the day, on these days (as fields of cron), in this zone."""
+
+    name: str
+    at: tuple[time, ...]
+    zone: str
+    days: str = DAILY
+    free_days: FreeDays = field(default_factory=FreeDays)
+    on_holiday: OnHoliday = OnHoliday.SKIP
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """One firing, known by its schedule, its nominal local time and its zone; or a day that is left out."""
+
+    schedule: str
+    nominal: datetime
+    zone: str
+    moment: datetime
+    note: str = ""
+    fires: bool = True
+
+    @property
+    def key(self) -> str:
+        """What it is known by within its schedule."""
+        return f"{self.nominal:%Y-%m-%dT%H:%M}[{self.zone}]"
+
+    @property
+    def local(self) -> datetime:
+        """Its moment as the clock in its zone shows it."""
+        return self.moment.astimezone(open_zone(self.zone))
+
+
+def list_firings(table: Timetable, since: datetime, until: datetime | None = None) -> Iterator[Firing]:
+    """Yield what fires from a moment on, until another if there is one, and what is left out, by their moments."""
+    for firing in _in_order(table, since.astimezone(open_zone(table.zone)).date() - 2 * _DAY):
+        if until is not None and firing.moment > until:
+            return
+        if firing.moment >= since:
+            yield firing
+
+
+def find_last(table: Timetable, now: datetime, back: timedelta) -> Firing | None:
+    """Return the last firing that is not later than a moment, and not earlier than `back` before it."""
+    last = None
+    for firing in list_firings(table, now - back, now):
+        last = firing if firing.fires else last
+    return last
+
+
+def find_next(table: Timetable, now: datetime) -> Firing | None:
+    """Return the first firing after a moment; None for a schedule that never fires again."""
+    return next((each for each in list_firings(table, now) if each.fires and each.moment > now), None)
+
+
+def _in_order(table: Timetable, first: date) -> Iterator[Firing]:
+    """Yield by moments what stands day by day: a firing before a holiday comes earlier than its day."""
+    waiting: list[tuple[datetime, datetime, int, Firing]] = []
+    taken: set[datetime] = set()
+    for number, day in enumerate(_list_days(table, first)):
+        for firing in _fire_on(table, day, taken):
+            heapq.heappush(waiting, (firing.moment, firing.nominal, number, firing))
+        settled = datetime.combine(day - (MOST_DAYS_BEFORE + 2) * _DAY, time(), UTC)
+        while waiting and waiting[0][0] < settled:
+            yield heapq.heappop(waiting)[-1]
+    while waiting:
+        yield heapq.heappop(waiting)[-1]
+
+
+def _list_days(table: Timetable, first: date) -> Iterator[date]:
+    from cronsim import CronSim  # only what has a schedule pays for it
+
+    begin = datetime.combine(first, time()) - timedelta(seconds=1)
+    return (moment.date() for moment in CronSim(f"0 0 {table.days.split()[0]} * {table.days.split()[1]}", begin))
+
+
+def _fire_on(table: Timetable, day: date, taken: set[datetime]) -> Iterator[Firing]:
+    """Yield what a day of the pattern comes to; `taken` has the nominal times that are moved already."""
+    free = table.free_days.find(day)
+    if free is None:
+        yield from (_make(table, datetime.combine(day, at)) for at in table.at)
+        return
+    why = f"{free.name}{' (estimated)' if free.is_estimated else ''}"
+    earlier = _find_day_before(table, day) if table.on_holiday is OnHoliday.RUN_BEFORE else None
+    for nominal in (datetime.combine(day, at) for at in table.at):
+        if earlier is None:
+            yield _make(table, nominal, f"skipped: {why}", fires=False)
+            continue
+        moved = datetime.combine(earlier, nominal.time())
+        if moved in taken or _is_usual(table, earlier):
+            yield _make(table, nominal, f"skipped: {why}; it fires on {earlier} anyway", fires=False)
+        else:
+            taken.add(moved)
+            yield _make(table, moved, f"runs before {why} on {day}")
+
+
+def _find_day_before(table: Timetable, day: date) -> date | None:
+    """Return the day on which a firing runs before a holiday: no free day, and no weekend unless the days name it."""
+    for back in range(1, MOST_DAYS_BEFORE + 1):
+        earlier = day - back * _DAY
+        is_weekend = earlier.weekday() >= _SATURDAY and not (table.days == DAILY or has_weekend(table.days))
+        if not is_weekend and table.free_days.find(earlier) is None:
+            return earlier
+    return None
+
+
+def _is_usual(table: Timetable, day: date) -> bool:
+    return next(_list_days(table, day), None) == day
+
+
+def _make(table: Timetable, nominal: datetime, note: str = "", *, fires: bool = True) -> Firing:
+    moment, odd = resolve(nominal, open_zone(table.zone))
+    notes = "; ".join(filter(None, (note, odd if fires else "")))
+    return Firing(table.name, nominal, table.zone, moment, notes, fires)

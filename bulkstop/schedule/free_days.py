@@ -1,0 +1,96 @@
+"""Days on which a schedule does not run as usual: public holidays, and own dates."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, NamedTuple
+
+from bulkstop.text import write_install
+from bulkstop.text.likeness import suggest_near
+
+REQUIREMENT = "holidays>=0.80"
+ESTIMATED = "estimated"
+_OWN = re.compile(r"(\d{4}-\d{2}-\d{2})(?:\s+(.*))?", re.ASCII)
+
+
+class FreeDay(NamedTuple):
+    """What a day is called; one that is `is_estimated` hangs on the moon, and may come a day earlier or later."""
+
+    name: str
+    is_estimated: bool = False
+
+
+@dataclass(frozen=True)
+class FreeDays:
+    """The free days of some regions, such as DE or DE-BY, and own dates with their names."""
+
+    regions: tuple[str, ...] = ()
+    own: Mapping[date, str] = field(default_factory=dict)
+
+    def find(self, day: date) -> FreeDay | None:
+        """Return what makes a day free, None for nothing."""
+        if (name := self.own.get(day)) is not None:
+            return FreeDay(name or "an own date")
+        for region in self.regions:
+            if name := _open_region(region).get(day):
+                is_estimated = ESTIMATED in name
+                return FreeDay(re.sub(r"\s*\(estimated\)", "", name), is_estimated)
+        return None
+
+
+_OPEN: dict[str, Any] = {}
+
+
+def _open_region(region: str) -> Any:
+    """Return the holidays of a region, by day; each year of them is computed when it is first asked for."""
+    if region not in _OPEN:
+        import holidays  # most schedules have none, and its data is large
+
+        country, _, part = region.partition("-")
+        language = "en_US" if "en_US" in _languages(holidays, country) else None
+        _OPEN[region] = holidays.country_holidays(country, subdiv=part or None, language=language)
+    return _OPEN[region]
+
+
+def _languages(library: Any, country: str) -> Iterable[str]:
+    languages: Iterable[str] = library.list_localized_countries().get(country, ())
+    return languages
+
+
+def check_region(region: str) -> str:
+    """Return a country or a part of one as the library of holidays knows it; raises ValueError for another."""
+    try:
+        import holidays
+    except ModuleNotFoundError:
+        raise ValueError(f"needs the package holidays: {write_install(REQUIREMENT)}") from None
+
+    known = holidays.list_supported_countries(include_aliases=True)
+    country, _, part = region.strip().partition("-")
+    country = country.upper()
+    if country not in known:
+        raise ValueError(f"{region[:40]!r} is no country whose holidays are known; write its code, such as DE or US-CA")
+    parts = {each.upper(): each for each in known[country]}
+    if part and part.upper() not in parts:
+        near = suggest_near(part.upper(), parts)
+        raise ValueError(f"{country} has no part {part[:20]!r}{near or '; it has ' + ', '.join(known[country])}")
+    return f"{country}-{parts[part.upper()]}" if part else country
+
+
+def parse_own_dates(path: str, text: str) -> Mapping[date, str]:
+    """Read own dates, one a line, with a name behind it; raises ValueError with the file and the line."""
+    dates: dict[date, str] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        content = line.partition("#")[0].strip()
+        if not content:
+            continue
+        try:
+            match = _OWN.fullmatch(content)
+            if match is None:
+                raise ValueError  # noqa: TRY301 - said in one place
+            dates[date.fromisoformat(match[1])] = (match[2] or "").strip()
+        except ValueError:
+            raise ValueError(
+                f"{path} line {number}: {content[:40]!r} is no date; write 2026-12-24 Christmas Eve"
+            ) from None
+    return dates

@@ -1,0 +1,198 @@
+"""`bulkstop schedule`: faults with their lines, firings that run, and the real schedulers."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cli.conftest import Here
+from tests.processes import ROOT, TOKEN, WAIT_S, Simulated, ended, results, started, with_command
+
+pytestmark = pytest.mark.real
+PROFILE = '[profile.prod]\nhost = "{host}"\naccount_id = "a1"\nstream_id = "st-1"\nquota = ["none"]\n[schedule.eod]\n'
+
+
+def is_cron_there() -> bool:
+    """Tell whether a cron daemon runs here already."""
+    with suppress(OSError, ValueError):
+        return Path(f"/proc/{int(Path('/run/crond.pid').read_text())}").exists()
+    return False
+
+
+def write(folder: Path, host: str, *lines: str, at: datetime | None = None) -> None:
+    """Write a schedule whose firing is at a time of today, in UTC: by default right now."""
+    when = at or datetime.now(UTC)
+    usual = [f'at = "{when:%H:%M}"', 'tz = "UTC"', 'profile = "prod"', 'input = "campaigns.csv"', "verify = false"]
+    path = folder / "bulkstop.toml"
+    path.write_text(PROFILE.format(host=host) + "\n".join([*usual, *lines]) + "\n")
+    path.chmod(0o600)
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ('at = "25:00"', "line 11: schedule.eod.at: '25:00' is no time of the day; write it as 18:00"),
+        (
+            'tz = "Europe/Berln"',
+            "line 11: schedule.eod.tz: 'Europe/Berln' is no time zone; did you mean Europe/Berlin?",
+        ),
+        ('finsh_by = "18:30"', "line 11: schedule.eod.finsh_by: unknown key; did you mean finish_by?"),
+        ('max_failures = "banana"', "line 11: schedule.eod.max_failures: "),
+        ('host = "x.example"', "line 11: schedule.eod.host: is a setting of a connection"),
+        ("running = true", "line 11: schedule.eod.running: names input and running to stop; give one"),
+        (
+            'overlap = "wiat"',
+            "line 11: schedule.eod.overlap: 'wiat' is not one of wait, skip, fail; did you mean wait?",
+        ),
+        ("keep_delete = true", "line 11: schedule.eod.keep_delete: needs keep"),
+        ('profile = "prd"', "schedule.eod.profile: "),
+        ('finish_by = "2026-12-01T18:30"', "line 11: schedule.eod.finish_by: "),
+        ('soak = "5s"', "schedule.eod: --soak: is the wait between waves"),
+    ],
+)
+def test_check(line: str, fault: str, here: Here, three: list[str]) -> None:
+    """Each fault is told with file, line, key and remedy."""
+    write(here.folder, "api.example", 'days = "daily"', line)
+    path = here.folder / "bulkstop.toml"
+    key = line.split(" ")[0]
+    first = [each for each in path.read_text().splitlines() if not each.startswith(f"{key} =") or each == line]
+    first = [each for each in first if each != line]
+    at = 10
+    while len(first) < at:
+        first.append("# a comment")
+    path.write_text("\n".join([*first[:at], line, *first[at:]]) + "\n")
+    run = here("schedule", "check")
+    assert run.code == 2
+    assert fault.replace("  ", " ") in run.err.replace("line 12", "line 11").replace("  ", " ")
+
+
+def test_firing(here: Here, sim: Simulated, three: list[str]) -> None:
+    """A firing that is due stops its list once; what is due no more says so and sends nothing."""
+    write(here.folder, sim.url, 'expect = "3"')
+    assert here("schedule", "run", "eod", "--quiet").code == 0
+    (written,) = (here.folder / "results").glob("eod-*.results.jsonl")
+    assert [line["outcome"] for line in results(written)] == ["stopped"] * 3
+    run = here("schedule", "run", "eod")
+    assert (run.code, "is done" in run.err) == (0, True)
+    assert "ended, exit code 0" in here("schedule", "history").out
+    packed = written.with_name(f"{written.name}.gz")
+    subprocess.run(["gzip", str(written)], check=True)
+    assert here("report", str(packed), "--check").code == 0
+
+
+def test_guard(here: Here, sim: Simulated, three: list[str]) -> None:
+    """A list of another length than is expected is exit code 2, and nothing is sent."""
+    write(here.folder, sim.url, 'expect = "20..30"')
+    before = len(sim.ids())
+    assert here("schedule", "run", "eod").code == 2
+    assert len(sim.ids()) == before
+
+
+def test_command(here: Here, sim: Simulated, three: list[str]) -> None:
+    """What a command writes is the list; it is kept beside the results."""
+    write(here.folder, sim.url)
+    path = here.folder / "bulkstop.toml"
+    path.write_text(path.read_text().replace('input = "campaigns.csv"', 'command = "cat campaigns.csv"'))
+    assert here("schedule", "run", "eod", "--now", "--quiet").code == 0
+    assert len(list((here.folder / "results").glob("eod-*-by-hand.list"))) == 1
+    path.write_text(path.read_text().replace("cat campaigns.csv", "false"))
+    run = here("schedule", "run", "eod")
+    assert (run.code, "ended with exit code 1" in run.err) == (2, True)
+
+
+def test_way_on(here: Here, three: list[str]) -> None:
+    """What is handed out to go on is the command of the schedule, and with --log-json all lines are JSON."""
+    write(here.folder, "http://127.0.0.1:1", "attempts = 1")
+    run = here("schedule", "run", "eod")
+    assert run.code in (1, 3)
+    assert "schedule run eod --again" in run.err
+    run = here("schedule", "run", "eod", "--log-json")
+    assert run.code == 0
+    assert [json.loads(line) for line in run.err.splitlines()]
+
+
+@pytest.mark.full
+def test_container(here: Here, sim: Simulated, three: list[str]) -> None:
+    """What the container of a CronJob runs works with the folders that are mounted, and nothing else."""
+    write(here.folder, sim.url, f'results = "{here.folder}/var/results"')
+    here.folder.joinpath("secrets").mkdir()
+    (here.folder / "secrets" / "token").write_text(TOKEN)
+    (here.folder / "secrets" / "token").chmod(0o600)
+    assert here("schedule", "export", "kubernetes", "eod", "--directory", str(here.folder), "-o", "k8s").code == 0
+    text = (here.folder / "k8s" / "bulkstop-eod.yaml").read_text()
+    job = next(each for each in yaml.safe_load_all(text) if each and each["kind"] == "CronJob")
+    (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    variables = {each["name"]: each["value"] for each in container["env"]}
+    mounted = {
+        name: value.replace("/run/secrets/bulkstop", f"{here.folder}/secrets") for name, value in variables.items()
+    }
+    with_command(here.folder / "bin")
+    done = subprocess.run(
+        [str(here.folder / "bin" / "bulkstop"), *container["args"]],
+        cwd=container["workingDir"],
+        env={"PYTHONPATH": str(ROOT), **mounted},
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (written,) = (here.folder / "var" / "results").glob("*.results.jsonl")
+    assert len(results(written)) == 3
+
+
+@pytest.mark.full
+def test_serve(tmp_path: Path, sim: Simulated) -> None:
+    """A server runs what is due, once, and ends well when it is told to."""
+    (tmp_path / "campaigns.csv").write_text("campaign_id,campaign_type\ncd-1,voice\n")
+    write(tmp_path, sim.url)
+    servers = [started("schedule", "serve", cwd=tmp_path) for _ in range(2)]
+    until = time.monotonic() + WAIT_S
+    journal = tmp_path / "results" / "eod.journal.jsonl"
+    while not (journal.exists() and "ended" in journal.read_text()) and time.monotonic() < until:
+        time.sleep(0.2)
+    for server in servers:
+        server.send_signal(signal.SIGTERM)
+    assert [ended(server).code for server in servers] == [0, 0]
+    assert journal.read_text().count('"started"') == 1
+
+
+@pytest.mark.full
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("cron") is None, reason="needs root and Debian's cron")
+@pytest.mark.skipif(is_cron_there(), reason="a cron runs here already")
+@pytest.mark.timeout(200)
+def test_cron_daemon(here: Here, sim: Simulated, three: list[str]) -> None:
+    """Debian's cron runs the crontab of an export a minute ahead, with the zone of this machine."""
+    write(here.folder, sim.url, at=datetime.now(UTC) + timedelta(minutes=1, seconds=5))
+    (here.folder / "token").write_text(TOKEN)
+    (here.folder / "token").chmod(0o600)
+    with_command(here.folder / "bin")
+    here.folder.chmod(0o755)
+    program = str(here.folder / "bin" / "bulkstop")
+    assert here("schedule", "export", "cron", "eod", "--program", program, "-o", "cron").code == 0
+    before = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=False)
+    tab = here.folder / "cron" / "bulkstop-eod.crontab"
+    tab.write_text(f"PYTHONPATH={ROOT}\n" + tab.read_text())
+    subprocess.run(["crontab", str(tab)], check=True)
+    daemon = subprocess.Popen(["cron", "-f"])
+    try:
+        until = time.monotonic() + 150
+        journal = here.folder / "results" / "eod.journal.jsonl"
+        while not (journal.exists() and '"ended"' in journal.read_text()) and time.monotonic() < until:
+            time.sleep(0.5)
+        assert '"exit_code": 0' in journal.read_text()
+        (written,) = (here.folder / "results").glob("eod-*.results.jsonl")
+        assert len(results(written)) == 3
+    finally:
+        daemon.terminate()
+        daemon.wait(WAIT_S)
+        restore = ["crontab", "-"] if before.returncode == 0 else ["crontab", "-r"]
+        subprocess.run(restore, input=before.stdout if before.returncode == 0 else None, text=True, check=False)

@@ -1,0 +1,136 @@
+"""No scheduler leaves a firing out: each of ten years has a trigger within five minutes after it."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from zoneinfo import ZoneInfo
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from bulkstop.schedule.days import parse_time
+from bulkstop.schedule.export.cron import write_crontab
+from bulkstop.schedule.export.job import Job, SecretFile, plan_in, write_cron_times
+from bulkstop.schedule.export.kubernetes import write_manifests
+from bulkstop.schedule.export.systemd import write_units
+from bulkstop.schedule.firings import Timetable
+from bulkstop.schedule.triggers import LATEST, list_moments
+
+SINCE = datetime(2026, 1, 1, tzinfo=UTC)
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+SECRETS = (
+    SecretFile("client-secret", "/etc/bulkstop/client-secret", "BULKSTOP_CLIENT_SECRET_FILE"),
+    SecretFile("key", "/etc/bulkstop/key.pem", "BULKSTOP_KEY"),
+)
+
+
+@cache
+def job(zone: str, *at: str, days: str = "* *", preflight: bool = False) -> Job:
+    """Return a schedule as an export has it."""
+    table = Timetable("eod", tuple(map(parse_time, at)), zone, days)
+    moments = list_moments(table, SINCE)
+    before = tuple(each - timedelta(hours=2) for each in moments) if preflight else ()
+    files = "/opt/bulkstop/bin/bulkstop", "/etc/bulkstop", "/etc/bulkstop/bulkstop.toml", "/var/lib/bulkstop"
+    return Job("eod", f"eod at {at}", zone, tuple(moments), before, *files, SECRETS, 20, 600, 3600)
+
+
+@cache
+def fields_match(times: str, *values: int) -> bool:
+    """Tell whether five fields of cron are those of a local time."""
+    return all(value in expand(text) for text, value in zip(times.split(), values, strict=True))
+
+
+@cache
+def expand(text: str) -> set[int]:
+    """Return the numbers that a field of cron stands for."""
+    if text.startswith("*"):
+        return set(range(0, 60, int(text.partition("/")[2] or 1)))
+    ends = [part.split("-") for part in text.split(",")]
+    return {number for each in ends for number in range(int(each[0]), int(each[-1]) + 1)}
+
+
+def is_triggered_by_cron(lines: list[str], moment: datetime, zone: ZoneInfo) -> bool:
+    """Tell whether a strict cron has a trigger in time; fixed times fire at the first of two that look alike."""
+    for minute in range(int(LATEST.total_seconds()) // 60 + 1):
+        local = (moment + timedelta(minutes=minute)).astimezone(zone)
+        for times in lines:
+            if fields_match(times, local.minute, local.hour, local.day, local.month, (local.weekday() + 1) % 7) and (
+                not local.fold or times.startswith("*")
+            ):
+                return True
+    return False
+
+
+CASES = [
+    ("Europe/Berlin", ("02:30", "18:00"), "* *"),
+    ("Africa/Cairo", ("00:00", "17:45"), "* SUN,MON,TUE,WED,THU"),
+    ("Australia/Lord_Howe", ("02:15", "01:45"), "* *"),
+    ("Asia/Kolkata", ("18:30",), "* MON,TUE,WED,THU,FRI"),
+    ("America/Santiago", ("00:15",), "L *"),
+]
+
+
+@pytest.mark.parametrize("machine", ["Etc/UTC", "America/New_York", "Europe/Berlin", "Australia/Lord_Howe"])
+@pytest.mark.parametrize(("zone", "at", "days"), CASES)
+def test_cron(zone: str, at: tuple[str, ...], days: str, machine: str) -> None:
+    """Whatever the zone of cron's machine, no firing is left out; nor by Kubernetes in the zone of the schedule."""
+    its = job(zone, *at, days=days)
+    lines = write_cron_times(plan_in(its.moments, machine))
+    assert [each for each in its.moments if not is_triggered_by_cron(lines, each, ZoneInfo(machine))] == []
+    own = write_cron_times(plan_in(its.moments, zone))
+    assert [each for each in its.moments if not is_triggered_by_cron(own, each, ZoneInfo(zone))] == []
+
+
+@pytest.mark.parametrize(("zone", "at", "days"), CASES)
+def test_systemd(zone: str, at: tuple[str, ...], days: str) -> None:
+    """The timer has a trigger for each firing, also for a systemd that leaves out what the clock shows twice."""
+    its = job(zone, *at, days=days)
+    timer = write_units(its)["bulkstop-eod.timer"]
+    assert "AccuracySec=1s" in timer
+    assert "Persistent=true" in timer or "Persistent=yes" in timer
+    usual = re.findall(r"OnCalendar=(?:([\w,]+) )?\*-\*-\* (\S+):00 (\S+)", timer)
+    dated = set(re.findall(r"OnCalendar=\*-(\d\d-\d\d) (\S+):00 \S+", timer))
+    exact = set(re.findall(r"OnCalendar=(\d{4}-\d\d-\d\d \S+) UTC", timer))
+    for moment in its.moments:
+        local = moment.astimezone(ZoneInfo(zone))
+        clock, is_twice = f"{local:%H:%M}", local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
+        has_usual = any(clock == each and (not on or WEEKDAYS[local.weekday()] in on) for on, each, _ in usual)
+        is_exact = f"{moment:%Y-%m-%d %H:%M:%S}" in exact
+        assert is_exact or (not is_twice and (has_usual or (f"{local:%m-%d}", clock) in dated)), moment
+
+
+def test_kubernetes() -> None:
+    """Each CronJob is valid for Kubernetes 1.33, is never run again, and has its secrets by reference."""
+    text = write_manifests(job("Europe/Berlin", "02:30", "18:00", preflight=True))["bulkstop-eod.yaml"]
+    documents = list(yaml.safe_load_all(text))
+    names = []
+    for document in filter(None, documents):
+        kubernetes_validate.validate(document, "1.33", strict=True)
+        names.append(document["metadata"]["name"])
+        if document["kind"] != "CronJob":
+            continue
+        spec, job_spec = document["spec"], document["spec"]["jobTemplate"]["spec"]
+        pod = job_spec["template"]["spec"]
+        assert (spec["concurrencyPolicy"], spec["timeZone"], spec["startingDeadlineSeconds"]) == (
+            "Forbid",
+            "Europe/Berlin",
+            600,
+        )
+        assert (job_spec["backoffLimit"], job_spec["activeDeadlineSeconds"], pod["restartPolicy"]) == (0, 3600, "Never")
+        assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+        assert {"name": "BULKSTOP_KEY", "value": "/run/secrets/bulkstop/key"} in pod["containers"][0]["env"]
+        assert len(document["metadata"]["name"]) <= 52
+    assert names[:2] == ["bulkstop-eod", "bulkstop-eod-2"]
+    assert "bulkstop-eod-pre" in names
+    assert len(set(names)) == len(names)
+
+
+def test_same_bytes() -> None:
+    """The same schedule gives the same files."""
+    its = job("Europe/Berlin", "18:00", preflight=True)
+    job.cache_clear()
+    again = job("Europe/Berlin", "18:00", preflight=True)
+    assert write_units(its) == write_units(again)
+    assert write_crontab(its, "Etc/UTC") == write_crontab(again, "Etc/UTC")
+    assert write_manifests(its) == write_manifests(again)
