@@ -43,6 +43,7 @@ HEADINGS = {
     "Load": (
         *("rate", "ramp", "steps", "step_s", "spike", "closed", "length_s", "count", "max_in_flight", "processes"),
         *("max_late_s", "require", "find_limit", "max_rate", "write_quota"),
+        *("warmup_s", "arrivals", "abort_on", "compare", "max_regression"),
     ),
     "Faults": (
         *("throttle_status", "retry_after_s", "rate_limit_headers", "latency_ms", "latency_sigma", "slow", "refused"),

@@ -100,7 +100,7 @@ _RECORDS: dict[type[Event], tuple[str, int, str]] = {
     ),
     Warned: ("doubt", logging.WARNING, "{message}"),
     Progressed: ("progress", logging.INFO, "{sent} of {to_send} ended, {failed} of them failed"),
-    FellBehind: ("fell_behind", logging.INFO, "the run will not be done in time: {left} are left to stop"),
+    FellBehind: ("fell_behind", logging.INFO, "the run will not be done in time: left to stop: {left}"),
     LoopStalled: ("loop_stalled", logging.WARNING, "the event loop was blocked for {stood_s:g} s"),
     Sighted: ("sighted", logging.INFO, "sighting {sighting}: {done} of {rows} stopped"),
     HoldEnded: ("hold_ended", logging.INFO, "hold {run_id} has ended: {verdict}"),

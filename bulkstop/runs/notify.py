@@ -307,4 +307,5 @@ class RunNotices:
 def describe_delay(event: FellBehind, now: float) -> str:
     """Say in one line that a run will not be done in time."""
     ends, by = format_clock(event.ends_at, now, UTC), format_clock(event.finish_by, now, UTC)
-    return f"a run is behind: it would end at {ends}, and is to finish by {by}; {event.left:,} are left to stop"
+    left = format_count(event.left, "campaign")
+    return f"a run is behind: it would end at {ends}, and is to finish by {by}; {left} left"

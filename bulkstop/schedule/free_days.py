@@ -35,7 +35,7 @@ class FreeDays:
         for region in self.regions:
             if name := _open_region(region).get(day):
                 is_estimated = ESTIMATED in name
-                return FreeDay(re.sub(r"\s*\(estimated\)", "", name), is_estimated)
+                return FreeDay(name.replace("(estimated)", "").strip(), is_estimated)
         return None
 
 

@@ -96,6 +96,7 @@ SWEPT = {
     "cli/hold/command.py: bulkstop hold --until 08:00 --profile prod --max-campaigns 200 --yes": HELP,
     "cli/hold/command.py: rebuild_command in write_way_on": "test_hold",
     "cli/stop/entry.py: bulkstop stop --running --profile prod --expect 1..60": HELP,
+    "cli/load/command.py: rebuild_command in explain_closed": "names a load test as long as the one that was run",
     "cli/stop/summary.py: rebuild_command in find_way_on": "test_stop_that_could_not_list_all",
     "cli/load/command.py: bulkstop load --host http://127.0.0.1:8080 --account-id a1 --stream-id st-1 \\": HELP,
     "cli/report.py: bulkstop report campaigns.csv.results.jsonl --check": HELP,

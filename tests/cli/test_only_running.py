@@ -266,15 +266,15 @@ def test_schedules_are_disabled(here: Here, tmp_path: Path) -> None:
 
 
 def test_schedules_in_csv(here: Here, tmp_path: Path) -> None:
-    """The result field is the last column of a CSV result file, and `--resume` reads it back."""
+    """The result field is a column of a CSV result file, and `--resume` reads it back."""
     given = [each for each in population().values() if each.recurring][:3]
     write_list(tmp_path, given, "cd-unlisted")
     with populated(tmp_path) as sim:
         run = here.stop(sim, *OPTIONS, "--disable-schedule", "-o", "r.csv")
         assert run.code == 1
         (header, *rows) = csv.reader((tmp_path / "r.csv").read_text().splitlines())
-        assert header[-1] == "schedule"
-        assert sorted(row[-1].partition(":")[0] for row in rows) == ["disabled"] * 3 + ["failed"]
+        assert header[-2:] == ["schedule", "stop_at"]
+        assert sorted(row[-2].partition(":")[0] for row in rows) == ["disabled"] * 3 + ["failed"]
         assert here.stop(sim, *OPTIONS, "-o", "r.csv", "--resume").code == 0
         assert stopped(sim)[-1] == "cd-unlisted"
         assert len(stopped(sim)) == 5

@@ -1,9 +1,8 @@
 """Who is told how a firing goes: the webhooks and dead man's switches that its schedule names."""
 
-import asyncio
 import os
-from concurrent.futures import Future
 from threading import Thread
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bulkstop.errors import BulkstopError
@@ -64,42 +63,29 @@ class Silent:
 
 
 class Background:
-    """Tells the receivers of a schedule from a thread with a loop of its own, so that no run waits for them."""
+    """Tells the receivers of a schedule from threads beside the run, so that it waits for none of them."""
 
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._sent: list[Future[None]] = []
+        self._threads: list[Thread] = []
 
     def notify(self, notice: Notice) -> None:
         """Let a notice leave."""
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            Thread(target=self._loop.run_forever, name="notices", daemon=True).start()
-        self._sent.append(asyncio.run_coroutine_threadsafe(self._tell(notice), self._loop))
+        thread = Thread(target=self._tell, args=(notice,), name="notice", daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def close(self) -> None:
         """Wait for what is on its way, at most `CLOSE_S` in all."""
-        loop, self._loop = self._loop, None
-        if loop is None:
-            return
-        waiting = asyncio.run_coroutine_threadsafe(self._wait_for_all(), loop)
-        try:
-            waiting.result(CLOSE_S + 1)
-        except TimeoutError:
-            pass
-        finally:
-            loop.call_soon_threadsafe(loop.stop)
+        until = monotonic() + CLOSE_S
+        for thread in self._threads:
+            thread.join(max(0.0, until - monotonic()))
 
-    async def _wait_for_all(self) -> None:
-        if self._sent:
-            await asyncio.wait([asyncio.wrap_future(each) for each in self._sent], timeout=CLOSE_S)
-
-    async def _tell(self, notice: Notice) -> None:
-        from bulkstop.runs import notify  # what nobody is told of need not wait for it
+    def _tell(self, notice: Notice) -> None:
+        from bulkstop.runs import host, notify  # what nobody is told of need not wait for them
 
         settings = _read_receivers(self._schedule)
-        await notify.tell(settings, describe(notice, self._schedule, settings.host))
+        host.run(notify.tell(settings, describe(notice, self._schedule, settings.host)), fast=False)
 
 
 def make_notifier(schedule: Schedule) -> Notifier:

@@ -1,1 +1,1 @@
-"""The words that a person types: how options are named in messages, and what a shell completes."""
+"""The words that a person types on a command line."""

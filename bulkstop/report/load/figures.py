@@ -19,7 +19,9 @@ def format_metrics(metrics: Metrics, *, is_open: bool) -> list[tuple[str, str]]:
     """Write the figures in two columns; a closed model has no times at which its requests were due."""
     rows = format_counts(metrics.outcomes)
     if metrics.unsent:
-        rows.append(("never left", f"{metrics.unsent:,} that were due: they count as failed, and as the slowest"))
+        rows.append(
+            ("never left", f"{format_count(metrics.unsent, 'request')} due; counted as failed, and as the slowest")
+        )
     if metrics.failed:
         rows.append(("failed", f"{metrics.failed:,} of {metrics.due:,} ({_percent(metrics.failed_share)})"))
     rows += format_error_counts(metrics.reasons)
@@ -114,8 +116,8 @@ def warn_late_reading(metrics: Metrics) -> str:
 def warn_no_room(metrics: Metrics) -> str:
     """Say, in one line, that there were too few places for what answers take."""
     return (
-        f"THE GENERATOR AND NOT THE SERVICE WAS THE LIMIT: {metrics.held:,} of {metrics.requests:,} requests waited "
-        f"for one of {metrics.most_in_flight:,} places, and what an answer takes when nothing waits, at "
+        f"THE GENERATOR AND NOT THE SERVICE WAS THE LIMIT: {metrics.held:,} of {format_count(metrics.requests, 'request')} waited "
+        f"for one of {format_count(metrics.most_in_flight, 'place')}, and what an answer takes when nothing waits, at "
         f"{metrics.rates.offered:,.1f}/s, takes {metrics.wanted_places:,}"
     )
 

@@ -278,7 +278,8 @@ def list_warnings(summary: LoadSummary) -> list[str]:
 def _explain_unsent(summary: LoadSummary, room: str) -> str:
     """Say what kept requests from leaving."""
     if summary.fault is None and summary.signum is None and summary.aborted is None:
-        return f"{summary.in_flight:,} were in flight all the time; lower the rate, or raise {room}"
+        always = format_count(summary.in_flight, "request was", "requests were")
+        return f"{always} in flight all the time; lower the rate, or raise {room}"
     return "none before them was answered in time and then the run was ended"
 
 
@@ -291,7 +292,8 @@ def warn_few_files(plan: LoadPlan, places: int) -> str:
     """Warn, before anything is sent, that open files let too few requests be in flight; empty if there are enough."""
     if places >= plan.max_in_flight or plan.room_s(places) is None:
         return ""
-    few = f"the limit on open files (ulimit -n) lets {places:,} requests be in flight and not {plan.max_in_flight:,}"
+    room = format_count(places, "request")
+    few = f"the limit on open files (ulimit -n) lets {room} be in flight and not {plan.max_in_flight:,}"
     return f"warning: {few}{_describe_room(plan, places)}"
 
 

@@ -353,7 +353,7 @@ def _format_timetable(plan: PlanFacts) -> list[tuple[str, str]]:
     shown = plan.timetable[:TIMES_SHOWN]
     rows = [("stop by", printable(f"{each.clock} ({each.zone}): {each.campaigns:,}")) for each in shown]
     more = sum(each.campaigns for each in plan.timetable[TIMES_SHOWN:])
-    return [*rows, ("", f"and {more:,} campaigns later")] if more else rows
+    return [*rows, ("", f"and {format_count(more, 'campaign')} later")] if more else rows
 
 
 def _format_deadline(plan: PlanFacts) -> list[tuple[str, str]]:

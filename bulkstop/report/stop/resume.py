@@ -349,7 +349,7 @@ def _unpack(packed: BinaryIO) -> BinaryIO:
             shutil.copyfileobj(file, whole)
     except (EOFError, zlib.error) as error:
         whole.close()
-        raise OSError(errno.EIO, f"it is no whole gzip file: {error}") from None
+        raise OSError(errno.EIO, f"the gzip file is damaged or cut off: {error}") from None
     whole.seek(0)
     return cast("BinaryIO", whole)
 

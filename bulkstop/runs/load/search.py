@@ -85,7 +85,7 @@ def judge(
     if not metrics.reads_in_time:
         return TrialResult.LATE, "this machine was late with reading the answers"
     if not (cut_short or metrics.has_room):
-        return TrialResult.LATE, f"{metrics.most_in_flight:,} places were too few for what an answer takes"
+        return TrialResult.LATE, f"{format_count(metrics.most_in_flight, 'place')}: too few for what an answer takes"
     unsent = 0 if cut_short else planned - metrics.requests
     if unsent and (metrics.was_busy or not metrics.full_s):
         return TrialResult.LATE, f"this machine was too slow to send {unsent:,} of the requests"

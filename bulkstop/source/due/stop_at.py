@@ -55,7 +55,7 @@ def read_stop_time(row: Mapping[str, object] | None, now: float) -> StopTime | N
         return None
     for column, value in said.items():
         if not isinstance(value, str):
-            raise ValueError(f"{column} is no text; write it {FORMS}")  # noqa: TRY004 - one kind of error for all rows
+            raise ValueError(f"{column} is not text; write it {FORMS}")  # noqa: TRY004 - one kind of error for all rows
     text, zone = (str(said.get(column, "")).strip() for column in (STOP_AT, TIMEZONE))
     return find_stop_time(text, zone or None, now)
 

@@ -102,7 +102,20 @@ class UsualRows:
             add(
                 _make(
                     Campaign,
-                    (campaign_id, kind, account_id, stream_id, iid, source, line, urgency, name, carried, profile, None),
+                    (
+                        campaign_id,
+                        kind,
+                        account_id,
+                        stream_id,
+                        iid,
+                        source,
+                        line,
+                        urgency,
+                        name,
+                        carried,
+                        profile,
+                        None,
+                    ),
                 )
             )
         else:
