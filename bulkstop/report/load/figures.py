@@ -115,9 +115,10 @@ def warn_late_reading(metrics: Metrics) -> str:
 
 def warn_no_room(metrics: Metrics) -> str:
     """Say, in one line, that there were too few places for what answers take."""
+    requests, places = format_count(metrics.requests, "request"), format_count(metrics.most_in_flight, "place")
     return (
-        f"THE GENERATOR AND NOT THE SERVICE WAS THE LIMIT: {metrics.held:,} of {format_count(metrics.requests, 'request')} waited "
-        f"for one of {format_count(metrics.most_in_flight, 'place')}, and what an answer takes when nothing waits, at "
+        f"THE GENERATOR AND NOT THE SERVICE WAS THE LIMIT: {metrics.held:,} of {requests} waited "
+        f"for one of {places}, and what an answer takes when nothing waits, at "
         f"{metrics.rates.offered:,.1f}/s, takes {metrics.wanted_places:,}"
     )
 

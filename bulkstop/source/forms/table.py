@@ -9,7 +9,7 @@ from bulkstop.model import CampaignType, Row
 from bulkstop.naming import name_setting
 from bulkstop.source.clean import clean_id, is_likely
 from bulkstop.source.forms.remarks import is_comment
-from bulkstop.source.rows import FIELDS, Layout, RowParser, field_of, find_layout, key_of, near_column
+from bulkstop.source.rows import FIELDS, Layout, RowParser, field_of, find_layout, key_of, near_column, read_type
 from bulkstop.source.understood import Finding
 from bulkstop.text import format_count, printable, shorten
 
@@ -18,6 +18,7 @@ LINES_ABOVE = 20
 """So many lines tell whether there is a header; of a title, at most, so many may stand above it."""
 _ID, *_OTHERS = FIELDS
 _TYPES = frozenset(CampaignType)
+_TYPE_AT = FIELDS.index("campaign_type")
 NO_IDS = "it names columns, but none for the ids; name that column, or remove the line"
 BELOW_NO_IDS = "it is below line {}, which names columns, but none for the ids; name that column there"
 _SURE_KEYS = frozenset(("accountid", "streamid", "campaigntype"))
@@ -139,9 +140,10 @@ class Table:
         if not self.parser.any_id and _is_comment(value, cells):
             self.parser.understood.note(Finding.COMMENTS, line)
             return None
-        if self._is_header(value, cells):
+        is_row = self._has_type(cells)  # whatever its other cells say
+        if not is_row and self._is_header(value, cells):
             return self._read_header_again(line, cells)
-        if self._is_header_without_ids(cells):
+        if not is_row and self._is_header_without_ids(cells):
             self.without_ids = line
             own = cells[: layout.width]
             return self.parser.invalid(line, NO_IDS, layout.values(own), layout.carried(own))
@@ -205,16 +207,16 @@ class Table:
         keys = {key_of(cell) for cell in texts}
         if not any(_means_id(cell, self.parser) for cell in texts) or any(map(has_id, texts)):
             return False
-        if self._has_type(cells):
-            return False
         if "campaignid" in keys or (isinstance(value, str) and _means_id(value, self.parser)):
             return True
         return all(field_of(cell) or key_of(cell) in map(key_of, self.names) for cell in texts)
 
     def _has_type(self, cells: Sequence[object]) -> bool:
         """Tell whether a type of campaign stands where the rows have theirs: such a record is a row."""
-        kind = dict(zip(FIELDS, self.layout.values(cells), strict=True))["campaign_type"]
-        return isinstance(kind, str) and kind.strip().lower() in _TYPES
+        try:
+            return read_type(self.layout.values(cells)[_TYPE_AT]) is not None
+        except ValueError:
+            return False
 
     def _is_header_without_ids(self, cells: Sequence[object]) -> bool:
         """Tell whether a record names columns, and none with ids: nobody knows what stands below."""
