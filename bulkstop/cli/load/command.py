@@ -55,68 +55,78 @@ from bulkstop.text import format_count, format_table, printable
 
 OF_CLOSED = frozenset({"closed", "concurrency", "count", "length_s", "results", "hdr", "html", "compare"})
 """Options that the command of an open model goes without: those that say how much is sent, and files that are there."""
+MAIN = ("profile", "rate", "length_s", "require", "find_limit", "closed", "processes", "results", "as_json", "expect")
+"""The options that most load tests need, in the order of the help page."""
 EXAMPLE = f"""\b
 Example:
   bulkstop load --host http://127.0.0.1:8080 --account-id a1 --stream-id st-1 \\
       --rate 500/s --duration 30s --require 'p99<250ms' --require 'errors<1%'
 
 \b
-Every request is a real stop of the campaign it names: of a list, in its order, again and again, which
-has to be confirmed as for `stop` (--expect, --yes) unless the host is this machine;
-without INPUT the ids are made up. Each is sent once: no retries, no quota.
-Requests leave when they are due, whether or not earlier ones are answered, as long as fewer than
---max-in-flight are; one that has to wait for a place keeps its time.
+What is sent:
+  Every request is a real stop of the campaign that it names. Without INPUT the ids are made up. With INPUT
+  the list is sent in its order, again and again; unless the host is this machine, you must confirm it as
+  for `stop` (--expect, --yes). There are no retries and there is no quota.
+  A request is sent when it is due, whether or not earlier ones are answered. If --max-in-flight requests
+  are in flight, it waits, but is still measured from when it was due. Requests that wait at the end of the
+  schedule may be sent until --grace has passed.
+
+\b
+What is measured:
   latency   from when a request was due to its answer: what a caller would have waited
-  service   from when it left to its answer
-  lateness  how late it left because this program was late; if that is more than --max-late for more
-            than 1% of the requests, the run says nothing about the service, and the exit code is 3
-All requests count, failed ones too; one that is cut off counts with the time up to then.
-What is held up may leave until --grace after the schedule's end.
+  service   from when it was sent to its answer
+  lateness  how late this program sent it. If more than 1% of the requests are later than --max-late, the
+            run says nothing about the service, and the exit code is 3.
+  All requests count, also failed ones. A request that was cut off counts with the time up to then.
 
 {limit.ABOUT}
 
 \b
 --require FIGURE<VALUE, with <, <=, > or >=:
-  p99 p99.9 max mean    latency of the successes; with service. in front the service time; with all. in
-                        front (all.p99, all.service.max) that of all requests; in us, ms or s
+  p99 p99.9 max mean    latency of the successes, in us, ms or s; service.p99 is their service time;
+                        all.p99 and all.service.p99 are those of all requests
   failed (or errors)    requests that were due and did not end as stopped or already_stopped; in %
   throttled ...         requests with that outcome; in %
   rate                  successes a second, over the time of sending, or of answering if that is longer;
-                        answered.rate, offered.rate: answers, and requests that were due; in /s
-Wherever something is required, {USUAL} is too, unless a line about failed or errors is given.
-Requests that never left, or were cut off, count as failed and as the slowest of all.
---abort-on takes the same conditions: once one is true of the last {SECONDS} seconds (of at least {LEAST_REQUESTS}
-requests) the run ends at once, what is in flight is cut off, and the exit code is 1.
---compare holds p50 p90 p99 p99.9, rate and failed against those of an earlier run (the file that --json
-wrote): what is worse by more than --max-regression, and by more than chance brings, is exit code 1.
+                        answered.rate: answers; offered.rate: requests that were due; in /s
+  With any --require, {USUAL} is required too, unless you set failed or errors yourself.
+  Requests that were never sent, or were cut off, count as failed and as the slowest of all.
 
 \b
---results writes a JSON object for each request, in the order of the answers (of each process):
-  {", ".join(KEYS[:6])},
-  {", ".join(KEYS[6:])}
-  The times _s are seconds since the beginning; latency_ms is from intended_s, service_ms from started_s.
-  Requests of --warmup have times below zero.
---hdr writes HdrHistograms in microseconds, one a second for the latency and one tagged `service`.
+Other verdicts:
+  --abort-on  takes the same conditions. When one is true of the last {SECONDS} seconds (of at least {LEAST_REQUESTS}
+              requests), the run ends at once, cuts off what is in flight, and exits with 1.
+  --compare   compares p50 p90 p99 p99.9, rate and failed with an earlier run (the file of its --json). If
+              a figure is worse by more than --max-regression, and by more than chance, the exit code is 1.
+
+\b
+Files:
+  --results  has a JSON object for each request, in the order of the answers (of each process):
+             {", ".join(KEYS[:6])},
+             {", ".join(KEYS[6:])}
+             intended_s and started_s are seconds since the beginning (below zero in --warmup);
+             latency_ms is from intended_s, service_ms from started_s.
+  --hdr      has HdrHistograms in microseconds, one a second for the latency, and one tagged `service`.
 
 \b
 Exit codes:
-  0    done, and all that is required held
-  1    something required did not hold, a figure is worse than --compare allows, --abort-on ended it, or no
-       request was answered; also where requests never left, for they could only have made it worse
+  0    the run finished, and every requirement held
+  1    a requirement did not hold, a figure is worse than --compare allows, --abort-on ended the run, or no
+       request was answered; also if requests were never sent, as they could only make it worse
   2    usage, settings or input are wrong; nothing was sent
-  3    the generator and not the service was the limit (it sent late, read late, or had too few places), so
-       the run says nothing; or the run could not go on (credentials, files)
+  3    this program and not the service was the limit (it sent late, read late, or had too few places), so
+       the run says nothing; or the run could not continue (credentials, files)
   130  ended by Ctrl-C; 143 by SIGTERM, 129 by a closed terminal
 """
 
 
-@click.command("load", cls=GroupedCommand, epilog=EXAMPLE)
+@click.command("load", cls=GroupedCommand, main=MAIN, epilog=EXAMPLE)
 @with_load_options
 @click.pass_context
 def command(ctx: click.Context, /, *, log_level: str, log_json: bool, **_: object) -> int:
-    """Load-test the API: requests leave on a schedule, and are measured from when they were due.
+    """Load-test the API: send requests on a schedule, and measure each from when it was due.
 
-    Requests are real stops; without INPUT, of campaigns that are made up and that no service has.
+    Requests are real stops. Without INPUT, the campaign ids are made up and match no campaign.
     """
     settings = read_settings(ctx)
     ctx.with_resource(log_to_stderr(log_level, as_json=log_json, secrets=list_secrets(settings)))

@@ -37,21 +37,23 @@ from bulkstop.source.plan import Plan
 from bulkstop.text import format_table
 
 ABOUT = f"""\b
---find-limit looks for the highest rate that holds: from --rate (or {START:g}/s) on it doubles until one does
-not, halves the gap until it is below 5 %, and lets the highest that held do so once more, for twice the time.
-  a step        --step, or {STEP_S:g}s; longer once a refusal shows that the service still counts the requests of
-                earlier steps, until --duration or --count is used up: then the limit is not known, exit code 3
-  it holds      if the service keeps up (no queue grows: no third of the step is slower than the one before, and
-                what is left at the end takes no longer than an answer does), and all that is required of all its
-                requests does, and, unless a --require is about the same,
+--find-limit searches the highest rate that holds. It starts at --rate (or {START:g}/s) and doubles the rate until
+one does not hold. Then it halves the gap until that is below 5 %. At last it holds the best rate once more,
+for twice the time.
+  a step        lasts --step, or {STEP_S:g}s. If the service refuses requests and still counts those of earlier steps,
+                steps become longer, until --duration or --count is used up; then the limit stays unknown, and
+                the exit code is 3.
+  a rate holds  if the service keeps up, and all requirements hold for all requests of the step. It keeps up
+                if no queue grows: no third of the step is slower than the third before, and what is in flight
+                at the end drains in the time of one answer. Required are also, unless you set them yourself:
                 {", ".join(each.text for each in USUAL)}
-  after one that did not, nothing is sent for a step, or for as long as the service asks for; before a rate has
-                to hold for twice the time, calls are sent until one is refused, so that none are saved up
-  rate          --require 'rate>50/s' is asked of the limit that was found
---write-quota prints the lines to paste into the profile, once the rate has held for {PROOF_S:g} s, so that a limit
-per minute shows: the rate, rounded down, as its quota, and pace = "{EVEN}", as it held for calls sent evenly; on
-standard output, with --json on standard error.
-Exit code 1 if nothing held, 3 if this machine gave way before the service did, or the search did not end."""
+  after a rate  that did not hold, nothing is sent for one step, or for as long as the service asks for. Before
+                the last step, calls are sent until one is refused, so that no saved-up calls help it.
+  rate          --require 'rate>50/s' is checked against the limit that was found.
+  --write-quota prints lines for the profile: the limit, rounded down, as quota, and pace = "{EVEN}", because calls
+                were sent evenly. First the rate must hold for {PROOF_S:g} s, so that a limit per minute shows. The
+                lines go to standard output, or with --json to standard error.
+  The exit code is 1 if no rate held, and 3 if this machine was the limit or the search did not end."""
 
 
 WITH_SEARCH = frozenset(

@@ -20,8 +20,8 @@ Example:
 
 \b
 Exit codes:
-  0  every schedule makes sense
-  2  one does not; each fault is a line on standard error, with file, line, key and what to do
+  0  every schedule is valid
+  2  at least one is not; standard error has a line for each error: file, line, key and what to do
   3  standard output cannot be written
 """
 
@@ -30,7 +30,7 @@ Exit codes:
 @with_config
 @click.pass_context
 def command(ctx: click.Context, /, **_: object) -> int:
-    """Read all schedules, with the profiles and options of `stop` that they name; nobody is called."""
+    """Check all schedules, with the profiles and the options of `stop` that they use; call no service."""
     schedules, now = read_all(ctx), datetime.now(UTC)
     faults = list(schedules.faults)
     lines = []
@@ -52,7 +52,7 @@ def command(ctx: click.Context, /, **_: object) -> int:
 def _find_fault(ctx: click.Context, schedule: Schedule, now: datetime) -> str | None:
     """Say what keeps a schedule from firing, None for nothing."""
     if (firing := find_next(schedule.timetable, now)) is None:
-        return "never fires again; give other days"
+        return "it never fires again; change its days"
     return find_fault(ctx, schedule, make_work(schedule, firing), is_named=is_config_named(ctx))
 
 

@@ -8,12 +8,12 @@ import click
 from bulkstop.text.likeness import find_near
 
 SUBCOMMANDS: Mapping[str, str] = {
-    "check": "Read all schedules of a file; say each fault with its line.",
-    "next": "Show when schedules fire next, and what they leave out.",
-    "run": "Be one firing: what cron, systemd or Kubernetes calls.",
-    "history": "Show the firings so far.",
-    "export": "Write the files of systemd, cron or Kubernetes.",
-    "serve": "Wait for the firings itself, where nothing else does.",
+    "check": "Check every schedule of the file, and show each error with its line.",
+    "next": "Show the next firings, and the days that are skipped.",
+    "run": "Run the firing that is due; cron, systemd or Kubernetes call this.",
+    "history": "Show earlier firings, and how each ended.",
+    "export": "Write the files that systemd, cron or Kubernetes need.",
+    "serve": "Wait for each firing and run it, where there is no other scheduler.",
 }
 
 
@@ -55,13 +55,13 @@ Example:
 
 \b
 Exit codes:
-  0  it is as asked for; each command's help has the others
+  0  done; the help of each command lists its other codes
 """
 
 
 @click.command("schedule", cls=ScheduleCommands, epilog=EXAMPLE)
 def command() -> None:
-    """Stop what is listed, or runs, at set times: [schedule.NAME] of the file of profiles says when and what.
+    """Run stops at set times. [schedule.NAME] in the file of profiles says when, and what to stop.
 
     docs/end-of-day.md walks through a complete set-up.
     """

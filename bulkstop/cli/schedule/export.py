@@ -1,4 +1,4 @@
-"""`bulkstop schedule export`: the files of the schedulers that people run."""
+"""`bulkstop schedule export`: the files that systemd, cron or Kubernetes need."""
 
 import os
 import shutil
@@ -28,9 +28,9 @@ from bulkstop.version import __version__
 
 TARGETS = ("systemd", "cron", "kubernetes")
 SECRETS = ("token_file", "client_secret_file", "proxy_password_file", "cert", "key")
-"""Settings of a profile that name files which only the service is to read."""
+"""Settings of a profile that name files only the service may read."""
 UNBOUNDED_S = 43_200.0
-"""A firing without a time to finish by takes no longer than this."""
+"""The longest time of a firing that has no finish_by."""
 EXAMPLE = """\b
 Example:
   bulkstop schedule export systemd eod -o units
@@ -38,27 +38,45 @@ Example:
 
 \b
 Exit codes:
-  0  written
-  2  usage or a schedule is wrong, or a file exists
+  0  the files were written
+  2  usage is wrong, a schedule is not valid, or a file exists
   3  standard output cannot be written
 """
 
 
-@click.command("export", cls=GroupedCommand, epilog=EXAMPLE)
+@click.command("export", cls=GroupedCommand, main=("output", "overwrite", "config"), epilog=EXAMPLE)
 @click.argument("target", type=WordChoice(TARGETS), metavar="systemd|cron|kubernetes")
 @click.argument("names", nargs=-1, metavar="[NAME ...]")
-@click.option("-o", "--output", metavar="FOLDER", help="Write the files there; by default to standard output.")
-@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@click.option("-o", "--output", metavar="FOLDER", help="Folder for the files; default: standard output.")
+@click.option("--overwrite", is_flag=True, help="Replace existing files.")
 @click.option(
-    "--directory", metavar="FOLDER", help="Where it runs, beside the file of profiles.  [default: where that is]"
+    "--directory",
+    metavar="FOLDER",
+    help="Folder of the file of profiles on the target machine; default: the same as here.",
 )
-@click.option("--program", metavar="PATH", help="This program there.  [default: as it is here]")
-@click.option("--zone", metavar="ZONE", help="The zone of cron's machine.  [default: that of this one]")
-@click.option("--user", default="bulkstop", show_default=True, help="Who runs it, unless the results are in /var/lib.")
-@click.option("--mail-to", metavar="ADDRESS", help="Who gets a mail of a failure, from cron or systemd.")
-@click.option("--image", default=f"bulkstop:{__version__}", show_default=True, help="The image that Kubernetes runs.")
+@click.option("--program", metavar="PATH", help="Path of bulkstop on the target machine; default: the same as here.")
+@click.option("--zone", metavar="ZONE", help="Time zone of the machine that runs cron; default: that of this machine.")
 @click.option(
-    "--from", "since", metavar="TIME", callback=parse_moment, help="Triggers from this time on.  [default: this year's]"
+    "--user",
+    default="bulkstop",
+    show_default=True,
+    metavar="USER",
+    help="User that runs it, unless the results are in /var/lib.",
+)
+@click.option("--mail-to", metavar="ADDRESS", help="Address to which cron or systemd mails failures.")
+@click.option(
+    "--image",
+    default=f"bulkstop:{__version__}",
+    show_default=True,
+    metavar="IMAGE",
+    help="Container image that Kubernetes runs.",
+)
+@click.option(
+    "--from",
+    "since",
+    metavar="TIME",
+    callback=parse_moment,
+    help="Time of the first trigger; default: the start of this year.",
 )
 @with_config
 @click.pass_context
@@ -75,8 +93,8 @@ def command(
 ) -> int:
     """Write complete files for systemd, cron or Kubernetes, which call `bulkstop schedule run` at each firing.
 
-    They have extra triggers where a scheduler would leave a firing out: for each of the next ten years one lies within
-    five minutes after it. The same schedule gives the same files.
+    They contain extra triggers where a scheduler would skip a firing: for the next ten years, each firing has a trigger
+    within five minutes. The same schedule gives the same files.
     """
     if ctx.get_parameter_source("since") is ParameterSource.DEFAULT:
         since = begin_of_year(since)
@@ -96,7 +114,7 @@ def command(
 
 
 def save(files: dict[str, str], folder: str, *, overwrite: bool) -> None:
-    """Write files into a folder, which is made where it is missing."""
+    """Write files into a folder; make it if it is missing."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:

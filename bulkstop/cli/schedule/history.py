@@ -1,4 +1,4 @@
-"""`bulkstop schedule history`: the firings so far."""
+"""`bulkstop schedule history`: earlier firings, and how each ended."""
 
 import json
 from dataclasses import asdict
@@ -16,26 +16,34 @@ Example:
 
 \b
 Exit codes:
-  0  told
-  2  usage or a schedule is wrong, or the journal cannot be read
+  0  the firings were shown
+  2  usage is wrong, a schedule is not valid, or the journal cannot be read
   3  standard output cannot be written
 """
 
 
-@click.command("history", cls=GroupedCommand, epilog=EXAMPLE)
+@click.command("history", cls=GroupedCommand, main=("count", "as_json", "config"), epilog=EXAMPLE)
 @click.argument("names", nargs=-1, metavar="[NAME ...]")
-@click.option("-n", "count", type=click.IntRange(1), default=20, show_default=True, help="So many of the last firings.")
-@click.option("--json", "as_json", is_flag=True, help="Tell a machine: each line of the journal, on standard output.")
+@click.option(
+    "-n",
+    "count",
+    type=click.IntRange(1),
+    default=20,
+    metavar="N",
+    show_default=True,
+    help="Number of firings, latest last.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Write the lines of the journal to standard output, as JSON.")
 @with_config
 @click.pass_context
 def command(ctx: click.Context, /, names: tuple[str, ...], count: int, *, as_json: bool, **_: object) -> int:
-    """Show what became of each firing: when it began and ended, with which exit code, and where its results are."""
+    """Show each firing: when it began, how it ended, its exit code, and where its results are."""
     entries = [entry for each in choose(ctx, names) for entry in Journal(each.results, each.name).read()]
     entries.sort(key=lambda each: each.at)
     if as_json:
         return print_last("\n".join(json.dumps(asdict(each)) for each in entries[-count:]), 0)
     lines = format_history(entries, count)
-    return print_last("\n".join(lines) or "no firing so far", 0, is_for_a_person=True)
+    return print_last("\n".join(lines) or "no firing yet", 0, is_for_a_person=True)
 
 
 def format_history(entries: list[Entry], count: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""`bulkstop schedule next`: when schedules fire, and what they leave out."""
+"""`bulkstop schedule next`: when schedules fire, and which days they skip."""
 
 import heapq
 import json
@@ -19,13 +19,13 @@ Example:
   bulkstop schedule next --from 2027-03-27T00:00Z --json
 
 \b
-With --json, each line has `schedule`, `fires` (false for a day that is left out), `at` (UTC), `local` (with its
-offset), `zone` and `note`.
+With --json, each line has `schedule`, `fires` (false for a skipped day), `at` (UTC), `local` (with its offset),
+`zone` and `note`.
 
 \b
 Exit codes:
-  0  told
-  2  usage or a schedule is wrong
+  0  the firings were shown
+  2  usage is wrong, or a schedule is not valid
   3  standard output cannot be written
 """
 
@@ -37,27 +37,29 @@ def parse_moment(_ctx: click.Context, _param: click.Parameter, value: str | None
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
-        raise click.BadParameter(f"{value!r} is no time; write it as 2027-03-27 or 2027-03-27T18:00+01:00") from None
+        raise click.BadParameter(f"{value!r} is not a time; write it as 2027-03-27 or 2027-03-27T18:00+01:00") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-@click.command("next", cls=GroupedCommand, epilog=EXAMPLE)
+@click.command("next", cls=GroupedCommand, main=("count", "since", "as_json", "config"), epilog=EXAMPLE)
 @click.argument("names", nargs=-1, metavar="[NAME ...]")
-@click.option("-n", "count", type=click.IntRange(1, 10_000), default=10, show_default=True, help="So many firings.")
+@click.option(
+    "-n", "count", type=click.IntRange(1, 10_000), default=10, metavar="N", show_default=True, help="Number of firings."
+)
 @click.option(
     "--from",
     "since",
     metavar="TIME",
     callback=parse_moment,
-    help="From this time on, in UTC unless it has an offset.  [default: now]",
+    help="Start at this time; it is UTC unless it has an offset.  [default: now]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Tell a machine: one JSON object a line, on standard output.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object a line to standard output.")
 @with_config
 @click.pass_context
 def command(
     ctx: click.Context, /, names: tuple[str, ...], count: int, since: datetime, *, as_json: bool, **_: object
 ) -> int:
-    """Show when schedules fire next, in their zone and in UTC, and which days they leave out, with the reason."""
+    """Show when schedules fire next, in their own zone and in UTC, and why days are skipped."""
     tables = [schedule.timetable for schedule in choose(ctx, names)]
     merged = heapq.merge(*(list_firings(table, since) for table in tables), key=lambda each: each.moment)
     firings = list(_take(merged, count))
@@ -69,7 +71,7 @@ def command(
 
 
 def _take(firings: Iterator[Firing], count: int) -> Iterator[Firing]:
-    """Yield firings until there are so many, with the days left out before them."""
+    """Yield `count` firings, and the days skipped before them."""
     fired = 0
     for firing in firings:
         yield firing
@@ -91,7 +93,7 @@ def as_dict(firing: Firing) -> dict[str, object]:
 
 
 def format_firings(firings: Sequence[Firing], version: str | None) -> list[str]:
-    """Write firings as a table: the time on the clock there, that in UTC, and what is to be known."""
+    """Write firings as a table: local time, UTC, zone and note."""
     rows = [
         (each.schedule, f"{each.local:%a %Y-%m-%d %H:%M %z}", f"{each.moment:%Y-%m-%d %H:%M}Z", each.zone, each.note)
         for each in firings

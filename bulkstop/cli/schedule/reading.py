@@ -1,4 +1,4 @@
-"""The schedules that a command is about."""
+"""Reads the schedules that a command needs."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

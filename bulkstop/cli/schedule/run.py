@@ -1,4 +1,4 @@
-"""`bulkstop schedule run`: one firing."""
+"""`bulkstop schedule run`: one firing of a schedule."""
 
 import shlex
 import sys
@@ -26,18 +26,25 @@ Example:
 
 \b
 Exit codes are those of `stop`, and:
-  0    also where nothing is due, or the firing is done or runs already
-  1    also where a firing was missed, or did not get its turn; --preflight: something is in the way
+  0    also if nothing is due, or the firing has ended or runs already
+  1    also if a firing was missed, or another run held the lock too long; with --preflight: if it found a fault
 """
 
 
-@click.command("run", cls=GroupedCommand, epilog=EXAMPLE)
+@click.command(
+    "run",
+    cls=GroupedCommand,
+    main=("by_hand", "is_again", "preflight", "if_due", "quiet", "config"),
+    epilog=EXAMPLE,
+)
 @click.argument("name")
-@click.option("--now", "by_hand", is_flag=True, help="Run at once, whatever the calendar says.")
-@click.option("--again", "is_again", is_flag=True, help="Go on with the last run: send what was not sent, or failed.")
-@click.option("--preflight", is_flag=True, help="Try token, list, lock, disk and zones; stop nothing, tell of a fault.")
-@click.option("--if-due", is_flag=True, help="With --preflight: only at the time that the schedule has for it.")
-@click.option("--quiet", is_flag=True, help="Say only what went wrong.")
+@click.option("--now", "by_hand", is_flag=True, help="Run now, even if no firing is due.")
+@click.option("--again", "is_again", is_flag=True, help="Continue the last firing: send what was not sent, or failed.")
+@click.option(
+    "--preflight", is_flag=True, help="Check token, list, lock, disk and zone data; report faults; stop nothing."
+)
+@click.option("--if-due", is_flag=True, help="With --preflight: do nothing unless the schedule's preflight is due.")
+@click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
 @with_log
 @with_config
 @click.pass_context
@@ -55,14 +62,15 @@ def command(
     log_json: bool,
     **_: object,
 ) -> int:
-    """Run the firing of a schedule that is due; otherwise nothing happens, and that is no failure.
+    """Run the firing of a schedule, if one is due; otherwise do nothing and exit with 0.
 
-    It can be called as often as you like: a firing that was cut off is gone on with, and one that has ended is done.
+    You may call it as often as you like. It continues a firing that was interrupted, and never repeats one that has
+    ended.
     """
     if by_hand + is_again + preflight > 1:
-        raise click.UsageError("--now, --again and --preflight exclude one another", ctx)
+        raise click.UsageError("--now, --again and --preflight cannot be combined; give one", ctx)
     if if_due and not preflight:
-        raise click.UsageError("--if-due: goes with --preflight", ctx)
+        raise click.UsageError("--if-due needs --preflight", ctx)
     ctx.with_resource(end_at_signals("; nothing more was stopped"))
     speak = partial(_say, log_level, as_json=log_json)
     schedule = read_one(ctx, name)
@@ -77,7 +85,7 @@ def command(
 
 
 def _say(level: str, text: str, *, as_json: bool) -> None:
-    """Say something to a person as it is, to a machine as what is logged."""
+    """Print a text for people, or log it as JSON."""
     with log_to_stderr(level, as_json=as_json):
         say(text)
 

@@ -1,4 +1,4 @@
-"""`bulkstop schedule serve`: the firings, where nothing else waits for them."""
+"""`bulkstop schedule serve`: runs each firing, where there is no other scheduler."""
 
 import signal
 import subprocess
@@ -23,17 +23,17 @@ from bulkstop.runs.schedule.settings import Schedule
 from bulkstop.schedule.firings import find_next
 
 STEP_S = 5.0
-"""It looks at the clock so often: a clock that is set, or a machine that slept, is noticed at once."""
+"""Time between two looks at the clock: one that was set, or a machine that slept, is noticed at once."""
 AGAIN_S = 60.0
-"""A firing whose process has ended without being done is tried again after this."""
+"""Time after which a firing that its process did not finish is started again."""
 EXAMPLE = """\b
 Example:
   bulkstop schedule serve --config /etc/bulkstop/bulkstop.toml
 
 \b
 Exit codes:
-  0  told to end (SIGTERM, Ctrl-C), and what ran has drained
-  2  usage or a schedule is wrong
+  0  ended by SIGTERM or Ctrl-C, after what ran had drained
+  2  usage is wrong, or a schedule is not valid
 """
 
 
@@ -43,10 +43,10 @@ Exit codes:
 @with_config
 @click.pass_context
 def command(ctx: click.Context, /, names: tuple[str, ...], *, log_level: str, log_json: bool, **_: object) -> int:
-    """Wait for the firings of schedules, and run each as `bulkstop schedule run` does, in a process of its own.
+    """Wait for each firing, and run it as `bulkstop schedule run` does, in its own process.
 
-    It is for a container, or a machine without a scheduler. Firings are remembered in the journal across restarts, and
-    two servers with one folder of results fire once.
+    Use it in a container, or on a machine without a scheduler. The journal remembers firings across restarts. Two
+    servers that share one folder of results run each firing once.
     """
     schedules = choose(ctx, names)
     options = ["--config", ctx.params["config"]] if is_config_named(ctx) else []
@@ -87,7 +87,7 @@ class Server:
     tried: dict[str, datetime] = field(default_factory=dict)
 
     def end(self, signum: int, frame: FrameType | None) -> None:
-        """Start nothing more, and have what runs drain; told again, it is cut off."""
+        """Start nothing more, and let what runs drain; a second signal cuts it off."""
         self.is_ending = True
         for process in self.running.values():
             with suppress(OSError):
