@@ -24,6 +24,7 @@ BEGIN = "docs/getting-started.md"
 NOT_RUN = {
     "make demo": "they set up an environment from a registry, and the tests would run themselves; .ci/run runs both",
     "make install": "it sets up an environment from a registry; tests/test_install.py has homes of its own for it",
+    "python benchmarks/verdicts.py": "it takes minutes, and needs a checkout; make bench-smoke runs it with few cases",
     "bulkstop simulate --port 8080": "it runs until Ctrl-C, on a port that may be taken; the tests start their own",
 }
 RUN = {
