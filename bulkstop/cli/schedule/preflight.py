@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -14,6 +14,7 @@ from bulkstop.cli.schedule.stopping import call, find_fault, list_inputs, write_
 from bulkstop.errors import BulkstopError
 from bulkstop.files.state_folder import make_private_folder
 from bulkstop.files.whole import check_place
+from bulkstop.runs.schedule.due import find_preflight
 from bulkstop.runs.schedule.journal import Event, Journal, make_entry
 from bulkstop.runs.schedule.lock import Lock
 from bulkstop.runs.schedule.notices import Notice, NoticeKind
@@ -22,8 +23,6 @@ from bulkstop.runs.schedule.settings import Schedule
 from bulkstop.schedule.firings import Firing, find_next
 from bulkstop.schedule.zones import explain_age, find_version
 
-LATE = timedelta(minutes=10)
-"""How long after its time a preflight still makes sense."""
 FREE_BYTES = 100 * 1024 * 1024
 """Results of a large list need less than this."""
 
@@ -39,8 +38,8 @@ def run_preflight(
 ) -> int:
     """Try all that the next firing needs; a fault is said, told and noted."""
     now = datetime.now(UTC)
-    firing = find_next(schedule.timetable, now)
-    if firing is None or (only_if_due and not _is_due(schedule, firing, now)):
+    firing = find_due(schedule, now) if only_if_due else find_next(schedule.timetable, now)
+    if firing is None:
         if not quiet:
             say(f"{schedule.name}: no preflight is due")
         return 0
@@ -64,9 +63,10 @@ def run_preflight(
     return 1 if faults else 0
 
 
-def _is_due(schedule: Schedule, firing: Firing, now: datetime) -> bool:
-    ahead = timedelta(seconds=schedule.preflight_s or 0)
-    return firing.moment - ahead <= now <= firing.moment - ahead + LATE
+def find_due(schedule: Schedule, now: datetime) -> Firing | None:
+    """Return the firing whose preflight is due and was not made; raises OutputError for an unreadable journal."""
+    entries = Journal(schedule.results, schedule.name).read()
+    return find_preflight(schedule.timetable, entries, now, schedule.preflight_s or 0)
 
 
 def _find_faults(ctx: click.Context, schedule: Schedule, firing: Firing) -> Iterator[str]:

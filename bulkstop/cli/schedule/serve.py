@@ -17,7 +17,7 @@ from bulkstop.cli.log import log_to_stderr, say, with_log
 from bulkstop.cli.options import GroupedCommand
 from bulkstop.cli.schedule.reading import choose, is_config_named, with_config
 from bulkstop.errors import BulkstopError
-from bulkstop.runs.schedule.due import Due, decide
+from bulkstop.runs.schedule.due import Due, decide, find_preflight
 from bulkstop.runs.schedule.journal import Journal
 from bulkstop.runs.schedule.settings import Schedule
 from bulkstop.schedule.firings import find_next
@@ -62,9 +62,9 @@ def _say(level: str, text: str, *, as_json: bool) -> None:
         say(text)
 
 
-def _start(options: Sequence[str], name: str) -> "subprocess.Popen[bytes]":
-    """Start the run of a schedule; a signal from a terminal reaches it through us alone."""
-    words = [sys.executable, "-m", "bulkstop", "schedule", "run", name, *options]
+def _start(options: Sequence[str], words: Sequence[str]) -> "subprocess.Popen[bytes]":
+    """Start `schedule run` with these words; a signal from a terminal reaches it through us alone."""
+    words = [sys.executable, "-m", "bulkstop", "schedule", "run", *words, *options]
     return subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - ourselves
 
 
@@ -75,10 +75,10 @@ def read_clock() -> datetime:
 
 @dataclass
 class Server:
-    """Starts a process for each firing that is due, until it is told to end."""
+    """Starts a process for each firing and each preflight that is due, until it is told to end."""
 
     schedules: Sequence[Schedule]
-    start: Callable[[str], "subprocess.Popen[bytes]"]
+    start: Callable[[Sequence[str]], "subprocess.Popen[bytes]"]
     say: Callable[[str], None]
     now: Callable[[], datetime] = read_clock
     sleep: Callable[[float], None] = time.sleep
@@ -110,9 +110,9 @@ class Server:
         """Start what is due at this moment."""
         self._reap()
         for each in self.schedules:
-            if each.name not in self.running and not self.is_ending and self._is_due(each):
+            if each.name not in self.running and not self.is_ending and (words := self._find_due(each)):
                 self.tried[each.name] = self.now()
-                self.running[each.name] = self.start(each.name)
+                self.running[each.name] = self.start(words)
 
     def _reap(self) -> None:
         for name, process in list(self.running.items()):
@@ -121,14 +121,19 @@ class Server:
                 if code:
                     self.say(f"{name}: ended with exit code {code}")
 
-    def _is_due(self, schedule: Schedule) -> bool:
+    def _find_due(self, schedule: Schedule) -> tuple[str, ...]:
+        """Return the words of the `schedule run` that is due; none if nothing is."""
         now, tried = self.now(), self.tried.get(schedule.name)
         if tried is not None and timedelta() <= now - tried < timedelta(seconds=AGAIN_S):
-            return False
+            return ()
         try:
             entries = Journal(schedule.results, schedule.name).read()
         except BulkstopError as error:
             self.say(f"bulkstop: {error}")
-            return False
+            return ()
         decision = decide(schedule.timetable, entries, now, schedule.catch_up_s)
-        return decision.due in (Due.RUN, Due.RESUME) or bool(decision.missed)
+        if decision.due in (Due.RUN, Due.RESUME) or decision.missed:
+            return (schedule.name,)
+        ahead_s = schedule.preflight_s
+        is_tried = ahead_s is None or find_preflight(schedule.timetable, entries, now, ahead_s) is None
+        return () if is_tried else (schedule.name, "--preflight", "--if-due")

@@ -9,7 +9,9 @@ from bulkstop.runs.schedule.journal import SETTLED, Entry, Event, find_states
 from bulkstop.schedule.firings import Firing, Timetable, find_next, list_firings
 
 MOST_BACK = timedelta(days=31)
-"""Firings that were missed are told of as far back as this."""
+"""Missed firings are reported as far back as this."""
+PREFLIGHT_LATE = timedelta(minutes=10)
+"""A preflight still makes sense this long after its time."""
 
 
 class Due(StrEnum):
@@ -58,6 +60,19 @@ def decide(table: Timetable, entries: Sequence[Entry], now: datetime, catch_up_s
     latest = passed[-1] if passed and now - passed[-1].moment <= catch_up else None
     done = Due.DONE if latest is not None and not missed else Due.NOT_DUE
     return Decision(done, latest, missed, find_next(table, now))
+
+
+def find_preflight(table: Timetable, entries: Sequence[Entry], now: datetime, ahead_s: float) -> Firing | None:
+    """Return the firing whose preflight is due now and is not in the journal; None if there is none.
+
+    A preflight is due `ahead_s` before its firing, and for `PREFLIGHT_LATE` after that.
+    """
+    tried = {each.firing for each in entries if each.event is Event.PREFLIGHT}
+    since = now + timedelta(seconds=ahead_s) - PREFLIGHT_LATE
+    for firing in list_firings(table, max(since, now), now + timedelta(seconds=ahead_s)):
+        if firing.fires and firing.key not in tried:
+            return firing
+    return None
 
 
 def _was_broken_off(last: Entry | None) -> bool:
