@@ -53,7 +53,7 @@ def test_no_time(row: dict[str, object] | None) -> None:
         ({"stop_at": "2026-02-30T18:00Z"}, "the calendar has no 2026-02-30"),
         ({"stop_at": "2027-04-01T18:00Z"}, "more than a year away"),
         ({"stop_at": "18:00+15:00"}, "an offset is -12:00 to [+]14:00"),
-        ({"stop_at": 1800}, "stop_at is no text"),
+        ({"stop_at": 1800}, "stop_at is not text"),
     ],
 )
 def test_fault(row: dict[str, object], why: str) -> None:
