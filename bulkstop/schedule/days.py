@@ -15,7 +15,7 @@ def parse_time(text: str) -> time:
     """Read a time of the day; raises ValueError."""
     if match := _TIME.fullmatch(text.strip()):
         return time(int(match[1]), int(match[2]))
-    raise ValueError(f"{text[:40]!r} is no time of the day; write it as 18:00")
+    raise ValueError(f"{text[:40]!r} is not a time of day; write it as 18:00")
 
 
 def parse_days(words: list[str]) -> str:
@@ -44,7 +44,7 @@ def _read_day_of_month(term: str) -> str:
     if term == "last":
         return "L"
     if not _DAY_OF_MONTH.fullmatch(term):
-        raise ValueError(f"{term[:20]!r} is no day of a month; those are 1 to 31, and last")
+        raise ValueError(f"{term[:20]!r} is not a day of a month; those are 1 to 31, and last")
     return term
 
 
@@ -62,7 +62,7 @@ def _read_weekday(word: str) -> str:
     word = word.strip()
     if word[:3] in WEEKDAYS and _FULL[word[:3]].startswith(word):
         return word[:3]
-    raise ValueError(f"{word[:20]!r} is no day of the week; those are {', '.join(WEEKDAYS)}")
+    raise ValueError(f"{word[:20]!r} is not a day of the week; those are {', '.join(WEEKDAYS)}")
 
 
 _FULL = dict(

@@ -69,7 +69,7 @@ def check_region(region: str) -> str:
     country, _, part = region.strip().partition("-")
     country = country.upper()
     if country not in known:
-        raise ValueError(f"{region[:40]!r} is no country whose holidays are known; write its code, such as DE or US-CA")
+        raise ValueError(f"{region[:40]!r} is not a country with known holidays; write its code, such as DE or US-CA")
     parts = {each.upper(): each for each in known[country]}
     if part and part.upper() not in parts:
         near = suggest_near(part.upper(), parts)
@@ -91,6 +91,6 @@ def parse_own_dates(path: str, text: str) -> Mapping[date, str]:
             dates[date.fromisoformat(match[1])] = (match[2] or "").strip()
         except ValueError:
             raise ValueError(
-                f"{path} line {number}: {content[:40]!r} is no date; write 2026-12-24 Christmas Eve"
+                f"{path} line {number}: {content[:40]!r} is not a date; write 2026-12-24 Christmas Eve"
             ) from None
     return dates

@@ -22,7 +22,7 @@ def open_zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (OSError, LookupError, ValueError):
-        raise ValueError(f"{name[:60]!r} is no time zone; name one as Europe/Berlin") from None
+        raise ValueError(f"{name[:60]!r} is not a time zone; write it as Europe/Berlin") from None
 
 
 def list_zones() -> Iterable[str]:

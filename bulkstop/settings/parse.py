@@ -217,7 +217,9 @@ def parse_notify_url(text: str) -> str:
     except ValueError:
         sound = False
     if not sound or parts.scheme not in ("https", "http") or not re.fullmatch(r"[\x21-\x7e]+", url):
-        raise ValueError("what is given (not shown: it may hold a secret) is no URL such as https://hooks.example/eod")
+        raise ValueError(
+            "what is given (not shown: it may hold a secret) is not a URL such as https://hooks.example/eod"
+        )
     if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
         raise ValueError("plain http shows what is in the URL to the network; give an https:// address")
     return url

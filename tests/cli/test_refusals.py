@@ -180,7 +180,7 @@ def test_strict(here: Here) -> None:
 @pytest.mark.parametrize(
     ("args", "variables", "said"),
     [
-        ((), {}, "list.csv.results.jsonl: exists already; give --resume to go on with it, --overwrite, or -o with"),
+        ((), {}, "list.csv.results.jsonl: exists already; give --resume to continue it, --overwrite, or -o with"),
         (("--overwrite",), {"BULKSTOP_TOKEN": None}, "no credentials"),
         (("--overwrite",), {"BULKSTOP_MAX_CAMPAIGNS": "2"}, "--max-campaigns 2"),
     ],

@@ -154,7 +154,7 @@ def test_list_and_stops_in_one_quota(tmp_path: Path) -> None:
         (["ids.txt"], "--running: takes its list from the service; leave out ids.txt"),
         (["--format", "csv"], "leave out --format csv"),
         (["--resume"], "--resume: the result file of --running has the date and time in its name; give -o FILE"),
-        (["-o", "there.jsonl"], "there.jsonl: exists already; give --resume to go on with it, --overwrite,"),
+        (["-o", "there.jsonl"], "there.jsonl: exists already; give --resume to continue it, --overwrite,"),
         (["--protect", "gone.txt"], "--protect gone.txt: "),
         (["--finish-by", "2020-01-01T00:00"], "--finish-by 2020-01-01T00:00"),
         (["--priority", "7"], "is not a list of priorities from 1 to 5"),

@@ -39,10 +39,10 @@ def write(folder: Path, host: str, *lines: str, at: datetime | None = None) -> N
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
-        ('at = "25:00"', "line 11: schedule.eod.at: '25:00' is no time of the day; write it as 18:00"),
+        ('at = "25:00"', "line 11: schedule.eod.at: '25:00' is not a time of day; write it as 18:00"),
         (
             'tz = "Europe/Berln"',
-            "line 11: schedule.eod.tz: 'Europe/Berln' is no time zone; did you mean Europe/Berlin?",
+            "line 11: schedule.eod.tz: 'Europe/Berln' is not a time zone; did you mean Europe/Berlin?",
         ),
         ('finsh_by = "18:30"', "line 11: schedule.eod.finsh_by: unknown key; did you mean finish_by?"),
         ('max_failures = "banana"', "line 11: schedule.eod.max_failures: "),

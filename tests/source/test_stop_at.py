@@ -47,7 +47,7 @@ def test_no_time(row: dict[str, object] | None) -> None:
     [
         ({"stop_at": "banana"}, "stop_at is 'banana'; write it such as 18:00 with"),
         ({"stop_at": "18:00"}, "which has no zone; add a column timezone"),
-        ({"stop_at": "18:00", "timezone": "Berlin"}, "timezone 'Berlin' is none that is known"),
+        ({"stop_at": "18:00", "timezone": "Berlin"}, "timezone 'Berlin' is not a known time zone"),
         ({"stop_at": "25:00Z"}, "a time of the day is 00:00 to 23:59:59"),
         ({"stop_at": "13:00 PM", "timezone": "UTC"}, "a time of the day is 00:00 to 23:59:59"),
         ({"stop_at": "2026-02-30T18:00Z"}, "the calendar has no 2026-02-30"),

@@ -194,9 +194,7 @@ def check_list(path: str, options: StopOptions, journal: RunJournal) -> None:
     """Refuse a list that is there though nothing is gone on with, and one that is gone: raises OutputError."""
     is_there = os.path.lexists(path)
     if is_there and options.mode is Mode.NEW:
-        raise OutputError(
-            f"{path}: exists already; give --resume to go on with it, --overwrite, or -o with another file"
-        )
+        raise OutputError(f"{path}: exists already; give --resume to continue it, --overwrite, or -o with another file")
     if journal.past is not None and journal.past.rows and not is_there:
         raise OutputError(f"{path}: the list of {options.target} does not exist; give -o with another file")
 

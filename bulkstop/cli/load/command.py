@@ -346,7 +346,7 @@ def open_outputs(options: LoadOptions, load: Load) -> Iterator[tuple[Outputs, At
             if output.missing:
                 print_err(
                     f"bulkstop: {output.name}: {format_count(output.missing, 'line')} "
-                    "could not be written, as nobody reads them"
+                    "could not be written, because nobody reads them"
                 )
 
 

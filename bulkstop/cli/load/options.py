@@ -49,7 +49,7 @@ def parse_regression(text: str) -> float:
     """Read how much worse a figure may be: `10%`."""
     share = parse_percentage(text)
     if share is None:
-        raise ValueError(f"{text!r} is no percentage, such as 10%")
+        raise ValueError(f"{text!r} is not a percentage, such as 10%")
     return share
 
 

@@ -94,5 +94,5 @@ def _path(where: str) -> Path:
         return expand_home(where).absolute()
     except RuntimeError:
         raise SettingsError(
-            f" {where}: ~ is no home directory that is known; {suggest_store()}", setting="quota_store"
+            f" {where}: ~ is not a known home directory; {suggest_store()}", setting="quota_store"
         ) from None

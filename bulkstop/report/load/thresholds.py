@@ -117,7 +117,7 @@ def parse_threshold(text: str) -> Threshold:
     figure, units = _figure(name)
     if figure is None or unit not in units:
         why = f"; {name} is given in {', '.join(units)}" if figure is not None else _suggest(name)
-        raise ValueError(f"{text!r} is no threshold, {FORMS}{why}")
+        raise ValueError(f"{text!r} is not a condition, {FORMS}{why}")
     scale, of = units[unit], "of successes" if units is _TIME_UNITS and not name.startswith(ALL) else ""
     return Threshold(text.strip(), name, figure, _COMPARE[sign], float(number), unit, scale, of)
 

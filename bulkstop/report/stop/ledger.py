@@ -336,7 +336,7 @@ def exists_already(path: str) -> OutputError:
     """Make the error of a result file that is there though nothing says what may become of it."""
     resume, overwrite = name_setting("resume", True), name_setting("overwrite", True)
     another = f"{name_setting('output')} with another file"
-    return OutputError(f"{path}: exists already; give {resume} to go on with it, {overwrite}, or {another}")
+    return OutputError(f"{path}: exists already; give {resume} to continue it, {overwrite}, or {another}")
 
 
 def _open_locked(path: str, mode: Mode, holder: Holder) -> int:

@@ -28,7 +28,7 @@ def parse_ramp(text: str) -> tuple[float, float]:
     """Read a ramp: `10..1000/s`."""
     first, dots, last = text.partition("..")
     if not dots:
-        raise ValueError(f"{text!r} is no ramp, such as 10..1000/s")
+        raise ValueError(f"{text!r} is not a ramp, such as 10..1000/s")
     from_rate, to_rate = _check_above_zero(_parse_rates([first, last]), text)
     return from_rate, to_rate
 

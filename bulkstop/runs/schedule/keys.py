@@ -120,7 +120,7 @@ def read_dates(value: object) -> Mapping[date, str]:
     try:
         return parse_own_dates(path, Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'it is no text'})") from None
+        raise ValueError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'it is not text'})") from None
 
 
 def read_verify(value: object) -> float | None:

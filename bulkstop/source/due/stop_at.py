@@ -112,7 +112,7 @@ def _read_zone(offset: str | None, name: str | None, text: str) -> tuple[tzinfo,
     try:
         return ZoneInfo(name), name
     except (ValueError, OSError, ZoneInfoNotFoundError):
-        raise ValueError(f"timezone {shorten(name)!r} is none that is known, such as Europe/Berlin") from None
+        raise ValueError(f"timezone {shorten(name)!r} is not a known time zone, such as Europe/Berlin") from None
 
 
 def _read_offset(offset: str, text: str) -> tzinfo:

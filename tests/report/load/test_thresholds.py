@@ -100,7 +100,7 @@ def test_time_on_the_edge(ms: int) -> None:
     ],
 )
 def test_refused(text: str, why: str) -> None:
-    """What is no threshold is refused with the forms there are."""
+    """What is not a condition is refused with the forms there are."""
     with pytest.raises(ValueError, match=why):
         parse_threshold(text)
 

@@ -123,7 +123,7 @@ class TestBeginning:
         finally:
             os.umask(usual)
         assert path.stat().st_mode & 0o777 == 0o600
-        with pytest.raises(OutputError, match="exists already; give resume=True to go on with it, overwrite=True, or"):
+        with pytest.raises(OutputError, match="exists already; give resume=True to continue it, overwrite=True, or"):
             Ledger(str(path))
         assert path.read_bytes() == LINE
 

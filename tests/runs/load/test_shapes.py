@@ -51,7 +51,7 @@ def test_ramp() -> None:
 
 @pytest.mark.parametrize("text", ["10/s", "10..", "..10/s", "1..2..3/s", "0..0/s", "1-10/s"])
 def test_no_ramp(text: str) -> None:
-    """What has no two ends is no ramp."""
+    """What has no two ends is not a ramp."""
     with pytest.raises(ValueError, match=r"rate|ramp|nothing"):
         shapes.parse_ramp(text)
 
