@@ -44,6 +44,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     return folder, [part.lstrip("\n") for part in done.stdout.replace(service.url, ADDRESS).split("@@@")[1:]]
 
 
+@pytest.mark.full
 @pytest.mark.real
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_block(number: int, reader: tuple[Path, list[str]]) -> None:
@@ -53,6 +54,7 @@ def test_block(number: int, reader: tuple[Path, list[str]]) -> None:
     assert re.fullmatch("".join(parts), reader[1][number]), reader[1][number]
 
 
+@pytest.mark.full
 @pytest.mark.real
 def test_keys(reader: tuple[Path, list[str]]) -> None:
     """The table has every key of the JSON, and no other."""

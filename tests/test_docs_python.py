@@ -110,6 +110,7 @@ async def test_web_handler(service: Simulator, tmp_path: Path) -> None:
         assert {service.states["cd-1"], service.states["cd-2"]} == {"Stopped"}
 
 
+@pytest.mark.full
 @pytest.mark.real
 def test_fixture(tmp_path: Path) -> None:
     """The fixture works under pytest, with warnings as errors, as these tests are run."""
@@ -119,6 +120,7 @@ def test_fixture(tmp_path: Path) -> None:
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.full
 @pytest.mark.real
 def test_types(tmp_path: Path) -> None:
     """Every example passes `mypy --strict` as users' code, which knows each public name and finds a misspelt one."""

@@ -236,6 +236,7 @@ async def leaving(service: Service) -> AsyncIterator[Address]:
         yield address
 
 
+@pytest.mark.full
 class TestBreaker:
     """A service that is away is left alone, but for one probe at a time."""
 

@@ -436,7 +436,9 @@ def test_help(desk: Path) -> None:
         codes[write] = paste(write, desk, PATH=path).code
         listed = (desk / "running.csv").read_text().splitlines(keepends=True)
         (desk / "campaigns.csv").write_text("".join(listed[:26]))  # some of them recur, so `verify` finds those
-        for example in (prove, *(each for name in others for each in examples.pop(name))):
+        with (desk / "bulkstop.toml").open("a") as file:
+            file.write('[schedule.eod]\nat = "18:00"\ntz = "UTC"\nprofile = "prod"\ninput = "campaigns.csv"\n')
+        for example in (prove, *(each for name in (*others, "schedule") for each in examples.pop(name))):
             here = example.replace("http://127.0.0.1:8080", sim.url).replace("--duration 30s", "--duration 1s")
             here = here.replace("--until 08:00", "--for 100ms")
             codes[example] = paste(here, desk, PATH=path).code

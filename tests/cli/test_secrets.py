@@ -296,7 +296,9 @@ async def hostile() -> AsyncIterator[tuple[Hostile, Listener, Listener]]:
         yield server, here, there
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", [each if each == "token" else pytest.param(each, marks=pytest.mark.full) for each in WAYS]
+)
 async def test_what_a_server_repeats(way: str, stage: Stage) -> None:
     """Whatever a server does with the token it was sent, no run shows or writes a secret, at debug neither."""
     stage.given, stage.secrets = plant(way, stage.folder)
@@ -315,7 +317,7 @@ async def test_what_a_server_repeats(way: str, stage: Stage) -> None:
     stage.check(server.sent)
 
 
-@pytest.mark.parametrize("way", ["token", "single use"])
+@pytest.mark.parametrize("way", ["token", pytest.param("single use", marks=pytest.mark.full)])
 async def test_what_other_commands_show(way: str, stage: Stage) -> None:
     """No other command shows or writes a secret either."""
     stage.given, stage.secrets = plant(way, stage.folder)
@@ -408,6 +410,7 @@ async def test_crash(way: str, where: str, stage: Stage) -> None:
     stage.check()
 
 
+@pytest.mark.full
 async def test_a_proxy_that_repeats_its_password(stage: Stage) -> None:
     """A proxy's password is in no result, also when the proxy itself answers and repeats what it was sent."""
     async with hostile() as (server, here, _):
@@ -428,6 +431,7 @@ async def test_a_proxy_that_repeats_its_password(stage: Stage) -> None:
     stage.check()
 
 
+@pytest.mark.full
 async def test_a_store_that_repeats_its_password(stage: Stage) -> None:
     """A Redis password is shown nowhere, whatever the store says of it, and whether it is there at all."""
     said = list[bytes]()

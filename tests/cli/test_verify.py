@@ -165,6 +165,7 @@ def test_what_still_runs(still: Simulated, tmp_path: Path) -> None:
     assert json.loads(plan.out)["to_send"] == len(rows)
 
 
+@pytest.mark.full
 def test_while_they_change(tmp_path: Path) -> None:
     """Of lists of many pages that change after every call, each campaign is told once, in a state that it was in."""
     write_all(tmp_path)
@@ -189,6 +190,7 @@ def test_while_they_change(tmp_path: Path) -> None:
     assert {row["campaign_id"] for row in rows_of((tmp_path / AGAIN).read_text())} == set(found)
 
 
+@pytest.mark.full
 def test_after_a_stop(tmp_path: Path) -> None:
     """What was stopped is at rest; what a schedule starts again is told, as a stop does not end that."""
     with simulator(tmp_path, "--campaigns", "120", "--seed", "3") as sim:
@@ -227,6 +229,7 @@ def test_what_was_never_stopped(still: Simulated, tmp_path: Path) -> None:
     assert [row["campaign_id"] for row in rows_of((tmp_path / AGAIN).read_text())] == [runs]
 
 
+@pytest.mark.full
 def test_what_could_not_be_used(tmp_path: Path) -> None:
     """A campaign whose row could not be used may run all the same: it is looked at, and what cannot be is named."""
     with simulator(tmp_path, "--campaigns", "60", "--seed", "3") as sim:
@@ -249,6 +252,7 @@ def test_what_could_not_be_used(tmp_path: Path) -> None:
     assert [row["campaign_id"] for row in rows_of((tmp_path / "again.csv").read_text())] == [odd]
 
 
+@pytest.mark.full
 class TestLastWord:
     """How `stop --verify` ends: by what was read back, where the run itself is done."""
 
@@ -306,6 +310,7 @@ def test_nothing_that_can_be_looked_at(tmp_path: Path) -> None:
     assert (run.code, "list.csv line 3: campaign id '..' is a path step" in run.out) == (1, True)
 
 
+@pytest.mark.full
 def test_several_accounts_and_files(still: Simulated, tmp_path: Path) -> None:
     """Results of several files and accounts are looked at, each account with its own calls; CSV is read as well."""
     ids = write_all(tmp_path, "not_running", name="one.csv")
@@ -520,6 +525,7 @@ def test_refused(args: Sequence[str], said: str, still: Simulated, tmp_path: Pat
 # --- what is written ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_straight_into_stop(tmp_path: Path) -> None:
     """With -o - the list goes to standard output, the verdict to standard error: a pipe stops what still runs."""
     write(tmp_path, *(result(f"cd-{n}", line=n) for n in range(2, 5)))
@@ -536,6 +542,7 @@ def test_straight_into_stop(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.full
 def test_an_older_list(still: Simulated, tmp_path: Path) -> None:
     """An older list is never taken for the present one: another has a number, or replaces it, if need be as empty."""
     write_all(tmp_path, "running")

@@ -288,7 +288,8 @@ async def test_ten_runs_share_a_quota() -> None:
     for account_id in ("a0", "a1"):
         times = sorted(each.arrived_monotonic_s for each in service.requests if each.account_id == account_id)
         assert len(times) > 30
-        assert all(later - first >= 0.5 for first, later in zip(times, times[10:], strict=False))
+        # A busy machine reads a call later than it came; ten quotas of their own would be ten times as fast.
+        assert all(later - first >= 0.4 for first, later in zip(times, times[10:], strict=False))
 
 
 class Process:

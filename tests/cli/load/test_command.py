@@ -95,6 +95,7 @@ def test_all_is_counted(sim: Simulated, tmp_path: Path) -> None:
     assert (tmp_path / "h.hlog").read_text().startswith("#[Histogram log format version 1.3]\n#[StartTime: ")
 
 
+@pytest.mark.full
 def test_list_once(sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
     """Without a time or a number each campaign of the list is sent once; what cannot be sent is told."""
     with make_list(5).open("a") as file:
@@ -108,6 +109,7 @@ def test_list_once(sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
     assert "campaigns  the first 2 of the 5 of campaigns.csv, in its order, each once; not used: 1 " in first.err
 
 
+@pytest.mark.full
 def test_failures_are_told(tmp_path: Path) -> None:
     """Requests that fail are errors, each once; a threshold that does not hold is named, and exit 1."""
     with simulator(tmp_path, "--fail", "100%") as sim:
@@ -126,6 +128,7 @@ def test_failures_are_told(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.full
 def test_why_requests_failed(tmp_path: Path) -> None:
     """The reason stands in the summary, in the JSON and before the verdict, however many processes sent."""
     args = (*WHERE, "--rate", "100/s", "--count", "8", "--json", "--processes", "2")
@@ -316,6 +319,7 @@ def read_all(fd: int) -> str:
     return screen.decode()
 
 
+@pytest.mark.full
 class TestPage:
     """`--html` writes a page of the run, whatever becomes of it."""
 

@@ -178,6 +178,7 @@ class TestWindow:
         assert b"DROP TABLE accounts" not in path.read_bytes()
 
 
+@pytest.mark.full
 class TestProcesses:
     """Several processes at once."""
 
