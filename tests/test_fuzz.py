@@ -703,9 +703,19 @@ UNSAFE = {"--token-command", "--quota-store"}
 """Options whose values are run, or lead into a network; they have only plausible values here."""
 
 
-def options_of(name: str) -> list[click.Option]:
+SERVES = "serve"
+"""A command of a group that waits for ever."""
+
+
+def options_of(command: click.Command) -> list[click.Option]:
     """Return all options of a command."""
-    return [parameter for parameter in main_command(name).params if isinstance(parameter, click.Option)]
+    return [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+
+
+def commands_of(command: click.Command) -> list[str]:
+    """Return the names of the commands of a group, none of what is no group."""
+    names = command.list_commands(click.Context(command)) if isinstance(command, click.Group) else []
+    return [name for name in names if name != SERVES]
 
 
 def main_command(name: str) -> click.Command:
@@ -726,7 +736,12 @@ def command_lines(draw: st.DrawFn) -> list[str]:
     name = draw(st.sampled_from([*COMMANDS, "stop", "stop", "stop"]) if draw(MOSTLY) else SAFE)
     if name not in COMMANDS:
         return [name, *draw(st.lists(VALUES | st.sampled_from(["--help", "--version"]), max_size=2))]
-    words = [name]
+    words, command = [name], main_command(name)
+    if names := commands_of(command):
+        words.append(draw(st.sampled_from(names)))
+        inner = command.get_command(click.Context(command), words[-1]) if isinstance(command, click.Group) else None
+        assert inner is not None
+        command = inner
     if name in ("stop", "report", "verify") and draw(MOSTLY):
         usual = ["list.csv", "list.csv", "list.jsonl"] if name == "stop" else ["results.jsonl", "results.jsonl"]
         words += draw(st.lists(st.sampled_from([*usual, "ids.txt", "-", "empty.csv", "gone"]), min_size=1, max_size=2))
@@ -738,7 +753,7 @@ def command_lines(draw: st.DrawFn) -> list[str]:
         words += ["--host", "127.0.0.1:1", "--account-id", "a", "--stream-id", "st-1"]
     if name == "stop" and draw(MOSTLY):
         words += draw(st.sampled_from([["--yes"], ["--expect", "1..5", "--type", "sms"], ["--dry-run", "--json"]]))
-    for parameter in draw(st.lists(st.sampled_from(options_of(name)), max_size=3)):
+    for parameter in draw(st.lists(st.sampled_from(options_of(command)), max_size=3)):
         option = draw(st.sampled_from([*parameter.opts, *parameter.secondary_opts]))
         takes = not parameter.is_flag and not parameter.count
         words.append(option if draw(MOSTLY) else draw(SAFE))
@@ -769,6 +784,15 @@ class NotSent:
 
     async def __aexit__(self, *_: object) -> None:
         pass
+
+    def count_before(self, accounts: object) -> None:
+        """Count nothing, as nothing is sent."""
+
+    def call_for(self, others: object) -> None:
+        """Call for nobody."""
+
+    def make_notices(self, run_id: str, **_: object) -> None:
+        """Tell nobody."""
 
     def prepare_run(self, prepare: Callable[[str], AbstractAsyncContextManager[Prepared]], **_: object) -> Self:
         """Be the run, too."""
