@@ -154,19 +154,20 @@ class Gateways:
 def gateways(limits: Sequence[Limit]) -> Iterator[Gateways]:
     """Run what is installed, with a port for each shape of each limit, until the block ends."""
     here = [name for name, shape in SHAPES.items() if shape.program not in list_missing()]
-    ports = {(name, limit): peers.free_port() for name in here for limit in limits}
-    with tempfile.TemporaryDirectory() as name, _run_nginx(ports) as nginx_log:
+    keys = [(name, limit) for name in here for limit in limits]
+    answers_port, *own_ports = peers.free_ports(1 + len(keys))
+    ports = dict(zip(keys, own_ports, strict=True))
+    with tempfile.TemporaryDirectory() as name, _run_nginx(ports, answers_port) as nginx_log:
         haproxy_log = Path(name) / "calls.log"
         with _run_haproxy(ports, haproxy_log):
             yield Gateways(ports, {"nginx": nginx_log, "haproxy": haproxy_log})
 
 
 @contextmanager
-def _run_nginx(ports: Mapping[tuple[str, Limit], int]) -> Iterator[Path]:
+def _run_nginx(ports: Mapping[tuple[str, Limit], int], answers_port: int) -> Iterator[Path]:
     if not any(SHAPES[name].program == "nginx" for name, _ in ports):
         yield Path(os.devnull)
         return
-    answers_port = peers.free_port()
     servers = "".join(
         NGINX_SERVER.format(
             port=port,
