@@ -71,7 +71,10 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("machine", ["Etc/UTC", "America/New_York", "Europe/Berlin", "Australia/Lord_Howe"])
+MORE_MACHINES = [pytest.param(zone, marks=pytest.mark.full) for zone in ("Europe/Berlin", "Australia/Lord_Howe")]
+
+
+@pytest.mark.parametrize("machine", ["Etc/UTC", "America/New_York", *MORE_MACHINES])
 @pytest.mark.parametrize(("zone", "at", "days"), CASES)
 def test_cron(zone: str, at: tuple[str, ...], days: str, machine: str) -> None:
     """Whatever the zone of cron's machine, no firing is left out; nor by Kubernetes in the zone of the schedule."""
